@@ -1,0 +1,116 @@
+//! The command tree; the one writer to the terminal. One file per command.
+
+use std::io::{self, IsTerminal as _, Write as _};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Runs the command that the arguments name; the exit code is design's: 0; 1 denied; 2 usage;
+/// 3 broker unreachable or busy; 4 findings; 5 local failure.
+#[must_use]
+pub fn run() -> ExitCode {
+    let cli = Cli::parse();
+    let mut out = Terminal::new();
+    match cli.command.run(&mut out) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(&mut out),
+    }
+}
+
+/// A CI identity broker: a job's OIDC token in, a short-lived scoped credential out.
+#[derive(Debug, Parser)]
+#[command(name = "hallpass", version, propagate_version = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {}
+
+impl Command {
+    fn run(self, _out: &mut Terminal) -> Result<(), Failure> {
+        match self {}
+    }
+}
+
+/// Why a command did not do what it was asked, with the exit code that says so.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// The broker refused: exit code 1.
+    #[error("{0}")]
+    Denied(String),
+    /// The command line is wrong: exit code 2.
+    #[error("{0}")]
+    Usage(String),
+    /// The broker cannot be reached, or is busy: exit code 3.
+    #[error("{0}")]
+    Unreachable(String),
+    /// Something was found that should be looked at; it is printed already: exit code 4.
+    #[error("{0}")]
+    Findings(String),
+    /// Settings, a file, a port: exit code 5.
+    #[error("{0}")]
+    Local(String),
+    /// A child process ended with this code; nothing more to say.
+    #[error("")]
+    Child(u8),
+}
+
+impl Failure {
+    /// The exit code.
+    #[must_use]
+    pub const fn code(&self) -> u8 {
+        match self {
+            Self::Denied(_) => 1,
+            Self::Usage(_) => 2,
+            Self::Unreachable(_) => 3,
+            Self::Findings(_) => 4,
+            Self::Local(_) => 5,
+            Self::Child(code) => *code,
+        }
+    }
+
+    fn report(&self, out: &mut Terminal) -> ExitCode {
+        let text = self.to_string();
+        if !text.is_empty() {
+            out.error(&format!("hallpass: {text}"));
+        }
+        ExitCode::from(self.code())
+    }
+}
+
+/// The one writer to the terminal. Answers go to standard output, everything else to standard error.
+#[derive(Debug)]
+pub struct Terminal {
+    is_terminal: bool,
+}
+
+impl Terminal {
+    fn new() -> Self {
+        Self {
+            is_terminal: io::stdout().is_terminal(),
+        }
+    }
+
+    /// Somebody is looking: colour and progress are welcome.
+    #[must_use]
+    pub const fn is_terminal(&self) -> bool {
+        self.is_terminal
+    }
+
+    /// A line of the answer. A closed pipe is not an error.
+    pub fn line(&mut self, text: &str) {
+        let mut out = io::stdout().lock();
+        if writeln!(out, "{text}").and_then(|()| out.flush()).is_err() {
+            // Nobody reads any more, e.g. `| head`: there is nobody to tell either.
+        }
+    }
+
+    /// A line about the answer: progress, warnings, errors.
+    pub fn error(&mut self, text: &str) {
+        if writeln!(io::stderr().lock(), "{text}").is_err() {
+            // As above.
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! Clock: the system's, and a fixed one. The only reader of the time.
+
+use std::fmt;
+use std::sync::Mutex;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// Seconds since the Unix epoch, never outside `i64`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Timestamp(i64);
+
+impl Timestamp {
+    /// A point in time by its Unix seconds.
+    #[must_use]
+    pub const fn from_unix(seconds: i64) -> Self {
+        Self(seconds)
+    }
+
+    /// Unix seconds.
+    #[must_use]
+    pub const fn unix(self) -> i64 {
+        self.0
+    }
+
+    /// This time moved by `seconds`, which may be negative; stops at the ends of `i64` (T-74).
+    #[must_use]
+    pub const fn plus(self, seconds: i64) -> Self {
+        Self(self.0.saturating_add(seconds))
+    }
+
+    /// Seconds from `earlier` to this time; negative when `earlier` is later.
+    #[must_use]
+    pub const fn since(self, earlier: Self) -> i64 {
+        self.0.saturating_sub(earlier.0)
+    }
+}
+
+/// RFC 3339 in UTC, e.g. `2026-11-24T18:00:00Z`; times no calendar reaches print as `@seconds`.
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match jiff::Timestamp::from_second(self.0) {
+            Ok(time) => write!(f, "{time}"),
+            Err(_) => write!(f, "@{}", self.0),
+        }
+    }
+}
+
+/// Where the time comes from. Claims are compared with [`now`](Self::now); caches, limits and
+/// back-off use [`monotonic`](Self::monotonic), which never steps (T-73).
+pub trait Clock: Send + Sync + fmt::Debug {
+    /// Wall time.
+    fn now(&self) -> Timestamp;
+
+    /// Time since this clock was made; never goes back.
+    fn monotonic(&self) -> Duration;
+}
+
+/// The machine's clock.
+#[derive(Debug)]
+pub struct SystemClock {
+    started: Instant,
+}
+
+impl SystemClock {
+    /// Starts the monotonic part at zero.
+    #[must_use]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the Clock others take the time from"
+    )]
+    pub fn new() -> Self {
+        Self {
+            started: Instant::now(),
+        }
+    }
+}
+
+impl Default for SystemClock {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Clock for SystemClock {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the Clock others take the time from"
+    )]
+    fn now(&self) -> Timestamp {
+        // Before 1970 counts as negative seconds, so that nothing panics and every token is refused
+        // as not yet valid.
+        let seconds = match SystemTime::now().duration_since(UNIX_EPOCH) {
+            Ok(after) => i64::try_from(after.as_secs()).unwrap_or(i64::MAX),
+            Err(before) => i64::try_from(before.duration().as_secs()).map_or(i64::MIN, |seconds| {
+                seconds.saturating_neg().saturating_sub(1)
+            }),
+        };
+        Timestamp(seconds)
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.started.elapsed()
+    }
+}
+
+/// A clock that moves only when told to.
+#[derive(Debug)]
+pub struct FixedClock {
+    state: Mutex<(Timestamp, Duration)>,
+}
+
+impl FixedClock {
+    /// Stands at `now`.
+    #[must_use]
+    pub const fn at(now: Timestamp) -> Self {
+        Self {
+            state: Mutex::new((now, Duration::ZERO)),
+        }
+    }
+
+    /// Moves wall time and monotonic time on together.
+    pub fn advance(&self, by: Duration) {
+        let mut state = self.locked();
+        let seconds = i64::try_from(by.as_secs()).unwrap_or(i64::MAX);
+        *state = (state.0.plus(seconds), state.1.saturating_add(by));
+    }
+
+    /// Steps wall time alone, as NTP or an operator would.
+    pub fn step(&self, now: Timestamp) {
+        self.locked().0 = now;
+    }
+
+    fn locked(&self) -> std::sync::MutexGuard<'_, (Timestamp, Duration)> {
+        self.state
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+impl Clock for FixedClock {
+    fn now(&self) -> Timestamp {
+        self.locked().0
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.locked().1
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// T-74
+    #[test]
+    fn arithmetic_stops_at_the_ends() {
+        assert_eq!(Timestamp::from_unix(i64::MAX).plus(1).unix(), i64::MAX);
+        assert_eq!(Timestamp::from_unix(i64::MIN).plus(-1).unix(), i64::MIN);
+        assert_eq!(
+            Timestamp::from_unix(i64::MAX).since(Timestamp::from_unix(-1)),
+            i64::MAX
+        );
+    }
+
+    #[test]
+    fn a_timestamp_prints_as_rfc_3339() {
+        assert_eq!(
+            Timestamp::from_unix(1_790_000_000).to_string(),
+            "2026-09-21T14:13:20Z"
+        );
+        assert_eq!(
+            Timestamp::from_unix(i64::MAX).to_string(),
+            format!("@{}", i64::MAX)
+        );
+    }
+
+    /// T-73
+    #[test]
+    fn a_step_moves_wall_time_alone() {
+        let clock = FixedClock::at(Timestamp::from_unix(100));
+        clock.step(Timestamp::from_unix(5_000));
+        assert_eq!(
+            (clock.now().unix(), clock.monotonic()),
+            (5_000, Duration::ZERO)
+        );
+        clock.advance(Duration::from_secs(2));
+        assert_eq!(
+            (clock.now().unix(), clock.monotonic()),
+            (5_002, Duration::from_secs(2))
+        );
+    }
+}

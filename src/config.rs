@@ -1,0 +1,1 @@
+//! The settings file to typed settings, once. With client/source the only reader of the environment.

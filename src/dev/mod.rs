@@ -1,0 +1,4 @@
+//! A CI and a database to try it with (feature `dev`, default on; shared with the tests). Never used by serve.
+
+pub mod issuer;
+pub mod postgres;

@@ -1,0 +1,1 @@
+//! Lease: the name that carries its own expiry, the sealed handle. Not: any database.

@@ -1,0 +1,4 @@
+//! compile
+/// The set.
+#[derive(Debug)]
+pub struct PolicySet;

@@ -1,0 +1,437 @@
+//! Job: the facts every policy may name. Provider. The list of providers.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use crate::clock::Timestamp;
+use crate::token::json::Object;
+use crate::token::{TokenId, TrustedIssuer, Verified};
+
+mod generic;
+mod github;
+mod gitlab;
+
+/// Every provider there is. A new one is its file and a line here.
+pub const PROVIDERS: &[&Provider] = &[&github::PROVIDER, &gitlab::PROVIDER, &generic::PROVIDER];
+
+/// The provider of that name, e.g. `github`.
+#[must_use]
+pub fn find(name: &str) -> Option<&'static Provider> {
+    PROVIDERS
+        .iter()
+        .copied()
+        .find(|provider| provider.name == name)
+}
+
+/// A kind of CI: which issuer it usually is, and how its claims become facts.
+#[derive(Debug)]
+pub struct Provider {
+    /// The word for it in `issuers:`.
+    pub name: &'static str,
+    /// The issuer that all its customers share, if there is one.
+    pub usual_issuer: Option<&'static str>,
+    /// The issuer at `usual_issuer` signs for everyone, so it needs `tenants` (T-49).
+    pub shared: bool,
+    /// The facts its tokens can hold, with their types. `generic` lists all.
+    pub facts: &'static [(Fact, FactType)],
+    /// The fact that pins a tenant to something that cannot be registered again (T-50).
+    pub tenant_ids: &'static [Fact],
+    /// It tells what started the run. Where not, the rule of ordinary triggers does not apply.
+    pub has_events: bool,
+    /// Longest `exp - iat` its tokens have by default, in seconds.
+    pub max_lifetime: i64,
+    /// Longest `now - iat` accepted by default, in seconds.
+    pub max_age: i64,
+    /// Claims as sent to facts. The map of an issuer of the `generic` provider is empty for others.
+    pub identify: fn(&Object, &ClaimMap) -> Result<BTreeMap<Fact, FactValue>, ClaimError>,
+}
+
+/// Which claim holds which fact, for issuers of the `generic` provider: JSON pointer and type.
+pub type ClaimMap = BTreeMap<Fact, (String, FactType)>;
+
+/// An issuer together with the reading of its claims.
+#[derive(Clone, Debug)]
+pub struct Reader {
+    /// Whom we trust.
+    pub issuer: Arc<TrustedIssuer>,
+    /// How its claims are read.
+    pub provider: &'static Provider,
+    /// For `generic`: where the facts are.
+    pub claim_map: ClaimMap,
+}
+
+impl Reader {
+    /// What verified claims say about the job.
+    ///
+    /// # Errors
+    /// A claim the provider names has another type than the provider gives it, or text where only
+    /// printable ASCII may stand (T-46, T-48).
+    pub fn identify(&self, token: &Verified) -> Result<Job, ClaimError> {
+        Ok(Job {
+            facts: self.facts(token.claims().clone())?,
+            token: token.id().clone(),
+            subject: token.subject().to_owned(),
+            issued_at: token.issued_at(),
+            usable_until: token.usable_until(),
+        })
+    }
+
+    /// The same reading for claims nobody verified: for explanations only, since no [`Job`] and so
+    /// no credential comes of it.
+    ///
+    /// # Errors
+    /// As [`identify`](Self::identify).
+    pub fn facts(&self, claims: Object) -> Result<Facts, ClaimError> {
+        let values = (self.provider.identify)(&claims, &self.claim_map)?;
+        Ok(Facts {
+            issuer: Arc::clone(&self.issuer),
+            provider: self.provider,
+            values,
+            claims,
+        })
+    }
+}
+
+/// What a token's claims say, under our names. No evidence of anything: see [`Job`].
+#[derive(Clone, Debug)]
+pub struct Facts {
+    issuer: Arc<TrustedIssuer>,
+    provider: &'static Provider,
+    values: BTreeMap<Fact, FactValue>,
+    claims: Object,
+}
+
+impl Facts {
+    /// The issuer's name in the policies.
+    #[must_use]
+    pub fn issuer(&self) -> &str {
+        &self.issuer.name
+    }
+
+    /// The `iss` claim.
+    #[must_use]
+    pub fn issuer_url(&self) -> &str {
+        &self.issuer.url
+    }
+
+    /// The kind of CI.
+    #[must_use]
+    pub const fn provider(&self) -> &'static Provider {
+        self.provider
+    }
+
+    /// One fact; `None` when the token does not say (T-47).
+    #[must_use]
+    pub fn get(&self, fact: Fact) -> Option<&FactValue> {
+        self.values.get(&fact)
+    }
+
+    /// A fact that is text.
+    #[must_use]
+    pub fn text(&self, fact: Fact) -> Option<&str> {
+        match self.values.get(&fact)? {
+            FactValue::Text(text) => Some(text),
+            FactValue::Bool(_) | FactValue::Workflow(_) => None,
+        }
+    }
+
+    /// All facts in the order of the vocabulary.
+    pub fn iter(&self) -> impl Iterator<Item = (Fact, &FactValue)> {
+        self.values.iter().map(|(fact, value)| (*fact, value))
+    }
+
+    /// The claims as sent, for conditions on raw claims.
+    #[must_use]
+    pub const fn claims(&self) -> &Object {
+        &self.claims
+    }
+}
+
+/// Evidence of a run: facts read from a [`Verified`] token.
+#[derive(Clone, Debug)]
+pub struct Job {
+    facts: Facts,
+    token: TokenId,
+    subject: String,
+    issued_at: Timestamp,
+    usable_until: Timestamp,
+}
+
+impl Job {
+    /// What the token says about the run.
+    #[must_use]
+    pub const fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
+    /// Which token said it.
+    #[must_use]
+    pub const fn token(&self) -> &TokenId {
+        &self.token
+    }
+
+    /// The token's `sub`.
+    #[must_use]
+    pub fn subject(&self) -> &str {
+        &self.subject
+    }
+
+    /// When the token was issued.
+    #[must_use]
+    pub const fn issued_at(&self) -> Timestamp {
+        self.issued_at
+    }
+
+    /// The last second the token could be accepted: how long its use must be remembered.
+    #[must_use]
+    pub const fn usable_until(&self) -> Timestamp {
+        self.usable_until
+    }
+}
+
+/// A fact's value. Types never mix: text is not a boolean (T-46).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FactValue {
+    /// Text, compared byte for byte.
+    Text(String),
+    /// True or false.
+    Bool(bool),
+    /// A workflow file.
+    Workflow(Workflow),
+}
+
+/// A workflow file: its path and the git ref it was taken from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Workflow {
+    /// E.g. `acme/ci/.github/workflows/deploy.yml`.
+    pub path: String,
+    /// E.g. `refs/heads/main`, or a full commit id; `None` when the claim has none.
+    pub r#ref: Option<String>,
+}
+
+impl Workflow {
+    /// Cuts at the first `@refs/`, or at the last `@` before a full commit id (T-115), so that a
+    /// ref hidden in the path stays in the ref.
+    #[must_use]
+    pub fn parse(text: &str) -> Self {
+        if let Some((path, _)) = text.split_once("@refs/") {
+            let r#ref = text.get(path.len().saturating_add(1)..).map(str::to_owned);
+            return Self {
+                path: path.to_owned(),
+                r#ref,
+            };
+        }
+        match text.rsplit_once('@') {
+            Some((path, commit)) if is_commit_id(commit) => Self {
+                path: path.to_owned(),
+                r#ref: Some(commit.to_owned()),
+            },
+            Some(_) | None => Self {
+                path: text.to_owned(),
+                r#ref: None,
+            },
+        }
+    }
+}
+
+fn is_commit_id(text: &str) -> bool {
+    matches!(text.len(), 40 | 64)
+        && text
+            .bytes()
+            .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+/// What a fact's values are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FactType {
+    /// Text.
+    Text,
+    /// True or false.
+    Bool,
+    /// A workflow file.
+    Workflow,
+}
+
+macro_rules! facts {
+    ($($(#[$doc:meta])* $variant:ident = $name:literal,)*) => {
+        /// One thing a job says, under our name for it (ci-providers' common vocabulary).
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum Fact { $($(#[$doc])* $variant,)* }
+
+        impl Fact {
+            /// The whole vocabulary.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
+
+            /// The name in a policy.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name,)* }
+            }
+        }
+    };
+}
+
+facts! {
+    /// A customer id of the CI that cannot be renamed.
+    TenantId = "tenant_id",
+    /// The account that owns the repository.
+    Owner = "owner",
+    /// Its id.
+    OwnerId = "owner_id",
+    /// The repository of the code that runs.
+    Repository = "repository",
+    /// Its id.
+    RepositoryId = "repository_id",
+    /// Where the repository lives.
+    RepositoryHost = "repository_host",
+    /// The id of the repository whose CI runs the job.
+    RunRepositoryId = "run_repository_id",
+    /// The code comes from a fork of that repository.
+    FromFork = "from_fork",
+    /// The CI's own project, where it is not the repository.
+    Project = "project",
+    /// Its id.
+    ProjectId = "project_id",
+    /// The full git ref, `refs/…`.
+    Ref = "ref",
+    /// `branch`, `tag`, `pull` or `other`.
+    RefType = "ref_type",
+    /// The ref is protected.
+    RefProtected = "ref_protected",
+    /// The deployment environment.
+    Environment = "environment",
+    /// It is protected.
+    EnvironmentProtected = "environment_protected",
+    /// What started the run, in the provider's word.
+    Event = "event",
+    /// What started the run, in ours: see [`TRIGGERS`].
+    Trigger = "trigger",
+    /// Who started the run.
+    Actor = "actor",
+    /// Their id.
+    ActorId = "actor_id",
+    /// The path of the file the run started from, or the pipeline's name.
+    Workflow = "workflow",
+    /// The file the run started from.
+    EntryWorkflow = "entry_workflow",
+    /// The file that defines the job.
+    JobWorkflow = "job_workflow",
+    /// The commit.
+    Sha = "sha",
+    /// The run's id.
+    RunId = "run_id",
+    /// Which attempt of the run.
+    RunAttempt = "run_attempt",
+    /// The job's id.
+    JobId = "job_id",
+    /// `hosted` or `self-hosted`.
+    Runner = "runner",
+    /// Who can see the repository.
+    Visibility = "visibility",
+    /// The phase of a run that has phases.
+    Phase = "phase",
+    /// Somebody is logged in to the job.
+    DebugSession = "debug_session",
+    /// The branch a pull request goes to.
+    BaseRef = "base_ref",
+    /// The pipeline definition's id.
+    DefinitionId = "definition_id",
+    /// The service connection.
+    ServiceConnection = "service_connection",
+}
+
+impl Fact {
+    /// The fact of that name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|fact| fact.name() == name)
+    }
+
+    /// What its values are, whatever the provider.
+    #[must_use]
+    pub const fn fact_type(self) -> FactType {
+        match self {
+            Self::FromFork
+            | Self::RefProtected
+            | Self::EnvironmentProtected
+            | Self::DebugSession => FactType::Bool,
+            Self::EntryWorkflow | Self::JobWorkflow => FactType::Workflow,
+            Self::TenantId
+            | Self::Owner
+            | Self::OwnerId
+            | Self::Repository
+            | Self::RepositoryId
+            | Self::RepositoryHost
+            | Self::RunRepositoryId
+            | Self::Project
+            | Self::ProjectId
+            | Self::Ref
+            | Self::RefType
+            | Self::Environment
+            | Self::Event
+            | Self::Trigger
+            | Self::Actor
+            | Self::ActorId
+            | Self::Workflow
+            | Self::Sha
+            | Self::RunId
+            | Self::RunAttempt
+            | Self::JobId
+            | Self::Runner
+            | Self::Visibility
+            | Self::Phase
+            | Self::BaseRef
+            | Self::DefinitionId
+            | Self::ServiceConnection => FactType::Text,
+        }
+    }
+
+    /// It is an id that cannot be registered again by someone else.
+    #[must_use]
+    pub fn is_id(self) -> bool {
+        self.name().ends_with("_id")
+    }
+}
+
+impl fmt::Display for Fact {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// The values of `trigger`: a closed list.
+pub const TRIGGERS: [&str; 11] = [
+    "push",
+    "pull_request",
+    "pull_request_target",
+    "merge_queue",
+    "schedule",
+    "manual",
+    "api",
+    "chained",
+    "comment",
+    "release",
+    "other",
+];
+
+/// Triggers a policy need not name. Everything else runs, or can run, code or input of strangers
+/// (T-52, T-114).
+pub const ORDINARY_TRIGGERS: [&str; 6] = [
+    "push",
+    "manual",
+    "schedule",
+    "api",
+    "merge_queue",
+    "release",
+];
+
+/// A claim that is not what its provider sends.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("claim `{claim}` {problem}")]
+pub struct ClaimError {
+    /// The claim's name.
+    pub claim: String,
+    /// What is wrong with it, e.g. `is a number, expected text`.
+    pub problem: String,
+}

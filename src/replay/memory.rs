@@ -1,0 +1,1 @@
+//! Used tokens in this process's memory: refuses when full, forgets at a restart.

@@ -1,0 +1,90 @@
+//! Secret<T>: readable only through expose(). No Display, no Serialize, redacted Debug.
+
+use std::path::PathBuf;
+use std::{fmt, fs, io};
+
+use zeroize::Zeroize;
+
+/// A value that must not be printed, and is wiped from memory when dropped.
+///
+/// Reading it takes a call to [`expose`](Self::expose), so every place that can
+/// leak it is found by searching for that word.
+pub struct Secret<T: Zeroize>(T);
+
+impl<T: Zeroize> Secret<T> {
+    /// Takes ownership of the secret.
+    pub const fn new(value: T) -> Self {
+        Self(value)
+    }
+
+    /// The secret itself. Never log, format or store what this returns.
+    pub const fn expose(&self) -> &T {
+        &self.0
+    }
+}
+
+impl<T: Zeroize + Clone> Clone for Secret<T> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<T: Zeroize> From<T> for Secret<T> {
+    fn from(value: T) -> Self {
+        Self(value)
+    }
+}
+
+impl<T: Zeroize> fmt::Debug for Secret<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[secret]")
+    }
+}
+
+impl<T: Zeroize> Drop for Secret<T> {
+    fn drop(&mut self) {
+        self.0.zeroize();
+    }
+}
+
+/// Where a secret of the settings is kept: never in the settings themselves.
+#[derive(Clone, Debug)]
+pub enum SecretSource {
+    /// A file, read again at each use, so that a rotated secret is picked up. One newline at the
+    /// end does not count.
+    File(PathBuf),
+    /// The value of an environment variable, read once at start.
+    Value(Secret<String>),
+}
+
+impl SecretSource {
+    /// The secret as it is now.
+    ///
+    /// # Errors
+    /// The file cannot be read or is not UTF-8.
+    pub fn read(&self) -> io::Result<Secret<String>> {
+        match self {
+            Self::Value(value) => Ok(value.clone()),
+            Self::File(path) => {
+                let mut text = fs::read_to_string(path)?;
+                if text.ends_with('\n') {
+                    text.pop();
+                }
+                Ok(Secret::new(text))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// T-92
+    #[test]
+    fn debug_shows_nothing_of_a_secret() {
+        let secret = Secret::new("canary-5d1f4c7e".to_owned());
+        assert_eq!(format!("{secret:?}"), "[secret]");
+        assert_eq!(format!("{:?}", Some(&secret)), "Some([secret])");
+    }
+}

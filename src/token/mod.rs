@@ -1,0 +1,239 @@
+//! Is this token genuine?
+//!
+//! [`SubjectToken`] is opaque text from a stranger; [`Verified`] is evidence that its issuer is one
+//! of ours, that the signature holds, and that audience and times fit.
+
+use std::fmt;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+
+use crate::clock::Timestamp;
+use crate::secret::Secret;
+
+pub mod json;
+pub mod keys;
+pub mod verify;
+
+pub use keys::{Admission, KeyError, KeySet, KeySource};
+pub use verify::{Verifier, VerifyError, verify_jws};
+
+/// A subject token as a caller sent it: text of which nothing is known.
+///
+/// It is a secret, since whoever holds it can use it until it expires.
+#[derive(Clone, Debug)]
+pub struct SubjectToken(Secret<String>);
+
+impl SubjectToken {
+    /// Takes the text as it came.
+    #[must_use]
+    pub const fn new(text: String) -> Self {
+        Self(Secret::new(text))
+    }
+
+    /// The text of the token. Never log it.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        self.0.expose()
+    }
+}
+
+/// The signature algorithms a subject token may use (T-20): a closed list, with no HMAC (T-24).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Algorithm {
+    /// RSASSA-PKCS1-v1_5 with SHA-256.
+    RS256,
+    /// RSASSA-PKCS1-v1_5 with SHA-384.
+    RS384,
+    /// RSASSA-PKCS1-v1_5 with SHA-512.
+    RS512,
+    /// RSASSA-PSS with SHA-256.
+    PS256,
+    /// RSASSA-PSS with SHA-384.
+    PS384,
+    /// RSASSA-PSS with SHA-512.
+    PS512,
+    /// ECDSA over P-256 with SHA-256.
+    ES256,
+    /// ECDSA over P-384 with SHA-384.
+    ES384,
+    /// Ed25519 (RFC 8037).
+    EdDSA,
+}
+
+impl Algorithm {
+    /// Every algorithm there is.
+    pub const ALL: [Self; 9] = [
+        Self::RS256,
+        Self::RS384,
+        Self::RS512,
+        Self::PS256,
+        Self::PS384,
+        Self::PS512,
+        Self::ES256,
+        Self::ES384,
+        Self::EdDSA,
+    ];
+
+    /// The name in a token's `alg` (RFC 7518 section 3.1).
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::RS256 => "RS256",
+            Self::RS384 => "RS384",
+            Self::RS512 => "RS512",
+            Self::PS256 => "PS256",
+            Self::PS384 => "PS384",
+            Self::PS512 => "PS512",
+            Self::ES256 => "ES256",
+            Self::ES384 => "ES384",
+            Self::EdDSA => "EdDSA",
+        }
+    }
+
+    /// The algorithm of exactly that name; case counts.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL
+            .into_iter()
+            .find(|algorithm| algorithm.name() == name)
+    }
+}
+
+impl fmt::Display for Algorithm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// An issuer we were told to trust, and everything about it that differs between issuers.
+///
+/// Made from the policies' `issuers:`, over the provider's defaults; immutable afterwards.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TrustedIssuer {
+    /// The name policies use, e.g. `github`.
+    pub name: String,
+    /// The exact text of the `iss` claim: https, no query, fragment or user info.
+    pub url: String,
+    /// Signature algorithms it may use. Never taken from its discovery document (T-25).
+    pub algorithms: Vec<Algorithm>,
+    /// Audiences that may stand in `aud` beside ours (T-41).
+    pub tolerated_audiences: Vec<String>,
+    /// Media types its `typ` header may name, e.g. `JWT`; an absent `typ` always passes (T-22).
+    pub token_types: Vec<String>,
+    /// Seconds its clock and ours may differ: at most 60 (T-42). One constant for the replay
+    /// record too, which must live as long as the token could be accepted.
+    pub leeway: i64,
+    /// Longest `exp - iat` in seconds (T-44).
+    pub max_lifetime: i64,
+    /// Longest `now - iat` in seconds (T-44).
+    pub max_age: i64,
+    /// A token must name its key, unless this is off and the set has exactly one (T-27).
+    pub kid_required: bool,
+    /// A token must carry `iat` (T-43).
+    pub iat_required: bool,
+    /// Accept RSA numbers with a zero byte in front, as Jenkins sends them (T-33).
+    pub strip_leading_zero: bool,
+    /// A value of a key's `use` accepted beside `sig`, e.g. `jwt-svid` (T-31).
+    pub key_use: Option<String>,
+    /// PEM certificates of the authorities that may sign this issuer's TLS certificate, beside the
+    /// public ones. For this issuer only (T-57).
+    pub ca: Option<String>,
+    /// Networks that are not globally routable but hold this issuer (T-56).
+    pub networks: Vec<IpNet>,
+    /// Hosts beside the issuer's own that may serve its key set (T-54).
+    pub key_hosts: Vec<String>,
+    /// Key ids that must not be used any more (T-64).
+    pub blocked_kids: Vec<String>,
+}
+
+impl TrustedIssuer {
+    /// An issuer with the defaults of threats.md: RS256, one audience, 30 s of leeway.
+    #[must_use]
+    pub fn new(name: &str, url: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            url: url.to_owned(),
+            algorithms: vec![Algorithm::RS256],
+            tolerated_audiences: Vec::new(),
+            token_types: vec!["JWT".to_owned()],
+            leeway: DEFAULT_LEEWAY,
+            max_lifetime: 3_600,
+            max_age: 3_600,
+            kid_required: true,
+            iat_required: true,
+            strip_leading_zero: false,
+            key_use: None,
+            ca: None,
+            networks: Vec::new(),
+            key_hosts: Vec::new(),
+            blocked_kids: Vec::new(),
+        }
+    }
+}
+
+/// Seconds an issuer's clock and ours may differ unless its settings say otherwise.
+pub const DEFAULT_LEEWAY: i64 = 30;
+
+/// What tells one token from every other (T-71): the issuer, with `jti` or, without one, the
+/// SHA-256 of the signing input. Never a hash of the whole text, whose signature can be rewritten.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct TokenId {
+    /// The `iss` claim.
+    pub issuer: String,
+    /// The `jti` claim, or `sha256:` and 64 hex digits of the signing input's hash.
+    pub id: String,
+    /// `subject_token_id` of the logs: 16 hex digits of SHA-256 over the signing input.
+    pub digest: String,
+}
+
+/// Evidence of a genuine token: issuer, key, signature, audience and times were checked.
+///
+/// Only [`Verifier::verify`] makes one.
+#[derive(Debug)]
+pub struct Verified {
+    issuer: Arc<TrustedIssuer>,
+    claims: json::Object,
+    id: TokenId,
+    subject: String,
+    issued_at: Timestamp,
+    expires_at: Timestamp,
+}
+
+impl Verified {
+    /// Who signed it.
+    #[must_use]
+    pub const fn issuer(&self) -> &Arc<TrustedIssuer> {
+        &self.issuer
+    }
+
+    /// Every claim, as sent.
+    #[must_use]
+    pub const fn claims(&self) -> &json::Object {
+        &self.claims
+    }
+
+    /// What tells it from other tokens.
+    #[must_use]
+    pub const fn id(&self) -> &TokenId {
+        &self.id
+    }
+
+    /// The `sub` claim.
+    #[must_use]
+    pub fn subject(&self) -> &str {
+        &self.subject
+    }
+
+    /// The `iat` claim, or the time of verification for issuers without one.
+    #[must_use]
+    pub const fn issued_at(&self) -> Timestamp {
+        self.issued_at
+    }
+
+    /// The last second the token could be accepted: `exp` and the issuer's leeway.
+    #[must_use]
+    pub fn usable_until(&self) -> Timestamp {
+        self.expires_at.plus(self.issuer.leeway)
+    }
+}

@@ -1,0 +1,15 @@
+//! One test binary: each module is a subject, and tests talk to real servers and the real binary.
+
+mod audit;
+mod cli;
+mod client;
+mod credential;
+mod demo;
+mod exchange;
+mod http;
+mod lists;
+mod policy;
+mod properties;
+mod provider;
+mod support;
+mod verification;
