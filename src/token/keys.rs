@@ -290,6 +290,3 @@ pub(super) const LONGEST_DOCUMENT: usize = 256 * 1_024;
 const MOST_KEYS: usize = 64;
 /// The `kid`s of the embedded issuer begin so.
 pub const DEV_KID_PREFIX: &str = "dev-";
-
-#[cfg(test)]
-mod tests;

@@ -239,34 +239,9 @@ impl Verified {
     }
 }
 
-/// Outside text as printable ASCII on one line: everything else becomes `\u{…}`, and what is longer
-/// than `most` characters is cut, with `...` as the mark (T-91).
-fn escaped(text: &str, most: usize) -> String {
-    let mut safe = String::new();
-    for (position, character) in text.chars().enumerate() {
-        if position >= most {
-            safe.push_str("...");
-            break;
-        }
-        match character {
-            ' '..='~' => safe.push(character),
-            other => safe.extend(other.escape_unicode()),
-        }
-    }
-    safe
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// T-28, T-91
-    #[test]
-    fn outside_text_is_one_line_of_printable_ascii() {
-        assert_eq!(escaped("a\nb\u{1b}[2J\u{2028}\u{202e}ü", 64), r"a\u{a}b\u{1b}[2J\u{2028}\u{202e}\u{fc}");
-        assert_eq!(escaped("abcdef", 3), "abc...");
-        assert_eq!(escaped("abc", 3), "abc");
-    }
 
     /// T-20, T-24
     #[test]

@@ -13,8 +13,9 @@ use aws_lc_rs::digest;
 use data_encoding::HEXLOWER;
 
 use super::keys::{Choice, KeyError, KeySet, KeySource, OwnKeys};
-use super::{Algorithm, SubjectToken, TrustedIssuer, Verified, escaped, issuer};
+use super::{Algorithm, SubjectToken, TrustedIssuer, Verified, issuer};
 use crate::clock::Clock;
+use crate::text::escape_up_to;
 
 mod claims;
 mod error;
@@ -123,7 +124,7 @@ impl Verifier {
             issuer: issuer.unwrap_or_else(|| "unknown".to_owned()),
             kid: parsed
                 .and_then(|token| token.unverified_kid)
-                .map(|kid| escaped(&kid, LONGEST_KID_IN_LOG)),
+                .map(|kid| escape_up_to(&kid, LONGEST_KID_IN_LOG)),
             subject_token_id: subject_token_digest(text),
         }
     }
@@ -239,6 +240,3 @@ fn check_signature(token: &UnverifiedToken<'_>, keys: &KeySet) -> Result<(), Ver
 
 /// Characters.
 const LONGEST_KID_IN_LOG: usize = 64;
-
-#[cfg(test)]
-mod tests;

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::clock::Timestamp;
-use crate::token::escaped;
+use crate::text::escape_up_to;
 use crate::token::json::JsonError;
 use crate::token::keys::KeyError;
 
@@ -172,7 +172,7 @@ impl fmt::Display for Part {
 
 /// The job's own value for an error text: escaped, cut, in backticks.
 pub(super) fn quoted(text: &str) -> String {
-    format!("`{}`", escaped(text, LONGEST_VALUE))
+    format!("`{}`", escape_up_to(text, LONGEST_VALUE))
 }
 
 /// Characters of a claim's value in an error text: an answer has 200 bytes in all.

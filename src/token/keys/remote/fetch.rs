@@ -17,9 +17,10 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::{ClientConfig, RootCertStore};
 
 use super::{KeyError, address};
+use crate::text::escape_up_to;
+use crate::token::TrustedIssuer;
 use crate::token::json::{self, Value};
 use crate::token::keys::LONGEST_DOCUMENT;
-use crate::token::{TrustedIssuer, escaped};
 
 /// Brings an issuer's key set. Replaced in tests by one that needs no network.
 #[async_trait]
@@ -223,7 +224,7 @@ fn failed(name: &str, error: &reqwest::Error) -> KeyError {
     }
     KeyError::Fetch(format!(
         "the {name} could not be fetched: {}",
-        escaped(&text, LONGEST_CAUSE)
+        escape_up_to(&text, LONGEST_CAUSE)
     ))
 }
 
