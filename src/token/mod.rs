@@ -249,7 +249,10 @@ mod tests {
         for algorithm in Algorithm::ALL {
             assert_eq!(Algorithm::from_name(algorithm.name()), Some(algorithm));
         }
-        for other in ["none", "None", "", "rs256", "RS256 ", " RS256", "HS256", "HS512", "ES512", "ES256K", "Ed25519", "RSA-OAEP", "RS256\0"] {
+        for other in [
+            "none", "None", "", "rs256", "RS256 ", " RS256", "HS256", "HS512", "ES512", "ES256K",
+            "Ed25519", "RSA-OAEP", "RS256\0",
+        ] {
             assert_eq!(Algorithm::from_name(other), None, "{other:?}");
         }
     }

@@ -108,7 +108,7 @@ impl Verifier {
         check_signature(&token, &keys)?;
         let signed = unverified.signature_holds();
         let checked = signed.check(issuer, &self.audience, self.clock.now())?;
-        Ok(checked.into_verified(issuer, signing_input_hash(token.unverified_signing_input)))
+        Ok(checked.into_verified(issuer, &signing_input_hash(token.unverified_signing_input)))
     }
 
     /// What a log line may say of a token that was refused, from its unverified parts.

@@ -1,2 +1,2 @@
 //! support
-pub mod tokens;
+pub(crate) mod tokens;

@@ -1,4 +1,5 @@
 //! Tokens of every kind, good and hostile, signed with keys the tests hold.
+#![cfg(test)]
 
 use std::sync::{Arc, LazyLock};
 
@@ -16,15 +17,15 @@ use hallpass::token::{Algorithm, SubjectToken, TrustedIssuer, Verified, Verifier
 use serde_json::{Value, json};
 
 /// The time every test of tokens stands at: the `iat` of the examples.
-pub const NOW: i64 = 1_790_000_000;
+pub(crate) const NOW: i64 = 1_790_000_000;
 /// The broker's own name.
-pub const AUDIENCE: &str = "https://hallpass.example";
+pub(crate) const AUDIENCE: &str = "https://hallpass.example";
 /// The issuer most tests use.
-pub const ISSUER: &str = "https://ci.example";
+pub(crate) const ISSUER: &str = "https://ci.example";
 
 /// A key pair under a key id.
-pub struct TestKey {
-    pub kid: String,
+pub(crate) struct TestKey {
+    pub(crate) kid: String,
     pair: Arc<Pair>,
 }
 
@@ -41,26 +42,29 @@ static RSA: LazyLock<[Arc<Pair>; 2]> = LazyLock::new(|| {
 });
 
 impl TestKey {
-    pub fn rsa(kid: &str) -> Self {
+    pub(crate) fn rsa(kid: &str) -> Self {
         Self::of(kid, Arc::clone(&RSA[0]))
     }
 
-    pub fn other_rsa(kid: &str) -> Self {
+    pub(crate) fn other_rsa(kid: &str) -> Self {
         Self::of(kid, Arc::clone(&RSA[1]))
     }
 
-    pub fn p256(kid: &str) -> Self {
+    pub(crate) fn p256(kid: &str) -> Self {
         let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap();
         Self::of(kid, Arc::new(Pair::P256(pair)))
     }
 
-    pub fn p384(kid: &str) -> Self {
+    pub(crate) fn p384(kid: &str) -> Self {
         let pair = EcdsaKeyPair::generate(&ECDSA_P384_SHA384_FIXED_SIGNING).unwrap();
         Self::of(kid, Arc::new(Pair::P384(pair)))
     }
 
-    pub fn ed25519(kid: &str) -> Self {
-        Self::of(kid, Arc::new(Pair::Ed25519(Ed25519KeyPair::generate().unwrap())))
+    pub(crate) fn ed25519(kid: &str) -> Self {
+        Self::of(
+            kid,
+            Arc::new(Pair::Ed25519(Ed25519KeyPair::generate().unwrap())),
+        )
     }
 
     fn of(kid: &str, pair: Arc<Pair>) -> Self {
@@ -71,7 +75,7 @@ impl TestKey {
     }
 
     /// The public half, without `use` and `alg`.
-    pub fn jwk(&self) -> Value {
+    pub(crate) fn jwk(&self) -> Value {
         let text = |bytes: &[u8]| BASE64URL_NOPAD.encode(bytes);
         match &*self.pair {
             Pair::Rsa(pair) => {
@@ -95,7 +99,7 @@ impl TestKey {
     }
 
     /// A signature over exactly these bytes.
-    pub fn signature(&self, algorithm: Algorithm, message: &[u8]) -> Vec<u8> {
+    pub(crate) fn signature(&self, algorithm: Algorithm, message: &[u8]) -> Vec<u8> {
         let random = SystemRandom::new();
         match &*self.pair {
             Pair::Rsa(pair) => {
@@ -104,13 +108,15 @@ impl TestKey {
                     .unwrap();
                 signature
             }
-            Pair::P256(pair) | Pair::P384(pair) => pair.sign(&random, message).unwrap().as_ref().to_vec(),
+            Pair::P256(pair) | Pair::P384(pair) => {
+                pair.sign(&random, message).unwrap().as_ref().to_vec()
+            }
             Pair::Ed25519(pair) => pair.sign(message).as_ref().to_vec(),
         }
     }
 
     /// A token of exactly these bytes, validly signed whatever they are.
-    pub fn sign(&self, algorithm: Algorithm, header: &str, payload: &str) -> String {
+    pub(crate) fn sign(&self, algorithm: Algorithm, header: &str, payload: &str) -> String {
         let part = |text: &str| BASE64URL_NOPAD.encode(text.as_bytes());
         let signing_input = format!("{}.{}", part(header), part(payload));
         let signature = self.signature(algorithm, signing_input.as_bytes());
@@ -118,24 +124,26 @@ impl TestKey {
     }
 
     /// An RS256 token with the usual header.
-    pub fn token(&self, claims: &Value) -> String {
+    pub(crate) fn token(&self, claims: &Value) -> String {
         self.token_with_header(&self.header(), claims)
     }
 
     /// An RS256 token with any header.
-    pub fn token_with_header(&self, header: &Value, claims: &Value) -> String {
+    pub(crate) fn token_with_header(&self, header: &Value, claims: &Value) -> String {
         self.sign(Algorithm::RS256, &header.to_string(), &claims.to_string())
     }
 
     /// The usual header.
-    pub fn header(&self) -> Value {
+    pub(crate) fn header(&self) -> Value {
         json!({ "typ": "JWT", "alg": "RS256", "kid": self.kid })
     }
 }
 
 fn rsa_encoding(algorithm: Algorithm) -> &'static dyn RsaEncoding {
     match algorithm {
-        Algorithm::RS256 | Algorithm::ES256 | Algorithm::ES384 | Algorithm::EdDSA => &RSA_PKCS1_SHA256,
+        Algorithm::RS256 | Algorithm::ES256 | Algorithm::ES384 | Algorithm::EdDSA => {
+            &RSA_PKCS1_SHA256
+        }
         Algorithm::RS384 => &RSA_PKCS1_SHA384,
         Algorithm::RS512 => &RSA_PKCS1_SHA512,
         Algorithm::PS256 => &RSA_PSS_SHA256,
@@ -145,12 +153,12 @@ fn rsa_encoding(algorithm: Algorithm) -> &'static dyn RsaEncoding {
 }
 
 /// A JWKS of these entries.
-pub fn jwks(keys: &[Value]) -> Vec<u8> {
+pub(crate) fn jwks(keys: &[Value]) -> Vec<u8> {
     json!({ "keys": keys }).to_string().into_bytes()
 }
 
 /// Claims of which every rule holds at [`NOW`].
-pub fn claims() -> Value {
+pub(crate) fn claims() -> Value {
     json!({
         "iss": ISSUER, "aud": AUDIENCE, "sub": "repo:acme/shop", "jti": "b7c0e3a4",
         "iat": NOW, "nbf": NOW - 600, "exp": NOW + 300,
@@ -158,7 +166,7 @@ pub fn claims() -> Value {
 }
 
 /// [`claims`] with one changed, or removed by `None`.
-pub fn claims_with(name: &str, value: Option<Value>) -> Value {
+pub(crate) fn claims_with(name: &str, value: Option<Value>) -> Value {
     let mut claims = claims();
     let members = claims.as_object_mut().unwrap();
     match value {
@@ -169,21 +177,21 @@ pub fn claims_with(name: &str, value: Option<Value>) -> Value {
 }
 
 /// A verifier of one issuer with fixed keys, at a fixed time.
-pub struct Broker {
-    pub verifier: Verifier,
-    pub clock: Arc<FixedClock>,
+pub(crate) struct Broker {
+    pub(crate) verifier: Verifier,
+    pub(crate) clock: Arc<FixedClock>,
 }
 
 impl Broker {
     /// Trusts [`ISSUER`] with the key `k1`, RS256.
-    pub fn new() -> (Self, TestKey) {
+    pub(crate) fn new() -> (Self, TestKey) {
         let key = TestKey::rsa("k1");
         let broker = Self::trusting(TrustedIssuer::new("ci", ISSUER), &jwks(&[key.jwk()]));
         (broker, key)
     }
 
     /// Trusts one issuer with these keys.
-    pub fn trusting(issuer: TrustedIssuer, jwks: &[u8]) -> Self {
+    pub(crate) fn trusting(issuer: TrustedIssuer, jwks: &[u8]) -> Self {
         let keys = FileKeys::new().with_document(&issuer, jwks).unwrap();
         let clock = Arc::new(FixedClock::at(Timestamp::from_unix(NOW)));
         let verifier = Verifier::new(
@@ -196,7 +204,7 @@ impl Broker {
     }
 
     /// Verifies; keys are at hand, so nothing is waited for.
-    pub fn verify(&self, token: &str) -> Result<Verified, VerifyError> {
+    pub(crate) fn verify(&self, token: &str) -> Result<Verified, VerifyError> {
         let token = SubjectToken::new(token.to_owned());
         tokio::runtime::Builder::new_current_thread()
             .build()
@@ -205,7 +213,7 @@ impl Broker {
     }
 
     /// The code a token is refused with, or `ok`.
-    pub fn reason(&self, token: &str) -> &'static str {
+    pub(crate) fn reason(&self, token: &str) -> &'static str {
         match self.verify(token) {
             Ok(_) => "ok",
             Err(error) => error.reason(),
