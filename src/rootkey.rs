@@ -125,8 +125,8 @@ impl RootKeys {
             return Err(RootKeyError::Ring("more than 8 keys"));
         }
         let mut members = Vec::with_capacity(keys.len());
-        for key in &keys {
-            let member = Member::new(issuer, generation, key);
+        for key in keys {
+            let member = Member::new(issuer, generation, &key);
             if members.iter().any(|other: &Member| other.id == member.id) {
                 return Err(RootKeyError::Ring("the same key twice"));
             }
@@ -185,7 +185,7 @@ impl fmt::Debug for RootKeys {
             .field("issuer", &self.issuer)
             .field("generation", &self.generation)
             .field("ids", &self.members().map(|m| m.id).collect::<Vec<_>>())
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 
