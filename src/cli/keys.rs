@@ -117,11 +117,12 @@ fn generate(args: &GenerateArgs, out: &mut Terminal) -> Result<(), Failure> {
         return Ok(());
     };
     let shown = escape(&path.display().to_string());
-    create(path, text.expose()).map_err(|error| match error.kind() {
-        io::ErrorKind::AlreadyExists => Failure::Local(format!(
-            "`{shown}` exists already and is not overwritten: what it protects would be lost; choose another file"
-        )),
-        _ => Failure::Local(format!("`{shown}` cannot be written: {error}")),
+    create(path, text.expose()).map_err(|error| {
+        Failure::Local(if error.kind() == io::ErrorKind::AlreadyExists {
+            format!("`{shown}` exists already and is not overwritten: what it protects would be lost; choose another file")
+        } else {
+            format!("`{shown}` cannot be written: {error}")
+        })
     })?;
     out.error(&format!(
         "wrote a new root key to `{shown}` (mode 0400). Give every replica the same one, as a secret, and name it in the settings:\n  root_key: {{ file: {shown} }}\nKeep a copy where you keep your other secrets: without it nobody can revoke by handle or sign as this broker."

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::path::Path;
+use std::time::Duration;
 
 use hallpass::audit::event::Alert;
 use hallpass::audit::file::FileSink;
@@ -138,8 +139,11 @@ async fn a_restarted_broker_continues_the_chain_of_its_file() {
         log.close().await.unwrap();
         drop(log);
         // The writer's thread lets go of the file when it has ended.
-        while FileSink::open(&path, false).is_err() {
-            tokio::task::yield_now().await;
+        for _ in 0..500 {
+            if FileSink::open(&path, false).is_ok() {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
     assert_eq!(findings(&path), Vec::<String>::new());
