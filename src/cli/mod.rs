@@ -5,6 +5,9 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+pub mod audit;
+pub mod keys;
+
 /// Runs the command that the arguments name; the exit code is design's: 0; 1 denied; 2 usage;
 /// 3 broker unreachable or busy; 4 findings; 5 local failure.
 #[must_use]
@@ -26,11 +29,17 @@ struct Cli {
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {}
+enum Command {
+    Audit(audit::Args),
+    Keys(keys::Args),
+}
 
 impl Command {
-    fn run(self, _out: &mut Terminal) -> Result<(), Failure> {
-        match self {}
+    fn run(self, out: &mut Terminal) -> Result<(), Failure> {
+        match self {
+            Self::Audit(args) => audit::run(args, out),
+            Self::Keys(args) => keys::run(args, out),
+        }
     }
 }
 
