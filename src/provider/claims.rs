@@ -70,11 +70,7 @@ pub(super) fn check(claims: &Object, table: &[Claim]) -> Result<(), ClaimError> 
 pub(super) fn text<'a>(claims: &'a Object, name: &str) -> Option<&'a str> {
     match claims.get(name)? {
         Value::Text(text) => Some(text),
-        Value::Null
-        | Value::Bool(_)
-        | Value::Number(_)
-        | Value::List(_)
-        | Value::Object(_) => None,
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::List(_) | Value::Object(_) => None,
     }
 }
 
@@ -94,12 +90,16 @@ pub(super) fn fact_value(
         | (ClaimType::FreeText, Value::Text(_))
         | (ClaimType::List, Value::List(_))
         | (ClaimType::Object, Value::Object(_)) => Ok(None),
-        (ClaimType::Text, Value::Text(text)) => printable(name, text)
-            .map(|text| Some(FactValue::Text(text.to_owned()))),
+        (ClaimType::Text, Value::Text(text)) => {
+            printable(name, text).map(|text| Some(FactValue::Text(text.to_owned())))
+        }
         (ClaimType::FlagText, Value::Text(text)) => match text.as_str() {
             "true" => Ok(Some(FactValue::Bool(true))),
             "false" => Ok(Some(FactValue::Bool(false))),
-            _ => Err(problem(name, "is text other than `true` and `false`".to_owned())),
+            _ => Err(problem(
+                name,
+                "is text other than `true` and `false`".to_owned(),
+            )),
         },
         (ClaimType::Boolean, Value::Bool(value)) => Ok(Some(FactValue::Bool(*value))),
         (ClaimType::Number, Value::Number(number)) => decimal(name, number.as_str()).map(Some),
@@ -111,11 +111,7 @@ pub(super) fn fact_value(
             | ClaimType::Number
             | ClaimType::List
             | ClaimType::Object,
-            Value::Bool(_)
-            | Value::Number(_)
-            | Value::Text(_)
-            | Value::List(_)
-            | Value::Object(_),
+            Value::Bool(_) | Value::Number(_) | Value::Text(_) | Value::List(_) | Value::Object(_),
         ) => Err(wrong_type(name, value, claim_type)),
     }
 }
@@ -160,7 +156,10 @@ fn wrong_type(name: &str, value: &Value, expected: ClaimType) -> ClaimError {
         Value::List(_) => "a list",
         Value::Object(_) => "an object",
     };
-    problem(name, format!("is {found}, expected {}", expected.expected()))
+    problem(
+        name,
+        format!("is {found}, expected {}", expected.expected()),
+    )
 }
 
 fn problem(claim: &str, problem: String) -> ClaimError {

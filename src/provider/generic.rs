@@ -42,7 +42,10 @@ fn identify(token: &Object, map: &ClaimMap) -> Result<BTreeMap<Fact, FactValue>,
         }
     }
     if tells_events(map) {
-        let word = match facts.get(&Fact::Trigger).or_else(|| facts.get(&Fact::Event)) {
+        let word = match facts
+            .get(&Fact::Trigger)
+            .or_else(|| facts.get(&Fact::Event))
+        {
             Some(FactValue::Text(word)) => word.as_str(),
             Some(FactValue::Bool(_) | FactValue::Workflow(_)) | None => "",
         };
@@ -55,9 +58,7 @@ fn identify(token: &Object, map: &ClaimMap) -> Result<BTreeMap<Fact, FactValue>,
 
 fn of_fact(fact: Fact, value: FactValue) -> FactValue {
     match (fact.fact_type(), value) {
-        (FactType::Workflow, FactValue::Text(text)) => {
-            FactValue::Workflow(Workflow::parse(&text))
-        }
+        (FactType::Workflow, FactValue::Text(text)) => FactValue::Workflow(Workflow::parse(&text)),
         (FactType::Text | FactType::Bool | FactType::Workflow, value) => value,
     }
 }

@@ -165,22 +165,56 @@ mod tests {
     #[test]
     fn events_that_strangers_start_are_never_ordinary() {
         let strangers = [
-            "branch_protection_rule", "check_run", "check_suite", "create", "delete", "deployment",
-            "deployment_status", "discussion", "discussion_comment", "fork", "gollum",
-            "image_version", "issue_comment", "issues", "label", "milestone", "page_build",
-            "project", "project_card", "project_column", "public", "pull_request",
-            "pull_request_review", "pull_request_review_comment", "pull_request_target",
-            "registry_package", "status", "watch", "workflow_call", "workflow_run",
-            "commit_comment", "dynamic", "Push", "push ", "",
+            "branch_protection_rule",
+            "check_run",
+            "check_suite",
+            "create",
+            "delete",
+            "deployment",
+            "deployment_status",
+            "discussion",
+            "discussion_comment",
+            "fork",
+            "gollum",
+            "image_version",
+            "issue_comment",
+            "issues",
+            "label",
+            "milestone",
+            "page_build",
+            "project",
+            "project_card",
+            "project_column",
+            "public",
+            "pull_request",
+            "pull_request_review",
+            "pull_request_review_comment",
+            "pull_request_target",
+            "registry_package",
+            "status",
+            "watch",
+            "workflow_call",
+            "workflow_run",
+            "commit_comment",
+            "dynamic",
+            "Push",
+            "push ",
+            "",
         ];
         for event in strangers {
             let trigger = trigger(event);
             assert!(TRIGGERS.contains(&trigger), "{event}");
-            assert!(!ORDINARY_TRIGGERS.contains(&trigger), "{event} is {trigger}");
+            assert!(
+                !ORDINARY_TRIGGERS.contains(&trigger),
+                "{event} is {trigger}"
+            );
         }
         let ours = [
-            ("push", "push"), ("merge_group", "merge_queue"), ("schedule", "schedule"),
-            ("workflow_dispatch", "manual"), ("repository_dispatch", "api"),
+            ("push", "push"),
+            ("merge_group", "merge_queue"),
+            ("schedule", "schedule"),
+            ("workflow_dispatch", "manual"),
+            ("repository_dispatch", "api"),
             ("release", "release"),
         ];
         for (event, expected) in ours {

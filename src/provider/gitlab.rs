@@ -133,7 +133,11 @@ const CLAIMS: &[Claim] = &[
     claim("ref_path", Text, Some(Fact::Ref)),
     claim("ref_protected", FlagText, Some(Fact::RefProtected)),
     claim("environment", Text, Some(Fact::Environment)),
-    claim("environment_protected", FlagText, Some(Fact::EnvironmentProtected)),
+    claim(
+        "environment_protected",
+        FlagText,
+        Some(Fact::EnvironmentProtected),
+    ),
     claim("deployment_tier", Text, None),
     claim("environment_action", Text, None),
     // The one claim beside the times that is a number.
@@ -180,16 +184,30 @@ mod tests {
     #[test]
     fn sources_that_are_not_known_to_be_harmless_are_never_ordinary() {
         let sources = [
-            "chat", "external", "external_pull_request_event", "merge_request_event",
-            "ondemand_dast_scan", "ondemand_dast_validation", "parent_pipeline", "pipeline",
-            "security_orchestration_policy", "pipeline_execution_policy", "webide",
-            "container_registry_push", "duo_workflow", "unknown", "",
+            "chat",
+            "external",
+            "external_pull_request_event",
+            "merge_request_event",
+            "ondemand_dast_scan",
+            "ondemand_dast_validation",
+            "parent_pipeline",
+            "pipeline",
+            "security_orchestration_policy",
+            "pipeline_execution_policy",
+            "webide",
+            "container_registry_push",
+            "duo_workflow",
+            "unknown",
+            "",
         ];
         for source in sources {
             assert!(!ORDINARY_TRIGGERS.contains(&trigger(source)), "{source}");
         }
         for (source, expected) in [
-            ("push", "push"), ("web", "manual"), ("schedule", "schedule"), ("api", "api"),
+            ("push", "push"),
+            ("web", "manual"),
+            ("schedule", "schedule"),
+            ("api", "api"),
             ("trigger", "api"),
         ] {
             assert_eq!(trigger(source), expected);

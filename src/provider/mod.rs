@@ -272,7 +272,10 @@ fn ref_type(full: Option<&str>, word: Option<&str>) -> Option<&'static str> {
         ("refs/merge-requests/", "pull"),
         ("refs/", "other"),
     ];
-    if let Some((_, kind)) = by_prefix.iter().find(|(prefix, _)| full.starts_with(prefix)) {
+    if let Some((_, kind)) = by_prefix
+        .iter()
+        .find(|(prefix, _)| full.starts_with(prefix))
+    {
         return Some(kind);
     }
     match word? {

@@ -77,7 +77,9 @@ fn convert(value: serde_json::Value) -> Value {
         serde_json::Value::String(value) => Value::Text(value),
         serde_json::Value::Array(list) => Value::List(list.into_iter().map(convert).collect()),
         serde_json::Value::Object(map) => Value::Object(Object(
-            map.into_iter().map(|(key, value)| (key, convert(value))).collect(),
+            map.into_iter()
+                .map(|(key, value)| (key, convert(value)))
+                .collect(),
         )),
     }
 }
