@@ -248,6 +248,20 @@ pub enum FactValue {
     Workflow(Workflow),
 }
 
+/// In one line: the text, `true` or `false`, or `path@ref`; control characters escaped.
+impl fmt::Display for FactValue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Text(text) => write!(f, "{}", text.escape_debug()),
+            Self::Bool(value) => write!(f, "{value}"),
+            Self::Workflow(Workflow { path, r#ref: None }) => write!(f, "{}", path.escape_debug()),
+            Self::Workflow(Workflow { path, r#ref: Some(r#ref) }) => {
+                write!(f, "{}@{}", path.escape_debug(), r#ref.escape_debug())
+            }
+        }
+    }
+}
+
 /// A workflow file: its path and the git ref it was taken from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Workflow {

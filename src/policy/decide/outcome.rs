@@ -157,6 +157,36 @@ pub struct RequirementOutcome {
     pub unless: Option<BlockOutcome>,
 }
 
+impl Cause {
+    /// The cause in a sentence, for those who may see the policies.
+    #[must_use]
+    pub fn sentence(&self) -> String {
+        let listed = |words: &[String]| {
+            if words.is_empty() { "nothing".to_owned() } else { words.join(", ") }
+        };
+        match self {
+            Self::Tenant => "the job belongs to no tenant of its issuer".to_owned(),
+            Self::Stranger => "no policy is about a job like this".to_owned(),
+            Self::Credential { suggestion: Some(meant) } => {
+                format!("there is no such credential; `{meant}` is one")
+            }
+            Self::Credential { suggestion: None } => "there is no such credential".to_owned(),
+            Self::NotGranted { granted } => format!(
+                "no policy that could be about this job grants it; its repository may have {}",
+                listed(granted)
+            ),
+            Self::Conditions => "no policy that grants it holds".to_owned(),
+            Self::Scopes { allowed } => {
+                format!("more scopes than one grant has: {}", listed(allowed))
+            }
+            Self::Ttl { allowed } => {
+                format!("not for so long: 1s to {}", duration::print(*allowed))
+            }
+            Self::Requirement => "a requirement does not hold".to_owned(),
+        }
+    }
+}
+
 impl Decision {
     pub(super) fn trace(set: &PolicySet, facts: &Facts, ask: &Ask, now: Timestamp) -> Self {
         let issuer = set.issuer_of(facts);
