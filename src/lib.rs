@@ -34,4 +34,5 @@ pub mod provider;
 pub mod replay;
 pub mod rootkey;
 pub mod secret;
+pub mod text;
 pub mod token;
