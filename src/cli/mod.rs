@@ -7,6 +7,7 @@ use clap::{Parser, Subcommand};
 
 pub mod audit;
 pub mod keys;
+pub mod policy;
 
 /// Runs the command that the arguments name; the exit code is design's: 0; 1 denied; 2 usage;
 /// 3 broker unreachable or busy; 4 findings; 5 local failure.
@@ -32,6 +33,7 @@ struct Cli {
 enum Command {
     Audit(audit::Args),
     Keys(keys::Args),
+    Policy(policy::Args),
 }
 
 impl Command {
@@ -39,6 +41,7 @@ impl Command {
         match self {
             Self::Audit(args) => audit::run(args, out),
             Self::Keys(args) => keys::run(args, out),
+            Self::Policy(args) => policy::run(args, out),
         }
     }
 }
