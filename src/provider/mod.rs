@@ -273,7 +273,10 @@ impl fmt::Display for FactValue {
             Self::Text(text) => write!(f, "{}", text.escape_debug()),
             Self::Bool(value) => write!(f, "{value}"),
             Self::Workflow(Workflow { path, r#ref: None }) => write!(f, "{}", path.escape_debug()),
-            Self::Workflow(Workflow { path, r#ref: Some(r#ref) }) => {
+            Self::Workflow(Workflow {
+                path,
+                r#ref: Some(r#ref),
+            }) => {
                 write!(f, "{}@{}", path.escape_debug(), r#ref.escape_debug())
             }
         }

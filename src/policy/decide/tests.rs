@@ -76,16 +76,26 @@ fn facts(set: &PolicySet, claims: &Value) -> Facts {
 }
 
 fn ask(credential: &str) -> Ask {
-    Ask { credential: credential.to_owned(), scopes: None, ttl: None }
+    Ask {
+        credential: credential.to_owned(),
+        scopes: None,
+        ttl: None,
+    }
 }
 
 fn scoped(scopes: &[&str]) -> Ask {
     let scopes = scopes.iter().map(|scope| (*scope).to_owned()).collect();
-    Ask { scopes: Some(scopes), ..ask("api") }
+    Ask {
+        scopes: Some(scopes),
+        ..ask("api")
+    }
 }
 
 fn lasting(credential: &str, seconds: u64) -> Ask {
-    Ask { ttl: Some(Duration::from_secs(seconds)), ..ask(credential) }
+    Ask {
+        ttl: Some(Duration::from_secs(seconds)),
+        ..ask(credential)
+    }
 }
 
 const NOW: Timestamp = Timestamp::from_unix(1_790_000_000);
@@ -107,7 +117,10 @@ fn told(claims: &Value, ask: &Ask) -> Answer {
 #[test]
 fn a_job_that_fits_gets_the_grant_and_no_more() {
     let permit = decide(&claims(), &ask("db")).unwrap();
-    assert_eq!((permit.ttl(), permit.policy()), (Duration::from_secs(900), "migrate"));
+    assert_eq!(
+        (permit.ttl(), permit.policy()),
+        (Duration::from_secs(900), "migrate")
+    );
     assert_eq!(permit.credential().name, "db");
     assert!(permit.revision().starts_with("sha256:"));
     let shorter = decide(&claims(), &lasting("db", 60)).unwrap();
@@ -118,13 +131,29 @@ fn a_job_that_fits_gets_the_grant_and_no_more() {
 #[test]
 fn one_grant_covers_the_whole_ask_or_none_does() {
     let unasked = decide(&claims(), &ask("api")).unwrap();
-    assert_eq!((unasked.ttl().as_secs(), unasked.scopes()), (300, ["a:read".to_owned()].as_slice()));
+    assert_eq!(
+        (unasked.ttl().as_secs(), unasked.scopes()),
+        (300, ["a:read".to_owned()].as_slice())
+    );
     let both = decide(&claims(), &scoped(&["a:write", "a:read", "a:write"])).unwrap();
-    assert_eq!((both.ttl().as_secs(), both.scopes().join(" ").as_str()), (60, "a:write a:read"));
-    let long = Ask { ttl: Some(Duration::from_secs(300)), ..scoped(&["a:write"]) };
-    assert_eq!(told(&claims(), &long).error, OAuthError::InvalidRequest, "5m of one, a:write of another");
+    assert_eq!(
+        (both.ttl().as_secs(), both.scopes().join(" ").as_str()),
+        (60, "a:write a:read")
+    );
+    let long = Ask {
+        ttl: Some(Duration::from_secs(300)),
+        ..scoped(&["a:write"])
+    };
+    assert_eq!(
+        told(&claims(), &long).error,
+        OAuthError::InvalidRequest,
+        "5m of one, a:write of another"
+    );
     let wide = told(&claims(), &scoped(&["a:read", "a:all"]));
-    assert_eq!((wide.error, wide.reason), (OAuthError::InvalidScope, "policy.scope"));
+    assert_eq!(
+        (wide.error, wide.reason),
+        (OAuthError::InvalidScope, "policy.scope")
+    );
     insta::assert_snapshot!(wide.description, @"the scopes asked of `api` are more than one grant has: `a:read`, `a:write`");
 }
 
@@ -133,20 +162,36 @@ fn one_grant_covers_the_whole_ask_or_none_does() {
 fn a_life_above_the_grant_or_of_nothing_is_refused_and_never_trimmed() {
     for seconds in [901, 100_000, 0] {
         let answer = told(&claims(), &lasting("db", seconds));
-        assert_eq!((answer.error, answer.reason), (OAuthError::InvalidRequest, "policy.ttl"));
+        assert_eq!(
+            (answer.error, answer.reason),
+            (OAuthError::InvalidRequest, "policy.ttl")
+        );
         assert_eq!(answer.description, "`db` may be had for 1s to 15m");
     }
 }
 
 #[test]
 fn a_denial_names_fact_actual_and_expected() {
-    let answer = told(&with(&json!({ "ref": "refs/heads/x", "environment": "Production" })), &ask("db"));
+    let answer = told(
+        &with(&json!({ "ref": "refs/heads/x", "environment": "Production" })),
+        &ask("db"),
+    );
     insta::assert_snapshot!(
         answer.description,
         @"fact `ref` is `refs/heads/x`, policy `migrate` wants `refs/heads/main`; and one more"
     );
-    let lines: Vec<_> = answer.failed_conditions.iter().map(|line| (line.fact.as_str(), line.hint.as_deref())).collect();
-    assert_eq!(lines, [("ref", None), ("environment", Some("differs in upper and lower case only"))]);
+    let lines: Vec<_> = answer
+        .failed_conditions
+        .iter()
+        .map(|line| (line.fact.as_str(), line.hint.as_deref()))
+        .collect();
+    assert_eq!(
+        lines,
+        [
+            ("ref", None),
+            ("environment", Some("differs in upper and lower case only"))
+        ]
+    );
     insta::assert_snapshot!(answer.when, @r#"
     when:
       repository: acme/shop
@@ -172,7 +217,10 @@ fn a_repository_with_another_id_is_a_stranger_and_one_renamed_is_told() {
 /// T-49
 #[test]
 fn a_job_of_no_tenant_is_a_stranger_whatever_the_policies_say() {
-    for changes in [json!({ "repository_owner_id": "1" }), json!({ "repository_owner": "mallory" })] {
+    for changes in [
+        json!({ "repository_owner_id": "1" }),
+        json!({ "repository_owner": "mallory" }),
+    ] {
         let denial = denial(&with(&changes), &ask("db"));
         assert_eq!(denial.reason(), "policy.tenant");
         assert_eq!(denial.answer(Disclosure::Repository).description, STRANGER);
@@ -184,13 +232,27 @@ fn a_job_of_no_tenant_is_a_stranger_whatever_the_policies_say() {
 fn strangers_hear_the_same_bytes_whatever_they_ask() {
     let stranger = with(&json!({ "repository": "acme/other", "repository_id": "5" }));
     let expected = told(&stranger, &ask("db"));
-    assert_eq!((expected.error, expected.reason), (OAuthError::InvalidRequest, "policy.denied"));
-    for other in [ask("spare"), ask("d"), ask(""), ask("invented"), scoped(&["x"]), lasting("db", 9_999_999)] {
+    assert_eq!(
+        (expected.error, expected.reason),
+        (OAuthError::InvalidRequest, "policy.denied")
+    );
+    for other in [
+        ask("spare"),
+        ask("d"),
+        ask(""),
+        ask("invented"),
+        scoped(&["x"]),
+        lasting("db", 9_999_999),
+    ] {
         assert_eq!(told(&stranger, &other), expected, "{other:?}");
     }
     let app = with(&json!({ "repository": "acme/app-1", "repository_id": "6" }));
     assert!(decide(&app, &ask("api")).is_ok());
-    assert_eq!(told(&app, &ask("db")).description, STRANGER, "a pattern names no repository");
+    assert_eq!(
+        told(&app, &ask("db")).description,
+        STRANGER,
+        "a pattern names no repository"
+    );
     assert_eq!(told(&app, &ask("db")), told(&app, &ask("invented")));
     insta::assert_snapshot!(STRANGER, @"no policy lets this job have what it asks for; whoever keeps the policies finds the reason under this request id");
     assert!(STRANGER.len() <= 200 && !STRANGER.contains(['"', '\\']));
@@ -201,12 +263,29 @@ fn strangers_hear_the_same_bytes_whatever_they_ask() {
 fn who_hears_what_is_a_setting() {
     let branch = denial(&with(&json!({ "ref": "refs/heads/x" })), &ask("db"));
     assert_eq!(branch.answer(Disclosure::Never).description, STRANGER);
-    assert!(branch.answer(Disclosure::Never).failed_conditions.is_empty());
-    assert_eq!(branch.reason(), "policy.conditions", "the log has the true one");
-    let app = denial(&with(&json!({ "repository": "acme/app-1", "repository_id": "6", "ref": "refs/heads/x" })), &ask("api"));
+    assert!(
+        branch
+            .answer(Disclosure::Never)
+            .failed_conditions
+            .is_empty()
+    );
+    assert_eq!(
+        branch.reason(),
+        "policy.conditions",
+        "the log has the true one"
+    );
+    let app = denial(
+        &with(&json!({ "repository": "acme/app-1", "repository_id": "6", "ref": "refs/heads/x" })),
+        &ask("api"),
+    );
     assert_eq!(app.answer(Disclosure::Repository).description, STRANGER);
     assert_eq!(app.answer(Disclosure::Always).failed_conditions.len(), 1);
-    assert_eq!(denial(&claims(), &ask("nothing")).answer(Disclosure::Never).error, OAuthError::InvalidRequest);
+    assert_eq!(
+        denial(&claims(), &ask("nothing"))
+            .answer(Disclosure::Never)
+            .error,
+        OAuthError::InvalidRequest
+    );
 }
 
 /// T-79
@@ -220,7 +299,10 @@ fn an_unknown_credential_is_an_invalid_target_for_those_who_belong() {
         ("", "no credential ``"),
     ] {
         let answer = told(&claims(), &ask(name));
-        assert_eq!((answer.error, answer.description.as_str()), (OAuthError::InvalidTarget, text));
+        assert_eq!(
+            (answer.error, answer.description.as_str()),
+            (OAuthError::InvalidTarget, text)
+        );
     }
 }
 
@@ -243,7 +325,10 @@ fn only_an_exact_trigger_unlocks_a_run_strangers_can_start() {
         assert_eq!(decide(&claims, &ask("spare")).is_ok(), spare, "{event}");
     }
     let without = with(&json!({ "event_name": null }));
-    assert!(decide(&without, &ask("db")).is_err(), "a run that does not say");
+    assert!(
+        decide(&without, &ask("db")).is_err(),
+        "a run that does not say"
+    );
 }
 
 /// T-52, T-82: code of strangers runs with the claims of the repository; it hears nothing.
@@ -266,8 +351,13 @@ fn a_policy_past_its_time_grants_nothing() {
     let set = set();
     let facts = facts(&set, &claims());
     let until = Timestamp::from_unix(1_801_418_400);
-    assert!(set.explain(&facts, &ask("db"), until.plus(-1)).is_permitted());
-    let refused = set.decide(Job::of_facts(facts), &ask("db"), until).unwrap_err();
+    assert!(
+        set.explain(&facts, &ask("db"), until.plus(-1))
+            .is_permitted()
+    );
+    let refused = set
+        .decide(Job::of_facts(facts), &ask("db"), until)
+        .unwrap_err();
     let answer = refused.denial.answer(Disclosure::Repository);
     insta::assert_snapshot!(
         answer.description,
@@ -279,7 +369,10 @@ fn a_policy_past_its_time_grants_nothing() {
 fn a_requirement_that_does_not_hold_or_is_not_told_refuses() {
     for runner in [json!("self-hosted"), json!(null), json!("something-new")] {
         let answer = told(&with(&json!({ "runner_environment": runner })), &ask("db"));
-        assert_eq!((answer.reason, answer.failed_conditions[0].policy.as_str()), ("policy.requirement", "hosted-runners"));
+        assert_eq!(
+            (answer.reason, answer.failed_conditions[0].policy.as_str()),
+            ("policy.requirement", "hosted-runners")
+        );
         assert!(decide(&with(&json!({ "runner_environment": runner })), &ask("api")).is_ok());
     }
     let answer = told(&with(&json!({ "runner_environment": null })), &ask("db"));
@@ -291,10 +384,19 @@ fn a_requirement_that_does_not_hold_or_is_not_told_refuses() {
 
 #[test]
 fn what_is_granted_elsewhere_is_not_granted_here() {
-    let text = SHOP.replace("name: reviews", "name: other").replace("acme/shop, repository_id: \"702114500\", trigger", "acme/x, repository_id: \"7\", trigger");
-    let set = PolicySet::from_texts(&[("root.yaml", ROOT), ("shop.yaml", &text)]).unwrap().set;
+    let text = SHOP.replace("name: reviews", "name: other").replace(
+        "acme/shop, repository_id: \"702114500\", trigger",
+        "acme/x, repository_id: \"7\", trigger",
+    );
+    let set = PolicySet::from_texts(&[("root.yaml", ROOT), ("shop.yaml", &text)])
+        .unwrap()
+        .set;
     let job = Job::of_facts(facts(&set, &claims()));
-    let answer = set.decide(job, &ask("spare"), NOW).unwrap_err().denial.answer(Disclosure::Repository);
+    let answer = set
+        .decide(job, &ask("spare"), NOW)
+        .unwrap_err()
+        .denial
+        .answer(Disclosure::Repository);
     insta::assert_snapshot!(answer.description, @"no policy on this repository grants `spare`; they grant `api`, `db`");
 }
 
@@ -303,7 +405,10 @@ fn what_a_job_may_have_is_what_it_would_get() {
     let set = set();
     let facts = facts(&set, &claims());
     let list = set.available(&facts, NOW);
-    let lines: Vec<_> = list.iter().map(|one| (one.credential.name.as_str(), one.ttl.as_secs())).collect();
+    let lines: Vec<_> = list
+        .iter()
+        .map(|one| (one.credential.name.as_str(), one.ttl.as_secs()))
+        .collect();
     assert_eq!(lines, [("api", 300), ("db", 900), ("spare", 60)]);
 }
 
