@@ -263,10 +263,7 @@ mod tests {
     /// T-28, T-91
     #[test]
     fn outside_text_is_one_line_of_printable_ascii() {
-        assert_eq!(
-            escaped("a\nb\u{1b}[2J\u{2028}\u{202e}ü", 64),
-            r"a\u{a}b\u{1b}[2J\u{2028}\u{202e}\u{fc}"
-        );
+        assert_eq!(escaped("a\nb\u{1b}[2J\u{2028}\u{202e}ü", 64), r"a\u{a}b\u{1b}[2J\u{2028}\u{202e}\u{fc}");
         assert_eq!(escaped("abcdef", 3), "abc...");
         assert_eq!(escaped("abc", 3), "abc");
     }
@@ -277,10 +274,7 @@ mod tests {
         for algorithm in Algorithm::ALL {
             assert_eq!(Algorithm::from_name(algorithm.name()), Some(algorithm));
         }
-        for other in [
-            "none", "None", "", "rs256", "RS256 ", " RS256", "HS256", "HS512", "ES512", "ES256K",
-            "Ed25519", "RSA-OAEP", "RS256\0",
-        ] {
+        for other in ["none", "None", "", "rs256", "RS256 ", " RS256", "HS256", "HS512", "ES512", "ES256K", "Ed25519", "RSA-OAEP", "RS256\0"] {
             assert_eq!(Algorithm::from_name(other), None, "{other:?}");
         }
     }

@@ -134,12 +134,7 @@ fn token_id(claims: &Object, hash: String) -> String {
 
 /// RFC 7519 section 4.1.3: text, or a list of text. Both are read alike (T-41).
 fn audiences(claims: &Object) -> Result<Vec<&str>, VerifyError> {
-    let wrong = |problem| {
-        Err(VerifyError::Form {
-            name: "aud",
-            problem,
-        })
-    };
+    let wrong = |problem| Err(VerifyError::Form { name: "aud", problem });
     let found: Option<Vec<&str>> = match claims.get("aud") {
         None | Some(Value::Null) => return wrong("is missing"),
         Some(Value::Text(audience)) => Some(vec![audience]),
@@ -152,10 +147,7 @@ fn audiences(claims: &Object) -> Result<Vec<&str>, VerifyError> {
     let Some(found) = found else {
         return wrong("is not a string or a list of strings");
     };
-    if found
-        .iter()
-        .any(|audience| audience.len() > LONGEST_AUDIENCE)
-    {
+    if found.iter().any(|audience| audience.len() > LONGEST_AUDIENCE) {
         return wrong("has an entry of more than 512 bytes");
     }
     Ok(found)
@@ -169,11 +161,7 @@ fn check_audience(
 ) -> Result<(), VerifyError> {
     let ours = found.iter().filter(|entry| **entry == audience).count();
     let tolerated = |entry: &&str| {
-        *entry == audience
-            || issuer
-                .tolerated_audiences
-                .iter()
-                .any(|other| other == entry)
+        *entry == audience || issuer.tolerated_audiences.iter().any(|other| other == entry)
     };
     if ours == 1 && found.iter().all(tolerated) {
         return Ok(());

@@ -76,9 +76,7 @@ pub enum VerifyError {
     #[error("the subject token's signature does not hold")]
     Signature,
     /// Not made for this broker.
-    #[error(
-        "claim `aud` is {found}, expected `{expected}`; ask the CI for a token with that audience"
-    )]
+    #[error("claim `aud` is {found}, expected `{expected}`; ask the CI for a token with that audience")]
     Audience {
         /// The audiences it names, quoted.
         found: String,
@@ -104,9 +102,7 @@ pub enum VerifyError {
         most: i64,
     },
     /// Issued too long ago.
-    #[error(
-        "the subject token was issued {found} s ago, expected at most {most} s; ask the CI for a new one"
-    )]
+    #[error("the subject token was issued {found} s ago, expected at most {most} s; ask the CI for a new one")]
     Age {
         /// `now - iat`, seconds.
         found: i64,

@@ -126,9 +126,7 @@ impl IssuerKeys {
             name: self.issuer.name.clone(),
             url: self.issuer.url.clone(),
             keys: known.as_ref().map(|known| known.set.len()),
-            age: known
-                .as_ref()
-                .map(|known| now.saturating_sub(known.asked_at)),
+            age: known.as_ref().map(|known| now.saturating_sub(known.asked_at)),
             usable: self.usable(now).is_ok(),
             last_error,
         }
@@ -316,12 +314,7 @@ fn log_rejected(issuer: &TrustedIssuer, set: &KeySet, before: &[Rejected]) {
 
 /// 1 s, doubled with every failure in a row, at most 60 s.
 fn back_off(failures: u32) -> Duration {
-    Duration::from_secs(
-        1_u64
-            .checked_shl(failures.min(6))
-            .unwrap_or(u64::MAX)
-            .min(60),
-    )
+    Duration::from_secs(1_u64.checked_shl(failures.min(6)).unwrap_or(u64::MAX).min(60))
 }
 
 /// Somewhere within ten percent of it either way.
@@ -359,9 +352,7 @@ mod tests {
     /// T-65
     #[test]
     fn failures_back_off_from_one_second_to_a_minute() {
-        let seconds: Vec<u64> = (0..9)
-            .map(|failures| back_off(failures).as_secs())
-            .collect();
+        let seconds: Vec<u64> = (0..9).map(|failures| back_off(failures).as_secs()).collect();
         assert_eq!(seconds, [1, 2, 4, 8, 16, 32, 60, 60, 60]);
         assert_eq!(back_off(u32::MAX).as_secs(), 60);
     }
