@@ -22,8 +22,6 @@ mod patterns;
 mod policies;
 mod requirements;
 
-pub use issuers::check_url;
-
 /// Every policy there is, ready to decide. Immutable: a changed folder is a new set.
 #[derive(Debug)]
 pub struct PolicySet {

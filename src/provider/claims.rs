@@ -102,7 +102,7 @@ pub(super) fn fact_value(
             )),
         },
         (ClaimType::Boolean, Value::Bool(value)) => Ok(Some(FactValue::Bool(*value))),
-        (ClaimType::Number, Value::Number(number)) => decimal(name, number.as_str()).map(Some),
+        (ClaimType::Number, Value::Number(number)) => decimal(name, number.literal()).map(Some),
         (
             ClaimType::Text
             | ClaimType::FreeText

@@ -73,6 +73,10 @@ fn issuer(sheet: &mut Sheet<'_>, entry: &Entry, folder: &mut Folder) -> Option<I
     trusted.max_age = provider.max_age;
     verification(sheet, &fields, &mut trusted);
     network(sheet, &fields, &mut trusted, folder);
+    if url.is_some() && let Err(problem) = trusted.check() {
+        let span = fields.get("url").map_or(entry.span, |node| node.span);
+        sheet.error("issuer", span, problem);
+    }
     let claim_map = claim_map(sheet, &fields, provider, &what, entry.span);
     let reader = Reader {
         issuer: Arc::new(trusted),
@@ -162,39 +166,7 @@ fn url(
         return provider.usual_issuer.map(str::to_owned);
     };
     let text = sheet.ascii(node, format!("`url` of {what}"), MAX_TEXT)?;
-    if let Err(problem) = check_url(text) {
-        sheet.error(
-            "issuer-url",
-            node.span,
-            format!("`url` of {what} {problem}"),
-        );
-        return None;
-    }
     Some(text.to_owned())
-}
-
-/// Whether an issuer may have this name: https, with nothing in it that two readers could take
-/// differently (T-40).
-///
-/// # Errors
-/// The end of a sentence that begins with what the address is of.
-pub fn check_url(text: &str) -> Result<(), String> {
-    let url = Url::parse(text).map_err(|error| format!("is not an address: {error}"))?;
-    if url.scheme() != "https" {
-        return Err(format!("is `{}:`, expected `https:`", url.scheme()));
-    }
-    if url.query().is_some() || url.fragment().is_some() {
-        return Err("has a query or a fragment; an issuer has neither".to_owned());
-    }
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err("has user information; an issuer has none".to_owned());
-    }
-    // Compared as text with the `iss` claim: one spelling only.
-    let canonical = url.as_str();
-    if canonical != text && canonical.strip_suffix('/') != Some(text) {
-        return Err(format!("is spelled unusually, expected `{canonical}`"));
-    }
-    Ok(())
 }
 
 /// T-40: two issuers must not be told apart by a slash or by case.
