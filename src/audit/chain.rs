@@ -18,7 +18,8 @@ pub mod verify;
 /// The state that one line hands to the next.
 #[derive(Debug)]
 pub(super) struct Chain {
-    chain: String,
+    /// The replica's name: the `chain` of its lines.
+    name: String,
     boot: String,
     sequence: u64,
     head: Head,
@@ -32,10 +33,10 @@ pub(super) struct Chain {
 
 impl Chain {
     /// Continues after `head`, in a new boot.
-    pub(super) fn new(chain: &str, boot: &str, head: Head, key: SigningKey) -> Self {
+    pub(super) fn new(name: &str, boot: &str, head: Head, key: SigningKey) -> Self {
         let second = Timestamp::default();
         Self {
-            chain: chain.to_owned(),
+            name: name.to_owned(),
             boot: boot.to_owned(),
             sequence: 0,
             head,
@@ -93,7 +94,7 @@ impl Chain {
         self.sequence = self.sequence.saturating_add(1);
         let front = format!(
             r#"{{"v":1,"time":"{}","chain":"{}","boot":"{}","seq":{},"prev":"{}","#,
-            self.time, self.chain, self.boot, self.sequence, self.head
+            self.time, self.name, self.boot, self.sequence, self.head
         );
         let event = event.strip_prefix(b"{").unwrap_or(event);
         let event = event.strip_suffix(b"}").unwrap_or(event);

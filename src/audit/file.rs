@@ -111,13 +111,10 @@ fn last_line(file: &mut File) -> io::Result<Option<Head>> {
     if tail.is_empty() {
         return Ok(None);
     }
-    let text = match tail.strip_suffix(b"\n") {
-        Some(text) => text,
-        None => {
-            file.write_all(b"\n")?;
-            &tail
-        }
-    };
+    let text = tail.strip_suffix(b"\n").unwrap_or(&tail);
+    if text.len() == tail.len() {
+        file.write_all(b"\n")?;
+    }
     let line = text.rsplit(|byte| *byte == b'\n').next().unwrap_or(text);
     Ok(Some(Head::of(line)))
 }

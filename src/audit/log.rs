@@ -165,10 +165,15 @@ impl AuditLog {
     /// A required sink did not take the end within 2 s.
     pub async fn close(&self) -> Result<(), SinkError> {
         let sequence = self.shared.finish();
-        let written = match sequence {
-            Some(sequence) => self.written(sequence).await,
-            None => Ok(()),
-        };
+        let mut written = Ok(());
+        if let Some(sequence) = sequence {
+            written = self.written(sequence).await;
+            for writer in &self.shared.writers {
+                if let Err(error) = writer.written(sequence).await {
+                    tracing::warn!(sink = %error.sink, problem = %error.problem, "audit sink lacks the end of the log");
+                }
+            }
+        }
         self.shared.writers.iter().for_each(Writer::close);
         written
     }
@@ -536,6 +541,16 @@ mod tests {
             findings.iter().map(ToString::to_string).collect()
         }
 
+        async fn wait_until_well(&self) {
+            for _ in 0..500 {
+                if self.log.status()[0].problem.is_none() {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            panic!("still stuck: {:?}", self.log.status());
+        }
+
         async fn wait_for(&self, what: &str) {
             for _ in 0..500 {
                 let has_all = locked(&self.lines).ends_with(b"\n");
@@ -639,9 +654,8 @@ mod tests {
             assert_eq!(later, error);
             test.behave(Behaviour::Accepts);
             test.wait_for("outcome failed").await;
-            while test.log.announce(intent("b1.3")).await.is_err() {
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
+            test.wait_until_well().await;
+            test.log.announce(intent("b1.3")).await.unwrap();
             test.log.record_outcome("b1.3", minted()).await.unwrap();
             test.log.close().await.unwrap();
             assert_eq!(
@@ -657,6 +671,18 @@ mod tests {
             );
             assert_eq!(test.verify(), Vec::<String>::new(), "{behaviour:?}");
         }
+    }
+
+    /// T-89
+    #[tokio::test]
+    async fn a_sink_that_cannot_settle_recovers_without_further_events() {
+        let test = TestLog::new();
+        test.behave(Behaviour::FailsToSettle);
+        test.log.announce(intent("b1.1")).await.unwrap_err();
+        test.wait_for("outcome failed").await;
+        assert!(test.log.status()[0].problem.is_some());
+        test.behave(Behaviour::Accepts);
+        test.wait_until_well().await;
     }
 
     /// T-89

@@ -42,6 +42,7 @@ impl Writer {
             shared: Arc::clone(&shared),
             progress: sender,
             waiting: Batch::default(),
+            unsettled: false,
         };
         thread::Builder::new()
             .name(format!("audit-{name}"))
@@ -183,6 +184,9 @@ struct Worker {
     progress: watch::Sender<Progress>,
     /// What was taken from the buffer and is not written yet.
     waiting: Batch,
+    /// Something was written that is not safe yet: to be tried again also when nothing new comes,
+    /// since nothing is minted meanwhile.
+    unsettled: bool,
 }
 
 impl Worker {
@@ -212,7 +216,7 @@ impl Worker {
     fn take(&mut self) -> bool {
         let mut state = self.shared.lock();
         let mut quiet = 0_u32;
-        while state.buffer.lines.is_empty() && self.waiting.lines.is_empty() {
+        while state.buffer.lines.is_empty() && self.waiting.lines.is_empty() && !self.unsettled {
             if state.closing {
                 return false;
             }
@@ -260,7 +264,9 @@ impl Worker {
         self.waiting
             .lines
             .drain(..from.min(self.waiting.lines.len()));
-        written.and_then(|()| self.sink.settle())
+        let settled = written.and_then(|()| self.sink.settle());
+        self.unsettled = settled.is_err();
+        settled
     }
 }
 

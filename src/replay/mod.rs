@@ -1,4 +1,4 @@
-//! Was this token used for this before? trait UsedTokens; Reserved (its only maker).
+//! Was this token used for this before? trait `UsedTokens`; Reserved (its only maker).
 
 use std::fmt;
 
@@ -249,7 +249,7 @@ fn ask_digest(permit: &Permit) -> [u8; 32] {
         }
     }
     parts.push(b"scopes");
-    parts.extend(permit.scopes().iter().map(|scope| scope.as_bytes()));
+    parts.extend(permit.scopes().iter().map(String::as_bytes));
     hash(&parts)
 }
 

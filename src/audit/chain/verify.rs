@@ -796,8 +796,11 @@ mod tests {
         let mut torn = lines[..8].to_vec();
         torn[7] = b"{\"v\":1,\"time\":\"20\x1b\n".to_vec();
         let found = findings(&torn, with_key(&key));
-        assert_eq!(found.len(), 1);
         assert!(found[0].starts_with("log:8: is no event ("), "{found:?}");
+        assert_eq!(
+            found[1..],
+            ["log:8: is `stop` without the checkpoint that signs it: it was cut"]
+        );
         assert!(found[0].bytes().all(|byte| matches!(byte, b' '..=b'~')));
         let mut cut = lines.clone();
         cut[15].pop();
