@@ -8,6 +8,7 @@ use clap::{Parser, Subcommand};
 pub mod audit;
 pub mod keys;
 pub mod policy;
+pub mod serve;
 
 /// Runs the command that the arguments name; the exit code is design's: 0; 1 denied; 2 usage;
 /// 3 broker unreachable or busy; 4 findings; 5 local failure.
@@ -34,6 +35,7 @@ enum Command {
     Audit(audit::Args),
     Keys(keys::Args),
     Policy(policy::Args),
+    Serve(serve::Args),
 }
 
 impl Command {
@@ -42,6 +44,10 @@ impl Command {
             Self::Audit(args) => audit::run(args, out),
             Self::Keys(args) => keys::run(args, out),
             Self::Policy(args) => policy::run(args, out),
+            Self::Policy(args) => policy::run(args, out),
+            Self::Serve(args) => serve::run(args, out),
+            Self::Audit(args) => audit::run(args, out),
+            Self::Keys(args) => keys::run(args, out),
         }
     }
 }
