@@ -5,6 +5,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+pub mod policy;
+
 /// Runs the command that the arguments name; the exit code is design's: 0; 1 denied; 2 usage;
 /// 3 broker unreachable or busy; 4 findings; 5 local failure.
 #[must_use]
@@ -26,11 +28,15 @@ struct Cli {
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {}
+enum Command {
+    Policy(policy::Args),
+}
 
 impl Command {
-    fn run(self, _out: &mut Terminal) -> Result<(), Failure> {
-        match self {}
+    fn run(self, out: &mut Terminal) -> Result<(), Failure> {
+        match self {
+            Self::Policy(args) => policy::run(args, out),
+        }
     }
 }
 

@@ -1,4 +1,225 @@
-//! compile
-/// The set.
+//! Sections to policies: references, tenants and requirements resolved. Rosters and teams come here
+//! later.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+
+use super::diagnostic::{Diagnostic, Diagnostics, Place, Severity};
+use super::files::Folder;
+use super::index::Index;
+use super::lint;
+use super::parse::{self, Raw};
+use super::{CredentialDefinition, Policy, Requirement};
+use crate::provider::Reader;
+
+mod conditions;
+mod credentials;
+mod issuers;
+mod patterns;
+mod policies;
+mod requirements;
+
+/// Every policy there is, ready to decide. Immutable: a changed folder is a new set.
 #[derive(Debug)]
-pub struct PolicySet;
+pub struct PolicySet {
+    pub(super) issuers: Vec<Issuer>,
+    pub(super) readers: Vec<Reader>,
+    pub(super) credentials: BTreeMap<String, Arc<CredentialDefinition>>,
+    pub(super) credential_places: BTreeMap<String, Place>,
+    pub(super) policies: Vec<Policy>,
+    pub(super) requirements: Vec<Requirement>,
+    pub(super) index: Index,
+    revision: String,
+}
+
+/// An issuer as policies see it.
+#[derive(Debug)]
+pub(super) struct Issuer {
+    pub(super) reader: Reader,
+    /// Its jobs that we serve; `None` serves all.
+    pub(super) tenants: Option<Vec<super::Block>>,
+    /// Its tokens tell what started the run.
+    pub(super) tells_events: bool,
+    pub(super) place: Place,
+}
+
+/// A set that may be looked at, and what was found in it.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The policies.
+    pub set: PolicySet,
+    /// Findings of the lint rules, and notes. With one of severity error the set must not be
+    /// served: see [`servable`](Self::servable).
+    pub findings: Diagnostics,
+}
+
+impl Loaded {
+    /// The set, if nothing was found that forbids to serve it (T-83).
+    ///
+    /// # Errors
+    /// The findings, with at least one error among them.
+    pub fn servable(self) -> Result<(PolicySet, Diagnostics), Diagnostics> {
+        if self.findings.has_errors() {
+            return Err(self.findings);
+        }
+        Ok((self.set, self.findings))
+    }
+}
+
+/// What whoever loads the policies knows beside them.
+#[derive(Clone, Debug, Default)]
+pub struct LoadOptions {
+    /// Other addresses for issuers of the files, by name: for the demo, whose CI is its own.
+    pub issuer_overrides: BTreeMap<String, IssuerOverride>,
+    /// Our own issuer name, which no subject token may come from.
+    pub broker: Option<String>,
+}
+
+/// Where an issuer is instead.
+#[derive(Clone, Debug, Default)]
+pub struct IssuerOverride {
+    /// The `iss` claim.
+    pub url: String,
+    /// PEM certificates of the authorities that may sign its TLS certificate.
+    pub ca: Option<String>,
+    /// Networks that hold it, if it is not on the internet.
+    pub networks: Vec<IpNet>,
+}
+
+impl PolicySet {
+    /// Reads the policies of a folder.
+    ///
+    /// # Errors
+    /// Everything that is wrong in all files together. Notes may be among it.
+    pub fn load(dir: &Path) -> Result<Loaded, Diagnostics> {
+        Self::load_with(dir, &LoadOptions::default())
+    }
+
+    /// The same, knowing more.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn load_with(dir: &Path, options: &LoadOptions) -> Result<Loaded, Diagnostics> {
+        let mut problems = Vec::new();
+        let folder = Folder::read(dir, &mut problems);
+        Self::compile(folder, options, problems)
+    }
+
+    /// Policies from texts by file name; texts that are no policy files can be named by them, as a
+    /// CA's certificates are.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn from_texts(texts: &[(&str, &str)]) -> Result<Loaded, Diagnostics> {
+        Self::from_texts_with(texts, &LoadOptions::default())
+    }
+
+    /// The same, knowing more.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn from_texts_with(
+        texts: &[(&str, &str)],
+        options: &LoadOptions,
+    ) -> Result<Loaded, Diagnostics> {
+        let mut problems = Vec::new();
+        let folder = Folder::of_texts(texts, &mut problems);
+        Self::compile(folder, options, problems)
+    }
+
+    /// Whom to trust, and how their claims are read.
+    #[must_use]
+    pub fn readers(&self) -> &[Reader] {
+        &self.readers
+    }
+
+    /// The reader of tokens whose `iss` is exactly this text.
+    #[must_use]
+    pub fn reader_by_url(&self, url: &str) -> Option<&Reader> {
+        self.readers.iter().find(|reader| reader.issuer.url == url)
+    }
+
+    /// The hash of all files, `sha256:…`.
+    #[must_use]
+    pub fn revision(&self) -> &str {
+        &self.revision
+    }
+
+    /// Every credential, by name.
+    pub fn credentials(&self) -> impl Iterator<Item = &Arc<CredentialDefinition>> {
+        self.credentials.values()
+    }
+
+    /// The credential of exactly that name.
+    #[must_use]
+    pub fn credential(&self, name: &str) -> Option<&Arc<CredentialDefinition>> {
+        self.credentials.get(name)
+    }
+
+    /// Every policy, in the order of file names and lines; one per issuer.
+    #[must_use]
+    pub fn policies(&self) -> &[Policy] {
+        &self.policies
+    }
+
+    /// Every requirement.
+    #[must_use]
+    pub fn requirements(&self) -> &[Requirement] {
+        &self.requirements
+    }
+
+    fn compile(
+        mut folder: Folder,
+        options: &LoadOptions,
+        mut problems: Vec<Diagnostic>,
+    ) -> Result<Loaded, Diagnostics> {
+        let raws: Vec<Raw> = folder
+            .policies
+            .iter()
+            .map(|source| parse::parse(source, &mut problems))
+            .collect();
+        let issuers = issuers::compile(&raws, &mut folder, options, &mut problems);
+        let (credentials, credential_places) = credentials::compile(&raws, &mut problems);
+        let policies = policies::compile(&raws, &issuers, &credentials, &mut problems);
+        let requirements = requirements::compile(&raws, &issuers, &mut problems);
+        let mut diagnostics = Diagnostics::new(problems);
+        if diagnostics.has_errors() {
+            return Err(diagnostics);
+        }
+        let names: Vec<_> = issuers
+            .iter()
+            .map(|issuer| issuer.reader.issuer.name.as_str())
+            .collect();
+        let set = Self {
+            index: Index::build(&names, &policies),
+            readers: issuers.iter().map(|issuer| issuer.reader.clone()).collect(),
+            issuers,
+            credentials,
+            credential_places,
+            policies,
+            requirements,
+            revision: folder.revision(),
+        };
+        let found = lint::check(&set, options.broker.as_deref());
+        diagnostics = Diagnostics::new(diagnostics.iter().cloned().chain(found).collect());
+        Ok(Loaded {
+            set,
+            findings: diagnostics,
+        })
+    }
+}
+
+/// An error that names the place where the same name stands already.
+fn taken(what: &str, name: &str, place: Place, first: &Place) -> Diagnostic {
+    let message = format!("{what} `{name}` is defined twice");
+    Diagnostic {
+        severity: Severity::Error,
+        rule: "duplicate",
+        place,
+        message,
+        help: Some(format!("the other one stands at {first}")),
+    }
+}

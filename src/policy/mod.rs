@@ -4,16 +4,27 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::clock::Timestamp;
 use crate::provider::{Fact, Job};
 
 pub mod compile;
+pub mod condition;
 pub mod decide;
+pub mod diagnostic;
+pub mod duration;
+mod files;
+mod index;
 pub mod lint;
 pub mod parse;
 pub mod pattern;
+mod print;
+mod read;
+mod yaml;
 
-pub use compile::PolicySet;
-pub use decide::{Decision, Denial};
+pub use compile::{IssuerOverride, LoadOptions, Loaded, PolicySet};
+pub use condition::{Block, Condition, Subject};
+pub use decide::{Available, Decision, Denial, Disclosure, OAuthError, Refused};
+pub use diagnostic::{Diagnostic, Diagnostics, Place, Severity};
 
 /// What a caller asks for: one credential, exactly named.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +35,115 @@ pub struct Ask {
     pub scopes: Option<Vec<String>>,
     /// The life wanted; `None` asks for the grant's.
     pub ttl: Option<Duration>,
+}
+
+/// Who may have what: `policies:`. One per issuer, where the file names several.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    /// E.g. `shop-migrate`.
+    pub name: String,
+    /// The issuer whose jobs it is about.
+    pub issuer: String,
+    /// Blocks of conditions; a job must satisfy one of them. Never empty.
+    pub when: Vec<Block>,
+    /// From then on it grants nothing.
+    pub until: Option<Timestamp>,
+    /// What it grants. Never empty.
+    pub grants: Vec<Grant>,
+    /// Where it stands.
+    pub place: Place,
+}
+
+/// Where a policy stands is no part of what it says.
+impl PartialEq for Policy {
+    fn eq(&self, other: &Self) -> bool {
+        (
+            &self.name,
+            &self.issuer,
+            &self.when,
+            self.until,
+            &self.grants,
+        ) == (
+            &other.name,
+            &other.issuer,
+            &other.when,
+            other.until,
+            &other.grants,
+        )
+    }
+}
+
+impl Eq for Policy {}
+
+/// One thing a policy grants.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Grant {
+    /// What may be minted.
+    pub credential: Arc<CredentialDefinition>,
+    /// The longest life, as written; the credential's own ceiling counts too.
+    pub ttl: Duration,
+    /// The scopes; empty for credentials that have none.
+    pub scopes: Vec<String>,
+}
+
+impl Grant {
+    /// The longest life it gives: its own, and never above the credential's.
+    #[must_use]
+    pub fn longest(&self) -> Duration {
+        self.ttl.min(self.credential.max_ttl)
+    }
+}
+
+/// What no policy may relax: `require:`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Requirement {
+    /// E.g. `hosted-runners`.
+    pub name: String,
+    /// Which credentials it is about.
+    pub of: Selector,
+    /// What must hold of a job.
+    pub jobs: Block,
+    /// The jobs it does not bind.
+    pub unless: Option<Block>,
+    /// Why, for whoever is refused.
+    pub because: String,
+    /// Where it stands.
+    pub place: Place,
+}
+
+/// Which credentials a requirement is about. Each part that is given must fit; none given: all.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Selector {
+    /// Names.
+    pub credential: Option<pattern::Pattern>,
+    /// Classes.
+    pub class: Option<pattern::Pattern>,
+    /// Kinds.
+    pub kind: Option<pattern::Pattern>,
+    /// Owners.
+    pub owner: Option<pattern::Pattern>,
+    /// Targets.
+    pub target: Option<pattern::Pattern>,
+}
+
+impl Selector {
+    /// Whether the credential is one of them.
+    #[must_use]
+    pub fn selects(&self, credential: &CredentialDefinition) -> bool {
+        use pattern::{Pattern, Seen};
+        let fits = |wanted: &Option<Pattern>, seen| {
+            wanted.as_ref().is_none_or(|pattern| pattern.fits(seen))
+        };
+        let target = match &credential.kind {
+            Kind::Jwt { .. } => Seen::Absent,
+            Kind::Postgres { target, .. } => Seen::Text(target),
+        };
+        fits(&self.credential, Seen::Text(&credential.name))
+            && fits(&self.class, Seen::Text(credential.class.name()))
+            && fits(&self.kind, Seen::Text(credential.kind.name()))
+            && fits(&self.owner, Seen::Text(&credential.owner))
+            && fits(&self.target, target)
+    }
 }
 
 /// What is minted under a name: `credentials:` of the policies.

@@ -1,15 +1,224 @@
-//! github
-use super::Provider;
+//! GitHub Actions: github.com, enterprise issuers, ghe.com and GitHub Enterprise Server.
+//! Not: the network, policies, the other providers.
+//!
+//! Conditions read separate claims, never `sub`, whose form differs between repositories made
+//! before and after July 2026 and is the repository administrator's to change (T-51).
+
 use std::collections::BTreeMap;
-/// x
+
+use super::claims::ClaimType::{FlagText, FreeText, Text};
+use super::claims::{self, Claim, claim};
+use super::{ClaimError, ClaimMap, Fact, FactType, FactValue, Provider, ref_type, set_text};
+use crate::token::json::Object;
+
+/// GitHub Actions.
 pub(super) const PROVIDER: Provider = Provider {
     name: "github",
-    usual_issuer: None,
-    shared: false,
-    facts: &[],
-    tenant_ids: &[],
+    usual_issuer: Some("https://token.actions.githubusercontent.com"),
+    shared: true,
+    facts: FACTS,
+    claims: CLAIMS,
+    tenant_ids: &[Fact::OwnerId, Fact::TenantId, Fact::RepositoryId],
     has_events: true,
     max_lifetime: 600,
     max_age: 600,
-    identify: |_, _| Ok(BTreeMap::new()),
+    identify,
 };
+
+fn identify(token: &Object, _: &ClaimMap) -> Result<BTreeMap<Fact, FactValue>, ClaimError> {
+    claims::check(token, CLAIMS)?;
+    let mut facts = BTreeMap::new();
+    for line in CLAIMS {
+        if let (Some(fact), Some(value)) = (line.fact, claims::text(token, line.name))
+            && fact.fact_type() == FactType::Text
+            && fact != Fact::Runner
+            && fact != Fact::RefType
+        {
+            set_text(&mut facts, fact, value);
+        }
+    }
+    if let Some(protected) = claims::flag(token, "ref_protected") {
+        facts.insert(Fact::RefProtected, FactValue::Bool(protected));
+    }
+    if let Some(kind) = ref_type(claims::text(token, "ref"), claims::text(token, "ref_type")) {
+        set_text(&mut facts, Fact::RefType, kind);
+    }
+    if let Some(runner) = claims::text(token, "runner_environment").and_then(runner) {
+        set_text(&mut facts, Fact::Runner, runner);
+    }
+    if let Some(entry) = claims::workflow(token, "workflow_ref") {
+        if let FactValue::Workflow(workflow) = &entry
+            && let Some(path) = in_repository(&workflow.path)
+        {
+            set_text(&mut facts, Fact::Workflow, path);
+        }
+        facts.insert(Fact::EntryWorkflow, entry);
+    }
+    if let Some(job) = claims::workflow(token, "job_workflow_ref") {
+        facts.insert(Fact::JobWorkflow, job);
+    }
+    let trigger = trigger(claims::text(token, "event_name").unwrap_or_default());
+    set_text(&mut facts, Fact::Trigger, trigger);
+    Ok(facts)
+}
+
+/// Our word for the event that started the run. What is not known to be harmless is `other`
+/// (T-52, T-114): strangers can open issues, star, fork, and comment.
+fn trigger(event: &str) -> &'static str {
+    match event {
+        "push" => "push",
+        "pull_request" => "pull_request",
+        "pull_request_target" => "pull_request_target",
+        "merge_group" => "merge_queue",
+        "schedule" => "schedule",
+        "workflow_dispatch" => "manual",
+        "repository_dispatch" => "api",
+        "workflow_run" => "chained",
+        "release" => "release",
+        "issue_comment"
+        | "discussion_comment"
+        | "commit_comment"
+        | "pull_request_review_comment" => "comment",
+        _ => "other",
+    }
+}
+
+fn runner(environment: &str) -> Option<&'static str> {
+    match environment {
+        "github-hosted" => Some("hosted"),
+        "self-hosted" => Some("self-hosted"),
+        _ => None,
+    }
+}
+
+/// `acme/shop/.github/workflows/deploy.yml` without the repository in front.
+fn in_repository(path: &str) -> Option<&str> {
+    let (_, rest) = path.split_once('/')?;
+    let (_, rest) = rest.split_once('/')?;
+    Some(rest)
+}
+
+/// The claims of GitHub's documentation, and those that its tokens are seen to hold beside.
+const CLAIMS: &[Claim] = &[
+    claim("repository", Text, Some(Fact::Repository)),
+    claim("repository_id", Text, Some(Fact::RepositoryId)),
+    claim("repository_owner", Text, Some(Fact::Owner)),
+    claim("repository_owner_id", Text, Some(Fact::OwnerId)),
+    claim("repository_visibility", Text, Some(Fact::Visibility)),
+    claim("enterprise", Text, None),
+    claim("enterprise_id", Text, Some(Fact::TenantId)),
+    claim("actor", Text, Some(Fact::Actor)),
+    claim("actor_id", Text, Some(Fact::ActorId)),
+    claim("event_name", Text, Some(Fact::Event)),
+    claim("ref", Text, Some(Fact::Ref)),
+    claim("ref_type", Text, Some(Fact::RefType)),
+    claim("ref_protected", FlagText, Some(Fact::RefProtected)),
+    claim("sha", Text, Some(Fact::Sha)),
+    claim("head_ref", FreeText, None),
+    claim("base_ref", FreeText, None),
+    // The display name: whoever can push writes what they like, so it is no fact (T-48).
+    claim("workflow", FreeText, None),
+    claim("workflow_ref", Text, Some(Fact::EntryWorkflow)),
+    claim("workflow_sha", Text, None),
+    claim("job_workflow_ref", Text, Some(Fact::JobWorkflow)),
+    claim("job_workflow_sha", Text, None),
+    claim("environment", Text, Some(Fact::Environment)),
+    claim("environment_node_id", Text, None),
+    claim("run_id", Text, Some(Fact::RunId)),
+    claim("run_number", Text, None),
+    claim("run_attempt", Text, Some(Fact::RunAttempt)),
+    claim("check_run_id", Text, Some(Fact::JobId)),
+    claim("runner_environment", Text, Some(Fact::Runner)),
+];
+
+const FACTS: &[(Fact, FactType)] = &[
+    (Fact::TenantId, FactType::Text),
+    (Fact::Owner, FactType::Text),
+    (Fact::OwnerId, FactType::Text),
+    (Fact::Repository, FactType::Text),
+    (Fact::RepositoryId, FactType::Text),
+    (Fact::Ref, FactType::Text),
+    (Fact::RefType, FactType::Text),
+    (Fact::RefProtected, FactType::Bool),
+    (Fact::Environment, FactType::Text),
+    (Fact::Event, FactType::Text),
+    (Fact::Trigger, FactType::Text),
+    (Fact::Actor, FactType::Text),
+    (Fact::ActorId, FactType::Text),
+    (Fact::Workflow, FactType::Text),
+    (Fact::EntryWorkflow, FactType::Workflow),
+    (Fact::JobWorkflow, FactType::Workflow),
+    (Fact::Sha, FactType::Text),
+    (Fact::RunId, FactType::Text),
+    (Fact::RunAttempt, FactType::Text),
+    (Fact::JobId, FactType::Text),
+    (Fact::Runner, FactType::Text),
+    (Fact::Visibility, FactType::Text),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::provider::{ORDINARY_TRIGGERS, TRIGGERS};
+
+    /// T-52, T-114: every event GitHub documents.
+    #[test]
+    fn events_that_strangers_start_are_never_ordinary() {
+        let strangers = [
+            "branch_protection_rule",
+            "check_run",
+            "check_suite",
+            "create",
+            "delete",
+            "deployment",
+            "deployment_status",
+            "discussion",
+            "discussion_comment",
+            "fork",
+            "gollum",
+            "image_version",
+            "issue_comment",
+            "issues",
+            "label",
+            "milestone",
+            "page_build",
+            "project",
+            "project_card",
+            "project_column",
+            "public",
+            "pull_request",
+            "pull_request_review",
+            "pull_request_review_comment",
+            "pull_request_target",
+            "registry_package",
+            "status",
+            "watch",
+            "workflow_call",
+            "workflow_run",
+            "commit_comment",
+            "dynamic",
+            "Push",
+            "push ",
+            "",
+        ];
+        for event in strangers {
+            let trigger = trigger(event);
+            assert!(TRIGGERS.contains(&trigger), "{event}");
+            assert!(
+                !ORDINARY_TRIGGERS.contains(&trigger),
+                "{event} is {trigger}"
+            );
+        }
+        let ours = [
+            ("push", "push"),
+            ("merge_group", "merge_queue"),
+            ("schedule", "schedule"),
+            ("workflow_dispatch", "manual"),
+            ("repository_dispatch", "api"),
+            ("release", "release"),
+        ];
+        for (event, expected) in ours {
+            assert_eq!(trigger(event), expected);
+        }
+    }
+}

@@ -1,15 +1,216 @@
-//! gitlab
-use super::Provider;
+//! GitLab CI: gitlab.com, self-managed and Dedicated.
+//! Not: the network, policies, the other providers.
+//!
+//! In a merge request pipeline of a fork that runs in the parent project, `project_*` names the
+//! fork, whose code runs, and `job_project_*` the parent.
+
 use std::collections::BTreeMap;
-/// x
+
+use super::claims::ClaimType::{self, FlagText, FreeText, List, Number, Text};
+use super::claims::{self, Claim, claim};
+use super::{ClaimError, ClaimMap, Fact, FactType, FactValue, Provider, ref_type, set_text};
+use crate::token::json::Object;
+
+/// GitLab CI.
 pub(super) const PROVIDER: Provider = Provider {
     name: "gitlab",
-    usual_issuer: None,
-    shared: false,
-    facts: &[],
-    tenant_ids: &[],
+    usual_issuer: Some("https://gitlab.com"),
+    shared: true,
+    facts: FACTS,
+    claims: CLAIMS,
+    tenant_ids: &[Fact::OwnerId, Fact::RepositoryId],
     has_events: true,
-    max_lifetime: 600,
-    max_age: 600,
-    identify: |_, _| Ok(BTreeMap::new()),
+    // A token is made at the start of the job and lives as long as the job may.
+    max_lifetime: 3_600,
+    max_age: 3_600,
+    identify,
 };
+
+fn identify(token: &Object, _: &ClaimMap) -> Result<BTreeMap<Fact, FactValue>, ClaimError> {
+    claims::check(token, CLAIMS)?;
+    let mut facts = BTreeMap::new();
+    for line in CLAIMS {
+        if let (Some(fact), Some(value)) = (line.fact, claims::text(token, line.name))
+            && fact.fact_type() == FactType::Text
+            && fact != Fact::Runner
+            && fact != Fact::RefType
+            && fact != Fact::Ref
+        {
+            set_text(&mut facts, fact, value);
+        }
+    }
+    for (fact, name) in [
+        (Fact::RefProtected, "ref_protected"),
+        (Fact::EnvironmentProtected, "environment_protected"),
+    ] {
+        if let Some(value) = claims::flag(token, name) {
+            facts.insert(fact, FactValue::Bool(value));
+        }
+    }
+    set_ref(&mut facts, token);
+    if let Some(runner) = claims::text(token, "runner_environment").and_then(runner) {
+        set_text(&mut facts, Fact::Runner, runner);
+    }
+    if let (Some(runs_in), Some(source)) = (
+        claims::text(token, "job_project_id"),
+        claims::text(token, "project_id"),
+    ) {
+        facts.insert(Fact::FromFork, FactValue::Bool(runs_in != source));
+    }
+    if let Some(entry) = claims::workflow(token, "ci_config_ref_uri") {
+        if let FactValue::Workflow(workflow) = &entry
+            && let Some((_, path)) = workflow.path.split_once("//")
+        {
+            set_text(&mut facts, Fact::Workflow, path);
+        }
+        facts.insert(Fact::EntryWorkflow, entry);
+    }
+    let trigger = trigger(claims::text(token, "pipeline_source").unwrap_or_default());
+    set_text(&mut facts, Fact::Trigger, trigger);
+    Ok(facts)
+}
+
+/// The full ref: `ref_path`, or built of the short name for versions that do not send it.
+fn set_ref(facts: &mut BTreeMap<Fact, FactValue>, token: &Object) {
+    let kind = claims::text(token, "ref_type");
+    let built = match (claims::text(token, "ref"), kind) {
+        (Some(name), Some("branch")) => Some(format!("refs/heads/{name}")),
+        (Some(name), Some("tag")) => Some(format!("refs/tags/{name}")),
+        (Some(_) | None, Some(_) | None) => None,
+    };
+    let full = claims::text(token, "ref_path").map(str::to_owned).or(built);
+    if let Some(kind) = ref_type(full.as_deref(), kind) {
+        set_text(facts, Fact::RefType, kind);
+    }
+    if let Some(full) = full {
+        facts.insert(Fact::Ref, FactValue::Text(full));
+    }
+}
+
+/// Our word for what started the pipeline. What is not known to be harmless is `other`.
+fn trigger(source: &str) -> &'static str {
+    match source {
+        "push" => "push",
+        "web" => "manual",
+        "schedule" => "schedule",
+        "api" | "trigger" => "api",
+        "merge_request_event" | "external_pull_request_event" => "pull_request",
+        "pipeline" | "parent_pipeline" => "chained",
+        _ => "other",
+    }
+}
+
+fn runner(environment: &str) -> Option<&'static str> {
+    match environment {
+        "gitlab-hosted" => Some("hosted"),
+        "self-hosted" => Some("self-hosted"),
+        _ => None,
+    }
+}
+
+const CLAIMS: &[Claim] = &[
+    claim("project_id", Text, Some(Fact::RepositoryId)),
+    claim("project_path", Text, Some(Fact::Repository)),
+    claim("namespace_id", Text, Some(Fact::OwnerId)),
+    claim("namespace_path", Text, Some(Fact::Owner)),
+    claim("job_project_id", Text, Some(Fact::RunRepositoryId)),
+    claim("job_project_path", Text, None),
+    claim("job_namespace_id", Text, None),
+    claim("job_namespace_path", Text, None),
+    claim("user_id", Text, Some(Fact::ActorId)),
+    claim("user_login", Text, Some(Fact::Actor)),
+    claim("user_email", FreeText, None),
+    claim("user_access_level", Text, None),
+    claim("user_identities", List, None),
+    claim("groups_direct", List, None),
+    claim("pipeline_id", Text, Some(Fact::RunId)),
+    claim("job_id", Text, Some(Fact::JobId)),
+    claim("pipeline_source", Text, Some(Fact::Event)),
+    claim("job_source", Text, None),
+    claim("job_config", ClaimType::Object, None),
+    claim("ref", Text, Some(Fact::Ref)),
+    claim("ref_type", Text, Some(Fact::RefType)),
+    claim("ref_path", Text, Some(Fact::Ref)),
+    claim("ref_protected", FlagText, Some(Fact::RefProtected)),
+    claim("environment", Text, Some(Fact::Environment)),
+    claim(
+        "environment_protected",
+        FlagText,
+        Some(Fact::EnvironmentProtected),
+    ),
+    claim("deployment_tier", Text, None),
+    claim("environment_action", Text, None),
+    // The one claim beside the times that is a number.
+    claim("runner_id", Number, None),
+    claim("runner_environment", Text, Some(Fact::Runner)),
+    claim("sha", Text, Some(Fact::Sha)),
+    claim("project_visibility", Text, Some(Fact::Visibility)),
+    claim("ci_config_ref_uri", Text, Some(Fact::EntryWorkflow)),
+    claim("ci_config_sha", Text, None),
+    claim("target_audience", Text, None),
+];
+
+const FACTS: &[(Fact, FactType)] = &[
+    (Fact::Owner, FactType::Text),
+    (Fact::OwnerId, FactType::Text),
+    (Fact::Repository, FactType::Text),
+    (Fact::RepositoryId, FactType::Text),
+    (Fact::RunRepositoryId, FactType::Text),
+    (Fact::FromFork, FactType::Bool),
+    (Fact::Ref, FactType::Text),
+    (Fact::RefType, FactType::Text),
+    (Fact::RefProtected, FactType::Bool),
+    (Fact::Environment, FactType::Text),
+    (Fact::EnvironmentProtected, FactType::Bool),
+    (Fact::Event, FactType::Text),
+    (Fact::Trigger, FactType::Text),
+    (Fact::Actor, FactType::Text),
+    (Fact::ActorId, FactType::Text),
+    (Fact::Workflow, FactType::Text),
+    (Fact::EntryWorkflow, FactType::Workflow),
+    (Fact::Sha, FactType::Text),
+    (Fact::RunId, FactType::Text),
+    (Fact::JobId, FactType::Text),
+    (Fact::Runner, FactType::Text),
+    (Fact::Visibility, FactType::Text),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::provider::ORDINARY_TRIGGERS;
+
+    /// T-52, T-114: every pipeline source GitLab documents.
+    #[test]
+    fn sources_that_are_not_known_to_be_harmless_are_never_ordinary() {
+        let sources = [
+            "chat",
+            "external",
+            "external_pull_request_event",
+            "merge_request_event",
+            "ondemand_dast_scan",
+            "ondemand_dast_validation",
+            "parent_pipeline",
+            "pipeline",
+            "security_orchestration_policy",
+            "pipeline_execution_policy",
+            "webide",
+            "container_registry_push",
+            "duo_workflow",
+            "unknown",
+            "",
+        ];
+        for source in sources {
+            assert!(!ORDINARY_TRIGGERS.contains(&trigger(source)), "{source}");
+        }
+        for (source, expected) in [
+            ("push", "push"),
+            ("web", "manual"),
+            ("schedule", "schedule"),
+            ("api", "api"),
+            ("trigger", "api"),
+        ] {
+            assert_eq!(trigger(source), expected);
+        }
+    }
+}

@@ -8,9 +8,13 @@ use crate::clock::Timestamp;
 use crate::token::json::Object;
 use crate::token::{TokenId, TrustedIssuer, Verified};
 
+mod claims;
 mod generic;
 mod github;
 mod gitlab;
+
+pub(crate) use claims::is_printable;
+pub use claims::{Claim, ClaimType};
 
 /// Every provider there is. A new one is its file and a line here.
 pub const PROVIDERS: &[&Provider] = &[&github::PROVIDER, &gitlab::PROVIDER, &generic::PROVIDER];
@@ -35,7 +39,9 @@ pub struct Provider {
     pub shared: bool,
     /// The facts its tokens can hold, with their types. `generic` lists all.
     pub facts: &'static [(Fact, FactType)],
-    /// The fact that pins a tenant to something that cannot be registered again (T-50).
+    /// The claims its tokens can hold, with their types: one type each (T-46).
+    pub claims: &'static [Claim],
+    /// The facts that pin a tenant to something that cannot be registered again (T-50).
     pub tenant_ids: &'static [Fact],
     /// It tells what started the run. Where not, the rule of ordinary triggers does not apply.
     pub has_events: bool,
@@ -47,8 +53,43 @@ pub struct Provider {
     pub identify: fn(&Object, &ClaimMap) -> Result<BTreeMap<Fact, FactValue>, ClaimError>,
 }
 
-/// Which claim holds which fact, for issuers of the `generic` provider: JSON pointer and type.
-pub type ClaimMap = BTreeMap<Fact, (String, FactType)>;
+impl Provider {
+    /// It can tell this fact.
+    #[must_use]
+    pub fn tells(&self, fact: Fact) -> bool {
+        self.facts.iter().any(|(known, _)| *known == fact)
+    }
+
+    /// The fact that holds what its claim of that name says.
+    #[must_use]
+    pub fn fact_of_claim(&self, claim: &str) -> Option<Fact> {
+        let line = self.claims.iter().find(|line| line.name == claim)?;
+        line.fact
+    }
+}
+
+/// Which claim holds which fact, for issuers of the `generic` provider.
+pub type ClaimMap = BTreeMap<Fact, MappedClaim>;
+
+/// Where a fact of a `generic` issuer is found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MappedClaim {
+    /// JSON pointer into the claims (RFC 6901).
+    pub pointer: String,
+    /// How it is sent.
+    pub claim_type: ClaimType,
+}
+
+impl MappedClaim {
+    /// A claim that is sent as the fact's type suggests: text, or a JSON boolean.
+    #[must_use]
+    pub fn usual(fact: Fact, pointer: &str) -> Self {
+        Self {
+            pointer: pointer.to_owned(),
+            claim_type: generic::usual_type(fact.fact_type()),
+        }
+    }
+}
 
 /// An issuer together with the reading of its claims.
 #[derive(Clone, Debug)]
@@ -62,6 +103,12 @@ pub struct Reader {
 }
 
 impl Reader {
+    /// Its tokens tell what started the run, so the rule of ordinary triggers applies (T-52).
+    #[must_use]
+    pub fn tells_events(&self) -> bool {
+        self.provider.has_events || generic::tells_events(&self.claim_map)
+    }
+
     /// What verified claims say about the job.
     ///
     /// # Errors
@@ -201,6 +248,20 @@ pub enum FactValue {
     Workflow(Workflow),
 }
 
+/// In one line: the text, `true` or `false`, or `path@ref`; control characters escaped.
+impl fmt::Display for FactValue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Text(text) => write!(f, "{}", text.escape_debug()),
+            Self::Bool(value) => write!(f, "{value}"),
+            Self::Workflow(Workflow { path, r#ref: None }) => write!(f, "{}", path.escape_debug()),
+            Self::Workflow(Workflow { path, r#ref: Some(r#ref) }) => {
+                write!(f, "{}@{}", path.escape_debug(), r#ref.escape_debug())
+            }
+        }
+    }
+}
+
 /// A workflow file: its path and the git ref it was taken from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Workflow {
@@ -208,6 +269,34 @@ pub struct Workflow {
     pub path: String,
     /// E.g. `refs/heads/main`, or a full commit id; `None` when the claim has none.
     pub r#ref: Option<String>,
+}
+
+fn set_text(facts: &mut BTreeMap<Fact, FactValue>, fact: Fact, value: &str) {
+    facts.insert(fact, FactValue::Text(value.to_owned()));
+}
+
+/// `branch`, `tag`, `pull` or `other`: by the full ref first, by the provider's own word where that
+/// says nothing.
+fn ref_type(full: Option<&str>, word: Option<&str>) -> Option<&'static str> {
+    let full = full.unwrap_or_default();
+    let by_prefix = [
+        ("refs/heads/", "branch"),
+        ("refs/tags/", "tag"),
+        ("refs/pull/", "pull"),
+        ("refs/merge-requests/", "pull"),
+        ("refs/", "other"),
+    ];
+    if let Some((_, kind)) = by_prefix
+        .iter()
+        .find(|(prefix, _)| full.starts_with(prefix))
+    {
+        return Some(kind);
+    }
+    match word? {
+        "branch" => Some("branch"),
+        "tag" => Some("tag"),
+        _ => Some("other"),
+    }
 }
 
 impl Workflow {

@@ -1,30 +1,306 @@
-//! json
-/// An object.
+//! strict JSON: one object, no duplicates, bounded. The only reader of foreign JSON.
+//!
+//! Two parsers that read one text differently are two opinions about who a job is. So what could be
+//! read in two ways is not read at all: duplicate names (also as `\u0061`), lone surrogates, a byte
+//! order mark, anything after the end. Numbers keep the text they came as, so nothing is rounded.
+
+use std::fmt;
+
+mod number;
+mod parser;
+
+pub use number::Number;
+
+/// Reads one JSON object (RFC 8259) within the limits.
+///
+/// # Errors
+/// The text is not exactly one object, or past a limit (T-16 to T-18). The error names the place
+/// and the rule, never what stands there.
+pub fn parse_object(text: &[u8], limits: &Limits) -> Result<Object, JsonError> {
+    parser::parse(text, limits)
+}
+
+/// How much a document may ask of its reader.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Longest text, in bytes.
+    pub bytes: usize,
+    /// Deepest nesting of objects and lists, the outermost object included.
+    pub depth: usize,
+    /// Most values, counting objects and lists and everything in them.
+    pub values: usize,
+    /// Longest number, in bytes.
+    pub number: usize,
+}
+
+impl Limits {
+    /// The default limits, for a text of at most so many bytes.
+    #[must_use]
+    pub const fn for_bytes(bytes: usize) -> Self {
+        Self {
+            bytes,
+            depth: 16,
+            values: 4_096,
+            number: 64,
+        }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self::for_bytes(256 * 1_024)
+    }
+}
+
+/// An object: members in the order of the text, each name once.
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct Object(Vec<(String, Value)>);
+
+impl Object {
+    /// The member of exactly that name; names compare as bytes (T-26).
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&Value> {
+        self.iter()
+            .find_map(|(member, value)| (member == name).then_some(value))
+    }
+
+    /// The members in the order of the text.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Value)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value))
+    }
+
+    /// How many members there are.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there is no member.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// What a JSON pointer (RFC 6901) that is not empty points to.
+    #[must_use]
+    pub fn pointer(&self, pointer: &str) -> Option<&Value> {
+        let mut steps = pointer.strip_prefix('/')?.split('/');
+        let member = self.get(&unescape_step(steps.next()?)?)?;
+        steps.try_fold(member, Value::step)
+    }
+
+    /// The same object for output. A number no `f64` can hold becomes its text.
+    #[must_use]
+    pub fn to_json(&self) -> serde_json::Map<String, serde_json::Value> {
+        self.iter()
+            .map(|(name, value)| (name.to_owned(), value.to_json()))
+            .collect()
+    }
+}
+
 /// A value.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Value {
-    /// null
+    /// `null`.
     Null,
-    /// bool
+    /// `true` or `false`.
     Bool(bool),
-    /// literal
+    /// A number, as written.
     Number(Number),
-    /// text
+    /// Text, with its escapes resolved.
     Text(String),
-    /// list
-    List(Vec<Value>),
-    /// object
+    /// A list.
+    List(Vec<Self>),
+    /// An object.
     Object(Object),
 }
-/// A number as written.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Number(String);
-impl Object {
-    /// The member of that name.
+
+impl Value {
+    /// The text, if it is text.
     #[must_use]
-    pub fn get(&self, name: &str) -> Option<&Value> {
-        self.0.iter().find(|(key, _)| key == name).map(|(_, v)| v)
+    pub fn as_text(&self) -> Option<&str> {
+        match self {
+            Self::Text(text) => Some(text),
+            Self::Null | Self::Bool(_) | Self::Number(_) | Self::List(_) | Self::Object(_) => None,
+        }
+    }
+
+    /// What a JSON pointer (RFC 6901) points to; the empty one points to this value.
+    #[must_use]
+    pub fn pointer(&self, pointer: &str) -> Option<&Self> {
+        if pointer.is_empty() {
+            return Some(self);
+        }
+        pointer
+            .strip_prefix('/')?
+            .split('/')
+            .try_fold(self, Self::step)
+    }
+
+    /// The word for its type, for messages.
+    #[must_use]
+    pub const fn type_name(&self) -> &'static str {
+        match self {
+            Self::Null => "null",
+            Self::Bool(_) => "a boolean",
+            Self::Number(_) => "a number",
+            Self::Text(_) => "a string",
+            Self::List(_) => "a list",
+            Self::Object(_) => "an object",
+        }
+    }
+
+    /// The same value for output. A number no `f64` can hold becomes its text.
+    #[must_use]
+    pub fn to_json(&self) -> serde_json::Value {
+        match self {
+            Self::Null => serde_json::Value::Null,
+            Self::Bool(value) => serde_json::Value::Bool(*value),
+            Self::Number(number) => number.to_json(),
+            Self::Text(text) => serde_json::Value::String(text.clone()),
+            Self::List(items) => {
+                serde_json::Value::Array(items.iter().map(Self::to_json).collect())
+            }
+            Self::Object(object) => serde_json::Value::Object(object.to_json()),
+        }
+    }
+
+    fn step(&self, step: &str) -> Option<&Self> {
+        match self {
+            Self::Object(object) => object.get(&unescape_step(step)?),
+            Self::List(items) => items.get(list_index(step)?),
+            Self::Null | Self::Bool(_) | Self::Number(_) | Self::Text(_) => None,
+        }
+    }
+}
+
+fn unescape_step(step: &str) -> Option<String> {
+    let mut plain = String::with_capacity(step.len());
+    let mut characters = step.chars();
+    while let Some(character) = characters.next() {
+        plain.push(match character {
+            '~' => match characters.next()? {
+                '0' => '~',
+                '1' => '/',
+                _ => return None,
+            },
+            other => other,
+        });
+    }
+    Some(plain)
+}
+
+/// RFC 6901 section 4: digits without a leading zero.
+fn list_index(step: &str) -> Option<usize> {
+    let canonical = step == "0" || !step.starts_with('0');
+    (canonical && step.bytes().all(|byte| byte.is_ascii_digit()))
+        .then(|| step.parse().ok())
+        .flatten()
+}
+
+/// Where a text stops being one strict JSON object, and by which rule. It quotes nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{problem} at byte {offset}")]
+pub struct JsonError {
+    /// Bytes before the place.
+    pub offset: usize,
+    /// The rule that does not hold.
+    pub problem: Problem,
+}
+
+/// The rules a text can break.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Problem {
+    /// The text is longer than it may be.
+    TooLong,
+    /// The bytes are not UTF-8.
+    NotUtf8,
+    /// The text does not begin with an object.
+    NotAnObject,
+    /// It ends in the middle.
+    Unfinished,
+    /// Something stands after the object.
+    TextAfterEnd,
+    /// A character that cannot stand here.
+    Unexpected,
+    /// A control character inside a string.
+    ControlCharacter,
+    /// An escape JSON does not have.
+    Escape,
+    /// Half of a surrogate pair.
+    LoneSurrogate,
+    /// A number JSON does not have.
+    Number,
+    /// A number longer than it may be.
+    NumberTooLong,
+    /// A member's name stands twice in one object.
+    DuplicateName,
+    /// Nested deeper than it may be.
+    TooDeep,
+    /// More values than there may be.
+    TooManyValues,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::TooLong => "the text is too long",
+            Self::NotUtf8 => "the text is not UTF-8",
+            Self::NotAnObject => "an object was expected",
+            Self::Unfinished => "the text ends too early",
+            Self::TextAfterEnd => "there is text after the object",
+            Self::Unexpected => "an unexpected character stands",
+            Self::ControlCharacter => "a control character stands unescaped",
+            Self::Escape => "an unknown escape stands",
+            Self::LoneSurrogate => "half of a surrogate pair stands",
+            Self::Number => "a malformed number stands",
+            Self::NumberTooLong => "a number is too long",
+            Self::DuplicateName => "a member stands twice in the object that ends",
+            Self::TooDeep => "the nesting is too deep",
+            Self::TooManyValues => "there are too many values",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn object(text: &str) -> Object {
+        parse_object(text.as_bytes(), &Limits::default()).expect("strict JSON")
+    }
+
+    #[test]
+    fn a_pointer_finds_what_rfc_6901_says() {
+        let found = object(
+            r#"{"foo":["bar","baz"],"":0,"a/b":1,"c%d":2,"e^f":3,"g|h":4,"i\\j":5,"k\"l":6," ":7,"m~n":8,"deep":{"er":{"still":true}}}"#,
+        );
+        let text = |pointer: &str| found.pointer(pointer).map(|value| value.to_json().to_string());
+        assert_eq!(text("/foo/0").as_deref(), Some("\"bar\""));
+        assert_eq!(text("/").as_deref(), Some("0"));
+        assert_eq!(text("/a~1b").as_deref(), Some("1"));
+        assert_eq!(text("/m~0n").as_deref(), Some("8"));
+        assert_eq!(text("/deep/er/still").as_deref(), Some("true"));
+        for nothing in [
+            "", "foo", "/foo/01", "/foo/2", "/foo/-", "/foo/+1", "/m~n", "/m~2n", "/foo/0/x",
+            "/foo/99999999999999999999999",
+        ] {
+            assert_eq!(text(nothing), None, "{nothing}");
+        }
+    }
+
+    #[test]
+    fn output_keeps_types_and_does_not_round_what_fits() {
+        let json = object(r#"{"a":9007199254740993,"b":1.5,"c":1e400,"d":[null,false,"x"],"e":-3}"#);
+        assert_eq!(
+            serde_json::Value::Object(json.to_json()),
+            serde_json::json!({"a": 9_007_199_254_740_993_u64, "b": 1.5, "c": "1e400", "d": [null, false, "x"], "e": -3})
+        );
+    }
+
+    #[test]
+    fn an_error_names_place_and_rule_and_quotes_nothing() {
+        let error = parse_object(br#"{"canary":1,"canary":2}"#, &Limits::default()).unwrap_err();
+        insta::assert_snapshot!(error, @"a member stands twice in the object that ends at byte 23");
     }
 }

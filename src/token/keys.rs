@@ -1,24 +1,295 @@
-//! keys
-use super::TrustedIssuer;
-use async_trait::async_trait;
+//! trait KeySource: issuer and key id to key. Not: claims.
+
+use std::collections::BTreeSet;
+use std::fmt;
 use std::sync::Arc;
-/// Rules.
-#[derive(Clone, Debug)]
-pub struct Admission;
-/// Keys.
-#[derive(Debug, Default)]
-pub struct KeySet;
-/// Error.
-#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
-#[error("keys")]
-pub struct KeyError;
-/// Issuer and key id to key.
+
+use async_trait::async_trait;
+
+use super::json::{self, Object, Value};
+use super::{Algorithm, TrustedIssuer};
+
+mod admission;
+pub mod file;
+mod material;
+pub mod remote;
+mod roca;
+
+pub use admission::{Admission, Rejected, Rule};
+pub use file::FileKeys;
+pub use remote::RemoteKeys;
+
+pub(in crate::token) use admission::LONGEST_KID;
+
+use material::PublicKey;
+
+/// Where an issuer's keys come from.
+///
+/// Keys are reached only through the issuer, so one issuer's key never checks another's token, also
+/// when both publish the same key id (T-30). A source never waits longer than one fetch may take.
 #[async_trait]
-pub trait KeySource: Send + Sync + std::fmt::Debug {
-    /// The issuer's current set.
+pub trait KeySource: Send + Sync + fmt::Debug {
+    /// The issuer's current keys. The `kid` is what a token asks for, unverified: where the set does
+    /// not know it, the source may look for newer keys first.
+    ///
+    /// # Errors
+    /// There are no keys that may be used. A set without the key is no error.
     async fn keys(
         &self,
         issuer: &Arc<TrustedIssuer>,
         kid: Option<&str>,
     ) -> Result<Arc<KeySet>, KeyError>;
 }
+
+/// An issuer's public keys that were admitted, each ready to check signatures.
+#[derive(Default)]
+pub struct KeySet {
+    keys: Vec<Key>,
+    ambiguous: BTreeSet<String>,
+    rejected: Vec<Rejected>,
+}
+
+impl KeySet {
+    /// Reads a JWKS (RFC 7517 section 5). Each entry stands alone (T-38): one that is not admitted
+    /// is left out and remembered as [`rejected`](Self::rejected), and so are all that share a `kid`.
+    ///
+    /// # Errors
+    /// [`KeyError::Document`]: not one strict JSON object, no list `keys`, or more than 64 entries.
+    pub fn from_jwks(document: &[u8], admission: &Admission) -> Result<Self, KeyError> {
+        let object = json::parse_object(document, &json::Limits::for_bytes(LONGEST_DOCUMENT))
+            .map_err(|error| KeyError::Document(format!("the key set is not strict JSON: {error}")))?;
+        let entries = match object.get("keys") {
+            Some(Value::List(entries)) if entries.len() <= MOST_KEYS => entries,
+            Some(Value::List(entries)) => {
+                let count = entries.len();
+                return Err(KeyError::Document(format!(
+                    "the key set has {count} entries, expected at most {MOST_KEYS}"
+                )));
+            }
+            Some(_) | None => {
+                return Err(KeyError::Document("the key set has no list `keys`".to_owned()));
+            }
+        };
+        Ok(Self::of_entries(entries, admission))
+    }
+
+    /// How many keys were admitted.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// Whether no key was admitted.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.keys.is_empty()
+    }
+
+    /// The entries that were not admitted, in the order of the document.
+    #[must_use]
+    pub fn rejected(&self) -> &[Rejected] {
+        &self.rejected
+    }
+
+    /// Whether a token naming this key gets an answer without newer keys.
+    #[must_use]
+    pub fn knows(&self, kid: &str) -> bool {
+        self.ambiguous.contains(kid) || self.keys.iter().any(|key| key.has_kid(kid))
+    }
+
+    /// The RFC 7638 thumbprints of all keys.
+    pub fn thumbprints(&self) -> impl Iterator<Item = &str> {
+        self.keys.iter().map(|key| key.public.thumbprint())
+    }
+
+    /// Whether a key is one of the embedded issuer's of `hallpass dev` (T-117).
+    #[must_use]
+    pub fn has_dev_key(&self) -> bool {
+        self.keys.iter().any(|key| {
+            key.kid
+                .as_deref()
+                .is_some_and(|kid| kid.starts_with(DEV_KID_PREFIX))
+        })
+    }
+
+    /// The one key a token means: exactly the `kid` it names or, without one, the only key of the
+    /// algorithm. Keys are never tried one after another (T-27).
+    pub(super) fn choose(&self, kid: Option<&str>, algorithm: Algorithm) -> Choice<'_> {
+        let Some(kid) = kid else {
+            let mut fitting = self.keys.iter().filter(|key| key.public.fits(algorithm));
+            return match (fitting.next(), fitting.next()) {
+                (None, _) => Choice::Unknown,
+                (Some(key), None) => Choice::Key(&key.public),
+                (Some(_), Some(_)) => Choice::Ambiguous,
+            };
+        };
+        if self.ambiguous.contains(kid) {
+            return Choice::Ambiguous;
+        }
+        match self.keys.iter().find(|key| key.has_kid(kid)) {
+            None => Choice::Unknown,
+            Some(key) if key.public.fits(algorithm) => Choice::Key(&key.public),
+            Some(_) => Choice::OtherAlgorithm,
+        }
+    }
+
+    fn of_entries(entries: &[Value], admission: &Admission) -> Self {
+        let ambiguous = shared_kids(entries);
+        let mut set = Self {
+            ambiguous,
+            ..Self::default()
+        };
+        for (index, entry) in entries.iter().enumerate() {
+            let admitted = if kid_of(entry).is_some_and(|kid| set.ambiguous.contains(kid)) {
+                Err(Rule::SharedKid)
+            } else {
+                admission.admit(entry)
+            };
+            match admitted {
+                Ok(key) => set.keys.push(key),
+                Err(rule) => set.rejected.push(Rejected { index, rule }),
+            }
+        }
+        set
+    }
+}
+
+impl fmt::Debug for KeySet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kids: Vec<Option<&str>> = self.keys.iter().map(|key| key.kid.as_deref()).collect();
+        f.debug_struct("KeySet")
+            .field("kids", &kids)
+            .field("ambiguous", &self.ambiguous)
+            .field("rejected", &self.rejected)
+            .finish()
+    }
+}
+
+/// An admitted key under the name its issuer gave it.
+pub(super) struct Key {
+    kid: Option<String>,
+    public: PublicKey,
+}
+
+impl Key {
+    fn has_kid(&self, kid: &str) -> bool {
+        self.kid.as_deref() == Some(kid)
+    }
+}
+
+/// What a token's `kid` and `alg` lead to.
+pub(super) enum Choice<'a> {
+    /// One key, of the token's algorithm.
+    Key(&'a PublicKey),
+    /// No key of that name, or none of that algorithm.
+    Unknown,
+    /// Several, so none.
+    Ambiguous,
+    /// The key of that name is of another algorithm.
+    OtherAlgorithm,
+}
+
+/// Why there are no keys to check a token with. Always ours: nothing a caller sent is at fault.
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
+pub enum KeyError {
+    /// The issuer's discovery document or key set is not what it must be (T-59).
+    #[error("{0}")]
+    Document(String),
+    /// The key set is at an address that is not the issuer's (T-54, T-56).
+    #[error("{0}")]
+    Address(String),
+    /// The issuer did not answer as it should, or not in time.
+    #[error("{0}")]
+    Fetch(String),
+    /// There is no usable set yet.
+    #[error("keys of issuer `{issuer}` could not be loaded")]
+    Unavailable {
+        /// The issuer's URL.
+        issuer: String,
+        /// What went wrong last, for the log.
+        cause: String,
+    },
+    /// The last good set is too old (T-65).
+    #[error("keys of issuer `{issuer}` are too old: the issuer has not answered for {minutes} minutes")]
+    Stale {
+        /// The issuer's URL.
+        issuer: String,
+        /// Age of the last good set.
+        minutes: u64,
+        /// What went wrong last, for the log.
+        cause: String,
+    },
+    /// The set holds a key that we sign with ourselves (T-84, T-109).
+    #[error("issuer `{issuer}` publishes a key of this broker and is refused")]
+    OwnKey {
+        /// The issuer's URL.
+        issuer: String,
+    },
+    /// The set holds a key of the embedded issuer of `hallpass dev` (T-117).
+    #[error("issuer `{issuer}` publishes a key of `hallpass dev` and is refused")]
+    DevKey {
+        /// The issuer's URL.
+        issuer: String,
+    },
+}
+
+impl KeyError {
+    /// The code for logs and metrics.
+    #[must_use]
+    pub const fn reason(&self) -> &'static str {
+        match self {
+            Self::Document(_) => "keys.document",
+            Self::Address(_) => "keys.address",
+            Self::Fetch(_) => "keys.fetch",
+            Self::Unavailable { .. } => "keys.unavailable",
+            Self::Stale { .. } => "keys.stale",
+            Self::OwnKey { .. } => "keys.own",
+            Self::DevKey { .. } => "keys.dev",
+        }
+    }
+}
+
+/// The thumbprints (RFC 7638) of the keys this broker signs with. What we mint must never come back
+/// as a subject token, also not by way of an issuer that publishes our key.
+pub trait OwnKeys: Send + Sync + fmt::Debug {
+    /// Whether a key of that thumbprint is ours, now or in the neighbouring epochs.
+    fn is_own(&self, thumbprint: &str) -> bool;
+}
+
+impl OwnKeys for BTreeSet<String> {
+    fn is_own(&self, thumbprint: &str) -> bool {
+        self.contains(thumbprint)
+    }
+}
+
+/// The `kid`s of more than one entry, of whatever kind those entries are (T-29).
+fn shared_kids(entries: &[Value]) -> BTreeSet<String> {
+    let mut seen = BTreeSet::new();
+    entries
+        .iter()
+        .filter_map(kid_of)
+        .filter(|kid| !seen.insert(*kid))
+        .map(str::to_owned)
+        .collect()
+}
+
+fn kid_of(entry: &Value) -> Option<&str> {
+    member(entry, "kid").and_then(Value::as_text)
+}
+
+fn member<'a>(entry: &'a Value, name: &str) -> Option<&'a Value> {
+    match entry {
+        Value::Object(object) => Object::get(object, name),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Text(_) | Value::List(_) => None,
+    }
+}
+
+/// The longest key set that is read, in bytes (T-58).
+pub(super) const LONGEST_DOCUMENT: usize = 256 * 1_024;
+/// The most entries a key set may have.
+const MOST_KEYS: usize = 64;
+/// The `kid`s of the embedded issuer begin so.
+pub const DEV_KID_PREFIX: &str = "dev-";
+
+#[cfg(test)]
+mod tests;

@@ -1,19 +1,244 @@
-//! verify
-/// Verifier.
-#[derive(Debug)]
-pub struct Verifier;
-/// Error.
-#[derive(Debug, thiserror::Error)]
-#[error("verify")]
-pub struct VerifyError;
-use super::{Algorithm, KeySet};
-/// The seam.
+//! issuer, algorithm, key, signature, audience, times. The only maker of Verified.
+//! Not: any provider's claims, any policy.
+//!
+//! The order is by cost: size, shape, header rules, issuer, the form of the claims that need no key
+//! and expiry, then the key, then exactly one signature check, then everything else (T-96). Nothing
+//! a token says is repeated in an answer before its signature holds.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+use aws_lc_rs::digest;
+use data_encoding::HEXLOWER;
+
+use super::keys::{Choice, KeyError, KeySet, KeySource, OwnKeys};
+use super::{Algorithm, SubjectToken, TrustedIssuer, Verified, escaped, issuer};
+use crate::clock::Clock;
+
+mod claims;
+mod error;
+mod jws;
+
+pub use error::{Part, VerifyError};
+
+use jws::UnverifiedToken;
+
+/// Checks one compact JWS (RFC 7515) and returns its payload, whatever the payload is.
+///
+/// This is the inner seam: no issuer, no claims, no time. A token without `kid` means the only key
+/// of its algorithm; [`Verifier`] is stricter.
+///
 /// # Errors
-/// All.
+/// Every rule that does not hold, by T-01 and T-13 to T-39.
 pub fn verify_jws(
-    _text: &str,
-    _keys: &KeySet,
-    _algorithms: &[Algorithm],
+    text: &str,
+    keys: &KeySet,
+    algorithms: &[Algorithm],
 ) -> Result<Vec<u8>, VerifyError> {
-    Err(VerifyError)
+    let token = UnverifiedToken::parse(text)?;
+    check_algorithm(&token, algorithms)?;
+    check_signature(&token, keys)?;
+    Ok(token.unverified_payload)
 }
+
+/// Verifies subject tokens of the issuers it was made with. The only maker of [`Verified`].
+pub struct Verifier {
+    audience: String,
+    issuers: HashMap<String, Arc<TrustedIssuer>>,
+    keys: Arc<dyn KeySource>,
+    clock: Arc<dyn Clock>,
+    own_keys: Option<Arc<dyn OwnKeys>>,
+    for_dev: bool,
+}
+
+impl Verifier {
+    /// Takes tokens made for `audience`. An issuer of that very name would be ourselves, and is
+    /// left out: what we mint never comes back as a subject token (T-84).
+    #[must_use]
+    pub fn new(
+        audience: String,
+        issuers: Vec<Arc<TrustedIssuer>>,
+        keys: Arc<dyn KeySource>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        let issuers = issuers
+            .into_iter()
+            .filter(|issuer| !issuer::is_same_but_for_spelling(&issuer.url, &audience))
+            .map(|issuer| (issuer.url.clone(), issuer))
+            .collect();
+        Self {
+            audience,
+            issuers,
+            keys,
+            clock,
+            own_keys: None,
+            for_dev: false,
+        }
+    }
+
+    /// Accepts the embedded issuer of `hallpass dev` too: loopback, and keys named `dev-…` (T-117).
+    /// Never used by `serve`.
+    #[must_use]
+    pub const fn for_dev(mut self) -> Self {
+        self.for_dev = true;
+        self
+    }
+
+    /// Refuses every issuer whose key set holds one of these (T-84, T-109).
+    #[must_use]
+    pub fn refusing(mut self, own_keys: Arc<dyn OwnKeys>) -> Self {
+        self.own_keys = Some(own_keys);
+        self
+    }
+
+    /// Whether a token is genuine, for us, and of now.
+    ///
+    /// # Errors
+    /// The first rule that does not hold; [`VerifyError::is_ours`] tells whether the caller can do
+    /// anything about it.
+    pub async fn verify(&self, token: &SubjectToken) -> Result<Verified, VerifyError> {
+        let token = UnverifiedToken::parse(token.expose())?;
+        let unverified = claims::Unverified::parse(&token.unverified_payload)?;
+        let issuer = self.issuer(&unverified)?;
+        check_header(&token, issuer)?;
+        unverified.check_forms(issuer, self.clock.now())?;
+        let keys = self.keys(issuer, token.unverified_kid.as_deref()).await?;
+        check_signature(&token, &keys)?;
+        let signed = unverified.signature_holds();
+        let checked = signed.check(issuer, &self.audience, self.clock.now())?;
+        Ok(checked.into_verified(issuer, signing_input_hash(token.unverified_signing_input)))
+    }
+
+    /// What a log line may say of a token that was refused, from its unverified parts.
+    #[must_use]
+    pub fn unverified_labels(&self, token: &SubjectToken) -> UnverifiedLabels {
+        let text = token.expose();
+        let parsed = UnverifiedToken::parse(text).ok();
+        let issuer = parsed
+            .as_ref()
+            .and_then(|token| claims::Unverified::parse(&token.unverified_payload).ok())
+            .and_then(|claims| self.issuer(&claims).ok().map(|issuer| issuer.name.clone()));
+        UnverifiedLabels {
+            issuer: issuer.unwrap_or_else(|| "unknown".to_owned()),
+            kid: parsed
+                .and_then(|token| token.unverified_kid)
+                .map(|kid| escaped(&kid, LONGEST_KID_IN_LOG)),
+            subject_token_id: subject_token_digest(text),
+        }
+    }
+
+    /// Only a configured issuer is ever looked at further: nothing is fetched because a token names
+    /// it (T-40, T-53).
+    fn issuer(&self, claims: &claims::Unverified) -> Result<&Arc<TrustedIssuer>, VerifyError> {
+        claims
+            .unverified_issuer()
+            .and_then(|url| self.issuers.get(url))
+            .filter(|issuer| self.for_dev || !issuer::is_loopback(&issuer.url))
+            .ok_or(VerifyError::Issuer)
+    }
+
+    async fn keys(
+        &self,
+        issuer: &Arc<TrustedIssuer>,
+        kid: Option<&str>,
+    ) -> Result<Arc<KeySet>, VerifyError> {
+        let keys = self.keys.keys(issuer, kid).await?;
+        let url = || issuer.url.clone();
+        if keys.has_dev_key() && !self.for_dev {
+            return Err(KeyError::DevKey { issuer: url() }.into());
+        }
+        let is_own = |thumbprint| {
+            self.own_keys
+                .as_ref()
+                .is_some_and(|own| own.is_own(thumbprint))
+        };
+        if keys.thumbprints().any(is_own) {
+            return Err(KeyError::OwnKey { issuer: url() }.into());
+        }
+        Ok(keys)
+    }
+}
+
+impl fmt::Debug for Verifier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Verifier")
+            .field("audience", &self.audience)
+            .field("issuers", &self.issuers.keys())
+            .field("for_dev", &self.for_dev)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Fields of a log line about a token that may be anything.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnverifiedLabels {
+    /// The configured name of the issuer it names, else `unknown`.
+    pub issuer: String,
+    /// Its `kid`, escaped and cut to 64 characters.
+    pub kid: Option<String>,
+    /// [`subject_token_digest`].
+    pub subject_token_id: String,
+}
+
+/// What stands for a token in logs and events: the first 16 hex digits of SHA-256 over its signing
+/// input. The signature is left out, since it can be rewritten (T-71), and so that no digest of a
+/// usable token lies about.
+#[must_use]
+pub fn subject_token_digest(text: &str) -> String {
+    let signing_input = text.rsplit_once('.').map_or(text, |(input, _)| input);
+    short(&signing_input_hash(signing_input)).to_owned()
+}
+
+fn signing_input_hash(signing_input: &str) -> String {
+    HEXLOWER.encode(digest::digest(&digest::SHA256, signing_input.as_bytes()).as_ref())
+}
+
+fn short(hash: &str) -> &str {
+    hash.get(..16).unwrap_or(hash)
+}
+
+/// The header rules that depend on the issuer (T-22, T-25, T-27, T-64).
+fn check_header(token: &UnverifiedToken<'_>, issuer: &TrustedIssuer) -> Result<(), VerifyError> {
+    check_algorithm(token, &issuer.algorithms)?;
+    token.check_type(&issuer.token_types)?;
+    match &token.unverified_kid {
+        None if issuer.kid_required => Err(VerifyError::Key),
+        Some(kid) if issuer.blocked_kids.contains(kid) => Err(VerifyError::KeyBlocked),
+        Some(_) | None => Ok(()),
+    }
+}
+
+fn check_algorithm(
+    token: &UnverifiedToken<'_>,
+    algorithms: &[Algorithm],
+) -> Result<(), VerifyError> {
+    algorithms
+        .contains(&token.unverified_algorithm)
+        .then_some(())
+        .ok_or(VerifyError::Algorithm)
+}
+
+/// One key, one call into the crypto backend, one text for whatever fails there (T-36).
+fn check_signature(token: &UnverifiedToken<'_>, keys: &KeySet) -> Result<(), VerifyError> {
+    let algorithm = token.unverified_algorithm;
+    let key = match keys.choose(token.unverified_kid.as_deref(), algorithm) {
+        Choice::Key(key) => key,
+        Choice::Unknown => return Err(VerifyError::KeyUnknown),
+        Choice::Ambiguous => return Err(VerifyError::KeyAmbiguous),
+        Choice::OtherAlgorithm => return Err(VerifyError::Algorithm),
+    };
+    key.verifies(
+        algorithm,
+        token.unverified_signing_input.as_bytes(),
+        &token.unverified_signature,
+    )
+    .then_some(())
+    .ok_or(VerifyError::Signature)
+}
+
+/// Characters.
+const LONGEST_KID_IN_LOG: usize = 64;
+
+#[cfg(test)]
+mod tests;

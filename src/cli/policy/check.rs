@@ -1,0 +1,107 @@
+//! `hallpass policy check`: every error and finding of a folder of policies, together.
+
+use std::path::PathBuf;
+
+use serde_json::json;
+
+use super::Output;
+use crate::cli::{Failure, Terminal};
+use crate::policy::lint::{self, RULES};
+use crate::policy::{Diagnostics, LoadOptions, PolicySet, Severity};
+
+/// Check a folder of policies: format, references, and rules against policies wider than they read.
+///
+/// Errors and findings of all files come together, each with its place and what to do about it.
+/// The exit code is 4 when something must be put right before a broker may serve the policies.
+///
+/// Example: hallpass policy check policies
+#[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment)]
+pub(super) struct Args {
+    /// The folder.
+    #[arg(default_value = "policies")]
+    dir: PathBuf,
+    /// How to write what was found.
+    #[arg(long, value_enum, default_value_t)]
+    output: Output,
+    /// The broker's own issuer name, to find policies that would trust it.
+    #[arg(long, value_name = "URL")]
+    issuer: Option<String>,
+    /// Say what a rule finds, and why it matters, instead.
+    #[arg(long, value_name = "RULE")]
+    explain: Option<String>,
+}
+
+pub(super) fn run(args: &Args, out: &mut Terminal) -> Result<(), Failure> {
+    if let Some(id) = &args.explain {
+        return explain(id, out);
+    }
+    if !args.dir.is_dir() {
+        return Err(Failure::Local(format!("`{}` is not a folder of policies", args.dir.display())));
+    }
+    let options = LoadOptions { broker: args.issuer.clone(), ..LoadOptions::default() };
+    let (summary, revision, found) = match PolicySet::load_with(&args.dir, &options) {
+        Ok(loaded) => {
+            let set = loaded.set;
+            (summary(&set), Some(set.revision().to_owned()), loaded.findings)
+        }
+        Err(errors) => (String::new(), None, errors),
+    };
+    match args.output {
+        Output::Json => {
+            let answer = json!({ "revision": revision, "findings": found.to_json() });
+            out.line(&answer.to_string());
+        }
+        Output::Human => {
+            if !found.is_empty() {
+                out.line(&found.render(out.is_terminal()));
+            }
+            out.line(&format!("{}: {summary}{}", args.dir.display(), tally(&found)));
+        }
+    }
+    if found.has_errors() {
+        return Err(Failure::Findings(format!(
+            "the policies in `{}` cannot be served as they are",
+            args.dir.display()
+        )));
+    }
+    Ok(())
+}
+
+fn summary(set: &PolicySet) -> String {
+    format!(
+        "{}, {}, {}; ",
+        count(set.policies().len(), "policy", "policies"),
+        count(set.credentials().count(), "credential", "credentials"),
+        count(set.requirements().len(), "requirement", "requirements"),
+    )
+}
+
+fn tally(found: &Diagnostics) -> String {
+    let parts: Vec<_> = [
+        (Severity::Error, "error", "errors"),
+        (Severity::Warning, "warning", "warnings"),
+        (Severity::Note, "note", "notes"),
+    ]
+    .into_iter()
+    .map(|(severity, one, many)| (found.count(severity), one, many))
+    .filter(|(number, _, _)| *number > 0)
+    .map(|(number, one, many)| count(number, one, many))
+    .collect();
+    if parts.is_empty() { "nothing found".to_owned() } else { parts.join(", ") }
+}
+
+fn count(number: usize, one: &str, many: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { many })
+}
+
+fn explain(id: &str, out: &mut Terminal) -> Result<(), Failure> {
+    let Some(rule) = lint::find(id) else {
+        let ids: Vec<_> = RULES.iter().map(|rule| rule.id).collect();
+        return Err(Failure::Usage(format!("no rule `{id}`; the rules are {}", ids.join(", "))));
+    };
+    out.line(&format!("{} ({}): {}", rule.id, rule.severity.name(), rule.summary));
+    out.line("");
+    out.line(rule.why);
+    Ok(())
+}

@@ -1,0 +1,236 @@
+//! `hallpass policy explain`: the decision a broker would make, condition by condition.
+
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+
+use data_encoding::BASE64URL_NOPAD;
+use serde_json::json;
+
+use super::Output;
+use crate::cli::{Failure, Terminal};
+use crate::clock::{Clock as _, SystemClock};
+use crate::policy::decide::{BlockOutcome, ConditionOutcome, GrantOutcome, PolicyOutcome, Verdict};
+use crate::policy::{Ask, Decision, PolicySet, duration};
+use crate::provider::{Fact, Facts};
+use crate::token::json::{self as strict, Object, Value};
+
+/// Explain what a broker with these policies would decide, condition by condition.
+///
+/// The job is described by the claims of its token. Nothing is verified and nothing is minted.
+/// The exit code is 1 when the job would be refused.
+///
+/// Example: hallpass policy explain --claims claims.json shop-db/migrate
+#[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment)]
+pub(super) struct Args {
+    /// The credential asked for, e.g. `shop-db/migrate`.
+    credential: String,
+    /// A file with the claims as JSON; `-` reads standard input.
+    #[arg(long, value_name = "FILE", required_unless_present = "token", conflicts_with = "token")]
+    claims: Option<PathBuf>,
+    /// A file with a token, whose claims are read without verifying anything; `-` reads standard
+    /// input.
+    #[arg(long, value_name = "FILE")]
+    token: Option<PathBuf>,
+    /// How long it is asked for, e.g. `10m`; the grant's life if not given.
+    #[arg(long)]
+    ttl: Option<String>,
+    /// A scope asked for; may be given several times. All of the grant's if not given.
+    #[arg(long = "scope", value_name = "SCOPE")]
+    scopes: Vec<String>,
+    /// The folder of policies.
+    #[arg(long, value_name = "DIR", default_value = "policies")]
+    policies: PathBuf,
+    /// How to write the answer.
+    #[arg(long, value_enum, default_value_t)]
+    output: Output,
+}
+
+pub(super) fn run(args: &Args, out: &mut Terminal) -> Result<(), Failure> {
+    let ask = ask(args)?;
+    let set = match PolicySet::load(&args.policies) {
+        Ok(loaded) => loaded.set,
+        Err(errors) => {
+            out.error(&errors.render(out.is_terminal()));
+            return Err(Failure::Findings(format!(
+                "the policies in `{}` do not load",
+                args.policies.display()
+            )));
+        }
+    };
+    let facts = facts(&set, claims(args, out)?)?;
+    let decision = set.explain(&facts, &ask, SystemClock::new().now());
+    match args.output {
+        Output::Json => {
+            let facts: serde_json::Map<_, _> = facts
+                .iter()
+                .map(|(fact, _)| (fact.name().to_owned(), json!(shown(&facts, fact))))
+                .collect();
+            let decision = serde_json::to_value(&decision)
+                .map_err(|error| Failure::Local(error.to_string()))?;
+            out.line(&json!({ "facts": facts, "decision": decision }).to_string());
+        }
+        Output::Human => print(&decision, &facts, out),
+    }
+    if decision.is_permitted() {
+        return Ok(());
+    }
+    Err(Failure::Denied(format!("`{}` would be refused", ask.credential)))
+}
+
+fn ask(args: &Args) -> Result<Ask, Failure> {
+    let ttl = args.ttl.as_deref().map(duration::parse).transpose();
+    let ttl = ttl.map_err(|problem| Failure::Usage(format!("`--ttl`: {problem}")))?;
+    Ok(Ask {
+        credential: args.credential.clone(),
+        scopes: (!args.scopes.is_empty()).then(|| args.scopes.clone()),
+        ttl,
+    })
+}
+
+fn claims(args: &Args, out: &mut Terminal) -> Result<Object, Failure> {
+    let (path, bytes) = match (&args.claims, &args.token) {
+        (Some(path), _) => (path, read(path)?),
+        (None, Some(path)) => {
+            out.error("The token was only decoded: its signature, issuer, audience and times were not checked.");
+            (path, payload(path, &read(path)?)?)
+        }
+        (None, None) => return Err(Failure::Usage("give `--claims` or `--token`".to_owned())),
+    };
+    strict::parse_object(&bytes, &strict::Limits::default())
+        .map_err(|error| Failure::Local(format!("`{}`: {error}", path.display())))
+}
+
+/// The claims of a token, with nothing verified.
+fn payload(path: &Path, token: &[u8]) -> Result<Vec<u8>, Failure> {
+    let text = String::from_utf8_lossy(token);
+    let mut parts = text.trim().split('.');
+    let payload = match (parts.next(), parts.next(), parts.next(), parts.next()) {
+        (Some(_), Some(payload), Some(_), None) => payload,
+        _ => return Err(Failure::Local(format!("`{}` does not hold a signed token: three parts with dots between", path.display()))),
+    };
+    BASE64URL_NOPAD
+        .decode(payload.as_bytes())
+        .map_err(|_| Failure::Local(format!("the claims in `{}` are not base64url", path.display())))
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, Failure> {
+    let problem = |error: io::Error| Failure::Local(format!("`{}` cannot be read: {error}", path.display()));
+    let mut bytes = Vec::new();
+    if path == Path::new("-") {
+        io::stdin().lock().take(MAX_INPUT).read_to_end(&mut bytes).map_err(problem)?;
+    } else {
+        let file = File::open(path).map_err(problem)?;
+        file.take(MAX_INPUT).read_to_end(&mut bytes).map_err(problem)?;
+    }
+    Ok(bytes)
+}
+
+fn facts(set: &PolicySet, claims: Object) -> Result<Facts, Failure> {
+    let url = match claims.get("iss") {
+        Some(Value::Text(url)) => url.clone(),
+        Some(_) | None => return Err(Failure::Local("the claims have no `iss`".to_owned())),
+    };
+    let Some(reader) = set.reader_by_url(&url) else {
+        let known: Vec<_> = set.readers().iter().map(|reader| format!("`{}`", reader.issuer.url)).collect();
+        return Err(Failure::Denied(format!(
+            "issuer `{}` is not trusted; the policies trust {}",
+            url.escape_debug(),
+            known.join(", ")
+        )));
+    };
+    reader.facts(claims).map_err(|error| Failure::Denied(error.to_string()))
+}
+
+fn print(decision: &Decision, facts: &Facts, out: &mut Terminal) {
+    out.line(&format!("credential  {}", decision.credential.escape_debug()));
+    out.line(&format!("issuer      {}", decision.issuer));
+    for fact in SHOWN {
+        if let Some(value) = shown(facts, fact) {
+            out.line(&format!("{:<11} {value}", fact.name()));
+        }
+    }
+    out.line(&format!("policies    {}", decision.revision));
+    out.line("");
+    out.line(&verdict(decision));
+    for tenant in &decision.tenants {
+        if !tenant.holds() || decision.policies.is_empty() {
+            block(&format!("tenant of {}", decision.issuer), tenant, out);
+        }
+    }
+    for policy in &decision.policies {
+        print_policy(policy, out);
+    }
+    for requirement in &decision.requirements {
+        let title = format!("requirement {} ({})", requirement.requirement, requirement.place);
+        block(&title, &requirement.jobs, out);
+        out.line(&format!("    because {}", requirement.because.escape_debug()));
+        if let Some(unless) = &requirement.unless {
+            block("  unless", unless, out);
+        }
+    }
+}
+
+fn verdict(decision: &Decision) -> String {
+    match &decision.verdict {
+        Verdict::Permitted { policy, ttl, scopes } => {
+            let scopes = match scopes.join(" ") {
+                scopes if scopes.is_empty() => String::new(),
+                scopes => format!(", scopes {scopes}"),
+            };
+            format!("PERMITTED by policy {policy} for {}{scopes}", duration::print(*ttl))
+        }
+        Verdict::Denied(cause) => format!("DENIED: {}", cause.sentence()),
+    }
+}
+
+fn print_policy(policy: &PolicyOutcome, out: &mut Terminal) {
+    let grant = match policy.grant {
+        GrantOutcome::None => "does not grant it",
+        GrantOutcome::Covers => "grants it",
+        GrantOutcome::Scopes => "grants it with fewer scopes",
+        GrantOutcome::Ttl => "grants it for a shorter time",
+    };
+    let title = format!("policy {} ({}) {grant}", policy.policy, policy.place);
+    for (index, lines) in policy.blocks.iter().enumerate() {
+        block(if index == 0 { &title } else { "  or" }, lines, out);
+    }
+    if let Some(until) = &policy.until {
+        line(until, out);
+    }
+}
+
+fn block(title: &str, block: &BlockOutcome, out: &mut Terminal) {
+    if !title.starts_with(' ') {
+        out.line("");
+    }
+    out.line(title);
+    for condition in &block.conditions {
+        line(condition, out);
+    }
+}
+
+fn line(condition: &ConditionOutcome, out: &mut Terminal) {
+    let ConditionOutcome { fact, expected, actual, holds, hint } = condition;
+    if *holds {
+        out.line(&format!("  ✓ {fact:<16} {expected}"));
+        return;
+    }
+    let actual = match actual {
+        Some(actual) => format!("the job has {}", actual.escape_debug()),
+        None => "the job does not say".to_owned(),
+    };
+    let hint = hint.as_ref().map(|hint| format!(" ({hint})")).unwrap_or_default();
+    out.line(&format!("  ✗ {fact:<16} {expected}: {actual}{hint}"));
+}
+
+/// A fact's value in one line, as a policy would spell it.
+fn shown(facts: &Facts, fact: Fact) -> Option<String> {
+    facts.get(fact).map(ToString::to_string)
+}
+
+const SHOWN: [Fact; 5] = [Fact::Repository, Fact::Ref, Fact::Environment, Fact::Trigger, Fact::Actor];
+
+/// The most that is read of a file, in bytes.
+const MAX_INPUT: u64 = 64 * 1_024;

@@ -1,0 +1,42 @@
+//! `hallpass policy`: what the policies say, without a broker.
+
+use clap::{Args as ClapArgs, Subcommand, ValueEnum};
+
+use super::{Failure, Terminal};
+
+mod check;
+mod explain;
+
+/// Look at the policies, without a broker.
+#[derive(Debug, ClapArgs)]
+pub struct Args {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    Check(check::Args),
+    Explain(explain::Args),
+}
+
+/// How the answer is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum Output {
+    /// For people.
+    #[default]
+    Human,
+    /// For programs.
+    Json,
+}
+
+/// Runs the verb.
+///
+/// # Errors
+/// Findings, a denial, or a file that cannot be read: see [`Failure`].
+pub fn run(args: Args, out: &mut Terminal) -> Result<(), Failure> {
+    match args.verb {
+        Verb::Check(args) => check::run(&args, out),
+        Verb::Explain(args) => explain::run(&args, out),
+    }
+}

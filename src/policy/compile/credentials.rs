@@ -1,0 +1,226 @@
+//! `credentials:` what exists, how far it may go, and who answers for it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{conditions, taken};
+use crate::policy::diagnostic::{Diagnostic, Place, Span, nearest};
+use crate::policy::parse::{self, Raw};
+use crate::policy::read::{Fields, MAX_TEXT, Sheet, listed};
+use crate::policy::yaml::{Entry, Node};
+use crate::policy::{Class, CredentialDefinition, Kind, duration};
+use crate::provider::Fact;
+
+/// Every credential of all files, and where each is defined.
+pub(super) fn compile(
+    raws: &[Raw],
+    problems: &mut Vec<Diagnostic>,
+) -> (
+    BTreeMap<String, Arc<CredentialDefinition>>,
+    BTreeMap<String, Place>,
+) {
+    let mut credentials = BTreeMap::new();
+    let mut places: BTreeMap<String, Place> = BTreeMap::new();
+    for raw in raws {
+        for entry in &raw.credentials {
+            let mut sheet = Sheet {
+                source: &raw.source,
+                problems,
+            };
+            let Some(credential) = credential(&mut sheet, entry) else {
+                continue;
+            };
+            let place = sheet.place(entry.span);
+            if let Some(first) = places.get(&credential.name) {
+                problems.push(taken("credential", &credential.name, place, first));
+                continue;
+            }
+            places.insert(credential.name.clone(), place);
+            credentials.insert(credential.name.clone(), Arc::new(credential));
+        }
+    }
+    (credentials, places)
+}
+
+fn credential(sheet: &mut Sheet<'_>, entry: &Entry) -> Option<CredentialDefinition> {
+    let name = sheet.scalar(&entry.key, entry.span, "the name of a credential")?;
+    let name = parse::name(sheet, name, entry.span, "credential")?;
+    let what = format!("credential `{name}`");
+    // The kind decides which keys there may be, so it is read first.
+    let all: Vec<&str> = [COMMON, JWT, POSTGRES].concat();
+    let word = sheet
+        .entries(&entry.value, &what)?
+        .iter()
+        .find(|line| line.key.text == "kind");
+    let Some(word) = word else {
+        sheet.fields(&entry.value, &what, &all);
+        sheet.error(
+            "missing-key",
+            entry.span,
+            format!("key `kind` is missing from {what}"),
+        );
+        return None;
+    };
+    let keys = keys_of(sheet, &word.value, &what)?;
+    let fields = sheet.fields(&entry.value, &what, &[COMMON, keys].concat())?;
+    let kind = if keys == JWT {
+        jwt(sheet, &fields, &what, entry.span)
+    } else {
+        postgres(sheet, &fields, &what, entry.span)
+    };
+    let max_ttl = ceiling(sheet, &fields, &what, entry.span);
+    let mut free = |key| free_text(sheet, &fields, key, &what, entry.span);
+    let (owner, purpose) = (free("owner"), free("purpose"));
+    let class = class(sheet, &fields, &what, entry.span);
+    Some(CredentialDefinition {
+        name: name.to_owned(),
+        kind: kind?,
+        max_ttl: max_ttl?,
+        owner: owner?,
+        purpose: purpose?,
+        class: class?,
+    })
+}
+
+/// The keys of a kind.
+fn keys_of(sheet: &mut Sheet<'_>, node: &Node, what: &str) -> Option<&'static [&'static str]> {
+    let word = sheet.text(node, format!("`kind` of {what}"))?;
+    let kinds = [("jwt", JWT), ("postgres", POSTGRES)];
+    if let Some((_, keys)) = kinds.iter().find(|(name, _)| *name == word) {
+        return Some(keys);
+    }
+    let names = kinds.map(|(name, _)| name);
+    let help = match nearest(word, names) {
+        Some(meant) => format!("did you mean `{meant}`?"),
+        None => format!("the kinds are {}", listed(&names)),
+    };
+    sheet.error_help(
+        "unknown-kind",
+        node.span,
+        format!("unknown kind `{word}`"),
+        Some(help),
+    );
+    None
+}
+
+fn jwt(sheet: &mut Sheet<'_>, fields: &Fields<'_>, what: &str, at: Span) -> Option<Kind> {
+    let audience = sheet
+        .required(fields, "audience", what, at)
+        .and_then(|node| sheet.ascii(node, format!("`audience` of {what}"), MAX_TEXT));
+    let scopes = match fields.get("scopes") {
+        Some(node) => scopes(sheet, node, &format!("`scopes` of {what}")),
+        None => Some(Vec::new()),
+    };
+    let claims = match fields.get("claims") {
+        Some(node) => facts(sheet, node, what),
+        None => Some(Vec::new()),
+    };
+    Some(Kind::Jwt {
+        audience: audience?.to_owned(),
+        scopes: scopes?,
+        claims: claims?,
+    })
+}
+
+fn postgres(sheet: &mut Sheet<'_>, fields: &Fields<'_>, what: &str, at: Span) -> Option<Kind> {
+    let target = sheet
+        .required(fields, "target", what, at)
+        .and_then(|node| sheet.ascii(node, format!("`target` of {what}"), MAX_TEXT));
+    let group = sheet
+        .required(fields, "group", what, at)
+        // The length of a name in PostgreSQL.
+        .and_then(|node| sheet.ascii(node, format!("`group` of {what}"), 63));
+    let act_as_group = match fields.get("act_as_group") {
+        Some(node) => sheet.boolean(node, format!("`act_as_group` of {what}")),
+        None => Some(false),
+    };
+    Some(Kind::Postgres {
+        target: target?.to_owned(),
+        group: group?.to_owned(),
+        act_as_group: act_as_group?,
+    })
+}
+
+/// Scope tokens of RFC 6749 section 3.3: they are joined by spaces later.
+pub(super) fn scopes(sheet: &mut Sheet<'_>, node: &Node, what: &str) -> Option<Vec<String>> {
+    let scopes = sheet.texts(node, what)?;
+    let odd = scopes.iter().find(|scope| scope.contains([' ', '"', '\\']));
+    if let Some(odd) = odd {
+        let message = format!(
+            "`{odd}` in {what} is not a scope (RFC 6749 section 3.3): no spaces, quotes or backslashes"
+        );
+        sheet.error("scope", node.span, message);
+        return None;
+    }
+    Some(scopes)
+}
+
+fn facts(sheet: &mut Sheet<'_>, node: &Node, what: &str) -> Option<Vec<Fact>> {
+    let names = sheet.texts(node, format!("`claims` of {what}"))?;
+    let mut facts = Vec::new();
+    for name in names {
+        match Fact::from_name(&name) {
+            Some(fact) => facts.push(fact),
+            None => conditions::unknown_fact(sheet, &name, node.span, Fact::ALL, None),
+        }
+    }
+    Some(facts)
+}
+
+/// T-86: the ceiling of ceilings is an hour.
+fn ceiling(sheet: &mut Sheet<'_>, fields: &Fields<'_>, what: &str, at: Span) -> Option<Duration> {
+    let node = sheet.required(fields, "max_ttl", what, at)?;
+    let max_ttl = sheet.duration(node, format!("`max_ttl` of {what}"))?;
+    if max_ttl > LONGEST {
+        let message = format!(
+            "`max_ttl` of {what} is {}, at most {} is allowed",
+            duration::print(max_ttl),
+            duration::print(LONGEST)
+        );
+        sheet.error("duration", node.span, message);
+        return None;
+    }
+    Some(max_ttl)
+}
+
+fn free_text(
+    sheet: &mut Sheet<'_>,
+    fields: &Fields<'_>,
+    key: &str,
+    what: &str,
+    at: Span,
+) -> Option<String> {
+    let node = sheet.required(fields, key, what, at)?;
+    sheet
+        .text(node, format!("`{key}` of {what}"))
+        .map(str::to_owned)
+}
+
+fn class(sheet: &mut Sheet<'_>, fields: &Fields<'_>, what: &str, at: Span) -> Option<Class> {
+    let node = sheet.required(fields, "class", what, at)?;
+    let word = sheet.text(node, format!("`class` of {what}"))?;
+    let classes = [Class::Low, Class::Moderate, Class::Critical];
+    let found = classes.into_iter().find(|class| class.name() == word);
+    if found.is_none() {
+        let names = classes.map(Class::name);
+        let help = match nearest(word, names) {
+            Some(meant) => format!("did you mean `{meant}`?"),
+            None => format!("the classes are {}", listed(&names)),
+        };
+        sheet.error_help(
+            "unknown-class",
+            node.span,
+            format!("unknown class `{word}`"),
+            Some(help),
+        );
+    }
+    found
+}
+
+const COMMON: &[&str] = &["kind", "max_ttl", "owner", "purpose", "class"];
+const JWT: &[&str] = &["audience", "scopes", "claims"];
+const POSTGRES: &[&str] = &["target", "group", "act_as_group"];
+
+/// The longest life of any credential (T-86).
+const LONGEST: Duration = Duration::from_secs(3_600);

@@ -1,0 +1,443 @@
+//! `issuers:` whom to trust, and which of their customers we serve.
+//!
+//! Beside `provider`, an issuer may have: `url` (where it differs from the provider's usual one),
+//! `tenants`, `ca` (a PEM file in the folder), `networks` (not globally routable ones that hold it),
+//! `key_hosts` (others that serve its keys), `blocked_kids`; and, where it needs another rule than
+//! its provider's: `algorithms` (default RS256), `audiences` (tolerated beside ours), `token_types`,
+//! `max_age` and `max_lifetime` (durations), `leeway` (30s, at most 1m), `kid_required`,
+//! `iat_required` (true), `strip_leading_zero` (false), `key_use`. The `generic` provider wants
+//! `facts` (fact to JSON pointer) and takes `types` (fact to `text`, `boolean` or `number`).
+
+use std::sync::Arc;
+
+use ipnet::IpNet;
+use url::Url;
+
+use super::conditions::{self, About};
+use super::{Issuer, LoadOptions, taken};
+use crate::policy::diagnostic::{Diagnostic, Span, nearest};
+use crate::policy::files::Folder;
+use crate::policy::parse::{self, Raw};
+use crate::policy::read::{Fields, MAX_TEXT, Sheet, listed};
+use crate::policy::yaml::Entry;
+use crate::provider::{
+    self, ClaimMap, ClaimType, Fact, FactType, MappedClaim, PROVIDERS, Provider, Reader,
+};
+use crate::token::{Algorithm, TrustedIssuer};
+
+/// Every issuer of all files.
+pub(super) fn compile(
+    raws: &[Raw],
+    folder: &mut Folder,
+    options: &LoadOptions,
+    problems: &mut Vec<Diagnostic>,
+) -> Vec<Issuer> {
+    let mut issuers: Vec<Issuer> = Vec::new();
+    for raw in raws {
+        for entry in &raw.issuers {
+            let mut sheet = Sheet {
+                source: &raw.source,
+                problems,
+            };
+            let Some(issuer) = issuer(&mut sheet, entry, folder) else {
+                continue;
+            };
+            if let Some(problem) = clash(&issuer, &issuers) {
+                problems.push(problem);
+            } else {
+                issuers.push(issuer);
+            }
+        }
+    }
+    for issuer in &mut issuers {
+        if let Some(over) = options.issuer_overrides.get(&issuer.reader.issuer.name) {
+            let mut trusted = TrustedIssuer::clone(&issuer.reader.issuer);
+            trusted.url.clone_from(&over.url);
+            trusted.ca.clone_from(&over.ca);
+            trusted.networks.clone_from(&over.networks);
+            issuer.reader.issuer = Arc::new(trusted);
+        }
+    }
+    issuers
+}
+
+fn issuer(sheet: &mut Sheet<'_>, entry: &Entry, folder: &mut Folder) -> Option<Issuer> {
+    let name = sheet.scalar(&entry.key, entry.span, "the name of an issuer")?;
+    let name = parse::name(sheet, name, entry.span, "issuer")?;
+    let what = format!("issuer `{name}`");
+    let fields = sheet.fields(&entry.value, &what, &KEYS)?;
+    let provider = provider_of(sheet, &fields, &what, entry.span)?;
+    let url = url(sheet, &fields, provider, &what, entry.span);
+    let mut trusted = TrustedIssuer::new(name, url.as_deref().unwrap_or_default());
+    trusted.max_lifetime = provider.max_lifetime;
+    trusted.max_age = provider.max_age;
+    verification(sheet, &fields, &mut trusted);
+    network(sheet, &fields, &mut trusted, folder);
+    if url.is_some() && let Err(problem) = trusted.check() {
+        let span = fields.get("url").map_or(entry.span, |node| node.span);
+        sheet.error("issuer", span, problem);
+    }
+    let claim_map = claim_map(sheet, &fields, provider, &what, entry.span);
+    let reader = Reader {
+        issuer: Arc::new(trusted),
+        provider,
+        claim_map,
+    };
+    let tenants = fields.get("tenants").map(|node| {
+        conditions::blocks(sheet, node, &About::tenants(&what, &reader)).unwrap_or_default()
+    });
+    if tenants.is_none() && is_shared(provider, url.as_deref()) {
+        missing_tenants(sheet, &what, &reader, entry.span);
+    }
+    url?;
+    Some(Issuer {
+        tells_events: reader.tells_events(),
+        reader,
+        tenants,
+        place: sheet.place(entry.span),
+    })
+}
+
+/// T-49: its signature proves the platform, not the customer.
+fn missing_tenants(sheet: &mut Sheet<'_>, what: &str, reader: &Reader, span: Span) {
+    let message = format!(
+        "{what} signs for every customer of {}, so it needs `tenants`",
+        reader.issuer.url
+    );
+    let help = match reader.provider.tenant_ids.first() {
+        Some(id) => format!("tenants: [ {{ owner: your-organisation, {id}: \"its id\" }} ]"),
+        None => "name your own organisation under `tenants`".to_owned(),
+    };
+    sheet.error_help("shared-issuer", span, message, Some(help));
+}
+
+/// At the provider's shared host every customer's tokens are signed with the same keys, those of an
+/// enterprise's own path too.
+fn is_shared(provider: &Provider, url: Option<&str>) -> bool {
+    let host = |text: &str| {
+        Url::parse(text)
+            .ok()
+            .and_then(|url| url.host_str().map(str::to_owned))
+    };
+    let usual = provider.usual_issuer.and_then(host);
+    provider.shared && usual.is_some() && url.and_then(host) == usual
+}
+
+fn provider_of(
+    sheet: &mut Sheet<'_>,
+    fields: &Fields<'_>,
+    what: &str,
+    at: Span,
+) -> Option<&'static Provider> {
+    let node = sheet.required(fields, "provider", what, at)?;
+    let name = sheet.text(node, format!("`provider` of {what}"))?;
+    let found = provider::find(name);
+    if found.is_none() {
+        let names: Vec<_> = PROVIDERS.iter().map(|provider| provider.name).collect();
+        let help = match nearest(name, names.iter().copied()) {
+            Some(meant) => format!("did you mean `{meant}`?"),
+            None => format!("the providers are {}", listed(&names)),
+        };
+        sheet.error_help(
+            "unknown-provider",
+            node.span,
+            format!("unknown provider `{name}`"),
+            Some(help),
+        );
+    }
+    found
+}
+
+fn url(
+    sheet: &mut Sheet<'_>,
+    fields: &Fields<'_>,
+    provider: &Provider,
+    what: &str,
+    at: Span,
+) -> Option<String> {
+    let Some(node) = fields.get("url") else {
+        if provider.usual_issuer.is_none() {
+            sheet.error(
+                "missing-key",
+                at,
+                format!("key `url` is missing from {what}"),
+            );
+        }
+        return provider.usual_issuer.map(str::to_owned);
+    };
+    let text = sheet.ascii(node, format!("`url` of {what}"), MAX_TEXT)?;
+    Some(text.to_owned())
+}
+
+/// T-40: two issuers must not be told apart by a slash or by case.
+fn clash(issuer: &Issuer, others: &[Issuer]) -> Option<Diagnostic> {
+    let plain = |issuer: &Issuer| {
+        issuer
+            .reader
+            .issuer
+            .url
+            .trim_end_matches('/')
+            .to_ascii_lowercase()
+    };
+    for other in others {
+        let name = &issuer.reader.issuer.name;
+        if *name == other.reader.issuer.name {
+            return Some(taken("issuer", name, issuer.place.clone(), &other.place));
+        }
+        if plain(issuer) == plain(other) {
+            let message = format!(
+                "issuers `{name}` and `{}` have the same `url`, or differ only by case or a slash",
+                other.reader.issuer.name
+            );
+            return Some(Diagnostic::error(
+                "issuer-url",
+                issuer.place.clone(),
+                message,
+            ));
+        }
+    }
+    None
+}
+
+fn verification(sheet: &mut Sheet<'_>, fields: &Fields<'_>, trusted: &mut TrustedIssuer) {
+    if let Some(list) = texts(sheet, fields, "algorithms") {
+        let node = fields
+            .get("algorithms")
+            .map_or(fields.span(), |node| node.span);
+        let known: Vec<_> = Algorithm::ALL
+            .iter()
+            .map(|algorithm| algorithm.name())
+            .collect();
+        let found: Option<Vec<_>> = list.iter().map(|name| Algorithm::from_name(name)).collect();
+        match found {
+            Some(found) => trusted.algorithms = found,
+            None => sheet.error_help(
+                "algorithm",
+                node,
+                "`algorithms` names one that is not supported",
+                Some(format!("the algorithms are {}", listed(&known))),
+            ),
+        }
+    }
+    if let Some(list) = texts(sheet, fields, "audiences") {
+        trusted.tolerated_audiences = list;
+    }
+    if let Some(list) = texts(sheet, fields, "token_types") {
+        trusted.token_types = list;
+    }
+    if let Some(list) = texts(sheet, fields, "blocked_kids") {
+        trusted.blocked_kids = list;
+    }
+    if let Some(node) = fields.get("key_use") {
+        trusted.key_use = sheet.ascii(node, "`key_use`", MAX_TEXT).map(str::to_owned);
+    }
+    let times = [
+        ("max_age", &mut trusted.max_age, MAX_AGE),
+        ("max_lifetime", &mut trusted.max_lifetime, MAX_AGE),
+        ("leeway", &mut trusted.leeway, MAX_LEEWAY),
+    ];
+    for (key, place, ceiling) in times {
+        seconds(sheet, fields, key, place, ceiling);
+    }
+    let switches = [
+        ("kid_required", &mut trusted.kid_required),
+        ("iat_required", &mut trusted.iat_required),
+        ("strip_leading_zero", &mut trusted.strip_leading_zero),
+    ];
+    for (key, place) in switches {
+        if let Some(node) = fields.get(key)
+            && let Some(value) = sheet.boolean(node, format!("`{key}`"))
+        {
+            *place = value;
+        }
+    }
+}
+
+fn seconds(sheet: &mut Sheet<'_>, fields: &Fields<'_>, key: &str, place: &mut i64, ceiling: i64) {
+    let Some(node) = fields.get(key) else {
+        return;
+    };
+    let Some(duration) = sheet.duration(node, format!("`{key}`")) else {
+        return;
+    };
+    match i64::try_from(duration.as_secs()) {
+        Ok(seconds) if seconds <= ceiling => *place = seconds,
+        Ok(_) | Err(_) => {
+            sheet.error(
+                "duration",
+                node.span,
+                format!("`{key}` is at most {ceiling} seconds"),
+            );
+        }
+    }
+}
+
+fn network(
+    sheet: &mut Sheet<'_>,
+    fields: &Fields<'_>,
+    trusted: &mut TrustedIssuer,
+    folder: &mut Folder,
+) {
+    if let Some(list) = texts(sheet, fields, "key_hosts") {
+        trusted.key_hosts = list;
+    }
+    if let Some(list) = texts(sheet, fields, "networks") {
+        let span = fields
+            .get("networks")
+            .map_or(fields.span(), |node| node.span);
+        let found: Result<Vec<IpNet>, _> = list.iter().map(|text| text.parse()).collect();
+        match found {
+            Ok(networks) => trusted.networks = networks,
+            Err(_) => sheet.error_help(
+                "network",
+                span,
+                "`networks` names something that is not a network",
+                Some("for example 10.0.0.0/8 or fd00::/8"),
+            ),
+        }
+    }
+    if let Some(node) = fields.get("ca")
+        && let Some(name) = sheet.ascii(node, "`ca`", MAX_TEXT)
+    {
+        match folder.other(name) {
+            Ok(pem) if pem.contains("-----BEGIN CERTIFICATE-----") => trusted.ca = Some(pem),
+            Ok(_) => sheet.error(
+                "ca",
+                node.span,
+                format!("`{name}` holds no PEM certificate"),
+            ),
+            Err(problem) => sheet.error("ca", node.span, format!("`{name}` {problem}")),
+        }
+    }
+}
+
+fn texts(sheet: &mut Sheet<'_>, fields: &Fields<'_>, key: &str) -> Option<Vec<String>> {
+    sheet.texts(fields.get(key)?, format!("`{key}`"))
+}
+
+fn claim_map(
+    sheet: &mut Sheet<'_>,
+    fields: &Fields<'_>,
+    provider: &'static Provider,
+    what: &str,
+    at: Span,
+) -> ClaimMap {
+    let mut map = ClaimMap::new();
+    let named = fields.get("facts");
+    if !provider.claims.is_empty() {
+        for key in ["facts", "types"] {
+            if let Some(node) = fields.get(key) {
+                let message = format!("provider `{}` knows where its facts are", provider.name);
+                sheet.error_help(
+                    "unknown-key",
+                    node.span,
+                    message,
+                    Some(format!("leave `{key}` out, or use provider `generic`")),
+                );
+            }
+        }
+        return map;
+    }
+    let Some(node) = named else {
+        sheet.error(
+            "missing-key",
+            at,
+            format!("key `facts` is missing from {what}"),
+        );
+        return map;
+    };
+    for entry in sheet.entries(node, "`facts`").unwrap_or_default() {
+        let Some(fact) = fact_name(sheet, entry) else {
+            continue;
+        };
+        if let Some(pointer) =
+            conditions::pointer(sheet, &entry.value, format!("claim of `{fact}`"))
+        {
+            map.insert(fact, MappedClaim::usual(fact, pointer));
+        }
+    }
+    for entry in fields
+        .get("types")
+        .and_then(|node| sheet.entries(node, "`types`"))
+        .unwrap_or_default()
+    {
+        claim_type(sheet, entry, &mut map);
+    }
+    map
+}
+
+fn claim_type(sheet: &mut Sheet<'_>, entry: &Entry, map: &mut ClaimMap) {
+    let Some(fact) = fact_name(sheet, entry) else {
+        return;
+    };
+    let Some(word) = sheet.text(&entry.value, format!("type of `{fact}`")) else {
+        return;
+    };
+    let claim_type = match (fact.fact_type(), word) {
+        (FactType::Bool, "boolean") => ClaimType::Boolean,
+        (FactType::Bool, "text") => ClaimType::FlagText,
+        (FactType::Text, "number") => ClaimType::Number,
+        (FactType::Text | FactType::Workflow, "text") => ClaimType::Text,
+        (FactType::Text | FactType::Bool | FactType::Workflow, _) => {
+            let help = match fact.fact_type() {
+                FactType::Bool => {
+                    "write `boolean`, or `text` where it is sent as \"true\" or \"false\""
+                }
+                FactType::Text => "write `text` or `number`",
+                FactType::Workflow => "write `text`",
+            };
+            sheet.error_help(
+                "claim-type",
+                entry.value.span,
+                format!("`{fact}` cannot be sent as `{word}`"),
+                Some(help),
+            );
+            return;
+        }
+    };
+    match map.get_mut(&fact) {
+        Some(mapped) => mapped.claim_type = claim_type,
+        None => sheet.error(
+            "claim-type",
+            entry.span,
+            format!("`types` names `{fact}`, which `facts` does not"),
+        ),
+    }
+}
+
+fn fact_name(sheet: &mut Sheet<'_>, entry: &Entry) -> Option<Fact> {
+    let name = sheet.scalar(&entry.key, entry.span, "the name of a fact")?;
+    let fact = Fact::from_name(name);
+    if fact.is_none() {
+        conditions::unknown_fact(sheet, name, entry.span, Fact::ALL, None);
+    }
+    fact
+}
+
+/// What may stand in an issuer.
+const KEYS: [&str; 19] = [
+    "provider",
+    "url",
+    "tenants",
+    "ca",
+    "networks",
+    "facts",
+    "types",
+    "algorithms",
+    "audiences",
+    "token_types",
+    "max_age",
+    "max_lifetime",
+    "leeway",
+    "kid_required",
+    "iat_required",
+    "strip_leading_zero",
+    "key_use",
+    "key_hosts",
+    "blocked_kids",
+];
+
+/// The ceiling of `max_age` and `max_lifetime`, in seconds: one day.
+const MAX_AGE: i64 = 86_400;
+/// The ceiling of `leeway`, in seconds (T-42).
+const MAX_LEEWAY: i64 = 60;

@@ -1,0 +1,261 @@
+//! Nodes to patterns, typed by what they are compared with. Not: which facts there are.
+
+use crate::policy::pattern::{Glob, Operator, Pattern, check_text};
+use crate::policy::read::Sheet;
+use crate::policy::yaml::{Node, NodeKind};
+use crate::provider::FactType;
+
+/// What a pattern is compared with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Compared {
+    Fact(FactType),
+    /// A raw claim, whose type nobody declared: text, or a boolean.
+    Claim,
+}
+
+/// Where in a pattern a part of it stands: what may stand there differs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Where {
+    Top,
+    List,
+    Not,
+}
+
+/// The pattern of a condition on `what`.
+pub(super) fn pattern(
+    sheet: &mut Sheet<'_>,
+    node: &Node,
+    what: &str,
+    compared: Compared,
+) -> Option<Pattern> {
+    match compared {
+        Compared::Fact(FactType::Text) => any_text(sheet, node, what, Where::Top),
+        Compared::Fact(FactType::Bool) => truth(sheet, node, what),
+        Compared::Fact(FactType::Workflow) => workflow(sheet, node, what),
+        Compared::Claim => match &node.kind {
+            NodeKind::Scalar(scalar) if scalar.plain && is_truth(&scalar.text) => {
+                truth(sheet, node, what)
+            }
+            NodeKind::Scalar(_) | NodeKind::List(_) | NodeKind::Map(_) => {
+                any_text(sheet, node, what, Where::Top)
+            }
+        },
+    }
+}
+
+fn any_text(sheet: &mut Sheet<'_>, node: &Node, what: &str, place: Where) -> Option<Pattern> {
+    match &node.kind {
+        NodeKind::Scalar(_) => Some(Pattern::Exact(text(sheet, node, what)?)),
+        NodeKind::Map(_) => operators(sheet, node, what, place),
+        NodeKind::List(_) if place == Where::List => {
+            sheet.error(
+                "pattern",
+                node.span,
+                format!("lists of `{what}` do not nest"),
+            );
+            None
+        }
+        NodeKind::List(_) => {
+            let inner = if place == Where::Not {
+                Where::Not
+            } else {
+                Where::List
+            };
+            let items = sheet.items(node, format!("the list of `{what}`"))?;
+            let read: Vec<_> = items
+                .iter()
+                .map(|item| match (&item.kind, inner) {
+                    (NodeKind::List(_), _) => any_text(sheet, item, what, Where::List),
+                    (NodeKind::Scalar(_) | NodeKind::Map(_), inner) => {
+                        any_text(sheet, item, what, inner)
+                    }
+                })
+                .collect();
+            read.into_iter()
+                .collect::<Option<Vec<_>>>()
+                .map(Pattern::Any)
+        }
+    }
+}
+
+fn text(sheet: &mut Sheet<'_>, node: &Node, what: &str) -> Option<String> {
+    let text = sheet.text(node, format!("`{what}`"))?;
+    if let Err(problem) = check_text(text) {
+        sheet.error("pattern", node.span, format!("`{what}`: {problem}"));
+        return None;
+    }
+    Some(text.to_owned())
+}
+
+fn operators(sheet: &mut Sheet<'_>, node: &Node, what: &str, place: Where) -> Option<Pattern> {
+    let fields = sheet.fields(node, format!("the pattern of `{what}`"), &OPERATORS)?;
+    let entries = sheet.entries(node, what)?;
+    if entries.is_empty() {
+        sheet.error(
+            "empty",
+            node.span,
+            format!("the pattern of `{what}` is empty"),
+        );
+        return None;
+    }
+    if let Some(present) = fields.get("present") {
+        if entries.len() > 1 || place != Where::Top {
+            sheet.error(
+                "pattern",
+                present.span,
+                "`present` stands alone in its pattern",
+            );
+            return None;
+        }
+        return sheet.boolean(present, "`present`").map(Pattern::Present);
+    }
+    let mut operators = Vec::new();
+    for entry in entries {
+        let name = entry.key.text.as_str();
+        let key = format!("{name} of {what}");
+        operators.push(match name {
+            "glob" => {
+                let text = sheet.text(&entry.value, format!("`{key}`"))?;
+                match Glob::parse(text) {
+                    Ok(glob) => Operator::Glob(glob),
+                    Err(problem) => {
+                        sheet.error("glob", entry.value.span, problem);
+                        return None;
+                    }
+                }
+            }
+            "under" => Operator::Under(path(sheet, &entry.value, &key)?),
+            "member" => Operator::Member(member(sheet, &entry.value, &key)?),
+            "not" if place == Where::Not => {
+                sheet.error("pattern", entry.span, "`not` does not stand within `not`");
+                return None;
+            }
+            "not" => Operator::Not(Box::new(any_text(sheet, &entry.value, what, Where::Not)?)),
+            // Reported as an unknown key above.
+            _ => return None,
+        });
+    }
+    Some(Pattern::All(operators))
+}
+
+fn path(sheet: &mut Sheet<'_>, node: &Node, key: &str) -> Option<String> {
+    let text = text(sheet, node, key)?;
+    if text.ends_with('/') || text.contains('*') {
+        let message = format!("`{key}` is a path without `*` and without `/` at its end");
+        sheet.error("pattern", node.span, message);
+        return None;
+    }
+    Some(text)
+}
+
+fn member(sheet: &mut Sheet<'_>, node: &Node, key: &str) -> Option<String> {
+    let text = text(sheet, node, key)?;
+    if text.contains(',') {
+        sheet.error(
+            "pattern",
+            node.span,
+            format!("`{key}` is one entry, without a comma"),
+        );
+        return None;
+    }
+    Some(text)
+}
+
+fn truth(sheet: &mut Sheet<'_>, node: &Node, what: &str) -> Option<Pattern> {
+    match &node.kind {
+        NodeKind::Scalar(scalar) if scalar.plain && is_truth(&scalar.text) => {
+            Some(Pattern::Is(scalar.text == "true"))
+        }
+        NodeKind::Map(_) => {
+            let fields = sheet.fields(node, format!("the pattern of `{what}`"), &["present"])?;
+            let present = sheet.required(
+                &fields,
+                "present",
+                format!("the pattern of `{what}`"),
+                node.span,
+            )?;
+            sheet.boolean(present, "`present`").map(Pattern::Present)
+        }
+        NodeKind::Scalar(scalar) => {
+            let lower = scalar.text.to_ascii_lowercase();
+            let right = if is_truth(&lower) {
+                lower
+            } else {
+                "true".to_owned()
+            };
+            let help = format!("write {what}: {right}, without quotes");
+            sheet.error_help(
+                "wrong-type",
+                node.span,
+                format!("`{what}` is true or false, found `{}`", scalar.text),
+                Some(help),
+            );
+            None
+        }
+        NodeKind::List(_) => {
+            let help = Some("either value will do: { present: true }");
+            sheet.error_help(
+                "wrong-type",
+                node.span,
+                format!("`{what}` is true or false, not a list"),
+                help,
+            );
+            None
+        }
+    }
+}
+
+fn is_truth(text: &str) -> bool {
+    matches!(text, "true" | "false")
+}
+
+fn workflow(sheet: &mut Sheet<'_>, node: &Node, what: &str) -> Option<Pattern> {
+    let NodeKind::Map(entries) = &node.kind else {
+        let help =
+            Some("write { path: acme/ci/.github/workflows/deploy.yml, ref: refs/heads/main }");
+        sheet.error_help(
+            "wrong-type",
+            node.span,
+            format!("`{what}` is a mapping of `path` and `ref`"),
+            help,
+        );
+        return None;
+    };
+    let fields = sheet.fields(
+        node,
+        format!("the pattern of `{what}`"),
+        &["path", "ref", "present"],
+    )?;
+    if let Some(present) = fields.get("present") {
+        if entries.len() > 1 {
+            sheet.error(
+                "pattern",
+                present.span,
+                "`present` stands alone in its pattern",
+            );
+            return None;
+        }
+        return sheet.boolean(present, "`present`").map(Pattern::Present);
+    }
+    if fields.get("path").is_none() && fields.get("ref").is_none() {
+        sheet.error(
+            "empty",
+            node.span,
+            format!("`{what}` wants `path`, `ref` or both"),
+        );
+        return None;
+    }
+    let mut part = |key: &str| match fields.get(key) {
+        Some(node) => {
+            any_text(sheet, node, &format!("{what}.{key}"), Where::Top).map(|p| Some(Box::new(p)))
+        }
+        None => Some(None),
+    };
+    let (path, r#ref) = (part("path"), part("ref"));
+    Some(Pattern::Workflow {
+        path: path?,
+        r#ref: r#ref?,
+    })
+}
+
+const OPERATORS: [&str; 5] = ["glob", "under", "member", "not", "present"];

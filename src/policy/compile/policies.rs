@@ -1,0 +1,222 @@
+//! `policies:` who may have what. One policy per issuer that an entry names.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::conditions::{self, About};
+use super::{Issuer, credentials, taken};
+use crate::policy::diagnostic::{Diagnostic, Place, Span, nearest};
+use crate::policy::parse::{self, Raw};
+use crate::policy::read::{Fields, Sheet, listed};
+use crate::policy::yaml::Node;
+use crate::policy::{CredentialDefinition, Grant, Policy};
+
+type Credentials = BTreeMap<String, Arc<CredentialDefinition>>;
+
+/// Every policy of all files.
+pub(super) fn compile(
+    raws: &[Raw],
+    issuers: &[Issuer],
+    credentials: &Credentials,
+    problems: &mut Vec<Diagnostic>,
+) -> Vec<Policy> {
+    let mut policies = Vec::new();
+    let mut names: BTreeMap<String, Place> = BTreeMap::new();
+    for raw in raws {
+        for node in &raw.policies {
+            let mut sheet = Sheet {
+                source: &raw.source,
+                problems,
+            };
+            let Some((name, place)) = policy(&mut sheet, node, issuers, credentials, &mut policies)
+            else {
+                continue;
+            };
+            if let Some(first) = names.get(&name) {
+                problems.push(taken("policy", &name, place, first));
+            } else {
+                names.insert(name, place);
+            }
+        }
+    }
+    policies
+}
+
+/// Reads one entry to the end, whatever is wrong with its beginning; its name if it has one.
+fn policy(
+    sheet: &mut Sheet<'_>,
+    node: &Node,
+    issuers: &[Issuer],
+    credentials: &Credentials,
+    policies: &mut Vec<Policy>,
+) -> Option<(String, Place)> {
+    let keys = ["name", "issuer", "when", "until", "grant"];
+    let fields = sheet.fields(node, "a policy", &keys)?;
+    let name_node = sheet.required(&fields, "name", "a policy", first_line(node))?;
+    let name = sheet.text(name_node, "`name` of a policy")?;
+    let name = parse::name(sheet, name, name_node.span, "policy")?;
+    let what = format!("policy `{name}`");
+    let place = sheet.place(name_node.span);
+    let named = named_issuers(sheet, &fields, &what, name_node.span, issuers);
+    let grants = grants(sheet, &fields, &what, name_node.span, credentials);
+    let until = match fields.get("until") {
+        Some(node) => sheet.time(node, format!("`until` of {what}")).map(Some),
+        None => Some(None),
+    };
+    let when = sheet.required(&fields, "when", &what, name_node.span);
+    for issuer in named.iter().flatten() {
+        let about = About::policy(
+            &what,
+            &issuer.reader,
+            named.as_ref().is_some_and(|list| list.len() > 1),
+        );
+        let blocks = when.and_then(|node| conditions::blocks(sheet, node, &about));
+        if let (Some(when), Some(until), Some(grants)) = (blocks, until, &grants) {
+            policies.push(Policy {
+                name: name.to_owned(),
+                issuer: issuer.reader.issuer.name.clone(),
+                when,
+                until,
+                grants: grants.clone(),
+                place: place.clone(),
+            });
+        }
+    }
+    Some((name.to_owned(), place))
+}
+
+fn named_issuers<'i>(
+    sheet: &mut Sheet<'_>,
+    fields: &Fields<'_>,
+    what: &str,
+    at: Span,
+    issuers: &'i [Issuer],
+) -> Option<Vec<&'i Issuer>> {
+    let node = sheet.required(fields, "issuer", what, at)?;
+    let names = sheet.texts(node, format!("`issuer` of {what}"))?;
+    let mut found = Vec::new();
+    for name in names {
+        match issuers
+            .iter()
+            .find(|issuer| issuer.reader.issuer.name == name)
+        {
+            Some(issuer) => found.push(issuer),
+            None => conditions::unknown_issuer(sheet, &name, node.span, issuers),
+        }
+    }
+    Some(found)
+}
+
+fn grants(
+    sheet: &mut Sheet<'_>,
+    fields: &Fields<'_>,
+    what: &str,
+    at: Span,
+    credentials: &Credentials,
+) -> Option<Vec<Grant>> {
+    let node = sheet.required(fields, "grant", what, at)?;
+    let items = sheet.items(node, format!("`grant` of {what}"))?;
+    let read: Vec<_> = items
+        .iter()
+        .map(|item| grant(sheet, item, what, credentials))
+        .collect();
+    read.into_iter().collect()
+}
+
+fn grant(
+    sheet: &mut Sheet<'_>,
+    node: &Node,
+    what: &str,
+    credentials: &Credentials,
+) -> Option<Grant> {
+    let what = format!("a grant of {what}");
+    let fields = sheet.fields(node, &what, &["credential", "ttl", "scopes"])?;
+    let ttl = sheet
+        .required(&fields, "ttl", &what, node.span)
+        .and_then(|node| sheet.duration(node, format!("`ttl` of {what}")));
+    let name_node = sheet.required(&fields, "credential", &what, node.span)?;
+    let name = sheet.text(name_node, format!("`credential` of {what}"))?;
+    let Some(credential) = credentials.get(name) else {
+        unknown_credential(sheet, name, name_node.span, credentials);
+        return None;
+    };
+    let scopes = scopes(sheet, &fields, node, credential, &what);
+    Some(Grant {
+        credential: Arc::clone(credential),
+        ttl: ttl?,
+        scopes: scopes?,
+    })
+}
+
+fn unknown_credential(sheet: &mut Sheet<'_>, name: &str, span: Span, credentials: &Credentials) {
+    let meant = nearest(name, credentials.keys().map(String::as_str));
+    let help = match meant {
+        Some(meant) => format!("did you mean `{meant}`?"),
+        None => "define it under `credentials`".to_owned(),
+    };
+    sheet.error_help(
+        "unknown-credential",
+        span,
+        format!("unknown credential `{name}`"),
+        Some(help),
+    );
+}
+
+/// Scopes must be said where there are any: leaving them out would grant all.
+fn scopes(
+    sheet: &mut Sheet<'_>,
+    fields: &Fields<'_>,
+    grant: &Node,
+    credential: &CredentialDefinition,
+    what: &str,
+) -> Option<Vec<String>> {
+    let known: Vec<_> = credential
+        .kind
+        .scopes()
+        .iter()
+        .map(String::as_str)
+        .collect();
+    match fields.get("scopes") {
+        None if known.is_empty() => Some(Vec::new()),
+        None => {
+            let help = format!("`{}` has {}", credential.name, listed(&known));
+            sheet.error_help(
+                "missing-key",
+                grant.span,
+                format!("key `scopes` is missing from {what}"),
+                Some(help),
+            );
+            None
+        }
+        Some(node) if known.is_empty() => {
+            sheet.error(
+                "scope",
+                node.span,
+                format!("credential `{}` has no scopes", credential.name),
+            );
+            None
+        }
+        Some(node) => {
+            let scopes = credentials::scopes(sheet, node, &format!("`scopes` of {what}"))?;
+            let strange = scopes.iter().find(|scope| !known.contains(&scope.as_str()));
+            let Some(strange) = strange else {
+                return Some(scopes);
+            };
+            let help = match nearest(strange, known.iter().copied()) {
+                Some(meant) => format!("did you mean `{meant}`?"),
+                None => format!("it has {}", listed(&known)),
+            };
+            let message = format!("credential `{}` has no scope `{strange}`", credential.name);
+            sheet.error_help("scope", node.span, message, Some(help));
+            None
+        }
+    }
+}
+
+/// The first bytes of a node, for what is missing from it.
+fn first_line(node: &Node) -> Span {
+    Span {
+        start: node.span.start,
+        end: node.span.start.saturating_add(1),
+    }
+}

@@ -1,0 +1,389 @@
+//! What is wrong in a policy file, where, and what to do about it. Not: what the rules are.
+
+use std::fmt::{self, Write as _};
+use std::sync::Arc;
+
+use serde_json::json;
+
+/// A text that policies were read from.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Source {
+    name: String,
+    shown: String,
+    text: String,
+}
+
+impl Source {
+    /// `name` is the path within the folder; `shown` is what a reader can open.
+    #[must_use]
+    pub fn new(name: &str, shown: &str, text: String) -> Arc<Self> {
+        Arc::new(Self {
+            name: name.to_owned(),
+            shown: shown.to_owned(),
+            text,
+        })
+    }
+
+    /// The path within the folder, e.g. `shop.yaml`.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The whole text.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+}
+
+/// Bytes from `start` up to, not including, `end`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Span {
+    /// First byte.
+    pub start: usize,
+    /// One past the last byte.
+    pub end: usize,
+}
+
+/// A span of a source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    source: Arc<Source>,
+    span: Span,
+}
+
+impl Place {
+    /// The span of that source.
+    #[must_use]
+    pub const fn new(source: Arc<Source>, span: Span) -> Self {
+        Self { source, span }
+    }
+
+    /// The file as a reader can open it.
+    #[must_use]
+    pub fn file(&self) -> &str {
+        &self.source.shown
+    }
+
+    /// Line and column, both from 1; columns are characters.
+    #[must_use]
+    pub fn position(&self) -> (usize, usize) {
+        let before = self.source.text.get(..self.span.start).unwrap_or_default();
+        let line = before.bytes().filter(|byte| *byte == b'\n').count();
+        let column = before
+            .rsplit('\n')
+            .next()
+            .map_or(0, |text| text.chars().count());
+        (line.saturating_add(1), column.saturating_add(1))
+    }
+
+    /// The line that holds the start of the span, and how many of its characters the span covers.
+    fn line(&self) -> Option<(&str, usize)> {
+        let text = self.source.text.as_str();
+        let before = text.get(..self.span.start)?;
+        let start = before.rfind('\n').map_or(0, |at| at.saturating_add(1));
+        let line = text.get(start..)?.lines().next()?;
+        let rest = line.get(self.span.start.saturating_sub(start)..)?;
+        let length = self.span.end.saturating_sub(self.span.start);
+        let covered = rest
+            .char_indices()
+            .take_while(|(at, _)| *at < length)
+            .count();
+        Some((line, covered.max(1)))
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.source.text.is_empty() {
+            return f.write_str(self.file());
+        }
+        let (line, column) = self.position();
+        write!(f, "{}:{line}:{column}", self.file())
+    }
+}
+
+/// How much a diagnostic matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// Worth knowing.
+    Note,
+    /// Should be looked at.
+    Warning,
+    /// Must be put right: a set with one is not served.
+    Error,
+}
+
+impl Severity {
+    /// The word for it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Note => "note",
+            Self::Warning => "warning",
+            Self::Error => "error",
+        }
+    }
+
+    const fn colour(self) -> &'static str {
+        match self {
+            Self::Note => "\u{1b}[1;36m",
+            Self::Warning => "\u{1b}[1;33m",
+            Self::Error => "\u{1b}[1;31m",
+        }
+    }
+}
+
+/// One thing that is wrong, or worth knowing, in a policy file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Diagnostic {
+    /// How much it matters.
+    pub severity: Severity,
+    /// What kind it is, e.g. `unknown-key`, or the id of a lint rule.
+    pub rule: &'static str,
+    /// Where.
+    pub place: Place,
+    /// A finished sentence.
+    pub message: String,
+    /// What to do, where that is known.
+    pub help: Option<String>,
+}
+
+impl Diagnostic {
+    /// An error at a place.
+    #[must_use]
+    pub const fn error(rule: &'static str, place: Place, message: String) -> Self {
+        Self {
+            severity: Severity::Error,
+            rule,
+            place,
+            message,
+            help: None,
+        }
+    }
+
+    /// The same with what to do.
+    #[must_use]
+    pub fn help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+
+    fn order(&self) -> (&str, Span, &'static str, &str) {
+        (self.place.file(), self.place.span, self.rule, &self.message)
+    }
+
+    fn render(&self, paint: Paint, out: &mut String) -> fmt::Result {
+        let Self {
+            severity,
+            rule,
+            place,
+            message,
+            help,
+        } = self;
+        let title = paint.of(severity.colour(), &format!("{}[{rule}]", severity.name()));
+        writeln!(out, "{title}: {}", escaped(message))?;
+        let (line, column) = place.position();
+        let shown = match place.line() {
+            Some((text, covered)) => Some((escaped(text), covered)),
+            None => None,
+        };
+        let width = line.to_string().len();
+        let bar = paint.of(BLUE, "|");
+        writeln!(
+            out,
+            "{:width$}{} {}",
+            "",
+            paint.of(BLUE, "-->"),
+            escaped(&place.to_string())
+        )?;
+        if let Some((text, covered)) = shown {
+            let number = paint.of(BLUE, &line.to_string());
+            writeln!(out, "{:width$} {bar}", "")?;
+            writeln!(out, "{number} {bar} {text}")?;
+            let marks = paint.of(severity.colour(), &"^".repeat(covered));
+            let indent = column.saturating_sub(1);
+            writeln!(out, "{:width$} {bar} {:indent$}{marks}", "", "")?;
+        }
+        if let Some(help) = help {
+            let mut lines = help.lines();
+            let first = lines.next().unwrap_or_default();
+            writeln!(
+                out,
+                "{:width$} {} help: {}",
+                "",
+                paint.of(BLUE, "="),
+                escaped(first)
+            )?;
+            for more in lines {
+                writeln!(out, "{:width$}         {}", "", escaped(more))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn to_json(&self) -> serde_json::Value {
+        let (line, column) = self.place.position();
+        json!({
+            "severity": self.severity.name(),
+            "rule": self.rule,
+            "file": self.place.file(),
+            "line": line,
+            "column": column,
+            "message": self.message,
+            "help": self.help,
+        })
+    }
+}
+
+/// Diagnostics of all files together, in the order of files and lines.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Diagnostics(Vec<Diagnostic>);
+
+impl Diagnostics {
+    /// Puts them in order; what is said twice of one place is said once.
+    #[must_use]
+    pub fn new(mut list: Vec<Diagnostic>) -> Self {
+        list.sort_by(|a, b| a.order().cmp(&b.order()));
+        list.dedup();
+        Self(list)
+    }
+
+    /// Nothing to say.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// How many are of that severity.
+    #[must_use]
+    pub fn count(&self, severity: Severity) -> usize {
+        self.iter().filter(|one| one.severity == severity).count()
+    }
+
+    /// Some must be put right before the set may be served.
+    #[must_use]
+    pub fn has_errors(&self) -> bool {
+        self.count(Severity::Error) > 0
+    }
+
+    /// One after the other.
+    pub fn iter(&self) -> impl Iterator<Item = &Diagnostic> {
+        self.0.iter()
+    }
+
+    /// Text for people: place, underlined snippet, help. Without colour it is stable.
+    #[must_use]
+    pub fn render(&self, colour: bool) -> String {
+        let mut out = String::new();
+        for (index, diagnostic) in self.0.iter().enumerate() {
+            if index > 0 {
+                out.push('\n');
+            }
+            if diagnostic.render(Paint(colour), &mut out).is_err() {
+                // Writing to a String does not fail.
+            }
+        }
+        out
+    }
+
+    /// The same for programs: `severity`, `rule`, `file`, `line`, `column`, `message`, `help`.
+    #[must_use]
+    pub fn to_json(&self) -> serde_json::Value {
+        serde_json::Value::Array(self.iter().map(Diagnostic::to_json).collect())
+    }
+}
+
+impl fmt::Display for Diagnostics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.render(false).trim_end())
+    }
+}
+
+impl std::error::Error for Diagnostics {}
+
+#[derive(Clone, Copy)]
+struct Paint(bool);
+
+impl Paint {
+    fn of(self, colour: &str, text: &str) -> String {
+        if self.0 {
+            format!("{colour}{text}\u{1b}[0m")
+        } else {
+            text.to_owned()
+        }
+    }
+}
+
+/// Text of a file on its way to a terminal: control characters and those that turn the writing
+/// direction round are spelled out. One character stays one, so that underlines fit.
+fn escaped(text: &str) -> String {
+    text.chars()
+        .map(|character| match character {
+            '\t' => ' ',
+            '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
+                '\u{fffd}'
+            }
+            control if control.is_control() => '\u{fffd}',
+            other => other,
+        })
+        .collect()
+}
+
+/// The known word that was probably meant.
+#[must_use]
+pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    known
+        .into_iter()
+        .map(|candidate| (strsim::jaro_winkler(word, candidate), candidate))
+        .filter(|(likeness, _)| *likeness >= LIKE_ENOUGH)
+        .max_by(|a, b| a.0.total_cmp(&b.0).then_with(|| b.1.cmp(a.1)))
+        .map(|(_, candidate)| candidate)
+}
+
+const LIKE_ENOUGH: f64 = 0.85;
+const BLUE: &str = "\u{1b}[1;34m";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample(text: &str, start: usize, end: usize) -> Diagnostics {
+        let source = Source::new("a.yaml", "policies/a.yaml", text.to_owned());
+        let place = Place::new(source, Span { start, end });
+        Diagnostics::new(vec![
+            Diagnostic::error("unknown-key", place, "unknown key `b`".to_owned()).help("write `a`"),
+        ])
+    }
+
+    #[test]
+    fn a_diagnostic_shows_the_line_and_underlines_the_place() {
+        insta::assert_snapshot!(sample("a: 1\nb: 2\n", 5, 6), @r"
+        error[unknown-key]: unknown key `b`
+         --> policies/a.yaml:2:1
+          |
+        2 | b: 2
+          | ^
+          = help: write `a`
+        ");
+    }
+
+    #[test]
+    fn text_of_a_file_cannot_steer_the_terminal() {
+        let shown = sample("a: \u{1b}[2J\u{202e}x\n", 3, 4).to_string();
+        assert!(
+            !shown.contains('\u{1b}') && !shown.contains('\u{202e}'),
+            "{shown}"
+        );
+    }
+
+    #[test]
+    fn a_near_miss_is_found_and_a_far_one_is_not() {
+        assert_eq!(
+            nearest("enviroment", ["environment", "event"]),
+            Some("environment")
+        );
+        assert_eq!(nearest("zebra", ["environment", "event"]), None);
+    }
+}

@@ -1,0 +1,247 @@
+//! The folder of policies: which files count, and that they are what was reviewed (T-78).
+//! Not: what is in them.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Read as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use aws_lc_rs::digest;
+use data_encoding::HEXLOWER;
+
+use super::diagnostic::{Diagnostic, Place, Severity, Source, Span};
+
+/// The texts of a folder.
+#[derive(Debug)]
+pub(super) struct Folder {
+    /// Policy files, by name.
+    pub(super) policies: Vec<Arc<Source>>,
+    /// Others a policy file may name, as far as they were read: only those of `from_texts`.
+    others: BTreeMap<String, String>,
+    /// The folder itself, links resolved; `None` for texts.
+    root: Option<PathBuf>,
+}
+
+impl Folder {
+    /// Texts that are in memory already, by name.
+    pub(super) fn of_texts(texts: &[(&str, &str)], problems: &mut Vec<Diagnostic>) -> Self {
+        let mut folder = Self {
+            policies: Vec::new(),
+            others: BTreeMap::new(),
+            root: None,
+        };
+        for (name, text) in texts {
+            if folder.counts(name, name, problems) {
+                folder
+                    .policies
+                    .push(Source::new(name, name, (*text).to_owned()));
+            } else {
+                folder.others.insert((*name).to_owned(), (*text).to_owned());
+            }
+        }
+        folder.policies.sort_by(|a, b| a.name().cmp(b.name()));
+        folder
+    }
+
+    /// The files of a folder on disk.
+    pub(super) fn read(dir: &Path, problems: &mut Vec<Diagnostic>) -> Self {
+        let mut folder = Self {
+            policies: Vec::new(),
+            others: BTreeMap::new(),
+            root: None,
+        };
+        let shown = dir.display().to_string();
+        let root = match dir.canonicalize() {
+            Ok(root) if root.is_dir() => root,
+            Ok(_) => {
+                problems.push(about(&shown, "folder", "is not a folder".to_owned()));
+                return folder;
+            }
+            Err(error) => {
+                problems.push(about(&shown, "folder", format!("cannot be read: {error}")));
+                return folder;
+            }
+        };
+        if writable_by_others(&root) {
+            let problem = "can be written by every user of this machine".to_owned();
+            problems.push(about(&shown, "writable", problem).help(format!("chmod o-w {shown}")));
+        }
+        folder.walk(&root, dir, "", 0, problems);
+        folder.policies.sort_by(|a, b| a.name().cmp(b.name()));
+        if folder.policies.len() > MAX_FILES {
+            let problem = format!("holds more than {MAX_FILES} policy files");
+            problems.push(about(&shown, "too-many", problem));
+        }
+        folder
+    }
+
+    /// A file that a policy file names, such as a CA's certificates: within the folder, and checked
+    /// like a policy file.
+    pub(super) fn other(&mut self, name: &str) -> Result<String, String> {
+        if let Some(text) = self.others.get(name) {
+            return Ok(text.clone());
+        }
+        let Some(root) = &self.root else {
+            return Err("is not among the files".to_owned());
+        };
+        let text = read_within(root, &root.join(name))?;
+        self.others.insert(name.to_owned(), text.clone());
+        Ok(text)
+    }
+
+    /// `sha256:` over names and contents of all files, whatever order they came in.
+    pub(super) fn revision(&self) -> String {
+        let policies = self
+            .policies
+            .iter()
+            .map(|source| (source.name(), source.text()));
+        let others = self
+            .others
+            .iter()
+            .map(|(name, text)| (name.as_str(), text.as_str()));
+        let mut files: Vec<_> = policies.chain(others).collect();
+        files.sort_unstable();
+        let mut context = digest::Context::new(&digest::SHA256);
+        for (name, text) in files {
+            for part in [name, text] {
+                // The length in front keeps `a` + `bc` apart from `ab` + `c`.
+                context.update(&u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
+                context.update(part.as_bytes());
+            }
+        }
+        format!("sha256:{}", HEXLOWER.encode(context.finish().as_ref()))
+    }
+
+    fn walk(
+        &mut self,
+        root: &Path,
+        shown: &Path,
+        prefix: &str,
+        depth: usize,
+        problems: &mut Vec<Diagnostic>,
+    ) {
+        self.root = Some(root.to_owned());
+        let Ok(entries) = fs::read_dir(root.join(prefix)) else {
+            problems.push(about(
+                &shown.join(prefix).display().to_string(),
+                "folder",
+                "cannot be read".to_owned(),
+            ));
+            return;
+        };
+        let mut names: Vec<String> = Vec::new();
+        for entry in entries.flatten().take(MAX_ENTRIES) {
+            match entry.file_name().into_string() {
+                // Hidden entries are git's, editors' and Kubernetes' (`..data`).
+                Ok(name) if !name.starts_with('.') => names.push(name),
+                Ok(_) | Err(_) => {}
+            }
+        }
+        names.sort_unstable();
+        for name in names {
+            let name = if prefix.is_empty() {
+                name
+            } else {
+                format!("{prefix}/{name}")
+            };
+            let path = root.join(&name);
+            let seen = shown.join(&name).display().to_string();
+            if path.is_dir() {
+                if depth < MAX_DEPTH {
+                    self.walk(root, shown, &name, depth.saturating_add(1), problems);
+                }
+            } else if self.counts(&name, &seen, problems) {
+                match read_within(root, &path) {
+                    Ok(text) => self.policies.push(Source::new(&name, &seen, text)),
+                    Err(problem) => problems.push(about(&seen, "unreadable", problem)),
+                }
+            }
+        }
+    }
+
+    /// It is a policy file. Names that look like one but are none are said, not skipped: a
+    /// requirement in a file nobody reads protects nothing (T-76).
+    fn counts(&self, name: &str, shown: &str, problems: &mut Vec<Diagnostic>) -> bool {
+        if name.ends_with(".test.yaml") {
+            let mut note = about(
+                shown,
+                "tests",
+                "was skipped: policy tests are not supported yet".to_owned(),
+            );
+            note.severity = Severity::Note;
+            problems.push(note);
+            return false;
+        }
+        if name.ends_with(".yml") {
+            let fix = format!("rename it to {}.yaml", name.trim_end_matches(".yml"));
+            problems
+                .push(about(shown, "file-name", "does not end in `.yaml`".to_owned()).help(fix));
+            return false;
+        }
+        if !name.ends_with(".yaml") {
+            return false;
+        }
+        if name.contains('/') {
+            let problem = "is in a sub-folder; those are for teams, which are not supported yet";
+            problems.push(
+                about(shown, "not-supported", problem.to_owned())
+                    .help("move it up into the folder itself"),
+            );
+            return false;
+        }
+        true
+    }
+}
+
+fn about(shown: &str, rule: &'static str, problem: String) -> Diagnostic {
+    let place = Place::new(Source::new(shown, shown, String::new()), Span::default());
+    Diagnostic::error(rule, place, format!("`{shown}` {problem}"))
+}
+
+/// A regular file that lies in the folder once links are resolved, is small enough, UTF-8, and not
+/// writable by others.
+fn read_within(root: &Path, path: &Path) -> Result<String, String> {
+    let real = path
+        .canonicalize()
+        .map_err(|error| format!("cannot be read: {error}"))?;
+    if !real.starts_with(root) {
+        return Err("is a link out of the folder".to_owned());
+    }
+    let mut file = fs::File::open(&real).map_err(|error| format!("cannot be read: {error}"))?;
+    let metadata = file
+        .metadata()
+        .map_err(|error| format!("cannot be read: {error}"))?;
+    if !metadata.is_file() {
+        return Err("is not a regular file".to_owned());
+    }
+    if metadata.permissions().mode() & 0o002 != 0 {
+        return Err(
+            "can be written by every user of this machine; take that away with `chmod o-w`"
+                .to_owned(),
+        );
+    }
+    let mut bytes = Vec::new();
+    let limit = MAX_FILE.saturating_add(1);
+    let read = file.by_ref().take(limit).read_to_end(&mut bytes);
+    let length = read.map_err(|error| format!("cannot be read: {error}"))?;
+    if u64::try_from(length).unwrap_or(u64::MAX) > MAX_FILE {
+        return Err(format!("is larger than {MAX_FILE} bytes"));
+    }
+    String::from_utf8(bytes).map_err(|_| "is not UTF-8".to_owned())
+}
+
+fn writable_by_others(path: &Path) -> bool {
+    // The sticky bit keeps others from replacing files, as in /tmp.
+    fs::metadata(path).is_ok_and(|metadata| metadata.permissions().mode() & 0o1_002 == 0o002)
+}
+
+/// The largest policy file, in bytes: 1 MiB.
+const MAX_FILE: u64 = 1_024 * 1_024;
+/// The most policy files.
+const MAX_FILES: usize = 10_000;
+/// The most directory entries looked at in one folder.
+const MAX_ENTRIES: usize = 20_000;
+/// How deep sub-folders are looked into.
+const MAX_DEPTH: usize = 8;

@@ -1,0 +1,103 @@
+//! Which policies could be about a job: by issuer and exact repository, so that a hundred thousand
+//! policies cost no more than ten. Not: whether they hold.
+
+use std::collections::HashMap;
+
+use super::{Block, Policy};
+use crate::provider::{Fact, Facts};
+
+/// Policies of each issuer by the repositories they name.
+#[derive(Debug, Default)]
+pub(super) struct Index {
+    issuers: HashMap<String, OfIssuer>,
+}
+
+#[derive(Debug, Default)]
+struct OfIssuer {
+    by_name: HashMap<String, Vec<usize>>,
+    /// With whether the block names the repository as well, so that `by_name` has it too.
+    by_id: HashMap<String, Vec<(usize, bool)>>,
+    /// Policies with a block that names no repository exactly.
+    rest: Vec<usize>,
+}
+
+impl Index {
+    pub(super) fn build(issuers: &[&str], policies: &[Policy]) -> Self {
+        let mut index = Self::default();
+        for issuer in issuers {
+            index
+                .issuers
+                .insert((*issuer).to_owned(), OfIssuer::default());
+        }
+        for (number, policy) in policies.iter().enumerate() {
+            let of_issuer = index.issuers.entry(policy.issuer.clone()).or_default();
+            for block in &policy.when {
+                of_issuer.add(number, block);
+            }
+        }
+        index
+    }
+
+    /// Every policy that could hold for the job, some perhaps twice.
+    pub(super) fn candidates(&self, facts: &Facts) -> impl Iterator<Item = usize> {
+        let of_issuer = self.issuers.get(facts.issuer());
+        let name = facts.text(Fact::Repository).unwrap_or_default();
+        let id = facts.text(Fact::RepositoryId).unwrap_or_default();
+        let by_name = of_issuer
+            .and_then(|all| all.by_name.get(name))
+            .into_iter()
+            .flatten();
+        let by_id = of_issuer
+            .and_then(|all| all.by_id.get(id))
+            .into_iter()
+            .flatten();
+        let rest = of_issuer.map(|all| all.rest.as_slice()).unwrap_or_default();
+        by_name
+            .copied()
+            .chain(by_id.filter(|(_, named)| !named).map(|(number, _)| *number))
+            .chain(rest.iter().copied())
+    }
+
+    /// Every policy that names the job's repository, by name or by id, in order and once; for
+    /// denials, which look for near misses too.
+    pub(super) fn about(&self, facts: &Facts) -> Vec<usize> {
+        let of_issuer = self.issuers.get(facts.issuer());
+        let id = facts.text(Fact::RepositoryId).unwrap_or_default();
+        let by_id = of_issuer
+            .and_then(|all| all.by_id.get(id))
+            .into_iter()
+            .flatten();
+        let mut numbers: Vec<_> = self
+            .candidates(facts)
+            .chain(by_id.map(|(number, _)| *number))
+            .collect();
+        numbers.sort_unstable();
+        numbers.dedup();
+        numbers
+    }
+}
+
+impl OfIssuer {
+    fn add(&mut self, number: usize, block: &Block) {
+        let names = block.exact(Fact::Repository);
+        let ids = block.exact(Fact::RepositoryId);
+        if names.is_none() && ids.is_none() {
+            push(&mut self.rest, number);
+        }
+        for id in ids.into_iter().flatten() {
+            push(
+                self.by_id.entry(id.to_owned()).or_default(),
+                (number, names.is_some()),
+            );
+        }
+        for name in names.into_iter().flatten() {
+            push(self.by_name.entry(name.to_owned()).or_default(), number);
+        }
+    }
+}
+
+fn push<T: PartialEq>(list: &mut Vec<T>, item: T) {
+    if list.last() != Some(&item) {
+        list.push(item);
+    }
+}

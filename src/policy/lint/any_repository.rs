@@ -1,0 +1,48 @@
+//! A policy that does not say which repository it trusts.
+//! Not: the other rules, the network.
+
+use super::{Checked, Finding, Rule};
+use crate::policy::diagnostic::Severity;
+use crate::provider::Fact;
+
+pub(super) const RULE: Rule = Rule {
+    id: "any-repository",
+    summary: "policy does not say which repository it trusts",
+    why: "Whoever can make a repository within the tenant gets the credential, with any workflow they like. Name `repository` and `repository_id`; a policy on a whole owner should at least know it is one.",
+    severity: Severity::Error,
+    check,
+};
+
+fn check(checked: &Checked<'_>) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (policy, _, block) in checked.blocks() {
+        if IDENTITY.iter().any(|fact| block.has(*fact)) {
+            continue;
+        }
+        let owner = OWNERS.iter().any(|fact| block.has(*fact));
+        let mut finding = Finding::at(
+            &policy.place,
+            if owner {
+                format!("policy `{}` trusts every repository of an owner", policy.name)
+            } else {
+                format!("policy `{}` does not say which repository it trusts", policy.name)
+            },
+            "name `repository` and `repository_id`",
+        );
+        finding.severity = owner.then_some(Severity::Warning);
+        findings.push(finding);
+    }
+    findings
+}
+
+/// Facts that say whose code runs.
+const IDENTITY: [Fact; 6] = [
+    Fact::Repository,
+    Fact::RepositoryId,
+    Fact::Project,
+    Fact::ProjectId,
+    Fact::DefinitionId,
+    Fact::ServiceConnection,
+];
+/// Facts that say whose it is.
+const OWNERS: [Fact; 3] = [Fact::Owner, Fact::OwnerId, Fact::TenantId];

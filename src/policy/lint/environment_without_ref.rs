@@ -1,0 +1,31 @@
+//! An environment that any branch could name.
+//! Not: the other rules, the network.
+
+use super::{Checked, Finding, Rule, place_of};
+use crate::policy::diagnostic::Severity;
+use crate::provider::Fact;
+
+pub(super) const RULE: Rule = Rule {
+    id: "environment-without-ref",
+    summary: "condition on `environment` without `ref`, `ref_protected` or `environment_protected`",
+    why: "Whoever can change a workflow on any branch can name an environment, and GitHub makes one that does not exist, without rules. Say which ref may deploy to it.",
+    severity: Severity::Warning,
+    check,
+};
+
+fn check(checked: &Checked<'_>) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (policy, _, block) in checked.blocks() {
+        if block.has(Fact::Environment) && !LIMITS.iter().any(|fact| block.has(*fact)) {
+            let place = place_of(block, Fact::Environment, policy);
+            findings.push(Finding::at(
+                place,
+                format!("policy `{}` trusts an environment on every ref", policy.name),
+                "add `ref`, for example ref: refs/heads/main",
+            ));
+        }
+    }
+    findings
+}
+
+const LIMITS: [Fact; 3] = [Fact::Ref, Fact::RefProtected, Fact::EnvironmentProtected];

@@ -1,0 +1,38 @@
+//! A policy that lets in runs which strangers can start.
+//! Not: the other rules, the network.
+
+use super::{Checked, Finding, Rule, class_of, place_of};
+use crate::policy::diagnostic::Severity;
+use crate::policy::Class;
+use crate::provider::{Fact, ORDINARY_TRIGGERS, TRIGGERS};
+
+pub(super) const RULE: Rule = Rule {
+    id: "extraordinary-trigger",
+    summary: "policy lets in runs that strangers can start or steer",
+    why: "Pull requests, comments and chained runs can run code or input of people without write access, with the claims of the repository they attack. Keep such jobs away from credentials, or give them one that may do nothing else.",
+    severity: Severity::Warning,
+    check,
+};
+
+fn check(checked: &Checked<'_>) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (policy, _, block) in checked.blocks() {
+        let Some(pattern) = block.pattern(Fact::Trigger) else {
+            continue;
+        };
+        let unlocked = TRIGGERS
+            .iter()
+            .filter(|trigger| !ORDINARY_TRIGGERS.contains(trigger) && pattern.names(trigger));
+        for trigger in unlocked {
+            let mut finding = Finding::at(
+                place_of(block, Fact::Trigger, policy),
+                format!("policy `{}` lets in runs started by `{trigger}`", policy.name),
+                "leave the trigger out, or give these jobs a credential of their own",
+            );
+            let grave = *trigger == "other" || class_of(policy) == Class::Critical;
+            finding.severity = grave.then_some(Severity::Error);
+            findings.push(finding);
+        }
+    }
+    findings
+}

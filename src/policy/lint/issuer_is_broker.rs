@@ -1,0 +1,31 @@
+//! A broker that trusts tokens of its own.
+//! Not: the other rules, the network.
+
+use super::{Checked, Finding, Rule};
+use crate::policy::diagnostic::Severity;
+
+pub(super) const RULE: Rule = Rule {
+    id: "issuer-is-broker",
+    summary: "issuer of subject tokens is this broker itself",
+    why: "A token we minted would be exchanged for the next one, and the first would never have to end.",
+    severity: Severity::Error,
+    check,
+};
+
+fn check(checked: &Checked<'_>) -> Vec<Finding> {
+    let Some(broker) = checked.broker else {
+        return Vec::new();
+    };
+    let plain = |url: &str| url.trim_end_matches('/').to_ascii_lowercase();
+    let mut findings = Vec::new();
+    for issuer in &checked.set.issuers {
+        if plain(&issuer.reader.issuer.url) == plain(broker) {
+            findings.push(Finding::at(
+                &issuer.place,
+                format!("issuer `{}` is this broker itself", issuer.reader.issuer.name),
+                "subject tokens come from a CI; remove the issuer",
+            ));
+        }
+    }
+    findings
+}

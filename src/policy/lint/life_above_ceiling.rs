@@ -1,0 +1,37 @@
+//! A grant that reads longer than it is.
+//! Not: the other rules, the network.
+
+use super::{Checked, Finding, Rule};
+use crate::policy::diagnostic::Severity;
+use crate::policy::duration::print;
+
+pub(super) const RULE: Rule = Rule {
+    id: "life-above-ceiling",
+    summary: "grant is for longer than its credential may live",
+    why: "The credential's `max_ttl` counts, so the grant reads wider than it is, and becomes wider on the day somebody raises the ceiling.",
+    severity: Severity::Warning,
+    check,
+};
+
+fn check(checked: &Checked<'_>) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for policy in checked.set.policies() {
+        for grant in &policy.grants {
+            let (credential, ttl) = (&grant.credential, grant.ttl);
+            if ttl > credential.max_ttl {
+                let ceiling = print(credential.max_ttl);
+                findings.push(Finding::at(
+                    &policy.place,
+                    format!(
+                        "policy `{}` grants `{}` for {}, but its `max_ttl` is {ceiling}",
+                        policy.name,
+                        credential.name,
+                        print(ttl)
+                    ),
+                    &format!("write ttl: {ceiling}, or less"),
+                ));
+            }
+        }
+    }
+    findings
+}

@@ -1,0 +1,41 @@
+//! A star in a text that is compared as it stands.
+//! Not: the other rules, the network.
+
+use super::{Checked, Finding, Rule};
+use crate::policy::diagnostic::Severity;
+use crate::policy::pattern::Pattern;
+
+pub(super) const RULE: Rule = Rule {
+    id: "literal-star",
+    summary: "text with `*` is compared as it stands",
+    why: "Only a glob gives `*` a meaning. As plain text it fits nothing but a value with a star in it, so the policy never holds.",
+    severity: Severity::Warning,
+    check,
+};
+
+fn check(checked: &Checked<'_>) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for block in checked.all_blocks() {
+        for (condition, place) in block.conditions.iter().zip(&block.places) {
+            if let Some(text) = starred(&condition.pattern) {
+                findings.push(Finding::at(
+                    place,
+                    format!("`{text}` is compared as it stands, star and all"),
+                    &format!("if a pattern is meant, write {{ glob: \"{text}\" }}"),
+                ));
+            }
+        }
+    }
+    findings
+}
+
+fn starred(pattern: &Pattern) -> Option<&str> {
+    match pattern {
+        Pattern::Exact(text) => text.contains('*').then_some(text),
+        Pattern::Any(patterns) => patterns.iter().find_map(starred),
+        Pattern::Workflow { path, r#ref } => {
+            [path, r#ref].into_iter().flatten().find_map(|pattern| starred(pattern))
+        }
+        Pattern::All(_) | Pattern::Is(_) | Pattern::Present(_) => None,
+    }
+}

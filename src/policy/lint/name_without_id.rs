@@ -1,0 +1,40 @@
+//! A repository named without the id that cannot be taken over.
+//! Not: the other rules, the network.
+
+use super::{Checked, Finding, Rule, class_of, place_of, tenants_pin_an_id};
+use crate::policy::diagnostic::Severity;
+use crate::policy::Class;
+use crate::provider::Fact;
+
+pub(super) const RULE: Rule = Rule {
+    id: "name-without-id",
+    summary: "repository is named without its id",
+    why: "Names are freed by renaming and deleting, and whoever registers one next gets the credential. Ids are never used again. It is an error for credentials of class critical, whoever owns the repository.",
+    severity: Severity::Warning,
+    check,
+};
+
+fn check(checked: &Checked<'_>) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (policy, issuer, block) in checked.blocks() {
+        let offered = issuer.reader.provider.tells(Fact::RepositoryId)
+            && (!issuer.reader.provider.claims.is_empty()
+                || issuer.reader.claim_map.contains_key(&Fact::RepositoryId));
+        if !offered || !block.has(Fact::Repository) || block.exact(Fact::RepositoryId).is_some() {
+            continue;
+        }
+        let critical = class_of(policy) == Class::Critical;
+        let owner_pinned = tenants_pin_an_id(issuer) || block.exact(Fact::OwnerId).is_some();
+        if owner_pinned && !critical {
+            continue;
+        }
+        let mut finding = Finding::at(
+            place_of(block, Fact::Repository, policy),
+            format!("policy `{}` names a repository without its id", policy.name),
+            "add `repository_id`; `hallpass doctor`, run in a job there, prints it",
+        );
+        finding.severity = critical.then_some(Severity::Error);
+        findings.push(finding);
+    }
+    findings
+}

@@ -1,0 +1,40 @@
+//! A condition that says only what a fact must not be.
+//! Not: the other rules, the network.
+
+use super::{Checked, Finding, Rule};
+use crate::policy::diagnostic::Severity;
+use crate::policy::pattern::{Operator, Pattern};
+
+pub(super) const RULE: Rule = Rule {
+    id: "negative-alone",
+    summary: "condition says only what a fact must not be",
+    why: "Everything nobody thought of is let in. Say what it must be, and use `not` to take away from that.",
+    severity: Severity::Warning,
+    check,
+};
+
+fn check(checked: &Checked<'_>) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for block in checked.all_blocks() {
+        for (condition, place) in block.conditions.iter().zip(&block.places) {
+            if only_negative(&condition.pattern) {
+                findings.push(Finding::at(
+                    place,
+                    format!("`{}` may be anything but what is named", condition.subject.name()),
+                    "add `glob` or `under` beside `not`, or list what is meant",
+                ));
+            }
+        }
+    }
+    findings
+}
+
+fn only_negative(pattern: &Pattern) -> bool {
+    match pattern {
+        Pattern::All(operators) => {
+            operators.iter().all(|operator| matches!(operator, Operator::Not(_)))
+        }
+        Pattern::Any(patterns) => patterns.iter().any(only_negative),
+        Pattern::Exact(_) | Pattern::Is(_) | Pattern::Present(_) | Pattern::Workflow { .. } => false,
+    }
+}

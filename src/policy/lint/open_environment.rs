@@ -1,0 +1,30 @@
+//! A pattern of environments, or of events.
+//! Not: the other rules, the network.
+
+use super::{Checked, Finding, Rule, place_of};
+use crate::policy::diagnostic::Severity;
+use crate::provider::Fact;
+
+pub(super) const RULE: Rule = Rule {
+    id: "open-environment",
+    summary: "glob on `environment` or `event`",
+    why: "Both are open lists: anyone who can change a workflow names an environment, and GitHub makes it without rules. A glob lets in names that do not exist yet.",
+    severity: Severity::Error,
+    check,
+};
+
+fn check(checked: &Checked<'_>) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (policy, _, block) in checked.blocks() {
+        for fact in [Fact::Environment, Fact::Event] {
+            if block.pattern(fact).is_some_and(|pattern| !pattern.globs().is_empty()) {
+                findings.push(Finding::at(
+                    place_of(block, fact, policy),
+                    format!("policy `{}` has a glob on `{fact}`", policy.name),
+                    "list the names, one by one",
+                ));
+            }
+        }
+    }
+    findings
+}

@@ -1,0 +1,28 @@
+//! A requirement on credentials that do not exist.
+//! Not: the other rules, the network.
+
+use super::{Checked, Finding, Rule};
+use crate::policy::diagnostic::Severity;
+
+pub(super) const RULE: Rule = Rule {
+    id: "requirement-selects-nothing",
+    summary: "requirement is on no credential",
+    why: "It protects nothing, most likely because of a slip in `of`.",
+    severity: Severity::Warning,
+    check,
+};
+
+fn check(checked: &Checked<'_>) -> Vec<Finding> {
+    let set = checked.set;
+    let idle = set.requirements.iter().filter(|requirement| {
+        !set.credentials().any(|credential| requirement.of.selects(credential))
+    });
+    idle.map(|requirement| {
+        Finding::at(
+            &requirement.place,
+            format!("requirement `{}` selects no credential", requirement.name),
+            "compare `of` with the credentials",
+        )
+    })
+    .collect()
+}

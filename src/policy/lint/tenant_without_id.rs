@@ -1,0 +1,33 @@
+//! A tenant known by name alone.
+//! Not: the other rules, the network.
+
+use super::{Checked, Finding, Rule};
+use crate::policy::diagnostic::Severity;
+
+pub(super) const RULE: Rule = Rule {
+    id: "tenant-without-id",
+    summary: "tenant is known by name alone",
+    why: "The name of an organisation is free again once it is renamed or deleted; whoever registers it then is the tenant. Pin the id, which is never used again.",
+    severity: Severity::Warning,
+    check,
+};
+
+fn check(checked: &Checked<'_>) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for issuer in &checked.set.issuers {
+        let ids = issuer.reader.provider.tenant_ids;
+        for tenant in issuer.tenants.iter().flatten() {
+            if ids.is_empty() || ids.iter().any(|id| tenant.exact(*id).is_some()) {
+                continue;
+            }
+            let place = tenant.places.first().unwrap_or(&issuer.place);
+            let names: Vec<_> = ids.iter().map(|id| format!("`{id}`")).collect();
+            findings.push(Finding::at(
+                place,
+                format!("a tenant of issuer `{}` is known by name alone", issuer.reader.issuer.name),
+                &format!("add one of {}, as exact text", names.join(", ")),
+            ));
+        }
+    }
+    findings
+}

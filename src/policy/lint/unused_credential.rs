@@ -1,0 +1,31 @@
+//! A credential that nobody may have.
+//! Not: the other rules, the network.
+
+use super::{Checked, Finding, Rule};
+use crate::policy::diagnostic::Severity;
+
+pub(super) const RULE: Rule = Rule {
+    id: "unused-credential",
+    summary: "no policy grants the credential",
+    why: "It is left over, or a policy names another by mistake.",
+    severity: Severity::Warning,
+    check,
+};
+
+fn check(checked: &Checked<'_>) -> Vec<Finding> {
+    let set = checked.set;
+    let granted = |name: &str| {
+        let mut grants = set.policies.iter().flat_map(|policy| &policy.grants);
+        grants.any(|grant| grant.credential.name == name)
+    };
+    let unused = set.credential_places.iter().filter(|(name, _)| !granted(name));
+    unused
+        .map(|(name, place)| {
+            Finding::at(
+                place,
+                format!("no policy grants credential `{name}`"),
+                "grant it, or remove it",
+            )
+        })
+        .collect()
+}

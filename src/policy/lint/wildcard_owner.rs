@@ -1,0 +1,39 @@
+//! A wildcard where the owner of a repository stands.
+//! Not: the other rules, the network.
+
+use super::{Checked, Finding, Rule, place_of};
+use crate::policy::diagnostic::Severity;
+use crate::policy::pattern::Glob;
+use crate::provider::Fact;
+
+pub(super) const RULE: Rule = Rule {
+    id: "wildcard-owner",
+    summary: "wildcard in the owner of a repository",
+    why: "On a shared CI anyone can register an owner that fits: `acme*` fits `acme-evil`. The owner must be spelled out, wildcards come after the first `/`.",
+    severity: Severity::Error,
+    check,
+};
+
+fn check(checked: &Checked<'_>) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (policy, _, block) in checked.blocks() {
+        for fact in [Fact::Repository, Fact::Owner, Fact::OwnerId, Fact::RepositoryId] {
+            let Some(pattern) = block.pattern(fact) else {
+                continue;
+            };
+            if let Some(glob) = pattern.globs().into_iter().find(|glob| opens_owner(glob)) {
+                findings.push(Finding::at(
+                    place_of(block, fact, policy),
+                    format!("policy `{}`: `{}` leaves the owner open", policy.name, glob.text()),
+                    "spell out the owner: wildcards only after the first `/`",
+                ));
+            }
+        }
+    }
+    findings
+}
+
+/// The first segment has a star in it.
+fn opens_owner(glob: &Glob) -> bool {
+    glob.text().split('/').next().is_some_and(|owner| owner.contains('*'))
+}

@@ -1,0 +1,31 @@
+//! A workflow trusted on every branch of its repository.
+//! Not: the other rules, the network.
+
+use super::{Checked, Finding, Rule, place_of};
+use crate::policy::diagnostic::Severity;
+use crate::policy::pattern::Pattern;
+use crate::provider::Fact;
+
+pub(super) const RULE: Rule = Rule {
+    id: "workflow-without-ref",
+    summary: "workflow is named without the ref it comes from",
+    why: "Whoever can push any branch of the workflow's repository can change the file on that branch and call it from there. Say which ref of it is trusted.",
+    severity: Severity::Warning,
+    check,
+};
+
+fn check(checked: &Checked<'_>) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (policy, _, block) in checked.blocks() {
+        for fact in [Fact::EntryWorkflow, Fact::JobWorkflow] {
+            if matches!(block.pattern(fact), Some(Pattern::Workflow { r#ref: None, .. })) {
+                findings.push(Finding::at(
+                    place_of(block, fact, policy),
+                    format!("policy `{}` trusts a workflow on every ref", policy.name),
+                    "add `ref` beside `path`, for example ref: refs/heads/main",
+                ));
+            }
+        }
+    }
+    findings
+}

@@ -1,0 +1,125 @@
+//! Policies back to YAML, so that reading the text gives the same policy. Not: layout for people.
+
+use std::fmt::Write as _;
+
+use super::yaml::mistaken_for;
+use super::{Block, Condition, Grant, Policy, Subject, duration};
+
+/// Text as one YAML scalar: bare where no reader could take it for anything else, else in double
+/// quotes.
+pub(super) fn scalar(text: &str) -> String {
+    let bare = text
+        .starts_with(|c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '/'))
+        && text.bytes().all(|byte| {
+            byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'/' | b'-' | b'@')
+        })
+        && mistaken_for(text).is_none();
+    if bare { text.to_owned() } else { quoted(text) }
+}
+
+/// Text in double quotes, with what YAML and terminals would act on escaped.
+pub(super) fn quoted(text: &str) -> String {
+    let mut out = String::with_capacity(text.len().saturating_add(2));
+    out.push('"');
+    for character in text.chars() {
+        let written = match character {
+            '"' => out.write_str("\\\""),
+            '\\' => out.write_str("\\\\"),
+            ' '..='~' => out.write_char(character),
+            other => write!(out, "\\U{:08X}", u32::from(other)),
+        };
+        if written.is_err() {
+            // Writing to a String does not fail.
+        }
+    }
+    out.push('"');
+    out
+}
+
+impl Condition {
+    /// `fact: pattern`, or `claim: { "/pointer": pattern }`.
+    #[must_use]
+    pub fn to_yaml(&self) -> String {
+        match &self.subject {
+            Subject::Fact(fact) => format!("{fact}: {}", self.pattern),
+            Subject::Claim(pointer) => format!("{}: {}", quoted(pointer), self.pattern),
+            Subject::Issuer => format!("issuer: {}", self.pattern),
+        }
+    }
+}
+
+impl Block {
+    /// The block as a mapping in one line.
+    #[must_use]
+    pub fn to_yaml(&self) -> String {
+        let (claims, facts): (Vec<_>, Vec<_>) = self
+            .conditions
+            .iter()
+            .partition(|condition| matches!(condition.subject, Subject::Claim(_)));
+        let mut lines: Vec<_> = facts.iter().map(|condition| condition.to_yaml()).collect();
+        if !claims.is_empty() {
+            let claims: Vec<_> = claims.iter().map(|condition| condition.to_yaml()).collect();
+            lines.push(format!("claim: {{ {} }}", claims.join(", ")));
+        }
+        format!("{{ {} }}", lines.join(", "))
+    }
+}
+
+impl Grant {
+    fn to_yaml(&self) -> String {
+        let mut text = format!(
+            "{{ credential: {}, ttl: {}",
+            scalar(&self.credential.name),
+            duration::print(self.ttl)
+        );
+        if !self.scopes.is_empty() {
+            let scopes: Vec<_> = self.scopes.iter().map(|scope| quoted(scope)).collect();
+            text.push_str(&format!(", scopes: [{}]", scopes.join(", ")));
+        }
+        text.push_str(" }");
+        text
+    }
+}
+
+impl Policy {
+    /// The policy as an entry of the list under `policies:`.
+    #[must_use]
+    pub fn to_yaml(&self) -> String {
+        let mut text = format!(
+            "  - name: {}\n    issuer: {}\n    when:\n",
+            scalar(&self.name),
+            scalar(&self.issuer)
+        );
+        for block in &self.when {
+            text.push_str(&format!("      - {}\n", block.to_yaml()));
+        }
+        if let Some(until) = self.until {
+            text.push_str(&format!("    until: {until}\n"));
+        }
+        text.push_str("    grant:\n");
+        for grant in &self.grants {
+            text.push_str(&format!("      - {}\n", grant.to_yaml()));
+        }
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_that_could_be_misread_is_quoted() {
+        for (text, expected) in [
+            ("refs/heads/main", "refs/heads/main"),
+            ("702114500", "\"702114500\""),
+            ("true", "\"true\""),
+            ("deploy:staging", "\"deploy:staging\""),
+            ("a \"b\" \\", "\"a \\\"b\\\" \\\\\""),
+            ("-", "\"-\""),
+            ("", "\"\""),
+        ] {
+            assert_eq!(scalar(text), expected);
+        }
+    }
+}

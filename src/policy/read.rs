@@ -1,0 +1,324 @@
+//! Nodes of a file to typed values. What does not fit is said with its place, and reading goes on,
+//! so that all errors come together. Not: what the values are for.
+
+use std::fmt::Display;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::diagnostic::{Diagnostic, Place, Source, Span, nearest};
+use super::duration;
+use super::print::quoted;
+use super::yaml::{Entry, Node, NodeKind, Scalar, mistaken_for};
+use crate::clock::Timestamp;
+
+/// A file being read, and what was wrong with it so far.
+pub(super) struct Sheet<'a> {
+    pub(super) source: &'a Arc<Source>,
+    pub(super) problems: &'a mut Vec<Diagnostic>,
+}
+
+/// The lines of a mapping whose keys are known.
+#[derive(Clone, Copy)]
+pub(super) struct Fields<'n> {
+    span: Span,
+    entries: &'n [Entry],
+}
+
+impl<'n> Fields<'n> {
+    pub(super) fn get(&self, name: &str) -> Option<&'n Node> {
+        let entry = self.entries.iter().find(|entry| entry.key.text == name)?;
+        Some(&entry.value)
+    }
+
+    /// Where the mapping begins.
+    pub(super) const fn span(&self) -> Span {
+        self.span
+    }
+}
+
+impl Sheet<'_> {
+    pub(super) fn place(&self, span: Span) -> Place {
+        Place::new(Arc::clone(self.source), span)
+    }
+
+    /// Reports an error; more can be said through what comes back.
+    pub(super) fn error(&mut self, rule: &'static str, span: Span, message: impl Into<String>) {
+        let place = self.place(span);
+        self.problems
+            .push(Diagnostic::error(rule, place, message.into()));
+    }
+
+    /// The same with what to do about it.
+    pub(super) fn error_help(
+        &mut self,
+        rule: &'static str,
+        span: Span,
+        message: impl Into<String>,
+        help: Option<impl Into<String>>,
+    ) {
+        let place = self.place(span);
+        let mut problem = Diagnostic::error(rule, place, message.into());
+        problem.help = help.map(Into::into);
+        self.problems.push(problem);
+    }
+
+    /// The lines of a mapping.
+    pub(super) fn entries<'n>(
+        &mut self,
+        node: &'n Node,
+        what: impl Display,
+    ) -> Option<&'n [Entry]> {
+        match &node.kind {
+            NodeKind::Map(entries) => Some(entries),
+            NodeKind::Scalar(_) | NodeKind::List(_) => {
+                self.wrong_kind(node, what, "a mapping");
+                None
+            }
+        }
+    }
+
+    /// The items of a list that is not empty.
+    pub(super) fn items<'n>(&mut self, node: &'n Node, what: impl Display) -> Option<&'n [Node]> {
+        match &node.kind {
+            NodeKind::List(items) if items.is_empty() => {
+                self.error("empty", node.span, format!("{what} is empty"));
+                None
+            }
+            NodeKind::List(items) => Some(items),
+            NodeKind::Scalar(_) | NodeKind::Map(_) => {
+                self.wrong_kind(node, what, "a list");
+                None
+            }
+        }
+    }
+
+    /// The lines of a mapping whose keys are all of `known`.
+    pub(super) fn fields<'n>(
+        &mut self,
+        node: &'n Node,
+        what: impl Display,
+        known: &[&str],
+    ) -> Option<Fields<'n>> {
+        let entries = self.entries(node, &what)?;
+        for entry in entries {
+            let name = entry.key.text.as_str();
+            if known.contains(&name) {
+                continue;
+            }
+            if NOT_YET.contains(&name) {
+                self.error(
+                    "not-supported",
+                    entry.span,
+                    format!("`{name}` is not supported yet"),
+                );
+                continue;
+            }
+            let help = match nearest(name, known.iter().copied()) {
+                Some(meant) => format!("did you mean `{meant}`?"),
+                None => format!("it may have {}", listed(known)),
+            };
+            self.error_help(
+                "unknown-key",
+                entry.span,
+                format!("unknown key `{name}` in {what}"),
+                Some(help),
+            );
+        }
+        Some(Fields {
+            span: node.span,
+            entries,
+        })
+    }
+
+    /// A line that must be there.
+    pub(super) fn required<'n>(
+        &mut self,
+        fields: &Fields<'n>,
+        name: &str,
+        what: impl Display,
+        at: Span,
+    ) -> Option<&'n Node> {
+        let found = fields.get(name);
+        if found.is_none() {
+            self.error(
+                "missing-key",
+                at,
+                format!("key `{name}` is missing from {what}"),
+            );
+        }
+        found
+    }
+
+    /// Text that no reader of YAML could take for anything else.
+    pub(super) fn text<'n>(&mut self, node: &'n Node, what: impl Display) -> Option<&'n str> {
+        match &node.kind {
+            NodeKind::Scalar(scalar) => self.scalar(scalar, node.span, what),
+            NodeKind::List(_) | NodeKind::Map(_) => {
+                self.wrong_kind(node, what, "text");
+                None
+            }
+        }
+    }
+
+    /// The same for a key.
+    pub(super) fn scalar<'n>(
+        &mut self,
+        scalar: &'n Scalar,
+        span: Span,
+        what: impl Display,
+    ) -> Option<&'n str> {
+        if scalar.plain
+            && let Some(other) = mistaken_for(&scalar.text)
+        {
+            let help = format!("quote it: {}", quoted(&scalar.text));
+            let message = if scalar.text.is_empty() {
+                format!("{what} is empty")
+            } else {
+                format!(
+                    "{what} is text, but `{}` without quotes reads as {other}",
+                    scalar.text
+                )
+            };
+            let help = (!scalar.text.is_empty()).then_some(help);
+            self.error_help("unquoted", span, message, help);
+            return None;
+        }
+        if scalar.text.trim().is_empty() {
+            self.error("empty", span, format!("{what} is empty"));
+            return None;
+        }
+        Some(&scalar.text)
+    }
+
+    /// Text of at most `limit` bytes of printable ASCII.
+    pub(super) fn ascii<'n>(
+        &mut self,
+        node: &'n Node,
+        what: impl Display,
+        limit: usize,
+    ) -> Option<&'n str> {
+        let text = self.text(node, &what)?;
+        if text.len() > limit {
+            self.error(
+                "too-long",
+                node.span,
+                format!(
+                    "{what} has {} bytes, at most {limit} are allowed",
+                    text.len()
+                ),
+            );
+            return None;
+        }
+        if !crate::provider::is_printable(text) {
+            self.error(
+                "not-ascii",
+                node.span,
+                format!("{what} holds characters outside printable ASCII"),
+            );
+            return None;
+        }
+        Some(text)
+    }
+
+    /// A list of different texts, or one text.
+    pub(super) fn texts(&mut self, node: &Node, what: impl Display) -> Option<Vec<String>> {
+        let items = match &node.kind {
+            NodeKind::Scalar(_) => std::slice::from_ref(node),
+            NodeKind::List(_) | NodeKind::Map(_) => self.items(node, &what)?,
+        };
+        let mut texts: Vec<String> = Vec::new();
+        for item in items {
+            let text = self.ascii(item, format!("an entry of {what}"), MAX_TEXT)?;
+            if texts.iter().any(|known| known == text) {
+                self.error(
+                    "duplicate",
+                    item.span,
+                    format!("`{text}` is given twice in {what}"),
+                );
+                return None;
+            }
+            texts.push(text.to_owned());
+        }
+        Some(texts)
+    }
+
+    /// `true` or `false`, without quotes.
+    pub(super) fn boolean(&mut self, node: &Node, what: impl Display) -> Option<bool> {
+        if let NodeKind::Scalar(scalar) = &node.kind
+            && scalar.plain
+        {
+            match scalar.text.as_str() {
+                "true" => return Some(true),
+                "false" => return Some(false),
+                _ => {}
+            }
+        }
+        self.error_help(
+            "wrong-type",
+            node.span,
+            format!("{what} is `true` or `false`"),
+            Some("write it without quotes"),
+        );
+        None
+    }
+
+    /// A duration such as `15m`.
+    pub(super) fn duration(&mut self, node: &Node, what: impl Display) -> Option<Duration> {
+        let NodeKind::Scalar(scalar) = &node.kind else {
+            self.wrong_kind(node, what, "a duration such as `15m`");
+            return None;
+        };
+        match duration::parse(&scalar.text) {
+            Ok(duration) => Some(duration),
+            Err(problem) => {
+                self.error("duration", node.span, format!("{what}: {problem}"));
+                None
+            }
+        }
+    }
+
+    /// A time with a zone (RFC 3339), without quotes.
+    pub(super) fn time(&mut self, node: &Node, what: impl Display) -> Option<Timestamp> {
+        if let NodeKind::Scalar(scalar) = &node.kind
+            && scalar.plain
+            && scalar.text.contains(['T', 't'])
+            && let Ok(time) = scalar.text.parse::<jiff::Timestamp>()
+        {
+            return Some(Timestamp::from_unix(time.as_second()));
+        }
+        let help = Some("for example 2027-01-31T18:00:00Z, without quotes");
+        self.error_help(
+            "time",
+            node.span,
+            format!("{what} is a time with a zone (RFC 3339)"),
+            help,
+        );
+        None
+    }
+
+    /// Reports that a node is something else than was expected.
+    pub(super) fn wrong_kind(&mut self, node: &Node, what: impl Display, expected: &str) {
+        let found = node.is_a();
+        self.error(
+            "wrong-type",
+            node.span,
+            format!("{what} is {found}, expected {expected}"),
+        );
+    }
+}
+
+/// `a, b and c`, each in backticks.
+pub(super) fn listed(words: &[&str]) -> String {
+    let quoted: Vec<_> = words.iter().map(|word| format!("`{word}`")).collect();
+    match quoted.split_last() {
+        Some((last, [])) => last.clone(),
+        Some((last, rest)) => format!("{} and {last}", rest.join(", ")),
+        None => "none".to_owned(),
+    }
+}
+
+/// Parts of the language that come later: refused rather than ignored, as each one limits something.
+const NOT_YET: [&str; 5] = ["rosters", "teams", "tests", "each", "waive"];
+
+/// The longest text of a key or value that is not free text, in bytes.
+pub(super) const MAX_TEXT: usize = 256;

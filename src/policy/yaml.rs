@@ -1,0 +1,453 @@
+//! YAML text to a tree that remembers where everything stood and how it was spelled.
+//! Not: what the keys mean.
+//!
+//! A strict subset: one document; no anchors, aliases, merges, tags, directives or duplicate keys
+//! (T-76, T-78). An alias is refused where it stands and never expanded.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use granit_parser::{Event, Parser, ScalarStyle, StrInput, Tag};
+
+use super::diagnostic::{Diagnostic, Place, Source, Span};
+
+/// One node of a document.
+#[derive(Clone, Debug)]
+pub(super) struct Node {
+    pub(super) span: Span,
+    pub(super) kind: NodeKind,
+}
+
+/// What a node is.
+#[derive(Clone, Debug)]
+pub(super) enum NodeKind {
+    Scalar(Scalar),
+    List(Vec<Node>),
+    Map(Vec<Entry>),
+}
+
+/// Text as written. Its type is the reader's business: nothing is guessed here.
+#[derive(Clone, Debug)]
+pub(super) struct Scalar {
+    pub(super) text: String,
+    /// Without quotes, so that another reader of YAML might take it for a number, a date, …
+    pub(super) plain: bool,
+}
+
+/// One line of a mapping.
+#[derive(Clone, Debug)]
+pub(super) struct Entry {
+    pub(super) key: Scalar,
+    pub(super) span: Span,
+    pub(super) value: Node,
+}
+
+impl Node {
+    /// The word for its kind in a sentence.
+    pub(super) const fn is_a(&self) -> &'static str {
+        match self.kind {
+            NodeKind::Scalar(_) => "text",
+            NodeKind::List(_) => "a list",
+            NodeKind::Map(_) => "a mapping",
+        }
+    }
+}
+
+/// Reads one document. Everything wrong with it goes to `problems`; `None` when the file is empty
+/// or cannot be read to its end.
+pub(super) fn parse(source: &Arc<Source>, problems: &mut Vec<Diagnostic>) -> Option<Node> {
+    let text = source.text();
+    if text.starts_with('\u{feff}') {
+        let span = Span { start: 0, end: 3 };
+        let problem = error(
+            source,
+            "byte-order-mark",
+            span,
+            "the file starts with a byte order mark",
+        );
+        problems.push(problem.help("save it as UTF-8 without BOM"));
+        return None;
+    }
+    let options = granit_parser::options! {
+        emit_comments: false,
+        disallow_directives: true,
+        strict_indentation: true,
+    };
+    let mut builder = Builder {
+        source,
+        problems,
+        parser: Parser::new_from_str_with_options(text, options),
+        documents: 0,
+        failed: false,
+    };
+    let root = builder.document();
+    if builder.failed { None } else { root }
+}
+
+fn error(source: &Arc<Source>, rule: &'static str, span: Span, message: &str) -> Diagnostic {
+    Diagnostic::error(
+        rule,
+        Place::new(Arc::clone(source), span),
+        message.to_owned(),
+    )
+}
+
+struct Builder<'a> {
+    source: &'a Arc<Source>,
+    problems: &'a mut Vec<Diagnostic>,
+    parser: Parser<'a, StrInput<'a>>,
+    documents: usize,
+    failed: bool,
+}
+
+impl<'a> Builder<'a> {
+    fn document(&mut self) -> Option<Node> {
+        let mut root = None;
+        while let Some((event, span)) = self.next() {
+            if let Event::DocumentStart(..) = event {
+                self.documents = self.documents.saturating_add(1);
+                if self.documents > 1 {
+                    let problem = error(
+                        self.source,
+                        "several-documents",
+                        span,
+                        "the file holds more than one document",
+                    );
+                    self.problems
+                        .push(problem.help("put each document into a file of its own"));
+                    self.failed = true;
+                    return None;
+                }
+            } else if event.is_node() {
+                root = self.node(event, span, 0);
+            }
+        }
+        root
+    }
+
+    fn next(&mut self) -> Option<(Event<'a>, Span)> {
+        match self.parser.next_event()? {
+            Ok((event, span)) => {
+                let range = span.byte_range().unwrap_or_default();
+                Some((
+                    event,
+                    Span {
+                        start: range.start,
+                        end: range.end,
+                    },
+                ))
+            }
+            Err(scan) => {
+                let start = scan.marker().byte_offset().unwrap_or_default();
+                let span = Span {
+                    start,
+                    end: start.saturating_add(1),
+                };
+                let message = format!("the file is not well-formed YAML: {}", scan.info());
+                self.problems
+                    .push(error(self.source, "malformed", span, &message));
+                self.failed = true;
+                None
+            }
+        }
+    }
+
+    fn node(&mut self, event: Event<'a>, span: Span, depth: usize) -> Option<Node> {
+        if depth > MAX_DEPTH {
+            self.fail("nested", span, "the file is nested too deeply");
+            return None;
+        }
+        match event {
+            Event::Scalar(text, style, anchor, tag) => {
+                self.refuse_properties(anchor, tag.as_ref(), span);
+                let plain = style == ScalarStyle::Plain;
+                let scalar = Scalar {
+                    text: text.into_owned(),
+                    plain,
+                };
+                Some(Node {
+                    span,
+                    kind: NodeKind::Scalar(scalar),
+                })
+            }
+            Event::SequenceStart(_, anchor, tag) => {
+                self.refuse_properties(anchor, tag.as_ref(), span);
+                self.list(span, depth)
+            }
+            Event::MappingStart(_, anchor, tag) => {
+                self.refuse_properties(anchor, tag.as_ref(), span);
+                self.map(span, depth)
+            }
+            _ => {
+                self.fail("alias", span, "aliases are not allowed: write the text out");
+                None
+            }
+        }
+    }
+
+    fn list(&mut self, start: Span, depth: usize) -> Option<Node> {
+        let mut items = Vec::new();
+        while let Some((event, span)) = self.next() {
+            if event == Event::SequenceEnd {
+                let span = covering(start, items.last().map(|node: &Node| node.span), span);
+                return Some(Node {
+                    span,
+                    kind: NodeKind::List(items),
+                });
+            }
+            items.push(self.node(event, span, depth.saturating_add(1))?);
+        }
+        None
+    }
+
+    fn map(&mut self, start: Span, depth: usize) -> Option<Node> {
+        let mut entries: Vec<Entry> = Vec::new();
+        let mut seen = std::collections::HashMap::new();
+        while let Some((event, span)) = self.next() {
+            if event == Event::MappingEnd {
+                let last = entries.last().map(|entry| entry.value.span);
+                let span = covering(start, last, span);
+                return Some(Node {
+                    span,
+                    kind: NodeKind::Map(entries),
+                });
+            }
+            let key = self.node(event, span, depth.saturating_add(1))?;
+            let (event, span) = self.next()?;
+            let value = self.node(event, span, depth.saturating_add(1))?;
+            if let Some(key) = self.key(key, &mut seen) {
+                entries.push(Entry {
+                    key: key.0,
+                    span: key.1,
+                    value,
+                });
+            }
+        }
+        None
+    }
+
+    fn key(
+        &mut self,
+        node: Node,
+        seen: &mut std::collections::HashMap<String, Span>,
+    ) -> Option<(Scalar, Span)> {
+        let span = node.span;
+        let NodeKind::Scalar(scalar) = node.kind else {
+            self.problems
+                .push(error(self.source, "key", span, "a key must be text"));
+            return None;
+        };
+        if scalar.plain && scalar.text == "<<" {
+            let problem = error(self.source, "merge", span, "merges (`<<`) are not allowed");
+            self.problems.push(problem.help("write the keys out"));
+            return None;
+        }
+        if let Some(first) = seen.get(&scalar.text) {
+            let first = Place::new(Arc::clone(self.source), *first).position().0;
+            let message = format!(
+                "key `{}` is given twice; it stands in line {first} already",
+                scalar.text
+            );
+            self.problems
+                .push(error(self.source, "duplicate-key", span, &message));
+            return None;
+        }
+        seen.insert(scalar.text.clone(), span);
+        Some((scalar, span))
+    }
+
+    fn refuse_properties(&mut self, anchor: usize, tag: Option<&Cow<'a, Tag>>, span: Span) {
+        if anchor != 0 {
+            let problem = error(self.source, "anchor", span, "anchors are not allowed");
+            self.problems
+                .push(problem.help("write the text out where it is needed"));
+        }
+        if let Some(tag) = tag {
+            let message = format!("tags are not allowed, found `{}`", tag.original());
+            let problem = error(self.source, "tag", span, &message);
+            self.problems.push(problem.help("quote the text instead"));
+        }
+    }
+
+    fn fail(&mut self, rule: &'static str, span: Span, message: &str) {
+        self.problems.push(error(self.source, rule, span, message));
+        self.failed = true;
+    }
+}
+
+/// From the start of a collection to the end of what is in it.
+fn covering(start: Span, last: Option<Span>, end: Span) -> Span {
+    let last = last.map_or(start.end, |span| span.end);
+    // The end mark of a block collection is where the next thing begins.
+    let end = if end.end.saturating_sub(end.start) > 0 {
+        end.end
+    } else {
+        last
+    };
+    Span {
+        start: start.start,
+        end: end.max(last),
+    }
+}
+
+/// What an unquoted scalar could be taken for by some reader of YAML 1.1 or 1.2; `None` if it can
+/// only be text.
+pub(super) fn mistaken_for(text: &str) -> Option<&'static str> {
+    let lower = text.to_ascii_lowercase();
+    match lower.as_str() {
+        "" | "~" | "null" => return Some("nothing (null)"),
+        "true" | "false" | "yes" | "no" | "on" | "off" | "y" | "n" => return Some("true or false"),
+        ".inf" | "+.inf" | "-.inf" | ".nan" => return Some("a number"),
+        _ => {}
+    }
+    let unsigned = lower.strip_prefix(['+', '-']).unwrap_or(&lower);
+    let digit = |byte: u8| byte.is_ascii_digit() || byte == b'_';
+    if !unsigned.bytes().any(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let radix = ["0x", "0o", "0b"]
+        .iter()
+        .find_map(|prefix| unsigned.strip_prefix(prefix));
+    if radix.is_some_and(|rest| {
+        rest.bytes()
+            .all(|byte| byte.is_ascii_hexdigit() || byte == b'_')
+    }) {
+        return Some("a number");
+    }
+    if is_date(&lower) {
+        return Some("a date");
+    }
+    let mantissa = unsigned
+        .split_once('e')
+        .map_or(unsigned, |(mantissa, exponent)| {
+            let exponent = exponent.strip_prefix(['+', '-']).unwrap_or(exponent);
+            if exponent.is_empty() || !exponent.bytes().all(digit) {
+                ""
+            } else {
+                mantissa
+            }
+        });
+    let number = !mantissa.is_empty()
+        && mantissa
+            .bytes()
+            .all(|byte| digit(byte) || byte == b'.' || byte == b':');
+    // `1.2.3.4` is no number, `10:30` is one in YAML 1.1.
+    let dots = mantissa.bytes().filter(|byte| *byte == b'.').count();
+    (number && dots <= 1).then_some("a number")
+}
+
+/// `2027-01-31` or anything that begins so.
+fn is_date(text: &str) -> bool {
+    let mut parts = text.splitn(3, '-');
+    let digits = |part: Option<&str>, lengths: std::ops::RangeInclusive<usize>| {
+        part.is_some_and(|part| {
+            lengths.contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_digit())
+        })
+    };
+    digits(parts.next(), 4..=4)
+        && digits(parts.next(), 1..=2)
+        && parts.next().is_some_and(|day| {
+            let digits = day.bytes().take_while(u8::is_ascii_digit).count();
+            let after = day.as_bytes().get(digits);
+            (1..=2).contains(&digits) && matches!(after, None | Some(b't' | b' '))
+        })
+}
+
+const MAX_DEPTH: usize = 32;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problems(text: &str) -> Vec<String> {
+        let mut problems = Vec::new();
+        parse(
+            &Source::new("a.yaml", "a.yaml", text.to_owned()),
+            &mut problems,
+        );
+        problems
+            .into_iter()
+            .map(|problem| problem.rule.to_owned())
+            .collect()
+    }
+
+    /// T-76, T-78
+    #[test]
+    fn everything_outside_the_subset_is_refused_by_name() {
+        for (text, rule) in [
+            ("a: &x 1\n", "anchor"),
+            ("a: &x 1\nb: *x\n", "alias"),
+            ("a: {<<: {b: 1}}\n", "merge"),
+            ("a: !!str 1\n", "tag"),
+            ("a: !own 1\n", "tag"),
+            ("a: 1\na: 2\n", "duplicate-key"),
+            ("a: 1\n---\nb: 2\n", "several-documents"),
+            ("\u{feff}a: 1\n", "byte-order-mark"),
+            ("a: [1\n", "malformed"),
+            ("a: *nowhere\n", "malformed"),
+            ("%YAML 1.2\n---\na: 1\n", "malformed"),
+            ("? [a]\n: 1\n", "key"),
+        ] {
+            assert!(
+                problems(text).contains(&rule.to_owned()),
+                "{text:?}: {:?}",
+                problems(text)
+            );
+        }
+        let deep = format!("a: {}{}", "[".repeat(100), "]".repeat(100));
+        assert!(problems(&deep).contains(&"nested".to_owned()));
+        assert_eq!(problems("a: {b: [c, 'd']}\n"), [""; 0]);
+    }
+
+    /// T-78: nothing is expanded, so a bomb is no larger than its text.
+    #[test]
+    fn a_billion_laughs_is_refused_without_being_expanded() {
+        let mut text = "a0: &a0 [lol]\n".to_owned();
+        for level in 1..60 {
+            let below = level - 1;
+            text.push_str(&format!(
+                "a{level}: &a{level} [*a{below}, *a{below}, *a{below}]\n"
+            ));
+        }
+        assert!(problems(&text).contains(&"alias".to_owned()));
+    }
+
+    #[test]
+    fn scalars_that_readers_of_yaml_disagree_about_are_known() {
+        for text in [
+            "702114500",
+            "1e3",
+            "0x1F",
+            "true",
+            "No",
+            "on",
+            "y",
+            "null",
+            "~",
+            "",
+            "1.5",
+            ".inf",
+            "2027-01-31",
+            "2027-01-31T18:00:00Z",
+            "1_000",
+            "+1",
+            "10:30",
+            "12345e67",
+            "0o17",
+        ] {
+            assert!(mistaken_for(text).is_some(), "{text}");
+        }
+        for text in [
+            "acme",
+            "v1",
+            "refs/heads/main",
+            "15m",
+            "1.2.3.4",
+            "5f0c1d",
+            "2027-release",
+            "-",
+        ] {
+            assert_eq!(mistaken_for(text), None, "{text}");
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! Claims read with their types: nothing becomes another type on the way, and absent stays absent.
+
+use super::{ClaimError, Fact, FactValue, Workflow};
+use crate::token::json::{Object, Value};
+
+/// What a provider sends for a claim. Another JSON type is a [`ClaimError`] (T-46); `null` is absent
+/// (T-47).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClaimType {
+    /// Text that may become a fact: printable ASCII (T-48).
+    Text,
+    /// Text that anyone may write, e.g. a display name: never a fact, so any characters.
+    FreeText,
+    /// The texts `"true"` and `"false"`.
+    FlagText,
+    /// A JSON boolean.
+    Boolean,
+    /// A JSON number. As a fact, its decimal digits.
+    Number,
+    /// A JSON list.
+    List,
+    /// A JSON object.
+    Object,
+}
+
+impl ClaimType {
+    const fn expected(self) -> &'static str {
+        match self {
+            Self::Text | Self::FreeText => "text",
+            Self::FlagText => "the text `true` or `false`",
+            Self::Boolean => "true or false",
+            Self::Number => "a number",
+            Self::List => "a list",
+            Self::Object => "an object",
+        }
+    }
+}
+
+/// A claim that a provider's tokens hold.
+#[derive(Clone, Copy, Debug)]
+pub struct Claim {
+    /// Its name in the token.
+    pub name: &'static str,
+    /// Its type.
+    pub claim_type: ClaimType,
+    /// The fact that holds what it says, so that an author who writes the claim's name can be told.
+    pub fact: Option<Fact>,
+}
+
+/// One line of a provider's table.
+pub(super) const fn claim(name: &'static str, claim_type: ClaimType, fact: Option<Fact>) -> Claim {
+    Claim {
+        name,
+        claim_type,
+        fact,
+    }
+}
+
+/// Checks every claim of the table, those too that no fact is made of.
+pub(super) fn check(claims: &Object, table: &[Claim]) -> Result<(), ClaimError> {
+    for claim in table {
+        if let Some(value) = claims.get(claim.name) {
+            fact_value(claim.name, value, claim.claim_type)?;
+        }
+    }
+    Ok(())
+}
+
+/// Text of a claim that [`check`] has passed.
+pub(super) fn text<'a>(claims: &'a Object, name: &str) -> Option<&'a str> {
+    match claims.get(name)? {
+        Value::Text(text) => Some(text),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::List(_) | Value::Object(_) => None,
+    }
+}
+
+/// The truth in a claim of type [`ClaimType::FlagText`] that [`check`] has passed.
+pub(super) fn flag(claims: &Object, name: &str) -> Option<bool> {
+    text(claims, name).map(|text| text == "true")
+}
+
+/// A claim's value as a fact's; `None` when it says nothing, or nothing a fact could hold.
+pub(super) fn fact_value(
+    name: &str,
+    value: &Value,
+    claim_type: ClaimType,
+) -> Result<Option<FactValue>, ClaimError> {
+    match (claim_type, value) {
+        (_, Value::Null)
+        | (ClaimType::FreeText, Value::Text(_))
+        | (ClaimType::List, Value::List(_))
+        | (ClaimType::Object, Value::Object(_)) => Ok(None),
+        (ClaimType::Text, Value::Text(text)) => {
+            printable(name, text).map(|text| Some(FactValue::Text(text.to_owned())))
+        }
+        (ClaimType::FlagText, Value::Text(text)) => match text.as_str() {
+            "true" => Ok(Some(FactValue::Bool(true))),
+            "false" => Ok(Some(FactValue::Bool(false))),
+            _ => Err(problem(
+                name,
+                "is text other than `true` and `false`".to_owned(),
+            )),
+        },
+        (ClaimType::Boolean, Value::Bool(value)) => Ok(Some(FactValue::Bool(*value))),
+        (ClaimType::Number, Value::Number(number)) => decimal(name, number.literal()).map(Some),
+        (
+            ClaimType::Text
+            | ClaimType::FreeText
+            | ClaimType::FlagText
+            | ClaimType::Boolean
+            | ClaimType::Number
+            | ClaimType::List
+            | ClaimType::Object,
+            Value::Bool(_) | Value::Number(_) | Value::Text(_) | Value::List(_) | Value::Object(_),
+        ) => Err(wrong_type(name, value, claim_type)),
+    }
+}
+
+/// A workflow claim as a fact's value.
+pub(super) fn workflow(claims: &Object, name: &str) -> Option<FactValue> {
+    text(claims, name).map(|text| FactValue::Workflow(Workflow::parse(text)))
+}
+
+/// Text that a condition may compare: printable ASCII, so that no look-alike passes (T-48).
+pub(super) fn printable<'a>(name: &str, text: &'a str) -> Result<&'a str, ClaimError> {
+    if is_printable(text) {
+        Ok(text)
+    } else {
+        Err(problem(
+            name,
+            "holds characters outside printable ASCII, which no condition may compare".to_owned(),
+        ))
+    }
+}
+
+/// Only bytes from space to `~`.
+pub(crate) fn is_printable(text: &str) -> bool {
+    text.bytes().all(|byte| matches!(byte, b' '..=b'~'))
+}
+
+/// Digits as written: an id that came as `1e3` or `1.5` is none.
+fn decimal(name: &str, literal: &str) -> Result<FactValue, ClaimError> {
+    let digits = literal.strip_prefix('-').unwrap_or(literal);
+    if !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Ok(FactValue::Text(literal.to_owned()));
+    }
+    Err(problem(name, "is not a whole number".to_owned()))
+}
+
+fn wrong_type(name: &str, value: &Value, expected: ClaimType) -> ClaimError {
+    let found = match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::Text(_) => "text",
+        Value::List(_) => "a list",
+        Value::Object(_) => "an object",
+    };
+    problem(
+        name,
+        format!("is {found}, expected {}", expected.expected()),
+    )
+}
+
+fn problem(claim: &str, problem: String) -> ClaimError {
+    ClaimError {
+        claim: claim.to_owned(),
+        problem,
+    }
+}

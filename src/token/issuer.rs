@@ -1,0 +1,308 @@
+//! Which issuers may be trusted at all: the rules for their settings.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use url::{Host, Url};
+
+use super::keys::remote::address;
+use super::{TrustedIssuer, keys};
+
+impl TrustedIssuer {
+    /// Whether these settings can be used.
+    ///
+    /// # Errors
+    /// A sentence that names the setting, what was found and what was expected.
+    pub fn check(&self) -> Result<(), String> {
+        self.check_url()?;
+        self.check_times()?;
+        self.check_tokens()?;
+        self.check_keys()
+    }
+
+    /// T-40: one spelling only, so that comparing text is comparing issuers.
+    fn check_url(&self) -> Result<(), String> {
+        let text = &self.url;
+        let wrong = |problem: &str| Err(format!("issuer `{text}` {problem}"));
+        if text.len() > LONGEST_URL {
+            return wrong("is longer than 512 bytes");
+        }
+        if !is_printable_ascii(text) {
+            return wrong("has characters outside printable ASCII");
+        }
+        let Ok(url) = Url::parse(text) else {
+            return wrong("is not a URL");
+        };
+        if url.scheme() != "https" {
+            return wrong("is not an https URL");
+        }
+        if url.query().is_some() || url.fragment().is_some() {
+            return wrong("has a query or fragment");
+        }
+        if !url.username().is_empty() || url.password().is_some() || text.contains('@') {
+            return wrong("has user information, or an `@`");
+        }
+        let spelling = url.as_str();
+        if spelling != text && spelling.strip_suffix('/') != Some(text) {
+            return Err(format!(
+                "issuer `{text}` is not written canonically, expected `{spelling}`"
+            ));
+        }
+        match literal(&url) {
+            Some(ip) if !address::is_within(ip, &self.networks) => {
+                wrong("has an IP address as its host, which none of its `networks` holds")
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    fn check_times(&self) -> Result<(), String> {
+        let within = |name: &str, found: i64, least: i64, most: i64| {
+            (least..=most).contains(&found).then_some(()).ok_or_else(|| {
+                format!(
+                    "`{name}` of issuer `{}` is {found} s, expected {least} to {most} s",
+                    self.url
+                )
+            })
+        };
+        within("leeway", self.leeway, 0, MOST_LEEWAY)?;
+        within("max_lifetime", self.max_lifetime, 1, MOST_SECONDS)?;
+        within("max_age", self.max_age, 1, MOST_SECONDS)
+    }
+
+    fn check_tokens(&self) -> Result<(), String> {
+        let url = &self.url;
+        if self.algorithms.is_empty() {
+            return Err(format!("issuer `{url}` has no `algorithms`"));
+        }
+        let short_ascii = |text: &String| (1..=64).contains(&text.len()) && is_printable_ascii(text);
+        if let Some(odd) = self.token_types.iter().find(|text| !short_ascii(text)) {
+            return Err(format!(
+                "issuer `{url}` has token type `{odd}`, expected 1 to 64 ASCII characters"
+            ));
+        }
+        let audience = |text: &String| (1..=512).contains(&text.len()) && is_printable_ascii(text);
+        if let Some(odd) = self.tolerated_audiences.iter().find(|text| !audience(text)) {
+            return Err(format!(
+                "issuer `{url}` tolerates audience `{odd}`, expected 1 to 512 ASCII characters"
+            ));
+        }
+        if self.tolerated_audiences.len() > MOST_TOLERATED {
+            return Err(format!(
+                "issuer `{url}` tolerates more than {MOST_TOLERATED} other audiences"
+            ));
+        }
+        Ok(())
+    }
+
+    fn check_keys(&self) -> Result<(), String> {
+        let url = &self.url;
+        if let Some(odd) = self.key_hosts.iter().find(|host| !address::is_host(host)) {
+            return Err(format!(
+                "issuer `{url}` has key host `{odd}`, expected a lower-case name, with `:port` if it is not 443"
+            ));
+        }
+        let is_kid = |kid: &String| (1..=keys::LONGEST_KID).contains(&kid.len());
+        if !self.blocked_kids.iter().all(is_kid) {
+            return Err(format!(
+                "issuer `{url}` blocks a key id that is not 1 to 256 bytes long"
+            ));
+        }
+        match &self.ca {
+            Some(pem) => keys::remote::parse_ca(pem)
+                .map(|_| ())
+                .map_err(|problem| format!("`ca` of issuer `{url}` {problem}")),
+            None => Ok(()),
+        }
+    }
+}
+
+/// All issuers together: each by itself, no two that differ only in spelling, and none that is this
+/// broker (T-40, T-84). Loopback issuers are for `hallpass dev` alone (T-117).
+///
+/// # Errors
+/// Every problem, one sentence each.
+pub fn check_all(
+    issuers: &[Arc<TrustedIssuer>],
+    own: &str,
+    for_dev: bool,
+) -> Result<(), Vec<String>> {
+    let mut problems: Vec<String> = issuers
+        .iter()
+        .filter_map(|issuer| issuer.check().err())
+        .collect();
+    for (position, issuer) in issuers.iter().enumerate() {
+        let url = &issuer.url;
+        if is_same_but_for_spelling(url, own) {
+            problems.push(format!(
+                "issuer `{url}` is this broker itself, which must not be a subject issuer"
+            ));
+        }
+        if !for_dev && is_loopback(url) {
+            problems.push(format!(
+                "issuer `{url}` is on this machine, which only `hallpass dev` and `hallpass demo` allow"
+            ));
+        }
+        let earlier = issuers.iter().take(position);
+        if let Some(other) = earlier.map(|other| &other.url).find(|other| is_same_but_for_spelling(url, other)) {
+            problems.push(if url == other {
+                format!("issuer `{url}` is there twice")
+            } else {
+                format!("issuers `{other}` and `{url}` differ only by case or slash")
+            });
+        }
+    }
+    if problems.is_empty() {
+        Ok(())
+    } else {
+        Err(problems)
+    }
+}
+
+/// Whether two issuers would be taken for one by a reader, or by a lax comparison elsewhere.
+pub(super) fn is_same_but_for_spelling(one: &str, other: &str) -> bool {
+    one.trim_end_matches('/')
+        .eq_ignore_ascii_case(other.trim_end_matches('/'))
+}
+
+/// Whether an issuer's host is this machine, by name or by address.
+pub(super) fn is_loopback(issuer: &str) -> bool {
+    let Ok(url) = Url::parse(issuer) else {
+        return false;
+    };
+    match url.host() {
+        Some(Host::Domain(name)) => {
+            let name = name.trim_end_matches('.');
+            name == "localhost" || name.ends_with(".localhost")
+        }
+        Some(Host::Ipv4(ip)) => ip.is_loopback(),
+        Some(Host::Ipv6(ip)) => ip.to_canonical().is_loopback(),
+        None => false,
+    }
+}
+
+/// The host, if it is an address and not a name.
+pub(super) fn literal(url: &Url) -> Option<IpAddr> {
+    match url.host()? {
+        Host::Domain(_) => None,
+        Host::Ipv4(ip) => Some(ip.into()),
+        Host::Ipv6(ip) => Some(ip.into()),
+    }
+}
+
+fn is_printable_ascii(text: &str) -> bool {
+    text.bytes().all(|byte| matches!(byte, b' '..=b'~'))
+}
+
+/// Bytes.
+const LONGEST_URL: usize = 512;
+/// Seconds (T-42).
+const MOST_LEEWAY: i64 = 60;
+/// A week: a subject token is for one job.
+const MOST_SECONDS: i64 = 7 * 24 * 3_600;
+/// With ours, as many as `aud` may list.
+const MOST_TOLERATED: usize = 15;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::token::Algorithm;
+
+    fn problem(change: impl FnOnce(&mut TrustedIssuer)) -> String {
+        let mut issuer = TrustedIssuer::new("example", "https://ci.example");
+        change(&mut issuer);
+        issuer.check().expect_err("a problem")
+    }
+
+    /// T-40
+    #[test]
+    fn an_issuer_that_could_be_written_in_two_ways_is_refused() {
+        for url in [
+            "", "ci.example", "http://ci.example", "ftp://ci.example", "https://", "https:///x", "https:ci.example",
+            "https://ci.example?", "https://ci.example?a=b", "https://ci.example#", "https://ci.example#x",
+            "https://user@ci.example", "https://user:pw@ci.example", "https://@ci.example", "https://CI.example",
+            "HTTPS://ci.example", "https://ci.example:443", "https://ci.example:0443", "https://ci.example/a/../b",
+            "https://ci.example/./a", "https://ci.example\\a", "https://ci.example/ a", " https://ci.example",
+            "https://ci.example\n", "https://ci.ex\tample", "https://cï.example", "https://ci.example/ü", "https://127.0.0.1",
+            "https://0x7f.1", "https://2130706433", "https://[::1]", "https://8.8.8.8",
+        ] {
+            let mut issuer = TrustedIssuer::new("example", url);
+            assert!(issuer.check().is_err(), "{url:?}");
+            issuer.networks = vec!["10.0.0.0/8".parse().unwrap()];
+            assert!(issuer.check().is_err(), "{url:?}");
+        }
+        for url in [
+            "https://ci.example", "https://ci.example/", "https://ci.example:8443", "https://ci.example/a/b",
+            "https://ci.example/a/b/", "https://token.actions.githubusercontent.com/acme", "https://xn--c-4ga.example",
+        ] {
+            assert_eq!(TrustedIssuer::new("example", url).check(), Ok(()), "{url:?}");
+        }
+    }
+
+    /// T-56
+    #[test]
+    fn an_address_is_a_host_only_within_named_networks() {
+        let mut issuer = TrustedIssuer::new("example", "https://10.1.2.3:8443");
+        assert!(issuer.check().is_err());
+        issuer.networks = vec!["10.0.0.0/8".parse().unwrap()];
+        assert_eq!(issuer.check(), Ok(()));
+    }
+
+    /// T-42, T-44
+    #[test]
+    fn times_have_ceilings() {
+        insta::assert_snapshot!(problem(|issuer| issuer.leeway = 61), @"`leeway` of issuer `https://ci.example` is 61 s, expected 0 to 60 s");
+        insta::assert_snapshot!(problem(|issuer| issuer.max_lifetime = 0), @"`max_lifetime` of issuer `https://ci.example` is 0 s, expected 1 to 604800 s");
+        insta::assert_snapshot!(problem(|issuer| issuer.max_age = i64::MAX), @"`max_age` of issuer `https://ci.example` is 9223372036854775807 s, expected 1 to 604800 s");
+        problem(|issuer| issuer.leeway = -1);
+    }
+
+    #[test]
+    fn other_settings_are_checked() {
+        insta::assert_snapshot!(problem(|issuer| issuer.algorithms.clear()), @"issuer `https://ci.example` has no `algorithms`");
+        insta::assert_snapshot!(problem(|issuer| issuer.ca = Some("not PEM".into())), @"`ca` of issuer `https://ci.example` has no PEM certificate");
+        insta::assert_snapshot!(problem(|issuer| issuer.key_hosts = vec!["Keys.example".into()]), @"issuer `https://ci.example` has key host `Keys.example`, expected a lower-case name, with `:port` if it is not 443");
+        problem(|issuer| issuer.token_types = vec![String::new()]);
+        problem(|issuer| issuer.tolerated_audiences = vec!["ü".into()]);
+        problem(|issuer| issuer.tolerated_audiences = vec!["x".into(); 16]);
+        problem(|issuer| issuer.blocked_kids = vec!["x".repeat(257)]);
+        let mut fine = TrustedIssuer::new("example", "https://ci.example");
+        fine.algorithms = Algorithm::ALL.to_vec();
+        fine.key_hosts = vec!["keys.example".into(), "keys.example:8443".into()];
+        assert_eq!(fine.check(), Ok(()));
+    }
+
+    /// T-40, T-84, T-117
+    #[test]
+    fn issuers_are_checked_against_each_other_and_ourselves() {
+        let issuers: Vec<Arc<TrustedIssuer>> = [
+            "https://ci.example/a", "https://ci.example/a/", "https://ci.example/A", "https://ci.example/b", "https://ci.example/b",
+            "https://hallpass.example/", "https://localhost:8443",
+        ]
+        .into_iter()
+        .map(|url| Arc::new(TrustedIssuer::new("example", url)))
+        .collect();
+        let problems = check_all(&issuers, "https://hallpass.example", false).unwrap_err();
+        insta::assert_snapshot!(problems.join("\n"), @r"
+        issuers `https://ci.example/a` and `https://ci.example/a/` differ only by case or slash
+        issuers `https://ci.example/a` and `https://ci.example/A` differ only by case or slash
+        issuer `https://ci.example/b` is there twice
+        issuer `https://hallpass.example/` is this broker itself, which must not be a subject issuer
+        issuer `https://localhost:8443` is on this machine, which only `hallpass dev` and `hallpass demo` allow
+        ");
+        assert_eq!(check_all(issuers.get(..1).unwrap(), "https://hallpass.example", false), Ok(()));
+        assert_eq!(check_all(issuers.get(6..).unwrap(), "https://hallpass.example", true), Ok(()));
+    }
+
+    /// T-117
+    #[test]
+    fn every_spelling_of_this_machine_is_loopback() {
+        for url in [
+            "https://localhost", "https://localhost.", "https://a.localhost", "https://127.0.0.1", "https://127.9.9.9", "https://[::1]",
+            "https://[::ffff:127.0.0.1]", "https://LOCALHOST",
+        ] {
+            assert!(is_loopback(url), "{url}");
+        }
+        assert!(!is_loopback("https://localhost.example"));
+    }
+}

@@ -1,0 +1,222 @@
+//! Which entries of a key set may check signatures.
+
+use std::fmt;
+
+use super::super::json::{Object, Value};
+use super::super::{Algorithm, TrustedIssuer};
+use super::Key;
+use super::material::{self, PublicKey};
+
+/// The rules for an issuer's keys.
+///
+/// A key is looked at once, when its set arrives, and not when a token names it: what was admitted
+/// can verify, and what cannot is reported while nobody waits.
+#[derive(Clone, Debug)]
+pub struct Admission {
+    algorithms: Vec<Algorithm>,
+    strip_leading_zero: bool,
+    key_use: Option<String>,
+}
+
+impl Admission {
+    /// The rules without any issuer's exceptions, for these algorithms.
+    #[must_use]
+    pub fn new(algorithms: &[Algorithm]) -> Self {
+        Self {
+            algorithms: algorithms.to_vec(),
+            strip_leading_zero: false,
+            key_use: None,
+        }
+    }
+
+    /// The rules of an issuer, with the exceptions its settings name.
+    #[must_use]
+    pub fn for_issuer(issuer: &TrustedIssuer) -> Self {
+        Self {
+            algorithms: issuer.algorithms.clone(),
+            strip_leading_zero: issuer.strip_leading_zero,
+            key_use: issuer.key_use.clone(),
+        }
+    }
+
+    /// One entry of `keys`.
+    pub(super) fn admit(&self, entry: &Value) -> Result<Key, Rule> {
+        let Value::Object(entry) = entry else {
+            return Err(Rule::NotAnObject);
+        };
+        if PRIVATE_MEMBERS.iter().any(|name| entry.get(name).is_some()) {
+            return Err(Rule::PrivateMember);
+        }
+        let kid = kid(entry)?;
+        self.check_use(entry)?;
+        let material = self.material(entry)?;
+        let algorithms = self.algorithms(entry, &material)?;
+        let public = PublicKey::parse(&material, &algorithms)?;
+        Ok(Key { kid, public })
+    }
+
+    /// RFC 7517 sections 4.2 and 4.3.
+    fn check_use(&self, entry: &Object) -> Result<(), Rule> {
+        match entry.get("use") {
+            None => {}
+            Some(Value::Text(text)) if text == "sig" || Some(text) == self.key_use.as_ref() => {}
+            Some(_) => return Err(Rule::Use),
+        }
+        match entry.get("key_ops") {
+            None => Ok(()),
+            Some(Value::List(operations)) => operations
+                .iter()
+                .any(|operation| operation.as_text() == Some("verify"))
+                .then_some(())
+                .ok_or(Rule::Operations),
+            Some(_) => Err(Rule::Operations),
+        }
+    }
+
+    fn material(&self, entry: &Object) -> Result<material::Material, Rule> {
+        match entry.get("kty").and_then(Value::as_text) {
+            Some("RSA") => material::rsa(entry, self.strip_leading_zero),
+            Some("EC") => material::ec(entry),
+            Some("OKP") => material::okp(entry),
+            Some(_) | None => Err(Rule::KeyType),
+        }
+    }
+
+    /// The key's own `alg`, or everything its type can do; never more than the issuer may use.
+    fn algorithms(
+        &self,
+        entry: &Object,
+        material: &material::Material,
+    ) -> Result<Vec<Algorithm>, Rule> {
+        let named = match entry.get("alg") {
+            None => None,
+            Some(value) => Some(
+                value
+                    .as_text()
+                    .and_then(Algorithm::from_name)
+                    .ok_or(Rule::Algorithm)?,
+            ),
+        };
+        let admitted: Vec<Algorithm> = material
+            .algorithms()
+            .iter()
+            .copied()
+            .filter(|algorithm| self.algorithms.contains(algorithm))
+            .filter(|algorithm| named.is_none_or(|named| named == *algorithm))
+            .collect();
+        if admitted.is_empty() {
+            return Err(Rule::Algorithm);
+        }
+        Ok(admitted)
+    }
+}
+
+/// Every algorithm there is, no exceptions: for vectors and tools, not for an issuer.
+impl Default for Admission {
+    fn default() -> Self {
+        Self::new(&Algorithm::ALL)
+    }
+}
+
+fn kid(entry: &Object) -> Result<Option<String>, Rule> {
+    match entry.get("kid") {
+        None => Ok(None),
+        Some(Value::Text(kid)) if (1..=LONGEST_KID).contains(&kid.len()) => Ok(Some(kid.clone())),
+        Some(_) => Err(Rule::Kid),
+    }
+}
+
+/// An entry that was left out of its set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rejected {
+    /// Its place in `keys`, from 0.
+    pub index: usize,
+    /// Why.
+    pub rule: Rule,
+}
+
+/// What keeps an entry out of a set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rule {
+    /// The entry is not an object.
+    NotAnObject,
+    /// It has a private or symmetric member: the issuer is leaking (T-32).
+    PrivateMember,
+    /// Its `kid` is not a string of 1 to 256 bytes.
+    Kid,
+    /// Another entry has the same `kid` (T-29).
+    SharedKid,
+    /// Its `use` is not for signatures.
+    Use,
+    /// Its `key_ops` has no `verify`.
+    Operations,
+    /// Its `kty` is not `RSA`, `EC` or `OKP`.
+    KeyType,
+    /// Its `crv` is none we know.
+    Curve,
+    /// Its `alg` does not fit it, or is none the issuer may use.
+    Algorithm,
+    /// A member of the key is missing, or not canonical base64url.
+    Encoding,
+    /// A number begins with a zero byte.
+    LeadingZero,
+    /// The modulus is not 2048 to 8192 bits.
+    ModulusSize,
+    /// The modulus is even.
+    EvenModulus,
+    /// The exponent is even, below 3, or 2^32 and more.
+    Exponent,
+    /// The modulus is of a generator known to be broken (T-34).
+    WeakGenerator,
+    /// A coordinate has the wrong length.
+    CoordinateLength,
+    /// The point is not on its curve.
+    NotOnCurve,
+    /// The point is of small order, or not written canonically.
+    SmallOrder,
+    /// The crypto backend does not take it.
+    Backend,
+}
+
+impl Rule {
+    /// The code for logs and metrics.
+    #[must_use]
+    pub fn code(self) -> &'static str {
+        if self == Self::PrivateMember {
+            "keys.private_member"
+        } else {
+            "keys.rejected"
+        }
+    }
+}
+
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NotAnObject => "it is not an object",
+            Self::PrivateMember => "it has a private or symmetric member: the issuer is leaking a key",
+            Self::Kid => "its `kid` is not a string of 1 to 256 bytes",
+            Self::SharedKid => "another entry has the same `kid`",
+            Self::Use => "its `use` is not `sig`",
+            Self::Operations => "its `key_ops` has no `verify`",
+            Self::KeyType => "its `kty` is not `RSA`, `EC` or `OKP`",
+            Self::Curve => "its `crv` is not `P-256`, `P-384` or `Ed25519`",
+            Self::Algorithm => "its `alg` does not fit the key or the issuer's algorithms",
+            Self::Encoding => "a member of the key is missing or not base64url without padding",
+            Self::LeadingZero => "a number begins with a zero byte (see `strip_leading_zero`)",
+            Self::ModulusSize => "its modulus is not 2048 to 8192 bits long",
+            Self::EvenModulus => "its modulus is even",
+            Self::Exponent => "its exponent is not an odd number from 3 to 2^32 - 1",
+            Self::WeakGenerator => "its modulus has the ROCA fingerprint (CVE-2017-15361)",
+            Self::CoordinateLength => "a coordinate has the wrong length for the curve",
+            Self::NotOnCurve => "its point is not on the curve",
+            Self::SmallOrder => "its point is of small order or not canonical",
+            Self::Backend => "the crypto backend does not accept it",
+        })
+    }
+}
+
+/// Members of private keys (RFC 7518 section 6, RFC 8037) and of symmetric ones.
+const PRIVATE_MEMBERS: [&str; 9] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k", "priv"];
+/// The longest `kid`, in bytes.
+pub(crate) const LONGEST_KID: usize = 256;

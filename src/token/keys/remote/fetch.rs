@@ -1,0 +1,308 @@
+//! One fetch: discovery document, then key set, over HTTPS.
+
+use std::error::Error as _;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+use std::{fmt, io};
+
+use async_trait::async_trait;
+use http::StatusCode;
+use http::header::CONTENT_ENCODING;
+use ipnet::IpNet;
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use reqwest::{Client, Response, Url, redirect, retry};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::{ClientConfig, RootCertStore};
+
+use super::{KeyError, address};
+use crate::token::json::{self, Value};
+use crate::token::keys::LONGEST_DOCUMENT;
+use crate::token::{TrustedIssuer, escaped};
+
+/// Brings an issuer's key set. Replaced in tests by one that needs no network.
+#[async_trait]
+pub trait Fetch: Send + Sync + fmt::Debug {
+    /// The bytes of the issuer's JWKS as it is now. Must end by itself within five seconds.
+    ///
+    /// # Errors
+    /// The issuer cannot be reached, or does not answer as it must.
+    async fn key_set(&self, issuer: &TrustedIssuer) -> Result<Vec<u8>, KeyError>;
+}
+
+/// Brings a name's addresses. Which of them may be connected to is decided by its caller.
+#[async_trait]
+pub trait Lookup: Send + Sync + fmt::Debug {
+    /// The addresses of a host.
+    ///
+    /// # Errors
+    /// The name cannot be looked up.
+    async fn addresses(&self, host: &str) -> io::Result<Vec<IpAddr>>;
+}
+
+/// Fetches over HTTPS: nothing but the issuer's own addresses, no redirects, no proxy, no
+/// decompression, and no more time and bytes than the limits.
+#[derive(Debug)]
+pub struct HttpsFetch {
+    lookup: Arc<dyn Lookup>,
+}
+
+impl HttpsFetch {
+    /// With the system's name service.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::with_lookup(Arc::new(SystemLookup))
+    }
+
+    /// With another name service.
+    #[must_use]
+    pub fn with_lookup(lookup: Arc<dyn Lookup>) -> Self {
+        Self { lookup }
+    }
+
+    async fn fetch(&self, issuer: &TrustedIssuer) -> Result<Vec<u8>, KeyError> {
+        let client = self.client(issuer)?;
+        let url = discovery_url(issuer)?;
+        let discovery = get(&client, url, Document::Discovery).await?;
+        let key_set = key_set_url(&discovery, issuer)?;
+        get(&client, key_set, Document::KeySet).await
+    }
+
+    /// Made for each fetch: two requests in five minutes need no pool, and roots and networks are
+    /// always the issuer's own (T-57).
+    fn client(&self, issuer: &TrustedIssuer) -> Result<Client, KeyError> {
+        let resolver = CheckedResolver {
+            lookup: Arc::clone(&self.lookup),
+            networks: issuer.networks.clone(),
+        };
+        Client::builder()
+            .tls_backend_preconfigured(tls(issuer.ca.as_deref())?)
+            .https_only(true)
+            .http1_only()
+            .redirect(redirect::Policy::none())
+            .retry(retry::never())
+            .referer(false)
+            .no_proxy()
+            .connect_timeout(CONNECT)
+            .timeout(WHOLE)
+            .dns_resolver(resolver)
+            .user_agent(concat!("hallpass/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .map_err(|_| KeyError::Fetch("the HTTPS client could not be set up".to_owned()))
+    }
+}
+
+impl Default for HttpsFetch {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[async_trait]
+impl Fetch for HttpsFetch {
+    async fn key_set(&self, issuer: &TrustedIssuer) -> Result<Vec<u8>, KeyError> {
+        tokio::time::timeout(WHOLE, self.fetch(issuer))
+            .await
+            .unwrap_or_else(|_| {
+                Err(KeyError::Fetch(format!(
+                    "the issuer took longer than {} s to answer",
+                    WHOLE.as_secs()
+                )))
+            })
+    }
+}
+
+/// The two documents an issuer publishes.
+#[derive(Clone, Copy)]
+enum Document {
+    Discovery,
+    KeySet,
+}
+
+impl Document {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Discovery => "discovery document",
+            Self::KeySet => "key set",
+        }
+    }
+
+    const fn most_bytes(self) -> usize {
+        match self {
+            Self::Discovery => LONGEST_DISCOVERY,
+            Self::KeySet => LONGEST_DOCUMENT,
+        }
+    }
+}
+
+/// OpenID Connect Discovery 1.0 section 4: the issuer without a slash at its end, then the path.
+fn discovery_url(issuer: &TrustedIssuer) -> Result<Url, KeyError> {
+    let base = issuer.url.strip_suffix('/').unwrap_or(&issuer.url);
+    let url = Url::parse(&format!("{base}/.well-known/openid-configuration"))
+        .map_err(|_| KeyError::Address("the issuer is not a URL".to_owned()))?;
+    // A host that is an address never passes through the resolver, so it is checked here.
+    match crate::token::issuer::literal(&url) {
+        Some(ip) if !address::is_within(ip, &issuer.networks) => Err(KeyError::Address(
+            "the issuer's host is an IP address that none of its `networks` holds".to_owned(),
+        )),
+        Some(_) | None => Ok(url),
+    }
+}
+
+/// OpenID Connect Discovery 1.0 section 4.3: the document must be the issuer's own.
+fn key_set_url(discovery: &[u8], issuer: &TrustedIssuer) -> Result<Url, KeyError> {
+    let wrong =
+        |problem: String| KeyError::Document(format!("the discovery document {problem}"));
+    let document = json::parse_object(discovery, &json::Limits::for_bytes(LONGEST_DISCOVERY))
+        .map_err(|error| wrong(format!("is not strict JSON: {error}")))?;
+    if document.get("issuer").and_then(Value::as_text) != Some(&issuer.url) {
+        return Err(wrong(format!("is of another issuer than `{}`", issuer.url)));
+    }
+    let text = document
+        .get("jwks_uri")
+        .and_then(Value::as_text)
+        .ok_or_else(|| wrong("has no `jwks_uri`".to_owned()))?;
+    address::key_set_url(text, issuer)
+}
+
+async fn get(client: &Client, url: Url, document: Document) -> Result<Vec<u8>, KeyError> {
+    let name = document.name();
+    let response = client
+        .get(url)
+        .send()
+        .await
+        .map_err(|error| failed(name, &error))?;
+    if response.status() != StatusCode::OK {
+        return Err(KeyError::Document(format!(
+            "the request for the {name} was answered with status {}, expected 200",
+            response.status().as_u16()
+        )));
+    }
+    if response.headers().contains_key(CONTENT_ENCODING) {
+        return Err(KeyError::Document(format!(
+            "the {name} is compressed although that was not asked for"
+        )));
+    }
+    read(response, document).await
+}
+
+/// Stops as soon as there is more than there may be, whatever the answer's length says (T-58).
+async fn read(mut response: Response, document: Document) -> Result<Vec<u8>, KeyError> {
+    let mut body = Vec::new();
+    loop {
+        let chunk = response
+            .chunk()
+            .await
+            .map_err(|error| failed(document.name(), &error))?;
+        let Some(chunk) = chunk else {
+            return Ok(body);
+        };
+        if body.len().saturating_add(chunk.len()) > document.most_bytes() {
+            return Err(KeyError::Document(format!(
+                "the {} is longer than {} bytes",
+                document.name(),
+                document.most_bytes()
+            )));
+        }
+        body.extend_from_slice(&chunk);
+    }
+}
+
+/// The innermost cause, without the address it came from: that is where the certificate, the name or
+/// the socket is named.
+fn failed(name: &str, error: &reqwest::Error) -> KeyError {
+    if error.is_timeout() {
+        return KeyError::Fetch(format!("the {name} did not come in time"));
+    }
+    let mut cause = error.source();
+    let mut text = String::new();
+    while let Some(inner) = cause {
+        text = inner.to_string();
+        cause = inner.source();
+    }
+    KeyError::Fetch(format!(
+        "the {name} could not be fetched: {}",
+        escaped(&text, LONGEST_CAUSE)
+    ))
+}
+
+/// TLS 1.2 or later with the public roots and the issuer's own; names and certificates are always
+/// checked, and no key log is written (T-57).
+fn tls(ca: Option<&str>) -> Result<ClientConfig, KeyError> {
+    let mut roots = RootCertStore {
+        roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
+    };
+    let unusable = |problem: String| KeyError::Fetch(format!("the issuer's `ca` {problem}"));
+    for certificate in ca.map(parse_ca).transpose().map_err(unusable)?.unwrap_or_default() {
+        roots
+            .add(certificate)
+            .map_err(|_| unusable("has a certificate that is no authority's".to_owned()))?;
+    }
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|_| KeyError::Fetch("TLS could not be set up".to_owned()))?;
+    Ok(config.with_root_certificates(roots).with_no_client_auth())
+}
+
+/// The certificates of an issuer's `ca` setting.
+///
+/// # Errors
+/// How it goes on after "`ca`": there is none, or one cannot be read.
+pub(in crate::token) fn parse_ca(pem: &str) -> Result<Vec<CertificateDer<'static>>, String> {
+    let certificates = CertificateDer::pem_slice_iter(pem.as_bytes())
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|_| "has a malformed PEM certificate".to_owned())?;
+    if certificates.is_empty() {
+        return Err("has no PEM certificate".to_owned());
+    }
+    Ok(certificates)
+}
+
+/// Looks a name up once and gives only addresses that were checked, so that a name cannot point
+/// outward when looked at and inward when connected to (T-56).
+struct CheckedResolver {
+    lookup: Arc<dyn Lookup>,
+    networks: Vec<IpNet>,
+}
+
+impl Resolve for CheckedResolver {
+    fn resolve(&self, name: Name) -> Resolving {
+        let (lookup, networks) = (Arc::clone(&self.lookup), self.networks.clone());
+        Box::pin(async move {
+            let found = lookup.addresses(name.as_str()).await?;
+            let permitted: Vec<SocketAddr> = found
+                .into_iter()
+                .filter(|ip| address::is_permitted(*ip, &networks))
+                .map(|ip| SocketAddr::new(ip, 0))
+                .collect();
+            if permitted.is_empty() {
+                return Err(NO_PERMITTED_ADDRESS.into());
+            }
+            Ok(Box::new(permitted.into_iter()) as Addrs)
+        })
+    }
+}
+
+#[derive(Debug)]
+struct SystemLookup;
+
+#[async_trait]
+impl Lookup for SystemLookup {
+    async fn addresses(&self, host: &str) -> io::Result<Vec<IpAddr>> {
+        let found = tokio::net::lookup_host((host, 0)).await?;
+        Ok(found.map(|address| address.ip()).collect())
+    }
+}
+
+const NO_PERMITTED_ADDRESS: &str =
+    "the host has no address that is globally routable or in the issuer's `networks`";
+/// Until the connection stands.
+const CONNECT: Duration = Duration::from_secs(3);
+/// For both documents together, bodies included.
+const WHOLE: Duration = Duration::from_secs(5);
+/// Bytes.
+const LONGEST_DISCOVERY: usize = 64 * 1_024;
+/// Characters of a library's error text.
+const LONGEST_CAUSE: usize = 200;

@@ -1,0 +1,274 @@
+//! The registered claims (RFC 7519 section 4.1) of a payload, before and after its signature holds.
+
+use std::sync::Arc;
+
+use super::error::{Part, VerifyError, quoted};
+use super::{jws, short};
+use crate::clock::Timestamp;
+use crate::token::json::{self, Object, Value};
+use crate::token::{TokenId, TrustedIssuer, Verified};
+
+/// Claims nobody vouches for yet. Only their form is looked at, `iss` to choose the issuer, and `exp`
+/// to spare the key a token that is of no use anyway.
+pub(super) struct Unverified(Object);
+
+impl Unverified {
+    pub(super) fn parse(unverified_payload: &[u8]) -> Result<Self, VerifyError> {
+        json::parse_object(
+            unverified_payload,
+            &json::Limits::for_bytes(jws::LONGEST_TOKEN),
+        )
+        .map(Self)
+        .map_err(|problem| VerifyError::Json {
+            part: Part::Payload,
+            problem,
+        })
+    }
+
+    /// `iss`, if it is text.
+    pub(super) fn unverified_issuer(&self) -> Option<&str> {
+        self.0.get("iss").and_then(Value::as_text)
+    }
+
+    /// What needs no key: the form of times and audience, and whether the token is still of use.
+    pub(super) fn check_forms(
+        &self,
+        issuer: &TrustedIssuer,
+        now: Timestamp,
+    ) -> Result<(), VerifyError> {
+        let expires_at = required_seconds(&self.0, "exp")?;
+        seconds(&self.0, "nbf")?;
+        if issuer.iat_required {
+            required_seconds(&self.0, "iat")?;
+        } else {
+            seconds(&self.0, "iat")?;
+        }
+        audiences(&self.0)?;
+        if now >= expires_at.plus(issuer.leeway) {
+            return Err(VerifyError::Expired);
+        }
+        Ok(())
+    }
+
+    /// The same claims, once their signature was checked.
+    pub(super) fn signature_holds(self) -> Signed {
+        Signed(self.0)
+    }
+}
+
+/// Claims under a signature that holds; audience and times are not yet compared.
+pub(super) struct Signed(Object);
+
+impl Signed {
+    /// T-41 to T-45, with the clock of this moment: fetching keys may have taken a while.
+    pub(super) fn check(
+        self,
+        issuer: &TrustedIssuer,
+        audience: &str,
+        now: Timestamp,
+    ) -> Result<Checked, VerifyError> {
+        check_audience(&audiences(&self.0)?, issuer, audience)?;
+        let expires_at = required_seconds(&self.0, "exp")?;
+        if now >= expires_at.plus(issuer.leeway) {
+            return Err(VerifyError::Expired);
+        }
+        if let Some(not_before) = seconds(&self.0, "nbf")? {
+            check_not_ahead("nbf", not_before, issuer, now)?;
+        }
+        let issued_at = match seconds(&self.0, "iat")? {
+            Some(issued_at) => issued_at,
+            None if issuer.iat_required => return Err(MISSING_IAT),
+            None => now,
+        };
+        check_not_ahead("iat", issued_at, issuer, now)?;
+        check_lifetime(issued_at, expires_at, issuer, now)?;
+        let subject = subject(&self.0)?;
+        Ok(Checked {
+            claims: self.0,
+            subject,
+            issued_at,
+            expires_at,
+        })
+    }
+}
+
+/// Claims of which every rule holds.
+pub(super) struct Checked {
+    claims: Object,
+    subject: String,
+    issued_at: Timestamp,
+    expires_at: Timestamp,
+}
+
+impl Checked {
+    /// The evidence. `hash` is the SHA-256 of the signing input, in hex.
+    pub(super) fn into_verified(self, issuer: &Arc<TrustedIssuer>, hash: String) -> Verified {
+        let digest = short(&hash).to_owned();
+        let id = TokenId {
+            issuer: issuer.url.clone(),
+            id: token_id(&self.claims, hash),
+            digest,
+        };
+        Verified {
+            issuer: Arc::clone(issuer),
+            claims: self.claims,
+            id,
+            subject: self.subject,
+            issued_at: self.issued_at,
+            expires_at: self.expires_at,
+        }
+    }
+}
+
+/// T-71: `jti`, or the hash. A `jti` that looks like a hash of ours does not pass for one.
+fn token_id(claims: &Object, hash: String) -> String {
+    match claims.get("jti") {
+        Some(Value::Text(jti))
+            if (1..=LONGEST_JTI).contains(&jti.len()) && !jti.starts_with(HASH_PREFIX) =>
+        {
+            jti.clone()
+        }
+        Some(_) | None => format!("{HASH_PREFIX}{hash}"),
+    }
+}
+
+/// RFC 7519 section 4.1.3: text, or a list of text. Both are read alike (T-41).
+fn audiences(claims: &Object) -> Result<Vec<&str>, VerifyError> {
+    let wrong = |problem| Err(VerifyError::Form { name: "aud", problem });
+    let found: Option<Vec<&str>> = match claims.get("aud") {
+        None | Some(Value::Null) => return wrong("is missing"),
+        Some(Value::Text(audience)) => Some(vec![audience]),
+        Some(Value::List(items)) if items.len() <= MOST_AUDIENCES => {
+            items.iter().map(Value::as_text).collect()
+        }
+        Some(Value::List(_)) => return wrong("has more than 16 entries"),
+        Some(Value::Bool(_) | Value::Number(_) | Value::Object(_)) => None,
+    };
+    let Some(found) = found else {
+        return wrong("is not a string or a list of strings");
+    };
+    if found.iter().any(|audience| audience.len() > LONGEST_AUDIENCE) {
+        return wrong("has an entry of more than 512 bytes");
+    }
+    Ok(found)
+}
+
+/// Ours must be there, once, and beside it only what the issuer's settings tolerate.
+fn check_audience(
+    found: &[&str],
+    issuer: &TrustedIssuer,
+    audience: &str,
+) -> Result<(), VerifyError> {
+    let ours = found.iter().filter(|entry| **entry == audience).count();
+    let tolerated = |entry: &&str| {
+        *entry == audience || issuer.tolerated_audiences.iter().any(|other| other == entry)
+    };
+    if ours == 1 && found.iter().all(tolerated) {
+        return Ok(());
+    }
+    Err(VerifyError::Audience {
+        found: audience_text(found),
+        expected: audience.to_owned(),
+    })
+}
+
+fn audience_text(found: &[&str]) -> String {
+    match found {
+        [] => "an empty list".to_owned(),
+        [one] => quoted(one),
+        several => {
+            let all: Vec<String> = several.iter().map(|entry| quoted(entry)).collect();
+            format!("a list of {}", all.join(", "))
+        }
+    }
+}
+
+fn check_not_ahead(
+    name: &'static str,
+    at: Timestamp,
+    issuer: &TrustedIssuer,
+    now: Timestamp,
+) -> Result<(), VerifyError> {
+    if at > now.plus(issuer.leeway) {
+        return Err(VerifyError::NotYet {
+            name,
+            at,
+            ahead: at.since(now),
+        });
+    }
+    Ok(())
+}
+
+/// T-44. Both differences saturate, so no claim and no setting can wrap around (T-74).
+fn check_lifetime(
+    issued_at: Timestamp,
+    expires_at: Timestamp,
+    issuer: &TrustedIssuer,
+    now: Timestamp,
+) -> Result<(), VerifyError> {
+    let lifetime = expires_at.since(issued_at);
+    // An issuer without `iat` gets the time of verification, which may lie within the leeway past `exp`.
+    let ends_before_it_begins = lifetime <= 0 && issuer.iat_required;
+    if ends_before_it_begins || lifetime > issuer.max_lifetime {
+        return Err(VerifyError::Lifetime {
+            found: lifetime,
+            most: issuer.max_lifetime,
+        });
+    }
+    let age = now.since(issued_at);
+    if age > issuer.max_age {
+        return Err(VerifyError::Age {
+            found: age,
+            most: issuer.max_age,
+        });
+    }
+    Ok(())
+}
+
+/// T-45.
+fn subject(claims: &Object) -> Result<String, VerifyError> {
+    claims
+        .get("sub")
+        .and_then(Value::as_text)
+        .filter(|subject| (1..=LONGEST_SUBJECT).contains(&subject.len()))
+        .filter(|subject| !subject.chars().any(char::is_control))
+        .filter(|subject| !subject.chars().all(char::is_whitespace))
+        .map(str::to_owned)
+        .ok_or(VerifyError::Subject)
+}
+
+fn required_seconds(claims: &Object, name: &'static str) -> Result<Timestamp, VerifyError> {
+    seconds(claims, name)?.ok_or(VerifyError::Form {
+        name,
+        problem: MISSING,
+    })
+}
+
+/// RFC 7519's NumericDate: `null` is as good as absent (T-47), another form is refused (T-42).
+fn seconds(claims: &Object, name: &'static str) -> Result<Option<Timestamp>, VerifyError> {
+    let found = match claims.get(name) {
+        None | Some(Value::Null) => return Ok(None),
+        Some(Value::Number(number)) => number.as_seconds(),
+        Some(Value::Bool(_) | Value::Text(_) | Value::List(_) | Value::Object(_)) => None,
+    };
+    found
+        .map(|found| Some(Timestamp::from_unix(found)))
+        .ok_or(VerifyError::Form {
+            name,
+            problem: "is not a number of seconds from 0 to 2^53",
+        })
+}
+
+const MISSING: &str = "is missing";
+const MISSING_IAT: VerifyError = VerifyError::Form {
+    name: "iat",
+    problem: MISSING,
+};
+const HASH_PREFIX: &str = "sha256:";
+/// Bytes.
+const LONGEST_JTI: usize = 256;
+/// Bytes.
+const LONGEST_AUDIENCE: usize = 512;
+const MOST_AUDIENCES: usize = 16;
+/// Bytes.
+const LONGEST_SUBJECT: usize = 1_024;

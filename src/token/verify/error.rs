@@ -1,0 +1,179 @@
+//! Why a subject token is refused.
+
+use std::fmt;
+
+use crate::clock::Timestamp;
+use crate::token::escaped;
+use crate::token::json::JsonError;
+use crate::token::keys::KeyError;
+
+/// The rule a subject token breaks.
+///
+/// The variants down to [`Signature`](Self::Signature), and [`Keys`](Self::Keys), are found before
+/// the signature holds: their texts name the step and nothing from the token. The others may name
+/// the claim and its value, escaped and cut.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum VerifyError {
+    /// Longer than any real token.
+    #[error("the subject token is longer than {most} bytes")]
+    Size {
+        /// The limit.
+        most: usize,
+    },
+    /// Not a compact JWS.
+    #[error("the subject token is not a signed token in three parts (a compact JWS)")]
+    Shape,
+    /// A second spelling of base64url.
+    #[error("the subject token is not canonical base64url; send it exactly as the CI issued it")]
+    Encoding,
+    /// Header or payload is not one strict JSON object.
+    #[error("the subject token's {part} is not one strict JSON object: {problem}")]
+    Json {
+        /// Which of them.
+        part: Part,
+        /// The rule and the place.
+        problem: JsonError,
+    },
+    /// A header member that must not be there.
+    #[error("the subject token's header has `{member}`, which no CI token needs")]
+    Header {
+        /// The member, from our own list.
+        member: &'static str,
+    },
+    /// `alg` is missing, unknown, not the issuer's or not the key's.
+    #[error("the subject token's algorithm is not one its issuer and its key may use")]
+    Algorithm,
+    /// `kid` is missing or malformed.
+    #[error("the subject token does not name its key by a `kid` of 1 to 256 bytes")]
+    Key,
+    /// The key was blocked in the settings.
+    #[error("the subject token's key is blocked")]
+    KeyBlocked,
+    /// The issuer has no such key.
+    #[error("the subject token's key is not in its issuer's key set")]
+    KeyUnknown,
+    /// The issuer has several such keys.
+    #[error("the subject token's key is ambiguous: its issuer publishes several that it could be")]
+    KeyAmbiguous,
+    /// `typ` or `cty` say it is another kind of token.
+    #[error("the subject token is of another type than its issuer's ID tokens")]
+    Type,
+    /// `iss` is not exactly a configured issuer.
+    #[error("the subject token's issuer is not one this broker trusts")]
+    Issuer,
+    /// A claim every token needs is missing or malformed.
+    #[error("claim `{name}` of the subject token {problem}")]
+    Form {
+        /// The claim, from our own list.
+        name: &'static str,
+        /// What is wrong with it, without its value.
+        problem: &'static str,
+    },
+    /// Past `exp`.
+    #[error("the subject token has expired; ask the CI for a new one")]
+    Expired,
+    /// The signature does not hold, for whatever reason.
+    #[error("the subject token's signature does not hold")]
+    Signature,
+    /// Not made for this broker.
+    #[error("claim `aud` is {found}, expected `{expected}`; ask the CI for a token with that audience")]
+    Audience {
+        /// The audiences it names, quoted.
+        found: String,
+        /// Ours.
+        expected: String,
+    },
+    /// Before `nbf` or `iat`.
+    #[error("claim `{name}` is {at}, {ahead} s ahead of this broker's clock")]
+    NotYet {
+        /// `nbf` or `iat`.
+        name: &'static str,
+        /// Its time.
+        at: Timestamp,
+        /// Seconds from now to it.
+        ahead: i64,
+    },
+    /// `exp - iat` is more than the issuer's tokens have.
+    #[error("the subject token lives for {found} s, expected 1 to {most} s")]
+    Lifetime {
+        /// `exp - iat`, seconds.
+        found: i64,
+        /// The issuer's `max_lifetime`.
+        most: i64,
+    },
+    /// Issued too long ago.
+    #[error("the subject token was issued {found} s ago, expected at most {most} s; ask the CI for a new one")]
+    Age {
+        /// `now - iat`, seconds.
+        found: i64,
+        /// The issuer's `max_age`.
+        most: i64,
+    },
+    /// `sub` is missing or malformed.
+    #[error("claim `sub` is not a string of 1 to 1024 bytes without control characters")]
+    Subject,
+    /// The issuer's keys are not to be had.
+    #[error(transparent)]
+    Keys(#[from] KeyError),
+}
+
+impl VerifyError {
+    /// The code for logs, metrics and the answer's `reason`.
+    #[must_use]
+    pub const fn reason(&self) -> &'static str {
+        match self {
+            Self::Size { .. } => "request.size",
+            Self::Shape => "token.shape",
+            Self::Encoding => "token.encoding",
+            Self::Json { .. } => "token.json",
+            Self::Header { .. } => "token.header",
+            Self::Algorithm => "token.algorithm",
+            Self::Key | Self::KeyBlocked => "token.key",
+            Self::KeyUnknown => "token.key_unknown",
+            Self::KeyAmbiguous => "token.key_ambiguous",
+            Self::Type => "token.type",
+            Self::Issuer => "token.issuer",
+            Self::Form { .. } => "token.claim",
+            Self::Expired => "token.expired",
+            Self::Signature => "token.signature",
+            Self::Audience { .. } => "token.audience",
+            Self::NotYet { .. } => "token.not_yet",
+            Self::Lifetime { .. } => "token.lifetime",
+            Self::Age { .. } => "token.age",
+            Self::Subject => "token.subject",
+            Self::Keys(error) => error.reason(),
+        }
+    }
+
+    /// Whether it is our trouble (503) and not the caller's token.
+    #[must_use]
+    pub const fn is_ours(&self) -> bool {
+        matches!(self, Self::Keys(_))
+    }
+}
+
+/// The parts of a token that are JSON.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// The first part.
+    Header,
+    /// The second part.
+    Payload,
+}
+
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Header => "header",
+            Self::Payload => "payload",
+        })
+    }
+}
+
+/// The job's own value for an error text: escaped, cut, in backticks.
+pub(super) fn quoted(text: &str) -> String {
+    format!("`{}`", escaped(text, LONGEST_VALUE))
+}
+
+/// Characters of a claim's value in an error text: an answer has 200 bytes in all.
+const LONGEST_VALUE: usize = 80;
