@@ -1,1 +1,703 @@
 //! The root key ring and what is derived from it, one label each. Not: what the derived keys are for.
+//!
+//! Nothing secret is stored by hallpass but one root key. Every other key is HKDF-SHA-256 (RFC 5869)
+//! of it, so that every replica has the same ones with nothing to synchronise, and `generation` in the
+//! settings withdraws them all at once.
+//!
+//! While a root is being replaced the ring holds both: the first is active and makes what is new, the
+//! others only open and verify what they made, or stand in the published keys before they sign.
+
+use std::fs::{self, File};
+use std::io::{self, Read as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::{fmt, str};
+
+use aws_lc_rs::{hmac, rand};
+use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
+use nix::fcntl::OFlag;
+
+use crate::secret::Secret;
+
+/// One root key: 32 random bytes, as `hallpass keys generate` prints them.
+#[derive(Clone, Debug)]
+pub struct RootKey(Secret<[u8; KEY_BYTES]>);
+
+impl RootKey {
+    /// A new key from the system's randomness.
+    ///
+    /// # Errors
+    /// The system has no randomness to give.
+    pub fn generate() -> Result<Self, RootKeyError> {
+        let mut bytes = [0; KEY_BYTES];
+        rand::fill(&mut bytes).map_err(|_| RootKeyError::Randomness)?;
+        Ok(Self(Secret::new(bytes)))
+    }
+
+    /// The key of a text `hallpass-root-1:` and 43 base64url characters. Space around it does not
+    /// count.
+    ///
+    /// # Errors
+    /// Says what was found. The text itself is never part of the message.
+    pub fn parse(text: &str) -> Result<Self, RootKeyError> {
+        let text = text.trim();
+        let Some(encoded) = text.strip_prefix(TEXT_PREFIX) else {
+            return Err(RootKeyError::Prefix {
+                characters: text.chars().count(),
+            });
+        };
+        let decoded = BASE64URL_NOPAD
+            .decode(encoded.as_bytes())
+            .map(Secret::new)
+            .map_err(|_| RootKeyError::Encoding)?;
+        let found = decoded.expose().len();
+        let bytes = <[u8; KEY_BYTES]>::try_from(decoded.expose().as_slice())
+            .map_err(|_| RootKeyError::Length { found })?;
+        if bytes.iter().all(|byte| Some(byte) == bytes.first()) {
+            return Err(RootKeyError::NotRandom);
+        }
+        Ok(Self(Secret::new(bytes)))
+    }
+
+    /// The key in a file that others cannot read.
+    ///
+    /// # Errors
+    /// The file cannot be read, may be read by others, is no regular file, or holds something else
+    /// than one root key.
+    pub fn read(path: &Path) -> Result<Self, RootKeyError> {
+        let mut keys = Self::read_ring(path)?;
+        match (keys.pop(), keys.is_empty()) {
+            (Some(key), true) => Ok(key),
+            (Some(_) | None, _) => Err(RootKeyError::in_file(
+                path,
+                RootKeyError::Ring("more than one key where one was expected"),
+            )),
+        }
+    }
+
+    /// The keys in a file with one per line, the active one first; lines that begin with `#` and
+    /// empty ones do not count.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn read_ring(path: &Path) -> Result<Vec<Self>, RootKeyError> {
+        let text = read_private(path)?;
+        let keys = text
+            .expose()
+            .lines()
+            .map(str::trim)
+            .filter(|line| !line.is_empty() && !line.starts_with('#'))
+            .map(Self::parse)
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|error| RootKeyError::in_file(path, error))?;
+        if keys.is_empty() {
+            let error = RootKeyError::Ring("no key");
+            return Err(RootKeyError::in_file(path, error));
+        }
+        Ok(keys)
+    }
+
+    /// The text that [`parse`](Self::parse) reads.
+    #[must_use]
+    pub fn to_text(&self) -> Secret<String> {
+        let encoded = Secret::new(BASE64URL_NOPAD.encode(self.0.expose()));
+        Secret::new(format!("{TEXT_PREFIX}{}", encoded.expose()))
+    }
+}
+
+/// The root keys in use for one issuer and generation. Clones share the keys.
+#[derive(Clone)]
+pub struct RootKeys {
+    issuer: Arc<str>,
+    generation: u32,
+    active: Member,
+    others: Arc<[Member]>,
+}
+
+impl RootKeys {
+    /// A ring of which the first key is active.
+    ///
+    /// # Errors
+    /// The ring is empty, too long, or has one key twice.
+    pub fn new(issuer: &str, generation: u32, keys: Vec<RootKey>) -> Result<Self, RootKeyError> {
+        if keys.len() > LONGEST_RING {
+            return Err(RootKeyError::Ring("more than 8 keys"));
+        }
+        let mut members = Vec::with_capacity(keys.len());
+        for key in keys {
+            let member = Member::new(issuer, generation, &key);
+            if members.iter().any(|other: &Member| other.id == member.id) {
+                return Err(RootKeyError::Ring("the same key twice"));
+            }
+            members.push(member);
+        }
+        let mut members = members.into_iter();
+        let active = members.next().ok_or(RootKeyError::Ring("no key"))?;
+        Ok(Self {
+            issuer: issuer.into(),
+            generation,
+            active,
+            others: members.collect(),
+        })
+    }
+
+    /// A key of the active root for one purpose and context.
+    #[must_use]
+    pub fn derive(&self, label: Label, context: &[&[u8]]) -> Secret<[u8; KEY_BYTES]> {
+        self.active.derive(label, context)
+    }
+
+    /// The root that makes what is new.
+    #[must_use]
+    pub const fn active(&self) -> &Member {
+        &self.active
+    }
+
+    /// Every root of the ring, the active one first.
+    pub fn members(&self) -> impl Iterator<Item = &Member> {
+        std::iter::once(&self.active).chain(self.others.iter())
+    }
+
+    /// The root of that id, if it is still in the ring.
+    #[must_use]
+    pub fn member(&self, id: KeyId) -> Option<&Member> {
+        self.members().find(|member| member.id == id)
+    }
+
+    /// The broker's own name, which every derived key is bound to.
+    #[must_use]
+    pub fn issuer(&self) -> &str {
+        &self.issuer
+    }
+
+    /// The generation that every derived key is bound to.
+    #[must_use]
+    pub const fn generation(&self) -> u32 {
+        self.generation
+    }
+}
+
+/// Shows key ids only.
+impl fmt::Debug for RootKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RootKeys")
+            .field("issuer", &self.issuer)
+            .field("generation", &self.generation)
+            .field("ids", &self.members().map(|m| m.id).collect::<Vec<_>>())
+            .finish_non_exhaustive()
+    }
+}
+
+/// One root of a ring, ready to derive from.
+#[derive(Clone)]
+pub struct Member {
+    id: KeyId,
+    /// HKDF's pseudo-random key.
+    extracted: Arc<hmac::Key>,
+    /// The parts of `info` that are the same for every derived key of one label.
+    issuer: Arc<str>,
+    generation: u32,
+}
+
+impl Member {
+    fn new(issuer: &str, generation: u32, key: &RootKey) -> Self {
+        // RFC 5869 section 2.2. The salt is a constant: the root is uniformly random already, and
+        // replicas have nothing else in common.
+        let salt = hmac::Key::new(hmac::HMAC_SHA256, SALT);
+        let extracted = hmac::sign(&salt, key.0.expose());
+        let mut member = Self {
+            id: KeyId([0; KEY_ID_BYTES]),
+            extracted: Arc::new(hmac::Key::new(hmac::HMAC_SHA256, extracted.as_ref())),
+            issuer: issuer.into(),
+            generation,
+        };
+        let id = member.derive(Label::KeyId, &[]);
+        copy_front(&mut member.id.0, id.expose());
+        member
+    }
+
+    /// What a handle names this root by: derived, so that it tells nothing of the root itself.
+    #[must_use]
+    pub const fn key_id(&self) -> KeyId {
+        self.id
+    }
+
+    /// A key of this root for one purpose and context: HKDF-Expand with
+    /// `info` = label ‖ issuer ‖ algorithm ‖ generation ‖ context, every part with its length in
+    /// front, so that no two lists of parts give the same bytes.
+    #[must_use]
+    pub fn derive(&self, label: Label, context: &[&[u8]]) -> Secret<[u8; KEY_BYTES]> {
+        let mut expand = hmac::Context::with_key(&self.extracted);
+        let generation = self.generation.to_be_bytes();
+        let fixed = [
+            label.name().as_bytes(),
+            self.issuer.as_bytes(),
+            label.algorithm().as_bytes(),
+            &generation,
+        ];
+        for part in fixed.iter().chain(context) {
+            let length = u64::try_from(part.len()).unwrap_or(u64::MAX);
+            expand.update(&length.to_be_bytes());
+            expand.update(part);
+        }
+        // One block of output is one hash, which is what every derived key is long: T(1).
+        expand.update(&[1]);
+        let mut key = [0; KEY_BYTES];
+        copy_front(&mut key, expand.sign().as_ref());
+        Secret::new(key)
+    }
+}
+
+impl fmt::Debug for Member {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Member").field(&self.id).finish()
+    }
+}
+
+/// Names a root of the ring without telling anything of it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct KeyId([u8; KEY_ID_BYTES]);
+
+impl KeyId {
+    /// How many bytes it has.
+    pub const LENGTH: usize = KEY_ID_BYTES;
+
+    /// An id as it stands in a handle.
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; KEY_ID_BYTES]) -> Self {
+        Self(bytes)
+    }
+
+    /// Its bytes.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; KEY_ID_BYTES] {
+        &self.0
+    }
+}
+
+/// 16 hex digits.
+impl fmt::Display for KeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&HEXLOWER.encode(&self.0))
+    }
+}
+
+impl fmt::Debug for KeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// What a derived key is for: a closed list, so that no two uses share a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Label {
+    /// Names a root of the ring.
+    KeyId,
+    /// Seals lease handles.
+    LeaseHandle,
+    /// Makes the random part of lease names.
+    LeaseName,
+    /// Makes passwords that a repeat must find again.
+    Password,
+    /// Signs the checkpoints of the audit log.
+    AuditSigning,
+    /// Makes the ES256 key of an epoch.
+    TokenSigningEs256,
+    /// Makes the Ed25519 key of an epoch.
+    TokenSigningEdDsa,
+    /// Makes the `jti` of minted tokens.
+    TokenJti,
+    /// Hashes idempotency keys for a store that others can read.
+    IdempotencyHash,
+    /// Protects the records that targets keep with a lease.
+    RecordMac,
+}
+
+impl Label {
+    /// Every label there is.
+    pub const ALL: [Self; 10] = [
+        Self::KeyId,
+        Self::LeaseHandle,
+        Self::LeaseName,
+        Self::Password,
+        Self::AuditSigning,
+        Self::TokenSigningEs256,
+        Self::TokenSigningEdDsa,
+        Self::TokenJti,
+        Self::IdempotencyHash,
+        Self::RecordMac,
+    ];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::KeyId => "hallpass key id",
+            Self::LeaseHandle => "hallpass lease handle",
+            Self::LeaseName => "hallpass lease name",
+            Self::Password => "hallpass password",
+            Self::AuditSigning => "hallpass audit signing",
+            Self::TokenSigningEs256 | Self::TokenSigningEdDsa => "hallpass token signing",
+            Self::TokenJti => "hallpass token jti",
+            Self::IdempotencyHash => "hallpass idempotency hash",
+            Self::RecordMac => "hallpass record mac",
+        }
+    }
+
+    /// A key is used with one algorithm only.
+    const fn algorithm(self) -> &'static str {
+        match self {
+            Self::KeyId => "none",
+            Self::LeaseHandle => "A256GCM",
+            Self::LeaseName
+            | Self::Password
+            | Self::TokenJti
+            | Self::IdempotencyHash
+            | Self::RecordMac => "HS256",
+            Self::AuditSigning | Self::TokenSigningEdDsa => "EdDSA",
+            Self::TokenSigningEs256 => "ES256",
+        }
+    }
+}
+
+/// Why there is no root key, or no ring of them.
+#[derive(Debug, thiserror::Error)]
+pub enum RootKeyError {
+    /// The text is something else.
+    #[error(
+        "the root key does not begin with `hallpass-root-1:` ({characters} characters found); make one with `hallpass keys generate`"
+    )]
+    Prefix {
+        /// How long the text is.
+        characters: usize,
+    },
+    /// The text after the prefix is no base64url.
+    #[error(
+        "the root key is not base64url without padding after `hallpass-root-1:`; was it cut or changed when it was copied? make one with `hallpass keys generate`"
+    )]
+    Encoding,
+    /// Not 32 bytes.
+    #[error("the root key has {found} bytes, expected 32; make one with `hallpass keys generate`")]
+    Length {
+        /// How many bytes it has.
+        found: usize,
+    },
+    /// A placeholder, not a key.
+    #[error(
+        "the root key is one byte over and over, so it is not random; make one with `hallpass keys generate`"
+    )]
+    NotRandom,
+    /// A ring that cannot be used.
+    #[error("the root key ring has {0}")]
+    Ring(&'static str),
+    /// No randomness.
+    #[error("the system gave no random bytes for a root key")]
+    Randomness,
+    /// Not to be opened or read.
+    #[error("root key file `{path}` cannot be read: {source}", path = .path.display())]
+    Unreadable {
+        /// Which file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// A directory, a pipe, a device.
+    #[error("root key file `{path}` is {found}, expected a regular file", path = .path.display())]
+    NotAFile {
+        /// Which file.
+        path: PathBuf,
+        /// What it is.
+        found: &'static str,
+    },
+    /// Others can read it.
+    #[error(
+        "root key file `{path}` has mode {mode:04o}, expected 0400, 0440, 0600 or 0640; fix it with `chmod 0400 {path}`, in Kubernetes with `defaultMode: 0440` in the secret volume",
+        path = .path.display()
+    )]
+    Mode {
+        /// Which file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// What the file holds is no root key.
+    #[error("root key file `{path}`: {source}", path = .path.display())]
+    InFile {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong with its text.
+        source: Box<Self>,
+    },
+}
+
+impl RootKeyError {
+    fn in_file(path: &Path, error: Self) -> Self {
+        Self::InFile {
+            path: path.to_owned(),
+            source: Box::new(error),
+        }
+    }
+}
+
+/// The text of a file, when nobody beyond its owner and group can read it.
+///
+/// The opened file is looked at, not the path, so that nothing can be put in its place in between.
+fn read_private(path: &Path) -> Result<Secret<String>, RootKeyError> {
+    let unreadable = |source| RootKeyError::Unreadable {
+        path: path.to_owned(),
+        source,
+    };
+    // Opening a pipe would wait for its writer for ever.
+    let file = fs::OpenOptions::new()
+        .read(true)
+        .custom_flags(OFlag::O_NONBLOCK.bits())
+        .open(path)
+        .map_err(unreadable)?;
+    let metadata = file.metadata().map_err(unreadable)?;
+    if !metadata.is_file() {
+        let found = if metadata.is_dir() {
+            "a directory"
+        } else {
+            "a pipe or a device"
+        };
+        return Err(RootKeyError::NotAFile {
+            path: path.to_owned(),
+            found,
+        });
+    }
+    let mode = metadata.mode() & 0o7777;
+    if !PRIVATE_MODES.contains(&mode) {
+        return Err(RootKeyError::Mode {
+            path: path.to_owned(),
+            mode,
+        });
+    }
+    read_bounded(&file).map_err(unreadable)
+}
+
+fn read_bounded(file: &File) -> io::Result<Secret<String>> {
+    let mut bytes = Vec::with_capacity(LARGEST_FILE);
+    let limit = u64::try_from(LARGEST_FILE).unwrap_or(u64::MAX);
+    let length = file.take(limit).read_to_end(&mut bytes)?;
+    let bytes = Secret::new(bytes);
+    if length >= LARGEST_FILE {
+        let text = "it is far too long for root keys";
+        return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+    }
+    match str::from_utf8(bytes.expose()) {
+        Ok(text) => Ok(Secret::new(text.to_owned())),
+        Err(_) => Err(io::Error::new(io::ErrorKind::InvalidData, "it is not text")),
+    }
+}
+
+/// As many bytes as `to` holds; both are of fixed length, so none is missing.
+fn copy_front(to: &mut [u8], from: &[u8]) {
+    for (to, from) in to.iter_mut().zip(from) {
+        *to = *from;
+    }
+}
+
+/// Bytes of a root key and of everything derived.
+const KEY_BYTES: usize = 32;
+const KEY_ID_BYTES: usize = 8;
+const TEXT_PREFIX: &str = "hallpass-root-1:";
+const SALT: &[u8] = b"hallpass-root-1";
+const LONGEST_RING: usize = 8;
+const LARGEST_FILE: usize = 4_096;
+const PRIVATE_MODES: [u32; 4] = [0o400, 0o440, 0o600, 0o640];
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use aws_lc_rs::hkdf;
+
+    use super::*;
+
+    fn key(byte: u8) -> RootKey {
+        let mut bytes = [byte; KEY_BYTES];
+        bytes[0] = byte.wrapping_add(1);
+        RootKey(Secret::new(bytes))
+    }
+
+    fn ring(keys: Vec<RootKey>) -> RootKeys {
+        RootKeys::new("https://hallpass.example", 1, keys).unwrap()
+    }
+
+    fn file(text: &str, mode: u32) -> (tempfile::TempDir, PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("root");
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        (folder, path)
+    }
+
+    #[test]
+    fn a_printed_key_reads_back() {
+        let key = RootKey::generate().unwrap();
+        let text = key.to_text();
+        assert_eq!(text.expose().len(), 16 + 43);
+        let again = RootKey::parse(&format!("{}\n", text.expose())).unwrap();
+        assert_eq!(again.0.expose(), key.0.expose());
+    }
+
+    #[test]
+    fn derivation_is_hkdf_sha_256() {
+        struct Length;
+        impl hkdf::KeyType for Length {
+            fn len(&self) -> usize {
+                32
+            }
+        }
+        let root = key(7);
+        let mut info = Vec::new();
+        let parts: [&[u8]; 6] = [
+            b"hallpass password",
+            b"https://hallpass.example",
+            b"HS256",
+            &[0, 0, 0, 1],
+            b"one",
+            b"two",
+        ];
+        for part in parts {
+            info.extend(u64::try_from(part.len()).unwrap().to_be_bytes());
+            info.extend(part);
+        }
+        let mut expected = [0; 32];
+        hkdf::Salt::new(hkdf::HKDF_SHA256, b"hallpass-root-1")
+            .extract(root.0.expose())
+            .expand(&[&info], Length)
+            .unwrap()
+            .fill(&mut expected)
+            .unwrap();
+        let derived = ring(vec![root]).derive(Label::Password, &[b"one", b"two"]);
+        assert_eq!(derived.expose(), &expected);
+    }
+
+    #[test]
+    fn every_part_of_a_derivation_counts() {
+        let mut seen = HashSet::new();
+        let mut add = |secret: Secret<[u8; 32]>| assert!(seen.insert(*secret.expose()));
+        let one = ring(vec![key(1), key(2)]);
+        for label in Label::ALL {
+            add(one.derive(label, &[]));
+        }
+        add(one.derive(Label::Password, &[b"ab", b"c"]));
+        add(one.derive(Label::Password, &[b"a", b"bc"]));
+        add(one.derive(Label::Password, &[b"abc"]));
+        add(one.derive(Label::Password, &[b"abc", b""]));
+        for other in one.members().skip(1) {
+            add(other.derive(Label::Password, &[]));
+        }
+        // T-112: a new generation withdraws every key.
+        let raised = RootKeys::new("https://hallpass.example", 2, vec![key(1)]).unwrap();
+        add(raised.derive(Label::Password, &[]));
+        assert_ne!(raised.active().key_id(), one.active().key_id());
+        let elsewhere = RootKeys::new("https://other.example", 1, vec![key(1)]).unwrap();
+        add(elsewhere.derive(Label::Password, &[]));
+    }
+
+    #[test]
+    fn the_first_key_is_active_and_others_are_found_by_id() {
+        let both = ring(vec![key(1), key(2)]);
+        let old = ring(vec![key(2)]);
+        let found = both.member(old.active().key_id()).unwrap();
+        assert_eq!(
+            found.derive(Label::LeaseHandle, &[]).expose(),
+            old.derive(Label::LeaseHandle, &[]).expose()
+        );
+        assert_eq!(
+            both.derive(Label::LeaseHandle, &[]).expose(),
+            ring(vec![key(1)]).derive(Label::LeaseHandle, &[]).expose()
+        );
+        assert!(old.member(both.active().key_id()).is_none());
+    }
+
+    #[test]
+    fn a_ring_without_sense_is_refused() {
+        let issuer = "https://hallpass.example";
+        let error = |keys| RootKeys::new(issuer, 1, keys).unwrap_err().to_string();
+        assert_eq!(error(vec![]), "the root key ring has no key");
+        assert_eq!(
+            error(vec![key(1), key(1)]),
+            "the root key ring has the same key twice"
+        );
+        assert_eq!(
+            error((0..9).map(key).collect()),
+            "the root key ring has more than 8 keys"
+        );
+    }
+
+    /// T-92
+    #[test]
+    fn debug_shows_no_byte_of_a_key() {
+        let root = key(0x41);
+        let text = format!("{root:?} {:?}", ring(vec![root.clone()]));
+        assert!(text.contains("[secret]"), "{text}");
+        assert!(!text.contains("65"), "{text}");
+        assert!(!text.contains(&BASE64URL_NOPAD.encode(&root.0.expose()[1..9])));
+    }
+
+    #[test]
+    fn text_that_is_no_root_key_is_refused_with_what_was_found() {
+        let error = |text: &str| RootKey::parse(text).unwrap_err().to_string();
+        insta::assert_snapshot!(error("hunter2"), @"the root key does not begin with `hallpass-root-1:` (7 characters found); make one with `hallpass keys generate`");
+        insta::assert_snapshot!(error("hallpass-root-1:AAECAwQFBgcICQoLDA0ODw"), @"the root key has 16 bytes, expected 32; make one with `hallpass keys generate`");
+        insta::assert_snapshot!(error("hallpass-root-1:!"), @"the root key is not base64url without padding after `hallpass-root-1:`; was it cut or changed when it was copied? make one with `hallpass keys generate`");
+        insta::assert_snapshot!(error(&format!("hallpass-root-1:{}", "A".repeat(43))), @"the root key is one byte over and over, so it is not random; make one with `hallpass keys generate`");
+    }
+
+    /// T-87
+    #[test]
+    fn a_file_that_others_can_read_is_refused() {
+        let text = key(1).to_text();
+        for mode in PRIVATE_MODES {
+            let (_folder, path) = file(text.expose(), mode);
+            // Without root's rights only the owner bits decide, and all four have them.
+            RootKey::read(&path).unwrap();
+        }
+        for mode in [0o644, 0o604, 0o444, 0o660, 0o700, 0o666, 0o4400] {
+            let (_folder, path) = file(text.expose(), mode);
+            let error = RootKey::read(&path).unwrap_err();
+            assert!(
+                matches!(error, RootKeyError::Mode { .. }),
+                "{mode:o}: {error}"
+            );
+        }
+        let (_folder, path) = file(text.expose(), 0o644);
+        let error = RootKey::read(&path).unwrap_err().to_string();
+        let error = error.replace(&path.display().to_string(), "FILE");
+        insta::assert_snapshot!(error, @"root key file `FILE` has mode 0644, expected 0400, 0440, 0600 or 0640; fix it with `chmod 0400 FILE`, in Kubernetes with `defaultMode: 0440` in the secret volume");
+    }
+
+    #[test]
+    fn what_is_no_file_with_one_key_is_refused() {
+        let (folder, path) = file("hallpass-root-1:AAECAw\n", 0o400);
+        let shorten = |error: RootKeyError| {
+            error
+                .to_string()
+                .replace(&folder.path().display().to_string(), "FOLDER")
+        };
+        insta::assert_snapshot!(shorten(RootKey::read(&path).unwrap_err()), @"root key file `FOLDER/root`: the root key has 4 bytes, expected 32; make one with `hallpass keys generate`");
+        insta::assert_snapshot!(shorten(RootKey::read(folder.path()).unwrap_err()), @"root key file `FOLDER` is a directory, expected a regular file");
+        let missing = folder.path().join("missing");
+        insta::assert_snapshot!(shorten(RootKey::read(&missing).unwrap_err()), @"root key file `FOLDER/missing` cannot be read: No such file or directory (os error 2)");
+        let long = folder.path().join("long");
+        fs::write(&long, "#".repeat(LARGEST_FILE)).unwrap();
+        fs::set_permissions(&long, fs::Permissions::from_mode(0o600)).unwrap();
+        insta::assert_snapshot!(shorten(RootKey::read(&long).unwrap_err()), @"root key file `FOLDER/long` cannot be read: it is far too long for root keys");
+    }
+
+    #[test]
+    fn a_ring_file_has_one_key_per_line() {
+        let text = format!(
+            "# active since June\n{}\n\n{}\n",
+            key(1).to_text().expose(),
+            key(2).to_text().expose()
+        );
+        let (_folder, path) = file(&text, 0o440);
+        assert_eq!(RootKey::read_ring(&path).unwrap().len(), 2);
+        let error = RootKey::read(&path).unwrap_err().to_string();
+        assert!(error.ends_with("the root key ring has more than one key where one was expected"));
+    }
+}

@@ -53,7 +53,10 @@ mod tests {
         assert_eq!(escape("\u{1b}[31mred"), "\\u{1b}[31mred");
         assert_eq!(escape("a\r\nb"), "a\\u{d}\\u{a}b");
         assert_eq!(escape("\u{2028}\u{202e}"), "\\u{2028}\\u{202e}");
-        assert_eq!(escape("plain `text`, \"quoted\""), "plain `text`, \"quoted\"");
+        assert_eq!(
+            escape("plain `text`, \"quoted\""),
+            "plain `text`, \"quoted\""
+        );
     }
 
     /// T-91

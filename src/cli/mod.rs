@@ -6,6 +6,8 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 pub mod policy;
+pub mod audit;
+pub mod keys;
 
 /// Runs the command that the arguments name; the exit code is design's: 0; 1 denied; 2 usage;
 /// 3 broker unreachable or busy; 4 findings; 5 local failure.
@@ -30,12 +32,16 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Policy(policy::Args),
+    Audit(audit::Args),
+    Keys(keys::Args),
 }
 
 impl Command {
     fn run(self, out: &mut Terminal) -> Result<(), Failure> {
         match self {
             Self::Policy(args) => policy::run(args, out),
+            Self::Audit(args) => audit::run(args, out),
+            Self::Keys(args) => keys::run(args, out),
         }
     }
 }

@@ -1,1 +1,622 @@
-//! jwt
+//! Signed tokens for audiences that trust us as an issuer. Not: HTTP, policies' conditions.
+//!
+//! The shape is RFC 9068's: `typ` is `at+jwt`, `sub` names the credential and never the CI's subject,
+//! so that what relying parties trust lives and dies with the credential (T-84).
+
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use aws_lc_rs::hmac;
+use data_encoding::BASE64URL_NOPAD;
+use serde::Serialize;
+use serde::ser::{SerializeMap as _, Serializer};
+
+use super::{Credential, Material, Mint, MintError};
+use crate::audit::Recorded;
+use crate::clock::{Clock, Timestamp};
+use crate::policy::Kind;
+use crate::provider::{Fact, FactValue};
+use crate::rootkey::Label;
+use crate::secret::Secret;
+
+pub mod keys;
+
+pub use keys::{Keys, KeysError, SigningAlgorithm};
+
+/// Signs tokens with the keys of the epoch.
+pub struct JwtMint {
+    keys: Arc<Keys>,
+    clock: Arc<dyn Clock>,
+    token_ids: hmac::Key,
+}
+
+impl JwtMint {
+    /// Our own name is the one the keys are bound to.
+    #[must_use]
+    pub fn new(keys: Arc<Keys>, clock: Arc<dyn Clock>) -> Self {
+        let token_ids = keys.roots().derive(Label::TokenJti, &[]);
+        Self {
+            token_ids: hmac::Key::new(hmac::HMAC_SHA256, token_ids.expose()),
+            keys,
+            clock,
+        }
+    }
+
+    /// The keys, for whoever publishes them.
+    #[must_use]
+    pub const fn keys(&self) -> &Arc<Keys> {
+        &self.keys
+    }
+
+    fn make(&self, wanted: &Wanted<'_>) -> Result<Made, MintError> {
+        let issuer = self.keys.roots().issuer();
+        // Checked when the policies are loaded too; here it is what stands between a mistake there
+        // and a token that passes for a subject token.
+        check_audience(wanted.audience, issuer).map_err(|error| MintError {
+            message: error.to_string(),
+            reason: "audience.broker",
+            nothing_made: true,
+            ours: true,
+        })?;
+        check_lengths(wanted)?;
+        let now = self.clock.now();
+        let last = self.keys.last_second(wanted.minted_at);
+        let expires_at = wanted.expires_at.min(last);
+        if expires_at <= now || expires_at <= wanted.minted_at {
+            return Err(refused(
+                "credential.expired",
+                "the token would have expired already".to_owned(),
+            ));
+        }
+        let subject = format!("credential/{}", wanted.credential);
+        let scope = wanted.scopes.join(" ");
+        let jti = self.token_id(wanted);
+        let claims = Claims {
+            iss: issuer,
+            sub: &subject,
+            aud: wanted.audience,
+            exp: expires_at.unix(),
+            iat: wanted.minted_at.unix(),
+            jti: &jti,
+            client_id: &subject,
+            scope: (!scope.is_empty()).then_some(&scope),
+            act: Actor {
+                iss: wanted.issuer,
+                sub: wanted.subject,
+            },
+            job: JobClaim(&wanted.facts),
+        };
+        let claims = serde_json::to_vec(&claims).map_err(|_| broken(KeysError::Crypto))?;
+        let key = self.keys.signer(wanted.minted_at, now).map_err(broken)?;
+        Ok(Made {
+            token: key.sign(&claims).map_err(broken)?,
+            jti,
+            expires_at,
+        })
+    }
+
+    /// The same token and credential always give the same id, so a repeat is seen as one; nobody
+    /// without the key can tell which token it was.
+    fn token_id(&self, wanted: &Wanted<'_>) -> String {
+        let mut context = hmac::Context::with_key(&self.token_ids);
+        for part in [wanted.credential, wanted.issuer, wanted.token] {
+            let length = u64::try_from(part.len()).unwrap_or(u64::MAX);
+            context.update(&length.to_be_bytes());
+            context.update(part.as_bytes());
+        }
+        let tag = context.sign();
+        BASE64URL_NOPAD.encode(tag.as_ref().get(..TOKEN_ID_BYTES).unwrap_or_default())
+    }
+}
+
+#[async_trait]
+impl Mint for JwtMint {
+    async fn mint(&self, recorded: Recorded) -> Result<Credential, MintError> {
+        let reserved = recorded.reserved();
+        let permit = reserved.permit();
+        let definition = permit.credential();
+        let (audience, listed) = match &definition.kind {
+            Kind::Jwt {
+                audience, claims, ..
+            } => (audience, claims),
+            Kind::Postgres { .. } => {
+                return Err(refused(
+                    "credential.kind",
+                    format!("credential `{}` is no token", definition.name),
+                ));
+            }
+        };
+        let job = permit.job();
+        let facts = job.facts();
+        let made = self.make(&Wanted {
+            credential: &definition.name,
+            audience,
+            scopes: permit.scopes(),
+            issuer: &job.token().issuer,
+            subject: job.subject(),
+            token: &job.token().id,
+            facts: listed
+                .iter()
+                .filter_map(|fact| facts.get(*fact).map(|value| (*fact, value)))
+                .collect(),
+            minted_at: reserved.minted_at(),
+            expires_at: reserved.expires_at(),
+        })?;
+        Ok(Credential {
+            definition: Arc::clone(definition),
+            material: Material::Jwt {
+                token: made.token,
+                scopes: permit.scopes().to_vec(),
+            },
+            expires_at: made.expires_at,
+            lease: None,
+            public_id: made.jti,
+        })
+    }
+}
+
+impl fmt::Debug for JwtMint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JwtMint")
+            .field("keys", &self.keys)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Whether tokens may be made for an audience: it names somebody, and that is not us.
+///
+/// # Errors
+/// Says why not.
+pub fn check_audience(audience: &str, issuer: &str) -> Result<(), AudienceError> {
+    if audience.is_empty() {
+        return Err(AudienceError::Empty);
+    }
+    let length = audience.len();
+    if length > LONGEST_AUDIENCE {
+        return Err(AudienceError::TooLong { length });
+    }
+    if !audience.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(AudienceError::Characters);
+    }
+    // Also other spellings of our name, and what is below it: whoever compares them less strictly
+    // than we do must not take our own token for a job's.
+    let plain = |text: &str| text.trim_end_matches('/').to_ascii_lowercase();
+    let (audience, ours) = (plain(audience), plain(issuer));
+    match audience.strip_prefix(&ours) {
+        Some("") => Err(AudienceError::Ours),
+        Some(rest) if rest.starts_with(['/', '?', '#', ':']) => Err(AudienceError::Ours),
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// Why no token may be made for an audience.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AudienceError {
+    /// For nobody.
+    #[error("the audience of a token credential is empty, expected who the token is for")]
+    Empty,
+    /// Far too long.
+    #[error("the audience of a token credential has {length} bytes, expected at most 256")]
+    TooLong {
+        /// Its length.
+        length: usize,
+    },
+    /// Something that compares differently than it looks.
+    #[error(
+        "the audience of a token credential has spaces or characters other than printable ASCII"
+    )]
+    Characters,
+    /// We would accept it as a subject token.
+    #[error(
+        "the audience of a token credential is this broker itself; such a token could pass for a job's, so name the service that reads it"
+    )]
+    Ours,
+}
+
+/// What goes into one token.
+struct Wanted<'a> {
+    credential: &'a str,
+    audience: &'a str,
+    scopes: &'a [String],
+    issuer: &'a str,
+    subject: &'a str,
+    token: &'a str,
+    facts: Vec<(Fact, &'a FactValue)>,
+    minted_at: Timestamp,
+    expires_at: Timestamp,
+}
+
+struct Made {
+    token: Secret<String>,
+    jti: String,
+    expires_at: Timestamp,
+}
+
+/// RFC 9068 section 2.2, with `act` of RFC 8693 section 4.1.
+#[derive(Serialize)]
+struct Claims<'a> {
+    iss: &'a str,
+    sub: &'a str,
+    aud: &'a str,
+    exp: i64,
+    iat: i64,
+    jti: &'a str,
+    client_id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    scope: Option<&'a String>,
+    act: Actor<'a>,
+    job: JobClaim<'a>,
+}
+
+#[derive(Serialize)]
+struct Actor<'a> {
+    iss: &'a str,
+    sub: &'a str,
+}
+
+/// The listed facts under our names, each with its type.
+struct JobClaim<'a>(&'a [(Fact, &'a FactValue)]);
+
+impl Serialize for JobClaim<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(self.0.len()))?;
+        for (fact, value) in self.0 {
+            match value {
+                FactValue::Text(text) => map.serialize_entry(fact.name(), text)?,
+                FactValue::Bool(bool) => map.serialize_entry(fact.name(), bool)?,
+                FactValue::Workflow(workflow) => map.serialize_entry(
+                    fact.name(),
+                    &WorkflowClaim {
+                        path: &workflow.path,
+                        r#ref: workflow.r#ref.as_deref(),
+                    },
+                )?,
+            }
+        }
+        map.end()
+    }
+}
+
+/// Apart, so that no reader has to find where the path ends and the ref begins.
+#[derive(Serialize)]
+struct WorkflowClaim<'a> {
+    path: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    r#ref: Option<&'a str>,
+}
+
+/// Outside text goes into a token whole or not at all: cut short it would be somebody else's name
+/// (T-85).
+fn check_lengths(wanted: &Wanted<'_>) -> Result<(), MintError> {
+    let subject = ("claim", "sub", wanted.subject.len(), LONGEST_SUBJECT);
+    let facts = wanted.facts.iter().map(|(fact, value)| {
+        let length = match value {
+            FactValue::Text(text) => text.len(),
+            FactValue::Bool(_) => 0,
+            FactValue::Workflow(workflow) => workflow
+                .path
+                .len()
+                .saturating_add(workflow.r#ref.as_ref().map_or(0, String::len)),
+        };
+        ("fact", fact.name(), length, LONGEST_FACT)
+    });
+    for (what, name, length, longest) in facts.chain([subject]) {
+        if length > longest {
+            return Err(refused(
+                "claims.too_long",
+                format!("{what} `{name}` has {length} bytes, a token holds at most {longest}"),
+            ));
+        }
+    }
+    Ok(())
+}
+
+const fn refused(reason: &'static str, message: String) -> MintError {
+    MintError {
+        message,
+        reason,
+        nothing_made: true,
+        ours: false,
+    }
+}
+
+fn broken(error: KeysError) -> MintError {
+    MintError {
+        message: error.to_string(),
+        reason: "signing.failed",
+        nothing_made: true,
+        ours: true,
+    }
+}
+
+const LONGEST_AUDIENCE: usize = 256;
+const LONGEST_FACT: usize = 512;
+const LONGEST_SUBJECT: usize = 1_024;
+const TOKEN_ID_BYTES: usize = 16;
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use jsonwebtoken::jwk::Jwk;
+    use jsonwebtoken::{Algorithm, DecodingKey, Header, Validation, decode, decode_header};
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::clock::FixedClock;
+    use crate::provider::Workflow;
+    use crate::rootkey::{RootKey, RootKeys};
+
+    const NOW: i64 = 1_790_000_000;
+    const DAY: u64 = 86_400;
+
+    fn mint_with(algorithm: SigningAlgorithm) -> (Arc<FixedClock>, JwtMint) {
+        let clock = Arc::new(FixedClock::at(Timestamp::from_unix(NOW)));
+        let roots = vec![RootKey::generate().unwrap()];
+        let roots = RootKeys::new("https://hallpass.example", 1, roots).unwrap();
+        let keys = Keys::new(roots, algorithm, Duration::from_secs(DAY), clock.now()).unwrap();
+        let mint = JwtMint::new(Arc::new(keys), Arc::clone(&clock) as Arc<dyn Clock>);
+        (clock, mint)
+    }
+
+    fn mint() -> (Arc<FixedClock>, JwtMint) {
+        mint_with(SigningAlgorithm::Es256)
+    }
+
+    fn wanted() -> Wanted<'static> {
+        Wanted {
+            credential: "deploy-api",
+            audience: "https://deploy.example",
+            scopes: &[],
+            issuer: "https://token.actions.githubusercontent.com",
+            subject: "repo:acme/shop:ref:refs/heads/main",
+            token: "jti-1",
+            facts: Vec::new(),
+            minted_at: Timestamp::from_unix(NOW),
+            expires_at: Timestamp::from_unix(NOW + 600),
+        }
+    }
+
+    /// Reads a token as a relying party would: a key of our key set by its id, every claim checked.
+    fn read(mint: &JwtMint, token: &Secret<String>, now: Timestamp) -> (Header, Value) {
+        let header = decode_header(token.expose()).unwrap();
+        let jwks = mint.keys().jwks(now).unwrap();
+        let keys = jwks["keys"].as_array().unwrap();
+        let key = keys
+            .iter()
+            .find(|key| key["kid"] == json!(header.kid))
+            .unwrap();
+        let jwk: Jwk = serde_json::from_value(key.clone()).unwrap();
+        let mut rules = Validation::new(match mint.keys().algorithm() {
+            SigningAlgorithm::Es256 => Algorithm::ES256,
+            SigningAlgorithm::EdDsa => Algorithm::EdDSA,
+        });
+        rules.set_audience(&["https://deploy.example"]);
+        rules.set_issuer(&["https://hallpass.example"]);
+        rules.validate_exp = false;
+        let key = DecodingKey::from_jwk(&jwk).unwrap();
+        let token = decode::<Value>(token.expose(), &key, &rules).unwrap();
+        (token.header, token.claims)
+    }
+
+    /// T-84
+    #[test]
+    fn a_token_has_the_shape_of_rfc_9068() {
+        let scopes = ["deploy".to_owned(), "read".to_owned()];
+        let repository = FactValue::Text("acme/shop".to_owned());
+        let fork = FactValue::Bool(false);
+        let workflow = FactValue::Workflow(Workflow::parse("acme/ci/d.yml@refs/heads/main"));
+        for algorithm in [SigningAlgorithm::Es256, SigningAlgorithm::EdDsa] {
+            let (clock, mint) = mint_with(algorithm);
+            let made = mint
+                .make(&Wanted {
+                    scopes: &scopes,
+                    facts: vec![
+                        (Fact::Repository, &repository),
+                        (Fact::FromFork, &fork),
+                        (Fact::JobWorkflow, &workflow),
+                    ],
+                    ..wanted()
+                })
+                .unwrap();
+            let (header, claims) = read(&mint, &made.token, clock.now());
+            assert_eq!(header.typ.as_deref(), Some("at+jwt"));
+            assert_eq!(
+                claims,
+                json!({
+                    "iss": "https://hallpass.example",
+                    "sub": "credential/deploy-api",
+                    "aud": "https://deploy.example",
+                    "exp": NOW + 600,
+                    "iat": NOW,
+                    "jti": made.jti,
+                    "client_id": "credential/deploy-api",
+                    "scope": "deploy read",
+                    "act": {
+                        "iss": "https://token.actions.githubusercontent.com",
+                        "sub": "repo:acme/shop:ref:refs/heads/main",
+                    },
+                    "job": {
+                        "repository": "acme/shop",
+                        "from_fork": false,
+                        "job_workflow": {"path": "acme/ci/d.yml", "ref": "refs/heads/main"},
+                    },
+                })
+            );
+        }
+    }
+
+    #[test]
+    fn a_repeat_has_the_same_id_and_times_also_in_the_next_epoch() {
+        let (clock, mint) = mint();
+        let end_of_epoch = (NOW / 86_400 + 1) * 86_400;
+        let wanted = Wanted {
+            minted_at: Timestamp::from_unix(end_of_epoch - 10),
+            expires_at: Timestamp::from_unix(end_of_epoch + 590),
+            ..wanted()
+        };
+        clock.step(wanted.minted_at);
+        let first = mint.make(&wanted).unwrap();
+        clock.step(Timestamp::from_unix(end_of_epoch + 20));
+        let again = mint.make(&wanted).unwrap();
+        let (_, first) = read(&mint, &first.token, clock.now());
+        let (_, again) = read(&mint, &again.token, clock.now());
+        assert_eq!(first, again);
+    }
+
+    #[test]
+    fn every_token_and_credential_has_its_own_id() {
+        let (_clock, mint) = mint();
+        let id = |wanted: Wanted<'_>| mint.make(&wanted).unwrap().jti;
+        let ids = [
+            id(wanted()),
+            id(Wanted {
+                token: "jti-2",
+                ..wanted()
+            }),
+            id(Wanted {
+                credential: "deploy-web",
+                ..wanted()
+            }),
+            id(Wanted {
+                issuer: "https://gitlab.com",
+                ..wanted()
+            }),
+        ];
+        for (at, one) in ids.iter().enumerate() {
+            assert_eq!(one.len(), 22);
+            assert!(!ids[..at].contains(one));
+        }
+    }
+
+    /// T-86
+    #[test]
+    fn a_token_never_outlives_the_epoch_after_its_own() {
+        let (clock, mint) = mint();
+        let far = Timestamp::from_unix(NOW + 10 * 86_400);
+        let made = mint
+            .make(&Wanted {
+                expires_at: far,
+                ..wanted()
+            })
+            .unwrap();
+        assert_eq!(made.expires_at.unix(), (NOW / 86_400 + 2) * 86_400);
+        let (_, claims) = read(&mint, &made.token, clock.now());
+        assert_eq!(claims["exp"], made.expires_at.unix());
+    }
+
+    /// T-86
+    #[test]
+    fn a_life_of_nothing_is_refused() {
+        let (clock, mint) = mint();
+        for expires_at in [NOW, NOW - 1, i64::MIN] {
+            let expires_at = Timestamp::from_unix(expires_at);
+            let error = mint
+                .make(&Wanted {
+                    expires_at,
+                    ..wanted()
+                })
+                .err()
+                .unwrap();
+            assert_eq!(error.reason, "credential.expired");
+        }
+        clock.advance(Duration::from_secs(600));
+        assert_eq!(
+            mint.make(&wanted()).err().unwrap().reason,
+            "credential.expired"
+        );
+    }
+
+    /// T-84
+    #[test]
+    fn an_audience_that_is_us_is_refused() {
+        let ours = "https://hallpass.example";
+        for audience in [
+            "https://hallpass.example",
+            "https://hallpass.example/",
+            "HTTPS://Hallpass.Example",
+            "https://hallpass.example/token",
+            "https://hallpass.example:443",
+        ] {
+            assert_eq!(
+                check_audience(audience, ours),
+                Err(AudienceError::Ours),
+                "{audience}"
+            );
+            assert_eq!(
+                check_audience(audience, "https://hallpass.example/"),
+                Err(AudienceError::Ours)
+            );
+            let (_clock, mint) = mint();
+            let error = mint
+                .make(&Wanted {
+                    audience,
+                    ..wanted()
+                })
+                .err()
+                .unwrap();
+            assert_eq!(error.reason, "audience.broker");
+        }
+        for audience in [
+            "https://hallpass.example.org",
+            "hallpass",
+            "sts.amazonaws.com",
+        ] {
+            assert_eq!(check_audience(audience, ours), Ok(()));
+        }
+        assert_eq!(check_audience("", ours), Err(AudienceError::Empty));
+        assert_eq!(check_audience("a b", ours), Err(AudienceError::Characters));
+        assert_eq!(
+            check_audience("\u{e9}", ours),
+            Err(AudienceError::Characters)
+        );
+        let long = "a".repeat(257);
+        assert_eq!(
+            check_audience(&long, ours),
+            Err(AudienceError::TooLong { length: 257 })
+        );
+        insta::assert_snapshot!(AudienceError::Ours, @"the audience of a token credential is this broker itself; such a token could pass for a job's, so name the service that reads it");
+    }
+
+    /// T-85
+    #[test]
+    fn text_too_long_for_a_token_is_refused_not_cut() {
+        let (_clock, mint) = mint();
+        let long = FactValue::Text("x".repeat(513));
+        let error = mint
+            .make(&Wanted {
+                facts: vec![(Fact::Ref, &long)],
+                ..wanted()
+            })
+            .err()
+            .unwrap();
+        insta::assert_snapshot!(error, @"fact `ref` has 513 bytes, a token holds at most 512");
+        assert!(error.nothing_made && !error.ours);
+        let subject = "x".repeat(1_025);
+        let error = mint
+            .make(&Wanted {
+                subject: &subject,
+                ..wanted()
+            })
+            .err()
+            .unwrap();
+        insta::assert_snapshot!(error, @"claim `sub` has 1025 bytes, a token holds at most 1024");
+    }
+
+    /// T-85
+    #[test]
+    fn hostile_job_text_stays_a_value() {
+        let (clock, mint) = mint();
+        let hostile = FactValue::Text("main\",\"aud\":\"everyone\",\"x\":\"\u{202e}\n".to_owned());
+        let made = mint
+            .make(&Wanted {
+                facts: vec![(Fact::Ref, &hostile)],
+                ..wanted()
+            })
+            .unwrap();
+        let (_, claims) = read(&mint, &made.token, clock.now());
+        assert_eq!(claims["aud"], "https://deploy.example");
+        assert_eq!(claims["job"].as_object().unwrap().len(), 1);
+    }
+}

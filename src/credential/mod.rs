@@ -9,7 +9,7 @@ use async_trait::async_trait;
 
 use crate::audit::Recorded;
 use crate::clock::Timestamp;
-use crate::policy::CredentialDefinition;
+use crate::policy::{CredentialDefinition, Kind};
 use crate::secret::Secret;
 
 pub mod database;
@@ -21,6 +21,38 @@ pub trait Mint: Send + Sync + fmt::Debug {
     /// Makes what was recorded. A repeat (see [`Reserved::is_repeat`](crate::replay::Reserved::is_repeat))
     /// gives the same credential again, and never a longer life.
     async fn mint(&self, recorded: Recorded) -> Result<Credential, MintError>;
+}
+
+/// The list of kinds: who makes which.
+#[derive(Clone, Debug)]
+pub struct Mints {
+    jwt: Arc<jwt::JwtMint>,
+    databases: Option<Arc<dyn Mint>>,
+}
+
+impl Mints {
+    /// Signed tokens, and databases where targets are configured.
+    #[must_use]
+    pub const fn new(jwt: Arc<jwt::JwtMint>, databases: Option<Arc<dyn Mint>>) -> Self {
+        Self { jwt, databases }
+    }
+}
+
+#[async_trait]
+impl Mint for Mints {
+    async fn mint(&self, recorded: Recorded) -> Result<Credential, MintError> {
+        let kind = &recorded.reserved().permit().credential().kind;
+        match (kind, &self.databases) {
+            (Kind::Jwt { .. }, _) => self.jwt.mint(recorded).await,
+            (Kind::Postgres { .. }, Some(databases)) => databases.mint(recorded).await,
+            (Kind::Postgres { target, .. }, None) => Err(MintError {
+                message: format!("target `{target}` is not in the settings"),
+                reason: "target.unknown",
+                nothing_made: true,
+                ours: true,
+            }),
+        }
+    }
 }
 
 /// What was minted, on its way to the job.

@@ -1,11 +1,12 @@
-//! Was this token used for this before? trait UsedTokens; Reserved (its only maker).
+//! Was this token used for this before? trait `UsedTokens`; Reserved (its only maker).
 
 use std::fmt;
 
 use async_trait::async_trait;
+use aws_lc_rs::{constant_time, digest};
 
 use crate::clock::Timestamp;
-use crate::policy::Permit;
+use crate::policy::{Class, Kind, Permit};
 use crate::secret::Secret;
 
 pub mod memory;
@@ -30,6 +31,9 @@ pub trait UsedTokens: Send + Sync + fmt::Debug {
     ) -> Result<Reserved, ReplayError>;
 
     /// Gives a use back, after a mint that is known to have made nothing.
+    ///
+    /// A repeat has no use of its own to give back, and a use that was repeated stays taken: the
+    /// repeat may have made what the first try did not.
     async fn release(&self, slot: &Slot);
 
     /// Whether replicas see each other's entries.
@@ -86,6 +90,20 @@ pub struct Slot {
     pub token: String,
     /// The credential's name.
     pub credential: String,
+    /// The use was taken by the exchange that holds this slot, not by one that it repeats.
+    is_own: bool,
+}
+
+impl Slot {
+    fn of(permit: &Permit, is_own: bool) -> Self {
+        let token = permit.job().token();
+        Self {
+            issuer: token.issuer.clone(),
+            token: token.id.clone(),
+            credential: permit.credential().name.clone(),
+            is_own,
+        }
+    }
 }
 
 /// Evidence that the token's one use for this credential is taken by this exchange.
@@ -93,9 +111,8 @@ pub struct Slot {
 pub struct Reserved {
     permit: Permit,
     key: Option<IdempotencyKey>,
-    minted_at: Timestamp,
-    expires_at: Timestamp,
-    is_repeat: bool,
+    taken: Taken,
+    reach: Reach,
 }
 
 impl Reserved {
@@ -114,37 +131,141 @@ impl Reserved {
     /// When the credential was first asked for: the `iat` of what is minted, also of a repeat.
     #[must_use]
     pub const fn minted_at(&self) -> Timestamp {
-        self.minted_at
+        self.taken.minted_at
     }
 
     /// When the credential ends, by our clock; a repeat never moves it.
     #[must_use]
     pub const fn expires_at(&self) -> Timestamp {
-        self.expires_at
+        self.taken.expires_at
     }
 
     /// The same ask came before under the same key.
     #[must_use]
     pub const fn is_repeat(&self) -> bool {
-        self.is_repeat
+        self.taken.is_repeat
+    }
+
+    /// Who else knows of this use (T-72).
+    #[must_use]
+    pub const fn reach(&self) -> Reach {
+        self.reach
     }
 
     /// The use that was taken.
     #[must_use]
     pub fn slot(&self) -> Slot {
-        Slot::of(&self.permit)
+        Slot::of(&self.permit, !self.taken.is_repeat)
     }
 }
 
-impl Slot {
-    fn of(permit: &Permit) -> Self {
-        let token = permit.job().token();
+/// What a store remembers of a use, and compares the next one with.
+///
+/// Of the key it has only a hash: at 128 random bits nobody finds the key by trying.
+#[derive(Clone, Debug)]
+struct Use {
+    slot: Slot,
+    key: Option<[u8; 32]>,
+    ask: [u8; 32],
+    minted_at: Timestamp,
+    expires_at: Timestamp,
+    /// The last second the token could be accepted.
+    usable_until: Timestamp,
+    issued_at: Timestamp,
+    is_critical: bool,
+    request_id: String,
+}
+
+impl Use {
+    fn of(permit: &Permit, key: Option<&IdempotencyKey>, request_id: &str, now: Timestamp) -> Self {
+        let life = i64::try_from(permit.ttl().as_secs()).unwrap_or(i64::MAX);
         Self {
-            issuer: token.issuer.clone(),
-            token: token.id.clone(),
-            credential: permit.credential().name.clone(),
+            slot: Slot::of(permit, true),
+            key: key.map(|key| hash(&[key.expose().as_bytes()])),
+            ask: ask_digest(permit),
+            minted_at: now,
+            expires_at: now.plus(life),
+            usable_until: permit.job().usable_until(),
+            issued_at: permit.job().issued_at(),
+            is_critical: permit.credential().class == Class::Critical,
+            request_id: request_id.to_owned(),
         }
     }
+
+    /// What comes of another exchange for the slot that this use took.
+    fn meet(&self, later: &Self) -> Result<Taken, ReplayError> {
+        let same_key = match (&self.key, &later.key) {
+            (Some(first), Some(again)) => {
+                constant_time::verify_slices_are_equal(first, again).is_ok()
+            }
+            (Some(_) | None, _) => false,
+        };
+        // Past its end there is nothing to give again, and a repeat never makes it longer.
+        if !same_key || later.minted_at >= self.expires_at {
+            return Err(ReplayError::Replayed {
+                credential: self.slot.credential.clone(),
+                first_request_id: self.request_id.clone(),
+            });
+        }
+        if self.ask != later.ask {
+            return Err(ReplayError::KeyReused);
+        }
+        Ok(Taken {
+            minted_at: self.minted_at,
+            expires_at: self.expires_at,
+            is_repeat: true,
+        })
+    }
+}
+
+/// The times that go with a use, the first one's for a repeat.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Taken {
+    minted_at: Timestamp,
+    expires_at: Timestamp,
+    is_repeat: bool,
+}
+
+/// Everything that decides what is minted. A definition that changed in between is another ask, so
+/// that a repeat never gives something else under the first one's name.
+fn ask_digest(permit: &Permit) -> [u8; 32] {
+    let credential = permit.credential();
+    let life = permit.ttl().as_secs().to_be_bytes();
+    let mut parts: Vec<&[u8]> = vec![credential.kind.name().as_bytes(), &life];
+    match &credential.kind {
+        Kind::Jwt {
+            audience, claims, ..
+        } => {
+            parts.push(audience.as_bytes());
+            parts.extend(claims.iter().map(|fact| fact.name().as_bytes()));
+        }
+        Kind::Postgres {
+            target,
+            group,
+            act_as_group,
+        } => {
+            parts.extend([target.as_bytes(), group.as_bytes()]);
+            parts.push(if *act_as_group { b"group" } else { b"login" });
+        }
+    }
+    parts.push(b"scopes");
+    parts.extend(permit.scopes().iter().map(String::as_bytes));
+    hash(&parts)
+}
+
+/// SHA-256 over parts with their lengths in front.
+fn hash(parts: &[&[u8]]) -> [u8; 32] {
+    let mut context = digest::Context::new(&digest::SHA256);
+    for part in parts {
+        let length = u64::try_from(part.len()).unwrap_or(u64::MAX);
+        context.update(&length.to_be_bytes());
+        context.update(part);
+    }
+    let mut hash = [0; 32];
+    for (to, from) in hash.iter_mut().zip(context.finish().as_ref()) {
+        *to = *from;
+    }
+    hash
 }
 
 /// Why a use could not be taken.
@@ -177,4 +298,27 @@ pub enum ReplayError {
         /// E.g. `is full`.
         problem: String,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// T-110
+    #[test]
+    fn a_key_that_can_be_guessed_is_refused_without_being_shown() {
+        insta::assert_snapshot!(IdempotencyKey::parse("canary-5d1f4c7e-short").unwrap_err(), @"`Idempotency-Key` has 21 characters, expected 22 to 64 (at least 128 random bits)");
+        insta::assert_snapshot!(IdempotencyKey::parse("canary 5d1f4c7e with spaces").unwrap_err(), @"`Idempotency-Key` has characters outside A-Z a-z 0-9 - _");
+        assert!(IdempotencyKey::parse(&"k".repeat(65)).is_err());
+        for length in [22, 64] {
+            let key = IdempotencyKey::parse(&"k".repeat(length)).unwrap();
+            assert!(!format!("{key:?}").contains("kk"));
+        }
+    }
+
+    #[test]
+    fn the_hash_of_a_list_knows_where_its_parts_end() {
+        assert_ne!(hash(&[b"ab", b"c"]), hash(&[b"a", b"bc"]));
+        assert_ne!(hash(&[b"a"]), hash(&[b"a", b""]));
+    }
 }

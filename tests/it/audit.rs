@@ -1,1 +1,24 @@
-//! audit
+//! The audit log: its sinks, and the command that proves it whole.
+#![cfg(test)]
+
+mod sinks;
+mod verify;
+
+use std::sync::Arc;
+
+use hallpass::audit::{AuditLog, Sink, SinkEntry, SinkError};
+use hallpass::clock::{FixedClock, Timestamp};
+use hallpass::rootkey::{RootKey, RootKeys};
+
+fn roots(root: &RootKey) -> RootKeys {
+    RootKeys::new("https://hallpass.example", 1, vec![root.clone()]).unwrap()
+}
+
+fn log(root: &RootKey, boot: &str, sink: impl Sink + 'static) -> Result<AuditLog, SinkError> {
+    let clock = Arc::new(FixedClock::at(Timestamp::from_unix(1_790_000_000)));
+    let sinks = vec![SinkEntry {
+        sink: Box::new(sink),
+        required: true,
+    }];
+    AuditLog::new(sinks, &roots(root), clock, "replica-a", boot)
+}

@@ -1,0 +1,825 @@
+//! Is a log whole? Reads files line by line, however large, and needs no secret.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::fmt;
+use std::io::{self, BufRead, Read as _};
+
+use serde::{Deserialize, Serialize};
+
+use super::{Head, PublicKey};
+use crate::audit::LONGEST_LINE;
+use crate::text::escape;
+
+/// What to hold a log against.
+#[derive(Clone, Debug, Default)]
+pub struct Expected {
+    /// The keys that may have signed checkpoints. Without one, signatures only show that the log
+    /// agrees with itself.
+    pub keys: Vec<PublicKey>,
+    /// Heads noted earlier: a line with each hash must be there.
+    pub heads: Vec<Head>,
+    /// The head that the first file continues from, when what came before is kept elsewhere.
+    pub after: Option<Head>,
+}
+
+/// Reads the files of one log, in order.
+#[derive(Debug)]
+pub struct Verification {
+    expected: Expected,
+    missing_heads: HashSet<Head>,
+    report: Report,
+    file: String,
+    line: u64,
+    /// The line before, of this file or the one before it.
+    before: Option<Before>,
+    boots: BTreeSet<String>,
+    /// Intents without an outcome, with the place of each.
+    open: BTreeMap<String, Place>,
+    /// What the current boot has, or lacks.
+    boot: Boot,
+    more_findings: u64,
+}
+
+impl Verification {
+    /// Nothing read yet.
+    #[must_use]
+    pub fn new(expected: Expected) -> Self {
+        Self {
+            missing_heads: expected.heads.iter().copied().collect(),
+            expected,
+            report: Report::default(),
+            file: String::new(),
+            line: 0,
+            before: None,
+            boots: BTreeSet::new(),
+            open: BTreeMap::new(),
+            boot: Boot::default(),
+            more_findings: 0,
+        }
+    }
+
+    /// Reads the next file.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn read(&mut self, name: &str, mut file: impl BufRead) -> io::Result<()> {
+        name.clone_into(&mut self.file);
+        self.line = 0;
+        let longest = u64::try_from(LONGEST_LINE).unwrap_or(u64::MAX);
+        let mut line = Vec::new();
+        loop {
+            line.clear();
+            let limit = longest.saturating_add(1);
+            if (&mut file).take(limit).read_until(b'\n', &mut line)? == 0 {
+                return Ok(());
+            }
+            self.line = self.line.saturating_add(1);
+            if line.last() == Some(&b'\n') {
+                line.pop();
+            } else if line.len() > LONGEST_LINE {
+                self.find(format!(
+                    "is longer than {LONGEST_LINE} bytes, which no event is"
+                ));
+                skip_line(&mut file)?;
+            } else {
+                self.find("does not end with a newline: it was cut".to_owned());
+            }
+            self.read_line(&line);
+        }
+    }
+
+    /// What was found.
+    #[must_use]
+    pub fn finish(mut self) -> Report {
+        if self.before.is_none() {
+            self.find("there is no event at all".to_owned());
+        }
+        if self.boot.stopped {
+            if self.report.unsigned > 0 {
+                self.find("is `stop` without the checkpoint that signs it: it was cut".to_owned());
+            }
+            self.close_boot("the log");
+        } else if !self.open.is_empty() {
+            let count = self.open.len();
+            self.report.notes.push(format!(
+                "{count} intent(s) have no outcome yet where the log ends; fine while the broker runs"
+            ));
+        }
+        if !self.boot.stopped && self.boot.checkpoints == 0 && self.before.is_some() {
+            self.find_unsigned_boot();
+        }
+        let missing: Vec<_> = self.missing_heads.iter().map(Head::to_string).collect();
+        for head in missing {
+            self.find(format!(
+                "no line has the expected head sha256:{head}: the log was cut before it, or changed"
+            ));
+        }
+        self.add_notes();
+        self.report
+    }
+
+    fn read_line(&mut self, line: &[u8]) {
+        let head = Head::of(line);
+        self.report.lines = self.report.lines.saturating_add(1);
+        self.missing_heads.remove(&head);
+        match serde_json::from_slice::<Line>(line) {
+            Ok(parsed) if parsed.v == 1 => self.check(line, head, parsed),
+            Ok(parsed) => self.find(format!("has version {}, expected 1", parsed.v)),
+            Err(error) => {
+                let problem = escape(&error.to_string());
+                self.find(format!(
+                    "is no event ({problem}): torn by a crash, or changed"
+                ));
+                if let Some(before) = &mut self.before {
+                    before.head = head;
+                    before.sequence = before.sequence.saturating_add(1);
+                    before.line = self.line;
+                }
+            }
+        }
+    }
+
+    fn check(&mut self, text: &[u8], head: Head, line: Line) {
+        self.check_link(&line);
+        self.check_event(text, &line);
+        self.check_signed_in_time(&line);
+        self.report.head = Some(format!("sha256:{head}"));
+        self.before = Some(Before {
+            head,
+            boot: line.boot,
+            sequence: line.seq,
+            line: self.line,
+        });
+    }
+
+    /// Does the line follow the one before?
+    fn check_link(&mut self, line: &Line) {
+        let Some(previous) = Head::parse(&line.prev) else {
+            return self.find("has no SHA-256 in `prev`".to_owned());
+        };
+        let Some(before) = self.before.take() else {
+            self.begin_boot(line);
+            return self.check_first(line, previous);
+        };
+        if before.boot == line.boot {
+            let expected = before.sequence.saturating_add(1);
+            if line.seq != expected {
+                let found = line.seq;
+                self.find(format!(
+                    "has sequence {found}, expected {expected}: lines were removed, added or moved"
+                ));
+            } else if previous != before.head {
+                self.find_changed(&before, previous);
+            }
+            return;
+        }
+        self.close_boot(&format!("boot {}", escape(&before.boot)));
+        self.begin_boot(line);
+        if line.seq != 1 {
+            let (boot, found) = (escape(&line.boot), line.seq);
+            self.find(format!(
+                "begins boot {boot} at sequence {found}, expected 1: its first lines were removed"
+            ));
+        } else if previous.is_origin() {
+            let boot = escape(&line.boot);
+            self.find(format!(
+                "begins boot {boot} as a new log: nothing shows that no lines are missing before it"
+            ));
+        } else if previous != before.head {
+            self.find_changed(&before, previous);
+        }
+    }
+
+    fn check_first(&mut self, line: &Line, previous: Head) {
+        match self.expected.after {
+            Some(after) if after != previous => self.find(format!(
+                "follows sha256:{previous}, expected sha256:{after}: lines before it are missing"
+            )),
+            None if line.seq != 1 || !previous.is_origin() => {
+                let found = line.seq;
+                self.find(format!(
+                    "is sequence {found} and follows sha256:{previous}, which is not here: give the earlier file first, or `--after` with the head it had"
+                ));
+            }
+            Some(_) | None => {}
+        }
+    }
+
+    fn begin_boot(&mut self, line: &Line) {
+        self.boot = Boot::default();
+        self.report.boots = self.report.boots.saturating_add(1);
+        if !self.boots.insert(line.boot.clone()) {
+            let boot = escape(&line.boot);
+            self.find(format!(
+                "continues boot {boot}, which had ended: lines were moved"
+            ));
+        }
+        if line.event != "start" && line.seq == 1 {
+            let event = escape(&line.event);
+            self.find(format!("begins a boot with `{event}`, expected `start`"));
+        }
+    }
+
+    fn close_boot(&mut self, what: &str) {
+        if self.boot.checkpoints == 0 {
+            self.find_unsigned_boot();
+        }
+        for (intent, place) in std::mem::take(&mut self.open) {
+            self.report.add(
+                &mut self.more_findings,
+                Finding {
+                    text: format!(
+                        "intent {} has no outcome although {what} ended: look whether it was minted",
+                        escape(&intent)
+                    ),
+                    ..Finding::at(&place)
+                },
+            );
+        }
+    }
+
+    fn check_event(&mut self, text: &[u8], line: &Line) {
+        if self.boot.stopped && line.event != "checkpoint" {
+            self.find("comes after `stop`, where only a checkpoint is expected".to_owned());
+        }
+        match line.event.as_str() {
+            "checkpoint" => self.check_signature(text, line),
+            "intent" => self.begin_intent(line),
+            "outcome" => self.end_intent(line),
+            "stop" => self.boot.stopped = true,
+            // Everything else stands for itself. A list of names would make logs of newer brokers
+            // look damaged.
+            _ => {}
+        }
+    }
+
+    fn begin_intent(&mut self, line: &Line) {
+        let place = self.place();
+        match &line.intent {
+            Some(intent) if self.open.insert(intent.clone(), place).is_none() => {}
+            Some(intent) => {
+                let intent = escape(intent);
+                self.find(format!("repeats intent {intent}"));
+            }
+            None => self.find("is an intent without an id".to_owned()),
+        }
+    }
+
+    fn end_intent(&mut self, line: &Line) {
+        let intent = line.intent.as_deref().unwrap_or_default();
+        if self.open.remove(intent).is_none() {
+            let intent = escape(intent);
+            self.find(format!(
+                "is an outcome of intent {intent}, which is not open: it has another outcome, or its line was removed"
+            ));
+        }
+    }
+
+    fn check_signature(&mut self, text: &[u8], line: &Line) {
+        self.report.checkpoints = self.report.checkpoints.saturating_add(1);
+        self.boot.checkpoints = self.boot.checkpoints.saturating_add(1);
+        self.boot.unsigned_since = None;
+        self.report.unsigned = 0;
+        let named = line.key.as_deref().unwrap_or_default();
+        let Ok(key) = PublicKey::parse(named) else {
+            return self.find("is a checkpoint without a key".to_owned());
+        };
+        if !key.has_signed(text) {
+            return self.find(
+                "is a checkpoint whose signature does not hold: it was changed, or made without the key"
+                    .to_owned(),
+            );
+        }
+        if !self.expected.keys.is_empty() && !self.expected.keys.contains(&key) {
+            let allowed: Vec<_> = self.expected.keys.iter().map(PublicKey::to_text).collect();
+            let allowed = allowed.join(" or ");
+            self.find(format!("is signed by {key}, expected {allowed}"));
+        }
+        self.report.keys.insert(key.to_text());
+    }
+
+    /// Hashes can be recomputed and checkpoints left out: then nothing is signed for too long.
+    fn check_signed_in_time(&mut self, line: &Line) {
+        if line.event == "checkpoint" {
+            return;
+        }
+        self.report.unsigned = self.report.unsigned.saturating_add(1);
+        let Some(now) = parse_time(&line.time) else {
+            return self.find("has no RFC 3339 time".to_owned());
+        };
+        let since = *self.boot.unsigned_since.get_or_insert(now);
+        if now.saturating_sub(since) > LONGEST_UNSIGNED && !self.boot.unsigned_found {
+            self.boot.unsigned_found = true;
+            self.find(format!(
+                "comes more than {LONGEST_UNSIGNED} s after the first line that no checkpoint signs, expected one every 10 s: checkpoints were removed, or the broker was stopped for a while"
+            ));
+        }
+    }
+
+    fn find_changed(&mut self, before: &Before, previous: Head) {
+        let (line, head) = (before.line, before.head);
+        self.find(format!(
+            "follows sha256:{previous}, but line {line} before it has sha256:{head}: line {line} was changed, or lines were replaced"
+        ));
+    }
+
+    fn find_unsigned_boot(&mut self) {
+        self.find("ends a boot without a signed checkpoint: they were removed".to_owned());
+    }
+
+    fn find(&mut self, text: String) {
+        let finding = Finding {
+            text,
+            ..Finding::at(&self.place())
+        };
+        self.report.add(&mut self.more_findings, finding);
+    }
+
+    fn place(&self) -> Place {
+        Place {
+            file: self.file.clone(),
+            line: self.line,
+        }
+    }
+
+    fn add_notes(&mut self) {
+        let notes = &mut self.report.notes;
+        if self.more_findings > 0 {
+            notes.push(format!("{} more findings are left out", self.more_findings));
+        }
+        if self.expected.keys.is_empty() && self.report.checkpoints > 0 {
+            notes.push(
+                "no `--key` was given: signatures only show that the log agrees with itself; `hallpass keys show` prints the key".to_owned(),
+            );
+        }
+        if self.report.unsigned > 0 {
+            notes.push(format!(
+                "the last {} line(s) are not signed yet: only `--expect-head` shows a change there",
+                self.report.unsigned
+            ));
+        }
+    }
+}
+
+/// What a verification found.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Report {
+    /// Lines read.
+    pub lines: u64,
+    /// Starts of a broker.
+    pub boots: u64,
+    /// Signed lines.
+    pub checkpoints: u64,
+    /// Lines at the end that no checkpoint signs.
+    pub unsigned: u64,
+    /// The keys that signed.
+    pub keys: BTreeSet<String>,
+    /// The hash of the last line, to be kept for later.
+    pub head: Option<String>,
+    /// What is wrong, in order; the first 100.
+    pub findings: Vec<Finding>,
+    /// What to know beside.
+    pub notes: Vec<String>,
+}
+
+impl Report {
+    fn add(&mut self, more: &mut u64, finding: Finding) {
+        if self.findings.len() < MOST_FINDINGS {
+            self.findings.push(finding);
+        } else {
+            *more = more.saturating_add(1);
+        }
+    }
+}
+
+/// One thing that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// In which file.
+    pub file: String,
+    /// In which line, from 1.
+    pub line: u64,
+    /// What, and what was expected.
+    pub text: String,
+}
+
+impl Finding {
+    fn at(place: &Place) -> Self {
+        Self {
+            file: place.file.clone(),
+            line: place.line,
+            text: String::new(),
+        }
+    }
+}
+
+/// `file:line: text`.
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}: {}", escape(&self.file), self.line, self.text)
+    }
+}
+
+/// What every line has, and what some have.
+#[derive(Debug, Deserialize)]
+struct Line {
+    v: u32,
+    time: String,
+    boot: String,
+    seq: u64,
+    prev: String,
+    event: String,
+    intent: Option<String>,
+    key: Option<String>,
+}
+
+#[derive(Debug)]
+struct Before {
+    head: Head,
+    boot: String,
+    sequence: u64,
+    line: u64,
+}
+
+#[derive(Clone, Debug)]
+struct Place {
+    file: String,
+    line: u64,
+}
+
+#[derive(Debug, Default)]
+struct Boot {
+    checkpoints: u64,
+    stopped: bool,
+    /// The time of the first line that no checkpoint signs, in Unix seconds.
+    unsigned_since: Option<i64>,
+    unsigned_found: bool,
+}
+
+fn parse_time(text: &str) -> Option<i64> {
+    let time: jiff::Timestamp = text.parse().ok()?;
+    Some(time.as_second())
+}
+
+fn skip_line(file: &mut impl BufRead) -> io::Result<()> {
+    loop {
+        let buffer = file.fill_buf()?;
+        if buffer.is_empty() {
+            return Ok(());
+        }
+        let end = buffer.iter().position(|byte| *byte == b'\n');
+        let length = end.map_or(buffer.len(), |at| at.saturating_add(1));
+        file.consume(length);
+        if end.is_some() {
+            return Ok(());
+        }
+    }
+}
+
+const MOST_FINDINGS: usize = 100;
+/// Seconds. Checkpoints come every 10.
+const LONGEST_UNSIGNED: i64 = 60;
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Chain, SigningKey};
+    use super::*;
+    use crate::clock::Timestamp;
+    use crate::rootkey::{RootKey, RootKeys};
+
+    const NOW: i64 = 1_790_000_000;
+
+    fn key() -> SigningKey {
+        let root = RootKey::generate().unwrap();
+        let roots = RootKeys::new("https://hallpass.example", 1, vec![root]).unwrap();
+        SigningKey::of(roots.active()).unwrap()
+    }
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_unix(NOW + seconds)
+    }
+
+    /// Two boots: start, checkpoint, two intents with their outcomes, stop, checkpoint.
+    fn log() -> (PublicKey, Vec<Vec<u8>>) {
+        let root = RootKey::generate().unwrap();
+        let roots = RootKeys::new("https://hallpass.example", 1, vec![root]).unwrap();
+        let public = PublicKey::of(roots.active()).unwrap();
+        let mut lines = Vec::new();
+        let mut head = Head::default();
+        for boot in ["b1", "b2"] {
+            let key = SigningKey::of(roots.active()).unwrap();
+            let mut chain = Chain::new("replica-a", boot, head, key);
+            lines.push(chain.append(at(0), br#"{"event":"start"}"#));
+            lines.push(chain.checkpoint(at(0)));
+            for (event, number) in [("intent", 1), ("intent", 2), ("outcome", 1), ("outcome", 2)] {
+                let event = format!(r#"{{"event":"{event}","intent":"{boot}.{number}"}}"#);
+                lines.push(chain.append(at(1), event.as_bytes()));
+            }
+            lines.push(chain.append(at(2), br#"{"event":"stop"}"#));
+            lines.push(chain.checkpoint(at(2)));
+            head = chain.head();
+        }
+        (public, lines)
+    }
+
+    fn read(lines: &[Vec<u8>], expected: Expected) -> Report {
+        let mut verification = Verification::new(expected);
+        verification.read("log", lines.concat().as_slice()).unwrap();
+        verification.finish()
+    }
+
+    fn findings(lines: &[Vec<u8>], expected: Expected) -> Vec<String> {
+        let report = read(lines, expected);
+        report.findings.iter().map(Finding::to_string).collect()
+    }
+
+    fn with_key(key: &PublicKey) -> Expected {
+        Expected {
+            keys: vec![key.clone()],
+            ..Expected::default()
+        }
+    }
+
+    #[test]
+    fn a_whole_log_has_no_findings() {
+        let (key, lines) = log();
+        let report = read(&lines, with_key(&key));
+        assert_eq!(report.findings, []);
+        assert_eq!((report.lines, report.boots, report.checkpoints), (16, 2, 4));
+        assert_eq!(report.notes, Vec::<String>::new());
+        let head = Head::of(lines[15].trim_ascii_end());
+        assert_eq!(report.head, Some(format!("sha256:{head}")));
+    }
+
+    #[test]
+    fn without_a_key_the_report_says_what_signatures_are_worth() {
+        let (_key, lines) = log();
+        let report = read(&lines, Expected::default());
+        assert_eq!(report.findings, []);
+        insta::assert_snapshot!(report.notes[0], @"no `--key` was given: signatures only show that the log agrees with itself; `hallpass keys show` prints the key");
+    }
+
+    /// T-111
+    #[test]
+    fn any_changed_byte_is_found() {
+        let (key, lines) = log();
+        let text = lines.concat();
+        for at in (0..text.len()).step_by(7) {
+            let mut changed = text.clone();
+            changed[at] ^= 1;
+            let mut verification = Verification::new(with_key(&key));
+            verification.read("log", changed.as_slice()).unwrap();
+            let context = String::from_utf8_lossy(
+                &changed[at.saturating_sub(60)..changed.len().min(at + 60)],
+            );
+            assert!(
+                !verification.finish().findings.is_empty(),
+                "byte {at} of {}: {context}",
+                text.len()
+            );
+        }
+    }
+
+    /// T-111
+    #[test]
+    fn a_changed_line_is_named() {
+        let (key, mut lines) = log();
+        lines[2] = String::from_utf8(lines[2].clone())
+            .unwrap()
+            .replace("14:13:21", "14:13:22")
+            .into_bytes();
+        let found = findings(&lines, with_key(&key));
+        assert_eq!(found.len(), 1);
+        assert!(found[0].starts_with("log:4: follows sha256:"), "{found:?}");
+        assert!(found[0].ends_with("line 3 was changed, or lines were replaced"));
+    }
+
+    /// T-111
+    #[test]
+    fn any_removed_line_is_found() {
+        let (key, lines) = log();
+        for at in 0..lines.len() - 1 {
+            let mut cut = lines.clone();
+            cut.remove(at);
+            assert!(!findings(&cut, with_key(&key)).is_empty(), "line {at}");
+        }
+        let mut cut = lines.clone();
+        cut.remove(3);
+        assert_eq!(
+            findings(&cut, with_key(&key)),
+            [
+                "log:4: has sequence 5, expected 4: lines were removed, added or moved",
+                "log:5: is an outcome of intent b1.2, which is not open: it has another outcome, or its line was removed",
+            ]
+        );
+    }
+
+    /// T-111
+    #[test]
+    fn any_two_lines_that_changed_places_are_found() {
+        let (key, lines) = log();
+        for at in 0..lines.len() - 1 {
+            let mut moved = lines.clone();
+            moved.swap(at, at + 1);
+            assert!(!findings(&moved, with_key(&key)).is_empty(), "line {at}");
+        }
+    }
+
+    /// T-111
+    #[test]
+    fn a_cut_tail_is_found_by_the_head_that_was_noted() {
+        let (key, lines) = log();
+        let noted = Head::of(lines[15].trim_ascii_end());
+        let expected = || Expected {
+            heads: vec![noted],
+            ..with_key(&key)
+        };
+        assert_eq!(findings(&lines, expected()), Vec::<String>::new());
+        for left in 1..lines.len() {
+            let found = findings(&lines[..left], expected());
+            let last = found.last().unwrap();
+            assert!(
+                last.contains("no line has the expected head sha256:"),
+                "{left}: {found:?}"
+            );
+        }
+        // It has grown since: the noted line is still there.
+        let early = Expected {
+            heads: vec![Head::of(lines[4].trim_ascii_end())],
+            ..with_key(&key)
+        };
+        assert_eq!(findings(&lines, early), Vec::<String>::new());
+    }
+
+    /// T-111
+    #[test]
+    fn a_recomputed_chain_fails_at_its_signatures() {
+        let (key, lines) = log();
+        let mut head = Head::default();
+        let mut forged = Vec::new();
+        for line in &lines {
+            let mut value: serde_json::Value = serde_json::from_slice(line).unwrap();
+            value["prev"] = head.to_string().into();
+            if value["event"] == "intent" {
+                value["credential"] = "something-harmless".into();
+            }
+            let mut line = value.to_string().into_bytes();
+            head = Head::of(&line);
+            line.push(b'\n');
+            forged.push(line);
+        }
+        let found = findings(&forged, with_key(&key));
+        assert!(
+            found[0].contains("is a checkpoint whose signature does not hold"),
+            "{found:?}"
+        );
+    }
+
+    /// T-111
+    #[test]
+    fn a_chain_signed_with_another_key_is_found_with_the_key_only() {
+        let (key, _) = log();
+        let (other, forged) = log();
+        let found = findings(&forged, with_key(&key));
+        assert_eq!(found.len(), 4);
+        assert_eq!(
+            found[0],
+            format!("log:2: is signed by {other}, expected {key}")
+        );
+        assert_eq!(findings(&forged, Expected::default()), Vec::<String>::new());
+    }
+
+    /// T-111
+    #[test]
+    fn spliced_boots_are_found() {
+        let (key, lines) = log();
+        let first_gone = findings(&lines[8..], with_key(&key));
+        assert!(
+            first_gone[0].contains("is sequence 1 and follows sha256:"),
+            "{first_gone:?}"
+        );
+        let moved = [&lines[8..], &lines[..8]].concat();
+        assert!(!findings(&moved, with_key(&key)).is_empty());
+        let twice = [&lines[..8], &lines[..8]].concat();
+        let found = findings(&twice, with_key(&key));
+        assert!(
+            found[0].contains("follows") || found[0].contains("sequence 1"),
+            "{found:?}"
+        );
+        let (_, other) = log();
+        let spliced = [&lines[..8], &other[8..]].concat();
+        assert!(!findings(&spliced, Expected::default()).is_empty());
+        let renewed = [&lines[..8], &other[..8]].concat();
+        let found = findings(&renewed, Expected::default());
+        assert!(!found.is_empty());
+    }
+
+    /// T-111
+    #[test]
+    fn a_later_file_needs_the_earlier_one_or_its_head() {
+        let (key, lines) = log();
+        let after = Expected {
+            after: Some(Head::of(lines[7].trim_ascii_end())),
+            ..with_key(&key)
+        };
+        assert_eq!(findings(&lines[8..], after), Vec::<String>::new());
+        let mut both = Verification::new(with_key(&key));
+        both.read("one", lines[..8].concat().as_slice()).unwrap();
+        both.read("two", lines[8..].concat().as_slice()).unwrap();
+        assert_eq!(both.finish().findings, []);
+        let wrong = Expected {
+            after: Some(Head::of(b"something else")),
+            ..with_key(&key)
+        };
+        assert!(findings(&lines[8..], wrong)[0].contains("lines before it are missing"));
+    }
+
+    /// T-111
+    #[test]
+    fn checkpoints_left_out_of_a_recomputed_chain_are_missed() {
+        let mut chain = Chain::new("replica-a", "b1", Head::default(), key());
+        let mut lines = vec![chain.append(at(0), br#"{"event":"start"}"#)];
+        let unsigned = findings(&lines, Expected::default());
+        assert_eq!(
+            unsigned,
+            ["log:1: ends a boot without a signed checkpoint: they were removed"]
+        );
+        lines.push(chain.checkpoint(at(0)));
+        for second in [5, 30, 64, 66, 67] {
+            lines.push(chain.append(at(second), br#"{"event":"alert"}"#));
+        }
+        let found = findings(&lines, Expected::default());
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(
+            found[0].starts_with("log:6: comes more than 60 s after"),
+            "{found:?}"
+        );
+    }
+
+    /// T-89
+    #[test]
+    fn every_intent_has_exactly_one_outcome() {
+        let event = |chain: &mut Chain, event: &str, intent: &str| {
+            let event = format!(r#"{{"event":"{event}","intent":"{intent}"}}"#);
+            chain.append(at(0), event.as_bytes())
+        };
+        let mut first = Chain::new("replica-a", "b1", Head::default(), key());
+        let mut lines = vec![
+            first.append(at(0), br#"{"event":"start"}"#),
+            first.checkpoint(at(0)),
+            event(&mut first, "intent", "b1.1"),
+            event(&mut first, "intent", "b1.2"),
+            event(&mut first, "outcome", "b1.2"),
+            event(&mut first, "outcome", "b1.2"),
+            event(&mut first, "intent", "b1.1"),
+        ];
+        let running = read(&lines, Expected::default());
+        assert!(
+            running
+                .notes
+                .iter()
+                .any(|note| note.contains("1 intent(s) have no outcome yet"))
+        );
+        let mut second = Chain::new("replica-a", "b2", first.head(), key());
+        lines.push(second.append(at(0), br#"{"event":"start"}"#));
+        lines.push(second.checkpoint(at(0)));
+        insta::assert_snapshot!(findings(&lines, Expected::default()).join("\n"), @r"
+        log:6: is an outcome of intent b1.2, which is not open: it has another outcome, or its line was removed
+        log:7: repeats intent b1.1
+        log:7: intent b1.1 has no outcome although boot b1 ended: look whether it was minted
+        ");
+    }
+
+    #[test]
+    fn what_is_no_event_is_found_and_reading_goes_on() {
+        let (key, lines) = log();
+        let mut torn = lines[..8].to_vec();
+        torn[7] = b"{\"v\":1,\"time\":\"20\x1b\n".to_vec();
+        let found = findings(&torn, with_key(&key));
+        assert!(found[0].starts_with("log:8: is no event ("), "{found:?}");
+        assert_eq!(
+            found[1..],
+            ["log:8: is `stop` without the checkpoint that signs it: it was cut"]
+        );
+        assert!(found[0].bytes().all(|byte| matches!(byte, b' '..=b'~')));
+        let mut cut = lines.clone();
+        cut[15].pop();
+        assert_eq!(
+            findings(&cut, with_key(&key)),
+            ["log:16: does not end with a newline: it was cut"]
+        );
+        assert_eq!(
+            findings(&[], Expected::default()),
+            ["log:0: there is no event at all"]
+        );
+        let long = vec![
+            vec![b'x'; LONGEST_LINE + 10],
+            b"\n".to_vec(),
+            lines[0].clone(),
+            lines[1].clone(),
+        ];
+        let found = findings(&long, with_key(&key));
+        assert!(found[0].contains("is longer than"), "{found:?}");
+        assert_eq!(found.len(), 2, "{found:?}");
+    }
+}

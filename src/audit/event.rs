@@ -1,0 +1,420 @@
+//! What can be told: the closed list of events and their fields. None can hold a secret.
+//!
+//! Outside text is a [`Text`] and so escaped and bounded by its type; reasons are our own codes; no
+//! field is of a type that a token, key or password has.
+
+use serde::Serialize;
+use serde::ser::{SerializeMap as _, Serializer};
+
+use super::text::Text;
+use crate::clock::Timestamp;
+use crate::provider::{FactValue, Facts, Job};
+use crate::replay::{Reach, Reserved};
+
+/// One line of the log.
+#[derive(Clone, Debug, Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    /// The broker is up.
+    Start(Start),
+    /// It goes down in order.
+    Stop,
+    /// Other policies apply from here on.
+    Policies(Policies),
+    /// Something is about to be minted. Written before it is (T-89).
+    Intent(Intent),
+    /// What came of it: exactly one per intent.
+    Outcome(OutcomeOf),
+    /// A genuine job may not have what it asked for.
+    Denial(Denial),
+    /// A request that did not get as far as a genuine job.
+    Refusal(Refusal),
+    /// A token came twice (T-69).
+    Replay(Replay),
+    /// Somebody ended a lease.
+    Revocation(Revocation),
+    /// Expired leases were cleared away.
+    Sweep(Sweep),
+    /// Somebody should look.
+    Alert(Alert),
+}
+
+/// The broker is up.
+#[derive(Clone, Debug, Serialize)]
+pub struct Start {
+    /// The program's version.
+    pub version: &'static str,
+    /// The public key of the checkpoints that follow.
+    pub key: String,
+}
+
+/// Other policies apply from here on.
+#[derive(Clone, Debug, Serialize)]
+pub struct Policies {
+    /// Their hash.
+    pub revision: Text,
+    /// The hash of those before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub previous: Option<Text>,
+    /// What is remembered of used tokens, and by whom (T-72).
+    #[serde(serialize_with = "reach")]
+    pub replay: Reach,
+}
+
+/// Who asks: what a verified token said.
+#[derive(Clone, Debug, Serialize)]
+pub struct JobRecord {
+    /// The `iss` claim.
+    pub issuer: Text,
+    /// 16 hex digits of the token's hash.
+    pub token: Text,
+    /// The `sub` claim.
+    pub subject: Text,
+    /// Every fact.
+    pub job: FactRecord,
+}
+
+impl JobRecord {
+    /// What the log keeps of a job.
+    #[must_use]
+    pub fn of(job: &Job) -> Self {
+        let token = job.token();
+        Self {
+            issuer: Text::new(&token.issuer),
+            token: Text::new(&token.digest),
+            subject: Text::new(job.subject()),
+            job: FactRecord::of(job.facts()),
+        }
+    }
+}
+
+/// Facts under our names, escaped and bounded.
+#[derive(Clone, Debug, Default)]
+pub struct FactRecord(Vec<(&'static str, FactText)>);
+
+impl FactRecord {
+    /// Every fact there is.
+    #[must_use]
+    pub fn of(facts: &Facts) -> Self {
+        let facts = facts.iter().map(|(fact, value)| {
+            let text = match value {
+                FactValue::Text(text) => FactText::Text(Text::new(text)),
+                FactValue::Bool(bool) => FactText::Bool(*bool),
+                FactValue::Workflow(workflow) => FactText::Text(match &workflow.r#ref {
+                    Some(r#ref) => Text::new(&format!("{}@{ref}", workflow.path)),
+                    None => Text::new(&workflow.path),
+                }),
+            };
+            (fact.name(), text)
+        });
+        Self(facts.collect())
+    }
+}
+
+impl Serialize for FactRecord {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(self.0.len()))?;
+        for (fact, value) in &self.0 {
+            map.serialize_entry(fact, value)?;
+        }
+        map.end()
+    }
+}
+
+#[derive(Clone, Debug, Serialize)]
+#[serde(untagged)]
+enum FactText {
+    Text(Text),
+    Bool(bool),
+}
+
+/// Something is about to be minted.
+#[derive(Clone, Debug, Serialize)]
+pub struct Intent {
+    /// Ties the outcome to it.
+    pub intent: String,
+    /// The request.
+    pub request_id: Text,
+    /// For whom.
+    #[serde(flatten)]
+    pub job: JobRecord,
+    /// What.
+    pub credential: Text,
+    /// Its kind.
+    pub kind: &'static str,
+    /// Its class.
+    pub class: &'static str,
+    /// Its scopes.
+    pub scopes: Vec<Text>,
+    /// The policy that allows it.
+    pub policy: Text,
+    /// The hash of the policies that were asked.
+    pub revision: Text,
+    /// When it will end.
+    #[serde(serialize_with = "time")]
+    pub expires_at: Timestamp,
+    /// The same ask came before under the same key.
+    pub repeat: bool,
+    /// Who else knows that the token is used (T-72).
+    #[serde(serialize_with = "reach")]
+    pub replay: Reach,
+}
+
+impl Intent {
+    /// What is about to be minted for a reservation.
+    #[must_use]
+    pub fn of(reserved: &Reserved, intent: String, request_id: &str) -> Self {
+        let permit = reserved.permit();
+        let credential = permit.credential();
+        Self {
+            intent,
+            request_id: Text::new(request_id),
+            job: JobRecord::of(permit.job()),
+            credential: Text::new(&credential.name),
+            kind: credential.kind.name(),
+            class: credential.class.name(),
+            scopes: permit.scopes().iter().map(Text::from).collect(),
+            policy: Text::new(permit.policy()),
+            revision: Text::new(permit.revision()),
+            expires_at: reserved.expires_at(),
+            repeat: reserved.is_repeat(),
+            replay: reserved.reach(),
+        }
+    }
+}
+
+/// The outcome of one intent.
+#[derive(Clone, Debug, Serialize)]
+pub struct OutcomeOf {
+    pub(super) intent: String,
+    pub(super) request_id: Text,
+    pub(super) credential: Text,
+    #[serde(flatten)]
+    pub(super) outcome: Outcome,
+}
+
+/// What came of an intent.
+#[derive(Clone, Debug, Serialize)]
+#[serde(tag = "outcome", rename_all = "snake_case")]
+pub enum Outcome {
+    /// A credential was made and answered.
+    Minted {
+        /// The login's name or the token's `jti`.
+        public_id: Text,
+        /// When it ends.
+        #[serde(serialize_with = "time")]
+        expires_at: Timestamp,
+    },
+    /// The credential of an earlier request was given again.
+    Repeated {
+        /// The login's name or the token's `jti`.
+        public_id: Text,
+        /// When it ends, as before.
+        #[serde(serialize_with = "time")]
+        expires_at: Timestamp,
+    },
+    /// Nothing was given.
+    Failed {
+        /// Our code, e.g. `database.unreachable`.
+        reason: &'static str,
+        /// The sentence that goes with it.
+        message: Text,
+        /// It is known that nothing was made.
+        nothing_made: bool,
+    },
+    /// A credential was made, and nobody was there to take it (T-90).
+    Undelivered {
+        /// The login's name or the token's `jti`.
+        public_id: Text,
+        /// When it ends, unless it was revoked.
+        #[serde(serialize_with = "time")]
+        expires_at: Timestamp,
+        /// It is gone already.
+        revoked: bool,
+    },
+    /// The broker went down before it knew.
+    Unknown,
+}
+
+/// A genuine job may not have what it asked for.
+#[derive(Clone, Debug, Serialize)]
+pub struct Denial {
+    /// The request.
+    pub request_id: Text,
+    /// Who asked.
+    #[serde(flatten)]
+    pub job: JobRecord,
+    /// What for.
+    pub credential: Text,
+    /// Our code.
+    pub reason: &'static str,
+    /// The decision in a sentence.
+    pub decision: Text,
+    /// The hash of the policies that were asked.
+    pub revision: Text,
+    /// Every condition that failed: here always all of them, whatever the job was told. Those
+    /// beyond [`LONGEST_LIST`] are left out.
+    pub failed_conditions: Bounded<FailedCondition>,
+}
+
+/// A condition that a job did not meet.
+#[derive(Clone, Debug, Serialize)]
+pub struct FailedCondition {
+    /// Of which policy.
+    pub policy: Text,
+    /// On which fact.
+    pub fact: Text,
+    /// What the policy wants.
+    pub expected: Text,
+    /// What the job is.
+    pub actual: Text,
+}
+
+/// A request that did not get as far as a genuine job.
+#[derive(Clone, Debug, Serialize)]
+pub struct Refusal {
+    /// The request.
+    pub request_id: Text,
+    /// Our code, e.g. `token.signature`.
+    pub reason: &'static str,
+    /// The sentence that goes with it.
+    pub message: Text,
+    /// The issuer's name in the policies, when the token named one of them. Nobody has verified it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unverified_issuer: Option<Text>,
+}
+
+/// A token came twice.
+#[derive(Clone, Debug, Serialize)]
+pub struct Replay {
+    /// The request that was refused.
+    pub request_id: Text,
+    /// The request that used the token first.
+    pub first_request_id: Text,
+    /// Who the token says it is.
+    #[serde(flatten)]
+    pub job: Option<JobRecord>,
+    /// What for.
+    pub credential: Text,
+}
+
+/// Somebody ended a lease, or tried to.
+#[derive(Clone, Debug, Serialize)]
+pub struct Revocation {
+    /// The request, when it was one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<Text>,
+    /// Where.
+    pub target: Text,
+    /// The login's name.
+    pub lease: Text,
+    /// The policy that had allowed it.
+    pub policy: Text,
+    /// The issuer of the job that had it.
+    pub issuer: Text,
+    /// The `sub` of that job.
+    pub subject: Text,
+    /// What came of it.
+    pub result: RevocationResult,
+}
+
+/// What came of a revocation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RevocationResult {
+    /// The login is gone, now or before.
+    Gone,
+    /// The target cannot be reached; clean-up goes on.
+    Pending,
+    /// It failed otherwise.
+    Failed,
+}
+
+/// Expired leases were cleared away.
+#[derive(Clone, Debug, Serialize)]
+pub struct Sweep {
+    /// Where.
+    pub target: Text,
+    /// The names of those that are gone; beyond [`LONGEST_LIST`] only their number is kept.
+    pub removed: Bounded<Text>,
+    /// The names of those that would not go.
+    pub left: Bounded<Text>,
+}
+
+/// Somebody should look.
+#[derive(Clone, Debug, Serialize)]
+pub struct Alert {
+    /// Our code, e.g. `clock.jump`.
+    pub reason: &'static str,
+    /// What happened, in a sentence.
+    pub message: Text,
+    /// The request, when there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<Text>,
+}
+
+/// A list that no caller can make a line too long with: the first [`LONGEST_LIST`], and how many
+/// there were.
+#[derive(Clone, Debug, Serialize)]
+pub struct Bounded<T> {
+    first: Vec<T>,
+    total: usize,
+}
+
+impl<T> FromIterator<T> for Bounded<T> {
+    fn from_iter<I: IntoIterator<Item = T>>(items: I) -> Self {
+        let mut items = items.into_iter();
+        let first: Vec<_> = items.by_ref().take(LONGEST_LIST).collect();
+        let total = first.len().saturating_add(items.count());
+        Self { first, total }
+    }
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde passes fields by reference"
+)]
+fn time<S: Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(time)
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde passes fields by reference"
+)]
+fn reach<S: Serializer>(reach: &Reach, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(match reach {
+        Reach::PerReplica => "per_replica",
+        Reach::Shared => "shared",
+    })
+}
+
+/// Entries of a list that a line keeps.
+pub const LONGEST_LIST: usize = 24;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_keeps_its_front_and_its_length() {
+        let list: Bounded<usize> = (0..100).collect();
+        assert_eq!((list.first.len(), list.total), (LONGEST_LIST, 100));
+        let list: Bounded<usize> = (0..3).collect();
+        assert_eq!((list.first, list.total), (vec![0, 1, 2], 3));
+    }
+
+    #[test]
+    fn an_outcome_is_flat() {
+        let event = Event::Outcome(OutcomeOf {
+            intent: "b.1".to_owned(),
+            request_id: Text::new("req-1"),
+            credential: Text::new("shop-db/migrate"),
+            outcome: Outcome::Minted {
+                public_id: Text::new("hp_1lg7ei3_0123456789abc"),
+                expires_at: Timestamp::from_unix(1_790_000_000),
+            },
+        });
+        insta::assert_snapshot!(serde_json::to_string(&event).unwrap(), @r#"{"event":"outcome","intent":"b.1","request_id":"req-1","credential":"shop-db/migrate","outcome":"minted","public_id":"hp_1lg7ei3_0123456789abc","expires_at":"2026-09-21T14:13:20Z"}"#);
+    }
+}

@@ -1,0 +1,808 @@
+//! The log of one running broker: in order, to every sink, each intent with its outcome.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use aws_lc_rs::rand;
+use data_encoding::HEXLOWER;
+
+use super::chain::{Chain, Head, SigningKey};
+use super::event::{Event, Intent, Outcome, OutcomeOf, Start};
+use super::text::Text;
+use super::writer::Writer;
+use super::{Recorded, Sink, SinkEntry, SinkError, SinkStatus, ours};
+use crate::clock::Clock;
+use crate::replay::Reserved;
+use crate::rootkey::RootKeys;
+use crate::text::escape;
+
+/// The log of one running broker.
+#[derive(Debug)]
+pub struct AuditLog {
+    shared: Arc<Shared>,
+}
+
+impl AuditLog {
+    /// Opens a log of which `chain` is the replica's name and `boot` this start's. What a sink holds
+    /// already is continued. The first lines are written before this returns.
+    ///
+    /// # Errors
+    /// No sink is required, a required one does not take the first lines, or a name is not 1 to 64
+    /// characters `A-Z a-z 0-9 . _ -`.
+    pub fn new(
+        sinks: Vec<SinkEntry>,
+        keys: &RootKeys,
+        clock: Arc<dyn Clock>,
+        chain: &str,
+        boot: &str,
+    ) -> Result<Self, SinkError> {
+        if !sinks.iter().any(|entry| entry.required) {
+            return Err(ours("is not there: mark one as `required: true`"));
+        }
+        if !is_name(chain) || !is_name(boot) {
+            return Err(ours(
+                "has a chain or boot id that is not 1 to 64 characters A-Z a-z 0-9 . _ -",
+            ));
+        }
+        let key = SigningKey::of(keys.active()).ok_or_else(|| ours("has no signing key"))?;
+        let start = Event::Start(Start {
+            version: env!("CARGO_PKG_VERSION"),
+            key: key.public().to_text(),
+        });
+        let start = to_json(&start)?;
+        let head = sinks.iter().find_map(|entry| entry.sink.head());
+        let mut chain = Chain::new(chain, boot, head.unwrap_or_default(), key);
+        let now = clock.now();
+        // Signed at once, so that every boot has a checkpoint and none can be slipped in.
+        let lines = [chain.append(now, &start), chain.checkpoint(now)].concat();
+        let mut writers = Vec::with_capacity(sinks.len());
+        for entry in sinks {
+            writers.push(open(entry, &lines, chain.sequence())?);
+        }
+        let shared = Arc::new(Shared {
+            clock,
+            chain: Mutex::new(chain),
+            writers,
+            boot: boot.to_owned(),
+            intents: AtomicU64::new(0),
+            open: Mutex::new(HashMap::new()),
+            closed: Mutex::new(false),
+            closing: Condvar::new(),
+        });
+        sign_every(CHECKPOINT_EVERY, Arc::clone(&shared))
+            .map_err(|error| ours(&format!("has no thread: {error}")))?;
+        Ok(Self { shared })
+    }
+
+    /// Writes down what is about to be minted, to every required sink, and takes no longer than 2 s.
+    ///
+    /// # Errors
+    /// A required sink did not take it: nothing may be minted, and the use of the token can be given
+    /// back. The intent, if it is written later after all, has its outcome already.
+    pub async fn record_intent(
+        &self,
+        reserved: Reserved,
+        request_id: &str,
+    ) -> Result<Recorded, SinkError> {
+        let id = self.shared.next_intent();
+        self.announce(Intent::of(&reserved, id.clone(), request_id))
+            .await?;
+        Ok(Recorded {
+            reserved,
+            intent: id,
+        })
+    }
+
+    /// Writes down what came of an intent. Only the first outcome counts.
+    ///
+    /// # Errors
+    /// A required sink did not take it within 2 s: revoke what was minted where that is possible.
+    pub async fn record_outcome(&self, intent: &str, outcome: Outcome) -> Result<(), SinkError> {
+        match self.shared.end_intent(intent, outcome) {
+            Some(appended) => self.written(appended?).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Writes an event and waits until every required sink has it.
+    ///
+    /// # Errors
+    /// A required sink did not take it within 2 s.
+    pub async fn record(&self, event: &Event) -> Result<(), SinkError> {
+        let sequence = self.shared.append(event)?;
+        self.written(sequence).await
+    }
+
+    /// Hands an event over without waiting, for what nothing depends on.
+    ///
+    /// # Errors
+    /// A required sink is too far behind to take it.
+    pub fn note(&self, event: &Event) -> Result<(), SinkError> {
+        self.shared.append(event).map(|_| ())
+    }
+
+    /// Signs what is not signed yet, without waiting for the sinks.
+    pub fn checkpoint(&self) {
+        self.shared.checkpoint();
+    }
+
+    /// Waits until every required sink has all there is.
+    ///
+    /// # Errors
+    /// A required sink does not take it within 2 s.
+    pub async fn settle(&self) -> Result<(), SinkError> {
+        let sequence = self.shared.chain().sequence();
+        self.written(sequence).await
+    }
+
+    /// The hash of the last line: kept elsewhere, it shows later whether the log was cut
+    /// (`hallpass audit verify --expect-head`).
+    #[must_use]
+    pub fn head(&self) -> Head {
+        self.shared.chain().head()
+    }
+
+    /// How the sinks are, for readiness and metrics.
+    #[must_use]
+    pub fn status(&self) -> Vec<SinkStatus> {
+        let status = self.shared.writers.iter().map(|writer| SinkStatus {
+            name: writer.name().to_owned(),
+            required: writer.is_required(),
+            problem: writer.problem(),
+            backlog: writer.backlog(),
+            missed: writer.missed(),
+        });
+        status.collect()
+    }
+
+    /// Ends the log: outcomes for what is still open, the last line, a signature over everything.
+    ///
+    /// # Errors
+    /// A required sink did not take the end within 2 s.
+    pub async fn close(&self) -> Result<(), SinkError> {
+        let sequence = self.shared.finish();
+        let mut written = Ok(());
+        if let Some(sequence) = sequence {
+            written = self.written(sequence).await;
+            for writer in &self.shared.writers {
+                if let Err(error) = writer.written(sequence).await {
+                    tracing::warn!(sink = %error.sink, problem = %error.problem, "audit sink lacks the end of the log");
+                }
+            }
+        }
+        self.shared.writers.iter().for_each(Writer::close);
+        written
+    }
+
+    async fn announce(&self, intent: Intent) -> Result<(), SinkError> {
+        if let Some(stuck) = self.shared.stuck() {
+            return Err(stuck);
+        }
+        let id = intent.intent.clone();
+        let sequence = self.shared.begin_intent(intent)?;
+        // Also when the caller goes away in the middle of the wait.
+        let mut open = OpenIntent {
+            shared: &self.shared,
+            id: &id,
+            outcome: Some(Outcome::Failed {
+                reason: "request.gone",
+                message: Text::new("the request ended before its intent was on record"),
+                nothing_made: true,
+            }),
+        };
+        let written = self.written(sequence).await;
+        open.outcome = written.as_ref().err().map(|error| Outcome::Failed {
+            reason: "sink.failed",
+            message: Text::new(&error.to_string()),
+            nothing_made: true,
+        });
+        written
+    }
+
+    async fn written(&self, sequence: u64) -> Result<(), SinkError> {
+        for writer in self.shared.required() {
+            writer.written(sequence).await?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for AuditLog {
+    fn drop(&mut self) {
+        self.shared.finish();
+        self.shared.writers.iter().for_each(Writer::close);
+    }
+}
+
+/// A name for one start of a broker: 16 random hex digits.
+///
+/// # Errors
+/// The system has no randomness to give.
+pub fn new_boot_id() -> Result<String, SinkError> {
+    let mut bytes = [0; 8];
+    rand::fill(&mut bytes).map_err(|_| ours("has no random bytes for a boot id"))?;
+    Ok(HEXLOWER.encode(&bytes))
+}
+
+#[derive(Debug)]
+struct Shared {
+    clock: Arc<dyn Clock>,
+    chain: Mutex<Chain>,
+    writers: Vec<Writer>,
+    boot: String,
+    intents: AtomicU64,
+    /// Intents without an outcome, with what the outcome repeats of them.
+    open: Mutex<HashMap<String, (Text, Text)>>,
+    closed: Mutex<bool>,
+    closing: Condvar,
+}
+
+impl Shared {
+    fn next_intent(&self) -> String {
+        let number = self.intents.fetch_add(1, Ordering::Relaxed);
+        format!("{}.{}", self.boot, number.saturating_add(1))
+    }
+
+    fn begin_intent(&self, intent: Intent) -> Result<u64, SinkError> {
+        let id = intent.intent.clone();
+        let repeated = (intent.request_id.clone(), intent.credential.clone());
+        let sequence = self.append(&Event::Intent(intent))?;
+        locked(&self.open).insert(id, repeated);
+        Ok(sequence)
+    }
+
+    /// `None` when the intent has its outcome already.
+    fn end_intent(&self, intent: &str, outcome: Outcome) -> Option<Result<u64, SinkError>> {
+        let (request_id, credential) = locked(&self.open).remove(intent)?;
+        let event = Event::Outcome(OutcomeOf {
+            intent: intent.to_owned(),
+            request_id,
+            credential,
+            outcome,
+        });
+        Some(self.append(&event))
+    }
+
+    fn append(&self, event: &Event) -> Result<u64, SinkError> {
+        let event = to_json(event)?;
+        let mut chain = self.chain();
+        if *locked(&self.closed) {
+            return Err(ours("is closed"));
+        }
+        if let Some(full) = self.required().find(|writer| !writer.has_room()) {
+            return Err(full.error("is too far behind".to_owned()));
+        }
+        Ok(self.extend(&mut chain, &event))
+    }
+
+    /// The next line, to every sink. In the same order to all: nobody else has the chain meanwhile.
+    fn extend(&self, chain: &mut Chain, event: &[u8]) -> u64 {
+        let line = chain.append(self.clock.now(), event);
+        self.push(chain, &line)
+    }
+
+    fn checkpoint(&self) {
+        let mut chain = self.chain();
+        if chain.unsigned() > 0 && self.required().all(Writer::has_room) {
+            let line = chain.checkpoint(self.clock.now());
+            self.push(&chain, &line);
+        }
+    }
+
+    /// The last lines; `None` when they are there already.
+    fn finish(&self) -> Option<u64> {
+        let mut chain = self.chain();
+        if std::mem::replace(&mut *locked(&self.closed), true) {
+            return None;
+        }
+        self.closing.notify_all();
+        let open: Vec<_> = locked(&self.open).drain().collect();
+        let unknown = open.into_iter().map(|(intent, (request_id, credential))| {
+            Event::Outcome(OutcomeOf {
+                intent,
+                request_id,
+                credential,
+                outcome: Outcome::Unknown,
+            })
+        });
+        for event in unknown.chain([Event::Stop]) {
+            if let Ok(event) = to_json(&event) {
+                self.extend(&mut chain, &event);
+            }
+        }
+        let line = chain.checkpoint(self.clock.now());
+        Some(self.push(&chain, &line))
+    }
+
+    fn push(&self, chain: &Chain, line: &[u8]) -> u64 {
+        for writer in &self.writers {
+            writer.push(chain.sequence(), line);
+        }
+        chain.sequence()
+    }
+
+    fn required(&self) -> impl Iterator<Item = &Writer> {
+        self.writers.iter().filter(|writer| writer.is_required())
+    }
+
+    /// A required sink that failed the last time it was tried.
+    fn stuck(&self) -> Option<SinkError> {
+        self.required()
+            .find_map(|writer| Some(writer.error(writer.problem()?)))
+    }
+
+    fn chain(&self) -> MutexGuard<'_, Chain> {
+        locked(&self.chain)
+    }
+}
+
+/// Sees to it that an intent gets its outcome, whatever happens to its request.
+struct OpenIntent<'a> {
+    shared: &'a Shared,
+    id: &'a str,
+    outcome: Option<Outcome>,
+}
+
+impl Drop for OpenIntent<'_> {
+    fn drop(&mut self) {
+        if let Some(outcome) = self.outcome.take() {
+            self.shared.end_intent(self.id, outcome);
+        }
+    }
+}
+
+/// Writes the first lines to a required sink here and now: a log that cannot begin is found at start,
+/// not at the first job.
+fn open(mut entry: SinkEntry, lines: &[u8], sequence: u64) -> Result<Writer, SinkError> {
+    let name = entry.sink.name().to_owned();
+    let error = |error: io::Error| SinkError {
+        sink: name.clone(),
+        problem: escape(&error.to_string()),
+    };
+    if entry.required {
+        write_all(entry.sink.as_mut(), lines).map_err(error)?;
+        return Writer::start(entry.sink, true, sequence).map_err(error);
+    }
+    let writer = Writer::start(entry.sink, false, 0).map_err(error)?;
+    writer.push(sequence, lines);
+    Ok(writer)
+}
+
+fn write_all(sink: &mut dyn Sink, lines: &[u8]) -> io::Result<()> {
+    let mut rest = lines;
+    while !rest.is_empty() {
+        let count = match sink.write(rest) {
+            Ok(0) => return Err(io::Error::from(io::ErrorKind::WriteZero)),
+            Ok(count) => count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        };
+        rest = rest.get(count..).unwrap_or_default();
+    }
+    sink.settle()
+}
+
+/// A thread that signs now and then, until the log is closed.
+fn sign_every(time: Duration, shared: Arc<Shared>) -> io::Result<()> {
+    let run = move || {
+        let mut closed = locked(&shared.closed);
+        while !*closed {
+            let (waited, time_out) = shared
+                .closing
+                .wait_timeout(closed, time)
+                .unwrap_or_else(PoisonError::into_inner);
+            closed = waited;
+            if time_out.timed_out() && !*closed {
+                drop(closed);
+                shared.checkpoint();
+                closed = locked(&shared.closed);
+            }
+        }
+    };
+    let thread = thread::Builder::new().name("audit-checkpoint".to_owned());
+    thread.spawn(run).map(|_| ())
+}
+
+fn to_json(event: &Event) -> Result<Vec<u8>, SinkError> {
+    serde_json::to_vec(event).map_err(|_| ours("has an event that is no JSON"))
+}
+
+fn is_name(text: &str) -> bool {
+    (1..=64).contains(&text.len())
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Longest time without a signature over what was written.
+const CHECKPOINT_EVERY: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::super::event::JobRecord;
+    use super::super::verify::{Expected, Verification};
+    use super::*;
+    use crate::clock::{FixedClock, Timestamp};
+    use crate::rootkey::RootKey;
+
+    /// What a sink does with the next bytes.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    enum Behaviour {
+        Accepts,
+        AcceptsHalf,
+        Fails,
+        FailsToSettle,
+        Hangs,
+    }
+
+    #[derive(Debug)]
+    struct TestSink {
+        behaviour: Arc<Mutex<Behaviour>>,
+        lines: Arc<Mutex<Vec<u8>>>,
+        release: mpsc::Receiver<()>,
+    }
+
+    impl Sink for TestSink {
+        fn name(&self) -> &'static str {
+            "test"
+        }
+
+        fn write(&mut self, lines: &[u8]) -> io::Result<usize> {
+            let behaviour = *locked(&self.behaviour);
+            let count = match behaviour {
+                Behaviour::Accepts | Behaviour::FailsToSettle => lines.len(),
+                Behaviour::AcceptsHalf => {
+                    *locked(&self.behaviour) = Behaviour::Fails;
+                    lines.len() / 2
+                }
+                Behaviour::Fails => return Err(io::Error::other("disk full\x1b[31m")),
+                Behaviour::Hangs => {
+                    // Until the test lets go, or is over.
+                    let _ = self.release.recv();
+                    lines.len()
+                }
+            };
+            locked(&self.lines).extend_from_slice(&lines[..count]);
+            Ok(count)
+        }
+
+        fn settle(&mut self) -> io::Result<()> {
+            match *locked(&self.behaviour) {
+                Behaviour::FailsToSettle => Err(io::Error::other("cannot sync")),
+                Behaviour::Accepts
+                | Behaviour::AcceptsHalf
+                | Behaviour::Fails
+                | Behaviour::Hangs => Ok(()),
+            }
+        }
+    }
+
+    struct TestLog {
+        log: AuditLog,
+        behaviour: Arc<Mutex<Behaviour>>,
+        lines: Arc<Mutex<Vec<u8>>>,
+        release: mpsc::Sender<()>,
+    }
+
+    impl TestLog {
+        fn new() -> Self {
+            let (entry, behaviour, lines, release) = test_sink(true);
+            let log = log_with(vec![entry]).unwrap();
+            Self {
+                log,
+                behaviour,
+                lines,
+                release,
+            }
+        }
+
+        fn behave(&self, behaviour: Behaviour) {
+            *locked(&self.behaviour) = behaviour;
+        }
+
+        fn events(&self) -> Vec<serde_json::Value> {
+            let lines = locked(&self.lines).clone();
+            let lines = lines
+                .split(|byte| *byte == b'\n')
+                .filter(|line| !line.is_empty());
+            lines
+                .map(|line| serde_json::from_slice(line).unwrap())
+                .collect()
+        }
+
+        /// The events without start and checkpoints, in a word each.
+        fn told(&self) -> Vec<String> {
+            let events = self.events().into_iter().filter_map(|event| {
+                let name = event["event"].as_str().unwrap().to_owned();
+                let detail = event["outcome"].as_str().or(event["intent"].as_str());
+                let detail = detail
+                    .map(|detail| format!(" {detail}"))
+                    .unwrap_or_default();
+                (name != "start" && name != "checkpoint").then_some(name + &detail)
+            });
+            events.collect()
+        }
+
+        fn verify(&self) -> Vec<String> {
+            let lines = locked(&self.lines).clone();
+            let mut verification = Verification::new(Expected::default());
+            verification.read("log", lines.as_slice()).unwrap();
+            let findings = verification.finish().findings;
+            findings.iter().map(ToString::to_string).collect()
+        }
+
+        async fn wait_until_well(&self) {
+            for _ in 0..500 {
+                if self.log.status()[0].problem.is_none() {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            panic!("still stuck: {:?}", self.log.status());
+        }
+
+        async fn wait_for(&self, what: &str) {
+            for _ in 0..500 {
+                let has_all = locked(&self.lines).ends_with(b"\n");
+                if has_all && self.told().iter().any(|told| told == what) {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            panic!("`{what}` was never told: {:?}", self.told());
+        }
+    }
+
+    type TestEntry = (
+        SinkEntry,
+        Arc<Mutex<Behaviour>>,
+        Arc<Mutex<Vec<u8>>>,
+        mpsc::Sender<()>,
+    );
+
+    fn test_sink(required: bool) -> TestEntry {
+        let behaviour = Arc::new(Mutex::new(Behaviour::Accepts));
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let (sender, release) = mpsc::channel();
+        let sink = Box::new(TestSink {
+            behaviour: Arc::clone(&behaviour),
+            lines: Arc::clone(&lines),
+            release,
+        });
+        (SinkEntry { sink, required }, behaviour, lines, sender)
+    }
+
+    fn log_with(sinks: Vec<SinkEntry>) -> Result<AuditLog, SinkError> {
+        let root = RootKey::generate().unwrap();
+        let keys = RootKeys::new("https://hallpass.example", 1, vec![root]).unwrap();
+        let clock = Arc::new(FixedClock::at(Timestamp::from_unix(1_790_000_000)));
+        AuditLog::new(sinks, &keys, clock, "replica-a", "b1")
+    }
+
+    fn intent(id: &str) -> Intent {
+        Intent {
+            intent: id.to_owned(),
+            request_id: Text::new("req-1"),
+            job: JobRecord {
+                issuer: Text::new("https://issuer.example"),
+                token: Text::new("0011223344556677"),
+                subject: Text::new("repo:acme/shop:ref:refs/heads/main"),
+                job: super::super::event::FactRecord::default(),
+            },
+            credential: Text::new("shop-db/migrate"),
+            kind: "postgres",
+            class: "moderate",
+            scopes: Vec::new(),
+            policy: Text::new("shop-migrate"),
+            revision: Text::new("sha256:00"),
+            expires_at: Timestamp::from_unix(1_790_000_600),
+            repeat: false,
+            replay: crate::replay::Reach::PerReplica,
+        }
+    }
+
+    fn minted() -> Outcome {
+        Outcome::Minted {
+            public_id: Text::new("hp_1lg7ei3_0123456789abc"),
+            expires_at: Timestamp::from_unix(1_790_000_600),
+        }
+    }
+
+    /// T-89
+    #[tokio::test]
+    async fn an_intent_is_written_before_it_counts_and_has_one_outcome() {
+        let test = TestLog::new();
+        test.log.announce(intent("b1.1")).await.unwrap();
+        assert_eq!(test.told(), ["intent b1.1"]);
+        test.log.record_outcome("b1.1", minted()).await.unwrap();
+        test.log
+            .record_outcome("b1.1", Outcome::Unknown)
+            .await
+            .unwrap();
+        test.log.close().await.unwrap();
+        assert_eq!(test.told(), ["intent b1.1", "outcome minted", "stop"]);
+        assert_eq!(test.verify(), Vec::<String>::new());
+        let outcome = &test.events()[3];
+        assert_eq!(outcome["request_id"], "req-1");
+        assert_eq!(outcome["credential"], "shop-db/migrate");
+        assert_eq!(test.events()[2]["replay"], "per_replica", "T-72");
+    }
+
+    /// T-89
+    #[tokio::test]
+    async fn a_sink_that_fails_stops_intents_and_recovers_without_a_gap() {
+        for behaviour in [
+            Behaviour::Fails,
+            Behaviour::AcceptsHalf,
+            Behaviour::FailsToSettle,
+        ] {
+            let test = TestLog::new();
+            test.behave(behaviour);
+            let error = test.log.announce(intent("b1.1")).await.unwrap_err();
+            assert_eq!(error.sink, "test");
+            let later = test.log.announce(intent("b1.2")).await.unwrap_err();
+            assert_eq!(later, error);
+            test.behave(Behaviour::Accepts);
+            test.wait_for("outcome failed").await;
+            test.wait_until_well().await;
+            test.log.announce(intent("b1.3")).await.unwrap();
+            test.log.record_outcome("b1.3", minted()).await.unwrap();
+            test.log.close().await.unwrap();
+            assert_eq!(
+                test.told(),
+                [
+                    "intent b1.1",
+                    "outcome failed",
+                    "intent b1.3",
+                    "outcome minted",
+                    "stop"
+                ],
+                "{behaviour:?}"
+            );
+            assert_eq!(test.verify(), Vec::<String>::new(), "{behaviour:?}");
+        }
+    }
+
+    /// T-89
+    #[tokio::test]
+    async fn a_sink_that_cannot_settle_recovers_without_further_events() {
+        let test = TestLog::new();
+        test.behave(Behaviour::FailsToSettle);
+        test.log.announce(intent("b1.1")).await.unwrap_err();
+        test.wait_for("outcome failed").await;
+        assert!(test.log.status()[0].problem.is_some());
+        test.behave(Behaviour::Accepts);
+        test.wait_until_well().await;
+    }
+
+    /// T-89
+    #[tokio::test]
+    async fn the_error_of_a_sink_is_escaped() {
+        let test = TestLog::new();
+        test.behave(Behaviour::Fails);
+        let error = test.log.announce(intent("b1.1")).await.unwrap_err();
+        insta::assert_snapshot!(error, @r"sink `test` did not accept the event: disk full\u{1b}[31m");
+    }
+
+    /// T-89
+    #[tokio::test]
+    async fn a_sink_that_hangs_is_given_two_seconds() {
+        let test = TestLog::new();
+        test.behave(Behaviour::Hangs);
+        let error = test.log.announce(intent("b1.1")).await.unwrap_err();
+        insta::assert_snapshot!(error, @"sink `test` did not accept the event: took longer than 2 s");
+        test.behave(Behaviour::Accepts);
+        test.release.send(()).unwrap();
+        test.wait_for("outcome failed").await;
+        assert_eq!(test.told(), ["intent b1.1", "outcome failed"]);
+    }
+
+    /// T-89
+    #[tokio::test]
+    async fn a_sink_that_fails_after_the_intent_is_told_to_the_caller() {
+        let test = TestLog::new();
+        test.log.announce(intent("b1.1")).await.unwrap();
+        test.behave(Behaviour::Fails);
+        test.log.record_outcome("b1.1", minted()).await.unwrap_err();
+        let status = test.log.status();
+        assert_eq!(status[0].problem.as_deref(), Some(r"disk full\u{1b}[31m"));
+        assert!(status[0].required && status[0].backlog > 0);
+        test.behave(Behaviour::Accepts);
+        test.wait_for("outcome minted").await;
+    }
+
+    /// T-90
+    #[tokio::test]
+    async fn an_intent_whose_request_went_away_has_its_outcome() {
+        let test = TestLog::new();
+        test.behave(Behaviour::Hangs);
+        {
+            let mut announced = Box::pin(test.log.announce(intent("b1.1")));
+            let pending = std::future::poll_fn(|context| {
+                std::task::Poll::Ready(announced.as_mut().poll(context).is_pending())
+            });
+            assert!(pending.await);
+        }
+        test.behave(Behaviour::Accepts);
+        test.release.send(()).unwrap();
+        test.wait_for("outcome failed").await;
+        assert_eq!(test.told(), ["intent b1.1", "outcome failed"]);
+    }
+
+    /// T-89
+    #[tokio::test]
+    async fn what_is_open_at_the_end_has_an_outcome() {
+        let test = TestLog::new();
+        test.log.announce(intent("b1.1")).await.unwrap();
+        test.log.close().await.unwrap();
+        test.log.close().await.unwrap();
+        assert_eq!(test.told(), ["intent b1.1", "outcome unknown", "stop"]);
+        assert_eq!(test.verify(), Vec::<String>::new());
+        let error = test.log.record(&Event::Stop).await.unwrap_err();
+        insta::assert_snapshot!(error, @"sink `audit` did not accept the event: is closed");
+    }
+
+    #[tokio::test]
+    async fn a_sink_that_is_not_required_holds_up_nobody() {
+        let (required, ..) = test_sink(true);
+        let (optional, behaviour, _lines, _release) = test_sink(false);
+        *locked(&behaviour) = Behaviour::Hangs;
+        let log = log_with(vec![optional, required]).unwrap();
+        log.announce(intent("b1.1")).await.unwrap();
+        log.record_outcome("b1.1", minted()).await.unwrap();
+        log.close().await.unwrap();
+        assert!(log.status()[0].backlog > 0);
+    }
+
+    /// T-72
+    #[tokio::test]
+    async fn hundreds_of_intents_at_once_make_one_whole_log() {
+        let test = Arc::new(TestLog::new());
+        let tasks: Vec<_> = (0..300)
+            .map(|_| {
+                let test = Arc::clone(&test);
+                tokio::spawn(async move {
+                    let id = test.log.shared.next_intent();
+                    test.log.announce(intent(&id)).await.unwrap();
+                    test.log.record_outcome(&id, minted()).await.unwrap();
+                })
+            })
+            .collect();
+        for task in tasks {
+            task.await.unwrap();
+        }
+        test.log.checkpoint();
+        test.log.close().await.unwrap();
+        assert_eq!(test.told().len(), 601);
+        assert_eq!(test.verify(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_log_that_records_nothing_is_refused() {
+        let error = |sinks| log_with(sinks).unwrap_err().to_string();
+        insta::assert_snapshot!(error(vec![]), @"sink `audit` did not accept the event: is not there: mark one as `required: true`");
+        let (optional, ..) = test_sink(false);
+        assert!(error(vec![optional]).contains("mark one as"));
+        let (required, behaviour, ..) = test_sink(true);
+        *locked(&behaviour) = Behaviour::Fails;
+        insta::assert_snapshot!(error(vec![required]), @r"sink `test` did not accept the event: disk full\u{1b}[31m");
+    }
+
+    #[test]
+    fn a_boot_has_a_name_of_its_own() {
+        let (one, two) = (new_boot_id().unwrap(), new_boot_id().unwrap());
+        assert_ne!(one, two);
+        assert!(is_name(&one));
+        assert!(!is_name("a b") && !is_name("") && !is_name("\u{e9}"));
+    }
+}

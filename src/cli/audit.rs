@@ -1,0 +1,149 @@
+//! `hallpass audit verify`: is a log whole?
+
+use std::fs::File;
+use std::io::{self, BufReader};
+use std::path::{Path, PathBuf};
+
+use clap::{Subcommand, ValueEnum};
+
+use super::{Failure, Terminal};
+use crate::audit::verify::{Expected, Report, Verification};
+use crate::audit::{Head, PublicKey};
+use crate::text::escape;
+
+/// Proves that an audit log is whole
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Verify(VerifyArgs),
+}
+
+/// Looks for lines of an audit log that were changed, removed, added, moved or cut off
+///
+/// Checks the chain of hashes, the sequence of every start of the broker, the signed checkpoints, and
+/// that every intent to mint has exactly one outcome. Needs no secret. Prints the head of the log:
+/// keep it elsewhere, and `--expect-head` shows later whether the log still has it.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:
+  hallpass audit verify audit.jsonl --key hallpass-audit-1:8u0m… --expect-head sha256:5f1c…
+
+Exit code 4 when something was found.")]
+struct VerifyArgs {
+    /// The files of one log, the oldest first; `-` reads standard input
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// The public audit key, as `hallpass keys show` prints it; again for each root key that was used
+    #[arg(long = "key", value_name = "KEY")]
+    keys: Vec<String>,
+    /// A head noted earlier: a line with this hash must be there; may be given again
+    #[arg(long = "expect-head", value_name = "HEAD")]
+    heads: Vec<String>,
+    /// The head of what came before the first file, when that is kept elsewhere
+    #[arg(long, value_name = "HEAD")]
+    after: Option<String>,
+    /// How to print the result
+    #[arg(long, value_enum, default_value_t = Output::Human)]
+    output: Output,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Output {
+    /// For people
+    Human,
+    /// One JSON object
+    Json,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// Findings, an argument that cannot be read, a file that cannot be read.
+pub fn run(args: Args, out: &mut Terminal) -> Result<(), Failure> {
+    match args.command {
+        Command::Verify(args) => verify(&args, out),
+    }
+}
+
+fn verify(args: &VerifyArgs, out: &mut Terminal) -> Result<(), Failure> {
+    let mut verification = Verification::new(args.expected()?);
+    for path in &args.files {
+        read(&mut verification, path).map_err(|error| {
+            let path = escape(&path.display().to_string());
+            Failure::Local(format!("audit log `{path}` cannot be read: {error}"))
+        })?;
+    }
+    let report = verification.finish();
+    match args.output {
+        Output::Human => print(&report, out),
+        Output::Json => {
+            let json = serde_json::to_string_pretty(&report);
+            out.line(&json.map_err(|error| Failure::Local(error.to_string()))?);
+        }
+    }
+    match report.findings.len() {
+        0 => Ok(()),
+        1 => Err(Failure::Findings(
+            "the log is not whole: 1 finding".to_owned(),
+        )),
+        count => Err(Failure::Findings(format!(
+            "the log is not whole: {count} findings"
+        ))),
+    }
+}
+
+impl VerifyArgs {
+    fn expected(&self) -> Result<Expected, Failure> {
+        let keys = self.keys.iter().map(|key| PublicKey::parse(key));
+        let keys = keys.collect::<Result<_, _>>().map_err(Failure::Usage)?;
+        let heads = self.heads.iter().map(|head| parse_head(head));
+        Ok(Expected {
+            keys,
+            heads: heads.collect::<Result<_, _>>()?,
+            after: self.after.as_deref().map(parse_head).transpose()?,
+        })
+    }
+}
+
+fn parse_head(text: &str) -> Result<Head, Failure> {
+    Head::parse(text).ok_or_else(|| {
+        Failure::Usage(format!(
+            "`{}` is no head, expected `sha256:` and 64 hex digits as `hallpass audit verify` prints it",
+            escape(text)
+        ))
+    })
+}
+
+fn read(verification: &mut Verification, path: &Path) -> io::Result<()> {
+    if path == Path::new("-") {
+        return verification.read("-", io::stdin().lock());
+    }
+    let file = File::open(path)?;
+    verification.read(&path.display().to_string(), BufReader::new(file))
+}
+
+fn print(report: &Report, out: &mut Terminal) {
+    for finding in &report.findings {
+        out.line(&finding.to_string());
+    }
+    out.line(&format!(
+        "{} lines, {} starts, {} signed checkpoints",
+        report.lines, report.boots, report.checkpoints
+    ));
+    for key in &report.keys {
+        out.line(&format!("signed by {key}"));
+    }
+    if let Some(head) = &report.head {
+        out.line(&format!("head {head}"));
+    }
+    for note in &report.notes {
+        out.line(&format!("note: {note}"));
+    }
+    if report.findings.is_empty() {
+        out.line("the log is whole");
+    }
+}

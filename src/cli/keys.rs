@@ -1,0 +1,252 @@
+//! `hallpass keys generate|show`: a new root key; what is public of the one there is.
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::{Subcommand, ValueEnum};
+use data_encoding::HEXLOWER;
+use serde_json::{Value, json};
+
+use super::{Failure, Terminal};
+use crate::audit::PublicKey;
+use crate::clock::{Clock as _, SystemClock};
+use crate::credential::jwt::{Keys, SigningAlgorithm};
+use crate::rootkey::{RootKey, RootKeys};
+use crate::text::escape;
+
+/// Makes the root key, and shows what is public of it
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Generate(GenerateArgs),
+    Show(ShowArgs),
+}
+
+/// Makes a root key, the one secret that a broker keeps
+///
+/// Every replica needs the same one. It is written to a file that only its owner can read; an existing
+/// file is never overwritten. Without `--out` it is printed, but not to a terminal, where it would
+/// stay in the scroll-back.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  hallpass keys generate --out /run/secrets/hallpass-root
+  hallpass keys generate | kubectl create secret generic hallpass-root --from-file=root=/dev/stdin")]
+struct GenerateArgs {
+    /// The file to create, with mode 0400
+    #[arg(long, value_name = "FILE", conflicts_with = "print")]
+    out: Option<PathBuf>,
+    /// Print it, also to a terminal
+    #[arg(long)]
+    print: bool,
+}
+
+/// Shows the public keys that are derived from a root key
+///
+/// The audit key is what `hallpass audit verify --key` wants. The key set is what the broker publishes
+/// now, for whoever must know it beforehand.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:
+  hallpass keys show --root-key /run/secrets/hallpass-root --issuer https://hallpass.acme.dev")]
+struct ShowArgs {
+    /// The root key's file, as `root_key` in the settings
+    #[arg(long, value_name = "FILE")]
+    root_key: PathBuf,
+    /// The broker's own name, as `issuer` in the settings
+    #[arg(long, value_name = "URL")]
+    issuer: String,
+    /// As `signing.generation` in the settings
+    #[arg(long, default_value_t = 1)]
+    generation: u32,
+    /// As `signing.algorithm` in the settings
+    #[arg(long, value_enum, default_value_t = Algorithm::Es256)]
+    algorithm: Algorithm,
+    /// As `signing.epoch` in the settings
+    #[arg(long, default_value = "7d", value_parser = parse_epoch)]
+    epoch: Duration,
+    /// How to print the result
+    #[arg(long, value_enum, default_value_t = Output::Human)]
+    output: Output,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Algorithm {
+    #[value(name = "ES256")]
+    Es256,
+    #[value(name = "EdDSA")]
+    EdDsa,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Output {
+    /// For people
+    Human,
+    /// One JSON object
+    Json,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// A file that exists already, or cannot be read or written.
+pub fn run(args: Args, out: &mut Terminal) -> Result<(), Failure> {
+    match args.command {
+        Command::Generate(args) => generate(&args, out),
+        Command::Show(args) => show(&args, out),
+    }
+}
+
+fn generate(args: &GenerateArgs, out: &mut Terminal) -> Result<(), Failure> {
+    if args.out.is_none() && !args.print && out.is_terminal() {
+        return Err(Failure::Usage(
+            "a root key does not belong on a terminal: give `--out FILE`, pipe it to where it is kept, or say `--print`"
+                .to_owned(),
+        ));
+    }
+    let key = RootKey::generate().map_err(local)?;
+    let text = key.to_text();
+    let Some(path) = &args.out else {
+        out.line(text.expose());
+        return Ok(());
+    };
+    let shown = escape(&path.display().to_string());
+    create(path, text.expose()).map_err(|error| {
+        Failure::Local(if error.kind() == io::ErrorKind::AlreadyExists {
+            format!("`{shown}` exists already and is not overwritten: what it protects would be lost; choose another file")
+        } else {
+            format!("`{shown}` cannot be written: {error}")
+        })
+    })?;
+    out.error(&format!(
+        "wrote a new root key to `{shown}` (mode 0400). Give every replica the same one, as a secret, and name it in the settings:\n  root_key: {{ file: {shown} }}\nKeep a copy where you keep your other secrets: without it nobody can revoke by handle or sign as this broker."
+    ));
+    Ok(())
+}
+
+/// Whole or not at all, and never over something else: written beside, then linked to its name.
+fn create(path: &Path, text: &str) -> io::Result<()> {
+    let name = path
+        .file_name()
+        .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
+    let mut random = [0; 8];
+    aws_lc_rs::rand::fill(&mut random).map_err(|_| io::Error::other("no randomness"))?;
+    let mut draft = name.to_owned();
+    draft.push(format!(".{}", HEXLOWER.encode(&random)));
+    let draft = path.with_file_name(draft);
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o400)
+        .open(&draft)?;
+    let written = writeln!(file, "{text}")
+        .and_then(|()| file.sync_all())
+        .and_then(|()| fs::hard_link(&draft, path));
+    fs::remove_file(&draft)?;
+    written
+}
+
+fn show(args: &ShowArgs, out: &mut Terminal) -> Result<(), Failure> {
+    let keys = RootKey::read_ring(&args.root_key).map_err(local)?;
+    let roots = RootKeys::new(&args.issuer, args.generation, keys).map_err(local)?;
+    let algorithm = match args.algorithm {
+        Algorithm::Es256 => SigningAlgorithm::Es256,
+        Algorithm::EdDsa => SigningAlgorithm::EdDsa,
+    };
+    let audit: Vec<_> = roots
+        .members()
+        .filter_map(PublicKey::of)
+        .map(|key| key.to_text())
+        .collect();
+    let now = SystemClock::new().now();
+    let keys = Keys::new(roots, algorithm, args.epoch, now).map_err(local)?;
+    let jwks = keys.jwks(now).map_err(local)?;
+    match args.output {
+        Output::Human => print(&keys, &audit, &jwks, out),
+        Output::Json => {
+            let roots = keys.roots().members();
+            let ids: Vec<_> = roots.map(|root| root.key_id().to_string()).collect();
+            let shown = json!({ "root_key_ids": ids, "audit_keys": audit, "jwks": jwks });
+            out.line(&format!("{shown:#}"));
+        }
+    }
+    Ok(())
+}
+
+fn print(keys: &Keys, audit: &[String], jwks: &Value, out: &mut Terminal) {
+    for (root, audit) in keys.roots().members().zip(audit) {
+        let role = if root.key_id() == keys.roots().active().key_id() {
+            "active"
+        } else {
+            "published only"
+        };
+        out.line(&format!("root key {} ({role})", root.key_id()));
+        out.line(&format!("  audit key {audit}"));
+    }
+    out.line("token keys (previous, current and next epoch of each root)");
+    let keys = jwks.pointer("/keys").and_then(Value::as_array);
+    for key in keys.into_iter().flatten() {
+        let member = |name| key.get(name).and_then(Value::as_str).unwrap_or_default();
+        out.line(&format!("  {} {}", member("kid"), member("alg")));
+    }
+}
+
+fn parse_epoch(text: &str) -> Result<Duration, String> {
+    let problem = || {
+        format!(
+            "`{}` is no duration, expected e.g. `7d` or `12h`",
+            escape(text)
+        )
+    };
+    let (number, unit) = match text.split_at_checked(text.len().saturating_sub(1)) {
+        Some((number, "d")) => (number, 86_400),
+        Some((number, "h")) => (number, 3_600),
+        Some(_) | None => return Err(problem()),
+    };
+    let number: u64 = number.parse().map_err(|_| problem())?;
+    let seconds = number.checked_mul(unit).ok_or_else(problem)?;
+    Ok(Duration::from_secs(seconds))
+}
+
+fn local(error: impl std::fmt::Display) -> Failure {
+    Failure::Local(error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_epoch_is_days_or_hours() {
+        assert_eq!(parse_epoch("7d"), Ok(Duration::from_secs(604_800)));
+        assert_eq!(parse_epoch("12h"), Ok(Duration::from_secs(43_200)));
+        for text in [
+            "",
+            "d",
+            "7",
+            "7 d",
+            "-1d",
+            "99999999999999999999d",
+            "\u{e9}",
+        ] {
+            assert!(parse_epoch(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_key_file_is_never_overwritten_and_leaves_no_draft() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("root");
+        create(&path, "first").unwrap();
+        let error = create(&path, "second").unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(fs::read_to_string(&path).unwrap(), "first\n");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+}
