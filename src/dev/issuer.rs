@@ -334,7 +334,10 @@ mod tests {
                 .collect();
             assert_eq!(shape, "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx");
             assert_eq!(id.chars().nth(14), Some('4'), "{id}");
-            assert!(matches!(id.chars().nth(19), Some('8' | '9' | 'a' | 'b')), "{id}");
+            assert!(
+                matches!(id.chars().nth(19), Some('8' | '9' | 'a' | 'b')),
+                "{id}"
+            );
         }
     }
 }

@@ -58,12 +58,15 @@ impl TrustedIssuer {
 
     fn check_times(&self) -> Result<(), String> {
         let within = |name: &str, found: i64, least: i64, most: i64| {
-            (least..=most).contains(&found).then_some(()).ok_or_else(|| {
-                format!(
-                    "`{name}` of issuer `{}` is {found} s, expected {least} to {most} s",
-                    self.url
-                )
-            })
+            (least..=most)
+                .contains(&found)
+                .then_some(())
+                .ok_or_else(|| {
+                    format!(
+                        "`{name}` of issuer `{}` is {found} s, expected {least} to {most} s",
+                        self.url
+                    )
+                })
         };
         within("leeway", self.leeway, 0, MOST_LEEWAY)?;
         within("max_lifetime", self.max_lifetime, 1, MOST_SECONDS)?;
@@ -75,7 +78,8 @@ impl TrustedIssuer {
         if self.algorithms.is_empty() {
             return Err(format!("issuer `{url}` has no `algorithms`"));
         }
-        let short_ascii = |text: &String| (1..=64).contains(&text.len()) && is_printable_ascii(text);
+        let short_ascii =
+            |text: &String| (1..=64).contains(&text.len()) && is_printable_ascii(text);
         if let Some(odd) = self.token_types.iter().find(|text| !short_ascii(text)) {
             return Err(format!(
                 "issuer `{url}` has token type `{odd}`, expected 1 to 64 ASCII characters"
@@ -144,7 +148,10 @@ pub fn check_all(
             ));
         }
         let earlier = issuers.iter().take(position);
-        if let Some(other) = earlier.map(|other| &other.url).find(|other| is_same_but_for_spelling(url, other)) {
+        if let Some(other) = earlier
+            .map(|other| &other.url)
+            .find(|other| is_same_but_for_spelling(url, other))
+        {
             problems.push(if url == other {
                 format!("issuer `{url}` is there twice")
             } else {
@@ -218,13 +225,38 @@ mod tests {
     #[test]
     fn an_issuer_that_could_be_written_in_two_ways_is_refused() {
         for url in [
-            "", "ci.example", "http://ci.example", "ftp://ci.example", "https://", "https:///x", "https:ci.example",
-            "https://ci.example?", "https://ci.example?a=b", "https://ci.example#", "https://ci.example#x",
-            "https://user@ci.example", "https://user:pw@ci.example", "https://@ci.example", "https://CI.example",
-            "HTTPS://ci.example", "https://ci.example:443", "https://ci.example:0443", "https://ci.example/a/../b",
-            "https://ci.example/./a", "https://ci.example\\a", "https://ci.example/ a", " https://ci.example",
-            "https://ci.example\n", "https://ci.ex\tample", "https://cï.example", "https://ci.example/ü", "https://127.0.0.1",
-            "https://0x7f.1", "https://2130706433", "https://[::1]", "https://8.8.8.8",
+            "",
+            "ci.example",
+            "http://ci.example",
+            "ftp://ci.example",
+            "https://",
+            "https:///x",
+            "https:ci.example",
+            "https://ci.example?",
+            "https://ci.example?a=b",
+            "https://ci.example#",
+            "https://ci.example#x",
+            "https://user@ci.example",
+            "https://user:pw@ci.example",
+            "https://@ci.example",
+            "https://CI.example",
+            "HTTPS://ci.example",
+            "https://ci.example:443",
+            "https://ci.example:0443",
+            "https://ci.example/a/../b",
+            "https://ci.example/./a",
+            "https://ci.example\\a",
+            "https://ci.example/ a",
+            " https://ci.example",
+            "https://ci.example\n",
+            "https://ci.ex\tample",
+            "https://cï.example",
+            "https://ci.example/ü",
+            "https://127.0.0.1",
+            "https://0x7f.1",
+            "https://2130706433",
+            "https://[::1]",
+            "https://8.8.8.8",
         ] {
             let mut issuer = TrustedIssuer::new("example", url);
             assert!(issuer.check().is_err(), "{url:?}");
@@ -232,10 +264,19 @@ mod tests {
             assert!(issuer.check().is_err(), "{url:?}");
         }
         for url in [
-            "https://ci.example", "https://ci.example/", "https://ci.example:8443", "https://ci.example/a/b",
-            "https://ci.example/a/b/", "https://token.actions.githubusercontent.com/acme", "https://xn--c-4ga.example",
+            "https://ci.example",
+            "https://ci.example/",
+            "https://ci.example:8443",
+            "https://ci.example/a/b",
+            "https://ci.example/a/b/",
+            "https://token.actions.githubusercontent.com/acme",
+            "https://xn--c-4ga.example",
         ] {
-            assert_eq!(TrustedIssuer::new("example", url).check(), Ok(()), "{url:?}");
+            assert_eq!(
+                TrustedIssuer::new("example", url).check(),
+                Ok(()),
+                "{url:?}"
+            );
         }
     }
 
@@ -276,8 +317,13 @@ mod tests {
     #[test]
     fn issuers_are_checked_against_each_other_and_ourselves() {
         let issuers: Vec<Arc<TrustedIssuer>> = [
-            "https://ci.example/a", "https://ci.example/a/", "https://ci.example/A", "https://ci.example/b", "https://ci.example/b",
-            "https://hallpass.example/", "https://localhost:8443",
+            "https://ci.example/a",
+            "https://ci.example/a/",
+            "https://ci.example/A",
+            "https://ci.example/b",
+            "https://ci.example/b",
+            "https://hallpass.example/",
+            "https://localhost:8443",
         ]
         .into_iter()
         .map(|url| Arc::new(TrustedIssuer::new("example", url)))
@@ -290,16 +336,28 @@ mod tests {
         issuer `https://hallpass.example/` is this broker itself, which must not be a subject issuer
         issuer `https://localhost:8443` is on this machine, which only `hallpass dev` and `hallpass demo` allow
         ");
-        assert_eq!(check_all(issuers.get(..1).unwrap(), "https://hallpass.example", false), Ok(()));
-        assert_eq!(check_all(issuers.get(6..).unwrap(), "https://hallpass.example", true), Ok(()));
+        assert_eq!(
+            check_all(issuers.get(..1).unwrap(), "https://hallpass.example", false),
+            Ok(())
+        );
+        assert_eq!(
+            check_all(issuers.get(6..).unwrap(), "https://hallpass.example", true),
+            Ok(())
+        );
     }
 
     /// T-117
     #[test]
     fn every_spelling_of_this_machine_is_loopback() {
         for url in [
-            "https://localhost", "https://localhost.", "https://a.localhost", "https://127.0.0.1", "https://127.9.9.9", "https://[::1]",
-            "https://[::ffff:127.0.0.1]", "https://LOCALHOST",
+            "https://localhost",
+            "https://localhost.",
+            "https://a.localhost",
+            "https://127.0.0.1",
+            "https://127.9.9.9",
+            "https://[::1]",
+            "https://[::ffff:127.0.0.1]",
+            "https://LOCALHOST",
         ] {
             assert!(is_loopback(url), "{url}");
         }

@@ -275,14 +275,26 @@ mod tests {
         let found = object(
             r#"{"foo":["bar","baz"],"":0,"a/b":1,"c%d":2,"e^f":3,"g|h":4,"i\\j":5,"k\"l":6," ":7,"m~n":8,"deep":{"er":{"still":true}}}"#,
         );
-        let text = |pointer: &str| found.pointer(pointer).map(|value| value.to_json().to_string());
+        let text = |pointer: &str| {
+            found
+                .pointer(pointer)
+                .map(|value| value.to_json().to_string())
+        };
         assert_eq!(text("/foo/0").as_deref(), Some("\"bar\""));
         assert_eq!(text("/").as_deref(), Some("0"));
         assert_eq!(text("/a~1b").as_deref(), Some("1"));
         assert_eq!(text("/m~0n").as_deref(), Some("8"));
         assert_eq!(text("/deep/er/still").as_deref(), Some("true"));
         for nothing in [
-            "", "foo", "/foo/01", "/foo/2", "/foo/-", "/foo/+1", "/m~n", "/m~2n", "/foo/0/x",
+            "",
+            "foo",
+            "/foo/01",
+            "/foo/2",
+            "/foo/-",
+            "/foo/+1",
+            "/m~n",
+            "/m~2n",
+            "/foo/0/x",
             "/foo/99999999999999999999999",
         ] {
             assert_eq!(text(nothing), None, "{nothing}");
@@ -291,7 +303,8 @@ mod tests {
 
     #[test]
     fn output_keeps_types_and_does_not_round_what_fits() {
-        let json = object(r#"{"a":9007199254740993,"b":1.5,"c":1e400,"d":[null,false,"x"],"e":-3}"#);
+        let json =
+            object(r#"{"a":9007199254740993,"b":1.5,"c":1e400,"d":[null,false,"x"],"e":-3}"#);
         assert_eq!(
             serde_json::Value::Object(json.to_json()),
             serde_json::json!({"a": 9_007_199_254_740_993_u64, "b": 1.5, "c": "1e400", "d": [null, false, "x"], "e": -3})

@@ -1,4 +1,4 @@
-//! trait KeySource: issuer and key id to key. Not: claims.
+//! trait `KeySource`: issuer and key id to key. Not: claims.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -57,7 +57,9 @@ impl KeySet {
     /// [`KeyError::Document`]: not one strict JSON object, no list `keys`, or more than 64 entries.
     pub fn from_jwks(document: &[u8], admission: &Admission) -> Result<Self, KeyError> {
         let object = json::parse_object(document, &json::Limits::for_bytes(LONGEST_DOCUMENT))
-            .map_err(|error| KeyError::Document(format!("the key set is not strict JSON: {error}")))?;
+            .map_err(|error| {
+                KeyError::Document(format!("the key set is not strict JSON: {error}"))
+            })?;
         let entries = match object.get("keys") {
             Some(Value::List(entries)) if entries.len() <= MOST_KEYS => entries,
             Some(Value::List(entries)) => {
@@ -67,7 +69,9 @@ impl KeySet {
                 )));
             }
             Some(_) | None => {
-                return Err(KeyError::Document("the key set has no list `keys`".to_owned()));
+                return Err(KeyError::Document(
+                    "the key set has no list `keys`".to_owned(),
+                ));
             }
         };
         Ok(Self::of_entries(entries, admission))
@@ -210,7 +214,9 @@ pub enum KeyError {
         cause: String,
     },
     /// The last good set is too old (T-65).
-    #[error("keys of issuer `{issuer}` are too old: the issuer has not answered for {minutes} minutes")]
+    #[error(
+        "keys of issuer `{issuer}` are too old: the issuer has not answered for {minutes} minutes"
+    )]
     Stale {
         /// The issuer's URL.
         issuer: String,
@@ -290,6 +296,3 @@ pub(super) const LONGEST_DOCUMENT: usize = 256 * 1_024;
 const MOST_KEYS: usize = 64;
 /// The `kid`s of the embedded issuer begin so.
 pub const DEV_KID_PREFIX: &str = "dev-";
-
-#[cfg(test)]
-mod tests;

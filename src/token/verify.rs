@@ -13,8 +13,9 @@ use aws_lc_rs::digest;
 use data_encoding::HEXLOWER;
 
 use super::keys::{Choice, KeyError, KeySet, KeySource, OwnKeys};
-use super::{Algorithm, SubjectToken, TrustedIssuer, Verified, escaped, issuer};
+use super::{Algorithm, SubjectToken, TrustedIssuer, Verified, issuer};
 use crate::clock::Clock;
+use crate::text::escape_up_to;
 
 mod claims;
 mod error;
@@ -107,7 +108,7 @@ impl Verifier {
         check_signature(&token, &keys)?;
         let signed = unverified.signature_holds();
         let checked = signed.check(issuer, &self.audience, self.clock.now())?;
-        Ok(checked.into_verified(issuer, signing_input_hash(token.unverified_signing_input)))
+        Ok(checked.into_verified(issuer, &signing_input_hash(token.unverified_signing_input)))
     }
 
     /// What a log line may say of a token that was refused, from its unverified parts.
@@ -123,7 +124,7 @@ impl Verifier {
             issuer: issuer.unwrap_or_else(|| "unknown".to_owned()),
             kid: parsed
                 .and_then(|token| token.unverified_kid)
-                .map(|kid| escaped(&kid, LONGEST_KID_IN_LOG)),
+                .map(|kid| escape_up_to(&kid, LONGEST_KID_IN_LOG)),
             subject_token_id: subject_token_digest(text),
         }
     }
@@ -239,6 +240,3 @@ fn check_signature(token: &UnverifiedToken<'_>, keys: &KeySet) -> Result<(), Ver
 
 /// Characters.
 const LONGEST_KID_IN_LOG: usize = 64;
-
-#[cfg(test)]
-mod tests;

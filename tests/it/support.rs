@@ -1,1 +1,2 @@
 //! support
+pub(crate) mod tokens;

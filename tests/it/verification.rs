@@ -1,1 +1,10 @@
-//! verification
+//! Is this token genuine? Every way in which it may not be, and where keys come from.
+#![cfg(test)]
+
+mod claims;
+mod issuer;
+mod keys;
+mod remote;
+mod server;
+mod shape;
+mod vectors;

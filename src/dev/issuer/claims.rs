@@ -140,7 +140,10 @@ pub fn github_claims(job: &GithubJob) -> Value {
     });
     if let (Some(environment), Value::Object(members)) = (&job.environment, &mut claims) {
         members.insert("environment".to_owned(), environment.as_str().into());
-        members.insert("environment_node_id".to_owned(), "EN_kwDOKdl-ZM8AAAABB1c9Tw".into());
+        members.insert(
+            "environment_node_id".to_owned(),
+            "EN_kwDOKdl-ZM8AAAABB1c9Tw".into(),
+        );
     }
     claims
 }
@@ -217,9 +220,7 @@ impl GitlabJob {
 
     /// The host the configuration file is named by.
     fn host(&self) -> &str {
-        self.issuer
-            .strip_prefix("https://")
-            .unwrap_or(&self.issuer)
+        self.issuer.strip_prefix("https://").unwrap_or(&self.issuer)
     }
 }
 
@@ -298,7 +299,11 @@ mod tests {
 
     #[test]
     fn github_claims_have_the_shape_of_real_ones() {
-        let mut job = GithubJob::new("https://localhost:1", "https://hallpass.example", Timestamp::from_unix(1_790_000_000));
+        let mut job = GithubJob::new(
+            "https://localhost:1",
+            "https://hallpass.example",
+            Timestamp::from_unix(1_790_000_000),
+        );
         job.environment = Some("production".to_owned());
         let claims = github_claims(&job);
         insta::assert_snapshot!(shape(&claims).join(", "), @"actor: text, actor_id: text, aud: text, base_ref: text, check_run_id: text, environment: text, environment_node_id: text, event_name: text, exp: number, head_ref: text, iat: number, iss: text, job_workflow_ref: text, job_workflow_sha: text, jti: text, nbf: number, ref: text, ref_protected: text, ref_type: text, repository: text, repository_id: text, repository_owner: text, repository_owner_id: text, repository_visibility: text, run_attempt: text, run_id: text, run_number: text, runner_environment: text, sha: text, sub: text, workflow: text, workflow_ref: text, workflow_sha: text");
@@ -314,14 +319,21 @@ mod tests {
         job.event = "pull_request".to_owned();
         job.r#ref = "refs/pull/318/merge".to_owned();
         let claims = github_claims(&job);
-        assert_eq!(claims["sub"], "repo:acme@48213377/shop@702114589:pull_request");
+        assert_eq!(
+            claims["sub"],
+            "repo:acme@48213377/shop@702114589:pull_request"
+        );
         assert_eq!(claims["base_ref"], "main");
         assert_eq!(claims.get("environment"), None);
     }
 
     #[test]
     fn gitlab_claims_have_the_shape_of_real_ones() {
-        let mut job = GitlabJob::new("https://localhost:1", "https://hallpass.example", Timestamp::from_unix(1_790_000_000));
+        let mut job = GitlabJob::new(
+            "https://localhost:1",
+            "https://hallpass.example",
+            Timestamp::from_unix(1_790_000_000),
+        );
         job.environment = Some("production".to_owned());
         let claims = gitlab_claims(&job);
         insta::assert_snapshot!(shape(&claims).join(", "), @"aud: text, ci_config_ref_uri: text, ci_config_sha: text, deployment_tier: text, environment: text, environment_action: text, environment_protected: text, exp: number, iat: number, iss: text, job_id: text, job_namespace_id: text, job_namespace_path: text, job_project_id: text, job_project_path: text, job_source: text, jti: text, namespace_id: text, namespace_path: text, nbf: number, pipeline_id: text, pipeline_source: text, project_id: text, project_path: text, project_visibility: text, ref: text, ref_path: text, ref_protected: text, ref_type: text, runner_environment: text, runner_id: number, sha: text, sub: text, user_access_level: text, user_email: text, user_id: text, user_login: text");

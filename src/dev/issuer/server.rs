@@ -97,9 +97,11 @@ fn answer(shared: &Shared, request: &Request<Incoming>) -> Response<Full<Bytes>>
             shared.key_set_requests.fetch_add(1, Ordering::Relaxed);
             reply(StatusCode::OK, &shared.jwks())
         }
-        (&Method::GET, Some(ID_TOKEN_PATH)) => {
-            id_token(shared, request.headers(), request.uri().query().unwrap_or(""))
-        }
+        (&Method::GET, Some(ID_TOKEN_PATH)) => id_token(
+            shared,
+            request.headers(),
+            request.uri().query().unwrap_or(""),
+        ),
         _ => reply(StatusCode::NOT_FOUND, &json!({ "message": "not found" })),
     }
 }
@@ -128,9 +130,10 @@ fn id_token(shared: &Shared, headers: &HeaderMap, query: &str) -> Response<Full<
 fn reply(status: StatusCode, body: &Value) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(Bytes::from(body.to_string())));
     *response.status_mut() = status;
-    response
-        .headers_mut()
-        .insert(CONTENT_TYPE, http::HeaderValue::from_static("application/json"));
+    response.headers_mut().insert(
+        CONTENT_TYPE,
+        http::HeaderValue::from_static("application/json"),
+    );
     response
 }
 

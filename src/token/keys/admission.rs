@@ -194,7 +194,9 @@ impl fmt::Display for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::NotAnObject => "it is not an object",
-            Self::PrivateMember => "it has a private or symmetric member: the issuer is leaking a key",
+            Self::PrivateMember => {
+                "it has a private or symmetric member: the issuer is leaking a key"
+            }
             Self::Kid => "its `kid` is not a string of 1 to 256 bytes",
             Self::SharedKid => "another entry has the same `kid`",
             Self::Use => "its `use` is not `sig`",

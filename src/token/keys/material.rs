@@ -124,7 +124,9 @@ impl PublicKey {
 
     /// Whether it may be used with that algorithm.
     pub(super) fn fits(&self, algorithm: Algorithm) -> bool {
-        self.backends.iter().any(|(fitting, _)| *fitting == algorithm)
+        self.backends
+            .iter()
+            .any(|(fitting, _)| *fitting == algorithm)
     }
 
     /// Its RFC 7638 thumbprint.
@@ -278,7 +280,8 @@ fn is_weak_ed25519(mut encoding: [u8; 32]) -> bool {
 /// The `y` of the eight points of small order: 1, -1, 0, and the two of order 8.
 const SMALL_ORDER: [[u8; 32]; 5] = [
     [
-        1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+        1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+        0, 0,
     ],
     [
         0xec, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,

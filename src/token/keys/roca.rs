@@ -40,3 +40,27 @@ const PRIMES: [u32; 38] = [
     3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61, 67, 71, 73, 79, 83, 89, 97,
     101, 103, 107, 109, 113, 127, 131, 137, 139, 149, 151, 157, 163, 167,
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// T-34
+    #[test]
+    fn numbers_of_other_generators_have_no_fingerprint() {
+        for _ in 0..1_000 {
+            let mut modulus = [0_u8; 256];
+            aws_lc_rs::rand::fill(&mut modulus).unwrap();
+            modulus[255] |= 1;
+            assert!(!has_fingerprint(&modulus));
+        }
+    }
+
+    /// T-34
+    #[test]
+    fn a_power_of_the_generator_has_the_fingerprint() {
+        assert!(has_fingerprint(&GENERATOR.to_be_bytes()));
+        assert!(has_fingerprint(&[1]));
+        assert!(!has_fingerprint(&3_u32.to_be_bytes()));
+    }
+}

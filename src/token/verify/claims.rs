@@ -102,8 +102,8 @@ pub(super) struct Checked {
 
 impl Checked {
     /// The evidence. `hash` is the SHA-256 of the signing input, in hex.
-    pub(super) fn into_verified(self, issuer: &Arc<TrustedIssuer>, hash: String) -> Verified {
-        let digest = short(&hash).to_owned();
+    pub(super) fn into_verified(self, issuer: &Arc<TrustedIssuer>, hash: &str) -> Verified {
+        let digest = short(hash).to_owned();
         let id = TokenId {
             issuer: issuer.url.clone(),
             id: token_id(&self.claims, hash),
@@ -121,7 +121,7 @@ impl Checked {
 }
 
 /// T-71: `jti`, or the hash. A `jti` that looks like a hash of ours does not pass for one.
-fn token_id(claims: &Object, hash: String) -> String {
+fn token_id(claims: &Object, hash: &str) -> String {
     match claims.get("jti") {
         Some(Value::Text(jti))
             if (1..=LONGEST_JTI).contains(&jti.len()) && !jti.starts_with(HASH_PREFIX) =>
@@ -134,9 +134,9 @@ fn token_id(claims: &Object, hash: String) -> String {
 
 /// RFC 7519 section 4.1.3: text, or a list of text. Both are read alike (T-41).
 fn audiences(claims: &Object) -> Result<Vec<&str>, VerifyError> {
-    let wrong = |problem| Err(VerifyError::Form { name: "aud", problem });
+    let wrong = |problem| Err(VerifyError::AudienceForm(problem));
     let found: Option<Vec<&str>> = match claims.get("aud") {
-        None | Some(Value::Null) => return wrong("is missing"),
+        None | Some(Value::Null) => return wrong(MISSING),
         Some(Value::Text(audience)) => Some(vec![audience]),
         Some(Value::List(items)) if items.len() <= MOST_AUDIENCES => {
             items.iter().map(Value::as_text).collect()
@@ -147,7 +147,10 @@ fn audiences(claims: &Object) -> Result<Vec<&str>, VerifyError> {
     let Some(found) = found else {
         return wrong("is not a string or a list of strings");
     };
-    if found.iter().any(|audience| audience.len() > LONGEST_AUDIENCE) {
+    if found
+        .iter()
+        .any(|audience| audience.len() > LONGEST_AUDIENCE)
+    {
         return wrong("has an entry of more than 512 bytes");
     }
     Ok(found)
@@ -161,7 +164,11 @@ fn check_audience(
 ) -> Result<(), VerifyError> {
     let ours = found.iter().filter(|entry| **entry == audience).count();
     let tolerated = |entry: &&str| {
-        *entry == audience || issuer.tolerated_audiences.iter().any(|other| other == entry)
+        *entry == audience
+            || issuer
+                .tolerated_audiences
+                .iter()
+                .any(|other| other == entry)
     };
     if ours == 1 && found.iter().all(tolerated) {
         return Ok(());
@@ -244,7 +251,7 @@ fn required_seconds(claims: &Object, name: &'static str) -> Result<Timestamp, Ve
     })
 }
 
-/// RFC 7519's NumericDate: `null` is as good as absent (T-47), another form is refused (T-42).
+/// RFC 7519's `NumericDate`: `null` is as good as absent (T-47), another form is refused (T-42).
 fn seconds(claims: &Object, name: &'static str) -> Result<Option<Timestamp>, VerifyError> {
     let found = match claims.get(name) {
         None | Some(Value::Null) => return Ok(None),

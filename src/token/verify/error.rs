@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::clock::Timestamp;
-use crate::token::escaped;
+use crate::text::escape_up_to;
 use crate::token::json::JsonError;
 use crate::token::keys::KeyError;
 
@@ -69,6 +69,9 @@ pub enum VerifyError {
         /// What is wrong with it, without its value.
         problem: &'static str,
     },
+    /// `aud` is missing or malformed.
+    #[error("claim `aud` of the subject token {0}")]
+    AudienceForm(&'static str),
     /// Past `exp`.
     #[error("the subject token has expired; ask the CI for a new one")]
     Expired,
@@ -76,7 +79,9 @@ pub enum VerifyError {
     #[error("the subject token's signature does not hold")]
     Signature,
     /// Not made for this broker.
-    #[error("claim `aud` is {found}, expected `{expected}`; ask the CI for a token with that audience")]
+    #[error(
+        "claim `aud` is {found}, expected `{expected}`; ask the CI for a token with that audience"
+    )]
     Audience {
         /// The audiences it names, quoted.
         found: String,
@@ -102,7 +107,9 @@ pub enum VerifyError {
         most: i64,
     },
     /// Issued too long ago.
-    #[error("the subject token was issued {found} s ago, expected at most {most} s; ask the CI for a new one")]
+    #[error(
+        "the subject token was issued {found} s ago, expected at most {most} s; ask the CI for a new one"
+    )]
     Age {
         /// `now - iat`, seconds.
         found: i64,
@@ -136,7 +143,7 @@ impl VerifyError {
             Self::Form { .. } => "token.claim",
             Self::Expired => "token.expired",
             Self::Signature => "token.signature",
-            Self::Audience { .. } => "token.audience",
+            Self::AudienceForm(_) | Self::Audience { .. } => "token.audience",
             Self::NotYet { .. } => "token.not_yet",
             Self::Lifetime { .. } => "token.lifetime",
             Self::Age { .. } => "token.age",
@@ -172,7 +179,7 @@ impl fmt::Display for Part {
 
 /// The job's own value for an error text: escaped, cut, in backticks.
 pub(super) fn quoted(text: &str) -> String {
-    format!("`{}`", escaped(text, LONGEST_VALUE))
+    format!("`{}`", escape_up_to(text, LONGEST_VALUE))
 }
 
 /// Characters of a claim's value in an error text: an answer has 200 bytes in all.

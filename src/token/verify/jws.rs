@@ -8,6 +8,10 @@ use crate::token::json::{self, Object, Value};
 use crate::token::keys::LONGEST_KID;
 
 /// The parts of a token of which only the form is known.
+#[expect(
+    clippy::struct_field_names,
+    reason = "whoever reads a part before the signature holds must see that in its name"
+)]
 pub(super) struct UnverifiedToken<'a> {
     /// `alg`, from the closed list.
     pub(super) unverified_algorithm: Algorithm,

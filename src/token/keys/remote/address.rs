@@ -26,7 +26,9 @@ pub(in crate::token) fn is_within(ip: IpAddr, networks: &[IpNet]) -> bool {
 pub(in crate::token) fn is_host(text: &str) -> bool {
     let spelling = format!("https://{text}/");
     Url::parse(&spelling).is_ok_and(|url| {
-        url.as_str() == spelling && url.path() == "/" && issuer::literal(&url).is_none()
+        url.as_str() == spelling
+            && host_and_port(&url).as_deref() == Some(text)
+            && issuer::literal(&url).is_none()
     })
 }
 
@@ -53,10 +55,14 @@ pub(super) fn key_set_url(text: &str, issuer: &TrustedIssuer) -> Result<Url, Key
         return wrong("has an IP address as its host");
     }
     let host = host_and_port(&url);
-    let own = Url::parse(&issuer.url).ok().and_then(|url| host_and_port(&url));
+    let own = Url::parse(&issuer.url)
+        .ok()
+        .and_then(|url| host_and_port(&url));
     let is_named = |host: &String| issuer.key_hosts.iter().any(|named| named == host);
     if host.is_none() || (host != own && !host.as_ref().is_some_and(is_named)) {
-        return wrong("is on another host than the issuer; name that host in `key_hosts` if it is right");
+        return wrong(
+            "is on another host than the issuer; name that host in `key_hosts` if it is right",
+        );
     }
     Ok(url)
 }
@@ -138,19 +144,79 @@ mod tests {
     #[test]
     fn only_globally_routable_addresses_are_permitted() {
         for inward in [
-            "0.0.0.0", "0.1.2.3", "10.0.0.1", "10.255.255.255", "100.64.0.1", "100.100.100.200", "100.127.255.255", "127.0.0.1",
-            "127.255.255.254", "168.63.129.16", "169.254.169.254", "169.254.170.2", "172.16.0.1", "172.31.255.255", "192.0.0.1", "192.0.0.192",
-            "192.0.2.1", "192.88.99.1", "192.168.1.1", "198.18.0.1", "198.19.255.255", "198.51.100.7", "203.0.113.9", "224.0.0.1",
-            "239.255.255.255", "240.0.0.1", "255.255.255.255", "::", "::1", "::ffff:127.0.0.1", "::ffff:169.254.169.254", "::ffff:10.0.0.1",
-            "::127.0.0.1", "64:ff9b::10.0.0.1", "64:ff9b::169.254.169.254", "64:ff9b:1::1", "2002:7f00:1::", "2002:a00:1::1", "2002:a9fe:a9fe::1",
-            "fe80::1", "fec0::1", "fc00::1", "fd00:ec2::254", "ff02::1", "2001::1", "2001:0:4136:e378:8000:63bf:3fff:fdd2", "2001:10::1",
-            "2001:20::1", "2001:db8::1", "3fff::1", "100::1", "5f00::1", "4000::1",
+            "0.0.0.0",
+            "0.1.2.3",
+            "10.0.0.1",
+            "10.255.255.255",
+            "100.64.0.1",
+            "100.100.100.200",
+            "100.127.255.255",
+            "127.0.0.1",
+            "127.255.255.254",
+            "168.63.129.16",
+            "169.254.169.254",
+            "169.254.170.2",
+            "172.16.0.1",
+            "172.31.255.255",
+            "192.0.0.1",
+            "192.0.0.192",
+            "192.0.2.1",
+            "192.88.99.1",
+            "192.168.1.1",
+            "198.18.0.1",
+            "198.19.255.255",
+            "198.51.100.7",
+            "203.0.113.9",
+            "224.0.0.1",
+            "239.255.255.255",
+            "240.0.0.1",
+            "255.255.255.255",
+            "::",
+            "::1",
+            "::ffff:127.0.0.1",
+            "::ffff:169.254.169.254",
+            "::ffff:10.0.0.1",
+            "::127.0.0.1",
+            "64:ff9b::10.0.0.1",
+            "64:ff9b::169.254.169.254",
+            "64:ff9b:1::1",
+            "2002:7f00:1::",
+            "2002:a00:1::1",
+            "2002:a9fe:a9fe::1",
+            "fe80::1",
+            "fec0::1",
+            "fc00::1",
+            "fd00:ec2::254",
+            "ff02::1",
+            "2001::1",
+            "2001:0:4136:e378:8000:63bf:3fff:fdd2",
+            "2001:10::1",
+            "2001:20::1",
+            "2001:db8::1",
+            "3fff::1",
+            "100::1",
+            "5f00::1",
+            "4000::1",
         ] {
             assert!(!is_permitted(inward.parse().unwrap(), &[]), "{inward}");
         }
         for global in [
-            "1.1.1.1", "8.8.8.8", "100.63.255.255", "100.128.0.0", "172.15.255.255", "172.32.0.0", "140.82.121.3", "168.63.129.15", "223.255.255.255",
-            "2606:4700::1111", "2a00:1450:4001::1", "::ffff:8.8.8.8", "64:ff9b::8.8.8.8", "2002:808:808::1", "2001:200::1", "3ffe::1",
+            "1.1.1.1",
+            "8.8.8.8",
+            "100.63.255.255",
+            "100.128.0.0",
+            "172.15.255.255",
+            "172.32.0.0",
+            "140.82.121.3",
+            "168.63.129.15",
+            "223.255.255.255",
+            "2606:4700::1111",
+            "2a00:1450:4001::1",
+            "::ffff:8.8.8.8",
+            "64:ff9b::8.8.8.8",
+            "2002:808:808::1",
+            "2001:200::1",
+            "3ffe::1",
         ] {
             assert!(is_permitted(global.parse().unwrap(), &[]), "{global}");
         }
@@ -160,11 +226,19 @@ mod tests {
     #[test]
     fn a_named_network_permits_itself_and_its_wrappings_only() {
         let networks = ["10.0.0.0/8".parse().unwrap(), "fd00::/8".parse().unwrap()];
-        for inside in ["10.1.2.3", "::ffff:10.1.2.3", "64:ff9b::10.1.2.3", "fd12::1"] {
+        for inside in [
+            "10.1.2.3",
+            "::ffff:10.1.2.3",
+            "64:ff9b::10.1.2.3",
+            "fd12::1",
+        ] {
             assert!(is_permitted(inside.parse().unwrap(), &networks), "{inside}");
         }
         for outside in ["127.0.0.1", "192.168.0.1", "::1", "169.254.169.254"] {
-            assert!(!is_permitted(outside.parse().unwrap(), &networks), "{outside}");
+            assert!(
+                !is_permitted(outside.parse().unwrap(), &networks),
+                "{outside}"
+            );
         }
     }
 
@@ -174,19 +248,52 @@ mod tests {
         let mut issuer = TrustedIssuer::new("example", "https://ci.example/a");
         issuer.key_hosts = vec!["keys.example".to_owned(), "keys.example:8443".to_owned()];
         for fine in [
-            "https://ci.example/jwks", "https://ci.example/", "https://ci.example/a?b=c", "https://keys.example/x", "https://keys.example:8443/x",
+            "https://ci.example/jwks",
+            "https://ci.example/",
+            "https://ci.example/a?b=c",
+            "https://keys.example/x",
+            "https://keys.example:8443/x",
         ] {
             assert!(key_set_url(fine, &issuer).is_ok(), "{fine}");
         }
         for wrong in [
-            "", "jwks", "/jwks", "//ci.example/jwks", "http://ci.example/jwks", "file:///etc/passwd", "data:application/json,{}", "ftp://ci.example/",
-            "https://ci.example:8443/jwks", "https://ci.example:443/jwks", "https://CI.example/jwks", "https://ci.example", "https://ci.example./jwks",
-            "https://ci.example.evil.example/jwks", "https://evil.example/jwks", "https://evil.example/?https://ci.example/", "https://ci.example@evil.example/jwks",
-            "https://u@ci.example/jwks", "https://u:p@ci.example/jwks", "https://ci.example/jwks#x", "https://ci.example/jwks#", "https://ci.example\\@evil.example/",
-            "https:\\\\ci.example\\jwks", "https://ci.example/\tjwks", " https://ci.example/jwks", "https://ci.example/jwks\n", "https://ci.example/a/../jwks",
-            "https://127.0.0.1/jwks", "https://[::1]/jwks", "https://0x7f000001/", "https://keys.example:9/x", "https://xkeys.example/",
+            "",
+            "jwks",
+            "/jwks",
+            "//ci.example/jwks",
+            "http://ci.example/jwks",
+            "file:///etc/passwd",
+            "data:application/json,{}",
+            "ftp://ci.example/",
+            "https://ci.example:8443/jwks",
+            "https://ci.example:443/jwks",
+            "https://CI.example/jwks",
+            "https://ci.example",
+            "https://ci.example./jwks",
+            "https://ci.example.evil.example/jwks",
+            "https://evil.example/jwks",
+            "https://evil.example/?https://ci.example/",
+            "https://ci.example@evil.example/jwks",
+            "https://u@ci.example/jwks",
+            "https://u:p@ci.example/jwks",
+            "https://ci.example/jwks#x",
+            "https://ci.example/jwks#",
+            "https://ci.example\\@evil.example/",
+            "https:\\\\ci.example\\jwks",
+            "https://ci.example/\tjwks",
+            " https://ci.example/jwks",
+            "https://ci.example/jwks\n",
+            "https://ci.example/a/../jwks",
+            "https://127.0.0.1/jwks",
+            "https://[::1]/jwks",
+            "https://0x7f000001/",
+            "https://keys.example:9/x",
+            "https://xkeys.example/",
         ] {
-            assert!(matches!(key_set_url(wrong, &issuer), Err(KeyError::Address(_))), "{wrong}");
+            assert!(
+                matches!(key_set_url(wrong, &issuer), Err(KeyError::Address(_))),
+                "{wrong}"
+            );
         }
     }
 
@@ -195,7 +302,19 @@ mod tests {
         for host in ["keys.example", "keys.example:8443", "a"] {
             assert!(is_host(host), "{host}");
         }
-        for odd in ["", "Keys.example", "keys.example/", "keys.example/x", "u@keys.example", "keys.example:443", "127.0.0.1", "[::1]", "a b", "a?b", "a#"] {
+        for odd in [
+            "",
+            "Keys.example",
+            "keys.example/",
+            "keys.example/x",
+            "u@keys.example",
+            "keys.example:443",
+            "127.0.0.1",
+            "[::1]",
+            "a b",
+            "a?b",
+            "a#",
+        ] {
             assert!(!is_host(odd), "{odd}");
         }
     }

@@ -17,9 +17,10 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::{ClientConfig, RootCertStore};
 
 use super::{KeyError, address};
+use crate::text::escape_up_to;
+use crate::token::TrustedIssuer;
 use crate::token::json::{self, Value};
 use crate::token::keys::LONGEST_DOCUMENT;
-use crate::token::{TrustedIssuer, escaped};
 
 /// Brings an issuer's key set. Replaced in tests by one that needs no network.
 #[async_trait]
@@ -152,8 +153,7 @@ fn discovery_url(issuer: &TrustedIssuer) -> Result<Url, KeyError> {
 
 /// OpenID Connect Discovery 1.0 section 4.3: the document must be the issuer's own.
 fn key_set_url(discovery: &[u8], issuer: &TrustedIssuer) -> Result<Url, KeyError> {
-    let wrong =
-        |problem: String| KeyError::Document(format!("the discovery document {problem}"));
+    let wrong = |problem: String| KeyError::Document(format!("the discovery document {problem}"));
     let document = json::parse_object(discovery, &json::Limits::for_bytes(LONGEST_DISCOVERY))
         .map_err(|error| wrong(format!("is not strict JSON: {error}")))?;
     if document.get("issuer").and_then(Value::as_text) != Some(&issuer.url) {
@@ -223,7 +223,7 @@ fn failed(name: &str, error: &reqwest::Error) -> KeyError {
     }
     KeyError::Fetch(format!(
         "the {name} could not be fetched: {}",
-        escaped(&text, LONGEST_CAUSE)
+        escape_up_to(&text, LONGEST_CAUSE)
     ))
 }
 
@@ -234,7 +234,12 @@ fn tls(ca: Option<&str>) -> Result<ClientConfig, KeyError> {
         roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
     };
     let unusable = |problem: String| KeyError::Fetch(format!("the issuer's `ca` {problem}"));
-    for certificate in ca.map(parse_ca).transpose().map_err(unusable)?.unwrap_or_default() {
+    for certificate in ca
+        .map(parse_ca)
+        .transpose()
+        .map_err(unusable)?
+        .unwrap_or_default()
+    {
         roots
             .add(certificate)
             .map_err(|_| unusable("has a certificate that is no authority's".to_owned()))?;

@@ -10,7 +10,7 @@ use super::fetch::Fetch;
 use super::{IssuerStatus, KeyError, KeySet};
 use crate::clock::Clock;
 use crate::token::TrustedIssuer;
-use crate::token::keys::{Admission, Rejected};
+use crate::token::keys::{Admission, Rejected, Rule};
 
 /// One issuer's keys. Readers load one pointer; the lock guards only the plan of fetches and is
 /// never held across one (T-61).
@@ -126,7 +126,9 @@ impl IssuerKeys {
             name: self.issuer.name.clone(),
             url: self.issuer.url.clone(),
             keys: known.as_ref().map(|known| known.set.len()),
-            age: known.as_ref().map(|known| now.saturating_sub(known.asked_at)),
+            age: known
+                .as_ref()
+                .map(|known| now.saturating_sub(known.asked_at)),
             usable: self.usable(now).is_ok(),
             last_error,
         }
@@ -249,11 +251,8 @@ impl IssuerKeys {
         if old.as_ref().is_some_and(|old| old.sequence > new.sequence) {
             return;
         }
-        log_rejected(
-            &self.issuer,
-            &new.set,
-            old.as_ref().map_or(&[], |old| old.set.rejected()),
-        );
+        let before = old.as_ref().map(|old| &*old.set);
+        log_left_out(&self.issuer, &new.set, before);
         self.known.store(Some(Arc::new(new)));
     }
 
@@ -289,8 +288,8 @@ fn log_failure(issuer: &TrustedIssuer, error: &KeyError, has_keys: bool) {
 }
 
 /// Once per set, not once per fetch of it (T-29). The alert about an empty one too (T-66).
-fn log_rejected(issuer: &TrustedIssuer, set: &KeySet, before: &[Rejected]) {
-    if set.is_empty() {
+fn log_left_out(issuer: &TrustedIssuer, set: &KeySet, before: Option<&KeySet>) {
+    if set.is_empty() && !before.is_some_and(KeySet::is_empty) {
         tracing::error!(
             issuer = issuer.name,
             reason = "keys.empty",
@@ -298,23 +297,38 @@ fn log_rejected(issuer: &TrustedIssuer, set: &KeySet, before: &[Rejected]) {
             issuer.name
         );
     }
-    if set.rejected() == before {
+    if before.is_some_and(|before| before.rejected() == set.rejected()) {
         return;
     }
     for Rejected { index, rule } in set.rejected() {
-        tracing::warn!(
-            issuer = issuer.name,
-            reason = rule.code(),
-            index,
-            "key {index} of issuer `{}` is left out: {rule}",
-            issuer.name
-        );
+        let (name, reason) = (&issuer.name, rule.code());
+        // A leaked private key is the issuer's emergency, everything else its untidiness (T-32).
+        if *rule == Rule::PrivateMember {
+            tracing::error!(
+                issuer = name,
+                reason,
+                index,
+                "key {index} of issuer `{name}` is left out: {rule}"
+            );
+        } else {
+            tracing::warn!(
+                issuer = name,
+                reason,
+                index,
+                "key {index} of issuer `{name}` is left out: {rule}"
+            );
+        }
     }
 }
 
 /// 1 s, doubled with every failure in a row, at most 60 s.
 fn back_off(failures: u32) -> Duration {
-    Duration::from_secs(1_u64.checked_shl(failures.min(6)).unwrap_or(u64::MAX).min(60))
+    Duration::from_secs(
+        1_u64
+            .checked_shl(failures.min(6))
+            .unwrap_or(u64::MAX)
+            .min(60),
+    )
 }
 
 /// Somewhere within ten percent of it either way.
@@ -352,7 +366,9 @@ mod tests {
     /// T-65
     #[test]
     fn failures_back_off_from_one_second_to_a_minute() {
-        let seconds: Vec<u64> = (0..9).map(|failures| back_off(failures).as_secs()).collect();
+        let seconds: Vec<u64> = (0..9)
+            .map(|failures| back_off(failures).as_secs())
+            .collect();
         assert_eq!(seconds, [1, 2, 4, 8, 16, 32, 60, 60, 60]);
         assert_eq!(back_off(u32::MAX).as_secs(), 60);
     }
