@@ -168,6 +168,8 @@ pub struct Refusal {
     pub request_id: Option<String>,
     /// What would have had to be otherwise, where the broker tells.
     pub failed_conditions: Vec<FailedCondition>,
+    /// What the job is, as a `when:` block ready to paste into a policy.
+    pub when: Option<String>,
 }
 
 impl Refusal {
@@ -181,6 +183,7 @@ impl Refusal {
             reason: raw.reason,
             request_id: raw.request_id,
             failed_conditions: raw.failed_conditions,
+            when: raw.when,
         })
     }
 }
@@ -216,6 +219,8 @@ pub struct FailedCondition {
     /// What the job's token says.
     #[serde(default)]
     pub actual: Value,
+    /// What is nearly right about it.
+    pub hint: Option<String>,
 }
 
 /// Reads an answer of status 200, or says what it is instead.
@@ -303,6 +308,7 @@ struct RawRefusal {
     request_id: Option<String>,
     #[serde(default)]
     failed_conditions: Vec<FailedCondition>,
+    when: Option<String>,
 }
 
 impl RawToken {

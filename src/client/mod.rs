@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use tokio::sync::OnceCell;
 use url::form_urlencoded;
 
@@ -343,21 +343,29 @@ impl Client {
 }
 
 /// What a job may have.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, Serialize)]
 pub struct Available {
     /// The credentials, each once.
-    #[serde(default)]
     pub credentials: Vec<Offer>,
 }
 
 /// One credential that a job may have.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, Serialize)]
 pub struct Offer {
     /// Its name.
     pub credential: String,
-    /// What it is.
-    #[serde(default)]
+    /// What it is, e.g. `postgres`.
     pub kind: String,
+    /// The policy that allows it.
+    pub policy: String,
+    /// Its longest life in seconds.
+    pub ttl: u64,
+    /// Its scopes, for kinds that have any.
+    #[serde(default)]
+    pub scopes: Vec<String>,
+    /// What it is for.
+    #[serde(default)]
+    pub purpose: String,
 }
 
 #[derive(Deserialize)]
