@@ -16,7 +16,9 @@ use crate::provider::{Fact, Facts, Job, ORDINARY_TRIGGERS};
 mod denial;
 mod outcome;
 
-pub use denial::{Answer, Denial, Disclosure, FailedCondition, OAuthError, STRANGER};
+pub use denial::{
+    Answer, Denial, Disclosure, FailedCondition, OAuthError, STRANGER, when_block,
+};
 pub use outcome::{
     BlockOutcome, Cause, ConditionOutcome, Decision, GrantOutcome, PolicyOutcome,
     RequirementOutcome, Verdict,

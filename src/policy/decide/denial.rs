@@ -304,7 +304,8 @@ fn listed(words: &[String]) -> String {
 }
 
 /// The facts a policy on this job would name, ready to paste.
-fn when_block(facts: &Facts) -> String {
+#[must_use]
+pub fn when_block(facts: &Facts) -> String {
     let mut text = "when:\n".to_owned();
     for fact in PASTED {
         if let Some(pattern) = facts.get(fact).and_then(exactly) {
