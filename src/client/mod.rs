@@ -1,1 +1,385 @@
 //! How does a job get its credential?
+//! Discover the source, exchange with retries, keep the idempotency key. Not: clap, the terminal.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::OnceCell;
+use url::form_urlencoded;
+
+use crate::clock::Clock;
+use crate::secret::Secret;
+use crate::text::escape;
+
+mod address;
+mod answer;
+mod connection;
+mod error;
+mod file;
+pub mod format;
+mod kept;
+pub mod source;
+mod token;
+
+pub use address::{AddressError, BrokerAddress};
+pub use answer::{FailedCondition, Material, PostgresLogin, Received, Refusal};
+pub use connection::{Connection, Deadline, Route};
+pub use error::ClientError;
+pub use file::{FileError, read_bounded, write_private};
+pub use source::{Environment, Source, SourceError};
+pub use token::IdToken;
+
+use answer::{parse_json, success};
+use connection::{Answer, Request};
+use kept::{Kept, Pair, Slot};
+use source::Fetch;
+
+/// A job's view of one broker.
+#[derive(Debug)]
+pub struct Client {
+    broker: BrokerAddress,
+    environment: Environment,
+    forced_source: Option<String>,
+    patience: Duration,
+    connection: Connection,
+    kept: Kept,
+    /// The broker calls itself by its address: asked once, before the first token (T-108).
+    is_itself: OnceCell<()>,
+}
+
+/// What a client is made of.
+#[derive(Debug)]
+pub struct Settings {
+    /// The broker.
+    pub broker: BrokerAddress,
+    /// The way to it.
+    pub route: Route,
+    /// How long to try, all in all.
+    pub patience: Duration,
+    /// A source's name, when the job does not want the one that is found.
+    pub source: Option<String>,
+    /// The variables of the job.
+    pub environment: Environment,
+}
+
+/// Whether the steps of a job share what they get.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sharing {
+    /// A later step that asks for the same gets the same login.
+    Job,
+    /// This login is for one caller, who may end it.
+    Nobody,
+}
+
+/// What came of a revocation (RFC 7009).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Revocation {
+    /// The login is gone.
+    Gone,
+    /// The database cannot be reached; the broker goes on trying.
+    Pending,
+}
+
+/// What a job asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ask {
+    /// The credential's name.
+    pub credential: String,
+    /// The scopes; none asks for all that is granted.
+    pub scopes: Vec<String>,
+    /// The life, `10m` or seconds; none asks for the grant's.
+    pub ttl: Option<String>,
+}
+
+impl Ask {
+    /// Asks for a credential as it is granted.
+    ///
+    /// # Errors
+    /// No credential can have that name.
+    pub fn new(credential: &str) -> Result<Self, ClientError> {
+        let is_name = (1..=MAX_NAME).contains(&credential.len())
+            && credential.bytes().all(|byte| byte.is_ascii_graphic());
+        if !is_name {
+            return Err(ClientError::Setting(format!(
+                "`{}` is no name of a credential; expected one like `shop-db/migrate`",
+                escape(credential)
+            )));
+        }
+        Ok(Self {
+            credential: credential.to_owned(),
+            scopes: Vec::new(),
+            ttl: None,
+        })
+    }
+}
+
+impl Client {
+    /// Reads the CA file; talks to nobody yet.
+    ///
+    /// # Errors
+    /// The CA file or the proxy's address cannot be used.
+    pub fn new(settings: Settings, clock: Arc<dyn Clock>) -> Result<Self, ClientError> {
+        Ok(Self {
+            connection: Connection::new(&settings.route, clock)?,
+            kept: Kept::of(&settings.environment),
+            broker: settings.broker,
+            environment: settings.environment,
+            forced_source: settings.source,
+            patience: settings.patience,
+            is_itself: OnceCell::new(),
+        })
+    }
+
+    /// The broker's address.
+    #[must_use]
+    pub const fn broker(&self) -> &BrokerAddress {
+        &self.broker
+    }
+
+    /// The job's variables.
+    #[must_use]
+    pub const fn environment(&self) -> &Environment {
+        &self.environment
+    }
+
+    /// The time as this machine has it.
+    #[must_use]
+    pub fn clock(&self) -> &dyn Clock {
+        self.connection.clock()
+    }
+
+    /// Where this job's token comes from.
+    ///
+    /// # Errors
+    /// No CI is found, or the forced source does not exist.
+    pub fn source(&self) -> Result<&'static dyn Source, ClientError> {
+        Ok(source::find(
+            &self.environment,
+            self.forced_source.as_deref(),
+        )?)
+    }
+
+    /// Exchanges the job's ID token for a credential (RFC 8693).
+    ///
+    /// # Errors
+    /// No token, no broker, or a refusal.
+    pub async fn get(&self, ask: &Ask, sharing: Sharing) -> Result<Received, ClientError> {
+        let deadline = self.connection.deadline(self.patience);
+        let source = self.source()?;
+        match (sharing, source.makes_new_tokens()) {
+            (Sharing::Nobody, _) => {
+                let token = self.token_until(deadline).await?;
+                let pair = Pair::new(None)?;
+                self.exchange(ask, &token, &pair, deadline).await
+            }
+            (Sharing::Job, true) => self.get_with_kept_token(ask, deadline).await,
+            (Sharing::Job, false) => {
+                let token = self.token_until(deadline).await?;
+                let slot = Slot::of(&self.broker, ask, Some(&token));
+                let now = self.clock().now();
+                let pair = match self.kept.find(&slot, now) {
+                    Some(pair) => pair,
+                    None => self.kept.keep(&slot, Pair::new(None)?, now),
+                };
+                self.exchange(ask, &token, &pair, deadline).await
+            }
+        }
+    }
+
+    /// What this job may have, as the broker explains it.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub async fn available(&self) -> Result<Available, ClientError> {
+        let deadline = self.connection.deadline(self.patience);
+        let token = self.token_until(deadline).await?;
+        let body = Secret::new("{}".to_owned());
+        let request = Request::post(
+            BROKER,
+            self.broker.route("/api/explain"),
+            "application/json",
+            body,
+        )
+        .secret_header("authorization", &format!("Bearer {}", token.expose()))?;
+        parse_json(&success(self.connection.send(&request, deadline).await?)?)
+    }
+
+    /// Ends a lease before its time (RFC 7009).
+    ///
+    /// # Errors
+    /// The broker cannot be reached, or does not know the handle.
+    pub async fn revoke(&self, lease: &Secret<String>) -> Result<Revocation, ClientError> {
+        let body = form(&[("token", lease.expose())]);
+        let request = Request::post(BROKER, self.broker.route("/revoke"), FORM, body);
+        let deadline = self.connection.deadline(self.patience);
+        let answer = success(self.connection.send(&request, deadline).await?)?;
+        Ok(if answer.status == ACCEPTED {
+            Revocation::Pending
+        } else {
+            Revocation::Gone
+        })
+    }
+
+    /// Asks the server at the broker's address what it calls itself.
+    ///
+    /// # Errors
+    /// It cannot be reached, or its name is not the configured address (T-108).
+    pub async fn check_issuer(&self) -> Result<(), ClientError> {
+        self.check_issuer_until(self.connection.deadline(self.patience))
+            .await
+    }
+
+    /// The job's ID token for the broker, after [`check_issuer`](Self::check_issuer).
+    ///
+    /// # Errors
+    /// The CI gives none, or one for somebody else, which is then not used.
+    pub async fn token(&self) -> Result<IdToken, ClientError> {
+        self.token_until(self.connection.deadline(self.patience))
+            .await
+    }
+
+    async fn check_issuer_until(&self, deadline: Deadline) -> Result<(), ClientError> {
+        self.is_itself
+            .get_or_try_init(|| async {
+                let url = self.broker.route("/.well-known/openid-configuration");
+                let request = Request::get(BROKER, url);
+                let answer = success(self.connection.send(&request, deadline).await?)?;
+                let metadata: RawMetadata = parse_json(&answer)?;
+                if metadata.issuer == self.broker.as_str() {
+                    Ok(())
+                } else {
+                    Err(ClientError::FalseIssuer {
+                        found: metadata.issuer,
+                        expected: self.broker.as_str().to_owned(),
+                    })
+                }
+            })
+            .await
+            .copied()
+    }
+
+    async fn token_until(&self, deadline: Deadline) -> Result<IdToken, ClientError> {
+        let source = self.source()?;
+        self.check_issuer_until(deadline).await?;
+        let token = source
+            .fetch(&Fetch {
+                environment: &self.environment,
+                connection: &self.connection,
+                audience: &self.broker,
+                deadline,
+            })
+            .await?;
+        if token.is_for(&self.broker) {
+            return Ok(token);
+        }
+        Err(SourceError::Audience {
+            found: token.audiences(),
+            broker: self.broker.as_str().to_owned(),
+            fix: source.wrong_audience(self.broker.as_str()),
+        }
+        .into())
+    }
+
+    /// A kept token that is refused (used up, lease revoked) is forgotten and replaced by a new one.
+    async fn get_with_kept_token(
+        &self,
+        ask: &Ask,
+        deadline: Deadline,
+    ) -> Result<Received, ClientError> {
+        let slot = Slot::of(&self.broker, ask, None);
+        if let Some(pair) = self.kept.find(&slot, self.clock().now())
+            && let Some(token) = &pair.token
+            && token.is_for(&self.broker)
+        {
+            self.check_issuer_until(deadline).await?;
+            match self.exchange(ask, token, &pair, deadline).await {
+                Err(ClientError::Denied(_)) => self.kept.forget(&slot),
+                other => return other,
+            }
+        }
+        let token = self.token_until(deadline).await?;
+        let new = Pair::new(Some(token.clone()))?;
+        let pair = self.kept.keep(&slot, new, self.clock().now());
+        let token = pair.token.as_ref().unwrap_or(&token);
+        let result = self.exchange(ask, token, &pair, deadline).await;
+        if matches!(result, Err(ClientError::Denied(_))) {
+            self.kept.forget(&slot);
+        }
+        result
+    }
+
+    async fn exchange(
+        &self,
+        ask: &Ask,
+        token: &IdToken,
+        pair: &Pair,
+        deadline: Deadline,
+    ) -> Result<Received, ClientError> {
+        let scope = ask.scopes.join(" ");
+        let mut parameters = vec![
+            (
+                "grant_type",
+                "urn:ietf:params:oauth:grant-type:token-exchange",
+            ),
+            ("subject_token", token.expose()),
+            (
+                "subject_token_type",
+                "urn:ietf:params:oauth:token-type:id_token",
+            ),
+            ("audience", &ask.credential),
+        ];
+        if !scope.is_empty() {
+            parameters.push(("scope", &scope));
+        }
+        if let Some(ttl) = &ask.ttl {
+            parameters.push(("ttl", ttl));
+        }
+        let request = Request::post(BROKER, self.broker.route("/token"), FORM, form(&parameters))
+            .secret_header("idempotency-key", pair.key.expose())?;
+        let answer: Answer = success(self.connection.send(&request, deadline).await?)?;
+        Received::parse(&answer, &ask.credential)
+    }
+}
+
+/// What a job may have.
+#[derive(Debug, Deserialize, Serialize)]
+pub struct Available {
+    /// The credentials, each once.
+    pub credentials: Vec<Offer>,
+}
+
+/// One credential that a job may have.
+#[derive(Debug, Deserialize, Serialize)]
+pub struct Offer {
+    /// Its name.
+    pub credential: String,
+    /// What it is, e.g. `postgres`.
+    pub kind: String,
+    /// The policy that allows it.
+    pub policy: String,
+    /// Its longest life in seconds.
+    pub ttl: u64,
+    /// Its scopes, for kinds that have any.
+    #[serde(default)]
+    pub scopes: Vec<String>,
+    /// What it is for.
+    #[serde(default)]
+    pub purpose: String,
+}
+
+#[derive(Deserialize)]
+struct RawMetadata {
+    issuer: String,
+}
+
+fn form(parameters: &[(&str, &str)]) -> Secret<String> {
+    let mut form = form_urlencoded::Serializer::new(String::new());
+    form.extend_pairs(parameters);
+    Secret::new(form.finish())
+}
+
+const BROKER: &str = "the broker";
+const FORM: &str = "application/x-www-form-urlencoded";
+const ACCEPTED: u16 = 202;
+const MAX_NAME: usize = 200;

@@ -4,7 +4,6 @@
 //! the same gate; after it was answered, one line is logged. Neither router has CORS headers,
 //! cookies, redirects or HTML (T-12).
 
-use std::future::{Ready, ready};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
@@ -81,8 +80,11 @@ fn public(shared: &Arc<Shared>) -> Router {
             only_get(discovery::metadata),
         )
         .route("/.well-known/jwks.json", only_get(discovery::keys))
-        .route("/healthz", only_get(health))
-        .fallback(no_such_path)
+        .route(
+            "/healthz",
+            only_get(async |request: Request| healthy(&request)),
+        )
+        .fallback(async |request: Request| refuse(&request, RequestError::Path))
         .layer(from_fn_with_state(Arc::clone(shared), answered))
         .with_state(Arc::clone(shared))
 }
@@ -92,8 +94,11 @@ fn operators(shared: &Arc<Shared>) -> Router {
     Router::new()
         .route("/readyz", only_get(operator::ready))
         .route("/metrics", only_get(operator::metrics))
-        .route("/healthz", only_get(health))
-        .fallback(no_such_path)
+        .route(
+            "/healthz",
+            only_get(async |request: Request| healthy(&request)),
+        )
+        .fallback(async |request: Request| refuse(&request, RequestError::Path))
         .layer(from_fn_with_state(Arc::clone(shared), operator::gate))
         .layer(from_fn_with_state(Arc::clone(shared), answered))
         .with_state(Arc::clone(shared))
@@ -104,7 +109,9 @@ where
     H: Handler<T, Arc<Shared>>,
     T: 'static,
 {
-    post(handler).fallback(|request: Request| wrong_method(request, "POST"))
+    post(handler).fallback(async |request: Request| {
+        refuse(&request, RequestError::Method { allowed: "POST" })
+    })
 }
 
 /// HEAD is GET without the body (RFC 9110 section 9.3.2): health checks use it.
@@ -113,24 +120,21 @@ where
     H: Handler<T, Arc<Shared>>,
     T: 'static,
 {
-    get(handler).fallback(|request: Request| wrong_method(request, "GET, HEAD"))
+    get(handler).fallback(async |request: Request| {
+        let allowed = "GET, HEAD";
+        refuse(&request, RequestError::Method { allowed })
+    })
 }
 
-async fn wrong_method(request: Request, allowed: &'static str) -> Response {
-    let context = Context::of(&request);
-    Answer::from(RequestError::Method { allowed }).into_response(&context.id)
-}
-
-async fn no_such_path(request: Request) -> Response {
-    let context = Context::of(&request);
-    Answer::from(RequestError::Path).into_response(&context.id)
+fn refuse(request: &Request, error: RequestError) -> Response {
+    let context = Context::of(request);
+    Answer::from(error).into_response(&context.id)
 }
 
 /// The process serves; whether it can mint is readiness.
-fn health(request: Request) -> Ready<Response> {
-    let context = Context::of(&request);
-    let answer = Answer::ok(Map::from_iter([("status".to_owned(), "ok".into())]));
-    ready(answer.into_response(&context.id))
+fn healthy(request: &Request) -> Response {
+    let context = Context::of(request);
+    Answer::ok(Map::from_iter([("status".to_owned(), "ok".into())])).into_response(&context.id)
 }
 
 /// Around every request: its id, the gate, its time limit, a caught panic, its log line.

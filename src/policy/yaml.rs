@@ -137,13 +137,13 @@ impl<'a> Builder<'a> {
                     },
                 ))
             }
-            Err(scan) => {
-                let start = scan.marker().byte_offset().unwrap_or_default();
+            Err(problem) => {
+                let start = problem.marker().byte_offset().unwrap_or_default();
                 let span = Span {
                     start,
                     end: start.saturating_add(1),
                 };
-                let message = format!("the file is not well-formed YAML: {}", scan.info());
+                let message = format!("the file is not well-formed YAML: {}", problem.info());
                 self.problems
                     .push(error(self.source, "malformed", span, &message));
                 self.failed = true;
@@ -178,7 +178,7 @@ impl<'a> Builder<'a> {
                 self.refuse_properties(anchor, tag.as_ref(), span);
                 self.map(span, depth)
             }
-            _ => {
+            Event::Alias(_) | _ => {
                 self.fail("alias", span, "aliases are not allowed: write the text out");
                 None
             }
@@ -405,9 +405,8 @@ mod tests {
         let mut text = "a0: &a0 [lol]\n".to_owned();
         for level in 1..60 {
             let below = level - 1;
-            text.push_str(&format!(
-                "a{level}: &a{level} [*a{below}, *a{below}, *a{below}]\n"
-            ));
+            let line = format!("a{level}: &a{level} [*a{below}, *a{below}, *a{below}]\n");
+            text.push_str(&line);
         }
         assert!(problems(&text).contains(&"alias".to_owned()));
     }

@@ -50,8 +50,11 @@ pub struct Provider {
     /// Longest `now - iat` accepted by default, in seconds.
     pub max_age: i64,
     /// Claims as sent to facts. The map of an issuer of the `generic` provider is empty for others.
-    pub identify: fn(&Object, &ClaimMap) -> Result<BTreeMap<Fact, FactValue>, ClaimError>,
+    pub identify: Identify,
 }
+
+/// Reads claims as facts.
+pub type Identify = fn(&Object, &ClaimMap) -> Result<BTreeMap<Fact, FactValue>, ClaimError>;
 
 impl Provider {
     /// It can tell this fact.

@@ -1,4 +1,5 @@
 //! Folders of policies: what loads, what does not, and what is said about it.
+#![cfg(test)]
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
@@ -229,7 +230,7 @@ fn what_is_missing_empty_or_doubled_never_loads() {
             APP.replace("issuer: github", "issuer: [github, other]"),
         ),
     ] {
-        let other = format!("{ROOT}").replace(
+        let other = ROOT.replace(
             "credentials:",
             "  other: { provider: gitlab, url: https://gitlab.acme.dev }\ncredentials:",
         );

@@ -1,4 +1,5 @@
 //! The laws of the decision, whatever the policies and the job are.
+#![cfg(test)]
 
 use std::time::Duration;
 
@@ -193,7 +194,7 @@ fn claims() -> impl Strategy<Value = Map<String, Value>> {
                     "job_workflow_ref": workflow, "enterprise": "e", "extra": true,
                 });
                 let Value::Object(mut all) = all else {
-                    unreachable!()
+                    panic!("an object")
                 };
                 let optional = [
                     "ref",
@@ -240,7 +241,7 @@ fn set(drafts: &[Draft], requirement: Option<&str>) -> PolicySet {
     let policies: String = drafts.iter().map(Draft::text).collect();
     let mut text = format!("policies:\n{policies}");
     if let Some(requirement) = requirement {
-        text.push_str(&format!("require:\n{requirement}"));
+        text.extend(["require:\n", requirement]);
     }
     load(&[("root.yaml", ROOT), ("p.yaml", &text)]).set
 }

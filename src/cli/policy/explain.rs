@@ -114,14 +114,13 @@ fn claims(args: &Args, out: &mut Terminal) -> Result<Object, Failure> {
 fn payload(path: &Path, token: &[u8]) -> Result<Vec<u8>, Failure> {
     let text = String::from_utf8_lossy(token);
     let mut parts = text.trim().split('.');
-    let payload = match (parts.next(), parts.next(), parts.next(), parts.next()) {
-        (Some(_), Some(payload), Some(_), None) => payload,
-        _ => {
-            return Err(Failure::Local(format!(
-                "`{}` does not hold a signed token: three parts with dots between",
-                path.display()
-            )));
-        }
+    let (Some(_), Some(payload), Some(_), None) =
+        (parts.next(), parts.next(), parts.next(), parts.next())
+    else {
+        return Err(Failure::Local(format!(
+            "`{}` does not hold a signed token: three parts with dots between",
+            path.display()
+        )));
     };
     BASE64URL_NOPAD.decode(payload.as_bytes()).map_err(|_| {
         Failure::Local(format!(

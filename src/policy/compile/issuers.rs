@@ -353,7 +353,7 @@ fn claim_map(
             continue;
         };
         if let Some(pointer) =
-            conditions::pointer(sheet, &entry.value, format!("claim of `{fact}`"))
+            conditions::pointer(sheet, &entry.value, &format!("claim of `{fact}`"))
         {
             map.insert(fact, MappedClaim::usual(fact, pointer));
         }

@@ -239,12 +239,12 @@ fn failed_sentence(cause: &Cause, failed: &[FailedCondition]) -> String {
         first.fact, first.policy, first.expected
     );
     if let Some(hint) = &first.hint {
-        text.push_str(&format!(" ({hint})"));
+        text.extend([" (", hint, ")"]);
     }
     match failed.len().saturating_sub(1) {
         0 => {}
         1 => text.push_str("; and one more"),
-        more => text.push_str(&format!("; and {more} more")),
+        more => text.extend(["; and ", &more.to_string(), " more"]),
     }
     text
 }
@@ -304,7 +304,8 @@ fn listed(words: &[String]) -> String {
 }
 
 /// The facts a policy on this job would name, ready to paste.
-fn when_block(facts: &Facts) -> String {
+#[must_use]
+pub fn when_block(facts: &Facts) -> String {
     let mut text = "when:\n".to_owned();
     for fact in PASTED {
         if let Some(pattern) = facts.get(fact).and_then(exactly) {
@@ -312,7 +313,7 @@ fn when_block(facts: &Facts) -> String {
                 subject: Subject::Fact(fact),
                 pattern,
             };
-            text.push_str(&format!("  {}\n", condition.to_yaml()));
+            text.extend(["  ", &condition.to_yaml(), "\n"]);
         }
     }
     text

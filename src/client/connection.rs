@@ -1,0 +1,431 @@
+//! One request and its answer: TLS, limits, and patience with a broker that is busy.
+
+use std::error::Error as _;
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use reqwest::Method;
+use reqwest::header::{HeaderMap, HeaderValue, RETRY_AFTER};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+
+use crate::clock::Clock;
+use crate::secret::Secret;
+use crate::text::escape;
+
+use super::error::ClientError;
+use super::file::read_bounded;
+
+/// Whom to trust and which way to go.
+#[derive(Clone, Debug, Default)]
+pub struct Route {
+    /// PEM certificates of authorities that count beside the public ones.
+    pub ca: Option<PathBuf>,
+    /// A proxy, only if asked for: one named by the environment would see addresses and choose
+    /// answers without anybody having decided so.
+    pub proxy: Option<String>,
+}
+
+/// Makes requests: https with our own list of authorities, no redirects, no cookies, bounded answers.
+#[derive(Clone)]
+pub struct Connection {
+    http: reqwest::Client,
+    clock: Arc<dyn Clock>,
+}
+
+impl Connection {
+    /// Reads the authorities; connects to nobody yet.
+    ///
+    /// # Errors
+    /// The CA file cannot be read or holds no certificate; the proxy's address is none.
+    pub fn new(route: &Route, clock: Arc<dyn Clock>) -> Result<Self, ClientError> {
+        let mut builder = reqwest::Client::builder()
+            .tls_backend_preconfigured(tls(route)?)
+            .redirect(reqwest::redirect::Policy::none())
+            .referer(false)
+            .no_proxy()
+            .connect_timeout(CONNECT_TIMEOUT)
+            .timeout(ATTEMPT_TIMEOUT)
+            .user_agent(concat!("hallpass/", env!("CARGO_PKG_VERSION")));
+        if let Some(proxy) = &route.proxy {
+            let proxy = reqwest::Proxy::all(proxy)
+                .map_err(|_| ClientError::Setting("the proxy's address is none".to_owned()))?;
+            builder = builder.proxy(proxy);
+        }
+        let http = builder
+            .build()
+            .map_err(|error| ClientError::Setting(format!("https cannot be set up: {error}")))?;
+        Ok(Self { http, clock })
+    }
+
+    /// When to give up, if we begin now and wait for `patience`.
+    #[must_use]
+    pub fn deadline(&self, patience: Duration) -> Deadline {
+        Deadline(self.clock.monotonic().saturating_add(patience))
+    }
+
+    /// The clock that deadlines are measured by.
+    #[must_use]
+    pub fn clock(&self) -> &dyn Clock {
+        &*self.clock
+    }
+
+    /// Sends until there is an answer that is not "later", or no time is left.
+    ///
+    /// A request may arrive twice, so only ones that can be repeated go through here: an exchange
+    /// with its idempotency key, or one that changes nothing.
+    pub(super) async fn send(
+        &self,
+        request: &Request,
+        deadline: Deadline,
+    ) -> Result<Answer, ClientError> {
+        let mut attempt: u32 = 0;
+        loop {
+            let left = self.left(deadline);
+            let problem = match tokio::time::timeout(left, self.attempt(request)).await {
+                Ok(Ok(answer)) if !answer.is_later() => return Ok(answer),
+                Ok(Ok(answer)) => Later {
+                    problem: answer.later_problem(),
+                    wait: answer.retry_after,
+                },
+                Ok(Err(Attempt::Final(error))) => return Err(error),
+                Ok(Err(Attempt::Again(problem))) => Later {
+                    problem,
+                    wait: None,
+                },
+                Err(_) => Later {
+                    problem: "it did not answer in time".to_owned(),
+                    wait: None,
+                },
+            };
+            let wait = problem.wait.unwrap_or_else(|| backoff(attempt, jitter()));
+            if wait >= self.left(deadline) {
+                return Err(ClientError::Unreachable {
+                    who: request.who,
+                    problem: problem.problem,
+                });
+            }
+            tokio::time::sleep(wait).await;
+            attempt = attempt.saturating_add(1);
+        }
+    }
+
+    fn left(&self, deadline: Deadline) -> Duration {
+        deadline.0.saturating_sub(self.clock.monotonic())
+    }
+
+    async fn attempt(&self, request: &Request) -> Result<Answer, Attempt> {
+        let mut outgoing = self
+            .http
+            .request(request.method.clone(), &request.url)
+            .headers(request.headers.clone());
+        if let Some(body) = &request.body {
+            outgoing = outgoing.body(body.expose().clone());
+        }
+        let response = outgoing
+            .send()
+            .await
+            .map_err(|error| failure(request.who, &error))?;
+        read(request.who, response).await
+    }
+}
+
+/// The certificates themselves are nobody's secret, and the headers are not kept here.
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection").finish_non_exhaustive()
+    }
+}
+
+/// A point in monotonic time.
+#[derive(Clone, Copy, Debug)]
+pub struct Deadline(Duration);
+
+/// What is sent. Its headers and body are secrets.
+pub(super) struct Request {
+    /// Whom, for error texts: `the broker`.
+    pub who: &'static str,
+    pub method: Method,
+    pub url: String,
+    pub headers: HeaderMap,
+    pub body: Option<Secret<String>>,
+}
+
+impl Request {
+    pub(super) fn get(who: &'static str, url: String) -> Self {
+        Self {
+            who,
+            method: Method::GET,
+            url,
+            headers: HeaderMap::new(),
+            body: None,
+        }
+    }
+
+    pub(super) fn post(
+        who: &'static str,
+        url: String,
+        media_type: &'static str,
+        body: Secret<String>,
+    ) -> Self {
+        let mut headers = HeaderMap::new();
+        headers.insert(
+            reqwest::header::CONTENT_TYPE,
+            HeaderValue::from_static(media_type),
+        );
+        Self {
+            who,
+            method: Method::POST,
+            url,
+            headers,
+            body: Some(body),
+        }
+    }
+
+    /// Adds a header whose value no log may show.
+    pub(super) fn secret_header(
+        mut self,
+        name: &'static str,
+        value: &str,
+    ) -> Result<Self, ClientError> {
+        let mut value = HeaderValue::from_str(value).map_err(|_| {
+            ClientError::Setting(format!(
+                "header `{name}` cannot be sent: the value holds characters no header may hold"
+            ))
+        })?;
+        value.set_sensitive(true);
+        self.headers.insert(name, value);
+        Ok(self)
+    }
+}
+
+/// What came back, whole.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub who: &'static str,
+    pub status: u16,
+    pub body: Secret<Vec<u8>>,
+    retry_after: Option<Duration>,
+}
+
+impl Answer {
+    /// Not now, but perhaps soon: too many requests, busy, or a proxy that lost its broker.
+    const fn is_later(&self) -> bool {
+        matches!(self.status, 429 | 502 | 503 | 504)
+    }
+
+    /// What the last answer of a busy broker said, for the error when time is up.
+    fn later_problem(&self) -> String {
+        super::answer::Refusal::parse(self).map_or_else(
+            || format!("it answers {}", self.status),
+            |refusal| format!("it answers {}: {refusal}", self.status),
+        )
+    }
+}
+
+struct Later {
+    problem: String,
+    wait: Option<Duration>,
+}
+
+enum Attempt {
+    Again(String),
+    Final(ClientError),
+}
+
+fn tls(route: &Route) -> Result<rustls::ClientConfig, ClientError> {
+    let mut roots = rustls::RootCertStore {
+        roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
+    };
+    if let Some(path) = &route.ca {
+        let pem = read_bounded(path, MAX_CA_FILE)?;
+        let unusable = || {
+            ClientError::Setting(format!(
+                "CA file `{}` holds no certificate; expected PEM, `-----BEGIN CERTIFICATE-----`",
+                escape(&path.to_string_lossy())
+            ))
+        };
+        let mut found = false;
+        for certificate in CertificateDer::pem_slice_iter(&pem) {
+            let certificate = certificate.map_err(|_| unusable())?;
+            roots.add(certificate).map_err(|_| unusable())?;
+            found = true;
+        }
+        if !found {
+            return Err(unusable());
+        }
+    }
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| ClientError::Setting(format!("TLS cannot be set up: {error}")))?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Ok(config)
+}
+
+async fn read(who: &'static str, mut response: reqwest::Response) -> Result<Answer, Attempt> {
+    let status = response.status().as_u16();
+    if (300..400).contains(&status) {
+        return Err(Attempt::Final(ClientError::Answer {
+            who,
+            problem: format!(
+                "it answers {status}, a redirect, and redirects are not followed; set the address it leads to"
+            ),
+        }));
+    }
+    let retry_after = retry_after(response.headers());
+    let mut body = Secret::new(Vec::new());
+    while let Some(chunk) = response.chunk().await.map_err(|error| failure(who, &error))? {
+        let length = body.expose().len().saturating_add(chunk.len());
+        if length > MAX_ANSWER {
+            return Err(Attempt::Final(ClientError::Answer {
+                who,
+                problem: format!("it is longer than {MAX_ANSWER} bytes"),
+            }));
+        }
+        let mut longer = Vec::with_capacity(length);
+        longer.extend_from_slice(body.expose());
+        longer.extend_from_slice(&chunk);
+        body = Secret::new(longer);
+    }
+    Ok(Answer {
+        who,
+        status,
+        body,
+        retry_after,
+    })
+}
+
+/// Seconds only: a date would make our clock part of the question.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let seconds = headers.get(RETRY_AFTER)?.to_str().ok()?.parse().ok()?;
+    Some(Duration::from_secs(seconds))
+}
+
+/// Library errors become our texts: theirs may quote addresses and what a server sent (T-91, T-92).
+fn failure(who: &'static str, error: &reqwest::Error) -> Attempt {
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        if let Some(tls) = tls_error(inner) {
+            return Attempt::Final(ClientError::Unreachable {
+                who,
+                problem: tls_problem(tls),
+            });
+        }
+        if let Some(io) = inner.downcast_ref::<io::Error>()
+            && let Some(problem) = io_problem(io.kind())
+        {
+            return Attempt::Again(problem.to_owned());
+        }
+        cause = inner.source();
+    }
+    if error.is_timeout() {
+        return Attempt::Again("it did not answer in time".to_owned());
+    }
+    if error.is_connect() {
+        return Attempt::Again("no connection; is its name right, and known here?".to_owned());
+    }
+    if error.is_builder() {
+        return Attempt::Final(ClientError::Setting(format!("the address of {who} is none")));
+    }
+    Attempt::Again("the connection broke off".to_owned())
+}
+
+fn tls_error<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a rustls::Error> {
+    error.downcast_ref::<rustls::Error>().or_else(|| {
+        error
+            .downcast_ref::<io::Error>()?
+            .get_ref()?
+            .downcast_ref::<rustls::Error>()
+    })
+}
+
+fn tls_problem(error: &rustls::Error) -> String {
+    if let rustls::Error::InvalidCertificate(problem) = error {
+        format!(
+            "its certificate is not accepted ({}); is the CA missing? (`--ca` or HALLPASS_CA)",
+            escape(&format!("{problem:?}"))
+        )
+    } else {
+        format!("TLS failed ({})", escape(&error.to_string()))
+    }
+}
+
+fn io_problem(kind: io::ErrorKind) -> Option<&'static str> {
+    if kind == io::ErrorKind::ConnectionRefused {
+        Some("connection refused; is it running, and is the port right?")
+    } else if kind == io::ErrorKind::ConnectionReset {
+        Some("connection reset")
+    } else if kind == io::ErrorKind::NetworkUnreachable || kind == io::ErrorKind::HostUnreachable {
+        Some("no route to its host")
+    } else {
+        None
+    }
+}
+
+/// Doubles from half a second to eight, and takes a random part of the upper half, so that a
+/// thousand jobs do not come back in the same moment.
+fn backoff(attempt: u32, jitter: u8) -> Duration {
+    let full = FIRST_WAIT
+        .saturating_mul(1_u32.checked_shl(attempt).unwrap_or(u32::MAX))
+        .min(LONGEST_WAIT);
+    let half = full.checked_div(2).unwrap_or(full);
+    half.saturating_add(half.mul_f64(f64::from(jitter) / f64::from(u8::MAX)))
+}
+
+fn jitter() -> u8 {
+    let mut random = [0];
+    match aws_lc_rs::rand::fill(&mut random) {
+        Ok(()) => random[0],
+        Err(_) => u8::MAX,
+    }
+}
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(20);
+const FIRST_WAIT: Duration = Duration::from_millis(500);
+const LONGEST_WAIT: Duration = Duration::from_secs(8);
+/// Bytes of an answer: many times the largest credential.
+const MAX_ANSWER: usize = 256 * 1024;
+const MAX_CA_FILE: u64 = 1024 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_double_up_to_a_limit_and_never_reach_zero() {
+        assert_eq!(backoff(0, 0), Duration::from_millis(250));
+        assert_eq!(backoff(0, u8::MAX), Duration::from_millis(500));
+        assert_eq!(backoff(1, u8::MAX), Duration::from_secs(1));
+        assert_eq!(backoff(4, u8::MAX), Duration::from_secs(8));
+        assert_eq!(backoff(u32::MAX, 0), Duration::from_secs(4));
+    }
+
+    #[test]
+    fn retry_after_counts_in_seconds_only() {
+        let header = |value: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(RETRY_AFTER, HeaderValue::from_static(value));
+            retry_after(&headers)
+        };
+        assert_eq!(header("7"), Some(Duration::from_secs(7)));
+        assert_eq!(header("-7"), None);
+        assert_eq!(header("Tue, 24 Nov 2026 20:00:00 GMT"), None);
+    }
+
+    #[test]
+    fn a_ca_file_without_certificates_is_refused() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let route = Route {
+            ca: Some(file.path().to_owned()),
+            proxy: None,
+        };
+        let error = tls(&route).unwrap_err().to_string();
+        assert!(error.ends_with("holds no certificate; expected PEM, `-----BEGIN CERTIFICATE-----`"), "{error}");
+    }
+}

@@ -1,0 +1,55 @@
+//! What can go wrong between a job and its credential, told so that the job's author can fix it.
+
+use crate::text::escape;
+
+use super::address::AddressError;
+use super::answer::Refusal;
+use super::file::FileError;
+use super::source::SourceError;
+
+/// Why there is no credential.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// The broker's address cannot be one.
+    #[error(transparent)]
+    Address(#[from] AddressError),
+    /// A setting of ours is missing or wrong.
+    #[error("{0}")]
+    Setting(String),
+    /// A file cannot be read or written.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The CI gave no token.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// The server at the broker's address calls itself something else (T-108).
+    #[error(
+        "the server at `{expected}` calls itself `{}`, so no token was asked for; if that is the broker's real name, set it as the broker's address",
+        escape(.found)
+    )]
+    FalseIssuer {
+        /// The `issuer` of its metadata.
+        found: String,
+        /// The configured address.
+        expected: String,
+    },
+    /// The broker said no.
+    #[error(transparent)]
+    Denied(Box<Refusal>),
+    /// Nobody answered, or not in time, or with "not now" until the time was up.
+    #[error("{who} could not be reached: {problem}")]
+    Unreachable {
+        /// Whom we called, e.g. `the broker`.
+        who: &'static str,
+        /// What happened at the last attempt.
+        problem: String,
+    },
+    /// Somebody answered what no broker says.
+    #[error("{who} sent an answer that is not understood: {problem}")]
+    Answer {
+        /// Whom we called.
+        who: &'static str,
+        /// What is wrong with it.
+        problem: String,
+    },
+}

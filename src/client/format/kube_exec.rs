@@ -1,0 +1,57 @@
+//! What kubectl reads from an `exec` credential plugin (client.authentication.k8s.io/v1).
+
+use serde_json::json;
+
+use super::{Format, FormatError, Options};
+use crate::client::answer::{Material, Received};
+use crate::secret::Secret;
+
+pub(super) const FORMAT: Format = Format {
+    name: "kube-exec",
+    summary: "kubectl's exec credential plugin: an ExecCredential",
+    wants_ca_file: false,
+    write,
+};
+
+fn write(received: &Received, _: &Options<'_>) -> Result<Secret<String>, FormatError> {
+    match &received.material {
+        Material::Jwt { token, .. } => Ok(Secret::new(
+            json!({
+                "apiVersion": "client.authentication.k8s.io/v1",
+                "kind": "ExecCredential",
+                "status": {
+                    "expirationTimestamp": received.expires_at.to_string(),
+                    "token": token.expose(),
+                },
+            })
+            .to_string(),
+        )),
+        Material::Postgres(_) => Err(FormatError::new(
+            FORMAT.name,
+            received,
+            "Kubernetes wants a token; use `env`, `url` or `pgpass`",
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{jwt, login, refusal, write};
+    use super::*;
+
+    #[test]
+    fn kubectl_learns_the_token_and_its_end() {
+        let document: serde_json::Value = serde_json::from_str(&write(&FORMAT, &jwt())).unwrap();
+        assert_eq!(document["kind"], "ExecCredential");
+        assert_eq!(document["status"]["token"], "header.claims.signature");
+        assert_eq!(
+            document["status"]["expirationTimestamp"],
+            "2026-09-21T14:23:20Z"
+        );
+    }
+
+    #[test]
+    fn a_login_is_refused() {
+        insta::assert_snapshot!(refusal(&FORMAT, &login()), @"format `kube-exec` cannot hold `shop-db/migrate`, which is a PostgreSQL login: Kubernetes wants a token; use `env`, `url` or `pgpass`");
+    }
+}
