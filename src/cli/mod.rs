@@ -6,6 +6,10 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 pub mod audit;
+#[cfg(feature = "dev")]
+pub mod demo;
+#[cfg(feature = "dev")]
+pub mod dev;
 pub mod keys;
 pub mod policy;
 pub mod serve;
@@ -33,6 +37,10 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Audit(audit::Args),
+    #[cfg(feature = "dev")]
+    Demo(demo::Args),
+    #[cfg(feature = "dev")]
+    Dev(dev::Args),
     Keys(keys::Args),
     Policy(policy::Args),
     Serve(serve::Args),
@@ -43,13 +51,22 @@ impl Command {
         match self {
             Self::Audit(args) => audit::run(args, out),
             Self::Keys(args) => keys::run(args, out),
-            Self::Policy(args) => policy::run(args, out),
+            #[cfg(feature = "dev")]
+            Self::Demo(args) => demo::run(args, out),
+            #[cfg(feature = "dev")]
+            Self::Dev(args) => dev::run(args, out),
             Self::Policy(args) => policy::run(args, out),
             Self::Serve(args) => serve::run(args, out),
-            Self::Audit(args) => audit::run(args, out),
-            Self::Keys(args) => keys::run(args, out),
         }
     }
+}
+
+/// Where commands wait for networks and signals.
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::Local(format!("the runtime cannot be started: {error}")))
 }
 
 /// Why a command did not do what it was asked, with the exit code that says so.

@@ -60,6 +60,11 @@ impl Server {
             .prefix("hallpass-postgres-")
             .tempdir()
             .map_err(|error| PostgresError::folder("a temporary folder", &error))?;
+        let programs = if account.is_some() && !is_open_to_all(&programs) {
+            copy_programs(&programs, folder.path())?
+        } else {
+            programs
+        };
         let mut server = Self {
             folder,
             programs,
@@ -164,7 +169,15 @@ impl Server {
             .command("initdb")
             .arg("-D")
             .arg(self.data())
-            .args(["-U", SUPERUSER, "-A", "scram-sha-256", "-E", "UTF8", "--locale=C"])
+            .args([
+                "-U",
+                SUPERUSER,
+                "-A",
+                "scram-sha-256",
+                "-E",
+                "UTF8",
+                "--locale=C",
+            ])
             .args(["--no-sync", "--no-instructions"])
             .arg(format!("--pwfile={}", password_file.display()))
             .output()
@@ -179,7 +192,11 @@ impl Server {
             self.write(&self.data().join("server.crt"), certificate, 0o600)?;
             self.write(&self.data().join("server.key"), key, 0o600)?;
         }
-        self.write(&self.data().join("postgresql.conf"), &self.settings(options), 0o600)?;
+        self.write(
+            &self.data().join("postgresql.conf"),
+            &self.settings(options),
+            0o600,
+        )?;
         let mut access = options.access.join("\n");
         access.push_str("\nlocal all all scram-sha-256\nhost all all 127.0.0.1/32 scram-sha-256\n");
         access.push_str("host replication all 127.0.0.1/32 scram-sha-256\n");
@@ -190,7 +207,10 @@ impl Server {
     fn settings(&self, options: &Options) -> String {
         let mut lines = vec![
             "listen_addresses = '127.0.0.1'".to_owned(),
-            format!("unix_socket_directories = '{}'", self.folder.path().display()),
+            format!(
+                "unix_socket_directories = '{}'",
+                self.folder.path().display()
+            ),
             "fsync = off".to_owned(),
             "full_page_writes = off".to_owned(),
             "max_connections = 60".to_owned(),
@@ -249,7 +269,10 @@ impl Server {
             if connect(&self.config("postgres")).await.is_ok() {
                 return Ok(());
             }
-            let ended = self.child.as_mut().is_none_or(|child| !matches!(child.try_wait(), Ok(None)));
+            let ended = self
+                .child
+                .as_mut()
+                .is_none_or(|child| !matches!(child.try_wait(), Ok(None)));
             if ended {
                 break;
             }
@@ -261,7 +284,10 @@ impl Server {
 
     fn command(&self, program: &str) -> Command {
         let mut command = Command::new(self.programs.join(program));
-        command.current_dir(self.folder.path()).env_remove("PGDATA").env("LC_ALL", "C");
+        command
+            .current_dir(self.folder.path())
+            .env_remove("PGDATA")
+            .env("LC_ALL", "C");
         if let Some(account) = &self.account {
             command.uid(account.uid.as_raw()).gid(account.gid.as_raw());
         }
@@ -282,7 +308,9 @@ impl Server {
     }
 
     fn give_away(&self, path: &Path) -> Result<(), PostgresError> {
-        let Some(account) = &self.account else { return Ok(()) };
+        let Some(account) = &self.account else {
+            return Ok(());
+        };
         chown(path, Some(account.uid.as_raw()), Some(account.gid.as_raw()))
             .map_err(|error| PostgresError::folder(&path.display().to_string(), &error))
     }
@@ -357,11 +385,17 @@ pub enum PostgresError {
 
 impl PostgresError {
     fn folder(path: &str, error: &io::Error) -> Self {
-        Self::Folder { path: path.to_owned(), problem: error.to_string() }
+        Self::Folder {
+            path: path.to_owned(),
+            problem: error.to_string(),
+        }
     }
 
     fn program(program: &'static str, error: &io::Error) -> Self {
-        Self::Program { program, problem: error.to_string() }
+        Self::Program {
+            program,
+            problem: error.to_string(),
+        }
     }
 }
 
@@ -396,9 +430,51 @@ fn debian_folders() -> Vec<PathBuf> {
     versions.into_iter().map(|(_, folder)| folder).collect()
 }
 
-#[expect(clippy::disallowed_methods, reason = "the one variable that says where programs are")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one variable that says where programs are"
+)]
 fn path_folders() -> Vec<PathBuf> {
-    std::env::var_os("PATH").map(|path| std::env::split_paths(&path).collect()).unwrap_or_default()
+    std::env::var_os("PATH")
+        .map(|path| std::env::split_paths(&path).collect())
+        .unwrap_or_default()
+}
+
+/// Whether every account may enter the folder: a clone in root's own folder is closed to the one
+/// that the server runs as.
+fn is_open_to_all(folder: &Path) -> bool {
+    let Ok(folder) = fs::canonicalize(folder) else { return false };
+    folder.ancestors().all(|part| {
+        fs::metadata(part).is_ok_and(|part| part.permissions().mode() & 0o001 != 0)
+    })
+}
+
+/// Copies a relocatable installation, the folder around `bin`, and returns the copy's `bin`.
+fn copy_programs(programs: &Path, into: &Path) -> Result<PathBuf, PostgresError> {
+    let copied = |error: io::Error| PostgresError::folder("a copy of the server's programs", &error);
+    let programs = fs::canonicalize(programs).map_err(copied)?;
+    let whole = programs.parent().unwrap_or(&programs);
+    let copy = into.join("programs");
+    copy_folder(whole, &copy).map_err(copied)?;
+    Ok(copy.join(programs.strip_prefix(whole).unwrap_or(&programs)))
+}
+
+fn copy_folder(from: &Path, to: &Path) -> io::Result<()> {
+    fs::create_dir_all(to)?;
+    fs::set_permissions(to, fs::Permissions::from_mode(0o755))?;
+    for entry in fs::read_dir(from)? {
+        let (from, to) = (entry?.path(), to);
+        let to = to.join(from.file_name().unwrap_or_default());
+        let kind = fs::symlink_metadata(&from)?.file_type();
+        if kind.is_dir() {
+            copy_folder(&from, &to)?;
+        } else if kind.is_symlink() {
+            std::os::unix::fs::symlink(fs::read_link(&from)?, &to)?;
+        } else {
+            fs::copy(&from, &to)?;
+        }
+    }
+    Ok(())
 }
 
 fn is_program(path: &Path) -> bool {
@@ -450,24 +526,51 @@ const LOG_LINES: usize = 5;
 mod tests {
     use super::*;
 
+    /// The programs of PostgreSQL 18, which `deploy/dev/embedded-postgres.sh` fetches.
+    fn version_18() -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("target/embedded-postgres/native/bin")
+    }
+
+    #[tokio::test]
+    async fn a_server_runs_from_programs_in_a_closed_folder() {
+        let closed = tempfile::tempdir().unwrap();
+        let native = closed.path().join("native");
+        copy_folder(version_18().parent().unwrap(), &native)
+            .expect("PostgreSQL 18 is fetched by deploy/dev/embedded-postgres.sh");
+        let options = Options { programs: Some(native.join("bin")), ..Options::default() };
+        let server = Server::start(&options).await.unwrap();
+        let client = server.connect("postgres").await.unwrap();
+        let row = client.query_one("SHOW server_version", &[]).await.unwrap();
+        assert!(row.get::<_, String>(0).starts_with("18"), "{row:?}");
+    }
+
     #[tokio::test]
     async fn a_server_starts_crashes_restarts_and_leaves_nothing() {
         let mut server = Server::start(&Options::default()).await.unwrap();
         let folder = server.folder().to_owned();
         let client = server.connect("postgres").await.unwrap();
-        client.batch_execute("CREATE ROLE before_the_crash").await.unwrap();
+        client
+            .batch_execute("CREATE ROLE before_the_crash")
+            .await
+            .unwrap();
         client.batch_execute("CHECKPOINT").await.unwrap();
         server.crash();
         server.restart().await.unwrap();
         let client = server.connect("postgres").await.unwrap();
         let row = client
-            .query_one("SELECT count(*) FROM pg_roles WHERE rolname = 'before_the_crash'", &[])
+            .query_one(
+                "SELECT count(*) FROM pg_roles WHERE rolname = 'before_the_crash'",
+                &[],
+            )
             .await
             .unwrap();
         assert_eq!(row.get::<_, i64>(0), 1);
         let pid = i32::try_from(server.pid().unwrap()).unwrap();
         drop(server);
         assert!(!folder.exists());
-        assert!(kill(Pid::from_raw(pid), None).is_err(), "the server is still there");
+        assert!(
+            kill(Pid::from_raw(pid), None).is_err(),
+            "the server is still there"
+        );
     }
 }

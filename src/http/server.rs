@@ -23,6 +23,7 @@ use crate::audit::event::{self, Event};
 use crate::audit::{AuditLog, Text};
 use crate::config::{Settings, TlsFiles};
 use crate::exchange::Exchange;
+use crate::credential::database::Sweeper;
 use crate::exchange::self_test;
 
 /// A broker that serves. Dropped without [`shutdown`](Self::shutdown), it stops at once.
@@ -37,6 +38,7 @@ pub struct Running {
     stop: watch::Sender<bool>,
     listeners: Vec<JoinHandle<()>>,
     upkeep: JoinHandle<()>,
+    sweeper: Sweeper,
     audit: Arc<AuditLog>,
 }
 
@@ -52,7 +54,7 @@ pub async fn start(settings: &Settings, mut overrides: Overrides) -> Result<Runn
     let listen = &settings.listen;
     let public_listener = bind(overrides.public.take(), listen.public, "public")?;
     let operator_listener = bind(overrides.operator.take(), listen.operator, "operator")?;
-    let Assembled { shared, audit } = assemble(settings, &mut overrides)?;
+    let Assembled { shared, audit, sweeper } = assemble(settings, &mut overrides)?;
     let parts = shared.exchange.parts();
     audit
         .record(&Event::Policies(event::Policies {
@@ -101,6 +103,7 @@ pub async fn start(settings: &Settings, mut overrides: Overrides) -> Result<Runn
         stop,
         listeners,
         upkeep,
+        sweeper,
         audit,
     })
 }
