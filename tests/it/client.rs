@@ -1,1 +1,9 @@
-//! client
+//! A job and its broker: what is asked, of whom, how often, and what hostile answers come to.
+#![cfg(test)]
+
+mod exchange;
+pub(crate) mod fake;
+mod formats;
+mod hostile;
+mod kept;
+mod sources;
