@@ -1,1 +1,538 @@
 //! The settings file to typed settings, once. With client/source the only reader of the environment.
+//!
+//! `hallpass.yaml` says how hallpass is deployed; whom to trust and who gets what is in the policies.
+//! It holds no secret: only where one is. What is wrong with it comes together, each with its place.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use url::Url;
+
+use crate::credential::jwt::SigningAlgorithm;
+use crate::policy::Disclosure;
+use crate::policy::diagnostic::{Diagnostics, Source};
+use crate::policy::yaml;
+
+mod limits;
+mod reader;
+mod targets;
+
+pub use limits::Limits;
+pub use targets::{Cleaner, PostgresTarget, Target, Tls};
+
+use reader::{Item, Reader, Section};
+
+/// How one hallpass is deployed.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Our own name: the `iss` of what is minted, and the `aud` that jobs ask for. An https URL
+    /// without a slash at its end; http only for loopback addresses.
+    pub issuer: String,
+    /// This replica's name in the audit chain.
+    pub replica: String,
+    /// Files of root keys, the active one first.
+    pub root_keys: Vec<PathBuf>,
+    /// Where to listen.
+    pub listen: Listen,
+    /// The folder of the policies.
+    pub policies: PathBuf,
+    /// What credentials are made in, by name.
+    pub targets: BTreeMap<String, Target>,
+    /// How minted tokens are signed.
+    pub signing: Signing,
+    /// Where events go.
+    pub sinks: Vec<SinkSettings>,
+    /// Sizes, times and counts.
+    pub limits: Limits,
+    /// How much a denial says (design 8).
+    pub disclose: Disclosure,
+}
+
+/// The two listeners.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listen {
+    /// Jobs ask here.
+    pub public: SocketAddr,
+    /// Metrics and readiness.
+    pub operator: SocketAddr,
+    /// Names beside loopback by which the operator listener may be asked (T-118).
+    pub operator_hosts: Vec<String>,
+    /// TLS on the public listener; without it a proxy in front must do it.
+    pub tls: Option<TlsFiles>,
+    /// Proxies whose `X-Forwarded-For` is believed (T-09).
+    pub proxies: Vec<IpNet>,
+}
+
+/// A certificate chain and its key, both PEM.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The chain, leaf first.
+    pub cert: PathBuf,
+    /// The private key.
+    pub key: PathBuf,
+}
+
+/// How minted tokens are signed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Signing {
+    /// `ES256` or `EdDSA`.
+    pub algorithm: SigningAlgorithm,
+    /// How long one signing key signs.
+    pub epoch: Duration,
+    /// Raised to withdraw every derived key at once (T-112).
+    pub generation: u32,
+}
+
+/// One sink of events.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SinkSettings {
+    /// What it is.
+    pub kind: SinkKind,
+    /// Nothing is minted while it does not take events.
+    pub required: bool,
+}
+
+/// The kinds of sinks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SinkKind {
+    /// A file that is appended to.
+    File {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Standard output.
+    Stdout,
+}
+
+/// Why there are no settings.
+#[derive(Debug, thiserror::Error)]
+pub enum SettingsError {
+    /// The file cannot be read.
+    #[error("settings file `{path}` cannot be read: {problem}; name another with `--config`", path = .path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        problem: String,
+    },
+    /// Its text is wrong.
+    #[error("{0}")]
+    Wrong(Diagnostics),
+}
+
+impl Settings {
+    /// Reads a settings file. Relative paths in it are relative to its folder.
+    ///
+    /// # Errors
+    /// The file cannot be read, or everything that is wrong in it.
+    pub fn load(path: &Path) -> Result<Self, SettingsError> {
+        let unreadable = |problem: String| SettingsError::Unreadable {
+            path: path.to_owned(),
+            problem,
+        };
+        let size = std::fs::metadata(path)
+            .map_err(|error| unreadable(error.to_string()))?
+            .len();
+        if size > MAX_FILE {
+            return Err(unreadable(format!(
+                "it has {size} bytes, expected at most {MAX_FILE}"
+            )));
+        }
+        let text = std::fs::read_to_string(path).map_err(|error| unreadable(error.to_string()))?;
+        let folder = path.parent().unwrap_or(Path::new("."));
+        Self::parse(&path.display().to_string(), text, folder, &environment)
+            .map_err(SettingsError::Wrong)
+    }
+
+    /// Reads the text of a settings file; `environment` is asked for `${env:NAME}`.
+    ///
+    /// # Errors
+    /// Everything that is wrong in it, with places.
+    pub fn parse(
+        name: &str,
+        text: String,
+        folder: &Path,
+        environment: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Self, Diagnostics> {
+        let source = Source::new(name, name, text);
+        let mut problems = Vec::new();
+        let root = yaml::parse(&source, &mut problems);
+        let reader = Reader::new(Arc::clone(&source), folder, environment, problems);
+        if root.is_none() {
+            reader.empty();
+        }
+        let settings = root.as_ref().and_then(|node| Self::read(&reader, node));
+        let problems = Diagnostics::new(reader.into_problems());
+        match settings {
+            Some(settings) if !problems.has_errors() => Ok(settings),
+            Some(_) | None => Err(problems),
+        }
+    }
+
+    fn read(reader: &Reader<'_>, root: &yaml::Node) -> Option<Self> {
+        let root = reader.section(root, "the settings")?;
+        let issuer = root.required("issuer").and_then(|item| issuer(&item));
+        let replica = root.optional("replica").map(|item| replica(&item));
+        let root_keys = root.required("root_key").and_then(|item| root_keys(&item));
+        let listen = match root.optional("listen") {
+            Some(item) => item.section().and_then(|section| listen(&section)),
+            None => Some(Listen::default()),
+        };
+        let policies = root.required("policies").and_then(|item| policies(&item));
+        let targets = match root.optional("targets") {
+            Some(item) => targets::read(&item),
+            None => Some(BTreeMap::new()),
+        };
+        let signing = match root.optional("signing") {
+            Some(item) => item.section().and_then(|section| signing(&section)),
+            None => Some(Signing::default()),
+        };
+        let store = root.optional("replay").map(|item| replay(&item));
+        let sinks = root.required("audit").and_then(|item| audit(&item));
+        let limits = match root.optional("limits") {
+            Some(item) => item.section().map(|section| limits::read(&section)),
+            None => Some(Limits::default()),
+        };
+        let disclose = root
+            .optional("disclose")
+            .map_or(Some(Disclosure::default()), |item| disclose(&item));
+        root.finish();
+        store.unwrap_or(Some(()))?;
+        Some(Self {
+            issuer: issuer?,
+            replica: replica.unwrap_or_else(|| Some(host_name()))?,
+            root_keys: root_keys?,
+            listen: listen?,
+            policies: policies?,
+            targets: targets?,
+            signing: signing?,
+            sinks: sinks?,
+            limits: limits?,
+            disclose: disclose?,
+        })
+    }
+}
+
+impl Default for Listen {
+    fn default() -> Self {
+        Self {
+            public: SocketAddr::from((Ipv4Addr::LOCALHOST, 8_080)),
+            operator: SocketAddr::from((Ipv4Addr::LOCALHOST, 8_081)),
+            operator_hosts: Vec::new(),
+            tls: None,
+            proxies: Vec::new(),
+        }
+    }
+}
+
+impl Default for Signing {
+    fn default() -> Self {
+        Self {
+            algorithm: SigningAlgorithm::Es256,
+            epoch: Duration::from_secs(7 * 86_400),
+            generation: 1,
+        }
+    }
+}
+
+/// Checks our own name: tokens and clouds compare it byte for byte.
+fn issuer(item: &Item<'_>) -> Option<String> {
+    let text = item.text()?;
+    match issuer_problem(&text) {
+        None => Some(text),
+        Some((problem, help)) => item.wrong(&format!("`issuer` {problem}"), help),
+    }
+}
+
+fn issuer_problem(text: &str) -> Option<(&'static str, &'static str)> {
+    let https = "write the https URL that jobs reach hallpass by, e.g. `https://hallpass.acme.dev`";
+    let Ok(url) = Url::parse(text) else {
+        return Some(("is not a URL", https));
+    };
+    let is_loopback = match url.host() {
+        Some(url::Host::Ipv4(address)) => address.is_loopback(),
+        Some(url::Host::Ipv6(address)) => address.is_loopback(),
+        Some(url::Host::Domain(name)) => name == "localhost",
+        None => false,
+    };
+    if url.scheme() != "https" && !(url.scheme() == "http" && is_loopback) {
+        return Some(("is not an https URL", https));
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Some(("holds a user name or a password", https));
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return Some(("has a query or a fragment", https));
+    }
+    if text.ends_with('/') {
+        return Some((
+            "ends with a slash",
+            "leave the slash out: names are compared byte for byte",
+        ));
+    }
+    let canonical = url.as_str();
+    if canonical != text && canonical.strip_suffix('/') != Some(text) {
+        return Some((
+            "is not in its canonical form",
+            "write scheme and host in lower case, without the default port",
+        ));
+    }
+    None
+}
+
+fn replica(item: &Item<'_>) -> Option<String> {
+    let text = item.text()?;
+    let fits = (1..=64).contains(&text.len())
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_'));
+    if fits {
+        Some(text)
+    } else {
+        item.wrong(
+            "`replica` must be 1 to 64 letters, digits, `.`, `-` or `_`",
+            "leave it out to use the host name",
+        )
+    }
+}
+
+/// `{file: …}`, with `previous: [{file: …}]` while a root key is being replaced.
+fn root_keys(item: &Item<'_>) -> Option<Vec<PathBuf>> {
+    let section = item.section_or_secret("root_key")?;
+    let current = section.required("file").and_then(|file| file.path());
+    let mut files = vec![current];
+    for entry in section
+        .optional("previous")
+        .and_then(|list| list.list())
+        .unwrap_or_default()
+    {
+        let file = entry.section_or_secret("previous").and_then(|section| {
+            let file = section.required("file").and_then(|file| file.path());
+            section.finish();
+            file
+        });
+        files.push(file);
+    }
+    section.finish();
+    files.into_iter().collect()
+}
+
+fn listen(section: &Section<'_>) -> Option<Listen> {
+    let mut listen = Listen::default();
+    let public = section.optional("public").map(|item| address(&item));
+    let operator = section.optional("operator").map(|item| address(&item));
+    let hosts = section.optional("operator_hosts").map(|item| texts(&item));
+    let tls = section.optional("tls").map(|item| {
+        let section = item.section()?;
+        let cert = section.required("cert").and_then(|item| item.path());
+        let key = section.required("key").and_then(|item| item.path());
+        section.finish();
+        Some(TlsFiles {
+            cert: cert?,
+            key: key?,
+        })
+    });
+    let proxies = section
+        .optional("proxies")
+        .map(|item| item.list()?.iter().map(network).collect::<Option<Vec<_>>>());
+    section.finish();
+    if let Some(public) = public {
+        listen.public = public?;
+    }
+    if let Some(operator) = operator {
+        listen.operator = operator?;
+    }
+    listen.operator_hosts = hosts.unwrap_or(Some(Vec::new()))?;
+    listen.tls = tls.map_or(Some(None), |tls| tls.map(Some))?;
+    listen.proxies = proxies.unwrap_or(Some(Vec::new()))?;
+    Some(listen)
+}
+
+fn address(item: &Item<'_>) -> Option<SocketAddr> {
+    let text = item.text()?;
+    match text.parse() {
+        Ok(address) => Some(address),
+        Err(_) => item.wrong(
+            &format!("`{text}` is not an address and port"),
+            "write e.g. `0.0.0.0:8443` or `[::]:8443`",
+        ),
+    }
+}
+
+fn network(item: &Item<'_>) -> Option<IpNet> {
+    let text = item.text()?;
+    let network = text
+        .parse::<IpNet>()
+        .ok()
+        .or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from));
+    match network {
+        Some(network) => Some(network),
+        None => item.wrong(
+            &format!("`{text}` is not a network"),
+            "write e.g. `10.0.0.0/8`",
+        ),
+    }
+}
+
+fn texts(item: &Item<'_>) -> Option<Vec<String>> {
+    item.list()?.iter().map(Item::text).collect()
+}
+
+fn policies(item: &Item<'_>) -> Option<PathBuf> {
+    let section = item.section()?;
+    let path = section.required("path").and_then(|item| item.path());
+    section.planned(
+        "reload",
+        "policies are read at start; start hallpass again to load new ones",
+    );
+    section.finish();
+    path
+}
+
+fn signing(section: &Section<'_>) -> Option<Signing> {
+    let mut signing = Signing::default();
+    section.planned("kind", "signing keys are derived from the root key");
+    let algorithm = section
+        .optional("algorithm")
+        .map(|item| match item.text()?.as_str() {
+            "ES256" => Some(SigningAlgorithm::Es256),
+            "EdDSA" => Some(SigningAlgorithm::EdDsa),
+            other => item.wrong(
+                &format!("we do not sign with `{other}`"),
+                "write `ES256` or `EdDSA`",
+            ),
+        });
+    let epoch = section
+        .optional("epoch")
+        .map(|item| item.duration(MIN_EPOCH, MAX_EPOCH));
+    let generation = section
+        .optional("generation")
+        .map(|item| item.number(1, 1_000_000));
+    section.finish();
+    if let Some(algorithm) = algorithm {
+        signing.algorithm = algorithm?;
+    }
+    if let Some(epoch) = epoch {
+        signing.epoch = epoch?;
+    }
+    if let Some(generation) = generation {
+        signing.generation = u32::try_from(generation?).ok()?;
+    }
+    Some(signing)
+}
+
+fn replay(item: &Item<'_>) -> Option<()> {
+    let section = item.section()?;
+    let store = section.required("store");
+    section.planned(
+        "url",
+        "only `store: memory` is there, which needs no address",
+    );
+    section.finish();
+    let store = store?;
+    match store.text()?.as_str() {
+        "memory" => Some(()),
+        "redis" => store.wrong(
+            "a replay store in Redis is not supported yet",
+            "write `store: memory`; each replica then remembers used tokens by itself",
+        ),
+        other => store.wrong(&format!("unknown store `{other}`"), "write `memory`"),
+    }
+}
+
+fn audit(item: &Item<'_>) -> Option<Vec<SinkSettings>> {
+    let section = item.section()?;
+    let sinks = section.required("sinks").and_then(|list| {
+        let entries = list.list()?;
+        if entries.is_empty() {
+            return list.wrong(
+                "`sinks` is empty: nothing would be recorded",
+                "write e.g. `- { kind: file, path: audit.jsonl, required: true }`",
+            );
+        }
+        let sinks = entries.iter().map(sink).collect::<Option<Vec<_>>>()?;
+        if sinks.iter().any(|sink| sink.required) {
+            Some(sinks)
+        } else {
+            list.wrong(
+                "no sink is required: credentials could be minted that nothing records",
+                "write `required: true` in at least one",
+            )
+        }
+    });
+    section.finish();
+    sinks
+}
+
+fn sink(item: &Item<'_>) -> Option<SinkSettings> {
+    let section = item.section()?;
+    let kind = section.required("kind");
+    let path = section.optional("path").map(|path| path.path());
+    let required = section.optional("required").map(|item| item.truth());
+    section.finish();
+    let kind = kind?;
+    let kind = match (kind.text()?.as_str(), path) {
+        ("file", Some(path)) => SinkKind::File { path: path? },
+        ("file", None) => return kind.wrong("a sink of kind `file` needs a `path`", "write one"),
+        ("stdout", None) => SinkKind::Stdout,
+        ("stdout", Some(_)) => {
+            return kind.wrong("a sink of kind `stdout` has no `path`", "leave it out");
+        }
+        (other, _) => {
+            return kind.wrong(
+                &format!("unknown kind of sink `{other}`"),
+                "write `file` or `stdout`",
+            );
+        }
+    };
+    Some(SinkSettings {
+        kind,
+        required: required.unwrap_or(Some(false))?,
+    })
+}
+
+fn disclose(item: &Item<'_>) -> Option<Disclosure> {
+    let text = item.text()?;
+    match Disclosure::from_name(&text) {
+        Some(disclosure) => Some(disclosure),
+        None => item.wrong(
+            &format!("`disclose` cannot be `{text}`"),
+            "write `never`, `repository` or `always`",
+        ),
+    }
+}
+
+fn host_name() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let name: String = name
+        .trim()
+        .chars()
+        .filter(|letter| letter.is_ascii_alphanumeric() || matches!(letter, '.' | '-' | '_'))
+        .take(64)
+        .collect();
+    if name.is_empty() {
+        "hallpass".to_owned()
+    } else {
+        name
+    }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "config is where the environment is read"
+)]
+fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+/// More than any settings file needs.
+const MAX_FILE: u64 = 1 << 20;
+const MIN_EPOCH: Duration = Duration::from_secs(3_600);
+const MAX_EPOCH: Duration = Duration::from_secs(90 * 86_400);
+
+#[cfg(test)]
+mod tests;

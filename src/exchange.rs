@@ -1,2 +1,675 @@
 //! The story in one function: verify, identify, decide, reserve, record, mint, record.
 //! Not: HTTP, SQL, file formats, any provider by name.
+//!
+//! Every door goes through [`Exchange::exchange`], so that none can forget a check its sibling has
+//! (T-81). Each step makes the evidence the next one takes; a step that fails, or takes too long,
+//! is an error, and no default stands for evidence (T-98).
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::audit::event::{self, Event, RevocationResult};
+use crate::audit::{AuditLog, Outcome, Recorded, SinkError, Text};
+use crate::clock::Clock;
+use crate::credential::{Credential, Mint, MintError, Revoked};
+use crate::lease::{self, LeaseContents, LeaseError};
+use crate::policy::{Ask, Available, Decision, Denial, Disclosure, Permit, PolicySet};
+use crate::provider::{ClaimError, Fact, Job};
+use crate::replay::{IdempotencyKey, ReplayError, Slot, UsedTokens};
+use crate::rootkey::RootKeys;
+use crate::secret::Secret;
+use crate::token::{SubjectToken, Verified, Verifier, VerifyError};
+
+mod clock_watch;
+mod finish;
+mod rates;
+pub(crate) mod self_test;
+
+pub use clock_watch::ClockError;
+pub(crate) use finish::caught;
+
+use clock_watch::ClockWatch;
+use finish::{Waiting, to_the_end};
+use rates::{Budget, Rates};
+
+/// The broker: everything one exchange needs, in the order it needs it.
+#[derive(Debug)]
+pub struct Exchange {
+    parts: Parts,
+    clock_watch: ClockWatch,
+    rates: Rates,
+    refusals: Budget,
+    places: Arc<Semaphore>,
+    revocations: Arc<Semaphore>,
+}
+
+/// What an exchange is made of.
+#[derive(Debug)]
+pub struct Parts {
+    /// Is the token genuine?
+    pub verifier: Verifier,
+    /// May the job have this? One set for the whole life of the broker.
+    pub policies: Arc<PolicySet>,
+    /// Was the token used?
+    pub used_tokens: Arc<dyn UsedTokens>,
+    /// What happened?
+    pub audit: Arc<AuditLog>,
+    /// Makes credentials, of every kind.
+    pub mints: Arc<dyn Mint>,
+    /// Ends leases, in every target.
+    pub leases: Arc<dyn Leases>,
+    /// Opens handles.
+    pub root_keys: RootKeys,
+    /// What time is it?
+    pub clock: Arc<dyn Clock>,
+    /// Exchanges at once.
+    pub places: usize,
+    /// Exchanges and explanations per repository and minute.
+    pub per_repository: u32,
+}
+
+/// Ends leases by what their handles say, whatever the target.
+#[async_trait::async_trait]
+pub trait Leases: Send + Sync + std::fmt::Debug {
+    /// Ends the lease; one that is gone already is gone.
+    ///
+    /// # Errors
+    /// The lease names a target that is not in the settings.
+    async fn revoke(&self, lease: &LeaseContents) -> Result<Revoked, MintError>;
+}
+
+/// What a door asks for.
+#[derive(Debug)]
+pub struct Request {
+    /// Our id of the request.
+    pub id: String,
+    /// Who asks.
+    pub subject_token: SubjectToken,
+    /// For what.
+    pub ask: Ask,
+    /// The kind of credential the caller can use, when it says (`requested_token_type`).
+    pub kind: Option<&'static str>,
+    /// Makes a repeat safe.
+    pub key: Option<IdempotencyKey>,
+    /// Where to leave what is known of the caller, for the log.
+    pub seen: Arc<Seen>,
+}
+
+/// What comes back.
+#[derive(Debug)]
+pub struct Granted {
+    /// What was minted.
+    pub credential: Credential,
+    /// Seconds it lives from now.
+    pub expires_in: i64,
+    /// The policy that allowed it.
+    pub policy: String,
+    /// The policies that were asked, `sha256:…`.
+    pub revision: String,
+    /// The decision in one sentence.
+    pub decision: String,
+    /// The same was given before, under the same key.
+    pub is_repeat: bool,
+}
+
+/// What is known of a caller so far, for the one log line: filled in as the exchange goes, and
+/// readable also when it never ends.
+#[derive(Debug, Default)]
+pub struct Seen {
+    issuer: OnceLock<String>,
+    kid: OnceLock<String>,
+    token: OnceLock<String>,
+    repository: OnceLock<String>,
+}
+
+impl Seen {
+    /// The configured name of the token's issuer.
+    #[must_use]
+    pub fn issuer(&self) -> Option<&str> {
+        self.issuer.get().map(String::as_str)
+    }
+
+    /// The key a refused token named: escaped, from its unverified header.
+    #[must_use]
+    pub fn kid(&self) -> Option<&str> {
+        self.kid.get().map(String::as_str)
+    }
+
+    /// The `subject_token_id` of logs and events.
+    #[must_use]
+    pub fn token(&self) -> Option<&str> {
+        self.token.get().map(String::as_str)
+    }
+
+    /// The job's repository.
+    #[must_use]
+    pub fn repository(&self) -> Option<&str> {
+        self.repository.get().map(String::as_str)
+    }
+
+    fn refused(&self, verifier: &Verifier, token: &SubjectToken) {
+        let labels = verifier.unverified_labels(token);
+        if labels.issuer != "unknown" {
+            keep(&self.issuer, labels.issuer);
+        }
+        if let Some(kid) = labels.kid {
+            keep(&self.kid, kid);
+        }
+        keep(&self.token, labels.subject_token_id);
+    }
+
+    fn verified(&self, token: &Verified) {
+        keep(&self.issuer, token.issuer().name.clone());
+        keep(&self.token, token.id().digest.clone());
+    }
+
+    fn identified(&self, job: &Job) {
+        if let Some(repository) = job.facts().text(Fact::Repository) {
+            keep(&self.repository, repository.to_owned());
+        }
+    }
+}
+
+/// Why nothing is handed out: one variant per stage.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// As many exchanges as we take on are under way.
+    #[error("the broker is busy; try again in a second")]
+    Busy,
+    /// The clock cannot be trusted.
+    #[error(transparent)]
+    Clock(#[from] ClockError),
+    /// The token is not genuine, or its issuer's keys cannot be had.
+    #[error(transparent)]
+    Verify(#[from] VerifyError),
+    /// A claim is not what its provider sends.
+    #[error(transparent)]
+    Identify(#[from] ClaimError),
+    /// The job's repository asked too often.
+    #[error("this repository asked too often; try again in {retry_after} seconds")]
+    Rate {
+        /// Seconds until it may ask again.
+        retry_after: u64,
+    },
+    /// No policy lets the job have it.
+    #[error("no policy lets the job have credential `{}`", .0.decision().credential)]
+    Decide(Box<Denial>),
+    /// The credential is of another kind than the caller can use.
+    #[error(
+        "credential `{credential}` is of kind `{kind}`, which `requested_token_type` does not name"
+    )]
+    Kind {
+        /// The credential.
+        credential: String,
+        /// What it is.
+        kind: &'static str,
+    },
+    /// The token was used.
+    #[error(transparent)]
+    Reserve(#[from] ReplayError),
+    /// It could not be recorded.
+    #[error(transparent)]
+    Record(SinkError),
+    /// It could not be made.
+    #[error(transparent)]
+    Mint(#[from] MintError),
+    /// A bug: something panicked.
+    #[error("something went wrong inside the broker")]
+    Bug,
+}
+
+/// Why a handle revokes nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum RevokeError {
+    /// As many revocations as we take on are under way.
+    #[error("the broker is busy; try again in a second")]
+    Busy,
+    /// None of our keys opens it.
+    #[error(transparent)]
+    Handle(#[from] LeaseError),
+    /// The target is not one of ours, or refused.
+    #[error(transparent)]
+    Target(#[from] MintError),
+}
+
+/// What an explanation says.
+#[derive(Debug)]
+pub enum Explained {
+    /// The job may have it.
+    Permitted(Box<Decision>),
+    /// The job may not.
+    Denied(Box<Denial>),
+    /// Everything this job may have, where it asked for nothing in particular.
+    Available(Vec<Available>),
+}
+
+impl Exchange {
+    /// A broker of these parts.
+    #[must_use]
+    pub fn new(parts: Parts) -> Self {
+        Self {
+            clock_watch: ClockWatch::new(Arc::clone(&parts.clock)),
+            rates: Rates::new(parts.per_repository, Arc::clone(&parts.clock)),
+            refusals: Budget::per_second(REFUSAL_EVENTS, Arc::clone(&parts.clock)),
+            places: Arc::new(Semaphore::new(parts.places)),
+            revocations: Arc::new(Semaphore::new(REVOCATIONS)),
+            parts,
+        }
+    }
+
+    /// The parts it was made of, for readiness and shutdown.
+    #[must_use]
+    pub const fn parts(&self) -> &Parts {
+        &self.parts
+    }
+
+    /// Whether the clock can be trusted now.
+    ///
+    /// # Errors
+    /// It jumped, or is wrong.
+    pub fn check_clock(&self) -> Result<(), ClockError> {
+        self.clock_watch.check()
+    }
+
+    /// A credential for a subject token.
+    ///
+    /// From the reservation on it runs to its end, also when the caller drops this future (T-90).
+    ///
+    /// # Errors
+    /// One variant per stage; nothing is handed out.
+    pub async fn exchange(self: &Arc<Self>, request: Request) -> Result<Granted, Error> {
+        let place = self.enter()?;
+        let token = self
+            .verify(&request.subject_token, &request.id, &request.seen)
+            .await?;
+        let job = self.identify(&token, &request.id, &request.seen)?;
+        let permit = self.decide(job, &request)?;
+        let (exchange, id, key) = (Arc::clone(self), request.id, request.key);
+        let issued = to_the_end(|waiting| async move {
+            let _place = place;
+            exchange.issue(permit, key, &id, &waiting).await
+        });
+        issued.await
+    }
+
+    /// The second half: reserve, record, mint, record.
+    async fn issue(
+        &self,
+        permit: Permit,
+        key: Option<IdempotencyKey>,
+        id: &str,
+        waiting: &Waiting,
+    ) -> Result<Granted, Error> {
+        let mut draft = Draft::of(&permit, id, key.is_some());
+        let reserved = self.reserve(permit, key, id).await?;
+        draft.is_repeat = reserved.is_repeat();
+        let slot = reserved.slot();
+        let recorded = match self.parts.audit.record_intent(reserved, id).await {
+            Ok(recorded) => recorded,
+            Err(error) => {
+                self.parts.used_tokens.release(&slot).await;
+                return Err(Error::Record(error));
+            }
+        };
+        let intent = recorded.intent().to_owned();
+        match self.mint(recorded).await {
+            Ok(credential) => self.deliver(credential, draft, &intent, waiting).await,
+            Err(error) => Err(self.give_up(error, &slot, &intent).await),
+        }
+    }
+
+    /// What this job would get, without minting: verified, limited and counted like an exchange,
+    /// and the token stays unused (T-119).
+    ///
+    /// # Errors
+    /// As [`exchange`](Self::exchange) up to the decision, which is part of the explanation.
+    pub async fn explain(
+        &self,
+        id: &str,
+        subject_token: &SubjectToken,
+        ask: Option<&Ask>,
+        seen: &Seen,
+    ) -> Result<Explained, Error> {
+        let _place = self.enter()?;
+        let token = self.verify(subject_token, id, seen).await?;
+        let job = self.identify(&token, id, seen)?;
+        let (policies, now) = (&self.parts.policies, self.parts.clock.now());
+        let Some(ask) = ask else {
+            return Ok(Explained::Available(policies.available(job.facts(), now)));
+        };
+        // The permit is dropped: nothing can be minted from an explanation.
+        Ok(match policies.decide(job.clone(), ask, now) {
+            Ok(_) => Explained::Permitted(Box::new(policies.explain(job.facts(), ask, now))),
+            Err(refused) => Explained::Denied(Box::new(refused.denial)),
+        })
+    }
+
+    /// Ends the lease of a handle (RFC 7009); says which lease it was. Once begun it runs to its
+    /// end.
+    ///
+    /// # Errors
+    /// No key of ours opens the handle, or its target is not ours.
+    pub async fn revoke(
+        self: &Arc<Self>,
+        handle: &Secret<String>,
+        id: &str,
+    ) -> Result<(Revoked, String), RevokeError> {
+        let place = enter(&self.revocations).ok_or(RevokeError::Busy)?;
+        let lease = lease::open(handle.expose(), &self.parts.root_keys)?;
+        let (exchange, id) = (Arc::clone(self), id.to_owned());
+        let ended = to_the_end(|_| async move {
+            let _place = place;
+            let ended = exchange.parts.leases.revoke(&lease).await;
+            exchange.note_revocation(&lease, &id, ended.as_ref().ok().copied());
+            ended.map(|ended| (ended, lease.name))
+        });
+        Ok(ended.await?)
+    }
+
+    fn enter(&self) -> Result<OwnedSemaphorePermit, Error> {
+        self.clock_watch.check()?;
+        enter(&self.places).ok_or(Error::Busy)
+    }
+
+    async fn verify(&self, token: &SubjectToken, id: &str, seen: &Seen) -> Result<Verified, Error> {
+        match self.parts.verifier.verify(token).await {
+            Ok(verified) => {
+                seen.verified(&verified);
+                Ok(verified)
+            }
+            Err(error) => {
+                seen.refused(&self.parts.verifier, token);
+                self.note_refusal(id, error.reason(), &error.to_string(), seen.issuer());
+                Err(error.into())
+            }
+        }
+    }
+
+    fn identify(&self, token: &Verified, id: &str, seen: &Seen) -> Result<Job, Error> {
+        // The verifier knows the issuers of these policies and no others.
+        let reader = self
+            .parts
+            .policies
+            .reader_by_url(&token.issuer().url)
+            .ok_or(VerifyError::Issuer)?;
+        let job = match reader.identify(token) {
+            Ok(job) => job,
+            Err(error) => {
+                self.note_refusal(id, CLAIM, &error.to_string(), seen.issuer());
+                return Err(error.into());
+            }
+        };
+        seen.identified(&job);
+        self.rates
+            .take(&job)
+            .map_err(|retry_after| Error::Rate { retry_after })?;
+        Ok(job)
+    }
+
+    fn decide(&self, job: Job, request: &Request) -> Result<Permit, Error> {
+        let now = self.parts.clock.now();
+        let permit = match self.parts.policies.decide(job, &request.ask, now) {
+            Ok(permit) => permit,
+            Err(refused) => {
+                self.note_denial(&refused.job, &refused.denial, request);
+                return Err(Error::Decide(Box::new(refused.denial)));
+            }
+        };
+        let found = permit.credential().kind.name();
+        match request.kind {
+            Some(wanted) if wanted != found => Err(Error::Kind {
+                credential: permit.credential().name.clone(),
+                kind: found,
+            }),
+            Some(_) | None => Ok(permit),
+        }
+    }
+
+    async fn reserve(
+        &self,
+        permit: Permit,
+        key: Option<IdempotencyKey>,
+        id: &str,
+    ) -> Result<crate::replay::Reserved, Error> {
+        let reserved = self.parts.used_tokens.reserve(permit, key, id).await;
+        if let Err(ReplayError::Replayed {
+            credential,
+            first_request_id,
+        }) = &reserved
+        {
+            // Whose token it was stands in the intent of the first request.
+            self.note(&Event::Replay(event::Replay {
+                request_id: Text::new(id),
+                first_request_id: Text::new(first_request_id),
+                job: None,
+                credential: Text::new(credential),
+            }));
+        }
+        Ok(reserved?)
+    }
+
+    /// Mints, within its time; a panic is an error like any other, of which nobody knows what it
+    /// left behind.
+    async fn mint(&self, recorded: Recorded) -> Result<Credential, MintError> {
+        let unknown = |reason, message: &str| MintError {
+            message: message.to_owned(),
+            reason,
+            nothing_made: false,
+            ours: true,
+        };
+        let minted = caught(self.parts.mints.mint(recorded));
+        match tokio::time::timeout(MINT_TIME, minted).await {
+            Ok(Ok(minted)) => minted,
+            Ok(Err(finish::Panicked)) => Err(unknown(PANIC, "the credential could not be made")),
+            Err(_) => Err(unknown("mint.slow", "the credential was not made in time")),
+        }
+    }
+
+    /// A credential was made: it is recorded and handed over, or else taken back.
+    async fn deliver(
+        &self,
+        credential: Credential,
+        draft: Draft,
+        intent: &str,
+        waiting: &Waiting,
+    ) -> Result<Granted, Error> {
+        let (public_id, expires_at) = (Text::new(&credential.public_id), credential.expires_at);
+        let was_over = waiting.is_over();
+        let outcome = if was_over {
+            Outcome::Undelivered {
+                public_id,
+                expires_at,
+                revoked: self.take_back(&credential, &draft).await,
+            }
+        } else if draft.is_repeat {
+            Outcome::Repeated {
+                public_id,
+                expires_at,
+            }
+        } else {
+            Outcome::Minted {
+                public_id,
+                expires_at,
+            }
+        };
+        if let Err(error) = self.parts.audit.record_outcome(intent, outcome).await {
+            let revoked = self.revoke_unrecorded(&credential).await;
+            tracing::error!(
+                reason = "sink.failed",
+                request_id = %draft.request_id,
+                lease = %credential.public_id,
+                revoked,
+                "a credential was made whose outcome could not be recorded; it is not handed over"
+            );
+            return Err(Error::Record(error));
+        }
+        if waiting.is_over() && !was_over {
+            self.take_back(&credential, &draft).await;
+        }
+        Ok(Granted {
+            expires_in: expires_at.since(self.parts.clock.now()).max(0),
+            decision: draft.decision(&credential),
+            policy: draft.policy,
+            revision: draft.revision,
+            is_repeat: draft.is_repeat,
+            credential,
+        })
+    }
+
+    /// Nothing was made, or nobody knows: the token's use is given back only when it is known.
+    async fn give_up(&self, error: MintError, slot: &Slot, intent: &str) -> Error {
+        let outcome = Outcome::Failed {
+            reason: error.reason,
+            message: Text::new(&error.message),
+            nothing_made: error.nothing_made,
+        };
+        if self
+            .parts
+            .audit
+            .record_outcome(intent, outcome)
+            .await
+            .is_err()
+        {
+            tracing::error!(
+                reason = "sink.failed",
+                intent,
+                "an outcome could not be recorded"
+            );
+        }
+        if error.nothing_made {
+            self.parts.used_tokens.release(slot).await;
+        }
+        if error.reason == PANIC {
+            Error::Bug
+        } else {
+            Error::Mint(error)
+        }
+    }
+
+    /// Ends what nobody received. A caller with an idempotency key is expected to ask again, and a
+    /// lease that was ended is never made again: so its credential is left to expire.
+    async fn take_back(&self, credential: &Credential, draft: &Draft) -> bool {
+        !draft.may_retry && self.revoke_unrecorded(credential).await
+    }
+
+    async fn revoke_unrecorded(&self, credential: &Credential) -> bool {
+        let Some(handle) = &credential.lease else {
+            return false;
+        };
+        let Ok(lease) = lease::open(handle.expose(), &self.parts.root_keys) else {
+            return false;
+        };
+        matches!(self.parts.leases.revoke(&lease).await, Ok(Revoked::Gone))
+    }
+
+    fn note_refusal(&self, id: &str, reason: &'static str, message: &str, issuer: Option<&str>) {
+        // Anyone can send tokens that are refused: their events must not fill the sinks (T-97).
+        if self.refusals.take() {
+            self.note(&Event::Refusal(event::Refusal {
+                request_id: Text::new(id),
+                reason,
+                message: Text::new(message),
+                unverified_issuer: issuer.map(Text::new),
+            }));
+        }
+    }
+
+    fn note_denial(&self, job: &Job, denial: &Denial, request: &Request) {
+        let everything = denial.answer(Disclosure::Always);
+        let failed = everything.failed_conditions.iter();
+        self.note(&Event::Denial(event::Denial {
+            request_id: Text::new(&request.id),
+            job: event::JobRecord::of(job),
+            credential: Text::new(&request.ask.credential),
+            reason: denial.reason(),
+            decision: Text::new(&everything.description),
+            revision: Text::new(self.parts.policies.revision()),
+            failed_conditions: failed
+                .map(|line| event::FailedCondition {
+                    policy: Text::new(&line.policy),
+                    fact: Text::new(&line.fact),
+                    expected: Text::new(&line.expected),
+                    actual: Text::new(line.actual.as_deref().unwrap_or("(absent)")),
+                })
+                .collect(),
+        }));
+    }
+
+    fn note_revocation(&self, lease: &LeaseContents, id: &str, ended: Option<Revoked>) {
+        self.note(&Event::Revocation(event::Revocation {
+            request_id: Some(Text::new(id)),
+            target: Text::new(&lease.target),
+            lease: Text::new(&lease.name),
+            policy: Text::new(&lease.policy),
+            issuer: Text::new(&lease.issuer),
+            subject: Text::new(&lease.subject),
+            result: match ended {
+                Some(Revoked::Gone) => RevocationResult::Gone,
+                Some(Revoked::Pending) => RevocationResult::Pending,
+                None => RevocationResult::Failed,
+            },
+        }));
+    }
+
+    /// Nothing is handed out here, so nothing waits for the sinks; one that fails is told in its
+    /// own line, and stops the next mint.
+    fn note(&self, event: &Event) {
+        if let Err(error) = self.parts.audit.note(event) {
+            tracing::error!(reason = "sink.failed", sink = %error.sink, "an event could not be recorded");
+        }
+    }
+}
+
+/// What the answer says beside the credential, kept while the permit goes its way.
+#[derive(Debug)]
+struct Draft {
+    request_id: String,
+    policy: String,
+    revision: String,
+    is_repeat: bool,
+    may_retry: bool,
+}
+
+impl Draft {
+    fn of(permit: &Permit, id: &str, may_retry: bool) -> Self {
+        Self {
+            request_id: id.to_owned(),
+            policy: permit.policy().to_owned(),
+            revision: permit.revision().to_owned(),
+            is_repeat: false,
+            may_retry,
+        }
+    }
+
+    fn decision(&self, credential: &Credential) -> String {
+        format!(
+            "policy `{}` grants `{}` until {}",
+            self.policy, credential.definition.name, credential.expires_at
+        )
+    }
+}
+
+fn enter(places: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
+    Arc::clone(places).try_acquire_owned().ok()
+}
+
+fn keep(cell: &OnceLock<String>, text: String) {
+    // The first value stays: a token has one issuer and one id.
+    cell.get_or_init(|| text);
+}
+
+/// What a mint may take in all; a request is answered sooner, and the mint goes on without it.
+const MINT_TIME: Duration = Duration::from_secs(30);
+
+/// Revocations at once: apart from exchanges, so that a flood of those does not keep leases alive.
+const REVOCATIONS: usize = 64;
+
+/// Events per second of tokens that were refused.
+const REFUSAL_EVENTS: u32 = 50;
+
+/// A claim is not what its provider sends.
+pub(crate) const CLAIM: &str = "token.claim";
+
+const PANIC: &str = "bug.panic";

@@ -14,6 +14,7 @@ pub mod keys;
 pub mod list;
 pub mod policy;
 pub mod revoke;
+pub mod serve;
 
 /// Runs the command that the arguments name; the exit code is design's: 0; 1 denied; 2 usage;
 /// 3 broker unreachable or busy; 4 findings; 5 local failure.
@@ -27,9 +28,19 @@ pub fn run() -> ExitCode {
     }
 }
 
-/// A CI identity broker: a job's OIDC token in, a short-lived scoped credential out.
+/// A CI identity broker: a job's OIDC token in, a short-lived scoped credential out
+///
+/// Exit codes: 0 done; 1 denied; 2 usage; 3 broker unreachable or busy; 4 findings; 5 local failure.
+/// `exec` returns its command's own.
 #[derive(Debug, Parser)]
-#[command(name = "hallpass", version, propagate_version = true)]
+#[command(
+    name = "hallpass",
+    version,
+    propagate_version = true,
+    after_help = "Example, in a job:
+  export HALLPASS_BROKER=https://hallpass.example
+  hallpass exec shop-db/migrate -- ./migrate.sh"
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -37,6 +48,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Serve(serve::Args),
     Get(get::Args),
     Exec(exec::Args),
     List(list::Args),
@@ -50,6 +62,7 @@ enum Command {
 impl Command {
     fn run(self, out: &mut Terminal) -> Result<(), Failure> {
         match self {
+            Self::Serve(args) => serve::run(args, out),
             Self::Get(args) => get::run(&args, out),
             Self::Exec(args) => exec::run(&args, out),
             Self::List(args) => list::run(&args, out),

@@ -1,1 +1,246 @@
 //! The only place that knows axum.
+//!
+//! Two routers: one for jobs, one for operators. Before a path is looked at, every request passes
+//! the same gate; after it was answered, one line is logged. Neither router has CORS headers,
+//! cookies, redirects or HTML (T-12).
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::handler::Handler;
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::Response;
+use axum::routing::{MethodRouter, get, post};
+use http::Method;
+use ipnet::IpNet;
+use serde_json::Map;
+
+mod answer;
+mod assemble;
+mod body;
+mod connection;
+mod credentials;
+mod discovery;
+mod error;
+mod explain;
+mod form;
+mod gate;
+mod listener;
+mod log;
+mod metrics;
+mod operator;
+mod request;
+mod revoke;
+pub mod server;
+mod token;
+
+pub use assemble::{Overrides, StartError, WrapMint};
+pub use log::install_panic_hook;
+
+use answer::{Answer, Context, RequestId, Verdict};
+use gate::HeadLimits;
+use request::RequestError;
+
+use crate::clock::Clock;
+use crate::config::Limits;
+use crate::credential::jwt::Keys;
+use crate::exchange::{Exchange, Seen, caught};
+use crate::policy::Disclosure;
+
+/// What every request can reach. One for both listeners.
+#[derive(Debug)]
+struct Shared {
+    exchange: Arc<Exchange>,
+    issuer: String,
+    signing: Arc<Keys>,
+    disclosure: Disclosure,
+    limits: Limits,
+    proxies: Vec<IpNet>,
+    operator_hosts: Vec<String>,
+    clock: Arc<dyn Clock>,
+    metrics: Arc<metrics::Metrics>,
+    readiness: operator::Readiness,
+}
+
+/// Whom a connection is with.
+#[derive(Clone, Copy, Debug)]
+struct Peer(SocketAddr);
+
+/// What jobs, and whoever verifies what we mint, may ask.
+fn public(shared: &Arc<Shared>) -> Router {
+    Router::new()
+        .route("/token", only_post(token::post))
+        .route("/api/credentials", only_post(credentials::post))
+        .route("/api/explain", only_post(explain::post))
+        .route("/revoke", only_post(revoke::post))
+        .route(
+            "/.well-known/openid-configuration",
+            only_get(discovery::metadata),
+        )
+        .route("/.well-known/jwks.json", only_get(discovery::keys))
+        .route(
+            "/healthz",
+            only_get(async |request: Request| healthy(&request)),
+        )
+        .fallback(async |request: Request| refuse(&request, RequestError::Path))
+        .layer(from_fn_with_state(Arc::clone(shared), answered))
+        .with_state(Arc::clone(shared))
+}
+
+/// What operators may ask: nothing here changes anything.
+fn operators(shared: &Arc<Shared>) -> Router {
+    Router::new()
+        .route("/readyz", only_get(operator::ready))
+        .route("/metrics", only_get(operator::metrics))
+        .route(
+            "/healthz",
+            only_get(async |request: Request| healthy(&request)),
+        )
+        .fallback(async |request: Request| refuse(&request, RequestError::Path))
+        .layer(from_fn_with_state(Arc::clone(shared), operator::gate))
+        .layer(from_fn_with_state(Arc::clone(shared), answered))
+        .with_state(Arc::clone(shared))
+}
+
+fn only_post<H, T>(handler: H) -> MethodRouter<Arc<Shared>>
+where
+    H: Handler<T, Arc<Shared>>,
+    T: 'static,
+{
+    post(handler).fallback(async |request: Request| {
+        refuse(&request, RequestError::Method { allowed: "POST" })
+    })
+}
+
+/// HEAD is GET without the body (RFC 9110 section 9.3.2): health checks use it.
+fn only_get<H, T>(handler: H) -> MethodRouter<Arc<Shared>>
+where
+    H: Handler<T, Arc<Shared>>,
+    T: 'static,
+{
+    get(handler).fallback(async |request: Request| {
+        let allowed = "GET, HEAD";
+        refuse(&request, RequestError::Method { allowed })
+    })
+}
+
+fn refuse(request: &Request, error: RequestError) -> Response {
+    let context = Context::of(request);
+    Answer::from(error).into_response(&context.id)
+}
+
+/// The process serves; whether it can mint is readiness.
+fn healthy(request: &Request) -> Response {
+    let context = Context::of(request);
+    Answer::ok(Map::from_iter([("status".to_owned(), "ok".into())])).into_response(&context.id)
+}
+
+/// Around every request: its id, the gate, its time limit, a caught panic, its log line.
+async fn answered(State(shared): State<Arc<Shared>>, request: Request, next: Next) -> Response {
+    let context = Context {
+        id: RequestId::new(),
+        seen: Arc::new(Seen::default()),
+    };
+    let line = line(&shared, &request, &context);
+    let is_last = gate::is_last(request.headers());
+    let mut response = pass(&shared, request, next, &context).await;
+    if is_last {
+        answer::seal(response.headers_mut(), &context.id, true);
+    }
+    let verdict = response
+        .extensions_mut()
+        .remove::<Verdict>()
+        .unwrap_or(Verdict::new("ok", answer::Fault::Nobody));
+    line.answered(response.status(), &verdict);
+    response
+}
+
+async fn pass(shared: &Shared, request: Request, next: Next, context: &Context) -> Response {
+    let (mut parts, body) = request.into_parts();
+    let limits = HeadLimits {
+        fields: shared.limits.fields,
+        bytes: shared.limits.head,
+    };
+    if let Err(error) = gate::check(&parts, limits) {
+        return Answer::from(error).into_response(&context.id);
+    }
+    parts.extensions.insert(context.clone());
+    let request = Request::from_parts(parts, body);
+    let limit = shared.limits.request_time;
+    match tokio::time::timeout(limit, caught(next.run(request))).await {
+        Ok(Ok(response)) => response,
+        Ok(Err(_)) => Answer::bug("bug.panic").into_response(&context.id),
+        Err(_) => Answer::from(RequestError::Slow {
+            seconds: limit.as_secs().max(1),
+        })
+        .into_response(&context.id),
+    }
+}
+
+fn line(shared: &Shared, request: &Request, context: &Context) -> log::Line {
+    let peer = request
+        .extensions()
+        .get::<Peer>()
+        .map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.0.ip());
+    log::Line {
+        context: context.clone(),
+        client: gate::client(peer, request.headers(), &shared.proxies),
+        method: method_name(request.method()),
+        route: route_name(request.uri().path()),
+        started: shared.clock.monotonic(),
+        clock: Arc::clone(&shared.clock),
+        metrics: Arc::clone(&shared.metrics),
+        is_written: false,
+    }
+}
+
+/// A method for logs and labels: what is not in the list is `other`.
+fn method_name(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::POST => "POST",
+        Method::OPTIONS => "OPTIONS",
+        Method::PUT => "PUT",
+        Method::DELETE => "DELETE",
+        _ => "other",
+    }
+}
+
+/// A path for logs and labels: what is not in the list is `other`, so that neither a log line nor
+/// a series ever holds a path that a caller made up.
+fn route_name(path: &str) -> &'static str {
+    ROUTES
+        .iter()
+        .copied()
+        .find(|route| *route == path)
+        .unwrap_or("other")
+}
+
+impl Context {
+    /// The context that [`answered`] gave the request.
+    fn of(request: &Request) -> Self {
+        request
+            .extensions()
+            .get::<Self>()
+            .cloned()
+            .unwrap_or_else(|| Self {
+                id: RequestId::new(),
+                seen: Arc::default(),
+            })
+    }
+}
+
+const ROUTES: [&str; 9] = [
+    "/token",
+    "/api/credentials",
+    "/api/explain",
+    "/revoke",
+    "/.well-known/openid-configuration",
+    "/.well-known/jwks.json",
+    "/healthz",
+    "/readyz",
+    "/metrics",
+];

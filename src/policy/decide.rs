@@ -50,21 +50,19 @@ impl PolicySet {
     /// # Errors
     /// The job, given back, with every condition that failed.
     pub fn decide(&self, job: Job, ask: &Ask, now: Timestamp) -> Result<Permit, Box<Refused>> {
-        match self.choose(job.facts(), ask, now) {
-            Some(chosen) => Ok(Permit {
-                job,
-                credential: Arc::clone(&chosen.grant.credential),
-                scopes: chosen.scopes(ask),
-                ttl: chosen.ttl,
-                policy: chosen.policy.name.clone(),
-                revision: self.revision().to_owned(),
-            }),
-            None => {
-                let decision = self.explain(job.facts(), ask, now);
-                let denial = Denial::new(decision, job.facts());
-                Err(Box::new(Refused { job, denial }))
-            }
-        }
+        let Some(chosen) = self.choose(job.facts(), ask, now) else {
+            let decision = self.explain(job.facts(), ask, now);
+            let denial = Denial::new(decision, job.facts());
+            return Err(Box::new(Refused { job, denial }));
+        };
+        Ok(Permit {
+            job,
+            credential: Arc::clone(&chosen.grant.credential),
+            scopes: chosen.scopes(ask),
+            ttl: chosen.ttl,
+            policy: chosen.policy.name.clone(),
+            revision: self.revision().to_owned(),
+        })
     }
 
     /// The same decision with every policy considered and every condition's outcome. Nothing can be

@@ -185,10 +185,7 @@ impl Diagnostic {
         let title = paint.of(severity.colour(), &format!("{}[{rule}]", severity.name()));
         writeln!(out, "{title}: {}", escaped(message))?;
         let (line, column) = place.position();
-        let shown = match place.line() {
-            Some((text, covered)) => Some((escaped(text), covered)),
-            None => None,
-        };
+        let shown = place.line().map(|(text, covered)| (escaped(text), covered));
         let width = line.to_string().len();
         let bar = paint.of(BLUE, "|");
         writeln!(

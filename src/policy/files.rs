@@ -2,6 +2,7 @@
 //! Not: what is in them.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::fs;
 use std::io::Read as _;
 use std::os::unix::fs::PermissionsExt as _;
@@ -33,7 +34,7 @@ impl Folder {
             root: None,
         };
         for (name, text) in texts {
-            if folder.counts(name, name, problems) {
+            if Self::counts(name, name, problems) {
                 folder
                     .policies
                     .push(Source::new(name, name, (*text).to_owned()));
@@ -152,7 +153,7 @@ impl Folder {
                 if depth < MAX_DEPTH {
                     self.walk(root, shown, &name, depth.saturating_add(1), problems);
                 }
-            } else if self.counts(&name, &seen, problems) {
+            } else if Self::counts(&name, &seen, problems) {
                 match read_within(root, &path) {
                     Ok(text) => self.policies.push(Source::new(&name, &seen, text)),
                     Err(problem) => problems.push(about(&seen, "unreadable", problem)),
@@ -163,7 +164,7 @@ impl Folder {
 
     /// It is a policy file. Names that look like one but are none are said, not skipped: a
     /// requirement in a file nobody reads protects nothing (T-76).
-    fn counts(&self, name: &str, shown: &str, problems: &mut Vec<Diagnostic>) -> bool {
+    fn counts(name: &str, shown: &str, problems: &mut Vec<Diagnostic>) -> bool {
         if name.ends_with(".test.yaml") {
             let mut note = about(
                 shown,
@@ -174,13 +175,18 @@ impl Folder {
             problems.push(note);
             return false;
         }
-        if name.ends_with(".yml") {
-            let fix = format!("rename it to {}.yaml", name.trim_end_matches(".yml"));
+        let stem = Path::new(name).with_extension("");
+        let extension = Path::new(name).extension().unwrap_or_default();
+        let odd = ["yml", "yaml"]
+            .iter()
+            .any(|ending| extension.eq_ignore_ascii_case(ending));
+        if odd && extension != "yaml" {
+            let fix = format!("rename it to {}.yaml", stem.display());
             problems
                 .push(about(shown, "file-name", "does not end in `.yaml`".to_owned()).help(fix));
             return false;
         }
-        if !name.ends_with(".yaml") {
+        if extension != "yaml" {
             return false;
         }
         if name.contains('/') {
@@ -195,7 +201,7 @@ impl Folder {
     }
 }
 
-fn about(shown: &str, rule: &'static str, problem: String) -> Diagnostic {
+fn about(shown: &str, rule: &'static str, problem: impl Display) -> Diagnostic {
     let place = Place::new(Source::new(shown, shown, String::new()), Span::default());
     Diagnostic::error(rule, place, format!("`{shown}` {problem}"))
 }
@@ -223,9 +229,11 @@ fn read_within(root: &Path, path: &Path) -> Result<String, String> {
         );
     }
     let mut bytes = Vec::new();
-    let limit = MAX_FILE.saturating_add(1);
-    let read = file.by_ref().take(limit).read_to_end(&mut bytes);
-    let length = read.map_err(|error| format!("cannot be read: {error}"))?;
+    let outcome = file
+        .by_ref()
+        .take(MAX_FILE.saturating_add(1))
+        .read_to_end(&mut bytes);
+    let length = outcome.map_err(|error| format!("cannot be read: {error}"))?;
     if u64::try_from(length).unwrap_or(u64::MAX) > MAX_FILE {
         return Err(format!("is larger than {MAX_FILE} bytes"));
     }

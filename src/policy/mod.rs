@@ -19,7 +19,7 @@ pub mod parse;
 pub mod pattern;
 mod print;
 mod read;
-mod yaml;
+pub(crate) mod yaml;
 
 pub use compile::{IssuerOverride, LoadOptions, Loaded, PolicySet};
 pub use condition::{Block, Condition, Subject};

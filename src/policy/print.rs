@@ -74,7 +74,7 @@ impl Grant {
         );
         if !self.scopes.is_empty() {
             let scopes: Vec<_> = self.scopes.iter().map(|scope| quoted(scope)).collect();
-            text.push_str(&format!(", scopes: [{}]", scopes.join(", ")));
+            text.extend([", scopes: [", &scopes.join(", "), "]"]);
         }
         text.push_str(" }");
         text
@@ -91,14 +91,14 @@ impl Policy {
             scalar(&self.issuer)
         );
         for block in &self.when {
-            text.push_str(&format!("      - {}\n", block.to_yaml()));
+            text.extend(["      - ", &block.to_yaml(), "\n"]);
         }
         if let Some(until) = self.until {
-            text.push_str(&format!("    until: {until}\n"));
+            text.extend(["    until: ", &until.to_string(), "\n"]);
         }
         text.push_str("    grant:\n");
         for grant in &self.grants {
-            text.push_str(&format!("      - {}\n", grant.to_yaml()));
+            text.extend(["      - ", &grant.to_yaml(), "\n"]);
         }
         text
     }

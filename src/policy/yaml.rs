@@ -13,14 +13,14 @@ use super::diagnostic::{Diagnostic, Place, Source, Span};
 
 /// One node of a document.
 #[derive(Clone, Debug)]
-pub(super) struct Node {
-    pub(super) span: Span,
-    pub(super) kind: NodeKind,
+pub(crate) struct Node {
+    pub(crate) span: Span,
+    pub(crate) kind: NodeKind,
 }
 
 /// What a node is.
 #[derive(Clone, Debug)]
-pub(super) enum NodeKind {
+pub(crate) enum NodeKind {
     Scalar(Scalar),
     List(Vec<Node>),
     Map(Vec<Entry>),
@@ -28,23 +28,23 @@ pub(super) enum NodeKind {
 
 /// Text as written. Its type is the reader's business: nothing is guessed here.
 #[derive(Clone, Debug)]
-pub(super) struct Scalar {
-    pub(super) text: String,
+pub(crate) struct Scalar {
+    pub(crate) text: String,
     /// Without quotes, so that another reader of YAML might take it for a number, a date, …
-    pub(super) plain: bool,
+    pub(crate) plain: bool,
 }
 
 /// One line of a mapping.
 #[derive(Clone, Debug)]
-pub(super) struct Entry {
-    pub(super) key: Scalar,
-    pub(super) span: Span,
-    pub(super) value: Node,
+pub(crate) struct Entry {
+    pub(crate) key: Scalar,
+    pub(crate) span: Span,
+    pub(crate) value: Node,
 }
 
 impl Node {
     /// The word for its kind in a sentence.
-    pub(super) const fn is_a(&self) -> &'static str {
+    pub(crate) const fn is_a(&self) -> &'static str {
         match self.kind {
             NodeKind::Scalar(_) => "text",
             NodeKind::List(_) => "a list",
@@ -55,7 +55,7 @@ impl Node {
 
 /// Reads one document. Everything wrong with it goes to `problems`; `None` when the file is empty
 /// or cannot be read to its end.
-pub(super) fn parse(source: &Arc<Source>, problems: &mut Vec<Diagnostic>) -> Option<Node> {
+pub(crate) fn parse(source: &Arc<Source>, problems: &mut Vec<Diagnostic>) -> Option<Node> {
     let text = source.text();
     if text.starts_with('\u{feff}') {
         let span = Span { start: 0, end: 3 };
@@ -137,13 +137,13 @@ impl<'a> Builder<'a> {
                     },
                 ))
             }
-            Err(scan) => {
-                let start = scan.marker().byte_offset().unwrap_or_default();
+            Err(problem) => {
+                let start = problem.marker().byte_offset().unwrap_or_default();
                 let span = Span {
                     start,
                     end: start.saturating_add(1),
                 };
-                let message = format!("the file is not well-formed YAML: {}", scan.info());
+                let message = format!("the file is not well-formed YAML: {}", problem.info());
                 self.problems
                     .push(error(self.source, "malformed", span, &message));
                 self.failed = true;
@@ -178,7 +178,7 @@ impl<'a> Builder<'a> {
                 self.refuse_properties(anchor, tag.as_ref(), span);
                 self.map(span, depth)
             }
-            _ => {
+            Event::Alias(_) | _ => {
                 self.fail("alias", span, "aliases are not allowed: write the text out");
                 None
             }
@@ -292,7 +292,7 @@ fn covering(start: Span, last: Option<Span>, end: Span) -> Span {
 
 /// What an unquoted scalar could be taken for by some reader of YAML 1.1 or 1.2; `None` if it can
 /// only be text.
-pub(super) fn mistaken_for(text: &str) -> Option<&'static str> {
+pub(crate) fn mistaken_for(text: &str) -> Option<&'static str> {
     let lower = text.to_ascii_lowercase();
     match lower.as_str() {
         "" | "~" | "null" => return Some("nothing (null)"),
@@ -405,9 +405,8 @@ mod tests {
         let mut text = "a0: &a0 [lol]\n".to_owned();
         for level in 1..60 {
             let below = level - 1;
-            text.push_str(&format!(
-                "a{level}: &a{level} [*a{below}, *a{below}, *a{below}]\n"
-            ));
+            let line = format!("a{level}: &a{level} [*a{below}, *a{below}, *a{below}]\n");
+            text.push_str(&line);
         }
         assert!(problems(&text).contains(&"alias".to_owned()));
     }

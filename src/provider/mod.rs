@@ -50,8 +50,11 @@ pub struct Provider {
     /// Longest `now - iat` accepted by default, in seconds.
     pub max_age: i64,
     /// Claims as sent to facts. The map of an issuer of the `generic` provider is empty for others.
-    pub identify: fn(&Object, &ClaimMap) -> Result<BTreeMap<Fact, FactValue>, ClaimError>,
+    pub identify: Identify,
 }
+
+/// Reads claims as facts.
+pub type Identify = fn(&Object, &ClaimMap) -> Result<BTreeMap<Fact, FactValue>, ClaimError>;
 
 impl Provider {
     /// It can tell this fact.
@@ -237,6 +240,24 @@ impl Job {
     }
 }
 
+#[cfg(test)]
+impl Job {
+    /// A job without a token, for the unit tests of what decides about jobs.
+    pub(crate) fn of_facts(facts: Facts) -> Self {
+        Self {
+            token: TokenId {
+                issuer: facts.issuer_url().to_owned(),
+                id: "test".to_owned(),
+                digest: "0".repeat(16),
+            },
+            facts,
+            subject: "test".to_owned(),
+            issued_at: Timestamp::from_unix(0),
+            usable_until: Timestamp::from_unix(0),
+        }
+    }
+}
+
 /// A fact's value. Types never mix: text is not a boolean (T-46).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FactValue {
@@ -255,7 +276,10 @@ impl fmt::Display for FactValue {
             Self::Text(text) => write!(f, "{}", text.escape_debug()),
             Self::Bool(value) => write!(f, "{value}"),
             Self::Workflow(Workflow { path, r#ref: None }) => write!(f, "{}", path.escape_debug()),
-            Self::Workflow(Workflow { path, r#ref: Some(r#ref) }) => {
+            Self::Workflow(Workflow {
+                path,
+                r#ref: Some(r#ref),
+            }) => {
                 write!(f, "{}@{}", path.escape_debug(), r#ref.escape_debug())
             }
         }

@@ -37,13 +37,23 @@ pub(super) fn run(args: &Args, out: &mut Terminal) -> Result<(), Failure> {
         return explain(id, out);
     }
     if !args.dir.is_dir() {
-        return Err(Failure::Local(format!("`{}` is not a folder of policies", args.dir.display())));
+        return Err(Failure::Local(format!(
+            "`{}` is not a folder of policies",
+            args.dir.display()
+        )));
     }
-    let options = LoadOptions { broker: args.issuer.clone(), ..LoadOptions::default() };
+    let options = LoadOptions {
+        broker: args.issuer.clone(),
+        ..LoadOptions::default()
+    };
     let (summary, revision, found) = match PolicySet::load_with(&args.dir, &options) {
         Ok(loaded) => {
             let set = loaded.set;
-            (summary(&set), Some(set.revision().to_owned()), loaded.findings)
+            (
+                summary(&set),
+                Some(set.revision().to_owned()),
+                loaded.findings,
+            )
         }
         Err(errors) => (String::new(), None, errors),
     };
@@ -56,7 +66,11 @@ pub(super) fn run(args: &Args, out: &mut Terminal) -> Result<(), Failure> {
             if !found.is_empty() {
                 out.line(&found.render(out.is_terminal()));
             }
-            out.line(&format!("{}: {summary}{}", args.dir.display(), tally(&found)));
+            out.line(&format!(
+                "{}: {summary}{}",
+                args.dir.display(),
+                tally(&found)
+            ));
         }
     }
     if found.has_errors() {
@@ -88,7 +102,11 @@ fn tally(found: &Diagnostics) -> String {
     .filter(|(number, _, _)| *number > 0)
     .map(|(number, one, many)| count(number, one, many))
     .collect();
-    if parts.is_empty() { "nothing found".to_owned() } else { parts.join(", ") }
+    if parts.is_empty() {
+        "nothing found".to_owned()
+    } else {
+        parts.join(", ")
+    }
 }
 
 fn count(number: usize, one: &str, many: &str) -> String {
@@ -98,9 +116,17 @@ fn count(number: usize, one: &str, many: &str) -> String {
 fn explain(id: &str, out: &mut Terminal) -> Result<(), Failure> {
     let Some(rule) = lint::find(id) else {
         let ids: Vec<_> = RULES.iter().map(|rule| rule.id).collect();
-        return Err(Failure::Usage(format!("no rule `{id}`; the rules are {}", ids.join(", "))));
+        return Err(Failure::Usage(format!(
+            "no rule `{id}`; the rules are {}",
+            ids.join(", ")
+        )));
     };
-    out.line(&format!("{} ({}): {}", rule.id, rule.severity.name(), rule.summary));
+    out.line(&format!(
+        "{} ({}): {}",
+        rule.id,
+        rule.severity.name(),
+        rule.summary
+    ));
     out.line("");
     out.line(rule.why);
     Ok(())

@@ -27,7 +27,12 @@ pub(super) struct Args {
     /// The credential asked for, e.g. `shop-db/migrate`.
     credential: String,
     /// A file with the claims as JSON; `-` reads standard input.
-    #[arg(long, value_name = "FILE", required_unless_present = "token", conflicts_with = "token")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        required_unless_present = "token",
+        conflicts_with = "token"
+    )]
     claims: Option<PathBuf>,
     /// A file with a token, whose claims are read without verifying anything; `-` reads standard
     /// input.
@@ -76,7 +81,10 @@ pub(super) fn run(args: &Args, out: &mut Terminal) -> Result<(), Failure> {
     if decision.is_permitted() {
         return Ok(());
     }
-    Err(Failure::Denied(format!("`{}` would be refused", ask.credential)))
+    Err(Failure::Denied(format!(
+        "`{}` would be refused",
+        ask.credential
+    )))
 }
 
 fn ask(args: &Args) -> Result<Ask, Failure> {
@@ -106,23 +114,37 @@ fn claims(args: &Args, out: &mut Terminal) -> Result<Object, Failure> {
 fn payload(path: &Path, token: &[u8]) -> Result<Vec<u8>, Failure> {
     let text = String::from_utf8_lossy(token);
     let mut parts = text.trim().split('.');
-    let payload = match (parts.next(), parts.next(), parts.next(), parts.next()) {
-        (Some(_), Some(payload), Some(_), None) => payload,
-        _ => return Err(Failure::Local(format!("`{}` does not hold a signed token: three parts with dots between", path.display()))),
+    let (Some(_), Some(payload), Some(_), None) =
+        (parts.next(), parts.next(), parts.next(), parts.next())
+    else {
+        return Err(Failure::Local(format!(
+            "`{}` does not hold a signed token: three parts with dots between",
+            path.display()
+        )));
     };
-    BASE64URL_NOPAD
-        .decode(payload.as_bytes())
-        .map_err(|_| Failure::Local(format!("the claims in `{}` are not base64url", path.display())))
+    BASE64URL_NOPAD.decode(payload.as_bytes()).map_err(|_| {
+        Failure::Local(format!(
+            "the claims in `{}` are not base64url",
+            path.display()
+        ))
+    })
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, Failure> {
-    let problem = |error: io::Error| Failure::Local(format!("`{}` cannot be read: {error}", path.display()));
+    let problem =
+        |error: io::Error| Failure::Local(format!("`{}` cannot be read: {error}", path.display()));
     let mut bytes = Vec::new();
     if path == Path::new("-") {
-        io::stdin().lock().take(MAX_INPUT).read_to_end(&mut bytes).map_err(problem)?;
+        io::stdin()
+            .lock()
+            .take(MAX_INPUT)
+            .read_to_end(&mut bytes)
+            .map_err(problem)?;
     } else {
         let file = File::open(path).map_err(problem)?;
-        file.take(MAX_INPUT).read_to_end(&mut bytes).map_err(problem)?;
+        file.take(MAX_INPUT)
+            .read_to_end(&mut bytes)
+            .map_err(problem)?;
     }
     Ok(bytes)
 }
@@ -133,18 +155,27 @@ fn facts(set: &PolicySet, claims: Object) -> Result<Facts, Failure> {
         Some(_) | None => return Err(Failure::Local("the claims have no `iss`".to_owned())),
     };
     let Some(reader) = set.reader_by_url(&url) else {
-        let known: Vec<_> = set.readers().iter().map(|reader| format!("`{}`", reader.issuer.url)).collect();
+        let known: Vec<_> = set
+            .readers()
+            .iter()
+            .map(|reader| format!("`{}`", reader.issuer.url))
+            .collect();
         return Err(Failure::Denied(format!(
             "issuer `{}` is not trusted; the policies trust {}",
             url.escape_debug(),
             known.join(", ")
         )));
     };
-    reader.facts(claims).map_err(|error| Failure::Denied(error.to_string()))
+    reader
+        .facts(claims)
+        .map_err(|error| Failure::Denied(error.to_string()))
 }
 
 fn print(decision: &Decision, facts: &Facts, out: &mut Terminal) {
-    out.line(&format!("credential  {}", decision.credential.escape_debug()));
+    out.line(&format!(
+        "credential  {}",
+        decision.credential.escape_debug()
+    ));
     out.line(&format!("issuer      {}", decision.issuer));
     for fact in SHOWN {
         if let Some(value) = shown(facts, fact) {
@@ -163,9 +194,15 @@ fn print(decision: &Decision, facts: &Facts, out: &mut Terminal) {
         print_policy(policy, out);
     }
     for requirement in &decision.requirements {
-        let title = format!("requirement {} ({})", requirement.requirement, requirement.place);
+        let title = format!(
+            "requirement {} ({})",
+            requirement.requirement, requirement.place
+        );
         block(&title, &requirement.jobs, out);
-        out.line(&format!("    because {}", requirement.because.escape_debug()));
+        out.line(&format!(
+            "    because {}",
+            requirement.because.escape_debug()
+        ));
         if let Some(unless) = &requirement.unless {
             block("  unless", unless, out);
         }
@@ -174,12 +211,19 @@ fn print(decision: &Decision, facts: &Facts, out: &mut Terminal) {
 
 fn verdict(decision: &Decision) -> String {
     match &decision.verdict {
-        Verdict::Permitted { policy, ttl, scopes } => {
+        Verdict::Permitted {
+            policy,
+            ttl,
+            scopes,
+        } => {
             let scopes = match scopes.join(" ") {
                 scopes if scopes.is_empty() => String::new(),
                 scopes => format!(", scopes {scopes}"),
             };
-            format!("PERMITTED by policy {policy} for {}{scopes}", duration::print(*ttl))
+            format!(
+                "PERMITTED by policy {policy} for {}{scopes}",
+                duration::print(*ttl)
+            )
         }
         Verdict::Denied(cause) => format!("DENIED: {}", cause.sentence()),
     }
@@ -212,7 +256,13 @@ fn block(title: &str, block: &BlockOutcome, out: &mut Terminal) {
 }
 
 fn line(condition: &ConditionOutcome, out: &mut Terminal) {
-    let ConditionOutcome { fact, expected, actual, holds, hint } = condition;
+    let ConditionOutcome {
+        fact,
+        expected,
+        actual,
+        holds,
+        hint,
+    } = condition;
     if *holds {
         out.line(&format!("  ✓ {fact:<16} {expected}"));
         return;
@@ -221,7 +271,10 @@ fn line(condition: &ConditionOutcome, out: &mut Terminal) {
         Some(actual) => format!("the job has {}", actual.escape_debug()),
         None => "the job does not say".to_owned(),
     };
-    let hint = hint.as_ref().map(|hint| format!(" ({hint})")).unwrap_or_default();
+    let hint = hint
+        .as_ref()
+        .map(|hint| format!(" ({hint})"))
+        .unwrap_or_default();
     out.line(&format!("  ✗ {fact:<16} {expected}: {actual}{hint}"));
 }
 
@@ -230,7 +283,13 @@ fn shown(facts: &Facts, fact: Fact) -> Option<String> {
     facts.get(fact).map(ToString::to_string)
 }
 
-const SHOWN: [Fact; 5] = [Fact::Repository, Fact::Ref, Fact::Environment, Fact::Trigger, Fact::Actor];
+const SHOWN: [Fact; 5] = [
+    Fact::Repository,
+    Fact::Ref,
+    Fact::Environment,
+    Fact::Trigger,
+    Fact::Actor,
+];
 
 /// The most that is read of a file, in bytes.
 const MAX_INPUT: u64 = 64 * 1_024;

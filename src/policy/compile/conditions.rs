@@ -206,9 +206,9 @@ fn claims(sheet: &mut Sheet<'_>, entry: &Entry) -> Option<Vec<Condition>> {
 }
 
 /// A JSON pointer (RFC 6901) as a value.
-pub(super) fn pointer<'n>(sheet: &mut Sheet<'_>, node: &'n Node, what: String) -> Option<&'n str> {
-    let text = sheet.ascii(node, &what, MAX_PATTERN)?;
-    check_pointer(sheet, text, node.span, &what)?;
+pub(super) fn pointer<'n>(sheet: &mut Sheet<'_>, node: &'n Node, what: &str) -> Option<&'n str> {
+    let text = sheet.ascii(node, what, MAX_PATTERN)?;
+    check_pointer(sheet, text, node.span, what)?;
     Some(text)
 }
 

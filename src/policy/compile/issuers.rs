@@ -73,7 +73,9 @@ fn issuer(sheet: &mut Sheet<'_>, entry: &Entry, folder: &mut Folder) -> Option<I
     trusted.max_age = provider.max_age;
     verification(sheet, &fields, &mut trusted);
     network(sheet, &fields, &mut trusted, folder);
-    if url.is_some() && let Err(problem) = trusted.check() {
+    if url.is_some()
+        && let Err(problem) = trusted.check()
+    {
         let span = fields.get("url").map_or(entry.span, |node| node.span);
         sheet.error("issuer", span, problem);
     }
@@ -351,7 +353,7 @@ fn claim_map(
             continue;
         };
         if let Some(pointer) =
-            conditions::pointer(sheet, &entry.value, format!("claim of `{fact}`"))
+            conditions::pointer(sheet, &entry.value, &format!("claim of `{fact}`"))
         {
             map.insert(fact, MappedClaim::usual(fact, pointer));
         }

@@ -239,12 +239,12 @@ fn failed_sentence(cause: &Cause, failed: &[FailedCondition]) -> String {
         first.fact, first.policy, first.expected
     );
     if let Some(hint) = &first.hint {
-        text.push_str(&format!(" ({hint})"));
+        text.extend([" (", hint, ")"]);
     }
     match failed.len().saturating_sub(1) {
         0 => {}
         1 => text.push_str("; and one more"),
-        more => text.push_str(&format!("; and {more} more")),
+        more => text.extend(["; and ", &more.to_string(), " more"]),
     }
     text
 }
@@ -313,7 +313,7 @@ pub fn when_block(facts: &Facts) -> String {
                 subject: Subject::Fact(fact),
                 pattern,
             };
-            text.push_str(&format!("  {}\n", condition.to_yaml()));
+            text.extend(["  ", &condition.to_yaml(), "\n"]);
         }
     }
     text

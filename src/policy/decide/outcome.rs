@@ -162,12 +162,18 @@ impl Cause {
     #[must_use]
     pub fn sentence(&self) -> String {
         let listed = |words: &[String]| {
-            if words.is_empty() { "nothing".to_owned() } else { words.join(", ") }
+            if words.is_empty() {
+                "nothing".to_owned()
+            } else {
+                words.join(", ")
+            }
         };
         match self {
             Self::Tenant => "the job belongs to no tenant of its issuer".to_owned(),
             Self::Stranger => "no policy is about a job like this".to_owned(),
-            Self::Credential { suggestion: Some(meant) } => {
+            Self::Credential {
+                suggestion: Some(meant),
+            } => {
                 format!("there is no such credential; `{meant}` is one")
             }
             Self::Credential { suggestion: None } => "there is no such credential".to_owned(),
@@ -520,7 +526,8 @@ fn longest(set: &PolicySet, considered: &[usize], policy: &PolicyOutcome, ask: &
 fn scopes(set: &PolicySet, considered: &[usize], policy: &PolicyOutcome, ask: &Ask) -> Vec<String> {
     let grants = grants_of(set, considered, policy, ask);
     grants
-        .max_by_key(|grant| grant.scopes.len())
+        // Of equally many the first by name, so that the order of entries never matters.
+        .max_by_key(|grant| (grant.scopes.len(), std::cmp::Reverse(&grant.scopes)))
         .map(|grant| grant.scopes.clone())
         .unwrap_or_default()
 }

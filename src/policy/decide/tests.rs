@@ -1,1 +1,422 @@
-//! lint/mod
+//! The decision rule, clause by clause.
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::token::json as strict;
+
+const ROOT: &str = r#"
+issuers:
+  github: { provider: github, tenants: [ { owner: acme, owner_id: "65923871" } ] }
+  gitlab: { provider: gitlab, tenants: [ { owner: acme-group, owner_id: "9133570" } ] }
+  plain: { provider: generic, url: https://ci.acme.dev, facts: { repository: "/repo" } }
+require:
+  - name: hosted-runners
+    of: { class: critical }
+    jobs: { runner: hosted }
+    unless: { issuer: github, repository_id: "702119999", environment: break-glass }
+    because: machines we do not wipe
+credentials:
+  db: { kind: postgres, target: db, group: app, max_ttl: 30m, owner: a, purpose: p, class: critical }
+  api: { kind: jwt, audience: https://api.acme.dev, scopes: ["a:read", "a:write", "a:all"], max_ttl: 10m, owner: a, purpose: p, class: low }
+  spare: { kind: jwt, audience: https://spare.acme.dev, max_ttl: 10m, owner: a, purpose: p, class: low }
+"#;
+
+const SHOP: &str = r#"
+policies:
+  - name: migrate
+    issuer: github
+    when: { repository: acme/shop, repository_id: "702114500", ref: refs/heads/main, environment: production }
+    until: 2027-01-31T18:00:00Z
+    grant:
+      - { credential: db, ttl: 15m }
+      - { credential: api, ttl: 5m, scopes: ["a:read"] }
+      - { credential: api, ttl: 1m, scopes: ["a:read", "a:write"] }
+  - name: any-app
+    issuer: github
+    when: { repository: { glob: "acme/app-*" }, ref: refs/heads/main }
+    grant: [ { credential: api, ttl: 2m, scopes: ["a:read"] } ]
+  - name: reviews
+    issuer: github
+    when: { repository: acme/shop, repository_id: "702114500", trigger: [push, pull_request_target, { glob: "c*" }] }
+    grant: [ { credential: spare, ttl: 1m } ]
+  - name: plain
+    issuer: plain
+    when: { repository: acme/plain }
+    grant: [ { credential: spare, ttl: 1m } ]
+"#;
+
+fn set() -> PolicySet {
+    let loaded = PolicySet::from_texts(&[("root.yaml", ROOT), ("shop.yaml", SHOP)]);
+    loaded.unwrap_or_else(|errors| panic!("{errors}")).set
+}
+
+fn claims() -> Value {
+    json!({
+        "iss": "https://token.actions.githubusercontent.com",
+        "repository": "acme/shop", "repository_id": "702114500",
+        "repository_owner": "acme", "repository_owner_id": "65923871",
+        "ref": "refs/heads/main", "environment": "production", "event_name": "push",
+        "runner_environment": "github-hosted",
+    })
+}
+
+fn with(changes: &Value) -> Value {
+    let mut claims = claims();
+    for (name, value) in changes.as_object().unwrap() {
+        claims[name] = value.clone();
+    }
+    claims
+}
+
+fn facts(set: &PolicySet, claims: &Value) -> Facts {
+    let reader = set.reader_by_url(claims["iss"].as_str().unwrap()).unwrap();
+    let object = strict::parse_object(claims.to_string().as_bytes(), &strict::Limits::default());
+    reader.facts(object.unwrap()).unwrap()
+}
+
+fn ask(credential: &str) -> Ask {
+    Ask {
+        credential: credential.to_owned(),
+        scopes: None,
+        ttl: None,
+    }
+}
+
+fn scoped(scopes: &[&str]) -> Ask {
+    let scopes = scopes.iter().map(|scope| (*scope).to_owned()).collect();
+    Ask {
+        scopes: Some(scopes),
+        ..ask("api")
+    }
+}
+
+fn lasting(credential: &str, seconds: u64) -> Ask {
+    Ask {
+        ttl: Some(Duration::from_secs(seconds)),
+        ..ask(credential)
+    }
+}
+
+const NOW: Timestamp = Timestamp::from_unix(1_790_000_000);
+
+fn decide(claims: &Value, ask: &Ask) -> Result<Permit, Box<Refused>> {
+    let set = set();
+    let job = Job::of_facts(facts(&set, claims));
+    set.decide(job, ask, NOW)
+}
+
+fn denial(claims: &Value, ask: &Ask) -> Denial {
+    decide(claims, ask).unwrap_err().denial
+}
+
+fn told(claims: &Value, ask: &Ask) -> Answer {
+    denial(claims, ask).answer(Disclosure::Repository)
+}
+
+#[test]
+fn a_job_that_fits_gets_the_grant_and_no_more() {
+    let permit = decide(&claims(), &ask("db")).unwrap();
+    assert_eq!(
+        (permit.ttl(), permit.policy()),
+        (Duration::from_secs(900), "migrate")
+    );
+    assert_eq!(permit.credential().name, "db");
+    assert!(permit.revision().starts_with("sha256:"));
+    let shorter = decide(&claims(), &lasting("db", 60)).unwrap();
+    assert_eq!(shorter.ttl(), Duration::from_secs(60));
+}
+
+/// T-80: the longest life first, and grants never add up.
+#[test]
+fn one_grant_covers_the_whole_ask_or_none_does() {
+    let unasked = decide(&claims(), &ask("api")).unwrap();
+    assert_eq!(
+        (unasked.ttl().as_secs(), unasked.scopes()),
+        (300, ["a:read".to_owned()].as_slice())
+    );
+    let both = decide(&claims(), &scoped(&["a:write", "a:read", "a:write"])).unwrap();
+    assert_eq!(
+        (both.ttl().as_secs(), both.scopes().join(" ").as_str()),
+        (60, "a:write a:read")
+    );
+    let long = Ask {
+        ttl: Some(Duration::from_secs(300)),
+        ..scoped(&["a:write"])
+    };
+    assert_eq!(
+        told(&claims(), &long).error,
+        OAuthError::InvalidRequest,
+        "5m of one, a:write of another"
+    );
+    let wide = told(&claims(), &scoped(&["a:read", "a:all"]));
+    assert_eq!(
+        (wide.error, wide.reason),
+        (OAuthError::InvalidScope, "policy.scope")
+    );
+    insta::assert_snapshot!(wide.description, @"the scopes asked of `api` are more than one grant has: `a:read`, `a:write`");
+}
+
+/// T-80, T-86
+#[test]
+fn a_life_above_the_grant_or_of_nothing_is_refused_and_never_trimmed() {
+    for seconds in [901, 100_000, 0] {
+        let answer = told(&claims(), &lasting("db", seconds));
+        assert_eq!(
+            (answer.error, answer.reason),
+            (OAuthError::InvalidRequest, "policy.ttl")
+        );
+        assert_eq!(answer.description, "`db` may be had for 1s to 15m");
+    }
+}
+
+#[test]
+fn a_denial_names_fact_actual_and_expected() {
+    let answer = told(
+        &with(&json!({ "ref": "refs/heads/x", "environment": "Production" })),
+        &ask("db"),
+    );
+    insta::assert_snapshot!(
+        answer.description,
+        @"fact `ref` is `refs/heads/x`, policy `migrate` wants `refs/heads/main`; and one more"
+    );
+    let lines: Vec<_> = answer
+        .failed_conditions
+        .iter()
+        .map(|line| (line.fact.as_str(), line.hint.as_deref()))
+        .collect();
+    assert_eq!(
+        lines,
+        [
+            ("ref", None),
+            ("environment", Some("differs in upper and lower case only"))
+        ]
+    );
+    insta::assert_snapshot!(answer.when, @r#"
+    when:
+      repository: acme/shop
+      repository_id: "702114500"
+      ref: refs/heads/x
+      environment: Production
+      trigger: push
+    "#);
+}
+
+/// T-50
+#[test]
+fn a_repository_with_another_id_is_a_stranger_and_one_renamed_is_told() {
+    let taken = told(&with(&json!({ "repository_id": "1" })), &ask("db"));
+    assert_eq!(taken.description, STRANGER);
+    let renamed = told(&with(&json!({ "repository": "acme/shop2" })), &ask("db"));
+    insta::assert_snapshot!(
+        renamed.description,
+        @"fact `repository` is `acme/shop2`, policy `migrate` wants `acme/shop` (the id fits: it was renamed or moved)"
+    );
+}
+
+/// T-49
+#[test]
+fn a_job_of_no_tenant_is_a_stranger_whatever_the_policies_say() {
+    for changes in [
+        json!({ "repository_owner_id": "1" }),
+        json!({ "repository_owner": "mallory" }),
+    ] {
+        let denial = denial(&with(&changes), &ask("db"));
+        assert_eq!(denial.reason(), "policy.tenant");
+        assert_eq!(denial.answer(Disclosure::Repository).description, STRANGER);
+    }
+}
+
+/// T-82, T-79: the same bytes, whether the credential exists, is granted to others, or is a near miss.
+#[test]
+fn strangers_hear_the_same_bytes_whatever_they_ask() {
+    let stranger = with(&json!({ "repository": "acme/other", "repository_id": "5" }));
+    let expected = told(&stranger, &ask("db"));
+    assert_eq!(
+        (expected.error, expected.reason),
+        (OAuthError::InvalidRequest, "policy.denied")
+    );
+    for other in [
+        ask("spare"),
+        ask("d"),
+        ask(""),
+        ask("invented"),
+        scoped(&["x"]),
+        lasting("db", 9_999_999),
+    ] {
+        assert_eq!(told(&stranger, &other), expected, "{other:?}");
+    }
+    let app = with(&json!({ "repository": "acme/app-1", "repository_id": "6" }));
+    assert!(decide(&app, &ask("api")).is_ok());
+    assert_eq!(
+        told(&app, &ask("db")).description,
+        STRANGER,
+        "a pattern names no repository"
+    );
+    assert_eq!(told(&app, &ask("db")), told(&app, &ask("invented")));
+    insta::assert_snapshot!(STRANGER, @"no policy lets this job have what it asks for; whoever keeps the policies finds the reason under this request id");
+    assert!(STRANGER.len() <= 200 && !STRANGER.contains(['"', '\\']));
+}
+
+/// T-82
+#[test]
+fn who_hears_what_is_a_setting() {
+    let branch = denial(&with(&json!({ "ref": "refs/heads/x" })), &ask("db"));
+    assert_eq!(branch.answer(Disclosure::Never).description, STRANGER);
+    assert!(
+        branch
+            .answer(Disclosure::Never)
+            .failed_conditions
+            .is_empty()
+    );
+    assert_eq!(
+        branch.reason(),
+        "policy.conditions",
+        "the log has the true one"
+    );
+    let app = denial(
+        &with(&json!({ "repository": "acme/app-1", "repository_id": "6", "ref": "refs/heads/x" })),
+        &ask("api"),
+    );
+    assert_eq!(app.answer(Disclosure::Repository).description, STRANGER);
+    assert_eq!(app.answer(Disclosure::Always).failed_conditions.len(), 1);
+    assert_eq!(
+        denial(&claims(), &ask("nothing"))
+            .answer(Disclosure::Never)
+            .error,
+        OAuthError::InvalidRequest
+    );
+}
+
+/// T-79
+#[test]
+fn an_unknown_credential_is_an_invalid_target_for_those_who_belong() {
+    for (name, text) in [
+        ("dc", "no credential `dc`"),
+        ("apii", "no credential `apii`; did you mean `api`?"),
+        ("API", "no credential `API`"),
+        ("api ", "no credential `api `; did you mean `api`?"),
+        ("", "no credential ``"),
+    ] {
+        let answer = told(&claims(), &ask(name));
+        assert_eq!(
+            (answer.error, answer.description.as_str()),
+            (OAuthError::InvalidTarget, text)
+        );
+    }
+}
+
+/// T-52: what strangers can start is let in by exact text in the policy's own block only.
+#[test]
+fn only_an_exact_trigger_unlocks_a_run_strangers_can_start() {
+    for (event, db, spare) in [
+        ("push", true, true),
+        ("workflow_dispatch", true, false),
+        ("schedule", true, false),
+        ("pull_request_target", false, true),
+        ("pull_request", false, false),
+        ("issue_comment", false, false),
+        ("workflow_run", false, false),
+        ("issues", false, false),
+        ("made_up", false, false),
+    ] {
+        let claims = with(&json!({ "event_name": event }));
+        assert_eq!(decide(&claims, &ask("db")).is_ok(), db, "{event}");
+        assert_eq!(decide(&claims, &ask("spare")).is_ok(), spare, "{event}");
+    }
+    let without = with(&json!({ "event_name": null }));
+    assert!(
+        decide(&without, &ask("db")).is_err(),
+        "a run that does not say"
+    );
+}
+
+/// T-52, T-82: code of strangers runs with the claims of the repository; it hears nothing.
+#[test]
+fn a_run_strangers_can_start_is_told_nothing_of_policies_that_do_not_name_it() {
+    let denial = denial(&with(&json!({ "event_name": "pull_request" })), &ask("db"));
+    assert_eq!(denial.answer(Disclosure::Repository).description, STRANGER);
+    let lines: Vec<_> = denial.answer(Disclosure::Always).failed_conditions;
+    assert!(lines.iter().any(|line| line.fact == "trigger"));
+}
+
+#[test]
+fn an_issuer_without_event_words_is_exempt_from_the_rule_of_triggers() {
+    let claims = json!({ "iss": "https://ci.acme.dev", "repo": "acme/plain" });
+    assert!(decide(&claims, &ask("spare")).is_ok());
+}
+
+#[test]
+fn a_policy_past_its_time_grants_nothing() {
+    let set = set();
+    let facts = facts(&set, &claims());
+    let until = Timestamp::from_unix(1_801_418_400);
+    assert!(
+        set.explain(&facts, &ask("db"), until.plus(-1))
+            .is_permitted()
+    );
+    let refused = set
+        .decide(Job::of_facts(facts), &ask("db"), until)
+        .unwrap_err();
+    let answer = refused.denial.answer(Disclosure::Repository);
+    insta::assert_snapshot!(
+        answer.description,
+        @"fact `until` is `2027-01-31T18:00:00Z`, policy `migrate` wants `before 2027-01-31T18:00:00Z`"
+    );
+}
+
+#[test]
+fn a_requirement_that_does_not_hold_or_is_not_told_refuses() {
+    for runner in [json!("self-hosted"), json!(null), json!("something-new")] {
+        let answer = told(&with(&json!({ "runner_environment": runner })), &ask("db"));
+        assert_eq!(
+            (answer.reason, answer.failed_conditions[0].policy.as_str()),
+            ("policy.requirement", "hosted-runners")
+        );
+        assert!(decide(&with(&json!({ "runner_environment": runner })), &ask("api")).is_ok());
+    }
+    let answer = told(&with(&json!({ "runner_environment": null })), &ask("db"));
+    insta::assert_snapshot!(
+        answer.description,
+        @"fact `runner` is not told, requirement `hosted-runners` wants `hosted` (the token does not say)"
+    );
+}
+
+#[test]
+fn what_is_granted_elsewhere_is_not_granted_here() {
+    let text = SHOP.replace("name: reviews", "name: other").replace(
+        "acme/shop, repository_id: \"702114500\", trigger",
+        "acme/x, repository_id: \"7\", trigger",
+    );
+    let set = PolicySet::from_texts(&[("root.yaml", ROOT), ("shop.yaml", &text)])
+        .unwrap()
+        .set;
+    let job = Job::of_facts(facts(&set, &claims()));
+    let answer = set
+        .decide(job, &ask("spare"), NOW)
+        .unwrap_err()
+        .denial
+        .answer(Disclosure::Repository);
+    insta::assert_snapshot!(answer.description, @"no policy on this repository grants `spare`; they grant `api`, `db`");
+}
+
+#[test]
+fn what_a_job_may_have_is_what_it_would_get() {
+    let set = set();
+    let facts = facts(&set, &claims());
+    let list = set.available(&facts, NOW);
+    let lines: Vec<_> = list
+        .iter()
+        .map(|one| (one.credential.name.as_str(), one.ttl.as_secs()))
+        .collect();
+    assert_eq!(lines, [("api", 300), ("db", 900), ("spare", 60)]);
+}
+
+/// T-76: no policies, everything denied.
+#[test]
+fn an_empty_set_permits_nothing() {
+    let root = ROOT.split("credentials:").next().unwrap();
+    let set = PolicySet::from_texts(&[("root.yaml", root)]).unwrap().set;
+    let job = Job::of_facts(facts(&set, &claims()));
+    assert!(set.decide(job, &ask("db"), NOW).is_err());
+}

@@ -23,9 +23,15 @@ fn check(checked: &Checked<'_>) -> Vec<Finding> {
         let mut finding = Finding::at(
             &policy.place,
             if owner {
-                format!("policy `{}` trusts every repository of an owner", policy.name)
+                format!(
+                    "policy `{}` trusts every repository of an owner",
+                    policy.name
+                )
             } else {
-                format!("policy `{}` does not say which repository it trusts", policy.name)
+                format!(
+                    "policy `{}` does not say which repository it trusts",
+                    policy.name
+                )
             },
             "name `repository` and `repository_id`",
         );

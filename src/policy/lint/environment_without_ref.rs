@@ -20,7 +20,10 @@ fn check(checked: &Checked<'_>) -> Vec<Finding> {
             let place = place_of(block, Fact::Environment, policy);
             findings.push(Finding::at(
                 place,
-                format!("policy `{}` trusts an environment on every ref", policy.name),
+                format!(
+                    "policy `{}` trusts an environment on every ref",
+                    policy.name
+                ),
                 "add `ref`, for example ref: refs/heads/main",
             ));
         }

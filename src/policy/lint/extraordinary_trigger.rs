@@ -2,8 +2,8 @@
 //! Not: the other rules, the network.
 
 use super::{Checked, Finding, Rule, class_of, place_of};
-use crate::policy::diagnostic::Severity;
 use crate::policy::Class;
+use crate::policy::diagnostic::Severity;
 use crate::provider::{Fact, ORDINARY_TRIGGERS, TRIGGERS};
 
 pub(super) const RULE: Rule = Rule {
@@ -26,7 +26,10 @@ fn check(checked: &Checked<'_>) -> Vec<Finding> {
         for trigger in unlocked {
             let mut finding = Finding::at(
                 place_of(block, Fact::Trigger, policy),
-                format!("policy `{}` lets in runs started by `{trigger}`", policy.name),
+                format!(
+                    "policy `{}` lets in runs started by `{trigger}`",
+                    policy.name
+                ),
                 "leave the trigger out, or give these jobs a credential of their own",
             );
             let grave = *trigger == "other" || class_of(policy) == Class::Critical;

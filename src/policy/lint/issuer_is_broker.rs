@@ -22,7 +22,10 @@ fn check(checked: &Checked<'_>) -> Vec<Finding> {
         if plain(&issuer.reader.issuer.url) == plain(broker) {
             findings.push(Finding::at(
                 &issuer.place,
-                format!("issuer `{}` is this broker itself", issuer.reader.issuer.name),
+                format!(
+                    "issuer `{}` is this broker itself",
+                    issuer.reader.issuer.name
+                ),
                 "subject tokens come from a CI; remove the issuer",
             ));
         }

@@ -33,9 +33,10 @@ fn starred(pattern: &Pattern) -> Option<&str> {
     match pattern {
         Pattern::Exact(text) => text.contains('*').then_some(text),
         Pattern::Any(patterns) => patterns.iter().find_map(starred),
-        Pattern::Workflow { path, r#ref } => {
-            [path, r#ref].into_iter().flatten().find_map(|pattern| starred(pattern))
-        }
+        Pattern::Workflow { path, r#ref } => [path, r#ref]
+            .into_iter()
+            .flatten()
+            .find_map(|pattern| starred(pattern)),
         Pattern::All(_) | Pattern::Is(_) | Pattern::Present(_) => None,
     }
 }

@@ -75,7 +75,12 @@ struct Finding {
 
 impl Finding {
     fn at(place: &Place, message: String, help: &str) -> Self {
-        Self { place: place.clone(), message, help: help.to_owned(), severity: None }
+        Self {
+            place: place.clone(),
+            message,
+            help: help.to_owned(),
+            severity: None,
+        }
     }
 }
 
@@ -94,16 +99,19 @@ impl<'a> Checked<'a> {
         set.policies.iter().flat_map(move |policy| {
             let mut issuers = set.issuers.iter();
             let issuer = issuers.find(|issuer| issuer.reader.issuer.name == policy.issuer);
-            issuer
-                .into_iter()
-                .flat_map(move |issuer| policy.when.iter().map(move |block| (policy, issuer, block)))
+            issuer.into_iter().flat_map(move |issuer| {
+                policy.when.iter().map(move |block| (policy, issuer, block))
+            })
         })
     }
 
     /// Every block of conditions there is, of tenants and requirements too.
     fn all_blocks(&self) -> impl Iterator<Item = &'a Block> {
         let set = self.set;
-        let tenants = set.issuers.iter().flat_map(|issuer| issuer.tenants.iter().flatten());
+        let tenants = set
+            .issuers
+            .iter()
+            .flat_map(|issuer| issuer.tenants.iter().flatten());
         let requirements = set
             .requirements
             .iter()
@@ -123,7 +131,10 @@ fn class_of(policy: &Policy) -> Class {
 fn tenants_pin_an_id(issuer: &Issuer) -> bool {
     let ids = issuer.reader.provider.tenant_ids;
     let pinned = |tenant: &Block| ids.iter().any(|id| tenant.exact(*id).is_some());
-    issuer.tenants.as_ref().is_some_and(|tenants| tenants.iter().all(pinned))
+    issuer
+        .tenants
+        .as_ref()
+        .is_some_and(|tenants| tenants.iter().all(pinned))
 }
 
 /// Where the line on a fact stands, or else the policy.

@@ -2,8 +2,8 @@
 //! Not: the other rules, the network.
 
 use super::{Checked, Finding, Rule, class_of, place_of, tenants_pin_an_id};
-use crate::policy::diagnostic::Severity;
 use crate::policy::Class;
+use crate::policy::diagnostic::Severity;
 use crate::provider::Fact;
 
 pub(super) const RULE: Rule = Rule {

@@ -20,7 +20,10 @@ fn check(checked: &Checked<'_>) -> Vec<Finding> {
             if only_negative(&condition.pattern) {
                 findings.push(Finding::at(
                     place,
-                    format!("`{}` may be anything but what is named", condition.subject.name()),
+                    format!(
+                        "`{}` may be anything but what is named",
+                        condition.subject.name()
+                    ),
                     "add `glob` or `under` beside `not`, or list what is meant",
                 ));
             }
@@ -31,10 +34,12 @@ fn check(checked: &Checked<'_>) -> Vec<Finding> {
 
 fn only_negative(pattern: &Pattern) -> bool {
     match pattern {
-        Pattern::All(operators) => {
-            operators.iter().all(|operator| matches!(operator, Operator::Not(_)))
-        }
+        Pattern::All(operators) => operators
+            .iter()
+            .all(|operator| matches!(operator, Operator::Not(_))),
         Pattern::Any(patterns) => patterns.iter().any(only_negative),
-        Pattern::Exact(_) | Pattern::Is(_) | Pattern::Present(_) | Pattern::Workflow { .. } => false,
+        Pattern::Exact(_) | Pattern::Is(_) | Pattern::Present(_) | Pattern::Workflow { .. } => {
+            false
+        }
     }
 }

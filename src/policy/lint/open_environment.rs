@@ -17,7 +17,10 @@ fn check(checked: &Checked<'_>) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (policy, _, block) in checked.blocks() {
         for fact in [Fact::Environment, Fact::Event] {
-            if block.pattern(fact).is_some_and(|pattern| !pattern.globs().is_empty()) {
+            if block
+                .pattern(fact)
+                .is_some_and(|pattern| !pattern.globs().is_empty())
+            {
                 findings.push(Finding::at(
                     place_of(block, fact, policy),
                     format!("policy `{}` has a glob on `{fact}`", policy.name),

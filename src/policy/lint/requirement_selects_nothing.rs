@@ -15,7 +15,8 @@ pub(super) const RULE: Rule = Rule {
 fn check(checked: &Checked<'_>) -> Vec<Finding> {
     let set = checked.set;
     let idle = set.requirements.iter().filter(|requirement| {
-        !set.credentials().any(|credential| requirement.of.selects(credential))
+        !set.credentials()
+            .any(|credential| requirement.of.selects(credential))
     });
     idle.map(|requirement| {
         Finding::at(

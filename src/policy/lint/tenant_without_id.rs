@@ -24,7 +24,10 @@ fn check(checked: &Checked<'_>) -> Vec<Finding> {
             let names: Vec<_> = ids.iter().map(|id| format!("`{id}`")).collect();
             findings.push(Finding::at(
                 place,
-                format!("a tenant of issuer `{}` is known by name alone", issuer.reader.issuer.name),
+                format!(
+                    "a tenant of issuer `{}` is known by name alone",
+                    issuer.reader.issuer.name
+                ),
                 &format!("add one of {}, as exact text", names.join(", ")),
             ));
         }

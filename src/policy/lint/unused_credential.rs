@@ -18,7 +18,10 @@ fn check(checked: &Checked<'_>) -> Vec<Finding> {
         let mut grants = set.policies.iter().flat_map(|policy| &policy.grants);
         grants.any(|grant| grant.credential.name == name)
     };
-    let unused = set.credential_places.iter().filter(|(name, _)| !granted(name));
+    let unused = set
+        .credential_places
+        .iter()
+        .filter(|(name, _)| !granted(name));
     unused
         .map(|(name, place)| {
             Finding::at(

@@ -17,14 +17,23 @@ pub(super) const RULE: Rule = Rule {
 fn check(checked: &Checked<'_>) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (policy, _, block) in checked.blocks() {
-        for fact in [Fact::Repository, Fact::Owner, Fact::OwnerId, Fact::RepositoryId] {
+        for fact in [
+            Fact::Repository,
+            Fact::Owner,
+            Fact::OwnerId,
+            Fact::RepositoryId,
+        ] {
             let Some(pattern) = block.pattern(fact) else {
                 continue;
             };
             if let Some(glob) = pattern.globs().into_iter().find(|glob| opens_owner(glob)) {
                 findings.push(Finding::at(
                     place_of(block, fact, policy),
-                    format!("policy `{}`: `{}` leaves the owner open", policy.name, glob.text()),
+                    format!(
+                        "policy `{}`: `{}` leaves the owner open",
+                        policy.name,
+                        glob.text()
+                    ),
                     "spell out the owner: wildcards only after the first `/`",
                 ));
             }
@@ -35,5 +44,8 @@ fn check(checked: &Checked<'_>) -> Vec<Finding> {
 
 /// The first segment has a star in it.
 fn opens_owner(glob: &Glob) -> bool {
-    glob.text().split('/').next().is_some_and(|owner| owner.contains('*'))
+    glob.text()
+        .split('/')
+        .next()
+        .is_some_and(|owner| owner.contains('*'))
 }

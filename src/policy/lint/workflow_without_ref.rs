@@ -18,7 +18,10 @@ fn check(checked: &Checked<'_>) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (policy, _, block) in checked.blocks() {
         for fact in [Fact::EntryWorkflow, Fact::JobWorkflow] {
-            if matches!(block.pattern(fact), Some(Pattern::Workflow { r#ref: None, .. })) {
+            if matches!(
+                block.pattern(fact),
+                Some(Pattern::Workflow { r#ref: None, .. })
+            ) {
                 findings.push(Finding::at(
                     place_of(block, fact, policy),
                     format!("policy `{}` trusts a workflow on every ref", policy.name),

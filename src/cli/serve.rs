@@ -1,0 +1,121 @@
+//! `hallpass serve`: the broker, until it is told to stop.
+
+use std::io;
+use std::path::PathBuf;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+use super::{Failure, Terminal};
+use crate::config::Settings;
+use crate::http::{Overrides, install_panic_hook, server};
+
+/// Runs the broker: jobs ask on its public listener, operators look on the other.
+///
+/// It stops on SIGTERM and SIGINT, and lets requests under way end. Logs are JSON lines on standard
+/// error.
+///
+/// Example: hallpass serve --config /etc/hallpass/hallpass.yaml
+#[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment)]
+pub struct Args {
+    /// The settings file.
+    #[arg(long, value_name = "FILE", default_value = "hallpass.yaml")]
+    config: PathBuf,
+    /// Only say whether settings, policies and keys are right, and exit.
+    #[arg(long)]
+    check: bool,
+    /// How much is logged: error, warn, info, debug or trace.
+    #[arg(long, value_name = "LEVEL", default_value = "info", value_parser = ["error", "warn", "info", "debug", "trace"])]
+    log: String,
+}
+
+/// Serves until a signal comes.
+///
+/// # Errors
+/// Settings, policies, a key or a port are wrong (exit code 5); the text says what to do.
+pub fn run(args: Args, out: &mut Terminal) -> Result<(), Failure> {
+    let Args { config, check, log } = args;
+    server::install_crypto_provider();
+    let settings = Settings::load(&config).map_err(|error| Failure::Local(error.to_string()))?;
+    if check {
+        server::check(&settings).map_err(|error| Failure::Local(error.to_string()))?;
+        out.line(&format!(
+            "{}: settings, policies and keys are right",
+            config.display()
+        ));
+        return Ok(());
+    }
+    start_logging(&log);
+    install_panic_hook();
+    forbid_core_dumps();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::Local(format!("the runtime cannot be started: {error}")))?;
+    runtime.block_on(serve(&settings))
+}
+
+async fn serve(settings: &Settings) -> Result<(), Failure> {
+    // Signals are caught before anything listens, so that none is lost.
+    let unusable = |error: io::Error| Failure::Local(format!("signals cannot be caught: {error}"));
+    let mut terminate = signal(SignalKind::terminate()).map_err(unusable)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(unusable)?;
+    let running = server::start(settings, Overrides::default())
+        .await
+        .map_err(|error| Failure::Local(error.to_string()))?;
+    tracing::info!(
+        public = %running.public_addr,
+        operator = %running.operator_addr,
+        issuer = %settings.issuer,
+        tls = settings.listen.tls.is_some(),
+        policies = running.exchange.parts().policies.revision(),
+        replay = "per_replica",
+        "serving"
+    );
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::info!("stopping: requests under way may end");
+    running.shutdown().await;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// JSON lines on standard error; standard output belongs to the audit sink of that name. Libraries
+/// may warn and no more: what they say in detail could hold what a caller sent (T-92).
+fn start_logging(level: &str) {
+    let filter = EnvFilter::new(format!("warn,hallpass={level}"));
+    let logging = tracing_subscriber::fmt()
+        .json()
+        .flatten_event(true)
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .try_init();
+    if logging.is_err() {
+        // Somebody in this process logs already, as tests do.
+    }
+}
+
+/// A core file would hold every secret in memory (T-93).
+fn forbid_core_dumps() {
+    let limited = nix::sys::resource::setrlimit(nix::sys::resource::Resource::RLIMIT_CORE, 0, 0);
+    let hidden = not_dumpable();
+    if limited.is_err() || hidden.is_err() {
+        tracing::warn!(
+            reason = "process.core_dumps",
+            "core dumps could not be forbidden; see that the service manager forbids them"
+        );
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn not_dumpable() -> nix::Result<()> {
+    nix::sys::prctl::set_dumpable(false)
+}
+
+#[cfg(not(target_os = "linux"))]
+const fn not_dumpable() -> nix::Result<()> {
+    Ok(())
+}

@@ -1,0 +1,99 @@
+//! Sizes, times and counts (T-01 to T-04), each with a ceiling that no setting passes.
+
+use std::time::Duration;
+
+use super::reader::{Item, Section};
+
+/// What one broker takes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Open connections.
+    pub connections: usize,
+    /// Exchanges at once; one more is told that we are busy.
+    pub exchanges: usize,
+    /// Exchanges and explanations per repository and minute.
+    pub per_repository: u32,
+    /// From the first byte of a head to its last.
+    pub head_time: Duration,
+    /// From a head to its answer.
+    pub request_time: Duration,
+    /// Between an answer and the next request.
+    pub idle_time: Duration,
+    /// For a TLS handshake.
+    pub handshake_time: Duration,
+    /// For requests under way when the broker stops.
+    pub shutdown_time: Duration,
+    /// Bytes of a body.
+    pub body: usize,
+    /// Bytes of a subject token.
+    pub subject_token: usize,
+    /// Bytes of a head.
+    pub head: usize,
+    /// Header fields.
+    pub fields: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 1_024,
+            exchanges: 256,
+            per_repository: 60,
+            head_time: Duration::from_secs(5),
+            request_time: Duration::from_secs(10),
+            idle_time: Duration::from_secs(30),
+            handshake_time: Duration::from_secs(5),
+            shutdown_time: Duration::from_secs(10),
+            body: 64 << 10,
+            subject_token: 16 << 10,
+            head: 32 << 10,
+            fields: 64,
+        }
+    }
+}
+
+/// Reads `limits:`. What is not there, or wrong, keeps its default; wrong ones are reported.
+pub(super) fn read(section: &Section<'_>) -> Limits {
+    let mut limits = Limits::default();
+    let count = |key, least, most, field: &mut usize| {
+        if let Some(number) = section
+            .optional(key)
+            .and_then(|item| item.number(least, most))
+            && let Ok(number) = usize::try_from(number)
+        {
+            *field = number;
+        }
+    };
+    count("connections", 16, 65_536, &mut limits.connections);
+    count("exchanges", 1, 4_096, &mut limits.exchanges);
+    count("body_bytes", 1 << 10, 256 << 10, &mut limits.body);
+    count(
+        "subject_token_bytes",
+        1 << 10,
+        64 << 10,
+        &mut limits.subject_token,
+    );
+    count("head_bytes", 8 << 10, 64 << 10, &mut limits.head);
+    count("head_fields", 16, 96, &mut limits.fields);
+    if let Some(number) = section
+        .optional("per_repository_and_minute")
+        .and_then(|item| item.number(1, 6_000))
+    {
+        limits.per_repository = u32::try_from(number).unwrap_or(limits.per_repository);
+    }
+    let time = |key, most: u64, field: &mut Duration| {
+        let read = |item: Item<'_>| item.duration(SHORTEST, Duration::from_secs(most));
+        if let Some(time) = section.optional(key).and_then(read) {
+            *field = time;
+        }
+    };
+    time("head_time", 30, &mut limits.head_time);
+    time("request_time", 60, &mut limits.request_time);
+    time("idle_time", 300, &mut limits.idle_time);
+    time("handshake_time", 30, &mut limits.handshake_time);
+    time("shutdown_time", 60, &mut limits.shutdown_time);
+    section.finish();
+    limits
+}
+
+const SHORTEST: Duration = Duration::from_millis(50);

@@ -1,0 +1,354 @@
+//! Typed values out of the spanned tree of a settings file; every problem is kept with its place.
+
+use std::cell::RefCell;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::policy::diagnostic::{Diagnostic, Place, Source, Span, nearest};
+use crate::policy::yaml::{Node, NodeKind, Scalar};
+use crate::secret::{Secret, SecretSource};
+
+/// What every part of the file is read with.
+pub(super) struct Reader<'a> {
+    source: Arc<Source>,
+    folder: &'a Path,
+    environment: &'a dyn Fn(&str) -> Option<String>,
+    problems: RefCell<Vec<Diagnostic>>,
+}
+
+impl<'a> Reader<'a> {
+    pub(super) const fn new(
+        source: Arc<Source>,
+        folder: &'a Path,
+        environment: &'a dyn Fn(&str) -> Option<String>,
+        problems: Vec<Diagnostic>,
+    ) -> Self {
+        Self {
+            source,
+            folder,
+            environment,
+            problems: RefCell::new(problems),
+        }
+    }
+
+    pub(super) fn into_problems(self) -> Vec<Diagnostic> {
+        self.problems.into_inner()
+    }
+
+    /// The file holds nothing, unless something else is wrong already.
+    pub(super) fn empty(&self) {
+        if self.problems.borrow().is_empty() {
+            self.report(
+                "empty",
+                Span::default(),
+                "the settings file is empty",
+                "begin with `issuer:`, `root_key:`, `policies:` and `audit:`",
+            );
+        }
+    }
+
+    /// A mapping.
+    pub(super) fn section<'b>(&'b self, node: &'b Node, what: &str) -> Option<Section<'b>> {
+        let NodeKind::Map(_) = &node.kind else {
+            self.report(
+                "wrong-type",
+                node.span,
+                &format!("{what} must be a mapping, found {}", node.is_a()),
+                "write `key: value` lines",
+            );
+            return None;
+        };
+        Some(Section {
+            reader: self,
+            node,
+            known: RefCell::new(Vec::new()),
+        })
+    }
+
+    fn report(&self, rule: &'static str, span: Span, message: &str, help: &str) {
+        let place = Place::new(Arc::clone(&self.source), span);
+        let problem = Diagnostic::error(rule, place, message.to_owned()).help(help);
+        self.problems.borrow_mut().push(problem);
+    }
+}
+
+/// A mapping whose keys are all known at its end.
+pub(super) struct Section<'a> {
+    reader: &'a Reader<'a>,
+    node: &'a Node,
+    known: RefCell<Vec<&'static str>>,
+}
+
+impl<'a> Section<'a> {
+    /// The value of a key, if it is there.
+    pub(super) fn optional(&self, key: &'static str) -> Option<Item<'a>> {
+        self.known.borrow_mut().push(key);
+        let NodeKind::Map(entries) = &self.node.kind else {
+            return None;
+        };
+        let entry = entries.iter().find(|entry| entry.key.text == key)?;
+        Some(Item {
+            reader: self.reader,
+            node: &entry.value,
+            key: key.to_owned(),
+        })
+    }
+
+    /// The value of a key that must be there.
+    pub(super) fn required(&self, key: &'static str) -> Option<Item<'a>> {
+        let item = self.optional(key);
+        if item.is_none() {
+            self.reader.report(
+                "missing-key",
+                self.node.span,
+                &format!("key `{key}` is missing"),
+                &format!("add a line `{key}: …`"),
+            );
+        }
+        item
+    }
+
+    /// A key that is designed and not built: refused, since ignoring it would be a lie.
+    pub(super) fn planned(&self, key: &'static str, help: &str) {
+        if let Some(item) = self.optional(key) {
+            let _: Option<()> = item.wrong(&format!("`{key}` is not supported yet"), help);
+        }
+    }
+
+    /// Every entry, for sections whose keys are names of the reader's own.
+    pub(super) fn entries(&self) -> Vec<(&'a str, Item<'a>)> {
+        let NodeKind::Map(entries) = &self.node.kind else {
+            return Vec::new();
+        };
+        entries
+            .iter()
+            .map(|entry| {
+                let item = Item {
+                    reader: self.reader,
+                    node: &entry.value,
+                    key: entry.key.text.clone(),
+                };
+                (entry.key.text.as_str(), item)
+            })
+            .collect()
+    }
+
+    /// Reports every key that nobody asked for.
+    pub(super) fn finish(&self) {
+        let NodeKind::Map(entries) = &self.node.kind else {
+            return;
+        };
+        let known = self.known.borrow();
+        for entry in entries {
+            let key = entry.key.text.as_str();
+            if known.contains(&key) {
+                continue;
+            }
+            let help = match nearest(key, known.iter().copied()) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("known here: {}", known.join(", ")),
+            };
+            self.reader.report(
+                "unknown-key",
+                entry.span,
+                &format!("unknown key `{key}`"),
+                &help,
+            );
+        }
+    }
+}
+
+/// One value, with the key it stands under.
+pub(super) struct Item<'a> {
+    reader: &'a Reader<'a>,
+    node: &'a Node,
+    key: String,
+}
+
+impl<'a> Item<'a> {
+    /// Reports what is wrong with it.
+    pub(super) fn wrong<T>(&self, message: &str, help: &str) -> Option<T> {
+        self.reader
+            .report("wrong-value", self.node.span, message, help);
+        None
+    }
+
+    fn scalar(&self, expected: &str) -> Option<&'a Scalar> {
+        match &self.node.kind {
+            NodeKind::Scalar(scalar) if !(scalar.plain && scalar.text.is_empty()) => Some(scalar),
+            NodeKind::Scalar(_) => self.wrong(
+                &format!("`{}` has no value", self.key),
+                &format!("write {expected}, or leave the line out"),
+            ),
+            NodeKind::List(_) | NodeKind::Map(_) => self.wrong(
+                &format!(
+                    "`{}` must be {expected}, found {}",
+                    self.key,
+                    self.node.is_a()
+                ),
+                &format!("write {expected}"),
+            ),
+        }
+    }
+
+    pub(super) fn text(&self) -> Option<String> {
+        let text = &self.scalar("text")?.text;
+        if text.contains("${") {
+            return self.wrong(
+                &format!("`{}` cannot come from the environment", self.key),
+                "`${env:NAME}` is for secrets only; write the value itself",
+            );
+        }
+        Some(text.clone())
+    }
+
+    /// A path; a relative one is relative to the settings file.
+    pub(super) fn path(&self) -> Option<PathBuf> {
+        self.text().map(|text| self.reader.folder.join(text))
+    }
+
+    pub(super) fn truth(&self) -> Option<bool> {
+        let scalar = self.scalar("`true` or `false`")?;
+        match (scalar.plain, scalar.text.as_str()) {
+            (true, "true") => Some(true),
+            (true, "false") => Some(false),
+            (true | false, _) => self.wrong(
+                &format!("`{}` must be `true` or `false`", self.key),
+                "write one of them, without quotes",
+            ),
+        }
+    }
+
+    pub(super) fn number(&self, least: u64, most: u64) -> Option<u64> {
+        let text = self.text()?;
+        match text.parse::<u64>() {
+            Ok(number) if (least..=most).contains(&number) => Some(number),
+            Ok(_) | Err(_) => self.wrong(
+                &format!(
+                    "`{}` must be a number from {least} to {most}, found `{text}`",
+                    self.key
+                ),
+                "write plain digits",
+            ),
+        }
+    }
+
+    /// A time such as `500ms`, `10s`, `15m`, `2h` or `7d`.
+    pub(super) fn duration(&self, least: Duration, most: Duration) -> Option<Duration> {
+        let text = self.text()?;
+        match duration(&text) {
+            Some(time) if (least..=most).contains(&time) => Some(time),
+            Some(_) => self.wrong(
+                &format!(
+                    "`{}` must be from {least:?} to {most:?}, found `{text}`",
+                    self.key
+                ),
+                "write a time in between",
+            ),
+            None => self.wrong(
+                &format!("`{}` is not a time: `{text}`", self.key),
+                "write a number with ms, s, m, h or d, e.g. `10s`",
+            ),
+        }
+    }
+
+    pub(super) fn list(&self) -> Option<Vec<Self>> {
+        match &self.node.kind {
+            NodeKind::List(nodes) => Some(
+                nodes
+                    .iter()
+                    .map(|node| Item {
+                        reader: self.reader,
+                        node,
+                        key: self.key.clone(),
+                    })
+                    .collect(),
+            ),
+            NodeKind::Scalar(_) | NodeKind::Map(_) => self.wrong(
+                &format!("`{}` must be a list, found {}", self.key, self.node.is_a()),
+                "write `[ … ]`",
+            ),
+        }
+    }
+
+    pub(super) fn section(&self) -> Option<Section<'a>> {
+        self.reader.section(self.node, &format!("`{}`", self.key))
+    }
+
+    /// A mapping with `file:`; anything else would be the secret itself in the settings.
+    pub(super) fn section_or_secret(&self, what: &str) -> Option<Section<'a>> {
+        match &self.node.kind {
+            NodeKind::Map(_) => self.section(),
+            NodeKind::Scalar(_) | NodeKind::List(_) => self.wrong(
+                &format!("`{what}` must say which file it is in"),
+                "write `{ file: /run/secrets/… }`: no secret stands in the settings",
+            ),
+        }
+    }
+
+    /// Where a secret is: `{ file: path }` or `${env:NAME}`.
+    pub(super) fn secret(&self) -> Option<SecretSource> {
+        let text = match &self.node.kind {
+            NodeKind::Map(_) => {
+                let section = self.section()?;
+                let file = section.required("file").and_then(|item| item.path());
+                section.finish();
+                return file.map(SecretSource::File);
+            }
+            NodeKind::Scalar(scalar) => &scalar.text,
+            NodeKind::List(_) => "",
+        };
+        let name = text
+            .strip_prefix("${env:")
+            .and_then(|rest| rest.strip_suffix('}'));
+        let Some(name) = name else {
+            // The text itself is not repeated: it is probably the secret.
+            return self.secret_in_clear();
+        };
+        match (self.reader.environment)(name) {
+            Some(value) if !value.is_empty() => Some(SecretSource::Value(Secret::new(value))),
+            Some(_) | None => self.wrong(
+                &format!("environment variable `{name}` is not set"),
+                "set it, or write `{ file: /run/secrets/… }`",
+            ),
+        }
+    }
+
+    /// The snippet of a diagnostic would show the secret, so this one points at nothing.
+    fn secret_in_clear(&self) -> Option<SecretSource> {
+        let place = Place::new(Arc::clone(&self.reader.source), self.node.span);
+        let (line, column) = place.position();
+        let masked = Source::new(place.file(), place.file(), String::new());
+        let problem = Diagnostic::error(
+            "secret-in-clear",
+            Place::new(masked, Span::default()),
+            format!(
+                "`{}` in line {line}, column {column} must say where the secret is, not what it is",
+                self.key
+            ),
+        )
+        .help("write `{ file: /run/secrets/… }` or `${env:NAME}`, and change the secret: it was in a file");
+        self.reader.problems.borrow_mut().push(problem);
+        None
+    }
+}
+
+/// Time as settings write it.
+fn duration(text: &str) -> Option<Duration> {
+    let digits = text.trim_end_matches(|letter: char| letter.is_ascii_lowercase());
+    let unit = text.strip_prefix(digits)?;
+    if digits.is_empty() || digits.len() > 9 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let number = digits.parse::<u64>().ok()?;
+    let seconds = match unit {
+        "ms" => return Some(Duration::from_millis(number)),
+        "s" => 1,
+        "m" => 60,
+        "h" => 3_600,
+        "d" => 86_400,
+        _ => return None,
+    };
+    number.checked_mul(seconds).map(Duration::from_secs)
+}

@@ -1,0 +1,135 @@
+//! The JSON door: the same exchange as the token endpoint, asked and answered in JSON.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{Request, State};
+use axum::response::Response;
+
+use super::answer::Context;
+use super::request::{self, RequestError};
+use super::{Shared, body, token};
+use crate::exchange;
+use crate::policy::Ask;
+use crate::replay::IdempotencyKey;
+use crate::token::SubjectToken;
+use crate::token::json::{self, Object, Value};
+
+/// `POST /api/credentials`.
+pub(super) async fn post(State(shared): State<Arc<Shared>>, request: Request) -> Response {
+    let context = Context::of(&request);
+    let answer = match read(&shared, request, &context).await {
+        Ok(request) => token::grant(&shared, request, token::member).await,
+        Err(error) => error.into(),
+    };
+    answer.into_response(&context.id)
+}
+
+async fn read(
+    shared: &Shared,
+    request: Request,
+    context: &Context,
+) -> Result<exchange::Request, RequestError> {
+    let asked = asked(shared, request).await?;
+    let credential = asked.credential.ok_or(RequestError::Target(
+        "member `credential` is missing: it names the one credential wanted",
+    ))?;
+    Ok(exchange::Request {
+        id: context.id.as_str().to_owned(),
+        subject_token: asked.subject_token,
+        ask: Ask {
+            credential,
+            scopes: asked.scopes,
+            ttl: asked.ttl,
+        },
+        kind: None,
+        key: asked.key,
+        seen: Arc::clone(&context.seen),
+    })
+}
+
+/// What stands in a request of a JSON door.
+pub(super) struct Asked {
+    pub(super) subject_token: SubjectToken,
+    pub(super) credential: Option<String>,
+    pub(super) scopes: Option<Vec<String>>,
+    pub(super) ttl: Option<Duration>,
+    pub(super) key: Option<IdempotencyKey>,
+}
+
+/// Reads headers and body of a JSON door.
+pub(super) async fn asked(shared: &Shared, request: Request) -> Result<Asked, RequestError> {
+    let (parts, body) = request.into_parts();
+    if parts.uri.query().is_some() {
+        return Err(RequestError::Query);
+    }
+    request::media_type(&parts.headers, "application/json")?;
+    let subject_token = request::bearer(&parts.headers)?;
+    token::check_size(subject_token, shared.limits.subject_token)?;
+    let key = request::idempotency_key(&parts.headers)?;
+    let bytes = body::read(body, shared.limits.body).await?;
+    let object = json::parse_object(&bytes, &json::Limits::default())
+        .map_err(|error| RequestError::Json(error.to_string()))?;
+    refuse_unknown(&object)?;
+    Ok(Asked {
+        subject_token: SubjectToken::new(subject_token.to_owned()),
+        credential: object.get("credential").map(credential).transpose()?,
+        scopes: object.get("scopes").map(scopes).transpose()?,
+        ttl: object.get("ttl").map(ttl).transpose()?,
+        key,
+    })
+}
+
+/// The form's unknown parameters are ignored as OAuth demands; here a misspelt `ttl` is an error.
+fn refuse_unknown(object: &Object) -> Result<(), RequestError> {
+    if object.iter().all(|(name, _)| MEMBERS.contains(&name)) {
+        Ok(())
+    } else {
+        Err(RequestError::Json(
+            "it has a member other than credential, ttl and scopes".to_owned(),
+        ))
+    }
+}
+
+fn credential(value: &Value) -> Result<String, RequestError> {
+    let text = value.as_text().ok_or(RequestError::Target(
+        "member `credential` must be text: the name of one credential",
+    ))?;
+    let is_plain = text.bytes().all(|byte| matches!(byte, b' '..=b'~'));
+    match text {
+        "" => Err(RequestError::Target(
+            "member `credential` is empty: it names the one credential wanted",
+        )),
+        _ if !is_plain => Err(RequestError::Encoding {
+            parameter: Some("credential"),
+        }),
+        _ => Ok(text.to_owned()),
+    }
+}
+
+fn scopes(value: &Value) -> Result<Vec<String>, RequestError> {
+    let Value::List(entries) = value else {
+        return Err(RequestError::Json(
+            "member `scopes` must be a list of texts".to_owned(),
+        ));
+    };
+    entries
+        .iter()
+        .map(|entry| {
+            entry
+                .as_text()
+                .ok_or(RequestError::Scope)
+                .and_then(request::scope)
+        })
+        .collect()
+}
+
+fn ttl(value: &Value) -> Result<Duration, RequestError> {
+    match value {
+        Value::Text(text) => request::ttl(text),
+        Value::Number(number) => request::ttl(number.literal()),
+        Value::Null | Value::Bool(_) | Value::List(_) | Value::Object(_) => Err(RequestError::Ttl),
+    }
+}
+
+const MEMBERS: [&str; 3] = ["credential", "ttl", "scopes"];

@@ -1,0 +1,47 @@
+//! Our own issuer metadata and public keys, so that others can verify what we mint (OpenID Connect
+//! Discovery 1.0 section 3, RFC 7517).
+
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::response::Response;
+use http::StatusCode;
+use serde_json::json;
+
+use super::Shared;
+use super::answer::{Answer, Context, object};
+
+/// `GET /.well-known/openid-configuration`.
+pub(super) async fn metadata(State(shared): State<Arc<Shared>>, request: Request) -> Response {
+    let context = Context::of(&request);
+    let issuer = &shared.issuer;
+    let mut answer = Answer::ok(object(json!({
+        "issuer": issuer,
+        "jwks_uri": format!("{issuer}/.well-known/jwks.json"),
+        "token_endpoint": format!("{issuer}/token"),
+        "revocation_endpoint": format!("{issuer}/revoke"),
+        "grant_types_supported": ["urn:ietf:params:oauth:grant-type:token-exchange"],
+        "token_endpoint_auth_methods_supported": ["none"],
+        "response_types_supported": ["id_token"],
+        "subject_types_supported": ["public"],
+        "id_token_signing_alg_values_supported": [shared.signing.algorithm().name()],
+    })));
+    answer.cache = CACHED;
+    answer.into_response(&context.id)
+}
+
+/// `GET /.well-known/jwks.json`: the public halves of previous, current and next epoch.
+pub(super) async fn keys(State(shared): State<Arc<Shared>>, request: Request) -> Response {
+    let context = Context::of(&request);
+    let mut answer = match shared.signing.jwks(shared.clock.now()) {
+        Ok(keys) => Answer::ok(object(keys)),
+        Err(error) => Answer::unavailable("keys.signing", &error.to_string(), 5),
+    };
+    if answer.status == StatusCode::OK {
+        answer.cache = CACHED;
+    }
+    answer.into_response(&context.id)
+}
+
+/// At most five minutes, so that a withdrawn key is soon unknown (T-88).
+const CACHED: &str = "public, max-age=300";

@@ -1,0 +1,234 @@
+//! What every request must be, whatever its path: one host, bounded headers, a body that is framed
+//! in one way (RFC 9112 sections 3.2, 6.3).
+
+use std::net::IpAddr;
+
+use http::request::Parts;
+use http::{HeaderMap, Method, Version, header};
+use ipnet::IpNet;
+
+use super::request::RequestError;
+
+/// Bounds of a head.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct HeadLimits {
+    pub(super) fields: usize,
+    pub(super) bytes: usize,
+}
+
+/// The head is one we go on with.
+///
+/// # Errors
+/// Names the first thing that is wrong.
+pub(super) fn check(parts: &Parts, limits: HeadLimits) -> Result<(), RequestError> {
+    check_size(parts, limits)?;
+    check_host(parts)?;
+    check_framing(parts)?;
+    check_coding(&parts.headers)
+}
+
+/// Its body may have been framed in two ways: after the answer nothing more of this connection is
+/// read. hyper drops `Content-Length` where `Transfer-Encoding` is, before we can compare (T-08).
+pub(super) fn is_last(headers: &HeaderMap) -> bool {
+    headers.contains_key(header::TRANSFER_ENCODING)
+}
+
+fn check_size(parts: &Parts, limits: HeadLimits) -> Result<(), RequestError> {
+    let refused = RequestError::Headers {
+        limit: limits.fields,
+    };
+    if parts.headers.len() > limits.fields {
+        return Err(refused);
+    }
+    // A field is its name, `: `, its value and a line end.
+    let fields = parts.headers.iter().map(|(name, value)| {
+        name.as_str()
+            .len()
+            .saturating_add(value.len())
+            .saturating_add(4)
+    });
+    let line = parts.uri.path().len().saturating_add(16);
+    let bytes = fields.fold(line, usize::saturating_add);
+    if bytes > limits.bytes {
+        return Err(refused);
+    }
+    Ok(())
+}
+
+fn check_host(parts: &Parts) -> Result<(), RequestError> {
+    let mut hosts = parts.headers.get_all(header::HOST).iter();
+    let host = hosts.next().ok_or(RequestError::Host {
+        found: "found none",
+    })?;
+    if hosts.next().is_some() {
+        return Err(RequestError::Host {
+            found: "found several",
+        });
+    }
+    let host = host
+        .to_str()
+        .ok()
+        .filter(|text| !text.is_empty() && text.bytes().all(is_host_byte))
+        .ok_or(RequestError::Host {
+            found: "found text that is no host",
+        })?;
+    match parts.uri.authority() {
+        Some(authority) if !authority.as_str().eq_ignore_ascii_case(host) => {
+            Err(RequestError::Host {
+                found: "found another host in the request line",
+            })
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+fn is_host_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_' | b':' | b'[' | b']')
+}
+
+fn check_framing(parts: &Parts) -> Result<(), RequestError> {
+    let headers = &parts.headers;
+    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    if let Some(coding) = codings.next() {
+        let is_chunked = coding
+            .to_str()
+            .is_ok_and(|text| text.eq_ignore_ascii_case("chunked"));
+        if !is_chunked || codings.next().is_some() || parts.version != Version::HTTP_11 {
+            return Err(RequestError::TransferCoding);
+        }
+    }
+    let has_body = headers.contains_key(header::TRANSFER_ENCODING)
+        || headers
+            .get_all(header::CONTENT_LENGTH)
+            .iter()
+            .any(|length| length.as_bytes() != b"0");
+    if has_body && parts.method != Method::POST {
+        return Err(RequestError::Body);
+    }
+    Ok(())
+}
+
+/// Nothing a caller sends is ever inflated (T-10).
+fn check_coding(headers: &HeaderMap) -> Result<(), RequestError> {
+    let is_plain = headers
+        .get_all(header::CONTENT_ENCODING)
+        .iter()
+        .all(|value| value.as_bytes().eq_ignore_ascii_case(b"identity"));
+    if is_plain {
+        Ok(())
+    } else {
+        Err(RequestError::ContentEncoding)
+    }
+}
+
+/// Who asks, for the log: the peer, or what a configured proxy says of its peer (T-09).
+///
+/// The last address of `X-Forwarded-For` that is not itself a configured proxy: what stands
+/// before it was written by someone we do not know.
+pub(super) fn client(peer: IpAddr, headers: &HeaderMap, proxies: &[IpNet]) -> IpAddr {
+    let is_proxy = |address: IpAddr| {
+        proxies
+            .iter()
+            .any(|network| network.contains(&address.to_canonical()))
+    };
+    let mut client = peer.to_canonical();
+    let chain = headers
+        .get_all("x-forwarded-for")
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|text| text.split(','))
+        .map(str::trim)
+        .collect::<Vec<_>>();
+    for text in chain.iter().rev() {
+        if !is_proxy(client) {
+            break;
+        }
+        match text.parse::<IpAddr>() {
+            Ok(address) => client = address.to_canonical(),
+            Err(_) => break,
+        }
+    }
+    client
+}
+
+/// The `Host` of a request to the operator listener is a loopback name or one of `allowed`: a web
+/// page that re-binds its name to our address is refused (T-118).
+pub(super) fn is_operator_host(headers: &HeaderMap, allowed: &[String]) -> bool {
+    let Some(host) = headers
+        .get(header::HOST)
+        .and_then(|value| value.to_str().ok())
+    else {
+        return false;
+    };
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        Some(_) | None => host,
+    };
+    let is_loopback = name.eq_ignore_ascii_case("localhost")
+        || name
+            .trim_start_matches('[')
+            .trim_end_matches(']')
+            .parse::<IpAddr>()
+            .is_ok_and(|address| address.is_loopback());
+    is_loopback
+        || allowed
+            .iter()
+            .any(|allowed| allowed.eq_ignore_ascii_case(name) || allowed.eq_ignore_ascii_case(host))
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    fn forwarded(text: &'static str) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        headers.insert("x-forwarded-for", HeaderValue::from_static(text));
+        headers
+    }
+
+    /// T-09
+    #[test]
+    fn a_forwarding_header_counts_only_from_a_configured_proxy() {
+        let peer: IpAddr = "10.1.2.3".parse().unwrap();
+        let proxies = ["10.0.0.0/8".parse().unwrap()];
+        let seen = |text, proxies: &[IpNet]| client(peer, &forwarded(text), proxies).to_string();
+        assert_eq!(seen("192.0.2.7", &[]), "10.1.2.3");
+        assert_eq!(seen("192.0.2.7", &proxies), "192.0.2.7");
+        assert_eq!(seen("198.51.100.1, 192.0.2.7", &proxies), "192.0.2.7");
+        assert_eq!(seen("192.0.2.7, 10.9.9.9", &proxies), "192.0.2.7");
+        assert_eq!(seen("<script>", &proxies), "10.1.2.3");
+    }
+
+    /// T-118
+    #[test]
+    fn the_operator_listener_knows_loopback_and_configured_hosts() {
+        let verdict = |host: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::HOST, HeaderValue::from_static(host));
+            is_operator_host(&headers, &["hallpass-ops.acme.dev".to_owned()])
+        };
+        for host in [
+            "localhost",
+            "localhost:8081",
+            "127.0.0.1:8081",
+            "127.9.9.9",
+            "[::1]:8081",
+            "[::1]",
+            "hallpass-ops.acme.dev:8081",
+        ] {
+            assert!(verdict(host), "{host}");
+        }
+        for host in [
+            "evil.example",
+            "evil.example:8081",
+            "localhost.evil.example",
+            "127.0.0.1.evil.example",
+            "10.0.0.1",
+            "",
+        ] {
+            assert!(!verdict(host), "{host}");
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! One log line where a request is answered, and what panics leave behind.
+
+use std::net::IpAddr;
+use std::panic::PanicHookInfo;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::StatusCode;
+
+use super::answer::{Context, Fault, Verdict};
+use super::metrics::Metrics;
+use crate::clock::Clock;
+use crate::text::{escape, escape_up_to};
+
+/// The line of one request. It is written also when the caller goes away before the answer.
+pub(super) struct Line {
+    pub(super) context: Context,
+    pub(super) client: IpAddr,
+    pub(super) method: &'static str,
+    pub(super) route: &'static str,
+    pub(super) started: Duration,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) is_written: bool,
+}
+
+impl Line {
+    /// The request was answered.
+    pub(super) fn answered(mut self, status: StatusCode, verdict: &Verdict) {
+        self.write(Some(status), verdict);
+    }
+
+    fn write(&mut self, status: Option<StatusCode>, verdict: &Verdict) {
+        self.is_written = true;
+        let took = self.clock.monotonic().saturating_sub(self.started);
+        // 499 is what proxies write for a client that went away.
+        let status = status.map_or(499, |status| status.as_u16());
+        self.metrics.request(self.route, status, took);
+        let seen = &self.context.seen;
+        let issuer = seen.issuer().unwrap_or("unknown");
+        if EXCHANGES.contains(&self.route) {
+            self.metrics.exchange(self.route, issuer, verdict.reason);
+        }
+        let duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+        // One macro call per level: a level is part of the call's static description.
+        macro_rules! line {
+            ($level:ident) => {
+                tracing::$level!(
+                    request_id = self.context.id.as_str(),
+                    reason = verdict.reason,
+                    status,
+                    method = self.method,
+                    route = self.route,
+                    client = %self.client,
+                    issuer = %escape(issuer),
+                    kid = seen.kid().map(|kid| escape_up_to(kid, 64)),
+                    subject_token_id = seen.token(),
+                    repository = seen.repository().map(escape),
+                    credential = verdict.credential.as_deref().map(escape),
+                    policy = verdict.policy.as_deref().map(escape),
+                    lease = verdict.lease.as_deref().map(escape),
+                    detail = verdict.detail.as_deref().map(escape),
+                    duration_ms,
+                    "request"
+                )
+            };
+        }
+        match verdict.fault {
+            Fault::Nobody | Fault::Theirs => line!(info),
+            Fault::Suspicious => line!(warn),
+            Fault::Ours => line!(error),
+        }
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        if !self.is_written {
+            self.write(None, &Verdict::new("client.gone", Fault::Theirs));
+        }
+    }
+}
+
+/// Makes panics leave their place and nothing else: the usual hook prints the message, which may
+/// hold what a caller sent (T-94).
+pub fn install_panic_hook() {
+    std::panic::set_hook(Box::new(|panic| {
+        let place = place_of(panic);
+        tracing::error!(reason = "bug.panic", place = %place, "panic");
+    }));
+}
+
+fn place_of(panic: &PanicHookInfo<'_>) -> String {
+    panic.location().map_or_else(
+        || "an unknown place".to_owned(),
+        |place| format!("{}:{}:{}", place.file(), place.line(), place.column()),
+    )
+}
+
+/// Where subject tokens are shown.
+const EXCHANGES: [&str; 3] = ["/token", "/api/credentials", "/api/explain"];

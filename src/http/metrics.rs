@@ -1,0 +1,124 @@
+//! What is counted. Every label's values come from closed lists, so that no caller adds a series
+//! (T-97).
+
+use std::fmt;
+use std::time::Duration;
+
+use metrics::{Key, Label, Level, Metadata, Recorder as _};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
+
+/// The counters of one broker.
+pub(super) struct Metrics {
+    recorder: PrometheusRecorder,
+    handle: PrometheusHandle,
+}
+
+impl Metrics {
+    pub(super) fn new() -> Self {
+        // Wrong buckets would be an error of ours that the test below finds; without them a
+        // histogram becomes a summary, which is still right.
+        let builder = PrometheusBuilder::new();
+        let recorder = match builder.set_buckets(&BUCKETS) {
+            Ok(builder) => builder.build_recorder(),
+            Err(_) => PrometheusBuilder::new().build_recorder(),
+        };
+        let handle = recorder.handle();
+        Self { recorder, handle }
+    }
+
+    /// One request was answered.
+    pub(super) fn request(&self, route: &'static str, status: u16, took: Duration) {
+        let labels = vec![
+            Label::from_static_parts("route", route),
+            Label::new("status", status.to_string()),
+        ];
+        self.count("hallpass_requests_total", labels, 1);
+        let key = Key::from_parts(
+            "hallpass_request_seconds",
+            vec![Label::from_static_parts("route", route)],
+        );
+        self.recorder
+            .register_histogram(&key, &METADATA)
+            .record(took.as_secs_f64());
+    }
+
+    /// One subject token was shown: what came of it, and whose it was if we know the issuer.
+    pub(super) fn exchange(&self, door: &'static str, issuer: &str, reason: &'static str) {
+        let labels = vec![
+            Label::from_static_parts("door", door),
+            Label::new("issuer", issuer.to_owned()),
+            Label::from_static_parts("reason", reason),
+        ];
+        self.count("hallpass_exchanges_total", labels, 1);
+    }
+
+    /// A form had parameters that we do not know (T-06).
+    pub(super) fn unknown_parameters(&self, count: usize) {
+        if count > 0 {
+            let count = u64::try_from(count).unwrap_or(u64::MAX);
+            self.count("hallpass_unknown_parameters_total", Vec::new(), count);
+        }
+    }
+
+    /// The text that Prometheus reads (exposition format 0.0.4).
+    pub(super) fn render(&self) -> String {
+        self.handle.run_upkeep();
+        self.handle.render()
+    }
+
+    /// Drains what histograms keep between two reads.
+    pub(super) fn upkeep(&self) {
+        self.handle.run_upkeep();
+    }
+
+    fn count(&self, name: &'static str, labels: Vec<Label>, by: u64) {
+        let key = Key::from_parts(name, labels);
+        self.recorder
+            .register_counter(&key, &METADATA)
+            .increment(by);
+    }
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Metrics")
+    }
+}
+
+const METADATA: Metadata<'_> = Metadata::new("hallpass", Level::INFO, None);
+
+/// Seconds: an exchange for a token takes a fraction of a millisecond, one for a database login
+/// some ten, a request at most ten seconds.
+const BUCKETS: [f64; 10] = [
+    0.000_2, 0.000_5, 0.001, 0.005, 0.02, 0.05, 0.2, 1.0, 3.0, 10.0,
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// T-97
+    #[test]
+    fn requests_are_counted_in_a_fixed_number_of_series() {
+        let metrics = Metrics::new();
+        for _ in 0..3 {
+            metrics.request("/token", 200, Duration::from_millis(2));
+            metrics.exchange("/token", "github", "ok");
+        }
+        let text = metrics.render();
+        assert!(
+            text.contains(r#"hallpass_requests_total{route="/token",status="200"} 3"#),
+            "{text}"
+        );
+        assert!(
+            text.contains(
+                r#"hallpass_exchanges_total{door="/token",issuer="github",reason="ok"} 3"#
+            ),
+            "{text}"
+        );
+        assert!(
+            text.contains(r#"hallpass_request_seconds_bucket{route="/token",le="0.005"} 3"#),
+            "{text}"
+        );
+    }
+}

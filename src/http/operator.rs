@@ -1,0 +1,133 @@
+//! Metrics and readiness, on their own listener: read-only, and only for who asks by a name we
+//! know (T-100, T-118).
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
+use http::{HeaderValue, StatusCode, header};
+use serde_json::{Map, Value, json};
+
+use super::answer::{self, Answer, Context, Fault, Verdict};
+use super::request::RequestError;
+use super::{Shared, gate};
+use crate::audit::SinkStatus;
+use crate::exchange::Exchange;
+use crate::replay::Reach;
+use crate::text::escape;
+use crate::token::keys::RemoteKeys;
+
+/// Turns away requests by any other `Host` than loopback and the configured ones.
+pub(super) async fn gate(
+    State(shared): State<Arc<Shared>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    if gate::is_operator_host(request.headers(), &shared.operator_hosts) {
+        return next.run(request).await;
+    }
+    let context = Context::of(&request);
+    Answer::from(RequestError::Host {
+        found: "found a name that is neither loopback nor in operator_hosts",
+    })
+    .into_response(&context.id)
+}
+
+/// `GET /readyz`: 200 when we can mint, as far as we can tell, else 503; each part says for itself.
+pub(super) async fn ready(State(shared): State<Arc<Shared>>, request: Request) -> Response {
+    let context = Context::of(&request);
+    let (is_ready, body) = shared.readiness.look(&shared.exchange);
+    let status = if is_ready {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
+    let mut answer = Answer::with_status(status, body);
+    if !is_ready {
+        answer.verdict = Verdict::new("not_ready", Fault::Theirs);
+    }
+    answer.into_response(&context.id)
+}
+
+/// `GET /metrics`, for Prometheus.
+pub(super) async fn metrics(State(shared): State<Arc<Shared>>, request: Request) -> Response {
+    let context = Context::of(&request);
+    let mut response = (StatusCode::OK, Body::from(shared.metrics.render())).into_response();
+    let headers = response.headers_mut();
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8"),
+    );
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    answer::seal(headers, &context.id, false);
+    response
+}
+
+/// Looks at the parts that an exchange needs.
+#[derive(Debug)]
+pub(super) struct Readiness {
+    remote: Option<Arc<RemoteKeys>>,
+}
+
+impl Readiness {
+    pub(super) const fn new(remote: Option<Arc<RemoteKeys>>) -> Self {
+        Self { remote }
+    }
+
+    /// Whether to send us jobs, and how each part is. An issuer that is down makes nobody else's
+    /// jobs wait, so it is told and does not count (T-68).
+    fn look(&self, exchange: &Exchange) -> (bool, Map<String, Value>) {
+        let parts = exchange.parts();
+        let clock = exchange.check_clock();
+        let sinks = parts.audit.status();
+        let sinks_work = sinks
+            .iter()
+            .all(|sink| !sink.required || sink.problem.is_none());
+        let is_ready = clock.is_ok() && sinks_work;
+        let body = json!({
+            "ready": is_ready,
+            "clock": clock.map_or_else(|error| error.to_string(), |()| "ok".to_owned()),
+            "policies": { "revision": parts.policies.revision() },
+            "replay": match parts.used_tokens.reach() {
+                Reach::PerReplica => "per_replica",
+                Reach::Shared => "shared",
+            },
+            "issuers": self.issuers(exchange),
+            "sinks": sinks.iter().map(sink).collect::<Map<_, _>>(),
+        });
+        (is_ready, answer::object(body))
+    }
+
+    fn issuers(&self, exchange: &Exchange) -> Map<String, Value> {
+        let Some(remote) = &self.remote else {
+            let readers = exchange.parts().policies.readers().iter();
+            return readers
+                .map(|reader| (reader.issuer.name.clone(), json!({ "keys": "given" })))
+                .collect();
+        };
+        let status = remote.status().into_iter();
+        status
+            .map(|issuer| {
+                let about = json!({
+                    "usable": issuer.usable,
+                    "keys": issuer.keys,
+                    "age_seconds": issuer.age.map(|age| age.as_secs()),
+                    "problem": issuer.last_error.as_deref().map(escape),
+                });
+                (issuer.name, about)
+            })
+            .collect()
+    }
+}
+
+fn sink(status: &SinkStatus) -> (String, Value) {
+    let about = json!({
+        "required": status.required,
+        "problem": status.problem.as_deref().map(escape),
+        "backlog": status.backlog,
+        "missed": status.missed,
+    });
+    (status.name.clone(), about)
+}

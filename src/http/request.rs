@@ -1,0 +1,399 @@
+//! What a request must be before anything of it is believed, and what is wrong when it is not.
+
+use std::time::Duration;
+
+use http::{HeaderMap, StatusCode, header};
+
+use crate::replay::IdempotencyKey;
+
+/// What is wrong with a request as such, before its subject token is looked at.
+///
+/// No text holds anything the caller sent, but for names of parameters from our own list.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum RequestError {
+    #[error("nothing is served at this path; the token endpoint is POST /token")]
+    Path,
+    #[error("this path does not take this method; it takes {allowed}")]
+    Method { allowed: &'static str },
+    #[error("the request needs exactly one Host header that fits its address, {found}")]
+    Host { found: &'static str },
+    #[error("a request of this method has no body")]
+    Body,
+    #[error("only the transfer coding chunked is known")]
+    TransferCoding,
+    #[error("the request has more than {limit} header fields or its headers are too long")]
+    Headers { limit: usize },
+    #[error("the request was not complete, or not answered, within {seconds} seconds")]
+    Slow { seconds: u64 },
+    #[error("the body is larger than {limit} bytes")]
+    BodySize { limit: usize },
+    #[error("the body could not be read to its end")]
+    BodyBroken,
+    #[error("the subject token is larger than {limit} bytes")]
+    TokenSize { limit: usize },
+    #[error("the media type must be {expected}, in UTF-8")]
+    MediaType { expected: &'static str },
+    #[error("Content-Encoding is not accepted; send the body as it is")]
+    ContentEncoding,
+    #[error("parameters belong in the body: a query string ends up in access logs")]
+    Query,
+    #[error("{}", encoding_text(*.parameter))]
+    Encoding { parameter: Option<&'static str> },
+    #[error("parameter `{parameter}` was sent more than once")]
+    Repeated { parameter: &'static str },
+    #[error("the body has too many parameters")]
+    Parameters,
+    #[error("parameter `{parameter}` is missing")]
+    Missing { parameter: &'static str },
+    #[error(
+        "`grant_type` must be urn:ietf:params:oauth:grant-type:token-exchange, the only grant there is"
+    )]
+    Grant,
+    #[error("`{parameter}` {problem}")]
+    TokenType {
+        parameter: &'static str,
+        problem: &'static str,
+    },
+    #[error("{0}")]
+    Target(&'static str),
+    #[error("`scope` holds a character that no scope has (RFC 6749 section 3.3)")]
+    Scope,
+    #[error("`ttl` must be a positive number of seconds, or a number with s, m or h, such as 10m")]
+    Ttl,
+    #[error("{0}")]
+    Key(String),
+    #[error("the Authorization header must be sent once, as Bearer and the subject token")]
+    Authorization,
+    #[error("the body is not the JSON object this path takes: {0}")]
+    Json(String),
+    #[error("`token` is a JWT: it ends by itself and cannot be revoked")]
+    LeaseType,
+    #[error("`token` is not a lease handle that this broker can open")]
+    Lease,
+}
+
+fn encoding_text(parameter: Option<&'static str>) -> String {
+    match parameter {
+        Some(name) => format!("parameter `{name}` has characters that are not printable ASCII"),
+        None => "the body is not a form in UTF-8 with complete percent-escapes".to_owned(),
+    }
+}
+
+impl RequestError {
+    /// The short code of the log and of the answer's `reason`.
+    pub(crate) const fn reason(&self) -> &'static str {
+        match self {
+            Self::Path => "request.path",
+            Self::Method { .. } => "request.method",
+            Self::Host { .. } => "request.host",
+            Self::Body | Self::BodyBroken => "request.body",
+            Self::TransferCoding => "request.transfer_coding",
+            Self::Headers { .. } => "request.headers",
+            Self::Slow { .. } => "request.slow",
+            Self::BodySize { .. } | Self::TokenSize { .. } => "request.size",
+            Self::MediaType { .. } => "request.media_type",
+            Self::ContentEncoding => "request.content_encoding",
+            Self::Query => "request.query",
+            Self::Encoding { .. } => "request.encoding",
+            Self::Repeated { .. } => "request.repeated",
+            Self::Parameters => "request.parameters",
+            Self::Missing { .. } => "request.missing",
+            Self::Grant => "request.grant",
+            Self::TokenType { .. } => "request.token_type",
+            Self::Target(_) => "request.target",
+            Self::Scope => "request.scope",
+            Self::Ttl => "request.ttl",
+            Self::Key(_) => "request.idempotency_key",
+            Self::Authorization => "request.authorization",
+            Self::Json(_) => "request.json",
+            Self::LeaseType | Self::Lease => "request.lease",
+        }
+    }
+
+    /// The HTTP status.
+    pub(crate) const fn status(&self) -> StatusCode {
+        match self {
+            Self::Path => StatusCode::NOT_FOUND,
+            Self::Method { .. } => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Headers { .. } => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            Self::Slow { .. } => StatusCode::REQUEST_TIMEOUT,
+            Self::BodySize { .. } | Self::TokenSize { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::MediaType { .. } | Self::ContentEncoding => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::Host { .. }
+            | Self::Body
+            | Self::BodyBroken
+            | Self::TransferCoding
+            | Self::Query
+            | Self::Encoding { .. }
+            | Self::Repeated { .. }
+            | Self::Parameters
+            | Self::Missing { .. }
+            | Self::Grant
+            | Self::TokenType { .. }
+            | Self::Target(_)
+            | Self::Scope
+            | Self::Ttl
+            | Self::Key(_)
+            | Self::Authorization
+            | Self::Json(_)
+            | Self::LeaseType
+            | Self::Lease => StatusCode::BAD_REQUEST,
+        }
+    }
+
+    /// The OAuth error code (RFC 6749 section 5.2, RFC 8693 section 2.2.2, RFC 7009 section 2.2.1).
+    pub(crate) const fn code(&self) -> &'static str {
+        match self {
+            Self::Grant => "unsupported_grant_type",
+            Self::Target(_) => "invalid_target",
+            Self::Scope => "invalid_scope",
+            Self::LeaseType => "unsupported_token_type",
+            Self::Path
+            | Self::Method { .. }
+            | Self::Host { .. }
+            | Self::Body
+            | Self::BodyBroken
+            | Self::TransferCoding
+            | Self::Headers { .. }
+            | Self::Slow { .. }
+            | Self::BodySize { .. }
+            | Self::TokenSize { .. }
+            | Self::MediaType { .. }
+            | Self::ContentEncoding
+            | Self::Query
+            | Self::Encoding { .. }
+            | Self::Repeated { .. }
+            | Self::Parameters
+            | Self::Missing { .. }
+            | Self::TokenType { .. }
+            | Self::Ttl
+            | Self::Key(_)
+            | Self::Authorization
+            | Self::Json(_)
+            | Self::Lease => "invalid_request",
+        }
+    }
+
+    /// The connection cannot be used for another request: what follows on it may be anything.
+    pub(crate) const fn closes(&self) -> bool {
+        matches!(
+            self.status(),
+            StatusCode::REQUEST_TIMEOUT
+                | StatusCode::PAYLOAD_TOO_LARGE
+                | StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE
+                | StatusCode::UNSUPPORTED_MEDIA_TYPE
+        ) || matches!(
+            self,
+            Self::Host { .. } | Self::Body | Self::BodyBroken | Self::TransferCoding
+        )
+    }
+}
+
+/// The media type is `expected`, with no charset or UTF-8 (T-06).
+pub(super) fn media_type(headers: &HeaderMap, expected: &'static str) -> Result<(), RequestError> {
+    let refused = RequestError::MediaType { expected };
+    let mut values = headers.get_all(header::CONTENT_TYPE).iter();
+    let (Some(value), None) = (values.next(), values.next()) else {
+        return Err(refused);
+    };
+    let text = value.to_str().map_err(|_| refused.clone())?;
+    let mut parts = text.split(';').map(str::trim);
+    if !parts
+        .next()
+        .is_some_and(|essence| essence.eq_ignore_ascii_case(expected))
+    {
+        return Err(refused);
+    }
+    for parameter in parts {
+        let charset_is_utf_8 = parameter.split_once('=').is_some_and(|(name, value)| {
+            name.trim().eq_ignore_ascii_case("charset")
+                && value.trim().trim_matches('"').eq_ignore_ascii_case("utf-8")
+        });
+        if !charset_is_utf_8 {
+            return Err(refused);
+        }
+    }
+    Ok(())
+}
+
+/// The `Idempotency-Key` header, if it was sent (T-110).
+pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<IdempotencyKey>, RequestError> {
+    let mut values = headers.get_all("idempotency-key").iter();
+    let Some(value) = values.next() else {
+        return Ok(None);
+    };
+    if values.next().is_some() {
+        return Err(RequestError::Key(
+            "`Idempotency-Key` was sent more than once".to_owned(),
+        ));
+    }
+    let text = value
+        .to_str()
+        .map_err(|_| RequestError::Key("`Idempotency-Key` is not printable ASCII".to_owned()))?;
+    IdempotencyKey::parse(text)
+        .map(Some)
+        .map_err(RequestError::Key)
+}
+
+/// The bearer token of the one `Authorization` header (RFC 6750 section 2.1).
+pub(super) fn bearer(headers: &HeaderMap) -> Result<&str, RequestError> {
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    let (Some(value), None) = (values.next(), values.next()) else {
+        return Err(RequestError::Authorization);
+    };
+    let text = value.to_str().map_err(|_| RequestError::Authorization)?;
+    match text.split_once(' ') {
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") && !token.is_empty() => {
+            Ok(token)
+        }
+        Some(_) | None => Err(RequestError::Authorization),
+    }
+}
+
+/// A life as a caller writes it: seconds, or a number with `s`, `m` or `h`. Zero and negative
+/// lives are refused (T-86); anything over a day is as wrong as a typing error.
+pub(super) fn ttl(text: &str) -> Result<Duration, RequestError> {
+    let (digits, unit) = match text.as_bytes().last() {
+        Some(b's') => (text.strip_suffix('s'), 1),
+        Some(b'm') => (text.strip_suffix('m'), 60),
+        Some(b'h') => (text.strip_suffix('h'), 3_600),
+        Some(_) | None => (Some(text), 1),
+    };
+    let digits = digits.unwrap_or_default();
+    if digits.is_empty() || digits.len() > 6 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(RequestError::Ttl);
+    }
+    let seconds = digits
+        .parse::<u64>()
+        .ok()
+        .and_then(|number| number.checked_mul(unit))
+        .filter(|seconds| (1..=MAX_TTL).contains(seconds))
+        .ok_or(RequestError::Ttl)?;
+    Ok(Duration::from_secs(seconds))
+}
+
+/// The scopes of a space-delimited list (RFC 6749 section 3.3).
+pub(super) fn scopes(text: &str) -> Result<Vec<String>, RequestError> {
+    text.split(' ')
+        .filter(|scope| !scope.is_empty())
+        .map(scope)
+        .collect()
+}
+
+/// One scope of that list's alphabet.
+pub(super) fn scope(text: &str) -> Result<String, RequestError> {
+    let fits = !text.is_empty()
+        && text
+            .bytes()
+            .all(|byte| matches!(byte, b'!' | b'#'..=b'[' | b']'..=b'~'));
+    if fits {
+        Ok(text.to_owned())
+    } else {
+        Err(RequestError::Scope)
+    }
+}
+
+/// No credential lives longer than the global ceiling of an hour, so a day is generous.
+const MAX_TTL: u64 = 86_400;
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    /// T-86
+    #[test]
+    fn a_life_is_positive_and_plainly_written() {
+        assert_eq!(ttl("90").unwrap(), Duration::from_secs(90));
+        assert_eq!(ttl("10m").unwrap(), Duration::from_secs(600));
+        assert_eq!(ttl("1h").unwrap(), Duration::from_secs(3_600));
+        for text in [
+            "",
+            "0",
+            "0m",
+            "-5",
+            "+5",
+            "1.5",
+            "1e3",
+            "m",
+            "10 m",
+            "10M",
+            "1d",
+            "25h",
+            "9999999",
+            "99999999999999999999",
+            "１",
+        ] {
+            assert_eq!(ttl(text), Err(RequestError::Ttl), "{text}");
+        }
+    }
+
+    /// T-06
+    #[test]
+    fn only_the_expected_media_type_in_utf_8_is_taken() {
+        let form = "application/x-www-form-urlencoded";
+        let verdict = |value: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(value));
+            media_type(&headers, form).is_ok()
+        };
+        assert!(verdict(form));
+        assert!(verdict("Application/X-WWW-Form-Urlencoded; charset=UTF-8"));
+        assert!(verdict(
+            "application/x-www-form-urlencoded;charset=\"utf-8\""
+        ));
+        for refused in [
+            "application/json",
+            "multipart/form-data; boundary=x",
+            "application/x-www-form-urlencoded; charset=utf-16",
+            "application/x-www-form-urlencoded; charset=utf-8; charset=utf-16",
+            "application/x-www-form-urlencoded, application/json",
+            "",
+        ] {
+            assert!(!verdict(refused), "{refused}");
+        }
+        assert!(media_type(&HeaderMap::new(), form).is_err());
+    }
+
+    #[test]
+    fn a_bearer_token_is_sent_once() {
+        let mut headers = HeaderMap::new();
+        assert!(bearer(&headers).is_err());
+        headers.append(
+            header::AUTHORIZATION,
+            HeaderValue::from_static("bearer abc"),
+        );
+        assert_eq!(bearer(&headers), Ok("abc"));
+        headers.append(
+            header::AUTHORIZATION,
+            HeaderValue::from_static("Bearer abc"),
+        );
+        assert!(bearer(&headers).is_err());
+        for wrong in ["Basic abc", "Bearer", "Bearer ", ""] {
+            headers.insert(header::AUTHORIZATION, HeaderValue::from_static(wrong));
+            assert!(bearer(&headers).is_err(), "{wrong}");
+        }
+    }
+
+    /// T-110
+    #[test]
+    fn a_short_or_doubled_idempotency_key_is_refused() {
+        let mut headers = HeaderMap::new();
+        assert!(matches!(idempotency_key(&headers), Ok(None)));
+        headers.append("idempotency-key", HeaderValue::from_static("short"));
+        insta::assert_snapshot!(
+            idempotency_key(&headers).unwrap_err(),
+            @"`Idempotency-Key` has 5 characters, expected 22 to 64 (at least 128 random bits)"
+        );
+        headers.append("idempotency-key", HeaderValue::from_static("short"));
+        assert!(idempotency_key(&headers).is_err());
+    }
+
+    #[test]
+    fn scopes_are_split_at_spaces() {
+        assert_eq!(scopes("a:b  c").unwrap(), ["a:b", "c"]);
+        assert_eq!(scopes("a\"b"), Err(RequestError::Scope));
+        assert_eq!(scopes("a\\b"), Err(RequestError::Scope));
+    }
+}

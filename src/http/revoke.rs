@@ -1,0 +1,63 @@
+//! Revocation (RFC 7009): a lease handle ends its lease, also when it ended already.
+
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::response::Response;
+use http::StatusCode;
+use serde_json::json;
+
+use super::answer::{Answer, Context, Fault, Verdict, object};
+use super::form::Form;
+use super::request::{self, RequestError};
+use super::token::FORM;
+use super::{Shared, body, error};
+use crate::credential::Revoked;
+use crate::secret::Secret;
+
+/// `POST /revoke`. Whoever holds a handle may use it: it opens nothing, it only ends.
+pub(super) async fn post(State(shared): State<Arc<Shared>>, request: Request) -> Response {
+    let context = Context::of(&request);
+    let answer = match read(&shared, request).await {
+        Ok(handle) => revoke(&shared, &handle, &context).await,
+        Err(error) => error.into(),
+    };
+    answer.into_response(&context.id)
+}
+
+async fn revoke(shared: &Shared, handle: &Secret<String>, context: &Context) -> Answer {
+    let ended = shared.exchange.revoke(handle, context.id.as_str()).await;
+    match ended {
+        Ok((Revoked::Gone, lease)) => done(StatusCode::OK, "gone", lease),
+        Ok((Revoked::Pending, lease)) => done(StatusCode::ACCEPTED, "pending", lease),
+        Err(refused) => error::revocation(&refused),
+    }
+}
+
+fn done(status: StatusCode, state: &'static str, lease: String) -> Answer {
+    let mut answer = Answer::with_status(status, object(json!({ "lease": state })));
+    answer.verdict = Verdict {
+        lease: Some(lease),
+        ..Verdict::new("ok", Fault::Nobody)
+    };
+    answer
+}
+
+async fn read(shared: &Shared, request: Request) -> Result<Secret<String>, RequestError> {
+    let (parts, body) = request.into_parts();
+    if parts.uri.query().is_some() {
+        return Err(RequestError::Query);
+    }
+    request::media_type(&parts.headers, FORM)?;
+    let bytes = body::read(body, shared.limits.body).await?;
+    let form = Form::parse(&bytes)?;
+    form.one("token_type_hint")?;
+    let text = form.required("token")?;
+    if text.starts_with("hpl_") {
+        Ok(Secret::new(text.to_owned()))
+    } else if text.bytes().filter(|byte| *byte == b'.').count() == 2 {
+        Err(RequestError::LeaseType)
+    } else {
+        Err(RequestError::Lease)
+    }
+}

@@ -1,0 +1,244 @@
+//! The token endpoint (RFC 8693): form to `exchange::Request`, credential to JSON.
+
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::response::Response;
+use serde_json::{Map, Value, json};
+
+use super::answer::{Answer, Context, Fault, Verdict};
+use super::form::Form;
+use super::request::{self, RequestError};
+use super::{Shared, body, error};
+use crate::credential::Material;
+use crate::exchange;
+use crate::policy::Ask;
+use crate::token::SubjectToken;
+
+/// `POST /token`.
+pub(super) async fn post(State(shared): State<Arc<Shared>>, request: Request) -> Response {
+    let context = Context::of(&request);
+    let answer = match read(&shared, request, &context).await {
+        Ok(request) => grant(&shared, request, form_answer).await,
+        Err(error) => error.into(),
+    };
+    answer.into_response(&context.id)
+}
+
+/// Asks the exchange; `shape` writes what was granted as the door's answer.
+pub(super) async fn grant(
+    shared: &Shared,
+    request: exchange::Request,
+    shape: fn(&exchange::Granted) -> Map<String, Value>,
+) -> Answer {
+    match shared.exchange.exchange(request).await {
+        Ok(granted) => {
+            let mut answer = Answer::ok(shape(&granted));
+            answer.verdict = Verdict {
+                credential: Some(granted.credential.definition.name.clone()),
+                policy: Some(granted.policy.clone()),
+                lease: Some(granted.credential.public_id.clone()),
+                ..Verdict::new("ok", Fault::Nobody)
+            };
+            answer
+        }
+        Err(refused) => error::answer(&refused, shared.disclosure),
+    }
+}
+
+async fn read(
+    shared: &Shared,
+    request: Request,
+    context: &Context,
+) -> Result<exchange::Request, RequestError> {
+    let (parts, body) = request.into_parts();
+    if parts.uri.query().is_some() {
+        return Err(RequestError::Query);
+    }
+    request::media_type(&parts.headers, FORM)?;
+    let key = request::idempotency_key(&parts.headers)?;
+    let bytes = body::read(body, shared.limits.body).await?;
+    let form = Form::parse(&bytes)?;
+    shared.metrics.unknown_parameters(form.unknown());
+    if form.required("grant_type")? != TOKEN_EXCHANGE {
+        return Err(RequestError::Grant);
+    }
+    refuse_actor(&form)?;
+    let subject_token = form.required("subject_token")?;
+    check_size(subject_token, shared.limits.subject_token)?;
+    check_type(form.required("subject_token_type")?)?;
+    let kind = form
+        .one("requested_token_type")?
+        .map(requested_kind)
+        .transpose()?;
+    Ok(exchange::Request {
+        id: context.id.as_str().to_owned(),
+        subject_token: SubjectToken::new(subject_token.to_owned()),
+        ask: Ask {
+            credential: target(&form)?,
+            scopes: form.one("scope")?.map(request::scopes).transpose()?,
+            ttl: form.one("ttl")?.map(request::ttl).transpose()?,
+        },
+        kind,
+        key,
+        seen: Arc::clone(&context.seen),
+    })
+}
+
+/// Delegation is nothing we do (T-11).
+fn refuse_actor(form: &Form) -> Result<(), RequestError> {
+    for parameter in ["actor_token", "actor_token_type"] {
+        if form.one(parameter)?.is_some() {
+            return Err(RequestError::TokenType {
+                parameter,
+                problem: "is not accepted: a job acts for itself",
+            });
+        }
+    }
+    Ok(())
+}
+
+/// A subject token that is too long is refused before any split, decode or copy (T-01).
+pub(super) fn check_size(token: &str, limit: usize) -> Result<(), RequestError> {
+    if token.len() > limit {
+        Err(RequestError::TokenSize { limit })
+    } else {
+        Ok(())
+    }
+}
+
+fn check_type(text: &str) -> Result<(), RequestError> {
+    if text == ID_TOKEN || text == JWT {
+        Ok(())
+    } else {
+        Err(RequestError::TokenType {
+            parameter: "subject_token_type",
+            problem: "must be urn:ietf:params:oauth:token-type:id_token or ...:jwt",
+        })
+    }
+}
+
+/// The kind of credential a `requested_token_type` asks for: whether the credential is of that
+/// kind is looked at after the permit, so that the answer tells a stranger nothing.
+fn requested_kind(text: &str) -> Result<&'static str, RequestError> {
+    match text {
+        JWT | "urn:hallpass:credential:jwt" => Ok("jwt"),
+        "urn:hallpass:credential:postgres" => Ok("postgres"),
+        _ => Err(RequestError::TokenType {
+            parameter: "requested_token_type",
+            problem: "must be urn:ietf:params:oauth:token-type:jwt or urn:hallpass:credential:KIND",
+        }),
+    }
+}
+
+/// The one credential asked for (T-79).
+fn target(form: &Form) -> Result<String, RequestError> {
+    if !form.all("resource")?.is_empty() {
+        return Err(RequestError::Target(
+            "`resource` is for absolute URIs and is not accepted; name the credential in `audience`",
+        ));
+    }
+    match form.all("audience")?.as_slice() {
+        [] | [""] => Err(RequestError::Target(
+            "`audience` is missing: it names the one credential wanted",
+        )),
+        [one] => Ok((*one).to_owned()),
+        _ => Err(RequestError::Target(
+            "`audience` was sent more than once: an exchange is for one credential",
+        )),
+    }
+}
+
+/// RFC 8693 section 2.2.1, and our member `hallpass`.
+fn form_answer(granted: &exchange::Granted) -> Map<String, Value> {
+    let credential = &granted.credential;
+    let (access_token, issued, token_type, scope) = match &credential.material {
+        Material::Jwt { token, scopes } => (token.expose(), JWT, "Bearer", Some(scopes.join(" "))),
+        Material::Postgres(login) => (
+            login.password.expose(),
+            "urn:hallpass:credential:postgres",
+            "N_A",
+            None,
+        ),
+    };
+    let mut body = Map::new();
+    body.insert("access_token".to_owned(), access_token.as_str().into());
+    body.insert("issued_token_type".to_owned(), issued.into());
+    body.insert("token_type".to_owned(), token_type.into());
+    body.insert("expires_in".to_owned(), granted.expires_in.into());
+    if let Some(scope) = scope {
+        body.insert("scope".to_owned(), scope.into());
+    }
+    body.insert("hallpass".to_owned(), Value::Object(member(granted)));
+    body
+}
+
+/// The member `hallpass` of the form's answer, and the whole answer of the JSON door.
+pub(super) fn member(granted: &exchange::Granted) -> Map<String, Value> {
+    let credential = &granted.credential;
+    super::answer::object(json!({
+        "credential": describe(granted),
+        "expires_at": credential.expires_at.to_string(),
+        "lease": credential.lease.as_ref().map(|lease| lease.expose().as_str()),
+        "policy": granted.policy,
+        "policies_revision": granted.revision,
+        "decision": granted.decision,
+    }))
+}
+
+fn describe(granted: &exchange::Granted) -> Value {
+    let definition = &granted.credential.definition;
+    let (kind, name) = (definition.kind.name(), &definition.name);
+    match &granted.credential.material {
+        Material::Jwt { token, scopes } => json!({
+            "kind": kind,
+            "name": name,
+            "token": token.expose(),
+            "token_type": "Bearer",
+            "scopes": scopes,
+        }),
+        Material::Postgres(login) => json!({
+            "kind": kind,
+            "name": name,
+            "username": login.username,
+            "password": login.password.expose(),
+            "host": login.host,
+            "port": login.port,
+            "database": login.database,
+            "sslmode": login.sslmode,
+            "ca": login.ca,
+            "options": login.options,
+            "url": url(login),
+        }),
+    }
+}
+
+/// `postgresql://user:password@host:port/database?…`, every part percent-encoded.
+fn url(login: &crate::credential::PostgresLogin) -> Option<String> {
+    let mut url = url::Url::parse("postgresql://host").ok()?;
+    url.set_host(Some(&login.host)).ok()?;
+    url.set_port(Some(login.port)).ok()?;
+    url.set_username(&login.username).ok()?;
+    url.set_password(Some(login.password.expose())).ok()?;
+    url.path_segments_mut().ok()?.push(&login.database);
+    {
+        let mut query = String::new();
+        query.push_str("sslmode=");
+        query.push_str(login.sslmode);
+        if let Some(options) = &login.options {
+            query.push_str("&options=");
+            // libpq reads `+` as a plus: a space must be `%20`.
+            let encoded: String =
+                url::form_urlencoded::byte_serialize(options.as_bytes()).collect();
+            query.push_str(&encoded.replace('+', "%20"));
+        }
+        url.set_query(Some(&query));
+    }
+    Some(url.into())
+}
+
+/// The media type of a form.
+pub(super) const FORM: &str = "application/x-www-form-urlencoded";
+const TOKEN_EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
+const ID_TOKEN: &str = "urn:ietf:params:oauth:token-type:id_token";
+const JWT: &str = "urn:ietf:params:oauth:token-type:jwt";
