@@ -25,7 +25,7 @@ use crate::secret::Secret;
 /// use --out, or `hallpass exec`, rather than printing.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
-  eval \"$(hallpass get shop-db/migrate --format env)\" && psql -c 'select 1'
+  login=$(hallpass get shop-db/migrate --format env) && eval \"$login\" && psql -c 'select 1'
   hallpass get shop-db/migrate --format pgpass --out ~/.pgpass
   hallpass get deploy-api --github-env
   git config credential.helper '!f() { test \"$1\" = get && hallpass get repo-token --format git; }; f'")]
@@ -34,7 +34,7 @@ pub struct Args {
     #[arg(value_name = "CREDENTIAL")]
     credential: String,
     /// Who is to read it
-    #[arg(long, value_name = "FORMAT", default_value = "json", value_parser = formats(), long_help = formats_help())]
+    #[arg(long, value_name = "FORMAT", default_value = "json", value_parser = formats(), hide_possible_values = true, long_help = formats_help())]
     format: String,
     /// Ask for a shorter life than the policy grants, like 10m
     #[arg(long, value_name = "TIME", value_parser = ttl)]

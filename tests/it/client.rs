@@ -1,9 +1,12 @@
 //! A job and its broker: what is asked, of whom, how often, and what hostile answers come to.
 #![cfg(test)]
 
+mod environment;
 mod exchange;
 pub(crate) mod fake;
 mod formats;
+mod github;
+mod gitlab;
 mod hostile;
 mod kept;
-mod sources;
+mod real;
