@@ -3,6 +3,7 @@
 use crate::client::fake::{hallpass, stderr, stdout, told};
 
 const COMMANDS: &[&[&str]] = &[
+    &["serve"],
     &["get"],
     &["exec"],
     &["list"],
