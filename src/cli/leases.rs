@@ -1,0 +1,262 @@
+//! `hallpass leases list|revoke|sweep`: talks to the targets, not to a broker.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use clap::Subcommand;
+use serde_json::{Value, json};
+
+use super::{Failure, Output, Terminal};
+use crate::clock::{Clock, SystemClock};
+use crate::config::{Settings, Target};
+use crate::credential::Revoked;
+use crate::credential::database::postgres::{Postgres, TargetSettings};
+use crate::credential::database::{Database, Databases, LeaseRow};
+use crate::http::server;
+use crate::lease::{LeaseContents, LeaseName};
+use crate::rootkey::{RootKey, RootKeys};
+use crate::text::escape;
+
+/// Lists, ends and sweeps leases, directly in the databases
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    List(ListArgs),
+    Revoke(RevokeArgs),
+    Sweep(SweepArgs),
+}
+
+/// Shows every lease of every target: its end, its sessions, what it left behind, and for whom it is
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:
+  hallpass leases list --config /etc/hallpass/hallpass.yaml")]
+struct ListArgs {
+    #[command(flatten)]
+    common: Common,
+    /// How to print the result
+    #[arg(long, value_enum, default_value_t)]
+    output: Output,
+}
+
+/// Ends a lease by its login's name: its sessions end, and it is gone
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:
+  hallpass leases revoke hp_1lg7h0k_g6d9l8b5rmam3 --target shop-db")]
+struct RevokeArgs {
+    /// The login, as `leases list` shows it
+    login: String,
+    #[command(flatten)]
+    common: Common,
+}
+
+/// Removes every lease that has ended, once; the broker does so by itself all the time
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example, in cron, for when no broker runs:
+  hallpass leases sweep --config /etc/hallpass/hallpass.yaml")]
+struct SweepArgs {
+    #[command(flatten)]
+    common: Common,
+}
+
+#[derive(Debug, clap::Args)]
+struct Common {
+    /// The settings file
+    #[arg(long, value_name = "FILE", default_value = "hallpass.yaml")]
+    config: PathBuf,
+    /// This target only
+    #[arg(long, value_name = "NAME")]
+    target: Option<String>,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// Settings cannot be read (5), a target cannot be reached (3), something is left (4).
+pub fn run(args: Args, out: &mut Terminal) -> Result<(), Failure> {
+    server::install_crypto_provider();
+    let runtime = super::runtime()?;
+    match args.command {
+        Command::List(args) => runtime.block_on(list(&args, out)),
+        Command::Revoke(args) => runtime.block_on(revoke(&args, out)),
+        Command::Sweep(args) => runtime.block_on(sweep(&args, out)),
+    }
+}
+
+impl Common {
+    fn databases(&self) -> Result<Databases, Failure> {
+        let local = |error: &dyn std::fmt::Display| Failure::Local(error.to_string());
+        let settings = Settings::load(&self.config).map_err(|error| local(&error))?;
+        let mut databases: BTreeMap<String, Arc<dyn Database>> = BTreeMap::new();
+        for (name, target) in &settings.targets {
+            if self.target.as_ref().is_some_and(|wanted| wanted != name) {
+                continue;
+            }
+            let Target::Postgres(target) = target;
+            let postgres =
+                Postgres::new(TargetSettings::clone(target)).map_err(|error| local(&error))?;
+            databases.insert(name.clone(), Arc::new(postgres));
+        }
+        if databases.is_empty() {
+            let known: Vec<&str> = settings.targets.keys().map(String::as_str).collect();
+            return Err(Failure::Usage(match &self.target {
+                Some(target) => format!(
+                    "no target `{}` in the settings (there: {})",
+                    escape(target),
+                    known.join(", ")
+                ),
+                None => "the settings have no targets".to_owned(),
+            }));
+        }
+        let mut ring = Vec::new();
+        for path in &settings.root_keys {
+            ring.extend(RootKey::read_ring(path).map_err(|error| local(&error))?);
+        }
+        let roots = RootKeys::new(&settings.issuer, settings.signing.generation, ring)
+            .map_err(|error| local(&error))?;
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+        Ok(Databases::new(databases, roots, clock))
+    }
+}
+
+async fn list(args: &ListArgs, out: &mut Terminal) -> Result<(), Failure> {
+    let databases = args.common.databases()?;
+    let mut rows: Vec<(String, LeaseRow)> = Vec::new();
+    let mut down = Vec::new();
+    for name in databases.names() {
+        let Some(database) = databases.database(name) else { continue };
+        match database.leases().await {
+            Ok(leases) => rows.extend(leases.into_iter().map(|lease| (name.to_owned(), lease))),
+            Err(error) => down.push(format!("target `{name}` {}", escape(&error.to_string()))),
+        }
+    }
+    match args.output {
+        Output::Text => print(&rows, out),
+        Output::Json => out.line(&format!(
+            "{:#}",
+            json!({ "leases": rows.iter().map(row_json).collect::<Vec<_>>(), "unreachable": down })
+        )),
+    }
+    if down.is_empty() { Ok(()) } else { Err(Failure::Unreachable(down.join("; "))) }
+}
+
+fn print(rows: &[(String, LeaseRow)], out: &mut Terminal) {
+    if rows.is_empty() {
+        out.line("no leases");
+        return;
+    }
+    for (target, lease) in rows {
+        let state = match (lease.ended, lease.can_login) {
+            (true, _) => "ended",
+            (false, true) => "live",
+            (false, false) => "disabled",
+        };
+        out.line(&format!(
+            "{} {state} until {} in {target}, group {}, {} sessions",
+            escape(&lease.login),
+            lease.expires_at,
+            escape(&lease.groups.join(", ")),
+            lease.sessions
+        ));
+        if let Some(holder) = holder(&lease.record) {
+            out.line(&format!("  for {holder}"));
+        }
+        for leftover in &lease.leftovers {
+            out.line(&format!("  left in {}", escape(leftover)));
+        }
+    }
+}
+
+/// From the record, which is nothing but text until somebody checks its MAC.
+fn holder(record: &str) -> Option<String> {
+    let record: Value = serde_json::from_str(record).ok()?;
+    let part = |name: &str| record.get(name).and_then(Value::as_str).map(escape);
+    Some(format!(
+        "repository {}, run {}, by policy {}",
+        part("repo").unwrap_or_else(|| "unknown".into()),
+        part("run").unwrap_or_else(|| "unknown".into()),
+        part("pol")?
+    ))
+}
+
+fn row_json((target, lease): &(String, LeaseRow)) -> Value {
+    json!({
+        "target": target,
+        "login": lease.login,
+        "expires_at": lease.expires_at.to_string(),
+        "ended": lease.ended,
+        "can_login": lease.can_login,
+        "groups": lease.groups,
+        "sessions": lease.sessions,
+        "leftovers": lease.leftovers,
+        "record": serde_json::from_str(&lease.record).unwrap_or(Value::Null),
+    })
+}
+
+async fn revoke(args: &RevokeArgs, out: &mut Terminal) -> Result<(), Failure> {
+    let name = LeaseName::parse(&args.login)
+        .map_err(|error| Failure::Usage(format!("`{}`: {error}", escape(&args.login))))?;
+    let databases = args.common.databases()?;
+    let names: Vec<String> = databases.names().map(str::to_owned).collect();
+    let [target] = names.as_slice() else {
+        return Err(Failure::Usage(format!(
+            "there are several targets; choose one with --target: {}",
+            names.join(", ")
+        )));
+    };
+    let lease = LeaseContents {
+        target: target.clone(),
+        name: args.login.clone(),
+        expires_at: name.expires_at(),
+        policy: String::new(),
+        issuer: String::new(),
+        subject: String::new(),
+        repository: None,
+    };
+    match databases.revoke(&lease).await {
+        Ok(Revoked::Gone) => {
+            out.line(&format!("{} is gone from {target}", args.login));
+            Ok(())
+        }
+        Ok(Revoked::Pending) => Err(Failure::Unreachable(format!(
+            "target `{target}` cannot be reached; {} ends by itself at {}",
+            args.login,
+            name.expires_at()
+        ))),
+        Err(error) => Err(Failure::Local(error.to_string())),
+    }
+}
+
+async fn sweep(args: &SweepArgs, out: &mut Terminal) -> Result<(), Failure> {
+    let databases = args.common.databases()?;
+    let names: Vec<String> = databases.names().map(str::to_owned).collect();
+    let mut down = Vec::new();
+    let mut left = 0_usize;
+    for name in &names {
+        match databases.sweep(name).await {
+            Ok(report) => {
+                out.line(&format!(
+                    "{name}: {} removed, {} left, {} sessions without a login ended",
+                    report.removed.len(),
+                    report.left.len(),
+                    report.ghosts
+                ));
+                for (login, reason) in &report.left {
+                    out.line(&format!("  {} stays: {}", escape(login), escape(reason)));
+                }
+                left = left.saturating_add(report.left.len());
+            }
+            Err(error) => down.push(format!("target `{name}` {}", escape(&error.to_string()))),
+        }
+    }
+    match (down.is_empty(), left) {
+        (true, 0) => Ok(()),
+        (true, left) => Err(Failure::Findings(format!("{left} leases could not be removed"))),
+        (false, _) => Err(Failure::Unreachable(down.join("; "))),
+    }
+}

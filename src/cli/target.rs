@@ -1,0 +1,142 @@
+//! `hallpass target check|install-sql`: is a database set up as leases need it?
+
+use std::path::PathBuf;
+
+use clap::Subcommand;
+use serde_json::json;
+
+use super::{Failure, Output, Terminal};
+use crate::config::{Settings, targets};
+use crate::credential::database::postgres::{
+    Finding, GroupCeiling, Postgres, Severity, TargetSettings, install,
+};
+use crate::http::server;
+
+/// Sets up a database for leases, and checks it
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Check(CheckArgs),
+    InstallSql(InstallArgs),
+}
+
+/// Tries a throw-away lease, and names what would let a lease fail, live on or reach too far
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:
+  hallpass target check shop-db --config hallpass.yaml
+
+Exit code 4 when there is an error, 5 when settings or policies cannot be read.")]
+struct CheckArgs {
+    /// The target, as `targets:` of the settings names it
+    name: String,
+    /// The settings file
+    #[arg(long, value_name = "FILE", default_value = "hallpass.yaml")]
+    config: PathBuf,
+    /// How to print the result
+    #[arg(long, value_enum, default_value_t)]
+    output: Output,
+}
+
+/// Prints the SQL that a DBA reviews and runs once: all that the broker will be able to do is in it
+///
+/// Made for the target's databases, and for the groups that the policies give out, with their
+/// ceilings. Print it again when either changes.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:
+  hallpass target install-sql shop-db --server-version 16 > install.sql
+  psql -X -f install.sql -h db.acme.dev -U postgres postgres")]
+struct InstallArgs {
+    /// The target, as `targets:` of the settings names it
+    name: String,
+    /// The settings file
+    #[arg(long, value_name = "FILE", default_value = "hallpass.yaml")]
+    config: PathBuf,
+    /// The server's major version: 15 to 18
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(15..=18))]
+    server_version: Option<u32>,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// Settings or policies cannot be read, or the check found an error.
+pub fn run(args: Args, out: &mut Terminal) -> Result<(), Failure> {
+    server::install_crypto_provider();
+    match args.command {
+        Command::Check(args) => check(&args, out),
+        Command::InstallSql(args) => install_sql(&args, out),
+    }
+}
+
+fn find(
+    config: &std::path::Path,
+    name: &str,
+) -> Result<(TargetSettings, Vec<GroupCeiling>), Failure> {
+    let settings =
+        Settings::load(config).map_err(|error| Failure::Local(error.to_string()))?;
+    targets::find(&settings, name).map_err(Failure::Local)
+}
+
+fn check(args: &CheckArgs, out: &mut Terminal) -> Result<(), Failure> {
+    let (target, groups) = find(&args.config, &args.name)?;
+    let postgres = Postgres::new(target).map_err(Failure::Local)?;
+    let findings = super::runtime()?.block_on(postgres.check(&groups));
+    match args.output {
+        Output::Text => print(&findings, out),
+        Output::Json => out.line(&json(&findings)),
+    }
+    let errors = findings.iter().filter(|finding| finding.severity == Severity::Error).count();
+    match errors {
+        0 => Ok(()),
+        1 => Err(Failure::Findings(format!("target `{}` has 1 error", args.name))),
+        _ => Err(Failure::Findings(format!("target `{}` has {errors} errors", args.name))),
+    }
+}
+
+fn print(findings: &[Finding], out: &mut Terminal) {
+    for finding in findings {
+        let word = finding.severity.name();
+        let word = match finding.severity {
+            Severity::Error => out.red(word),
+            Severity::Fine => out.green(word),
+            Severity::Warning => word.to_owned(),
+        };
+        out.line(&format!("{word}: {}", crate::text::escape_up_to(&finding.message, LONGEST)));
+        if !finding.fix.is_empty() {
+            out.line(&format!("  fix: {}", crate::text::escape_up_to(&finding.fix, LONGEST)));
+        }
+    }
+}
+
+fn json(findings: &[Finding]) -> String {
+    let one = |finding: &Finding| {
+        json!({
+            "severity": finding.severity.name(),
+            "message": finding.message,
+            "fix": finding.fix,
+        })
+    };
+    format!("{:#}", json!({ "findings": findings.iter().map(one).collect::<Vec<_>>() }))
+}
+
+fn install_sql(args: &InstallArgs, out: &mut Terminal) -> Result<(), Failure> {
+    let (target, groups) = find(&args.config, &args.name)?;
+    let version = match args.server_version {
+        Some(version) => version,
+        None => {
+            out.error("hallpass: --server-version is not given; this is for PostgreSQL 15, and refuses to run on another");
+            15
+        }
+    };
+    let sql = install::file(&args.name, &target, &groups, version).map_err(Failure::Local)?;
+    out.line(sql.trim_end());
+    Ok(())
+}
+
+/// A server's message with its fix is longer than what strangers may make us print.
+const LONGEST: usize = 1_024;
