@@ -38,16 +38,13 @@ pub struct Overrides {
     pub keys: Option<Arc<dyn KeySource>>,
     /// Sinks beside those of the settings.
     pub sinks: Vec<SinkEntry>,
-    /// A mint around or instead of the usual one.
-    pub mint: Option<WrapMint>,
+    /// Databases beside or instead of those of the settings: who mints in them, and who ends leases.
+    pub databases: Option<(Arc<dyn Mint>, Arc<dyn Leases>)>,
     /// Listeners that are bound already, so that their ports are known before the settings.
     pub public: Option<std::net::TcpListener>,
     /// See `public`.
     pub operator: Option<std::net::TcpListener>,
 }
-
-/// Puts another mint around the usual one.
-pub type WrapMint = fn(Arc<dyn Mint>) -> Arc<dyn Mint>;
 
 /// Why there is no broker.
 #[derive(Debug, thiserror::Error)]
@@ -142,17 +139,17 @@ pub(super) fn assemble(
     let audit = Arc::new(audit(settings, overrides, &roots, &clock)?);
     let used_tokens = Arc::new(MemoryTokens::new(Arc::clone(&clock), USED_TOKENS));
     let jwt = Arc::new(JwtMint::new(Arc::clone(&signing), Arc::clone(&clock)));
-    let mints: Arc<dyn Mint> = Arc::new(Mints::new(jwt, None));
+    let (databases, leases): (_, Arc<dyn Leases>) = match overrides.databases.take() {
+        Some((mint, leases)) => (Some(mint), leases),
+        None => (None, Arc::new(NoTargets)),
+    };
     let exchange = Arc::new(Exchange::new(Parts {
         verifier,
         policies,
         used_tokens,
         audit: Arc::clone(&audit),
-        mints: match overrides.mint {
-            Some(wrap) => wrap(mints),
-            None => mints,
-        },
-        leases: Arc::new(NoTargets),
+        mints: Arc::new(Mints::new(jwt, databases)),
+        leases,
         root_keys: roots,
         clock: Arc::clone(&clock),
         places: settings.limits.exchanges,
