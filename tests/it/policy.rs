@@ -152,7 +152,7 @@ fn files_that_are_not_what_was_reviewed_are_refused() {
 /// T-76: a file that looks like one of policies and is not read would protect nothing.
 #[test]
 fn a_policy_file_in_the_wrong_place_or_by_the_wrong_name_is_refused() {
-    for name in ["more.yml", "teams/pay/pay.yaml"] {
+    for name in ["more.yml", "MORE.YAML", "teams/pay/pay.yaml"] {
         let dir = folder(&[
             ("root.yaml", ROOT),
             ("app.yaml", APP),

@@ -210,6 +210,7 @@ impl Decision {
             .iter()
             .filter_map(|number| set.policies.get(*number));
         let mut policies: Vec<_> = policies
+            .filter(|policy| policy.matters(facts, ask))
             .map(|policy| PolicyOutcome::trace(policy, facts, ask, now, tells_events))
             .collect();
         policies.sort_by(|a, b| a.order().cmp(&b.order()));
@@ -244,6 +245,17 @@ impl Decision {
     #[must_use]
     pub const fn is_permitted(&self) -> bool {
         matches!(self.verdict, Verdict::Permitted { .. })
+    }
+}
+
+impl Policy {
+    /// It grants the credential or names the job's repository; wide policies on other credentials
+    /// explain nothing.
+    fn matters(&self, facts: &Facts, ask: &Ask) -> bool {
+        self.grants
+            .iter()
+            .any(|grant| grant.credential.name == ask.credential)
+            || self.when.iter().any(|block| block.names_repository(facts))
     }
 }
 

@@ -1,6 +1,8 @@
 //! A credential that nobody may have.
 //! Not: the other rules, the network.
 
+use std::collections::HashSet;
+
 use super::{Checked, Finding, Rule};
 use crate::policy::diagnostic::Severity;
 
@@ -14,14 +16,12 @@ pub(super) const RULE: Rule = Rule {
 
 fn check(checked: &Checked<'_>) -> Vec<Finding> {
     let set = checked.set;
-    let granted = |name: &str| {
-        let mut grants = set.policies.iter().flat_map(|policy| &policy.grants);
-        grants.any(|grant| grant.credential.name == name)
-    };
+    let grants = set.policies.iter().flat_map(|policy| &policy.grants);
+    let granted: HashSet<_> = grants.map(|grant| grant.credential.name.as_str()).collect();
     let unused = set
         .credential_places
         .iter()
-        .filter(|(name, _)| !granted(name));
+        .filter(|(name, _)| !granted.contains(name.as_str()));
     unused
         .map(|(name, place)| {
             Finding::at(
