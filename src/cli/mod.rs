@@ -3,11 +3,17 @@
 use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
 
 pub mod audit;
+mod broker;
+pub mod doctor;
+pub mod exec;
+pub mod get;
 pub mod keys;
+pub mod list;
 pub mod policy;
+pub mod revoke;
 pub mod serve;
 
 /// Runs the command that the arguments name; the exit code is design's: 0; 1 denied; 2 usage;
@@ -22,9 +28,19 @@ pub fn run() -> ExitCode {
     }
 }
 
-/// A CI identity broker: a job's OIDC token in, a short-lived scoped credential out.
+/// A CI identity broker: a job's OIDC token in, a short-lived scoped credential out
+///
+/// Exit codes: 0 done; 1 denied; 2 usage; 3 broker unreachable or busy; 4 findings; 5 local failure.
+/// `exec` returns its command's own.
 #[derive(Debug, Parser)]
-#[command(name = "hallpass", version, propagate_version = true)]
+#[command(
+    name = "hallpass",
+    version,
+    propagate_version = true,
+    after_help = "Example, in a job:
+  export HALLPASS_BROKER=https://hallpass.example
+  hallpass exec shop-db/migrate -- ./migrate.sh"
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -32,21 +48,41 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Serve(serve::Args),
+    Get(get::Args),
+    Exec(exec::Args),
+    List(list::Args),
+    Revoke(revoke::Args),
+    Doctor(doctor::Args),
+    Policy(policy::Args),
     Audit(audit::Args),
     Keys(keys::Args),
-    Policy(policy::Args),
-    Serve(serve::Args),
 }
 
 impl Command {
     fn run(self, out: &mut Terminal) -> Result<(), Failure> {
         match self {
-            Self::Policy(args) => policy::run(args, out),
             Self::Serve(args) => serve::run(args, out),
+            Self::Get(args) => get::run(&args, out),
+            Self::Exec(args) => exec::run(&args, out),
+            Self::List(args) => list::run(&args, out),
+            Self::Revoke(args) => revoke::run(args, out),
+            Self::Doctor(args) => doctor::run(&args, out),
+            Self::Policy(args) => policy::run(args, out),
             Self::Audit(args) => audit::run(args, out),
             Self::Keys(args) => keys::run(args, out),
         }
     }
+}
+
+/// How a command prints its result.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// For people
+    #[default]
+    Text,
+    /// One JSON document, for programs
+    Json,
 }
 
 /// Why a command did not do what it was asked, with the exit code that says so.
@@ -112,6 +148,26 @@ impl Terminal {
     #[must_use]
     pub const fn is_terminal(&self) -> bool {
         self.is_terminal
+    }
+
+    /// Green on a terminal, plain when piped.
+    #[must_use]
+    pub fn green(&self, text: &str) -> String {
+        self.coloured("32", text)
+    }
+
+    /// Red on a terminal, plain when piped.
+    #[must_use]
+    pub fn red(&self, text: &str) -> String {
+        self.coloured("31", text)
+    }
+
+    fn coloured(&self, code: &str, text: &str) -> String {
+        if self.is_terminal {
+            format!("\u{1b}[{code}m{text}\u{1b}[0m")
+        } else {
+            text.to_owned()
+        }
     }
 
     /// A line of the answer. A closed pipe is not an error.

@@ -279,7 +279,11 @@ async fn read(who: &'static str, mut response: reqwest::Response) -> Result<Answ
     }
     let retry_after = retry_after(response.headers());
     let mut body = Secret::new(Vec::new());
-    while let Some(chunk) = response.chunk().await.map_err(|error| failure(who, &error))? {
+    while let Some(chunk) = response
+        .chunk()
+        .await
+        .map_err(|error| failure(who, &error))?
+    {
         let length = body.expose().len().saturating_add(chunk.len());
         if length > MAX_ANSWER {
             return Err(Attempt::Final(ClientError::Answer {
@@ -330,18 +334,20 @@ fn failure(who: &'static str, error: &reqwest::Error) -> Attempt {
         return Attempt::Again("no connection; is its name right, and known here?".to_owned());
     }
     if error.is_builder() {
-        return Attempt::Final(ClientError::Setting(format!("the address of {who} is none")));
+        return Attempt::Final(ClientError::Setting(format!(
+            "the address of {who} is none"
+        )));
     }
     Attempt::Again("the connection broke off".to_owned())
 }
 
+/// I/O errors wrap each other without showing it in `source()`, so each layer is taken off.
 fn tls_error<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a rustls::Error> {
-    error.downcast_ref::<rustls::Error>().or_else(|| {
-        error
-            .downcast_ref::<io::Error>()?
-            .get_ref()?
-            .downcast_ref::<rustls::Error>()
-    })
+    let mut error = error;
+    while let Some(inner) = error.downcast_ref::<io::Error>() {
+        error = inner.get_ref()?;
+    }
+    error.downcast_ref::<rustls::Error>()
 }
 
 fn tls_problem(error: &rustls::Error) -> String {
@@ -426,6 +432,9 @@ mod tests {
             proxy: None,
         };
         let error = tls(&route).unwrap_err().to_string();
-        assert!(error.ends_with("holds no certificate; expected PEM, `-----BEGIN CERTIFICATE-----`"), "{error}");
+        assert!(
+            error.ends_with("holds no certificate; expected PEM, `-----BEGIN CERTIFICATE-----`"),
+            "{error}"
+        );
     }
 }

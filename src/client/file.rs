@@ -1,6 +1,6 @@
 //! Files that only their owner can read: written whole or not at all.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
@@ -66,9 +66,7 @@ pub(super) fn read_private(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
         .custom_flags(NO_FOLLOW)
         .open(path)?;
     let metadata = file.metadata()?;
-    let is_ours = metadata.is_file()
-        && metadata.uid() == nix::unistd::geteuid().as_raw()
-        && metadata.mode() & 0o077 == 0;
+    let is_ours = metadata.is_file() && is_private(&metadata);
     if !is_ours || metadata.len() > limit {
         return Err(io::ErrorKind::PermissionDenied.into());
     }
@@ -92,10 +90,7 @@ pub(super) fn private_folder(path: &Path) -> io::Result<()> {
         Ok(()) | Err(_) => {}
     }
     let metadata = fs::symlink_metadata(path)?;
-    let is_ours = metadata.is_dir()
-        && metadata.uid() == nix::unistd::geteuid().as_raw()
-        && metadata.mode() & 0o077 == 0;
-    if is_ours {
+    if metadata.is_dir() && is_private(&metadata) {
         Ok(())
     } else {
         Err(io::Error::new(
@@ -103,6 +98,12 @@ pub(super) fn private_folder(path: &Path) -> io::Result<()> {
             "the folder belongs to somebody else or is open to others",
         ))
     }
+}
+
+/// Ours, and without any right for group and others.
+fn is_private(metadata: &Metadata) -> bool {
+    let rights_of_others = metadata.mode() & 0o077;
+    metadata.uid() == nix::unistd::geteuid().as_raw() && rights_of_others == 0
 }
 
 fn read_up_to(file: impl io::Read, limit: u64) -> io::Result<Vec<u8>> {

@@ -14,6 +14,7 @@ use crate::text::escape;
 
 mod address;
 mod answer;
+mod ca;
 mod connection;
 mod error;
 mod file;
@@ -24,6 +25,7 @@ mod token;
 
 pub use address::{AddressError, BrokerAddress};
 pub use answer::{FailedCondition, Material, PostgresLogin, Received, Refusal};
+pub use ca::ca_file;
 pub use connection::{Connection, Deadline, Route};
 pub use error::ClientError;
 pub use file::{FileError, read_bounded, write_private};

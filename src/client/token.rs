@@ -143,7 +143,9 @@ pub(super) mod tests {
         let broker = BrokerAddress::parse("https://hallpass.example").unwrap();
         let is_for = |audience: serde_json::Value| {
             let token = unsigned(&serde_json::json!({ "aud": audience }));
-            IdToken::parse(token.into(), "the test").unwrap().is_for(&broker)
+            IdToken::parse(token.into(), "the test")
+                .unwrap()
+                .is_for(&broker)
         };
         assert!(is_for("https://hallpass.example".into()));
         assert!(is_for(vec!["x", "https://hallpass.example"].into()));

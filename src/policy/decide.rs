@@ -16,9 +16,7 @@ use crate::provider::{Fact, Facts, Job, ORDINARY_TRIGGERS};
 mod denial;
 mod outcome;
 
-pub use denial::{
-    Answer, Denial, Disclosure, FailedCondition, OAuthError, STRANGER, when_block,
-};
+pub use denial::{Answer, Denial, Disclosure, FailedCondition, OAuthError, STRANGER, when_block};
 pub use outcome::{
     BlockOutcome, Cause, ConditionOutcome, Decision, GrantOutcome, PolicyOutcome,
     RequirementOutcome, Verdict,

@@ -1,1 +1,8 @@
-//! cli
+//! The real binary: its commands, exit codes and texts.
+#![cfg(test)]
+
+mod doctor;
+mod exec;
+mod help;
+mod list;
+mod revoke;

@@ -1,1 +1,12 @@
-//! client
+//! A job and its broker: what is asked, of whom, how often, and what hostile answers come to.
+#![cfg(test)]
+
+mod environment;
+mod exchange;
+pub(crate) mod fake;
+mod formats;
+mod github;
+mod gitlab;
+mod hostile;
+mod kept;
+mod real;

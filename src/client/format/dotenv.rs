@@ -41,6 +41,9 @@ mod tests {
     fn each_variable_has_its_line() {
         insta::assert_snapshot!(write(&FORMAT, &jwt()), @"HALLPASS_TOKEN=header.claims.signature");
         let text = write(&FORMAT, &login());
-        assert!(text.lines().any(|line| line == format!("PGPASSWORD={PASSWORD}")));
+        assert!(
+            text.lines()
+                .any(|line| line == format!("PGPASSWORD={PASSWORD}"))
+        );
     }
 }

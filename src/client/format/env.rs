@@ -1,4 +1,4 @@
-//! Lines for a shell to read: `eval "$(hallpass get … --format env)"`.
+//! Lines for a shell to read: `login=$(hallpass get … --format env) && eval "$login"`.
 
 use super::variables::variables;
 use super::{Format, FormatError, Options};

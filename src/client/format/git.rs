@@ -43,19 +43,31 @@ mod tests {
         writeln!(answer, "{}", write(&FORMAT, &received)).unwrap();
         let helper = format!("credential.helper=!cat {} #", answer.path().display());
         let mut git = Command::new("git")
-            .args(["-c", "credential.helper=", "-c", &helper, "credential", "fill"])
+            .args([
+                "-c",
+                "credential.helper=",
+                "-c",
+                &helper,
+                "credential",
+                "fill",
+            ])
             .env("GIT_TERMINAL_PROMPT", "0")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
         let mut question = git.stdin.take().unwrap();
-        question.write_all(b"protocol=https\nhost=git.example\n\n").unwrap();
+        question
+            .write_all(b"protocol=https\nhost=git.example\n\n")
+            .unwrap();
         drop(question);
         let output = git.wait_with_output().unwrap();
         let text = String::from_utf8(output.stdout).unwrap();
         assert!(text.contains("username=hallpass\n"), "{text}");
-        assert!(text.contains("password=header.claims.signature\n"), "{text}");
+        assert!(
+            text.contains("password=header.claims.signature\n"),
+            "{text}"
+        );
     }
 
     #[test]

@@ -29,7 +29,9 @@ impl Prefix {
         let name = text.trim_end_matches('_');
         let is_name = name.len() <= MAX_PREFIX
             && name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_')
-            && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+            && name
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
         if is_name {
             Ok(Self(name.to_owned()))
         } else {
@@ -121,7 +123,16 @@ mod tests {
 
     #[test]
     fn what_no_variable_can_begin_with_is_no_prefix() {
-        for text in ["", "1A", "A-B", "A=B", "A B", "PATH\n", "ä", &"A".repeat(65)] {
+        for text in [
+            "",
+            "1A",
+            "A-B",
+            "A=B",
+            "A B",
+            "PATH\n",
+            "ä",
+            &"A".repeat(65),
+        ] {
             assert!(Prefix::parse(text).is_err(), "{text}");
         }
     }

@@ -134,7 +134,9 @@ pub enum SourceError {
         origin: String,
     },
     /// The token is for somebody else and was not sent.
-    #[error("the job's ID token is for {found}, not for the broker `{broker}`, and was not sent: {fix}")]
+    #[error(
+        "the job's ID token is for {found}, not for the broker `{broker}`, and was not sent: {fix}"
+    )]
     Audience {
         /// Its audiences, escaped.
         found: String,
@@ -157,7 +159,7 @@ mod tests {
 
     fn found(variables: &[(&str, &str)]) -> Option<&'static str> {
         let environment: Environment = variables.iter().copied().collect();
-        find(&environment, None).ok().map(|source| source.name())
+        find(&environment, None).ok().map(Source::name)
     }
 
     #[test]
@@ -191,10 +193,7 @@ mod tests {
     #[test]
     fn a_source_can_be_forced_and_misspelt() {
         let environment = Environment::default();
-        assert_eq!(
-            find(&environment, Some("gitlab")).unwrap().name(),
-            "gitlab"
-        );
+        assert_eq!(find(&environment, Some("gitlab")).unwrap().name(), "gitlab");
         insta::assert_snapshot!(find(&environment, Some("gihub")).unwrap_err(), @"no source `gihub`; there are: environment, github, gitlab");
     }
 }

@@ -1,0 +1,287 @@
+//! What every command has in common that talks to a broker: its options, its errors, its masks.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::{Failure, Terminal};
+use crate::client::format::variables;
+use crate::client::{
+    BrokerAddress, Client, ClientError, Environment, FailedCondition, Received, Refusal, Route,
+    Settings,
+};
+use crate::clock::SystemClock;
+use crate::policy::duration;
+use crate::text::{escape, escape_up_to};
+
+/// How to reach the broker, and how to be known to it.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Broker")]
+pub(super) struct BrokerArgs {
+    /// The broker's address, which is also the audience of the job's token [env: `HALLPASS_BROKER`]
+    #[arg(long, value_name = "URL")]
+    broker: Option<String>,
+    /// PEM certificates to trust beside the public ones [env: `HALLPASS_CA`]
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
+    /// Go through this proxy; `HTTPS_PROXY` and its like are not looked at [env: `HALLPASS_PROXY`]
+    #[arg(long, value_name = "URL")]
+    proxy: Option<String>,
+    /// How long to try a broker that is away or busy
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = duration::parse)]
+    timeout: Duration,
+    /// Where the job's token comes from: environment, github or gitlab; found by itself
+    #[arg(long, value_name = "NAME")]
+    source: Option<String>,
+}
+
+impl BrokerArgs {
+    /// A client for the broker that options and environment name.
+    pub(super) fn client(&self, environment: Environment) -> Result<Client, Failure> {
+        hide_memory();
+        let address = self
+            .broker
+            .as_deref()
+            .or_else(|| environment.get("HALLPASS_BROKER"))
+            .ok_or_else(|| {
+                Failure::Usage(
+                    "which broker? Give its address with `--broker` or HALLPASS_BROKER, like `https://hallpass.example`"
+                        .to_owned(),
+                )
+            })?;
+        let settings = Settings {
+            broker: BrokerAddress::parse(address)
+                .map_err(|error| Failure::Usage(error.to_string()))?,
+            route: Route {
+                ca: self
+                    .ca
+                    .clone()
+                    .or_else(|| environment.get("HALLPASS_CA").map(PathBuf::from)),
+                proxy: self
+                    .proxy
+                    .clone()
+                    .or_else(|| environment.get("HALLPASS_PROXY").map(str::to_owned)),
+            },
+            patience: self.timeout,
+            source: self.source.clone(),
+            environment,
+        };
+        Client::new(settings, Arc::new(SystemClock::new())).map_err(failure)
+    }
+}
+
+/// No core file of this process, and no look into its memory or environment by the job's other
+/// processes (T-93). It does not pass on to a child.
+fn hide_memory() {
+    #[cfg(target_os = "linux")]
+    if nix::sys::prctl::set_dumpable(false).is_err() {
+        // Only a precaution: on a kernel without it we are as other programs are.
+    }
+}
+
+/// The exit code and the text of an error.
+pub(super) fn failure(error: ClientError) -> Failure {
+    match error {
+        ClientError::Denied(refusal) => Failure::Denied(denial(&refusal)),
+        ClientError::Unreachable { .. } | ClientError::Answer { .. } => {
+            Failure::Unreachable(error.to_string())
+        }
+        ClientError::Source(crate::client::SourceError::Request(inner)) => failure(*inner),
+        ClientError::Address(_) => Failure::Usage(error.to_string()),
+        ClientError::Setting(_)
+        | ClientError::File(_)
+        | ClientError::Source(_)
+        | ClientError::FalseIssuer { .. } => Failure::Local(error.to_string()),
+    }
+}
+
+/// A refusal as its reader can act on it: the sentence, a table of what failed, the job's own facts.
+fn denial(refusal: &Refusal) -> String {
+    let mut text = format!("denied: {refusal}");
+    if !refusal.failed_conditions.is_empty() {
+        text.push_str("\n\n");
+        text.push_str(&conditions(&refusal.failed_conditions));
+    }
+    if refusal.reason.as_deref() == Some("token.replayed") {
+        text.push_str("\n\n");
+        text.push_str(REPLAYED);
+    }
+    if let Some(when) = refusal.when.as_deref().filter(|when| !when.is_empty()) {
+        text.push_str("\n\nThis job, as a policy would name it:\n");
+        for line in when.lines().take(MAX_LINES) {
+            text.push_str("\n  ");
+            text.push_str(&escape(line));
+        }
+    }
+    text
+}
+
+fn conditions(failed: &[FailedCondition]) -> String {
+    let header = ["policy", "fact", "expected", "actual"].map(str::to_owned);
+    let mut rows = vec![header.to_vec()];
+    for condition in failed.iter().take(MAX_LINES) {
+        let mut actual = shown(&condition.actual);
+        if let Some(hint) = &condition.hint {
+            actual = format!("{actual}  ({})", escape(hint));
+        }
+        rows.push(vec![
+            escape(&condition.policy),
+            escape(&condition.fact),
+            shown(&condition.expected),
+            actual,
+        ]);
+    }
+    table(&rows)
+}
+
+fn shown(value: &Value) -> String {
+    match value {
+        Value::Null => "(not said)".to_owned(),
+        Value::String(text) => escape(text),
+        Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
+            escape(&value.to_string())
+        }
+    }
+}
+
+/// Rows of escaped cells, each column as wide as its widest cell, two spaces before each line.
+pub(super) fn table(rows: &[Vec<String>]) -> String {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..columns)
+        .map(|column| {
+            rows.iter()
+                .filter_map(|row| row.get(column))
+                .map(String::len)
+                .max()
+                .unwrap_or(0)
+        })
+        .collect();
+    let lines: Vec<String> = rows
+        .iter()
+        .map(|row| {
+            let cells: Vec<String> = row
+                .iter()
+                .zip(&widths)
+                .map(|(cell, width)| format!("{cell:width$}"))
+                .collect();
+            format!("  {}", cells.join("  ")).trim_end().to_owned()
+        })
+        .collect();
+    lines.join("\n")
+}
+
+/// Tells GitHub's runner to cover these texts in the log, before anything can print them.
+///
+/// On standard error: the runner obeys commands on both, and standard output is often being captured
+/// by `$(…)`, where a command would become part of the value. GitLab covers only variables that were
+/// there when the job began, so there nothing can be done but not to print.
+pub(super) fn mask(environment: &Environment, received: &Received, out: &mut Terminal) {
+    if !environment.is_github() {
+        return;
+    }
+    for secret in received.secrets() {
+        out.error(&mask_command(secret.expose()));
+    }
+    // An address holds the password percent-encoded, which may be another text.
+    for variable in variables(received, None, None) {
+        if variable.name == "DATABASE_URL" {
+            out.error(&mask_command(variable.value.expose()));
+        }
+    }
+}
+
+fn mask_command(text: &str) -> String {
+    format!("::add-mask::{}", text.replace('%', "%25"))
+}
+
+/// Runs the asynchronous part of a command.
+pub(super) fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::Local(format!("no threads or timers can be had: {error}")))?
+        .block_on(work)
+}
+
+/// `text` for a message that names a file or a command.
+pub(super) fn quoted(text: &str) -> String {
+    format!("`{}`", escape_up_to(text, 120))
+}
+
+const MAX_LINES: usize = 40;
+const REPLAYED: &str = "A token can be used once for each credential. Where a job has a single token (GitLab), let its steps\nshare one login: `hallpass get`, or `hallpass exec --keep`, in every step.";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal() -> Refusal {
+        Refusal {
+            status: 400,
+            error: "invalid_request".to_owned(),
+            description: "fact `ref` is `refs/heads/dev`".to_owned(),
+            reason: Some("policy.condition".to_owned()),
+            request_id: Some("req_1".to_owned()),
+            failed_conditions: vec![FailedCondition {
+                policy: "shop-migrate".to_owned(),
+                fact: "ref".to_owned(),
+                expected: "refs/heads/main".into(),
+                actual: "refs/heads/dev".into(),
+                hint: None,
+            }],
+            when: Some("when:\n  repository: acme/shop\n".to_owned()),
+        }
+    }
+
+    #[test]
+    fn a_denial_shows_what_failed_and_what_to_paste() {
+        insta::assert_snapshot!(denial(&refusal()), @r"
+        denied: fact `ref` is `refs/heads/dev` (policy.condition, request req_1)
+
+          policy        fact  expected         actual
+          shop-migrate  ref   refs/heads/main  refs/heads/dev
+
+        This job, as a policy would name it:
+
+          when:
+            repository: acme/shop
+        ");
+    }
+
+    /// T-91
+    #[test]
+    fn nothing_in_a_denial_reaches_the_terminal_unescaped() {
+        let hostile = "\u{1b}]0;owned\u{7}\u{202e}\r";
+        let mut refusal = refusal();
+        refusal.description = hostile.to_owned();
+        refusal.reason = Some(hostile.to_owned());
+        refusal.request_id = Some(hostile.to_owned());
+        refusal.when = Some(hostile.to_owned());
+        refusal.failed_conditions = vec![FailedCondition {
+            policy: hostile.to_owned(),
+            fact: hostile.to_owned(),
+            expected: serde_json::json!([hostile]),
+            actual: hostile.into(),
+            hint: Some(hostile.to_owned()),
+        }];
+        let text = denial(&refusal);
+        assert!(
+            text.bytes().all(|byte| matches!(byte, b' '..=b'~' | b'\n')),
+            "{text:?}"
+        );
+    }
+
+    #[test]
+    fn a_replayed_token_comes_with_the_way_out() {
+        let mut refusal = refusal();
+        refusal.reason = Some("token.replayed".to_owned());
+        assert!(denial(&refusal).contains("hallpass exec --keep"));
+    }
+
+    #[test]
+    fn a_mask_is_one_command_whatever_the_secret_holds() {
+        assert_eq!(mask_command("a%0Ab"), "::add-mask::a%250Ab");
+    }
+}

@@ -1,0 +1,270 @@
+//! `hallpass doctor`: what stands between this job and its credentials, step by step.
+
+use std::sync::Arc;
+
+use serde_json::{Value as Json, json};
+
+use super::broker::{BrokerArgs, block_on, failure};
+use super::{Failure, Output, Terminal};
+use crate::client::{Client, ClientError, Environment, IdToken, Source};
+use crate::policy::decide::when_block;
+use crate::provider::{self, Fact, Facts, PROVIDERS, Provider, Reader};
+use crate::text::escape;
+use crate::token::TrustedIssuer;
+use crate::token::json::{self, Object};
+
+/// Checks, step by step, what a job needs to get credentials, and says what to put right
+///
+/// Prints the ids that a policy wants (`repository_id`, `owner_id` and their like) and a `when:` block to
+/// paste. Nothing is minted, and the token itself is never printed. Exit code 4 if a check fails.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:
+  hallpass doctor --broker https://hallpass.example")]
+pub struct Args {
+    /// How to print the result
+    #[arg(long, value_enum, default_value_t)]
+    output: Output,
+    #[command(flatten)]
+    broker: BrokerArgs,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// A check failed; what to do is printed.
+pub fn run(args: &Args, out: &mut Terminal) -> Result<(), Failure> {
+    let mut report = Report::default();
+    block_on(async {
+        examine(args, &mut report).await;
+        Ok(())
+    })?;
+    match args.output {
+        Output::Text => report.print(out),
+        Output::Json => out.line(&report.to_json().to_string()),
+    }
+    match report.steps.iter().find(|step| !step.passed) {
+        None => Ok(()),
+        Some(step) => Err(Failure::Findings(format!(
+            "the check `{}` failed",
+            step.name
+        ))),
+    }
+}
+
+async fn examine(args: &Args, report: &mut Report) {
+    let client = match args.broker.client(Environment::of_this_process()) {
+        Ok(client) => client,
+        Err(error) => return report.failed("broker address", error.to_string()),
+    };
+    report.passed(
+        "broker address",
+        format!("`{}`", escape(client.broker().as_str())),
+    );
+    match client.check_issuer().await {
+        Ok(()) => report.passed(
+            "broker",
+            "answers, and calls itself by its address".to_owned(),
+        ),
+        Err(error) => report.failed("broker", text(error)),
+    }
+    match client.source() {
+        Ok(source) => report.passed("CI", source.name().to_owned()),
+        Err(error) => return report.failed("CI", text(error)),
+    }
+    // Without the broker's name confirmed there is no token to look at (T-108).
+    if report.steps.iter().all(|step| step.passed) {
+        examine_token(&client, report).await;
+    }
+}
+
+async fn examine_token(client: &Client, report: &mut Report) {
+    let token = match client.token().await {
+        Ok(token) => token,
+        Err(error) => return report.failed("ID token", text(error)),
+    };
+    report.passed("ID token", format!("for {}", token.audiences()));
+    examine_clock(client, &token, report);
+    match claims(client, &token) {
+        Ok(facts) => report.facts = Some(facts),
+        Err(problem) => report.failed("claims", problem),
+    }
+    match client.available().await {
+        Ok(available) if available.credentials.is_empty() => report.failed(
+            "policies",
+            "no policy grants this job anything; the block below says what the job is".to_owned(),
+        ),
+        Ok(available) => {
+            let names: Vec<String> = available
+                .credentials
+                .iter()
+                .map(|offer| escape(&offer.credential))
+                .collect();
+            report.passed(
+                "policies",
+                format!("this job may have {}", names.join(", ")),
+            );
+        }
+        Err(error) => report.failed("policies", text(error)),
+    }
+}
+
+/// The token's own times show whether this machine's clock is right; the broker's leeway is 30 s.
+fn examine_clock(client: &Client, token: &IdToken, report: &mut Report) {
+    let now = client.clock().now();
+    let (issued, expires) = (token.issued_at(), token.expires_at());
+    let problem = match (issued, expires) {
+        (Some(issued), _) if issued.since(now) > LEEWAY => Some(format!(
+            "the token was issued {} s in the future: this machine's clock is slow, or the CI's is fast",
+            issued.since(now)
+        )),
+        (_, Some(expires)) if now.since(expires) > 0 => Some(format!(
+            "the token expired {} s ago: the job's token is used up by time, or this machine's clock is fast",
+            now.since(expires)
+        )),
+        (_, None) => Some("the token has no `exp`".to_owned()),
+        (_, Some(_)) => None,
+    };
+    match (problem, expires) {
+        (Some(problem), _) => report.failed("clock", problem),
+        (None, expires) => report.passed(
+            "clock",
+            format!(
+                "fits; the token lives {} s more",
+                expires.map_or(0, |expires| expires.since(now))
+            ),
+        ),
+    }
+}
+
+/// The job's own claims under our names. Nobody verified them: they are for the job's own eyes.
+fn claims(client: &Client, token: &IdToken) -> Result<Facts, String> {
+    let payload = token
+        .unverified_payload()
+        .ok_or("the token's claims cannot be read")?;
+    let claims = json::parse_object(payload.expose(), &json::Limits::default())
+        .map_err(|error| escape(&error.to_string()))?;
+    let issuer = claims
+        .get("iss")
+        .and_then(json::Value::as_text)
+        .ok_or("the token has no `iss`")?
+        .to_owned();
+    let provider = provider_of(client, &claims, &issuer)
+        .ok_or("the token is of no CI known here; its claims are not shown")?;
+    let reader = Reader {
+        issuer: Arc::new(TrustedIssuer::new(provider.name, &issuer)),
+        provider,
+        claim_map: provider::ClaimMap::default(),
+    };
+    reader
+        .facts(claims)
+        .map_err(|error| escape(&error.to_string()))
+}
+
+/// By the source, or by what only one CI's tokens hold.
+fn provider_of(client: &Client, claims: &Object, issuer: &str) -> Option<&'static Provider> {
+    let by_source = client.source().ok().and_then(Source::provider);
+    let by_claims = || {
+        if claims.get("workflow_ref").is_some() {
+            Some("github")
+        } else if claims.get("pipeline_source").is_some() {
+            Some("gitlab")
+        } else {
+            None
+        }
+    };
+    PROVIDERS
+        .iter()
+        .copied()
+        .find(|provider| provider.usual_issuer == Some(issuer))
+        .or_else(|| by_source.or_else(by_claims).and_then(provider::find))
+}
+
+fn text(error: ClientError) -> String {
+    failure(error).to_string()
+}
+
+#[derive(Debug, Default)]
+struct Report {
+    steps: Vec<Step>,
+    facts: Option<Facts>,
+}
+
+#[derive(Debug)]
+struct Step {
+    name: &'static str,
+    passed: bool,
+    said: String,
+}
+
+impl Report {
+    fn passed(&mut self, name: &'static str, said: String) {
+        self.steps.push(Step {
+            name,
+            passed: true,
+            said,
+        });
+    }
+
+    fn failed(&mut self, name: &'static str, said: String) {
+        self.steps.push(Step {
+            name,
+            passed: false,
+            said,
+        });
+    }
+
+    fn print(&self, out: &mut Terminal) {
+        for step in &self.steps {
+            let mark = if step.passed {
+                out.green("ok  ")
+            } else {
+                out.red("FAIL")
+            };
+            out.line(&format!("{mark}  {:<14}  {}", step.name, step.said));
+        }
+        let Some(facts) = &self.facts else {
+            return;
+        };
+        out.line("\nWhat does not change when something is renamed:\n");
+        for fact in IDS {
+            if let Some(value) = facts.text(fact) {
+                out.line(&format!("  {:<18} \"{}\"", fact.name(), escape(value)));
+            }
+        }
+        out.line("\nThis job, as a policy would name it (leave out what may differ):\n");
+        for line in when_block(facts).lines() {
+            out.line(&format!("  {}", escape(line)));
+        }
+    }
+
+    fn to_json(&self) -> Json {
+        let steps: Vec<Json> = self
+            .steps
+            .iter()
+            .map(|step| json!({ "check": step.name, "passed": step.passed, "said": step.said }))
+            .collect();
+        let ids: serde_json::Map<String, Json> = IDS
+            .into_iter()
+            .filter_map(|fact| {
+                let value = self.facts.as_ref()?.text(fact)?;
+                Some((fact.name().to_owned(), value.into()))
+            })
+            .collect();
+        json!({ "checks": steps, "ids": ids, "when": self.facts.as_ref().map(when_block) })
+    }
+}
+
+/// The ids, and the names they belong to.
+const IDS: [Fact; 8] = [
+    Fact::Owner,
+    Fact::OwnerId,
+    Fact::Repository,
+    Fact::RepositoryId,
+    Fact::Project,
+    Fact::ProjectId,
+    Fact::ActorId,
+    Fact::RunRepositoryId,
+];
+
+/// Seconds a CI's clock may be ahead, as the broker has it.
+const LEEWAY: i64 = crate::token::DEFAULT_LEEWAY;

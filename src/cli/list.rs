@@ -1,0 +1,60 @@
+//! `hallpass list`: what this job may have.
+
+use super::broker::{BrokerArgs, block_on, failure, table};
+use super::{Failure, Output, Terminal};
+use crate::client::{Available, Environment, Offer};
+use crate::policy::duration;
+use crate::text::escape;
+
+/// Lists the credentials that this job may have
+///
+/// The broker answers from the job's own token and its policies; nothing is minted.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:
+  hallpass list --broker https://hallpass.example")]
+pub struct Args {
+    /// How to print the result
+    #[arg(long, value_enum, default_value_t)]
+    output: Output,
+    #[command(flatten)]
+    broker: BrokerArgs,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// The broker cannot be asked, or refuses the job's token.
+pub fn run(args: &Args, out: &mut Terminal) -> Result<(), Failure> {
+    let client = args.broker.client(Environment::of_this_process())?;
+    let available = block_on(async { client.available().await.map_err(failure) })?;
+    match args.output {
+        Output::Json => out.line(
+            &serde_json::to_string(&available)
+                .map_err(|error| Failure::Local(error.to_string()))?,
+        ),
+        Output::Text => print(&available, out),
+    }
+    Ok(())
+}
+
+fn print(available: &Available, out: &mut Terminal) {
+    if available.credentials.is_empty() {
+        out.error("no policy grants this job anything; `hallpass doctor` shows what the job is");
+        return;
+    }
+    let header = ["CREDENTIAL", "KIND", "LIFE", "POLICY", "SCOPES", "PURPOSE"];
+    let mut rows = vec![header.map(str::to_owned).to_vec()];
+    rows.extend(available.credentials.iter().map(row));
+    out.line(&table(&rows));
+}
+
+fn row(offer: &Offer) -> Vec<String> {
+    vec![
+        escape(&offer.credential),
+        escape(&offer.kind),
+        duration::print(std::time::Duration::from_secs(offer.ttl)),
+        escape(&offer.policy),
+        escape(&offer.scopes.join(",")),
+        escape(&offer.purpose),
+    ]
+}

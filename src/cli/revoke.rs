@@ -1,0 +1,105 @@
+//! `hallpass revoke`: a login ends before its time.
+
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use serde_json::json;
+
+use super::broker::{BrokerArgs, block_on, failure};
+use super::{Failure, Output, Terminal};
+use crate::client::{Environment, Revocation, read_bounded};
+use crate::secret::Secret;
+
+/// Ends a login before its time, by its lease handle
+///
+/// A handle (`hpl_...`) can end its login and nothing else; still, other users of a machine see
+/// arguments, so it can also be read from a file or from standard input: the handle alone, or what
+/// `hallpass get --format json` wrote.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  hallpass revoke hpl_...
+  hallpass get shop-db/migrate --out login.json && hallpass revoke --file login.json")]
+pub struct Args {
+    /// The handle, or - for standard input
+    #[arg(value_name = "LEASE", required_unless_present = "file")]
+    lease: Option<String>,
+    /// Read the handle from this file
+    #[arg(long, value_name = "FILE", conflicts_with = "lease")]
+    file: Option<PathBuf>,
+    /// How to print the result
+    #[arg(long, value_enum, default_value_t)]
+    output: Output,
+    #[command(flatten)]
+    broker: BrokerArgs,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// The broker cannot be asked, or does not know the handle.
+pub fn run(args: Args, out: &mut Terminal) -> Result<(), Failure> {
+    let lease = lease(args.lease, args.file.as_deref())?;
+    let client = args.broker.client(Environment::of_this_process())?;
+    let revocation = block_on(async { client.revoke(&lease).await.map_err(failure) })?;
+    let (word, sentence) = match revocation {
+        Revocation::Gone => ("gone", "The login is gone."),
+        Revocation::Pending => (
+            "pending",
+            "The database cannot be reached; the broker ends the login when it is back.",
+        ),
+    };
+    match args.output {
+        Output::Text => out.line(sentence),
+        Output::Json => out.line(&json!({ "revocation": word }).to_string()),
+    }
+    Ok(())
+}
+
+fn lease(argument: Option<String>, file: Option<&Path>) -> Result<Secret<String>, Failure> {
+    let text = match (argument, file) {
+        (Some(text), _) if text != "-" => Secret::new(text),
+        (_, Some(path)) => text_of(
+            read_bounded(path, MAX_INPUT).map_err(|error| Failure::Local(error.to_string()))?,
+        )?,
+        (_, None) => {
+            let mut bytes = Vec::new();
+            io::stdin()
+                .lock()
+                .take(MAX_INPUT)
+                .read_to_end(&mut bytes)
+                .map_err(|error| {
+                    Failure::Local(format!("standard input cannot be read: {error}"))
+                })?;
+            text_of(bytes)?
+        }
+    };
+    let handle = if text.expose().trim_start().starts_with('{') {
+        serde_json::from_str::<RawAnswer>(text.expose())
+            .ok()
+            .and_then(|answer| answer.lease)
+            .map(Secret::new)
+            .ok_or_else(|| Failure::Usage(NO_LEASE.to_owned()))?
+    } else {
+        Secret::new(text.expose().trim().to_owned())
+    };
+    if handle.expose().starts_with("hpl_") {
+        Ok(handle)
+    } else {
+        Err(Failure::Usage(NO_LEASE.to_owned()))
+    }
+}
+
+fn text_of(bytes: Vec<u8>) -> Result<Secret<String>, Failure> {
+    String::from_utf8(bytes)
+        .map(Secret::new)
+        .map_err(|_| Failure::Usage(NO_LEASE.to_owned()))
+}
+
+#[derive(Deserialize)]
+struct RawAnswer {
+    lease: Option<String>,
+}
+
+const MAX_INPUT: u64 = 256 * 1024;
+const NO_LEASE: &str = "that is no lease handle; expected `hpl_...`, or the JSON of `hallpass get` with a `lease` in it";

@@ -1,0 +1,101 @@
+//! `hallpass doctor`: the first step that fails is named, and the ids a policy wants are printed.
+
+use serde_json::json;
+
+use crate::client::fake::{Fake, PASSWORD, Reply, stdout, told};
+
+#[test]
+fn a_healthy_job_sees_its_ids_and_a_block_to_paste() {
+    let fake = Fake::start();
+    let output = fake.on_github(&["doctor"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", told(&output));
+    let text = stdout(&output);
+    // How long the token still lives differs from run to run.
+    let text: Vec<&str> = text
+        .lines()
+        .filter(|line| !line.contains("clock"))
+        .collect();
+    insta::assert_snapshot!(text.join("\n").replace(&fake.url(), "http://broker"), @r#"
+    ok    broker address  `http://broker`
+    ok    broker          answers, and calls itself by its address
+    ok    CI              github
+    ok    ID token        for `http://broker`
+    ok    policies        this job may have shop-db/migrate
+
+    What does not change when something is renamed:
+
+      owner              "acme"
+      owner_id           "48213377"
+      repository         "acme/shop"
+      repository_id      "702114589"
+
+    This job, as a policy would name it (leave out what may differ):
+
+      when:
+        repository: acme/shop
+        repository_id: "702114589"
+        ref: refs/heads/main
+        trigger: push
+        job_workflow: { path: acme/shop/.github/workflows/deploy.yml, ref: refs/heads/main }
+    "#);
+    assert!(fake.asked("/token").is_empty());
+}
+
+/// T-92
+#[test]
+fn the_token_itself_is_never_printed() {
+    let fake = Fake::start();
+    for more in [vec![], vec!["--output", "json"]] {
+        let mut arguments = vec!["doctor"];
+        arguments.extend(more);
+        let output = fake.on_github(&arguments).output().unwrap();
+        let text = told(&output);
+        assert!(!text.contains("eyJ") && !text.contains(PASSWORD), "{text}");
+        assert!(!text.contains("canary"), "{text}");
+    }
+}
+
+/// T-108
+#[test]
+fn a_false_broker_is_found_before_a_token_is_fetched() {
+    let fake = Fake::start();
+    fake.next(
+        "/.well-known/openid-configuration",
+        Reply::json(200, &json!({ "issuer": "sts.amazonaws.com" })),
+    );
+    let output = fake.on_github(&["doctor"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(4), "{}", told(&output));
+    assert!(stdout(&output).contains("FAIL  broker          the server at"));
+    assert!(fake.asked("/idtoken").is_empty());
+}
+
+#[test]
+fn the_step_that_fails_says_what_to_do() {
+    let fake = Fake::start();
+    let output = fake
+        .hallpass(&["doctor"])
+        .env("GITHUB_ACTIONS", "true")
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(4), "{}", told(&output));
+    assert!(stdout(&output).contains("FAIL  ID token        is `id-token: write` missing?"));
+}
+
+#[test]
+fn a_job_without_grants_is_a_finding_with_its_block() {
+    let fake = Fake::start();
+    fake.next(
+        "/api/explain",
+        Reply::json(200, &json!({ "credentials": [] })),
+    );
+    let output = fake
+        .on_github(&["doctor", "--output", "json"])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(4), "{}", told(&output));
+    let document: serde_json::Value = serde_json::from_str(&stdout(&output)).unwrap();
+    assert_eq!(document["ids"]["repository_id"], "702114589");
+    assert!(document["when"].as_str().unwrap().starts_with("when:\n"));
+    let checks = document["checks"].as_array().unwrap();
+    assert_eq!(checks.last().unwrap()["passed"], false);
+}

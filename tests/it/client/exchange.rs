@@ -1,0 +1,225 @@
+//! The exchange itself: what is sent, what a busy broker gets, what a denial looks like.
+
+use serde_json::json;
+
+use super::fake::{Fake, PASSWORD, Reply, hallpass, refusal, stderr, stdout, told};
+
+#[test]
+fn a_github_job_gets_a_login_with_one_command() {
+    let fake = Fake::start();
+    let output = fake
+        .on_github(&[
+            "get",
+            "shop-db/migrate",
+            "--ttl",
+            "10m",
+            "--scope",
+            "a",
+            "--scope",
+            "b",
+        ])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", told(&output));
+    let document: serde_json::Value = serde_json::from_str(&stdout(&output)).unwrap();
+    assert_eq!(document["credential"]["password"], PASSWORD);
+    let asked = fake.asked("/token").remove(0);
+    assert_eq!(
+        asked.form["grant_type"],
+        "urn:ietf:params:oauth:grant-type:token-exchange"
+    );
+    assert_eq!(
+        asked.form["subject_token_type"],
+        "urn:ietf:params:oauth:token-type:id_token"
+    );
+    assert_eq!(asked.form["audience"], "shop-db/migrate");
+    assert_eq!(asked.form["scope"], "a b");
+    assert_eq!(asked.form["ttl"], "600");
+    assert_eq!(asked.headers["idempotency-key"].len(), 43);
+}
+
+/// T-110
+#[test]
+fn a_busy_broker_is_asked_again_with_the_same_key() {
+    let fake = Fake::start();
+    let busy = json!({ "error": "temporarily_unavailable" });
+    fake.next("/token", Reply::json(503, &busy).with("retry-after", "0"))
+        .next("/token", Reply::json(429, &busy).with("retry-after", "0"));
+    let output = fake
+        .on_github(&["get", "shop-db/migrate"])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", told(&output));
+    let asked = fake.asked("/token");
+    assert_eq!(asked.len(), 3);
+    let same = |name: &str| {
+        asked
+            .iter()
+            .all(|one| one.headers[name] == asked[0].headers[name])
+    };
+    assert!(same("idempotency-key"));
+    assert!(
+        asked
+            .iter()
+            .all(|one| one.form["subject_token"] == asked[0].form["subject_token"])
+    );
+}
+
+#[test]
+fn a_broker_that_is_busy_for_longer_than_we_have_is_given_up_at_once() {
+    let fake = Fake::start();
+    let busy = json!({
+        "error": "temporarily_unavailable", "error_description": "too many requests",
+        "reason": "limit.rate", "request_id": "req_9",
+    });
+    fake.next(
+        "/token",
+        Reply::json(429, &busy).with("retry-after", "3600"),
+    );
+    let output = fake
+        .on_github(&["get", "shop-db/migrate"])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(3), "{}", told(&output));
+    assert_eq!(fake.asked("/token").len(), 1);
+    insta::assert_snapshot!(stderr(&output), @"hallpass: the broker could not be reached: it answers 429: too many requests (limit.rate, request req_9)");
+}
+
+#[test]
+fn a_broker_that_is_not_there_is_unreachable() {
+    let mut command = hallpass(&[
+        "get",
+        "a",
+        "--broker",
+        "http://127.0.0.1:1",
+        "--timeout",
+        "1s",
+    ]);
+    let output = command.env("GITHUB_ACTIONS", "true").output().unwrap();
+    assert_eq!(output.status.code(), Some(3), "{}", told(&output));
+    insta::assert_snapshot!(stderr(&output), @"hallpass: the broker could not be reached: connection refused; is it running, and is the port right?");
+}
+
+#[test]
+fn a_denial_names_what_failed_in_a_table() {
+    let fake = Fake::start();
+    fake.next(
+        "/token",
+        Reply::json(
+            400,
+            &json!({
+                "error": "invalid_request",
+                "error_description": "fact `ref` is `refs/heads/dev`, policy `shop-migrate` wants `refs/heads/main`",
+                "reason": "policy.condition",
+                "request_id": "req_4",
+                "failed_conditions": [
+                    { "policy": "shop-migrate", "fact": "ref", "expected": "refs/heads/main", "actual": "refs/heads/dev" },
+                    { "policy": "shop-migrate", "fact": "environment", "expected": "production", "actual": null, "hint": "the job names none" },
+                ],
+                "when": "when:\n  repository: acme/shop\n  ref: refs/heads/dev\n",
+            }),
+        ),
+    );
+    let output = fake
+        .on_github(&["get", "shop-db/migrate"])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1), "{}", told(&output));
+    assert_eq!(stdout(&output), "");
+    insta::assert_snapshot!(stderr(&output), @r"
+    hallpass: denied: fact `ref` is `refs/heads/dev`, policy `shop-migrate` wants `refs/heads/main` (policy.condition, request req_4)
+
+      policy        fact         expected         actual
+      shop-migrate  ref          refs/heads/main  refs/heads/dev
+      shop-migrate  environment  production       (not said)  (the job names none)
+
+    This job, as a policy would name it:
+
+      when:
+        repository: acme/shop
+        ref: refs/heads/dev
+    ");
+}
+
+/// T-92
+#[test]
+fn no_secret_is_in_the_text_of_any_failure() {
+    let failures: Vec<(&str, Reply)> = vec![
+        ("/token", refusal("policy.condition")),
+        (
+            "/token",
+            Reply::json(500, &json!({ "error": "server_error" })),
+        ),
+        (
+            "/token",
+            Reply::json(200, &json!({ "access_token": PASSWORD })),
+        ),
+        (
+            "/token",
+            Reply::json(
+                200,
+                &json!({ "access_token": PASSWORD, "hallpass": PASSWORD }),
+            ),
+        ),
+        (
+            "/token",
+            Reply::json(503, &json!({ "error": "x" })).with("retry-after", "999"),
+        ),
+        (
+            "/idtoken",
+            Reply::json(403, &json!({ "message": "canary" })),
+        ),
+        ("/idtoken", Reply::json(200, &json!({ "value": "canary" }))),
+        (
+            "/idtoken",
+            Reply::json(200, &json!({ "value": ["canary"] })),
+        ),
+    ];
+    for (path, reply) in failures {
+        let fake = Fake::start();
+        fake.next(path, reply);
+        let output = fake
+            .on_github(&["get", "shop-db/migrate"])
+            .env("RUST_LOG", "trace")
+            .output()
+            .unwrap();
+        assert_ne!(output.status.code(), Some(0), "{}", told(&output));
+        let text = told(&output);
+        assert!(!text.contains("canary"), "{text}");
+        assert!(!text.contains("eyJ"), "{text}");
+    }
+}
+
+#[test]
+fn a_proxy_of_the_environment_is_not_used() {
+    let fake = Fake::start();
+    let output = fake
+        .on_github(&["get", "shop-db/migrate"])
+        .envs([
+            ("http_proxy", "http://127.0.0.1:1"),
+            ("HTTP_PROXY", "http://127.0.0.1:1"),
+            ("ALL_PROXY", "http://127.0.0.1:1"),
+        ])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", told(&output));
+}
+
+#[test]
+fn a_broker_with_a_ca_of_its_own_needs_that_ca() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let issuer = runtime
+        .block_on(hallpass::dev::issuer::Issuer::start(""))
+        .unwrap();
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), issuer.ca_pem()).unwrap();
+    let run = |ca: Option<&str>| {
+        let mut command = hallpass(&["doctor", "--broker", issuer.url()]);
+        if let Some(ca) = ca {
+            command.env("HALLPASS_CA", ca);
+        }
+        stdout(&command.output().unwrap())
+    };
+    assert!(run(None).contains("its certificate is not accepted (UnknownIssuer); is the CA missing? (`--ca` or HALLPASS_CA)"));
+    assert!(run(file.path().to_str()).contains("answers, and calls itself by its address"));
+}

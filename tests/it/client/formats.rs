@@ -1,0 +1,226 @@
+//! Formats with their real consumers: libpq reads what we wrote, from variables, file and address.
+
+use std::collections::BTreeMap;
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt as _;
+use std::process::{Command, Stdio};
+
+use super::fake::{Fake, LEASE, PASSWORD, Reply, login, stderr, stdout, told};
+
+/// What libpq told a server that asked for its password in plain text.
+#[derive(Debug)]
+struct Login {
+    parameters: BTreeMap<String, String>,
+    password: String,
+}
+
+/// Listens as PostgreSQL would, hears one login, and hangs up.
+fn hear_login(listener: &TcpListener) -> Login {
+    let (mut stream, _) = listener.accept().unwrap();
+    let startup = message(&mut stream);
+    let mut texts = startup[4..]
+        .split(|byte| *byte == 0)
+        .map(|text| String::from_utf8(text.to_vec()).unwrap());
+    let mut parameters = BTreeMap::new();
+    while let (Some(name), Some(value)) = (texts.next(), texts.next()) {
+        parameters.insert(name, value);
+    }
+    // AuthenticationCleartextPassword.
+    stream.write_all(&[b'R', 0, 0, 0, 8, 0, 0, 0, 3]).unwrap();
+    let mut kind = [0];
+    stream.read_exact(&mut kind).unwrap();
+    assert_eq!(kind, [b'p']);
+    let mut password = message(&mut stream);
+    assert_eq!(password.pop(), Some(0));
+    Login {
+        parameters,
+        password: String::from_utf8(password).unwrap(),
+    }
+}
+
+fn message(stream: &mut TcpStream) -> Vec<u8> {
+    let mut length = [0; 4];
+    stream.read_exact(&mut length).unwrap();
+    let mut body = vec![0; usize::try_from(u32::from_be_bytes(length)).unwrap() - 4];
+    stream.read_exact(&mut body).unwrap();
+    body
+}
+
+const HARD_PASSWORD: &str = r#"p'a:s\s$(id)`w"d/@?#%&= "#;
+
+/// A broker whose login leads to `listener`, with a password that everything must quote.
+fn broker_for(listener: &TcpListener) -> Fake {
+    let fake = Fake::start();
+    let mut answer = login("shop-db/migrate");
+    let credential = &mut answer["hallpass"]["credential"];
+    credential["host"] = "127.0.0.1".into();
+    credential["port"] = listener.local_addr().unwrap().port().into();
+    credential["sslmode"] = "disable".into();
+    credential["password"] = HARD_PASSWORD.into();
+    fake.next("/token", Reply::json(200, &answer));
+    fake
+}
+
+fn heard_by_server(listener: &TcpListener, mut client: Command) {
+    let mut child = client
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let login = hear_login(listener);
+    child.wait().unwrap();
+    assert_eq!(login.password, HARD_PASSWORD);
+    assert_eq!(login.parameters["user"], "hp_abc1234_x");
+    assert_eq!(login.parameters["database"], "shop");
+}
+
+#[test]
+fn psql_logs_in_with_the_variables_that_a_shell_read() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let fake = broker_for(&listener);
+    let output = fake
+        .on_github(&["get", "shop-db/migrate", "--format", "env"])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", told(&output));
+    let mut shell = Command::new("sh");
+    shell
+        .args(["-c", "eval \"$VARIABLES\" && exec psql -c 'select 1'"])
+        .env("VARIABLES", stdout(&output));
+    heard_by_server(&listener, shell);
+}
+
+#[test]
+fn psql_logs_in_with_the_address() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let fake = broker_for(&listener);
+    let output = fake
+        .on_github(&["get", "shop-db/migrate", "--format", "url"])
+        .output()
+        .unwrap();
+    let mut psql = Command::new("psql");
+    psql.arg(stdout(&output).trim());
+    heard_by_server(&listener, psql);
+}
+
+#[test]
+fn psql_logs_in_with_the_password_file() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let fake = broker_for(&listener);
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("pgpass");
+    let output = fake
+        .on_github(&["get", "shop-db/migrate", "--format", "pgpass", "--out"])
+        .arg(&file)
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", told(&output));
+    assert_eq!(stdout(&output), "");
+    let mut psql = Command::new("psql");
+    let port = listener.local_addr().unwrap().port();
+    psql.arg(format!(
+        "host=127.0.0.1 port={port} user=hp_abc1234_x dbname=shop sslmode=disable"
+    ))
+    .env("PGPASSFILE", &file);
+    heard_by_server(&listener, psql);
+}
+
+#[test]
+fn a_file_is_for_its_owner_alone() {
+    let fake = Fake::start();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("login.json");
+    let output = fake
+        .on_github(&["get", "shop-db/migrate", "--out"])
+        .arg(&file)
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", told(&output));
+    assert_eq!(
+        std::fs::metadata(&file).unwrap().permissions().mode() & 0o777,
+        0o600
+    );
+}
+
+/// T-92
+#[test]
+fn on_github_secrets_are_masked_on_standard_error_first() {
+    let fake = Fake::start();
+    let output = fake
+        .on_github(&["get", "shop-db/migrate"])
+        .output()
+        .unwrap();
+    insta::assert_snapshot!(stderr(&output), @r"
+    ::add-mask::canary-password-6b1f
+    ::add-mask::hpl_canary-lease-77aa
+    ::add-mask::postgresql://hp_abc1234_x:canary-password-6b1f@db.acme.dev:5432/shop?sslmode=verify-full&options=-c%2520role%253Dshop_owner
+    ");
+    assert!(!stdout(&output).contains("::add-mask::"));
+}
+
+#[test]
+fn elsewhere_nothing_is_masked() {
+    let fake = Fake::start();
+    let output = fake
+        .on_gitlab(&["get", "shop-db/migrate"], &fake.token("1"))
+        .output()
+        .unwrap();
+    assert_eq!(stderr(&output), "");
+}
+
+#[test]
+fn later_steps_on_github_get_the_variables() {
+    let fake = Fake::start();
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "BEFORE=1\n").unwrap();
+    let output = fake
+        .on_github(&["get", "shop-db/migrate", "--github-env", "--prefix", "SHOP"])
+        .env("GITHUB_ENV", file.path())
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", told(&output));
+    assert_eq!(stdout(&output), "");
+    let text = std::fs::read_to_string(file.path()).unwrap();
+    assert!(
+        text.starts_with("BEFORE=1\nSHOP_PGHOST<<hallpass_"),
+        "{text}"
+    );
+    assert!(text.contains(&format!("\n{PASSWORD}\nhallpass_")), "{text}");
+}
+
+#[test]
+fn the_databases_ca_is_written_for_libpq() {
+    let fake = Fake::start();
+    let folder = tempfile::tempdir().unwrap();
+    let mut answer = login("shop-db/migrate");
+    answer["hallpass"]["credential"]["ca"] = "-----BEGIN CERTIFICATE-----\nx\n".into();
+    fake.next("/token", Reply::json(200, &answer));
+    let output = fake
+        .on_github(&["get", "shop-db/migrate", "--format", "dotenv"])
+        .env("RUNNER_TEMP", folder.path())
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", told(&output));
+    let text = stdout(&output);
+    let path = text
+        .lines()
+        .find_map(|line| line.strip_prefix("PGSSLROOTCERT="))
+        .unwrap();
+    assert!(path.starts_with(folder.path().to_str().unwrap()));
+    assert_eq!(
+        std::fs::read_to_string(path).unwrap(),
+        "-----BEGIN CERTIFICATE-----\nx\n"
+    );
+}
+
+#[test]
+fn what_cannot_be_handed_over_is_revoked() {
+    let fake = Fake::start();
+    let output = fake
+        .on_github(&["get", "shop-db/migrate", "--format", "kube-exec"])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(2), "{}", told(&output));
+    assert_eq!(fake.asked("/revoke")[0].form["token"], LEASE);
+}
