@@ -1,4 +1,4 @@
-//! Secret<T>: readable only through expose(). No Display, no Serialize, redacted Debug.
+//! `Secret<T>`: readable only through `expose()`. No Display, no Serialize, redacted Debug.
 
 use std::path::PathBuf;
 use std::{fmt, fs, io};

@@ -25,15 +25,16 @@ pub struct Args {
 ///
 /// # Errors
 /// A step did not do what it says, or something could not be started (exit code 5).
-pub fn run(args: Args, out: &mut Terminal) -> Result<(), Failure> {
-    let Args { keep } = args;
-    super::runtime()?.block_on(play(keep, out))
+pub fn run(args: &Args, out: &mut Terminal) -> Result<(), Failure> {
+    super::runtime()?.block_on(play(args.keep, out))
 }
 
 async fn play(keep: bool, out: &mut Terminal) -> Result<(), Failure> {
     let mut stop = Stop::new()?;
     let clock = SystemClock::new();
-    out.line("hallpass demo: a CI, a database and a broker on this machine, and a job's whole story.");
+    out.line(
+        "hallpass demo: a CI, a database and a broker on this machine, and a job's whole story.",
+    );
     let stage = start(&mut stop, out).await?;
     let mut line = |text: &str| out.line(text);
     let told = tokio::select! {
@@ -50,7 +51,10 @@ async fn play(keep: bool, out: &mut Terminal) -> Result<(), Failure> {
     stage.stop().await;
     out.line("Everything is stopped, and its temporary files are removed.");
     told?;
-    out.line(&format!("All 8 steps did what they say, in {:.1} s.", clock.monotonic().as_secs_f64()));
+    out.line(&format!(
+        "All 8 steps did what they say, in {:.1} s.",
+        clock.monotonic().as_secs_f64()
+    ));
     out.line("Next: `hallpass dev` keeps it running for you to try, README.md explains the policies it used.");
     Ok(())
 }
@@ -62,12 +66,27 @@ pub(super) async fn start(stop: &mut Stop, out: &mut Terminal) -> Result<Stage, 
         stage = Stage::start() => stage.map_err(|error| Failure::Local(error.to_string()))?,
         () = stop.asked() => return Err(interrupted()),
     };
-    out.line(&format!("  CI that signs like GitHub  {}", stage.github.url()));
-    out.line(&format!("  CI that signs like GitLab  {}", stage.gitlab.url()));
-    out.line(&format!("  PostgreSQL                 127.0.0.1:{}", stage.postgres.port()));
+    out.line(&format!(
+        "  CI that signs like GitHub  {}",
+        stage.github.url()
+    ));
+    out.line(&format!(
+        "  CI that signs like GitLab  {}",
+        stage.gitlab.url()
+    ));
+    out.line(&format!(
+        "  PostgreSQL                 127.0.0.1:{}",
+        stage.postgres.port()
+    ));
     out.line(&format!("  broker                     {}", stage.url));
-    out.line(&format!("  readiness and metrics      http://{}", stage.operator()));
-    out.line(&format!("  settings, policies, audit  {}", stage.folder().display()));
+    out.line(&format!(
+        "  readiness and metrics      http://{}",
+        stage.operator()
+    ));
+    out.line(&format!(
+        "  settings, policies, audit  {}",
+        stage.folder().display()
+    ));
     Ok(stage)
 }
 
@@ -85,7 +104,8 @@ pub(super) struct Stop {
 impl Stop {
     pub(super) fn new() -> Result<Self, Failure> {
         let caught = |kind| {
-            signal(kind).map_err(|error| Failure::Local(format!("signals cannot be caught: {error}")))
+            signal(kind)
+                .map_err(|error| Failure::Local(format!("signals cannot be caught: {error}")))
         };
         Ok(Self {
             interrupt: caught(SignalKind::interrupt())?,

@@ -13,9 +13,7 @@ use serde_json::Value;
 use super::demo::{Stop, start};
 use super::{Failure, Terminal};
 use crate::clock::{Clock as _, SystemClock};
-use crate::dev::issuer::{
-    GithubJob, GitlabJob, Issuer, SigningKey, github_claims, gitlab_claims,
-};
+use crate::dev::issuer::{GithubJob, GitlabJob, Issuer, SigningKey, github_claims, gitlab_claims};
 use crate::dev::stage::Stage;
 
 /// Keeps the demo's servers running to play with, until Ctrl-C
@@ -151,9 +149,13 @@ fn token(args: &TokenArgs, out: &mut Terminal) -> Result<(), Failure> {
         Provider::Gitlab => (&running.gitlab, args.gitlab(&running.gitlab.url, audience)?),
     };
     let unreadable = |error: &dyn std::fmt::Display| {
-        Failure::Local(format!("the state of `hallpass dev` cannot be used: {error}"))
+        Failure::Local(format!(
+            "the state of `hallpass dev` cannot be used: {error}"
+        ))
     };
-    let key = BASE64.decode(ci.key.as_bytes()).map_err(|error| unreadable(&error))?;
+    let key = BASE64
+        .decode(ci.key.as_bytes())
+        .map_err(|error| unreadable(&error))?;
     let key = SigningKey::from_pkcs8(&ci.kid, &key).map_err(|error| unreadable(&error))?;
     out.line(&key.sign(&claims).map_err(|error| unreadable(&error))?);
     Ok(())
@@ -162,9 +164,18 @@ fn token(args: &TokenArgs, out: &mut Terminal) -> Result<(), Failure> {
 impl TokenArgs {
     fn github(&self, issuer: &str, audience: &str) -> Value {
         let mut job = GithubJob::new(issuer, audience, SystemClock::new().now());
-        job.repository = self.repository.clone().unwrap_or_else(|| "acme/shop".to_owned());
-        job.repository_id = self.repository_id.clone().unwrap_or_else(|| "702114500".to_owned());
-        job.owner_id = self.owner_id.clone().unwrap_or_else(|| "65923871".to_owned());
+        job.repository = self
+            .repository
+            .clone()
+            .unwrap_or_else(|| "acme/shop".to_owned());
+        job.repository_id = self
+            .repository_id
+            .clone()
+            .unwrap_or_else(|| "702114500".to_owned());
+        job.owner_id = self
+            .owner_id
+            .clone()
+            .unwrap_or_else(|| "65923871".to_owned());
         self.r#ref.clone_into(&mut job.r#ref);
         job.ref_protected = !self.unprotected;
         job.environment.clone_from(&self.environment);
@@ -174,9 +185,18 @@ impl TokenArgs {
 
     fn gitlab(&self, issuer: &str, audience: &str) -> Result<Value, Failure> {
         let mut job = GitlabJob::new(issuer, audience, SystemClock::new().now());
-        job.project = self.repository.clone().unwrap_or_else(|| "acme-group/reports".to_owned());
-        job.project_id = self.repository_id.clone().unwrap_or_else(|| "61840277".to_owned());
-        job.namespace_id = self.owner_id.clone().unwrap_or_else(|| "9133570".to_owned());
+        job.project = self
+            .repository
+            .clone()
+            .unwrap_or_else(|| "acme-group/reports".to_owned());
+        job.project_id = self
+            .repository_id
+            .clone()
+            .unwrap_or_else(|| "61840277".to_owned());
+        job.namespace_id = self
+            .owner_id
+            .clone()
+            .unwrap_or_else(|| "9133570".to_owned());
         let (ref_type, name) = match self.r#ref.strip_prefix("refs/heads/") {
             Some(name) => ("branch", name),
             None => match self.r#ref.strip_prefix("refs/tags/") {
@@ -236,7 +256,12 @@ fn only_folder() -> Result<PathBuf, Failure> {
         .into_iter()
         .flatten()
         .flatten()
-        .filter(|entry| entry.file_name().to_string_lossy().starts_with("hallpass-demo-"))
+        .filter(|entry| {
+            entry
+                .file_name()
+                .to_string_lossy()
+                .starts_with("hallpass-demo-")
+        })
         .map(|entry| entry.path())
         .filter(|path| path.join(STATE).is_file())
         .filter(|path| fs::symlink_metadata(path).is_ok_and(|folder| folder.uid() == ours))
@@ -245,8 +270,10 @@ fn only_folder() -> Result<PathBuf, Failure> {
         (Some(folder), true) => Ok(folder),
         (Some(folder), false) => {
             folders.push(folder);
-            let names: Vec<String> =
-                folders.iter().map(|folder| folder.display().to_string()).collect();
+            let names: Vec<String> = folders
+                .iter()
+                .map(|folder| folder.display().to_string())
+                .collect();
             Err(Failure::Usage(format!(
                 "several are running; choose one with --folder: {}",
                 names.join(", ")

@@ -129,7 +129,9 @@ async fn list(args: &ListArgs, out: &mut Terminal) -> Result<(), Failure> {
     let mut rows: Vec<(String, LeaseRow)> = Vec::new();
     let mut down = Vec::new();
     for name in databases.names() {
-        let Some(database) = databases.database(name) else { continue };
+        let Some(database) = databases.database(name) else {
+            continue;
+        };
         match database.leases().await {
             Ok(leases) => rows.extend(leases.into_iter().map(|lease| (name.to_owned(), lease))),
             Err(error) => down.push(format!("target `{name}` {}", escape(&error.to_string()))),
@@ -142,7 +144,11 @@ async fn list(args: &ListArgs, out: &mut Terminal) -> Result<(), Failure> {
             json!({ "leases": rows.iter().map(row_json).collect::<Vec<_>>(), "unreachable": down })
         )),
     }
-    if down.is_empty() { Ok(()) } else { Err(Failure::Unreachable(down.join("; "))) }
+    if down.is_empty() {
+        Ok(())
+    } else {
+        Err(Failure::Unreachable(down.join("; ")))
+    }
 }
 
 fn print(rows: &[(String, LeaseRow)], out: &mut Terminal) {
@@ -256,7 +262,9 @@ async fn sweep(args: &SweepArgs, out: &mut Terminal) -> Result<(), Failure> {
     }
     match (down.is_empty(), left) {
         (true, 0) => Ok(()),
-        (true, left) => Err(Failure::Findings(format!("{left} leases could not be removed"))),
+        (true, left) => Err(Failure::Findings(format!(
+            "{left} leases could not be removed"
+        ))),
         (false, _) => Err(Failure::Unreachable(down.join("; "))),
     }
 }

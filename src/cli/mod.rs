@@ -86,7 +86,7 @@ impl Command {
             Self::Audit(args) => audit::run(args, out),
             Self::Keys(args) => keys::run(args, out),
             #[cfg(feature = "dev")]
-            Self::Demo(args) => demo::run(args, out),
+            Self::Demo(args) => demo::run(&args, out),
             #[cfg(feature = "dev")]
             Self::Dev(args) => dev::run(args, out),
         }

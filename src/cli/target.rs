@@ -77,8 +77,7 @@ fn find(
     config: &std::path::Path,
     name: &str,
 ) -> Result<(TargetSettings, Vec<GroupCeiling>), Failure> {
-    let settings =
-        Settings::load(config).map_err(|error| Failure::Local(error.to_string()))?;
+    let settings = Settings::load(config).map_err(|error| Failure::Local(error.to_string()))?;
     targets::find(&settings, name).map_err(Failure::Local)
 }
 
@@ -90,11 +89,20 @@ fn check(args: &CheckArgs, out: &mut Terminal) -> Result<(), Failure> {
         Output::Text => print(&findings, out),
         Output::Json => out.line(&json(&findings)),
     }
-    let errors = findings.iter().filter(|finding| finding.severity == Severity::Error).count();
+    let errors = findings
+        .iter()
+        .filter(|finding| finding.severity == Severity::Error)
+        .count();
     match errors {
         0 => Ok(()),
-        1 => Err(Failure::Findings(format!("target `{}` has 1 error", args.name))),
-        _ => Err(Failure::Findings(format!("target `{}` has {errors} errors", args.name))),
+        1 => Err(Failure::Findings(format!(
+            "target `{}` has 1 error",
+            args.name
+        ))),
+        _ => Err(Failure::Findings(format!(
+            "target `{}` has {errors} errors",
+            args.name
+        ))),
     }
 }
 
@@ -106,9 +114,15 @@ fn print(findings: &[Finding], out: &mut Terminal) {
             Severity::Fine => out.green(word),
             Severity::Warning => word.to_owned(),
         };
-        out.line(&format!("{word}: {}", crate::text::escape_up_to(&finding.message, LONGEST)));
+        out.line(&format!(
+            "{word}: {}",
+            crate::text::escape_up_to(&finding.message, LONGEST)
+        ));
         if !finding.fix.is_empty() {
-            out.line(&format!("  fix: {}", crate::text::escape_up_to(&finding.fix, LONGEST)));
+            out.line(&format!(
+                "  fix: {}",
+                crate::text::escape_up_to(&finding.fix, LONGEST)
+            ));
         }
     }
 }
@@ -121,18 +135,18 @@ fn json(findings: &[Finding]) -> String {
             "fix": finding.fix,
         })
     };
-    format!("{:#}", json!({ "findings": findings.iter().map(one).collect::<Vec<_>>() }))
+    format!(
+        "{:#}",
+        json!({ "findings": findings.iter().map(one).collect::<Vec<_>>() })
+    )
 }
 
 fn install_sql(args: &InstallArgs, out: &mut Terminal) -> Result<(), Failure> {
     let (target, groups) = find(&args.config, &args.name)?;
-    let version = match args.server_version {
-        Some(version) => version,
-        None => {
-            out.error("hallpass: --server-version is not given; this is for PostgreSQL 15, and refuses to run on another");
-            15
-        }
-    };
+    let version = args.server_version.unwrap_or_else(|| {
+        out.error("hallpass: --server-version is not given; this is for PostgreSQL 15, and refuses to run on another");
+        15
+    });
     let sql = install::file(&args.name, &target, &groups, version).map_err(Failure::Local)?;
     out.line(sql.trim_end());
     Ok(())

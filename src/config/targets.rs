@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::reader::{Item, Section};
 use super::Settings;
+use super::reader::{Item, Section};
 use crate::credential::database::postgres::{
     CONNECTIONS, Cleaner, GroupCeiling, TargetSettings, Tls,
 };
@@ -44,7 +44,11 @@ fn ceilings(set: &PolicySet, target: &str, connections: u16) -> Vec<GroupCeiling
     let mut groups: BTreeMap<String, GroupCeiling> = BTreeMap::new();
     for credential in set.credentials() {
         let (of, group, act_as_group) = match &credential.kind {
-            Kind::Postgres { target, group, act_as_group } => (target, group, *act_as_group),
+            Kind::Postgres {
+                target,
+                group,
+                act_as_group,
+            } => (target, group, *act_as_group),
             Kind::Jwt { .. } => continue,
         };
         if of != target {
@@ -113,7 +117,9 @@ fn postgres(section: &Section<'_>) -> Option<TargetSettings> {
     let user = section.required("user").and_then(|item| item.text());
     let password = section.required("password").and_then(|item| item.secret());
     let cleaner = section.required("cleaner").and_then(|item| cleaner(&item));
-    let tls = section.optional("tls").map(|item| tls(&item, host.as_deref()));
+    let tls = section
+        .optional("tls")
+        .map(|item| tls(&item, host.as_deref()));
     let ca = section.optional("ca").map(|item| item.path());
     let prefix = section.optional("prefix").map(|item| prefix(&item));
     let sweep = section
@@ -128,7 +134,9 @@ fn postgres(section: &Section<'_>) -> Option<TargetSettings> {
         );
     }
     let replicas = section.optional("replicas").map(|item| replicas(&item));
-    let connections = section.optional("connections").map(|item| item.number(1, 100));
+    let connections = section
+        .optional("connections")
+        .map(|item| item.number(1, 100));
     let allowed_roles = section.optional("allowed_roles").map(|item| texts(&item));
     section.finish();
     Some(TargetSettings {
@@ -142,8 +150,7 @@ fn postgres(section: &Section<'_>) -> Option<TargetSettings> {
         ca: ca.map_or(Some(None), |ca| ca.map(Some))?,
         prefix: prefix.unwrap_or_else(|| Some("hp_".to_owned()))?,
         sweep: sweep.unwrap_or(Some(Duration::from_secs(20)))?,
-        connections: connections
-            .map_or(Some(CONNECTIONS), |number| u16::try_from(number?).ok())?,
+        connections: connections.map_or(Some(CONNECTIONS), |number| u16::try_from(number?).ok())?,
         allowed_roles: allowed_roles.unwrap_or_else(|| Some(Vec::new()))?,
         replicas: replicas.unwrap_or_else(|| Some(Vec::new()))?,
     })
@@ -168,7 +175,9 @@ fn prefix(item: &Item<'_>) -> Option<String> {
         && text.ends_with('_')
         && text.starts_with(|letter: char| letter.is_ascii_lowercase())
         && !text.starts_with("pg_")
-        && text.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_'));
+        && text
+            .bytes()
+            .all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_'));
     if fits {
         return Some(text);
     }
@@ -185,7 +194,10 @@ fn replicas(item: &Item<'_>) -> Option<Vec<(String, u16)>> {
         let (host, port) = text.rsplit_once(':').unwrap_or((&text, "5432"));
         match port.parse() {
             Ok(port) => Some((host.to_owned(), port)),
-            Err(_) => item.wrong("a replica is `host` or `host:port`", "e.g. `db-2.acme.dev:5432`"),
+            Err(_) => item.wrong(
+                "a replica is `host` or `host:port`",
+                "e.g. `db-2.acme.dev:5432`",
+            ),
         }
     };
     item.list()?.iter().map(read).collect()
@@ -205,7 +217,10 @@ fn cleaner(item: &Item<'_>) -> Option<Cleaner> {
 /// TLS can be switched off for the machine itself, and nowhere else.
 fn tls(item: &Item<'_>, host: Option<&str>) -> Option<Tls> {
     let is_here = host.is_some_and(|host| {
-        host == "localhost" || host.parse().is_ok_and(|address: std::net::IpAddr| address.is_loopback())
+        host == "localhost"
+            || host
+                .parse()
+                .is_ok_and(|address: std::net::IpAddr| address.is_loopback())
     });
     match item.text()?.as_str() {
         "verify-full" => Some(Tls::VerifyFull),

@@ -14,7 +14,7 @@ use super::issuer::{GithubJob, github_claims};
 use super::stage::{Reply, Stage, StageError, fresh_key, masked};
 use crate::audit::Head;
 use crate::audit::verify::{Expected, Report, Verification};
-use crate::clock::{Clock, SystemClock};
+use crate::clock::{Clock as _, SystemClock};
 use crate::text::escape;
 use crate::token::{Admission, Algorithm, KeySet, verify_jws};
 
@@ -30,6 +30,7 @@ pub async fn tell(stage: &Stage, tell: Tell<'_>) -> Result<(), DemoError> {
         stage,
         tell,
         clock: SystemClock::new(),
+        step: 0,
     };
     let migrated = story.migrate().await?;
     story.sign_a_token().await?;
@@ -38,7 +39,7 @@ pub async fn tell(stage: &Stage, tell: Tell<'_>) -> Result<(), DemoError> {
     story.repeat(&migrated).await?;
     story.revoke(&migrated).await?;
     story.expire().await?;
-    story.prove_the_record().await
+    story.prove_the_record()
 }
 
 /// A step that did not do what it says.
@@ -62,6 +63,7 @@ struct Story<'a> {
     stage: &'a Stage,
     tell: Tell<'a>,
     clock: SystemClock,
+    step: u32,
 }
 
 /// What the first job got, for the steps after it.
@@ -172,7 +174,7 @@ impl Story<'_> {
     /// Step 3: a denial that teaches.
     async fn refuse_a_branch(&mut self) -> Result<(), DemoError> {
         self.title("A job on another branch of the same repository asks for shop-db/migrate");
-        let token = self.job_token(|job| job.r#ref = "refs/heads/try-it".to_owned())?;
+        let token = self.job_token(|job| "refs/heads/try-it".clone_into(&mut job.r#ref))?;
         let reply = self.ask("shop-db/migrate", &token, None, &[]).await?;
         expect_status(&reply, 400)?;
         expect(&text(&reply.body, "/error")?, "invalid_request", "`error`")?;
@@ -213,9 +215,9 @@ impl Story<'_> {
         let mut heard = Vec::new();
         for credential in ["shop-db/migrate", "no-such/credential"] {
             let token = self.job_token(|job| {
-                job.repository = "mallory/shop".to_owned();
-                job.repository_id = "900100200".to_owned();
-                job.owner_id = "88420113".to_owned();
+                "mallory/shop".clone_into(&mut job.repository);
+                "900100200".clone_into(&mut job.repository_id);
+                "88420113".clone_into(&mut job.owner_id);
                 job.environment = Some("production".to_owned());
             })?;
             let reply = self.ask(credential, &token, None, &[]).await?;
@@ -327,7 +329,7 @@ impl Story<'_> {
     }
 
     /// Step 8: the record shows what was done to it.
-    async fn prove_the_record(&mut self) -> Result<(), DemoError> {
+    fn prove_the_record(&mut self) -> Result<(), DemoError> {
         self.title("The audit record is whole, and shows when it is not");
         let file = self.stage.audit_file();
         let lines = fs::read_to_string(&file)?;
@@ -441,8 +443,9 @@ impl Story<'_> {
     }
 
     fn title(&mut self, text: &str) {
+        self.step = self.step.saturating_add(1);
         (self.tell)("");
-        (self.tell)(&format!("==> {text}"));
+        (self.tell)(&format!("{}. {text}", self.step));
     }
 
     fn say(&mut self, text: &str) {
@@ -456,16 +459,16 @@ impl Story<'_> {
 
 impl Login {
     fn read(body: &Value) -> Result<Self, DemoError> {
-        let part = |name: &str| text(body, &format!("/hallpass/credential/{name}"));
+        let member = |name: &str| text(body, &format!("/hallpass/credential/{name}"));
         let port = body
             .pointer("/hallpass/credential/port")
             .and_then(Value::as_u64);
         Ok(Self {
-            username: part("username")?,
-            password: part("password")?,
-            database: part("database")?,
-            options: part("options").unwrap_or_default(),
-            host: part("host")?,
+            username: member("username")?,
+            password: member("password")?,
+            database: member("database")?,
+            options: member("options").unwrap_or_default(),
+            host: member("host")?,
             port: port
                 .and_then(|port| u16::try_from(port).ok())
                 .unwrap_or_default(),

@@ -443,15 +443,18 @@ fn path_folders() -> Vec<PathBuf> {
 /// Whether every account may enter the folder: a clone in root's own folder is closed to the one
 /// that the server runs as.
 fn is_open_to_all(folder: &Path) -> bool {
-    let Ok(folder) = fs::canonicalize(folder) else { return false };
-    folder.ancestors().all(|part| {
-        fs::metadata(part).is_ok_and(|part| part.permissions().mode() & 0o001 != 0)
-    })
+    let Ok(folder) = fs::canonicalize(folder) else {
+        return false;
+    };
+    folder
+        .ancestors()
+        .all(|part| fs::metadata(part).is_ok_and(|part| part.permissions().mode() & 0o001 != 0))
 }
 
 /// Copies a relocatable installation, the folder around `bin`, and returns the copy's `bin`.
 fn copy_programs(programs: &Path, into: &Path) -> Result<PathBuf, PostgresError> {
-    let copied = |error: io::Error| PostgresError::folder("a copy of the server's programs", &error);
+    let copied =
+        |error: io::Error| PostgresError::folder("a copy of the server's programs", &error);
     let programs = fs::canonicalize(programs).map_err(copied)?;
     let whole = programs.parent().unwrap_or(&programs);
     let copy = into.join("programs");
@@ -537,7 +540,10 @@ mod tests {
         let native = closed.path().join("native");
         copy_folder(version_18().parent().unwrap(), &native)
             .expect("PostgreSQL 18 is fetched by deploy/dev/embedded-postgres.sh");
-        let options = Options { programs: Some(native.join("bin")), ..Options::default() };
+        let options = Options {
+            programs: Some(native.join("bin")),
+            ..Options::default()
+        };
         let server = Server::start(&options).await.unwrap();
         let client = server.connect("postgres").await.unwrap();
         let row = client.query_one("SHOW server_version", &[]).await.unwrap();

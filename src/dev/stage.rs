@@ -270,13 +270,14 @@ async fn install_target(settings: &Settings, postgres: &Server) -> Result<(), St
         .await?
         .batch_execute(APPLICATION)
         .await?;
-    let row = server.query_one("SELECT current_setting('server_version_num')::int4 / 10000", &[]);
+    let row = server.query_one(
+        "SELECT current_setting('server_version_num')::int4 / 10000",
+        &[],
+    );
     let version = u32::try_from(row.await?.get::<_, i32>(0)).unwrap_or(0);
     server.batch_execute("CREATE DATABASE hallpass").await?;
     let (target, groups) = targets::find(settings, "shop-db").map_err(StageError::Settings)?;
-    for section in
-        install::sections(&target, &groups, version).map_err(StageError::Settings)?
-    {
+    for section in install::sections(&target, &groups, version).map_err(StageError::Settings)? {
         let client = postgres.connect(&section.database).await?;
         client.batch_execute(&section.sql).await?;
     }

@@ -1,9 +1,56 @@
 //! Does the cryptographic library in this build do what it must?
+//!
+//! The wrong features of a dependency can leave a build with another library, or with one that
+//! accepts everything. So before anything is served, a known-good signature of each algorithm must
+//! hold, and the same with one changed bit must not (T-99).
 
-/// Verifies known signatures.
+use data_encoding::BASE64URL_NOPAD;
+
+use crate::token::{Admission, Algorithm, KeySet, TrustedIssuer, verify_jws};
+
+/// Verifies the signatures of `self_test.txt`: its first line is a key set, each other line a token
+/// of one algorithm, in the order of [`Algorithm::ALL`]. Their private keys were thrown away.
 ///
 /// # Errors
 /// Names the algorithm that fails.
 pub(crate) fn run() -> Result<(), String> {
+    let mut lines = VECTORS.lines();
+    let mut issuer = TrustedIssuer::new("self-test", "https://self-test.invalid");
+    issuer.algorithms = Algorithm::ALL.to_vec();
+    let set = lines.next().unwrap_or_default().as_bytes();
+    let keys = KeySet::from_jwks(set, &Admission::for_issuer(&issuer))
+        .map_err(|error| error.to_string())?;
+    for algorithm in Algorithm::ALL {
+        let good = lines.next().unwrap_or_default();
+        if verify_jws(good, &keys, &[algorithm]).is_err() {
+            return Err(format!("a good {algorithm} signature does not hold"));
+        }
+        let bad = with_one_bit_changed(good).ok_or("its vectors are damaged")?;
+        if verify_jws(&bad, &keys, &[algorithm]).is_ok() {
+            return Err(format!("a bad {algorithm} signature holds"));
+        }
+    }
     Ok(())
+}
+
+/// The token with one bit of its signature the other way round.
+fn with_one_bit_changed(token: &str) -> Option<String> {
+    let (signed, signature) = token.rsplit_once('.')?;
+    let mut bytes = BASE64URL_NOPAD.decode(signature.as_bytes()).ok()?;
+    *bytes.get_mut(20)? ^= 1;
+    Some(format!("{signed}.{}", BASE64URL_NOPAD.encode(&bytes)))
+}
+
+const VECTORS: &str = include_str!("self_test.txt");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// T-99
+    #[test]
+    fn every_algorithm_verifies_its_good_signature_and_refuses_its_bad_one() {
+        assert_eq!(run(), Ok(()));
+        assert_eq!(VECTORS.lines().count(), 1 + Algorithm::ALL.len());
+    }
 }

@@ -274,9 +274,8 @@ mod tests {
         fn any_text_becomes_a_description_of_rfc_6749(text in any::<String>()) {
             let description = describe(&text);
             prop_assert!(description.len() <= 200);
-            prop_assert!(description.bytes().all(|byte| {
-                matches!(byte, b' '..=b'!' | b'#'..=b'[' | b']'..=b'~')
-            }));
+            let fits = |byte| matches!(byte, b' '..=b'!' | b'#'..=b'[' | b']'..=b'~');
+            prop_assert!(description.bytes().all(fits));
         }
     }
 }

@@ -10,9 +10,9 @@ use async_trait::async_trait;
 
 use super::operator::Readiness;
 use super::{Shared, metrics};
+use crate::audit::event::{self, Event};
 use crate::audit::file::FileSink;
 use crate::audit::stdout::StdoutSink;
-use crate::audit::event::{self, Event};
 use crate::audit::{AuditLog, SinkEntry, SinkError, Text, new_boot_id};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Settings, SinkKind, Target};
@@ -41,16 +41,13 @@ pub struct Overrides {
     pub keys: Option<Arc<dyn KeySource>>,
     /// Sinks beside those of the settings.
     pub sinks: Vec<SinkEntry>,
-    /// A mint around or instead of the usual one.
-    pub mint: Option<WrapMint>,
+    /// Databases beside or instead of those of the settings: who mints in them, and who ends leases.
+    pub databases: Option<(Arc<dyn Mint>, Arc<dyn Leases>)>,
     /// Listeners that are bound already, so that their ports are known before the settings.
     pub public: Option<std::net::TcpListener>,
     /// See `public`.
     pub operator: Option<std::net::TcpListener>,
 }
-
-/// Puts another mint around the usual one.
-pub type WrapMint = fn(Arc<dyn Mint>) -> Arc<dyn Mint>;
 
 /// Why there is no broker.
 #[derive(Debug, thiserror::Error)]
@@ -156,18 +153,17 @@ pub(super) fn assemble(
     let jwt = Arc::new(JwtMint::new(Arc::clone(&signing), Arc::clone(&clock)));
     let databases = Arc::new(databases(settings, &roots, &clock)?);
     let sweeper = databases.start_sweeping(&sweep_intervals(settings), &swept(&audit));
-    let mints: Arc<dyn Mint> =
-        Arc::new(Mints::new(jwt, Some(Arc::clone(&databases) as Arc<dyn Mint>)));
+    let (mint, leases) = overrides.databases.take().unwrap_or_else(|| {
+        let mint: Arc<dyn Mint> = Arc::clone(&databases) as _;
+        (mint, Arc::new(Leased(Arc::clone(&databases))))
+    });
     let exchange = Arc::new(Exchange::new(Parts {
         verifier,
         policies,
         used_tokens,
         audit: Arc::clone(&audit),
-        mints: match overrides.mint {
-            Some(wrap) => wrap(mints),
-            None => mints,
-        },
-        leases: Arc::new(Leased(Arc::clone(&databases))),
+        mints: Arc::new(Mints::new(jwt, Some(mint))),
+        leases,
         root_keys: roots,
         clock: Arc::clone(&clock),
         places: settings.limits.exchanges,
@@ -185,7 +181,11 @@ pub(super) fn assemble(
         metrics: Arc::new(metrics::Metrics::new()),
         readiness: Readiness::new(remote, databases),
     });
-    Ok(Assembled { shared, audit, sweeper })
+    Ok(Assembled {
+        shared,
+        audit,
+        sweeper,
+    })
 }
 
 /// What can be wrong with settings, policies and keys, without opening anything for writing.
@@ -336,7 +336,10 @@ fn databases(
     for (name, target) in &settings.targets {
         let Target::Postgres(target) = target;
         let postgres = Postgres::new(TargetSettings::clone(target)).map_err(|problem| {
-            StartError::TargetSettings { target: name.clone(), problem }
+            StartError::TargetSettings {
+                target: name.clone(),
+                problem,
+            }
         })?;
         databases.insert(name.clone(), Arc::new(postgres));
     }
@@ -362,7 +365,11 @@ fn swept(audit: &Arc<AuditLog>) -> Report {
     Arc::new(move |target, report| {
         note(Event::Sweep(event::Sweep {
             target: Text::new(target),
-            removed: report.removed.iter().map(|login| Text::new(login)).collect(),
+            removed: report
+                .removed
+                .iter()
+                .map(|login| Text::new(login))
+                .collect(),
             left: report
                 .left
                 .iter()

@@ -36,7 +36,7 @@ mod revoke;
 pub mod server;
 mod token;
 
-pub use assemble::{Overrides, StartError, WrapMint};
+pub use assemble::{Overrides, StartError};
 pub use log::install_panic_hook;
 
 use answer::{Answer, Context, RequestId, Verdict};

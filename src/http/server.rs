@@ -22,8 +22,8 @@ use super::{operators, public};
 use crate::audit::event::{self, Event};
 use crate::audit::{AuditLog, Text};
 use crate::config::{Settings, TlsFiles};
-use crate::exchange::Exchange;
 use crate::credential::database::Sweeper;
+use crate::exchange::Exchange;
 use crate::exchange::self_test;
 
 /// A broker that serves. Dropped without [`shutdown`](Self::shutdown), it stops at once.
@@ -38,7 +38,7 @@ pub struct Running {
     stop: watch::Sender<bool>,
     listeners: Vec<JoinHandle<()>>,
     upkeep: JoinHandle<()>,
-    sweeper: Sweeper,
+    sweeper: Option<Sweeper>,
     audit: Arc<AuditLog>,
 }
 
@@ -54,7 +54,11 @@ pub async fn start(settings: &Settings, mut overrides: Overrides) -> Result<Runn
     let listen = &settings.listen;
     let public_listener = bind(overrides.public.take(), listen.public, "public")?;
     let operator_listener = bind(overrides.operator.take(), listen.operator, "operator")?;
-    let Assembled { shared, audit, sweeper } = assemble(settings, &mut overrides)?;
+    let Assembled {
+        shared,
+        audit,
+        sweeper,
+    } = assemble(settings, &mut overrides)?;
     let parts = shared.exchange.parts();
     audit
         .record(&Event::Policies(event::Policies {
@@ -103,7 +107,7 @@ pub async fn start(settings: &Settings, mut overrides: Overrides) -> Result<Runn
         stop,
         listeners,
         upkeep,
-        sweeper,
+        sweeper: Some(sweeper),
         audit,
     })
 }
@@ -131,6 +135,8 @@ impl Running {
                 tracing::error!(reason = "listener.panic", "a listener ended by a bug");
             }
         }
+        // What it did is on record before the record is closed.
+        drop(self.sweeper.take());
         if let Err(error) = self.audit.close().await {
             tracing::error!(reason = "sink.failed", sink = %error.sink, "the audit log could not be closed");
         }

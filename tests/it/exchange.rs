@@ -1,1 +1,7 @@
-//! exchange
+//! An exchange from end to end, through the real router: what each kind of job gets, and hears.
+#![cfg(test)]
+
+mod github;
+mod gitlab;
+mod repeats;
+mod revoke;

@@ -1,1 +1,11 @@
-//! http
+//! What the listeners do with requests, well-formed and not, through real sockets.
+#![cfg(test)]
+
+mod doors;
+mod failures;
+mod limits;
+mod operator;
+mod parameters;
+mod routes;
+mod smuggling;
+mod start;

@@ -18,7 +18,10 @@ fn read(path: &str) -> String {
 }
 
 fn missing(paths: impl IntoIterator<Item = String>) -> Vec<String> {
-    paths.into_iter().filter(|path| !root().join(path).exists()).collect()
+    paths
+        .into_iter()
+        .filter(|path| !root().join(path).exists())
+        .collect()
 }
 
 fn rust_files(folder: &Path, found: &mut Vec<PathBuf>) {
@@ -78,14 +81,20 @@ fn every_row_of_the_threat_table_has_a_test_and_every_test_a_row() {
     let untested: Vec<_> = table.difference(&tests).collect();
     assert!(untested.is_empty(), "rows without a test: {untested:?}");
     let unknown: Vec<_> = tests.difference(&table).collect();
-    assert!(unknown.is_empty(), "tests of rows that the table does not have: {unknown:?}");
+    assert!(
+        unknown.is_empty(),
+        "tests of rows that the table does not have: {unknown:?}"
+    );
 }
 
 #[test]
 fn every_provider_has_its_file_vector_and_exchange_tests() {
     let companions = PROVIDERS.iter().flat_map(|provider| {
         let name = provider.name;
-        [format!("src/provider/{name}.rs"), format!("tests/it/exchange/{name}.rs")]
+        [
+            format!("src/provider/{name}.rs"),
+            format!("tests/it/exchange/{name}.rs"),
+        ]
     });
     assert_eq!(missing(companions), Vec::<String>::new());
     let vectors: Vec<String> = fs::read_dir(root().join("tests/vectors/ci-tokens"))
@@ -93,7 +102,10 @@ fn every_provider_has_its_file_vector_and_exchange_tests() {
         .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
         .collect();
     for name in ["github", "gitlab"] {
-        assert!(vectors.iter().any(|vector| vector.starts_with(name)), "no vector of {name}");
+        assert!(
+            vectors.iter().any(|vector| vector.starts_with(name)),
+            "no vector of {name}"
+        );
     }
 }
 
@@ -118,10 +130,16 @@ fn every_source_and_format_is_in_the_help() {
         .unwrap();
     let help = String::from_utf8(help.stdout).unwrap();
     for name in FORMATS.iter().map(|format| format.name) {
-        assert!(help.contains(name), "format {name} is not in the help of `get`");
+        assert!(
+            help.contains(name),
+            "format {name} is not in the help of `get`"
+        );
     }
     for name in SOURCES.iter().map(|source| source.name()) {
-        assert!(help.contains(name), "source {name} is not in the help of `get`");
+        assert!(
+            help.contains(name),
+            "source {name} is not in the help of `get`"
+        );
     }
 }
 
@@ -138,7 +156,11 @@ fn evidence_has_one_maker_each() {
     rust_files(&root().join("src"), &mut files);
     for (making, place) in makers {
         for file in &files {
-            let name = file.strip_prefix(root()).unwrap().to_string_lossy().into_owned();
+            let name = file
+                .strip_prefix(root())
+                .unwrap()
+                .to_string_lossy()
+                .into_owned();
             let text = fs::read_to_string(file).unwrap();
             let code = text.split("#[cfg(test)]").next().unwrap_or_default();
             let made = code.lines().map(str::trim).filter(|line| {

@@ -1,2 +1,10 @@
-//! support
+//! What tests share: a whole broker on free ports, and the fakes around it.
+#![cfg(test)]
+
+pub(crate) mod broker;
+pub(crate) mod client;
+pub(crate) mod database;
+pub(crate) mod sink;
 pub(crate) mod tokens;
+
+pub(crate) use broker::TestBroker;

@@ -23,7 +23,10 @@ impl Databases {
     /// The target is not in the settings.
     pub async fn revoke(&self, lease: &LeaseContents) -> Result<Revoked, MintError> {
         let target = self.targets.get(&lease.target).ok_or_else(|| MintError {
-            message: format!("target `{}` of the lease is not in the settings", lease.target),
+            message: format!(
+                "target `{}` of the lease is not in the settings",
+                lease.target
+            ),
             reason: "target.unknown",
             nothing_made: true,
             ours: true,
@@ -60,7 +63,9 @@ pub(super) async fn end(database: &dyn Database, login: &str) -> Result<Ended, D
             Some(name) if leftover.owned => {
                 elsewhere.push(format!("owns {} in database `{name}`", leftover.objects));
             }
-            Some(name) => elsewhere.push(format!("{} grants in database `{name}`", leftover.objects)),
+            Some(name) => {
+                elsewhere.push(format!("{} grants in database `{name}`", leftover.objects));
+            }
             // What belongs to the whole server, such as a database, goes with any clean-up there.
             None => {}
         }
@@ -81,7 +86,8 @@ pub(super) async fn end(database: &dyn Database, login: &str) -> Result<Ended, D
 async fn shut(database: &dyn Database, login: &str) -> Result<(), DatabaseError> {
     let mut last = DatabaseError::Unknown("its sessions go on".to_owned());
     for _ in 0..ATTEMPTS {
-        let (disabled, terminated) = tokio::join!(database.disable(login), database.terminate(login));
+        let (disabled, terminated) =
+            tokio::join!(database.disable(login), database.terminate(login));
         match (disabled, terminated) {
             (Ok(()), Ok(0)) => return Ok(()),
             (Ok(()), Ok(_)) => {}

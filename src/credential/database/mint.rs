@@ -68,7 +68,9 @@ impl Databases {
             database: address.database,
             sslmode: address.sslmode,
             ca: address.ca,
-            options: order.act_as_group.then(|| format!("-c role={}", order.group)),
+            options: order
+                .act_as_group
+                .then(|| format!("-c role={}", order.group)),
         });
         Ok(((material, handle, found.login.clone()), found))
     }
@@ -109,7 +111,12 @@ async fn create(target: &Target, order: &Order) -> Result<Found, MintError> {
 fn check_repeat(order: &Order, found: &Found) -> Result<(), MintError> {
     let record: serde_json::Value = serde_json::from_str(&found.record).unwrap_or_default();
     let made_with = record.get("idk").and_then(serde_json::Value::as_str);
-    let theirs = |message: String, reason| MintError { message, reason, nothing_made: false, ours: false };
+    let theirs = |message: String, reason| MintError {
+        message,
+        reason,
+        nothing_made: false,
+        ours: false,
+    };
     if order.key_hash.is_none() || made_with != order.key_hash.as_deref() {
         return Err(theirs(
             "the subject token was already used for this credential; ask the CI for a new one, or repeat with the same `Idempotency-Key`".to_owned(),
@@ -121,7 +128,8 @@ fn check_repeat(order: &Order, found: &Found) -> Result<(), MintError> {
     }
     if found.groups != [order.group.as_str()] {
         return Err(theirs(
-            "the policies give this credential another group now; ask the CI for a new token".to_owned(),
+            "the policies give this credential another group now; ask the CI for a new token"
+                .to_owned(),
             "lease.changed",
         ));
     }
@@ -152,7 +160,9 @@ fn refused(target: &str, error: &DatabaseError, sent_before: bool) -> MintError 
         (DatabaseError::Refused { .. }, _) => ("did not create the login", "database.refused"),
     };
     MintError {
-        message: format!("target `{target}` {problem}; its operator finds the reason with `hallpass target check`"),
+        message: format!(
+            "target `{target}` {problem}; its operator finds the reason with `hallpass target check`"
+        ),
         reason,
         nothing_made: !sent_before && !matches!(error, DatabaseError::Unknown(_)),
         ours: true,
@@ -167,4 +177,3 @@ fn log(target: &str, problem: &str) {
         "a login could not be made"
     );
 }
-

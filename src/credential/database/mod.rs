@@ -203,9 +203,15 @@ impl Databases {
         root_keys: RootKeys,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        let target = |database| Target { database, upkeep: Upkeep::default() };
+        let target = |database| Target {
+            database,
+            upkeep: Upkeep::default(),
+        };
         Self {
-            targets: databases.into_iter().map(|(name, database)| (name, target(database))).collect(),
+            targets: databases
+                .into_iter()
+                .map(|(name, database)| (name, target(database)))
+                .collect(),
             root_keys,
             clock,
         }

@@ -76,7 +76,11 @@ impl Password {
 
     /// The same for the same key, target and login: what makes a repeat give it again.
     fn derived(keys: &RootKeys, target: &str, random: &str, key: &IdempotencyKey) -> Self {
-        let context = [target.as_bytes(), random.as_bytes(), key.expose().as_bytes()];
+        let context = [
+            target.as_bytes(),
+            random.as_bytes(),
+            key.expose().as_bytes(),
+        ];
         let derived = keys.derive(Label::Password, &context);
         let (bytes, _) = derived.expose().split_at(PASSWORD_BYTES);
         Self::of(bytes)
@@ -95,7 +99,12 @@ impl Order {
         let reserved = recorded.reserved();
         let permit = reserved.permit();
         let credential = permit.credential();
-        let Kind::Postgres { target, group, act_as_group } = &credential.kind else {
+        let Kind::Postgres {
+            target,
+            group,
+            act_as_group,
+        } = &credential.kind
+        else {
             return Err(MintError {
                 message: format!("credential `{}` is no database login", credential.name),
                 reason: "mint.kind",
@@ -158,7 +167,9 @@ fn key_hash(keys: &RootKeys, key: &IdempotencyKey) -> String {
 /// The record with its MAC, so that a login that somebody else made with the broker's stolen password
 /// shows (databases.md P-4).
 fn sealed_record(keys: &RootKeys, target: &str, random: &str, about: Value) -> String {
-    let Value::Object(mut members) = about else { return String::new() };
+    let Value::Object(mut members) = about else {
+        return String::new();
+    };
     members.retain(|_, value| !value.is_null());
     let mac = record_mac(keys.active(), target, random, &members);
     members.insert("mac".to_owned(), mac.into());
@@ -167,8 +178,12 @@ fn sealed_record(keys: &RootKeys, target: &str, random: &str, about: Value) -> S
 
 /// Whether a record was written by a broker with one of our keys, for this very login.
 pub(super) fn is_our_record(keys: &RootKeys, target: &str, random: &str, record: &str) -> bool {
-    let Ok(Value::Object(mut members)) = serde_json::from_str(record) else { return false };
-    let Some(Value::String(found)) = members.remove("mac") else { return false };
+    let Ok(Value::Object(mut members)) = serde_json::from_str(record) else {
+        return false;
+    };
+    let Some(Value::String(found)) = members.remove("mac") else {
+        return false;
+    };
     keys.members().any(|member| {
         let expected = record_mac(member, target, random, &members);
         aws_lc_rs::constant_time::verify_slices_are_equal(found.as_bytes(), expected.as_bytes())

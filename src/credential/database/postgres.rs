@@ -51,8 +51,10 @@ impl Postgres {
             let connections = Connections::new(&settings, database, cleaner, CLEANERS)?;
             Ok((database.clone(), connections))
         });
-        let replicas =
-            settings.replicas.iter().map(|(host, port)| Ok(control(1)?.at(host, *port)));
+        let replicas = settings
+            .replicas
+            .iter()
+            .map(|(host, port)| Ok(control(1)?.at(host, *port)));
         let ca = settings.ca.as_deref().map(fs::read_to_string).transpose();
         Ok(Self {
             ca: ca.map_err(|error| format!("the CA file cannot be read: {error}"))?,
@@ -79,13 +81,16 @@ impl Postgres {
             .await?;
         let not_ours = |what: &str| DatabaseError::Refused {
             code: "HP008".to_owned(),
-            message: format!("function hallpass.clean_here {what}; run the file that `hallpass target install-sql` prints"),
+            message: format!(
+                "function hallpass.clean_here {what}; run the file that `hallpass target install-sql` prints"
+            ),
         };
         let [row] = rows.as_slice() else {
             return Err(not_ours("is not there, or there are several"));
         };
         let (version, owner): (i32, String) = (row.get(0), row.get(1));
-        let (is_definer, config, source): (bool, String, String) = (row.get(2), row.get(3), row.get(4));
+        let (is_definer, config, source): (bool, String, String) =
+            (row.get(2), row.get(3), row.get(4));
         if owner != "hallpass_definer" || !is_definer {
             return Err(not_ours("is not owned by hallpass_definer"));
         }
@@ -180,7 +185,9 @@ impl Database for Postgres {
     async fn clean(&self, login: &str, database: &str) -> Result<(), DatabaseError> {
         let cleaner = self.cleaners.iter().find(|(name, _)| name == database);
         let Some((_, cleaner)) = cleaner else {
-            return Err(DatabaseError::Unreachable(format!("database `{database}` is not listed")));
+            return Err(DatabaseError::Unreachable(format!(
+                "database `{database}` is not listed"
+            )));
         };
         self.check_cleaner(cleaner).await?;
         let sql = "SELECT hallpass.clean_here($1)";
@@ -205,7 +212,9 @@ impl Database for Postgres {
         let rows = self
             .terminate
             .run(|client| async move {
-                client.query_typed(sql, &[(&after, Type::TEXT), (&most, Type::INT4)]).await
+                client
+                    .query_typed(sql, &[(&after, Type::TEXT), (&most, Type::INT4)])
+                    .await
             })
             .await?;
         Ok(rows.iter().map(|row| row.get(0)).collect())
@@ -219,7 +228,9 @@ impl Database for Postgres {
             .await?;
         for replica in &self.replicas {
             let sql = "SELECT hallpass.ghosts() + hallpass.terminate_ended()";
-            let told = replica.run(|client| async move { client.query_typed(sql, &[]).await }).await;
+            let told = replica
+                .run(|client| async move { client.query_typed(sql, &[]).await })
+                .await;
             if let Err(error) = told {
                 tracing::warn!(reason = "database.replica", problem = %crate::text::escape(&error.to_string()), "a standby could not be swept");
             }
@@ -278,12 +289,17 @@ fn found(row: &Row) -> Found {
 }
 
 fn count(rows: &[Row]) -> u32 {
-    rows.first().map_or(0, |row| u32::try_from(row.get::<_, i32>(0)).unwrap_or(0))
+    rows.first()
+        .map_or(0, |row| u32::try_from(row.get::<_, i32>(0)).unwrap_or(0))
 }
 
 /// Another replica came first.
 fn gone_is_done(error: DatabaseError) -> Result<(), DatabaseError> {
-    if error.code() == Some("42704") { Ok(()) } else { Err(error) }
+    if error.code() == Some("42704") {
+        Ok(())
+    } else {
+        Err(error)
+    }
 }
 
 const CREATE: &str = "SELECT created, login, ends, can_login, ended, groups, record FROM hallpass.mint($1, $2, $3, $4, $5, $6, $7, $8)";

@@ -118,7 +118,10 @@ impl Databases {
         let mut remembered = target.upkeep.locked();
         match &swept {
             Ok((report, leases)) => {
-                let live = leases.iter().filter(|lease| !lease.ended && lease.can_login).count();
+                let live = leases
+                    .iter()
+                    .filter(|lease| !lease.ended && lease.can_login)
+                    .count();
                 remembered.status = TargetStatus {
                     swept_at: Some(self.clock.now()),
                     problem: None,
@@ -145,7 +148,10 @@ impl Databases {
     #[must_use]
     pub fn status(&self) -> BTreeMap<String, TargetStatus> {
         let of = |target: &Target| target.upkeep.locked().status.clone();
-        self.targets.iter().map(|(name, target)| (name.clone(), of(target))).collect()
+        self.targets
+            .iter()
+            .map(|(name, target)| (name.clone(), of(target)))
+            .collect()
     }
 
     async fn pass(
@@ -193,9 +199,16 @@ impl Databases {
 
     async fn end_one(&self, name: &str, target: &Target, login: &str, report: &mut SweepReport) {
         let now = self.clock.monotonic();
-        let waits = target.upkeep.locked().failures.get(login).is_some_and(|(_, next)| *next > now);
+        let waits = target
+            .upkeep
+            .locked()
+            .failures
+            .get(login)
+            .is_some_and(|(_, next)| *next > now);
         if waits {
-            report.left.push((login.to_owned(), "waits for its next attempt".to_owned()));
+            report
+                .left
+                .push((login.to_owned(), "waits for its next attempt".to_owned()));
             return;
         }
         let problem = match end(target.database.as_ref(), login).await {
@@ -213,11 +226,15 @@ impl Databases {
         report.left.push((login.to_owned(), problem));
         let mut remembered = target.upkeep.locked();
         if remembered.failures.len() < MOST_PENDING {
-            let failures = remembered.failures.get(login).map_or(0, |(failures, _)| *failures);
-            let pause = back_off(failures);
-            remembered
+            let failures = remembered
                 .failures
-                .insert(login.to_owned(), (failures.saturating_add(1), now.saturating_add(pause)));
+                .get(login)
+                .map_or(0, |(failures, _)| *failures);
+            let pause = back_off(failures);
+            remembered.failures.insert(
+                login.to_owned(),
+                (failures.saturating_add(1), now.saturating_add(pause)),
+            );
         }
     }
 

@@ -51,7 +51,9 @@ impl Postgres {
     /// throw-away lease. Changes nothing that is still there afterwards.
     pub async fn check(&self, groups: &[GroupCeiling]) -> Vec<Finding> {
         let mut findings = Findings(Vec::new());
-        let Some(facts) = self.server(&mut findings).await else { return findings.0 };
+        let Some(facts) = self.server(&mut findings).await else {
+            return findings.0;
+        };
         self.check_server(&facts, &mut findings);
         self.check_ceilings(groups, &mut findings).await;
         self.check_groups(groups, &mut findings).await;
@@ -114,7 +116,11 @@ impl Postgres {
         }
         if facts.contract != install::CONTRACT {
             findings.error(
-                format!("the installed functions are version {}, expected {}", facts.contract, install::CONTRACT),
+                format!(
+                    "the installed functions are version {}, expected {}",
+                    facts.contract,
+                    install::CONTRACT
+                ),
                 "run the file that this version's `hallpass target install-sql` prints",
             );
         }
@@ -145,7 +151,10 @@ impl Postgres {
     /// The policies may grant what the installed file does not allow.
     async fn check_ceilings(&self, groups: &[GroupCeiling], findings: &mut Findings) {
         let sql = "SELECT group_name, longest_life, most_connections, may_act_as_group FROM hallpass.ceilings()";
-        let Ok(rows) = self.mint.run(|client| async move { client.query_typed(sql, &[]).await }).await
+        let Ok(rows) = self
+            .mint
+            .run(|client| async move { client.query_typed(sql, &[]).await })
+            .await
         else {
             return;
         };
@@ -157,7 +166,10 @@ impl Postgres {
                     && (row.get::<_, bool>(3) || !group.act_as_group)
             });
             if allowed {
-                findings.fine(format!("group `{}` may be granted for {} s", group.group, group.longest_life));
+                findings.fine(format!(
+                    "group `{}` may be granted for {} s",
+                    group.group, group.longest_life
+                ));
             } else {
                 findings.error(
                     format!("the installed file allows less for group `{}` than the policies", group.group),
@@ -173,7 +185,9 @@ impl Postgres {
             let answered = self
                 .mint
                 .run(|client| async move {
-                    client.query_typed("SELECT hallpass.unfit($1)", &[(&name, Type::TEXT)]).await
+                    client
+                        .query_typed("SELECT hallpass.unfit($1)", &[(&name, Type::TEXT)])
+                        .await
                 })
                 .await;
             match answered {
@@ -193,9 +207,16 @@ impl Postgres {
     }
 
     /// Makes a lease, logs in with it where it should and where it should not, and ends it.
-    async fn try_a_lease(&self, group: &GroupCeiling, facts: &ServerFacts, findings: &mut Findings) {
+    async fn try_a_lease(
+        &self,
+        group: &GroupCeiling,
+        facts: &ServerFacts,
+        findings: &mut Findings,
+    ) {
         let mut random = [0; 32];
-        let (Ok(()), Ok(password)) = (rand::fill(&mut random), Password::random()) else { return };
+        let (Ok(()), Ok(password)) = (rand::fill(&mut random), Password::random()) else {
+            return;
+        };
         let random = rand13(&random);
         let login = NewLogin {
             random: &random,
@@ -211,7 +232,10 @@ impl Postgres {
             Ok(None) => return,
             Err(error) => {
                 findings.error(
-                    format!("a throw-away lease in group `{}` could not be made: {error}", group.group),
+                    format!(
+                        "a throw-away lease in group `{}` could not be made: {error}",
+                        group.group
+                    ),
                     "the reason is in the sentence before",
                 );
                 return;
@@ -251,7 +275,12 @@ impl Postgres {
         }
     }
 
-    async fn enter(&self, database: &str, login: &str, password: &SecretSource) -> Result<(), DatabaseError> {
+    async fn enter(
+        &self,
+        database: &str,
+        login: &str,
+        password: &SecretSource,
+    ) -> Result<(), DatabaseError> {
         let connections = super::Connections::new(&self.settings, database, (login, password), 1)
             .map_err(DatabaseError::Unreachable)?;
         let entered = tokio::time::timeout(ENTER_TIME, connections.hold()).await;
@@ -273,7 +302,11 @@ struct Findings(Vec<Finding>);
 
 impl Findings {
     fn add(&mut self, severity: Severity, message: String, fix: &str) {
-        self.0.push(Finding { severity, message, fix: fix.to_owned() });
+        self.0.push(Finding {
+            severity,
+            message,
+            fix: fix.to_owned(),
+        });
     }
 
     fn error(&mut self, message: String, fix: &str) {

@@ -9,6 +9,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::{ClientConfig, RootCertStore};
 use tokio::sync::Semaphore;
+use tokio_postgres::config::SslMode;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, NoTls};
 use tokio_postgres_rustls::MakeRustlsConnect;
@@ -32,7 +33,12 @@ fn of_statement(error: &tokio_postgres::Error) -> DatabaseError {
 }
 
 fn is_ending(code: &SqlState) -> bool {
-    [SqlState::ADMIN_SHUTDOWN, SqlState::CRASH_SHUTDOWN, SqlState::CANNOT_CONNECT_NOW].contains(code)
+    [
+        SqlState::ADMIN_SHUTDOWN,
+        SqlState::CRASH_SHUTDOWN,
+        SqlState::CANNOT_CONNECT_NOW,
+    ]
+    .contains(code)
 }
 
 /// An error with what it is about, which the outer text leaves out.
@@ -121,9 +127,15 @@ impl Connections {
         let result = match done {
             Ok(result) => result.map_err(|error| of_statement(&error)),
             // Dropping the client closes the connection, and the server gives up with it.
-            Err(_) => Err(DatabaseError::Unknown(format!("no answer in {} s", CALL_TIME.as_secs()))),
+            Err(_) => Err(DatabaseError::Unknown(format!(
+                "no answer in {} s",
+                CALL_TIME.as_secs()
+            ))),
         };
-        let is_sound = !matches!(result, Err(DatabaseError::Unknown(_) | DatabaseError::Unreachable(_)));
+        let is_sound = !matches!(
+            result,
+            Err(DatabaseError::Unknown(_) | DatabaseError::Unreachable(_))
+        );
         if let (true, Some(client)) = (is_sound, Arc::into_inner(client)) {
             self.idle().push(client);
         }
@@ -132,7 +144,8 @@ impl Connections {
 
     /// Opens a connection now, so that one is there when the server has none left (databases.md P-8).
     pub(super) async fn hold(&self) -> Result<(), DatabaseError> {
-        self.run(|client| async move { client.simple_query("SELECT 1").await.map(drop) }).await
+        self.run(|client| async move { client.simple_query("SELECT 1").await.map(drop) })
+            .await
     }
 
     fn take_idle(&self) -> Option<Client> {
@@ -151,10 +164,12 @@ impl Connections {
 
     async fn connect(&self) -> Result<Client, DatabaseError> {
         let unreachable = |problem: String| DatabaseError::Unreachable(problem);
-        let password = self
-            .password
-            .read()
-            .map_err(|error| unreachable(format!("the password of `{}` cannot be read: {error}", self.user)))?;
+        let password = self.password.read().map_err(|error| {
+            unreachable(format!(
+                "the password of `{}` cannot be read: {error}",
+                self.user
+            ))
+        })?;
         let mut config = tokio_postgres::Config::new();
         config
             .host(&self.host)
@@ -166,25 +181,24 @@ impl Connections {
             .options("-c statement_timeout=15s -c search_path=pg_catalog,pg_temp -c client_min_messages=warning")
             .connect_timeout(CONNECT_TIME);
         let connecting = async {
-            match &self.tls {
-                Some(MakeTls(tls)) => {
-                    config.ssl_mode(tokio_postgres::config::SslMode::Require);
-                    let (client, connection) = config.connect(tls.clone()).await?;
-                    tokio::spawn(connection);
-                    Ok(client)
-                }
-                None => {
-                    config.ssl_mode(tokio_postgres::config::SslMode::Disable);
-                    let (client, connection) = config.connect(NoTls).await?;
-                    tokio::spawn(connection);
-                    Ok(client)
-                }
+            if let Some(MakeTls(tls)) = &self.tls {
+                config.ssl_mode(SslMode::Require);
+                let (client, connection) = config.connect(tls.clone()).await?;
+                tokio::spawn(connection);
+                return Ok(client);
             }
+            config.ssl_mode(SslMode::Disable);
+            let (client, connection) = config.connect(NoTls).await?;
+            tokio::spawn(connection);
+            Ok(client)
         };
         match tokio::time::timeout(CONNECT_TIME, connecting).await {
             Ok(Ok(client)) => Ok(client),
             Ok(Err(error)) => Err(unreachable(self.said(&error))),
-            Err(_) => Err(unreachable(format!("no connection in {} s", CONNECT_TIME.as_secs()))),
+            Err(_) => Err(unreachable(format!(
+                "no connection in {} s",
+                CONNECT_TIME.as_secs()
+            ))),
         }
     }
 
@@ -207,9 +221,9 @@ fn tls(ca: Option<&Path>) -> Result<MakeTls, String> {
             for certificate in certificates {
                 let certificate =
                     certificate.map_err(|error| wrong(format!("is not PEM: {error}")))?;
-                roots
-                    .add(certificate)
-                    .map_err(|error| wrong(format!("holds a certificate that cannot be used: {error}")))?;
+                roots.add(certificate).map_err(|error| {
+                    wrong(format!("holds a certificate that cannot be used: {error}"))
+                })?;
             }
             if roots.is_empty() {
                 return Err(wrong("holds no certificate".to_owned()));

@@ -23,16 +23,26 @@ pub fn sections(
     version: u32,
 ) -> Result<Vec<Section>, String> {
     check(settings, groups, version)?;
-    let words = Words { settings, groups, grants_have_options: version >= 16 };
+    let words = Words {
+        settings,
+        groups,
+        grants_have_options: version >= 16,
+    };
     let mut sections = vec![
-        Section { database: "postgres".to_owned(), sql: words.fill(CLUSTER, &version.to_string()) },
+        Section {
+            database: "postgres".to_owned(),
+            sql: words.fill(CLUSTER, &version.to_string()),
+        },
         Section {
             database: CONTROL_DATABASE.to_owned(),
             sql: words.control(),
         },
     ];
     for database in &settings.databases {
-        sections.push(Section { database: database.clone(), sql: words.database(database) });
+        sections.push(Section {
+            database: database.clone(),
+            sql: words.database(database),
+        });
     }
     Ok(sections)
 }
@@ -64,12 +74,19 @@ pub fn file(
 /// (databases.md P-1).
 #[must_use]
 pub(super) fn clean_body(settings: &TargetSettings, version: u32) -> String {
-    Words { settings, groups: &[], grants_have_options: version >= 16 }.clean_body()
+    Words {
+        settings,
+        groups: &[],
+        grants_have_options: version >= 16,
+    }
+    .clean_body()
 }
 
 fn check(settings: &TargetSettings, groups: &[GroupCeiling], version: u32) -> Result<(), String> {
     if !(15..=18).contains(&version) {
-        return Err(format!("PostgreSQL {version} is not supported, expected 15 to 18"));
+        return Err(format!(
+            "PostgreSQL {version} is not supported, expected 15 to 18"
+        ));
     }
     if groups.is_empty() {
         return Err(
@@ -77,7 +94,11 @@ fn check(settings: &TargetSettings, groups: &[GroupCeiling], version: u32) -> Re
                 .to_owned(),
         );
     }
-    if let Some(database) = settings.databases.iter().find(|name| name.as_str() == CONTROL_DATABASE) {
+    if let Some(database) = settings
+        .databases
+        .iter()
+        .find(|name| name.as_str() == CONTROL_DATABASE)
+    {
         return Err(format!(
             "database `{database}` is where the broker keeps its functions, leases cannot use it"
         ));
@@ -111,7 +132,8 @@ impl Words<'_> {
             )
             .replace("{{clean_body}}", CLEAN);
         // The name goes in last: whatever it is, nothing in it is taken for a placeholder.
-        self.fill(&text, "").replace("{{database}}", &identifier(database))
+        self.fill(&text, "")
+            .replace("{{database}}", &identifier(database))
     }
 
     fn clean_body(&self) -> String {
@@ -119,9 +141,8 @@ impl Words<'_> {
     }
 
     fn fill(&self, text: &str, version: &str) -> String {
-        let either = |new: &str, old: &str| {
-            if self.grants_have_options { new } else { old }.to_owned()
-        };
+        let either =
+            |new: &str, old: &str| if self.grants_have_options { new } else { old }.to_owned();
         let prefix = &self.settings.prefix;
         let groups = || self.groups.iter().map(|group| group.group.as_str());
         let owning = self.groups.iter().filter(|group| group.act_as_group);
@@ -129,12 +150,25 @@ impl Words<'_> {
             ("version", version.to_owned()),
             ("definer_inherit", "INHERIT".to_owned()),
             ("broker_connections", BROKER_CONNECTIONS.to_string()),
-            ("signal_options", either(" WITH INHERIT TRUE, SET FALSE", "")),
-            ("admin_grants", if self.grants_have_options { self.admin_grants() } else { String::new() }),
+            (
+                "signal_options",
+                either(" WITH INHERIT TRUE, SET FALSE", ""),
+            ),
+            (
+                "admin_grants",
+                if self.grants_have_options {
+                    self.admin_grants()
+                } else {
+                    String::new()
+                },
+            ),
             ("prefix", prefix.clone()),
             ("prefix_length", prefix.len().to_string()),
             ("pattern", format!("^{prefix}[0-9a-v]{{7}}_[0-9a-v]{{13}}$")),
-            ("allowed_roles", list(self.settings.allowed_roles.iter().map(String::as_str))),
+            (
+                "allowed_roles",
+                list(self.settings.allowed_roles.iter().map(String::as_str)),
+            ),
             ("shortest_life", SHORTEST_LIFE.to_string()),
             ("record_bytes", RECORD_BYTES.to_string()),
             ("max_live", MAX_LIVE.to_string()),
@@ -146,9 +180,18 @@ impl Words<'_> {
             ("borrow_options", either(" WITH INHERIT TRUE, SET TRUE", "")),
             ("lend_options", either(" WITH INHERIT TRUE, SET FALSE", "")),
             ("take_back_options", either(" GRANTED BY CURRENT_USER", "")),
-            ("owning_groups", list(owning.map(|group| group.group.as_str()))),
+            (
+                "owning_groups",
+                list(owning.map(|group| group.group.as_str())),
+            ),
             ("target_groups", list(groups())),
-            ("settings", format!("{FUNCTION_SETTINGS}{}", either(" SET createrole_self_grant = ''", ""))),
+            (
+                "settings",
+                format!(
+                    "{FUNCTION_SETTINGS}{}",
+                    either(" SET createrole_self_grant = ''", "")
+                ),
+            ),
         ];
         words.iter().fold(text.to_owned(), |text, (name, word)| {
             text.replace(&format!("{{{{{name}}}}}"), word)
@@ -156,8 +199,11 @@ impl Words<'_> {
     }
 
     fn admin_grants(&self) -> String {
-        let groups: Vec<String> =
-            self.groups.iter().map(|group| identifier(&group.group)).collect();
+        let groups: Vec<String> = self
+            .groups
+            .iter()
+            .map(|group| identifier(&group.group))
+            .collect();
         format!(
             "GRANT hallpass_connect, hallpass_quarantine, {} TO hallpass_definer WITH ADMIN TRUE, INHERIT FALSE, SET FALSE;\n",
             groups.join(", ")
@@ -198,7 +244,11 @@ fn introduction(
         prefix = settings.prefix,
     );
     for group in groups {
-        let acts = if group.act_as_group { ", acting as the group" } else { "" };
+        let acts = if group.act_as_group {
+            ", acting as the group"
+        } else {
+            ""
+        };
         let _ = writeln!(
             text,
             "--   in group {}: for at most {} s, with at most {} connections each{acts}",
@@ -254,8 +304,22 @@ const MEMBERS_WITH_OPTIONS: &str = "      OR EXISTS (SELECT FROM pg_auth_members
 const MEMBERS_PLAIN: &str = "      OR EXISTS (SELECT FROM pg_auth_members m WHERE m.roleid = made)";
 
 const CONTROL_FUNCTIONS: [&str; 16] = [
-    "ceilings", "name_front", "name_end", "unfit", "find", "mint", "lease_oid", "disable",
-    "terminate", "terminate_ended", "ghosts", "drop_login", "deps", "ended", "leases", "version",
+    "ceilings",
+    "name_front",
+    "name_end",
+    "unfit",
+    "find",
+    "mint",
+    "lease_oid",
+    "disable",
+    "terminate",
+    "terminate_ended",
+    "ghosts",
+    "drop_login",
+    "deps",
+    "ended",
+    "leases",
+    "version",
 ];
 const DATABASE_FUNCTIONS: [&str; 3] = ["owning_groups", "target_groups", "clean_here"];
 

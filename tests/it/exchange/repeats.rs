@@ -1,0 +1,118 @@
+//! A token used again: refused, unless it is the same request under the same key.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::support::TestBroker;
+
+const KEY: &str = "0123456789abcdefghijklmnopqrstuvwxyz_-ABCDE";
+
+/// T-69
+#[tokio::test]
+async fn a_token_is_used_once_per_credential() {
+    let broker = TestBroker::start().await;
+    let token = broker.github(|_| {});
+    let first = broker.exchange(&token, "deploy-api").await;
+    assert_eq!(first.status, 200, "{}", first.body);
+    let second = broker.exchange(&token, "deploy-api").await;
+    assert_eq!(
+        (second.status, second.reason().as_str()),
+        (400, "token.replayed")
+    );
+    assert_eq!(broker.exchange(&token, "shop-db/read").await.status, 200);
+    let replays = broker.events("replay").await;
+    assert_eq!(replays.len(), 1);
+    assert_eq!(replays[0]["first_request_id"], first.text("/request_id"));
+    assert_eq!(replays[0]["request_id"], second.text("/request_id"));
+}
+
+/// T-69
+#[tokio::test]
+async fn of_many_exchanges_of_one_token_at_once_one_mints() {
+    let broker = Arc::new(TestBroker::start().await);
+    let token = broker.github(|_| {});
+    let mut asked = tokio::task::JoinSet::new();
+    for _ in 0..50 {
+        let (broker, token) = (broker.clone(), token.clone());
+        asked.spawn(async move { broker.exchange(&token, "shop-db/read").await.status });
+    }
+    let statuses = asked.join_all().await;
+    assert_eq!(
+        statuses.iter().filter(|status| **status == 200).count(),
+        1,
+        "{statuses:?}"
+    );
+    assert_eq!(broker.database.minted(), 1);
+}
+
+/// T-69
+#[tokio::test]
+async fn a_denied_exchange_does_not_burn_the_token() {
+    let broker = TestBroker::start().await;
+    let token = broker.github(|_| {});
+    let denied = broker
+        .exchange_with(&token, "deploy-api", &[("ttl", "1h")], &[])
+        .await;
+    assert_eq!(denied.status, 400);
+    assert_eq!(broker.exchange(&token, "deploy-api").await.status, 200);
+}
+
+/// T-110
+#[tokio::test]
+async fn a_repeat_under_the_same_key_gives_the_same_credential() {
+    let broker = TestBroker::start().await;
+    let token = broker.github(|_| {});
+    let headers = [("Idempotency-Key", KEY)];
+    let first = broker
+        .exchange_with(&token, "deploy-api", &[], &headers)
+        .await;
+    assert_eq!(first.status, 200, "{}", first.body);
+    broker.clock.advance(Duration::from_secs(30));
+    let again = broker
+        .exchange_with(&token, "deploy-api", &[], &headers)
+        .await;
+    assert_eq!(again.status, 200, "{}", again.body);
+    assert_eq!(
+        again.text("/hallpass/expires_at"),
+        first.text("/hallpass/expires_at")
+    );
+    assert_eq!(again.json()["expires_in"], 270);
+    let payload = |token: String| token.split('.').nth(1).unwrap().to_owned();
+    assert_eq!(
+        payload(again.text("/access_token")),
+        payload(first.text("/access_token"))
+    );
+    let outcomes = broker.events("outcome").await;
+    assert_eq!(outcomes[0]["outcome"], "minted");
+    assert_eq!(outcomes[1]["outcome"], "repeated");
+}
+
+/// T-110
+#[tokio::test]
+async fn a_key_is_bound_to_its_ask() {
+    let broker = TestBroker::start().await;
+    let token = broker.github(|_| {});
+    let headers = [("Idempotency-Key", KEY)];
+    broker
+        .exchange_with(&token, "deploy-api", &[], &headers)
+        .await;
+    let narrower = [("scope", "deploy:staging")];
+    let other = broker
+        .exchange_with(&token, "deploy-api", &narrower, &headers)
+        .await;
+    assert_eq!(
+        (other.status, other.reason().as_str()),
+        (400, "request.idempotency_key")
+    );
+    let short = [("Idempotency-Key", "guessable")];
+    let answer = broker
+        .exchange_with(&token, "deploy-api", &[], &short)
+        .await;
+    assert_eq!(answer.reason(), "request.idempotency_key");
+    let other_key = "z".repeat(43);
+    let headers = [("Idempotency-Key", other_key.as_str())];
+    let answer = broker
+        .exchange_with(&token, "deploy-api", &[], &headers)
+        .await;
+    assert_eq!(answer.reason(), "token.replayed");
+}

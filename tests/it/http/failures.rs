@@ -1,0 +1,397 @@
+//! What fails behind the doors: sinks, mints, clients that go away, bugs.
+
+use std::io;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
+use tracing_subscriber::fmt::MakeWriter;
+
+use hallpass::clock::Timestamp;
+use hallpass::dev::issuer::{GithubJob, github_claims};
+
+use crate::support::TestBroker;
+use crate::support::broker::GITHUB;
+use crate::support::client::{PATIENCE, form, get};
+use crate::support::database::{CANARY, Mood};
+use crate::support::tokens::{NOW, TestKey};
+
+/// Waits until something holds, for a bounded time.
+async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let waited = tokio::time::timeout(PATIENCE, async {
+        while !holds().await {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    });
+    waited
+        .await
+        .unwrap_or_else(|_| panic!("never happened: {what}"));
+}
+
+/// T-89
+#[tokio::test]
+async fn what_cannot_be_recorded_is_not_minted() {
+    let broker = TestBroker::start().await;
+    let token = broker.github(|_| {});
+    broker.sink.fail(true);
+    for _ in 0..2 {
+        let answer = broker.exchange(&token, "shop-db/read").await;
+        assert_eq!(
+            (answer.status, answer.reason().as_str()),
+            (503, "sink.failed")
+        );
+        assert!(answer.header("retry-after").is_some());
+    }
+    assert_eq!(broker.database.started(), 0);
+    let ready = get(broker.operator(), "/readyz").await;
+    assert_eq!(ready.status, 503, "{}", ready.body);
+}
+
+/// T-89
+#[tokio::test]
+async fn a_credential_whose_outcome_cannot_be_recorded_is_revoked_and_not_handed_over() {
+    let broker = TestBroker::start().await;
+    let token = broker.github(|_| {});
+    broker.database.gate.forget_permits(1_000);
+    let (answer, ()) = tokio::join!(broker.exchange(&token, "shop-db/read"), async {
+        until("the mint began", async || broker.database.started() == 1).await;
+        broker.sink.fail(true);
+        broker.database.gate.add_permits(1);
+    });
+    assert_eq!(
+        (answer.status, answer.reason().as_str()),
+        (503, "sink.failed")
+    );
+    assert_eq!((broker.database.minted(), broker.database.live()), (1, 0));
+}
+
+/// T-69
+#[tokio::test]
+async fn a_mint_that_made_nothing_gives_the_token_back() {
+    let broker = TestBroker::start().await;
+    let token = broker.github(|_| {});
+    broker.database.mood(Mood::Refuses);
+    let answer = broker.exchange(&token, "shop-db/read").await;
+    assert_eq!(
+        (answer.status, answer.reason().as_str()),
+        (503, "database.unreachable")
+    );
+    broker.database.mood(Mood::Good);
+    assert_eq!(broker.exchange(&token, "shop-db/read").await.status, 200);
+}
+
+/// T-90
+#[tokio::test]
+async fn a_mint_that_may_have_happened_keeps_the_token_used() {
+    let broker = TestBroker::start().await;
+    let token = broker.github(|_| {});
+    broker.database.mood(Mood::BreaksOff);
+    assert_eq!(broker.exchange(&token, "shop-db/read").await.status, 503);
+    broker.database.mood(Mood::Good);
+    let answer = broker.exchange(&token, "shop-db/read").await;
+    assert_eq!(answer.reason(), "token.replayed", "{}", answer.body);
+    assert_eq!(broker.database.minted(), 0);
+}
+
+/// Sends an exchange, waits until its mint began, goes away, and lets the mint go on when the
+/// broker knows.
+async fn abandon(broker: &TestBroker, token: &str, headers: &str) {
+    broker.database.gate.forget_permits(1_000);
+    let body = form(&[
+        (
+            "grant_type",
+            "urn:ietf:params:oauth:grant-type:token-exchange",
+        ),
+        ("subject_token", token),
+        (
+            "subject_token_type",
+            "urn:ietf:params:oauth:token-type:id_token",
+        ),
+        ("audience", "shop-db/read"),
+    ]);
+    let head = format!(
+        "POST /token HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\n\
+         {headers}Content-Length: {}\r\n\r\n",
+        body.len()
+    );
+    let mut stream = TcpStream::connect(broker.public()).await.unwrap();
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream.write_all(body.as_bytes()).await.unwrap();
+    until("the mint began", async || broker.database.started() == 1).await;
+    drop(stream);
+    until("the broker saw the client go", async || {
+        get(broker.operator(), "/metrics")
+            .await
+            .body
+            .contains(r#"status="499""#)
+    })
+    .await;
+    broker.database.gate.add_permits(1_000);
+    until("the outcome is on record", async || {
+        !broker.events("outcome").await.is_empty()
+    })
+    .await;
+}
+
+/// T-90
+#[tokio::test]
+async fn a_credential_whose_client_is_gone_is_revoked_and_recorded_as_undelivered() {
+    let broker = TestBroker::start().await;
+    let token = broker.github(|_| {});
+    abandon(&broker, &token, "").await;
+    let outcomes = broker.events("outcome").await;
+    assert_eq!(outcomes.len(), 1);
+    assert_eq!(outcomes[0]["outcome"], "undelivered");
+    assert_eq!(outcomes[0]["revoked"], true);
+    assert_eq!((broker.database.minted(), broker.database.live()), (1, 0));
+    assert_eq!(
+        broker.exchange(&token, "shop-db/read").await.reason(),
+        "token.replayed"
+    );
+}
+
+/// T-90
+#[tokio::test]
+async fn with_an_idempotency_key_the_client_that_was_gone_gets_its_credential_at_the_next_try() {
+    let broker = TestBroker::start().await;
+    let token = broker.github(|_| {});
+    let key = "k".repeat(43);
+    abandon(&broker, &token, &format!("Idempotency-Key: {key}\r\n")).await;
+    let outcomes = broker.events("outcome").await;
+    assert_eq!(
+        (&outcomes[0]["outcome"], &outcomes[0]["revoked"]),
+        (&"undelivered".into(), &false.into())
+    );
+    let headers = [("Idempotency-Key", key.as_str())];
+    let answer = broker
+        .exchange_with(&token, "shop-db/read", &[], &headers)
+        .await;
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    assert_eq!((broker.database.minted(), broker.database.live()), (1, 1));
+}
+
+/// T-94
+#[tokio::test]
+async fn a_panic_is_one_500_without_its_text_and_the_next_request_is_fine() {
+    let broker = TestBroker::start().await;
+    broker.database.mood(Mood::Panics);
+    let answer = broker
+        .exchange(&broker.github(|_| {}), "shop-db/read")
+        .await;
+    assert_eq!(
+        (answer.status, answer.text("/error").as_str()),
+        (500, "server_error")
+    );
+    assert!(!answer.body.contains(CANARY));
+    broker.database.mood(Mood::Good);
+    let next = broker
+        .exchange(&broker.github(|_| {}), "shop-db/read")
+        .await;
+    assert_eq!(next.status, 200, "{}", next.body);
+    let outcomes = broker.events("outcome").await;
+    assert_eq!(outcomes[0]["outcome"], "failed");
+    assert_eq!(outcomes[0]["reason"], "bug.panic");
+    assert!(!broker.sink.text().contains(CANARY));
+}
+
+/// T-94
+#[test]
+fn a_panic_leaves_its_place_on_stderr_and_not_its_text() {
+    let child = std::process::Command::new(std::env::current_exe().unwrap())
+        .args([
+            "--exact",
+            "http::failures::child_that_panics",
+            "--ignored",
+            "--nocapture",
+        ])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&child.stderr).into_owned()
+        + &String::from_utf8_lossy(&child.stdout);
+    assert!(child.status.success(), "{said}");
+    assert!(said.contains("failures.rs"), "{said}");
+    assert!(!said.contains(CANARY), "{said}");
+}
+
+#[test]
+#[ignore = "run by the test above, in a process of its own"]
+fn child_that_panics() {
+    tracing_subscriber::fmt()
+        .json()
+        .with_writer(io::stderr)
+        .init();
+    hallpass::http::install_panic_hook();
+    assert!(std::panic::catch_unwind(|| panic!("{CANARY}")).is_err());
+}
+
+/// T-73
+#[tokio::test]
+async fn nothing_is_minted_while_the_clock_jumps() {
+    let broker = TestBroker::start().await;
+    let token = broker.github(|_| {});
+    broker.clock.step(Timestamp::from_unix(NOW + 120));
+    let answer = broker.exchange(&token, "shop-db/read").await;
+    assert_eq!(
+        (answer.status, answer.reason().as_str()),
+        (503, "clock.jump")
+    );
+    assert_eq!(get(broker.operator(), "/readyz").await.status, 503);
+    broker.clock.advance(Duration::from_secs(11));
+    assert_eq!(broker.exchange(&token, "shop-db/read").await.status, 200);
+    assert_eq!(get(broker.operator(), "/readyz").await.status, 200);
+}
+
+#[derive(Clone, Default)]
+struct Captured(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Captured {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl MakeWriter<'_> for Captured {
+    type Writer = Self;
+
+    fn make_writer(&self) -> Self {
+        self.clone()
+    }
+}
+
+/// All of a good token, but for who signed it.
+fn forged() -> String {
+    let job = GithubJob::new(GITHUB, TestBroker::issuer(), Timestamp::from_unix(NOW));
+    TestKey::other_rsa("k1").token(&github_claims(&job))
+}
+
+/// T-92
+#[tokio::test]
+async fn no_piece_of_a_secret_reaches_a_log_line_or_an_event() {
+    let log = Captured::default();
+    let subscriber = tracing_subscriber::fmt()
+        .json()
+        .with_env_filter("trace")
+        .with_writer(log.clone())
+        .finish();
+    let _guard = tracing::subscriber::set_default(subscriber);
+    let broker = TestBroker::start().await;
+    let tokens = [
+        broker.github(|_| {}),
+        broker.github(|_| {}),
+        broker.github(|job| job.r#ref = "refs/heads/x".to_owned()),
+        forged(),
+    ];
+    let key = "canary-idempotency-key-3a7d52".to_owned();
+    let headers = [("Idempotency-Key", key.as_str())];
+    let mut secrets = vec![CANARY.to_owned(), key.clone()];
+    for credential in ["shop-db/read", "deploy-api"] {
+        for token in &tokens {
+            let answer = broker.exchange_with(token, credential, &[], &headers).await;
+            if answer.status == 200 {
+                secrets.push(answer.text("/access_token"));
+                secrets.push(answer.text("/hallpass/lease"));
+            }
+            broker.exchange(token, credential).await;
+            secrets.push(token.clone());
+        }
+    }
+    let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    let events = broker.sink.text();
+    assert!(
+        log.contains("token.replayed") && log.contains("token.signature"),
+        "{log}"
+    );
+    for secret in secrets.iter().filter(|secret| !secret.is_empty()) {
+        // Of a token the signature is what makes it usable, and what no header or claim repeats.
+        let text = secret.rsplit('.').next().unwrap();
+        for piece in text.as_bytes().windows(12) {
+            let piece = std::str::from_utf8(piece).unwrap();
+            assert!(!log.contains(piece), "{piece} of {secret} in the log");
+            assert!(!events.contains(piece), "{piece} of {secret} in an event");
+        }
+    }
+}
+
+#[tokio::test]
+async fn each_request_leaves_one_log_line_of_printable_ascii() {
+    let log = Captured::default();
+    let subscriber = tracing_subscriber::fmt()
+        .json()
+        .flatten_event(true)
+        .with_writer(log.clone())
+        .finish();
+    let _guard = tracing::subscriber::set_default(subscriber);
+    let broker = TestBroker::start().await;
+    let token = broker.github(|job| job.r#ref = "refs/heads/\u{202e}\n\u{1b}[31m".to_owned());
+    let answers = [
+        broker.exchange(&token, "deploy-api").await,
+        broker.exchange(&broker.github(|_| {}), "deploy-api").await,
+        get(broker.public(), "/nowhere\u{7f}").await,
+    ];
+    let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    for answer in answers {
+        let id = answer.header("x-request-id").map(str::to_owned);
+        let Some(id) = id else { continue };
+        let lines: Vec<_> = log.lines().filter(|line| line.contains(&id)).collect();
+        assert_eq!(lines.len(), 1, "{lines:?}");
+        assert!(
+            lines[0].bytes().all(|byte| matches!(byte, b' '..=b'~')),
+            "{}",
+            lines[0]
+        );
+        let line: serde_json::Value = serde_json::from_str(lines[0]).unwrap();
+        assert!(
+            line["reason"].is_string() && line["duration_ms"].is_number(),
+            "{line}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_stop_lets_the_request_under_way_end_and_signs_the_log() {
+    let broker = TestBroker::start().await;
+    let token = broker.github(|_| {});
+    broker.database.gate.forget_permits(1_000);
+    let database = Arc::clone(&broker.database);
+    let sink = broker.sink.clone();
+    let address = broker.public();
+    let body = form(&[
+        (
+            "grant_type",
+            "urn:ietf:params:oauth:grant-type:token-exchange",
+        ),
+        ("subject_token", &token),
+        (
+            "subject_token_type",
+            "urn:ietf:params:oauth:token-type:id_token",
+        ),
+        ("audience", "shop-db/read"),
+    ]);
+    let asked =
+        tokio::spawn(
+            async move { crate::support::client::post_form(address, "/token", &body).await },
+        );
+    until("the mint began", async || database.started() == 1).await;
+    let stopped = tokio::spawn(broker.shutdown());
+    until("nothing is accepted any more", async || {
+        TcpStream::connect(address).await.is_err()
+    })
+    .await;
+    database.gate.add_permits(1_000);
+    assert_eq!(asked.await.unwrap().status, 200);
+    stopped.await.unwrap();
+    let events = sink.events();
+    let last: Vec<_> = events
+        .iter()
+        .rev()
+        .take(2)
+        .map(|event| event["event"].clone())
+        .collect();
+    assert!(last.contains(&"stop".into()), "{last:?}");
+}

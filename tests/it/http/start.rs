@@ -1,0 +1,234 @@
+//! What is wrong at start is said at start, with what to do.
+
+use std::fs;
+use std::io::Read as _;
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
+
+use hallpass::rootkey::RootKey;
+use tempfile::TempDir;
+
+use crate::support::TestBroker;
+use crate::support::broker::{POLICIES, write_root_key};
+use crate::support::client::get;
+
+const SETTINGS: &str = "
+issuer: https://hallpass.example
+root_key: { file: root.key }
+listen: { public: 127.0.0.1:0, operator: 127.0.0.1:0 }
+policies: { path: policies }
+audit: { sinks: [ { kind: file, path: audit.jsonl, required: true } ] }
+";
+
+/// Policies with the one credential that needs no target.
+fn policies() -> String {
+    let (before, rest) = POLICIES.split_once("  shop-db/read:").unwrap();
+    let (_, policies) = rest.split_once("policies:").unwrap();
+    let text = format!("{before}policies:{policies}");
+    text.replace("      - { credential: shop-db/read, ttl: 15m }\n", "")
+}
+
+/// A folder that `hallpass serve` starts from.
+fn folder() -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    write_root_key(
+        &folder.path().join("root.key"),
+        &RootKey::generate().unwrap(),
+    );
+    fs::create_dir(folder.path().join("policies")).unwrap();
+    fs::write(folder.path().join("policies/root.yaml"), policies()).unwrap();
+    fs::write(folder.path().join("hallpass.yaml"), SETTINGS).unwrap();
+    folder
+}
+
+fn serve(folder: &Path, more: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_hallpass"));
+    command
+        .arg("serve")
+        .arg("--config")
+        .arg(folder.join("hallpass.yaml"))
+        .args(more);
+    command
+}
+
+/// Runs a `serve` that must fail; exit code and standard error, with the folder's name cut out.
+fn refused(folder: &Path) -> (Option<i32>, String) {
+    let Output { status, stderr, .. } = serve(folder, &[]).output().unwrap();
+    let text = String::from_utf8(stderr).unwrap();
+    let log = |line: &&str| !line.starts_with('{');
+    let text: Vec<_> = text.lines().filter(log).collect();
+    let folder = format!("{}/", folder.display());
+    (status.code(), text.join("\n").replace(&folder, ""))
+}
+
+#[test]
+fn a_check_of_good_settings_says_so_and_listens_nowhere() {
+    let folder = folder();
+    let output = serve(folder.path(), &["--check"]).output().unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    assert!(!folder.path().join("audit.jsonl").exists());
+}
+
+#[test]
+fn settings_that_are_not_there_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let (code, text) = refused(folder.path());
+    assert_eq!(code, Some(5));
+    insta::assert_snapshot!(text, @"hallpass: settings file `hallpass.yaml` cannot be read: No such file or directory (os error 2); name another with `--config`");
+}
+
+#[test]
+fn a_misspelt_setting_is_shown_where_it_stands() {
+    let folder = folder();
+    let text = SETTINGS.replace("policies:", "polices:");
+    fs::write(folder.path().join("hallpass.yaml"), text).unwrap();
+    let (code, text) = refused(folder.path());
+    assert_eq!(code, Some(5));
+    assert!(text.contains("unknown key `polices`"), "{text}");
+    assert!(text.contains("hallpass.yaml:5:1"), "{text}");
+    assert!(text.contains("did you mean `policies`?"), "{text}");
+}
+
+/// T-87
+#[test]
+fn a_root_key_that_others_can_read_is_refused_with_the_fix() {
+    let folder = folder();
+    let key = folder.path().join("root.key");
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).unwrap();
+    let (code, text) = refused(folder.path());
+    assert_eq!(code, Some(5));
+    assert!(text.contains("mode 0644, expected 0400"), "{text}");
+}
+
+/// T-83
+#[test]
+fn policies_with_errors_are_not_served() {
+    let folder = folder();
+    let text = policies().replace("repository: acme/shop", "repositry: acme/shop");
+    fs::write(folder.path().join("policies/root.yaml"), text).unwrap();
+    let (code, text) = refused(folder.path());
+    assert_eq!(code, Some(5));
+    assert!(
+        text.contains("repositry") && text.contains("hallpass policy check"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_credential_in_a_target_that_is_not_there_is_found_at_start() {
+    let folder = folder();
+    fs::write(folder.path().join("policies/root.yaml"), POLICIES).unwrap();
+    let (code, text) = refused(folder.path());
+    assert_eq!(code, Some(5));
+    insta::assert_snapshot!(text, @"hallpass: credential `shop-db/read` of the policies is made in target `shop-db`, which the settings do not have; add it under `targets:`");
+}
+
+#[test]
+fn a_port_that_is_taken_is_named_with_its_setting() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let folder = folder();
+    let text = SETTINGS.replacen("127.0.0.1:0", &address, 1);
+    fs::write(folder.path().join("hallpass.yaml"), text).unwrap();
+    let (code, text) = refused(folder.path());
+    assert_eq!(code, Some(5));
+    insta::assert_snapshot!(text.replace(&address, "ADDRESS"), @"hallpass: cannot listen on ADDRESS: something else listens there already; stop it or choose another port; see `listen.public` in the settings");
+}
+
+/// Kills its process at the end of a failed test.
+struct Process(Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// T-93
+#[test]
+fn the_process_leaves_no_core_file_and_stops_in_order_when_told() {
+    let folder = folder();
+    let child = serve(folder.path(), &[])
+        .stderr(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut process = Process(child);
+    let id = process.0.id();
+    let audit = folder.path().join("audit.jsonl");
+    // The policies' event is written when everything stands.
+    let stands = || fs::read_to_string(&audit).is_ok_and(|text| text.contains("\"policies\""));
+    for _ in 0..2_000 {
+        if stands() {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    assert!(stands(), "hallpass did not start");
+    let limits = fs::read_to_string(format!("/proc/{id}/limits")).unwrap();
+    let core = limits
+        .lines()
+        .find(|line| line.starts_with("Max core file size"))
+        .unwrap();
+    assert_eq!(core.split_whitespace().nth(4), Some("0"), "{core}");
+    let arguments = fs::read_to_string(format!("/proc/{id}/cmdline")).unwrap();
+    assert!(!arguments.contains("hallpass-root-1"));
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(id).unwrap());
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
+    let status = process.0.wait().unwrap();
+    let mut log = String::new();
+    process
+        .0
+        .stderr
+        .take()
+        .unwrap()
+        .read_to_string(&mut log)
+        .unwrap();
+    assert!(status.success(), "{log}");
+    assert!(
+        log.contains("\"serving\"") && log.contains("\"stopped\""),
+        "{log}"
+    );
+    assert!(fs::read_to_string(&audit).unwrap().contains("\"stop\""));
+}
+
+/// T-76
+#[tokio::test]
+async fn without_policies_everything_is_denied() {
+    let empty = POLICIES.split("policies:").next().unwrap();
+    let broker = TestBroker::builder().policies(empty).start().await;
+    let answer = broker.exchange(&broker.github(|_| {}), "deploy-api").await;
+    assert_eq!(
+        (answer.status, answer.reason().as_str()),
+        (400, "policy.denied")
+    );
+    assert_eq!(get(broker.public(), "/healthz").await.status, 200);
+}
+
+/// T-57
+#[tokio::test]
+async fn tls_is_served_where_the_settings_have_a_certificate() {
+    let broker = TestBroker::builder().tls().start().await;
+    let clear =
+        crate::support::client::send(broker.public(), "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+            .await;
+    assert!(!clear.contains("200 OK"), "{clear}");
+    let authority = fs::read(broker.file("cert.pem")).unwrap();
+    let client = reqwest::Client::builder()
+        .tls_certs_only([reqwest::Certificate::from_pem(&authority).unwrap()])
+        .resolve("localhost", broker.public())
+        .build()
+        .unwrap();
+    let url = format!("https://localhost:{}/healthz", broker.public().port());
+    let answer = client.get(url).send().await.unwrap();
+    assert_eq!(answer.status().as_u16(), 200);
+    assert_eq!(answer.version(), reqwest::Version::HTTP_11);
+}

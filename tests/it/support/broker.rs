@@ -1,0 +1,307 @@
+//! A whole broker on free ports: the real listeners, policies and exchange, with a fixed clock and
+//! an issuer whose key the test holds.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use hallpass::clock::{FixedClock, Timestamp};
+use hallpass::config::{Limits, Settings, TlsFiles};
+use hallpass::dev::issuer::{GithubJob, GitlabJob, github_claims, gitlab_claims};
+use hallpass::http::server::{self, Running};
+use hallpass::http::{Overrides, StartError};
+use hallpass::rootkey::{RootKey, RootKeys};
+use hallpass::token::TrustedIssuer;
+use hallpass::token::keys::FileKeys;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::client::{Answer, form, request};
+use super::database::FakeDatabase;
+use super::sink::MemorySink;
+use super::tokens::{AUDIENCE, NOW, TestKey, jwks};
+
+pub(crate) const GITHUB: &str = "https://token.actions.githubusercontent.com";
+pub(crate) const GITLAB: &str = "https://gitlab.com";
+
+/// Two shops that may deploy and read, under both issuers.
+pub(crate) const POLICIES: &str = r#"
+issuers:
+  github: { provider: github, tenants: [ { owner: acme, owner_id: "48213377" } ] }
+  gitlab: { provider: gitlab, tenants: [ { owner: acme, owner_id: "9133570" } ] }
+credentials:
+  deploy-api:
+    kind: jwt
+    audience: https://deploy.acme.dev
+    scopes: ["deploy:staging", "deploy:production"]
+    claims: [repository, repository_id]
+    max_ttl: 10m
+    owner: team-platform
+    purpose: calls to the deploy service
+    class: moderate
+  shop-db/read:
+    kind: postgres
+    target: shop-db
+    group: shop_readers
+    max_ttl: 1h
+    owner: team-shop
+    purpose: reports
+    class: moderate
+policies:
+  - name: shop-deploy
+    issuer: github
+    when:
+      repository: acme/shop
+      repository_id: "702114589"
+      ref: refs/heads/main
+      trigger: [push, manual]
+    grant:
+      - { credential: deploy-api, ttl: 5m, scopes: ["deploy:staging", "deploy:production"] }
+      - { credential: shop-db/read, ttl: 15m }
+  - name: shop-deploy-gitlab
+    issuer: gitlab
+    when:
+      repository: acme/shop
+      repository_id: "61840277"
+      ref: refs/heads/main
+      ref_protected: true
+    grant:
+      - { credential: deploy-api, ttl: 5m, scopes: ["deploy:staging"] }
+"#;
+
+const SETTINGS: &str = "
+issuer: https://hallpass.example
+replica: test
+root_key: { file: root.key }
+listen: { public: 127.0.0.1:0, operator: 127.0.0.1:0 }
+policies: { path: policies }
+targets:
+  shop-db: { kind: postgres, host: db.test, databases: [shop], user: hallpass, password: { file: none } }
+audit: { sinks: [ { kind: file, path: audit.jsonl, required: true } ] }
+";
+
+pub(crate) struct TestBroker {
+    running: Running,
+    pub(crate) clock: Arc<FixedClock>,
+    pub(crate) database: Arc<FakeDatabase>,
+    pub(crate) sink: MemorySink,
+    pub(crate) key: TestKey,
+    folder: TempDir,
+}
+
+pub(crate) struct Builder {
+    limits: Limits,
+    tls: bool,
+    policies: String,
+    settings: String,
+}
+
+impl TestBroker {
+    pub(crate) fn builder() -> Builder {
+        Builder {
+            limits: Limits::default(),
+            tls: false,
+            policies: POLICIES.to_owned(),
+            settings: SETTINGS.to_owned(),
+        }
+    }
+
+    pub(crate) async fn start() -> Self {
+        Self::builder().start().await
+    }
+
+    pub(crate) fn public(&self) -> SocketAddr {
+        self.running.public_addr
+    }
+
+    pub(crate) fn operator(&self) -> SocketAddr {
+        self.running.operator_addr
+    }
+
+    pub(crate) const fn issuer() -> &'static str {
+        AUDIENCE
+    }
+
+    /// A file of its folder.
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub(crate) async fn shutdown(self) {
+        self.running.shutdown().await;
+    }
+
+    /// A token of a GitHub job: a push to `main` of `acme/shop`, with changes.
+    pub(crate) fn github(&self, change: impl FnOnce(&mut GithubJob)) -> String {
+        let mut job = GithubJob::new(GITHUB, AUDIENCE, Timestamp::from_unix(NOW));
+        change(&mut job);
+        self.key.token(&github_claims(&job))
+    }
+
+    /// A token of a GitLab job: a push to the protected `main` of `acme/shop`, with changes.
+    pub(crate) fn gitlab(&self, change: impl FnOnce(&mut GitlabJob)) -> String {
+        let mut job = GitlabJob::new(GITLAB, AUDIENCE, Timestamp::from_unix(NOW));
+        change(&mut job);
+        self.key.token(&gitlab_claims(&job))
+    }
+
+    /// Through the token endpoint.
+    pub(crate) async fn exchange(&self, token: &str, credential: &str) -> Answer {
+        self.exchange_with(token, credential, &[], &[]).await
+    }
+
+    /// Through the token endpoint, with more parameters and headers.
+    pub(crate) async fn exchange_with(
+        &self,
+        token: &str,
+        credential: &str,
+        more: &[(&str, &str)],
+        headers: &[(&str, &str)],
+    ) -> Answer {
+        let mut pairs = vec![
+            (
+                "grant_type",
+                "urn:ietf:params:oauth:grant-type:token-exchange",
+            ),
+            ("subject_token", token),
+            (
+                "subject_token_type",
+                "urn:ietf:params:oauth:token-type:id_token",
+            ),
+            ("audience", credential),
+        ];
+        pairs.extend_from_slice(more);
+        let mut all = vec![("Content-Type", "application/x-www-form-urlencoded")];
+        all.extend_from_slice(headers);
+        request(
+            self.public(),
+            "POST",
+            "/token",
+            &all,
+            form(&pairs).as_bytes(),
+        )
+        .await
+    }
+
+    /// Through a JSON door.
+    pub(crate) async fn ask(&self, path: &str, token: &str, body: &Value) -> Answer {
+        let bearer = format!("Bearer {token}");
+        let headers = [
+            ("Content-Type", "application/json"),
+            ("Authorization", bearer.as_str()),
+        ];
+        request(
+            self.public(),
+            "POST",
+            path,
+            &headers,
+            body.to_string().as_bytes(),
+        )
+        .await
+    }
+
+    /// Through `/api/credentials`.
+    pub(crate) async fn credentials(&self, token: &str, credential: &str) -> Answer {
+        let body = json!({ "credential": credential });
+        self.ask("/api/credentials", token, &body).await
+    }
+
+    /// Every event of a kind on record, in order.
+    pub(crate) async fn events(&self, kind: &str) -> Vec<Value> {
+        let _ = self.running.exchange.parts().audit.settle().await;
+        let events = self.sink.events();
+        events
+            .into_iter()
+            .filter(|event| event["event"] == kind)
+            .collect()
+    }
+}
+
+impl Builder {
+    pub(crate) fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    pub(crate) fn tls(mut self) -> Self {
+        self.tls = true;
+        self
+    }
+
+    pub(crate) fn policies(mut self, text: &str) -> Self {
+        text.clone_into(&mut self.policies);
+        self
+    }
+
+    /// One more line of `hallpass.yaml`.
+    pub(crate) fn setting(mut self, line: &str) -> Self {
+        self.settings.push_str(line);
+        self.settings.push('\n');
+        self
+    }
+
+    pub(crate) async fn start(self) -> TestBroker {
+        self.try_start().await.unwrap()
+    }
+
+    pub(crate) async fn try_start(self) -> Result<TestBroker, StartError> {
+        let folder = tempfile::tempdir().unwrap();
+        let root = RootKey::generate().unwrap();
+        write_root_key(&folder.path().join("root.key"), &root);
+        fs::create_dir(folder.path().join("policies")).unwrap();
+        fs::write(folder.path().join("policies/root.yaml"), &self.policies).unwrap();
+        let mut settings =
+            Settings::parse("hallpass.yaml", self.settings, folder.path(), &|_| None).unwrap();
+        settings.limits = self.limits;
+        if self.tls {
+            settings.listen.tls = Some(certificate(folder.path()));
+        }
+        let clock = Arc::new(FixedClock::at(Timestamp::from_unix(NOW)));
+        let roots = RootKeys::new(AUDIENCE, 1, vec![root]).unwrap();
+        let database = Arc::new(FakeDatabase::new(roots));
+        let sink = MemorySink::default();
+        let key = TestKey::rsa("k1");
+        let overrides = Overrides {
+            clock: Some(Arc::clone(&clock) as Arc<_>),
+            keys: Some(Arc::new(keys(&key))),
+            databases: Some((
+                Arc::clone(&database) as Arc<_>,
+                Arc::clone(&database) as Arc<_>,
+            )),
+            sinks: vec![sink.entry()],
+            ..Overrides::default()
+        };
+        Ok(TestBroker {
+            running: server::start(&settings, overrides).await?,
+            clock,
+            database,
+            sink,
+            key,
+            folder,
+        })
+    }
+}
+
+fn keys(key: &TestKey) -> FileKeys {
+    let set = jwks(&[key.jwk()]);
+    FileKeys::new()
+        .with_document(&TrustedIssuer::new("github", GITHUB), &set)
+        .unwrap()
+        .with_document(&TrustedIssuer::new("gitlab", GITLAB), &set)
+        .unwrap()
+}
+
+pub(crate) fn write_root_key(path: &Path, root: &RootKey) {
+    fs::write(path, root.to_text().expose()).unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
+}
+
+fn certificate(folder: &Path) -> TlsFiles {
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    let (cert, key) = (folder.join("cert.pem"), folder.join("key.pem"));
+    fs::write(&cert, made.cert.pem()).unwrap();
+    fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+    TlsFiles { cert, key }
+}

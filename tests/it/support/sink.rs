@@ -1,0 +1,57 @@
+//! A sink in memory that can be made to fail.
+
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+use hallpass::audit::{Sink, SinkEntry};
+use serde_json::Value;
+
+#[derive(Clone, Debug, Default)]
+pub(crate) struct MemorySink {
+    lines: Arc<Mutex<Vec<u8>>>,
+    fails: Arc<AtomicBool>,
+}
+
+impl MemorySink {
+    pub(crate) fn entry(&self) -> SinkEntry {
+        SinkEntry {
+            sink: Box::new(self.clone()),
+            required: true,
+        }
+    }
+
+    /// From now on it takes nothing, or everything again.
+    pub(crate) fn fail(&self, fails: bool) {
+        self.fails.store(fails, Ordering::SeqCst);
+    }
+
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8(self.lines.lock().unwrap().clone()).unwrap()
+    }
+
+    pub(crate) fn events(&self) -> Vec<Value> {
+        let text = self.text();
+        text.lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
+    }
+}
+
+impl Sink for MemorySink {
+    fn name(&self) -> &'static str {
+        "memory"
+    }
+
+    fn write(&mut self, lines: &[u8]) -> io::Result<usize> {
+        if self.fails.load(Ordering::SeqCst) {
+            return Err(io::Error::other("the disk is full"));
+        }
+        self.lines.lock().unwrap().extend_from_slice(lines);
+        Ok(lines.len())
+    }
+
+    fn settle(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
