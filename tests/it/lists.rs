@@ -1,5 +1,7 @@
 //! Every list in the code has its companions, and every row of the threat table its test.
 
+#![cfg(test)]
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
