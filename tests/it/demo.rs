@@ -1,1 +1,189 @@
-//! demo
+//! The demo itself, as a reader runs it: its story, its end, and what it leaves behind.
+
+#![cfg(test)]
+
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::os::unix::fs::PermissionsExt as _;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tempfile::TempDir;
+
+/// A folder for temporary files that holds nothing else, and that the database's account may enter.
+fn temporary() -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    folder
+}
+
+fn hallpass(folder: &TempDir, args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_hallpass"));
+    command
+        .args(args)
+        .env("TMPDIR", folder.path())
+        .stdin(Stdio::null());
+    command
+}
+
+fn left_in(folder: &TempDir) -> Vec<String> {
+    fs::read_dir(folder.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
+        .collect()
+}
+
+/// Processes whose command line names the folder: the private database server would.
+fn running_in(folder: &TempDir) -> Vec<String> {
+    let name = folder.path().to_string_lossy().into_owned();
+    fs::read_dir("/proc")
+        .unwrap()
+        .flatten()
+        .filter_map(|entry| fs::read(entry.path().join("cmdline")).ok())
+        .map(|line| String::from_utf8_lossy(&line).replace('\0', " "))
+        .filter(|line| line.contains(&name))
+        .collect()
+}
+
+/// Reads lines until one contains `what`; the child ending first is a failure.
+fn wait_for(child: &mut Child, what: &str) -> Vec<String> {
+    let stdout = child.stdout.take().unwrap();
+    let mut lines = Vec::new();
+    for line in BufReader::new(stdout).lines() {
+        let line = line.unwrap();
+        let found = line.contains(what);
+        lines.push(line);
+        if found {
+            return lines;
+        }
+    }
+    panic!("`{what}` was not printed: {lines:#?}");
+}
+
+fn end(child: &mut Child) -> Option<i32> {
+    for _ in 0..600 {
+        if let Some(status) = child.try_wait().unwrap() {
+            return status.code();
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    child.kill().unwrap();
+    panic!("it did not end");
+}
+
+#[test]
+fn every_step_does_what_it_says_and_nothing_is_left() {
+    let folder = temporary();
+    let output = hallpass(&folder, &["demo"]).output().unwrap();
+    let told = String::from_utf8(output.stdout).unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{told}\n{said}");
+    for step in [
+        "1. A job of acme/shop on main",
+        "it belongs to group shop_owner, not to the login",
+        "its signature holds against the broker's published keys",
+        "policy shop-migrate: ref is refs/heads/try-it, expected refs/heads/main",
+        "policy shop-migrate: environment is absent, expected production",
+        "no policy lets this job have what it asks for",
+        "the same user and the same password",
+        "token.replayed",
+        "the open session was ended",
+        "a new login fails",
+        "no role is left",
+        "the table is still there",
+        "the sweep, every 2 s here, ended its session and dropped it",
+        "lines, whole",
+        "one byte of a copy is changed: found",
+        "its tail is cut off (--expect-head): found",
+        "All 8 steps did what they say",
+    ] {
+        assert!(told.contains(step), "`{step}` is not in the story:\n{told}");
+    }
+    assert_eq!(left_in(&folder), Vec::<String>::new());
+    assert_eq!(running_in(&folder), Vec::<String>::new());
+}
+
+#[test]
+fn an_interrupt_half_way_leaves_nothing() {
+    for signal in [Signal::SIGINT, Signal::SIGTERM] {
+        let folder = temporary();
+        let mut child = hallpass(&folder, &["demo"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        wait_for(&mut child, "1. A job of acme/shop");
+        kill(Pid::from_raw(i32::try_from(child.id()).unwrap()), signal).unwrap();
+        assert_eq!(end(&mut child), Some(5));
+        assert_eq!(left_in(&folder), Vec::<String>::new());
+        assert_eq!(running_in(&folder), Vec::<String>::new());
+    }
+}
+
+#[test]
+fn a_running_stage_takes_the_tokens_that_are_made_for_it() {
+    let folder = temporary();
+    let none = hallpass(&folder, &["dev", "token"]).output().unwrap();
+    assert_eq!(none.status.code(), Some(5));
+    let mut stage = hallpass(&folder, &["dev"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let lines = wait_for(&mut stage, "Ctrl-C stops everything");
+    let broker = lines
+        .iter()
+        .find_map(|line| line.trim().strip_prefix("export HALLPASS_BROKER="))
+        .unwrap()
+        .to_owned();
+    let get = |token: &[&str], credential: &str| {
+        let token = hallpass(&folder, &[&["dev", "token"], token].concat())
+            .output()
+            .unwrap();
+        assert_eq!(
+            token.status.code(),
+            Some(0),
+            "{}",
+            String::from_utf8_lossy(&token.stderr)
+        );
+        hallpass(&folder, &["get", credential, "--format", "json"])
+            .env_clear()
+            .env("TMPDIR", folder.path())
+            .env("HALLPASS_BROKER", &broker)
+            .env(
+                "HALLPASS_ID_TOKEN",
+                String::from_utf8(token.stdout).unwrap().trim(),
+            )
+            .output()
+            .unwrap()
+    };
+    let given = get(&["--environment", "production"], "shop-db/migrate");
+    assert_eq!(
+        given.status.code(),
+        Some(0),
+        "{}",
+        String::from_utf8_lossy(&given.stderr)
+    );
+    assert!(String::from_utf8_lossy(&given.stdout).contains("hp_"));
+    let given = get(&["--provider", "gitlab"], "shop-db/read");
+    assert_eq!(
+        given.status.code(),
+        Some(0),
+        "{}",
+        String::from_utf8_lossy(&given.stderr)
+    );
+    let refused = get(&["--ref", "refs/heads/try-it"], "shop-db/migrate");
+    assert_eq!(refused.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(said.contains("refs/heads/try-it"), "{said}");
+    kill(
+        Pid::from_raw(i32::try_from(stage.id()).unwrap()),
+        Signal::SIGINT,
+    )
+    .unwrap();
+    assert_eq!(end(&mut stage), Some(0));
+    assert_eq!(left_in(&folder), Vec::<String>::new());
+    assert_eq!(running_in(&folder), Vec::<String>::new());
+}

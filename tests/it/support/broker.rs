@@ -25,12 +25,18 @@ use super::tokens::{AUDIENCE, NOW, TestKey, jwks};
 
 pub(crate) const GITHUB: &str = "https://token.actions.githubusercontent.com";
 pub(crate) const GITLAB: &str = "https://gitlab.com";
+pub(crate) const GENERIC: &str = "https://ci.acme.dev";
 
 /// Two shops that may deploy and read, under both issuers.
 pub(crate) const POLICIES: &str = r#"
 issuers:
   github: { provider: github, tenants: [ { owner: acme, owner_id: "48213377" } ] }
   gitlab: { provider: gitlab, tenants: [ { owner: acme, owner_id: "9133570" } ] }
+  own-ci:
+    provider: generic
+    url: https://ci.acme.dev
+    facts: { repository: "/repo/path", repository_id: "/repo/id", ref: "/ref", debug_session: "/debug" }
+    types: { debug_session: boolean }
 credentials:
   deploy-api:
     kind: jwt
@@ -69,6 +75,15 @@ policies:
       ref_protected: true
     grant:
       - { credential: deploy-api, ttl: 5m, scopes: ["deploy:staging"] }
+  - name: shop-deploy-own
+    issuer: own-ci
+    when:
+      repository: acme/shop
+      repository_id: "17"
+      ref: refs/heads/main
+      debug_session: false
+    grant:
+      - { credential: deploy-api, ttl: 5m, scopes: ["deploy:staging"] }
 "#;
 
 const SETTINGS: &str = "
@@ -78,7 +93,7 @@ root_key: { file: root.key }
 listen: { public: 127.0.0.1:0, operator: 127.0.0.1:0 }
 policies: { path: policies }
 targets:
-  shop-db: { kind: postgres, host: db.test, databases: [shop], user: hallpass, password: { file: none } }
+  shop-db: { kind: postgres, host: db.test, databases: [shop], user: hallpass, password: { file: none }, cleaner: { user: hallpass_clean, password: { file: none } } }
 audit: { sinks: [ { kind: file, path: audit.jsonl, required: true } ] }
 ";
 
@@ -290,6 +305,8 @@ fn keys(key: &TestKey) -> FileKeys {
         .with_document(&TrustedIssuer::new("github", GITHUB), &set)
         .unwrap()
         .with_document(&TrustedIssuer::new("gitlab", GITLAB), &set)
+        .unwrap()
+        .with_document(&TrustedIssuer::new("own-ci", GENERIC), &set)
         .unwrap()
 }
 
