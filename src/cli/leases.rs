@@ -138,6 +138,7 @@ async fn list(args: &ListArgs, out: &mut Terminal) -> Result<(), Failure> {
         }
     }
     match args.output {
+        Output::Text if rows.is_empty() && !down.is_empty() => {}
         Output::Text => print(&rows, out),
         Output::Json => out.line(&format!(
             "{:#}",

@@ -192,7 +192,27 @@ pub(super) fn assemble(
 pub(super) fn check(settings: &Settings) -> Result<(), StartError> {
     root_keys(settings)?;
     let policies = policies(settings, &Overrides::default())?;
-    check_targets(settings, &policies)
+    check_targets(settings, &policies)?;
+    settings.targets.iter().try_for_each(check_secrets)
+}
+
+/// A password that is not there is found by `--check`; a running broker says so in its readiness,
+/// since secrets may be mounted late.
+fn check_secrets((name, target): (&String, &Target)) -> Result<(), StartError> {
+    let Target::Postgres(target) = target;
+    let logins = [
+        (&target.user, &target.password),
+        (&target.cleaner.user, &target.cleaner.password),
+    ];
+    for (user, password) in logins {
+        password
+            .read()
+            .map_err(|error| StartError::TargetSettings {
+                target: name.clone(),
+                problem: format!("the password of `{user}` cannot be read: {error}"),
+            })?;
+    }
+    Ok(())
 }
 
 fn root_keys(settings: &Settings) -> Result<RootKeys, RootKeyError> {
