@@ -19,7 +19,7 @@ pub mod postgres;
 mod sweep;
 
 pub use end::Ended;
-pub use order::{Order, Password};
+pub use order::{Holder, Order, Password};
 pub use sweep::{Report, SweepReport, Sweeper, TargetStatus};
 
 use sweep::Upkeep;

@@ -1,0 +1,145 @@
+//! Made, used, repeated, revoked, expired.
+
+use super::on_both_versions;
+use super::stage::{Stage, Version, fresh_random, made, order, refused, until};
+
+on_both_versions! {
+    a_migration_belongs_to_the_group_and_stays(stage) {
+        let login = stage.mint("app_owner", 600).await;
+        let session = stage.log_in(&login).await.unwrap();
+        session.batch_execute("CREATE TABLE app.made (id int)").await.unwrap();
+        stage.revoke(&login).await;
+        let owner = "SELECT tableowner::text FROM pg_tables WHERE tablename = 'made'";
+        assert_eq!(stage.read("app", owner).await, "app_owner");
+        assert_eq!(stage.leases().await, "0");
+        assert!(session.simple_query("SELECT 1").await.is_err());
+        assert!(stage.log_in(&login).await.is_err());
+    }
+
+    a_read_only_login_reads_and_cannot_write(stage) {
+        let login = stage.mint("app_ro", 600).await;
+        let session = stage.log_in(&login).await.unwrap();
+        session.simple_query("SELECT * FROM app.items").await.unwrap();
+        assert!(refused(&session, "INSERT INTO app.items VALUES (3)").await.starts_with("42501"));
+        assert!(refused(&session, "CREATE TABLE app.x (id int)").await.starts_with("42501"));
+        // What limits it is not its own to change.
+        let name = &login.given.username;
+        for attempt in ["VALID UNTIL 'infinity'", "CONNECTION LIMIT 100", "SUPERUSER"] {
+            assert!(refused(&session, &format!("ALTER ROLE {name} {attempt}")).await.starts_with("42501"));
+        }
+        let comment = format!("COMMENT ON ROLE {name} IS 'mine'");
+        assert!(refused(&session, &comment).await.starts_with("42501"));
+    }
+
+    /// T-86
+    a_life_ends_by_itself_and_the_sweep_removes_what_is_left(stage) {
+        let login = stage.mint("app_owner", 5).await;
+        let session = stage.log_in(&login).await.unwrap();
+        session.batch_execute("CREATE TABLE app.made (id int)").await.unwrap();
+        assert_eq!(stage.databases.sweep("app").await.unwrap().removed, Vec::<String>::new());
+        // A new login fails by the server's own clock, also where nobody sweeps.
+        until("the end has come", || async { stage.log_in(&login).await.is_err() }).await;
+        until("it is swept", || async {
+            stage.databases.sweep("app").await.unwrap().removed.contains(&login.given.username)
+        }).await;
+        assert_eq!(stage.leases().await, "0");
+        assert!(session.simple_query("SELECT 1").await.is_err());
+    }
+
+    /// T-86
+    a_life_outside_the_ceiling_is_refused(stage) {
+        for life in [0, 4, 3_601, u32::MAX] {
+            let error = stage.try_mint(order("app_ro", life, &fresh_random())).await.err().unwrap();
+            assert_eq!(error.reason, "database.ceiling", "{life}");
+            assert!(error.nothing_made);
+        }
+    }
+
+    /// T-110
+    a_repeat_finds_its_login_and_brings_nothing_back(stage) {
+        let random = fresh_random();
+        let keyed = |hash: &str, may_create| {
+            let mut order = order("app_ro", 600, &random);
+            order.record = format!(r#"{{"v":1,"idk":"{hash}"}}"#);
+            order.key_hash = Some(hash.to_owned());
+            order.may_create = may_create;
+            order
+        };
+        let first = stage.try_mint(keyed("k1", true)).await.unwrap();
+        let again = stage.try_mint(keyed("k1", false)).await.unwrap();
+        assert_eq!(first.given.username, again.given.username);
+        assert_eq!(first.found.expires_at, again.found.expires_at);
+        // Another replica, which does not know of the first.
+        let elsewhere = made(stage.replica().make(keyed("k1", true)).await).unwrap();
+        assert_eq!(first.given.username, elsewhere.given.username);
+        let other_key = stage.try_mint(keyed("k2", true)).await.err().unwrap();
+        assert_eq!(other_key.reason, "token.replayed");
+        let without = stage.try_mint(order("app_ro", 600, &random)).await.err().unwrap();
+        assert_eq!(without.reason, "token.replayed");
+        let mut other_group = keyed("k1", true);
+        other_group.group = "app_rw".to_owned();
+        assert_eq!(stage.try_mint(other_group).await.err().unwrap().reason, "lease.changed");
+        stage.revoke(&first).await;
+        let after = stage.try_mint(keyed("k1", false)).await.err().unwrap();
+        assert_eq!(after.reason, "lease.over");
+        assert_eq!(stage.leases().await, "0");
+    }
+
+    /// T-110
+    a_disabled_login_is_not_given_again(stage) {
+        let random = fresh_random();
+        let mut keyed = order("app_ro", 600, &random);
+        keyed.record = r#"{"v":1,"idk":"k"}"#.to_owned();
+        keyed.key_hash = Some("k".to_owned());
+        let first = stage.try_mint(keyed).await.unwrap();
+        stage.database().disable(&first.given.username).await.unwrap();
+        let mut again = order("app_ro", 600, &random);
+        again.key_hash = Some("k".to_owned());
+        assert_eq!(stage.try_mint(again).await.err().unwrap().reason, "lease.over");
+    }
+
+    a_server_that_dies_and_comes_back_is_used_again(stage) {
+        let login = stage.mint("app_ro", 600).await;
+        stage.server.crash();
+        let error = stage.try_mint(order("app_ro", 600, &fresh_random())).await.err().unwrap();
+        assert!(error.ours, "{error:?}");
+        assert_eq!(stage.databases.revoke(&stage.contents(&login)).await.unwrap(), hallpass::credential::Revoked::Pending);
+        assert!(stage.databases.sweep("app").await.is_err());
+        assert!(stage.databases.status()["app"].problem.is_some());
+        stage.server.restart().await.unwrap();
+        // The revocation that was owed is done by the sweep, before the login's own end.
+        until("the sweep catches up", || async {
+            stage.databases.sweep("app").await.is_ok_and(|report| report.removed.contains(&login.given.username))
+        }).await;
+        assert_eq!(stage.leases().await, "0");
+        assert!(stage.databases.status()["app"].problem.is_none());
+        stage.mint("app_ro", 600).await;
+    }
+
+    /// T-85, T-92
+    no_password_reaches_the_servers_log_or_catalogue(stage) {
+        stage.superuser("postgres", "ALTER SYSTEM SET log_statement = 'all'").await;
+        stage.superuser("postgres", "SELECT pg_reload_conf()").await;
+        let login = stage.mint("app_ro", 600).await;
+        let log = std::fs::read_to_string(stage.server.folder().join("log")).unwrap();
+        assert!(log.contains("hallpass.mint"), "statements are not logged");
+        assert!(!log.contains(login.given.password.expose().as_str()));
+    }
+
+    the_check_finds_nothing_wrong_with_a_fresh_installation(stage) {
+        stage.superuser("postgres", "REVOKE ALL ON DATABASE neighbour FROM PUBLIC").await;
+        assert_eq!(stage.errors().await, Vec::new());
+        assert_eq!(stage.leases().await, "0");
+        // Run again, it changes nothing.
+        stage.install().await;
+        assert_eq!(stage.errors().await, Vec::new());
+    }
+
+    a_server_without_the_functions_is_said_so(stage) {
+        stage.superuser("hallpass", "DROP SCHEMA hallpass CASCADE").await;
+        let error = stage.try_mint(order("app_ro", 600, &fresh_random())).await.err().unwrap();
+        assert_eq!(error.reason, "database.not_installed");
+        let errors = stage.errors().await;
+        assert!(errors[0].fix.contains("install-sql"), "{errors:?}");
+    }
+}

