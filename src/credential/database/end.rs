@@ -1,8 +1,9 @@
 //! Ending a lease: no new sessions, no old ones, nothing left behind, and then no login.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use super::{Database, DatabaseError, Databases, Target};
+use super::{Database, DatabaseError, Databases, Leftover, Target};
 use crate::credential::{MintError, Revoked};
 use crate::lease::LeaseContents;
 
@@ -55,28 +56,84 @@ impl Target {
 
 /// Ends one login, however it defends itself (databases.md P-2).
 pub(super) async fn end(database: &dyn Database, login: &str) -> Result<Ended, DatabaseError> {
-    shut(database, login).await?;
-    let mut elsewhere = Vec::new();
-    for leftover in database.leftovers(login).await? {
-        match leftover.database {
-            Some(name) if database.is_listed(&name) => database.clean(login, &name).await?,
-            Some(name) if leftover.owned => {
-                elsewhere.push(format!("owns {} in database `{name}`", leftover.objects));
+    let mut attempts = REMOVALS;
+    loop {
+        shut(database, login).await?;
+        match remove(database, login).await {
+            // Another replica is at it, somebody holds a lock, or a session came late.
+            Err(error)
+                if attempts > 0 && error.code().is_some_and(|code| PASSING.contains(&code)) =>
+            {
+                attempts = attempts.saturating_sub(1);
+                tokio::time::sleep(PAUSE).await;
             }
-            Some(name) => {
-                elsewhere.push(format!("{} grants in database `{name}`", leftover.objects));
+            Ok(Ended::Left(what)) => {
+                // What it left where nobody cleans must not act with its group's power.
+                return Ok(Ended::Left(match database.strip(login).await {
+                    Ok(()) => what,
+                    Err(error) => format!("{what}; its memberships could not be taken: {error}"),
+                }));
             }
-            // What belongs to the whole server, such as a database, goes with any clean-up there.
-            None => {}
+            done => return done,
         }
     }
+}
+
+/// Takes away what the login owns and what it was granted, then the login.
+async fn remove(database: &dyn Database, login: &str) -> Result<Ended, DatabaseError> {
+    let leftovers = database.leftovers(login).await?;
+    let (here, elsewhere): (Vec<_>, Vec<_>) = leftovers.iter().partition(|leftover| {
+        leftover
+            .database
+            .as_deref()
+            .is_none_or(|name| database.is_listed(name))
+    });
+    let mut names: Vec<&str> = here
+        .iter()
+        .filter_map(|leftover| leftover.database.as_deref())
+        .collect();
+    names.dedup();
+    let any = database.address().database;
+    if names.is_empty() && !here.is_empty() {
+        // What belongs to the whole server, such as a grant on a database, goes with any clean-up.
+        names.push(&any);
+    }
+    for name in names {
+        database.clean(login, name).await?;
+    }
     if !elsewhere.is_empty() {
-        return Ok(Ended::Left(elsewhere.join(", ")));
+        return Ok(Ended::Left(
+            elsewhere
+                .into_iter()
+                .map(words)
+                .collect::<Vec<_>>()
+                .join(", "),
+        ));
     }
     match database.drop_login(login).await {
         Ok(()) => Ok(Ended::Gone),
-        Err(error) if error.code() == Some("2BP01") => Ok(Ended::Left(error.to_string())),
+        Err(error) if error.code() == Some(STILL_REFERRED_TO) => {
+            let rest = database.leftovers(login).await?;
+            if rest.is_empty() {
+                return Err(error);
+            }
+            Ok(Ended::Left(
+                rest.iter().map(words).collect::<Vec<_>>().join(", "),
+            ))
+        }
         Err(error) => Err(error),
+    }
+}
+
+fn words(leftover: &Leftover) -> String {
+    let place = match &leftover.database {
+        Some(name) => format!("in database `{name}`"),
+        None => "on the server".to_owned(),
+    };
+    if leftover.owned {
+        format!("it owns {} objects {place}", leftover.objects)
+    } else {
+        format!("it has {} grants {place}", leftover.objects)
     }
 }
 
@@ -84,20 +141,42 @@ pub(super) async fn end(database: &dyn Database, login: &str) -> Result<Ended, D
 /// keeps a lock on itself delays the first until the second has ended its sessions, and one that
 /// reconnects gets past the second until the first came through.
 async fn shut(database: &dyn Database, login: &str) -> Result<(), DatabaseError> {
-    let mut last = DatabaseError::Unknown("its sessions go on".to_owned());
-    for _ in 0..ATTEMPTS {
-        let (disabled, terminated) =
-            tokio::join!(database.disable(login), database.terminate(login));
-        match (disabled, terminated) {
-            (Ok(()), Ok(0)) => return Ok(()),
-            (Ok(()), Ok(_)) => {}
-            (Err(error @ DatabaseError::Unreachable(_)), _)
-            | (_, Err(error @ DatabaseError::Unreachable(_))) => return Err(error),
-            (Err(error), _) | (_, Err(error)) => last = error,
+    let shutting = async {
+        while let Err(error) = disable(database, login).await {
+            if !error.code().is_some_and(|code| PASSING.contains(&code)) {
+                return Err(error);
+            }
         }
-        tokio::time::sleep(PAUSE).await;
-    }
-    Err(last)
+        while database.terminate(login).await? > 0 {
+            tokio::time::sleep(PAUSE).await;
+        }
+        Ok(())
+    };
+    tokio::time::timeout(SHUT_TIME, shutting)
+        .await
+        .unwrap_or_else(|_| Err(DatabaseError::Unknown("its sessions go on".to_owned())))
+}
+
+/// Ends sessions for as long as the login is not disabled yet. Neither call is broken off: its
+/// connection would be lost, and there may be no other (databases.md P-8).
+async fn disable(database: &dyn Database, login: &str) -> Result<(), DatabaseError> {
+    let is_done = AtomicBool::new(false);
+    let disabling = async {
+        let disabled = database.disable(login).await;
+        is_done.store(true, Ordering::Relaxed);
+        disabled
+    };
+    let terminating = async {
+        loop {
+            let terminated = database.terminate(login).await;
+            if is_done.load(Ordering::Relaxed) || terminated.is_err() {
+                return terminated;
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    };
+    let (disabled, terminated) = tokio::join!(disabling, terminating);
+    disabled.and(terminated.map(drop))
 }
 
 pub(super) fn left(target: &str, login: &str, what: &str) {
@@ -110,5 +189,13 @@ pub(super) fn left(target: &str, login: &str, what: &str) {
     );
 }
 
-const ATTEMPTS: u32 = 60;
-const PAUSE: Duration = Duration::from_millis(50);
+/// `dependent_objects_still_exist`.
+const STILL_REFERRED_TO: &str = "2BP01";
+/// What passes by itself: conflicts with another replica or a lock (`XX000` is a catalogue row that
+/// changed at the same time), a login that is gone, a session that came late.
+const PASSING: [&str; 9] = [
+    "XX000", "40001", "40P01", "55P03", "23505", "42710", "42704", "HP006", "HP007",
+];
+const REMOVALS: u32 = 4;
+const PAUSE: Duration = Duration::from_millis(20);
+const SHUT_TIME: Duration = Duration::from_secs(20);

@@ -7,25 +7,34 @@ use super::{DatabaseError, Databases, Found, NewLogin, Target};
 use crate::audit::Recorded;
 use crate::credential::{Credential, Material, Mint, MintError, PostgresLogin};
 use crate::lease::{self, LeaseContents};
+use crate::secret::Secret;
 
 #[async_trait]
 impl Mint for Databases {
     async fn mint(&self, recorded: Recorded) -> Result<Credential, MintError> {
         let order = Order::of(&recorded, &self.root_keys)?;
         let definition = recorded.reserved().permit().credential().clone();
-        let (login, found) = self.make(order).await?;
-        let (material, lease, public_id) = login;
+        let issued = self.make(order).await?;
         Ok(Credential {
             definition,
-            material,
-            expires_at: found.expires_at,
-            lease: Some(lease),
-            public_id,
+            material: Material::Postgres(issued.login),
+            expires_at: issued.found.expires_at,
+            lease: Some(issued.handle),
+            public_id: issued.found.login,
         })
     }
 }
 
-type Made = (Material, crate::secret::Secret<String>, String);
+/// A login on its way to the job.
+#[derive(Debug)]
+pub struct Issued {
+    /// What the job logs in with.
+    pub login: PostgresLogin,
+    /// What ends it before its time.
+    pub handle: Secret<String>,
+    /// How it stands in the database.
+    pub found: Found,
+}
 
 impl Databases {
     /// Makes or finds the login of an order. The serving path comes here through [`Mint::mint`] only,
@@ -33,7 +42,7 @@ impl Databases {
     ///
     /// # Errors
     /// The target is down or refuses, or the login was made before by somebody else, or is over.
-    pub async fn make(&self, order: Order) -> Result<(Made, Found), MintError> {
+    pub async fn make(&self, order: Order) -> Result<Issued, MintError> {
         let target = self.targets.get(&order.target).ok_or_else(|| MintError {
             message: format!("target `{}` is not in the settings", order.target),
             reason: "target.unknown",
@@ -60,7 +69,7 @@ impl Databases {
             ours: true,
         })?;
         let address = target.database.address();
-        let material = Material::Postgres(PostgresLogin {
+        let login = PostgresLogin {
             username: found.login.clone(),
             password: order.password.text,
             host: address.host,
@@ -71,8 +80,12 @@ impl Databases {
             options: order
                 .act_as_group
                 .then(|| format!("-c role={}", order.group)),
-        });
-        Ok(((material, handle, found.login.clone()), found))
+        };
+        Ok(Issued {
+            login,
+            handle,
+            found,
+        })
     }
 }
 

@@ -19,6 +19,7 @@ pub mod postgres;
 mod sweep;
 
 pub use end::Ended;
+pub use mint::Issued;
 pub use order::{Holder, Order, Password};
 pub use sweep::{Report, SweepReport, Sweeper, TargetStatus};
 
@@ -44,6 +45,10 @@ pub trait Database: Send + Sync + fmt::Debug {
     /// Gives what the login owns in a database to its heir and takes back what was granted to it.
     async fn clean(&self, login: &str, database: &str) -> Result<(), DatabaseError>;
 
+    /// Takes every membership from a disabled login, so that code it left where nobody cleans has no
+    /// power any more.
+    async fn strip(&self, login: &str) -> Result<(), DatabaseError>;
+
     /// Removes a login that nothing refers to and nobody uses. One that is gone is removed.
     async fn drop_login(&self, login: &str) -> Result<(), DatabaseError>;
 
@@ -52,6 +57,9 @@ pub trait Database: Send + Sync + fmt::Debug {
 
     /// Ends sessions whose login is gone, and on standbys those of ended logins; how many there were.
     async fn ghosts(&self) -> Result<u32, DatabaseError>;
+
+    /// What is in quarantine: left behind by logins that did not act as their group.
+    async fn quarantined(&self) -> Result<Vec<Leftover>, DatabaseError>;
 
     /// Every lease there is.
     async fn leases(&self) -> Result<Vec<LeaseRow>, DatabaseError>;

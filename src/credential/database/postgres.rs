@@ -22,7 +22,7 @@ pub use settings::{
 
 use super::{Address, Database, DatabaseError, Found, LeaseRow, Leftover, NewLogin};
 use crate::clock::Timestamp;
-use connection::Connections;
+use connection::{Connections, column};
 
 /// One PostgreSQL server.
 #[derive(Debug)]
@@ -76,9 +76,7 @@ impl Postgres {
     /// The cleaner calls a function in a database that jobs write to. Whatever waits there under that
     /// name, only the one that was installed is called (databases.md P-1).
     async fn check_cleaner(&self, cleaner: &Connections) -> Result<(), DatabaseError> {
-        let rows = cleaner
-            .run(|client| async move { client.query_typed(CLEANER_FUNCTION, &[]).await })
-            .await?;
+        let rows = cleaner.query(CLEANER_FUNCTION, &[]).await?;
         let not_ours = |what: &str| DatabaseError::Refused {
             code: "HP008".to_owned(),
             message: format!(
@@ -88,18 +86,18 @@ impl Postgres {
         let [row] = rows.as_slice() else {
             return Err(not_ours("is not there, or there are several"));
         };
-        let (version, owner): (i32, String) = (row.get(0), row.get(1));
-        let (is_definer, config, source): (bool, String, String) =
-            (row.get(2), row.get(3), row.get(4));
-        if owner != "hallpass_definer" || !is_definer {
-            return Err(not_ours("is not owned by hallpass_definer"));
+        let version = u32::try_from(column::<i32>(row, 0)? / 10_000).unwrap_or(0);
+        // Whoever owned the schema could put another function there after this look.
+        if !column::<bool>(row, 1)? {
+            return Err(not_ours("or its schema belongs to somebody else"));
         }
-        let version = u32::try_from(version / 10_000).unwrap_or(0);
-        if source != install::clean_body(&self.settings, version) {
+        if !column::<bool>(row, 2)?
+            || column::<Option<Vec<String>>>(row, 3)? != Some(install::function_config(version))
+        {
+            return Err(not_ours("runs with other settings or another's rights"));
+        }
+        if column::<String>(row, 4)? != install::clean_body(&self.settings, version) {
             return Err(not_ours("is not the one that this broker would install"));
-        }
-        if !config.contains("search_path=pg_catalog, pg_temp") {
-            return Err(not_ours("does not set its search_path"));
         }
         Ok(())
     }
@@ -112,27 +110,23 @@ impl Database for Postgres {
         let connections = i32::from(self.settings.connections);
         let rows = self
             .mint
-            .run(|client| async move {
-                client
-                    .query_typed(
-                        CREATE,
-                        &[
-                            (&login.random, Type::TEXT),
-                            (&login.verifier, Type::TEXT),
-                            (&life, Type::INT4),
-                            (&login.group, Type::TEXT),
-                            (&login.act_as_group, Type::BOOL),
-                            (&connections, Type::INT4),
-                            (&login.record, Type::TEXT),
-                            (&login.may_create, Type::BOOL),
-                        ],
-                    )
-                    .await
-            })
+            .query(
+                CREATE,
+                &[
+                    (&login.random, Type::TEXT),
+                    (&login.verifier, Type::TEXT),
+                    (&life, Type::INT4),
+                    (&login.group, Type::TEXT),
+                    (&login.act_as_group, Type::BOOL),
+                    (&connections, Type::INT4),
+                    (&login.record, Type::TEXT),
+                    (&login.may_create, Type::BOOL),
+                ],
+            )
             .await?;
         match rows.as_slice() {
             [] => Ok(None),
-            [row] => Ok(Some(found(row))),
+            [row] => found(row).map(Some),
             // One token has two logins: nobody can say which is the right one.
             [_, ..] => Err(DatabaseError::Refused {
                 code: "HP009".to_owned(),
@@ -144,7 +138,7 @@ impl Database for Postgres {
     async fn disable(&self, login: &str) -> Result<(), DatabaseError> {
         let sql = "SELECT hallpass.disable($1)";
         self.disable
-            .run(|client| async move { client.query_typed(sql, &[(&login, Type::TEXT)]).await })
+            .query(sql, &[(&login, Type::TEXT)])
             .await
             .map(drop)
             .or_else(gone_is_done)
@@ -152,34 +146,28 @@ impl Database for Postgres {
 
     async fn terminate(&self, login: &str) -> Result<u32, DatabaseError> {
         let sql = "SELECT hallpass.terminate($1)";
-        let ended = self
-            .terminate
-            .run(|client| async move { client.query_typed(sql, &[(&login, Type::TEXT)]).await })
-            .await?;
+        let ended = self.terminate.query(sql, &[(&login, Type::TEXT)]).await?;
         for replica in &self.replicas {
             // A standby that is down has no sessions; one that lags is swept again.
-            let told = replica
-                .run(|client| async move { client.query_typed(sql, &[(&login, Type::TEXT)]).await })
-                .await;
+            let told = replica.query(sql, &[(&login, Type::TEXT)]).await;
             if let Err(error) = told {
                 tracing::warn!(reason = "database.replica", problem = %crate::text::escape(&error.to_string()), "sessions on a standby could not be ended");
             }
         }
-        Ok(count(&ended))
+        count(&ended)
     }
 
     async fn leftovers(&self, login: &str) -> Result<Vec<Leftover>, DatabaseError> {
         let sql = "SELECT database, kind, objects FROM hallpass.deps($1)";
-        let rows = self
-            .terminate
-            .run(|client| async move { client.query_typed(sql, &[(&login, Type::TEXT)]).await })
-            .await?;
-        let leftover = |row: &Row| Leftover {
-            database: row.get(0),
-            owned: row.get::<_, String>(1) == "o",
-            objects: row.get(2),
+        let rows = self.terminate.query(sql, &[(&login, Type::TEXT)]).await?;
+        let leftover = |row: &Row| {
+            Ok(Leftover {
+                database: column(row, 0)?,
+                owned: column::<String>(row, 1)? == "o",
+                objects: column(row, 2)?,
+            })
         };
-        Ok(rows.iter().map(leftover).collect())
+        rows.iter().map(leftover).collect()
     }
 
     async fn clean(&self, login: &str, database: &str) -> Result<(), DatabaseError> {
@@ -191,19 +179,30 @@ impl Database for Postgres {
         };
         self.check_cleaner(cleaner).await?;
         let sql = "SELECT hallpass.clean_here($1)";
-        cleaner
-            .run(|client| async move { client.query_typed(sql, &[(&login, Type::TEXT)]).await })
-            .await
-            .map(drop)
+        cleaner.query(sql, &[(&login, Type::TEXT)]).await.map(drop)
     }
 
-    async fn drop_login(&self, login: &str) -> Result<(), DatabaseError> {
-        let sql = "SELECT hallpass.drop_login($1)";
+    async fn strip(&self, login: &str) -> Result<(), DatabaseError> {
+        let sql = "SELECT hallpass.strip($1)";
         self.disable
-            .run(|client| async move { client.query_typed(sql, &[(&login, Type::TEXT)]).await })
+            .query(sql, &[(&login, Type::TEXT)])
             .await
             .map(drop)
             .or_else(gone_is_done)
+    }
+
+    async fn drop_login(&self, login: &str) -> Result<(), DatabaseError> {
+        let dropped = self
+            .disable
+            .run(|client| async move {
+                client
+                    .query_typed("SELECT hallpass.drop_login($1)", &[(&login, Type::TEXT)])
+                    .await?;
+                // A session that was let in just before the login was disabled shows only now.
+                client.query_typed("SELECT hallpass.ghosts()", &[]).await
+            })
+            .await;
+        dropped.map(drop).or_else(gone_is_done)
     }
 
     async fn ended(&self, after: &str, most: u32) -> Result<Vec<String>, DatabaseError> {
@@ -211,49 +210,31 @@ impl Database for Postgres {
         let most = i32::try_from(most).unwrap_or(i32::MAX);
         let rows = self
             .terminate
-            .run(|client| async move {
-                client
-                    .query_typed(sql, &[(&after, Type::TEXT), (&most, Type::INT4)])
-                    .await
-            })
+            .query(sql, &[(&after, Type::TEXT), (&most, Type::INT4)])
             .await?;
-        Ok(rows.iter().map(|row| row.get(0)).collect())
+        rows.iter().map(|row| column(row, 0)).collect()
     }
 
     async fn ghosts(&self) -> Result<u32, DatabaseError> {
         let sql = "SELECT hallpass.ghosts()";
-        let here = self
-            .terminate
-            .run(|client| async move { client.query_typed(sql, &[]).await })
-            .await?;
+        let here = self.terminate.query(sql, &[]).await?;
         for replica in &self.replicas {
             let sql = "SELECT hallpass.ghosts() + hallpass.terminate_ended()";
-            let told = replica
-                .run(|client| async move { client.query_typed(sql, &[]).await })
-                .await;
+            let told = replica.query(sql, &[]).await;
             if let Err(error) = told {
                 tracing::warn!(reason = "database.replica", problem = %crate::text::escape(&error.to_string()), "a standby could not be swept");
             }
         }
-        Ok(count(&here))
+        count(&here)
+    }
+
+    async fn quarantined(&self) -> Result<Vec<Leftover>, DatabaseError> {
+        self.leftovers(QUARANTINE).await
     }
 
     async fn leases(&self) -> Result<Vec<LeaseRow>, DatabaseError> {
-        let rows = self
-            .terminate
-            .run(|client| async move { client.query_typed(LEASES, &[]).await })
-            .await?;
-        let lease = |row: &Row| LeaseRow {
-            login: row.get(0),
-            expires_at: Timestamp::from_unix(row.get(1)),
-            ended: row.get(2),
-            can_login: row.get(3),
-            groups: row.get(4),
-            sessions: row.get(5),
-            leftovers: row.get(6),
-            record: row.get(7),
-        };
-        Ok(rows.iter().map(lease).collect())
+        let rows = self.terminate.query(LEASES, &[]).await?;
+        rows.iter().map(lease).collect()
     }
 
     async fn hold(&self) -> Result<(), DatabaseError> {
@@ -276,21 +257,35 @@ impl Database for Postgres {
     }
 }
 
-fn found(row: &Row) -> Found {
-    Found {
-        created: row.get(0),
-        login: row.get(1),
-        expires_at: Timestamp::from_unix(row.get(2)),
-        can_login: row.get(3),
-        ended: row.get(4),
-        groups: row.get(5),
-        record: row.get(6),
-    }
+fn found(row: &Row) -> Result<Found, DatabaseError> {
+    Ok(Found {
+        created: column(row, 0)?,
+        login: column(row, 1)?,
+        expires_at: Timestamp::from_unix(column(row, 2)?),
+        can_login: column(row, 3)?,
+        ended: column(row, 4)?,
+        groups: column(row, 5)?,
+        record: column(row, 6)?,
+    })
 }
 
-fn count(rows: &[Row]) -> u32 {
-    rows.first()
-        .map_or(0, |row| u32::try_from(row.get::<_, i32>(0)).unwrap_or(0))
+fn lease(row: &Row) -> Result<LeaseRow, DatabaseError> {
+    Ok(LeaseRow {
+        login: column(row, 0)?,
+        expires_at: Timestamp::from_unix(column(row, 1)?),
+        ended: column(row, 2)?,
+        can_login: column(row, 3)?,
+        groups: column(row, 4)?,
+        sessions: column(row, 5)?,
+        leftovers: column(row, 6)?,
+        record: column(row, 7)?,
+    })
+}
+
+/// The number that a function answers with; none is no answer.
+fn count(rows: &[Row]) -> Result<u32, DatabaseError> {
+    let number = rows.first().map_or(Ok(0), |row| column::<i32>(row, 0))?;
+    Ok(u32::try_from(number).unwrap_or(0))
 }
 
 /// Another replica came first.
@@ -302,11 +297,14 @@ fn gone_is_done(error: DatabaseError) -> Result<(), DatabaseError> {
     }
 }
 
+const QUARANTINE: &str = "hallpass_quarantine";
 const CREATE: &str = "SELECT created, login, ends, can_login, ended, groups, record FROM hallpass.mint($1, $2, $3, $4, $5, $6, $7, $8)";
 const LEASES: &str = "SELECT login, extract(epoch FROM ends)::bigint, ended, can_login, groups, sessions, leftovers, record FROM hallpass.leases()";
 const CLEANER_FUNCTION: &str = "
-    SELECT current_setting('server_version_num')::int4, pg_get_userbyid(p.proowner)::text, p.prosecdef,
-        array_to_string(p.proconfig, ';'), p.prosrc
+    SELECT current_setting('server_version_num')::int4,
+        pg_get_userbyid(p.proowner) = 'hallpass_definer' AND pg_get_userbyid(n.nspowner) = 'hallpass_definer'
+            AND NOT EXISTS (SELECT FROM aclexplode(n.nspacl) a WHERE a.privilege_type = 'CREATE' AND a.grantee <> n.nspowner),
+        p.prosecdef, p.proconfig, p.prosrc
     FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
     WHERE n.nspname = 'hallpass' AND p.proname = 'clean_here'";
 /// Hashing a password is the server's work: more at once than its cores only wait there.

@@ -55,7 +55,7 @@ on_both_versions! {
     a_login_that_locks_itself_and_reconnects_is_ended(stage) {
         let login = Arc::new(stage.mint("app_owner", 600).await);
         let session = stage.log_in(&login).await.unwrap();
-        let change = format!("BEGIN; ALTER ROLE {} PASSWORD 'mine'", login.given.username);
+        let change = format!("SET ROLE NONE; BEGIN; ALTER ROLE {} PASSWORD 'mine'", login.given.username);
         session.batch_execute(&change).await.unwrap();
         // And a client that comes back as often as it is thrown out.
         let stop = Arc::new(AtomicBool::new(false));

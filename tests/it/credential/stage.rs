@@ -9,8 +9,8 @@ use hallpass::clock::{Clock, SystemClock};
 use hallpass::credential::database::postgres::{
     Cleaner, Finding, GroupCeiling, Postgres, Severity, TargetSettings, Tls, install,
 };
-use hallpass::credential::database::{Database, Databases, Found, Holder, Order, Password};
-use hallpass::credential::{Material, MintError, PostgresLogin};
+use hallpass::credential::database::{Database, Databases, Found, Holder, Issued, Order, Password};
+use hallpass::credential::{MintError, PostgresLogin};
 use hallpass::dev::postgres::{Options, Server};
 use hallpass::lease::{self, LeaseContents};
 use hallpass::rootkey::{RootKey, RootKeys};
@@ -215,17 +215,12 @@ impl Stage {
     }
 }
 
-pub(super) fn made(
-    made: Result<((Material, Secret<String>, String), Found), MintError>,
-) -> Result<Login, MintError> {
-    let ((material, handle, _), found) = made?;
-    let Material::Postgres(given) = material else {
-        panic!("no login: {material:?}")
-    };
+pub(super) fn made(issued: Result<Issued, MintError>) -> Result<Login, MintError> {
+    let issued = issued?;
     Ok(Login {
-        given,
-        handle: handle.expose().clone(),
-        found,
+        given: issued.login,
+        handle: issued.handle.expose().clone(),
+        found: issued.found,
     })
 }
 

@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use aws_lc_rs::rand;
+use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 
+use super::connection::column;
 use super::{GroupCeiling, Postgres, install};
 use crate::credential::database::order::Password;
 use crate::credential::database::postgres::settings::{MAX_LIVE, SHORTEST_LIFE};
@@ -73,20 +75,9 @@ impl Postgres {
     }
 
     async fn server(&self, findings: &mut Findings) -> Option<ServerFacts> {
-        let read = self
-            .mint
-            .run(|client| async move { client.query_typed(SERVER, &[]).await })
-            .await;
-        match read {
-            Ok(rows) => rows.first().map(|row| ServerFacts {
-                version: row.get(0),
-                is_superuser: row.get(1),
-                prepared_transactions: row.get(2),
-                connections: row.get(3),
-                reserved: row.get(4),
-                contract: row.get(5),
-                databases: row.get(6),
-            }),
+        let read = self.mint.query(SERVER, &[]).await;
+        match read.and_then(|rows| rows.first().map(server_facts).transpose()) {
+            Ok(facts) => facts,
             Err(error @ DatabaseError::Refused { .. }) => {
                 findings.error(
                     format!("the functions are not there: {error}"),
@@ -151,20 +142,16 @@ impl Postgres {
     /// The policies may grant what the installed file does not allow.
     async fn check_ceilings(&self, groups: &[GroupCeiling], findings: &mut Findings) {
         let sql = "SELECT group_name, longest_life, most_connections, may_act_as_group FROM hallpass.ceilings()";
-        let Ok(rows) = self
-            .mint
-            .run(|client| async move { client.query_typed(sql, &[]).await })
-            .await
-        else {
-            return;
+        let allows = |row: &Row, group: &GroupCeiling| -> Result<bool, DatabaseError> {
+            Ok(column::<String>(row, 0)? == group.group
+                && i64::from(column::<i32>(row, 1)?) >= i64::from(group.longest_life)
+                && column::<i32>(row, 2)? >= i32::from(group.connections)
+                && (column::<bool>(row, 3)? || !group.act_as_group))
         };
+        let rows = self.mint.query(sql, &[]).await.unwrap_or_default();
         for group in groups {
-            let allowed = rows.iter().any(|row| {
-                row.get::<_, String>(0) == group.group
-                    && i64::from(row.get::<_, i32>(1)) >= i64::from(group.longest_life)
-                    && row.get::<_, i32>(2) >= i32::from(group.connections)
-                    && (row.get::<_, bool>(3) || !group.act_as_group)
-            });
+            // A row that cannot be read allows nothing.
+            let allowed = rows.iter().any(|row| allows(row, group).unwrap_or(false));
             if allowed {
                 findings.fine(format!(
                     "group `{}` may be granted for {} s",
@@ -184,14 +171,16 @@ impl Postgres {
             let name = group.group.clone();
             let answered = self
                 .mint
-                .run(|client| async move {
-                    client
-                        .query_typed("SELECT hallpass.unfit($1)", &[(&name, Type::TEXT)])
-                        .await
-                })
+                .query("SELECT hallpass.unfit($1)", &[(&name, Type::TEXT)])
                 .await;
-            match answered {
-                Ok(rows) => match rows.first().and_then(|row| row.get::<_, Option<String>>(0)) {
+            let problem = answered.and_then(|rows| match rows.first() {
+                Some(row) => column::<Option<String>>(row, 0),
+                None => Ok(Some(
+                    "the server does not say whether the group is fit".to_owned(),
+                )),
+            });
+            match problem {
+                Ok(problem) => match problem {
                     None => findings.fine(format!("group `{}` is a powerless NOLOGIN role", group.group)),
                     Some(problem) => findings.error(
                         problem,
@@ -286,6 +275,18 @@ impl Postgres {
         let entered = tokio::time::timeout(ENTER_TIME, connections.hold()).await;
         entered.map_err(|_| DatabaseError::Unreachable("no answer in time".to_owned()))?
     }
+}
+
+fn server_facts(row: &Row) -> Result<ServerFacts, DatabaseError> {
+    Ok(ServerFacts {
+        version: column(row, 0)?,
+        is_superuser: column(row, 1)?,
+        prepared_transactions: column(row, 2)?,
+        connections: column(row, 3)?,
+        reserved: column(row, 4)?,
+        contract: column(row, 5)?,
+        databases: column(row, 6)?,
+    })
 }
 
 struct ServerFacts {

@@ -11,7 +11,8 @@ use rustls::{ClientConfig, RootCertStore};
 use tokio::sync::Semaphore;
 use tokio_postgres::config::SslMode;
 use tokio_postgres::error::SqlState;
-use tokio_postgres::{Client, NoTls};
+use tokio_postgres::types::{FromSql, ToSql, Type};
+use tokio_postgres::{Client, NoTls, Row};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::settings::{TargetSettings, Tls};
@@ -30,6 +31,14 @@ fn of_statement(error: &tokio_postgres::Error) -> DatabaseError {
         },
         None => DatabaseError::Unknown(text(error)),
     }
+}
+
+/// A column of an answer. Functions that were installed by somebody else may answer otherwise.
+pub(super) fn column<'a, T: FromSql<'a>>(row: &'a Row, index: usize) -> Result<T, DatabaseError> {
+    row.try_get(index).map_err(|error| DatabaseError::Refused {
+        code: "HP008".to_owned(),
+        message: format!("the functions answer otherwise than they should: {error}"),
+    })
 }
 
 fn is_ending(code: &SqlState) -> bool {
@@ -140,6 +149,16 @@ impl Connections {
             self.idle().push(client);
         }
         result
+    }
+
+    /// One statement with bound values, in one round trip.
+    pub(super) async fn query(
+        &self,
+        sql: &str,
+        values: &[(&(dyn ToSql + Sync), Type)],
+    ) -> Result<Vec<Row>, DatabaseError> {
+        self.run(|client| async move { client.query_typed(sql, values).await })
+            .await
     }
 
     /// Opens a connection now, so that one is there when the server has none left (databases.md P-8).

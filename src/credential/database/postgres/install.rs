@@ -63,7 +63,7 @@ pub fn file(
         if section.database == CONTROL_DATABASE {
             text.push_str(CREATE_CONTROL);
         }
-        let _ = writeln!(text, "\\connect {}\n", identifier(&section.database));
+        text.push_str(&connect(&section.database));
         text.push_str(&section.sql);
         text.push('\n');
     }
@@ -82,6 +82,20 @@ pub(super) fn clean_body(settings: &TargetSettings, version: u32) -> String {
     .clean_body()
 }
 
+/// The settings that `clean_here` runs with, as the catalogue keeps them.
+pub(super) fn function_config(version: u32) -> Vec<String> {
+    let mut config = vec![
+        "search_path=pg_catalog, pg_temp".to_owned(),
+        "TimeZone=UTC".to_owned(),
+        "DateStyle=ISO, MDY".to_owned(),
+        "lock_timeout=2s".to_owned(),
+    ];
+    if version >= 16 {
+        config.push("createrole_self_grant=".to_owned());
+    }
+    config
+}
+
 fn check(settings: &TargetSettings, groups: &[GroupCeiling], version: u32) -> Result<(), String> {
     if !(15..=18).contains(&version) {
         return Err(format!(
@@ -94,6 +108,18 @@ fn check(settings: &TargetSettings, groups: &[GroupCeiling], version: u32) -> Re
                 .to_owned(),
         );
     }
+    let names = groups
+        .iter()
+        .map(|group| &group.group)
+        .chain(&settings.allowed_roles);
+    for name in names {
+        if !is_plain(name) {
+            return Err(format!(
+                "role name `{}` cannot stand in the file: expected 1 to 63 letters, digits, `_`, `-`, `.` or spaces",
+                crate::text::escape(name)
+            ));
+        }
+    }
     if let Some(database) = settings
         .databases
         .iter()
@@ -104,6 +130,15 @@ fn check(settings: &TargetSettings, groups: &[GroupCeiling], version: u32) -> Re
         ));
     }
     Ok(())
+}
+
+/// Role names come from policies. One that closes a quote, a comment or a function's body would write
+/// SQL of its own into a file that a superuser runs.
+fn is_plain(name: &str) -> bool {
+    (1..=63).contains(&name.len())
+        && name
+            .chars()
+            .all(|letter| letter.is_alphanumeric() || matches!(letter, '_' | '-' | '.' | ' '))
 }
 
 /// What stands for the placeholders of the templates.
@@ -272,14 +307,35 @@ fn introduction(
     text
 }
 
+/// psql's command to go to a database, whatever its name is: a quote, a line break, or `=`, which psql
+/// would take for a connection string.
+fn connect(database: &str) -> String {
+    if database
+        .bytes()
+        .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
+    {
+        return format!("\\connect {database}\n\n");
+    }
+    let quoted = database.replace('\\', "\\\\").replace('\'', "\\'");
+    let target = literal(&format!("dbname='{quoted}'"));
+    format!(
+        "SELECT {target} AS hallpass_target \\gset\n\\connect -reuse-previous=on :hallpass_target\n\n"
+    )
+}
+
 /// A name as SQL takes it.
 fn identifier(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
-/// A text as SQL takes it, with `standard_conforming_strings`.
+/// A text as SQL takes it, whatever `standard_conforming_strings` is.
 fn literal(text: &str) -> String {
-    format!("'{}'", text.replace('\'', "''"))
+    let quoted = text.replace('\'', "''");
+    if quoted.contains('\\') {
+        format!("E'{}'", quoted.replace('\\', "\\\\"))
+    } else {
+        format!("'{quoted}'")
+    }
 }
 
 fn list<'a>(names: impl Iterator<Item = &'a str>) -> String {
@@ -303,7 +359,7 @@ const GRANT_PLAIN: &str = "  EXECUTE format('GRANT %I TO %I', p_group, name);";
 const MEMBERS_WITH_OPTIONS: &str = "      OR EXISTS (SELECT FROM pg_auth_members m WHERE m.roleid = made AND (m.inherit_option OR m.set_option))";
 const MEMBERS_PLAIN: &str = "      OR EXISTS (SELECT FROM pg_auth_members m WHERE m.roleid = made)";
 
-const CONTROL_FUNCTIONS: [&str; 16] = [
+const CONTROL_FUNCTIONS: [&str; 17] = [
     "ceilings",
     "name_front",
     "name_end",
@@ -315,6 +371,7 @@ const CONTROL_FUNCTIONS: [&str; 16] = [
     "terminate",
     "terminate_ended",
     "ghosts",
+    "strip",
     "drop_login",
     "deps",
     "ended",
