@@ -1,7 +1,52 @@
 //! Made, used, repeated, revoked, expired.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+
 use super::on_both_versions;
 use super::stage::{Stage, Version, fresh_random, made, order, refused, until};
+
+/// A way to the server that breaks off once: when the server has answered the first mint, and before
+/// the broker hears it.
+async fn cut_first_answer(server: u16) -> (u16, Arc<AtomicBool>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let is_cut = Arc::new(AtomicBool::new(false));
+    let cut = Arc::clone(&is_cut);
+    tokio::spawn(async move {
+        while let Ok((broker, _)) = listener.accept().await {
+            let server = TcpStream::connect(("127.0.0.1", server)).await.unwrap();
+            tokio::spawn(forward(broker, server, Arc::clone(&cut)));
+        }
+    });
+    (port, is_cut)
+}
+
+async fn forward(mut broker: TcpStream, mut server: TcpStream, is_cut: Arc<AtomicBool>) {
+    let (mut asked, mut answered) = ([0; 8_192], [0; 8_192]);
+    let mut is_minting = false;
+    loop {
+        tokio::select! {
+            read = broker.read(&mut asked) => {
+                let Ok(read @ 1..) = read else { return };
+                is_minting |= asked[..read].windows(13).any(|part| part == b"hallpass.mint");
+                server.write_all(&asked[..read]).await.unwrap();
+            }
+            read = server.read(&mut answered) => {
+                let Ok(read @ 1..) = read else { return };
+                // The answer that has the row also has the end of the transaction.
+                let done = answered[..read].windows(9).any(|part| part == b"SELECT 1\0");
+                if is_minting && done && !is_cut.swap(true, Ordering::SeqCst) {
+                    return;
+                }
+                broker.write_all(&answered[..read]).await.unwrap();
+            }
+        }
+    }
+}
 
 on_both_versions! {
     a_migration_belongs_to_the_group_and_stays(stage) {
@@ -114,6 +159,16 @@ on_both_versions! {
         assert_eq!(stage.leases().await, "0");
         assert!(stage.databases.status()["app"].problem.is_none());
         stage.mint("app_ro", 600).await;
+    }
+
+    /// T-90, T-106
+    an_answer_that_is_lost_on_the_way_makes_no_second_login(stage) {
+        let (port, is_cut) = cut_first_answer(stage.server.port()).await;
+        let broker = stage.through(port);
+        let login = made(broker.make(order("app_ro", 600, &fresh_random())).await).unwrap();
+        assert!(is_cut.load(Ordering::SeqCst), "no answer was lost");
+        assert_eq!(stage.leases().await, "1");
+        stage.log_in(&login).await.unwrap();
     }
 
     /// T-85, T-92

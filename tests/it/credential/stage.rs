@@ -134,6 +134,15 @@ impl Stage {
         databases(&self.settings, &self.roots)
     }
 
+    /// A broker that reaches the server by another port.
+    pub(super) fn through(&self, port: u16) -> Arc<Databases> {
+        let settings = TargetSettings {
+            port,
+            ..self.settings.clone()
+        };
+        databases(&settings, &self.roots)
+    }
+
     pub(super) fn database(&self) -> Arc<dyn Database> {
         Arc::clone(self.databases.database("app").unwrap())
     }
