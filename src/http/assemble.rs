@@ -17,7 +17,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::{Settings, SinkKind};
 use crate::credential::jwt::{JwtMint, Keys, KeysError};
 use crate::credential::{Mint, MintError, Mints, Revoked};
-use crate::exchange::{Exchange, Leases, Parts};
+use crate::exchange::{Exchange, Leases, Parts, TargetStatus};
 use crate::lease::LeaseContents;
 use crate::policy::{Diagnostics, IssuerOverride, Kind, LoadOptions, PolicySet};
 use crate::replay::memory::MemoryTokens;
@@ -325,11 +325,15 @@ impl Leases for NoTargets {
             ours: true,
         })
     }
+
+    fn status(&self) -> Vec<TargetStatus> {
+        Vec::new()
+    }
 }
 
 /// Live uses remembered: at sixty exchanges a minute of a thousand repositories, for the hour a
 /// token may live, and about half a kilobyte each.
 const USED_TOKENS: usize = 1 << 20;
 
-/// Time between two looks at things that grow old, such as histograms.
-pub(super) const UPKEEP: Duration = Duration::from_secs(30);
+/// Time between two looks at what must be looked at without a request: the clock, histograms.
+pub(super) const UPKEEP: Duration = Duration::from_secs(5);

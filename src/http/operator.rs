@@ -14,7 +14,7 @@ use super::answer::{self, Answer, Context, Fault, Verdict};
 use super::request::RequestError;
 use super::{Shared, gate};
 use crate::audit::SinkStatus;
-use crate::exchange::Exchange;
+use crate::exchange::{Exchange, TargetStatus};
 use crate::replay::Reach;
 use crate::text::escape;
 use crate::token::keys::RemoteKeys;
@@ -76,8 +76,8 @@ impl Readiness {
         Self { remote }
     }
 
-    /// Whether to send us jobs, and how each part is. An issuer that is down makes nobody else's
-    /// jobs wait, so it is told and does not count (T-68).
+    /// Whether to send us jobs, and how each part is. An issuer or a target that is down makes
+    /// nobody else's jobs wait, so it is told and does not count (T-68).
     fn look(&self, exchange: &Exchange) -> (bool, Map<String, Value>) {
         let parts = exchange.parts();
         let clock = exchange.check_clock();
@@ -95,6 +95,7 @@ impl Readiness {
                 Reach::Shared => "shared",
             },
             "issuers": self.issuers(exchange),
+            "targets": parts.leases.status().iter().map(target).collect::<Map<_, _>>(),
             "sinks": sinks.iter().map(sink).collect::<Map<_, _>>(),
         });
         (is_ready, answer::object(body))
@@ -120,6 +121,14 @@ impl Readiness {
             })
             .collect()
     }
+}
+
+fn target(status: &TargetStatus) -> (String, Value) {
+    let about = json!({
+        "usable": status.problem.is_none(),
+        "problem": status.problem.as_deref().map(escape),
+    });
+    (status.name.clone(), about)
 }
 
 fn sink(status: &SinkStatus) -> (String, Value) {

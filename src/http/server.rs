@@ -87,11 +87,15 @@ pub async fn start(settings: &Settings, mut overrides: Overrides) -> Result<Runn
         run(public_listener.0, public(&shared), rules),
         run(operator_listener.0, operators(&shared), operator_rules),
     ];
-    let metrics = Arc::clone(&shared.metrics);
+    let (metrics, watched) = (Arc::clone(&shared.metrics), Arc::clone(&shared.exchange));
     let upkeep = tokio::spawn(async move {
         loop {
             tokio::time::sleep(UPKEEP).await;
             metrics.upkeep();
+            // Seen here, a jump while nobody asks is over when somebody does.
+            if let Err(problem) = watched.check_clock() {
+                tracing::warn!(reason = "clock.jump", %problem, "nothing is minted");
+            }
         }
     });
     Ok(Running {

@@ -3,5 +3,7 @@
 
 mod github;
 mod gitlab;
+mod makers;
+mod remote;
 mod repeats;
 mod revoke;

@@ -1,6 +1,7 @@
 //! A whole broker on free ports: the real listeners, policies and exchange, with a fixed clock and
 //! an issuer whose key the test holds.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
@@ -9,9 +10,10 @@ use std::sync::Arc;
 
 use hallpass::clock::{FixedClock, Timestamp};
 use hallpass::config::{Limits, Settings, TlsFiles};
-use hallpass::dev::issuer::{GithubJob, GitlabJob, github_claims, gitlab_claims};
+use hallpass::dev::issuer::{GithubJob, GitlabJob, Issuer, github_claims, gitlab_claims};
 use hallpass::http::server::{self, Running};
 use hallpass::http::{Overrides, StartError};
+use hallpass::policy::IssuerOverride;
 use hallpass::rootkey::{RootKey, RootKeys};
 use hallpass::token::TrustedIssuer;
 use hallpass::token::keys::FileKeys;
@@ -96,6 +98,7 @@ pub(crate) struct Builder {
     tls: bool,
     policies: String,
     settings: String,
+    issuers: BTreeMap<String, IssuerOverride>,
 }
 
 impl TestBroker {
@@ -105,6 +108,7 @@ impl TestBroker {
             tls: false,
             policies: POLICIES.to_owned(),
             settings: SETTINGS.to_owned(),
+            issuers: BTreeMap::new(),
         }
     }
 
@@ -235,6 +239,18 @@ impl Builder {
         self
     }
 
+    /// The embedded issuer in the place of `github`, its keys fetched over HTTPS.
+    pub(crate) fn github(mut self, issuer: &Issuer) -> Self {
+        let trusted = issuer.trusted("github");
+        let instead = IssuerOverride {
+            url: trusted.url,
+            ca: trusted.ca,
+            networks: trusted.networks,
+        };
+        self.issuers.insert("github".to_owned(), instead);
+        self
+    }
+
     /// One more line of `hallpass.yaml`.
     pub(crate) fn setting(mut self, line: &str) -> Self {
         self.settings.push_str(line);
@@ -265,7 +281,12 @@ impl Builder {
         let key = TestKey::rsa("k1");
         let overrides = Overrides {
             clock: Some(Arc::clone(&clock) as Arc<_>),
-            keys: Some(Arc::new(keys(&key))),
+            keys: self
+                .issuers
+                .is_empty()
+                .then(|| Arc::new(keys(&key)) as Arc<_>),
+            for_dev: !self.issuers.is_empty(),
+            issuers: self.issuers,
             databases: Some((
                 Arc::clone(&database) as Arc<_>,
                 Arc::clone(&database) as Arc<_>,
