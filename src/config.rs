@@ -19,10 +19,10 @@ use crate::policy::yaml;
 
 mod limits;
 mod reader;
-mod targets;
+pub mod targets;
 
 pub use limits::Limits;
-pub use targets::{Cleaner, PostgresTarget, Target, Tls};
+pub use targets::Target;
 
 use reader::{Item, Reader, Section};
 

@@ -78,18 +78,6 @@ pub trait Leases: Send + Sync + std::fmt::Debug {
     /// # Errors
     /// The lease names a target that is not in the settings.
     async fn revoke(&self, lease: &LeaseContents) -> Result<Revoked, MintError>;
-
-    /// How every target is, for readiness: without waiting for any.
-    fn status(&self) -> Vec<TargetStatus>;
-}
-
-/// How one target is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TargetStatus {
-    /// Its name in the settings.
-    pub name: String,
-    /// Why nothing can be minted in it now.
-    pub problem: Option<String>,
 }
 
 /// What a door asks for.

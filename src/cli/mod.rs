@@ -7,6 +7,10 @@ use clap::{Parser, Subcommand, ValueEnum};
 
 pub mod audit;
 mod broker;
+#[cfg(feature = "dev")]
+pub mod demo;
+#[cfg(feature = "dev")]
+pub mod dev;
 pub mod doctor;
 pub mod exec;
 pub mod get;
@@ -56,6 +60,10 @@ enum Command {
     Doctor(doctor::Args),
     Policy(policy::Args),
     Audit(audit::Args),
+    #[cfg(feature = "dev")]
+    Demo(demo::Args),
+    #[cfg(feature = "dev")]
+    Dev(dev::Args),
     Keys(keys::Args),
 }
 
@@ -71,6 +79,10 @@ impl Command {
             Self::Policy(args) => policy::run(args, out),
             Self::Audit(args) => audit::run(args, out),
             Self::Keys(args) => keys::run(args, out),
+            #[cfg(feature = "dev")]
+            Self::Demo(args) => demo::run(args, out),
+            #[cfg(feature = "dev")]
+            Self::Dev(args) => dev::run(args, out),
         }
     }
 }
@@ -83,6 +95,14 @@ pub enum Output {
     Text,
     /// One JSON document, for programs
     Json,
+}
+
+/// Where commands wait for networks and signals.
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::Local(format!("the runtime cannot be started: {error}")))
 }
 
 /// Why a command did not do what it was asked, with the exit code that says so.

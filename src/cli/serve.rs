@@ -49,11 +49,7 @@ pub fn run(args: Args, out: &mut Terminal) -> Result<(), Failure> {
     start_logging(&log);
     install_panic_hook();
     forbid_core_dumps();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::Local(format!("the runtime cannot be started: {error}")))?;
-    runtime.block_on(serve(&settings))
+    super::runtime()?.block_on(serve(&settings))
 }
 
 async fn serve(settings: &Settings) -> Result<(), Failure> {

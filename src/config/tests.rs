@@ -53,7 +53,7 @@ fn a_full_file_is_read_with_paths_relative_to_its_folder() {
     assert_eq!(settings.disclose, Disclosure::Never);
     assert_eq!(settings.sinks.len(), 2);
     let Target::Postgres(target) = &settings.targets["shop-db"];
-    let cleaner = target.cleaner.as_ref().unwrap();
+    let cleaner = &target.cleaner;
     assert_eq!(cleaner.password.read().unwrap().expose(), "canary-81f2");
     assert!(!format!("{settings:?}").contains("canary"));
 }

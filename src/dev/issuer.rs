@@ -10,6 +10,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
 use aws_lc_rs::rsa::KeySize;
 use aws_lc_rs::signature::{KeyPair as _, RSA_PKCS1_SHA256, RsaKeyPair};
 use aws_lc_rs::{rand, rsa};
@@ -115,6 +116,15 @@ impl Issuer {
     /// The crypto backend cannot sign.
     pub fn sign(&self, claims: &Value) -> Result<String, IssuerError> {
         self.shared.sign(claims)
+    }
+
+    /// The key that signs now.
+    ///
+    /// # Errors
+    /// There is none, which no issuer comes to.
+    pub fn signing_key(&self) -> Result<Arc<SigningKey>, IssuerError> {
+        let key = self.shared.state().keys.last().map(Arc::clone);
+        key.ok_or(IssuerError::Crypto("sign"))
     }
 
     /// The key set as it is published now.
@@ -236,9 +246,17 @@ impl Shared {
 }
 
 /// One RSA key, 2048 bits, for RS256.
-struct SigningKey {
+pub struct SigningKey {
     kid: String,
     pair: RsaKeyPair,
+}
+
+impl std::fmt::Debug for SigningKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SigningKey")
+            .field("kid", &self.kid)
+            .finish_non_exhaustive()
+    }
 }
 
 impl SigningKey {
@@ -248,6 +266,34 @@ impl SigningKey {
             pair: RsaKeyPair::generate(KeySize::Rsa2048)
                 .map_err(|_| IssuerError::Crypto("make a key"))?,
         })
+    }
+
+    /// The key that [`to_pkcs8`](Self::to_pkcs8) gave, in another process.
+    ///
+    /// # Errors
+    /// The bytes are no RSA key.
+    pub fn from_pkcs8(kid: &str, key: &[u8]) -> Result<Self, IssuerError> {
+        Ok(Self {
+            kid: kid.to_owned(),
+            pair: RsaKeyPair::from_pkcs8(key).map_err(|_| IssuerError::Crypto("read a key"))?,
+        })
+    }
+
+    /// The private key, PKCS#8, for `hallpass dev token`: it signs for no issuer but this one, and is
+    /// worth nothing once that has stopped.
+    ///
+    /// # Errors
+    /// The crypto backend refuses.
+    pub fn to_pkcs8(&self) -> Result<Secret<Vec<u8>>, IssuerError> {
+        let der = AsDer::<Pkcs8V1Der<'static>>::as_der(&self.pair)
+            .map_err(|_| IssuerError::Crypto("write a key"))?;
+        Ok(Secret::new(der.as_ref().to_vec()))
+    }
+
+    /// The key's id, which begins with `dev-`.
+    #[must_use]
+    pub fn kid(&self) -> &str {
+        &self.kid
     }
 
     fn jwk(&self) -> Value {
@@ -262,7 +308,11 @@ impl SigningKey {
         })
     }
 
-    fn sign(&self, claims: &Value) -> Result<String, IssuerError> {
+    /// A token with exactly these claims.
+    ///
+    /// # Errors
+    /// The crypto backend cannot sign.
+    pub fn sign(&self, claims: &Value) -> Result<String, IssuerError> {
         let header = json!({ "typ": "JWT", "alg": "RS256", "kid": self.kid });
         let part = |value: &Value| BASE64URL_NOPAD.encode(value.to_string().as_bytes());
         let signing_input = format!("{}.{}", part(&header), part(claims));

@@ -10,14 +10,17 @@ use async_trait::async_trait;
 
 use super::operator::Readiness;
 use super::{Shared, metrics};
+use crate::audit::event::{self, Event};
 use crate::audit::file::FileSink;
 use crate::audit::stdout::StdoutSink;
-use crate::audit::{AuditLog, SinkEntry, SinkError, new_boot_id};
+use crate::audit::{AuditLog, SinkEntry, SinkError, Text, new_boot_id};
 use crate::clock::{Clock, SystemClock};
-use crate::config::{Settings, SinkKind};
+use crate::config::{Settings, SinkKind, Target};
+use crate::credential::database::postgres::{Postgres, TargetSettings};
+use crate::credential::database::{Database, Databases, Report, Sweeper};
 use crate::credential::jwt::{JwtMint, Keys, KeysError};
 use crate::credential::{Mint, MintError, Mints, Revoked};
-use crate::exchange::{Exchange, Leases, Parts, TargetStatus};
+use crate::exchange::{Exchange, Leases, Parts};
 use crate::lease::LeaseContents;
 use crate::policy::{Diagnostics, IssuerOverride, Kind, LoadOptions, PolicySet};
 use crate::replay::memory::MemoryTokens;
@@ -38,7 +41,7 @@ pub struct Overrides {
     pub keys: Option<Arc<dyn KeySource>>,
     /// Sinks beside those of the settings.
     pub sinks: Vec<SinkEntry>,
-    /// Databases beside or instead of those of the settings: who mints in them, and who ends leases.
+    /// Databases instead of those of the settings: who mints in them, and who ends leases.
     pub databases: Option<(Arc<dyn Mint>, Arc<dyn Leases>)>,
     /// Listeners that are bound already, so that their ports are known before the settings.
     pub public: Option<std::net::TcpListener>,
@@ -66,6 +69,14 @@ pub enum StartError {
         target: String,
         /// The targets there are.
         targets: Vec<String>,
+    },
+    /// A target whose settings cannot be used.
+    #[error("target `{target}`: {problem}; see `targets:` in the settings")]
+    TargetSettings {
+        /// The target.
+        target: String,
+        /// What is wrong.
+        problem: String,
     },
     /// The signing keys.
     #[error("the signing keys cannot be derived: {0}; see `signing:` in the settings")]
@@ -107,6 +118,7 @@ fn known(targets: &[String]) -> String {
 pub(super) struct Assembled {
     pub(super) shared: Arc<Shared>,
     pub(super) audit: Arc<AuditLog>,
+    pub(super) sweeper: Sweeper,
 }
 
 /// Makes every part of a broker.
@@ -139,16 +151,24 @@ pub(super) fn assemble(
     let audit = Arc::new(audit(settings, overrides, &roots, &clock)?);
     let used_tokens = Arc::new(MemoryTokens::new(Arc::clone(&clock), USED_TOKENS));
     let jwt = Arc::new(JwtMint::new(Arc::clone(&signing), Arc::clone(&clock)));
-    let (databases, leases): (_, Arc<dyn Leases>) = match overrides.databases.take() {
-        Some((mint, leases)) => (Some(mint), leases),
-        None => (None, Arc::new(NoTargets)),
+    let given = overrides.databases.take();
+    let targets = if given.is_some() {
+        &BTreeMap::new()
+    } else {
+        &settings.targets
     };
+    let databases = Arc::new(databases(targets, &roots, &clock)?);
+    let sweeper = databases.start_sweeping(&sweep_intervals(targets), &swept(&audit));
+    let (mint, leases) = given.unwrap_or_else(|| {
+        let leases = Leased(Arc::clone(&databases));
+        (Arc::clone(&databases) as Arc<dyn Mint>, Arc::new(leases))
+    });
     let exchange = Arc::new(Exchange::new(Parts {
         verifier,
         policies,
         used_tokens,
         audit: Arc::clone(&audit),
-        mints: Arc::new(Mints::new(jwt, databases)),
+        mints: Arc::new(Mints::new(jwt, Some(mint))),
         leases,
         root_keys: roots,
         clock: Arc::clone(&clock),
@@ -165,9 +185,13 @@ pub(super) fn assemble(
         operator_hosts: settings.listen.operator_hosts.clone(),
         clock,
         metrics: Arc::new(metrics::Metrics::new()),
-        readiness: Readiness::new(remote),
+        readiness: Readiness::new(remote, databases),
     });
-    Ok(Assembled { shared, audit })
+    Ok(Assembled {
+        shared,
+        audit,
+        sweeper,
+    })
 }
 
 /// What can be wrong with settings, policies and keys, without opening anything for writing.
@@ -308,26 +332,76 @@ impl fmt::Debug for OwnSigningKeys {
     }
 }
 
-/// A broker without databases: its handles name targets it does not have.
+/// Every target of the settings; whether it answers shows at the first pass of the sweep.
+fn databases(
+    targets: &BTreeMap<String, Target>,
+    roots: &RootKeys,
+    clock: &Arc<dyn Clock>,
+) -> Result<Databases, StartError> {
+    let mut databases: BTreeMap<String, Arc<dyn Database>> = BTreeMap::new();
+    for (name, target) in targets {
+        let Target::Postgres(target) = target;
+        let postgres = Postgres::new(TargetSettings::clone(target)).map_err(|problem| {
+            StartError::TargetSettings {
+                target: name.clone(),
+                problem,
+            }
+        })?;
+        databases.insert(name.clone(), Arc::new(postgres));
+    }
+    Ok(Databases::new(databases, roots.clone(), Arc::clone(clock)))
+}
+
+fn sweep_intervals(targets: &BTreeMap<String, Target>) -> BTreeMap<String, Duration> {
+    let interval = |(name, target): (&String, &Target)| {
+        let Target::Postgres(target) = target;
+        (name.clone(), target.sweep)
+    };
+    targets.iter().map(interval).collect()
+}
+
+/// What the sweep did goes on record.
+fn swept(audit: &Arc<AuditLog>) -> Report {
+    let audit = Arc::clone(audit);
+    let note = move |event: Event| {
+        if let Err(error) = audit.note(&event) {
+            tracing::error!(reason = "sink.failed", sink = %error.sink, "a sweep could not be recorded");
+        }
+    };
+    Arc::new(move |target, report| {
+        note(Event::Sweep(event::Sweep {
+            target: Text::new(target),
+            removed: report
+                .removed
+                .iter()
+                .map(|login| Text::new(login))
+                .collect(),
+            left: report
+                .left
+                .iter()
+                .map(|(login, reason)| Text::new(&format!("{login}: {reason}")))
+                .collect(),
+        }));
+        for login in &report.strangers {
+            note(Event::Alert(event::Alert {
+                reason: "lease.stranger",
+                message: Text::new(&format!(
+                    "login {login} of target {target} has a record that none of our keys wrote"
+                )),
+                request_id: None,
+            }));
+        }
+    })
+}
+
+/// The databases, as the exchange sees them.
 #[derive(Debug)]
-struct NoTargets;
+struct Leased(Arc<Databases>);
 
 #[async_trait]
-impl Leases for NoTargets {
+impl Leases for Leased {
     async fn revoke(&self, lease: &LeaseContents) -> Result<Revoked, MintError> {
-        Err(MintError {
-            message: format!(
-                "target `{}` of the lease is not in the settings",
-                lease.target
-            ),
-            reason: "target.unknown",
-            nothing_made: true,
-            ours: true,
-        })
-    }
-
-    fn status(&self) -> Vec<TargetStatus> {
-        Vec::new()
+        self.0.revoke(lease).await
     }
 }
 

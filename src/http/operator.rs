@@ -14,7 +14,8 @@ use super::answer::{self, Answer, Context, Fault, Verdict};
 use super::request::RequestError;
 use super::{Shared, gate};
 use crate::audit::SinkStatus;
-use crate::exchange::{Exchange, TargetStatus};
+use crate::credential::database::Databases;
+use crate::exchange::Exchange;
 use crate::replay::Reach;
 use crate::text::escape;
 use crate::token::keys::RemoteKeys;
@@ -69,11 +70,12 @@ pub(super) async fn metrics(State(shared): State<Arc<Shared>>, request: Request)
 #[derive(Debug)]
 pub(super) struct Readiness {
     remote: Option<Arc<RemoteKeys>>,
+    databases: Arc<Databases>,
 }
 
 impl Readiness {
-    pub(super) const fn new(remote: Option<Arc<RemoteKeys>>) -> Self {
-        Self { remote }
+    pub(super) const fn new(remote: Option<Arc<RemoteKeys>>, databases: Arc<Databases>) -> Self {
+        Self { remote, databases }
     }
 
     /// Whether to send us jobs, and how each part is. An issuer or a target that is down makes
@@ -95,10 +97,27 @@ impl Readiness {
                 Reach::Shared => "shared",
             },
             "issuers": self.issuers(exchange),
-            "targets": parts.leases.status().iter().map(target).collect::<Map<_, _>>(),
+            "targets": self.targets(),
             "sinks": sinks.iter().map(sink).collect::<Map<_, _>>(),
         });
         (is_ready, answer::object(body))
+    }
+
+    /// A target that is down makes nobody else's jobs wait: it is told and does not count.
+    fn targets(&self) -> Map<String, Value> {
+        let status = self.databases.status().into_iter();
+        status
+            .map(|(name, target)| {
+                let about = json!({
+                    "reachable": target.problem.is_none() && target.swept_at.is_some(),
+                    "problem": target.problem.map(|problem| escape(&problem)),
+                    "swept_at": target.swept_at.map(|time| time.to_string()),
+                    "live_leases": target.live,
+                    "stuck_leases": target.stuck,
+                });
+                (name, about)
+            })
+            .collect()
     }
 
     fn issuers(&self, exchange: &Exchange) -> Map<String, Value> {
@@ -121,14 +140,6 @@ impl Readiness {
             })
             .collect()
     }
-}
-
-fn target(status: &TargetStatus) -> (String, Value) {
-    let about = json!({
-        "usable": status.problem.is_none(),
-        "problem": status.problem.as_deref().map(escape),
-    });
-    (status.name.clone(), about)
 }
 
 fn sink(status: &SinkStatus) -> (String, Value) {

@@ -22,6 +22,7 @@ use super::{operators, public};
 use crate::audit::event::{self, Event};
 use crate::audit::{AuditLog, Text};
 use crate::config::{Settings, TlsFiles};
+use crate::credential::database::Sweeper;
 use crate::exchange::Exchange;
 use crate::exchange::self_test;
 
@@ -37,6 +38,7 @@ pub struct Running {
     stop: watch::Sender<bool>,
     listeners: Vec<JoinHandle<()>>,
     upkeep: JoinHandle<()>,
+    sweeper: Option<Sweeper>,
     audit: Arc<AuditLog>,
 }
 
@@ -52,7 +54,11 @@ pub async fn start(settings: &Settings, mut overrides: Overrides) -> Result<Runn
     let listen = &settings.listen;
     let public_listener = bind(overrides.public.take(), listen.public, "public")?;
     let operator_listener = bind(overrides.operator.take(), listen.operator, "operator")?;
-    let Assembled { shared, audit } = assemble(settings, &mut overrides)?;
+    let Assembled {
+        shared,
+        audit,
+        sweeper,
+    } = assemble(settings, &mut overrides)?;
     let parts = shared.exchange.parts();
     audit
         .record(&Event::Policies(event::Policies {
@@ -105,6 +111,7 @@ pub async fn start(settings: &Settings, mut overrides: Overrides) -> Result<Runn
         stop,
         listeners,
         upkeep,
+        sweeper: Some(sweeper),
         audit,
     })
 }
@@ -132,6 +139,8 @@ impl Running {
                 tracing::error!(reason = "listener.panic", "a listener ended by a bug");
             }
         }
+        // What it still did would have nowhere to go on record.
+        self.sweeper = None;
         if let Err(error) = self.audit.close().await {
             tracing::error!(reason = "sink.failed", sink = %error.sink, "the audit log could not be closed");
         }

@@ -1,1 +1,224 @@
-//! db
+//! trait Database; mint, revoke, sweep, ghosts, quarantine, told once for all of them.
+//!
+//! The database's own catalogue is the lease table: a login's name begins with the second in which it
+//! ends, so any replica finds what has ended, and losing every replica loses nothing.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use crate::clock::{Clock, Timestamp};
+use crate::rootkey::RootKeys;
+
+mod end;
+mod mint;
+mod order;
+pub mod postgres;
+mod sweep;
+
+pub use end::Ended;
+pub use order::{Order, Password};
+pub use sweep::{Report, SweepReport, Sweeper, TargetStatus};
+
+use sweep::Upkeep;
+
+/// Creates and ends logins on one server. Every call is one round trip that either comes through or
+/// does nothing; nothing is kept between calls.
+#[async_trait]
+pub trait Database: Send + Sync + fmt::Debug {
+    /// Makes a login that ends by itself, or finds the one with the same random part, under whatever
+    /// expiry. With `may_create` off it only looks.
+    async fn create(&self, login: &NewLogin<'_>) -> Result<Option<Found>, DatabaseError>;
+
+    /// Forbids new sessions. One that is gone is forbidden.
+    async fn disable(&self, login: &str) -> Result<(), DatabaseError>;
+
+    /// Ends the sessions there are, on every server that has some; how many there were.
+    async fn terminate(&self, login: &str) -> Result<u32, DatabaseError>;
+
+    /// What still refers to a login.
+    async fn leftovers(&self, login: &str) -> Result<Vec<Leftover>, DatabaseError>;
+
+    /// Gives what the login owns in a database to its heir and takes back what was granted to it.
+    async fn clean(&self, login: &str, database: &str) -> Result<(), DatabaseError>;
+
+    /// Removes a login that nothing refers to and nobody uses. One that is gone is removed.
+    async fn drop_login(&self, login: &str) -> Result<(), DatabaseError>;
+
+    /// Logins past their end, or disabled, in the order of their names and after `after`.
+    async fn ended(&self, after: &str, most: u32) -> Result<Vec<String>, DatabaseError>;
+
+    /// Ends sessions whose login is gone, and on standbys those of ended logins; how many there were.
+    async fn ghosts(&self) -> Result<u32, DatabaseError>;
+
+    /// Every lease there is.
+    async fn leases(&self) -> Result<Vec<LeaseRow>, DatabaseError>;
+
+    /// Opens what is needed to end leases before the server has no connection left.
+    async fn hold(&self) -> Result<(), DatabaseError>;
+
+    /// Databases that are cleaned; what a login owns elsewhere is reported, and never connected to.
+    fn is_listed(&self, database: &str) -> bool;
+
+    /// What a job needs besides user and password.
+    fn address(&self) -> Address;
+}
+
+/// A login to be made.
+#[derive(Debug)]
+pub struct NewLogin<'a> {
+    /// The random part of its name.
+    pub random: &'a str,
+    /// What the server checks the password with; never the password.
+    pub verifier: &'a str,
+    /// Seconds from now, by the server's clock.
+    pub life: u32,
+    /// The NOLOGIN role it is a member of.
+    pub group: &'a str,
+    /// What it makes belongs to the group.
+    pub act_as_group: bool,
+    /// What is kept with it, readable by every login of the server.
+    pub record: &'a str,
+    /// Make it if it is not there.
+    pub may_create: bool,
+}
+
+/// A login that is there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// This call made it.
+    pub created: bool,
+    /// Its name.
+    pub login: String,
+    /// When it ends, by the server's clock.
+    pub expires_at: Timestamp,
+    /// It may start sessions.
+    pub can_login: bool,
+    /// Its end has passed.
+    pub ended: bool,
+    /// The groups it is a member of.
+    pub groups: Vec<String>,
+    /// What is kept with it.
+    pub record: String,
+}
+
+/// What refers to a login.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Leftover {
+    /// The database it is in; `None` for what belongs to the whole server.
+    pub database: Option<String>,
+    /// The login owns it, else it was granted to it.
+    pub owned: bool,
+    /// How many objects.
+    pub objects: i64,
+}
+
+/// A lease as an operator sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeaseRow {
+    /// Its login.
+    pub login: String,
+    /// When it ends.
+    pub expires_at: Timestamp,
+    /// Its end has passed.
+    pub ended: bool,
+    /// It may start sessions.
+    pub can_login: bool,
+    /// The groups it is a member of.
+    pub groups: Vec<String>,
+    /// Open sessions.
+    pub sessions: i64,
+    /// What refers to it, in words.
+    pub leftovers: Vec<String>,
+    /// What is kept with it.
+    pub record: String,
+}
+
+/// What a job needs besides user and password.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Address {
+    /// Host name or address.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+    /// The database.
+    pub database: String,
+    /// libpq's `sslmode`.
+    pub sslmode: &'static str,
+    /// PEM certificates to check the server's with.
+    pub ca: Option<String>,
+}
+
+/// Why a call has no result.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DatabaseError {
+    /// Nothing was sent: the server is not there, or lets nobody in.
+    #[error("cannot be reached: {0}")]
+    Unreachable(String),
+    /// Sent, and nobody knows what became of it.
+    #[error("did not answer: {0}")]
+    Unknown(String),
+    /// The server answered with an error, so that nothing was done.
+    #[error("{message} ({code})")]
+    Refused {
+        /// The SQLSTATE; the install file's own begin with `HP`.
+        code: String,
+        /// The server's message.
+        message: String,
+    },
+}
+
+impl DatabaseError {
+    /// The SQLSTATE, if the server answered.
+    #[must_use]
+    pub fn code(&self) -> Option<&str> {
+        match self {
+            Self::Refused { code, .. } => Some(code),
+            Self::Unreachable(_) | Self::Unknown(_) => None,
+        }
+    }
+}
+
+/// Every target that logins are made on.
+#[derive(Debug)]
+pub struct Databases {
+    targets: BTreeMap<String, Target>,
+    root_keys: RootKeys,
+    clock: Arc<dyn Clock>,
+}
+
+#[derive(Debug)]
+struct Target {
+    database: Arc<dyn Database>,
+    upkeep: Upkeep,
+}
+
+impl Databases {
+    /// The targets by the names that the settings give them.
+    #[must_use]
+    pub fn new(
+        databases: BTreeMap<String, Arc<dyn Database>>,
+        root_keys: RootKeys,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        let target = |database| Target { database, upkeep: Upkeep::default() };
+        Self {
+            targets: databases.into_iter().map(|(name, database)| (name, target(database))).collect(),
+            root_keys,
+            clock,
+        }
+    }
+
+    /// The targets' names.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.targets.keys().map(String::as_str)
+    }
+
+    /// The database behind a target.
+    #[must_use]
+    pub fn database(&self, name: &str) -> Option<&Arc<dyn Database>> {
+        self.targets.get(name).map(|target| &target.database)
+    }
+}

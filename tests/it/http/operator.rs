@@ -24,7 +24,7 @@ async fn a_page_that_rebinds_its_name_reads_nothing() {
 }
 
 #[tokio::test]
-async fn readiness_names_every_issuer_target_and_the_reach_of_the_replay_store() {
+async fn readiness_names_every_issuer_and_the_reach_of_the_replay_store() {
     let broker = TestBroker::start().await;
     let answer = get(broker.operator(), "/readyz").await;
     assert_eq!(answer.status, 200, "{}", answer.body);
@@ -38,12 +38,6 @@ async fn readiness_names_every_issuer_target_and_the_reach_of_the_replay_store()
     );
     assert!(json["issuers"]["github"].is_object(), "{json}");
     assert_eq!(json["clock"], "ok");
-    assert_eq!(json["targets"]["shop-db"]["usable"], true);
-    // A target that is down is told, and keeps no other job waiting.
-    broker.database.down(true);
-    let answer = get(broker.operator(), "/readyz").await;
-    assert_eq!(answer.status, 200, "{}", answer.body);
-    assert_eq!(answer.json()["targets"]["shop-db"]["usable"], false);
 }
 
 /// T-97

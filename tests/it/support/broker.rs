@@ -80,7 +80,7 @@ root_key: { file: root.key }
 listen: { public: 127.0.0.1:0, operator: 127.0.0.1:0 }
 policies: { path: policies }
 targets:
-  shop-db: { kind: postgres, host: db.test, databases: [shop], user: hallpass, password: { file: none } }
+  shop-db: { kind: postgres, host: db.test, databases: [shop], user: hallpass, password: { file: none }, cleaner: { user: c, password: { file: none } } }
 audit: { sinks: [ { kind: file, path: audit.jsonl, required: true } ] }
 ";
 

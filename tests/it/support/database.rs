@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use async_trait::async_trait;
 use hallpass::audit::Recorded;
 use hallpass::credential::{Credential, Material, Mint, MintError, PostgresLogin, Revoked};
-use hallpass::exchange::{Leases, TargetStatus};
+use hallpass::exchange::Leases;
 use hallpass::lease::{self, LeaseContents};
 use hallpass::rootkey::RootKeys;
 use hallpass::secret::Secret;
@@ -144,13 +144,5 @@ impl Leases for FakeDatabase {
         }
         state.live.remove(&lease.name);
         Ok(Revoked::Gone)
-    }
-
-    fn status(&self) -> Vec<TargetStatus> {
-        let is_down = self.state.lock().unwrap().is_down;
-        vec![TargetStatus {
-            name: "shop-db".to_owned(),
-            problem: is_down.then(|| "nobody answers".to_owned()),
-        }]
     }
 }

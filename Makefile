@@ -1,0 +1,43 @@
+# hallpass: `make demo` shows it, `make test` proves it. Both install what is missing first.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+.PHONY: help demo dev test check fix build bench clean
+
+help: ## this list
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
+
+demo: ## the whole story on one machine, then everything is cleaned up
+	@deploy/dev/install.sh demo
+	cargo build --locked
+	@cargo run --locked --quiet -- demo
+
+dev: ## the demo's servers, kept running to play with
+	@deploy/dev/install.sh demo
+	@cargo run --locked --quiet -- dev
+
+test: ## what CI runs: check, then every test against real servers
+	@deploy/dev/install.sh test
+	$(MAKE) --no-print-directory check
+	deploy/dev/embedded-postgres.sh
+	cargo test --locked
+
+check: ## formatting, lints, docs, and our own policies
+	@deploy/dev/install.sh test
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --quiet
+	cargo run --locked --quiet -- policy check policies
+
+fix: ## format, and apply what clippy can mend by itself
+	cargo clippy --fix --allow-dirty --allow-staged --all-targets
+	cargo fmt
+
+build: ## the release binary: target/release/hallpass
+	@deploy/dev/install.sh demo
+	cargo build --locked --release
+
+clean: ## what was built
+	cargo clean

@@ -1,0 +1,70 @@
+#!/usr/bin/env bash
+# What hallpass needs on a Debian or Ubuntu machine to be built, tried and tested.
+#
+# Usage: deploy/dev/install.sh demo|test
+#
+# Installs what is missing and nothing else, and says what and why before it does. Runs apt as root
+# or through sudo. Safe to run again: with everything there it prints nothing and changes nothing.
+set -euo pipefail
+
+purpose=${1:-}
+case "$purpose" in
+demo | test) ;;
+*)
+  echo "usage: deploy/dev/install.sh demo|test" >&2
+  exit 2
+  ;;
+esac
+
+missing=()
+need() { # need PACKAGE "WHY"
+  missing+=("$1")
+  echo "hallpass needs $1: $2"
+}
+
+command -v cc >/dev/null || need gcc "the cryptographic library has parts in C"
+[ -e /usr/include/stdio.h ] || [ -e "/usr/include/$(uname -m)-linux-gnu/sys/types.h" ] ||
+  need libc6-dev "headers for those parts"
+if ! command -v initdb >/dev/null && ! compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null; then
+  need postgresql "a private server is started in a temporary folder; the cluster that this package makes on port 5432 is left alone"
+fi
+if ! command -v psql >/dev/null; then
+  need postgresql-client "the tests log in with psql as a job would"
+fi
+if [ "$purpose" = test ]; then
+  command -v npm >/dev/null || need npm "PostgreSQL 18, which Debian does not have, comes from the npm registry"
+  command -v git >/dev/null || need git "one test logs in to git with a minted token"
+  command -v openssl >/dev/null || need openssl "certificates that tests must refuse"
+fi
+
+if ! command -v cargo >/dev/null; then
+  echo "hallpass is built with Rust, and there is no cargo in PATH: install a toolchain from https://rustup.rs (1.89 or later)" >&2
+  exit 1
+fi
+for component in rustfmt clippy; do
+  if [ "$purpose" = test ] && ! cargo "${component/rustfmt/fmt}" --version >/dev/null 2>&1; then
+    if ! command -v rustup >/dev/null; then
+      echo "\`make test\` needs $component: install it with your Rust toolchain" >&2
+      exit 1
+    fi
+    echo "hallpass needs $component: \`make test\` begins with \`make check\`"
+    rustup component add "$component"
+  fi
+done
+
+[ ${#missing[@]} -gt 0 ] || exit 0
+if ! command -v apt-get >/dev/null; then
+  echo "these are missing, and this machine has no apt-get: ${missing[*]}" >&2
+  exit 1
+fi
+as_root=()
+if [ "$(id -u)" != 0 ]; then
+  if ! command -v sudo >/dev/null; then
+    echo "these are missing: ${missing[*]}; run as root: apt-get install ${missing[*]}" >&2
+    exit 1
+  fi
+  as_root=(sudo)
+fi
+echo "installing with apt-get: ${missing[*]}"
+"${as_root[@]}" apt-get update -qq
+"${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}"

@@ -1,0 +1,104 @@
+//! `hallpass demo`: the whole story on one machine, then cleans up.
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::{Failure, Terminal};
+use crate::clock::{Clock as _, SystemClock};
+use crate::dev::demo;
+use crate::dev::stage::Stage;
+
+/// Shows the whole story on this machine, then cleans up
+///
+/// Starts two CI issuers, a private PostgreSQL and a broker on free ports of 127.0.0.1, plays a job
+/// that gets a database login and a token, jobs that are refused, a revocation and an expiry, and
+/// checks the audit record. Needs no configuration. Exit code 0 only if every step did what it says.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:
+  hallpass demo --keep")]
+pub struct Args {
+    /// Leave everything running after the story, until Ctrl-C
+    #[arg(long)]
+    keep: bool,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// A step did not do what it says, or something could not be started (exit code 5).
+pub fn run(args: Args, out: &mut Terminal) -> Result<(), Failure> {
+    let Args { keep } = args;
+    super::runtime()?.block_on(play(keep, out))
+}
+
+async fn play(keep: bool, out: &mut Terminal) -> Result<(), Failure> {
+    let mut stop = Stop::new()?;
+    let clock = SystemClock::new();
+    out.line("hallpass demo: a CI, a database and a broker on this machine, and a job's whole story.");
+    let stage = start(&mut stop, out).await?;
+    let mut line = |text: &str| out.line(text);
+    let told = tokio::select! {
+        told = demo::tell(&stage, &mut line) => {
+            told.map_err(|error| Failure::Local(format!("this step did not do what it says: {error}")))
+        }
+        () = stop.asked() => Err(interrupted()),
+    };
+    if told.is_ok() && keep {
+        super::dev::introduce(&stage, out)?;
+        stop.asked().await;
+    }
+    out.line("");
+    stage.stop().await;
+    out.line("Everything is stopped, and its temporary files are removed.");
+    told?;
+    out.line(&format!("All 8 steps did what they say, in {:.1} s.", clock.monotonic().as_secs_f64()));
+    out.line("Next: `hallpass dev` keeps it running for you to try, README.md explains the policies it used.");
+    Ok(())
+}
+
+/// Starts the servers; what is started is stopped again on Ctrl-C.
+pub(super) async fn start(stop: &mut Stop, out: &mut Terminal) -> Result<Stage, Failure> {
+    out.line("Starting two CI issuers, a private PostgreSQL and the broker …");
+    let stage = tokio::select! {
+        stage = Stage::start() => stage.map_err(|error| Failure::Local(error.to_string()))?,
+        () = stop.asked() => return Err(interrupted()),
+    };
+    out.line(&format!("  CI that signs like GitHub  {}", stage.github.url()));
+    out.line(&format!("  CI that signs like GitLab  {}", stage.gitlab.url()));
+    out.line(&format!("  PostgreSQL                 127.0.0.1:{}", stage.postgres.port()));
+    out.line(&format!("  broker                     {}", stage.url));
+    out.line(&format!("  readiness and metrics      http://{}", stage.operator()));
+    out.line(&format!("  settings, policies, audit  {}", stage.folder().display()));
+    Ok(stage)
+}
+
+fn interrupted() -> Failure {
+    Failure::Local("interrupted; everything that was started is stopped".to_owned())
+}
+
+/// Ctrl-C, or being told to stop. Caught before anything is started, so that nothing is left behind.
+pub(super) struct Stop {
+    interrupt: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
+    hang_up: tokio::signal::unix::Signal,
+}
+
+impl Stop {
+    pub(super) fn new() -> Result<Self, Failure> {
+        let caught = |kind| {
+            signal(kind).map_err(|error| Failure::Local(format!("signals cannot be caught: {error}")))
+        };
+        Ok(Self {
+            interrupt: caught(SignalKind::interrupt())?,
+            terminate: caught(SignalKind::terminate())?,
+            hang_up: caught(SignalKind::hangup())?,
+        })
+    }
+
+    pub(super) async fn asked(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+            _ = self.hang_up.recv() => {}
+        }
+    }
+}

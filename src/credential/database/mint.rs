@@ -1,0 +1,170 @@
+//! A login is made, or found again, or refused.
+
+use async_trait::async_trait;
+
+use super::order::Order;
+use super::{DatabaseError, Databases, Found, NewLogin, Target};
+use crate::audit::Recorded;
+use crate::credential::{Credential, Material, Mint, MintError, PostgresLogin};
+use crate::lease::{self, LeaseContents};
+
+#[async_trait]
+impl Mint for Databases {
+    async fn mint(&self, recorded: Recorded) -> Result<Credential, MintError> {
+        let order = Order::of(&recorded, &self.root_keys)?;
+        let definition = recorded.reserved().permit().credential().clone();
+        let (login, found) = self.make(order).await?;
+        let (material, lease, public_id) = login;
+        Ok(Credential {
+            definition,
+            material,
+            expires_at: found.expires_at,
+            lease: Some(lease),
+            public_id,
+        })
+    }
+}
+
+type Made = (Material, crate::secret::Secret<String>, String);
+
+impl Databases {
+    /// Makes or finds the login of an order. The serving path comes here through [`Mint::mint`] only,
+    /// with evidence; it is public for the suite that attacks databases.
+    ///
+    /// # Errors
+    /// The target is down or refuses, or the login was made before by somebody else, or is over.
+    pub async fn make(&self, order: Order) -> Result<(Made, Found), MintError> {
+        let target = self.targets.get(&order.target).ok_or_else(|| MintError {
+            message: format!("target `{}` is not in the settings", order.target),
+            reason: "target.unknown",
+            nothing_made: true,
+            ours: true,
+        })?;
+        let found = create(target, &order).await?;
+        if !found.created {
+            check_repeat(&order, &found)?;
+        }
+        let contents = LeaseContents {
+            target: order.target.clone(),
+            name: found.login.clone(),
+            expires_at: found.expires_at,
+            policy: order.holder.policy.clone(),
+            issuer: order.holder.issuer.clone(),
+            subject: order.holder.subject.clone(),
+            repository: order.holder.repository.clone(),
+        };
+        let handle = lease::seal(&contents, &self.root_keys).map_err(|error| MintError {
+            message: format!("the lease could not be sealed: {error}"),
+            reason: "lease.seal",
+            nothing_made: false,
+            ours: true,
+        })?;
+        let address = target.database.address();
+        let material = Material::Postgres(PostgresLogin {
+            username: found.login.clone(),
+            password: order.password.text,
+            host: address.host,
+            port: address.port,
+            database: address.database,
+            sslmode: address.sslmode,
+            ca: address.ca,
+            options: order.act_as_group.then(|| format!("-c role={}", order.group)),
+        });
+        Ok(((material, handle, found.login.clone()), found))
+    }
+}
+
+/// One call, and when nobody knows what became of it the same call again: it finds or makes.
+async fn create(target: &Target, order: &Order) -> Result<Found, MintError> {
+    let login = NewLogin {
+        random: &order.random,
+        verifier: &order.password.verifier,
+        life: order.life,
+        group: &order.group,
+        act_as_group: order.act_as_group,
+        record: &order.record,
+        may_create: order.may_create,
+    };
+    let database = &target.database;
+    let (found, sent_before) = match database.create(&login).await {
+        Err(DatabaseError::Unknown(problem)) => {
+            log(&order.target, &problem);
+            (database.create(&login).await, true)
+        }
+        answered => (answered, false),
+    };
+    match found {
+        // The first call made it: the record, with its nonce, is of this very order.
+        Ok(Some(found)) => Ok(Found {
+            created: found.created || (sent_before && found.record == order.record),
+            ..found
+        }),
+        Ok(None) => Err(over(&order.target)),
+        Err(error) => Err(refused(&order.target, &error, sent_before)),
+    }
+}
+
+/// A login that was there before is given again only for the key that it was made with, while it
+/// lives, with the group that is permitted now (design.md 7).
+fn check_repeat(order: &Order, found: &Found) -> Result<(), MintError> {
+    let record: serde_json::Value = serde_json::from_str(&found.record).unwrap_or_default();
+    let made_with = record.get("idk").and_then(serde_json::Value::as_str);
+    let theirs = |message: String, reason| MintError { message, reason, nothing_made: false, ours: false };
+    if order.key_hash.is_none() || made_with != order.key_hash.as_deref() {
+        return Err(theirs(
+            "the subject token was already used for this credential; ask the CI for a new one, or repeat with the same `Idempotency-Key`".to_owned(),
+            "token.replayed",
+        ));
+    }
+    if found.ended || !found.can_login {
+        return Err(over(&order.target));
+    }
+    if found.groups != [order.group.as_str()] {
+        return Err(theirs(
+            "the policies give this credential another group now; ask the CI for a new token".to_owned(),
+            "lease.changed",
+        ));
+    }
+    Ok(())
+}
+
+fn over(target: &str) -> MintError {
+    MintError {
+        message: format!(
+            "the login that was made for this subject token in `{target}` is over, and is not made again; ask the CI for a new token"
+        ),
+        reason: "lease.over",
+        nothing_made: false,
+        ours: false,
+    }
+}
+
+/// What the job hears is short; what the server said is for the log.
+fn refused(target: &str, error: &DatabaseError, sent_before: bool) -> MintError {
+    log(target, &error.to_string());
+    let (problem, reason) = match (error, error.code()) {
+        (DatabaseError::Unreachable(_), _) => ("cannot be reached", "database.unreachable"),
+        (DatabaseError::Unknown(_), _) => ("did not answer", "database.unknown"),
+        (_, Some("HP001")) => ("does not hand out this group", "database.group"),
+        (_, Some("HP002")) => ("has as many logins as it may", "database.full"),
+        (_, Some("HP003")) => ("allows less than the policies grant", "database.ceiling"),
+        (_, Some("3F000" | "42883" | "42501")) => ("is not installed", "database.not_installed"),
+        (DatabaseError::Refused { .. }, _) => ("did not create the login", "database.refused"),
+    };
+    MintError {
+        message: format!("target `{target}` {problem}; its operator finds the reason with `hallpass target check`"),
+        reason,
+        nothing_made: !sent_before && !matches!(error, DatabaseError::Unknown(_)),
+        ours: true,
+    }
+}
+
+fn log(target: &str, problem: &str) {
+    tracing::error!(
+        reason = "database.mint",
+        target_name = target,
+        problem = %crate::text::escape(problem),
+        "a login could not be made"
+    );
+}
+

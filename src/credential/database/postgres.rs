@@ -1,0 +1,298 @@
+//! PostgreSQL 15 to 18 in definer mode: a reviewed file of functions is all that the broker can call.
+//!
+//! Each call is one statement with bound values, so there is no text to quote. Clocks, ceilings and
+//! who inherits are the functions' business; see `install/`.
+
+use std::fs;
+
+use async_trait::async_trait;
+use tokio_postgres::Row;
+use tokio_postgres::types::Type;
+
+mod check;
+mod connection;
+pub mod install;
+mod settings;
+
+pub use check::{Finding, Severity};
+pub use settings::{
+    CONNECTIONS, CONTROL_DATABASE, Cleaner, GroupCeiling, MAX_LIVE, SHORTEST_LIFE, TargetSettings,
+    Tls,
+};
+
+use super::{Address, Database, DatabaseError, Found, LeaseRow, Leftover, NewLogin};
+use crate::clock::Timestamp;
+use connection::Connections;
+
+/// One PostgreSQL server.
+#[derive(Debug)]
+pub struct Postgres {
+    settings: TargetSettings,
+    ca: Option<String>,
+    mint: Connections,
+    /// Of its own, and held open: when leases fill the server, they can still be ended (P-8).
+    disable: Connections,
+    /// Another: `disable` may have to wait until `terminate` came through (P-2).
+    terminate: Connections,
+    cleaners: Vec<(String, Connections)>,
+    replicas: Vec<Connections>,
+}
+
+impl Postgres {
+    /// Talks to nobody yet.
+    ///
+    /// # Errors
+    /// The CA file cannot be used.
+    pub fn new(settings: TargetSettings) -> Result<Self, String> {
+        let broker = (settings.user.as_str(), &settings.password);
+        let control = |most| Connections::new(&settings, CONTROL_DATABASE, broker, most);
+        let cleaner = (settings.cleaner.user.as_str(), &settings.cleaner.password);
+        let cleaners = settings.databases.iter().map(|database| {
+            let connections = Connections::new(&settings, database, cleaner, CLEANERS)?;
+            Ok((database.clone(), connections))
+        });
+        let replicas =
+            settings.replicas.iter().map(|(host, port)| Ok(control(1)?.at(host, *port)));
+        let ca = settings.ca.as_deref().map(fs::read_to_string).transpose();
+        Ok(Self {
+            ca: ca.map_err(|error| format!("the CA file cannot be read: {error}"))?,
+            mint: control(MINTS)?,
+            disable: control(1)?,
+            terminate: control(1)?,
+            cleaners: cleaners.collect::<Result<_, String>>()?,
+            replicas: replicas.collect::<Result<_, String>>()?,
+            settings,
+        })
+    }
+
+    /// How it is reached.
+    #[must_use]
+    pub const fn settings(&self) -> &TargetSettings {
+        &self.settings
+    }
+
+    /// The cleaner calls a function in a database that jobs write to. Whatever waits there under that
+    /// name, only the one that was installed is called (databases.md P-1).
+    async fn check_cleaner(&self, cleaner: &Connections) -> Result<(), DatabaseError> {
+        let rows = cleaner
+            .run(|client| async move { client.query_typed(CLEANER_FUNCTION, &[]).await })
+            .await?;
+        let not_ours = |what: &str| DatabaseError::Refused {
+            code: "HP008".to_owned(),
+            message: format!("function hallpass.clean_here {what}; run the file that `hallpass target install-sql` prints"),
+        };
+        let [row] = rows.as_slice() else {
+            return Err(not_ours("is not there, or there are several"));
+        };
+        let (version, owner): (i32, String) = (row.get(0), row.get(1));
+        let (is_definer, config, source): (bool, String, String) = (row.get(2), row.get(3), row.get(4));
+        if owner != "hallpass_definer" || !is_definer {
+            return Err(not_ours("is not owned by hallpass_definer"));
+        }
+        let version = u32::try_from(version / 10_000).unwrap_or(0);
+        if source != install::clean_body(&self.settings, version) {
+            return Err(not_ours("is not the one that this broker would install"));
+        }
+        if !config.contains("search_path=pg_catalog, pg_temp") {
+            return Err(not_ours("does not set its search_path"));
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Database for Postgres {
+    async fn create(&self, login: &NewLogin<'_>) -> Result<Option<Found>, DatabaseError> {
+        let life = i32::try_from(login.life).unwrap_or(i32::MAX);
+        let connections = i32::from(self.settings.connections);
+        let rows = self
+            .mint
+            .run(|client| async move {
+                client
+                    .query_typed(
+                        CREATE,
+                        &[
+                            (&login.random, Type::TEXT),
+                            (&login.verifier, Type::TEXT),
+                            (&life, Type::INT4),
+                            (&login.group, Type::TEXT),
+                            (&login.act_as_group, Type::BOOL),
+                            (&connections, Type::INT4),
+                            (&login.record, Type::TEXT),
+                            (&login.may_create, Type::BOOL),
+                        ],
+                    )
+                    .await
+            })
+            .await?;
+        match rows.as_slice() {
+            [] => Ok(None),
+            [row] => Ok(Some(found(row))),
+            // One token has two logins: nobody can say which is the right one.
+            [_, ..] => Err(DatabaseError::Refused {
+                code: "HP009".to_owned(),
+                message: "several logins have the same random part".to_owned(),
+            }),
+        }
+    }
+
+    async fn disable(&self, login: &str) -> Result<(), DatabaseError> {
+        let sql = "SELECT hallpass.disable($1)";
+        self.disable
+            .run(|client| async move { client.query_typed(sql, &[(&login, Type::TEXT)]).await })
+            .await
+            .map(drop)
+            .or_else(gone_is_done)
+    }
+
+    async fn terminate(&self, login: &str) -> Result<u32, DatabaseError> {
+        let sql = "SELECT hallpass.terminate($1)";
+        let ended = self
+            .terminate
+            .run(|client| async move { client.query_typed(sql, &[(&login, Type::TEXT)]).await })
+            .await?;
+        for replica in &self.replicas {
+            // A standby that is down has no sessions; one that lags is swept again.
+            let told = replica
+                .run(|client| async move { client.query_typed(sql, &[(&login, Type::TEXT)]).await })
+                .await;
+            if let Err(error) = told {
+                tracing::warn!(reason = "database.replica", problem = %crate::text::escape(&error.to_string()), "sessions on a standby could not be ended");
+            }
+        }
+        Ok(count(&ended))
+    }
+
+    async fn leftovers(&self, login: &str) -> Result<Vec<Leftover>, DatabaseError> {
+        let sql = "SELECT database, kind, objects FROM hallpass.deps($1)";
+        let rows = self
+            .terminate
+            .run(|client| async move { client.query_typed(sql, &[(&login, Type::TEXT)]).await })
+            .await?;
+        let leftover = |row: &Row| Leftover {
+            database: row.get(0),
+            owned: row.get::<_, String>(1) == "o",
+            objects: row.get(2),
+        };
+        Ok(rows.iter().map(leftover).collect())
+    }
+
+    async fn clean(&self, login: &str, database: &str) -> Result<(), DatabaseError> {
+        let cleaner = self.cleaners.iter().find(|(name, _)| name == database);
+        let Some((_, cleaner)) = cleaner else {
+            return Err(DatabaseError::Unreachable(format!("database `{database}` is not listed")));
+        };
+        self.check_cleaner(cleaner).await?;
+        let sql = "SELECT hallpass.clean_here($1)";
+        cleaner
+            .run(|client| async move { client.query_typed(sql, &[(&login, Type::TEXT)]).await })
+            .await
+            .map(drop)
+    }
+
+    async fn drop_login(&self, login: &str) -> Result<(), DatabaseError> {
+        let sql = "SELECT hallpass.drop_login($1)";
+        self.disable
+            .run(|client| async move { client.query_typed(sql, &[(&login, Type::TEXT)]).await })
+            .await
+            .map(drop)
+            .or_else(gone_is_done)
+    }
+
+    async fn ended(&self, after: &str, most: u32) -> Result<Vec<String>, DatabaseError> {
+        let sql = "SELECT * FROM hallpass.ended($1, $2)";
+        let most = i32::try_from(most).unwrap_or(i32::MAX);
+        let rows = self
+            .terminate
+            .run(|client| async move {
+                client.query_typed(sql, &[(&after, Type::TEXT), (&most, Type::INT4)]).await
+            })
+            .await?;
+        Ok(rows.iter().map(|row| row.get(0)).collect())
+    }
+
+    async fn ghosts(&self) -> Result<u32, DatabaseError> {
+        let sql = "SELECT hallpass.ghosts()";
+        let here = self
+            .terminate
+            .run(|client| async move { client.query_typed(sql, &[]).await })
+            .await?;
+        for replica in &self.replicas {
+            let sql = "SELECT hallpass.ghosts() + hallpass.terminate_ended()";
+            let told = replica.run(|client| async move { client.query_typed(sql, &[]).await }).await;
+            if let Err(error) = told {
+                tracing::warn!(reason = "database.replica", problem = %crate::text::escape(&error.to_string()), "a standby could not be swept");
+            }
+        }
+        Ok(count(&here))
+    }
+
+    async fn leases(&self) -> Result<Vec<LeaseRow>, DatabaseError> {
+        let rows = self
+            .terminate
+            .run(|client| async move { client.query_typed(LEASES, &[]).await })
+            .await?;
+        let lease = |row: &Row| LeaseRow {
+            login: row.get(0),
+            expires_at: Timestamp::from_unix(row.get(1)),
+            ended: row.get(2),
+            can_login: row.get(3),
+            groups: row.get(4),
+            sessions: row.get(5),
+            leftovers: row.get(6),
+            record: row.get(7),
+        };
+        Ok(rows.iter().map(lease).collect())
+    }
+
+    async fn hold(&self) -> Result<(), DatabaseError> {
+        self.disable.hold().await?;
+        self.terminate.hold().await
+    }
+
+    fn is_listed(&self, database: &str) -> bool {
+        self.settings.databases.iter().any(|name| name == database)
+    }
+
+    fn address(&self) -> Address {
+        Address {
+            host: self.settings.host.clone(),
+            port: self.settings.port,
+            database: self.settings.databases.first().cloned().unwrap_or_default(),
+            sslmode: self.settings.tls.name(),
+            ca: self.ca.clone(),
+        }
+    }
+}
+
+fn found(row: &Row) -> Found {
+    Found {
+        created: row.get(0),
+        login: row.get(1),
+        expires_at: Timestamp::from_unix(row.get(2)),
+        can_login: row.get(3),
+        ended: row.get(4),
+        groups: row.get(5),
+        record: row.get(6),
+    }
+}
+
+fn count(rows: &[Row]) -> u32 {
+    rows.first().map_or(0, |row| u32::try_from(row.get::<_, i32>(0)).unwrap_or(0))
+}
+
+/// Another replica came first.
+fn gone_is_done(error: DatabaseError) -> Result<(), DatabaseError> {
+    if error.code() == Some("42704") { Ok(()) } else { Err(error) }
+}
+
+const CREATE: &str = "SELECT created, login, ends, can_login, ended, groups, record FROM hallpass.mint($1, $2, $3, $4, $5, $6, $7, $8)";
+const LEASES: &str = "SELECT login, extract(epoch FROM ends)::bigint, ended, can_login, groups, sessions, leftovers, record FROM hallpass.leases()";
+const CLEANER_FUNCTION: &str = "
+    SELECT current_setting('server_version_num')::int4, pg_get_userbyid(p.proowner)::text, p.prosecdef,
+        array_to_string(p.proconfig, ';'), p.prosrc
+    FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
+    WHERE n.nspname = 'hallpass' AND p.proname = 'clean_here'";
+/// Hashing a password is the server's work: more at once than its cores only wait there.
+const MINTS: usize = 4;
+const CLEANERS: usize = 2;

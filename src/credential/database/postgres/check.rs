@@ -1,0 +1,302 @@
+//! `hallpass target check`: would a lease here do what it should, and no more?
+
+use std::time::Duration;
+
+use aws_lc_rs::rand;
+use tokio_postgres::types::Type;
+
+use super::{GroupCeiling, Postgres, install};
+use crate::credential::database::order::Password;
+use crate::credential::database::postgres::settings::{MAX_LIVE, SHORTEST_LIFE};
+use crate::credential::database::{Database as _, DatabaseError, Ended, NewLogin, end};
+use crate::lease::rand13;
+use crate::secret::SecretSource;
+
+/// Something that `target check` found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// How bad it is.
+    pub severity: Severity,
+    /// What was found.
+    pub message: String,
+    /// What to do about it.
+    pub fix: String,
+}
+
+/// How bad a finding is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Severity {
+    /// A lease would not work, or reach too far.
+    Error,
+    /// It works, and could be better.
+    Warning,
+    /// It is as it should be.
+    Fine,
+}
+
+impl Severity {
+    /// The word in front of a finding.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warning => "warning",
+            Self::Fine => "ok",
+        }
+    }
+}
+
+impl Postgres {
+    /// Goes through everything that makes leases fail, live on or reach too far, and tries a
+    /// throw-away lease. Changes nothing that is still there afterwards.
+    pub async fn check(&self, groups: &[GroupCeiling]) -> Vec<Finding> {
+        let mut findings = Findings(Vec::new());
+        let Some(facts) = self.server(&mut findings).await else { return findings.0 };
+        self.check_server(&facts, &mut findings);
+        self.check_ceilings(groups, &mut findings).await;
+        self.check_groups(groups, &mut findings).await;
+        for (database, cleaner) in &self.cleaners {
+            match self.check_cleaner(cleaner).await {
+                Ok(()) => findings.fine(format!("database `{database}` can be cleaned")),
+                Err(error) => findings.error(
+                    format!("database `{database}` cannot be cleaned: {error}"),
+                    "run the file that `hallpass target install-sql` prints, and set the password of the cleaner",
+                ),
+            }
+        }
+        if let Some(group) = groups.first() {
+            self.try_a_lease(group, &facts, &mut findings).await;
+        }
+        findings.0
+    }
+
+    async fn server(&self, findings: &mut Findings) -> Option<ServerFacts> {
+        let read = self
+            .mint
+            .run(|client| async move { client.query_typed(SERVER, &[]).await })
+            .await;
+        match read {
+            Ok(rows) => rows.first().map(|row| ServerFacts {
+                version: row.get(0),
+                is_superuser: row.get(1),
+                prepared_transactions: row.get(2),
+                connections: row.get(3),
+                reserved: row.get(4),
+                contract: row.get(5),
+                databases: row.get(6),
+            }),
+            Err(error @ DatabaseError::Refused { .. }) => {
+                findings.error(
+                    format!("the functions are not there: {error}"),
+                    "run the file that `hallpass target install-sql` prints",
+                );
+                None
+            }
+            Err(error) => {
+                findings.error(
+                    format!("login `{}` on {}:{}, database `hallpass`: the server {error}", self.settings.user, self.settings.host, self.settings.port),
+                    "see that the server runs, that host, port, TLS and password of the settings are right, and that the file of `hallpass target install-sql` was run",
+                );
+                None
+            }
+        }
+    }
+
+    fn check_server(&self, facts: &ServerFacts, findings: &mut Findings) {
+        let major = facts.version / 10_000;
+        if (15..=18).contains(&major) {
+            findings.fine(format!("PostgreSQL {major} answers"));
+        } else {
+            findings.error(
+                format!("the server is PostgreSQL {major}"),
+                "versions 15 to 18 are supported",
+            );
+        }
+        if facts.contract != install::CONTRACT {
+            findings.error(
+                format!("the installed functions are version {}, expected {}", facts.contract, install::CONTRACT),
+                "run the file that this version's `hallpass target install-sql` prints",
+            );
+        }
+        if facts.is_superuser {
+            findings.error(
+                format!("login `{}` is a superuser", self.settings.user),
+                "use the login `hallpass` of the install file, which can only call its functions",
+            );
+        }
+        if facts.prepared_transactions == 0 {
+            findings.fine("no prepared transactions".to_owned());
+        } else {
+            findings.error(
+                format!("max_prepared_transactions is {}: a transaction that a lease prepares outlives it", facts.prepared_transactions),
+                "set max_prepared_transactions = 0 and restart the server",
+            );
+        }
+        let wanted = MAX_LIVE.saturating_mul(u32::from(self.settings.connections));
+        let there = u32::try_from(facts.connections.saturating_sub(facts.reserved)).unwrap_or(0);
+        if wanted > there {
+            findings.warn(
+                format!("{MAX_LIVE} live logins with {} connections each could take all {there} connections of the server", self.settings.connections),
+                "the broker holds two connections open to end leases all the same; lower `connections` of the target, or raise max_connections, if that many jobs run at once",
+            );
+        }
+    }
+
+    /// The policies may grant what the installed file does not allow.
+    async fn check_ceilings(&self, groups: &[GroupCeiling], findings: &mut Findings) {
+        let sql = "SELECT group_name, longest_life, most_connections, may_act_as_group FROM hallpass.ceilings()";
+        let Ok(rows) = self.mint.run(|client| async move { client.query_typed(sql, &[]).await }).await
+        else {
+            return;
+        };
+        for group in groups {
+            let allowed = rows.iter().any(|row| {
+                row.get::<_, String>(0) == group.group
+                    && i64::from(row.get::<_, i32>(1)) >= i64::from(group.longest_life)
+                    && row.get::<_, i32>(2) >= i32::from(group.connections)
+                    && (row.get::<_, bool>(3) || !group.act_as_group)
+            });
+            if allowed {
+                findings.fine(format!("group `{}` may be granted for {} s", group.group, group.longest_life));
+            } else {
+                findings.error(
+                    format!("the installed file allows less for group `{}` than the policies", group.group),
+                    "print the file anew with `hallpass target install-sql`, have it reviewed and run it",
+                );
+            }
+        }
+    }
+
+    async fn check_groups(&self, groups: &[GroupCeiling], findings: &mut Findings) {
+        for group in groups {
+            let name = group.group.clone();
+            let answered = self
+                .mint
+                .run(|client| async move {
+                    client.query_typed("SELECT hallpass.unfit($1)", &[(&name, Type::TEXT)]).await
+                })
+                .await;
+            match answered {
+                Ok(rows) => match rows.first().and_then(|row| row.get::<_, Option<String>>(0)) {
+                    None => findings.fine(format!("group `{}` is a powerless NOLOGIN role", group.group)),
+                    Some(problem) => findings.error(
+                        problem,
+                        "a lease would get that power: use a NOLOGIN role without attributes that is inside no such role, or name a predefined role under `allowed_roles` of the target",
+                    ),
+                },
+                Err(error) => findings.error(
+                    format!("group `{}` cannot be looked at: {error}", group.group),
+                    "run the file that `hallpass target install-sql` prints",
+                ),
+            }
+        }
+    }
+
+    /// Makes a lease, logs in with it where it should and where it should not, and ends it.
+    async fn try_a_lease(&self, group: &GroupCeiling, facts: &ServerFacts, findings: &mut Findings) {
+        let mut random = [0; 32];
+        let (Ok(()), Ok(password)) = (rand::fill(&mut random), Password::random()) else { return };
+        let random = rand13(&random);
+        let login = NewLogin {
+            random: &random,
+            verifier: &password.verifier,
+            life: THROW_AWAY_LIFE.min(group.longest_life).max(SHORTEST_LIFE),
+            group: &group.group,
+            act_as_group: false,
+            record: r#"{"v":1,"pol":"target check"}"#,
+            may_create: true,
+        };
+        let made = match self.create(&login).await {
+            Ok(Some(made)) => made.login,
+            Ok(None) => return,
+            Err(error) => {
+                findings.error(
+                    format!("a throw-away lease in group `{}` could not be made: {error}", group.group),
+                    "the reason is in the sentence before",
+                );
+                return;
+            }
+        };
+        let secret = SecretSource::Value(password.text);
+        for database in &self.settings.databases {
+            match self.enter(database, &made, &secret).await {
+                Ok(()) => findings.fine(format!("a lease can log in to `{database}`")),
+                Err(error) => findings.error(
+                    format!("a lease cannot log in to `{database}`: {error}"),
+                    "see that pg_hba.conf lets `+hallpass_connect` in with scram-sha-256, and that the install file was run for this database",
+                ),
+            }
+        }
+        for database in &facts.databases {
+            if self.is_listed(database) {
+                continue;
+            }
+            if self.enter(database, &made, &secret).await.is_ok() {
+                findings.error(
+                    format!("a lease can enter database `{database}`, which is not listed: what it leaves there is never cleaned"),
+                    &format!("REVOKE CONNECT, TEMPORARY ON DATABASE {} FROM PUBLIC; or put `host {} +hallpass_connect all reject` first in pg_hba.conf", quoted(database), quoted(database)),
+                );
+            }
+        }
+        match end::end(self, &made).await {
+            Ok(Ended::Gone) => findings.fine("the throw-away lease is gone again".to_owned()),
+            Ok(Ended::Left(what)) => findings.error(
+                format!("the throw-away lease `{made}` cannot be removed: {what}"),
+                "remove what it has there, then run the check again",
+            ),
+            Err(error) => findings.error(
+                format!("the throw-away lease `{made}` could not be ended: {error}"),
+                "the sweep removes it when its minute is over",
+            ),
+        }
+    }
+
+    async fn enter(&self, database: &str, login: &str, password: &SecretSource) -> Result<(), DatabaseError> {
+        let connections = super::Connections::new(&self.settings, database, (login, password), 1)
+            .map_err(DatabaseError::Unreachable)?;
+        let entered = tokio::time::timeout(ENTER_TIME, connections.hold()).await;
+        entered.map_err(|_| DatabaseError::Unreachable("no answer in time".to_owned()))?
+    }
+}
+
+struct ServerFacts {
+    version: i32,
+    is_superuser: bool,
+    prepared_transactions: i32,
+    connections: i32,
+    reserved: i32,
+    contract: String,
+    databases: Vec<String>,
+}
+
+struct Findings(Vec<Finding>);
+
+impl Findings {
+    fn add(&mut self, severity: Severity, message: String, fix: &str) {
+        self.0.push(Finding { severity, message, fix: fix.to_owned() });
+    }
+
+    fn error(&mut self, message: String, fix: &str) {
+        self.add(Severity::Error, message, fix);
+    }
+
+    fn warn(&mut self, message: String, fix: &str) {
+        self.add(Severity::Warning, message, fix);
+    }
+
+    fn fine(&mut self, message: String) {
+        self.add(Severity::Fine, message, "");
+    }
+}
+
+fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+const SERVER: &str = "
+    SELECT current_setting('server_version_num')::int4, current_setting('is_superuser') = 'on',
+        current_setting('max_prepared_transactions')::int4, current_setting('max_connections')::int4,
+        current_setting('superuser_reserved_connections')::int4 + coalesce(current_setting('reserved_connections', true)::int4, 0),
+        hallpass.version(), ARRAY(SELECT datname::text FROM pg_catalog.pg_database WHERE datallowconn ORDER BY 1)";
+const THROW_AWAY_LIFE: u32 = 60;
+const ENTER_TIME: Duration = Duration::from_secs(5);

@@ -1,0 +1,230 @@
+//! Connections to a PostgreSQL server: TLS, time-outs, and a few kept open.
+
+use std::future::Future;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::{ClientConfig, RootCertStore};
+use tokio::sync::Semaphore;
+use tokio_postgres::error::SqlState;
+use tokio_postgres::{Client, NoTls};
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+use super::settings::{TargetSettings, Tls};
+use crate::credential::database::DatabaseError;
+use crate::secret::SecretSource;
+
+fn of_statement(error: &tokio_postgres::Error) -> DatabaseError {
+    match error.as_db_error() {
+        // The server is going down or ended the session: the transaction may have come through.
+        Some(database) if is_ending(database.code()) => {
+            DatabaseError::Unknown(database.message().to_owned())
+        }
+        Some(database) => DatabaseError::Refused {
+            code: database.code().code().to_owned(),
+            message: database.message().to_owned(),
+        },
+        None => DatabaseError::Unknown(text(error)),
+    }
+}
+
+fn is_ending(code: &SqlState) -> bool {
+    [SqlState::ADMIN_SHUTDOWN, SqlState::CRASH_SHUTDOWN, SqlState::CANNOT_CONNECT_NOW].contains(code)
+}
+
+/// An error with what it is about, which the outer text leaves out.
+fn text(error: &dyn std::error::Error) -> String {
+    match error.source() {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
+    }
+}
+
+/// One login to one database, with a few connections kept open.
+#[derive(Debug)]
+pub(super) struct Connections {
+    host: String,
+    port: u16,
+    database: String,
+    user: String,
+    password: SecretSource,
+    tls: Option<MakeTls>,
+    idle: Mutex<Vec<Client>>,
+    places: Semaphore,
+}
+
+#[derive(Clone)]
+struct MakeTls(MakeRustlsConnect);
+
+impl std::fmt::Debug for MakeTls {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("MakeTls")
+    }
+}
+
+impl Connections {
+    /// At most `most` connections as that user.
+    ///
+    /// # Errors
+    /// The CA file of the target cannot be read, or TLS cannot be set up.
+    pub(super) fn new(
+        settings: &TargetSettings,
+        database: &str,
+        (user, password): (&str, &SecretSource),
+        most: usize,
+    ) -> Result<Self, String> {
+        Ok(Self {
+            host: settings.host.clone(),
+            port: settings.port,
+            database: database.to_owned(),
+            user: user.to_owned(),
+            password: password.clone(),
+            tls: match settings.tls {
+                Tls::VerifyFull => Some(tls(settings.ca.as_deref())?),
+                Tls::Disable => None,
+            },
+            idle: Mutex::new(Vec::new()),
+            places: Semaphore::new(most),
+        })
+    }
+
+    /// The same login on another server, e.g. a standby.
+    pub(super) fn at(mut self, host: &str, port: u16) -> Self {
+        host.clone_into(&mut self.host);
+        self.port = port;
+        self
+    }
+
+    /// Runs `statements` on a connection of its own, within [`CALL_TIME`]. One that fails, other than
+    /// by an answer of the server, is not used again.
+    pub(super) async fn run<T, F>(
+        &self,
+        statements: impl FnOnce(Arc<Client>) -> F,
+    ) -> Result<T, DatabaseError>
+    where
+        F: Future<Output = Result<T, tokio_postgres::Error>>,
+    {
+        let unreachable = |problem: &str| DatabaseError::Unreachable(problem.to_owned());
+        let place = tokio::time::timeout(CALL_TIME, self.places.acquire()).await;
+        let _place = place
+            .map_err(|_| unreachable("every connection is in use"))?
+            .map_err(|_| unreachable("it is closed"))?;
+        let client = match self.take_idle() {
+            Some(client) => client,
+            None => self.connect().await?,
+        };
+        let client = Arc::new(client);
+        let done = tokio::time::timeout(CALL_TIME, statements(Arc::clone(&client))).await;
+        let result = match done {
+            Ok(result) => result.map_err(|error| of_statement(&error)),
+            // Dropping the client closes the connection, and the server gives up with it.
+            Err(_) => Err(DatabaseError::Unknown(format!("no answer in {} s", CALL_TIME.as_secs()))),
+        };
+        let is_sound = !matches!(result, Err(DatabaseError::Unknown(_) | DatabaseError::Unreachable(_)));
+        if let (true, Some(client)) = (is_sound, Arc::into_inner(client)) {
+            self.idle().push(client);
+        }
+        result
+    }
+
+    /// Opens a connection now, so that one is there when the server has none left (databases.md P-8).
+    pub(super) async fn hold(&self) -> Result<(), DatabaseError> {
+        self.run(|client| async move { client.simple_query("SELECT 1").await.map(drop) }).await
+    }
+
+    fn take_idle(&self) -> Option<Client> {
+        let mut idle = self.idle();
+        while let Some(client) = idle.pop() {
+            if !client.is_closed() {
+                return Some(client);
+            }
+        }
+        None
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Vec<Client>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn connect(&self) -> Result<Client, DatabaseError> {
+        let unreachable = |problem: String| DatabaseError::Unreachable(problem);
+        let password = self
+            .password
+            .read()
+            .map_err(|error| unreachable(format!("the password of `{}` cannot be read: {error}", self.user)))?;
+        let mut config = tokio_postgres::Config::new();
+        config
+            .host(&self.host)
+            .port(self.port)
+            .dbname(&self.database)
+            .user(&self.user)
+            .password(password.expose())
+            .application_name("hallpass")
+            .options("-c statement_timeout=15s -c search_path=pg_catalog,pg_temp -c client_min_messages=warning")
+            .connect_timeout(CONNECT_TIME);
+        let connecting = async {
+            match &self.tls {
+                Some(MakeTls(tls)) => {
+                    config.ssl_mode(tokio_postgres::config::SslMode::Require);
+                    let (client, connection) = config.connect(tls.clone()).await?;
+                    tokio::spawn(connection);
+                    Ok(client)
+                }
+                None => {
+                    config.ssl_mode(tokio_postgres::config::SslMode::Disable);
+                    let (client, connection) = config.connect(NoTls).await?;
+                    tokio::spawn(connection);
+                    Ok(client)
+                }
+            }
+        };
+        match tokio::time::timeout(CONNECT_TIME, connecting).await {
+            Ok(Ok(client)) => Ok(client),
+            Ok(Err(error)) => Err(unreachable(self.said(&error))),
+            Err(_) => Err(unreachable(format!("no connection in {} s", CONNECT_TIME.as_secs()))),
+        }
+    }
+
+    fn said(&self, error: &tokio_postgres::Error) -> String {
+        match error.as_db_error() {
+            Some(database) => format!("login `{}` was refused: {}", self.user, database.message()),
+            None => text(error),
+        }
+    }
+}
+
+fn tls(ca: Option<&Path>) -> Result<MakeTls, String> {
+    let mut roots = RootCertStore::empty();
+    match ca {
+        None => roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
+        Some(path) => {
+            let wrong = |problem: String| format!("`{}` {problem}", path.display());
+            let certificates = CertificateDer::pem_file_iter(path)
+                .map_err(|error| wrong(format!("cannot be read: {error}")))?;
+            for certificate in certificates {
+                let certificate =
+                    certificate.map_err(|error| wrong(format!("is not PEM: {error}")))?;
+                roots
+                    .add(certificate)
+                    .map_err(|error| wrong(format!("holds a certificate that cannot be used: {error}")))?;
+            }
+            if roots.is_empty() {
+                return Err(wrong("holds no certificate".to_owned()));
+            }
+        }
+    }
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| format!("TLS cannot be set up: {error}"))?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Ok(MakeTls(MakeRustlsConnect::new(config)))
+}
+
+const CONNECT_TIME: Duration = Duration::from_secs(3);
+/// For one call; the functions themselves wait two seconds for a lock.
+const CALL_TIME: Duration = Duration::from_secs(6);
