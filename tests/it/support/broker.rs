@@ -23,7 +23,7 @@ use tempfile::TempDir;
 use super::client::{Answer, form, request};
 use super::database::FakeDatabase;
 use super::sink::MemorySink;
-use super::tokens::{AUDIENCE, NOW, TestKey, jwks};
+use super::tokens::{AUDIENCE, ISSUER, NOW, TestKey, jwks};
 
 pub(crate) const GITHUB: &str = "https://token.actions.githubusercontent.com";
 pub(crate) const GITLAB: &str = "https://gitlab.com";
@@ -311,6 +311,8 @@ fn keys(key: &TestKey) -> FileKeys {
         .with_document(&TrustedIssuer::new("github", GITHUB), &set)
         .unwrap()
         .with_document(&TrustedIssuer::new("gitlab", GITLAB), &set)
+        .unwrap()
+        .with_document(&TrustedIssuer::new("own-ci", ISSUER), &set)
         .unwrap()
 }
 
