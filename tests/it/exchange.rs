@@ -4,5 +4,7 @@
 mod generic;
 mod github;
 mod gitlab;
+mod makers;
+mod remote;
 mod repeats;
 mod revoke;

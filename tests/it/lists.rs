@@ -48,7 +48,11 @@ fn rows_in_tests() -> BTreeSet<String> {
         for line in fs::read_to_string(&file).unwrap().lines().map(str::trim) {
             if let Some(comment) = line.strip_prefix("///") {
                 noted.extend(rows_of(comment));
-            } else if line.starts_with("fn ") || line.starts_with("async fn ") {
+            } else if line.starts_with("fn ")
+                || line.starts_with("async fn ")
+                // A test that runs on both versions of a server.
+                || line.ends_with("(stage) {")
+            {
                 rows.extend(noted.drain(..));
             } else if !line.starts_with("#[") && !line.starts_with("#![") {
                 noted.clear();

@@ -9,6 +9,7 @@ use tokio::net::TcpStream;
 use tracing_subscriber::fmt::MakeWriter;
 
 use hallpass::clock::Timestamp;
+use hallpass::config::Limits;
 use hallpass::dev::issuer::{GithubJob, github_claims};
 
 use crate::support::TestBroker;
@@ -64,6 +65,66 @@ async fn a_credential_whose_outcome_cannot_be_recorded_is_revoked_and_not_handed
         (503, "sink.failed")
     );
     assert_eq!((broker.database.minted(), broker.database.live()), (1, 0));
+}
+
+/// Breaks one part of a broker.
+type Break = fn(&TestBroker);
+
+/// T-98
+#[tokio::test]
+async fn whatever_stage_fails_nothing_is_handed_out() {
+    let good = |broker: &TestBroker| broker.github(|_| {});
+    // Each stage in its order, broken while all others work; and what the answer is.
+    let stages: [(&str, Break, u16); 7] = [
+        (
+            "the clock",
+            |broker| broker.clock.step(Timestamp::from_unix(0)),
+            503,
+        ),
+        (
+            "the times",
+            |broker| broker.clock.advance(Duration::from_secs(7_200)),
+            400,
+        ),
+        ("the record", |broker| broker.sink.fail(true), 503),
+        (
+            "a mint that refuses",
+            |broker| broker.database.mood(Mood::Refuses),
+            503,
+        ),
+        (
+            "a mint that breaks off",
+            |broker| broker.database.mood(Mood::BreaksOff),
+            503,
+        ),
+        (
+            "a mint that panics",
+            |broker| broker.database.mood(Mood::Panics),
+            500,
+        ),
+        (
+            "a mint that never ends",
+            |broker| {
+                broker.database.gate.forget_permits(1_000);
+            },
+            408,
+        ),
+    ];
+    for (name, break_it, status) in stages {
+        let limits = Limits {
+            request_time: Duration::from_millis(if status == 408 { 300 } else { 10_000 }),
+            ..Limits::default()
+        };
+        let broker = TestBroker::builder().limits(limits).start().await;
+        let token = good(&broker);
+        break_it(&broker);
+        let answer = broker.exchange(&token, "shop-db/read").await;
+        assert_eq!(answer.status, status, "{name}: {}", answer.body);
+        for secret in ["access_token", "hpl_", CANARY] {
+            assert!(!answer.body.contains(secret), "{name}: {}", answer.body);
+        }
+        assert_eq!(broker.database.live(), 0, "{name}");
+    }
 }
 
 /// T-69

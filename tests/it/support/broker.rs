@@ -1,6 +1,7 @@
 //! A whole broker on free ports: the real listeners, policies and exchange, with a fixed clock and
 //! an issuer whose key the test holds.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
@@ -9,9 +10,10 @@ use std::sync::Arc;
 
 use hallpass::clock::{FixedClock, Timestamp};
 use hallpass::config::{Limits, Settings, TlsFiles};
-use hallpass::dev::issuer::{GithubJob, GitlabJob, github_claims, gitlab_claims};
+use hallpass::dev::issuer::{GithubJob, GitlabJob, Issuer, github_claims, gitlab_claims};
 use hallpass::http::server::{self, Running};
 use hallpass::http::{Overrides, StartError};
+use hallpass::policy::IssuerOverride;
 use hallpass::rootkey::{RootKey, RootKeys};
 use hallpass::token::TrustedIssuer;
 use hallpass::token::keys::FileKeys;
@@ -21,22 +23,16 @@ use tempfile::TempDir;
 use super::client::{Answer, form, request};
 use super::database::FakeDatabase;
 use super::sink::MemorySink;
-use super::tokens::{AUDIENCE, NOW, TestKey, jwks};
+use super::tokens::{AUDIENCE, ISSUER, NOW, TestKey, jwks};
 
 pub(crate) const GITHUB: &str = "https://token.actions.githubusercontent.com";
 pub(crate) const GITLAB: &str = "https://gitlab.com";
-pub(crate) const GENERIC: &str = "https://ci.acme.dev";
 
 /// Two shops that may deploy and read, under both issuers.
 pub(crate) const POLICIES: &str = r#"
 issuers:
   github: { provider: github, tenants: [ { owner: acme, owner_id: "48213377" } ] }
   gitlab: { provider: gitlab, tenants: [ { owner: acme, owner_id: "9133570" } ] }
-  own-ci:
-    provider: generic
-    url: https://ci.acme.dev
-    facts: { repository: "/repo/path", repository_id: "/repo/id", ref: "/ref", debug_session: "/debug" }
-    types: { debug_session: boolean }
 credentials:
   deploy-api:
     kind: jwt
@@ -75,15 +71,6 @@ policies:
       ref_protected: true
     grant:
       - { credential: deploy-api, ttl: 5m, scopes: ["deploy:staging"] }
-  - name: shop-deploy-own
-    issuer: own-ci
-    when:
-      repository: acme/shop
-      repository_id: "17"
-      ref: refs/heads/main
-      debug_session: false
-    grant:
-      - { credential: deploy-api, ttl: 5m, scopes: ["deploy:staging"] }
 "#;
 
 const SETTINGS: &str = "
@@ -93,7 +80,7 @@ root_key: { file: root.key }
 listen: { public: 127.0.0.1:0, operator: 127.0.0.1:0 }
 policies: { path: policies }
 targets:
-  shop-db: { kind: postgres, host: db.test, databases: [shop], user: hallpass, password: { file: none }, cleaner: { user: hallpass_clean, password: { file: none } } }
+  shop-db: { kind: postgres, host: db.test, databases: [shop], user: hallpass, password: { file: none }, cleaner: { user: c, password: { file: none } } }
 audit: { sinks: [ { kind: file, path: audit.jsonl, required: true } ] }
 ";
 
@@ -111,6 +98,7 @@ pub(crate) struct Builder {
     tls: bool,
     policies: String,
     settings: String,
+    issuers: BTreeMap<String, IssuerOverride>,
 }
 
 impl TestBroker {
@@ -120,6 +108,7 @@ impl TestBroker {
             tls: false,
             policies: POLICIES.to_owned(),
             settings: SETTINGS.to_owned(),
+            issuers: BTreeMap::new(),
         }
     }
 
@@ -250,6 +239,18 @@ impl Builder {
         self
     }
 
+    /// The embedded issuer in the place of `github`, its keys fetched over HTTPS.
+    pub(crate) fn github(mut self, issuer: &Issuer) -> Self {
+        let trusted = issuer.trusted("github");
+        let instead = IssuerOverride {
+            url: trusted.url,
+            ca: trusted.ca,
+            networks: trusted.networks,
+        };
+        self.issuers.insert("github".to_owned(), instead);
+        self
+    }
+
     /// One more line of `hallpass.yaml`.
     pub(crate) fn setting(mut self, line: &str) -> Self {
         self.settings.push_str(line);
@@ -280,7 +281,12 @@ impl Builder {
         let key = TestKey::rsa("k1");
         let overrides = Overrides {
             clock: Some(Arc::clone(&clock) as Arc<_>),
-            keys: Some(Arc::new(keys(&key))),
+            keys: self
+                .issuers
+                .is_empty()
+                .then(|| Arc::new(keys(&key)) as Arc<_>),
+            for_dev: !self.issuers.is_empty(),
+            issuers: self.issuers,
             databases: Some((
                 Arc::clone(&database) as Arc<_>,
                 Arc::clone(&database) as Arc<_>,
@@ -306,7 +312,7 @@ fn keys(key: &TestKey) -> FileKeys {
         .unwrap()
         .with_document(&TrustedIssuer::new("gitlab", GITLAB), &set)
         .unwrap()
-        .with_document(&TrustedIssuer::new("own-ci", GENERIC), &set)
+        .with_document(&TrustedIssuer::new("own-ci", ISSUER), &set)
         .unwrap()
 }
 
