@@ -4,6 +4,7 @@
 #![cfg(test)]
 
 mod attacks;
+mod beyond;
 mod lifecycle;
 mod stage;
 

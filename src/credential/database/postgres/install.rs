@@ -319,7 +319,7 @@ fn connect(database: &str) -> String {
     let quoted = database.replace('\\', "\\\\").replace('\'', "\\'");
     let target = literal(&format!("dbname='{quoted}'"));
     format!(
-        "SELECT {target} AS hallpass_target \\gset\n\\connect -reuse-previous=on :hallpass_target\n\n"
+        "SELECT {target} AS hallpass_target \\gset\n\\connect -reuse-previous=on :\"hallpass_target\"\n\n"
     )
 }
 
