@@ -12,7 +12,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::{Settings, Target};
 use crate::credential::Revoked;
 use crate::credential::database::postgres::{Postgres, TargetSettings};
-use crate::credential::database::{Database, Databases, LeaseRow};
+use crate::credential::database::{Database, DatabaseError, Databases, LeaseRow, Leftover, Record};
 use crate::http::server;
 use crate::lease::{LeaseContents, LeaseName};
 use crate::rootkey::{RootKey, RootKeys};
@@ -126,23 +126,37 @@ impl Common {
 
 async fn list(args: &ListArgs, out: &mut Terminal) -> Result<(), Failure> {
     let databases = args.common.databases()?;
-    let mut rows: Vec<(String, LeaseRow)> = Vec::new();
+    let mut rows: Vec<Listed> = Vec::new();
+    let mut quarantined = Vec::new();
     let mut down = Vec::new();
     for name in databases.names() {
         let Some(database) = databases.database(name) else {
             continue;
         };
-        match database.leases().await {
-            Ok(leases) => rows.extend(leases.into_iter().map(|lease| (name.to_owned(), lease))),
+        let listed = |lease| Listed {
+            target: name.to_owned(),
+            record: databases.record(name, &lease),
+            lease,
+        };
+        let read = async { Ok((database.leases().await?, database.quarantined().await?)) };
+        match read.await {
+            Ok::<_, DatabaseError>((leases, left)) => {
+                rows.extend(leases.into_iter().map(listed));
+                quarantined.extend(left.into_iter().map(|left| (name.to_owned(), left)));
+            }
             Err(error) => down.push(format!("target `{name}` {}", escape(&error.to_string()))),
         }
     }
     match args.output {
         Output::Text if rows.is_empty() && !down.is_empty() => {}
-        Output::Text => print(&rows, out),
+        Output::Text => print(&rows, &quarantined, out),
         Output::Json => out.line(&format!(
             "{:#}",
-            json!({ "leases": rows.iter().map(row_json).collect::<Vec<_>>(), "unreachable": down })
+            json!({
+                "leases": rows.iter().map(row_json).collect::<Vec<_>>(),
+                "quarantined": quarantined.iter().map(left_json).collect::<Vec<_>>(),
+                "unreachable": down,
+            })
         )),
     }
     if down.is_empty() {
@@ -152,12 +166,23 @@ async fn list(args: &ListArgs, out: &mut Terminal) -> Result<(), Failure> {
     }
 }
 
-fn print(rows: &[(String, LeaseRow)], out: &mut Terminal) {
+/// A lease with where it is, and what one of our brokers wrote down about it.
+struct Listed {
+    target: String,
+    lease: LeaseRow,
+    record: Option<Record>,
+}
+
+fn print(rows: &[Listed], quarantined: &[(String, Leftover)], out: &mut Terminal) {
     if rows.is_empty() {
         out.line("no leases");
-        return;
     }
-    for (target, lease) in rows {
+    for Listed {
+        target,
+        lease,
+        record,
+    } in rows
+    {
         let state = match (lease.ended, lease.can_login) {
             (true, _) => "ended",
             (false, true) => "live",
@@ -170,28 +195,45 @@ fn print(rows: &[(String, LeaseRow)], out: &mut Terminal) {
             escape(&lease.groups.join(", ")),
             lease.sessions
         ));
-        if let Some(holder) = holder(&lease.record) {
-            out.line(&format!("  for {holder}"));
-        }
+        out.line(&format!("  {}", holder(record.as_ref())));
         for leftover in &lease.leftovers {
             out.line(&format!("  left in {}", escape(leftover)));
         }
     }
+    for (target, left) in quarantined {
+        out.line(&format!(
+            "{} objects in quarantine in {target}, database {}: left by jobs, owned by hallpass_quarantine",
+            left.objects,
+            escape(left.database.as_deref().unwrap_or("(server)"))
+        ));
+    }
 }
 
-/// From the record, which is nothing but text until somebody checks its MAC.
-fn holder(record: &str) -> Option<String> {
-    let record: Value = serde_json::from_str(record).ok()?;
-    let part = |name: &str| record.get(name).and_then(Value::as_str).map(escape);
-    Some(format!(
-        "repository {}, run {}, by policy {}",
-        part("repo").unwrap_or_else(|| "unknown".into()),
-        part("run").unwrap_or_else(|| "unknown".into()),
-        part("pol")?
-    ))
+/// Records are public text: one that no key of ours wrote says nothing.
+fn holder(record: Option<&Record>) -> String {
+    let Some(record) = record else {
+        return "made by no broker with our keys".to_owned();
+    };
+    let part = |text: &Option<String>| escape(text.as_deref().unwrap_or("unknown"));
+    format!(
+        "for repository {}, run {}, by policy {}",
+        part(&record.repository),
+        part(&record.run),
+        escape(&record.policy)
+    )
 }
 
-fn row_json((target, lease): &(String, LeaseRow)) -> Value {
+fn left_json((target, left): &(String, Leftover)) -> Value {
+    json!({ "target": target, "database": left.database, "objects": left.objects })
+}
+
+fn row_json(
+    Listed {
+        target,
+        lease,
+        record,
+    }: &Listed,
+) -> Value {
     json!({
         "target": target,
         "login": lease.login,
@@ -199,6 +241,7 @@ fn row_json((target, lease): &(String, LeaseRow)) -> Value {
         "ended": lease.ended,
         "can_login": lease.can_login,
         "groups": lease.groups,
+        "ours": record.is_some(),
         "sessions": lease.sessions,
         "leftovers": lease.leftovers,
         "record": serde_json::from_str(&lease.record).unwrap_or(Value::Null),
@@ -231,7 +274,7 @@ async fn revoke(args: &RevokeArgs, out: &mut Terminal) -> Result<(), Failure> {
             Ok(())
         }
         Ok(Revoked::Pending) => Err(Failure::Unreachable(format!(
-            "target `{target}` cannot be reached; {} ends by itself at {}",
+            "target `{target}` did not end {} wholly; run it again, or see what `hallpass target check {target}` finds; it ends by itself at {}",
             args.login,
             name.expires_at()
         ))),

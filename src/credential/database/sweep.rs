@@ -285,18 +285,21 @@ impl Databases {
         leases
             .iter()
             .filter(|lease| !lease.ended && lease.can_login)
-            .filter(|lease| {
-                Record::read(
-                    &self.root_keys,
-                    target,
-                    &lease.login,
-                    &lease.groups,
-                    &lease.record,
-                )
-                .is_none()
-            })
+            .filter(|lease| self.record(target, lease).is_none())
             .map(|lease| lease.login.clone())
             .collect()
+    }
+
+    /// What a broker with one of our keys wrote down about a lease, if one did.
+    #[must_use]
+    pub fn record(&self, target: &str, lease: &LeaseRow) -> Option<Record> {
+        Record::read(
+            &self.root_keys,
+            target,
+            &lease.login,
+            &lease.groups,
+            &lease.record,
+        )
     }
 }
 

@@ -385,3 +385,90 @@ pub(super) const CONTRACT: &str = "1";
 /// The longest record in a login's comment.
 pub(super) const RECORD_BYTES: usize = 2_048;
 const BROKER_CONNECTIONS: u32 = 30;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::credential::database::postgres::{CONNECTIONS, Cleaner, Tls};
+    use crate::secret::{Secret, SecretSource};
+
+    fn settings() -> TargetSettings {
+        let password = || SecretSource::Value(Secret::new("x".to_owned()));
+        TargetSettings {
+            host: "db.acme.dev".to_owned(),
+            port: 5_432,
+            databases: vec!["shop".to_owned()],
+            user: "hallpass".to_owned(),
+            password: password(),
+            cleaner: Cleaner {
+                user: "hallpass_clean".to_owned(),
+                password: password(),
+            },
+            tls: Tls::VerifyFull,
+            ca: None,
+            prefix: "hp_".to_owned(),
+            sweep: std::time::Duration::from_secs(20),
+            connections: CONNECTIONS,
+            allowed_roles: Vec::new(),
+            replicas: Vec::new(),
+        }
+    }
+
+    fn ceiling(group: &str) -> GroupCeiling {
+        GroupCeiling {
+            group: group.to_owned(),
+            longest_life: 900,
+            connections: 5,
+            act_as_group: true,
+        }
+    }
+
+    /// T-104
+    #[test]
+    fn the_file_begins_with_what_the_broker_may_do() {
+        let text = file("shop-db", &settings(), &[ceiling("shop_owner")], 16).unwrap();
+        assert_eq!(
+            text.lines().find(|line| line.contains("in group")).unwrap(),
+            "--   in group shop_owner: for at most 900 s, with at most 5 connections each, acting as the group"
+        );
+        assert!(text.contains("    ('shop_owner'::text, 900, 5, true)"));
+        assert!(!text.contains("{{"), "a placeholder is left");
+    }
+
+    /// T-85
+    #[test]
+    fn a_group_that_would_write_sql_of_its_own_is_refused() {
+        for name in [
+            "",
+            "a\nGRANT",
+            "a'b",
+            "a$$b",
+            "a\\b",
+            "a\"b",
+            "{{prefix}}",
+            "a;b",
+            "a\u{2028}b",
+        ] {
+            let refused = sections(&settings(), &[ceiling(name)], 16);
+            assert!(refused.is_err(), "{name}");
+        }
+        let text = file("shop-db", &settings(), &[ceiling("a$$; DROP TABLE x")], 16).unwrap_err();
+        insta::assert_snapshot!(text, @"role name `a$$; DROP TABLE x` cannot stand in the file: expected 1 to 63 letters, digits, `_`, `-`, `.` or spaces");
+    }
+
+    #[test]
+    fn versions_that_are_not_supported_are_refused() {
+        let text = file("shop-db", &settings(), &[ceiling("a")], 14).unwrap_err();
+        insta::assert_snapshot!(text, @"PostgreSQL 14 is not supported, expected 15 to 18");
+    }
+
+    /// T-85
+    #[test]
+    fn psql_is_told_of_a_database_whatever_its_name_is() {
+        assert_eq!(connect("shop"), "\\connect shop\n\n");
+        assert_eq!(
+            connect("a'b\n=\""),
+            "SELECT E'dbname=''a\\\\''b\n=\"''' AS hallpass_target \\gset\n\\connect -reuse-previous=on :\"hallpass_target\"\n\n"
+        );
+    }
+}

@@ -79,7 +79,7 @@ AS $$
     coalesce(shobj_description(r.oid, 'pg_authid'), '')
   FROM pg_roles r
   WHERE r.rolname >= '{{prefix}}0' AND r.rolname < '{{prefix}}w'
-    AND r.rolname::text ~ '{{pattern}}' AND substr(r.rolname::text, {{prefix_length}} + 9) = p_random
+    AND substr(r.rolname::text, {{prefix_length}} + 9) = p_random AND r.rolname::text ~ '{{pattern}}'
 $$;
 
 -- Makes a login that ends by itself, or gives back the one that this token made before. With `p_create` off
@@ -92,6 +92,7 @@ DECLARE
   ceiling record;
   problem text;
   name text;
+  live_from pg_catalog.name;
   until timestamptz;
   made oid;
 BEGIN
@@ -138,8 +139,9 @@ BEGIN
   IF current_setting('max_prepared_transactions')::int <> 0 THEN
     RAISE EXCEPTION 'max_prepared_transactions is not 0' USING ERRCODE = 'HP008';
   END IF;
-  IF (SELECT count(*) FROM pg_roles r WHERE r.rolname < '{{prefix}}w'
-        AND r.rolname >= hallpass.name_front(extract(epoch FROM clock_timestamp())::bigint)::name) >= {{max_live}} THEN
+  -- Worked out once: in the condition it would be for every row, and no index could be used.
+  live_from := hallpass.name_front(extract(epoch FROM clock_timestamp())::bigint)::pg_catalog.name;
+  IF (SELECT count(*) FROM pg_roles r WHERE r.rolname >= live_from AND r.rolname < '{{prefix}}w') >= {{max_live}} THEN
     RAISE EXCEPTION 'there are {{max_live}} live logins already' USING ERRCODE = 'HP002';
   END IF;
 
@@ -312,7 +314,7 @@ LANGUAGE sql STABLE STRICT SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT r.rolname::text FROM pg_roles r
   WHERE r.rolname > greatest(p_after, '{{prefix}}')::name AND r.rolname < '{{prefix}}w' AND r.rolname::text ~ '{{pattern}}'
-    AND (r.rolname < hallpass.name_front(extract(epoch FROM clock_timestamp())::bigint + 1)::name OR NOT r.rolcanlogin)
+    AND (r.rolname < (SELECT hallpass.name_front(extract(epoch FROM clock_timestamp())::bigint + 1)::name) OR NOT r.rolcanlogin)
   ORDER BY r.rolname LIMIT p_limit
 $$;
 
