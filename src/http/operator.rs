@@ -114,6 +114,8 @@ impl Readiness {
                     "swept_at": target.swept_at.map(|time| time.to_string()),
                     "live_leases": target.live,
                     "stuck_leases": target.stuck,
+                    "foreign_leases": target.strangers,
+                    "quarantined_objects": target.quarantined,
                 });
                 (name, about)
             })

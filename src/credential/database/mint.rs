@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 
-use super::order::Order;
+use super::order::{Order, Record};
 use super::{DatabaseError, Databases, Found, NewLogin, Target};
 use crate::audit::Recorded;
 use crate::credential::{Credential, Material, Mint, MintError, PostgresLogin};
@@ -51,7 +51,7 @@ impl Databases {
         })?;
         let found = create(target, &order).await?;
         if !found.created {
-            check_repeat(&order, &found)?;
+            self.check_repeat(&order, &found)?;
         }
         let contents = LeaseContents {
             target: order.target.clone(),
@@ -87,6 +87,45 @@ impl Databases {
             found,
         })
     }
+
+    /// A login that was there before is given again only for the key that it was made with, while it
+    /// lives, with the group that is permitted now (design.md 7).
+    fn check_repeat(&self, order: &Order, found: &Found) -> Result<(), MintError> {
+        let record = Record::read(
+            &self.root_keys,
+            &order.target,
+            &found.login,
+            &found.groups,
+            &found.record,
+        );
+        let made_with = record
+            .as_ref()
+            .and_then(|record| record.key_hash.as_deref());
+        let theirs = |message: String, reason| MintError {
+            message,
+            reason,
+            nothing_made: false,
+            ours: false,
+        };
+        if order.key_hash.is_none() || made_with != order.key_hash.as_deref() {
+            return Err(theirs(
+            "the subject token was already used for this credential; ask the CI for a new one, or repeat with the same `Idempotency-Key`".to_owned(),
+            "token.replayed",
+        ));
+        }
+        if found.ended || !found.can_login {
+            return Err(over(&order.target));
+        }
+        let acts = record.is_some_and(|record| record.act_as_group);
+        if found.groups != [order.group.as_str()] || acts != order.act_as_group {
+            return Err(theirs(
+                "the policies give this credential another group now; ask the CI for a new token"
+                    .to_owned(),
+                "lease.changed",
+            ));
+        }
+        Ok(())
+    }
 }
 
 /// One call, and when nobody knows what became of it the same call again: it finds or makes.
@@ -117,36 +156,6 @@ async fn create(target: &Target, order: &Order) -> Result<Found, MintError> {
         Ok(None) => Err(over(&order.target)),
         Err(error) => Err(refused(&order.target, &error, sent_before)),
     }
-}
-
-/// A login that was there before is given again only for the key that it was made with, while it
-/// lives, with the group that is permitted now (design.md 7).
-fn check_repeat(order: &Order, found: &Found) -> Result<(), MintError> {
-    let record: serde_json::Value = serde_json::from_str(&found.record).unwrap_or_default();
-    let made_with = record.get("idk").and_then(serde_json::Value::as_str);
-    let theirs = |message: String, reason| MintError {
-        message,
-        reason,
-        nothing_made: false,
-        ours: false,
-    };
-    if order.key_hash.is_none() || made_with != order.key_hash.as_deref() {
-        return Err(theirs(
-            "the subject token was already used for this credential; ask the CI for a new one, or repeat with the same `Idempotency-Key`".to_owned(),
-            "token.replayed",
-        ));
-    }
-    if found.ended || !found.can_login {
-        return Err(over(&order.target));
-    }
-    if found.groups != [order.group.as_str()] {
-        return Err(theirs(
-            "the policies give this credential another group now; ask the CI for a new token"
-                .to_owned(),
-            "lease.changed",
-        ));
-    }
-    Ok(())
 }
 
 fn over(target: &str) -> MintError {

@@ -20,7 +20,7 @@ mod sweep;
 
 pub use end::Ended;
 pub use mint::Issued;
-pub use order::{Holder, Order, Password};
+pub use order::{Holder, Order, Parts, Password, Record};
 pub use sweep::{Report, SweepReport, Sweeper, TargetStatus};
 
 use sweep::Upkeep;

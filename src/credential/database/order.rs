@@ -6,8 +6,9 @@ use postgres_protocol::password::scram_sha_256;
 use serde_json::{Map, Value, json};
 
 use crate::audit::Recorded;
+use crate::clock::Timestamp;
 use crate::credential::MintError;
-use crate::lease;
+use crate::lease::{self, LeaseName};
 use crate::policy::Kind;
 use crate::provider::Fact;
 use crate::replay::IdempotencyKey;
@@ -94,6 +95,60 @@ impl Password {
 }
 
 impl Order {
+    /// An order by its parts, with name, password and record made as for a real one. For the suite that
+    /// attacks databases without a CI: the serving path has no such parts.
+    ///
+    /// # Errors
+    /// The random source gives nothing.
+    pub fn new(keys: &RootKeys, parts: Parts<'_>) -> Result<Self, MintError> {
+        let Parts {
+            target,
+            credential,
+            group,
+            act_as_group,
+            life,
+            token,
+            key,
+            is_repeat,
+            minted_at,
+            expires_at,
+            holder,
+            run,
+        } = parts;
+        let random = random_part(keys, target, credential, token);
+        let key_hash = key.map(|key| key_hash(keys, key));
+        let password = match key {
+            Some(key) => Password::derived(keys, target, &random, key),
+            None => Password::random()?,
+        };
+        let about = json!({
+            "v": 1,
+            "pol": short(&holder.policy),
+            "cred": short(credential),
+            "grp": group,
+            "own": act_as_group,
+            "iss": short(&holder.issuer),
+            "repo": holder.repository.as_deref().map(short),
+            "run": run.map(short),
+            "iat": minted_at.unix(),
+            "exp": expires_at.unix(),
+            "idk": key_hash,
+            "nonce": nonce()?,
+        });
+        Ok(Self {
+            target: target.to_owned(),
+            group: group.to_owned(),
+            act_as_group,
+            life,
+            record: sealed_record(keys, target, &random, about),
+            random,
+            password,
+            key_hash,
+            may_create: !is_repeat,
+            holder,
+        })
+    }
+
     /// The order that a recorded permit is.
     pub(super) fn of(recorded: &Recorded, keys: &RootKeys) -> Result<Self, MintError> {
         let reserved = recorded.reserved();
@@ -113,42 +168,65 @@ impl Order {
             });
         };
         let job = permit.job();
-        let random = random_part(keys, target, &credential.name, job.token());
-        let key_hash = reserved.key().map(|key| key_hash(keys, key));
-        let password = match reserved.key() {
-            Some(key) => Password::derived(keys, target, &random, key),
-            None => Password::random()?,
-        };
-        let about = json!({
-            "v": 1,
-            "pol": permit.policy(),
-            "cred": credential.name,
-            "iss": job.facts().issuer(),
-            "repo": job.facts().text(Fact::Repository),
-            "run": job.facts().text(Fact::RunId),
-            "iat": reserved.minted_at().unix(),
-            "exp": reserved.expires_at().unix(),
-            "idk": key_hash,
-            "nonce": nonce()?,
-        });
-        Ok(Self {
-            target: target.clone(),
-            group: group.clone(),
+        let parts = Parts {
+            target,
+            credential: &credential.name,
+            group,
             act_as_group: *act_as_group,
             life: u32::try_from(permit.ttl().as_secs()).unwrap_or(u32::MAX),
-            record: sealed_record(keys, target, &random, about),
-            random,
-            password,
-            key_hash,
-            may_create: !reserved.is_repeat(),
+            token: job.token(),
+            key: reserved.key(),
+            is_repeat: reserved.is_repeat(),
+            minted_at: reserved.minted_at(),
+            expires_at: reserved.expires_at(),
+            run: job.facts().text(Fact::RunId),
             holder: Holder {
                 policy: permit.policy().to_owned(),
                 issuer: job.token().issuer.clone(),
                 subject: job.subject().to_owned(),
                 repository: job.facts().text(Fact::Repository).map(str::to_owned),
             },
-        })
+        };
+        Self::new(keys, parts)
     }
+}
+
+/// What an order is made of.
+#[derive(Clone, Debug)]
+pub struct Parts<'a> {
+    /// The target in the settings.
+    pub target: &'a str,
+    /// The credential's name.
+    pub credential: &'a str,
+    /// The NOLOGIN role.
+    pub group: &'a str,
+    /// What the login makes belongs to the group.
+    pub act_as_group: bool,
+    /// Seconds it may live.
+    pub life: u32,
+    /// The token that asked for it.
+    pub token: &'a TokenId,
+    /// The key it was asked for with.
+    pub key: Option<&'a IdempotencyKey>,
+    /// The same ask came before under that key.
+    pub is_repeat: bool,
+    /// When it was first asked for, by our clock.
+    pub minted_at: Timestamp,
+    /// When it ends, by our clock.
+    pub expires_at: Timestamp,
+    /// The run's id.
+    pub run: Option<&'a str>,
+    /// Whom it is for.
+    pub holder: Holder,
+}
+
+/// Outside text for the record: ASCII, since the server may keep another encoding, and short enough for
+/// all of them to fit.
+fn short(text: &str) -> String {
+    crate::text::escape(text)
+        .chars()
+        .take(FIELD_CHARACTERS)
+        .collect()
 }
 
 /// 65 bits from target, credential, issuer and token (design.md 7).
@@ -176,19 +254,58 @@ fn sealed_record(keys: &RootKeys, target: &str, random: &str, about: Value) -> S
     Value::Object(members).to_string()
 }
 
-/// Whether a record was written by a broker with one of our keys, for this very login.
-pub(super) fn is_our_record(keys: &RootKeys, target: &str, random: &str, record: &str) -> bool {
-    let Ok(Value::Object(mut members)) = serde_json::from_str(record) else {
-        return false;
-    };
-    let Some(Value::String(found)) = members.remove("mac") else {
-        return false;
-    };
-    keys.members().any(|member| {
-        let expected = record_mac(member, target, random, &members);
-        aws_lc_rs::constant_time::verify_slices_are_equal(found.as_bytes(), expected.as_bytes())
-            .is_ok()
-    })
+/// What a broker with one of our keys wrote down about a login.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// The policy that allowed it.
+    pub policy: String,
+    /// The repository, where its CI tells.
+    pub repository: Option<String>,
+    /// The run.
+    pub run: Option<String>,
+    /// It acts as its group.
+    pub act_as_group: bool,
+    /// The keyed hash of the idempotency key that it was asked for with.
+    pub(super) key_hash: Option<String>,
+}
+
+impl Record {
+    /// Reads the record of a login, if one of our keys wrote it for this very login. Records are public:
+    /// one copied to another login, or to one that lives longer or is in another group, does not count.
+    #[must_use]
+    pub fn read(
+        keys: &RootKeys,
+        target: &str,
+        login: &str,
+        groups: &[String],
+        record: &str,
+    ) -> Option<Self> {
+        let name = LeaseName::parse(login).ok()?;
+        let Ok(Value::Object(mut members)) = serde_json::from_str(record) else {
+            return None;
+        };
+        let Some(Value::String(found)) = members.remove("mac") else {
+            return None;
+        };
+        let is_ours = keys.members().any(|member| {
+            let expected = record_mac(member, target, name.rand13(), &members);
+            aws_lc_rs::constant_time::verify_slices_are_equal(found.as_bytes(), expected.as_bytes())
+                .is_ok()
+        });
+        let text = |name: &str| members.get(name).and_then(Value::as_str).map(str::to_owned);
+        let latest = members
+            .get("exp")
+            .and_then(Value::as_i64)?
+            .saturating_add(CLOCKS_DIFFER);
+        let fits = name.expires_at().unix() <= latest && groups == [text("grp")?];
+        (is_ours && fits).then_some(Self {
+            policy: text("pol")?,
+            repository: text("repo"),
+            run: text("run"),
+            act_as_group: members.get("own").and_then(Value::as_bool)?,
+            key_hash: text("idk"),
+        })
+    }
 }
 
 fn record_mac(member: &Member, target: &str, random: &str, members: &Map<String, Value>) -> String {
@@ -216,5 +333,9 @@ fn no_randomness() -> MintError {
     }
 }
 
+/// Seconds that the server's clock, which the name is made of, may be ahead of ours.
+const CLOCKS_DIFFER: i64 = 60;
+/// Of the record's five outside texts; a record has at most 2048 bytes.
+const FIELD_CHARACTERS: usize = 200;
 const PASSWORD_BYTES: usize = 24;
 const MAC_BYTES: usize = 16;

@@ -13,6 +13,7 @@ mod check;
 mod connection;
 pub mod install;
 mod settings;
+mod surroundings;
 
 pub use check::{Finding, Severity};
 pub use settings::{

@@ -1,27 +1,28 @@
 //! What has ended is removed, by whichever replica comes first.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
 
 use super::end::{Ended, end, left};
-use super::order::is_our_record;
+use super::order::Record;
 use super::{DatabaseError, Databases, LeaseRow, Target};
 use crate::clock::Timestamp;
-use crate::lease::LeaseName;
 
 /// What one pass over a target did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SweepReport {
     /// Logins that are gone.
     pub removed: Vec<String>,
-    /// Logins that cannot be removed yet, each with the reason.
+    /// Logins that could not be removed, each with the reason.
     pub left: Vec<(String, String)>,
+    /// Logins that were left before and whose next attempt is not due.
+    pub waiting: u32,
     /// Sessions without a login that were ended.
     pub ghosts: u32,
-    /// Live logins that no broker with our keys made (databases.md P-4).
+    /// Live logins, not told of before, that no broker with our keys made (databases.md P-4).
     pub strangers: Vec<String>,
 }
 
@@ -36,6 +37,10 @@ pub struct TargetStatus {
     pub live: usize,
     /// Leases that should be gone.
     pub stuck: usize,
+    /// Live logins that no broker with our keys made.
+    pub strangers: usize,
+    /// Objects in quarantine, which somebody should look at.
+    pub quarantined: i64,
 }
 
 /// The sweeping of every target. Dropping it stops it.
@@ -59,6 +64,8 @@ pub(super) struct Upkeep(Mutex<Remembered>);
 struct Remembered {
     /// Failures of a login and when to try it again, in monotonic time.
     failures: BTreeMap<String, (u32, Duration)>,
+    /// Strangers that were told of.
+    strangers: BTreeSet<String>,
     /// Revocations that found the target unreachable, until their leases end by themselves.
     pending: BTreeMap<String, Timestamp>,
     status: TargetStatus,
@@ -69,11 +76,38 @@ impl Upkeep {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn failures(&self, login: &str) -> u32 {
+        self.locked()
+            .failures
+            .get(login)
+            .map_or(0, |(failures, _)| *failures)
+    }
+
+    /// Those of `strangers` that were not there at the pass before.
+    fn news(&self, strangers: Vec<String>) -> Vec<String> {
+        let now: BTreeSet<String> = strangers.into_iter().collect();
+        let mut remembered = self.locked();
+        let news = now.difference(&remembered.strangers).cloned().collect();
+        remembered.strangers = now;
+        news
+    }
+
     pub(super) fn remember(&self, login: &str, until: Timestamp) {
         let mut remembered = self.locked();
         if remembered.pending.len() < MOST_PENDING {
             remembered.pending.insert(login.to_owned(), until);
         }
+    }
+}
+
+impl SweepReport {
+    /// Something happened that was not told before.
+    #[must_use]
+    pub fn is_news(&self) -> bool {
+        Self {
+            waiting: 0,
+            ..self.clone()
+        } != Self::default()
     }
 }
 
@@ -95,7 +129,7 @@ impl Databases {
             tokio::spawn(async move {
                 loop {
                     if let Ok(done) = databases.sweep(&name).await
-                        && done != SweepReport::default()
+                        && done.is_news()
                     {
                         report(&name, &done);
                     }
@@ -117,18 +151,7 @@ impl Databases {
         let swept = self.pass(name, target).await;
         let mut remembered = target.upkeep.locked();
         match &swept {
-            Ok((report, leases)) => {
-                let live = leases
-                    .iter()
-                    .filter(|lease| !lease.ended && lease.can_login)
-                    .count();
-                remembered.status = TargetStatus {
-                    swept_at: Some(self.clock.now()),
-                    problem: None,
-                    live,
-                    stuck: report.left.len(),
-                };
-            }
+            Ok((_, status)) => remembered.status = status.clone(),
             Err(error) => {
                 if remembered.status.problem.is_none() {
                     tracing::error!(
@@ -158,7 +181,7 @@ impl Databases {
         &self,
         name: &str,
         target: &Target,
-    ) -> Result<(SweepReport, Vec<LeaseRow>), DatabaseError> {
+    ) -> Result<(SweepReport, TargetStatus), DatabaseError> {
         target.database.hold().await?;
         let mut report = SweepReport::default();
         for login in self.due_revocations(target) {
@@ -177,7 +200,23 @@ impl Databases {
         }
         report.ghosts = target.database.ghosts().await?;
         let leases = target.database.leases().await?;
-        report.strangers = self.strangers(name, &leases);
+        let strangers = self.strangers(name, &leases);
+        let quarantined = target.database.quarantined().await?;
+        let status = TargetStatus {
+            swept_at: Some(self.clock.now()),
+            problem: None,
+            live: leases
+                .iter()
+                .filter(|lease| !lease.ended && lease.can_login)
+                .count(),
+            stuck: leases
+                .iter()
+                .filter(|lease| lease.ended || !lease.can_login)
+                .count(),
+            strangers: strangers.len(),
+            quarantined: quarantined.iter().map(|leftover| leftover.objects).sum(),
+        };
+        report.strangers = target.upkeep.news(strangers);
         for login in &report.strangers {
             tracing::error!(
                 reason = "lease.stranger",
@@ -186,7 +225,7 @@ impl Databases {
                 "a login in our names has a record that none of our keys wrote; was the broker's database password stolen?"
             );
         }
-        Ok((report, leases))
+        Ok((report, status))
     }
 
     /// Revocations that are still owed; what has ended by itself is found by its name.
@@ -206,9 +245,7 @@ impl Databases {
             .get(login)
             .is_some_and(|(_, next)| *next > now);
         if waits {
-            report
-                .left
-                .push((login.to_owned(), "waits for its next attempt".to_owned()));
+            report.waiting = report.waiting.saturating_add(1);
             return;
         }
         let problem = match end(target.database.as_ref(), login).await {
@@ -224,12 +261,18 @@ impl Databases {
         };
         left(name, login, &problem);
         report.left.push((login.to_owned(), problem));
+        let failures = target.upkeep.failures(login);
+        if failures == STRIPPED_AFTER
+            && let Err(error) = target.database.strip(login).await
+        {
+            left(
+                name,
+                login,
+                &format!("its memberships could not be taken: {error}"),
+            );
+        }
         let mut remembered = target.upkeep.locked();
         if remembered.failures.len() < MOST_PENDING {
-            let failures = remembered
-                .failures
-                .get(login)
-                .map_or(0, |(failures, _)| *failures);
             let pause = back_off(failures);
             remembered.failures.insert(
                 login.to_owned(),
@@ -243,9 +286,14 @@ impl Databases {
             .iter()
             .filter(|lease| !lease.ended && lease.can_login)
             .filter(|lease| {
-                LeaseName::parse(&lease.login).map_or(true, |name| {
-                    !is_our_record(&self.root_keys, target, name.rand13(), &lease.record)
-                })
+                Record::read(
+                    &self.root_keys,
+                    target,
+                    &lease.login,
+                    &lease.groups,
+                    &lease.record,
+                )
+                .is_none()
             })
             .map(|lease| lease.login.clone())
             .collect()
@@ -271,6 +319,8 @@ fn jittered(interval: Duration) -> Duration {
     interval.mul_f64(0.5 + f64::from(byte) / 255.0)
 }
 
+/// Failures after which a login loses its memberships: until then what it owns can still go to its group.
+const STRIPPED_AFTER: u32 = 2;
 const INTERVAL: Duration = Duration::from_secs(20);
 const PAGE: u32 = 200;
 const MOST_PENDING: usize = 10_000;

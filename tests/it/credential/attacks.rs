@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::on_both_versions;
-use super::stage::{Stage, Version, connect, fresh_random, made, order, refused, until};
+use super::stage::{Stage, Version, connect, fresh_random, keyed, made, order, refused, until};
 
 on_both_versions! {
     /// T-101: P-1
@@ -184,9 +184,7 @@ on_both_versions! {
         let brokers = [Arc::clone(&stage.databases), stage.replica()];
         let mints = (0..50_usize).map(|number| {
             let broker = Arc::clone(&brokers[number % 2]);
-            let mut order = order("app_ro", 600 + u32::try_from(number).unwrap(), &random);
-            order.record = r#"{"v":1,"idk":"k"}"#.to_owned();
-            order.key_hash = Some("k".to_owned());
+            let order = keyed("app_ro", &random, "k", false);
             tokio::spawn(async move { made(broker.make(order).await) })
         });
         let mut names = std::collections::BTreeSet::new();

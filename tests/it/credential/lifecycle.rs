@@ -7,7 +7,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::on_both_versions;
-use super::stage::{Stage, Version, fresh_random, made, order, refused, until};
+use super::stage::{Stage, Version, fresh_random, keyed, made, order, refused, until};
 
 /// A way to the server that breaks off once: when the server has answered the first mint, and before
 /// the broker hears it.
@@ -103,29 +103,23 @@ on_both_versions! {
     /// T-110
     a_repeat_finds_its_login_and_brings_nothing_back(stage) {
         let random = fresh_random();
-        let keyed = |hash: &str, may_create| {
-            let mut order = order("app_ro", 600, &random);
-            order.record = format!(r#"{{"v":1,"idk":"{hash}"}}"#);
-            order.key_hash = Some(hash.to_owned());
-            order.may_create = may_create;
-            order
-        };
-        let first = stage.try_mint(keyed("k1", true)).await.unwrap();
-        let again = stage.try_mint(keyed("k1", false)).await.unwrap();
+        let first = stage.try_mint(keyed("app_ro", &random, "k1", false)).await.unwrap();
+        let again = stage.try_mint(keyed("app_ro", &random, "k1", true)).await.unwrap();
         assert_eq!(first.given.username, again.given.username);
         assert_eq!(first.found.expires_at, again.found.expires_at);
+        assert_eq!(first.given.password.expose(), again.given.password.expose());
+        stage.log_in(&again).await.unwrap();
         // Another replica, which does not know of the first.
-        let elsewhere = made(stage.replica().make(keyed("k1", true)).await).unwrap();
+        let elsewhere = made(stage.replica().make(keyed("app_ro", &random, "k1", false)).await).unwrap();
         assert_eq!(first.given.username, elsewhere.given.username);
-        let other_key = stage.try_mint(keyed("k2", true)).await.err().unwrap();
+        let other_key = stage.try_mint(keyed("app_ro", &random, "k2", false)).await.err().unwrap();
         assert_eq!(other_key.reason, "token.replayed");
         let without = stage.try_mint(order("app_ro", 600, &random)).await.err().unwrap();
         assert_eq!(without.reason, "token.replayed");
-        let mut other_group = keyed("k1", true);
-        other_group.group = "app_rw".to_owned();
+        let other_group = keyed("app_rw", &random, "k1", false);
         assert_eq!(stage.try_mint(other_group).await.err().unwrap().reason, "lease.changed");
         stage.revoke(&first).await;
-        let after = stage.try_mint(keyed("k1", false)).await.err().unwrap();
+        let after = stage.try_mint(keyed("app_ro", &random, "k1", true)).await.err().unwrap();
         assert_eq!(after.reason, "lease.over");
         assert_eq!(stage.leases().await, "0");
     }
@@ -133,13 +127,9 @@ on_both_versions! {
     /// T-110
     a_disabled_login_is_not_given_again(stage) {
         let random = fresh_random();
-        let mut keyed = order("app_ro", 600, &random);
-        keyed.record = r#"{"v":1,"idk":"k"}"#.to_owned();
-        keyed.key_hash = Some("k".to_owned());
-        let first = stage.try_mint(keyed).await.unwrap();
+        let first = stage.try_mint(keyed("app_ro", &random, "k", false)).await.unwrap();
         stage.database().disable(&first.given.username).await.unwrap();
-        let mut again = order("app_ro", 600, &random);
-        again.key_hash = Some("k".to_owned());
+        let again = keyed("app_ro", &random, "k", true);
         assert_eq!(stage.try_mint(again).await.err().unwrap().reason, "lease.over");
     }
 

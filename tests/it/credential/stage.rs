@@ -2,25 +2,36 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use hallpass::clock::{Clock, SystemClock};
 use hallpass::credential::database::postgres::{
     Cleaner, Finding, GroupCeiling, Postgres, Severity, TargetSettings, Tls, install,
 };
-use hallpass::credential::database::{Database, Databases, Found, Holder, Issued, Order, Password};
+use hallpass::credential::database::{Database, Databases, Found, Holder, Issued, Order, Parts};
 use hallpass::credential::{MintError, PostgresLogin};
 use hallpass::dev::postgres::{Options, Server};
 use hallpass::lease::{self, LeaseContents};
+use hallpass::replay::IdempotencyKey;
 use hallpass::rootkey::{RootKey, RootKeys};
 use hallpass::secret::{Secret, SecretSource};
+use hallpass::token::TokenId;
 use tokio_postgres::{Client, NoTls};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Version {
     V15,
     V18,
+}
+
+impl Version {
+    pub(super) const fn number(self) -> u32 {
+        match self {
+            Self::V15 => 15,
+            Self::V18 => 18,
+        }
+    }
 }
 
 pub(super) struct Stage {
@@ -73,12 +84,7 @@ impl Stage {
             connections: 5,
             act_as_group,
         };
-        let roots = RootKeys::new(
-            "https://hallpass.test",
-            1,
-            vec![RootKey::generate().unwrap()],
-        )
-        .unwrap();
+        let roots = KEYS.clone();
         let settings = target(server.port());
         let stage = Self {
             databases: databases(&settings, &roots),
@@ -233,17 +239,57 @@ pub(super) fn made(issued: Result<Issued, MintError>) -> Result<Login, MintError
     })
 }
 
-pub(super) fn order(group: &str, life: u32, random: &str) -> Order {
-    Order {
-        target: "app".to_owned(),
-        group: group.to_owned(),
+/// The keys of every broker here.
+pub(super) static KEYS: LazyLock<RootKeys> = LazyLock::new(|| {
+    RootKeys::new(
+        "https://hallpass.test",
+        1,
+        vec![RootKey::generate().unwrap()],
+    )
+    .unwrap()
+});
+
+/// What a job's token `token` asks for without an idempotency key.
+pub(super) fn order(group: &str, life: u32, token: &str) -> Order {
+    Order::new(&KEYS, parts(group, life, &token_id(token), None)).unwrap()
+}
+
+/// The same with a key, for the first time or again.
+pub(super) fn keyed(group: &str, token: &str, key: &str, is_repeat: bool) -> Order {
+    let key = IdempotencyKey::parse(&format!("{key:-<32}")).unwrap();
+    let token = token_id(token);
+    let mut parts = parts(group, 600, &token, Some(&key));
+    parts.is_repeat = is_repeat;
+    Order::new(&KEYS, parts).unwrap()
+}
+
+fn token_id(token: &str) -> TokenId {
+    TokenId {
+        issuer: "https://ci.test".to_owned(),
+        id: token.to_owned(),
+        digest: String::new(),
+    }
+}
+
+fn parts<'a>(
+    group: &'a str,
+    life: u32,
+    token: &'a TokenId,
+    key: Option<&'a IdempotencyKey>,
+) -> Parts<'a> {
+    let now = SystemClock::new().now();
+    Parts {
+        target: "app",
+        credential: "app/login",
+        group,
         act_as_group: group == "app_owner",
         life,
-        random: random.to_owned(),
-        password: Password::random().unwrap(),
-        record: format!(r#"{{"v":1,"pol":"test","nonce":"{}"}}"#, fresh_random()),
-        key_hash: None,
-        may_create: true,
+        token,
+        key,
+        is_repeat: false,
+        minted_at: now,
+        expires_at: now.plus(i64::from(life)),
+        run: Some("42"),
         holder: Holder {
             policy: "test".to_owned(),
             issuer: "https://ci.test".to_owned(),

@@ -68,6 +68,7 @@ impl Postgres {
                 ),
             }
         }
+        self.check_surroundings(groups, &mut findings).await;
         if let Some(group) = groups.first() {
             self.try_a_lease(group, &facts, &mut findings).await;
         }
@@ -299,7 +300,7 @@ struct ServerFacts {
     databases: Vec<String>,
 }
 
-struct Findings(Vec<Finding>);
+pub(super) struct Findings(Vec<Finding>);
 
 impl Findings {
     fn add(&mut self, severity: Severity, message: String, fix: &str) {
@@ -310,15 +311,15 @@ impl Findings {
         });
     }
 
-    fn error(&mut self, message: String, fix: &str) {
+    pub(super) fn error(&mut self, message: String, fix: &str) {
         self.add(Severity::Error, message, fix);
     }
 
-    fn warn(&mut self, message: String, fix: &str) {
+    pub(super) fn warn(&mut self, message: String, fix: &str) {
         self.add(Severity::Warning, message, fix);
     }
 
-    fn fine(&mut self, message: String) {
+    pub(super) fn fine(&mut self, message: String) {
         self.add(Severity::Fine, message, "");
     }
 }

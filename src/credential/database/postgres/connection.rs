@@ -69,6 +69,15 @@ pub(super) struct Connections {
     tls: Option<MakeTls>,
     idle: Mutex<Vec<Client>>,
     places: Semaphore,
+    broken: Mutex<Option<Broken>>,
+}
+
+/// A server that could not be reached.
+#[derive(Debug)]
+struct Broken {
+    until: tokio::time::Instant,
+    pause: Duration,
+    problem: String,
 }
 
 #[derive(Clone)]
@@ -103,6 +112,7 @@ impl Connections {
             },
             idle: Mutex::new(Vec::new()),
             places: Semaphore::new(most),
+            broken: Mutex::new(None),
         })
     }
 
@@ -181,7 +191,33 @@ impl Connections {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// A server that did not answer is left alone for a while, so that nobody queues behind it.
     async fn connect(&self) -> Result<Client, DatabaseError> {
+        let now = tokio::time::Instant::now();
+        if let Some(broken) = self.broken().as_ref().filter(|broken| broken.until > now) {
+            return Err(DatabaseError::Unreachable(broken.problem.clone()));
+        }
+        let connected = self.connect_now().await;
+        let mut broken = self.broken();
+        let before = broken.take();
+        if let Err(DatabaseError::Unreachable(problem)) = &connected {
+            let pause = before.map_or(FIRST_PAUSE, |before| before.pause.saturating_mul(2));
+            let pause = pause.min(LONGEST_PAUSE);
+            *broken = Some(Broken {
+                until: now.checked_add(pause).unwrap_or(now),
+                pause,
+                problem: problem.clone(),
+            });
+        }
+        drop(broken);
+        connected
+    }
+
+    fn broken(&self) -> MutexGuard<'_, Option<Broken>> {
+        self.broken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn connect_now(&self) -> Result<Client, DatabaseError> {
         let unreachable = |problem: String| DatabaseError::Unreachable(problem);
         let password = self.password.read().map_err(|error| {
             unreachable(format!(
@@ -197,7 +233,7 @@ impl Connections {
             .user(&self.user)
             .password(password.expose())
             .application_name("hallpass")
-            .options("-c statement_timeout=15s -c search_path=pg_catalog,pg_temp -c client_min_messages=warning")
+            .options(OPTIONS)
             .connect_timeout(CONNECT_TIME);
         let connecting = async {
             if let Some(MakeTls(tls)) = &self.tls {
@@ -258,6 +294,14 @@ fn tls(ca: Option<&Path>) -> Result<MakeTls, String> {
     Ok(MakeTls(MakeRustlsConnect::new(config)))
 }
 
+/// Whoever owns a database, or holds the broker's password, can change what its sessions begin with
+/// (`ALTER DATABASE … SET`, `ALTER ROLE … SET`): what matters to us is said by us.
+const OPTIONS: &str = "-c search_path=pg_catalog,pg_temp -c client_min_messages=warning \
+    -c statement_timeout=15s -c lock_timeout=5s -c idle_in_transaction_session_timeout=15s \
+    -c idle_session_timeout=0 -c default_transaction_isolation=read\\ committed \
+    -c default_transaction_read_only=off -c default_transaction_deferrable=off -c synchronous_commit=on";
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 const CONNECT_TIME: Duration = Duration::from_secs(3);
 /// For one call; the functions themselves wait two seconds for a lock.
 const CALL_TIME: Duration = Duration::from_secs(6);
