@@ -25,15 +25,6 @@ pub(super) enum Version {
     V18,
 }
 
-impl Version {
-    pub(super) const fn number(self) -> u32 {
-        match self {
-            Self::V15 => 15,
-            Self::V18 => 18,
-        }
-    }
-}
-
 pub(super) struct Stage {
     pub(super) server: Server,
     pub(super) databases: Arc<Databases>,
