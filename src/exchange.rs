@@ -347,7 +347,7 @@ impl Exchange {
     }
 
     /// Ends the lease of a handle (RFC 7009); says which lease it was. Once begun it runs to its
-    /// end.
+    /// end; what takes longer than `patience` is pending.
     ///
     /// # Errors
     /// No key of ours opens the handle, or its target is not ours.
@@ -355,17 +355,21 @@ impl Exchange {
         self: &Arc<Self>,
         handle: &Secret<String>,
         id: &str,
+        patience: Duration,
     ) -> Result<(Revoked, String), RevokeError> {
         let place = enter(&self.revocations).ok_or(RevokeError::Busy)?;
         let lease = lease::open(handle.expose(), &self.parts.root_keys)?;
-        let (exchange, id) = (Arc::clone(self), id.to_owned());
+        let (exchange, id, name) = (Arc::clone(self), id.to_owned(), lease.name.clone());
         let ended = to_the_end(|_| async move {
             let _place = place;
             let ended = exchange.parts.leases.revoke(&lease).await;
             exchange.note_revocation(&lease, &id, ended.as_ref().ok().copied());
             ended.map(|ended| (ended, lease.name))
         });
-        Ok(ended.await?)
+        match tokio::time::timeout(patience, ended).await {
+            Ok(ended) => Ok(ended?),
+            Err(_) => Ok((Revoked::Pending, name)),
+        }
     }
 
     fn enter(&self) -> Result<OwnedSemaphorePermit, Error> {

@@ -26,7 +26,11 @@ pub(super) async fn post(State(shared): State<Arc<Shared>>, request: Request) ->
 }
 
 async fn revoke(shared: &Shared, handle: &Secret<String>, context: &Context) -> Answer {
-    let ended = shared.exchange.revoke(handle, context.id.as_str()).await;
+    // A database that hangs is one that cannot be reached: the answer says so before the request's
+    // own time is up.
+    let patience = shared.limits.request_time.mul_f64(PATIENCE);
+    let exchange = &shared.exchange;
+    let ended = exchange.revoke(handle, context.id.as_str(), patience).await;
     match ended {
         Ok((Revoked::Gone, lease)) => done(StatusCode::OK, "gone", lease),
         Ok((Revoked::Pending, lease)) => done(StatusCode::ACCEPTED, "pending", lease),
@@ -61,3 +65,6 @@ async fn read(shared: &Shared, request: Request) -> Result<Secret<String>, Reque
         Err(RequestError::Lease)
     }
 }
+
+/// The part of a request's time that a revocation is waited for.
+const PATIENCE: f64 = 0.8;

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use hallpass::clock::Timestamp;
+use hallpass::config::Limits;
 use hallpass::lease::{self, LeaseContents};
 use hallpass::rootkey::{RootKey, RootKeys};
 
 use crate::support::TestBroker;
-use crate::support::client::{Answer, form, post_form};
+use crate::support::client::{Answer, PATIENCE, form, post_form};
 use crate::support::tokens::AUDIENCE;
 
 async fn revoke(broker: &TestBroker, handle: &str) -> Answer {
@@ -62,6 +63,33 @@ async fn a_database_that_is_down_is_said_to_be_pending() {
         (answer.status, answer.text("/lease").as_str()),
         (202, "pending")
     );
+}
+
+/// T-113
+#[tokio::test]
+async fn a_database_that_hangs_is_said_to_be_pending_and_the_lease_ends_all_the_same() {
+    let limits = Limits {
+        request_time: Duration::from_secs(1),
+        ..Limits::default()
+    };
+    let broker = TestBroker::builder().limits(limits).start().await;
+    let granted = broker
+        .exchange(&broker.github(|_| {}), "shop-db/read")
+        .await;
+    broker.database.exit.forget_permits(1_000);
+    let answer = revoke(&broker, &granted.text("/hallpass/lease")).await;
+    assert_eq!(answer.status, 202, "{}", answer.body);
+    assert_eq!(answer.text("/lease"), "pending");
+    assert_eq!(broker.database.live(), 1);
+    broker.database.exit.add_permits(1);
+    let ended = tokio::time::timeout(PATIENCE, async {
+        while broker.events("revocation").await.is_empty() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    });
+    ended.await.unwrap();
+    assert_eq!(broker.events("revocation").await[0]["result"], "gone");
+    assert_eq!(broker.database.live(), 0);
 }
 
 /// T-113

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use hallpass::clock::{FixedClock, Timestamp};
 use hallpass::config::{Limits, Settings, TlsFiles};
 use hallpass::dev::issuer::{GithubJob, GitlabJob, Issuer, github_claims, gitlab_claims};
+use hallpass::exchange::Parts;
 use hallpass::http::server::{self, Running};
 use hallpass::http::{Overrides, StartError};
 use hallpass::policy::IssuerOverride;
@@ -122,6 +123,11 @@ impl TestBroker {
 
     pub(crate) fn operator(&self) -> SocketAddr {
         self.running.operator_addr
+    }
+
+    /// What its exchange is made of.
+    pub(crate) fn parts(&self) -> &Parts {
+        self.running.exchange.parts()
     }
 
     pub(crate) const fn issuer() -> &'static str {

@@ -33,6 +33,8 @@ pub(crate) struct FakeDatabase {
     state: Mutex<State>,
     /// A mint waits for a place here.
     pub(crate) gate: Semaphore,
+    /// A revocation waits for a place here.
+    pub(crate) exit: Semaphore,
 }
 
 #[derive(Debug, Default)]
@@ -50,6 +52,7 @@ impl FakeDatabase {
             roots,
             state: Mutex::default(),
             gate: Semaphore::new(1_000),
+            exit: Semaphore::new(1_000),
         }
     }
 
@@ -138,6 +141,7 @@ impl Mint for FakeDatabase {
 #[async_trait]
 impl Leases for FakeDatabase {
     async fn revoke(&self, lease: &LeaseContents) -> Result<Revoked, MintError> {
+        let _place = self.exit.acquire().await.unwrap();
         let mut state = self.state.lock().unwrap();
         if state.is_down {
             return Ok(Revoked::Pending);
