@@ -60,14 +60,23 @@ fn denied(denial: &Denial, disclosure: Disclosure) -> Map<String, Value> {
     body
 }
 
-/// A decision without the policies that do not name the job's repository: those are nobody's
-/// business but their own repositories' (T-82).
+/// A decision without the policies that do not name the job's repository, and without other tenants:
+/// those are nobody's business but their own repositories' (T-82).
 fn told(decision: &Decision, disclosure: Disclosure) -> Value {
     let mut decision = decision.clone();
-    if disclosure != Disclosure::Always {
-        decision
-            .policies
-            .retain(|policy| policy.names_repository || policy.holds());
+    match disclosure {
+        Disclosure::Always => {}
+        Disclosure::Repository => {
+            decision
+                .policies
+                .retain(|policy| policy.names_repository || policy.holds());
+            decision.tenants.retain(|tenant| tenant.holds());
+        }
+        Disclosure::Never => {
+            decision.policies.clear();
+            decision.tenants.clear();
+            decision.requirements.clear();
+        }
     }
     serde_json::to_value(&decision).unwrap_or(Value::Null)
 }
