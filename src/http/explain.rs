@@ -10,6 +10,7 @@ use super::answer::{Answer, Context, object};
 use super::credentials::{self, Asked};
 use super::{Shared, error};
 use crate::exchange::Explained;
+use crate::policy::decide::BlockOutcome;
 use crate::policy::{Ask, Available, Decision, Denial, Disclosure};
 
 /// `POST /api/explain`: the input of the JSON door; without `credential`, what the job may have.
@@ -70,7 +71,7 @@ fn told(decision: &Decision, disclosure: Disclosure) -> Value {
             decision
                 .policies
                 .retain(|policy| policy.names_repository || policy.holds());
-            decision.tenants.retain(|tenant| tenant.holds());
+            decision.tenants.retain(BlockOutcome::holds);
         }
         Disclosure::Never => {
             decision.policies.clear();
