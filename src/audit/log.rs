@@ -264,17 +264,22 @@ impl Shared {
             credential,
             outcome,
         });
-        Some(self.append(&event))
+        // Its intent is on record, so this is too, however far behind the sinks are.
+        Some(self.append_in_reserve(&event))
     }
 
     fn append(&self, event: &Event) -> Result<u64, SinkError> {
+        if let Some(full) = self.required().find(|writer| !writer.has_room()) {
+            return Err(full.error("is too far behind".to_owned()));
+        }
+        self.append_in_reserve(event)
+    }
+
+    fn append_in_reserve(&self, event: &Event) -> Result<u64, SinkError> {
         let event = to_json(event)?;
         let mut chain = self.chain();
         if *locked(&self.closed) {
             return Err(ours("is closed"));
-        }
-        if let Some(full) = self.required().find(|writer| !writer.has_room()) {
-            return Err(full.error("is too far behind".to_owned()));
         }
         Ok(self.extend(&mut chain, &event))
     }
@@ -671,6 +676,35 @@ mod tests {
             );
             assert_eq!(test.verify(), Vec::<String>::new(), "{behaviour:?}");
         }
+    }
+
+    /// T-89
+    #[tokio::test]
+    async fn an_intent_has_its_outcome_also_when_its_sink_is_too_far_behind() {
+        let test = TestLog::new();
+        test.log.announce(intent("b1.1")).await.unwrap();
+        test.behave(Behaviour::Hangs);
+        let alert = Event::Alert(super::super::event::Alert {
+            reason: "test",
+            message: Text::new(&"x".repeat(250)),
+            request_id: None,
+        });
+        let behind = loop {
+            if let Err(error) = test.log.note(&alert) {
+                break error;
+            }
+        };
+        assert_eq!(behind.problem, "is too far behind");
+        let refused = test.log.record_outcome("b1.1", minted()).await;
+        assert_eq!(refused.unwrap_err().problem, "took longer than 2 s");
+        test.behave(Behaviour::Accepts);
+        test.release.send(()).unwrap();
+        test.log.close().await.unwrap();
+        let told = test.told();
+        let outcomes = told.iter().filter(|told| *told == "outcome minted");
+        assert_eq!(outcomes.count(), 1);
+        assert_eq!(told.last().unwrap(), "stop");
+        assert_eq!(test.verify(), Vec::<String>::new());
     }
 
     /// T-89

@@ -80,7 +80,7 @@ impl Writer {
     /// Hands a line over. A sink that is too far behind misses it.
     pub(super) fn push(&self, sequence: u64, line: &[u8]) {
         let mut state = self.shared.lock();
-        if state.backlog() >= LARGEST_BACKLOG {
+        if state.backlog() >= LARGEST_BACKLOG.saturating_add(RESERVE) {
             state.missed = state.missed.saturating_add(1);
             return;
         }
@@ -278,3 +278,5 @@ const LONGEST_WAIT: Duration = Duration::from_secs(2);
 /// A tenth of a second without a line, and the writer sleeps until it is called.
 const QUIET_ROUNDS: u32 = 50;
 const LARGEST_BACKLOG: usize = 8 << 20;
+/// Beyond that, for outcomes of intents that are on record: as many as there are exchanges at once.
+const RESERVE: usize = 1 << 20;

@@ -10,6 +10,7 @@ use super::answer::{Answer, Context, object};
 use super::credentials::{self, Asked};
 use super::{Shared, error};
 use crate::exchange::Explained;
+use crate::policy::decide::BlockOutcome;
 use crate::policy::{Ask, Available, Decision, Denial, Disclosure};
 
 /// `POST /api/explain`: the input of the JSON door; without `credential`, what the job may have.
@@ -60,14 +61,23 @@ fn denied(denial: &Denial, disclosure: Disclosure) -> Map<String, Value> {
     body
 }
 
-/// A decision without the policies that do not name the job's repository: those are nobody's
-/// business but their own repositories' (T-82).
+/// A decision without the policies that do not name the job's repository, and without other tenants:
+/// those are nobody's business but their own repositories' (T-82).
 fn told(decision: &Decision, disclosure: Disclosure) -> Value {
     let mut decision = decision.clone();
-    if disclosure != Disclosure::Always {
-        decision
-            .policies
-            .retain(|policy| policy.names_repository || policy.holds());
+    match disclosure {
+        Disclosure::Always => {}
+        Disclosure::Repository => {
+            decision
+                .policies
+                .retain(|policy| policy.names_repository || policy.holds());
+            decision.tenants.retain(BlockOutcome::holds);
+        }
+        Disclosure::Never => {
+            decision.policies.clear();
+            decision.tenants.clear();
+            decision.requirements.clear();
+        }
     }
     serde_json::to_value(&decision).unwrap_or(Value::Null)
 }

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::support::TestBroker;
+use crate::support::broker::POLICIES;
 use crate::support::client::Answer;
 use crate::support::tokens::{NOW, TestKey};
 
@@ -178,6 +179,42 @@ async fn nothing_is_disclosed_where_the_settings_forbid_it() {
     let answer = broker.exchange(&token, "deploy-api").await;
     assert_eq!(answer.reason(), "policy.denied");
     assert!(answer.json().get("failed_conditions").is_none());
+}
+
+/// T-82, T-119
+#[tokio::test]
+async fn an_explanation_names_no_other_tenant() {
+    let two = POLICIES.replacen(
+        r#"owner_id: "48213377" }"#,
+        r#"owner_id: "48213377" }, { owner: elsewhere, owner_id: "31337000" }"#,
+        1,
+    );
+    let broker = TestBroker::builder().policies(&two).start().await;
+    let jobs = [
+        broker.github(|_| {}),
+        broker.github(|job| job.r#ref = "refs/heads/x".to_owned()),
+    ];
+    for token in jobs {
+        let body = json!({ "credential": "deploy-api" });
+        let answer = broker.ask("/api/explain", &token, &body).await;
+        assert!(answer.body.contains("48213377"), "{}", answer.body);
+        assert!(!answer.body.contains("31337000"), "{}", answer.body);
+        assert!(!answer.body.contains("elsewhere"), "{}", answer.body);
+    }
+}
+
+/// T-119
+#[tokio::test]
+async fn with_disclosure_off_an_explanation_says_no_condition_of_a_permit_either() {
+    let broker = TestBroker::builder()
+        .setting("disclose: never")
+        .start()
+        .await;
+    let body = json!({ "credential": "deploy-api" });
+    let token = broker.github(|_| {});
+    let answer = broker.ask("/api/explain", &token, &body).await;
+    assert_eq!(answer.json()["permitted"], true, "{}", answer.body);
+    assert!(!answer.body.contains("expected"), "{}", answer.body);
 }
 
 /// T-119
