@@ -13,10 +13,20 @@
 //!
 //! ```text
 //! main -> cli -> { http, client, dev } -> exchange
-//!      -> { token, provider, policy, replay, audit, credential } -> { lease, rootkey, clock, secret }
-//! provider -> token      policy -> provider, token (TrustedIssuer)      replay -> policy (Permit)
-//! audit -> replay (Reserved)      credential -> audit (Recorded)
+//!      -> { token, provider, policy, replay, audit, credential }
+//!      -> { lease, rootkey, clock, secret, text }
+//! provider   -> token (Verified, its claims)
+//! policy     -> provider (Facts), token (TrustedIssuer, strict JSON)
+//! replay     -> policy (Permit)
+//! audit      -> replay (Reserved), provider (Job)
+//! credential -> audit (Recorded), policy (what a grant is for), provider (Fact), replay, token (TokenId)
+//! exchange   -> lease (opens the handles that come back to be revoked)
+//! config     -> the settings types of policy and credential, and policy's YAML reader and diagnostics
+//! lease      -> rootkey, clock, secret      rootkey -> secret
 //! ```
+//!
+//! `client` knows only `clock`, `secret` and `text`: a job's side needs nothing of a broker's. `dev`
+//! starts a whole broker through `http`, and `serve` never uses it.
 
 pub mod audit;
 pub mod cli;

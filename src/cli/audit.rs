@@ -4,9 +4,9 @@ use std::fs::File;
 use std::io::{self, BufReader};
 use std::path::{Path, PathBuf};
 
-use clap::{Subcommand, ValueEnum};
+use clap::Subcommand;
 
-use super::{Failure, Terminal};
+use super::{Failure, Output, Terminal};
 use crate::audit::verify::{Expected, Report, Verification};
 use crate::audit::{Head, PublicKey};
 use crate::text::escape;
@@ -47,16 +47,8 @@ struct VerifyArgs {
     #[arg(long, value_name = "HEAD")]
     after: Option<String>,
     /// How to print the result
-    #[arg(long, value_enum, default_value_t = Output::Human)]
+    #[arg(long, value_enum, default_value_t = Output::Text)]
     output: Output,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Output {
-    /// For people
-    Human,
-    /// One JSON object
-    Json,
 }
 
 /// Runs the command.
@@ -79,7 +71,7 @@ fn verify(args: &VerifyArgs, out: &mut Terminal) -> Result<(), Failure> {
     }
     let report = verification.finish();
     match args.output {
-        Output::Human => print(&report, out),
+        Output::Text => print(&report, out),
         Output::Json => {
             let json = serde_json::to_string_pretty(&report);
             out.line(&json.map_err(|error| Failure::Local(error.to_string()))?);

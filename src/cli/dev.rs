@@ -1,8 +1,7 @@
 //! `hallpass dev`: the demo's servers, kept running; `hallpass dev token` makes job tokens for them.
 
 use std::fs;
-use std::io::Write as _;
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use clap::{Subcommand, ValueEnum};
@@ -14,7 +13,7 @@ use super::demo::{Stop, start};
 use super::{Failure, Terminal};
 use crate::clock::{Clock as _, SystemClock};
 use crate::dev::issuer::{GithubJob, GitlabJob, Issuer, SigningKey, github_claims, gitlab_claims};
-use crate::dev::stage::Stage;
+use crate::dev::stage::{Stage, write_secret};
 
 /// Keeps the demo's servers running to play with, until Ctrl-C
 #[derive(Debug, clap::Args)]
@@ -121,13 +120,7 @@ pub(super) fn introduce(stage: &Stage, out: &mut Terminal) -> Result<(), Failure
         gitlab: ci(&stage.gitlab)?,
     };
     let text = serde_json::to_string(&running).map_err(|error| failed(&error))?;
-    fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(stage.folder().join(STATE))
-        .and_then(|mut file| file.write_all(text.as_bytes()))
-        .map_err(|error| failed(&error))?;
+    write_secret(&stage.folder().join(STATE), &text).map_err(|error| failed(&error))?;
     out.line("");
     out.line("In another terminal:");
     out.line("  export HALLPASS_ID_TOKEN=$(hallpass dev token --environment production)");

@@ -10,7 +10,7 @@ use clap::{Subcommand, ValueEnum};
 use data_encoding::HEXLOWER;
 use serde_json::{Value, json};
 
-use super::{Failure, Terminal};
+use super::{Failure, Output, Terminal};
 use crate::audit::PublicKey;
 use crate::clock::{Clock as _, SystemClock};
 use crate::credential::jwt::{Keys, SigningAlgorithm};
@@ -72,7 +72,7 @@ struct ShowArgs {
     #[arg(long, default_value = "7d", value_parser = parse_epoch)]
     epoch: Duration,
     /// How to print the result
-    #[arg(long, value_enum, default_value_t = Output::Human)]
+    #[arg(long, value_enum, default_value_t = Output::Text)]
     output: Output,
 }
 
@@ -82,14 +82,6 @@ enum Algorithm {
     Es256,
     #[value(name = "EdDSA")]
     EdDsa,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Output {
-    /// For people
-    Human,
-    /// One JSON object
-    Json,
 }
 
 /// Runs the command.
@@ -168,7 +160,7 @@ fn show(args: &ShowArgs, out: &mut Terminal) -> Result<(), Failure> {
     let keys = Keys::new(roots, algorithm, args.epoch, now).map_err(local)?;
     let jwks = keys.jwks(now).map_err(local)?;
     match args.output {
-        Output::Human => print(&keys, &audit, &jwks, out),
+        Output::Text => print(&keys, &audit, &jwks, out),
         Output::Json => {
             let roots = keys.roots().members();
             let ids: Vec<_> = roots.map(|root| root.key_id().to_string()).collect();

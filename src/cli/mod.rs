@@ -106,6 +106,7 @@ fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
 pub enum Output {
     /// For people
     #[default]
+    #[value(alias = "human")]
     Text,
     /// One JSON document, for programs
     Json,
@@ -208,6 +209,18 @@ impl Terminal {
     pub fn error(&mut self, text: &str) {
         if writeln!(io::stderr().lock(), "{text}").is_err() {
             // As above.
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn output_for_people_has_its_earlier_name_too() {
+        for name in ["text", "human"] {
+            assert_eq!(Output::from_str(name, false), Ok(Output::Text));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! the embedded CI issuer.
+//! The embedded CI issuer.
 //!
 //! Real HTTPS under an authority of its own, discovery, JWKS, RS256, and GitHub's endpoint that gives
 //! a running job its token. It signs whatever it is asked to sign, so its keys are new at each start,

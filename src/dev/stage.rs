@@ -244,7 +244,8 @@ fn write_files(
     Ok(())
 }
 
-fn write_secret(path: &Path, text: &str) -> std::io::Result<()> {
+/// A new file that only its owner can read.
+pub(crate) fn write_secret(path: &Path, text: &str) -> std::io::Result<()> {
     use std::io::Write as _;
     let mut file = fs::OpenOptions::new()
         .write(true)

@@ -1,4 +1,4 @@
-//! strict JSON: one object, no duplicates, bounded. The only reader of foreign JSON.
+//! Strict JSON: one object, no duplicates, bounded. The only reader of foreign JSON.
 //!
 //! Two parsers that read one text differently are two opinions about who a job is. So what could be
 //! read in two ways is not read at all: duplicate names (also as `\u0061`), lone surrogates, a byte

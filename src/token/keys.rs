@@ -1,4 +1,4 @@
-//! trait `KeySource`: issuer and key id to key. Not: claims.
+//! Trait `KeySource`: issuer and key id to key. Not: claims.
 
 use std::collections::BTreeSet;
 use std::fmt;

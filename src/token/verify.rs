@@ -1,4 +1,4 @@
-//! issuer, algorithm, key, signature, audience, times. The only maker of Verified.
+//! Issuer, algorithm, key, signature, audience, times. The only maker of Verified.
 //! Not: any provider's claims, any policy.
 //!
 //! The order is by cost: size, shape, header rules, issuer, the form of the claims that need no key

@@ -4,8 +4,7 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
-use super::Output;
-use crate::cli::{Failure, Terminal};
+use crate::cli::{Failure, Output, Terminal};
 use crate::policy::lint::{self, RULES};
 use crate::policy::{Diagnostics, LoadOptions, PolicySet, Severity};
 
@@ -62,7 +61,7 @@ pub(super) fn run(args: &Args, out: &mut Terminal) -> Result<(), Failure> {
             let answer = json!({ "revision": revision, "findings": found.to_json() });
             out.line(&answer.to_string());
         }
-        Output::Human => {
+        Output::Text => {
             if !found.is_empty() {
                 out.line(&found.render(out.is_terminal()));
             }

@@ -7,8 +7,7 @@ use std::path::{Path, PathBuf};
 use data_encoding::BASE64URL_NOPAD;
 use serde_json::json;
 
-use super::Output;
-use crate::cli::{Failure, Terminal};
+use crate::cli::{Failure, Output, Terminal};
 use crate::clock::{Clock as _, SystemClock};
 use crate::policy::decide::{BlockOutcome, ConditionOutcome, GrantOutcome, PolicyOutcome, Verdict};
 use crate::policy::{Ask, Decision, PolicySet, duration};
@@ -76,7 +75,7 @@ pub(super) fn run(args: &Args, out: &mut Terminal) -> Result<(), Failure> {
                 .map_err(|error| Failure::Local(error.to_string()))?;
             out.line(&json!({ "facts": facts, "decision": decision }).to_string());
         }
-        Output::Human => print(&decision, &facts, out),
+        Output::Text => print(&decision, &facts, out),
     }
     if decision.is_permitted() {
         return Ok(());

@@ -1,6 +1,6 @@
 //! `hallpass policy`: what the policies say, without a broker.
 
-use clap::{Args as ClapArgs, Subcommand, ValueEnum};
+use clap::{Args as ClapArgs, Subcommand};
 
 use super::{Failure, Terminal};
 
@@ -18,16 +18,6 @@ pub struct Args {
 enum Verb {
     Check(check::Args),
     Explain(explain::Args),
-}
-
-/// How the answer is written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-enum Output {
-    /// For people.
-    #[default]
-    Human,
-    /// For programs.
-    Json,
 }
 
 /// Runs the verb.

@@ -1,4 +1,4 @@
-//! keys from disk, for closed networks and for tests.
+//! Keys from disk, for closed networks and for tests.
 
 use std::collections::HashMap;
 use std::path::Path;

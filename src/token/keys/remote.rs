@@ -1,4 +1,4 @@
-//! discovery and JWKS over HTTPS; cache, cool-down, one fetch at a time.
+//! Discovery and JWKS over HTTPS; cache, cool-down, one fetch at a time.
 //!
 //! What callers may rely on: a known key never waits and never causes a fetch; an unknown one causes
 //! at most one fetch per issuer in 30 s, whatever comes of it; no lock is held while an issuer is
