@@ -12,6 +12,7 @@ use tempfile::TempDir;
 
 use super::issuer::{Issuer, IssuerError};
 use super::postgres::{Options, PostgresError, Server};
+use crate::clock::{Clock as _, SystemClock};
 use crate::config::{Settings, targets};
 use crate::credential::database::postgres::install;
 use crate::http::server::{self, Running};
@@ -78,6 +79,7 @@ impl Stage {
             ..Overrides::default()
         };
         let broker = server::start(&settings, overrides).await?;
+        past_this_second().await;
         let http = reqwest::Client::builder()
             .no_proxy()
             .timeout(ANSWER_TIME)
@@ -164,6 +166,16 @@ impl Stage {
     /// It did not answer with JSON.
     pub async fn get(&self, path: &str) -> Result<Reply, StageError> {
         reply(self.http.get(format!("{}{path}", self.url))).await
+    }
+}
+
+/// A broker with a memory of its own takes tokens for critical credentials from the second after its
+/// start on (T-72).
+async fn past_this_second() {
+    let clock = SystemClock::new();
+    let started = clock.now();
+    while clock.now() <= started {
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 

@@ -53,7 +53,8 @@ impl MemoryTokens {
     }
 
     fn take(&self, wanted: Use) -> Result<Taken, ReplayError> {
-        if wanted.is_critical && wanted.issued_at < self.started {
+        // Times are in whole seconds: one of the start's own second may have been used before it.
+        if wanted.is_critical && wanted.issued_at <= self.started {
             return Err(ReplayError::IssuedBeforeStart {
                 credential: wanted.slot.credential,
             });
@@ -397,8 +398,9 @@ mod tests {
             ..wanted("t", "c")
         };
         let error = store.take(critical(START - 1)).unwrap_err();
-        insta::assert_snapshot!(error, @"credential `c` is of class critical and the subject token was issued before this broker started; ask the CI for a new token");
-        store.take(critical(START)).unwrap();
+        insta::assert_snapshot!(error.to_string(), @"credential `c` is of class critical and the subject token was issued before this broker started; ask the CI for a new token");
+        assert_eq!(store.take(critical(START)).unwrap_err(), error);
+        store.take(critical(START + 1)).unwrap();
         let early = Use {
             is_critical: false,
             ..critical(START - 1)
