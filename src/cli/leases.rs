@@ -13,9 +13,8 @@ use crate::config::{Settings, Target};
 use crate::credential::Revoked;
 use crate::credential::database::postgres::{Postgres, TargetSettings};
 use crate::credential::database::{Database, DatabaseError, Databases, LeaseRow, Leftover, Record};
-use crate::http::server;
+use crate::http::{root_keys, server};
 use crate::lease::{LeaseContents, LeaseName};
-use crate::rootkey::{RootKey, RootKeys};
 use crate::text::escape;
 
 /// Lists, ends and sweeps leases, directly in the databases
@@ -113,12 +112,7 @@ impl Common {
                 None => "the settings have no targets".to_owned(),
             }));
         }
-        let mut ring = Vec::new();
-        for path in &settings.root_keys {
-            ring.extend(RootKey::read_ring(path).map_err(|error| local(&error))?);
-        }
-        let roots = RootKeys::new(&settings.issuer, settings.signing.generation, ring)
-            .map_err(|error| local(&error))?;
+        let roots = root_keys(&settings).map_err(|error| local(&error))?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         Ok(Databases::new(databases, roots, clock))
     }

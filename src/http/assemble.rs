@@ -221,7 +221,11 @@ fn check_secrets((name, target): (&String, &Target)) -> Result<(), StartError> {
     Ok(())
 }
 
-fn root_keys(settings: &Settings) -> Result<RootKeys, RootKeyError> {
+/// The ring that the settings name, the active key first.
+///
+/// # Errors
+/// A file cannot be read, is open to others, or holds no key.
+pub fn root_keys(settings: &Settings) -> Result<RootKeys, RootKeyError> {
     let mut ring = Vec::new();
     for path in &settings.root_keys {
         ring.extend(RootKey::read_ring(path)?);

@@ -36,7 +36,7 @@ mod revoke;
 pub mod server;
 mod token;
 
-pub use assemble::{Overrides, StartError};
+pub use assemble::{Overrides, StartError, root_keys};
 pub use log::install_panic_hook;
 
 use answer::{Answer, Context, RequestId, Verdict};

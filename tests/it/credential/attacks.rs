@@ -267,7 +267,7 @@ on_both_versions! {
         }
     }
 
-    /// T-103
+    /// T-103, T-107: the zombie of databases.md 1.5.
     a_ghost_session_is_ended(stage) {
         let login = stage.mint("app_owner", 600).await;
         let session = stage.log_in(&login).await.unwrap();

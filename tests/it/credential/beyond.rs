@@ -137,17 +137,6 @@ on_both_versions! {
         assert_eq!(stage.read("app", owners).await, "app_owner app_owner");
     }
 
-    /// T-107: the zombie of databases.md 1.5.
-    a_session_whose_login_was_dropped_by_hand_is_ended(stage) {
-        let login = stage.mint("app_owner", 600).await;
-        let session = stage.log_in(&login).await.unwrap();
-        session.simple_query("SELECT * FROM app.items").await.unwrap();
-        stage.superuser("postgres", &format!("DROP ROLE {}", login.given.username)).await;
-        session.simple_query("SELECT * FROM app.items").await.unwrap();
-        assert_eq!(stage.databases.sweep("app").await.unwrap().ghosts, 1);
-        until("it is over", || async { session.simple_query("SELECT 1").await.is_err() }).await;
-    }
-
     /// T-105: what a job could pass on for good.
     a_group_that_can_give_roles_away_is_refused(stage) {
         for (change, undo) in [

@@ -248,7 +248,7 @@ impl Postgres {
             if self.enter(database, &made, &secret).await.is_ok() {
                 findings.error(
                     format!("a lease can enter database `{database}`, which is not listed: what it leaves there is never cleaned"),
-                    &format!("REVOKE CONNECT, TEMPORARY ON DATABASE {} FROM PUBLIC; or put `host {} +hallpass_connect all reject` first in pg_hba.conf", quoted(database), quoted(database)),
+                    &format!("REVOKE CONNECT, TEMPORARY ON DATABASE {} FROM PUBLIC; or put `host {} +hallpass_connect all reject` first in pg_hba.conf", install::identifier(database), install::identifier(database)),
                 );
             }
         }
@@ -322,10 +322,6 @@ impl Findings {
     pub(super) fn fine(&mut self, message: String) {
         self.add(Severity::Fine, message, "");
     }
-}
-
-fn quoted(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
 }
 
 const SERVER: &str = "

@@ -324,7 +324,7 @@ fn connect(database: &str) -> String {
 }
 
 /// A name as SQL takes it.
-fn identifier(name: &str) -> String {
+pub(super) fn identifier(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
