@@ -5,30 +5,34 @@
 //! (T-81). Each step makes the evidence the next one takes; a step that fails, or takes too long,
 //! is an error, and no default stands for evidence (T-98).
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::audit::event::{self, Event, RevocationResult};
-use crate::audit::{AuditLog, Outcome, Recorded, SinkError, Text};
-use crate::clock::Clock;
-use crate::credential::{Credential, Mint, MintError, Revoked};
-use crate::lease::{self, LeaseContents, LeaseError};
-use crate::policy::{Ask, Available, Decision, Denial, Disclosure, Permit, PolicySet};
-use crate::provider::{ClaimError, Fact, Job};
-use crate::replay::{IdempotencyKey, ReplayError, Slot, UsedTokens};
-use crate::rootkey::RootKeys;
+use crate::audit::{Outcome, Recorded, Text};
+use crate::credential::{Credential, MintError, Revoked};
+use crate::lease::{self, LeaseContents};
+use crate::policy::{Ask, Denial, Disclosure, Permit};
+use crate::provider::Job;
+use crate::replay::{IdempotencyKey, ReplayError, Slot};
 use crate::secret::Secret;
-use crate::token::{SubjectToken, Verified, Verifier, VerifyError};
+use crate::token::{SubjectToken, Verified, VerifyError};
 
 mod clock_watch;
+mod error;
 mod finish;
+mod parts;
 mod rates;
+mod request;
 pub(crate) mod self_test;
 
 pub use clock_watch::ClockError;
+pub use error::{Error, RevokeError};
 pub(crate) use finish::caught;
+pub use parts::{Leases, Parts};
+pub use request::{Explained, Granted, Request, Seen};
 
 use clock_watch::ClockWatch;
 use finish::{Waiting, to_the_end};
@@ -43,206 +47,6 @@ pub struct Exchange {
     refusals: Budget,
     places: Arc<Semaphore>,
     revocations: Arc<Semaphore>,
-}
-
-/// What an exchange is made of.
-#[derive(Debug)]
-pub struct Parts {
-    /// Is the token genuine?
-    pub verifier: Verifier,
-    /// May the job have this? One set for the whole life of the broker.
-    pub policies: Arc<PolicySet>,
-    /// Was the token used?
-    pub used_tokens: Arc<dyn UsedTokens>,
-    /// What happened?
-    pub audit: Arc<AuditLog>,
-    /// Makes credentials, of every kind.
-    pub mints: Arc<dyn Mint>,
-    /// Ends leases, in every target.
-    pub leases: Arc<dyn Leases>,
-    /// Opens handles.
-    pub root_keys: RootKeys,
-    /// What time is it?
-    pub clock: Arc<dyn Clock>,
-    /// Exchanges at once.
-    pub places: usize,
-    /// Exchanges and explanations per repository and minute.
-    pub per_repository: u32,
-}
-
-/// Ends leases by what their handles say, whatever the target.
-#[async_trait::async_trait]
-pub trait Leases: Send + Sync + std::fmt::Debug {
-    /// Ends the lease; one that is gone already is gone.
-    ///
-    /// # Errors
-    /// The lease names a target that is not in the settings.
-    async fn revoke(&self, lease: &LeaseContents) -> Result<Revoked, MintError>;
-}
-
-/// What a door asks for.
-#[derive(Debug)]
-pub struct Request {
-    /// Our id of the request.
-    pub id: String,
-    /// Who asks.
-    pub subject_token: SubjectToken,
-    /// For what.
-    pub ask: Ask,
-    /// The kind of credential the caller can use, when it says (`requested_token_type`).
-    pub kind: Option<&'static str>,
-    /// Makes a repeat safe.
-    pub key: Option<IdempotencyKey>,
-    /// Where to leave what is known of the caller, for the log.
-    pub seen: Arc<Seen>,
-}
-
-/// What comes back.
-#[derive(Debug)]
-pub struct Granted {
-    /// What was minted.
-    pub credential: Credential,
-    /// Seconds it lives from now.
-    pub expires_in: i64,
-    /// The policy that allowed it.
-    pub policy: String,
-    /// The policies that were asked, `sha256:…`.
-    pub revision: String,
-    /// The decision in one sentence.
-    pub decision: String,
-    /// The same was given before, under the same key.
-    pub is_repeat: bool,
-}
-
-/// What is known of a caller so far, for the one log line: filled in as the exchange goes, and
-/// readable also when it never ends.
-#[derive(Debug, Default)]
-pub struct Seen {
-    issuer: OnceLock<String>,
-    kid: OnceLock<String>,
-    token: OnceLock<String>,
-    repository: OnceLock<String>,
-}
-
-impl Seen {
-    /// The configured name of the token's issuer.
-    #[must_use]
-    pub fn issuer(&self) -> Option<&str> {
-        self.issuer.get().map(String::as_str)
-    }
-
-    /// The key a refused token named: escaped, from its unverified header.
-    #[must_use]
-    pub fn kid(&self) -> Option<&str> {
-        self.kid.get().map(String::as_str)
-    }
-
-    /// The `subject_token_id` of logs and events.
-    #[must_use]
-    pub fn token(&self) -> Option<&str> {
-        self.token.get().map(String::as_str)
-    }
-
-    /// The job's repository.
-    #[must_use]
-    pub fn repository(&self) -> Option<&str> {
-        self.repository.get().map(String::as_str)
-    }
-
-    fn refused(&self, verifier: &Verifier, token: &SubjectToken) {
-        let labels = verifier.unverified_labels(token);
-        if labels.issuer != "unknown" {
-            keep(&self.issuer, labels.issuer);
-        }
-        if let Some(kid) = labels.kid {
-            keep(&self.kid, kid);
-        }
-        keep(&self.token, labels.subject_token_id);
-    }
-
-    fn verified(&self, token: &Verified) {
-        keep(&self.issuer, token.issuer().name.clone());
-        keep(&self.token, token.id().digest.clone());
-    }
-
-    fn identified(&self, job: &Job) {
-        if let Some(repository) = job.facts().text(Fact::Repository) {
-            keep(&self.repository, repository.to_owned());
-        }
-    }
-}
-
-/// Why nothing is handed out: one variant per stage.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// As many exchanges as we take on are under way.
-    #[error("the broker is busy; try again in a second")]
-    Busy,
-    /// The clock cannot be trusted.
-    #[error(transparent)]
-    Clock(#[from] ClockError),
-    /// The token is not genuine, or its issuer's keys cannot be had.
-    #[error(transparent)]
-    Verify(#[from] VerifyError),
-    /// A claim is not what its provider sends.
-    #[error(transparent)]
-    Identify(#[from] ClaimError),
-    /// The job's repository asked too often.
-    #[error("this repository asked too often; try again in {retry_after} seconds")]
-    Rate {
-        /// Seconds until it may ask again.
-        retry_after: u64,
-    },
-    /// No policy lets the job have it.
-    #[error("no policy lets the job have credential `{}`", .0.decision().credential)]
-    Decide(Box<Denial>),
-    /// The credential is of another kind than the caller can use.
-    #[error(
-        "credential `{credential}` is of kind `{kind}`, which `requested_token_type` does not name"
-    )]
-    Kind {
-        /// The credential.
-        credential: String,
-        /// What it is.
-        kind: &'static str,
-    },
-    /// The token was used.
-    #[error(transparent)]
-    Reserve(#[from] ReplayError),
-    /// It could not be recorded.
-    #[error(transparent)]
-    Record(SinkError),
-    /// It could not be made.
-    #[error(transparent)]
-    Mint(#[from] MintError),
-    /// A bug: something panicked.
-    #[error("something went wrong inside the broker")]
-    Bug,
-}
-
-/// Why a handle revokes nothing.
-#[derive(Debug, thiserror::Error)]
-pub enum RevokeError {
-    /// As many revocations as we take on are under way.
-    #[error("the broker is busy; try again in a second")]
-    Busy,
-    /// None of our keys opens it.
-    #[error(transparent)]
-    Handle(#[from] LeaseError),
-    /// The target is not one of ours, or refused.
-    #[error(transparent)]
-    Target(#[from] MintError),
-}
-
-/// What an explanation says.
-#[derive(Debug)]
-pub enum Explained {
-    /// The job may have it.
-    Permitted(Box<Decision>),
-    /// The job may not.
-    Denied(Box<Denial>),
-    /// Everything this job may have, where it asked for nothing in particular.
-    Available(Vec<Available>),
 }
 
 impl Exchange {
@@ -657,11 +461,6 @@ impl Draft {
 
 fn enter(places: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
     Arc::clone(places).try_acquire_owned().ok()
-}
-
-fn keep(cell: &OnceLock<String>, text: String) {
-    // The first value stays: a token has one issuer and one id.
-    cell.get_or_init(|| text);
 }
 
 /// What a mint may take in all; a request is answered sooner, and the mint goes on without it.
