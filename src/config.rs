@@ -27,7 +27,7 @@ pub use targets::Target;
 use reader::{Item, Reader, Section};
 
 /// How one hallpass is deployed.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// Our own name: the `iss` of what is minted, and the `aud` that jobs ask for. An https URL
     /// without a slash at its end; http only for loopback addresses.

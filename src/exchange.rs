@@ -8,8 +8,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-
 use crate::audit::event::{self, Event, RevocationResult};
 use crate::audit::{Outcome, Recorded, Text};
 use crate::credential::{Credential, MintError, Revoked};
@@ -24,6 +22,7 @@ mod clock_watch;
 mod error;
 mod finish;
 mod parts;
+mod places;
 mod rates;
 mod request;
 pub(crate) mod self_test;
@@ -36,30 +35,52 @@ pub use request::{Explained, Granted, Request, Seen};
 
 use clock_watch::ClockWatch;
 use finish::{Waiting, to_the_end};
+use places::{Place, Places};
 use rates::{Budget, Rates};
 
 /// The broker: everything one exchange needs, in the order it needs it.
+///
+/// It never changes. A reload makes another one, and each request keeps the one it began with, so
+/// that nothing is decided by two versions (T-77).
 #[derive(Debug)]
 pub struct Exchange {
     parts: Parts,
+    lasting: Arc<Lasting>,
+}
+
+/// What goes on through every reload: what is counted, and the watch over the clock.
+#[derive(Debug)]
+struct Lasting {
     clock_watch: ClockWatch,
     rates: Rates,
     refusals: Budget,
-    places: Arc<Semaphore>,
-    revocations: Arc<Semaphore>,
+    places: Places,
+    revocations: Places,
 }
 
 impl Exchange {
     /// A broker of these parts.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        Self {
+        let lasting = Lasting {
             clock_watch: ClockWatch::new(Arc::clone(&parts.clock)),
-            rates: Rates::new(parts.per_repository, Arc::clone(&parts.clock)),
+            rates: Rates::new(Arc::clone(&parts.clock)),
             refusals: Budget::per_second(REFUSAL_EVENTS, Arc::clone(&parts.clock)),
-            places: Arc::new(Semaphore::new(parts.places)),
-            revocations: Arc::new(Semaphore::new(REVOCATIONS)),
+            places: Places::default(),
+            revocations: Places::default(),
+        };
+        Self {
             parts,
+            lasting: Arc::new(lasting),
+        }
+    }
+
+    /// A broker of other parts that goes on counting where this one is.
+    #[must_use]
+    pub fn with(&self, parts: Parts) -> Self {
+        Self {
+            parts,
+            lasting: Arc::clone(&self.lasting),
         }
     }
 
@@ -74,7 +95,7 @@ impl Exchange {
     /// # Errors
     /// It jumped, or is wrong.
     pub fn check_clock(&self) -> Result<(), ClockError> {
-        self.clock_watch.check()
+        self.lasting.clock_watch.check()
     }
 
     /// A credential for a subject token.
@@ -161,7 +182,8 @@ impl Exchange {
         id: &str,
         patience: Duration,
     ) -> Result<(Revoked, String), RevokeError> {
-        let place = enter(&self.revocations).ok_or(RevokeError::Busy)?;
+        let place = self.lasting.revocations.take(REVOCATIONS);
+        let place = place.ok_or(RevokeError::Busy)?;
         let lease = lease::open(handle.expose(), &self.parts.root_keys)?;
         let (exchange, id, name) = (Arc::clone(self), id.to_owned(), lease.name.clone());
         let ended = to_the_end(|_| async move {
@@ -176,9 +198,10 @@ impl Exchange {
         }
     }
 
-    fn enter(&self) -> Result<OwnedSemaphorePermit, Error> {
-        self.clock_watch.check()?;
-        enter(&self.places).ok_or(Error::Busy)
+    fn enter(&self) -> Result<Place, Error> {
+        self.lasting.clock_watch.check()?;
+        let place = self.lasting.places.take(self.parts.places);
+        place.ok_or(Error::Busy)
     }
 
     async fn verify(&self, token: &SubjectToken, id: &str, seen: &Seen) -> Result<Verified, Error> {
@@ -210,8 +233,9 @@ impl Exchange {
             }
         };
         seen.identified(&job);
-        self.rates
-            .take(&job)
+        self.lasting
+            .rates
+            .take(&job, self.parts.per_repository)
             .map_err(|retry_after| Error::Rate { retry_after })?;
         Ok(job)
     }
@@ -374,7 +398,7 @@ impl Exchange {
 
     fn note_refusal(&self, id: &str, reason: &'static str, message: &str, issuer: Option<&str>) {
         // Anyone can send tokens that are refused: their events must not fill the sinks (T-97).
-        if self.refusals.take() {
+        if self.lasting.refusals.take() {
             self.note(&Event::Refusal(event::Refusal {
                 request_id: Text::new(id),
                 reason,
@@ -457,10 +481,6 @@ impl Draft {
             self.policy, credential.definition.name, credential.expires_at
         )
     }
-}
-
-fn enter(places: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
-    Arc::clone(places).try_acquire_owned().ok()
 }
 
 /// What a mint may take in all; a request is answered sooner, and the mint goes on without it.

@@ -76,6 +76,19 @@ impl SecretSource {
     }
 }
 
+/// The same place, and for a value the same value.
+impl PartialEq for SecretSource {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::File(one), Self::File(two)) => one == two,
+            (Self::Value(one), Self::Value(two)) => one.expose() == two.expose(),
+            (Self::File(_), Self::Value(_)) | (Self::Value(_), Self::File(_)) => false,
+        }
+    }
+}
+
+impl Eq for SecretSource {}
+
 #[cfg(test)]
 mod tests {
     use super::*;

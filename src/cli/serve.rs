@@ -65,7 +65,7 @@ async fn serve(settings: &Settings) -> Result<(), Failure> {
         operator = %running.operator_addr,
         issuer = %settings.issuer,
         tls = settings.listen.tls.is_some(),
-        policies = running.exchange.parts().policies.revision(),
+        policies = running.exchange().parts().policies.revision(),
         replay = "per_replica",
         "serving"
     );

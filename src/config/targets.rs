@@ -12,7 +12,7 @@ use crate::policy::{Kind, PolicySet};
 use crate::text::escape;
 
 /// Something that credentials are made in.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
     /// A PostgreSQL server.
     Postgres(Box<TargetSettings>),

@@ -16,7 +16,7 @@ use crate::token::Verifier;
 pub struct Parts {
     /// Is the token genuine?
     pub verifier: Verifier,
-    /// May the job have this? One set for the whole life of the broker.
+    /// May the job have this?
     pub policies: Arc<PolicySet>,
     /// Was the token used?
     pub used_tokens: Arc<dyn UsedTokens>,

@@ -12,7 +12,6 @@ use crate::provider::{Fact, Job};
 /// Counts exchanges and explanations per repository.
 #[derive(Debug)]
 pub(super) struct Rates {
-    per_minute: u32,
     clock: Arc<dyn Clock>,
     buckets: Cache<String, Arc<Mutex<Bucket>>>,
 }
@@ -25,9 +24,8 @@ struct Bucket {
 }
 
 impl Rates {
-    pub(super) fn new(per_minute: u32, clock: Arc<dyn Clock>) -> Self {
+    pub(super) fn new(clock: Arc<dyn Clock>) -> Self {
         Self {
-            per_minute,
             clock,
             buckets: Cache::builder()
                 .max_capacity(MAX_REPOSITORIES)
@@ -36,12 +34,12 @@ impl Rates {
         }
     }
 
-    /// Takes one from the repository's share, which fills up evenly over a minute.
+    /// Takes one from the repository's share of `per_minute`, which fills up evenly over a minute.
     ///
     /// # Errors
     /// None is left; the seconds until there is one.
-    pub(super) fn take(&self, job: &Job) -> Result<(), u64> {
-        let full = f64::from(self.per_minute);
+    pub(super) fn take(&self, job: &Job, per_minute: u32) -> Result<(), u64> {
+        let full = f64::from(per_minute);
         let now = self.clock.monotonic();
         let bucket = self.buckets.get_with(name_of(job), || {
             Arc::new(Mutex::new(Bucket {
@@ -54,7 +52,7 @@ impl Rates {
         bucket.left = (bucket.left + passed * full / 60.0).min(full);
         bucket.at = now;
         if bucket.left < 1.0 {
-            return Err(60_u64.div_ceil(u64::from(self.per_minute.max(1))));
+            return Err(60_u64.div_ceil(u64::from(per_minute.max(1))));
         }
         bucket.left -= 1.0;
         Ok(())

@@ -1,32 +1,22 @@
-//! Settings to a broker: every part is made here, once.
+//! Settings to what a broker is made of: everything that can be wrong is found here.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
-use async_trait::async_trait;
+use tokio_rustls::TlsAcceptor;
 
-use super::operator::Readiness;
-use super::{Shared, metrics};
-use crate::audit::event::{self, Event};
-use crate::audit::file::FileSink;
-use crate::audit::stdout::StdoutSink;
-use crate::audit::{AuditLog, SinkEntry, SinkError, Text, new_boot_id};
-use crate::clock::{Clock, SystemClock};
-use crate::config::{Settings, SinkKind, Target};
-use crate::credential::database::postgres::{Postgres, TargetSettings};
-use crate::credential::database::{Database, Databases, Report, Sweeper};
-use crate::credential::jwt::{JwtMint, Keys, KeysError};
-use crate::credential::{Mint, MintError, Mints, Revoked};
-use crate::exchange::{Exchange, Leases, Parts};
-use crate::lease::LeaseContents;
+use super::tls;
+use crate::audit::{SinkEntry, SinkError};
+use crate::clock::Clock;
+use crate::config::{Settings, Target};
+use crate::credential::Mint;
+use crate::credential::jwt::KeysError;
+use crate::exchange::Leases;
 use crate::policy::{Diagnostics, IssuerOverride, Kind, LoadOptions, PolicySet};
-use crate::replay::memory::MemoryTokens;
 use crate::rootkey::{RootKey, RootKeyError, RootKeys};
-use crate::token::keys::{KeySource, OwnKeys, RemoteKeys};
-use crate::token::{TrustedIssuer, Verifier};
+use crate::token::keys::KeySource;
 
 /// What `hallpass demo` and tests put in place of what the settings give.
 #[derive(Debug, Default)]
@@ -114,91 +104,42 @@ fn known(targets: &[String]) -> String {
     }
 }
 
-/// A broker that listens nowhere yet.
-pub(super) struct Assembled {
-    pub(super) shared: Arc<Shared>,
-    pub(super) audit: Arc<AuditLog>,
-    pub(super) sweeper: Sweeper,
+/// What a version is made of: read from files, and all of it right.
+#[derive(Clone)]
+pub(super) struct Loaded {
+    pub(super) settings: Arc<Settings>,
+    pub(super) policies: Arc<PolicySet>,
+    pub(super) roots: RootKeys,
+    pub(super) tls: Option<TlsAcceptor>,
 }
 
-/// Makes every part of a broker.
-pub(super) fn assemble(
-    settings: &Settings,
-    overrides: &mut Overrides,
-) -> Result<Assembled, StartError> {
-    let clock = overrides
-        .clock
-        .take()
-        .unwrap_or_else(|| Arc::new(SystemClock::new()));
-    let roots = root_keys(settings)?;
-    let policies = Arc::new(policies(settings, overrides)?);
-    check_targets(settings, &policies)?;
-    let signing = Arc::new(Keys::new(
-        roots.clone(),
-        settings.signing.algorithm,
-        settings.signing.epoch,
-        clock.now(),
-    )?);
-    let (keys, remote) = key_source(&policies, overrides, &clock);
-    let verifier = verifier(
-        settings,
-        &policies,
-        keys,
-        &signing,
-        &clock,
-        overrides.for_dev,
-    );
-    let audit = Arc::new(audit(settings, overrides, &roots, &clock)?);
-    let used_tokens = Arc::new(MemoryTokens::new(Arc::clone(&clock), USED_TOKENS));
-    let jwt = Arc::new(JwtMint::new(Arc::clone(&signing), Arc::clone(&clock)));
-    let given = overrides.databases.take();
-    let targets = if given.is_some() {
-        &BTreeMap::new()
-    } else {
-        &settings.targets
-    };
-    let databases = Arc::new(databases(targets, &roots, &clock)?);
-    let sweeper = databases.start_sweeping(&sweep_intervals(targets), &swept(&audit));
-    let (mint, leases) = given.unwrap_or_else(|| {
-        let leases = Leased(Arc::clone(&databases));
-        (Arc::clone(&databases) as Arc<dyn Mint>, Arc::new(leases))
-    });
-    let exchange = Arc::new(Exchange::new(Parts {
-        verifier,
-        policies,
-        used_tokens,
-        audit: Arc::clone(&audit),
-        mints: Arc::new(Mints::new(jwt, Some(mint))),
-        leases,
-        root_keys: roots,
-        clock: Arc::clone(&clock),
-        places: settings.limits.exchanges,
-        per_repository: settings.limits.per_repository,
-    }));
-    let shared = Arc::new(Shared {
-        exchange,
-        issuer: settings.issuer.clone(),
-        signing,
-        disclosure: settings.disclose,
-        limits: settings.limits,
-        proxies: settings.listen.proxies.clone(),
-        operator_hosts: settings.listen.operator_hosts.clone(),
-        clock,
-        metrics: Arc::new(metrics::Metrics::new()),
-        readiness: Readiness::new(remote, databases),
-    });
-    Ok(Assembled {
-        shared,
-        audit,
-        sweeper,
-    })
+impl Loaded {
+    /// Reads everything that the settings name.
+    pub(super) fn read(settings: &Settings, overrides: &Overrides) -> Result<Self, StartError> {
+        let tls = settings.listen.tls.as_ref().map(tls::acceptor);
+        let roots = root_keys(settings)?;
+        let policies = policies(settings, &overrides.issuers)?;
+        check_targets(settings, &policies)?;
+        Ok(Self {
+            settings: Arc::new(settings.clone()),
+            policies: Arc::new(policies),
+            roots,
+            tls: tls.transpose()?,
+        })
+    }
+}
+
+impl fmt::Debug for Loaded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Loaded")
+            .field("revision", &self.policies.revision())
+            .finish_non_exhaustive()
+    }
 }
 
 /// What can be wrong with settings, policies and keys, without opening anything for writing.
 pub(super) fn check(settings: &Settings) -> Result<(), StartError> {
-    root_keys(settings)?;
-    let policies = policies(settings, &Overrides::default())?;
-    check_targets(settings, &policies)?;
+    Loaded::read(settings, &Overrides::default())?;
     settings.targets.iter().try_for_each(check_secrets)
 }
 
@@ -234,9 +175,12 @@ pub fn root_keys(settings: &Settings) -> Result<RootKeys, RootKeyError> {
 }
 
 /// The policies, with nothing in them that forbids to serve them.
-fn policies(settings: &Settings, overrides: &Overrides) -> Result<PolicySet, StartError> {
+pub(super) fn policies(
+    settings: &Settings,
+    issuers: &BTreeMap<String, IssuerOverride>,
+) -> Result<PolicySet, StartError> {
     let options = LoadOptions {
-        issuer_overrides: overrides.issuers.clone(),
+        issuer_overrides: issuers.clone(),
         broker: Some(settings.issuer.clone()),
     };
     let refused = |found| StartError::Policies(found, settings.policies.clone());
@@ -255,7 +199,7 @@ fn policies(settings: &Settings, overrides: &Overrides) -> Result<PolicySet, Sta
 }
 
 /// A credential that could never be minted is found at start, not by the first job.
-fn check_targets(settings: &Settings, policies: &PolicySet) -> Result<(), StartError> {
+pub(super) fn check_targets(settings: &Settings, policies: &PolicySet) -> Result<(), StartError> {
     for credential in policies.credentials() {
         let target = match &credential.kind {
             Kind::Postgres { target, .. } => target,
@@ -271,167 +215,3 @@ fn check_targets(settings: &Settings, policies: &PolicySet) -> Result<(), StartE
     }
     Ok(())
 }
-
-fn issuers(policies: &PolicySet) -> Vec<Arc<TrustedIssuer>> {
-    let readers = policies.readers().iter();
-    readers.map(|reader| Arc::clone(&reader.issuer)).collect()
-}
-
-type Source = (Arc<dyn KeySource>, Option<Arc<RemoteKeys>>);
-
-fn key_source(policies: &PolicySet, overrides: &mut Overrides, clock: &Arc<dyn Clock>) -> Source {
-    if let Some(keys) = overrides.keys.take() {
-        return (keys, None);
-    }
-    let remote = Arc::new(RemoteKeys::start(&issuers(policies), Arc::clone(clock)));
-    (Arc::clone(&remote) as Arc<dyn KeySource>, Some(remote))
-}
-
-fn verifier(
-    settings: &Settings,
-    policies: &PolicySet,
-    keys: Arc<dyn KeySource>,
-    signing: &Arc<Keys>,
-    clock: &Arc<dyn Clock>,
-    for_dev: bool,
-) -> Verifier {
-    let own = Arc::new(OwnSigningKeys {
-        keys: Arc::clone(signing),
-        clock: Arc::clone(clock),
-    });
-    let verifier = Verifier::new(
-        settings.issuer.clone(),
-        issuers(policies),
-        keys,
-        Arc::clone(clock),
-    )
-    .refusing(own);
-    if for_dev {
-        verifier.for_dev()
-    } else {
-        verifier
-    }
-}
-
-fn audit(
-    settings: &Settings,
-    overrides: &mut Overrides,
-    roots: &RootKeys,
-    clock: &Arc<dyn Clock>,
-) -> Result<AuditLog, SinkError> {
-    let mut sinks = Vec::new();
-    for sink in &settings.sinks {
-        sinks.push(SinkEntry {
-            required: sink.required,
-            sink: match &sink.kind {
-                SinkKind::File { path } => Box::new(FileSink::open(path, true)?),
-                SinkKind::Stdout => Box::new(StdoutSink::new()),
-            },
-        });
-    }
-    sinks.append(&mut overrides.sinks);
-    let boot = new_boot_id()?;
-    AuditLog::new(sinks, roots, Arc::clone(clock), &settings.replica, &boot)
-}
-
-/// The keys we sign with now, asked anew each time since they change with the epoch (T-84, T-109).
-struct OwnSigningKeys {
-    keys: Arc<Keys>,
-    clock: Arc<dyn Clock>,
-}
-
-impl OwnKeys for OwnSigningKeys {
-    fn is_own(&self, thumbprint: &str) -> bool {
-        match self.keys.thumbprints(self.clock.now()) {
-            Ok(own) => own.iter().any(|own| own == thumbprint),
-            // Not knowing our own keys, we can tell nobody's from them.
-            Err(_) => true,
-        }
-    }
-}
-
-impl fmt::Debug for OwnSigningKeys {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("OwnSigningKeys")
-    }
-}
-
-/// Every target of the settings; whether it answers shows at the first pass of the sweep.
-fn databases(
-    targets: &BTreeMap<String, Target>,
-    roots: &RootKeys,
-    clock: &Arc<dyn Clock>,
-) -> Result<Databases, StartError> {
-    let mut databases: BTreeMap<String, Arc<dyn Database>> = BTreeMap::new();
-    for (name, target) in targets {
-        let Target::Postgres(target) = target;
-        let postgres = Postgres::new(TargetSettings::clone(target)).map_err(|problem| {
-            StartError::TargetSettings {
-                target: name.clone(),
-                problem,
-            }
-        })?;
-        databases.insert(name.clone(), Arc::new(postgres));
-    }
-    Ok(Databases::new(databases, roots.clone(), Arc::clone(clock)))
-}
-
-fn sweep_intervals(targets: &BTreeMap<String, Target>) -> BTreeMap<String, Duration> {
-    let interval = |(name, target): (&String, &Target)| {
-        let Target::Postgres(target) = target;
-        (name.clone(), target.sweep)
-    };
-    targets.iter().map(interval).collect()
-}
-
-/// What the sweep did goes on record.
-fn swept(audit: &Arc<AuditLog>) -> Report {
-    let audit = Arc::clone(audit);
-    let note = move |event: Event| {
-        if let Err(error) = audit.note(&event) {
-            tracing::error!(reason = "sink.failed", sink = %error.sink, "a sweep could not be recorded");
-        }
-    };
-    Arc::new(move |target, report| {
-        note(Event::Sweep(event::Sweep {
-            target: Text::new(target),
-            removed: report
-                .removed
-                .iter()
-                .map(|login| Text::new(login))
-                .collect(),
-            left: report
-                .left
-                .iter()
-                .map(|(login, reason)| Text::new(&format!("{login}: {reason}")))
-                .collect(),
-        }));
-        for login in &report.strangers {
-            note(Event::Alert(event::Alert {
-                reason: "lease.stranger",
-                message: Text::new(&format!(
-                    "login {login} of target {target} has a record that none of our keys wrote"
-                )),
-                request_id: None,
-            }));
-        }
-    })
-}
-
-/// The databases, as the exchange sees them.
-#[derive(Debug)]
-struct Leased(Arc<Databases>);
-
-#[async_trait]
-impl Leases for Leased {
-    async fn revoke(&self, lease: &LeaseContents) -> Result<Revoked, MintError> {
-        self.0.revoke(lease).await
-    }
-}
-
-/// Live uses remembered: at sixty exchanges a minute of a thousand repositories, for the hour a
-/// token may live, and about half a kilobyte each.
-const USED_TOKENS: usize = 1 << 20;
-
-/// Time between two looks at what must be looked at without a request: the clock, histograms.
-pub(super) const UPKEEP: Duration = Duration::from_secs(5);

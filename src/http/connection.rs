@@ -11,7 +11,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::Body;
 use axum::response::Response;
 use hyper::body::Incoming;
@@ -24,6 +23,7 @@ use tokio::time::Instant;
 use tower::ServiceExt as _;
 
 use super::Peer;
+use super::listener::Door;
 
 /// Times a connection is held to.
 #[derive(Clone, Copy, Debug)]
@@ -44,7 +44,7 @@ pub(super) struct Times {
 pub(super) async fn serve<S>(
     stream: S,
     peer: SocketAddr,
-    router: Router,
+    door: &Door,
     times: Times,
     mut stop: watch::Receiver<bool>,
 ) where
@@ -57,7 +57,7 @@ pub(super) async fn serve<S>(
     });
     let service = service_fn(|request: http::Request<Incoming>| {
         phases.enter(Phase::Answering);
-        let router = router.clone();
+        let router = door().router.clone();
         let phases = Arc::clone(&phases);
         async move {
             let mut request = request.map(Body::new);

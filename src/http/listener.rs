@@ -1,5 +1,6 @@
 //! The accept loop of a listener: bounded connections, TLS within its time, an end when told.
 
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -7,11 +8,27 @@ use std::time::Duration;
 
 use axum::Router;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
 use super::connection::{self, Times};
+
+/// What a listener opens to: asked anew for each connection, and for each request on it, so that a
+/// reload reaches connections that are open already.
+pub(super) type Door = Arc<dyn Fn() -> Arc<Entrance> + Send + Sync>;
+
+/// The routes behind a listener, and its rules.
+pub(super) struct Entrance {
+    pub(super) router: Router,
+    pub(super) rules: Rules,
+}
+
+impl fmt::Debug for Entrance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Entrance")
+    }
+}
 
 /// A listener's rules.
 #[derive(Clone)]
@@ -27,13 +44,7 @@ pub(super) struct Rules {
 
 /// Accepts until `stop` says true; then waits for requests under way, no longer than the rules'
 /// grace.
-pub(super) async fn run(
-    listener: TcpListener,
-    router: Router,
-    rules: Rules,
-    mut stop: watch::Receiver<bool>,
-) {
-    let places = Arc::new(Semaphore::new(rules.connections));
+pub(super) async fn run(listener: TcpListener, door: Door, mut stop: watch::Receiver<bool>) {
     let mut open = JoinSet::new();
     loop {
         tokio::select! {
@@ -46,22 +57,19 @@ pub(super) async fn run(
             Some(_) = open.join_next() => {}
             accepted = listener.accept() => match accepted {
                 Ok((stream, peer)) => {
-                    let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
+                    let rules = door().rules.clone();
+                    if open.len() >= rules.connections {
                         turn_away(&stream, rules.tls.is_some());
                         continue;
-                    };
-                    let (router, rules, stop) = (router.clone(), rules.clone(), stop.clone());
-                    open.spawn(async move {
-                        converse(stream, peer, router, rules, stop).await;
-                        drop(place);
-                    });
+                    }
+                    open.spawn(converse(stream, peer, Arc::clone(&door), rules, stop.clone()));
                 }
                 Err(error) => pause(&error).await,
             },
         }
     }
     drop(listener);
-    let ended = tokio::time::timeout(rules.grace, async {
+    let ended = tokio::time::timeout(door().rules.grace, async {
         while open.join_next().await.is_some() {}
     });
     if ended.await.is_err() {
@@ -77,7 +85,7 @@ pub(super) async fn run(
 async fn converse(
     stream: TcpStream,
     peer: SocketAddr,
-    router: Router,
+    door: Door,
     rules: Rules,
     stop: watch::Receiver<bool>,
 ) {
@@ -86,11 +94,11 @@ async fn converse(
         return;
     }
     let Some((acceptor, limit)) = rules.tls else {
-        return connection::serve(stream, peer, router, rules.times, stop).await;
+        return connection::serve(stream, peer, &door, rules.times, stop).await;
     };
     // A failed or stalled handshake is a stranger's (T-04): closed without a word.
     if let Ok(Ok(stream)) = tokio::time::timeout(limit, acceptor.accept(stream)).await {
-        connection::serve(stream, peer, router, rules.times, stop).await;
+        connection::serve(stream, peer, &door, rules.times, stop).await;
     }
 }
 

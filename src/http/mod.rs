@@ -27,6 +27,7 @@ mod error;
 mod explain;
 mod form;
 mod gate;
+mod lasting;
 mod listener;
 mod log;
 mod metrics;
@@ -34,7 +35,9 @@ mod operator;
 mod request;
 mod revoke;
 pub mod server;
+mod tls;
 mod token;
+mod version;
 
 pub use assemble::{Overrides, StartError, root_keys};
 pub use log::install_panic_hook;
@@ -49,7 +52,8 @@ use crate::credential::jwt::Keys;
 use crate::exchange::{Exchange, Seen, caught};
 use crate::policy::Disclosure;
 
-/// What every request can reach. One for both listeners.
+/// What every request can reach. One for both listeners, and another one after each reload: a
+/// request sees one from its first byte to its answer.
 #[derive(Debug)]
 struct Shared {
     exchange: Arc<Exchange>,

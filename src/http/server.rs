@@ -1,28 +1,23 @@
 //! A running broker: both listeners, and an orderly end.
 
-use std::fs;
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
-use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
-use axum::Router;
-use rustls::ServerConfig;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use arc_swap::ArcSwap;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio_rustls::TlsAcceptor;
 
-use super::assemble::{Assembled, Overrides, StartError, UPKEEP, assemble};
-use super::connection::Times;
-use super::listener::{self, Rules};
-use super::{operators, public};
+use super::assemble::{Loaded, Overrides, StartError};
+use super::lasting::Lasting;
+use super::listener;
+use super::metrics::Metrics;
+use super::version::{self, Current, Version};
+use crate::audit::Text;
 use crate::audit::event::{self, Event};
-use crate::audit::{AuditLog, Text};
-use crate::config::{Settings, TlsFiles};
-use crate::credential::database::Sweeper;
+use crate::config::Settings;
 use crate::exchange::Exchange;
 use crate::exchange::self_test;
 
@@ -33,13 +28,11 @@ pub struct Running {
     pub public_addr: SocketAddr,
     /// Where metrics and readiness are.
     pub operator_addr: SocketAddr,
-    /// The broker itself.
-    pub exchange: Arc<Exchange>,
+    current: Current,
+    lasting: Arc<Lasting>,
     stop: watch::Sender<bool>,
     listeners: Vec<JoinHandle<()>>,
     upkeep: JoinHandle<()>,
-    sweeper: Option<Sweeper>,
-    audit: Arc<AuditLog>,
 }
 
 /// Starts a broker: everything that can be wrong with its settings is an error now. What it depends
@@ -50,69 +43,39 @@ pub struct Running {
 pub async fn start(settings: &Settings, mut overrides: Overrides) -> Result<Running, StartError> {
     install_crypto_provider();
     self_test::run().map_err(StartError::SelfTest)?;
-    let tls = settings.listen.tls.as_ref().map(acceptor).transpose()?;
     let listen = &settings.listen;
     let public_listener = bind(overrides.public.take(), listen.public, "public")?;
     let operator_listener = bind(overrides.operator.take(), listen.operator, "operator")?;
-    let Assembled {
-        shared,
-        audit,
-        sweeper,
-    } = assemble(settings, &mut overrides)?;
-    let parts = shared.exchange.parts();
-    audit
+    let loaded = Loaded::read(settings, &overrides)?;
+    let lasting = Lasting::begin(&loaded, &mut overrides)?;
+    let version = Version::new(loaded, &lasting, None)?;
+    lasting.sweep(&version);
+    let parts = version.shared.exchange.parts();
+    lasting
+        .audit
         .record(&Event::Policies(event::Policies {
             revision: Text::new(parts.policies.revision()),
             previous: None,
             replay: parts.used_tokens.reach(),
         }))
         .await?;
+    let current: Current = Arc::new(ArcSwap::from_pointee(version));
     let (stop, stopped) = watch::channel(false);
-    let limits = settings.limits;
-    let rules = Rules {
-        times: Times {
-            head: limits.head_time,
-            idle: limits.idle_time,
-            request: limits.request_time,
-            head_size: limits.head,
-        },
-        tls: tls.map(|acceptor| (acceptor, limits.handshake_time)),
-        connections: limits.connections,
-        grace: limits.shutdown_time,
-    };
-    let operator_rules = Rules {
-        tls: None,
-        connections: OPERATOR_CONNECTIONS,
-        ..rules.clone()
-    };
     let (public_addr, operator_addr) = (public_listener.1, operator_listener.1);
-    let run = |listener, router: Router, rules| {
-        tokio::spawn(listener::run(listener, router, rules, stopped.clone()))
-    };
+    let run = |listener, door| tokio::spawn(listener::run(listener, door, stopped.clone()));
     let listeners = vec![
-        run(public_listener.0, public(&shared), rules),
-        run(operator_listener.0, operators(&shared), operator_rules),
+        run(public_listener.0, version::public_door(&current)),
+        run(operator_listener.0, version::operator_door(&current)),
     ];
-    let (metrics, watched) = (Arc::clone(&shared.metrics), Arc::clone(&shared.exchange));
-    let upkeep = tokio::spawn(async move {
-        loop {
-            tokio::time::sleep(UPKEEP).await;
-            metrics.upkeep();
-            // Seen here, a jump while nobody asks is over when somebody does.
-            if let Err(problem) = watched.check_clock() {
-                tracing::warn!(reason = "clock.jump", %problem, "nothing is minted");
-            }
-        }
-    });
+    let upkeep = tokio::spawn(upkeep(Arc::clone(&lasting.metrics), Arc::clone(&current)));
     Ok(Running {
         public_addr,
         operator_addr,
-        exchange: Arc::clone(&shared.exchange),
+        current,
+        lasting,
         stop,
         listeners,
         upkeep,
-        sweeper: Some(sweeper),
-        audit,
     })
 }
 
@@ -123,13 +86,16 @@ pub async fn start(settings: &Settings, mut overrides: Overrides) -> Result<Runn
 pub fn check(settings: &Settings) -> Result<(), StartError> {
     install_crypto_provider();
     self_test::run().map_err(StartError::SelfTest)?;
-    if let Some(files) = &settings.listen.tls {
-        acceptor(files)?;
-    }
     super::assemble::check(settings)
 }
 
 impl Running {
+    /// The broker as of the last reload.
+    #[must_use]
+    pub fn exchange(&self) -> Arc<Exchange> {
+        Arc::clone(&self.current.load().shared.exchange)
+    }
+
     /// Stops accepting, lets requests under way end within the settings' time, and closes the audit
     /// log with a checkpoint.
     pub async fn shutdown(mut self) {
@@ -140,8 +106,8 @@ impl Running {
             }
         }
         // What it still did would have nowhere to go on record.
-        self.sweeper = None;
-        if let Err(error) = self.audit.close().await {
+        self.lasting.stop_sweeping();
+        if let Err(error) = self.lasting.audit.close().await {
             tracing::error!(reason = "sink.failed", sink = %error.sink, "the audit log could not be closed");
         }
     }
@@ -149,9 +115,22 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
+        self.lasting.stop_sweeping();
         self.upkeep.abort();
         for listener in &self.listeners {
             listener.abort();
+        }
+    }
+}
+
+/// Looks now and then at what must be looked at without a request: the clock, histograms.
+async fn upkeep(metrics: Arc<Metrics>, current: Current) {
+    loop {
+        tokio::time::sleep(UPKEEP).await;
+        metrics.upkeep();
+        // Seen here, a jump while nobody asks is over when somebody does.
+        if let Err(problem) = current.load().shared.exchange.check_clock() {
+            tracing::warn!(reason = "clock.jump", %problem, "nothing is minted");
         }
     }
 }
@@ -210,32 +189,5 @@ fn listen_problem(error: &io::Error) -> String {
         .map_or_else(|| error.to_string(), |(_, text)| (*text).to_owned())
 }
 
-fn acceptor(files: &TlsFiles) -> Result<TlsAcceptor, StartError> {
-    let refused = |path: &Path, problem: String| StartError::Tls {
-        path: path.to_owned(),
-        problem,
-    };
-    let read = |path: &Path| {
-        fs::read(path).map_err(|error| refused(path, format!("cannot be read: {error}")))
-    };
-    let chain = CertificateDer::pem_slice_iter(&read(&files.cert)?)
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|_| refused(&files.cert, "is not PEM".to_owned()))?;
-    if chain.is_empty() {
-        return Err(refused(&files.cert, "holds no certificate".to_owned()));
-    }
-    let key = PrivateKeyDer::from_pem_slice(&read(&files.key)?)
-        .map_err(|_| refused(&files.key, "holds no private key in PEM".to_owned()))?;
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let mut config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| refused(&files.cert, error.to_string()))?
-        .with_no_client_auth()
-        .with_single_cert(chain, key)
-        .map_err(|error| refused(&files.cert, format!("does not go with the key: {error}")))?;
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(TlsAcceptor::from(Arc::new(config)))
-}
-
-/// A few scrapers and probes.
-const OPERATOR_CONNECTIONS: usize = 64;
+/// Time between two looks of the upkeep.
+const UPKEEP: Duration = Duration::from_secs(5);

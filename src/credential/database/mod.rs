@@ -200,7 +200,7 @@ pub struct Databases {
 #[derive(Debug)]
 struct Target {
     database: Arc<dyn Database>,
-    upkeep: Upkeep,
+    upkeep: Arc<Upkeep>,
 }
 
 impl Databases {
@@ -211,17 +211,34 @@ impl Databases {
         root_keys: RootKeys,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        let target = |database| Target {
-            database,
-            upkeep: Upkeep::default(),
-        };
+        let targets = databases.into_iter().map(|(name, database)| {
+            let upkeep = Arc::default();
+            (name, Target { database, upkeep })
+        });
         Self {
-            targets: databases
-                .into_iter()
-                .map(|(name, database)| (name, target(database)))
-                .collect(),
+            targets: targets.collect(),
             root_keys,
             clock,
+        }
+    }
+
+    /// The targets after a reload. What is remembered of a target, such as revocations that found it
+    /// down, stays with its name, also when it is reached in another way now.
+    #[must_use]
+    pub fn succeeded_by(
+        &self,
+        databases: BTreeMap<String, Arc<dyn Database>>,
+        root_keys: RootKeys,
+    ) -> Self {
+        let targets = databases.into_iter().map(|(name, database)| {
+            let before = self.targets.get(&name);
+            let upkeep = before.map_or_else(Arc::default, |target| Arc::clone(&target.upkeep));
+            (name, Target { database, upkeep })
+        });
+        Self {
+            targets: targets.collect(),
+            root_keys,
+            clock: Arc::clone(&self.clock),
         }
     }
 

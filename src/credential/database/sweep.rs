@@ -1,14 +1,16 @@
 //! What has ended is removed, by whichever replica comes first.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use tokio::task::JoinHandle;
 
 use super::end::{Ended, end, left};
 use super::order::Record;
-use super::{DatabaseError, Databases, LeaseRow, Target};
+use super::{Database, DatabaseError, Databases, LeaseRow, Target};
 use crate::clock::Timestamp;
 
 /// What one pass over a target did.
@@ -44,14 +46,76 @@ pub struct TargetStatus {
 }
 
 /// The sweeping of every target. Dropping it stops it.
-#[derive(Debug)]
-pub struct Sweeper(Vec<JoinHandle<()>>);
+pub struct Sweeper {
+    databases: Arc<ArcSwap<Databases>>,
+    report: Report,
+    /// By target; `None` once it was stopped.
+    tasks: Mutex<Option<BTreeMap<String, Task>>>,
+}
 
-impl Drop for Sweeper {
-    fn drop(&mut self) {
-        for task in &self.0 {
-            task.abort();
+/// The sweeping of one target.
+struct Task {
+    database: Arc<dyn Database>,
+    interval: Duration,
+    running: JoinHandle<()>,
+}
+
+impl Sweeper {
+    /// Sweeps these targets from now on. Where a target is as before, so is its sweeping; of one
+    /// that is gone, or reached in another way, a pass under way is broken off.
+    pub fn follow(&self, databases: &Arc<Databases>, intervals: &BTreeMap<String, Duration>) {
+        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(tasks) = tasks.as_mut() else {
+            return;
+        };
+        self.databases.store(Arc::clone(databases));
+        let mut before = std::mem::take(tasks);
+        for (name, target) in &databases.targets {
+            let interval = intervals.get(name).copied().unwrap_or(INTERVAL);
+            let as_before = before.remove(name).filter(|task| {
+                task.interval == interval && Arc::ptr_eq(&task.database, &target.database)
+            });
+            let task = as_before.unwrap_or_else(|| Task {
+                database: Arc::clone(&target.database),
+                interval,
+                running: self.start(name, interval),
+            });
+            tasks.insert(name.clone(), task);
         }
+    }
+
+    /// Ends all sweeping for good.
+    pub fn stop(&self) {
+        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        *tasks = None;
+    }
+
+    fn start(&self, name: &str, interval: Duration) -> JoinHandle<()> {
+        let (databases, report) = (Arc::clone(&self.databases), Arc::clone(&self.report));
+        let name = name.to_owned();
+        tokio::spawn(async move {
+            loop {
+                let swept = databases.load_full().sweep(&name).await;
+                if let Ok(done) = swept
+                    && done.is_news()
+                {
+                    report(&name, &done);
+                }
+                tokio::time::sleep(jittered(interval)).await;
+            }
+        })
+    }
+}
+
+impl fmt::Debug for Sweeper {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Sweeper")
+    }
+}
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.running.abort();
     }
 }
 
@@ -123,21 +187,13 @@ impl Databases {
         intervals: &BTreeMap<String, Duration>,
         report: &Report,
     ) -> Sweeper {
-        let tasks = self.targets.keys().map(|name| {
-            let (databases, name, report) = (Arc::clone(self), name.clone(), Arc::clone(report));
-            let interval = intervals.get(&name).copied().unwrap_or(INTERVAL);
-            tokio::spawn(async move {
-                loop {
-                    if let Ok(done) = databases.sweep(&name).await
-                        && done.is_news()
-                    {
-                        report(&name, &done);
-                    }
-                    tokio::time::sleep(jittered(interval)).await;
-                }
-            })
-        });
-        Sweeper(tasks.collect())
+        let sweeper = Sweeper {
+            databases: Arc::new(ArcSwap::from(Arc::clone(self))),
+            report: Arc::clone(report),
+            tasks: Mutex::new(Some(BTreeMap::new())),
+        };
+        sweeper.follow(self, intervals);
+        sweeper
     }
 
     /// One pass over a target.

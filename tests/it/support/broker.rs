@@ -11,7 +11,7 @@ use std::sync::Arc;
 use hallpass::clock::{FixedClock, Timestamp};
 use hallpass::config::{Limits, Settings, TlsFiles};
 use hallpass::dev::issuer::{GithubJob, GitlabJob, Issuer, github_claims, gitlab_claims};
-use hallpass::exchange::Parts;
+use hallpass::exchange::{Exchange, Parts};
 use hallpass::http::server::{self, Running};
 use hallpass::http::{Overrides, StartError};
 use hallpass::policy::IssuerOverride;
@@ -87,6 +87,7 @@ audit: { sinks: [ { kind: file, path: audit.jsonl, required: true } ] }
 
 pub(crate) struct TestBroker {
     running: Running,
+    exchange: Arc<Exchange>,
     pub(crate) clock: Arc<FixedClock>,
     pub(crate) database: Arc<FakeDatabase>,
     pub(crate) sink: MemorySink,
@@ -125,9 +126,9 @@ impl TestBroker {
         self.running.operator_addr
     }
 
-    /// What its exchange is made of.
+    /// What its exchange was made of at start.
     pub(crate) fn parts(&self) -> &Parts {
-        self.running.exchange.parts()
+        self.exchange.parts()
     }
 
     pub(crate) const fn issuer() -> &'static str {
@@ -220,7 +221,7 @@ impl TestBroker {
 
     /// Every event of a kind on record, in order.
     pub(crate) async fn events(&self, kind: &str) -> Vec<Value> {
-        let _ = self.running.exchange.parts().audit.settle().await;
+        let _ = self.exchange.parts().audit.settle().await;
         let events = self.sink.events();
         events
             .into_iter()
@@ -300,8 +301,10 @@ impl Builder {
             sinks: vec![sink.entry()],
             ..Overrides::default()
         };
+        let running = server::start(&settings, overrides).await?;
         Ok(TestBroker {
-            running: server::start(&settings, overrides).await?,
+            exchange: running.exchange(),
+            running,
             clock,
             database,
             sink,

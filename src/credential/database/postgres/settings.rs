@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::secret::SecretSource;
 
 /// A PostgreSQL server and how we log in to it: `targets:` of the settings.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TargetSettings {
     /// Host name or address.
     pub host: String,
@@ -37,7 +37,7 @@ pub struct TargetSettings {
 }
 
 /// The login that cleans up.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cleaner {
     /// The role.
     pub user: String,

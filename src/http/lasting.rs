@@ -1,0 +1,171 @@
+//! What goes on through every reload: opened or begun once, at start.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use super::assemble::{Loaded, Overrides};
+use super::metrics::Metrics;
+use super::version::Version;
+use crate::audit::event::{self, Event};
+use crate::audit::file::FileSink;
+use crate::audit::stdout::StdoutSink;
+use crate::audit::{AuditLog, SinkEntry, SinkError, Text, new_boot_id};
+use crate::clock::{Clock, SystemClock};
+use crate::config::{Settings, SinkKind, Target};
+use crate::credential::Mint;
+use crate::credential::database::{Report, Sweeper};
+use crate::exchange::Leases;
+use crate::policy::PolicySet;
+use crate::replay::UsedTokens;
+use crate::replay::memory::MemoryTokens;
+use crate::rootkey::RootKeys;
+use crate::token::TrustedIssuer;
+use crate::token::keys::{KeySource, RemoteKeys};
+
+/// What no reload touches.
+pub(super) struct Lasting {
+    pub(super) clock: Arc<dyn Clock>,
+    /// Where issuers' keys come from.
+    pub(super) keys: Arc<dyn KeySource>,
+    /// The same, when they are fetched.
+    pub(super) remote: Option<Arc<RemoteKeys>>,
+    pub(super) audit: Arc<AuditLog>,
+    pub(super) used_tokens: Arc<dyn UsedTokens>,
+    pub(super) metrics: Arc<Metrics>,
+    /// Databases in place of those of the settings.
+    pub(super) databases: Option<(Arc<dyn Mint>, Arc<dyn Leases>)>,
+    pub(super) for_dev: bool,
+    sweeper: OnceLock<Sweeper>,
+}
+
+impl Lasting {
+    /// Opens the sinks and begins to fetch keys.
+    pub(super) fn begin(
+        loaded: &Loaded,
+        overrides: &mut Overrides,
+    ) -> Result<Arc<Self>, SinkError> {
+        let clock = overrides.clock.take();
+        let clock = clock.unwrap_or_else(|| Arc::new(SystemClock::new()));
+        let audit = audit(&loaded.settings, overrides, &loaded.roots, &clock)?;
+        let (keys, remote) = key_source(&loaded.policies, overrides, &clock);
+        Ok(Arc::new(Self {
+            keys,
+            remote,
+            audit: Arc::new(audit),
+            used_tokens: Arc::new(MemoryTokens::new(Arc::clone(&clock), USED_TOKENS)),
+            metrics: Arc::new(Metrics::new()),
+            databases: overrides.databases.take(),
+            for_dev: overrides.for_dev,
+            sweeper: OnceLock::new(),
+            clock,
+        }))
+    }
+
+    /// Sweeps the targets of a version from now on, in place of those before.
+    pub(super) fn sweep(&self, version: &Version) {
+        let intervals = sweep_intervals(&version.loaded.settings.targets);
+        let databases = &version.databases;
+        let start = || databases.start_sweeping(&intervals, &swept(&self.audit));
+        self.sweeper
+            .get_or_init(start)
+            .follow(databases, &intervals);
+    }
+
+    /// Ends all sweeping.
+    pub(super) fn stop_sweeping(&self) {
+        if let Some(sweeper) = self.sweeper.get() {
+            sweeper.stop();
+        }
+    }
+}
+
+impl fmt::Debug for Lasting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Lasting")
+    }
+}
+
+/// Whom a set of policies trusts.
+pub(super) fn issuers(policies: &PolicySet) -> Vec<Arc<TrustedIssuer>> {
+    let readers = policies.readers().iter();
+    readers.map(|reader| Arc::clone(&reader.issuer)).collect()
+}
+
+type Source = (Arc<dyn KeySource>, Option<Arc<RemoteKeys>>);
+
+fn key_source(policies: &PolicySet, overrides: &mut Overrides, clock: &Arc<dyn Clock>) -> Source {
+    if let Some(keys) = overrides.keys.take() {
+        return (keys, None);
+    }
+    let remote = Arc::new(RemoteKeys::start(&issuers(policies), Arc::clone(clock)));
+    (Arc::clone(&remote) as Arc<dyn KeySource>, Some(remote))
+}
+
+fn audit(
+    settings: &Settings,
+    overrides: &mut Overrides,
+    roots: &RootKeys,
+    clock: &Arc<dyn Clock>,
+) -> Result<AuditLog, SinkError> {
+    let mut sinks = Vec::new();
+    for sink in &settings.sinks {
+        sinks.push(SinkEntry {
+            required: sink.required,
+            sink: match &sink.kind {
+                SinkKind::File { path } => Box::new(FileSink::open(path, true)?),
+                SinkKind::Stdout => Box::new(StdoutSink::new()),
+            },
+        });
+    }
+    sinks.append(&mut overrides.sinks);
+    let boot = new_boot_id()?;
+    AuditLog::new(sinks, roots, Arc::clone(clock), &settings.replica, &boot)
+}
+
+fn sweep_intervals(targets: &BTreeMap<String, Target>) -> BTreeMap<String, Duration> {
+    let interval = |(name, target): (&String, &Target)| {
+        let Target::Postgres(target) = target;
+        (name.clone(), target.sweep)
+    };
+    targets.iter().map(interval).collect()
+}
+
+/// What the sweep did goes on record.
+fn swept(audit: &Arc<AuditLog>) -> Report {
+    let audit = Arc::clone(audit);
+    let note = move |event: Event| {
+        if let Err(error) = audit.note(&event) {
+            tracing::error!(reason = "sink.failed", sink = %error.sink, "a sweep could not be recorded");
+        }
+    };
+    Arc::new(move |target, report| {
+        note(Event::Sweep(event::Sweep {
+            target: Text::new(target),
+            removed: report
+                .removed
+                .iter()
+                .map(|login| Text::new(login))
+                .collect(),
+            left: report
+                .left
+                .iter()
+                .map(|(login, reason)| Text::new(&format!("{login}: {reason}")))
+                .collect(),
+        }));
+        for login in &report.strangers {
+            note(Event::Alert(event::Alert {
+                reason: "lease.stranger",
+                message: Text::new(&format!(
+                    "login {login} of target {target} has a record that none of our keys wrote"
+                )),
+                request_id: None,
+            }));
+        }
+    })
+}
+
+/// Live uses remembered: at sixty exchanges a minute of a thousand repositories, for the hour a
+/// token may live, and about half a kilobyte each.
+const USED_TOKENS: usize = 1 << 20;
