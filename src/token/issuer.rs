@@ -106,8 +106,7 @@ impl TrustedIssuer {
                 "issuer `{url}` has key host `{odd}`, expected a lower-case name, with `:port` if it is not 443"
             ));
         }
-        let is_kid = |kid: &String| (1..=keys::LONGEST_KID).contains(&kid.len());
-        if !self.blocked_kids.iter().all(is_kid) {
+        if !self.blocked_kids.iter().all(|kid| keys::is_kid(kid)) {
             return Err(format!(
                 "issuer `{url}` blocks a key id that is not 1 to 256 bytes long"
             ));

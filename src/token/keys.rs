@@ -19,8 +19,6 @@ pub use admission::{Admission, Rejected, Rule};
 pub use file::FileKeys;
 pub use remote::RemoteKeys;
 
-pub(in crate::token) use admission::LONGEST_KID;
-
 use material::PublicKey;
 
 /// Where an issuer's keys come from.
@@ -117,16 +115,30 @@ impl KeySet {
     }
 
     /// The one key a token means: exactly the `kid` it names or, without one, the only key of the
-    /// algorithm. Keys are never tried one after another (T-27).
-    pub(super) fn choose(&self, kid: Option<&str>, algorithm: Algorithm) -> Choice<'_> {
+    /// algorithm. Keys are never tried one after another (T-27). A blocked key is never it: a token
+    /// that leaves its `kid` out gains nothing by that (T-64).
+    pub(super) fn choose(
+        &self,
+        kid: Option<&str>,
+        algorithm: Algorithm,
+        is_blocked: impl Fn(&str) -> bool,
+    ) -> Choice<'_> {
         let Some(kid) = kid else {
-            let mut fitting = self.keys.iter().filter(|key| key.public.fits(algorithm));
-            return match (fitting.next(), fitting.next()) {
-                (None, _) => Choice::Unknown,
-                (Some(key), None) => Choice::Key(&key.public),
-                (Some(_), Some(_)) => Choice::Ambiguous,
+            let (blocked, fitting): (Vec<&Key>, Vec<&Key>) = self
+                .keys
+                .iter()
+                .filter(|key| key.public.fits(algorithm))
+                .partition(|key| key.kid.as_deref().is_some_and(&is_blocked));
+            return match fitting.as_slice() {
+                [] if blocked.is_empty() => Choice::Unknown,
+                [] => Choice::Blocked,
+                [key] => Choice::Key(&key.public),
+                [_, _, ..] => Choice::Ambiguous,
             };
         };
+        if is_blocked(kid) {
+            return Choice::Blocked;
+        }
         if self.ambiguous.contains(kid) {
             return Choice::Ambiguous;
         }
@@ -185,6 +197,8 @@ impl Key {
 pub(super) enum Choice<'a> {
     /// One key, of the token's algorithm.
     Key(&'a PublicKey),
+    /// A key that must not be used any more.
+    Blocked,
     /// No key of that name, or none of that algorithm.
     Unknown,
     /// Several, so none.
@@ -266,6 +280,11 @@ impl OwnKeys for BTreeSet<String> {
     fn is_own(&self, thumbprint: &str) -> bool {
         self.contains(thumbprint)
     }
+}
+
+/// Whether text can be a `kid`: 1 to 256 bytes.
+pub(in crate::token) fn is_kid(text: &str) -> bool {
+    (1..=admission::LONGEST_KID).contains(&text.len())
 }
 
 /// The `kid`s of more than one entry, of whatever kind those entries are (T-29).

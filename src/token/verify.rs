@@ -17,10 +17,12 @@ use super::{Algorithm, SubjectToken, TrustedIssuer, Verified, issuer};
 use crate::clock::Clock;
 use crate::text::escape_up_to;
 
+mod blocked;
 mod claims;
 mod error;
 mod jws;
 
+pub use blocked::Blocked;
 pub use error::{Part, VerifyError};
 
 use jws::UnverifiedToken;
@@ -39,7 +41,7 @@ pub fn verify_jws(
 ) -> Result<Vec<u8>, VerifyError> {
     let token = UnverifiedToken::parse(text)?;
     check_algorithm(&token, algorithms)?;
-    check_signature(&token, keys)?;
+    check_signature(&token, keys, |_| false)?;
     Ok(token.unverified_payload)
 }
 
@@ -50,6 +52,7 @@ pub struct Verifier {
     keys: Arc<dyn KeySource>,
     clock: Arc<dyn Clock>,
     own_keys: Option<Arc<dyn OwnKeys>>,
+    blocked: Blocked,
     for_dev: bool,
 }
 
@@ -74,6 +77,7 @@ impl Verifier {
             keys,
             clock,
             own_keys: None,
+            blocked: Blocked::new(),
             for_dev: false,
         }
     }
@@ -93,6 +97,13 @@ impl Verifier {
         self
     }
 
+    /// Refuses the tokens of these issuers and keys (T-64).
+    #[must_use]
+    pub fn blocking(mut self, blocked: Blocked) -> Self {
+        self.blocked = blocked;
+        self
+    }
+
     /// Whether a token is genuine, for us, and of now.
     ///
     /// # Errors
@@ -102,10 +113,14 @@ impl Verifier {
         let token = UnverifiedToken::parse(token.expose())?;
         let unverified = claims::Unverified::parse(&token.unverified_payload)?;
         let issuer = self.issuer(&unverified)?;
-        check_header(&token, issuer)?;
+        if self.blocked.has_issuer(issuer) {
+            return Err(VerifyError::IssuerBlocked);
+        }
+        let is_blocked = |kid: &str| self.is_blocked(issuer, kid);
+        check_header(&token, issuer, is_blocked)?;
         unverified.check_forms(issuer, self.clock.now())?;
         let keys = self.keys(issuer, token.unverified_kid.as_deref()).await?;
-        check_signature(&token, &keys)?;
+        check_signature(&token, &keys, is_blocked)?;
         let signed = unverified.signature_holds();
         let checked = signed.check(issuer, &self.audience, self.clock.now())?;
         Ok(checked.into_verified(issuer, &signing_input_hash(token.unverified_signing_input)))
@@ -139,6 +154,12 @@ impl Verifier {
             .ok_or(VerifyError::Issuer)
     }
 
+    /// By the issuer's own settings or by the operator's.
+    fn is_blocked(&self, issuer: &TrustedIssuer, kid: &str) -> bool {
+        issuer.blocked_kids.iter().any(|blocked| blocked == kid)
+            || self.blocked.has_kid(issuer, kid)
+    }
+
     async fn keys(
         &self,
         issuer: &Arc<TrustedIssuer>,
@@ -166,6 +187,7 @@ impl fmt::Debug for Verifier {
         f.debug_struct("Verifier")
             .field("audience", &self.audience)
             .field("issuers", &self.issuers.keys())
+            .field("blocked", &self.blocked)
             .field("for_dev", &self.for_dev)
             .finish_non_exhaustive()
     }
@@ -200,12 +222,16 @@ fn short(hash: &str) -> &str {
 }
 
 /// The header rules that depend on the issuer (T-22, T-25, T-27, T-64).
-fn check_header(token: &UnverifiedToken<'_>, issuer: &TrustedIssuer) -> Result<(), VerifyError> {
+fn check_header(
+    token: &UnverifiedToken<'_>,
+    issuer: &TrustedIssuer,
+    is_blocked: impl Fn(&str) -> bool,
+) -> Result<(), VerifyError> {
     check_algorithm(token, &issuer.algorithms)?;
     token.check_type(&issuer.token_types)?;
     match &token.unverified_kid {
         None if issuer.kid_required => Err(VerifyError::Key),
-        Some(kid) if issuer.blocked_kids.contains(kid) => Err(VerifyError::KeyBlocked),
+        Some(kid) if is_blocked(kid) => Err(VerifyError::KeyBlocked),
         Some(_) | None => Ok(()),
     }
 }
@@ -221,10 +247,15 @@ fn check_algorithm(
 }
 
 /// One key, one call into the crypto backend, one text for whatever fails there (T-36).
-fn check_signature(token: &UnverifiedToken<'_>, keys: &KeySet) -> Result<(), VerifyError> {
+fn check_signature(
+    token: &UnverifiedToken<'_>,
+    keys: &KeySet,
+    is_blocked: impl Fn(&str) -> bool,
+) -> Result<(), VerifyError> {
     let algorithm = token.unverified_algorithm;
-    let key = match keys.choose(token.unverified_kid.as_deref(), algorithm) {
+    let key = match keys.choose(token.unverified_kid.as_deref(), algorithm, is_blocked) {
         Choice::Key(key) => key,
+        Choice::Blocked => return Err(VerifyError::KeyBlocked),
         Choice::Unknown => return Err(VerifyError::KeyUnknown),
         Choice::Ambiguous => return Err(VerifyError::KeyAmbiguous),
         Choice::OtherAlgorithm => return Err(VerifyError::Algorithm),

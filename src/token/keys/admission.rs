@@ -121,7 +121,7 @@ impl Default for Admission {
 fn kid(entry: &Object) -> Result<Option<String>, Rule> {
     match entry.get("kid") {
         None => Ok(None),
-        Some(Value::Text(kid)) if (1..=LONGEST_KID).contains(&kid.len()) => Ok(Some(kid.clone())),
+        Some(Value::Text(kid)) if super::is_kid(kid) => Ok(Some(kid.clone())),
         Some(_) => Err(Rule::Kid),
     }
 }
@@ -221,4 +221,4 @@ impl fmt::Display for Rule {
 /// Members of private keys (RFC 7518 section 6, RFC 8037) and of symmetric ones.
 const PRIVATE_MEMBERS: [&str; 9] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k", "priv"];
 /// The longest `kid`, in bytes.
-pub(crate) const LONGEST_KID: usize = 256;
+pub(super) const LONGEST_KID: usize = 256;

@@ -61,6 +61,9 @@ pub enum VerifyError {
     /// `iss` is not exactly a configured issuer.
     #[error("the subject token's issuer is not one this broker trusts")]
     Issuer,
+    /// The issuer was blocked in the settings.
+    #[error("the subject token's issuer is blocked")]
+    IssuerBlocked,
     /// A claim every token needs is missing or malformed.
     #[error("claim `{name}` of the subject token {problem}")]
     Form {
@@ -139,7 +142,7 @@ impl VerifyError {
             Self::KeyUnknown => "token.key_unknown",
             Self::KeyAmbiguous => "token.key_ambiguous",
             Self::Type => "token.type",
-            Self::Issuer => "token.issuer",
+            Self::Issuer | Self::IssuerBlocked => "token.issuer",
             Self::Form { .. } => "token.claim",
             Self::Expired => "token.expired",
             Self::Signature => "token.signature",

@@ -3,9 +3,8 @@
 use data_encoding::BASE64URL_NOPAD;
 
 use super::error::{Part, VerifyError};
-use crate::token::Algorithm;
 use crate::token::json::{self, Object, Value};
-use crate::token::keys::LONGEST_KID;
+use crate::token::{Algorithm, keys};
 
 /// The parts of a token of which only the form is known.
 #[expect(
@@ -138,7 +137,7 @@ fn algorithm(header: &Object) -> Result<Algorithm, VerifyError> {
 fn kid(header: &Object) -> Result<Option<String>, VerifyError> {
     match header.get("kid") {
         None => Ok(None),
-        Some(Value::Text(kid)) if (1..=LONGEST_KID).contains(&kid.len()) => Ok(Some(kid.clone())),
+        Some(Value::Text(kid)) if keys::is_kid(kid) => Ok(Some(kid.clone())),
         Some(_) => Err(VerifyError::Key),
     }
 }
