@@ -2,7 +2,7 @@
 
 #![cfg(test)]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -37,23 +37,22 @@ fn rust_files(folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// The rows that the doc comments of tests carry.
-fn rows_in_tests() -> BTreeSet<String> {
+/// The rows that the doc comments of tests carry, and the names of those tests.
+fn rows_in_tests() -> BTreeMap<u32, BTreeSet<String>> {
     let mut files = Vec::new();
-    rust_files(&root().join("src"), &mut files);
-    rust_files(&root().join("tests/it"), &mut files);
-    let mut rows = BTreeSet::new();
+    for folder in ["src", "tests/it"] {
+        rust_files(&root().join(folder), &mut files);
+    }
+    let mut rows: BTreeMap<u32, BTreeSet<String>> = BTreeMap::new();
     for file in files {
         let mut noted = Vec::new();
         for line in fs::read_to_string(&file).unwrap().lines().map(str::trim) {
             if let Some(comment) = line.strip_prefix("///") {
                 noted.extend(rows_of(comment));
-            } else if line.starts_with("fn ")
-                || line.starts_with("async fn ")
-                // A test that runs on both versions of a server.
-                || line.ends_with("(stage) {")
-            {
-                rows.extend(noted.drain(..));
+            } else if let Some(name) = name_of_test(line) {
+                for row in noted.drain(..) {
+                    rows.entry(row).or_default().insert(name.to_owned());
+                }
             } else if !line.starts_with("#[") && !line.starts_with("#![") {
                 noted.clear();
             }
@@ -62,35 +61,85 @@ fn rows_in_tests() -> BTreeSet<String> {
     rows
 }
 
-fn rows_of(comment: &str) -> Vec<String> {
+/// The name of a function that a line begins, or of a test that runs on both versions of a server.
+fn name_of_test(line: &str) -> Option<&str> {
+    if let Some(name) = line.strip_suffix("(stage) {") {
+        return Some(name);
+    }
+    let function = line.strip_prefix("async ").unwrap_or(line);
+    function.strip_prefix("fn ")?.split('(').next()
+}
+
+fn rows_of(comment: &str) -> Vec<u32> {
     let words = comment.split(|letter: char| !(letter.is_ascii_alphanumeric() || letter == '-'));
     words
-        .filter(|word| {
-            word.strip_prefix("T-").is_some_and(|number| {
-                !number.is_empty() && number.bytes().all(|digit| digit.is_ascii_digit())
-            })
-        })
-        .map(str::to_owned)
+        .filter_map(|word| word.strip_prefix("T-")?.parse().ok())
         .collect()
 }
 
+/// A row of the table in `tests/README.md`: its number, its behaviour, and its tests.
+struct Row {
+    number: u32,
+    behaviour: String,
+    tests: BTreeSet<String>,
+}
+
+impl Row {
+    fn parse(line: &str) -> Option<Self> {
+        let mut cells = line.strip_prefix("| T-")?.split(" | ");
+        let number = cells.next()?.parse().ok()?;
+        let behaviour = cells.next()?.trim_end_matches(" |").to_owned();
+        let tests = cells.next().unwrap_or_default().trim_end_matches(" |");
+        let tests = tests.split(", ").map(|name| name.trim_matches('`'));
+        let tests = tests.filter(|name| !name.is_empty());
+        Some(Self {
+            number,
+            behaviour,
+            tests: tests.map(str::to_owned).collect(),
+        })
+    }
+
+    fn print(&self) -> String {
+        let tests: Vec<String> = self.tests.iter().map(|name| format!("`{name}`")).collect();
+        let (number, behaviour) = (self.number, &self.behaviour);
+        format!("| T-{number:02} | {behaviour} | {} |", tests.join(", "))
+    }
+}
+
 #[test]
-fn every_row_of_the_threat_table_has_a_test_and_every_test_a_row() {
-    let table: BTreeSet<String> = read("tests/README.md")
-        .lines()
-        .filter_map(|line| line.strip_prefix("| T-"))
-        .filter_map(|line| line.split(' ').next())
-        .map(|number| format!("T-{number}"))
-        .collect();
+fn every_row_of_the_threat_table_names_its_tests_and_every_test_a_row() {
+    let text = read(TABLE);
+    let table: Vec<Row> = text.lines().filter_map(Row::parse).collect();
     assert!(table.len() > 100, "the table was not read");
-    let tests = rows_in_tests();
-    let untested: Vec<_> = table.difference(&tests).collect();
-    assert!(untested.is_empty(), "rows without a test: {untested:?}");
-    let unknown: Vec<_> = tests.difference(&table).collect();
+    let mut tests = rows_in_tests();
+    for row in &table {
+        let found = tests.remove(&row.number).unwrap_or_default();
+        let number = row.number;
+        assert!(!found.is_empty(), "T-{number} has no test");
+        assert_eq!(
+            row.tests, found,
+            "{TABLE} names other tests for T-{number} than carry its number; {WRITE}"
+        );
+    }
     assert!(
-        unknown.is_empty(),
-        "tests of rows that the table does not have: {unknown:?}"
+        tests.is_empty(),
+        "tests of rows that {TABLE} does not have: {tests:?}"
     );
+}
+
+#[test]
+#[ignore = "writes the names of tests into the threat table"]
+fn write_the_threat_table() {
+    let tests = rows_in_tests();
+    let line = |line: &str| match Row::parse(line) {
+        Some(row) => {
+            let tests = tests.get(&row.number).cloned().unwrap_or_default();
+            Row { tests, ..row }.print()
+        }
+        None => line.to_owned(),
+    };
+    let lines: Vec<String> = read(TABLE).lines().map(line).collect();
+    fs::write(root().join(TABLE), lines.join("\n") + "\n").unwrap();
 }
 
 #[test]
@@ -188,3 +237,9 @@ fn evidence_has_one_maker_each() {
         }
     }
 }
+
+const TABLE: &str = "tests/README.md";
+
+/// What brings the table up to date.
+const WRITE: &str =
+    "`cargo test --test it -- --ignored lists::write_the_threat_table` writes them anew";
