@@ -9,7 +9,8 @@ use super::request::RequestError;
 ///
 /// A parameter without a value counts as not sent (RFC 6749 section 3.2), but still as present
 /// when it is looked for twice.
-pub(super) struct Form {
+#[derive(Debug)]
+pub struct Form {
     fields: Vec<(String, String)>,
 }
 
@@ -18,8 +19,8 @@ impl Form {
     ///
     /// # Errors
     /// An incomplete or invalid escape, text that is not UTF-8, a raw byte outside ASCII, or more
-    /// than [`MAX_PARAMETERS`].
-    pub(super) fn parse(body: &[u8]) -> Result<Self, RequestError> {
+    /// than 64 parameters.
+    pub fn parse(body: &[u8]) -> Result<Self, RequestError> {
         let mut fields = Vec::new();
         for piece in body.split(|byte| *byte == b'&') {
             if piece.is_empty() {
@@ -44,7 +45,7 @@ impl Form {
     ///
     /// # Errors
     /// It was sent twice, or holds a character that may not stand in it.
-    pub(super) fn one(&self, name: &'static str) -> Result<Option<&str>, RequestError> {
+    pub fn one(&self, name: &'static str) -> Result<Option<&str>, RequestError> {
         let mut values = self.values(name);
         let first = values.next();
         if values.next().is_some() {
@@ -63,7 +64,7 @@ impl Form {
     ///
     /// # Errors
     /// As [`one`](Self::one), and when it was not sent.
-    pub(super) fn required(&self, name: &'static str) -> Result<&str, RequestError> {
+    pub fn required(&self, name: &'static str) -> Result<&str, RequestError> {
         self.one(name)?
             .ok_or(RequestError::Missing { parameter: name })
     }
@@ -72,7 +73,7 @@ impl Form {
     ///
     /// # Errors
     /// One of them holds a character that may not stand in it.
-    pub(super) fn all(&self, name: &'static str) -> Result<Vec<&str>, RequestError> {
+    pub fn all(&self, name: &'static str) -> Result<Vec<&str>, RequestError> {
         let values: Vec<&str> = self.values(name).collect();
         if values.iter().all(|text| is_plain(text)) {
             Ok(values)
@@ -85,7 +86,8 @@ impl Form {
 
     /// How many parameters there were that no name of ours fits: ignored (RFC 6749 section 3.2),
     /// and counted.
-    pub(super) fn unknown(&self) -> usize {
+    #[must_use]
+    pub fn unknown(&self) -> usize {
         self.fields
             .iter()
             .filter(|(name, _)| known(name).is_none())

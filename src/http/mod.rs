@@ -25,7 +25,7 @@ mod credentials;
 mod discovery;
 mod error;
 mod explain;
-mod form;
+pub mod form;
 mod gate;
 mod lasting;
 mod listener;

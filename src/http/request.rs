@@ -10,7 +10,7 @@ use crate::replay::IdempotencyKey;
 ///
 /// No text holds anything the caller sent, but for names of parameters from our own list.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum RequestError {
+pub enum RequestError {
     #[error("nothing is served at this path; the token endpoint is POST /token")]
     Path,
     #[error("this path does not take this method; it takes {allowed}")]

@@ -21,7 +21,7 @@ pub(in crate::token) mod address;
 mod fetch;
 mod state;
 
-pub use fetch::{Fetch, HttpsFetch, Lookup};
+pub use fetch::{Fetch, HttpsFetch, Lookup, key_set_url};
 
 pub(in crate::token) use fetch::parse_ca;
 

@@ -151,8 +151,12 @@ fn discovery_url(issuer: &TrustedIssuer) -> Result<Url, KeyError> {
     }
 }
 
-/// OpenID Connect Discovery 1.0 section 4.3: the document must be the issuer's own.
-fn key_set_url(discovery: &[u8], issuer: &TrustedIssuer) -> Result<Url, KeyError> {
+/// The address of an issuer's key set, from its discovery document. OpenID Connect Discovery 1.0
+/// section 4.3: the document must be the issuer's own.
+///
+/// # Errors
+/// It is not strict JSON, of another issuer, or names no address that the issuer's keys may have.
+pub fn key_set_url(discovery: &[u8], issuer: &TrustedIssuer) -> Result<Url, KeyError> {
     let wrong = |problem: String| KeyError::Document(format!("the discovery document {problem}"));
     let document = json::parse_object(discovery, &json::Limits::for_bytes(LONGEST_DISCOVERY))
         .map_err(|error| wrong(format!("is not strict JSON: {error}")))?;
