@@ -307,6 +307,32 @@ proptest! {
         }
     }
 
+    /// T-48: text that is no printable ASCII satisfies nothing, also where it only looks like what
+    /// would, and wherever in the value it stands.
+    #[test]
+    fn a_claim_that_holds_more_than_ascii_never_permits_more(
+        drafts in drafts(), claims in claims(), ask in ask(), odd in any::<char>(), at in 0_usize..12, which in 0_usize..16,
+    ) {
+        prop_assume!(!(' '..='~').contains(&odd));
+        let set = set(&drafts, None);
+        let texts: Vec<&String> = claims.iter().filter(|(name, value)| *name != "iss" && value.is_string()).map(|(name, _)| name).collect();
+        let name = texts[which % texts.len()].clone();
+        let mut letters: Vec<char> = claims[&name].as_str().unwrap().chars().collect();
+        letters.insert(at.min(letters.len()), odd);
+        let mut changed = claims.clone();
+        changed.insert(name.clone(), json!(letters.into_iter().collect::<String>()));
+        let reader = set.reader_by_url(claims["iss"].as_str().unwrap()).unwrap();
+        let mut without = claims;
+        without.remove(&name);
+        if let Ok(facts) = reader.facts(object(&Value::Object(changed))) {
+            let permitted = set.explain(&facts, &ask, NOW).is_permitted();
+            prop_assert!(!permitted || permits(&set, &without, &ask), "{name}");
+            for (fact, value) in facts.iter() {
+                prop_assert!(value.to_string().bytes().all(|byte| matches!(byte, b' '..=b'~')), "{fact}");
+            }
+        }
+    }
+
     #[test]
     fn the_order_of_files_and_entries_never_matters(
         drafts in drafts(), claims in claims(), ask in ask(), requirement in requirement(),

@@ -13,6 +13,8 @@ use hallpass::token::TrustedIssuer;
 use hallpass::token::json::{self, Object};
 use serde_json::{Value, json};
 
+mod strangers;
+
 pub(crate) fn object(value: &Value) -> Object {
     json::parse_object(value.to_string().as_bytes(), &json::Limits::default()).unwrap()
 }
@@ -115,6 +117,55 @@ fn facts_do_not_depend_on_sub() {
     }
 }
 
+/// T-51: a branch, a workflow or an owner that is written like a piece of `sub` is only that.
+#[test]
+fn text_that_the_attacker_chooses_stays_in_its_own_fact() {
+    for (provider, name, branch) in [
+        (
+            "github",
+            "github-actions.json",
+            "refs/heads/x:environment:prod",
+        ),
+        ("gitlab", "gitlab-ci.json", "refs/heads/x:environment:prod"),
+    ] {
+        let mut claims = vector(name);
+        let reader = reader(provider, claims["iss"].as_str().unwrap());
+        let before = written(&reader.facts(object(&claims)).unwrap());
+        claims["sub"] = json!("repo:acme-corp/widget-api:ref:refs/heads/x:environment:prod");
+        claims["environment"] = Value::Null;
+        claims["ref"] = json!(branch);
+        if provider == "gitlab" {
+            claims["ref"] = json!("x:environment:prod");
+            claims["ref_path"] = json!(branch);
+        }
+        let mut expected = before;
+        expected.remove("environment");
+        expected.insert("ref".to_owned(), json!(branch));
+        expected.insert("ref_type".to_owned(), json!("branch"));
+        assert_eq!(written(&reader.facts(object(&claims)).unwrap()), expected);
+    }
+    // `a-123` is a name, `a@123` a name with an id in the new form of `sub`: neither is the other.
+    let reader = reader("github", "https://token.actions.githubusercontent.com");
+    for (owner, id) in [("a-123", "9"), ("a", "123")] {
+        for sub in [
+            "repo:a@123/x@7:ref:refs/heads/main",
+            "repo:a-123/x:ref:refs/heads/main",
+        ] {
+            let claims = json!({
+                "sub": sub, "repository_owner": owner, "repository_owner_id": id,
+                "repository": format!("{owner}/x"), "repository_id": "7",
+            });
+            let facts = reader.facts(object(&claims)).unwrap();
+            assert_eq!(facts.text(Fact::Owner), Some(owner));
+            assert_eq!(facts.text(Fact::OwnerId), Some(id));
+            assert_eq!(
+                facts.text(Fact::Repository),
+                Some(format!("{owner}/x").as_str())
+            );
+        }
+    }
+}
+
 fn of_type(claim_type: ClaimType) -> Value {
     match claim_type {
         ClaimType::Text | ClaimType::FreeText => json!("text"),
@@ -174,6 +225,103 @@ fn a_claim_error_says_what_was_found_and_expected() {
     insta::assert_snapshot!(text(json!({ "ref_protected": true })), @"claim `ref_protected` is a boolean, expected the text `true` or `false`");
     insta::assert_snapshot!(text(json!({ "ref_protected": "yes" })), @"claim `ref_protected` is text other than `true` and `false`");
     insta::assert_snapshot!(text(json!({ "environment": "pr\u{43e}d" })), @"claim `environment` holds characters outside printable ASCII, which no condition may compare");
+}
+
+/// T-46: where the policies name the claims, each type of claim with every JSON type, for each fact.
+#[test]
+fn a_mapped_claim_of_another_type_is_refused_by_name() {
+    let types = [
+        ClaimType::Text,
+        ClaimType::FlagText,
+        ClaimType::Boolean,
+        ClaimType::Number,
+        ClaimType::List,
+        ClaimType::Object,
+    ];
+    let values = [
+        json!(true),
+        json!("text"),
+        json!("true"),
+        json!(1),
+        json!(1.5),
+        json!([]),
+        json!(["x"]),
+        json!({}),
+        json!({ "x": "y" }),
+    ];
+    for claim_type in types {
+        for fact in Fact::ALL.iter().copied() {
+            let mut reader = reader("generic", "https://ci.example");
+            let mapped = MappedClaim {
+                pointer: "/a/b".to_owned(),
+                claim_type,
+            };
+            reader.claim_map.insert(fact, mapped);
+            for value in &values {
+                let fits = match claim_type {
+                    ClaimType::Text | ClaimType::FreeText => value.is_string(),
+                    ClaimType::FlagText => *value == json!("true"),
+                    ClaimType::Boolean => value.is_boolean(),
+                    ClaimType::Number => value.is_u64(),
+                    ClaimType::List => value.is_array(),
+                    ClaimType::Object => value.is_object(),
+                };
+                match reader.facts(object(&json!({ "a": { "b": value } }))) {
+                    Ok(_) => assert!(fits, "{fact} took {value} as {claim_type:?}"),
+                    Err(error) => {
+                        assert!(!fits, "{fact} refused {value} as {claim_type:?}");
+                        assert_eq!(error.claim, "/a/b");
+                    }
+                }
+            }
+            // T-47: null and absent are the same, wherever the pointer ends.
+            for absent in [
+                json!({ "a": { "b": null } }),
+                json!({ "a": {} }),
+                json!({ "a": null }),
+                json!({}),
+            ] {
+                let facts = reader.facts(object(&absent)).unwrap();
+                let told = facts.get(fact).is_some();
+                assert_eq!(told, fact == Fact::Trigger, "{fact} of {absent}");
+            }
+        }
+    }
+}
+
+/// T-26: a claim that only looks like a provider's is none, and fills no missing one.
+#[test]
+fn look_alike_claims_are_no_claims_of_the_provider() {
+    for provider in PROVIDERS {
+        let reader = reader(provider.name, "https://ci.example");
+        let nothing = written(&reader.facts(object(&json!({}))).unwrap());
+        for claim in provider.claims {
+            let upper = claim.name.to_uppercase();
+            let (first, rest) = claim.name.split_at(1);
+            let capital = first.to_uppercase() + rest;
+            for look_alike in [
+                upper,
+                capital,
+                format!("{} ", claim.name),
+                format!("\u{200b}{}", claim.name),
+                claim.name.replace('_', "-"),
+                claim.name.replace('e', "\u{435}"),
+            ] {
+                if look_alike == claim.name {
+                    continue;
+                }
+                // Not even its type is looked at.
+                for value in [of_type(claim.claim_type), json!([1])] {
+                    let claims = object(&json!({ look_alike.as_str(): value }));
+                    assert_eq!(
+                        written(&reader.facts(claims).unwrap()),
+                        nothing,
+                        "{look_alike}"
+                    );
+                }
+            }
+        }
+    }
 }
 
 /// T-47: null is absent, empty text is a value.
