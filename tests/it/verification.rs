@@ -3,9 +3,12 @@
 
 mod blocked;
 mod claims;
+mod floods;
 mod issuer;
 mod keys;
+mod outage;
 mod remote;
 mod server;
 mod shape;
 mod vectors;
+mod world;

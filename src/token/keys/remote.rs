@@ -19,6 +19,7 @@ use crate::token::TrustedIssuer;
 
 pub(in crate::token) mod address;
 mod fetch;
+mod report;
 mod state;
 
 pub use fetch::{Fetch, HttpsFetch, Lookup, key_set_url};

@@ -7,10 +7,10 @@ use arc_swap::ArcSwapOption;
 use tokio::sync::{Semaphore, watch};
 
 use super::fetch::Fetch;
-use super::{IssuerStatus, KeyError, KeySet};
+use super::{IssuerStatus, KeyError, KeySet, report};
 use crate::clock::Clock;
 use crate::token::TrustedIssuer;
-use crate::token::keys::{Admission, Rejected, Rule};
+use crate::token::keys::Admission;
 
 /// One issuer's keys. Readers load one pointer; the lock guards only the plan of fetches and is
 /// never held across one (T-61).
@@ -36,6 +36,8 @@ struct Plan {
     sequence: u64,
     /// The fetch that was started last, while it runs.
     running: Option<Done>,
+    /// The latest of the fetches that have ended.
+    ended: u64,
     /// From when an unknown key id may cause a fetch (T-60).
     slot_free_at: Duration,
     /// When to refresh in the background.
@@ -60,6 +62,7 @@ impl IssuerKeys {
             plan: Mutex::new(Plan {
                 sequence: 0,
                 running: None,
+                ended: 0,
                 slot_free_at: now,
                 due_at: now.saturating_add(spread(WARM_UP)),
                 retry_at: now,
@@ -70,9 +73,11 @@ impl IssuerKeys {
         }
     }
 
-    /// Whether these are the keys of an issuer with exactly these settings.
+    /// Whether these keys would be fetched and admitted in the same way for that issuer. What its
+    /// tokens must be like does not count: shortening `max_age` or blocking a key while the issuer
+    /// is down must not lose the keys that are at hand.
     pub(super) fn is_for(&self, issuer: &TrustedIssuer) -> bool {
-        *self.issuer == *issuer
+        key_settings(&self.issuer) == key_settings(issuer)
     }
 
     /// The set to check a token with that names `kid`: at once where it is known, else after one
@@ -83,21 +88,37 @@ impl IssuerKeys {
         fetch: &Arc<dyn Fetch>,
         clock: &Arc<dyn Clock>,
     ) -> Result<Arc<KeySet>, KeyError> {
-        let now = clock.monotonic();
-        let usable = self.usable(now);
-        if let Ok(set) = &usable
-            && kid.is_none_or(|kid| set.knows(kid))
-        {
+        let usable = self.usable(clock.monotonic());
+        if has_answer(&usable, kid) {
             return usable;
         }
         let Ok(_waiting) = self.waiters.try_acquire() else {
             return usable;
         };
-        match self.fetch_for_request(usable.is_ok(), now, fetch, clock) {
-            Some(done) => wait(done).await,
-            None => return usable,
-        }
+        // Whether or not the wait came to its end, what is known by now is the answer.
+        let _ = tokio::time::timeout(LONGEST_WAIT, self.wait_for(kid, fetch, clock)).await;
         self.usable(clock.monotonic())
+    }
+
+    /// Waits for the fetch that runs, or for one of our own. The running one may have asked before
+    /// the key was there, so it does not count as this request's fetch (T-63).
+    async fn wait_for(
+        self: &Arc<Self>,
+        kid: Option<&str>,
+        fetch: &Arc<dyn Fetch>,
+        clock: &Arc<dyn Clock>,
+    ) {
+        for _ in 0..2 {
+            let now = clock.monotonic();
+            let usable = self.usable(now);
+            if has_answer(&usable, kid) {
+                return;
+            }
+            match self.fetch_for_request(usable.is_ok(), now, fetch, clock) {
+                Some(done) => wait(done).await,
+                None => return,
+            }
+        }
     }
 
     /// Starts a fetch if one is due and none runs.
@@ -108,7 +129,7 @@ impl IssuerKeys {
         clock: &Arc<dyn Clock>,
     ) {
         let mut plan = self.plan();
-        if plan.running.is_none() && now >= plan.due_at {
+        if plan.running().is_none() && now >= plan.due_at {
             self.start_with(&mut plan, fetch, clock);
         }
     }
@@ -167,8 +188,8 @@ impl IssuerKeys {
         clock: &Arc<dyn Clock>,
     ) -> Option<Done> {
         let mut plan = self.plan();
-        if let Some(done) = &plan.running {
-            return Some(done.clone());
+        if let Some(done) = plan.running() {
+            return Some(done);
         }
         let allowed_at = if has_keys {
             plan.slot_free_at
@@ -182,8 +203,9 @@ impl IssuerKeys {
         Some(self.start_with(&mut plan, fetch, clock))
     }
 
-    /// The fetch runs in a task of its own, so that nobody who goes away takes it along (T-62), and
-    /// within another one, so that a panic in it is a failed fetch and nothing more.
+    /// The fetch runs in a task of its own, so that nobody who goes away takes it along (T-62). It
+    /// is made and read within another one, so that a panic there, over odd key material too, is a
+    /// failed fetch and nothing more (T-39).
     fn start_with(
         self: &Arc<Self>,
         plan: &mut Plan,
@@ -197,8 +219,11 @@ impl IssuerKeys {
         let (keys, fetch, clock) = (Arc::clone(self), Arc::clone(fetch), Arc::clone(clock));
         let asked_at = clock.monotonic();
         tokio::spawn(async move {
-            let issuer = Arc::clone(&keys.issuer);
-            let fetching = tokio::spawn(async move { fetch.key_set(&issuer).await });
+            let asking = Arc::clone(&keys);
+            let fetching = tokio::spawn(async move {
+                let document = fetch.key_set(&asking.issuer).await?;
+                KeySet::from_jwks(&document, &asking.admission)
+            });
             let outcome = fetching.await.unwrap_or_else(|_| {
                 Err(KeyError::Fetch("the fetch stopped unexpectedly".to_owned()))
             });
@@ -212,21 +237,22 @@ impl IssuerKeys {
         &self,
         sequence: u64,
         asked_at: Duration,
-        outcome: Result<Vec<u8>, KeyError>,
+        outcome: Result<KeySet, KeyError>,
         now: Duration,
     ) {
-        let outcome = outcome.and_then(|document| KeySet::from_jwks(&document, &self.admission));
+        report::count(&self.issuer, &outcome);
         let mut plan = self.plan();
         if plan.sequence == sequence {
             plan.running = None;
         }
-        count(&self.issuer, &outcome);
+        // What became of an earlier fetch says nothing any more once a later one has ended.
+        let is_latest = sequence > plan.ended;
+        plan.ended = plan.ended.max(sequence);
         match outcome {
             Ok(set) => {
-                plan.failures = 0;
-                plan.last_error = None;
-                plan.retry_at = now;
-                plan.due_at = now.saturating_add(jittered(REFRESH));
+                if is_latest {
+                    plan.succeeded(now);
+                }
                 self.store(Known {
                     set: Arc::new(set),
                     asked_at,
@@ -234,12 +260,10 @@ impl IssuerKeys {
                 });
             }
             Err(error) => {
-                let pause = back_off(plan.failures);
-                plan.failures = plan.failures.saturating_add(1);
-                plan.retry_at = now.saturating_add(pause);
-                plan.due_at = now.saturating_add(jittered(pause));
-                log_failure(&self.issuer, &error, self.known.load().is_some());
-                plan.last_error = Some(error);
+                report::log_failure(&self.issuer, &error, self.known.load().is_some());
+                if is_latest {
+                    plan.failed(error, now);
+                }
             }
         }
     }
@@ -252,7 +276,7 @@ impl IssuerKeys {
             return;
         }
         let before = old.as_ref().map(|old| &*old.set);
-        log_left_out(&self.issuer, &new.set, before);
+        report::log_left_out(&self.issuer, &new.set, before);
         self.known.store(Some(Arc::new(new)));
     }
 
@@ -262,63 +286,66 @@ impl IssuerKeys {
     }
 }
 
+impl Plan {
+    /// The fetch that runs, if one does. One whose task is gone without having told its end is over.
+    fn running(&self) -> Option<Done> {
+        let running = self.running.as_ref();
+        running.filter(|done| done.has_changed().is_ok()).cloned()
+    }
+
+    fn succeeded(&mut self, now: Duration) {
+        self.failures = 0;
+        self.last_error = None;
+        self.retry_at = now;
+        self.due_at = now.saturating_add(between(SOONEST_REFRESH, LATEST_REFRESH));
+    }
+
+    fn failed(&mut self, error: KeyError, now: Duration) {
+        let pause = back_off(self.failures);
+        self.failures = self.failures.saturating_add(1);
+        self.retry_at = now.saturating_add(pause);
+        self.due_at = now.saturating_add(between(pause.saturating_sub(pause / 10), pause));
+        self.last_error = Some(error);
+    }
+}
+
+/// Whether a request gets its answer from what is known.
+fn has_answer(usable: &Result<Arc<KeySet>, KeyError>, kid: Option<&str>) -> bool {
+    usable
+        .as_ref()
+        .is_ok_and(|set| kid.is_none_or(|kid| set.knows(kid)))
+}
+
+/// What decides how keys are fetched and which are admitted, and the name they are logged under.
+/// Taken apart without a rest, so that a new setting must be put on one side or the other.
+fn key_settings(issuer: &TrustedIssuer) -> impl PartialEq {
+    let TrustedIssuer {
+        name,
+        url,
+        algorithms,
+        tolerated_audiences: _,
+        token_types: _,
+        leeway: _,
+        max_lifetime: _,
+        max_age: _,
+        kid_required: _,
+        iat_required: _,
+        strip_leading_zero,
+        key_use,
+        ca,
+        networks,
+        key_hosts,
+        blocked_kids: _,
+    } = issuer;
+    let fetched = (url, ca, networks, key_hosts);
+    let admitted = (algorithms, strip_leading_zero, key_use);
+    (name, fetched, admitted)
+}
+
 /// Waits until a fetch is over, as long as one can take.
 pub(super) async fn wait(mut done: Done) {
     // An error is the end of the fetch, and a timeout leaves the caller with what there is.
     let _ = tokio::time::timeout(LONGEST_WAIT, done.changed()).await;
-}
-
-fn count(issuer: &TrustedIssuer, outcome: &Result<KeySet, KeyError>) {
-    let outcome = match outcome {
-        Ok(_) => "ok",
-        Err(error) => error.reason(),
-    };
-    metrics::counter!("hallpass_key_fetches_total", "issuer" => issuer.name.clone(), "outcome" => outcome)
-        .increment(1);
-}
-
-fn log_failure(issuer: &TrustedIssuer, error: &KeyError, has_keys: bool) {
-    tracing::error!(
-        issuer = issuer.name,
-        reason = error.reason(),
-        serves_last_good_set = has_keys,
-        "keys of issuer `{}` could not be fetched: {error}",
-        issuer.name
-    );
-}
-
-/// Once per set, not once per fetch of it (T-29). The alert about an empty one too (T-66).
-fn log_left_out(issuer: &TrustedIssuer, set: &KeySet, before: Option<&KeySet>) {
-    if set.is_empty() && !before.is_some_and(KeySet::is_empty) {
-        tracing::error!(
-            issuer = issuer.name,
-            reason = "keys.empty",
-            "issuer `{}` publishes no key that can be used; its tokens are refused",
-            issuer.name
-        );
-    }
-    if before.is_some_and(|before| before.rejected() == set.rejected()) {
-        return;
-    }
-    for Rejected { index, rule } in set.rejected() {
-        let (name, reason) = (&issuer.name, rule.code());
-        // A leaked private key is the issuer's emergency, everything else its untidiness (T-32).
-        if *rule == Rule::PrivateMember {
-            tracing::error!(
-                issuer = name,
-                reason,
-                index,
-                "key {index} of issuer `{name}` is left out: {rule}"
-            );
-        } else {
-            tracing::warn!(
-                issuer = name,
-                reason,
-                index,
-                "key {index} of issuer `{name}` is left out: {rule}"
-            );
-        }
-    }
 }
 
 /// 1 s, doubled with every failure in a row, at most 60 s.
@@ -331,11 +358,9 @@ fn back_off(failures: u32) -> Duration {
     )
 }
 
-/// Somewhere within ten percent of it either way.
-fn jittered(duration: Duration) -> Duration {
-    duration
-        .saturating_sub(duration / 10)
-        .saturating_add(spread(duration / 5))
+/// Somewhere from the one to the other.
+fn between(least: Duration, most: Duration) -> Duration {
+    least.saturating_add(spread(most.saturating_sub(least)))
 }
 
 /// Somewhere between nothing and all of it.
@@ -346,8 +371,11 @@ fn spread(most: Duration) -> Duration {
     (most / 65_535).saturating_mul(u32::from(u16::from_be_bytes(random)))
 }
 
-/// Background refresh, whatever the traffic (T-63, T-64).
-const REFRESH: Duration = Duration::from_secs(300);
+/// Background refresh, whatever the traffic: every five minutes, spread over a tenth of that so that
+/// replicas drift apart (T-63).
+const SOONEST_REFRESH: Duration = Duration::from_secs(270);
+/// With a tick before it and a whole fetch after it, a removed key stops within five minutes (T-64).
+const LATEST_REFRESH: Duration = Duration::from_secs(294);
 /// Between two fetches for unknown key ids (T-60).
 const COOL_DOWN: Duration = Duration::from_secs(30);
 /// How long a set serves after it was asked for (T-65).
@@ -361,6 +389,8 @@ const MOST_WAITERS: usize = 64;
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     /// T-65
@@ -373,12 +403,81 @@ mod tests {
         assert_eq!(back_off(u32::MAX).as_secs(), 60);
     }
 
-    /// T-63
+    /// T-65
     #[test]
-    fn jitter_stays_within_ten_percent() {
+    fn a_failed_background_fetch_is_repeated_after_a_minute_at_the_latest() {
         for _ in 0..1_000 {
-            let seconds = jittered(REFRESH).as_secs_f64();
-            assert!((270.0..=330.0).contains(&seconds), "{seconds}");
+            let now = Duration::from_secs(1_000);
+            let keys = IssuerKeys::new(
+                &Arc::new(TrustedIssuer::new("ci", "https://ci.example")),
+                now,
+            );
+            let mut plan = keys.plan();
+            plan.failures = 20;
+            plan.failed(KeyError::Fetch("down".to_owned()), now);
+            let pause = plan.due_at.saturating_sub(now).as_secs_f64();
+            assert!((54.0..=60.0).contains(&pause), "{pause}");
         }
+    }
+
+    /// T-63, T-64
+    #[test]
+    fn a_refresh_comes_every_five_minutes_less_at_most_a_tenth() {
+        let mut seen = BTreeSet::new();
+        for _ in 0..1_000 {
+            let pause = between(SOONEST_REFRESH, LATEST_REFRESH);
+            assert!(pause >= Duration::from_secs(270), "{pause:?}");
+            let with_tick_and_fetch = pause.as_secs() + 1 + 5;
+            assert!(with_tick_and_fetch <= 300, "{pause:?}");
+            seen.insert(pause);
+        }
+        assert!(seen.len() > 100, "replicas drift apart");
+    }
+
+    /// T-39, T-60
+    #[test]
+    fn a_fetch_whose_task_is_gone_blocks_no_other() {
+        let now = Duration::ZERO;
+        let keys = IssuerKeys::new(
+            &Arc::new(TrustedIssuer::new("ci", "https://ci.example")),
+            now,
+        );
+        let mut plan = keys.plan();
+        let (still_running, done) = watch::channel(());
+        plan.running = Some(done);
+        assert!(plan.running().is_some());
+        drop(still_running);
+        assert!(plan.running().is_none());
+    }
+
+    /// T-64
+    #[test]
+    fn only_settings_that_decide_about_keys_lose_the_keys_at_hand() {
+        let issuer = TrustedIssuer::new("ci", "https://ci.example");
+        let keys = IssuerKeys::new(&Arc::new(issuer.clone()), Duration::ZERO);
+        let changed = |change: fn(&mut TrustedIssuer)| {
+            let mut issuer = issuer.clone();
+            change(&mut issuer);
+            !keys.is_for(&issuer)
+        };
+        assert!(keys.is_for(&issuer));
+        assert!(!changed(|issuer| issuer.max_age = 60));
+        assert!(!changed(
+            |issuer| issuer.blocked_kids = vec!["k1".to_owned()]
+        ));
+        assert!(changed(|issuer| issuer.name = "other".to_owned()));
+        assert!(changed(
+            |issuer| issuer.url = "https://other.example".to_owned()
+        ));
+        assert!(changed(|issuer| issuer.algorithms.clear()));
+        assert!(changed(|issuer| issuer.strip_leading_zero = true));
+        assert!(changed(|issuer| issuer.key_use = Some("x".to_owned())));
+        assert!(changed(|issuer| issuer.ca = Some(String::new())));
+        assert!(changed(
+            |issuer| issuer.networks = vec!["10.0.0.0/8".parse().unwrap()]
+        ));
+        assert!(changed(
+            |issuer| issuer.key_hosts = vec!["keys.example".to_owned()]
+        ));
     }
 }
