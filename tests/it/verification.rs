@@ -3,12 +3,14 @@
 
 mod blocked;
 mod claims;
+mod documents;
+mod environment;
 mod floods;
 mod issuer;
 mod keys;
+mod network;
 mod outage;
 mod remote;
-mod server;
 mod shape;
 mod vectors;
 mod world;

@@ -216,6 +216,12 @@ async fn read(mut response: Response, document: Document) -> Result<Vec<u8>, Key
 /// The innermost cause, without the address it came from: that is where the certificate, the name or
 /// the socket is named.
 fn failed(name: &str, error: &reqwest::Error) -> KeyError {
+    if error.is_timeout() && error.is_connect() {
+        return KeyError::Fetch(format!(
+            "the connection for the {name} did not stand within {} s",
+            CONNECT.as_secs()
+        ));
+    }
     if error.is_timeout() {
         return KeyError::Fetch(format!("the {name} did not come in time"));
     }
