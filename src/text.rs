@@ -1,5 +1,6 @@
 //! One escaper for outside text: what a stranger wrote becomes harmless before a log or a terminal shows it.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 
 /// `text` as one line of printable ASCII, of at most [`LONGEST`] bytes and a mark when it was cut.
@@ -25,6 +26,36 @@ pub fn escape_up_to(text: &str, longest: usize) -> String {
         }
     }
     escaped
+}
+
+/// A JSON text in printable ASCII and line ends: the same document, with everything else spelled
+/// `\u…` as JSON allows.
+///
+/// JSON keeps U+2028, U+202E, DEL and the C1 controls as they are, and a terminal obeys them. Two `#`
+/// in a row become one and its code, since some CI runners take `##[` anywhere in a line as a command
+/// to themselves.
+#[must_use]
+pub fn ascii_json(json: &str) -> Cow<'_, str> {
+    let is_plain = |byte: u8| matches!(byte, b' '..=b'~' | b'\n');
+    if json.bytes().all(is_plain) && !json.contains("##") {
+        return Cow::Borrowed(json);
+    }
+    let mut text = String::with_capacity(json.len());
+    let mut before = ' ';
+    for character in json.chars() {
+        let doubled = character == '#' && before == '#';
+        if matches!(character, ' '..='~' | '\n') && !doubled {
+            text.push(character);
+        } else {
+            for unit in character.encode_utf16(&mut [0; 2]) {
+                if write!(text, "\\u{unit:04x}").is_err() {
+                    // Writing to a String cannot fail.
+                }
+            }
+        }
+        before = if doubled { ' ' } else { character };
+    }
+    Cow::Owned(text)
 }
 
 fn push_escaped(escaped: &mut String, character: char) {
@@ -70,7 +101,29 @@ mod tests {
         assert_eq!(escape_up_to("aaa\u{1b}b", 5), format!("aaa{CUT_MARK}"));
     }
 
+    /// T-91
+    #[test]
+    fn json_is_spelled_out_without_becoming_another_document() {
+        let json =
+            "{\"a\":\"\u{202e}\u{2028}\u{7f}\u{9b}\u{1f600} \u{e9}\",\n\"b\":\"x ###[set-env]\"}";
+        insta::assert_snapshot!(ascii_json(json), @r##"
+        {"a":"\u202e\u2028\u007f\u009b\ud83d\ude00 \u00e9",
+        "b":"x #\u0023#[set-env]"}
+        "##);
+    }
+
     proptest! {
+        /// T-91
+        #[test]
+        fn any_document_stays_the_same_in_printable_ascii(text in any::<String>(), name in any::<String>()) {
+            let document = serde_json::json!({ name: [text] });
+            let json = document.to_string();
+            let ascii = ascii_json(&json);
+            prop_assert!(ascii.bytes().all(|byte| matches!(byte, b' '..=b'~')));
+            prop_assert!(!ascii.contains("##"));
+            prop_assert_eq!(serde_json::from_str::<serde_json::Value>(&ascii).unwrap(), document);
+        }
+
         /// T-91
         #[test]
         fn any_text_becomes_one_bounded_line_of_printable_ascii(text in any::<String>()) {

@@ -4,11 +4,11 @@ use std::io;
 use std::path::PathBuf;
 
 use tokio::signal::unix::{SignalKind, signal};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use super::{Failure, Terminal};
 use crate::config::Settings;
-use crate::http::{Overrides, install_panic_hook, server};
+use crate::http::{Overrides, install_panic_hook, log_subscriber, server};
 
 /// Runs the broker: jobs ask on its public listener, operators look on the other.
 ///
@@ -36,6 +36,8 @@ pub struct Args {
 /// Settings, policies, a key or a port are wrong (exit code 5); the text says what to do.
 pub fn run(args: Args, out: &mut Terminal) -> Result<(), Failure> {
     let Args { config, check, log } = args;
+    // Before the first secret is read.
+    let forbidden = forbid_core_dumps();
     server::install_crypto_provider();
     let settings = Settings::load(&config).map_err(|error| Failure::Local(error.to_string()))?;
     if check {
@@ -48,7 +50,12 @@ pub fn run(args: Args, out: &mut Terminal) -> Result<(), Failure> {
     }
     start_logging(&log);
     install_panic_hook();
-    forbid_core_dumps();
+    if forbidden.is_err() {
+        tracing::warn!(
+            reason = "process.core_dumps",
+            "core dumps could not be forbidden; see that the service manager forbids them"
+        );
+    }
     super::runtime()?.block_on(serve(&settings))
 }
 
@@ -79,31 +86,17 @@ async fn serve(settings: &Settings) -> Result<(), Failure> {
     Ok(())
 }
 
-/// JSON lines on standard error; standard output belongs to the audit sink of that name. Libraries
-/// may warn and no more: what they say in detail could hold what a caller sent (T-92).
+/// To standard error: standard output belongs to the audit sink of that name.
 fn start_logging(level: &str) {
-    let filter = EnvFilter::new(format!("warn,hallpass={level}"));
-    let logging = tracing_subscriber::fmt()
-        .json()
-        .flatten_event(true)
-        .with_env_filter(filter)
-        .with_writer(io::stderr)
-        .try_init();
-    if logging.is_err() {
+    if log_subscriber(level, io::stderr).try_init().is_err() {
         // Somebody in this process logs already, as tests do.
     }
 }
 
 /// A core file would hold every secret in memory (T-93).
-fn forbid_core_dumps() {
+fn forbid_core_dumps() -> nix::Result<()> {
     let limited = nix::sys::resource::setrlimit(nix::sys::resource::Resource::RLIMIT_CORE, 0, 0);
-    let hidden = not_dumpable();
-    if limited.is_err() || hidden.is_err() {
-        tracing::warn!(
-            reason = "process.core_dumps",
-            "core dumps could not be forbidden; see that the service manager forbids them"
-        );
-    }
+    not_dumpable().and(limited)
 }
 
 #[cfg(target_os = "linux")]

@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::request::RequestError;
 use crate::exchange::Seen;
+use crate::text::ascii_json;
 
 /// What tells one request from all others: in the answer's header and body, in the log line and in
 /// every event.
@@ -154,7 +155,9 @@ impl Answer {
             self.body
                 .insert("request_id".to_owned(), id.as_str().into());
         }
-        let bytes = Value::Object(self.body).to_string();
+        let json = Value::Object(self.body).to_string();
+        // Jobs show answers in their logs.
+        let bytes = ascii_json(&json).into_owned();
         let mut response = (self.status, Body::from(bytes)).into_response();
         let headers = response.headers_mut();
         headers.insert(

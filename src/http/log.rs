@@ -7,6 +7,10 @@ use std::time::Duration;
 
 use http::StatusCode;
 
+mod lines;
+
+pub use lines::log_subscriber;
+
 use super::answer::{Context, Fault, Verdict};
 use super::metrics::Metrics;
 use crate::clock::Clock;

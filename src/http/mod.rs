@@ -40,7 +40,7 @@ mod token;
 mod version;
 
 pub use assemble::{Overrides, StartError, root_keys};
-pub use log::install_panic_hook;
+pub use log::{install_panic_hook, log_subscriber};
 
 use answer::{Answer, Context, RequestId, Verdict};
 use gate::HeadLimits;
