@@ -182,12 +182,12 @@ pub(super) fn mask(environment: &Environment, received: &Received, out: &mut Ter
         return;
     }
     for secret in received.secrets() {
-        out.error(&mask_command(secret.expose()));
+        out.command(&mask_command(secret.expose()));
     }
     // An address holds the password percent-encoded, which may be another text.
     for variable in variables(received, None, None) {
         if variable.name == "DATABASE_URL" {
-            out.error(&mask_command(variable.value.expose()));
+            out.command(&mask_command(variable.value.expose()));
         }
     }
 }

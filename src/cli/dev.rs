@@ -150,7 +150,7 @@ fn token(args: &TokenArgs, out: &mut Terminal) -> Result<(), Failure> {
         .decode(ci.key.as_bytes())
         .map_err(|error| unreadable(&error))?;
     let key = SigningKey::from_pkcs8(&ci.kid, &key).map_err(|error| unreadable(&error))?;
-    out.line(&key.sign(&claims).map_err(|error| unreadable(&error))?);
+    out.verbatim(&key.sign(&claims).map_err(|error| unreadable(&error))?);
     Ok(())
 }
 

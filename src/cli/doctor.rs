@@ -40,7 +40,7 @@ pub fn run(args: &Args, out: &mut Terminal) -> Result<(), Failure> {
     })?;
     match args.output {
         Output::Text => report.print(out),
-        Output::Json => out.line(&report.to_json().to_string()),
+        Output::Json => out.json(&report.to_json().to_string()),
     }
     match report.steps.iter().find(|step| !step.passed) {
         None => Ok(()),

@@ -107,7 +107,7 @@ fn hand_over(
     let text =
         (format.write)(received, &options).map_err(|error| Failure::Usage(error.to_string()))?;
     match &args.out {
-        None => out.line(text.expose()),
+        None => out.verbatim(text.expose()),
         Some(path) => {
             let lines = Secret::new(format!("{}\n", text.expose()));
             write_private(path, lines.expose().as_bytes())

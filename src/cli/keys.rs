@@ -105,7 +105,7 @@ fn generate(args: &GenerateArgs, out: &mut Terminal) -> Result<(), Failure> {
     let key = RootKey::generate().map_err(local)?;
     let text = key.to_text();
     let Some(path) = &args.out else {
-        out.line(text.expose());
+        out.verbatim(text.expose());
         return Ok(());
     };
     let shown = escape(&path.display().to_string());
@@ -165,7 +165,7 @@ fn show(args: &ShowArgs, out: &mut Terminal) -> Result<(), Failure> {
             let roots = keys.roots().members();
             let ids: Vec<_> = roots.map(|root| root.key_id().to_string()).collect();
             let shown = json!({ "root_key_ids": ids, "audit_keys": audit, "jwks": jwks });
-            out.line(&format!("{shown:#}"));
+            out.json(&format!("{shown:#}"));
         }
     }
     Ok(())

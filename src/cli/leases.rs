@@ -144,7 +144,7 @@ async fn list(args: &ListArgs, out: &mut Terminal) -> Result<(), Failure> {
     match args.output {
         Output::Text if rows.is_empty() && !down.is_empty() => {}
         Output::Text => print(&rows, &quarantined, out),
-        Output::Json => out.line(&format!(
+        Output::Json => out.json(&format!(
             "{:#}",
             json!({
                 "leases": rows.iter().map(row_json).collect::<Vec<_>>(),

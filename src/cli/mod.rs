@@ -1,9 +1,11 @@
 //! The command tree; the one writer to the terminal. One file per command.
 
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, IsTerminal as _, Write};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
+
+use crate::text::{ascii_json, escape};
 
 pub mod audit;
 mod broker;
@@ -197,30 +199,160 @@ impl Terminal {
         }
     }
 
-    /// A line of the answer. A closed pipe is not an error.
+    /// A line of the answer, made harmless: nothing in it drives a terminal or a CI's runner.
     pub fn line(&mut self, text: &str) {
-        let mut out = io::stdout().lock();
-        if writeln!(out, "{text}").and_then(|()| out.flush()).is_err() {
-            // Nobody reads any more, e.g. `| head`: there is nobody to tell either.
-        }
+        write_line(&mut io::stdout().lock(), &harmless(text, self.is_terminal));
+    }
+
+    /// An answer in JSON, for programs.
+    pub fn json(&mut self, json: &str) {
+        write_line(&mut io::stdout().lock(), &ascii_json(json));
+    }
+
+    /// An answer exactly as it is, since a program reads it: a credential, a token, SQL.
+    pub fn verbatim(&mut self, text: &str) {
+        write_line(&mut io::stdout().lock(), text);
     }
 
     /// A line about the answer: progress, warnings, errors.
     pub fn error(&mut self, text: &str) {
-        if writeln!(io::stderr().lock(), "{text}").is_err() {
-            // As above.
-        }
+        write_line(&mut io::stderr().lock(), &harmless(text, self.is_terminal));
+    }
+
+    /// A command of ours to the CI's runner, which reads both outputs.
+    pub fn command(&mut self, text: &str) {
+        write_line(&mut io::stderr().lock(), text);
     }
 }
 
+/// A closed pipe is not an error.
+fn write_line(out: &mut impl Write, text: &str) {
+    if writeln!(out, "{text}").and_then(|()| out.flush()).is_err() {
+        // Nobody reads any more, e.g. `| head`: there is nobody to tell either.
+    }
+}
+
+/// The last look at text for people (T-91). Outside text was escaped where it came in; here
+/// whatever escaped that is spelled out, and so are the marks by which GitHub's and Azure's runners
+/// know a command to themselves in a job's output: `::` that begins a line, and `##[` or `##vso[`
+/// anywhere.
+fn harmless(text: &str, with_colours: bool) -> String {
+    let mut out = String::with_capacity(text.len());
+    for (index, line) in text.split('\n').enumerate() {
+        if index > 0 {
+            out.push('\n');
+        }
+        let body = line.trim_start();
+        let indent = line.len().saturating_sub(body.len());
+        out.extend(std::iter::repeat_n(' ', indent));
+        if let Some(rest) = body.strip_prefix("::") {
+            out.push_str("\\u{3a}:");
+            push_harmless(&mut out, rest, with_colours);
+        } else {
+            push_harmless(&mut out, body, with_colours);
+        }
+    }
+    out
+}
+
+fn push_harmless(out: &mut String, text: &str, with_colours: bool) {
+    let mut rest = text;
+    while let Some(character) = rest.chars().next() {
+        if let Some(after) = rest.strip_prefix("##") {
+            out.push_str("#\\u{23}");
+            rest = after;
+            continue;
+        }
+        if let Some((colour, after)) = with_colours.then(|| split_colour(rest)).flatten() {
+            out.push_str(colour);
+            rest = after;
+            continue;
+        }
+        match character {
+            ' '..='~' => out.push(character),
+            ours if OURS.contains(&ours) => out.push(ours),
+            '\t' => out.push(' '),
+            outside => out.push_str(&escape(outside.encode_utf8(&mut [0; 4]))),
+        }
+        rest = rest.get(character.len_utf8()..).unwrap_or_default();
+    }
+}
+
+/// A sequence that sets a colour and does nothing else.
+fn split_colour(text: &str) -> Option<(&str, &str)> {
+    let body = text.strip_prefix("\u{1b}[")?;
+    let digits = body.find(|letter: char| !(letter.is_ascii_digit() || letter == ';'))?;
+    let is_colour = body.get(digits..)?.starts_with('m');
+    let end = digits.checked_add(3)?;
+    is_colour.then(|| text.split_at_checked(end)).flatten()
+}
+
+/// What our own texts have beside ASCII.
+const OURS: [char; 3] = ['✓', '✗', '…'];
+
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
     fn output_for_people_has_its_earlier_name_too() {
         for name in ["text", "human"] {
             assert_eq!(Output::from_str(name, false), Ok(Output::Text));
+        }
+    }
+
+    /// T-91
+    #[test]
+    fn what_would_drive_a_terminal_is_spelled_out() {
+        let text = harmless(
+            "a\u{1b}[2J\r\u{7f}\u{9b}\u{85}\u{202e}\u{2028}\u{e9}\n\tb ✓",
+            true,
+        );
+        assert_eq!(
+            text,
+            "a\\u{1b}[2J\\u{d}\\u{7f}\\u{9b}\\u{85}\\u{202e}\\u{2028}\\u{e9}\n b ✓"
+        );
+        assert_eq!(
+            harmless("\u{1b}[31mred\u{1b}[0m", true),
+            "\u{1b}[31mred\u{1b}[0m"
+        );
+        assert_eq!(harmless("\u{1b}[31mred", false), "\\u{1b}[31mred");
+    }
+
+    /// T-91
+    #[test]
+    fn no_text_is_a_command_to_the_jobs_runner() {
+        let texts = [
+            (
+                "::set-env name=PATH::/tmp",
+                "\\u{3a}:set-env name=PATH::/tmp",
+            ),
+            ("x\n  ::stop-commands::y", "x\n  \\u{3a}:stop-commands::y"),
+            ("\t::add-mask::", " \\u{3a}:add-mask::"),
+            ("a ##[set-output name=b]c", "a #\\u{23}[set-output name=b]c"),
+            (
+                "a ##vso[task.setvariable]c",
+                "a #\\u{23}vso[task.setvariable]c",
+            ),
+            ("###[error]", "#\\u{23}#[error]"),
+            ("refs/heads/main, a::b", "refs/heads/main, a::b"),
+        ];
+        for (text, shown) in texts {
+            assert_eq!(harmless(text, false), shown);
+        }
+    }
+
+    proptest! {
+        /// T-91
+        #[test]
+        fn any_text_is_printable_and_commands_nobody(text in "(?s)[\u{0}-\u{ff}#:\\[ \n]{0,60}|.{0,40}") {
+            for line in harmless(&text, false).split('\n') {
+                prop_assert!(line.chars().all(|letter| matches!(letter, ' '..='~') || OURS.contains(&letter)));
+                prop_assert!(!line.trim_start().starts_with("::"));
+                prop_assert!(!line.contains("##"));
+            }
         }
     }
 }

@@ -51,7 +51,7 @@ pub fn run(args: Args, out: &mut Terminal) -> Result<(), Failure> {
     };
     match args.output {
         Output::Text => out.line(sentence),
-        Output::Json => out.line(&json!({ "revocation": word }).to_string()),
+        Output::Json => out.json(&json!({ "revocation": word }).to_string()),
     }
     Ok(())
 }

@@ -87,7 +87,7 @@ fn check(args: &CheckArgs, out: &mut Terminal) -> Result<(), Failure> {
     let findings = super::runtime()?.block_on(postgres.check(&groups));
     match args.output {
         Output::Text => print(&findings, out),
-        Output::Json => out.line(&json(&findings)),
+        Output::Json => out.json(&json(&findings)),
     }
     let errors = findings
         .iter()
@@ -148,7 +148,7 @@ fn install_sql(args: &InstallArgs, out: &mut Terminal) -> Result<(), Failure> {
         15
     });
     let sql = install::file(&args.name, &target, &groups, version).map_err(Failure::Local)?;
-    out.line(sql.trim_end());
+    out.verbatim(sql.trim_end());
     Ok(())
 }
 

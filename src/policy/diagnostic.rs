@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use serde_json::json;
 
+use crate::text::escape_up_to;
+
 /// A text that policies were read from.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Source {
@@ -185,7 +187,7 @@ impl Diagnostic {
         let title = paint.of(severity.colour(), &format!("{}[{rule}]", severity.name()));
         writeln!(out, "{title}: {}", escaped(message))?;
         let (line, column) = place.position();
-        let shown = place.line().map(|(text, covered)| (escaped(text), covered));
+        let shown = place.line().map(|(text, covered)| (snippet(text), covered));
         let width = line.to_string().len();
         let bar = paint.of(BLUE, "|");
         writeln!(
@@ -313,19 +315,21 @@ impl Paint {
     }
 }
 
-/// Text of a file on its way to a terminal: control characters and those that turn the writing
-/// direction round are spelled out. One character stays one, so that underlines fit.
+/// A sentence of ours with words of the file in it. Letters that look like others are spelled out,
+/// which shows what they are (T-91).
 fn escaped(text: &str) -> String {
-    text.chars()
-        .map(|character| match character {
-            '\t' => ' ',
-            '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
-                '\u{fffd}'
-            }
-            control if control.is_control() => '\u{fffd}',
-            other => other,
-        })
-        .collect()
+    escape_up_to(text, LONGEST_SENTENCE)
+}
+
+/// A line of the file itself: what is not printable ASCII becomes `?`. One character stays one, so
+/// that underlines fit.
+fn snippet(text: &str) -> String {
+    let shown = |character| match character {
+        ' '..='~' => character,
+        '\t' => ' ',
+        _ => '?',
+    };
+    text.chars().take(LONGEST_SNIPPET).map(shown).collect()
 }
 
 /// The known word that was probably meant.
@@ -340,6 +344,9 @@ pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
 }
 
 const LIKE_ENOUGH: f64 = 0.85;
+/// Sentences may list every name there is.
+const LONGEST_SENTENCE: usize = 4_096;
+const LONGEST_SNIPPET: usize = 1_024;
 const BLUE: &str = "\u{1b}[1;34m";
 
 #[cfg(test)]
@@ -366,13 +373,23 @@ mod tests {
         ");
     }
 
+    /// T-91
     #[test]
     fn text_of_a_file_cannot_steer_the_terminal() {
-        let shown = sample("a: \u{1b}[2J\u{202e}x\n", 3, 4).to_string();
-        assert!(
-            !shown.contains('\u{1b}') && !shown.contains('\u{202e}'),
-            "{shown}"
-        );
+        let hostile = "a: \u{1b}[2J\u{202e}\u{2028}\u{9b}\u{7f}\u{430}x";
+        let source = Source::new("a.yaml", "policies/a.yaml", format!("{hostile}\n"));
+        let place = Place::new(source, Span { start: 3, end: 4 });
+        let shown = Diagnostics::new(vec![
+            Diagnostic::error("unknown-key", place, hostile.to_owned()).help(hostile),
+        ]);
+        insta::assert_snapshot!(shown, @r"
+        error[unknown-key]: a: \u{1b}[2J\u{202e}\u{2028}\u{9b}\u{7f}\u{430}x
+         --> policies/a.yaml:1:4
+          |
+        1 | a: ?[2J?????x
+          |    ^
+          = help: a: \u{1b}[2J\u{202e}\u{2028}\u{9b}\u{7f}\u{430}x
+        ");
     }
 
     #[test]

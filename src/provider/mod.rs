@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::clock::Timestamp;
+use crate::text::escape;
 use crate::token::json::Object;
 use crate::token::{TokenId, TrustedIssuer, Verified};
 
@@ -273,14 +274,14 @@ pub enum FactValue {
 impl fmt::Display for FactValue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Text(text) => write!(f, "{}", text.escape_debug()),
+            Self::Text(text) => write!(f, "{}", escape(text)),
             Self::Bool(value) => write!(f, "{value}"),
-            Self::Workflow(Workflow { path, r#ref: None }) => write!(f, "{}", path.escape_debug()),
+            Self::Workflow(Workflow { path, r#ref: None }) => write!(f, "{}", escape(path)),
             Self::Workflow(Workflow {
                 path,
                 r#ref: Some(r#ref),
             }) => {
-                write!(f, "{}@{}", path.escape_debug(), r#ref.escape_debug())
+                write!(f, "{}@{}", escape(path), escape(r#ref))
             }
         }
     }

@@ -59,7 +59,7 @@ pub(super) fn run(args: &Args, out: &mut Terminal) -> Result<(), Failure> {
     match args.output {
         Output::Json => {
             let answer = json!({ "revision": revision, "findings": found.to_json() });
-            out.line(&answer.to_string());
+            out.json(&answer.to_string());
         }
         Output::Text => {
             if !found.is_empty() {

@@ -12,6 +12,7 @@ use crate::clock::{Clock as _, SystemClock};
 use crate::policy::decide::{BlockOutcome, ConditionOutcome, GrantOutcome, PolicyOutcome, Verdict};
 use crate::policy::{Ask, Decision, PolicySet, duration};
 use crate::provider::{Fact, Facts};
+use crate::text::escape;
 use crate::token::json::{self as strict, Object, Value};
 
 /// Explain what a broker with these policies would decide, condition by condition.
@@ -73,7 +74,7 @@ pub(super) fn run(args: &Args, out: &mut Terminal) -> Result<(), Failure> {
                 .collect();
             let decision = serde_json::to_value(&decision)
                 .map_err(|error| Failure::Local(error.to_string()))?;
-            out.line(&json!({ "facts": facts, "decision": decision }).to_string());
+            out.json(&json!({ "facts": facts, "decision": decision }).to_string());
         }
         Output::Text => print(&decision, &facts, out),
     }
@@ -161,7 +162,7 @@ fn facts(set: &PolicySet, claims: Object) -> Result<Facts, Failure> {
             .collect();
         return Err(Failure::Denied(format!(
             "issuer `{}` is not trusted; the policies trust {}",
-            url.escape_debug(),
+            escape(&url),
             known.join(", ")
         )));
     };
@@ -171,10 +172,7 @@ fn facts(set: &PolicySet, claims: Object) -> Result<Facts, Failure> {
 }
 
 fn print(decision: &Decision, facts: &Facts, out: &mut Terminal) {
-    out.line(&format!(
-        "credential  {}",
-        decision.credential.escape_debug()
-    ));
+    out.line(&format!("credential  {}", escape(&decision.credential)));
     out.line(&format!("issuer      {}", decision.issuer));
     for fact in SHOWN {
         if let Some(value) = shown(facts, fact) {
@@ -198,10 +196,7 @@ fn print(decision: &Decision, facts: &Facts, out: &mut Terminal) {
             requirement.requirement, requirement.place
         );
         block(&title, &requirement.jobs, out);
-        out.line(&format!(
-            "    because {}",
-            requirement.because.escape_debug()
-        ));
+        out.line(&format!("    because {}", escape(&requirement.because)));
         if let Some(unless) = &requirement.unless {
             block("  unless", unless, out);
         }
@@ -267,12 +262,12 @@ fn line(condition: &ConditionOutcome, out: &mut Terminal) {
         return;
     }
     let actual = match actual {
-        Some(actual) => format!("the job has {}", actual.escape_debug()),
+        Some(actual) => format!("the job has {}", escape(actual)),
         None => "the job does not say".to_owned(),
     };
     let hint = hint
         .as_ref()
-        .map(|hint| format!(" ({hint})"))
+        .map(|hint| format!(" ({})", escape(hint)))
         .unwrap_or_default();
     out.line(&format!("  ✗ {fact:<16} {expected}: {actual}{hint}"));
 }
