@@ -1,6 +1,7 @@
 //! Is this token genuine? Every way in which it may not be, and where keys come from.
 #![cfg(test)]
 
+mod admission;
 mod blocked;
 mod claims;
 mod documents;

@@ -3,100 +3,15 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use data_encoding::BASE64URL_NOPAD;
 use hallpass::clock::{FixedClock, Timestamp};
-use hallpass::token::keys::{FileKeys, KeyError, Rule};
+use hallpass::token::keys::{FileKeys, KeyError};
 use hallpass::token::{
     Admission, Algorithm, KeySet, SubjectToken, TrustedIssuer, Verifier, verify_jws,
 };
-use proptest::prelude::*;
-use serde_json::{Value, json};
+use serde_json::json;
 
+use super::admission::with;
 use crate::support::tokens::{AUDIENCE, Broker, ISSUER, NOW, TestKey, claims, jwks};
-
-fn admit(entry: &Value) -> Option<Rule> {
-    admit_by(entry, &Admission::default())
-}
-
-fn admit_by(entry: &Value, admission: &Admission) -> Option<Rule> {
-    let set = KeySet::from_jwks(&jwks(std::slice::from_ref(entry)), admission).unwrap();
-    let rule = set.rejected().first().map(|rejected| rejected.rule);
-    assert_eq!(set.len() + set.rejected().len(), 1);
-    rule
-}
-
-fn with(key: &TestKey, name: &str, value: Value) -> Value {
-    let mut jwk = key.jwk();
-    jwk[name] = value;
-    jwk
-}
-
-/// T-31
-#[test]
-fn a_key_meant_for_something_else_is_left_out() {
-    let key = TestKey::rsa("k1");
-    for (name, value, expected) in [
-        ("use", json!("sig"), None),
-        ("use", json!("enc"), Some(Rule::Use)),
-        ("use", json!(""), Some(Rule::Use)),
-        ("use", json!(null), Some(Rule::Use)),
-        ("use", json!(["sig"]), Some(Rule::Use)),
-        ("use", json!("SIG"), Some(Rule::Use)),
-        ("key_ops", json!(["verify"]), None),
-        ("key_ops", json!(["sign", "verify"]), None),
-        ("key_ops", json!(["sign"]), Some(Rule::Operations)),
-        ("key_ops", json!([]), Some(Rule::Operations)),
-        ("key_ops", json!("verify"), Some(Rule::Operations)),
-        ("key_ops", json!([["verify"]]), Some(Rule::Operations)),
-        ("key_ops", json!(null), Some(Rule::Operations)),
-        ("alg", json!("RS256"), None),
-        ("alg", json!("PS512"), None),
-        ("alg", json!("ES256"), Some(Rule::Algorithm)),
-        ("alg", json!("RSA1_5"), Some(Rule::Algorithm)),
-        ("alg", json!("HS256"), Some(Rule::Algorithm)),
-        ("alg", json!("none"), Some(Rule::Algorithm)),
-        ("alg", json!("rs256"), Some(Rule::Algorithm)),
-        ("alg", json!(null), Some(Rule::Algorithm)),
-        ("alg", json!(["RS256"]), Some(Rule::Algorithm)),
-        ("kty", json!("rsa"), Some(Rule::KeyType)),
-        ("kty", json!("AKP"), Some(Rule::KeyType)),
-        ("kty", json!("oct"), Some(Rule::KeyType)),
-        ("kty", json!("EC"), Some(Rule::Curve)),
-        ("kty", json!("OKP"), Some(Rule::Curve)),
-        ("kty", json!(null), Some(Rule::KeyType)),
-        ("kid", json!(null), Some(Rule::Kid)),
-        ("kid", json!(7), Some(Rule::Kid)),
-        ("kid", json!(""), Some(Rule::Kid)),
-        ("kid", json!("x".repeat(256)), None),
-        ("kid", json!("x".repeat(257)), Some(Rule::Kid)),
-        ("x5c", json!(["whatever"]), None),
-        ("USE", json!("enc"), None),
-    ] {
-        assert_eq!(
-            admit(&with(&key, name, value.clone())),
-            expected,
-            "{name} {value}"
-        );
-    }
-    let only_rs256 = Admission::new(&[Algorithm::RS256]);
-    assert_eq!(
-        admit_by(&with(&key, "alg", json!("RS384")), &only_rs256),
-        Some(Rule::Algorithm)
-    );
-    assert_eq!(
-        admit_by(&TestKey::p256("k").jwk(), &only_rs256),
-        Some(Rule::Algorithm)
-    );
-    let mut issuer = TrustedIssuer::new("ci", ISSUER);
-    issuer.key_use = Some("jwt-svid".to_owned());
-    let svid = Admission::for_issuer(&issuer);
-    assert_eq!(admit_by(&with(&key, "use", json!("jwt-svid")), &svid), None);
-    assert_eq!(admit_by(&with(&key, "use", json!("sig")), &svid), None);
-    assert_eq!(
-        admit_by(&with(&key, "use", json!("enc")), &svid),
-        Some(Rule::Use)
-    );
-}
 
 /// T-25
 #[test]
@@ -160,201 +75,6 @@ fn fits(key: &TestKey, algorithm: Algorithm) -> bool {
         | Algorithm::PS384
         | Algorithm::PS512 => key.kid == "rsa",
     }
-}
-
-/// T-32
-#[test]
-fn a_leaked_private_or_symmetric_key_is_left_out_and_not_shown() {
-    for name in ["d", "p", "q", "dp", "dq", "qi", "oth", "k", "priv"] {
-        let entry = with(&TestKey::rsa("k1"), name, json!("canary"));
-        assert_eq!(admit(&entry), Some(Rule::PrivateMember), "{name}");
-        let set = KeySet::from_jwks(&jwks(&[entry]), &Admission::default()).unwrap();
-        assert!(!format!("{set:?}{}", set.rejected()[0].rule).contains("canary"));
-        assert_eq!(set.rejected()[0].rule.code(), "keys.private_member");
-    }
-    assert_eq!(
-        admit(&json!({ "kty": "oct", "k": "AAAA", "kid": "x" })),
-        Some(Rule::PrivateMember)
-    );
-}
-
-/// T-33
-#[test]
-fn rsa_numbers_are_checked_at_every_edge() {
-    let text = |bytes: &[u8]| BASE64URL_NOPAD.encode(bytes);
-    let odd = |bits: usize| {
-        let mut number = vec![0xA5_u8; bits.div_ceil(8)];
-        let top = (bits - 1) % 8;
-        number[0] = (1 << top) | (number[0] & ((1 << top) - 1));
-        *number.last_mut().unwrap() |= 1;
-        number
-    };
-    let rule = |n: &[u8], e: &[u8]| {
-        admit(&json!({ "kty": "RSA", "kid": "k", "n": text(n), "e": text(e) }))
-    };
-    let e = [1, 0, 1];
-    for (bits, expected) in [
-        (512, Some(Rule::ModulusSize)),
-        (1_024, Some(Rule::ModulusSize)),
-        (2_040, Some(Rule::ModulusSize)),
-        (2_047, Some(Rule::ModulusSize)),
-        (2_048, None),
-        (2_049, None),
-        (3_072, None),
-        (4_096, None),
-        (8_191, None),
-        (8_192, None),
-        (8_193, Some(Rule::ModulusSize)),
-        (16_384, Some(Rule::ModulusSize)),
-    ] {
-        assert_eq!(rule(&odd(bits), &e), expected, "{bits}");
-    }
-    let n = odd(2_048);
-    let mut even = n.clone();
-    even[255] &= 0xFE;
-    assert_eq!(rule(&even, &e), Some(Rule::EvenModulus));
-    for (e, expected) in [
-        (vec![1], Some(Rule::Exponent)),
-        (vec![2], Some(Rule::Exponent)),
-        (vec![3], None),
-        (vec![4], Some(Rule::Exponent)),
-        (vec![17], None),
-        (vec![0xFF; 4], None),
-        (vec![1, 0, 0, 0, 1], Some(Rule::Exponent)),
-        (vec![1, 0, 0], Some(Rule::Exponent)),
-        (vec![0], Some(Rule::LeadingZero)),
-        (vec![0, 1, 0, 1], Some(Rule::LeadingZero)),
-        (vec![0xFF; 32], Some(Rule::Exponent)),
-    ] {
-        assert_eq!(rule(&n, &e), expected, "{e:?}");
-    }
-    let zero_in_front = [&[0], n.as_slice()].concat();
-    assert_eq!(rule(&zero_in_front, &e), Some(Rule::LeadingZero));
-    for (name, value) in [
-        ("n", json!("")),
-        ("n", json!(null)),
-        ("n", json!(5)),
-        ("e", json!("AQAB=")),
-        ("e", json!("AQAC\n")),
-        ("e", json!("A")),
-        ("e", json!("AR")),
-        ("n", json!("+/+/")),
-    ] {
-        assert_eq!(
-            admit(&with(&TestKey::rsa("k"), name, value.clone())),
-            Some(Rule::Encoding),
-            "{name} {value}"
-        );
-    }
-}
-
-/// T-33
-#[test]
-fn a_leading_zero_is_stripped_only_by_the_issuers_setting() {
-    let key = TestKey::rsa("k1");
-    let mut entry = key.jwk();
-    for name in ["n", "e"] {
-        let number = BASE64URL_NOPAD
-            .decode(entry[name].as_str().unwrap().as_bytes())
-            .unwrap();
-        entry[name] = BASE64URL_NOPAD
-            .encode(&[&[0], number.as_slice()].concat())
-            .into();
-    }
-    let mut issuer = TrustedIssuer::new("jenkins", ISSUER);
-    let strict = Broker::trusting(issuer.clone(), &jwks(std::slice::from_ref(&entry)));
-    assert_eq!(strict.reason(&key.token(&claims())), "token.key_unknown");
-    issuer.strip_leading_zero = true;
-    let lax = Broker::trusting(issuer.clone(), &jwks(std::slice::from_ref(&entry)));
-    assert_eq!(lax.reason(&key.token(&claims())), "ok");
-    entry["e"] = "AAABAAE".into();
-    assert_eq!(
-        admit_by(&entry, &Admission::for_issuer(&issuer)),
-        Some(Rule::LeadingZero)
-    );
-}
-
-/// T-35
-#[test]
-fn a_point_must_be_on_its_curve_in_its_exact_length() {
-    for (key, length) in [(TestKey::p256("k"), 32), (TestKey::p384("k"), 48)] {
-        assert_eq!(admit(&key.jwk()), None);
-        let x = BASE64URL_NOPAD
-            .decode(key.jwk()["x"].as_str().unwrap().as_bytes())
-            .unwrap();
-        let text = |bytes: &[u8]| json!(BASE64URL_NOPAD.encode(bytes));
-        for odd in [
-            &x[1..],
-            &x[..length - 1],
-            &[&[0], x.as_slice()].concat(),
-            &[x.as_slice(), &[0]].concat(),
-        ] {
-            assert_eq!(
-                admit(&with(&key, "x", text(odd))),
-                Some(Rule::CoordinateLength)
-            );
-        }
-        let mut split = key.jwk();
-        split["x"] = text(&x[..length - 1]);
-        split["y"] = text(&[&x[length - 1..], x.as_slice()].concat());
-        assert_eq!(admit(&split), Some(Rule::CoordinateLength));
-        assert_eq!(admit(&with(&key, "y", text(&x))), Some(Rule::NotOnCurve));
-        assert_eq!(
-            admit(&with(&key, "x", text(&vec![0; length]))),
-            Some(Rule::NotOnCurve)
-        );
-        assert_eq!(
-            admit(&with(&key, "x", text(&vec![0xFF; length]))),
-            Some(Rule::NotOnCurve)
-        );
-        let mut zero = key.jwk();
-        zero["x"] = text(&vec![0; length]);
-        zero["y"] = text(&vec![0; length]);
-        assert_eq!(admit(&zero), Some(Rule::NotOnCurve));
-        for curve in ["P-521", "secp256k1", "p-256", ""] {
-            assert_eq!(admit(&with(&key, "crv", json!(curve))), Some(Rule::Curve));
-        }
-    }
-    assert_eq!(
-        admit(&with(&TestKey::p256("k"), "crv", json!("P-384"))),
-        Some(Rule::CoordinateLength)
-    );
-}
-
-/// T-35
-#[test]
-fn ed25519_keys_of_small_order_are_left_out_in_every_spelling() {
-    let entry = |x: &[u8]| json!({ "kty": "OKP", "crv": "Ed25519", "kid": "k", "x": BASE64URL_NOPAD.encode(x) });
-    let hex = |text: &str| data_encoding::HEXLOWER.decode(text.as_bytes()).unwrap();
-    let p_plus = |more: u8| [vec![0xED + more], vec![0xFF; 30], vec![0x7F]].concat();
-    let small = [
-        [vec![0], vec![0; 31]].concat(),
-        [vec![1], vec![0; 31]].concat(),
-        [vec![0xEC], vec![0xFF; 30], vec![0x7F]].concat(),
-        hex("26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05"),
-        hex("c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a"),
-        p_plus(0),
-        p_plus(1),
-        p_plus(2),
-        p_plus(18),
-    ];
-    for mut x in small {
-        assert_eq!(admit(&entry(&x)), Some(Rule::SmallOrder), "{x:?}");
-        x[31] |= 0x80;
-        assert_eq!(admit(&entry(&x)), Some(Rule::SmallOrder), "{x:?}");
-    }
-    assert_eq!(admit(&TestKey::ed25519("k").jwk()), None);
-    for length in [0, 31, 33, 64] {
-        assert!(admit(&entry(&vec![9; length])).is_some());
-    }
-    assert_eq!(
-        admit(&with(&TestKey::ed25519("k"), "crv", json!("Ed448"))),
-        Some(Rule::Curve)
-    );
-    assert_eq!(
-        admit(&with(&TestKey::ed25519("k"), "crv", json!("X25519"))),
-        Some(Rule::Curve)
-    );
 }
 
 /// T-38
@@ -635,48 +355,6 @@ fn read_sources(folder: &std::path::Path, sources: &mut Vec<(String, String)>) {
     }
 }
 
-fn member() -> impl Strategy<Value = Value> {
-    prop_oneof![
-        Just(Value::Null),
-        any::<i32>().prop_map(Into::into),
-        "[A-Za-z0-9_=-]{0,90}".prop_map(Into::into),
-        prop::sample::select(
-            &[
-                "RSA", "EC", "OKP", "P-256", "P-384", "Ed25519", "sig", "RS256", "ES256", "EdDSA",
-                "AQAB", "k1"
-            ][..]
-        )
-        .prop_map(Into::into),
-        prop::collection::vec(any::<u8>(), 0..300)
-            .prop_map(|bytes| BASE64URL_NOPAD.encode(&bytes).into()),
-        prop::collection::vec(any::<u8>(), 32..=32)
-            .prop_map(|bytes| BASE64URL_NOPAD.encode(&bytes).into()),
-    ]
-}
-
-proptest! {
-    /// T-39, T-94
-    #[test]
-    fn no_entry_makes_admission_panic(
-        entry in prop::collection::btree_map(prop::sample::select(&["kty", "crv", "kid", "use", "alg", "key_ops", "n", "e", "x", "y", "d"][..]), member(), 0..8),
-        signature in prop::collection::vec(any::<u8>(), 1..300),
-    ) {
-        let entry = json!(entry);
-        let set = KeySet::from_jwks(&jwks(&[entry]), &Admission::default()).unwrap();
-        for algorithm in Algorithm::ALL {
-            let header = BASE64URL_NOPAD.encode(json!({ "alg": algorithm.name() }).to_string().as_bytes());
-            let token = format!("{header}.e30.{}", BASE64URL_NOPAD.encode(&signature));
-            prop_assert!(verify_jws(&token, &set, &Algorithm::ALL).is_err());
-        }
-    }
-
-    /// T-94
-    #[test]
-    fn no_bytes_make_a_key_set_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-        prop_assert!(KeySet::from_jwks(&bytes, &Admission::default()).is_err());
-    }
-}
-
 /// A subject token is redacted wherever a test or a log prints it.
 #[test]
 fn a_verifier_prints_no_keys_and_no_tokens() {
@@ -687,4 +365,21 @@ fn a_verifier_prints_no_keys_and_no_tokens() {
         printed.contains(ISSUER) && !printed.contains("eyJ"),
         "{printed}"
     );
+}
+
+/// T-27
+#[test]
+fn only_the_named_key_is_tried_and_no_other_that_would_fit() {
+    let (one, two) = (TestKey::rsa("one"), TestKey::other_rsa("two"));
+    for keys in [[one.jwk(), two.jwk()], [two.jwk(), one.jwk()]] {
+        let broker = Broker::trusting(TrustedIssuer::new("ci", ISSUER), &jwks(&keys));
+        assert_eq!(broker.reason(&one.token(&claims())), "ok");
+        assert_eq!(broker.reason(&two.token(&claims())), "ok");
+        let header = json!({ "typ": "JWT", "alg": "RS256", "kid": "one" });
+        let crossed = two.token_with_header(&header, &claims());
+        assert_eq!(broker.reason(&crossed), "token.signature");
+        let header = json!({ "typ": "JWT", "alg": "RS256", "kid": "three" });
+        let unknown = one.token_with_header(&header, &claims());
+        assert_eq!(broker.reason(&unknown), "token.key_unknown");
+    }
 }
