@@ -239,6 +239,8 @@ async fn answers_out_of_order_leave_the_set_that_was_asked_for_last() {
     verify(&verifier, token_of(&server, &new)).await.unwrap();
     gate.open();
     late.await.unwrap();
+    let gone = verify(&verifier, token_of(&server, &old)).await;
+    assert_eq!(gone.unwrap_err().reason(), "token.key_unknown");
     verify(&verifier, token_of(&server, &new)).await.unwrap();
     assert_eq!(keys.status()[0].last_error, None);
 }

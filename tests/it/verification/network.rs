@@ -283,13 +283,16 @@ async fn named() -> (HostileIssuer, TrustedIssuer) {
 #[tokio::test]
 async fn the_connection_goes_to_the_address_that_was_checked() {
     let (server, issuer) = named().await;
+    // Not in the issuer's networks, and at home all the same: whoever tries it is heard there.
+    let trap = Trap::at(&format!("127.0.0.2:{}", server.port), Vec::new()).await;
     // Were a name looked up again between the check and the connection, the last answer would count.
-    let inward: &[&str] = &["169.254.169.254"];
-    let mixed: &[&str] = &["169.254.169.254", "10.0.0.1", "127.0.0.1", "::1"];
+    let inward: &[&str] = &["127.0.0.2"];
+    let mixed: &[&str] = &["127.0.0.2", "169.254.169.254", "127.0.0.1", "::1"];
     let resolver = Arc::new(FakeResolver::answering(&[mixed, mixed, inward]));
     assert_eq!(fetch_by(&resolver, &issuer).await.unwrap(), EMPTY);
     assert_eq!(resolver.asked(), ["ci.example"; 2]);
     assert_eq!((server.connections(), server.requests().len()), (2, 2));
+    assert_eq!(trap.heard().len(), 0);
 }
 
 /// T-56

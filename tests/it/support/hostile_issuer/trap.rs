@@ -21,7 +21,12 @@ impl Trap {
 
     /// Answers whatever comes first with these bytes, and listens on.
     pub(crate) async fn saying(bytes: Vec<u8>) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::at("127.0.0.1:0", bytes).await
+    }
+
+    /// At that address, and its port if it is not 0.
+    pub(crate) async fn at(address: &str, bytes: Vec<u8>) -> Self {
+        let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
         let heard = Arc::new(Mutex::new(Vec::new()));
         let record = Arc::clone(&heard);
