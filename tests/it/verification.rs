@@ -2,16 +2,20 @@
 #![cfg(test)]
 
 mod admission;
+mod algorithms;
 mod blocked;
 mod claims;
 mod documents;
 mod environment;
 mod floods;
+mod header;
 mod issuer;
+mod json;
 mod keys;
 mod network;
 mod outage;
 mod remote;
 mod shape;
+mod times;
 mod vectors;
 mod world;

@@ -1,11 +1,12 @@
-//! The shape of a subject token: parts, base64url, JSON, header.
+//! The shape of a subject token: parts, base64url, JSON.
 
 use data_encoding::{BASE64, BASE64_NOPAD, BASE64URL_NOPAD};
-use hallpass::token::{Admission, Algorithm, KeySet, TrustedIssuer, verify_jws};
+use hallpass::clock::{Clock as _, SystemClock};
+use hallpass::token::{Admission, Algorithm, KeySet, SubjectToken, verify_jws};
 use proptest::prelude::*;
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::support::tokens::{Broker, ISSUER, TestKey, claims, jwks};
+use crate::support::tokens::{Broker, TestKey, claims, jwks};
 
 /// T-13, T-15
 #[test]
@@ -43,6 +44,84 @@ fn anything_but_three_parts_is_refused_by_its_shape() {
     }
 }
 
+/// T-15: each kind of encrypted token, with what makes a decrypter work hard or inflate.
+#[test]
+fn encrypted_tokens_are_refused_unread_by_their_shape() {
+    let (broker, _) = Broker::new();
+    let clock = SystemClock::new();
+    let part = |text: &str| BASE64URL_NOPAD.encode(text.as_bytes());
+    let bomb = "A".repeat(9_000);
+    for header in [
+        json!({ "alg": "RSA-OAEP-256", "enc": "A256GCM" }),
+        json!({ "alg": "RSA1_5", "enc": "A128CBC-HS256" }),
+        json!({ "alg": "dir", "enc": "A256GCM", "zip": "DEF" }),
+        json!({ "alg": "PBES2-HS512+A256KW", "enc": "A256GCM", "p2s": "AAAA", "p2c": 2_147_483_647 }),
+        json!({ "alg": "ECDH-ES", "enc": "A256GCM", "epk": { "kty": "EC", "crv": "P-256", "x": "AA", "y": "AA" } }),
+        json!({ "alg": "A128KW", "enc": "A128GCM", "cty": "JWT" }),
+        json!({ "alg": "RS256", "kid": "k1" }),
+    ] {
+        let header = part(&header.to_string());
+        let begun = clock.monotonic();
+        for text in [
+            format!("{header}.AAAA.AAAA.{bomb}.AAAA"),
+            format!("{header}..AAAA.{bomb}.AAAA"),
+            format!("{header}....AAAA"),
+            format!("{header}.AAAA.AAAA.AAAA"),
+            format!(
+                r#"{{"protected":"{header}","encrypted_key":"AAAA","iv":"AAAA","ciphertext":"{bomb}","tag":"AAAA"}}"#
+            ),
+            format!(
+                r#"{{"protected":"{header}","recipients":[{{"encrypted_key":"AAAA"}}],"ciphertext":"{bomb}"}}"#
+            ),
+        ] {
+            assert_eq!(broker.reason(&text), "token.shape", "{header}");
+        }
+        // Two million rounds of PBKDF2 take a second.
+        assert!(
+            clock.monotonic().saturating_sub(begun).as_millis() < 500,
+            "{header}"
+        );
+    }
+}
+
+/// T-15: what a caller sends is decrypted and inflated nowhere.
+#[test]
+fn no_code_knows_how_to_decrypt_or_inflate_a_token() {
+    let mut folders = vec![std::path::PathBuf::from(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/src"
+    ))];
+    let mut files = 0;
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let text = std::fs::read_to_string(&path).unwrap();
+            // Sealing our own answers is for one module, and it does not open any.
+            let may_seal = path.ends_with("credential/seal.rs");
+            for word in [
+                "josekit",
+                "jsonwebkey",
+                "flate2",
+                "libdeflate",
+                "decrypt",
+                "PBES2",
+            ] {
+                assert!(
+                    !text.contains(word) || (may_seal && word == "josekit"),
+                    "{} names {word}",
+                    path.display()
+                );
+            }
+            files += 1;
+        }
+    }
+    assert!(files > 100);
+}
+
 /// T-14
 #[test]
 fn a_second_spelling_is_refused_by_its_encoding() {
@@ -77,10 +156,9 @@ fn a_second_spelling_is_refused_by_its_encoding() {
     }
     // The last character of 256 bytes carries four bits that stand for nothing.
     let last = signature.chars().last().unwrap();
-    let alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-    let next = alphabet
+    let next = ALPHABET
         .chars()
-        .nth(alphabet.find(last).unwrap() + 1)
+        .nth(ALPHABET.find(last).unwrap() + 1)
         .unwrap();
     let dangling = format!(
         "{header}.{payload}.{}{next}",
@@ -89,23 +167,74 @@ fn a_second_spelling_is_refused_by_its_encoding() {
     assert_eq!(broker.reason(&dangling), "token.encoding");
 }
 
-/// T-14
+/// T-14: every character of the alphabet and those of other spellings, at every position, changed,
+/// inserted and left out.
 #[test]
-fn every_changed_or_inserted_character_is_refused() {
-    let (broker, key) = Broker::new();
-    let token = key.token(&claims());
-    assert_eq!(broker.reason(&token), "ok");
-    for position in 0..token.len() {
-        for replacement in ["A", "w", "_", ".", "="] {
-            let changed = spliced(&token, position, 1, replacement);
-            if changed != token {
-                assert_ne!(broker.reason(&changed), "ok", "{position} {replacement}");
+fn every_token_with_one_character_changed_inserted_or_left_out_is_refused() {
+    let keys = [
+        (TestKey::rsa("k1"), Algorithm::RS256),
+        (TestKey::p256("k1"), Algorithm::ES256),
+        (TestKey::ed25519("k1"), Algorithm::EdDSA),
+    ];
+    for (key, algorithm) in keys {
+        let set = KeySet::from_jwks(&jwks(&[key.jwk()]), &Admission::default()).unwrap();
+        let header = json!({ "alg": algorithm.name(), "kid": "k1" }).to_string();
+        let token = key.sign(algorithm, &header, r#"{"iss":"https://ci.example"}"#);
+        let refused = |text: &str| verify_jws(text, &set, &Algorithm::ALL).is_err();
+        assert!(!refused(&token));
+        for position in 0..=token.len() {
+            for replacement in ALPHABET.chars().chain("=+/. \n\0".chars()) {
+                let replacement = replacement.to_string();
+                let inserted = spliced(&token, position, 0, &replacement);
+                assert!(refused(&inserted), "{algorithm} {position} {replacement:?}");
+                if position < token.len() {
+                    let changed = spliced(&token, position, 1, &replacement);
+                    assert!(
+                        changed == token || refused(&changed),
+                        "{algorithm} {position} {replacement:?}"
+                    );
+                }
             }
-            let inserted = spliced(&token, position, 0, replacement);
-            assert_ne!(broker.reason(&inserted), "ok", "{position} {replacement}");
+            if position < token.len() {
+                let removed = spliced(&token, position, 1, "");
+                assert!(refused(&removed), "{algorithm} {position}");
+            }
         }
-        let removed = spliced(&token, position, 1, "");
-        assert_ne!(broker.reason(&removed), "ok", "{position}");
+    }
+}
+
+/// T-14: the parts that a change could leave as they were are compared as text.
+#[test]
+fn bits_that_stand_for_nothing_are_refused_in_every_part() {
+    let (broker, key) = Broker::new();
+    for length in [1, 2] {
+        // A payload of such a length ends in characters with unused bits.
+        let mut claims = claims();
+        let payload = (0..3)
+            .map(|pad| {
+                claims["pad"] = "x".repeat(pad).into();
+                claims.to_string()
+            })
+            .find(|text| text.len() % 3 == length)
+            .unwrap();
+        let header = format!("{{\"alg\":\"RS256\",\"kid\":\"k1\"{}}}", " ".repeat(length));
+        let token = key.sign(Algorithm::RS256, &header, &payload);
+        assert_eq!(broker.reason(&token), "ok");
+        for (index, part) in parts(&token).into_iter().enumerate() {
+            let whole = part.len() % 4;
+            if whole == 0 {
+                continue;
+            }
+            let last = ALPHABET.find(part.chars().last().unwrap()).unwrap();
+            let next = ALPHABET.chars().nth(last + 1).unwrap().to_string();
+            let mut changed = parts(&token).map(str::to_owned);
+            changed[index] = spliced(part, part.len() - 1, 1, &next);
+            assert_eq!(
+                broker.reason(&changed.join(".")),
+                "token.encoding",
+                "part {index}"
+            );
+        }
     }
 }
 
@@ -177,277 +306,13 @@ fn header_and_payload_are_strict_json_objects() {
     );
 }
 
-/// T-19, T-21, T-23
-#[test]
-fn header_members_that_no_signed_ci_token_needs_are_refused() {
-    let (broker, key) = Broker::new();
-    let refuse = |name: &str, value: Value| {
-        let mut header = key.header();
-        header[name] = value;
-        let token = key.token_with_header(&header, &claims());
-        assert_eq!(broker.reason(&token), "token.header", "{header}");
-    };
-    for value in [
-        json!(["exp"]),
-        json!(["b64"]),
-        json!([]),
-        json!(null),
-        json!("exp"),
-        json!({}),
-        json!(1),
-    ] {
-        refuse("crit", value);
-    }
-    for value in [json!(false), json!(true), json!(null), json!("false")] {
-        refuse("b64", value);
-    }
-    refuse("jwk", key.jwk());
-    refuse("jku", json!("https://evil.example/jwks"));
-    refuse("x5u", json!("https://evil.example/x5u"));
-    refuse("x5c", json!(["MIIB"]));
-    for name in ["enc", "zip", "epk", "p2c", "p2s", "apu", "apv", "iv", "tag"] {
-        refuse(name, json!("x"));
-        refuse(name, json!(null));
-    }
-    let mut header = key.header();
-    header["x5t"] = "x".into();
-    header["x5t#S256"] = "x".into();
-    header["nonsense"] = json!({ "a": [1] });
-    assert_eq!(
-        broker.reason(&key.token_with_header(&header, &claims())),
-        "ok"
-    );
-}
-
-/// T-21
-#[test]
-fn a_key_in_the_token_is_not_used_although_the_signature_holds_under_it() {
-    let (broker, _) = Broker::new();
-    let own = TestKey::other_rsa("k1");
-    let header = json!({ "alg": "RS256", "kid": "k1", "jwk": own.jwk() });
-    assert_eq!(
-        broker.reason(&own.token_with_header(&header, &claims())),
-        "token.header"
-    );
-    assert_eq!(broker.reason(&own.token(&claims())), "token.signature");
-}
-
-/// T-20, T-24, T-26
-#[test]
-fn only_the_issuers_algorithms_by_their_exact_names_are_accepted() {
-    let (broker, key) = Broker::new();
-    for algorithm in [
-        json!("none"),
-        json!("None"),
-        json!("NONE"),
-        json!("nOnE"),
-        json!(""),
-        json!(null),
-        json!(["RS256"]),
-        json!("rs256"),
-        json!("RS256 "),
-        json!(" RS256"),
-        json!("RS256\0"),
-        json!(0),
-        json!(true),
-        json!({}),
-        json!("HS256"),
-        json!("HS384"),
-        json!("HS512"),
-        json!("RS384"),
-        json!("PS256"),
-        json!("ES256"),
-        json!("ES512"),
-        json!("ES256K"),
-        json!("EdDSA"),
-        json!("RSA-OAEP"),
-        json!("dir"),
-    ] {
-        let header = json!({ "alg": algorithm, "kid": "k1" });
-        let token = key.token_with_header(&header, &claims());
-        assert_eq!(broker.reason(&token), "token.algorithm", "{header}");
-    }
-    for header in [
-        json!({ "kid": "k1" }),
-        json!({ "Alg": "RS256", "kid": "k1" }),
-        json!({ "ALG": "RS256", "kid": "k1" }),
-        json!({ "\u{ff41}lg": "RS256", "kid": "k1" }),
-    ] {
-        let token = key.token_with_header(&header, &claims());
-        assert_eq!(broker.reason(&token), "token.algorithm", "{header}");
-    }
-    let header = json!({ "alg": "RS256", "KID": "k1", "k\u{200b}id": "k1" });
-    assert_eq!(
-        broker.reason(&key.token_with_header(&header, &claims())),
-        "token.key"
-    );
-}
-
-/// T-24
-#[test]
-fn a_public_key_is_no_hmac_secret() {
-    use aws_lc_rs::hmac;
-    let (broker, key) = Broker::new();
-    let jwk = key.jwk();
-    let n = BASE64URL_NOPAD
-        .decode(jwk["n"].as_str().unwrap().as_bytes())
-        .unwrap();
-    let set = KeySet::from_jwks(&jwks(std::slice::from_ref(&jwk)), &Admission::default()).unwrap();
-    for secret in [
-        jwk.to_string().into_bytes(),
-        n,
-        jwk["n"].as_str().unwrap().as_bytes().to_vec(),
-        Vec::new(),
-    ] {
-        for (name, algorithm) in [("HS256", hmac::HMAC_SHA256), ("HS512", hmac::HMAC_SHA512)] {
-            let header = json!({ "alg": name, "kid": "k1" }).to_string();
-            let signing_input = format!(
-                "{}.{}",
-                BASE64URL_NOPAD.encode(header.as_bytes()),
-                BASE64URL_NOPAD.encode(claims().to_string().as_bytes())
-            );
-            let tag = hmac::sign(
-                &hmac::Key::new(algorithm, &secret),
-                signing_input.as_bytes(),
-            );
-            let token = format!("{signing_input}.{}", BASE64URL_NOPAD.encode(tag.as_ref()));
-            assert_eq!(broker.reason(&token), "token.algorithm");
-            assert_eq!(
-                verify_jws(&token, &set, &Algorithm::ALL)
-                    .unwrap_err()
-                    .reason(),
-                "token.algorithm"
-            );
-        }
-    }
-}
-
-/// T-22
-#[test]
-fn a_token_of_another_type_is_refused() {
-    let (broker, key) = Broker::new();
-    let reason = |header: &Value| broker.reason(&key.token_with_header(header, &claims()));
-    for fine in ["JWT", "jwt", "Jwt", "application/jwt", "APPLICATION/JWT"] {
-        assert_eq!(
-            reason(&json!({ "alg": "RS256", "kid": "k1", "typ": fine })),
-            "ok",
-            "{fine}"
-        );
-    }
-    assert_eq!(reason(&json!({ "alg": "RS256", "kid": "k1" })), "ok");
-    for odd in [
-        json!("at+jwt"),
-        json!("logout+jwt"),
-        json!("dpop+jwt"),
-        json!("secevent+jwt"),
-        json!("JOSE"),
-        json!(""),
-        json!("JWT "),
-        json!("application/at+jwt"),
-        json!("application/application/jwt"),
-        json!("text/jwt"),
-        json!(null),
-        json!(["JWT"]),
-        json!(1),
-    ] {
-        assert_eq!(
-            reason(&json!({ "alg": "RS256", "kid": "k1", "typ": odd })),
-            "token.type",
-            "{odd}"
-        );
-    }
-    for nested in [json!("JWT"), json!("jwt"), json!(""), json!(null)] {
-        assert_eq!(
-            reason(&json!({ "alg": "RS256", "kid": "k1", "cty": nested })),
-            "token.type",
-            "{nested}"
-        );
-    }
-    let mut issuer = TrustedIssuer::new("ci", ISSUER);
-    issuer.token_types = vec!["application/x-ci+jwt".to_owned()];
-    let broker = Broker::trusting(issuer, &jwks(&[key.jwk()]));
-    let reason = |typ: &str| {
-        broker.reason(&key.token_with_header(
-            &json!({ "alg": "RS256", "kid": "k1", "typ": typ }),
-            &claims(),
-        ))
-    };
-    assert_eq!(
-        (reason("x-ci+jwt"), reason("X-CI+JWT"), reason("JWT")),
-        ("ok", "ok", "token.type")
-    );
-}
-
-/// T-27, T-28
-#[test]
-fn a_key_id_is_a_string_and_nothing_but_a_map_key() {
-    let (broker, key) = Broker::new();
-    let reason = |kid: Value| {
-        broker.reason(&key.token_with_header(&json!({ "alg": "RS256", "kid": kid }), &claims()))
-    };
-    for odd in [
-        json!(null),
-        json!(1),
-        json!(""),
-        json!(["k1"]),
-        json!({}),
-        json!(true),
-        json!("x".repeat(257)),
-        json!("é".repeat(129)),
-    ] {
-        assert_eq!(reason(odd.clone()), "token.key", "{odd}");
-    }
-    for unknown in [
-        "../../dev/null",
-        "/etc/passwd",
-        "' OR 1=1 --",
-        "k1\0",
-        "k1 ",
-        " k1",
-        "K1",
-        "k1\nX: y",
-        "${jndi:ldap://x}",
-        "$(id)",
-        "%00",
-        "https://evil.example/k1",
-        &"ü".repeat(100),
-        &"x".repeat(256),
-    ] {
-        assert_eq!(reason(json!(unknown)), "token.key_unknown", "{unknown}");
-    }
-    assert_eq!(
-        broker.reason(&key.token_with_header(&json!({ "alg": "RS256" }), &claims())),
-        "token.key"
-    );
-}
-
-/// T-27
-#[test]
-fn a_missing_key_id_needs_a_setting_and_a_single_key() {
-    let key = TestKey::rsa("k1");
-    let mut issuer = TrustedIssuer::new("ci", ISSUER);
-    issuer.kid_required = false;
-    let token = key.token_with_header(&json!({ "alg": "RS256" }), &claims());
-    let one = Broker::trusting(issuer.clone(), &jwks(&[key.jwk()]));
-    assert_eq!(one.reason(&token), "ok");
-    let two = Broker::trusting(
-        issuer.clone(),
-        &jwks(&[key.jwk(), TestKey::other_rsa("k2").jwk()]),
-    );
-    assert_eq!(two.reason(&token), "token.key_ambiguous");
-    let none = Broker::trusting(issuer, &jwks(&[]));
-    assert_eq!(none.reason(&token), "token.key_unknown");
-}
-
 /// T-28, T-91
 #[test]
 fn what_a_log_line_says_of_a_refused_token_is_short_plain_ascii() {
     let (broker, key) = Broker::new();
     let header = json!({ "alg": "RS256", "kid": format!("a\n\u{1b}\u{2028}{}", "x".repeat(200)) });
     let token = key.token_with_header(&header, &claims());
-    let labels = broker
-        .verifier
-        .unverified_labels(&hallpass::token::SubjectToken::new(token));
+    let labels = broker.verifier.unverified_labels(&SubjectToken::new(token));
     let kid = labels.kid.unwrap();
     assert_eq!(labels.issuer, "ci");
     assert!(kid.starts_with("a\\u{a}\\u{1b}\\u{2028}xxx"), "{kid}");
@@ -458,7 +323,7 @@ fn what_a_log_line_says_of_a_refused_token_is_short_plain_ascii() {
     assert_eq!(labels.subject_token_id.len(), 16);
     let nonsense = broker
         .verifier
-        .unverified_labels(&hallpass::token::SubjectToken::new("x".to_owned()));
+        .unverified_labels(&SubjectToken::new("x".to_owned()));
     assert_eq!((nonsense.issuer.as_str(), nonsense.kid), ("unknown", None));
 }
 
@@ -508,6 +373,9 @@ fn refusals_before_the_signature_name_the_step_only() {
     the subject token's signature does not hold
     ");
 }
+
+/// Of base64url, in the order of its values.
+const ALPHABET: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
 /// The text with some of its bytes, from a position on, replaced.
 fn spliced(text: &str, position: usize, count: usize, replacement: &str) -> String {
