@@ -1,13 +1,18 @@
 //! Expiry, age and life of a token, at the second.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use hallpass::clock::Timestamp;
-use hallpass::token::{Algorithm, TrustedIssuer};
+use async_trait::async_trait;
+use hallpass::clock::{FixedClock, Timestamp};
+use hallpass::token::keys::FileKeys;
+use hallpass::token::{
+    Algorithm, KeyError, KeySet, KeySource, SubjectToken, TrustedIssuer, Verifier,
+};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use crate::support::tokens::{Broker, ISSUER, NOW, TestKey, claims, claims_with, jwks};
+use crate::support::tokens::{AUDIENCE, Broker, ISSUER, NOW, TestKey, claims, claims_with, jwks};
 
 fn reason(name: &str, value: Option<Value>) -> &'static str {
     let (broker, key) = Broker::new();
@@ -31,6 +36,56 @@ fn expiry_counts_to_the_second() {
             .clock
             .step(Timestamp::from_unix(NOW + 300 + after_expiry));
         assert_eq!(broker.reason(&token), expected, "{after_expiry}");
+    }
+}
+
+/// Keys that come when the clock has moved on.
+#[derive(Debug)]
+struct SlowKeys {
+    keys: FileKeys,
+    clock: Arc<FixedClock>,
+    then: Timestamp,
+}
+
+#[async_trait]
+impl KeySource for SlowKeys {
+    async fn keys(
+        &self,
+        issuer: &Arc<TrustedIssuer>,
+        kid: Option<&str>,
+    ) -> Result<Arc<KeySet>, KeyError> {
+        self.clock.step(self.then);
+        self.keys.keys(issuer, kid).await
+    }
+}
+
+/// T-42, T-44: the time that counts is the one after the keys have come.
+#[tokio::test]
+async fn a_token_that_ends_while_its_keys_are_fetched_is_refused() {
+    let key = TestKey::rsa("k1");
+    let mut old = claims_with("iat", Some(json!(NOW - 1)));
+    old["exp"] = json!(NOW + 3_000);
+    for (claims, after, expected) in [
+        (claims(), 329, "ok"),
+        (claims(), 330, "token.expired"),
+        (old.clone(), 329, "ok"),
+        (old, 330, "token.age"),
+    ] {
+        let clock = Arc::new(FixedClock::at(Timestamp::from_unix(NOW)));
+        let mut issuer = TrustedIssuer::new("ci", ISSUER);
+        issuer.max_age = 330;
+        let set = jwks(&[key.jwk()]);
+        let keys = SlowKeys {
+            keys: FileKeys::new().with_document(&issuer, &set).unwrap(),
+            clock: Arc::clone(&clock),
+            then: Timestamp::from_unix(NOW + after),
+        };
+        let issuers = vec![Arc::new(issuer)];
+        let verifier = Verifier::new(AUDIENCE.to_owned(), issuers, Arc::new(keys), clock);
+        let token = SubjectToken::new(key.token(&claims));
+        let reason = verifier.verify(&token).await;
+        let reason = reason.map_or_else(|error| error.reason(), |_| "ok");
+        assert_eq!(reason, expected, "{after} s");
     }
 }
 
