@@ -203,6 +203,67 @@ fn a_shared_issuer_serves_its_tenants_only() {
     assert_eq!(shared, 2);
 }
 
+/// T-46, T-47, T-48: a raw claim is compared as what it is, and text outside printable ASCII fits
+/// nothing, negative conditions and those on absence included.
+#[test]
+fn a_raw_claim_fits_only_what_compares_like_with_like() {
+    let told = [
+        ("absent", None),
+        ("null", Some(Value::Null)),
+        ("text", Some(json!("1"))),
+        ("empty text", Some(json!(""))),
+        ("truth", Some(json!(true))),
+        ("truth as text", Some(json!("true"))),
+        ("number", Some(json!(1))),
+        ("list", Some(json!(["1"]))),
+        ("object", Some(json!({ "1": "1" }))),
+        ("look-alike", Some(json!("\u{ff11}"))),
+        ("control", Some(json!("1\n"))),
+    ];
+    for (pattern, fitting) in [
+        (r#""1""#, &["text"][..]),
+        (r#"["1", x]"#, &["text"]),
+        ("true", &["truth"]),
+        (r#""true""#, &["truth as text"]),
+        (
+            r#"{ glob: "**" }"#,
+            &["text", "empty text", "truth as text"],
+        ),
+        (r#"{ member: "1" }"#, &["text"]),
+        (r#"{ not: "1" }"#, &["empty text", "truth as text"]),
+        ("{ not: x }", &["text", "empty text", "truth as text"]),
+        (
+            "{ present: true }",
+            &[
+                "text",
+                "empty text",
+                "truth",
+                "truth as text",
+                "number",
+                "list",
+                "object",
+            ],
+        ),
+        ("{ present: false }", &["absent", "null"]),
+    ] {
+        let set = policies(&format!(r#", claim: {{ "/team": {pattern} }}"#));
+        for provider in PROVIDERS {
+            for (name, value) in &told {
+                let mut claims = started_by(provider.name, Some("push"));
+                if let Some(value) = value {
+                    claims["team"] = value.clone();
+                }
+                assert_eq!(
+                    permitted(&set, provider.name, &claims),
+                    fitting.contains(name),
+                    "{}: {pattern} and {name}",
+                    provider.name
+                );
+            }
+        }
+    }
+}
+
 const ISSUERS: &str = r#"
 issuers:
   github: { provider: github, tenants: [ { owner: acme, owner_id: "1" } ] }
