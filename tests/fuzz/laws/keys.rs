@@ -82,6 +82,8 @@ fn is_public_and_named(entry: &Object, entries: &[Value]) {
     for private in ["d", "p", "q", "dp", "dq", "qi", "oth", "k"] {
         assert!(entry.get(private).is_none(), "{private} was admitted");
     }
+    let purpose = entry.get("use");
+    assert!(purpose.is_none_or(|purpose| purpose.as_text() == Some("sig")));
     let Some(kid) = entry.get("kid") else {
         return;
     };
@@ -92,8 +94,6 @@ fn is_public_and_named(entry: &Object, entries: &[Value]) {
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::Text(_) | Value::List(_) => false,
     });
     assert_eq!(same.count(), 1, "two entries are named {kid}");
-    let purpose = entry.get("use");
-    assert!(purpose.is_none_or(|purpose| purpose.as_text() == Some("sig")));
 }
 
 fn is_strong(entry: &Object, only_rs256: bool) {
