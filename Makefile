@@ -26,11 +26,13 @@ test: ## what CI runs: check, then every test against real servers
 	@# By itself, so that no feature of what it needs is in the hallpass that the others test.
 	cargo test --locked -p hallpass-opinion
 
-check: ## formatting, lints, docs, and our own policies
+check: ## formatting, lints, docs, dependencies, and our own policies
 	@deploy/dev/install.sh test
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --quiet
+	deploy/dev/cargo-deny.sh
+	target/tools/bin/cargo-deny --locked --workspace check -D warnings bans licenses sources
 	cargo run --locked --quiet -- policy check policies
 
 fix: ## format, and apply what clippy can mend by itself
