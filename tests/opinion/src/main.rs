@@ -10,8 +10,10 @@ mod case;
 mod generated;
 mod hallpass;
 mod josekit;
+mod json;
 mod jsonwebtoken;
 mod openidconnect;
+mod random;
 mod table;
 #[expect(
     dead_code,
