@@ -25,7 +25,7 @@ mod parts;
 mod places;
 mod rates;
 mod request;
-pub(crate) mod self_test;
+pub mod self_test;
 
 pub use clock_watch::ClockError;
 pub use error::{Error, RevokeError};

@@ -13,7 +13,7 @@ use crate::config::{Settings, Target};
 use crate::credential::Revoked;
 use crate::credential::database::postgres::{Postgres, TargetSettings};
 use crate::credential::database::{Database, DatabaseError, Databases, LeaseRow, Leftover, Record};
-use crate::http::{root_keys, server};
+use crate::http::root_keys;
 use crate::lease::{LeaseContents, LeaseName};
 use crate::text::escape;
 
@@ -78,7 +78,6 @@ struct Common {
 /// # Errors
 /// Settings cannot be read (5), a target cannot be reached (3), something is left (4).
 pub fn run(args: Args, out: &mut Terminal) -> Result<(), Failure> {
-    server::install_crypto_provider();
     let runtime = super::runtime()?;
     match args.command {
         Command::List(args) => runtime.block_on(list(&args, out)),

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+use crate::http::server;
 use crate::text::{ascii_json, escape};
 
 pub mod audit;
@@ -28,6 +29,8 @@ pub mod target;
 /// 3 broker unreachable or busy; 4 findings; 5 local failure.
 #[must_use]
 pub fn run() -> ExitCode {
+    // Before anything else, so that no command can find another one, or none.
+    server::install_crypto_provider();
     let cli = Cli::parse();
     let mut out = Terminal::new();
     match cli.command.run(&mut out) {

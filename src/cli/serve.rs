@@ -38,7 +38,6 @@ pub fn run(args: Args, out: &mut Terminal) -> Result<(), Failure> {
     let Args { config, check, log } = args;
     // Before the first secret is read.
     let forbidden = forbid_core_dumps();
-    server::install_crypto_provider();
     let settings = Settings::load(&config).map_err(|error| Failure::Local(error.to_string()))?;
     if check {
         server::check(&settings).map_err(|error| Failure::Local(error.to_string()))?;

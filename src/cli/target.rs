@@ -10,7 +10,6 @@ use crate::config::{Settings, targets};
 use crate::credential::database::postgres::{
     Finding, GroupCeiling, Postgres, Severity, TargetSettings, install,
 };
-use crate::http::server;
 
 /// Sets up a database for leases, and checks it
 #[derive(Debug, clap::Args)]
@@ -66,7 +65,6 @@ struct InstallArgs {
 /// # Errors
 /// Settings or policies cannot be read, or the check found an error.
 pub fn run(args: Args, out: &mut Terminal) -> Result<(), Failure> {
-    server::install_crypto_provider();
     match args.command {
         Command::Check(args) => check(&args, out),
         Command::InstallSql(args) => install_sql(&args, out),

@@ -14,6 +14,7 @@ use crate::config::{Settings, Target};
 use crate::credential::Mint;
 use crate::credential::jwt::KeysError;
 use crate::exchange::Leases;
+use crate::exchange::self_test::VerifySignature;
 use crate::policy::{Diagnostics, IssuerOverride, Kind, LoadOptions, PolicySet};
 use crate::rootkey::{RootKey, RootKeyError, RootKeys};
 use crate::token::keys::KeySource;
@@ -37,6 +38,8 @@ pub struct Overrides {
     pub public: Option<std::net::TcpListener>,
     /// See `public`.
     pub operator: Option<std::net::TcpListener>,
+    /// Another check of signatures in the self-test at start, to see it fail (T-99).
+    pub verify_signature: Option<VerifySignature>,
 }
 
 /// Why there is no broker.

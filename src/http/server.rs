@@ -20,6 +20,7 @@ use crate::audit::event::{self, Event};
 use crate::config::Settings;
 use crate::exchange::Exchange;
 use crate::exchange::self_test;
+use crate::token::verify_jws;
 
 /// A broker that serves. Dropped without [`shutdown`](Self::shutdown), it stops at once.
 #[derive(Debug)]
@@ -42,7 +43,8 @@ pub struct Running {
 /// Each says what to do.
 pub async fn start(settings: &Settings, mut overrides: Overrides) -> Result<Running, StartError> {
     install_crypto_provider();
-    self_test::run().map_err(StartError::SelfTest)?;
+    self_test::run(overrides.verify_signature.unwrap_or(verify_jws))
+        .map_err(StartError::SelfTest)?;
     let listen = &settings.listen;
     let public_listener = bind(overrides.public.take(), listen.public, "public")?;
     let operator_listener = bind(overrides.operator.take(), listen.operator, "operator")?;
@@ -85,7 +87,7 @@ pub async fn start(settings: &Settings, mut overrides: Overrides) -> Result<Runn
 /// As [`start`], but for addresses and sinks.
 pub fn check(settings: &Settings) -> Result<(), StartError> {
     install_crypto_provider();
-    self_test::run().map_err(StartError::SelfTest)?;
+    self_test::run(verify_jws).map_err(StartError::SelfTest)?;
     super::assemble::check(settings)
 }
 

@@ -5,6 +5,7 @@ mod cli;
 mod client;
 mod credential;
 mod demo;
+mod dependencies;
 mod exchange;
 mod fuzz;
 mod http;

@@ -8,7 +8,11 @@ use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
+use hallpass::config::Settings;
+use hallpass::exchange::self_test::VerifySignature;
+use hallpass::http::{Overrides, StartError, server};
 use hallpass::rootkey::RootKey;
+use hallpass::token::{Algorithm, KeySet, VerifyError};
 use tempfile::TempDir;
 
 use crate::support::TestBroker;
@@ -29,6 +33,32 @@ fn policies() -> String {
     let (_, policies) = rest.split_once("policies:").unwrap();
     let text = format!("{before}policies:{policies}");
     text.replace("      - { credential: shop-db/read, ttl: 15m }\n", "")
+}
+
+/// T-98, T-99
+#[tokio::test]
+async fn a_build_whose_cryptography_is_broken_does_not_start() {
+    let folder = folder();
+    for broken in [accepts_everything as VerifySignature, refuses_everything] {
+        let settings = Settings::load(&folder.path().join("hallpass.yaml")).unwrap();
+        let overrides = Overrides {
+            verify_signature: Some(broken),
+            ..Overrides::default()
+        };
+        let error = server::start(&settings, overrides).await.unwrap_err();
+        assert!(matches!(error, StartError::SelfTest(_)), "{error}");
+        assert!(error.to_string().ends_with("this build must not be used"));
+        assert!(!folder.path().join("audit.jsonl").exists());
+    }
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "stands for one that can fail")]
+fn accepts_everything(_: &str, _: &KeySet, _: &[Algorithm]) -> Result<Vec<u8>, VerifyError> {
+    Ok(Vec::new())
+}
+
+fn refuses_everything(_: &str, _: &KeySet, _: &[Algorithm]) -> Result<Vec<u8>, VerifyError> {
+    Err(VerifyError::Signature)
 }
 
 /// A folder that `hallpass serve` starts from.
