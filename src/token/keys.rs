@@ -14,6 +14,8 @@ pub mod file;
 mod material;
 pub mod remote;
 mod roca;
+#[cfg(test)]
+mod wycheproof;
 
 pub use admission::{Admission, Rejected, Rule};
 pub use file::FileKeys;
