@@ -420,3 +420,77 @@ fn an_empty_set_permits_nothing() {
     let job = Job::of_facts(facts(&set, &claims()));
     assert!(set.decide(job, &ask("db"), NOW).is_err());
 }
+
+const NEAR: &str = r#"
+policies:
+  - name: far
+    issuer: github
+    when: { repository: acme/shop, repository_id: "702114500", ref: refs/heads/release, environment: staging }
+    grant: [ { credential: spare, ttl: 1m } ]
+  - name: beside
+    issuer: github
+    when: { repository: acme/shop, repository_id: "702114500", environment: staging }
+    grant: [ { credential: api, ttl: 1m, scopes: ["a:read"] } ]
+  - name: near
+    issuer: github
+    when: { repository: acme/shop, repository_id: "702114500", environment: staging }
+    grant: [ { credential: spare, ttl: 1m } ]
+  - name: anybody
+    issuer: github
+    when: { repository: { glob: "acme/*" }, environment: staging }
+    grant: [ { credential: spare, ttl: 1m } ]
+  - name: elsewhere
+    issuer: github
+    when: { repository: { glob: "acme/s*" }, environment: staging }
+    grant: [ { credential: api, ttl: 1m, scopes: ["a:read"] } ]
+"#;
+
+/// Those that grant it first, of these the repository's own, of these the nearest; what neither
+/// grants it nor names the repository explains nothing.
+#[test]
+fn a_denial_tells_the_nearest_policy_first() {
+    let set = PolicySet::from_texts(&[("root.yaml", ROOT), ("near.yaml", NEAR)]);
+    let set = set.unwrap_or_else(|errors| panic!("{errors}")).set;
+    let job = Job::of_facts(facts(&set, &claims()));
+    let refused = set.decide(job, &ask("spare"), NOW).unwrap_err();
+    let considered = refused.denial.decision().policies.iter();
+    let names: Vec<_> = considered.map(|policy| policy.policy.as_str()).collect();
+    assert_eq!(names, ["near", "far", "anybody", "beside"]);
+}
+
+/// T-49
+#[test]
+fn a_job_of_no_tenant_hears_whose_jobs_are_served_where_everybody_is_told() {
+    let stranger = with(&json!({ "repository_owner": "acne", "repository_owner_id": "1" }));
+    let answer = denial(&stranger, &ask("db")).answer(Disclosure::Always);
+    let failed = answer.failed_conditions.iter();
+    let failed: Vec<_> = failed
+        .map(|line| {
+            (
+                line.policy.as_str(),
+                line.fact.as_str(),
+                line.expected.as_str(),
+            )
+        })
+        .collect();
+    assert_eq!(
+        failed,
+        [
+            ("tenants", "owner", "acme"),
+            ("tenants", "owner_id", "\"65923871\"")
+        ]
+    );
+}
+
+#[test]
+fn every_disclosure_has_its_name() {
+    let names = ["never", "repository", "always", "Always", ""].map(Disclosure::from_name);
+    let meant = [
+        Some(Disclosure::Never),
+        Some(Disclosure::Repository),
+        Some(Disclosure::Always),
+        None,
+        None,
+    ];
+    assert_eq!(names, meant);
+}
