@@ -45,29 +45,34 @@ fn rows_in_tests() -> BTreeMap<u32, BTreeSet<String>> {
     }
     let mut rows: BTreeMap<u32, BTreeSet<String>> = BTreeMap::new();
     for file in files {
-        let mut noted = Vec::new();
+        let (mut noted, mut is_test) = (Vec::new(), false);
         for line in fs::read_to_string(&file).unwrap().lines().map(str::trim) {
             if let Some(comment) = line.strip_prefix("///") {
                 noted.extend(rows_of(comment));
-            } else if let Some(name) = name_of_test(line) {
-                for row in noted.drain(..) {
-                    rows.entry(row).or_default().insert(name.to_owned());
+            } else if line.starts_with("#[") || line.starts_with("#![") {
+                is_test |= line.starts_with("#[test]") || line.starts_with("#[tokio::test");
+            } else {
+                if let Some(name) = name_of_test(line, is_test) {
+                    for row in noted.drain(..) {
+                        rows.entry(row).or_default().insert(name.to_owned());
+                    }
                 }
-            } else if !line.starts_with("#[") && !line.starts_with("#![") {
                 noted.clear();
+                is_test = false;
             }
         }
     }
     rows
 }
 
-/// The name of a function that a line begins, or of a test that runs on both versions of a server.
-fn name_of_test(line: &str) -> Option<&str> {
+/// The name of the test that a line begins; some run on both versions of a server.
+fn name_of_test(line: &str, has_attribute: bool) -> Option<&str> {
     if let Some(name) = line.strip_suffix("(stage) {") {
         return Some(name);
     }
     let function = line.strip_prefix("async ").unwrap_or(line);
-    function.strip_prefix("fn ")?.split('(').next()
+    let function = function.strip_prefix("fn ").filter(|_| has_attribute)?;
+    function.split('(').next()
 }
 
 fn rows_of(comment: &str) -> Vec<u32> {
