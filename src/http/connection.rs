@@ -7,12 +7,13 @@
 use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::body::Body;
 use axum::response::Response;
+use http::{HeaderMap, header};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -23,6 +24,7 @@ use tokio::time::Instant;
 use tower::ServiceExt as _;
 
 use super::Peer;
+use super::boundary::Boundary;
 use super::listener::Door;
 
 /// Times a connection is held to.
@@ -56,14 +58,14 @@ pub(super) async fn serve<S>(
         phases: Arc::clone(&phases),
     });
     let service = service_fn(|request: http::Request<Incoming>| {
-        phases.enter(Phase::Answering);
+        phases.asked(body_length(request.headers()));
         let router = door().router.clone();
         let phases = Arc::clone(&phases);
         async move {
             let mut request = request.map(Body::new);
             request.extensions_mut().insert(Peer(peer));
             let response: Result<Response, _> = router.oneshot(request).await;
-            phases.enter(Phase::Idle);
+            phases.answered();
             response
         }
     });
@@ -96,6 +98,14 @@ pub(super) async fn serve<S>(
     }
 }
 
+/// A body of unknown length is the last of its connection.
+fn body_length(headers: &HeaderMap) -> u64 {
+    let length = headers.get(header::CONTENT_LENGTH);
+    length
+        .and_then(|length| length.to_str().ok()?.parse().ok())
+        .unwrap_or(0)
+}
+
 /// What a connection is waiting for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
@@ -112,6 +122,7 @@ enum Phase {
 struct Phases {
     times: Times,
     now: Mutex<(Phase, Instant)>,
+    boundary: Mutex<Boundary>,
     changed: Notify,
 }
 
@@ -120,6 +131,7 @@ impl Phases {
         Self {
             times,
             now: Mutex::new((Phase::Head, Instant::now())),
+            boundary: Mutex::default(),
             changed: Notify::new(),
         }
     }
@@ -129,8 +141,25 @@ impl Phases {
         self.changed.notify_one();
     }
 
+    fn boundary(&self) -> MutexGuard<'_, Boundary> {
+        self.boundary.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A head was read.
+    fn asked(&self, body: u64) {
+        self.boundary().asked(body);
+        self.enter(Phase::Answering);
+    }
+
+    /// Its request was answered: the peer is silent, or has begun the next head.
+    fn answered(&self) {
+        let has_begun = self.boundary().answered();
+        self.enter(if has_begun { Phase::Head } else { Phase::Idle });
+    }
+
     /// Bytes came: after an answer they begin the next head.
-    fn read(&self) {
+    fn read(&self, bytes: &[u8]) {
+        self.boundary().came(bytes);
         let phase = self.now.lock().unwrap_or_else(PoisonError::into_inner).0;
         if phase == Phase::Idle {
             self.enter(Phase::Head);
@@ -177,8 +206,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(context, buffer);
-        if buffer.filled().len() > before {
-            self.phases.read();
+        if let Some(bytes) = buffer.filled().get(before..).filter(|new| !new.is_empty()) {
+            self.phases.read(bytes);
         }
         read
     }
@@ -216,3 +245,110 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
 
 /// hyper takes no smaller buffer.
 const MIN_BUFFER: usize = 16_384;
+
+#[cfg(test)]
+mod tests {
+    use axum::Router;
+    use axum::routing::{get, post};
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
+
+    use super::*;
+    use crate::http::listener::{Entrance, Rules};
+
+    /// The times of a broker without settings, on a clock that moves on when all wait.
+    const TIMES: Times = Times {
+        head: Duration::from_secs(5),
+        idle: Duration::from_secs(30),
+        request: Duration::from_secs(10),
+        head_size: 32 << 10,
+    };
+    const ASK: &str = "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n";
+
+    fn connect() -> (DuplexStream, watch::Sender<bool>) {
+        let (ours, theirs) = duplex(64 << 10);
+        let router = Router::new()
+            .route("/healthz", get(async || "ok"))
+            .route("/token", post(async |body: axum::body::Bytes| body))
+            .route("/never", get(async || std::future::pending::<()>().await));
+        let entrance = Arc::new(Entrance {
+            router,
+            rules: Rules {
+                times: TIMES,
+                tls: None,
+                connections: 1,
+                grace: Duration::ZERO,
+            },
+        });
+        let door: Door = Arc::new(move || Arc::clone(&entrance));
+        let (stop, stopped) = watch::channel(false);
+        let peer = SocketAddr::from(([127, 0, 0, 1], 1));
+        tokio::spawn(async move { serve(theirs, peer, &door, TIMES, stopped).await });
+        (ours, stop)
+    }
+
+    /// Whole seconds until the other side closes, and what it said.
+    async fn closed(stream: &mut DuplexStream) -> (u64, String) {
+        let (began, mut text) = (Instant::now(), Vec::new());
+        stream.read_to_end(&mut text).await.unwrap();
+        let text = String::from_utf8(text).unwrap();
+        (began.elapsed().as_secs(), text)
+    }
+
+    async fn closed_after(bytes: &str) -> (u64, usize) {
+        let (mut stream, _stop) = connect();
+        stream.write_all(bytes.as_bytes()).await.unwrap();
+        let (seconds, text) = closed(&mut stream).await;
+        (seconds, text.matches("200 OK").count())
+    }
+
+    /// T-02
+    #[tokio::test(start_paused = true)]
+    async fn a_head_has_five_seconds_and_silence_thirty() {
+        assert_eq!(closed_after("").await, (5, 0));
+        assert_eq!(closed_after("POST /token HTTP/1.1\r\nHo").await, (5, 0));
+        assert_eq!(closed_after(ASK).await, (30, 1));
+    }
+
+    /// T-02
+    #[tokio::test(start_paused = true)]
+    async fn half_a_head_sent_with_the_request_before_it_has_five_seconds() {
+        let half = "GET /healthz HTTP/1.1\r\nHo";
+        assert_eq!(closed_after(&format!("{ASK}{half}")).await, (5, 1));
+        let post = "POST /token HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nab";
+        assert_eq!(closed_after(&format!("{post}{half}")).await, (5, 1));
+        assert_eq!(closed_after(post).await, (30, 1));
+        assert_eq!(closed_after(&format!("{ASK}{ASK}{half}")).await, (5, 2));
+    }
+
+    /// T-02
+    #[tokio::test(start_paused = true)]
+    async fn a_head_that_comes_byte_by_byte_has_five_seconds_in_all() {
+        for before in ["", ASK] {
+            let (mut stream, _stop) = connect();
+            stream.write_all(before.as_bytes()).await.unwrap();
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            let began = Instant::now();
+            let bytes = b"GET /healthz HTTP/1.1\r\nHost: ".iter().chain(&[b'x'; 99]);
+            for byte in bytes {
+                if stream.write_all(&[*byte]).await.is_err() {
+                    break;
+                }
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+            // The first head's time runs from the connection's start, a second before.
+            let allowed = if before.is_empty() { 5 } else { 6 };
+            assert!(
+                began.elapsed().as_secs() <= allowed,
+                "{:?}",
+                began.elapsed()
+            );
+        }
+    }
+
+    /// T-02
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_whose_answer_never_comes_is_given_up() {
+        let ask = ASK.replace("/healthz", "/never");
+        assert_eq!(closed_after(&ask).await, (20, 0));
+    }
+}

@@ -20,6 +20,7 @@ use serde_json::Map;
 mod answer;
 mod assemble;
 mod body;
+mod boundary;
 mod connection;
 mod credentials;
 mod discovery;
