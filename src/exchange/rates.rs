@@ -13,49 +13,56 @@ use crate::provider::{Fact, Job};
 #[derive(Debug)]
 pub(super) struct Rates {
     clock: Arc<dyn Clock>,
-    buckets: Cache<String, Arc<Mutex<Bucket>>>,
+    shares: Cache<String, Arc<Mutex<Share>>>,
 }
 
-/// What is left of a repository's share, and when that was counted.
+/// What a repository may still ask for, told by one time: all of it from then on, and less by one
+/// for each part of a minute before. Exact, where a count of fractions would drift.
 #[derive(Debug)]
-struct Bucket {
-    left: f64,
-    at: Duration,
+struct Share {
+    full_at: Duration,
 }
 
 impl Rates {
     pub(super) fn new(clock: Arc<dyn Clock>) -> Self {
         Self {
             clock,
-            buckets: Cache::builder()
+            shares: Cache::builder()
                 .max_capacity(MAX_REPOSITORIES)
                 .time_to_idle(Duration::from_secs(120))
                 .build(),
         }
     }
 
-    /// Takes one from the repository's share of `per_minute`, which fills up evenly over a minute.
+    /// Takes one from the repository's share of `per_minute`, which is a minute's worth at once at
+    /// most and fills up evenly.
     ///
     /// # Errors
     /// None is left; the seconds until there is one.
     pub(super) fn take(&self, job: &Job, per_minute: u32) -> Result<(), u64> {
-        let full = f64::from(per_minute);
+        // Time in which one more is earned.
+        let each = MINUTE / per_minute.max(1);
         let now = self.clock.monotonic();
-        let bucket = self.buckets.get_with(name_of(job), || {
-            Arc::new(Mutex::new(Bucket {
-                left: full,
-                at: now,
-            }))
+        let share = self.shares.get_with(name_of(job), || {
+            Arc::new(Mutex::new(Share { full_at: now }))
         });
-        let mut bucket = bucket.lock().unwrap_or_else(PoisonError::into_inner);
-        let passed = now.saturating_sub(bucket.at).as_secs_f64();
-        bucket.left = (bucket.left + passed * full / 60.0).min(full);
-        bucket.at = now;
-        if bucket.left < 1.0 {
-            return Err(60_u64.div_ceil(u64::from(per_minute.max(1))));
+        let mut share = share.lock().unwrap_or_else(PoisonError::into_inner);
+        share.take(now, each)
+    }
+}
+
+impl Share {
+    fn take(&mut self, now: Duration, each: Duration) -> Result<(), u64> {
+        let full_at = self.full_at.max(now).saturating_add(each);
+        let wait = full_at.saturating_sub(now).saturating_sub(MINUTE);
+        if wait.is_zero() {
+            self.full_at = full_at;
+            return Ok(());
         }
-        bucket.left -= 1.0;
-        Ok(())
+        // Rounded up: who comes back then is not turned away again.
+        Err(wait
+            .as_secs()
+            .saturating_add(u64::from(wait.subsec_nanos() > 0)))
     }
 }
 
@@ -101,3 +108,84 @@ fn name_of(job: &Job) -> String {
 /// Genuine tokens of so many repositories at once would be an attack by a whole platform; a bucket
 /// that is dropped starts full.
 const MAX_REPOSITORIES: u64 = 100_000;
+const MINUTE: Duration = Duration::from_secs(60);
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::clock::{FixedClock, Timestamp};
+
+    fn full() -> Share {
+        Share {
+            full_at: Duration::ZERO,
+        }
+    }
+
+    /// T-03
+    #[test]
+    fn a_minutes_share_may_be_taken_at_once_and_comes_back_evenly() {
+        let (mut share, each) = (full(), Duration::from_secs(1));
+        let start = Duration::from_secs(1_000);
+        for _ in 0..60 {
+            assert_eq!(share.take(start, each), Ok(()));
+        }
+        assert_eq!(share.take(start, each), Err(1));
+        let later = start + Duration::from_millis(999);
+        assert_eq!(share.take(later, each), Err(1));
+        let later = start + Duration::from_secs(1);
+        assert_eq!(share.take(later, each), Ok(()));
+        assert_eq!(share.take(later, each), Err(1));
+        let idle = start + Duration::from_secs(3_600);
+        for _ in 0..60 {
+            assert_eq!(share.take(idle, each), Ok(()));
+        }
+        assert_eq!(share.take(idle, each), Err(1));
+    }
+
+    /// T-03
+    #[test]
+    fn a_rare_share_says_exactly_when_to_come_back() {
+        let (mut share, each) = (full(), Duration::from_secs(30));
+        assert_eq!(share.take(Duration::ZERO, each), Ok(()));
+        assert_eq!(share.take(Duration::ZERO, each), Ok(()));
+        for (millis, wait) in [(0, 30), (1, 30), (10_000, 20), (29_500, 1)] {
+            assert_eq!(share.take(Duration::from_millis(millis), each), Err(wait));
+        }
+        assert_eq!(share.take(Duration::from_secs(30), each), Ok(()));
+    }
+
+    /// T-97
+    #[test]
+    fn a_budget_is_of_one_second() {
+        let clock = Arc::new(FixedClock::at(Timestamp::from_unix(0)));
+        let budget = Budget::per_second(2, clock.clone());
+        let taken = || [(); 3].map(|()| budget.take());
+        assert_eq!(taken(), [true, true, false]);
+        clock.advance(Duration::from_secs(1));
+        assert_eq!(taken(), [true, true, false]);
+    }
+
+    proptest! {
+        /// T-74
+        #[test]
+        fn no_time_and_no_rate_wraps_a_share(
+            times in proptest::collection::vec(any::<u64>(), 1..50),
+            per_minute in any::<u32>(),
+        ) {
+            let each = MINUTE / per_minute.max(1);
+            let mut share = full();
+            for nanos in times {
+                let now = Duration::from_nanos(nanos);
+                if let Err(wait) = share.take(now, each) {
+                    prop_assert!(wait >= 1);
+                    let again = now.saturating_add(Duration::from_secs(wait));
+                    prop_assert_eq!(share.take(again, each), Ok(()));
+                }
+            }
+            let end = Duration::MAX;
+            prop_assert!(share.take(end, each).is_ok());
+        }
+    }
+}
