@@ -6,6 +6,9 @@ use std::time::Duration;
 use crate::clock::{Clock, Timestamp};
 
 /// Compares wall time with monotonic time.
+///
+/// Both are compared with where they stood up to a minute ago, so that many small steps in a row are
+/// one jump too; a clock that is slewed, or corrected a little once in a while, is let be.
 #[derive(Debug)]
 pub(super) struct ClockWatch {
     clock: Arc<dyn Clock>,
@@ -14,6 +17,7 @@ pub(super) struct ClockWatch {
 
 #[derive(Debug)]
 struct State {
+    /// Where both stood when they were last taken as right.
     wall: Timestamp,
     monotonic: Duration,
     /// The jump is over when monotonic time reaches this.
@@ -53,14 +57,18 @@ impl ClockWatch {
     pub(super) fn check(&self) -> Result<(), ClockError> {
         let (wall, monotonic) = (self.clock.now(), self.clock.monotonic());
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let passed = monotonic.saturating_sub(state.monotonic).as_secs();
-        let moved = wall.since(state.wall);
-        let off = moved.saturating_sub(i64::try_from(passed).unwrap_or(i64::MAX));
-        state.wall = wall;
-        state.monotonic = monotonic;
-        if off.saturating_abs() > MAX_JUMP {
+        let passed = monotonic.saturating_sub(state.monotonic);
+        let seconds = i64::try_from(passed.as_secs()).unwrap_or(i64::MAX);
+        let off = wall.since(state.wall).saturating_sub(seconds);
+        // The absolute value of `i64::MIN` saturates: it is a jump all the same.
+        let has_jumped = off.saturating_abs() > MAX_JUMP;
+        if has_jumped {
             tracing::error!(reason = "clock.jump", seconds = off, "the clock jumped");
             state.unstable_until = Some(monotonic.saturating_add(STABLE_FOR));
+        }
+        if has_jumped || passed >= LOOK_BACK {
+            state.wall = wall;
+            state.monotonic = monotonic;
         }
         if wall < BUILT {
             return Err(ClockError::Wrong);
@@ -76,8 +84,11 @@ impl ClockWatch {
     }
 }
 
-/// Seconds that wall time may move against monotonic time between two looks.
+/// Seconds that wall time may move against monotonic time.
 const MAX_JUMP: i64 = 60;
+
+/// How far back both times are remembered.
+const LOOK_BACK: Duration = Duration::from_secs(60);
 
 /// How long the clock must run evenly after a jump.
 const STABLE_FOR: Duration = Duration::from_secs(10);
@@ -121,9 +132,69 @@ mod tests {
 
     /// T-73
     #[test]
-    fn a_clock_of_1970_mints_nothing() {
-        let clock = Arc::new(FixedClock::at(Timestamp::from_unix(0)));
-        let watch = ClockWatch::new(clock);
-        assert_eq!(watch.check(), Err(ClockError::Wrong));
+    fn many_small_steps_in_a_row_are_a_jump() {
+        for step in [20, -20] {
+            let clock = Arc::new(FixedClock::at(NOW));
+            let watch = ClockWatch::new(clock.clone());
+            let verdicts = [(); 4].map(|()| {
+                clock.advance(Duration::from_secs(5));
+                clock.step(clock.now().plus(step));
+                watch.check()
+            });
+            assert_eq!(
+                verdicts,
+                [Ok(()), Ok(()), Ok(()), Err(ClockError::Jumped)],
+                "{step}"
+            );
+        }
+    }
+
+    /// T-73
+    #[test]
+    fn a_second_jump_begins_the_ten_seconds_anew() {
+        let clock = Arc::new(FixedClock::at(NOW));
+        let watch = ClockWatch::new(clock.clone());
+        clock.step(NOW.plus(3_600));
+        assert_eq!(watch.check(), Err(ClockError::Jumped));
+        clock.advance(Duration::from_secs(9));
+        clock.step(NOW);
+        assert_eq!(watch.check(), Err(ClockError::Jumped));
+        clock.advance(Duration::from_secs(9));
+        assert_eq!(watch.check(), Err(ClockError::Jumped));
+        clock.advance(Duration::from_secs(1));
+        assert_eq!(watch.check(), Ok(()));
+    }
+
+    /// T-73, T-74
+    #[test]
+    fn no_time_makes_the_watch_panic() {
+        let ends = [i64::MIN, i64::MIN + 1, -1, 0, 1, NOW.unix(), i64::MAX];
+        for from in ends {
+            for to in ends {
+                let clock = Arc::new(FixedClock::at(Timestamp::from_unix(from)));
+                let watch = ClockWatch::new(clock.clone());
+                clock.step(Timestamp::from_unix(to));
+                let verdict = watch.check();
+                if to < BUILT.unix() {
+                    assert_eq!(verdict, Err(ClockError::Wrong), "{from} to {to}");
+                } else if from != to {
+                    assert_eq!(verdict, Err(ClockError::Jumped), "{from} to {to}");
+                }
+                clock.advance(Duration::MAX);
+                let _ = watch.check();
+            }
+        }
+    }
+
+    /// T-73
+    #[test]
+    fn a_clock_before_the_build_mints_nothing() {
+        for wall in [i64::MIN, -1, 0, BUILT.unix() - 1] {
+            let clock = Arc::new(FixedClock::at(Timestamp::from_unix(wall)));
+            let watch = ClockWatch::new(clock);
+            assert_eq!(watch.check(), Err(ClockError::Wrong), "{wall}");
+        }
+        let watch = ClockWatch::new(Arc::new(FixedClock::at(BUILT)));
+        assert_eq!(watch.check(), Ok(()));
     }
 }
