@@ -7,11 +7,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use serde_json::json;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 
+use super::answer::{RequestId, UNAVAILABLE};
 use super::connection::{self, Times};
 
 /// What a listener opens to: asked anew for each connection, and for each request on it, so that a
@@ -46,6 +49,7 @@ pub(super) struct Rules {
 /// grace.
 pub(super) async fn run(listener: TcpListener, door: Door, mut stop: watch::Receiver<bool>) {
     let mut open = JoinSet::new();
+    let mut turned_away = TurnedAway::default();
     loop {
         tokio::select! {
             biased;
@@ -59,7 +63,7 @@ pub(super) async fn run(listener: TcpListener, door: Door, mut stop: watch::Rece
                 Ok((stream, peer)) => {
                     let rules = door().rules.clone();
                     if open.len() >= rules.connections {
-                        turn_away(&stream, rules.tls.is_some());
+                        turned_away.tell(&stream, rules.tls.is_some());
                         continue;
                     }
                     open.spawn(converse(stream, peer, Arc::clone(&door), rules, stop.clone()));
@@ -102,14 +106,61 @@ async fn converse(
     }
 }
 
-/// Says that we are full, without waiting for anything the peer does.
-fn turn_away(stream: &TcpStream, is_tls: bool) {
-    let told = !is_tls && stream.try_write(FULL).is_ok();
-    tracing::debug!(
-        reason = "limit.busy",
-        told,
-        "no place for another connection"
-    );
+/// Connections that found no place: each is told, and they are logged together, since there is no
+/// end to how many may come (T-97).
+#[derive(Debug, Default)]
+struct TurnedAway {
+    count: u64,
+    logged_at: Option<Instant>,
+}
+
+impl TurnedAway {
+    /// Says that we are full, without waiting for anything the peer does.
+    fn tell(&mut self, stream: &TcpStream, is_tls: bool) {
+        let id = RequestId::new();
+        if !is_tls && stream.try_write(full(&id).as_bytes()).is_err() {
+            tracing::debug!(reason = "limit.busy", "a peer could not be told");
+        }
+        self.count = self.count.saturating_add(1);
+        let now = Instant::now();
+        let is_due = self
+            .logged_at
+            .is_none_or(|last| now.saturating_duration_since(last) >= LOG_EVERY);
+        if is_due {
+            tracing::error!(
+                reason = "limit.busy",
+                status = 503_u16,
+                request_id = id.as_str(),
+                connections = self.count,
+                "no place for more connections"
+            );
+            self.count = 0;
+            self.logged_at = Some(now);
+        }
+    }
+}
+
+/// The answer to a connection too many.
+fn full(id: &RequestId) -> String {
+    let id = id.as_str();
+    let body = json!({
+        "error": UNAVAILABLE,
+        "error_description": "too many connections; try again in a second",
+        "reason": "limit.busy",
+        "request_id": id,
+    })
+    .to_string();
+    format!(
+        "HTTP/1.1 503 Service Unavailable\r\n\
+         content-type: application/json\r\n\
+         cache-control: no-store\r\n\
+         retry-after: 1\r\n\
+         x-content-type-options: nosniff\r\n\
+         x-request-id: {id}\r\n\
+         connection: close\r\n\
+         content-length: {}\r\n\r\n{body}",
+        body.len()
+    )
 }
 
 /// Accepting failed. Errors of one connection pass; without file descriptors it takes a moment.
@@ -126,26 +177,23 @@ async fn pause(error: &io::Error) {
     }
 }
 
-const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
-content-type: application/json\r\n\
-cache-control: no-store\r\n\
-x-content-type-options: nosniff\r\n\
-retry-after: 1\r\n\
-connection: close\r\n\
-content-length: 123\r\n\
-\r\n\
-{\"error\":\"temporarily_unavailable\",\"error_description\":\"too many connections; try again in a second\",\"reason\":\"limit.busy\"}";
+/// At most one line in this time tells of connections that found no place.
+const LOG_EVERY: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    /// T-03
     #[test]
     fn the_answer_to_one_connection_too_many_is_well_formed() {
-        let text = String::from_utf8(FULL.to_vec()).unwrap();
-        let (head, body) = text.split_once("\r\n\r\n").unwrap();
+        let (one, other) = (full(&RequestId::new()), full(&RequestId::new()));
+        assert_ne!(one, other);
+        let (head, body) = one.split_once("\r\n\r\n").unwrap();
         let length = format!("content-length: {}", body.len());
         assert!(head.contains(&length), "{length}");
-        assert!(serde_json::from_str::<serde_json::Value>(body).is_ok());
+        let json: serde_json::Value = serde_json::from_str(body).unwrap();
+        let id = json["request_id"].as_str().unwrap();
+        assert!(head.contains(&format!("x-request-id: {id}\r\n")), "{head}");
     }
 }
