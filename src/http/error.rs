@@ -8,11 +8,12 @@ use crate::exchange::{CLAIM, Error, RevokeError};
 use crate::lease::LeaseError;
 use crate::policy::{Denial, Disclosure};
 use crate::replay::ReplayError;
+use crate::token::VerifyError;
 
 /// The answer to an exchange that handed out nothing.
 pub(super) fn answer(error: &Error, disclosure: Disclosure) -> Answer {
     match error {
-        Error::Busy => busy("limit.busy", error, 1),
+        Error::Busy | Error::Verify(VerifyError::Busy) => busy("limit.busy", error, 1),
         Error::Clock(_) => busy("clock.jump", error, 10),
         Error::Verify(refused) if refused.is_ours() => busy(refused.reason(), error, 5),
         Error::Verify(refused) => {

@@ -21,7 +21,7 @@ pub use admission::{Admission, Rejected, Rule};
 pub use file::FileKeys;
 pub use remote::RemoteKeys;
 
-use material::PublicKey;
+pub(in crate::token) use material::PublicKey;
 
 /// Where an issuer's keys come from.
 ///

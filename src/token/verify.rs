@@ -12,7 +12,7 @@ use std::sync::Arc;
 use aws_lc_rs::digest;
 use data_encoding::HEXLOWER;
 
-use super::keys::{Choice, KeyError, KeySet, KeySource, OwnKeys};
+use super::keys::{Choice, KeyError, KeySet, KeySource, OwnKeys, PublicKey};
 use super::{Algorithm, SubjectToken, TrustedIssuer, Verified, issuer};
 use crate::clock::Clock;
 use crate::text::escape_up_to;
@@ -21,11 +21,13 @@ mod blocked;
 mod claims;
 mod error;
 mod jws;
+mod places;
 
 pub use blocked::Blocked;
 pub use error::{Part, VerifyError};
 
 use jws::UnverifiedToken;
+use places::Places;
 
 /// Checks one compact JWS (RFC 7515) and returns its payload, whatever the payload is.
 ///
@@ -41,7 +43,8 @@ pub fn verify_jws(
 ) -> Result<Vec<u8>, VerifyError> {
     let token = UnverifiedToken::parse(text)?;
     check_algorithm(&token, algorithms)?;
-    check_signature(&token, keys, |_| false)?;
+    let key = choose_key(&token, keys, |_| false)?;
+    check_signature(&token, key)?;
     Ok(token.unverified_payload)
 }
 
@@ -54,6 +57,7 @@ pub struct Verifier {
     own_keys: Option<Arc<dyn OwnKeys>>,
     blocked: Blocked,
     for_dev: bool,
+    places: Places,
 }
 
 impl Verifier {
@@ -79,6 +83,7 @@ impl Verifier {
             own_keys: None,
             blocked: Blocked::new(),
             for_dev: false,
+            places: Places::of_this_machine(),
         }
     }
 
@@ -120,7 +125,10 @@ impl Verifier {
         check_header(&token, issuer, is_blocked)?;
         unverified.check_forms(issuer, self.clock.now())?;
         let keys = self.keys(issuer, token.unverified_kid.as_deref()).await?;
-        check_signature(&token, &keys, is_blocked)?;
+        let key = choose_key(&token, &keys, is_blocked)?;
+        self.places
+            .within(key.is_dear(), || check_signature(&token, key))
+            .await??;
         let signed = unverified.signature_holds();
         let checked = signed.check(issuer, &self.audience, self.clock.now())?;
         Ok(checked.into_verified(issuer, &signing_input_hash(token.unverified_signing_input)))
@@ -246,22 +254,26 @@ fn check_algorithm(
         .ok_or(VerifyError::Algorithm)
 }
 
-/// One key, one call into the crypto backend, one text for whatever fails there (T-36).
-fn check_signature(
+/// The one key that the token means (T-27).
+fn choose_key<'a>(
     token: &UnverifiedToken<'_>,
-    keys: &KeySet,
+    keys: &'a KeySet,
     is_blocked: impl Fn(&str) -> bool,
-) -> Result<(), VerifyError> {
-    let algorithm = token.unverified_algorithm;
-    let key = match keys.choose(token.unverified_kid.as_deref(), algorithm, is_blocked) {
-        Choice::Key(key) => key,
-        Choice::Blocked => return Err(VerifyError::KeyBlocked),
-        Choice::Unknown => return Err(VerifyError::KeyUnknown),
-        Choice::Ambiguous => return Err(VerifyError::KeyAmbiguous),
-        Choice::OtherAlgorithm => return Err(VerifyError::Algorithm),
-    };
+) -> Result<&'a PublicKey, VerifyError> {
+    let (kid, algorithm) = (&token.unverified_kid, token.unverified_algorithm);
+    match keys.choose(kid.as_deref(), algorithm, is_blocked) {
+        Choice::Key(key) => Ok(key),
+        Choice::Blocked => Err(VerifyError::KeyBlocked),
+        Choice::Unknown => Err(VerifyError::KeyUnknown),
+        Choice::Ambiguous => Err(VerifyError::KeyAmbiguous),
+        Choice::OtherAlgorithm => Err(VerifyError::Algorithm),
+    }
+}
+
+/// One key, one call into the crypto backend, one text for whatever fails there (T-36).
+fn check_signature(token: &UnverifiedToken<'_>, key: &PublicKey) -> Result<(), VerifyError> {
     key.verifies(
-        algorithm,
+        token.unverified_algorithm,
         token.unverified_signing_input.as_bytes(),
         &token.unverified_signature,
     )
@@ -271,3 +283,6 @@ fn check_signature(
 
 /// Characters.
 const LONGEST_KID_IN_LOG: usize = 64;
+
+#[cfg(test)]
+mod tests;

@@ -134,6 +134,11 @@ impl PublicKey {
         &self.thumbprint
     }
 
+    /// A check with it takes many times as long as with the usual keys (T-96).
+    pub(in crate::token) const fn is_dear(&self) -> bool {
+        self.signature_length > LARGEST_USUAL_SIGNATURE
+    }
+
     /// The one signature check of a token. The length is compared first, so that the backend only
     /// sees signatures that can be one (T-36, T-39).
     pub(in crate::token) fn verifies(
@@ -306,3 +311,5 @@ const UNCOMPRESSED: u8 = 4;
 const SMALLEST_MODULUS: usize = 2_048;
 /// Bits: more would let one token cost milliseconds.
 const LARGEST_MODULUS: usize = 8_192;
+/// Bytes: RSA with 4,096 bits.
+const LARGEST_USUAL_SIGNATURE: usize = 512;

@@ -9,8 +9,8 @@ use crate::token::keys::KeyError;
 
 /// The rule a subject token breaks.
 ///
-/// The variants down to [`Signature`](Self::Signature), and [`Keys`](Self::Keys), are found before
-/// the signature holds: their texts name the step and nothing from the token. The others may name
+/// The variants down to [`Signature`](Self::Signature), [`Busy`](Self::Busy) and
+/// [`Keys`](Self::Keys) are found before the signature holds: their texts name the step and nothing from the token. The others may name
 /// the claim and its value, escaped and cut.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum VerifyError {
@@ -122,6 +122,9 @@ pub enum VerifyError {
     /// `sub` is missing or malformed.
     #[error("claim `sub` is not a string of 1 to 1024 bytes without control characters")]
     Subject,
+    /// As many signatures as we check at once are being checked, and enough wait (T-96).
+    #[error("the broker is busy; try again in a second")]
+    Busy,
     /// The issuer's keys are not to be had.
     #[error(transparent)]
     Keys(#[from] KeyError),
@@ -151,6 +154,7 @@ impl VerifyError {
             Self::Lifetime { .. } => "token.lifetime",
             Self::Age { .. } => "token.age",
             Self::Subject => "token.subject",
+            Self::Busy => "limit.busy",
             Self::Keys(error) => error.reason(),
         }
     }
@@ -158,7 +162,7 @@ impl VerifyError {
     /// Whether it is our trouble (503) and not the caller's token.
     #[must_use]
     pub const fn is_ours(&self) -> bool {
-        matches!(self, Self::Keys(_))
+        matches!(self, Self::Keys(_) | Self::Busy)
     }
 }
 
