@@ -27,10 +27,11 @@ pub(super) fn check(parts: &Parts, limits: HeadLimits) -> Result<(), RequestErro
     check_coding(&parts.headers)
 }
 
-/// Its body may have been framed in two ways: after the answer nothing more of this connection is
-/// read. hyper drops `Content-Length` where `Transfer-Encoding` is, before we can compare (T-08).
-pub(super) fn is_last(headers: &HeaderMap) -> bool {
-    headers.contains_key(header::TRANSFER_ENCODING)
+/// What follows it may have been framed in two ways: after the answer nothing more of this connection
+/// is read. hyper drops `Content-Length` where `Transfer-Encoding` is, before we can compare; and what
+/// comes after a CONNECT was meant for somebody else (T-08).
+pub(super) fn is_last(method: &Method, headers: &HeaderMap) -> bool {
+    method == Method::CONNECT || headers.contains_key(header::TRANSFER_ENCODING)
 }
 
 fn check_size(parts: &Parts, limits: HeadLimits) -> Result<(), RequestError> {

@@ -149,7 +149,7 @@ async fn answered(State(shared): State<Arc<Shared>>, request: Request, next: Nex
         seen: Arc::new(Seen::default()),
     };
     let line = line(&shared, &request, &context);
-    let is_last = gate::is_last(request.headers());
+    let is_last = gate::is_last(request.method(), request.headers());
     let mut response = pass(&shared, request, next, &context).await;
     if is_last {
         answer::seal(response.headers_mut(), &context.id, true);
