@@ -19,7 +19,7 @@ use crate::support::database::{CANARY, Mood};
 use crate::support::tokens::{NOW, TestKey};
 
 /// Waits until something holds, for a bounded time.
-async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+pub(super) async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     let waited = tokio::time::timeout(PATIENCE, async {
         while !holds().await {
             tokio::time::sleep(Duration::from_millis(5)).await;
