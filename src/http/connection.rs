@@ -74,7 +74,7 @@ pub(super) async fn serve<S>(
         .timer(TokioTimer::new())
         .header_read_timeout(times.idle.max(times.head))
         .max_header_size(times.head_size)
-        .max_buf_size(times.head_size.saturating_mul(2).max(MIN_BUFFER));
+        .max_buf_size(times.head_size.saturating_add(BUFFER_BESIDE_HEAD));
     let mut connection = pin!(builder.serve_connection(io, service));
     let mut overdue = pin!(phases.overdue());
     loop {
@@ -243,8 +243,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
     }
 }
 
-/// hyper takes no smaller buffer.
-const MIN_BUFFER: usize = 16_384;
+/// Bytes of a buffer beyond the longest head, which must fit whole. More would only let each body take
+/// more memory (T-01); and hyper takes no buffer under 8 KiB.
+const BUFFER_BESIDE_HEAD: usize = 8 << 10;
 
 #[cfg(test)]
 mod tests {

@@ -68,7 +68,7 @@ pub(super) async fn asked(shared: &Shared, request: Request) -> Result<Asked, Re
     token::check_size(subject_token, shared.limits.subject_token)?;
     let key = request::idempotency_key(&parts.headers)?;
     let bytes = body::read(body, shared.limits.body).await?;
-    let object = json::parse_object(&bytes, &json::Limits::default())
+    let object = json::parse_object(&bytes, &LIMITS)
         .map_err(|error| RequestError::Json(error.to_string()))?;
     refuse_unknown(&object)?;
     Ok(Asked {
@@ -132,4 +132,10 @@ fn ttl(value: &Value) -> Result<Duration, RequestError> {
     }
 }
 
+/// Three members, one of them a list: far less than a token or a key set may hold.
+const LIMITS: json::Limits = json::Limits {
+    depth: 4,
+    values: 512,
+    ..json::Limits::for_bytes(256 << 10)
+};
 const MEMBERS: [&str; 3] = ["credential", "ttl", "scopes"];

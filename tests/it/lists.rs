@@ -40,7 +40,7 @@ fn rust_files(folder: &Path, found: &mut Vec<PathBuf>) {
 /// The rows that the doc comments of tests carry, and the names of those tests.
 fn rows_in_tests() -> BTreeMap<u32, BTreeSet<String>> {
     let mut files = Vec::new();
-    for folder in ["src", "tests/it", "tests/opinion/src"] {
+    for folder in ["src", "tests/it", "tests/memory", "tests/opinion/src"] {
         rust_files(&root().join(folder), &mut files);
     }
     let mut rows: BTreeMap<u32, BTreeSet<String>> = BTreeMap::new();
