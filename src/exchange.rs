@@ -109,7 +109,8 @@ impl Exchange {
         let token = self
             .verify(&request.subject_token, &request.id, &request.seen)
             .await?;
-        let job = self.identify(&token, &request.id, &request.seen)?;
+        let (id, ask, seen) = (&request.id, Some(&request.ask), &request.seen);
+        let job = self.identify(&token, id, ask, seen)?;
         let permit = self.decide(job, &request)?;
         let (exchange, id, key) = (Arc::clone(self), request.id, request.key);
         let issued = to_the_end(|waiting| async move {
@@ -159,7 +160,7 @@ impl Exchange {
     ) -> Result<Explained, Error> {
         let _place = self.enter()?;
         let token = self.verify(subject_token, id, seen).await?;
-        let job = self.identify(&token, id, seen)?;
+        let job = self.identify(&token, id, ask, seen)?;
         let (policies, now) = (&self.parts.policies, self.parts.clock.now());
         let Some(ask) = ask else {
             return Ok(Explained::Available(policies.available(job.facts(), now)));
@@ -218,7 +219,13 @@ impl Exchange {
         }
     }
 
-    fn identify(&self, token: &Verified, id: &str, seen: &Seen) -> Result<Job, Error> {
+    fn identify(
+        &self,
+        token: &Verified,
+        id: &str,
+        ask: Option<&Ask>,
+        seen: &Seen,
+    ) -> Result<Job, Error> {
         // The verifier knows the issuers of these policies and no others.
         let reader = self
             .parts
@@ -233,11 +240,18 @@ impl Exchange {
             }
         };
         seen.identified(&job);
-        self.lasting
-            .rates
-            .take(&job, self.parts.per_repository)
-            .map_err(|retry_after| Error::Rate { retry_after })?;
-        Ok(job)
+        let share = self.lasting.rates.take(&job, self.parts.per_repository);
+        let Err(retry_after) = share else {
+            return Ok(job);
+        };
+        let error = Error::Rate { retry_after };
+        // A job in a loop must not fill the sinks (T-97).
+        if self.lasting.refusals.take() {
+            let credential = ask.map_or("", |ask| &ask.credential);
+            let who = Applicant::of(&job, credential);
+            self.note_no(who, id, "limit.rate", &error);
+        }
+        Err(error)
     }
 
     fn decide(&self, job: Job, request: &Request) -> Result<Permit, Error> {
@@ -251,10 +265,15 @@ impl Exchange {
         };
         let found = permit.credential().kind.name();
         match request.kind {
-            Some(wanted) if wanted != found => Err(Error::Kind {
-                credential: permit.credential().name.clone(),
-                kind: found,
-            }),
+            Some(wanted) if wanted != found => {
+                let error = Error::Kind {
+                    credential: permit.credential().name.clone(),
+                    kind: found,
+                };
+                let who = Applicant::of(permit.job(), &permit.credential().name);
+                self.note_no(who, &request.id, "request.token_type", &error);
+                Err(error)
+            }
             Some(_) | None => Ok(permit),
         }
     }
@@ -265,19 +284,27 @@ impl Exchange {
         key: Option<IdempotencyKey>,
         id: &str,
     ) -> Result<crate::replay::Reserved, Error> {
+        let who = Applicant::of(permit.job(), &permit.credential().name);
         let reserved = self.parts.used_tokens.reserve(permit, key, id).await;
-        if let Err(ReplayError::Replayed {
-            credential,
-            first_request_id,
-        }) = &reserved
-        {
+        match &reserved {
+            // Our own trouble is told by the request's line.
+            Ok(_) | Err(ReplayError::Unavailable { .. }) => {}
             // Whose token it was stands in the intent of the first request.
-            self.note(&Event::Replay(event::Replay {
+            Err(ReplayError::Replayed {
+                credential,
+                first_request_id,
+            }) => self.note(&Event::Replay(event::Replay {
                 request_id: Text::new(id),
                 first_request_id: Text::new(first_request_id),
                 job: None,
                 credential: Text::new(credential),
-            }));
+            })),
+            Err(error @ ReplayError::KeyReused) => {
+                self.note_no(who, id, "request.idempotency_key", error);
+            }
+            Err(error @ ReplayError::IssuedBeforeStart { .. }) => {
+                self.note_no(who, id, "token.before_start", error);
+            }
         }
         Ok(reserved?)
     }
@@ -429,6 +456,25 @@ impl Exchange {
         }));
     }
 
+    /// A genuine job may not have what it asked for, for another reason than its policies.
+    fn note_no(
+        &self,
+        who: Applicant,
+        id: &str,
+        reason: &'static str,
+        error: &(impl std::error::Error + ?Sized),
+    ) {
+        self.note(&Event::Denial(event::Denial {
+            request_id: Text::new(id),
+            job: who.job,
+            credential: who.credential,
+            reason,
+            decision: Text::new(&error.to_string()),
+            revision: Text::new(self.parts.policies.revision()),
+            failed_conditions: std::iter::empty().collect(),
+        }));
+    }
+
     fn note_revocation(&self, lease: &LeaseContents, id: &str, ended: Option<Revoked>) {
         self.note(&Event::Revocation(event::Revocation {
             request_id: Some(Text::new(id)),
@@ -450,6 +496,21 @@ impl Exchange {
     fn note(&self, event: &Event) {
         if let Err(error) = self.parts.audit.note(event) {
             tracing::error!(reason = "sink.failed", sink = %error.sink, "an event could not be recorded");
+        }
+    }
+}
+
+/// Who asks for what, kept while the permit is with the store of used tokens.
+struct Applicant {
+    job: event::JobRecord,
+    credential: Text,
+}
+
+impl Applicant {
+    fn of(job: &Job, credential: &str) -> Self {
+        Self {
+            job: event::JobRecord::without_facts(job),
+            credential: Text::new(credential),
         }
     }
 }

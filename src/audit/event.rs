@@ -86,6 +86,19 @@ impl JobRecord {
             job: FactRecord::of(job.facts()),
         }
     }
+
+    /// Who it is, without its facts: cheap enough to be made before anybody knows whether it will be
+    /// told.
+    #[must_use]
+    pub fn without_facts(job: &Job) -> Self {
+        let token = job.token();
+        Self {
+            issuer: Text::new(&token.issuer),
+            token: Text::new(&token.digest),
+            subject: Text::new(job.subject()),
+            job: FactRecord::default(),
+        }
+    }
 }
 
 /// Facts under our names, escaped and bounded.
@@ -244,7 +257,7 @@ pub struct Denial {
     /// Who asked.
     #[serde(flatten)]
     pub job: JobRecord,
-    /// What for.
+    /// What for; empty where the job had not said so yet.
     pub credential: Text,
     /// Our code.
     pub reason: &'static str,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::support::TestBroker;
+use crate::support::broker::POLICIES;
 
 const KEY: &str = "0123456789abcdefghijklmnopqrstuvwxyz_-ABCDE";
 
@@ -115,4 +116,57 @@ async fn a_key_is_bound_to_its_ask() {
         .exchange_with(&token, "deploy-api", &[], &headers)
         .await;
     assert_eq!(answer.reason(), "token.replayed");
+}
+
+/// T-72, T-110
+#[tokio::test]
+async fn who_is_refused_after_verification_is_on_record() {
+    let critical = POLICIES.replacen("class: moderate", "class: critical", 1);
+    let broker = TestBroker::builder().policies(&critical).start().await;
+    // Issued in the second the broker started, so perhaps used before.
+    let before_start = broker.exchange(&broker.github(|_| {}), "deploy-api").await;
+    let token = broker.github(|_| {});
+    let headers = [("Idempotency-Key", KEY)];
+    let first = broker
+        .exchange_with(&token, "shop-db/read", &[], &headers)
+        .await;
+    assert_eq!(first.status, 200, "{}", first.body);
+    let other_ask = [("ttl", "60")];
+    let reused = broker
+        .exchange_with(&token, "shop-db/read", &other_ask, &headers)
+        .await;
+    let wrong_kind = [(
+        "requested_token_type",
+        "urn:ietf:params:oauth:token-type:jwt",
+    )];
+    let of_kind = broker
+        .exchange_with(&broker.github(|_| {}), "shop-db/read", &wrong_kind, &[])
+        .await;
+    let mut answer = first;
+    for _ in 0..60 {
+        answer = broker.exchange(&token, "deploy-api").await;
+    }
+    let denials = broker.events("denial").await;
+    for (answer, reason, credential) in [
+        (before_start, "token.before_start", "deploy-api"),
+        (reused, "request.idempotency_key", "shop-db/read"),
+        (of_kind, "request.token_type", "shop-db/read"),
+        (answer, "limit.rate", "deploy-api"),
+    ] {
+        assert_eq!(answer.reason(), reason, "{}", answer.body);
+        let id = answer.text("/request_id");
+        let denial = denials
+            .iter()
+            .find(|denial| denial["request_id"] == id.as_str());
+        let denial = denial.unwrap_or_else(|| panic!("{reason} is not on record"));
+        assert_eq!(
+            (&denial["reason"], &denial["credential"]),
+            (&reason.into(), &credential.into())
+        );
+        assert_eq!(
+            denial["subject"],
+            "repo:acme@48213377/shop@702114589:ref:refs/heads/main"
+        );
+        assert_eq!(denial["token"].as_str().unwrap().len(), 16);
+    }
 }
