@@ -9,6 +9,7 @@
 
 use std::fmt;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -254,7 +255,7 @@ impl Worker {
             else {
                 break Ok(());
             };
-            match self.sink.write(rest) {
+            match guarded(|| self.sink.write(rest)) {
                 Ok(0) => break Err(io::Error::from(io::ErrorKind::WriteZero)),
                 Ok(count) => from = from.saturating_add(count),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -264,10 +265,16 @@ impl Worker {
         self.waiting
             .lines
             .drain(..from.min(self.waiting.lines.len()));
-        let settled = written.and_then(|()| self.sink.settle());
+        let settled = written.and_then(|()| guarded(|| self.sink.settle()));
         self.unsettled = settled.is_err();
         settled
     }
+}
+
+/// A panic of a sink is a failure of it like any other: its thread lives on and tries again, and
+/// nothing is minted meanwhile (T-94). Unwind safety: a sink promises nothing about a failed call.
+fn guarded<T>(act: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    catch_unwind(AssertUnwindSafe(act)).unwrap_or_else(|_| Err(io::Error::other("panicked")))
 }
 
 /// How long lines are gathered: threats.md allows a sink 2 s, and an exchange waits for two of these.

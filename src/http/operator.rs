@@ -90,7 +90,7 @@ impl Readiness {
         let is_ready = clock.is_ok() && sinks_work;
         let body = json!({
             "ready": is_ready,
-            "clock": clock.map_or_else(|error| error.to_string(), |()| "ok".to_owned()),
+            "clock": clock.map_or_else(|error| format!("clock.jump: {error}"), |()| "ok".to_owned()),
             "policies": { "revision": parts.policies.revision() },
             "replay": match parts.used_tokens.reach() {
                 Reach::PerReplica => "per_replica",

@@ -1,9 +1,11 @@
 //! What fails behind the doors: sinks, mints, clients that go away, bugs.
 
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tracing_subscriber::fmt::MakeWriter;
@@ -11,12 +13,14 @@ use tracing_subscriber::fmt::MakeWriter;
 use hallpass::clock::Timestamp;
 use hallpass::config::Limits;
 use hallpass::dev::issuer::{GithubJob, github_claims};
+use hallpass::token::TrustedIssuer;
+use hallpass::token::keys::{FileKeys, KeyError, KeySet, KeySource};
 
 use crate::support::TestBroker;
 use crate::support::broker::GITHUB;
-use crate::support::client::{PATIENCE, form, get};
+use crate::support::client::{Answer, PATIENCE, form, get, post_form};
 use crate::support::database::{CANARY, Mood};
-use crate::support::tokens::{NOW, TestKey};
+use crate::support::tokens::{NOW, TestKey, jwks};
 
 /// Waits until something holds, for a bounded time.
 pub(super) async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
@@ -232,27 +236,108 @@ async fn with_an_idempotency_key_the_client_that_was_gone_gets_its_credential_at
     assert_eq!((broker.database.minted(), broker.database.live()), (1, 1));
 }
 
+/// Keys that make who asks for them panic, until told otherwise.
+#[derive(Debug)]
+struct PanickingKeys {
+    panics: AtomicBool,
+    good: FileKeys,
+}
+
+#[async_trait]
+impl KeySource for PanickingKeys {
+    async fn keys(
+        &self,
+        issuer: &Arc<TrustedIssuer>,
+        kid: Option<&str>,
+    ) -> Result<Arc<KeySet>, KeyError> {
+        assert!(!self.panics.load(Ordering::SeqCst), "{CANARY}");
+        self.good.keys(issuer, kid).await
+    }
+}
+
 /// T-94
 #[tokio::test]
-async fn a_panic_is_one_500_without_its_text_and_the_next_request_is_fine() {
-    let broker = TestBroker::start().await;
-    broker.database.mood(Mood::Panics);
-    let answer = broker
-        .exchange(&broker.github(|_| {}), "shop-db/read")
+async fn a_panic_of_any_part_is_one_500_without_its_text_and_the_next_request_is_fine() {
+    panics_of_every_part().await;
+}
+
+async fn panics_of_every_part() {
+    let set = jwks(&[TestKey::rsa("k1").jwk()]);
+    let good = FileKeys::new().with_document(&TrustedIssuer::new("github", GITHUB), &set);
+    let keys = Arc::new(PanickingKeys {
+        panics: AtomicBool::new(true),
+        good: good.unwrap(),
+    });
+    let broker = TestBroker::builder()
+        .keys(Arc::clone(&keys) as Arc<_>)
+        .start()
         .await;
-    assert_eq!(
-        (answer.status, answer.text("/error").as_str()),
-        (500, "server_error")
+    let check = |answer: &Answer, name: &str| {
+        assert_eq!(
+            (answer.status, answer.text("/error").as_str()),
+            (500, "server_error"),
+            "{name}: {}",
+            answer.body
+        );
+        assert_eq!(answer.header("content-type"), Some("application/json"));
+        assert_eq!(answer.header("connection"), Some("close"));
+        assert!(answer.text("/request_id").starts_with("req_"));
+        assert!(!format!("{}{}", answer.head, answer.body).contains(CANARY));
+    };
+    let ask = serde_json::json!({ "credential": "shop-db/read" });
+    let job = || broker.github(|_| {});
+    // The keys, through each door.
+    check(&broker.exchange(&job(), "shop-db/read").await, "keys");
+    check(
+        &broker.credentials(&job(), "shop-db/read").await,
+        "keys, JSON door",
     );
-    assert!(!answer.body.contains(CANARY));
+    check(
+        &broker.ask("/api/explain", &job(), &ask).await,
+        "keys, explain",
+    );
+    keys.panics.store(false, Ordering::SeqCst);
+    // The mint, through both doors that mint.
+    broker.database.mood(Mood::Panics);
+    check(&broker.exchange(&job(), "shop-db/read").await, "mint");
+    check(
+        &broker.credentials(&job(), "shop-db/read").await,
+        "mint, JSON door",
+    );
     broker.database.mood(Mood::Good);
-    let next = broker
-        .exchange(&broker.github(|_| {}), "shop-db/read")
-        .await;
-    assert_eq!(next.status, 200, "{}", next.body);
-    let outcomes = broker.events("outcome").await;
-    assert_eq!(outcomes[0]["outcome"], "failed");
-    assert_eq!(outcomes[0]["reason"], "bug.panic");
+    let minted = broker.exchange(&job(), "shop-db/read").await;
+    assert_eq!(minted.status, 200, "{}", minted.body);
+    for outcome in &broker.events("outcome").await[..2] {
+        assert_eq!(
+            (&outcome["outcome"], &outcome["reason"]),
+            (&"failed".into(), &"bug.panic".into())
+        );
+    }
+    // The end of a lease.
+    broker.database.revocations_panic(true);
+    let handle = minted.text("/hallpass/lease");
+    let revoke = form(&[("token", &handle)]);
+    check(
+        &post_form(broker.public(), "/revoke", &revoke).await,
+        "revoke",
+    );
+    broker.database.revocations_panic(false);
+    let ended = post_form(broker.public(), "/revoke", &revoke).await;
+    assert_eq!(ended.status, 200, "{}", ended.body);
+    // A sink, which has a thread to lose.
+    broker.sink.panic(true);
+    let answer = broker.exchange(&job(), "shop-db/read").await;
+    assert_eq!(
+        (answer.status, answer.reason().as_str()),
+        (503, "sink.failed")
+    );
+    assert_eq!(get(broker.operator(), "/readyz").await.status, 503);
+    broker.sink.panic(false);
+    until("the sink works again", async || {
+        broker.exchange(&job(), "shop-db/read").await.status == 200
+    })
+    .await;
+    assert_eq!(get(broker.operator(), "/readyz").await.status, 200);
     assert!(!broker.sink.text().contains(CANARY));
 }
 
@@ -271,19 +356,23 @@ fn a_panic_leaves_its_place_on_stderr_and_not_its_text() {
     let said = String::from_utf8_lossy(&child.stderr).into_owned()
         + &String::from_utf8_lossy(&child.stdout);
     assert!(child.status.success(), "{said}");
-    assert!(said.contains("failures.rs"), "{said}");
+    for place in ["http/failures.rs", "support/database.rs", "support/sink.rs"] {
+        assert!(said.contains(place), "{place}: {said}");
+    }
+    assert!(said.contains("bug.panic"), "{said}");
     assert!(!said.contains(CANARY), "{said}");
 }
 
-#[test]
+#[tokio::test]
 #[ignore = "run by the test above, in a process of its own"]
-fn child_that_panics() {
+async fn child_that_panics() {
     tracing_subscriber::fmt()
         .json()
+        .with_max_level(tracing::Level::TRACE)
         .with_writer(io::stderr)
         .init();
     hallpass::http::install_panic_hook();
-    assert!(std::panic::catch_unwind(|| panic!("{CANARY}")).is_err());
+    panics_of_every_part().await;
 }
 
 /// T-73
@@ -301,6 +390,62 @@ async fn nothing_is_minted_while_the_clock_jumps() {
     broker.clock.advance(Duration::from_secs(11));
     assert_eq!(broker.exchange(&token, "shop-db/read").await.status, 200);
     assert_eq!(get(broker.operator(), "/readyz").await.status, 200);
+}
+
+/// T-73
+#[tokio::test]
+async fn whatever_the_clock_shows_nothing_is_minted_and_nothing_panics() {
+    let broker = TestBroker::start().await;
+    let ask = serde_json::json!({ "credential": "shop-db/read" });
+    for wall in [i64::MIN, -1, 0, 1, NOW - 86_400, NOW + 86_400, i64::MAX] {
+        broker.clock.step(Timestamp::from_unix(wall));
+        let token = broker.github(|_| {});
+        for answer in [
+            broker.exchange(&token, "shop-db/read").await,
+            broker.exchange(&token, "deploy-api").await,
+            broker.credentials(&token, "shop-db/read").await,
+            broker.ask("/api/explain", &token, &ask).await,
+        ] {
+            assert_eq!(
+                (answer.status, answer.reason().as_str()),
+                (503, "clock.jump"),
+                "{wall}: {}",
+                answer.body
+            );
+            assert_eq!(answer.header("retry-after"), Some("10"));
+        }
+        let ready = get(broker.operator(), "/readyz").await;
+        assert_eq!(ready.status, 503, "{wall}");
+        assert!(ready.text("/clock").starts_with("clock.jump: "), "{wall}");
+        // Who needs no time is served.
+        for path in [
+            "/healthz",
+            "/.well-known/openid-configuration",
+            "/.well-known/jwks.json",
+        ] {
+            assert_eq!(
+                get(broker.public(), path).await.status,
+                200,
+                "{wall} {path}"
+            );
+        }
+        let revoke = form(&[("token", "hpl_AAAA")]);
+        assert_eq!(
+            post_form(broker.public(), "/revoke", &revoke).await.status,
+            400
+        );
+    }
+    assert_eq!(broker.database.started(), 0);
+    assert!(broker.events("intent").await.is_empty());
+    broker.clock.step(Timestamp::from_unix(NOW));
+    let _ = broker
+        .exchange(&broker.github(|_| {}), "shop-db/read")
+        .await;
+    broker.clock.advance(Duration::from_secs(10));
+    let answer = broker
+        .exchange(&broker.github(|_| {}), "shop-db/read")
+        .await;
+    assert_eq!(answer.status, 200, "{}", answer.body);
 }
 
 #[derive(Clone, Default)]
@@ -434,10 +579,7 @@ async fn a_stop_lets_the_request_under_way_end_and_signs_the_log() {
         ),
         ("audience", "shop-db/read"),
     ]);
-    let asked =
-        tokio::spawn(
-            async move { crate::support::client::post_form(address, "/token", &body).await },
-        );
+    let asked = tokio::spawn(async move { post_form(address, "/token", &body).await });
     until("the mint began", async || database.started() == 1).await;
     let stopped = tokio::spawn(broker.shutdown());
     until("nothing is accepted any more", async || {

@@ -17,7 +17,7 @@ use hallpass::http::{Overrides, StartError};
 use hallpass::policy::IssuerOverride;
 use hallpass::rootkey::{RootKey, RootKeys};
 use hallpass::token::TrustedIssuer;
-use hallpass::token::keys::FileKeys;
+use hallpass::token::keys::{FileKeys, KeySource};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -101,6 +101,7 @@ pub(crate) struct Builder {
     policies: String,
     settings: String,
     issuers: BTreeMap<String, IssuerOverride>,
+    keys: Option<Arc<dyn KeySource>>,
 }
 
 impl TestBroker {
@@ -111,6 +112,7 @@ impl TestBroker {
             policies: POLICIES.to_owned(),
             settings: SETTINGS.to_owned(),
             issuers: BTreeMap::new(),
+            keys: None,
         }
     }
 
@@ -246,6 +248,12 @@ impl Builder {
         self
     }
 
+    /// Another source of keys than the test's own.
+    pub(crate) fn keys(mut self, keys: Arc<dyn KeySource>) -> Self {
+        self.keys = Some(keys);
+        self
+    }
+
     /// The embedded issuer in the place of `github`, its keys fetched over HTTPS.
     pub(crate) fn github(mut self, issuer: &Issuer) -> Self {
         let trusted = issuer.trusted("github");
@@ -288,10 +296,11 @@ impl Builder {
         let key = TestKey::rsa("k1");
         let overrides = Overrides {
             clock: Some(Arc::clone(&clock) as Arc<_>),
-            keys: self
-                .issuers
-                .is_empty()
-                .then(|| Arc::new(keys(&key)) as Arc<_>),
+            keys: self.keys.or_else(|| {
+                self.issuers
+                    .is_empty()
+                    .then(|| Arc::new(keys(&key)) as Arc<_>)
+            }),
             for_dev: !self.issuers.is_empty(),
             issuers: self.issuers,
             databases: Some((

@@ -41,6 +41,7 @@ pub(crate) struct FakeDatabase {
 struct State {
     mood: Mood,
     is_down: bool,
+    revocations_panic: bool,
     started: usize,
     minted: usize,
     live: BTreeSet<String>,
@@ -63,6 +64,11 @@ impl FakeDatabase {
     /// Revocations find nobody there.
     pub(crate) fn down(&self, is_down: bool) {
         self.state.lock().unwrap().is_down = is_down;
+    }
+
+    /// Revocations panic.
+    pub(crate) fn revocations_panic(&self, panic: bool) {
+        self.state.lock().unwrap().revocations_panic = panic;
     }
 
     /// Mints that began.
@@ -142,6 +148,8 @@ impl Mint for FakeDatabase {
 impl Leases for FakeDatabase {
     async fn revoke(&self, lease: &LeaseContents) -> Result<Revoked, MintError> {
         let _place = self.exit.acquire().await.unwrap();
+        let panics = self.state.lock().unwrap().revocations_panic;
+        assert!(!panics, "{CANARY}");
         let mut state = self.state.lock().unwrap();
         if state.is_down {
             return Ok(Revoked::Pending);

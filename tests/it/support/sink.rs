@@ -7,10 +7,13 @@ use std::sync::{Arc, Mutex};
 use hallpass::audit::{Sink, SinkEntry};
 use serde_json::Value;
 
+use super::database::CANARY;
+
 #[derive(Clone, Debug, Default)]
 pub(crate) struct MemorySink {
     lines: Arc<Mutex<Vec<u8>>>,
     fails: Arc<AtomicBool>,
+    panics: Arc<AtomicBool>,
 }
 
 impl MemorySink {
@@ -24,6 +27,11 @@ impl MemorySink {
     /// From now on it takes nothing, or everything again.
     pub(crate) fn fail(&self, fails: bool) {
         self.fails.store(fails, Ordering::SeqCst);
+    }
+
+    /// From now on each write panics, or none.
+    pub(crate) fn panic(&self, panics: bool) {
+        self.panics.store(panics, Ordering::SeqCst);
     }
 
     pub(crate) fn text(&self) -> String {
@@ -44,6 +52,7 @@ impl Sink for MemorySink {
     }
 
     fn write(&mut self, lines: &[u8]) -> io::Result<usize> {
+        assert!(!self.panics.load(Ordering::SeqCst), "{CANARY}");
         if self.fails.load(Ordering::SeqCst) {
             return Err(io::Error::other("the disk is full"));
         }
