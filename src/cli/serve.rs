@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::util::SubscriberInitExt as _;
 
@@ -55,6 +56,7 @@ pub fn run(args: Args, out: &mut Terminal) -> Result<(), Failure> {
             "core dumps could not be forbidden; see that the service manager forbids them"
         );
     }
+    allow_open_files(settings.limits.connections);
     super::runtime()?.block_on(serve(&settings))
 }
 
@@ -94,8 +96,29 @@ fn start_logging(level: &str) {
 
 /// A core file would hold every secret in memory (T-93).
 fn forbid_core_dumps() -> nix::Result<()> {
-    let limited = nix::sys::resource::setrlimit(nix::sys::resource::Resource::RLIMIT_CORE, 0, 0);
+    let limited = setrlimit(Resource::RLIMIT_CORE, 0, 0);
     not_dumpable().and(limited)
+}
+
+/// Each connection is an open file, and the usual limit is not above our own: without files nothing
+/// more could be accepted, not even to say that we are busy (T-03).
+fn allow_open_files(connections: usize) {
+    let connections = u64::try_from(connections).unwrap_or(u64::MAX);
+    let wanted = connections.saturating_add(OTHER_FILES);
+    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else {
+        return;
+    };
+    if soft < wanted {
+        let raised = setrlimit(Resource::RLIMIT_NOFILE, wanted.min(hard), hard);
+        if raised.is_err() || hard < wanted {
+            tracing::warn!(
+                reason = "process.open_files",
+                wanted,
+                allowed = hard,
+                "too few open files are allowed for `limits.connections`; raise the limit of the service manager"
+            );
+        }
+    }
 }
 
 #[cfg(target_os = "linux")]
@@ -107,3 +130,6 @@ fn not_dumpable() -> nix::Result<()> {
 const fn not_dumpable() -> nix::Result<()> {
     Ok(())
 }
+
+/// Listeners, the operator's connections, logs, connections to targets and issuers.
+const OTHER_FILES: u64 = 512;

@@ -182,11 +182,16 @@ impl Drop for Process {
     }
 }
 
-/// T-93
+/// T-03, T-93
 #[test]
 fn the_process_leaves_no_core_file_and_stops_in_order_when_told() {
     let folder = folder();
-    let child = serve(folder.path(), &[])
+    // From a shell that allows as few open files as many systems do.
+    let child = Command::new("sh")
+        .args(["-c", "ulimit -Sn 256 && exec \"$@\"", "sh"])
+        .arg(env!("CARGO_BIN_EXE_hallpass"))
+        .args(["serve", "--config"])
+        .arg(folder.path().join("hallpass.yaml"))
         .stderr(Stdio::piped())
         .stdout(Stdio::null())
         .spawn()
@@ -204,11 +209,12 @@ fn the_process_leaves_no_core_file_and_stops_in_order_when_told() {
     }
     assert!(stands(), "hallpass did not start");
     let limits = fs::read_to_string(format!("/proc/{id}/limits")).unwrap();
-    let core = limits
-        .lines()
-        .find(|line| line.starts_with("Max core file size"))
-        .unwrap();
-    assert_eq!(core.split_whitespace().nth(4), Some("0"), "{core}");
+    let soft = |name: &str| {
+        let line = limits.lines().find_map(|line| line.strip_prefix(name));
+        line.unwrap().split_whitespace().next().unwrap().to_owned()
+    };
+    assert_eq!(soft("Max core file size"), "0");
+    assert_eq!(soft("Max open files"), "1536");
     let arguments = fs::read_to_string(format!("/proc/{id}/cmdline")).unwrap();
     assert!(!arguments.contains("hallpass-root-1"));
     let pid = nix::unistd::Pid::from_raw(i32::try_from(id).unwrap());
