@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::{fmt, fs, io};
 
+use aws_lc_rs::constant_time;
 use zeroize::Zeroize;
 
 /// A value that must not be printed, and is wiped from memory when dropped.
@@ -76,12 +77,15 @@ impl SecretSource {
     }
 }
 
-/// The same place, and for a value the same value.
+/// The same place, and for a value the same value, compared in constant time (T-95).
 impl PartialEq for SecretSource {
     fn eq(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::File(one), Self::File(two)) => one == two,
-            (Self::Value(one), Self::Value(two)) => one.expose() == two.expose(),
+            (Self::Value(one), Self::Value(two)) => {
+                let (one, two) = (one.expose().as_bytes(), two.expose().as_bytes());
+                constant_time::verify_slices_are_equal(one, two).is_ok()
+            }
             (Self::File(_), Self::Value(_)) | (Self::Value(_), Self::File(_)) => false,
         }
     }
@@ -92,6 +96,41 @@ impl Eq for SecretSource {}
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Asks the compiler whether a type has an equality that ends at the first difference: with one,
+    /// both implementations fit, and `what` is ambiguous.
+    trait Comparison<Of> {
+        const IS_LEFT_TO_THE_BACKEND: bool = true;
+    }
+    impl<T> Comparison<()> for T {}
+    struct Own;
+    impl<T: PartialEq> Comparison<Own> for T {}
+
+    /// T-95
+    #[test]
+    fn no_secret_has_an_equality_of_its_own() {
+        let secrets = [
+            <Secret<String> as Comparison<_>>::IS_LEFT_TO_THE_BACKEND,
+            <Secret<[u8; 32]> as Comparison<_>>::IS_LEFT_TO_THE_BACKEND,
+            <crate::rootkey::RootKey as Comparison<_>>::IS_LEFT_TO_THE_BACKEND,
+            <crate::rootkey::RootKeys as Comparison<_>>::IS_LEFT_TO_THE_BACKEND,
+            <crate::replay::IdempotencyKey as Comparison<_>>::IS_LEFT_TO_THE_BACKEND,
+            <crate::token::SubjectToken as Comparison<_>>::IS_LEFT_TO_THE_BACKEND,
+            <crate::credential::Material as Comparison<_>>::IS_LEFT_TO_THE_BACKEND,
+        ];
+        assert!(secrets.into_iter().all(|left| left));
+    }
+
+    /// T-95
+    #[test]
+    fn a_secret_of_the_settings_is_the_same_only_if_all_of_it_is() {
+        let value = |text: &str| SecretSource::Value(Secret::new(text.to_owned()));
+        assert_eq!(value("abc"), value("abc"));
+        for other in ["", "ab", "abd", "abcd", "Abc"] {
+            assert_ne!(value("abc"), value(other));
+        }
+        assert_ne!(value("abc"), SecretSource::File(PathBuf::from("abc")));
+    }
 
     /// T-92
     #[test]

@@ -1,6 +1,7 @@
 //! A login is made, or found again, or refused.
 
 use async_trait::async_trait;
+use aws_lc_rs::constant_time;
 
 use super::order::{Order, Record};
 use super::{DatabaseError, Databases, Found, NewLogin, Target};
@@ -107,7 +108,13 @@ impl Databases {
             nothing_made: false,
             ours: false,
         };
-        if order.key_hash.is_none() || made_with != order.key_hash.as_deref() {
+        let is_same_key = match (&order.key_hash, made_with) {
+            (Some(asked), Some(made)) => {
+                constant_time::verify_slices_are_equal(asked.as_bytes(), made.as_bytes()).is_ok()
+            }
+            (Some(_) | None, _) => false,
+        };
+        if !is_same_key {
             return Err(theirs(
             "the subject token was already used for this credential; ask the CI for a new one, or repeat with the same `Idempotency-Key`".to_owned(),
             "token.replayed",
