@@ -148,6 +148,8 @@ impl Clock for FixedClock {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     /// T-74
@@ -158,6 +160,34 @@ mod tests {
         assert_eq!(
             Timestamp::from_unix(i64::MAX).since(Timestamp::from_unix(-1)),
             i64::MAX
+        );
+    }
+
+    proptest! {
+        /// T-74
+        #[test]
+        fn no_two_times_wrap_around(one in any::<i64>(), other in any::<i64>()) {
+            let (time, wide) = (Timestamp::from_unix(one), |number: i64| i128::from(number));
+            let held = |exact: i128| {
+                i64::try_from(exact).unwrap_or(if exact < 0 { i64::MIN } else { i64::MAX })
+            };
+            prop_assert_eq!(time.plus(other).unix(), held(wide(one) + wide(other)));
+            let since = time.since(Timestamp::from_unix(other));
+            prop_assert_eq!(since, held(wide(one) - wide(other)));
+            prop_assert!(!time.to_string().is_empty());
+        }
+    }
+
+    /// T-74
+    #[test]
+    fn a_clock_moved_without_end_stops_at_the_end() {
+        let clock = FixedClock::at(Timestamp::from_unix(i64::MAX - 1));
+        for _ in 0..3 {
+            clock.advance(Duration::MAX);
+        }
+        assert_eq!(
+            (clock.now().unix(), clock.monotonic()),
+            (i64::MAX, Duration::MAX)
         );
     }
 

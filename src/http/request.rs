@@ -299,6 +299,7 @@ const MAX_TTL: u64 = 86_400;
 #[cfg(test)]
 mod tests {
     use http::HeaderValue;
+    use proptest::prelude::*;
 
     use super::*;
 
@@ -326,6 +327,26 @@ mod tests {
             "１",
         ] {
             assert_eq!(ttl(text), Err(RequestError::Ttl), "{text}");
+        }
+    }
+
+    proptest! {
+        /// T-74
+        #[test]
+        fn no_number_makes_a_life_beyond_a_day(number in any::<u64>(), unit in "[smh]?") {
+            let factor = match unit.as_str() {
+                "m" => 60,
+                "h" => 3_600,
+                _ => 1,
+            };
+            let exact = u128::from(number) * factor;
+            match ttl(&format!("{number}{unit}")) {
+                Ok(life) => {
+                    prop_assert_eq!(u128::from(life.as_secs()), exact);
+                    prop_assert!((1..=86_400).contains(&exact));
+                }
+                Err(_) => prop_assert!(number > 999_999 || !(1..=86_400).contains(&exact)),
+            }
         }
     }
 
