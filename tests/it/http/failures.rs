@@ -448,8 +448,15 @@ async fn whatever_the_clock_shows_nothing_is_minted_and_nothing_panics() {
     assert_eq!(answer.status, 200, "{}", answer.body);
 }
 
+/// A log that is kept.
 #[derive(Clone, Default)]
-struct Captured(Arc<Mutex<Vec<u8>>>);
+pub(super) struct Captured(Arc<Mutex<Vec<u8>>>);
+
+impl Captured {
+    pub(super) fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+}
 
 impl io::Write for Captured {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {

@@ -1,5 +1,6 @@
 //! Which paths there are, with which methods, and what every answer looks like.
 
+use super::failures::Captured;
 use crate::support::TestBroker;
 use crate::support::client::{Answer, get, request, send};
 
@@ -31,6 +32,36 @@ const NOWHERE: [&str; 14] = [
     "/.well-known/",
 ];
 
+/// Every body there is for a path that is not served, a method that is not taken, or a request that
+/// says nothing: no path adds a word of its own.
+fn body_of(status: u16, allowed: &str) -> String {
+    let error = |description: &str, reason: &str| {
+        format!(
+            r#"{{"error":"invalid_request","error_description":"{description}","reason":"{reason}","request_id":"ID"}}"#
+        )
+    };
+    match status {
+        404 => error(
+            "nothing is served at this path; the token endpoint is POST /token",
+            "request.path",
+        ),
+        405 => error(
+            &format!("this path does not take this method; it takes {allowed}"),
+            "request.method",
+        ),
+        415 => error(
+            &format!("the media type must be {allowed}, in UTF-8"),
+            "request.media_type",
+        ),
+        other => panic!("no request here is answered with {other}"),
+    }
+}
+
+fn body_without_id(answer: &Answer) -> String {
+    let id = answer.header("x-request-id").unwrap();
+    answer.body.replace(id, "ID")
+}
+
 /// T-100
 #[tokio::test]
 async fn only_the_listed_paths_take_only_the_listed_methods() {
@@ -46,33 +77,79 @@ async fn only_the_listed_paths_take_only_the_listed_methods() {
             broker.operator(),
             &OPERATOR_GET[..],
             &[][..],
-            &PUBLIC_POST[..],
+            &[
+                "/token",
+                "/api/credentials",
+                "/api/explain",
+                "/revoke",
+                "/.well-known/openid-configuration",
+                "/.well-known/jwks.json",
+            ][..],
         ),
     ] {
         for method in METHODS {
+            let check = |answer: &Answer, path: &str, status: u16, allowed: &str| {
+                assert_eq!(answer.status, status, "{method} {path}: {}", answer.body);
+                assert_eq!(answer.header("content-type"), Some("application/json"));
+                let body = match method {
+                    "HEAD" => String::new(),
+                    _ => body_of(status, allowed),
+                };
+                assert_eq!(body_without_id(answer), body, "{method} {path}");
+                let allow = (status == 405).then_some(allowed);
+                assert_eq!(answer.header("allow"), allow, "{method} {path}");
+            };
             for path in NOWHERE.iter().chain(hidden) {
                 let answer = request(address, method, path, &[], b"").await;
-                assert_eq!(answer.status, 404, "{method} {path}");
+                check(&answer, path, 404, "");
             }
             for path in gets {
                 let answer = request(address, method, path, &[], b"").await;
-                let wanted = if matches!(method, "GET" | "HEAD") {
-                    200
+                if matches!(method, "GET" | "HEAD") {
+                    assert_eq!(answer.status, 200, "{method} {path}: {}", answer.body);
                 } else {
-                    405
-                };
-                assert_eq!(answer.status, wanted, "{method} {path}: {}", answer.body);
-                if wanted == 405 {
-                    assert_eq!(answer.header("allow"), Some("GET, HEAD"));
-                    assert_eq!(answer.reason(), "request.method");
+                    check(&answer, path, 405, "GET, HEAD");
                 }
             }
             for path in posts {
                 let answer = request(address, method, path, &[], b"").await;
-                // An empty POST is refused for its media type, so the path took the method.
-                let wanted = if method == "POST" { 415 } else { 405 };
-                assert_eq!(answer.status, wanted, "{method} {path}: {}", answer.body);
+                if method == "POST" {
+                    // An empty one is refused for its media type: so the path took the method.
+                    let media = match *path {
+                        "/token" | "/revoke" => "application/x-www-form-urlencoded",
+                        _ => "application/json",
+                    };
+                    check(&answer, path, 415, media);
+                } else {
+                    check(&answer, path, 405, "POST");
+                }
             }
+        }
+    }
+}
+
+/// T-100
+#[tokio::test]
+async fn no_page_shows_settings_policies_keys_or_memory() {
+    let broker = TestBroker::start().await;
+    let names = |answer: &Answer| {
+        let json = answer.json();
+        let names = json.as_object().unwrap().keys().cloned();
+        names.collect::<Vec<_>>().join(" ")
+    };
+    let metadata = get(broker.public(), "/.well-known/openid-configuration").await;
+    insta::assert_snapshot!(names(&metadata), @"grant_types_supported id_token_signing_alg_values_supported issuer jwks_uri response_types_supported revocation_endpoint subject_types_supported token_endpoint token_endpoint_auth_methods_supported");
+    let ready = get(broker.operator(), "/readyz").await;
+    insta::assert_snapshot!(names(&ready), @"clock issuers policies ready replay request_id sinks targets");
+    insta::assert_snapshot!(ready.json()["policies"].as_object().unwrap().keys().cloned().collect::<Vec<_>>().join(" "), @"revision");
+    let metrics = get(broker.operator(), "/metrics").await;
+    for line in metrics.body.lines().filter(|line| !line.is_empty()) {
+        let name = line.strip_prefix("# TYPE ").unwrap_or(line);
+        assert!(name.starts_with("hallpass_"), "{line}");
+    }
+    for answer in [&metadata, &ready, &metrics] {
+        for inner in ["root.key", "policies/", "shop-deploy", "702114589", "hp_"] {
+            assert!(!answer.body.contains(inner), "{inner}: {}", answer.body);
         }
     }
 }
@@ -118,7 +195,7 @@ async fn every_answer_is_json_with_its_id_and_not_to_be_cached() {
     }
 }
 
-/// T-12
+/// T-12, T-118
 #[tokio::test]
 async fn a_web_page_gets_no_permission_cookie_redirect_or_html() {
     let broker = TestBroker::start().await;
@@ -128,13 +205,16 @@ async fn a_web_page_gets_no_permission_cookie_redirect_or_html() {
         ("Access-Control-Request-Headers", "authorization"),
     ];
     for address in [broker.public(), broker.operator()] {
-        for path in ["/token", "/api/credentials", "/metrics", "/healthz", "/"] {
-            for method in ["OPTIONS", "GET", "POST"] {
+        let paths = PUBLIC_GET.iter().chain(&PUBLIC_POST).chain(&OPERATOR_GET);
+        for path in paths.chain(&NOWHERE) {
+            for method in METHODS {
                 let answer = request(address, method, path, &preflight, b"").await;
                 let head = answer.head.to_ascii_lowercase();
                 for header in ["access-control-", "set-cookie", "location:", "text/html"] {
                     assert!(!head.contains(header), "{method} {path}: {head}");
                 }
+                assert!(!(300..400).contains(&answer.status), "{method} {path}");
+                assert!(!answer.body.contains('<'), "{method} {path}");
             }
         }
     }
@@ -189,4 +269,71 @@ async fn no_header_of_a_caller_changes_our_name() {
                Connection: close\r\n\r\n";
     let answer = Answer::parse(&send(broker.public(), ask).await).unwrap();
     assert!(!answer.body.contains("evil"), "{}", answer.body);
+}
+
+/// The client that the log names for one exchange with these headers.
+async fn logged_client(broker: &TestBroker, log: &Captured, headers: &[(&str, &str)]) -> String {
+    let token = broker.github(|_| {});
+    let answer = broker
+        .exchange_with(&token, "deploy-api", &[], headers)
+        .await;
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    let id = answer.header("x-request-id").unwrap().to_owned();
+    let text = log.text();
+    let line = text.lines().find(|line| line.contains(&id)).unwrap();
+    let line: serde_json::Value = serde_json::from_str(line).unwrap();
+    line["client"].as_str().unwrap().to_owned()
+}
+
+/// T-09
+#[tokio::test]
+async fn forwarding_headers_change_the_log_only_behind_a_configured_proxy() {
+    let log = Captured::default();
+    let subscriber = tracing_subscriber::fmt()
+        .json()
+        .flatten_event(true)
+        .with_writer(log.clone())
+        .finish();
+    let _guard = tracing::subscriber::set_default(subscriber);
+    let forged = [
+        ("X-Forwarded-For", "192.0.2.7"),
+        ("Forwarded", "for=192.0.2.8"),
+        ("X-Real-IP", "192.0.2.9"),
+        ("X-Client-IP", "192.0.2.10"),
+    ];
+    let alone = TestBroker::start().await;
+    assert_eq!(logged_client(&alone, &log, &forged).await, "127.0.0.1");
+    let behind = TestBroker::builder()
+        .listen("proxies: [127.0.0.0/8]")
+        .start()
+        .await;
+    assert_eq!(logged_client(&behind, &log, &forged).await, "192.0.2.7");
+    for ignored in &forged[1..] {
+        let seen = logged_client(&behind, &log, std::slice::from_ref(ignored)).await;
+        assert_eq!(seen, "127.0.0.1", "{ignored:?}");
+    }
+}
+
+/// T-09
+#[tokio::test]
+async fn forwarding_headers_buy_no_other_share_of_the_rate() {
+    let broker = TestBroker::builder()
+        .listen("proxies: [127.0.0.0/8]")
+        .start()
+        .await;
+    let mut statuses = Vec::new();
+    for n in 0..61 {
+        let address = format!("192.0.2.{n}");
+        let headers = [
+            ("X-Forwarded-For", address.as_str()),
+            ("X-Forwarded-Host", "x"),
+        ];
+        let token = broker.github(|_| {});
+        let answer = broker
+            .exchange_with(&token, "deploy-api", &[], &headers)
+            .await;
+        statuses.push(answer.status);
+    }
+    assert_eq!(statuses.pop(), Some(429));
+    assert!(statuses.iter().all(|status| *status == 200));
 }

@@ -248,6 +248,13 @@ impl Builder {
         self
     }
 
+    /// More settings of the listeners.
+    pub(crate) fn listen(mut self, more: &str) -> Self {
+        let listen = format!("listen: {{ {more}, ");
+        self.settings = self.settings.replace("listen: { ", &listen);
+        self
+    }
+
     /// Another source of keys than the test's own.
     pub(crate) fn keys(mut self, keys: Arc<dyn KeySource>) -> Self {
         self.keys = Some(keys);
