@@ -130,6 +130,15 @@ impl PolicySet {
         Self::compile(folder, options, problems)
     }
 
+    /// Whether it says nothing at all, as an empty folder does.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.issuers.is_empty()
+            && self.credentials.is_empty()
+            && self.policies.is_empty()
+            && self.requirements.is_empty()
+    }
+
     /// Whom to trust, and how their claims are read.
     #[must_use]
     pub fn readers(&self) -> &[Reader] {

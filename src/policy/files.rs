@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::fs;
 use std::io::Read as _;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use aws_lc_rs::digest;
 use data_encoding::HEXLOWER;
+use nix::fcntl::OFlag;
 
 use super::diagnostic::{Diagnostic, Place, Severity, Source, Span};
 
@@ -133,7 +134,18 @@ impl Folder {
             return;
         };
         let mut names: Vec<String> = Vec::new();
-        for entry in entries.flatten().take(MAX_ENTRIES) {
+        for (count, entry) in entries.enumerate() {
+            // An entry that nobody looks at could be a requirement.
+            let unseen = match &entry {
+                Ok(_) if count < MAX_ENTRIES => None,
+                Ok(_) => Some(format!("holds more than {MAX_ENTRIES} entries")),
+                Err(error) => Some(format!("cannot be read to its end: {error}")),
+            };
+            let (Ok(entry), None) = (entry, &unseen) else {
+                let place = shown.join(prefix).display().to_string();
+                problems.push(about(&place, "folder", unseen.unwrap_or_default()));
+                return;
+            };
             match entry.file_name().into_string() {
                 // Hidden entries are git's, editors' and Kubernetes' (`..data`).
                 Ok(name) if !name.starts_with('.') => names.push(name),
@@ -208,14 +220,19 @@ fn about(shown: &str, rule: &'static str, problem: impl Display) -> Diagnostic {
 
 /// A regular file that lies in the folder once links are resolved, is small enough, UTF-8, and not
 /// writable by others.
-fn read_within(root: &Path, path: &Path) -> Result<String, String> {
+pub(super) fn read_within(root: &Path, path: &Path) -> Result<String, String> {
     let real = path
         .canonicalize()
         .map_err(|error| format!("cannot be read: {error}"))?;
     if !real.starts_with(root) {
         return Err("is a link out of the folder".to_owned());
     }
-    let mut file = fs::File::open(&real).map_err(|error| format!("cannot be read: {error}"))?;
+    // Opening a pipe would wait for its writer for ever.
+    let mut file = fs::OpenOptions::new()
+        .read(true)
+        .custom_flags(OFlag::O_NONBLOCK.bits())
+        .open(&real)
+        .map_err(|error| format!("cannot be read: {error}"))?;
     let metadata = file
         .metadata()
         .map_err(|error| format!("cannot be read: {error}"))?;
@@ -250,6 +267,6 @@ const MAX_FILE: u64 = 1_024 * 1_024;
 /// The most policy files.
 const MAX_FILES: usize = 10_000;
 /// The most directory entries looked at in one folder.
-const MAX_ENTRIES: usize = 20_000;
+pub(super) const MAX_ENTRIES: usize = 20_000;
 /// How deep sub-folders are looked into.
-const MAX_DEPTH: usize = 8;
+pub(super) const MAX_DEPTH: usize = 8;

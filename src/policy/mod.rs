@@ -19,12 +19,14 @@ pub mod parse;
 pub mod pattern;
 mod print;
 mod read;
+mod scan;
 pub(crate) mod yaml;
 
 pub use compile::{IssuerOverride, LoadOptions, Loaded, PolicySet};
 pub use condition::{Block, Condition, Subject};
 pub use decide::{Available, Decision, Denial, Disclosure, OAuthError, Refused};
 pub use diagnostic::{Diagnostic, Diagnostics, Place, Severity};
+pub use scan::Scan;
 
 /// What a caller asks for: one credential, exactly named.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,0 +1,116 @@
+//! Whether a folder of policies rests: every file with the hash of its content, to compare two looks.
+//! Not: which files count, or what they mean.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use aws_lc_rs::digest;
+use data_encoding::HEXLOWER;
+
+use super::files::{MAX_DEPTH, MAX_ENTRIES, read_within};
+
+/// What a folder holds, by name: the hash of each file, or what keeps us from reading it.
+///
+/// A checkout that is half done can be right in itself and lack a requirement, so what is loaded must
+/// look the same twice, some time apart (T-77).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Scan(BTreeMap<String, String>);
+
+impl Scan {
+    /// Looks at every file that is not hidden, whatever it is called: policies may name others.
+    #[must_use]
+    pub fn of(dir: &Path) -> Self {
+        let mut scan = Self(BTreeMap::new());
+        match dir.canonicalize() {
+            Ok(root) => scan.walk(&root, "", 0),
+            Err(error) => scan.note("", error.to_string()),
+        }
+        scan
+    }
+
+    fn walk(&mut self, root: &Path, prefix: &str, depth: usize) {
+        let entries = match fs::read_dir(root.join(prefix)) {
+            Ok(entries) => entries,
+            Err(error) => return self.note(prefix, error.to_string()),
+        };
+        for entry in entries.take(MAX_ENTRIES) {
+            if self.0.len() >= MAX_IN_ALL {
+                return;
+            }
+            let Ok(entry) = entry else {
+                self.note(prefix, "has an entry that cannot be read".to_owned());
+                continue;
+            };
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if name.starts_with('.') {
+                continue;
+            }
+            let name = match prefix {
+                "" => name,
+                _ => format!("{prefix}/{name}"),
+            };
+            self.look_at(root, &name, depth);
+        }
+    }
+
+    fn look_at(&mut self, root: &Path, name: &str, depth: usize) {
+        let path = root.join(name);
+        if path.is_dir() {
+            self.note(name, "folder".to_owned());
+            if depth < MAX_DEPTH {
+                self.walk(root, name, depth.saturating_add(1));
+            }
+            return;
+        }
+        let seen = read_within(root, &path).map_or_else(
+            |problem| problem,
+            |text| HEXLOWER.encode(digest::digest(&digest::SHA256, text.as_bytes()).as_ref()),
+        );
+        self.note(name, seen);
+    }
+
+    fn note(&mut self, name: &str, seen: String) {
+        self.0.insert(name.to_owned(), seen);
+    }
+}
+
+/// Entries in all sub-folders together; policies that go beyond do not load anyway.
+const MAX_IN_ALL: usize = 50_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// T-77
+    #[test]
+    fn every_change_of_a_file_shows_and_hidden_ones_do_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
+        write("a.yaml", "a");
+        fs::create_dir(folder.path().join("certs")).unwrap();
+        write("certs/ca.pem", "one");
+        let first = Scan::of(folder.path());
+        assert_eq!(first, Scan::of(folder.path()));
+        write(".swap", "x");
+        assert_eq!(first, Scan::of(folder.path()));
+        write("certs/ca.pem", "two");
+        let second = Scan::of(folder.path());
+        assert_ne!(first, second);
+        fs::rename(folder.path().join("a.yaml"), folder.path().join("b.yaml")).unwrap();
+        let third = Scan::of(folder.path());
+        assert_ne!(second, third);
+        fs::remove_dir_all(folder.path()).unwrap();
+        assert_ne!(third, Scan::of(folder.path()));
+    }
+
+    /// T-78
+    #[test]
+    fn a_pipe_in_the_folder_holds_nobody_up() {
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("p.yaml");
+        nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let scan = Scan::of(folder.path());
+        assert_eq!(scan.0["p.yaml"], "is not a regular file");
+    }
+}
