@@ -16,11 +16,15 @@ use crate::credential::jwt::SigningAlgorithm;
 use crate::policy::Disclosure;
 use crate::policy::diagnostic::{Diagnostics, Source};
 use crate::policy::yaml;
+use crate::token::Blocked;
 
+mod blocked;
+mod changes;
 mod limits;
 mod reader;
 pub mod targets;
 
+pub use changes::Change;
 pub use limits::Limits;
 pub use targets::Target;
 
@@ -40,6 +44,8 @@ pub struct Settings {
     pub listen: Listen,
     /// The folder of the policies.
     pub policies: PathBuf,
+    /// How often settings and policies are looked at for changes; `None`: only when told.
+    pub reload: Option<Duration>,
     /// What credentials are made in, by name.
     pub targets: BTreeMap<String, Target>,
     /// How minted tokens are signed.
@@ -50,6 +56,10 @@ pub struct Settings {
     pub limits: Limits,
     /// How much a denial says (design 8).
     pub disclose: Disclosure,
+    /// Issuers and keys whose tokens are refused (T-64).
+    pub blocked: Blocked,
+    /// The file they were read from, to be read again.
+    pub file: Option<PathBuf>,
 }
 
 /// The two listeners.
@@ -144,8 +154,10 @@ impl Settings {
         }
         let text = std::fs::read_to_string(path).map_err(|error| unreadable(error.to_string()))?;
         let folder = path.parent().unwrap_or(Path::new("."));
-        Self::parse(&path.display().to_string(), text, folder, &environment)
-            .map_err(SettingsError::Wrong)
+        let settings = Self::parse(&path.display().to_string(), text, folder, &environment);
+        let mut settings = settings.map_err(SettingsError::Wrong)?;
+        settings.file = Some(path.to_owned());
+        Ok(settings)
     }
 
     /// Reads the text of a settings file; `environment` is asked for `${env:NAME}`.
@@ -200,19 +212,26 @@ impl Settings {
         let disclose = root
             .optional("disclose")
             .map_or(Some(Disclosure::default()), |item| disclose(&item));
+        let blocked = root
+            .optional("blocked")
+            .map_or_else(|| Some(Blocked::new()), |item| blocked::read(&item));
         root.finish();
         store.unwrap_or(Some(()))?;
+        let (policies, reload) = policies?;
         Some(Self {
             issuer: issuer?,
             replica: replica.unwrap_or_else(|| Some(host_name()))?,
             root_keys: root_keys?,
             listen: listen?,
-            policies: policies?,
+            policies,
+            reload,
             targets: targets?,
             signing: signing?,
             sinks: sinks?,
             limits: limits?,
             disclose: disclose?,
+            blocked: blocked?,
+            file: None,
         })
     }
 }
@@ -382,15 +401,18 @@ fn texts(item: &Item<'_>) -> Option<Vec<String>> {
     item.list()?.iter().map(Item::text).collect()
 }
 
-fn policies(item: &Item<'_>) -> Option<PathBuf> {
+/// The folder, and how often it is looked at.
+fn policies(item: &Item<'_>) -> Option<(PathBuf, Option<Duration>)> {
     let section = item.section()?;
     let path = section.required("path").and_then(|item| item.path());
-    section.planned(
-        "reload",
-        "policies are read at start; start hallpass again to load new ones",
-    );
+    let reload = section.optional("reload");
     section.finish();
-    path
+    let reload = match reload {
+        None => Some(RELOAD),
+        Some(item) if item.text()? == "off" => None,
+        Some(item) => Some(item.duration(MIN_RELOAD, MAX_RELOAD)?),
+    };
+    Some((path?, reload))
 }
 
 fn signing(section: &Section<'_>) -> Option<Signing> {
@@ -533,6 +555,10 @@ fn environment(name: &str) -> Option<String> {
 const MAX_FILE: u64 = 1 << 20;
 const MIN_EPOCH: Duration = Duration::from_secs(3_600);
 const MAX_EPOCH: Duration = Duration::from_secs(90 * 86_400);
+/// How often changes are looked for where the settings do not say.
+const RELOAD: Duration = Duration::from_secs(10);
+const MIN_RELOAD: Duration = Duration::from_secs(1);
+const MAX_RELOAD: Duration = Duration::from_secs(3_600);
 
 #[cfg(test)]
 mod tests;

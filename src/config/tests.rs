@@ -52,6 +52,7 @@ fn a_full_file_is_read_with_paths_relative_to_its_folder() {
     assert_eq!(settings.limits.idle_time, Limits::default().idle_time);
     assert_eq!(settings.disclose, Disclosure::Never);
     assert_eq!(settings.sinks.len(), 2);
+    assert_eq!(settings.reload, Some(Duration::from_secs(10)));
     let Target::Postgres(target) = &settings.targets["shop-db"];
     let cleaner = &target.cleaner;
     assert_eq!(cleaner.password.read().unwrap().expose(), "canary-81f2");
@@ -93,7 +94,9 @@ fn all_that_is_wrong_comes_together() {
 
 #[test]
 fn what_is_planned_is_refused_and_not_ignored() {
-    insta::assert_snapshot!(problems("path: policies", "path: policies, reload: 10s"), @"`reload` is not supported yet");
+    insta::assert_snapshot!(problems("path: policies", "path: policies, reload: 100ms"), @"`reload` must be from 1s to 3600s, found `100ms`");
+    insta::assert_snapshot!(problems("path: policies", "path: policies, reload: never"), @"`reload` is not a time: `never`");
+    insta::assert_snapshot!(problems("disclose: never", "blocked: { keys: [ { issuer: github } ] }"), @"key `kid` is missing");
     insta::assert_snapshot!(problems("store: memory", "store: redis"), @"a replay store in Redis is not supported yet");
     insta::assert_snapshot!(problems("epoch: 7d", "epoch: 7d, kind: file"), @"`kind` is not supported yet");
     insta::assert_snapshot!(problems("user: hallpass", "user: hallpass, mode: direct"), @"only `mode: definer` is supported");
@@ -175,4 +178,95 @@ fn an_empty_file_says_how_to_begin() {
             "{text:?}"
         );
     }
+}
+
+#[test]
+fn reload_can_be_switched_off() {
+    let off = parse(&GOOD.replace("path: policies", "path: policies, reload: off")).unwrap();
+    assert_eq!(off.reload, None);
+}
+
+/// What [`Settings::changes`] says of a change of [`GOOD`].
+fn change(from: &str, to: &str) -> String {
+    assert!(GOOD.contains(from), "{from}");
+    let new = parse(&GOOD.replacen(from, to, 1)).unwrap();
+    let changes = parse(GOOD).unwrap().changes(&new).into_iter();
+    let lines = changes.map(|change| match change.restart {
+        Some((old, new)) => format!("{}: {old} -> {new}", change.key),
+        None => change.key.to_owned(),
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// T-77
+#[test]
+fn every_change_is_named_and_what_takes_a_restart_with_both_values() {
+    let restarts = [
+        (
+            "issuer: https://hallpass.acme.dev",
+            "issuer: https://other.acme.dev",
+            "issuer: https://hallpass.acme.dev -> https://other.acme.dev",
+        ),
+        (
+            "disclose: never",
+            "disclose: never\nreplica: two",
+            "replica: ",
+        ),
+        (
+            "0.0.0.0:8443",
+            "0.0.0.0:9443",
+            "listen.public: 0.0.0.0:8443 -> 0.0.0.0:9443",
+        ),
+        (
+            "127.0.0.1:8081",
+            "127.0.0.1:9081",
+            "listen.operator: 127.0.0.1:8081 -> 127.0.0.1:9081",
+        ),
+        (
+            "tls: { cert: c.pem, key: k.pem }, ",
+            "",
+            "listen.tls: on -> off",
+        ),
+        (
+            ", { kind: stdout }",
+            "",
+            "audit.sinks: file /etc/hallpass/a.jsonl, required; stdout -> file /etc/hallpass/a.jsonl, required",
+        ),
+        (
+            "generation: 2",
+            "generation: 1",
+            "signing.generation: 2 -> 1",
+        ),
+    ];
+    for (from, to, expected) in restarts {
+        let found = change(from, to);
+        assert!(found.starts_with(expected), "{found}");
+    }
+    let others = [
+        ("file: old.key", "file: older.key", "root_key"),
+        ("cert: c.pem", "cert: d.pem", "listen.tls"),
+        (
+            "proxies: [10.0.0.0/8]",
+            "operator_hosts: [h]",
+            "listen.operator_hosts\nlisten.proxies",
+        ),
+        ("path: policies", "path: other", "policies"),
+        ("path: policies", "path: policies, reload: 20s", "policies"),
+        ("host: db.acme.dev", "host: db2.acme.dev", "targets"),
+        ("algorithm: EdDSA", "algorithm: ES256", "signing.algorithm"),
+        ("epoch: 7d", "epoch: 8d", "signing.epoch"),
+        ("generation: 2", "generation: 3", "signing.generation"),
+        ("connections: 64", "connections: 65", "limits"),
+        ("disclose: never", "disclose: always", "disclose"),
+        (
+            "disclose: never",
+            "disclose: never\nblocked: { issuers: [github] }",
+            "blocked",
+        ),
+        ("disclose: never", "disclose: never\n", ""),
+    ];
+    for (from, to, expected) in others {
+        assert_eq!(change(from, to), expected, "{to}");
+    }
+    assert!(!change("${env:CLEANER}", "${env:CLEANER}").contains("canary"));
 }

@@ -1,0 +1,95 @@
+//! What two versions of the settings differ in, and which of it takes a restart.
+
+use super::{Listen, Settings, SinkKind, SinkSettings};
+
+/// A key whose value is another one now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// The key as it stands in the settings file, e.g. `listen.public`.
+    pub key: &'static str,
+    /// Old and new value, of a key that only a restart can change.
+    pub restart: Option<(String, String)>,
+}
+
+impl Settings {
+    /// Every key that differs in `new`. Values are told only where a restart is needed; none of them
+    /// is a secret.
+    #[must_use]
+    pub fn changes(&self, new: &Self) -> Vec<Change> {
+        let fixed = |key, old: String, new: String| Change {
+            key,
+            restart: (old != new).then_some((old, new)),
+        };
+        let restarts = [
+            fixed("issuer", self.issuer.clone(), new.issuer.clone()),
+            fixed("replica", self.replica.clone(), new.replica.clone()),
+            fixed(
+                "listen.public",
+                self.listen.public.to_string(),
+                new.listen.public.to_string(),
+            ),
+            fixed(
+                "listen.operator",
+                self.listen.operator.to_string(),
+                new.listen.operator.to_string(),
+            ),
+            fixed("listen.tls", tls(&self.listen), tls(&new.listen)),
+            fixed("audit.sinks", sinks(&self.sinks), sinks(&new.sinks)),
+            // Lower, it would bring back keys that were withdrawn.
+            fixed(
+                "signing.generation",
+                self.signing.generation.to_string(),
+                self.signing
+                    .generation
+                    .min(new.signing.generation)
+                    .to_string(),
+            ),
+        ];
+        let restarts = restarts.into_iter().filter(|one| one.restart.is_some());
+        let (old_tls, new_tls) = (&self.listen.tls, &new.listen.tls);
+        let (old, now) = (&self.signing, &new.signing);
+        let others = [
+            ("root_key", self.root_keys != new.root_keys),
+            (
+                "listen.tls",
+                old_tls != new_tls && old_tls.is_some() == new_tls.is_some(),
+            ),
+            (
+                "listen.operator_hosts",
+                self.listen.operator_hosts != new.listen.operator_hosts,
+            ),
+            ("listen.proxies", self.listen.proxies != new.listen.proxies),
+            (
+                "policies",
+                (&self.policies, self.reload) != (&new.policies, new.reload),
+            ),
+            ("targets", self.targets != new.targets),
+            ("signing.algorithm", old.algorithm != now.algorithm),
+            ("signing.epoch", old.epoch != now.epoch),
+            ("signing.generation", old.generation < now.generation),
+            ("limits", self.limits != new.limits),
+            ("disclose", self.disclose != new.disclose),
+            ("blocked", self.blocked != new.blocked),
+        ];
+        let others = others.into_iter().filter(|(_, differs)| *differs);
+        restarts
+            .chain(others.map(|(key, _)| Change { key, restart: None }))
+            .collect()
+    }
+}
+
+/// Whether there is TLS at all; which files it has may change.
+fn tls(listen: &Listen) -> String {
+    if listen.tls.is_some() { "on" } else { "off" }.to_owned()
+}
+
+fn sinks(sinks: &[SinkSettings]) -> String {
+    let shown = sinks.iter().map(|sink| {
+        let kind = match &sink.kind {
+            SinkKind::File { path } => format!("file {}", path.display()),
+            SinkKind::Stdout => "stdout".to_owned(),
+        };
+        format!("{kind}{}", if sink.required { ", required" } else { "" })
+    });
+    shown.collect::<Vec<_>>().join("; ")
+}
