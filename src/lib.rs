@@ -21,7 +21,8 @@
 //! audit      -> replay (Reserved), provider (Job)
 //! credential -> audit (Recorded), policy (what a grant is for), provider (Fact), replay, token (TokenId)
 //! exchange   -> lease (opens the handles that come back to be revoked)
-//! config     -> the settings types of policy and credential, and policy's YAML reader and diagnostics
+//! config     -> the settings types of policy, credential and token, and policy's YAML reader and
+//!               diagnostics
 //! lease      -> rootkey, clock, secret      rootkey -> secret
 //! ```
 //!

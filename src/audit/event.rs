@@ -21,6 +21,8 @@ pub enum Event {
     Stop,
     /// Other policies apply from here on.
     Policies(Policies),
+    /// Other settings apply from here on.
+    Settings(Settings),
     /// Something is about to be minted. Written before it is (T-89).
     Intent(Intent),
     /// What came of it: exactly one per intent.
@@ -59,6 +61,13 @@ pub struct Policies {
     /// What is remembered of used tokens, and by whom (T-72).
     #[serde(serialize_with = "reach")]
     pub replay: Reach,
+}
+
+/// Other settings apply from here on.
+#[derive(Clone, Debug, Serialize)]
+pub struct Settings {
+    /// The keys whose values changed, and the files named by them that did.
+    pub changed: Bounded<Text>,
 }
 
 /// Who asks: what a verified token said.

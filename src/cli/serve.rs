@@ -2,9 +2,10 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use super::{Failure, Terminal};
@@ -13,8 +14,8 @@ use crate::http::{Overrides, install_panic_hook, log_subscriber, server};
 
 /// Runs the broker: jobs ask on its public listener, operators look on the other.
 ///
-/// It stops on SIGTERM and SIGINT, and lets requests under way end. Logs are JSON lines on standard
-/// error.
+/// It stops on SIGTERM and SIGINT, and lets requests under way end. On SIGHUP it loads settings and
+/// policies anew at once and fetches every issuer's keys. Logs are JSON lines on standard error.
 ///
 /// Example: hallpass serve --config /etc/hallpass/hallpass.yaml
 #[derive(Debug, clap::Args)]
@@ -39,6 +40,13 @@ pub fn run(args: Args, out: &mut Terminal) -> Result<(), Failure> {
     let Args { config, check, log } = args;
     // Before the first secret is read.
     let forbidden = forbid_core_dumps();
+    // Before anything else, so that a reload that comes early kills nothing.
+    let runtime = super::runtime()?;
+    let signals = {
+        let _within = runtime.enter();
+        Signals::catch()
+            .map_err(|error| Failure::Local(format!("signals cannot be caught: {error}")))?
+    };
     let settings = Settings::load(&config).map_err(|error| Failure::Local(error.to_string()))?;
     if check {
         server::check(&settings).map_err(|error| Failure::Local(error.to_string()))?;
@@ -57,14 +65,30 @@ pub fn run(args: Args, out: &mut Terminal) -> Result<(), Failure> {
         );
     }
     allow_open_files(settings.limits.connections);
-    super::runtime()?.block_on(serve(&settings))
+    let served = runtime.block_on(serve(&settings, signals));
+    // A load that is still under way reads files for nobody any more.
+    runtime.shutdown_timeout(GRACE);
+    served
 }
 
-async fn serve(settings: &Settings) -> Result<(), Failure> {
-    // Signals are caught before anything listens, so that none is lost.
-    let unusable = |error: io::Error| Failure::Local(format!("signals cannot be caught: {error}"));
-    let mut terminate = signal(SignalKind::terminate()).map_err(unusable)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(unusable)?;
+/// What a service manager tells us.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    reload: Signal,
+}
+
+impl Signals {
+    fn catch() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            reload: signal(SignalKind::hangup())?,
+        })
+    }
+}
+
+async fn serve(settings: &Settings, mut signals: Signals) -> Result<(), Failure> {
     let running = server::start(settings, Overrides::default())
         .await
         .map_err(|error| Failure::Local(error.to_string()))?;
@@ -77,9 +101,12 @@ async fn serve(settings: &Settings) -> Result<(), Failure> {
         replay = "per_replica",
         "serving"
     );
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+    loop {
+        tokio::select! {
+            _ = signals.terminate.recv() => break,
+            _ = signals.interrupt.recv() => break,
+            _ = signals.reload.recv() => running.reload(),
+        }
     }
     tracing::info!("stopping: requests under way may end");
     running.shutdown().await;
@@ -133,3 +160,6 @@ const fn not_dumpable() -> nix::Result<()> {
 
 /// Listeners, the operator's connections, logs, connections to targets and issuers.
 const OTHER_FILES: u64 = 512;
+
+/// For threads that read files when the broker stops.
+const GRACE: Duration = Duration::from_secs(1);

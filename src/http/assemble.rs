@@ -1,13 +1,11 @@
 //! Settings to what a broker is made of: everything that can be wrong is found here.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
-use tokio_rustls::TlsAcceptor;
-
-use super::tls;
+use super::tls::{self, Tls};
 use crate::audit::{SinkEntry, SinkError};
 use crate::clock::Clock;
 use crate::config::{Settings, Target};
@@ -16,7 +14,8 @@ use crate::credential::jwt::KeysError;
 use crate::exchange::Leases;
 use crate::exchange::self_test::VerifySignature;
 use crate::policy::{Diagnostics, IssuerOverride, Kind, LoadOptions, PolicySet};
-use crate::rootkey::{RootKey, RootKeyError, RootKeys};
+use crate::rootkey::{Member, RootKey, RootKeyError, RootKeys};
+use crate::token::TrustedIssuer;
 use crate::token::keys::KeySource;
 
 /// What `hallpass demo` and tests put in place of what the settings give.
@@ -40,6 +39,8 @@ pub struct Overrides {
     pub operator: Option<std::net::TcpListener>,
     /// Another check of signatures in the self-test at start, to see it fail (T-99).
     pub verify_signature: Option<VerifySignature>,
+    /// Time between two looks at settings and policies, instead of the settings' own.
+    pub reload: Option<Duration>,
 }
 
 /// Why there is no broker.
@@ -63,6 +64,9 @@ pub enum StartError {
         /// The targets there are.
         targets: Vec<String>,
     },
+    /// A block that would block nobody.
+    #[error("{0}; see `blocked:` in the settings")]
+    Blocked(String),
     /// A target whose settings cannot be used.
     #[error("target `{target}`: {problem}; see `targets:` in the settings")]
     TargetSettings {
@@ -108,21 +112,22 @@ fn known(targets: &[String]) -> String {
 }
 
 /// What a version is made of: read from files, and all of it right.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(super) struct Loaded {
     pub(super) settings: Arc<Settings>,
     pub(super) policies: Arc<PolicySet>,
     pub(super) roots: RootKeys,
-    pub(super) tls: Option<TlsAcceptor>,
+    pub(super) tls: Option<Tls>,
 }
 
 impl Loaded {
     /// Reads everything that the settings name.
     pub(super) fn read(settings: &Settings, overrides: &Overrides) -> Result<Self, StartError> {
-        let tls = settings.listen.tls.as_ref().map(tls::acceptor);
+        let tls = settings.listen.tls.as_ref().map(tls::read);
         let roots = root_keys(settings)?;
-        let policies = policies(settings, &overrides.issuers)?;
-        check_targets(settings, &policies)?;
+        let refused = |found| StartError::Policies(found, settings.policies.clone());
+        let policies = policies(settings, &overrides.issuers).map_err(refused)?;
+        check_fit(settings, &policies)?;
         Ok(Self {
             settings: Arc::new(settings.clone()),
             policies: Arc::new(policies),
@@ -130,13 +135,22 @@ impl Loaded {
             tls: tls.transpose()?,
         })
     }
-}
 
-impl fmt::Debug for Loaded {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Loaded")
-            .field("revision", &self.policies.revision())
-            .finish_non_exhaustive()
+    /// The settings that differ in `new`, and the files they name that do. Policies have a revision
+    /// of their own.
+    pub(super) fn changes(&self, new: &Self) -> Vec<&'static str> {
+        let changes = self.settings.changes(&new.settings);
+        let mut keys: Vec<_> = changes.iter().map(|change| change.key).collect();
+        let ring = |roots: &RootKeys| roots.members().map(Member::key_id).collect::<Vec<_>>();
+        let is_other_ring = ring(&self.roots) != ring(&new.roots);
+        let is_raised = self.roots.generation() != new.roots.generation();
+        if is_other_ring && !is_raised && !keys.contains(&"root_key") {
+            keys.push("root_key");
+        }
+        if self.tls != new.tls && !keys.contains(&"listen.tls") {
+            keys.push("listen.tls");
+        }
+        keys
     }
 }
 
@@ -181,14 +195,13 @@ pub fn root_keys(settings: &Settings) -> Result<RootKeys, RootKeyError> {
 pub(super) fn policies(
     settings: &Settings,
     issuers: &BTreeMap<String, IssuerOverride>,
-) -> Result<PolicySet, StartError> {
+) -> Result<PolicySet, Diagnostics> {
     let options = LoadOptions {
         issuer_overrides: issuers.clone(),
         broker: Some(settings.issuer.clone()),
     };
-    let refused = |found| StartError::Policies(found, settings.policies.clone());
-    let loaded = PolicySet::load_with(&settings.policies, &options).map_err(refused)?;
-    let (set, findings) = loaded.servable().map_err(refused)?;
+    let loaded = PolicySet::load_with(&settings.policies, &options)?;
+    let (set, findings) = loaded.servable()?;
     for finding in findings.iter() {
         tracing::warn!(
             reason = "policy.finding",
@@ -201,8 +214,9 @@ pub(super) fn policies(
     Ok(set)
 }
 
-/// A credential that could never be minted is found at start, not by the first job.
-pub(super) fn check_targets(settings: &Settings, policies: &PolicySet) -> Result<(), StartError> {
+/// Whether settings and policies go together: a credential that could never be minted, or a block
+/// that would block nobody, is found now and not by the first job.
+pub(super) fn check_fit(settings: &Settings, policies: &PolicySet) -> Result<(), StartError> {
     for credential in policies.credentials() {
         let target = match &credential.kind {
             Kind::Postgres { target, .. } => target,
@@ -216,5 +230,12 @@ pub(super) fn check_targets(settings: &Settings, policies: &PolicySet) -> Result
             });
         }
     }
-    Ok(())
+    let blocked = settings.blocked.check(&issuers(policies));
+    blocked.map_err(|problems| StartError::Blocked(problems.join("; ")))
+}
+
+/// Whom a set of policies trusts.
+pub(super) fn issuers(policies: &PolicySet) -> Vec<Arc<TrustedIssuer>> {
+    let readers = policies.readers().iter();
+    readers.map(|reader| Arc::clone(&reader.issuer)).collect()
 }

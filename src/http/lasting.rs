@@ -5,8 +5,9 @@ use std::fmt;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use super::assemble::{Loaded, Overrides};
+use super::assemble::{Loaded, Overrides, issuers};
 use super::metrics::Metrics;
+use super::reload::Reloads;
 use super::version::Version;
 use crate::audit::event::{self, Event};
 use crate::audit::file::FileSink;
@@ -17,11 +18,10 @@ use crate::config::{Settings, SinkKind, Target};
 use crate::credential::Mint;
 use crate::credential::database::{Report, Sweeper};
 use crate::exchange::Leases;
-use crate::policy::PolicySet;
+use crate::policy::{IssuerOverride, PolicySet};
 use crate::replay::UsedTokens;
 use crate::replay::memory::MemoryTokens;
 use crate::rootkey::RootKeys;
-use crate::token::TrustedIssuer;
 use crate::token::keys::{KeySource, RemoteKeys};
 
 /// What no reload touches.
@@ -36,7 +36,11 @@ pub(super) struct Lasting {
     pub(super) metrics: Arc<Metrics>,
     /// Databases in place of those of the settings.
     pub(super) databases: Option<(Arc<dyn Mint>, Arc<dyn Leases>)>,
+    /// Other addresses for issuers of the policies.
+    pub(super) issuers: BTreeMap<String, IssuerOverride>,
     pub(super) for_dev: bool,
+    /// How the reloads went.
+    pub(super) reloads: Arc<Reloads>,
     sweeper: OnceLock<Sweeper>,
 }
 
@@ -57,7 +61,9 @@ impl Lasting {
             used_tokens: Arc::new(MemoryTokens::new(Arc::clone(&clock), USED_TOKENS)),
             metrics: Arc::new(Metrics::new()),
             databases: overrides.databases.take(),
+            issuers: std::mem::take(&mut overrides.issuers),
             for_dev: overrides.for_dev,
+            reloads: Arc::new(Reloads::new(clock.now())),
             sweeper: OnceLock::new(),
             clock,
         }))
@@ -79,18 +85,17 @@ impl Lasting {
             sweeper.stop();
         }
     }
+
+    /// Puts something on record that nothing waits for.
+    pub(super) fn note(&self, event: &Event) {
+        note(&self.audit, event);
+    }
 }
 
 impl fmt::Debug for Lasting {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Lasting")
     }
-}
-
-/// Whom a set of policies trusts.
-pub(super) fn issuers(policies: &PolicySet) -> Vec<Arc<TrustedIssuer>> {
-    let readers = policies.readers().iter();
-    readers.map(|reader| Arc::clone(&reader.issuer)).collect()
 }
 
 type Source = (Arc<dyn KeySource>, Option<Arc<RemoteKeys>>);
@@ -132,14 +137,16 @@ fn sweep_intervals(targets: &BTreeMap<String, Target>) -> BTreeMap<String, Durat
     targets.iter().map(interval).collect()
 }
 
+fn note(audit: &AuditLog, event: &Event) {
+    if let Err(error) = audit.note(event) {
+        tracing::error!(reason = "sink.failed", sink = %error.sink, "an event could not be recorded");
+    }
+}
+
 /// What the sweep did goes on record.
 fn swept(audit: &Arc<AuditLog>) -> Report {
     let audit = Arc::clone(audit);
-    let note = move |event: Event| {
-        if let Err(error) = audit.note(&event) {
-            tracing::error!(reason = "sink.failed", sink = %error.sink, "a sweep could not be recorded");
-        }
-    };
+    let note = move |event: Event| note(&audit, &event);
     Arc::new(move |target, report| {
         note(Event::Sweep(event::Sweep {
             target: Text::new(target),

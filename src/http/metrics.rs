@@ -52,6 +52,12 @@ impl Metrics {
         self.count("hallpass_exchanges_total", labels, 1);
     }
 
+    /// Settings and policies were loaded anew, or could not be.
+    pub(super) fn reload(&self, outcome: &'static str) {
+        let labels = vec![Label::from_static_parts("outcome", outcome)];
+        self.count("hallpass_reloads_total", labels, 1);
+    }
+
     /// A form had parameters that we do not know (T-06).
     pub(super) fn unknown_parameters(&self, count: usize) {
         if count > 0 {

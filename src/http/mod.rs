@@ -33,6 +33,7 @@ mod listener;
 mod log;
 mod metrics;
 mod operator;
+mod reload;
 mod request;
 mod revoke;
 pub mod server;

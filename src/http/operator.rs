@@ -11,6 +11,8 @@ use http::{HeaderValue, StatusCode, header};
 use serde_json::{Map, Value, json};
 
 use super::answer::{self, Answer, Context, Fault, Verdict};
+use super::lasting::Lasting;
+use super::reload::Reloads;
 use super::request::RequestError;
 use super::{Shared, gate};
 use crate::audit::SinkStatus;
@@ -71,15 +73,21 @@ pub(super) async fn metrics(State(shared): State<Arc<Shared>>, request: Request)
 pub(super) struct Readiness {
     remote: Option<Arc<RemoteKeys>>,
     databases: Arc<Databases>,
+    reloads: Arc<Reloads>,
 }
 
 impl Readiness {
-    pub(super) const fn new(remote: Option<Arc<RemoteKeys>>, databases: Arc<Databases>) -> Self {
-        Self { remote, databases }
+    pub(super) fn new(lasting: &Lasting, databases: Arc<Databases>) -> Self {
+        Self {
+            remote: lasting.remote.clone(),
+            databases,
+            reloads: Arc::clone(&lasting.reloads),
+        }
     }
 
     /// Whether to send us jobs, and how each part is. An issuer or a target that is down makes
-    /// nobody else's jobs wait, so it is told and does not count (T-68).
+    /// nobody else's jobs wait, so it is told and does not count (T-68); nor does a reload that failed,
+    /// since the version before it serves.
     fn look(&self, exchange: &Exchange) -> (bool, Map<String, Value>) {
         let parts = exchange.parts();
         let clock = exchange.check_clock();
@@ -92,6 +100,7 @@ impl Readiness {
             "ready": is_ready,
             "clock": clock.map_or_else(|error| format!("clock.jump: {error}"), |()| "ok".to_owned()),
             "policies": { "revision": parts.policies.revision() },
+            "reload": self.reloads.status(),
             "replay": match parts.used_tokens.reach() {
                 Reach::PerReplica => "per_replica",
                 Reach::Shared => "shared",

@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
 use super::assemble::{Loaded, Overrides, StartError};
 use super::lasting::Lasting;
 use super::listener;
 use super::metrics::Metrics;
+use super::reload::{Reloader, Seen};
 use super::version::{self, Current, Version};
 use crate::audit::Text;
 use crate::audit::event::{self, Event};
@@ -33,6 +34,8 @@ pub struct Running {
     lasting: Arc<Lasting>,
     stop: watch::Sender<bool>,
     listeners: Vec<JoinHandle<()>>,
+    wake: Arc<Notify>,
+    reloading: JoinHandle<()>,
     upkeep: JoinHandle<()>,
 }
 
@@ -48,6 +51,7 @@ pub async fn start(settings: &Settings, mut overrides: Overrides) -> Result<Runn
     let listen = &settings.listen;
     let public_listener = bind(overrides.public.take(), listen.public, "public")?;
     let operator_listener = bind(overrides.operator.take(), listen.operator, "operator")?;
+    let seen = Seen::of(settings);
     let loaded = Loaded::read(settings, &overrides)?;
     let lasting = Lasting::begin(&loaded, &mut overrides)?;
     let version = Version::new(loaded, &lasting, None)?;
@@ -69,6 +73,9 @@ pub async fn start(settings: &Settings, mut overrides: Overrides) -> Result<Runn
         run(public_listener.0, version::public_door(&current)),
         run(operator_listener.0, version::operator_door(&current)),
     ];
+    let wake = Arc::new(Notify::new());
+    let reloader = Reloader::new(&current, &lasting, seen, overrides.reload, &wake);
+    let reloading = tokio::spawn(reloader.run(stopped.clone()));
     let upkeep = tokio::spawn(upkeep(Arc::clone(&lasting.metrics), Arc::clone(&current)));
     Ok(Running {
         public_addr,
@@ -77,6 +84,8 @@ pub async fn start(settings: &Settings, mut overrides: Overrides) -> Result<Runn
         lasting,
         stop,
         listeners,
+        wake,
+        reloading,
         upkeep,
     })
 }
@@ -96,6 +105,12 @@ impl Running {
     #[must_use]
     pub fn exchange(&self) -> Arc<Exchange> {
         Arc::clone(&self.current.load().shared.exchange)
+    }
+
+    /// Loads settings and policies anew, as soon as they rest, and fetches every issuer's keys. What
+    /// comes of it shows in readiness.
+    pub fn reload(&self) {
+        self.wake.notify_one();
     }
 
     /// Stops accepting, lets requests under way end within the settings' time, and closes the audit
@@ -118,6 +133,7 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         self.lasting.stop_sweeping();
+        self.reloading.abort();
         self.upkeep.abort();
         for listener in &self.listeners {
             listener.abort();

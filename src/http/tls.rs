@@ -1,9 +1,11 @@
 //! TLS of the public listener: a certificate chain and its key become what takes handshakes.
 
+use std::fmt;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
+use aws_lc_rs::digest;
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -11,34 +13,63 @@ use tokio_rustls::TlsAcceptor;
 
 use super::assemble::StartError;
 use crate::config::TlsFiles;
+use crate::secret::Secret;
 
 /// Reads the files that the settings name.
 ///
 /// # Errors
 /// One cannot be read or is not PEM, or they do not go together.
-pub(super) fn acceptor(files: &TlsFiles) -> Result<TlsAcceptor, StartError> {
+pub(super) fn read(files: &TlsFiles) -> Result<Tls, StartError> {
     let refused = |path: &Path, problem: String| StartError::Tls {
         path: path.to_owned(),
         problem,
     };
     let read = |path: &Path| {
-        fs::read(path).map_err(|error| refused(path, format!("cannot be read: {error}")))
+        let bytes = fs::read(path).map(Secret::new);
+        bytes.map_err(|error| refused(path, format!("cannot be read: {error}")))
     };
-    let chain = CertificateDer::pem_slice_iter(&read(&files.cert)?)
+    let (cert, key) = (read(&files.cert)?, read(&files.key)?);
+    let chain = CertificateDer::pem_slice_iter(cert.expose())
         .collect::<Result<Vec<_>, _>>()
         .map_err(|_| refused(&files.cert, "is not PEM".to_owned()))?;
     if chain.is_empty() {
         return Err(refused(&files.cert, "holds no certificate".to_owned()));
     }
-    let key = PrivateKeyDer::from_pem_slice(&read(&files.key)?)
+    let private = PrivateKeyDer::from_pem_slice(key.expose())
         .map_err(|_| refused(&files.key, "holds no private key in PEM".to_owned()))?;
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|error| refused(&files.cert, error.to_string()))?
         .with_no_client_auth()
-        .with_single_cert(chain, key)
+        .with_single_cert(chain, private)
         .map_err(|error| refused(&files.cert, format!("does not go with the key: {error}")))?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(TlsAcceptor::from(Arc::new(config)))
+    let mut files = digest::Context::new(&digest::SHA256);
+    files.update(digest::digest(&digest::SHA256, cert.expose()).as_ref());
+    files.update(digest::digest(&digest::SHA256, key.expose()).as_ref());
+    Ok(Tls {
+        acceptor: TlsAcceptor::from(Arc::new(config)),
+        files: files.finish().as_ref().to_vec(),
+    })
+}
+
+/// What takes handshakes, and the hash of the files it was made of. Two are equal that were made of
+/// the same.
+#[derive(Clone)]
+pub(super) struct Tls {
+    pub(super) acceptor: TlsAcceptor,
+    files: Vec<u8>,
+}
+
+impl PartialEq for Tls {
+    fn eq(&self, other: &Self) -> bool {
+        self.files == other.files
+    }
+}
+
+impl fmt::Debug for Tls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Tls")
+    }
 }

@@ -8,14 +8,14 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
 
-use super::assemble::{Loaded, StartError};
+use super::assemble::{Loaded, StartError, issuers};
 use super::connection::Times;
-use super::lasting::{Lasting, issuers};
+use super::lasting::Lasting;
 use super::listener::{Door, Entrance, Rules};
 use super::operator::Readiness;
 use super::{Shared, operators, public};
 use crate::clock::Clock;
-use crate::config::Target;
+use crate::config::{Settings, Target};
 use crate::credential::database::postgres::{Postgres, TargetSettings};
 use crate::credential::database::{Database, Databases};
 use crate::credential::jwt::{JwtMint, Keys};
@@ -34,6 +34,8 @@ pub(super) struct Version {
     pub(super) loaded: Loaded,
     pub(super) shared: Arc<Shared>,
     pub(super) databases: Arc<Databases>,
+    /// Targets that could not be set up anew and are reached as before, each with the reason.
+    pub(super) left: Vec<String>,
     public: Arc<Entrance>,
     operators: Arc<Entrance>,
 }
@@ -53,7 +55,8 @@ impl Version {
             settings.signing.epoch,
             lasting.clock.now(),
         )?);
-        let databases = Arc::new(databases(&loaded, lasting, before)?);
+        let mut left = Vec::new();
+        let databases = Arc::new(databases(&loaded, lasting, before, &mut left)?);
         let parts = parts(&loaded, lasting, &signing, &databases);
         let exchange = match before {
             Some(before) => before.shared.exchange.with(parts),
@@ -69,7 +72,7 @@ impl Version {
             operator_hosts: settings.listen.operator_hosts.clone(),
             clock: Arc::clone(&lasting.clock),
             metrics: Arc::clone(&lasting.metrics),
-            readiness: Readiness::new(lasting.remote.clone(), Arc::clone(&databases)),
+            readiness: Readiness::new(lasting, Arc::clone(&databases)),
         });
         let rules = rules(&loaded);
         let operator_rules = Rules {
@@ -89,6 +92,19 @@ impl Version {
             loaded,
             shared,
             databases,
+            left,
+        })
+    }
+}
+
+impl Version {
+    /// Whether every target is reached as it would be by these settings.
+    pub(super) fn is_connected_as(&self, settings: &Settings) -> bool {
+        let targets = settings.targets.iter();
+        // Those in place of the settings' own have no name here.
+        let mut ours = targets.filter(|(name, _)| self.databases.database(name).is_some());
+        ours.all(|(name, target)| {
+            same_target(self, name, target).is_some_and(|database| has_same_ca(&database, target))
         })
     }
 }
@@ -107,7 +123,7 @@ pub(super) fn operator_door(current: &Current) -> Door {
 
 fn rules(loaded: &Loaded) -> Rules {
     let limits = loaded.settings.limits;
-    let tls = loaded.tls.clone();
+    let tls = loaded.tls.as_ref();
     Rules {
         times: Times {
             head: limits.head_time,
@@ -115,7 +131,7 @@ fn rules(loaded: &Loaded) -> Rules {
             request: limits.request_time,
             head_size: limits.head,
         },
-        tls: tls.map(|acceptor| (acceptor, limits.handshake_time)),
+        tls: tls.map(|tls| (tls.acceptor.clone(), limits.handshake_time)),
         connections: limits.connections,
         grace: limits.shutdown_time,
     }
@@ -158,7 +174,8 @@ fn verifier(loaded: &Loaded, lasting: &Lasting, signing: &Arc<Keys>) -> Verifier
         Arc::clone(&lasting.keys),
         Arc::clone(&lasting.clock),
     )
-    .refusing(own);
+    .refusing(own)
+    .blocking(loaded.settings.blocked.clone());
     if lasting.for_dev {
         verifier.for_dev()
     } else {
@@ -193,12 +210,19 @@ fn databases(
     loaded: &Loaded,
     lasting: &Lasting,
     before: Option<&Version>,
+    left: &mut Vec<String>,
 ) -> Result<Databases, StartError> {
     let mut databases: BTreeMap<String, Arc<dyn Database>> = BTreeMap::new();
     let targets = &loaded.settings.targets;
     for (name, target) in targets.iter().filter(|_| lasting.databases.is_none()) {
-        let database = match before.and_then(|before| unchanged(before, name, target)) {
-            Some(database) => database,
+        let same = before.and_then(|before| same_target(before, name, target));
+        let database = match same {
+            Some(database) if has_same_ca(&database, target) => database,
+            // A file it names is broken: no reason to cut off what works, nor the rest of a reload.
+            Some(database) => connect(name, target).unwrap_or_else(|error| {
+                left.push(error.to_string());
+                database
+            }),
             None => connect(name, target)?,
         };
         databases.insert(name.clone(), database);
@@ -210,19 +234,17 @@ fn databases(
     })
 }
 
-/// The database of a target that is reached as before, with the connections it has.
-fn unchanged(before: &Version, name: &str, target: &Target) -> Option<Arc<dyn Database>> {
-    before
-        .loaded
-        .settings
-        .targets
-        .get(name)
-        .filter(|old| *old == target)?;
+/// The database of a target whose settings are as before, with the connections it has.
+fn same_target(before: &Version, name: &str, target: &Target) -> Option<Arc<dyn Database>> {
+    let old = before.loaded.settings.targets.get(name)?;
     let database = before.databases.database(name)?;
+    (old == target).then(|| Arc::clone(database))
+}
+
+fn has_same_ca(database: &Arc<dyn Database>, target: &Target) -> bool {
     let Target::Postgres(target) = target;
     let ca = target.ca.as_deref().map(fs::read_to_string).transpose();
-    let is_as_before = ca.is_ok_and(|ca| ca == database.address().ca);
-    is_as_before.then(|| Arc::clone(database))
+    ca.is_ok_and(|ca| ca == database.address().ca)
 }
 
 fn connect(name: &str, target: &Target) -> Result<Arc<dyn Database>, StartError> {

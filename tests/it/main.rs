@@ -13,5 +13,6 @@ mod lists;
 mod policy;
 mod properties;
 mod provider;
+mod reload;
 mod support;
 mod verification;

@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use hallpass::clock::{FixedClock, Timestamp};
 use hallpass::config::{Limits, Settings, TlsFiles};
@@ -74,7 +75,7 @@ policies:
       - { credential: deploy-api, ttl: 5m, scopes: ["deploy:staging"] }
 "#;
 
-const SETTINGS: &str = "
+pub(crate) const SETTINGS: &str = "
 issuer: https://hallpass.example
 replica: test
 root_key: { file: root.key }
@@ -84,6 +85,9 @@ targets:
   shop-db: { kind: postgres, host: db.test, databases: [shop], user: hallpass, password: { file: none }, cleaner: { user: c, password: { file: none } } }
 audit: { sinks: [ { kind: file, path: audit.jsonl, required: true } ] }
 ";
+
+/// What `listen` has in a broker with TLS.
+const TLS: &str = "tls: { cert: cert.pem, key: key.pem }";
 
 pub(crate) struct TestBroker {
     running: Running,
@@ -102,6 +106,8 @@ pub(crate) struct Builder {
     settings: String,
     issuers: BTreeMap<String, IssuerOverride>,
     keys: Option<Arc<dyn KeySource>>,
+    reload: Option<Duration>,
+    has_targets: bool,
 }
 
 impl TestBroker {
@@ -113,6 +119,8 @@ impl TestBroker {
             settings: SETTINGS.to_owned(),
             issuers: BTreeMap::new(),
             keys: None,
+            reload: None,
+            has_targets: false,
         }
     }
 
@@ -135,6 +143,16 @@ impl TestBroker {
 
     pub(crate) const fn issuer() -> &'static str {
         AUDIENCE
+    }
+
+    /// The exchange as of the last reload.
+    pub(crate) fn now(&self) -> Arc<Exchange> {
+        self.running.exchange()
+    }
+
+    /// What SIGHUP does.
+    pub(crate) fn reload(&self) {
+        self.running.reload();
     }
 
     /// A file of its folder.
@@ -280,6 +298,19 @@ impl Builder {
         self
     }
 
+    /// Reads its settings from `hallpass.yaml`, and looks that often whether anything changed. Limits
+    /// are those of the file.
+    pub(crate) const fn reloading(mut self, interval: Duration) -> Self {
+        self.reload = Some(interval);
+        self
+    }
+
+    /// Has the targets of its settings, and no fake database.
+    pub(crate) const fn real_targets(mut self) -> Self {
+        self.has_targets = true;
+        self
+    }
+
     pub(crate) async fn start(self) -> TestBroker {
         self.try_start().await.unwrap()
     }
@@ -290,11 +321,20 @@ impl Builder {
         write_root_key(&folder.path().join("root.key"), &root);
         fs::create_dir(folder.path().join("policies")).unwrap();
         fs::write(folder.path().join("policies/root.yaml"), &self.policies).unwrap();
-        let mut settings =
-            Settings::parse("hallpass.yaml", self.settings, folder.path(), &|_| None).unwrap();
-        settings.limits = self.limits;
-        if self.tls {
-            settings.listen.tls = Some(certificate(folder.path()));
+        let tls = self.tls.then(|| certificate(folder.path()));
+        let mut text = self.settings.clone();
+        if tls.is_some() {
+            text = text.replacen("listen: {", &format!("listen: {{ {TLS},"), 1);
+        }
+        let file = folder.path().join("hallpass.yaml");
+        fs::write(&file, &text).unwrap();
+        let mut settings = if self.reload.is_some() {
+            Settings::load(&file).unwrap()
+        } else {
+            Settings::parse("hallpass.yaml", text, folder.path(), &|_| None).unwrap()
+        };
+        if self.reload.is_none() {
+            settings.limits = self.limits;
         }
         let clock = Arc::new(FixedClock::at(Timestamp::from_unix(NOW)));
         let roots = RootKeys::new(AUDIENCE, 1, vec![root]).unwrap();
@@ -310,10 +350,11 @@ impl Builder {
             }),
             for_dev: !self.issuers.is_empty(),
             issuers: self.issuers,
-            databases: Some((
-                Arc::clone(&database) as Arc<_>,
-                Arc::clone(&database) as Arc<_>,
-            )),
+            databases: (!self.has_targets).then(|| {
+                let database = &database;
+                (Arc::clone(database) as Arc<_>, Arc::clone(database) as _)
+            }),
+            reload: self.reload,
             sinks: vec![sink.entry()],
             ..Overrides::default()
         };
@@ -346,7 +387,7 @@ pub(crate) fn write_root_key(path: &Path, root: &RootKey) {
     fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
 }
 
-fn certificate(folder: &Path) -> TlsFiles {
+pub(crate) fn certificate(folder: &Path) -> TlsFiles {
     let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
     let (cert, key) = (folder.join("cert.pem"), folder.join("key.pem"));
     fs::write(&cert, made.cert.pem()).unwrap();

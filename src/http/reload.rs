@@ -1,0 +1,272 @@
+//! Settings and policies as they change on disk: looked at, loaded aside, swapped as a whole (T-77).
+//!
+//! What is served never gets worse by a reload: whatever cannot be loaded leaves the version before
+//! in its place, and is told in the log, the audit record, a metric and readiness until it is put
+//! right. Files are read on threads of their own, so that requests never wait for a disk.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Notify, watch};
+
+use super::lasting::Lasting;
+use super::version::{Current, Version};
+use crate::audit::Text;
+use crate::audit::event::{self, Event};
+use crate::rootkey::Member;
+use crate::text::escape;
+
+mod attempt;
+mod seen;
+mod status;
+
+pub(super) use seen::Seen;
+pub(super) use status::{Problem, Reloads};
+
+use attempt::{Attempt, attempt};
+
+/// Watches the files that a broker is made of.
+pub(super) struct Reloader {
+    current: Current,
+    lasting: Arc<Lasting>,
+    interval: Option<Duration>,
+    wake: Arc<Notify>,
+    /// What was seen when something was last loaded, or could not be.
+    loaded: Option<Seen>,
+    /// What was seen at the last look.
+    previous: Option<Seen>,
+    /// Looks in a row that all saw something else.
+    restless: u32,
+}
+
+impl Reloader {
+    /// Begins with what was seen before the version that serves now was loaded. An `interval` stands
+    /// in place of the settings' own; `wake` asks for a reload at once.
+    pub(super) fn new(
+        current: &Current,
+        lasting: &Arc<Lasting>,
+        seen: Seen,
+        interval: Option<Duration>,
+        wake: &Arc<Notify>,
+    ) -> Self {
+        Self {
+            current: Arc::clone(current),
+            lasting: Arc::clone(lasting),
+            interval,
+            wake: Arc::clone(wake),
+            loaded: Some(seen),
+            previous: None,
+            restless: 0,
+        }
+    }
+
+    /// Reloads until `stop` says true. A load that is under way then is left to itself.
+    pub(super) async fn run(mut self, mut stop: watch::Receiver<bool>) {
+        let stopped = stop.wait_for(|stop| *stop);
+        tokio::pin!(stopped);
+        loop {
+            tokio::select! {
+                _ = &mut stopped => return,
+                () = self.turn() => {}
+            }
+        }
+    }
+
+    /// Waits for the next look, and takes it.
+    async fn turn(&mut self) {
+        let interval = self.interval();
+        let is_asked = tokio::select! {
+            biased;
+            () = self.wake.notified() => true,
+            () = pause(interval) => false,
+        };
+        if is_asked {
+            self.fetch_keys();
+            self.load_now().await;
+        } else {
+            self.look().await;
+        }
+    }
+
+    fn interval(&self) -> Option<Duration> {
+        self.interval
+            .or_else(|| self.current.load().loaded.settings.reload)
+    }
+
+    /// An operator who asks for a reload may know of a key that was withdrawn (T-64).
+    fn fetch_keys(&self) {
+        if let Some(remote) = self.lasting.remote.clone() {
+            tokio::spawn(async move { remote.force_refresh().await });
+        }
+    }
+
+    /// One look: what is new and rested since the look before is loaded.
+    async fn look(&mut self) {
+        let Some(now) = self.see().await else { return };
+        if self.loaded.as_ref() == Some(&now) {
+            self.restless = 0;
+        } else if self.previous.as_ref() == Some(&now) {
+            self.load(&now).await;
+        } else {
+            self.is_restless();
+        }
+        self.previous = Some(now);
+    }
+
+    /// Loads what there is, changed or not, as soon as two looks agree.
+    async fn load_now(&mut self) {
+        let settle = self.interval().unwrap_or(SETTLE).min(SETTLE);
+        for _ in 0..MOST_RESTLESS {
+            tokio::time::sleep(settle).await;
+            let Some(now) = self.see().await else { return };
+            let rests = self.previous.as_ref() == Some(&now);
+            self.previous = Some(now.clone());
+            if rests && self.load(&now).await {
+                return;
+            }
+        }
+        self.restless = MOST_RESTLESS;
+        self.is_restless();
+    }
+
+    /// Something changes with every look, such as a log that is written into the folder.
+    fn is_restless(&mut self) {
+        self.restless = self.restless.saturating_add(1);
+        if self.restless > MOST_RESTLESS {
+            // Whatever comes to rest is then loaded, also what is loaded already: that clears it.
+            self.loaded = None;
+            self.tell(vec![Problem::new(
+                FAILED,
+                "the files changed between any two looks, so that they were never known to be whole"
+                    .to_owned(),
+            )]);
+        }
+    }
+
+    async fn see(&self) -> Option<Seen> {
+        let settings = Arc::clone(&self.current.load().loaded.settings);
+        let looking = tokio::task::spawn_blocking(move || Seen::of(&settings));
+        looking.await.ok()
+    }
+
+    /// Loads what was seen; false if it changed meanwhile.
+    async fn load(&mut self, seen: &Seen) -> bool {
+        let (before, lasting) = (self.current.load_full(), Arc::clone(&self.lasting));
+        let loading = tokio::task::spawn_blocking(move || attempt(&before, &lasting));
+        let Attempt { version, problems } = match loading.await {
+            Ok(attempt) => attempt,
+            Err(_) => Attempt::failed("the load stopped unexpectedly"),
+        };
+        if self.see().await.as_ref() != Some(seen) {
+            return false;
+        }
+        self.restless = 0;
+        self.loaded = Some(seen.clone());
+        if let Some(version) = version {
+            self.swap(version);
+        }
+        self.tell(problems);
+        true
+    }
+
+    /// From here on requests are answered by another version. Nothing in here waits, so it is done
+    /// whole or not at all.
+    fn swap(&self, version: Version) {
+        let before = self.current.load_full();
+        record(&self.lasting, &before, &version);
+        if let Some(remote) = &self.lasting.remote {
+            remote.follow(&super::assemble::issuers(&version.loaded.policies));
+        }
+        let version = Arc::new(version);
+        self.current.store(Arc::clone(&version));
+        self.lasting.sweep(&version);
+        self.lasting.reloads.loaded(self.lasting.clock.now());
+        self.lasting.metrics.reload("loaded");
+    }
+
+    /// Tells what is wrong that was not told before.
+    fn tell(&self, problems: Vec<Problem>) {
+        if !problems.is_empty() {
+            self.lasting.metrics.reload("failed");
+        }
+        let news = self
+            .lasting
+            .reloads
+            .tell(problems, self.lasting.clock.now());
+        for problem in news {
+            problem.log();
+            self.lasting.note(&Event::Alert(event::Alert {
+                reason: problem.reason,
+                message: Text::new(&problem.text),
+                request_id: None,
+            }));
+        }
+    }
+}
+
+/// The record comes first, so that it stands before whatever the new version does.
+fn record(lasting: &Lasting, before: &Version, now: &Version) {
+    let (old, new) = (&before.loaded, &now.loaded);
+    let changed = old.changes(new);
+    if !changed.is_empty() {
+        tracing::info!(
+            reason = "settings.reloaded",
+            changed = changed.join(", "),
+            "other settings apply"
+        );
+        let changed = changed.iter().map(|key| Text::new(key)).collect();
+        lasting.note(&Event::Settings(event::Settings { changed }));
+    }
+    let (previous, revision) = (old.policies.revision(), new.policies.revision());
+    if previous != revision {
+        tracing::info!(
+            reason = "policy.reloaded",
+            revision,
+            previous,
+            "other policies apply"
+        );
+        lasting.note(&Event::Policies(event::Policies {
+            revision: Text::new(revision),
+            previous: Some(Text::new(previous)),
+            replay: lasting.used_tokens.reach(),
+        }));
+    }
+    let known: Vec<_> = old.roots.members().map(Member::key_id).collect();
+    let is_published = known.contains(&new.roots.active().key_id());
+    if !is_published && old.roots.generation() == new.roots.generation() {
+        tracing::warn!(
+            reason = "rootkey.not_published",
+            key = %new.roots.active().key_id(),
+            "a root key signs that was not published before: whoever caches our key set refuses its tokens for up to five minutes"
+        );
+    }
+}
+
+impl Problem {
+    /// A line for the problem, and one for each detail.
+    fn log(&self) {
+        tracing::error!(
+            reason = self.reason,
+            problem = %escape(&self.text),
+            "a reload failed; what was loaded before stays"
+        );
+        for detail in &self.details {
+            tracing::error!(reason = self.reason, detail = %escape(detail), "a reload failed");
+        }
+    }
+}
+
+/// Until the next look; without an interval there is none.
+async fn pause(interval: Option<Duration>) {
+    match interval {
+        Some(interval) => tokio::time::sleep(interval).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Between two looks when somebody waits for a reload.
+const SETTLE: Duration = Duration::from_millis(250);
+/// Looks in a row that may all see something else.
+const MOST_RESTLESS: u32 = 20;
+/// The policies could not be loaded, or not even found at rest.
+const FAILED: &str = "policy.reload_failed";

@@ -1,0 +1,95 @@
+//! What a look at the files saw: hashes, to compare with the next look.
+
+use std::collections::BTreeMap;
+use std::fs::OpenOptions;
+use std::io::{self, Read as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use aws_lc_rs::digest;
+use nix::fcntl::OFlag;
+
+use crate::config::{Settings, Target};
+use crate::policy::Scan;
+use crate::secret::Secret;
+
+/// Every file that a version is made of, with the hash of its content.
+#[derive(Clone, PartialEq, Eq)]
+pub(in crate::http) struct Seen {
+    folders: BTreeMap<PathBuf, Scan>,
+    files: BTreeMap<PathBuf, Look>,
+}
+
+impl Seen {
+    /// Looks at the settings file, and at all that it names: as it is now, and as it was loaded.
+    pub(in crate::http) fn of(loaded: &Settings) -> Self {
+        let mut seen = Self {
+            folders: BTreeMap::new(),
+            files: BTreeMap::new(),
+        };
+        seen.add(loaded);
+        if let Some(file) = &loaded.file
+            && let Ok(now) = Settings::load(file)
+        {
+            seen.add(&now);
+        }
+        seen
+    }
+
+    fn add(&mut self, settings: &Settings) {
+        let folder = &settings.policies;
+        self.folders
+            .entry(folder.clone())
+            .or_insert_with(|| Scan::of(folder));
+        for file in files(settings) {
+            self.files
+                .entry(file.to_owned())
+                .or_insert_with(|| Look::at(file));
+        }
+    }
+}
+
+/// Passwords are not among them: they are read whenever they are used.
+fn files(settings: &Settings) -> impl Iterator<Item = &Path> {
+    let tls = settings.listen.tls.iter();
+    let tls = tls.flat_map(|files| [&files.cert, &files.key]);
+    let targets = settings.targets.values();
+    let authorities = targets.filter_map(|Target::Postgres(target)| target.ca.as_ref());
+    let settings = settings.file.iter().chain(&settings.root_keys);
+    settings.chain(tls).chain(authorities).map(PathBuf::as_path)
+}
+
+/// What is to be seen of one file. Of a secret that is no more than a hash.
+#[derive(Clone, PartialEq, Eq)]
+enum Look {
+    File { mode: u32, hash: Vec<u8> },
+    Unreadable(io::ErrorKind),
+}
+
+impl Look {
+    fn at(path: &Path) -> Self {
+        Self::try_at(path).unwrap_or_else(|error| Self::Unreadable(error.kind()))
+    }
+
+    fn try_at(path: &Path) -> io::Result<Self> {
+        // Opening a pipe would wait for its writer for ever.
+        let file = OpenOptions::new()
+            .read(true)
+            .custom_flags(OFlag::O_NONBLOCK.bits())
+            .open(path)?;
+        let metadata = file.metadata()?;
+        let mut bytes = Vec::new();
+        if metadata.is_file() {
+            file.take(MOST).read_to_end(&mut bytes)?;
+        }
+        let bytes = Secret::new(bytes);
+        let hash = digest::digest(&digest::SHA256, bytes.expose());
+        Ok(Self::File {
+            mode: metadata.mode(),
+            hash: hash.as_ref().to_vec(),
+        })
+    }
+}
+
+/// Bytes of a file that are looked at: what is longer does not load.
+const MOST: u64 = 2 << 20;

@@ -1,0 +1,140 @@
+//! How the reloads went: what could not be loaded, and since when.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use serde_json::{Value, json};
+
+use crate::clock::Timestamp;
+use crate::policy::{Diagnostics, Severity};
+use crate::text::escape;
+
+/// The last reload, for readiness.
+#[derive(Debug)]
+pub(in crate::http) struct Reloads(Mutex<State>);
+
+#[derive(Debug)]
+struct State {
+    loaded_at: Timestamp,
+    problems: Vec<(Problem, Timestamp)>,
+}
+
+/// Something that could not be loaded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::http) struct Problem {
+    /// Our code.
+    pub(super) reason: &'static str,
+    /// One sentence.
+    pub(super) text: String,
+    /// What more there is to say, one line each.
+    pub(super) details: Vec<String>,
+}
+
+impl Problem {
+    pub(super) const fn new(reason: &'static str, text: String) -> Self {
+        Self {
+            reason,
+            text,
+            details: Vec::new(),
+        }
+    }
+
+    /// Errors in files, each with its place; the first of them stands in the sentence.
+    pub(super) fn of(reason: &'static str, what: &str, found: &Diagnostics) -> Self {
+        let errors = found.iter().filter(|one| one.severity == Severity::Error);
+        let lines: Vec<String> = errors
+            .map(|one| format!("{}: {} [{}]", one.place, one.message, one.rule))
+            .take(MOST_DETAILS)
+            .collect();
+        let count = found.count(Severity::Error);
+        let first = lines.first().map(String::as_str).unwrap_or_default();
+        Self {
+            reason,
+            text: format!("{what} has errors ({count}); the first: {first}"),
+            details: lines,
+        }
+    }
+}
+
+impl Reloads {
+    pub(in crate::http) const fn new(started: Timestamp) -> Self {
+        Self(Mutex::new(State {
+            loaded_at: started,
+            problems: Vec::new(),
+        }))
+    }
+
+    /// Another version serves.
+    pub(super) fn loaded(&self, now: Timestamp) {
+        self.state().loaded_at = now;
+    }
+
+    /// These are the problems there are now; those among them that were not there before.
+    pub(super) fn tell(&self, problems: Vec<Problem>, now: Timestamp) -> Vec<Problem> {
+        let mut state = self.state();
+        if problems.is_empty() && !state.problems.is_empty() {
+            tracing::info!(
+                reason = "reload.mended",
+                "everything on disk is loaded again"
+            );
+        }
+        let before = std::mem::take(&mut state.problems);
+        let mut news = Vec::new();
+        for problem in problems {
+            let known = before.iter().find(|(known, _)| *known == problem);
+            if known.is_none() {
+                news.push(problem.clone());
+            }
+            let since = known.map_or(now, |(_, since)| *since);
+            state.problems.push((problem, since));
+        }
+        news
+    }
+
+    /// For readiness.
+    pub(in crate::http) fn status(&self) -> Value {
+        let state = self.state();
+        let problems = state.problems.iter().map(|(problem, since)| {
+            json!({
+                "reason": problem.reason,
+                "problem": escape(&problem.text),
+                "since": since.to_string(),
+            })
+        });
+        json!({
+            "loaded_at": state.loaded_at.to_string(),
+            "problems": problems.collect::<Vec<_>>(),
+        })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Lines of the log for one problem.
+const MOST_DETAILS: usize = 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// T-77
+    #[test]
+    fn a_problem_is_news_once_and_keeps_its_time_until_it_is_mended() {
+        let at = Timestamp::from_unix;
+        let reloads = Reloads::new(at(0));
+        let problem = |text: &str| Problem::new("policy.reload_failed", text.to_owned());
+        assert_eq!(reloads.tell(vec![problem("a")], at(10)), [problem("a")]);
+        assert_eq!(reloads.tell(vec![problem("a")], at(20)), []);
+        assert_eq!(
+            reloads.tell(vec![problem("b"), problem("a")], at(30)),
+            [problem("b")]
+        );
+        let since = |index: usize| reloads.status()["problems"][index]["since"].clone();
+        assert_eq!(since(0), at(30).to_string());
+        assert_eq!(since(1), at(10).to_string());
+        assert_eq!(reloads.tell(Vec::new(), at(40)), []);
+        assert_eq!(reloads.status()["problems"], json!([]));
+        assert_eq!(reloads.tell(vec![problem("a")], at(50)), [problem("a")]);
+    }
+}

@@ -1,0 +1,137 @@
+//! What a reload keeps of its connections to databases and of issuers' keys.
+
+use std::fs;
+
+use hallpass::clock::Timestamp;
+use hallpass::dev::issuer::{GithubJob, Issuer, github_claims};
+use hallpass::dev::stage::Stage;
+
+use super::{broker, changed_from, readiness, revision, swapped, until, write_policies};
+use crate::support::TestBroker;
+use crate::support::broker::POLICIES;
+use crate::support::client::get;
+use crate::support::tokens::NOW;
+
+/// The server's processes that serve the broker's own logins.
+async fn sessions(stage: &Stage) -> Vec<i32> {
+    let server = stage.postgres.connect("postgres").await.unwrap();
+    let sql = "SELECT pid FROM pg_stat_activity WHERE usename IN ('hallpass', 'hallpass_clean') ORDER BY pid";
+    let rows = server.query(sql, &[]).await.unwrap();
+    rows.iter().map(|row| row.get(0)).collect()
+}
+
+/// T-77
+#[tokio::test]
+async fn a_target_keeps_its_connections_until_it_is_removed() {
+    let stage = Stage::start().await.unwrap();
+    until("the sweep has connected", async || {
+        let ready = get(stage.operator(), "/readyz").await.json();
+        ready["targets"]["shop-db"]["reachable"] == true
+    })
+    .await;
+    let before = sessions(&stage).await;
+    assert!(!before.is_empty());
+    let version = stage.broker().exchange();
+    let file = stage.folder().join("policies/shop.yaml");
+    let text = fs::read_to_string(&file).unwrap();
+    fs::write(&file, format!("{text}# changed\n")).unwrap();
+    stage.broker().reload();
+    until("other policies serve", async || {
+        stage.broker().exchange().parts().policies.revision() != version.parts().policies.revision()
+    })
+    .await;
+    drop(version);
+    let kept = sessions(&stage).await;
+    assert!(
+        before.iter().all(|pid| kept.contains(pid)),
+        "{before:?} {kept:?}"
+    );
+    let ready = get(stage.operator(), "/readyz").await.json();
+    assert_eq!(ready["targets"]["shop-db"]["reachable"], true, "{ready}");
+    // Without the target, and without what needs it.
+    let root =
+        "issuers:\n  github: { provider: github, tenants: [ { owner: acme, owner_id: \"1\" } ] }\n";
+    fs::remove_file(&file).unwrap();
+    fs::write(stage.folder().join("policies/root.yaml"), root).unwrap();
+    let settings = stage.folder().join("hallpass.yaml");
+    let mut text: serde_json::Value =
+        serde_json::from_str(&fs::read_to_string(&settings).unwrap()).unwrap();
+    text.as_object_mut().unwrap().remove("targets");
+    fs::write(&settings, text.to_string()).unwrap();
+    stage.broker().reload();
+    until("its connections are closed", async || {
+        sessions(&stage).await.is_empty()
+    })
+    .await;
+    let ready = get(stage.operator(), "/readyz").await.json();
+    assert_eq!(ready["targets"], serde_json::json!({}), "{ready}");
+    assert_eq!(
+        ready["reload"]["problems"],
+        serde_json::json!([]),
+        "{ready}"
+    );
+    stage.stop().await;
+}
+
+/// T-77
+#[tokio::test]
+async fn a_target_that_is_added_shows_at_once() {
+    let broker = broker().real_targets().start().await;
+    swapped(&broker, || {
+        super::write_settings(&broker, |text| {
+            let (before, after) = text.split_once("  shop-db:").unwrap();
+            let (line, _) = after.split_once('\n').unwrap();
+            format!("{before}  other-db:{line}\n  shop-db:{after}")
+        });
+    })
+    .await;
+    let ready = readiness(&broker).await;
+    let targets: Vec<_> = ready["targets"].as_object().unwrap().keys().collect();
+    assert_eq!(targets, ["other-db", "shop-db"]);
+}
+
+fn token(issuer: &Issuer) -> String {
+    let job = GithubJob::new(
+        issuer.url(),
+        TestBroker::issuer(),
+        Timestamp::from_unix(NOW),
+    );
+    issuer.sign(&github_claims(&job)).unwrap()
+}
+
+/// T-64, T-77
+#[tokio::test]
+async fn an_issuer_keeps_its_keys_through_a_reload_and_a_told_reload_fetches_them() {
+    let issuer = Issuer::start("").await.unwrap();
+    let broker = broker().github(&issuer).start().await;
+    assert_eq!(
+        broker.exchange(&token(&issuer), "deploy-api").await.status,
+        200
+    );
+    until("the keys are fetched", async || {
+        issuer.key_set_requests() >= 1
+    })
+    .await;
+    let fetched = issuer.key_set_requests();
+    let before = revision(&broker);
+    write_policies(&broker, &format!("{POLICIES}# changed\n"));
+    changed_from(&broker, &before).await;
+    assert_eq!(
+        broker.exchange(&token(&issuer), "deploy-api").await.status,
+        200
+    );
+    assert_eq!(issuer.key_set_requests(), fetched);
+    // The key is withdrawn: nobody asks for another, and still it must stop.
+    let stolen = token(&issuer);
+    issuer.rotate(false).unwrap();
+    broker.reload();
+    until("the keys are fetched anew", async || {
+        issuer.key_set_requests() > fetched
+    })
+    .await;
+    until("the withdrawn key is refused", async || {
+        let answer = broker.exchange(&stolen, "shop-db/read").await;
+        answer.reason() == "token.key_unknown"
+    })
+    .await;
+}

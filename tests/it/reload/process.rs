@@ -1,0 +1,183 @@
+//! The real binary and its signals.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use hallpass::rootkey::RootKey;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tempfile::TempDir;
+
+use crate::support::broker::write_root_key;
+use crate::support::client::PATIENCE;
+
+const SETTINGS: &str = "
+issuer: https://hallpass.example
+root_key: { file: root.key }
+listen: { public: 127.0.0.1:0, operator: 127.0.0.1:0 }
+policies: { path: policies, reload: off }
+audit: { sinks: [ { kind: file, path: audit.jsonl, required: true } ] }
+";
+
+const POLICIES: &str =
+    "issuers:\n  github: { provider: github, tenants: [ { owner: acme, owner_id: \"1\" } ] }\n";
+
+/// `hallpass serve`, and what it logs.
+struct Process {
+    child: Child,
+    log: std::sync::mpsc::Receiver<String>,
+}
+
+impl Process {
+    fn start(folder: &Path) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_hallpass"))
+            .arg("serve")
+            .arg("--config")
+            .arg(folder.join("hallpass.yaml"))
+            .stderr(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        let (told, log) = std::sync::mpsc::channel();
+        let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        std::thread::spawn(move || {
+            for line in lines.map_while(Result::ok) {
+                if told.send(line).is_err() {
+                    return;
+                }
+            }
+        });
+        Self { child, log }
+    }
+
+    fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(i32::try_from(self.child.id()).unwrap());
+        kill(pid, signal).unwrap();
+    }
+
+    /// Waits for a log line that holds a text.
+    fn says(&self, text: &str) -> String {
+        let mut all = Vec::new();
+        while let Ok(line) = self.log.recv_timeout(PATIENCE) {
+            if line.contains(text) {
+                return line;
+            }
+            all.push(line);
+        }
+        panic!("it never said {text}: {all:#?}");
+    }
+
+    fn ends(&mut self) -> ExitStatus {
+        for _ in 0..3_000 {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        panic!("it did not end");
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Enough to be busy with for a while.
+fn write_many(folder: &Path) {
+    for number in 0..1_500 {
+        let text = format!(
+            "credentials:\n  c{number}: {{ kind: jwt, audience: https://a.example, scopes: [s], max_ttl: 5m, owner: o, purpose: p, class: low }}\n"
+        );
+        fs::write(folder.join(format!("policies/p{number}.yaml")), text).unwrap();
+    }
+}
+
+fn folder() -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    write_root_key(
+        &folder.path().join("root.key"),
+        &RootKey::generate().unwrap(),
+    );
+    fs::create_dir(folder.path().join("policies")).unwrap();
+    fs::write(folder.path().join("policies/root.yaml"), POLICIES).unwrap();
+    fs::write(folder.path().join("hallpass.yaml"), SETTINGS).unwrap();
+    folder
+}
+
+/// T-77
+#[test]
+fn a_hangup_reloads_and_a_failure_is_logged_with_its_place() {
+    let folder = folder();
+    let policies = folder.path().join("policies/root.yaml");
+    let process = Process::start(folder.path());
+    process.says("\"serving\"");
+    fs::write(&policies, format!("{POLICIES}# changed\n")).unwrap();
+    process.signal(Signal::SIGHUP);
+    process.says("policy.reloaded");
+    fs::write(&policies, format!("{POLICIES}polices: []\n")).unwrap();
+    process.signal(Signal::SIGHUP);
+    let line = process.says("policy.reload_failed");
+    assert!(line.contains("root.yaml:3:1"), "{line}");
+    assert!(line.contains("unknown key `polices`"), "{line}");
+    fs::write(&policies, POLICIES).unwrap();
+    process.signal(Signal::SIGHUP);
+    process.says("reload.mended");
+}
+
+/// T-77
+#[test]
+fn hangups_during_the_start_kill_nothing() {
+    let folder = folder();
+    write_many(folder.path());
+    let mut process = Process::start(folder.path());
+    let own = |file: &str| {
+        let path = format!("/proc/{}/{file}", process.child.id());
+        fs::read_to_string(path).unwrap_or_default()
+    };
+    // From the moment in which the program runs that catches them, which is before it reads anything.
+    let catches = || {
+        let status = own("status");
+        let line = status.lines().find(|line| line.starts_with("SigCgt:"));
+        let mask = line.and_then(|line| line.split_whitespace().nth(1));
+        mask.and_then(|mask| u64::from_str_radix(mask, 16).ok())
+            .is_some_and(|mask| mask & 1 == 1)
+    };
+    let mut looks = 0;
+    while !catches() {
+        looks += 1;
+        assert!(looks < 200_000, "it catches no hangup");
+        std::thread::sleep(Duration::from_micros(50));
+    }
+    // It reads its policies for long after that; this file is opened when they are read.
+    assert!(!folder.path().join("audit.jsonl").exists());
+    for _ in 0..200 {
+        process.signal(Signal::SIGHUP);
+        std::thread::sleep(Duration::from_micros(200));
+    }
+    process.says("\"serving\"");
+    assert!(process.child.try_wait().unwrap().is_none());
+    process.signal(Signal::SIGTERM);
+    assert!(process.ends().success());
+}
+
+/// T-77
+#[test]
+fn told_to_stop_in_the_middle_of_a_reload_it_stops_in_order() {
+    let folder = folder();
+    let mut process = Process::start(folder.path());
+    process.says("\"serving\"");
+    write_many(folder.path());
+    process.signal(Signal::SIGHUP);
+    std::thread::sleep(Duration::from_millis(400));
+    process.signal(Signal::SIGTERM);
+    process.says("\"stopped\"");
+    assert!(process.ends().success());
+    let audit = fs::read_to_string(folder.path().join("audit.jsonl")).unwrap();
+    assert!(audit.contains("\"stop\""));
+}
