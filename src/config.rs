@@ -16,12 +16,14 @@ use crate::credential::jwt::SigningAlgorithm;
 use crate::policy::Disclosure;
 use crate::policy::diagnostic::{Diagnostics, Source};
 use crate::policy::yaml;
+use crate::replay::StoreSettings;
 use crate::token::Blocked;
 
 mod blocked;
 mod changes;
 mod limits;
 mod reader;
+mod replay;
 pub mod targets;
 
 pub use changes::Change;
@@ -50,6 +52,8 @@ pub struct Settings {
     pub targets: BTreeMap<String, Target>,
     /// How minted tokens are signed.
     pub signing: Signing,
+    /// Where used tokens are remembered. It cannot change while a broker runs.
+    pub replay: StoreSettings,
     /// Where events go.
     pub sinks: Vec<SinkSettings>,
     /// Sizes, times and counts.
@@ -203,7 +207,10 @@ impl Settings {
             Some(item) => item.section().and_then(|section| signing(&section)),
             None => Some(Signing::default()),
         };
-        let store = root.optional("replay").map(|item| replay(&item));
+        let replay = root.optional("replay").map_or_else(
+            || Some(StoreSettings::default()),
+            |item| replay::read(&item),
+        );
         let sinks = root.required("audit").and_then(|item| audit(&item));
         let limits = match root.optional("limits") {
             Some(item) => item.section().map(|section| limits::read(&section)),
@@ -216,7 +223,6 @@ impl Settings {
             .optional("blocked")
             .map_or_else(|| Some(Blocked::new()), |item| blocked::read(&item));
         root.finish();
-        store.unwrap_or(Some(()))?;
         let (policies, reload) = policies?;
         Some(Self {
             issuer: issuer?,
@@ -227,6 +233,7 @@ impl Settings {
             reload,
             targets: targets?,
             signing: signing?,
+            replay: replay?,
             sinks: sinks?,
             limits: limits?,
             disclose: disclose?,
@@ -445,25 +452,6 @@ fn signing(section: &Section<'_>) -> Option<Signing> {
         signing.generation = u32::try_from(generation?).ok()?;
     }
     Some(signing)
-}
-
-fn replay(item: &Item<'_>) -> Option<()> {
-    let section = item.section()?;
-    let store = section.required("store");
-    section.planned(
-        "url",
-        "only `store: memory` is there, which needs no address",
-    );
-    section.finish();
-    let store = store?;
-    match store.text()?.as_str() {
-        "memory" => Some(()),
-        "redis" => store.wrong(
-            "a replay store in Redis is not supported yet",
-            "write `store: memory`; each replica then remembers used tokens by itself",
-        ),
-        other => store.wrong(&format!("unknown store `{other}`"), "write `memory`"),
-    }
 }
 
 fn audit(item: &Item<'_>) -> Option<Vec<SinkSettings>> {

@@ -302,7 +302,9 @@ impl Exchange {
             Err(error @ ReplayError::KeyReused) => {
                 self.note_no(who, id, "request.idempotency_key", error);
             }
-            Err(error @ ReplayError::IssuedBeforeStart { .. }) => {
+            Err(
+                error @ (ReplayError::IssuedBeforeStart { .. } | ReplayError::IssuedBeforeStore),
+            ) => {
                 self.note_no(who, id, "token.before_start", error);
             }
         }

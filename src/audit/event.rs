@@ -405,10 +405,7 @@ fn time<S: Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::Erro
     reason = "serde passes fields by reference"
 )]
 fn reach<S: Serializer>(reach: &Reach, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(match reach {
-        Reach::PerReplica => "per_replica",
-        Reach::Shared => "shared",
-    })
+    serializer.serialize_str(reach.name())
 }
 
 /// Entries of a list that a line keeps.

@@ -98,7 +98,7 @@ async fn serve(settings: &Settings, mut signals: Signals) -> Result<(), Failure>
         issuer = %settings.issuer,
         tls = settings.listen.tls.is_some(),
         policies = running.exchange().parts().policies.revision(),
-        replay = "per_replica",
+        replay = running.exchange().parts().used_tokens.reach().name(),
         "serving"
     );
     loop {

@@ -1,6 +1,8 @@
 //! What two versions of the settings differ in, and which of it takes a restart.
 
 use super::{Listen, Settings, SinkKind, SinkSettings};
+use crate::replay::StoreSettings;
+use crate::secret::SecretSource;
 
 /// A key whose value is another one now.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +37,8 @@ impl Settings {
             ),
             fixed("listen.tls", tls(&self.listen), tls(&new.listen)),
             fixed("audit.sinks", sinks(&self.sinks), sinks(&new.sinks)),
+            // In another store a token that was used would be fresh again.
+            fixed("replay", store(&self.replay), store(&new.replay)),
             // Lower, it would bring back keys that were withdrawn.
             fixed(
                 "signing.generation",
@@ -92,4 +96,32 @@ fn sinks(sinks: &[SinkSettings]) -> String {
         format!("{kind}{}", if sink.required { ", required" } else { "" })
     });
     shown.collect::<Vec<_>>().join("; ")
+}
+
+/// Where used tokens are kept, and how to get there; how to log in is told by names only.
+fn store(settings: &StoreSettings) -> String {
+    let redis = match settings {
+        StoreSettings::Memory { capacity } => return format!("memory, capacity {capacity}"),
+        StoreSettings::Redis(redis) => redis,
+    };
+    let scheme = if redis.tls { "rediss" } else { "redis" };
+    let (host, port, database) = (&redis.host, redis.port, redis.database);
+    let mut text = format!(
+        "{scheme}://{host}:{port}/{database}, prefix {}",
+        redis.prefix
+    );
+    if let Some(user) = &redis.user {
+        text.extend([", user ", user]);
+    }
+    match &redis.password {
+        Some(SecretSource::File(path)) => {
+            text.extend([", password from ", &path.to_string_lossy()]);
+        }
+        Some(SecretSource::Value(_)) => text.push_str(", password from the environment"),
+        None => {}
+    }
+    if let Some(ca) = &redis.ca {
+        text.extend([", ca ", &ca.to_string_lossy()]);
+    }
+    text
 }

@@ -315,20 +315,30 @@ impl<'a> Item<'a> {
         }
     }
 
+    fn secret_in_clear<T>(&self) -> Option<T> {
+        self.report_unseen(
+            "secret-in-clear",
+            "must say where the secret is, not what it is",
+            "write `{ file: /run/secrets/… }` or `${env:NAME}`, and change the secret: it was in a file",
+        )
+    }
+
+    /// Reports what is wrong with a value that may hold a secret.
+    pub(super) fn wrong_unseen<T>(&self, problem: &str, help: &str) -> Option<T> {
+        self.report_unseen("wrong-value", problem, help)
+    }
+
     /// The snippet of a diagnostic would show the secret, so this one points at nothing.
-    fn secret_in_clear(&self) -> Option<SecretSource> {
+    fn report_unseen<T>(&self, rule: &'static str, problem: &str, help: &str) -> Option<T> {
         let place = Place::new(Arc::clone(&self.reader.source), self.node.span);
         let (line, column) = place.position();
         let masked = Source::new(place.file(), place.file(), String::new());
         let problem = Diagnostic::error(
-            "secret-in-clear",
+            rule,
             Place::new(masked, Span::default()),
-            format!(
-                "`{}` in line {line}, column {column} must say where the secret is, not what it is",
-                self.key
-            ),
+            format!("`{}` in line {line}, column {column} {problem}", self.key),
         )
-        .help("write `{ file: /run/secrets/… }` or `${env:NAME}`, and change the secret: it was in a file");
+        .help(help);
         self.reader.problems.borrow_mut().push(problem);
         None
     }

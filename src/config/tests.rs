@@ -97,7 +97,6 @@ fn what_is_planned_is_refused_and_not_ignored() {
     insta::assert_snapshot!(problems("path: policies", "path: policies, reload: 100ms"), @"`reload` must be from 1s to 3600s, found `100ms`");
     insta::assert_snapshot!(problems("path: policies", "path: policies, reload: never"), @"`reload` is not a time: `never`");
     insta::assert_snapshot!(problems("disclose: never", "blocked: { keys: [ { issuer: github } ] }"), @"key `kid` is missing");
-    insta::assert_snapshot!(problems("store: memory", "store: redis"), @"a replay store in Redis is not supported yet");
     insta::assert_snapshot!(problems("epoch: 7d", "epoch: 7d, kind: file"), @"`kind` is not supported yet");
     insta::assert_snapshot!(problems("user: hallpass", "user: hallpass, mode: direct"), @"only `mode: definer` is supported");
 }

@@ -14,6 +14,7 @@ use crate::credential::jwt::KeysError;
 use crate::exchange::Leases;
 use crate::exchange::self_test::VerifySignature;
 use crate::policy::{Diagnostics, IssuerOverride, Kind, LoadOptions, PolicySet};
+use crate::replay::StoreSettings;
 use crate::rootkey::{Member, RootKey, RootKeyError, RootKeys};
 use crate::token::TrustedIssuer;
 use crate::token::keys::KeySource;
@@ -75,6 +76,9 @@ pub enum StartError {
         /// What is wrong.
         problem: String,
     },
+    /// The store of used tokens.
+    #[error("the store of used tokens: {0}; see `replay:` in the settings")]
+    Replay(String),
     /// The signing keys.
     #[error("the signing keys cannot be derived: {0}; see `signing:` in the settings")]
     Signing(#[from] KeysError),
@@ -157,6 +161,9 @@ impl Loaded {
 /// What can be wrong with settings, policies and keys, without opening anything for writing.
 pub(super) fn check(settings: &Settings) -> Result<(), StartError> {
     Loaded::read(settings, &Overrides::default())?;
+    if let StoreSettings::Redis(redis) = &settings.replay {
+        redis.check().map_err(StartError::Replay)?;
+    }
     settings.targets.iter().try_for_each(check_secrets)
 }
 

@@ -106,7 +106,9 @@ fn not_reserved(refused_by: &ReplayError, error: &Error) -> Answer {
             answer
         }
         ReplayError::KeyReused => theirs(INVALID, "request.idempotency_key", error),
-        ReplayError::IssuedBeforeStart { .. } => theirs(INVALID, "token.before_start", error),
+        ReplayError::IssuedBeforeStart { .. } | ReplayError::IssuedBeforeStore => {
+            theirs(INVALID, "token.before_start", error)
+        }
         ReplayError::Unavailable { .. } => busy("limit.replay", error, 5),
     }
 }

@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use super::assemble::{Loaded, Overrides, issuers};
+use super::assemble::{Loaded, Overrides, StartError, issuers};
 use super::metrics::Metrics;
 use super::reload::Reloads;
 use super::version::Version;
@@ -19,8 +19,9 @@ use crate::credential::Mint;
 use crate::credential::database::{Report, Sweeper};
 use crate::exchange::Leases;
 use crate::policy::{IssuerOverride, PolicySet};
-use crate::replay::UsedTokens;
 use crate::replay::memory::MemoryTokens;
+use crate::replay::redis::{RedisSettings, RedisTokens};
+use crate::replay::{StoreSettings, UsedTokens};
 use crate::rootkey::RootKeys;
 use crate::token::keys::{KeySource, RemoteKeys};
 
@@ -49,7 +50,7 @@ impl Lasting {
     pub(super) fn begin(
         loaded: &Loaded,
         overrides: &mut Overrides,
-    ) -> Result<Arc<Self>, SinkError> {
+    ) -> Result<Arc<Self>, StartError> {
         let clock = overrides.clock.take();
         let clock = clock.unwrap_or_else(|| Arc::new(SystemClock::new()));
         let audit = audit(&loaded.settings, overrides, &loaded.roots, &clock)?;
@@ -58,7 +59,7 @@ impl Lasting {
             keys,
             remote,
             audit: Arc::new(audit),
-            used_tokens: Arc::new(MemoryTokens::new(Arc::clone(&clock), USED_TOKENS)),
+            used_tokens: used_tokens(&loaded.settings.replay, &clock)?,
             metrics: Arc::new(Metrics::new()),
             databases: overrides.databases.take(),
             issuers: std::mem::take(&mut overrides.issuers),
@@ -173,6 +174,17 @@ fn swept(audit: &Arc<AuditLog>) -> Report {
     })
 }
 
-/// Live uses remembered: at sixty exchanges a minute of a thousand repositories, for the hour a
-/// token may live, and about half a kilobyte each.
-const USED_TOKENS: usize = 1 << 20;
+/// The store that the settings choose. A shared one is reached in the background.
+fn used_tokens(
+    settings: &StoreSettings,
+    clock: &Arc<dyn Clock>,
+) -> Result<Arc<dyn UsedTokens>, StartError> {
+    let clock = Arc::clone(clock);
+    Ok(match settings {
+        StoreSettings::Memory { capacity } => Arc::new(MemoryTokens::new(clock, *capacity)),
+        StoreSettings::Redis(redis) => {
+            let redis = RedisSettings::clone(redis);
+            Arc::new(RedisTokens::start(redis, clock).map_err(StartError::Replay)?)
+        }
+    })
+}

@@ -7,6 +7,8 @@ use std::time::Duration;
 use metrics::{Key, Label, Level, Metadata, Recorder as _};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
+use crate::replay::StoreStatus;
+
 /// The counters of one broker.
 pub(super) struct Metrics {
     recorder: PrometheusRecorder,
@@ -66,6 +68,14 @@ impl Metrics {
         }
     }
 
+    /// How the store of used tokens is now. What it does not know has no series.
+    pub(super) fn used_tokens(&self, status: &StoreStatus) {
+        let usable = usize::from(status.problem.is_none());
+        self.gauge("hallpass_used_tokens_usable", Some(usable));
+        self.gauge("hallpass_used_tokens", status.used);
+        self.gauge("hallpass_used_tokens_capacity", status.capacity);
+    }
+
     /// The text that Prometheus reads (exposition format 0.0.4).
     pub(super) fn render(&self) -> String {
         self.handle.run_upkeep();
@@ -75,6 +85,14 @@ impl Metrics {
     /// Drains what histograms keep between two reads.
     pub(super) fn upkeep(&self) {
         self.handle.run_upkeep();
+    }
+
+    fn gauge(&self, name: &'static str, value: Option<usize>) {
+        if let Some(value) = value.and_then(|value| u32::try_from(value).ok()) {
+            self.recorder
+                .register_gauge(&Key::from_static_name(name), &METADATA)
+                .set(f64::from(value));
+        }
     }
 
     fn count(&self, name: &'static str, labels: Vec<Label>, by: u64) {

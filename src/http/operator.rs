@@ -18,7 +18,6 @@ use super::{Shared, gate};
 use crate::audit::SinkStatus;
 use crate::credential::database::Databases;
 use crate::exchange::Exchange;
-use crate::replay::Reach;
 use crate::text::escape;
 use crate::token::keys::RemoteKeys;
 
@@ -57,6 +56,8 @@ pub(super) async fn ready(State(shared): State<Arc<Shared>>, request: Request) -
 /// `GET /metrics`, for Prometheus.
 pub(super) async fn metrics(State(shared): State<Arc<Shared>>, request: Request) -> Response {
     let context = Context::of(&request);
+    let used_tokens = shared.exchange.parts().used_tokens.status();
+    shared.metrics.used_tokens(&used_tokens);
     let mut response = (StatusCode::OK, Body::from(shared.metrics.render())).into_response();
     let headers = response.headers_mut();
     headers.insert(
@@ -95,15 +96,18 @@ impl Readiness {
         let sinks_work = sinks
             .iter()
             .all(|sink| !sink.required || sink.problem.is_none());
-        let is_ready = clock.is_ok() && sinks_work;
+        let used_tokens = parts.used_tokens.status();
+        let is_ready = clock.is_ok() && sinks_work && used_tokens.problem.is_none();
         let body = json!({
             "ready": is_ready,
             "clock": clock.map_or_else(|error| format!("clock.jump: {error}"), |()| "ok".to_owned()),
             "policies": { "revision": parts.policies.revision() },
             "reload": self.reloads.status(),
-            "replay": match parts.used_tokens.reach() {
-                Reach::PerReplica => "per_replica",
-                Reach::Shared => "shared",
+            "replay": parts.used_tokens.reach().name(),
+            "replay_store": {
+                "problem": used_tokens.problem.as_deref().map(escape),
+                "used": used_tokens.used,
+                "capacity": used_tokens.capacity,
             },
             "issuers": self.issuers(exchange),
             "targets": self.targets(),

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::{IdempotencyKey, Reach, ReplayError, Reserved, Slot, Taken, Use, UsedTokens};
+use super::{
+    IdempotencyKey, Reach, ReplayError, Reserved, Slot, StoreStatus, Taken, Use, UsedTokens,
+};
 use crate::clock::{Clock, Timestamp};
 use crate::policy::Permit;
 
@@ -69,7 +71,7 @@ impl MemoryTokens {
             }
             if state.uses.len() >= self.capacity {
                 return Err(ReplayError::Unavailable {
-                    problem: format!("is full ({} uses)", self.capacity),
+                    problem: full(self.capacity),
                 });
             }
             Ok(state.insert(wanted, now, uptime))
@@ -77,15 +79,16 @@ impl MemoryTokens {
     }
 
     fn give_back(&self, slot: &Slot) {
-        if !slot.is_own {
+        let Some(mark) = slot.taken_by else {
             return;
-        }
+        };
+        let place = slot.place();
         self.with_state(|state| {
             if state
                 .uses
-                .get(slot)
-                .is_some_and(|entry| !entry.was_repeated)
-                && let Some(entry) = state.uses.remove(slot)
+                .get(&place)
+                .is_some_and(|entry| !entry.was_repeated && entry.first.mark == mark)
+                && let Some(entry) = state.uses.remove(&place)
             {
                 state.ends.remove(&entry.end);
             }
@@ -105,7 +108,7 @@ impl UsedTokens for MemoryTokens {
         key: Option<IdempotencyKey>,
         request_id: &str,
     ) -> Result<Reserved, ReplayError> {
-        let wanted = Use::of(&permit, key.as_ref(), request_id, self.clock.now());
+        let wanted = Use::of(&permit, key.as_ref(), request_id, self.clock.now())?;
         let taken = self.take(wanted)?;
         Ok(Reserved {
             permit,
@@ -122,6 +125,19 @@ impl UsedTokens for MemoryTokens {
     fn reach(&self) -> Reach {
         Reach::PerReplica
     }
+
+    fn status(&self) -> StoreStatus {
+        let used = self.len();
+        StoreStatus {
+            problem: (used >= self.capacity).then(|| full(self.capacity)),
+            used: Some(used),
+            capacity: Some(self.capacity),
+        }
+    }
+}
+
+fn full(capacity: usize) -> String {
+    format!("is full ({capacity} uses)")
 }
 
 #[derive(Debug, Default)]
@@ -144,11 +160,7 @@ struct Entry {
 
 impl State {
     fn insert(&mut self, first: Use, now: Timestamp, uptime: Duration) -> Taken {
-        let taken = Taken {
-            minted_at: first.minted_at,
-            expires_at: first.expires_at,
-            is_repeat: false,
-        };
+        let taken = first.taken();
         let end = self.end(first.usable_until, now, uptime);
         self.ends.insert(end, first.slot.clone());
         let slot = first.slot.clone();
@@ -218,7 +230,15 @@ mod tests {
             issuer: "https://issuer.example".to_owned(),
             token: token.to_owned(),
             credential: credential.to_owned(),
-            is_own: true,
+            taken_by: None,
+        }
+    }
+
+    /// The slot as the first exchange of it holds it.
+    fn own(token: &str, credential: &str) -> Slot {
+        Slot {
+            taken_by: Some([3; 16]),
+            ..slot(token, credential)
         }
     }
 
@@ -226,6 +246,7 @@ mod tests {
     fn wanted(token: &str, credential: &str) -> Use {
         Use {
             slot: slot(token, credential),
+            mark: [3; 16],
             key: None,
             ask: [1; 32],
             minted_at: Timestamp::from_unix(START),
@@ -359,6 +380,7 @@ mod tests {
             ..with_key(7)
         };
         let again = Taken {
+            mark: [3; 16],
             minted_at: Timestamp::from_unix(START),
             expires_at: Timestamp::from_unix(START + 600),
             is_repeat: true,
@@ -414,7 +436,7 @@ mod tests {
     fn a_use_that_made_nothing_is_given_back() {
         let (clock, store) = store(10);
         store.take(wanted("t", "c")).unwrap();
-        store.give_back(&slot("t", "c"));
+        store.give_back(&own("t", "c"));
         assert!(store.is_empty());
         store.take(wanted("t", "c")).unwrap();
         // The first use's end does not take the second one along.
@@ -427,13 +449,15 @@ mod tests {
     fn a_repeated_use_is_never_given_back() {
         let (_clock, store) = store(10);
         store.take(with_key(7)).unwrap();
+        store.give_back(&slot("t", "c"));
+        assert_eq!(store.len(), 1, "a repeat has nothing to give back");
         store.give_back(&Slot {
-            is_own: false,
+            taken_by: Some([4; 16]),
             ..slot("t", "c")
         });
-        assert_eq!(store.len(), 1, "a repeat has nothing to give back");
+        assert_eq!(store.len(), 1, "another reservation's use");
         store.take(with_key(7)).unwrap();
-        store.give_back(&slot("t", "c"));
+        store.give_back(&own("t", "c"));
         assert_eq!(store.len(), 1, "the repeat may have minted");
     }
 
@@ -474,7 +498,7 @@ mod tests {
                     }
                     Step::GiveBack(token) => {
                         let name = format!("{generation}-{token}");
-                        store.give_back(&slot(&name, "c"));
+                        store.give_back(&own(&name, "c"));
                         live.remove(&name);
                     }
                     Step::Advance(seconds) => {

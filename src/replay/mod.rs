@@ -3,13 +3,14 @@
 use std::fmt;
 
 use async_trait::async_trait;
-use aws_lc_rs::{constant_time, digest};
+use aws_lc_rs::{constant_time, digest, rand};
 
 use crate::clock::Timestamp;
 use crate::policy::{Class, Kind, Permit};
 use crate::secret::Secret;
 
 pub mod memory;
+pub mod redis;
 
 /// A store of used tokens. Single use is per token and credential: one token may fetch several
 /// credentials once each.
@@ -38,6 +39,50 @@ pub trait UsedTokens: Send + Sync + fmt::Debug {
 
     /// Whether replicas see each other's entries.
     fn reach(&self) -> Reach;
+
+    /// How the store is, for readiness and metrics.
+    fn status(&self) -> StoreStatus {
+        StoreStatus::default()
+    }
+}
+
+/// Which store the settings choose.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StoreSettings {
+    /// In this process, for this replica alone.
+    Memory {
+        /// Live uses at most.
+        capacity: usize,
+    },
+    /// On a Redis or Valkey server, shared by replicas.
+    Redis(Box<redis::RedisSettings>),
+}
+
+impl StoreSettings {
+    /// Live uses that a store in memory has room for unless the settings say otherwise: at sixty
+    /// exchanges a minute of nearly three hundred repositories, for the hour a token may live.
+    pub const CAPACITY: usize = 1 << 20;
+    /// The most the settings can say: about two gigabytes.
+    pub const MOST_CAPACITY: usize = 1 << 22;
+}
+
+impl Default for StoreSettings {
+    fn default() -> Self {
+        Self::Memory {
+            capacity: Self::CAPACITY,
+        }
+    }
+}
+
+/// How a store is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StoreStatus {
+    /// Why it takes nothing now; nothing is minted meanwhile.
+    pub problem: Option<String>,
+    /// Uses that are remembered, where the store knows.
+    pub used: Option<usize>,
+    /// Uses it has room for, where the store knows.
+    pub capacity: Option<usize>,
 }
 
 /// Who shares a store.
@@ -47,6 +92,17 @@ pub enum Reach {
     PerReplica,
     /// Every replica.
     Shared,
+}
+
+impl Reach {
+    /// The word for it in logs, events and readiness.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::PerReplica => "per_replica",
+            Self::Shared => "shared",
+        }
+    }
 }
 
 /// A caller's `Idempotency-Key`: at least 128 random bits, 22 to 64 characters (T-110).
@@ -90,18 +146,31 @@ pub struct Slot {
     pub token: String,
     /// The credential's name.
     pub credential: String,
-    /// The use was taken by the exchange that holds this slot, not by one that it repeats.
-    is_own: bool,
+    /// Which reservation took it; none for an exchange that repeats another, which has no use to
+    /// give back.
+    taken_by: Option<Mark>,
 }
 
+/// Tells one reservation from every other: random, so that a request sent again after a lost answer
+/// knows its own, and no other request can claim it.
+type Mark = [u8; 16];
+
 impl Slot {
-    fn of(permit: &Permit, is_own: bool) -> Self {
+    fn of(permit: &Permit, taken_by: Option<Mark>) -> Self {
         let token = permit.job().token();
         Self {
             issuer: token.issuer.clone(),
             token: token.id.clone(),
             credential: permit.credential().name.clone(),
-            is_own,
+            taken_by,
+        }
+    }
+
+    /// The slot as such, whoever took it.
+    fn place(&self) -> Self {
+        Self {
+            taken_by: None,
+            ..self.clone()
         }
     }
 }
@@ -155,7 +224,8 @@ impl Reserved {
     /// The use that was taken.
     #[must_use]
     pub fn slot(&self) -> Slot {
-        Slot::of(&self.permit, !self.taken.is_repeat)
+        let own = (!self.taken.is_repeat).then_some(self.taken.mark);
+        Slot::of(&self.permit, own)
     }
 }
 
@@ -164,7 +234,9 @@ impl Reserved {
 /// Of the key it has only a hash: at 128 random bits nobody finds the key by trying.
 #[derive(Clone, Debug)]
 struct Use {
+    /// The place, without who took it: that is `mark`.
     slot: Slot,
+    mark: Mark,
     key: Option<[u8; 32]>,
     ask: [u8; 32],
     minted_at: Timestamp,
@@ -177,10 +249,18 @@ struct Use {
 }
 
 impl Use {
-    fn of(permit: &Permit, key: Option<&IdempotencyKey>, request_id: &str, now: Timestamp) -> Self {
+    fn of(
+        permit: &Permit,
+        key: Option<&IdempotencyKey>,
+        request_id: &str,
+        now: Timestamp,
+    ) -> Result<Self, ReplayError> {
         let life = i64::try_from(permit.ttl().as_secs()).unwrap_or(i64::MAX);
-        Self {
-            slot: Slot::of(permit, true),
+        let mut mark = Mark::default();
+        rand::fill(&mut mark).map_err(|_| ReplayError::unavailable("has no random bytes"))?;
+        Ok(Self {
+            slot: Slot::of(permit, None),
+            mark,
             key: key.map(|key| hash(&[key.expose().as_bytes()])),
             ask: ask_digest(permit),
             minted_at: now,
@@ -189,6 +269,16 @@ impl Use {
             issued_at: permit.job().issued_at(),
             is_critical: permit.credential().class == Class::Critical,
             request_id: request_id.to_owned(),
+        })
+    }
+
+    /// What the first exchange for a slot gets.
+    const fn taken(&self) -> Taken {
+        Taken {
+            mark: self.mark,
+            minted_at: self.minted_at,
+            expires_at: self.expires_at,
+            is_repeat: false,
         }
     }
 
@@ -211,9 +301,8 @@ impl Use {
             return Err(ReplayError::KeyReused);
         }
         Ok(Taken {
-            minted_at: self.minted_at,
-            expires_at: self.expires_at,
             is_repeat: true,
+            ..self.taken()
         })
     }
 }
@@ -221,6 +310,7 @@ impl Use {
 /// The times that go with a use, the first one's for a repeat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Taken {
+    mark: Mark,
     minted_at: Timestamp,
     expires_at: Timestamp,
     is_repeat: bool,
@@ -292,12 +382,26 @@ pub enum ReplayError {
         /// The credential asked for.
         credential: String,
     },
+    /// A shared store began, or lost what it held, after the token was issued: nobody knows whether
+    /// it was used.
+    #[error(
+        "the store of used tokens began anew after the subject token was issued; ask the CI for a new token"
+    )]
+    IssuedBeforeStore,
     /// The store is full or cannot be reached.
     #[error("the store of used tokens {problem}")]
     Unavailable {
         /// E.g. `is full`.
         problem: String,
     },
+}
+
+impl ReplayError {
+    fn unavailable(problem: &str) -> Self {
+        Self::Unavailable {
+            problem: problem.to_owned(),
+        }
+    }
 }
 
 #[cfg(test)]

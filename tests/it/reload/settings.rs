@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
+use std::time::Duration;
 
 use super::{
     broker, changed_from, no_problem, problem, problems, revision, swapped, with, write_policies,
@@ -19,9 +20,10 @@ async fn what_takes_a_restart_is_named_and_no_setting_applies_but_policies_do() 
         text.replace("public: 127.0.0.1:0", "public: 127.0.0.1:1")
             .replace("replica: test", "replica: other")
             + "blocked: { issuers: [github] }\n"
+            + "replay: { store: redis, url: \"redis://127.0.0.1:6379\" }\n"
     });
     let (reason, text) = problem(&broker).await;
-    insta::assert_snapshot!(format!("{reason}: {text}"), @"settings.restart_needed: none of the changed settings apply: a restart is needed to change `replica` from `test` to `other`, `listen.public` from `127.0.0.1:0` to `127.0.0.1:1`");
+    insta::assert_snapshot!(format!("{reason}: {text}"), @"settings.restart_needed: none of the changed settings apply: a restart is needed to change `replica` from `test` to `other`, `listen.public` from `127.0.0.1:0` to `127.0.0.1:1`, `replay` from `memory, capacity 1048576` to `redis://127.0.0.1:6379/0, prefix hallpass:`");
     write_policies(&broker, &POLICIES.replace("ttl: 5m", "ttl: 4m"));
     changed_from(&broker, &before).await;
     assert_eq!(problem(&broker).await.0, "settings.restart_needed");
@@ -74,7 +76,10 @@ async fn changed_limits_hold_and_what_was_counted_still_counts() {
         write_settings(&broker, with("limits: { per_repository_and_minute: 1 }"));
     })
     .await;
-    // One a minute is left of sixty; and after another reload it is still spent.
+    // The three seconds' worth that was taken is still owed; and after another reload, too, what
+    // was taken since.
+    assert_eq!(ask().await.status, 429);
+    broker.clock.advance(Duration::from_secs(3));
     assert_eq!(ask().await.status, 200);
     assert_eq!(ask().await.status, 429);
     let before = revision(&broker);
