@@ -14,5 +14,6 @@ mod policy;
 mod properties;
 mod provider;
 mod reload;
+mod replay;
 mod support;
 mod verification;
