@@ -270,3 +270,64 @@ const SETTLE: Duration = Duration::from_millis(250);
 const MOST_RESTLESS: u32 = 20;
 /// The policies could not be loaded, or not even found at rest.
 const FAILED: &str = "policy.reload_failed";
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use arc_swap::ArcSwap;
+
+    use super::*;
+    use crate::config::Settings;
+    use crate::http::Overrides;
+    use crate::http::assemble::Loaded;
+    use crate::rootkey::RootKey;
+    use crate::token::keys::FileKeys;
+
+    const SETTINGS: &str = "
+issuer: https://hallpass.example
+root_key: { file: root.key }
+policies: { path: policies }
+audit: { sinks: [ { kind: file, path: audit.jsonl, required: true } ] }
+";
+    const POLICIES: &str =
+        "issuers:\n  github: { provider: github, tenants: [ { owner: acme, owner_id: \"1\" } ] }\n";
+
+    /// T-77
+    #[tokio::test]
+    async fn what_changes_while_it_is_loaded_is_not_served() {
+        let folder = tempfile::tempdir().unwrap();
+        let key = folder.path().join("root.key");
+        fs::write(&key, RootKey::generate().unwrap().to_text().expose()).unwrap();
+        fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
+        fs::create_dir(folder.path().join("policies")).unwrap();
+        let write = |step: u32| {
+            let file = folder.path().join("policies/root.yaml");
+            fs::write(file, format!("{POLICIES}# {step}\n")).unwrap();
+        };
+        write(0);
+        let text = SETTINGS.to_owned();
+        let settings = Settings::parse("hallpass.yaml", text, folder.path(), &|_| None).unwrap();
+        let mut overrides = Overrides {
+            keys: Some(Arc::new(FileKeys::new())),
+            ..Overrides::default()
+        };
+        let loaded = Loaded::read(&settings, &overrides).unwrap();
+        let lasting = Lasting::begin(&loaded, &mut overrides).unwrap();
+        let version = Version::new(loaded, &lasting, None).unwrap();
+        let current: Current = Arc::new(ArcSwap::from_pointee(version));
+        let revision = || current.load().loaded.policies.revision().to_owned();
+        let wake = Arc::new(Notify::new());
+        let first = Seen::of(&settings);
+        let mut reloader = Reloader::new(&current, &lasting, first, None, &wake);
+        let before = revision();
+        write(1);
+        let seen = Seen::of(&settings);
+        write(2);
+        assert!(!reloader.load(&seen).await);
+        assert_eq!(revision(), before);
+        assert!(reloader.load(&Seen::of(&settings)).await);
+        assert_ne!(revision(), before);
+    }
+}

@@ -383,3 +383,55 @@ const STRIPPED_AFTER: u32 = 2;
 const INTERVAL: Duration = Duration::from_secs(20);
 const PAGE: u32 = 200;
 const MOST_PENDING: usize = 10_000;
+
+#[cfg(test)]
+mod tests {
+    use super::super::postgres::{Cleaner, Postgres, TargetSettings, Tls};
+    use super::*;
+    use crate::clock::FixedClock;
+    use crate::rootkey::{RootKey, RootKeys};
+    use crate::secret::{Secret, SecretSource};
+
+    fn database(host: &str) -> Arc<dyn Database> {
+        let password = SecretSource::Value(Secret::new("p".to_owned()));
+        let settings = TargetSettings {
+            host: host.to_owned(),
+            port: 5_432,
+            databases: vec!["shop".to_owned()],
+            user: "hallpass".to_owned(),
+            password: password.clone(),
+            cleaner: Cleaner {
+                user: "c".to_owned(),
+                password,
+            },
+            tls: Tls::VerifyFull,
+            ca: None,
+            prefix: "hp_".to_owned(),
+            sweep: INTERVAL,
+            connections: 5,
+            allowed_roles: Vec::new(),
+            replicas: Vec::new(),
+        };
+        Arc::new(Postgres::new(settings).unwrap())
+    }
+
+    /// T-77
+    #[test]
+    fn a_revocation_that_is_owed_is_owed_after_a_reload_too() {
+        let now = Timestamp::from_unix(1_790_000_000);
+        let roots = RootKeys::new("https://h.example", 1, vec![RootKey::generate().unwrap()]);
+        let roots = roots.unwrap();
+        let named = |name: &str, host: &str| BTreeMap::from([(name.to_owned(), database(host))]);
+        let clock = Arc::new(FixedClock::at(now));
+        let before = Databases::new(named("shop-db", "one.example"), roots.clone(), clock);
+        before.targets["shop-db"]
+            .upkeep
+            .remember("hp_x", now.plus(60));
+        let after = before.succeeded_by(named("shop-db", "two.example"), roots.clone());
+        let owed =
+            |databases: &Databases, name: &str| databases.due_revocations(&databases.targets[name]);
+        assert_eq!(owed(&after, "shop-db"), ["hp_x"]);
+        let other = before.succeeded_by(named("other-db", "one.example"), roots);
+        assert_eq!(owed(&other, "other-db"), [""; 0]);
+    }
+}

@@ -5,11 +5,13 @@ use std::fs;
 use hallpass::clock::Timestamp;
 use hallpass::dev::issuer::{GithubJob, Issuer, github_claims};
 use hallpass::dev::stage::Stage;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
 use super::{broker, changed_from, readiness, revision, swapped, until, write_policies};
 use crate::support::TestBroker;
 use crate::support::broker::POLICIES;
-use crate::support::client::get;
+use crate::support::client::{Answer, PATIENCE, get};
 use crate::support::tokens::NOW;
 
 /// The server's processes that serve the broker's own logins.
@@ -134,4 +136,53 @@ async fn an_issuer_keeps_its_keys_through_a_reload_and_a_told_reload_fetches_the
         answer.reason() == "token.key_unknown"
     })
     .await;
+}
+
+/// T-68, T-77
+#[tokio::test]
+async fn the_keys_of_an_issuer_that_is_added_are_fetched() {
+    let issuer = Issuer::start("").await.unwrap();
+    let gitlab = POLICIES
+        .lines()
+        .find(|line| line.starts_with("  gitlab:"))
+        .unwrap();
+    let broker = broker()
+        .github(&issuer)
+        .policies(&format!("issuers:\n{gitlab}\n"))
+        .start()
+        .await;
+    let before = revision(&broker);
+    let refused = broker.exchange(&token(&issuer), "deploy-api").await;
+    assert_eq!(refused.reason(), "token.issuer", "{}", refused.body);
+    write_policies(&broker, POLICIES);
+    changed_from(&broker, &before).await;
+    let answer = broker.exchange(&token(&issuer), "deploy-api").await;
+    assert_eq!(answer.status, 200, "{}", answer.body);
+}
+
+/// T-77
+#[tokio::test]
+async fn a_connection_that_stays_open_is_answered_by_the_new_version() {
+    let broker = broker().start().await;
+    let mut stream = TcpStream::connect(broker.public()).await.unwrap();
+    let mut ask = async || {
+        let request = "GET /.well-known/jwks.json HTTP/1.1\r\nHost: x\r\n\r\n";
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut text = Vec::new();
+        while !text.ends_with(b"]}") {
+            let mut buffer = [0; 4_096];
+            let read = tokio::time::timeout(PATIENCE, stream.read(&mut buffer)).await;
+            let read = read.unwrap().unwrap();
+            assert_ne!(read, 0, "the connection was closed");
+            text.extend_from_slice(&buffer[..read]);
+        }
+        let answer = Answer::parse(&String::from_utf8(text).unwrap()).unwrap();
+        answer.json()["keys"].clone()
+    };
+    let before = ask().await;
+    swapped(&broker, || {
+        super::write_settings(&broker, super::with("signing: { generation: 2 }"));
+    })
+    .await;
+    assert_ne!(ask().await, before);
 }
