@@ -140,7 +140,7 @@ async fn no_page_shows_settings_policies_keys_or_memory() {
     let metadata = get(broker.public(), "/.well-known/openid-configuration").await;
     insta::assert_snapshot!(names(&metadata), @"grant_types_supported id_token_signing_alg_values_supported issuer jwks_uri response_types_supported revocation_endpoint subject_types_supported token_endpoint token_endpoint_auth_methods_supported");
     let ready = get(broker.operator(), "/readyz").await;
-    insta::assert_snapshot!(names(&ready), @"clock issuers policies ready replay request_id sinks targets");
+    insta::assert_snapshot!(names(&ready), @"clock issuers policies ready reload replay replay_store request_id sinks targets");
     insta::assert_snapshot!(ready.json()["policies"].as_object().unwrap().keys().cloned().collect::<Vec<_>>().join(" "), @"revision");
     let metrics = get(broker.operator(), "/metrics").await;
     for line in metrics.body.lines().filter(|line| !line.is_empty()) {
