@@ -21,6 +21,7 @@ use crate::token::{SubjectToken, Verified, VerifyError};
 mod clock_watch;
 mod error;
 mod finish;
+mod flood;
 mod parts;
 mod places;
 mod rates;
@@ -30,13 +31,14 @@ pub mod self_test;
 pub use clock_watch::ClockError;
 pub use error::{Error, RevokeError};
 pub(crate) use finish::caught;
+pub(crate) use flood::{Flood, LeftOut};
 pub use parts::{Leases, Parts};
 pub use request::{Explained, Granted, Request, Seen};
 
 use clock_watch::ClockWatch;
 use finish::{Waiting, to_the_end};
 use places::{Place, Places};
-use rates::{Budget, Rates};
+use rates::Rates;
 
 /// The broker: everything one exchange needs, in the order it needs it.
 ///
@@ -53,7 +55,7 @@ pub struct Exchange {
 struct Lasting {
     clock_watch: ClockWatch,
     rates: Rates,
-    refusals: Budget,
+    refusals: Flood,
     places: Places,
     revocations: Places,
 }
@@ -65,7 +67,7 @@ impl Exchange {
         let lasting = Lasting {
             clock_watch: ClockWatch::new(Arc::clone(&parts.clock)),
             rates: Rates::new(Arc::clone(&parts.clock)),
-            refusals: Budget::per_second(REFUSAL_EVENTS, Arc::clone(&parts.clock)),
+            refusals: Flood::new(REFUSAL_EVENTS, Arc::clone(&parts.clock)),
             places: Places::default(),
             revocations: Places::default(),
         };
@@ -246,7 +248,10 @@ impl Exchange {
         };
         let error = Error::Rate { retry_after };
         // A job in a loop must not fill the sinks (T-97).
-        if self.lasting.refusals.take() {
+        let issuer = seen.issuer().unwrap_or(UNKNOWN);
+        let is_noted = self.lasting.refusals.take("limit.rate", issuer);
+        self.note_left_out();
+        if is_noted {
             let credential = ask.map_or("", |ask| &ask.credential);
             let who = Applicant::of(&job, credential);
             self.note_no(who, id, "limit.rate", &error);
@@ -427,7 +432,10 @@ impl Exchange {
 
     fn note_refusal(&self, id: &str, reason: &'static str, message: &str, issuer: Option<&str>) {
         // Anyone can send tokens that are refused: their events must not fill the sinks (T-97).
-        if self.lasting.refusals.take() {
+        let refusals = &self.lasting.refusals;
+        let is_noted = refusals.take(reason, issuer.unwrap_or(UNKNOWN));
+        self.note_left_out();
+        if is_noted {
             self.note(&Event::Refusal(event::Refusal {
                 request_id: Text::new(id),
                 reason,
@@ -435,6 +443,28 @@ impl Exchange {
                 unverified_issuer: issuer.map(Text::new),
             }));
         }
+    }
+
+    /// Tells how many refusals were not recorded in seconds that are over.
+    pub(crate) fn note_left_out(&self) {
+        for told in self.lasting.refusals.left_out() {
+            self.note_left_out_of(&told);
+        }
+    }
+
+    /// The same for all there are, at the end.
+    pub(crate) fn note_all_left_out(&self) {
+        for told in self.lasting.refusals.rest() {
+            self.note_left_out_of(&told);
+        }
+    }
+
+    fn note_left_out_of(&self, told: &LeftOut) {
+        self.note(&Event::LeftOut(event::LeftOut {
+            reason: told.reason,
+            unverified_issuer: Text::new(&told.issuer),
+            refusals: told.lines,
+        }));
     }
 
     fn note_denial(&self, job: &Job, denial: &Denial, request: &Request) {
@@ -552,8 +582,10 @@ const MINT_TIME: Duration = Duration::from_secs(30);
 /// Revocations at once: apart from exchanges, so that a flood of those does not keep leases alive.
 const REVOCATIONS: usize = 64;
 
-/// Events per second of tokens that were refused.
-const REFUSAL_EVENTS: u32 = 50;
+/// Events per second of tokens that were refused, for each reason and issuer.
+const REFUSAL_EVENTS: u32 = 100;
+/// Stands where a refused token names no issuer of ours.
+pub(crate) const UNKNOWN: &str = "unknown";
 
 /// A claim is not what its provider sends.
 pub(crate) const CLAIM: &str = "token.claim";

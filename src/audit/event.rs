@@ -31,6 +31,8 @@ pub enum Event {
     Denial(Denial),
     /// A request that did not get as far as a genuine job.
     Refusal(Refusal),
+    /// Refusals that have no line of their own, since too many came in one second (T-97).
+    LeftOut(LeftOut),
     /// A token came twice (T-69).
     Replay(Replay),
     /// Somebody ended a lease.
@@ -304,6 +306,17 @@ pub struct Refusal {
     /// The issuer's name in the policies, when the token named one of them. Nobody has verified it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unverified_issuer: Option<Text>,
+}
+
+/// Refusals that have no line of their own.
+#[derive(Clone, Debug, Serialize)]
+pub struct LeftOut {
+    /// Their code, e.g. `token.signature`.
+    pub reason: &'static str,
+    /// The issuer's name in the policies that their tokens named, or `unknown`.
+    pub unverified_issuer: Text,
+    /// How many.
+    pub refusals: u64,
 }
 
 /// A token came twice.

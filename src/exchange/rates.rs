@@ -66,35 +66,6 @@ impl Share {
     }
 }
 
-/// So many of something per second, by the clock that never steps.
-#[derive(Debug)]
-pub(super) struct Budget {
-    most: u32,
-    clock: Arc<dyn Clock>,
-    spent: Mutex<(u64, u32)>,
-}
-
-impl Budget {
-    pub(super) const fn per_second(most: u32, clock: Arc<dyn Clock>) -> Self {
-        Self {
-            most,
-            clock,
-            spent: Mutex::new((0, 0)),
-        }
-    }
-
-    /// Takes one; false when this second's are gone.
-    pub(super) fn take(&self) -> bool {
-        let second = self.clock.monotonic().as_secs();
-        let mut spent = self.spent.lock().unwrap_or_else(PoisonError::into_inner);
-        if spent.0 != second {
-            *spent = (second, 0);
-        }
-        spent.1 = spent.1.saturating_add(1);
-        spent.1 <= self.most
-    }
-}
-
 /// The repository by its id where the job has one: names can be registered again.
 fn name_of(job: &Job) -> String {
     let facts = job.facts();
@@ -115,7 +86,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::clock::{FixedClock, Timestamp};
 
     fn full() -> Share {
         Share {
@@ -154,17 +124,6 @@ mod tests {
             assert_eq!(share.take(Duration::from_millis(millis), each), Err(wait));
         }
         assert_eq!(share.take(Duration::from_secs(30), each), Ok(()));
-    }
-
-    /// T-97
-    #[test]
-    fn a_budget_is_of_one_second() {
-        let clock = Arc::new(FixedClock::at(Timestamp::from_unix(0)));
-        let budget = Budget::per_second(2, clock.clone());
-        let taken = || [(); 3].map(|()| budget.take());
-        assert_eq!(taken(), [true, true, false]);
-        clock.advance(Duration::from_secs(1));
-        assert_eq!(taken(), [true, true, false]);
     }
 
     proptest! {

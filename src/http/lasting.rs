@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use super::assemble::{Loaded, Overrides, StartError, issuers};
+use super::log;
 use super::metrics::Metrics;
 use super::reload::Reloads;
 use super::version::Version;
@@ -17,7 +18,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::{Settings, SinkKind, Target};
 use crate::credential::Mint;
 use crate::credential::database::{Report, Sweeper};
-use crate::exchange::Leases;
+use crate::exchange::{Flood, Leases};
 use crate::policy::{IssuerOverride, PolicySet};
 use crate::replay::memory::MemoryTokens;
 use crate::replay::redis::{RedisSettings, RedisTokens};
@@ -35,6 +36,8 @@ pub(super) struct Lasting {
     pub(super) audit: Arc<AuditLog>,
     pub(super) used_tokens: Arc<dyn UsedTokens>,
     pub(super) metrics: Arc<Metrics>,
+    /// How many request lines the log takes.
+    pub(super) lines: Arc<Flood>,
     /// Databases in place of those of the settings.
     pub(super) databases: Option<(Arc<dyn Mint>, Arc<dyn Leases>)>,
     /// Other addresses for issuers of the policies.
@@ -61,6 +64,7 @@ impl Lasting {
             audit: Arc::new(audit),
             used_tokens: used_tokens(&loaded.settings.replay, &clock)?,
             metrics: Arc::new(Metrics::new()),
+            lines: Arc::new(Flood::new(log::LINES, Arc::clone(&clock))),
             databases: overrides.databases.take(),
             issuers: std::mem::take(&mut overrides.issuers),
             for_dev: overrides.for_dev,

@@ -14,6 +14,7 @@ pub use lines::log_subscriber;
 use super::answer::{Context, Fault, Verdict};
 use super::metrics::Metrics;
 use crate::clock::Clock;
+use crate::exchange::{Flood, LeftOut, UNKNOWN};
 use crate::text::{escape, escape_up_to};
 
 /// The line of one request. It is written also when the caller goes away before the answer.
@@ -25,6 +26,7 @@ pub(super) struct Line {
     pub(super) started: Duration,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) lines: Arc<Flood>,
     pub(super) is_written: bool,
 }
 
@@ -41,9 +43,16 @@ impl Line {
         let status = status.map_or(499, |status| status.as_u16());
         self.metrics.request(self.route, status, took);
         let seen = &self.context.seen;
-        let issuer = seen.issuer().unwrap_or("unknown");
+        let issuer = seen.issuer().unwrap_or(UNKNOWN);
         if EXCHANGES.contains(&self.route) {
             self.metrics.exchange(self.route, issuer, verdict.reason);
+        }
+        if !self.is_kept_always(verdict) {
+            let is_kept = self.lines.take(verdict.reason, issuer);
+            tell(&self.lines.left_out());
+            if !is_kept {
+                return;
+            }
         }
         let duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
         // One macro call per level: a level is part of the call's static description.
@@ -77,11 +86,35 @@ impl Line {
     }
 }
 
+impl Line {
+    /// Permits, and failures of ours that met a verified job: how often a job may ask is limited
+    /// already. Everything else anybody can cause as often as they like (T-97).
+    fn is_kept_always(&self, verdict: &Verdict) -> bool {
+        match verdict.fault {
+            Fault::Nobody => PERMITS.contains(&self.route),
+            Fault::Ours => self.context.seen.repository().is_some(),
+            Fault::Theirs | Fault::Suspicious => false,
+        }
+    }
+}
+
 impl Drop for Line {
     fn drop(&mut self) {
         if !self.is_written {
             self.write(None, &Verdict::new("client.gone", Fault::Theirs));
         }
+    }
+}
+
+/// One line for all that were left out of one kind.
+pub(super) fn tell(left_out: &[LeftOut]) {
+    for told in left_out {
+        tracing::warn!(
+            reason = told.reason,
+            issuer = %escape(&told.issuer),
+            requests = told.lines,
+            "requests left out of the log"
+        );
     }
 }
 
@@ -101,5 +134,9 @@ fn place_of(panic: &PanicHookInfo<'_>) -> String {
     )
 }
 
+/// Request lines per second, for each reason and issuer.
+pub(super) const LINES: u32 = 100;
+/// Where something is handed out or ended.
+const PERMITS: [&str; 4] = ["/token", "/api/credentials", "/api/explain", "/revoke"];
 /// Where subject tokens are shown.
 const EXCHANGES: [&str; 3] = ["/token", "/api/credentials", "/api/explain"];

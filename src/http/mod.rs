@@ -51,7 +51,7 @@ use request::RequestError;
 use crate::clock::Clock;
 use crate::config::Limits;
 use crate::credential::jwt::Keys;
-use crate::exchange::{Exchange, Seen, caught};
+use crate::exchange::{Exchange, Flood, Seen, caught};
 use crate::policy::Disclosure;
 
 /// What every request can reach. One for both listeners, and another one after each reload: a
@@ -67,6 +67,7 @@ struct Shared {
     operator_hosts: Vec<String>,
     clock: Arc<dyn Clock>,
     metrics: Arc<metrics::Metrics>,
+    lines: Arc<Flood>,
     readiness: operator::Readiness,
 }
 
@@ -198,6 +199,7 @@ fn line(shared: &Shared, request: &Request, context: &Context) -> log::Line {
         started: shared.clock.monotonic(),
         clock: Arc::clone(&shared.clock),
         metrics: Arc::clone(&shared.metrics),
+        lines: Arc::clone(&shared.lines),
         is_written: false,
     }
 }

@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 use super::assemble::{Loaded, Overrides, StartError};
 use super::lasting::Lasting;
 use super::listener;
-use super::metrics::Metrics;
+use super::log;
 use super::reload::{Reloader, Seen};
 use super::version::{self, Current, Version};
 use crate::audit::Text;
@@ -76,7 +76,7 @@ pub async fn start(settings: &Settings, mut overrides: Overrides) -> Result<Runn
     let wake = Arc::new(Notify::new());
     let reloader = Reloader::new(&current, &lasting, seen, overrides.reload, &wake);
     let reloading = tokio::spawn(reloader.run(stopped.clone()));
-    let upkeep = tokio::spawn(upkeep(Arc::clone(&lasting.metrics), Arc::clone(&current)));
+    let upkeep = tokio::spawn(upkeep(Arc::clone(&lasting), Arc::clone(&current)));
     Ok(Running {
         public_addr,
         operator_addr,
@@ -122,6 +122,8 @@ impl Running {
                 tracing::error!(reason = "listener.panic", "a listener ended by a bug");
             }
         }
+        log::tell(&self.lasting.lines.rest());
+        self.exchange().note_all_left_out();
         // What it still did would have nowhere to go on record.
         self.lasting.stop_sweeping();
         if let Err(error) = self.lasting.audit.close().await {
@@ -142,10 +144,12 @@ impl Drop for Running {
 }
 
 /// Looks now and then at what must be looked at without a request: the clock, histograms.
-async fn upkeep(metrics: Arc<Metrics>, current: Current) {
+async fn upkeep(lasting: Arc<Lasting>, current: Current) {
     loop {
         tokio::time::sleep(UPKEEP).await;
-        metrics.upkeep();
+        lasting.metrics.upkeep();
+        log::tell(&lasting.lines.left_out());
+        current.load().shared.exchange.note_left_out();
         // Seen here, a jump while nobody asks is over when somebody does.
         if let Err(problem) = current.load().shared.exchange.check_clock() {
             tracing::warn!(reason = "clock.jump", %problem, "nothing is minted");

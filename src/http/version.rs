@@ -72,6 +72,7 @@ impl Version {
             operator_hosts: settings.listen.operator_hosts.clone(),
             clock: Arc::clone(&lasting.clock),
             metrics: Arc::clone(&lasting.metrics),
+            lines: Arc::clone(&lasting.lines),
             readiness: Readiness::new(lasting, Arc::clone(&databases)),
         });
         let rules = rules(&loaded);

@@ -1,0 +1,183 @@
+//! How many lines of one kind are written in a second. The rest is counted, and told in one line: a
+//! caller who repeats itself fills neither the log nor the audit (T-97).
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::clock::Clock;
+
+/// Counts lines per reason and issuer, by the clock that never steps.
+///
+/// Reasons are our own codes and issuers those of the policies, so there are only so many kinds.
+#[derive(Debug)]
+pub(crate) struct Flood {
+    most: u32,
+    clock: Arc<dyn Clock>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    kinds: BTreeMap<&'static str, BTreeMap<String, Spent>>,
+    /// Some kind has lines left out: until then nobody need look through them.
+    has_left_out: bool,
+}
+
+#[derive(Debug, Default)]
+struct Spent {
+    second: u64,
+    lines: u32,
+    left_out: u64,
+    /// Left out in seconds that are over, and not told yet.
+    due: u64,
+}
+
+/// Lines of one kind that were not written, in seconds that are over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct LeftOut {
+    pub(crate) reason: &'static str,
+    pub(crate) issuer: String,
+    pub(crate) lines: u64,
+}
+
+impl Flood {
+    pub(crate) fn new(most: u32, clock: Arc<dyn Clock>) -> Self {
+        Self {
+            most,
+            clock,
+            state: Mutex::default(),
+        }
+    }
+
+    /// Takes a line's place; false when this second's are taken, and then it is counted.
+    pub(crate) fn take(&self, reason: &'static str, issuer: &str) -> bool {
+        let second = self.clock.monotonic().as_secs();
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let State {
+            kinds,
+            has_left_out,
+        } = &mut *state;
+        let issuers = kinds.entry(reason).or_default();
+        if !issuers.contains_key(issuer) {
+            issuers.insert(issuer.to_owned(), Spent::default());
+        }
+        let Some(spent) = issuers.get_mut(issuer) else {
+            return true;
+        };
+        if spent.second != second {
+            spent.second = second;
+            spent.lines = 0;
+            spent.due = spent.due.saturating_add(spent.left_out);
+            spent.left_out = 0;
+        }
+        if spent.lines < self.most {
+            spent.lines = spent.lines.saturating_add(1);
+            return true;
+        }
+        spent.left_out = spent.left_out.saturating_add(1);
+        *has_left_out = true;
+        false
+    }
+
+    /// What was left out before this second, each line once.
+    pub(crate) fn left_out(&self) -> Vec<LeftOut> {
+        let now = self.clock.monotonic().as_secs();
+        self.take_left_out(|second| second < now)
+    }
+
+    /// What was left out up to now, for the end.
+    pub(crate) fn rest(&self) -> Vec<LeftOut> {
+        self.take_left_out(|_| true)
+    }
+
+    fn take_left_out(&self, is_due: impl Fn(u64) -> bool) -> Vec<LeftOut> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if !state.has_left_out {
+            return Vec::new();
+        }
+        let mut told = Vec::new();
+        let mut remains = false;
+        for (reason, issuers) in &mut state.kinds {
+            for (issuer, spent) in issuers {
+                if is_due(spent.second) {
+                    spent.due = spent.due.saturating_add(spent.left_out);
+                    spent.left_out = 0;
+                }
+                remains |= spent.left_out > 0;
+                if spent.due > 0 {
+                    told.push(LeftOut {
+                        reason,
+                        issuer: issuer.clone(),
+                        lines: std::mem::take(&mut spent.due),
+                    });
+                }
+            }
+        }
+        state.has_left_out = remains;
+        told
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::clock::{FixedClock, Timestamp};
+
+    fn flood() -> (Flood, Arc<FixedClock>) {
+        let clock = Arc::new(FixedClock::at(Timestamp::from_unix(1_790_000_000)));
+        (Flood::new(3, Arc::clone(&clock) as Arc<_>), clock)
+    }
+
+    /// T-97
+    #[test]
+    fn each_reason_of_each_issuer_has_so_many_lines_a_second() {
+        let (flood, clock) = flood();
+        let written = |reason, issuer| (0..10).filter(|_| flood.take(reason, issuer)).count();
+        assert_eq!(written("token.signature", "github"), 3);
+        assert_eq!(written("token.signature", "gitlab"), 3);
+        assert_eq!(written("token.expired", "github"), 3);
+        assert_eq!(written("token.signature", "github"), 0);
+        clock.advance(Duration::from_secs(1));
+        assert_eq!(written("token.signature", "github"), 3);
+    }
+
+    /// T-97
+    #[test]
+    fn what_is_left_out_is_told_once_and_in_full() {
+        let (flood, clock) = flood();
+        for _ in 0..10 {
+            flood.take("token.signature", "github");
+        }
+        assert_eq!(flood.left_out(), [], "its second is not over");
+        clock.advance(Duration::from_secs(1));
+        let told = LeftOut {
+            reason: "token.signature",
+            issuer: "github".to_owned(),
+            lines: 7,
+        };
+        // Also when the flood goes on.
+        assert!(flood.take("token.signature", "github"));
+        assert_eq!(flood.left_out(), [told]);
+        assert_eq!(flood.left_out(), []);
+        for _ in 0..3 {
+            flood.take("token.signature", "github");
+        }
+        assert_eq!(flood.rest().first().map(|told| told.lines), Some(1));
+        assert_eq!(flood.rest(), []);
+    }
+
+    /// T-97
+    #[test]
+    fn what_was_left_out_and_not_yet_told_is_not_lost_in_the_next_second() {
+        let (flood, clock) = flood();
+        for _ in 0..3 {
+            for _ in 0..10 {
+                flood.take("token.signature", "github");
+            }
+            clock.advance(Duration::from_secs(1));
+        }
+        assert_eq!(flood.left_out().first().map(|told| told.lines), Some(21));
+    }
+}
