@@ -11,6 +11,7 @@ use super::request::{self, RequestError};
 use super::{Shared, body, token};
 use crate::exchange;
 use crate::policy::Ask;
+use crate::policy::parse::MAX_NAME;
 use crate::replay::IdempotencyKey;
 use crate::token::SubjectToken;
 use crate::token::json::{self, Object, Value};
@@ -99,6 +100,9 @@ fn credential(value: &Value) -> Result<String, RequestError> {
     match text {
         "" => Err(RequestError::Target(
             "member `credential` is empty: it names the one credential wanted",
+        )),
+        _ if text.len() > MAX_NAME => Err(RequestError::Target(
+            "member `credential` is longer than any name of a credential",
         )),
         _ if !is_plain => Err(RequestError::Encoding {
             parameter: Some("credential"),

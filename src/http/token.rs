@@ -13,6 +13,7 @@ use super::{Shared, body, error};
 use crate::credential::Material;
 use crate::exchange;
 use crate::policy::Ask;
+use crate::policy::parse::MAX_NAME;
 use crate::token::SubjectToken;
 
 /// `POST /token`.
@@ -141,6 +142,9 @@ fn target(form: &Form) -> Result<String, RequestError> {
     match form.all("audience")?.as_slice() {
         [] | [""] => Err(RequestError::Target(
             "`audience` is missing: it names the one credential wanted",
+        )),
+        [one] if one.len() > MAX_NAME => Err(RequestError::Target(
+            "`audience` is longer than any name of a credential",
         )),
         [one] => Ok((*one).to_owned()),
         _ => Err(RequestError::Target(

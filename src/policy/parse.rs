@@ -98,4 +98,4 @@ pub(super) fn name<'n>(
 }
 
 /// The longest name of a credential, policy, issuer or requirement, in bytes.
-const MAX_NAME: usize = 128;
+pub(crate) const MAX_NAME: usize = 128;
