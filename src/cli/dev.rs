@@ -10,10 +10,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::demo::{Stop, start};
+use super::serve::{LEVELS, start_logging};
 use super::{Failure, Terminal};
 use crate::clock::{Clock as _, SystemClock};
 use crate::dev::issuer::{GithubJob, GitlabJob, Issuer, SigningKey, github_claims, gitlab_claims};
 use crate::dev::stage::{Stage, write_secret};
+use crate::http::install_panic_hook;
 
 /// Keeps the demo's servers running to play with, until Ctrl-C
 #[derive(Debug, clap::Args)]
@@ -22,6 +24,9 @@ use crate::dev::stage::{Stage, write_secret};
   HALLPASS_ID_TOKEN=$(hallpass dev token --environment production) \\
     hallpass get shop-db/migrate --broker http://127.0.0.1:PORT")]
 pub struct Args {
+    /// Also print the broker's log, of this level and above, on standard error
+    #[arg(long, value_name = "LEVEL", value_parser = LEVELS)]
+    log: Option<String>,
     #[command(subcommand)]
     command: Option<Command>,
 }
@@ -85,7 +90,13 @@ enum Provider {
 pub fn run(args: Args, out: &mut Terminal) -> Result<(), Failure> {
     match args.command {
         Some(Command::Token(args)) => token(&args, out),
-        None => super::runtime()?.block_on(keep(out)),
+        None => {
+            if let Some(level) = &args.log {
+                start_logging(level);
+                install_panic_hook();
+            }
+            super::runtime()?.block_on(keep(out))
+        }
     }
 }
 

@@ -28,7 +28,7 @@ pub struct Args {
     #[arg(long)]
     check: bool,
     /// How much is logged: error, warn, info, debug or trace.
-    #[arg(long, value_name = "LEVEL", default_value = "info", value_parser = ["error", "warn", "info", "debug", "trace"])]
+    #[arg(long, value_name = "LEVEL", default_value = "info", value_parser = LEVELS)]
     log: String,
 }
 
@@ -115,7 +115,7 @@ async fn serve(settings: &Settings, mut signals: Signals) -> Result<(), Failure>
 }
 
 /// To standard error: standard output belongs to the audit sink of that name.
-fn start_logging(level: &str) {
+pub(super) fn start_logging(level: &str) {
     if log_subscriber(level, io::stderr).try_init().is_err() {
         // Somebody in this process logs already, as tests do.
     }
@@ -163,3 +163,6 @@ const OTHER_FILES: u64 = 512;
 
 /// For threads that read files when the broker stops.
 const GRACE: Duration = Duration::from_secs(1);
+
+/// What `--log` takes.
+pub(super) const LEVELS: [&str; 5] = ["error", "warn", "info", "debug", "trace"];
