@@ -10,7 +10,10 @@ use hallpass::audit::{AuditLog, Sink, SinkEntry, SinkError};
 use hallpass::clock::{FixedClock, Timestamp};
 use hallpass::rootkey::{RootKey, RootKeys};
 
+use crate::support::leaks;
+
 fn roots(root: &RootKey) -> RootKeys {
+    leaks::prefixed("a root key", root.to_text().expose());
     RootKeys::new("https://hallpass.example", 1, vec![root.clone()]).unwrap()
 }
 

@@ -8,6 +8,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use crate::support::leaks::{self, Observed as _};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
@@ -53,6 +54,7 @@ fn wait_for(child: &mut Child, what: &str) -> Vec<String> {
     let mut lines = Vec::new();
     for line in BufReader::new(stdout).lines() {
         let line = line.unwrap();
+        leaks::said("standard output of `dev`", line.as_bytes());
         let found = line.contains(what);
         lines.push(line);
         if found {
@@ -76,7 +78,7 @@ fn end(child: &mut Child) -> Option<i32> {
 #[test]
 fn every_step_does_what_it_says_and_nothing_is_left() {
     let folder = temporary();
-    let output = hallpass(&folder, &["demo"]).output().unwrap();
+    let output = hallpass(&folder, &["demo"]).observed();
     let told = String::from_utf8(output.stdout).unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(0), "{told}\n{said}");
@@ -125,7 +127,7 @@ fn an_interrupt_half_way_leaves_nothing() {
 #[test]
 fn a_running_stage_takes_the_tokens_that_are_made_for_it() {
     let folder = temporary();
-    let none = hallpass(&folder, &["dev", "token"]).output().unwrap();
+    let none = hallpass(&folder, &["dev", "token"]).observed();
     assert_eq!(none.status.code(), Some(5));
     let mut stage = hallpass(&folder, &["dev"])
         .stdout(Stdio::piped())
@@ -139,9 +141,7 @@ fn a_running_stage_takes_the_tokens_that_are_made_for_it() {
         .unwrap()
         .to_owned();
     let get = |token: &[&str], credential: &str| {
-        let token = hallpass(&folder, &[&["dev", "token"], token].concat())
-            .output()
-            .unwrap();
+        let token = hallpass(&folder, &[&["dev", "token"], token].concat()).observed();
         assert_eq!(
             token.status.code(),
             Some(0),
@@ -156,8 +156,7 @@ fn a_running_stage_takes_the_tokens_that_are_made_for_it() {
                 "HALLPASS_ID_TOKEN",
                 String::from_utf8(token.stdout).unwrap().trim(),
             )
-            .output()
-            .unwrap()
+            .observed()
     };
     let given = get(&["--environment", "production"], "shop-db/migrate");
     assert_eq!(

@@ -8,4 +8,4 @@ mod operator;
 mod parameters;
 mod routes;
 mod smuggling;
-mod start;
+pub(crate) mod start;

@@ -10,6 +10,7 @@ mod exchange;
 mod fuzz;
 mod http;
 mod lists;
+mod logs;
 mod policy;
 mod properties;
 mod provider;

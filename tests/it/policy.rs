@@ -6,6 +6,7 @@ use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use crate::support::leaks::Observed as _;
 use hallpass::policy::lint::RULES;
 use hallpass::policy::{IssuerOverride, LoadOptions, PolicySet, Severity};
 use serde_json::Value;
@@ -57,8 +58,7 @@ fn hallpass(args: &[&str], dir: &Path) -> Output {
     Command::new(env!("CARGO_BIN_EXE_hallpass"))
         .args(args)
         .current_dir(dir)
-        .output()
-        .unwrap()
+        .observed()
 }
 
 fn text(bytes: &[u8]) -> String {

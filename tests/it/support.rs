@@ -5,6 +5,7 @@ pub(crate) mod broker;
 pub(crate) mod client;
 pub(crate) mod database;
 pub(crate) mod hostile_issuer;
+pub(crate) mod leaks;
 pub(crate) mod redis;
 pub(crate) mod sink;
 pub(crate) mod tokens;

@@ -12,6 +12,7 @@ use hallpass::audit::{Event, Sink, Text};
 use hallpass::rootkey::RootKey;
 
 use super::log;
+use crate::support::leaks;
 
 /// Makes a sink that writes to a file, so that the suite can read what it was given.
 type Make = fn(&Path) -> Box<dyn Sink>;
@@ -41,6 +42,7 @@ impl Sink for Boxed {
     }
 
     fn write(&mut self, lines: &[u8]) -> std::io::Result<usize> {
+        leaks::said("an event", lines);
         self.0.write(lines)
     }
 

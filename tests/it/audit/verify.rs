@@ -11,13 +11,13 @@ use hallpass::audit::{Event, Text};
 use hallpass::rootkey::RootKey;
 
 use super::log;
+use crate::support::leaks::{self, Observed as _};
 
 fn hallpass(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_hallpass"))
         .args(arguments)
         .env_clear()
-        .output()
-        .unwrap()
+        .observed()
 }
 
 fn printed(output: &Output) -> String {
@@ -165,6 +165,7 @@ fn what_is_shown_of_a_root_key_is_public() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("root");
     let key = RootKey::generate().unwrap().to_text();
+    leaks::prefixed("a root key", key.expose());
     fs::write(&path, key.expose()).unwrap();
     let arguments = |path| {
         [

@@ -3,11 +3,12 @@
 use serde_json::json;
 
 use crate::client::fake::{Fake, PASSWORD, Reply, stdout, told};
+use crate::support::leaks::Observed as _;
 
 #[test]
 fn a_healthy_job_sees_its_ids_and_a_block_to_paste() {
     let fake = Fake::start();
-    let output = fake.on_github(&["doctor"]).output().unwrap();
+    let output = fake.on_github(&["doctor"]).observed();
     assert_eq!(output.status.code(), Some(0), "{}", told(&output));
     let text = stdout(&output);
     // How long the token still lives differs from run to run.
@@ -48,7 +49,7 @@ fn the_token_itself_is_never_printed() {
     for more in [vec![], vec!["--output", "json"]] {
         let mut arguments = vec!["doctor"];
         arguments.extend(more);
-        let output = fake.on_github(&arguments).output().unwrap();
+        let output = fake.on_github(&arguments).observed();
         let text = told(&output);
         assert!(!text.contains("eyJ") && !text.contains(PASSWORD), "{text}");
         assert!(!text.contains("canary"), "{text}");
@@ -63,7 +64,7 @@ fn a_false_broker_is_found_before_a_token_is_fetched() {
         "/.well-known/openid-configuration",
         Reply::json(200, &json!({ "issuer": "sts.amazonaws.com" })),
     );
-    let output = fake.on_github(&["doctor"]).output().unwrap();
+    let output = fake.on_github(&["doctor"]).observed();
     assert_eq!(output.status.code(), Some(4), "{}", told(&output));
     assert!(stdout(&output).contains("FAIL  broker          the server at"));
     assert!(fake.asked("/idtoken").is_empty());
@@ -75,8 +76,7 @@ fn the_step_that_fails_says_what_to_do() {
     let output = fake
         .hallpass(&["doctor"])
         .env("GITHUB_ACTIONS", "true")
-        .output()
-        .unwrap();
+        .observed();
     assert_eq!(output.status.code(), Some(4), "{}", told(&output));
     assert!(stdout(&output).contains("FAIL  ID token        is `id-token: write` missing?"));
 }
@@ -88,10 +88,7 @@ fn a_job_without_grants_is_a_finding_with_its_block() {
         "/api/explain",
         Reply::json(200, &json!({ "credentials": [] })),
     );
-    let output = fake
-        .on_github(&["doctor", "--output", "json"])
-        .output()
-        .unwrap();
+    let output = fake.on_github(&["doctor", "--output", "json"]).observed();
     assert_eq!(output.status.code(), Some(4), "{}", told(&output));
     let document: serde_json::Value = serde_json::from_str(&stdout(&output)).unwrap();
     assert_eq!(document["ids"]["repository_id"], "702114589");

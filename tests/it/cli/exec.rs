@@ -9,6 +9,7 @@ use nix::unistd::Pid;
 use serde_json::json;
 
 use crate::client::fake::{Fake, LEASE, PASSWORD, Reply, login, refusal, stderr, stdout, told};
+use crate::support::leaks::Observed as _;
 
 fn revoked(fake: &Fake) -> Vec<String> {
     fake.asked("/revoke")
@@ -32,8 +33,7 @@ fn the_child_gets_the_login_and_its_exit_code_is_kept() {
         &["shop-db/migrate"],
         "printf '%s %s' \"$PGUSER\" \"$PGPASSWORD\"; exit 42",
     )
-    .output()
-    .unwrap();
+    .observed();
     assert_eq!(output.status.code(), Some(42), "{}", told(&output));
     assert_eq!(stdout(&output), format!("hp_abc1234_x {PASSWORD}"));
     assert_eq!(revoked(&fake), [LEASE]);
@@ -56,8 +56,7 @@ fn no_secret_is_in_any_argument_or_on_standard_error() {
             ],
             &token,
         )
-        .output()
-        .unwrap();
+        .observed();
     assert_eq!(output.status.code(), Some(0), "{}", told(&output));
     let text = told(&output);
     assert!(text.contains("shop-db/migrate"), "{text}");
@@ -76,8 +75,7 @@ fn the_childs_environment_has_the_login_but_not_the_jobs_identity() {
         credentials.extend(more);
         let output = exec(&fake, &credentials, script)
             .env("HALLPASS_ID_TOKEN", "")
-            .output()
-            .unwrap();
+            .observed();
         assert_eq!(output.status.code(), Some(0), "{}", told(&output));
         stdout(&output).trim().to_owned()
     };
@@ -93,19 +91,16 @@ fn prefixes_keep_several_credentials_apart() {
         &["SHOP=shop-db/migrate", "API=deploy-api"],
         "printf '%s %s %s' \"$SHOP_PGDATABASE\" \"$API_HALLPASS_TOKEN\" \"${PGDATABASE-none}\"",
     )
-    .output()
-    .unwrap();
+    .observed();
     assert_eq!(output.status.code(), Some(0), "{}", told(&output));
-    assert_eq!(stdout(&output), "shop canary.access.token none");
+    assert_eq!(stdout(&output), "shop canary.5d2e9c.a07f13 none");
     assert_eq!(revoked(&fake).len(), 1);
 }
 
 #[test]
 fn two_credentials_without_prefixes_are_a_usage_error() {
     let fake = Fake::start();
-    let output = exec(&fake, &["shop-db/migrate", "shop-db/read"], "true")
-        .output()
-        .unwrap();
+    let output = exec(&fake, &["shop-db/migrate", "shop-db/read"], "true").observed();
     assert_eq!(output.status.code(), Some(2), "{}", told(&output));
     insta::assert_snapshot!(stderr(&output), @"hallpass: several credentials need a prefix each, like `SHOP=shop-db/read AUDIT=audit-db/read`");
     assert!(fake.asked("/token").is_empty());
@@ -114,9 +109,7 @@ fn two_credentials_without_prefixes_are_a_usage_error() {
 #[test]
 fn a_child_that_is_killed_ends_its_lease_too() {
     let fake = Fake::start();
-    let output = exec(&fake, &["shop-db/migrate"], "kill -KILL $$")
-        .output()
-        .unwrap();
+    let output = exec(&fake, &["shop-db/migrate"], "kill -KILL $$").observed();
     assert_eq!(output.status.code(), Some(128 + 9), "{}", told(&output));
     assert_eq!(revoked(&fake), [LEASE]);
 }
@@ -183,8 +176,7 @@ fn a_second_credential_that_is_denied_ends_the_first() {
         &["A=shop-db/migrate", "B=shop-db/read"],
         "echo started",
     )
-    .output()
-    .unwrap();
+    .observed();
     assert_eq!(output.status.code(), Some(1), "{}", told(&output));
     assert_eq!(stdout(&output), "");
     assert_eq!(revoked(&fake), [LEASE]);
@@ -201,8 +193,7 @@ fn a_life_that_is_too_short_fails_before_the_start() {
         &["shop-db/migrate", "--at-least", "45m"],
         "echo started",
     )
-    .output()
-    .unwrap();
+    .observed();
     assert_eq!(output.status.code(), Some(1), "{}", told(&output));
     assert_eq!(stdout(&output), "");
     assert!(stderr(&output).contains("the command needs 45m; a policy would have to grant more"));
@@ -214,8 +205,7 @@ fn a_command_that_does_not_exist_costs_no_login() {
     let fake = Fake::start();
     let output = fake
         .on_github(&["exec", "shop-db/migrate", "--", "no-such-command-here"])
-        .output()
-        .unwrap();
+        .observed();
     assert_eq!(output.status.code(), Some(127), "{}", told(&output));
     insta::assert_snapshot!(stderr(&output), @"hallpass: no command `no-such-command-here`; nothing was asked for");
     assert!(fake.asked("/idtoken").is_empty());
@@ -229,8 +219,7 @@ fn each_run_has_a_login_of_its_own_unless_it_is_kept() {
         credentials.extend(more);
         let output = exec(&fake, &credentials, "true")
             .env("RUNNER_TEMP", folder.path())
-            .output()
-            .unwrap();
+            .observed();
         assert_eq!(output.status.code(), Some(0), "{}", told(&output));
     }
     let keys: Vec<String> = fake
@@ -248,9 +237,7 @@ fn each_run_has_a_login_of_its_own_unless_it_is_kept() {
 fn a_lease_that_cannot_be_revoked_is_told_and_changes_no_exit_code() {
     let fake = Fake::start();
     fake.next("/revoke", Reply::json(202, &json!({})));
-    let output = exec(&fake, &["shop-db/migrate"], "exit 3")
-        .output()
-        .unwrap();
+    let output = exec(&fake, &["shop-db/migrate"], "exit 3").observed();
     assert_eq!(output.status.code(), Some(3), "{}", told(&output));
     assert!(
         stderr(&output)

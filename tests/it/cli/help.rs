@@ -1,6 +1,7 @@
 //! Every command explains itself with an example, and a slip on the command line is exit code 2.
 
 use crate::client::fake::{hallpass, stderr, stdout, told};
+use crate::support::leaks::Observed as _;
 
 const COMMANDS: &[&[&str]] = &[
     &["serve"],
@@ -21,7 +22,7 @@ fn every_command_shows_an_example() {
     for command in COMMANDS {
         let mut arguments = command.to_vec();
         arguments.push("--help");
-        let output = hallpass(&arguments).output().unwrap();
+        let output = hallpass(&arguments).observed();
         assert_eq!(output.status.code(), Some(0), "{}", told(&output));
         let text = stdout(&output);
         assert!(text.contains("Example"), "{command:?}: {text}");
@@ -44,7 +45,7 @@ fn a_slip_on_the_command_line_is_a_usage_error() {
         &["revoke"],
         &["get", "a b", "--broker", "https://hallpass.example"],
     ] {
-        let output = hallpass(arguments).output().unwrap();
+        let output = hallpass(arguments).observed();
         assert_eq!(
             output.status.code(),
             Some(2),
@@ -56,6 +57,6 @@ fn a_slip_on_the_command_line_is_a_usage_error() {
 
 #[test]
 fn a_misspelt_command_is_named_with_the_right_one() {
-    let output = hallpass(&["docter"]).output().unwrap();
+    let output = hallpass(&["docter"]).observed();
     assert!(stderr(&output).contains("doctor"), "{}", told(&output));
 }

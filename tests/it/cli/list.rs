@@ -3,11 +3,12 @@
 use serde_json::json;
 
 use crate::client::fake::{Fake, Reply, stderr, stdout, told};
+use crate::support::leaks::Observed as _;
 
 #[test]
 fn a_job_sees_what_it_may_have() {
     let fake = Fake::start();
-    let output = fake.on_github(&["list"]).output().unwrap();
+    let output = fake.on_github(&["list"]).observed();
     assert_eq!(output.status.code(), Some(0), "{}", told(&output));
     insta::assert_snapshot!(stdout(&output), @r"
       CREDENTIAL       KIND      LIFE  POLICY        SCOPES  PURPOSE
@@ -20,10 +21,7 @@ fn a_job_sees_what_it_may_have() {
 #[test]
 fn a_program_reads_it_as_json() {
     let fake = Fake::start();
-    let output = fake
-        .on_github(&["list", "--output", "json"])
-        .output()
-        .unwrap();
+    let output = fake.on_github(&["list", "--output", "json"]).observed();
     let document: serde_json::Value = serde_json::from_str(&stdout(&output)).unwrap();
     assert_eq!(document["credentials"][0]["credential"], "shop-db/migrate");
 }
@@ -35,7 +33,7 @@ fn a_job_that_may_have_nothing_is_told_where_to_look() {
         "/api/explain",
         Reply::json(200, &json!({ "credentials": [] })),
     );
-    let output = fake.on_github(&["list"]).output().unwrap();
+    let output = fake.on_github(&["list"]).observed();
     assert_eq!(output.status.code(), Some(0), "{}", told(&output));
     insta::assert_snapshot!(stderr(&output), @"no policy grants this job anything; `hallpass doctor` shows what the job is");
 }
@@ -55,7 +53,7 @@ fn a_policys_texts_are_escaped() {
         }] }),
         ),
     );
-    let output = fake.on_github(&["list"]).output().unwrap();
+    let output = fake.on_github(&["list"]).observed();
     assert_eq!(stdout(&output).lines().count(), 2);
     assert!(!stdout(&output).contains('\u{1b}'));
 }

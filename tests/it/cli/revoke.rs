@@ -6,11 +6,12 @@ use std::process::Stdio;
 use serde_json::json;
 
 use crate::client::fake::{Fake, LEASE, Reply, refusal, stderr, stdout, told};
+use crate::support::leaks::Observed as _;
 
 #[test]
 fn a_handle_may_be_an_argument() {
     let fake = Fake::start();
-    let output = fake.hallpass(&["revoke", LEASE]).output().unwrap();
+    let output = fake.hallpass(&["revoke", LEASE]).observed();
     assert_eq!(output.status.code(), Some(0), "{}", told(&output));
     assert_eq!(stdout(&output), "The login is gone.\n");
     assert_eq!(fake.asked("/revoke")[0].form["token"], LEASE);
@@ -45,8 +46,7 @@ fn a_handle_may_stand_in_the_answer_of_get() {
     let output = fake
         .hallpass(&["revoke", "--output", "json", "--file"])
         .arg(&file)
-        .output()
-        .unwrap();
+        .observed();
     assert_eq!(output.status.code(), Some(0), "{}", told(&output));
     assert_eq!(stdout(&output), "{\"revocation\":\"gone\"}\n");
     assert_eq!(fake.asked("/revoke")[0].form["token"], LEASE);
@@ -55,10 +55,7 @@ fn a_handle_may_stand_in_the_answer_of_get() {
 #[test]
 fn what_is_no_handle_is_not_sent() {
     let fake = Fake::start();
-    let output = fake
-        .hallpass(&["revoke", "eyJhbGciOi.canary.x"])
-        .output()
-        .unwrap();
+    let output = fake.hallpass(&["revoke", "eyJhbGciOi.canary.x"]).observed();
     assert_eq!(output.status.code(), Some(2), "{}", told(&output));
     insta::assert_snapshot!(stderr(&output), @"hallpass: that is no lease handle; expected `hpl_...`, or the JSON of `hallpass get` with a `lease` in it");
     assert!(fake.asked("/revoke").is_empty());
@@ -69,9 +66,9 @@ fn a_revocation_that_is_pending_or_refused_is_not_told_as_done() {
     let fake = Fake::start();
     fake.next("/revoke", Reply::json(202, &json!({})))
         .next("/revoke", refusal("request.lease"));
-    let output = fake.hallpass(&["revoke", LEASE]).output().unwrap();
+    let output = fake.hallpass(&["revoke", LEASE]).observed();
     assert_eq!(output.status.code(), Some(0), "{}", told(&output));
     insta::assert_snapshot!(stdout(&output), @"The database cannot be reached; the broker ends the login when it is back.");
-    let output = fake.hallpass(&["revoke", LEASE]).output().unwrap();
+    let output = fake.hallpass(&["revoke", LEASE]).observed();
     assert_eq!(output.status.code(), Some(1), "{}", told(&output));
 }

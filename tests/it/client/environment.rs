@@ -1,6 +1,7 @@
 //! A token that somebody put into the environment, and what is said when nothing is there.
 
 use super::fake::{Fake, stderr, told};
+use crate::support::leaks::Observed as _;
 
 #[test]
 fn a_token_may_stand_in_a_file() {
@@ -10,8 +11,7 @@ fn a_token_may_stand_in_a_file() {
     let output = fake
         .hallpass(&["get", "shop-db/migrate"])
         .env("HALLPASS_ID_TOKEN_FILE", file.path())
-        .output()
-        .unwrap();
+        .observed();
     assert_eq!(output.status.code(), Some(0), "{}", told(&output));
     assert_eq!(
         fake.asked("/token")[0].form["subject_token"],
@@ -22,24 +22,21 @@ fn a_token_may_stand_in_a_file() {
 #[test]
 fn outside_of_any_ci_the_way_in_is_told() {
     let fake = Fake::start();
-    let output = fake.hallpass(&["get", "shop-db/migrate"]).output().unwrap();
+    let output = fake.hallpass(&["get", "shop-db/migrate"]).observed();
     assert_eq!(output.status.code(), Some(5), "{}", told(&output));
     insta::assert_snapshot!(stderr(&output), @"hallpass: no CI was found here: neither GITHUB_ACTIONS nor GITLAB_CI is `true`; elsewhere set HALLPASS_ID_TOKEN or HALLPASS_ID_TOKEN_FILE to an ID token for the broker");
 }
 
 #[test]
 fn without_a_broker_nothing_is_asked() {
-    let output = super::fake::hallpass(&["get", "shop-db/migrate"])
-        .output()
-        .unwrap();
+    let output = super::fake::hallpass(&["get", "shop-db/migrate"]).observed();
     assert_eq!(output.status.code(), Some(2), "{}", told(&output));
     insta::assert_snapshot!(stderr(&output), @"hallpass: which broker? Give its address with `--broker` or HALLPASS_BROKER, like `https://hallpass.example`");
 }
 
 #[test]
 fn plain_http_to_another_machine_is_a_usage_error() {
-    let output = super::fake::hallpass(&["get", "a", "--broker", "http://hallpass.example"])
-        .output()
-        .unwrap();
+    let output =
+        super::fake::hallpass(&["get", "a", "--broker", "http://hallpass.example"]).observed();
     assert_eq!(output.status.code(), Some(2), "{}", told(&output));
 }

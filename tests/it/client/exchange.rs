@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::fake::{Fake, PASSWORD, Reply, hallpass, refusal, stderr, stdout, told};
+use crate::support::leaks::Observed as _;
 
 #[test]
 fn a_github_job_gets_a_login_with_one_command() {
@@ -18,8 +19,7 @@ fn a_github_job_gets_a_login_with_one_command() {
             "--scope",
             "b",
         ])
-        .output()
-        .unwrap();
+        .observed();
     assert_eq!(output.status.code(), Some(0), "{}", told(&output));
     let document: serde_json::Value = serde_json::from_str(&stdout(&output)).unwrap();
     assert_eq!(document["credential"]["password"], PASSWORD);
@@ -45,10 +45,7 @@ fn a_busy_broker_is_asked_again_with_the_same_key() {
     let busy = json!({ "error": "temporarily_unavailable" });
     fake.next("/token", Reply::json(503, &busy).with("retry-after", "0"))
         .next("/token", Reply::json(429, &busy).with("retry-after", "0"));
-    let output = fake
-        .on_github(&["get", "shop-db/migrate"])
-        .output()
-        .unwrap();
+    let output = fake.on_github(&["get", "shop-db/migrate"]).observed();
     assert_eq!(output.status.code(), Some(0), "{}", told(&output));
     let asked = fake.asked("/token");
     assert_eq!(asked.len(), 3);
@@ -76,10 +73,7 @@ fn a_broker_that_is_busy_for_longer_than_we_have_is_given_up_at_once() {
         "/token",
         Reply::json(429, &busy).with("retry-after", "3600"),
     );
-    let output = fake
-        .on_github(&["get", "shop-db/migrate"])
-        .output()
-        .unwrap();
+    let output = fake.on_github(&["get", "shop-db/migrate"]).observed();
     assert_eq!(output.status.code(), Some(3), "{}", told(&output));
     assert_eq!(fake.asked("/token").len(), 1);
     insta::assert_snapshot!(stderr(&output), @"hallpass: the broker could not be reached: it answers 429: too many requests (limit.rate, request req_9)");
@@ -95,7 +89,7 @@ fn a_broker_that_is_not_there_is_unreachable() {
         "--timeout",
         "1s",
     ]);
-    let output = command.env("GITHUB_ACTIONS", "true").output().unwrap();
+    let output = command.env("GITHUB_ACTIONS", "true").observed();
     assert_eq!(output.status.code(), Some(3), "{}", told(&output));
     insta::assert_snapshot!(stderr(&output), @"hallpass: the broker could not be reached: connection refused; is it running, and is the port right?");
 }
@@ -120,10 +114,7 @@ fn a_denial_names_what_failed_in_a_table() {
             }),
         ),
     );
-    let output = fake
-        .on_github(&["get", "shop-db/migrate"])
-        .output()
-        .unwrap();
+    let output = fake.on_github(&["get", "shop-db/migrate"]).observed();
     assert_eq!(output.status.code(), Some(1), "{}", told(&output));
     assert_eq!(stdout(&output), "");
     insta::assert_snapshot!(stderr(&output), @r"
@@ -181,8 +172,7 @@ fn no_secret_is_in_the_text_of_any_failure() {
         let output = fake
             .on_github(&["get", "shop-db/migrate"])
             .env("RUST_LOG", "trace")
-            .output()
-            .unwrap();
+            .observed();
         assert_ne!(output.status.code(), Some(0), "{}", told(&output));
         let text = told(&output);
         assert!(!text.contains("canary"), "{text}");
@@ -200,8 +190,7 @@ fn a_proxy_of_the_environment_is_not_used() {
             ("HTTP_PROXY", "http://127.0.0.1:1"),
             ("ALL_PROXY", "http://127.0.0.1:1"),
         ])
-        .output()
-        .unwrap();
+        .observed();
     assert_eq!(output.status.code(), Some(0), "{}", told(&output));
 }
 
@@ -218,7 +207,7 @@ fn a_broker_with_a_ca_of_its_own_needs_that_ca() {
         if let Some(ca) = ca {
             command.env("HALLPASS_CA", ca);
         }
-        stdout(&command.output().unwrap())
+        stdout(&command.observed())
     };
     assert!(run(None).contains("its certificate is not accepted (UnknownIssuer); is the CA missing? (`--ca` or HALLPASS_CA)"));
     assert!(run(file.path().to_str()).contains("answers, and calls itself by its address"));

@@ -10,8 +10,12 @@ use std::time::Duration;
 use data_encoding::BASE64URL_NOPAD;
 use serde_json::{Value, json};
 
-pub(crate) const PASSWORD: &str = "canary-password-6b1f";
-pub(crate) const LEASE: &str = "hpl_canary-lease-77aa";
+use crate::support::leaks;
+
+pub(crate) const PASSWORD: &str = "canary-9f27c4d1e6b3";
+pub(crate) const LEASE: &str = "hpl_canary-51c8e07a2f";
+const ACCESS: &str = "canary.5d2e9c.a07f13";
+const REQUEST_TOKEN: &str = "canary-e81d07b4c2";
 
 /// What was asked.
 #[derive(Clone, Debug)]
@@ -49,6 +53,7 @@ impl Reply {
 pub(crate) struct Fake {
     address: SocketAddr,
     state: Arc<State>,
+    _leaks: leaks::Guard,
 }
 
 #[derive(Default)]
@@ -62,6 +67,11 @@ struct State {
 
 impl Fake {
     pub(crate) fn start() -> Self {
+        let guard = leaks::watch();
+        leaks::secret("a password", PASSWORD);
+        leaks::prefixed("a lease handle", LEASE);
+        leaks::secret("a token", ACCESS);
+        leaks::secret("a request token", REQUEST_TOKEN);
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let state = Arc::new(State::default());
@@ -75,7 +85,11 @@ impl Fake {
                 std::thread::spawn(move || serve(&shared, address, stream.unwrap()));
             }
         });
-        Self { address, state }
+        Self {
+            address,
+            state,
+            _leaks: guard,
+        }
     }
 
     pub(crate) fn url(&self) -> String {
@@ -129,7 +143,7 @@ impl Fake {
                 "ACTIONS_ID_TOKEN_REQUEST_URL",
                 format!("{}/idtoken?api-version=2.0", self.url()),
             )
-            .env("ACTIONS_ID_TOKEN_REQUEST_TOKEN", "canary-request-token-19");
+            .env("ACTIONS_ID_TOKEN_REQUEST_TOKEN", REQUEST_TOKEN);
         command
     }
 
@@ -187,12 +201,14 @@ pub(crate) fn token(audience: &str, id: &str) -> String {
         "workflow_ref": "acme/shop/.github/workflows/deploy.yml@refs/heads/main",
         "job_workflow_ref": "acme/shop/.github/workflows/deploy.yml@refs/heads/main",
     });
-    format!(
+    let token = format!(
         "{}.{}.{}",
         part(r#"{"alg":"RS256"}"#),
         part(&claims.to_string()),
         part("canary-signature-of-a-token")
-    )
+    );
+    leaks::token(&token);
+    token
 }
 
 /// The answer of the token endpoint for a database.
@@ -221,13 +237,13 @@ pub(crate) fn login(credential: &str) -> Value {
 /// The answer of the token endpoint for a signed token.
 pub(crate) fn jwt(credential: &str) -> Value {
     json!({
-        "access_token": "canary.access.token",
+        "access_token": ACCESS,
         "issued_token_type": "urn:ietf:params:oauth:token-type:jwt",
         "token_type": "Bearer",
         "expires_in": 300,
         "scope": "deploy:staging",
         "hallpass": {
-            "credential": { "kind": "jwt", "name": credential, "token": "canary.access.token" },
+            "credential": { "kind": "jwt", "name": credential, "token": ACCESS },
             "expires_at": "2099-01-01T00:00:00Z",
             "lease": null,
             "policy": "shop-deploy",
@@ -319,6 +335,9 @@ fn read(stream: &TcpStream) -> Option<Asked> {
         let Some((name, value)) = line.trim().split_once(": ") else {
             break;
         };
+        if name.eq_ignore_ascii_case("idempotency-key") {
+            leaks::secret("an idempotency key", value);
+        }
         headers.insert(name.to_ascii_lowercase(), value.to_owned());
     }
     let length = headers

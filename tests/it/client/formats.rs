@@ -7,6 +7,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Command, Stdio};
 
 use super::fake::{Fake, LEASE, PASSWORD, Reply, login, stderr, stdout, told};
+use crate::support::leaks::Observed as _;
 
 /// What libpq told a server that asked for its password in plain text.
 #[derive(Debug)]
@@ -81,8 +82,7 @@ fn psql_logs_in_with_the_variables_that_a_shell_read() {
     let fake = broker_for(&listener);
     let output = fake
         .on_github(&["get", "shop-db/migrate", "--format", "env"])
-        .output()
-        .unwrap();
+        .observed();
     assert_eq!(output.status.code(), Some(0), "{}", told(&output));
     let mut shell = Command::new("sh");
     shell
@@ -97,8 +97,7 @@ fn psql_logs_in_with_the_address() {
     let fake = broker_for(&listener);
     let output = fake
         .on_github(&["get", "shop-db/migrate", "--format", "url"])
-        .output()
-        .unwrap();
+        .observed();
     let mut psql = Command::new("psql");
     psql.arg(stdout(&output).trim());
     heard_by_server(&listener, psql);
@@ -113,8 +112,7 @@ fn psql_logs_in_with_the_password_file() {
     let output = fake
         .on_github(&["get", "shop-db/migrate", "--format", "pgpass", "--out"])
         .arg(&file)
-        .output()
-        .unwrap();
+        .observed();
     assert_eq!(output.status.code(), Some(0), "{}", told(&output));
     assert_eq!(stdout(&output), "");
     let mut psql = Command::new("psql");
@@ -134,8 +132,7 @@ fn a_file_is_for_its_owner_alone() {
     let output = fake
         .on_github(&["get", "shop-db/migrate", "--out"])
         .arg(&file)
-        .output()
-        .unwrap();
+        .observed();
     assert_eq!(output.status.code(), Some(0), "{}", told(&output));
     assert_eq!(
         std::fs::metadata(&file).unwrap().permissions().mode() & 0o777,
@@ -147,14 +144,11 @@ fn a_file_is_for_its_owner_alone() {
 #[test]
 fn on_github_secrets_are_masked_on_standard_error_first() {
     let fake = Fake::start();
-    let output = fake
-        .on_github(&["get", "shop-db/migrate"])
-        .output()
-        .unwrap();
+    let output = fake.on_github(&["get", "shop-db/migrate"]).observed();
     insta::assert_snapshot!(stderr(&output), @r"
-    ::add-mask::canary-password-6b1f
-    ::add-mask::hpl_canary-lease-77aa
-    ::add-mask::postgresql://hp_abc1234_x:canary-password-6b1f@db.acme.dev:5432/shop?sslmode=verify-full&options=-c%2520role%253Dshop_owner
+    ::add-mask::canary-9f27c4d1e6b3
+    ::add-mask::hpl_canary-51c8e07a2f
+    ::add-mask::postgresql://hp_abc1234_x:canary-9f27c4d1e6b3@db.acme.dev:5432/shop?sslmode=verify-full&options=-c%2520role%253Dshop_owner
     ");
     assert!(!stdout(&output).contains("::add-mask::"));
 }
@@ -164,8 +158,7 @@ fn elsewhere_nothing_is_masked() {
     let fake = Fake::start();
     let output = fake
         .on_gitlab(&["get", "shop-db/migrate"], &fake.token("1"))
-        .output()
-        .unwrap();
+        .observed();
     assert_eq!(stderr(&output), "");
 }
 
@@ -177,8 +170,7 @@ fn later_steps_on_github_get_the_variables() {
     let output = fake
         .on_github(&["get", "shop-db/migrate", "--github-env", "--prefix", "SHOP"])
         .env("GITHUB_ENV", file.path())
-        .output()
-        .unwrap();
+        .observed();
     assert_eq!(output.status.code(), Some(0), "{}", told(&output));
     assert_eq!(stdout(&output), "");
     let text = std::fs::read_to_string(file.path()).unwrap();
@@ -199,8 +191,7 @@ fn the_databases_ca_is_written_for_libpq() {
     let output = fake
         .on_github(&["get", "shop-db/migrate", "--format", "dotenv"])
         .env("RUNNER_TEMP", folder.path())
-        .output()
-        .unwrap();
+        .observed();
     assert_eq!(output.status.code(), Some(0), "{}", told(&output));
     let text = stdout(&output);
     let path = text
@@ -219,8 +210,7 @@ fn what_cannot_be_handed_over_is_revoked() {
     let fake = Fake::start();
     let output = fake
         .on_github(&["get", "shop-db/migrate", "--format", "kube-exec"])
-        .output()
-        .unwrap();
+        .observed();
     assert_eq!(output.status.code(), Some(2), "{}", told(&output));
     assert_eq!(fake.asked("/revoke")[0].form["token"], LEASE);
 }

@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::fake::{Fake, Reply, stderr, told};
+use crate::support::leaks::Observed as _;
 
 #[test]
 fn a_github_job_without_permission_hears_which() {
@@ -10,8 +11,7 @@ fn a_github_job_without_permission_hears_which() {
     let output = fake
         .hallpass(&["get", "shop-db/migrate"])
         .env("GITHUB_ACTIONS", "true")
-        .output()
-        .unwrap();
+        .observed();
     assert_eq!(output.status.code(), Some(5), "{}", told(&output));
     insta::assert_snapshot!(stderr(&output), @r"
     hallpass: is `id-token: write` missing? Add to the job:
@@ -28,10 +28,7 @@ fn a_github_job_without_permission_hears_which() {
 fn a_refusal_of_githubs_service_ends_in_the_likely_fix() {
     let fake = Fake::start();
     fake.next("/idtoken", Reply::json(403, &json!({ "message": "no" })));
-    let output = fake
-        .on_github(&["get", "shop-db/migrate"])
-        .output()
-        .unwrap();
+    let output = fake.on_github(&["get", "shop-db/migrate"]).observed();
     assert_eq!(output.status.code(), Some(5), "{}", told(&output));
     assert!(stderr(&output).starts_with(
         "hallpass: GitHub's token service gave no token: it answers 403; is `id-token: write` missing?"

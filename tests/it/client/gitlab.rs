@@ -1,14 +1,12 @@
 //! GitLab CI: the variable the job names, and the block to add when it is missing.
 
 use super::fake::{Fake, stderr, told};
+use crate::support::leaks::Observed as _;
 
 #[test]
 fn a_gitlab_job_without_a_token_hears_the_block_to_add() {
     let fake = Fake::start();
-    let output = fake
-        .on_gitlab(&["get", "shop-db/migrate"], "")
-        .output()
-        .unwrap();
+    let output = fake.on_gitlab(&["get", "shop-db/migrate"], "").observed();
     assert_eq!(output.status.code(), Some(5), "{}", told(&output));
     insta::assert_snapshot!(stderr(&output).replace(&fake.url(), "http://broker"), @r"
     hallpass: the job has no ID token in `HALLPASS_ID_TOKEN`; add to the job in .gitlab-ci.yml:
@@ -29,8 +27,7 @@ fn a_gitlab_job_may_name_its_token_as_it_likes() {
         .on_gitlab(&["get", "shop-db/migrate"], "")
         .env("HALLPASS_ID_TOKEN_VARIABLE", "SHOP_TOKEN")
         .env("SHOP_TOKEN", &token)
-        .output()
-        .unwrap();
+        .observed();
     assert_eq!(output.status.code(), Some(0), "{}", told(&output));
     assert_eq!(fake.asked("/token")[0].form["subject_token"], token);
 }

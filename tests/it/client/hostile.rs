@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::fake::{Fake, PASSWORD, Reply, login, stderr, stdout, told};
+use crate::support::leaks::Observed as _;
 
 /// T-108
 #[test]
@@ -21,10 +22,7 @@ fn a_false_broker_that_names_another_audience_gets_no_token() {
                 &json!({ "issuer": name, "token_endpoint": "https://evil.example" }),
             ),
         );
-        let output = fake
-            .on_github(&["get", "shop-db/migrate"])
-            .output()
-            .unwrap();
+        let output = fake.on_github(&["get", "shop-db/migrate"]).observed();
         assert_eq!(output.status.code(), Some(5), "{}", told(&output));
         assert!(
             fake.asked("/idtoken").is_empty(),
@@ -41,10 +39,7 @@ fn a_false_broker_that_names_another_audience_gets_no_token() {
 #[test]
 fn the_audience_is_the_configured_address_and_nothing_else() {
     let fake = Fake::start();
-    let output = fake
-        .on_github(&["get", "shop-db/migrate"])
-        .output()
-        .unwrap();
+    let output = fake.on_github(&["get", "shop-db/migrate"]).observed();
     assert_eq!(output.status.code(), Some(0), "{}", told(&output));
     let asked = fake.asked("/idtoken");
     assert_eq!(asked.len(), 1);
@@ -52,13 +47,13 @@ fn the_audience_is_the_configured_address_and_nothing_else() {
     assert_eq!(asked[0].query["api-version"], "2.0");
     assert_eq!(
         asked[0].headers["authorization"],
-        "bearer canary-request-token-19"
+        "bearer canary-e81d07b4c2"
     );
     // The request token goes to GitHub's service and not to the broker.
     assert!(
         fake.asked("/token")
             .iter()
-            .all(|one| !format!("{one:?}").contains("canary-request-token"))
+            .all(|one| !format!("{one:?}").contains("canary-e81d07b4c2"))
     );
 }
 
@@ -69,8 +64,7 @@ fn a_token_for_somebody_else_is_not_sent() {
     let token = super::fake::token("sts.amazonaws.com", "1");
     let output = fake
         .on_gitlab(&["get", "shop-db/migrate"], &token)
-        .output()
-        .unwrap();
+        .observed();
     assert_eq!(output.status.code(), Some(5), "{}", told(&output));
     assert!(fake.asked("/token").is_empty());
     let text = stderr(&output).replace(&fake.url(), "http://broker");
@@ -93,10 +87,7 @@ fn a_redirect_is_not_followed() {
         "/token",
         Reply::json(307, &json!({})).with("location", &format!("{}/token", elsewhere.url())),
     );
-    let output = fake
-        .on_github(&["get", "shop-db/migrate"])
-        .output()
-        .unwrap();
+    let output = fake.on_github(&["get", "shop-db/migrate"]).observed();
     assert_eq!(output.status.code(), Some(3), "{}", told(&output));
     assert!(elsewhere.asked("/token").is_empty());
     insta::assert_snapshot!(stderr(&output), @"hallpass: the broker sent an answer that is not understood: it answers 307, a redirect, and redirects are not followed; set the address it leads to");
@@ -108,10 +99,7 @@ fn an_answer_without_end_is_cut_off() {
     let mut reply = Reply::json(200, &json!({}));
     reply.body = vec![b' '; 8 * 1024 * 1024];
     fake.next("/token", reply);
-    let output = fake
-        .on_github(&["get", "shop-db/migrate"])
-        .output()
-        .unwrap();
+    let output = fake.on_github(&["get", "shop-db/migrate"]).observed();
     assert_eq!(output.status.code(), Some(3), "{}", told(&output));
     insta::assert_snapshot!(stderr(&output), @"hallpass: the broker sent an answer that is not understood: it is longer than 262144 bytes");
 }
@@ -129,10 +117,7 @@ fn what_the_broker_says_cannot_move_the_cursor() {
         });
         let status = if path == "/token" { 400 } else { 200 };
         fake.next(path, Reply::json(status, &body));
-        let output = fake
-            .on_github(&["get", "shop-db/migrate"])
-            .output()
-            .unwrap();
+        let output = fake.on_github(&["get", "shop-db/migrate"]).observed();
         assert_ne!(output.status.code(), Some(0));
         let text = stderr(&output);
         assert!(text.contains("\\u{1b}[2J"), "{text:?}");
@@ -152,10 +137,7 @@ fn what_the_broker_says_cannot_move_the_cursor() {
 fn an_answer_about_another_credential_is_refused() {
     let fake = Fake::start();
     fake.next("/token", Reply::json(200, &login("shop-db/other")));
-    let output = fake
-        .on_github(&["get", "shop-db/migrate"])
-        .output()
-        .unwrap();
+    let output = fake.on_github(&["get", "shop-db/migrate"]).observed();
     assert_eq!(output.status.code(), Some(3), "{}", told(&output));
     insta::assert_snapshot!(stderr(&output), @"hallpass: the broker sent an answer that is not understood: it is about credential `shop-db/other`, asked for was `shop-db/migrate`");
 }
@@ -176,8 +158,7 @@ fn a_value_that_a_shell_or_a_file_could_read_as_two_is_refused() {
         fake.next("/token", Reply::json(200, &answer));
         let output = fake
             .on_github(&["get", "shop-db/migrate", "--format", "dotenv"])
-            .output()
-            .unwrap();
+            .observed();
         assert_eq!(output.status.code(), Some(3), "{member}: {}", told(&output));
         assert_eq!(stdout(&output), "");
         assert!(!stderr(&output).contains(PASSWORD));
@@ -190,10 +171,7 @@ fn what_is_no_broker_at_all_is_said_so() {
     let mut page = Reply::json(404, &json!({}));
     page.body = b"<html>not found</html>".to_vec();
     fake.next("/.well-known/openid-configuration", page);
-    let output = fake
-        .on_github(&["get", "shop-db/migrate"])
-        .output()
-        .unwrap();
+    let output = fake.on_github(&["get", "shop-db/migrate"]).observed();
     assert_eq!(output.status.code(), Some(3), "{}", told(&output));
     insta::assert_snapshot!(stderr(&output), @"hallpass: the broker sent an answer that is not understood: status 404 without an error in JSON; does the address lead to hallpass, or to something in front of it?");
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 use super::fake::{Fake, PASSWORD, refusal, told};
+use crate::support::leaks::Observed as _;
 
 fn step(fake: &Fake, folder: &Path, arguments: &[&str]) -> Command {
     let mut command = fake.on_github(arguments);
@@ -13,7 +14,7 @@ fn step(fake: &Fake, folder: &Path, arguments: &[&str]) -> Command {
 }
 
 fn run(mut command: Command) {
-    let output = command.output().unwrap();
+    let output = command.observed();
     assert_eq!(output.status.code(), Some(0), "{}", told(&output));
 }
 

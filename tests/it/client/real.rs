@@ -16,6 +16,7 @@ use hallpass::token::keys::FileKeys;
 use serde_json::Value;
 
 use super::fake::{hallpass, stderr, stdout, told};
+use crate::support::leaks::{self, Observed as _};
 use crate::support::tokens::{TestKey, jwks};
 
 const GITHUB: &str = "https://token.actions.githubusercontent.com";
@@ -46,13 +47,16 @@ struct Broker {
     runtime: tokio::runtime::Runtime,
     running: Option<Running>,
     folder: tempfile::TempDir,
+    _leaks: leaks::Guard,
 }
 
 impl Broker {
     fn start() -> Self {
+        let guard = leaks::watch();
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path().join("root.key");
         let text = RootKey::generate().unwrap().to_text();
+        leaks::prefixed("a root key", text.expose());
         std::fs::write(&root, text.expose()).unwrap();
         std::fs::set_permissions(&root, std::fs::Permissions::from_mode(0o600)).unwrap();
         std::fs::create_dir(folder.path().join("policies")).unwrap();
@@ -88,6 +92,7 @@ impl Broker {
             runtime,
             running: Some(running),
             folder,
+            _leaks: guard,
         }
     }
 
@@ -102,8 +107,7 @@ impl Broker {
             .env("HALLPASS_BROKER", &self.url)
             .env("HALLPASS_ID_TOKEN", token)
             .env("HALLPASS_JOB_DIR", self.folder.path())
-            .output()
-            .unwrap()
+            .observed()
     }
 }
 

@@ -19,6 +19,8 @@ use hallpass::secret::{Secret, SecretSource};
 use hallpass::token::TokenId;
 use tokio_postgres::{Client, NoTls};
 
+use crate::support::leaks;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Version {
     V15,
@@ -41,6 +43,7 @@ pub(super) struct Stage {
     pub(super) settings: TargetSettings,
     pub(super) groups: Vec<GroupCeiling>,
     pub(super) version: Version,
+    _leaks: leaks::Guard,
 }
 
 /// A login as a job gets it, and its handle.
@@ -77,7 +80,10 @@ impl Stage {
                 .collect(),
             ..Options::default()
         };
+        let guard = leaks::watch();
         let server = Server::start(&options).await.unwrap();
+        leaks::secret("a password", server.password().expose());
+        leaks::secret("a password", PASSWORD);
         let ceiling = |group: &str, act_as_group| GroupCeiling {
             group: group.to_owned(),
             longest_life: 3_600,
@@ -97,6 +103,7 @@ impl Stage {
             roots,
             settings,
             version,
+            _leaks: guard,
         };
         stage.superuser("postgres", APPLICATION_SERVER).await;
         stage.superuser("postgres", "CREATE DATABASE app").await;
@@ -232,6 +239,8 @@ impl Stage {
 
 pub(super) fn made(issued: Result<Issued, MintError>) -> Result<Login, MintError> {
     let issued = issued?;
+    leaks::secret("a password", issued.login.password.expose());
+    leaks::prefixed("a lease handle", issued.handle.expose());
     Ok(Login {
         given: issued.login,
         handle: issued.handle.expose().clone(),

@@ -1,25 +1,27 @@
 //! What fails behind the doors: sinks, mints, clients that go away, bugs.
 
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
-use tracing_subscriber::fmt::MakeWriter;
 
 use hallpass::clock::Timestamp;
 use hallpass::config::Limits;
 use hallpass::dev::issuer::{GithubJob, github_claims};
+use hallpass::http::log_subscriber;
 use hallpass::token::TrustedIssuer;
 use hallpass::token::keys::{FileKeys, KeyError, KeySet, KeySource};
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::support::TestBroker;
 use crate::support::broker::GITHUB;
 use crate::support::client::{Answer, PATIENCE, form, get, post_form};
 use crate::support::database::{CANARY, Mood};
+use crate::support::leaks::Log;
 use crate::support::tokens::{NOW, TestKey, jwks};
 
 /// Waits until something holds, for a bounded time.
@@ -366,11 +368,7 @@ fn a_panic_leaves_its_place_on_stderr_and_not_its_text() {
 #[tokio::test]
 #[ignore = "run by the test above, in a process of its own"]
 async fn child_that_panics() {
-    tracing_subscriber::fmt()
-        .json()
-        .with_max_level(tracing::Level::TRACE)
-        .with_writer(io::stderr)
-        .init();
+    log_subscriber("trace", io::stderr).try_init().unwrap();
     hallpass::http::install_panic_hook();
     panics_of_every_part().await;
 }
@@ -448,35 +446,6 @@ async fn whatever_the_clock_shows_nothing_is_minted_and_nothing_panics() {
     assert_eq!(answer.status, 200, "{}", answer.body);
 }
 
-/// A log that is kept.
-#[derive(Clone, Default)]
-pub(super) struct Captured(Arc<Mutex<Vec<u8>>>);
-
-impl Captured {
-    pub(super) fn text(&self) -> String {
-        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
-    }
-}
-
-impl io::Write for Captured {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl MakeWriter<'_> for Captured {
-    type Writer = Self;
-
-    fn make_writer(&self) -> Self {
-        self.clone()
-    }
-}
-
 /// All of a good token, but for who signed it.
 fn forged() -> String {
     let job = GithubJob::new(GITHUB, TestBroker::issuer(), Timestamp::from_unix(NOW));
@@ -486,12 +455,8 @@ fn forged() -> String {
 /// T-92
 #[tokio::test]
 async fn no_piece_of_a_secret_reaches_a_log_line_or_an_event() {
-    let log = Captured::default();
-    let subscriber = tracing_subscriber::fmt()
-        .json()
-        .with_env_filter("trace")
-        .with_writer(log.clone())
-        .finish();
+    let log = Log::default();
+    let subscriber = log_subscriber("trace", log.clone());
     let _guard = tracing::subscriber::set_default(subscriber);
     let broker = TestBroker::start().await;
     let tokens = [
@@ -500,7 +465,7 @@ async fn no_piece_of_a_secret_reaches_a_log_line_or_an_event() {
         broker.github(|job| job.r#ref = "refs/heads/x".to_owned()),
         forged(),
     ];
-    let key = "canary-idempotency-key-3a7d52".to_owned();
+    let key = "canary-3a7d52c4e1b09f68".to_owned();
     let headers = [("Idempotency-Key", key.as_str())];
     let mut secrets = vec![CANARY.to_owned(), key.clone()];
     for credential in ["shop-db/read", "deploy-api"] {
@@ -514,7 +479,7 @@ async fn no_piece_of_a_secret_reaches_a_log_line_or_an_event() {
             secrets.push(token.clone());
         }
     }
-    let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    let log = log.text();
     let events = broker.sink.text();
     assert!(
         log.contains("token.replayed") && log.contains("token.signature"),
@@ -533,12 +498,8 @@ async fn no_piece_of_a_secret_reaches_a_log_line_or_an_event() {
 
 #[tokio::test]
 async fn each_request_leaves_one_log_line_of_printable_ascii() {
-    let log = Captured::default();
-    let subscriber = tracing_subscriber::fmt()
-        .json()
-        .flatten_event(true)
-        .with_writer(log.clone())
-        .finish();
+    let log = Log::default();
+    let subscriber = log_subscriber("info", log.clone());
     let _guard = tracing::subscriber::set_default(subscriber);
     let broker = TestBroker::start().await;
     let token = broker.github(|job| job.r#ref = "refs/heads/\u{202e}\n\u{1b}[31m".to_owned());
@@ -547,7 +508,7 @@ async fn each_request_leaves_one_log_line_of_printable_ascii() {
         broker.exchange(&broker.github(|_| {}), "deploy-api").await,
         get(broker.public(), "/nowhere\u{7f}").await,
     ];
-    let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    let log = log.text();
     for answer in answers {
         let id = answer.header("x-request-id").map(str::to_owned);
         let Some(id) = id else { continue };

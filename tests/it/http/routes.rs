@@ -1,8 +1,8 @@
 //! Which paths there are, with which methods, and what every answer looks like.
 
-use super::failures::Captured;
 use crate::support::TestBroker;
 use crate::support::client::{Answer, get, request, send};
+use crate::support::leaks::Log;
 
 const METHODS: [&str; 9] = [
     "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "BREW",
@@ -272,7 +272,7 @@ async fn no_header_of_a_caller_changes_our_name() {
 }
 
 /// The client that the log names for one exchange with these headers.
-async fn logged_client(broker: &TestBroker, log: &Captured, headers: &[(&str, &str)]) -> String {
+async fn logged_client(broker: &TestBroker, log: &Log, headers: &[(&str, &str)]) -> String {
     let token = broker.github(|_| {});
     let answer = broker
         .exchange_with(&token, "deploy-api", &[], headers)
@@ -288,7 +288,7 @@ async fn logged_client(broker: &TestBroker, log: &Captured, headers: &[(&str, &s
 /// T-09
 #[tokio::test]
 async fn forwarding_headers_change_the_log_only_behind_a_configured_proxy() {
-    let log = Captured::default();
+    let log = Log::default();
     let subscriber = tracing_subscriber::fmt()
         .json()
         .flatten_event(true)

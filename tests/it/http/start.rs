@@ -18,6 +18,7 @@ use tempfile::TempDir;
 use crate::support::TestBroker;
 use crate::support::broker::{POLICIES, write_root_key};
 use crate::support::client::get;
+use crate::support::leaks::{self, Observed as _};
 
 const SETTINGS: &str = "
 issuer: https://hallpass.example
@@ -62,7 +63,7 @@ fn refuses_everything(_: &str, _: &KeySet, _: &[Algorithm]) -> Result<Vec<u8>, V
 }
 
 /// A folder that `hallpass serve` starts from.
-fn folder() -> TempDir {
+pub(crate) fn folder() -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     write_root_key(
         &folder.path().join("root.key"),
@@ -86,7 +87,7 @@ fn serve(folder: &Path, more: &[&str]) -> Command {
 
 /// Runs a `serve` that must fail; exit code and standard error, with the folder's name cut out.
 fn refused(folder: &Path) -> (Option<i32>, String) {
-    let Output { status, stderr, .. } = serve(folder, &[]).output().unwrap();
+    let Output { status, stderr, .. } = serve(folder, &[]).observed();
     let text = String::from_utf8(stderr).unwrap();
     let log = |line: &&str| !line.starts_with('{');
     let text: Vec<_> = text.lines().filter(log).collect();
@@ -97,7 +98,7 @@ fn refused(folder: &Path) -> (Option<i32>, String) {
 #[test]
 fn a_check_of_good_settings_says_so_and_listens_nowhere() {
     let folder = folder();
-    let output = serve(folder.path(), &["--check"]).output().unwrap();
+    let output = serve(folder.path(), &["--check"]).observed();
     assert!(
         output.status.success(),
         "{}",
@@ -228,6 +229,8 @@ fn the_process_leaves_no_core_file_and_stops_in_order_when_told() {
         .unwrap()
         .read_to_string(&mut log)
         .unwrap();
+    leaks::said_by_child("serve", b"", log.as_bytes());
+    leaks::check();
     assert!(status.success(), "{log}");
     assert!(
         log.contains("\"serving\"") && log.contains("\"stopped\""),

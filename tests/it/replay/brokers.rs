@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use crate::support::TestBroker;
 use crate::support::client::{PATIENCE, get};
 use crate::support::database::Mood;
+use crate::support::leaks::Observed as _;
 use crate::support::redis::Redis;
 
 const READ: &str = "shop-db/read";
@@ -322,8 +323,7 @@ async fn the_check_reads_the_files_that_the_store_needs() {
         let output = std::process::Command::new(env!("CARGO_BIN_EXE_hallpass"))
             .args(["serve", "--check", "--config"])
             .arg(&config)
-            .output()
-            .unwrap();
+            .observed();
         let text = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(5), "{text}");
         assert!(

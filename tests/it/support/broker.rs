@@ -24,6 +24,8 @@ use tempfile::TempDir;
 
 use super::client::{Answer, form, request};
 use super::database::FakeDatabase;
+use super::hostile_issuer::HostileIssuer;
+use super::leaks;
 use super::sink::MemorySink;
 use super::tokens::{AUDIENCE, ISSUER, NOW, TestKey, jwks};
 
@@ -97,6 +99,8 @@ pub(crate) struct TestBroker {
     pub(crate) sink: MemorySink,
     pub(crate) key: TestKey,
     folder: TempDir,
+    /// Dropped last: looks through all that was said.
+    _leaks: leaks::Guard,
 }
 
 pub(crate) struct Builder {
@@ -291,6 +295,18 @@ impl Builder {
         self
     }
 
+    /// A scripted server in the place of `github`.
+    pub(crate) fn github_of(mut self, server: &HostileIssuer) -> Self {
+        let trusted = server.trusted();
+        let instead = IssuerOverride {
+            url: trusted.url,
+            ca: trusted.ca,
+            networks: trusted.networks,
+        };
+        self.issuers.insert("github".to_owned(), instead);
+        self
+    }
+
     /// One more line of `hallpass.yaml`.
     pub(crate) fn setting(mut self, line: &str) -> Self {
         self.settings.push_str(line);
@@ -316,6 +332,7 @@ impl Builder {
     }
 
     pub(crate) async fn try_start(self) -> Result<TestBroker, StartError> {
+        let guard = leaks::watch();
         let folder = tempfile::tempdir().unwrap();
         let root = RootKey::generate().unwrap();
         write_root_key(&folder.path().join("root.key"), &root);
@@ -367,6 +384,7 @@ impl Builder {
             sink,
             key,
             folder,
+            _leaks: guard,
         })
     }
 }
@@ -383,7 +401,9 @@ fn keys(key: &TestKey) -> FileKeys {
 }
 
 pub(crate) fn write_root_key(path: &Path, root: &RootKey) {
-    fs::write(path, root.to_text().expose()).unwrap();
+    let text = root.to_text();
+    leaks::prefixed("a root key", text.expose());
+    fs::write(path, text.expose()).unwrap();
     fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
 }
 
@@ -391,6 +411,8 @@ pub(crate) fn certificate(folder: &Path) -> TlsFiles {
     let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
     let (cert, key) = (folder.join("cert.pem"), folder.join("key.pem"));
     fs::write(&cert, made.cert.pem()).unwrap();
-    fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+    let pem = made.signing_key.serialize_pem();
+    leaks::private_key(&pem);
+    fs::write(&key, pem).unwrap();
     TlsFiles { cert, key }
 }

@@ -7,6 +7,8 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
+use super::leaks;
+
 /// One HTTP answer.
 #[derive(Debug, Clone)]
 pub(crate) struct Answer {
@@ -64,6 +66,7 @@ impl Answer {
 
 /// Sends bytes and reads until the other side closes.
 pub(crate) async fn send(address: SocketAddr, bytes: impl AsRef<[u8]>) -> String {
+    leaks::sent(bytes.as_ref());
     let mut stream = TcpStream::connect(address).await.unwrap();
     // A server that refuses early may close while we still write: what it said is what counts.
     let _ = stream.write_all(bytes.as_ref()).await;
@@ -81,7 +84,9 @@ pub(crate) async fn read_all(stream: &mut (impl AsyncReadExt + Unpin)) -> String
             Ok(count) => text.extend_from_slice(&buffer[..count]),
         }
     }
-    String::from_utf8_lossy(&text).into_owned()
+    let text = String::from_utf8_lossy(&text).into_owned();
+    leaks::answered(&text);
+    text
 }
 
 /// One request with `Connection: close`, and its answer.

@@ -12,6 +12,8 @@ use hallpass::rootkey::RootKeys;
 use hallpass::secret::Secret;
 use tokio::sync::Semaphore;
 
+use super::leaks;
+
 /// What the next mint does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Mood {
@@ -96,6 +98,11 @@ impl FakeDatabase {
     }
 }
 
+fn password() -> Secret<String> {
+    leaks::secret("a password", CANARY);
+    Secret::new(CANARY.to_owned())
+}
+
 #[async_trait]
 impl Mint for FakeDatabase {
     async fn mint(&self, recorded: Recorded) -> Result<Credential, MintError> {
@@ -129,7 +136,7 @@ impl Mint for FakeDatabase {
             definition: permit.credential().clone(),
             material: Material::Postgres(PostgresLogin {
                 username: name.clone(),
-                password: Secret::new(CANARY.to_owned()),
+                password: password(),
                 host: "db.test".to_owned(),
                 port: 5_432,
                 database: "shop".to_owned(),

@@ -12,6 +12,8 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 
+use super::leaks;
+
 mod answer;
 mod resolver;
 mod tls;
@@ -32,6 +34,7 @@ pub(crate) struct HostileIssuer {
     pub(crate) ca_pem: String,
     script: Arc<Script>,
     task: JoinHandle<()>,
+    _leaks: leaks::Guard,
 }
 
 /// What is answered, and what was asked.
@@ -55,6 +58,7 @@ impl HostileIssuer {
     }
 
     pub(crate) async fn start_with(certificate: Certificate) -> Self {
+        let guard = leaks::watch();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let (acceptor, ca_pem) = tls::acceptor(certificate);
@@ -65,6 +69,7 @@ impl HostileIssuer {
             ca_pem,
             script,
             task,
+            _leaks: guard,
         }
     }
 

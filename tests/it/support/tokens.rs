@@ -16,6 +16,8 @@ use hallpass::token::keys::FileKeys;
 use hallpass::token::{Algorithm, SubjectToken, TrustedIssuer, Verified, Verifier, VerifyError};
 use serde_json::{Value, json};
 
+use super::leaks;
+
 /// The time every test of tokens stands at: the `iat` of the examples.
 pub(crate) const NOW: i64 = 1_790_000_000;
 /// The broker's own name.
@@ -120,7 +122,9 @@ impl TestKey {
         let part = |text: &str| BASE64URL_NOPAD.encode(text.as_bytes());
         let signing_input = format!("{}.{}", part(header), part(payload));
         let signature = self.signature(algorithm, signing_input.as_bytes());
-        format!("{signing_input}.{}", BASE64URL_NOPAD.encode(&signature))
+        let token = format!("{signing_input}.{}", BASE64URL_NOPAD.encode(&signature));
+        leaks::token(&token);
+        token
     }
 
     /// An RS256 token with the usual header.

@@ -8,6 +8,7 @@ use hallpass::rootkey::RootKey;
 
 use crate::support::broker::write_root_key;
 use crate::support::hostile_issuer::Trap;
+use crate::support::leaks::Observed as _;
 
 /// Every spelling of a proxy, and the file that TLS libraries write session keys to.
 fn hostile(command: &mut Command, trap: &Trap, key_log: &std::path::Path) {
@@ -30,7 +31,7 @@ async fn a_fetch_takes_no_proxy_and_writes_no_key_log_for_the_environment() {
         "--exact",
     ]);
     hostile(&mut command, &trap, &key_log);
-    let output = tokio::task::spawn_blocking(move || command.output().unwrap())
+    let output = tokio::task::spawn_blocking(move || command.observed())
         .await
         .unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned();

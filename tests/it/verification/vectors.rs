@@ -6,6 +6,8 @@ use std::path::Path;
 use data_encoding::BASE64URL_NOPAD;
 use hallpass::token::{Admission, Algorithm, KeySet, verify_jws};
 
+use crate::support::leaks;
+
 struct Vector {
     keys: String,
     algorithms: Vec<Algorithm>,
@@ -37,6 +39,7 @@ impl Vector {
     }
 
     fn outcome(&self) -> String {
+        leaks::token(&self.token);
         let keys = KeySet::from_jwks(self.keys.as_bytes(), &Admission::default()).unwrap();
         match verify_jws(&self.token, &keys, &self.algorithms) {
             Ok(payload) => format!("payload {}", BASE64URL_NOPAD.encode(&payload)),

@@ -1,0 +1,9 @@
+//! What is said, to whom: no secret, no forged line, no flood.
+#![cfg(test)]
+
+mod canary;
+mod capture;
+mod flood;
+mod forged;
+mod process;
+mod serving;
