@@ -371,8 +371,11 @@ impl Exchange {
             );
             return Err(Error::Record(error));
         }
-        if waiting.is_over() && !was_over {
-            self.take_back(&credential, &draft).await;
+        if waiting.is_over() && !was_over && !draft.may_retry {
+            // The record says that it was handed over; this says what became of it.
+            if let Some((lease, ended)) = self.end(&credential).await {
+                self.note_revocation(&lease, &draft.request_id, ended);
+            }
         }
         Ok(Granted {
             expires_in: expires_at.since(self.parts.clock.now()).max(0),
@@ -421,13 +424,15 @@ impl Exchange {
     }
 
     async fn revoke_unrecorded(&self, credential: &Credential) -> bool {
-        let Some(handle) = &credential.lease else {
-            return false;
-        };
-        let Ok(lease) = lease::open(handle.expose(), &self.parts.root_keys) else {
-            return false;
-        };
-        matches!(self.parts.leases.revoke(&lease).await, Ok(Revoked::Gone))
+        matches!(self.end(credential).await, Some((_, Some(Revoked::Gone))))
+    }
+
+    /// Ends the lease of a credential that has one, and tells which and what came of it.
+    async fn end(&self, credential: &Credential) -> Option<(LeaseContents, Option<Revoked>)> {
+        let handle = credential.lease.as_ref()?;
+        let lease = lease::open(handle.expose(), &self.parts.root_keys).ok()?;
+        let ended = self.parts.leases.revoke(&lease).await.ok();
+        Some((lease, ended))
     }
 
     fn note_refusal(&self, id: &str, reason: &'static str, message: &str, issuer: Option<&str>) {

@@ -170,3 +170,24 @@ async fn who_is_refused_after_verification_is_on_record() {
         assert_eq!(denial["token"].as_str().unwrap().len(), 16);
     }
 }
+
+/// T-82: the answer tells what the job may know, the record everything.
+#[tokio::test]
+async fn a_denial_is_on_record_with_every_condition_that_failed() {
+    let broker = TestBroker::start().await;
+    let token = broker.github(|job| "refs/heads/side".clone_into(&mut job.r#ref));
+    let answer = broker.exchange(&token, "shop-db/read").await;
+    assert_eq!(answer.reason(), "policy.conditions", "{}", answer.body);
+    let denials = broker.events("denial").await;
+    let [denial] = denials.as_slice() else {
+        panic!("{denials:?}")
+    };
+    assert_eq!(denial["request_id"], answer.text("/request_id").as_str());
+    assert_eq!(denial["reason"], "policy.conditions");
+    assert_eq!(denial["credential"], "shop-db/read");
+    let failed = &denial["failed_conditions"];
+    assert_eq!(failed["total"], 1);
+    assert_eq!(failed["first"][0]["fact"], "ref");
+    assert_eq!(failed["first"][0]["actual"], "refs/heads/side");
+    assert_eq!(failed["first"][0]["expected"], "refs/heads/main");
+}

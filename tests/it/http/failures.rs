@@ -164,6 +164,17 @@ async fn a_mint_that_may_have_happened_keeps_the_token_used() {
 /// Sends an exchange, waits until its mint began, goes away, and lets the mint go on when the
 /// broker knows.
 async fn abandon(broker: &TestBroker, token: &str, headers: &str) {
+    let stream = ask_and_hold_the_mint(broker, token, headers).await;
+    leave(broker, stream).await;
+    broker.database.gate.add_permits(1_000);
+    until("the outcome is on record", async || {
+        !broker.events("outcome").await.is_empty()
+    })
+    .await;
+}
+
+/// An exchange whose mint has begun, and waits for a place at the gate.
+async fn ask_and_hold_the_mint(broker: &TestBroker, token: &str, headers: &str) -> TcpStream {
     broker.database.gate.forget_permits(1_000);
     let body = form(&[
         (
@@ -186,17 +197,17 @@ async fn abandon(broker: &TestBroker, token: &str, headers: &str) {
     stream.write_all(head.as_bytes()).await.unwrap();
     stream.write_all(body.as_bytes()).await.unwrap();
     until("the mint began", async || broker.database.started() == 1).await;
+    stream
+}
+
+/// The client goes, and the broker knows.
+async fn leave(broker: &TestBroker, stream: TcpStream) {
     drop(stream);
     until("the broker saw the client go", async || {
         get(broker.operator(), "/metrics")
             .await
             .body
             .contains(r#"status="499""#)
-    })
-    .await;
-    broker.database.gate.add_permits(1_000);
-    until("the outcome is on record", async || {
-        !broker.events("outcome").await.is_empty()
     })
     .await;
 }
@@ -216,6 +227,25 @@ async fn a_credential_whose_client_is_gone_is_revoked_and_recorded_as_undelivere
         broker.exchange(&token, "shop-db/read").await.reason(),
         "token.replayed"
     );
+}
+
+/// T-90: the client goes while it is recorded that it gets its credential.
+#[tokio::test]
+async fn a_credential_whose_client_goes_at_the_last_moment_is_revoked() {
+    let broker = TestBroker::start().await;
+    let stream = ask_and_hold_the_mint(&broker, &broker.github(|_| {}), "").await;
+    broker.sink.hold(true);
+    broker.database.gate.add_permits(1_000);
+    until("the outcome is being written", async || {
+        broker.sink.is_held()
+    })
+    .await;
+    leave(&broker, stream).await;
+    broker.sink.hold(false);
+    until("the login is gone", async || broker.database.live() == 0).await;
+    let outcomes = broker.events("outcome").await;
+    assert_eq!(outcomes[0]["outcome"], "minted");
+    assert_eq!(broker.events("revocation").await.len(), 1);
 }
 
 /// T-90

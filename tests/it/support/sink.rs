@@ -3,6 +3,8 @@
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
 
 use hallpass::audit::{Sink, SinkEntry};
 use serde_json::Value;
@@ -15,6 +17,8 @@ pub(crate) struct MemorySink {
     lines: Arc<Mutex<Vec<u8>>>,
     fails: Arc<AtomicBool>,
     panics: Arc<AtomicBool>,
+    holds: Arc<AtomicBool>,
+    is_held: Arc<AtomicBool>,
 }
 
 impl MemorySink {
@@ -33,6 +37,16 @@ impl MemorySink {
     /// From now on each write panics, or none.
     pub(crate) fn panic(&self, panics: bool) {
         self.panics.store(panics, Ordering::SeqCst);
+    }
+
+    /// From now on each write waits until it is let go.
+    pub(crate) fn hold(&self, holds: bool) {
+        self.holds.store(holds, Ordering::SeqCst);
+    }
+
+    /// A write waits.
+    pub(crate) fn is_held(&self) -> bool {
+        self.is_held.load(Ordering::SeqCst)
     }
 
     pub(crate) fn text(&self) -> String {
@@ -54,6 +68,10 @@ impl Sink for MemorySink {
 
     fn write(&mut self, lines: &[u8]) -> io::Result<usize> {
         assert!(!self.panics.load(Ordering::SeqCst), "{CANARY}");
+        while self.holds.load(Ordering::SeqCst) {
+            self.is_held.store(true, Ordering::SeqCst);
+            thread::sleep(Duration::from_millis(1));
+        }
         if self.fails.load(Ordering::SeqCst) {
             return Err(io::Error::other("the disk is full"));
         }
