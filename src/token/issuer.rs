@@ -279,6 +279,41 @@ mod tests {
         }
     }
 
+    /// T-40
+    #[test]
+    fn what_is_wrong_with_an_address_is_said() {
+        let of = |url: &str| problem(|issuer| url.clone_into(&mut issuer.url));
+        for url in ["https://ci.example?a=b", "https://ci.example#x"] {
+            assert!(of(url).ends_with("has a query or fragment"), "{}", of(url));
+        }
+        for url in [
+            "https://user@ci.example",
+            "https://:pw@ci.example",
+            "https://ci.example/a@b",
+        ] {
+            assert!(
+                of(url).ends_with("has user information, or an `@`"),
+                "{}",
+                of(url)
+            );
+        }
+    }
+
+    #[test]
+    fn lengths_hold_at_their_ends() {
+        let url = |length: usize| format!("https://ci.example/{}", "a".repeat(length - 19));
+        assert_eq!(TrustedIssuer::new("example", &url(512)).check(), Ok(()));
+        for length in [513, 600] {
+            let problem = problem(|issuer| issuer.url = url(length));
+            assert!(problem.ends_with("is longer than 512 bytes"), "{problem}");
+        }
+        let mut issuer = TrustedIssuer::new("example", "https://ci.example");
+        issuer.tolerated_audiences = (0..15).map(|number| format!("a{number}")).collect();
+        assert_eq!(issuer.check(), Ok(()));
+        issuer.tolerated_audiences.push("one more".to_owned());
+        assert!(issuer.check().is_err());
+    }
+
     /// T-56
     #[test]
     fn an_address_is_a_host_only_within_named_networks() {

@@ -557,6 +557,45 @@ async fn each_request_leaves_one_log_line_of_printable_ascii() {
     }
 }
 
+/// What is known of a caller stands in its line: nothing of what an unverified token says but its
+/// key id, and its issuer only by the name it is configured under.
+#[tokio::test]
+async fn a_log_line_says_who_asked_as_far_as_it_is_known() {
+    let log = Log::default();
+    let subscriber = log_subscriber("info", log.clone());
+    let _guard = tracing::subscriber::set_default(subscriber);
+    let broker = TestBroker::start().await;
+    let genuine = broker.github(|_| {});
+    let of_other_key = |claims: &serde_json::Value| TestKey::other_rsa("k1").token(claims);
+    let forged = of_other_key(&serde_json::json!({ "iss": GITHUB, "repository": "acme/forged" }));
+    let foreign = of_other_key(&serde_json::json!({ "iss": "https://ci.evil.example" }));
+    let mut told = Vec::new();
+    for token in [&genuine, &forged, &foreign] {
+        let answer = broker.exchange(token, "deploy-api").await;
+        let id = answer.text("/request_id");
+        let log = log.text();
+        let line = log.lines().find(|line| line.contains(&id)).unwrap();
+        let line: serde_json::Value = serde_json::from_str(line).unwrap();
+        let id = line["subject_token_id"].as_str().unwrap_or_default();
+        told.push(format!(
+            "{} {} {} {} {}",
+            answer.status,
+            line["issuer"],
+            line["kid"],
+            line["repository"],
+            id.len()
+        ));
+    }
+    assert_eq!(
+        told,
+        [
+            r#"200 "github" null "acme/shop" 16"#,
+            r#"400 "github" "k1" null 16"#,
+            r#"400 "unknown" "k1" null 16"#,
+        ]
+    );
+}
+
 #[tokio::test]
 async fn a_stop_lets_the_request_under_way_end_and_signs_the_log() {
     let broker = TestBroker::start().await;
