@@ -62,12 +62,14 @@ impl SecretSource {
     /// The secret as it is now.
     ///
     /// # Errors
-    /// The file cannot be read or is not UTF-8.
+    /// The file, which the error names, cannot be read or is not UTF-8.
     pub fn read(&self) -> io::Result<Secret<String>> {
         match self {
             Self::Value(value) => Ok(value.clone()),
             Self::File(path) => {
-                let mut text = fs::read_to_string(path)?;
+                let mut text = fs::read_to_string(path).map_err(|error| {
+                    io::Error::new(error.kind(), format!("`{}`: {error}", path.display()))
+                })?;
                 if text.ends_with('\n') {
                     text.pop();
                 }

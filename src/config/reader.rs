@@ -103,7 +103,7 @@ impl<'a> Section<'a> {
                 "missing-key",
                 self.node.span,
                 &format!("key `{key}` is missing"),
-                &format!("add a line `{key}: …`"),
+                &format!("add a line `{key}: ...`"),
             );
         }
         item
@@ -267,7 +267,7 @@ impl<'a> Item<'a> {
             ),
             NodeKind::Scalar(_) | NodeKind::Map(_) => self.wrong(
                 &format!("`{}` must be a list, found {}", self.key, self.node.is_a()),
-                "write `[ … ]`",
+                "write `[ ... ]`",
             ),
         }
     }
@@ -282,7 +282,7 @@ impl<'a> Item<'a> {
             NodeKind::Map(_) => self.section(),
             NodeKind::Scalar(_) | NodeKind::List(_) => self.wrong(
                 &format!("`{what}` must say which file it is in"),
-                "write `{ file: /run/secrets/… }`: no secret stands in the settings",
+                "write `{ file: /run/secrets/... }`: no secret stands in the settings",
             ),
         }
     }
@@ -310,7 +310,7 @@ impl<'a> Item<'a> {
             Some(value) if !value.is_empty() => Some(SecretSource::Value(Secret::new(value))),
             Some(_) | None => self.wrong(
                 &format!("environment variable `{name}` is not set"),
-                "set it, or write `{ file: /run/secrets/… }`",
+                "set it, or write `{ file: /run/secrets/... }`",
             ),
         }
     }
@@ -319,7 +319,7 @@ impl<'a> Item<'a> {
         self.report_unseen(
             "secret-in-clear",
             "must say where the secret is, not what it is",
-            "write `{ file: /run/secrets/… }` or `${env:NAME}`, and change the secret: it was in a file",
+            "write `{ file: /run/secrets/... }` or `${env:NAME}`, and change the secret: it was in a file",
         )
     }
 

@@ -14,10 +14,13 @@ pub(super) fn read(item: &Item<'_>) -> Option<StoreSettings> {
     let settings = match name.as_deref() {
         Some("redis") => redis(&section).map(|redis| StoreSettings::Redis(Box::new(redis))),
         Some("memory") | None => memory(&section),
-        Some(other) => store.as_ref()?.wrong(
-            &format!("unknown store `{other}`"),
-            "write `memory`, or `redis` for one that replicas share",
-        ),
+        // Which other keys there may be, nobody knows then.
+        Some(other) => {
+            return store.as_ref()?.wrong(
+                &format!("unknown store `{other}`"),
+                "write `memory`, or `redis` for one that replicas share",
+            );
+        }
     };
     section.finish();
     name.and(settings)
@@ -49,7 +52,7 @@ fn redis(section: &Section<'_>) -> Option<RedisSettings> {
     if let (Some(item), Some(Address { tls: false, .. })) = (&ca_item, &address) {
         let _: Option<()> = item.wrong(
             "`ca` is for TLS, and `url` is without",
-            "write `url: rediss://…`",
+            "write `url: rediss://...`",
         );
     }
     let ca = ca_item.map(|item| item.path());
@@ -76,14 +79,14 @@ struct Address {
 
 fn address(item: &Item<'_>) -> Option<Address> {
     let text = item.text()?;
-    let expected = "write `rediss://host:6379/0`, or `redis://…` without TLS";
+    let expected = "write `rediss://host:6379/0`, or `redis://...` without TLS";
     let Ok(url) = Url::parse(&text) else {
         return item.wrong_unseen("is not a URL", expected);
     };
     if !url.username().is_empty() || url.password().is_some() || text.contains('@') {
         return item.wrong_unseen(
             "must not hold a user or a password",
-            "write them as `user: …` and `password: { file: /run/secrets/… }`, and change the password: it was in a file",
+            "write them as `user: ...` and `password: { file: /run/secrets/... }`, and change the password: it was in a file",
         );
     }
     let tls = match url.scheme() {
@@ -241,6 +244,10 @@ audit: { sinks: [ { kind: file, path: a.jsonl, required: true } ] }
     fn what_is_wrong_with_a_store_is_named() {
         insta::assert_snapshot!(problem("{ store: redis }"), @"key `url` is missing");
         insta::assert_snapshot!(problem("{ store: etcd }"), @"unknown store `etcd`");
+        let text = parse("{ store: etcd, url: \"redis://r\" }").unwrap_err();
+        assert!(!text.contains("unknown key"), "{text}");
+        let text = parse("{ store: redis, url: \"http://r\" }").unwrap_err();
+        assert!(text.contains("or `redis://...` without TLS"), "{text}");
         insta::assert_snapshot!(problem("{ store: memory, url: \"redis://r\" }"), @"unknown key `url`");
         insta::assert_snapshot!(problem("{ store: redis, url: \"http://r\" }"), @"`url` is neither redis:// nor rediss://");
         insta::assert_snapshot!(problem("{ store: redis, url: \"redis://r?db=1\" }"), @"`url` has a query or a fragment");

@@ -137,9 +137,7 @@ pub(super) fn password(settings: &RedisSettings) -> Result<Option<Secret<String>
     };
     match source.read() {
         Ok(password) => Ok(Some(password)),
-        Err(error) => Err(format!(
-            "has a password that cannot be read: {error}; see `replay.password`"
-        )),
+        Err(error) => Err(format!("`replay.password` cannot be read: {error}")),
     }
 }
 

@@ -303,7 +303,7 @@ async fn the_check_reads_the_files_that_the_store_needs() {
     for (setting, said) in [
         (
             "password: { file: none }",
-            "has a password that cannot be read",
+            "none`: No such file or directory",
         ),
         ("ca: none.pem", "none.pem` cannot be read"),
     ] {
