@@ -25,7 +25,12 @@ impl Metrics {
             Err(_) => PrometheusBuilder::new().build_recorder(),
         };
         let handle = recorder.handle();
-        Self { recorder, handle }
+        let metrics = Self { recorder, handle };
+        // Who watches for an increase misses the first of what was not there at zero.
+        for outcome in ["loaded", "failed"] {
+            metrics.count("hallpass_reloads_total", reload_labels(outcome), 0);
+        }
+        metrics
     }
 
     /// One request was answered.
@@ -56,8 +61,7 @@ impl Metrics {
 
     /// Settings and policies were loaded anew, or could not be.
     pub(super) fn reload(&self, outcome: &'static str) {
-        let labels = vec![Label::from_static_parts("outcome", outcome)];
-        self.count("hallpass_reloads_total", labels, 1);
+        self.count("hallpass_reloads_total", reload_labels(outcome), 1);
     }
 
     /// A form had parameters that we do not know (T-06).
@@ -103,6 +107,10 @@ impl Metrics {
     }
 }
 
+fn reload_labels(outcome: &'static str) -> Vec<Label> {
+    vec![Label::from_static_parts("outcome", outcome)]
+}
+
 impl fmt::Debug for Metrics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Metrics")
@@ -125,6 +133,10 @@ mod tests {
     #[test]
     fn requests_are_counted_in_a_fixed_number_of_series() {
         let metrics = Metrics::new();
+        for outcome in ["loaded", "failed"] {
+            let line = format!("hallpass_reloads_total{{outcome=\"{outcome}\"}} 0");
+            assert!(metrics.render().contains(&line), "{line}");
+        }
         for _ in 0..3 {
             metrics.request("/token", 200, Duration::from_millis(2));
             metrics.exchange("/token", "github", "ok");
