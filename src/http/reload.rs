@@ -122,11 +122,33 @@ impl Reloader {
             let rests = self.previous.as_ref() == Some(&now);
             self.previous = Some(now.clone());
             if rests && self.load(&now).await {
+                self.answer();
                 return;
             }
         }
         self.restless = MOST_RESTLESS;
         self.is_restless();
+    }
+
+    /// Who asked for a reload is told how it ended, also when that is no news.
+    fn answer(&self) {
+        let problems = self.lasting.reloads.problems();
+        let current = self.current.load();
+        let revision = current.loaded.policies.revision();
+        if problems == 0 {
+            tracing::info!(
+                reason = "reload.asked",
+                revision,
+                "the reload that was asked for is done: what is on disk is what serves"
+            );
+        } else {
+            tracing::warn!(
+                reason = "reload.asked",
+                revision,
+                problems,
+                "the reload that was asked for is done, but not all on disk can be loaded; `/readyz` says why under `reload`"
+            );
+        }
     }
 
     /// Something changes with every look, such as a log that is written into the folder.

@@ -160,7 +160,7 @@ fn read_policies(
         return Err(Problem::new(
             FAILED,
             format!(
-                "`{folder}` holds no policies any more; to take all of them away, leave their `issuers:`"
+                "`{folder}` holds no policies any more; to take all of them away, keep a file that has only `issuers:`"
             ),
         ));
     }

@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use serde_json::{Value, json};
 
 use crate::clock::Timestamp;
-use crate::policy::{Diagnostics, Severity};
+use crate::policy::{Diagnostic, Diagnostics, Severity};
 use crate::text::escape;
 
 /// The last reload, for readiness.
@@ -41,10 +41,7 @@ impl Problem {
     /// Errors in files, each with its place; the first of them stands in the sentence.
     pub(super) fn of(reason: &'static str, what: &str, found: &Diagnostics) -> Self {
         let errors = found.iter().filter(|one| one.severity == Severity::Error);
-        let lines: Vec<String> = errors
-            .map(|one| format!("{}: {} [{}]", one.place, one.message, one.rule))
-            .take(MOST_DETAILS)
-            .collect();
+        let lines: Vec<String> = errors.map(line).take(MOST_DETAILS).collect();
         let count = found.count(Severity::Error);
         let first = lines.first().map(String::as_str).unwrap_or_default();
         Self {
@@ -90,6 +87,11 @@ impl Reloads {
         news
     }
 
+    /// How many problems there are.
+    pub(super) fn problems(&self) -> usize {
+        self.state().problems.len()
+    }
+
     /// For readiness.
     pub(in crate::http) fn status(&self) -> Value {
         let state = self.state();
@@ -108,6 +110,24 @@ impl Reloads {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// An error of a file with its place and, where there is one, its likely fix.
+fn line(error: &Diagnostic) -> String {
+    let Diagnostic {
+        place,
+        message,
+        rule,
+        help,
+        ..
+    } = error;
+    match help {
+        Some(help) => {
+            let help = help.lines().map(str::trim).collect::<Vec<_>>().join(" ");
+            format!("{place}: {message} [{rule}]; {help}")
+        }
+        None => format!("{place}: {message} [{rule}]"),
     }
 }
 

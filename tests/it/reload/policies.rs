@@ -61,7 +61,7 @@ async fn a_bad_file_keeps_the_version_before_is_told_once_and_is_forgotten_when_
         &narrower().replace("repository: acme/shop", "repositry: acme/shop"),
     );
     let (reason, text) = problem(&broker).await;
-    insta::assert_snapshot!(format!("{reason}: {text}"), @"policy.reload_failed: the folder `policies` has errors (2); the first: policies/root.yaml:27:7: unknown fact `repositry` [unknown-fact]");
+    insta::assert_snapshot!(format!("{reason}: {text}"), @"policy.reload_failed: the folder `policies` has errors (2); the first: policies/root.yaml:27:7: unknown fact `repositry` [unknown-fact]; did you mean `repository`?");
     assert_eq!(revision(&broker), before);
     assert_eq!(scopes(&broker).await.as_array().unwrap().len(), 2);
     // Many looks later it was still told once.
@@ -111,7 +111,7 @@ async fn a_folder_that_is_gone_or_empty_is_a_failed_load_and_not_no_policies() {
     })
     .await;
     let (reason, text) = problem(&broker).await;
-    insta::assert_snapshot!(format!("{reason}: {text}"), @"policy.reload_failed: `policies` holds no policies any more; to take all of them away, leave their `issuers:`");
+    insta::assert_snapshot!(format!("{reason}: {text}"), @"policy.reload_failed: `policies` holds no policies any more; to take all of them away, keep a file that has only `issuers:`");
     assert_eq!(revision(&broker), before);
     assert_eq!(scopes(&broker).await.as_array().unwrap().len(), 2);
     fs::remove_dir(&folder).unwrap();

@@ -127,9 +127,18 @@ fn a_hangup_reloads_and_a_failure_is_logged_with_its_place() {
     let line = process.says("policy.reload_failed");
     assert!(line.contains("root.yaml:3:1"), "{line}");
     assert!(line.contains("unknown key `polices`"), "{line}");
+    assert!(line.contains("did you mean `policies`?"), "{line}");
+    process.says("not all on disk can be loaded");
+    // Asked again, it answers again.
+    process.signal(Signal::SIGHUP);
+    let line = process.says("reload.asked");
+    assert!(line.contains("\"problems\":1"), "{line}");
     fs::write(&policies, POLICIES).unwrap();
     process.signal(Signal::SIGHUP);
     process.says("reload.mended");
+    process.says("what is on disk is what serves");
+    process.signal(Signal::SIGHUP);
+    process.says("what is on disk is what serves");
 }
 
 /// T-77
