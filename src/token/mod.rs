@@ -226,7 +226,8 @@ impl Verified {
         &self.subject
     }
 
-    /// The `iat` claim, or the time of verification for issuers without one.
+    /// The `iat` claim; for issuers without one the earliest that it can have been, by `exp` and the
+    /// issuer's longest lifetime.
     #[must_use]
     pub const fn issued_at(&self) -> Timestamp {
         self.issued_at
