@@ -46,6 +46,27 @@ struct Shared {
     owed: Mutex<VecDeque<GiveBack>>,
     /// The server's clock may have ended live entries: what it holds begins anew.
     begins_anew: AtomicBool,
+    /// The times of the connection before, to see a step of the server's clock between two.
+    before: Mutex<Option<Times>>,
+}
+
+/// Both clocks when a connection was made.
+#[derive(Clone, Copy, Debug)]
+struct Times {
+    /// The server's.
+    there: Duration,
+    /// Our uptime.
+    here: Duration,
+}
+
+impl Times {
+    /// The server ends entries by its own clock: one that ran ahead of ours by more than the margin
+    /// may have ended live ones.
+    fn ran_ahead(self, now: Self) -> bool {
+        let there = now.there.saturating_sub(self.there);
+        let here = now.here.saturating_sub(self.here);
+        there.saturating_sub(here) >= MARGIN
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -60,8 +81,8 @@ enum State {
 #[derive(Debug)]
 pub(super) struct Live {
     connection: Connection,
-    /// Our uptime when its time was looked at.
-    uptime: Duration,
+    /// When its time was looked at.
+    made: Times,
 }
 
 impl Live {
@@ -70,15 +91,9 @@ impl Live {
         &self.connection.about.run
     }
 
-    /// The server ends entries by its own clock: one that ran ahead of ours by more than the margin
-    /// may have ended live ones.
-    fn ran_ahead(&self, time: &Value, uptime: Duration) -> bool {
-        let Some(now) = server::time(time) else {
-            return true;
-        };
-        let there = now.saturating_sub(self.connection.time);
-        let here = uptime.saturating_sub(self.uptime);
-        there.saturating_sub(here) >= MARGIN
+    /// Whether the server's clock ran ahead since the connection was made.
+    fn ran_ahead(&self, time: &Value, here: Duration) -> bool {
+        server::time(time).is_none_or(|there| self.made.ran_ahead(Times { there, here }))
     }
 }
 
@@ -107,6 +122,7 @@ impl Link {
             places: Semaphore::new(PLACES),
             owed: Mutex::default(),
             begins_anew: AtomicBool::new(false),
+            before: Mutex::default(),
         });
         let keeper = tokio::spawn(keep(Arc::clone(&shared), tls));
         Ok(Self { shared, keeper })
@@ -206,11 +222,24 @@ impl Shared {
     }
 
     async fn connect(&self, tls: Option<&TlsConnector>) -> Result<Arc<Live>, String> {
-        let uptime = self.clock.monotonic();
+        let here = self.clock.monotonic();
         let connection = Connection::open(&self.settings, tls).await?;
-        let live = Arc::new(Live { connection, uptime });
+        let there = connection.time;
+        let made = Times { there, here };
+        if self.ran_ahead_between(made) {
+            self.begins_anew.store(true, Ordering::SeqCst);
+        }
+        let live = Arc::new(Live { connection, made });
         self.look(&live).await?;
         Ok(live)
+    }
+
+    /// Whether the server's clock ran ahead since the connection before was made, also while there was
+    /// none: its run says nothing of that.
+    fn ran_ahead_between(&self, made: Times) -> bool {
+        let mut before = self.before.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = before.replace(made);
+        before.is_some_and(|before| before.ran_ahead(made))
     }
 
     fn ran_ahead(&self, live: &Live, time: &Value) -> bool {

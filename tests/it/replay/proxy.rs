@@ -22,6 +22,10 @@ struct Wishes {
     silent: AtomicBool,
     /// Seconds that the server's clock is ahead.
     ahead: AtomicU64,
+    /// Connections so far.
+    connections: AtomicU64,
+    /// All connections end now.
+    end: tokio::sync::Notify,
 }
 
 impl Proxy {
@@ -33,7 +37,14 @@ impl Proxy {
         let task = tokio::spawn(async move {
             let mut connections = tokio::task::JoinSet::new();
             while let Ok((client, _)) = listener.accept().await {
-                connections.spawn(pass(client, server, Arc::clone(&all)));
+                all.connections.fetch_add(1, Ordering::SeqCst);
+                let wishes = Arc::clone(&all);
+                connections.spawn(async move {
+                    tokio::select! {
+                        () = wishes.end.notified() => {}
+                        () = pass(client, server, Arc::clone(&wishes)) => {}
+                    }
+                });
             }
         });
         Self { port, wishes, task }
@@ -45,6 +56,16 @@ impl Proxy {
 
     pub(super) fn has_cut(&self) -> bool {
         !self.wishes.cut.load(Ordering::SeqCst)
+    }
+
+    /// Ends every connection there is.
+    pub(super) fn cut_all(&self) {
+        self.wishes.end.notify_waiters();
+    }
+
+    /// Connections so far.
+    pub(super) fn connections(&self) -> u64 {
+        self.wishes.connections.load(Ordering::SeqCst)
     }
 
     pub(super) fn silence(&self, is_silent: bool) {

@@ -364,6 +364,30 @@ async fn a_server_whose_clock_runs_ahead_takes_nothing_and_begins_anew() {
     );
 }
 
+/// T-70, T-73
+#[tokio::test]
+async fn a_server_whose_clock_ran_ahead_while_nobody_was_connected_begins_anew() {
+    let redis = Redis::start();
+    let proxy = Proxy::start(redis.port()).await;
+    let stage = Stage::through(proxy.port).await;
+    stage.ready().await;
+    let token = stage.broker.github(|_| {});
+    stage.take(&token, READ).await.unwrap();
+    // As if the use had ended with it, and the connection had broken before.
+    let name = redis.uses().remove(0);
+    redis.say(&["DEL", &name]);
+    proxy.cut_all();
+    proxy.clock_is_ahead(700);
+    stage
+        .until("it is connected again", |_| proxy.connections() > 1)
+        .await;
+    stage.ready().await;
+    assert_eq!(
+        stage.take(&token, READ).await.unwrap_err(),
+        ReplayError::IssuedBeforeStore
+    );
+}
+
 /// T-70, T-98
 #[tokio::test]
 async fn a_server_of_another_kind_is_named() {
