@@ -1,7 +1,7 @@
 //! The folder of policies: which files count, and that they are what was reviewed (T-78).
 //! Not: what is in them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 use std::fs;
 use std::io::Read as _;
@@ -24,6 +24,7 @@ pub(super) struct Folder {
     others: BTreeMap<String, String>,
     /// The folder itself, links resolved; `None` for texts.
     root: Option<PathBuf>,
+    visited: Visited,
 }
 
 impl Folder {
@@ -33,6 +34,7 @@ impl Folder {
             policies: Vec::new(),
             others: BTreeMap::new(),
             root: None,
+            visited: Visited::default(),
         };
         for (name, text) in texts {
             if Self::counts(name, name, problems) {
@@ -53,6 +55,7 @@ impl Folder {
             policies: Vec::new(),
             others: BTreeMap::new(),
             root: None,
+            visited: Visited::default(),
         };
         let shown = dir.display().to_string();
         let root = match dir.canonicalize() {
@@ -125,6 +128,14 @@ impl Folder {
         problems: &mut Vec<Diagnostic>,
     ) {
         self.root = Some(root.to_owned());
+        match self.visited.enter(root, &root.join(prefix)) {
+            Ok(Entered::New(_)) => {}
+            Ok(Entered::Again(_)) => return,
+            Err(problem) => {
+                let place = shown.join(prefix).display().to_string();
+                return problems.push(about(&place, "folder", problem));
+            }
+        }
         let Ok(entries) = fs::read_dir(root.join(prefix)) else {
             problems.push(about(
                 &shown.join(prefix).display().to_string(),
@@ -213,6 +224,38 @@ impl Folder {
     }
 }
 
+/// Folders that were looked into, links resolved. Each is looked into once: by links back to where
+/// they are in, a handful of entries would be a tree without end (T-78).
+#[derive(Debug, Default)]
+pub(super) struct Visited(BTreeSet<PathBuf>);
+
+/// A folder, links resolved.
+pub(super) enum Entered {
+    New(PathBuf),
+    /// It was looked into before, under another name.
+    Again(PathBuf),
+}
+
+impl Visited {
+    /// Before looking into `path`.
+    ///
+    /// # Errors
+    /// It is not within the root, or cannot be read.
+    pub(super) fn enter(&mut self, root: &Path, path: &Path) -> Result<Entered, String> {
+        let real = path
+            .canonicalize()
+            .map_err(|error| format!("cannot be read: {error}"))?;
+        if !real.starts_with(root) {
+            return Err(LINK_OUT.to_owned());
+        }
+        Ok(if self.0.insert(real.clone()) {
+            Entered::New(real)
+        } else {
+            Entered::Again(real)
+        })
+    }
+}
+
 fn about(shown: &str, rule: &'static str, problem: impl Display) -> Diagnostic {
     let place = Place::new(Source::new(shown, shown, String::new()), Span::default());
     Diagnostic::error(rule, place, format!("`{shown}` {problem}"))
@@ -225,7 +268,7 @@ pub(super) fn read_within(root: &Path, path: &Path) -> Result<String, String> {
         .canonicalize()
         .map_err(|error| format!("cannot be read: {error}"))?;
     if !real.starts_with(root) {
-        return Err("is a link out of the folder".to_owned());
+        return Err(LINK_OUT.to_owned());
     }
     // Opening a pipe would wait for its writer for ever.
     let mut file = fs::OpenOptions::new()
@@ -262,6 +305,7 @@ fn writable_by_others(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|metadata| metadata.permissions().mode() & 0o1_002 == 0o002)
 }
 
+const LINK_OUT: &str = "is a link out of the folder";
 /// The largest policy file, in bytes: 1 MiB.
 const MAX_FILE: u64 = 1_024 * 1_024;
 /// The most policy files.

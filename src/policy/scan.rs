@@ -8,7 +8,7 @@ use std::path::Path;
 use aws_lc_rs::digest;
 use data_encoding::HEXLOWER;
 
-use super::files::{MAX_DEPTH, MAX_ENTRIES, read_within};
+use super::files::{Entered, MAX_DEPTH, MAX_ENTRIES, Visited, read_within};
 
 /// What a folder holds, by name: the hash of each file, or what keeps us from reading it.
 ///
@@ -23,13 +23,28 @@ impl Scan {
     pub fn of(dir: &Path) -> Self {
         let mut scan = Self(BTreeMap::new());
         match dir.canonicalize() {
-            Ok(root) => scan.walk(&root, "", 0),
+            Ok(root) => {
+                let mut visited = Visited::default();
+                scan.look_into(&root, "", 0, &mut visited);
+            }
             Err(error) => scan.note("", error.to_string()),
         }
         scan
     }
 
-    fn walk(&mut self, root: &Path, prefix: &str, depth: usize) {
+    /// Looks into a folder, unless a link leads back to it or out of all of them.
+    fn look_into(&mut self, root: &Path, name: &str, depth: usize, visited: &mut Visited) {
+        match visited.enter(root, &root.join(name)) {
+            Ok(Entered::New(real)) => {
+                self.note(name, format!("folder {}", real.display()));
+                self.walk(root, name, depth, visited);
+            }
+            Ok(Entered::Again(real)) => self.note(name, format!("folder {}", real.display())),
+            Err(problem) => self.note(name, problem),
+        }
+    }
+
+    fn walk(&mut self, root: &Path, prefix: &str, depth: usize, visited: &mut Visited) {
         let entries = match fs::read_dir(root.join(prefix)) {
             Ok(entries) => entries,
             Err(error) => return self.note(prefix, error.to_string()),
@@ -50,16 +65,17 @@ impl Scan {
                 "" => name,
                 _ => format!("{prefix}/{name}"),
             };
-            self.look_at(root, &name, depth);
+            self.look_at(root, &name, depth, visited);
         }
     }
 
-    fn look_at(&mut self, root: &Path, name: &str, depth: usize) {
+    fn look_at(&mut self, root: &Path, name: &str, depth: usize, visited: &mut Visited) {
         let path = root.join(name);
         if path.is_dir() {
-            self.note(name, "folder".to_owned());
             if depth < MAX_DEPTH {
-                self.walk(root, name, depth.saturating_add(1));
+                self.look_into(root, name, depth.saturating_add(1), visited);
+            } else {
+                self.note(name, "folder".to_owned());
             }
             return;
         }
@@ -112,5 +128,32 @@ mod tests {
         nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
         let scan = Scan::of(folder.path());
         assert_eq!(scan.0["p.yaml"], "is not a regular file");
+    }
+
+    /// T-77, T-78
+    #[test]
+    fn a_link_to_another_folder_shows_and_none_leads_round_in_circles_or_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let outside = tempfile::tempdir().unwrap();
+        fs::write(outside.path().join("x.yaml"), "x").unwrap();
+        for version in ["..1", "..2"] {
+            fs::create_dir(folder.path().join(version)).unwrap();
+            fs::write(folder.path().join(version).join("ca.pem"), "ca").unwrap();
+        }
+        let link = |to: &Path, name: &str| {
+            std::os::unix::fs::symlink(to, folder.path().join(name)).unwrap();
+        };
+        for name in 0..20 {
+            link(Path::new("."), &format!("round{name}"));
+        }
+        link(outside.path(), "out");
+        link(Path::new("..1"), "certs");
+        let first = Scan::of(folder.path());
+        assert!(first.0.contains_key("certs/ca.pem"));
+        assert_eq!(first.0["out"], "is a link out of the folder");
+        assert!(first.0.len() < 30, "{}", first.0.len());
+        fs::remove_file(folder.path().join("certs")).unwrap();
+        link(Path::new("..2"), "certs");
+        assert_ne!(first, Scan::of(folder.path()));
     }
 }

@@ -119,6 +119,30 @@ fn a_link_within_the_folder_is_followed_and_one_out_of_it_is_refused() {
 
 /// T-78
 #[test]
+fn links_that_lead_round_in_circles_hold_nobody_up() {
+    let dir = folder(&[("root.yaml", ROOT), ("app.yaml", APP)]);
+    for name in 0..20 {
+        symlink(".", dir.path().join(format!("round{name}"))).unwrap();
+    }
+    let path = dir.path().to_owned();
+    let (tell, told) = std::sync::mpsc::channel();
+    // Left to itself if it never ends.
+    std::thread::spawn(move || tell.send(rules(&path)));
+    let told = told.recv_timeout(std::time::Duration::from_secs(20));
+    assert_eq!(told, Ok(vec![]), "each folder is looked into once");
+}
+
+/// T-78
+#[test]
+fn a_link_to_a_folder_outside_is_refused_and_not_looked_into() {
+    let dir = folder(&[("root.yaml", ROOT), ("app.yaml", APP)]);
+    let outside = folder(&[("x.yaml", APP)]);
+    symlink(outside.path(), dir.path().join("team")).unwrap();
+    assert_eq!(rules(dir.path()), ["folder"]);
+}
+
+/// T-78
+#[test]
 fn files_that_are_not_what_was_reviewed_are_refused() {
     let dir = folder(&[("root.yaml", ROOT), ("app.yaml", APP)]);
     fs::set_permissions(
