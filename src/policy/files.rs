@@ -160,7 +160,18 @@ impl Folder {
             match entry.file_name().into_string() {
                 // Hidden entries are git's, editors' and Kubernetes' (`..data`).
                 Ok(name) if !name.starts_with('.') => names.push(name),
-                Ok(_) | Err(_) => {}
+                Ok(_) => {}
+                Err(name) => {
+                    let path = Path::new(&name);
+                    let is_hidden = name.as_encoded_bytes().starts_with(b".");
+                    if !is_hidden
+                        && (looks_like_yaml(path) || root.join(prefix).join(path).is_dir())
+                    {
+                        let place = shown.join(prefix).join(path).display().to_string();
+                        let problem = "has a name that is not UTF-8".to_owned();
+                        problems.push(about(&place, "file-name", problem));
+                    }
+                }
             }
         }
         names.sort_unstable();
@@ -200,10 +211,7 @@ impl Folder {
         }
         let stem = Path::new(name).with_extension("");
         let extension = Path::new(name).extension().unwrap_or_default();
-        let odd = ["yml", "yaml"]
-            .iter()
-            .any(|ending| extension.eq_ignore_ascii_case(ending));
-        if odd && extension != "yaml" {
+        if looks_like_yaml(Path::new(name)) && extension != "yaml" {
             let fix = format!("rename it to {}.yaml", stem.display());
             problems
                 .push(about(shown, "file-name", "does not end in `.yaml`".to_owned()).help(fix));
@@ -222,6 +230,13 @@ impl Folder {
         }
         true
     }
+}
+
+fn looks_like_yaml(path: &Path) -> bool {
+    let extension = path.extension().unwrap_or_default();
+    ["yml", "yaml"]
+        .iter()
+        .any(|ending| extension.eq_ignore_ascii_case(ending))
 }
 
 /// Folders that were looked into, links resolved. Each is looked into once: by links back to where

@@ -141,6 +141,22 @@ fn a_link_to_a_folder_outside_is_refused_and_not_looked_into() {
     assert_eq!(rules(dir.path()), ["folder"]);
 }
 
+/// T-76
+#[test]
+fn a_policy_file_whose_name_is_not_utf_8_is_said_and_not_skipped() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt as _;
+    let dir = folder(&[("root.yaml", ROOT), ("app.yaml", APP)]);
+    for name in [&b"notes-\xff.txt"[..], b".\xff.yaml"] {
+        fs::write(dir.path().join(OsStr::from_bytes(name)), "x").unwrap();
+    }
+    assert_eq!(rules(dir.path()), [""; 0]);
+    for name in [&b"requirement-\xff.yaml"[..], b"requirement-\xff.YML"] {
+        fs::write(dir.path().join(OsStr::from_bytes(name)), APP).unwrap();
+    }
+    assert_eq!(rules(dir.path()), ["file-name"; 2]);
+}
+
 /// T-78
 #[test]
 fn files_that_are_not_what_was_reviewed_are_refused() {
