@@ -254,7 +254,7 @@ fn a_token_from_the_future_is_refused_to_the_second() {
     assert_eq!(broker.reason(&token), "ok");
 }
 
-/// T-43
+/// T-43, T-72
 #[test]
 fn issued_at_is_optional_only_by_the_issuers_setting() {
     let key = TestKey::rsa("k1");
