@@ -12,6 +12,7 @@ mod hallpass;
 mod josekit;
 mod json;
 mod jsonwebtoken;
+mod leaks;
 mod openidconnect;
 mod random;
 mod table;
