@@ -14,19 +14,19 @@
 //! ```text
 //! main -> cli -> { http, client, dev } -> exchange
 //!      -> { token, provider, policy, replay, audit, credential }
-//!      -> { lease, rootkey, clock, secret, text }
+//!      -> { lease, rootkey, clock, secret, text, tls }
 //! provider   -> token (Verified, its claims)
 //! policy     -> provider (Facts), token (TrustedIssuer, strict JSON)
 //! replay     -> policy (Permit)
-//! audit      -> replay (Reserved), provider (Job)
+//! audit      -> replay (Reserved, Reach), provider (Job)
 //! credential -> audit (Recorded), policy (what a grant is for), provider (Fact), replay, token (TokenId)
 //! exchange   -> lease (opens the handles that come back to be revoked)
-//! config     -> the settings types of policy, credential and token, and policy's YAML reader and
-//!               diagnostics
+//! config     -> the settings types of policy, credential, replay and token, and policy's YAML reader
+//!               and diagnostics
 //! lease      -> rootkey, clock, secret      rootkey -> secret
 //! ```
 //!
-//! `client` knows only `clock`, `secret` and `text`: a job's side needs nothing of a broker's. `dev`
+//! `client` knows only `clock`, `secret`, `text` and `tls`: a job's side needs nothing of a broker's. `dev`
 //! starts a whole broker through `http`, and `serve` never uses it.
 
 pub mod audit;
@@ -46,4 +46,5 @@ pub mod replay;
 pub mod rootkey;
 pub mod secret;
 pub mod text;
+mod tls;
 pub mod token;

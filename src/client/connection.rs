@@ -15,6 +15,7 @@ use rustls::pki_types::pem::PemObject as _;
 use crate::clock::Clock;
 use crate::secret::Secret;
 use crate::text::escape;
+use crate::tls;
 
 use super::error::ClientError;
 use super::file::read_bounded;
@@ -237,9 +238,7 @@ enum Attempt {
 }
 
 fn tls(route: &Route) -> Result<rustls::ClientConfig, ClientError> {
-    let mut roots = rustls::RootCertStore {
-        roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
-    };
+    let mut roots = tls::public_authorities();
     if let Some(path) = &route.ca {
         let pem = read_bounded(path, MAX_CA_FILE)?;
         let unusable = || {
@@ -258,13 +257,8 @@ fn tls(route: &Route) -> Result<rustls::ClientConfig, ClientError> {
             return Err(unusable());
         }
     }
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| ClientError::Setting(format!("TLS cannot be set up: {error}")))?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Ok(config)
+    tls::trusting(roots)
+        .map_err(|error| ClientError::Setting(format!("TLS cannot be set up: {error}")))
 }
 
 async fn read(who: &'static str, mut response: reqwest::Response) -> Result<Answer, Attempt> {

@@ -1,15 +1,12 @@
 //! One connection to the server: TCP or TLS, the login, and a first look at whom we found.
 
-use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Cmd, RedisConnectionInfo, RedisError, Value};
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
@@ -18,6 +15,7 @@ use tokio_rustls::TlsConnector;
 use super::RedisSettings;
 use super::server::{self, About};
 use crate::secret::Secret;
+use crate::tls;
 
 /// An open connection, logged in.
 #[derive(Debug)]
@@ -143,31 +141,7 @@ pub(super) fn password(settings: &RedisSettings) -> Result<Option<Secret<String>
 
 /// TLS that trusts the given CA certificates, or the public ones.
 pub(super) fn tls(ca: Option<&Path>) -> Result<TlsConnector, String> {
-    let mut roots = RootCertStore::empty();
-    match ca {
-        None => roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
-        Some(path) => {
-            let wrong = |problem: String| format!("`{}` {problem}", path.display());
-            let text = fs::read(path).map_err(|error| wrong(format!("cannot be read: {error}")))?;
-            for certificate in CertificateDer::pem_slice_iter(&text) {
-                let certificate =
-                    certificate.map_err(|error| wrong(format!("is not PEM: {error}")))?;
-                roots.add(certificate).map_err(|error| {
-                    wrong(format!("holds a certificate that cannot be used: {error}"))
-                })?;
-            }
-            if roots.is_empty() {
-                return Err(wrong("holds no certificate".to_owned()));
-            }
-        }
-    }
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| format!("TLS cannot be set up: {error}"))?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Ok(TlsConnector::from(Arc::new(config)))
+    Ok(TlsConnector::from(Arc::new(tls::to_server(ca)?)))
 }
 
 async fn start<S>(stream: S) -> Result<(MultiplexedConnection, JoinHandle<()>), String>

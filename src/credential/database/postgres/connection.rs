@@ -1,13 +1,9 @@
 //! Connections to a PostgreSQL server: TLS, time-outs, and a few kept open.
 
 use std::future::Future;
-use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::{ClientConfig, RootCertStore};
 use tokio::sync::Semaphore;
 use tokio_postgres::config::SslMode;
 use tokio_postgres::error::SqlState;
@@ -18,6 +14,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 use super::settings::{TargetSettings, Tls};
 use crate::credential::database::DatabaseError;
 use crate::secret::SecretSource;
+use crate::tls;
 
 fn of_statement(error: &tokio_postgres::Error) -> DatabaseError {
     match error.as_db_error() {
@@ -107,7 +104,10 @@ impl Connections {
             user: user.to_owned(),
             password: password.clone(),
             tls: match settings.tls {
-                Tls::VerifyFull => Some(tls(settings.ca.as_deref())?),
+                Tls::VerifyFull => {
+                    let config = tls::to_server(settings.ca.as_deref())?;
+                    Some(MakeTls(MakeRustlsConnect::new(config)))
+                }
                 Tls::Disable => None,
             },
             idle: Mutex::new(Vec::new()),
@@ -263,35 +263,6 @@ impl Connections {
             None => text(error),
         }
     }
-}
-
-fn tls(ca: Option<&Path>) -> Result<MakeTls, String> {
-    let mut roots = RootCertStore::empty();
-    match ca {
-        None => roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
-        Some(path) => {
-            let wrong = |problem: String| format!("`{}` {problem}", path.display());
-            let certificates = CertificateDer::pem_file_iter(path)
-                .map_err(|error| wrong(format!("cannot be read: {error}")))?;
-            for certificate in certificates {
-                let certificate =
-                    certificate.map_err(|error| wrong(format!("is not PEM: {error}")))?;
-                roots.add(certificate).map_err(|error| {
-                    wrong(format!("holds a certificate that cannot be used: {error}"))
-                })?;
-            }
-            if roots.is_empty() {
-                return Err(wrong("holds no certificate".to_owned()));
-            }
-        }
-    }
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| format!("TLS cannot be set up: {error}"))?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Ok(MakeTls(MakeRustlsConnect::new(config)))
 }
 
 /// Whoever owns a database, or holds the broker's password, can change what its sessions begin with

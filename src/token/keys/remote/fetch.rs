@@ -12,12 +12,13 @@ use http::header::CONTENT_ENCODING;
 use ipnet::IpNet;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::{Client, Response, Url, redirect, retry};
+use rustls::ClientConfig;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
-use rustls::{ClientConfig, RootCertStore};
 
 use super::{KeyError, address};
 use crate::text::escape_up_to;
+use crate::tls;
 use crate::token::TrustedIssuer;
 use crate::token::json::{self, Value};
 use crate::token::keys::LONGEST_DOCUMENT;
@@ -237,12 +238,9 @@ fn failed(name: &str, error: &reqwest::Error) -> KeyError {
     ))
 }
 
-/// TLS 1.2 or later with the public roots and the issuer's own; names and certificates are always
-/// checked, and no key log is written (T-57).
+/// TLS that trusts the public authorities and the issuer's own.
 fn tls(ca: Option<&str>) -> Result<ClientConfig, KeyError> {
-    let mut roots = RootCertStore {
-        roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
-    };
+    let mut roots = tls::public_authorities();
     let unusable = |problem: String| KeyError::Fetch(format!("the issuer's `ca` {problem}"));
     for certificate in ca
         .map(parse_ca)
@@ -254,11 +252,7 @@ fn tls(ca: Option<&str>) -> Result<ClientConfig, KeyError> {
             .add(certificate)
             .map_err(|_| unusable("has a certificate that is no authority's".to_owned()))?;
     }
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|_| KeyError::Fetch("TLS could not be set up".to_owned()))?;
-    Ok(config.with_root_certificates(roots).with_no_client_auth())
+    tls::trusting(roots).map_err(|_| KeyError::Fetch("TLS could not be set up".to_owned()))
 }
 
 /// The certificates of an issuer's `ca` setting.
