@@ -101,7 +101,7 @@ impl JobRecord {
     /// Who it is, without its facts: cheap enough to be made before anybody knows whether it will be
     /// told.
     #[must_use]
-    pub fn without_facts(job: &Job) -> Self {
+    pub(crate) fn without_facts(job: &Job) -> Self {
         let token = job.token();
         Self {
             issuer: Text::new(&token.issuer),

@@ -26,7 +26,7 @@ pub use compile::{IssuerOverride, LoadOptions, Loaded, PolicySet};
 pub use condition::{Block, Condition, Subject};
 pub use decide::{Available, Decision, Denial, Disclosure, OAuthError, Refused};
 pub use diagnostic::{Diagnostic, Diagnostics, Place, Severity};
-pub use scan::Scan;
+pub(crate) use scan::Scan;
 
 /// What a caller asks for: one credential, exactly named.
 #[derive(Clone, Debug, PartialEq, Eq)]

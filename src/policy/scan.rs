@@ -15,12 +15,12 @@ use super::files::{Entered, MAX_DEPTH, MAX_ENTRIES, Visited, read_within};
 /// A checkout that is half done can be right in itself and lack a requirement, so what is loaded must
 /// look the same twice, some time apart (T-77).
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Scan(BTreeMap<String, String>);
+pub(crate) struct Scan(BTreeMap<String, String>);
 
 impl Scan {
     /// Looks at every file that is not hidden, whatever it is called: policies may name others.
     #[must_use]
-    pub fn of(dir: &Path) -> Self {
+    pub(crate) fn of(dir: &Path) -> Self {
         let mut scan = Self(BTreeMap::new());
         match dir.canonicalize() {
             Ok(root) => {

@@ -78,13 +78,13 @@ impl Blocked {
 
     /// Whether every token of the issuer is refused. Its keys need not be fetched either.
     #[must_use]
-    pub fn has_issuer(&self, issuer: &TrustedIssuer) -> bool {
+    pub(super) fn has_issuer(&self, issuer: &TrustedIssuer) -> bool {
         self.issuers.iter().any(|name| is_named(issuer, name))
     }
 
     /// Whether the tokens of that key of the issuer are refused.
     #[must_use]
-    pub fn has_kid(&self, issuer: &TrustedIssuer, kid: &str) -> bool {
+    pub(super) fn has_kid(&self, issuer: &TrustedIssuer, kid: &str) -> bool {
         self.kids
             .iter()
             .any(|(name, kids)| is_named(issuer, name) && kids.contains(kid))
