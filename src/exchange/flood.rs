@@ -1,5 +1,7 @@
-//! How many lines of one kind are written in a second. The rest is counted, and told in one line: a
-//! caller who repeats itself fills neither the log nor the audit (T-97).
+//! How many lines of one kind are written in a second.
+//!
+//! The rest is counted, and told in one line: a caller who repeats itself fills neither the log nor
+//! the audit (T-97).
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -1,5 +1,6 @@
-//! Places for what is under way. Counted, not handed out of a fixed store, so that a reload may
-//! change how many there are.
+//! Places for what is under way.
+//!
+//! Counted, not handed out of a fixed store, so that a reload may change how many there are.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -76,7 +76,7 @@ fn name_of(job: &Job) -> String {
     format!("{}\n{repository}", facts.issuer())
 }
 
-/// Genuine tokens of so many repositories at once would be an attack by a whole platform; a bucket
+/// Genuine tokens of so many repositories at once would be an attack by a whole platform; a share
 /// that is dropped starts full.
 const MAX_REPOSITORIES: u64 = 100_000;
 const MINUTE: Duration = Duration::from_secs(60);

@@ -96,9 +96,7 @@ impl Version {
             left,
         })
     }
-}
 
-impl Version {
     /// Whether every target is reached as it would be by these settings.
     pub(super) fn is_connected_as(&self, settings: &Settings) -> bool {
         let targets = settings.targets.iter();

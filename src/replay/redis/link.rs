@@ -1,5 +1,6 @@
-//! The way to the server: one connection, kept by a task that looks at the server now and then and
-//! connects again, ever more slowly, when it is gone.
+//! The way to the server: one connection, and the task that keeps it.
+//!
+//! The task looks at the server now and then, and connects again, ever more slowly, when it is gone.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,5 +1,6 @@
-//! How many signatures are checked at once: no more than there are cores, and few of them with the
-//! largest keys. Not: what a signature is.
+//! How many signatures are checked at once. Not: what a signature is.
+//!
+//! No more than there are cores, and few of them with the largest keys.
 
 use std::thread;
 
