@@ -4,11 +4,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use hallpass::token::json::{Limits, Problem, parse_object};
 use serde_json::Value;
+
+use crate::support::sources::{root, sources};
 
 /// T-99
 #[test]
@@ -96,7 +97,7 @@ fn second_opinions_are_reachable_from_their_own_crate_only() {
 fn a_second_opinion_is_named_by_one_module() {
     for opinion in ["josekit", "openidconnect"] {
         let path = format!("{opinion}::");
-        let naming: Vec<String> = sources()
+        let naming: Vec<String> = sources(&OURS)
             .into_iter()
             .filter(|(_, text)| text.contains(&path))
             .map(|(name, _)| name)
@@ -110,9 +111,8 @@ fn a_second_opinion_is_named_by_one_module() {
 /// T-99
 #[test]
 fn the_crypto_provider_is_installed_in_one_place_and_first_of_all() {
-    let installing: Vec<String> = sources()
+    let installing: Vec<String> = sources(&["src"])
         .into_iter()
-        .filter(|(name, _)| name.starts_with("src/"))
         .flat_map(|(name, text)| vec![name; text.matches(".install_default()").count()])
         .collect();
     assert_eq!(installing, ["src/http/server.rs"]);
@@ -268,31 +268,7 @@ fn platform() -> String {
     format!("{}-unknown-linux-gnu", std::env::consts::ARCH)
 }
 
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
-/// Every Rust file of ours, by its name.
-fn sources() -> Vec<(String, String)> {
-    let mut found = Vec::new();
-    let mut next: Vec<PathBuf> = ["src", "tests/it", "tests/opinion"]
-        .iter()
-        .map(|folder| root().join(folder))
-        .collect();
-    while let Some(folder) = next.pop() {
-        for entry in fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                next.push(path);
-            } else if path.extension().is_some_and(|ending| ending == "rs") {
-                let name = path.strip_prefix(root()).unwrap().to_string_lossy();
-                found.push((name.into_owned(), fs::read_to_string(&path).unwrap()));
-            }
-        }
-    }
-    found.sort();
-    found
-}
+const OURS: [&str; 3] = ["src", "tests/it", "tests/opinion"];
 
 const OPINION: &str = "hallpass-opinion";
 

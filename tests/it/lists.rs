@@ -4,16 +4,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::{Path, PathBuf};
 
 use hallpass::client::format::FORMATS;
 use hallpass::client::source::SOURCES;
 use hallpass::policy::lint::RULES;
 use hallpass::provider::PROVIDERS;
 
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
+use crate::support::sources::{root, sources};
 
 fn read(path: &str) -> String {
     fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
@@ -26,27 +23,13 @@ fn missing(paths: impl IntoIterator<Item = String>) -> Vec<String> {
         .collect()
 }
 
-fn rust_files(folder: &Path, found: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            rust_files(&path, found);
-        } else if path.extension().is_some_and(|ending| ending == "rs") {
-            found.push(path);
-        }
-    }
-}
-
 /// The rows that the doc comments of tests carry, and the names of those tests.
 fn rows_in_tests() -> BTreeMap<u32, BTreeSet<String>> {
-    let mut files = Vec::new();
-    for folder in ["src", "tests/it", "tests/memory", "tests/opinion/src"] {
-        rust_files(&root().join(folder), &mut files);
-    }
+    let files = sources(&["src", "tests/it", "tests/memory", "tests/opinion/src"]);
     let mut rows: BTreeMap<u32, BTreeSet<String>> = BTreeMap::new();
-    for file in files {
+    for (_, text) in files {
         let (mut noted, mut is_test) = (Vec::new(), false);
-        for line in fs::read_to_string(&file).unwrap().lines().map(str::trim) {
+        for line in text.lines().map(str::trim) {
             if let Some(comment) = line.strip_prefix("///") {
                 noted.extend(rows_of(comment));
             } else if line.starts_with("#[") || line.starts_with("#![") {
@@ -212,16 +195,9 @@ fn evidence_has_one_maker_each() {
         ("Reserved {", "src/replay/"),
         ("Recorded {", "src/audit/"),
     ];
-    let mut files = Vec::new();
-    rust_files(&root().join("src"), &mut files);
+    let files = sources(&["src"]);
     for (making, place) in makers {
-        for file in &files {
-            let name = file
-                .strip_prefix(root())
-                .unwrap()
-                .to_string_lossy()
-                .into_owned();
-            let text = fs::read_to_string(file).unwrap();
+        for (name, text) in &files {
             let code = text.split("#[cfg(test)]").next().unwrap_or_default();
             let made = code.lines().map(str::trim).filter(|line| {
                 let declares = ["pub struct ", "impl ", "fn ", "///", "//"];

@@ -8,7 +8,8 @@ use serde_json::Value;
 
 use crate::support::TestBroker;
 use crate::support::broker::{Builder, SETTINGS};
-use crate::support::client::{PATIENCE, get};
+use crate::support::client::get;
+use crate::support::wait::until;
 
 mod connections;
 mod policies;
@@ -23,17 +24,6 @@ const OFTEN: Duration = Duration::from_millis(40);
 /// A broker that looks at its files often.
 fn broker() -> Builder {
     TestBroker::builder().reloading(OFTEN)
-}
-
-/// Waits until something holds, for a bounded time.
-async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
-    let waited = tokio::time::timeout(PATIENCE, async {
-        while !holds().await {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    });
-    let waited = waited.await;
-    waited.unwrap_or_else(|_| panic!("never happened: {what}"));
 }
 
 fn write_policies(broker: &TestBroker, text: &str) {

@@ -8,6 +8,8 @@ pub(crate) mod hostile_issuer;
 pub(crate) mod leaks;
 pub(crate) mod redis;
 pub(crate) mod sink;
+pub(crate) mod sources;
 pub(crate) mod tokens;
+pub(crate) mod wait;
 
 pub(crate) use broker::TestBroker;

@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::on_both_versions;
-use super::stage::{Stage, Version, connect, fresh_random, keyed, made, order, refused, until};
+use super::stage::{Stage, Version, connect, fresh_random, keyed, made, order, refused};
+use crate::support::wait::until;
 
 on_both_versions! {
     /// T-101: P-1

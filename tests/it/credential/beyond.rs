@@ -7,7 +7,8 @@ use hallpass::credential::database::Password;
 use hallpass::credential::database::postgres::install;
 
 use super::on_both_versions;
-use super::stage::{PASSWORD, Stage, Version, connect, fresh_random, order, refused, until};
+use super::stage::{PASSWORD, Stage, Version, connect, fresh_random, order, refused};
+use crate::support::wait::until;
 
 on_both_versions! {
     /// T-104: records can be read by everybody, so a thief can copy one to a login of his own.

@@ -7,7 +7,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::on_both_versions;
-use super::stage::{Stage, Version, fresh_random, keyed, made, order, refused, until};
+use super::stage::{Stage, Version, fresh_random, keyed, made, order, refused};
+use crate::support::wait::until;
 
 /// A way to the server that breaks off once: when the server has answered the first mint, and before
 /// the broker hears it.

@@ -322,17 +322,6 @@ pub(super) async fn connect(
     Ok(client)
 }
 
-/// Waits, within ten seconds, for something to come true.
-pub(super) async fn until<F: Future<Output = bool>>(what: &str, mut holds: impl FnMut() -> F) {
-    for _ in 0..200 {
-        if holds().await {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    panic!("it did not come true that {what}");
-}
-
 /// What the server said to a statement that must fail.
 pub(super) async fn refused(client: &Client, sql: &str) -> String {
     match client.simple_query(sql).await {

@@ -1,39 +1,27 @@
 //! Each piece of evidence has one maker, and credentials are minted in one place.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use crate::support::sources::sources;
 
-fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            sources(&path, found);
-        } else if path.extension().is_some_and(|extension| extension == "rs")
-            && !path.ends_with("tests.rs")
-        {
-            found.push(path);
-        }
-    }
+/// What is compiled into the product: each file by its name in `src/`, without its tests.
+fn product() -> Vec<(String, String)> {
+    let files = sources(&["src"]).into_iter();
+    let files = files.filter(|(name, _)| !name.ends_with("/tests.rs"));
+    let without_tests = |(name, text): (String, String)| {
+        let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
+        let name = name.trim_start_matches("src/").to_owned();
+        (name, code.to_owned())
+    };
+    files.map(without_tests).collect()
 }
 
 /// T-37, T-81
 #[test]
 fn evidence_is_made_in_one_place_each_and_minting_is_asked_for_in_one() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let mut files = Vec::new();
-    sources(&root, &mut files);
+    let files = product();
     let where_is = |text: &str| {
-        let mut found: Vec<_> = files
-            .iter()
-            .filter(|path| {
-                let source = fs::read_to_string(path).unwrap();
-                let code = source.split("#[cfg(test)]\nmod tests {").next().unwrap();
-                code.lines().any(|line| line.trim_start().contains(text))
-            })
-            .map(|path| path.strip_prefix(&root).unwrap().display().to_string())
-            .collect();
-        found.sort();
-        found
+        let has = |code: &str| code.lines().any(|line| line.trim_start().contains(text));
+        let found = files.iter().filter(|(_, code)| has(code));
+        found.map(|(name, _)| name.as_str()).collect::<Vec<_>>()
     };
     for (text, maker) in [
         (".used_tokens.reserve(", "exchange.rs"),
@@ -113,14 +101,8 @@ fn secrets_and_macs_are_compared_by_the_backend() {
     ] {
         assert!(!compares_a_secret(good), "{good}");
     }
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let mut files = Vec::new();
-    sources(&root, &mut files);
     let mut found = Vec::new();
-    for path in files {
-        let source = fs::read_to_string(&path).unwrap();
-        let code = source.split("#[cfg(test)]\nmod tests {").next().unwrap();
-        let name = path.strip_prefix(&root).unwrap().display().to_string();
+    for (name, code) in product() {
         for line in code
             .lines()
             .map(str::trim)

@@ -1,26 +1,17 @@
 //! Keys fetched over HTTPS, as a broker in production has them.
 
-use hallpass::clock::Timestamp;
-use hallpass::dev::issuer::{GithubJob, Issuer, github_claims};
+use hallpass::dev::issuer::Issuer;
 
 use crate::support::TestBroker;
 use crate::support::client::get;
-use crate::support::tokens::NOW;
-
-fn token(issuer: &Issuer) -> String {
-    let job = GithubJob::new(
-        issuer.url(),
-        TestBroker::issuer(),
-        Timestamp::from_unix(NOW),
-    );
-    issuer.sign(&github_claims(&job)).unwrap()
-}
 
 #[tokio::test]
 async fn a_token_is_verified_with_keys_from_its_issuers_own_server() {
     let issuer = Issuer::start("").await.unwrap();
     let broker = TestBroker::builder().github(&issuer).start().await;
-    let answer = broker.exchange(&token(&issuer), "deploy-api").await;
+    let answer = broker
+        .exchange(&TestBroker::token_of(&issuer), "deploy-api")
+        .await;
     assert_eq!(answer.status, 200, "{}", answer.body);
     let ready = get(broker.operator(), "/readyz").await.json();
     assert_eq!(ready["issuers"]["github"]["usable"], true, "{ready}");
@@ -30,7 +21,7 @@ async fn a_token_is_verified_with_keys_from_its_issuers_own_server() {
 #[tokio::test]
 async fn an_issuer_that_is_down_is_503_for_its_own_jobs_and_told_by_readiness() {
     let issuer = Issuer::start("").await.unwrap();
-    let token = token(&issuer);
+    let token = TestBroker::token_of(&issuer);
     let builder = TestBroker::builder().github(&issuer);
     drop(issuer);
     let broker = builder.start().await;

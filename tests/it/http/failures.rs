@@ -19,22 +19,11 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::support::TestBroker;
 use crate::support::broker::GITHUB;
-use crate::support::client::{Answer, PATIENCE, form, get, post_form};
+use crate::support::client::{Answer, form, get, post_form};
 use crate::support::database::{CANARY, Mood};
 use crate::support::leaks::Log;
 use crate::support::tokens::{NOW, TestKey, jwks};
-
-/// Waits until something holds, for a bounded time.
-pub(super) async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
-    let waited = tokio::time::timeout(PATIENCE, async {
-        while !holds().await {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    });
-    waited
-        .await
-        .unwrap_or_else(|_| panic!("never happened: {what}"));
-}
+use crate::support::wait::until;
 
 /// T-89
 #[tokio::test]

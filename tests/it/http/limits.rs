@@ -12,9 +12,9 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use super::failures::until;
 use crate::support::TestBroker;
 use crate::support::client::{Answer, PATIENCE, form, get, post_form, read_all, request, send};
+use crate::support::wait::until;
 
 const FORM: (&str, &str) = ("Content-Type", "application/x-www-form-urlencoded");
 

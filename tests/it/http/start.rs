@@ -261,13 +261,7 @@ async fn tls_is_served_where_the_settings_have_a_certificate() {
             .await;
     assert!(!clear.contains("200 OK"), "{clear}");
     let authority = fs::read(broker.file("cert.pem")).unwrap();
-    let client = reqwest::Client::builder()
-        .tls_certs_only([reqwest::Certificate::from_pem(&authority).unwrap()])
-        .resolve("localhost", broker.public())
-        .build()
-        .unwrap();
-    let url = format!("https://localhost:{}/healthz", broker.public().port());
-    let answer = client.get(url).send().await.unwrap();
+    let answer = broker.health_over_tls(&authority).await.unwrap();
     assert_eq!(answer.status().as_u16(), 200);
     assert_eq!(answer.version(), reqwest::Version::HTTP_11);
 }

@@ -1,14 +1,13 @@
 //! The capture catches what it is there for, and every module goes through it.
 
-use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use hallpass::audit::Sink as _;
 
 use crate::support::leaks::{self, Log};
 use crate::support::sink::MemorySink;
+use crate::support::sources::sources;
 
 /// T-92
 #[test]
@@ -130,17 +129,9 @@ fn child_that_leaks() {
 /// T-92
 #[test]
 fn every_module_that_has_secrets_goes_through_the_capture() {
-    let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it");
-    let mut files = Vec::new();
-    rust_files(&tests, &mut files);
     let mut wrong = Vec::new();
-    for file in files {
-        let name = file
-            .strip_prefix(&tests)
-            .unwrap()
-            .to_string_lossy()
-            .into_owned();
-        let text = fs::read_to_string(&file).unwrap();
+    for (name, text) in sources(&["tests/it"]) {
+        let name = name.trim_start_matches("tests/it/").to_owned();
         let is_support = name.starts_with("support");
         let has_tests =
             text.contains("#[test]") || text.contains("::test]") || text.contains("::test(");
@@ -160,17 +151,6 @@ fn every_module_that_has_secrets_goes_through_the_capture() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-}
-
-fn rust_files(folder: &Path, found: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            rust_files(&path, found);
-        } else if path.extension().is_some_and(|ending| ending == "rs") {
-            found.push(path);
-        }
-    }
 }
 
 /// Each registers what is secret, or looks for it, or both.

@@ -2,17 +2,16 @@
 
 use std::fs;
 
-use hallpass::clock::Timestamp;
-use hallpass::dev::issuer::{GithubJob, Issuer, github_claims};
+use hallpass::dev::issuer::Issuer;
 use hallpass::dev::stage::Stage;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use super::{broker, changed_from, readiness, revision, swapped, until, write_policies};
+use super::{broker, changed_from, readiness, revision, swapped, write_policies};
 use crate::support::TestBroker;
 use crate::support::broker::POLICIES;
 use crate::support::client::{Answer, PATIENCE, get};
-use crate::support::tokens::NOW;
+use crate::support::wait::until;
 
 /// The server's processes that serve the broker's own logins.
 async fn sessions(stage: &Stage) -> Vec<i32> {
@@ -92,22 +91,16 @@ async fn a_target_that_is_added_shows_at_once() {
     assert_eq!(targets, ["other-db", "shop-db"]);
 }
 
-fn token(issuer: &Issuer) -> String {
-    let job = GithubJob::new(
-        issuer.url(),
-        TestBroker::issuer(),
-        Timestamp::from_unix(NOW),
-    );
-    issuer.sign(&github_claims(&job)).unwrap()
-}
-
 /// T-64, T-77
 #[tokio::test]
 async fn an_issuer_keeps_its_keys_through_a_reload_and_a_told_reload_fetches_them() {
     let issuer = Issuer::start("").await.unwrap();
     let broker = broker().github(&issuer).start().await;
     assert_eq!(
-        broker.exchange(&token(&issuer), "deploy-api").await.status,
+        broker
+            .exchange(&TestBroker::token_of(&issuer), "deploy-api")
+            .await
+            .status,
         200
     );
     until("the keys are fetched", async || {
@@ -119,12 +112,15 @@ async fn an_issuer_keeps_its_keys_through_a_reload_and_a_told_reload_fetches_the
     write_policies(&broker, &format!("{POLICIES}# changed\n"));
     changed_from(&broker, &before).await;
     assert_eq!(
-        broker.exchange(&token(&issuer), "deploy-api").await.status,
+        broker
+            .exchange(&TestBroker::token_of(&issuer), "deploy-api")
+            .await
+            .status,
         200
     );
     assert_eq!(issuer.key_set_requests(), fetched);
     // The key is withdrawn: nobody asks for another, and still it must stop.
-    let stolen = token(&issuer);
+    let stolen = TestBroker::token_of(&issuer);
     issuer.rotate(false).unwrap();
     broker.reload();
     until("the keys are fetched anew", async || {
@@ -152,11 +148,15 @@ async fn the_keys_of_an_issuer_that_is_added_are_fetched() {
         .start()
         .await;
     let before = revision(&broker);
-    let refused = broker.exchange(&token(&issuer), "deploy-api").await;
+    let refused = broker
+        .exchange(&TestBroker::token_of(&issuer), "deploy-api")
+        .await;
     assert_eq!(refused.reason(), "token.issuer", "{}", refused.body);
     write_policies(&broker, POLICIES);
     changed_from(&broker, &before).await;
-    let answer = broker.exchange(&token(&issuer), "deploy-api").await;
+    let answer = broker
+        .exchange(&TestBroker::token_of(&issuer), "deploy-api")
+        .await;
     assert_eq!(answer.status, 200, "{}", answer.body);
 }
 

@@ -8,6 +8,7 @@ use super::{OFTEN, broker, changed_from, no_problem, problem, problems, revision
 use crate::support::TestBroker;
 use crate::support::broker::POLICIES;
 use crate::support::client::get;
+use crate::support::wait::until;
 
 /// Policies under which the job may deploy to staging alone.
 fn narrower() -> String {
@@ -103,7 +104,7 @@ async fn a_folder_that_is_gone_or_empty_is_a_failed_load_and_not_no_policies() {
     let (reason, text) = problem(&broker).await;
     insta::assert_snapshot!(format!("{reason}: {text}"), @"policy.reload_failed: the folder `policies` has errors (1); the first: policies: `policies` cannot be read: No such file or directory (os error 2) [folder]");
     fs::create_dir(&folder).unwrap();
-    super::until("the empty folder shows", async || {
+    until("the empty folder shows", async || {
         problems(&broker)
             .await
             .iter()

@@ -5,9 +5,10 @@ use std::fs;
 use hallpass::rootkey::RootKey;
 use serde_json::Value;
 
-use super::{broker, no_problem, problem, published, swapped, until, with, write_settings};
+use super::{broker, no_problem, problem, published, swapped, with, write_settings};
 use crate::support::TestBroker;
 use crate::support::broker::{certificate, write_root_key};
+use crate::support::wait::until;
 
 /// A token that is minted now; the key it is signed with.
 async fn minted_with(broker: &TestBroker) -> String {
@@ -100,13 +101,7 @@ async fn a_ring_that_cannot_be_used_keeps_the_one_before() {
 /// The certificate that a new connection is shown.
 async fn shown(broker: &TestBroker) -> Vec<u8> {
     let authority = fs::read(broker.file("trusted.pem")).unwrap();
-    let client = reqwest::Client::builder()
-        .tls_certs_only([reqwest::Certificate::from_pem(&authority).unwrap()])
-        .resolve("localhost", broker.public())
-        .build()
-        .unwrap();
-    let url = format!("https://localhost:{}/healthz", broker.public().port());
-    match client.get(url).send().await {
+    match broker.health_over_tls(&authority).await {
         Ok(answer) if answer.status() == 200 => authority,
         Ok(_) | Err(_) => Vec::new(),
     }

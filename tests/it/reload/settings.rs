@@ -10,6 +10,7 @@ use super::{
 };
 use crate::support::TestBroker;
 use crate::support::broker::{POLICIES, SETTINGS};
+use crate::support::wait::until;
 
 /// T-77
 #[tokio::test]
@@ -43,7 +44,7 @@ async fn settings_that_are_wrong_or_gone_keep_those_before() {
     let (reason, text) = problem(&broker).await;
     insta::assert_snapshot!(format!("{reason}: {text}"), @"settings.reload_failed: `hallpass.yaml` has errors (1); the first: hallpass.yaml:10:1: unknown key `limts` [unknown-key]; did you mean `limits`?");
     fs::remove_file(broker.file("hallpass.yaml")).unwrap();
-    super::until("the file is missed", async || {
+    until("the file is missed", async || {
         problems(&broker)
             .await
             .iter()

@@ -10,6 +10,7 @@ use serde_json::Value;
 use super::{broker, changed_from, revision};
 use crate::support::TestBroker;
 use crate::support::broker::POLICIES;
+use crate::support::wait::until;
 
 /// Two versions that differ in everything a decision says: the policy's name, scopes, and life.
 fn versions() -> [String; 2] {
@@ -105,7 +106,7 @@ async fn a_request_under_way_ends_on_the_version_it_began_with() {
     broker.database.gate.forget_permits(1_000);
     let token = broker.github(|_| {});
     let (answer, ()) = tokio::join!(broker.credentials(&token, "shop-db/read"), async {
-        super::until("the mint began", async || broker.database.started() == 1).await;
+        until("the mint began", async || broker.database.started() == 1).await;
         let text = POLICIES.replace("- { credential: shop-db/read, ttl: 15m }", "");
         fs::write(broker.file("policies/root.yaml"), text).unwrap();
         changed_from(&broker, &before).await;

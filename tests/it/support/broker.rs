@@ -19,6 +19,7 @@ use hallpass::policy::IssuerOverride;
 use hallpass::rootkey::{RootKey, RootKeys};
 use hallpass::token::TrustedIssuer;
 use hallpass::token::keys::{FileKeys, KeySource};
+use reqwest::Response;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -175,6 +176,22 @@ impl TestBroker {
         self.key.token(&github_claims(&job))
     }
 
+    /// A token of a GitHub job, signed by the embedded issuer.
+    pub(crate) fn token_of(issuer: &Issuer) -> String {
+        let job = GithubJob::new(issuer.url(), AUDIENCE, Timestamp::from_unix(NOW));
+        issuer.sign(&github_claims(&job)).unwrap()
+    }
+
+    /// Asks whether the broker is well, over TLS that trusts this certificate and no other.
+    pub(crate) async fn health_over_tls(&self, authority: &[u8]) -> reqwest::Result<Response> {
+        let client = reqwest::Client::builder()
+            .tls_certs_only([reqwest::Certificate::from_pem(authority)?])
+            .resolve("localhost", self.public())
+            .build()?;
+        let url = format!("https://localhost:{}/healthz", self.public().port());
+        client.get(url).send().await
+    }
+
     /// A token of a GitLab job: a push to the protected `main` of `acme/shop`, with changes.
     pub(crate) fn gitlab(&self, change: impl FnOnce(&mut GitlabJob)) -> String {
         let mut job = GitlabJob::new(GITLAB, AUDIENCE, Timestamp::from_unix(NOW));
@@ -284,20 +301,16 @@ impl Builder {
     }
 
     /// The embedded issuer in the place of `github`, its keys fetched over HTTPS.
-    pub(crate) fn github(mut self, issuer: &Issuer) -> Self {
-        let trusted = issuer.trusted("github");
-        let instead = IssuerOverride {
-            url: trusted.url,
-            ca: trusted.ca,
-            networks: trusted.networks,
-        };
-        self.issuers.insert("github".to_owned(), instead);
-        self
+    pub(crate) fn github(self, issuer: &Issuer) -> Self {
+        self.instead_of_github(issuer.trusted("github"))
     }
 
     /// A scripted server in the place of `github`.
-    pub(crate) fn github_of(mut self, server: &HostileIssuer) -> Self {
-        let trusted = server.trusted();
+    pub(crate) fn github_of(self, server: &HostileIssuer) -> Self {
+        self.instead_of_github(server.trusted())
+    }
+
+    fn instead_of_github(mut self, trusted: TrustedIssuer) -> Self {
         let instead = IssuerOverride {
             url: trusted.url,
             ca: trusted.ca,

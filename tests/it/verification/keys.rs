@@ -11,6 +11,7 @@ use hallpass::token::{
 use serde_json::json;
 
 use super::admission::with;
+use crate::support::sources::sources;
 use crate::support::tokens::{AUDIENCE, Broker, ISSUER, NOW, TestKey, claims, jwks};
 
 /// T-25
@@ -320,11 +321,7 @@ fn a_blocked_key_is_refused() {
 /// T-37
 #[test]
 fn no_function_of_a_jose_crate_that_skips_checks_is_called() {
-    let mut sources = Vec::new();
-    read_sources(
-        std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/src")),
-        &mut sources,
-    );
+    let sources = sources(&["src"]);
     assert!(sources.len() > 20);
     for (path, text) in sources {
         // Tests read our own tokens with such a crate.
@@ -337,20 +334,6 @@ fn no_function_of_a_jose_crate_that_skips_checks_is_called() {
             "Validation::",
         ] {
             assert!(!text.contains(word), "{path} has `{word}`");
-        }
-    }
-}
-
-fn read_sources(folder: &std::path::Path, sources: &mut Vec<(String, String)>) {
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            read_sources(&path, sources);
-        } else {
-            sources.push((
-                path.display().to_string(),
-                std::fs::read_to_string(&path).unwrap(),
-            ));
         }
     }
 }
