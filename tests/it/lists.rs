@@ -186,6 +186,37 @@ fn every_source_and_format_is_in_the_help() {
     }
 }
 
+#[test]
+fn every_setting_is_in_the_readme() {
+    let readme = read("README.md");
+    let words: BTreeSet<&str> = readme
+        .split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_')
+        .collect();
+    let mut settings = BTreeSet::new();
+    for (_, text) in sources(&["src/config"]) {
+        settings.extend(keys(&text));
+    }
+    settings.extend(keys(&read("src/config.rs")));
+    assert!(settings.len() > 40, "{settings:?}");
+    settings.retain(|key| !words.contains(key.as_str()));
+    assert!(
+        settings.is_empty(),
+        "README.md does not name the settings {settings:?}"
+    );
+}
+
+/// The keys that a reader of settings asks for.
+fn keys(text: &str) -> Vec<String> {
+    let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+    let code: String = code.split_whitespace().collect();
+    let asked = ["optional(\"", "required(\"", "count(\"", "time(\""];
+    asked
+        .iter()
+        .flat_map(|call| code.split(call).skip(1))
+        .map(|rest| rest.split('"').next().unwrap().to_owned())
+        .collect()
+}
+
 /// T-37
 #[test]
 fn evidence_has_one_maker_each() {
