@@ -8,11 +8,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::audit::event::{self, Event, RevocationResult};
+use crate::audit::event::{self, Event};
 use crate::audit::{Outcome, Recorded, Text};
 use crate::credential::{Credential, MintError, Revoked};
-use crate::lease::{self, LeaseContents};
-use crate::policy::{Ask, Denial, Disclosure, Permit};
+use crate::lease;
+use crate::policy::{Ask, Permit};
 use crate::provider::Job;
 use crate::replay::{IdempotencyKey, ReplayError, Slot};
 use crate::secret::Secret;
@@ -22,6 +22,7 @@ mod clock_watch;
 mod error;
 mod finish;
 mod flood;
+mod notes;
 mod parts;
 mod places;
 mod rates;
@@ -37,6 +38,7 @@ pub use request::{Explained, Granted, Request, Seen};
 
 use clock_watch::ClockWatch;
 use finish::{Waiting, to_the_end};
+use notes::Applicant;
 use places::{Place, Places};
 use rates::Rates;
 
@@ -433,122 +435,6 @@ impl Exchange {
         let lease = lease::open(handle.expose(), &self.parts.root_keys).ok()?;
         let ended = self.parts.leases.revoke(&lease).await.ok();
         Some((lease, ended))
-    }
-
-    fn note_refusal(&self, id: &str, reason: &'static str, message: &str, issuer: Option<&str>) {
-        // Anyone can send tokens that are refused: their events must not fill the sinks (T-97).
-        let refusals = &self.lasting.refusals;
-        let is_noted = refusals.take(reason, issuer.unwrap_or(UNKNOWN));
-        self.note_left_out();
-        if is_noted {
-            self.note(&Event::Refusal(event::Refusal {
-                request_id: Text::new(id),
-                reason,
-                message: Text::new(message),
-                unverified_issuer: issuer.map(Text::new),
-            }));
-        }
-    }
-
-    /// Tells how many refusals were not recorded in seconds that are over.
-    pub(crate) fn note_left_out(&self) {
-        for told in self.lasting.refusals.left_out() {
-            self.note_left_out_of(&told);
-        }
-    }
-
-    /// The same for all there are, at the end.
-    pub(crate) fn note_all_left_out(&self) {
-        for told in self.lasting.refusals.rest() {
-            self.note_left_out_of(&told);
-        }
-    }
-
-    fn note_left_out_of(&self, told: &LeftOut) {
-        self.note(&Event::LeftOut(event::LeftOut {
-            reason: told.reason,
-            unverified_issuer: Text::new(&told.issuer),
-            refusals: told.lines,
-        }));
-    }
-
-    fn note_denial(&self, job: &Job, denial: &Denial, request: &Request) {
-        let everything = denial.answer(Disclosure::Always);
-        let failed = everything.failed_conditions.iter();
-        self.note(&Event::Denial(event::Denial {
-            request_id: Text::new(&request.id),
-            job: event::JobRecord::of(job),
-            credential: Text::new(&request.ask.credential),
-            reason: denial.reason(),
-            decision: Text::new(&everything.description),
-            revision: Text::new(self.parts.policies.revision()),
-            failed_conditions: failed
-                .map(|line| event::FailedCondition {
-                    policy: Text::new(&line.policy),
-                    fact: Text::new(&line.fact),
-                    expected: Text::new(&line.expected),
-                    actual: Text::new(line.actual.as_deref().unwrap_or("(absent)")),
-                })
-                .collect(),
-        }));
-    }
-
-    /// A genuine job may not have what it asked for, for another reason than its policies.
-    fn note_no(
-        &self,
-        who: Applicant,
-        id: &str,
-        reason: &'static str,
-        error: &(impl std::error::Error + ?Sized),
-    ) {
-        self.note(&Event::Denial(event::Denial {
-            request_id: Text::new(id),
-            job: who.job,
-            credential: who.credential,
-            reason,
-            decision: Text::new(&error.to_string()),
-            revision: Text::new(self.parts.policies.revision()),
-            failed_conditions: std::iter::empty().collect(),
-        }));
-    }
-
-    fn note_revocation(&self, lease: &LeaseContents, id: &str, ended: Option<Revoked>) {
-        self.note(&Event::Revocation(event::Revocation {
-            request_id: Some(Text::new(id)),
-            target: Text::new(&lease.target),
-            lease: Text::new(&lease.name),
-            policy: Text::new(&lease.policy),
-            issuer: Text::new(&lease.issuer),
-            subject: Text::new(&lease.subject),
-            result: match ended {
-                Some(Revoked::Gone) => RevocationResult::Gone,
-                Some(Revoked::Pending) => RevocationResult::Pending,
-                None => RevocationResult::Failed,
-            },
-        }));
-    }
-
-    /// Nothing is handed out here, so nothing waits for the sinks; one that fails is told in its
-    /// own line, and stops the next mint.
-    fn note(&self, event: &Event) {
-        if let Err(error) = self.parts.audit.note(event) {
-            tracing::error!(reason = "sink.failed", sink = %error.sink, "an event could not be recorded");
-        }
-    }
-}
-
-/// Who asks for what, kept while the permit is with the store of used tokens.
-struct Applicant {
-    job: event::JobRecord,
-    credential: Text,
-}
-
-impl Applicant {
-    fn of(job: &Job, credential: &str) -> Self {
-        Self {
-            job: event::JobRecord::without_facts(job),
-            credential: Text::new(credential),
-        }
     }
 }
 
