@@ -90,8 +90,8 @@ impl Seen {
 
     pub(super) fn refused(&self, verifier: &Verifier, token: &SubjectToken) {
         let labels = verifier.unverified_labels(token);
-        if labels.issuer != "unknown" {
-            keep(&self.issuer, labels.issuer);
+        if let Some(issuer) = labels.issuer {
+            keep(&self.issuer, issuer);
         }
         if let Some(kid) = labels.kid {
             keep(&self.kid, kid);

@@ -144,7 +144,7 @@ impl Verifier {
             .and_then(|token| claims::Unverified::parse(&token.unverified_payload).ok())
             .and_then(|claims| self.issuer(&claims).ok().map(|issuer| issuer.name.clone()));
         UnverifiedLabels {
-            issuer: issuer.unwrap_or_else(|| "unknown".to_owned()),
+            issuer,
             kid: parsed
                 .and_then(|token| token.unverified_kid)
                 .map(|kid| escape_up_to(&kid, LONGEST_KID_IN_LOG)),
@@ -204,8 +204,8 @@ impl fmt::Debug for Verifier {
 /// Fields of a log line about a token that may be anything.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnverifiedLabels {
-    /// The configured name of the issuer it names, else `unknown`.
-    pub issuer: String,
+    /// The configured name of the issuer it names, if that is one of ours.
+    pub issuer: Option<String>,
     /// Its `kid`, escaped and cut to 64 characters.
     pub kid: Option<String>,
     /// [`subject_token_digest`].
