@@ -84,9 +84,7 @@ impl Line {
             Fault::Ours => line!(error),
         }
     }
-}
 
-impl Line {
     /// Permits, and failures of ours that met a verified job: how often a job may ask is limited
     /// already. Everything else anybody can cause as often as they like (T-97).
     fn is_kept_always(&self, verdict: &Verdict) -> bool {
