@@ -11,7 +11,7 @@ use std::time::Duration;
 use crate::audit::event::{self, Event};
 use crate::audit::{Outcome, Recorded, Text};
 use crate::credential::{Credential, MintError, Revoked};
-use crate::lease;
+use crate::lease::{self, LeaseContents};
 use crate::policy::{Ask, Permit};
 use crate::provider::Job;
 use crate::replay::{IdempotencyKey, ReplayError, Slot};
