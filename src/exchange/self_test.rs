@@ -61,6 +61,17 @@ mod tests {
         assert_eq!(VECTORS.lines().count(), 1 + Algorithm::ALL.len());
     }
 
+    /// A text that is no token at all would be refused by a backend that accepts everything.
+    #[test]
+    fn a_bad_signature_is_a_good_one_but_for_one_bit() {
+        let bytes = BASE64URL_NOPAD.encode(&[0xff; 64]);
+        let changed = with_one_bit_changed(&format!("a.b.{bytes}")).unwrap();
+        let signature = changed.strip_prefix("a.b.").unwrap();
+        let changed = BASE64URL_NOPAD.decode(signature.as_bytes()).unwrap();
+        let ones: u32 = changed.iter().map(|byte| byte.count_ones()).sum();
+        assert_eq!((changed.len(), ones), (64, 511));
+    }
+
     /// T-98, T-99
     #[test]
     fn a_backend_that_is_wrong_about_one_algorithm_is_found() {

@@ -194,6 +194,7 @@ fn a_token_of_another_type_is_refused() {
         json!("application/at+jwt"),
         json!("application/application/jwt"),
         json!("text/jwt"),
+        json!("other/thing-JWT"),
         json!(null),
         json!(["JWT"]),
         json!(1),

@@ -11,6 +11,8 @@ use hallpass::token::{
 use serde_json::json;
 
 use super::admission::with;
+use crate::support::TestBroker;
+use crate::support::client::get;
 use crate::support::sources::sources;
 use crate::support::tokens::{AUDIENCE, Broker, ISSUER, NOW, TestKey, claims, jwks};
 
@@ -214,6 +216,25 @@ fn an_issuer_that_publishes_our_key_is_refused() {
     let error = broker.verify(&key.token(&claims())).unwrap_err();
     assert!(error.is_ours());
     insta::assert_snapshot!(format!("{}: {error}", error.reason()), @"keys.own: issuer `https://ci.example` publishes a key of this broker and is refused");
+}
+
+/// T-84, T-109: found by what RFC 7638 makes of it, whatever key id it stands under.
+#[tokio::test]
+async fn our_own_keys_are_known_by_their_thumbprints_in_another_key_set() {
+    for algorithm in ["ES256", "EdDSA"] {
+        let signing = format!("signing: {{ algorithm: {algorithm} }}");
+        let broker = TestBroker::builder().setting(&signing).start().await;
+        let published = get(broker.public(), "/.well-known/jwks.json").await;
+        let kids = published.json()["keys"].as_array().unwrap().clone();
+        let kids: Vec<_> = kids
+            .iter()
+            .map(|key| key["kid"].as_str().unwrap())
+            .collect();
+        let admission = Admission::new(&Algorithm::ALL);
+        let set = KeySet::from_jwks(published.body.as_bytes(), &admission).unwrap();
+        let thumbprints: Vec<_> = set.thumbprints().collect();
+        assert_eq!(thumbprints, kids, "{algorithm}");
+    }
 }
 
 /// T-84

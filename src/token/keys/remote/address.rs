@@ -140,6 +140,20 @@ const LOCAL_V6: [Ipv6Net; 3] = [v6(0x2001, 0, 23), v6(0x2001, 0xdb8, 32), v6(0x3
 mod tests {
     use super::*;
 
+    /// T-54, T-56: also where the settings name the address as a host of keys.
+    #[test]
+    fn an_address_is_a_host_of_keys_only_within_named_networks() {
+        let mut issuer = TrustedIssuer::new("ci", "https://ci.example");
+        issuer.key_hosts = vec!["10.1.2.3".to_owned()];
+        let found = key_set_url("https://10.1.2.3/keys", &issuer).unwrap_err();
+        assert!(
+            found.to_string().ends_with("has an IP address as its host"),
+            "{found}"
+        );
+        issuer.networks = vec!["10.0.0.0/8".parse().unwrap()];
+        assert!(key_set_url("https://10.1.2.3/keys", &issuer).is_ok());
+    }
+
     /// T-56
     #[test]
     fn only_globally_routable_addresses_are_permitted() {
