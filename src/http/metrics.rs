@@ -8,6 +8,7 @@ use metrics::{Key, Label, Level, Metadata, Recorder as _};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
 use crate::replay::StoreStatus;
+use crate::token::keys::remote::IssuerStatus;
 
 /// The counters of one broker.
 pub(super) struct Metrics {
@@ -78,6 +79,19 @@ impl Metrics {
         self.gauge("hallpass_used_tokens_usable", Some(usable));
         self.gauge("hallpass_used_tokens", status.used);
         self.gauge("hallpass_used_tokens_capacity", status.capacity);
+    }
+
+    /// Fetches of an issuer's keys, by how they ended.
+    pub(super) fn key_fetches(&self, issuer: &IssuerStatus) {
+        for (outcome, count) in &issuer.fetches {
+            let labels = vec![
+                Label::new("issuer", issuer.name.clone()),
+                Label::from_static_parts("outcome", outcome),
+            ];
+            let key = Key::from_parts("hallpass_key_fetches_total", labels);
+            let counter = self.recorder.register_counter(&key, &METADATA);
+            counter.absolute(*count);
+        }
     }
 
     /// The text that Prometheus reads (exposition format 0.0.4).

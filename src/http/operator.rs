@@ -58,6 +58,10 @@ pub(super) async fn metrics(State(shared): State<Arc<Shared>>, request: Request)
     let context = Context::of(&request);
     let used_tokens = shared.exchange.parts().used_tokens.status();
     shared.metrics.used_tokens(&used_tokens);
+    let remote = shared.readiness.remote.iter();
+    for issuer in remote.flat_map(|remote| remote.status()) {
+        shared.metrics.key_fetches(&issuer);
+    }
     let mut response = (StatusCode::OK, Body::from(shared.metrics.render())).into_response();
     let headers = response.headers_mut();
     headers.insert(

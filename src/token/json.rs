@@ -125,18 +125,6 @@ impl Value {
         }
     }
 
-    /// What a JSON pointer (RFC 6901) points to; the empty one points to this value.
-    #[must_use]
-    pub fn pointer(&self, pointer: &str) -> Option<&Self> {
-        if pointer.is_empty() {
-            return Some(self);
-        }
-        pointer
-            .strip_prefix('/')?
-            .split('/')
-            .try_fold(self, Self::step)
-    }
-
     /// The word for its type, for messages.
     #[must_use]
     pub const fn type_name(&self) -> &'static str {

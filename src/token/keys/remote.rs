@@ -4,7 +4,7 @@
 //! at most one fetch per issuer in 30 s, whatever comes of it; no lock is held while an issuer is
 //! asked; a request that goes away stops nothing. All intervals are the [`Clock`]'s monotonic time.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -182,6 +182,9 @@ pub struct IssuerStatus {
     pub usable: bool,
     /// What the last fetch ended with, if it failed.
     pub last_error: Option<String>,
+    /// How many fetches ended in which way: `ok`, or the reason of their error. They begin anew when
+    /// the issuer's settings change.
+    pub fetches: BTreeMap<&'static str, u64>,
 }
 
 /// How often due refreshes are looked for.

@@ -15,6 +15,9 @@ async fn a_token_is_verified_with_keys_from_its_issuers_own_server() {
     assert_eq!(answer.status, 200, "{}", answer.body);
     let ready = get(broker.operator(), "/readyz").await.json();
     assert_eq!(ready["issuers"]["github"]["usable"], true, "{ready}");
+    let metrics = get(broker.operator(), "/metrics").await.body;
+    let fetches = r#"hallpass_key_fetches_total{issuer="github",outcome="ok"}"#;
+    assert!(metrics.contains(fetches), "{metrics}");
 }
 
 /// T-68

@@ -1,18 +1,8 @@
-//! What logs and metrics are told of an issuer's keys. Never a key's or a document's text.
+//! What logs are told of an issuer's keys. Never a key's or a document's text.
 
 use super::{KeyError, KeySet};
 use crate::token::TrustedIssuer;
 use crate::token::keys::{Rejected, Rule};
-
-/// Counts a fetch by how it ended.
-pub(super) fn count(issuer: &TrustedIssuer, outcome: &Result<KeySet, KeyError>) {
-    let outcome = match outcome {
-        Ok(_) => "ok",
-        Err(error) => error.reason(),
-    };
-    metrics::counter!("hallpass_key_fetches_total", "issuer" => issuer.name.clone(), "outcome" => outcome)
-        .increment(1);
-}
 
 /// A failed fetch, and whether there are keys all the same (T-65).
 pub(super) fn log_failure(issuer: &TrustedIssuer, error: &KeyError, has_keys: bool) {

@@ -1,5 +1,6 @@
 //! One issuer's keys: the last good set, and when to ask again.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -46,6 +47,8 @@ struct Plan {
     retry_at: Duration,
     failures: u32,
     last_error: Option<KeyError>,
+    /// How many fetches ended in which way.
+    fetches: BTreeMap<&'static str, u64>,
 }
 
 /// Closes when a fetch is over.
@@ -68,6 +71,7 @@ impl IssuerKeys {
                 retry_at: now,
                 failures: 0,
                 last_error: None,
+                fetches: BTreeMap::new(),
             }),
             waiters: Semaphore::new(MOST_WAITERS),
         }
@@ -142,7 +146,11 @@ impl IssuerKeys {
 
     pub(super) fn status(&self, now: Duration) -> IssuerStatus {
         let known = self.known.load();
-        let last_error = self.plan().last_error.as_ref().map(KeyError::to_string);
+        let (last_error, fetches) = {
+            let plan = self.plan();
+            let last_error = plan.last_error.as_ref().map(KeyError::to_string);
+            (last_error, plan.fetches.clone())
+        };
         IssuerStatus {
             name: self.issuer.name.clone(),
             url: self.issuer.url.clone(),
@@ -152,6 +160,7 @@ impl IssuerKeys {
                 .map(|known| now.saturating_sub(known.asked_at)),
             usable: self.usable(now).is_ok(),
             last_error,
+            fetches,
         }
     }
 
@@ -240,8 +249,8 @@ impl IssuerKeys {
         outcome: Result<KeySet, KeyError>,
         now: Duration,
     ) {
-        report::count(&self.issuer, &outcome);
         let mut plan = self.plan();
+        plan.count(&outcome);
         if plan.sequence == sequence {
             plan.running = None;
         }
@@ -287,6 +296,15 @@ impl IssuerKeys {
 }
 
 impl Plan {
+    fn count(&mut self, outcome: &Result<KeySet, KeyError>) {
+        let ended = match outcome {
+            Ok(_) => "ok",
+            Err(error) => error.reason(),
+        };
+        let count = self.fetches.entry(ended).or_default();
+        *count = count.saturating_add(1);
+    }
+
     /// The fetch that runs, if one does. One whose task is gone without having told its end is over.
     fn running(&self) -> Option<Done> {
         let running = self.running.as_ref();
