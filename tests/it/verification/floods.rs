@@ -216,6 +216,7 @@ async fn a_million_key_ids_and_issuers_leave_nothing_behind() {
     let world = World::new(2);
     world.fetch.usually(&["k1"]);
     world.keys.force_refresh().await;
+    assert!(!world.knows("first").await);
     let before = format!("{:?}", world.keys);
     let set = world.get("k1").await.unwrap();
     let mut stranger = TrustedIssuer::new("stranger", "");
