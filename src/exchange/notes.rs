@@ -108,12 +108,9 @@ impl Exchange {
         }));
     }
 
-    /// Nothing is handed out here, so nothing waits for the sinks; one that fails is told in its
-    /// own line, and stops the next mint.
+    /// Nothing is handed out here, so nothing waits for the sinks.
     pub(super) fn note(&self, event: &Event) {
-        if let Err(error) = self.parts.audit.note(event) {
-            tracing::error!(reason = "sink.failed", sink = %error.sink, "an event could not be recorded");
-        }
+        self.parts.audit.note_or_log(event);
     }
 }
 

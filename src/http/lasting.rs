@@ -93,7 +93,7 @@ impl Lasting {
 
     /// Puts something on record that nothing waits for.
     pub(super) fn note(&self, event: &Event) {
-        note(&self.audit, event);
+        self.audit.note_or_log(event);
     }
 }
 
@@ -142,16 +142,10 @@ fn sweep_intervals(targets: &BTreeMap<String, Target>) -> BTreeMap<String, Durat
     targets.iter().map(interval).collect()
 }
 
-fn note(audit: &AuditLog, event: &Event) {
-    if let Err(error) = audit.note(event) {
-        tracing::error!(reason = "sink.failed", sink = %error.sink, "an event could not be recorded");
-    }
-}
-
 /// What the sweep did goes on record.
 fn swept(audit: &Arc<AuditLog>) -> Report {
     let audit = Arc::clone(audit);
-    let note = move |event: Event| note(&audit, &event);
+    let note = move |event: Event| audit.note_or_log(&event);
     Arc::new(move |target, report| {
         note(Event::Sweep(event::Sweep {
             target: Text::new(target),
