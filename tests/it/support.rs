@@ -10,6 +10,7 @@ pub(crate) mod redis;
 pub(crate) mod sink;
 pub(crate) mod sources;
 pub(crate) mod tokens;
+pub(crate) mod vectors;
 pub(crate) mod wait;
 
 pub(crate) use broker::TestBroker;

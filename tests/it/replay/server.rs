@@ -328,18 +328,24 @@ async fn a_port_that_accepts_and_never_answers_is_unusable_and_holds_up_nobody()
     stage.take(&token, READ).await.unwrap();
 }
 
-/// T-70, T-73
-#[tokio::test]
-async fn a_server_whose_clock_runs_ahead_takes_nothing_and_begins_anew() {
+/// A token that was used on a server whose clock a proxy can change, and a server that has forgotten
+/// the use, as if it had ended with that clock.
+async fn used_and_forgotten() -> (Redis, Proxy, Stage, String) {
     let redis = Redis::start();
     let proxy = Proxy::start(redis.port()).await;
     let stage = Stage::through(proxy.port).await;
     stage.ready().await;
     let token = stage.broker.github(|_| {});
     stage.take(&token, READ).await.unwrap();
-    // As if the use had ended with it.
     let name = redis.uses().remove(0);
     redis.say(&["DEL", &name]);
+    (redis, proxy, stage, token)
+}
+
+/// T-70, T-73
+#[tokio::test]
+async fn a_server_whose_clock_runs_ahead_takes_nothing_and_begins_anew() {
+    let (redis, proxy, stage, token) = used_and_forgotten().await;
     proxy.clock_is_ahead(599);
     stage
         .take(&stage.broker.github(|_| {}), READ)
@@ -367,15 +373,8 @@ async fn a_server_whose_clock_runs_ahead_takes_nothing_and_begins_anew() {
 /// T-70, T-73
 #[tokio::test]
 async fn a_server_whose_clock_ran_ahead_while_nobody_was_connected_begins_anew() {
-    let redis = Redis::start();
-    let proxy = Proxy::start(redis.port()).await;
-    let stage = Stage::through(proxy.port).await;
-    stage.ready().await;
-    let token = stage.broker.github(|_| {});
-    stage.take(&token, READ).await.unwrap();
-    // As if the use had ended with it, and the connection had broken before.
-    let name = redis.uses().remove(0);
-    redis.say(&["DEL", &name]);
+    let (_redis, proxy, stage, token) = used_and_forgotten().await;
+    // As if the connection had broken before.
     proxy.cut_all();
     proxy.clock_is_ahead(700);
     stage

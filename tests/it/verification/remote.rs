@@ -7,7 +7,7 @@ use hallpass::clock::{Clock, FixedClock, Timestamp};
 use hallpass::token::keys::{KeyError, KeySource as _, RemoteKeys};
 use hallpass::token::{SubjectToken, TrustedIssuer, Verifier};
 
-use super::world::{Log, Script, Scripted, World, set};
+use super::world::{Answer, Log, Script, Scripted, World, set};
 use crate::support::tokens::{AUDIENCE, NOW, TestKey, claims_with, jwks};
 
 /// T-62
@@ -26,9 +26,8 @@ async fn a_fetch_outlives_the_request_that_wanted_it() {
     assert_eq!(world.fetch.started(), 1);
 }
 
-/// T-62
-#[tokio::test]
-async fn a_late_answer_never_replaces_a_newer_one() {
+/// A world whose only issuer is asked twice, and what lets the first and the second answer come.
+async fn two_fetches_under_way() -> (World, Answer, Answer) {
     let world = World::new(1);
     let (early, late) = (
         world.fetch.later(&world.issuers[0]),
@@ -39,6 +38,13 @@ async fn a_late_answer_never_replaces_a_newer_one() {
         tokio::spawn(async move { keys.force_refresh().await });
         world.settle().await;
     }
+    (world, early, late)
+}
+
+/// T-62
+#[tokio::test]
+async fn a_late_answer_never_replaces_a_newer_one() {
+    let (world, early, late) = two_fetches_under_way().await;
     assert_eq!(world.fetch.started(), 2);
     late.send(Ok(set(&["new"]))).unwrap();
     world.settle().await;
@@ -134,16 +140,7 @@ async fn keys_left_out_are_logged_once_per_set_and_never_their_values() {
 /// T-62
 #[tokio::test]
 async fn a_late_failure_says_nothing_about_an_issuer_that_has_answered_since() {
-    let world = World::new(1);
-    let (early, late) = (
-        world.fetch.later(&world.issuers[0]),
-        world.fetch.later(&world.issuers[0]),
-    );
-    for _ in 0..2 {
-        let keys = Arc::clone(&world.keys);
-        tokio::spawn(async move { keys.force_refresh().await });
-        world.settle().await;
-    }
+    let (world, early, late) = two_fetches_under_way().await;
     late.send(Ok(set(&["k1"]))).unwrap();
     world.settle().await;
     let gone = KeyError::Fetch("the connection broke".to_owned());

@@ -15,6 +15,9 @@ use tokio::sync::oneshot;
 use crate::support::leaks;
 use crate::support::tokens::{NOW, TestKey, jwks};
 
+/// Lets a fetch end, and says how.
+pub(crate) type Answer = oneshot::Sender<Result<Vec<u8>, KeyError>>;
+
 /// What the next fetch of an issuer ends with.
 pub(crate) enum Script {
     Now(Result<Vec<u8>, KeyError>),
@@ -46,10 +49,7 @@ impl Scripted {
     }
 
     /// The next fetch answers when the sender says so.
-    pub(crate) fn later(
-        &self,
-        issuer: &TrustedIssuer,
-    ) -> oneshot::Sender<Result<Vec<u8>, KeyError>> {
+    pub(crate) fn later(&self, issuer: &TrustedIssuer) -> Answer {
         let (sender, receiver) = oneshot::channel();
         self.then(issuer, Script::When(receiver));
         sender

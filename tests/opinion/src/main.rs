@@ -22,4 +22,6 @@ mod table;
 )]
 #[path = "../../it/support/tokens.rs"]
 mod tokens;
+#[path = "../../it/support/vectors.rs"]
+mod vector;
 mod vectors;
