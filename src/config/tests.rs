@@ -1,4 +1,5 @@
 use super::*;
+use crate::credential::database::postgres::ChannelBinding;
 
 const GOOD: &str = "
 issuer: https://hallpass.acme.dev
@@ -268,4 +269,122 @@ fn every_change_is_named_and_what_takes_a_restart_with_both_values() {
         assert_eq!(change(from, to), expected, "{to}");
     }
     assert!(!change("${env:CLEANER}", "${env:CLEANER}").contains("canary"));
+}
+
+/// The target of [`GOOD`] after a change.
+fn target(from: &str, to: &str) -> Box<crate::credential::database::postgres::TargetSettings> {
+    assert!(GOOD.contains(from), "{from}");
+    let mut settings = parse(&GOOD.replacen(from, to, 1)).unwrap();
+    let Target::Postgres(target) = settings.targets.remove("shop-db").unwrap();
+    target
+}
+
+/// What is wrong with [`GOOD`] once `setting` stands in its target.
+fn target_problems(setting: &str) -> String {
+    problems("user: hallpass", &format!("user: hallpass, {setting}"))
+}
+
+#[test]
+fn a_target_has_defaults_for_what_is_left_out() {
+    let target = target("disclose: never", "disclose: never");
+    assert_eq!(target.control_database, "hallpass");
+    assert_eq!(target.channel_binding, ChannelBinding::Prefer);
+    assert_eq!(target.places_per_repository, 250);
+    assert_eq!((target.brokers, target.broker_connections), (2, 6));
+    assert_eq!(target.broker_connection_limit(), 12);
+    assert_eq!(target.cleaner_connection_limit(), 4);
+    assert!(target.event_triggers.is_empty() && target.open_databases.is_empty());
+}
+
+#[test]
+fn a_target_reads_what_managed_and_shared_servers_need() {
+    let target = target(
+        "user: hallpass",
+        "user: hallpass, brokers: 6, broker_connections: 10, cleaner_connections: 3, places_per_repository: 40, event_triggers: [pgrst_ddl_watch], open_databases: [postgres, template1], control_database: broker, channel_binding: require, standbys: [db-2.acme.dev, \"db-3.acme.dev:6432\", \"::1\", \"[::1]\", \"[2001:db8::2]:6432\"]",
+    );
+    assert_eq!(target.broker_connection_limit(), 60);
+    assert_eq!(target.cleaner_connection_limit(), 18);
+    assert_eq!(target.places_per_repository, 40);
+    assert_eq!(target.event_triggers, ["pgrst_ddl_watch"]);
+    assert_eq!(target.open_databases, ["postgres", "template1"]);
+    assert_eq!(target.control_database, "broker");
+    assert_eq!(target.channel_binding, ChannelBinding::Require);
+    let standbys = [
+        ("db-2.acme.dev", 5_432),
+        ("db-3.acme.dev", 6_432),
+        ("::1", 5_432),
+        ("::1", 5_432),
+        ("2001:db8::2", 6_432),
+    ];
+    assert_eq!(
+        target.standbys,
+        standbys.map(|(host, port)| (host.to_owned(), port))
+    );
+}
+
+#[test]
+fn replicas_is_another_word_for_standbys() {
+    let target = target(
+        "user: hallpass",
+        "user: hallpass, replicas: [db-2.acme.dev]",
+    );
+    assert_eq!(target.standbys, [("db-2.acme.dev".to_owned(), 5_432)]);
+    insta::assert_snapshot!(target_problems("replicas: [a], standbys: [b]"), @"`replicas` is the old name of `standbys`, and both are there");
+    insta::assert_snapshot!(target_problems("standbys: [\"a:b:1\"]"), @"a standby is `host` or `host:port`");
+    insta::assert_snapshot!(target_problems("standbys: [\"[::1\", \":5432\"]"), @"a standby is `host` or `host:port`");
+}
+
+#[test]
+fn a_setting_of_a_target_that_cannot_be_is_refused() {
+    insta::assert_snapshot!(target_problems("brokers: 0"), @"`brokers` must be a number from 1 to 50, found `0`");
+    insta::assert_snapshot!(target_problems("brokers: 51"), @"`brokers` must be a number from 1 to 50, found `51`");
+    insta::assert_snapshot!(target_problems("broker_connections: 2"), @"`broker_connections` must be a number from 3 to 50, found `2`");
+    insta::assert_snapshot!(target_problems("cleaner_connections: 11"), @"`cleaner_connections` must be a number from 1 to 10, found `11`");
+    insta::assert_snapshot!(target_problems("places_per_repository: 501"), @"`places_per_repository` must be a number from 1 to 500, found `501`");
+    insta::assert_snapshot!(target_problems("event_triggers: [a, a]"), @"`a` is listed twice");
+    insta::assert_snapshot!(target_problems("open_databases: [shop]"), @"`shop` is under `databases` and `open_databases`");
+    insta::assert_snapshot!(target_problems("control_database: shop"), @"`shop` is under `databases` too, and no lease can enter the control database");
+    insta::assert_snapshot!(target_problems("control_database: template1"), @"`template1` is what new databases are copied from");
+    insta::assert_snapshot!(target_problems("control_database: \"a; DROP\""), @"`control_database` is `a; DROP`, expected 1 to 63 letters, digits, `_` or `-`");
+    insta::assert_snapshot!(target_problems("channel_binding: maybe"), @"`channel_binding` cannot be `maybe`");
+    insta::assert_snapshot!(problems("host: db.acme.dev,", "host: localhost, tls: disable, channel_binding: require,"), @"`channel_binding: require` needs TLS, and `tls` is `disable`");
+    insta::assert_snapshot!(problems("[shop]", "[shop, shop]"), @"`shop` is listed twice");
+    insta::assert_snapshot!(problems("[shop]", "[\"\"]"), @"`` is not a name of PostgreSQL's");
+}
+
+/// [`GOOD`] with a second target.
+fn two(host: &str, more: &str) -> Result<Settings, String> {
+    let second = format!(
+        "  other: {{ kind: postgres, host: \"{host}\", databases: [other], user: hallpass, password: {{ file: db }}, cleaner: {{ user: c, password: {{ file: c }} }}, {more} }}\nsigning:"
+    );
+    parse(&GOOD.replacen("signing:", &second, 1))
+}
+
+#[test]
+fn one_server_is_one_target() {
+    for host in ["db.acme.dev", "DB.acme.dev", "db.acme.dev."] {
+        let text = two(host, "prefix: hp_").unwrap_err();
+        assert!(text.contains("is on the same server"), "{text}");
+        let text = two(host, "prefix: hq_").unwrap_err();
+        assert!(
+            text.contains("with the control database `hallpass`"),
+            "{text}"
+        );
+        let text = two(host, "prefix: hq_, control_database: other_control");
+        assert!(text.is_ok(), "{text:?}");
+    }
+    assert!(two("db2.acme.dev", "prefix: hp_").is_ok());
+    assert!(two("db.acme.dev", "port: 5433").is_ok());
+    let spelled = [
+        ("2001:db8::1", "[2001:DB8:0::1]"),
+        ("10.0.0.1", "::ffff:10.0.0.1"),
+    ];
+    for (one, other) in spelled {
+        let first = GOOD.replace("host: db.acme.dev", &format!("host: \"{one}\""));
+        let second = format!(
+            "  other: {{ kind: postgres, host: \"{other}\", databases: [shop], user: h, password: {{ file: db }}, cleaner: {{ user: c, password: {{ file: c }} }}, prefix: hq_, control_database: x }}\nsigning:"
+        );
+        let text = parse(&first.replacen("signing:", &second, 1)).unwrap_err();
+        assert!(text.contains("with the database `shop`"), "{text}");
+    }
 }

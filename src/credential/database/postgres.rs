@@ -17,8 +17,8 @@ mod surroundings;
 
 pub use check::{Finding, Severity};
 pub use settings::{
-    CONNECTIONS, CONTROL_DATABASE, Cleaner, GroupCeiling, MAX_LIVE, SHORTEST_LIFE, TargetSettings,
-    Tls,
+    CONNECTIONS, ChannelBinding, Cleaner, GroupCeiling, HELD, MAX_LIVE, PORT, SHORTEST_LIFE,
+    TargetSettings, Tls,
 };
 
 use super::{Address, Database, DatabaseError, Found, LeaseRow, Leftover, NewLogin};
@@ -36,7 +36,7 @@ pub struct Postgres {
     /// Another: `disable` may have to wait until `terminate` came through (P-2).
     terminate: Connections,
     cleaners: Vec<(String, Connections)>,
-    replicas: Vec<Connections>,
+    standbys: Vec<Connections>,
 }
 
 impl Postgres {
@@ -46,14 +46,14 @@ impl Postgres {
     /// The CA file cannot be used.
     pub fn new(settings: TargetSettings) -> Result<Self, String> {
         let broker = (settings.user.as_str(), &settings.password);
-        let control = |most| Connections::new(&settings, CONTROL_DATABASE, broker, most);
+        let control = |most| Connections::new(&settings, &settings.control_database, broker, most);
         let cleaner = (settings.cleaner.user.as_str(), &settings.cleaner.password);
         let cleaners = settings.databases.iter().map(|database| {
             let connections = Connections::new(&settings, database, cleaner, CLEANERS)?;
             Ok((database.clone(), connections))
         });
-        let replicas = settings
-            .replicas
+        let standbys = settings
+            .standbys
             .iter()
             .map(|(host, port)| Ok(control(1)?.at(host, *port)));
         let ca = settings.ca.as_deref().map(fs::read_to_string).transpose();
@@ -63,7 +63,7 @@ impl Postgres {
             disable: control(1)?,
             terminate: control(1)?,
             cleaners: cleaners.collect::<Result<_, String>>()?,
-            replicas: replicas.collect::<Result<_, String>>()?,
+            standbys: standbys.collect::<Result<_, String>>()?,
             settings,
         })
     }
@@ -148,9 +148,9 @@ impl Database for Postgres {
     async fn terminate(&self, login: &str) -> Result<u32, DatabaseError> {
         let sql = "SELECT hallpass.terminate($1)";
         let ended = self.terminate.query(sql, &[(&login, Type::TEXT)]).await?;
-        for replica in &self.replicas {
+        for standby in &self.standbys {
             // A standby that is down has no sessions; one that lags is swept again.
-            let told = replica.query(sql, &[(&login, Type::TEXT)]).await;
+            let told = standby.query(sql, &[(&login, Type::TEXT)]).await;
             if let Err(error) = told {
                 tracing::warn!(reason = "database.replica", problem = %crate::text::escape(&error.to_string()), "sessions on a standby could not be ended");
             }
@@ -219,9 +219,9 @@ impl Database for Postgres {
     async fn ghosts(&self) -> Result<u32, DatabaseError> {
         let sql = "SELECT hallpass.ghosts()";
         let here = self.terminate.query(sql, &[]).await?;
-        for replica in &self.replicas {
+        for standby in &self.standbys {
             let sql = "SELECT hallpass.ghosts() + hallpass.terminate_ended()";
-            let told = replica.query(sql, &[]).await;
+            let told = standby.query(sql, &[]).await;
             if let Err(error) = told {
                 tracing::warn!(reason = "database.replica", problem = %crate::text::escape(&error.to_string()), "a standby could not be swept");
             }

@@ -386,7 +386,7 @@ const MOST_PENDING: usize = 10_000;
 
 #[cfg(test)]
 mod tests {
-    use super::super::postgres::{Cleaner, Postgres, TargetSettings, Tls};
+    use super::super::postgres::{Cleaner, Postgres, TargetSettings};
     use super::*;
     use crate::clock::FixedClock;
     use crate::rootkey::{RootKey, RootKeys};
@@ -394,24 +394,13 @@ mod tests {
 
     fn database(host: &str) -> Arc<dyn Database> {
         let password = SecretSource::Value(Secret::new("p".to_owned()));
-        let settings = TargetSettings {
-            host: host.to_owned(),
-            port: 5_432,
-            databases: vec!["shop".to_owned()],
-            user: "hallpass".to_owned(),
+        let cleaner = Cleaner {
+            user: "c".to_owned(),
             password: password.clone(),
-            cleaner: Cleaner {
-                user: "c".to_owned(),
-                password,
-            },
-            tls: Tls::VerifyFull,
-            ca: None,
-            prefix: "hp_".to_owned(),
-            sweep: INTERVAL,
-            connections: 5,
-            allowed_roles: Vec::new(),
-            replicas: Vec::new(),
         };
+        let login = ("hallpass".to_owned(), password);
+        let databases = vec!["shop".to_owned()];
+        let settings = TargetSettings::new(host.to_owned(), databases, login, cleaner);
         Arc::new(Postgres::new(settings).unwrap())
     }
 

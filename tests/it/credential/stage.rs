@@ -335,23 +335,26 @@ pub(super) async fn refused(client: &Client, sql: &str) -> String {
 
 fn target(port: u16) -> TargetSettings {
     let password = SecretSource::Value(Secret::new(PASSWORD.to_owned()));
-    TargetSettings {
-        host: "127.0.0.1".to_owned(),
-        port,
-        databases: vec!["app".to_owned(), "other \"db\"\n".to_owned()],
-        user: "hallpass".to_owned(),
+    let cleaner = Cleaner {
+        user: "hallpass_clean".to_owned(),
         password: password.clone(),
-        cleaner: Cleaner {
-            user: "hallpass_clean".to_owned(),
-            password,
-        },
+    };
+    TargetSettings {
+        port,
         tls: Tls::Disable,
-        ca: None,
-        prefix: "hp_".to_owned(),
         sweep: Duration::from_secs(1),
-        connections: 5,
-        allowed_roles: Vec::new(),
-        replicas: Vec::new(),
+        brokers: 6,
+        ..TargetSettings::new(
+            "127.0.0.1".to_owned(),
+            vec![
+                "app".to_owned(),
+                "other \"db\"
+"
+                .to_owned(),
+            ],
+            ("hallpass".to_owned(), password),
+            cleaner,
+        )
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::settings::{CONTROL_DATABASE, GroupCeiling, MAX_LIVE, SHORTEST_LIFE, TargetSettings};
+use super::settings::{GroupCeiling, MAX_LIVE, SHORTEST_LIFE, TargetSettings};
 
 /// What is run in one database, in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,7 +34,7 @@ pub fn sections(
             sql: words.fill(CLUSTER, &version.to_string()),
         },
         Section {
-            database: CONTROL_DATABASE.to_owned(),
+            database: settings.control_database.clone(),
             sql: words.control(),
         },
     ];
@@ -60,8 +60,8 @@ pub fn file(
     let mut text = introduction(name, settings, groups, version);
     let sections = sections(settings, groups, version)?;
     for section in &sections {
-        if section.database == CONTROL_DATABASE {
-            text.push_str(CREATE_CONTROL);
+        if section.database == settings.control_database {
+            text.push_str(&create_control(&section.database));
         }
         text.push_str(&connect(&section.database));
         text.push_str(&section.sql);
@@ -123,7 +123,7 @@ fn check(settings: &TargetSettings, groups: &[GroupCeiling], version: u32) -> Re
     if let Some(database) = settings
         .databases
         .iter()
-        .find(|name| name.as_str() == CONTROL_DATABASE)
+        .find(|name| **name == settings.control_database)
     {
         return Err(format!(
             "database `{database}` is where the broker keeps its functions, leases cannot use it"
@@ -184,7 +184,18 @@ impl Words<'_> {
         let words = [
             ("version", version.to_owned()),
             ("definer_inherit", "INHERIT".to_owned()),
-            ("broker_connections", BROKER_CONNECTIONS.to_string()),
+            (
+                "broker_connections",
+                self.settings.broker_connection_limit().to_string(),
+            ),
+            (
+                "cleaner_connections",
+                self.settings.cleaner_connection_limit().to_string(),
+            ),
+            (
+                "control_database",
+                identifier(&self.settings.control_database),
+            ),
             (
                 "signal_options",
                 either(" WITH INHERIT TRUE, SET FALSE", ""),
@@ -307,6 +318,15 @@ fn introduction(
     text
 }
 
+/// Makes the control database, unless there is one of that name.
+fn create_control(database: &str) -> String {
+    format!(
+        "SELECT {} WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_database WHERE datname = {}) \\gexec\n",
+        literal(&format!("CREATE DATABASE {}", identifier(database))),
+        literal(database)
+    )
+}
+
 /// psql's command to go to a database, whatever its name is: a quote, a line break, or `=`, which psql
 /// would take for a connection string.
 fn connect(database: &str) -> String {
@@ -349,8 +369,6 @@ const SCHEMA: &str = include_str!("install/schema.sql");
 const TIDY: &str = include_str!("install/tidy.sql");
 const CLEAN: &str = include_str!("install/clean_here.sql");
 
-const CREATE_CONTROL: &str = "SELECT 'CREATE DATABASE hallpass' WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_database WHERE datname = 'hallpass') \\gexec\n";
-
 /// Nothing that a caller set in its session changes what a function does (databases.md P-4).
 const FUNCTION_SETTINGS: &str = "SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' SET datestyle = 'ISO, MDY' SET lock_timeout = '2s'";
 
@@ -384,34 +402,25 @@ const DATABASE_FUNCTIONS: [&str; 3] = ["owning_groups", "target_groups", "clean_
 pub(super) const CONTRACT: &str = "1";
 /// The longest record in a login's comment.
 pub(super) const RECORD_BYTES: usize = 2_048;
-const BROKER_CONNECTIONS: u32 = 30;
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::credential::database::postgres::{CONNECTIONS, Cleaner, Tls};
+    use crate::credential::database::postgres::Cleaner;
     use crate::secret::{Secret, SecretSource};
 
     fn settings() -> TargetSettings {
         let password = || SecretSource::Value(Secret::new("x".to_owned()));
-        TargetSettings {
-            host: "db.acme.dev".to_owned(),
-            port: 5_432,
-            databases: vec!["shop".to_owned()],
-            user: "hallpass".to_owned(),
-            password: password(),
-            cleaner: Cleaner {
-                user: "hallpass_clean".to_owned(),
-                password: password(),
-            },
-            tls: Tls::VerifyFull,
-            ca: None,
-            prefix: "hp_".to_owned(),
-            sweep: std::time::Duration::from_secs(20),
-            connections: CONNECTIONS,
-            allowed_roles: Vec::new(),
-            replicas: Vec::new(),
-        }
+        let login = |user: &str| (user.to_owned(), password());
+        let (user, password) = login("hallpass_clean");
+        let cleaner = Cleaner { user, password };
+        let databases = vec!["shop".to_owned()];
+        TargetSettings::new(
+            "db.acme.dev".to_owned(),
+            databases,
+            login("hallpass"),
+            cleaner,
+        )
     }
 
     fn ceiling(group: &str) -> GroupCeiling {

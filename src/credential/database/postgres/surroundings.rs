@@ -66,7 +66,7 @@ impl Postgres {
     }
 
     async fn look_at_standbys(&self, findings: &mut Findings) {
-        for (standby, (host, port)) in self.replicas.iter().zip(&self.settings.replicas) {
+        for (standby, (host, port)) in self.standbys.iter().zip(&self.settings.standbys) {
             let sql = "SELECT pg_is_in_recovery(), hallpass.version()";
             let answered = standby.query(sql, &[]).await;
             let is_standby = answered
@@ -75,7 +75,7 @@ impl Postgres {
                 Ok(true) => findings.fine(format!("standby {host}:{port} answers")),
                 Ok(false) => findings.error(
                     format!("{host}:{port} is no standby"),
-                    "name standbys of this target only under `replicas`; another server is a target of its own",
+                    "name standbys of this target only under `standbys`; another server is a target of its own",
                 ),
                 Err(error) => findings.error(
                     format!("standby {host}:{port} {error}"),

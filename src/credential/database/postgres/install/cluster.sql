@@ -34,7 +34,7 @@ ALTER ROLE hallpass_definer NOLOGIN {{definer_inherit}} NOSUPERUSER NOCREATEDB C
 ALTER ROLE hallpass LOGIN NOINHERIT NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS CONNECTION LIMIT {{broker_connections}};
 -- The cleaner's login. All it can do is call `clean_here` of section 3. It is a login of its own because it
 -- enters databases that jobs write to: what waits for it there must not meet a login that can make users.
-ALTER ROLE hallpass_clean LOGIN NOINHERIT NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS CONNECTION LIMIT {{broker_connections}};
+ALTER ROLE hallpass_clean LOGIN NOINHERIT NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS CONNECTION LIMIT {{cleaner_connections}};
 -- Every leased login is a member: CONNECT is granted to it, and pg_hba.conf can name it (`+hallpass_connect`).
 ALTER ROLE hallpass_connect NOLOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS;
 -- Inherits what a job left behind that its group does not own. It has no rights, and nobody is a member, so

@@ -2,8 +2,8 @@
 
 BEGIN;
 SET LOCAL search_path = pg_catalog, pg_temp;
-REVOKE ALL ON DATABASE hallpass FROM PUBLIC;
-GRANT CONNECT ON DATABASE hallpass TO hallpass;
+REVOKE ALL ON DATABASE {{control_database}} FROM PUBLIC;
+GRANT CONNECT ON DATABASE {{control_database}} TO hallpass;
 {{schema}}
 GRANT USAGE ON SCHEMA hallpass TO hallpass;
 SET LOCAL ROLE hallpass_definer;
