@@ -208,11 +208,14 @@ fn holder(record: Option<&Record>) -> String {
         return "made by no broker with our keys".to_owned();
     };
     let part = |text: &Option<String>| escape(text.as_deref().unwrap_or("unknown"));
+    let database = record.database.as_deref();
+    let database = database.map(|name| format!(", for database {}", escape(name)));
     format!(
-        "for repository {}, run {}, by policy {}",
+        "for repository {}, run {}, by policy {}{}",
         part(&record.repository),
         part(&record.run),
-        escape(&record.policy)
+        escape(&record.policy),
+        database.unwrap_or_default()
     )
 }
 

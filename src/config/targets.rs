@@ -9,7 +9,7 @@ use super::reader::{Item, Section};
 use crate::credential::database::postgres::{
     ChannelBinding, Cleaner, GroupCeiling, HELD, MAX_LIVE, PORT, TargetSettings, Tls,
 };
-use crate::policy::{Kind, PolicySet};
+use crate::policy::{CredentialDefinition, Kind, PolicySet};
 use crate::text::escape;
 
 /// Something that credentials are made in.
@@ -23,7 +23,7 @@ pub enum Target {
 /// and whether its logins act as it.
 ///
 /// # Errors
-/// There is no such target, or the policies do not load.
+/// There is no such target, the policies do not load, or a credential is for none of its databases.
 pub fn find(
     settings: &Settings,
     name: &str,
@@ -37,8 +37,49 @@ pub fn find(
         ));
     };
     let loaded = PolicySet::load(&settings.policies).map_err(|errors| errors.to_string())?;
+    for credential in loaded.set.credentials() {
+        check_database(settings, credential)?;
+    }
     let groups = ceilings(&loaded.set, name, target.connections);
     Ok((TargetSettings::clone(target), groups))
+}
+
+/// Whether a credential says which database its logins are sent to, and says one that leases may use.
+/// One whose target is not in the settings is right as far as this goes.
+///
+/// # Errors
+/// What is wrong, and what to write.
+pub fn check_database(
+    settings: &Settings,
+    credential: &CredentialDefinition,
+) -> Result<(), String> {
+    let Kind::Postgres {
+        target, database, ..
+    } = &credential.kind
+    else {
+        return Ok(());
+    };
+    let Some(Target::Postgres(settings)) = settings.targets.get(target) else {
+        return Ok(());
+    };
+    let listed = || {
+        let names = settings.databases.iter();
+        let names: Vec<String> = names.map(|name| format!("`{}`", escape(name))).collect();
+        names.join(", ")
+    };
+    match database {
+        Some(database) if !settings.databases.contains(database) => Err(format!(
+            "credential `{}` of the policies is for database `{database}`, which target `{target}` does not list; write one of {}, or add it under `databases:` of the target and run the install file again",
+            credential.name,
+            listed()
+        )),
+        None if settings.databases.len() > 1 => Err(format!(
+            "credential `{}` of the policies does not say which database of target `{target}` it is for; add `database:` with one of {}",
+            credential.name,
+            listed()
+        )),
+        Some(_) | None => Ok(()),
+    }
 }
 
 fn ceilings(set: &PolicySet, target: &str, connections: u16) -> Vec<GroupCeiling> {
@@ -49,6 +90,7 @@ fn ceilings(set: &PolicySet, target: &str, connections: u16) -> Vec<GroupCeiling
                 target,
                 group,
                 act_as_group,
+                ..
             } => (target, group, *act_as_group),
             Kind::Jwt { .. } => continue,
         };

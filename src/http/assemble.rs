@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::tls::{self, Tls};
 use crate::audit::{SinkEntry, SinkError};
 use crate::clock::Clock;
-use crate::config::{Settings, Target};
+use crate::config::{Settings, Target, targets};
 use crate::credential::Mint;
 use crate::credential::jwt::KeysError;
 use crate::exchange::Leases;
@@ -65,6 +65,9 @@ pub enum StartError {
         /// The targets there are.
         targets: Vec<String>,
     },
+    /// A credential is for no database of its target, or does not say for which one.
+    #[error("{0}")]
+    Database(String),
     /// A block that would block nobody.
     #[error("{0}; see `blocked:` in the settings")]
     Blocked(String),
@@ -236,6 +239,7 @@ pub(super) fn check_fit(settings: &Settings, policies: &PolicySet) -> Result<(),
                 targets: settings.targets.keys().cloned().collect(),
             });
         }
+        targets::check_database(settings, credential).map_err(StartError::Database)?;
     }
     let blocked = settings.blocked.check(&issuers(policies));
     blocked.map_err(|problems| StartError::Blocked(problems.join("; ")))

@@ -181,6 +181,8 @@ pub enum Kind {
     Postgres {
         /// The target in the settings.
         target: String,
+        /// The database it is sent to; the target's only one without.
+        database: Option<String>,
         /// The NOLOGIN role it is a member of.
         group: String,
         /// What the job makes belongs to the group.

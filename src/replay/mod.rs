@@ -331,11 +331,15 @@ fn ask_digest(permit: &Permit) -> [u8; 32] {
         }
         Kind::Postgres {
             target,
+            database,
             group,
             act_as_group,
         } => {
             parts.extend([target.as_bytes(), group.as_bytes()]);
             parts.push(if *act_as_group { b"group" } else { b"login" });
+            if let Some(database) = database {
+                parts.extend([b"database", database.as_bytes()]);
+            }
         }
     }
     parts.push(b"scopes");

@@ -50,6 +50,19 @@ impl Databases {
             nothing_made: true,
             ours: true,
         })?;
+        let database = &target.database;
+        if let Some(name) = order
+            .database
+            .as_deref()
+            .filter(|name| !database.is_listed(name))
+        {
+            return Err(MintError {
+                message: format!("target `{}` does not list database `{name}`", order.target),
+                reason: "target.database",
+                nothing_made: true,
+                ours: true,
+            });
+        }
         let found = create(target, &order).await?;
         if !found.created {
             self.check_repeat(&order, &found)?;
@@ -69,13 +82,13 @@ impl Databases {
             nothing_made: false,
             ours: true,
         })?;
-        let address = target.database.address();
+        let address = database.address();
         let login = PostgresLogin {
             username: found.login.clone(),
             password: order.password.text,
             host: address.host,
             port: address.port,
-            database: address.database,
+            database: order.database.clone().unwrap_or(address.database),
             sslmode: address.sslmode,
             ca: address.ca,
             options: order
@@ -90,7 +103,7 @@ impl Databases {
     }
 
     /// A login that was there before is given again only for the key that it was made with, while it
-    /// lives, with the group that is permitted now (design.md 7).
+    /// lives, with the group and database that are permitted now (design.md 7).
     fn check_repeat(&self, order: &Order, found: &Found) -> Result<(), MintError> {
         let record = Record::read(
             &self.root_keys,
@@ -123,10 +136,12 @@ impl Databases {
         if found.ended || !found.can_login {
             return Err(over(&order.target));
         }
-        let acts = record.is_some_and(|record| record.act_as_group);
-        if found.groups != [order.group.as_str()] || acts != order.act_as_group {
+        let is_as_before = record.is_some_and(|record| {
+            record.act_as_group == order.act_as_group && record.database == order.database
+        });
+        if found.groups != [order.group.as_str()] || !is_as_before {
             return Err(theirs(
-                "the policies give this credential another group now; ask the CI for a new token"
+                "the policies give this credential another group or database now; ask the CI for a new token"
                     .to_owned(),
                 "lease.changed",
             ));

@@ -151,7 +151,7 @@ pub struct Address {
     pub host: String,
     /// Port.
     pub port: u16,
-    /// The database.
+    /// The database, for a credential that names none.
     pub database: String,
     /// libpq's `sslmode`.
     pub sslmode: &'static str,

@@ -22,6 +22,8 @@ use crate::token::TokenId;
 pub struct Order {
     /// The target in the settings.
     pub target: String,
+    /// The database it is sent to; the target's only one without.
+    pub database: Option<String>,
     /// The NOLOGIN role.
     pub group: String,
     /// What the login makes belongs to the group.
@@ -104,6 +106,7 @@ impl Order {
         let Parts {
             target,
             credential,
+            database,
             group,
             act_as_group,
             life,
@@ -125,6 +128,7 @@ impl Order {
             "v": 1,
             "pol": short(&holder.policy),
             "cred": short(credential),
+            "db": database,
             "grp": group,
             "own": act_as_group,
             "iss": short(&holder.issuer),
@@ -137,6 +141,7 @@ impl Order {
         });
         Ok(Self {
             target: target.to_owned(),
+            database: database.map(str::to_owned),
             group: group.to_owned(),
             act_as_group,
             life,
@@ -156,6 +161,7 @@ impl Order {
         let credential = permit.credential();
         let Kind::Postgres {
             target,
+            database,
             group,
             act_as_group,
         } = &credential.kind
@@ -171,6 +177,7 @@ impl Order {
         let parts = Parts {
             target,
             credential: &credential.name,
+            database: database.as_deref(),
             group,
             act_as_group: *act_as_group,
             life: u32::try_from(permit.ttl().as_secs()).unwrap_or(u32::MAX),
@@ -198,6 +205,8 @@ pub struct Parts<'a> {
     pub target: &'a str,
     /// The credential's name.
     pub credential: &'a str,
+    /// The database it is sent to; the target's only one without.
+    pub database: Option<&'a str>,
     /// The NOLOGIN role.
     pub group: &'a str,
     /// What the login makes belongs to the group.
@@ -263,6 +272,8 @@ pub struct Record {
     pub repository: Option<String>,
     /// The run.
     pub run: Option<String>,
+    /// The database it was sent to, where the credential names one.
+    pub database: Option<String>,
     /// It acts as its group.
     pub act_as_group: bool,
     /// The keyed hash of the idempotency key that it was asked for with.
@@ -302,6 +313,7 @@ impl Record {
             policy: text("pol")?,
             repository: text("repo"),
             run: text("run"),
+            database: text("db"),
             act_as_group: members.get("own").and_then(Value::as_bool)?,
             key_hash: text("idk"),
         })

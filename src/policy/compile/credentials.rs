@@ -127,6 +127,12 @@ fn postgres(sheet: &mut Sheet<'_>, fields: &Fields<'_>, what: &str, at: Span) ->
     let target = sheet
         .required(fields, "target", what, at)
         .and_then(|node| sheet.ascii(node, format!("`target` of {what}"), MAX_TEXT));
+    let database = match fields.get("database") {
+        Some(node) => sheet
+            .ascii(node, format!("`database` of {what}"), 63)
+            .map(|name| Some(name.to_owned())),
+        None => Some(None),
+    };
     let group = sheet
         .required(fields, "group", what, at)
         // The length of a name in PostgreSQL.
@@ -137,6 +143,7 @@ fn postgres(sheet: &mut Sheet<'_>, fields: &Fields<'_>, what: &str, at: Span) ->
     };
     Some(Kind::Postgres {
         target: target?.to_owned(),
+        database: database?,
         group: group?.to_owned(),
         act_as_group: act_as_group?,
     })
@@ -220,7 +227,7 @@ fn class(sheet: &mut Sheet<'_>, fields: &Fields<'_>, what: &str, at: Span) -> Op
 
 const COMMON: &[&str] = &["kind", "max_ttl", "owner", "purpose", "class"];
 const JWT: &[&str] = &["audience", "scopes", "claims"];
-const POSTGRES: &[&str] = &["target", "group", "act_as_group"];
+const POSTGRES: &[&str] = &["target", "database", "group", "act_as_group"];
 
 /// The longest life of any credential (T-86).
 const LONGEST: Duration = Duration::from_secs(3_600);

@@ -7,7 +7,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::on_both_versions;
-use super::stage::{Stage, Version, fresh_random, keyed, made, order, refused};
+use super::stage::{Stage, Version, fresh_random, keyed, made, order, refused, sent_to};
 use crate::support::wait::until;
 
 /// A way to the server that breaks off once: when the server has answered the first mint, and before
@@ -99,6 +99,25 @@ on_both_versions! {
             assert_eq!(error.reason, "database.ceiling", "{life}");
             assert!(error.nothing_made);
         }
+    }
+
+    a_login_is_sent_to_the_database_that_its_credential_names(stage) {
+        let [first, second] = stage.settings.databases.clone().try_into().unwrap();
+        let token = fresh_random();
+        let login = stage.try_mint(sent_to(&second, &token, false)).await.unwrap();
+        assert_eq!(login.given.database, second);
+        stage.log_in(&login).await.unwrap();
+        let lease = stage.database().leases().await.unwrap().remove(0);
+        let record = stage.databases.record("app", &lease).unwrap();
+        assert_eq!(record.database, Some(second.clone()));
+        // A definition that changed in between is another ask.
+        let again = stage.try_mint(sent_to(&second, &token, true)).await.unwrap();
+        assert_eq!(again.given.database, second);
+        let moved = stage.try_mint(sent_to(&first, &token, true)).await.err().unwrap();
+        assert_eq!(moved.reason, "lease.changed");
+        let elsewhere = stage.try_mint(sent_to("neighbour", &token, true)).await.err().unwrap();
+        assert_eq!(elsewhere.reason, "target.database");
+        assert_eq!(stage.leases().await, "1");
     }
 
     /// T-110

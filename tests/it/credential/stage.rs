@@ -272,6 +272,16 @@ pub(super) fn keyed(group: &str, token: &str, key: &str, is_repeat: bool) -> Ord
     Order::new(&KEYS, parts).unwrap()
 }
 
+/// The same for a credential that names its database.
+pub(super) fn sent_to(database: &str, token: &str, is_repeat: bool) -> Order {
+    let key = IdempotencyKey::parse(&format!("{:-<32}", "key")).unwrap();
+    let token = token_id(token);
+    let mut parts = parts("app_ro", 600, &token, Some(&key));
+    parts.database = Some(database);
+    parts.is_repeat = is_repeat;
+    Order::new(&KEYS, parts).unwrap()
+}
+
 fn token_id(token: &str) -> TokenId {
     TokenId {
         issuer: "https://ci.test".to_owned(),
@@ -290,6 +300,7 @@ fn parts<'a>(
     Parts {
         target: "app",
         credential: "app/login",
+        database: None,
         group,
         act_as_group: group == "app_owner",
         life,

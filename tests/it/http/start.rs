@@ -162,6 +162,49 @@ fn a_credential_in_a_target_that_is_not_there_is_found_at_start() {
 }
 
 #[test]
+fn a_credential_names_one_of_its_targets_databases() {
+    let folder = folder();
+    let target = "  shop-db: { kind: postgres, host: db.test, databases: [shop, audit], user: hallpass, password: { file: pass }, cleaner: { user: c, password: { file: pass } } }";
+    let settings = format!("{SETTINGS}targets:\n{target}\n");
+    fs::write(folder.path().join("pass"), "p").unwrap();
+    fs::write(folder.path().join("hallpass.yaml"), &settings).unwrap();
+    let policies = |line: &str| {
+        let target = "    target: shop-db\n";
+        assert!(POLICIES.contains(target));
+        let text = POLICIES.replace(target, &format!("{target}{line}"));
+        fs::write(folder.path().join("policies/root.yaml"), text).unwrap();
+        // Without the settings nobody knows which databases there are.
+        let mut check = Command::new(env!("CARGO_BIN_EXE_hallpass"));
+        let check = check
+            .args(["policy", "check"])
+            .arg(folder.path().join("policies"));
+        assert!(check.observed().status.success(), "{line}");
+    };
+    let checked = || serve(folder.path(), &["--check"]).observed();
+    policies("");
+    insta::assert_snapshot!(refused(folder.path()).1, @"hallpass: credential `shop-db/read` of the policies does not say which database of target `shop-db` it is for; add `database:` with one of `shop`, `audit`");
+    policies("    database: shop_audit\n");
+    insta::assert_snapshot!(refused(folder.path()).1, @"hallpass: credential `shop-db/read` of the policies is for database `shop_audit`, which target `shop-db` does not list; write one of `shop`, `audit`, or add it under `databases:` of the target and run the install file again");
+    let mut install = Command::new(env!("CARGO_BIN_EXE_hallpass"));
+    install.args([
+        "target",
+        "install-sql",
+        "shop-db",
+        "--server-version",
+        "16",
+        "--config",
+    ]);
+    let install = install.arg(folder.path().join("hallpass.yaml")).observed();
+    assert_eq!(install.status.code(), Some(5));
+    policies("    database: audit\n");
+    assert!(checked().status.success());
+    policies("");
+    let one = settings.replace("[shop, audit]", "[shop]");
+    fs::write(folder.path().join("hallpass.yaml"), one).unwrap();
+    assert!(checked().status.success());
+}
+
+#[test]
 fn a_port_that_is_taken_is_named_with_its_setting() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();

@@ -13,7 +13,8 @@ pub struct TargetSettings {
     pub host: String,
     /// Port.
     pub port: u16,
-    /// The databases a lease may use; the first is the one it is sent to. They are cleaned after it.
+    /// The databases a lease may use; they are cleaned after it. Where there are several, each
+    /// credential names one.
     pub databases: Vec<String>,
     /// The login that mints, disables and drops.
     pub user: String,
