@@ -426,7 +426,8 @@ impl Exchange {
     }
 
     async fn revoke_unrecorded(&self, credential: &Credential) -> bool {
-        matches!(self.end(credential).await, Some((_, Some(Revoked::Gone))))
+        let ended = self.end(credential).await;
+        matches!(ended, Some((_, Some(Revoked::Gone | Revoked::Closed))))
     }
 
     /// Ends the lease of a credential that has one, and tells which and what came of it.

@@ -12,7 +12,9 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::{Settings, Target};
 use crate::credential::Revoked;
 use crate::credential::database::postgres::{Postgres, TargetSettings};
-use crate::credential::database::{Database, DatabaseError, Databases, LeaseRow, Leftover, Record};
+use crate::credential::database::{
+    Database, DatabaseError, Databases, LeaseRow, LeaseState, Leftover, Record,
+};
 use crate::http::root_keys;
 use crate::lease::{LeaseContents, LeaseName};
 use crate::text::escape;
@@ -126,15 +128,28 @@ async fn list(args: &ListArgs, out: &mut Terminal) -> Result<(), Failure> {
         let Some(database) = databases.database(name) else {
             continue;
         };
-        let listed = |lease| Listed {
-            target: name.to_owned(),
-            record: databases.record(name, &lease),
-            lease,
+        let read = async {
+            let mut listed = Vec::new();
+            for lease in database.leases().await? {
+                let reasons = match lease.state {
+                    LeaseState::Live => Vec::new(),
+                    LeaseState::Closing
+                    | LeaseState::Closed
+                    | LeaseState::Disarmed
+                    | LeaseState::ObjectsLeft => database.reasons(&lease.login).await?,
+                };
+                listed.push(Listed {
+                    target: name.to_owned(),
+                    record: databases.record(name, &lease),
+                    lease,
+                    reasons,
+                });
+            }
+            Ok((listed, database.quarantined().await?))
         };
-        let read = async { Ok((database.leases().await?, database.quarantined().await?)) };
         match read.await {
             Ok::<_, DatabaseError>((leases, left)) => {
-                rows.extend(leases.into_iter().map(listed));
+                rows.extend(leases);
                 quarantined.extend(left.into_iter().map(|left| (name.to_owned(), left)));
             }
             Err(error) => down.push(format!("target `{name}` {}", escape(&error.to_string()))),
@@ -164,6 +179,8 @@ struct Listed {
     target: String,
     lease: LeaseRow,
     record: Option<Record>,
+    /// Why it is not gone.
+    reasons: Vec<String>,
 }
 
 fn print(rows: &[Listed], quarantined: &[(String, Leftover)], out: &mut Terminal) {
@@ -174,23 +191,29 @@ fn print(rows: &[Listed], quarantined: &[(String, Leftover)], out: &mut Terminal
         target,
         lease,
         record,
+        reasons,
     } in rows
     {
-        let state = match (lease.ended, lease.can_login) {
-            (true, _) => "ended",
-            (false, true) => "live",
-            (false, false) => "disabled",
+        let group = match lease.groups.as_slice() {
+            [] => String::new(),
+            groups => format!(", group {}", escape(&groups.join(", "))),
+        };
+        let sessions = match lease.sessions.len() {
+            1 => "1 session".to_owned(),
+            many => format!("{many} sessions"),
         };
         out.line(&format!(
-            "{} {state} until {} in {target}, group {}, {} sessions",
+            "{}: {}, ends {}, target {target}{group}, {sessions}",
             escape(&lease.login),
+            lease.state.name(),
             lease.expires_at,
-            escape(&lease.groups.join(", ")),
-            lease.sessions
         ));
         out.line(&format!("  {}", holder(record.as_ref())));
         for leftover in &lease.leftovers {
             out.line(&format!("  left in {}", escape(leftover)));
+        }
+        for reason in reasons {
+            out.line(&format!("  waits: {}", escape(reason)));
         }
     }
     for (target, left) in quarantined {
@@ -228,12 +251,15 @@ fn row_json(
         target,
         lease,
         record,
+        reasons,
     }: &Listed,
 ) -> Value {
     json!({
         "target": target,
         "login": lease.login,
         "expires_at": lease.expires_at.to_string(),
+        "state": lease.state.name(),
+        "reasons": reasons,
         "ended": lease.ended,
         "can_login": lease.can_login,
         "groups": lease.groups,
@@ -267,6 +293,13 @@ async fn revoke(args: &RevokeArgs, out: &mut Terminal) -> Result<(), Failure> {
     match databases.revoke(&lease).await {
         Ok(Revoked::Gone) => {
             out.line(&format!("{} is gone from {target}", args.login));
+            Ok(())
+        }
+        Ok(Revoked::Closed) => {
+            out.line(&format!(
+                "{} is closed in {target} and its code disarmed; objects it left keep its name, see `hallpass leases list`",
+                args.login
+            ));
             Ok(())
         }
         Ok(Revoked::Pending) => Err(Failure::Unreachable(format!(

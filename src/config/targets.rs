@@ -102,10 +102,12 @@ fn ceilings(set: &PolicySet, target: &str, connections: u16) -> Vec<GroupCeiling
             longest_life: 0,
             connections,
             act_as_group: false,
+            without_acting: false,
         });
         let life = u32::try_from(credential.max_ttl.as_secs()).unwrap_or(u32::MAX);
         ceiling.longest_life = ceiling.longest_life.max(life);
         ceiling.act_as_group |= act_as_group;
+        ceiling.without_acting |= !act_as_group;
     }
     groups.into_values().collect()
 }
@@ -217,7 +219,7 @@ fn postgres(section: &Section<'_>) -> Option<TargetSettings> {
     {
         let _: Option<()> = mode.wrong(
             "only `mode: definer` is supported",
-            "run the SQL that `hallpass target install-sql` prints",
+            "run the SQL that `hallpass target install` prints",
         );
     }
     let standbys = standbys(section);

@@ -124,6 +124,8 @@ pub struct MintError {
 pub enum Revoked {
     /// The login is gone, now or before.
     Gone,
-    /// The target cannot be reached; clean-up goes on.
+    /// The login is closed and its code disarmed; objects it left keep its name for now.
+    Closed,
+    /// The login is not closed or its code not disarmed yet; the sweep tries again.
     Pending,
 }

@@ -267,7 +267,7 @@ pub(crate) fn write_secret(path: &Path, text: &str) -> std::io::Result<()> {
     file.write_all(text.as_bytes())
 }
 
-/// The application's own schema, then what a DBA would run from `hallpass target install-sql`.
+/// The application's own schema, then what a DBA would run from `hallpass target install`.
 async fn install_target(settings: &Settings, postgres: &Server) -> Result<(), StageError> {
     let server = postgres.connect("postgres").await?;
     server.batch_execute("CREATE DATABASE shop").await?;

@@ -102,6 +102,7 @@ impl Exchange {
             subject: Text::new(&lease.subject),
             result: match ended {
                 Some(Revoked::Gone) => RevocationResult::Gone,
+                Some(Revoked::Closed) => RevocationResult::Closed,
                 Some(Revoked::Pending) => RevocationResult::Pending,
                 None => RevocationResult::Failed,
             },

@@ -129,8 +129,7 @@ impl Readiness {
                     "reachable": target.problem.is_none() && target.swept_at.is_some(),
                     "problem": target.problem.map(|problem| escape(&problem)),
                     "swept_at": target.swept_at.map(|time| time.to_string()),
-                    "live_leases": target.live,
-                    "stuck_leases": target.stuck,
+                    "leases": target.leases.iter().map(|(state, count)| (state.name().to_owned(), json!(count))).collect::<Map<_, _>>(),
                     "foreign_leases": target.strangers,
                     "quarantined_objects": target.quarantined,
                 });

@@ -33,6 +33,7 @@ async fn revoke(shared: &Shared, handle: &Secret<String>, context: &Context) -> 
     let ended = exchange.revoke(handle, context.id.as_str(), patience).await;
     match ended {
         Ok((Revoked::Gone, lease)) => done(StatusCode::OK, "gone", lease),
+        Ok((Revoked::Closed, lease)) => done(StatusCode::OK, "closed", lease),
         Ok((Revoked::Pending, lease)) => done(StatusCode::ACCEPTED, "pending", lease),
         Err(refused) => error::revocation(&refused),
     }

@@ -1,24 +1,58 @@
-//! Ending a lease: no new sessions, no old ones, nothing left behind, and then no login.
+//! Ends a lease: closes the login, disarms the code it left, hands over its objects, drops the role.
+//!
+//! Closing and disarming depend on nothing that the login can lock, own, delay or make fail. Handing
+//! over is bounded work that may take several passes (databases.md 0b).
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use super::{Database, DatabaseError, Databases, Leftover, Target};
+use super::{Cleaned, Database, DatabaseError, Databases, Leftover, Target};
 use crate::credential::{MintError, Revoked};
 use crate::lease::LeaseContents;
 
-/// What became of a login that was to end.
+/// How far a lease has ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ended {
-    /// It is gone.
+    /// The login is closed, its code disarmed, its role dropped.
     Gone,
-    /// It cannot log in and has no sessions, but something keeps its name: where, and what.
-    Left(String),
+    /// The login is closed and its code disarmed. `what` keeps the role; with `continues` the next pass
+    /// goes on with it, else somebody has to act.
+    Left {
+        /// What is left, and what to do about it.
+        what: String,
+        /// There is more that clean-up can do.
+        continues: bool,
+    },
+    /// The login is closed, and code of it can still run with the power of others.
+    Armed(String),
+    /// Nobody can log in any more, and sessions are still open.
+    Open(String),
 }
 
+/// How much time and work one attempt may take.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Patience {
+    /// For sessions to end.
+    close: Duration,
+    /// Turns at cleaning up, of about a second each.
+    turns: u32,
+}
+
+/// A caller waits for the answer.
+pub(super) const REVOCATION: Patience = Patience {
+    close: Duration::from_secs(4),
+    turns: 2,
+};
+/// Other leases wait for theirs.
+pub(super) const SWEEP: Patience = Patience {
+    close: Duration::from_secs(1),
+    turns: 5,
+};
+
 impl Databases {
-    /// Ends the lease before its time. What cannot be reached now is tried again by the sweep, until
-    /// it is gone.
+    /// Ends the lease before its time. What cannot be ended now is tried again by the sweep, until the
+    /// lease is gone.
     ///
     /// # Errors
     /// The target is not in the settings.
@@ -32,19 +66,15 @@ impl Databases {
             nothing_made: true,
             ours: true,
         })?;
-        match end(target.database.as_ref(), &lease.name).await {
-            Ok(Ended::Gone) => Ok(Revoked::Gone),
-            // Nobody can use it any more; only its name is still there.
-            Ok(Ended::Left(what)) => {
-                left(&lease.target, &lease.name, &what);
-                Ok(Revoked::Gone)
-            }
-            Err(error) => {
-                left(&lease.target, &lease.name, &error.to_string());
-                target.remember(&lease.name, lease.expires_at);
-                Ok(Revoked::Pending)
-            }
-        }
+        let (problem, revoked) = match end(target.database.as_ref(), &lease.name, REVOCATION).await {
+            Ok(Ended::Gone) => return Ok(Revoked::Gone),
+            Ok(Ended::Left { what, .. }) => (what, Revoked::Closed),
+            Ok(Ended::Armed(what) | Ended::Open(what)) => (what, Revoked::Pending),
+            Err(error) => (error.to_string(), Revoked::Pending),
+        };
+        left(&lease.target, &lease.name, &problem);
+        target.remember(&lease.name, lease.expires_at);
+        Ok(revoked)
     }
 }
 
@@ -54,25 +84,51 @@ impl Target {
     }
 }
 
-/// Ends one login, however it defends itself (databases.md P-2).
-pub(super) async fn end(database: &dyn Database, login: &str) -> Result<Ended, DatabaseError> {
+/// Ends one login, however it defends itself.
+pub(super) async fn end(
+    database: &dyn Database,
+    login: &str,
+    patience: Patience,
+) -> Result<Ended, DatabaseError> {
+    cut(database, login).await?;
+    let closing = close(database, login, patience.close);
+    tokio::pin!(closing);
+    // The code of a session that hangs is disarmed while it hangs.
+    let (closed, mut cleaned) = match tokio::time::timeout(GRACE, &mut closing).await {
+        Ok(closed) => (closed?, None),
+        Err(_) => {
+            let (closed, disarmed) = tokio::join!(closing, disarm(database, login));
+            (closed?, Some(disarmed?))
+        }
+    };
+    if !closed {
+        let what = database.reasons(login).await?.join("; ");
+        let disarmed = cleaned.take().is_some_and(|cleaned| !cleaned.armed);
+        let code = if disarmed { "" } else { "; its code may still be armed" };
+        return Ok(Ended::Open(format!("{what}{code}")));
+    }
     let mut attempts = REMOVALS;
     loop {
-        shut(database, login).await?;
-        match remove(database, login).await {
+        match remove(database, login, patience.turns).await {
             // Another replica is at it, somebody holds a lock, or a session came late.
-            Err(error)
-                if attempts > 0 && error.code().is_some_and(|code| PASSING.contains(&code)) =>
-            {
+            Err(error) if attempts > 0 && is_passing(&error) => {
                 attempts = attempts.saturating_sub(1);
                 tokio::time::sleep(PAUSE).await;
+                close(database, login, patience.close).await?;
             }
-            Ok(Ended::Left(what)) => {
-                // What it left where nobody cleans must not act with its group's power.
-                return Ok(Ended::Left(match database.strip(login).await {
-                    Ok(()) => what,
-                    Err(error) => format!("{what}; its memberships could not be taken: {error}"),
-                }));
+            done => return done,
+        }
+    }
+}
+
+/// Takes the memberships, which no lock of the login can delay.
+pub(super) async fn cut(database: &dyn Database, login: &str) -> Result<(), DatabaseError> {
+    let mut attempts = REMOVALS;
+    loop {
+        match database.cut(login).await {
+            Err(error) if attempts > 0 && is_passing(&error) => {
+                attempts = attempts.saturating_sub(1);
+                tokio::time::sleep(PAUSE).await;
             }
             done => return done,
         }
@@ -80,49 +136,85 @@ pub(super) async fn end(database: &dyn Database, login: &str) -> Result<Ended, D
 }
 
 /// Takes away what the login owns and what it was granted, then the login.
-async fn remove(database: &dyn Database, login: &str) -> Result<Ended, DatabaseError> {
-    let leftovers = database.leftovers(login).await?;
-    let (here, elsewhere): (Vec<_>, Vec<_>) = leftovers.iter().partition(|leftover| {
-        leftover
-            .database
-            .as_deref()
-            .is_none_or(|name| database.is_listed(name))
-    });
-    let mut names: Vec<&str> = here
-        .iter()
-        .filter_map(|leftover| leftover.database.as_deref())
-        .collect();
-    names.dedup();
-    let any = database.address().database;
-    if names.is_empty() && !here.is_empty() {
-        // What belongs to the whole server, such as a grant on a database, goes with any clean-up.
-        names.push(&any);
-    }
-    for name in names {
-        database.clean(login, name).await?;
-    }
-    if !elsewhere.is_empty() {
-        return Ok(Ended::Left(
-            elsewhere
-                .into_iter()
-                .map(words)
-                .collect::<Vec<_>>()
-                .join(", "),
-        ));
-    }
-    match database.drop_login(login).await {
-        Ok(()) => Ok(Ended::Gone),
-        Err(error) if error.code() == Some(STILL_REFERRED_TO) => {
-            let rest = database.leftovers(login).await?;
-            if rest.is_empty() {
-                return Err(error);
-            }
-            Ok(Ended::Left(
-                rest.iter().map(words).collect::<Vec<_>>().join(", "),
-            ))
+async fn remove(
+    database: &dyn Database,
+    login: &str,
+    turns: u32,
+) -> Result<Ended, DatabaseError> {
+    let mut leftovers = database.leftovers(login).await?;
+    let mut cleaned = Cleaned::default();
+    if !leftovers.is_empty() {
+        for name in places(database, &leftovers) {
+            cleaned.add(clean(database, login, &name, turns).await?);
         }
-        Err(error) => Err(error),
+        leftovers = database.leftovers(login).await?;
     }
+    if leftovers.is_empty() {
+        match database.drop_login(login).await {
+            Ok(()) => return Ok(Ended::Gone),
+            Err(error) if error.code() == Some(STILL_REFERRED_TO) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    let mut what: Vec<String> = leftovers.iter().map(words).collect();
+    what.append(&mut cleaned.problems);
+    what.extend(database.reasons(login).await?);
+    let what = what.join("; ");
+    // Where nobody cleans, nobody disarms.
+    let is_out_of_reach = |leftover: &Leftover| leftover.routines > 0 && !is_listed(database, leftover);
+    if cleaned.armed || leftovers.iter().any(is_out_of_reach) {
+        return Ok(Ended::Armed(what));
+    }
+    Ok(Ended::Left {
+        what,
+        continues: cleaned.more,
+    })
+}
+
+/// The databases to clean in. What belongs to the whole server goes with the clean-up of any.
+fn places(database: &dyn Database, leftovers: &[Leftover]) -> BTreeSet<String> {
+    let listed = leftovers.iter().filter(|leftover| is_listed(database, leftover));
+    let any = || database.address().database;
+    listed
+        .map(|leftover| leftover.database.clone().unwrap_or_else(any))
+        .collect()
+}
+
+fn is_listed(database: &dyn Database, leftover: &Leftover) -> bool {
+    let name = leftover.database.as_deref();
+    name.is_none_or(|name| database.is_listed(name))
+}
+
+/// Turn after turn, so that other leases have theirs in between.
+async fn clean(
+    database: &dyn Database,
+    login: &str,
+    name: &str,
+    turns: u32,
+) -> Result<Cleaned, DatabaseError> {
+    let mut cleaned = database.clean(login, name).await?;
+    for _ in 1..turns {
+        if !cleaned.more {
+            break;
+        }
+        cleaned = database.clean(login, name).await?;
+    }
+    Ok(cleaned)
+}
+
+/// Disarms what the login left in every database where it left something.
+async fn disarm(database: &dyn Database, login: &str) -> Result<Cleaned, DatabaseError> {
+    let mut cleaned = Cleaned::default();
+    let leftovers = database.leftovers(login).await?;
+    for leftover in leftovers.iter().filter(|leftover| leftover.routines > 0) {
+        match &leftover.database {
+            Some(name) if database.is_listed(name) => {
+                cleaned.add(database.disarm(login, name).await?);
+            }
+            Some(_) | None => cleaned.armed = true,
+        }
+    }
+    Ok(cleaned)
 }
 
 fn words(leftover: &Leftover) -> String {
@@ -137,29 +229,38 @@ fn words(leftover: &Leftover) -> String {
     }
 }
 
-/// No session may begin, and none goes on. Both at once and again until both hold: a login that
-/// keeps a lock on itself delays the first until the second has ended its sessions, and one that
-/// reconnects gets past the second until the first came through.
-async fn shut(database: &dyn Database, login: &str) -> Result<(), DatabaseError> {
-    let shutting = async {
-        while let Err(error) = disable(database, login).await {
-            if !error.code().is_some_and(|code| PASSING.contains(&code)) {
-                return Err(error);
-            }
+/// No session may begin, and none goes on; false when some still did after `time`. Both at once and
+/// again until both hold: a login that keeps a lock on itself delays the first until the second has
+/// ended its sessions, and one that reconnects gets past the second until the first came through.
+async fn close(
+    database: &dyn Database,
+    login: &str,
+    time: Duration,
+) -> Result<bool, DatabaseError> {
+    let deadline = tokio::time::Instant::now().checked_add(time);
+    let is_late = || deadline.is_none_or(|deadline| tokio::time::Instant::now() >= deadline);
+    while let Err(error) = disable(database, login).await {
+        if !is_passing(&error) {
+            return Err(error);
         }
-        while database.terminate(login).await? > 0 {
-            tokio::time::sleep(PAUSE).await;
+        if is_late() {
+            return Ok(false);
         }
-        Ok(())
-    };
-    tokio::time::timeout(SHUT_TIME, shutting)
-        .await
-        .unwrap_or_else(|_| Err(DatabaseError::Unknown("its sessions go on".to_owned())))
+    }
+    let mut pause = FIRST_PAUSE;
+    while database.terminate(login).await? > 0 {
+        if is_late() {
+            return Ok(false);
+        }
+        tokio::time::sleep(pause).await;
+        pause = pause.saturating_mul(2).min(PAUSE);
+    }
+    Ok(true)
 }
 
 /// Ends sessions for as long as the login is not disabled yet. Neither call is broken off: its
 /// connection would be lost, and there may be no other (databases.md P-8).
-async fn disable(database: &dyn Database, login: &str) -> Result<(), DatabaseError> {
+pub(super) async fn disable(database: &dyn Database, login: &str) -> Result<(), DatabaseError> {
     let is_done = AtomicBool::new(false);
     let disabling = async {
         let disabled = database.disable(login).await;
@@ -172,7 +273,7 @@ async fn disable(database: &dyn Database, login: &str) -> Result<(), DatabaseErr
             if is_done.load(Ordering::Relaxed) || terminated.is_err() {
                 return terminated;
             }
-            tokio::time::sleep(PAUSE).await;
+            tokio::time::sleep(FIRST_PAUSE).await;
         }
     };
     let (disabled, terminated) = tokio::join!(disabling, terminating);
@@ -185,8 +286,12 @@ pub(super) fn left(target: &str, login: &str, what: &str) {
         target_name = target,
         lease = login,
         what = %crate::text::escape(what),
-        "a lease is not wholly gone; the sweep goes on"
+        "a lease is not gone yet; the sweep tries again"
     );
+}
+
+pub(super) fn is_passing(error: &DatabaseError) -> bool {
+    error.code().is_some_and(|code| PASSING.contains(&code))
 }
 
 /// `dependent_objects_still_exist`.
@@ -197,5 +302,7 @@ const PASSING: [&str; 9] = [
     "XX000", "40001", "40P01", "55P03", "23505", "42710", "42704", "HP006", "HP007",
 ];
 const REMOVALS: u32 = 4;
+const FIRST_PAUSE: Duration = Duration::from_millis(1);
 const PAUSE: Duration = Duration::from_millis(20);
-const SHUT_TIME: Duration = Duration::from_secs(20);
+/// How long sessions may take to end before disarming begins without them.
+const GRACE: Duration = Duration::from_millis(250);

@@ -115,12 +115,6 @@ impl Databases {
         let made_with = record
             .as_ref()
             .and_then(|record| record.key_hash.as_deref());
-        let theirs = |message: String, reason| MintError {
-            message,
-            reason,
-            nothing_made: false,
-            ours: false,
-        };
         let is_same_key = match (&order.key_hash, made_with) {
             (Some(asked), Some(made)) => {
                 constant_time::verify_slices_are_equal(asked.as_bytes(), made.as_bytes()).is_ok()
@@ -128,16 +122,15 @@ impl Databases {
             (Some(_) | None, _) => false,
         };
         if !is_same_key {
-            return Err(theirs(
-            "the subject token was already used for this credential; ask the CI for a new one, or repeat with the same `Idempotency-Key`".to_owned(),
-            "token.replayed",
-        ));
+            return Err(replayed());
         }
-        if found.ended || !found.can_login {
+        if found.ended || !found.can_login || found.groups.is_empty() {
             return Err(over(&order.target));
         }
         let is_as_before = record.is_some_and(|record| {
-            record.act_as_group == order.act_as_group && record.database == order.database
+            record.act_as_group == order.act_as_group
+                && found.acts_as_group == order.act_as_group
+                && record.database == order.database
         });
         if found.groups != [order.group.as_str()] || !is_as_before {
             return Err(theirs(
@@ -159,6 +152,8 @@ async fn create(target: &Target, order: &Order) -> Result<Found, MintError> {
         group: &order.group,
         act_as_group: order.act_as_group,
         record: &order.record,
+        used_until: order.used_until,
+        holder: &order.holder_hash,
         may_create: order.may_create,
     };
     let database = &target.database;
@@ -175,20 +170,36 @@ async fn create(target: &Target, order: &Order) -> Result<Found, MintError> {
             created: found.created || (sent_before && found.record == order.record),
             ..found
         }),
+        // It is over. A repeat hears so; whoever holds no key cannot tell it from somebody else's.
+        Ok(None) if order.key_hash.is_none() => Err(replayed()),
         Ok(None) => Err(over(&order.target)),
         Err(error) => Err(refused(&order.target, &error, sent_before)),
     }
 }
 
-fn over(target: &str) -> MintError {
+fn theirs(message: String, reason: &'static str) -> MintError {
     MintError {
-        message: format!(
-            "the login that was made for this subject token in `{target}` is over, and is not made again; ask the CI for a new token"
-        ),
-        reason: "lease.over",
+        message,
+        reason,
         nothing_made: false,
         ours: false,
     }
+}
+
+fn replayed() -> MintError {
+    theirs(
+        "the subject token was already used for this credential; request a new ID token, or repeat with the same `Idempotency-Key`".to_owned(),
+        "token.replayed",
+    )
+}
+
+fn over(target: &str) -> MintError {
+    theirs(
+        format!(
+            "the database login issued for this token in `{target}` has ended and cannot be reissued; request a new ID token"
+        ),
+        "lease.over",
+    )
 }
 
 /// What the job hears is short; what the server said is for the log.
@@ -199,6 +210,11 @@ fn refused(target: &str, error: &DatabaseError, sent_before: bool) -> MintError 
         (DatabaseError::Unknown(_), _) => ("did not answer", "database.unknown"),
         (_, Some("HP001")) => ("does not hand out this group", "database.group"),
         (_, Some("HP002")) => ("has as many logins as it may", "database.full"),
+        (_, Some("HP010")) => (
+            "has as many logins for this repository as it may",
+            "database.repository_full",
+        ),
+        (_, Some("HP013")) => ("has functions of an older version", "database.outdated"),
         (_, Some("HP003")) => ("allows less than the policies grant", "database.ceiling"),
         (_, Some("3F000" | "42883" | "42501")) => ("is not installed", "database.not_installed"),
         (DatabaseError::Refused { .. }, _) => ("did not create the login", "database.refused"),

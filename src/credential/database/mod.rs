@@ -33,7 +33,11 @@ pub trait Database: Send + Sync + fmt::Debug {
     /// expiry. With `may_create` off it only looks.
     async fn create(&self, login: &NewLogin<'_>) -> Result<Option<Found>, DatabaseError>;
 
-    /// Forbids new sessions. One that is gone is forbidden.
+    /// Takes the memberships: nobody begins a session as the login any more, and what it runs has no
+    /// power but its own. Waits for nothing that the login can lock.
+    async fn cut(&self, login: &str) -> Result<(), DatabaseError>;
+
+    /// Forbids new sessions for good. One that is gone is forbidden.
     async fn disable(&self, login: &str) -> Result<(), DatabaseError>;
 
     /// Ends the sessions there are, on every server that has some; how many there were.
@@ -42,17 +46,24 @@ pub trait Database: Send + Sync + fmt::Debug {
     /// What still refers to a login.
     async fn leftovers(&self, login: &str) -> Result<Vec<Leftover>, DatabaseError>;
 
-    /// Gives what the login owns in a database to its heir and takes back what was granted to it.
-    async fn clean(&self, login: &str, database: &str) -> Result<(), DatabaseError>;
+    /// Takes the power from code that a cut login left in a database, also while it has sessions. One
+    /// turn of bounded work.
+    async fn disarm(&self, login: &str, database: &str) -> Result<Cleaned, DatabaseError>;
 
-    /// Takes every membership from a disabled login, so that code it left where nobody cleans has no
-    /// power any more.
-    async fn strip(&self, login: &str) -> Result<(), DatabaseError>;
+    /// The same for a closed login, then gives what it owns there to its heir and takes back what was
+    /// granted to it. One turn of bounded work.
+    async fn clean(&self, login: &str, database: &str) -> Result<Cleaned, DatabaseError>;
+
+    /// What keeps a login and is not ours to remove, with what to do about it.
+    async fn reasons(&self, login: &str) -> Result<Vec<String>, DatabaseError>;
+
+    /// Repairs what a broker that died in the middle of a clean-up left behind.
+    async fn recover(&self) -> Result<(), DatabaseError>;
 
     /// Removes a login that nothing refers to and nobody uses. One that is gone is removed.
     async fn drop_login(&self, login: &str) -> Result<(), DatabaseError>;
 
-    /// Logins past their end, or disabled, in the order of their names and after `after`.
+    /// Logins past their end, cut or disabled, in the order of their names and after `after`.
     async fn ended(&self, after: &str, most: u32) -> Result<Vec<String>, DatabaseError>;
 
     /// Ends sessions whose login is gone, and on standbys those of ended logins; how many there were.
@@ -89,6 +100,10 @@ pub struct NewLogin<'a> {
     pub act_as_group: bool,
     /// What is kept with it, readable by every login of the server.
     pub record: &'a str,
+    /// When the token that asked for it can no longer be used; no second login is made for it until then.
+    pub used_until: Timestamp,
+    /// Whose place it takes: a hash of the issuer and repository, in 32 hexadecimal digits.
+    pub holder: &'a str,
     /// Make it if it is not there.
     pub may_create: bool,
 }
@@ -108,6 +123,8 @@ pub struct Found {
     pub ended: bool,
     /// The groups it is a member of.
     pub groups: Vec<String>,
+    /// What it makes belongs to its group, by its membership.
+    pub acts_as_group: bool,
     /// What is kept with it.
     pub record: String,
 }
@@ -121,6 +138,27 @@ pub struct Leftover {
     pub owned: bool,
     /// How many objects.
     pub objects: i64,
+    /// How many of them are code.
+    pub routines: i64,
+}
+
+/// What one turn at cleaning up came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Cleaned {
+    /// Another turn gets further.
+    pub more: bool,
+    /// Code of the login can still run with the power of others.
+    pub armed: bool,
+    /// What could not be done, each with its reason.
+    pub problems: Vec<String>,
+}
+
+impl Cleaned {
+    fn add(&mut self, other: Self) {
+        self.more |= other.more;
+        self.armed |= other.armed;
+        self.problems.extend(other.problems);
+    }
 }
 
 /// A lease as an operator sees it.
@@ -136,12 +174,43 @@ pub struct LeaseRow {
     pub can_login: bool,
     /// The groups it is a member of.
     pub groups: Vec<String>,
-    /// Open sessions.
-    pub sessions: i64,
+    /// How far it has ended.
+    pub state: LeaseState,
+    /// The server processes of its open sessions.
+    pub sessions: Vec<i32>,
     /// What refers to it, in words.
     pub leftovers: Vec<String>,
     /// What is kept with it.
     pub record: String,
+}
+
+/// How far a lease has ended, as the database shows it to every replica.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LeaseState {
+    /// The job can log in.
+    Live,
+    /// Its time is over or it was revoked; sessions or the login are still open.
+    Closing,
+    /// Nobody can use the login; code it left can still run with the power of others.
+    Closed,
+    /// Its code is disarmed; clean-up goes on.
+    Disarmed,
+    /// Its code is disarmed; what keeps it is not ours to remove.
+    ObjectsLeft,
+}
+
+impl LeaseState {
+    /// The words for people and logs.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Live => "live",
+            Self::Closing => "closing",
+            Self::Closed => "login closed",
+            Self::Disarmed => "code disarmed",
+            Self::ObjectsLeft => "objects left",
+        }
+    }
 }
 
 /// What a job needs besides user and password.

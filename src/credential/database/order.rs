@@ -1,5 +1,6 @@
 //! What a recorded permit means for a database: name, password and record of one login.
 
+use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::rand;
 use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
 use postgres_protocol::password::scram_sha_256;
@@ -38,6 +39,10 @@ pub struct Order {
     pub record: String,
     /// The keyed hash of the idempotency key, as it stands in the record.
     pub key_hash: Option<String>,
+    /// When the token can no longer be used.
+    pub used_until: Timestamp,
+    /// Whose place it takes, as 32 hexadecimal digits.
+    pub holder_hash: String,
     /// Make it if it is not there: off for a repeat, which brings nothing back (T-110).
     pub may_create: bool,
     /// For the handle: who gets it and why.
@@ -115,6 +120,7 @@ impl Order {
             is_repeat,
             minted_at,
             expires_at,
+            used_until,
             holder,
             run,
         } = parts;
@@ -149,6 +155,8 @@ impl Order {
             random,
             password,
             key_hash,
+            used_until,
+            holder_hash: holder_hash(&holder),
             may_create: !is_repeat,
             holder,
         })
@@ -186,6 +194,7 @@ impl Order {
             is_repeat: reserved.is_repeat(),
             minted_at: reserved.minted_at(),
             expires_at: reserved.expires_at(),
+            used_until: job.usable_until(),
             run: job.facts().text(Fact::RunId),
             holder: Holder {
                 policy: permit.policy().to_owned(),
@@ -223,6 +232,8 @@ pub struct Parts<'a> {
     pub minted_at: Timestamp,
     /// When it ends, by our clock.
     pub expires_at: Timestamp,
+    /// When the token can no longer be used.
+    pub used_until: Timestamp,
     /// The run's id.
     pub run: Option<&'a str>,
     /// Whom it is for.
@@ -242,6 +253,16 @@ fn short(text: &str) -> String {
 fn random_part(keys: &RootKeys, target: &str, credential: &str, token: &TokenId) -> String {
     let context = [target, credential, &token.issuer, &token.id].map(str::as_bytes);
     lease::rand13(keys.derive(Label::LeaseName, &context).expose())
+}
+
+/// Leases are counted by repository (databases.md P-22), and by subject where a CI has none. The database
+/// needs to tell holders apart, not to read them.
+fn holder_hash(holder: &Holder) -> String {
+    let whose = holder.repository.as_deref().unwrap_or(&holder.subject);
+    let text = format!("{}\n{whose}", holder.issuer);
+    let hash = digest(&SHA256, text.as_bytes());
+    let (front, _) = hash.as_ref().split_at(MAC_BYTES);
+    HEXLOWER.encode(front)
 }
 
 /// Tells two keys apart without showing either.
@@ -283,6 +304,7 @@ pub struct Record {
 impl Record {
     /// Reads the record of a login, if one of our keys wrote it for this very login. Records are public:
     /// one copied to another login, or to one that lives longer or is in another group, does not count.
+    /// `groups` are none for a login that is ending.
     #[must_use]
     pub fn read(
         keys: &RootKeys,
@@ -308,7 +330,9 @@ impl Record {
             .get("exp")
             .and_then(Value::as_i64)?
             .saturating_add(CLOCKS_DIFFER);
-        let fits = name.expires_at().unix() <= latest && groups == [text("grp")?];
+        // A login that is ending has no groups any more.
+        let is_its_group = groups.is_empty() || groups == [text("grp")?];
+        let fits = name.expires_at().unix() <= latest && is_its_group;
         (is_ours && fits).then_some(Self {
             policy: text("pol")?,
             repository: text("repo"),

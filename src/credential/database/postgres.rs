@@ -3,15 +3,20 @@
 //! Each call is one statement with bound values, so there is no text to quote. Clocks, ceilings and
 //! who inherits are the functions' business; see `install/`.
 
+use std::collections::BTreeMap;
 use std::fs;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 
 mod check;
+mod clean;
 mod connection;
 pub mod install;
+mod reach;
 mod settings;
 mod surroundings;
 
@@ -21,9 +26,13 @@ pub use settings::{
     TargetSettings, Tls,
 };
 
-use super::{Address, Database, DatabaseError, Found, LeaseRow, Leftover, NewLogin};
+use super::{
+    Address, Cleaned, Database, DatabaseError, Found, LeaseRow, LeaseState, Leftover, NewLogin,
+};
 use crate::clock::Timestamp;
+use clean::Work;
 use connection::{Connections, column};
+use reach::Reach;
 
 /// One PostgreSQL server.
 #[derive(Debug)]
@@ -35,8 +44,14 @@ pub struct Postgres {
     disable: Connections,
     /// Another: `disable` may have to wait until `terminate` came through (P-2).
     terminate: Connections,
+    /// One turn at a time; the lock that stands for it is the connection's.
+    turn: Connections,
     cleaners: Vec<(String, Connections)>,
     standbys: Vec<Connections>,
+    /// The installed functions were seen to be of this broker's version.
+    is_current: AtomicBool,
+    /// What was found about groups, and when.
+    reach: Mutex<BTreeMap<String, Reach>>,
 }
 
 impl Postgres {
@@ -62,6 +77,9 @@ impl Postgres {
             mint: control(MINTS)?,
             disable: control(1)?,
             terminate: control(1)?,
+            turn: control(1)?,
+            is_current: AtomicBool::new(false),
+            reach: Mutex::default(),
             cleaners: cleaners.collect::<Result<_, String>>()?,
             standbys: standbys.collect::<Result<_, String>>()?,
             settings,
@@ -74,40 +92,60 @@ impl Postgres {
         &self.settings
     }
 
-    /// The cleaner calls a function in a database that jobs write to. Whatever waits there under that
-    /// name, only the one that was installed is called (databases.md P-1).
-    async fn check_cleaner(&self, cleaner: &Connections) -> Result<(), DatabaseError> {
-        let rows = cleaner.query(CLEANER_FUNCTION, &[]).await?;
-        let not_ours = |what: &str| DatabaseError::Refused {
-            code: "HP008".to_owned(),
+    /// The functions that are installed are the ones that this broker knows. Asked once, and again after
+    /// they turned out to be others.
+    async fn require_contract(&self) -> Result<(), DatabaseError> {
+        if self.is_current.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let rows = self.terminate.query("SELECT hallpass.version()", &[]).await?;
+        let found = rows.first().map_or(Ok(String::new()), |row| column(row, 0))?;
+        if found == install::CONTRACT {
+            self.is_current.store(true, Ordering::Relaxed);
+            return Ok(());
+        }
+        Err(DatabaseError::Refused {
+            code: OUTDATED.to_owned(),
             message: format!(
-                "function hallpass.clean_here {what}; run the file that `hallpass target install-sql` prints"
+                "the installed functions are version {}, expected {}: logins are ended and none are made; run the file that `hallpass target install` prints",
+                crate::text::escape(&found),
+                install::CONTRACT
             ),
-        };
-        let [row] = rows.as_slice() else {
-            return Err(not_ours("is not there, or there are several"));
-        };
-        let version = u32::try_from(column::<i32>(row, 0)? / 10_000).unwrap_or(0);
-        // Whoever owned the schema could put another function there after this look.
-        if !column::<bool>(row, 1)? {
-            return Err(not_ours("or its schema belongs to somebody else"));
+        })
+    }
+
+    /// Whether the file of the first release is installed, which knows other functions.
+    async fn is_first_contract(&self) -> Result<bool, DatabaseError> {
+        match self.require_contract().await {
+            Ok(()) => Ok(false),
+            Err(error) if error.code() == Some(OUTDATED) => Ok(true),
+            Err(error) => Err(error),
         }
-        if !column::<bool>(row, 2)?
-            || column::<Option<Vec<String>>>(row, 3)? != Some(install::function_config(version))
-        {
-            return Err(not_ours("runs with other settings or another's rights"));
+    }
+
+    /// An answer that says the functions are others than they were: they are looked at again.
+    fn noticed<T>(&self, answered: Result<T, DatabaseError>) -> Result<T, DatabaseError> {
+        if answered.as_ref().is_err_and(|error| error.code() == Some(UNDEFINED_FUNCTION)) {
+            self.is_current.store(false, Ordering::Relaxed);
         }
-        if column::<String>(row, 4)? != install::clean_body(&self.settings, version) {
-            return Err(not_ours("is not the one that this broker would install"));
-        }
-        Ok(())
+        answered
+    }
+
+    fn cleaner(&self, database: &str) -> Result<&Connections, DatabaseError> {
+        let found = self.cleaners.iter().find(|(name, _)| name == database);
+        found.map(|(_, cleaner)| cleaner).ok_or_else(|| {
+            DatabaseError::Unreachable(format!("database `{database}` is not listed"))
+        })
     }
 }
 
 #[async_trait]
 impl Database for Postgres {
     async fn create(&self, login: &NewLogin<'_>) -> Result<Option<Found>, DatabaseError> {
+        self.require_contract().await?;
+        self.require_reach(login.group, login.act_as_group).await?;
         let life = i32::try_from(login.life).unwrap_or(i32::MAX);
+        let used_until = login.used_until.unix();
         let connections = i32::from(self.settings.connections);
         let rows = self
             .mint
@@ -121,11 +159,13 @@ impl Database for Postgres {
                     (&login.act_as_group, Type::BOOL),
                     (&connections, Type::INT4),
                     (&login.record, Type::TEXT),
+                    (&used_until, Type::INT8),
+                    (&login.holder, Type::TEXT),
                     (&login.may_create, Type::BOOL),
                 ],
             )
-            .await?;
-        match rows.as_slice() {
+            .await;
+        match self.noticed(rows)?.as_slice() {
             [] => Ok(None),
             [row] => found(row).map(Some),
             // One token has two logins: nobody can say which is the right one.
@@ -136,13 +176,29 @@ impl Database for Postgres {
         }
     }
 
+    async fn cut(&self, login: &str) -> Result<(), DatabaseError> {
+        // The first release takes memberships from closed logins only.
+        if self.is_first_contract().await? {
+            return Ok(());
+        }
+        // On the connection that never waits for a lock of a lease.
+        let cut = self.terminate.query("SELECT hallpass.cut($1)", &[(&login, Type::TEXT)]).await;
+        self.noticed(cut).map(drop).or_else(gone_is_done)
+    }
+
     async fn disable(&self, login: &str) -> Result<(), DatabaseError> {
-        let sql = "SELECT hallpass.disable($1)";
-        self.disable
-            .query(sql, &[(&login, Type::TEXT)])
-            .await
-            .map(drop)
-            .or_else(gone_is_done)
+        let is_first = self.is_first_contract().await?;
+        let disabled = self
+            .disable
+            .run(|client| async move {
+                client.query_typed("SELECT hallpass.disable($1)", &[(&login, Type::TEXT)]).await?;
+                if is_first {
+                    client.query_typed("SELECT hallpass.strip($1)", &[(&login, Type::TEXT)]).await?;
+                }
+                Ok::<_, tokio_postgres::Error>(())
+            })
+            .await;
+        disabled.or_else(gone_is_done)
     }
 
     async fn terminate(&self, login: &str) -> Result<u32, DatabaseError> {
@@ -150,46 +206,74 @@ impl Database for Postgres {
         let ended = self.terminate.query(sql, &[(&login, Type::TEXT)]).await?;
         for standby in &self.standbys {
             // A standby that is down has no sessions; one that lags is swept again.
-            let told = standby.query(sql, &[(&login, Type::TEXT)]).await;
-            if let Err(error) = told {
-                tracing::warn!(reason = "database.replica", problem = %crate::text::escape(&error.to_string()), "sessions on a standby could not be ended");
+            if let Err(error) = standby.query(sql, &[(&login, Type::TEXT)]).await {
+                warn_of_standby(&error);
             }
         }
         count(&ended)
     }
 
     async fn leftovers(&self, login: &str) -> Result<Vec<Leftover>, DatabaseError> {
-        let sql = "SELECT database, kind, objects FROM hallpass.deps($1)";
-        let rows = self.terminate.query(sql, &[(&login, Type::TEXT)]).await?;
+        // The first release does not count code, so whatever is left may be some.
+        let sql = if self.is_first_contract().await? {
+            "SELECT database, kind, objects, objects FROM hallpass.deps($1)"
+        } else {
+            "SELECT database, kind, objects, routines FROM hallpass.deps($1)"
+        };
+        let rows = self.terminate.query(sql, &[(&login, Type::TEXT)]).await;
         let leftover = |row: &Row| {
             Ok(Leftover {
                 database: column(row, 0)?,
                 owned: column::<String>(row, 1)? == "o",
                 objects: column(row, 2)?,
+                routines: column(row, 3)?,
             })
         };
-        rows.iter().map(leftover).collect()
+        self.noticed(rows)?.iter().map(leftover).collect()
     }
 
-    async fn clean(&self, login: &str, database: &str) -> Result<(), DatabaseError> {
-        let cleaner = self.cleaners.iter().find(|(name, _)| name == database);
-        let Some((_, cleaner)) = cleaner else {
-            return Err(DatabaseError::Unreachable(format!(
-                "database `{database}` is not listed"
-            )));
-        };
-        self.check_cleaner(cleaner).await?;
-        let sql = "SELECT hallpass.clean_here($1)";
-        cleaner.query(sql, &[(&login, Type::TEXT)]).await.map(drop)
+    async fn disarm(&self, login: &str, database: &str) -> Result<Cleaned, DatabaseError> {
+        self.turn(login, database, Work::Disarm).await
     }
 
-    async fn strip(&self, login: &str) -> Result<(), DatabaseError> {
-        let sql = "SELECT hallpass.strip($1)";
-        self.disable
-            .query(sql, &[(&login, Type::TEXT)])
-            .await
-            .map(drop)
-            .or_else(gone_is_done)
+    async fn clean(&self, login: &str, database: &str) -> Result<Cleaned, DatabaseError> {
+        self.turn(login, database, Work::Clean).await
+    }
+
+    async fn reasons(&self, login: &str) -> Result<Vec<String>, DatabaseError> {
+        let rows = self.terminate.query(SESSIONS, &[(&login, Type::TEXT)]).await?;
+        let pids = rows.iter().map(|row| column::<i32>(row, 0));
+        let pids: Vec<String> = pids.map(|pid| pid.map(|pid| pid.to_string())).collect::<Result<_, _>>()?;
+        let mut reasons = Vec::new();
+        if !pids.is_empty() {
+            reasons.push(format!(
+                "its sessions do not end: end server process {} with `kill -9`, which restarts the server, or restart it",
+                pids.join(", ")
+            ));
+        }
+        if self.is_first_contract().await? {
+            return Ok(reasons);
+        }
+        let sql = "SELECT * FROM hallpass.foreign_memberships($1)";
+        for row in self.terminate.query(sql, &[(&login, Type::TEXT)]).await? {
+            let statement: String = column(&row, 0)?;
+            reasons.push(format!("somebody else made it a member of a role; run `{statement}`"));
+        }
+        Ok(reasons)
+    }
+
+    async fn recover(&self) -> Result<(), DatabaseError> {
+        if self.is_first_contract().await? {
+            return Ok(());
+        }
+        let lent = self.terminate.query("SELECT hallpass.recover()", &[]).await;
+        for row in self.noticed(lent)? {
+            let lent: Vec<String> = column(&row, 0)?;
+            if !lent.is_empty() {
+                tracing::warn!(reason = "database.recovered", roles = %crate::text::escape(&lent.join(", ")), "a clean-up was interrupted; what was lent for it is taken back");
+            }
+        }
+        Ok(())
     }
 
     async fn drop_login(&self, login: &str) -> Result<(), DatabaseError> {
@@ -217,14 +301,14 @@ impl Database for Postgres {
     }
 
     async fn ghosts(&self) -> Result<u32, DatabaseError> {
-        let sql = "SELECT hallpass.ghosts()";
-        let here = self.terminate.query(sql, &[]).await?;
+        let here = self.terminate.query("SELECT hallpass.ghosts()", &[]).await?;
         for standby in &self.standbys {
-            let sql = "SELECT hallpass.ghosts() + hallpass.terminate_ended()";
-            let told = standby.query(sql, &[]).await;
-            if let Err(error) = told {
-                tracing::warn!(reason = "database.replica", problem = %crate::text::escape(&error.to_string()), "a standby could not be swept");
+            if let Err(error) = self.sweep_standby(standby).await {
+                warn_of_standby(&error);
             }
+        }
+        if !self.is_first_contract().await? {
+            self.terminate.query("SELECT hallpass.prune()", &[]).await?;
         }
         count(&here)
     }
@@ -234,8 +318,14 @@ impl Database for Postgres {
     }
 
     async fn leases(&self) -> Result<Vec<LeaseRow>, DatabaseError> {
-        let rows = self.terminate.query(LEASES, &[]).await?;
-        rows.iter().map(lease).collect()
+        let is_first = self.is_first_contract().await?;
+        let sql = if is_first { FIRST_LEASES } else { LEASES };
+        let rows = self.terminate.query(sql, &[]).await;
+        let mut leases = Vec::new();
+        for row in self.noticed(rows)? {
+            leases.push(self.lease(&row).await?);
+        }
+        Ok(leases)
     }
 
     async fn hold(&self) -> Result<(), DatabaseError> {
@@ -258,6 +348,69 @@ impl Database for Postgres {
     }
 }
 
+impl Postgres {
+    /// Ends sessions on a standby whose login the primary no longer lets in. A standby lags: what it
+    /// lists was asked for before the primary is, so a login made meanwhile is no stranger.
+    async fn sweep_standby(&self, standby: &Connections) -> Result<(), DatabaseError> {
+        standby.query("SELECT hallpass.ghosts()", &[]).await?;
+        if self.is_first_contract().await? {
+            return standby.query("SELECT hallpass.terminate_ended()", &[]).await.map(drop);
+        }
+        let names = |rows: &[Row]| rows.iter().map(|row| column::<String>(row, 0)).collect::<Result<Vec<_>, _>>();
+        let there = names(&standby.query("SELECT * FROM hallpass.lease_sessions()", &[]).await?)?;
+        if there.is_empty() {
+            return Ok(());
+        }
+        let sql = "SELECT * FROM hallpass.not_live($1)";
+        let over = names(&self.terminate.query(sql, &[(&there, Type::TEXT_ARRAY)]).await?)?;
+        for login in &over {
+            standby.query("SELECT hallpass.terminate($1)", &[(login, Type::TEXT)]).await?;
+        }
+        Ok(())
+    }
+
+    /// A lease with its state. Whether code that it left is armed only the database knows where it is.
+    async fn lease(&self, row: &Row) -> Result<LeaseRow, DatabaseError> {
+        let login: String = column(row, 0)?;
+        let (ended, can_login, may_connect) = (column(row, 2)?, column(row, 3)?, column::<bool>(row, 4)?);
+        let sessions: Vec<i32> = column(row, 6)?;
+        let state = match (ended, can_login && may_connect, can_login || may_connect || !sessions.is_empty()) {
+            (false, true, _) => LeaseState::Live,
+            (_, _, true) => LeaseState::Closing,
+            (_, _, false) => self.state_of_closed(&login, column::<i64>(row, 8)?).await?,
+        };
+        Ok(LeaseRow {
+            expires_at: Timestamp::from_unix(column(row, 1)?),
+            ended,
+            can_login,
+            groups: column(row, 5)?,
+            state,
+            sessions,
+            leftovers: column(row, 7)?,
+            record: column(row, 9)?,
+            login,
+        })
+    }
+
+    async fn state_of_closed(&self, login: &str, routines: i64) -> Result<LeaseState, DatabaseError> {
+        let leftovers = self.leftovers(login).await?;
+        let here = |leftover: &&Leftover| leftover.database.as_deref().is_none_or(|name| self.is_listed(name));
+        if routines > 0 {
+            for leftover in leftovers.iter().filter(|leftover| leftover.routines > 0) {
+                let armed = match &leftover.database {
+                    Some(name) if self.is_listed(name) => self.is_armed(login, name).await?,
+                    Some(_) | None => true,
+                };
+                if armed {
+                    return Ok(LeaseState::Closed);
+                }
+            }
+        }
+        let owns_here = leftovers.iter().filter(here).any(|leftover| leftover.owned);
+        Ok(if owns_here { LeaseState::Disarmed } else { LeaseState::ObjectsLeft })
+    }
+}
+
 fn found(row: &Row) -> Result<Found, DatabaseError> {
     Ok(Found {
         created: column(row, 0)?,
@@ -266,21 +419,13 @@ fn found(row: &Row) -> Result<Found, DatabaseError> {
         can_login: column(row, 3)?,
         ended: column(row, 4)?,
         groups: column(row, 5)?,
-        record: column(row, 6)?,
+        acts_as_group: column(row, 6)?,
+        record: column(row, 7)?,
     })
 }
 
-fn lease(row: &Row) -> Result<LeaseRow, DatabaseError> {
-    Ok(LeaseRow {
-        login: column(row, 0)?,
-        expires_at: Timestamp::from_unix(column(row, 1)?),
-        ended: column(row, 2)?,
-        can_login: column(row, 3)?,
-        groups: column(row, 4)?,
-        sessions: column(row, 5)?,
-        leftovers: column(row, 6)?,
-        record: column(row, 7)?,
-    })
+fn warn_of_standby(error: &DatabaseError) {
+    tracing::warn!(reason = "database.standby", problem = %crate::text::escape(&error.to_string()), "sessions on a standby could not be ended");
 }
 
 /// The number that a function answers with; none is no answer.
@@ -299,15 +444,14 @@ fn gone_is_done(error: DatabaseError) -> Result<(), DatabaseError> {
 }
 
 const QUARANTINE: &str = "hallpass_quarantine";
-const CREATE: &str = "SELECT created, login, ends, can_login, ended, groups, record FROM hallpass.mint($1, $2, $3, $4, $5, $6, $7, $8)";
-const LEASES: &str = "SELECT login, extract(epoch FROM ends)::bigint, ended, can_login, groups, sessions, leftovers, record FROM hallpass.leases()";
-const CLEANER_FUNCTION: &str = "
-    SELECT current_setting('server_version_num')::int4,
-        pg_get_userbyid(p.proowner) = 'hallpass_definer' AND pg_get_userbyid(n.nspowner) = 'hallpass_definer'
-            AND NOT EXISTS (SELECT FROM aclexplode(n.nspacl) a WHERE a.privilege_type = 'CREATE' AND a.grantee <> n.nspowner),
-        p.prosecdef, p.proconfig, p.prosrc
-    FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
-    WHERE n.nspname = 'hallpass' AND p.proname = 'clean_here'";
+const CREATE: &str = "SELECT created, login, ends, can_login, ended, groups, acts, record FROM hallpass.mint($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
+const LEASES: &str = "SELECT login, extract(epoch FROM ends)::bigint, ended, can_login, may_connect, groups, sessions, leftovers, routines, record FROM hallpass.leases()";
+const FIRST_LEASES: &str = "SELECT login, extract(epoch FROM ends)::bigint, ended, can_login, groups <> '{}', groups,
+    ARRAY(SELECT pid FROM pg_catalog.pg_stat_activity WHERE usename = login::name), leftovers, cardinality(leftovers)::bigint, record FROM hallpass.leases()";
+const SESSIONS: &str = "SELECT pid FROM pg_catalog.pg_stat_activity WHERE usename = $1::name ORDER BY 1";
+/// Ours: the functions are of another version.
+const OUTDATED: &str = "HP013";
+const UNDEFINED_FUNCTION: &str = "42883";
 /// Hashing a password is the server's work: more at once than its cores only wait there.
 const MINTS: usize = 4;
 const CLEANERS: usize = 2;

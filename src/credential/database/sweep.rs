@@ -6,11 +6,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use tokio::task::JoinHandle;
 
-use super::end::{Ended, end, left};
+use super::end::{Ended, SWEEP, cut, disable, end, is_passing, left};
 use super::order::Record;
-use super::{Database, DatabaseError, Databases, LeaseRow, Target};
+use super::{Database, DatabaseError, Databases, LeaseRow, LeaseState, Target};
 use crate::clock::Timestamp;
 
 /// What one pass over a target did.
@@ -35,10 +36,8 @@ pub struct TargetStatus {
     pub swept_at: Option<Timestamp>,
     /// Why the last pass did not.
     pub problem: Option<String>,
-    /// Leases that have not ended.
-    pub live: usize,
-    /// Leases that should be gone.
-    pub stuck: usize,
+    /// How many leases are how far.
+    pub leases: BTreeMap<LeaseState, usize>,
     /// Live logins that no broker with our keys made.
     pub strangers: usize,
     /// Objects in quarantine, which somebody should look at.
@@ -140,13 +139,6 @@ impl Upkeep {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn failures(&self, login: &str) -> u32 {
-        self.locked()
-            .failures
-            .get(login)
-            .map_or(0, |(failures, _)| *failures)
-    }
-
     /// Those of `strangers` that were not there at the pass before.
     fn news(&self, strangers: Vec<String>) -> Vec<String> {
         let now: BTreeSet<String> = strangers.into_iter().collect();
@@ -239,20 +231,17 @@ impl Databases {
         target: &Target,
     ) -> Result<(SweepReport, TargetStatus), DatabaseError> {
         target.database.hold().await?;
+        target.database.recover().await?;
         let mut report = SweepReport::default();
-        for login in self.due_revocations(target) {
-            self.end_one(name, target, &login, &mut report).await;
-        }
-        // Page after page by name, so that logins that cannot be dropped do not stand before the
+        self.end_page(name, target, self.due_revocations(target), &mut report).await;
+        // Page after page by name, so that logins that cannot be dropped do not come before the
         // others (databases.md P-7).
         let mut after = String::new();
         loop {
             let ended = target.database.ended(&after, PAGE).await?;
             let Some(last) = ended.last() else { break };
             after.clone_from(last);
-            for login in &ended {
-                self.end_one(name, target, login, &mut report).await;
-            }
+            self.end_page(name, target, ended, &mut report).await;
         }
         report.ghosts = target.database.ghosts().await?;
         let leases = target.database.leases().await?;
@@ -261,14 +250,11 @@ impl Databases {
         let status = TargetStatus {
             swept_at: Some(self.clock.now()),
             problem: None,
-            live: leases
-                .iter()
-                .filter(|lease| !lease.ended && lease.can_login)
-                .count(),
-            stuck: leases
-                .iter()
-                .filter(|lease| lease.ended || !lease.can_login)
-                .count(),
+            leases: leases.iter().fold(BTreeMap::new(), |mut counts, lease| {
+                let count: &mut usize = counts.entry(lease.state).or_default();
+                *count = count.saturating_add(1);
+                counts
+            }),
             strangers: strangers.len(),
             quarantined: quarantined.iter().map(|leftover| leftover.objects).sum(),
         };
@@ -292,19 +278,59 @@ impl Databases {
         remembered.pending.keys().cloned().collect()
     }
 
-    async fn end_one(&self, name: &str, target: &Target, login: &str, report: &mut SweepReport) {
-        let now = self.clock.monotonic();
-        let waits = target
-            .upkeep
-            .locked()
-            .failures
-            .get(login)
-            .is_some_and(|(_, next)| *next > now);
-        if waits {
-            report.waiting = report.waiting.saturating_add(1);
-            return;
+    /// Ends a page of logins. First all of them are closed, which takes milliseconds each; then a few at
+    /// a time are cleaned up after, in random order, so that one that hangs delays neither the closing
+    /// nor, on every replica alike, the same others (databases.md P-21).
+    async fn end_page(
+        &self,
+        name: &str,
+        target: &Target,
+        mut logins: Vec<String>,
+        report: &mut SweepReport,
+    ) {
+        let waiting = logins.len();
+        logins.retain(|login| self.is_due(target, login));
+        let waiting = waiting.saturating_sub(logins.len());
+        report.waiting = report.waiting.saturating_add(u32::try_from(waiting).unwrap_or(u32::MAX));
+        for login in &logins {
+            let database = target.database.as_ref();
+            // What does not come through here is tried again, and reported, below.
+            if cut(database, login).await.is_err_and(|error| !is_passing(&error)) {
+                break;
+            }
+            let _ = disable(database, login).await;
         }
-        let problem = match end(target.database.as_ref(), login).await {
+        shuffle(&mut logins);
+        let mut ending = FuturesUnordered::new();
+        let mut logins = logins.into_iter();
+        loop {
+            while ending.len() < AT_ONCE
+                && let Some(login) = logins.next()
+            {
+                ending.push(end_named(Arc::clone(&target.database), login));
+            }
+            let Some((login, ended)) = ending.next().await else {
+                break;
+            };
+            self.note_end(name, target, &login, ended, report);
+        }
+    }
+
+    fn is_due(&self, target: &Target, login: &str) -> bool {
+        let remembered = target.upkeep.locked();
+        let next = remembered.failures.get(login).map(|(_, next)| *next);
+        next.is_none_or(|next| next <= self.clock.monotonic())
+    }
+
+    fn note_end(
+        &self,
+        name: &str,
+        target: &Target,
+        login: &str,
+        ended: Result<Ended, DatabaseError>,
+        report: &mut SweepReport,
+    ) {
+        let (problem, continues) = match ended {
             Ok(Ended::Gone) => {
                 let mut remembered = target.upkeep.locked();
                 remembered.failures.remove(login);
@@ -312,28 +338,20 @@ impl Databases {
                 report.removed.push(login.to_owned());
                 return;
             }
-            Ok(Ended::Left(what)) => what,
-            Err(error) => error.to_string(),
+            Ok(Ended::Left { what, continues }) => (format!("{}: {what}", LeaseState::ObjectsLeft.name()), continues),
+            Ok(Ended::Armed(what)) => (format!("{}: {what}", LeaseState::Closed.name()), false),
+            Ok(Ended::Open(what)) => (format!("{}: {what}", LeaseState::Closing.name()), false),
+            Err(error) => (error.to_string(), false),
         };
         left(name, login, &problem);
         report.left.push((login.to_owned(), problem));
-        let failures = target.upkeep.failures(login);
-        if failures == STRIPPED_AFTER
-            && let Err(error) = target.database.strip(login).await
-        {
-            left(
-                name,
-                login,
-                &format!("its memberships could not be taken: {error}"),
-            );
-        }
         let mut remembered = target.upkeep.locked();
-        if remembered.failures.len() < MOST_PENDING {
-            let pause = back_off(failures);
-            remembered.failures.insert(
-                login.to_owned(),
-                (failures.saturating_add(1), now.saturating_add(pause)),
-            );
+        if continues {
+            remembered.failures.remove(login);
+        } else if remembered.failures.len() < MOST_PENDING {
+            let failures = remembered.failures.get(login).map_or(0, |(failures, _)| *failures);
+            let next = self.clock.monotonic().saturating_add(back_off(failures));
+            remembered.failures.insert(login.to_owned(), (failures.saturating_add(1), next));
         }
     }
 
@@ -378,8 +396,27 @@ fn jittered(interval: Duration) -> Duration {
     interval.mul_f64(0.5 + f64::from(byte) / 255.0)
 }
 
-/// Failures after which a login loses its memberships: until then what it owns can still go to its group.
-const STRIPPED_AFTER: u32 = 2;
+async fn end_named(
+    database: Arc<dyn Database>,
+    login: String,
+) -> (String, Result<Ended, DatabaseError>) {
+    let ended = end(database.as_ref(), &login, SWEEP).await;
+    (login, ended)
+}
+
+/// Without randomness replicas may do the same in the same order, which costs time and no correctness.
+fn shuffle(logins: &mut [String]) {
+    for last in (1..logins.len()).rev() {
+        let mut bytes = [0_u8; 8];
+        let _ = aws_lc_rs::rand::fill(&mut bytes);
+        let below = u64::try_from(last).unwrap_or(0).saturating_add(1);
+        let other = u64::from_le_bytes(bytes).checked_rem(below).unwrap_or(0);
+        logins.swap(last, usize::try_from(other).unwrap_or(0));
+    }
+}
+
+/// Leases that are cleaned up after at once; one of them works, the others wait for their turn.
+const AT_ONCE: usize = 4;
 const INTERVAL: Duration = Duration::from_secs(20);
 const PAGE: u32 = 200;
 const MOST_PENDING: usize = 10_000;

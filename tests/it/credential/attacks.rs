@@ -39,7 +39,7 @@ on_both_versions! {
 
     /// T-101: P-1
     a_cleaner_function_that_is_not_ours_is_not_called(stage) {
-        let login = stage.mint("app_rw", 600).await;
+        let login = stage.writer(600).await;
         let session = stage.log_in(&login).await.unwrap();
         session.batch_execute("CREATE TABLE shared.left_behind (id int)").await.unwrap();
         stage.superuser("app", "CREATE TABLE public.ran (who text); GRANT INSERT ON public.ran TO PUBLIC;
@@ -80,7 +80,7 @@ on_both_versions! {
 
     /// T-103: P-3
     what_a_lease_leaves_gains_the_next_one_nothing(stage) {
-        let login = stage.mint("app_rw", 600).await;
+        let login = stage.writer(600).await;
         let session = stage.log_in(&login).await.unwrap();
         session.batch_execute("
             CREATE FUNCTION shared.evil() RETURNS text LANGUAGE plpgsql SECURITY DEFINER AS

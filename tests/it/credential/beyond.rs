@@ -36,7 +36,7 @@ on_both_versions! {
 
     /// T-103: code in quarantine that runs as its owner could give itself its teeth back.
     code_in_quarantine_cannot_bring_itself_back(stage) {
-        let login = stage.mint("app_rw", 600).await;
+        let login = stage.writer(600).await;
         let session = stage.log_in(&login).await.unwrap();
         session.batch_execute("
             CREATE FUNCTION shared.back() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
@@ -82,7 +82,7 @@ on_both_versions! {
 
     /// T-103: what it leaves in databases that nobody cleans keeps its name, not its power.
     a_login_that_cannot_be_dropped_has_no_power_left(stage) {
-        let login = stage.mint("app_rw", 600).await;
+        let login = stage.writer(600).await;
         let session = stage.log_in_to(&login, "neighbour").await.unwrap();
         session.simple_query("SELECT lo_create(0)").await.unwrap();
         let session = stage.log_in(&login).await.unwrap();
@@ -159,7 +159,7 @@ on_both_versions! {
                 IF current_user = 'hallpass_definer' THEN CREATE ROLE planted; END IF; END $$;
             ALTER FUNCTION app.on_ddl() OWNER TO app_owner;
             CREATE EVENT TRIGGER watch ON ddl_command_end EXECUTE FUNCTION app.on_ddl()").await;
-        let login = stage.mint("app_rw", 600).await;
+        let login = stage.writer(600).await;
         let session = stage.log_in(&login).await.unwrap();
         session.batch_execute("CREATE TABLE shared.data (id int)").await.unwrap();
         assert_eq!(stage.databases.revoke(&stage.contents(&login)).await.unwrap(), Revoked::Pending);
@@ -176,7 +176,7 @@ on_both_versions! {
 
     /// T-101: whoever owns the schema can swap the function after it was looked at.
     a_cleaner_in_somebody_elses_schema_is_not_called(stage) {
-        let login = stage.mint("app_rw", 600).await;
+        let login = stage.writer(600).await;
         let session = stage.log_in(&login).await.unwrap();
         session.batch_execute("CREATE TABLE shared.data (id int)").await.unwrap();
         stage.superuser("app", "ALTER SCHEMA hallpass OWNER TO app_owner").await;
@@ -190,7 +190,7 @@ on_both_versions! {
 
     /// T-101, T-104: an owner of a database, or a thief, changes what sessions begin with.
     settings_of_a_database_or_login_do_not_stop_the_clean_up(stage) {
-        let login = stage.mint("app_rw", 600).await;
+        let login = stage.writer(600).await;
         let session = stage.log_in(&login).await.unwrap();
         session.batch_execute("CREATE TABLE shared.data (id int)").await.unwrap();
         for setting in [
@@ -211,7 +211,7 @@ on_both_versions! {
         let mut sessions = Vec::new();
         for _ in 0..6 {
             for (group, database) in [("app_rw", "app"), ("app_owner", "other \"db\"\n")] {
-                let login = stage.mint(group, 5).await;
+                let login = if group == "app_rw" { stage.writer(5).await } else { stage.mint(group, 5).await };
                 let session = stage.log_in_to(&login, database).await.unwrap();
                 session.simple_query("SELECT lo_create(0)").await.unwrap();
                 if group == "app_rw" {
@@ -290,7 +290,7 @@ on_both_versions! {
 
     /// T-102: a cleaner's password can clean, and nothing else.
     a_stolen_cleaner_does_nothing_to_live_logins(stage) {
-        let login = stage.mint("app_rw", 600).await;
+        let login = stage.writer(600).await;
         let session = stage.log_in(&login).await.unwrap();
         session.batch_execute("CREATE TABLE shared.data (id int)").await.unwrap();
         let thief = connect(&stage.server.login("app", "hallpass_clean", PASSWORD)).await.unwrap();

@@ -89,6 +89,7 @@ impl Stage {
             longest_life: 3_600,
             connections: 5,
             act_as_group,
+            without_acting: !act_as_group,
         };
         let roots = KEYS.clone();
         let settings = target(server.port());
@@ -120,6 +121,9 @@ impl Stage {
             .superuser("postgres", "CREATE DATABASE hallpass")
             .await;
         stage.superuser("app", APPLICATION).await;
+        if version == Version::V18 {
+            stage.superuser("app", WRITES).await;
+        }
         stage.install().await;
         stage
     }
@@ -194,6 +198,18 @@ impl Stage {
         self.try_mint(order(group, life, &fresh_random()))
             .await
             .unwrap()
+    }
+
+    /// A login that may leave things of its own. On 15 no such login is made (databases.md P-15), so its
+    /// group is allowed it afterwards.
+    pub(super) async fn writer(&self, life: u32) -> Login {
+        if self.version == Version::V18 {
+            return self.mint("app_rw", life).await;
+        }
+        self.superuser("app", WRITES_NO_MORE).await;
+        let login = self.mint("app_rw", life).await;
+        self.superuser("app", WRITES).await;
+        login
     }
 
     pub(super) async fn try_mint(&self, order: Order) -> Result<Login, MintError> {
@@ -309,6 +325,7 @@ fn parts<'a>(
         is_repeat: false,
         minted_at: now,
         expires_at: now.plus(i64::from(life)),
+        used_until: now.plus(3_600),
         run: Some("42"),
         holder: Holder {
             policy: "test".to_owned(),
@@ -393,8 +410,20 @@ CREATE TABLE app.items (id int);
 INSERT INTO app.items VALUES (1), (2);
 GRANT USAGE ON SCHEMA app TO app_ro, app_rw;
 GRANT SELECT ON app.items TO app_ro;
-GRANT SELECT, INSERT, TRIGGER ON app.items TO app_rw;
-GRANT USAGE, CREATE ON SCHEMA shared TO app_rw;
-GRANT USAGE ON SCHEMA shared TO app_ro;
+GRANT SELECT, INSERT ON app.items TO app_rw;
+GRANT USAGE ON SCHEMA shared TO app_ro, app_rw;
+RESET ROLE;
+";
+
+const WRITES: &str = "
+SET ROLE app_owner;
+GRANT TRIGGER, REFERENCES ON app.items TO app_rw;
+GRANT CREATE ON SCHEMA shared TO app_rw;
+RESET ROLE;
+";
+const WRITES_NO_MORE: &str = "
+SET ROLE app_owner;
+REVOKE TRIGGER, REFERENCES ON app.items FROM app_rw;
+REVOKE CREATE ON SCHEMA shared FROM app_rw;
 RESET ROLE;
 ";

@@ -11,6 +11,7 @@ use super::{GroupCeiling, Postgres, install};
 use crate::credential::database::order::Password;
 use crate::credential::database::postgres::settings::{MAX_LIVE, SHORTEST_LIFE};
 use crate::credential::database::{Database as _, DatabaseError, Ended, NewLogin, end};
+use crate::clock::Timestamp;
 use crate::lease::rand13;
 use crate::secret::SecretSource;
 
@@ -64,7 +65,7 @@ impl Postgres {
                 Ok(()) => findings.fine(format!("database `{database}` can be cleaned")),
                 Err(error) => findings.error(
                     format!("database `{database}` cannot be cleaned: {error}"),
-                    "run the file that `hallpass target install-sql` prints, and set the password of the cleaner",
+                    "run the file that `hallpass target install` prints, and set the password of the cleaner",
                 ),
             }
         }
@@ -82,14 +83,14 @@ impl Postgres {
             Err(error @ DatabaseError::Refused { .. }) => {
                 findings.error(
                     format!("the functions are not there: {error}"),
-                    "run the file that `hallpass target install-sql` prints",
+                    "run the file that `hallpass target install` prints",
                 );
                 None
             }
             Err(error) => {
                 findings.error(
                     format!("login `{}` on {}:{}, database `hallpass`: the server {error}", self.settings.user, self.settings.host, self.settings.port),
-                    "see that the server runs, that host, port, TLS and password of the settings are right, and that the file of `hallpass target install-sql` was run",
+                    "see that the server runs, that host, port, TLS and password of the settings are right, and that the file of `hallpass target install` was run",
                 );
                 None
             }
@@ -113,7 +114,7 @@ impl Postgres {
                     facts.contract,
                     install::CONTRACT
                 ),
-                "run the file that this version's `hallpass target install-sql` prints",
+                "run the file that this version's `hallpass target install` prints",
             );
         }
         if facts.is_superuser {
@@ -161,7 +162,7 @@ impl Postgres {
             } else {
                 findings.error(
                     format!("the installed file allows less for group `{}` than the policies", group.group),
-                    "print the file anew with `hallpass target install-sql`, have it reviewed and run it",
+                    "print the file anew with `hallpass target install`, have it reviewed and run it",
                 );
             }
         }
@@ -190,7 +191,7 @@ impl Postgres {
                 },
                 Err(error) => findings.error(
                     format!("group `{}` cannot be looked at: {error}", group.group),
-                    "run the file that `hallpass target install-sql` prints",
+                    "run the file that `hallpass target install` prints",
                 ),
             }
         }
@@ -215,6 +216,8 @@ impl Postgres {
             group: &group.group,
             act_as_group: false,
             record: r#"{"v":1,"pol":"target check"}"#,
+            used_until: Timestamp::from_unix(0),
+            holder: NOBODYS_HOLDER,
             may_create: true,
         };
         let made = match self.create(&login).await {
@@ -252,9 +255,9 @@ impl Postgres {
                 );
             }
         }
-        match end::end(self, &made).await {
+        match end::end(self, &made, end::REVOCATION).await {
             Ok(Ended::Gone) => findings.fine("the throw-away lease is gone again".to_owned()),
-            Ok(Ended::Left(what)) => findings.error(
+            Ok(Ended::Left { what, .. } | Ended::Armed(what) | Ended::Open(what)) => findings.error(
                 format!("the throw-away lease `{made}` cannot be removed: {what}"),
                 "remove what it has there, then run the check again",
             ),
@@ -329,5 +332,7 @@ const SERVER: &str = "
         current_setting('max_prepared_transactions')::int4, current_setting('max_connections')::int4,
         current_setting('superuser_reserved_connections')::int4 + coalesce(current_setting('reserved_connections', true)::int4, 0),
         hallpass.version(), ARRAY(SELECT datname::text FROM pg_catalog.pg_database WHERE datallowconn ORDER BY 1)";
+/// It takes a place of no repository.
+const NOBODYS_HOLDER: &str = "00000000000000000000000000000000";
 const THROW_AWAY_LIFE: u32 = 60;
 const ENTER_TIME: Duration = Duration::from_secs(5);

@@ -16,17 +16,19 @@ use crate::credential::database::DatabaseError;
 use crate::secret::SecretSource;
 use crate::tls;
 
-fn of_statement(error: &tokio_postgres::Error) -> DatabaseError {
-    match error.as_db_error() {
-        // The server is going down or ended the session: the transaction may have come through.
-        Some(database) if is_ending(database.code()) => {
-            DatabaseError::Unknown(database.message().to_owned())
+impl From<tokio_postgres::Error> for DatabaseError {
+    fn from(error: tokio_postgres::Error) -> Self {
+        match error.as_db_error() {
+            // The server is going down or ended the session: the transaction may have come through.
+            Some(database) if is_ending(database.code()) => {
+                Self::Unknown(database.message().to_owned())
+            }
+            Some(database) => Self::Refused {
+                code: database.code().code().to_owned(),
+                message: database.message().to_owned(),
+            },
+            None => Self::Unknown(text(&error)),
         }
-        Some(database) => DatabaseError::Refused {
-            code: database.code().code().to_owned(),
-            message: database.message().to_owned(),
-        },
-        None => DatabaseError::Unknown(text(error)),
     }
 }
 
@@ -125,12 +127,13 @@ impl Connections {
 
     /// Runs `statements` on a connection of its own, within [`CALL_TIME`]. One that fails, other than
     /// by an answer of the server, is not used again.
-    pub(super) async fn run<T, F>(
+    pub(super) async fn run<T, E, F>(
         &self,
         statements: impl FnOnce(Arc<Client>) -> F,
     ) -> Result<T, DatabaseError>
     where
-        F: Future<Output = Result<T, tokio_postgres::Error>>,
+        E: Into<DatabaseError>,
+        F: Future<Output = Result<T, E>>,
     {
         let unreachable = |problem: &str| DatabaseError::Unreachable(problem.to_owned());
         let place = tokio::time::timeout(CALL_TIME, self.places.acquire()).await;
@@ -144,7 +147,7 @@ impl Connections {
         let client = Arc::new(client);
         let done = tokio::time::timeout(CALL_TIME, statements(Arc::clone(&client))).await;
         let result = match done {
-            Ok(result) => result.map_err(|error| of_statement(&error)),
+            Ok(result) => result.map_err(Into::into),
             // Dropping the client closes the connection, and the server gives up with it.
             Err(_) => Err(DatabaseError::Unknown(format!(
                 "no answer in {} s",

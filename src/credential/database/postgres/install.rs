@@ -2,6 +2,9 @@
 
 use std::fmt::Write as _;
 
+use aws_lc_rs::digest::{SHA256, digest};
+use data_encoding::HEXLOWER;
+
 use super::settings::{GroupCeiling, MAX_LIVE, SHORTEST_LIFE, TargetSettings};
 
 /// What is run in one database, in order.
@@ -26,12 +29,12 @@ pub fn sections(
     let words = Words {
         settings,
         groups,
-        grants_have_options: version >= 16,
+        version,
     };
     let mut sections = vec![
         Section {
             database: "postgres".to_owned(),
-            sql: words.fill(CLUSTER, &version.to_string()),
+            sql: words.fill(CLUSTER),
         },
         Section {
             database: settings.control_database.clone(),
@@ -44,6 +47,10 @@ pub fn sections(
             sql: words.database(database),
         });
     }
+    sections.push(Section {
+        database: "postgres".to_owned(),
+        sql: words.fill(FINISH),
+    });
     Ok(sections)
 }
 
@@ -70,30 +77,37 @@ pub fn file(
     Ok(text)
 }
 
-/// The body of `clean_here` as it was installed: the cleaner calls nothing else of that name
-/// (databases.md P-1).
-#[must_use]
-pub(super) fn clean_body(settings: &TargetSettings, version: u32) -> String {
-    Words {
-        settings,
-        groups: &[],
-        grants_have_options: version >= 16,
-    }
-    .clean_body()
+/// A function of section 3 as it was installed: the cleaner calls nothing else of that name
+/// (databases.md P-1, P-11).
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Installed {
+    /// Name and types, as `regprocedure` prints them.
+    pub(super) signature: String,
+    /// SHA-256 of the body, in hexadecimal digits.
+    pub(super) body: String,
 }
 
-/// The settings that `clean_here` runs with, as the catalogue keeps them.
+/// The functions of section 3.
+#[must_use]
+pub(super) fn database_functions(settings: &TargetSettings, version: u32) -> Vec<Installed> {
+    let words = Words {
+        settings,
+        groups: &[],
+        version,
+    };
+    let installed = |(signature, body): &(&str, &str)| Installed {
+        signature: (*signature).to_owned(),
+        body: HEXLOWER.encode(
+            digest(&SHA256, format!("\n{}", words.fill(body)).as_bytes()).as_ref(),
+        ),
+    };
+    DATABASE_FUNCTIONS.iter().map(installed).collect()
+}
+
+/// The settings that the functions of section 3 run with, as the catalogue keeps them.
 pub(super) fn function_config(version: u32) -> Vec<String> {
-    let mut config = vec![
-        "search_path=pg_catalog, pg_temp".to_owned(),
-        "TimeZone=UTC".to_owned(),
-        "DateStyle=ISO, MDY".to_owned(),
-        "lock_timeout=2s".to_owned(),
-    ];
-    if version >= 16 {
-        config.push("createrole_self_grant=".to_owned());
-    }
-    config
+    let config = FUNCTION_SETTINGS.iter().filter(|setting| setting.since <= version);
+    config.map(|setting| format!("{}={}", setting.name, setting.kept)).collect()
 }
 
 fn check(settings: &TargetSettings, groups: &[GroupCeiling], version: u32) -> Result<(), String> {
@@ -145,103 +159,86 @@ fn is_plain(name: &str) -> bool {
 struct Words<'a> {
     settings: &'a TargetSettings,
     groups: &'a [GroupCeiling],
-    /// From 16 on memberships carry INHERIT and SET of their own.
-    grants_have_options: bool,
+    version: u32,
 }
 
 impl Words<'_> {
     fn control(&self) -> String {
-        let text = CONTROL.replace("{{schema}}", SCHEMA).replace(
-            "{{tidy}}",
-            &TIDY.replace("{{functions}}", &list(CONTROL_FUNCTIONS.iter().copied())),
-        );
-        self.fill(&text, "")
+        self.fill(&CONTROL.replace("{{schema}}", SCHEMA))
     }
 
     fn database(&self, database: &str) -> String {
-        let text = DATABASE
-            .replace("{{schema}}", SCHEMA)
-            .replace(
-                "{{tidy}}",
-                &TIDY.replace("{{functions}}", &list(DATABASE_FUNCTIONS.iter().copied())),
-            )
-            .replace("{{clean_body}}", CLEAN);
+        let mut text = DATABASE.replace("{{schema}}", SCHEMA);
+        for (name, body) in BODIES {
+            text = text.replace(&format!("{{{{{name}}}}}"), body);
+        }
         // The name goes in last: whatever it is, nothing in it is taken for a placeholder.
-        self.fill(&text, "")
-            .replace("{{database}}", &identifier(database))
+        self.fill(&text).replace("{{database}}", &identifier(database))
     }
 
-    fn clean_body(&self) -> String {
-        format!("\n{}", self.fill(CLEAN, ""))
-    }
-
-    fn fill(&self, text: &str, version: &str) -> String {
+    fn fill(&self, text: &str) -> String {
+        let settings = self.settings;
+        // From 16 on memberships carry INHERIT and SET of their own.
         let either =
-            |new: &str, old: &str| if self.grants_have_options { new } else { old }.to_owned();
-        let prefix = &self.settings.prefix;
+            |new: &str, old: &str| if self.version >= 16 { new } else { old }.to_owned();
+        let prefix = &settings.prefix;
         let groups = || self.groups.iter().map(|group| group.group.as_str());
-        let owning = self.groups.iter().filter(|group| group.act_as_group);
+        let leaving = self.groups.iter().filter(|group| group.without_acting);
+        let databases = settings.databases.iter().map(String::as_str);
+        let functions = |names: &mut dyn Iterator<Item = &str>| names.collect::<Vec<_>>().join(", ");
         let words = [
-            ("version", version.to_owned()),
-            ("definer_inherit", "INHERIT".to_owned()),
-            (
-                "broker_connections",
-                self.settings.broker_connection_limit().to_string(),
-            ),
-            (
-                "cleaner_connections",
-                self.settings.cleaner_connection_limit().to_string(),
-            ),
-            (
-                "control_database",
-                identifier(&self.settings.control_database),
-            ),
-            (
-                "signal_options",
-                either(" WITH INHERIT TRUE, SET FALSE", ""),
-            ),
-            (
-                "admin_grants",
-                if self.grants_have_options {
-                    self.admin_grants()
-                } else {
-                    String::new()
-                },
-            ),
+            ("version", self.version.to_string()),
+            ("own_roles", list(OWN_ROLES.into_iter())),
+            ("broker_connections", settings.broker_connection_limit().to_string()),
+            ("cleaner_connections", settings.cleaner_connection_limit().to_string()),
+            ("control_database", identifier(&settings.control_database)),
+            ("control_text", literal(&settings.control_database)),
+            ("control_functions", functions(&mut CONTROL_FUNCTIONS.into_iter())),
+            ("database_functions", functions(&mut DATABASE_FUNCTIONS.iter().map(|(signature, _)| *signature))),
+            ("databases", list(databases)),
+            ("signal_options", either(" WITH INHERIT TRUE, SET FALSE", "")),
+            ("installer_options", either(" WITH INHERIT TRUE, SET TRUE", "")),
+            ("installer_membership", either(INSTALLER_MEMBERSHIP, "")),
+            ("connect_options", either(" WITH INHERIT TRUE, SET FALSE", "")),
+            ("usable_membership", either(" AND (m.inherit_option OR m.set_option)", "")),
+            ("admin_grants", if self.version >= 16 { self.admin_grants() } else { String::new() }),
             ("prefix", prefix.clone()),
             ("prefix_length", prefix.len().to_string()),
             ("pattern", format!("^{prefix}[0-9a-v]{{7}}_[0-9a-v]{{13}}$")),
-            (
-                "allowed_roles",
-                list(self.settings.allowed_roles.iter().map(String::as_str)),
-            ),
+            ("allowed_roles", list(settings.allowed_roles.iter().map(String::as_str))),
+            ("event_trigger_names", list(settings.event_triggers.iter().map(String::as_str))),
+            ("places_per_repository", settings.places_per_repository.to_string()),
             ("shortest_life", SHORTEST_LIFE.to_string()),
+            ("longest_token", LONGEST_TOKEN.to_string()),
             ("record_bytes", RECORD_BYTES.to_string()),
             ("max_live", MAX_LIVE.to_string()),
             ("contract", CONTRACT.to_owned()),
+            ("turn", TURN.to_owned()),
+            ("step_budget", STEP_BUDGET.to_owned()),
+            ("most_relations", MOST_RELATIONS.to_string()),
+            ("most_large_objects", MOST_LARGE_OBJECTS.to_string()),
+            ("most_problems", MOST_PROBLEMS.to_string()),
             ("ceilings", self.ceilings()),
+            ("acts", either(ACTS_BY_OPTION, ACTS_BY_HEIR)),
             ("grant_group", either(GRANT_WITH_OPTIONS, GRANT_PLAIN)),
             ("check_members", either(MEMBERS_WITH_OPTIONS, MEMBERS_PLAIN)),
             ("acting_membership", either(" AND m.set_option", "")),
-            ("borrow_options", either(" WITH INHERIT TRUE, SET TRUE", "")),
-            ("lend_options", either(" WITH INHERIT TRUE, SET FALSE", "")),
+            ("lend_lease_options", either(" WITH INHERIT TRUE, SET FALSE", "")),
+            ("lend_options", either(" WITH INHERIT TRUE, SET TRUE", "")),
             ("take_back_options", either(" GRANTED BY CURRENT_USER", "")),
-            (
-                "owning_groups",
-                list(owning.map(|group| group.group.as_str())),
-            ),
+            ("leaving_groups", list(leaving.map(|group| group.group.as_str()))),
             ("target_groups", list(groups())),
-            (
-                "settings",
-                format!(
-                    "{FUNCTION_SETTINGS}{}",
-                    either(" SET createrole_self_grant = ''", "")
-                ),
-            ),
+            ("settings", self.function_settings()),
         ];
         words.iter().fold(text.to_owned(), |text, (name, word)| {
             text.replace(&format!("{{{{{name}}}}}"), word)
         })
+    }
+
+    fn function_settings(&self) -> String {
+        let settings = FUNCTION_SETTINGS.iter().filter(|setting| setting.since <= self.version);
+        let clauses: Vec<String> = settings.map(|setting| format!("SET {} = {}", setting.name, setting.written)).collect();
+        clauses.join(" ")
     }
 
     fn admin_grants(&self) -> String {
@@ -366,40 +363,118 @@ const CLUSTER: &str = include_str!("install/cluster.sql");
 const CONTROL: &str = include_str!("install/control.sql");
 const DATABASE: &str = include_str!("install/database.sql");
 const SCHEMA: &str = include_str!("install/schema.sql");
-const TIDY: &str = include_str!("install/tidy.sql");
-const CLEAN: &str = include_str!("install/clean_here.sql");
+const FINISH: &str = include_str!("install/finish.sql");
+const EVENT_TRIGGERS: &str = include_str!("install/event_triggers.sql");
+const DISARM: &str = include_str!("install/disarm.sql");
+const FENCE: &str = include_str!("install/fence.sql");
+const HAND_OVER: &str = include_str!("install/hand_over.sql");
+const DROP_GRANTS: &str = include_str!("install/drop_grants.sql");
+const BODIES: [(&str, &str); 5] = [
+    ("event_triggers", EVENT_TRIGGERS),
+    ("disarm", DISARM),
+    ("fence", FENCE),
+    ("hand_over", HAND_OVER),
+    ("drop_grants", DROP_GRANTS),
+];
 
-/// Nothing that a caller set in its session changes what a function does (databases.md P-4).
-const FUNCTION_SETTINGS: &str = "SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' SET datestyle = 'ISO, MDY' SET lock_timeout = '2s'";
+/// A setting of our functions, as it is written and as the catalogue keeps it.
+struct FunctionSetting {
+    name: &'static str,
+    written: &'static str,
+    kept: &'static str,
+    /// The first version that knows it.
+    since: u32,
+}
+
+const fn setting(name: &'static str, written: &'static str, kept: &'static str, since: u32) -> FunctionSetting {
+    FunctionSetting { name, written, kept, since }
+}
+
+/// Nothing that a caller set in its session changes what a function does (databases.md P-4, P-24).
+const FUNCTION_SETTINGS: [FunctionSetting; 8] = [
+    setting("search_path", "pg_catalog, pg_temp", "pg_catalog, pg_temp", 15),
+    setting("TimeZone", "'UTC'", "UTC", 15),
+    setting("DateStyle", "'ISO, MDY'", "ISO, MDY", 15),
+    setting("standard_conforming_strings", "on", "on", 15),
+    setting("idle_in_transaction_session_timeout", "'15s'", "15s", 15),
+    setting("lock_timeout", "'2s'", "2s", 15),
+    setting("createrole_self_grant", "''", "", 16),
+    setting("transaction_timeout", "0", "0", 17),
+];
+
+/// The roles that the file makes; no group may be inside one, and nobody else may be a member.
+const OWN_ROLES: [&str; 6] = [
+    "hallpass_definer",
+    "hallpass",
+    "hallpass_clean",
+    "hallpass_janitor",
+    "hallpass_connect",
+    "hallpass_quarantine",
+];
 
 const GRANT_WITH_OPTIONS: &str = "  EXECUTE format('GRANT %I TO %I WITH INHERIT %s, SET %s', p_group, name, CASE WHEN p_act_as_group THEN 'FALSE' ELSE 'TRUE' END, CASE WHEN p_act_as_group THEN 'TRUE' ELSE 'FALSE' END);";
 const GRANT_PLAIN: &str = "  EXECUTE format('GRANT %I TO %I', p_group, name);";
 const MEMBERS_WITH_OPTIONS: &str = "      OR EXISTS (SELECT FROM pg_auth_members m WHERE m.roleid = made AND (m.inherit_option OR m.set_option))";
 const MEMBERS_PLAIN: &str = "      OR EXISTS (SELECT FROM pg_auth_members m WHERE m.roleid = made)";
+const ACTS_BY_OPTION: &str = "EXISTS (SELECT FROM pg_auth_members m WHERE m.member = r.oid AND m.set_option AND pg_get_userbyid(m.roleid) <> 'hallpass_connect')";
+const ACTS_BY_HEIR: &str = "hallpass.heir(r.oid) <> 'hallpass_quarantine'";
+/// From 16 on whoever creates a role without being a superuser keeps the right to give it away, without having its
+/// power (grantor 10 is the server's first superuser).
+const INSTALLER_MEMBERSHIP: &str = "
+      AND NOT (m.admin_option AND NOT m.inherit_option AND NOT m.set_option AND m.grantor = 10 AND pg_get_userbyid(m.member) = current_user)";
 
-const CONTROL_FUNCTIONS: [&str; 17] = [
-    "ceilings",
-    "name_front",
-    "name_end",
-    "unfit",
-    "find",
-    "mint",
-    "lease_oid",
-    "disable",
-    "terminate",
-    "terminate_ended",
-    "ghosts",
-    "strip",
-    "drop_login",
-    "deps",
-    "ended",
-    "leases",
-    "version",
+const CONTROL_FUNCTIONS: [&str; 27] = [
+    "hallpass.ceilings()",
+    "hallpass.name_front(bigint)",
+    "hallpass.name_end(text)",
+    "hallpass.unfit(text)",
+    "hallpass.find(text)",
+    "hallpass.mint(text, text, integer, text, boolean, integer, text, bigint, text, boolean)",
+    "hallpass.lease_oid(text)",
+    "hallpass.cut(text)",
+    "hallpass.disable(text)",
+    "hallpass.terminate(text)",
+    "hallpass.lease_sessions()",
+    "hallpass.not_live(text[])",
+    "hallpass.ghosts()",
+    "hallpass.take_turn()",
+    "hallpass.end_turn()",
+    "hallpass.recover()",
+    "hallpass.take_back()",
+    "hallpass.lend(text, text)",
+    "hallpass.heir(oid)",
+    "hallpass.drop_login(text)",
+    "hallpass.deps(text)",
+    "hallpass.foreign_memberships(text)",
+    "hallpass.ended(text, integer)",
+    "hallpass.leases()",
+    "hallpass.shared_rights()",
+    "hallpass.prune()",
+    "hallpass.version()",
 ];
-const DATABASE_FUNCTIONS: [&str; 3] = ["owning_groups", "target_groups", "clean_here"];
+/// Each with its body.
+const DATABASE_FUNCTIONS: [(&str, &str); 5] = [
+    ("hallpass.event_triggers()", EVENT_TRIGGERS),
+    ("hallpass.disarm(text)", DISARM),
+    ("hallpass.fence(text)", FENCE),
+    ("hallpass.hand_over(text,oid,oid)", HAND_OVER),
+    ("hallpass.drop_grants(text)", DROP_GRANTS),
+];
+
+/// The advisory lock that stands for a turn at cleaning up.
+const TURN: &str = "1213223251, 1";
+/// How long one call of a step goes on before it commits what it did.
+const STEP_BUDGET: &str = "400 ms";
+/// More relations than this, or more large objects, are handed over in several transactions: one for all would take
+/// the locks of the whole server.
+const MOST_RELATIONS: u32 = 200;
+const MOST_LARGE_OBJECTS: u32 = 1_000;
+const MOST_PROBLEMS: u32 = 5;
+/// A used token is remembered for a week longer than its login lives, at most.
+const LONGEST_TOKEN: u32 = 7 * 24 * 3_600;
 
 /// Which functions there are and what they take; a broker that finds another says so.
-pub(super) const CONTRACT: &str = "1";
+pub(super) const CONTRACT: &str = "2";
 /// The longest record in a login's comment.
 pub(super) const RECORD_BYTES: usize = 2_048;
 
@@ -429,6 +504,7 @@ mod tests {
             longest_life: 900,
             connections: 5,
             act_as_group: true,
+            without_acting: false,
         }
     }
 

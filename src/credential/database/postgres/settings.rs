@@ -172,7 +172,7 @@ impl ChannelBinding {
     }
 }
 
-/// How far the logins of one group may go: written into the database by `install-sql`, so that a
+/// How far the logins of one group may go: written into the database by `target install`, so that a
 /// stolen broker password goes no further (databases.md P-4).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GroupCeiling {
@@ -184,6 +184,8 @@ pub struct GroupCeiling {
     pub connections: u16,
     /// What a login makes belongs to the group.
     pub act_as_group: bool,
+    /// Some credential uses the group without acting as it: what such a login makes is its own.
+    pub without_acting: bool,
 }
 
 /// The shortest life of a login, in seconds.

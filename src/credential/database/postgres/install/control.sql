@@ -1,4 +1,4 @@
--- 2. What the broker's login may call: database `hallpass` ---------------------------------------------
+-- 2. What the broker's login may call: database {{control_database}} ---------------------------------------------
 
 BEGIN;
 SET LOCAL search_path = pg_catalog, pg_temp;
@@ -10,9 +10,15 @@ SET LOCAL ROLE hallpass_definer;
 -- Otherwise everybody could call a new function.
 ALTER DEFAULT PRIVILEGES REVOKE EXECUTE ON FUNCTIONS FROM PUBLIC;
 
+-- What was made for which token: a token never makes a second login, also after the first one is gone. `holder` is
+-- a hash of whom it was for, and empties when the login is dropped. Rows go when their token has expired.
+CREATE TABLE IF NOT EXISTS hallpass.used (random text PRIMARY KEY, login text COLLATE "C" NOT NULL, holder text, until bigint NOT NULL);
+CREATE INDEX IF NOT EXISTS used_by_holder ON hallpass.used (holder, login);
+CREATE INDEX IF NOT EXISTS used_by_until ON hallpass.used (until);
+
 -- The ceilings: nobody who holds the broker's password can go beyond them. To change one, make this file
 -- again and run it.
-CREATE OR REPLACE FUNCTION hallpass.ceilings()
+CREATE FUNCTION hallpass.ceilings()
 RETURNS TABLE (group_name text, longest_life int, most_connections int, may_act_as_group boolean)
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$
@@ -22,14 +28,14 @@ AS $$
 $$;
 
 -- Names begin with the second in which they end, in base32hex, so that they sort by time.
-CREATE OR REPLACE FUNCTION hallpass.name_front(seconds bigint) RETURNS text
+CREATE FUNCTION hallpass.name_front(seconds bigint) RETURNS text
 LANGUAGE sql IMMUTABLE STRICT SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT '{{prefix}}' || string_agg(substr('0123456789abcdefghijklmnopqrstuv', ((seconds >> (5 * (7 - digit))) & 31)::int + 1, 1), '' ORDER BY digit)
   FROM generate_series(1, 7) AS digit
 $$;
 
-CREATE OR REPLACE FUNCTION hallpass.name_end(login text) RETURNS bigint
+CREATE FUNCTION hallpass.name_end(login text) RETURNS bigint
 LANGUAGE sql IMMUTABLE STRICT SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT sum((strpos('0123456789abcdefghijklmnopqrstuv', substr(login, {{prefix_length}} + digit, 1)) - 1)::bigint << (5 * (7 - digit)))::bigint
@@ -38,7 +44,7 @@ $$;
 
 -- Why a group must not be handed out, or NULL. Walks every membership: a role inside a superuser is one, and
 -- a role that may log in could be given a password by a job, which would stay.
-CREATE OR REPLACE FUNCTION hallpass.unfit(p_group text) RETURNS text
+CREATE FUNCTION hallpass.unfit(p_group text) RETURNS text
 LANGUAGE sql STABLE STRICT SET search_path = pg_catalog, pg_temp
 AS $$
   WITH RECURSIVE above AS (
@@ -54,7 +60,7 @@ AS $$
       WHEN r.rolbypassrls THEN 'is not bound by row security'
       WHEN r.rolcanlogin THEN 'can log in'
       WHEN r.rolname ~ '^pg_' AND r.rolname::text <> ALL (ARRAY[{{allowed_roles}}]::text[]) THEN 'is a predefined role that the target does not allow'
-      WHEN r.rolname IN ('hallpass_definer', 'hallpass', 'hallpass_clean', 'hallpass_quarantine') OR starts_with(r.rolname::text, '{{prefix}}') THEN 'is reserved for the broker'
+      WHEN r.rolname IN ({{own_roles}}) OR starts_with(r.rolname::text, '{{prefix}}') THEN 'is reserved for the broker'
       WHEN above.administers THEN 'may be granted to others by its member'
     END AS problem
     FROM above JOIN pg_roles r ON r.oid = above.oid
@@ -67,25 +73,36 @@ AS $$
   END
 $$;
 
--- A look-up by the part of the name that token and credential give, whatever the expiry in front.
-CREATE OR REPLACE FUNCTION hallpass.find(p_random text)
-RETURNS TABLE (login text, ends bigint, can_login boolean, ended boolean, groups text[], record text)
+-- Who inherits, as `mint` wrote it: a group whose logins may act as it, else the quarantine.
+CREATE FUNCTION hallpass.heir(p_lease oid) RETURNS text
+LANGUAGE sql STABLE STRICT SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT coalesce((SELECT c.group_name FROM hallpass.ceilings() c
+                   WHERE c.may_act_as_group AND c.group_name = substring(shobj_description(p_lease, 'pg_authid') FROM '^heir=([^\n]*)\n')),
+                  'hallpass_quarantine')
+$$;
+
+-- A look-up by the part of the name that token and credential give, whatever the expiry in front. A comment begins
+-- with the heir, which `mint` wrote; what follows is the broker's record.
+CREATE FUNCTION hallpass.find(p_random text)
+RETURNS TABLE (login text, ends bigint, can_login boolean, ended boolean, groups text[], acts boolean, record text)
 LANGUAGE sql STABLE STRICT SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT r.rolname::text, hallpass.name_end(r.rolname::text), r.rolcanlogin,
     hallpass.name_end(r.rolname::text) <= extract(epoch FROM clock_timestamp()),
-    ARRAY(SELECT pg_get_userbyid(m.roleid)::text FROM pg_auth_members m
+    ARRAY(SELECT DISTINCT pg_get_userbyid(m.roleid)::text FROM pg_auth_members m
           WHERE m.member = r.oid AND pg_get_userbyid(m.roleid) <> 'hallpass_connect' ORDER BY 1),
-    coalesce(shobj_description(r.oid, 'pg_authid'), '')
-  FROM pg_roles r
+    {{acts}},
+    regexp_replace(coalesce(d.description, ''), '^heir=[^\n]*\n', '')
+  FROM pg_roles r LEFT JOIN pg_shdescription d ON d.classoid = 'pg_authid'::regclass AND d.objoid = r.oid
   WHERE r.rolname >= '{{prefix}}0' AND r.rolname < '{{prefix}}w'
     AND substr(r.rolname::text, {{prefix_length}} + 9) = p_random AND r.rolname::text ~ '{{pattern}}'
 $$;
 
--- Makes a login that ends by itself, or gives back the one that this token made before. With `p_create` off
--- it only looks.
-CREATE OR REPLACE FUNCTION hallpass.mint(p_random text, p_verifier text, p_life int, p_group text, p_act_as_group boolean, p_connections int, p_record text, p_create boolean)
-RETURNS TABLE (created boolean, login text, ends bigint, can_login boolean, ended boolean, groups text[], record text)
+-- Makes a login that ends by itself, or gives back the one that this token made before. No row: that one is over,
+-- or `p_create` is off and there is none. `p_until` is when the token can no longer be used.
+CREATE FUNCTION hallpass.mint(p_random text, p_verifier text, p_life int, p_group text, p_act_as_group boolean, p_connections int, p_record text, p_until bigint, p_holder text, p_create boolean)
+RETURNS TABLE (created boolean, login text, ends bigint, can_login boolean, ended boolean, groups text[], acts boolean, record text)
 LANGUAGE plpgsql VOLATILE STRICT SECURITY DEFINER {{settings}}
 AS $$
 DECLARE
@@ -103,10 +120,13 @@ BEGIN
   IF NOT p_random ~ '^[0-9a-v]{13}$' THEN
     RAISE EXCEPTION 'the random part is not 13 digits' USING ERRCODE = 'HP004';
   END IF;
+  IF NOT p_holder ~ '^[0-9a-f]{32}$' THEN
+    RAISE EXCEPTION 'the holder is not a hash of 32 digits' USING ERRCODE = 'HP004';
+  END IF;
   -- One login per token and credential, also when two brokers ask at once.
   PERFORM pg_advisory_xact_lock(hashtextextended('hallpass:' || p_random, 0));
   RETURN QUERY SELECT false, f.* FROM hallpass.find(p_random) f;
-  IF FOUND OR NOT p_create THEN
+  IF FOUND OR NOT p_create OR EXISTS (SELECT FROM hallpass.used u WHERE u.random = p_random) THEN
     RETURN;
   END IF;
 
@@ -140,9 +160,13 @@ BEGIN
     RAISE EXCEPTION 'max_prepared_transactions is not 0' USING ERRCODE = 'HP008';
   END IF;
   -- Worked out once: in the condition it would be for every row, and no index could be used.
-  live_from := hallpass.name_front(extract(epoch FROM clock_timestamp())::bigint)::pg_catalog.name;
-  IF (SELECT count(*) FROM pg_roles r WHERE r.rolname >= live_from AND r.rolname < '{{prefix}}w') >= {{max_live}} THEN
+  live_from := hallpass.name_front(floor(extract(epoch FROM clock_timestamp()))::bigint)::pg_catalog.name;
+  -- Members, not names: a role that somebody else called like a lease takes no place.
+  IF (SELECT count(*) FROM pg_auth_members m WHERE m.roleid = 'hallpass_connect'::regrole) >= {{max_live}} THEN
     RAISE EXCEPTION 'there are {{max_live}} live logins already' USING ERRCODE = 'HP002';
+  END IF;
+  IF (SELECT count(*) FROM hallpass.used u WHERE u.holder = p_holder AND u.login >= live_from::text COLLATE "C") >= {{places_per_repository}} THEN
+    RAISE EXCEPTION 'this repository has {{places_per_repository}} live logins already' USING ERRCODE = 'HP010';
   END IF;
 
   -- The server's clock alone decides, and the end is written so that no setting of the caller reads it otherwise.
@@ -154,8 +178,8 @@ BEGIN
   END IF;
   EXECUTE format('CREATE ROLE %I LOGIN INHERIT NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS CONNECTION LIMIT %s PASSWORD %L VALID UNTIL %L',
     name, p_connections, p_verifier, to_char(until, 'YYYY-MM-DD HH24:MI:SS') || '+00');
-  EXECUTE format('COMMENT ON ROLE %I IS %L', name, p_record);
-  EXECUTE format('GRANT hallpass_connect TO %I', name);
+  EXECUTE format('COMMENT ON ROLE %I IS %L', name, 'heir=' || CASE WHEN p_act_as_group THEN p_group ELSE 'hallpass_quarantine' END || E'\n' || p_record);
+  EXECUTE format('GRANT hallpass_connect TO %I{{connect_options}}', name);
   -- Last, because it locks the group until the end of the transaction from 16 on.
 {{grant_group}}
   -- What was made is what was meant, whatever the caller's settings were.
@@ -169,18 +193,20 @@ BEGIN
 {{check_members}} THEN
     RAISE EXCEPTION 'the login got other memberships than it was asked for' USING ERRCODE = 'HP008';
   END IF;
+  INSERT INTO hallpass.used VALUES (p_random, name, p_holder, least(greatest(p_until, ends), ends + {{longest_token}}));
   created := true;
   login := name;
   can_login := true;
   ended := false;
   groups := ARRAY[p_group];
+  acts := p_act_as_group;
   record := p_record;
   RETURN NEXT;
 END
 $$;
 
 -- The ways out of a lease. None of them touches a name that `mint` could not have made.
-CREATE OR REPLACE FUNCTION hallpass.lease_oid(p_login text) RETURNS oid
+CREATE FUNCTION hallpass.lease_oid(p_login text) RETURNS oid
 LANGUAGE plpgsql STABLE STRICT SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
@@ -191,11 +217,35 @@ BEGIN
 END
 $$;
 
--- Ending a lease is two calls on two connections at once, again and again until both hold: a login that keeps
--- a lock on itself delays `disable` until `terminate` has ended its sessions, and one that reconnects gets
--- past `terminate` until `disable` has come through.
-CREATE OR REPLACE FUNCTION hallpass.disable(p_login text) RETURNS boolean
+-- Comes first, since it touches no row that the login can lock: nobody begins a session as it any more, and
+-- what it runs from now on has its own power only. What somebody else granted it is his to revoke; the number of
+-- such memberships.
+CREATE FUNCTION hallpass.cut(p_login text) RETURNS int
 LANGUAGE plpgsql VOLATILE STRICT SECURITY DEFINER {{settings}}
+AS $$
+DECLARE
+  lease oid := hallpass.lease_oid(p_login);
+  membership text;
+BEGIN
+  IF EXISTS (SELECT FROM pg_auth_members WHERE member = lease AND roleid = 'hallpass_connect'::regrole) THEN
+    EXECUTE format('REVOKE hallpass_connect FROM %I', p_login);
+  END IF;
+  FOR membership IN SELECT DISTINCT pg_get_userbyid(roleid)::text FROM pg_auth_members
+      WHERE member = lease AND roleid <> 'hallpass_connect'::regrole LOOP
+    BEGIN
+      EXECUTE format('REVOKE %I FROM %I', membership, p_login);
+    EXCEPTION WHEN OTHERS THEN
+      RAISE WARNING '% keeps its membership in %: %', p_login, membership, SQLERRM;
+    END;
+  END LOOP;
+  RETURN (SELECT count(*)::int FROM pg_auth_members WHERE member = lease);
+END
+$$;
+
+-- Then two calls on two connections at once, again and again until both hold: a login that keeps a lock on itself
+-- delays `disable` until `terminate` has ended its sessions.
+CREATE FUNCTION hallpass.disable(p_login text) RETURNS boolean
+LANGUAGE plpgsql VOLATILE STRICT SECURITY DEFINER {{settings}} SET lock_timeout = '250ms'
 AS $$
 BEGIN
   IF EXISTS (SELECT FROM pg_roles WHERE oid = hallpass.lease_oid(p_login) AND rolcanlogin) THEN
@@ -206,32 +256,49 @@ BEGIN
 END
 $$;
 
--- Changes nothing, so that it works on a standby too. The number of sessions there were.
-CREATE OR REPLACE FUNCTION hallpass.terminate(p_login text) RETURNS int
+-- Changes nothing where the definer may signal sessions, so that it works on a standby too. Where it may not, it
+-- does so as a member of the lease. The number of sessions there were.
+CREATE FUNCTION hallpass.terminate(p_login text) RETURNS int
 LANGUAGE plpgsql VOLATILE STRICT SECURITY DEFINER {{settings}}
 AS $$
 DECLARE
   wanted oid := hallpass.lease_oid(p_login);
+  pids int[];
+  may_signal boolean := pg_has_role('pg_signal_backend', 'USAGE');
 BEGIN
   PERFORM pg_stat_clear_snapshot();
-  RETURN (SELECT count(pg_terminate_backend(a.pid))::int FROM pg_stat_activity a WHERE a.usesysid = wanted);
+  pids := ARRAY(SELECT a.pid FROM pg_stat_activity a WHERE a.usesysid = wanted);
+  IF pids = '{}' THEN
+    RETURN 0;
+  END IF;
+  IF NOT may_signal THEN
+    EXECUTE format('GRANT %I TO CURRENT_USER{{lend_lease_options}}', p_login);
+  END IF;
+  PERFORM pg_terminate_backend(pid) FROM unnest(pids) AS p (pid);
+  IF NOT may_signal THEN
+    EXECUTE format('REVOKE %I FROM CURRENT_USER{{take_back_options}}', p_login);
+  END IF;
+  RETURN cardinality(pids);
 END
 $$;
 
--- For standbys, which cannot change roles: ends the sessions of all logins that have ended or are disabled.
-CREATE OR REPLACE FUNCTION hallpass.terminate_ended() RETURNS int
-LANGUAGE plpgsql VOLATILE STRICT SECURITY DEFINER {{settings}}
+-- For standbys, which cannot change roles and may lag: who has sessions here, and on the primary which of them may not.
+CREATE FUNCTION hallpass.lease_sessions() RETURNS SETOF text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-BEGIN
-  PERFORM pg_stat_clear_snapshot();
-  RETURN (SELECT count(pg_terminate_backend(a.pid))::int FROM pg_stat_activity a JOIN pg_roles r ON r.oid = a.usesysid
-          WHERE r.rolname::text ~ '{{pattern}}'
-            AND (NOT r.rolcanlogin OR hallpass.name_end(r.rolname::text) <= extract(epoch FROM clock_timestamp())));
-END
+  SELECT DISTINCT r.rolname::text FROM pg_stat_activity a JOIN pg_roles r ON r.oid = a.usesysid WHERE r.rolname::text ~ '{{pattern}}'
+$$;
+
+CREATE FUNCTION hallpass.not_live(p_logins text[]) RETURNS SETOF text
+LANGUAGE sql STABLE STRICT SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT l.name FROM unnest(p_logins) AS l (name)
+  WHERE NOT EXISTS (SELECT FROM pg_roles r JOIN pg_auth_members m ON m.member = r.oid AND m.roleid = 'hallpass_connect'::regrole
+                    WHERE r.rolname::text = l.name AND r.rolcanlogin AND hallpass.name_end(l.name) > extract(epoch FROM clock_timestamp()))
 $$;
 
 -- Sessions whose login is gone. One that did SET ROLE would keep that role's power for as long as it lives.
-CREATE OR REPLACE FUNCTION hallpass.ghosts() RETURNS int
+CREATE FUNCTION hallpass.ghosts() RETURNS int
 LANGUAGE plpgsql VOLATILE STRICT SECURITY DEFINER {{settings}}
 AS $$
 DECLARE
@@ -250,29 +317,106 @@ BEGIN
 END
 $$;
 
--- For a login that cannot be dropped yet, because something refers to it where nobody cleans: code it left there
--- must not keep its power.
-CREATE OR REPLACE FUNCTION hallpass.strip(p_login text) RETURNS int
-LANGUAGE plpgsql VOLATILE STRICT SECURITY DEFINER {{settings}}
+-- Clean-up is one lease at a time for the whole server, since what is lent for it is a membership of the whole
+-- server. A turn begins by taking back what a broker that died in the middle left lent.
+CREATE FUNCTION hallpass.take_turn() RETURNS void
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER {{settings}}
+AS $$
+BEGIN
+  PERFORM pg_advisory_lock({{turn}});
+  PERFORM hallpass.take_back();
+END
+$$;
+
+CREATE FUNCTION hallpass.end_turn() RETURNS void
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER {{settings}}
+AS $$
+BEGIN
+  PERFORM hallpass.take_back();
+  PERFORM pg_advisory_unlock_all();
+END
+$$;
+
+-- For a sweep or a start: takes back what is lent, unless somebody is at it. The roles that were.
+CREATE FUNCTION hallpass.recover() RETURNS text[]
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER {{settings}}
 AS $$
 DECLARE
-  stripped oid := hallpass.lease_oid(p_login);
-  membership name;
-  taken int := 0;
+  lent text[] := '{}';
 BEGIN
-  IF EXISTS (SELECT FROM pg_roles WHERE oid = stripped AND rolcanlogin) THEN
-    RAISE EXCEPTION '% can still log in', p_login USING ERRCODE = 'HP007';
+  IF EXISTS (SELECT FROM pg_auth_members WHERE member = 'hallpass_janitor'::regrole) AND pg_try_advisory_xact_lock({{turn}}) THEN
+    lent := hallpass.take_back();
   END IF;
-  FOR membership IN SELECT pg_get_userbyid(roleid) FROM pg_auth_members WHERE member = stripped LOOP
-    EXECUTE format('REVOKE %I FROM %I', membership, p_login);
-    taken := taken + 1;
+  RETURN lent;
+END
+$$;
+
+CREATE FUNCTION hallpass.take_back() RETURNS text[]
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  lent text;
+  taken text[] := '{}';
+BEGIN
+  FOR lent IN SELECT DISTINCT pg_get_userbyid(roleid)::text FROM pg_auth_members WHERE member = 'hallpass_janitor'::regrole LOOP
+    EXECUTE format('REVOKE %I FROM hallpass_janitor', lent);
+    taken := taken || lent;
   END LOOP;
   RETURN taken;
 END
 $$;
 
+-- Lends the janitor one role for one step: `lease`, `heir`, or one group of the target by its name.
+CREATE FUNCTION hallpass.lend(p_login text, p_what text) RETURNS text
+LANGUAGE plpgsql VOLATILE STRICT SECURITY DEFINER {{settings}}
+AS $$
+DECLARE
+  lease oid := hallpass.lease_oid(p_login);
+  heir text;
+  what text;
+  odd text;
+BEGIN
+  IF lease IS NULL THEN
+    RETURN NULL;
+  END IF;
+  IF NOT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid() AND granted AND (classid, objid, objsubid) = ({{turn}}, 2)) THEN
+    RAISE EXCEPTION 'lend needs a turn' USING ERRCODE = 'HP004';
+  END IF;
+  -- What code of the login could do while it is lent is what the login could do, so it must be able to do nothing.
+  IF EXISTS (SELECT FROM pg_auth_members m WHERE m.member = lease
+             AND (m.roleid = 'hallpass_connect'::regrole OR pg_get_userbyid(m.roleid)::text IN (SELECT group_name FROM hallpass.ceilings()))) THEN
+    RAISE EXCEPTION '% has memberships still', p_login USING ERRCODE = 'HP007';
+  END IF;
+  -- Something else that the janitor owned, or a member of it, would be somebody else's way to run code as it.
+  SELECT string_agg(DISTINCT format('%s in %s', s.classid::regclass, coalesce(d.datname::text, 'the server')), ', ') INTO odd
+    FROM pg_shdepend s LEFT JOIN pg_database d ON d.oid = s.dbid
+    WHERE s.refclassid = 'pg_authid'::regclass AND s.refobjid = 'hallpass_janitor'::regrole AND s.deptype = 'o'
+      AND NOT (s.classid = 'pg_proc'::regclass AND d.datname::text = ANY (ARRAY[{{databases}}]));
+  IF odd IS NOT NULL THEN
+    RAISE EXCEPTION 'hallpass_janitor owns %', odd USING ERRCODE = 'HP008';
+  END IF;
+  SELECT string_agg(pg_get_userbyid(m.member)::text, ', ') INTO odd FROM pg_auth_members m
+    WHERE m.roleid = 'hallpass_janitor'::regrole{{usable_membership}};
+  IF odd IS NOT NULL THEN
+    RAISE EXCEPTION 'hallpass_janitor has members: %', odd USING ERRCODE = 'HP008';
+  END IF;
+  heir := hallpass.heir(lease);
+  what := CASE p_what WHEN 'lease' THEN p_login WHEN 'heir' THEN heir
+          ELSE (SELECT group_name FROM hallpass.ceilings() WHERE group_name = p_what) END;
+  IF what IS NULL THEN
+    RAISE EXCEPTION '% cannot be lent', p_what USING ERRCODE = 'HP004';
+  END IF;
+  IF p_what = 'lease' THEN
+    EXECUTE format('GRANT %I TO hallpass_janitor{{lend_lease_options}}', what);
+  ELSE
+    EXECUTE format('GRANT %I TO hallpass_janitor{{lend_options}}', what);
+  END IF;
+  RETURN what;
+END
+$$;
+
 -- The last step. Fails as long as anything in any database refers to the login.
-CREATE OR REPLACE FUNCTION hallpass.drop_login(p_login text) RETURNS boolean
+CREATE FUNCTION hallpass.drop_login(p_login text) RETURNS boolean
 LANGUAGE plpgsql VOLATILE STRICT SECURITY DEFINER {{settings}}
 AS $$
 DECLARE
@@ -289,60 +433,113 @@ BEGIN
     RAISE EXCEPTION '% still has sessions', p_login USING ERRCODE = 'HP006';
   END IF;
   EXECUTE format('DROP ROLE %I', p_login);
+  UPDATE hallpass.used SET holder = NULL WHERE login = p_login AND holder IS NOT NULL;
   RETURN true;
 END
 $$;
 
 -- Reading, with the caller's own rights.
 
--- What refers to a login, by database; NULL stands for what belongs to the whole server.
-CREATE OR REPLACE FUNCTION hallpass.deps(p_login text)
-RETURNS TABLE (database text, kind text, objects bigint)
+-- What refers to a login, by database; NULL is what belongs to the whole server. Of what it owns, how much is code.
+CREATE FUNCTION hallpass.deps(p_login text)
+RETURNS TABLE (database text, kind text, objects bigint, routines bigint)
 LANGUAGE sql STABLE STRICT SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT d.datname::text, s.deptype::text, count(*)
+  SELECT d.datname::text, s.deptype::text, count(*), count(*) FILTER (WHERE s.classid = 'pg_proc'::regclass AND s.deptype = 'o')
   FROM pg_shdepend s LEFT JOIN pg_database d ON d.oid = s.dbid
-  WHERE s.refclassid = 'pg_authid'::regclass AND s.refobjid = (SELECT oid FROM pg_roles WHERE rolname::text = p_login)
+  WHERE s.refclassid = 'pg_authid'::regclass AND s.refobjid = (SELECT oid FROM pg_roles WHERE rolname = p_login::name)
     AND s.classid <> 'pg_auth_members'::regclass
   GROUP BY 1, 2
 $$;
 
--- Logins to sweep: past their end, or disabled by a revocation that did not come to its end. In the order of
+-- Memberships that are not this file's to revoke, as the statements that do.
+CREATE FUNCTION hallpass.foreign_memberships(p_login text) RETURNS SETOF text
+LANGUAGE sql STABLE STRICT SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT format('REVOKE %I FROM %I', pg_get_userbyid(m.roleid), p_login) || coalesce(format(', granted by %s', nullif(pg_get_userbyid(m.grantor)::text, 'hallpass_definer')), '')
+  FROM pg_auth_members m WHERE m.member = (SELECT oid FROM pg_roles WHERE rolname = p_login::name)
+$$;
+
+-- Logins to sweep: past their end, or cut off or disabled by a revocation that did not come to its end. In the order of
 -- their names, beginning after one, so that those that cannot be dropped do not stand before the others.
-CREATE OR REPLACE FUNCTION hallpass.ended(p_after text, p_limit int) RETURNS SETOF text
+CREATE FUNCTION hallpass.ended(p_after text, p_limit int) RETURNS SETOF text
 LANGUAGE sql STABLE STRICT SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT r.rolname::text FROM pg_roles r
   WHERE r.rolname > greatest(p_after, '{{prefix}}')::name AND r.rolname < '{{prefix}}w' AND r.rolname::text ~ '{{pattern}}'
-    AND (r.rolname < (SELECT hallpass.name_front(extract(epoch FROM clock_timestamp())::bigint + 1)::name) OR NOT r.rolcanlogin)
+    AND (r.rolname < (SELECT hallpass.name_front(floor(extract(epoch FROM clock_timestamp()))::bigint + 1)::name) OR NOT r.rolcanlogin
+      OR (shobj_description(r.oid, 'pg_authid') ~ '^heir='
+          AND NOT EXISTS (SELECT FROM pg_auth_members m WHERE m.member = r.oid AND m.roleid = 'hallpass_connect'::regrole)))
   ORDER BY r.rolname LIMIT p_limit
 $$;
 
 -- Every lease there is, for people: SELECT * FROM hallpass.leases();
-CREATE OR REPLACE FUNCTION hallpass.leases()
-RETURNS TABLE (login text, ends timestamptz, ended boolean, can_login boolean, groups text[], sessions bigint, leftovers text[], record text)
+CREATE FUNCTION hallpass.leases()
+RETURNS TABLE (login text, ends timestamptz, ended boolean, can_login boolean, may_connect boolean, groups text[], heir text, sessions int[], leftovers text[], routines bigint, record text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT r.rolname::text, to_timestamp(hallpass.name_end(r.rolname::text)),
     hallpass.name_end(r.rolname::text) <= extract(epoch FROM clock_timestamp()), r.rolcanlogin,
-    ARRAY(SELECT pg_get_userbyid(m.roleid)::text FROM pg_auth_members m
+    EXISTS (SELECT FROM pg_auth_members m WHERE m.member = r.oid AND m.roleid = 'hallpass_connect'::regrole),
+    ARRAY(SELECT DISTINCT pg_get_userbyid(m.roleid)::text FROM pg_auth_members m
           WHERE m.member = r.oid AND pg_get_userbyid(m.roleid) <> 'hallpass_connect' ORDER BY 1),
-    (SELECT count(*) FROM pg_stat_activity a WHERE a.usesysid = r.oid),
+    hallpass.heir(r.oid),
+    ARRAY(SELECT a.pid FROM pg_stat_activity a WHERE a.usesysid = r.oid ORDER BY 1),
     ARRAY(SELECT coalesce(d.database, '(server)') || ': ' || d.objects || ' ' || CASE d.kind WHEN 'o' THEN 'owned' ELSE 'grants' END
           FROM hallpass.deps(r.rolname::text) d ORDER BY 1),
-    coalesce(shobj_description(r.oid, 'pg_authid'), '')
+    (SELECT coalesce(sum(d.routines), 0)::bigint FROM hallpass.deps(r.rolname::text) d),
+    regexp_replace(coalesce(shobj_description(r.oid, 'pg_authid'), ''), '^heir=[^\n]*\n', '')
   FROM pg_roles r
   WHERE r.rolname >= '{{prefix}}0' AND r.rolname < '{{prefix}}w' AND r.rolname::text ~ '{{pattern}}'
   ORDER BY r.rolname
 $$;
 
+-- Rights that reach every lease: what hallpass_connect owns, or was given beyond CONNECT.
+CREATE FUNCTION hallpass.shared_rights() RETURNS SETOF text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT format('%s %s in %s', count(*), CASE s.deptype WHEN 'o' THEN 'objects owned by hallpass_connect' ELSE 'grants to hallpass_connect' END, coalesce(d.datname::text, 'the server'))
+  FROM pg_shdepend s LEFT JOIN pg_database d ON d.oid = s.dbid
+  WHERE s.refclassid = 'pg_authid'::regclass AND s.refobjid = 'hallpass_connect'::regrole AND s.classid <> 'pg_auth_members'::regclass
+    AND NOT (s.classid = 'pg_database'::regclass AND NOT EXISTS (
+      SELECT FROM pg_database x, aclexplode(x.datacl) a WHERE x.oid = s.objid AND a.grantee = 'hallpass_connect'::regrole AND a.privilege_type <> 'CONNECT'))
+  GROUP BY s.deptype, d.datname
+$$;
+
+-- Forgets tokens that have expired, a few thousand at a time.
+CREATE FUNCTION hallpass.prune() RETURNS int
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER {{settings}}
+AS $$
+DECLARE
+  pruned int;
+BEGIN
+  DELETE FROM hallpass.used WHERE random IN (SELECT u.random FROM hallpass.used u WHERE u.until < extract(epoch FROM clock_timestamp()) LIMIT 5000);
+  GET DIAGNOSTICS pruned = ROW_COUNT;
+  RETURN pruned;
+END
+$$;
+
 -- So that a broker can tell a file it does not know.
-CREATE OR REPLACE FUNCTION hallpass.version() RETURNS text
+CREATE FUNCTION hallpass.version() RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$ SELECT '{{contract}}'::text $$;
 
-{{tidy}}
-REVOKE ALL ON ALL FUNCTIONS IN SCHEMA hallpass FROM PUBLIC;
-GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA hallpass TO hallpass;
+REVOKE ALL ON FUNCTION {{control_functions}} FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION {{control_functions}} TO hallpass;
+-- Logins of an older file: `cut` takes the membership that their heir would be known by.
+DO $hallpass$
+DECLARE
+  lease record;
+BEGIN
+  FOR lease IN SELECT r.rolname::text AS login, coalesce(shobj_description(r.oid, 'pg_authid'), '') AS about,
+      (SELECT min(pg_get_userbyid(m.roleid)::text) FROM pg_auth_members m JOIN hallpass.ceilings() c ON c.group_name = pg_get_userbyid(m.roleid)::text
+       WHERE m.member = r.oid AND c.may_act_as_group{{acting_membership}}) AS heir
+      FROM pg_roles r WHERE r.rolname::text ~ '{{pattern}}' LOOP
+    IF lease.about !~ '^heir=' THEN
+      EXECUTE format('COMMENT ON ROLE %I IS %L', lease.login, 'heir=' || coalesce(lease.heir, 'hallpass_quarantine') || E'\n' || lease.about);
+    END IF;
+  END LOOP;
+END
+$hallpass$;
 RESET ROLE;
 COMMIT;
