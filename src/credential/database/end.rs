@@ -66,7 +66,8 @@ impl Databases {
             nothing_made: true,
             ours: true,
         })?;
-        let (problem, revoked) = match end(target.database.as_ref(), &lease.name, REVOCATION).await {
+        let (problem, revoked) = match end(target.database.as_ref(), &lease.name, REVOCATION).await
+        {
             Ok(Ended::Gone) => return Ok(Revoked::Gone),
             Ok(Ended::Left { what, .. }) => (what, Revoked::Closed),
             Ok(Ended::Armed(what) | Ended::Open(what)) => (what, Revoked::Pending),
@@ -104,7 +105,11 @@ pub(super) async fn end(
     if !closed {
         let what = database.reasons(login).await?.join("; ");
         let disarmed = cleaned.take().is_some_and(|cleaned| !cleaned.armed);
-        let code = if disarmed { "" } else { "; its code may still be armed" };
+        let code = if disarmed {
+            ""
+        } else {
+            "; its code may still be armed"
+        };
         return Ok(Ended::Open(format!("{what}{code}")));
     }
     let mut attempts = REMOVALS;
@@ -136,11 +141,7 @@ pub(super) async fn cut(database: &dyn Database, login: &str) -> Result<(), Data
 }
 
 /// Takes away what the login owns and what it was granted, then the login.
-async fn remove(
-    database: &dyn Database,
-    login: &str,
-    turns: u32,
-) -> Result<Ended, DatabaseError> {
+async fn remove(database: &dyn Database, login: &str, turns: u32) -> Result<Ended, DatabaseError> {
     let mut leftovers = database.leftovers(login).await?;
     let mut cleaned = Cleaned::default();
     if !leftovers.is_empty() {
@@ -161,7 +162,8 @@ async fn remove(
     what.extend(database.reasons(login).await?);
     let what = what.join("; ");
     // Where nobody cleans, nobody disarms.
-    let is_out_of_reach = |leftover: &Leftover| leftover.routines > 0 && !is_listed(database, leftover);
+    let is_out_of_reach =
+        |leftover: &Leftover| leftover.routines > 0 && !is_listed(database, leftover);
     if cleaned.armed || leftovers.iter().any(is_out_of_reach) {
         return Ok(Ended::Armed(what));
     }
@@ -173,7 +175,9 @@ async fn remove(
 
 /// The databases to clean in. What belongs to the whole server goes with the clean-up of any.
 fn places(database: &dyn Database, leftovers: &[Leftover]) -> BTreeSet<String> {
-    let listed = leftovers.iter().filter(|leftover| is_listed(database, leftover));
+    let listed = leftovers
+        .iter()
+        .filter(|leftover| is_listed(database, leftover));
     let any = || database.address().database;
     listed
         .map(|leftover| leftover.database.clone().unwrap_or_else(any))

@@ -98,8 +98,13 @@ impl Postgres {
         if self.is_current.load(Ordering::Relaxed) {
             return Ok(());
         }
-        let rows = self.terminate.query("SELECT hallpass.version()", &[]).await?;
-        let found = rows.first().map_or(Ok(String::new()), |row| column(row, 0))?;
+        let rows = self
+            .terminate
+            .query("SELECT hallpass.version()", &[])
+            .await?;
+        let found = rows
+            .first()
+            .map_or(Ok(String::new()), |row| column(row, 0))?;
         if found == install::CONTRACT {
             self.is_current.store(true, Ordering::Relaxed);
             return Ok(());
@@ -125,7 +130,10 @@ impl Postgres {
 
     /// An answer that says the functions are others than they were: they are looked at again.
     fn noticed<T>(&self, answered: Result<T, DatabaseError>) -> Result<T, DatabaseError> {
-        if answered.as_ref().is_err_and(|error| error.code() == Some(UNDEFINED_FUNCTION)) {
+        if answered
+            .as_ref()
+            .is_err_and(|error| error.code() == Some(UNDEFINED_FUNCTION))
+        {
             self.is_current.store(false, Ordering::Relaxed);
         }
         answered
@@ -182,7 +190,10 @@ impl Database for Postgres {
             return Ok(());
         }
         // On the connection that never waits for a lock of a lease.
-        let cut = self.terminate.query("SELECT hallpass.cut($1)", &[(&login, Type::TEXT)]).await;
+        let cut = self
+            .terminate
+            .query("SELECT hallpass.cut($1)", &[(&login, Type::TEXT)])
+            .await;
         self.noticed(cut).map(drop).or_else(gone_is_done)
     }
 
@@ -191,9 +202,13 @@ impl Database for Postgres {
         let disabled = self
             .disable
             .run(|client| async move {
-                client.query_typed("SELECT hallpass.disable($1)", &[(&login, Type::TEXT)]).await?;
+                client
+                    .query_typed("SELECT hallpass.disable($1)", &[(&login, Type::TEXT)])
+                    .await?;
                 if is_first {
-                    client.query_typed("SELECT hallpass.strip($1)", &[(&login, Type::TEXT)]).await?;
+                    client
+                        .query_typed("SELECT hallpass.strip($1)", &[(&login, Type::TEXT)])
+                        .await?;
                 }
                 Ok::<_, tokio_postgres::Error>(())
             })
@@ -241,9 +256,14 @@ impl Database for Postgres {
     }
 
     async fn reasons(&self, login: &str) -> Result<Vec<String>, DatabaseError> {
-        let rows = self.terminate.query(SESSIONS, &[(&login, Type::TEXT)]).await?;
+        let rows = self
+            .terminate
+            .query(SESSIONS, &[(&login, Type::TEXT)])
+            .await?;
         let pids = rows.iter().map(|row| column::<i32>(row, 0));
-        let pids: Vec<String> = pids.map(|pid| pid.map(|pid| pid.to_string())).collect::<Result<_, _>>()?;
+        let pids: Vec<String> = pids
+            .map(|pid| pid.map(|pid| pid.to_string()))
+            .collect::<Result<_, _>>()?;
         let mut reasons = Vec::new();
         if !pids.is_empty() {
             reasons.push(format!(
@@ -257,7 +277,9 @@ impl Database for Postgres {
         let sql = "SELECT * FROM hallpass.foreign_memberships($1)";
         for row in self.terminate.query(sql, &[(&login, Type::TEXT)]).await? {
             let statement: String = column(&row, 0)?;
-            reasons.push(format!("somebody else made it a member of a role; run `{statement}`"));
+            reasons.push(format!(
+                "somebody else made it a member of a role; run `{statement}`"
+            ));
         }
         Ok(reasons)
     }
@@ -301,7 +323,10 @@ impl Database for Postgres {
     }
 
     async fn ghosts(&self) -> Result<u32, DatabaseError> {
-        let here = self.terminate.query("SELECT hallpass.ghosts()", &[]).await?;
+        let here = self
+            .terminate
+            .query("SELECT hallpass.ghosts()", &[])
+            .await?;
         for standby in &self.standbys {
             if let Err(error) = self.sweep_standby(standby).await {
                 warn_of_standby(&error);
@@ -354,17 +379,35 @@ impl Postgres {
     async fn sweep_standby(&self, standby: &Connections) -> Result<(), DatabaseError> {
         standby.query("SELECT hallpass.ghosts()", &[]).await?;
         if self.is_first_contract().await? {
-            return standby.query("SELECT hallpass.terminate_ended()", &[]).await.map(drop);
+            return standby
+                .query("SELECT hallpass.terminate_ended()", &[])
+                .await
+                .map(drop);
         }
-        let names = |rows: &[Row]| rows.iter().map(|row| column::<String>(row, 0)).collect::<Result<Vec<_>, _>>();
-        let there = names(&standby.query("SELECT * FROM hallpass.lease_sessions()", &[]).await?)?;
+        let names = |rows: &[Row]| {
+            rows.iter()
+                .map(|row| column::<String>(row, 0))
+                .collect::<Result<Vec<_>, _>>()
+        };
+        let there = names(
+            &standby
+                .query("SELECT * FROM hallpass.lease_sessions()", &[])
+                .await?,
+        )?;
         if there.is_empty() {
             return Ok(());
         }
         let sql = "SELECT * FROM hallpass.not_live($1)";
-        let over = names(&self.terminate.query(sql, &[(&there, Type::TEXT_ARRAY)]).await?)?;
+        let over = names(
+            &self
+                .terminate
+                .query(sql, &[(&there, Type::TEXT_ARRAY)])
+                .await?,
+        )?;
         for login in &over {
-            standby.query("SELECT hallpass.terminate($1)", &[(login, Type::TEXT)]).await?;
+            standby
+                .query("SELECT hallpass.terminate($1)", &[(login, Type::TEXT)])
+                .await?;
         }
         Ok(())
     }
@@ -372,9 +415,14 @@ impl Postgres {
     /// A lease with its state. Whether code that it left is armed only the database knows where it is.
     async fn lease(&self, row: &Row) -> Result<LeaseRow, DatabaseError> {
         let login: String = column(row, 0)?;
-        let (ended, can_login, may_connect) = (column(row, 2)?, column(row, 3)?, column::<bool>(row, 4)?);
+        let (ended, can_login, may_connect) =
+            (column(row, 2)?, column(row, 3)?, column::<bool>(row, 4)?);
         let sessions: Vec<i32> = column(row, 6)?;
-        let state = match (ended, can_login && may_connect, can_login || may_connect || !sessions.is_empty()) {
+        let state = match (
+            ended,
+            can_login && may_connect,
+            can_login || may_connect || !sessions.is_empty(),
+        ) {
             (false, true, _) => LeaseState::Live,
             (_, _, true) => LeaseState::Closing,
             (_, _, false) => self.state_of_closed(&login, column::<i64>(row, 8)?).await?,
@@ -392,9 +440,18 @@ impl Postgres {
         })
     }
 
-    async fn state_of_closed(&self, login: &str, routines: i64) -> Result<LeaseState, DatabaseError> {
+    async fn state_of_closed(
+        &self,
+        login: &str,
+        routines: i64,
+    ) -> Result<LeaseState, DatabaseError> {
         let leftovers = self.leftovers(login).await?;
-        let here = |leftover: &&Leftover| leftover.database.as_deref().is_none_or(|name| self.is_listed(name));
+        let here = |leftover: &&Leftover| {
+            leftover
+                .database
+                .as_deref()
+                .is_none_or(|name| self.is_listed(name))
+        };
         if routines > 0 {
             for leftover in leftovers.iter().filter(|leftover| leftover.routines > 0) {
                 let armed = match &leftover.database {
@@ -407,7 +464,11 @@ impl Postgres {
             }
         }
         let owns_here = leftovers.iter().filter(here).any(|leftover| leftover.owned);
-        Ok(if owns_here { LeaseState::Disarmed } else { LeaseState::ObjectsLeft })
+        Ok(if owns_here {
+            LeaseState::Disarmed
+        } else {
+            LeaseState::ObjectsLeft
+        })
     }
 }
 
@@ -448,7 +509,8 @@ const CREATE: &str = "SELECT created, login, ends, can_login, ended, groups, act
 const LEASES: &str = "SELECT login, extract(epoch FROM ends)::bigint, ended, can_login, may_connect, groups, sessions, leftovers, routines, record FROM hallpass.leases()";
 const FIRST_LEASES: &str = "SELECT login, extract(epoch FROM ends)::bigint, ended, can_login, groups <> '{}', groups,
     ARRAY(SELECT pid FROM pg_catalog.pg_stat_activity WHERE usename = login::name), leftovers, cardinality(leftovers)::bigint, record FROM hallpass.leases()";
-const SESSIONS: &str = "SELECT pid FROM pg_catalog.pg_stat_activity WHERE usename = $1::name ORDER BY 1";
+const SESSIONS: &str =
+    "SELECT pid FROM pg_catalog.pg_stat_activity WHERE usename = $1::name ORDER BY 1";
 /// Ours: the functions are of another version.
 const OUTDATED: &str = "HP013";
 const UNDEFINED_FUNCTION: &str = "42883";

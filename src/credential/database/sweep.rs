@@ -233,14 +233,16 @@ impl Databases {
         target.database.hold().await?;
         target.database.recover().await?;
         let mut report = SweepReport::default();
-        self.end_page(name, target, self.due_revocations(target), &mut report).await;
+        let owed = self.due_revocations(target);
+        self.end_page(name, target, owed.clone(), &mut report).await;
         // Page after page by name, so that logins that cannot be dropped do not come before the
         // others (databases.md P-7).
         let mut after = String::new();
         loop {
-            let ended = target.database.ended(&after, PAGE).await?;
+            let mut ended = target.database.ended(&after, PAGE).await?;
             let Some(last) = ended.last() else { break };
             after.clone_from(last);
+            ended.retain(|login| !owed.contains(login));
             self.end_page(name, target, ended, &mut report).await;
         }
         report.ghosts = target.database.ghosts().await?;
@@ -291,11 +293,16 @@ impl Databases {
         let waiting = logins.len();
         logins.retain(|login| self.is_due(target, login));
         let waiting = waiting.saturating_sub(logins.len());
-        report.waiting = report.waiting.saturating_add(u32::try_from(waiting).unwrap_or(u32::MAX));
+        report.waiting = report
+            .waiting
+            .saturating_add(u32::try_from(waiting).unwrap_or(u32::MAX));
         for login in &logins {
             let database = target.database.as_ref();
             // What does not come through here is tried again, and reported, below.
-            if cut(database, login).await.is_err_and(|error| !is_passing(&error)) {
+            if cut(database, login)
+                .await
+                .is_err_and(|error| !is_passing(&error))
+            {
                 break;
             }
             let _ = disable(database, login).await;
@@ -338,7 +345,10 @@ impl Databases {
                 report.removed.push(login.to_owned());
                 return;
             }
-            Ok(Ended::Left { what, continues }) => (format!("{}: {what}", LeaseState::ObjectsLeft.name()), continues),
+            Ok(Ended::Left { what, continues }) => (
+                format!("{}: {what}", LeaseState::ObjectsLeft.name()),
+                continues,
+            ),
             Ok(Ended::Armed(what)) => (format!("{}: {what}", LeaseState::Closed.name()), false),
             Ok(Ended::Open(what)) => (format!("{}: {what}", LeaseState::Closing.name()), false),
             Err(error) => (error.to_string(), false),
@@ -349,9 +359,14 @@ impl Databases {
         if continues {
             remembered.failures.remove(login);
         } else if remembered.failures.len() < MOST_PENDING {
-            let failures = remembered.failures.get(login).map_or(0, |(failures, _)| *failures);
+            let failures = remembered
+                .failures
+                .get(login)
+                .map_or(0, |(failures, _)| *failures);
             let next = self.clock.monotonic().saturating_add(back_off(failures));
-            remembered.failures.insert(login.to_owned(), (failures.saturating_add(1), next));
+            remembered
+                .failures
+                .insert(login.to_owned(), (failures.saturating_add(1), next));
         }
     }
 

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::on_both_versions;
-use super::stage::{Stage, Version, connect, fresh_random, keyed, made, order, refused};
+use super::stage::{NO_HOLDER, Stage, Version, connect, fresh_random, keyed, made, order, refused};
 use crate::support::wait::until;
 
 on_both_versions! {
@@ -16,8 +16,8 @@ on_both_versions! {
         neighbour.batch_execute("
             CREATE SCHEMA hallpass; GRANT USAGE ON SCHEMA hallpass TO PUBLIC;
             CREATE TABLE hallpass.ran (who text); GRANT INSERT ON hallpass.ran TO PUBLIC;
-            CREATE FUNCTION hallpass.clean_here(text) RETURNS text LANGUAGE sql AS
-                'INSERT INTO hallpass.ran VALUES (session_user); SELECT ''x''::text';").await.unwrap();
+            CREATE FUNCTION hallpass.disarm(text) RETURNS TABLE (more boolean, done int, problems text[]) LANGUAGE sql AS
+                'INSERT INTO hallpass.ran VALUES (session_user); SELECT false, 0, ''{}''::text[]';").await.unwrap();
         let login = stage.mint("app_ro", 600).await;
         let lease = stage.log_in_to(&login, "neighbour").await.unwrap();
         lease.simple_query("SELECT lo_create(0)").await.unwrap();
@@ -43,13 +43,13 @@ on_both_versions! {
         let session = stage.log_in(&login).await.unwrap();
         session.batch_execute("CREATE TABLE shared.left_behind (id int)").await.unwrap();
         stage.superuser("app", "CREATE TABLE public.ran (who text); GRANT INSERT ON public.ran TO PUBLIC;
-            CREATE OR REPLACE FUNCTION hallpass.clean_here(p_login text) RETURNS text LANGUAGE sql AS
-                'INSERT INTO public.ran VALUES (session_user); SELECT ''x''::text'").await;
+            CREATE OR REPLACE FUNCTION hallpass.disarm(p_login text) RETURNS TABLE (more boolean, done int, problems text[]) LANGUAGE sql AS
+                'INSERT INTO public.ran VALUES (session_user); SELECT false, 0, ''{}''::text[]'").await;
         let _ = stage.databases.revoke(&stage.contents(&login)).await;
         assert_eq!(stage.read("app", "SELECT count(*)::text FROM public.ran").await, "0");
         assert!(stage.log_in(&login).await.is_err());
         let errors = stage.errors().await;
-        assert!(errors.iter().any(|error| error.message.contains("clean_here")), "{errors:?}");
+        assert!(errors.iter().any(|error| error.message.contains("hallpass.disarm(text)")), "{errors:?}");
     }
 
     /// T-102: P-2
@@ -94,14 +94,16 @@ on_both_versions! {
             SELECT lo_create(4711); GRANT SELECT ON LARGE OBJECT 4711 TO PUBLIC;").await.unwrap();
         stage.revoke(&login).await;
         assert_eq!(stage.leases().await, "0");
-        let owner = "SELECT DISTINCT pg_get_userbyid(proowner)::text FROM pg_proc WHERE proname IN ('evil', 'on_insert')";
+        let code = "SELECT count(*)::text FROM pg_proc WHERE proname IN ('evil', 'on_insert')";
+        assert_eq!(stage.read("app", code).await, "0");
+        let owner = "SELECT viewowner::text FROM pg_views WHERE viewname = 'peek'";
         assert_eq!(stage.read("app", owner).await, "hallpass_quarantine");
         let next = stage.mint("app_ro", 600).await;
         let next = stage.log_in(&next).await.unwrap();
         for attempt in ["SELECT shared.evil()", "SELECT * FROM shared.peek", "SELECT lo_get(4711)"] {
             refused(&next, attempt).await;
         }
-        // The trigger runs with the power of whoever writes: it must have lost its teeth.
+        // The trigger would run with the power of whoever writes.
         let owner = stage.mint("app_owner", 600).await;
         let owner = stage.log_in(&owner).await.unwrap();
         owner.simple_query("INSERT INTO app.items VALUES (3)").await.unwrap();
@@ -114,7 +116,7 @@ on_both_versions! {
         let thief = stage.thief().await;
         let verifier = hallpass::credential::database::Password::random().unwrap().verifier;
         let mint = |life: &str, group: &str, own: bool, connections: i32| format!(
-            "SELECT ends FROM hallpass.mint('{}', '{verifier}', {life}, '{group}', {own}, {connections}, '{{}}', true)",
+            "SELECT ends FROM hallpass.mint('{}', '{verifier}', {life}, '{group}', {own}, {connections}, '{{}}', 0, '{NO_HOLDER}', true)",
             fresh_random());
         for setting in ["timezone = 'EST-167'", "datestyle = 'SQL, DMY'", "search_path = 'pg_temp'", "lock_timeout = '1h'"] {
             thief.simple_query(&format!("SET {setting}")).await.unwrap();
@@ -155,7 +157,7 @@ on_both_versions! {
     /// T-104: P-4
     a_clear_password_is_not_taken(stage) {
         let thief = stage.thief().await;
-        let sql = format!("SELECT hallpass.mint('{}', 'secret', 600, 'app_ro', false, 5, '{{}}', true)", fresh_random());
+        let sql = format!("SELECT hallpass.mint('{}', 'secret', 600, 'app_ro', false, 5, '{{}}', 0, '{NO_HOLDER}', true)", fresh_random());
         assert!(refused(&thief, &sql).await.starts_with("HP004"));
     }
 
@@ -252,7 +254,7 @@ on_both_versions! {
         let sql = format!("SELECT hallpass.terminate('{}')", login.given.username);
         thief.simple_query(&sql).await.unwrap();
         until("the session is gone", || async { session.simple_query("SELECT 1").await.is_err() }).await;
-        thief.simple_query("SELECT hallpass.terminate_ended(), hallpass.ghosts()").await.unwrap();
+        thief.simple_query("SELECT hallpass.lease_sessions(), hallpass.ghosts()").await.unwrap();
         refused(&thief, &format!("SELECT hallpass.disable('{}')", login.given.username)).await;
     }
 
@@ -285,7 +287,7 @@ on_both_versions! {
         let login = stage.mint("app_owner", 600).await;
         assert!(stage.log_in_to(&login, "hallpass").await.is_err());
         let session = stage.log_in(&login).await.unwrap();
-        refused(&session, "SELECT hallpass.clean_here('x')").await;
+        refused(&session, "SELECT hallpass.disarm('x')").await;
     }
 }
 

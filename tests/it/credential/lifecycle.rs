@@ -205,6 +205,6 @@ on_both_versions! {
         let error = stage.try_mint(order("app_ro", 600, &fresh_random())).await.err().unwrap();
         assert_eq!(error.reason, "database.not_installed");
         let errors = stage.errors().await;
-        assert!(errors[0].fix.contains("install-sql"), "{errors:?}");
+        assert!(errors[0].fix.contains("hallpass target install"), "{errors:?}");
     }
 }

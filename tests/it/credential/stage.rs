@@ -10,7 +10,7 @@ use hallpass::credential::database::postgres::{
     Cleaner, Finding, GroupCeiling, Postgres, Severity, TargetSettings, Tls, install,
 };
 use hallpass::credential::database::{Database, Databases, Found, Holder, Issued, Order, Parts};
-use hallpass::credential::{MintError, PostgresLogin};
+use hallpass::credential::{MintError, PostgresLogin, Revoked};
 use hallpass::dev::postgres::{Options, Server};
 use hallpass::lease::{self, LeaseContents};
 use hallpass::replay::IdempotencyKey;
@@ -52,6 +52,9 @@ pub(super) struct Login {
     pub(super) handle: String,
     pub(super) found: Found,
 }
+
+/// For calls that name whose place a login takes.
+pub(super) const NO_HOLDER: &str = "00000000000000000000000000000000";
 
 pub(super) const PASSWORD: &str = "for-the-tests-only";
 
@@ -209,6 +212,8 @@ impl Stage {
         self.superuser("app", WRITES_NO_MORE).await;
         let login = self.mint("app_rw", life).await;
         self.superuser("app", WRITES).await;
+        let heir = "GRANT USAGE, CREATE ON SCHEMA shared TO hallpass_quarantine";
+        self.superuser("app", heir).await;
         login
     }
 
@@ -217,7 +222,11 @@ impl Stage {
     }
 
     pub(super) async fn revoke(&self, login: &Login) {
-        self.databases.revoke(&self.contents(login)).await.unwrap();
+        let revoked = self.databases.revoke(&self.contents(login)).await.unwrap();
+        if revoked != Revoked::Gone {
+            // Shown when the test fails.
+            println!("{revoked:?}: {:?}", self.databases.sweep("app").await);
+        }
     }
 
     pub(super) fn contents(&self, login: &Login) -> LeaseContents {

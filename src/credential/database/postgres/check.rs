@@ -8,10 +8,10 @@ use tokio_postgres::types::Type;
 
 use super::connection::column;
 use super::{GroupCeiling, Postgres, install};
+use crate::clock::Timestamp;
 use crate::credential::database::order::Password;
 use crate::credential::database::postgres::settings::{MAX_LIVE, SHORTEST_LIFE};
 use crate::credential::database::{Database as _, DatabaseError, Ended, NewLogin, end};
-use crate::clock::Timestamp;
 use crate::lease::rand13;
 use crate::secret::SecretSource;
 
@@ -70,8 +70,25 @@ impl Postgres {
             }
         }
         self.check_surroundings(groups, &mut findings).await;
-        if let Some(group) = groups.first() {
-            self.try_a_lease(group, &facts, &mut findings).await;
+        for group in groups {
+            if group.without_acting {
+                self.check_reach(group, &mut findings).await;
+            }
+        }
+        // One of each kind: which databases let it in does not depend on the group.
+        let of = |acts: bool| {
+            groups.iter().find(move |group| {
+                if acts {
+                    group.act_as_group
+                } else {
+                    group.without_acting
+                }
+            })
+        };
+        for acts in [true, false] {
+            if let Some(group) = of(acts) {
+                self.try_a_lease(group, acts, &facts, &mut findings).await;
+            }
         }
         findings.0
     }
@@ -197,10 +214,33 @@ impl Postgres {
         }
     }
 
+    /// What a login leaves that does not act as its group must be found again.
+    async fn check_reach(&self, group: &GroupCeiling, findings: &mut Findings) {
+        match self.look_at_reach(&group.group).await {
+            Ok(problems) if problems.is_empty() => findings.fine(format!(
+                "what a login in group `{}` leaves behind can be cleaned up",
+                group.group
+            )),
+            Ok(problems) => {
+                for problem in problems {
+                    findings.error(
+                        format!("group `{}` is not given to logins that do not act as it: {problem}", group.group),
+                        "do what the sentence before says, or run the file that `hallpass target install` prints again",
+                    );
+                }
+            }
+            Err(error) => findings.error(
+                format!("group `{}` cannot be looked at: {error}", group.group),
+                "run the check again",
+            ),
+        }
+    }
+
     /// Makes a lease, logs in with it where it should and where it should not, and ends it.
     async fn try_a_lease(
         &self,
         group: &GroupCeiling,
+        act_as_group: bool,
         facts: &ServerFacts,
         findings: &mut Findings,
     ) {
@@ -214,7 +254,7 @@ impl Postgres {
             verifier: &password.verifier,
             life: THROW_AWAY_LIFE.min(group.longest_life).max(SHORTEST_LIFE),
             group: &group.group,
-            act_as_group: false,
+            act_as_group,
             record: r#"{"v":1,"pol":"target check"}"#,
             used_until: Timestamp::from_unix(0),
             holder: NOBODYS_HOLDER,
@@ -257,10 +297,11 @@ impl Postgres {
         }
         match end::end(self, &made, end::REVOCATION).await {
             Ok(Ended::Gone) => findings.fine("the throw-away lease is gone again".to_owned()),
-            Ok(Ended::Left { what, .. } | Ended::Armed(what) | Ended::Open(what)) => findings.error(
-                format!("the throw-away lease `{made}` cannot be removed: {what}"),
-                "remove what it has there, then run the check again",
-            ),
+            Ok(Ended::Left { what, .. } | Ended::Armed(what) | Ended::Open(what)) => findings
+                .error(
+                    format!("the throw-away lease `{made}` cannot be removed: {what}"),
+                    "remove what it has there, then run the check again",
+                ),
             Err(error) => findings.error(
                 format!("the throw-away lease `{made}` could not be ended: {error}"),
                 "the sweep removes it when its minute is over",

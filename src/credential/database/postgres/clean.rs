@@ -87,7 +87,9 @@ impl Postgres {
         let version = u32::try_from(column::<i32>(row, 0)? / 10_000).unwrap_or(0);
         // Whoever owned the schema could put another function there after this look.
         if !column::<bool>(row, 1)? {
-            return Err(not_ours("schema hallpass belongs to somebody else, or others may create in it"));
+            return Err(not_ours(
+                "schema hallpass belongs to somebody else, or others may create in it",
+            ));
         }
         let (signatures, bodies): (Vec<String>, Vec<String>) = (column(row, 2)?, column(row, 3)?);
         let mut found: Vec<install::Installed> = signatures
@@ -108,7 +110,12 @@ impl Postgres {
         }
         let config = install::function_config(version);
         let others = "some function of the janitor runs with other settings or rights, or others may call it";
-        if found.len() != expected.len() || column::<Vec<String>>(row, 4)?.iter().any(|kept| *kept != config.join("\n")) || !column::<bool>(row, 5)? {
+        if found.len() != expected.len()
+            || column::<Vec<String>>(row, 4)?
+                .iter()
+                .any(|kept| *kept != config.join("\n"))
+            || !column::<bool>(row, 5)?
+        {
             return Err(not_ours(others));
         }
         Ok(())
@@ -130,7 +137,8 @@ impl Turn<'_> {
     }
 
     fn is_over(&self) -> bool {
-        self.ends_at.is_none_or(|end| tokio::time::Instant::now() >= end)
+        self.ends_at
+            .is_none_or(|end| tokio::time::Instant::now() >= end)
     }
 
     /// Lends the janitor a role; false when the login is gone.
@@ -139,7 +147,9 @@ impl Turn<'_> {
         let sql = "SELECT hallpass.lend($1, $2)";
         let values = [(&self.login as _, Type::TEXT), (&what as _, Type::TEXT)];
         let rows = self.control.query_typed(sql, &values).await?;
-        let lent = rows.first().map_or(Ok(None), |row| column::<Option<String>>(row, 0))?;
+        let lent = rows
+            .first()
+            .map_or(Ok(None), |row| column::<Option<String>>(row, 0))?;
         Ok(lent.is_some())
     }
 
@@ -152,14 +162,18 @@ impl Turn<'_> {
         if !self.lend("lease").await? {
             return Ok(Cleaned::default());
         }
-        self.repeat("SELECT more, problems FROM hallpass.disarm($1)").await
+        self.repeat("SELECT more, problems FROM hallpass.disarm($1)")
+            .await
     }
 
     /// Calls a step until there is nothing more to do, or the turn is over.
     async fn repeat(&self, sql: &str) -> Result<Cleaned, DatabaseError> {
         let mut cleaned = Cleaned::default();
         loop {
-            let rows = self.cleaner.query(sql, &[(&self.login, Type::TEXT)]).await?;
+            let rows = self
+                .cleaner
+                .query(sql, &[(&self.login, Type::TEXT)])
+                .await?;
             let Some(row) = rows.first() else { break };
             cleaned.more = column(row, 0)?;
             cleaned.problems = column(row, 1)?;
@@ -177,7 +191,10 @@ impl Turn<'_> {
         if cleaned.more || cleaned.armed || !cleaned.problems.is_empty() {
             return Ok(cleaned);
         }
-        cleaned.add(self.repeat("SELECT more, problems FROM hallpass.fence($1)").await?);
+        cleaned.add(
+            self.repeat("SELECT more, problems FROM hallpass.fence($1)")
+                .await?,
+        );
         if cleaned.more || self.is_over() {
             cleaned.more = true;
             return Ok(cleaned);
@@ -194,7 +211,8 @@ impl Turn<'_> {
     }
 
     async fn hand_over(&self) -> Result<Cleaned, DatabaseError> {
-        let sql = "SELECT more, last_class, last_object, problems FROM hallpass.hand_over($1, $2, $3)";
+        let sql =
+            "SELECT more, last_class, last_object, problems FROM hallpass.hand_over($1, $2, $3)";
         let mut cleaned = Cleaned::default();
         let (mut class, mut object) = (0_u32, 0_u32);
         loop {
@@ -236,14 +254,24 @@ impl Turn<'_> {
             cleaned.problems.push(error.to_string());
             return Ok(());
         }
-        let groups = self.control.query_typed("SELECT group_name FROM hallpass.ceilings()", &[]).await?;
-        let groups = groups.iter().map(|row| column::<String>(row, 0)).collect::<Result<Vec<_>, _>>()?;
+        let groups = self
+            .control
+            .query_typed("SELECT group_name FROM hallpass.ceilings()", &[])
+            .await?;
+        let groups = groups
+            .iter()
+            .map(|row| column::<String>(row, 0))
+            .collect::<Result<Vec<_>, _>>()?;
         let mut tried: Vec<String> = Vec::new();
         loop {
             let given = self.given().await?;
-            let next = given.iter().find(|(by, _)| groups.contains(by) && !tried.contains(by));
+            let next = given
+                .iter()
+                .find(|(by, _)| groups.contains(by) && !tried.contains(by));
             let Some((group, _)) = next else {
-                let words = given.iter().map(|(by, statement)| format!("{by} granted it something; run `{statement}` as that role"));
+                let words = given.iter().map(|(by, statement)| {
+                    format!("{by} granted it something; run `{statement}` as that role")
+                });
                 cleaned.problems.extend(words.take(MOST_PROBLEMS));
                 return Ok(());
             };
@@ -260,8 +288,13 @@ impl Turn<'_> {
 
     /// What others granted the login here, by whom, and the statement that takes it back.
     async fn given(&self) -> Result<Vec<(String, String)>, DatabaseError> {
-        let rows = self.cleaner.query(GIVEN, &[(&self.login, Type::TEXT)]).await?;
-        rows.iter().map(|row| Ok((column(row, 0)?, column(row, 1)?))).collect()
+        let rows = self
+            .cleaner
+            .query(GIVEN, &[(&self.login, Type::TEXT)])
+            .await?;
+        rows.iter()
+            .map(|row| Ok((column(row, 0)?, column(row, 1)?)))
+            .collect()
     }
 }
 
@@ -301,8 +334,8 @@ const GIVEN: &str = "
         AND s.deptype IN ('a', 'r') AND s.dbid IN (0, (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())),
     LATERAL (
         SELECT a.grantor, format('REVOKE ALL ON %s FROM %I', x.thing, r.rolname) FROM (
-            SELECT CASE c.relkind WHEN 'S' THEN 'SEQUENCE ' ELSE 'TABLE ' END || c.oid::regclass, coalesce(c.relacl, '{}')
-                || coalesce((SELECT array_agg(e) FROM pg_catalog.pg_attribute t, unnest(t.attacl) e WHERE t.attrelid = c.oid), '{}')
+            SELECT CASE c.relkind WHEN 'S' THEN 'SEQUENCE ' ELSE 'TABLE ' END || c.oid::regclass, nullif(coalesce(c.relacl, '{}')
+                || coalesce((SELECT array_agg(e) FROM pg_catalog.pg_attribute t, unnest(t.attacl) e WHERE t.attrelid = c.oid), '{}'), '{}')
                 FROM pg_catalog.pg_class c WHERE s.classid = 'pg_class'::regclass AND c.oid = s.objid
             UNION ALL SELECT 'ROUTINE ' || oid::regprocedure, proacl FROM pg_catalog.pg_proc WHERE s.classid = 'pg_proc'::regclass AND oid = s.objid
             UNION ALL SELECT 'SCHEMA ' || oid::regnamespace, nspacl FROM pg_catalog.pg_namespace WHERE s.classid = 'pg_namespace'::regclass AND oid = s.objid

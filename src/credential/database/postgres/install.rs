@@ -97,17 +97,20 @@ pub(super) fn database_functions(settings: &TargetSettings, version: u32) -> Vec
     };
     let installed = |(signature, body): &(&str, &str)| Installed {
         signature: (*signature).to_owned(),
-        body: HEXLOWER.encode(
-            digest(&SHA256, format!("\n{}", words.fill(body)).as_bytes()).as_ref(),
-        ),
+        body: HEXLOWER
+            .encode(digest(&SHA256, format!("\n{}", words.fill(body)).as_bytes()).as_ref()),
     };
     DATABASE_FUNCTIONS.iter().map(installed).collect()
 }
 
 /// The settings that the functions of section 3 run with, as the catalogue keeps them.
 pub(super) fn function_config(version: u32) -> Vec<String> {
-    let config = FUNCTION_SETTINGS.iter().filter(|setting| setting.since <= version);
-    config.map(|setting| format!("{}={}", setting.name, setting.kept)).collect()
+    let config = FUNCTION_SETTINGS
+        .iter()
+        .filter(|setting| setting.since <= version);
+    config
+        .map(|setting| format!("{}={}", setting.name, setting.kept))
+        .collect()
 }
 
 fn check(settings: &TargetSettings, groups: &[GroupCeiling], version: u32) -> Result<(), String> {
@@ -173,41 +176,82 @@ impl Words<'_> {
             text = text.replace(&format!("{{{{{name}}}}}"), body);
         }
         // The name goes in last: whatever it is, nothing in it is taken for a placeholder.
-        self.fill(&text).replace("{{database}}", &identifier(database))
+        self.fill(&text)
+            .replace("{{database}}", &identifier(database))
     }
 
     fn fill(&self, text: &str) -> String {
         let settings = self.settings;
         // From 16 on memberships carry INHERIT and SET of their own.
-        let either =
-            |new: &str, old: &str| if self.version >= 16 { new } else { old }.to_owned();
+        let either = |new: &str, old: &str| if self.version >= 16 { new } else { old }.to_owned();
         let prefix = &settings.prefix;
         let groups = || self.groups.iter().map(|group| group.group.as_str());
         let leaving = self.groups.iter().filter(|group| group.without_acting);
         let databases = settings.databases.iter().map(String::as_str);
-        let functions = |names: &mut dyn Iterator<Item = &str>| names.collect::<Vec<_>>().join(", ");
+        let functions =
+            |names: &mut dyn Iterator<Item = &str>| names.collect::<Vec<_>>().join(", ");
         let words = [
             ("version", self.version.to_string()),
             ("own_roles", list(OWN_ROLES.into_iter())),
-            ("broker_connections", settings.broker_connection_limit().to_string()),
-            ("cleaner_connections", settings.cleaner_connection_limit().to_string()),
+            (
+                "broker_connections",
+                settings.broker_connection_limit().to_string(),
+            ),
+            (
+                "cleaner_connections",
+                settings.cleaner_connection_limit().to_string(),
+            ),
             ("control_database", identifier(&settings.control_database)),
             ("control_text", literal(&settings.control_database)),
-            ("control_functions", functions(&mut CONTROL_FUNCTIONS.into_iter())),
-            ("database_functions", functions(&mut DATABASE_FUNCTIONS.iter().map(|(signature, _)| *signature))),
+            (
+                "control_functions",
+                functions(&mut CONTROL_FUNCTIONS.into_iter()),
+            ),
+            (
+                "database_functions",
+                functions(&mut DATABASE_FUNCTIONS.iter().map(|(signature, _)| *signature)),
+            ),
             ("databases", list(databases)),
-            ("signal_options", either(" WITH INHERIT TRUE, SET FALSE", "")),
-            ("installer_options", either(" WITH INHERIT TRUE, SET TRUE", "")),
+            (
+                "signal_options",
+                either(" WITH INHERIT TRUE, SET FALSE", ""),
+            ),
+            (
+                "installer_options",
+                either(" WITH INHERIT TRUE, SET TRUE", ""),
+            ),
             ("installer_membership", either(INSTALLER_MEMBERSHIP, "")),
-            ("connect_options", either(" WITH INHERIT TRUE, SET FALSE", "")),
-            ("usable_membership", either(" AND (m.inherit_option OR m.set_option)", "")),
-            ("admin_grants", if self.version >= 16 { self.admin_grants() } else { String::new() }),
+            (
+                "connect_options",
+                either(" WITH INHERIT TRUE, SET FALSE", ""),
+            ),
+            (
+                "usable_membership",
+                either(" AND (m.inherit_option OR m.set_option)", ""),
+            ),
+            (
+                "admin_grants",
+                if self.version >= 16 {
+                    self.admin_grants()
+                } else {
+                    String::new()
+                },
+            ),
             ("prefix", prefix.clone()),
             ("prefix_length", prefix.len().to_string()),
             ("pattern", format!("^{prefix}[0-9a-v]{{7}}_[0-9a-v]{{13}}$")),
-            ("allowed_roles", list(settings.allowed_roles.iter().map(String::as_str))),
-            ("event_trigger_names", list(settings.event_triggers.iter().map(String::as_str))),
-            ("places_per_repository", settings.places_per_repository.to_string()),
+            (
+                "allowed_roles",
+                list(settings.allowed_roles.iter().map(String::as_str)),
+            ),
+            (
+                "event_trigger_names",
+                list(settings.event_triggers.iter().map(String::as_str)),
+            ),
+            (
+                "places_per_repository",
+                settings.places_per_repository.to_string(),
+            ),
             ("shortest_life", SHORTEST_LIFE.to_string()),
             ("longest_token", LONGEST_TOKEN.to_string()),
             ("record_bytes", RECORD_BYTES.to_string()),
@@ -223,10 +267,16 @@ impl Words<'_> {
             ("grant_group", either(GRANT_WITH_OPTIONS, GRANT_PLAIN)),
             ("check_members", either(MEMBERS_WITH_OPTIONS, MEMBERS_PLAIN)),
             ("acting_membership", either(" AND m.set_option", "")),
-            ("lend_lease_options", either(" WITH INHERIT TRUE, SET FALSE", "")),
+            (
+                "lend_lease_options",
+                either(" WITH INHERIT TRUE, SET FALSE", ""),
+            ),
             ("lend_options", either(" WITH INHERIT TRUE, SET TRUE", "")),
             ("take_back_options", either(" GRANTED BY CURRENT_USER", "")),
-            ("leaving_groups", list(leaving.map(|group| group.group.as_str()))),
+            (
+                "leaving_groups",
+                list(leaving.map(|group| group.group.as_str())),
+            ),
             ("target_groups", list(groups())),
             ("settings", self.function_settings()),
         ];
@@ -236,8 +286,12 @@ impl Words<'_> {
     }
 
     fn function_settings(&self) -> String {
-        let settings = FUNCTION_SETTINGS.iter().filter(|setting| setting.since <= self.version);
-        let clauses: Vec<String> = settings.map(|setting| format!("SET {} = {}", setting.name, setting.written)).collect();
+        let settings = FUNCTION_SETTINGS
+            .iter()
+            .filter(|setting| setting.since <= self.version);
+        let clauses: Vec<String> = settings
+            .map(|setting| format!("SET {} = {}", setting.name, setting.written))
+            .collect();
         clauses.join(" ")
     }
 
@@ -386,13 +440,28 @@ struct FunctionSetting {
     since: u32,
 }
 
-const fn setting(name: &'static str, written: &'static str, kept: &'static str, since: u32) -> FunctionSetting {
-    FunctionSetting { name, written, kept, since }
+const fn setting(
+    name: &'static str,
+    written: &'static str,
+    kept: &'static str,
+    since: u32,
+) -> FunctionSetting {
+    FunctionSetting {
+        name,
+        written,
+        kept,
+        since,
+    }
 }
 
 /// Nothing that a caller set in its session changes what a function does (databases.md P-4, P-24).
 const FUNCTION_SETTINGS: [FunctionSetting; 8] = [
-    setting("search_path", "pg_catalog, pg_temp", "pg_catalog, pg_temp", 15),
+    setting(
+        "search_path",
+        "pg_catalog, pg_temp",
+        "pg_catalog, pg_temp",
+        15,
+    ),
     setting("TimeZone", "'UTC'", "UTC", 15),
     setting("DateStyle", "'ISO, MDY'", "ISO, MDY", 15),
     setting("standard_conforming_strings", "on", "on", 15),

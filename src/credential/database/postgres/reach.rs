@@ -48,7 +48,10 @@ impl Postgres {
         let mut problems = Vec::new();
         for (database, cleaner) in &self.cleaners {
             for row in cleaner.query(REACH, &[(&group, Type::TEXT)]).await? {
-                problems.push(format!("in database `{database}` {}", column::<String>(&row, 0)?));
+                problems.push(format!(
+                    "in database `{database}` {}",
+                    column::<String>(&row, 0)?
+                ));
             }
         }
         let reach = Reach {

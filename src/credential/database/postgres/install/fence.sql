@@ -21,7 +21,7 @@ BEGIN
   FOR object IN
     SELECT o.class, o.object, o.acl FROM (
       SELECT 'pg_class'::regclass::oid AS class, c.oid AS object,
-          coalesce(c.relacl, '{}') || coalesce((SELECT array_agg(x) FROM pg_attribute t, unnest(t.attacl) x WHERE t.attrelid = c.oid), '{}') AS acl
+          nullif(coalesce(c.relacl, '{}') || coalesce((SELECT array_agg(x) FROM pg_attribute t, unnest(t.attacl) x WHERE t.attrelid = c.oid), '{}'), '{}') AS acl
         FROM pg_class c WHERE c.relowner = lease AND c.relkind IN ('r', 'v', 'm', 'f', 'p', 'S')
       UNION ALL SELECT 'pg_type'::regclass, oid, coalesce(typacl, acldefault('T', typowner)) FROM pg_type
         WHERE typowner = lease AND typcategory <> 'A' AND (typtype IN ('b', 'd', 'e', 'r')
