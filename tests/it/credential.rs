@@ -1,10 +1,11 @@
 //! PostgreSQL logins against real servers of versions 15 and 18: how they are made and ended, and every
-//! attack that worked on a first version of the SQL (databases.md 0a).
+//! attack that worked on a version of the SQL (databases.md 0a, 0b).
 
 #![cfg(test)]
 
 mod attacks;
 mod beyond;
+mod hostile;
 mod lifecycle;
 mod stage;
 

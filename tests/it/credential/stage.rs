@@ -288,6 +288,14 @@ pub(super) fn order(group: &str, life: u32, token: &str) -> Order {
     Order::new(&KEYS, parts(group, life, &token_id(token), None)).unwrap()
 }
 
+/// What a job of a repository asks for.
+pub(super) fn order_for(repository: &str, token: &str) -> Order {
+    let token = token_id(token);
+    let mut parts = parts("app_ro", 600, &token, None);
+    parts.holder.repository = Some(repository.to_owned());
+    Order::new(&KEYS, parts).unwrap()
+}
+
 /// The same with a key, for the first time or again.
 pub(super) fn keyed(group: &str, token: &str, key: &str, is_repeat: bool) -> Order {
     let key = IdempotencyKey::parse(&format!("{key:-<32}")).unwrap();
