@@ -12,6 +12,7 @@ use tokio_postgres::types::Type;
 mod check;
 mod connection;
 pub mod install;
+mod limits;
 mod settings;
 mod surroundings;
 
