@@ -5,7 +5,9 @@
 
 mod attacks;
 mod beyond;
+mod connections;
 mod lifecycle;
+mod pooler;
 mod stage;
 
 /// Runs a test on both versions, each with a server of its own.

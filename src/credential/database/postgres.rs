@@ -22,7 +22,9 @@ pub use settings::{
     TargetSettings, Tls,
 };
 
-use super::{Address, Database, DatabaseError, Found, LeaseRow, Leftover, NewLogin};
+use super::{
+    Address, ConnectionStatus, Database, DatabaseError, Found, LeaseRow, Leftover, NewLogin,
+};
 use crate::clock::Timestamp;
 use connection::{Connections, column};
 
@@ -36,7 +38,9 @@ pub struct Postgres {
     disable: Connections,
     /// Another: `disable` may have to wait until `terminate` came through (P-2).
     terminate: Connections,
+    /// By database; all share how many connections the cleaner may have.
     cleaners: Vec<(String, Connections)>,
+    cleaner: Connections,
     standbys: Vec<Connections>,
 }
 
@@ -47,24 +51,31 @@ impl Postgres {
     /// The CA file cannot be used.
     pub fn new(settings: TargetSettings) -> Result<Self, String> {
         let broker = (settings.user.as_str(), &settings.password);
-        let control = |most| Connections::new(&settings, &settings.control_database, broker, most);
+        let control = &settings.control_database;
+        let of_broker = |most| Connections::new(&settings, control, broker, most);
+        let held = || Connections::held(&settings, control, broker);
         let cleaner = (settings.cleaner.user.as_str(), &settings.cleaner.password);
-        let cleaners = settings.databases.iter().map(|database| {
-            let connections = Connections::new(&settings, database, cleaner, CLEANERS)?;
-            Ok((database.clone(), connections))
-        });
+        let most = usize::from(settings.cleaner_connections);
+        let cleaner = Connections::new(&settings, control, cleaner, most)?;
+        let databases = settings.databases.iter();
+        let cleaners = databases.map(|database| (database.clone(), cleaner.to(database)));
+        let cleaners = cleaners.collect();
+        let one = of_broker(1)?;
         let standbys = settings
             .standbys
             .iter()
-            .map(|(host, port)| Ok(control(1)?.at(host, *port)));
+            .map(|(host, port)| one.at(host, *port))
+            .collect();
+        let mints = settings.broker_connections.saturating_sub(HELD).max(1);
         let ca = settings.ca.as_deref().map(fs::read_to_string).transpose();
         Ok(Self {
             ca: ca.map_err(|error| format!("the CA file cannot be read: {error}"))?,
-            mint: control(MINTS)?,
-            disable: control(1)?,
-            terminate: control(1)?,
-            cleaners: cleaners.collect::<Result<_, String>>()?,
-            standbys: standbys.collect::<Result<_, String>>()?,
+            mint: of_broker(usize::from(mints))?,
+            disable: held()?,
+            terminate: held()?,
+            cleaners,
+            cleaner,
+            standbys,
             settings,
         })
     }
@@ -257,6 +268,23 @@ impl Database for Postgres {
             ca: self.ca.clone(),
         }
     }
+
+    fn connections(&self) -> Vec<ConnectionStatus> {
+        let of = |login, pools: &[&Connections]| {
+            let mut status = ConnectionStatus {
+                login,
+                ..ConnectionStatus::default()
+            };
+            for pool in pools {
+                pool.add_to(&mut status);
+            }
+            status
+        };
+        vec![
+            of("broker", &[&self.mint, &self.disable, &self.terminate]),
+            of("cleaner", &[&self.cleaner]),
+        ]
+    }
 }
 
 fn found(row: &Row) -> Result<Found, DatabaseError> {
@@ -309,6 +337,3 @@ const CLEANER_FUNCTION: &str = "
         p.prosecdef, p.proconfig, p.prosrc
     FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
     WHERE n.nspname = 'hallpass' AND p.proname = 'clean_here'";
-/// Hashing a password is the server's work: more at once than its cores only wait there.
-const MINTS: usize = 4;
-const CLEANERS: usize = 2;
