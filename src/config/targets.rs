@@ -266,6 +266,7 @@ fn postgres(section: &Section<'_>) -> Option<TargetSettings> {
 }
 
 /// Sets what was given; `None` if it was given and is wrong.
+#[expect(clippy::option_option, reason = "not given, given and wrong, or right")]
 fn set<T>(field: &mut T, given: Option<Option<T>>) -> Option<()> {
     if let Some(value) = given {
         *field = value?;
@@ -383,6 +384,7 @@ fn prefix(item: &Item<'_>) -> Option<String> {
 }
 
 /// `standbys:`, which was called `replicas:` before.
+#[expect(clippy::option_option, reason = "not given, given and wrong, or right")]
 fn standbys(section: &Section<'_>) -> Option<Option<Vec<(String, u16)>>> {
     let now = section.optional("standbys");
     let before = section.optional("replicas");

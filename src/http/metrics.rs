@@ -7,6 +7,7 @@ use std::time::Duration;
 use metrics::{Key, Label, Level, Metadata, Recorder as _};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
+use crate::credential::database::ConnectionStatus;
 use crate::replay::StoreStatus;
 use crate::token::keys::remote::IssuerStatus;
 
@@ -89,6 +90,33 @@ impl Metrics {
                 Label::from_static_parts("outcome", outcome),
             ];
             let key = Key::from_parts("hallpass_key_fetches_total", labels);
+            let counter = self.recorder.register_counter(&key, &METADATA);
+            counter.absolute(*count);
+        }
+    }
+
+    /// Connections to a target as one of its two logins, and those that its server refused.
+    pub(super) fn connections(&self, target: &str, status: &ConnectionStatus) {
+        let labels = || {
+            vec![
+                Label::new("target", target.to_owned()),
+                Label::from_static_parts("login", status.login),
+            ]
+        };
+        let gauges = [
+            ("hallpass_target_connections", status.open),
+            ("hallpass_target_connections_limit", status.most),
+        ];
+        for (name, value) in gauges {
+            let value = u32::try_from(value).unwrap_or(u32::MAX);
+            let key = Key::from_parts(name, labels());
+            let gauge = self.recorder.register_gauge(&key, &METADATA);
+            gauge.set(f64::from(value));
+        }
+        for (reason, count) in &status.refused {
+            let mut labels = labels();
+            labels.push(Label::from_static_parts("reason", reason));
+            let key = Key::from_parts("hallpass_target_connections_refused_total", labels);
             let counter = self.recorder.register_counter(&key, &METADATA);
             counter.absolute(*count);
         }

@@ -16,7 +16,7 @@ use super::reload::Reloads;
 use super::request::RequestError;
 use super::{Shared, gate};
 use crate::audit::SinkStatus;
-use crate::credential::database::Databases;
+use crate::credential::database::{ConnectionStatus, Databases};
 use crate::exchange::Exchange;
 use crate::text::escape;
 use crate::token::keys::RemoteKeys;
@@ -61,6 +61,11 @@ pub(super) async fn metrics(State(shared): State<Arc<Shared>>, request: Request)
     let remote = shared.readiness.remote.iter();
     for issuer in remote.flat_map(|remote| remote.status()) {
         shared.metrics.key_fetches(&issuer);
+    }
+    for (target, logins) in shared.readiness.databases.connections() {
+        for status in logins {
+            shared.metrics.connections(&target, &status);
+        }
     }
     let mut response = (StatusCode::OK, Body::from(shared.metrics.render())).into_response();
     let headers = response.headers_mut();
@@ -122,6 +127,7 @@ impl Readiness {
 
     /// A target that is down makes nobody else's jobs wait: it is told and does not count.
     fn targets(&self) -> Map<String, Value> {
+        let mut connections = self.databases.connections();
         let status = self.databases.status().into_iter();
         status
             .map(|(name, target)| {
@@ -132,6 +138,7 @@ impl Readiness {
                     "leases": target.leases.iter().map(|(state, count)| (state.name().to_owned(), json!(count))).collect::<Map<_, _>>(),
                     "foreign_leases": target.strangers,
                     "quarantined_objects": target.quarantined,
+                    "connections": logins(connections.remove(&name).unwrap_or_default()),
                 });
                 (name, about)
             })
@@ -158,6 +165,21 @@ impl Readiness {
             })
             .collect()
     }
+}
+
+/// A login without a free connection is named, and nobody else's jobs wait for it.
+fn logins(connections: Vec<ConnectionStatus>) -> Map<String, Value> {
+    connections
+        .into_iter()
+        .map(|status| {
+            let about = json!({
+                "open": status.open,
+                "most": status.most,
+                "problem": status.problem.map(|problem| escape(&problem)),
+            });
+            (status.login.to_owned(), about)
+        })
+        .collect()
 }
 
 fn sink(status: &SinkStatus) -> (String, Value) {

@@ -5,8 +5,10 @@
 
 mod attacks;
 mod beyond;
+mod connections;
 mod hostile;
 mod lifecycle;
+mod pooler;
 mod stage;
 
 /// Runs a test on both versions, each with a server of its own.

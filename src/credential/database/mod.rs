@@ -83,6 +83,26 @@ pub trait Database: Send + Sync + fmt::Debug {
 
     /// What a job needs besides user and password.
     fn address(&self) -> Address;
+
+    /// How many connections this broker has there, of each login.
+    fn connections(&self) -> Vec<ConnectionStatus> {
+        Vec::new()
+    }
+}
+
+/// The connections of one login to a server.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ConnectionStatus {
+    /// `broker` or `cleaner`.
+    pub login: &'static str,
+    /// Open ones.
+    pub open: usize,
+    /// How many this broker may open.
+    pub most: usize,
+    /// Why there was none just now for whoever wanted one: the login or the server has all it may.
+    pub problem: Option<String>,
+    /// How often the server refused one, by the limit that was reached.
+    pub refused: BTreeMap<&'static str, u64>,
 }
 
 /// A login to be made.
@@ -314,6 +334,15 @@ impl Databases {
     /// The targets' names.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.targets.keys().map(String::as_str)
+    }
+
+    /// How many connections this broker has to each target.
+    #[must_use]
+    pub fn connections(&self) -> BTreeMap<String, Vec<ConnectionStatus>> {
+        let targets = self.targets.iter();
+        targets
+            .map(|(name, target)| (name.clone(), target.database.connections()))
+            .collect()
     }
 
     /// The database behind a target.

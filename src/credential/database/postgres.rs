@@ -16,6 +16,8 @@ mod check;
 mod clean;
 mod connection;
 pub mod install;
+mod lease;
+mod limits;
 mod reach;
 mod settings;
 mod surroundings;
@@ -27,7 +29,8 @@ pub use settings::{
 };
 
 use super::{
-    Address, Cleaned, Database, DatabaseError, Found, LeaseRow, LeaseState, Leftover, NewLogin,
+    Address, Cleaned, ConnectionStatus, Database, DatabaseError, Found, LeaseRow, LeaseState,
+    Leftover, NewLogin,
 };
 use crate::clock::Timestamp;
 use clean::Work;
@@ -46,7 +49,9 @@ pub struct Postgres {
     terminate: Connections,
     /// One turn at a time; the lock that stands for it is the connection's.
     turn: Connections,
+    /// By database; all share how many connections the cleaner may have.
     cleaners: Vec<(String, Connections)>,
+    cleaner: Connections,
     standbys: Vec<Connections>,
     /// The installed functions were seen to be of this broker's version.
     is_current: AtomicBool,
@@ -61,27 +66,34 @@ impl Postgres {
     /// The CA file cannot be used.
     pub fn new(settings: TargetSettings) -> Result<Self, String> {
         let broker = (settings.user.as_str(), &settings.password);
-        let control = |most| Connections::new(&settings, &settings.control_database, broker, most);
+        let control = &settings.control_database;
+        let of_broker = |most| Connections::new(&settings, control, broker, most);
+        let held = || Connections::held(&settings, control, broker);
         let cleaner = (settings.cleaner.user.as_str(), &settings.cleaner.password);
-        let cleaners = settings.databases.iter().map(|database| {
-            let connections = Connections::new(&settings, database, cleaner, CLEANERS)?;
-            Ok((database.clone(), connections))
-        });
+        let most = usize::from(settings.cleaner_connections);
+        let cleaner = Connections::new(&settings, control, cleaner, most)?;
+        let databases = settings.databases.iter();
+        let cleaners = databases.map(|database| (database.clone(), cleaner.to(database)));
+        let cleaners = cleaners.collect();
+        let one = of_broker(1)?;
         let standbys = settings
             .standbys
             .iter()
-            .map(|(host, port)| Ok(control(1)?.at(host, *port)));
+            .map(|(host, port)| one.at(host, *port))
+            .collect();
+        let mints = settings.broker_connections.saturating_sub(HELD).max(1);
         let ca = settings.ca.as_deref().map(fs::read_to_string).transpose();
         Ok(Self {
             ca: ca.map_err(|error| format!("the CA file cannot be read: {error}"))?,
-            mint: control(MINTS)?,
-            disable: control(1)?,
-            terminate: control(1)?,
-            turn: control(1)?,
+            mint: of_broker(usize::from(mints))?,
+            disable: held()?,
+            terminate: held()?,
+            turn: held()?,
             is_current: AtomicBool::new(false),
             reach: Mutex::default(),
-            cleaners: cleaners.collect::<Result<_, String>>()?,
-            standbys: standbys.collect::<Result<_, String>>()?,
+            cleaners,
+            cleaner,
+            standbys,
             settings,
         })
     }
@@ -139,7 +151,7 @@ impl Postgres {
         answered
     }
 
-    fn cleaner(&self, database: &str) -> Result<&Connections, DatabaseError> {
+    fn cleaner_of(&self, database: &str) -> Result<&Connections, DatabaseError> {
         let found = self.cleaners.iter().find(|(name, _)| name == database);
         found.map(|(_, cleaner)| cleaner).ok_or_else(|| {
             DatabaseError::Unreachable(format!("database `{database}` is not listed"))
@@ -343,19 +355,13 @@ impl Database for Postgres {
     }
 
     async fn leases(&self) -> Result<Vec<LeaseRow>, DatabaseError> {
-        let is_first = self.is_first_contract().await?;
-        let sql = if is_first { FIRST_LEASES } else { LEASES };
-        let rows = self.terminate.query(sql, &[]).await;
-        let mut leases = Vec::new();
-        for row in self.noticed(rows)? {
-            leases.push(self.lease(&row).await?);
-        }
-        Ok(leases)
+        self.list_leases().await
     }
 
     async fn hold(&self) -> Result<(), DatabaseError> {
         self.disable.hold().await?;
-        self.terminate.hold().await
+        self.terminate.hold().await?;
+        self.turn.hold().await
     }
 
     fn is_listed(&self, database: &str) -> bool {
@@ -371,104 +377,25 @@ impl Database for Postgres {
             ca: self.ca.clone(),
         }
     }
-}
 
-impl Postgres {
-    /// Ends sessions on a standby whose login the primary no longer lets in. A standby lags: what it
-    /// lists was asked for before the primary is, so a login made meanwhile is no stranger.
-    async fn sweep_standby(&self, standby: &Connections) -> Result<(), DatabaseError> {
-        standby.query("SELECT hallpass.ghosts()", &[]).await?;
-        if self.is_first_contract().await? {
-            return standby
-                .query("SELECT hallpass.terminate_ended()", &[])
-                .await
-                .map(drop);
-        }
-        let names = |rows: &[Row]| {
-            rows.iter()
-                .map(|row| column::<String>(row, 0))
-                .collect::<Result<Vec<_>, _>>()
-        };
-        let there = names(
-            &standby
-                .query("SELECT * FROM hallpass.lease_sessions()", &[])
-                .await?,
-        )?;
-        if there.is_empty() {
-            return Ok(());
-        }
-        let sql = "SELECT * FROM hallpass.not_live($1)";
-        let over = names(
-            &self
-                .terminate
-                .query(sql, &[(&there, Type::TEXT_ARRAY)])
-                .await?,
-        )?;
-        for login in &over {
-            standby
-                .query("SELECT hallpass.terminate($1)", &[(login, Type::TEXT)])
-                .await?;
-        }
-        Ok(())
-    }
-
-    /// A lease with its state. Whether code that it left is armed only the database knows where it is.
-    async fn lease(&self, row: &Row) -> Result<LeaseRow, DatabaseError> {
-        let login: String = column(row, 0)?;
-        let (ended, can_login, may_connect) =
-            (column(row, 2)?, column(row, 3)?, column::<bool>(row, 4)?);
-        let sessions: Vec<i32> = column(row, 6)?;
-        let state = match (
-            ended,
-            can_login && may_connect,
-            can_login || may_connect || !sessions.is_empty(),
-        ) {
-            (false, true, _) => LeaseState::Live,
-            (_, _, true) => LeaseState::Closing,
-            (_, _, false) => self.state_of_closed(&login, column::<i64>(row, 8)?).await?,
-        };
-        Ok(LeaseRow {
-            expires_at: Timestamp::from_unix(column(row, 1)?),
-            ended,
-            can_login,
-            groups: column(row, 5)?,
-            state,
-            sessions,
-            leftovers: column(row, 7)?,
-            record: column(row, 9)?,
-            login,
-        })
-    }
-
-    async fn state_of_closed(
-        &self,
-        login: &str,
-        routines: i64,
-    ) -> Result<LeaseState, DatabaseError> {
-        let leftovers = self.leftovers(login).await?;
-        let here = |leftover: &&Leftover| {
-            leftover
-                .database
-                .as_deref()
-                .is_none_or(|name| self.is_listed(name))
-        };
-        if routines > 0 {
-            for leftover in leftovers.iter().filter(|leftover| leftover.routines > 0) {
-                let armed = match &leftover.database {
-                    Some(name) if self.is_listed(name) => self.is_armed(login, name).await?,
-                    Some(_) | None => true,
-                };
-                if armed {
-                    return Ok(LeaseState::Closed);
-                }
+    fn connections(&self) -> Vec<ConnectionStatus> {
+        let of = |login, pools: &[&Connections]| {
+            let mut status = ConnectionStatus {
+                login,
+                ..ConnectionStatus::default()
+            };
+            for pool in pools {
+                pool.add_to(&mut status);
             }
-        }
-        let owns_here = leftovers.iter().filter(here).any(|leftover| leftover.owned);
-        Ok(if owns_here {
-            LeaseState::Disarmed
-        } else {
-            LeaseState::ObjectsLeft
-        })
+            status
+        };
+        vec![
+            of(
+                "broker",
+                &[&self.mint, &self.disable, &self.terminate, &self.turn],
+            ),
+            of("cleaner", &[&self.cleaner]),
+        ]
     }
 }
 
@@ -506,9 +433,6 @@ fn gone_is_done(error: DatabaseError) -> Result<(), DatabaseError> {
 
 const QUARANTINE: &str = "hallpass_quarantine";
 const CREATE: &str = "SELECT created, login, ends, can_login, ended, groups, acts, record FROM hallpass.mint($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
-const LEASES: &str = "SELECT login, extract(epoch FROM ends)::bigint, ended, can_login, may_connect, groups, sessions, leftovers, routines, record FROM hallpass.leases()";
-const FIRST_LEASES: &str = "SELECT login, extract(epoch FROM ends)::bigint, ended, can_login, groups <> '{}', groups,
-    ARRAY(SELECT pid FROM pg_catalog.pg_stat_activity WHERE usename = login::name), leftovers, cardinality(leftovers)::bigint, record FROM hallpass.leases()";
 const SESSIONS: &str =
     "SELECT pid FROM pg_catalog.pg_stat_activity WHERE usename = $1::name ORDER BY 1";
 /// Ours: the functions are of another version.
@@ -517,3 +441,12 @@ const UNDEFINED_FUNCTION: &str = "42883";
 /// Hashing a password is the server's work: more at once than its cores only wait there.
 const MINTS: usize = 4;
 const CLEANERS: usize = 2;
+const CREATE: &str = "SELECT created, login, ends, can_login, ended, groups, record FROM hallpass.mint($1, $2, $3, $4, $5, $6, $7, $8)";
+const LEASES: &str = "SELECT login, extract(epoch FROM ends)::bigint, ended, can_login, groups, sessions, leftovers, record FROM hallpass.leases()";
+const CLEANER_FUNCTION: &str = "
+    SELECT current_setting('server_version_num')::int4,
+        pg_get_userbyid(p.proowner) = 'hallpass_definer' AND pg_get_userbyid(n.nspowner) = 'hallpass_definer'
+            AND NOT EXISTS (SELECT FROM aclexplode(n.nspacl) a WHERE a.privilege_type = 'CREATE' AND a.grantee <> n.nspowner),
+        p.prosecdef, p.proconfig, p.prosrc
+    FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
+    WHERE n.nspname = 'hallpass' AND p.proname = 'clean_here'";

@@ -74,6 +74,57 @@ async fn a_target_keeps_its_connections_until_it_is_removed() {
     stage.stop().await;
 }
 
+/// T-107
+#[tokio::test]
+async fn a_broker_that_gets_no_connection_says_so_until_it_does() {
+    let stage = Stage::start().await.unwrap();
+    let target = async || {
+        let ready = get(stage.operator(), "/readyz").await.json();
+        ready["targets"]["shop-db"].clone()
+    };
+    until("the sweep has connected", async || {
+        target().await["reachable"] == true
+    })
+    .await;
+    let fine = target().await["connections"]["broker"].clone();
+    assert_eq!(fine["most"], 6, "{fine}");
+    assert!(fine["problem"].is_null(), "{fine}");
+    let metrics = async || get(stage.operator(), "/metrics").await.body;
+    let open = format!(
+        "hallpass_target_connections{{target=\"shop-db\",login=\"broker\"}} {}",
+        fine["open"]
+    );
+    let text = metrics().await;
+    assert!(text.contains(&open), "{text}");
+    let server = stage.postgres.connect("postgres").await.unwrap();
+    let limit = async |limit: &str| {
+        let sql = format!(
+            "ALTER ROLE hallpass CONNECTION LIMIT {limit}; SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'hallpass'"
+        );
+        server.batch_execute(&sql).await.unwrap();
+    };
+    limit("0").await;
+    until("the broker says so", async || {
+        let target = target().await;
+        let problem = target["connections"]["broker"]["problem"].as_str();
+        problem.is_some_and(|text| text.contains("login `hallpass` has all the connections"))
+            && target["reachable"] == false
+    })
+    .await;
+    let text = metrics().await;
+    let refused = text.lines().find(|line| {
+        line.starts_with("hallpass_target_connections_refused_total{target=\"shop-db\",login=\"broker\",reason=\"login_limit\"}")
+    });
+    assert!(!refused.unwrap().ends_with(" 0"), "{text}");
+    limit("-1").await;
+    until("it is reachable again", async || {
+        let target = target().await;
+        target["reachable"] == true && target["connections"]["broker"]["problem"].is_null()
+    })
+    .await;
+    stage.stop().await;
+}
+
 /// T-77
 #[tokio::test]
 async fn a_target_that_is_added_shows_at_once() {
@@ -82,7 +133,8 @@ async fn a_target_that_is_added_shows_at_once() {
         super::write_settings(&broker, |text| {
             let (before, after) = text.split_once("  shop-db:").unwrap();
             let (line, _) = after.split_once('\n').unwrap();
-            format!("{before}  other-db:{line}\n  shop-db:{after}")
+            let other = line.replace("db.test", "other.test");
+            format!("{before}  other-db:{other}\n  shop-db:{after}")
         });
     })
     .await;

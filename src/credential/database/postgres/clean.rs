@@ -37,7 +37,7 @@ impl Postgres {
                 ..Cleaned::default()
             });
         }
-        let cleaner = self.cleaner(database)?;
+        let cleaner = self.cleaner_of(database)?;
         self.turn
             .run(|control| async move {
                 let turn = Turn {
@@ -70,7 +70,7 @@ impl Postgres {
         login: &str,
         database: &str,
     ) -> Result<bool, DatabaseError> {
-        is_armed(self.cleaner(database)?, login).await
+        is_armed(self.cleaner_of(database)?, login).await
     }
 
     /// The cleaner calls functions in a database that jobs write to. Whatever waits there under their

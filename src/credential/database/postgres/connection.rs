@@ -1,20 +1,23 @@
-//! Connections to a PostgreSQL server: TLS, time-outs, and a few kept open.
+//! Connections to a PostgreSQL server: statements within a time, and a pause after a failure.
 
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
-use tokio_postgres::config::SslMode;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{FromSql, ToSql, Type};
-use tokio_postgres::{Client, NoTls, Row};
-use tokio_postgres_rustls::MakeRustlsConnect;
+use tokio_postgres::{Client, Row};
 
-use super::settings::{TargetSettings, Tls};
-use crate::credential::database::DatabaseError;
+use super::settings::TargetSettings;
+use crate::credential::database::{ConnectionStatus, DatabaseError};
 use crate::secret::SecretSource;
-use crate::tls;
+
+mod counts;
+mod login;
+mod pool;
+
+use login::{Login, Session};
+use pool::Pool;
 
 impl From<tokio_postgres::Error> for DatabaseError {
     fn from(error: tokio_postgres::Error) -> Self {
@@ -57,21 +60,15 @@ fn text(error: &dyn std::error::Error) -> String {
     }
 }
 
-/// One login to one database, with a few connections kept open.
+/// Connections of one login to one database.
 #[derive(Debug)]
 pub(super) struct Connections {
-    host: String,
-    port: u16,
+    pool: Arc<Pool>,
     database: String,
-    user: String,
-    password: SecretSource,
-    tls: Option<MakeTls>,
-    idle: Mutex<Vec<Client>>,
-    places: Semaphore,
     broken: Mutex<Option<Broken>>,
 }
 
-/// A server that could not be reached.
+/// A database that could not be reached.
 #[derive(Debug)]
 struct Broken {
     until: tokio::time::Instant,
@@ -79,50 +76,64 @@ struct Broken {
     problem: String,
 }
 
-#[derive(Clone)]
-struct MakeTls(MakeRustlsConnect);
-
-impl std::fmt::Debug for MakeTls {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("MakeTls")
-    }
-}
-
 impl Connections {
-    /// At most `most` connections as that user.
+    /// At most `most` connections as that user, which close when nobody needs them.
     ///
     /// # Errors
     /// The CA file of the target cannot be read, or TLS cannot be set up.
     pub(super) fn new(
         settings: &TargetSettings,
         database: &str,
-        (user, password): (&str, &SecretSource),
+        login: (&str, &SecretSource),
         most: usize,
     ) -> Result<Self, String> {
-        Ok(Self {
-            host: settings.host.clone(),
-            port: settings.port,
+        let pool = Pool::new(Login::new(settings, login)?, most, Some(IDLE_TIME));
+        Ok(Self::of(Arc::new(pool), database))
+    }
+
+    /// One connection that stays open once it is (databases.md P-8).
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub(super) fn held(
+        settings: &TargetSettings,
+        database: &str,
+        login: (&str, &SecretSource),
+    ) -> Result<Self, String> {
+        let pool = Pool::new(Login::new(settings, login)?, 1, None);
+        Ok(Self::of(Arc::new(pool), database))
+    }
+
+    fn of(pool: Arc<Pool>, database: &str) -> Self {
+        Self {
+            pool,
             database: database.to_owned(),
-            user: user.to_owned(),
-            password: password.clone(),
-            tls: match settings.tls {
-                Tls::VerifyFull => {
-                    let config = tls::to_server(settings.ca.as_deref())?;
-                    Some(MakeTls(MakeRustlsConnect::new(config)))
-                }
-                Tls::Disable => None,
-            },
-            idle: Mutex::new(Vec::new()),
-            places: Semaphore::new(most),
             broken: Mutex::new(None),
-        })
+        }
     }
 
     /// The same login on another server, e.g. a standby.
-    pub(super) fn at(mut self, host: &str, port: u16) -> Self {
-        host.clone_into(&mut self.host);
-        self.port = port;
-        self
+    pub(super) fn at(&self, host: &str, port: u16) -> Self {
+        let login = self.pool.login.at(host, port);
+        let pool = Pool::new(login, self.pool.most, Some(IDLE_TIME));
+        Self::of(Arc::new(pool), &self.database)
+    }
+
+    /// The same login to another database. Both share how many connections there may be.
+    pub(super) fn to(&self, database: &str) -> Self {
+        Self::of(Arc::clone(&self.pool), database)
+    }
+
+    /// How its connections are, as part of what `login` has.
+    pub(super) fn add_to(&self, status: &mut ConnectionStatus) {
+        let counts = &self.pool.counts;
+        status.open = status.open.saturating_add(counts.how_many_open());
+        status.most = status.most.saturating_add(self.pool.most);
+        status.problem = status.problem.take().or_else(|| counts.problem());
+        for (reason, count) in counts.refused() {
+            let sum = status.refused.entry(reason).or_default();
+            *sum = sum.saturating_add(count);
+        }
     }
 
     /// Runs `statements` on a connection of its own, within [`CALL_TIME`]. One that fails, other than
@@ -136,14 +147,14 @@ impl Connections {
         F: Future<Output = Result<T, E>>,
     {
         let unreachable = |problem: &str| DatabaseError::Unreachable(problem.to_owned());
-        let place = tokio::time::timeout(CALL_TIME, self.places.acquire()).await;
+        let place = tokio::time::timeout(CALL_TIME, self.pool.place()).await;
         let _place = place
-            .map_err(|_| unreachable("every connection is in use"))?
+            .map_err(|_| {
+                let most = self.pool.most;
+                unreachable(&format!("all {most} connections of this broker are in use"))
+            })?
             .map_err(|_| unreachable("it is closed"))?;
-        let client = match self.take_idle() {
-            Some(client) => client,
-            None => self.connect().await?,
-        };
+        let Session { client, task } = self.session().await?;
         let client = Arc::new(client);
         let done = tokio::time::timeout(CALL_TIME, statements(Arc::clone(&client))).await;
         let result = match done {
@@ -159,7 +170,9 @@ impl Connections {
             Err(DatabaseError::Unknown(_) | DatabaseError::Unreachable(_))
         );
         if let (true, Some(client)) = (is_sound, Arc::into_inner(client)) {
-            self.idle().push(client);
+            self.pool.counts.serve();
+            let session = Session { client, task };
+            self.pool.put_back(&self.database, session);
         }
         result
     }
@@ -180,30 +193,20 @@ impl Connections {
             .await
     }
 
-    fn take_idle(&self) -> Option<Client> {
-        let mut idle = self.idle();
-        while let Some(client) = idle.pop() {
-            if !client.is_closed() {
-                return Some(client);
-            }
-        }
-        None
-    }
-
-    fn idle(&self) -> MutexGuard<'_, Vec<Client>> {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// A server that did not answer is left alone for a while, so that nobody queues behind it.
-    async fn connect(&self) -> Result<Client, DatabaseError> {
+    async fn session(&self) -> Result<Session, DatabaseError> {
+        if let Some(session) = self.pool.take_idle(&self.database) {
+            return Ok(session);
+        }
         let now = tokio::time::Instant::now();
         if let Some(broken) = self.broken().as_ref().filter(|broken| broken.until > now) {
             return Err(DatabaseError::Unreachable(broken.problem.clone()));
         }
-        let connected = self.connect_now().await;
+        let session = self.pool.open(&self.database).await;
         let mut broken = self.broken();
         let before = broken.take();
-        if let Err(DatabaseError::Unreachable(problem)) = &connected {
+        session.map_err(|refused| {
+            let problem = refused.into_text();
             let pause = before.map_or(FIRST_PAUSE, |before| before.pause.saturating_mul(2));
             let pause = pause.min(LONGEST_PAUSE);
             *broken = Some(Broken {
@@ -211,71 +214,21 @@ impl Connections {
                 pause,
                 problem: problem.clone(),
             });
-        }
-        drop(broken);
-        connected
+            DatabaseError::Unreachable(problem)
+        })
     }
 
     fn broken(&self) -> MutexGuard<'_, Option<Broken>> {
         self.broken.lock().unwrap_or_else(PoisonError::into_inner)
     }
-
-    async fn connect_now(&self) -> Result<Client, DatabaseError> {
-        let unreachable = |problem: String| DatabaseError::Unreachable(problem);
-        let password = self.password.read().map_err(|error| {
-            unreachable(format!(
-                "the password of `{}` cannot be read: {error}",
-                self.user
-            ))
-        })?;
-        let mut config = tokio_postgres::Config::new();
-        config
-            .host(&self.host)
-            .port(self.port)
-            .dbname(&self.database)
-            .user(&self.user)
-            .password(password.expose())
-            .application_name("hallpass")
-            .options(OPTIONS)
-            .connect_timeout(CONNECT_TIME);
-        let connecting = async {
-            if let Some(MakeTls(tls)) = &self.tls {
-                config.ssl_mode(SslMode::Require);
-                let (client, connection) = config.connect(tls.clone()).await?;
-                tokio::spawn(connection);
-                return Ok(client);
-            }
-            config.ssl_mode(SslMode::Disable);
-            let (client, connection) = config.connect(NoTls).await?;
-            tokio::spawn(connection);
-            Ok(client)
-        };
-        match tokio::time::timeout(CONNECT_TIME, connecting).await {
-            Ok(Ok(client)) => Ok(client),
-            Ok(Err(error)) => Err(unreachable(self.said(&error))),
-            Err(_) => Err(unreachable(format!(
-                "no connection in {} s",
-                CONNECT_TIME.as_secs()
-            ))),
-        }
-    }
-
-    fn said(&self, error: &tokio_postgres::Error) -> String {
-        match error.as_db_error() {
-            Some(database) => format!("login `{}` was refused: {}", self.user, database.message()),
-            None => text(error),
-        }
-    }
 }
 
-/// Whoever owns a database, or holds the broker's password, can change what its sessions begin with
-/// (`ALTER DATABASE … SET`, `ALTER ROLE … SET`): what matters to us is said by us.
-const OPTIONS: &str = "-c search_path=pg_catalog,pg_temp -c client_min_messages=warning \
-    -c statement_timeout=15s -c lock_timeout=5s -c idle_in_transaction_session_timeout=15s \
-    -c idle_session_timeout=0 -c default_transaction_isolation=read\\ committed \
-    -c default_transaction_read_only=off -c default_transaction_deferrable=off -c synchronous_commit=on";
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
-const CONNECT_TIME: Duration = Duration::from_secs(3);
 /// For one call; the functions themselves wait two seconds for a lock.
 const CALL_TIME: Duration = Duration::from_secs(6);
+/// How long a connection stays open that nobody uses.
+const IDLE_TIME: Duration = Duration::from_secs(60);
+
+#[cfg(test)]
+mod tests;

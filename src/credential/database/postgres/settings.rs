@@ -198,4 +198,4 @@ pub const CONNECTIONS: u16 = 5;
 pub const PORT: u16 = 5_432;
 /// Of a broker's connections those that stay open, so that leases can be ended when nobody else gets a
 /// connection any more (databases.md P-8).
-pub const HELD: u16 = 2;
+pub const HELD: u16 = 3;

@@ -18,6 +18,7 @@ impl Postgres {
         let looks = [
             self.look_at_logins(findings).await,
             self.look_at_clock(findings).await,
+            self.look_at_connections(findings).await,
         ];
         for error in looks.into_iter().filter_map(Result::err) {
             findings.error(
