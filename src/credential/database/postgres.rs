@@ -29,8 +29,8 @@ pub use settings::{
 };
 
 use super::{
-    Address, Cleaned, ConnectionStatus, Database, DatabaseError, Found, LeaseRow, LeaseState,
-    Leftover, NewLogin,
+    Address, Cleaned, ConnectionStatus, Database, DatabaseError, Found, LeaseRow, Leftover,
+    NewLogin,
 };
 use crate::clock::Timestamp;
 use clean::Work;
@@ -438,15 +438,3 @@ const SESSIONS: &str =
 /// Ours: the functions are of another version.
 const OUTDATED: &str = "HP013";
 const UNDEFINED_FUNCTION: &str = "42883";
-/// Hashing a password is the server's work: more at once than its cores only wait there.
-const MINTS: usize = 4;
-const CLEANERS: usize = 2;
-const CREATE: &str = "SELECT created, login, ends, can_login, ended, groups, record FROM hallpass.mint($1, $2, $3, $4, $5, $6, $7, $8)";
-const LEASES: &str = "SELECT login, extract(epoch FROM ends)::bigint, ended, can_login, groups, sessions, leftovers, record FROM hallpass.leases()";
-const CLEANER_FUNCTION: &str = "
-    SELECT current_setting('server_version_num')::int4,
-        pg_get_userbyid(p.proowner) = 'hallpass_definer' AND pg_get_userbyid(n.nspowner) = 'hallpass_definer'
-            AND NOT EXISTS (SELECT FROM aclexplode(n.nspacl) a WHERE a.privilege_type = 'CREATE' AND a.grantee <> n.nspowner),
-        p.prosecdef, p.proconfig, p.prosrc
-    FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
-    WHERE n.nspname = 'hallpass' AND p.proname = 'clean_here'";
