@@ -150,7 +150,7 @@ on_both_versions! {
             stage.superuser("app", "DROP EVENT TRIGGER audit").await;
             stage.install().await;
             until("it is cleaned", || async {
-                let _ = stage.databases.sweep("app").await;
+                println!("{:?}", stage.databases.sweep("app").await);
                 stage.leases().await == "0"
             }).await;
             stage.assert_nothing_gained().await;

@@ -90,6 +90,7 @@ BEGIN
               LEFT JOIN pg_class c ON c.oid = k.conrelid LEFT JOIN pg_type t ON t.oid = k.contypid WHERE k.oid = h.object)
           END AS owner
         FROM hanging h WHERE h.class <> 'pg_trigger'::regclass
+          AND NOT EXISTS (SELECT FROM pg_constraint k WHERE h.class = 'pg_constraint'::regclass AND k.oid = h.object AND k.contype = 't')
       ) o
       WHERE NOT coalesce(pg_get_userbyid(o.owner) = 'hallpass_quarantine' OR pg_get_userbyid(o.owner)::text ~ '{{pattern}}', false);
       IF statement IS NULL THEN
