@@ -86,6 +86,10 @@ fn public(shared: &Arc<Shared>) -> Router {
             "/.well-known/openid-configuration",
             only_get(discovery::metadata),
         )
+        .route(
+            "/.well-known/oauth-authorization-server",
+            only_get(discovery::metadata),
+        )
         .route("/.well-known/jwks.json", only_get(discovery::keys))
         .route(
             "/healthz",
@@ -241,12 +245,14 @@ impl Context {
     }
 }
 
-const ROUTES: [&str; 9] = [
+const ROUTES: [&str; 11] = [
+    "/",
     "/token",
     "/api/credentials",
     "/api/explain",
     "/revoke",
     "/.well-known/openid-configuration",
+    "/.well-known/oauth-authorization-server",
     "/.well-known/jwks.json",
     "/healthz",
     "/readyz",

@@ -8,4 +8,5 @@ mod operator;
 mod parameters;
 mod routes;
 mod smuggling;
+mod standard;
 pub(crate) mod start;

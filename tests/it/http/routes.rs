@@ -8,9 +8,10 @@ const METHODS: [&str; 9] = [
     "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "BREW",
 ];
 
-const PUBLIC_GET: [&str; 3] = [
+const PUBLIC_GET: [&str; 4] = [
     "/healthz",
     "/.well-known/openid-configuration",
+    "/.well-known/oauth-authorization-server",
     "/.well-known/jwks.json",
 ];
 const PUBLIC_POST: [&str; 4] = ["/token", "/api/credentials", "/api/explain", "/revoke"];
@@ -83,6 +84,7 @@ async fn only_the_listed_paths_take_only_the_listed_methods() {
                 "/api/explain",
                 "/revoke",
                 "/.well-known/openid-configuration",
+                "/.well-known/oauth-authorization-server",
                 "/.well-known/jwks.json",
             ][..],
         ),
@@ -138,7 +140,7 @@ async fn no_page_shows_settings_policies_keys_or_memory() {
         names.collect::<Vec<_>>().join(" ")
     };
     let metadata = get(broker.public(), "/.well-known/openid-configuration").await;
-    insta::assert_snapshot!(names(&metadata), @"grant_types_supported id_token_signing_alg_values_supported issuer jwks_uri response_types_supported revocation_endpoint subject_types_supported token_endpoint token_endpoint_auth_methods_supported");
+    insta::assert_snapshot!(names(&metadata), @"grant_types_supported id_token_signing_alg_values_supported issuer jwks_uri response_types_supported revocation_endpoint revocation_endpoint_auth_methods_supported subject_types_supported token_endpoint token_endpoint_auth_methods_supported");
     let ready = get(broker.operator(), "/readyz").await;
     insta::assert_snapshot!(names(&ready), @"clock issuers policies ready reload replay replay_store request_id sinks targets");
     insta::assert_snapshot!(ready.json()["policies"].as_object().unwrap().keys().cloned().collect::<Vec<_>>().join(" "), @"revision");

@@ -1,0 +1,66 @@
+//! What standard OAuth clients send and expect (RFC 6749, 8414, 8693), without a word of ours.
+
+use serde_json::{Value, json};
+
+use crate::support::TestBroker;
+use crate::support::broker::POLICIES;
+use crate::support::client::{Answer, form, get, post_form, request};
+
+const GRANT: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
+const ID_TOKEN: &str = "urn:ietf:params:oauth:token-type:id_token";
+const JWT: &str = "urn:ietf:params:oauth:token-type:jwt";
+const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
+const DEPLOY: &str = "https://deploy.acme.dev/api";
+const KEY: &str = "0123456789abcdefghijklmnopqrstuvwxyz_-ABCDE";
+
+/// [`POLICIES`] whose `deploy-api` may also be asked for by a URI.
+fn with_resource() -> String {
+    POLICIES.replacen(
+        "    kind: jwt\n",
+        &format!("    kind: jwt\n    resource: {DEPLOY}\n"),
+        1,
+    )
+}
+
+/// An exchange with exactly these parameters beside the token.
+async fn exchange(broker: &TestBroker, token: &str, more: &[(&str, &str)]) -> Answer {
+    let mut pairs = vec![
+        ("grant_type", GRANT),
+        ("subject_token", token),
+        ("subject_token_type", ID_TOKEN),
+    ];
+    pairs.extend_from_slice(more);
+    post_form(broker.public(), "/token", &form(&pairs)).await
+}
+
+fn code(answer: &Answer) -> (u16, String) {
+    (answer.status, answer.text("/error"))
+}
+
+fn payload(token: &str) -> Value {
+    let payload = token.split('.').nth(1).unwrap();
+    let bytes = data_encoding::BASE64URL_NOPAD.decode(payload.as_bytes());
+    serde_json::from_slice(&bytes.unwrap()).unwrap()
+}
+
+/// T-88
+#[tokio::test]
+async fn clients_of_oauth_find_the_endpoints_where_rfc_8414_says() {
+    let broker = TestBroker::start().await;
+    let answer = get(broker.public(), "/.well-known/oauth-authorization-server").await;
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    assert_eq!(answer.header("cache-control"), Some("public, max-age=300"));
+    let json = answer.json();
+    let issuer = TestBroker::issuer();
+    assert_eq!(json["issuer"], issuer);
+    assert_eq!(json["token_endpoint"], format!("{issuer}/token"));
+    assert_eq!(json["revocation_endpoint"], format!("{issuer}/revoke"));
+    for methods in [
+        "token_endpoint_auth_methods_supported",
+        "revocation_endpoint_auth_methods_supported",
+    ] {
+        assert_eq!(json[methods], json!(["none"]), "{methods}");
+    }
+    let openid = get(broker.public(), "/.well-known/openid-configuration").await;
+    assert_eq!(openid.json(), json);
+}
