@@ -238,9 +238,9 @@ async fn an_exchange_is_for_exactly_one_credential() {
     for targets in [
         &[][..],
         &[("audience", "")],
+        &[("audience", ""), ("audience", ""), ("resource", "")],
         &[("audience", "deploy-api"), ("audience", "shop-db/read")],
         &[("audience", "deploy-api"), ("audience", "deploy-api")],
-        &[("audience", "deploy-api"), ("audience", "")],
         &[
             ("audience", "deploy-api"),
             ("resource", "https://deploy.acme.dev"),
