@@ -117,15 +117,11 @@ fn scopes(value: &Value) -> Result<Vec<String>, RequestError> {
             "member `scopes` must be a list of texts".to_owned(),
         ));
     };
-    entries
-        .iter()
-        .map(|entry| {
-            entry
-                .as_text()
-                .ok_or(RequestError::Scope)
-                .and_then(request::scope)
-        })
-        .collect()
+    let scopes = entries.iter().map(|entry| {
+        let text = entry.as_text().ok_or(RequestError::Scope)?;
+        request::scope(text)
+    });
+    request::some_scopes("scopes", scopes)
 }
 
 fn ttl(value: &Value) -> Result<Duration, RequestError> {

@@ -43,6 +43,43 @@ fn payload(token: &str) -> Value {
     serde_json::from_slice(&bytes.unwrap()).unwrap()
 }
 
+/// T-80
+#[tokio::test]
+async fn an_empty_list_of_scopes_is_refused_at_every_door_and_an_empty_parameter_is_none() {
+    let broker = TestBroker::start().await;
+    let token = broker.github(|_| {});
+    for scope in [" ", "   "] {
+        let more = [("audience", "deploy-api"), ("scope", scope)];
+        let answer = exchange(&broker, &token, &more).await;
+        assert_eq!(
+            code(&answer),
+            (400, "invalid_scope".to_owned()),
+            "{scope:?}"
+        );
+    }
+    let plus = format!(
+        "grant_type={GRANT}&subject_token={token}&subject_token_type={ID_TOKEN}&audience=deploy-api&scope=+"
+    );
+    let answer = post_form(broker.public(), "/token", &plus).await;
+    assert_eq!(code(&answer), (400, "invalid_scope".to_owned()));
+    for scopes in [json!([]), json!([""]), json!([" "])] {
+        let body = json!({ "credential": "deploy-api", "scopes": scopes });
+        for path in ["/api/credentials", "/api/explain"] {
+            let answer = broker.ask(path, &token, &body).await;
+            assert_eq!(
+                code(&answer),
+                (400, "invalid_scope".to_owned()),
+                "{path} {scopes}"
+            );
+        }
+    }
+    assert_eq!(broker.events("intent").await.len(), 0);
+    let more = [("audience", "deploy-api"), ("scope", "")];
+    let answer = exchange(&broker, &token, &more).await;
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    assert_eq!(answer.text("/scope"), "deploy:staging deploy:production");
+}
+
 /// T-88
 #[tokio::test]
 async fn clients_of_oauth_find_the_endpoints_where_rfc_8414_says() {
