@@ -80,6 +80,54 @@ async fn an_empty_list_of_scopes_is_refused_at_every_door_and_an_empty_parameter
     assert_eq!(answer.text("/scope"), "deploy:staging deploy:production");
 }
 
+/// T-110
+#[tokio::test]
+async fn scopes_in_another_order_are_the_same_request() {
+    let broker = TestBroker::start().await;
+    let token = broker.github(|_| {});
+    let headers = [("Idempotency-Key", KEY)];
+    let ask = async |scope: &str| {
+        let more = [("scope", scope)];
+        let asked = broker.exchange_with(&token, "deploy-api", &more, &headers);
+        let answer = asked.await;
+        assert_eq!(answer.status, 200, "{scope}: {}", answer.body);
+        (
+            payload(&answer.text("/access_token")),
+            answer.text("/scope"),
+        )
+    };
+    let first = ask("deploy:production deploy:staging").await;
+    for again in [
+        "deploy:staging deploy:production",
+        "deploy:staging  deploy:production deploy:staging",
+    ] {
+        assert_eq!(ask(again).await, first, "{again}");
+    }
+    // All that is granted is asked for, also by who names nothing.
+    let all = broker
+        .exchange_with(&token, "deploy-api", &[], &headers)
+        .await;
+    assert_eq!(all.status, 200, "{}", all.body);
+    let body =
+        json!({ "credential": "deploy-api", "scopes": ["deploy:production", "deploy:staging"] });
+    let bearer = format!("Bearer {token}");
+    let answer = request(
+        broker.public(),
+        "POST",
+        "/api/credentials",
+        &[
+            ("Content-Type", "application/json"),
+            ("Authorization", &bearer),
+            ("Idempotency-Key", KEY),
+        ],
+        body.to_string().as_bytes(),
+    )
+    .await;
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    assert_eq!(payload(&answer.text("/credential/token")), first.0);
+    assert_eq!(broker.events("outcome").await.len(), 5);
+}
+
 /// T-88
 #[tokio::test]
 async fn clients_of_oauth_find_the_endpoints_where_rfc_8414_says() {
