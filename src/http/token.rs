@@ -20,7 +20,10 @@ use crate::token::SubjectToken;
 pub(super) async fn post(State(shared): State<Arc<Shared>>, request: Request) -> Response {
     let context = Context::of(&request);
     let answer = match read(&shared, request, &context).await {
-        Ok(request) => grant(&shared, request, form_answer).await,
+        Ok((request, wanted)) => {
+            let shape = |granted: &_| form_answer(granted, wanted);
+            grant(&shared, request, shape).await
+        }
         Err(error) => error.into(),
     };
     answer.into_response(&context.id)
@@ -30,7 +33,7 @@ pub(super) async fn post(State(shared): State<Arc<Shared>>, request: Request) ->
 pub(super) async fn grant(
     shared: &Shared,
     request: exchange::Request,
-    shape: fn(&exchange::Granted) -> Map<String, Value>,
+    shape: impl FnOnce(&exchange::Granted) -> Map<String, Value> + Send,
 ) -> Answer {
     match shared.exchange.exchange(request).await {
         Ok(granted) => {
@@ -51,7 +54,7 @@ async fn read(
     shared: &Shared,
     request: Request,
     context: &Context,
-) -> Result<exchange::Request, RequestError> {
+) -> Result<(exchange::Request, Option<TokenType>), RequestError> {
     let (parts, body) = request.into_parts();
     if parts.uri.query().is_some() {
         return Err(RequestError::Query);
@@ -68,11 +71,9 @@ async fn read(
     let subject_token = form.required("subject_token")?;
     check_size(subject_token, shared.limits.subject_token)?;
     check_type(form.required("subject_token_type")?)?;
-    let kind = form
-        .one("requested_token_type")?
-        .map(requested_kind)
-        .transpose()?;
-    Ok(exchange::Request {
+    let wanted = form.one("requested_token_type")?;
+    let wanted = wanted.map(requested_type).transpose()?;
+    let request = exchange::Request {
         id: context.id.as_str().to_owned(),
         subject_token: SubjectToken::new(subject_token.to_owned()),
         ask: Ask {
@@ -80,10 +81,11 @@ async fn read(
             scopes: form.one("scope")?.map(request::scopes).transpose()?,
             ttl: form.one("ttl")?.map(request::ttl).transpose()?,
         },
-        kind,
+        kind: wanted.map(|wanted| wanted.kind),
         key,
         seen: Arc::clone(&context.seen),
-    })
+    };
+    Ok((request, wanted))
 }
 
 /// Delegation is nothing we do (T-11).
@@ -119,17 +121,21 @@ fn check_type(text: &str) -> Result<(), RequestError> {
     }
 }
 
-/// The kind of credential a `requested_token_type` asks for: whether the credential is of that
-/// kind is looked at after the permit, so that the answer tells a stranger nothing.
-fn requested_kind(text: &str) -> Result<&'static str, RequestError> {
-    match text {
-        JWT | "urn:hallpass:credential:jwt" => Ok("jwt"),
-        "urn:hallpass:credential:postgres" => Ok("postgres"),
-        _ => Err(RequestError::TokenType {
-            parameter: "requested_token_type",
-            problem: "must be urn:ietf:params:oauth:token-type:jwt or urn:hallpass:credential:KIND",
-        }),
-    }
+/// A token type URI (RFC 8693 section 3) that we issue, and the kind of credential it stands for.
+#[derive(Clone, Copy, Debug)]
+struct TokenType {
+    urn: &'static str,
+    kind: &'static str,
+}
+
+/// What a `requested_token_type` asks for. Whether the credential is of that kind is looked at after
+/// the permit, so that the answer tells an unrelated caller nothing.
+fn requested_type(text: &str) -> Result<TokenType, RequestError> {
+    let mut known = TOKEN_TYPES.iter().copied();
+    known.find(|known| known.urn == text).ok_or(RequestError::TokenType {
+        parameter: "requested_token_type",
+        problem: "must be urn:ietf:params:oauth:token-type:jwt, ...:access_token or urn:hallpass:credential:KIND",
+    })
 }
 
 /// The one credential asked for (T-79).
@@ -154,9 +160,10 @@ fn target(form: &Form) -> Result<String, RequestError> {
 }
 
 /// RFC 8693 section 2.2.1, and our member `hallpass`.
-fn form_answer(granted: &exchange::Granted) -> Map<String, Value> {
+/// `issued_token_type` is what the request asked for by name, since clients compare the two.
+fn form_answer(granted: &exchange::Granted, wanted: Option<TokenType>) -> Map<String, Value> {
     let credential = &granted.credential;
-    let (access_token, issued, token_type, scope) = match &credential.material {
+    let (access_token, usual, token_type, scope) = match &credential.material {
         Material::Jwt { token, scopes } => (token.expose(), JWT, "Bearer", Some(scopes.join(" "))),
         Material::Postgres(login) => (
             login.password.expose(),
@@ -165,6 +172,7 @@ fn form_answer(granted: &exchange::Granted) -> Map<String, Value> {
             None,
         ),
     };
+    let issued = wanted.map_or(usual, |wanted| wanted.urn);
     let mut body = Map::new();
     body.insert("access_token".to_owned(), access_token.as_str().into());
     body.insert("issued_token_type".to_owned(), issued.into());
@@ -246,3 +254,22 @@ pub(super) const FORM: &str = "application/x-www-form-urlencoded";
 const TOKEN_EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
 const ID_TOKEN: &str = "urn:ietf:params:oauth:token-type:id_token";
 const JWT: &str = "urn:ietf:params:oauth:token-type:jwt";
+const TOKEN_TYPES: [TokenType; 4] = [
+    TokenType {
+        urn: JWT,
+        kind: "jwt",
+    },
+    // What we sign is an `at+jwt` (RFC 9068), and standard clients ask for nothing else.
+    TokenType {
+        urn: "urn:ietf:params:oauth:token-type:access_token",
+        kind: "jwt",
+    },
+    TokenType {
+        urn: "urn:hallpass:credential:jwt",
+        kind: "jwt",
+    },
+    TokenType {
+        urn: "urn:hallpass:credential:postgres",
+        kind: "postgres",
+    },
+];

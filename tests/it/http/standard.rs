@@ -43,6 +43,63 @@ fn payload(token: &str) -> Value {
     serde_json::from_slice(&bytes.unwrap()).unwrap()
 }
 
+/// T-11
+#[tokio::test]
+async fn the_issued_type_is_the_one_that_was_asked_for() {
+    let broker = TestBroker::start().await;
+    for (asked, issued) in [
+        (None, JWT),
+        (Some(""), JWT),
+        (Some(JWT), JWT),
+        (Some(ACCESS_TOKEN), ACCESS_TOKEN),
+        (
+            Some("urn:hallpass:credential:jwt"),
+            "urn:hallpass:credential:jwt",
+        ),
+    ] {
+        let mut more = vec![("audience", "deploy-api")];
+        more.extend(asked.map(|asked| ("requested_token_type", asked)));
+        let answer = exchange(&broker, &broker.github(|_| {}), &more).await;
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        assert_eq!(answer.text("/issued_token_type"), issued, "{asked:?}");
+        assert_eq!(answer.text("/token_type"), "Bearer");
+    }
+    // A database login is no access token.
+    let more = [
+        ("audience", "shop-db/read"),
+        ("requested_token_type", ACCESS_TOKEN),
+    ];
+    let answer = exchange(&broker, &broker.github(|_| {}), &more).await;
+    assert_eq!(
+        (answer.status, answer.reason().as_str()),
+        (400, "request.token_type")
+    );
+    assert_eq!(broker.database.minted(), 0);
+}
+
+/// T-11, T-79
+#[tokio::test]
+async fn a_client_that_sends_every_parameter_of_the_standard_gets_its_token() {
+    let broker = TestBroker::start().await;
+    // As google-auth and others build the form: all of it, whether it has a value or not.
+    let more = [
+        ("resource", ""),
+        ("audience", "deploy-api"),
+        ("audience", ""),
+        ("scope", "deploy:staging"),
+        ("requested_token_type", ACCESS_TOKEN),
+        ("actor_token", ""),
+        ("actor_token_type", ""),
+        ("options", "{\"userProject\":\"acme\"}"),
+        ("client_id", "ci"),
+    ];
+    let answer = exchange(&broker, &broker.github(|_| {}), &more).await;
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    assert_eq!(answer.text("/issued_token_type"), ACCESS_TOKEN);
+    assert_eq!(answer.text("/scope"), "deploy:staging");
+    assert!(answer.json()["expires_in"].is_number());
+}
+
 /// T-80
 #[tokio::test]
 async fn an_empty_list_of_scopes_is_refused_at_every_door_and_an_empty_parameter_is_none() {
