@@ -44,6 +44,7 @@ async fn read(
             ttl: asked.ttl,
         },
         kind: None,
+        resource: None,
         key: asked.key,
         seen: Arc::clone(&context.seen),
     })

@@ -12,8 +12,8 @@ use super::request::{self, RequestError};
 use super::{Shared, body, error};
 use crate::credential::Material;
 use crate::exchange;
-use crate::policy::Ask;
-use crate::policy::parse::MAX_NAME;
+use crate::policy::parse::{MAX_NAME, MAX_RESOURCE, is_resource};
+use crate::policy::{Ask, PolicySet};
 use crate::token::SubjectToken;
 
 /// `POST /token`.
@@ -73,15 +73,17 @@ async fn read(
     check_type(form.required("subject_token_type")?)?;
     let wanted = form.one("requested_token_type")?;
     let wanted = wanted.map(requested_type).transpose()?;
+    let target = Target::read(&form)?;
     let request = exchange::Request {
         id: context.id.as_str().to_owned(),
         subject_token: SubjectToken::new(subject_token.to_owned()),
         ask: Ask {
-            credential: target(&form)?,
+            credential: target.credential(&shared.exchange.parts().policies),
             scopes: form.one("scope")?.map(request::scopes).transpose()?,
             ttl: form.one("ttl")?.map(request::ttl).transpose()?,
         },
         kind: wanted.map(|wanted| wanted.kind),
+        resource: target.resource.map(str::to_owned),
         key,
         seen: Arc::clone(&context.seen),
     };
@@ -138,24 +140,66 @@ fn requested_type(text: &str) -> Result<TokenType, RequestError> {
     })
 }
 
-/// The one credential asked for (T-79).
-fn target(form: &Form) -> Result<String, RequestError> {
-    if !form.all("resource")?.is_empty() {
-        return Err(RequestError::Target(
-            "`resource` is for absolute URIs and is not accepted; name the credential in `audience`",
-        ));
+/// The one credential asked for: by its name in `audience`, by the URI it declares in `resource`, or
+/// by both (T-79).
+#[derive(Clone, Copy, Debug)]
+struct Target<'a> {
+    audience: Option<&'a str>,
+    resource: Option<&'a str>,
+}
+
+impl<'a> Target<'a> {
+    fn read(form: &'a Form) -> Result<Self, RequestError> {
+        let audience = match form.all("audience")?.as_slice() {
+            [] => None,
+            [one] if one.len() <= MAX_NAME => Some(*one),
+            [_] => {
+                return Err(RequestError::Target(
+                    "`audience` is longer than any name of a credential",
+                ));
+            }
+            _ => {
+                return Err(RequestError::Target(
+                    "`audience` was sent more than once: an exchange is for one credential",
+                ));
+            }
+        };
+        let resource = match form.all("resource")?.as_slice() {
+            [] => None,
+            [one] if one.len() > MAX_RESOURCE => {
+                return Err(RequestError::Target(
+                    "`resource` is longer than any resource of a credential",
+                ));
+            }
+            [one] if is_resource(one) => Some(*one),
+            [_] => {
+                return Err(RequestError::Target(
+                    "`resource` must be an absolute URI without a fragment; a credential's name goes in `audience`",
+                ));
+            }
+            _ => {
+                return Err(RequestError::Target(
+                    "`resource` was sent more than once: an exchange is for one credential",
+                ));
+            }
+        };
+        if audience.is_none() && resource.is_none() {
+            return Err(RequestError::Target(
+                "`audience` is missing: it names the one credential wanted",
+            ));
+        }
+        Ok(Self { audience, resource })
     }
-    match form.all("audience")?.as_slice() {
-        [] | [""] => Err(RequestError::Target(
-            "`audience` is missing: it names the one credential wanted",
-        )),
-        [one] if one.len() > MAX_NAME => Err(RequestError::Target(
-            "`audience` is longer than any name of a credential",
-        )),
-        [one] => Ok((*one).to_owned()),
-        _ => Err(RequestError::Target(
-            "`audience` was sent more than once: an exchange is for one credential",
-        )),
+
+    /// The credential's name. A resource that no credential declares stands for itself: no credential
+    /// has such a name, so the decision refuses it as any other unknown one.
+    fn credential(&self, policies: &PolicySet) -> String {
+        let declared = || {
+            let uri = self.resource.unwrap_or_default();
+            let found = policies.credential_by_resource(uri);
+            found.map_or(uri, |credential| &credential.name)
+        };
+        self.audience.unwrap_or_else(declared).to_owned()
     }
 }
 

@@ -100,6 +100,100 @@ async fn a_client_that_sends_every_parameter_of_the_standard_gets_its_token() {
     assert!(answer.json()["expires_in"].is_number());
 }
 
+/// T-79
+#[tokio::test]
+async fn a_credential_is_asked_for_by_its_name_or_by_its_uri_or_by_both() {
+    let broker = TestBroker::builder()
+        .policies(&with_resource())
+        .start()
+        .await;
+    for target in [
+        &[("resource", DEPLOY)][..],
+        &[("resource", DEPLOY), ("audience", "")],
+        &[("audience", "deploy-api"), ("resource", DEPLOY)],
+        &[("audience", "deploy-api"), ("resource", "")],
+    ] {
+        let answer = exchange(&broker, &broker.github(|_| {}), target).await;
+        assert_eq!(answer.status, 200, "{target:?}: {}", answer.body);
+        assert_eq!(answer.text("/hallpass/credential/name"), "deploy-api");
+        // What is minted is for the audience of the definition, by whichever name it was asked for.
+        let claims = payload(&answer.text("/access_token"));
+        assert_eq!(claims["aud"], "https://deploy.acme.dev");
+    }
+    let minted = broker.events("intent").await.len();
+    for target in [
+        &[("resource", "https://deploy.acme.dev/other")][..],
+        // Compared byte for byte.
+        &[("resource", "https://deploy.acme.dev/api/")],
+        &[("resource", "https://DEPLOY.acme.dev/api")],
+        &[("resource", "https://deploy.acme.dev/api#x")],
+        &[("resource", "deploy-api")],
+        &[("resource", "/api")],
+        &[("audience", DEPLOY)],
+        &[("resource", DEPLOY), ("resource", DEPLOY)],
+        &[
+            ("resource", DEPLOY),
+            ("resource", "https://other.acme.dev/"),
+        ],
+        &[("audience", "shop-db/read"), ("resource", DEPLOY)],
+        &[
+            ("audience", "deploy-api"),
+            ("resource", "https://other.acme.dev/"),
+        ],
+        &[
+            ("audience", "shop-db/read"),
+            ("resource", "https://other.acme.dev/"),
+        ],
+    ] {
+        let answer = exchange(&broker, &broker.github(|_| {}), target).await;
+        assert_eq!(
+            code(&answer),
+            (400, "invalid_target".to_owned()),
+            "{target:?}: {}",
+            answer.body
+        );
+    }
+    let long = format!("https://deploy.acme.dev/{}", "a".repeat(256));
+    let answer = exchange(&broker, &broker.github(|_| {}), &[("resource", &long)]).await;
+    assert_eq!(code(&answer), (400, "invalid_target".to_owned()));
+    assert_eq!(broker.events("intent").await.len(), minted);
+}
+
+/// T-79, T-82
+#[tokio::test]
+async fn a_stranger_learns_no_uri_and_which_name_belongs_to_it() {
+    let broker = TestBroker::builder()
+        .policies(&with_resource())
+        .start()
+        .await;
+    let stranger = broker.github(|job| {
+        job.repository = "evil/shop".to_owned();
+        job.owner_id = "1".to_owned();
+    });
+    let first = exchange(&broker, &stranger, &[("audience", "no/such")]).await;
+    assert_eq!(first.reason(), "policy.denied", "{}", first.body);
+    for target in [
+        &[("resource", DEPLOY)][..],
+        &[("resource", "https://other.acme.dev/")],
+        &[("audience", "deploy-api"), ("resource", DEPLOY)],
+        &[
+            ("audience", "deploy-api"),
+            ("resource", "https://other.acme.dev/"),
+        ],
+        &[("audience", "no/such"), ("resource", DEPLOY)],
+    ] {
+        let answer = exchange(&broker, &stranger, target).await;
+        assert_eq!(answer.without_id(), first.without_id(), "{target:?}");
+        // Nor does anyone before the signature holds.
+        let forged = exchange(&broker, "a.b.c", target).await;
+        assert!(
+            forged.reason().starts_with("token."),
+            "{target:?}: {}",
+            forged.body
+        );
+    }
+}
+
 /// T-80
 #[tokio::test]
 async fn an_empty_list_of_scopes_is_refused_at_every_door_and_an_empty_parameter_is_none() {
