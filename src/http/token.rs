@@ -1,5 +1,7 @@
 //! The token endpoint (RFC 8693): form to `exchange::Request`, credential to JSON.
 
+use std::borrow::Cow;
+use std::net::Ipv6Addr;
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
@@ -272,7 +274,7 @@ fn describe(granted: &exchange::Granted) -> Value {
 /// `postgresql://user:password@host:port/database?…`, every part percent-encoded.
 fn url(login: &crate::credential::PostgresLogin) -> Option<String> {
     let mut url = url::Url::parse("postgresql://host").ok()?;
-    url.set_host(Some(&login.host)).ok()?;
+    url.set_host(Some(&url_host(&login.host))).ok()?;
     url.set_port(Some(login.port)).ok()?;
     url.set_username(&login.username).ok()?;
     url.set_password(Some(login.password.expose())).ok()?;
@@ -291,6 +293,15 @@ fn url(login: &crate::credential::PostgresLogin) -> Option<String> {
         url.set_query(Some(&query));
     }
     Some(url.into())
+}
+
+/// A host as a URL has it: IPv6 in brackets.
+fn url_host(host: &str) -> Cow<'_, str> {
+    if host.parse::<Ipv6Addr>().is_ok() {
+        format!("[{host}]").into()
+    } else {
+        host.into()
+    }
 }
 
 /// The media type of a form.
@@ -317,3 +328,35 @@ const TOKEN_TYPES: [TokenType; 4] = [
         kind: "postgres",
     },
 ];
+
+#[cfg(test)]
+mod tests {
+    use crate::credential::PostgresLogin;
+    use crate::secret::Secret;
+
+    #[test]
+    fn an_ipv6_server_stands_in_brackets_in_the_url() {
+        let url = |host: &str| {
+            let login = PostgresLogin {
+                username: "hp_1".to_owned(),
+                password: Secret::new("p:w".to_owned()),
+                host: host.to_owned(),
+                port: 5_432,
+                database: "shop".to_owned(),
+                sslmode: "verify-full",
+                ca: None,
+                options: None,
+            };
+            super::url(&login).unwrap()
+        };
+        let rest = "5432/shop?sslmode=verify-full";
+        for (host, shown) in [
+            ("2001:db8::1", "[2001:db8::1]"),
+            ("10.1.2.3", "10.1.2.3"),
+            ("db.acme.dev", "db.acme.dev"),
+        ] {
+            let expected = format!("postgresql://hp_1:p%3Aw@{shown}:{rest}");
+            assert_eq!(url(host), expected);
+        }
+    }
+}
