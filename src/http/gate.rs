@@ -1,7 +1,7 @@
 //! What every request must be, whatever its path: one host, bounded headers, a body that is framed
 //! in one way (RFC 9112 sections 3.2, 6.3).
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use http::request::Parts;
 use http::{HeaderMap, Method, Version, header};
@@ -144,12 +144,26 @@ pub(super) fn client(peer: IpAddr, headers: &HeaderMap, proxies: &[IpNet]) -> Ip
         if !is_proxy(client) {
             break;
         }
-        match text.parse::<IpAddr>() {
-            Ok(address) => client = address.to_canonical(),
-            Err(_) => break,
+        match forwarded_address(text) {
+            Some(address) => client = address.to_canonical(),
+            None => break,
         }
     }
     client
+}
+
+/// An entry of `X-Forwarded-For`: an address, which some proxies write with its port, and IPv6 with
+/// brackets.
+fn forwarded_address(text: &str) -> Option<IpAddr> {
+    let with_port = || text.parse::<SocketAddr>().map(|address| address.ip()).ok();
+    bracketed(text)
+        .or_else(|| text.parse().ok())
+        .or_else(with_port)
+}
+
+fn bracketed(text: &str) -> Option<IpAddr> {
+    let inner = text.strip_prefix('[')?.strip_suffix(']')?;
+    inner.parse().ok().map(IpAddr::V6)
 }
 
 /// The `Host` of a request to the operator listener is a loopback name or one of `allowed`: a web
@@ -200,6 +214,35 @@ mod tests {
         assert_eq!(seen("198.51.100.1, 192.0.2.7", &proxies), "192.0.2.7");
         assert_eq!(seen("192.0.2.7, 10.9.9.9", &proxies), "192.0.2.7");
         assert_eq!(seen("<script>", &proxies), "10.1.2.3");
+        assert_eq!(seen("192.0.2.7:51234", &[]), "10.1.2.3");
+    }
+
+    /// T-09
+    #[test]
+    fn an_address_is_taken_with_its_port_and_in_brackets() {
+        let peer: IpAddr = "10.1.2.3".parse().unwrap();
+        let proxies = [
+            "10.0.0.0/8".parse().unwrap(),
+            "2001:db8:ff::/48".parse().unwrap(),
+        ];
+        let seen = |text| client(peer, &forwarded(text), &proxies).to_string();
+        for (text, client) in [
+            ("192.0.2.7:51234", "192.0.2.7"),
+            ("2001:db8::7", "2001:db8::7"),
+            ("[2001:db8::7]", "2001:db8::7"),
+            ("[2001:db8::7]:443", "2001:db8::7"),
+            ("[::ffff:192.0.2.7]:443", "192.0.2.7"),
+            ("192.0.2.7:1, [2001:db8:ff::1]:443", "192.0.2.7"),
+            ("198.51.100.1, 192.0.2.7:1, 10.9.9.9:80", "192.0.2.7"),
+            // What is no address ends the look: nothing before it can be believed.
+            ("192.0.2.7, unknown", "10.1.2.3"),
+            ("192.0.2.7:99999", "10.1.2.3"),
+            ("[192.0.2.7]", "10.1.2.3"),
+            ("2001:db8::7]:443", "10.1.2.3"),
+            ("fe80::1%eth0", "10.1.2.3"),
+        ] {
+            assert_eq!(seen(text), client, "{text}");
+        }
     }
 
     /// T-118

@@ -310,6 +310,14 @@ async fn forwarding_headers_change_the_log_only_behind_a_configured_proxy() {
         .start()
         .await;
     assert_eq!(logged_client(&behind, &log, &forged).await, "192.0.2.7");
+    for (written, client) in [
+        ("192.0.2.7:51234", "192.0.2.7"),
+        ("[2001:db8::7]:443, 127.0.0.9:80", "2001:db8::7"),
+        ("[2001:db8::7]", "2001:db8::7"),
+    ] {
+        let headers = [("X-Forwarded-For", written)];
+        assert_eq!(logged_client(&behind, &log, &headers).await, client);
+    }
     for ignored in &forged[1..] {
         let seen = logged_client(&behind, &log, std::slice::from_ref(ignored)).await;
         assert_eq!(seen, "127.0.0.1", "{ignored:?}");
