@@ -8,6 +8,7 @@ use http::{HeaderMap, Method, Version, header};
 use ipnet::IpNet;
 
 use super::request::RequestError;
+use crate::config::OperatorHost;
 
 /// Bounds of a head.
 #[derive(Clone, Copy, Debug)]
@@ -167,28 +168,33 @@ fn bracketed(text: &str) -> Option<IpAddr> {
 }
 
 /// The `Host` of a request to the operator listener is a loopback name or one of `allowed`: a web
-/// page that re-binds its name to our address is refused (T-118).
-pub(super) fn is_operator_host(headers: &HeaderMap, allowed: &[String]) -> bool {
-    let Some(host) = headers
-        .get(header::HOST)
-        .and_then(|value| value.to_str().ok())
-    else {
+/// page that re-binds its name to our address is refused (T-118). A request without one is HTTP/1.0,
+/// which no web page can send.
+pub(super) fn is_operator_host(headers: &HeaderMap, allowed: &[OperatorHost]) -> bool {
+    let Some(host) = headers.get(header::HOST) else {
+        return true;
+    };
+    let Ok(host) = host.to_str() else {
         return false;
     };
-    let name = match host.rsplit_once(':') {
-        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
-        Some(_) | None => host,
+    let (name, port) = match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => (name, Some(port)),
+        Some(_) | None => (host, None),
     };
-    let is_loopback = name.eq_ignore_ascii_case("localhost")
-        || name
-            .trim_start_matches('[')
-            .trim_end_matches(']')
-            .parse::<IpAddr>()
-            .is_ok_and(|address| address.is_loopback());
-    is_loopback
-        || allowed
-            .iter()
-            .any(|allowed| allowed.eq_ignore_ascii_case(name) || allowed.eq_ignore_ascii_case(host))
+    let address = bracketed(name).or_else(|| name.parse().ok().map(IpAddr::V4));
+    let address = address.map(|address| address.to_canonical());
+    name.eq_ignore_ascii_case("localhost")
+        || address.is_some_and(|address| address.is_loopback())
+        || allowed.iter().any(|allowed| match allowed {
+            OperatorHost::Network(network) => {
+                address.is_some_and(|address| network.contains(&address))
+            }
+            OperatorHost::Name(known, None) => known.eq_ignore_ascii_case(name),
+            OperatorHost::Name(known, Some(known_port)) => {
+                known.eq_ignore_ascii_case(name)
+                    && port.is_some_and(|port| port.parse() == Ok(*known_port))
+            }
+        })
 }
 
 #[cfg(test)]
@@ -251,7 +257,13 @@ mod tests {
         let verdict = |host: &'static str| {
             let mut headers = HeaderMap::new();
             headers.insert(header::HOST, HeaderValue::from_static(host));
-            is_operator_host(&headers, &["hallpass-ops.acme.dev".to_owned()])
+            let allowed = [
+                OperatorHost::Name("hallpass-ops.acme.dev".to_owned(), None),
+                OperatorHost::Name("ops".to_owned(), Some(9_000)),
+                OperatorHost::Network("10.20.0.0/16".parse().unwrap()),
+                OperatorHost::Network("2001:db8::/32".parse().unwrap()),
+            ];
+            is_operator_host(&headers, &allowed)
         };
         for host in [
             "localhost",
@@ -261,6 +273,11 @@ mod tests {
             "[::1]:8081",
             "[::1]",
             "hallpass-ops.acme.dev:8081",
+            "ops:9000",
+            "10.20.3.4",
+            "10.20.3.4:8081",
+            "[2001:db8::7]:8081",
+            "[::ffff:10.20.3.4]:8081",
         ] {
             assert!(verdict(host), "{host}");
         }
@@ -270,6 +287,11 @@ mod tests {
             "localhost.evil.example",
             "127.0.0.1.evil.example",
             "10.0.0.1",
+            "10.21.0.1:8081",
+            "[2001:db9::7]:8081",
+            "10.20.3.4.evil.example",
+            "ops",
+            "ops:9001",
             "",
         ] {
             assert!(!verdict(host), "{host}");

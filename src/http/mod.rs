@@ -49,7 +49,7 @@ use gate::HeadLimits;
 use request::RequestError;
 
 use crate::clock::Clock;
-use crate::config::Limits;
+use crate::config::{Limits, OperatorHost};
 use crate::credential::jwt::Keys;
 use crate::exchange::{Exchange, Flood, Seen, caught};
 use crate::policy::Disclosure;
@@ -64,7 +64,7 @@ struct Shared {
     disclosure: Disclosure,
     limits: Limits,
     proxies: Vec<IpNet>,
-    operator_hosts: Vec<String>,
+    operator_hosts: Vec<OperatorHost>,
     clock: Arc<dyn Clock>,
     metrics: Arc<metrics::Metrics>,
     lines: Arc<Flood>,
