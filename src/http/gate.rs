@@ -59,9 +59,15 @@ fn check_size(parts: &Parts, limits: HeadLimits) -> Result<(), RequestError> {
 
 fn check_host(parts: &Parts) -> Result<(), RequestError> {
     let mut hosts = parts.headers.get_all(header::HOST).iter();
-    let host = hosts.next().ok_or(RequestError::Host {
-        found: "found none",
-    })?;
+    let Some(host) = hosts.next() else {
+        return if may_leave_host_out(parts.version) {
+            Ok(())
+        } else {
+            Err(RequestError::Host {
+                found: "found none",
+            })
+        };
+    };
     if hosts.next().is_some() {
         return Err(RequestError::Host {
             found: "found several",
@@ -82,6 +88,11 @@ fn check_host(parts: &Parts) -> Result<(), RequestError> {
         }
         Some(_) | None => Ok(()),
     }
+}
+
+/// HTTP/1.0 has no `Host` field. Load balancers still check health with it (RFC 9112 section 3.2).
+fn may_leave_host_out(version: Version) -> bool {
+    version == Version::HTTP_10
 }
 
 fn is_host_byte(byte: u8) -> bool {

@@ -95,7 +95,7 @@ fn public(shared: &Arc<Shared>) -> Router {
             "/healthz",
             only_get(async |request: Request| healthy(&request)),
         )
-        .fallback(async |request: Request| refuse(&request, RequestError::Path))
+        .fallback(async |request: Request| nowhere(&request))
         .layer(from_fn_with_state(Arc::clone(shared), answered))
         .with_state(Arc::clone(shared))
 }
@@ -135,6 +135,16 @@ where
         let allowed = "GET, HEAD";
         refuse(&request, RequestError::Method { allowed })
     })
+}
+
+/// `OPTIONS /` is what `HAProxy` asks where its configuration names no other check of health; nothing
+/// else is served there.
+fn nowhere(request: &Request) -> Response {
+    if request.method() == Method::OPTIONS && request.uri().path() == "/" {
+        healthy(request)
+    } else {
+        refuse(request, RequestError::Path)
+    }
 }
 
 fn refuse(request: &Request, error: RequestError) -> Response {

@@ -54,6 +54,24 @@ async fn configured_names_addresses_and_networks_may_ask() {
     }
 }
 
+/// T-08, T-118
+#[tokio::test]
+async fn a_health_check_of_http_1_0_needs_no_host() {
+    let broker = TestBroker::start().await;
+    for (address, ask) in [
+        // What HAProxy sends by `option httpchk`, alone and with a path.
+        (broker.public(), "OPTIONS / HTTP/1.0\r\n\r\n"),
+        (broker.public(), "GET /healthz HTTP/1.0\r\n\r\n"),
+        (broker.operator(), "GET /readyz HTTP/1.0\r\n\r\n"),
+    ] {
+        let answer = Answer::parse(&send(address, ask).await).unwrap();
+        assert_eq!(answer.status, 200, "{ask}: {}", answer.body);
+        let newer = ask.replace("HTTP/1.0", "HTTP/1.1");
+        let answer = Answer::parse(&send(address, newer).await).unwrap();
+        assert_eq!(answer.status, 400, "{ask}: {}", answer.body);
+    }
+}
+
 #[tokio::test]
 async fn readiness_names_every_issuer_and_the_reach_of_the_replay_store() {
     let broker = TestBroker::start().await;

@@ -103,6 +103,13 @@ async fn only_the_listed_paths_take_only_the_listed_methods() {
             };
             for path in NOWHERE.iter().chain(hidden) {
                 let answer = request(address, method, path, &[], b"").await;
+                if (*path, method, address) == ("/", "OPTIONS", broker.public()) {
+                    // A load balancer's check of health.
+                    let id = answer.header("x-request-id").unwrap();
+                    let body = format!(r#"{{"request_id":"{id}","status":"ok"}}"#);
+                    assert_eq!((answer.status, &answer.body), (200, &body));
+                    continue;
+                }
                 check(&answer, path, 404, "");
             }
             for path in gets {
