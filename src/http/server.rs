@@ -11,6 +11,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
 use super::assemble::{Loaded, Overrides, StartError};
+use super::connection;
 use super::lasting::Lasting;
 use super::listener;
 use super::log;
@@ -149,6 +150,12 @@ async fn upkeep(lasting: Arc<Lasting>, current: Current) {
         tokio::time::sleep(UPKEEP).await;
         lasting.metrics.upkeep();
         log::tell(&lasting.lines.left_out());
+        if !connection::has_http_date() {
+            tracing::error!(
+                reason = "clock.range",
+                "the clock is outside the years 1970 to 9999; no request is answered but with 503"
+            );
+        }
         current.load().shared.exchange.note_left_out();
         // Seen here, a jump while nobody asks is over when somebody does.
         if let Err(problem) = current.load().shared.exchange.check_clock() {
