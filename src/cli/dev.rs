@@ -41,7 +41,8 @@ enum Command {
 /// Without options it is a push to `main` of acme/shop, without an environment.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:
-  hallpass dev token --provider github --repository acme/shop --ref refs/heads/main --environment production")]
+  hallpass dev token --provider github --repository acme/shop \\
+    --ref refs/heads/main --environment production")]
 struct TokenArgs {
     /// Whose token it looks like
     #[arg(long, value_enum, default_value_t = Provider::Github)]
@@ -139,7 +140,7 @@ pub(super) fn introduce(stage: &Stage, out: &mut Terminal) -> Result<(), Failure
     out.line("  hallpass doctor");
     out.line("  hallpass list");
     out.line("  hallpass exec shop-db/migrate -- psql -c 'select current_user'");
-    out.line("A token is good for one login of each credential; for another, make a new token.");
+    out.prose("A token is good for one login of each credential; for another, make a new token.");
     out.line("");
     out.line("Ctrl-C stops everything.");
     Ok(())

@@ -220,7 +220,8 @@ impl Report {
             } else {
                 out.red("FAIL")
             };
-            out.line(&format!("{mark}  {:<14}  {}", step.name, step.said));
+            let step = format!("{mark}  {:<14}  {}", step.name, step.said);
+            out.prose_under(&step, HANG);
         }
         let Some(facts) = &self.facts else {
             return;
@@ -265,6 +266,9 @@ const IDS: [Fact; 8] = [
     Fact::ActorId,
     Fact::RunRepositoryId,
 ];
+
+/// Columns before what a step says.
+const HANG: usize = 22;
 
 /// Seconds a CI's clock may be ahead, as the broker has it.
 const LEEWAY: i64 = crate::token::DEFAULT_LEEWAY;
