@@ -21,6 +21,7 @@ mod answer;
 mod assemble;
 mod body;
 mod boundary;
+mod check;
 mod connection;
 mod credentials;
 mod discovery;

@@ -91,14 +91,15 @@ pub async fn start(settings: &Settings, mut overrides: Overrides) -> Result<Runn
     })
 }
 
-/// Everything that [`start`] would refuse, without listening or writing anything.
+/// Everything that [`start`] would refuse, without listening or writing anything. Gives back what
+/// depends on the moment: a port that is taken now.
 ///
 /// # Errors
-/// As [`start`], but for addresses and sinks.
-pub fn check(settings: &Settings) -> Result<(), StartError> {
+/// As [`start`].
+pub fn check(settings: &Settings) -> Result<Vec<String>, StartError> {
     install_crypto_provider();
     self_test::run(verify_jws).map_err(StartError::SelfTest)?;
-    super::assemble::check(settings)
+    super::check::check(settings)
 }
 
 impl Running {
@@ -180,11 +181,7 @@ fn bind(
     address: SocketAddr,
     key: &'static str,
 ) -> Result<Bound, StartError> {
-    let refused = |error: &io::Error| StartError::Listen {
-        address: address.to_string(),
-        problem: listen_problem(error),
-        key,
-    };
+    let refused = |error: &io::Error| cannot_listen(address, error, key);
     let bound = match given {
         Some(listener) => Ok(listener),
         None => StdListener::bind(address),
@@ -197,7 +194,12 @@ fn bind(
     Ok((listener, address))
 }
 
-fn listen_problem(error: &io::Error) -> String {
+/// Why an address cannot be listened on, and what to do.
+pub(super) fn cannot_listen(
+    address: SocketAddr,
+    error: &io::Error,
+    key: &'static str,
+) -> StartError {
     let known = [
         (
             io::ErrorKind::AddrInUse,
@@ -212,10 +214,15 @@ fn listen_problem(error: &io::Error) -> String {
             "this machine has no such address",
         ),
     ];
-    known
+    let problem = known
         .iter()
         .find(|(kind, _)| *kind == error.kind())
-        .map_or_else(|| error.to_string(), |(_, text)| (*text).to_owned())
+        .map_or_else(|| error.to_string(), |(_, text)| (*text).to_owned());
+    StartError::Listen {
+        address: address.to_string(),
+        problem,
+        key,
+    }
 }
 
 /// Time between two looks of the upkeep.
