@@ -226,7 +226,7 @@ impl Report {
         let Some(facts) = &self.facts else {
             return;
         };
-        out.line("\nWhat does not change when something is renamed:\n");
+        out.line("\nThe ids, which stay when a repository or its owner is renamed:\n");
         for fact in IDS {
             if let Some(value) = facts.text(fact) {
                 out.line(&format!("  {:<18} \"{}\"", fact.name(), escape(value)));
@@ -255,13 +255,11 @@ impl Report {
     }
 }
 
-/// The ids, and the names they belong to.
-const IDS: [Fact; 8] = [
-    Fact::Owner,
+/// What a policy pins. Names are not among them: someone else can register one again.
+const IDS: [Fact; 6] = [
+    Fact::TenantId,
     Fact::OwnerId,
-    Fact::Repository,
     Fact::RepositoryId,
-    Fact::Project,
     Fact::ProjectId,
     Fact::ActorId,
     Fact::RunRepositoryId,
