@@ -256,21 +256,7 @@ fn find(folder: Option<&Path>) -> Result<Running, Failure> {
 
 /// The folder of the one stage that this user runs.
 fn only_folder() -> Result<PathBuf, Failure> {
-    let ours = nix::unistd::geteuid().as_raw();
-    let mut folders: Vec<PathBuf> = fs::read_dir(std::env::temp_dir())
-        .into_iter()
-        .flatten()
-        .flatten()
-        .filter(|entry| {
-            entry
-                .file_name()
-                .to_string_lossy()
-                .starts_with("hallpass-demo-")
-        })
-        .map(|entry| entry.path())
-        .filter(|path| path.join(STATE).is_file())
-        .filter(|path| fs::symlink_metadata(path).is_ok_and(|folder| folder.uid() == ours))
-        .collect();
+    let mut folders = folders();
     match (folders.pop(), folders.is_empty()) {
         (Some(folder), true) => Ok(folder),
         (Some(folder), false) => {
@@ -289,6 +275,37 @@ fn only_folder() -> Result<PathBuf, Failure> {
                 .to_owned(),
         )),
     }
+}
+
+/// The folders of every stage that this user runs.
+fn folders() -> Vec<PathBuf> {
+    let ours = nix::unistd::geteuid().as_raw();
+    let entries = fs::read_dir(std::env::temp_dir());
+    entries
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter(|entry| {
+            entry
+                .file_name()
+                .to_string_lossy()
+                .starts_with("hallpass-demo-")
+        })
+        .map(|entry| entry.path())
+        .filter(|path| path.join(STATE).is_file())
+        .filter(|path| fs::symlink_metadata(path).is_ok_and(|folder| folder.uid() == ours))
+        .collect()
+}
+
+/// The issuer of the policies in whose place a running `hallpass dev` has put the CI at this URL.
+pub(super) fn issuer_at(url: &str) -> Option<&'static str> {
+    let running = folders();
+    let mut running = running.iter().filter_map(|folder| find(Some(folder)).ok());
+    running.find_map(|running| {
+        let cis = [("github", running.github), ("gitlab", running.gitlab)];
+        let mut names = cis.into_iter().filter(|(_, ci)| ci.url == url);
+        names.next().map(|(name, _)| name)
+    })
 }
 
 const STATE: &str = "dev.json";

@@ -195,6 +195,35 @@ fn a_running_stage_takes_the_tokens_that_are_made_for_it() {
 }
 
 #[test]
+fn a_token_of_a_running_stage_is_explained_as_its_broker_takes_it() {
+    let folder = temporary();
+    let (mut stage, _) = dev(&folder);
+    let explain = |token: &[&str]| {
+        let token = hallpass(&folder, &[&["dev", "token"], token].concat()).observed();
+        let piped = tempfile::NamedTempFile::new().unwrap();
+        fs::write(piped.path(), &token.stdout).unwrap();
+        let arguments = ["policy", "explain", "--token", "-", "shop-db/migrate"];
+        let explained = hallpass(&folder, &arguments)
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .stdin(fs::File::open(piped.path()).unwrap())
+            .observed();
+        let said = [explained.stdout, explained.stderr].concat();
+        let said = String::from_utf8(said).unwrap();
+        (explained.status.code(), said)
+    };
+    let (code, said) = explain(&["--environment", "production"]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("PERMITTED by policy shop-migrate"), "{said}");
+    let (code, said) = explain(&["--ref", "refs/heads/try-it"]);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("the job has refs/heads/try-it"), "{said}");
+    let (code, said) = explain(&["--provider", "gitlab"]);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("issuer      gitlab"), "{said}");
+    interrupt(&mut stage);
+}
+
+#[test]
 fn to_revoke_a_login_that_never_was_is_said_and_is_no_success() {
     let folder = temporary();
     let (mut stage, lines) = dev(&folder);
