@@ -4,12 +4,10 @@
 //! It holds no secret: only where one is. What is wrong with it comes together, each with its place.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use ipnet::IpNet;
 use url::Url;
 
 use crate::credential::jwt::SigningAlgorithm;
@@ -22,12 +20,14 @@ use crate::token::Blocked;
 mod blocked;
 mod changes;
 mod limits;
+mod listen;
 mod reader;
 mod replay;
 pub mod targets;
 
 pub use changes::Change;
 pub use limits::Limits;
+pub use listen::{Listen, OperatorHost, TlsFiles};
 pub use targets::Target;
 
 use reader::{Item, Reader, Section};
@@ -64,30 +64,6 @@ pub struct Settings {
     pub blocked: Blocked,
     /// The file they were read from, to be read again.
     pub file: Option<PathBuf>,
-}
-
-/// The two listeners.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Listen {
-    /// Jobs ask here.
-    pub public: SocketAddr,
-    /// Metrics and readiness.
-    pub operator: SocketAddr,
-    /// Names beside loopback by which the operator listener may be asked (T-118).
-    pub operator_hosts: Vec<String>,
-    /// TLS on the public listener; without it a proxy in front must do it.
-    pub tls: Option<TlsFiles>,
-    /// Proxies whose `X-Forwarded-For` is believed (T-09).
-    pub proxies: Vec<IpNet>,
-}
-
-/// A certificate chain and its key, both PEM.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TlsFiles {
-    /// The chain, leaf first.
-    pub cert: PathBuf,
-    /// The private key.
-    pub key: PathBuf,
 }
 
 /// How minted tokens are signed.
@@ -195,7 +171,7 @@ impl Settings {
         let replica = root.optional("replica").map(|item| replica(&item));
         let root_keys = root.required("root_key").and_then(|item| root_keys(&item));
         let listen = match root.optional("listen") {
-            Some(item) => item.section().and_then(|section| listen(&section)),
+            Some(item) => item.section().and_then(|section| listen::read(&section)),
             None => Some(Listen::default()),
         };
         let policies = root.required("policies").and_then(|item| policies(&item));
@@ -240,18 +216,6 @@ impl Settings {
             blocked: blocked?,
             file: None,
         })
-    }
-}
-
-impl Default for Listen {
-    fn default() -> Self {
-        Self {
-            public: SocketAddr::from((Ipv4Addr::LOCALHOST, 8_080)),
-            operator: SocketAddr::from((Ipv4Addr::LOCALHOST, 8_081)),
-            operator_hosts: Vec::new(),
-            tls: None,
-            proxies: Vec::new(),
-        }
     }
 }
 
@@ -345,67 +309,6 @@ fn root_keys(item: &Item<'_>) -> Option<Vec<PathBuf>> {
     }
     section.finish();
     files.into_iter().collect()
-}
-
-fn listen(section: &Section<'_>) -> Option<Listen> {
-    let mut listen = Listen::default();
-    let public = section.optional("public").map(|item| address(&item));
-    let operator = section.optional("operator").map(|item| address(&item));
-    let hosts = section.optional("operator_hosts").map(|item| texts(&item));
-    let tls = section.optional("tls").map(|item| {
-        let section = item.section()?;
-        let cert = section.required("cert").and_then(|item| item.path());
-        let key = section.required("key").and_then(|item| item.path());
-        section.finish();
-        Some(TlsFiles {
-            cert: cert?,
-            key: key?,
-        })
-    });
-    let proxies = section
-        .optional("proxies")
-        .map(|item| item.list()?.iter().map(network).collect::<Option<Vec<_>>>());
-    section.finish();
-    if let Some(public) = public {
-        listen.public = public?;
-    }
-    if let Some(operator) = operator {
-        listen.operator = operator?;
-    }
-    listen.operator_hosts = hosts.unwrap_or(Some(Vec::new()))?;
-    listen.tls = tls.map_or(Some(None), |tls| tls.map(Some))?;
-    listen.proxies = proxies.unwrap_or(Some(Vec::new()))?;
-    Some(listen)
-}
-
-fn address(item: &Item<'_>) -> Option<SocketAddr> {
-    let text = item.text()?;
-    match text.parse() {
-        Ok(address) => Some(address),
-        Err(_) => item.wrong(
-            &format!("`{text}` is not an address and port"),
-            "write e.g. `0.0.0.0:8443` or `[::]:8443`",
-        ),
-    }
-}
-
-fn network(item: &Item<'_>) -> Option<IpNet> {
-    let text = item.text()?;
-    let network = text
-        .parse::<IpNet>()
-        .ok()
-        .or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from));
-    match network {
-        Some(network) => Some(network),
-        None => item.wrong(
-            &format!("`{text}` is not a network"),
-            "write e.g. `10.0.0.0/8`",
-        ),
-    }
-}
-
-fn texts(item: &Item<'_>) -> Option<Vec<String>> {
-    item.list()?.iter().map(Item::text).collect()
 }
 
 /// The folder, and how often it is looked at.

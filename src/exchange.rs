@@ -270,19 +270,12 @@ impl Exchange {
                 return Err(Error::Decide(Box::new(refused.denial)));
             }
         };
-        let found = permit.credential().kind.name();
-        match request.kind {
-            Some(wanted) if wanted != found => {
-                let error = Error::Kind {
-                    credential: permit.credential().name.clone(),
-                    kind: found,
-                };
-                let who = Applicant::of(permit.job(), &permit.credential().name);
-                self.note_no(who, &request.id, "request.token_type", &error);
-                Err(error)
-            }
-            Some(_) | None => Ok(permit),
-        }
+        let Some((reason, error)) = misfit(&permit, request) else {
+            return Ok(permit);
+        };
+        let who = Applicant::of(permit.job(), &permit.credential().name);
+        self.note_no(who, &request.id, reason, &error);
+        Err(error)
     }
 
     async fn reserve(
@@ -437,6 +430,21 @@ impl Exchange {
         let ended = self.parts.leases.revoke(&lease).await.ok();
         Some((lease, ended))
     }
+}
+
+/// What else the caller said of the credential does not fit it. Looked at after the permit, so that
+/// only a job that may have the credential learns anything of it.
+fn misfit(permit: &Permit, request: &Request) -> Option<(&'static str, Error)> {
+    let definition = permit.credential();
+    let (credential, kind) = (definition.name.clone(), definition.kind.name());
+    if request.kind.is_some_and(|wanted| wanted != kind) {
+        return Some(("request.token_type", Error::Kind { credential, kind }));
+    }
+    let declares = |uri: &String| definition.resource.as_ref() == Some(uri);
+    if !request.resource.iter().all(declares) {
+        return Some(("request.target", Error::Resource { credential }));
+    }
+    None
 }
 
 /// What the answer says beside the credential, kept while the permit goes its way.

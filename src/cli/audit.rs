@@ -30,7 +30,8 @@ enum Command {
 /// keep it elsewhere, and `--expect-head` shows later whether the log still has it.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:
-  hallpass audit verify audit.jsonl --key hallpass-audit-1:8u0m… --expect-head sha256:5f1c…
+  hallpass audit verify audit.jsonl --key hallpass-audit-1:8u0m… \\
+    --expect-head sha256:5f1c…
 
 Exit code 4 when something was found.")]
 struct VerifyArgs {

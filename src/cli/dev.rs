@@ -41,7 +41,8 @@ enum Command {
 /// Without options it is a push to `main` of acme/shop, without an environment.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:
-  hallpass dev token --provider github --repository acme/shop --ref refs/heads/main --environment production")]
+  hallpass dev token --provider github --repository acme/shop \\
+    --ref refs/heads/main --environment production")]
 struct TokenArgs {
     /// Whose token it looks like
     #[arg(long, value_enum, default_value_t = Provider::Github)]
@@ -139,7 +140,7 @@ pub(super) fn introduce(stage: &Stage, out: &mut Terminal) -> Result<(), Failure
     out.line("  hallpass doctor");
     out.line("  hallpass list");
     out.line("  hallpass exec shop-db/migrate -- psql -c 'select current_user'");
-    out.line("A token is good for one login of each credential; for another, make a new token.");
+    out.prose("A token is good for one login of each credential; for another, make a new token.");
     out.line("");
     out.line("Ctrl-C stops everything.");
     Ok(())
@@ -255,21 +256,7 @@ fn find(folder: Option<&Path>) -> Result<Running, Failure> {
 
 /// The folder of the one stage that this user runs.
 fn only_folder() -> Result<PathBuf, Failure> {
-    let ours = nix::unistd::geteuid().as_raw();
-    let mut folders: Vec<PathBuf> = fs::read_dir(std::env::temp_dir())
-        .into_iter()
-        .flatten()
-        .flatten()
-        .filter(|entry| {
-            entry
-                .file_name()
-                .to_string_lossy()
-                .starts_with("hallpass-demo-")
-        })
-        .map(|entry| entry.path())
-        .filter(|path| path.join(STATE).is_file())
-        .filter(|path| fs::symlink_metadata(path).is_ok_and(|folder| folder.uid() == ours))
-        .collect();
+    let mut folders = folders();
     match (folders.pop(), folders.is_empty()) {
         (Some(folder), true) => Ok(folder),
         (Some(folder), false) => {
@@ -288,6 +275,37 @@ fn only_folder() -> Result<PathBuf, Failure> {
                 .to_owned(),
         )),
     }
+}
+
+/// The folders of every stage that this user runs.
+fn folders() -> Vec<PathBuf> {
+    let ours = nix::unistd::geteuid().as_raw();
+    let entries = fs::read_dir(std::env::temp_dir());
+    entries
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter(|entry| {
+            entry
+                .file_name()
+                .to_string_lossy()
+                .starts_with("hallpass-demo-")
+        })
+        .map(|entry| entry.path())
+        .filter(|path| path.join(STATE).is_file())
+        .filter(|path| fs::symlink_metadata(path).is_ok_and(|folder| folder.uid() == ours))
+        .collect()
+}
+
+/// The issuer of the policies in whose place a running `hallpass dev` has put the CI at this URL.
+pub(super) fn issuer_at(url: &str) -> Option<&'static str> {
+    let running = folders();
+    let mut running = running.iter().filter_map(|folder| find(Some(folder)).ok());
+    running.find_map(|running| {
+        let cis = [("github", running.github), ("gitlab", running.gitlab)];
+        let mut names = cis.into_iter().filter(|(_, ci)| ci.url == url);
+        names.next().map(|(name, _)| name)
+    })
 }
 
 const STATE: &str = "dev.json";

@@ -220,12 +220,13 @@ impl Report {
             } else {
                 out.red("FAIL")
             };
-            out.line(&format!("{mark}  {:<14}  {}", step.name, step.said));
+            let step = format!("{mark}  {:<14}  {}", step.name, step.said);
+            out.prose_under(&step, HANG);
         }
         let Some(facts) = &self.facts else {
             return;
         };
-        out.line("\nWhat does not change when something is renamed:\n");
+        out.line("\nThe ids, which stay when a repository or its owner is renamed:\n");
         for fact in IDS {
             if let Some(value) = facts.text(fact) {
                 out.line(&format!("  {:<18} \"{}\"", fact.name(), escape(value)));
@@ -254,17 +255,18 @@ impl Report {
     }
 }
 
-/// The ids, and the names they belong to.
-const IDS: [Fact; 8] = [
-    Fact::Owner,
+/// What a policy pins. Names are not among them: someone else can register one again.
+const IDS: [Fact; 6] = [
+    Fact::TenantId,
     Fact::OwnerId,
-    Fact::Repository,
     Fact::RepositoryId,
-    Fact::Project,
     Fact::ProjectId,
     Fact::ActorId,
     Fact::RunRepositoryId,
 ];
+
+/// Columns before what a step says.
+const HANG: usize = 22;
 
 /// Seconds a CI's clock may be ahead, as the broker has it.
 const LEEWAY: i64 = crate::token::DEFAULT_LEEWAY;

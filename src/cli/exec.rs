@@ -34,7 +34,8 @@ use crate::secret::Secret;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   hallpass exec shop-db/migrate -- ./migrate.sh
-  hallpass exec SHOP=shop-db/read AUDIT=audit-db/read --at-least 45m -- ./report.sh")]
+  hallpass exec SHOP=shop-db/read AUDIT=audit-db/read --at-least 45m -- \\
+    ./report.sh")]
 pub struct Args {
     /// Which, as [PREFIX=]CREDENTIAL: several need a prefix each
     #[arg(value_name = "CREDENTIAL", required = true, value_parser = wanted)]

@@ -25,10 +25,12 @@ use crate::secret::Secret;
 /// use --out, or `hallpass exec`, rather than printing.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
-  login=$(hallpass get shop-db/migrate --format env) && eval \"$login\" && psql -c 'select 1'
+  login=$(hallpass get shop-db/migrate --format env) && eval \"$login\" &&
+    psql -c 'select 1'
   hallpass get shop-db/migrate --format pgpass --out ~/.pgpass
   hallpass get deploy-api --github-env
-  git config credential.helper '!f() { test \"$1\" = get && hallpass get repo-token --format git; }; f'")]
+  git config credential.helper \\
+    '!f() { test \"$1\" = get && hallpass get repo-token --format git; }; f'")]
 pub struct Args {
     /// Its name in the policies, like shop-db/migrate
     #[arg(value_name = "CREDENTIAL")]

@@ -38,7 +38,8 @@ enum Command {
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   hallpass keys generate --out /run/secrets/hallpass-root
-  hallpass keys generate | kubectl create secret generic hallpass-root --from-file=root=/dev/stdin")]
+  hallpass keys generate |
+    kubectl create secret generic hallpass-root --from-file=root=/dev/stdin")]
 struct GenerateArgs {
     /// The file to create, with mode 0400
     #[arg(long, value_name = "FILE", conflicts_with = "print")]
@@ -54,7 +55,8 @@ struct GenerateArgs {
 /// now, for whoever must know it beforehand.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:
-  hallpass keys show --root-key /run/secrets/hallpass-root --issuer https://hallpass.acme.dev")]
+  hallpass keys show --root-key /run/secrets/hallpass-root \\
+    --issuer https://hallpass.acme.dev")]
 struct ShowArgs {
     /// The root key's file, as `root_key` in the settings
     #[arg(long, value_name = "FILE")]
@@ -116,7 +118,7 @@ fn generate(args: &GenerateArgs, out: &mut Terminal) -> Result<(), Failure> {
             format!("`{shown}` cannot be written: {error}")
         })
     })?;
-    out.error(&format!(
+    out.error_report(&format!(
         "wrote a new root key to `{shown}` (mode 0400). Give every replica the same one, as a secret, and name it in the settings:\n  root_key: {{ file: {shown} }}\nKeep a copy where you keep your other secrets: without it nobody can revoke by handle or sign as this broker."
     ));
     Ok(())

@@ -290,7 +290,18 @@ async fn revoke(args: &RevokeArgs, out: &mut Terminal) -> Result<(), Failure> {
         subject: String::new(),
         repository: None,
     };
+    let is_there = match databases.database(target) {
+        // What cannot be listed says nothing about the lease.
+        Some(database) => database.leases().await.map_or(true, |leases| {
+            leases.iter().any(|lease| lease.login == args.login)
+        }),
+        None => false,
+    };
     match databases.revoke(&lease).await {
+        Ok(Revoked::Gone) if !is_there => Err(Failure::Findings(format!(
+            "no such lease: target `{target}` has no login `{}`, it has ended or never was; `hallpass leases list` shows those there are",
+            args.login
+        ))),
         Ok(Revoked::Gone) => {
             out.line(&format!("{} is gone from {target}", args.login));
             Ok(())

@@ -24,6 +24,7 @@ pub mod policy;
 pub mod revoke;
 pub mod serve;
 pub mod target;
+mod wrap;
 
 /// Runs the command that the arguments name; the exit code is design's: 0; 1 denied; 2 usage;
 /// 3 broker unreachable or busy; 4 findings; 5 local failure.
@@ -157,7 +158,7 @@ impl Failure {
     fn report(&self, out: &mut Terminal) -> ExitCode {
         let text = self.to_string();
         if !text.is_empty() {
-            out.error(&format!("hallpass: {text}"));
+            out.error_report(&format!("hallpass: {text}"));
         }
         ExitCode::from(self.code())
     }

@@ -19,7 +19,8 @@ use crate::secret::Secret;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   hallpass revoke hpl_...
-  hallpass get shop-db/migrate --out login.json && hallpass revoke --file login.json")]
+  hallpass get shop-db/migrate --out login.json &&
+    hallpass revoke --file login.json")]
 pub struct Args {
     /// The handle, or - for standard input
     #[arg(value_name = "LEASE", required_unless_present = "file")]

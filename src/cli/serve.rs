@@ -12,22 +12,21 @@ use super::{Failure, Terminal};
 use crate::config::Settings;
 use crate::http::{Overrides, install_panic_hook, log_subscriber, server};
 
-/// Runs the broker: jobs ask on its public listener, operators look on the other.
+/// Runs the broker: jobs ask on its public listener, operators look on the other
 ///
 /// It stops on SIGTERM and SIGINT, and lets requests under way end. On SIGHUP it loads settings and
 /// policies anew at once and fetches every issuer's keys. Logs are JSON lines on standard error.
-///
-/// Example: hallpass serve --config /etc/hallpass/hallpass.yaml
 #[derive(Debug, clap::Args)]
-#[command(verbatim_doc_comment)]
+#[command(after_help = "Example:
+  hallpass serve --config /etc/hallpass/hallpass.yaml")]
 pub struct Args {
-    /// The settings file.
+    /// The settings file
     #[arg(long, value_name = "FILE", default_value = "hallpass.yaml")]
     config: PathBuf,
-    /// Only say whether settings, policies and keys are right, and exit.
+    /// Only say whether `serve` would start with these settings, policies and keys, and exit
     #[arg(long)]
     check: bool,
-    /// How much is logged: error, warn, info, debug or trace.
+    /// How much is logged
     #[arg(long, value_name = "LEVEL", default_value = "info", value_parser = LEVELS)]
     log: String,
 }
@@ -49,9 +48,13 @@ pub fn run(args: Args, out: &mut Terminal) -> Result<(), Failure> {
     };
     let settings = Settings::load(&config).map_err(|error| Failure::Local(error.to_string()))?;
     if check {
-        server::check(&settings).map_err(|error| Failure::Local(error.to_string()))?;
+        let remarks = server::check(&settings);
+        let remarks = remarks.map_err(|error| Failure::Local(error.to_string()))?;
+        for remark in &remarks {
+            out.error_report(&format!("hallpass: {remark}"));
+        }
         out.line(&format!(
-            "{}: settings, policies and keys are right",
+            "{}: settings, policies, keys and the files they name are right",
             config.display()
         ));
         return Ok(());

@@ -388,3 +388,51 @@ fn one_server_is_one_target() {
         assert!(text.contains("with the database `shop`"), "{text}");
     }
 }
+
+/// T-118
+#[test]
+fn who_may_ask_the_operator_listener_is_a_name_an_address_or_a_network() {
+    let listen = "proxies: [10.0.0.0/8]";
+    let hosts =
+        "operator_hosts: [ops, \"ops:80\", 10.1.2.3, 10.0.0.0/8, \"::1\", \"[::1]\", \"fd00::/8\"]";
+    let settings = parse(&GOOD.replacen(listen, hosts, 1)).unwrap();
+    assert_eq!(settings.listen.operator_hosts.len(), 7);
+    let wrong = |entry: &str| problems(listen, &format!("operator_hosts: [\"{entry}\"]"));
+    insta::assert_snapshot!(wrong("*"), @"`*` is not a host name, an address or a network");
+    for entry in [
+        "*.acme.dev",
+        "a/b",
+        "http://ops",
+        "ops:x",
+        "ops:99999",
+        "a b",
+        "",
+        "[ops]",
+        "10.0.0.0/33",
+    ] {
+        let text = wrong(entry);
+        assert!(
+            text.ends_with("is not a host name, an address or a network"),
+            "{entry}: {text}"
+        );
+    }
+    for entry in ["0.0.0.0/0", "::/0"] {
+        assert_eq!(wrong(entry), format!("`{entry}` is every address"));
+    }
+}
+
+#[test]
+fn one_port_for_both_listeners_is_found_in_the_settings() {
+    let public = "public: 0.0.0.0:8443";
+    let text = problems(public, "public: 0.0.0.0:8081");
+    insta::assert_snapshot!(text, @"`listen.public` is `0.0.0.0:8081` and `listen.operator` is `127.0.0.1:8081`: two listeners cannot have one port");
+    // Also where one of them is the default.
+    let text = problems(
+        "public: 0.0.0.0:8443, operator: 127.0.0.1:8081",
+        "operator: 127.0.0.1:8080",
+    );
+    assert!(
+        text.contains("two listeners cannot have one port"),
+        "{text}"
+    );
+}

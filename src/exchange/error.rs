@@ -43,6 +43,14 @@ pub enum Error {
         /// What it is.
         kind: &'static str,
     },
+    /// The caller named the credential and a URI that is not the credential's.
+    #[error(
+        "`audience` names credential `{credential}`, which does not declare the URI in `resource`; send one of the two"
+    )]
+    Resource {
+        /// The credential.
+        credential: String,
+    },
     /// The token was used.
     #[error(transparent)]
     Reserve(#[from] ReplayError),

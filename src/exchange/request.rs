@@ -19,6 +19,9 @@ pub struct Request {
     pub ask: Ask,
     /// The kind of credential the caller can use, when it says (`requested_token_type`).
     pub kind: Option<&'static str>,
+    /// The URI that the credential must declare, when the caller names one beside it
+    /// (RFC 8693 `resource`).
+    pub resource: Option<String>,
     /// Makes a repeat safe.
     pub key: Option<IdempotencyKey>,
     /// Where to leave what is known of the caller, for the log.

@@ -14,7 +14,6 @@ use crate::credential::jwt::KeysError;
 use crate::exchange::Leases;
 use crate::exchange::self_test::VerifySignature;
 use crate::policy::{Diagnostics, IssuerOverride, Kind, LoadOptions, PolicySet};
-use crate::replay::StoreSettings;
 use crate::rootkey::{Member, RootKey, RootKeyError, RootKeys};
 use crate::token::TrustedIssuer;
 use crate::token::keys::KeySource;
@@ -159,34 +158,6 @@ impl Loaded {
         }
         keys
     }
-}
-
-/// What can be wrong with settings, policies and keys, without opening anything for writing.
-pub(super) fn check(settings: &Settings) -> Result<(), StartError> {
-    Loaded::read(settings, &Overrides::default())?;
-    if let StoreSettings::Redis(redis) = &settings.replay {
-        redis.check().map_err(StartError::Replay)?;
-    }
-    settings.targets.iter().try_for_each(check_secrets)
-}
-
-/// A password that is not there is found by `--check`; a running broker says so in its readiness,
-/// since secrets may be mounted late.
-fn check_secrets((name, target): (&String, &Target)) -> Result<(), StartError> {
-    let Target::Postgres(target) = target;
-    let logins = [
-        (&target.user, &target.password),
-        (&target.cleaner.user, &target.cleaner.password),
-    ];
-    for (user, password) in logins {
-        password
-            .read()
-            .map_err(|error| StartError::TargetSettings {
-                target: name.clone(),
-                problem: format!("the password of `{user}` cannot be read: {error}"),
-            })?;
-    }
-    Ok(())
 }
 
 /// The ring that the settings name, the active key first.

@@ -4,6 +4,7 @@
 //! too. A connection here is watched by its phase instead, so that a slow head is cut off sooner
 //! than a silent client (T-02).
 
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
@@ -18,14 +19,16 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tower::ServiceExt as _;
 
 use super::Peer;
+use super::answer::RequestId;
 use super::boundary::Boundary;
-use super::listener::Door;
+use super::listener::{Door, unavailable};
+use crate::clock::{Clock as _, SystemClock};
 
 /// Times a connection is held to.
 #[derive(Clone, Copy, Debug)]
@@ -52,6 +55,10 @@ pub(super) async fn serve<S>(
 ) where
     S: AsyncRead + AsyncWrite + Unpin,
 {
+    if !has_http_date() {
+        // Boxed, so that it takes no room in every other connection (T-01).
+        return Box::pin(turn_away(stream, times)).await;
+    }
     let phases = Arc::new(Phases::new(times));
     let io = TokioIo::new(Watched {
         stream,
@@ -81,14 +88,14 @@ pub(super) async fn serve<S>(
         tokio::select! {
             // An error of a connection is the peer's doing and ends with it; what a request did
             // wrong was answered and logged.
-            _ = connection.as_mut() => return,
+            () = while_dated(connection.as_mut()) => return,
             () = overdue.as_mut() => return,
             changed = stop.changed() => {
                 connection.as_mut().graceful_shutdown();
                 if changed.is_err() {
                     // Nobody can tell us to stop any more: so we do, after this request.
                     tokio::select! {
-                        _ = connection.as_mut() => {}
+                        () = while_dated(connection.as_mut()) => {}
                         () = overdue.as_mut() => {}
                     }
                     return;
@@ -96,6 +103,39 @@ pub(super) async fn serve<S>(
             }
         }
     }
+}
+
+/// Whether the machine's time can be written as the `Date` of an answer. hyper reads it for itself
+/// each time it looks at a connection, and panics outside these years.
+pub(super) fn has_http_date() -> bool {
+    (0..YEAR_10000).contains(&SystemClock::new().now().unix())
+}
+
+/// Runs a connection as long as its answers can have a date; then it is given up.
+async fn while_dated<F: Future>(mut connection: Pin<&mut F>) {
+    poll_fn(|context| {
+        if has_http_date() {
+            connection.as_mut().poll(context).map(drop)
+        } else {
+            Poll::Ready(())
+        }
+    })
+    .await;
+}
+
+/// Answers without hyper, when the request has come or half of it.
+async fn turn_away<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, times: Times) {
+    let text = "the clock of the broker is outside the years 1970 to 9999; nothing is served";
+    let answer = unavailable(&RequestId::new(), "clock.range", text, 10);
+    let told = async {
+        let mut head = [0; 1_024];
+        if stream.read(&mut head).await? > 0 {
+            stream.write_all(answer.as_bytes()).await?;
+        }
+        stream.shutdown().await
+    };
+    // Nothing is owed to a peer that takes no answer.
+    let _: Result<io::Result<()>, _> = tokio::time::timeout(times.head, told).await;
 }
 
 /// A body of unknown length is the last of its connection.
@@ -242,6 +282,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
         self.stream.is_write_vectored()
     }
 }
+
+/// Unix seconds.
+const YEAR_10000: i64 = 253_402_300_800;
 
 /// Bytes of a buffer beyond the longest head, which must fit whole. More would only let each body take
 /// more memory (T-01); and hyper takes no buffer under 8 KiB.

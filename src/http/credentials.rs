@@ -44,6 +44,7 @@ async fn read(
             ttl: asked.ttl,
         },
         kind: None,
+        resource: None,
         key: asked.key,
         seen: Arc::clone(&context.seen),
     })
@@ -117,15 +118,11 @@ fn scopes(value: &Value) -> Result<Vec<String>, RequestError> {
             "member `scopes` must be a list of texts".to_owned(),
         ));
     };
-    entries
-        .iter()
-        .map(|entry| {
-            entry
-                .as_text()
-                .ok_or(RequestError::Scope)
-                .and_then(request::scope)
-        })
-        .collect()
+    let scopes = entries.iter().map(|entry| {
+        let text = entry.as_text().ok_or(RequestError::Scope)?;
+        request::scope(text)
+    });
+    request::some_scopes("scopes", scopes)
 }
 
 fn ttl(value: &Value) -> Result<Duration, RequestError> {

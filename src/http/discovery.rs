@@ -1,5 +1,5 @@
-//! Our own issuer metadata and public keys, so that others can verify what we mint (OpenID Connect
-//! Discovery 1.0 section 3, RFC 7517).
+//! Our own issuer metadata and public keys, so that others can verify what we mint and find where to
+//! ask for it (OpenID Connect Discovery 1.0 section 3, RFC 8414, RFC 7517).
 
 use std::sync::Arc;
 
@@ -11,7 +11,8 @@ use serde_json::json;
 use super::Shared;
 use super::answer::{Answer, Context, object};
 
-/// `GET /.well-known/openid-configuration`.
+/// `GET /.well-known/openid-configuration`, and the same for clients of OAuth 2.0 under
+/// `/.well-known/oauth-authorization-server`.
 pub(super) async fn metadata(State(shared): State<Arc<Shared>>, request: Request) -> Response {
     let context = Context::of(&request);
     let issuer = &shared.issuer;
@@ -20,6 +21,7 @@ pub(super) async fn metadata(State(shared): State<Arc<Shared>>, request: Request
         "jwks_uri": format!("{issuer}/.well-known/jwks.json"),
         "token_endpoint": format!("{issuer}/token"),
         "revocation_endpoint": format!("{issuer}/revoke"),
+        "revocation_endpoint_auth_methods_supported": ["none"],
         "grant_types_supported": ["urn:ietf:params:oauth:grant-type:token-exchange"],
         "token_endpoint_auth_methods_supported": ["none"],
         "response_types_supported": ["id_token"],

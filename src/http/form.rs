@@ -69,12 +69,14 @@ impl Form {
             .ok_or(RequestError::Missing { parameter: name })
     }
 
-    /// Every value of a parameter that may repeat, as sent.
+    /// Every value of a parameter that may repeat, as sent. An empty one counts as not sent
+    /// (RFC 6749 section 3.1).
     ///
     /// # Errors
     /// One of them holds a character that may not stand in it.
     pub fn all(&self, name: &'static str) -> Result<Vec<&str>, RequestError> {
-        let values: Vec<&str> = self.values(name).collect();
+        let values = self.values(name).filter(|text| !text.is_empty());
+        let values: Vec<&str> = values.collect();
         if values.iter().all(|text| is_plain(text)) {
             Ok(values)
         } else {
@@ -239,6 +241,9 @@ mod tests {
         let form = Form::parse(b"scope=&&=&ttl").unwrap();
         assert_eq!(form.one("scope").unwrap(), None);
         assert_eq!(error(form.required("ttl")), "parameter `ttl` is missing");
+        let form = Form::parse(b"audience=&audience=a&audience&resource=").unwrap();
+        assert_eq!(form.all("audience").unwrap(), ["a"]);
+        assert_eq!(form.all("resource").unwrap(), Vec::<&str>::new());
     }
 
     /// T-06

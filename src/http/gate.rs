@@ -1,13 +1,14 @@
 //! What every request must be, whatever its path: one host, bounded headers, a body that is framed
 //! in one way (RFC 9112 sections 3.2, 6.3).
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use http::request::Parts;
 use http::{HeaderMap, Method, Version, header};
 use ipnet::IpNet;
 
 use super::request::RequestError;
+use crate::config::OperatorHost;
 
 /// Bounds of a head.
 #[derive(Clone, Copy, Debug)]
@@ -58,9 +59,15 @@ fn check_size(parts: &Parts, limits: HeadLimits) -> Result<(), RequestError> {
 
 fn check_host(parts: &Parts) -> Result<(), RequestError> {
     let mut hosts = parts.headers.get_all(header::HOST).iter();
-    let host = hosts.next().ok_or(RequestError::Host {
-        found: "found none",
-    })?;
+    let Some(host) = hosts.next() else {
+        return if may_leave_host_out(parts.version) {
+            Ok(())
+        } else {
+            Err(RequestError::Host {
+                found: "found none",
+            })
+        };
+    };
     if hosts.next().is_some() {
         return Err(RequestError::Host {
             found: "found several",
@@ -81,6 +88,11 @@ fn check_host(parts: &Parts) -> Result<(), RequestError> {
         }
         Some(_) | None => Ok(()),
     }
+}
+
+/// HTTP/1.0 has no `Host` field. Load balancers still check health with it (RFC 9112 section 3.2).
+fn may_leave_host_out(version: Version) -> bool {
+    version == Version::HTTP_10
 }
 
 fn is_host_byte(byte: u8) -> bool {
@@ -144,37 +156,56 @@ pub(super) fn client(peer: IpAddr, headers: &HeaderMap, proxies: &[IpNet]) -> Ip
         if !is_proxy(client) {
             break;
         }
-        match text.parse::<IpAddr>() {
-            Ok(address) => client = address.to_canonical(),
-            Err(_) => break,
+        match forwarded_address(text) {
+            Some(address) => client = address.to_canonical(),
+            None => break,
         }
     }
     client
 }
 
+/// An entry of `X-Forwarded-For`: an address, which some proxies write with its port, and IPv6 with
+/// brackets.
+fn forwarded_address(text: &str) -> Option<IpAddr> {
+    let with_port = || text.parse::<SocketAddr>().map(|address| address.ip()).ok();
+    bracketed(text)
+        .or_else(|| text.parse().ok())
+        .or_else(with_port)
+}
+
+fn bracketed(text: &str) -> Option<IpAddr> {
+    let inner = text.strip_prefix('[')?.strip_suffix(']')?;
+    inner.parse().ok().map(IpAddr::V6)
+}
+
 /// The `Host` of a request to the operator listener is a loopback name or one of `allowed`: a web
-/// page that re-binds its name to our address is refused (T-118).
-pub(super) fn is_operator_host(headers: &HeaderMap, allowed: &[String]) -> bool {
-    let Some(host) = headers
-        .get(header::HOST)
-        .and_then(|value| value.to_str().ok())
-    else {
+/// page that re-binds its name to our address is refused (T-118). A request without one is HTTP/1.0,
+/// which no web page can send.
+pub(super) fn is_operator_host(headers: &HeaderMap, allowed: &[OperatorHost]) -> bool {
+    let Some(host) = headers.get(header::HOST) else {
+        return true;
+    };
+    let Ok(host) = host.to_str() else {
         return false;
     };
-    let name = match host.rsplit_once(':') {
-        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
-        Some(_) | None => host,
+    let (name, port) = match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => (name, Some(port)),
+        Some(_) | None => (host, None),
     };
-    let is_loopback = name.eq_ignore_ascii_case("localhost")
-        || name
-            .trim_start_matches('[')
-            .trim_end_matches(']')
-            .parse::<IpAddr>()
-            .is_ok_and(|address| address.is_loopback());
-    is_loopback
-        || allowed
-            .iter()
-            .any(|allowed| allowed.eq_ignore_ascii_case(name) || allowed.eq_ignore_ascii_case(host))
+    let address = bracketed(name).or_else(|| name.parse().ok().map(IpAddr::V4));
+    let address = address.map(|address| address.to_canonical());
+    name.eq_ignore_ascii_case("localhost")
+        || address.is_some_and(|address| address.is_loopback())
+        || allowed.iter().any(|allowed| match allowed {
+            OperatorHost::Network(network) => {
+                address.is_some_and(|address| network.contains(&address))
+            }
+            OperatorHost::Name(known, None) => known.eq_ignore_ascii_case(name),
+            OperatorHost::Name(known, Some(known_port)) => {
+                known.eq_ignore_ascii_case(name)
+                    && port.is_some_and(|port| port.parse() == Ok(*known_port))
+            }
+        })
 }
 
 #[cfg(test)]
@@ -200,6 +231,35 @@ mod tests {
         assert_eq!(seen("198.51.100.1, 192.0.2.7", &proxies), "192.0.2.7");
         assert_eq!(seen("192.0.2.7, 10.9.9.9", &proxies), "192.0.2.7");
         assert_eq!(seen("<script>", &proxies), "10.1.2.3");
+        assert_eq!(seen("192.0.2.7:51234", &[]), "10.1.2.3");
+    }
+
+    /// T-09
+    #[test]
+    fn an_address_is_taken_with_its_port_and_in_brackets() {
+        let peer: IpAddr = "10.1.2.3".parse().unwrap();
+        let proxies = [
+            "10.0.0.0/8".parse().unwrap(),
+            "2001:db8:ff::/48".parse().unwrap(),
+        ];
+        let seen = |text| client(peer, &forwarded(text), &proxies).to_string();
+        for (text, client) in [
+            ("192.0.2.7:51234", "192.0.2.7"),
+            ("2001:db8::7", "2001:db8::7"),
+            ("[2001:db8::7]", "2001:db8::7"),
+            ("[2001:db8::7]:443", "2001:db8::7"),
+            ("[::ffff:192.0.2.7]:443", "192.0.2.7"),
+            ("192.0.2.7:1, [2001:db8:ff::1]:443", "192.0.2.7"),
+            ("198.51.100.1, 192.0.2.7:1, 10.9.9.9:80", "192.0.2.7"),
+            // What is no address ends the look: nothing before it can be believed.
+            ("192.0.2.7, unknown", "10.1.2.3"),
+            ("192.0.2.7:99999", "10.1.2.3"),
+            ("[192.0.2.7]", "10.1.2.3"),
+            ("2001:db8::7]:443", "10.1.2.3"),
+            ("fe80::1%eth0", "10.1.2.3"),
+        ] {
+            assert_eq!(seen(text), client, "{text}");
+        }
     }
 
     /// T-118
@@ -208,7 +268,13 @@ mod tests {
         let verdict = |host: &'static str| {
             let mut headers = HeaderMap::new();
             headers.insert(header::HOST, HeaderValue::from_static(host));
-            is_operator_host(&headers, &["hallpass-ops.acme.dev".to_owned()])
+            let allowed = [
+                OperatorHost::Name("hallpass-ops.acme.dev".to_owned(), None),
+                OperatorHost::Name("ops".to_owned(), Some(9_000)),
+                OperatorHost::Network("10.20.0.0/16".parse().unwrap()),
+                OperatorHost::Network("2001:db8::/32".parse().unwrap()),
+            ];
+            is_operator_host(&headers, &allowed)
         };
         for host in [
             "localhost",
@@ -218,6 +284,11 @@ mod tests {
             "[::1]:8081",
             "[::1]",
             "hallpass-ops.acme.dev:8081",
+            "ops:9000",
+            "10.20.3.4",
+            "10.20.3.4:8081",
+            "[2001:db8::7]:8081",
+            "[::ffff:10.20.3.4]:8081",
         ] {
             assert!(verdict(host), "{host}");
         }
@@ -227,6 +298,11 @@ mod tests {
             "localhost.evil.example",
             "127.0.0.1.evil.example",
             "10.0.0.1",
+            "10.21.0.1:8081",
+            "[2001:db9::7]:8081",
+            "10.20.3.4.evil.example",
+            "ops",
+            "ops:9001",
             "",
         ] {
             assert!(!verdict(host), "{host}");

@@ -142,11 +142,17 @@ impl TurnedAway {
 
 /// The answer to a connection too many.
 fn full(id: &RequestId) -> String {
+    let text = "too many connections; try again in a second";
+    unavailable(id, "limit.busy", text, 1)
+}
+
+/// An answer to a connection that no request is read from.
+pub(super) fn unavailable(id: &RequestId, reason: &str, text: &str, retry_after: u64) -> String {
     let id = id.as_str();
     let body = json!({
         "error": UNAVAILABLE,
-        "error_description": "too many connections; try again in a second",
-        "reason": "limit.busy",
+        "error_description": text,
+        "reason": reason,
         "request_id": id,
     })
     .to_string();
@@ -154,7 +160,7 @@ fn full(id: &RequestId) -> String {
         "HTTP/1.1 503 Service Unavailable\r\n\
          content-type: application/json\r\n\
          cache-control: no-store\r\n\
-         retry-after: 1\r\n\
+         retry-after: {retry_after}\r\n\
          x-content-type-options: nosniff\r\n\
          x-request-id: {id}\r\n\
          connection: close\r\n\

@@ -47,6 +47,10 @@ impl Line {
         if EXCHANGES.contains(&self.route) {
             self.metrics.exchange(self.route, issuer, verdict.reason);
         }
+        let is_probe = verdict.fault == Fault::Nobody && PROBES.contains(&self.route);
+        if is_probe && !tracing::enabled!(tracing::Level::DEBUG) {
+            return;
+        }
         if !self.is_kept_always(verdict) {
             let is_kept = self.lines.take(verdict.reason, issuer);
             tell(&self.lines.left_out());
@@ -79,6 +83,7 @@ impl Line {
             };
         }
         match verdict.fault {
+            Fault::Nobody if is_probe => line!(debug),
             Fault::Nobody | Fault::Theirs => line!(info),
             Fault::Suspicious => line!(warn),
             Fault::Ours => line!(error),
@@ -136,5 +141,8 @@ fn place_of(panic: &PanicHookInfo<'_>) -> String {
 pub(super) const LINES: u32 = 100;
 /// Where something is handed out or ended.
 const PERMITS: [&str; 4] = ["/token", "/api/credentials", "/api/explain", "/revoke"];
+/// What monitoring asks every few seconds. An answer that is well is told at level `debug` only, so
+/// that it does not bury what happens.
+const PROBES: [&str; 4] = ["/", "/healthz", "/readyz", "/metrics"];
 /// Where subject tokens are shown.
 const EXCHANGES: [&str; 3] = ["/token", "/api/credentials", "/api/explain"];

@@ -21,6 +21,7 @@ mod answer;
 mod assemble;
 mod body;
 mod boundary;
+mod check;
 mod connection;
 mod credentials;
 mod discovery;
@@ -49,7 +50,7 @@ use gate::HeadLimits;
 use request::RequestError;
 
 use crate::clock::Clock;
-use crate::config::Limits;
+use crate::config::{Limits, OperatorHost};
 use crate::credential::jwt::Keys;
 use crate::exchange::{Exchange, Flood, Seen, caught};
 use crate::policy::Disclosure;
@@ -64,7 +65,7 @@ struct Shared {
     disclosure: Disclosure,
     limits: Limits,
     proxies: Vec<IpNet>,
-    operator_hosts: Vec<String>,
+    operator_hosts: Vec<OperatorHost>,
     clock: Arc<dyn Clock>,
     metrics: Arc<metrics::Metrics>,
     lines: Arc<Flood>,
@@ -86,12 +87,16 @@ fn public(shared: &Arc<Shared>) -> Router {
             "/.well-known/openid-configuration",
             only_get(discovery::metadata),
         )
+        .route(
+            "/.well-known/oauth-authorization-server",
+            only_get(discovery::metadata),
+        )
         .route("/.well-known/jwks.json", only_get(discovery::keys))
         .route(
             "/healthz",
             only_get(async |request: Request| healthy(&request)),
         )
-        .fallback(async |request: Request| refuse(&request, RequestError::Path))
+        .fallback(async |request: Request| nowhere(&request))
         .layer(from_fn_with_state(Arc::clone(shared), answered))
         .with_state(Arc::clone(shared))
 }
@@ -131,6 +136,16 @@ where
         let allowed = "GET, HEAD";
         refuse(&request, RequestError::Method { allowed })
     })
+}
+
+/// `OPTIONS /` is what `HAProxy` asks where its configuration names no other check of health; nothing
+/// else is served there.
+fn nowhere(request: &Request) -> Response {
+    if request.method() == Method::OPTIONS && request.uri().path() == "/" {
+        healthy(request)
+    } else {
+        refuse(request, RequestError::Path)
+    }
 }
 
 fn refuse(request: &Request, error: RequestError) -> Response {
@@ -241,12 +256,14 @@ impl Context {
     }
 }
 
-const ROUTES: [&str; 9] = [
+const ROUTES: [&str; 11] = [
+    "/",
     "/token",
     "/api/credentials",
     "/api/explain",
     "/revoke",
     "/.well-known/openid-configuration",
+    "/.well-known/oauth-authorization-server",
     "/.well-known/jwks.json",
     "/healthz",
     "/readyz",

@@ -58,6 +58,10 @@ pub enum RequestError {
     Target(&'static str),
     #[error("`scope` holds a character that no scope has (RFC 6749 section 3.3)")]
     Scope,
+    #[error(
+        "`{parameter}` names no scope; name at least one, or leave `{parameter}` out to ask for all that the policy grants"
+    )]
+    NoScope { parameter: &'static str },
     #[error("`ttl` must be a positive number of seconds, or a number with s, m or h, such as 10m")]
     Ttl,
     #[error("{0}")]
@@ -101,7 +105,7 @@ impl RequestError {
             Self::Grant => "request.grant",
             Self::TokenType { .. } => "request.token_type",
             Self::Target(_) => "request.target",
-            Self::Scope => "request.scope",
+            Self::Scope | Self::NoScope { .. } => "request.scope",
             Self::Ttl => "request.ttl",
             Self::Key(_) => "request.idempotency_key",
             Self::Authorization => "request.authorization",
@@ -132,6 +136,7 @@ impl RequestError {
             | Self::TokenType { .. }
             | Self::Target(_)
             | Self::Scope
+            | Self::NoScope { .. }
             | Self::Ttl
             | Self::Key(_)
             | Self::Authorization
@@ -146,7 +151,7 @@ impl RequestError {
         match self {
             Self::Grant => "unsupported_grant_type",
             Self::Target(_) => "invalid_target",
-            Self::Scope => "invalid_scope",
+            Self::Scope | Self::NoScope { .. } => "invalid_scope",
             Self::LeaseType => "unsupported_token_type",
             Self::Path
             | Self::Method { .. }
@@ -274,10 +279,20 @@ pub(super) fn ttl(text: &str) -> Result<Duration, RequestError> {
 
 /// The scopes of a space-delimited list (RFC 6749 section 3.3).
 pub(super) fn scopes(text: &str) -> Result<Vec<String>, RequestError> {
-    text.split(' ')
-        .filter(|scope| !scope.is_empty())
-        .map(scope)
-        .collect()
+    let scopes = text.split(' ').filter(|scope| !scope.is_empty()).map(scope);
+    some_scopes("scope", scopes)
+}
+
+/// Scopes that were asked for by name: a list that names none asks for nothing that could be minted.
+pub(super) fn some_scopes(
+    parameter: &'static str,
+    scopes: impl Iterator<Item = Result<String, RequestError>>,
+) -> Result<Vec<String>, RequestError> {
+    let scopes: Vec<String> = scopes.collect::<Result<_, _>>()?;
+    if scopes.is_empty() {
+        return Err(RequestError::NoScope { parameter });
+    }
+    Ok(scopes)
 }
 
 /// One scope of that list's alphabet.
@@ -416,5 +431,9 @@ mod tests {
         assert_eq!(scopes("a:b  c").unwrap(), ["a:b", "c"]);
         assert_eq!(scopes("a\"b"), Err(RequestError::Scope));
         assert_eq!(scopes("a\\b"), Err(RequestError::Scope));
+        for none in [" ", "   "] {
+            let parameter = "scope";
+            assert_eq!(scopes(none), Err(RequestError::NoScope { parameter }));
+        }
     }
 }

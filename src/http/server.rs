@@ -11,6 +11,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
 use super::assemble::{Loaded, Overrides, StartError};
+use super::connection;
 use super::lasting::Lasting;
 use super::listener;
 use super::log;
@@ -90,14 +91,15 @@ pub async fn start(settings: &Settings, mut overrides: Overrides) -> Result<Runn
     })
 }
 
-/// Everything that [`start`] would refuse, without listening or writing anything.
+/// Everything that [`start`] would refuse, without listening or writing anything. Gives back what
+/// depends on the moment: a port that is taken now.
 ///
 /// # Errors
-/// As [`start`], but for addresses and sinks.
-pub fn check(settings: &Settings) -> Result<(), StartError> {
+/// As [`start`].
+pub fn check(settings: &Settings) -> Result<Vec<String>, StartError> {
     install_crypto_provider();
     self_test::run(verify_jws).map_err(StartError::SelfTest)?;
-    super::assemble::check(settings)
+    super::check::check(settings)
 }
 
 impl Running {
@@ -149,6 +151,12 @@ async fn upkeep(lasting: Arc<Lasting>, current: Current) {
         tokio::time::sleep(UPKEEP).await;
         lasting.metrics.upkeep();
         log::tell(&lasting.lines.left_out());
+        if !connection::has_http_date() {
+            tracing::error!(
+                reason = "clock.range",
+                "the clock is outside the years 1970 to 9999; no request is answered but with 503"
+            );
+        }
         current.load().shared.exchange.note_left_out();
         // Seen here, a jump while nobody asks is over when somebody does.
         if let Err(problem) = current.load().shared.exchange.check_clock() {
@@ -173,11 +181,7 @@ fn bind(
     address: SocketAddr,
     key: &'static str,
 ) -> Result<Bound, StartError> {
-    let refused = |error: &io::Error| StartError::Listen {
-        address: address.to_string(),
-        problem: listen_problem(error),
-        key,
-    };
+    let refused = |error: &io::Error| cannot_listen(address, error, key);
     let bound = match given {
         Some(listener) => Ok(listener),
         None => StdListener::bind(address),
@@ -190,7 +194,12 @@ fn bind(
     Ok((listener, address))
 }
 
-fn listen_problem(error: &io::Error) -> String {
+/// Why an address cannot be listened on, and what to do.
+pub(super) fn cannot_listen(
+    address: SocketAddr,
+    error: &io::Error,
+    key: &'static str,
+) -> StartError {
     let known = [
         (
             io::ErrorKind::AddrInUse,
@@ -205,10 +214,15 @@ fn listen_problem(error: &io::Error) -> String {
             "this machine has no such address",
         ),
     ];
-    known
+    let problem = known
         .iter()
         .find(|(kind, _)| *kind == error.kind())
-        .map_or_else(|| error.to_string(), |(_, text)| (*text).to_owned())
+        .map_or_else(|| error.to_string(), |(_, text)| (*text).to_owned());
+    StartError::Listen {
+        address: address.to_string(),
+        problem,
+        key,
+    }
 }
 
 /// Time between two looks of the upkeep.

@@ -246,7 +246,8 @@ fn has_same_ca(database: &Arc<dyn Database>, target: &Target) -> bool {
     ca.is_ok_and(|ca| ca == database.address().ca)
 }
 
-fn connect(name: &str, target: &Target) -> Result<Arc<dyn Database>, StartError> {
+/// Sets up the way to a target, without going there.
+pub(super) fn connect(name: &str, target: &Target) -> Result<Arc<dyn Database>, StartError> {
     let Target::Postgres(target) = target;
     let postgres = Postgres::new(TargetSettings::clone(target)).map_err(|problem| {
         StartError::TargetSettings {

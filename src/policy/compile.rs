@@ -29,6 +29,8 @@ pub struct PolicySet {
     pub(super) readers: Vec<Reader>,
     pub(super) credentials: BTreeMap<String, Arc<CredentialDefinition>>,
     pub(super) credential_places: BTreeMap<String, Place>,
+    /// The credentials that declare one, by their `resource`.
+    resources: BTreeMap<String, Arc<CredentialDefinition>>,
     pub(super) policies: Vec<Policy>,
     pub(super) requirements: Vec<Requirement>,
     pub(super) index: Index,
@@ -168,6 +170,12 @@ impl PolicySet {
         self.credentials.get(name)
     }
 
+    /// The credential that declares exactly this `resource`.
+    #[must_use]
+    pub fn credential_by_resource(&self, uri: &str) -> Option<&Arc<CredentialDefinition>> {
+        self.resources.get(uri)
+    }
+
     /// Every policy, in the order of file names and lines; one per issuer.
     #[must_use]
     pub fn policies(&self) -> &[Policy] {
@@ -206,6 +214,7 @@ impl PolicySet {
             index: Index::build(&names, &policies),
             readers: issuers.iter().map(|issuer| issuer.reader.clone()).collect(),
             issuers,
+            resources: credentials.values().filter_map(by_resource).collect(),
             credentials,
             credential_places,
             policies,
@@ -219,6 +228,13 @@ impl PolicySet {
             findings: diagnostics,
         })
     }
+}
+
+fn by_resource(
+    credential: &Arc<CredentialDefinition>,
+) -> Option<(String, Arc<CredentialDefinition>)> {
+    let uri = credential.resource.clone()?;
+    Some((uri, Arc::clone(credential)))
 }
 
 /// An error that names the place where the same name stands already.

@@ -162,13 +162,13 @@ impl Chosen<'_> {
             .is_gt()
     }
 
+    /// What was asked, each scope once and in the grant's order, so that the order of an ask makes no
+    /// difference.
     fn scopes(&self, ask: &Ask) -> Vec<String> {
-        let mut scopes = ask
-            .scopes
-            .clone()
-            .unwrap_or_else(|| self.grant.scopes.clone());
-        let mut seen = std::collections::HashSet::new();
-        scopes.retain(|scope| seen.insert(scope.clone()));
+        let mut scopes = self.grant.scopes.clone();
+        if let Some(asked) = &ask.scopes {
+            scopes.retain(|scope| asked.contains(scope));
+        }
         scopes
     }
 }

@@ -163,6 +163,9 @@ pub struct CredentialDefinition {
     pub purpose: String,
     /// How much harm it can do.
     pub class: Class,
+    /// The URI by which a request may ask for it too (RFC 8693 `resource`). No other credential of the
+    /// set has it, and no decision depends on it.
+    pub resource: Option<String>,
 }
 
 /// The kinds of credentials, with what each needs to know.

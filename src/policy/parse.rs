@@ -97,5 +97,15 @@ pub(super) fn name<'n>(
     None
 }
 
+/// Whether it can be the `resource` of a request: an absolute URI without a fragment (RFC 8693
+/// section 2.1).
+pub(crate) fn is_resource(text: &str) -> bool {
+    text.bytes().all(|byte| matches!(byte, b'!'..=b'~'))
+        && url::Url::parse(text).is_ok_and(|url| url.fragment().is_none())
+}
+
+/// The longest `resource` of a credential, in bytes.
+pub(crate) const MAX_RESOURCE: usize = super::read::MAX_TEXT;
+
 /// The longest name of a credential, policy, issuer or requirement, in bytes.
 pub(crate) const MAX_NAME: usize = 128;

@@ -343,7 +343,10 @@ fn ask_digest(permit: &Permit) -> [u8; 32] {
         }
     }
     parts.push(b"scopes");
-    parts.extend(permit.scopes().iter().map(String::as_bytes));
+    // A list of scopes has no order (RFC 6749 section 3.3).
+    let mut scopes: Vec<&[u8]> = permit.scopes().iter().map(String::as_bytes).collect();
+    scopes.sort_unstable();
+    parts.extend(scopes);
     hash(&parts)
 }
 

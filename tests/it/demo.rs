@@ -75,6 +75,23 @@ fn end(child: &mut Child) -> Option<i32> {
     panic!("it did not end");
 }
 
+/// A running `hallpass dev`, and what it said.
+fn dev(folder: &TempDir) -> (Child, Vec<String>) {
+    let mut stage = hallpass(folder, &["dev"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let lines = wait_for(&mut stage, "Ctrl-C stops everything");
+    (stage, lines)
+}
+
+fn interrupt(stage: &mut Child) {
+    let stage_id = Pid::from_raw(i32::try_from(stage.id()).unwrap());
+    kill(stage_id, Signal::SIGINT).unwrap();
+    assert_eq!(end(stage), Some(0));
+}
+
 #[test]
 fn every_step_does_what_it_says_and_nothing_is_left() {
     let folder = temporary();
@@ -129,12 +146,7 @@ fn a_running_stage_takes_the_tokens_that_are_made_for_it() {
     let folder = temporary();
     let none = hallpass(&folder, &["dev", "token"]).observed();
     assert_eq!(none.status.code(), Some(5));
-    let mut stage = hallpass(&folder, &["dev"])
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let lines = wait_for(&mut stage, "Ctrl-C stops everything");
+    let (mut stage, lines) = dev(&folder);
     let broker = lines
         .iter()
         .find_map(|line| line.trim().strip_prefix("export HALLPASS_BROKER="))
@@ -177,12 +189,74 @@ fn a_running_stage_takes_the_tokens_that_are_made_for_it() {
     assert_eq!(refused.status.code(), Some(1));
     let said = String::from_utf8_lossy(&refused.stderr);
     assert!(said.contains("refs/heads/try-it"), "{said}");
-    kill(
-        Pid::from_raw(i32::try_from(stage.id()).unwrap()),
-        Signal::SIGINT,
-    )
-    .unwrap();
-    assert_eq!(end(&mut stage), Some(0));
+    interrupt(&mut stage);
     assert_eq!(left_in(&folder), Vec::<String>::new());
     assert_eq!(running_in(&folder), Vec::<String>::new());
+}
+
+#[test]
+fn a_token_of_a_running_stage_is_explained_as_its_broker_takes_it() {
+    let folder = temporary();
+    let (mut stage, _) = dev(&folder);
+    let explain = |token: &[&str]| {
+        let token = hallpass(&folder, &[&["dev", "token"], token].concat()).observed();
+        let piped = tempfile::NamedTempFile::new().unwrap();
+        fs::write(piped.path(), &token.stdout).unwrap();
+        let arguments = ["policy", "explain", "--token", "-", "shop-db/migrate"];
+        let explained = hallpass(&folder, &arguments)
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .stdin(fs::File::open(piped.path()).unwrap())
+            .observed();
+        let said = [explained.stdout, explained.stderr].concat();
+        let said = String::from_utf8(said).unwrap();
+        (explained.status.code(), said)
+    };
+    let (code, said) = explain(&["--environment", "production"]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("PERMITTED by policy shop-migrate"), "{said}");
+    let (code, said) = explain(&["--ref", "refs/heads/try-it"]);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("the job has refs/heads/try-it"), "{said}");
+    let (code, said) = explain(&["--provider", "gitlab"]);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("issuer      gitlab"), "{said}");
+    interrupt(&mut stage);
+}
+
+#[test]
+fn to_revoke_a_login_that_never_was_is_said_and_is_no_success() {
+    let folder = temporary();
+    let (mut stage, lines) = dev(&folder);
+    let said = |what: &str| {
+        let line = lines.iter().find_map(|line| line.trim().strip_prefix(what));
+        line.unwrap().trim().to_owned()
+    };
+    let settings = format!("{}/hallpass.yaml", said("settings, policies, audit"));
+    let revoke = |login: &str| {
+        let arguments = ["leases", "revoke", login, "--config", &settings];
+        let output = hallpass(&folder, &arguments).observed();
+        let said = String::from_utf8(output.stderr).unwrap();
+        (output.status.code(), said)
+    };
+    let never = "hp_1lg7h0k_g6d9l8b5rmam3";
+    let (code, text) = revoke(never);
+    assert_eq!(code, Some(4), "{text}");
+    assert!(
+        text.contains("no such lease") && text.contains(never),
+        "{text}"
+    );
+    let token = hallpass(&folder, &["dev", "token", "--environment", "production"]).observed();
+    let given = hallpass(&folder, &["get", "shop-db/migrate", "--format", "json"])
+        .env("HALLPASS_BROKER", said("export HALLPASS_BROKER="))
+        .env(
+            "HALLPASS_ID_TOKEN",
+            String::from_utf8(token.stdout).unwrap().trim(),
+        )
+        .observed();
+    let given: serde_json::Value = serde_json::from_slice(&given.stdout).unwrap();
+    let login = given["credential"]["username"].as_str().unwrap();
+    assert_eq!(revoke(login), (Some(0), String::new()));
+    let (code, text) = revoke(login);
+    assert_eq!(code, Some(4), "{text}");
+    interrupt(&mut stage);
 }

@@ -1,6 +1,7 @@
 //! What the listeners do with requests, well-formed and not, through real sockets.
 #![cfg(test)]
 
+mod clock;
 mod doors;
 mod failures;
 mod limits;
@@ -8,4 +9,5 @@ mod operator;
 mod parameters;
 mod routes;
 mod smuggling;
+mod standard;
 pub(crate) mod start;

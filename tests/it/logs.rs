@@ -5,5 +5,6 @@ mod canary;
 mod capture;
 mod flood;
 mod forged;
+mod probes;
 mod process;
 mod serving;

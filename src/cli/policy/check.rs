@@ -8,25 +8,24 @@ use crate::cli::{Failure, Output, Terminal};
 use crate::policy::lint::{self, RULES};
 use crate::policy::{Diagnostics, LoadOptions, PolicySet, Severity};
 
-/// Check a folder of policies: format, references, and rules against policies wider than they read.
+/// Checks a folder of policies: format, references, and rules against policies wider than they read
 ///
-/// Errors and findings of all files come together, each with its place and what to do about it.
-/// The exit code is 4 when something must be put right before a broker may serve the policies.
-///
-/// Example: hallpass policy check policies
+/// Errors and findings of all files come together, each with its place and what to do about it. The
+/// exit code is 4 when something must be put right before a broker may serve the policies.
 #[derive(Debug, clap::Args)]
-#[command(verbatim_doc_comment)]
+#[command(after_help = "Example:
+  hallpass policy check policies")]
 pub(super) struct Args {
-    /// The folder.
+    /// The folder
     #[arg(default_value = "policies")]
     dir: PathBuf,
-    /// How to write what was found.
+    /// How to write what was found
     #[arg(long, value_enum, default_value_t)]
     output: Output,
-    /// The broker's own issuer name, to find policies that would trust it.
+    /// The broker's own issuer name, to find policies that would trust it
     #[arg(long, value_name = "URL")]
     issuer: Option<String>,
-    /// Say what a rule finds, and why it matters, instead.
+    /// Say what a rule finds, and why it matters, instead
     #[arg(long, value_name = "RULE")]
     explain: Option<String>,
 }
@@ -63,7 +62,7 @@ pub(super) fn run(args: &Args, out: &mut Terminal) -> Result<(), Failure> {
         }
         Output::Text => {
             if !found.is_empty() {
-                out.line(&found.render(out.is_terminal()));
+                out.report(&found.render(out.is_terminal()));
             }
             out.line(&format!(
                 "{}: {summary}{}",
@@ -120,13 +119,13 @@ fn explain(id: &str, out: &mut Terminal) -> Result<(), Failure> {
             ids.join(", ")
         )));
     };
-    out.line(&format!(
+    out.prose(&format!(
         "{} ({}): {}",
         rule.id,
         rule.severity.name(),
         rule.summary
     ));
     out.line("");
-    out.line(rule.why);
+    out.prose(rule.why);
     Ok(())
 }

@@ -11,22 +11,23 @@ use crate::cli::{Failure, Output, Terminal};
 use crate::clock::{Clock as _, SystemClock};
 use crate::policy::decide::{BlockOutcome, ConditionOutcome, GrantOutcome, PolicyOutcome, Verdict};
 use crate::policy::{Ask, Decision, PolicySet, duration};
-use crate::provider::{Fact, Facts};
+use crate::provider::{Fact, Facts, Reader};
 use crate::text::escape;
 use crate::token::json::{self as strict, Object, Value};
 
-/// Explain what a broker with these policies would decide, condition by condition.
+/// Explains what a broker with these policies would decide, condition by condition
 ///
-/// The job is described by the claims of its token. Nothing is verified and nothing is minted.
-/// The exit code is 1 when the job would be refused.
-///
-/// Example: hallpass policy explain --claims claims.json shop-db/migrate
+/// The job is described by the claims of its token. Nothing is verified and nothing is minted. The
+/// exit code is 1 when the job would be refused. A token of `hallpass dev` is read as one of the issuer
+/// that its CI stands for.
 #[derive(Debug, clap::Args)]
-#[command(verbatim_doc_comment)]
+#[command(after_help = "Examples:
+  hallpass policy explain --claims claims.json shop-db/migrate
+  hallpass dev token | hallpass policy explain --token - shop-db/read")]
 pub(super) struct Args {
-    /// The credential asked for, e.g. `shop-db/migrate`.
+    /// The credential asked for, e.g. `shop-db/migrate`
     credential: String,
-    /// A file with the claims as JSON; `-` reads standard input.
+    /// A file with the claims as JSON; `-` reads standard input
     #[arg(
         long,
         value_name = "FILE",
@@ -35,19 +36,19 @@ pub(super) struct Args {
     )]
     claims: Option<PathBuf>,
     /// A file with a token, whose claims are read without verifying anything; `-` reads standard
-    /// input.
+    /// input
     #[arg(long, value_name = "FILE")]
     token: Option<PathBuf>,
-    /// How long it is asked for, e.g. `10m`; the grant's life if not given.
+    /// How long it is asked for, e.g. `10m`; the grant's life if not given
     #[arg(long)]
     ttl: Option<String>,
-    /// A scope asked for; may be given several times. All of the grant's if not given.
+    /// A scope asked for; may be given several times. All of the grant's if not given
     #[arg(long = "scope", value_name = "SCOPE")]
     scopes: Vec<String>,
-    /// The folder of policies.
+    /// The folder of policies
     #[arg(long, value_name = "DIR", default_value = "policies")]
     policies: PathBuf,
-    /// How to write the answer.
+    /// How to write the answer
     #[arg(long, value_enum, default_value_t)]
     output: Output,
 }
@@ -57,7 +58,7 @@ pub(super) fn run(args: &Args, out: &mut Terminal) -> Result<(), Failure> {
     let set = match PolicySet::load(&args.policies) {
         Ok(loaded) => loaded.set,
         Err(errors) => {
-            out.error(&errors.render(out.is_terminal()));
+            out.error_report(&errors.render(out.is_terminal()));
             return Err(Failure::Findings(format!(
                 "the policies in `{}` do not load",
                 args.policies.display()
@@ -101,7 +102,7 @@ fn claims(args: &Args, out: &mut Terminal) -> Result<Object, Failure> {
     let (path, bytes) = match (&args.claims, &args.token) {
         (Some(path), _) => (path, read(path)?),
         (None, Some(path)) => {
-            out.error("The token was only decoded: its signature, issuer, audience and times were not checked.");
+            out.error_report("The token was only decoded: its signature, issuer, audience and times were not checked.");
             (path, payload(path, &read(path)?)?)
         }
         (None, None) => return Err(Failure::Usage("give `--claims` or `--token`".to_owned())),
@@ -154,7 +155,7 @@ fn facts(set: &PolicySet, claims: Object) -> Result<Facts, Failure> {
         Some(Value::Text(url)) => url.clone(),
         Some(_) | None => return Err(Failure::Local("the claims have no `iss`".to_owned())),
     };
-    let Some(reader) = set.reader_by_url(&url) else {
+    let Some(reader) = set.reader_by_url(&url).or_else(|| reader_of_dev(set, &url)) else {
         let known: Vec<_> = set
             .readers()
             .iter()
@@ -171,6 +172,21 @@ fn facts(set: &PolicySet, claims: Object) -> Result<Facts, Failure> {
         .map_err(|error| Failure::Denied(error.to_string()))
 }
 
+/// A token of `hallpass dev` is read as what its broker takes it for: one of the issuer that the CI
+/// stands for.
+#[cfg(feature = "dev")]
+fn reader_of_dev<'a>(set: &'a PolicySet, url: &str) -> Option<&'a Reader> {
+    let name = crate::cli::dev::issuer_at(url)?;
+    set.readers()
+        .iter()
+        .find(|reader| reader.issuer.name == name)
+}
+
+#[cfg(not(feature = "dev"))]
+const fn reader_of_dev<'a>(_: &'a PolicySet, _: &str) -> Option<&'a Reader> {
+    None
+}
+
 fn print(decision: &Decision, facts: &Facts, out: &mut Terminal) {
     out.line(&format!("credential  {}", escape(&decision.credential)));
     out.line(&format!("issuer      {}", decision.issuer));
@@ -181,7 +197,7 @@ fn print(decision: &Decision, facts: &Facts, out: &mut Terminal) {
     }
     out.line(&format!("policies    {}", decision.revision));
     out.line("");
-    out.line(&verdict(decision));
+    out.prose(&verdict(decision));
     for tenant in &decision.tenants {
         if !tenant.holds() || decision.policies.is_empty() {
             block(&format!("tenant of {}", decision.issuer), tenant, out);
@@ -196,7 +212,7 @@ fn print(decision: &Decision, facts: &Facts, out: &mut Terminal) {
             requirement.requirement, requirement.place
         );
         block(&title, &requirement.jobs, out);
-        out.line(&format!("    because {}", escape(&requirement.because)));
+        out.prose(&format!("    because {}", escape(&requirement.because)));
         if let Some(unless) = &requirement.unless {
             block("  unless", unless, out);
         }
@@ -258,7 +274,7 @@ fn line(condition: &ConditionOutcome, out: &mut Terminal) {
         hint,
     } = condition;
     if *holds {
-        out.line(&format!("  ✓ {fact:<16} {expected}"));
+        out.prose_under(&format!("  ✓ {fact:<16} {expected}"), HANG);
         return;
     }
     let actual = match actual {
@@ -269,7 +285,8 @@ fn line(condition: &ConditionOutcome, out: &mut Terminal) {
         .as_ref()
         .map(|hint| format!(" ({})", escape(hint)))
         .unwrap_or_default();
-    out.line(&format!("  ✗ {fact:<16} {expected}: {actual}{hint}"));
+    let text = format!("  ✗ {fact:<16} {expected}: {actual}{hint}");
+    out.prose_under(&text, HANG);
 }
 
 /// A fact's value in one line, as a policy would spell it.
@@ -284,6 +301,9 @@ const SHOWN: [Fact; 5] = [
     Fact::Trigger,
     Fact::Actor,
 ];
+
+/// Columns before what a condition wants.
+const HANG: usize = 21;
 
 /// The most that is read of a file, in bytes.
 const MAX_INPUT: u64 = 64 * 1_024;

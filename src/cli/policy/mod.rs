@@ -7,7 +7,7 @@ use super::{Failure, Terminal};
 mod check;
 mod explain;
 
-/// Look at the policies, without a broker.
+/// Looks at the policies, without a broker
 #[derive(Debug, ClapArgs)]
 pub struct Args {
     #[command(subcommand)]

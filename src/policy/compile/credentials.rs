@@ -22,6 +22,7 @@ pub(super) fn compile(
 ) {
     let mut credentials = BTreeMap::new();
     let mut places: BTreeMap<String, Place> = BTreeMap::new();
+    let mut resources: BTreeMap<String, Place> = BTreeMap::new();
     for raw in raws {
         for entry in &raw.credentials {
             let mut sheet = Sheet {
@@ -35,6 +36,16 @@ pub(super) fn compile(
             if let Some(first) = places.get(&credential.name) {
                 problems.push(taken("credential", &credential.name, place, first));
                 continue;
+            }
+            if let Some(uri) = &credential.resource {
+                // Compared byte for byte in a request, but two spellings of one URI must not lead to
+                // two credentials.
+                let spelling = url::Url::parse(uri).map_or_else(|_| uri.clone(), String::from);
+                if let Some(first) = resources.get(&spelling) {
+                    problems.push(taken("resource", uri, place, first));
+                    continue;
+                }
+                resources.insert(spelling, place.clone());
             }
             places.insert(credential.name.clone(), place);
             credentials.insert(credential.name.clone(), Arc::new(credential));
@@ -73,6 +84,10 @@ fn credential(sheet: &mut Sheet<'_>, entry: &Entry) -> Option<CredentialDefiniti
     let mut free = |key| free_text(sheet, &fields, key, &what, entry.span);
     let (owner, purpose) = (free("owner"), free("purpose"));
     let class = class(sheet, &fields, &what, entry.span);
+    let resource = match fields.get("resource") {
+        Some(node) => resource(sheet, node, &what).map(Some),
+        None => Some(None),
+    };
     Some(CredentialDefinition {
         name: name.to_owned(),
         kind: kind?,
@@ -80,7 +95,22 @@ fn credential(sheet: &mut Sheet<'_>, entry: &Entry) -> Option<CredentialDefiniti
         owner: owner?,
         purpose: purpose?,
         class: class?,
+        resource: resource?,
     })
+}
+
+fn resource(sheet: &mut Sheet<'_>, node: &Node, what: &str) -> Option<String> {
+    let uri = sheet.ascii(node, format!("`resource` of {what}"), parse::MAX_RESOURCE)?;
+    if parse::is_resource(uri) {
+        return Some(uri.to_owned());
+    }
+    sheet.error_help(
+        "resource",
+        node.span,
+        format!("`resource` of {what} is `{uri}`, expected an absolute URI without a fragment"),
+        Some("for example https://deploy.acme.dev"),
+    );
+    None
 }
 
 /// The keys of a kind.
@@ -225,7 +255,7 @@ fn class(sheet: &mut Sheet<'_>, fields: &Fields<'_>, what: &str, at: Span) -> Op
     found
 }
 
-const COMMON: &[&str] = &["kind", "max_ttl", "owner", "purpose", "class"];
+const COMMON: &[&str] = &["kind", "max_ttl", "owner", "purpose", "class", "resource"];
 const JWT: &[&str] = &["audience", "scopes", "claims"];
 const POSTGRES: &[&str] = &["target", "database", "group", "act_as_group"];
 

@@ -138,7 +138,7 @@ fn one_grant_covers_the_whole_ask_or_none_does() {
     let both = decide(&claims(), &scoped(&["a:write", "a:read", "a:write"])).unwrap();
     assert_eq!(
         (both.ttl().as_secs(), both.scopes().join(" ").as_str()),
-        (60, "a:write a:read")
+        (60, "a:read a:write")
     );
     let long = Ask {
         ttl: Some(Duration::from_secs(300)),

@@ -37,7 +37,8 @@ pub(crate) fn holds(input: &[u8]) {
 fn check(form: &Form, name: &'static str, values: &[&str]) {
     match form.all(name) {
         Ok(found) => {
-            assert_eq!(found, values, "{name}");
+            let sent = values.iter().copied().filter(|value| !value.is_empty());
+            assert_eq!(found, sent.collect::<Vec<_>>(), "{name}");
             assert!(
                 values.iter().all(|value| is_printable(value)),
                 "{name}: {values:?}"

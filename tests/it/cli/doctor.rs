@@ -23,11 +23,9 @@ fn a_healthy_job_sees_its_ids_and_a_block_to_paste() {
     ok    ID token        for `http://broker`
     ok    policies        this job may have shop-db/migrate
 
-    What does not change when something is renamed:
+    The ids, which stay when a repository or its owner is renamed:
 
-      owner              "acme"
       owner_id           "48213377"
-      repository         "acme/shop"
       repository_id      "702114589"
 
     This job, as a policy would name it (leave out what may differ):

@@ -5,6 +5,14 @@ use crate::support::leaks::Observed as _;
 
 const COMMANDS: &[&[&str]] = &[
     &["serve"],
+    &["target", "check"],
+    &["target", "install-sql"],
+    &["leases", "list"],
+    &["leases", "revoke"],
+    &["leases", "sweep"],
+    &["demo"],
+    &["dev"],
+    &["dev", "token"],
     &["get"],
     &["exec"],
     &["list"],
@@ -30,6 +38,33 @@ fn every_command_shows_an_example() {
             text.contains(&format!("hallpass {}", command.join(" "))),
             "{command:?}: {text}"
         );
+    }
+}
+
+/// Help as a terminal of so many columns gets it.
+fn help(command: &[&str], columns: &str) -> String {
+    let mut arguments = command.to_vec();
+    arguments.push("--help");
+    let output = hallpass(&arguments).env("COLUMNS", columns).observed();
+    assert_eq!(output.status.code(), Some(0), "{}", told(&output));
+    stdout(&output)
+}
+
+#[test]
+fn help_fits_80_columns_and_breaks_no_command_to_copy() {
+    for command in COMMANDS {
+        let (narrow, wide) = (help(command, "80"), help(command, "1000"));
+        for line in narrow.lines() {
+            assert!(line.chars().count() <= 80, "{command:?}: {line}");
+        }
+        let examples = |text: &str| text.split_once("Example").unwrap().1.to_owned();
+        let (narrow, wide) = (examples(&narrow), examples(&wide));
+        let indented = |text: &str| {
+            let lines = text.lines().filter(|line| line.starts_with("  "));
+            lines.map(str::to_owned).collect::<Vec<_>>()
+        };
+        assert_eq!(indented(&narrow), indented(&wide), "{command:?}");
+        assert!(!indented(&wide).is_empty(), "{command:?}: {wide}");
     }
 }
 

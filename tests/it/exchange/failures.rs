@@ -179,6 +179,7 @@ async fn shows(exchange: &Arc<Exchange>, token: String) -> bool {
             ttl: None,
         },
         kind: None,
+        resource: None,
         key: None,
         seen: Arc::new(Seen::default()),
     };

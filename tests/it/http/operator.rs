@@ -23,6 +23,55 @@ async fn a_page_that_rebinds_its_name_reads_nothing() {
     }
 }
 
+/// T-118
+#[tokio::test]
+async fn configured_names_addresses_and_networks_may_ask() {
+    let broker = TestBroker::builder()
+        .listen(
+            "operator_hosts: [ops.acme.dev, \"ops:9000\", 192.0.2.7, 10.20.0.0/16, \"2001:db8::/32\", \"[2001:db9::1]\"]",
+        )
+        .start()
+        .await;
+    for (host, status) in [
+        ("ops.acme.dev", 200),
+        ("OPS.acme.dev:8081", 200),
+        ("ops:9000", 200),
+        ("ops:9001", 400),
+        ("192.0.2.7:8081", 200),
+        ("192.0.2.8:8081", 400),
+        ("10.20.30.40:8081", 200),
+        ("10.21.30.40:8081", 400),
+        ("[2001:db8::9]:8081", 200),
+        ("[2001:db9::1]:8081", 200),
+        ("[2001:db9::2]:8081", 400),
+        ("10.20.30.40.evil.example", 400),
+        ("evil.example", 400),
+        ("localhost", 200),
+    ] {
+        let ask = format!("GET /readyz HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+        let answer = Answer::parse(&send(broker.operator(), ask).await).unwrap();
+        assert_eq!(answer.status, status, "{host}: {}", answer.body);
+    }
+}
+
+/// T-08, T-118
+#[tokio::test]
+async fn a_health_check_of_http_1_0_needs_no_host() {
+    let broker = TestBroker::start().await;
+    for (address, ask) in [
+        // What HAProxy sends by `option httpchk`, alone and with a path.
+        (broker.public(), "OPTIONS / HTTP/1.0\r\n\r\n"),
+        (broker.public(), "GET /healthz HTTP/1.0\r\n\r\n"),
+        (broker.operator(), "GET /readyz HTTP/1.0\r\n\r\n"),
+    ] {
+        let answer = Answer::parse(&send(address, ask).await).unwrap();
+        assert_eq!(answer.status, 200, "{ask}: {}", answer.body);
+        let newer = ask.replace("HTTP/1.0", "HTTP/1.1");
+        let answer = Answer::parse(&send(address, newer).await).unwrap();
+        assert_eq!(answer.status, 400, "{ask}: {}", answer.body);
+    }
+}
+
 #[tokio::test]
 async fn readiness_names_every_issuer_and_the_reach_of_the_replay_store() {
     let broker = TestBroker::start().await;

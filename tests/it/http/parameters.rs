@@ -179,7 +179,7 @@ async fn other_kinds_of_tokens_and_grants_are_refused() {
             "{kind}"
         );
     }
-    for kind in ["access_token", "refresh_token", "saml2", "id_token"] {
+    for kind in ["refresh_token", "saml1", "saml2", "id_token", "JWT"] {
         let body = with(&[("requested_token_type", &urn(kind))]);
         let answer = post_form(broker.public(), "/token", &body).await;
         assert_eq!(answer.reason(), "request.token_type", "{kind}");
@@ -238,9 +238,9 @@ async fn an_exchange_is_for_exactly_one_credential() {
     for targets in [
         &[][..],
         &[("audience", "")],
+        &[("audience", ""), ("audience", ""), ("resource", "")],
         &[("audience", "deploy-api"), ("audience", "shop-db/read")],
         &[("audience", "deploy-api"), ("audience", "deploy-api")],
-        &[("audience", "deploy-api"), ("audience", "")],
         &[
             ("audience", "deploy-api"),
             ("resource", "https://deploy.acme.dev"),

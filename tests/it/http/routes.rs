@@ -8,9 +8,10 @@ const METHODS: [&str; 9] = [
     "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "BREW",
 ];
 
-const PUBLIC_GET: [&str; 3] = [
+const PUBLIC_GET: [&str; 4] = [
     "/healthz",
     "/.well-known/openid-configuration",
+    "/.well-known/oauth-authorization-server",
     "/.well-known/jwks.json",
 ];
 const PUBLIC_POST: [&str; 4] = ["/token", "/api/credentials", "/api/explain", "/revoke"];
@@ -83,6 +84,7 @@ async fn only_the_listed_paths_take_only_the_listed_methods() {
                 "/api/explain",
                 "/revoke",
                 "/.well-known/openid-configuration",
+                "/.well-known/oauth-authorization-server",
                 "/.well-known/jwks.json",
             ][..],
         ),
@@ -101,6 +103,13 @@ async fn only_the_listed_paths_take_only_the_listed_methods() {
             };
             for path in NOWHERE.iter().chain(hidden) {
                 let answer = request(address, method, path, &[], b"").await;
+                if (*path, method, address) == ("/", "OPTIONS", broker.public()) {
+                    // A load balancer's check of health.
+                    let id = answer.header("x-request-id").unwrap();
+                    let body = format!(r#"{{"request_id":"{id}","status":"ok"}}"#);
+                    assert_eq!((answer.status, &answer.body), (200, &body));
+                    continue;
+                }
                 check(&answer, path, 404, "");
             }
             for path in gets {
@@ -138,7 +147,7 @@ async fn no_page_shows_settings_policies_keys_or_memory() {
         names.collect::<Vec<_>>().join(" ")
     };
     let metadata = get(broker.public(), "/.well-known/openid-configuration").await;
-    insta::assert_snapshot!(names(&metadata), @"grant_types_supported id_token_signing_alg_values_supported issuer jwks_uri response_types_supported revocation_endpoint subject_types_supported token_endpoint token_endpoint_auth_methods_supported");
+    insta::assert_snapshot!(names(&metadata), @"grant_types_supported id_token_signing_alg_values_supported issuer jwks_uri response_types_supported revocation_endpoint revocation_endpoint_auth_methods_supported subject_types_supported token_endpoint token_endpoint_auth_methods_supported");
     let ready = get(broker.operator(), "/readyz").await;
     insta::assert_snapshot!(names(&ready), @"clock issuers policies ready reload replay replay_store request_id sinks targets");
     insta::assert_snapshot!(ready.json()["policies"].as_object().unwrap().keys().cloned().collect::<Vec<_>>().join(" "), @"revision");
@@ -308,6 +317,14 @@ async fn forwarding_headers_change_the_log_only_behind_a_configured_proxy() {
         .start()
         .await;
     assert_eq!(logged_client(&behind, &log, &forged).await, "192.0.2.7");
+    for (written, client) in [
+        ("192.0.2.7:51234", "192.0.2.7"),
+        ("[2001:db8::7]:443, 127.0.0.9:80", "2001:db8::7"),
+        ("[2001:db8::7]", "2001:db8::7"),
+    ] {
+        let headers = [("X-Forwarded-For", written)];
+        assert_eq!(logged_client(&behind, &log, &headers).await, client);
+    }
     for ignored in &forged[1..] {
         let seen = logged_client(&behind, &log, std::slice::from_ref(ignored)).await;
         assert_eq!(seen, "127.0.0.1", "{ignored:?}");

@@ -216,6 +216,84 @@ fn a_port_that_is_taken_is_named_with_its_setting() {
     insta::assert_snapshot!(text.replace(&address, "ADDRESS"), @"hallpass: cannot listen on ADDRESS: something else listens there already; stop it or choose another port; see `listen.public` in the settings");
 }
 
+/// What `serve --check` and then `serve` say of the settings after a change; both must refuse.
+fn refused_by_both(change: impl Fn(&Path)) -> String {
+    let folder = folder();
+    change(folder.path());
+    let checked = serve(folder.path(), &["--check"]).observed();
+    let text = String::from_utf8(checked.stderr).unwrap();
+    assert_eq!(checked.status.code(), Some(5), "--check: {text}");
+    let (code, served) = refused(folder.path());
+    assert_eq!(code, Some(5), "{served}");
+    text.replace(&format!("{}/", folder.path().display()), "")
+        .trim_end()
+        .to_owned()
+}
+
+fn settings(folder: &Path, from: &str, to: &str) {
+    assert!(SETTINGS.contains(from), "{from}");
+    let text = SETTINGS.replacen(from, to, 1);
+    fs::write(folder.join("hallpass.yaml"), text).unwrap();
+}
+
+#[test]
+fn a_check_refuses_what_serve_would_refuse() {
+    let audit = |path: &'static str| {
+        refused_by_both(move |folder| {
+            settings(folder, "path: audit.jsonl", &format!("path: {path}"));
+        })
+    };
+    insta::assert_snapshot!(audit("missing/audit.jsonl"), @"hallpass: sink `file` did not accept the event: `missing/audit.jsonl` cannot be made in `missing`: No such file or directory (os error 2); make the folder, and let this user write to it; see `audit:` in the settings");
+    insta::assert_snapshot!(audit("policies"), @"hallpass: sink `file` did not accept the event: `policies` is a directory or a pipe, expected a file; see `audit:` in the settings");
+    let target = "targets: { shop-db: { kind: postgres, host: db.test, databases: [shop], user: hallpass, password: { file: pw }, cleaner: { user: c, password: { file: pw } }, CA } }\naudit:";
+    let ca = |ca: &str| {
+        let target = target.replace("CA", ca);
+        refused_by_both(|folder| {
+            fs::write(folder.join("pw"), "for-the-tests-only").unwrap();
+            fs::write(folder.join("empty.pem"), "").unwrap();
+            settings(folder, "audit:", &target);
+        })
+    };
+    let missing = ca("ca: missing.pem");
+    assert!(
+        missing.contains("target `shop-db`: ") && missing.contains("No such file"),
+        "{missing}"
+    );
+    insta::assert_snapshot!(ca("ca: empty.pem"), @"hallpass: target `shop-db`: `empty.pem` holds no certificate; expected PEM, `-----BEGIN CERTIFICATE-----`; see `targets:` in the settings");
+    let same = refused_by_both(|folder| {
+        let both = "public: 127.0.0.1:18443, operator: 127.0.0.1:18443";
+        settings(folder, "public: 127.0.0.1:0, operator: 127.0.0.1:0", both);
+    });
+    assert!(
+        same.contains("two listeners cannot have one port"),
+        "{same}"
+    );
+    let elsewhere = refused_by_both(|folder| {
+        settings(folder, "public: 127.0.0.1:0", "public: 192.0.2.1:18443");
+    });
+    insta::assert_snapshot!(elsewhere, @"hallpass: cannot listen on 192.0.2.1:18443: this machine has no such address; see `listen.public` in the settings");
+    let tls = refused_by_both(|folder| {
+        settings(
+            folder,
+            "listen: {",
+            "listen: { tls: { cert: no.pem, key: no.pem },",
+        );
+    });
+    assert!(tls.contains("no.pem"), "{tls}");
+}
+
+#[test]
+fn a_check_beside_a_running_broker_only_remarks_that_the_port_is_taken() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let folder = folder();
+    settings(folder.path(), "127.0.0.1:0", &address);
+    let output = serve(folder.path(), &["--check"]).observed();
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{text}");
+    insta::assert_snapshot!(text.replace(&address, "ADDRESS").trim_end(), @"hallpass: `listen.public`: something listens on ADDRESS now; if it is not the hallpass that these settings replace, stop it or choose another port");
+}
+
 /// Kills its process at the end of a failed test.
 struct Process(Child);
 

@@ -1,0 +1,127 @@
+//! What `serve` would refuse, found without serving: nothing is listened on and nothing is written.
+
+use std::fs::{self, OpenOptions};
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::fs::FileTypeExt as _;
+use std::path::Path;
+
+use nix::unistd::{AccessFlags, access};
+use tokio::net::TcpSocket;
+
+use super::assemble::{Loaded, Overrides, StartError};
+use super::{server, version};
+use crate::audit::SinkError;
+use crate::clock::{Clock as _, SystemClock};
+use crate::config::{Settings, SinkKind, Target};
+use crate::credential::jwt::Keys;
+use crate::replay::StoreSettings;
+
+/// Goes through what [`server::start`] opens, in its order. Gives back what only looks wrong: a port
+/// that is taken may be a running broker's own.
+pub(super) fn check(settings: &Settings) -> Result<Vec<String>, StartError> {
+    let mut remarks = Vec::new();
+    let listen = &settings.listen;
+    for (address, key) in [(listen.public, "public"), (listen.operator, "operator")] {
+        remarks.extend(check_address(address, key)?);
+    }
+    let loaded = Loaded::read(settings, &Overrides::default())?;
+    for sink in &settings.sinks {
+        match &sink.kind {
+            SinkKind::File { path } => check_file(path)?,
+            SinkKind::Stdout => {}
+        }
+    }
+    if let StoreSettings::Redis(redis) = &settings.replay {
+        redis.check().map_err(StartError::Replay)?;
+    }
+    let signing = settings.signing;
+    Keys::new(
+        loaded.roots,
+        signing.algorithm,
+        signing.epoch,
+        SystemClock::new().now(),
+    )?;
+    for (name, target) in &settings.targets {
+        version::connect(name, target)?;
+        check_secrets(name, target)?;
+    }
+    Ok(remarks)
+}
+
+/// Takes the address and gives it back at once, without listening on it.
+fn check_address(address: SocketAddr, key: &'static str) -> Result<Option<String>, StartError> {
+    let bind = || {
+        let socket = match address {
+            SocketAddr::V4(_) => TcpSocket::new_v4(),
+            SocketAddr::V6(_) => TcpSocket::new_v6(),
+        }?;
+        // As the listeners do.
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)
+    };
+    match bind() {
+        Ok(()) => Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => Ok(Some(format!(
+            "`listen.{key}`: something listens on {address} now; if it is not the hallpass that these settings replace, stop it or choose another port"
+        ))),
+        Err(error) => Err(server::cannot_listen(address, &error, key)),
+    }
+}
+
+/// An audit file can be appended to, or made.
+fn check_file(path: &Path) -> Result<(), StartError> {
+    let refused = |problem: String| {
+        StartError::Sink(SinkError {
+            sink: "file".to_owned(),
+            problem: format!("`{}` {problem}", path.display()),
+        })
+    };
+    let Ok(metadata) = path.metadata() else {
+        return check_folder(path).map_err(refused);
+    };
+    // Opening a pipe would wait for its reader for ever.
+    if metadata.is_dir() || metadata.file_type().is_fifo() {
+        return Err(refused(
+            "is a directory or a pipe, expected a file".to_owned(),
+        ));
+    }
+    let opened = OpenOptions::new().append(true).read(true).open(path);
+    let unusable = |error: io::Error| refused(format!("cannot be used: {error}"));
+    opened.map(drop).map_err(unusable)
+}
+
+/// The folder that a new file goes into.
+fn check_folder(path: &Path) -> Result<(), String> {
+    let folder = match path.parent() {
+        Some(folder) if folder != Path::new("") => folder,
+        Some(_) | None => Path::new("."),
+    };
+    let problem = |error: &dyn std::fmt::Display| {
+        format!(
+            "cannot be made in `{}`: {error}; make the folder, and let this user write to it",
+            folder.display()
+        )
+    };
+    fs::read_dir(folder).map_err(|error| problem(&error))?;
+    access(folder, AccessFlags::W_OK | AccessFlags::X_OK).map_err(|errno| problem(&errno.desc()))
+}
+
+/// A running broker says in its readiness that a password is missing, since secrets may be mounted
+/// late; a check says it at once.
+fn check_secrets(name: &str, target: &Target) -> Result<(), StartError> {
+    let Target::Postgres(target) = target;
+    let logins = [
+        (&target.user, &target.password),
+        (&target.cleaner.user, &target.cleaner.password),
+    ];
+    for (user, password) in logins {
+        password
+            .read()
+            .map_err(|error| StartError::TargetSettings {
+                target: name.to_owned(),
+                problem: format!("the password of `{user}` cannot be read: {error}"),
+            })?;
+    }
+    Ok(())
+}
