@@ -149,7 +149,8 @@ async fn asking_for_more_than_the_grant_is_refused_and_never_trimmed() {
     let token = broker.github(|_| {});
     for (more, code) in [
         (("scope", "deploy:staging admin"), "invalid_scope"),
-        (("ttl", "301"), "invalid_request"),
+        (("ttl", "301s"), "invalid_request"),
+        (("ttl", "60"), "invalid_request"),
         (("ttl", "1h"), "invalid_request"),
     ] {
         let answer = broker
