@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::clock::Timestamp;
 use crate::provider::{Fact, Job};
 
+mod characters;
 pub mod compile;
 pub mod condition;
 pub mod decide;
