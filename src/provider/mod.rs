@@ -9,6 +9,7 @@ use crate::text::escape;
 use crate::token::json::Object;
 use crate::token::{TokenId, TrustedIssuer, Verified};
 
+pub mod address;
 mod claims;
 mod generic;
 mod github;
@@ -36,8 +37,6 @@ pub struct Provider {
     pub name: &'static str,
     /// The issuer that all its customers share, if there is one.
     pub usual_issuer: Option<&'static str>,
-    /// The issuer at `usual_issuer` signs for everyone, so it needs `tenants` (T-49).
-    pub shared: bool,
     /// The facts its tokens can hold, with their types. `generic` lists all.
     pub facts: &'static [(Fact, FactType)],
     /// The claims its tokens can hold, with their types: one type each (T-46).
@@ -107,6 +106,24 @@ pub struct Reader {
 }
 
 impl Reader {
+    /// What the values of a fact are in its tokens.
+    #[must_use]
+    pub fn fact_type(&self, fact: Fact) -> FactType {
+        let mapped = self.claim_map.get(&fact);
+        match mapped.map(|mapped| mapped.claim_type) {
+            Some(ClaimType::List) => FactType::List,
+            Some(
+                ClaimType::Text
+                | ClaimType::FreeText
+                | ClaimType::FlagText
+                | ClaimType::Boolean
+                | ClaimType::Number
+                | ClaimType::Object,
+            )
+            | None => fact.fact_type(),
+        }
+    }
+
     /// Its tokens tell what started the run, so the rule of ordinary triggers applies (T-52).
     #[must_use]
     pub fn tells_events(&self) -> bool {
@@ -183,7 +200,7 @@ impl Facts {
     pub fn text(&self, fact: Fact) -> Option<&str> {
         match self.values.get(&fact)? {
             FactValue::Text(text) => Some(text),
-            FactValue::Bool(_) | FactValue::Workflow(_) => None,
+            FactValue::Bool(_) | FactValue::List(_) | FactValue::Workflow(_) => None,
         }
     }
 
@@ -266,16 +283,20 @@ pub enum FactValue {
     Text(String),
     /// True or false.
     Bool(bool),
+    /// Entries, as sent; never none.
+    List(Vec<String>),
     /// A workflow file.
     Workflow(Workflow),
 }
 
-/// In one line: the text, `true` or `false`, or `path@ref`; control characters escaped.
+/// In one line: the text, `true` or `false`, the entries with commas, or `path@ref`; control
+/// characters escaped.
 impl fmt::Display for FactValue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Text(text) => write!(f, "{}", escape(text)),
             Self::Bool(value) => write!(f, "{value}"),
+            Self::List(entries) => write!(f, "{}", escape(&entries.join(","))),
             Self::Workflow(Workflow { path, r#ref: None }) => write!(f, "{}", escape(path)),
             Self::Workflow(Workflow {
                 path,
@@ -296,8 +317,11 @@ pub struct Workflow {
     pub r#ref: Option<String>,
 }
 
+/// An empty text is absent (T-47).
 fn set_text(facts: &mut BTreeMap<Fact, FactValue>, fact: Fact, value: &str) {
-    facts.insert(fact, FactValue::Text(value.to_owned()));
+    if !value.is_empty() {
+        facts.insert(fact, FactValue::Text(value.to_owned()));
+    }
 }
 
 /// `branch`, `tag`, `pull` or `other`: by the full ref first, by the provider's own word where that
@@ -349,7 +373,8 @@ impl Workflow {
     }
 }
 
-fn is_commit_id(text: &str) -> bool {
+/// A full commit id, of SHA-1 or SHA-256.
+pub(crate) fn is_commit_id(text: &str) -> bool {
     matches!(text.len(), 40 | 64)
         && text
             .bytes()
@@ -363,6 +388,8 @@ pub enum FactType {
     Text,
     /// True or false.
     Bool,
+    /// A list of texts: only where an issuer of the `generic` provider declares it.
+    List,
     /// A workflow file.
     Workflow,
 }

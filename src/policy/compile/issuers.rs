@@ -6,33 +6,79 @@
 //! its provider's: `algorithms` (default RS256), `audiences` (tolerated beside ours), `token_types`,
 //! `max_age` and `max_lifetime` (durations), `leeway` (30s, at most 1m), `kid_required`,
 //! `iat_required` (true), `strip_leading_zero` (false), `key_use`. The `generic` provider wants
-//! `facts` (fact to JSON pointer) and takes `types` (fact to `text`, `boolean` or `number`).
+//! `facts` (fact to JSON pointer) and takes `types` (fact to `text`, `boolean`, `number` or `list`).
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use ipnet::IpNet;
-use url::Url;
 
 use super::conditions::{self, About};
 use super::{Issuer, LoadOptions, taken};
+use crate::policy::Block;
 use crate::policy::diagnostic::{Diagnostic, Span, nearest};
 use crate::policy::files::Folder;
 use crate::policy::parse::{self, Raw};
+use crate::policy::pattern::{Operator, Pattern};
 use crate::policy::read::{Fields, MAX_TEXT, Sheet, listed};
 use crate::policy::yaml::Entry;
 use crate::provider::{
     self, ClaimMap, ClaimType, Fact, FactType, MappedClaim, PROVIDERS, Provider, Reader,
 };
+use crate::token::issuer::{LONGEST_LIFE, is_loopback, is_same_but_for_spelling};
 use crate::token::{Algorithm, TrustedIssuer};
+
+/// The issuers of all files, as far as they could be read.
+pub(super) struct Issuers {
+    list: Vec<Issuer>,
+    /// Names of those too faulty to know whose tokens they are.
+    unread: BTreeSet<String>,
+    /// Some file could not be read whole, so that there may be more.
+    has_gaps: bool,
+}
+
+impl Issuers {
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Issuer> {
+        self.list.iter()
+    }
+
+    pub(super) fn into_list(self) -> Vec<Issuer> {
+        self.list
+    }
+
+    /// The issuer of that name. One that is not defined is reported, unless its definition may be
+    /// among what could not be read.
+    pub(super) fn find(&self, sheet: &mut Sheet<'_>, name: &str, span: Span) -> Option<&Issuer> {
+        let mut named = self.list.iter();
+        let found = named.find(|issuer| issuer.reader.issuer.name == name);
+        if found.is_some() || self.has_gaps || self.unread.contains(name) {
+            return found;
+        }
+        let names: Vec<_> = self
+            .list
+            .iter()
+            .map(|issuer| issuer.reader.issuer.name.as_str())
+            .collect();
+        let help = match nearest(name, names.iter().copied()) {
+            Some(meant) => format!("did you mean `{meant}`?"),
+            None => format!("the issuers are {}", listed(&names)),
+        };
+        let message = format!("unknown issuer `{name}`");
+        sheet.error_help("unknown-issuer", span, message, Some(help));
+        None
+    }
+}
 
 /// Every issuer of all files.
 pub(super) fn compile(
     raws: &[Raw],
+    has_gaps: bool,
     folder: &mut Folder,
     options: &LoadOptions,
     problems: &mut Vec<Diagnostic>,
-) -> Vec<Issuer> {
+) -> Issuers {
     let mut issuers: Vec<Issuer> = Vec::new();
+    let mut unread = BTreeSet::new();
     for raw in raws {
         for entry in &raw.issuers {
             let mut sheet = Sheet {
@@ -40,6 +86,7 @@ pub(super) fn compile(
                 problems,
             };
             let Some(issuer) = issuer(&mut sheet, entry, folder) else {
+                unread.insert(entry.key.text.clone());
                 continue;
             };
             if let Some(problem) = clash(&issuer, &issuers) {
@@ -58,7 +105,11 @@ pub(super) fn compile(
             issuer.reader.issuer = Arc::new(trusted);
         }
     }
-    issuers
+    Issuers {
+        list: issuers,
+        unread,
+        has_gaps,
+    }
 }
 
 fn issuer(sheet: &mut Sheet<'_>, entry: &Entry, folder: &mut Folder) -> Option<Issuer> {
@@ -88,8 +139,12 @@ fn issuer(sheet: &mut Sheet<'_>, entry: &Entry, folder: &mut Folder) -> Option<I
     let tenants = fields.get("tenants").map(|node| {
         conditions::blocks(sheet, node, &About::tenants(&what, &reader)).unwrap_or_default()
     });
-    if tenants.is_none() && is_shared(provider, url.as_deref()) {
-        missing_tenants(sheet, &what, &reader, entry.span);
+    if let Some(url) = &url {
+        let span = fields.get("url").map_or(entry.span, |node| node.span);
+        check_address(sheet, url, provider, &what, span);
+        if provider::address::known(url).is_some_and(|known| known.is_shared) {
+            check_tenants(sheet, &what, &reader, tenants.as_deref(), entry.span);
+        }
     }
     url?;
     Some(Issuer {
@@ -113,16 +168,71 @@ fn missing_tenants(sheet: &mut Sheet<'_>, what: &str, reader: &Reader, span: Spa
     sheet.error_help("shared-issuer", span, message, Some(help));
 }
 
-/// At the provider's shared host every customer's tokens are signed with the same keys, those of an
-/// enterprise's own path too.
-fn is_shared(provider: &Provider, url: Option<&str>) -> bool {
-    let host = |text: &str| {
-        Url::parse(text)
-            .ok()
-            .and_then(|url| url.host_str().map(str::to_owned))
+/// What the address forbids, whatever the issuer is called: another provider's name, under which its
+/// claims are misread (T-133), and this machine, from which a broker takes no tokens (T-117).
+fn check_address(sheet: &mut Sheet<'_>, url: &str, provider: &Provider, what: &str, span: Span) {
+    let right = provider::address::known(url).and_then(|known| known.provider);
+    if let Some(right) = right.filter(|right| *right != provider.name) {
+        let message = format!(
+            "{what} is at {url}, whose tokens provider `{}` does not read",
+            provider.name
+        );
+        let help = format!("write provider: {right}");
+        sheet.error_help("wrong-provider", span, message, Some(help));
+    }
+    if is_loopback(url) {
+        let message = format!("{what} is at {url}, which is this machine itself");
+        let help = "use a host name that resolves to this machine, and list its address in `networks`, for example [127.0.0.0/8]; `hallpass dev` has an issuer of its own";
+        sheet.error_help("loopback-issuer", span, message, Some(help));
+    }
+}
+
+/// T-49: a tenant that names no customer, such as one of a ref alone, lets every customer in.
+fn check_tenants(
+    sheet: &mut Sheet<'_>,
+    what: &str,
+    reader: &Reader,
+    tenants: Option<&[Block]>,
+    span: Span,
+) {
+    let Some(tenants) = tenants else {
+        return missing_tenants(sheet, what, reader, span);
     };
-    let usual = provider.usual_issuer.and_then(host);
-    provider.shared && usual.is_some() && url.and_then(host) == usual
+    let names_customer = |tenant: &&Block| {
+        let patterns = CUSTOMER.iter().filter_map(|fact| tenant.pattern(*fact));
+        patterns.into_iter().any(is_pinned)
+    };
+    for tenant in tenants.iter().filter(|tenant| !names_customer(tenant)) {
+        let message = format!(
+            "a tenant of {what} names no customer of {}",
+            reader.issuer.url
+        );
+        let facts: Vec<_> = CUSTOMER
+            .iter()
+            .filter(|fact| reader.provider.tells(**fact))
+            .map(|fact| fact.name())
+            .collect();
+        let help = format!(
+            "name one of {}, by text, a list of texts, or `under`",
+            listed(&facts)
+        );
+        let place = tenant.places.first().cloned();
+        let place = place.unwrap_or_else(|| sheet.place(span));
+        let problem = Diagnostic::error("open-tenant", place, message).help(help);
+        sheet.problems.push(problem);
+    }
+}
+
+/// Every value that fits belongs to somebody who is named.
+fn is_pinned(pattern: &Pattern) -> bool {
+    match pattern {
+        Pattern::Exact(_) => true,
+        Pattern::Any(patterns) => patterns.iter().all(is_pinned),
+        Pattern::All(operators) => operators
+            .iter()
+            .any(|operator| matches!(operator, Operator::Under(_))),
+        Pattern::Is(_) | Pattern::Present(_) | Pattern::Workflow { .. } => false,
+    }
 }
 
 fn provider_of(
@@ -173,22 +283,14 @@ fn url(
 
 /// T-40: two issuers must not be told apart by a slash or by case.
 fn clash(issuer: &Issuer, others: &[Issuer]) -> Option<Diagnostic> {
-    let plain = |issuer: &Issuer| {
-        issuer
-            .reader
-            .issuer
-            .url
-            .trim_end_matches('/')
-            .to_ascii_lowercase()
-    };
     for other in others {
         let name = &issuer.reader.issuer.name;
         if *name == other.reader.issuer.name {
             return Some(taken("issuer", name, issuer.place.clone(), &other.place));
         }
-        if plain(issuer) == plain(other) {
+        if is_same_but_for_spelling(&issuer.reader.issuer.url, &other.reader.issuer.url) {
             let message = format!(
-                "issuers `{name}` and `{}` have the same `url`, or differ only by case or a slash",
+                "issuers `{name}` and `{}` have the same `url`, or differ only by case, a slash or the port 443",
                 other.reader.issuer.name
             );
             return Some(Diagnostic::error(
@@ -235,7 +337,7 @@ fn verification(sheet: &mut Sheet<'_>, fields: &Fields<'_>, trusted: &mut Truste
     }
     let times = [
         ("max_age", &mut trusted.max_age, MAX_AGE),
-        ("max_lifetime", &mut trusted.max_lifetime, MAX_AGE),
+        ("max_lifetime", &mut trusted.max_lifetime, LONGEST_LIFE),
         ("leeway", &mut trusted.leeway, MAX_LEEWAY),
     ];
     for (key, place, ceiling) in times {
@@ -268,7 +370,10 @@ fn seconds(sheet: &mut Sheet<'_>, fields: &Fields<'_>, key: &str, place: &mut i6
             sheet.error(
                 "duration",
                 node.span,
-                format!("`{key}` is at most {ceiling} seconds"),
+                format!(
+                    "`{key}` is at most {ceiling} seconds ({} hours)",
+                    ceiling / 3_600
+                ),
             );
         }
     }
@@ -379,13 +484,15 @@ fn claim_type(sheet: &mut Sheet<'_>, entry: &Entry, map: &mut ClaimMap) {
         (FactType::Bool, "boolean") => ClaimType::Boolean,
         (FactType::Bool, "text") => ClaimType::FlagText,
         (FactType::Text, "number") => ClaimType::Number,
+        (FactType::Text, "list") if can_be_list(fact) => ClaimType::List,
         (FactType::Text | FactType::Workflow, "text") => ClaimType::Text,
-        (FactType::Text | FactType::Bool | FactType::Workflow, _) => {
+        (FactType::Text | FactType::Bool | FactType::List | FactType::Workflow, _) => {
             let help = match fact.fact_type() {
                 FactType::Bool => {
                     "write `boolean`, or `text` where it is sent as \"true\" or \"false\""
                 }
-                FactType::Text => "write `text` or `number`",
+                FactType::Text if can_be_list(fact) => "write `text`, `number` or `list`",
+                FactType::Text | FactType::List => "write `text` or `number`",
                 FactType::Workflow => "write `text`",
             };
             sheet.error_help(
@@ -407,6 +514,18 @@ fn claim_type(sheet: &mut Sheet<'_>, entry: &Entry, map: &mut ClaimMap) {
     }
 }
 
+/// Whom a job belongs to, and what it is a run of, is one thing and never several.
+fn can_be_list(fact: Fact) -> bool {
+    let single = [
+        Fact::Event,
+        Fact::Trigger,
+        Fact::RefType,
+        Fact::Runner,
+        Fact::Ref,
+    ];
+    !fact.is_id() && !CUSTOMER.contains(&fact) && !single.contains(&fact)
+}
+
 fn fact_name(sheet: &mut Sheet<'_>, entry: &Entry) -> Option<Fact> {
     let name = sheet.scalar(&entry.key, entry.span, "the name of a fact")?;
     let fact = Fact::from_name(name);
@@ -415,6 +534,17 @@ fn fact_name(sheet: &mut Sheet<'_>, entry: &Entry) -> Option<Fact> {
     }
     fact
 }
+
+/// Facts of which one must say whose job it is, at an issuer that signs for everybody.
+const CUSTOMER: [Fact; 7] = [
+    Fact::TenantId,
+    Fact::Owner,
+    Fact::OwnerId,
+    Fact::Repository,
+    Fact::RepositoryId,
+    Fact::Project,
+    Fact::ProjectId,
+];
 
 /// What may stand in an issuer.
 const KEYS: [&str; 19] = [
@@ -439,7 +569,7 @@ const KEYS: [&str; 19] = [
     "blocked_kids",
 ];
 
-/// The ceiling of `max_age` and `max_lifetime`, in seconds: one day.
+/// The ceiling of `max_age`, in seconds: one day.
 const MAX_AGE: i64 = 86_400;
 /// The ceiling of `leeway`, in seconds (T-42).
 const MAX_LEEWAY: i64 = 60;
