@@ -15,12 +15,14 @@ use super::parse::{self, Raw};
 use super::{CredentialDefinition, Policy, Requirement};
 use crate::provider::Reader;
 
+mod claim_map;
 mod conditions;
 mod credentials;
 mod issuers;
 mod patterns;
 mod policies;
 mod requirements;
+mod trust;
 
 /// Every policy there is, ready to decide. Immutable: a changed folder is a new set.
 #[derive(Debug)]

@@ -13,19 +13,17 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
+use super::claim_map::claim_map;
 use super::conditions::{self, About};
+use super::trust::{check_address, check_tenants};
 use super::{Issuer, LoadOptions, taken};
-use crate::policy::Block;
 use crate::policy::diagnostic::{Diagnostic, Span, nearest};
 use crate::policy::files::Folder;
 use crate::policy::parse::{self, Raw};
-use crate::policy::pattern::{Operator, Pattern};
 use crate::policy::read::{Fields, MAX_TEXT, Sheet, listed};
 use crate::policy::yaml::Entry;
-use crate::provider::{
-    self, ClaimMap, ClaimType, Fact, FactType, MappedClaim, PROVIDERS, Provider, Reader,
-};
-use crate::token::issuer::{LONGEST_LIFE, is_loopback, is_same_but_for_spelling};
+use crate::provider::{self, PROVIDERS, Provider, Reader};
+use crate::token::issuer::{LONGEST_LIFE, is_same_but_for_spelling};
 use crate::token::{Algorithm, TrustedIssuer};
 
 /// The issuers of all files, as far as they could be read.
@@ -49,8 +47,8 @@ impl Issuers {
     /// The issuer of that name. One that is not defined is reported, unless its definition may be
     /// among what could not be read.
     pub(super) fn find(&self, sheet: &mut Sheet<'_>, name: &str, span: Span) -> Option<&Issuer> {
-        let mut named = self.list.iter();
-        let found = named.find(|issuer| issuer.reader.issuer.name == name);
+        let mut all = self.list.iter();
+        let found = all.find(|issuer| issuer.reader.issuer.name == name);
         if found.is_some() || self.has_gaps || self.unread.contains(name) {
             return found;
         }
@@ -153,86 +151,6 @@ fn issuer(sheet: &mut Sheet<'_>, entry: &Entry, folder: &mut Folder) -> Option<I
         tenants,
         place: sheet.place(entry.span),
     })
-}
-
-/// T-49: its signature proves the platform, not the customer.
-fn missing_tenants(sheet: &mut Sheet<'_>, what: &str, reader: &Reader, span: Span) {
-    let message = format!(
-        "{what} signs for every customer of {}, so it needs `tenants`",
-        reader.issuer.url
-    );
-    let help = match reader.provider.tenant_ids.first() {
-        Some(id) => format!("tenants: [ {{ owner: your-organisation, {id}: \"its id\" }} ]"),
-        None => "name your own organisation under `tenants`".to_owned(),
-    };
-    sheet.error_help("shared-issuer", span, message, Some(help));
-}
-
-/// What the address forbids, whatever the issuer is called: another provider's name, under which its
-/// claims are misread (T-133), and this machine, from which a broker takes no tokens (T-117).
-fn check_address(sheet: &mut Sheet<'_>, url: &str, provider: &Provider, what: &str, span: Span) {
-    let right = provider::address::known(url).and_then(|known| known.provider);
-    if let Some(right) = right.filter(|right| *right != provider.name) {
-        let message = format!(
-            "{what} is at {url}, whose tokens provider `{}` does not read",
-            provider.name
-        );
-        let help = format!("write provider: {right}");
-        sheet.error_help("wrong-provider", span, message, Some(help));
-    }
-    if is_loopback(url) {
-        let message = format!("{what} is at {url}, which is this machine itself");
-        let help = "use a host name that resolves to this machine, and list its address in `networks`, for example [127.0.0.0/8]; `hallpass dev` has an issuer of its own";
-        sheet.error_help("loopback-issuer", span, message, Some(help));
-    }
-}
-
-/// T-49: a tenant that names no customer, such as one of a ref alone, lets every customer in.
-fn check_tenants(
-    sheet: &mut Sheet<'_>,
-    what: &str,
-    reader: &Reader,
-    tenants: Option<&[Block]>,
-    span: Span,
-) {
-    let Some(tenants) = tenants else {
-        return missing_tenants(sheet, what, reader, span);
-    };
-    let names_customer = |tenant: &&Block| {
-        let patterns = CUSTOMER.iter().filter_map(|fact| tenant.pattern(*fact));
-        patterns.into_iter().any(is_pinned)
-    };
-    for tenant in tenants.iter().filter(|tenant| !names_customer(tenant)) {
-        let message = format!(
-            "a tenant of {what} names no customer of {}",
-            reader.issuer.url
-        );
-        let facts: Vec<_> = CUSTOMER
-            .iter()
-            .filter(|fact| reader.provider.tells(**fact))
-            .map(|fact| fact.name())
-            .collect();
-        let help = format!(
-            "name one of {}, by text, a list of texts, or `under`",
-            listed(&facts)
-        );
-        let place = tenant.places.first().cloned();
-        let place = place.unwrap_or_else(|| sheet.place(span));
-        let problem = Diagnostic::error("open-tenant", place, message).help(help);
-        sheet.problems.push(problem);
-    }
-}
-
-/// Every value that fits belongs to somebody who is named.
-fn is_pinned(pattern: &Pattern) -> bool {
-    match pattern {
-        Pattern::Exact(_) => true,
-        Pattern::Any(patterns) => patterns.iter().all(is_pinned),
-        Pattern::All(operators) => operators
-            .iter()
-            .any(|operator| matches!(operator, Operator::Under(_))),
-        Pattern::Is(_) | Pattern::Present(_) | Pattern::Workflow { .. } => false,
-    }
 }
 
 fn provider_of(
@@ -421,130 +339,6 @@ fn network(
 fn texts(sheet: &mut Sheet<'_>, fields: &Fields<'_>, key: &str) -> Option<Vec<String>> {
     sheet.texts(fields.get(key)?, format!("`{key}`"))
 }
-
-fn claim_map(
-    sheet: &mut Sheet<'_>,
-    fields: &Fields<'_>,
-    provider: &'static Provider,
-    what: &str,
-    at: Span,
-) -> ClaimMap {
-    let mut map = ClaimMap::new();
-    let named = fields.get("facts");
-    if !provider.claims.is_empty() {
-        for key in ["facts", "types"] {
-            if let Some(node) = fields.get(key) {
-                let message = format!("provider `{}` knows where its facts are", provider.name);
-                sheet.error_help(
-                    "unknown-key",
-                    node.span,
-                    message,
-                    Some(format!("leave `{key}` out, or use provider `generic`")),
-                );
-            }
-        }
-        return map;
-    }
-    let Some(node) = named else {
-        sheet.error(
-            "missing-key",
-            at,
-            format!("key `facts` is missing from {what}"),
-        );
-        return map;
-    };
-    for entry in sheet.entries(node, "`facts`").unwrap_or_default() {
-        let Some(fact) = fact_name(sheet, entry) else {
-            continue;
-        };
-        if let Some(pointer) =
-            conditions::pointer(sheet, &entry.value, &format!("claim of `{fact}`"))
-        {
-            map.insert(fact, MappedClaim::usual(fact, pointer));
-        }
-    }
-    for entry in fields
-        .get("types")
-        .and_then(|node| sheet.entries(node, "`types`"))
-        .unwrap_or_default()
-    {
-        claim_type(sheet, entry, &mut map);
-    }
-    map
-}
-
-fn claim_type(sheet: &mut Sheet<'_>, entry: &Entry, map: &mut ClaimMap) {
-    let Some(fact) = fact_name(sheet, entry) else {
-        return;
-    };
-    let Some(word) = sheet.text(&entry.value, format!("type of `{fact}`")) else {
-        return;
-    };
-    let claim_type = match (fact.fact_type(), word) {
-        (FactType::Bool, "boolean") => ClaimType::Boolean,
-        (FactType::Bool, "text") => ClaimType::FlagText,
-        (FactType::Text, "number") => ClaimType::Number,
-        (FactType::Text, "list") if can_be_list(fact) => ClaimType::List,
-        (FactType::Text | FactType::Workflow, "text") => ClaimType::Text,
-        (FactType::Text | FactType::Bool | FactType::List | FactType::Workflow, _) => {
-            let help = match fact.fact_type() {
-                FactType::Bool => {
-                    "write `boolean`, or `text` where it is sent as \"true\" or \"false\""
-                }
-                FactType::Text if can_be_list(fact) => "write `text`, `number` or `list`",
-                FactType::Text | FactType::List => "write `text` or `number`",
-                FactType::Workflow => "write `text`",
-            };
-            sheet.error_help(
-                "claim-type",
-                entry.value.span,
-                format!("`{fact}` cannot be sent as `{word}`"),
-                Some(help),
-            );
-            return;
-        }
-    };
-    match map.get_mut(&fact) {
-        Some(mapped) => mapped.claim_type = claim_type,
-        None => sheet.error(
-            "claim-type",
-            entry.span,
-            format!("`types` names `{fact}`, which `facts` does not"),
-        ),
-    }
-}
-
-/// Whom a job belongs to, and what it is a run of, is one thing and never several.
-fn can_be_list(fact: Fact) -> bool {
-    let single = [
-        Fact::Event,
-        Fact::Trigger,
-        Fact::RefType,
-        Fact::Runner,
-        Fact::Ref,
-    ];
-    !fact.is_id() && !CUSTOMER.contains(&fact) && !single.contains(&fact)
-}
-
-fn fact_name(sheet: &mut Sheet<'_>, entry: &Entry) -> Option<Fact> {
-    let name = sheet.scalar(&entry.key, entry.span, "the name of a fact")?;
-    let fact = Fact::from_name(name);
-    if fact.is_none() {
-        conditions::unknown_fact(sheet, name, entry.span, Fact::ALL, None);
-    }
-    fact
-}
-
-/// Facts of which one must say whose job it is, at an issuer that signs for everybody.
-const CUSTOMER: [Fact; 7] = [
-    Fact::TenantId,
-    Fact::Owner,
-    Fact::OwnerId,
-    Fact::Repository,
-    Fact::RepositoryId,
-    Fact::Project,
-    Fact::ProjectId,
-];
 
 /// What may stand in an issuer.
 const KEYS: [&str; 19] = [
