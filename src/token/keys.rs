@@ -184,7 +184,7 @@ impl fmt::Debug for KeySet {
             .field("kids", &kids)
             .field("ambiguous", &self.ambiguous)
             .field("rejected", &self.rejected)
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 

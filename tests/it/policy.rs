@@ -97,6 +97,10 @@ fn errors_of_all_files_come_together_in_order() {
             ("a.yaml", "unknown-key"),
             ("b.yaml", "missing-key"),
             ("b.yaml", "missing-key"),
+            ("c.yaml", "missing-key"),
+            ("c.yaml", "missing-key"),
+            ("c.yaml", "missing-key"),
+            ("c.yaml", "missing-key"),
             ("c.yaml", "unknown-kind"),
         ]
     );

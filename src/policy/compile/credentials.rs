@@ -113,22 +113,22 @@ fn credential(sheet: &mut Sheet<'_>, entry: &Entry) -> Option<CredentialDefiniti
         .entries(&entry.value, &what)?
         .iter()
         .find(|line| line.key.text == "kind");
-    let Some(word) = word else {
-        sheet.fields(&entry.value, &what, &all);
-        sheet.error(
-            "missing-key",
-            entry.span,
-            format!("key `kind` is missing from {what}"),
-        );
-        return None;
-    };
-    let keys = keys_of(sheet, &word.value, &what)?;
-    let fields = sheet.fields(&entry.value, &what, &[COMMON, keys].concat())?;
-    let kind = if keys == JWT {
-        jwt(sheet, &fields, &what, entry.span)
+    let keys = if let Some(word) = word {
+        keys_of(sheet, &word.value, &what)
     } else {
-        postgres(sheet, &fields, &what, entry.span)
+        let message = format!("key `kind` is missing from {what}");
+        sheet.error("missing-key", entry.span, message);
+        None
     };
+    let own = keys.map(|keys| [COMMON, keys].concat());
+    let fields = sheet.fields(&entry.value, &what, own.as_ref().unwrap_or(&all))?;
+    let kind = keys.and_then(|keys| {
+        if keys == JWT {
+            jwt(sheet, &fields, &what, entry.span)
+        } else {
+            Some(postgres(sheet, &fields, &what, entry.span))
+        }
+    });
     let max_ttl = ceiling(sheet, &fields, &what, entry.span);
     let mut free = |key| free_text(sheet, &fields, key, &what, entry.span);
     let (owner, purpose) = (free("owner"), free("purpose"));
@@ -182,7 +182,7 @@ fn jwt(sheet: &mut Sheet<'_>, fields: &Fields<'_>, what: &str, at: Span) -> Opti
     })
 }
 
-fn postgres(sheet: &mut Sheet<'_>, fields: &Fields<'_>, what: &str, at: Span) -> Option<Kind> {
+fn postgres(sheet: &mut Sheet<'_>, fields: &Fields<'_>, what: &str, at: Span) -> Kind {
     let target = sheet
         .required(fields, "target", what, at)
         .and_then(|node| sheet.ascii(node, format!("`target` of {what}"), MAX_TEXT));
@@ -190,15 +190,14 @@ fn postgres(sheet: &mut Sheet<'_>, fields: &Fields<'_>, what: &str, at: Span) ->
         .required(fields, "group", what, at)
         // The length of a name in PostgreSQL.
         .and_then(|node| sheet.ascii(node, format!("`group` of {what}"), 63));
-    let act_as_group = match fields.get("act_as_group") {
-        Some(node) => sheet.boolean(node, format!("`act_as_group` of {what}")),
-        None => Some(false),
-    };
-    Some(Kind::Postgres {
+    let act_as_group = fields
+        .get("act_as_group")
+        .and_then(|node| sheet.boolean(node, format!("`act_as_group` of {what}")));
+    Kind::Postgres {
         target: target.unwrap_or_default().to_owned(),
         group: group.unwrap_or_default().to_owned(),
         act_as_group: act_as_group.unwrap_or_default(),
-    })
+    }
 }
 
 /// Scope tokens of RFC 6749 section 3.3: they are joined by spaces later.

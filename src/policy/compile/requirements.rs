@@ -7,7 +7,7 @@ use super::taken;
 use crate::policy::diagnostic::{Diagnostic, Span, nearest};
 use crate::policy::parse::{self, Raw};
 use crate::policy::pattern::{Glob, Operator, Pattern};
-use crate::policy::read::{Fields, Sheet, listed};
+use crate::policy::read::{Sheet, listed};
 use crate::policy::yaml::{Node, NodeKind};
 use crate::policy::{Class, Requirement, Selector};
 
@@ -51,11 +51,16 @@ fn requirement(
         start: node.span.start,
         end: node.span.start.saturating_add(1),
     };
-    let name_node = sheet.required(&fields, "name", "a requirement", start)?;
-    let name = sheet.text(name_node, "`name` of a requirement")?;
-    let name = parse::name(sheet, name, name_node.span, "requirement")?;
-    let what = format!("requirement `{name}`");
-    let at = name_node.span;
+    let name_node = sheet.required(&fields, "name", "a requirement", start);
+    let name = name_node.and_then(|node| {
+        let name = sheet.text(node, "`name` of a requirement")?;
+        parse::name(sheet, name, node.span, "requirement")
+    });
+    let what = name.map_or_else(
+        || "a requirement".to_owned(),
+        |name| format!("requirement `{name}`"),
+    );
+    let at = name_node.map_or(start, |node| node.span);
     let of = sheet
         .required(&fields, "of", &what, at)
         .and_then(|node| selector(sheet, node, &what, credentials));
@@ -71,7 +76,7 @@ fn requirement(
         .required(&fields, "because", &what, at)
         .and_then(|node| sheet.text(node, format!("`because` of {what}")));
     Some(Requirement {
-        name: name.to_owned(),
+        name: name?.to_owned(),
         of: of?,
         jobs: jobs?,
         unless: unless?,
@@ -111,21 +116,28 @@ fn selector(
     }
     let classes = [Class::Low, Class::Moderate, Class::Critical].map(Class::name);
     let kinds = credentials::KINDS.map(|(name, _)| name);
-    let class = words(sheet, &fields, "class", &classes);
-    let kind = words(sheet, &fields, "kind", &kinds);
-    let credential = match fields.get("credential") {
-        Some(node) => names(sheet, node, credentials).map(Some),
-        None => Some(None),
-    };
     let (owners, targets) = (credentials.owners(), credentials.targets());
-    let owner = known(sheet, &fields, "owner", &owners, credentials);
-    let target = known(sheet, &fields, "target", &targets, credentials);
+    let mut part = |key: &'static str| {
+        let node = fields.get(key)?;
+        Some(match key {
+            "credential" => names(sheet, node, credentials),
+            "class" => words(sheet, node, key, &classes),
+            "kind" => words(sheet, node, key, &kinds),
+            "owner" => known(sheet, node, key, &owners, credentials),
+            _ => known(sheet, node, key, &targets, credentials),
+        })
+    };
+    let parts = keys.map(&mut part);
+    if parts.iter().any(|part| matches!(part, Some(None))) {
+        return None;
+    }
+    let [credential, class, kind, owner, target] = parts.map(Option::flatten);
     Some(Selector {
-        credential: credential?,
-        class: class?,
-        kind: kind?,
-        owner: owner?,
-        target: target?,
+        credential,
+        class,
+        kind,
+        owner,
+        target,
     })
 }
 
@@ -163,33 +175,22 @@ fn names(sheet: &mut Sheet<'_>, node: &Node, credentials: &Credentials) -> Optio
 /// switch the requirement off.
 fn known(
     sheet: &mut Sheet<'_>,
-    fields: &Fields<'_>,
+    node: &Node,
     key: &str,
     known: &[&str],
     credentials: &Credentials,
-) -> Option<Option<Pattern>> {
-    let Some(node) = fields.get(key) else {
-        return Some(None);
-    };
+) -> Option<Pattern> {
     let texts = texts(sheet, node, key)?;
     if !credentials.are_all_read() {
-        return Some(Some(Pattern::of_texts(texts)));
+        return Some(Pattern::of_texts(texts));
     }
-    all_of(sheet, node, key, texts, known).map(Some)
+    all_of(sheet, node, key, texts, known)
 }
 
 /// Words of a closed list, whether or not a credential has them.
-fn words(
-    sheet: &mut Sheet<'_>,
-    fields: &Fields<'_>,
-    key: &str,
-    known: &[&str],
-) -> Option<Option<Pattern>> {
-    let Some(node) = fields.get(key) else {
-        return Some(None);
-    };
+fn words(sheet: &mut Sheet<'_>, node: &Node, key: &str, known: &[&str]) -> Option<Pattern> {
     let texts = texts(sheet, node, key)?;
-    all_of(sheet, node, key, texts, known).map(Some)
+    all_of(sheet, node, key, texts, known)
 }
 
 /// Selectors are not conditions: what a credential *is* not can change with every credential.

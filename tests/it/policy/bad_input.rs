@@ -247,7 +247,7 @@ policies:
     grant: [ { credential: app, ttl: 5m } ]
 "#;
     insta::assert_snapshot!(errors(text), @r#"
-    error[wrong-type]: `ref_protected` is true or false, found `true`
+    error[wrong-type]: `ref_protected` is true or false, found the text `true`
      --> root.yaml:8:78
       |
     8 |     when: { repository: acme/app, repository_id: "702114500", ref_protected: "true" }

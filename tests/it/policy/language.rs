@@ -563,6 +563,48 @@ fn a_policy_that_no_job_of_a_tenant_can_satisfy_is_found() {
     assert!(found(two, "{ repository: third/shop }").is_some());
 }
 
+/// T-84: whatever is put between our name and the end of the line.
+#[test]
+fn this_broker_is_no_issuer_of_subject_tokens_however_it_is_spelled() {
+    let dir = folder(&[]);
+    for url in [
+        "https://hallpass.acme.dev",
+        "https://hallpass.acme.dev/",
+        "https://Hallpass.acme.dev",
+        "https://hallpass.acme.dev:443",
+    ] {
+        let root = format!("issuers:\n  a: {{ provider: gitlab, url: \"{url}\" }}\n");
+        write(dir.path(), "policies/root.yaml", &root);
+        let args = ["policy", "check", "--issuer", "https://hallpass.acme.dev"];
+        let output = hallpass(&args, dir.path());
+        assert_eq!(output.status.code(), Some(4), "{url}");
+        assert!(
+            text(&output.stdout).contains("error[issuer-is-broker]"),
+            "{url}"
+        );
+    }
+}
+
+/// T-48: nothing is folded, and whoever explains a refusal sees what differs.
+#[test]
+fn an_owner_that_differs_in_case_only_is_pointed_out() {
+    let root = "issuers:\n  github: { provider: github, tenants: [ { owner: acme, owner_id: \"1\" } ] }\ncredentials:\n  c: { kind: jwt, audience: https://a.test, max_ttl: 10m, owner: o, purpose: p, class: low }\npolicies:\n  - { name: p, issuer: github, when: { repository: acme/shop }, grant: [ { credential: c, ttl: 5m } ] }\n";
+    let dir = folder(&[("policies/root.yaml", root)]);
+    let job = r#"{"iss":"https://token.actions.githubusercontent.com","repository":"Acme/shop","repository_owner":"Acme","repository_owner_id":"1","event_name":"push"}"#;
+    write(dir.path(), "job.json", job);
+    let output = hallpass(
+        &["policy", "explain", "--claims", "job.json", "c"],
+        dir.path(),
+    );
+    let shown = text(&output.stdout);
+    assert!(
+        shown.contains(
+            "owner            acme: the job has Acme (differs in upper and lower case only)"
+        ),
+        "{shown}"
+    );
+}
+
 /// The error stands where the mistake is, and says how it is written right; a mistake is said once.
 #[test]
 fn common_mistakes_are_explained_where_they_were_made() {
@@ -605,8 +647,8 @@ fn common_mistakes_are_explained_where_they_were_made() {
       = help: when: { repository: acme/shop, repository_id: "702114500", ref: refs/heads/main }
     "#);
     insta::assert_snapshot!(of("{ repository: acme/shop, ref_protected: \"true\" }", "10m", grant), @r#"
-    error[wrong-type]: `ref_protected` is true or false, found `true`
-     --> root.yaml:8:45
+    error[wrong-type]: `ref_protected` is true or false, found the text `true`
+     --> root.yaml:8:51
       |
     8 |     when: { repository: acme/shop, ref_protected: "true" }
       |                                                   ^^^^^^
@@ -643,7 +685,7 @@ fn common_mistakes_are_explained_where_they_were_made() {
 /// What is wrong with a definition is said there, and not again where its name is used.
 #[test]
 fn no_second_error_is_invented_for_what_has_a_first_one() {
-    let text = r#"issuers:
+    let text = "issuers:
   ours: { provider: gitlub, url: https://g.acme.dev }
 credentials:
   odd: { kind: mysql, max_ttl: 10m, owner: o, purpose: p, class: low }
@@ -651,7 +693,7 @@ policies:
   - { name: a, issuer: ours, when: { repository: acme/shop }, grant: [ { credential: odd, ttl: 5m } ] }
 require:
   - { name: r, of: { credential: odd, owner: o }, jobs: { issuer: ours, runner: hosted }, because: so }
-"#;
+";
     assert_eq!(rules(text), ["unknown-provider", "unknown-kind"]);
     let dir = folder(&[
         ("policies/root.yaml", "credentials:\n  a: { kind: [\n"),
