@@ -342,6 +342,7 @@ fn an_empty_text_is_absent() {
     let claims = json!({
         "repository": "acme/shop", "repository_owner": "acme", "repository_owner_id": "65923871",
         "event_name": "push", "environment": "", "enterprise": "", "job_workflow_ref": "",
+        "teams": [],
     });
     for (line, holds) in [
         ("environment: { present: true }", false),
@@ -351,6 +352,8 @@ fn an_empty_text_is_absent() {
         ("claim: { /enterprise: { present: true } }", false),
         ("claim: { /enterprise: { present: false } }", true),
         ("claim: { /enterprise: { not: evil } }", false),
+        ("claim: { /teams: { present: true } }", false),
+        ("claim: { /teams: { present: false } }", true),
         ("job_workflow: { present: true }", false),
     ] {
         let text = policy("github", line);
