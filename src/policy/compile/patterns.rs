@@ -308,7 +308,10 @@ fn truth(sheet: &mut Sheet<'_>, node: &Node, what: &str) -> Option<Pattern> {
             sheet.error_help(
                 "wrong-type",
                 node.span,
-                format!("`{what}` is true or false, found the text `{}`", scalar.text),
+                format!(
+                    "`{what}` is true or false, found the text `{}`",
+                    scalar.text
+                ),
                 Some(help),
             );
             None

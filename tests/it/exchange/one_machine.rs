@@ -155,6 +155,13 @@ fn says(log: &Receiver<Value>, is_meant: impl Fn(&Value) -> bool) -> Value {
     panic!("it never said so: {all:#?}");
 }
 
+/// What the policies say of an issuer at an address of this machine.
+fn settings_of(server: &HostileIssuer, address: IpAddr) -> String {
+    let length = if address.is_ipv4() { 32 } else { 128 };
+    let url = server.url();
+    format!("url: \"{url}\", ca: ci.pem, networks: [\"{address}/{length}\"]")
+}
+
 fn token(key: &TestKey, issuer: &str) -> String {
     let job = GithubJob::new(issuer, AUDIENCE, SystemClock::new().now());
     key.token(&github_claims(&job))
@@ -170,12 +177,7 @@ async fn serve_takes_tokens_of_an_issuer_on_this_machine_by_its_host_name() {
     let server = HostileIssuer::named(&host, address).await;
     server.discover(&server.jwks_url());
     server.answer(JWKS, hostile_issuer::Answer::ok(&jwks(&[key.jwk()])));
-    let network = format!("{address}/{}", if address.is_ipv4() { 32 } else { 128 });
-    let issuer = format!(
-        "url: \"{}\", ca: ci.pem, networks: [\"{network}\"]",
-        server.url()
-    );
-    let folder = folder(&policies(&issuer));
+    let folder = folder(&policies(&settings_of(&server, address)));
     fs::write(folder.path().join("policies/ci.pem"), &server.ca_pem).unwrap();
     let serving = Serving::start(folder.path());
     let answer = serving.exchange(&token(&key, &server.url())).await;
@@ -206,6 +208,34 @@ async fn serve_takes_tokens_of_an_issuer_on_this_machine_by_its_host_name() {
     assert!(
         refusal.contains("\"unverified_iss\":\"https://evil.example/"),
         "{refusal}"
+    );
+}
+
+/// T-68, T-117: an issuer whose tokens are all refused is not usable, and readiness says why.
+#[tokio::test]
+async fn serve_is_not_ready_with_the_keys_of_hallpass_dev_alone() {
+    let _leaks = leaks::watch();
+    let key = TestKey::rsa("dev-1");
+    let (host, address) = name_of_this_machine();
+    let server = HostileIssuer::named(&host, address).await;
+    server.discover(&server.jwks_url());
+    server.answer(JWKS, hostile_issuer::Answer::ok(&jwks(&[key.jwk()])));
+    let folder = folder(&policies(&settings_of(&server, address)));
+    fs::write(folder.path().join("policies/ci.pem"), &server.ca_pem).unwrap();
+    let serving = Serving::start(folder.path());
+    let answer = serving.exchange(&token(&key, &server.url())).await;
+    assert_eq!((answer.status, answer.reason().as_str()), (503, "keys.dev"));
+    let ready = get(serving.operator, "/readyz").await;
+    assert_eq!(ready.status, 503, "{}", ready.body);
+    let issuer = ready.json()["issuers"]["ci"].clone();
+    assert_eq!(
+        (&issuer["usable"], &issuer["keys"]),
+        (&false.into(), &1.into())
+    );
+    let problem = issuer["problem"].as_str().unwrap();
+    assert!(
+        problem.ends_with("publishes a key of `hallpass dev` and is refused"),
+        "{problem}"
     );
 }
 
