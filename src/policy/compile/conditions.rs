@@ -50,13 +50,16 @@ impl<'a> About<'a> {
     }
 
     /// What the fact's values are. In a requirement a fact is a list where every issuer that has it
-    /// declares it so.
-    fn fact_type(&self, fact: Fact) -> FactType {
+    /// declares it so, of those that the block names or else of all.
+    fn fact_type(&self, fact: Fact, named: &[&str]) -> FactType {
         if let Some(reader) = self.reader {
             return reader.fact_type(fact);
         }
         let issuers = self.issuers.into_iter().flat_map(Issuers::iter);
         let mut types = issuers
+            .filter(|issuer| {
+                named.is_empty() || named.contains(&issuer.reader.issuer.name.as_str())
+            })
             .filter(|issuer| facts_of(Some(&issuer.reader)).contains(&fact))
             .map(|issuer| issuer.reader.fact_type(fact));
         match types.next() {
@@ -92,9 +95,10 @@ pub(super) fn block(sheet: &mut Sheet<'_>, node: &Node, about: &About<'_>) -> Op
         conditions: Vec::new(),
         places: Vec::new(),
     };
+    let named = named_issuers(entries);
     let mut complete = true;
     for entry in entries {
-        match lines(sheet, entry, about) {
+        match lines(sheet, entry, about, &named) {
             Some(read) => {
                 for condition in read {
                     block.conditions.push(condition);
@@ -139,7 +143,27 @@ fn ids_have_issuer(sheet: &mut Sheet<'_>, block: &Block, about: &About<'_>, span
     false
 }
 
-fn lines(sheet: &mut Sheet<'_>, entry: &Entry, about: &About<'_>) -> Option<Vec<Condition>> {
+/// The issuers that a block of a requirement is about, as far as they can be read.
+fn named_issuers(entries: &[Entry]) -> Vec<&str> {
+    let line = entries.iter().find(|entry| entry.key.text == "issuer");
+    let nodes = match line.map(|line| &line.value.kind) {
+        Some(NodeKind::List(items)) => items.as_slice(),
+        Some(NodeKind::Scalar(scalar)) => return vec![&scalar.text],
+        Some(NodeKind::Map(_)) | None => &[],
+    };
+    let texts = nodes.iter().filter_map(|node| match &node.kind {
+        NodeKind::Scalar(scalar) => Some(scalar.text.as_str()),
+        NodeKind::List(_) | NodeKind::Map(_) => None,
+    });
+    texts.collect()
+}
+
+fn lines(
+    sheet: &mut Sheet<'_>,
+    entry: &Entry,
+    about: &About<'_>,
+    named: &[&str],
+) -> Option<Vec<Condition>> {
     let name = entry.key.text.as_str();
     if name == "claim" {
         return claims(sheet, entry);
@@ -150,8 +174,10 @@ fn lines(sheet: &mut Sheet<'_>, entry: &Entry, about: &About<'_>) -> Option<Vec<
         return issuer(sheet, entry, issuers).map(|condition| vec![condition]);
     }
     let fact = fact(sheet, entry, about)?;
-    let compared =
-        words(fact).map_or_else(|| Compared::Fact(about.fact_type(fact)), Compared::Word);
+    let compared = words(fact).map_or_else(
+        || Compared::Fact(about.fact_type(fact, named)),
+        Compared::Word,
+    );
     let pattern = patterns::pattern(sheet, &entry.value, fact.name(), compared)?;
     full_ref(sheet, fact, &pattern, entry.value.span, about)?;
     Some(vec![Condition {

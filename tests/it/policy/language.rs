@@ -249,6 +249,27 @@ fn member_stands_on_lists_only_and_lists_take_nothing_else() {
         let found = jobs.map(|envs| permits(&text, "plain", &job(envs)));
         assert_eq!(found, fits, "{line}");
     }
+    // In a requirement the issuer that is named beside it says what the fact is.
+    let requires = |jobs: &str| {
+        format!("{ISSUERS}require:\n  - {{ name: r, of: all, jobs: {{ {jobs} }}, because: so }}\n")
+    };
+    let member = "environment: { member: prod }";
+    assert_eq!(
+        rules(&requires(&format!("issuer: plain, {member}"))),
+        [""; 0]
+    );
+    assert_eq!(
+        rules(&requires(&format!("issuer: [plain], {member}"))),
+        [""; 0]
+    );
+    for other in [
+        format!("issuer: github, {member}"),
+        format!("issuer: [plain, github], {member}"),
+        member.to_owned(),
+        "issuer: plain, environment: prod".to_owned(),
+    ] {
+        assert_eq!(rules(&requires(&other)), ["wrong-type"], "{other}");
+    }
     let numbers = PolicySet::from_texts(&[("root.yaml", ISSUERS)])
         .unwrap()
         .set;
