@@ -217,7 +217,7 @@ impl Exchange {
             }
             Err(error) => {
                 seen.refused(&self.parts.verifier, token);
-                self.note_refusal(id, error.reason(), &error.to_string(), seen.issuer());
+                self.note_refusal(id, error.reason(), &error.to_string(), seen);
                 Err(error.into())
             }
         }
@@ -239,7 +239,7 @@ impl Exchange {
         let job = match reader.identify(token) {
             Ok(job) => job,
             Err(error) => {
-                self.note_refusal(id, CLAIM, &error.to_string(), seen.issuer());
+                self.note_refusal(id, CLAIM, &error.to_string(), seen);
                 return Err(error.into());
             }
         };

@@ -51,10 +51,10 @@ impl<T: Zeroize> Drop for Secret<T> {
 /// Where a secret of the settings is kept: never in the settings themselves.
 #[derive(Clone, Debug)]
 pub enum SecretSource {
-    /// A file, read again at each use, so that a rotated secret is picked up. One newline at the
+    /// A file, read again at each use, so that a rotated secret is picked up. One line end at the
     /// end does not count.
     File(PathBuf),
-    /// The value of an environment variable, read once at start.
+    /// The value of an environment variable, read once at start; likewise without its line end.
     Value(Secret<String>),
 }
 
@@ -70,13 +70,17 @@ impl SecretSource {
                 let mut text = fs::read_to_string(path).map_err(|error| {
                     io::Error::new(error.kind(), format!("`{}`: {error}", path.display()))
                 })?;
-                if text.ends_with('\n') {
-                    text.pop();
-                }
+                text.truncate(without_line_end(&text).len());
                 Ok(Secret::new(text))
             }
         }
     }
+}
+
+/// A secret as an editor, `echo` or another system left it, without one line end: LF, CRLF or CR.
+pub(crate) fn without_line_end(text: &str) -> &str {
+    let text = text.strip_suffix('\n').unwrap_or(text);
+    text.strip_suffix('\r').unwrap_or(text)
 }
 
 /// The same place, and for a value the same value, compared in constant time (T-95).
@@ -132,6 +136,25 @@ mod tests {
             assert_ne!(value("abc"), value(other));
         }
         assert_ne!(value("abc"), SecretSource::File(PathBuf::from("abc")));
+    }
+
+    #[test]
+    fn one_line_end_of_any_system_is_no_part_of_a_secret() {
+        for (text, expected) in [
+            ("pass", "pass"),
+            ("pass\n", "pass"),
+            ("pass\r\n", "pass"),
+            ("pass\r", "pass"),
+            ("pass\n\n", "pass\n"),
+            ("pass \r\n", "pass "),
+            ("pa\rss", "pa\rss"),
+        ] {
+            let folder = tempfile::tempdir().unwrap();
+            let file = folder.path().join("secret");
+            fs::write(&file, text).unwrap();
+            let secret = SecretSource::File(file).read().unwrap();
+            assert_eq!(secret.expose(), expected, "{text:?}");
+        }
     }
 
     /// T-92

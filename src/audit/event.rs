@@ -124,6 +124,7 @@ impl FactRecord {
             let text = match value {
                 FactValue::Text(text) => FactText::Text(Text::new(text)),
                 FactValue::Bool(bool) => FactText::Bool(*bool),
+                FactValue::List(entries) => FactText::Text(Text::new(&entries.join(","))),
                 FactValue::Workflow(workflow) => FactText::Text(match &workflow.r#ref {
                     Some(r#ref) => Text::new(&format!("{}@{ref}", workflow.path)),
                     None => Text::new(&workflow.path),
@@ -292,6 +293,9 @@ pub struct FailedCondition {
     pub expected: Text,
     /// What the job is.
     pub actual: Text,
+    /// What is nearly right about it, such as a name that differs only in case.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hint: Option<Text>,
 }
 
 /// A request that did not get as far as a genuine job.
@@ -306,6 +310,9 @@ pub struct Refusal {
     /// The issuer's name in the policies, when the token named one of them. Nobody has verified it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unverified_issuer: Option<Text>,
+    /// The token's `iss` where it is none of theirs. Nobody has verified it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unverified_iss: Option<Text>,
 }
 
 /// Refusals that have no line of their own.

@@ -173,10 +173,7 @@ fn formats_help() -> String {
     format!("Who is to read it:\n{}", lines.join("\n"))
 }
 
-/// In seconds, which is the one spelling that every broker reads.
+/// In seconds, with their unit: brokers take no other combination of hours, minutes and seconds.
 pub(super) fn ttl(text: &str) -> Result<String, String> {
-    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Ok(text.to_owned());
-    }
-    duration::parse(text).map(|life| life.as_secs().to_string())
+    duration::parse(text).map(|life| format!("{}s", life.as_secs()))
 }

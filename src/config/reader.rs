@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::policy::diagnostic::{Diagnostic, Place, Source, Span, nearest};
 use crate::policy::yaml::{Node, NodeKind, Scalar};
-use crate::secret::{Secret, SecretSource};
+use crate::secret::{Secret, SecretSource, without_line_end};
 
 /// What every part of the file is read with.
 pub(super) struct Reader<'a> {
@@ -176,7 +176,7 @@ impl<'a> Item<'a> {
 
     fn scalar(&self, expected: &str) -> Option<&'a Scalar> {
         match &self.node.kind {
-            NodeKind::Scalar(scalar) if !(scalar.plain && scalar.text.is_empty()) => Some(scalar),
+            NodeKind::Scalar(scalar) if !self.node.is_nothing() => Some(scalar),
             NodeKind::Scalar(_) => self.wrong(
                 &format!("`{}` has no value", self.key),
                 &format!("write {expected}, or leave the line out"),
@@ -222,14 +222,22 @@ impl<'a> Item<'a> {
 
     pub(super) fn number(&self, least: u64, most: u64) -> Option<u64> {
         let text = self.text()?;
-        match text.parse::<u64>() {
-            Ok(number) if (least..=most).contains(&number) => Some(number),
-            Ok(_) | Err(_) => self.wrong(
+        let is_plain = matches!(&self.node.kind, NodeKind::Scalar(scalar) if scalar.plain);
+        let number = plain_number(&text);
+        if !is_plain && number.is_some() {
+            return self.wrong(
+                &format!("`{}` must be a number, found the text \"{text}\"", self.key),
+                &format!("write it without quotes: {text}"),
+            );
+        }
+        match number {
+            Some(number) if (least..=most).contains(&number) => Some(number),
+            Some(_) | None => self.wrong(
                 &format!(
                     "`{}` must be a number from {least} to {most}, found `{text}`",
                     self.key
                 ),
-                "write plain digits",
+                "write plain digits, without a zero or a sign in front",
             ),
         }
     }
@@ -245,6 +253,10 @@ impl<'a> Item<'a> {
                     self.key
                 ),
                 "write a time in between",
+            ),
+            None if plain_number(&text).is_some() => self.wrong(
+                &format!("`{}` has no unit: `{text}`", self.key),
+                &format!("write `{text}s` for seconds; the units are ms, s, m, h and d"),
             ),
             None => self.wrong(
                 &format!("`{}` is not a time: `{text}`", self.key),
@@ -306,8 +318,12 @@ impl<'a> Item<'a> {
             // The text itself is not repeated: it is probably the secret.
             return self.secret_in_clear();
         };
-        match (self.reader.environment)(name) {
-            Some(value) if !value.is_empty() => Some(SecretSource::Value(Secret::new(value))),
+        let value = (self.reader.environment)(name).map(Secret::new);
+        let value = value.as_ref().map(|value| without_line_end(value.expose()));
+        match value {
+            Some(value) if !value.is_empty() => {
+                Some(SecretSource::Value(Secret::new(value.to_owned())))
+            }
             Some(_) | None => self.wrong(
                 &format!("environment variable `{name}` is not set"),
                 "set it, or write `{ file: /run/secrets/... }`",
@@ -342,6 +358,13 @@ impl<'a> Item<'a> {
         self.reader.problems.borrow_mut().push(problem);
         None
     }
+}
+
+/// Digits as every reader of YAML takes them: `010` is eight for some, and `+10` text for others.
+fn plain_number(text: &str) -> Option<u64> {
+    let is_plain =
+        text.bytes().all(|byte| byte.is_ascii_digit()) && (text == "0" || !text.starts_with('0'));
+    is_plain.then(|| text.parse().ok()).flatten()
 }
 
 /// Time as settings write it.

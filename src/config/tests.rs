@@ -89,7 +89,7 @@ fn all_that_is_wrong_comes_together() {
     error[wrong-value]: `issuer` is not an https URL
     error[wrong-value]: `8443` is not an address and port
     error[wrong-value]: we do not sign with `RS256`
-    error[wrong-value]: `epoch` is not a time: `7`
+    error[wrong-value]: `epoch` has no unit: `7`
     ");
 }
 
@@ -435,4 +435,54 @@ fn one_port_for_both_listeners_is_found_in_the_settings() {
         text.contains("two listeners cannot have one port"),
         "{text}"
     );
+}
+
+/// A number in quotes is text for one reader and a number for another, and so are digits with a sign
+/// or a zero in front.
+#[test]
+fn a_number_is_plain_digits_without_quotes() {
+    let port = |text: &str| {
+        problems(
+            "host: db.acme.dev,",
+            &format!("host: db.acme.dev, port: {text},"),
+        )
+    };
+    insta::assert_snapshot!(port("\"56432\""), @r#"`port` must be a number, found the text "56432""#);
+    for text in ["056432", "+56432", "0x50", "5_432", "1e3", "5432.0"] {
+        let problem = port(text);
+        assert!(
+            problem.starts_with("`port` must be a number from 1 to 65535"),
+            "{problem}"
+        );
+    }
+    let help = parse(&GOOD.replace("host: db.acme.dev,", "host: db.acme.dev, port: \"56432\","));
+    assert!(help.unwrap_err().contains("write it without quotes: 56432"));
+}
+
+#[test]
+fn a_value_that_was_left_out_is_said_to_be() {
+    for empty in ["", "~", "null"] {
+        let problem = problems("host: db.acme.dev", &format!("host: {empty}"));
+        assert_eq!(problem, "`host` has no value", "{empty:?}");
+    }
+}
+
+#[test]
+fn a_time_without_a_unit_is_told_its_spelling() {
+    insta::assert_snapshot!(problems("request_time: 500ms", "request_time: 10"), @"`request_time` has no unit: `10`");
+    let help = parse(&GOOD.replace("request_time: 500ms", "request_time: 10")).unwrap_err();
+    assert!(help.contains("write `10s` for seconds"), "{help}");
+}
+
+/// A variable that a file with CRLF set keeps its CR.
+#[test]
+fn a_secret_of_the_environment_ends_before_its_line_end() {
+    for value in ["canary-81f2\r", "canary-81f2\r\n", "canary-81f2\n"] {
+        let environment = |name: &str| (name == "CLEANER").then(|| value.to_owned());
+        let folder = Path::new("/etc/hallpass");
+        let settings = Settings::parse("hallpass.yaml", GOOD.to_owned(), folder, &environment);
+        let Target::Postgres(target) = &settings.unwrap().targets["shop-db"];
+        let password = target.cleaner.password.read().unwrap();
+        assert_eq!(password.expose(), "canary-81f2", "{value:?}");
+    }
 }

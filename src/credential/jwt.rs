@@ -265,6 +265,7 @@ impl Serialize for JobClaim<'_> {
             match value {
                 FactValue::Text(text) => map.serialize_entry(fact.name(), text)?,
                 FactValue::Bool(bool) => map.serialize_entry(fact.name(), bool)?,
+                FactValue::List(entries) => map.serialize_entry(fact.name(), entries)?,
                 FactValue::Workflow(workflow) => map.serialize_entry(
                     fact.name(),
                     &WorkflowClaim {
@@ -294,6 +295,7 @@ fn check_lengths(wanted: &Wanted<'_>) -> Result<(), MintError> {
         let length = match value {
             FactValue::Text(text) => text.len(),
             FactValue::Bool(_) => 0,
+            FactValue::List(entries) => entries.iter().map(String::len).sum(),
             FactValue::Workflow(workflow) => workflow
                 .path
                 .len()

@@ -305,7 +305,7 @@ impl Story<'_> {
         self.title("A second job gets a login for 5 seconds, and nobody revokes it");
         let token = self.job_token(|job| job.environment = Some("production".to_owned()))?;
         let reply = self
-            .ask("shop-db/migrate", &token, None, &[("ttl", "5")])
+            .ask("shop-db/migrate", &token, None, &[("ttl", "5s")])
             .await?;
         expect_status(&reply, 200)?;
         let login = Login::read(&reply.body)?;

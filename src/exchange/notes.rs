@@ -1,6 +1,6 @@
 //! What an exchange puts on record beside intents and outcomes. Not: what anything waits for.
 
-use super::{Exchange, LeftOut, Request, UNKNOWN};
+use super::{Exchange, LeftOut, Request, Seen, UNKNOWN};
 use crate::audit::Text;
 use crate::audit::event::{self, Event, RevocationResult};
 use crate::credential::Revoked;
@@ -9,13 +9,8 @@ use crate::policy::{Denial, Disclosure};
 use crate::provider::Job;
 
 impl Exchange {
-    pub(super) fn note_refusal(
-        &self,
-        id: &str,
-        reason: &'static str,
-        message: &str,
-        issuer: Option<&str>,
-    ) {
+    pub(super) fn note_refusal(&self, id: &str, reason: &'static str, message: &str, seen: &Seen) {
+        let issuer = seen.issuer();
         // Anyone can send tokens that are refused: their events must not fill the sinks (T-97).
         let refusals = &self.lasting.refusals;
         let is_noted = refusals.take(reason, issuer.unwrap_or(UNKNOWN));
@@ -26,6 +21,7 @@ impl Exchange {
                 reason,
                 message: Text::new(message),
                 unverified_issuer: issuer.map(Text::new),
+                unverified_iss: seen.foreign_issuer().map(Text::new),
             }));
         }
     }
@@ -68,6 +64,7 @@ impl Exchange {
                     fact: Text::new(&line.fact),
                     expected: Text::new(&line.expected),
                     actual: Text::new(line.actual.as_deref().unwrap_or("(absent)")),
+                    hint: line.hint.as_deref().map(Text::new),
                 })
                 .collect(),
         }));

@@ -61,6 +61,7 @@ pub enum Explained {
 #[derive(Debug, Default)]
 pub struct Seen {
     issuer: OnceLock<String>,
+    foreign_issuer: OnceLock<String>,
     kid: OnceLock<String>,
     token: OnceLock<String>,
     repository: OnceLock<String>,
@@ -71,6 +72,12 @@ impl Seen {
     #[must_use]
     pub fn issuer(&self) -> Option<&str> {
         self.issuer.get().map(String::as_str)
+    }
+
+    /// The `iss` of a refused token of an issuer that is not configured: unverified, escaped and cut.
+    #[must_use]
+    pub fn foreign_issuer(&self) -> Option<&str> {
+        self.foreign_issuer.get().map(String::as_str)
     }
 
     /// The key a refused token named: escaped, from its unverified header.
@@ -95,6 +102,9 @@ impl Seen {
         let labels = verifier.unverified_labels(token);
         if let Some(issuer) = labels.issuer {
             keep(&self.issuer, issuer);
+        }
+        if let Some(issuer) = labels.foreign_issuer {
+            keep(&self.foreign_issuer, issuer);
         }
         if let Some(kid) = labels.kid {
             keep(&self.kid, kid);

@@ -70,6 +70,7 @@ impl Line {
                     route = self.route,
                     client = %self.client,
                     issuer = %escape(issuer),
+                    unverified_iss = seen.foreign_issuer(),
                     kid = seen.kid().map(|kid| escape_up_to(kid, 64)),
                     subject_token_id = seen.token(),
                     repository = seen.repository().map(escape),

@@ -20,6 +20,7 @@ use crate::credential::database::{ConnectionStatus, Databases};
 use crate::exchange::Exchange;
 use crate::text::escape;
 use crate::token::keys::RemoteKeys;
+use crate::token::keys::remote::IssuerStatus;
 
 /// Turns away requests by any other `Host` than loopback and the configured ones.
 pub(super) async fn gate(
@@ -96,8 +97,8 @@ impl Readiness {
     }
 
     /// Whether to send us jobs, and how each part is. An issuer or a target that is down makes
-    /// nobody else's jobs wait, so it is told and does not count (T-68); nor does a reload that failed,
-    /// since the version before it serves.
+    /// nobody else's jobs wait, so it is told and does not count (T-68), unless no issuer is left whose
+    /// tokens can be verified; nor does a reload that failed, since the version before it serves.
     fn look(&self, exchange: &Exchange) -> (bool, Map<String, Value>) {
         let parts = exchange.parts();
         let clock = exchange.check_clock();
@@ -106,7 +107,9 @@ impl Readiness {
             .iter()
             .all(|sink| !sink.required || sink.problem.is_none());
         let used_tokens = parts.used_tokens.status();
-        let is_ready = clock.is_ok() && sinks_work && used_tokens.problem.is_none();
+        let issuers = self.issuers(exchange);
+        let has_issuer = issuers.iter().any(|issuer| issuer.problem.is_none());
+        let is_ready = clock.is_ok() && sinks_work && used_tokens.problem.is_none() && has_issuer;
         let body = json!({
             "ready": is_ready,
             "clock": clock.map_or_else(|error| format!("clock.jump: {error}"), |()| "ok".to_owned()),
@@ -118,7 +121,7 @@ impl Readiness {
                 "used": used_tokens.used,
                 "capacity": used_tokens.capacity,
             },
-            "issuers": self.issuers(exchange),
+            "issuers": issuers.into_iter().map(|issuer| (issuer.name, issuer.about)).collect::<Map<_, _>>(),
             "targets": self.targets(),
             "sinks": sinks.iter().map(sink).collect::<Map<_, _>>(),
         });
@@ -145,25 +148,36 @@ impl Readiness {
             .collect()
     }
 
-    fn issuers(&self, exchange: &Exchange) -> Map<String, Value> {
+    fn issuers(&self, exchange: &Exchange) -> Vec<IssuerLook> {
+        let parts = exchange.parts();
         let Some(remote) = &self.remote else {
-            let readers = exchange.parts().policies.readers().iter();
+            let readers = parts.policies.readers().iter();
             return readers
-                .map(|reader| (reader.issuer.name.clone(), json!({ "keys": "given" })))
+                .map(|reader| IssuerLook {
+                    name: reader.issuer.name.clone(),
+                    problem: None,
+                    about: json!({ "keys": "given" }),
+                })
                 .collect();
         };
-        let status = remote.status().into_iter();
-        status
-            .map(|issuer| {
-                let about = json!({
-                    "usable": issuer.usable,
+        let look = |issuer: IssuerStatus| {
+            let refusal = parts
+                .verifier
+                .refusal(&issuer.url, remote.set(&issuer.url).as_deref());
+            let unusable = refusal.or_else(|| issuer.problem.clone().filter(|_| !issuer.usable));
+            let problem = unusable.clone().or(issuer.problem);
+            IssuerLook {
+                name: issuer.name,
+                about: json!({
+                    "usable": unusable.is_none(),
                     "keys": issuer.keys,
                     "age_seconds": issuer.age.map(|age| age.as_secs()),
-                    "problem": issuer.last_error.as_deref().map(escape),
-                });
-                (issuer.name, about)
-            })
-            .collect()
+                    "problem": problem.as_deref().map(escape),
+                }),
+                problem: unusable,
+            }
+        };
+        remote.status().into_iter().map(look).collect()
     }
 }
 
@@ -180,6 +194,14 @@ fn logins(connections: Vec<ConnectionStatus>) -> Map<String, Value> {
             (status.login.to_owned(), about)
         })
         .collect()
+}
+
+/// One issuer, as readiness shows it.
+struct IssuerLook {
+    name: String,
+    /// Why none of its tokens can be taken now.
+    problem: Option<String>,
+    about: Value,
 }
 
 fn sink(status: &SinkStatus) -> (String, Value) {

@@ -62,8 +62,10 @@ pub enum RequestError {
         "`{parameter}` names no scope; name at least one, or leave `{parameter}` out to ask for all that the policy grants"
     )]
     NoScope { parameter: &'static str },
-    #[error("`ttl` must be a positive number of seconds, or a number with s, m or h, such as 10m")]
+    #[error("`ttl` must be a number with s, m or h, such as 600s or 10m")]
     Ttl,
+    #[error("`ttl` is {0} without a unit; write {0}s for seconds or {0}m for minutes")]
+    TtlUnit(u64),
     #[error("{0}")]
     Key(String),
     #[error("the Authorization header must be sent once, as Bearer and the subject token")]
@@ -106,7 +108,7 @@ impl RequestError {
             Self::TokenType { .. } => "request.token_type",
             Self::Target(_) => "request.target",
             Self::Scope | Self::NoScope { .. } => "request.scope",
-            Self::Ttl => "request.ttl",
+            Self::Ttl | Self::TtlUnit(_) => "request.ttl",
             Self::Key(_) => "request.idempotency_key",
             Self::Authorization => "request.authorization",
             Self::Json(_) => "request.json",
@@ -138,6 +140,7 @@ impl RequestError {
             | Self::Scope
             | Self::NoScope { .. }
             | Self::Ttl
+            | Self::TtlUnit(_)
             | Self::Key(_)
             | Self::Authorization
             | Self::Json(_)
@@ -172,6 +175,7 @@ impl RequestError {
             | Self::Missing { .. }
             | Self::TokenType { .. }
             | Self::Ttl
+            | Self::TtlUnit(_)
             | Self::Key(_)
             | Self::Authorization
             | Self::Json(_)
@@ -255,14 +259,17 @@ pub(super) fn bearer(headers: &HeaderMap) -> Result<&str, RequestError> {
     }
 }
 
-/// A life as a caller writes it: seconds, or a number with `s`, `m` or `h`. Zero and negative
-/// lives are refused (T-86); anything over a day is as wrong as a typing error.
+/// A life as a caller writes it: a number with `s`, `m` or `h`. A bare number is refused, since one
+/// reader means seconds and another minutes. So are zero and negative lives (T-86); anything over a
+/// day is as wrong as a typing error.
 pub(super) fn ttl(text: &str) -> Result<Duration, RequestError> {
     let (digits, unit) = match text.as_bytes().last() {
         Some(b's') => (text.strip_suffix('s'), 1),
         Some(b'm') => (text.strip_suffix('m'), 60),
         Some(b'h') => (text.strip_suffix('h'), 3_600),
-        Some(_) | None => (Some(text), 1),
+        Some(_) | None => {
+            return Err(bare_number(text).map_or(RequestError::Ttl, RequestError::TtlUnit));
+        }
     };
     let digits = digits.unwrap_or_default();
     if digits.is_empty() || digits.len() > 6 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -275,6 +282,14 @@ pub(super) fn ttl(text: &str) -> Result<Duration, RequestError> {
         .filter(|seconds| (1..=MAX_TTL).contains(seconds))
         .ok_or(RequestError::Ttl)?;
     Ok(Duration::from_secs(seconds))
+}
+
+/// Digits alone, few enough to be repeated in an answer.
+fn bare_number(text: &str) -> Option<u64> {
+    let is_short = (1..=6).contains(&text.len());
+    let is_bare = is_short && text.bytes().all(|byte| byte.is_ascii_digit());
+    let number = is_bare.then(|| text.parse().ok()).flatten();
+    number.filter(|number| *number > 0)
 }
 
 /// The scopes of a space-delimited list (RFC 6749 section 3.3).
@@ -321,7 +336,8 @@ mod tests {
     /// T-86
     #[test]
     fn a_life_is_positive_and_plainly_written() {
-        assert_eq!(ttl("90").unwrap(), Duration::from_secs(90));
+        assert_eq!(ttl("90s").unwrap(), Duration::from_secs(90));
+        insta::assert_snapshot!(ttl("90").unwrap_err(), @"`ttl` is 90 without a unit; write 90s for seconds or 90m for minutes");
         assert_eq!(ttl("10m").unwrap(), Duration::from_secs(600));
         assert_eq!(ttl("1h").unwrap(), Duration::from_secs(3_600));
         for text in [

@@ -15,12 +15,14 @@ use super::parse::{self, Raw};
 use super::{CredentialDefinition, Policy, Requirement};
 use crate::provider::Reader;
 
+mod claim_map;
 mod conditions;
 mod credentials;
 mod issuers;
 mod patterns;
 mod policies;
 mod requirements;
+mod trust;
 
 /// Every policy there is, ready to decide. Immutable: a changed folder is a new set.
 #[derive(Debug)]
@@ -193,15 +195,18 @@ impl PolicySet {
         options: &LoadOptions,
         mut problems: Vec<Diagnostic>,
     ) -> Result<Loaded, Diagnostics> {
+        let unread = problems.iter().any(|one| one.severity == Severity::Error);
         let raws: Vec<Raw> = folder
             .policies
             .iter()
             .map(|source| parse::parse(source, &mut problems))
             .collect();
-        let issuers = issuers::compile(&raws, &mut folder, options, &mut problems);
-        let (credentials, credential_places) = credentials::compile(&raws, &mut problems);
+        let has_gaps = unread || raws.iter().any(|raw| !raw.is_whole);
+        let issuers = issuers::compile(&raws, has_gaps, &mut folder, options, &mut problems);
+        let credentials = credentials::compile(&raws, has_gaps, &mut problems);
         let policies = policies::compile(&raws, &issuers, &credentials, &mut problems);
-        let requirements = requirements::compile(&raws, &issuers, &mut problems);
+        let requirements = requirements::compile(&raws, &issuers, &credentials, &mut problems);
+        let issuers = issuers.into_list();
         let mut diagnostics = Diagnostics::new(problems);
         if diagnostics.has_errors() {
             return Err(diagnostics);
@@ -214,9 +219,9 @@ impl PolicySet {
             index: Index::build(&names, &policies),
             readers: issuers.iter().map(|issuer| issuer.reader.clone()).collect(),
             issuers,
-            resources: credentials.values().filter_map(by_resource).collect(),
-            credentials,
-            credential_places,
+            resources: credentials.definitions.values().filter_map(by_resource).collect(),
+            credentials: credentials.definitions,
+            credential_places: credentials.places,
             policies,
             requirements,
             revision: folder.revision(),

@@ -35,6 +35,9 @@ impl Subject {
             Self::Issuer => Seen::Text(facts.issuer()),
             Self::Claim(pointer) => match facts.claims().pointer(pointer) {
                 None | Some(Value::Null) => Seen::Absent,
+                // T-47: an empty text says nothing, nor does an empty list.
+                Some(Value::Text(text)) if text.is_empty() => Seen::Absent,
+                Some(Value::List(items)) if items.is_empty() => Seen::Absent,
                 Some(Value::Text(text)) if is_printable(text) => Seen::Text(text),
                 Some(Value::Text(_)) => Seen::Foreign,
                 Some(Value::Bool(value)) => Seen::Bool(*value),

@@ -20,6 +20,11 @@ pub fn parse(text: &str) -> Result<Duration, String> {
             rest = after;
         }
     }
+    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(format!(
+            "`{text}` has no unit; write `{text}s` for seconds, `{text}m` for minutes"
+        ));
+    }
     if !rest.is_empty() || text.is_empty() {
         return Err(wrong());
     }
@@ -72,6 +77,7 @@ mod tests {
 
     #[test]
     fn what_is_no_duration_is_refused() {
+        insta::assert_snapshot!(parse("10").unwrap_err(), @"`10` has no unit; write `10s` for seconds, `10m` for minutes");
         for text in [
             "",
             "15",

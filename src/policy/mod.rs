@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::clock::Timestamp;
 use crate::provider::{Fact, Job};
 
+mod characters;
 pub mod compile;
 pub mod condition;
 pub mod decide;
@@ -136,10 +137,7 @@ impl Selector {
         let fits = |wanted: &Option<Pattern>, seen| {
             wanted.as_ref().is_none_or(|pattern| pattern.fits(seen))
         };
-        let target = match &credential.kind {
-            Kind::Jwt { .. } => Seen::Absent,
-            Kind::Postgres { target, .. } => Seen::Text(target),
-        };
+        let target = credential.kind.target().map_or(Seen::Absent, Seen::Text);
         fits(&self.credential, Seen::Text(&credential.name))
             && fits(&self.class, Seen::Text(credential.class.name()))
             && fits(&self.kind, Seen::Text(credential.kind.name()))
@@ -200,6 +198,15 @@ impl Kind {
         match self {
             Self::Jwt { .. } => "jwt",
             Self::Postgres { .. } => "postgres",
+        }
+    }
+
+    /// The target in the settings that it is made in; `None` for kinds without one.
+    #[must_use]
+    pub fn target(&self) -> Option<&str> {
+        match self {
+            Self::Jwt { .. } => None,
+            Self::Postgres { target, .. } => Some(target),
         }
     }
 

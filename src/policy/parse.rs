@@ -15,16 +15,26 @@ pub(super) struct Raw {
     pub(super) credentials: Vec<Entry>,
     pub(super) policies: Vec<Node>,
     pub(super) requirements: Vec<Node>,
+    /// All of it was read, so that what is not defined here is not defined in this file.
+    pub(super) is_whole: bool,
 }
 
 /// Reads one file. What is wrong with it goes to `problems`, and the rest is still read.
 pub(super) fn parse(source: &Arc<Source>, problems: &mut Vec<Diagnostic>) -> Raw {
+    let before = problems.len();
+    let mut raw = sections(source, problems);
+    raw.is_whole = problems.len() == before;
+    raw
+}
+
+fn sections(source: &Arc<Source>, problems: &mut Vec<Diagnostic>) -> Raw {
     let mut raw = Raw {
         source: Arc::clone(source),
         issuers: Vec::new(),
         credentials: Vec::new(),
         policies: Vec::new(),
         requirements: Vec::new(),
+        is_whole: true,
     };
     let Some(root) = yaml::parse(source, problems) else {
         return raw;

@@ -34,7 +34,7 @@ pub enum Operator {
     Glob(Glob),
     /// Is this path or lies below it.
     Under(String),
-    /// Has this among its entries, joined by commas.
+    /// Has this among its entries; for lists only.
     Member(String),
     /// Is told, and does not fit.
     Not(Box<Pattern>),
@@ -49,6 +49,8 @@ pub enum Seen<'a> {
     Text(&'a str),
     /// True or false.
     Bool(bool),
+    /// Entries.
+    List(&'a [String]),
     /// A workflow file.
     Workflow(&'a Workflow),
     /// A raw claim that is neither text nor boolean.
@@ -63,12 +65,22 @@ impl<'a> From<Option<&'a FactValue>> for Seen<'a> {
             None => Self::Absent,
             Some(FactValue::Text(text)) => Self::Text(text),
             Some(FactValue::Bool(value)) => Self::Bool(*value),
+            Some(FactValue::List(entries)) => Self::List(entries),
             Some(FactValue::Workflow(workflow)) => Self::Workflow(workflow),
         }
     }
 }
 
 impl Pattern {
+    /// One of these texts.
+    pub(super) fn of_texts(texts: Vec<String>) -> Self {
+        let mut exact: Vec<_> = texts.into_iter().map(Self::Exact).collect();
+        match (exact.len(), exact.pop()) {
+            (1, Some(one)) => one,
+            (_, last) => Self::Any(exact.into_iter().chain(last).collect()),
+        }
+    }
+
     /// Whether what the job says fits. Values of another type fit nothing (T-46).
     #[must_use]
     pub fn fits(&self, seen: Seen<'_>) -> bool {
@@ -77,7 +89,7 @@ impl Pattern {
             (Self::Present(wanted), seen) => *wanted != matches!(seen, Seen::Absent),
             (Self::Exact(text), Seen::Text(seen)) => text == seen,
             (Self::Any(patterns), seen) => patterns.iter().any(|pattern| pattern.fits(seen)),
-            (Self::All(operators), Seen::Text(seen)) => {
+            (Self::All(operators), seen @ (Seen::Text(_) | Seen::List(_))) => {
                 operators.iter().all(|operator| operator.fits(seen))
             }
             (Self::Is(wanted), Seen::Bool(seen)) => *wanted == seen,
@@ -89,7 +101,12 @@ impl Pattern {
             }
             (
                 Self::Exact(_) | Self::All(_) | Self::Is(_) | Self::Workflow { .. },
-                Seen::Absent | Seen::Text(_) | Seen::Bool(_) | Seen::Workflow(_) | Seen::Other,
+                Seen::Absent
+                | Seen::Text(_)
+                | Seen::Bool(_)
+                | Seen::List(_)
+                | Seen::Workflow(_)
+                | Seen::Other,
             ) => false,
         }
     }
@@ -172,16 +189,22 @@ impl fmt::Display for Pattern {
 }
 
 impl Operator {
-    fn fits(&self, seen: &str) -> bool {
-        match self {
-            Self::Glob(glob) => glob.fits(seen),
-            Self::Under(top) => seen
-                .strip_prefix(top.as_str())
-                .is_some_and(|below| below.is_empty() || below.starts_with('/')),
-            Self::Member(member) => seen.split(',').any(|entry| entry == member),
-            Self::Not(pattern) => !pattern.fits(Seen::Text(seen)),
+    /// Whether text or a list fits. Text has no entries, and a list is no text (T-46).
+    fn fits(&self, seen: Seen<'_>) -> bool {
+        match (self, seen) {
+            (Self::Glob(glob), Seen::Text(seen)) => glob.fits(seen),
+            (Self::Under(top), Seen::Text(seen)) => is_under(top, seen),
+            (Self::Member(member), Seen::List(entries)) => entries.contains(member),
+            (Self::Not(pattern), Seen::Text(_) | Seen::List(_)) => !pattern.fits(seen),
+            (Self::Glob(_) | Self::Under(_) | Self::Member(_) | Self::Not(_), _) => false,
         }
     }
+}
+
+/// The path itself, or below it.
+fn is_under(top: &str, seen: &str) -> bool {
+    seen.strip_prefix(top)
+        .is_some_and(|below| below.is_empty() || below.starts_with('/'))
 }
 
 impl fmt::Display for Operator {
@@ -261,6 +284,17 @@ impl Glob {
         self.fits_in(value).0
     }
 
+    /// Whether some text that begins so fits.
+    #[must_use]
+    pub fn allows_start(&self, start: &str) -> bool {
+        let mut now = Positions::default();
+        now.add(0, &self.tokens);
+        for byte in start.bytes() {
+            now = step(&self.tokens, now, byte);
+        }
+        !now.is_empty()
+    }
+
     /// The same, with the number of steps it took: at most one per token and byte of the value.
     #[must_use]
     pub fn fits_in(&self, value: &str) -> (bool, usize) {
@@ -286,24 +320,29 @@ fn simulate(tokens: &[Token], value: &[u8]) -> (bool, usize) {
     now.add(0, tokens);
     let mut steps: usize = 0;
     for byte in value {
-        let mut next = Positions::default();
-        for position in now.iter() {
-            steps = steps.saturating_add(1);
-            match tokens.get(position) {
-                Some(Token::Byte(wanted)) if wanted == byte => {
-                    next.add(position.saturating_add(1), tokens);
-                }
-                Some(Token::Anything) => next.add(position, tokens),
-                Some(Token::Segment) if *byte != b'/' => next.add(position, tokens),
-                Some(Token::Byte(_) | Token::Segment) | None => {}
-            }
-        }
-        if next.is_empty() {
+        steps = steps.saturating_add(now.iter().count());
+        now = step(tokens, now, *byte);
+        if now.is_empty() {
             return (false, steps);
         }
-        now = next;
     }
     (now.has(tokens.len()), steps)
+}
+
+/// The tokens that could come after one more byte.
+fn step(tokens: &[Token], now: Positions, byte: u8) -> Positions {
+    let mut next = Positions::default();
+    for position in now.iter() {
+        match tokens.get(position) {
+            Some(Token::Byte(wanted)) if *wanted == byte => {
+                next.add(position.saturating_add(1), tokens);
+            }
+            Some(Token::Anything) => next.add(position, tokens),
+            Some(Token::Segment) if byte != b'/' => next.add(position, tokens),
+            Some(Token::Byte(_) | Token::Segment) | None => {}
+        }
+    }
+    next
 }
 
 /// A set of positions in a glob: one bit each, as a glob has at most 256 bytes.
@@ -458,7 +497,6 @@ mod tests {
             assert!(!pattern.fits(Seen::Absent), "{pattern}");
         }
         assert!(Pattern::Present(false).fits(Seen::Absent));
-        assert!(not.fits(Seen::Text("")), "empty text is a value");
     }
 
     /// T-46
@@ -489,9 +527,28 @@ mod tests {
     #[test]
     fn under_is_the_path_itself_or_below_and_member_one_entry() {
         let under = Operator::Under("acme-group".to_owned());
-        assert!(under.fits("acme-group") && under.fits("acme-group/pay"));
-        assert!(!under.fits("acme-groupx") && !under.fits("acme"));
+        let under = |text| under.fits(Seen::Text(text));
+        assert!(under("acme-group") && under("acme-group/pay"));
+        assert!(!under("acme-groupx") && !under("acme"));
         let member = Operator::Member("eu-west-1".to_owned());
-        assert!(member.fits("eu-west-1,us-east-1") && !member.fits("eu-west-10"));
+        let entries = ["eu-west-1".to_owned(), "us-east-1".to_owned()];
+        assert!(member.fits(Seen::List(&entries)));
+        assert!(!member.fits(Seen::List(&entries[1..])));
+        assert!(!member.fits(Seen::Text("eu-west-1")), "text has no entries");
+    }
+
+    #[test]
+    fn a_glob_allows_the_starts_of_texts_that_fit() {
+        for (pattern, expected) in [
+            ("refs/heads/*", true),
+            ("**", true),
+            ("r*/heads/x", true),
+            ("*/heads/x", true),
+            ("*", false),
+            ("release/*", false),
+            ("refs*", false),
+        ] {
+            assert_eq!(glob(pattern).allows_start("refs/"), expected, "{pattern}");
+        }
     }
 }

@@ -140,11 +140,8 @@ impl Sheet<'_> {
     ) -> Option<&'n Node> {
         let found = fields.get(name);
         if found.is_none() {
-            self.error(
-                "missing-key",
-                at,
-                format!("key `{name}` is missing from {what}"),
-            );
+            let message = format!("key `{name}` is missing from {what}");
+            self.error_help("missing-key", at, message, example(name));
         }
         found
     }
@@ -279,25 +276,35 @@ impl Sheet<'_> {
 
     /// A time with a zone (RFC 3339), without quotes.
     pub(super) fn time(&mut self, node: &Node, what: impl Display) -> Option<Timestamp> {
-        if let NodeKind::Scalar(scalar) = &node.kind
-            && scalar.plain
-            && scalar.text.contains(['T', 't'])
-            && let Ok(time) = scalar.text.parse::<jiff::Timestamp>()
-        {
+        let plain = match &node.kind {
+            NodeKind::Scalar(scalar) if scalar.plain => Some(scalar.text.as_str()),
+            NodeKind::Scalar(_) | NodeKind::List(_) | NodeKind::Map(_) => None,
+        };
+        let Some(text) = plain.filter(|text| is_time(text)) else {
+            let message = format!("{what} is a time with a zone (RFC 3339)");
+            let help = Some("for example 2027-01-31T18:00:00Z, without quotes");
+            self.error_help("time", node.span, message, help);
+            return None;
+        };
+        if let Ok(time) = text.parse::<jiff::Timestamp>() {
             return Some(Timestamp::from_unix(time.as_second()));
         }
-        let help = Some("for example 2027-01-31T18:00:00Z, without quotes");
-        self.error_help(
-            "time",
-            node.span,
-            format!("{what} is a time with a zone (RFC 3339)"),
-            help,
-        );
+        let message = format!("{what} is `{text}`, which is no time of the years 0 to 9998");
+        let help = Some("leave the line out if there is no end");
+        self.error_help("time", node.span, message, help);
         None
     }
 
     /// Reports that a node is something else than was expected.
     pub(super) fn wrong_kind(&mut self, node: &Node, what: impl Display, expected: &str) {
+        if node.is_nothing() {
+            self.error(
+                "empty",
+                node.span,
+                format!("{what} is empty, expected {expected}"),
+            );
+            return;
+        }
         let found = node.is_a();
         self.error(
             "wrong-type",
@@ -305,6 +312,57 @@ impl Sheet<'_> {
             format!("{what} is {found}, expected {expected}"),
         );
     }
+}
+
+/// The grammar of RFC 3339 section 5.6: date, time of day with seconds, and an offset in numbers. A
+/// leap second is refused, since clocks disagree about which second it is; so are zone names.
+fn is_time(text: &str) -> bool {
+    let Some((date, rest)) = text.split_once(['T', 't']) else {
+        return false;
+    };
+    let (time, offset) = match rest.strip_suffix(['Z', 'z']) {
+        Some(time) => (time, None),
+        None => match rest
+            .rfind(['+', '-'])
+            .and_then(|at| rest.split_at_checked(at))
+        {
+            Some((time, offset)) => (time, offset.get(1..)),
+            None => return false,
+        },
+    };
+    let (clock, fraction) = match time.split_once('.') {
+        Some((clock, fraction)) => (clock, Some(fraction)),
+        None => (time, None),
+    };
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    numbers(date, '-', &[(4, 9_999), (2, 12), (2, 31)])
+        && numbers(clock, ':', &[(2, 23), (2, 59), (2, 59)])
+        && fraction.is_none_or(digits)
+        && offset.is_none_or(|offset| numbers(offset, ':', &[(2, 23), (2, 59)]))
+}
+
+/// Numbers of exactly so many digits, each at most so large.
+fn numbers(text: &str, separator: char, parts: &[(usize, u16)]) -> bool {
+    let found: Vec<&str> = text.split(separator).collect();
+    found.len() == parts.len()
+        && found.iter().zip(parts).all(|(found, (digits, most))| {
+            found.len() == *digits
+                && found.bytes().all(|byte| byte.is_ascii_digit())
+                && found.parse::<u16>().is_ok_and(|number| number <= *most)
+        })
+}
+
+/// What the value of a key looks like, where its name does not say it.
+pub(super) fn example(key: &str) -> Option<&'static str> {
+    Some(match key {
+        "when" => {
+            "when: { repository: acme/shop, repository_id: \"702114500\", ref: refs/heads/main }"
+        }
+        "grant" => "grant: [ { credential: deploy-api, ttl: 5m, scopes: [\"deploy:staging\"] } ]",
+        "jobs" => "jobs: { runner: hosted }",
+        "of" => "of: { class: critical }, or of: all",
+        _ => return None,
+    })
 }
 
 /// `a, b and c`, each in backticks.
@@ -322,3 +380,43 @@ const NOT_YET: [&str; 5] = ["rosters", "teams", "tests", "each", "waive"];
 
 /// The longest text of a key or value that is not free text, in bytes.
 pub(super) const MAX_TEXT: usize = 256;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_is_of_rfc_3339_and_nothing_near_it() {
+        for text in [
+            "2027-01-31T18:00:00Z",
+            "2027-01-31t18:00:00z",
+            "2027-01-31T18:00:00.5Z",
+            "2027-01-31T18:00:00+02:00",
+            "2027-01-31T18:00:00-23:59",
+            "9999-12-31T23:59:59Z",
+        ] {
+            assert!(is_time(text), "{text}");
+        }
+        for text in [
+            "2027-01-31",
+            "2027-01-31T18:00Z",
+            "2027-01-31T18:00:60Z",
+            "2027-01-31T24:00:00Z",
+            "2027-01-31T18:00:00",
+            "2027-01-31T18:00:00[Europe/Berlin]",
+            "2027-01-31T18:00:00Z[Europe/Berlin]",
+            "2027-01-31T18:00:00+02",
+            "2027-01-31T18:00:00+0200",
+            "2027-01-31T18:00:00.Z",
+            "2027-01-31 18:00:00Z",
+            "2027-1-31T18:00:00Z",
+            "+02027-01-31T18:00:00Z",
+            "-2027-01-31T18:00:00Z",
+            "2027-13-31T18:00:00Z",
+            "",
+            "T",
+        ] {
+            assert!(!is_time(text), "{text}");
+        }
+    }
+}

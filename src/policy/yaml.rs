@@ -9,7 +9,10 @@ use std::sync::Arc;
 
 use granit_parser::{Event, Parser, ScalarStyle, StrInput, Tag};
 
+use super::characters;
 use super::diagnostic::{Diagnostic, Place, Source, Span};
+
+mod fault;
 
 /// One node of a document.
 #[derive(Clone, Debug)]
@@ -43,6 +46,18 @@ pub(crate) struct Entry {
 }
 
 impl Node {
+    /// A value that was left out, or is YAML's null.
+    pub(crate) fn is_nothing(&self) -> bool {
+        match &self.kind {
+            NodeKind::Scalar(scalar) => {
+                let is_null =
+                    ["", "~", "null"].contains(&scalar.text.to_ascii_lowercase().as_str());
+                scalar.plain && is_null
+            }
+            NodeKind::List(_) | NodeKind::Map(_) => false,
+        }
+    }
+
     /// The word for its kind in a sentence.
     pub(crate) const fn is_a(&self) -> &'static str {
         match self.kind {
@@ -68,6 +83,9 @@ pub(crate) fn parse(source: &Arc<Source>, problems: &mut Vec<Diagnostic>) -> Opt
         problems.push(problem.help("save it as UTF-8 without BOM"));
         return None;
     }
+    if hides(source, problems) {
+        return None;
+    }
     let options = granit_parser::options! {
         emit_comments: false,
         disallow_directives: true,
@@ -82,6 +100,32 @@ pub(crate) fn parse(source: &Arc<Source>, problems: &mut Vec<Diagnostic>) -> Opt
     };
     let root = builder.document();
     if builder.failed { None } else { root }
+}
+
+/// Reports characters that may stand nowhere (T-134). A file with one is not read any further: what
+/// a reviewer saw in it is not what stands there.
+fn hides(source: &Arc<Source>, problems: &mut Vec<Diagnostic>) -> bool {
+    let before = problems.len();
+    for found in characters::hidden(source.text()).take(MOST_HIDDEN) {
+        let span = Span {
+            start: found.at,
+            end: found.at.saturating_add(found.character.len_utf8()),
+        };
+        let code = u32::from(found.character);
+        let (message, help) = if found.character == '\r' {
+            (
+                "a carriage return without a line feed (U+000D) ends a line for some readers and not for others".to_owned(),
+                "save the file with LF or CRLF line ends",
+            )
+        } else {
+            (
+                format!("U+{code:04X} stands here, which readers hide or take for something else"),
+                "delete the character, or write what is meant in plain letters",
+            )
+        };
+        problems.push(error(source, "hidden-character", span, &message).help(help));
+    }
+    problems.len() > before
 }
 
 fn error(source: &Arc<Source>, rule: &'static str, span: Span, message: &str) -> Diagnostic {
@@ -138,14 +182,9 @@ impl<'a> Builder<'a> {
                 ))
             }
             Err(problem) => {
-                let start = problem.marker().byte_offset().unwrap_or_default();
-                let span = Span {
-                    start,
-                    end: start.saturating_add(1),
-                };
-                let message = format!("the file is not well-formed YAML: {}", problem.info());
+                let at = problem.marker().byte_offset().unwrap_or_default();
                 self.problems
-                    .push(error(self.source, "malformed", span, &message));
+                    .push(fault::explain(self.source, at, &problem.info()));
                 self.failed = true;
                 None
             }
@@ -161,8 +200,14 @@ impl<'a> Builder<'a> {
             Event::Scalar(text, style, anchor, tag) => {
                 self.refuse_properties(anchor, tag.as_ref(), span);
                 let plain = style == ScalarStyle::Plain;
+                // The parser spells a value that was left out as `~`.
+                let is_left_out = plain && span.start == span.end;
                 let scalar = Scalar {
-                    text: text.into_owned(),
+                    text: if is_left_out {
+                        String::new()
+                    } else {
+                        text.into_owned()
+                    },
                     plain,
                 };
                 Some(Node {
@@ -179,7 +224,8 @@ impl<'a> Builder<'a> {
                 self.map(span, depth)
             }
             Event::Alias(_) | _ => {
-                self.fail("alias", span, "aliases are not allowed: write the text out");
+                self.problems.push(fault::alias(self.source, span));
+                self.failed = true;
                 None
             }
         }
@@ -354,6 +400,8 @@ fn is_date(text: &str) -> bool {
 }
 
 const MAX_DEPTH: usize = 32;
+/// The most characters that are reported of one file.
+const MOST_HIDDEN: usize = 20;
 
 #[cfg(test)]
 mod tests {
@@ -384,7 +432,12 @@ mod tests {
             ("a: 1\n---\nb: 2\n", "several-documents"),
             ("\u{feff}a: 1\n", "byte-order-mark"),
             ("a: [1\n", "malformed"),
-            ("a: *nowhere\n", "malformed"),
+            ("a: *nowhere\n", "alias"),
+            ("a: **\n", "alias"),
+            ("a: [*]\n", "alias"),
+            ("a: b # \u{200b}\n", "hidden-character"),
+            ("a: b # c\rd: e\n", "hidden-character"),
+            ("a: b\u{85}\n", "hidden-character"),
             ("%YAML 1.2\n---\na: 1\n", "malformed"),
             ("? [a]\n: 1\n", "key"),
         ] {

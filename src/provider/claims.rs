@@ -17,7 +17,7 @@ pub enum ClaimType {
     Boolean,
     /// A JSON number. As a fact, its decimal digits.
     Number,
-    /// A JSON list.
+    /// A JSON list. As a fact of the `generic` provider: its texts, or one text cut at commas.
     List,
     /// A JSON object.
     Object,
@@ -86,6 +86,7 @@ pub(super) fn fact_value(
     claim_type: ClaimType,
 ) -> Result<Option<FactValue>, ClaimError> {
     match (claim_type, value) {
+        (ClaimType::Text, Value::Text(text)) if text.is_empty() => Ok(None),
         (_, Value::Null)
         | (ClaimType::FreeText, Value::Text(_))
         | (ClaimType::List, Value::List(_))
@@ -116,9 +117,35 @@ pub(super) fn fact_value(
     }
 }
 
-/// A workflow claim as a fact's value.
+/// A claim of type [`ClaimType::List`] as a fact's value: a JSON list of texts, or one text cut at
+/// commas. An entry that no condition may compare is dropped (T-48), and so is an empty one.
+pub(super) fn list(name: &str, value: &Value) -> Result<Option<FactValue>, ClaimError> {
+    let entries: Vec<&str> = match value {
+        Value::Null => Vec::new(),
+        Value::Text(text) => text.split(',').collect(),
+        Value::List(items) => {
+            let texts = items.iter().map(Value::as_text);
+            texts
+                .collect::<Option<_>>()
+                .ok_or_else(|| problem(name, "has an entry that is not text".to_owned()))?
+        }
+        Value::Bool(_) | Value::Number(_) | Value::Object(_) => {
+            return Err(wrong_type(name, value, ClaimType::List));
+        }
+    };
+    let kept: Vec<String> = entries
+        .into_iter()
+        .filter(|entry| !entry.is_empty() && is_printable(entry))
+        .map(str::to_owned)
+        .collect();
+    Ok((!kept.is_empty()).then_some(FactValue::List(kept)))
+}
+
+/// A workflow claim as a fact's value; an empty text is absent.
 pub(super) fn workflow(claims: &Object, name: &str) -> Option<FactValue> {
-    text(claims, name).map(|text| FactValue::Workflow(Workflow::parse(text)))
+    text(claims, name)
+        .filter(|text| !text.is_empty())
+        .map(|text| FactValue::Workflow(Workflow::parse(text)))
 }
 
 /// Text that a condition may compare: printable ASCII, so that no look-alike passes (T-48).

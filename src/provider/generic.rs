@@ -13,7 +13,6 @@ use crate::token::json::Object;
 pub(super) const PROVIDER: Provider = Provider {
     name: "generic",
     usual_issuer: None,
-    shared: false,
     facts: FACTS,
     claims: &[],
     tenant_ids: &[],
@@ -36,7 +35,11 @@ fn identify(token: &Object, map: &ClaimMap) -> Result<BTreeMap<Fact, FactValue>,
         let Some(value) = token.pointer(&mapped.pointer) else {
             continue;
         };
-        let value = claims::fact_value(&mapped.pointer, value, mapped.claim_type)?;
+        let value = if mapped.claim_type == ClaimType::List {
+            claims::list(&mapped.pointer, value)?
+        } else {
+            claims::fact_value(&mapped.pointer, value, mapped.claim_type)?
+        };
         if let Some(value) = value {
             facts.insert(*fact, of_fact(*fact, value));
         }
@@ -47,7 +50,7 @@ fn identify(token: &Object, map: &ClaimMap) -> Result<BTreeMap<Fact, FactValue>,
             .or_else(|| facts.get(&Fact::Event))
         {
             Some(FactValue::Text(word)) => word.as_str(),
-            Some(FactValue::Bool(_) | FactValue::Workflow(_)) | None => "",
+            Some(FactValue::Bool(_) | FactValue::List(_) | FactValue::Workflow(_)) | None => "",
         };
         let trigger = TRIGGERS.iter().find(|trigger| **trigger == word);
         let trigger = trigger.copied().unwrap_or("other");
@@ -59,7 +62,7 @@ fn identify(token: &Object, map: &ClaimMap) -> Result<BTreeMap<Fact, FactValue>,
 fn of_fact(fact: Fact, value: FactValue) -> FactValue {
     match (fact.fact_type(), value) {
         (FactType::Workflow, FactValue::Text(text)) => FactValue::Workflow(Workflow::parse(&text)),
-        (FactType::Text | FactType::Bool | FactType::Workflow, value) => value,
+        (FactType::Text | FactType::Bool | FactType::List | FactType::Workflow, value) => value,
     }
 }
 
@@ -68,6 +71,7 @@ pub(super) const fn usual_type(fact_type: FactType) -> ClaimType {
     match fact_type {
         FactType::Text | FactType::Workflow => ClaimType::Text,
         FactType::Bool => ClaimType::Boolean,
+        FactType::List => ClaimType::List,
     }
 }
 

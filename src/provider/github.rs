@@ -15,7 +15,6 @@ use crate::token::json::Object;
 pub(super) const PROVIDER: Provider = Provider {
     name: "github",
     usual_issuer: Some("https://token.actions.githubusercontent.com"),
-    shared: true,
     facts: FACTS,
     claims: CLAIMS,
     tenant_ids: &[Fact::OwnerId, Fact::TenantId, Fact::RepositoryId],

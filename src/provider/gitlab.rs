@@ -15,13 +15,13 @@ use crate::token::json::Object;
 pub(super) const PROVIDER: Provider = Provider {
     name: "gitlab",
     usual_issuer: Some("https://gitlab.com"),
-    shared: true,
     facts: FACTS,
     claims: CLAIMS,
     tenant_ids: &[Fact::OwnerId, Fact::RepositoryId],
     has_events: true,
-    // A token is made at the start of the job and lives as long as the job may.
-    max_lifetime: 3_600,
+    // A token is made at the start of the job and lives as long as the job may: the longest timeout
+    // that a project can set is a month, less a second.
+    max_lifetime: LONGEST_JOB,
     max_age: 3_600,
     identify,
 };
@@ -83,7 +83,7 @@ fn set_ref(facts: &mut BTreeMap<Fact, FactValue>, token: &Object) {
         set_text(facts, Fact::RefType, kind);
     }
     if let Some(full) = full {
-        facts.insert(Fact::Ref, FactValue::Text(full));
+        set_text(facts, Fact::Ref, &full);
     }
 }
 
@@ -174,6 +174,9 @@ const FACTS: &[(Fact, FactType)] = &[
     (Fact::Runner, FactType::Text),
     (Fact::Visibility, FactType::Text),
 ];
+
+/// Seconds of 31 days.
+const LONGEST_JOB: i64 = 31 * 86_400;
 
 #[cfg(test)]
 mod tests {

@@ -9,13 +9,16 @@ use crate::text::escape;
 use crate::token::json::Object;
 use crate::token::{TokenId, TrustedIssuer, Verified};
 
+pub mod address;
 mod claims;
+mod fact;
 mod generic;
 mod github;
 mod gitlab;
 
 pub(crate) use claims::is_printable;
 pub use claims::{Claim, ClaimType};
+pub use fact::{Fact, FactType, ORDINARY_TRIGGERS, TRIGGERS};
 
 /// Every provider there is. A new one is its file and a line here.
 pub const PROVIDERS: &[&Provider] = &[&github::PROVIDER, &gitlab::PROVIDER, &generic::PROVIDER];
@@ -36,8 +39,6 @@ pub struct Provider {
     pub name: &'static str,
     /// The issuer that all its customers share, if there is one.
     pub usual_issuer: Option<&'static str>,
-    /// The issuer at `usual_issuer` signs for everyone, so it needs `tenants` (T-49).
-    pub shared: bool,
     /// The facts its tokens can hold, with their types. `generic` lists all.
     pub facts: &'static [(Fact, FactType)],
     /// The claims its tokens can hold, with their types: one type each (T-46).
@@ -107,6 +108,24 @@ pub struct Reader {
 }
 
 impl Reader {
+    /// What the values of a fact are in its tokens.
+    #[must_use]
+    pub fn fact_type(&self, fact: Fact) -> FactType {
+        let mapped = self.claim_map.get(&fact);
+        match mapped.map(|mapped| mapped.claim_type) {
+            Some(ClaimType::List) => FactType::List,
+            Some(
+                ClaimType::Text
+                | ClaimType::FreeText
+                | ClaimType::FlagText
+                | ClaimType::Boolean
+                | ClaimType::Number
+                | ClaimType::Object,
+            )
+            | None => fact.fact_type(),
+        }
+    }
+
     /// Its tokens tell what started the run, so the rule of ordinary triggers applies (T-52).
     #[must_use]
     pub fn tells_events(&self) -> bool {
@@ -183,7 +202,7 @@ impl Facts {
     pub fn text(&self, fact: Fact) -> Option<&str> {
         match self.values.get(&fact)? {
             FactValue::Text(text) => Some(text),
-            FactValue::Bool(_) | FactValue::Workflow(_) => None,
+            FactValue::Bool(_) | FactValue::List(_) | FactValue::Workflow(_) => None,
         }
     }
 
@@ -266,16 +285,20 @@ pub enum FactValue {
     Text(String),
     /// True or false.
     Bool(bool),
+    /// Entries, as sent; never none.
+    List(Vec<String>),
     /// A workflow file.
     Workflow(Workflow),
 }
 
-/// In one line: the text, `true` or `false`, or `path@ref`; control characters escaped.
+/// In one line: the text, `true` or `false`, the entries with commas, or `path@ref`; control
+/// characters escaped.
 impl fmt::Display for FactValue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Text(text) => write!(f, "{}", escape(text)),
             Self::Bool(value) => write!(f, "{value}"),
+            Self::List(entries) => write!(f, "{}", escape(&entries.join(","))),
             Self::Workflow(Workflow { path, r#ref: None }) => write!(f, "{}", escape(path)),
             Self::Workflow(Workflow {
                 path,
@@ -296,8 +319,11 @@ pub struct Workflow {
     pub r#ref: Option<String>,
 }
 
+/// An empty text is absent (T-47).
 fn set_text(facts: &mut BTreeMap<Fact, FactValue>, fact: Fact, value: &str) {
-    facts.insert(fact, FactValue::Text(value.to_owned()));
+    if !value.is_empty() {
+        facts.insert(fact, FactValue::Text(value.to_owned()));
+    }
 }
 
 /// `branch`, `tag`, `pull` or `other`: by the full ref first, by the provider's own word where that
@@ -349,196 +375,13 @@ impl Workflow {
     }
 }
 
-fn is_commit_id(text: &str) -> bool {
+/// A full commit id, of SHA-1 or SHA-256.
+pub(crate) fn is_commit_id(text: &str) -> bool {
     matches!(text.len(), 40 | 64)
         && text
             .bytes()
             .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
-
-/// What a fact's values are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FactType {
-    /// Text.
-    Text,
-    /// True or false.
-    Bool,
-    /// A workflow file.
-    Workflow,
-}
-
-macro_rules! facts {
-    ($($(#[$doc:meta])* $variant:ident = $name:literal,)*) => {
-        /// One thing a job says, under our name for it (ci-providers' common vocabulary).
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-        pub enum Fact { $($(#[$doc])* $variant,)* }
-
-        impl Fact {
-            /// The whole vocabulary.
-            pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
-
-            /// The name in a policy.
-            #[must_use]
-            pub const fn name(self) -> &'static str {
-                match self { $(Self::$variant => $name,)* }
-            }
-        }
-    };
-}
-
-facts! {
-    /// A customer id of the CI that cannot be renamed.
-    TenantId = "tenant_id",
-    /// The account that owns the repository.
-    Owner = "owner",
-    /// Its id.
-    OwnerId = "owner_id",
-    /// The repository of the code that runs.
-    Repository = "repository",
-    /// Its id.
-    RepositoryId = "repository_id",
-    /// Where the repository lives.
-    RepositoryHost = "repository_host",
-    /// The id of the repository whose CI runs the job.
-    RunRepositoryId = "run_repository_id",
-    /// The code comes from a fork of that repository.
-    FromFork = "from_fork",
-    /// The CI's own project, where it is not the repository.
-    Project = "project",
-    /// Its id.
-    ProjectId = "project_id",
-    /// The full git ref, `refs/…`.
-    Ref = "ref",
-    /// `branch`, `tag`, `pull` or `other`.
-    RefType = "ref_type",
-    /// The ref is protected.
-    RefProtected = "ref_protected",
-    /// The deployment environment.
-    Environment = "environment",
-    /// It is protected.
-    EnvironmentProtected = "environment_protected",
-    /// What started the run, in the provider's word.
-    Event = "event",
-    /// What started the run, in ours: see [`TRIGGERS`].
-    Trigger = "trigger",
-    /// Who started the run.
-    Actor = "actor",
-    /// Their id.
-    ActorId = "actor_id",
-    /// The path of the file the run started from, or the pipeline's name.
-    Workflow = "workflow",
-    /// The file the run started from.
-    EntryWorkflow = "entry_workflow",
-    /// The file that defines the job.
-    JobWorkflow = "job_workflow",
-    /// The commit.
-    Sha = "sha",
-    /// The run's id.
-    RunId = "run_id",
-    /// Which attempt of the run.
-    RunAttempt = "run_attempt",
-    /// The job's id.
-    JobId = "job_id",
-    /// `hosted` or `self-hosted`.
-    Runner = "runner",
-    /// Who can see the repository.
-    Visibility = "visibility",
-    /// The phase of a run that has phases.
-    Phase = "phase",
-    /// Somebody is logged in to the job.
-    DebugSession = "debug_session",
-    /// The branch a pull request goes to.
-    BaseRef = "base_ref",
-    /// The pipeline definition's id.
-    DefinitionId = "definition_id",
-    /// The service connection.
-    ServiceConnection = "service_connection",
-}
-
-impl Fact {
-    /// The fact of that name.
-    #[must_use]
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.iter().copied().find(|fact| fact.name() == name)
-    }
-
-    /// What its values are, whatever the provider.
-    #[must_use]
-    pub const fn fact_type(self) -> FactType {
-        match self {
-            Self::FromFork
-            | Self::RefProtected
-            | Self::EnvironmentProtected
-            | Self::DebugSession => FactType::Bool,
-            Self::EntryWorkflow | Self::JobWorkflow => FactType::Workflow,
-            Self::TenantId
-            | Self::Owner
-            | Self::OwnerId
-            | Self::Repository
-            | Self::RepositoryId
-            | Self::RepositoryHost
-            | Self::RunRepositoryId
-            | Self::Project
-            | Self::ProjectId
-            | Self::Ref
-            | Self::RefType
-            | Self::Environment
-            | Self::Event
-            | Self::Trigger
-            | Self::Actor
-            | Self::ActorId
-            | Self::Workflow
-            | Self::Sha
-            | Self::RunId
-            | Self::RunAttempt
-            | Self::JobId
-            | Self::Runner
-            | Self::Visibility
-            | Self::Phase
-            | Self::BaseRef
-            | Self::DefinitionId
-            | Self::ServiceConnection => FactType::Text,
-        }
-    }
-
-    /// It is an id that cannot be registered again by someone else.
-    #[must_use]
-    pub fn is_id(self) -> bool {
-        self.name().ends_with("_id")
-    }
-}
-
-impl fmt::Display for Fact {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-/// The values of `trigger`: a closed list.
-pub const TRIGGERS: [&str; 11] = [
-    "push",
-    "pull_request",
-    "pull_request_target",
-    "merge_queue",
-    "schedule",
-    "manual",
-    "api",
-    "chained",
-    "comment",
-    "release",
-    "other",
-];
-
-/// Triggers a policy need not name. Everything else runs, or can run, code or input of strangers
-/// (T-52, T-114).
-pub const ORDINARY_TRIGGERS: [&str; 6] = [
-    "push",
-    "manual",
-    "schedule",
-    "api",
-    "merge_queue",
-    "release",
-];
 
 /// A claim that is not what its provider sends.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -47,6 +47,8 @@ pub struct KeySet {
     keys: Vec<Key>,
     ambiguous: BTreeSet<String>,
     rejected: Vec<Rejected>,
+    published: BTreeSet<String>,
+    has_dev_key: bool,
 }
 
 impl KeySet {
@@ -101,19 +103,16 @@ impl KeySet {
         self.ambiguous.contains(kid) || self.keys.iter().any(|key| key.has_kid(kid))
     }
 
-    /// The RFC 7638 thumbprints of all keys.
-    pub fn thumbprints(&self) -> impl Iterator<Item = &str> {
-        self.keys.iter().map(|key| key.public.thumbprint())
+    /// The RFC 7638 thumbprints of every entry that is a public key, admitted or not: an issuer that
+    /// publishes a key of ours under another `alg` or `use` still publishes it (T-109).
+    pub fn published(&self) -> impl Iterator<Item = &str> {
+        self.published.iter().map(String::as_str)
     }
 
-    /// Whether a key is one of the embedded issuer's of `hallpass dev` (T-117).
+    /// Whether an entry is a key of the embedded issuer of `hallpass dev`, admitted or not (T-117).
     #[must_use]
-    pub fn has_dev_key(&self) -> bool {
-        self.keys.iter().any(|key| {
-            key.kid
-                .as_deref()
-                .is_some_and(|kid| kid.starts_with(DEV_KID_PREFIX))
-        })
+    pub const fn has_dev_key(&self) -> bool {
+        self.has_dev_key
     }
 
     /// The one key a token means: exactly the `kid` it names or, without one, the only key of the
@@ -152,13 +151,19 @@ impl KeySet {
     }
 
     fn of_entries(entries: &[Value], admission: &Admission) -> Self {
-        let ambiguous = shared_kids(entries);
         let mut set = Self {
-            ambiguous,
+            ambiguous: shared_kids(entries, admission),
+            published: entries.iter().filter_map(admission::thumbprint).collect(),
+            has_dev_key: entries
+                .iter()
+                .filter_map(kid_of)
+                .any(|kid| kid.starts_with(DEV_KID_PREFIX)),
             ..Self::default()
         };
         for (index, entry) in entries.iter().enumerate() {
-            let admitted = if kid_of(entry).is_some_and(|kid| set.ambiguous.contains(kid)) {
+            let is_shared = admission.is_for_signatures(entry)
+                && kid_of(entry).is_some_and(|kid| set.ambiguous.contains(kid));
+            let admitted = if is_shared {
                 Err(Rule::SharedKid)
             } else {
                 admission.admit(entry)
@@ -179,7 +184,7 @@ impl fmt::Debug for KeySet {
             .field("kids", &kids)
             .field("ambiguous", &self.ambiguous)
             .field("rejected", &self.rejected)
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 
@@ -289,11 +294,13 @@ pub(in crate::token) fn is_kid(text: &str) -> bool {
     (1..=admission::LONGEST_KID).contains(&text.len())
 }
 
-/// The `kid`s of more than one entry, of whatever kind those entries are (T-29).
-fn shared_kids(entries: &[Value]) -> BTreeSet<String> {
+/// The `kid`s of more than one entry that could check signatures, of whatever kind those are (T-29).
+/// An entry for encryption is never used, so it makes nothing ambiguous.
+fn shared_kids(entries: &[Value], admission: &Admission) -> BTreeSet<String> {
     let mut seen = BTreeSet::new();
     entries
         .iter()
+        .filter(|entry| admission.is_for_signatures(entry))
         .filter_map(kid_of)
         .filter(|kid| !seen.insert(*kid))
         .map(str::to_owned)

@@ -134,17 +134,38 @@ impl Verifier {
         Ok(checked.into_verified(issuer, &signing_input_hash(token.unverified_signing_input)))
     }
 
+    /// Why no token of the issuer with this URL is taken, whatever it says, where its keys are these.
+    #[must_use]
+    pub fn refusal(&self, issuer: &str, keys: Option<&KeySet>) -> Option<String> {
+        let Some(issuer) = self.issuers.get(issuer) else {
+            return Some("the issuer is not one this broker trusts".to_owned());
+        };
+        if self.blocked.has_issuer(issuer) {
+            return Some("the issuer is blocked in the settings".to_owned());
+        }
+        let checked = keys.map(|keys| self.check_keys(issuer, keys));
+        checked?.err().map(|error| error.to_string())
+    }
+
     /// What a log line may say of a token that was refused, from its unverified parts.
     #[must_use]
     pub fn unverified_labels(&self, token: &SubjectToken) -> UnverifiedLabels {
         let text = token.expose();
         let parsed = UnverifiedToken::parse(text).ok();
-        let issuer = parsed
+        let claims = parsed
             .as_ref()
-            .and_then(|token| claims::Unverified::parse(&token.unverified_payload).ok())
-            .and_then(|claims| self.issuer(&claims).ok().map(|issuer| issuer.name.clone()));
+            .and_then(|token| claims::Unverified::parse(&token.unverified_payload).ok());
+        let issuer = claims
+            .as_ref()
+            .and_then(|claims| self.issuer(claims).ok().map(|issuer| issuer.name.clone()));
+        let foreign_issuer = claims
+            .as_ref()
+            .filter(|_| issuer.is_none())
+            .and_then(claims::Unverified::unverified_issuer)
+            .map(|iss| escape_up_to(iss, LONGEST_ISSUER_IN_LOG));
         UnverifiedLabels {
             issuer,
+            foreign_issuer,
             kid: parsed
                 .and_then(|token| token.unverified_kid)
                 .map(|kid| escape_up_to(&kid, LONGEST_KID_IN_LOG)),
@@ -174,19 +195,26 @@ impl Verifier {
         kid: Option<&str>,
     ) -> Result<Arc<KeySet>, VerifyError> {
         let keys = self.keys.keys(issuer, kid).await?;
+        self.check_keys(issuer, &keys)?;
+        Ok(keys)
+    }
+
+    /// Whether tokens may be verified with this key set of that issuer: not if it holds a key of our
+    /// own or one of `hallpass dev`, admitted or not (T-84, T-109, T-117).
+    fn check_keys(&self, issuer: &TrustedIssuer, keys: &KeySet) -> Result<(), KeyError> {
         let url = || issuer.url.clone();
         if keys.has_dev_key() && !self.for_dev {
-            return Err(KeyError::DevKey { issuer: url() }.into());
+            return Err(KeyError::DevKey { issuer: url() });
         }
         let is_own = |thumbprint| {
             self.own_keys
                 .as_ref()
                 .is_some_and(|own| own.is_own(thumbprint))
         };
-        if keys.thumbprints().any(is_own) {
-            return Err(KeyError::OwnKey { issuer: url() }.into());
+        if keys.published().any(is_own) {
+            return Err(KeyError::OwnKey { issuer: url() });
         }
-        Ok(keys)
+        Ok(())
     }
 }
 
@@ -206,6 +234,8 @@ impl fmt::Debug for Verifier {
 pub struct UnverifiedLabels {
     /// The configured name of the issuer it names, if that is one of ours.
     pub issuer: Option<String>,
+    /// Its `iss` if it is none of ours, escaped and cut to 128 characters.
+    pub foreign_issuer: Option<String>,
     /// Its `kid`, escaped and cut to 64 characters.
     pub kid: Option<String>,
     /// [`subject_token_digest`].
@@ -283,6 +313,8 @@ fn check_signature(token: &UnverifiedToken<'_>, key: &PublicKey) -> Result<(), V
 
 /// Characters.
 const LONGEST_KID_IN_LOG: usize = 64;
+/// Characters.
+const LONGEST_ISSUER_IN_LOG: usize = 128;
 
 #[cfg(test)]
 mod tests;

@@ -85,8 +85,7 @@ fn condition() -> impl Strategy<Value = (usize, String)> {
             &[
                 "push",
                 "[push, pull_request]",
-                "{ glob: \"**\" }",
-                "{ not: push }",
+                "{ present: true }",
                 "chained",
             ],
         ),
@@ -104,7 +103,7 @@ fn condition() -> impl Strategy<Value = (usize, String)> {
             &[
                 "{ \"/enterprise\": e }",
                 "{ \"/extra\": true }",
-                "{ \"/list\": { member: m } }",
+                "{ \"/list\": { not: \"m\" } }",
             ],
         ),
     ];

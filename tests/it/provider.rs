@@ -51,6 +51,7 @@ fn written(facts: &Facts) -> BTreeMap<String, Value> {
     let value = |value: &FactValue| match value {
         FactValue::Text(text) => json!(text),
         FactValue::Bool(value) => json!(value),
+        FactValue::List(entries) => json!(entries),
         FactValue::Workflow(workflow) => json!({ "path": workflow.path, "ref": workflow.r#ref }),
     };
     facts
@@ -263,7 +264,7 @@ fn a_mapped_claim_of_another_type_is_refused_by_name() {
                     ClaimType::FlagText => *value == json!("true"),
                     ClaimType::Boolean => value.is_boolean(),
                     ClaimType::Number => value.is_u64(),
-                    ClaimType::List => value.is_array(),
+                    ClaimType::List => value.is_array() || value.is_string(),
                     ClaimType::Object => value.is_object(),
                 };
                 match reader.facts(object(&json!({ "a": { "b": value } }))) {
@@ -324,9 +325,9 @@ fn look_alike_claims_are_no_claims_of_the_provider() {
     }
 }
 
-/// T-47: null is absent, empty text is a value.
+/// T-47: nothing is told by null, nor by an empty text.
 #[test]
-fn null_is_absent_and_empty_text_is_a_value() {
+fn null_and_empty_text_are_absent() {
     for provider in ["github", "gitlab"] {
         let reader = reader(provider, "https://ci.example");
         for claim in reader.provider.claims {
@@ -334,8 +335,19 @@ fn null_is_absent_and_empty_text_is_a_value() {
             let with_null = written(&reader.facts(object(&json!({ claim.name: null }))).unwrap());
             assert_eq!(with_null, without, "{}", claim.name);
         }
-        let empty = reader.facts(object(&json!({ "environment": "" }))).unwrap();
-        assert_eq!(empty.text(Fact::Environment), Some(""));
+        for claim in reader.provider.claims {
+            let Some(fact) = claim.fact.filter(|_| claim.claim_type == ClaimType::Text) else {
+                continue;
+            };
+            let empty = reader.facts(object(&json!({ claim.name: "" }))).unwrap();
+            let told = empty.get(fact).map(ToString::to_string);
+            let expected = (fact == Fact::Trigger).then(|| "other".to_owned());
+            assert!(
+                told == expected || fact == Fact::RefType,
+                "{}: {told:?}",
+                claim.name
+            );
+        }
     }
 }
 

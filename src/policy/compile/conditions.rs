@@ -1,13 +1,13 @@
 //! Blocks of conditions: which facts may be named where, and with which words.
 
-use super::Issuer;
+use super::issuers::Issuers;
 use super::patterns::{self, Compared};
 use crate::policy::diagnostic::{Span, nearest};
 use crate::policy::pattern::{MAX_PATTERN, Operator, Pattern};
 use crate::policy::read::{Sheet, listed};
 use crate::policy::yaml::{Entry, Node, NodeKind};
 use crate::policy::{Block, Condition, Subject};
-use crate::provider::{Fact, Reader, TRIGGERS};
+use crate::provider::{Fact, FactType, Reader, TRIGGERS, is_commit_id};
 
 /// What a block is about, which decides what it may name.
 pub(super) struct About<'a> {
@@ -16,7 +16,7 @@ pub(super) struct About<'a> {
     /// Whose jobs; `None` where they may be of any issuer.
     reader: Option<&'a Reader>,
     /// It may name one of these.
-    issuers: Option<&'a [Issuer]>,
+    issuers: Option<&'a Issuers>,
     /// It is about jobs of several issuers, whose ids mean different things.
     without_ids: bool,
 }
@@ -40,12 +40,31 @@ impl<'a> About<'a> {
         }
     }
 
-    pub(super) const fn requirement(what: &'a str, issuers: &'a [Issuer]) -> Self {
+    pub(super) const fn requirement(what: &'a str, issuers: &'a Issuers) -> Self {
         Self {
             what,
             reader: None,
             issuers: Some(issuers),
             without_ids: false,
+        }
+    }
+
+    /// What the fact's values are. In a requirement a fact is a list where every issuer that has it
+    /// declares it so, of those that the block names or else of all.
+    fn fact_type(&self, fact: Fact, named: &[&str]) -> FactType {
+        if let Some(reader) = self.reader {
+            return reader.fact_type(fact);
+        }
+        let issuers = self.issuers.into_iter().flat_map(Issuers::iter);
+        let mut types = issuers
+            .filter(|issuer| {
+                named.is_empty() || named.contains(&issuer.reader.issuer.name.as_str())
+            })
+            .filter(|issuer| facts_of(Some(&issuer.reader)).contains(&fact))
+            .map(|issuer| issuer.reader.fact_type(fact));
+        match types.next() {
+            Some(first) if types.all(|other| other == first) => first,
+            Some(_) | None => fact.fact_type(),
         }
     }
 }
@@ -76,9 +95,10 @@ pub(super) fn block(sheet: &mut Sheet<'_>, node: &Node, about: &About<'_>) -> Op
         conditions: Vec::new(),
         places: Vec::new(),
     };
+    let named = named_issuers(entries);
     let mut complete = true;
     for entry in entries {
-        match lines(sheet, entry, about) {
+        match lines(sheet, entry, about, &named) {
             Some(read) => {
                 for condition in read {
                     block.conditions.push(condition);
@@ -123,7 +143,27 @@ fn ids_have_issuer(sheet: &mut Sheet<'_>, block: &Block, about: &About<'_>, span
     false
 }
 
-fn lines(sheet: &mut Sheet<'_>, entry: &Entry, about: &About<'_>) -> Option<Vec<Condition>> {
+/// The issuers that a block of a requirement is about, as far as they can be read.
+fn named_issuers(entries: &[Entry]) -> Vec<&str> {
+    let line = entries.iter().find(|entry| entry.key.text == "issuer");
+    let nodes = match line.map(|line| &line.value.kind) {
+        Some(NodeKind::List(items)) => items.as_slice(),
+        Some(NodeKind::Scalar(scalar)) => return vec![&scalar.text],
+        Some(NodeKind::Map(_)) | None => &[],
+    };
+    let texts = nodes.iter().filter_map(|node| match &node.kind {
+        NodeKind::Scalar(scalar) => Some(scalar.text.as_str()),
+        NodeKind::List(_) | NodeKind::Map(_) => None,
+    });
+    texts.collect()
+}
+
+fn lines(
+    sheet: &mut Sheet<'_>,
+    entry: &Entry,
+    about: &About<'_>,
+    named: &[&str],
+) -> Option<Vec<Condition>> {
     let name = entry.key.text.as_str();
     if name == "claim" {
         return claims(sheet, entry);
@@ -134,13 +174,11 @@ fn lines(sheet: &mut Sheet<'_>, entry: &Entry, about: &About<'_>) -> Option<Vec<
         return issuer(sheet, entry, issuers).map(|condition| vec![condition]);
     }
     let fact = fact(sheet, entry, about)?;
-    let pattern = patterns::pattern(
-        sheet,
-        &entry.value,
-        fact.name(),
-        Compared::Fact(fact.fact_type()),
-    )?;
-    words(sheet, fact, &pattern, entry.value.span)?;
+    let compared = words(fact).map_or_else(
+        || Compared::Fact(about.fact_type(fact, named)),
+        Compared::Word,
+    );
+    let pattern = patterns::pattern(sheet, &entry.value, fact.name(), compared)?;
     full_ref(sheet, fact, &pattern, entry.value.span, about)?;
     Some(vec![Condition {
         subject: Subject::Fact(fact),
@@ -148,44 +186,16 @@ fn lines(sheet: &mut Sheet<'_>, entry: &Entry, about: &About<'_>) -> Option<Vec<
     }])
 }
 
-fn issuer(sheet: &mut Sheet<'_>, entry: &Entry, issuers: &[Issuer]) -> Option<Condition> {
+fn issuer(sheet: &mut Sheet<'_>, entry: &Entry, issuers: &Issuers) -> Option<Condition> {
     let names = sheet.texts(&entry.value, "`issuer`")?;
+    let mut are_known = true;
     for name in &names {
-        if !issuers
-            .iter()
-            .any(|issuer| issuer.reader.issuer.name == *name)
-        {
-            unknown_issuer(sheet, name, entry.value.span, issuers);
-            return None;
-        }
+        are_known &= issuers.find(sheet, name, entry.value.span).is_some();
     }
-    let mut exact: Vec<_> = names.into_iter().map(Pattern::Exact).collect();
-    let pattern = match (exact.len(), exact.pop()) {
-        (1, Some(one)) => one,
-        (_, last) => Pattern::Any(exact.into_iter().chain(last).collect()),
-    };
-    Some(Condition {
+    are_known.then(|| Condition {
         subject: Subject::Issuer,
-        pattern,
+        pattern: Pattern::of_texts(names),
     })
-}
-
-/// Reports an issuer that is not defined.
-pub(super) fn unknown_issuer(sheet: &mut Sheet<'_>, name: &str, span: Span, issuers: &[Issuer]) {
-    let names: Vec<_> = issuers
-        .iter()
-        .map(|issuer| issuer.reader.issuer.name.as_str())
-        .collect();
-    let help = match nearest(name, names.iter().copied()) {
-        Some(meant) => format!("did you mean `{meant}`?"),
-        None => format!("the issuers are {}", listed(&names)),
-    };
-    sheet.error_help(
-        "unknown-issuer",
-        span,
-        format!("unknown issuer `{name}`"),
-        Some(help),
-    );
 }
 
 fn claims(sheet: &mut Sheet<'_>, entry: &Entry) -> Option<Vec<Condition>> {
@@ -213,17 +223,25 @@ pub(super) fn pointer<'n>(sheet: &mut Sheet<'_>, node: &'n Node, what: &str) -> 
 }
 
 fn check_pointer(sheet: &mut Sheet<'_>, text: &str, span: Span, what: &str) -> Option<()> {
-    if text.starts_with('/') && text.len() > 1 && text.len() <= MAX_PATTERN {
-        return Some(());
+    if text.len() > MAX_PATTERN {
+        let message = format!("{what}: the pointer is longer than {MAX_PATTERN} bytes");
+        sheet.error("pointer", span, message);
+        return None;
     }
-    let help = format!("write \"/{}\"", text.trim_start_matches('/'));
-    sheet.error_help(
-        "pointer",
-        span,
-        format!("{what}: `{text}` is not a JSON pointer (RFC 6901)"),
-        Some(help),
-    );
-    None
+    let message = format!("{what}: `{text}` is not a JSON pointer (RFC 6901)");
+    if !text.starts_with('/') || text.len() == 1 {
+        let help = format!("write \"/{}\"", text.trim_start_matches('/'));
+        sheet.error_help("pointer", span, message, Some(help));
+        return None;
+    }
+    // Read by no claim at all, `{ present: false }` would always hold.
+    let mut after_tildes = text.split('~').skip(1);
+    if after_tildes.any(|rest| !rest.starts_with(['0', '1'])) {
+        let help = "in a name, `~` is written `~0` and `/` is written `~1`";
+        sheet.error_help("pointer", span, message, Some(help));
+        return None;
+    }
+    Some(())
 }
 
 fn fact(sheet: &mut Sheet<'_>, entry: &Entry, about: &About<'_>) -> Option<Fact> {
@@ -294,37 +312,21 @@ pub(super) fn unknown_fact(
     sheet.error_help("unknown-fact", span, message, Some(help));
 }
 
-/// Facts with a closed list of words: another word is a mistake, as no job can have it.
-fn words(sheet: &mut Sheet<'_>, fact: Fact, pattern: &Pattern, span: Span) -> Option<()> {
-    let known: &[&str] = if fact == Fact::Trigger {
-        &TRIGGERS
+/// The words of a fact that has a closed list of them.
+fn words(fact: Fact) -> Option<&'static [&'static str]> {
+    if fact == Fact::Trigger {
+        Some(&TRIGGERS)
     } else if fact == Fact::RefType {
-        &["branch", "tag", "pull", "other"]
+        Some(&["branch", "tag", "pull", "other"])
     } else if fact == Fact::Runner {
-        &["hosted", "self-hosted"]
+        Some(&["hosted", "self-hosted"])
     } else {
-        return Some(());
-    };
-    for text in texts(pattern) {
-        if known.contains(&text) {
-            continue;
-        }
-        let help = match nearest(text, known.iter().copied()) {
-            Some(meant) => format!("did you mean `{meant}`?"),
-            None => format!("it is one of {}", listed(known)),
-        };
-        sheet.error_help(
-            "unknown-word",
-            span,
-            format!("`{fact}` is never `{text}`"),
-            Some(help),
-        );
-        return None;
+        None
     }
-    Some(())
 }
 
-/// A short name such as `main` could be a branch or a tag, and no job has it.
+/// A short name such as `main` could be a branch or a tag, and no job has it: as text, and within
+/// `glob`, `under` and `not`, where it would never fit or always.
 fn full_ref(
     sheet: &mut Sheet<'_>,
     fact: Fact,
@@ -332,40 +334,48 @@ fn full_ref(
     span: Span,
     about: &About<'_>,
 ) -> Option<()> {
-    let ours = about
+    // What a `generic` issuer's claim holds is its own affair; a workflow's ref was cut by us.
+    let is_ours = about
         .reader
         .is_none_or(|reader| !reader.provider.claims.is_empty());
-    if fact != Fact::Ref || !ours {
-        return Some(());
-    }
-    let short = texts(pattern)
-        .into_iter()
-        .find(|text| !text.starts_with("refs/"));
+    let short = if let Pattern::Workflow { r#ref, .. } = pattern {
+        r#ref.as_ref().and_then(|r#ref| short_ref(r#ref, true))
+    } else if is_ours && [Fact::Ref, Fact::BaseRef].contains(&fact) {
+        short_ref(pattern, false)
+    } else {
+        None
+    };
     let Some(short) = short else {
         return Some(());
     };
-    let help = format!("write refs/heads/{short} for the branch, or refs/tags/{short} for the tag");
-    sheet.error_help(
-        "short-ref",
-        span,
-        format!("`{short}` is not a full ref"),
-        Some(help),
-    );
+    let message = format!("`{short}` is not a full ref, so no job has it in `{fact}`");
+    let tail = short.trim_start_matches('/');
+    let help = format!("write refs/heads/{tail} for the branch, or refs/tags/{tail} for the tag");
+    sheet.error_help("short-ref", span, message, Some(help));
     None
 }
 
-/// Every exact text in a pattern of text, under `not` too.
-fn texts(pattern: &Pattern) -> Vec<&str> {
+/// The first text of a pattern, of whatever operator, that no full ref can fit.
+fn short_ref(pattern: &Pattern, or_commit: bool) -> Option<&str> {
     match pattern {
-        Pattern::Exact(text) => vec![text],
-        Pattern::Any(patterns) => patterns.iter().flat_map(texts).collect(),
-        Pattern::All(operators) => operators
+        Pattern::Exact(text) => {
+            let is_full = text.starts_with(REFS) || (or_commit && is_commit_id(text));
+            (!is_full).then_some(text.as_str())
+        }
+        Pattern::Any(patterns) => patterns
             .iter()
-            .flat_map(|operator| match operator {
-                Operator::Not(pattern) => texts(pattern),
-                Operator::Glob(_) | Operator::Under(_) | Operator::Member(_) => Vec::new(),
-            })
-            .collect(),
-        Pattern::Is(_) | Pattern::Present(_) | Pattern::Workflow { .. } => Vec::new(),
+            .find_map(|pattern| short_ref(pattern, or_commit)),
+        Pattern::All(operators) => operators.iter().find_map(|operator| match operator {
+            Operator::Glob(glob) => (!glob.allows_start(REFS)).then(|| glob.text()),
+            Operator::Under(top) => {
+                (!top.starts_with(REFS) && top != "refs").then_some(top.as_str())
+            }
+            Operator::Not(pattern) => short_ref(pattern, or_commit),
+            Operator::Member(_) => None,
+        }),
+        Pattern::Is(_) | Pattern::Present(_) | Pattern::Workflow { .. } => None,
     }
 }
+
+/// What every full ref begins with.
+const REFS: &str = "refs/";

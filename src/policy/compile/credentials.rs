@@ -1,6 +1,6 @@
 //! `credentials:` what exists, how far it may go, and who answers for it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,28 +12,85 @@ use crate::policy::yaml::{Entry, Node};
 use crate::policy::{Class, CredentialDefinition, Kind, duration};
 use crate::provider::Fact;
 
-/// Every credential of all files, and where each is defined.
-pub(super) fn compile(
-    raws: &[Raw],
-    problems: &mut Vec<Diagnostic>,
-) -> (
-    BTreeMap<String, Arc<CredentialDefinition>>,
-    BTreeMap<String, Place>,
-) {
-    let mut credentials = BTreeMap::new();
-    let mut places: BTreeMap<String, Place> = BTreeMap::new();
+/// The credentials of all files, as far as they could be read. What is wrong with one of them is
+/// said once, where it is defined, and not again where it is named.
+pub(super) struct Credentials {
+    pub(super) definitions: BTreeMap<String, Arc<CredentialDefinition>>,
+    pub(super) places: BTreeMap<String, Place>,
+    /// Names of those too faulty to know what they are.
+    unread: BTreeSet<String>,
+    /// Some were read with a fault, so that an owner or a target may be missing.
+    has_faults: bool,
+    /// Some file could not be read whole, so that there may be more.
+    has_gaps: bool,
+}
+
+impl Credentials {
+    pub(super) fn get(&self, name: &str) -> Option<&Arc<CredentialDefinition>> {
+        self.definitions.get(name)
+    }
+
+    /// It is defined, or could be, where nothing can be read.
+    pub(super) fn may_exist(&self, name: &str) -> bool {
+        self.has_gaps || self.unread.contains(name) || self.definitions.contains_key(name)
+    }
+
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        let read = self.definitions.keys();
+        read.chain(&self.unread).map(String::as_str)
+    }
+
+    /// There are no others.
+    pub(super) const fn are_all_known(&self) -> bool {
+        !self.has_gaps
+    }
+
+    /// There are no others, and of each everything is known.
+    pub(super) fn are_all_read(&self) -> bool {
+        !self.has_gaps && !self.has_faults
+    }
+
+    pub(super) fn owners(&self) -> Vec<&str> {
+        let all = self.definitions.values();
+        distinct(all.map(|credential| credential.owner.as_str()))
+    }
+
+    pub(super) fn targets(&self) -> Vec<&str> {
+        let all = self.definitions.values();
+        distinct(all.filter_map(|credential| credential.kind.target()))
+    }
+}
+
+fn distinct<'a>(words: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
+    let words: BTreeSet<&str> = words.collect();
+    words.into_iter().collect()
+}
+
+/// Every credential of all files.
+pub(super) fn compile(raws: &[Raw], has_gaps: bool, problems: &mut Vec<Diagnostic>) -> Credentials {
+    let mut credentials = Credentials {
+        definitions: BTreeMap::new(),
+        places: BTreeMap::new(),
+        unread: BTreeSet::new(),
+        has_faults: false,
+        has_gaps,
+    };
     let mut resources: BTreeMap<String, Place> = BTreeMap::new();
     for raw in raws {
         for entry in &raw.credentials {
+            let before = problems.len();
             let mut sheet = Sheet {
                 source: &raw.source,
                 problems,
             };
-            let Some(credential) = credential(&mut sheet, entry) else {
+            let read = credential(&mut sheet, entry);
+            let place = sheet.place(entry.span);
+            credentials.has_faults |= problems.len() > before;
+            let Some(credential) = read else {
+                credentials.unread.insert(entry.key.text.clone());
                 continue;
             };
-            let place = sheet.place(entry.span);
-            if let Some(first) = places.get(&credential.name) {
+            if let Some(first) = credentials.places.get(&credential.name) {
                 problems.push(taken("credential", &credential.name, place, first));
                 continue;
             }
@@ -47,13 +104,16 @@ pub(super) fn compile(
                 }
                 resources.insert(spelling, place.clone());
             }
-            places.insert(credential.name.clone(), place);
-            credentials.insert(credential.name.clone(), Arc::new(credential));
+            let name = credential.name.clone();
+            credentials.places.insert(name.clone(), place);
+            credentials.definitions.insert(name, Arc::new(credential));
         }
     }
-    (credentials, places)
+    credentials
 }
 
+/// Reads one, and all of it whatever is wrong with a part: of a value that could not be read
+/// something stands in its place, since a set with an error is never made.
 fn credential(sheet: &mut Sheet<'_>, entry: &Entry) -> Option<CredentialDefinition> {
     let name = sheet.scalar(&entry.key, entry.span, "the name of a credential")?;
     let name = parse::name(sheet, name, entry.span, "credential")?;
@@ -64,22 +124,22 @@ fn credential(sheet: &mut Sheet<'_>, entry: &Entry) -> Option<CredentialDefiniti
         .entries(&entry.value, &what)?
         .iter()
         .find(|line| line.key.text == "kind");
-    let Some(word) = word else {
-        sheet.fields(&entry.value, &what, &all);
-        sheet.error(
-            "missing-key",
-            entry.span,
-            format!("key `kind` is missing from {what}"),
-        );
-        return None;
-    };
-    let keys = keys_of(sheet, &word.value, &what)?;
-    let fields = sheet.fields(&entry.value, &what, &[COMMON, keys].concat())?;
-    let kind = if keys == JWT {
-        jwt(sheet, &fields, &what, entry.span)
+    let keys = if let Some(word) = word {
+        keys_of(sheet, &word.value, &what)
     } else {
-        postgres(sheet, &fields, &what, entry.span)
+        let message = format!("key `kind` is missing from {what}");
+        sheet.error("missing-key", entry.span, message);
+        None
     };
+    let own = keys.map(|keys| [COMMON, keys].concat());
+    let fields = sheet.fields(&entry.value, &what, own.as_ref().unwrap_or(&all))?;
+    let kind = keys.and_then(|keys| {
+        if keys == JWT {
+            jwt(sheet, &fields, &what, entry.span)
+        } else {
+            Some(postgres(sheet, &fields, &what, entry.span))
+        }
+    });
     let max_ttl = ceiling(sheet, &fields, &what, entry.span);
     let mut free = |key| free_text(sheet, &fields, key, &what, entry.span);
     let (owner, purpose) = (free("owner"), free("purpose"));
@@ -91,11 +151,11 @@ fn credential(sheet: &mut Sheet<'_>, entry: &Entry) -> Option<CredentialDefiniti
     Some(CredentialDefinition {
         name: name.to_owned(),
         kind: kind?,
-        max_ttl: max_ttl?,
-        owner: owner?,
-        purpose: purpose?,
-        class: class?,
-        resource: resource?,
+        max_ttl: max_ttl.unwrap_or(LONGEST),
+        owner: owner.unwrap_or_default(),
+        purpose: purpose.unwrap_or_default(),
+        class: class.unwrap_or(Class::Low),
+        resource: resource.unwrap_or_default(),
     })
 }
 
@@ -116,11 +176,10 @@ fn resource(sheet: &mut Sheet<'_>, node: &Node, what: &str) -> Option<String> {
 /// The keys of a kind.
 fn keys_of(sheet: &mut Sheet<'_>, node: &Node, what: &str) -> Option<&'static [&'static str]> {
     let word = sheet.text(node, format!("`kind` of {what}"))?;
-    let kinds = [("jwt", JWT), ("postgres", POSTGRES)];
-    if let Some((_, keys)) = kinds.iter().find(|(name, _)| *name == word) {
+    if let Some((_, keys)) = KINDS.iter().find(|(name, _)| *name == word) {
         return Some(keys);
     }
-    let names = kinds.map(|(name, _)| name);
+    let names = KINDS.map(|(name, _)| name);
     let help = match nearest(word, names) {
         Some(meant) => format!("did you mean `{meant}`?"),
         None => format!("the kinds are {}", listed(&names)),
@@ -147,13 +206,13 @@ fn jwt(sheet: &mut Sheet<'_>, fields: &Fields<'_>, what: &str, at: Span) -> Opti
         None => Some(Vec::new()),
     };
     Some(Kind::Jwt {
-        audience: audience?.to_owned(),
+        audience: audience.unwrap_or_default().to_owned(),
         scopes: scopes?,
-        claims: claims?,
+        claims: claims.unwrap_or_default(),
     })
 }
 
-fn postgres(sheet: &mut Sheet<'_>, fields: &Fields<'_>, what: &str, at: Span) -> Option<Kind> {
+fn postgres(sheet: &mut Sheet<'_>, fields: &Fields<'_>, what: &str, at: Span) -> Kind {
     let target = sheet
         .required(fields, "target", what, at)
         .and_then(|node| sheet.ascii(node, format!("`target` of {what}"), MAX_TEXT));
@@ -167,16 +226,15 @@ fn postgres(sheet: &mut Sheet<'_>, fields: &Fields<'_>, what: &str, at: Span) ->
         .required(fields, "group", what, at)
         // The length of a name in PostgreSQL.
         .and_then(|node| sheet.ascii(node, format!("`group` of {what}"), 63));
-    let act_as_group = match fields.get("act_as_group") {
-        Some(node) => sheet.boolean(node, format!("`act_as_group` of {what}")),
-        None => Some(false),
-    };
-    Some(Kind::Postgres {
-        target: target?.to_owned(),
-        database: database?,
-        group: group?.to_owned(),
-        act_as_group: act_as_group?,
-    })
+    let act_as_group = fields
+        .get("act_as_group")
+        .and_then(|node| sheet.boolean(node, format!("`act_as_group` of {what}")));
+    Kind::Postgres {
+        target: target.unwrap_or_default().to_owned(),
+        database: database.unwrap_or_default(),
+        group: group.unwrap_or_default().to_owned(),
+        act_as_group: act_as_group.unwrap_or_default(),
+    }
 }
 
 /// Scope tokens of RFC 6749 section 3.3: they are joined by spaces later.
@@ -255,6 +313,8 @@ fn class(sheet: &mut Sheet<'_>, fields: &Fields<'_>, what: &str, at: Span) -> Op
     found
 }
 
+/// The kinds, each with the keys of its own.
+pub(super) const KINDS: [(&str, &[&str]); 2] = [("jwt", JWT), ("postgres", POSTGRES)];
 const COMMON: &[&str] = &["kind", "max_ttl", "owner", "purpose", "class", "resource"];
 const JWT: &[&str] = &["audience", "scopes", "claims"];
 const POSTGRES: &[&str] = &["target", "database", "group", "act_as_group"];

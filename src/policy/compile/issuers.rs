@@ -6,33 +6,77 @@
 //! its provider's: `algorithms` (default RS256), `audiences` (tolerated beside ours), `token_types`,
 //! `max_age` and `max_lifetime` (durations), `leeway` (30s, at most 1m), `kid_required`,
 //! `iat_required` (true), `strip_leading_zero` (false), `key_use`. The `generic` provider wants
-//! `facts` (fact to JSON pointer) and takes `types` (fact to `text`, `boolean` or `number`).
+//! `facts` (fact to JSON pointer) and takes `types` (fact to `text`, `boolean`, `number` or `list`).
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use ipnet::IpNet;
-use url::Url;
 
+use super::claim_map::claim_map;
 use super::conditions::{self, About};
+use super::trust::{check_address, check_tenants};
 use super::{Issuer, LoadOptions, taken};
 use crate::policy::diagnostic::{Diagnostic, Span, nearest};
 use crate::policy::files::Folder;
 use crate::policy::parse::{self, Raw};
 use crate::policy::read::{Fields, MAX_TEXT, Sheet, listed};
 use crate::policy::yaml::Entry;
-use crate::provider::{
-    self, ClaimMap, ClaimType, Fact, FactType, MappedClaim, PROVIDERS, Provider, Reader,
-};
+use crate::provider::{self, PROVIDERS, Provider, Reader};
+use crate::token::issuer::{LONGEST_LIFE, is_same_but_for_spelling};
 use crate::token::{Algorithm, TrustedIssuer};
+
+/// The issuers of all files, as far as they could be read.
+pub(super) struct Issuers {
+    list: Vec<Issuer>,
+    /// Names of those too faulty to know whose tokens they are.
+    unread: BTreeSet<String>,
+    /// Some file could not be read whole, so that there may be more.
+    has_gaps: bool,
+}
+
+impl Issuers {
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Issuer> {
+        self.list.iter()
+    }
+
+    pub(super) fn into_list(self) -> Vec<Issuer> {
+        self.list
+    }
+
+    /// The issuer of that name. One that is not defined is reported, unless its definition may be
+    /// among what could not be read.
+    pub(super) fn find(&self, sheet: &mut Sheet<'_>, name: &str, span: Span) -> Option<&Issuer> {
+        let mut all = self.list.iter();
+        let found = all.find(|issuer| issuer.reader.issuer.name == name);
+        if found.is_some() || self.has_gaps || self.unread.contains(name) {
+            return found;
+        }
+        let names: Vec<_> = self
+            .list
+            .iter()
+            .map(|issuer| issuer.reader.issuer.name.as_str())
+            .collect();
+        let help = match nearest(name, names.iter().copied()) {
+            Some(meant) => format!("did you mean `{meant}`?"),
+            None => format!("the issuers are {}", listed(&names)),
+        };
+        let message = format!("unknown issuer `{name}`");
+        sheet.error_help("unknown-issuer", span, message, Some(help));
+        None
+    }
+}
 
 /// Every issuer of all files.
 pub(super) fn compile(
     raws: &[Raw],
+    has_gaps: bool,
     folder: &mut Folder,
     options: &LoadOptions,
     problems: &mut Vec<Diagnostic>,
-) -> Vec<Issuer> {
+) -> Issuers {
     let mut issuers: Vec<Issuer> = Vec::new();
+    let mut unread = BTreeSet::new();
     for raw in raws {
         for entry in &raw.issuers {
             let mut sheet = Sheet {
@@ -40,6 +84,7 @@ pub(super) fn compile(
                 problems,
             };
             let Some(issuer) = issuer(&mut sheet, entry, folder) else {
+                unread.insert(entry.key.text.clone());
                 continue;
             };
             if let Some(problem) = clash(&issuer, &issuers) {
@@ -58,7 +103,11 @@ pub(super) fn compile(
             issuer.reader.issuer = Arc::new(trusted);
         }
     }
-    issuers
+    Issuers {
+        list: issuers,
+        unread,
+        has_gaps,
+    }
 }
 
 fn issuer(sheet: &mut Sheet<'_>, entry: &Entry, folder: &mut Folder) -> Option<Issuer> {
@@ -88,8 +137,12 @@ fn issuer(sheet: &mut Sheet<'_>, entry: &Entry, folder: &mut Folder) -> Option<I
     let tenants = fields.get("tenants").map(|node| {
         conditions::blocks(sheet, node, &About::tenants(&what, &reader)).unwrap_or_default()
     });
-    if tenants.is_none() && is_shared(provider, url.as_deref()) {
-        missing_tenants(sheet, &what, &reader, entry.span);
+    if let Some(url) = &url {
+        let span = fields.get("url").map_or(entry.span, |node| node.span);
+        check_address(sheet, url, provider, &what, span);
+        if provider::address::known(url).is_some_and(|known| known.is_shared) {
+            check_tenants(sheet, &what, &reader, tenants.as_deref(), entry.span);
+        }
     }
     url?;
     Some(Issuer {
@@ -98,31 +151,6 @@ fn issuer(sheet: &mut Sheet<'_>, entry: &Entry, folder: &mut Folder) -> Option<I
         tenants,
         place: sheet.place(entry.span),
     })
-}
-
-/// T-49: its signature proves the platform, not the customer.
-fn missing_tenants(sheet: &mut Sheet<'_>, what: &str, reader: &Reader, span: Span) {
-    let message = format!(
-        "{what} signs for every customer of {}, so it needs `tenants`",
-        reader.issuer.url
-    );
-    let help = match reader.provider.tenant_ids.first() {
-        Some(id) => format!("tenants: [ {{ owner: your-organisation, {id}: \"its id\" }} ]"),
-        None => "name your own organisation under `tenants`".to_owned(),
-    };
-    sheet.error_help("shared-issuer", span, message, Some(help));
-}
-
-/// At the provider's shared host every customer's tokens are signed with the same keys, those of an
-/// enterprise's own path too.
-fn is_shared(provider: &Provider, url: Option<&str>) -> bool {
-    let host = |text: &str| {
-        Url::parse(text)
-            .ok()
-            .and_then(|url| url.host_str().map(str::to_owned))
-    };
-    let usual = provider.usual_issuer.and_then(host);
-    provider.shared && usual.is_some() && url.and_then(host) == usual
 }
 
 fn provider_of(
@@ -173,22 +201,14 @@ fn url(
 
 /// T-40: two issuers must not be told apart by a slash or by case.
 fn clash(issuer: &Issuer, others: &[Issuer]) -> Option<Diagnostic> {
-    let plain = |issuer: &Issuer| {
-        issuer
-            .reader
-            .issuer
-            .url
-            .trim_end_matches('/')
-            .to_ascii_lowercase()
-    };
     for other in others {
         let name = &issuer.reader.issuer.name;
         if *name == other.reader.issuer.name {
             return Some(taken("issuer", name, issuer.place.clone(), &other.place));
         }
-        if plain(issuer) == plain(other) {
+        if is_same_but_for_spelling(&issuer.reader.issuer.url, &other.reader.issuer.url) {
             let message = format!(
-                "issuers `{name}` and `{}` have the same `url`, or differ only by case or a slash",
+                "issuers `{name}` and `{}` have the same `url`, or differ only by case, a slash or the port 443",
                 other.reader.issuer.name
             );
             return Some(Diagnostic::error(
@@ -235,7 +255,7 @@ fn verification(sheet: &mut Sheet<'_>, fields: &Fields<'_>, trusted: &mut Truste
     }
     let times = [
         ("max_age", &mut trusted.max_age, MAX_AGE),
-        ("max_lifetime", &mut trusted.max_lifetime, MAX_AGE),
+        ("max_lifetime", &mut trusted.max_lifetime, LONGEST_LIFE),
         ("leeway", &mut trusted.leeway, MAX_LEEWAY),
     ];
     for (key, place, ceiling) in times {
@@ -268,7 +288,10 @@ fn seconds(sheet: &mut Sheet<'_>, fields: &Fields<'_>, key: &str, place: &mut i6
             sheet.error(
                 "duration",
                 node.span,
-                format!("`{key}` is at most {ceiling} seconds"),
+                format!(
+                    "`{key}` is at most {ceiling} seconds ({} hours)",
+                    ceiling / 3_600
+                ),
             );
         }
     }
@@ -317,105 +340,6 @@ fn texts(sheet: &mut Sheet<'_>, fields: &Fields<'_>, key: &str) -> Option<Vec<St
     sheet.texts(fields.get(key)?, format!("`{key}`"))
 }
 
-fn claim_map(
-    sheet: &mut Sheet<'_>,
-    fields: &Fields<'_>,
-    provider: &'static Provider,
-    what: &str,
-    at: Span,
-) -> ClaimMap {
-    let mut map = ClaimMap::new();
-    let named = fields.get("facts");
-    if !provider.claims.is_empty() {
-        for key in ["facts", "types"] {
-            if let Some(node) = fields.get(key) {
-                let message = format!("provider `{}` knows where its facts are", provider.name);
-                sheet.error_help(
-                    "unknown-key",
-                    node.span,
-                    message,
-                    Some(format!("leave `{key}` out, or use provider `generic`")),
-                );
-            }
-        }
-        return map;
-    }
-    let Some(node) = named else {
-        sheet.error(
-            "missing-key",
-            at,
-            format!("key `facts` is missing from {what}"),
-        );
-        return map;
-    };
-    for entry in sheet.entries(node, "`facts`").unwrap_or_default() {
-        let Some(fact) = fact_name(sheet, entry) else {
-            continue;
-        };
-        if let Some(pointer) =
-            conditions::pointer(sheet, &entry.value, &format!("claim of `{fact}`"))
-        {
-            map.insert(fact, MappedClaim::usual(fact, pointer));
-        }
-    }
-    for entry in fields
-        .get("types")
-        .and_then(|node| sheet.entries(node, "`types`"))
-        .unwrap_or_default()
-    {
-        claim_type(sheet, entry, &mut map);
-    }
-    map
-}
-
-fn claim_type(sheet: &mut Sheet<'_>, entry: &Entry, map: &mut ClaimMap) {
-    let Some(fact) = fact_name(sheet, entry) else {
-        return;
-    };
-    let Some(word) = sheet.text(&entry.value, format!("type of `{fact}`")) else {
-        return;
-    };
-    let claim_type = match (fact.fact_type(), word) {
-        (FactType::Bool, "boolean") => ClaimType::Boolean,
-        (FactType::Bool, "text") => ClaimType::FlagText,
-        (FactType::Text, "number") => ClaimType::Number,
-        (FactType::Text | FactType::Workflow, "text") => ClaimType::Text,
-        (FactType::Text | FactType::Bool | FactType::Workflow, _) => {
-            let help = match fact.fact_type() {
-                FactType::Bool => {
-                    "write `boolean`, or `text` where it is sent as \"true\" or \"false\""
-                }
-                FactType::Text => "write `text` or `number`",
-                FactType::Workflow => "write `text`",
-            };
-            sheet.error_help(
-                "claim-type",
-                entry.value.span,
-                format!("`{fact}` cannot be sent as `{word}`"),
-                Some(help),
-            );
-            return;
-        }
-    };
-    match map.get_mut(&fact) {
-        Some(mapped) => mapped.claim_type = claim_type,
-        None => sheet.error(
-            "claim-type",
-            entry.span,
-            format!("`types` names `{fact}`, which `facts` does not"),
-        ),
-    }
-}
-
-fn fact_name(sheet: &mut Sheet<'_>, entry: &Entry) -> Option<Fact> {
-    let name = sheet.scalar(&entry.key, entry.span, "the name of a fact")?;
-    let fact = Fact::from_name(name);
-    if fact.is_none() {
-        conditions::unknown_fact(sheet, name, entry.span, Fact::ALL, None);
-    }
-    fact
-}
-
 /// What may stand in an issuer.
 const KEYS: [&str; 19] = [
     "provider",
@@ -439,7 +363,7 @@ const KEYS: [&str; 19] = [
     "blocked_kids",
 ];
 
-/// The ceiling of `max_age` and `max_lifetime`, in seconds: one day.
+/// The ceiling of `max_age`, in seconds: one day.
 const MAX_AGE: i64 = 86_400;
 /// The ceiling of `leeway`, in seconds (T-42).
 const MAX_LEEWAY: i64 = 60;

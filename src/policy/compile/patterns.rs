@@ -1,7 +1,11 @@
 //! Nodes to patterns, typed by what they are compared with. Not: which facts there are.
+//!
+//! What cannot hold for any value of that type is an error here, so that no pattern is left that
+//! reads like a limit and is none.
 
+use crate::policy::diagnostic::nearest;
 use crate::policy::pattern::{Glob, Operator, Pattern, check_text};
-use crate::policy::read::Sheet;
+use crate::policy::read::{Sheet, listed};
 use crate::policy::yaml::{Node, NodeKind};
 use crate::provider::FactType;
 
@@ -9,6 +13,9 @@ use crate::provider::FactType;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Compared {
     Fact(FactType),
+    /// A fact with a closed list of words: each is named by its exact text, since `not` and `glob`
+    /// would let in every word that comes to be.
+    Word(&'static [&'static str]),
     /// A raw claim, whose type nobody declared: text, or a boolean.
     Claim,
 }
@@ -31,6 +38,8 @@ pub(super) fn pattern(
     match compared {
         Compared::Fact(FactType::Text) => any_text(sheet, node, what, Where::Top),
         Compared::Fact(FactType::Bool) => truth(sheet, node, what),
+        Compared::Fact(FactType::List) => list(sheet, node, what),
+        Compared::Word(known) => word(sheet, node, what, known),
         Compared::Fact(FactType::Workflow) => workflow(sheet, node, what),
         Compared::Claim => match &node.kind {
             NodeKind::Scalar(scalar) if scalar.plain && is_truth(&scalar.text) => {
@@ -125,7 +134,16 @@ fn operators(sheet: &mut Sheet<'_>, node: &Node, what: &str, place: Where) -> Op
                 }
             }
             "under" => Operator::Under(path(sheet, &entry.value, &key)?),
-            "member" => Operator::Member(member(sheet, &entry.value, &key)?),
+            "member" => {
+                let help = "only an issuer of provider `generic` can declare a fact to be a list, under `types`; compare text with text, a list of texts, `glob` or `under`";
+                sheet.error_help(
+                    "wrong-type",
+                    entry.span,
+                    format!("`{what}` is text, and `member` is one entry of a list"),
+                    Some(help),
+                );
+                return None;
+            }
             "not" if place == Where::Not => {
                 sheet.error("pattern", entry.span, "`not` does not stand within `not`");
                 return None;
@@ -148,17 +166,120 @@ fn path(sheet: &mut Sheet<'_>, node: &Node, key: &str) -> Option<String> {
     Some(text)
 }
 
-fn member(sheet: &mut Sheet<'_>, node: &Node, key: &str) -> Option<String> {
-    let text = text(sheet, node, key)?;
-    if text.contains(',') {
-        sheet.error(
-            "pattern",
-            node.span,
-            format!("`{key}` is one entry, without a comma"),
-        );
+/// `{ member: x }`, `{ not: { member: x } }`, both, a list of these, or `{ present: … }`.
+fn list(sheet: &mut Sheet<'_>, node: &Node, what: &str) -> Option<Pattern> {
+    match &node.kind {
+        NodeKind::List(_) => {
+            let items = sheet.items(node, format!("the list of `{what}`"))?;
+            let read: Vec<_> = items
+                .iter()
+                .map(|item| members(sheet, item, what, false).map(Pattern::All))
+                .collect();
+            read.into_iter()
+                .collect::<Option<Vec<_>>>()
+                .map(Pattern::Any)
+        }
+        NodeKind::Map(entries) if entries.iter().any(|entry| entry.key.text == "present") => {
+            operators(sheet, node, what, Where::Top)
+        }
+        NodeKind::Map(_) | NodeKind::Scalar(_) => {
+            members(sheet, node, what, false).map(Pattern::All)
+        }
+    }
+}
+
+fn members(
+    sheet: &mut Sheet<'_>,
+    node: &Node,
+    what: &str,
+    within_not: bool,
+) -> Option<Vec<Operator>> {
+    let NodeKind::Map(entries) = &node.kind else {
+        let help = match &node.kind {
+            NodeKind::Scalar(scalar) => format!("write {{ member: {} }}", scalar.text),
+            NodeKind::List(_) | NodeKind::Map(_) => "write { member: x }".to_owned(),
+        };
+        let message = format!("`{what}` is a list, which is compared entry by entry");
+        sheet.error_help("wrong-type", node.span, message, Some(help));
+        return None;
+    };
+    let known: &[&str] = if within_not {
+        &["member"]
+    } else {
+        &["member", "not"]
+    };
+    sheet.fields(node, format!("the pattern of `{what}`, a list"), known)?;
+    let mut operators = Vec::new();
+    for entry in entries {
+        operators.push(match entry.key.text.as_str() {
+            "member" => Operator::Member(text(sheet, &entry.value, &format!("member of {what}"))?),
+            "not" if !within_not => {
+                let inner = members(sheet, &entry.value, what, true)?;
+                Operator::Not(Box::new(Pattern::All(inner)))
+            }
+            // Reported as an unknown key above.
+            _ => return None,
+        });
+    }
+    if operators.is_empty() {
+        let message = format!("the pattern of `{what}` is empty");
+        sheet.error("empty", node.span, message);
         return None;
     }
-    Some(text)
+    Some(operators)
+}
+
+/// One word of a closed list, several, or `{ present: … }`. Another word is a mistake, as no job
+/// can have it.
+fn word(
+    sheet: &mut Sheet<'_>,
+    node: &Node,
+    what: &str,
+    known: &'static [&'static str],
+) -> Option<Pattern> {
+    match &node.kind {
+        NodeKind::Scalar(_) => one_word(sheet, node, what, known).map(Pattern::Exact),
+        NodeKind::List(_) => {
+            let items = sheet.items(node, format!("the list of `{what}`"))?;
+            let read: Vec<_> = items
+                .iter()
+                .map(|item| one_word(sheet, item, what, known).map(Pattern::Exact))
+                .collect();
+            read.into_iter()
+                .collect::<Option<Vec<_>>>()
+                .map(Pattern::Any)
+        }
+        NodeKind::Map(entries) => {
+            let odd = entries.iter().find(|entry| entry.key.text != "present");
+            let Some(odd) = odd else {
+                return operators(sheet, node, what, Where::Top);
+            };
+            let name = &odd.key.text;
+            let message =
+                format!("`{what}` is one of a closed list of words, and takes no `{name}`");
+            let help = format!("list the words that are meant, of {}", listed(known));
+            sheet.error_help("wrong-type", odd.span, message, Some(help));
+            None
+        }
+    }
+}
+
+fn one_word(sheet: &mut Sheet<'_>, node: &Node, what: &str, known: &[&str]) -> Option<String> {
+    let text = text(sheet, node, what)?;
+    if known.contains(&text.as_str()) {
+        return Some(text);
+    }
+    let help = match nearest(&text, known.iter().copied()) {
+        Some(meant) => format!("did you mean `{meant}`?"),
+        None => format!("it is one of {}", listed(known)),
+    };
+    sheet.error_help(
+        "unknown-word",
+        node.span,
+        format!("`{what}` is never `{text}`"),
+        Some(help),
+    );
+    None
 }
 
 fn truth(sheet: &mut Sheet<'_>, node: &Node, what: &str) -> Option<Pattern> {
@@ -187,7 +308,10 @@ fn truth(sheet: &mut Sheet<'_>, node: &Node, what: &str) -> Option<Pattern> {
             sheet.error_help(
                 "wrong-type",
                 node.span,
-                format!("`{what}` is true or false, found `{}`", scalar.text),
+                format!(
+                    "`{what}` is true or false, found the text `{}`",
+                    scalar.text
+                ),
                 Some(help),
             );
             None

@@ -4,19 +4,19 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::conditions::{self, About};
-use super::{Issuer, credentials, taken};
+use super::credentials::{self, Credentials};
+use super::issuers::Issuers;
+use super::{Issuer, taken};
 use crate::policy::diagnostic::{Diagnostic, Place, Span, nearest};
 use crate::policy::parse::{self, Raw};
-use crate::policy::read::{Fields, Sheet, listed};
+use crate::policy::read::{self, Fields, Sheet, listed};
 use crate::policy::yaml::Node;
 use crate::policy::{CredentialDefinition, Grant, Policy};
-
-type Credentials = BTreeMap<String, Arc<CredentialDefinition>>;
 
 /// Every policy of all files.
 pub(super) fn compile(
     raws: &[Raw],
-    issuers: &[Issuer],
+    issuers: &Issuers,
     credentials: &Credentials,
     problems: &mut Vec<Diagnostic>,
 ) -> Vec<Policy> {
@@ -46,24 +46,30 @@ pub(super) fn compile(
 fn policy(
     sheet: &mut Sheet<'_>,
     node: &Node,
-    issuers: &[Issuer],
+    issuers: &Issuers,
     credentials: &Credentials,
     policies: &mut Vec<Policy>,
 ) -> Option<(String, Place)> {
     let keys = ["name", "issuer", "when", "until", "grant"];
     let fields = sheet.fields(node, "a policy", &keys)?;
-    let name_node = sheet.required(&fields, "name", "a policy", first_line(node))?;
-    let name = sheet.text(name_node, "`name` of a policy")?;
-    let name = parse::name(sheet, name, name_node.span, "policy")?;
-    let what = format!("policy `{name}`");
-    let place = sheet.place(name_node.span);
-    let named = named_issuers(sheet, &fields, &what, name_node.span, issuers);
-    let grants = grants(sheet, &fields, &what, name_node.span, credentials);
+    let name_node = sheet.required(&fields, "name", "a policy", first_line(node));
+    let name = name_node.and_then(|node| {
+        let name = sheet.text(node, "`name` of a policy")?;
+        parse::name(sheet, name, node.span, "policy")
+    });
+    // What else is wrong is said too, whatever is wrong with the name.
+    let what = name.map_or_else(|| "a policy".to_owned(), |name| format!("policy `{name}`"));
+    let at = name_node.map_or_else(|| first_line(node), |node| node.span);
+    let place = sheet.place(at);
+    let named = named_issuers(sheet, &fields, &what, at, issuers);
+    let grants = grants(sheet, &fields, &what, at, credentials);
     let until = match fields.get("until") {
         Some(node) => sheet.time(node, format!("`until` of {what}")).map(Some),
         None => Some(None),
     };
-    let when = sheet.required(&fields, "when", &what, name_node.span);
+    let when = sheet
+        .required(&fields, "when", &what, at)
+        .filter(|node| !is_empty(sheet, node, "when", &what));
     for issuer in named.iter().flatten() {
         let about = About::policy(
             &what,
@@ -71,7 +77,8 @@ fn policy(
             named.as_ref().is_some_and(|list| list.len() > 1),
         );
         let blocks = when.and_then(|node| conditions::blocks(sheet, node, &about));
-        if let (Some(when), Some(until), Some(grants)) = (blocks, until, &grants) {
+        if let (Some(name), Some(when), Some(until), Some(grants)) = (name, blocks, until, &grants)
+        {
             policies.push(Policy {
                 name: name.to_owned(),
                 issuer: issuer.reader.issuer.name.clone(),
@@ -82,7 +89,17 @@ fn policy(
             });
         }
     }
-    Some((name.to_owned(), place))
+    Some((name?.to_owned(), place))
+}
+
+/// Reports a key whose value was left out, with what it looks like.
+fn is_empty(sheet: &mut Sheet<'_>, node: &Node, key: &str, what: &str) -> bool {
+    if !node.is_nothing() {
+        return false;
+    }
+    let message = format!("`{key}` of {what} is empty");
+    sheet.error_help("empty", node.span, message, read::example(key));
+    true
 }
 
 fn named_issuers<'i>(
@@ -90,21 +107,14 @@ fn named_issuers<'i>(
     fields: &Fields<'_>,
     what: &str,
     at: Span,
-    issuers: &'i [Issuer],
+    issuers: &'i Issuers,
 ) -> Option<Vec<&'i Issuer>> {
     let node = sheet.required(fields, "issuer", what, at)?;
     let names = sheet.texts(node, format!("`issuer` of {what}"))?;
-    let mut found = Vec::new();
-    for name in names {
-        match issuers
-            .iter()
-            .find(|issuer| issuer.reader.issuer.name == name)
-        {
-            Some(issuer) => found.push(issuer),
-            None => conditions::unknown_issuer(sheet, &name, node.span, issuers),
-        }
-    }
-    Some(found)
+    let found = names
+        .iter()
+        .filter_map(|name| issuers.find(sheet, name, node.span));
+    Some(found.collect())
 }
 
 fn grants(
@@ -115,6 +125,9 @@ fn grants(
     credentials: &Credentials,
 ) -> Option<Vec<Grant>> {
     let node = sheet.required(fields, "grant", what, at)?;
+    if is_empty(sheet, node, "grant", what) {
+        return None;
+    }
     let items = sheet.items(node, format!("`grant` of {what}"))?;
     let read: Vec<_> = items
         .iter()
@@ -137,7 +150,9 @@ fn grant(
     let name_node = sheet.required(&fields, "credential", &what, node.span)?;
     let name = sheet.text(name_node, format!("`credential` of {what}"))?;
     let Some(credential) = credentials.get(name) else {
-        unknown_credential(sheet, name, name_node.span, credentials);
+        if !credentials.may_exist(name) {
+            unknown_credential(sheet, name, name_node.span, credentials);
+        }
         return None;
     };
     let scopes = scopes(sheet, &fields, node, credential, &what);
@@ -149,7 +164,7 @@ fn grant(
 }
 
 fn unknown_credential(sheet: &mut Sheet<'_>, name: &str, span: Span, credentials: &Credentials) {
-    let meant = nearest(name, credentials.keys().map(String::as_str));
+    let meant = nearest(name, credentials.names());
     let help = match meant {
         Some(meant) => format!("did you mean `{meant}`?"),
         None => "define it under `credentials`".to_owned(),

@@ -1,19 +1,21 @@
 //! `require:` what no policy may relax.
 
 use super::conditions::{self, About};
-use super::patterns::{self, Compared};
-use super::{Issuer, taken};
-use crate::policy::diagnostic::{Diagnostic, Span};
+use super::credentials::{self, Credentials};
+use super::issuers::Issuers;
+use super::taken;
+use crate::policy::diagnostic::{Diagnostic, Span, nearest};
 use crate::policy::parse::{self, Raw};
-use crate::policy::read::Sheet;
+use crate::policy::pattern::{Glob, Operator, Pattern};
+use crate::policy::read::{Sheet, listed};
 use crate::policy::yaml::{Node, NodeKind};
-use crate::policy::{Requirement, Selector};
-use crate::provider::FactType;
+use crate::policy::{Class, Requirement, Selector};
 
 /// Every requirement of all files.
 pub(super) fn compile(
     raws: &[Raw],
-    issuers: &[Issuer],
+    issuers: &Issuers,
+    credentials: &Credentials,
     problems: &mut Vec<Diagnostic>,
 ) -> Vec<Requirement> {
     let mut requirements: Vec<Requirement> = Vec::new();
@@ -23,7 +25,7 @@ pub(super) fn compile(
                 source: &raw.source,
                 problems,
             };
-            let Some(read) = requirement(&mut sheet, node, issuers) else {
+            let Some(read) = requirement(&mut sheet, node, issuers, credentials) else {
                 continue;
             };
             match requirements.iter().find(|known| known.name == read.name) {
@@ -37,21 +39,31 @@ pub(super) fn compile(
     requirements
 }
 
-fn requirement(sheet: &mut Sheet<'_>, node: &Node, issuers: &[Issuer]) -> Option<Requirement> {
+fn requirement(
+    sheet: &mut Sheet<'_>,
+    node: &Node,
+    issuers: &Issuers,
+    credentials: &Credentials,
+) -> Option<Requirement> {
     let keys = ["name", "of", "jobs", "unless", "because"];
     let fields = sheet.fields(node, "a requirement", &keys)?;
     let start = Span {
         start: node.span.start,
         end: node.span.start.saturating_add(1),
     };
-    let name_node = sheet.required(&fields, "name", "a requirement", start)?;
-    let name = sheet.text(name_node, "`name` of a requirement")?;
-    let name = parse::name(sheet, name, name_node.span, "requirement")?;
-    let what = format!("requirement `{name}`");
-    let at = name_node.span;
+    let name_node = sheet.required(&fields, "name", "a requirement", start);
+    let name = name_node.and_then(|node| {
+        let name = sheet.text(node, "`name` of a requirement")?;
+        parse::name(sheet, name, node.span, "requirement")
+    });
+    let what = name.map_or_else(
+        || "a requirement".to_owned(),
+        |name| format!("requirement `{name}`"),
+    );
+    let at = name_node.map_or(start, |node| node.span);
     let of = sheet
         .required(&fields, "of", &what, at)
-        .and_then(|node| selector(sheet, node, &what));
+        .and_then(|node| selector(sheet, node, &what, credentials));
     let about = About::requirement(&what, issuers);
     let jobs = sheet
         .required(&fields, "jobs", &what, at)
@@ -64,7 +76,7 @@ fn requirement(sheet: &mut Sheet<'_>, node: &Node, issuers: &[Issuer]) -> Option
         .required(&fields, "because", &what, at)
         .and_then(|node| sheet.text(node, format!("`because` of {what}")));
     Some(Requirement {
-        name: name.to_owned(),
+        name: name?.to_owned(),
         of: of?,
         jobs: jobs?,
         unless: unless?,
@@ -73,9 +85,16 @@ fn requirement(sheet: &mut Sheet<'_>, node: &Node, issuers: &[Issuer]) -> Option
     })
 }
 
-fn selector(sheet: &mut Sheet<'_>, node: &Node, what: &str) -> Option<Selector> {
+fn selector(
+    sheet: &mut Sheet<'_>,
+    node: &Node,
+    what: &str,
+    credentials: &Credentials,
+) -> Option<Selector> {
     let what = format!("`of` of {what}");
-    if let NodeKind::Scalar(scalar) = &node.kind {
+    if let NodeKind::Scalar(scalar) = &node.kind
+        && !node.is_nothing()
+    {
         if scalar.text == "all" {
             return Some(Selector::default());
         }
@@ -95,17 +114,121 @@ fn selector(sheet: &mut Sheet<'_>, node: &Node, what: &str) -> Option<Selector> 
         sheet.error_help("empty", node.span, format!("{what} is empty"), help);
         return None;
     }
-    let mut part = |key: &str| match fields.get(key) {
-        Some(node) => patterns::pattern(sheet, node, key, Compared::Fact(FactType::Text)).map(Some),
-        None => Some(None),
+    let classes = [Class::Low, Class::Moderate, Class::Critical].map(Class::name);
+    let kinds = credentials::KINDS.map(|(name, _)| name);
+    let (owners, targets) = (credentials.owners(), credentials.targets());
+    let mut part = |key: &'static str| {
+        let node = fields.get(key)?;
+        Some(match key {
+            "credential" => names(sheet, node, credentials),
+            "class" => words(sheet, node, key, &classes),
+            "kind" => words(sheet, node, key, &kinds),
+            "owner" => known(sheet, node, key, &owners, credentials),
+            _ => known(sheet, node, key, &targets, credentials),
+        })
     };
-    let (credential, class, kind) = (part("credential"), part("class"), part("kind"));
-    let (owner, target) = (part("owner"), part("target"));
+    let parts = keys.map(&mut part);
+    if parts.iter().any(|part| matches!(part, Some(None))) {
+        return None;
+    }
+    let [credential, class, kind, owner, target] = parts.map(Option::flatten);
     Some(Selector {
-        credential: credential?,
-        class: class?,
-        kind: kind?,
-        owner: owner?,
-        target: target?,
+        credential,
+        class,
+        kind,
+        owner,
+        target,
     })
+}
+
+/// Names of credentials: text, a list of texts, or `{ glob: … }`.
+fn names(sheet: &mut Sheet<'_>, node: &Node, credentials: &Credentials) -> Option<Pattern> {
+    if let NodeKind::Map(entries) = &node.kind {
+        let fields = sheet.fields(node, "`credential` of a selector", &["glob"])?;
+        let Some(glob) = fields.get("glob") else {
+            if entries.is_empty() {
+                sheet.error("empty", node.span, "`credential` of a selector is empty");
+            }
+            return None;
+        };
+        if entries.len() > 1 {
+            return None;
+        }
+        let text = sheet.text(glob, "`glob` of credential")?;
+        return match Glob::parse(text) {
+            Ok(glob) => Some(Pattern::All(vec![Operator::Glob(glob)])),
+            Err(problem) => {
+                sheet.error("glob", glob.span, problem);
+                None
+            }
+        };
+    }
+    let names: Vec<&str> = credentials.names().collect();
+    let texts = texts(sheet, node, "credential")?;
+    if !credentials.are_all_known() {
+        return Some(Pattern::of_texts(texts));
+    }
+    all_of(sheet, node, "credential", texts, &names)
+}
+
+/// Owners or targets: text or a list of texts, each of which some credential has. A slip would
+/// switch the requirement off.
+fn known(
+    sheet: &mut Sheet<'_>,
+    node: &Node,
+    key: &str,
+    known: &[&str],
+    credentials: &Credentials,
+) -> Option<Pattern> {
+    let texts = texts(sheet, node, key)?;
+    if !credentials.are_all_read() {
+        return Some(Pattern::of_texts(texts));
+    }
+    all_of(sheet, node, key, texts, known)
+}
+
+/// Words of a closed list, whether or not a credential has them.
+fn words(sheet: &mut Sheet<'_>, node: &Node, key: &str, known: &[&str]) -> Option<Pattern> {
+    let texts = texts(sheet, node, key)?;
+    all_of(sheet, node, key, texts, known)
+}
+
+/// Selectors are not conditions: what a credential *is* not can change with every credential.
+fn texts(sheet: &mut Sheet<'_>, node: &Node, key: &str) -> Option<Vec<String>> {
+    if let NodeKind::Map(_) = &node.kind {
+        let message =
+            format!("`{key}` of a selector is text or a list of texts, and takes no operators");
+        let help = if key == "credential" {
+            "name what is meant, or write credential: { glob: \"shop-db/*\" }"
+        } else {
+            "name what is meant, or write `of: all`"
+        };
+        sheet.error_help("wrong-type", node.span, message, Some(help));
+        return None;
+    }
+    sheet.texts(node, format!("`{key}` of a selector"))
+}
+
+fn all_of(
+    sheet: &mut Sheet<'_>,
+    node: &Node,
+    key: &str,
+    texts: Vec<String>,
+    known: &[&str],
+) -> Option<Pattern> {
+    let mut is_right = true;
+    for text in &texts {
+        if known.contains(&text.as_str()) {
+            continue;
+        }
+        let help = match nearest(text, known.iter().copied()) {
+            Some(meant) => format!("did you mean `{meant}`?"),
+            None if known.is_empty() => format!("no credential has a {key}"),
+            None => format!("there are {}", listed(known)),
+        };
+        let message = format!("unknown {key} `{text}`: the requirement would bind nothing");
+        sheet.error_help("unknown-selector", node.span, message, Some(help));
+        is_right = false;
+    }
+    is_right.then(|| Pattern::of_texts(texts))
 }

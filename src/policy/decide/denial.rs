@@ -324,6 +324,8 @@ fn exactly(value: &FactValue) -> Option<Pattern> {
     match value {
         FactValue::Text(text) => exact(text),
         FactValue::Bool(value) => Some(Pattern::Is(*value)),
+        // A list is never equal to anything: only its entries can be named.
+        FactValue::List(_) => None,
         FactValue::Workflow(workflow) => Some(Pattern::Workflow {
             path: exact(&workflow.path).map(Box::new),
             r#ref: workflow.r#ref.as_deref().and_then(exact).map(Box::new),

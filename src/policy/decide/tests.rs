@@ -38,7 +38,7 @@ policies:
     grant: [ { credential: api, ttl: 2m, scopes: ["a:read"] } ]
   - name: reviews
     issuer: github
-    when: { repository: acme/shop, repository_id: "702114500", trigger: [push, pull_request_target, { glob: "c*" }] }
+    when: { repository: acme/shop, repository_id: "702114500", trigger: [push, pull_request_target] }
     grant: [ { credential: spare, ttl: 1m } ]
   - name: plain
     issuer: plain

@@ -3,6 +3,7 @@
 
 use super::{Checked, Finding, Rule};
 use crate::policy::diagnostic::Severity;
+use crate::token::issuer::is_same_but_for_spelling;
 
 pub(super) const RULE: Rule = Rule {
     id: "issuer-is-broker",
@@ -16,10 +17,9 @@ fn check(checked: &Checked<'_>) -> Vec<Finding> {
     let Some(broker) = checked.broker else {
         return Vec::new();
     };
-    let plain = |url: &str| url.trim_end_matches('/').to_ascii_lowercase();
     let mut findings = Vec::new();
     for issuer in &checked.set.issuers {
-        if plain(&issuer.reader.issuer.url) == plain(broker) {
+        if is_same_but_for_spelling(&issuer.reader.issuer.url, broker) {
             findings.push(Finding::at(
                 &issuer.place,
                 format!(

@@ -17,6 +17,7 @@ mod life_above_ceiling;
 mod literal_star;
 mod name_without_id;
 mod negative_alone;
+mod never_matches;
 mod open_environment;
 mod requirement_selects_nothing;
 mod tenant_without_id;
@@ -35,6 +36,7 @@ pub const RULES: &[&Rule] = &[
     &literal_star::RULE,
     &name_without_id::RULE,
     &negative_alone::RULE,
+    &never_matches::RULE,
     &open_environment::RULE,
     &requirement_selects_nothing::RULE,
     &tenant_without_id::RULE,

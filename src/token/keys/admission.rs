@@ -49,10 +49,20 @@ impl Admission {
         }
         let kid = kid(entry)?;
         self.check_use(entry)?;
-        let material = self.material(entry)?;
+        let material = material(entry, self.strip_leading_zero)?;
         let algorithms = self.algorithms(entry, &material)?;
         let public = PublicKey::parse(&material, &algorithms)?;
         Ok(Key { kid, public })
+    }
+
+    /// Whether the entry does not say itself that it is for something else.
+    pub(super) fn is_for_signatures(&self, entry: &Value) -> bool {
+        match entry {
+            Value::Object(entry) => self.check_use(entry).is_ok(),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::Text(_) | Value::List(_) => {
+                false
+            }
+        }
     }
 
     /// RFC 7517 sections 4.2 and 4.3.
@@ -70,15 +80,6 @@ impl Admission {
                 .then_some(())
                 .ok_or(Rule::Operations),
             Some(_) => Err(Rule::Operations),
-        }
-    }
-
-    fn material(&self, entry: &Object) -> Result<material::Material, Rule> {
-        match entry.get("kty").and_then(Value::as_text) {
-            Some("RSA") => material::rsa(entry, self.strip_leading_zero),
-            Some("EC") => material::ec(entry),
-            Some("OKP") => material::okp(entry),
-            Some(_) | None => Err(Rule::KeyType),
         }
     }
 
@@ -108,6 +109,23 @@ impl Admission {
             return Err(Rule::Algorithm);
         }
         Ok(admitted)
+    }
+}
+
+/// The RFC 7638 thumbprint of an entry that is a public key, whatever else it says.
+pub(super) fn thumbprint(entry: &Value) -> Option<String> {
+    match entry {
+        Value::Object(entry) => Some(material(entry, true).ok()?.thumbprint()),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Text(_) | Value::List(_) => None,
+    }
+}
+
+fn material(entry: &Object, strip_leading_zero: bool) -> Result<material::Material, Rule> {
+    match entry.get("kty").and_then(Value::as_text) {
+        Some("RSA") => material::rsa(entry, strip_leading_zero),
+        Some("EC") => material::ec(entry),
+        Some("OKP") => material::okp(entry),
+        Some(_) | None => Err(Rule::KeyType),
     }
 }
 

@@ -1,7 +1,6 @@
-//! Keys from disk, for closed networks and for tests.
+//! Key sets from documents in memory, for tests and tools.
 
 use std::collections::HashMap;
-use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -9,7 +8,7 @@ use async_trait::async_trait;
 use super::{Admission, KeyError, KeySet, KeySource};
 use crate::token::TrustedIssuer;
 
-/// Key sets that were read once: from files, or from documents in memory.
+/// Key sets that were read once, from documents in memory.
 #[derive(Debug, Default)]
 pub struct FileKeys {
     sets: HashMap<String, Arc<KeySet>>,
@@ -35,17 +34,6 @@ impl FileKeys {
         self.sets.insert(issuer.url.clone(), Arc::new(set));
         Ok(self)
     }
-
-    /// Adds an issuer's key set from a file.
-    ///
-    /// # Errors
-    /// The file cannot be read or is not a key set.
-    pub fn with_file(self, issuer: &TrustedIssuer, path: &Path) -> Result<Self, KeyError> {
-        let named = |problem: String| KeyError::Document(format!("{}: {problem}", path.display()));
-        let document = std::fs::read(path).map_err(|error| named(error.to_string()))?;
-        self.with_document(issuer, &document)
-            .map_err(|error| named(error.to_string()))
-    }
 }
 
 #[async_trait]
@@ -60,7 +48,7 @@ impl KeySource for FileKeys {
             .map(Arc::clone)
             .ok_or_else(|| KeyError::Unavailable {
                 issuer: issuer.url.clone(),
-                cause: "no key file was given for it".to_owned(),
+                cause: "no key set was given for it".to_owned(),
             })
     }
 }

@@ -83,7 +83,7 @@ impl Material {
     }
 
     /// RFC 7638: the required members in the order of their names.
-    fn thumbprint(&self) -> String {
+    pub(super) fn thumbprint(&self) -> String {
         let text = |bytes: &Vec<u8>| BASE64URL_NOPAD.encode(bytes);
         let members = match self {
             Self::Rsa { n, e } => format!(r#"{{"e":"{}","kty":"RSA","n":"{}"}}"#, text(e), text(n)),
@@ -105,7 +105,6 @@ impl Material {
 pub(in crate::token) struct PublicKey {
     backends: Vec<(Algorithm, ParsedPublicKey)>,
     signature_length: usize,
-    thumbprint: String,
 }
 
 impl PublicKey {
@@ -118,7 +117,6 @@ impl PublicKey {
         Ok(Self {
             backends,
             signature_length: material.signature_length(),
-            thumbprint: material.thumbprint(),
         })
     }
 
@@ -127,11 +125,6 @@ impl PublicKey {
         self.backends
             .iter()
             .any(|(fitting, _)| *fitting == algorithm)
-    }
-
-    /// Its RFC 7638 thumbprint.
-    pub(super) fn thumbprint(&self) -> &str {
-        &self.thumbprint
     }
 
     /// A check with it takes many times as long as with the usual keys (T-96).

@@ -115,6 +115,13 @@ impl RemoteKeys {
         }
     }
 
+    /// The keys of the issuer with this URL, as far as they may be used now.
+    #[must_use]
+    pub fn set(&self, issuer: &str) -> Option<Arc<KeySet>> {
+        let issuers = self.shared.issuers.load();
+        issuers.get(issuer)?.set(self.shared.clock.monotonic())
+    }
+
     /// How it stands with each issuer's keys, in the order of their names.
     #[must_use]
     pub fn status(&self) -> Vec<IssuerStatus> {
@@ -180,6 +187,8 @@ pub struct IssuerStatus {
     pub age: Option<Duration>,
     /// Tokens of this issuer can be verified now.
     pub usable: bool,
+    /// Why they cannot, or else what the last fetch ended with, if it failed.
+    pub problem: Option<String>,
     /// What the last fetch ended with, if it failed.
     pub last_error: Option<String>,
     /// How many fetches ended in which way: `ok`, or the reason of their error. They begin anew when

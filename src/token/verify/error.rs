@@ -102,7 +102,9 @@ pub enum VerifyError {
         ahead: i64,
     },
     /// `exp - iat` is more than the issuer's tokens have.
-    #[error("the subject token lives for {found} s, expected 1 to {most} s")]
+    #[error(
+        "the subject token lives for {found} s, expected 1 to {most} s; `max_lifetime` of its issuer in the policies is the limit"
+    )]
     Lifetime {
         /// `exp - iat`, seconds.
         found: i64,
@@ -111,7 +113,7 @@ pub enum VerifyError {
     },
     /// Issued too long ago.
     #[error(
-        "the subject token was issued {found} s ago, expected at most {most} s; ask the CI for a new one"
+        "the subject token was issued {found} s ago, expected at most {most} s (`max_age` of its issuer in the policies); ask the CI for a new one"
     )]
     Age {
         /// `now - iat`, seconds.

@@ -34,7 +34,7 @@ fn a_github_job_gets_a_login_with_one_command() {
     );
     assert_eq!(asked.form["audience"], "shop-db/migrate");
     assert_eq!(asked.form["scope"], "a b");
-    assert_eq!(asked.form["ttl"], "600");
+    assert_eq!(asked.form["ttl"], "600s");
     assert_eq!(asked.headers["idempotency-key"].len(), 43);
 }
 

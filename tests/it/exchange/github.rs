@@ -131,6 +131,19 @@ async fn a_token_of_an_issuer_we_do_not_trust_is_refused() {
     insta::assert_snapshot!(text, @"token.issuer: the subject token's issuer is not one this broker trusts");
 }
 
+/// T-48: the record says what is nearly right, whatever the job is told.
+#[tokio::test]
+async fn an_owner_that_differs_in_case_only_is_pointed_out_on_record() {
+    let broker = TestBroker::start().await;
+    let token = broker.github(|job| job.repository = "Acme/shop".to_owned());
+    let answer = broker.exchange(&token, "deploy-api").await;
+    assert_eq!(answer.reason(), "policy.denied");
+    let denials = broker.events("denial").await;
+    let failed = &denials[0]["failed_conditions"]["first"][0];
+    assert_eq!(failed["fact"], "owner", "{denials:?}");
+    assert_eq!(failed["hint"], "differs in upper and lower case only");
+}
+
 /// T-84
 #[tokio::test]
 async fn what_we_minted_does_not_come_back_as_a_subject_token() {
@@ -149,7 +162,8 @@ async fn asking_for_more_than_the_grant_is_refused_and_never_trimmed() {
     let token = broker.github(|_| {});
     for (more, code) in [
         (("scope", "deploy:staging admin"), "invalid_scope"),
-        (("ttl", "301"), "invalid_request"),
+        (("ttl", "301s"), "invalid_request"),
+        (("ttl", "60"), "invalid_request"),
         (("ttl", "1h"), "invalid_request"),
     ] {
         let answer = broker

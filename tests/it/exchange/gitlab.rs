@@ -1,8 +1,11 @@
 //! GitLab jobs: the happy path, then one test per claim that can fail.
 
-use hallpass::dev::issuer::GitlabJob;
+use hallpass::clock::Timestamp;
+use hallpass::dev::issuer::{GitlabJob, gitlab_claims};
 
 use crate::support::TestBroker;
+use crate::support::broker::GITLAB;
+use crate::support::tokens::{AUDIENCE, NOW};
 
 #[tokio::test]
 async fn a_job_on_the_protected_main_gets_a_token() {
@@ -11,6 +14,26 @@ async fn a_job_on_the_protected_main_gets_a_token() {
     assert_eq!(answer.status, 200, "{}", answer.body);
     assert_eq!(answer.text("/hallpass/policy"), "shop-deploy-gitlab");
     assert_eq!(answer.text("/scope"), "deploy:staging");
+}
+
+/// A token of GitLab lives as long as its job may run: three hours here, and a month at most.
+#[tokio::test]
+async fn a_job_with_a_long_timeout_gets_a_token() {
+    let broker = TestBroker::start().await;
+    let lives = |seconds: i64| {
+        let job = GitlabJob::new(GITLAB, AUDIENCE, Timestamp::from_unix(NOW));
+        let mut claims = gitlab_claims(&job);
+        claims["exp"] = (NOW + seconds).into();
+        claims["jti"] = format!("lives-{seconds}").into();
+        broker.key.token(&claims)
+    };
+    for seconds in [3 * 3_600, 30 * 86_400] {
+        let answer = broker.exchange(&lives(seconds), "deploy-api").await;
+        assert_eq!(answer.status, 200, "{}", answer.body);
+    }
+    let answer = broker.exchange(&lives(32 * 86_400), "deploy-api").await;
+    assert_eq!(answer.reason(), "token.lifetime");
+    insta::assert_snapshot!(answer.text("/error_description"), @"the subject token lives for 2764800 s, expected 1 to 2678400 s; `max_lifetime` of its issuer in the policies is the limit");
 }
 
 /// What a job with one claim changed is told.

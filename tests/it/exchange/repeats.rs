@@ -131,7 +131,7 @@ async fn who_is_refused_after_verification_is_on_record() {
         .exchange_with(&token, "shop-db/read", &[], &headers)
         .await;
     assert_eq!(first.status, 200, "{}", first.body);
-    let other_ask = [("ttl", "60")];
+    let other_ask = [("ttl", "60s")];
     let reused = broker
         .exchange_with(&token, "shop-db/read", &other_ask, &headers)
         .await;

@@ -283,6 +283,8 @@ async fn the_json_door_refuses_what_it_does_not_know() {
         json!({ "credential": "deploy-api", "tll": "10m" }),
         json!({ "credential": ["deploy-api"] }),
         json!({ "credential": "deploy-api", "scopes": "deploy:staging" }),
+        json!({ "credential": "deploy-api", "ttl": 60 }),
+        json!({ "credential": "deploy-api", "ttl": "60" }),
         json!({ "credential": "deploy-api", "ttl": -5 }),
         json!({ "credential": "deploy-api", "ttl": null }),
         json!({ "credential": "deploy-api", "ttl": 1.5 }),

@@ -247,7 +247,7 @@ policies:
     grant: [ { credential: app, ttl: 5m } ]
 "#;
     insta::assert_snapshot!(errors(text), @r#"
-    error[wrong-type]: `ref_protected` is true or false, found `true`
+    error[wrong-type]: `ref_protected` is true or false, found the text `true`
      --> root.yaml:8:78
       |
     8 |     when: { repository: acme/app, repository_id: "702114500", ref_protected: "true" }
@@ -269,7 +269,7 @@ policies:
     grant: [ { credential: app, ttl: 5m } ]
 "#;
     insta::assert_snapshot!(errors(text), @r#"
-    error[short-ref]: `main` is not a full ref
+    error[short-ref]: `main` is not a full ref, so no job has it in `ref`
      --> root.yaml:8:68
       |
     8 |     when: { repository: acme/app, repository_id: "702114500", ref: main }
@@ -292,10 +292,10 @@ policies:
 "#;
     insta::assert_snapshot!(errors(text), @r#"
     error[unknown-word]: `trigger` is never `workflow_dispatch`
-     --> root.yaml:8:72
+     --> root.yaml:8:79
       |
     8 |     when: { repository: acme/app, repository_id: "702114500", trigger: [push, workflow_dispatch] }
-      |                                                                        ^^^^^^^^^^^^^^^^^^^^^^^^^
+      |                                                                               ^^^^^^^^^^^^^^^^^
       = help: it is one of `push`, `pull_request`, `pull_request_target`, `merge_queue`, `schedule`, `manual`, `api`, `chained`, `comment`, `release` and `other`
     "#);
 }
@@ -375,13 +375,14 @@ policies:
     issuer: github
     grant: [ { credential: app, ttl: 5m } ]
 "#;
-    insta::assert_snapshot!(errors(text), @"
+    insta::assert_snapshot!(errors(text), @r#"
     error[missing-key]: key `when` is missing from policy `app`
      --> root.yaml:6:11
       |
     6 |   - name: app
       |           ^^^
-    ");
+      = help: when: { repository: acme/shop, repository_id: "702114500", ref: refs/heads/main }
+    "#);
 }
 
 #[test]
@@ -425,7 +426,7 @@ credentials:
   app: { kind: jwt, audience: https://app.acme.dev, max_ttl: 600, owner: team-app, purpose: calls, class: low }
 "#;
     insta::assert_snapshot!(errors(text), @"
-    error[duration]: `max_ttl` of credential `app`: `600` is not a duration such as `30s`, `15m` or `1h30m`
+    error[duration]: `max_ttl` of credential `app`: `600` has no unit; write `600s` for seconds, `600m` for minutes
      --> root.yaml:4:62
       |
     4 |   app: { kind: jwt, audience: https://app.acme.dev, max_ttl: 600, owner: team-app, purpose: calls, class: low }

@@ -302,21 +302,26 @@ impl Builder {
 
     /// The embedded issuer in the place of `github`, its keys fetched over HTTPS.
     pub(crate) fn github(self, issuer: &Issuer) -> Self {
-        self.instead_of_github(issuer.trusted("github"))
+        self.instead("github", issuer.trusted("github"))
     }
 
     /// A scripted server in the place of `github`.
     pub(crate) fn github_of(self, server: &HostileIssuer) -> Self {
-        self.instead_of_github(server.trusted())
+        self.instead("github", server.trusted())
     }
 
-    fn instead_of_github(mut self, trusted: TrustedIssuer) -> Self {
+    /// A scripted server in the place of `gitlab`.
+    pub(crate) fn gitlab_of(self, server: &HostileIssuer) -> Self {
+        self.instead("gitlab", server.trusted())
+    }
+
+    fn instead(mut self, name: &str, trusted: TrustedIssuer) -> Self {
         let instead = IssuerOverride {
             url: trusted.url,
             ca: trusted.ca,
             networks: trusted.networks,
         };
-        self.issuers.insert("github".to_owned(), instead);
+        self.issuers.insert(name.to_owned(), instead);
         self
     }
 

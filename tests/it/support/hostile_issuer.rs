@@ -3,6 +3,7 @@
 #![cfg(test)]
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -31,6 +32,7 @@ pub(crate) const JWKS: &str = "/jwks";
 
 pub(crate) struct HostileIssuer {
     pub(crate) port: u16,
+    host: String,
     pub(crate) ca_pem: String,
     script: Arc<Script>,
     task: JoinHandle<()>,
@@ -58,14 +60,24 @@ impl HostileIssuer {
     }
 
     pub(crate) async fn start_with(certificate: Certificate) -> Self {
-        let guard = leaks::watch();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::serve("localhost", listener, tls::acceptor(certificate))
+    }
+
+    /// One that is known by another name than `localhost`, at an address that the name has.
+    pub(crate) async fn named(host: &str, address: IpAddr) -> Self {
+        let listener = TcpListener::bind((address, 0)).await.unwrap();
+        Self::serve(host, listener, tls::acceptor_for(host))
+    }
+
+    fn serve(host: &str, listener: TcpListener, (acceptor, ca_pem): (TlsAcceptor, String)) -> Self {
+        let guard = leaks::watch();
         let port = listener.local_addr().unwrap().port();
-        let (acceptor, ca_pem) = tls::acceptor(certificate);
         let script = Arc::new(Script::default());
         let task = tokio::spawn(accept(listener, acceptor, Arc::clone(&script)));
         Self {
             port,
+            host: host.to_owned(),
             ca_pem,
             script,
             task,
@@ -82,7 +94,7 @@ impl HostileIssuer {
     }
 
     pub(crate) fn url(&self) -> String {
-        format!("https://localhost:{}", self.port)
+        format!("https://{}:{}", self.host, self.port)
     }
 
     pub(crate) fn jwks_url(&self) -> String {

@@ -303,7 +303,7 @@ fn refusals_after_the_signature_name_claim_and_value_escaped() {
     insta::assert_snapshot!(text("aud", json!(["a\n\u{202e}", AUDIENCE])), @r"token.audience: claim `aud` is a list of `a\u{a}\u{202e}`, `https://hallpass.example`, expected `https://hallpass.example`; ask the CI for a token with that audience");
     insta::assert_snapshot!(text("aud", json!([])), @"token.audience: claim `aud` is an empty list, expected `https://hallpass.example`; ask the CI for a token with that audience");
     insta::assert_snapshot!(text("nbf", json!(NOW + 100)), @"token.not_yet: claim `nbf` is 2026-09-21T14:15:00Z, 100 s ahead of this broker's clock");
-    insta::assert_snapshot!(text("exp", json!(NOW + 4_000)), @"token.lifetime: the subject token lives for 4000 s, expected 1 to 3600 s");
+    insta::assert_snapshot!(text("exp", json!(NOW + 4_000)), @"token.lifetime: the subject token lives for 4000 s, expected 1 to 3600 s; `max_lifetime` of its issuer in the policies is the limit");
     insta::assert_snapshot!(text("sub", json!("")), @"token.subject: claim `sub` is not a string of 1 to 1024 bytes without control characters");
     insta::assert_snapshot!(text("exp", json!("soon")), @"token.claim: claim `exp` of the subject token is not a number of seconds from 0 to 2^53");
     insta::assert_snapshot!(text("exp", json!(null)), @"token.claim: claim `exp` of the subject token is missing");
@@ -312,5 +312,5 @@ fn refusals_after_the_signature_name_claim_and_value_escaped() {
     let mut old = claims_with("iat", Some(json!(NOW - 3_401)));
     old["exp"] = json!(NOW + 199);
     let error = broker.verify(&key.token(&old)).unwrap_err();
-    insta::assert_snapshot!(error, @"the subject token was issued 3601 s ago, expected at most 3600 s; ask the CI for a new one");
+    insta::assert_snapshot!(error, @"the subject token was issued 3601 s ago, expected at most 3600 s (`max_age` of its issuer in the policies); ask the CI for a new one");
 }

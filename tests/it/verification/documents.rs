@@ -155,7 +155,15 @@ async fn answers_that_are_no_document_are_failed_fetches() {
 async fn a_compressed_answer_is_refused_unread() {
     let server = HostileIssuer::publishing(EMPTY).await;
     let bomb = gzip_bomb_piece();
-    for coding in ["gzip", "GZIP", "br", "deflate", "zstd", "identity", "x"] {
+    for coding in [
+        "gzip",
+        "GZIP",
+        "br",
+        "deflate",
+        "zstd",
+        "identity, gzip",
+        "x",
+    ] {
         for path in [JWKS, DISCOVERY] {
             server.discover(&server.jwks_url());
             let head = format!("HTTP/1.1 200 OK\r\nContent-Encoding: {coding}\r\n\r\n");
@@ -176,6 +184,34 @@ async fn a_compressed_answer_is_refused_unread() {
     server.answer(JWKS, Answer::raw(head, Then::Repeat(bomb)));
     insta::assert_snapshot!(fetch(&server.trusted()).await.unwrap_err(), @"the key set is longer than 262144 bytes");
     assert!(server.sent() < 64 * 1_024 * 1_024, "{}", server.sent());
+}
+
+/// T-58: no coding at all may be spelled out (RFC 9110 section 8.4).
+#[tokio::test]
+async fn an_answer_in_no_coding_is_taken_also_where_the_server_says_so() {
+    let server = HostileIssuer::publishing(EMPTY).await;
+    for header in [
+        "Content-Encoding: identity\r\n",
+        "Content-Encoding: Identity\r\n",
+        "Content-Encoding: identity\r\nContent-Encoding: identity\r\n",
+    ] {
+        server.answer(JWKS, Answer::status("200 OK", header, EMPTY));
+        assert_eq!(fetch(&server.trusted()).await.unwrap(), EMPTY, "{header}");
+    }
+}
+
+/// T-40: an issuer that writes its name with capitals or its port is asked at its address, and its
+/// document is compared byte for byte.
+#[tokio::test]
+async fn an_issuer_with_capitals_in_its_name_is_found_and_compared_as_it_is_written() {
+    let server = HostileIssuer::publishing(EMPTY).await;
+    let mut issuer = server.trusted();
+    issuer.url = format!("https://LocalHost:{}", server.port);
+    let error = fetch(&issuer).await.unwrap_err().to_string();
+    assert!(error.contains("is of another issuer"), "{error}");
+    let document = serde_json::json!({ "issuer": issuer.url, "jwks_uri": server.jwks_url() });
+    server.answer(DISCOVERY, Answer::ok(document.to_string().as_bytes()));
+    assert_eq!(fetch(&issuer).await.unwrap(), EMPTY);
 }
 
 /// RFC 1952: the head of a gzip file.

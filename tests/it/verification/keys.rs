@@ -116,7 +116,6 @@ fn keys_that_share_an_id_are_all_left_out_in_either_order() {
         [one.jwk(), other.jwk()],
         [other.jwk(), one.jwk()],
         [one.jwk(), one.jwk()],
-        [one.jwk(), with(&other, "use", json!("enc"))],
         [with(&other, "kty", json!("AKP")), one.jwk()],
     ] {
         let all = [pair.to_vec(), vec![TestKey::rsa("third").jwk()]].concat();
@@ -207,7 +206,7 @@ fn a_document_that_is_not_a_key_set_is_refused_whole() {
 fn an_issuer_that_publishes_our_key_is_refused() {
     let (broker, key) = Broker::new();
     let set = KeySet::from_jwks(&jwks(&[key.jwk()]), &Admission::default()).unwrap();
-    let own: BTreeSet<String> = set.thumbprints().map(str::to_owned).collect();
+    let own: BTreeSet<String> = set.published().map(str::to_owned).collect();
     let verifier = broker.verifier.refusing(Arc::new(own));
     let broker = Broker {
         verifier,
@@ -218,6 +217,63 @@ fn an_issuer_that_publishes_our_key_is_refused() {
     insta::assert_snapshot!(format!("{}: {error}", error.reason()), @"keys.own: issuer `https://ci.example` publishes a key of this broker and is refused");
 }
 
+/// T-84, T-109: whatever else is wrong with the entry that holds it.
+#[test]
+fn our_key_is_known_in_an_entry_that_is_not_admitted() {
+    let (_, key) = Broker::new();
+    let ours = TestKey::p256("theirs");
+    let set = KeySet::from_jwks(&jwks(&[ours.jwk()]), &Admission::default()).unwrap();
+    let own: BTreeSet<String> = set.published().map(str::to_owned).collect();
+    let with = |name: &str, value: serde_json::Value| {
+        let mut entry = ours.jwk();
+        entry[name] = value;
+        entry
+    };
+    for entry in [
+        // An issuer of RS256 alone.
+        ours.jwk(),
+        with("use", json!("enc")),
+        with("key_ops", json!(["sign"])),
+        with("alg", json!("ES384")),
+        with("kid", json!("k1")),
+        with("kid", json!(7)),
+        with("d", json!("AAAA")),
+    ] {
+        let document = jwks(&[key.jwk(), entry.clone()]);
+        let broker = Broker::trusting(TrustedIssuer::new("ci", ISSUER), &document);
+        let broker = Broker {
+            verifier: broker.verifier.refusing(Arc::new(own.clone())),
+            clock: broker.clock,
+        };
+        assert_eq!(broker.reason(&key.token(&claims())), "keys.own", "{entry}");
+    }
+    let dev = with("kid", json!("dev-1"));
+    let broker = Broker::trusting(TrustedIssuer::new("ci", ISSUER), &jwks(&[key.jwk(), dev]));
+    assert_eq!(broker.reason(&key.token(&claims())), "keys.dev");
+}
+
+/// T-29: an entry that says it is for encryption is no second key of that name.
+#[test]
+fn a_key_for_encryption_leaves_the_key_for_signatures_of_its_name_alone() {
+    let key = TestKey::rsa("k1");
+    let other = |name: &str, value: serde_json::Value| {
+        let mut entry = TestKey::other_rsa("k1").jwk();
+        entry[name] = value;
+        entry
+    };
+    for (entry, expected) in [
+        (other("use", json!("enc")), "ok"),
+        (other("key_ops", json!(["encrypt", "wrapKey"])), "ok"),
+        (other("use", json!("sig")), "token.key_ambiguous"),
+        (other("alg", json!("RSA-OAEP")), "token.key_ambiguous"),
+    ] {
+        for entries in [[key.jwk(), entry.clone()], [entry.clone(), key.jwk()]] {
+            let broker = Broker::trusting(TrustedIssuer::new("ci", ISSUER), &jwks(&entries));
+            assert_eq!(broker.reason(&key.token(&claims())), expected, "{entry}");
+        }
+    }
+}
+
 /// T-84, T-109: found by what RFC 7638 makes of it, whatever key id it stands under.
 #[tokio::test]
 async fn our_own_keys_are_known_by_their_thumbprints_in_another_key_set() {
@@ -226,13 +282,13 @@ async fn our_own_keys_are_known_by_their_thumbprints_in_another_key_set() {
         let broker = TestBroker::builder().setting(&signing).start().await;
         let published = get(broker.public(), "/.well-known/jwks.json").await;
         let kids = published.json()["keys"].as_array().unwrap().clone();
-        let kids: Vec<_> = kids
+        let kids: BTreeSet<_> = kids
             .iter()
             .map(|key| key["kid"].as_str().unwrap())
             .collect();
         let admission = Admission::new(&Algorithm::ALL);
         let set = KeySet::from_jwks(published.body.as_bytes(), &admission).unwrap();
-        let thumbprints: Vec<_> = set.thumbprints().collect();
+        let thumbprints: BTreeSet<_> = set.published().collect();
         assert_eq!(thumbprints, kids, "{algorithm}");
     }
 }
@@ -245,6 +301,7 @@ fn our_own_issuer_is_never_a_subject_issuer() {
         AUDIENCE,
         "https://hallpass.example/",
         "https://HALLPASS.example",
+        "https://hallpass.example:443",
     ] {
         let broker = Broker::trusting(TrustedIssuer::new("self", url), &jwks(&[key.jwk()]));
         let mut own = claims();
@@ -286,7 +343,7 @@ fn thumbprints_are_those_of_the_rfcs() {
     let rsa = json!({ "kty": "RSA", "e": "AQAB", "alg": "RS256", "kid": "2011-04-29", "n": "0vx7agoebGcQSuuPiLJXZptN9nndrQmbXEps2aiAFbWhM78LhWx4cbbfAAtVT86zwu1RK7aPFFxuhDR1L6tSoc_BJECPebWKRXjBZCiFV4n3oknjhMstn64tZ_2W-5JsGY4Hc5n9yBXArwl93lqt7_RN5w6Cf0h4QyQ5v-65YGjQR0_FDW2QvzqY368QQMicAtaSqzs8KJZgnYb9c7d0zgdAZHzu6qMQvRL5hajrn1n91CbOpbISD08qNLyrdkt-bFTWhAI4vMQFh6WeZu0fM4lFd2NcRwr3XPksINHaQ-G_xBniIqbw0Ls1jF44-csFCur-kEgU8awapJzKnqDKgw" });
     let ed = json!({ "kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo" });
     let set = KeySet::from_jwks(&jwks(&[rsa, ed]), &Admission::default()).unwrap();
-    let thumbprints: Vec<&str> = set.thumbprints().collect();
+    let thumbprints: Vec<&str> = set.published().collect();
     assert_eq!(
         thumbprints,
         [
@@ -297,20 +354,10 @@ fn thumbprints_are_those_of_the_rfcs() {
 }
 
 #[test]
-fn keys_can_come_from_a_file() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("ci.json");
+fn an_issuer_whose_keys_are_not_to_be_had_is_our_trouble() {
     let issuer = TrustedIssuer::new("ci", ISSUER);
-    let missing = FileKeys::new()
-        .with_file(&issuer, &path)
-        .unwrap_err()
-        .to_string();
-    assert!(
-        missing.contains("ci.json") && missing.contains("No such file"),
-        "{missing}"
-    );
-    std::fs::write(&path, jwks(&[TestKey::rsa("k1").jwk()])).unwrap();
-    let keys = FileKeys::new().with_file(&issuer, &path).unwrap();
+    let set = jwks(&[TestKey::rsa("k1").jwk()]);
+    let keys = FileKeys::new().with_document(&issuer, &set).unwrap();
     let clock = Arc::new(FixedClock::at(Timestamp::from_unix(NOW)));
     let other = Arc::new(TrustedIssuer::new("other", "https://other.example"));
     let verifier = Verifier::new(

@@ -196,7 +196,10 @@ async fn a_shrunken_set_counts_and_the_next_good_one_brings_the_keys_back() {
             .then(&world.issuers[0], Script::Now(Ok(set(&kids))));
         world.keys.force_refresh().await;
         let usable = world.status();
-        assert_eq!((usable.keys, usable.usable), (Some(kids.len()), true));
+        let is_usable = !kids.is_empty();
+        assert_eq!((usable.keys, usable.usable), (Some(kids.len()), is_usable));
+        let problem = (!is_usable).then_some("the issuer publishes no key at all");
+        assert_eq!(usable.problem.as_deref(), problem);
         world.fetch.down();
         assert_eq!(
             [world.knows("k1").await, world.knows("k2").await],

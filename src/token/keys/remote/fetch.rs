@@ -7,8 +7,8 @@ use std::time::Duration;
 use std::{fmt, io};
 
 use async_trait::async_trait;
-use http::StatusCode;
 use http::header::CONTENT_ENCODING;
+use http::{HeaderMap, StatusCode};
 use ipnet::IpNet;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::{Client, Response, Url, redirect, retry};
@@ -184,12 +184,19 @@ async fn get(client: &Client, url: Url, document: Document) -> Result<Vec<u8>, K
             response.status().as_u16()
         )));
     }
-    if response.headers().contains_key(CONTENT_ENCODING) {
+    if is_encoded(response.headers()) {
         return Err(KeyError::Document(format!(
             "the {name} is compressed although that was not asked for"
         )));
     }
     read(response, document).await
+}
+
+/// Whether a body is in any other coding than none at all, which some servers spell `identity`.
+fn is_encoded(headers: &HeaderMap) -> bool {
+    let values = headers.get_all(CONTENT_ENCODING).iter();
+    let mut codings = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    codings.any(|coding| !coding.trim_ascii().eq_ignore_ascii_case(b"identity"))
 }
 
 /// Stops as soon as there is more than there may be, whatever the answer's length says (T-58).

@@ -151,6 +151,12 @@ impl IssuerKeys {
             let last_error = plan.last_error.as_ref().map(KeyError::to_string);
             (last_error, plan.fetches.clone())
         };
+        let unusable = match self.usable(now) {
+            Ok(set) if set.is_empty() => Some(nothing_admitted(&set)),
+            Ok(_) => None,
+            Err(KeyError::Unavailable { cause, .. }) => Some(cause),
+            Err(error) => Some(error.to_string()),
+        };
         IssuerStatus {
             name: self.issuer.name.clone(),
             url: self.issuer.url.clone(),
@@ -158,10 +164,16 @@ impl IssuerKeys {
             age: known
                 .as_ref()
                 .map(|known| now.saturating_sub(known.asked_at)),
-            usable: self.usable(now).is_ok(),
+            usable: unusable.is_none(),
+            problem: unusable.or_else(|| last_error.clone()),
             last_error,
             fetches,
         }
+    }
+
+    /// The last good set, if it may still be used.
+    pub(super) fn set(&self, now: Duration) -> Option<Arc<KeySet>> {
+        self.usable(now).ok()
     }
 
     /// The last good set, unless it is too old (T-65). Traffic makes it no younger.
@@ -324,6 +336,19 @@ impl Plan {
         self.retry_at = now.saturating_add(pause);
         self.due_at = now.saturating_add(between(pause.saturating_sub(pause / 10), pause));
         self.last_error = Some(error);
+    }
+}
+
+/// Why a set without keys has none.
+fn nothing_admitted(set: &KeySet) -> String {
+    let left_out = set.rejected();
+    match left_out.first() {
+        Some(first) => format!(
+            "the issuer publishes no key that can be used: {} left out, the first because {}",
+            left_out.len(),
+            first.rule
+        ),
+        None => "the issuer publishes no key at all".to_owned(),
     }
 }
 

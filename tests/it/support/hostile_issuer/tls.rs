@@ -33,6 +33,19 @@ pub(super) fn acceptor(certificate: Certificate) -> (TlsAcceptor, String) {
     (with(leaf.der().clone(), &key), ca.pem())
 }
 
+/// The same with a good certificate for that name.
+pub(super) fn acceptor_for(host: &str) -> (TlsAcceptor, String) {
+    let mut ca = CertificateParams::new(Vec::new()).unwrap();
+    ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let ca = CertifiedIssuer::self_signed(ca, KeyPair::generate().unwrap()).unwrap();
+    let key = KeyPair::generate().unwrap();
+    let leaf = CertificateParams::new(vec![host.to_owned()]).unwrap();
+    (
+        with(leaf.signed_by(&key, &ca).unwrap().der().clone(), &key),
+        ca.pem(),
+    )
+}
+
 fn parameters(certificate: Certificate) -> CertificateParams {
     let names: &[&str] = match certificate {
         Certificate::OtherName => &["other.example"],

@@ -1,0 +1,123 @@
+//! `facts` and `types` of a `generic` issuer: which claim holds which fact, and how it is sent.
+//! Not: what the claims say.
+
+use super::conditions;
+use super::trust::CUSTOMER;
+use crate::policy::diagnostic::Span;
+use crate::policy::read::{Fields, Sheet};
+use crate::policy::yaml::Entry;
+use crate::provider::{ClaimMap, ClaimType, Fact, FactType, MappedClaim, Provider};
+
+/// The claims that hold the facts of a `generic` issuer, with their types.
+pub(super) fn claim_map(
+    sheet: &mut Sheet<'_>,
+    fields: &Fields<'_>,
+    provider: &'static Provider,
+    what: &str,
+    at: Span,
+) -> ClaimMap {
+    let mut map = ClaimMap::new();
+    let named = fields.get("facts");
+    if !provider.claims.is_empty() {
+        for key in ["facts", "types"] {
+            if let Some(node) = fields.get(key) {
+                let message = format!("provider `{}` knows where its facts are", provider.name);
+                sheet.error_help(
+                    "unknown-key",
+                    node.span,
+                    message,
+                    Some(format!("leave `{key}` out, or use provider `generic`")),
+                );
+            }
+        }
+        return map;
+    }
+    let Some(node) = named else {
+        sheet.error(
+            "missing-key",
+            at,
+            format!("key `facts` is missing from {what}"),
+        );
+        return map;
+    };
+    for entry in sheet.entries(node, "`facts`").unwrap_or_default() {
+        let Some(fact) = fact_name(sheet, entry) else {
+            continue;
+        };
+        if let Some(pointer) =
+            conditions::pointer(sheet, &entry.value, &format!("claim of `{fact}`"))
+        {
+            map.insert(fact, MappedClaim::usual(fact, pointer));
+        }
+    }
+    for entry in fields
+        .get("types")
+        .and_then(|node| sheet.entries(node, "`types`"))
+        .unwrap_or_default()
+    {
+        claim_type(sheet, entry, &mut map);
+    }
+    map
+}
+
+fn claim_type(sheet: &mut Sheet<'_>, entry: &Entry, map: &mut ClaimMap) {
+    let Some(fact) = fact_name(sheet, entry) else {
+        return;
+    };
+    let Some(word) = sheet.text(&entry.value, format!("type of `{fact}`")) else {
+        return;
+    };
+    let claim_type = match (fact.fact_type(), word) {
+        (FactType::Bool, "boolean") => ClaimType::Boolean,
+        (FactType::Bool, "text") => ClaimType::FlagText,
+        (FactType::Text, "number") => ClaimType::Number,
+        (FactType::Text, "list") if can_be_list(fact) => ClaimType::List,
+        (FactType::Text | FactType::Workflow, "text") => ClaimType::Text,
+        (FactType::Text | FactType::Bool | FactType::List | FactType::Workflow, _) => {
+            let help = match fact.fact_type() {
+                FactType::Bool => {
+                    "write `boolean`, or `text` where it is sent as \"true\" or \"false\""
+                }
+                FactType::Text if can_be_list(fact) => "write `text`, `number` or `list`",
+                FactType::Text | FactType::List => "write `text` or `number`",
+                FactType::Workflow => "write `text`",
+            };
+            sheet.error_help(
+                "claim-type",
+                entry.value.span,
+                format!("`{fact}` cannot be sent as `{word}`"),
+                Some(help),
+            );
+            return;
+        }
+    };
+    match map.get_mut(&fact) {
+        Some(mapped) => mapped.claim_type = claim_type,
+        None => sheet.error(
+            "claim-type",
+            entry.span,
+            format!("`types` names `{fact}`, which `facts` does not"),
+        ),
+    }
+}
+
+/// Whom a job belongs to, and what it is a run of, is one thing and never several.
+fn can_be_list(fact: Fact) -> bool {
+    let single = [
+        Fact::Event,
+        Fact::Trigger,
+        Fact::RefType,
+        Fact::Runner,
+        Fact::Ref,
+    ];
+    !fact.is_id() && !CUSTOMER.contains(&fact) && !single.contains(&fact)
+}
+
+fn fact_name(sheet: &mut Sheet<'_>, entry: &Entry) -> Option<Fact> {
+    let name = sheet.scalar(&entry.key, entry.span, "the name of a fact")?;
+    let fact = Fact::from_name(name);
+    if fact.is_none() {
+        conditions::unknown_fact(sheet, name, entry.span, Fact::ALL, None);
+    }
+    fact
+}

@@ -1,0 +1,107 @@
+//! What the address of an issuer asks of its settings, whatever they call it: the right provider, and
+//! tenants that name a customer where everybody's tokens have the same `iss`. Not: how conditions
+//! are read.
+
+use crate::policy::Block;
+use crate::policy::diagnostic::{Diagnostic, Span};
+use crate::policy::pattern::{Operator, Pattern};
+use crate::policy::read::{Sheet, listed};
+use crate::provider::{self, Fact, Provider, Reader};
+use crate::token::issuer::is_loopback;
+
+/// What the address forbids, whatever the issuer is called: another provider's name, under which its
+/// claims are misread (T-133), and this machine, from which a broker takes no tokens (T-117).
+pub(super) fn check_address(
+    sheet: &mut Sheet<'_>,
+    url: &str,
+    provider: &Provider,
+    what: &str,
+    span: Span,
+) {
+    let right = provider::address::known(url).and_then(|known| known.provider);
+    if let Some(right) = right.filter(|right| *right != provider.name) {
+        let message = format!(
+            "{what} is at {url}, whose tokens provider `{}` does not read",
+            provider.name
+        );
+        let help = format!("write provider: {right}");
+        sheet.error_help("wrong-provider", span, message, Some(help));
+    }
+    if is_loopback(url) {
+        let message = format!("{what} is at {url}, which is this machine itself");
+        let help = "use a host name that resolves to this machine, and list its address in `networks`, for example [127.0.0.0/8]; `hallpass dev` has an issuer of its own";
+        sheet.error_help("loopback-issuer", span, message, Some(help));
+    }
+}
+
+/// T-49: a tenant that names no customer, such as one of a ref alone, lets every customer in.
+pub(super) fn check_tenants(
+    sheet: &mut Sheet<'_>,
+    what: &str,
+    reader: &Reader,
+    tenants: Option<&[Block]>,
+    span: Span,
+) {
+    let Some(tenants) = tenants else {
+        return missing_tenants(sheet, what, reader, span);
+    };
+    let names_customer = |tenant: &&Block| {
+        let patterns = CUSTOMER.iter().filter_map(|fact| tenant.pattern(*fact));
+        patterns.into_iter().any(is_pinned)
+    };
+    for tenant in tenants.iter().filter(|tenant| !names_customer(tenant)) {
+        let message = format!(
+            "a tenant of {what} names no customer of {}",
+            reader.issuer.url
+        );
+        let facts: Vec<_> = CUSTOMER
+            .iter()
+            .filter(|fact| reader.provider.tells(**fact))
+            .map(|fact| fact.name())
+            .collect();
+        let help = format!(
+            "name one of {}, by text, a list of texts, or `under`",
+            listed(&facts)
+        );
+        let place = tenant.places.first().cloned();
+        let place = place.unwrap_or_else(|| sheet.place(span));
+        let problem = Diagnostic::error("open-tenant", place, message).help(help);
+        sheet.problems.push(problem);
+    }
+}
+
+/// T-49: its signature proves the platform, not the customer.
+fn missing_tenants(sheet: &mut Sheet<'_>, what: &str, reader: &Reader, span: Span) {
+    let message = format!(
+        "{what} signs for every customer of {}, so it needs `tenants`",
+        reader.issuer.url
+    );
+    let help = match reader.provider.tenant_ids.first() {
+        Some(id) => format!("tenants: [ {{ owner: your-organisation, {id}: \"its id\" }} ]"),
+        None => "name your own organisation under `tenants`".to_owned(),
+    };
+    sheet.error_help("shared-issuer", span, message, Some(help));
+}
+
+/// Every value that fits belongs to somebody who is named.
+fn is_pinned(pattern: &Pattern) -> bool {
+    match pattern {
+        Pattern::Exact(_) => true,
+        Pattern::Any(patterns) => patterns.iter().all(is_pinned),
+        Pattern::All(operators) => operators
+            .iter()
+            .any(|operator| matches!(operator, Operator::Under(_))),
+        Pattern::Is(_) | Pattern::Present(_) | Pattern::Workflow { .. } => false,
+    }
+}
+
+/// Facts of which one must say whose job it is, at an issuer that signs for everybody.
+pub(super) const CUSTOMER: [Fact; 7] = [
+    Fact::TenantId,
+    Fact::Owner,
+    Fact::OwnerId,
+    Fact::Repository,
+    Fact::RepositoryId,
+    Fact::Project,
+    Fact::ProjectId,
+];

@@ -1,0 +1,131 @@
+//! A block of conditions that no job of any tenant can satisfy.
+//! Not: the other rules, the network.
+
+use super::{Checked, Finding, Rule};
+use crate::policy::compile::Issuer;
+use crate::policy::diagnostic::Severity;
+use crate::policy::pattern::{Pattern, Seen};
+use crate::policy::{Block, Condition, Subject};
+use crate::provider::Fact;
+
+pub(super) const RULE: Rule = Rule {
+    id: "never-matches",
+    summary: "conditions that no job of a tenant can satisfy",
+    why: "Every job belongs to a tenant of its issuer, so a policy about another owner grants nothing, and one whose owner differs only in upper and lower case grants nothing either: names are compared byte for byte. The job is refused, and the policy looks right.",
+    severity: Severity::Warning,
+    check,
+};
+
+fn check(checked: &Checked<'_>) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (policy, issuer, block) in checked.blocks() {
+        let tenants = issuer.tenants.as_deref().unwrap_or_default();
+        let clashes: Vec<_> = tenants
+            .iter()
+            .map(|tenant| clash(issuer, tenant, block))
+            .collect();
+        // One tenant that fits is enough.
+        let Some(Some(first)) = clashes
+            .first()
+            .filter(|_| clashes.iter().all(Option::is_some))
+        else {
+            continue;
+        };
+        let Clash {
+            line,
+            wanted,
+            tenant,
+            is_case,
+        } = first;
+        let place = block.places.get(*line).unwrap_or(&policy.place);
+        let message = format!(
+            "policy `{}` is about `{wanted}`, which no job of a tenant is: a tenant is `{tenant}`",
+            policy.name
+        );
+        let help = if *is_case {
+            "they differ in upper and lower case only; write it as the provider spells it"
+        } else {
+            "add the tenant to the issuer, or correct the policy"
+        };
+        findings.push(Finding::at(place, message, help));
+    }
+    findings
+}
+
+/// Two lines that exclude each other.
+struct Clash {
+    /// The block's line, by its place in it.
+    line: usize,
+    wanted: String,
+    tenant: String,
+    is_case: bool,
+}
+
+fn clash(issuer: &Issuer, tenant: &Block, block: &Block) -> Option<Clash> {
+    let lines = block.conditions.iter().enumerate();
+    lines
+        .flat_map(|line| tenant.conditions.iter().map(move |other| (line, other)))
+        .find_map(|((line, condition), other)| {
+            let (wanted, tenant, is_case) = excludes(issuer, condition, other)?;
+            Some(Clash {
+                line,
+                wanted,
+                tenant,
+                is_case,
+            })
+        })
+}
+
+/// What is wanted and what the tenant is, where both cannot be.
+fn excludes(
+    issuer: &Issuer,
+    wanted: &Condition,
+    tenant: &Condition,
+) -> Option<(String, String, bool)> {
+    let is_repository = wanted.subject == Subject::Fact(Fact::Repository);
+    if is_repository && tenant.subject == Subject::Fact(Fact::Owner) {
+        let repositories = wanted.pattern.exact_texts()?;
+        let owners: Option<Vec<&str>> = repositories
+            .iter()
+            .map(|repository| owner(issuer, repository))
+            .collect();
+        return disjoint(&owners?, &wanted.pattern, &tenant.pattern);
+    }
+    if wanted.subject != tenant.subject {
+        return None;
+    }
+    if let Some(texts) = wanted.pattern.exact_texts() {
+        return disjoint(&texts, &wanted.pattern, &tenant.pattern);
+    }
+    let texts = tenant.pattern.exact_texts()?;
+    let fits = texts
+        .iter()
+        .any(|text| wanted.pattern.fits(Seen::Text(text)));
+    (!fits).then(|| {
+        (
+            wanted.pattern.to_string(),
+            tenant.pattern.to_string(),
+            false,
+        )
+    })
+}
+
+fn disjoint(texts: &[&str], wanted: &Pattern, tenant: &Pattern) -> Option<(String, String, bool)> {
+    if texts.iter().any(|text| tenant.fits(Seen::Text(text))) {
+        return None;
+    }
+    let named = tenant.exact_texts().unwrap_or_default();
+    let is_case = texts
+        .iter()
+        .any(|text| named.iter().any(|name| name.eq_ignore_ascii_case(text)));
+    Some((wanted.to_string(), tenant.to_string(), is_case))
+}
+
+/// The owner in the path of a repository: at GitHub its first part, at GitLab all but the last.
+fn owner<'a>(issuer: &Issuer, repository: &'a str) -> Option<&'a str> {
+    match issuer.reader.provider.name {
+        "github" => repository.split_once('/').map(|(owner, _)| owner),
+        "gitlab" => repository.rsplit_once('/').map(|(owner, _)| owner),
+        _ => None,
+    }
+}

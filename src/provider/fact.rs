@@ -1,0 +1,190 @@
+//! The common vocabulary: the facts that policies may name, whatever the provider, and their types.
+//! Not: which provider tells which.
+
+use std::fmt;
+
+/// What a fact's values are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FactType {
+    /// Text.
+    Text,
+    /// True or false.
+    Bool,
+    /// A list of texts: only where an issuer of the `generic` provider declares it.
+    List,
+    /// A workflow file.
+    Workflow,
+}
+
+macro_rules! facts {
+    ($($(#[$doc:meta])* $variant:ident = $name:literal,)*) => {
+        /// One thing a job says, under our name for it (ci-providers' common vocabulary).
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum Fact { $($(#[$doc])* $variant,)* }
+
+        impl Fact {
+            /// The whole vocabulary.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
+
+            /// The name in a policy.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name,)* }
+            }
+        }
+    };
+}
+
+facts! {
+    /// A customer id of the CI that cannot be renamed.
+    TenantId = "tenant_id",
+    /// The account that owns the repository.
+    Owner = "owner",
+    /// Its id.
+    OwnerId = "owner_id",
+    /// The repository of the code that runs.
+    Repository = "repository",
+    /// Its id.
+    RepositoryId = "repository_id",
+    /// Where the repository lives.
+    RepositoryHost = "repository_host",
+    /// The id of the repository whose CI runs the job.
+    RunRepositoryId = "run_repository_id",
+    /// The code comes from a fork of that repository.
+    FromFork = "from_fork",
+    /// The CI's own project, where it is not the repository.
+    Project = "project",
+    /// Its id.
+    ProjectId = "project_id",
+    /// The full git ref, `refs/…`.
+    Ref = "ref",
+    /// `branch`, `tag`, `pull` or `other`.
+    RefType = "ref_type",
+    /// The ref is protected.
+    RefProtected = "ref_protected",
+    /// The deployment environment.
+    Environment = "environment",
+    /// It is protected.
+    EnvironmentProtected = "environment_protected",
+    /// What started the run, in the provider's word.
+    Event = "event",
+    /// What started the run, in ours: see [`TRIGGERS`].
+    Trigger = "trigger",
+    /// Who started the run.
+    Actor = "actor",
+    /// Their id.
+    ActorId = "actor_id",
+    /// The path of the file the run started from, or the pipeline's name.
+    Workflow = "workflow",
+    /// The file the run started from.
+    EntryWorkflow = "entry_workflow",
+    /// The file that defines the job.
+    JobWorkflow = "job_workflow",
+    /// The commit.
+    Sha = "sha",
+    /// The run's id.
+    RunId = "run_id",
+    /// Which attempt of the run.
+    RunAttempt = "run_attempt",
+    /// The job's id.
+    JobId = "job_id",
+    /// `hosted` or `self-hosted`.
+    Runner = "runner",
+    /// Who can see the repository.
+    Visibility = "visibility",
+    /// The phase of a run that has phases.
+    Phase = "phase",
+    /// Somebody is logged in to the job.
+    DebugSession = "debug_session",
+    /// The branch a pull request goes to.
+    BaseRef = "base_ref",
+    /// The pipeline definition's id.
+    DefinitionId = "definition_id",
+    /// The service connection.
+    ServiceConnection = "service_connection",
+}
+
+impl Fact {
+    /// The fact of that name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|fact| fact.name() == name)
+    }
+
+    /// What its values are, whatever the provider.
+    #[must_use]
+    pub const fn fact_type(self) -> FactType {
+        match self {
+            Self::FromFork
+            | Self::RefProtected
+            | Self::EnvironmentProtected
+            | Self::DebugSession => FactType::Bool,
+            Self::EntryWorkflow | Self::JobWorkflow => FactType::Workflow,
+            Self::TenantId
+            | Self::Owner
+            | Self::OwnerId
+            | Self::Repository
+            | Self::RepositoryId
+            | Self::RepositoryHost
+            | Self::RunRepositoryId
+            | Self::Project
+            | Self::ProjectId
+            | Self::Ref
+            | Self::RefType
+            | Self::Environment
+            | Self::Event
+            | Self::Trigger
+            | Self::Actor
+            | Self::ActorId
+            | Self::Workflow
+            | Self::Sha
+            | Self::RunId
+            | Self::RunAttempt
+            | Self::JobId
+            | Self::Runner
+            | Self::Visibility
+            | Self::Phase
+            | Self::BaseRef
+            | Self::DefinitionId
+            | Self::ServiceConnection => FactType::Text,
+        }
+    }
+
+    /// It is an id that cannot be registered again by someone else.
+    #[must_use]
+    pub fn is_id(self) -> bool {
+        self.name().ends_with("_id")
+    }
+}
+
+impl fmt::Display for Fact {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// The values of `trigger`: a closed list.
+pub const TRIGGERS: [&str; 11] = [
+    "push",
+    "pull_request",
+    "pull_request_target",
+    "merge_queue",
+    "schedule",
+    "manual",
+    "api",
+    "chained",
+    "comment",
+    "release",
+    "other",
+];
+
+/// Triggers a policy need not name. Everything else runs, or can run, code or input of strangers
+/// (T-52, T-114).
+pub const ORDINARY_TRIGGERS: [&str; 6] = [
+    "push",
+    "manual",
+    "schedule",
+    "api",
+    "merge_queue",
+    "release",
+];

@@ -1,0 +1,737 @@
+//! What the policy language takes, and what reads like a limit and is none.
+
+use std::fs;
+
+use hallpass::policy::{LoadOptions, PolicySet, Severity};
+use serde_json::{Value, json};
+
+use super::{folder, hallpass, text, write};
+use crate::provider::object;
+
+const ISSUERS: &str = r#"issuers:
+  github: { provider: github, tenants: [ { owner: acme, owner_id: "65923871" } ] }
+  gitlab: { provider: gitlab, tenants: [ { owner: acme, owner_id: "1" } ] }
+  plain: { provider: generic, url: "https://ci.acme.dev", facts: { repository: /repo, environment: /envs, ref: /ref, actor: /who }, types: { environment: list } }
+credentials:
+  api: { kind: jwt, audience: "https://api.test", max_ttl: 10m, owner: team-a, purpose: p, class: low }
+  db/read: { kind: postgres, target: shop, group: g, max_ttl: 10m, owner: team-b, purpose: p, class: moderate }
+"#;
+
+/// A policy of that issuer with one more line.
+fn policy(issuer: &str, line: &str) -> String {
+    format!(
+        "{ISSUERS}policies:\n  - {{ name: p, issuer: {issuer}, when: {{ repository: acme/shop, {line} }}, grant: [ {{ credential: api, ttl: 5m }} ] }}\n"
+    )
+}
+
+/// The rules of the errors, or none if it loads.
+fn rules(text: &str) -> Vec<&'static str> {
+    match PolicySet::from_texts(&[("root.yaml", text)]) {
+        Ok(_) => Vec::new(),
+        Err(errors) => errors
+            .iter()
+            .filter(|one| one.severity == Severity::Error)
+            .map(|one| one.rule)
+            .collect(),
+    }
+}
+
+fn said(text: &str) -> String {
+    let errors = PolicySet::from_texts(&[("root.yaml", text)]).unwrap_err();
+    errors.to_string()
+}
+
+fn permits(text: &str, issuer: &str, claims: &Value) -> bool {
+    let loaded = PolicySet::from_texts(&[("root.yaml", text)]);
+    let set = loaded.unwrap_or_else(|errors| panic!("{errors}")).set;
+    let mut readers = set.readers().iter();
+    let reader = readers.find(|reader| reader.issuer.name == issuer).unwrap();
+    let facts = reader.facts(object(claims)).unwrap();
+    let ask = hallpass::policy::Ask {
+        credential: "api".to_owned(),
+        scopes: None,
+        ttl: None,
+    };
+    let now = hallpass::clock::Timestamp::from_unix(1_790_000_000);
+    set.explain(&facts, &ask, now).is_permitted()
+}
+
+/// T-133: over every shared issuer there is, under every provider.
+#[test]
+fn a_shared_issuer_needs_tenants_whatever_it_is_called() {
+    let addresses = [
+        ("https://token.actions.githubusercontent.com", "github"),
+        ("https://token.actions.githubusercontent.com/acme", "github"),
+        ("https://gitlab.com", "gitlab"),
+        ("https://GitLab.com:443/", "gitlab"),
+        ("https://agent.buildkite.com", "generic"),
+        ("https://app.terraform.io", "generic"),
+        ("https://accounts.google.com", "generic"),
+        ("https://oidc.circleci.com", "generic"),
+        ("https://oidc.codefresh.io", "generic"),
+        ("https://oidc.vercel.com", "generic"),
+        ("https://token.builds.bitrise.io", "generic"),
+        ("https://oidc.buddyusercontent.com", "generic"),
+        ("https://eu-oidc.buddyusercontent.com", "generic"),
+        ("https://api.pulumi.com/oidc", "generic"),
+        ("https://scalr.io", "generic"),
+    ];
+    let issuer = |url: &str, provider: &str, tenants: &str| {
+        let facts = if provider == "generic" {
+            ", facts: { repository: /a, owner: /o, ref: /r }"
+        } else {
+            ""
+        };
+        let id = if provider == "generic" {
+            ""
+        } else {
+            ", owner_id: \"1\""
+        };
+        let tenants = tenants.replace("ID", id);
+        format!("issuers:\n  a: {{ provider: {provider}, url: \"{url}\"{facts}{tenants} }}\n")
+    };
+    for (url, right) in addresses {
+        for provider in ["github", "gitlab", "generic"] {
+            let mut expected = vec!["shared-issuer"];
+            if provider != right {
+                expected.push("wrong-provider");
+            }
+            assert_eq!(
+                rules(&issuer(url, provider, "")),
+                expected,
+                "{url} {provider}"
+            );
+            let tenants = ", tenants: [ { owner: acmeID } ]";
+            expected.remove(0);
+            assert_eq!(
+                rules(&issuer(url, provider, tenants)),
+                expected,
+                "{url} {provider}"
+            );
+        }
+    }
+    for url in ["https://oidc.circleci.com/org/3a5b", "https://ci.acme.dev"] {
+        assert_eq!(rules(&issuer(url, "generic", "")), [""; 0], "{url}");
+    }
+    let tenant = issuer("https://token.actions.acme.ghe.com", "generic", "");
+    assert_eq!(rules(&tenant), ["wrong-provider"]);
+}
+
+/// T-49: a tenant that every customer's jobs can fit is no limit.
+#[test]
+fn a_tenant_of_a_shared_issuer_names_a_customer() {
+    let issuer =
+        |tenants: &str| format!("issuers:\n  a: {{ provider: gitlab, tenants: {tenants} }}\n");
+    for open in [
+        "{ ref: refs/heads/main }",
+        "{ owner: { present: true } }",
+        "{ owner: { glob: \"acme*\" } }",
+        "{ owner: { not: evil } }",
+        "{ owner: [acme, { glob: \"acme-*\" }] }",
+        "[ { owner: acme, owner_id: \"1\" }, { ref_protected: true } ]",
+    ] {
+        assert_eq!(rules(&issuer(open)), ["open-tenant"], "{open}");
+    }
+    for named in [
+        "{ owner: acme }",
+        "{ owner: [acme, acme-labs] }",
+        "{ owner: { under: acme } }",
+        "{ owner: { under: acme, not: acme/evil } }",
+        "{ repository_id: \"7\", ref: refs/heads/main }",
+    ] {
+        assert_eq!(rules(&issuer(named)), [""; 0], "{named}");
+    }
+    // One customer's own issuer may have any tenants.
+    let own = "issuers:\n  a: { provider: gitlab, url: https://g.acme.dev, tenants: { ref: refs/heads/main } }\n";
+    assert_eq!(rules(own), [""; 0]);
+    insta::assert_snapshot!(said(&issuer("{ ref: refs/heads/main }")), @r#"
+    error[open-tenant]: a tenant of issuer `a` names no customer of https://gitlab.com
+     --> root.yaml:2:37
+      |
+    2 |   a: { provider: gitlab, tenants: { ref: refs/heads/main } }
+      |                                     ^^^^^^^^^^^^^^^^^^^^
+      = help: name one of `owner`, `owner_id`, `repository` and `repository_id`, by text, a list of texts, or `under`
+    "#);
+}
+
+/// T-76: a slip in a selector would switch a requirement off.
+#[test]
+fn a_selector_names_what_there_is_and_takes_no_conditions() {
+    let with = |of: &str| {
+        format!(
+            "{ISSUERS}require:\n  - {{ name: r, of: {of}, jobs: {{ runner: hosted }}, because: so }}\n"
+        )
+    };
+    for right in [
+        "all",
+        "{ class: critical }",
+        "{ class: [low, moderate], kind: jwt }",
+        "{ credential: api }",
+        "{ credential: [api, db/read] }",
+        "{ credential: { glob: \"db/*\" } }",
+        "{ credential: { glob: \"nothing/*\" } }",
+        "{ owner: team-a, target: shop }",
+    ] {
+        assert_eq!(rules(&with(right)), [""; 0], "{right}");
+    }
+    for (wrong, expected) in [
+        ("{ class: critcal }", "unknown-selector"),
+        ("{ class: [low, critcal] }", "unknown-selector"),
+        ("{ kind: postgress }", "unknown-selector"),
+        ("{ credential: db/raed }", "unknown-selector"),
+        ("{ credential: [api, db/raed] }", "unknown-selector"),
+        ("{ owner: team-c }", "unknown-selector"),
+        ("{ target: shopp }", "unknown-selector"),
+        ("{ class: { not: low } }", "wrong-type"),
+        ("{ class: { glob: \"c*\" } }", "wrong-type"),
+        ("{ owner: { present: true } }", "wrong-type"),
+        ("{ owner: { under: team } }", "wrong-type"),
+        ("{ credential: { not: api } }", "unknown-key"),
+        ("{ credential: { under: db } }", "unknown-key"),
+        ("{}", "empty"),
+        ("", "empty"),
+    ] {
+        assert_eq!(rules(&with(wrong)), [expected], "{wrong}");
+    }
+    let said = said(&with("{ class: critcal }"));
+    assert!(said.contains("unknown class `critcal`"), "{said}");
+    assert!(said.contains("did you mean `critical`?"), "{said}");
+}
+
+/// T-46: a job that chooses a text must not choose the entries of a list.
+#[test]
+fn member_stands_on_lists_only_and_lists_take_nothing_else() {
+    for (issuer, line) in [
+        ("github", "environment: { member: prod }"),
+        ("github", "claim: { /enterprise: { member: a } }"),
+        ("plain", "actor: { member: a }"),
+    ] {
+        assert_eq!(rules(&policy(issuer, line)), ["wrong-type"], "{line}");
+    }
+    for line in [
+        "environment: prod",
+        "environment: [prod]",
+        "environment: { glob: \"p*\" }",
+        "environment: { not: prod }",
+        "environment: { member: [a, b] }",
+        "environment: { not: { not: { member: a } } }",
+    ] {
+        assert_ne!(rules(&policy("plain", line)), [""; 0], "{line}");
+    }
+    let job = |envs: Value| json!({ "repo": "acme/shop", "envs": envs });
+    for (line, fits) in [
+        ("environment: { member: prod }", [true, true, false, false]),
+        (
+            "environment: { member: prod, not: { member: dev } }",
+            [true, false, false, false],
+        ),
+        (
+            "environment: { not: { member: prod } }",
+            [false, false, true, false],
+        ),
+        (
+            "environment: [ { member: test }, { member: dev } ]",
+            [false, true, true, false],
+        ),
+        ("environment: { present: true }", [true, true, true, false]),
+        (
+            "environment: { present: false }",
+            [false, false, false, true],
+        ),
+    ] {
+        let text = policy("plain", line);
+        let jobs = [
+            json!(["prod"]),
+            json!("prod,dev"),
+            json!(["test", "pr\u{43e}d", ""]),
+            json!([]),
+        ];
+        let found = jobs.map(|envs| permits(&text, "plain", &job(envs)));
+        assert_eq!(found, fits, "{line}");
+    }
+    // In a requirement the issuer that is named beside it says what the fact is.
+    let requires = |jobs: &str| {
+        format!("{ISSUERS}require:\n  - {{ name: r, of: all, jobs: {{ {jobs} }}, because: so }}\n")
+    };
+    let member = "environment: { member: prod }";
+    assert_eq!(
+        rules(&requires(&format!("issuer: plain, {member}"))),
+        [""; 0]
+    );
+    assert_eq!(
+        rules(&requires(&format!("issuer: [plain], {member}"))),
+        [""; 0]
+    );
+    for other in [
+        format!("issuer: github, {member}"),
+        format!("issuer: [plain, github], {member}"),
+        member.to_owned(),
+        "issuer: plain, environment: prod".to_owned(),
+    ] {
+        assert_eq!(rules(&requires(&other)), ["wrong-type"], "{other}");
+    }
+    let numbers = PolicySet::from_texts(&[("root.yaml", ISSUERS)])
+        .unwrap()
+        .set;
+    let reader = numbers
+        .readers()
+        .iter()
+        .find(|one| one.issuer.name == "plain")
+        .unwrap();
+    for odd in [json!([1]), json!(1), json!({ "a": "prod" }), json!(true)] {
+        assert!(reader.facts(object(&job(odd))).is_err());
+    }
+}
+
+/// T-52: a closed list of words is named word by word.
+#[test]
+fn words_take_neither_not_nor_glob() {
+    for fact in ["trigger", "ref_type", "runner"] {
+        for pattern in [
+            "{ not: push }",
+            "{ glob: \"p*\" }",
+            "{ under: push }",
+            "{ not: [branch] }",
+            "{ present: true, not: hosted }",
+        ] {
+            let found = rules(&policy("github", &format!("{fact}: {pattern}")));
+            assert_eq!(found, ["wrong-type"], "{fact} {pattern}");
+        }
+        let present = policy("github", &format!("{fact}: {{ present: true }}"));
+        assert_eq!(rules(&present), [""; 0], "{fact}");
+    }
+    for line in ["trigger: [push, other]", "ref_type: tag", "runner: hosted"] {
+        assert_eq!(rules(&policy("github", line)), [""; 0], "{line}");
+    }
+    insta::assert_snapshot!(said(&policy("github", "ref_type: { not: tag }")).lines().next().unwrap(), @"error[wrong-type]: `ref_type` is one of a closed list of words, and takes no `not`");
+}
+
+/// T-76: also within `glob`, `under` and `not`, and for the ref of a workflow.
+#[test]
+fn a_short_ref_is_an_error_wherever_it_stands() {
+    for (issuer, short) in [
+        ("github", "ref: { glob: \"release/*\" }"),
+        ("github", "ref: { glob: \"*\" }"),
+        ("github", "ref: { under: heads }"),
+        ("github", "ref: { not: main }"),
+        (
+            "github",
+            "ref: { glob: \"refs/heads/**\", not: { glob: \"release/*\" } }",
+        ),
+        ("github", "ref: { not: [refs/heads/a, b] }"),
+        ("gitlab", "ref: [refs/heads/main, main]"),
+        ("github", "job_workflow: { path: x, ref: main }"),
+        ("github", "job_workflow: { path: x, ref: { glob: \"v*\" } }"),
+        ("github", "entry_workflow: { ref: [refs/heads/main, v1] }"),
+        ("github", "job_workflow: { path: x, ref: abc123 }"),
+        ("plain", "job_workflow: { path: x, ref: main }"),
+    ] {
+        let text =
+            policy(issuer, short).replace("actor: /who }", "actor: /who, job_workflow: /w }");
+        assert_eq!(rules(&text), ["short-ref"], "{short}");
+    }
+    for full in [
+        "ref: { glob: \"refs/heads/release/*\" }",
+        "ref: { glob: \"**/main\" }",
+        "ref: { under: refs/heads/release }",
+        "job_workflow: { path: x, ref: refs/tags/v1 }",
+        "job_workflow: { path: x, ref: 0123456789abcdef0123456789abcdef01234567 }",
+        "job_workflow: { path: x, ref: { glob: \"refs/tags/v*\", not: refs/tags/v0 } }",
+    ] {
+        assert_eq!(rules(&policy("github", full)), [""; 0], "{full}");
+    }
+    // What an issuer of one's own calls a ref is its own affair.
+    assert_eq!(rules(&policy("plain", "ref: main")), [""; 0]);
+}
+
+/// T-47: a pointer that reads nothing would make `{ present: false }` hold for every job.
+#[test]
+fn a_pointer_with_a_wrong_escape_is_an_error() {
+    for pointer in ["/~2", "/a~", "/~", "/a~b", "a", "/"] {
+        let line = format!("claim: {{ \"{pointer}\": {{ present: false }} }}");
+        assert_eq!(rules(&policy("github", &line)), ["pointer"], "{pointer}");
+    }
+    for pointer in ["/a~0b", "/a~1b", "/~01", "/a/b"] {
+        let line = format!("claim: {{ \"{pointer}\": x }}");
+        assert_eq!(rules(&policy("github", &line)), [""; 0], "{pointer}");
+    }
+}
+
+/// T-47: an empty text says nothing, so nothing but `{ present: false }` holds of it.
+#[test]
+fn an_empty_text_is_absent() {
+    let claims = json!({
+        "repository": "acme/shop", "repository_owner": "acme", "repository_owner_id": "65923871",
+        "event_name": "push", "environment": "", "enterprise": "", "job_workflow_ref": "",
+        "teams": [],
+    });
+    for (line, holds) in [
+        ("environment: { present: true }", false),
+        ("environment: { present: false }", true),
+        ("environment: { not: dev }", false),
+        ("environment: { glob: \"*\" }", false),
+        ("claim: { /enterprise: { present: true } }", false),
+        ("claim: { /enterprise: { present: false } }", true),
+        ("claim: { /enterprise: { not: evil } }", false),
+        ("claim: { /teams: { present: true } }", false),
+        ("claim: { /teams: { present: false } }", true),
+        ("job_workflow: { present: true }", false),
+    ] {
+        let text = policy("github", line);
+        assert_eq!(permits(&text, "github", &claims), holds, "{line}");
+    }
+}
+
+/// Times are RFC 3339 and nothing near it, and a wrong one is told what is wrong.
+#[test]
+fn until_is_a_time_with_seconds_and_an_offset() {
+    let with = |until: &str| {
+        policy("github", "ref: refs/heads/main")
+            .replace("grant:", &format!("until: {until}, grant:"))
+    };
+    for right in [
+        "2027-01-31T18:00:00Z",
+        "2027-01-31T18:00:00+02:00",
+        "9998-12-31T23:59:59Z",
+    ] {
+        assert_eq!(rules(&with(right)), [""; 0], "{right}");
+    }
+    for wrong in [
+        "2027-01-31T18:00Z",
+        "2027-01-31T18:00:60Z",
+        "\"2027-01-31T18:00:00[Europe/Berlin]\"",
+        "2027-01-31T18:00:00",
+        "\"2027-01-31T18:00:00Z\"",
+        "2027-02-30T18:00:00Z",
+        "9999-12-31T23:59:59Z",
+    ] {
+        assert_eq!(rules(&with(wrong)), ["time"], "{wrong}");
+    }
+    let said = said(&with("9999-12-31T23:59:59Z"));
+    assert!(
+        said.contains("which is no time of the years 0 to 9998"),
+        "{said}"
+    );
+    assert!(
+        said.contains("leave the line out if there is no end"),
+        "{said}"
+    );
+}
+
+/// T-134: through the program, for policies and for settings, comments included.
+#[test]
+fn a_character_that_hides_or_ends_lines_for_some_is_refused_everywhere_in_a_file() {
+    let root =
+        "issuers:\n  github: { provider: github, tenants: [ { owner: acme, owner_id: \"1\" } ] }\n";
+    let settings = "issuer: https://hallpass.example\nroot_key: { file: root.key }\npolicies: { path: policies }\naudit: { sinks: [ { kind: file, path: a, required: true } ] }\n";
+    for hidden in [
+        "\r",
+        "\u{0}",
+        "\u{b}",
+        "\u{c}",
+        "\u{1b}",
+        "\u{7f}",
+        "\u{85}",
+        "\u{9b}",
+        "\u{ad}",
+        "\u{200b}",
+        "\u{200e}",
+        "\u{2028}",
+        "\u{2029}",
+        "\u{202e}",
+        "\u{2066}",
+        "\u{feff}",
+        "\u{e0041}",
+    ] {
+        for (policies, settings, command) in [
+            (
+                format!("{root}# a{hidden}b\n"),
+                settings.to_owned(),
+                &["policy", "check"][..],
+            ),
+            (
+                root.replace("acme", &format!("ac{hidden}me")),
+                settings.to_owned(),
+                &["policy", "check"],
+            ),
+            (
+                root.to_owned(),
+                format!("{settings}# a{hidden}b\n"),
+                &["serve", "--check"],
+            ),
+        ] {
+            let dir = folder(&[
+                ("policies/root.yaml", &policies),
+                ("hallpass.yaml", &settings),
+            ]);
+            let output = hallpass(command, dir.path());
+            let said = text(&output.stdout) + &text(&output.stderr);
+            assert!(!output.status.success(), "{hidden:?}: {said}");
+            assert_eq!(said.matches("error[").count(), 1, "{hidden:?}: {said}");
+            assert!(
+                said.contains("error[hidden-character]"),
+                "{hidden:?}: {said}"
+            );
+        }
+    }
+    let plain = format!("{root}# \u{e4}\u{f6}\u{fc} \u{4e2d}\tx\r\n");
+    let dir = folder(&[("policies/root.yaml", &plain)]);
+    assert!(hallpass(&["policy", "check"], dir.path()).status.success());
+}
+
+/// T-134: what stands behind a lone carriage return in a comment is a policy for one reader.
+#[test]
+fn a_policy_behind_a_lone_carriage_return_permits_nothing() {
+    let root = concat!(
+        "issuers:\n  github: { provider: github, tenants: [ { owner: acme, owner_id: \"1\" } ] }\n",
+        "credentials:\n  c: { kind: jwt, audience: \"https://a.test\", max_ttl: 10m, owner: o, purpose: p, class: low }\n",
+        "policies:\n  - { name: p, issuer: github, when: { repository: acme/shop, repository_id: \"2\" }, grant: [ { credential: c, ttl: 5m } ] }\n",
+        "  # reviewed by security\r  - { name: q, issuer: github, when: { repository: acme/evil, repository_id: \"3\" }, grant: [ { credential: c, ttl: 5m } ] }\n",
+    );
+    let job = r#"{"iss":"https://token.actions.githubusercontent.com","repository":"acme/evil","repository_id":"3","repository_owner":"acme","repository_owner_id":"1","event_name":"push","ref":"refs/heads/x"}"#;
+    let dir = folder(&[("policies/root.yaml", root)]);
+    write(dir.path(), "job.json", job);
+    let output = hallpass(&["policy", "check"], dir.path());
+    assert_eq!(output.status.code(), Some(4));
+    let shown = text(&output.stdout);
+    assert!(shown.contains("--> policies/root.yaml:7:25"), "{shown}");
+    let output = hallpass(
+        &["policy", "explain", "--claims", "job.json", "c"],
+        dir.path(),
+    );
+    assert_eq!(output.status.code(), Some(4));
+    assert!(!text(&output.stdout).contains("PERMITTED"));
+}
+
+/// T-133: six issuers under another provider's name, none with tenants, and a job of one of them.
+#[test]
+fn shared_issuers_under_another_name_permit_nothing() {
+    let root = r#"issuers:
+  gh: { provider: generic, url: "https://token.actions.githubusercontent.com", facts: { repository: /repository, repository_id: /repository_id } }
+  gl: { provider: github, url: "https://gitlab.com" }
+  bk: { provider: generic, url: "https://agent.buildkite.com", facts: { repository: /pipeline_slug, repository_id: /pipeline_id } }
+  google: { provider: generic, url: "https://accounts.google.com", facts: { actor: /email, repository_id: /sub, repository: /email } }
+  tfc: { provider: generic, url: "https://app.terraform.io", facts: { repository: /terraform_workspace_name, repository_id: /terraform_workspace_id } }
+  circle: { provider: generic, url: "https://oidc.circleci.com", facts: { repository: /a, repository_id: /b } }
+credentials:
+  c: { kind: jwt, audience: "https://a.test", max_ttl: 10m, owner: o, purpose: p, class: low }
+policies:
+  - name: p
+    issuer: gh
+    when: { repository: acme/shop, repository_id: "2" }
+    grant: [ { credential: c, ttl: 5m } ]
+"#;
+    let job = r#"{"iss":"https://token.actions.githubusercontent.com","repository":"acme/shop","repository_id":"2","repository_owner":"acme","repository_owner_id":"1","event_name":"pull_request_target","ref":"refs/heads/main"}"#;
+    let dir = folder(&[("policies/root.yaml", root)]);
+    write(dir.path(), "job.json", job);
+    let output = hallpass(&["policy", "check", "--output", "json"], dir.path());
+    let findings: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let findings = findings["findings"].as_array().unwrap();
+    for (name, rules) in [
+        ("gh", &["shared-issuer", "wrong-provider"][..]),
+        ("gl", &["shared-issuer", "wrong-provider"]),
+        ("bk", &["shared-issuer"]),
+        ("google", &["shared-issuer"]),
+        ("tfc", &["shared-issuer"]),
+        ("circle", &["shared-issuer"]),
+    ] {
+        let about = format!("issuer `{name}` ");
+        let of_issuer = findings
+            .iter()
+            .filter(|one| one["message"].as_str().unwrap().starts_with(&about));
+        let found: Vec<_> = of_issuer.map(|one| one["rule"].as_str().unwrap()).collect();
+        assert_eq!(found, rules, "{name}");
+    }
+    let output = hallpass(
+        &["policy", "explain", "--claims", "job.json", "c"],
+        dir.path(),
+    );
+    assert!(!text(&output.stdout).contains("PERMITTED"));
+    assert_eq!(output.status.code(), Some(4));
+}
+
+/// T-48: a name that differs from a tenant's in case only fits nobody, and is said to.
+#[test]
+fn a_policy_that_no_job_of_a_tenant_can_satisfy_is_found() {
+    let found = |tenants: &str, when: &str| {
+        let text = format!(
+            "issuers:\n  github: {{ provider: github, tenants: {tenants} }}\ncredentials:\n  api: {{ kind: jwt, audience: https://a.test, max_ttl: 10m, owner: o, purpose: p, class: low }}\npolicies:\n  - {{ name: a, issuer: github, when: {when}, grant: [ {{ credential: api, ttl: 5m }} ] }}\n"
+        );
+        let loaded = PolicySet::from_texts(&[("root.yaml", &text)]).unwrap();
+        let mut findings = loaded.findings.iter();
+        findings
+            .find(|one| one.rule == "never-matches")
+            .map(|one| format!("{} ({})", one.message, one.help.clone().unwrap_or_default()))
+    };
+    let acme = "{ owner: acme, owner_id: \"1\" }";
+    insta::assert_snapshot!(found(acme, "{ repository: Acme/shop, repository_id: \"7\" }").unwrap(), @"policy `a` is about `Acme/shop`, which no job of a tenant is: a tenant is `acme` (they differ in upper and lower case only; write it as the provider spells it)");
+    insta::assert_snapshot!(found(acme, "{ repository: other/shop, repository_id: \"7\" }").unwrap(), @"policy `a` is about `other/shop`, which no job of a tenant is: a tenant is `acme` (add the tenant to the issuer, or correct the policy)");
+    for never in [
+        "{ repository: acme/shop, owner: Acme }",
+        "{ repository: acme/shop, owner_id: \"2\" }",
+        "{ repository: [Acme/a, other/b] }",
+        "{ repository: acme/shop, owner: { glob: \"other*\" } }",
+    ] {
+        assert!(found(acme, never).is_some(), "{never}");
+    }
+    for fine in [
+        "{ repository: acme/shop, repository_id: \"7\" }",
+        "{ repository: [Acme/a, acme/b] }",
+        "{ repository: { glob: \"acme/*\" } }",
+        "{ repository_id: \"7\" }",
+    ] {
+        assert_eq!(found(acme, fine), None, "{fine}");
+    }
+    let two = "[ { owner: acme, owner_id: \"1\" }, { owner: { under: other }, owner_id: \"2\" } ]";
+    assert_eq!(found(two, "{ repository: other/shop }"), None);
+    assert!(found(two, "{ repository: third/shop }").is_some());
+}
+
+/// T-84: whatever is put between our name and the end of the line.
+#[test]
+fn this_broker_is_no_issuer_of_subject_tokens_however_it_is_spelled() {
+    let dir = folder(&[]);
+    for url in [
+        "https://hallpass.acme.dev",
+        "https://hallpass.acme.dev/",
+        "https://Hallpass.acme.dev",
+        "https://hallpass.acme.dev:443",
+    ] {
+        let root = format!("issuers:\n  a: {{ provider: gitlab, url: \"{url}\" }}\n");
+        write(dir.path(), "policies/root.yaml", &root);
+        let args = ["policy", "check", "--issuer", "https://hallpass.acme.dev"];
+        let output = hallpass(&args, dir.path());
+        assert_eq!(output.status.code(), Some(4), "{url}");
+        assert!(
+            text(&output.stdout).contains("error[issuer-is-broker]"),
+            "{url}"
+        );
+    }
+}
+
+/// T-48: nothing is folded, and whoever explains a refusal sees what differs.
+#[test]
+fn an_owner_that_differs_in_case_only_is_pointed_out() {
+    let root = "issuers:\n  github: { provider: github, tenants: [ { owner: acme, owner_id: \"1\" } ] }\ncredentials:\n  c: { kind: jwt, audience: https://a.test, max_ttl: 10m, owner: o, purpose: p, class: low }\npolicies:\n  - { name: p, issuer: github, when: { repository: acme/shop }, grant: [ { credential: c, ttl: 5m } ] }\n";
+    let dir = folder(&[("policies/root.yaml", root)]);
+    let job = r#"{"iss":"https://token.actions.githubusercontent.com","repository":"Acme/shop","repository_owner":"Acme","repository_owner_id":"1","event_name":"push"}"#;
+    write(dir.path(), "job.json", job);
+    let output = hallpass(
+        &["policy", "explain", "--claims", "job.json", "c"],
+        dir.path(),
+    );
+    let shown = text(&output.stdout);
+    assert!(
+        shown.contains(
+            "owner            acme: the job has Acme (differs in upper and lower case only)"
+        ),
+        "{shown}"
+    );
+}
+
+/// The error stands where the mistake is, and says how it is written right; a mistake is said once.
+#[test]
+fn common_mistakes_are_explained_where_they_were_made() {
+    let of = |when: &str, credential: &str, grant: &str| {
+        said(&format!(
+            "issuers:\n  github: {{ provider: github, tenants: [ {{ owner: acme, owner_id: \"1\" }} ] }}\ncredentials:\n  api: {{ kind: jwt, audience: https://api.test, scopes: [deploy], max_ttl: {credential}, owner: o, purpose: p, class: low }}\npolicies:\n  - name: a\n    issuer: github\n    when: {when}\n{grant}"
+        ))
+    };
+    let grant = "    grant: [ { credential: api, ttl: 5m, scopes: [deploy] } ]\n";
+    insta::assert_snapshot!(of("{ repository: acme/shop, ref: refs/heads/main", "10m", grant), @r"
+    error[malformed]: the bracket `{` that is opened here is not closed
+     --> root.yaml:8:11
+      |
+    8 |     when: { repository: acme/shop, ref: refs/heads/main
+      |           ^
+      = help: close it with `}`
+    ");
+    insta::assert_snapshot!(of("{ repository: \"acme/shop, repository_id: \"7\" }", "10m", grant), @r#"
+    error[malformed]: the text in quotes that begins here ends too early, or its quote is one too many
+     --> root.yaml:8:25
+      |
+    8 |     when: { repository: "acme/shop, repository_id: "7" }
+      |                         ^
+      = help: put a quote before and after the text; a quote within double quotes is written \"
+    "#);
+    insta::assert_snapshot!(of("{ repository: acme/shop, ref: { glob: *v } }", "10m", grant), @r#"
+    error[alias]: `*v` without quotes is an alias, and aliases are not allowed
+     --> root.yaml:8:49
+      |
+    8 |     when: { repository: acme/shop, ref: { glob: *v } }
+      |                                                 ^^
+      = help: a value that begins with `*` must be quoted: "*v"
+    "#);
+    insta::assert_snapshot!(of("", "10m", grant), @r#"
+    error[empty]: `when` of policy `a` is empty
+     --> root.yaml:8:9
+      |
+    8 |     when: 
+      |         ^
+      = help: when: { repository: acme/shop, repository_id: "702114500", ref: refs/heads/main }
+    "#);
+    insta::assert_snapshot!(of("{ repository: acme/shop, ref_protected: \"true\" }", "10m", grant), @r#"
+    error[wrong-type]: `ref_protected` is true or false, found the text `true`
+     --> root.yaml:8:51
+      |
+    8 |     when: { repository: acme/shop, ref_protected: "true" }
+      |                                                   ^^^^^^
+      = help: write ref_protected: true, without quotes
+    "#);
+    insta::assert_snapshot!(of("{ repository: acme/shop }", "10m", ""), @r#"
+    error[missing-key]: key `grant` is missing from policy `a`
+     --> root.yaml:6:11
+      |
+    6 |   - name: a
+      |           ^
+      = help: grant: [ { credential: deploy-api, ttl: 5m, scopes: ["deploy:staging"] } ]
+    "#);
+    let short = of(
+        "{ repository: acme/shop, ref: { glob: \"refs/heads/**\", not: { glob: \"release/*\" } } }",
+        "10m",
+        grant,
+    );
+    assert!(short.contains("`release/*` is not a full ref"), "{short}");
+    // The life, and the scopes that are missing; the credential is not unknown.
+    let follow_on = of(
+        "{ repository: acme/shop }",
+        "10 m",
+        "    grant: [ { credential: api, ttl: 5m } ]\n",
+    );
+    assert_eq!(follow_on.matches("error[").count(), 2, "{follow_on}");
+    assert!(
+        follow_on.contains("`10 m` is not a duration"),
+        "{follow_on}"
+    );
+    assert!(follow_on.contains("key `scopes` is missing"), "{follow_on}");
+}
+
+/// What is wrong with a definition is said there, and not again where its name is used.
+#[test]
+fn no_second_error_is_invented_for_what_has_a_first_one() {
+    let text = "issuers:
+  ours: { provider: gitlub, url: https://g.acme.dev }
+credentials:
+  odd: { kind: mysql, max_ttl: 10m, owner: o, purpose: p, class: low }
+policies:
+  - { name: a, issuer: ours, when: { repository: acme/shop }, grant: [ { credential: odd, ttl: 5m } ] }
+require:
+  - { name: r, of: { credential: odd, owner: o }, jobs: { issuer: ours, runner: hosted }, because: so }
+";
+    assert_eq!(rules(text), ["unknown-provider", "unknown-kind"]);
+    let dir = folder(&[
+        ("policies/root.yaml", "credentials:\n  a: { kind: [\n"),
+        (
+            "policies/app.yaml",
+            "policies:\n  - { name: a, issuer: x, when: { repository: acme/shop }, grant: [ { credential: a, ttl: 5m } ] }\n",
+        ),
+    ]);
+    let errors = PolicySet::load_with(&dir.path().join("policies"), &LoadOptions::default());
+    let errors = errors.unwrap_err();
+    let found: Vec<_> = errors.iter().map(|one| one.rule).collect();
+    assert_eq!(found, ["malformed"], "what cannot be read may define them");
+    fs::remove_file(dir.path().join("policies/root.yaml")).unwrap();
+    let errors = PolicySet::load(&dir.path().join("policies")).unwrap_err();
+    let found: Vec<_> = errors.iter().map(|one| one.rule).collect();
+    assert_eq!(found, ["unknown-issuer", "unknown-credential"]);
+}
