@@ -39,6 +39,10 @@ pub enum Event {
     Revocation(Revocation),
     /// Expired leases were cleared away.
     Sweep(Sweep),
+    /// The file of a sink lost lines in place, as `copytruncate` does it (T-135).
+    Truncated(Loss),
+    /// The file of a sink was deleted or replaced (T-135).
+    Removed(Loss),
     /// Somebody should look.
     Alert(Alert),
 }
@@ -374,6 +378,16 @@ pub struct Sweep {
     pub removed: Bounded<Text>,
     /// The names of those that would not go.
     pub left: Bounded<Text>,
+}
+
+/// The file of a sink no longer has what it had.
+#[derive(Clone, Debug, Serialize)]
+pub struct Loss {
+    /// The sink.
+    pub sink: Text,
+    /// The hash of the last line it is known to have had.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub head: Option<Text>,
 }
 
 /// Somebody should look.

@@ -1,6 +1,7 @@
 //! The audit log: its sinks, and the command that proves it whole.
 #![cfg(test)]
 
+mod rotation;
 mod sinks;
 mod verify;
 

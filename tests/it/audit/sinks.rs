@@ -8,7 +8,7 @@ use hallpass::audit::event::Alert;
 use hallpass::audit::file::FileSink;
 use hallpass::audit::stdout::StdoutSink;
 use hallpass::audit::verify::{Expected, Verification};
-use hallpass::audit::{Event, Sink, Text};
+use hallpass::audit::{Confirmed, Event, Sink, Text};
 use hallpass::rootkey::RootKey;
 
 use super::log;
@@ -48,6 +48,10 @@ impl Sink for Boxed {
 
     fn settle(&mut self) -> std::io::Result<()> {
         self.0.settle()
+    }
+
+    fn confirm(&mut self, taken: &[u8]) -> std::io::Result<Confirmed> {
+        self.0.confirm(taken)
     }
 }
 
