@@ -238,6 +238,11 @@ impl AuditLog {
     }
 
     async fn written(&self, sequence: u64) -> Result<(), SinkError> {
+        // Tasks that are ready to run add their lines first, and share the wake.
+        tokio::task::yield_now().await;
+        for writer in self.shared.required() {
+            writer.call(sequence);
+        }
         for writer in self.shared.required() {
             writer.written(sequence).await?;
         }

@@ -1,8 +1,9 @@
 //! One thread per sink, fed through a shared buffer. Not: what the lines mean.
 //!
-//! A thread woken for each line would cost a quarter of an exchange, so a busy writer is never woken:
-//! it looks into its buffer every two milliseconds and writes what came together, with one sync for
-//! all of it where the sink is durable. Only an idle writer sleeps until it is called.
+//! A thread woken for each line would cost a quarter of an exchange, so a line alone wakes only an idle
+//! writer: a busy one looks into its buffer every two milliseconds and writes what came together, with
+//! one sync for all of it where the sink is durable. A task that waits for a line calls the writer once
+//! no other task is ready to add one. So a single exchange waits for no timer, and many share a wake.
 //!
 //! Lines that a sink did not take, or that are no longer where it put them, are kept and tried again
 //! before newer ones, so a sink that recovers has no gap.
@@ -47,9 +48,11 @@ impl Writer {
             waiting: Batch {
                 lines: Vec::new(),
                 last: written,
+                count: 0,
             },
             given: 0,
             unsettled: false,
+            gather: GATHER,
         };
         let writer = Self {
             name,
@@ -91,7 +94,18 @@ impl Writer {
         }
         state.buffer.lines.extend_from_slice(line);
         state.buffer.last = sequence;
+        state.buffer.count = state.buffer.count.saturating_add(1);
         if state.rest == Rest::Idle {
+            self.shared.wake(&mut state);
+        }
+    }
+
+    /// Has the thread write up to a line now, unless it is at it.
+    pub(super) fn call(&self, sequence: u64) {
+        let mut state = self.shared.lock();
+        let has_company = state.buffer.count >= state.company;
+        if state.taken < sequence && !state.is_called && has_company {
+            state.is_called = true;
             self.shared.wake(&mut state);
         }
     }
@@ -153,7 +167,7 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Lets the thread rest until somebody wakes it, or for some time at most.
+    /// Lets the thread rest until it is woken, or for some time at most.
     fn rest<'a>(
         &self,
         mut state: MutexGuard<'a, State>,
@@ -162,15 +176,12 @@ impl Shared {
     ) -> MutexGuard<'a, State> {
         state.rest = rest;
         let is_resting = |state: &mut State| state.rest == rest && !state.closing;
-        let mut state = match time {
-            Some(time) => {
-                let waited = self.wakes.wait_timeout_while(state, time, is_resting);
-                waited.unwrap_or_else(PoisonError::into_inner).0
-            }
-            None => {
-                let waited = self.wakes.wait_while(state, is_resting);
-                waited.unwrap_or_else(PoisonError::into_inner)
-            }
+        let mut state = if let Some(time) = time {
+            let waited = self.wakes.wait_timeout_while(state, time, is_resting);
+            waited.unwrap_or_else(PoisonError::into_inner).0
+        } else {
+            let waited = self.wakes.wait_while(state, is_resting);
+            waited.unwrap_or_else(PoisonError::into_inner)
         };
         state.rest = Rest::None;
         state
@@ -190,9 +201,14 @@ struct State {
     buffer: Batch,
     /// Bytes that the thread has taken but the sink has not.
     held: usize,
+    /// The last line that the thread has taken.
+    taken: u64,
     rest: Rest,
-    /// Somebody waits, so that nothing is gathered.
+    /// A task waits for what is in the buffer, and none is about to add to it.
     is_called: bool,
+    /// A call counts once so many lines came together; a busy writer expects as many as there are
+    /// tasks that wait for it in turn.
+    company: usize,
     /// What the sink has is to be confirmed, whatever is in the buffer.
     confirms: bool,
     closing: bool,
@@ -219,11 +235,12 @@ impl State {
     }
 }
 
-/// Lines, and the sequence of the last of them.
+/// Lines, the sequence of the last of them, and how many there are.
 #[derive(Default)]
 struct Batch {
     lines: Vec<u8>,
     last: u64,
+    count: usize,
 }
 
 impl fmt::Debug for Batch {
@@ -244,6 +261,8 @@ pub(super) struct Worker {
     /// Something was written that is not safe yet: to be tried again also when nothing new comes,
     /// since nothing is minted meanwhile.
     unsettled: bool,
+    /// How long lines are gathered without a call.
+    gather: Duration,
 }
 
 impl Worker {
@@ -267,14 +286,22 @@ impl Worker {
                 }
                 progress.problem = problem;
             });
-            let state = self.shared.lock();
+            let count = std::mem::take(&mut self.waiting.count);
+            let mut state = self.shared.lock();
+            state.company = 0;
+            if count >= BUSY {
+                // Those that waited for this batch are about to add lines. If the next one were
+                // written without them, all tasks would fall into two groups that wait in turn.
+                state.company = count.saturating_add(state.buffer.count);
+                state.is_called = false;
+            }
             if is_stuck && state.closing {
                 return;
             }
             if is_stuck {
                 drop(self.shared.rest(state, Rest::Stuck, Some(RETRY)));
             } else if !state.is_called && !state.closing {
-                drop(self.shared.rest(state, Rest::Gathering, Some(GATHER)));
+                drop(self.shared.rest(state, Rest::Gathering, Some(self.gather)));
             }
         }
     }
@@ -292,11 +319,11 @@ impl Worker {
             if state.closing {
                 return false;
             }
-            // Whoever called has its line by now.
+            // The line of the last call is written by now.
             state.is_called = false;
             state = if quiet < QUIET_ROUNDS {
                 quiet = quiet.saturating_add(1);
-                shared.rest(state, Rest::Gathering, Some(GATHER))
+                shared.rest(state, Rest::Gathering, Some(self.gather))
             } else {
                 shared.rest(state, Rest::Idle, None)
             };
@@ -312,11 +339,16 @@ impl Worker {
         if state.buffer.last > self.waiting.last {
             self.waiting.last = state.buffer.last;
         }
+        self.waiting.count = self
+            .waiting
+            .count
+            .saturating_add(std::mem::take(&mut state.buffer.count));
         if self.waiting.lines.is_empty() {
             std::mem::swap(&mut self.waiting.lines, &mut state.buffer.lines);
         } else {
             self.waiting.lines.append(&mut state.buffer.lines);
         }
+        state.taken = self.waiting.last;
         state.held = self.waiting.lines.len();
     }
 
@@ -413,15 +445,78 @@ fn guarded<T>(act: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
     catch_unwind(AssertUnwindSafe(act)).unwrap_or_else(|_| Err(io::Error::other("panicked")))
 }
 
-/// How long lines that nobody waits for are gathered, and those that come while tasks are busy.
+/// How long lines are gathered that no task waits for, or that come while tasks are busy.
 const GATHER: Duration = Duration::from_millis(2);
+/// A batch of so many lines shows that the writer is busy.
+const BUSY: usize = 8;
 const RETRY: Duration = Duration::from_millis(250);
 /// T-89
 const LONGEST_WAIT: Duration = Duration::from_secs(2);
 /// A tenth of a second without a line, and the writer sleeps until it is called.
 const QUIET_ROUNDS: u32 = 50;
-/// Of one batch: somebody renames, removes or truncates the file each time.
+/// Confirmations of one batch. Each more means that the file was renamed, removed or truncated again.
 const MOST_CONFIRMATIONS: u32 = 8;
 const LARGEST_BACKLOG: usize = 8 << 20;
 /// Beyond that, for outcomes of intents that are on record: as many as there are exchanges at once.
 const RESERVE: usize = 1 << 20;
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    /// Says how many bytes each write had.
+    #[derive(Debug)]
+    struct Counting(mpsc::Sender<usize>);
+
+    impl Sink for Counting {
+        fn name(&self) -> &'static str {
+            "counting"
+        }
+
+        fn write(&mut self, lines: &[u8]) -> io::Result<usize> {
+            self.0.send(lines.len()).map_err(io::Error::other)?;
+            Ok(lines.len())
+        }
+
+        fn settle(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// A writer whose timer never ends, and the sizes of its writes.
+    fn patient() -> (Writer, mpsc::Receiver<usize>) {
+        let (sizes, written) = mpsc::channel();
+        let (writer, mut worker) = Writer::new(Box::new(Counting(sizes)), true, 0);
+        worker.gather = Duration::from_secs(3_600);
+        worker.start(|_| ()).unwrap();
+        (writer, written)
+    }
+
+    #[tokio::test]
+    async fn whoever_waits_for_a_line_waits_for_no_timer() {
+        let (writer, _written) = patient();
+        for sequence in 1..=20 {
+            writer.push(sequence, b"line\n");
+            writer.call(sequence);
+            writer.written(sequence).await.unwrap();
+        }
+        writer.close();
+    }
+
+    #[tokio::test]
+    async fn a_line_alone_does_not_wake_a_busy_writer() {
+        let (writer, written) = patient();
+        writer.push(1, b"line\n");
+        writer.call(1);
+        writer.written(1).await.unwrap();
+        for sequence in 2..=100 {
+            writer.push(sequence, b"line\n");
+        }
+        writer.call(100);
+        writer.written(100).await.unwrap();
+        assert_eq!(written.try_iter().collect::<Vec<_>>(), [5, 99 * 5]);
+        writer.close();
+    }
+}
