@@ -6,6 +6,7 @@
 mod attacks;
 mod beyond;
 mod lifecycle;
+mod operator;
 mod stage;
 
 /// Runs a test on both versions, each with a server of its own.
