@@ -419,7 +419,8 @@ fn disclose(item: &Item<'_>) -> Option<Disclosure> {
     }
 }
 
-fn host_name() -> String {
+/// The machine's name, of characters that a replica's name may have.
+pub(crate) fn host_name() -> String {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let name: String = name
         .trim()

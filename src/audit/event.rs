@@ -39,6 +39,14 @@ pub enum Event {
     Revocation(Revocation),
     /// Expired leases were cleared away.
     Sweep(Sweep),
+    /// The file of a sink lost lines in place, as `copytruncate` does it (T-135).
+    Truncated(Loss),
+    /// The file of a sink was deleted or replaced (T-135).
+    Removed(Loss),
+    /// An operator is about to act on targets directly. Written before it happens.
+    Operation(Operation),
+    /// What came of it: exactly one per operation.
+    OperationOutcome(OperationOutcome),
     /// Somebody should look.
     Alert(Alert),
 }
@@ -383,6 +391,74 @@ pub struct Sweep {
     pub removed: Bounded<Text>,
     /// The names of those that would not go.
     pub left: Bounded<Text>,
+}
+
+/// The file of a sink no longer has what it had.
+#[derive(Clone, Debug, Serialize)]
+pub struct Loss {
+    /// The sink.
+    pub sink: Text,
+    /// The hash of the last line it is known to have had.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub head: Option<Text>,
+}
+
+/// An operator is about to act on a target.
+#[derive(Clone, Debug, Serialize)]
+pub struct Operation {
+    /// Ties the outcome to it.
+    pub intent: String,
+    /// Who runs the command, and where.
+    pub operator: Operator,
+    /// The command, e.g. `leases revoke`.
+    pub command: &'static str,
+    /// The target in the settings.
+    pub target: Text,
+    /// The login, when the command is about one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lease: Option<Text>,
+}
+
+/// Who runs a command of ours, and where.
+#[derive(Clone, Debug, Serialize)]
+pub struct Operator {
+    /// The user of the process.
+    pub user: Text,
+    /// Its number.
+    pub uid: u32,
+    /// The user who logged in to the machine, whom `su` and `sudo` do not change, where the system
+    /// keeps it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub login_user: Option<Text>,
+    /// `SUDO_USER`, as the environment says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sudo_user: Option<Text>,
+    /// The machine.
+    pub host: Text,
+    /// The terminal.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub terminal: Option<Text>,
+    /// The client's address in `SSH_CONNECTION`, as the environment says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ssh_client: Option<Text>,
+}
+
+/// The outcome of one operation.
+#[derive(Clone, Debug, Serialize)]
+pub struct OperationOutcome {
+    /// The operation.
+    pub intent: String,
+    /// `gone` or `pending` for a revocation, `swept` for a sweep, or `failed`.
+    pub outcome: &'static str,
+    /// What went wrong.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub message: Option<Text>,
+    /// The names of logins that are gone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub removed: Option<Bounded<Text>>,
+    /// The names of those that would not go.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub left: Option<Bounded<Text>>,
 }
 
 /// Somebody should look.

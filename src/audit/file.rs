@@ -1,19 +1,33 @@
 //! Events to a file that only grows. Not: what the event means.
+//!
+//! A line counts only if it is in the file at the path, where readers look (T-135). So the file is
+//! compared with the path before each batch and again before the batch counts: a file that was
+//! renamed, deleted or replaced is followed by a new one that continues the chain, and one that is
+//! shorter than what was written to it has lost lines.
 
-use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
-use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _};
-use std::path::Path;
+use std::fs::{File, Metadata, OpenOptions, TryLockError};
+use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Write as _};
+use std::os::unix::fs::{FileExt as _, FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
 
 use super::chain::Head;
-use super::{LONGEST_LINE, Sink, SinkError};
+use super::{Confirmed, Found, LONGEST_LINE, Sink, SinkError};
+
+mod head;
+
+use head::HeadFile;
 
 /// A file that is appended to, by one broker at a time.
 #[derive(Debug)]
 pub struct FileSink {
-    file: File,
-    head: Option<Head>,
+    path: PathBuf,
     durable: bool,
+    open: Open,
+    /// The head of the last line that counts.
+    head: Option<Head>,
+    head_file: Option<HeadFile>,
+    /// Lines were cut off while no broker ran.
+    found_at_start: Option<Found>,
     /// A sync that failed once: the system may have thrown away what it could not write, and a later
     /// sync that works says nothing about it.
     lost: bool,
@@ -21,53 +35,125 @@ pub struct FileSink {
 
 impl FileSink {
     /// Opens the file, or creates it with mode 0640. With `durable`, an event counts as written when
-    /// the disk has it, not before.
+    /// the disk has it, not before. `<path>.head` keeps the head of the file, so that the chain goes
+    /// on in a new file when this one is renamed.
     ///
     /// # Errors
     /// The file cannot be opened, is no file, or another broker writes to it.
     pub fn open(path: &Path, durable: bool) -> Result<Self, SinkError> {
-        let problem = |problem: String| SinkError {
-            sink: NAME.to_owned(),
-            problem: format!("`{}` {problem}", path.display()),
-        };
-        let unusable = |error: io::Error| problem(format!("cannot be used: {error}"));
-        // Opening a pipe would wait for its reader for ever.
-        if let Ok(metadata) = path.metadata()
-            && (metadata.is_dir() || metadata.file_type().is_fifo())
-        {
-            return Err(problem(
-                "is a directory or a pipe, expected a file".to_owned(),
-            ));
-        }
-        let mut file = OpenOptions::new()
-            .create(true)
-            .append(true)
-            .read(true)
-            .mode(0o640)
-            .open(path)
-            .map_err(unusable)?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                return Err(problem(
-                    "is written to by another broker; give each replica a file of its own"
-                        .to_owned(),
-                ));
+        let mut sink = Self::without_head_file(path, durable)?;
+        if sink.open.is_regular {
+            match HeadFile::open(path) {
+                Ok(head_file) => sink.continue_after(head_file)?,
+                Err(error) => tracing::warn!(
+                    reason = "audit.head",
+                    path = %head::path_of(path).display(),
+                    %error,
+                    "the head of the audit file cannot be kept: if the file is renamed while no broker runs, the next one begins a new chain"
+                ),
             }
-            Err(TryLockError::Error(error)) => return Err(unusable(error)),
         }
-        let is_file = file.metadata().map_err(unusable)?.is_file();
-        let head = if is_file {
-            last_line(&mut file).map_err(unusable)?
-        } else {
-            None
-        };
+        Ok(sink)
+    }
+
+    /// The same for a file that no later run continues.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn without_head_file(path: &Path, durable: bool) -> Result<Self, SinkError> {
+        let mut open = Open::at(path, durable)?;
+        let head = open
+            .end_last_line()
+            .map_err(|error| unusable(path, &error))?;
         Ok(Self {
-            file,
-            head,
+            path: path.to_owned(),
             durable,
+            open,
+            head,
+            head_file: None,
+            found_at_start: None,
             lost: false,
         })
+    }
+
+    /// Compares the file with the head that was noted beside it. A crash of the machine may leave an
+    /// earlier head there, whose line the file has.
+    fn continue_after(&mut self, head_file: HeadFile) -> Result<(), SinkError> {
+        let noted = head_file.read();
+        self.head_file = Some(head_file);
+        let Some(noted) = noted.filter(|noted| self.head != Some(*noted)) else {
+            return Ok(());
+        };
+        if self.head.is_some() {
+            let is_there = self.open.has_line(noted);
+            if is_there.map_err(|error| unusable(&self.path, &error))? {
+                return Ok(());
+            }
+            self.found_at_start = Some(Found::Truncated(Some(noted)));
+        }
+        self.head = Some(noted);
+        Ok(())
+    }
+
+    /// Continues in a new file, since the one at the path is no longer ours.
+    fn reopen(&mut self, own: &Metadata, taken: &[u8]) -> io::Result<Confirmed> {
+        let other = |error: SinkError| io::Error::other(error.problem);
+        let mut open = Open::at(&self.path, self.durable).map_err(other)?;
+        if !open.is_regular {
+            return Err(io::Error::other(format!(
+                "`{}` was replaced by something that is no file",
+                self.path.display()
+            )));
+        }
+        open.end_last_line()?;
+        let confirmed = if own.nlink() == 0 {
+            Confirmed {
+                bytes: 0,
+                found: Some(Found::Removed(self.head)),
+            }
+        } else {
+            if self.durable {
+                self.open.file.sync_data()?;
+            }
+            Confirmed {
+                bytes: whole_lines(taken),
+                found: Some(Found::Renamed),
+            }
+        };
+        self.open = open;
+        Ok(confirmed)
+    }
+
+    /// The file is shorter than it was: what was taken since the last confirmation may be gone too.
+    fn after_truncation(&mut self, own: &Metadata, taken: &[u8]) -> io::Result<Confirmed> {
+        let is_kept = self.open.ends_with(own.len(), taken)?;
+        if is_kept {
+            self.open.length = own.len();
+        } else {
+            self.open.end_last_line()?;
+        }
+        Ok(Confirmed {
+            bytes: if is_kept { taken.len() } else { 0 },
+            found: Some(Found::Truncated(self.head)),
+        })
+    }
+
+    fn note_head(&mut self, taken: &[u8]) {
+        let Some(lines) = taken.strip_suffix(b"\n") else {
+            return;
+        };
+        let head = Head::of(last_line(lines));
+        self.head = Some(head);
+        let Some(Err(error)) = self.head_file.as_ref().map(|file| file.write(head)) else {
+            return;
+        };
+        self.head_file = None;
+        tracing::warn!(
+            reason = "audit.head",
+            path = %head::path_of(&self.path).display(),
+            %error,
+            "the head of the audit file can no longer be kept"
+        );
     }
 }
 
@@ -81,14 +167,17 @@ impl Sink for FileSink {
     }
 
     fn write(&mut self, lines: &[u8]) -> io::Result<usize> {
-        self.file.write(lines)
+        let count = self.open.file.write(lines)?;
+        let length = u64::try_from(count).unwrap_or(u64::MAX);
+        self.open.length = self.open.length.saturating_add(length);
+        Ok(count)
     }
 
     fn settle(&mut self) -> io::Result<()> {
         if !self.durable {
             return Ok(());
         }
-        if self.lost || self.file.sync_data().is_err() {
+        if self.lost || self.open.file.sync_data().is_err() {
             self.lost = true;
             return Err(io::Error::other(
                 "the disk lost events: after a failed sync only a restart helps",
@@ -96,27 +185,165 @@ impl Sink for FileSink {
         }
         Ok(())
     }
+
+    fn confirm(&mut self, taken: &[u8]) -> io::Result<Confirmed> {
+        let mut confirmed = Confirmed::all(taken);
+        if self.open.is_regular {
+            let own = self.open.file.metadata()?;
+            if !is_at(&self.path, &own)? {
+                confirmed = self.reopen(&own, taken)?;
+            } else if own.len() < self.open.length {
+                confirmed = self.after_truncation(&own, taken)?;
+            }
+        }
+        confirmed.found = confirmed.found.or(self.found_at_start.take());
+        if confirmed.bytes == taken.len() {
+            self.note_head(taken);
+        }
+        Ok(confirmed)
+    }
 }
 
-/// The hash of the last line. One that was torn by a crash is ended first, so that the next line
-/// stands alone; it stays in the file, and verification will name it.
-fn last_line(file: &mut File) -> io::Result<Option<Head>> {
-    let end = file.seek(SeekFrom::End(0))?;
-    let window = u64::try_from(LONGEST_LINE)
-        .unwrap_or(u64::MAX)
-        .saturating_add(2);
-    file.seek(SeekFrom::Start(end.saturating_sub(window)))?;
-    let mut tail = Vec::new();
-    file.take(window).read_to_end(&mut tail)?;
-    if tail.is_empty() {
-        return Ok(None);
+/// An open file, and what we know of it.
+#[derive(Debug)]
+struct Open {
+    file: File,
+    /// Not a device.
+    is_regular: bool,
+    /// How long it is at least.
+    length: u64,
+}
+
+impl Open {
+    fn at(path: &Path, durable: bool) -> Result<Self, SinkError> {
+        // Opening a pipe would wait for its reader for ever.
+        if let Ok(metadata) = path.metadata()
+            && (metadata.is_dir() || metadata.file_type().is_fifo())
+        {
+            return Err(problem(path, "is a directory or a pipe, expected a file"));
+        }
+        let file = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .read(true)
+            .mode(0o640)
+            .open(path)
+            .map_err(|error| unusable(path, &error))?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                return Err(problem(
+                    path,
+                    "is written to by another broker; give each replica a file of its own",
+                ));
+            }
+            Err(TryLockError::Error(error)) => return Err(unusable(path, &error)),
+        }
+        let metadata = file.metadata().map_err(|error| unusable(path, &error))?;
+        if durable && metadata.is_file() && metadata.len() == 0 {
+            sync_folder(path);
+        }
+        Ok(Self {
+            file,
+            is_regular: metadata.is_file(),
+            length: metadata.len(),
+        })
     }
-    let text = tail.strip_suffix(b"\n").unwrap_or(&tail);
-    if text.len() == tail.len() {
-        file.write_all(b"\n")?;
+
+    /// The hash of the last line. One that was torn by a crash is ended first, so that the next line
+    /// stands alone; it stays in the file, and verification will name it.
+    fn end_last_line(&mut self) -> io::Result<Option<Head>> {
+        if !self.is_regular {
+            return Ok(None);
+        }
+        let mut end = self.file.seek(SeekFrom::End(0))?;
+        let window = u64::try_from(LONGEST_LINE)
+            .unwrap_or(u64::MAX)
+            .saturating_add(2);
+        self.file
+            .seek(SeekFrom::Start(end.saturating_sub(window)))?;
+        let mut tail = Vec::new();
+        (&self.file).take(window).read_to_end(&mut tail)?;
+        let text = tail.strip_suffix(b"\n").unwrap_or(&tail);
+        if !tail.is_empty() && text.len() == tail.len() {
+            self.file.write_all(b"\n")?;
+            end = end.saturating_add(1);
+        }
+        self.length = end;
+        Ok((!tail.is_empty()).then(|| Head::of(last_line(text))))
     }
-    let line = text.rsplit(|byte| *byte == b'\n').next().unwrap_or(text);
-    Ok(Some(Head::of(line)))
+
+    /// Whether some line has this hash. Reads the whole file.
+    fn has_line(&mut self, head: Head) -> io::Result<bool> {
+        self.file.seek(SeekFrom::Start(0))?;
+        let longest = u64::try_from(LONGEST_LINE)
+            .unwrap_or(u64::MAX)
+            .saturating_add(1);
+        let mut reader = BufReader::new(&self.file);
+        let mut line = Vec::new();
+        loop {
+            line.clear();
+            if (&mut reader).take(longest).read_until(b'\n', &mut line)? == 0 {
+                return Ok(false);
+            }
+            if Head::of(line.strip_suffix(b"\n").unwrap_or(&line)) == head {
+                return Ok(true);
+            }
+        }
+    }
+
+    /// Whether the file, of this length, ends with these bytes.
+    fn ends_with(&self, length: u64, bytes: &[u8]) -> io::Result<bool> {
+        let from = length.checked_sub(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
+        let Some(from) = from else {
+            return Ok(false);
+        };
+        let mut found = vec![0; bytes.len()];
+        self.file.read_exact_at(&mut found, from)?;
+        Ok(!bytes.is_empty() && found == bytes)
+    }
+}
+
+/// Whether the file at a path is the one with this metadata.
+fn is_at(path: &Path, own: &Metadata) -> io::Result<bool> {
+    match path.metadata() {
+        Ok(there) => Ok((there.dev(), there.ino()) == (own.dev(), own.ino())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// The length of the lines that are whole.
+fn whole_lines(bytes: &[u8]) -> usize {
+    let newline = bytes.iter().rposition(|byte| *byte == b'\n');
+    newline.map_or(0, |at| at.saturating_add(1))
+}
+
+fn last_line(lines: &[u8]) -> &[u8] {
+    lines.rsplit(|byte| *byte == b'\n').next().unwrap_or(lines)
+}
+
+/// A new file outlives a power cut only when its folder is on the disk too. Some file systems cannot
+/// sync a folder.
+fn sync_folder(path: &Path) {
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty());
+    let folder = File::open(folder.unwrap_or(Path::new(".")));
+    if let Err(error) = folder.and_then(|folder| folder.sync_all()) {
+        tracing::debug!(%error, "the folder of the audit file cannot be synced");
+    }
+}
+
+fn problem(path: &Path, problem: &str) -> SinkError {
+    SinkError {
+        sink: NAME.to_owned(),
+        problem: format!("`{}` {problem}", path.display()),
+    }
+}
+
+fn unusable(path: &Path, error: &io::Error) -> SinkError {
+    problem(path, &format!("cannot be used: {error}"))
 }
 
 const NAME: &str = "file";
@@ -149,6 +376,122 @@ mod tests {
         let sink = FileSink::open(&path, false).unwrap();
         assert_eq!(sink.head(), Some(Head::of(b"tw")));
         assert_eq!(fs::read(&path).unwrap(), b"one\ntw\n");
+    }
+
+    fn taken(sink: &mut FileSink, lines: &[u8]) {
+        assert_eq!(sink.write(lines).unwrap(), lines.len());
+        sink.settle().unwrap();
+        assert_eq!(sink.confirm(lines).unwrap(), Confirmed::all(lines));
+    }
+
+    /// T-135
+    #[test]
+    fn a_new_file_continues_the_head_of_the_one_before() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("audit.jsonl");
+        let mut sink = FileSink::open(&path, false).unwrap();
+        taken(&mut sink, b"one\ntwo\n");
+        drop(sink);
+        fs::rename(&path, folder.path().join("audit.jsonl.1")).unwrap();
+        let mut sink = FileSink::open(&path, false).unwrap();
+        assert_eq!(sink.head(), Some(Head::of(b"two")));
+        assert_eq!(sink.confirm(b"").unwrap().found, None);
+        let noted = fs::read_to_string(folder.path().join("audit.jsonl.head")).unwrap();
+        assert_eq!(noted, format!("sha256:{}\n", Head::of(b"two")));
+    }
+
+    /// T-135
+    #[test]
+    fn lines_that_were_cut_off_while_no_broker_ran_are_missed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("audit.jsonl");
+        let mut sink = FileSink::open(&path, false).unwrap();
+        taken(&mut sink, b"one\ntwo\nthree\n");
+        drop(sink);
+        fs::write(&path, "one\ntwo\n").unwrap();
+        let mut sink = FileSink::open(&path, false).unwrap();
+        let three = Head::of(b"three");
+        assert_eq!(sink.head(), Some(three));
+        let found = sink.confirm(b"").unwrap().found;
+        assert_eq!(found, Some(Found::Truncated(Some(three))));
+        assert_eq!(sink.confirm(b"").unwrap().found, None);
+    }
+
+    #[test]
+    fn a_head_that_is_older_than_the_file_is_no_truncation() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("audit.jsonl");
+        let mut sink = FileSink::open(&path, false).unwrap();
+        taken(&mut sink, b"one\n");
+        drop(sink);
+        // As a broker leaves it that was killed between a write and its confirmation.
+        fs::write(&path, "one\ntwo\nthr").unwrap();
+        let mut sink = FileSink::open(&path, false).unwrap();
+        assert_eq!(sink.head(), Some(Head::of(b"thr")));
+        assert_eq!(sink.confirm(b"").unwrap().found, None);
+        let head = folder.path().join("audit.jsonl.head");
+        for damaged in [
+            "",
+            "sha256:00",
+            "no head at all, and longer than one is: 0123456789012345678901234567890123456789",
+        ] {
+            drop(sink);
+            fs::write(&head, damaged).unwrap();
+            sink = FileSink::open(&path, false).unwrap();
+            assert_eq!(sink.head(), Some(Head::of(b"thr")));
+        }
+    }
+
+    /// What happens, how; the bytes that remain, what is found, and what is in the file then.
+    type Case<'a> = (&'a str, &'a dyn Fn(), usize, Option<Found>, &'a str);
+
+    /// T-135
+    #[test]
+    fn what_was_taken_is_confirmed_as_far_as_readers_find_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, old) = (folder.path().join("log"), folder.path().join("old"));
+        let lines = b"two\nthr";
+        let cases: [Case<'_>; 5] = [
+            ("nothing", &|| (), 7, None, "one\ntwo\nthr"),
+            (
+                "renamed",
+                &|| fs::rename(&path, &old).unwrap(),
+                4,
+                Some(Found::Renamed),
+                "",
+            ),
+            (
+                "removed",
+                &|| fs::remove_file(&path).unwrap(),
+                0,
+                Some(Found::Removed(Some(Head::of(b"one")))),
+                "",
+            ),
+            (
+                "truncated before it was taken",
+                &|| fs::write(&path, "two\nthr").unwrap(),
+                7,
+                Some(Found::Truncated(Some(Head::of(b"one")))),
+                "two\nthr",
+            ),
+            (
+                "truncated after it was taken",
+                &|| fs::write(&path, "one\ntw").unwrap(),
+                0,
+                Some(Found::Truncated(Some(Head::of(b"one")))),
+                "one\ntw\n",
+            ),
+        ];
+        for (what, happens, bytes, found, left) in cases {
+            let _absent = fs::remove_file(&path);
+            let mut sink = FileSink::without_head_file(&path, true).unwrap();
+            taken(&mut sink, b"one\n");
+            assert_eq!(sink.write(lines).unwrap(), lines.len());
+            happens();
+            let confirmed = sink.confirm(lines).unwrap();
+            assert_eq!(confirmed, Confirmed { bytes, found }, "{what}");
+            assert_eq!(fs::read_to_string(&path).unwrap(), left, "{what}");
+        }
     }
 
     #[test]

@@ -13,8 +13,8 @@ use data_encoding::HEXLOWER;
 use super::chain::{Chain, Head, SigningKey};
 use super::event::{Event, Intent, Outcome, OutcomeOf, Start};
 use super::text::Text;
-use super::writer::Writer;
-use super::{Recorded, Sink, SinkEntry, SinkError, SinkStatus, ours};
+use super::writer::{Worker, Writer};
+use super::{Found, Recorded, Sink, SinkEntry, SinkError, SinkStatus, ours};
 use crate::clock::Clock;
 use crate::replay::Reserved;
 use crate::rootkey::RootKeys;
@@ -59,9 +59,12 @@ impl AuditLog {
         let now = clock.now();
         // Signed at once, so that every boot has a checkpoint and none can be slipped in.
         let lines = [chain.append(now, &start), chain.checkpoint(now)].concat();
-        let mut writers = Vec::with_capacity(sinks.len());
+        let (mut writers, mut workers, mut reports) = (Vec::new(), Vec::new(), Vec::new());
         for entry in sinks {
-            writers.push(open(entry, &lines, chain.sequence())?);
+            let (writer, worker, found) = open(entry, &lines, chain.sequence())?;
+            reports.extend(found.and_then(|found| found.report(writer.name())));
+            writers.push(writer);
+            workers.push(worker);
         }
         let shared = Arc::new(Shared {
             clock,
@@ -73,9 +76,26 @@ impl AuditLog {
             closed: Mutex::new(false),
             closing: Condvar::new(),
         });
-        sign_every(CHECKPOINT_EVERY, Arc::clone(&shared))
+        let log = Self { shared };
+        log.start(workers)
             .map_err(|error| ours(&format!("has no thread: {error}")))?;
-        Ok(Self { shared })
+        for report in reports {
+            log.note(&report)?;
+        }
+        Ok(log)
+    }
+
+    fn start(&self, workers: Vec<Worker>) -> io::Result<()> {
+        for worker in workers {
+            let shared = Arc::downgrade(&self.shared);
+            worker.start(move |event| {
+                // A log that is closed has nowhere to put it.
+                if let Some(shared) = shared.upgrade() {
+                    let _closed = shared.append_in_reserve(event);
+                }
+            })?;
+        }
+        sign_every(CHECKPOINT_EVERY, Arc::clone(&self.shared))
     }
 
     /// Writes down what is about to be minted, to every required sink, and takes no longer than 2 s.
@@ -136,6 +156,12 @@ impl AuditLog {
     /// Signs what is not signed yet, without waiting for the sinks.
     pub fn checkpoint(&self) {
         self.shared.checkpoint();
+    }
+
+    /// Has every sink look whether its file is still the one at its path. One that was renamed is
+    /// followed by a new file at once, so that the old one can be compressed.
+    pub fn reopen(&self) {
+        self.shared.writers.iter().for_each(Writer::confirm);
     }
 
     /// Waits until every required sink has all there is.
@@ -212,6 +238,11 @@ impl AuditLog {
     }
 
     async fn written(&self, sequence: u64) -> Result<(), SinkError> {
+        // Tasks that are ready to run add their lines first, and share the wake.
+        tokio::task::yield_now().await;
+        for writer in self.shared.required() {
+            writer.call(sequence);
+        }
         for writer in self.shared.required() {
             writer.written(sequence).await?;
         }
@@ -370,22 +401,25 @@ impl Drop for OpenIntent<'_> {
 
 /// Writes the first lines to a required sink here and now: a log that cannot begin is found at start,
 /// not at the first job.
-fn open(mut entry: SinkEntry, lines: &[u8], sequence: u64) -> Result<Writer, SinkError> {
-    let name = entry.sink.name().to_owned();
-    let error = |error: io::Error| SinkError {
-        sink: name.clone(),
-        problem: escape(&error.to_string()),
-    };
-    if entry.required {
-        write_all(entry.sink.as_mut(), lines).map_err(error)?;
-        return Writer::start(entry.sink, true, sequence).map_err(error);
+fn open(
+    mut entry: SinkEntry,
+    lines: &[u8],
+    sequence: u64,
+) -> Result<(Writer, Worker, Option<Found>), SinkError> {
+    if !entry.required {
+        let (writer, worker) = Writer::new(entry.sink, false, 0);
+        writer.push(sequence, lines);
+        return Ok((writer, worker, None));
     }
-    let writer = Writer::start(entry.sink, false, 0).map_err(error)?;
-    writer.push(sequence, lines);
-    Ok(writer)
+    let found = write_all(entry.sink.as_mut(), lines).map_err(|error| SinkError {
+        sink: entry.sink.name().to_owned(),
+        problem: escape(&error.to_string()),
+    })?;
+    let (writer, worker) = Writer::new(entry.sink, true, sequence);
+    Ok((writer, worker, found))
 }
 
-fn write_all(sink: &mut dyn Sink, lines: &[u8]) -> io::Result<()> {
+fn write_all(sink: &mut dyn Sink, lines: &[u8]) -> io::Result<Option<Found>> {
     let mut rest = lines;
     while !rest.is_empty() {
         let count = match sink.write(rest) {
@@ -396,7 +430,14 @@ fn write_all(sink: &mut dyn Sink, lines: &[u8]) -> io::Result<()> {
         };
         rest = rest.get(count..).unwrap_or_default();
     }
-    sink.settle()
+    sink.settle()?;
+    let confirmed = sink.confirm(lines)?;
+    if confirmed.bytes < lines.len() {
+        return Err(io::Error::other(
+            "changed while its first lines were written",
+        ));
+    }
+    Ok(confirmed.found)
 }
 
 /// A thread that signs now and then, until the log is closed.

@@ -43,11 +43,52 @@ pub trait Sink: Send + fmt::Debug {
     /// Nothing was taken. The same bytes come again.
     fn write(&mut self, lines: &[u8]) -> io::Result<usize>;
 
+    /// Says how much of `taken` is still where the sink's readers look: the bytes that it took since
+    /// a confirmation last covered all of them. Asked before each batch, and again before the batch
+    /// counts (T-135). Bytes that are no longer there are given again.
+    ///
+    /// # Errors
+    /// Readers would not find what comes next, so nothing counts.
+    fn confirm(&mut self, taken: &[u8]) -> io::Result<Confirmed> {
+        Ok(Confirmed::all(taken))
+    }
+
     /// Makes what was taken as safe as the sink promises.
     ///
     /// # Errors
     /// It is not safe.
     fn settle(&mut self) -> io::Result<()>;
+}
+
+/// What a sink still has of the bytes that it took.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Confirmed {
+    /// So many bytes from the front.
+    pub bytes: usize,
+    /// What happened to the sink's file since the last confirmation.
+    pub found: Option<Found>,
+}
+
+impl Confirmed {
+    /// Everything is where it was.
+    #[must_use]
+    pub const fn all(taken: &[u8]) -> Self {
+        Self {
+            bytes: taken.len(),
+            found: None,
+        }
+    }
+}
+
+/// What happened to a sink's file. The head is that of the last line it is known to have had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// It has another name now, and a new file continues its chain.
+    Renamed,
+    /// It was deleted or replaced, and a new file continues its chain.
+    Removed(Option<Head>),
+    /// It lost lines in place.
+    Truncated(Option<Head>),
 }
 
 /// A sink, and whether anything may be minted without it.

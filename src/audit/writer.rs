@@ -1,11 +1,12 @@
 //! One thread per sink, fed through a shared buffer. Not: what the lines mean.
 //!
-//! A thread woken for each line would cost a quarter of an exchange, so a busy writer is never woken:
-//! it looks into its buffer every two milliseconds and writes what came together, with one sync for
-//! all of it where the sink is durable. Only an idle writer sleeps until it is called.
+//! A thread woken for each line would cost a quarter of an exchange, so a line alone wakes only an idle
+//! writer: a busy one looks into its buffer every two milliseconds and writes what came together, with
+//! one sync for all of it where the sink is durable. A task that waits for a line calls the writer once
+//! no other task is ready to add one. So a single exchange waits for no timer, and many share a wake.
 //!
-//! Lines that a sink did not take are kept and tried again before newer ones, so a sink that recovers
-//! has no gap.
+//! Lines that a sink did not take, or that are no longer where it put them, are kept and tried again
+//! before newer ones, so a sink that recovers has no gap.
 
 use std::fmt;
 use std::io;
@@ -16,7 +17,9 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::{Sink, SinkError};
+use super::event::{Event, Loss};
+use super::text::Text;
+use super::{Found, Sink, SinkError};
 use crate::text::escape;
 
 /// The log's side of a sink.
@@ -29,8 +32,8 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    /// Starts the thread of a sink that has taken everything up to `written`.
-    pub(super) fn start(sink: Box<dyn Sink>, required: bool, written: u64) -> io::Result<Self> {
+    /// Both sides of a sink that has taken everything up to `written`.
+    pub(super) fn new(sink: Box<dyn Sink>, required: bool, written: u64) -> (Self, Worker) {
         let shared = Arc::new(Shared::default());
         let first = Progress {
             written,
@@ -42,18 +45,22 @@ impl Writer {
             sink,
             shared: Arc::clone(&shared),
             progress: sender,
-            waiting: Batch::default(),
+            waiting: Batch {
+                lines: Vec::new(),
+                last: written,
+                count: 0,
+            },
+            given: 0,
             unsettled: false,
+            gather: GATHER,
         };
-        thread::Builder::new()
-            .name(format!("audit-{name}"))
-            .spawn(move || worker.run())?;
-        Ok(Self {
+        let writer = Self {
             name,
             required,
             shared,
             progress,
-        })
+        };
+        (writer, worker)
     }
 
     pub(super) fn name(&self) -> &str {
@@ -87,10 +94,28 @@ impl Writer {
         }
         state.buffer.lines.extend_from_slice(line);
         state.buffer.last = sequence;
-        if state.idle {
-            state.idle = false;
-            self.shared.wake.notify_one();
+        state.buffer.count = state.buffer.count.saturating_add(1);
+        if state.rest == Rest::Idle {
+            self.shared.wake(&mut state);
         }
+    }
+
+    /// Has the thread write up to a line now, unless it is at it.
+    pub(super) fn call(&self, sequence: u64) {
+        let mut state = self.shared.lock();
+        let has_company = state.buffer.count >= state.company;
+        if state.taken < sequence && !state.is_called && has_company {
+            state.is_called = true;
+            self.shared.wake(&mut state);
+        }
+    }
+
+    /// Has the thread confirm what the sink has, also when there is nothing to write.
+    pub(super) fn confirm(&self) {
+        let mut state = self.shared.lock();
+        state.confirms = true;
+        state.is_called = true;
+        self.shared.wake(&mut state);
     }
 
     /// Lines that never reached the sink because it was too far behind.
@@ -120,7 +145,7 @@ impl Writer {
     /// Lets the thread end after what it has.
     pub(super) fn close(&self) {
         self.shared.lock().closing = true;
-        self.shared.wake.notify_one();
+        self.shared.wakes.notify_one();
     }
 }
 
@@ -134,7 +159,7 @@ struct Progress {
 #[derive(Debug, Default)]
 struct Shared {
     state: Mutex<State>,
-    wake: Condvar,
+    wakes: Condvar,
 }
 
 impl Shared {
@@ -142,9 +167,32 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn wait<'a>(&self, state: MutexGuard<'a, State>, time: Duration) -> MutexGuard<'a, State> {
-        let waited = self.wake.wait_timeout(state, time);
-        waited.unwrap_or_else(PoisonError::into_inner).0
+    /// Lets the thread rest until it is woken, or for some time at most.
+    fn rest<'a>(
+        &self,
+        mut state: MutexGuard<'a, State>,
+        rest: Rest,
+        time: Option<Duration>,
+    ) -> MutexGuard<'a, State> {
+        state.rest = rest;
+        let is_resting = |state: &mut State| state.rest == rest && !state.closing;
+        let mut state = if let Some(time) = time {
+            let waited = self.wakes.wait_timeout_while(state, time, is_resting);
+            waited.unwrap_or_else(PoisonError::into_inner).0
+        } else {
+            let waited = self.wakes.wait_while(state, is_resting);
+            waited.unwrap_or_else(PoisonError::into_inner)
+        };
+        state.rest = Rest::None;
+        state
+    }
+
+    /// Ends the thread's rest, if it has one that may be ended.
+    fn wake(&self, state: &mut State) {
+        if matches!(state.rest, Rest::Gathering | Rest::Idle) {
+            state.rest = Rest::None;
+            self.wakes.notify_one();
+        }
     }
 }
 
@@ -153,10 +201,32 @@ struct State {
     buffer: Batch,
     /// Bytes that the thread has taken but the sink has not.
     held: usize,
-    /// The thread sleeps until it is called.
-    idle: bool,
+    /// The last line that the thread has taken.
+    taken: u64,
+    rest: Rest,
+    /// A task waits for what is in the buffer, and none is about to add to it.
+    is_called: bool,
+    /// A call counts once so many lines came together; a busy writer expects as many as there are
+    /// tasks that wait for it in turn.
+    company: usize,
+    /// What the sink has is to be confirmed, whatever is in the buffer.
+    confirms: bool,
     closing: bool,
     missed: u64,
+}
+
+/// How the thread rests.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Rest {
+    /// It works.
+    #[default]
+    None,
+    /// Until lines came together, or it is called.
+    Gathering,
+    /// Until the next line.
+    Idle,
+    /// Until its sink may be tried again.
+    Stuck,
 }
 
 impl State {
@@ -165,11 +235,12 @@ impl State {
     }
 }
 
-/// Lines, and the sequence of the last of them.
+/// Lines, the sequence of the last of them, and how many there are.
 #[derive(Default)]
 struct Batch {
     lines: Vec<u8>,
     last: u64,
+    count: usize,
 }
 
 impl fmt::Debug for Batch {
@@ -179,22 +250,35 @@ impl fmt::Debug for Batch {
 }
 
 /// The thread's side.
-struct Worker {
+pub(super) struct Worker {
     sink: Box<dyn Sink>,
     shared: Arc<Shared>,
     progress: watch::Sender<Progress>,
-    /// What was taken from the buffer and is not written yet.
+    /// What was taken from the buffer and does not count yet.
     waiting: Batch,
+    /// So many bytes of it the sink has taken.
+    given: usize,
     /// Something was written that is not safe yet: to be tried again also when nothing new comes,
     /// since nothing is minted meanwhile.
     unsettled: bool,
+    /// How long lines are gathered without a call.
+    gather: Duration,
 }
 
 impl Worker {
-    fn run(mut self) {
+    /// Starts the thread. It calls `note` with what is to be put on record about the sink.
+    pub(super) fn start(self, note: impl Fn(&Event) + Send + 'static) -> io::Result<()> {
+        let name = format!("audit-{}", self.sink.name());
+        let thread = thread::Builder::new().name(name);
+        thread.spawn(move || self.run(&note)).map(|_| ())
+    }
+
+    fn run(mut self, note: &impl Fn(&Event)) {
         while self.take() {
-            let problem = self.write().err().map(|error| escape(&error.to_string()));
+            let problem = self.write(note).err();
+            let problem = problem.map(|error| escape(&error.to_string()));
             let is_stuck = problem.is_some();
+            self.unsettled = is_stuck;
             self.shared.lock().held = self.waiting.lines.len();
             self.progress.send_modify(|progress| {
                 if problem.is_none() {
@@ -202,72 +286,156 @@ impl Worker {
                 }
                 progress.problem = problem;
             });
-            let state = self.shared.lock();
+            let count = std::mem::take(&mut self.waiting.count);
+            let mut state = self.shared.lock();
+            state.company = 0;
+            if count >= BUSY {
+                // Those that waited for this batch are about to add lines. If the next one were
+                // written without them, all tasks would fall into two groups that wait in turn.
+                state.company = count.saturating_add(state.buffer.count);
+                state.is_called = false;
+            }
             if is_stuck && state.closing {
                 return;
             }
-            if !state.closing {
-                let pause = if is_stuck { RETRY } else { GATHER };
-                drop(self.shared.wait(state, pause));
+            if is_stuck {
+                drop(self.shared.rest(state, Rest::Stuck, Some(RETRY)));
+            } else if !state.is_called && !state.closing {
+                drop(self.shared.rest(state, Rest::Gathering, Some(self.gather)));
             }
         }
     }
 
     /// Takes what has come, or waits for it; false when there is nothing more to do.
     fn take(&mut self) -> bool {
-        let mut state = self.shared.lock();
+        let shared = Arc::clone(&self.shared);
+        let mut state = shared.lock();
         let mut quiet = 0_u32;
-        while state.buffer.lines.is_empty() && self.waiting.lines.is_empty() && !self.unsettled {
+        while state.buffer.lines.is_empty()
+            && self.waiting.lines.is_empty()
+            && !self.unsettled
+            && !state.confirms
+        {
             if state.closing {
                 return false;
             }
-            if quiet < QUIET_ROUNDS {
+            // The line of the last call is written by now.
+            state.is_called = false;
+            state = if quiet < QUIET_ROUNDS {
                 quiet = quiet.saturating_add(1);
-                state = self.shared.wait(state, GATHER);
+                shared.rest(state, Rest::Gathering, Some(self.gather))
             } else {
-                state.idle = true;
-                let waited = self.shared.wake.wait(state);
-                state = waited.unwrap_or_else(PoisonError::into_inner);
-                state.idle = false;
-            }
+                shared.rest(state, Rest::Idle, None)
+            };
         }
+        state.confirms = false;
+        self.absorb(&mut state);
+        true
+    }
+
+    /// Moves what has come behind what is waiting.
+    fn absorb(&mut self, state: &mut State) {
+        state.is_called = false;
         if state.buffer.last > self.waiting.last {
             self.waiting.last = state.buffer.last;
         }
+        self.waiting.count = self
+            .waiting
+            .count
+            .saturating_add(std::mem::take(&mut state.buffer.count));
         if self.waiting.lines.is_empty() {
             std::mem::swap(&mut self.waiting.lines, &mut state.buffer.lines);
         } else {
             self.waiting.lines.append(&mut state.buffer.lines);
         }
+        state.taken = self.waiting.last;
         state.held = self.waiting.lines.len();
-        true
     }
 
-    /// Gives the sink everything. What it has taken when it fails is not given again.
-    fn write(&mut self) -> io::Result<()> {
-        let mut from = 0;
-        let written = loop {
-            let Some(rest) = self
-                .waiting
-                .lines
-                .get(from..)
-                .filter(|rest| !rest.is_empty())
-            else {
-                break Ok(());
-            };
-            match guarded(|| self.sink.write(rest)) {
-                Ok(0) => break Err(io::Error::from(io::ErrorKind::WriteZero)),
-                Ok(count) => from = from.saturating_add(count),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => break Err(error),
+    /// Gives the sink everything, until it has all of it where its readers look.
+    fn write(&mut self, note: &impl Fn(&Event)) -> io::Result<()> {
+        let mut is_settled = !self.unsettled;
+        for _ in 0..MOST_CONFIRMATIONS {
+            self.confirm(note)?;
+            if is_settled && self.given == self.waiting.lines.len() {
+                self.waiting.lines.clear();
+                self.given = 0;
+                return Ok(());
             }
+            self.give()?;
+            guarded(|| self.sink.settle())?;
+            is_settled = true;
+        }
+        Err(io::Error::other(
+            "is renamed, removed or truncated faster than it can be written",
+        ))
+    }
+
+    /// Asks the sink what it still has, and puts on record what happened to the rest.
+    fn confirm(&mut self, note: &impl Fn(&Event)) -> io::Result<()> {
+        let given = self.waiting.lines.get(..self.given).unwrap_or_default();
+        let confirmed = guarded(|| self.sink.confirm(given))?;
+        self.given = confirmed.bytes.min(self.given);
+        let Some(found) = confirmed.found else {
+            return Ok(());
         };
-        self.waiting
-            .lines
-            .drain(..from.min(self.waiting.lines.len()));
-        let settled = written.and_then(|()| guarded(|| self.sink.settle()));
-        self.unsettled = settled.is_err();
-        settled
+        if let Some(event) = found.report(self.sink.name()) {
+            note(&event);
+            let shared = Arc::clone(&self.shared);
+            self.absorb(&mut shared.lock());
+        }
+        Ok(())
+    }
+
+    /// What the sink has taken when it fails is not given again.
+    fn give(&mut self) -> io::Result<()> {
+        while let Some(rest) = self.waiting.lines.get(self.given..)
+            && !rest.is_empty()
+        {
+            match guarded(|| self.sink.write(rest)) {
+                Ok(0) => return Err(io::Error::from(io::ErrorKind::WriteZero)),
+                Ok(count) => self.given = self.given.saturating_add(count),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Found {
+    /// Logs what happened to a sink's file, and makes the event that the record needs of it.
+    pub(super) fn report(self, sink: &str) -> Option<Event> {
+        let loss = |head: Option<super::Head>| Loss {
+            sink: Text::new(sink),
+            head: head.map(|head| Text::new(&format!("sha256:{head}"))),
+        };
+        match self {
+            Self::Renamed => {
+                tracing::info!(
+                    reason = "audit.renamed",
+                    sink,
+                    "the audit file was renamed; a new one continues its chain"
+                );
+                None
+            }
+            Self::Removed(head) => {
+                tracing::error!(
+                    reason = "audit.removed",
+                    sink,
+                    "the audit file was deleted or replaced; a new one continues its chain"
+                );
+                Some(Event::Removed(loss(head)))
+            }
+            Self::Truncated(head) => {
+                tracing::error!(
+                    reason = "audit.truncated",
+                    sink,
+                    "the audit file lost lines in place; rotate it by rename and SIGHUP instead of `copytruncate`"
+                );
+                Some(Event::Truncated(loss(head)))
+            }
+        }
     }
 }
 
@@ -277,13 +445,78 @@ fn guarded<T>(act: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
     catch_unwind(AssertUnwindSafe(act)).unwrap_or_else(|_| Err(io::Error::other("panicked")))
 }
 
-/// How long lines are gathered: threats.md allows a sink 2 s, and an exchange waits for two of these.
+/// How long lines are gathered that no task waits for, or that come while tasks are busy.
 const GATHER: Duration = Duration::from_millis(2);
+/// A batch of so many lines shows that the writer is busy.
+const BUSY: usize = 8;
 const RETRY: Duration = Duration::from_millis(250);
 /// T-89
 const LONGEST_WAIT: Duration = Duration::from_secs(2);
 /// A tenth of a second without a line, and the writer sleeps until it is called.
 const QUIET_ROUNDS: u32 = 50;
+/// Confirmations of one batch. Each more means that the file was renamed, removed or truncated again.
+const MOST_CONFIRMATIONS: u32 = 8;
 const LARGEST_BACKLOG: usize = 8 << 20;
 /// Beyond that, for outcomes of intents that are on record: as many as there are exchanges at once.
 const RESERVE: usize = 1 << 20;
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    /// Says how many bytes each write had.
+    #[derive(Debug)]
+    struct Counting(mpsc::Sender<usize>);
+
+    impl Sink for Counting {
+        fn name(&self) -> &'static str {
+            "counting"
+        }
+
+        fn write(&mut self, lines: &[u8]) -> io::Result<usize> {
+            self.0.send(lines.len()).map_err(io::Error::other)?;
+            Ok(lines.len())
+        }
+
+        fn settle(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// A writer whose timer never ends, and the sizes of its writes.
+    fn patient() -> (Writer, mpsc::Receiver<usize>) {
+        let (sizes, written) = mpsc::channel();
+        let (writer, mut worker) = Writer::new(Box::new(Counting(sizes)), true, 0);
+        worker.gather = Duration::from_secs(3_600);
+        worker.start(|_| ()).unwrap();
+        (writer, written)
+    }
+
+    #[tokio::test]
+    async fn whoever_waits_for_a_line_waits_for_no_timer() {
+        let (writer, _written) = patient();
+        for sequence in 1..=20 {
+            writer.push(sequence, b"line\n");
+            writer.call(sequence);
+            writer.written(sequence).await.unwrap();
+        }
+        writer.close();
+    }
+
+    #[tokio::test]
+    async fn a_line_alone_does_not_wake_a_busy_writer() {
+        let (writer, written) = patient();
+        writer.push(1, b"line\n");
+        writer.call(1);
+        writer.written(1).await.unwrap();
+        for sequence in 2..=100 {
+            writer.push(sequence, b"line\n");
+        }
+        writer.call(100);
+        writer.written(100).await.unwrap();
+        assert_eq!(written.try_iter().collect::<Vec<_>>(), [5, 99 * 5]);
+        writer.close();
+    }
+}

@@ -29,13 +29,15 @@ enum Command {
 /// that every intent to mint has exactly one outcome. Needs no secret. Prints the head of the log:
 /// keep it elsewhere, and `--expect-head` shows later whether the log still has it.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:
+#[command(after_help = "Examples:
   hallpass audit verify audit.jsonl --key hallpass-audit-1:8u0m… \\
     --expect-head sha256:5f1c…
+  hallpass audit verify audit.jsonl.1 audit.jsonl audit.jsonl.ops
 
 Exit code 4 when something was found.")]
 struct VerifyArgs {
-    /// The files of one log, the oldest first; `-` reads standard input
+    /// The files of one log, the oldest first; `-` reads standard input. In a folder, such as
+    /// `audit.jsonl.ops`, each `.jsonl` file is a log of its own
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
     /// The public audit key, as `hallpass keys show` prints it; again for each root key that was used
@@ -64,11 +66,15 @@ pub fn run(args: Args, out: &mut Terminal) -> Result<(), Failure> {
 
 fn verify(args: &VerifyArgs, out: &mut Terminal) -> Result<(), Failure> {
     let mut verification = Verification::new(args.expected()?);
-    for path in &args.files {
-        read(&mut verification, path).map_err(|error| {
-            let path = escape(&path.display().to_string());
-            Failure::Local(format!("audit log `{path}` cannot be read: {error}"))
-        })?;
+    let (folders, files): (Vec<_>, Vec<_>) = args.files.iter().partition(|path| path.is_dir());
+    for folder in folders {
+        for path in runs(folder).map_err(|error| unreadable(folder, &error))? {
+            read(&mut verification, &path).map_err(|error| unreadable(&path, &error))?;
+            verification.end_run();
+        }
+    }
+    for path in files {
+        read(&mut verification, path).map_err(|error| unreadable(path, &error))?;
     }
     let report = verification.finish();
     match args.output {
@@ -119,6 +125,26 @@ fn read(verification: &mut Verification, path: &Path) -> io::Result<()> {
     verification.read(&path.display().to_string(), BufReader::new(file))
 }
 
+/// The logs in a folder, the oldest first: their names begin with the time.
+fn runs(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let entries = std::fs::read_dir(folder)?.map(|entry| Ok(entry?.path()));
+    let mut paths = entries.collect::<io::Result<Vec<_>>>()?;
+    paths.retain(|path| {
+        path.extension()
+            .is_some_and(|extension| extension == "jsonl")
+    });
+    paths.sort();
+    if paths.is_empty() {
+        return Err(io::Error::other("there is no `.jsonl` file in it"));
+    }
+    Ok(paths)
+}
+
+fn unreadable(path: &Path, error: &io::Error) -> Failure {
+    let path = escape(&path.display().to_string());
+    Failure::Local(format!("audit log `{path}` cannot be read: {error}"))
+}
+
 fn print(report: &Report, out: &mut Terminal) {
     for finding in &report.findings {
         out.line(&finding.to_string());
@@ -136,7 +162,13 @@ fn print(report: &Report, out: &mut Terminal) {
     for note in &report.notes {
         out.line(&format!("note: {note}"));
     }
-    if report.findings.is_empty() {
-        out.line("the log is whole");
+    if !report.findings.is_empty() {
+        return;
+    }
+    match &report.proven_until {
+        Some(time) if !report.proven_to_the_end => {
+            out.line(&format!("the log is whole until {time}"));
+        }
+        Some(_) | None => out.line("the log is whole"),
     }
 }

@@ -19,6 +19,10 @@ use crate::http::root_keys;
 use crate::lease::{LeaseContents, LeaseName};
 use crate::text::escape;
 
+mod record;
+
+use record::Record as AuditRecord;
+
 /// Lists, ends and sweeps leases, directly in the databases
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -46,6 +50,9 @@ struct ListArgs {
 }
 
 /// Ends a lease by its login's name: its sessions end, and it is gone
+///
+/// The run is recorded first, with its user, in a file of its own in `<audit file>.ops`. What cannot
+/// be recorded is not done.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:
   hallpass leases revoke hp_1lg7h0k_g6d9l8b5rmam3 --target shop-db")]
@@ -57,6 +64,9 @@ struct RevokeArgs {
 }
 
 /// Removes every lease that has ended, once; the broker does so by itself all the time
+///
+/// The run is recorded first, with its user, in a file of its own in `<audit file>.ops`. What cannot
+/// be recorded is not done.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example, in cron, for when no broker runs:
   hallpass leases sweep --config /etc/hallpass/hallpass.yaml")]
@@ -89,9 +99,12 @@ pub fn run(args: Args, out: &mut Terminal) -> Result<(), Failure> {
 }
 
 impl Common {
-    fn databases(&self) -> Result<Databases, Failure> {
+    fn settings(&self) -> Result<Settings, Failure> {
+        Settings::load(&self.config).map_err(|error| Failure::Local(error.to_string()))
+    }
+
+    fn databases(&self, settings: &Settings) -> Result<Databases, Failure> {
         let local = |error: &dyn std::fmt::Display| Failure::Local(error.to_string());
-        let settings = Settings::load(&self.config).map_err(|error| local(&error))?;
         let mut databases: BTreeMap<String, Arc<dyn Database>> = BTreeMap::new();
         for (name, target) in &settings.targets {
             if self.target.as_ref().is_some_and(|wanted| wanted != name) {
@@ -113,14 +126,14 @@ impl Common {
                 None => "the settings have no targets".to_owned(),
             }));
         }
-        let roots = root_keys(&settings).map_err(|error| local(&error))?;
+        let roots = root_keys(settings).map_err(|error| local(&error))?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         Ok(Databases::new(databases, roots, clock))
     }
 }
 
 async fn list(args: &ListArgs, out: &mut Terminal) -> Result<(), Failure> {
-    let databases = args.common.databases()?;
+    let databases = args.common.databases(&args.common.settings()?)?;
     let mut rows: Vec<Listed> = Vec::new();
     let mut quarantined = Vec::new();
     let mut down = Vec::new();
@@ -273,7 +286,8 @@ fn row_json(
 async fn revoke(args: &RevokeArgs, out: &mut Terminal) -> Result<(), Failure> {
     let name = LeaseName::parse(&args.login)
         .map_err(|error| Failure::Usage(format!("`{}`: {error}", escape(&args.login))))?;
-    let databases = args.common.databases()?;
+    let settings = args.common.settings()?;
+    let databases = args.common.databases(&settings)?;
     let names: Vec<String> = databases.names().map(str::to_owned).collect();
     let [target] = names.as_slice() else {
         return Err(Failure::Usage(format!(
@@ -297,7 +311,14 @@ async fn revoke(args: &RevokeArgs, out: &mut Terminal) -> Result<(), Failure> {
         }),
         None => false,
     };
-    match databases.revoke(&lease).await {
+    let mut record = AuditRecord::begin(&settings)?;
+    let operation = record
+        .begin_operation("leases revoke", target, Some(&args.login))
+        .await?;
+    let ended = databases.revoke(&lease).await;
+    let recorded = record.end_operation(operation.of_revocation(&ended)).await;
+    let recorded = recorded.and(record.close().await);
+    let printed = match ended {
         Ok(Revoked::Gone) if !is_there => Err(Failure::Findings(format!(
             "no such lease: target `{target}` has no login `{}`, it has ended or never was; `hallpass leases list` shows those there are",
             args.login
@@ -319,16 +340,22 @@ async fn revoke(args: &RevokeArgs, out: &mut Terminal) -> Result<(), Failure> {
             name.expires_at()
         ))),
         Err(error) => Err(Failure::Local(error.to_string())),
-    }
+    };
+    printed.and(recorded)
 }
 
 async fn sweep(args: &SweepArgs, out: &mut Terminal) -> Result<(), Failure> {
-    let databases = args.common.databases()?;
+    let settings = args.common.settings()?;
+    let databases = args.common.databases(&settings)?;
+    let mut record = AuditRecord::begin(&settings)?;
     let names: Vec<String> = databases.names().map(str::to_owned).collect();
     let mut down = Vec::new();
     let mut left = 0_usize;
     for name in &names {
-        match databases.sweep(name).await {
+        let operation = record.begin_operation("leases sweep", name, None).await?;
+        let swept = databases.sweep(name).await;
+        record.end_operation(operation.of_sweep(&swept)).await?;
+        match swept {
             Ok(report) => {
                 out.line(&format!(
                     "{name}: {} removed, {} left, {} sessions without a login ended",
@@ -344,6 +371,7 @@ async fn sweep(args: &SweepArgs, out: &mut Terminal) -> Result<(), Failure> {
             Err(error) => down.push(format!("target `{name}` {}", escape(&error.to_string()))),
         }
     }
+    record.close().await?;
     match (down.is_empty(), left) {
         (true, 0) => Ok(()),
         (true, left) => Err(Failure::Findings(format!(

@@ -15,7 +15,8 @@ use crate::http::{Overrides, install_panic_hook, log_subscriber, server};
 /// Runs the broker: jobs ask on its public listener, operators look on the other
 ///
 /// It stops on SIGTERM and SIGINT, and lets requests under way end. On SIGHUP it loads settings and
-/// policies anew at once and fetches every issuer's keys. Logs are JSON lines on standard error.
+/// policies anew at once, fetches every issuer's keys, and begins a new audit file where the old one
+/// was renamed. Logs are JSON lines on standard error.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:
   hallpass serve --config /etc/hallpass/hallpass.yaml")]

@@ -109,9 +109,10 @@ impl Running {
         Arc::clone(&self.current.load().shared.exchange)
     }
 
-    /// Loads settings and policies anew, as soon as they rest, and fetches every issuer's keys. What
-    /// comes of it shows in readiness.
+    /// Loads settings and policies anew, as soon as they rest, fetches every issuer's keys, and
+    /// begins a new audit file where the old one was renamed. What comes of it shows in readiness.
     pub fn reload(&self) {
+        self.lasting.audit.reopen();
         self.wake.notify_one();
     }
 

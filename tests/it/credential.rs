@@ -8,6 +8,7 @@ mod beyond;
 mod connections;
 mod hostile;
 mod lifecycle;
+mod operator;
 mod pooler;
 mod stage;
 

@@ -1,14 +1,19 @@
 //! Is a log whole? Reads files line by line, however large, and needs no secret.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::fmt;
 use std::io::{self, BufRead, Read as _};
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use super::{Head, PublicKey};
 use crate::audit::LONGEST_LINE;
 use crate::text::escape;
+
+mod report;
+
+pub use report::{Finding, Report};
+
+use report::Place;
 
 /// What to hold a log against.
 #[derive(Clone, Debug, Default)]
@@ -22,7 +27,7 @@ pub struct Expected {
     pub after: Option<Head>,
 }
 
-/// Reads the files of one log, in order.
+/// Reads the files of one log, in order; before it, if there are any, the logs of single runs.
 #[derive(Debug)]
 pub struct Verification {
     expected: Expected,
@@ -37,7 +42,8 @@ pub struct Verification {
     open: BTreeMap<String, Place>,
     /// What the current boot has, or lacks.
     boot: Boot,
-    more_findings: u64,
+    /// Logs of single runs that were read.
+    runs: u64,
 }
 
 impl Verification {
@@ -54,7 +60,7 @@ impl Verification {
             boots: BTreeSet::new(),
             open: BTreeMap::new(),
             boot: Boot::default(),
-            more_findings: 0,
+            runs: 0,
         }
     }
 
@@ -88,25 +94,29 @@ impl Verification {
         }
     }
 
+    /// Ends the log of one run of a command; what is read next is another log.
+    pub fn end_run(&mut self) {
+        if !self.boot.stopped && self.before.is_some() {
+            let file = escape(&self.file);
+            self.report.notes.push(format!(
+                "{file}: ends without `stop`: the command still runs, was killed, or the end was cut off"
+            ));
+        }
+        self.end_log();
+        self.runs = self.runs.saturating_add(1);
+        self.before = None;
+        self.boot = Boot::default();
+        self.open.clear();
+        self.report.unsigned = 0;
+        self.report.head = None;
+        self.report.proven_until = None;
+    }
+
     /// What was found.
     #[must_use]
     pub fn finish(mut self) -> Report {
-        if self.before.is_none() {
-            self.find("there is no event at all".to_owned());
-        }
-        if self.boot.stopped {
-            if self.report.unsigned > 0 {
-                self.find("is `stop` without the checkpoint that signs it: it was cut".to_owned());
-            }
-            self.close_boot("the log");
-        } else if !self.open.is_empty() {
-            let count = self.open.len();
-            self.report.notes.push(format!(
-                "{count} intent(s) have no outcome yet where the log ends; fine while the broker runs"
-            ));
-        }
-        if !self.boot.stopped && self.boot.checkpoints == 0 && self.before.is_some() {
-            self.find_unsigned_boot();
+        if self.runs == 0 || self.before.is_some() {
+            self.end_log();
         }
         let missing: Vec<_> = self.missing_heads.iter().map(Head::to_string).collect();
         for head in missing {
@@ -116,6 +126,31 @@ impl Verification {
         }
         self.add_notes();
         self.report
+    }
+
+    fn end_log(&mut self) {
+        if self.before.is_none() {
+            self.find("there is no event at all".to_owned());
+        }
+        if self.boot.stopped {
+            if self.report.unsigned > 0 {
+                self.find("is `stop` without the checkpoint that signs it: it was cut".to_owned());
+            }
+            self.close_boot("the log");
+        } else if !self.open.is_empty() {
+            let (file, count) = (escape(&self.file), self.open.len());
+            self.report.notes.push(format!(
+                "{file}: {count} intent(s) have no outcome yet where the log ends; fine while its writer runs"
+            ));
+        }
+        if !self.boot.stopped && self.boot.checkpoints == 0 && self.before.is_some() {
+            self.find_unsigned_boot();
+        }
+        let expected = &self.expected.heads;
+        self.report.proven_to_the_end = self
+            .before
+            .as_ref()
+            .is_some_and(|last| expected.contains(&last.head));
     }
 
     fn read_line(&mut self, line: &[u8]) {
@@ -165,9 +200,14 @@ impl Verification {
             let expected = before.sequence.saturating_add(1);
             if line.seq != expected {
                 let found = line.seq;
-                self.find(format!(
-                    "has sequence {found}, expected {expected}: lines were removed, added or moved"
-                ));
+                self.find(match found.checked_sub(expected) {
+                    Some(missing) => format!(
+                        "has sequence {found}, expected {expected}: {missing} line(s) before it are missing; they were removed or moved, or lost when the file was truncated or deleted"
+                    ),
+                    None => format!(
+                        "has sequence {found}, expected {expected}: lines were added or moved"
+                    ),
+                });
             } else if previous != before.head {
                 self.find_changed(&before, previous);
             }
@@ -225,15 +265,12 @@ impl Verification {
             self.find_unsigned_boot();
         }
         for (intent, place) in std::mem::take(&mut self.open) {
+            let intent = escape(&intent);
             self.report.add(
-                &mut self.more_findings,
-                Finding {
-                    text: format!(
-                        "intent {} has no outcome although {what} ended: look whether it was minted",
-                        escape(&intent)
-                    ),
-                    ..Finding::at(&place)
-                },
+                place,
+                format!(
+                    "intent {intent} has no outcome although {what} ended: look whether it was carried out"
+                ),
             );
         }
     }
@@ -244,13 +281,26 @@ impl Verification {
         }
         match line.event.as_str() {
             "checkpoint" => self.check_signature(text, line),
-            "intent" => self.begin_intent(line),
-            "outcome" => self.end_intent(line),
+            "intent" | "operation" => self.begin_intent(line),
+            "outcome" | "operation_outcome" => self.end_intent(line),
             "stop" => self.boot.stopped = true,
+            "truncated" => self.note_loss(line, "was truncated in place"),
+            "removed" => self.note_loss(line, "was deleted or replaced"),
             // Everything else stands for itself. A list of names would make logs of newer brokers
             // look damaged.
             _ => {}
         }
+    }
+
+    /// Explains a gap, or says that there is none to be expected.
+    fn note_loss(&mut self, line: &Line, what: &str) {
+        let head = match line.head.as_deref().and_then(Head::parse) {
+            Some(head) => format!("the line with head sha256:{head}"),
+            None => "a line that is not known".to_owned(),
+        };
+        let text = format!("the file {what} after {head}; a line that is missing was lost then");
+        let place = self.place();
+        self.report.note_event(&place, &text);
     }
 
     fn begin_intent(&mut self, line: &Line) {
@@ -293,9 +343,11 @@ impl Verification {
         if !self.expected.keys.is_empty() && !self.expected.keys.contains(&key) {
             let allowed: Vec<_> = self.expected.keys.iter().map(PublicKey::to_text).collect();
             let allowed = allowed.join(" or ");
-            self.find(format!("is signed by {key}, expected {allowed}"));
+            self.report.keys.insert(key.to_text());
+            return self.find(format!("is signed by {key}, expected {allowed}"));
         }
         self.report.keys.insert(key.to_text());
+        self.report.proven_until = Some(line.time.clone());
     }
 
     /// Hashes can be recomputed and checkpoints left out: then nothing is signed for too long.
@@ -328,11 +380,7 @@ impl Verification {
     }
 
     fn find(&mut self, text: String) {
-        let finding = Finding {
-            text,
-            ..Finding::at(&self.place())
-        };
-        self.report.add(&mut self.more_findings, finding);
+        self.report.add(self.place(), text);
     }
 
     fn place(&self) -> Place {
@@ -343,80 +391,25 @@ impl Verification {
     }
 
     fn add_notes(&mut self) {
-        let notes = &mut self.report.notes;
-        if self.more_findings > 0 {
-            notes.push(format!("{} more findings are left out", self.more_findings));
-        }
-        if self.expected.keys.is_empty() && self.report.checkpoints > 0 {
-            notes.push(
+        let report = &mut self.report;
+        report.note_left_out();
+        if self.expected.keys.is_empty() && report.checkpoints > 0 {
+            report.notes.push(
                 "no `--key` was given: signatures only show that the log agrees with itself; `hallpass keys show` prints the key".to_owned(),
             );
         }
-        if self.report.unsigned > 0 {
-            notes.push(format!(
-                "the last {} line(s) are not signed yet: only `--expect-head` shows a change there",
-                self.report.unsigned
+        if report.proven_to_the_end {
+            return;
+        }
+        if let Some(time) = &report.proven_until {
+            let unsigned = match report.unsigned {
+                0 => String::new(),
+                count => format!(", and the last {count} line(s) are not signed yet"),
+            };
+            report.notes.push(format!(
+                "proven until {time}, the last signed checkpoint{unsigned}: if later lines were cut off or changed, only `--expect-head` with a head that was noted elsewhere shows it"
             ));
         }
-    }
-}
-
-/// What a verification found.
-#[derive(Clone, Debug, Default, Serialize)]
-pub struct Report {
-    /// Lines read.
-    pub lines: u64,
-    /// Starts of a broker.
-    pub boots: u64,
-    /// Signed lines.
-    pub checkpoints: u64,
-    /// Lines at the end that no checkpoint signs.
-    pub unsigned: u64,
-    /// The keys that signed.
-    pub keys: BTreeSet<String>,
-    /// The hash of the last line, to be kept for later.
-    pub head: Option<String>,
-    /// What is wrong, in order; the first 100.
-    pub findings: Vec<Finding>,
-    /// What to know beside.
-    pub notes: Vec<String>,
-}
-
-impl Report {
-    fn add(&mut self, more: &mut u64, finding: Finding) {
-        if self.findings.len() < MOST_FINDINGS {
-            self.findings.push(finding);
-        } else {
-            *more = more.saturating_add(1);
-        }
-    }
-}
-
-/// One thing that is wrong.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Finding {
-    /// In which file.
-    pub file: String,
-    /// In which line, from 1.
-    pub line: u64,
-    /// What, and what was expected.
-    pub text: String,
-}
-
-impl Finding {
-    fn at(place: &Place) -> Self {
-        Self {
-            file: place.file.clone(),
-            line: place.line,
-            text: String::new(),
-        }
-    }
-}
-
-/// `file:line: text`.
-impl fmt::Display for Finding {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}: {}", escape(&self.file), self.line, self.text)
     }
 }
 
@@ -431,6 +424,7 @@ struct Line {
     event: String,
     intent: Option<String>,
     key: Option<String>,
+    head: Option<String>,
 }
 
 #[derive(Debug)]
@@ -438,12 +432,6 @@ struct Before {
     head: Head,
     boot: String,
     sequence: u64,
-    line: u64,
-}
-
-#[derive(Clone, Debug)]
-struct Place {
-    file: String,
     line: u64,
 }
 
@@ -476,7 +464,6 @@ fn skip_line(file: &mut impl BufRead) -> io::Result<()> {
     }
 }
 
-const MOST_FINDINGS: usize = 100;
 /// Seconds. Checkpoints come every 10.
 const LONGEST_UNSIGNED: i64 = 60;
 
@@ -546,9 +533,37 @@ mod tests {
         let report = read(&lines, with_key(&key));
         assert_eq!(report.findings, []);
         assert_eq!((report.lines, report.boots, report.checkpoints), (16, 2, 4));
-        assert_eq!(report.notes, Vec::<String>::new());
         let head = Head::of(lines[15].trim_ascii_end());
         assert_eq!(report.head, Some(format!("sha256:{head}")));
+        insta::assert_snapshot!(report.notes.join("\n"), @"proven until 2026-09-21T14:13:22Z, the last signed checkpoint: if later lines were cut off or changed, only `--expect-head` with a head that was noted elsewhere shows it");
+        let expected = Expected {
+            heads: vec![head],
+            ..with_key(&key)
+        };
+        let report = read(&lines, expected);
+        assert!(report.proven_to_the_end);
+        assert_eq!(report.notes, Vec::<String>::new());
+    }
+
+    /// T-111
+    #[test]
+    fn a_log_that_was_cut_after_a_checkpoint_says_until_when_it_is_proven() {
+        let (key, lines) = log();
+        for left in [2, 8, 10] {
+            let report = read(&lines[..left], with_key(&key));
+            assert_eq!(report.findings, []);
+            assert!(!report.proven_to_the_end);
+            let until = report.proven_until.unwrap();
+            assert!(report.notes[0].starts_with(&format!("proven until {until}, ")));
+        }
+        let unsigned = read(&lines[..4], with_key(&key));
+        assert!(
+            unsigned.notes[1].contains(
+                "the last signed checkpoint, and the last 2 line(s) are not signed yet: "
+            ),
+            "{:?}",
+            unsigned.notes
+        );
     }
 
     #[test]
@@ -608,7 +623,7 @@ mod tests {
         assert_eq!(
             findings(&cut, with_key(&key)),
             [
-                "log:4: has sequence 5, expected 4: lines were removed, added or moved",
+                "log:4: has sequence 5, expected 4: 1 line(s) before it are missing; they were removed or moved, or lost when the file was truncated or deleted",
                 "log:5: is an outcome of intent b1.2, which is not open: it has another outcome, or its line was removed",
             ]
         );
@@ -681,11 +696,13 @@ mod tests {
         let (key, _) = log();
         let (other, forged) = log();
         let found = findings(&forged, with_key(&key));
-        assert_eq!(found.len(), 4);
         assert_eq!(
-            found[0],
-            format!("log:2: is signed by {other}, expected {key}")
+            found,
+            [format!(
+                "log:2: is signed by {other}, expected {key} (and 3 more lines)"
+            )]
         );
+        assert_eq!(read(&forged, with_key(&key)).proven_until, None);
         assert_eq!(findings(&forged, Expected::default()), Vec::<String>::new());
     }
 
@@ -786,7 +803,7 @@ mod tests {
         insta::assert_snapshot!(findings(&lines, Expected::default()).join("\n"), @r"
         log:6: is an outcome of intent b1.2, which is not open: it has another outcome, or its line was removed
         log:7: repeats intent b1.1
-        log:7: intent b1.1 has no outcome although boot b1 ended: look whether it was minted
+        log:7: intent b1.1 has no outcome although boot b1 ended: look whether it was carried out
         ");
     }
 

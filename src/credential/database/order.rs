@@ -3,7 +3,6 @@
 use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::rand;
 use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
-use postgres_protocol::password::scram_sha_256;
 use serde_json::{Map, Value, json};
 
 use crate::audit::Recorded;
@@ -16,6 +15,8 @@ use crate::replay::IdempotencyKey;
 use crate::rootkey::{Label, Member, RootKeys};
 use crate::secret::Secret;
 use crate::token::TokenId;
+
+mod scram;
 
 /// One login to be made. The serving path makes it from a [`Recorded`] only; the fields are open for
 /// the suite that attacks databases without a CI.
@@ -79,11 +80,19 @@ impl Password {
     pub fn random() -> Result<Self, MintError> {
         let mut bytes = [0; PASSWORD_BYTES];
         rand::fill(&mut bytes).map_err(|_| no_randomness())?;
-        Ok(Self::of(&bytes))
+        Self::of(&bytes)
     }
 
     /// The same for the same key, target and login: what makes a repeat give it again.
-    fn derived(keys: &RootKeys, target: &str, random: &str, key: &IdempotencyKey) -> Self {
+    ///
+    /// # Errors
+    /// The random source gives nothing.
+    fn derived(
+        keys: &RootKeys,
+        target: &str,
+        random: &str,
+        key: &IdempotencyKey,
+    ) -> Result<Self, MintError> {
         let context = [
             target.as_bytes(),
             random.as_bytes(),
@@ -94,10 +103,12 @@ impl Password {
         Self::of(bytes)
     }
 
-    fn of(bytes: &[u8]) -> Self {
+    fn of(bytes: &[u8]) -> Result<Self, MintError> {
+        let mut salt = [0; SALT_BYTES];
+        rand::fill(&mut salt).map_err(|_| no_randomness())?;
         let text = Secret::new(BASE64URL_NOPAD.encode(bytes));
-        let verifier = scram_sha_256(text.expose().as_bytes());
-        Self { text, verifier }
+        let verifier = scram::verifier(text.expose(), &salt);
+        Ok(Self { text, verifier })
     }
 }
 
@@ -128,8 +139,8 @@ impl Order {
         let key_hash = key.map(|key| key_hash(keys, key));
         let password = match key {
             Some(key) => Password::derived(keys, target, &random, key),
-            None => Password::random()?,
-        };
+            None => Password::random(),
+        }?;
         let about = json!({
             "v": 1,
             "pol": short(&holder.policy),
@@ -374,4 +385,6 @@ const CLOCKS_DIFFER: i64 = 60;
 /// Of the record's five outside texts; a record has at most 2048 bytes.
 const FIELD_CHARACTERS: usize = 200;
 const PASSWORD_BYTES: usize = 24;
+/// As many as PostgreSQL takes itself.
+const SALT_BYTES: usize = 16;
 const MAC_BYTES: usize = 16;

@@ -2,13 +2,15 @@
 
 use std::fs::{self, File};
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use hallpass::audit::event::Alert;
 use hallpass::audit::file::FileSink;
 use hallpass::audit::stdout::StdoutSink;
 use hallpass::audit::verify::{Expected, Verification};
-use hallpass::audit::{Event, Sink, Text};
+use hallpass::audit::{Confirmed, Event, Sink, Text};
 use hallpass::rootkey::RootKey;
 
 use super::log;
@@ -49,6 +51,10 @@ impl Sink for Boxed {
     fn settle(&mut self) -> std::io::Result<()> {
         self.0.settle()
     }
+
+    fn confirm(&mut self, taken: &[u8]) -> std::io::Result<Confirmed> {
+        self.0.confirm(taken)
+    }
 }
 
 fn alert(message: &str) -> Event {
@@ -85,6 +91,47 @@ async fn each_sink_has_an_event_before_recording_returns() {
         log.close().await.unwrap();
         assert_eq!(findings(&path), Vec::<String>::new(), "{name}");
     }
+}
+
+/// Counts how often it is written to.
+#[derive(Debug)]
+struct Counting(Arc<AtomicUsize>);
+
+impl Sink for Counting {
+    fn name(&self) -> &'static str {
+        "counting"
+    }
+
+    fn write(&mut self, lines: &[u8]) -> std::io::Result<usize> {
+        self.0.fetch_add(1, Ordering::SeqCst);
+        Ok(lines.len())
+    }
+
+    fn settle(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn tasks_that_record_at_the_same_time_share_writes() {
+    let writes = Arc::new(AtomicUsize::new(0));
+    let root = RootKey::generate().unwrap();
+    let log = Arc::new(log(&root, "b1", Counting(Arc::clone(&writes))).unwrap());
+    let tasks: Vec<_> = (0..64)
+        .map(|_| {
+            let log = Arc::clone(&log);
+            tokio::spawn(async move {
+                for _ in 0..10 {
+                    log.record(&alert("here")).await.unwrap();
+                }
+            })
+        })
+        .collect();
+    for task in tasks {
+        task.await.unwrap();
+    }
+    let writes = writes.load(Ordering::SeqCst);
+    assert!(writes < 320, "{writes} writes for 640 lines");
 }
 
 /// T-91

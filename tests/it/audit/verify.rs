@@ -10,7 +10,7 @@ use hallpass::audit::file::FileSink;
 use hallpass::audit::{Event, Text};
 use hallpass::rootkey::RootKey;
 
-use super::log;
+use super::{log, printed};
 use crate::support::leaks::{self, Observed as _};
 
 fn hallpass(arguments: &[&str]) -> Output {
@@ -18,10 +18,6 @@ fn hallpass(arguments: &[&str]) -> Output {
         .args(arguments)
         .env_clear()
         .observed()
-}
-
-fn printed(output: &Output) -> String {
-    String::from_utf8(output.stdout.clone()).unwrap()
 }
 
 fn complained(output: &Output) -> String {
@@ -71,12 +67,25 @@ async fn a_changed_and_a_cut_log_are_found_with_exit_code_4() {
         whole.contains("9 lines, 1 starts, 2 signed checkpoints"),
         "{whole}"
     );
-    assert!(whole.ends_with("the log is whole\n"), "{whole}");
+    assert!(
+        whole.ends_with("the log is whole until 2026-09-21T14:13:20Z\n"),
+        "{whole}"
+    );
     let head = whole
         .lines()
         .find_map(|line| line.strip_prefix("head "))
         .unwrap();
     assert_eq!(head, format!("sha256:{}", log.head()));
+    let proven = hallpass(&[
+        "audit",
+        "verify",
+        text(&path),
+        "--key",
+        key,
+        "--expect-head",
+        head,
+    ]);
+    assert!(printed(&proven).ends_with("the log is whole\n"));
 
     let changed = folder.path().join("changed.jsonl");
     let lines = fs::read_to_string(&path).unwrap();

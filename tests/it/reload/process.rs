@@ -13,7 +13,7 @@ use tempfile::TempDir;
 
 use crate::support::broker::write_root_key;
 use crate::support::client::PATIENCE;
-use crate::support::leaks;
+use crate::support::leaks::{self, Observed as _};
 
 const SETTINGS: &str = "
 issuer: https://hallpass.example
@@ -88,6 +88,25 @@ impl Drop for Process {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Starts it and stops it again.
+fn run(folder: &Path) {
+    let mut process = Process::start(folder);
+    process.says("\"serving\"");
+    process.signal(Signal::SIGTERM);
+    assert!(process.ends().success());
+}
+
+/// The exit code of `hallpass audit verify`, and what it prints.
+fn verify(folder: &Path, files: &[&str]) -> (i32, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_hallpass"))
+        .args(["audit", "verify"])
+        .args(files)
+        .current_dir(folder)
+        .observed();
+    let printed = String::from_utf8(output.stdout).unwrap();
+    (output.status.code().unwrap(), printed)
 }
 
 /// Enough to be busy with for a while.
@@ -191,4 +210,91 @@ fn told_to_stop_in_the_middle_of_a_reload_it_stops_in_order() {
     assert!(process.ends().success());
     let audit = fs::read_to_string(folder.path().join("audit.jsonl")).unwrap();
     assert!(audit.contains("\"stop\""));
+}
+
+/// T-135
+#[test]
+fn a_hangup_goes_on_in_a_new_audit_file_when_the_old_one_was_renamed() {
+    let folder = folder();
+    let path = folder.path().join("audit.jsonl");
+    let mut process = Process::start(folder.path());
+    process.says("\"serving\"");
+    fs::rename(&path, folder.path().join("audit.jsonl.1")).unwrap();
+    process.signal(Signal::SIGHUP);
+    process.says("audit.renamed");
+    assert!(path.exists());
+    process.signal(Signal::SIGTERM);
+    assert!(process.ends().success());
+    let (code, printed) = verify(folder.path(), &["audit.jsonl.1", "audit.jsonl"]);
+    assert_eq!(code, 0, "{printed}");
+    let text = fs::read_to_string(&path).unwrap();
+    assert!(text.contains("\"stop\""), "{text}");
+}
+
+/// T-135
+#[test]
+fn a_restart_continues_the_chain_of_an_audit_file_that_was_renamed_meanwhile() {
+    let folder = folder();
+    let file = |name: &str| folder.path().join(name);
+    run(folder.path());
+    fs::rename(file("audit.jsonl"), file("audit.jsonl.2")).unwrap();
+    run(folder.path());
+    // As `create` of logrotate does.
+    fs::rename(file("audit.jsonl"), file("audit.jsonl.1")).unwrap();
+    fs::write(file("audit.jsonl"), "").unwrap();
+    run(folder.path());
+    let all = ["audit.jsonl.2", "audit.jsonl.1", "audit.jsonl"];
+    let (code, printed) = verify(folder.path(), &all);
+    assert_eq!(code, 0, "{printed}");
+    let (code, printed) = verify(folder.path(), &["audit.jsonl.2", "audit.jsonl"]);
+    assert_eq!(code, 4);
+    assert!(
+        printed.contains("line 5 was changed, or lines were"),
+        "{printed}"
+    );
+}
+
+/// T-135
+#[test]
+fn a_restart_finds_an_audit_file_that_was_deleted_replaced_or_cut_meanwhile() {
+    let folder = folder();
+    let path = folder.path().join("audit.jsonl");
+    run(folder.path());
+    fs::remove_file(&path).unwrap();
+    run(folder.path());
+    let (code, printed) = verify(folder.path(), &["audit.jsonl"]);
+    assert_eq!(code, 4);
+    assert!(printed.contains("which is not here"), "{printed}");
+
+    // Cut right after the first checkpoint of a boot, where a log looks whole.
+    let first = fs::read_to_string(&path).unwrap();
+    let lines: Vec<&str> = first.lines().collect();
+    let stop = &format!("{}\n", lines[..2].join("\n"));
+    for (changed, event) in [(stop.as_str(), "truncated"), ("{\"v\":1}\n", "truncated")] {
+        fs::write(&path, changed).unwrap();
+        run(folder.path());
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(text.contains(&format!("\"event\":\"{event}\"")), "{text}");
+        let (code, printed) = verify(folder.path(), &["audit.jsonl"]);
+        assert_eq!(code, 4, "{printed}");
+        assert!(
+            printed.contains("audit.jsonl:3: follows sha256:") || printed.contains("is no event"),
+            "{printed}"
+        );
+    }
+}
+
+/// T-135
+#[test]
+fn a_killed_broker_leaves_a_file_that_the_next_one_continues() {
+    let folder = folder();
+    let path = folder.path().join("audit.jsonl");
+    {
+        let process = Process::start(folder.path());
+        process.says("\"serving\"");
+    }
+    fs::rename(&path, folder.path().join("audit.jsonl.1")).unwrap();
+    run(folder.path());
+    let (code, printed) = verify(folder.path(), &["audit.jsonl.1", "audit.jsonl"]);
+    assert_eq!(code, 0, "{printed}");
 }
