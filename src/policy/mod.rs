@@ -17,6 +17,7 @@ mod index;
 pub mod lint;
 pub mod parse;
 pub mod pattern;
+mod place;
 mod print;
 mod read;
 mod scan;
