@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 
-use super::answer::{RequestId, UNAVAILABLE};
+use super::answer::{RETRYABLE, RequestId, UNAVAILABLE};
 use super::connection::{self, Times};
 
 /// What a listener opens to: asked anew for each connection, and for each request on it, so that a
@@ -147,6 +147,7 @@ fn full(id: &RequestId) -> String {
         "error": UNAVAILABLE,
         "error_description": "too many connections; try again in a second",
         "reason": "limit.busy",
+        (RETRYABLE): true,
         "request_id": id,
     })
     .to_string();
