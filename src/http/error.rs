@@ -87,7 +87,9 @@ pub(super) fn denied(denial: &Denial, disclosure: Disclosure) -> Answer {
         let lines = serde_json::to_value(&told.failed_conditions).unwrap_or(Value::Null);
         answer.body.insert("failed_conditions".to_owned(), lines);
     }
-    answer.body.insert("when".to_owned(), told.when.into());
+    if let Some(when) = told.when {
+        answer.body.insert("when".to_owned(), when.into());
+    }
     answer.verdict.reason = denial.reason();
     answer.verdict.credential = Some(denial.decision().credential.clone());
     answer

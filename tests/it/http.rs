@@ -1,6 +1,8 @@
 //! What the listeners do with requests, well-formed and not, through real sockets.
 #![cfg(test)]
 
+mod cost;
+mod disclosure;
 mod doors;
 mod failures;
 mod limits;

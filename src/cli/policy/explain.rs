@@ -256,6 +256,7 @@ fn line(condition: &ConditionOutcome, out: &mut Terminal) {
         actual,
         holds,
         hint,
+        ..
     } = condition;
     if *holds {
         out.line(&format!("  ✓ {fact:<16} {expected}"));
