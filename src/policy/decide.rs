@@ -6,7 +6,7 @@
 //! line; its verdict is this one.
 
 use std::cell::Cell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -64,6 +64,7 @@ impl PolicySet {
     /// # Errors
     /// The job, given back, with the conditions that failed.
     pub fn decide(&self, job: Job, ask: &Ask, now: Timestamp) -> Result<Permit, Box<Refused>> {
+        let ask = &*ask.distinct();
         let survey = self.survey(job.facts(), ask, now);
         let Some(chosen) = survey.permitted() else {
             let (facts, extent) = (job.facts(), Extent::REQUEST);
@@ -86,6 +87,7 @@ impl PolicySet {
     /// facts nobody verified.
     #[must_use]
     pub fn explain(&self, facts: &Facts, ask: &Ask, now: Timestamp) -> Decision {
+        let ask = &*ask.distinct();
         let survey = self.survey(facts, ask, now);
         Decision::trace(self, &survey, facts, ask, now, Extent::EVERYTHING)
     }
@@ -94,6 +96,7 @@ impl PolicySet {
     /// the same for an unrelated caller whatever exists (T-119, T-132).
     #[must_use]
     pub fn explain_nearest(&self, facts: &Facts, ask: &Ask, now: Timestamp) -> Decision {
+        let ask = &*ask.distinct();
         let survey = self.survey(facts, ask, now);
         Decision::trace(self, &survey, facts, ask, now, Extent::REQUEST)
     }
@@ -259,13 +262,10 @@ impl Chosen<'_> {
     }
 
     fn scopes(&self, ask: &Ask) -> Vec<String> {
-        let mut scopes = ask
-            .scopes
-            .clone()
-            .unwrap_or_else(|| self.grant.scopes.clone());
-        let mut seen = std::collections::HashSet::new();
-        scopes.retain(|scope| seen.insert(scope.clone()));
-        scopes
+        let scopes = ask.scopes.as_ref().unwrap_or(&self.grant.scopes);
+        let mut seen = HashSet::new();
+        let scopes = scopes.iter().filter(|scope| seen.insert(*scope));
+        scopes.cloned().collect()
     }
 }
 
@@ -383,8 +383,8 @@ fn covered(grant: &Grant, ask: &Ask) -> Option<Duration> {
 }
 
 fn has_scopes(grant: &Grant, ask: &Ask) -> bool {
-    let mut scopes = ask.scopes.iter().flatten();
-    scopes.all(|scope| grant.scopes.contains(scope))
+    let asked = ask.scopes.as_deref().unwrap_or_default();
+    asked.len() <= grant.scopes.len() && asked.iter().all(|scope| grant.scopes.contains(scope))
 }
 
 #[cfg(test)]

@@ -157,6 +157,17 @@ fn one_grant_covers_the_whole_ask_or_none_does() {
     insta::assert_snapshot!(wide.description, @"the requested scopes of `api` exceed every grant; one grant allows `a:read`, `a:write`");
 }
 
+/// T-132
+#[test]
+fn a_scope_that_is_asked_for_many_times_is_compared_once() {
+    let asked = scoped(&["a:read"; 900]);
+    assert_eq!(*asked.distinct(), scoped(&["a:read"]));
+    let permit = decide(&claims(), &asked).unwrap();
+    assert_eq!(permit.scopes(), ["a:read"]);
+    let in_order = scoped(&["a:write", "a:read", "a:write"]);
+    assert_eq!(*in_order.distinct(), scoped(&["a:write", "a:read"]));
+}
+
 /// T-80, T-86
 #[test]
 fn a_life_above_the_grant_or_of_nothing_is_refused_and_never_trimmed() {
