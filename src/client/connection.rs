@@ -215,15 +215,17 @@ pub(super) struct Answer {
 }
 
 impl Answer {
-    /// Not now, but perhaps soon: too many requests, busy, or a proxy that lost its broker. A broker
-    /// that knows better says so in its answer.
+    /// Whether the same request may succeed later: what the refusal says, or else too many requests,
+    /// busy, or a proxy that lost its broker.
     fn is_later(&self) -> bool {
-        matches!(self.status, 429 | 502 | 503 | 504) && !self.is_final()
-    }
-
-    fn is_final(&self) -> bool {
+        if self.status < 400 {
+            return false;
+        }
         let refusal: Result<RawRetry, _> = serde_json::from_slice(self.body.expose());
-        refusal.is_ok_and(|refusal| !refusal.retryable)
+        match refusal {
+            Ok(refusal) => refusal.retryable,
+            Err(_) => matches!(self.status, 429 | 502 | 503 | 504),
+        }
     }
 
     /// What the last answer of a busy broker said, for the error when time is up.

@@ -200,6 +200,10 @@ impl From<RequestError> for Answer {
         if let RequestError::Method { allowed } = error {
             answer.allow = Some(allowed);
         }
+        // The delay may be ours: a repeat finds what was made meanwhile (RFC 9110 section 15.5.9).
+        if let RequestError::Slow { .. } = error {
+            return answer.retryable(1);
+        }
         answer
     }
 }

@@ -83,6 +83,19 @@ fn a_broker_that_asks_for_no_wait_is_not_asked_in_a_loop() {
 }
 
 #[test]
+fn a_refusal_that_says_retryable_is_asked_for_again_whatever_its_status() {
+    let fake = Fake::start();
+    let slow = json!({ "error": "invalid_request", "reason": "request.slow", "retryable": true });
+    fake.next("/token", Reply::json(408, &slow));
+    let output = fake.on_github(&["get", "shop-db/migrate"]).observed();
+    assert_eq!(output.status.code(), Some(0), "{}", told(&output));
+    let asked = fake.asked("/token");
+    assert_eq!(asked.len(), 2);
+    let key = |one: usize| &asked[one].headers["idempotency-key"];
+    assert_eq!(key(0), key(1));
+}
+
+#[test]
 fn a_refusal_that_lasts_is_not_asked_for_again() {
     for (status, code) in [(429, 1), (502, 3), (503, 3), (504, 3)] {
         let fake = Fake::start();
