@@ -12,7 +12,7 @@ use crate::audit::event::{self, Event};
 use crate::audit::{Outcome, Recorded, Text};
 use crate::credential::{Credential, MintError, Revoked};
 use crate::lease::{self, LeaseContents};
-use crate::policy::{Ask, Permit};
+use crate::policy::{Ask, Denial, Permit};
 use crate::provider::Job;
 use crate::replay::{IdempotencyKey, ReplayError, Slot};
 use crate::secret::Secret;
@@ -169,10 +169,12 @@ impl Exchange {
         let Some(ask) = ask else {
             return Ok(Explained::Available(policies.available(job.facts(), now)));
         };
-        // The permit is dropped: nothing can be minted from an explanation.
-        Ok(match policies.decide(job.clone(), ask, now) {
-            Ok(_) => Explained::Permitted(Box::new(policies.explain(job.facts(), ask, now))),
-            Err(refused) => Explained::Denied(Box::new(refused.denial)),
+        // No permit is made: nothing can be minted from an explanation.
+        let decision = policies.explain_nearest(job.facts(), ask, now);
+        Ok(if decision.is_permitted() {
+            Explained::Permitted(Box::new(decision))
+        } else {
+            Explained::Denied(Box::new(Denial::new(decision, job.facts())))
         })
     }
 

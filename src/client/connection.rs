@@ -11,6 +11,7 @@ use reqwest::Method;
 use reqwest::header::{HeaderMap, HeaderValue, RETRY_AFTER};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
+use serde::Deserialize;
 
 use crate::clock::Clock;
 use crate::secret::Secret;
@@ -102,7 +103,8 @@ impl Connection {
                     wait: None,
                 },
             };
-            let wait = problem.wait.unwrap_or_else(|| backoff(attempt, jitter()));
+            // What the broker names may be nothing at all: it only ever makes the wait longer.
+            let wait = backoff(attempt, jitter()).max(problem.wait.unwrap_or_default());
             if wait >= self.left(deadline) {
                 return Err(ClientError::Unreachable {
                     who: request.who,
@@ -213,9 +215,17 @@ pub(super) struct Answer {
 }
 
 impl Answer {
-    /// Not now, but perhaps soon: too many requests, busy, or a proxy that lost its broker.
-    const fn is_later(&self) -> bool {
-        matches!(self.status, 429 | 502 | 503 | 504)
+    /// Whether the same request may succeed later: what the refusal says, or else too many requests,
+    /// busy, or a proxy that lost its broker.
+    fn is_later(&self) -> bool {
+        if self.status < 400 {
+            return false;
+        }
+        let refusal: Result<RawRetry, _> = serde_json::from_slice(self.body.expose());
+        match refusal {
+            Ok(refusal) => refusal.retryable,
+            Err(_) => matches!(self.status, 429 | 502 | 503 | 504),
+        }
     }
 
     /// What the last answer of a busy broker said, for the error when time is up.
@@ -225,6 +235,12 @@ impl Answer {
             |refusal| format!("it answers {}: {refusal}", self.status),
         )
     }
+}
+
+/// Whether the same request may succeed later, in a refusal that says.
+#[derive(Deserialize)]
+struct RawRetry {
+    retryable: bool,
 }
 
 struct Later {

@@ -119,6 +119,22 @@ pub struct MintError {
     pub ours: bool,
 }
 
+impl MintError {
+    /// Trying again does not help until an operator changes the target or the settings.
+    #[must_use]
+    pub fn is_lasting(&self) -> bool {
+        self.ours && LASTING.contains(&self.reason)
+    }
+}
+
+/// Reasons that time does not remove.
+const LASTING: [&str; 4] = [
+    "database.ceiling",
+    "database.group",
+    "database.not_installed",
+    "target.unknown",
+];
+
 /// What came of a revocation (RFC 7009).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Revoked {

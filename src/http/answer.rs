@@ -117,6 +117,7 @@ impl Answer {
         body.insert("error".to_owned(), code.into());
         body.insert("error_description".to_owned(), describe(description).into());
         body.insert("reason".to_owned(), verdict.reason.into());
+        body.insert(RETRYABLE.to_owned(), false.into());
         Self {
             status,
             body,
@@ -128,12 +129,22 @@ impl Answer {
         }
     }
 
-    /// 503: the caller can do nothing but come back.
+    /// 503: the caller can do nothing but try again.
     pub(super) fn unavailable(reason: &'static str, text: &str, retry_after: u64) -> Self {
+        Self::broken(reason, text).retryable(retry_after)
+    }
+
+    /// 503 until an operator acts: trying again does not help.
+    pub(super) fn broken(reason: &'static str, text: &str) -> Self {
         let verdict = Verdict::new(reason, Fault::Ours);
-        let mut answer = Self::error(StatusCode::SERVICE_UNAVAILABLE, UNAVAILABLE, text, verdict);
-        answer.retry_after = Some(retry_after);
-        answer
+        Self::error(StatusCode::SERVICE_UNAVAILABLE, UNAVAILABLE, text, verdict)
+    }
+
+    /// The same request may succeed in so many seconds: at least one, so that nobody asks in a loop.
+    pub(super) fn retryable(mut self, retry_after: u64) -> Self {
+        self.body.insert(RETRYABLE.to_owned(), true.into());
+        self.retry_after = Some(retry_after.max(1));
+        self
     }
 
     /// The answer to a bug: nothing of what happened is in it.
@@ -188,6 +199,10 @@ impl From<RequestError> for Answer {
         answer.closes = error.closes();
         if let RequestError::Method { allowed } = error {
             answer.allow = Some(allowed);
+        }
+        // The delay may be ours: a repeat finds what was made meanwhile (RFC 9110 section 15.5.9).
+        if let RequestError::Slow { .. } = error {
+            return answer.retryable(1);
         }
         answer
     }
@@ -244,6 +259,8 @@ pub(super) fn object(value: Value) -> Map<String, Value> {
     }
 }
 
+/// The member of every refusal that says whether the same request may succeed later.
+pub(super) const RETRYABLE: &str = "retryable";
 /// Borrowed from RFC 6749 section 4.1.2.1.
 pub(super) const UNAVAILABLE: &str = "temporarily_unavailable";
 const DESCRIPTION_LIMIT: usize = 200;

@@ -122,6 +122,8 @@ fn known(targets: &[String]) -> String {
 pub(super) struct Loaded {
     pub(super) settings: Arc<Settings>,
     pub(super) policies: Arc<PolicySet>,
+    /// What was found in them that does not forbid to serve them.
+    pub(super) findings: Arc<Diagnostics>,
     pub(super) roots: RootKeys,
     pub(super) tls: Option<Tls>,
 }
@@ -132,11 +134,12 @@ impl Loaded {
         let tls = settings.listen.tls.as_ref().map(tls::read);
         let roots = root_keys(settings)?;
         let refused = |found| StartError::Policies(found, settings.policies.clone());
-        let policies = policies(settings, &overrides.issuers).map_err(refused)?;
+        let (policies, findings) = policies(settings, &overrides.issuers).map_err(refused)?;
         check_fit(settings, &policies)?;
         Ok(Self {
             settings: Arc::new(settings.clone()),
             policies: Arc::new(policies),
+            findings: Arc::new(findings),
             roots,
             tls: tls.transpose()?,
         })
@@ -172,27 +175,16 @@ pub fn root_keys(settings: &Settings) -> Result<RootKeys, RootKeyError> {
     RootKeys::new(&settings.issuer, settings.signing.generation, ring)
 }
 
-/// The policies, with nothing in them that forbids to serve them.
+/// The policies, with nothing in them that forbids to serve them, and what was found in them.
 pub(super) fn policies(
     settings: &Settings,
     issuers: &BTreeMap<String, IssuerOverride>,
-) -> Result<PolicySet, Diagnostics> {
+) -> Result<(PolicySet, Diagnostics), Diagnostics> {
     let options = LoadOptions {
         issuer_overrides: issuers.clone(),
         broker: Some(settings.issuer.clone()),
     };
-    let loaded = PolicySet::load_with(&settings.policies, &options)?;
-    let (set, findings) = loaded.servable()?;
-    for finding in findings.iter() {
-        tracing::warn!(
-            reason = "policy.finding",
-            rule = finding.rule,
-            place = %finding.place,
-            message = %crate::text::escape(&finding.message),
-            "policy finding"
-        );
-    }
-    Ok(set)
+    PolicySet::load_with(&settings.policies, &options)?.servable()
 }
 
 /// Whether settings and policies go together: a credential that could never be minted, or a block

@@ -15,6 +15,7 @@ pub(super) fn answer(error: &Error, disclosure: Disclosure) -> Answer {
     match error {
         Error::Busy | Error::Verify(VerifyError::Busy) => busy("limit.busy", error, 1),
         Error::Clock(_) => busy("clock.jump", error, 10),
+        Error::Verify(refused) if refused.is_lasting() => broken(refused.reason(), error),
         Error::Verify(refused) if refused.is_ours() => busy(refused.reason(), error, 5),
         Error::Verify(refused) => {
             let mut answer = theirs(INVALID, refused.reason(), error);
@@ -25,9 +26,8 @@ pub(super) fn answer(error: &Error, disclosure: Disclosure) -> Answer {
         }
         Error::Identify(_) => theirs(INVALID, CLAIM, error),
         Error::Rate { retry_after } => {
-            let mut answer = theirs(UNAVAILABLE, "limit.rate", error);
+            let mut answer = theirs(UNAVAILABLE, "limit.rate", error).retryable(*retry_after);
             answer.status = StatusCode::TOO_MANY_REQUESTS;
-            answer.retry_after = Some(*retry_after);
             answer
         }
         Error::Decide(denial) => denied(denial, disclosure),
@@ -44,6 +44,7 @@ pub(super) fn answer(error: &Error, disclosure: Disclosure) -> Answer {
             answer.verdict.detail = Some(error.to_string());
             answer
         }
+        Error::Mint(refused) if refused.is_lasting() => broken(refused.reason, error),
         Error::Mint(refused) if refused.ours => busy(refused.reason, error, 5),
         Error::Mint(refused) => theirs(INVALID, refused.reason, error),
         Error::Bug => Answer::bug("bug.panic"),
@@ -62,6 +63,9 @@ pub(super) fn revocation(error: &RevokeError) -> Answer {
             | LeaseError::Changed
             | LeaseError::TooLong,
         ) => refused(INVALID, "request.lease", &error.to_string(), Fault::Theirs),
+        RevokeError::Target(target) if target.is_lasting() => {
+            Answer::broken(target.reason, &error.to_string())
+        }
         RevokeError::Target(target) if target.ours => {
             Answer::unavailable(target.reason, &error.to_string(), 5)
         }
@@ -84,7 +88,9 @@ pub(super) fn denied(denial: &Denial, disclosure: Disclosure) -> Answer {
         let lines = serde_json::to_value(&told.failed_conditions).unwrap_or(Value::Null);
         answer.body.insert("failed_conditions".to_owned(), lines);
     }
-    answer.body.insert("when".to_owned(), told.when.into());
+    if let Some(when) = told.when {
+        answer.body.insert("when".to_owned(), when.into());
+    }
     answer.verdict.reason = denial.reason();
     answer.verdict.credential = Some(denial.decision().credential.clone());
     answer
@@ -129,6 +135,10 @@ fn refused(code: &'static str, reason: &'static str, text: &str, fault: Fault) -
 
 fn busy(reason: &'static str, error: &Error, retry_after: u64) -> Answer {
     Answer::unavailable(reason, &error.to_string(), retry_after)
+}
+
+fn broken(reason: &'static str, error: &Error) -> Answer {
+    Answer::broken(reason, &error.to_string())
 }
 
 /// RFC 8693 section 2.2.2: also for a token that is invalid or that a policy refuses.

@@ -10,8 +10,8 @@ use super::answer::{Answer, Context, object};
 use super::credentials::{self, Asked};
 use super::{Shared, error};
 use crate::exchange::Explained;
-use crate::policy::decide::BlockOutcome;
-use crate::policy::{Ask, Available, Decision, Denial, Disclosure};
+use crate::policy::decide::Disclosed;
+use crate::policy::{Ask, Available, Denial, Disclosure};
 
 /// `POST /api/explain`: the input of the JSON door; without `credential`, what the job may have.
 pub(super) async fn post(State(shared): State<Arc<Shared>>, request: Request) -> Response {
@@ -41,7 +41,7 @@ async fn explain(shared: &Shared, asked: Asked, context: &Context) -> Answer {
     match explained {
         Ok(Explained::Permitted(decision)) => Answer::ok(object(json!({
             "permitted": true,
-            "decision": told(&decision, shared.disclosure),
+            "decision": decision.disclosed(shared.disclosure).as_ref().map(json),
         }))),
         Ok(Explained::Denied(denial)) => Answer::ok(denied(&denial, shared.disclosure)),
         Ok(Explained::Available(credentials)) => Answer::ok(object(json!({
@@ -51,35 +51,19 @@ async fn explain(shared: &Shared, asked: Asked, context: &Context) -> Answer {
     }
 }
 
-/// The body of the denial an exchange would get, and, for a job that may hear it, every condition.
+/// The body of the denial an exchange would get, with the part of the decision that the job may
+/// learn.
 fn denied(denial: &Denial, disclosure: Disclosure) -> Map<String, Value> {
     let mut body = error::denied(denial, disclosure).body;
     body.insert("permitted".to_owned(), false.into());
-    if denial.answer(disclosure).reason != STRANGER {
-        body.insert("decision".to_owned(), told(denial.decision(), disclosure));
+    if let Some(decision) = denial.decision().disclosed(disclosure) {
+        body.insert("decision".to_owned(), json(&decision));
     }
     body
 }
 
-/// A decision without the policies that do not name the job's repository, and without other tenants:
-/// those are nobody's business but their own repositories' (T-82).
-fn told(decision: &Decision, disclosure: Disclosure) -> Value {
-    let mut decision = decision.clone();
-    match disclosure {
-        Disclosure::Always => {}
-        Disclosure::Repository => {
-            decision
-                .policies
-                .retain(|policy| policy.names_repository || policy.holds());
-            decision.tenants.retain(BlockOutcome::holds);
-        }
-        Disclosure::Never => {
-            decision.policies.clear();
-            decision.tenants.clear();
-            decision.requirements.clear();
-        }
-    }
-    serde_json::to_value(&decision).unwrap_or(Value::Null)
+fn json(decision: &Disclosed<'_>) -> Value {
+    serde_json::to_value(decision).unwrap_or(Value::Null)
 }
 
 fn available(one: &Available) -> Value {
@@ -92,6 +76,3 @@ fn available(one: &Available) -> Value {
         "purpose": one.credential.purpose,
     })
 }
-
-/// The one reason that strangers hear.
-const STRANGER: &str = "policy.denied";

@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 
-use super::answer::{RequestId, UNAVAILABLE};
+use super::answer::{RETRYABLE, RequestId, UNAVAILABLE};
 use super::connection::{self, Times};
 
 /// What a listener opens to: asked anew for each connection, and for each request on it, so that a
@@ -153,6 +153,7 @@ pub(super) fn unavailable(id: &RequestId, reason: &str, text: &str, retry_after:
         "error": UNAVAILABLE,
         "error_description": text,
         "reason": reason,
+        (RETRYABLE): true,
         "request_id": id,
     })
     .to_string();

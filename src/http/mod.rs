@@ -27,6 +27,7 @@ mod credentials;
 mod discovery;
 mod error;
 mod explain;
+mod findings;
 pub mod form;
 mod gate;
 mod lasting;

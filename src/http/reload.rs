@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
 
+use super::findings;
 use super::lasting::Lasting;
 use super::version::{Current, Version};
 use crate::audit::Text;
@@ -196,6 +197,9 @@ impl Reloader {
     fn swap(&self, version: Version) {
         let before = self.current.load_full();
         record(&self.lasting, &before, &version);
+        let folder = &version.loaded.settings.policies;
+        let (known, now) = (&before.loaded.findings, &version.loaded.findings);
+        findings::log(Some(known), now, folder);
         if let Some(remote) = &self.lasting.remote {
             remote.follow(&super::assemble::issuers(&version.loaded.policies));
         }

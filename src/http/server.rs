@@ -12,6 +12,7 @@ use tokio::task::JoinHandle;
 
 use super::assemble::{Loaded, Overrides, StartError};
 use super::connection;
+use super::findings;
 use super::lasting::Lasting;
 use super::listener;
 use super::log;
@@ -57,6 +58,7 @@ pub async fn start(settings: &Settings, mut overrides: Overrides) -> Result<Runn
     let lasting = Lasting::begin(&loaded, &mut overrides)?;
     let version = Version::new(loaded, &lasting, None)?;
     lasting.sweep(&version);
+    findings::log(None, &version.loaded.findings, &settings.policies);
     let parts = version.shared.exchange.parts();
     lasting
         .audit

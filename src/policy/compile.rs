@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
+use super::decide::Work;
 use super::diagnostic::{Diagnostic, Diagnostics, Place, Severity};
 use super::files::Folder;
 use super::index::Index;
@@ -36,6 +37,7 @@ pub struct PolicySet {
     pub(super) policies: Vec<Policy>,
     pub(super) requirements: Vec<Requirement>,
     pub(super) index: Index,
+    pub(super) work: Work,
     revision: String,
 }
 
@@ -224,6 +226,7 @@ impl PolicySet {
             credential_places: credentials.places,
             policies,
             requirements,
+            work: Work::default(),
             revision: folder.revision(),
         };
         let found = lint::check(&set, options.broker.as_deref());

@@ -1,110 +1,11 @@
 //! What is wrong in a policy file, where, and what to do about it. Not: what the rules are.
 
 use std::fmt::{self, Write as _};
-use std::sync::Arc;
 
 use serde_json::json;
 
+pub use super::place::{Place, Source, Span};
 use crate::text::escape_up_to;
-
-/// A text that policies were read from.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Source {
-    name: String,
-    shown: String,
-    text: String,
-}
-
-impl Source {
-    /// `name` is the path within the folder; `shown` is what a reader can open.
-    #[must_use]
-    pub fn new(name: &str, shown: &str, text: String) -> Arc<Self> {
-        Arc::new(Self {
-            name: name.to_owned(),
-            shown: shown.to_owned(),
-            text,
-        })
-    }
-
-    /// The path within the folder, e.g. `shop.yaml`.
-    #[must_use]
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// The whole text.
-    #[must_use]
-    pub fn text(&self) -> &str {
-        &self.text
-    }
-}
-
-/// Bytes from `start` up to, not including, `end`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Span {
-    /// First byte.
-    pub start: usize,
-    /// One past the last byte.
-    pub end: usize,
-}
-
-/// A span of a source.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
-    source: Arc<Source>,
-    span: Span,
-}
-
-impl Place {
-    /// The span of that source.
-    #[must_use]
-    pub const fn new(source: Arc<Source>, span: Span) -> Self {
-        Self { source, span }
-    }
-
-    /// The file as a reader can open it.
-    #[must_use]
-    pub fn file(&self) -> &str {
-        &self.source.shown
-    }
-
-    /// Line and column, both from 1; columns are characters.
-    #[must_use]
-    pub fn position(&self) -> (usize, usize) {
-        let before = self.source.text.get(..self.span.start).unwrap_or_default();
-        let line = before.bytes().filter(|byte| *byte == b'\n').count();
-        let column = before
-            .rsplit('\n')
-            .next()
-            .map_or(0, |text| text.chars().count());
-        (line.saturating_add(1), column.saturating_add(1))
-    }
-
-    /// The line that holds the start of the span, and how many of its characters the span covers.
-    fn line(&self) -> Option<(&str, usize)> {
-        let text = self.source.text.as_str();
-        let before = text.get(..self.span.start)?;
-        let start = before.rfind('\n').map_or(0, |at| at.saturating_add(1));
-        let line = text.get(start..)?.lines().next()?;
-        let rest = line.get(self.span.start.saturating_sub(start)..)?;
-        let length = self.span.end.saturating_sub(self.span.start);
-        let covered = rest
-            .char_indices()
-            .take_while(|(at, _)| *at < length)
-            .count();
-        Some((line, covered.max(1)))
-    }
-}
-
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.source.text.is_empty() {
-            return f.write_str(self.file());
-        }
-        let (line, column) = self.position();
-        write!(f, "{}:{line}:{column}", self.file())
-    }
-}
 
 /// How much a diagnostic matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -173,7 +74,12 @@ impl Diagnostic {
     }
 
     fn order(&self) -> (&str, Span, &'static str, &str) {
-        (self.place.file(), self.place.span, self.rule, &self.message)
+        (
+            self.place.file(),
+            self.place.span(),
+            self.rule,
+            &self.message,
+        )
     }
 
     fn render(&self, paint: Paint, out: &mut String) -> fmt::Result {
@@ -186,8 +92,7 @@ impl Diagnostic {
         } = self;
         let title = paint.of(severity.colour(), &format!("{}[{rule}]", severity.name()));
         writeln!(out, "{title}: {}", escaped(message))?;
-        let (line, column) = place.position();
-        let shown = place.line().map(|(text, covered)| (snippet(text), covered));
+        let (line, _) = place.position();
         let width = line.to_string().len();
         let bar = paint.of(BLUE, "|");
         writeln!(
@@ -197,12 +102,12 @@ impl Diagnostic {
             paint.of(BLUE, "-->"),
             escaped(&place.to_string())
         )?;
-        if let Some((text, covered)) = shown {
+        if let Some(excerpt) = place.excerpt() {
             let number = paint.of(BLUE, &line.to_string());
             writeln!(out, "{:width$} {bar}", "")?;
-            writeln!(out, "{number} {bar} {text}")?;
-            let marks = paint.of(severity.colour(), &"^".repeat(covered));
-            let indent = column.saturating_sub(1);
+            writeln!(out, "{number} {bar} {}", snippet(excerpt.text))?;
+            let marks = paint.of(severity.colour(), &"^".repeat(excerpt.covered));
+            let indent = excerpt.indent;
             writeln!(out, "{:width$} {bar} {:indent$}{marks}", "", "")?;
         }
         if let Some(help) = help {
@@ -329,7 +234,7 @@ fn snippet(text: &str) -> String {
         '\t' => ' ',
         _ => '?',
     };
-    text.chars().take(LONGEST_SNIPPET).map(shown).collect()
+    text.chars().map(shown).collect()
 }
 
 /// The known word that was probably meant.
@@ -346,7 +251,6 @@ pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
 const LIKE_ENOUGH: f64 = 0.85;
 /// Sentences may list every name there is.
 const LONGEST_SENTENCE: usize = 4_096;
-const LONGEST_SNIPPET: usize = 1_024;
 const BLUE: &str = "\u{1b}[1;34m";
 
 #[cfg(test)]

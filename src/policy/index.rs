@@ -58,23 +58,32 @@ impl Index {
             .chain(rest.iter().copied())
     }
 
-    /// Every policy that names the job's repository, by name or by id, in order and once; for
-    /// denials, which look for near misses too.
-    pub(super) fn about(&self, facts: &Facts) -> Vec<usize> {
-        let of_issuer = self.issuers.get(facts.issuer());
+    /// The same policies and those that name the job's repository by another name or id, in order
+    /// and once; for denials, which look for near misses too.
+    pub(super) fn about(&self, facts: &Facts) -> About {
+        let Some(of_issuer) = self.issuers.get(facts.issuer()) else {
+            return About::default();
+        };
+        let name = facts.text(Fact::Repository).unwrap_or_default();
         let id = facts.text(Fact::RepositoryId).unwrap_or_default();
-        let by_id = of_issuer
-            .and_then(|all| all.by_id.get(id))
-            .into_iter()
-            .flatten();
-        let mut numbers: Vec<_> = self
-            .candidates(facts)
-            .chain(by_id.map(|(number, _)| *number))
-            .collect();
-        numbers.sort_unstable();
-        numbers.dedup();
-        numbers
+        let by_name = of_issuer.by_name.get(name).into_iter().flatten().copied();
+        let by_id = of_issuer.by_id.get(id).into_iter().flatten();
+        let mut own: Vec<_> = by_name.chain(by_id.map(|(number, _)| *number)).collect();
+        own.sort_unstable();
+        own.dedup();
+        let is_other = |number: &usize| own.binary_search(number).is_err();
+        let wide = of_issuer.rest.iter().copied().filter(is_other).collect();
+        About { own, wide }
     }
+}
+
+/// The policies that could be about a job, in the order of files and lines.
+#[derive(Debug, Default)]
+pub(super) struct About {
+    /// Those with a block that names its repository by name or by id.
+    pub(super) own: Vec<usize>,
+    /// Those with a block for any repository, without the ones above.
+    pub(super) wide: Vec<usize>,
 }
 
 impl OfIssuer {

@@ -1,5 +1,7 @@
 //! Policy, Condition, Grant, Permit, Denial. Pure: no I/O; the time is an argument.
 
+use std::borrow::Cow;
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +20,7 @@ mod index;
 pub mod lint;
 pub mod parse;
 pub mod pattern;
+mod place;
 mod print;
 mod read;
 mod scan;
@@ -38,6 +41,25 @@ pub struct Ask {
     pub scopes: Option<Vec<String>>,
     /// The life wanted; `None` asks for the grant's.
     pub ttl: Option<Duration>,
+}
+
+impl Ask {
+    /// The same ask with each scope once, in order: a request may repeat one ten thousand times, and
+    /// every grant is compared with all of them.
+    fn distinct(&self) -> Cow<'_, Self> {
+        let mut seen = HashSet::new();
+        let mut scopes = self.scopes.iter().flatten();
+        if scopes.all(|scope| seen.insert(scope)) {
+            return Cow::Borrowed(self);
+        }
+        seen.clear();
+        let scopes = self.scopes.iter().flatten();
+        let scopes = scopes.filter(|scope| seen.insert(scope)).cloned();
+        Cow::Owned(Self {
+            scopes: Some(scopes.collect()),
+            ..self.clone()
+        })
+    }
 }
 
 /// Who may have what: `policies:`. One per issuer, where the file names several.

@@ -2,6 +2,8 @@
 #![cfg(test)]
 
 mod clock;
+mod cost;
+mod disclosure;
 mod doors;
 mod failures;
 mod limits;

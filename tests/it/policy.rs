@@ -15,6 +15,7 @@ use tempfile::TempDir;
 mod bad_input;
 mod language;
 mod resource;
+mod cost;
 
 const ROOT: &str = r#"issuers:
   github: { provider: github, tenants: [ { owner: acme, owner_id: "65923871" } ] }

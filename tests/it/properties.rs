@@ -408,6 +408,23 @@ proptest! {
         prop_assert_eq!(decision.is_permitted(), policy && requirements && tenant);
     }
 
+    /// T-132: an explanation within limits comes to the same verdict, and so does the list of what a
+    /// job may have.
+    #[test]
+    fn every_explanation_has_the_same_verdict(
+        drafts in drafts(), claims in claims(), ask in ask(), requirement in requirement(),
+    ) {
+        let set = set(&drafts, Some(&requirement));
+        let facts = facts(&set, &claims);
+        let nearest = set.explain_nearest(&facts, &ask, NOW);
+        prop_assert_eq!(&nearest.verdict, &set.explain(&facts, &ask, NOW).verdict);
+        let unasked = Ask { scopes: None, ttl: None, ..ask };
+        let one = set.explain_nearest(&facts, &unasked, NOW);
+        let listed = set.available(&facts, NOW);
+        let listed = listed.iter().any(|offer| offer.credential.name == unasked.credential);
+        prop_assert_eq!(listed, one.is_permitted());
+    }
+
     /// T-75
     #[test]
     fn a_glob_without_a_star_fits_exactly_itself(text in "[ -~&&[^*?{}\\[\\]\\\\]]{1,40}", other in "[ -~]{0,40}") {

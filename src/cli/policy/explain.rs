@@ -272,6 +272,7 @@ fn line(condition: &ConditionOutcome, out: &mut Terminal) {
         actual,
         holds,
         hint,
+        ..
     } = condition;
     if *holds {
         out.prose_under(&format!("  ✓ {fact:<16} {expected}"), HANG);

@@ -12,7 +12,7 @@ use crate::http::assemble::{Loaded, check_fit, policies, root_keys};
 use crate::http::lasting::Lasting;
 use crate::http::tls;
 use crate::http::version::Version;
-use crate::policy::PolicySet;
+use crate::policy::{Diagnostics, PolicySet};
 
 /// What came of a load.
 pub(super) struct Attempt {
@@ -52,25 +52,27 @@ pub(super) fn attempt(before: &Version, lasting: &Lasting) -> Attempt {
 fn load(before: &Loaded, lasting: &Lasting, problems: &mut Vec<Problem>) -> Loaded {
     let deployed = deployment(before, problems);
     let found = read_policies(&deployed.settings, before, lasting);
-    let policies = found.unwrap_or_else(|problem| {
+    let served = || (Arc::clone(&before.policies), Arc::clone(&before.findings));
+    let (policies, findings) = found.unwrap_or_else(|problem| {
         problems.push(problem);
-        Arc::clone(&before.policies)
+        served()
     });
-    let with = |deployed: &Loaded, policies: &Arc<PolicySet>| Loaded {
-        policies: Arc::clone(policies),
+    let with = |deployed: &Loaded, (policies, findings): Found| Loaded {
+        policies,
+        findings,
         ..deployed.clone()
     };
     let Err(unfit) = check_fit(&deployed.settings, &policies) else {
-        return with(&deployed, &policies);
+        return with(&deployed, (policies, findings));
     };
     problems.push(Problem::new(FAILED, unfit.to_string()));
     // What does not go together was perhaps changed one after the other: as much of it as does.
     if check_fit(&deployed.settings, &before.policies).is_ok() {
-        return with(&deployed, &before.policies);
+        return with(&deployed, served());
     }
     let is_same_folder = deployed.settings.policies == before.settings.policies;
     if is_same_folder && check_fit(&before.settings, &policies).is_ok() {
-        return with(before, &policies);
+        return with(before, (policies, findings));
     }
     before.clone()
 }
@@ -142,18 +144,22 @@ fn read_secrets(
     Ok(Loaded {
         settings: Arc::clone(settings),
         policies: Arc::clone(&before.policies),
+        findings: Arc::clone(&before.findings),
         roots,
         tls: if is_same { before.tls.clone() } else { tls },
     })
 }
 
+/// Policies, and what was found in them.
+type Found = (Arc<PolicySet>, Arc<Diagnostics>);
+
 fn read_policies(
     settings: &Settings,
     before: &Loaded,
     lasting: &Lasting,
-) -> Result<Arc<PolicySet>, Problem> {
+) -> Result<Found, Problem> {
     let what = || format!("the folder `{}`", settings.policies.display());
-    let set = policies(settings, &lasting.issuers)
+    let (set, findings) = policies(settings, &lasting.issuers)
         .map_err(|found| Problem::of(FAILED, &what(), &found))?;
     if set.is_empty() && !before.policies.is_empty() {
         let folder = settings.policies.display();
@@ -164,7 +170,7 @@ fn read_policies(
             ),
         ));
     }
-    Ok(Arc::new(set))
+    Ok((Arc::new(set), Arc::new(findings)))
 }
 
 const SETTINGS: &str = "settings.reload_failed";

@@ -1,8 +1,10 @@
-//! A decision that refuses, and how much of it the job may hear. Not: HTTP statuses.
+//! A decision that refuses, and the answer that the job gets. Not: HTTP statuses.
 
 use serde::Serialize;
 
-use super::outcome::{BlockOutcome, Cause, ConditionOutcome, Decision, GrantOutcome, Verdict};
+use super::cause::Cause;
+use super::disclosure::{Audience, Disclosure, Reason};
+use super::outcome::{ConditionOutcome, Decision, GrantOutcome, Verdict};
 use crate::policy::pattern::{Pattern, Seen};
 use crate::policy::{Condition, Subject, duration};
 use crate::provider::{Fact, FactValue, Facts};
@@ -12,31 +14,6 @@ use crate::provider::{Fact, FactValue, Facts};
 pub struct Denial {
     decision: Decision,
     when: String,
-}
-
-/// Who may hear why: the setting `disclose`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Disclosure {
-    /// Nobody.
-    Never,
-    /// A job whose repository some policy names exactly (T-82).
-    #[default]
-    Repository,
-    /// Every job with a genuine token.
-    Always,
-}
-
-impl Disclosure {
-    /// The setting of that name.
-    #[must_use]
-    pub fn from_name(name: &str) -> Option<Self> {
-        match name {
-            "never" => Some(Self::Never),
-            "repository" => Some(Self::Repository),
-            "always" => Some(Self::Always),
-            _ => None,
-        }
-    }
 }
 
 /// The error codes of RFC 6749 section 5.2 and RFC 8693 section 2.2.2 that a denial can have.
@@ -62,19 +39,20 @@ impl OAuthError {
     }
 }
 
-/// What the job hears.
+/// The answer to the job.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
     /// The code.
     pub error: OAuthError,
-    /// Short code for it, the same for whoever hears the same: `policy.denied` for strangers.
+    /// Short code for it: `policy.denied` for unrelated callers.
     pub reason: &'static str,
     /// One sentence.
     pub description: String,
     /// The lines to put right, nearest policy first.
     pub failed_conditions: Vec<FailedCondition>,
-    /// The job's own facts as a `when:` block to paste into a policy. Says nothing of the policies.
-    pub when: String,
+    /// The job's own facts as a `when:` block to paste into a policy, where a policy could help. Says
+    /// nothing of the policies.
+    pub when: Option<String>,
 }
 
 /// A line to put right.
@@ -94,7 +72,8 @@ pub struct FailedCondition {
 }
 
 impl Denial {
-    pub(super) fn new(decision: Decision, facts: &Facts) -> Self {
+    /// The denial that a decision is; the facts are those it is about.
+    pub(crate) fn new(decision: Decision, facts: &Facts) -> Self {
         Self {
             decision,
             when: when_block(facts),
@@ -117,71 +96,80 @@ impl Denial {
         }
     }
 
-    /// What the job may hear. Strangers hear the same bytes whatever they ask for (T-82).
+    /// The answer to the job. Unrelated callers get the same bytes whatever they ask for (T-82).
     #[must_use]
     pub fn answer(&self, disclosure: Disclosure) -> Answer {
-        match &self.decision.verdict {
-            Verdict::Denied(cause) if self.may_hear(cause, disclosure) => self.told(cause),
-            Verdict::Denied(_) | Verdict::Permitted { .. } => Answer {
-                error: OAuthError::InvalidRequest,
-                reason: "policy.denied",
-                description: STRANGER.to_owned(),
-                failed_conditions: Vec::new(),
-                when: self.when.clone(),
-            },
+        let audience = match disclosure {
+            Disclosure::Always => Audience::Everybody,
+            Disclosure::Never | Disclosure::Repository => Audience::Repository,
+        };
+        let Verdict::Denied(cause) = &self.decision.verdict else {
+            return self.fixed("policy.denied", STRANGER.to_owned());
+        };
+        match self.decision.reason_for(cause, disclosure) {
+            Reason::Hidden => self.fixed("policy.denied", STRANGER.to_owned()),
+            Reason::Trigger(trigger) => self.fixed("policy.trigger", trigger_sentence(trigger)),
+            Reason::Cause(cause) => self.explained(&cause, audience),
         }
     }
 
-    /// One that could have the credential by asking for less is told so, however its repository is
-    /// named: it learns nothing it could not have.
-    fn may_hear(&self, cause: &Cause, disclosure: Disclosure) -> bool {
-        match disclosure {
-            Disclosure::Never => false,
-            Disclosure::Always => true,
-            Disclosure::Repository => {
-                self.decision.names_repository
-                    || matches!(cause, Cause::Scopes { .. } | Cause::Ttl { .. })
-            }
+    /// An answer that follows from the job alone.
+    fn fixed(&self, reason: &'static str, description: String) -> Answer {
+        Answer {
+            error: OAuthError::InvalidRequest,
+            reason,
+            description,
+            failed_conditions: Vec::new(),
+            when: Some(self.when.clone()),
         }
     }
 
-    fn told(&self, cause: &Cause) -> Answer {
-        let failed_conditions = self.failed_conditions(cause);
+    fn explained(&self, cause: &Cause, audience: Audience) -> Answer {
+        let failed_conditions = self.failed_conditions(cause, audience);
         Answer {
             error: error(cause),
             reason: reason(cause),
             description: self.describe(cause, &failed_conditions),
             failed_conditions,
-            when: self.when.clone(),
+            when: a_policy_could_help(cause).then(|| self.when.clone()),
         }
     }
 
-    fn failed_conditions(&self, cause: &Cause) -> Vec<FailedCondition> {
+    fn failed_conditions(&self, cause: &Cause, audience: Audience) -> Vec<FailedCondition> {
         let decision = &self.decision;
-        let lines: Vec<FailedCondition> = match cause {
-            Cause::Tenant => of_blocks("tenants", &decision.tenants),
-            Cause::Conditions => decision
-                .policies
-                .iter()
-                .filter(|policy| policy.grant != GrantOutcome::None)
-                .filter(|policy| policy.names_repository || !decision.names_repository)
-                .flat_map(|policy| of_lines(&policy.policy, &policy.failed()))
-                .collect(),
-            Cause::Requirement => decision
-                .requirements
-                .iter()
-                .filter(|requirement| !requirement.holds)
-                .flat_map(|requirement| {
-                    of_lines(&requirement.requirement, &requirement.jobs.failed())
-                })
-                .collect(),
+        let mut lines = Vec::new();
+        match cause {
+            Cause::Tenant => {
+                for tenant in &decision.tenants {
+                    lines.extend(of_lines("tenants", tenant.failed(), audience));
+                }
+            }
+            Cause::Conditions => {
+                for policy in &decision.policies {
+                    let is_disclosed = policy.names_repository || !decision.names_repository;
+                    if policy.grant == GrantOutcome::None || !is_disclosed {
+                        continue;
+                    }
+                    let failed = match audience {
+                        Audience::Repository => policy.failed_of_named(),
+                        Audience::Everybody => policy.failed(),
+                    };
+                    lines.extend(of_lines(&policy.policy, failed, audience));
+                }
+            }
+            Cause::Requirement => {
+                for one in decision.requirements.iter().filter(|one| !one.holds) {
+                    lines.extend(of_lines(&one.requirement, one.jobs.failed(), audience));
+                }
+            }
             Cause::Stranger
             | Cause::Credential { .. }
             | Cause::NotGranted { .. }
             | Cause::Scopes { .. }
-            | Cause::Ttl { .. } => Vec::new(),
-        };
-        lines.into_iter().take(MAX_LINES).collect()
+            | Cause::Ttl { .. } => {}
+        }
+        lines.truncate(MAX_LINES);
+        lines
     }
 
     fn describe(&self, cause: &Cause, failed: &[FailedCondition]) -> String {
@@ -199,25 +187,48 @@ impl Denial {
             }
             Cause::Credential { suggestion: None } => format!("no credential `{credential}`"),
             Cause::NotGranted { granted } => {
+                let to_whom = match &self.decision.trigger {
+                    Some(trigger) => format!(" to a run with trigger `{trigger}`"),
+                    None => String::new(),
+                };
                 format!(
-                    "no policy on this repository grants `{credential}`; they grant {}",
+                    "no policy for this repository grants `{credential}`{to_whom}; its policies grant {}",
                     listed(granted)
                 )
             }
             Cause::Scopes { allowed } => {
                 format!(
-                    "the scopes asked of `{credential}` are more than one grant has: {}",
+                    "the requested scopes of `{credential}` exceed every grant; one grant allows {}",
                     listed(allowed)
                 )
             }
             Cause::Ttl { allowed } => {
                 format!(
-                    "`{credential}` may be had for 1s to {}",
+                    "`{credential}` can be issued for 1s to {}",
                     duration::print(*allowed)
                 )
             }
             Cause::Conditions | Cause::Requirement => failed_sentence(cause, failed),
         }
+    }
+}
+
+/// All that a run learns whose trigger no policy on its repository names.
+fn trigger_sentence(trigger: &str) -> String {
+    format!(
+        "fact `trigger` is `{trigger}`: a run with this trigger is refused unless a policy names the trigger"
+    )
+}
+
+/// Whether another block could permit the request. It could not where the job asks for too much, or
+/// for a credential that does not exist, nor where a requirement forbids it.
+const fn a_policy_could_help(cause: &Cause) -> bool {
+    match cause {
+        Cause::Tenant | Cause::Stranger | Cause::NotGranted { .. } | Cause::Conditions => true,
+        Cause::Credential { .. }
+        | Cause::Scopes { .. }
+        | Cause::Ttl { .. }
+        | Cause::Requirement => false,
     }
 }
 
@@ -232,7 +243,7 @@ fn failed_sentence(cause: &Cause, failed: &[FailedCondition]) -> String {
     };
     let actual = match &first.actual {
         Some(actual) => format!("is `{actual}`"),
-        None => "is not told".to_owned(),
+        None => "is missing".to_owned(),
     };
     let mut text = format!(
         "fact `{}` {actual}, {what} `{}` wants `{}`",
@@ -275,24 +286,18 @@ const fn reason(cause: &Cause) -> &'static str {
     }
 }
 
-fn of_blocks(name: &str, blocks: &[BlockOutcome]) -> Vec<FailedCondition> {
-    blocks
-        .iter()
-        .flat_map(|block| of_lines(name, &block.failed()))
-        .collect()
-}
-
-fn of_lines(name: &str, lines: &[&ConditionOutcome]) -> Vec<FailedCondition> {
-    lines
-        .iter()
-        .map(|line| FailedCondition {
-            policy: name.to_owned(),
-            fact: line.fact.clone(),
-            expected: line.expected.clone(),
-            actual: line.actual.clone(),
-            hint: line.hint.clone(),
-        })
-        .collect()
+fn of_lines(
+    name: &str,
+    lines: Vec<&ConditionOutcome>,
+    audience: Audience,
+) -> impl Iterator<Item = FailedCondition> {
+    lines.into_iter().map(move |line| FailedCondition {
+        policy: name.to_owned(),
+        fact: line.fact.clone(),
+        expected: line.expected_for(audience).to_owned(),
+        actual: line.actual.clone(),
+        hint: line.hint.clone(),
+    })
 }
 
 fn listed(words: &[String]) -> String {
@@ -347,8 +352,8 @@ const PASTED: [Fact; 10] = [
     Fact::JobWorkflow,
 ];
 
-/// What a stranger hears: nothing about which policies or credentials there are.
-pub const STRANGER: &str = "no policy lets this job have what it asks for; whoever keeps the policies finds the reason under this request id";
+/// The answer to unrelated callers: nothing about which policies or credentials there are.
+pub const STRANGER: &str = "access denied: no policy matches this job; policy administrators can look up the reason by this request ID";
 
 /// The most lines an answer lists.
 const MAX_LINES: usize = 32;

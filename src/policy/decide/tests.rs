@@ -154,7 +154,18 @@ fn one_grant_covers_the_whole_ask_or_none_does() {
         (wide.error, wide.reason),
         (OAuthError::InvalidScope, "policy.scope")
     );
-    insta::assert_snapshot!(wide.description, @"the scopes asked of `api` are more than one grant has: `a:read`, `a:write`");
+    insta::assert_snapshot!(wide.description, @"the requested scopes of `api` exceed every grant; one grant allows `a:read`, `a:write`");
+}
+
+/// T-132
+#[test]
+fn a_scope_that_is_asked_for_many_times_is_compared_once() {
+    let asked = scoped(&["a:read"; 900]);
+    assert_eq!(*asked.distinct(), scoped(&["a:read"]));
+    let permit = decide(&claims(), &asked).unwrap();
+    assert_eq!(permit.scopes(), ["a:read"]);
+    let in_order = scoped(&["a:write", "a:read", "a:write"]);
+    assert_eq!(*in_order.distinct(), scoped(&["a:write", "a:read"]));
 }
 
 /// T-80, T-86
@@ -166,7 +177,7 @@ fn a_life_above_the_grant_or_of_nothing_is_refused_and_never_trimmed() {
             (answer.error, answer.reason),
             (OAuthError::InvalidRequest, "policy.ttl")
         );
-        assert_eq!(answer.description, "`db` may be had for 1s to 15m");
+        assert_eq!(answer.description, "`db` can be issued for 1s to 15m");
     }
 }
 
@@ -192,7 +203,7 @@ fn a_denial_names_fact_actual_and_expected() {
             ("environment", Some("differs in upper and lower case only"))
         ]
     );
-    insta::assert_snapshot!(answer.when, @r#"
+    insta::assert_snapshot!(answer.when.unwrap(), @r#"
     when:
       repository: acme/shop
       repository_id: "702114500"
@@ -254,7 +265,7 @@ fn strangers_hear_the_same_bytes_whatever_they_ask() {
         "a pattern names no repository"
     );
     assert_eq!(told(&app, &ask("db")), told(&app, &ask("invented")));
-    insta::assert_snapshot!(STRANGER, @"no policy lets this job have what it asks for; whoever keeps the policies finds the reason under this request id");
+    insta::assert_snapshot!(STRANGER, @"access denied: no policy matches this job; policy administrators can look up the reason by this request ID");
     assert!(STRANGER.len() <= 200 && !STRANGER.contains(['"', '\\']));
 }
 
@@ -331,11 +342,29 @@ fn only_an_exact_trigger_unlocks_a_run_strangers_can_start() {
     );
 }
 
-/// T-52, T-82: code of strangers runs with the claims of the repository; it hears nothing.
+/// T-52, T-82: code of strangers runs with the claims of the repository; it hears its own trigger.
 #[test]
 fn a_run_strangers_can_start_is_told_nothing_of_policies_that_do_not_name_it() {
-    let denial = denial(&with(&json!({ "event_name": "pull_request" })), &ask("db"));
-    assert_eq!(denial.answer(Disclosure::Repository).description, STRANGER);
+    let claims = with(&json!({ "event_name": "pull_request" }));
+    let denial = denial(&claims, &ask("db"));
+    let answer = denial.answer(Disclosure::Repository);
+    insta::assert_snapshot!(
+        answer.description,
+        @"fact `trigger` is `pull_request`: a run with this trigger is refused unless a policy names the trigger"
+    );
+    assert_eq!(
+        (answer.reason, answer.failed_conditions.len()),
+        ("policy.trigger", 0)
+    );
+    for other in [
+        ask("spare"),
+        ask("invented"),
+        scoped(&["x"]),
+        lasting("db", 9_999_999),
+    ] {
+        assert_eq!(told(&claims, &other), answer, "{other:?}");
+    }
+    assert_eq!(denial.answer(Disclosure::Never).description, STRANGER);
     let lines: Vec<_> = denial.answer(Disclosure::Always).failed_conditions;
     assert!(lines.iter().any(|line| line.fact == "trigger"));
 }
@@ -378,7 +407,7 @@ fn a_requirement_that_does_not_hold_or_is_not_told_refuses() {
     let answer = told(&with(&json!({ "runner_environment": null })), &ask("db"));
     insta::assert_snapshot!(
         answer.description,
-        @"fact `runner` is not told, requirement `hosted-runners` wants `hosted` (the token does not say)"
+        @"fact `runner` is missing, requirement `hosted-runners` wants `hosted` (the token does not say)"
     );
 }
 
@@ -397,7 +426,7 @@ fn what_is_granted_elsewhere_is_not_granted_here() {
         .unwrap_err()
         .denial
         .answer(Disclosure::Repository);
-    insta::assert_snapshot!(answer.description, @"no policy on this repository grants `spare`; they grant `api`, `db`");
+    insta::assert_snapshot!(answer.description, @"no policy for this repository grants `spare`; its policies grant `api`, `db`");
 }
 
 #[test]

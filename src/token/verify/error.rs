@@ -166,6 +166,15 @@ impl VerifyError {
     pub const fn is_ours(&self) -> bool {
         matches!(self, Self::Keys(_) | Self::Busy)
     }
+
+    /// Whether trying again does not help until an operator of ours or of the issuer acts.
+    #[must_use]
+    pub const fn is_lasting(&self) -> bool {
+        matches!(
+            self,
+            Self::Keys(KeyError::OwnKey { .. } | KeyError::DevKey { .. })
+        )
+    }
 }
 
 /// The parts of a token that are JSON.

@@ -62,6 +62,60 @@ fn a_busy_broker_is_asked_again_with_the_same_key() {
     );
 }
 
+/// A wait of nothing is no wait: the client's own pause stands.
+#[test]
+fn a_broker_that_asks_for_no_wait_is_not_asked_in_a_loop() {
+    let fake = Fake::start();
+    let busy = json!({ "error": "temporarily_unavailable", "retryable": true });
+    for _ in 0..200 {
+        fake.next("/token", Reply::json(503, &busy).with("retry-after", "0"));
+    }
+    let output = fake
+        .on_github(&["get", "shop-db/migrate", "--timeout", "3s"])
+        .observed();
+    assert_eq!(output.status.code(), Some(3), "{}", told(&output));
+    // 0.25 to 0.5 s, then twice that each time.
+    assert!(
+        fake.asked("/token").len() <= 5,
+        "{}",
+        fake.asked("/token").len()
+    );
+}
+
+#[test]
+fn a_refusal_that_says_retryable_is_asked_for_again_whatever_its_status() {
+    let fake = Fake::start();
+    let slow = json!({ "error": "invalid_request", "reason": "request.slow", "retryable": true });
+    fake.next("/token", Reply::json(408, &slow));
+    let output = fake.on_github(&["get", "shop-db/migrate"]).observed();
+    assert_eq!(output.status.code(), Some(0), "{}", told(&output));
+    let asked = fake.asked("/token");
+    assert_eq!(asked.len(), 2);
+    let key = |one: usize| &asked[one].headers["idempotency-key"];
+    assert_eq!(key(0), key(1));
+}
+
+#[test]
+fn a_refusal_that_lasts_is_not_asked_for_again() {
+    for (status, code) in [(429, 1), (502, 3), (503, 3), (504, 3)] {
+        let fake = Fake::start();
+        let refusal = json!({
+            "error": "temporarily_unavailable",
+            "error_description": "target `shop-db` allows less than the policies grant",
+            "reason": "database.ceiling", "request_id": "req_7", "retryable": false,
+        });
+        fake.next("/token", Reply::json(status, &refusal));
+        let output = fake.on_github(&["get", "shop-db/migrate"]).observed();
+        assert_eq!(output.status.code(), Some(code), "{}", told(&output));
+        assert_eq!(fake.asked("/token").len(), 1, "{status}");
+        let said = stderr(&output);
+        assert!(
+            said.contains("allows less than the policies grant"),
+            "{said}"
+        );
+    }
+}
+
 #[test]
 fn a_broker_that_is_busy_for_longer_than_we_have_is_given_up_at_once() {
     let fake = Fake::start();

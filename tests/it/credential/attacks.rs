@@ -173,6 +173,7 @@ on_both_versions! {
             stage.superuser("postgres", change).await;
             let error = stage.try_mint(order("app_ro", 600, &fresh_random())).await.err().unwrap();
             assert_eq!(error.reason, "database.group", "{change}");
+            assert!(error.is_lasting());
             assert!(error.nothing_made);
             let errors = stage.errors().await;
             assert!(errors.iter().any(|error| error.message.contains(reason)), "{change}: {errors:?}");

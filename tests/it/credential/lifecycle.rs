@@ -97,6 +97,7 @@ on_both_versions! {
         for life in [0, 4, 3_601, u32::MAX] {
             let error = stage.try_mint(order("app_ro", life, &fresh_random())).await.err().unwrap();
             assert_eq!(error.reason, "database.ceiling", "{life}");
+            assert!(error.is_lasting());
             assert!(error.nothing_made);
         }
     }
@@ -204,6 +205,7 @@ on_both_versions! {
         stage.superuser("hallpass", "DROP SCHEMA hallpass CASCADE").await;
         let error = stage.try_mint(order("app_ro", 600, &fresh_random())).await.err().unwrap();
         assert_eq!(error.reason, "database.not_installed");
+        assert!(error.is_lasting());
         let errors = stage.errors().await;
         assert!(errors[0].fix.contains("hallpass target install"), "{errors:?}");
     }

@@ -74,7 +74,7 @@ async fn a_claim_of_another_type_is_refused_and_not_coerced() {
 async fn an_absent_claim_satisfies_nothing() {
     let text = told(|claims| claims["protected"] = Value::Null).await;
     assert!(
-        text.starts_with("policy.conditions: fact `ref_protected` is not told"),
+        text.starts_with("policy.conditions: fact `ref_protected` is missing"),
         "{text}"
     );
 }

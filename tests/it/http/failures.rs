@@ -392,6 +392,37 @@ async fn child_that_panics() {
     panics_of_every_part().await;
 }
 
+/// Every refusal says whether the same request may succeed later, and only then when to try.
+#[tokio::test]
+async fn a_refusal_says_whether_trying_again_can_help() {
+    let limits = Limits {
+        per_repository: 4,
+        ..Default::default()
+    };
+    let broker = TestBroker::builder().limits(limits).start().await;
+    let token = broker.github(|_| {});
+    let check = |answer: &Answer, status, reason: &str, retryable| {
+        assert_eq!((answer.status, answer.reason().as_str()), (status, reason));
+        assert_eq!(answer.json()["retryable"], retryable, "{}", answer.body);
+        let wait = answer.header("retry-after");
+        let wait = wait.map(|seconds| seconds.parse::<u64>().unwrap());
+        assert_eq!(wait.is_some(), retryable, "{}", answer.head);
+        assert!(wait.is_none_or(|seconds| seconds >= 1), "{wait:?}");
+    };
+    broker.database.mood(Mood::Refuses);
+    let answer = broker.exchange(&token, "shop-db/read").await;
+    check(&answer, 503, "database.unreachable", true);
+    broker.database.mood(Mood::RefusesForGood);
+    let answer = broker.exchange(&token, "shop-db/read").await;
+    check(&answer, 503, "database.ceiling", false);
+    let answer = broker.credentials(&token, "shop-db/read").await;
+    check(&answer, 503, "database.ceiling", false);
+    let answer = broker.exchange(&token, "invented").await;
+    check(&answer, 400, "policy.credential", false);
+    let answer = broker.exchange(&token, "shop-db/read").await;
+    check(&answer, 429, "limit.rate", true);
+}
+
 /// T-73
 #[tokio::test]
 async fn nothing_is_minted_while_the_clock_jumps() {

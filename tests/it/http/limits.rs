@@ -173,6 +173,8 @@ async fn half_a_body_is_answered_with_408() {
         (408, "request.slow")
     );
     assert_eq!(answer.header("connection"), Some("close"));
+    assert_eq!(answer.json()["retryable"], true);
+    assert_eq!(answer.header("retry-after"), Some("1"));
 }
 
 /// T-02

@@ -38,7 +38,7 @@ const NOWHERE: [&str; 14] = [
 fn body_of(status: u16, allowed: &str) -> String {
     let error = |description: &str, reason: &str| {
         format!(
-            r#"{{"error":"invalid_request","error_description":"{description}","reason":"{reason}","request_id":"ID"}}"#
+            r#"{{"error":"invalid_request","error_description":"{description}","reason":"{reason}","request_id":"ID","retryable":false}}"#
         )
     };
     match status {

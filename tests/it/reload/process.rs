@@ -1,5 +1,6 @@
 //! The real binary and its signals.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
@@ -62,12 +63,17 @@ impl Process {
 
     /// Waits for a log line that holds a text.
     fn says(&self, text: &str) -> String {
+        self.until(text).pop().unwrap()
+    }
+
+    /// The log up to a line that holds a text.
+    fn until(&self, text: &str) -> Vec<String> {
         let mut all = Vec::new();
         while let Ok(line) = self.log.recv_timeout(PATIENCE) {
-            if line.contains(text) {
-                return line;
-            }
             all.push(line);
+            if all.last().is_some_and(|line| line.contains(text)) {
+                return all;
+            }
         }
         panic!("it never said {text}: {all:#?}");
     }
@@ -158,6 +164,58 @@ fn a_hangup_reloads_and_a_failure_is_logged_with_its_place() {
     process.says("what is on disk is what serves");
     process.signal(Signal::SIGHUP);
     process.says("what is on disk is what serves");
+}
+
+/// Policies with one finding each.
+fn with_findings(count: usize) -> String {
+    let mut text = format!(
+        "{POLICIES}credentials:\n  a: {{ kind: jwt, audience: https://a.example, max_ttl: 5m, owner: o, purpose: p, class: low }}\npolicies:\n"
+    );
+    for number in 0..count {
+        writeln!(
+            text,
+            "  - {{ name: p{number}, issuer: github, when: {{ repository: acme/a, repository_id: \"2\", environment: e }}, grant: [ {{ credential: a, ttl: 5m }} ] }}"
+        )
+        .unwrap();
+    }
+    text
+}
+
+/// T-132
+#[test]
+fn findings_are_logged_once_for_each_change_and_only_so_many() {
+    let folder = folder();
+    let policies = folder.path().join("policies/root.yaml");
+    fs::write(&policies, with_findings(300)).unwrap();
+    let process = Process::start(folder.path());
+    let lines = process.until("\"serving\"");
+    let findings = |lines: &[String], reason: &str| {
+        let reason = format!("\"reason\":\"{reason}\"");
+        lines.iter().filter(|line| line.contains(&reason)).count()
+    };
+    assert_eq!(findings(&lines, "policy.finding"), 20);
+    assert_eq!(findings(&lines, "policy.findings"), 1);
+    let summary = lines.iter().find(|line| line.contains("policy.findings"));
+    let summary = summary.unwrap();
+    assert!(summary.contains("\"findings\":300"), "{summary}");
+    assert!(summary.contains("hallpass policy check"), "{summary}");
+    // Every line moves, and nothing is news.
+    fs::write(&policies, format!("# moved\n{}", with_findings(300))).unwrap();
+    process.signal(Signal::SIGHUP);
+    let lines = process.until("reload.asked");
+    assert_eq!(findings(&lines, "policy.reloaded"), 1, "{lines:#?}");
+    assert_eq!(findings(&lines, "policy.finding"), 0, "{lines:#?}");
+    process.signal(Signal::SIGHUP);
+    assert_eq!(
+        findings(&process.until("reload.asked"), "policy.finding"),
+        0
+    );
+    // What is new is told.
+    fs::write(&policies, with_findings(302)).unwrap();
+    process.signal(Signal::SIGHUP);
+    let lines = process.until("reload.asked");
+    assert_eq!(findings(&lines, "policy.finding"), 2, "{lines:#?}");
+    assert_eq!(findings(&lines, "policy.findings"), 0, "{lines:#?}");
 }
 
 /// T-77

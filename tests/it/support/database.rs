@@ -23,6 +23,8 @@ pub(crate) enum Mood {
     Refuses,
     /// Breaks off, and nobody knows whether there is a login.
     BreaksOff,
+    /// Refuses until somebody changes the target.
+    RefusesForGood,
     Panics,
 }
 
@@ -113,6 +115,12 @@ impl Mint for FakeDatabase {
             Mood::Good => {}
             Mood::Refuses => return Err(Self::refusal(true)),
             Mood::BreaksOff => return Err(Self::refusal(false)),
+            Mood::RefusesForGood => {
+                return Err(MintError {
+                    reason: "database.ceiling",
+                    ..Self::refusal(true)
+                });
+            }
             Mood::Panics => panic!("{CANARY}"),
         }
         let reserved = recorded.reserved();

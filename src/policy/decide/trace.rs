@@ -1,0 +1,305 @@
+//! Writes a decision out, line by line, within fixed limits. Not: which policies are worth it.
+
+use super::Survey;
+use super::cause::{Cause, granted};
+use super::disclosure::{Owner, Shown, expected};
+use super::examine::{Examination, Examined, Extent, Nearness, Relation};
+use super::outcome::{
+    BlockOutcome, ConditionOutcome, Decision, PolicyOutcome, RequirementOutcome, Verdict,
+};
+use crate::clock::Timestamp;
+use crate::policy::pattern::{Pattern, Seen};
+use crate::policy::{Ask, Block, Condition, PolicySet, Requirement, Subject};
+use crate::provider::{Fact, Facts, ORDINARY_TRIGGERS};
+
+impl Decision {
+    pub(super) fn trace(
+        set: &PolicySet,
+        survey: &Survey<'_>,
+        facts: &Facts,
+        ask: &Ask,
+        now: Timestamp,
+        extent: Extent,
+    ) -> Self {
+        let issuer = set.issuer_of(facts);
+        let tells_events = issuer.is_none_or(|issuer| issuer.tells_events);
+        let tenants = issuer
+            .and_then(|issuer| issuer.tenants.as_deref())
+            .unwrap_or_default();
+        let examination = match survey.issuer {
+            Some(_) => Examination::of(set, facts, ask, now, tells_events, extent),
+            None => Examination::default(),
+        };
+        let relation = examination.relation();
+        let walk = Walk {
+            facts,
+            ask,
+            now,
+            tells_events,
+            extent,
+        };
+        let (policies, written) = walk.policies(&examination);
+        set.work.explained(examination.blocks, written);
+        let concerns = relation == Relation::Named || survey.best.is_some();
+        let requirements = if concerns || extent.all_requirements {
+            walk.requirements(set)
+        } else {
+            Vec::new()
+        };
+        let verdict = match survey.permitted() {
+            Some(chosen) => Verdict::Permitted {
+                policy: chosen.policy.name.clone(),
+                ttl: chosen.ttl,
+                scopes: chosen.scopes(ask),
+            },
+            None => Verdict::Denied(Cause::of(set, survey, &examination, ask)),
+        };
+        Self {
+            issuer: facts.issuer().to_owned(),
+            credential: ask.credential.clone(),
+            revision: set.revision().to_owned(),
+            verdict,
+            tenants: walk.tenants(tenants),
+            policies,
+            requirements,
+            names_repository: relation == Relation::Named,
+            relation,
+            granted: granted(&examination),
+            trigger: extraordinary_trigger(facts, tells_events),
+        }
+    }
+}
+
+/// What decided, while it is written out.
+#[derive(Clone, Copy)]
+struct Walk<'a> {
+    facts: &'a Facts,
+    ask: &'a Ask,
+    now: Timestamp,
+    tells_events: bool,
+    extent: Extent,
+}
+
+impl Walk<'_> {
+    /// The nearest policies, and how many blocks were written for them. Those that explain nothing
+    /// are dropped after they were written, so that it costs the same whatever exists (T-82).
+    fn policies(&self, examination: &Examination<'_>) -> (Vec<PolicyOutcome>, usize) {
+        let mut left = self.extent.written;
+        let mut policies = Vec::new();
+        for examined in &examination.policies {
+            if left == 0 {
+                break;
+            }
+            let policy = self.policy(examined, left);
+            left = left.saturating_sub(policy.blocks.len());
+            if examined.matters() {
+                policies.push(policy);
+            }
+        }
+        (policies, self.extent.written.saturating_sub(left))
+    }
+
+    fn policy(&self, examined: &Examined<'_>, most: usize) -> PolicyOutcome {
+        let policy = examined.policy;
+        let mut blocks: Vec<_> = policy.when.iter().take(self.extent.examined).collect();
+        if blocks.len() > most {
+            blocks.sort_by_cached_key(|block| Nearness::of(block, self.facts, self.tells_events));
+            blocks.truncate(most);
+        }
+        let blocks = blocks.into_iter().map(|block| self.block(block));
+        let until = policy.until.map(|until| ConditionOutcome {
+            fact: "until".to_owned(),
+            expected: format!("before {until}"),
+            actual: Some(self.now.to_string()),
+            holds: !policy.is_past(self.now),
+            hint: None,
+            disclosed: None,
+        });
+        PolicyOutcome {
+            policy: policy.name.clone(),
+            place: policy.place.clone(),
+            names_repository: examined.relation == Relation::Named,
+            blocks: blocks.collect(),
+            until,
+            grant: examined.grant,
+        }
+    }
+
+    /// A block of a policy.
+    fn block(&self, block: &Block) -> BlockOutcome {
+        let owner = if block.is_about_one(self.facts) {
+            Owner::Repository
+        } else {
+            Owner::Several
+        };
+        let mut outcome = self.lines(block, owner);
+        outcome.relation = Relation::of(block, self.facts, self.tells_events);
+        if !block.lets_run(self.facts, self.tells_events) {
+            outcome.conditions.push(trigger_rule(block, self.facts));
+        }
+        outcome
+    }
+
+    /// Any block; of one with too many lines those that fail come first.
+    fn lines(&self, block: &Block, owner: Owner) -> BlockOutcome {
+        let facts = self.facts;
+        let id_fits = |id: Fact| {
+            block
+                .pattern(id)
+                .is_some_and(|pattern| pattern.fits(facts.get(id).into()))
+        };
+        let mut conditions: Vec<_> = block.conditions.iter().collect();
+        if conditions.len() > self.extent.lines {
+            conditions.sort_by_cached_key(|condition| condition.holds(facts));
+            conditions.truncate(self.extent.lines);
+        }
+        let conditions = conditions.into_iter().map(|condition| {
+            let mut outcome = ConditionOutcome::trace(condition, facts, owner, self.extent);
+            if !outcome.holds && outcome.hint.is_none() {
+                outcome.hint = renamed(&condition.subject, id_fits).map(str::to_owned);
+            }
+            outcome
+        });
+        BlockOutcome {
+            conditions: conditions.collect(),
+            relation: Relation::Unrelated,
+        }
+    }
+
+    /// The tenants of the issuer; of too many, those that the job belongs to come first.
+    fn tenants(&self, tenants: &[Block]) -> Vec<BlockOutcome> {
+        let mut tenants: Vec<_> = tenants.iter().collect();
+        if tenants.len() > self.extent.written {
+            tenants.sort_by_cached_key(|tenant| !tenant.holds(self.facts));
+            tenants.truncate(self.extent.written);
+        }
+        let tenants = tenants.into_iter();
+        tenants
+            .map(|tenant| self.lines(tenant, Owner::Everybody))
+            .collect()
+    }
+
+    /// The requirements on the credential; of too many, those that do not hold come first.
+    fn requirements(&self, set: &PolicySet) -> Vec<RequirementOutcome> {
+        let Some(credential) = set.credentials.get(&self.ask.credential) else {
+            return Vec::new();
+        };
+        let all = set.requirements.iter();
+        let mut selected: Vec<_> = all.filter(|one| one.of.selects(credential)).collect();
+        if selected.len() > self.extent.written {
+            selected.sort_by_cached_key(|one| one.holds(self.facts));
+            selected.truncate(self.extent.written);
+        }
+        let selected = selected.into_iter();
+        selected.map(|one| self.requirement(one)).collect()
+    }
+
+    fn requirement(&self, requirement: &Requirement) -> RequirementOutcome {
+        let unless = requirement.unless.as_ref();
+        RequirementOutcome {
+            requirement: requirement.name.clone(),
+            place: requirement.place.clone(),
+            because: requirement.because.clone(),
+            holds: requirement.holds(self.facts),
+            jobs: self.lines(&requirement.jobs, Owner::Everybody),
+            unless: unless.map(|unless| self.lines(unless, Owner::Everybody)),
+        }
+    }
+}
+
+impl ConditionOutcome {
+    fn trace(condition: &Condition, facts: &Facts, owner: Owner, extent: Extent) -> Self {
+        let seen = condition.subject.seen(facts);
+        let holds = condition.pattern.fits(seen);
+        let actual = shown(seen);
+        let hint = match (&actual, holds) {
+            (None, false) => absent(&condition.subject).map(str::to_owned),
+            (Some(actual), false) => case(condition, actual),
+            (_, true) => None,
+        };
+        let written = |shown| expected(&condition.pattern, seen, shown, extent.entries);
+        let everything = written(Shown::Everything);
+        let disclosed = written(owner.shows(&condition.subject));
+        Self {
+            fact: condition.subject.name().to_owned(),
+            disclosed: (disclosed != everything).then_some(disclosed),
+            expected: everything,
+            actual,
+            holds,
+            hint,
+        }
+    }
+}
+
+/// The rule of ordinary triggers as a line that failed (T-52).
+fn trigger_rule(block: &Block, facts: &Facts) -> ConditionOutcome {
+    let hint = match block.pattern(Fact::Trigger) {
+        Some(_) => "only the exact word in `trigger` lets such a run in, never a pattern",
+        None => {
+            "a policy lets such a run in only by naming this trigger, since anyone can start one"
+        }
+    };
+    ConditionOutcome {
+        fact: Fact::Trigger.name().to_owned(),
+        expected: format!("[{}]", ORDINARY_TRIGGERS.join(", ")),
+        actual: facts.text(Fact::Trigger).map(str::to_owned),
+        holds: false,
+        hint: Some(hint.to_owned()),
+        disclosed: None,
+    }
+}
+
+/// What started the run, where that is not ordinary; a run that does not say is `other`.
+fn extraordinary_trigger(facts: &Facts, tells_events: bool) -> Option<String> {
+    let trigger = facts.text(Fact::Trigger).unwrap_or("other");
+    let is_extraordinary = tells_events && !ORDINARY_TRIGGERS.contains(&trigger);
+    is_extraordinary.then(|| trigger.to_owned())
+}
+
+/// What the job says, as text.
+fn shown(seen: Seen<'_>) -> Option<String> {
+    match seen {
+        Seen::Absent => None,
+        Seen::Text(text) => Some(text.to_owned()),
+        Seen::Bool(value) => Some(value.to_string()),
+        Seen::Workflow(workflow) => Some(match &workflow.r#ref {
+            Some(r#ref) => format!("{}@{ref}", workflow.path),
+            None => workflow.path.clone(),
+        }),
+        Seen::Other => Some("neither text nor a boolean".to_owned()),
+        Seen::Foreign => Some("text outside printable ASCII".to_owned()),
+    }
+}
+
+/// T-48: nothing is folded, but a difference in case is pointed out.
+fn case(condition: &Condition, actual: &str) -> Option<String> {
+    let is_same = |pattern: &Pattern| matches!(pattern, Pattern::Exact(text) if text.eq_ignore_ascii_case(actual));
+    let same = if let Pattern::Any(patterns) = &condition.pattern {
+        patterns.iter().take(MOST_ENTRIES).any(is_same)
+    } else {
+        is_same(&condition.pattern)
+    };
+    same.then(|| "differs in upper and lower case only".to_owned())
+}
+
+fn absent(subject: &Subject) -> Option<&'static str> {
+    match subject {
+        Subject::Fact(Fact::Environment) => Some("the job names no environment"),
+        Subject::Fact(_) | Subject::Claim(_) => Some("the token does not say"),
+        Subject::Issuer => None,
+    }
+}
+
+/// The name does not fit, but the id beside it does.
+fn renamed(subject: &Subject, id_fits: impl Fn(Fact) -> bool) -> Option<&'static str> {
+    let renamed = match subject {
+        Subject::Fact(Fact::Repository) => id_fits(Fact::RepositoryId),
+        Subject::Fact(Fact::Owner) => id_fits(Fact::OwnerId),
+        Subject::Fact(Fact::Project) => id_fits(Fact::ProjectId),
+        Subject::Fact(_) | Subject::Claim(_) | Subject::Issuer => false,
+    };
+    renamed.then_some("the id fits: it was renamed or moved")
+}
+
+/// Entries of a list that are compared for a hint.
+const MOST_ENTRIES: usize = 1_024;
