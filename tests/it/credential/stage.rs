@@ -291,7 +291,7 @@ fn parts<'a>(
         target: "app",
         credential: "app/login",
         group,
-        act_as_group: group == "app_owner",
+        act_as_group: group.starts_with("app_owner"),
         life,
         token,
         key,
