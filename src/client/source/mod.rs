@@ -135,7 +135,7 @@ pub enum SourceError {
     },
     /// The token is for somebody else and was not sent.
     #[error(
-        "the job's ID token is for {found}, not for the broker `{broker}`, and was not sent: {fix}"
+        "the job's ID token is for {found}, not for the broker `{broker}` alone, and was not sent: {fix}"
     )]
     Audience {
         /// Its audiences, escaped.
