@@ -26,7 +26,8 @@ pub(super) struct BrokerArgs {
     /// PEM certificates to trust beside the public ones [env: `HALLPASS_CA`]
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
-    /// Go through this proxy; `HTTPS_PROXY` and its like are not looked at [env: `HALLPASS_PROXY`]
+    /// Go through this proxy, except to this machine and to the hosts of `NO_PROXY`; `HTTPS_PROXY` and
+    /// its like are not looked at [env: `HALLPASS_PROXY`]
     #[arg(long, value_name = "URL")]
     proxy: Option<String>,
     /// How long to try a broker that is away or busy
@@ -63,6 +64,10 @@ impl BrokerArgs {
                     .proxy
                     .clone()
                     .or_else(|| environment.get("HALLPASS_PROXY").map(str::to_owned)),
+                no_proxy: environment
+                    .get("NO_PROXY")
+                    .or_else(|| environment.get("no_proxy"))
+                    .map(str::to_owned),
             },
             patience: self.timeout,
             source: self.source.clone(),

@@ -28,6 +28,8 @@ pub struct Route {
     /// A proxy, only if asked for: one named by the environment would see addresses and choose
     /// answers without anybody having decided so.
     pub proxy: Option<String>,
+    /// Hosts that are asked without the proxy, as curl reads `NO_PROXY`. This machine always is.
+    pub no_proxy: Option<String>,
 }
 
 /// Makes requests: https with our own list of authorities, no redirects, no cookies, bounded answers.
@@ -54,7 +56,7 @@ impl Connection {
         if let Some(proxy) = &route.proxy {
             let proxy = reqwest::Proxy::all(proxy)
                 .map_err(|_| ClientError::Setting("the proxy's address is none".to_owned()))?;
-            builder = builder.proxy(proxy);
+            builder = builder.proxy(proxy.no_proxy(without_proxy(route.no_proxy.as_deref())));
         }
         let http = builder
             .build()
@@ -237,6 +239,12 @@ enum Attempt {
     Final(ClientError),
 }
 
+/// What never goes through the proxy. Plain http is for this machine only, and carries the job's
+/// request token: a proxy elsewhere would read it, and connect to its own loopback (T-108).
+fn without_proxy(named: Option<&str>) -> Option<reqwest::NoProxy> {
+    reqwest::NoProxy::from_string(&format!("{THIS_MACHINE},{}", named.unwrap_or_default()))
+}
+
 fn tls(route: &Route) -> Result<rustls::ClientConfig, ClientError> {
     let mut roots = tls::public_authorities();
     if let Some(path) = &route.ca {
@@ -392,6 +400,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(8);
 /// Bytes of an answer: many times the largest credential.
 const MAX_ANSWER: usize = 256 * 1024;
 const MAX_CA_FILE: u64 = 1024 * 1024;
+const THIS_MACHINE: &str = "localhost,127.0.0.0/8,::1";
 
 #[cfg(test)]
 mod tests {
@@ -424,6 +433,7 @@ mod tests {
         let route = Route {
             ca: Some(file.path().to_owned()),
             proxy: None,
+            no_proxy: None,
         };
         let error = tls(&route).unwrap_err().to_string();
         assert!(
