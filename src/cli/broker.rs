@@ -39,6 +39,11 @@ pub(super) struct BrokerArgs {
 }
 
 impl BrokerArgs {
+    /// How long to try, all in all.
+    pub(super) const fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
     /// A client for the broker that options and environment name.
     pub(super) fn client(&self, environment: Environment) -> Result<Client, Failure> {
         hide_memory();
@@ -56,10 +61,7 @@ impl BrokerArgs {
             broker: BrokerAddress::parse(address)
                 .map_err(|error| Failure::Usage(error.to_string()))?,
             route: Route {
-                ca: self
-                    .ca
-                    .clone()
-                    .or_else(|| environment.get("HALLPASS_CA").map(PathBuf::from)),
+                ca: self.ca.clone().or_else(|| environment.path("HALLPASS_CA")),
                 proxy: self
                     .proxy
                     .clone()
@@ -203,11 +205,14 @@ fn mask_command(text: &str) -> String {
 
 /// Runs the asynchronous part of a command.
 pub(super) fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-    tokio::runtime::Builder::new_current_thread()
+    let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|error| Failure::Local(format!("no threads or timers can be had: {error}")))?
-        .block_on(work)
+        .map_err(|error| Failure::Local(format!("cannot start the async runtime: {error}")))?;
+    let result = runtime.block_on(work);
+    // A thread may still wait for a name or a pipe; the result is there.
+    runtime.shutdown_background();
+    result
 }
 
 /// `text` for a message that names a file or a command.
