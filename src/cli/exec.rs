@@ -11,7 +11,7 @@ use nix::unistd::Pid;
 use tokio::process::{Child, Command};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::broker::{BrokerArgs, block_on, failure, mask, quoted};
+use super::broker::{BrokerArgs, block_on, failure_of_exchange, mask, quoted};
 use super::get::database_ca;
 use super::{Failure, Terminal};
 use crate::client::format::{Prefix, Variable, variables};
@@ -121,12 +121,15 @@ async fn fetch(
     for wanted in &args.credentials {
         let ask =
             Ask::new(&wanted.credential).map_err(|error| Failure::Usage(error.to_string()))?;
-        let received = client.get(&ask, sharing).await.map_err(failure)?;
+        let received = client
+            .get(&ask, sharing)
+            .await
+            .map_err(|error| failure_of_exchange(error, client))?;
         leases.extend(received.lease.clone());
         // The command may print what it was given.
-        mask(client.environment(), &received, out);
+        mask(client.environment(), &received, out)?;
         check_life(args.at_least, client, &received)?;
-        let ca = database_ca(client.environment(), &received, None)?;
+        let ca = database_ca(client, &received, None)?;
         all.extend(variables(&received, wanted.prefix.as_ref(), ca.as_deref()));
     }
     Ok(all)

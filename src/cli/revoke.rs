@@ -47,7 +47,7 @@ pub fn run(args: Args, out: &mut Terminal) -> Result<(), Failure> {
         Revocation::Gone => ("gone", "The login is gone."),
         Revocation::Pending => (
             "pending",
-            "The database cannot be reached; the broker ends the login when it is back.",
+            "The broker accepted the revocation and is still ending the login.",
         ),
     };
     match args.output {
@@ -64,10 +64,7 @@ fn lease(
 ) -> Result<Secret<String>, Failure> {
     let text = match (argument, file) {
         (Some(text), _) if text != "-" => Secret::new(text),
-        (_, Some(path)) => text_of(
-            read_bounded(path, MAX_INPUT, patience)
-                .map_err(|error| Failure::Local(error.to_string()))?,
-        )?,
+        (_, Some(path)) => text_of(read_bounded(path, MAX_INPUT, patience)?)?,
         (_, None) => {
             let mut bytes = Vec::new();
             io::stdin()
