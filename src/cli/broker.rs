@@ -1,13 +1,13 @@
 //! What every command has in common that talks to a broker: its options, its errors, its masks.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
 
 use super::{Failure, Terminal};
-use crate::client::format::variables;
+use crate::client::format::{rivals, variables};
 use crate::client::{
     BrokerAddress, Client, ClientError, Environment, FailedCondition, Received, Refusal, Route,
     Settings,
@@ -26,7 +26,8 @@ pub(super) struct BrokerArgs {
     /// PEM certificates to trust beside the public ones [env: `HALLPASS_CA`]
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
-    /// Go through this proxy; `HTTPS_PROXY` and its like are not looked at [env: `HALLPASS_PROXY`]
+    /// Go through this proxy, except to this machine and to the hosts of `NO_PROXY`; `HTTPS_PROXY` and
+    /// its like are not looked at [env: `HALLPASS_PROXY`]
     #[arg(long, value_name = "URL")]
     proxy: Option<String>,
     /// How long to try a broker that is away or busy
@@ -38,6 +39,11 @@ pub(super) struct BrokerArgs {
 }
 
 impl BrokerArgs {
+    /// How long to try, all in all.
+    pub(super) const fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
     /// A client for the broker that options and environment name.
     pub(super) fn client(&self, environment: Environment) -> Result<Client, Failure> {
         hide_memory();
@@ -55,14 +61,15 @@ impl BrokerArgs {
             broker: BrokerAddress::parse(address)
                 .map_err(|error| Failure::Usage(error.to_string()))?,
             route: Route {
-                ca: self
-                    .ca
-                    .clone()
-                    .or_else(|| environment.get("HALLPASS_CA").map(PathBuf::from)),
+                ca: self.ca.clone().or_else(|| environment.path("HALLPASS_CA")),
                 proxy: self
                     .proxy
                     .clone()
                     .or_else(|| environment.get("HALLPASS_PROXY").map(str::to_owned)),
+                no_proxy: environment
+                    .get("NO_PROXY")
+                    .or_else(|| environment.get("no_proxy"))
+                    .map(str::to_owned),
             },
             patience: self.timeout,
             source: self.source.clone(),
@@ -97,16 +104,40 @@ pub(super) fn failure(error: ClientError) -> Failure {
     }
 }
 
+/// [`failure`] of `get` or `exec`. A token that was used before comes with the way out, which depends
+/// on what the steps of this job share.
+pub(super) fn failure_of_exchange(error: ClientError, client: &Client) -> Failure {
+    let is_replay = matches!(
+        &error,
+        ClientError::Denied(refusal) if refusal.reason.as_deref() == Some("token.replayed")
+    );
+    let failure = failure(error);
+    if let (Failure::Denied(text), true) = (&failure, is_replay) {
+        return Failure::Denied(format!("{text}\n\n{}", way_out(client.shared_folder())));
+    }
+    failure
+}
+
+/// What lets the steps of a job with one token have a credential more than once.
+fn way_out(shared: Option<&Path>) -> String {
+    let why = "This job's token was already used for this credential, and can be used for it once.";
+    match shared {
+        None => format!(
+            "{why}\nIts steps can share one login, but no folder is known for it: set HALLPASS_JOB_DIR in every step to\na folder that only this job can read, and use `hallpass get` or `hallpass exec --keep` in each."
+        ),
+        Some(folder) => format!(
+            "{why}\nIts steps share one login if each uses `hallpass get` or `hallpass exec --keep`, with the same `--ttl`\nand `--scope`, as the same user, and sees the same folder {}.",
+            quoted(&folder.to_string_lossy())
+        ),
+    }
+}
+
 /// A refusal as its reader can act on it: the sentence, a table of what failed, the job's own facts.
 fn denial(refusal: &Refusal) -> String {
     let mut text = format!("denied: {refusal}");
     if !refusal.failed_conditions.is_empty() {
         text.push_str("\n\n");
         text.push_str(&conditions(&refusal.failed_conditions));
-    }
-    if refusal.reason.as_deref() == Some("token.replayed") {
-        text.push_str("\n\n");
-        text.push_str(REPLAYED);
     }
     if let Some(when) = refusal.when.as_deref().filter(|when| !when.is_empty()) {
         text.push_str("\n\nThis job, as a policy would name it:\n");
@@ -175,20 +206,47 @@ pub(super) fn table(rows: &[Vec<String>]) -> String {
 /// Tells GitHub's runner to cover these texts in the log, before anything can print them.
 ///
 /// On standard error: the runner obeys commands on both, and standard output is often being captured
-/// by `$(…)`, where a command would become part of the value. GitLab covers only variables that were
-/// there when the job began, so there nothing can be done but not to print.
-pub(super) fn mask(environment: &Environment, received: &Received, out: &mut Terminal) {
+/// by `$(…)`, where a command would become part of the value. It covers the job's log and nothing
+/// else: not files, artifacts or caches. GitLab covers only variables that were there when the job
+/// began, so there nothing can be done but not to print.
+///
+/// # Errors
+/// The runner could not be told, so nothing must be printed.
+pub(super) fn mask(
+    environment: &Environment,
+    received: &Received,
+    out: &mut Terminal,
+) -> Result<(), Failure> {
     if !environment.is_github() {
-        return;
+        return Ok(());
     }
     for secret in received.secrets() {
-        out.command(&mask_command(secret.expose()));
+        out.command(&mask_command(secret.expose()))?;
     }
     // An address holds the password percent-encoded, which may be another text.
     for variable in variables(received, None, None) {
         if variable.name == "DATABASE_URL" {
-            out.command(&mask_command(variable.value.expose()));
+            out.command(&mask_command(variable.value.expose()))?;
         }
+    }
+    Ok(())
+}
+
+/// Warns of variables of this environment that libpq obeys before ours, where we cannot unset them.
+pub(super) fn warn_of_rivals(
+    environment: &Environment,
+    received: &Received,
+    ca_file: Option<&Path>,
+    out: &mut Terminal,
+) {
+    let mut names = rivals(received, ca_file);
+    names.retain(|name| environment.has(name));
+    if !names.is_empty() {
+        out.error(&format!(
+            "hallpass: warning: libpq may use {} of this environment instead of the values of `{}`, even with DATABASE_URL; unset them where the login is used",
+            names.join(", "),
+            escape(&received.name)
+        ));
     }
 }
 
@@ -198,11 +256,14 @@ fn mask_command(text: &str) -> String {
 
 /// Runs the asynchronous part of a command.
 pub(super) fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-    tokio::runtime::Builder::new_current_thread()
+    let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|error| Failure::Local(format!("no threads or timers can be had: {error}")))?
-        .block_on(work)
+        .map_err(|error| Failure::Local(format!("cannot start the async runtime: {error}")))?;
+    let result = runtime.block_on(work);
+    // A thread may still wait for a name or a pipe; the result is there.
+    runtime.shutdown_background();
+    result
 }
 
 /// `text` for a message that names a file or a command.
@@ -211,7 +272,6 @@ pub(super) fn quoted(text: &str) -> String {
 }
 
 const MAX_LINES: usize = 40;
-const REPLAYED: &str = "A token can be used once for each credential. Where a job has a single token (GitLab), let its steps\nshare one login: `hallpass get`, or `hallpass exec --keep`, in every step.";
 
 #[cfg(test)]
 mod tests {
@@ -274,10 +334,17 @@ mod tests {
     }
 
     #[test]
-    fn a_replayed_token_comes_with_the_way_out() {
-        let mut refusal = refusal();
-        refusal.reason = Some("token.replayed".to_owned());
-        assert!(denial(&refusal).contains("hallpass exec --keep"));
+    fn the_way_out_of_a_replay_fits_what_the_steps_share() {
+        insta::assert_snapshot!(way_out(None), @r"
+        This job's token was already used for this credential, and can be used for it once.
+        Its steps can share one login, but no folder is known for it: set HALLPASS_JOB_DIR in every step to
+        a folder that only this job can read, and use `hallpass get` or `hallpass exec --keep` in each.
+        ");
+        insta::assert_snapshot!(way_out(Some(Path::new("/job/hallpass-0"))), @r"
+        This job's token was already used for this credential, and can be used for it once.
+        Its steps share one login if each uses `hallpass get` or `hallpass exec --keep`, with the same `--ttl`
+        and `--scope`, as the same user, and sees the same folder `/job/hallpass-0`.
+        ");
     }
 
     #[test]

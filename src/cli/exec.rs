@@ -1,24 +1,24 @@
 //! `hallpass exec`: a command with credentials that only it can see, and that end with it.
 
-use std::ffi::OsString;
-use std::os::unix::process::ExitStatusExt as _;
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
-use std::process::ExitStatus;
 use std::time::Duration;
 
-use nix::sys::signal::{Signal as UnixSignal, kill};
-use nix::unistd::Pid;
-use tokio::process::{Child, Command};
-use tokio::signal::unix::{Signal, SignalKind, signal};
-
-use super::broker::{BrokerArgs, block_on, failure, mask, quoted};
+use self::child::Child;
+use self::signals::Signals;
+use super::broker::{BrokerArgs, block_on, failure_of_exchange, mask, quoted, warn_of_rivals};
 use super::get::database_ca;
 use super::{Failure, Terminal};
-use crate::client::format::{Prefix, Variable, variables};
+use crate::client::format::{Prefix, Variable, rivals, variables};
 use crate::client::source::SOURCES;
 use crate::client::{Ask, Client, Environment, Received, Revocation, Sharing};
 use crate::policy::duration;
 use crate::secret::Secret;
+
+mod child;
+mod program;
+mod signals;
 
 /// Runs a command with credentials in its environment, and revokes them when it ends
 ///
@@ -26,6 +26,11 @@ use crate::secret::Secret;
 /// token, each with PREFIX_ before it where a prefix is given. Signals are passed on; the exit code
 /// is the command's own, or 128 and the signal's number. A credential is not renewed while the command
 /// runs: say with --at-least how long it takes.
+///
+/// Variables of libpq that were set for another server (PGSERVICE, PGHOSTADDR and their like) would
+/// win over the login's, so they are taken out of the command's environment; beside a PREFIX they are
+/// left to it, with a warning. On GitHub the secrets are masked in the job's log; what the command
+/// writes to files, artifacts or caches is not.
 ///
 /// What the job itself is known by (`ACTIONS_ID_TOKEN_REQUEST_*`, `HALLPASS_ID_TOKEN` and its like) is
 /// taken out of the command's environment, so that a dump of it cannot be turned into more
@@ -81,21 +86,30 @@ fn wanted(text: &str) -> Result<Wanted, String> {
 pub fn run(args: &Args, out: &mut Terminal) -> Result<(), Failure> {
     let environment = Environment::of_this_process();
     check_prefixes(&args.credentials)?;
-    find_program(&args.command, &environment, out)?;
+    let program = find_program(&args.command, &environment, out)?;
+    // From here on no signal ends us before what was handed out is revoked.
+    let mut signals = Signals::catch()?;
     let client = args.broker.client(environment)?;
-    block_on(exec(args, &client, out))
+    block_on(exec(args, &program, &client, &mut signals, out))
 }
 
-async fn exec(args: &Args, client: &Client, out: &mut Terminal) -> Result<(), Failure> {
-    // From here on no signal ends us before what was handed out is revoked.
-    let mut signals = Signals::new()?;
+async fn exec(
+    args: &Args,
+    program: &Path,
+    client: &Client,
+    signals: &mut Signals,
+    out: &mut Terminal,
+) -> Result<(), Failure> {
     let mut leases = Vec::new();
     let result = tokio::select! {
         result = fetch(args, client, &mut leases, out) => result,
-        caught = signals.next() => Err(Failure::Child(exit_code_of(caught))),
+        caught = signals.next() => Err(Failure::Child(caught.exit_code())),
     };
     let result = match result {
-        Ok(variables) => run_child(args, client, variables, &mut signals).await,
+        Ok(changes) => match start(args, program, client, &changes, signals) {
+            Ok(child) => Ok(follow(child, signals).await),
+            Err(failure) => Err(failure),
+        },
         Err(failure) => Err(failure),
     };
     if !args.keep {
@@ -107,30 +121,46 @@ async fn exec(args: &Args, client: &Client, out: &mut Terminal) -> Result<(), Fa
     }
 }
 
+/// What the command's environment has otherwise than ours.
+#[derive(Debug, Default)]
+struct Changes {
+    set: Vec<Variable>,
+    removed: Vec<&'static str>,
+}
+
 async fn fetch(
     args: &Args,
     client: &Client,
     leases: &mut Vec<Secret<String>>,
     out: &mut Terminal,
-) -> Result<Vec<Variable>, Failure> {
+) -> Result<Changes, Failure> {
     let sharing = if args.keep {
         Sharing::Job
     } else {
         Sharing::Nobody
     };
-    let mut all = Vec::new();
+    let mut changes = Changes::default();
     for wanted in &args.credentials {
         let ask =
             Ask::new(&wanted.credential).map_err(|error| Failure::Usage(error.to_string()))?;
-        let received = client.get(&ask, sharing).await.map_err(failure)?;
+        let received = client
+            .get(&ask, sharing)
+            .await
+            .map_err(|error| failure_of_exchange(error, client))?;
         leases.extend(received.lease.clone());
         // The command may print what it was given.
-        mask(client.environment(), &received, out);
+        mask(client.environment(), &received, out)?;
         check_life(args.at_least, client, &received)?;
-        let ca = database_ca(client.environment(), &received, None)?;
-        all.extend(variables(&received, wanted.prefix.as_ref(), ca.as_deref()));
+        let ca = database_ca(client, &received, None)?;
+        let (prefix, ca) = (wanted.prefix.as_ref(), ca.as_deref());
+        if prefix.is_some() {
+            warn_of_rivals(client.environment(), &received, ca, out);
+        } else {
+            changes.removed.extend(rivals(&received, ca));
+        }
+        changes.set.extend(variables(&received, prefix, ca));
     }
-    Ok(all)
+    Ok(changes)
 }
 
 fn check_life(
@@ -154,43 +184,43 @@ fn check_life(
     )))
 }
 
-async fn run_child(
-    args: &Args,
-    client: &Client,
-    variables: Vec<Variable>,
-    signals: &mut Signals,
-) -> Result<u8, Failure> {
-    let mut child = spawn(args, client, variables)?;
+/// Waits for the command's end, and passes on what comes meanwhile.
+async fn follow(mut child: Child, signals: &mut Signals) -> u8 {
     loop {
         tokio::select! {
-            status = child.wait() => {
-                let status = status.map_err(|error| Failure::Local(format!("the command's end was not seen: {error}")))?;
-                return Ok(exit_code(status));
-            }
-            caught = signals.next() => pass_on(&child, caught),
+            code = child.wait() => return code,
+            caught = signals.next() => child.pass_on(caught),
         }
     }
 }
 
-fn spawn(args: &Args, client: &Client, variables: Vec<Variable>) -> Result<Child, Failure> {
-    let (program, arguments) = args
-        .command
-        .split_first()
-        .ok_or_else(|| Failure::Usage("which command?".to_owned()))?;
-    let mut command = Command::new(program);
-    command.args(arguments);
+/// Starts the file that was looked at, under the name that was given.
+fn start(
+    args: &Args,
+    program: &Path,
+    client: &Client,
+    changes: &Changes,
+    signals: &Signals,
+) -> Result<Child, Failure> {
+    let mut all: BTreeMap<&OsStr, &OsStr> = client.environment().all().collect();
+    let identity = identity(client.environment());
     if !args.keep_identity {
-        for name in identity(client.environment()) {
-            command.env_remove(name);
-        }
+        all.retain(|name, _| identity.iter().all(|theirs| *name != theirs.as_str()));
     }
-    for variable in variables {
-        command.env(variable.name, variable.value.expose());
-    }
-    command.spawn().map_err(|error| {
+    all.retain(|name, _| changes.removed.iter().all(|removed| *name != *removed));
+    all.extend(changes.set.iter().map(|variable| {
+        let value = OsStr::new(variable.value.expose());
+        (OsStr::new(&variable.name), value)
+    }));
+    let all: Vec<_> = all
+        .into_iter()
+        .map(|(name, value)| child::variable(name, value))
+        .collect();
+    Child::start(program, &args.command, &all, signals.blocked_before()).map_err(|error| {
+        let name = args.command.first().map(|name| name.to_string_lossy());
         Failure::Local(format!(
             "{} cannot be started: {error}",
-            quoted(&program.to_string_lossy())
+            quoted(&name.unwrap_or_default())
         ))
     })
 }
@@ -221,32 +251,17 @@ fn check_prefixes(credentials: &[Wanted]) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Looks before anything is minted; as in a shell, 127 says that there is no such command.
+/// Looks before anything is minted.
 fn find_program(
     command: &[OsString],
     environment: &Environment,
     out: &mut Terminal,
-) -> Result<(), Failure> {
-    let program = command.first().map_or(Path::new(""), Path::new);
-    let is_path = program.components().count() > 1 || program.is_absolute();
-    let exists = if is_path {
-        program.is_file()
-    } else {
-        environment
-            .get("PATH")
-            .unwrap_or_default()
-            .split(':')
-            .map(|folder| PathBuf::from(folder).join(program))
-            .any(|path| path.is_file())
-    };
-    if exists {
-        return Ok(());
-    }
-    out.error(&format!(
-        "hallpass: no command {}; nothing was asked for",
-        quoted(&program.to_string_lossy())
-    ));
-    Err(Failure::Child(NO_COMMAND))
+) -> Result<PathBuf, Failure> {
+    let name = command.first().map(OsString::as_os_str).unwrap_or_default();
+    program::find(name, environment.get_os("PATH")).map_err(|refused| {
+        out.error(&format!("hallpass: {refused}; nothing was asked for"));
+        Failure::Child(refused.exit_code())
+    })
 }
 
 async fn revoke(client: &Client, leases: &[Secret<String>], out: &mut Terminal) {
@@ -254,7 +269,7 @@ async fn revoke(client: &Client, leases: &[Secret<String>], out: &mut Terminal) 
         let said = match tokio::time::timeout(REVOKE_TIME, client.revoke(lease)).await {
             Ok(Ok(Revocation::Gone)) => continue,
             Ok(Ok(Revocation::Pending)) => {
-                "the database is away; the broker ends the login when it is back".to_owned()
+                "revocation accepted; the broker is still ending the login".to_owned()
             }
             Ok(Err(error)) => format!("a login was not revoked and ends by itself: {error}"),
             Err(_) => "a login was not revoked in time and ends by itself".to_owned(),
@@ -263,69 +278,4 @@ async fn revoke(client: &Client, leases: &[Secret<String>], out: &mut Terminal) 
     }
 }
 
-/// The signals that are passed on.
-struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-    hang_up: Signal,
-    quit: Signal,
-}
-
-impl Signals {
-    fn new() -> Result<Self, Failure> {
-        let catch = |kind| {
-            signal(kind)
-                .map_err(|error| Failure::Local(format!("signals cannot be caught: {error}")))
-        };
-        Ok(Self {
-            interrupt: catch(SignalKind::interrupt())?,
-            terminate: catch(SignalKind::terminate())?,
-            hang_up: catch(SignalKind::hangup())?,
-            quit: catch(SignalKind::quit())?,
-        })
-    }
-
-    async fn next(&mut self) -> UnixSignal {
-        tokio::select! {
-            _ = self.interrupt.recv() => UnixSignal::SIGINT,
-            _ = self.terminate.recv() => UnixSignal::SIGTERM,
-            _ = self.hang_up.recv() => UnixSignal::SIGHUP,
-            _ = self.quit.recv() => UnixSignal::SIGQUIT,
-        }
-    }
-}
-
-/// A key pressed on a terminal (Ctrl-C) reaches the child by itself, as it is in the foreground like
-/// us; passed on as well, it would arrive twice, which many tools take for "now, without cleaning up".
-fn pass_on(child: &Child, caught: UnixSignal) {
-    let is_key = matches!(caught, UnixSignal::SIGINT | UnixSignal::SIGQUIT);
-    if is_key && is_foreground() {
-        return;
-    }
-    // No id: it ended in this moment, and its end is about to be seen.
-    let Some(id) = child.id().and_then(|id| i32::try_from(id).ok()) else {
-        return;
-    };
-    if kill(Pid::from_raw(id), caught).is_err() {
-        // It ended in this moment.
-    }
-}
-
-fn is_foreground() -> bool {
-    nix::unistd::tcgetpgrp(std::io::stdin()).is_ok_and(|group| group == nix::unistd::getpgrp())
-}
-
-fn exit_code(status: ExitStatus) -> u8 {
-    let code = status
-        .code()
-        .or_else(|| status.signal().map(|signal| signal.saturating_add(128)));
-    code.and_then(|code| u8::try_from(code).ok())
-        .unwrap_or(u8::MAX)
-}
-
-fn exit_code_of(caught: UnixSignal) -> u8 {
-    u8::try_from((caught as i32).saturating_add(128)).unwrap_or(u8::MAX)
-}
-
-const NO_COMMAND: u8 = 127;
 const REVOKE_TIME: Duration = Duration::from_secs(10);

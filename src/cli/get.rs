@@ -2,16 +2,21 @@
 
 use std::fs::OpenOptions;
 use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use clap::builder::PossibleValuesParser;
 use data_encoding::HEXLOWER;
+use nix::fcntl::OFlag;
 
-use super::broker::{BrokerArgs, block_on, failure, mask, quoted};
+use super::broker::{BrokerArgs, block_on, failure_of_exchange, mask, quoted, warn_of_rivals};
 use super::{Failure, Terminal};
-use crate::client::format::{self, FORMATS, Format, Options, Prefix, github_file, variables};
+use crate::client::format::{
+    self, FORMATS, Format, Options, Prefix, Surroundings, github_file, variables,
+};
 use crate::client::{
-    Ask, Client, Environment, Material, Received, Sharing, ca_file, write_private,
+    Ask, Client, Environment, FileError, Received, Sharing, ca_file, check_target, read_own,
+    write_private,
 };
 use crate::policy::duration;
 use crate::secret::Secret;
@@ -19,15 +24,21 @@ use crate::secret::Secret;
 /// Fetches a credential and prints it, or writes it to a file
 ///
 /// A later step of the same job that asks for the same gets the same login, as long as the job's
-/// token lives.
+/// token lives. What steps share is kept in the runner's temporary folder, which GitHub and GitLab
+/// name; elsewhere set `HALLPASS_JOB_DIR` to a folder that only this job can read. A login that could
+/// not be handed over is revoked.
 ///
-/// On GitHub the secret is masked in the log first. GitLab can mask nothing that comes during a job:
-/// use --out, or `hallpass exec`, rather than printing.
+/// On GitHub the secret is masked first: the runner then covers it in the job's log, and nowhere
+/// else, so not in files, artifacts or caches. No other CI masks what comes during a job: use --out,
+/// or `hallpass exec`, rather than printing.
+///
+/// Variables of libpq that were set for another server (PGSERVICE, PGHOSTADDR and their like) would
+/// win over the login's: --format env unsets them, other formats and --github-env warn.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   login=$(hallpass get shop-db/migrate --format env) && eval \"$login\" &&
     psql -c 'select 1'
-  hallpass get shop-db/migrate --format pgpass --out ~/.pgpass
+  hallpass get shop-db/migrate --format pgpass --out ~/.pgpass   # other entries stay
   hallpass get deploy-api --github-env
   git config credential.helper \\
     '!f() { test \"$1\" = get && hallpass get repo-token --format git; }; f'")]
@@ -35,7 +46,7 @@ pub struct Args {
     /// Its name in the policies, like shop-db/migrate
     #[arg(value_name = "CREDENTIAL")]
     credential: String,
-    /// Who is to read it
+    /// Output format
     #[arg(long, value_name = "FORMAT", default_value = "json", value_parser = formats(), hide_possible_values = true, long_help = formats_help())]
     format: String,
     /// Ask for a shorter life than the policy grants, like 10m
@@ -47,13 +58,14 @@ pub struct Args {
     /// Put PREFIX_ before the names of variables (formats env and dotenv)
     #[arg(long, value_name = "PREFIX", value_parser = Prefix::parse)]
     prefix: Option<Prefix>,
-    /// Write to this file, with mode 0600, instead of printing
+    /// Write to this file, with mode 0600, instead of printing; not to a link, a pipe or a device
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
     /// Set the variables for the job's later steps on GitHub, instead of printing
     #[arg(long, conflicts_with_all = ["out", "format"])]
     github_env: bool,
-    /// Write the database's CA certificates to this file rather than to one in the job's folder
+    /// Write the CA certificates that the database is checked with to this file rather than to one in
+    /// the job's folder
     #[arg(long, value_name = "FILE")]
     database_ca: Option<PathBuf>,
     #[command(flatten)]
@@ -75,16 +87,45 @@ async fn get(args: &Args, client: &Client, out: &mut Terminal) -> Result<(), Fai
     ask.ttl.clone_from(&args.ttl);
     let format = format::find(&args.format)
         .ok_or_else(|| Failure::Usage(format!("no format {}", quoted(&args.format))))?;
-    let received = client.get(&ask, Sharing::Job).await.map_err(failure)?;
-    mask(client.environment(), &received, out);
-    let written = hand_over(args, client, format, &received, out);
-    if written.is_err()
-        && let Some(lease) = &received.lease
-        && client.revoke(lease).await.is_err()
-    {
-        out.error("hallpass: what was not handed over could not be revoked; it ends by itself");
+    check_targets(args, client)?;
+    let received = client
+        .get(&ask, Sharing::Job)
+        .await
+        .map_err(|error| failure_of_exchange(error, client))?;
+    let handed_over = mask(client.environment(), &received, out)
+        .and_then(|()| hand_over(args, client, format, &received, out))
+        .and_then(|()| out.check());
+    if handed_over.is_err() {
+        give_back(client, &received, out).await;
     }
-    written
+    handed_over
+}
+
+/// Looks before anything is minted.
+fn check_targets(args: &Args, client: &Client) -> Result<(), Failure> {
+    for path in args.out.iter().chain(&args.database_ca) {
+        check_target(path)?;
+    }
+    if args.github_env {
+        github_env(client)?;
+    }
+    Ok(())
+}
+
+/// Revokes a login that was not handed over (T-137), unless an earlier step received it.
+async fn give_back(client: &Client, received: &Received, out: &mut Terminal) {
+    let Some(lease) = &received.lease else {
+        return;
+    };
+    if received.is_repeat {
+        out.error(
+            "hallpass: the login is not revoked, because an earlier step of this job uses it",
+        );
+    } else if let Err(error) = client.revoke(lease).await {
+        out.error(&format!(
+            "hallpass: the login could not be revoked and expires on its own: {error}"
+        ));
+    }
 }
 
 fn hand_over(
@@ -95,12 +136,16 @@ fn hand_over(
     out: &mut Terminal,
 ) -> Result<(), Failure> {
     let ca = if format.wants_ca_file || args.github_env || args.database_ca.is_some() {
-        database_ca(client.environment(), received, args.database_ca.as_deref())?
+        database_ca(client, received, args.database_ca.as_deref())?
     } else {
         None
     };
+    let is_cleared = format.environment == Surroundings::Cleared && args.prefix.is_none();
+    if args.github_env || (format.environment != Surroundings::Apart && !is_cleared) {
+        warn_of_rivals(client.environment(), received, ca.as_deref(), out);
+    }
     if args.github_env {
-        return set_github_env(args, client.environment(), received, ca.as_deref());
+        return set_github_env(args, client, received, ca.as_deref());
     }
     let options = Options {
         prefix: args.prefix.as_ref(),
@@ -108,57 +153,67 @@ fn hand_over(
     };
     let text =
         (format.write)(received, &options).map_err(|error| Failure::Usage(error.to_string()))?;
-    match &args.out {
-        None => out.verbatim(text.expose()),
-        Some(path) => {
-            let lines = Secret::new(format!("{}\n", text.expose()));
-            write_private(path, lines.expose().as_bytes())
-                .map_err(|error| Failure::Local(error.to_string()))?;
+    let Some(path) = &args.out else {
+        out.verbatim(text.expose());
+        return Ok(());
+    };
+    let contents = match format.merge {
+        Some(merge) => {
+            let there = Secret::new(read_own(path, MAX_OUT)?);
+            merge(there.expose(), &received.name, &text)
         }
-    }
-    Ok(())
+        None => Secret::new(format!("{}\n", text.expose()).into_bytes()),
+    };
+    Ok(write_private(path, contents.expose())?)
 }
 
-/// The database's CA as a file, if the login comes with one.
+/// The certificates that the database is checked with as a file, if any are.
 pub(super) fn database_ca(
-    environment: &Environment,
+    client: &Client,
     received: &Received,
     wanted: Option<&Path>,
 ) -> Result<Option<PathBuf>, Failure> {
-    let pem = match &received.material {
-        Material::Postgres(login) => login.ca.as_deref(),
-        Material::Jwt { .. } => None,
+    let Some(pem) = received.authorities(|| client.roots()) else {
+        return Ok(None);
     };
-    let written = match (pem, wanted) {
-        (None, _) => return Ok(None),
-        (Some(pem), Some(path)) => write_private(path, pem.as_bytes()).map(|()| path.to_owned()),
-        (Some(pem), None) => ca_file(environment, pem),
+    let Some(path) = wanted else {
+        return Ok(Some(ca_file(client.environment(), &pem)?));
     };
-    written
-        .map(Some)
-        .map_err(|error| Failure::Local(error.to_string()))
+    write_private(path, pem.as_bytes())?;
+    Ok(Some(path.to_owned()))
 }
 
+fn github_env(client: &Client) -> Result<PathBuf, Failure> {
+    client.environment().path("GITHUB_ENV").ok_or_else(|| {
+        Failure::Usage("`--github-env` is for GitHub: GITHUB_ENV is not set here".to_owned())
+    })
+}
+
+/// Adds to the file, or leaves it as it was: the runner reads half an entry as an error of the step.
 fn set_github_env(
     args: &Args,
-    environment: &Environment,
+    client: &Client,
     received: &Received,
     ca: Option<&Path>,
 ) -> Result<(), Failure> {
-    let path = environment.get("GITHUB_ENV").ok_or_else(|| {
-        Failure::Usage("`--github-env` is for GitHub: GITHUB_ENV is not set here".to_owned())
-    })?;
+    let path = github_env(client)?;
     let mut random = [0; 16];
     aws_lc_rs::rand::fill(&mut random)
         .map_err(|_| Failure::Local("this machine gives no random bytes".to_owned()))?;
     let end = format!("hallpass_{}", HEXLOWER.encode(&random));
     let text = github_file(&variables(received, args.prefix.as_ref(), ca), &end);
-    OpenOptions::new()
-        .append(true)
-        .create(true)
-        .open(path)
-        .and_then(|mut file| file.write_all(text.expose().as_bytes()))
-        .map_err(|error| Failure::Local(format!("{} cannot be written: {error}", quoted(path))))
+    let append = || {
+        let mut file = OpenOptions::new()
+            .append(true)
+            .create(true)
+            // A pipe without a reader would block.
+            .custom_flags(OFlag::O_NONBLOCK.bits())
+            .open(&path)?;
+        let length = file.metadata()?.len();
+        file.write_all(text.expose().as_bytes())
+            .inspect_err(|_| drop(file.set_len(length)))
+    };
+    append().map_err(|error| FileError::new(path.clone(), "written", error).into())
 }
 
 fn formats() -> PossibleValuesParser {
@@ -170,10 +225,13 @@ fn formats_help() -> String {
         .iter()
         .map(|format| format!("{:<22} {}", format.name, format.summary))
         .collect();
-    format!("Who is to read it:\n{}", lines.join("\n"))
+    format!("Output format:\n{}", lines.join("\n"))
 }
 
 /// In seconds, with their unit: brokers take no other combination of hours, minutes and seconds.
 pub(super) fn ttl(text: &str) -> Result<String, String> {
     duration::parse(text).map(|life| format!("{}s", life.as_secs()))
 }
+
+/// Bytes of a file that a credential is added to.
+const MAX_OUT: u64 = 1024 * 1024;

@@ -1,11 +1,17 @@
 //! The command tree; the one writer to the terminal. One file per command.
 
-use std::io::{self, IsTerminal as _, Write};
+use std::fs::File;
+use std::io::{self, IsTerminal as _, Write as _};
+use std::os::fd::AsFd;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+use nix::sys::signal::{SigSet, Signal};
+
+use crate::client::FileError;
 use crate::http::server;
+use crate::secret::Secret;
 use crate::text::{ascii_json, escape};
 
 pub mod audit;
@@ -32,11 +38,26 @@ mod wrap;
 pub fn run() -> ExitCode {
     // Before anything else, so that no command can find another one, or none.
     server::install_crypto_provider();
-    let cli = Cli::parse();
+    survive_full_files();
     let mut out = Terminal::new();
-    match cli.command.run(&mut out) {
+    let result = match Cli::try_parse() {
+        Ok(cli) => cli.command.run(&mut out),
+        Err(told) => out.told_by_clap(&told),
+    };
+    // What was not written changes no other failure, which is printed and has its own code.
+    match result.and_then(|()| out.check()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(&mut out),
+    }
+}
+
+/// A file that may not grow (`ulimit -f`) would end us with SIGXFSZ in the middle of a write: blocked,
+/// the write fails and is dealt with like any other (T-137). Children do not inherit it.
+fn survive_full_files() {
+    let mut signals = SigSet::empty();
+    signals.add(Signal::SIGXFSZ);
+    if signals.thread_block().is_err() {
+        // Only a bad set of signals is refused, and this one is good.
     }
 }
 
@@ -164,17 +185,51 @@ impl Failure {
     }
 }
 
+impl From<FileError> for Failure {
+    fn from(error: FileError) -> Self {
+        Self::Local(error.to_string())
+    }
+}
+
 /// The one writer to the terminal. Answers go to standard output, everything else to standard error.
+///
+/// A write to standard output that fails is remembered, and fails the command (T-137).
 #[derive(Debug)]
 pub struct Terminal {
     is_terminal: bool,
+    /// The failure that came first.
+    failed: Option<io::Error>,
 }
 
 impl Terminal {
     fn new() -> Self {
         Self {
             is_terminal: io::stdout().is_terminal(),
+            failed: None,
         }
+    }
+
+    /// Whether all of the answer so far was written.
+    ///
+    /// # Errors
+    /// It was not: exit code 5.
+    pub fn check(&self) -> Result<(), Failure> {
+        match &self.failed {
+            None => Ok(()),
+            Some(error) => Err(Failure::Local(format!(
+                "standard output cannot be written, so the output is incomplete: {error}"
+            ))),
+        }
+    }
+
+    /// Help, the version, or a slip on the command line, as clap words it.
+    fn told_by_clap(&mut self, told: &clap::Error) -> Result<(), Failure> {
+        let printed = told.print().and_then(|()| io::stdout().flush());
+        if told.use_stderr() {
+            return Err(Failure::Child(USAGE));
+        }
+        self.note(printed);
+        Ok(())
     }
 
     /// Somebody is looking: colour and progress are welcome.
@@ -205,35 +260,55 @@ impl Terminal {
 
     /// A line of the answer, made harmless: nothing in it drives a terminal or a CI's runner.
     pub fn line(&mut self, text: &str) {
-        write_line(&mut io::stdout().lock(), &harmless(text, self.is_terminal));
+        let text = harmless(text, self.is_terminal);
+        self.answer(&text);
     }
 
     /// An answer in JSON, for programs.
     pub fn json(&mut self, json: &str) {
-        write_line(&mut io::stdout().lock(), &ascii_json(json));
+        self.answer(&ascii_json(json));
     }
 
     /// An answer exactly as it is, since a program reads it: a credential, a token, SQL.
     pub fn verbatim(&mut self, text: &str) {
-        write_line(&mut io::stdout().lock(), text);
+        self.answer(text);
     }
 
-    /// A line about the answer: progress, warnings, errors.
+    /// A line about the answer: progress, warnings, errors. A failure to write it
+    /// changes nothing.
     pub fn error(&mut self, text: &str) {
-        write_line(&mut io::stderr().lock(), &harmless(text, self.is_terminal));
+        let text = harmless(text, self.is_terminal);
+        if write_line(&io::stderr(), &text).is_err() {
+            // The exit code says what it can.
+        }
     }
 
     /// A command of ours to the CI's runner, which reads both outputs.
-    pub fn command(&mut self, text: &str) {
-        write_line(&mut io::stderr().lock(), text);
+    ///
+    /// # Errors
+    /// It was not written, so the runner does not know.
+    pub fn command(&mut self, text: &str) -> Result<(), Failure> {
+        write_line(&io::stderr(), text)
+            .map_err(|error| Failure::Local(format!("standard error cannot be written: {error}")))
+    }
+
+    fn answer(&mut self, text: &str) {
+        let written = write_line(&io::stdout(), text);
+        self.note(written);
+    }
+
+    fn note(&mut self, written: io::Result<()>) {
+        if let Err(error) = written {
+            self.failed.get_or_insert(error);
+        }
     }
 }
 
-/// A closed pipe is not an error.
-fn write_line(out: &mut impl Write, text: &str) {
-    if writeln!(out, "{text}").and_then(|()| out.flush()).is_err() {
-        // Nobody reads any more, e.g. `| head`: there is nobody to tell either.
-    }
+/// In one write and past the standard library's buffer, which would keep a copy of a secret, and
+/// which takes an output that is open for reading only for written.
+fn write_line(out: &impl AsFd, text: &str) -> io::Result<()> {
+    let line = Secret::new(format!("{text}\n"));
+    File::from(out.as_fd().try_clone_to_owned()?).write_all(line.expose().as_bytes())
 }
 
 /// The last look at text for people (T-91). Outside text was escaped where it came in; here
@@ -290,6 +365,9 @@ fn split_colour(text: &str) -> Option<(&str, &str)> {
     let end = digits.checked_add(3)?;
     is_colour.then(|| text.split_at_checked(end)).flatten()
 }
+
+/// The exit code of a slip on the command line.
+const USAGE: u8 = 2;
 
 /// What our own texts have beside ASCII.
 const OURS: [char; 3] = ['✓', '✗', '…'];

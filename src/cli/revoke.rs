@@ -2,6 +2,7 @@
 
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::json;
@@ -40,14 +41,14 @@ pub struct Args {
 /// # Errors
 /// The broker cannot be asked, or does not know the handle.
 pub fn run(args: Args, out: &mut Terminal) -> Result<(), Failure> {
-    let lease = lease(args.lease, args.file.as_deref())?;
+    let lease = lease(args.lease, args.file.as_deref(), args.broker.timeout())?;
     let client = args.broker.client(Environment::of_this_process())?;
     let revocation = block_on(async { client.revoke(&lease).await.map_err(failure) })?;
     let (word, sentence) = match revocation {
         Revocation::Gone => ("gone", "The login is gone."),
         Revocation::Pending => (
             "pending",
-            "The database cannot be reached; the broker ends the login when it is back.",
+            "The broker accepted the revocation and is still ending the login.",
         ),
     };
     match args.output {
@@ -57,12 +58,14 @@ pub fn run(args: Args, out: &mut Terminal) -> Result<(), Failure> {
     Ok(())
 }
 
-fn lease(argument: Option<String>, file: Option<&Path>) -> Result<Secret<String>, Failure> {
+fn lease(
+    argument: Option<String>,
+    file: Option<&Path>,
+    patience: Duration,
+) -> Result<Secret<String>, Failure> {
     let text = match (argument, file) {
         (Some(text), _) if text != "-" => Secret::new(text),
-        (_, Some(path)) => text_of(
-            read_bounded(path, MAX_INPUT).map_err(|error| Failure::Local(error.to_string()))?,
-        )?,
+        (_, Some(path)) => text_of(read_bounded(path, MAX_INPUT, patience)?)?,
         (_, None) => {
             let mut bytes = Vec::new();
             io::stdin()

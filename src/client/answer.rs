@@ -29,6 +29,8 @@ pub struct Received {
     pub policies_revision: String,
     /// The id of the decision, as the audit has it.
     pub decision: String,
+    /// An earlier step of the job asked for the same, and may be using it.
+    pub is_repeat: bool,
 }
 
 /// The parts of a credential, by kind.
@@ -107,6 +109,7 @@ impl Received {
             policy,
             policies_revision,
             decision,
+            is_repeat: false,
         };
         received.check_texts().map_err(wrong)?;
         Ok(received)
@@ -120,6 +123,17 @@ impl Received {
             Material::Postgres(login) => &login.password,
         };
         std::iter::once(secret).chain(self.lease.as_ref()).collect()
+    }
+
+    /// The PEM certificates that a database is to be checked with: its own, or `roots` where its name
+    /// is to be checked and none came along.
+    #[must_use]
+    pub fn authorities(&self, roots: impl FnOnce() -> String) -> Option<String> {
+        let Material::Postgres(login) = &self.material else {
+            return None;
+        };
+        let is_checked = matches!(login.sslmode.as_str(), "verify-ca" | "verify-full");
+        login.ca.clone().or_else(|| is_checked.then(roots))
     }
 
     /// Nothing that a shell, a file of lines or a connection address could read as two things.

@@ -3,12 +3,13 @@
 use std::error::Error as _;
 use std::fmt;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::Method;
 use reqwest::header::{HeaderMap, HeaderValue, RETRY_AFTER};
+use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use serde::Deserialize;
@@ -29,23 +30,34 @@ pub struct Route {
     /// A proxy, only if asked for: one named by the environment would see addresses and choose
     /// answers without anybody having decided so.
     pub proxy: Option<String>,
+    /// Hosts that are asked without the proxy, as curl reads `NO_PROXY`. This machine always is.
+    pub no_proxy: Option<String>,
 }
 
 /// Makes requests: https with our own list of authorities, no redirects, no cookies, bounded answers.
 #[derive(Clone)]
 pub struct Connection {
     http: reqwest::Client,
+    own_authorities: Vec<CertificateDer<'static>>,
     clock: Arc<dyn Clock>,
 }
 
 impl Connection {
-    /// Reads the authorities; connects to nobody yet.
+    /// Reads the authorities, within `patience`; connects to nobody yet.
     ///
     /// # Errors
     /// The CA file cannot be read or holds no certificate; the proxy's address is none.
-    pub fn new(route: &Route, clock: Arc<dyn Clock>) -> Result<Self, ClientError> {
+    pub fn new(
+        route: &Route,
+        patience: Duration,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, ClientError> {
+        let own_authorities = match &route.ca {
+            Some(path) => authorities(path, patience)?,
+            None => Vec::new(),
+        };
         let mut builder = reqwest::Client::builder()
-            .tls_backend_preconfigured(tls(route)?)
+            .tls_backend_preconfigured(tls(&own_authorities)?)
             .redirect(reqwest::redirect::Policy::none())
             .referer(false)
             .no_proxy()
@@ -55,12 +67,21 @@ impl Connection {
         if let Some(proxy) = &route.proxy {
             let proxy = reqwest::Proxy::all(proxy)
                 .map_err(|_| ClientError::Setting("the proxy's address is none".to_owned()))?;
-            builder = builder.proxy(proxy);
+            builder = builder.proxy(proxy.no_proxy(without_proxy(route.no_proxy.as_deref())));
         }
         let http = builder
             .build()
             .map_err(|error| ClientError::Setting(format!("https cannot be set up: {error}")))?;
-        Ok(Self { http, clock })
+        Ok(Self {
+            http,
+            own_authorities,
+            clock,
+        })
+    }
+
+    /// The certificates of the CA file.
+    pub(super) fn own_authorities(&self) -> &[CertificateDer<'static>] {
+        &self.own_authorities
     }
 
     /// When to give up, if we begin now and wait for `patience`.
@@ -116,7 +137,8 @@ impl Connection {
         }
     }
 
-    fn left(&self, deadline: Deadline) -> Duration {
+    /// The time until `deadline`.
+    pub(super) fn left(&self, deadline: Deadline) -> Duration {
         deadline.0.saturating_sub(self.clock.monotonic())
     }
 
@@ -253,26 +275,34 @@ enum Attempt {
     Final(ClientError),
 }
 
-fn tls(route: &Route) -> Result<rustls::ClientConfig, ClientError> {
+/// What never goes through the proxy. Plain http is for this machine only, and carries the job's
+/// request token: a proxy elsewhere would read it, and connect to its own loopback (T-108).
+fn without_proxy(named: Option<&str>) -> Option<reqwest::NoProxy> {
+    reqwest::NoProxy::from_string(&format!("{THIS_MACHINE},{}", named.unwrap_or_default()))
+}
+
+fn authorities(
+    path: &Path,
+    patience: Duration,
+) -> Result<Vec<CertificateDer<'static>>, ClientError> {
+    let pem = read_bounded(path, MAX_CA_FILE, patience)?;
+    let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
+    let is_usable = |found: &Vec<CertificateDer<'static>>| {
+        let mut store = RootCertStore::empty();
+        let added = found.iter().all(|one| store.add(one.clone()).is_ok());
+        added && !store.is_empty()
+    };
+    read.ok().filter(is_usable).ok_or_else(|| {
+        ClientError::Setting(format!(
+            "CA file `{}` holds no certificate; expected PEM, `-----BEGIN CERTIFICATE-----`",
+            escape(&path.to_string_lossy())
+        ))
+    })
+}
+
+fn tls(own: &[CertificateDer<'static>]) -> Result<rustls::ClientConfig, ClientError> {
     let mut roots = tls::public_authorities();
-    if let Some(path) = &route.ca {
-        let pem = read_bounded(path, MAX_CA_FILE)?;
-        let unusable = || {
-            ClientError::Setting(format!(
-                "CA file `{}` holds no certificate; expected PEM, `-----BEGIN CERTIFICATE-----`",
-                escape(&path.to_string_lossy())
-            ))
-        };
-        let mut found = false;
-        for certificate in CertificateDer::pem_slice_iter(&pem) {
-            let certificate = certificate.map_err(|_| unusable())?;
-            roots.add(certificate).map_err(|_| unusable())?;
-            found = true;
-        }
-        if !found {
-            return Err(unusable());
-        }
-    }
+    roots.add_parsable_certificates(own.iter().cloned());
     tls::trusting(roots)
         .map_err(|error| ClientError::Setting(format!("TLS cannot be set up: {error}")))
 }
@@ -408,6 +438,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(8);
 /// Bytes of an answer: many times the largest credential.
 const MAX_ANSWER: usize = 256 * 1024;
 const MAX_CA_FILE: u64 = 1024 * 1024;
+const THIS_MACHINE: &str = "localhost,127.0.0.0/8,::1";
 
 #[cfg(test)]
 mod tests {
@@ -437,11 +468,8 @@ mod tests {
     #[test]
     fn a_ca_file_without_certificates_is_refused() {
         let file = tempfile::NamedTempFile::new().unwrap();
-        let route = Route {
-            ca: Some(file.path().to_owned()),
-            proxy: None,
-        };
-        let error = tls(&route).unwrap_err().to_string();
+        let error = authorities(file.path(), Duration::from_secs(1)).unwrap_err();
+        let error = error.to_string();
         assert!(
             error.ends_with("holds no certificate; expected PEM, `-----BEGIN CERTIFICATE-----`"),
             "{error}"

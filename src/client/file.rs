@@ -2,11 +2,17 @@
 
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Read as _, Write as _};
+use std::os::fd::AsFd as _;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use data_encoding::HEXLOWER;
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
+use crate::clock::{Clock as _, SystemClock};
 use crate::text::escape;
 
 /// A file that could not be read or written.
@@ -30,20 +36,64 @@ impl FileError {
     }
 }
 
+/// Whether [`write_private`] may write to `path`: to a file, or where nothing is. A link, a pipe or a
+/// device would be replaced by a file, which is not what its name was given for.
+///
+/// # Errors
+/// Something else is there.
+pub fn check_target(path: &Path) -> Result<(), FileError> {
+    let problem = match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => error,
+        Ok(there) if there.is_file() => return Ok(()),
+        Ok(there) if there.is_symlink() => {
+            io::Error::other("it is a link, which would be replaced; name the file it leads to")
+        }
+        Ok(there) if there.is_dir() => io::ErrorKind::IsADirectory.into(),
+        Ok(_) => io::Error::other(
+            "it is a pipe, a socket or a device, which would be replaced; let the shell redirect the output to it",
+        ),
+    };
+    Err(FileError::new(path.to_owned(), "written", problem))
+}
+
 /// Writes `contents` with mode 0600 beside `path` and puts it in place in one step, so that nobody
 /// reads half a secret and no earlier, looser mode is kept.
 ///
 /// # Errors
-/// The folder is missing or cannot be written to.
+/// The folder is missing or cannot be written to, or `path` fails [`check_target`].
 pub fn write_private(path: &Path, contents: &[u8]) -> Result<(), FileError> {
-    let failed = |source| FileError::new(path.to_owned(), "written", source);
-    let draft = draft_beside(path).map_err(failed)?;
+    check_target(path)?;
+    replace_private(path, contents)
+        .map_err(|source| FileError::new(path.to_owned(), "written", source))
+}
+
+/// [`write_private`] in a folder of our own: whatever is there is replaced.
+pub(super) fn replace_private(path: &Path, contents: &[u8]) -> io::Result<()> {
+    let draft = draft_beside(path)?;
     write_new(&draft, contents)
         .and_then(|()| fs::rename(&draft, path))
-        .map_err(|source| {
-            discard(&draft);
-            failed(source)
-        })
+        .inspect_err(|_| discard(&draft))
+}
+
+/// What a file of ours holds so far, to add to it; nothing where there is none. A file of another
+/// user is refused, since [`write_private`] would make it ours.
+///
+/// # Errors
+/// The file cannot be read, or is not ours.
+pub fn read_own(path: &Path, limit: u64) -> Result<Vec<u8>, FileError> {
+    let read = || {
+        let file = match open_at_once(path, OFlag::O_NOFOLLOW) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            opened => opened?,
+        };
+        let metadata = file.metadata()?;
+        if !metadata.is_file() || metadata.uid() != nix::unistd::geteuid().as_raw() {
+            return Err(io::Error::other("it is not a file of this user"));
+        }
+        read_up_to(file, limit)
+    };
+    read().map_err(|source| FileError::new(path.to_owned(), "read", source))
 }
 
 /// Like [`write_private`], but leaves a file alone that is already there; `false` then.
@@ -61,10 +111,7 @@ pub(super) fn write_private_new(path: &Path, contents: &[u8]) -> io::Result<bool
 /// Reads a file that only we can have written: a plain file of ours that others cannot read, and no
 /// link to one. At most `limit` bytes.
 pub(super) fn read_private(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
-    let file = OpenOptions::new()
-        .read(true)
-        .custom_flags(NO_FOLLOW)
-        .open(path)?;
+    let file = open_at_once(path, OFlag::O_NOFOLLOW)?;
     let metadata = file.metadata()?;
     let is_ours = metadata.is_file() && is_private(&metadata);
     if !is_ours || metadata.len() > limit {
@@ -73,14 +120,57 @@ pub(super) fn read_private(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     read_up_to(file, limit)
 }
 
-/// Reads at most `limit` bytes; a longer file is an error, not a shorter text.
+/// Reads at most `limit` bytes; a longer file is an error, not a shorter text. A pipe is read to its
+/// end, but for no longer than `patience`.
 ///
 /// # Errors
-/// The file cannot be read, or is longer.
-pub fn read_bounded(path: &Path, limit: u64) -> Result<Vec<u8>, FileError> {
-    File::open(path)
-        .and_then(|file| read_up_to(file, limit))
-        .map_err(|source| FileError::new(path.to_owned(), "read", source))
+/// The file cannot be read in time, or is longer.
+pub fn read_bounded(path: &Path, limit: u64, patience: Duration) -> Result<Vec<u8>, FileError> {
+    let read = || {
+        let file = open_at_once(path, OFlag::empty())?;
+        if file.metadata()?.is_file() {
+            read_up_to(file, limit)
+        } else {
+            read_stream(file, limit, patience)
+        }
+    };
+    read().map_err(|source| FileError::new(path.to_owned(), "read", source))
+}
+
+/// Opens for reading without waiting: a pipe without a writer would block for ever (T-136).
+fn open_at_once(path: &Path, more: OFlag) -> io::Result<File> {
+    OpenOptions::new()
+        .read(true)
+        .custom_flags((OFlag::O_NONBLOCK | more).bits())
+        .open(path)
+}
+
+fn read_stream(mut file: File, limit: u64, patience: Duration) -> io::Result<Vec<u8>> {
+    let clock = SystemClock::new();
+    let deadline = clock.monotonic().saturating_add(patience);
+    let (mut contents, mut buffer) = (Vec::new(), [0; 4096]);
+    loop {
+        let left = deadline.saturating_sub(clock.monotonic());
+        let left = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
+        match poll(&mut [PollFd::new(file.as_fd(), PollFlags::POLLIN)], left) {
+            Ok(0) => {
+                let problem = "its writer did not finish in time";
+                return Err(io::Error::new(io::ErrorKind::TimedOut, problem));
+            }
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        match file.read(&mut buffer) {
+            Ok(0) => return Ok(contents),
+            Ok(count) => contents.extend_from_slice(buffer.get(..count).unwrap_or_default()),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+        if u64::try_from(contents.len()).unwrap_or(u64::MAX) > limit {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+    }
 }
 
 /// A folder of ours that others can neither read nor write: made, or found so.
@@ -117,12 +207,17 @@ fn read_up_to(file: impl io::Read, limit: u64) -> io::Result<Vec<u8>> {
 }
 
 fn draft_beside(path: &Path) -> io::Result<PathBuf> {
-    let mut random = [0; 8];
-    aws_lc_rs::rand::fill(&mut random).map_err(|_| io::Error::other("no random bytes"))?;
     let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
     let mut draft = name.to_owned();
-    draft.push(format!(".{}.tmp", HEXLOWER.encode(&random)));
+    draft.push(format!(".{}.tmp", random_word()?));
     Ok(path.with_file_name(draft))
+}
+
+/// A part of a name that nobody guesses.
+pub(super) fn random_word() -> io::Result<String> {
+    let mut random = [0; 8];
+    aws_lc_rs::rand::fill(&mut random).map_err(|_| io::Error::other("no random bytes"))?;
+    Ok(HEXLOWER.encode(&random))
 }
 
 fn write_new(path: &Path, contents: &[u8]) -> io::Result<()> {
@@ -140,9 +235,6 @@ fn discard(draft: &Path) {
         // It was renamed, or was never made.
     }
 }
-
-/// `O_NOFOLLOW` of Linux; the standard library has no name for it.
-const NO_FOLLOW: i32 = nix::fcntl::OFlag::O_NOFOLLOW.bits();
 
 #[cfg(test)]
 mod tests {
@@ -170,6 +262,60 @@ mod tests {
         fs::write(path.join("inside"), "").unwrap();
         assert!(write_private(&path, b"new").is_err());
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    /// T-137
+    #[test]
+    fn only_files_are_written_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        fs::write(path("file"), "old").unwrap();
+        symlink(path("file"), path("link")).unwrap();
+        symlink("nowhere", path("broken")).unwrap();
+        nix::unistd::mkfifo(&path("pipe"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+        for name in ["link", "broken", "pipe"] {
+            let kind = fs::symlink_metadata(path(name)).unwrap().file_type();
+            assert!(write_private(&path(name), b"new").is_err(), "{name}");
+            assert_eq!(
+                fs::symlink_metadata(path(name)).unwrap().file_type(),
+                kind,
+                "{name}"
+            );
+        }
+        assert_eq!(fs::read(path("file")).unwrap(), b"old");
+        assert!(write_private(Path::new("/dev/null"), b"new").is_err());
+        let text = |name: &str| {
+            let error = check_target(&path(name)).unwrap_err().to_string();
+            error.replace(folder.path().to_str().unwrap(), "")
+        };
+        insta::assert_snapshot!(text("link"), @"file `/link` cannot be written: it is a link, which would be replaced; name the file it leads to");
+        insta::assert_snapshot!(text("pipe"), @"file `/pipe` cannot be written: it is a pipe, a socket or a device, which would be replaced; let the shell redirect the output to it");
+    }
+
+    /// T-136
+    #[test]
+    fn a_pipe_is_read_to_its_end_or_given_up() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("pipe");
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        assert!(read_private(&path, 10).is_err());
+        let error = read_bounded(&path, 10, Duration::from_millis(10)).unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .ends_with("its writer did not finish in time"),
+            "{error}"
+        );
+        for (text, limit) in [("written late", 12), ("too long", 7)] {
+            let writer = std::thread::spawn({
+                let path = path.clone();
+                move || fs::write(path, text)
+            });
+            let read = read_bounded(&path, limit, Duration::from_mins(1));
+            writer.join().unwrap().unwrap();
+            let expected = (limit == 12).then(|| text.as_bytes().to_vec());
+            assert_eq!(read.ok(), expected, "{text}");
+        }
     }
 
     #[test]

@@ -5,9 +5,10 @@
 //! - The key is random. One derived from the token would let whoever steals the token repeat our
 //!   exchange and be told our password (T-110); against a random key a stolen token is used up.
 //! - On GitHub each request makes another token, so the token is kept beside the key, until it
-//!   expires. That gives a reader nothing new: the file is ours alone (0600, in the runner's own
-//!   temporary folder, which the runner empties), and any step that can read it holds
-//!   `ACTIONS_ID_TOKEN_REQUEST_TOKEN`, with which it can make tokens for any audience.
+//!   expires. That gives a step of the job nothing new: the file is ours alone (0600), and any step
+//!   that can read it holds `ACTIONS_ID_TOKEN_REQUEST_TOKEN`, with which it can make tokens for any
+//!   audience. The name holds the hash of that very token, since a runner's temporary folder may
+//!   outlive the job: the next job finds nothing (T-136).
 //! - On GitLab the token waits in a variable anyway, so only the key is kept, under a name that
 //!   holds the token's hash: another job finds nothing.
 //!
@@ -26,6 +27,7 @@ use super::Ask;
 use super::address::BrokerAddress;
 use super::error::ClientError;
 use super::file::{private_folder, read_private, write_private_new};
+use super::folder;
 use super::source::Environment;
 use super::token::IdToken;
 use crate::clock::Timestamp;
@@ -37,11 +39,12 @@ pub(super) struct Kept(Option<PathBuf>);
 
 impl Kept {
     pub(super) fn of(environment: &Environment) -> Self {
-        Self(
-            environment
-                .job_folder()
-                .map(|folder| folder.join("hallpass")),
-        )
+        Self(folder::of_job(environment))
+    }
+
+    /// Where steps leave what others find, if anywhere.
+    pub(super) fn folder(&self) -> Option<&Path> {
+        self.0.as_deref()
     }
 
     /// What an earlier step kept under that name, if it can still be used.
@@ -136,16 +139,15 @@ impl Pair {
 pub(super) struct Slot(String);
 
 impl Slot {
-    /// For a source that makes new tokens, `token` is left out: it is kept inside.
-    pub(super) fn of(broker: &BrokerAddress, ask: &Ask, token: Option<&IdToken>) -> Self {
+    /// `job` is what tells the job from others: its one token, or else [`Source::job`], since a
+    /// source that makes new tokens has them kept inside.
+    ///
+    /// [`Source::job`]: super::Source::job
+    pub(super) fn of(broker: &BrokerAddress, ask: &Ask, job: &[&str]) -> Self {
         let scopes = ask.scopes.join(" ");
-        let parts = [
-            broker.as_str(),
-            &ask.credential,
-            &scopes,
-            ask.ttl.as_deref().unwrap_or_default(),
-            token.map(IdToken::expose).unwrap_or_default(),
-        ];
+        let ttl = ask.ttl.as_deref().unwrap_or_default();
+        let asked = [broker.as_str(), &ask.credential, &scopes, ttl];
+        let parts = asked.iter().chain(job);
         let mut hash = digest::Context::new(&digest::SHA256);
         for part in parts {
             // The length first, so that no two lists of parts read the same.
@@ -190,7 +192,7 @@ mod tests {
 
     fn slot(credential: &str) -> Slot {
         let broker = BrokerAddress::parse("https://hallpass.example").unwrap();
-        Slot::of(&broker, &Ask::new(credential).unwrap(), None)
+        Slot::of(&broker, &Ask::new(credential).unwrap(), &["job"])
     }
 
     fn token(expires_at: i64) -> IdToken {
@@ -219,6 +221,20 @@ mod tests {
         assert!(kept.find(&slot("shop-db/read"), NOW).is_none());
     }
 
+    /// T-136
+    #[test]
+    fn what_is_kept_is_found_by_the_same_job_only() {
+        let folder = tempfile::tempdir().unwrap();
+        let kept = kept_in(folder.path());
+        let broker = BrokerAddress::parse("https://hallpass.example").unwrap();
+        let slot = |job: &[&str]| Slot::of(&broker, &Ask::new("a").unwrap(), job);
+        kept.keep(&slot(&["token", "1"]), Pair::new(None).unwrap(), NOW);
+        assert!(kept.find(&slot(&["token", "1"]), NOW).is_some());
+        for other in [&["token", "2"][..], &["token"], &["token1", ""], &[]] {
+            assert!(kept.find(&slot(other), NOW).is_none(), "{other:?}");
+        }
+    }
+
     #[test]
     fn the_faster_step_wins() {
         let folder = tempfile::tempdir().unwrap();
@@ -244,9 +260,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let kept = kept_in(folder.path());
         kept.keep(&slot("a"), Pair::new(None).unwrap(), NOW);
-        let inside = folder.path().join("hallpass");
-        assert_eq!(fs::metadata(&inside).unwrap().mode() & 0o777, 0o700);
-        let files: Vec<_> = fs::read_dir(&inside).unwrap().collect();
+        let inside = kept.folder().unwrap();
+        assert_eq!(fs::metadata(inside).unwrap().mode() & 0o777, 0o700);
+        let files: Vec<_> = fs::read_dir(inside).unwrap().collect();
         assert_eq!(files.len(), 1);
         let file = files[0].as_ref().unwrap();
         assert_eq!(file.metadata().unwrap().mode() & 0o777, 0o600);
@@ -258,7 +274,7 @@ mod tests {
     fn a_tampered_file_is_as_none() {
         let folder = tempfile::tempdir().unwrap();
         let kept = kept_in(folder.path());
-        private_folder(&folder.path().join("hallpass")).unwrap();
+        private_folder(kept.folder().unwrap()).unwrap();
         for text in ["", "{}", r#"{"key":"short","token":null}"#, "[1]"] {
             let path = kept.path(&slot("a")).unwrap();
             super::super::file::write_private(&path, text.as_bytes()).unwrap();

@@ -1,6 +1,7 @@
 //! How does a job get its credential?
 //! Discover the source, exchange with retries, keep the idempotency key. Not: clap, the terminal.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ mod ca;
 mod connection;
 mod error;
 mod file;
+mod folder;
 pub mod format;
 mod kept;
 pub mod source;
@@ -28,7 +30,7 @@ pub use answer::{FailedCondition, Material, PostgresLogin, Received, Refusal};
 pub use ca::ca_file;
 pub use connection::{Connection, Deadline, Route};
 pub use error::ClientError;
-pub use file::{FileError, read_bounded, write_private};
+pub use file::{FileError, check_target, read_bounded, read_own, write_private};
 pub use source::{Environment, Source, SourceError};
 pub use token::IdToken;
 
@@ -77,9 +79,9 @@ pub enum Sharing {
 /// What came of a revocation (RFC 7009).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Revocation {
-    /// The login is gone.
+    /// The login has ended.
     Gone,
-    /// The database cannot be reached; the broker goes on trying.
+    /// The broker accepted the revocation and is still ending the login. Nothing is left to do for us.
     Pending,
 }
 
@@ -123,7 +125,7 @@ impl Client {
     /// The CA file or the proxy's address cannot be used.
     pub fn new(settings: Settings, clock: Arc<dyn Clock>) -> Result<Self, ClientError> {
         Ok(Self {
-            connection: Connection::new(&settings.route, clock)?,
+            connection: Connection::new(&settings.route, settings.patience, clock)?,
             kept: Kept::of(&settings.environment),
             broker: settings.broker,
             environment: settings.environment,
@@ -151,6 +153,19 @@ impl Client {
         self.connection.clock()
     }
 
+    /// The folder that this job's steps share, if one is known.
+    #[must_use]
+    pub fn shared_folder(&self) -> Option<&Path> {
+        self.kept.folder()
+    }
+
+    /// The authorities that a database is checked with whose login names none, in PEM: those of this
+    /// machine, else the public ones, and those of `--ca`.
+    #[must_use]
+    pub fn roots(&self) -> String {
+        ca::roots(self.connection.own_authorities())
+    }
+
     /// Where this job's token comes from.
     ///
     /// # Errors
@@ -175,16 +190,23 @@ impl Client {
                 let pair = Pair::new(None)?;
                 self.exchange(ask, &token, &pair, deadline).await
             }
-            (Sharing::Job, true) => self.get_with_kept_token(ask, deadline).await,
+            (Sharing::Job, true) => {
+                let slot = Slot::of(&self.broker, ask, &source.job(&self.environment));
+                self.get_with_kept_token(ask, &slot, deadline).await
+            }
             (Sharing::Job, false) => {
                 let token = self.token_until(deadline).await?;
-                let slot = Slot::of(&self.broker, ask, Some(&token));
+                let slot = Slot::of(&self.broker, ask, &[token.expose()]);
                 let now = self.clock().now();
-                let pair = match self.kept.find(&slot, now) {
-                    Some(pair) => pair,
-                    None => self.kept.keep(&slot, Pair::new(None)?, now),
+                let (pair, is_repeat) = match self.kept.find(&slot, now) {
+                    Some(pair) => (pair, true),
+                    None => (self.kept.keep(&slot, Pair::new(None)?, now), false),
                 };
-                self.exchange(ask, &token, &pair, deadline).await
+                let received = self.exchange(ask, &token, &pair, deadline).await?;
+                Ok(Received {
+                    is_repeat,
+                    ..received
+                })
             }
         }
     }
@@ -287,26 +309,31 @@ impl Client {
     async fn get_with_kept_token(
         &self,
         ask: &Ask,
+        slot: &Slot,
         deadline: Deadline,
     ) -> Result<Received, ClientError> {
-        let slot = Slot::of(&self.broker, ask, None);
-        if let Some(pair) = self.kept.find(&slot, self.clock().now())
+        if let Some(pair) = self.kept.find(slot, self.clock().now())
             && let Some(token) = &pair.token
             && token.is_for(&self.broker)
         {
             self.check_issuer_until(deadline).await?;
             match self.exchange(ask, token, &pair, deadline).await {
-                Err(ClientError::Denied(_)) => self.kept.forget(&slot),
-                other => return other,
+                Err(ClientError::Denied(_)) => self.kept.forget(slot),
+                other => {
+                    return other.map(|received| Received {
+                        is_repeat: true,
+                        ..received
+                    });
+                }
             }
         }
         let token = self.token_until(deadline).await?;
         let new = Pair::new(Some(token.clone()))?;
-        let pair = self.kept.keep(&slot, new, self.clock().now());
+        let pair = self.kept.keep(slot, new, self.clock().now());
         let token = pair.token.as_ref().unwrap_or(&token);
         let result = self.exchange(ask, token, &pair, deadline).await;
         if matches!(result, Err(ClientError::Denied(_))) {
-            self.kept.forget(&slot);
+            self.kept.forget(slot);
         }
         result
     }

@@ -52,13 +52,15 @@ impl IdToken {
         self.text.expose()
     }
 
-    /// Whether it may be sent to that broker: a token for somebody else would show the broker how
-    /// to log in there (T-108).
+    /// Whether it may be sent to that broker. A token that names another party as well would let the
+    /// broker, or whoever takes the token from it, log in there (T-108).
     #[must_use]
     pub fn is_for(&self, broker: &BrokerAddress) -> bool {
-        self.audiences
-            .iter()
-            .any(|audience| audience == broker.as_str())
+        !self.audiences.is_empty()
+            && self
+                .audiences
+                .iter()
+                .all(|audience| audience == broker.as_str())
     }
 
     /// Its audiences, escaped, for a message.
@@ -139,7 +141,7 @@ pub(super) mod tests {
 
     /// T-108
     #[test]
-    fn a_token_is_for_the_audiences_it_names_and_no_other() {
+    fn a_token_is_for_the_broker_only_if_it_names_no_other() {
         let broker = BrokerAddress::parse("https://hallpass.example").unwrap();
         let is_for = |audience: serde_json::Value| {
             let token = unsigned(&serde_json::json!({ "aud": audience }));
@@ -148,7 +150,10 @@ pub(super) mod tests {
                 .is_for(&broker)
         };
         assert!(is_for("https://hallpass.example".into()));
-        assert!(is_for(vec!["x", "https://hallpass.example"].into()));
+        assert!(is_for(vec!["https://hallpass.example"].into()));
+        assert!(!is_for(vec!["x", "https://hallpass.example"].into()));
+        assert!(!is_for(vec!["https://hallpass.example", "x"].into()));
+        assert!(!is_for(Vec::<String>::new().into()));
         assert!(!is_for("https://hallpass.example.evil".into()));
         assert!(!is_for("sts.amazonaws.com".into()));
         assert!(!is_for(serde_json::Value::Null));

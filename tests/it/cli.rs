@@ -5,4 +5,5 @@ mod doctor;
 mod exec;
 mod help;
 mod list;
+mod output;
 mod revoke;

@@ -7,6 +7,8 @@ pub(crate) mod fake;
 mod formats;
 mod github;
 mod gitlab;
+pub(crate) mod handed_over;
 mod hostile;
 mod kept;
 mod real;
+mod tls;

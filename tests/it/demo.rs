@@ -52,12 +52,15 @@ fn running_in(folder: &TempDir) -> Vec<String> {
 fn wait_for(child: &mut Child, what: &str) -> Vec<String> {
     let stdout = child.stdout.take().unwrap();
     let mut lines = Vec::new();
-    for line in BufReader::new(stdout).lines() {
+    let mut reader = BufReader::new(stdout).lines();
+    while let Some(line) = reader.next() {
         let line = line.unwrap();
         leaks::said("standard output of `dev`", line.as_bytes());
         let found = line.contains(what);
         lines.push(line);
         if found {
+            // The rest is read too: an output that is closed fails the command.
+            std::thread::spawn(move || reader.for_each(drop));
             return lines;
         }
     }

@@ -1,7 +1,7 @@
 //! What `credential_process` of the AWS tools reads. No kind of credential fits yet; the name is kept
 //! so that its error can say so.
 
-use super::{Format, FormatError, Options};
+use super::{Format, FormatError, Options, Surroundings};
 use crate::client::answer::Received;
 use crate::secret::Secret;
 
@@ -9,7 +9,9 @@ pub(super) const FORMAT: Format = Format {
     name: "aws-credential-process",
     summary: "AWS tools' credential_process (for sessions of AWS only)",
     wants_ca_file: false,
+    environment: Surroundings::Apart,
     write,
+    merge: None,
 };
 
 fn write(received: &Received, _: &Options<'_>) -> Result<Secret<String>, FormatError> {

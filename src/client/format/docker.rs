@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{Format, FormatError, Options};
+use super::{Format, FormatError, Options, Surroundings};
 use crate::client::answer::{Material, Received};
 use crate::secret::Secret;
 
@@ -10,7 +10,9 @@ pub(super) const FORMAT: Format = Format {
     name: "docker",
     summary: "a Docker credential helper's answer to get",
     wants_ca_file: false,
+    environment: Surroundings::Apart,
     write,
+    merge: None,
 };
 
 fn write(received: &Received, _: &Options<'_>) -> Result<Secret<String>, FormatError> {

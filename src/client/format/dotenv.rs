@@ -1,7 +1,7 @@
 //! Lines of a `.env` file, as Docker, systemd and GitLab's `dotenv` reports read them.
 
 use super::variables::variables;
-use super::{Format, FormatError, Options};
+use super::{Format, FormatError, Options, Surroundings};
 use crate::client::answer::Received;
 use crate::secret::Secret;
 
@@ -9,7 +9,9 @@ pub(super) const FORMAT: Format = Format {
     name: "dotenv",
     summary: "a .env file: NAME=value, a value to the end of its line",
     wants_ca_file: true,
+    environment: Surroundings::Kept,
     write,
+    merge: None,
 };
 
 /// Without quotes: Docker and GitLab would take them for a part of the value. No value holds a line

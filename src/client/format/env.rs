@@ -1,7 +1,7 @@
 //! Lines for a shell to read: `login=$(hallpass get … --format env) && eval "$login"`.
 
-use super::variables::variables;
-use super::{Format, FormatError, Options};
+use super::variables::{rivals, variables};
+use super::{Format, FormatError, Options, Surroundings};
 use crate::client::answer::Received;
 use crate::secret::Secret;
 
@@ -9,7 +9,9 @@ pub(super) const FORMAT: Format = Format {
     name: "env",
     summary: "a shell, by eval: PG* and DATABASE_URL, or HALLPASS_TOKEN",
     wants_ca_file: true,
+    environment: Surroundings::Cleared,
     write,
+    merge: None,
 };
 
 #[expect(
@@ -17,7 +19,16 @@ pub(super) const FORMAT: Format = Format {
     reason = "the signature is that of every format"
 )]
 fn write(received: &Received, options: &Options<'_>) -> Result<Secret<String>, FormatError> {
-    let mut text = Secret::new(String::new());
+    // With a prefix nothing of ours is what libpq looks for, and the rest is the job's own.
+    let rivals = match options.prefix {
+        None => rivals(received, options.ca_file),
+        Some(_) => Vec::new(),
+    };
+    let mut text = Secret::new(if rivals.is_empty() {
+        String::new()
+    } else {
+        format!("unset {}", rivals.join(" "))
+    });
     for variable in variables(received, options.prefix, options.ca_file) {
         let quoted = quote(variable.value.expose());
         let end = if text.expose().is_empty() { "" } else { "\n" };
@@ -46,9 +57,17 @@ mod tests {
 
     #[test]
     fn a_shell_reads_back_what_was_written() {
-        let script = format!("{}\nprintf %s \"$PGPASSWORD\"", write(&FORMAT, &login()));
-        let output = Command::new("sh").args(["-c", &script]).output().unwrap();
-        assert_eq!(String::from_utf8(output.stdout).unwrap(), PASSWORD);
+        let script = format!(
+            "{}\nprintf '%s %s' \"${{PGHOSTADDR-none}}\" \"$PGPASSWORD\"",
+            write(&FORMAT, &login())
+        );
+        let output = Command::new("sh")
+            .args(["-euc", &script])
+            .env("PGHOSTADDR", "192.0.2.1")
+            .output()
+            .unwrap();
+        let printed = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(printed, format!("none {PASSWORD}"));
         assert!(output.stderr.is_empty());
     }
 }

@@ -1,6 +1,6 @@
 //! What git reads from a credential helper's `get` (git-credential(1)).
 
-use super::{Format, FormatError, Options};
+use super::{Format, FormatError, Options, Surroundings};
 use crate::client::answer::{Material, Received};
 use crate::secret::Secret;
 
@@ -8,7 +8,9 @@ pub(super) const FORMAT: Format = Format {
     name: "git",
     summary: "a git credential helper's answer to get",
     wants_ca_file: false,
+    environment: Surroundings::Apart,
     write,
+    merge: None,
 };
 
 fn write(received: &Received, _: &Options<'_>) -> Result<Secret<String>, FormatError> {

@@ -1,8 +1,8 @@
-//! Everything, for programs: the answer of the broker's JSON door.
+//! Everything, for programs: the answer of the broker's JSON endpoint.
 
 use serde_json::{Value, json};
 
-use super::{Format, FormatError, Options};
+use super::{Format, FormatError, Options, Surroundings};
 use crate::client::answer::{Material, Received};
 use crate::client::format::url::connection_url;
 use crate::secret::Secret;
@@ -11,7 +11,9 @@ pub(super) const FORMAT: Format = Format {
     name: "json",
     summary: "programs: everything, as the broker's /api/credentials answers",
     wants_ca_file: false,
+    environment: Surroundings::Apart,
     write,
+    merge: None,
 };
 
 #[expect(

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{Format, FormatError, Options};
+use super::{Format, FormatError, Options, Surroundings};
 use crate::client::answer::{Material, Received};
 use crate::secret::Secret;
 
@@ -10,7 +10,9 @@ pub(super) const FORMAT: Format = Format {
     name: "kube-exec",
     summary: "kubectl's exec credential plugin: an ExecCredential",
     wants_ca_file: false,
+    environment: Surroundings::Apart,
     write,
+    merge: None,
 };
 
 fn write(received: &Received, _: &Options<'_>) -> Result<Secret<String>, FormatError> {

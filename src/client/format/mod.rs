@@ -16,7 +16,7 @@ mod pgpass;
 mod url;
 mod variables;
 
-pub use variables::{Prefix, Variable, github_file, variables};
+pub use variables::{Prefix, Variable, github_file, rivals, variables};
 
 /// Every format there is. A new one is its file and a line here.
 pub const FORMATS: &[Format] = &[
@@ -46,8 +46,26 @@ pub struct Format {
     pub summary: &'static str,
     /// It names the database's CA as a file, so that file must be there.
     pub wants_ca_file: bool,
+    /// What else is in the environment of whoever reads it.
+    pub environment: Surroundings,
     /// The text, without a line end.
     pub write: fn(&Received, &Options<'_>) -> Result<Secret<String>, FormatError>,
+    /// Puts the text into a file that holds other entries too; without it the file is replaced.
+    pub merge: Option<Merge>,
+}
+
+/// Takes what the file holds, the credential's name, and the text; gives what the file shall hold.
+pub type Merge = fn(&[u8], &str, &Secret<String>) -> Secret<Vec<u8>>;
+
+/// What a reader's other variables can do to a credential.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Surroundings {
+    /// Nothing: it reads no variables beside.
+    Apart,
+    /// Those that would win over the credential's own are unset by the text itself.
+    Cleared,
+    /// They stay, so the job's author has to be told.
+    Kept,
 }
 
 /// What a format needs beside the credential.
@@ -108,6 +126,7 @@ mod tests {
             policy: "shop-migrate".to_owned(),
             policies_revision: "sha256:00".to_owned(),
             decision: "dec_1".to_owned(),
+            is_repeat: false,
         }
     }
 

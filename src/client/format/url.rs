@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use super::{Format, FormatError, Options};
+use super::{Format, FormatError, Options, Surroundings};
 use crate::client::answer::{Material, PostgresLogin, Received};
 use crate::secret::Secret;
 
@@ -11,7 +11,9 @@ pub(super) const FORMAT: Format = Format {
     name: "url",
     summary: "a connection address for a database client",
     wants_ca_file: true,
+    environment: Surroundings::Kept,
     write,
+    merge: None,
 };
 
 fn write(received: &Received, options: &Options<'_>) -> Result<Secret<String>, FormatError> {

@@ -63,6 +63,21 @@ pub fn variables(
         .collect()
 }
 
+/// Those of libpq's variables that would win over a login's own, or fail beside them, because they
+/// were set for another server: PGHOSTADDR and PGSERVICE lead elsewhere even beside a connection
+/// address. Left out are the login's own, and those that only say how a session behaves.
+#[must_use]
+pub fn rivals(received: &Received, ca_file: Option<&Path>) -> Vec<&'static str> {
+    if matches!(received.material, Material::Jwt { .. }) {
+        return Vec::new();
+    }
+    let own = pairs(received, ca_file);
+    LIBPQ
+        .into_iter()
+        .filter(|name| own.iter().all(|(ours, _)| ours != name))
+        .collect()
+}
+
 /// The text that GitHub's runner reads variables from (`$GITHUB_ENV`, `$GITHUB_OUTPUT`). The random
 /// word `end` marks where a value ends, so that no value can begin a variable of its own.
 #[must_use]
@@ -105,6 +120,48 @@ fn pairs(received: &Received, ca_file: Option<&Path>) -> Vec<(&'static str, Secr
 
 const MAX_PREFIX: usize = 64;
 
+/// What libpq reads of where to connect, as whom, and how the server is known (PostgreSQL manual,
+/// "Environment Variables"). Not here: PGAPPNAME, PGCLIENTENCODING, `PGCONNECT_TIMEOUT`, PGDATESTYLE,
+/// PGGEQO, PGTZ and PGLOCALEDIR, which are the job's to choose.
+const LIBPQ: [&str; 36] = [
+    "PGCHANNELBINDING",
+    "PGDATABASE",
+    "PGGSSDELEGATION",
+    "PGGSSENCMODE",
+    "PGGSSLIB",
+    "PGHOST",
+    "PGHOSTADDR",
+    "PGKRBSRVNAME",
+    "PGLOADBALANCEHOSTS",
+    "PGMAXPROTOCOLVERSION",
+    "PGMINPROTOCOLVERSION",
+    "PGOAUTHDEBUG",
+    "PGOPTIONS",
+    "PGPASSFILE",
+    "PGPASSWORD",
+    "PGPORT",
+    "PGREQUIREAUTH",
+    "PGREQUIREPEER",
+    "PGREQUIRESSL",
+    "PGSERVICE",
+    "PGSERVICEFILE",
+    "PGSSLCERT",
+    "PGSSLCERTMODE",
+    "PGSSLCOMPRESSION",
+    "PGSSLCRL",
+    "PGSSLCRLDIR",
+    "PGSSLKEY",
+    "PGSSLMAXPROTOCOLVERSION",
+    "PGSSLMINPROTOCOLVERSION",
+    "PGSSLMODE",
+    "PGSSLNEGOTIATION",
+    "PGSSLROOTCERT",
+    "PGSSLSNI",
+    "PGSYSCONFDIR",
+    "PGTARGETSESSIONATTRS",
+    "PGUSER",
+];
+
 #[cfg(test)]
 mod tests {
     use super::super::tests::{PASSWORD, jwt, login};
@@ -119,6 +176,48 @@ mod tests {
             .collect();
         insta::assert_snapshot!(names.join(" "), @"SHOP_PGHOST SHOP_PGPORT SHOP_PGDATABASE SHOP_PGUSER SHOP_PGPASSWORD SHOP_PGSSLMODE SHOP_PGSSLROOTCERT SHOP_PGOPTIONS SHOP_DATABASE_URL");
         assert_eq!(Prefix::parse("SHOP_"), Ok(prefix));
+    }
+
+    #[test]
+    fn every_variable_that_libpq_reads_is_known() {
+        let library = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/target/embedded-postgres/native/lib/libpq.so.5"
+        );
+        let bytes = std::fs::read(library)
+            .expect("PostgreSQL 18 is fetched by deploy/dev/embedded-postgres.sh");
+        let session = [
+            "PGAPPNAME",
+            "PGCLIENTENCODING",
+            "PGCONNECT_TIMEOUT",
+            "PGDATESTYLE",
+            "PGGEQO",
+            "PGTZ",
+        ];
+        let mut found = 0;
+        for text in bytes.split(|byte| *byte == 0) {
+            let is_name = text.starts_with(b"PG")
+                && !text.starts_with(b"PGRES_")
+                && text
+                    .iter()
+                    .all(|byte| byte.is_ascii_uppercase() || *byte == b'_');
+            if let Some(name) = is_name.then(|| std::str::from_utf8(text).unwrap()) {
+                let is_known = LIBPQ.contains(&name) || session.contains(&name);
+                assert!(is_known, "libpq reads {name}");
+                found += 1;
+            }
+        }
+        assert!(found >= LIBPQ.len(), "only {found} names were found");
+    }
+
+    #[test]
+    fn a_logins_own_variables_are_no_rivals_and_a_token_has_none() {
+        let names = rivals(&login(), Some(Path::new("/ca.pem")));
+        for own in variables(&login(), None, Some(Path::new("/ca.pem"))) {
+            assert!(!names.contains(&own.name.as_str()), "{}", own.name);
+        }
+        assert!(names.contains(&"PGHOSTADDR") && !names.contains(&"PGOPTIONS"));
+        assert_eq!(rivals(&jwt(), None), Vec::<&str>::new());
     }
 
     #[test]

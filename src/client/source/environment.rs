@@ -1,7 +1,5 @@
 //! A token that somebody put into the environment: `HALLPASS_ID_TOKEN`, or a file it names.
 
-use std::path::Path;
-
 use async_trait::async_trait;
 
 use super::{Environment, Fetch, Source, SourceError};
@@ -25,7 +23,7 @@ impl Source for FromEnvironment {
     }
 
     fn is_here(&self, environment: &Environment) -> bool {
-        environment.get(FILE).is_some()
+        environment.path(FILE).is_some()
             || (environment.get(TEXT).is_some() && !environment.is_gitlab())
     }
 
@@ -39,9 +37,16 @@ impl Source for FromEnvironment {
     }
 
     async fn fetch(&self, fetch: &Fetch<'_>) -> Result<IdToken, SourceError> {
-        if let Some(path) = fetch.environment.get(FILE) {
-            let origin = format!("file `{}` of {FILE}", escape(path));
-            let bytes = read_bounded(Path::new(path), MAX_FILE)?;
+        if let Some(path) = fetch.environment.path(FILE) {
+            let origin = format!("file `{}` of {FILE}", escape(&path.to_string_lossy()));
+            let patience = fetch.connection.left(fetch.deadline);
+            // It may be a pipe that nobody writes to, while signals must still be seen.
+            let reading =
+                tokio::task::spawn_blocking(move || read_bounded(&path, MAX_FILE, patience));
+            let bytes = match reading.await {
+                Ok(read) => read?,
+                Err(_) => return Err(SourceError::NotAToken { origin }),
+            };
             let text = String::from_utf8(bytes).map_err(|_| SourceError::NotAToken {
                 origin: origin.clone(),
             })?;

@@ -33,6 +33,14 @@ impl Source for GitHub {
         true
     }
 
+    /// The request token is the runner's, and another for each job, also for two of one matrix, which
+    /// share all ids. The ids are for runners that would not keep to that.
+    fn job<'a>(&self, environment: &'a Environment) -> Vec<&'a str> {
+        [TOKEN, "GITHUB_RUN_ID", "GITHUB_RUN_ATTEMPT", "GITHUB_JOB"]
+            .map(|name| environment.get(name).unwrap_or_default())
+            .to_vec()
+    }
+
     fn variables(&self, _: &Environment) -> Vec<String> {
         vec![URL.to_owned(), TOKEN.to_owned()]
     }

@@ -72,6 +72,12 @@ pub trait Source: Send + Sync + fmt::Debug {
     /// Each request gives another token; else the job has one, whose use for a credential counts.
     fn makes_new_tokens(&self) -> bool;
 
+    /// What tells this job from every other, where [`makes_new_tokens`](Self::makes_new_tokens): what
+    /// an earlier job kept on the same runner is not for this one (T-136).
+    fn job<'a>(&self, _environment: &'a Environment) -> Vec<&'a str> {
+        Vec::new()
+    }
+
     /// The variables that a token can be had with.
     fn variables(&self, environment: &Environment) -> Vec<String>;
 
@@ -135,7 +141,7 @@ pub enum SourceError {
     },
     /// The token is for somebody else and was not sent.
     #[error(
-        "the job's ID token is for {found}, not for the broker `{broker}`, and was not sent: {fix}"
+        "the job's ID token is for {found}, not for the broker `{broker}` alone, and was not sent: {fix}"
     )]
     Audience {
         /// Its audiences, escaped.

@@ -1,33 +1,54 @@
 //! The environment as it was when the command began.
 
 use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::path::PathBuf;
 
 /// The variables of one process. Read once; tests make their own.
 #[derive(Clone, Default)]
-pub struct Environment(BTreeMap<String, String>);
+pub struct Environment(BTreeMap<OsString, OsString>);
 
 impl Environment {
-    /// This process's variables. Those that are not UTF-8 are left out: none of ours can be.
+    /// This process's variables.
     #[must_use]
     pub fn of_this_process() -> Self {
-        Self(
-            std::env::vars_os()
-                .filter_map(|(name, value)| {
-                    Some((name.into_string().ok()?, value.into_string().ok()?))
-                })
-                .collect(),
-        )
+        Self(std::env::vars_os().collect())
     }
 
-    /// A variable that is set and not empty: CI systems set what is not there to nothing.
+    /// A variable that is set and not empty: CI systems set what is not there to nothing. One that
+    /// is not UTF-8 counts as not set; names of files and folders are read with [`path`](Self::path).
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {
+        self.get_os(name).and_then(OsStr::to_str)
+    }
+
+    /// The same as bytes, since a path may hold any.
+    #[must_use]
+    pub fn get_os(&self, name: &str) -> Option<&OsStr> {
         self.0
-            .get(name)
-            .map(String::as_str)
+            .get(OsStr::new(name))
+            .map(OsString::as_os_str)
             .filter(|value| !value.is_empty())
+    }
+
+    /// A variable that names a file or a folder.
+    #[must_use]
+    pub fn path(&self, name: &str) -> Option<PathBuf> {
+        self.get_os(name).map(PathBuf::from)
+    }
+
+    /// The variable is set, if only to nothing.
+    #[must_use]
+    pub fn has(&self, name: &str) -> bool {
+        self.0.contains_key(OsStr::new(name))
+    }
+
+    /// All of them, for a child.
+    pub fn all(&self) -> impl Iterator<Item = (&OsStr, &OsStr)> {
+        self.0
+            .iter()
+            .map(|(name, value)| (name.as_os_str(), value.as_os_str()))
     }
 
     /// We run in GitHub Actions, or in what calls itself so.
@@ -45,23 +66,23 @@ impl Environment {
     /// A folder that lives as long as the job: the runner's own temporary folder, not `/tmp`.
     #[must_use]
     pub fn job_folder(&self) -> Option<PathBuf> {
-        if let Some(folder) = self.get("HALLPASS_JOB_DIR") {
-            return Some(folder.into());
+        if let Some(folder) = self.path("HALLPASS_JOB_DIR") {
+            return Some(folder);
         }
         if self.is_github() {
-            return self.get("RUNNER_TEMP").map(PathBuf::from);
+            return self.path("RUNNER_TEMP");
         }
         if self.is_gitlab() {
             // Made by the runner for file variables, outside of the checkout and of artifacts.
-            return self
-                .get("CI_PROJECT_DIR")
-                .map(|folder| PathBuf::from(format!("{folder}.tmp")));
+            let mut folder = self.get_os("CI_PROJECT_DIR")?.to_owned();
+            folder.push(".tmp");
+            return Some(folder.into());
         }
         None
     }
 }
 
-impl<N: Into<String>, V: Into<String>> FromIterator<(N, V)> for Environment {
+impl<N: Into<OsString>, V: Into<OsString>> FromIterator<(N, V)> for Environment {
     fn from_iter<I: IntoIterator<Item = (N, V)>>(variables: I) -> Self {
         Self(
             variables
@@ -81,6 +102,8 @@ impl fmt::Debug for Environment {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::ffi::OsStrExt as _;
+
     use super::*;
 
     /// T-92
@@ -94,5 +117,17 @@ mod tests {
     fn an_empty_variable_is_none() {
         let environment: Environment = [("A", "")].into_iter().collect();
         assert_eq!(environment.get("A"), None);
+        assert_eq!(environment.path("A"), None);
+        assert!(environment.has("A"));
+    }
+
+    #[test]
+    fn a_path_may_hold_any_byte() {
+        let folder = OsStr::from_bytes(b"/tmp/\xff");
+        let environment: Environment = [(OsStr::new("HALLPASS_JOB_DIR"), folder)]
+            .into_iter()
+            .collect();
+        assert_eq!(environment.get("HALLPASS_JOB_DIR"), None);
+        assert_eq!(environment.job_folder(), Some(folder.into()));
     }
 }

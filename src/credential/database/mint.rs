@@ -93,7 +93,7 @@ impl Databases {
             ca: address.ca,
             options: order
                 .act_as_group
-                .then(|| format!("-c role={}", order.group)),
+                .then(|| format!("-c role={}", as_option(&order.group))),
         };
         Ok(Issued {
             login,
@@ -227,6 +227,11 @@ fn refused(target: &str, error: &DatabaseError, sent_before: bool) -> MintError 
         nothing_made: !sent_before && !matches!(error, DatabaseError::Unknown(_)),
         ours: true,
     }
+}
+
+/// As the server reads `options`: blanks divide them, but for one behind a backslash.
+fn as_option(group: &str) -> String {
+    group.replace('\\', r"\\").replace(' ', r"\ ")
 }
 
 fn log(target: &str, problem: &str) {

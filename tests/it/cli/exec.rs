@@ -1,9 +1,14 @@
 //! `hallpass exec`: secrets to the child only, signals through, leases ended, exit codes kept.
 
-use std::io::{BufRead as _, BufReader};
+use std::ffi::OsStr;
+use std::fs;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::ExitStatusExt as _;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
+use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::json;
@@ -140,6 +145,192 @@ fn signals_reach_the_child_and_its_answer_is_kept() {
     }
 }
 
+fn pid(child: &Child) -> Pid {
+    Pid::from_raw(child.id().try_into().unwrap())
+}
+
+/// A run whose command prints its process id and does nothing.
+fn running(fake: &Fake) -> (Child, Pid) {
+    let mut hallpass = exec(fake, &["shop-db/migrate"], "echo $$; exec sleep 600")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(hallpass.stdout.as_mut().unwrap())
+        .read_line(&mut line)
+        .unwrap();
+    (hallpass, Pid::from_raw(line.trim().parse().unwrap()))
+}
+
+/// T-138: whatever signal comes, no command is left behind and no login.
+#[test]
+fn every_signal_that_would_end_us_ends_the_command_and_the_login() {
+    let ends_nobody = [
+        Signal::SIGCHLD,
+        Signal::SIGCONT,
+        Signal::SIGURG,
+        Signal::SIGWINCH,
+        // Stops us; below.
+        Signal::SIGTSTP,
+        Signal::SIGTTIN,
+        Signal::SIGTTOU,
+        // Ignored, so that writes fail instead.
+        Signal::SIGPIPE,
+        // Nobody can catch these.
+        Signal::SIGKILL,
+        Signal::SIGSTOP,
+    ];
+    let named = Signal::iterator().filter(|signal| !ends_nobody.contains(signal));
+    let mut cases: Vec<(i32, i32)> = named
+        .map(|signal| (signal as i32, 128 + signal as i32))
+        .collect();
+    assert!(cases.len() > 18, "{cases:?}");
+    // A real-time signal has no name to pass it on by, so the command gets SIGTERM.
+    cases.push((34, 128 + 15));
+    cases.push((64, 128 + 15));
+    for (number, code) in cases {
+        let fake = Fake::start();
+        let (mut hallpass, command) = running(&fake);
+        let sent = Command::new("sh")
+            .args(["-c", &format!("kill -{number} {}", hallpass.id())])
+            .status()
+            .unwrap();
+        assert!(sent.success(), "signal {number}");
+        assert_eq!(
+            hallpass.wait().unwrap().code(),
+            Some(code),
+            "signal {number}"
+        );
+        assert_eq!(kill(command, None), Err(Errno::ESRCH), "signal {number}");
+        assert_eq!(revoked(&fake), [LEASE], "signal {number}");
+    }
+}
+
+/// T-138
+#[test]
+fn a_run_that_was_stopped_goes_on_and_still_ends_both() {
+    for signal in [Signal::SIGTSTP, Signal::SIGTTIN, Signal::SIGSTOP] {
+        let fake = Fake::start();
+        let (mut hallpass, command) = running(&fake);
+        kill(pid(&hallpass), signal).unwrap();
+        kill(pid(&hallpass), Signal::SIGTERM).unwrap();
+        kill(pid(&hallpass), Signal::SIGCONT).unwrap();
+        assert_eq!(hallpass.wait().unwrap().code(), Some(128 + 15));
+        assert_eq!(kill(command, None), Err(Errno::ESRCH));
+        assert_eq!(revoked(&fake), [LEASE]);
+    }
+}
+
+/// T-138: what the caller had ignored (`nohup`), the command still ignores.
+#[test]
+fn a_signal_that_the_caller_ignores_does_not_end_the_command() {
+    let fake = Fake::start();
+    let inner = exec(
+        &fake,
+        &["shop-db/migrate"],
+        "kill -HUP $$; kill -HUP $PPID; exit 7",
+    );
+    let output = Command::new("sh")
+        .args(["-c", "trap '' HUP; exec \"$@\"", "sh"])
+        .arg(inner.get_program())
+        .args(inner.get_args())
+        .env_clear()
+        .envs(
+            inner
+                .get_envs()
+                .filter_map(|(name, value)| Some((name, value?))),
+        )
+        .observed();
+    assert_eq!(output.status.code(), Some(7), "{}", told(&output));
+    assert_eq!(revoked(&fake), [LEASE]);
+}
+
+/// A run on a terminal of its own; `redirect` is what a shell puts behind the command.
+struct OnTerminal {
+    script: Child,
+    keys: std::process::ChildStdin,
+    screen: BufReader<std::process::ChildStdout>,
+    hallpass: Pid,
+}
+
+impl OnTerminal {
+    /// The command counts interrupts, and tells their number when it is terminated.
+    fn start(fake: &Fake, redirect: &str) -> Self {
+        let counts = "n=0; trap 'n=$((n+1)); echo interrupted' INT; trap 'echo \"$n in all\"; exit 0' TERM; \
+                      echo \"for $PPID\"; while :; do sleep 0.05; done";
+        let run = exec(fake, &["shop-db/migrate"], counts);
+        let line = format!(
+            "exec {} exec shop-db/migrate -- sh -c \"$COUNTS\" {redirect}",
+            run.get_program().to_str().unwrap()
+        );
+        let mut script = Command::new("script")
+            .args(["-qefc", &line, "/dev/null"])
+            .env_clear()
+            .envs(
+                run.get_envs()
+                    .filter_map(|(name, value)| Some((name, value?))),
+            )
+            .env("COUNTS", counts)
+            .env("SHELL", "/bin/sh")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("`script` of util-linux makes the terminal");
+        let keys = script.stdin.take().unwrap();
+        let screen = BufReader::new(script.stdout.take().unwrap());
+        let mut started = Self {
+            script,
+            keys,
+            screen,
+            hallpass: Pid::from_raw(0),
+        };
+        let line = started.says("for ");
+        started.hallpass = Pid::from_raw(line.trim_start_matches("for ").parse().unwrap());
+        started
+    }
+
+    /// The next line that holds this.
+    fn says(&mut self, text: &str) -> String {
+        let mut lines = self.screen.by_ref().lines().map(Result::unwrap);
+        let line = lines.find(|line| line.contains(text));
+        let line = line.unwrap_or_else(|| panic!("it never said `{text}`"));
+        line.trim().to_owned()
+    }
+
+    fn press_ctrl_c(&mut self) {
+        self.keys.write_all(b"\x03").unwrap();
+    }
+
+    /// Ends it; how often the command was interrupted.
+    fn interrupts(mut self) -> String {
+        kill(self.hallpass, Signal::SIGTERM).unwrap();
+        let said = self.says(" in all");
+        assert_eq!(self.script.wait().unwrap().code(), Some(0));
+        said.trim_end_matches(" in all").to_owned()
+    }
+}
+
+/// T-138: Ctrl-C reaches the command from the terminal, whatever stdin is.
+#[test]
+fn a_key_reaches_the_command_once_and_a_signal_sent_to_us_alone_does_too() {
+    for redirect in ["", "</dev/null"] {
+        let fake = Fake::start();
+        let mut run = OnTerminal::start(&fake, redirect);
+        run.press_ctrl_c();
+        run.says("interrupted");
+        assert_eq!(run.interrupts(), "1", "Ctrl-C, {redirect:?}");
+        assert_eq!(revoked(&fake), [LEASE]);
+        let fake = Fake::start();
+        let mut run = OnTerminal::start(&fake, redirect);
+        kill(run.hallpass, Signal::SIGINT).unwrap();
+        run.says("interrupted");
+        assert_eq!(run.interrupts(), "1", "SIGINT, {redirect:?}");
+        assert_eq!(revoked(&fake), [LEASE]);
+    }
+}
+
 #[test]
 fn a_signal_before_the_child_starts_ends_what_was_handed_out() {
     let fake = Fake::start();
@@ -212,6 +403,90 @@ fn a_command_that_does_not_exist_costs_no_login() {
 }
 
 #[test]
+fn a_command_that_cannot_be_started_costs_no_login() {
+    let (fake, folder) = (Fake::start(), tempfile::tempdir().unwrap());
+    let script = folder.path().join("migrate.sh");
+    for (text, mode, problem) in [
+        ("#!/bin/sh\n", 0o644, "is not executable; `chmod +x` it"),
+        (
+            "#!/bin/sh\r\n",
+            0o755,
+            "names `/bin/sh\\u{d}`, which cannot be run",
+        ),
+        ("#!/no/such/shell\n", 0o755, "names `/no/such/shell`"),
+    ] {
+        fs::write(&script, text).unwrap();
+        fs::set_permissions(&script, fs::Permissions::from_mode(mode)).unwrap();
+        for name in [script.as_os_str(), OsStr::new("migrate.sh")] {
+            let output = fake
+                .on_github(&["exec", "shop-db/migrate", "--"])
+                .arg(name)
+                .env("PATH", folder.path())
+                .observed();
+            assert_eq!(output.status.code(), Some(126), "{}", told(&output));
+            let said = stderr(&output);
+            assert!(
+                said.contains(problem) && said.contains("nothing was asked for"),
+                "{said}"
+            );
+        }
+    }
+    assert!(fake.asked("/idtoken").is_empty());
+}
+
+#[test]
+fn a_path_of_any_bytes_is_searched() {
+    let (fake, folder) = (Fake::start(), tempfile::tempdir().unwrap());
+    let odd = folder.path().join(OsStr::from_bytes(b"b\xffn"));
+    fs::create_dir(&odd).unwrap();
+    fs::write(
+        odd.join("greet"),
+        "#!/bin/sh\necho \"hello from ${0##*/}\"\n",
+    )
+    .unwrap();
+    fs::set_permissions(odd.join("greet"), fs::Permissions::from_mode(0o755)).unwrap();
+    let output = fake
+        .on_github(&["exec", "shop-db/migrate", "--", "greet"])
+        .env("PATH", &odd)
+        .observed();
+    assert_eq!(output.status.code(), Some(0), "{}", told(&output));
+    assert_eq!(stdout(&output), "hello from greet\n");
+}
+
+#[test]
+fn the_command_sees_no_variable_of_libpqs_but_the_logins() {
+    let fake = Fake::start();
+    let theirs = [
+        "PGSERVICE",
+        "PGSERVICEFILE",
+        "PGPASSFILE",
+        "PGHOSTADDR",
+        "PGSSLROOTCERT",
+        "PGSSLCERT",
+        "PGREQUIRESSL",
+        "PGHOST",
+        "PGOPTIONS",
+        "PGTZ",
+    ];
+    let run = |credentials: &[&str]| {
+        let output = exec(
+            &fake,
+            credentials,
+            "env | grep '=theirs$' | sort | tr '\\n' ' '",
+        )
+        .envs(theirs.map(|name| (name, "theirs")))
+        .observed();
+        assert_eq!(output.status.code(), Some(0), "{}", told(&output));
+        stdout(&output)
+    };
+    assert_eq!(run(&["shop-db/migrate"]), "PGTZ=theirs ");
+    // What has a prefix, or is no database, leaves the job's own alone.
+    for credential in ["A=shop-db/migrate", "deploy-api"] {
+        assert_eq!(run(&[credential]).split(' ').count(), theirs.len() + 1);
+    }
+}
+
+#[test]
 fn each_run_has_a_login_of_its_own_unless_it_is_kept() {
     let (fake, folder) = (Fake::start(), tempfile::tempdir().unwrap());
     for more in [vec![], vec![], vec!["--keep"], vec!["--keep"]] {
@@ -234,13 +509,15 @@ fn each_run_has_a_login_of_its_own_unless_it_is_kept() {
 }
 
 #[test]
-fn a_lease_that_cannot_be_revoked_is_told_and_changes_no_exit_code() {
+fn a_revocation_that_was_accepted_is_told_and_changes_no_exit_code() {
     let fake = Fake::start();
     fake.next("/revoke", Reply::json(202, &json!({})));
     let output = exec(&fake, &["shop-db/migrate"], "exit 3").observed();
     assert_eq!(output.status.code(), Some(3), "{}", told(&output));
     assert!(
         stderr(&output)
-            .contains("hallpass: the database is away; the broker ends the login when it is back")
+            .ends_with("hallpass: revocation accepted; the broker is still ending the login\n"),
+        "{}",
+        told(&output)
     );
 }

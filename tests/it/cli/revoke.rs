@@ -68,7 +68,7 @@ fn a_revocation_that_is_pending_or_refused_is_not_told_as_done() {
         .next("/revoke", refusal("request.lease"));
     let output = fake.hallpass(&["revoke", LEASE]).observed();
     assert_eq!(output.status.code(), Some(0), "{}", told(&output));
-    insta::assert_snapshot!(stdout(&output), @"The database cannot be reached; the broker ends the login when it is back.");
+    insta::assert_snapshot!(stdout(&output), @"The broker accepted the revocation and is still ending the login.");
     let output = fake.hallpass(&["revoke", LEASE]).observed();
     assert_eq!(output.status.code(), Some(1), "{}", told(&output));
 }

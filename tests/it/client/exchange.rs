@@ -1,5 +1,7 @@
 //! The exchange itself: what is sent, what a busy broker gets, what a denial looks like.
 
+use std::net::TcpListener;
+
 use serde_json::json;
 
 use super::fake::{Fake, PASSWORD, Reply, hallpass, refusal, stderr, stdout, told};
@@ -246,6 +248,68 @@ fn a_proxy_of_the_environment_is_not_used() {
         ])
         .observed();
     assert_eq!(output.status.code(), Some(0), "{}", told(&output));
+}
+
+/// Accepts connections as a proxy would, and answers none of them.
+struct Proxy {
+    listener: TcpListener,
+}
+
+impl Proxy {
+    fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        Self { listener }
+    }
+
+    fn url(&self) -> String {
+        format!("http://{}", self.listener.local_addr().unwrap())
+    }
+
+    /// A connection waits here, whether or not it is still open.
+    fn was_asked(&self) -> bool {
+        self.listener.accept().is_ok()
+    }
+}
+
+/// T-108: plain http carries the job's request token, and is for this machine only.
+#[test]
+fn a_broker_on_this_machine_is_asked_without_the_proxy() {
+    let (fake, proxy) = (Fake::start(), Proxy::start());
+    for name in ["127.0.0.1", "localhost"] {
+        let url = fake.url().replace("127.0.0.1", name);
+        let metadata = Reply::json(200, &json!({ "issuer": url }));
+        fake.next("/.well-known/openid-configuration", metadata);
+        let output = fake
+            .on_github(&["get", "shop-db/migrate"])
+            .env("HALLPASS_PROXY", proxy.url())
+            .env("HALLPASS_BROKER", url)
+            .observed();
+        assert_eq!(output.status.code(), Some(0), "{}", told(&output));
+    }
+    assert_eq!(fake.asked("/idtoken").len(), 2);
+    assert!(!proxy.was_asked());
+}
+
+#[test]
+fn no_proxy_names_what_is_asked_without_the_proxy() {
+    let asked = |no_proxy: &[(&str, &str)]| {
+        let proxy = Proxy::start();
+        let mut command = hallpass(&["list", "--broker", "https://hallpass.invalid"]);
+        command
+            .args(["--timeout", "1s", "--proxy", &proxy.url()])
+            .env("HALLPASS_ID_TOKEN", "x")
+            .envs(no_proxy.iter().copied());
+        let output = command.observed();
+        assert_eq!(output.status.code(), Some(3), "{}", told(&output));
+        proxy.was_asked()
+    };
+    assert!(asked(&[]));
+    assert!(asked(&[("NO_PROXY", "pass.invalid,other.example")]));
+    for direct in ["hallpass.invalid", "x, .invalid", "*"] {
+        assert!(!asked(&[("NO_PROXY", direct)]), "{direct}");
+        assert!(!asked(&[("no_proxy", direct)]), "{direct}");
+    }
 }
 
 #[test]

@@ -184,6 +184,11 @@ pub(crate) fn hallpass(arguments: &[&str]) -> Command {
 
 /// An unsigned token: the client reads it, the fake does not.
 pub(crate) fn token(audience: &str, id: &str) -> String {
+    token_for(&audience.into(), id)
+}
+
+/// The same for an `aud` of any shape.
+pub(crate) fn token_for(audience: &Value, id: &str) -> String {
     let part = |text: &str| BASE64URL_NOPAD.encode(text.as_bytes());
     let claims = json!({
         "iss": "https://token.actions.githubusercontent.com",

@@ -91,6 +91,82 @@ fn psql_logs_in_with_the_variables_that_a_shell_read() {
     heard_by_server(&listener, shell);
 }
 
+/// What the job set for another server, and libpq would obey before the login's own.
+const FOR_ANOTHER_SERVER: [(&str, &str); 6] = [
+    ("PGHOSTADDR", "192.0.2.1"),
+    ("PGSERVICE", "theirs"),
+    ("PGSERVICEFILE", "/nowhere"),
+    ("PGOPTIONS", "-c role=theirs"),
+    ("PGSSLCERT", "/nowhere"),
+    ("PGTARGETSESSIONATTRS", "standby"),
+];
+
+#[test]
+fn variables_for_another_server_do_not_win_over_the_login() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let fake = broker_for(&listener);
+    let output = fake
+        .on_github(&["get", "shop-db/migrate", "--format", "env"])
+        .observed();
+    let mut shell = Command::new("sh");
+    shell
+        .args(["-euc", "eval \"$VARIABLES\" && exec psql -c 'select 1'"])
+        .env("VARIABLES", stdout(&output))
+        .envs(FOR_ANOTHER_SERVER);
+    heard_by_server(&listener, shell);
+    let fake = broker_for(&listener);
+    let mut exec = fake.on_github(&["exec", "shop-db/migrate", "--", "psql", "-c", "select 1"]);
+    exec.envs(FOR_ANOTHER_SERVER);
+    heard_by_server(&listener, exec);
+}
+
+#[test]
+fn variables_for_another_server_are_told_where_they_cannot_be_unset() {
+    let fake = Fake::start();
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let told_of = |arguments: &[&str], variables: &[(&str, &str)]| {
+        let output = fake
+            .on_gitlab(arguments, &fake.token("1"))
+            .env("GITHUB_ENV", file.path())
+            .envs(variables.iter().copied())
+            .observed();
+        assert_eq!(output.status.code(), Some(0), "{}", told(&output));
+        stderr(&output)
+    };
+    let get = |more: &[&'static str]| [&["get", "shop-db/migrate"], more].concat();
+    let several = &FOR_ANOTHER_SERVER[..2];
+    insta::assert_snapshot!(told_of(&get(&["--format", "url"]), several), @"hallpass: warning: libpq may use PGHOSTADDR, PGSERVICE of this environment instead of the values of `shop-db/migrate`, even with DATABASE_URL; unset them where the login is used");
+    let exec = [
+        "exec",
+        "A=shop-db/migrate",
+        "--",
+        "sh",
+        "-c",
+        "test -n \"$PGSERVICE\"",
+    ];
+    for arguments in [
+        &get(&["--format", "dotenv"])[..],
+        &get(&["--github-env"]),
+        &get(&["--format", "env", "--prefix", "A"]),
+        &exec,
+    ] {
+        let text = told_of(arguments, several);
+        assert!(
+            text.contains("libpq may use PGHOSTADDR, PGSERVICE of"),
+            "{text}"
+        );
+    }
+    for arguments in [&get(&["--format", "env"])[..], &get(&["--format", "json"])] {
+        assert_eq!(told_of(arguments, several), "");
+    }
+    // The login has its own, and tokens have nothing that libpq could obey.
+    assert_eq!(
+        told_of(&get(&["--format", "url"]), &[("PGOPTIONS", "x")]),
+        ""
+    );
+    assert_eq!(told_of(&["get", "deploy-api", "--github-env"], several), "");
+}
+
 #[test]
 fn psql_logs_in_with_the_address() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -69,7 +69,7 @@ fn a_token_for_somebody_else_is_not_sent() {
     assert!(fake.asked("/token").is_empty());
     let text = stderr(&output).replace(&fake.url(), "http://broker");
     insta::assert_snapshot!(text, @r"
-    hallpass: the job's ID token is for `sts.amazonaws.com`, not for the broker `http://broker`, and was not sent: add to the job in .gitlab-ci.yml:
+    hallpass: the job's ID token is for `sts.amazonaws.com`, not for the broker `http://broker` alone, and was not sent: add to the job in .gitlab-ci.yml:
 
       id_tokens:
         HALLPASS_ID_TOKEN:
@@ -77,6 +77,28 @@ fn a_token_for_somebody_else_is_not_sent() {
 
     (another name: set HALLPASS_ID_TOKEN_VARIABLE to it)
     ");
+}
+
+/// T-108
+#[test]
+fn a_token_that_is_for_somebody_else_too_is_not_sent() {
+    let fake = Fake::start();
+    for other in ["sts.amazonaws.com", ""] {
+        for audiences in [[fake.url().as_str(), other], [other, fake.url().as_str()]] {
+            let token = super::fake::token_for(&json!(audiences), "1");
+            let output = fake
+                .on_gitlab(&["get", "shop-db/migrate"], &token)
+                .observed();
+            assert_eq!(output.status.code(), Some(5), "{}", told(&output));
+            assert!(stderr(&output).contains("alone, and was not sent"));
+        }
+    }
+    assert!(fake.asked("/token").is_empty());
+    let token = super::fake::token_for(&json!([fake.url()]), "1");
+    let output = fake
+        .on_gitlab(&["get", "shop-db/migrate"], &token)
+        .observed();
+    assert_eq!(output.status.code(), Some(0), "{}", told(&output));
 }
 
 #[test]

@@ -150,7 +150,14 @@ fn a_second_use_of_a_token_without_its_key_comes_with_the_way_out() {
         "{}",
         told(&second)
     );
-    assert!(stderr(&second).contains("hallpass exec --keep"));
+    assert!(stderr(&second).contains("and sees the same folder `"));
+    // A step that shares no folder with others is told to.
+    let alone = hallpass(&["get", "deploy-api"])
+        .env("HALLPASS_BROKER", &broker.url)
+        .env("HALLPASS_ID_TOKEN", &token)
+        .observed();
+    assert_eq!(alone.status.code(), Some(1), "{}", told(&alone));
+    assert!(stderr(&alone).contains("set HALLPASS_JOB_DIR in every step"));
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use hallpass::credential::database::postgres::GroupCeiling;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -60,6 +61,18 @@ on_both_versions! {
         assert_eq!(stage.leases().await, "0");
         assert!(session.simple_query("SELECT 1").await.is_err());
         assert!(stage.log_in(&login).await.is_err());
+    }
+
+    a_group_whose_name_has_blanks_is_acted_as(stage) {
+        let group = "app_owner of  us all";
+        stage.superuser("app", &format!("CREATE ROLE \"{group}\" NOLOGIN; GRANT USAGE ON SCHEMA shared TO \"{group}\"")).await;
+        let ceiling = stage.groups[0].clone();
+        stage.groups.push(GroupCeiling { group: group.to_owned(), ..ceiling });
+        stage.install().await;
+        let login = stage.mint(group, 600).await;
+        let session = stage.log_in(&login).await.unwrap();
+        let row = session.query_one("SELECT current_user::text", &[]).await.unwrap();
+        assert_eq!(row.get::<_, String>(0), group);
     }
 
     a_read_only_login_reads_and_cannot_write(stage) {

@@ -335,7 +335,7 @@ fn parts<'a>(
         credential: "app/login",
         database: None,
         group,
-        act_as_group: group == "app_owner",
+        act_as_group: group.starts_with("app_owner"),
         life,
         token,
         key,

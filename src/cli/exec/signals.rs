@@ -1,0 +1,135 @@
+//! Every signal that would end us, taken in order, so that the child gets it and the login ends with it.
+//!
+//! The signals are blocked and read from a descriptor, not caught by handlers. So all can be had, also
+//! those that no handler may take (a SIGSEGV that `kill` sends); what the caller made us ignore, as
+//! `nohup` does, the child still ignores; and each comes with its origin, which tells a key pressed on
+//! the terminal from a signal that was sent to us alone (T-138).
+
+use std::{fmt, thread};
+
+use nix::errno::Errno;
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use tokio::sync::mpsc::{self, UnboundedReceiver};
+
+use crate::cli::Failure;
+
+/// A signal that came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Caught {
+    /// Its number. Real-time signals have no name.
+    pub(super) number: i32,
+    /// A key of the terminal sent it, to every process of the foreground group.
+    pub(super) is_key: bool,
+}
+
+impl Caught {
+    /// The signal to pass on: this one, or for one without a name the one that ends programs.
+    pub(super) fn to_pass_on(self) -> Signal {
+        Signal::try_from(self.number).unwrap_or(Signal::SIGTERM)
+    }
+
+    /// The exit code of a program that it ended.
+    pub(super) fn exit_code(self) -> u8 {
+        u8::try_from(self.number.saturating_add(128)).unwrap_or(u8::MAX)
+    }
+}
+
+/// The signals as they come.
+#[derive(Debug)]
+pub(super) struct Signals {
+    caught: UnboundedReceiver<Caught>,
+    before: SigSet,
+}
+
+impl Signals {
+    /// Blocks the signals, so it must come before any other thread is started: threads that are there
+    /// already would be ended by them.
+    pub(super) fn catch() -> Result<Self, Failure> {
+        let failed =
+            |error: &dyn fmt::Display| Failure::Local(format!("signals cannot be caught: {error}"));
+        let mut before = SigSet::thread_get_mask().map_err(|error| failed(&error))?;
+        // Blocked by ourselves, for our own writes.
+        before.remove(Signal::SIGXFSZ);
+        let mut set = SigSet::all();
+        for signal in LEFT_ALONE {
+            set.remove(signal);
+        }
+        set.thread_block().map_err(|error| failed(&error))?;
+        let descriptor = SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC);
+        let descriptor = descriptor.map_err(|error| failed(&error))?;
+        let (sender, caught) = mpsc::unbounded_channel();
+        thread::Builder::new()
+            .name("signals".to_owned())
+            .spawn(
+                move || {
+                    while read(&descriptor).is_some_and(|caught| sender.send(caught).is_ok()) {}
+                },
+            )
+            .map_err(|error| failed(&error))?;
+        Ok(Self { caught, before })
+    }
+
+    /// What was blocked before, as the child is to have it.
+    pub(super) const fn blocked_before(&self) -> &SigSet {
+        &self.before
+    }
+
+    /// The next one. Never, if none can be read any more.
+    pub(super) async fn next(&mut self) -> Caught {
+        match self.caught.recv().await {
+            Some(caught) => caught,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+/// Waits for the next one; `None` if no more can be read.
+fn read(descriptor: &SignalFd) -> Option<Caught> {
+    loop {
+        match descriptor.read_signal() {
+            Ok(Some(read)) => {
+                let number = i32::try_from(read.ssi_signo).ok()?;
+                return Some(Caught {
+                    number,
+                    is_key: read.ssi_code == FROM_KERNEL && KEYS.contains(&number),
+                });
+            }
+            Ok(None) | Err(Errno::EINTR) => {}
+            Err(_) => return None,
+        }
+    }
+}
+
+const KEYS: [i32; 2] = [Signal::SIGINT as i32, Signal::SIGQUIT as i32];
+/// `SI_KERNEL` of sigaction(2).
+const FROM_KERNEL: i32 = 0x80;
+
+/// Signals that end no program: a child's end, stop and continue, and what is ignored by default. SIGPIPE is
+/// ignored from the start, so that writes fail instead.
+const LEFT_ALONE: [Signal; 8] = [
+    Signal::SIGCHLD,
+    Signal::SIGCONT,
+    Signal::SIGTSTP,
+    Signal::SIGTTIN,
+    Signal::SIGTTOU,
+    Signal::SIGURG,
+    Signal::SIGWINCH,
+    Signal::SIGPIPE,
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signal_without_a_name_is_passed_on_as_one_that_ends() {
+        let caught = |number| Caught {
+            number,
+            is_key: false,
+        };
+        assert_eq!(caught(10).to_pass_on(), Signal::SIGUSR1);
+        assert_eq!(caught(40).to_pass_on(), Signal::SIGTERM);
+        assert_eq!(caught(15).exit_code(), 143);
+    }
+}

@@ -1,0 +1,140 @@
+//! What a command could not print, it does not claim to have done.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::Stdio;
+
+use hallpass::rootkey::RootKey;
+use serde_json::json;
+
+use crate::client::fake::{Fake, stderr, told};
+use crate::client::handed_over::{closed_pipe, full_disk};
+use crate::support::broker::write_root_key;
+use crate::support::leaks::Observed as _;
+
+const SETTINGS: &str = "
+issuer: https://hallpass.example
+root_key: { file: root.key }
+policies: { path: policies }
+targets:
+  shop-db:
+    kind: postgres
+    host: 127.0.0.1
+    databases: [shop]
+    user: hallpass
+    password: { file: password }
+    cleaner: { user: hallpass_clean, password: { file: password } }
+    tls: disable
+audit: { sinks: [ { kind: file, path: audit.jsonl, required: true } ] }
+";
+
+const POLICIES: &str = "
+issuers:
+  github: { provider: github, tenants: [ { owner: acme, owner_id: \"1\" } ] }
+credentials:
+  shop-db/read:
+    kind: postgres
+    target: shop-db
+    group: shop_readers
+    max_ttl: 15m
+    owner: team-shop
+    purpose: reports
+    class: low
+policies:
+  - name: shop-read
+    issuer: github
+    when: { repository: acme/shop, repository_id: \"2\", ref: refs/heads/main }
+    grant: [ { credential: shop-db/read, ttl: 10m } ]
+";
+
+fn set_up(folder: &Path) {
+    let write = |name: &str, text: &str| {
+        let path = folder.join(name);
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    };
+    fs::create_dir(folder.join("policies")).unwrap();
+    write("policies/root.yaml", POLICIES);
+    write("hallpass.yaml", SETTINGS);
+    write("password", "for-the-tests-only");
+    write("audit.jsonl", "");
+    let claims = json!({
+        "iss": "https://token.actions.githubusercontent.com", "repository": "acme/shop",
+    });
+    write("claims.json", &claims.to_string());
+    write_root_key(&folder.join("root.key"), &RootKey::generate().unwrap());
+}
+
+/// T-137: every command that can be run without a database; all print through one writer.
+#[test]
+fn an_answer_that_cannot_be_written_fails_the_command() {
+    let fake = Fake::start();
+    let folder = tempfile::tempdir().unwrap();
+    set_up(folder.path());
+    let commands: &[&[&str]] = &[
+        &["--help"],
+        &["--version"],
+        &["get", "--help"],
+        &["list"],
+        &["list", "--output", "json"],
+        &["revoke", "hpl_x"],
+        &["revoke", "hpl_x", "--output", "json"],
+        &["doctor"],
+        &["doctor", "--output", "json"],
+        &["exec", "--help"],
+        &["keys", "generate"],
+        &[
+            "keys",
+            "show",
+            "--root-key",
+            "root.key",
+            "--issuer",
+            "https://hallpass.example",
+        ],
+        &["policy", "check", "policies"],
+        &["policy", "check", "policies", "--output", "json"],
+        &[
+            "policy",
+            "explain",
+            "--claims",
+            "claims.json",
+            "shop-db/read",
+        ],
+        &["target", "install-sql", "shop-db", "--server-version", "15"],
+        &["audit", "verify", "audit.jsonl"],
+        &["serve", "--check"],
+    ];
+    let mut proven = 0;
+    for arguments in commands {
+        let command = || {
+            let mut command = fake.on_github(arguments);
+            command.current_dir(folder.path());
+            command
+        };
+        let run = |stdout: Stdio| command().stdout(stdout).observed();
+        // What it prints when it can is looked at for secrets elsewhere.
+        let whole = command().output().unwrap();
+        assert!(!whole.stdout.is_empty(), "{arguments:?}: {}", told(&whole));
+        let is_done = whole.status.success();
+        proven += usize::from(is_done);
+        // What fails for another reason keeps its own code.
+        let expected = if is_done {
+            Some(5)
+        } else {
+            whole.status.code()
+        };
+        for stdout in [full_disk(), closed_pipe()] {
+            let output = run(stdout);
+            assert_eq!(
+                output.status.code(),
+                expected,
+                "{arguments:?}: {}",
+                told(&output)
+            );
+            let is_told = stderr(&output).contains("standard output cannot be written");
+            assert_eq!(is_told, is_done, "{arguments:?}: {}", told(&output));
+        }
+    }
+    assert!(proven + 4 > commands.len(), "only {proven} commands work");
+}
