@@ -132,6 +132,7 @@ const LASTING: [&str; 4] = [
     "database.ceiling",
     "database.group",
     "database.not_installed",
+    "database.outdated",
     "target.unknown",
 ];
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::tls::{self, Tls};
 use crate::audit::{SinkEntry, SinkError};
 use crate::clock::Clock;
-use crate::config::{Settings, Target, targets};
+use crate::config::{Settings, targets};
 use crate::credential::Mint;
 use crate::credential::jwt::KeysError;
 use crate::exchange::Leases;

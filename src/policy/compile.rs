@@ -221,7 +221,11 @@ impl PolicySet {
             index: Index::build(&names, &policies),
             readers: issuers.iter().map(|issuer| issuer.reader.clone()).collect(),
             issuers,
-            resources: credentials.definitions.values().filter_map(by_resource).collect(),
+            resources: credentials
+                .definitions
+                .values()
+                .filter_map(by_resource)
+                .collect(),
             credentials: credentials.definitions,
             credential_places: credentials.places,
             policies,

@@ -269,7 +269,10 @@ impl Chosen<'_> {
         };
         let asked: HashSet<&String> = asked.iter().collect();
         let granted = self.grant.scopes.iter();
-        granted.filter(|scope| asked.contains(scope)).cloned().collect()
+        granted
+            .filter(|scope| asked.contains(scope))
+            .cloned()
+            .collect()
     }
 }
 

@@ -13,9 +13,9 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 mod bad_input;
+mod cost;
 mod language;
 mod resource;
-mod cost;
 
 const ROOT: &str = r#"issuers:
   github: { provider: github, tenants: [ { owner: acme, owner_id: "65923871" } ] }

@@ -119,6 +119,7 @@ impl Begun {
     pub(super) fn of_revocation(self, ended: &Result<Revoked, MintError>) -> OperationOutcome {
         let outcome = match ended {
             Ok(Revoked::Gone) => "gone",
+            Ok(Revoked::Closed) => "closed",
             Ok(Revoked::Pending) => "pending",
             Err(_) => FAILED,
         };

@@ -311,9 +311,12 @@ pub(super) fn expected(pattern: &Pattern, seen: Seen<'_>, shown: Shown, most: us
                 Seen::Text(&workflow.path),
                 workflow.r#ref.as_deref().map_or(Seen::Absent, Seen::Text),
             ),
-            Seen::Absent | Seen::Text(_) | Seen::Bool(_) | Seen::Other | Seen::Foreign => {
-                (Seen::Absent, Seen::Absent)
-            }
+            Seen::Absent
+            | Seen::Text(_)
+            | Seen::Bool(_)
+            | Seen::List(_)
+            | Seen::Other
+            | Seen::Foreign => (Seen::Absent, Seen::Absent),
         };
         let path = path.as_ref().map(|path| part(path, seen_path));
         let r#ref = r#ref.as_ref().map(|pattern| part(pattern, seen_ref));

@@ -262,6 +262,7 @@ fn shown(seen: Seen<'_>) -> Option<String> {
         Seen::Absent => None,
         Seen::Text(text) => Some(text.to_owned()),
         Seen::Bool(value) => Some(value.to_string()),
+        Seen::List(entries) => Some(entries.join(",")),
         Seen::Workflow(workflow) => Some(match &workflow.r#ref {
             Some(r#ref) => format!("{}@{ref}", workflow.path),
             None => workflow.path.clone(),
