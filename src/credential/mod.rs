@@ -128,7 +128,7 @@ impl MintError {
 }
 
 /// Reasons that time does not remove.
-const LASTING: [&str; 4] = [
+const LASTING: [&str; 5] = [
     "database.ceiling",
     "database.group",
     "database.not_installed",
