@@ -498,7 +498,7 @@ async fn clean_up_after(stage: &Stage, tables: u32, large_objects: u32) {
 /// T-127: P-18, the counts that stopped a whole server. Minutes: `make test-long`.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "minutes: `make test-long` runs it"]
-async fn as_much_as_stopped_a_server_is_cleaned() {
+async fn long_as_much_as_stopped_a_server_is_cleaned() {
     for version in [Version::V15, Version::V18] {
         clean_up_after(&Stage::start(version).await, 24_000, 150_000).await;
     }
