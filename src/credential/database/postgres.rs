@@ -16,6 +16,7 @@ mod check;
 mod clean;
 mod connection;
 pub mod install;
+mod installed;
 mod reach;
 mod settings;
 mod surroundings;
