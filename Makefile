@@ -4,10 +4,10 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 
-.PHONY: help demo dev test check fix build bench fuzz clean
+.PHONY: help demo dev test test-long check fix build bench fuzz clean
 
 help: ## this list
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 16
 
 demo: ## the whole story on one machine, then everything is cleaned up
 	@deploy/dev/install.sh demo
@@ -25,6 +25,11 @@ test: ## what CI runs: check, then every test against real servers
 	cargo test --locked
 	@# By itself, so that no feature of what it needs is in the hallpass that the others test.
 	cargo test --locked -p hallpass-opinion
+
+test-long: ## the database tests with every kind of installation
+	@deploy/dev/install.sh test
+	deploy/dev/embedded-postgres.sh
+	cargo test --locked --test it -- --ignored managed_15 cloud_sql_18
 
 check: ## formatting, lints, docs, dependencies, and our own policies
 	@deploy/dev/install.sh test
