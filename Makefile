@@ -26,10 +26,10 @@ test: ## what CI runs: check, then every test against real servers
 	@# By itself, so that no feature of what it needs is in the hallpass that the others test.
 	cargo test --locked -p hallpass-opinion
 
-test-long: ## what takes minutes: full counts, and the managed installations; nightly
+test-long: ## what takes minutes: full counts, and every kind of installation
 	@deploy/dev/install.sh test
 	deploy/dev/embedded-postgres.sh
-	cargo test --locked --test it -- --ignored long_ --test-threads=2
+	cargo test --locked --test it -- --ignored long_ managed_15 cloud_sql_18 --test-threads=2
 
 check: ## formatting, lints, docs, dependencies, and our own policies
 	@deploy/dev/install.sh test

@@ -1,4 +1,4 @@
-//! `hallpass target check|install-sql`: is a database set up as leases need it?
+//! `hallpass target check|install|uninstall`: is a database set up as leases need it?
 
 use std::path::PathBuf;
 
@@ -21,7 +21,9 @@ pub struct Args {
 #[derive(Debug, Subcommand)]
 enum Command {
     Check(CheckArgs),
-    InstallSql(InstallArgs),
+    #[command(alias = "install-sql")]
+    Install(InstallArgs),
+    Uninstall(UninstallArgs),
 }
 
 /// Tries a throw-away lease, and names what would let a lease fail, live on or reach too far
@@ -47,9 +49,27 @@ struct CheckArgs {
 /// ceilings. Print it again when either changes.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:
-  hallpass target install-sql shop-db --server-version 16 > install.sql
+  hallpass target install shop-db --server-version 16 > install.sql
   psql -X -f install.sql -h db.acme.dev -U postgres postgres")]
 struct InstallArgs {
+    #[command(flatten)]
+    print: PrintArgs,
+}
+
+/// Prints the SQL that removes all that the install file made
+///
+/// It refuses to run while there are leases, or objects of ended ones.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:
+  hallpass target uninstall shop-db --server-version 16 > uninstall.sql
+  psql -X -f uninstall.sql -h db.acme.dev -U postgres postgres")]
+struct UninstallArgs {
+    #[command(flatten)]
+    print: PrintArgs,
+}
+
+#[derive(Debug, clap::Args)]
+struct PrintArgs {
     /// The target, as `targets:` of the settings names it
     name: String,
     /// The settings file
@@ -67,7 +87,8 @@ struct InstallArgs {
 pub fn run(args: Args, out: &mut Terminal) -> Result<(), Failure> {
     match args.command {
         Command::Check(args) => check(&args, out),
-        Command::InstallSql(args) => install_sql(&args, out),
+        Command::Install(args) => install(&args.print, out),
+        Command::Uninstall(args) => uninstall(&args.print, out),
     }
 }
 
@@ -139,15 +160,27 @@ fn json(findings: &[Finding]) -> String {
     )
 }
 
-fn install_sql(args: &InstallArgs, out: &mut Terminal) -> Result<(), Failure> {
+fn install(args: &PrintArgs, out: &mut Terminal) -> Result<(), Failure> {
     let (target, groups) = find(&args.config, &args.name)?;
-    let version = args.server_version.unwrap_or_else(|| {
-        out.error("hallpass: --server-version is not given; this is for PostgreSQL 15, and refuses to run on another");
-        15
-    });
+    let version = version(args, out);
     let sql = install::file(&args.name, &target, &groups, version).map_err(Failure::Local)?;
     out.verbatim(sql.trim_end());
     Ok(())
+}
+
+fn uninstall(args: &PrintArgs, out: &mut Terminal) -> Result<(), Failure> {
+    let (target, _) = find(&args.config, &args.name)?;
+    let version = version(args, out);
+    let sql = install::uninstall::file(&args.name, &target, version).map_err(Failure::Local)?;
+    out.verbatim(sql.trim_end());
+    Ok(())
+}
+
+fn version(args: &PrintArgs, out: &mut Terminal) -> u32 {
+    args.server_version.unwrap_or_else(|| {
+        out.error("hallpass: --server-version is not given; this is for PostgreSQL 15, and refuses to run on another");
+        15
+    })
 }
 
 /// A server's message with its fix is longer than what strangers may make us print.

@@ -7,33 +7,67 @@ mod attacks;
 mod beyond;
 mod connections;
 mod hostile;
+mod installing;
 mod lifecycle;
 mod operator;
 mod pooler;
 mod stage;
+mod upgrade;
 
-/// Runs a test on both versions, each with a server of its own.
+/// Runs a test on both versions, each with a server of its own, and with an installation by an administrator
+/// without superuser. What takes long and finds little is run by `make test-long`.
 macro_rules! on_both_versions {
-    ($($(#[$doc:meta])* $name:ident($stage:ident) $body:block)*) => {
+    (@ $managed_15:meta; $($(#[$doc:meta])* $name:ident($stage:ident) $body:block)*) => {
         $(
             mod $name {
                 use super::*;
+                use super::super::stage::Installer;
 
                 async fn attack($stage: &mut Stage) $body
+
+                async fn run(installer: Installer, version: Version) {
+                    attack(&mut Stage::installed_by(installer, version, &[]).await).await;
+                }
 
                 $(#[$doc])*
                 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
                 async fn on_15() {
-                    attack(&mut Stage::start(Version::V15).await).await;
+                    run(Installer::Superuser, Version::V15).await;
                 }
 
                 $(#[$doc])*
                 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
                 async fn on_18() {
-                    attack(&mut Stage::start(Version::V18).await).await;
+                    run(Installer::Superuser, Version::V18).await;
+                }
+
+                $(#[$doc])*
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                #[$managed_15]
+                async fn managed_15() {
+                    run(Installer::Rds, Version::V15).await;
+                }
+
+                $(#[$doc])*
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn managed_18() {
+                    run(Installer::Rds, Version::V18).await;
+                }
+
+                $(#[$doc])*
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                #[ignore = "takes long; make test-long"]
+                async fn cloud_sql_18() {
+                    run(Installer::CloudSql, Version::V18).await;
                 }
             }
         )*
+    };
+    (managed on 15 too: $($tests:tt)*) => {
+        on_both_versions! { @ allow(clippy::allow_attributes); $($tests)* }
+    };
+    ($($tests:tt)*) => {
+        on_both_versions! { @ ignore = "takes long; make test-long"; $($tests)* }
     };
 }
 use on_both_versions;

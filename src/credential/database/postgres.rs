@@ -16,6 +16,7 @@ mod check;
 mod clean;
 mod connection;
 pub mod install;
+mod installed;
 mod lease;
 mod limits;
 mod reach;

@@ -23,6 +23,9 @@ const COMMANDS: &[&[&str]] = &[
     &["audit", "verify"],
     &["keys", "generate"],
     &["keys", "show"],
+    &["target", "check"],
+    &["target", "install"],
+    &["target", "uninstall"],
 ];
 
 #[test]

@@ -253,6 +253,11 @@ on_both_versions! {
         // As on a standby: nothing may be written.
         thief.batch_execute("SET default_transaction_read_only = on").await.unwrap();
         let sql = format!("SELECT hallpass.terminate('{}')", login.given.username);
+        // Without pg_signal_backend it takes a membership, which a standby cannot make.
+        if stage.installer == Installer::CloudSql {
+            assert!(refused(&thief, &sql).await.starts_with("25006"));
+            return;
+        }
         thief.simple_query(&sql).await.unwrap();
         until("the session is gone", || async { session.simple_query("SELECT 1").await.is_err() }).await;
         thief.simple_query("SELECT hallpass.lease_sessions(), hallpass.ghosts()").await.unwrap();
@@ -279,7 +284,13 @@ on_both_versions! {
         // Somebody drops the role under a live session, which keeps the group's power.
         stage.superuser("postgres", &format!("DROP ROLE {}", login.given.username)).await;
         session.simple_query("SELECT * FROM app.items").await.unwrap();
-        assert_eq!(stage.databases.sweep("app").await.unwrap().ghosts, 1);
+        let ghosts = stage.databases.sweep("app").await.unwrap().ghosts;
+        // Without pg_signal_backend nobody here may end it, and the sweep goes on.
+        if stage.installer == Installer::CloudSql {
+            assert_eq!(ghosts, 0);
+            return;
+        }
+        assert_eq!(ghosts, 1);
         until("the ghost is gone", || async { session.simple_query("SELECT 1").await.is_err() }).await;
     }
 

@@ -232,21 +232,28 @@ on_both_versions! {
     }
 
     /// T-85: the file as psql reads it, with a database whose name has quotes and a line break.
-    the_printed_file_installs_with_psql(stage) {
-        stage.superuser("postgres", "DROP DATABASE hallpass").await;
-        stage.superuser("app", "DROP SCHEMA hallpass CASCADE").await;
-        stage.superuser("other \"db\"\n", "DROP SCHEMA hallpass CASCADE").await;
-        let text = install::file("app", &stage.settings, &stage.groups, stage.version.number()).unwrap();
-        let file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(file.path(), text).unwrap();
-        for _ in 0..2 {
-            let done = std::process::Command::new("/usr/lib/postgresql/15/bin/psql")
-                .args(["-X", "-q", "-h", "127.0.0.1", "-U", "postgres", "-p", &stage.server.port().to_string(), "-f"])
-                .arg(file.path()).arg("postgres")
-                .env("PGPASSWORD", stage.server.password().expose())
-                .output().unwrap();
-            assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    the_printed_files_remove_all_and_install_again_with_psql(stage) {
+        let login = stage.mint("app_owner", 600).await;
+        let refused = stage.psql(&stage.uninstall_file()).unwrap_err();
+        assert!(refused.contains(&format!("there are leases: {}", login.given.username)), "{refused}");
+        stage.revoke(&login).await;
+        stage.superuser("app", "SELECT lo_create(4711); ALTER LARGE OBJECT 4711 OWNER TO hallpass_quarantine").await;
+        let refused = stage.psql(&stage.uninstall_file()).unwrap_err();
+        assert!(refused.contains("hallpass_quarantine owns objects: 1 in database app"), "{refused}");
+        stage.superuser("app", "SELECT lo_unlink(4711)").await;
+        stage.close_brokers().await;
+        stage.psql(&stage.uninstall_file()).unwrap();
+        let left = "SELECT string_agg(x, ' ') FROM (SELECT rolname::text FROM pg_roles WHERE rolname ~ '^(hallpass|hp_)'
+            UNION ALL SELECT datname FROM pg_database WHERE datname = 'hallpass' OR datacl::text ~ 'hallpass') AS l (x)";
+        assert_eq!(stage.read("postgres", left).await, "");
+        for database in &stage.settings.databases {
+            let left = "SELECT string_agg(nspname, ' ') FROM pg_namespace WHERE nspname = 'hallpass' OR nspacl::text ~ 'hallpass'";
+            assert_eq!(stage.read(database, left).await, "");
         }
+        for _ in 0..2 {
+            stage.psql(&stage.install_file()).unwrap();
+        }
+        stage.set_passwords().await;
         stage.superuser("postgres", "REVOKE ALL ON DATABASE neighbour FROM PUBLIC").await;
         assert_eq!(stage.errors().await, Vec::new());
         let login = stage.mint("app_owner", 600).await;

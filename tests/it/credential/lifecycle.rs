@@ -50,7 +50,7 @@ async fn forward(mut broker: TcpStream, mut server: TcpStream, is_cut: Arc<Atomi
     }
 }
 
-on_both_versions! {
+on_both_versions! { managed on 15 too:
     a_migration_belongs_to_the_group_and_stays(stage) {
         let login = stage.mint("app_owner", 600).await;
         let session = stage.log_in(&login).await.unwrap();

@@ -36,8 +36,44 @@ impl Version {
     }
 }
 
+/// Who installs hallpass, upgrades it and removes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Installer {
+    Superuser,
+    /// Shaped like the master user of Amazon RDS.
+    Rds,
+    /// Shaped like an administrator of Cloud SQL, who cannot grant `pg_signal_backend`.
+    CloudSql,
+}
+
+impl Installer {
+    const fn user(self) -> &'static str {
+        match self {
+            Self::Superuser => "postgres",
+            Self::Rds | Self::CloudSql => "administrator",
+        }
+    }
+
+    /// What the provider gives the administrator.
+    const fn given(self) -> &'static str {
+        match self {
+            Self::Superuser => "",
+            Self::Rds => {
+                "CREATE ROLE administrator LOGIN CREATEROLE CREATEDB PASSWORD 'for-the-tests-only';
+                 GRANT pg_monitor, pg_signal_backend TO administrator WITH ADMIN OPTION;
+                 CREATE ROLE rds_password NOLOGIN; GRANT rds_password TO administrator WITH ADMIN OPTION;"
+            }
+            Self::CloudSql => {
+                "CREATE ROLE cloudsqlsuperuser NOLOGIN CREATEROLE CREATEDB;
+                 CREATE ROLE administrator LOGIN CREATEROLE CREATEDB IN ROLE cloudsqlsuperuser PASSWORD 'for-the-tests-only';"
+            }
+        }
+    }
+}
+
 pub(super) struct Stage {
     pub(super) server: Server,
+    pub(super) installer: Installer,
     pub(super) databases: Arc<Databases>,
     pub(super) roots: RootKeys,
     pub(super) settings: TargetSettings,
@@ -59,11 +95,15 @@ pub(super) const NO_HOLDER: &str = "00000000000000000000000000000000";
 pub(super) const PASSWORD: &str = "for-the-tests-only";
 
 impl Stage {
-    pub(super) async fn start(version: Version) -> Self {
-        Self::start_with(version, &[]).await
+    pub(super) async fn start_with(version: Version, settings: &[(&str, &str)]) -> Self {
+        Self::installed_by(Installer::Superuser, version, settings).await
     }
 
-    pub(super) async fn start_with(version: Version, settings: &[(&str, &str)]) -> Self {
+    pub(super) async fn installed_by(
+        installer: Installer,
+        version: Version,
+        settings: &[(&str, &str)],
+    ) -> Self {
         let programs = match version {
             Version::V15 => "/usr/lib/postgresql/15/bin".into(),
             Version::V18 => {
@@ -104,24 +144,31 @@ impl Stage {
                 ceiling("app_ro", false),
             ],
             server,
+            installer,
             roots,
             settings,
             version,
             _leaks: guard,
         };
+        if installer != Installer::Superuser {
+            stage.superuser("postgres", installer.given()).await;
+        }
+        stage.install_as("postgres", GROUPS).await;
         stage.superuser("postgres", APPLICATION_SERVER).await;
-        stage.superuser("postgres", "CREATE DATABASE app").await;
-        stage
-            .superuser("postgres", "CREATE DATABASE \"other \"\"db\"\"\n\"")
-            .await;
+        if installer != Installer::Superuser {
+            let enter = "GRANT CONNECT ON DATABASE postgres TO administrator";
+            stage.superuser("postgres", enter).await;
+        }
+        for name in ["app", "\"other \"\"db\"\"\n\"", "hallpass"] {
+            stage
+                .install_as("postgres", &format!("CREATE DATABASE {name}"))
+                .await;
+        }
         stage
             .superuser(
                 "postgres",
                 "CREATE DATABASE neighbour OWNER neighbour_owner",
             )
-            .await;
-        stage
-            .superuser("postgres", "CREATE DATABASE hallpass")
             .await;
         stage.superuser("app", APPLICATION).await;
         if version == Version::V18 {
@@ -133,20 +180,79 @@ impl Stage {
 
     /// Runs the install file, as a DBA does with psql.
     pub(super) async fn install(&self) {
-        let version = match self.version {
-            Version::V15 => 15,
-            Version::V18 => 18,
-        };
+        let version = self.version.number();
         for section in install::sections(&self.settings, &self.groups, version).unwrap() {
-            self.superuser(&section.database, &section.sql).await;
+            self.install_as(&section.database, &section.sql).await;
         }
+        self.set_passwords().await;
+    }
+
+    pub(super) async fn set_passwords(&self) {
         for login in ["hallpass", "hallpass_clean"] {
-            self.superuser(
-                "postgres",
-                &format!("ALTER ROLE {login} PASSWORD '{PASSWORD}'"),
-            )
-            .await;
+            let set = format!("ALTER ROLE {login} PASSWORD '{PASSWORD}'");
+            self.install_as("postgres", &set).await;
         }
+    }
+
+    /// What the installer does.
+    pub(super) async fn install_as(&self, database: &str, sql: &str) {
+        let password = self.installer_password();
+        let login = self
+            .server
+            .login(database, self.installer.user(), &password);
+        let client = connect(&login).await.unwrap();
+        client
+            .batch_execute(sql)
+            .await
+            .unwrap_or_else(|error| panic!("{error:?} in {sql}"));
+    }
+
+    fn installer_password(&self) -> String {
+        match self.installer {
+            Installer::Superuser => self.server.password().expose().clone(),
+            Installer::Rds | Installer::CloudSql => PASSWORD.to_owned(),
+        }
+    }
+
+    /// Runs a printed file as the installer does; what psql said where it stopped.
+    pub(super) fn psql(&self, text: &str) -> Result<(), String> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), text).unwrap();
+        let done = std::process::Command::new("/usr/lib/postgresql/15/bin/psql")
+            .args(["-X", "-q", "-h", "127.0.0.1", "-U", self.installer.user()])
+            .args(["-p", &self.server.port().to_string(), "-f"])
+            .arg(file.path())
+            .arg("postgres")
+            .env("PGPASSWORD", self.installer_password())
+            .output()
+            .unwrap();
+        if done.status.success() {
+            return Ok(());
+        }
+        Err(String::from_utf8_lossy(&done.stderr).into_owned())
+    }
+
+    /// Ends the sessions of brokers, as if they had been stopped, and begins with a new one.
+    pub(super) async fn close_brokers(&mut self) {
+        self.databases = databases(&self.settings, &self.roots);
+        let sessions = "FROM pg_stat_activity WHERE usename IN ('hallpass', 'hallpass_clean')";
+        let end = format!("SELECT pg_terminate_backend(pid) {sessions}");
+        self.superuser("postgres", &end).await;
+        let count = format!("SELECT count(*)::text {sessions}");
+        crate::support::wait::until("the brokers' sessions are gone", || async {
+            self.read("postgres", &count).await == "0"
+        })
+        .await;
+    }
+
+    /// The file that `hallpass target install` prints.
+    pub(super) fn install_file(&self) -> String {
+        install::file("app", &self.settings, &self.groups, self.version.number()).unwrap()
+    }
+
+    /// The file that `hallpass target uninstall` prints.
+    pub(super) fn uninstall_file(&self) -> String {
+        install::uninstall::file("app", &self.settings, self.version.number()).unwrap()
     }
 
     /// Another replica, with the same keys.
@@ -253,12 +359,15 @@ impl Stage {
     }
 
     pub(super) async fn errors(&self) -> Vec<Finding> {
-        let postgres = Postgres::new(self.settings.clone()).unwrap();
-        let findings = postgres.check(&self.groups).await;
+        let mut findings = self.findings().await;
+        findings.retain(|finding| finding.severity == Severity::Error);
         findings
-            .into_iter()
-            .filter(|finding| finding.severity == Severity::Error)
-            .collect()
+    }
+
+    /// What `target check` says.
+    pub(super) async fn findings(&self) -> Vec<Finding> {
+        let postgres = Postgres::new(self.settings.clone()).unwrap();
+        postgres.check(&self.groups).await
     }
 }
 
@@ -410,8 +519,10 @@ fn databases(settings: &TargetSettings, roots: &RootKeys) -> Arc<Databases> {
     Arc::new(Databases::new(targets, roots.clone(), clock))
 }
 
+const GROUPS: &str =
+    "CREATE ROLE app_owner NOLOGIN; CREATE ROLE app_rw NOLOGIN; CREATE ROLE app_ro NOLOGIN";
+
 const APPLICATION_SERVER: &str = "
-CREATE ROLE app_owner NOLOGIN; CREATE ROLE app_rw NOLOGIN; CREATE ROLE app_ro NOLOGIN;
 CREATE ROLE neighbour_owner LOGIN PASSWORD 'n';
 REVOKE ALL ON DATABASE postgres, template1 FROM PUBLIC;
 ";

@@ -69,6 +69,7 @@ impl Postgres {
                 ),
             }
         }
+        self.check_installed(groups, &mut findings).await;
         self.check_surroundings(groups, &mut findings).await;
         for group in groups {
             if group.without_acting {
@@ -106,7 +107,7 @@ impl Postgres {
             }
             Err(error) => {
                 findings.error(
-                    format!("login `{}` on {}:{}, database `hallpass`: the server {error}", self.settings.user, self.settings.host, self.settings.port),
+                    format!("login `{}` on {}:{}, database `{}`: the server {error}", self.settings.user, self.settings.host, self.settings.port, self.settings.control_database),
                     "see that the server runs, that host, port, TLS and password of the settings are right, and that the file of `hallpass target install` was run",
                 );
                 None
@@ -201,6 +202,10 @@ impl Postgres {
             match problem {
                 Ok(problem) => match problem {
                     None => findings.fine(format!("group `{}` is a powerless NOLOGIN role", group.group)),
+                    Some(problem) if problem == format!("role {name} does not exist") => findings.error(
+                        problem,
+                        &format!("CREATE ROLE {} NOLOGIN, grant it what jobs need, then run the file that `hallpass target install` prints", install::identifier(&name)),
+                    ),
                     Some(problem) => findings.error(
                         problem,
                         "a lease would get that power: use a NOLOGIN role without attributes that is inside no such role, or name a predefined role under `allowed_roles` of the target",
@@ -289,10 +294,7 @@ impl Postgres {
                 continue;
             }
             if self.enter(database, &made, &secret).await.is_ok() {
-                findings.error(
-                    format!("a lease can enter database `{database}`, which is not listed: what it leaves there is never cleaned"),
-                    &format!("REVOKE CONNECT, TEMPORARY ON DATABASE {} FROM PUBLIC; or put `host {} +hallpass_connect all reject` first in pg_hba.conf", install::identifier(database), install::identifier(database)),
-                );
+                self.report_open(database, findings);
             }
         }
         match end::end(self, &made, end::REVOCATION).await {
@@ -306,6 +308,32 @@ impl Postgres {
                 format!("the throw-away lease `{made}` could not be ended: {error}"),
                 "the sweep removes it when its minute is over",
             ),
+        }
+    }
+
+    /// On a managed server some databases cannot be closed; the settings name those.
+    fn report_open(&self, database: &str, findings: &mut Findings) {
+        let name = install::identifier(database);
+        if *database == self.settings.control_database {
+            findings.error(
+                format!("a lease can enter the control database `{database}`"),
+                &format!("REVOKE ALL ON DATABASE {name} FROM PUBLIC, by its owner; or name another database under `control_database`"),
+            );
+        } else if self
+            .settings
+            .open_databases
+            .iter()
+            .any(|open| open == database)
+        {
+            findings.warn(
+                format!("a lease can enter database `{database}`, which `open_databases` names: what it leaves there is never cleaned"),
+                "the role of such a lease is kept without power until somebody drops what it owns there",
+            );
+        } else {
+            findings.error(
+                format!("a lease can enter database `{database}`, which is not listed: what it leaves there is never cleaned"),
+                &format!("REVOKE CONNECT, TEMPORARY ON DATABASE {name} FROM PUBLIC, by its owner; or put `host {name} +hallpass_connect all reject` first in pg_hba.conf; where neither can be done, name it under `open_databases` of the target"),
+            );
         }
     }
 

@@ -1,11 +1,13 @@
 //! The SQL that a DBA reviews and installs once: what the broker's logins can do is written in it.
 
-use std::fmt::Write as _;
-
 use aws_lc_rs::digest::{SHA256, digest};
 use data_encoding::HEXLOWER;
 
 use super::settings::{GroupCeiling, MAX_LIVE, SHORTEST_LIFE, TargetSettings};
+use psql::{connect, create_control, introduction};
+
+mod psql;
+pub mod uninstall;
 
 /// What is run in one database, in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -114,28 +116,27 @@ pub(super) fn function_config(version: u32) -> Vec<String> {
 }
 
 fn check(settings: &TargetSettings, groups: &[GroupCeiling], version: u32) -> Result<(), String> {
-    if !(15..=18).contains(&version) {
-        return Err(format!(
-            "PostgreSQL {version} is not supported, expected 15 to 18"
-        ));
-    }
+    check_target(settings, version)?;
     if groups.is_empty() {
         return Err(
             "no credential of the policies uses this target, so there is nothing to allow; add a credential with `kind: postgres` first"
                 .to_owned(),
         );
     }
-    let names = groups
-        .iter()
-        .map(|group| &group.group)
-        .chain(&settings.allowed_roles);
-    for name in names {
-        if !is_plain(name) {
-            return Err(format!(
-                "role name `{}` cannot stand in the file: expected 1 to 63 letters, digits, `_`, `-`, `.` or spaces",
-                crate::text::escape(name)
-            ));
-        }
+    for name in groups.iter().map(|group| &group.group) {
+        check_name(name)?;
+    }
+    Ok(())
+}
+
+fn check_target(settings: &TargetSettings, version: u32) -> Result<(), String> {
+    if !(15..=18).contains(&version) {
+        return Err(format!(
+            "PostgreSQL {version} is not supported, expected 15 to 18"
+        ));
+    }
+    for name in &settings.allowed_roles {
+        check_name(name)?;
     }
     if let Some(database) = settings
         .databases
@@ -147,6 +148,16 @@ fn check(settings: &TargetSettings, groups: &[GroupCeiling], version: u32) -> Re
         ));
     }
     Ok(())
+}
+
+fn check_name(name: &str) -> Result<(), String> {
+    if is_plain(name) {
+        return Ok(());
+    }
+    Err(format!(
+        "role name `{}` cannot stand in the file: expected 1 to 63 letters, digits, `_`, `-`, `.` or spaces",
+        crate::text::escape(name)
+    ))
 }
 
 /// Role names come from policies. One that closes a quote, a comment or a function's body would write
@@ -167,7 +178,7 @@ struct Words<'a> {
 
 impl Words<'_> {
     fn control(&self) -> String {
-        self.fill(&CONTROL.replace("{{schema}}", SCHEMA))
+        self.fill(&format!("{FIRST}{}", CONTROL.replace("{{schema}}", SCHEMA)))
     }
 
     fn database(&self, database: &str) -> String {
@@ -216,11 +227,8 @@ impl Words<'_> {
                 "signal_options",
                 either(" WITH INHERIT TRUE, SET FALSE", ""),
             ),
-            (
-                "installer_options",
-                either(" WITH INHERIT TRUE, SET TRUE", ""),
-            ),
             ("installer_membership", either(INSTALLER_MEMBERSHIP, "")),
+            ("lent_by_installer", either(" AND m.grantor = m.member", "")),
             (
                 "connect_options",
                 either(" WITH INHERIT TRUE, SET FALSE", ""),
@@ -266,7 +274,6 @@ impl Words<'_> {
             ("acts", either(ACTS_BY_OPTION, ACTS_BY_HEIR)),
             ("grant_group", either(GRANT_WITH_OPTIONS, GRANT_PLAIN)),
             ("check_members", either(MEMBERS_WITH_OPTIONS, MEMBERS_PLAIN)),
-            ("acting_membership", either(" AND m.set_option", "")),
             (
                 "lend_lease_options",
                 either(" WITH INHERIT TRUE, SET FALSE", ""),
@@ -325,75 +332,6 @@ impl Words<'_> {
     }
 }
 
-fn introduction(
-    name: &str,
-    settings: &TargetSettings,
-    groups: &[GroupCeiling],
-    version: u32,
-) -> String {
-    let mut text = format!(
-        "-- hallpass: what the broker may do on target {name}, for PostgreSQL {version}
---
--- Login `hallpass` can call the functions of section 2 and do nothing else. With its password alone somebody
--- can make logins, named {prefix}…, within these ceilings, and end them:
---
-",
-        prefix = settings.prefix,
-    );
-    for group in groups {
-        let acts = if group.act_as_group {
-            ", acting as the group"
-        } else {
-            ""
-        };
-        let _ = writeln!(
-            text,
-            "--   in group {}: for at most {} s, with at most {} connections each{acts}",
-            group.group, group.longest_life, group.connections
-        );
-    }
-    let _ = write!(
-        text,
-        "--
--- It cannot read or write the databases, grant a role, or touch a login that is not named so. At most {MAX_LIVE}
--- such logins live at once. Login `hallpass_clean` can only clean up after ended ones.
---
--- Run it as a superuser: psql -X -f THIS_FILE postgres. It may be run again at any time, and has to be when
--- groups or ceilings change. Then set both passwords: \\password hallpass, \\password hallpass_clean.
--- Also close every other database of this server to leased logins: REVOKE CONNECT, TEMPORARY ON DATABASE …
--- FROM PUBLIC. `hallpass target check {name}` finds those that are open.
-
-\\set ON_ERROR_STOP on
-"
-    );
-    text
-}
-
-/// Makes the control database, unless there is one of that name.
-fn create_control(database: &str) -> String {
-    format!(
-        "SELECT {} WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_database WHERE datname = {}) \\gexec\n",
-        literal(&format!("CREATE DATABASE {}", identifier(database))),
-        literal(database)
-    )
-}
-
-/// psql's command to go to a database, whatever its name is: a quote, a line break, or `=`, which psql
-/// would take for a connection string.
-fn connect(database: &str) -> String {
-    if database
-        .bytes()
-        .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
-    {
-        return format!("\\connect {database}\n\n");
-    }
-    let quoted = database.replace('\\', "\\\\").replace('\'', "\\'");
-    let target = literal(&format!("dbname='{quoted}'"));
-    format!(
-        "SELECT {target} AS hallpass_target \\gset\n\\connect -reuse-previous=on :\"hallpass_target\"\n\n"
-    )
-}
-
 /// A name as SQL takes it.
 pub(super) fn identifier(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
@@ -416,6 +354,7 @@ fn list<'a>(names: impl Iterator<Item = &'a str>) -> String {
 const CLUSTER: &str = include_str!("install/cluster.sql");
 const CONTROL: &str = include_str!("install/control.sql");
 const DATABASE: &str = include_str!("install/database.sql");
+const FIRST: &str = include_str!("install/first.sql");
 const SCHEMA: &str = include_str!("install/schema.sql");
 const FINISH: &str = include_str!("install/finish.sql");
 const EVENT_TRIGGERS: &str = include_str!("install/event_triggers.sql");
@@ -472,7 +411,7 @@ const FUNCTION_SETTINGS: [FunctionSetting; 8] = [
 ];
 
 /// The roles that the file makes; no group may be inside one, and nobody else may be a member.
-const OWN_ROLES: [&str; 6] = [
+pub(super) const OWN_ROLES: [&str; 6] = [
     "hallpass_definer",
     "hallpass",
     "hallpass_clean",

@@ -29,9 +29,11 @@ impl Postgres {
         self.look_at_standbys(findings).await;
         for (database, cleaner) in &self.cleaners {
             // A cleaner that cannot log in was found before.
-            let _ = look_at_triggers(database, cleaner, findings).await;
-            for group in groups.iter().filter(|group| !group.act_as_group) {
-                let _ = look_for_plants(database, cleaner, &group.group, findings).await;
+            for group in groups {
+                if group.without_acting {
+                    let _ = look_for_plants(database, cleaner, &group.group, findings).await;
+                }
+                let _ = look_for_triggers(database, cleaner, &group.group, findings).await;
             }
         }
     }
@@ -87,25 +89,6 @@ impl Postgres {
     }
 }
 
-/// Clean-up fires them with the power of whoever cleans.
-async fn look_at_triggers(
-    database: &str,
-    cleaner: &Connections,
-    findings: &mut Findings,
-) -> Result<(), DatabaseError> {
-    for row in cleaner.query(EVENT_TRIGGERS, &[]).await? {
-        findings.error(
-            format!(
-                "event trigger `{}` of database `{database}` calls a function of `{}`, which is neither a superuser nor the trigger's owner; nothing is cleaned there",
-                column::<String>(&row, 0)?,
-                column::<String>(&row, 1)?
-            ),
-            "ALTER FUNCTION … OWNER TO the owner of the event trigger, or drop the trigger",
-        );
-    }
-    Ok(())
-}
-
 /// A login that may make things among other people's leaves code that they run.
 async fn look_for_plants(
     database: &str,
@@ -119,7 +102,27 @@ async fn look_for_plants(
                 "group `{group}` may {} in database `{database}`: while its lease lives, code it makes there can be run by others with their power",
                 column::<String>(&row, 0)?
             ),
-            "REVOKE it if jobs do not need it; what a lease leaves there goes to hallpass_quarantine and is made inert",
+            "REVOKE it if jobs do not need it; when the lease ends, its code is disarmed and dropped, and the rest goes to hallpass_quarantine",
+        );
+    }
+    Ok(())
+}
+
+/// A trigger has no owner of its own. One that calls a function of the lease goes with it; one that calls a function
+/// of the server names the lease nowhere.
+async fn look_for_triggers(
+    database: &str,
+    cleaner: &Connections,
+    group: &str,
+    findings: &mut Findings,
+) -> Result<(), DatabaseError> {
+    for row in cleaner.query(TRIGGERS, &[(&group, Type::TEXT)]).await? {
+        findings.warn(
+            format!(
+                "group `{group}` may make triggers on {} in database `{database}`: one that calls a function of the server itself stays after the lease, and no clean-up can find it",
+                column::<String>(&row, 0)?
+            ),
+            "REVOKE TRIGGER if jobs do not need it; otherwise compare pg_trigger with what your migrations made",
         );
     }
     Ok(())
@@ -134,15 +137,11 @@ const MIGHT: &str = "
     UNION ALL
     SELECT 'is a member of ' || pg_get_userbyid(m.roleid) FROM pg_catalog.pg_auth_members m
     WHERE pg_get_userbyid(m.member)::text = $1";
-const EVENT_TRIGGERS: &str = "
-    SELECT e.evtname::text, r.rolname::text
-    FROM pg_catalog.pg_event_trigger e JOIN pg_catalog.pg_proc p ON p.oid = e.evtfoid JOIN pg_catalog.pg_roles r ON r.oid = p.proowner
-    WHERE e.evtenabled <> 'D' AND p.proowner <> e.evtowner AND NOT r.rolsuper";
 /// The first few: one is enough to think about.
 const PLANTS: &str = "
-    (SELECT 'create in schema ' || quote_ident(n.nspname) FROM pg_catalog.pg_namespace n JOIN pg_catalog.pg_roles r ON r.rolname::text = $1
-     WHERE n.nspname !~ '^pg_' AND n.nspowner <> r.oid AND has_schema_privilege(r.oid, n.oid, 'CREATE') ORDER BY 1 LIMIT 3)
-    UNION ALL
-    (SELECT 'make triggers on ' || c.oid::regclass FROM pg_catalog.pg_class c JOIN pg_catalog.pg_roles r ON r.rolname::text = $1
-     WHERE c.relkind IN ('r', 'p', 'v', 'f') AND c.relowner <> r.oid AND c.relnamespace <> 'pg_catalog'::regnamespace
-       AND has_table_privilege(r.oid, c.oid, 'TRIGGER') ORDER BY 1 LIMIT 3)";
+    SELECT 'create in schema ' || quote_ident(n.nspname) FROM pg_catalog.pg_namespace n JOIN pg_catalog.pg_roles r ON r.rolname::text = $1
+    WHERE n.nspname !~ '^pg_' AND n.nspowner <> r.oid AND has_schema_privilege(r.oid, n.oid, 'CREATE') ORDER BY 1 LIMIT 3";
+const TRIGGERS: &str = "
+    SELECT c.oid::regclass::text FROM pg_catalog.pg_class c JOIN pg_catalog.pg_roles r ON r.rolname::text = $1
+    WHERE c.relkind IN ('r', 'p', 'v', 'f') AND NOT pg_has_role(r.oid, c.relowner, 'USAGE') AND c.relnamespace <> 'pg_catalog'::regnamespace
+      AND has_table_privilege(r.oid, c.oid, 'TRIGGER') ORDER BY 1 LIMIT 3";

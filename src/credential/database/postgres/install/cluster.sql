@@ -7,15 +7,54 @@ BEGIN
     RAISE EXCEPTION 'this file is for PostgreSQL {{version}}, the server is %', current_setting('server_version')
       USING HINT = 'Print it again: hallpass target install NAME --server-version N';
   END IF;
-  IF NOT (SELECT rolsuper OR rolcreaterole FROM pg_catalog.pg_roles WHERE rolname = current_user) THEN
-    RAISE EXCEPTION 'role % can neither create roles nor is it a superuser', current_user
-      USING HINT = 'Run the file as an administrator: on a managed server the one that the provider gave you.';
-  END IF;
 END
 $hallpass$;
 
 BEGIN;
 SET LOCAL search_path = pg_catalog, pg_temp;
+
+-- What the file needs, before anything changes.
+DO $hallpass$
+DECLARE
+  is_superuser boolean := (SELECT rolsuper FROM pg_roles WHERE rolname = current_user);
+  missing text;
+BEGIN
+  SELECT string_agg(format('CREATE ROLE %I NOLOGIN', g.name), '; ') INTO missing
+    FROM unnest(ARRAY[{{target_groups}}]::text[]) AS g (name) WHERE NOT EXISTS (SELECT FROM pg_roles r WHERE r.rolname::text = g.name);
+  IF missing IS NOT NULL THEN
+    RAISE EXCEPTION 'groups that the policies name do not exist' USING HINT = missing || '; then run this file again.';
+  END IF;
+  IF is_superuser THEN
+    RETURN;
+  END IF;
+  IF NOT (SELECT rolcreaterole FROM pg_roles WHERE rolname = current_user) THEN
+    RAISE EXCEPTION 'role % can neither create roles nor is it a superuser', current_user
+      USING HINT = 'Run the file as an administrator: on a managed server the one that the provider gave you.';
+  END IF;
+  IF NOT EXISTS (SELECT FROM pg_database WHERE datname = {{control_text}}) AND NOT (SELECT rolcreatedb FROM pg_roles WHERE rolname = current_user) THEN
+    RAISE EXCEPTION 'role % cannot create database {{control_database}}', current_user
+      USING HINT = 'ALTER ROLE … CREATEDB, or name an existing database under `control_database` of the target.';
+  END IF;
+  -- Up to version 15 whoever may create roles may grant every role that is no superuser.
+  SELECT string_agg(format('GRANT %I TO %I WITH ADMIN OPTION', r.rolname, current_user), '; ') INTO missing
+    FROM pg_roles r WHERE (r.rolname::text = ANY (ARRAY[{{target_groups}}]::text[]) OR r.rolname IN ({{own_roles}}))
+      AND NOT pg_has_role(r.oid, 'MEMBER WITH ADMIN OPTION') AND current_setting('server_version_num')::int >= 160000;
+  IF missing IS NOT NULL THEN
+    RAISE EXCEPTION 'role % may not grant every role of this file', current_user
+      USING HINT = 'Run the file as the role that made them, or for groups have a role with ADMIN OPTION run: ' || missing || '.';
+  END IF;
+  SELECT string_agg(format('GRANT CONNECT ON DATABASE %I TO %I', d.datname, current_user), '; ') INTO missing
+    FROM pg_database d WHERE d.datname::text IN ({{databases}}) AND NOT has_database_privilege(d.oid, 'CONNECT');
+  IF missing IS NOT NULL THEN
+    RAISE EXCEPTION 'role % cannot enter every database of this file', current_user USING HINT = 'Have their owners run: ' || missing || '.';
+  END IF;
+  -- A file that stopped half-way left its installer what it lent him.
+  FOR missing IN SELECT r.rolname::text FROM pg_auth_members m JOIN pg_roles r ON r.oid = m.roleid
+      WHERE r.rolname IN ({{own_roles}}) AND m.member = current_user::regrole AND m.grantor = current_user::regrole LOOP
+    EXECUTE format('REVOKE %I FROM CURRENT_USER{{take_back_options}}', missing);
+  END LOOP;
+END
+$hallpass$;
 
 -- Nobody else may have a hold on these names: whoever made one of the roles first, or the control database, could
 -- use them after the installation.
@@ -29,6 +68,13 @@ BEGIN
   IF FOUND THEN
     RAISE EXCEPTION 'database {{control_database}} belongs to %', owner
       USING HINT = 'If that role installed hallpass, run the file as it. Otherwise find out who made the database and why, and drop it.';
+  END IF;
+  -- Whoever made a role may still have a session with its power, and may have given himself a way back to it.
+  SELECT string_agg(rolname::text, ', ' ORDER BY rolname) INTO odd FROM pg_roles
+    WHERE rolname IN ({{own_roles}}) AND NOT EXISTS (SELECT FROM pg_database WHERE datname = {{control_text}});
+  IF odd IS NOT NULL THEN
+    RAISE EXCEPTION 'roles % exist, and database {{control_database}} does not', odd
+      USING HINT = 'Find out who made them and why. What is left of an earlier installation goes with the file of `hallpass target uninstall`; otherwise: DROP ROLE ' || odd || '.';
   END IF;
   SELECT string_agg(format('%s is a member of %s', pg_get_userbyid(m.member), pg_get_userbyid(m.roleid)), ', ') INTO odd
     FROM pg_auth_members m JOIN pg_roles r ON r.oid = m.roleid
@@ -109,7 +155,7 @@ $hallpass$;
 DO $hallpass$
 BEGIN
   IF NOT (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) THEN
-    GRANT hallpass_definer, hallpass_janitor TO CURRENT_USER{{installer_options}};
+    GRANT hallpass_definer, hallpass_janitor TO CURRENT_USER{{lend_options}};
   END IF;
 END
 $hallpass$;
@@ -120,7 +166,7 @@ DO $hallpass$
 BEGIN
   GRANT pg_signal_backend TO hallpass_definer{{signal_options}};
 EXCEPTION WHEN insufficient_privilege THEN
-  RAISE NOTICE 'role % cannot grant pg_signal_backend', current_user;
+  RAISE NOTICE 'role % cannot grant pg_signal_backend: sessions on standbys are not ended', current_user;
 END
 $hallpass$;
 -- Amazon RDS with rds.restrict_password_commands lets only members of this role set passwords.

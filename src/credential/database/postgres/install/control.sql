@@ -307,7 +307,7 @@ BEGIN
   PERFORM pg_stat_clear_snapshot();
   suspects := ARRAY(SELECT a.pid FROM pg_stat_activity a
                     WHERE a.usesysid IS NOT NULL AND NOT EXISTS (SELECT FROM pg_roles r WHERE r.oid = a.usesysid));
-  IF suspects = '{}' THEN
+  IF suspects = '{}' OR NOT pg_has_role('pg_signal_backend', 'USAGE') THEN
     RETURN 0;
   END IF;
   -- Again, with a newer view of the roles: a login made between the two reads of the first look is no ghost.
@@ -526,17 +526,16 @@ AS $$ SELECT '{{contract}}'::text $$;
 
 REVOKE ALL ON FUNCTION {{control_functions}} FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION {{control_functions}} TO hallpass;
--- Logins of an older file: `cut` takes the membership that their heir would be known by.
+-- Logins of the first release's file: who inherits stands in the broker's record, and `mint` did not write it in front.
 DO $hallpass$
 DECLARE
   lease record;
 BEGIN
-  FOR lease IN SELECT r.rolname::text AS login, coalesce(shobj_description(r.oid, 'pg_authid'), '') AS about,
-      (SELECT min(pg_get_userbyid(m.roleid)::text) FROM pg_auth_members m JOIN hallpass.ceilings() c ON c.group_name = pg_get_userbyid(m.roleid)::text
-       WHERE m.member = r.oid AND c.may_act_as_group{{acting_membership}}) AS heir
+  FOR lease IN SELECT r.rolname::text AS login, coalesce(shobj_description(r.oid, 'pg_authid'), '') AS about
       FROM pg_roles r WHERE r.rolname::text ~ '{{pattern}}' LOOP
     IF lease.about !~ '^heir=' THEN
-      EXECUTE format('COMMENT ON ROLE %I IS %L', lease.login, 'heir=' || coalesce(lease.heir, 'hallpass_quarantine') || E'\n' || lease.about);
+      EXECUTE format('COMMENT ON ROLE %I IS %L', lease.login, 'heir=' || coalesce((SELECT c.group_name FROM hallpass.ceilings() c
+        WHERE c.may_act_as_group AND lease.about ~ '"own":true' AND c.group_name = substring(lease.about FROM '"grp":"([^"]*)"')), 'hallpass_quarantine') || E'\n' || lease.about);
     END IF;
   END LOOP;
 END

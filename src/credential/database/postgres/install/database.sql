@@ -2,7 +2,33 @@
 
 BEGIN;
 SET LOCAL search_path = pg_catalog, pg_temp;
-GRANT CONNECT ON DATABASE {{database}} TO hallpass_connect, hallpass_clean;
+
+-- An installer who is no superuser needs the power of the owner of the database. Where he may grant that role, he
+-- lends it to himself for this transaction.
+DO $hallpass$
+DECLARE
+  owner text := (SELECT pg_get_userbyid(datdba)::text FROM pg_database WHERE datname = current_database());
+BEGIN
+  PERFORM set_config('hallpass.lent', '', true);
+  IF NOT pg_has_role(owner, 'USAGE') AND NOT EXISTS (SELECT FROM pg_auth_members m
+      WHERE m.roleid = owner::regrole AND m.member = current_user::regrole{{lent_by_installer}}) THEN
+    BEGIN
+      EXECUTE format('GRANT %I TO CURRENT_USER{{lend_options}}', owner);
+      PERFORM set_config('hallpass.lent', owner, true);
+    EXCEPTION WHEN OTHERS THEN
+      RAISE NOTICE 'role % cannot act as %, the owner of this database: %', current_user, owner, SQLERRM;
+    END;
+  END IF;
+  IF pg_has_role(owner, 'USAGE') THEN
+    GRANT CONNECT ON DATABASE {{database}} TO hallpass_connect, hallpass_clean;
+  END IF;
+  IF NOT has_database_privilege(current_database(), 'CREATE') OR (SELECT count(*) FROM pg_database d, aclexplode(d.datacl) a
+       WHERE d.datname = current_database() AND a.privilege_type = 'CONNECT' AND a.grantee IN ('hallpass_connect'::regrole, 'hallpass_clean'::regrole)) < 2 THEN
+    RAISE EXCEPTION 'role % may not set up database %', current_user, current_database()
+      USING HINT = format('Have its owner %s run: GRANT CREATE ON DATABASE %I TO %I; GRANT CONNECT ON DATABASE %2$I TO hallpass_connect, hallpass_clean. Then run this file again.', owner, current_database(), current_user);
+  END IF;
+END
+$hallpass$;
 {{schema}}
 GRANT USAGE ON SCHEMA hallpass TO hallpass_clean;
 SET LOCAL ROLE hallpass_definer;
@@ -58,24 +84,39 @@ RESET ROLE;
 -- `hallpass target check` reports the schema.
 DO $hallpass$
 DECLARE
-  wanted text;
+  wanted record;
+  lend boolean;
 BEGIN
   FOR wanted IN
-    SELECT DISTINCT CASE WHEN may = 'USAGE' THEN format('GRANT USAGE ON SCHEMA %I TO hallpass_janitor', n.nspname)
-                         ELSE format('GRANT USAGE, CREATE ON SCHEMA %I TO hallpass_quarantine', n.nspname) END
+    SELECT DISTINCT pg_get_userbyid(n.nspowner)::text AS owner, CASE WHEN may = 'USAGE' THEN format('GRANT USAGE ON SCHEMA %I TO hallpass_janitor', n.nspname)
+                         ELSE format('GRANT USAGE, CREATE ON SCHEMA %I TO hallpass_quarantine', n.nspname) END AS statement
     FROM pg_namespace n CROSS JOIN unnest(ARRAY[{{leaving_groups}}]::text[]) AS g (name) CROSS JOIN unnest(ARRAY['USAGE', 'CREATE']) AS p (may)
     WHERE n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'hallpass')
       AND EXISTS (SELECT FROM pg_roles r WHERE r.rolname::text = g.name)
       AND has_schema_privilege(g.name, n.oid, may)
       AND NOT has_schema_privilege(CASE may WHEN 'USAGE' THEN 'hallpass_janitor' ELSE 'hallpass_quarantine' END, n.oid, may)
-    ORDER BY 1
+    ORDER BY 1, 2
   LOOP
     BEGIN
-      EXECUTE wanted;
-    EXCEPTION WHEN insufficient_privilege THEN
-      RAISE NOTICE 'to be run by the owner of the schema: %;', wanted;
+      -- Without the power of the schema's owner it would be a warning, and nothing granted.
+      lend := NOT pg_has_role(wanted.owner, 'USAGE');
+      IF lend AND EXISTS (SELECT FROM pg_auth_members m WHERE m.roleid = wanted.owner::regrole AND m.member = current_user::regrole{{lent_by_installer}}) THEN
+        RAISE insufficient_privilege;
+      END IF;
+      IF lend THEN
+        EXECUTE format('GRANT %I TO CURRENT_USER{{lend_options}}', wanted.owner);
+      END IF;
+      EXECUTE wanted.statement;
+      IF lend THEN
+        EXECUTE format('REVOKE %I FROM CURRENT_USER{{take_back_options}}', wanted.owner);
+      END IF;
+    EXCEPTION WHEN insufficient_privilege OR invalid_grant_operation OR feature_not_supported THEN
+      RAISE NOTICE 'to be run by % or a superuser: %;', wanted.owner, wanted.statement;
     END;
   END LOOP;
+  IF current_setting('hallpass.lent') <> '' THEN
+    EXECUTE format('REVOKE %I FROM CURRENT_USER{{take_back_options}}', current_setting('hallpass.lent'));
+  END IF;
 END
 $hallpass$;
 COMMIT;
