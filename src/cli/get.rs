@@ -38,7 +38,7 @@ use crate::secret::Secret;
 #[command(after_help = "Examples:
   login=$(hallpass get shop-db/migrate --format env) && eval \"$login\" &&
     psql -c 'select 1'
-  hallpass get shop-db/migrate --format pgpass --out ~/.pgpass   # other entries stay
+  hallpass get shop-db/migrate --format pgpass --out ~/.pgpass  # adds to it
   hallpass get deploy-api --github-env
   git config credential.helper \\
     '!f() { test \"$1\" = get && hallpass get repo-token --format git; }; f'")]

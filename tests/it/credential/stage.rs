@@ -19,7 +19,7 @@ use hallpass::secret::{Secret, SecretSource};
 use hallpass::token::TokenId;
 use tokio_postgres::{Client, NoTls};
 
-use crate::support::leaks;
+use crate::support::leaks::{self, Observed as _};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Version {
@@ -95,6 +95,10 @@ pub(super) const NO_HOLDER: &str = "00000000000000000000000000000000";
 pub(super) const PASSWORD: &str = "for-the-tests-only";
 
 impl Stage {
+    pub(super) async fn start(version: Version) -> Self {
+        Self::start_with(version, &[]).await
+    }
+
     pub(super) async fn start_with(version: Version, settings: &[(&str, &str)]) -> Self {
         Self::installed_by(Installer::Superuser, version, settings).await
     }
@@ -224,8 +228,7 @@ impl Stage {
             .arg(file.path())
             .arg("postgres")
             .env("PGPASSWORD", self.installer_password())
-            .output()
-            .unwrap();
+            .observed();
         if done.status.success() {
             return Ok(());
         }
