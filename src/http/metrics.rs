@@ -7,7 +7,7 @@ use std::time::Duration;
 use metrics::{Key, Label, Level, Metadata, Recorder as _};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
-use crate::credential::database::ConnectionStatus;
+use crate::credential::database::{ConnectionStatus, LeaseState, TargetStatus};
 use crate::replay::StoreStatus;
 use crate::token::keys::remote::IssuerStatus;
 
@@ -93,6 +93,33 @@ impl Metrics {
             let counter = self.recorder.register_counter(&key, &METADATA);
             counter.absolute(*count);
         }
+    }
+
+    /// How far the leases of a target have ended, and what of it somebody should look at.
+    pub(super) fn leases(&self, target: &str, status: &TargetStatus) {
+        let set = |name: &'static str, labels: Vec<Label>, value: usize| {
+            let gauge = self
+                .recorder
+                .register_gauge(&Key::from_parts(name, labels), &METADATA);
+            gauge.set(f64::from(u32::try_from(value).unwrap_or(u32::MAX)));
+        };
+        let of_target = || Label::new("target", target.to_owned());
+        for state in LeaseState::ALL {
+            let labels = vec![of_target(), Label::from_static_parts("state", state.name())];
+            let count = status.leases.get(&state).copied().unwrap_or_default();
+            set("hallpass_leases", labels, count);
+        }
+        set(
+            "hallpass_foreign_leases",
+            vec![of_target()],
+            status.strangers,
+        );
+        let quarantined = usize::try_from(status.quarantined).unwrap_or_default();
+        set(
+            "hallpass_quarantined_objects",
+            vec![of_target()],
+            quarantined,
+        );
     }
 
     /// Connections to a target as one of its two logins, and those that its server refused.

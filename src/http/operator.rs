@@ -63,6 +63,9 @@ pub(super) async fn metrics(State(shared): State<Arc<Shared>>, request: Request)
     for issuer in remote.flat_map(|remote| remote.status()) {
         shared.metrics.key_fetches(&issuer);
     }
+    for (target, status) in shared.readiness.databases.status() {
+        shared.metrics.leases(&target, &status);
+    }
     for (target, logins) in shared.readiness.databases.connections() {
         for status in logins {
             shared.metrics.connections(&target, &status);

@@ -220,6 +220,15 @@ pub enum LeaseState {
 }
 
 impl LeaseState {
+    /// Every state, in the order in which a lease passes through them.
+    pub const ALL: [Self; 5] = [
+        Self::Live,
+        Self::Closing,
+        Self::Closed,
+        Self::Disarmed,
+        Self::ObjectsLeft,
+    ];
+
     /// The words for people and logs.
     #[must_use]
     pub const fn name(self) -> &'static str {

@@ -96,6 +96,8 @@ async fn a_broker_that_gets_no_connection_says_so_until_it_does() {
     );
     let text = metrics().await;
     assert!(text.contains(&open), "{text}");
+    let closed = "hallpass_leases{target=\"shop-db\",state=\"login closed\"} 0";
+    assert!(text.contains(closed), "{text}");
     let server = stage.postgres.connect("postgres").await.unwrap();
     let limit = async |limit: &str| {
         let sql = format!(
