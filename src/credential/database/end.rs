@@ -95,22 +95,19 @@ pub(super) async fn end(
     let closing = close(database, login, patience.close);
     tokio::pin!(closing);
     // The code of a session that hangs is disarmed while it hangs.
-    let (closed, mut cleaned) = match tokio::time::timeout(GRACE, &mut closing).await {
-        Ok(closed) => (closed?, None),
-        Err(_) => {
-            let (closed, disarmed) = tokio::join!(closing, disarm(database, login));
-            (closed?, Some(disarmed?))
-        }
-    };
-    if !closed {
-        let what = database.reasons(login).await?.join("; ");
-        let disarmed = cleaned.take().is_some_and(|cleaned| !cleaned.armed);
-        let code = if disarmed {
-            ""
+    let (is_closed, is_disarmed) =
+        if let Ok(closed) = tokio::time::timeout(GRACE, &mut closing).await {
+            (closed?, false)
         } else {
-            "; its code may still be armed"
+            let (closed, disarmed) = tokio::join!(closing, disarm(database, login));
+            (closed?, disarmed.is_ok_and(|cleaned| !cleaned.armed))
         };
-        return Ok(Ended::Open(format!("{what}{code}")));
+    if !is_closed {
+        let mut what = database.reasons(login).await?;
+        if !is_disarmed {
+            what.push("its code may still be armed".to_owned());
+        }
+        return Ok(Ended::Open(what.join("; ")));
     }
     let mut attempts = REMOVALS;
     loop {

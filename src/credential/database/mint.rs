@@ -124,7 +124,7 @@ impl Databases {
         if !is_same_key {
             return Err(replayed());
         }
-        if found.ended || !found.can_login || found.groups.is_empty() {
+        if !found.is_usable || found.groups.is_empty() {
             return Err(over(&order.target));
         }
         let is_as_before = record.is_some_and(|record| {

@@ -137,10 +137,8 @@ pub struct Found {
     pub login: String,
     /// When it ends, by the server's clock.
     pub expires_at: Timestamp,
-    /// It may start sessions.
-    pub can_login: bool,
-    /// Its end has passed.
-    pub ended: bool,
+    /// It may start sessions, and its end has not passed.
+    pub is_usable: bool,
     /// The groups it is a member of.
     pub groups: Vec<String>,
     /// What it makes belongs to its group, by its membership.

@@ -405,11 +405,10 @@ fn found(row: &Row) -> Result<Found, DatabaseError> {
         created: column(row, 0)?,
         login: column(row, 1)?,
         expires_at: Timestamp::from_unix(column(row, 2)?),
-        can_login: column(row, 3)?,
-        ended: column(row, 4)?,
-        groups: column(row, 5)?,
-        acts_as_group: column(row, 6)?,
-        record: column(row, 7)?,
+        is_usable: column(row, 3)?,
+        groups: column(row, 4)?,
+        acts_as_group: column(row, 5)?,
+        record: column(row, 6)?,
     })
 }
 
@@ -433,7 +432,7 @@ fn gone_is_done(error: DatabaseError) -> Result<(), DatabaseError> {
 }
 
 const QUARANTINE: &str = "hallpass_quarantine";
-const CREATE: &str = "SELECT created, login, ends, can_login, ended, groups, acts, record FROM hallpass.mint($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
+const CREATE: &str = "SELECT created, login, ends, can_login AND NOT ended, groups, acts, record FROM hallpass.mint($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
 const SESSIONS: &str =
     "SELECT pid FROM pg_catalog.pg_stat_activity WHERE usename = $1::name ORDER BY 1";
 /// Ours: the functions are of another version.

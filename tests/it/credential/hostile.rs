@@ -150,7 +150,7 @@ on_both_versions! {
             stage.superuser("app", "DROP EVENT TRIGGER audit").await;
             stage.install().await;
             until("it is cleaned", || async {
-                println!("{:?}", stage.databases.sweep("app").await);
+                let _ = stage.databases.sweep("app").await;
                 stage.leases().await == "0"
             }).await;
             stage.assert_nothing_gained().await;
@@ -339,9 +339,9 @@ on_both_versions! {
         assert_eq!(stage.read("postgres", lent).await, "1");
         // Without a turn nothing is lent, and not for a login that is live.
         let thief = stage.thief().await;
-        let lend = format!("SELECT hallpass.lend('{}', 'heir')", login.given.username);
-        assert!(refused(&thief, &lend).await.starts_with("HP004"));
-        assert!(refused(&other, &lend).await.starts_with("HP007"));
+        let heir = format!("SELECT hallpass.lend('{}', 'heir')", login.given.username);
+        assert!(refused(&thief, &heir).await.starts_with("HP004"));
+        assert!(refused(&other, &heir).await.starts_with("HP007"));
         drop(other);
         until("it is taken back", || async {
             stage.databases.sweep("app").await.unwrap();
