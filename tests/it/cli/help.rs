@@ -5,8 +5,6 @@ use crate::support::leaks::Observed as _;
 
 const COMMANDS: &[&[&str]] = &[
     &["serve"],
-    &["target", "check"],
-    &["target", "install-sql"],
     &["leases", "list"],
     &["leases", "revoke"],
     &["leases", "sweep"],

@@ -101,7 +101,7 @@ fn an_answer_that_cannot_be_written_fails_the_command() {
             "claims.json",
             "shop-db/read",
         ],
-        &["target", "install-sql", "shop-db", "--server-version", "15"],
+        &["target", "install", "shop-db", "--server-version", "15"],
         &["audit", "verify", "audit.jsonl"],
         &["serve", "--check"],
     ];

@@ -39,7 +39,7 @@ impl Postgres {
             if let Some(limit) = limit.filter(|limit| *limit < wanted) {
                 findings.error(
                     format!("login `{login}` may have {limit} connections, and {brokers} brokers with {connections} each may want {wanted}"),
-                    &format!("print the file again with `hallpass target install-sql`, have it reviewed and run it, or lower `brokers` or `{key}` of the target"),
+                    &format!("print the file again with `hallpass target install`, have it reviewed and run it, or lower `brokers` or `{key}` of the target"),
                 );
             }
         }
