@@ -267,7 +267,7 @@ fn find_program(
 async fn revoke(client: &Client, leases: &[Secret<String>], out: &mut Terminal) {
     for lease in leases {
         let said = match tokio::time::timeout(REVOKE_TIME, client.revoke(lease)).await {
-            Ok(Ok(Revocation::Gone)) => continue,
+            Ok(Ok(Revocation::Gone | Revocation::Closed)) => continue,
             Ok(Ok(Revocation::Pending)) => {
                 "revocation accepted; the broker is still ending the login".to_owned()
             }

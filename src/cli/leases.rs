@@ -315,7 +315,10 @@ async fn revoke(args: &RevokeArgs, out: &mut Terminal) -> Result<(), Failure> {
     let operation = record
         .begin_operation("leases revoke", target, Some(&args.login))
         .await?;
-    let ended = databases.revoke(&lease).await;
+    let (ended, why) = match databases.revoke_saying_why(&lease).await {
+        Ok((revoked, why)) => (Ok(revoked), why),
+        Err(error) => (Err(error), String::new()),
+    };
     let recorded = record.end_operation(operation.of_revocation(&ended)).await;
     let recorded = recorded.and(record.close().await);
     let printed = match ended {
@@ -329,14 +332,16 @@ async fn revoke(args: &RevokeArgs, out: &mut Terminal) -> Result<(), Failure> {
         }
         Ok(Revoked::Closed) => {
             out.line(&format!(
-                "{} is closed in {target} and its code disarmed; objects it left keep its name, see `hallpass leases list`",
-                args.login
+                "{} is closed in {target} and its code disarmed; objects it left keep its name: {}",
+                args.login,
+                escape(&why)
             ));
             Ok(())
         }
         Ok(Revoked::Pending) => Err(Failure::Unreachable(format!(
-            "target `{target}` did not end {} wholly; run it again, or see what `hallpass target check {target}` finds; it ends by itself at {}",
+            "{} in target `{target}` has not ended: {}; run it again, or see what `hallpass target check {target}` finds; it ends by itself at {}",
             args.login,
+            escape(&why),
             name.expires_at()
         ))),
         Err(error) => Err(Failure::Local(error.to_string())),

@@ -46,6 +46,10 @@ pub fn run(args: Args, out: &mut Terminal) -> Result<(), Failure> {
     let revocation = block_on(async { client.revoke(&lease).await.map_err(failure) })?;
     let (word, sentence) = match revocation {
         Revocation::Gone => ("gone", "The login is gone."),
+        Revocation::Closed => (
+            "closed",
+            "The login is closed. Objects it left keep its name until they are cleaned up.",
+        ),
         Revocation::Pending => (
             "pending",
             "The broker accepted the revocation and is still ending the login.",

@@ -79,8 +79,10 @@ pub enum Sharing {
 /// What came of a revocation (RFC 7009).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Revocation {
-    /// The login has ended.
+    /// The login is gone.
     Gone,
+    /// The login is closed and its code disarmed; objects it left keep its name for now.
+    Closed,
     /// The broker accepted the revocation and is still ending the login. Nothing is left to do for us.
     Pending,
 }
@@ -238,8 +240,15 @@ impl Client {
         let request = Request::post(BROKER, self.broker.route("/revoke"), FORM, body);
         let deadline = self.connection.deadline(self.patience);
         let answer = success(self.connection.send(&request, deadline).await?)?;
-        Ok(if answer.status == ACCEPTED {
-            Revocation::Pending
+        if answer.status == ACCEPTED {
+            return Ok(Revocation::Pending);
+        }
+        // A broker that says nothing more is one whose leases are gone or pending.
+        let state = serde_json::from_slice::<serde_json::Value>(answer.body.expose());
+        let is_closed =
+            state.is_ok_and(|state| state.get("lease").is_some_and(|lease| lease == "closed"));
+        Ok(if is_closed {
+            Revocation::Closed
         } else {
             Revocation::Gone
         })

@@ -57,6 +57,19 @@ impl Databases {
     /// # Errors
     /// The target is not in the settings.
     pub async fn revoke(&self, lease: &LeaseContents) -> Result<Revoked, MintError> {
+        self.revoke_saying_why(lease)
+            .await
+            .map(|(revoked, _)| revoked)
+    }
+
+    /// The same, with the reason why the lease is not gone, for an operator.
+    ///
+    /// # Errors
+    /// As [`revoke`](Self::revoke).
+    pub async fn revoke_saying_why(
+        &self,
+        lease: &LeaseContents,
+    ) -> Result<(Revoked, String), MintError> {
         let target = self.targets.get(&lease.target).ok_or_else(|| MintError {
             message: format!(
                 "target `{}` of the lease is not in the settings",
@@ -68,14 +81,14 @@ impl Databases {
         })?;
         let (problem, revoked) = match end(target.database.as_ref(), &lease.name, REVOCATION).await
         {
-            Ok(Ended::Gone) => return Ok(Revoked::Gone),
+            Ok(Ended::Gone) => return Ok((Revoked::Gone, String::new())),
             Ok(Ended::Left { what, .. }) => (what, Revoked::Closed),
             Ok(Ended::Armed(what) | Ended::Open(what)) => (what, Revoked::Pending),
             Err(error) => (error.to_string(), Revoked::Pending),
         };
         left(&lease.target, &lease.name, &problem);
         target.remember(&lease.name, lease.expires_at);
-        Ok(revoked)
+        Ok((revoked, problem))
     }
 }
 

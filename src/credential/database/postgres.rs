@@ -294,6 +294,7 @@ impl Database for Postgres {
                 "somebody else made it a member of a role; run `{statement}`"
             ));
         }
+        reasons.extend(self.code_in_use(login).await?);
         Ok(reasons)
     }
 
@@ -352,7 +353,10 @@ impl Database for Postgres {
     }
 
     async fn quarantined(&self) -> Result<Vec<Leftover>, DatabaseError> {
-        self.leftovers(QUARANTINE).await
+        // What the file granted it is no leftover.
+        let mut left = self.leftovers(QUARANTINE).await?;
+        left.retain(|leftover| leftover.owned);
+        Ok(left)
     }
 
     async fn leases(&self) -> Result<Vec<LeaseRow>, DatabaseError> {

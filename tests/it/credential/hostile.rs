@@ -177,7 +177,9 @@ on_both_versions! {
         // Somebody else builds on one of them.
         other.batch_execute("CREATE VIEW app.uses AS SELECT shared.used(1)").await.unwrap();
         assert_eq!(stage.try_revoke(&login).await, Revoked::Closed);
-        assert_eq!(stage.state(&login).await, Some(LeaseState::Disarmed));
+        assert_eq!(stage.state(&login).await, Some(LeaseState::ObjectsLeft));
+        let reasons = stage.database().reasons(&login.given.username).await.unwrap();
+        assert!(reasons.iter().any(|reason| reason.contains("shared.used(integer)") && reason.contains("view app.uses")), "{reasons:?}");
         stage.superuser("app", "INSERT INTO app.items VALUES (5)").await;
         stage.assert_nothing_gained().await;
         let left = "SELECT string_agg(proname || ' ' || prosecdef, ', ') FROM pg_proc WHERE pronamespace = 'shared'::regnamespace";

@@ -209,6 +209,8 @@ on_both_versions! { managed on 15 too:
         stage.superuser("postgres", "REVOKE ALL ON DATABASE neighbour FROM PUBLIC").await;
         assert_eq!(stage.errors().await, Vec::new());
         assert_eq!(stage.leases().await, "0");
+        // What the file granted the quarantine is nothing that a job left.
+        assert_eq!(stage.database().quarantined().await.unwrap(), Vec::new());
         // Run again, it changes nothing.
         stage.install().await;
         assert_eq!(stage.errors().await, Vec::new());

@@ -282,9 +282,9 @@ impl Postgres {
         let secret = SecretSource::Value(password.text);
         for database in &self.settings.databases {
             match self.enter(database, &made, &secret).await {
-                Ok(()) => findings.fine(format!("a lease can log in to `{database}`")),
+                Ok(()) => findings.fine(format!("a lease in group `{}` can log in to `{database}`", group.group)),
                 Err(error) => findings.error(
-                    format!("a lease cannot log in to `{database}`: {error}"),
+                    format!("a lease in group `{}` cannot log in to `{database}`: {error}", group.group),
                     "see that pg_hba.conf lets `+hallpass_connect` in with scram-sha-256, and that the install file was run for this database",
                 ),
             }
@@ -376,6 +376,10 @@ pub(super) struct Findings(Vec<Finding>);
 
 impl Findings {
     fn add(&mut self, severity: Severity, message: String, fix: &str) {
+        // Said once, whatever number of groups it was found with.
+        if self.0.iter().any(|found| found.message == message) {
+            return;
+        }
         self.0.push(Finding {
             severity,
             message,

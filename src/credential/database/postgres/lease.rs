@@ -87,6 +87,32 @@ impl Postgres {
         })
     }
 
+    /// Code of a closed lease that something of others needs, as reasons why it stays.
+    pub(super) async fn code_in_use(&self, login: &str) -> Result<Vec<String>, DatabaseError> {
+        let mut reasons = Vec::new();
+        let leftovers = self.leftovers(login).await?;
+        for leftover in leftovers.iter().filter(|leftover| leftover.routines > 0) {
+            let Some(name) = leftover
+                .database
+                .as_deref()
+                .filter(|name| self.is_listed(name))
+            else {
+                continue;
+            };
+            for row in self
+                .cleaner_of(name)?
+                .query(IN_USE, &[(&login, Type::TEXT)])
+                .await?
+            {
+                let (routine, users): (String, String) = (column(&row, 0)?, column(&row, 1)?);
+                reasons.push(format!(
+                    "routine {routine} in database `{name}` has no power, and is used by {users}; change or drop that, then run `hallpass leases sweep`"
+                ));
+            }
+        }
+        Ok(reasons)
+    }
+
     async fn state_of_closed(
         &self,
         login: &str,
@@ -109,6 +135,10 @@ impl Postgres {
                     return Ok(LeaseState::Closed);
                 }
             }
+            // Code that was not dropped with the others is in use.
+            if !self.code_in_use(login).await?.is_empty() {
+                return Ok(LeaseState::ObjectsLeft);
+            }
         }
         let owns_here = leftovers.iter().filter(here).any(|leftover| leftover.owned);
         Ok(if owns_here {
@@ -119,6 +149,12 @@ impl Postgres {
     }
 }
 
+const IN_USE: &str = "
+    SELECT p.oid::regprocedure::text, string_agg(DISTINCT pg_describe_object(d.classid, d.objid, d.objsubid), ', ')
+    FROM pg_catalog.pg_roles r JOIN pg_catalog.pg_proc p ON p.proowner = r.oid
+        JOIN pg_catalog.pg_depend d ON d.refclassid = 'pg_proc'::regclass AND d.refobjid = p.oid AND d.deptype = 'n'
+    WHERE r.rolname = $1::name AND shobj_description(r.oid, 'pg_authid') ~ '^heir=hallpass_quarantine'
+    GROUP BY 1 ORDER BY 1 LIMIT 5";
 const LEASES: &str = "SELECT login, extract(epoch FROM ends)::bigint, ended, can_login, may_connect, groups, sessions, leftovers, routines, record FROM hallpass.leases()";
 const FIRST_LEASES: &str = "SELECT login, extract(epoch FROM ends)::bigint, ended, can_login, groups <> '{}', groups,
     ARRAY(SELECT pid FROM pg_catalog.pg_stat_activity WHERE usename = login::name), leftovers, cardinality(leftovers)::bigint, record FROM hallpass.leases()";
