@@ -104,7 +104,12 @@ pub(super) async fn end(
     login: &str,
     patience: Patience,
 ) -> Result<Ended, DatabaseError> {
-    cut(database, login).await?;
+    // Somebody else's open transaction can hold a group. It holds neither the login nor its sessions.
+    let first = database.cut(login).await;
+    let is_cut = match first {
+        Err(error) if !is_passing(&error) => return Err(error),
+        cut => cut.is_ok(),
+    };
     let closing = close(database, login, patience.close);
     tokio::pin!(closing);
     // The code of a session that hangs is disarmed while it hangs.
@@ -121,6 +126,9 @@ pub(super) async fn end(
             what.push("its code may still be armed".to_owned());
         }
         return Ok(Ended::Open(what.join("; ")));
+    }
+    if !is_cut {
+        cut(database, login).await?;
     }
     let mut attempts = REMOVALS;
     loop {

@@ -16,8 +16,8 @@ on_both_versions! {
         neighbour.batch_execute("
             CREATE SCHEMA hallpass; GRANT USAGE ON SCHEMA hallpass TO PUBLIC;
             CREATE TABLE hallpass.ran (who text); GRANT INSERT ON hallpass.ran TO PUBLIC;
-            CREATE FUNCTION hallpass.disarm(text) RETURNS TABLE (more boolean, done int, problems text[]) LANGUAGE sql AS
-                'INSERT INTO hallpass.ran VALUES (session_user); SELECT false, 0, ''{}''::text[]';").await.unwrap();
+            CREATE FUNCTION hallpass.disarm(text, oid) RETURNS TABLE (more boolean, last oid, done int, problems text[]) LANGUAGE sql AS
+                'INSERT INTO hallpass.ran VALUES (session_user); SELECT false, 0::oid, 0, ''{}''::text[]';").await.unwrap();
         let login = stage.mint("app_ro", 600).await;
         let lease = stage.log_in_to(&login, "neighbour").await.unwrap();
         lease.simple_query("SELECT lo_create(0)").await.unwrap();
@@ -43,13 +43,13 @@ on_both_versions! {
         let session = stage.log_in(&login).await.unwrap();
         session.batch_execute("CREATE TABLE shared.left_behind (id int)").await.unwrap();
         stage.superuser("app", "CREATE TABLE public.ran (who text); GRANT INSERT ON public.ran TO PUBLIC;
-            CREATE OR REPLACE FUNCTION hallpass.disarm(p_login text) RETURNS TABLE (more boolean, done int, problems text[]) LANGUAGE sql AS
-                'INSERT INTO public.ran VALUES (session_user); SELECT false, 0, ''{}''::text[]'").await;
+            CREATE OR REPLACE FUNCTION hallpass.disarm(p_login text, p_after oid) RETURNS TABLE (more boolean, last oid, done int, problems text[]) LANGUAGE sql AS
+                'INSERT INTO public.ran VALUES (session_user); SELECT false, 0::oid, 0, ''{}''::text[]'").await;
         let _ = stage.databases.revoke(&stage.contents(&login)).await;
         assert_eq!(stage.read("app", "SELECT count(*)::text FROM public.ran").await, "0");
         assert!(stage.log_in(&login).await.is_err());
         let errors = stage.errors().await;
-        assert!(errors.iter().any(|error| error.message.contains("hallpass.disarm(text)")), "{errors:?}");
+        assert!(errors.iter().any(|error| error.message.contains("hallpass.disarm(text,oid)")), "{errors:?}");
     }
 
     /// T-102: P-2
@@ -299,7 +299,7 @@ on_both_versions! {
         let login = stage.mint("app_owner", 600).await;
         assert!(stage.log_in_to(&login, "hallpass").await.is_err());
         let session = stage.log_in(&login).await.unwrap();
-        refused(&session, "SELECT hallpass.disarm('x')").await;
+        refused(&session, "SELECT hallpass.disarm('x', 0)").await;
     }
 }
 

@@ -280,12 +280,20 @@ on_both_versions! {
         let name = &login.given.username;
         assert!(refused(&thief, &format!("SELECT * FROM hallpass.hand_over('{name}', 0, 0)")).await.starts_with("HP007"));
         assert!(refused(&thief, &format!("SELECT hallpass.drop_grants('{name}')")).await.starts_with("HP007"));
-        // Nothing is lent, so there is nothing that these could do.
         session.batch_execute("CREATE FUNCTION shared.code() RETURNS int LANGUAGE sql AS 'SELECT 1'").await.unwrap();
-        thief.simple_query(&format!("SELECT hallpass.disarm('{name}'), hallpass.fence('{name}')")).await.unwrap();
+        for call in ["disarm('NAME', 0)", "drop_code('NAME', 0)", "fence('NAME')"] {
+            let call = format!("SELECT hallpass.{}", call.replace("NAME", name));
+            assert!(refused(&thief, &call).await.starts_with("HP007"), "{call}");
+        }
+        // A trigger of the thief's that waits for the end of the transaction does not run with the janitor's power.
+        thief.batch_execute("BEGIN; CREATE TEMPORARY TABLE t (id int); INSERT INTO t VALUES (1)").await.unwrap_or(());
+        let call = format!("SELECT hallpass.disarm('{name}', 0)");
+        let said = refused(&thief, &call).await;
+        assert!(said.starts_with("HP004") || said.starts_with("25P02"), "{said}");
+        thief.batch_execute("ROLLBACK").await.unwrap();
         session.simple_query("SELECT shared.code() FROM shared.data").await.unwrap();
         for attempt in [
-            "SELECT hallpass.disarm('app_owner')", "SELECT * FROM app.items", "CREATE TABLE public.t (id int)",
+            "SELECT hallpass.disarm('app_owner', 0)", "SELECT * FROM app.items", "CREATE TABLE public.t (id int)",
             "SET ROLE hallpass_definer", "CREATE ROLE mine",
         ] {
             refused(&thief, attempt).await;

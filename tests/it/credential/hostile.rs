@@ -135,7 +135,7 @@ on_both_versions! {
                 CREATE FUNCTION shared.fires() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
                     IF pg_trigger_depth() > 1 THEN RETURN new; END IF;
                     PERFORM shared.greedy();
-                    BEGIN EXECUTE 'ALTER FUNCTION hallpass.disarm(text) SECURITY INVOKER'; EXCEPTION WHEN OTHERS THEN NULL; END;
+                    BEGIN EXECUTE 'ALTER FUNCTION hallpass.disarm(text, oid) SECURITY INVOKER'; EXCEPTION WHEN OTHERS THEN NULL; END;
                     RETURN new; END $$;
                 CREATE FUNCTION shared.later() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM shared.greedy(); RETURN new; END $$;
                 CREATE TABLE shared.data (id int);
@@ -210,6 +210,92 @@ on_both_versions! {
         stage.assert_nothing_gained().await;
         until("it is gone", || async { stage.try_revoke(&login).await == Revoked::Gone }).await;
         stage.assert_application_works().await;
+    }
+
+    /// T-140: a lease that lives holds a lock on the code of one that ends, with nothing but EXECUTE.
+    a_lease_that_lives_keeps_no_code_of_another_armed(stage) {
+        let login = stage.writer(600).await;
+        let session = stage.log_in(&login).await.unwrap();
+        session.batch_execute(&GREEDY.replace("PLACE", "shared")).await.unwrap();
+        session.batch_execute("
+            CREATE FUNCTION shared.fires() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM shared.greedy(); RETURN new; END $$;
+            CREATE TRIGGER fires BEFORE INSERT ON app.items FOR EACH ROW EXECUTE FUNCTION shared.fires()").await.unwrap();
+        let accomplice = stage.mint("app_ro", 600).await;
+        let holding = stage.log_in(&accomplice).await.unwrap();
+        holding.batch_execute("BEGIN; GRANT EXECUTE ON FUNCTION shared.fires() TO PUBLIC").await.unwrap();
+        assert_eq!(stage.try_revoke(&login).await, Revoked::Gone);
+        assert!(holding.simple_query("SELECT 1").await.is_err(), "it holds its lock still");
+        stage.assert_application_works().await;
+        stage.assert_nothing_gained().await;
+    }
+
+    /// T-141: names that fit two routines, and types whose constructors belong to the server.
+    code_is_disarmed_whatever_it_is_called(stage) {
+        let login = stage.writer(600).await;
+        let session = stage.log_in(&login).await.unwrap();
+        session.batch_execute(&GREEDY.replace("PLACE", "shared")).await.unwrap();
+        session.batch_execute("
+            CREATE FUNCTION shared.z(float8, float8, OUT float8) IMMUTABLE LANGUAGE sql AS 'SELECT $1 - $2';
+            CREATE TYPE shared.zr AS RANGE (subtype = float8, subtype_diff = shared.z);
+            CREATE FUNCTION shared.z(float8, float8, float8) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN PERFORM shared.greedy(); RETURN true; END $$;
+            CREATE TRIGGER t BEFORE INSERT ON app.items FOR EACH ROW WHEN (shared.z(1.0::float8, 2.0::float8, 3.0::float8))
+                EXECUTE FUNCTION suppress_redundant_updates_trigger();
+            CREATE FUNCTION shared.amb(OUT int) LANGUAGE sql AS 'SELECT 1';
+            CREATE FUNCTION shared.amb(int, OUT int) LANGUAGE sql AS 'SELECT 1';
+            CREATE PROCEDURE shared.amb(int, int, OUT int) LANGUAGE sql AS 'SELECT 1';
+            CREATE DOMAIN shared.darr AS int[] CHECK (array_length(value, 1) < 9);
+            CREATE FUNCTION shared.\"a.b(\"\"c%s\"(\"x,y\" int DEFAULT 1, VARIADIC v text[] DEFAULT '{}') RETURNS int LANGUAGE sql AS 'SELECT 1'").await.unwrap();
+        assert_eq!(stage.try_revoke(&login).await, Revoked::Gone);
+        stage.assert_application_works().await;
+        stage.assert_nothing_gained().await;
+        let usable = "SELECT count(*)::text FROM pg_type t, aclexplode(coalesce(t.typacl, acldefault('T', t.typowner))) a
+            WHERE t.typname = 'darr' AND a.grantee = 0";
+        assert_eq!(stage.read("app", usable).await, "0");
+    }
+
+    /// T-123, T-127: more functions than one turn gets through are disarmed in pieces.
+    many_functions_are_disarmed_in_pieces(stage) {
+        let login = stage.writer(600).await;
+        let session = stage.log_in(&login).await.unwrap();
+        session.batch_execute("DO $$ BEGIN FOR i IN 1..3000 LOOP
+            EXECUTE 'CREATE FUNCTION shared.f' || i || '() RETURNS int LANGUAGE sql AS $f$SELECT 1$f$';
+        END LOOP; END $$").await.unwrap();
+        drop(session);
+        until("it is gone", || async { stage.try_revoke(&login).await == Revoked::Gone }).await;
+        assert_eq!(stage.read("app", "SELECT count(*)::text FROM pg_proc WHERE pronamespace = 'shared'::regnamespace").await, "0");
+    }
+
+    /// T-142: a transaction that somebody leaves open on a group keeps no login open.
+    an_open_grant_of_a_group_keeps_no_login_open(stage) {
+        let login = stage.mint("app_owner", 600).await;
+        let session = stage.log_in(&login).await.unwrap();
+        let open = stage.server.connect("postgres").await.unwrap();
+        open.batch_execute("CREATE ROLE other; BEGIN; GRANT app_owner TO other").await.unwrap();
+        stage.try_revoke(&login).await;
+        assert!(session.simple_query("SELECT 1").await.is_err());
+        assert!(stage.log_in(&login).await.is_err());
+        open.batch_execute("ROLLBACK").await.unwrap();
+        until("it is gone", || async { stage.try_revoke(&login).await == Revoked::Gone }).await;
+    }
+
+    /// T-143: what a group owns or may reference is power that its logins have, and leave behind.
+    a_group_whose_logins_would_have_an_owners_power_is_refused(stage) {
+        for (change, undo, reason) in [
+            ("CREATE SCHEMA theirs AUTHORIZATION app_rw", "DROP SCHEMA theirs", "it owns schema theirs"),
+            ("GRANT CREATE ON DATABASE app TO app_rw", "REVOKE CREATE ON DATABASE app FROM app_rw", "it may create schemas"),
+        ] {
+            stage.superuser("app", "SET ROLE app_owner; REVOKE CREATE ON SCHEMA shared FROM app_rw; REVOKE TRIGGER ON app.items FROM app_rw").await;
+            stage.superuser("app", change).await;
+            let replica = stage.replica();
+            let error = made(replica.make(order("app_rw", 600, &fresh_random())).await).err().unwrap();
+            assert_eq!(error.reason, "database.group", "{change}");
+            let errors = stage.errors().await;
+            assert!(errors.iter().any(|error| error.message.contains(reason)), "{change}: {errors:?}");
+            stage.superuser("app", undo).await;
+        }
+        stage.superuser("app", "SET ROLE app_owner; GRANT CREATE ON SCHEMA shared TO app_rw; GRANT REFERENCES ON app.items TO app_rw").await;
+        let error = made(stage.replica().make(order("app_rw", 600, &fresh_random())).await).err().unwrap();
+        assert_eq!(error.reason, "database.group");
     }
 
     /// T-124: P-15

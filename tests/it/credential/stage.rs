@@ -177,6 +177,12 @@ impl Stage {
         stage.superuser("app", APPLICATION).await;
         if version == Version::V18 {
             stage.superuser("app", WRITES).await;
+            stage
+                .superuser(
+                    "app",
+                    "SET ROLE app_owner; REVOKE REFERENCES ON app.items FROM app_rw",
+                )
+                .await;
         }
         stage.install().await;
         stage
@@ -316,7 +322,18 @@ impl Stage {
     /// group is allowed it afterwards.
     pub(super) async fn writer(&self, life: u32) -> Login {
         if self.version == Version::V18 {
-            return self.mint("app_rw", life).await;
+            self.superuser(
+                "app",
+                "SET ROLE app_owner; REVOKE REFERENCES ON app.items FROM app_rw",
+            )
+            .await;
+            let login = self.mint("app_rw", life).await;
+            self.superuser(
+                "app",
+                "SET ROLE app_owner; GRANT REFERENCES ON app.items TO app_rw",
+            )
+            .await;
+            return login;
         }
         self.superuser("app", WRITES_NO_MORE).await;
         let login = self.mint("app_rw", life).await;

@@ -162,12 +162,69 @@ impl Turn<'_> {
         if !self.lend("lease").await? {
             return Ok(Cleaned::default());
         }
-        self.repeat("SELECT more, problems FROM hallpass.disarm($1)")
-            .await
+        let mut cleaned = self
+            .walk("SELECT more, last, problems FROM hallpass.disarm($1, $2)")
+            .await?;
+        cleaned.armed = is_armed(self.cleaner, self.login).await?;
+        Ok(cleaned)
     }
 
-    /// Calls a step until there is nothing more to do, or the turn is over.
-    async fn repeat(&self, sql: &str) -> Result<Cleaned, DatabaseError> {
+    /// Calls a step that goes through routines, until it is through or the turn is over. Another lease
+    /// that locks one of them is ended: it has no business with code of this one.
+    async fn walk(&self, sql: &str) -> Result<Cleaned, DatabaseError> {
+        let mut cleaned = Cleaned::default();
+        let mut last = 0_u32;
+        loop {
+            let after = last;
+            let values = [(&self.login as _, Type::TEXT), (&after as _, Type::OID)];
+            let step = self.cleaner.query(sql, &values);
+            tokio::pin!(step);
+            let rows = loop {
+                tokio::select! {
+                    answered = &mut step => break answered?,
+                    () = tokio::time::sleep(BLOCKED_TIME) => self.call("SELECT hallpass.unblock()").await?,
+                }
+            };
+            let Some(row) = rows.first() else { break };
+            cleaned.more = column(row, 0)?;
+            last = column(row, 1)?;
+            cleaned.problems.extend(column::<Vec<String>>(row, 2)?);
+            cleaned.problems.truncate(MOST_PROBLEMS);
+            if !cleaned.more || self.is_over() {
+                break;
+            }
+        }
+        Ok(cleaned)
+    }
+
+    async fn clean(&self) -> Result<Cleaned, DatabaseError> {
+        let mut cleaned = self.disarm().await?;
+        if cleaned.more || cleaned.armed {
+            return Ok(cleaned);
+        }
+        cleaned.add(
+            self.walk("SELECT more, last, problems FROM hallpass.drop_code($1, $2)")
+                .await?,
+        );
+        cleaned.add(self.fence().await?);
+        // Nothing is handed over while code is left, which would keep the power of a new owner, or while somebody
+        // else can use it.
+        if cleaned.more || !cleaned.problems.is_empty() {
+            return Ok(cleaned);
+        }
+        if self.lend("heir").await? {
+            cleaned.add(self.hand_over().await?);
+        }
+        if cleaned.more {
+            return Ok(cleaned);
+        }
+        self.take_back().await?;
+        self.drop_grants(&mut cleaned).await?;
+        Ok(cleaned)
+    }
+
+    async fn fence(&self) -> Result<Cleaned, DatabaseError> {
+        let sql = "SELECT more, problems FROM hallpass.fence($1)";
         let mut cleaned = Cleaned::default();
         loop {
             let rows = self
@@ -181,32 +238,6 @@ impl Turn<'_> {
                 break;
             }
         }
-        cleaned.armed = is_armed(self.cleaner, self.login).await?;
-        Ok(cleaned)
-    }
-
-    async fn clean(&self) -> Result<Cleaned, DatabaseError> {
-        let mut cleaned = self.disarm().await?;
-        // Nothing is handed over while code is left: it would keep the power of a new owner.
-        if cleaned.more || cleaned.armed || !cleaned.problems.is_empty() {
-            return Ok(cleaned);
-        }
-        cleaned.add(
-            self.repeat("SELECT more, problems FROM hallpass.fence($1)")
-                .await?,
-        );
-        if cleaned.more || self.is_over() {
-            cleaned.more = true;
-            return Ok(cleaned);
-        }
-        if self.lend("heir").await? {
-            cleaned.add(self.hand_over().await?);
-        }
-        if cleaned.more {
-            return Ok(cleaned);
-        }
-        self.take_back().await?;
-        self.drop_grants(&mut cleaned).await?;
         Ok(cleaned)
     }
 
@@ -311,6 +342,8 @@ fn is_reason(error: &DatabaseError) -> bool {
 /// How long a turn goes on; other leases wait meanwhile.
 const TURN_TIME: Duration = Duration::from_secs(1);
 const MOST_PROBLEMS: usize = 5;
+/// A step waits for a lock for at most 100 ms.
+const BLOCKED_TIME: Duration = Duration::from_millis(30);
 const FUNCTIONS: &str = "
     WITH ours AS (
         SELECT p.* FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace

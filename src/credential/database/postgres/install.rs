@@ -269,6 +269,8 @@ impl Words<'_> {
             ("step_budget", STEP_BUDGET.to_owned()),
             ("most_relations", MOST_RELATIONS.to_string()),
             ("most_large_objects", MOST_LARGE_OBJECTS.to_string()),
+            ("most_routines", MOST_ROUTINES.to_string()),
+            ("most_hanging", MOST_HANGING.to_string()),
             ("most_problems", MOST_PROBLEMS.to_string()),
             ("ceilings", self.ceilings()),
             ("acts", either(ACTS_BY_OPTION, ACTS_BY_HEIR)),
@@ -359,12 +361,14 @@ const SCHEMA: &str = include_str!("install/schema.sql");
 const FINISH: &str = include_str!("install/finish.sql");
 const EVENT_TRIGGERS: &str = include_str!("install/event_triggers.sql");
 const DISARM: &str = include_str!("install/disarm.sql");
+const DROP_CODE: &str = include_str!("install/drop_code.sql");
 const FENCE: &str = include_str!("install/fence.sql");
 const HAND_OVER: &str = include_str!("install/hand_over.sql");
 const DROP_GRANTS: &str = include_str!("install/drop_grants.sql");
-const BODIES: [(&str, &str); 5] = [
+const BODIES: [(&str, &str); 6] = [
     ("event_triggers", EVENT_TRIGGERS),
     ("disarm", DISARM),
+    ("drop_code", DROP_CODE),
     ("fence", FENCE),
     ("hand_over", HAND_OVER),
     ("drop_grants", DROP_GRANTS),
@@ -431,7 +435,7 @@ const ACTS_BY_HEIR: &str = "hallpass.heir(r.oid) <> 'hallpass_quarantine'";
 const INSTALLER_MEMBERSHIP: &str = "
       AND NOT (m.admin_option AND NOT m.inherit_option AND NOT m.set_option AND m.grantor = 10 AND pg_get_userbyid(m.member) = current_user)";
 
-const CONTROL_FUNCTIONS: [&str; 27] = [
+const CONTROL_FUNCTIONS: [&str; 28] = [
     "hallpass.ceilings()",
     "hallpass.name_front(bigint)",
     "hallpass.name_end(text)",
@@ -447,6 +451,7 @@ const CONTROL_FUNCTIONS: [&str; 27] = [
     "hallpass.ghosts()",
     "hallpass.take_turn()",
     "hallpass.end_turn()",
+    "hallpass.unblock()",
     "hallpass.recover()",
     "hallpass.take_back()",
     "hallpass.lend(text, text)",
@@ -461,16 +466,17 @@ const CONTROL_FUNCTIONS: [&str; 27] = [
     "hallpass.version()",
 ];
 /// Each with its body.
-const DATABASE_FUNCTIONS: [(&str, &str); 5] = [
+const DATABASE_FUNCTIONS: [(&str, &str); 6] = [
     ("hallpass.event_triggers()", EVENT_TRIGGERS),
-    ("hallpass.disarm(text)", DISARM),
+    ("hallpass.disarm(text,oid)", DISARM),
+    ("hallpass.drop_code(text,oid)", DROP_CODE),
     ("hallpass.fence(text)", FENCE),
     ("hallpass.hand_over(text,oid,oid)", HAND_OVER),
     ("hallpass.drop_grants(text)", DROP_GRANTS),
 ];
 
 /// The advisory lock that stands for a turn at cleaning up.
-const TURN: &str = "1213223251, 1";
+pub(super) const TURN: &str = "1213223251, 1";
 /// How long one call of a step goes on before it commits what it did.
 const STEP_BUDGET: &str = "400 ms";
 /// More relations than this, or more large objects, are handed over in several transactions: one for all would take
@@ -478,6 +484,10 @@ const STEP_BUDGET: &str = "400 ms";
 const MOST_RELATIONS: u32 = 200;
 const MOST_LARGE_OBJECTS: u32 = 1_000;
 const MOST_PROBLEMS: u32 = 5;
+/// Routines that one call looks at.
+const MOST_ROUTINES: u32 = 2_000;
+/// What hangs on a routine that is dropped, at most.
+const MOST_HANGING: u32 = 1_000;
 /// A used token is remembered for a week longer than its login lives, at most.
 const LONGEST_TOKEN: u32 = 7 * 24 * 3_600;
 

@@ -83,8 +83,18 @@ const REACH: &str = "
     makes AS (
         SELECT format('it may create in schema %I', n.nspname) AS what FROM g, pg_catalog.pg_namespace n
             WHERE n.nspname !~ '^pg_' AND has_schema_privilege(g.oid, n.oid, 'CREATE')
-        UNION ALL SELECT 'it may create schemas' FROM g WHERE has_database_privilege(g.oid, current_database(), 'CREATE')
     )
+    (SELECT 'it may create schemas, which a login could close to the clean-up; revoke CREATE on the database, or write `act_as_group: true`' FROM g
+     WHERE has_database_privilege(g.oid, current_database(), 'CREATE') LIMIT 1)
+    UNION ALL
+    (SELECT format('it owns %s, and so does every login in it; give that to another role, or write `act_as_group: true`', pg_describe_object(s.classid, s.objid, s.objsubid))
+     FROM g, pg_catalog.pg_shdepend s WHERE s.refclassid = 'pg_authid'::regclass AND s.refobjid = g.oid AND s.deptype = 'o'
+       AND s.dbid = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database()) LIMIT 3)
+    UNION ALL
+    (SELECT format('it has REFERENCES on %s, with which a login can run code as the owner of that table; revoke it', c.oid::regclass)
+     FROM g, pg_catalog.pg_class c WHERE EXISTS (SELECT FROM makes) AND c.relkind IN ('r', 'p') AND c.relnamespace::regnamespace::text !~ '^(pg_|information_schema$)'
+       AND has_any_column_privilege(g.oid, c.oid, 'REFERENCES') LIMIT 3)
+    UNION ALL
     (SELECT what || ', and on this version a login can make what stays the group''s; revoke that, or write `act_as_group: true`'
      FROM (SELECT what FROM makes
            UNION ALL SELECT format('it has TRIGGER or REFERENCES on %s', c.oid::regclass) FROM g, pg_catalog.pg_class c

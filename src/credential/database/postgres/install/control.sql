@@ -337,6 +337,25 @@ BEGIN
 END
 $$;
 
+-- Ends sessions of leases that hold a lock on code that is being disarmed.
+CREATE FUNCTION hallpass.unblock() RETURNS int
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER {{settings}}
+AS $$
+DECLARE
+  blocking text;
+  ended int := 0;
+BEGIN
+  PERFORM pg_stat_clear_snapshot();
+  FOR blocking IN SELECT DISTINCT r.rolname::text
+      FROM pg_stat_activity a CROSS JOIN LATERAL unnest(pg_blocking_pids(a.pid)) AS b (pid)
+        JOIN pg_stat_activity s ON s.pid = b.pid JOIN pg_roles r ON r.oid = s.usesysid
+      WHERE a.usename = 'hallpass_clean' AND r.rolname::text ~ '{{pattern}}' LOOP
+    ended := ended + hallpass.terminate(blocking);
+  END LOOP;
+  RETURN ended;
+END
+$$;
+
 -- For a sweep or a start: takes back what is lent, unless somebody is at it. The roles that were.
 CREATE FUNCTION hallpass.recover() RETURNS text[]
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER {{settings}}
@@ -379,7 +398,7 @@ BEGIN
   IF lease IS NULL THEN
     RETURN NULL;
   END IF;
-  IF NOT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid() AND granted AND (classid, objid, objsubid) = ({{turn}}, 2)) THEN
+  IF NOT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid() AND granted AND mode = 'ExclusiveLock' AND (classid, objid, objsubid) = ({{turn}}, 2)) THEN
     RAISE EXCEPTION 'lend needs a turn' USING ERRCODE = 'HP004';
   END IF;
   -- What code of the login could do while it is lent is what the login could do, so it must be able to do nothing.
@@ -417,7 +436,7 @@ $$;
 
 -- The last step. Fails as long as anything in any database refers to the login.
 CREATE FUNCTION hallpass.drop_login(p_login text) RETURNS boolean
-LANGUAGE plpgsql VOLATILE STRICT SECURITY DEFINER {{settings}}
+LANGUAGE plpgsql VOLATILE STRICT SECURITY DEFINER {{settings}} SET lock_timeout = '500ms'
 AS $$
 DECLARE
   gone oid := hallpass.lease_oid(p_login);

@@ -42,13 +42,20 @@ LANGUAGE sql STABLE {{settings}}
 AS $$
 {{event_triggers}}$$;
 
--- Takes the teeth from what an ended login left here: its code runs with nobody's power, then goes together with
--- the triggers that call it. Needs the login lent, and nothing else.
-CREATE FUNCTION hallpass.disarm(p_login text)
-RETURNS TABLE (more boolean, done int, problems text[])
+-- Takes the power from code that an ended login left here: it runs with nobody's power, and nobody may call it.
+-- Needs the login lent, and nothing else.
+CREATE FUNCTION hallpass.disarm(p_login text, p_after oid)
+RETURNS TABLE (more boolean, last oid, done int, problems text[])
 LANGUAGE plpgsql VOLATILE STRICT SECURITY DEFINER {{settings}}
 AS $$
 {{disarm}}$$;
+
+-- Drops that code with the triggers that call it, and foreign keys to tables of others. Needs the login lent.
+CREATE FUNCTION hallpass.drop_code(p_login text, p_after oid)
+RETURNS TABLE (more boolean, last oid, done int, problems text[])
+LANGUAGE plpgsql VOLATILE STRICT SECURITY DEFINER {{settings}}
+AS $$
+{{drop_code}}$$;
 
 -- Makes what else it left usable by its owner only, unless the owner will be its group. Needs the login lent.
 CREATE FUNCTION hallpass.fence(p_login text)

@@ -5,6 +5,10 @@ BEGIN
   IF NOT p_login ~ '{{pattern}}' THEN
     RAISE EXCEPTION '% is no name of a lease', p_login USING ERRCODE = 'HP005';
   END IF;
+  -- What the caller's transaction did before, a deferred trigger for one, would run with the power of this function.
+  IF pg_current_xact_id_if_assigned() IS NOT NULL THEN
+    RAISE EXCEPTION 'this function is called alone in its transaction' USING ERRCODE = 'HP004';
+  END IF;
   SELECT oid INTO lease FROM pg_roles WHERE rolname = p_login::name;
   IF NOT FOUND THEN
     RETURN false;
@@ -12,9 +16,9 @@ BEGIN
   IF EXISTS (SELECT FROM pg_roles WHERE oid = lease AND rolcanlogin) THEN
     RAISE EXCEPTION '% can still log in', p_login USING ERRCODE = 'HP007';
   END IF;
-  -- `DROP OWNED` would drop them. Default privileges are no loss.
+  -- `DROP OWNED` would drop them. Default privileges and user mappings are no loss.
   IF EXISTS (SELECT FROM pg_shdepend s WHERE s.refclassid = 'pg_authid'::regclass AND s.refobjid = lease AND s.deptype = 'o'
-             AND s.classid <> 'pg_default_acl'::regclass AND s.dbid IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()))) THEN
+             AND s.classid NOT IN ('pg_default_acl'::regclass, 'pg_user_mapping'::regclass) AND s.dbid IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()))) THEN
     RAISE EXCEPTION '% still owns things here', p_login USING ERRCODE = 'HP011';
   END IF;
   -- An event trigger would run with the power of a group that is lent.

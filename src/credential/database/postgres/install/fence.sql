@@ -8,6 +8,10 @@ BEGIN
   IF NOT p_login ~ '{{pattern}}' THEN
     RAISE EXCEPTION '% is no name of a lease', p_login USING ERRCODE = 'HP005';
   END IF;
+  -- What the caller's transaction did before, a deferred trigger for one, would run with the power of this function.
+  IF pg_current_xact_id_if_assigned() IS NOT NULL THEN
+    RAISE EXCEPTION 'this function is called alone in its transaction' USING ERRCODE = 'HP004';
+  END IF;
   more := false;
   done := 0;
   problems := '{}';
@@ -16,6 +20,9 @@ BEGIN
     RETURN NEXT;
     RETURN;
   END IF;
+  IF EXISTS (SELECT FROM pg_auth_members WHERE member = lease AND roleid = 'hallpass_connect'::regrole) THEN
+    RAISE EXCEPTION '% is live', p_login USING ERRCODE = 'HP007';
+  END IF;
   SET CONSTRAINTS ALL IMMEDIATE;
   PERFORM set_config('lock_timeout', '100ms', true);
   FOR object IN
@@ -23,15 +30,15 @@ BEGIN
       SELECT 'pg_class'::regclass::oid AS class, c.oid AS object,
           nullif(coalesce(c.relacl, '{}') || coalesce((SELECT array_agg(x) FROM pg_attribute t, unnest(t.attacl) x WHERE t.attrelid = c.oid), '{}'), '{}') AS acl
         FROM pg_class c WHERE c.relowner = lease AND c.relkind IN ('r', 'v', 'm', 'f', 'p', 'S')
-      UNION ALL SELECT 'pg_type'::regclass, oid, coalesce(typacl, acldefault('T', typowner)) FROM pg_type
-        WHERE typowner = lease AND typcategory <> 'A' AND (typtype IN ('b', 'd', 'e', 'r')
+      UNION ALL SELECT 'pg_type'::regclass, t.oid, coalesce(typacl, acldefault('T', typowner)) FROM pg_type t
+        WHERE typowner = lease AND NOT EXISTS (SELECT FROM pg_type e WHERE e.typarray = t.oid) AND (typtype IN ('b', 'd', 'e', 'r')
           OR (typtype = 'c' AND EXISTS (SELECT FROM pg_class c WHERE c.oid = typrelid AND c.relkind = 'c')))
       UNION ALL SELECT 'pg_namespace'::regclass, oid, nspacl FROM pg_namespace WHERE nspowner = lease
       UNION ALL SELECT 'pg_largeobject'::regclass, oid, lomacl FROM pg_largeobject_metadata WHERE lomowner = lease) o
-    WHERE EXISTS (SELECT FROM aclexplode(o.acl) a WHERE a.grantee <> lease)
+    WHERE EXISTS (SELECT FROM aclexplode(o.acl) a WHERE a.grantee NOT IN (lease, 'hallpass_janitor'::regrole))
     ORDER BY random() LIMIT {{most_large_objects}}
   LOOP
-    IF clock_timestamp() > begun + interval '{{step_budget}}' THEN
+    IF done + cardinality(problems) > 0 AND clock_timestamp() > begun + interval '{{step_budget}}' THEN
       more := true;
       EXIT;
     END IF;
@@ -42,7 +49,7 @@ BEGIN
         WHEN 'pg_namespace'::regclass THEN 'SCHEMA ' || object.object::regnamespace
         ELSE 'LARGE OBJECT ' || object.object END;
       FOR grantee IN SELECT DISTINCT CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END
-          FROM aclexplode(object.acl) a WHERE a.grantee <> lease LOOP
+          FROM aclexplode(object.acl) a WHERE a.grantee NOT IN (lease, 'hallpass_janitor'::regrole) LOOP
         EXECUTE format('REVOKE ALL ON %s FROM %s CASCADE', thing, grantee);
       END LOOP;
       done := done + 1;

@@ -10,6 +10,10 @@ BEGIN
   IF NOT p_login ~ '{{pattern}}' THEN
     RAISE EXCEPTION '% is no name of a lease', p_login USING ERRCODE = 'HP005';
   END IF;
+  -- What the caller's transaction did before, a deferred trigger for one, would run with the power of this function.
+  IF pg_current_xact_id_if_assigned() IS NOT NULL THEN
+    RAISE EXCEPTION 'this function is called alone in its transaction' USING ERRCODE = 'HP004';
+  END IF;
   more := false;
   done := 0;
   problems := '{}';
@@ -54,7 +58,7 @@ BEGIN
       AND (s.classid, s.objid) > (p_after_class, p_after_object)
     ORDER BY s.classid, s.objid LIMIT CASE WHEN relations > {{most_relations}} THEN {{most_relations}} ELSE {{most_large_objects}} END
   LOOP
-    IF clock_timestamp() > begun + interval '{{step_budget}}' THEN
+    IF done + cardinality(problems) > 0 AND clock_timestamp() > begun + interval '{{step_budget}}' THEN
       more := true;
       EXIT;
     END IF;
