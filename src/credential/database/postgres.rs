@@ -302,6 +302,8 @@ impl Database for Postgres {
         if self.is_first_contract().await? {
             return Ok(());
         }
+        let stalled = STALLED.replace("{{turn}}", install::TURN);
+        self.terminate.query(&stalled, &[]).await?;
         let lent = self.terminate.query("SELECT hallpass.recover()", &[]).await;
         for row in self.noticed(lent)? {
             let lent: Vec<String> = column(&row, 0)?;
@@ -439,6 +441,12 @@ const QUARANTINE: &str = "hallpass_quarantine";
 const CREATE: &str = "SELECT created, login, ends, can_login AND NOT ended, groups, acts, record FROM hallpass.mint($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
 const SESSIONS: &str =
     "SELECT pid FROM pg_catalog.pg_stat_activity WHERE usename = $1::name ORDER BY 1";
+/// Sessions in the broker's name that keep a transaction or a turn open and do nothing: no broker does.
+const STALLED: &str = "
+    SELECT pg_terminate_backend(a.pid) FROM pg_catalog.pg_stat_activity a
+    WHERE a.usename = current_user AND a.pid <> pg_backend_pid() AND a.state_change < clock_timestamp() - interval '15 s'
+      AND (a.state ~ '^idle in transaction' OR (a.state = 'idle' AND EXISTS (
+          SELECT FROM pg_catalog.pg_locks l WHERE l.pid = a.pid AND l.locktype = 'advisory' AND (l.classid, l.objid, l.objsubid) = ({{turn}}, 2))))";
 /// Ours: the functions are of another version.
 const OUTDATED: &str = "HP013";
 const UNDEFINED_FUNCTION: &str = "42883";
