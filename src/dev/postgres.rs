@@ -130,9 +130,14 @@ impl Server {
         connect(&self.config(database)).await
     }
 
-    /// Kills the server as a power cut would: nothing is written back.
+    /// Kills the server as a power cut would: nothing is written back. Its sessions are processes of
+    /// their own, which would answer for a moment longer.
     pub fn crash(&mut self) {
+        let sessions = self.children();
         self.signal(Signal::SIGKILL);
+        for session in sessions {
+            let _ = kill(session, Signal::SIGKILL);
+        }
         self.reap();
     }
 
@@ -322,6 +327,15 @@ impl Server {
             // A server that ended by itself needs no signal.
             let _ = kill(Pid::from_raw(pid), signal);
         }
+    }
+
+    /// The processes that the server started.
+    fn children(&self) -> Vec<Pid> {
+        let of = |pid: u32| fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+        let text = self.pid().and_then(|pid| of(pid).ok()).unwrap_or_default();
+        let pids = text.split_ascii_whitespace();
+        pids.filter_map(|pid| pid.parse().ok().map(Pid::from_raw))
+            .collect()
     }
 
     fn reap(&mut self) {

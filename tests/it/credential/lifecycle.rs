@@ -65,7 +65,7 @@ on_both_versions! { managed on 15 too:
 
     a_group_whose_name_has_blanks_is_acted_as(stage) {
         let group = "app_owner of  us all";
-        stage.superuser("app", &format!("CREATE ROLE \"{group}\" NOLOGIN; GRANT USAGE ON SCHEMA shared TO \"{group}\"")).await;
+        stage.superuser("app", &format!("CREATE ROLE \"{group}\" NOLOGIN; GRANT USAGE ON SCHEMA shared TO \"{group}\"; GRANT \"{group}\" TO {} WITH ADMIN OPTION", stage.installer.user())).await;
         let ceiling = stage.groups[0].clone();
         stage.groups.push(GroupCeiling { group: group.to_owned(), ..ceiling });
         stage.install().await;

@@ -47,7 +47,7 @@ pub(super) enum Installer {
 }
 
 impl Installer {
-    const fn user(self) -> &'static str {
+    pub(super) const fn user(self) -> &'static str {
         match self {
             Self::Superuser => "postgres",
             Self::Rds | Self::CloudSql => "administrator",
