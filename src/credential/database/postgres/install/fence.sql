@@ -30,11 +30,12 @@ BEGIN
       SELECT 'pg_class'::regclass::oid AS class, c.oid AS object,
           nullif(coalesce(c.relacl, '{}') || coalesce((SELECT array_agg(x) FROM pg_attribute t, unnest(t.attacl) x WHERE t.attrelid = c.oid), '{}'), '{}') AS acl
         FROM pg_class c WHERE c.relowner = lease AND c.relkind IN ('r', 'v', 'm', 'f', 'p', 'S')
+          AND (c.relacl IS NOT NULL OR EXISTS (SELECT FROM pg_attribute t WHERE t.attrelid = c.oid AND t.attacl IS NOT NULL))
       UNION ALL SELECT 'pg_type'::regclass, t.oid, coalesce(typacl, acldefault('T', typowner)) FROM pg_type t
-        WHERE typowner = lease AND NOT EXISTS (SELECT FROM pg_type e WHERE e.typarray = t.oid) AND (typtype IN ('b', 'd', 'e', 'r')
+        WHERE typowner = lease AND NOT (t.typtype = 'b' AND t.typcategory = 'A') AND (typtype IN ('b', 'd', 'e', 'r')
           OR (typtype = 'c' AND EXISTS (SELECT FROM pg_class c WHERE c.oid = typrelid AND c.relkind = 'c')))
       UNION ALL SELECT 'pg_namespace'::regclass, oid, nspacl FROM pg_namespace WHERE nspowner = lease
-      UNION ALL SELECT 'pg_largeobject'::regclass, oid, lomacl FROM pg_largeobject_metadata WHERE lomowner = lease) o
+      UNION ALL SELECT 'pg_largeobject'::regclass, oid, lomacl FROM pg_largeobject_metadata WHERE lomowner = lease AND lomacl IS NOT NULL) o
     WHERE EXISTS (SELECT FROM aclexplode(o.acl) a WHERE a.grantee NOT IN (lease, 'hallpass_janitor'::regrole))
     ORDER BY random() LIMIT {{most_large_objects}}
   LOOP
