@@ -10,6 +10,8 @@ use std::sync::mpsc::Receiver;
 use hallpass::clock::{Clock as _, SystemClock};
 use hallpass::dev::issuer::{GithubJob, github_claims};
 use hallpass::rootkey::RootKey;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -136,6 +138,17 @@ impl Serving {
     }
 }
 
+impl Serving {
+    /// Ends it as a service manager does: what a refusal put on record is in the file then. No
+    /// refusal waits for its line, so after a SIGKILL the line may be missing.
+    fn stop(mut self) {
+        let pid = Pid::from_raw(i32::try_from(self.child.id()).unwrap());
+        kill(pid, Signal::SIGTERM).unwrap();
+        let ended = self.child.wait().unwrap();
+        assert!(ended.success(), "{ended}");
+    }
+}
+
 impl Drop for Serving {
     fn drop(&mut self) {
         let _ = self.child.kill();
@@ -199,7 +212,7 @@ async fn serve_takes_tokens_of_an_issuer_on_this_machine_by_its_host_name() {
     );
     assert!(named.ends_with("xxx[cut]") && named.len() < 150, "{named}");
     assert_eq!(line["issuer"], "unknown");
-    drop(serving);
+    serving.stop();
     let audit = fs::read_to_string(folder.path().join("audit.jsonl")).unwrap();
     let refusal = audit
         .lines()
