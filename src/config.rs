@@ -12,10 +12,10 @@ use url::Url;
 
 use crate::credential::jwt::SigningAlgorithm;
 use crate::policy::Disclosure;
-use crate::policy::diagnostic::{Diagnostics, Source};
-use crate::policy::yaml;
 use crate::replay::StoreSettings;
 use crate::token::Blocked;
+use crate::yaml;
+use crate::yaml::diagnostic::{Diagnostics, Source};
 
 mod blocked;
 mod changes;

@@ -48,3 +48,4 @@ pub mod secret;
 pub mod text;
 mod tls;
 pub mod token;
+pub mod yaml;

@@ -13,8 +13,8 @@ use crate::client::{
     Settings,
 };
 use crate::clock::SystemClock;
-use crate::policy::duration;
 use crate::text::{escape, escape_up_to};
+use crate::yaml::duration;
 
 /// How to reach the broker, and how to be known to it.
 #[derive(Debug, clap::Args)]

@@ -13,8 +13,8 @@ use super::{Failure, Terminal};
 use crate::client::format::{Prefix, Variable, rivals, variables};
 use crate::client::source::SOURCES;
 use crate::client::{Ask, Client, Environment, Received, Revocation, Sharing};
-use crate::policy::duration;
 use crate::secret::Secret;
+use crate::yaml::duration;
 
 mod child;
 mod program;

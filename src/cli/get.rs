@@ -18,8 +18,8 @@ use crate::client::{
     Ask, Client, Environment, FileError, Received, Sharing, ca_file, check_target, read_own,
     write_private,
 };
-use crate::policy::duration;
 use crate::secret::Secret;
+use crate::yaml::duration;
 
 /// Fetches a credential and prints it, or writes it to a file
 ///

@@ -3,8 +3,8 @@
 use super::broker::{BrokerArgs, block_on, failure, table};
 use super::{Failure, Output, Terminal};
 use crate::client::{Available, Environment, Offer};
-use crate::policy::duration;
 use crate::text::escape;
+use crate::yaml::duration;
 
 /// Lists the credentials that this job may have
 ///

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::policy::diagnostic::{Diagnostic, Place, Source, Span, nearest};
-use crate::policy::yaml::{Node, NodeKind, Scalar};
 use crate::secret::{Secret, SecretSource, without_line_end};
+use crate::yaml::diagnostic::{Diagnostic, Place, Source, Span, nearest};
+use crate::yaml::{Node, NodeKind, Scalar};
 
 /// What every part of the file is read with.
 pub(super) struct Reader<'a> {

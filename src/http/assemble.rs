@@ -13,10 +13,11 @@ use crate::credential::Mint;
 use crate::credential::jwt::KeysError;
 use crate::exchange::Leases;
 use crate::exchange::self_test::VerifySignature;
-use crate::policy::{Diagnostics, IssuerOverride, Kind, LoadOptions, PolicySet};
+use crate::policy::{IssuerOverride, Kind, LoadOptions, PolicySet};
 use crate::rootkey::{Member, RootKey, RootKeyError, RootKeys};
 use crate::token::TrustedIssuer;
 use crate::token::keys::KeySource;
+use crate::yaml::Diagnostics;
 
 /// What `hallpass demo` and tests put in place of what the settings give.
 #[derive(Debug, Default)]

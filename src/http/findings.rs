@@ -3,8 +3,8 @@
 use std::collections::HashSet;
 use std::path::Path;
 
-use crate::policy::{Diagnostic, Diagnostics};
 use crate::text::escape;
+use crate::yaml::{Diagnostic, Diagnostics};
 
 /// Logs what was not found in the version before. `folder` is where an operator finds the rest.
 pub(super) fn log(before: Option<&Diagnostics>, now: &Diagnostics, folder: &Path) {

@@ -8,13 +8,13 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use super::decide::Work;
-use super::diagnostic::{Diagnostic, Diagnostics, Place, Severity};
 use super::files::Folder;
 use super::index::Index;
 use super::lint;
 use super::parse::{self, Raw};
 use super::{CredentialDefinition, Policy, Requirement};
 use crate::provider::Reader;
+use crate::yaml::diagnostic::{Diagnostic, Diagnostics, Place, Severity};
 
 mod claim_map;
 mod conditions;

@@ -1,9 +1,9 @@
 //! Conditions on a job, and blocks of them. Not: how they are written, which policies there are.
 
-use super::diagnostic::Place;
 use super::pattern::{Pattern, Seen};
 use crate::provider::{Fact, Facts, is_printable};
 use crate::token::json::Value;
+use crate::yaml::diagnostic::Place;
 
 /// What a condition looks at.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

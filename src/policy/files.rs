@@ -13,7 +13,7 @@ use aws_lc_rs::digest;
 use data_encoding::HEXLOWER;
 use nix::fcntl::OFlag;
 
-use super::diagnostic::{Diagnostic, Place, Severity, Source, Span};
+use crate::yaml::diagnostic::{Diagnostic, Place, Severity, Source, Span};
 
 /// The texts of a folder.
 #[derive(Debug)]

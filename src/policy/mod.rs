@@ -8,28 +8,23 @@ use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::provider::{Fact, Job};
+use crate::yaml::Place;
 
-mod characters;
 pub mod compile;
 pub mod condition;
 pub mod decide;
-pub mod diagnostic;
-pub mod duration;
 mod files;
 mod index;
 pub mod lint;
 pub mod parse;
 pub mod pattern;
-mod place;
 mod print;
 mod read;
 mod scan;
-pub(crate) mod yaml;
 
 pub use compile::{IssuerOverride, LoadOptions, Loaded, PolicySet};
 pub use condition::{Block, Condition, Subject};
 pub use decide::{Available, Decision, Denial, Disclosure, OAuthError, Refused};
-pub use diagnostic::{Diagnostic, Diagnostics, Place, Severity};
 pub(crate) use scan::Scan;
 
 /// What a caller asks for: one credential, exactly named.

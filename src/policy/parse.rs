@@ -3,9 +3,9 @@
 
 use std::sync::Arc;
 
-use super::diagnostic::{Diagnostic, Source, Span};
 use super::read::Sheet;
-use super::yaml::{self, Entry, Node};
+use crate::yaml::diagnostic::{Diagnostic, Source, Span};
+use crate::yaml::{self, Entry, Node};
 
 /// One file's sections, still untyped: what they mean depends on each other.
 #[derive(Debug)]

@@ -2,8 +2,9 @@
 
 use std::fmt::Write as _;
 
-use super::yaml::mistaken_for;
-use super::{Block, Condition, Grant, Policy, Subject, duration};
+use super::{Block, Condition, Grant, Policy, Subject};
+use crate::yaml::duration;
+use crate::yaml::mistaken_for;
 
 /// Text as one YAML scalar: bare where no reader could take it for anything else, else in double
 /// quotes.

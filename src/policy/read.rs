@@ -5,11 +5,11 @@ use std::fmt::Display;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::diagnostic::{Diagnostic, Place, Source, Span, nearest};
-use super::duration;
 use super::print::quoted;
-use super::yaml::{Entry, Node, NodeKind, Scalar, mistaken_for};
 use crate::clock::Timestamp;
+use crate::yaml::diagnostic::{Diagnostic, Place, Source, Span, nearest};
+use crate::yaml::duration;
+use crate::yaml::{Entry, Node, NodeKind, Scalar, mistaken_for};
 
 /// A file being read, and what was wrong with it so far.
 pub(super) struct Sheet<'a> {

@@ -8,7 +8,8 @@ use std::process::{Command, Output};
 
 use crate::support::leaks::Observed as _;
 use hallpass::policy::lint::RULES;
-use hallpass::policy::{IssuerOverride, LoadOptions, PolicySet, Severity};
+use hallpass::policy::{IssuerOverride, LoadOptions, PolicySet};
+use hallpass::yaml::Severity;
 use serde_json::Value;
 use tempfile::TempDir;
 

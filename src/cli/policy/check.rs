@@ -6,7 +6,8 @@ use serde_json::json;
 
 use crate::cli::{Failure, Output, Terminal};
 use crate::policy::lint::{self, RULES};
-use crate::policy::{Diagnostics, LoadOptions, PolicySet, Severity};
+use crate::policy::{LoadOptions, PolicySet};
+use crate::yaml::{Diagnostics, Severity};
 
 /// Checks a folder of policies: format, references, and rules against policies wider than they read
 ///

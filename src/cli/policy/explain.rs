@@ -10,10 +10,11 @@ use serde_json::json;
 use crate::cli::{Failure, Output, Terminal};
 use crate::clock::{Clock as _, SystemClock};
 use crate::policy::decide::{BlockOutcome, ConditionOutcome, GrantOutcome, PolicyOutcome, Verdict};
-use crate::policy::{Ask, Decision, PolicySet, duration};
+use crate::policy::{Ask, Decision, PolicySet};
 use crate::provider::{Fact, Facts, Reader};
 use crate::text::escape;
 use crate::token::json::{self as strict, Object, Value};
+use crate::yaml::duration;
 
 /// Explains what a broker with these policies would decide, condition by condition
 ///

@@ -12,7 +12,8 @@ use crate::http::assemble::{Loaded, check_fit, policies, root_keys};
 use crate::http::lasting::Lasting;
 use crate::http::tls;
 use crate::http::version::Version;
-use crate::policy::{Diagnostics, PolicySet};
+use crate::policy::PolicySet;
+use crate::yaml::Diagnostics;
 
 /// What came of a load.
 pub(super) struct Attempt {

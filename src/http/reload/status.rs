@@ -5,8 +5,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use serde_json::{Value, json};
 
 use crate::clock::Timestamp;
-use crate::policy::{Diagnostic, Diagnostics, Severity};
 use crate::text::escape;
+use crate::yaml::{Diagnostic, Diagnostics, Severity};
 
 /// The last reload, for readiness.
 #[derive(Debug)]

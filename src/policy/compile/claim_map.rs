@@ -3,10 +3,10 @@
 
 use super::conditions;
 use super::trust::CUSTOMER;
-use crate::policy::diagnostic::Span;
 use crate::policy::read::{Fields, Sheet};
-use crate::policy::yaml::Entry;
 use crate::provider::{ClaimMap, ClaimType, Fact, FactType, MappedClaim, Provider};
+use crate::yaml::Entry;
+use crate::yaml::diagnostic::Span;
 
 /// The claims that hold the facts of a `generic` issuer, with their types.
 pub(super) fn claim_map(

@@ -2,12 +2,12 @@
 
 use super::issuers::Issuers;
 use super::patterns::{self, Compared};
-use crate::policy::diagnostic::{Span, nearest};
 use crate::policy::pattern::{MAX_PATTERN, Operator, Pattern};
 use crate::policy::read::{Sheet, listed};
-use crate::policy::yaml::{Entry, Node, NodeKind};
 use crate::policy::{Block, Condition, Subject};
 use crate::provider::{Fact, FactType, Reader, TRIGGERS, is_commit_id};
+use crate::yaml::diagnostic::{Span, nearest};
+use crate::yaml::{Entry, Node, NodeKind};
 
 /// What a block is about, which decides what it may name.
 pub(super) struct About<'a> {

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{conditions, taken};
-use crate::policy::diagnostic::{Diagnostic, Place, Span, nearest};
 use crate::policy::parse::{self, Raw};
 use crate::policy::read::{Fields, MAX_TEXT, Sheet, listed};
-use crate::policy::yaml::{Entry, Node};
-use crate::policy::{Class, CredentialDefinition, Kind, duration};
+use crate::policy::{Class, CredentialDefinition, Kind};
 use crate::provider::Fact;
+use crate::yaml::diagnostic::{Diagnostic, Place, Span, nearest};
+use crate::yaml::duration;
+use crate::yaml::{Entry, Node};
 
 /// The credentials of all files, as far as they could be read. What is wrong with one of them is
 /// said once, where it is defined, and not again where it is named.

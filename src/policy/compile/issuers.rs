@@ -17,14 +17,14 @@ use super::claim_map::claim_map;
 use super::conditions::{self, About};
 use super::trust::{check_address, check_tenants};
 use super::{Issuer, LoadOptions, taken};
-use crate::policy::diagnostic::{Diagnostic, Span, nearest};
 use crate::policy::files::Folder;
 use crate::policy::parse::{self, Raw};
 use crate::policy::read::{Fields, MAX_TEXT, Sheet, listed};
-use crate::policy::yaml::Entry;
 use crate::provider::{self, PROVIDERS, Provider, Reader};
 use crate::token::issuer::{LONGEST_LIFE, is_same_but_for_spelling};
 use crate::token::{Algorithm, TrustedIssuer};
+use crate::yaml::Entry;
+use crate::yaml::diagnostic::{Diagnostic, Span, nearest};
 
 /// The issuers of all files, as far as they could be read.
 pub(super) struct Issuers {

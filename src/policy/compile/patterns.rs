@@ -3,11 +3,11 @@
 //! What cannot hold for any value of that type is an error here, so that no pattern is left that
 //! reads like a limit and is none.
 
-use crate::policy::diagnostic::nearest;
 use crate::policy::pattern::{Glob, Operator, Pattern, check_text};
 use crate::policy::read::{Sheet, listed};
-use crate::policy::yaml::{Node, NodeKind};
 use crate::provider::FactType;
+use crate::yaml::diagnostic::nearest;
+use crate::yaml::{Node, NodeKind};
 
 /// What a pattern is compared with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

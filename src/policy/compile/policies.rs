@@ -7,11 +7,11 @@ use super::conditions::{self, About};
 use super::credentials::{self, Credentials};
 use super::issuers::Issuers;
 use super::{Issuer, taken};
-use crate::policy::diagnostic::{Diagnostic, Place, Span, nearest};
 use crate::policy::parse::{self, Raw};
 use crate::policy::read::{self, Fields, Sheet, listed};
-use crate::policy::yaml::Node;
 use crate::policy::{CredentialDefinition, Grant, Policy};
+use crate::yaml::Node;
+use crate::yaml::diagnostic::{Diagnostic, Place, Span, nearest};
 
 /// Every policy of all files.
 pub(super) fn compile(

@@ -4,12 +4,12 @@ use super::conditions::{self, About};
 use super::credentials::{self, Credentials};
 use super::issuers::Issuers;
 use super::taken;
-use crate::policy::diagnostic::{Diagnostic, Span, nearest};
 use crate::policy::parse::{self, Raw};
 use crate::policy::pattern::{Glob, Operator, Pattern};
 use crate::policy::read::{Sheet, listed};
-use crate::policy::yaml::{Node, NodeKind};
 use crate::policy::{Class, Requirement, Selector};
+use crate::yaml::diagnostic::{Diagnostic, Span, nearest};
+use crate::yaml::{Node, NodeKind};
 
 /// Every requirement of all files.
 pub(super) fn compile(

@@ -3,11 +3,11 @@
 //! are read.
 
 use crate::policy::Block;
-use crate::policy::diagnostic::{Diagnostic, Span};
 use crate::policy::pattern::{Operator, Pattern};
 use crate::policy::read::{Sheet, listed};
 use crate::provider::{self, Fact, Provider, Reader};
 use crate::token::issuer::is_loopback;
+use crate::yaml::diagnostic::{Diagnostic, Span};
 
 /// What the address forbids, whatever the issuer is called: another provider's name, under which its
 /// claims are misread (T-133), and this machine, from which a broker takes no tokens (T-117).

@@ -9,8 +9,9 @@ use super::Survey;
 use super::examine::{Examination, Examined, Relation};
 use super::has_scopes;
 use super::outcome::{GrantOutcome, seconds};
-use crate::policy::diagnostic::nearest;
-use crate::policy::{Ask, Grant, Policy, PolicySet, duration};
+use crate::policy::{Ask, Grant, Policy, PolicySet};
+use crate::yaml::diagnostic::nearest;
+use crate::yaml::duration;
 
 /// Why not: the first step of the rule that failed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

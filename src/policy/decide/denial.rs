@@ -6,8 +6,9 @@ use super::cause::Cause;
 use super::disclosure::{Audience, Disclosure, Reason};
 use super::outcome::{ConditionOutcome, Decision, GrantOutcome, Verdict};
 use crate::policy::pattern::{Pattern, Seen};
-use crate::policy::{Condition, Subject, duration};
+use crate::policy::{Condition, Subject};
 use crate::provider::{Fact, FactValue, Facts};
+use crate::yaml::duration;
 
 /// A decision that refuses.
 #[derive(Clone, Debug)]

@@ -9,8 +9,9 @@ use serde::Serialize;
 use super::cause::Cause;
 use super::examine::Relation;
 use super::{covered, has_scopes};
-use crate::policy::diagnostic::Place;
-use crate::policy::{Ask, Policy, duration};
+use crate::policy::{Ask, Policy};
+use crate::yaml::diagnostic::Place;
+use crate::yaml::duration;
 
 /// What was decided, and everything that led to it.
 #[derive(Clone, Debug, Serialize)]

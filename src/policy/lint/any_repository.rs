@@ -2,8 +2,8 @@
 //! Not: the other rules, the network.
 
 use super::{Checked, Finding, Rule};
-use crate::policy::diagnostic::Severity;
 use crate::provider::Fact;
+use crate::yaml::diagnostic::Severity;
 
 pub(super) const RULE: Rule = Rule {
     id: "any-repository",

@@ -2,7 +2,7 @@
 //! Not: the other rules, the network.
 
 use super::{Checked, Finding, Rule};
-use crate::policy::diagnostic::Severity;
+use crate::yaml::diagnostic::Severity;
 
 pub(super) const RULE: Rule = Rule {
     id: "bare-wildcard",

@@ -3,8 +3,8 @@
 
 use super::{Checked, Finding, Rule, class_of, place_of};
 use crate::policy::Class;
-use crate::policy::diagnostic::Severity;
 use crate::provider::{Fact, ORDINARY_TRIGGERS, TRIGGERS};
+use crate::yaml::diagnostic::Severity;
 
 pub(super) const RULE: Rule = Rule {
     id: "extraordinary-trigger",

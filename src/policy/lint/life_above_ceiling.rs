@@ -2,8 +2,8 @@
 //! Not: the other rules, the network.
 
 use super::{Checked, Finding, Rule};
-use crate::policy::diagnostic::Severity;
-use crate::policy::duration::print;
+use crate::yaml::diagnostic::Severity;
+use crate::yaml::duration::print;
 
 pub(super) const RULE: Rule = Rule {
     id: "life-above-ceiling",

@@ -4,9 +4,9 @@
 //! error keeps a set from being served.
 
 use super::compile::Issuer;
-use super::diagnostic::{Diagnostic, Place, Severity};
 use super::{Block, Class, Policy, PolicySet};
 use crate::provider::Fact;
+use crate::yaml::diagnostic::{Diagnostic, Place, Severity};
 
 mod any_repository;
 mod bare_wildcard;

@@ -3,8 +3,8 @@
 
 use super::{Checked, Finding, Rule, class_of, place_of, tenants_pin_an_id};
 use crate::policy::Class;
-use crate::policy::diagnostic::Severity;
 use crate::provider::Fact;
+use crate::yaml::diagnostic::Severity;
 
 pub(super) const RULE: Rule = Rule {
     id: "name-without-id",

@@ -3,10 +3,10 @@
 
 use super::{Checked, Finding, Rule};
 use crate::policy::compile::Issuer;
-use crate::policy::diagnostic::Severity;
 use crate::policy::pattern::{Pattern, Seen};
 use crate::policy::{Block, Condition, Subject};
 use crate::provider::Fact;
+use crate::yaml::diagnostic::Severity;
 
 pub(super) const RULE: Rule = Rule {
     id: "never-matches",

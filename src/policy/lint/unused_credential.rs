@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 
 use super::{Checked, Finding, Rule};
-use crate::policy::diagnostic::Severity;
+use crate::yaml::diagnostic::Severity;
 
 pub(super) const RULE: Rule = Rule {
     id: "unused-credential",

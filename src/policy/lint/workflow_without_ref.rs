@@ -2,9 +2,9 @@
 //! Not: the other rules, the network.
 
 use super::{Checked, Finding, Rule, place_of};
-use crate::policy::diagnostic::Severity;
 use crate::policy::pattern::Pattern;
 use crate::provider::Fact;
+use crate::yaml::diagnostic::Severity;
 
 pub(super) const RULE: Rule = Rule {
     id: "workflow-without-ref",

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use hallpass::clock::Timestamp;
-use hallpass::policy::{Ask, Diagnostics, PolicySet};
+use hallpass::policy::{Ask, PolicySet};
 use hallpass::token::json::{self, Limits};
+use hallpass::yaml::Diagnostics;
 
 pub(crate) fn holds(input: &[u8]) {
     let Ok(text) = std::str::from_utf8(input) else {

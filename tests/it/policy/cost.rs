@@ -2,7 +2,8 @@
 
 use std::fmt::Write as _;
 
-use hallpass::policy::{PolicySet, Severity};
+use hallpass::policy::PolicySet;
+use hallpass::yaml::Severity;
 
 use super::{folder, hallpass};
 

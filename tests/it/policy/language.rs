@@ -2,7 +2,8 @@
 
 use std::fs;
 
-use hallpass::policy::{LoadOptions, PolicySet, Severity};
+use hallpass::policy::{LoadOptions, PolicySet};
+use hallpass::yaml::Severity;
 use serde_json::{Value, json};
 
 use super::{folder, hallpass, text, write};

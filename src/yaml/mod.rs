@@ -9,10 +9,15 @@ use std::sync::Arc;
 
 use granit_parser::{Event, Parser, ScalarStyle, StrInput, Tag};
 
-use super::characters;
-use super::diagnostic::{Diagnostic, Place, Source, Span};
-
+mod characters;
+pub mod diagnostic;
+pub mod duration;
 mod fault;
+mod place;
+
+pub use diagnostic::{Diagnostic, Diagnostics, Place, Severity};
+
+use diagnostic::{Source, Span};
 
 /// One node of a document.
 #[derive(Clone, Debug)]

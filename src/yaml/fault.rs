@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::error;
-use crate::policy::diagnostic::{Diagnostic, Source, Span};
+use crate::yaml::diagnostic::{Diagnostic, Source, Span};
 
 /// The error for a file that the parser gave up at byte `at`, which it explains with `said`.
 pub(super) fn explain(source: &Arc<Source>, at: usize, said: &str) -> Diagnostic {
