@@ -30,6 +30,7 @@
 //! starts a whole broker through `http`, and `serve` never uses it.
 
 pub mod audit;
+pub mod broker;
 pub mod cli;
 pub mod client;
 pub mod clock;

@@ -8,6 +8,7 @@ use clap::Subcommand;
 use serde_json::{Value, json};
 
 use super::{Failure, Output, Terminal};
+use crate::broker::root_keys;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Settings, Target};
 use crate::credential::Revoked;
@@ -15,7 +16,6 @@ use crate::credential::database::postgres::{Postgres, TargetSettings};
 use crate::credential::database::{
     Database, DatabaseError, Databases, LeaseRow, LeaseState, Leftover, Record,
 };
-use crate::http::root_keys;
 use crate::lease::{LeaseContents, LeaseName};
 use crate::text::escape;
 

@@ -10,7 +10,6 @@ use clap::{Parser, Subcommand, ValueEnum};
 use nix::sys::signal::{SigSet, Signal};
 
 use crate::client::FileError;
-use crate::http::server;
 use crate::secret::Secret;
 use crate::text::{ascii_json, escape};
 
@@ -37,7 +36,7 @@ mod wrap;
 #[must_use]
 pub fn run() -> ExitCode {
     // Before anything else, so that no command can find another one, or none.
-    server::install_crypto_provider();
+    crate::broker::install_crypto_provider();
     survive_full_files();
     let mut out = Terminal::new();
     let result = match Cli::try_parse() {

@@ -9,8 +9,9 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use super::{Failure, Terminal};
+use crate::broker::{self, Overrides};
 use crate::config::Settings;
-use crate::http::{Overrides, install_panic_hook, log_subscriber, server};
+use crate::http::{install_panic_hook, log_subscriber};
 
 /// Runs the broker: jobs ask on its public listener, operators look on the other
 ///
@@ -49,7 +50,7 @@ pub fn run(args: Args, out: &mut Terminal) -> Result<(), Failure> {
     };
     let settings = Settings::load(&config).map_err(|error| Failure::Local(error.to_string()))?;
     if check {
-        let remarks = server::check(&settings);
+        let remarks = broker::check(&settings);
         let remarks = remarks.map_err(|error| Failure::Local(error.to_string()))?;
         for remark in &remarks {
             out.error_report(&format!("hallpass: {remark}"));
@@ -93,7 +94,7 @@ impl Signals {
 }
 
 async fn serve(settings: &Settings, mut signals: Signals) -> Result<(), Failure> {
-    let running = server::start(settings, Overrides::default())
+    let running = broker::start(settings, Overrides::default())
         .await
         .map_err(|error| Failure::Local(error.to_string()))?;
     tracing::info!(

@@ -12,11 +12,11 @@ use tempfile::TempDir;
 
 use super::issuer::{Issuer, IssuerError};
 use super::postgres::{Options, PostgresError, Server};
+use crate::broker::{self, Running};
+use crate::broker::{Overrides, StartError};
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::{Settings, targets};
 use crate::credential::database::postgres::install;
-use crate::http::server::{self, Running};
-use crate::http::{Overrides, StartError};
 use crate::policy::IssuerOverride;
 use crate::rootkey::RootKey;
 use crate::secret::Secret;
@@ -53,7 +53,7 @@ impl Stage {
     /// # Errors
     /// Whatever could not be started, and what to do.
     pub async fn start() -> Result<Self, StageError> {
-        server::install_crypto_provider();
+        broker::install_crypto_provider();
         let folder = tempfile::Builder::new()
             .prefix("hallpass-demo-")
             .tempdir()?;
@@ -78,7 +78,7 @@ impl Stage {
             operator: Some(operator),
             ..Overrides::default()
         };
-        let broker = server::start(&settings, overrides).await?;
+        let broker = broker::start(&settings, overrides).await?;
         past_this_second().await;
         let http = reqwest::Client::builder()
             .no_proxy()

@@ -32,16 +32,16 @@ use crate::clock::{Clock as _, SystemClock};
 
 /// Times a connection is held to.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Times {
+pub(crate) struct Times {
     /// From the first byte of a head, or from the start, to the end of the head.
-    pub(super) head: Duration,
+    pub(crate) head: Duration,
     /// Between an answer and the next request.
-    pub(super) idle: Duration,
+    pub(crate) idle: Duration,
     /// From a head to its answer. The answer to a request that takes longer is made elsewhere;
     /// here a connection is given up that does not take it.
-    pub(super) request: Duration,
+    pub(crate) request: Duration,
     /// The longest head, in bytes.
-    pub(super) head_size: usize,
+    pub(crate) head_size: usize,
 }
 
 /// Serves requests until either side ends the connection, a time runs out, or `stop` changes: then
@@ -107,7 +107,7 @@ pub(super) async fn serve<S>(
 
 /// Whether the machine's time can be written as the `Date` of an answer. hyper reads it for itself
 /// each time it looks at a connection, and panics outside these years.
-pub(super) fn has_http_date() -> bool {
+pub(crate) fn has_http_date() -> bool {
     (0..YEAR_10000).contains(&SystemClock::new().now().unix())
 }
 

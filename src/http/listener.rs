@@ -19,12 +19,12 @@ use super::connection::{self, Times};
 
 /// What a listener opens to: asked anew for each connection, and for each request on it, so that a
 /// reload reaches connections that are open already.
-pub(super) type Door = Arc<dyn Fn() -> Arc<Entrance> + Send + Sync>;
+pub(crate) type Door = Arc<dyn Fn() -> Arc<Entrance> + Send + Sync>;
 
 /// The routes behind a listener, and its rules.
-pub(super) struct Entrance {
-    pub(super) router: Router,
-    pub(super) rules: Rules,
+pub(crate) struct Entrance {
+    pub(crate) router: Router,
+    pub(crate) rules: Rules,
 }
 
 impl fmt::Debug for Entrance {
@@ -35,19 +35,19 @@ impl fmt::Debug for Entrance {
 
 /// A listener's rules.
 #[derive(Clone)]
-pub(super) struct Rules {
-    pub(super) times: Times,
+pub(crate) struct Rules {
+    pub(crate) times: Times,
     /// TLS, and how long a handshake may take.
-    pub(super) tls: Option<(TlsAcceptor, Duration)>,
+    pub(crate) tls: Option<(TlsAcceptor, Duration)>,
     /// Open connections at once; the next one is told so and closed.
-    pub(super) connections: usize,
+    pub(crate) connections: usize,
     /// How long requests may take to end after `stop`.
-    pub(super) grace: Duration,
+    pub(crate) grace: Duration,
 }
 
 /// Accepts until `stop` says true; then waits for requests under way, no longer than the rules'
 /// grace.
-pub(super) async fn run(listener: TcpListener, door: Door, mut stop: watch::Receiver<bool>) {
+pub(crate) async fn run(listener: TcpListener, door: Door, mut stop: watch::Receiver<bool>) {
     let mut open = JoinSet::new();
     let mut turned_away = TurnedAway::default();
     loop {

@@ -111,7 +111,7 @@ impl Drop for Line {
 }
 
 /// One line for all that were left out of one kind.
-pub(super) fn tell(left_out: &[LeftOut]) {
+pub(crate) fn tell(left_out: &[LeftOut]) {
     for told in left_out {
         tracing::warn!(
             reason = told.reason,
@@ -139,7 +139,7 @@ fn place_of(panic: &PanicHookInfo<'_>) -> String {
 }
 
 /// Request lines per second, for each reason and issuer.
-pub(super) const LINES: u32 = 100;
+pub(crate) const LINES: u32 = 100;
 /// Where something is handed out or ended.
 const PERMITS: [&str; 4] = ["/token", "/api/credentials", "/api/explain", "/revoke"];
 /// What monitoring asks every few seconds. An answer that is well is told at level `debug` only, so

@@ -12,13 +12,13 @@ use crate::replay::StoreStatus;
 use crate::token::keys::remote::IssuerStatus;
 
 /// The counters of one broker.
-pub(super) struct Metrics {
+pub(crate) struct Metrics {
     recorder: PrometheusRecorder,
     handle: PrometheusHandle,
 }
 
 impl Metrics {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         // Wrong buckets would be an error of ours that the test below finds; without them a
         // histogram becomes a summary, which is still right.
         let builder = PrometheusBuilder::new();
@@ -62,7 +62,7 @@ impl Metrics {
     }
 
     /// Settings and policies were loaded anew, or could not be.
-    pub(super) fn reload(&self, outcome: &'static str) {
+    pub(crate) fn reload(&self, outcome: &'static str) {
         self.count("hallpass_reloads_total", reload_labels(outcome), 1);
     }
 
@@ -156,7 +156,7 @@ impl Metrics {
     }
 
     /// Drains what histograms keep between two reads.
-    pub(super) fn upkeep(&self) {
+    pub(crate) fn upkeep(&self) {
         self.handle.run_upkeep();
     }
 

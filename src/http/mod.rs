@@ -18,32 +18,24 @@ use ipnet::IpNet;
 use serde_json::Map;
 
 mod answer;
-mod assemble;
 mod body;
 mod boundary;
-mod check;
-mod connection;
+pub(crate) mod connection;
 mod credentials;
 mod discovery;
 mod error;
 mod explain;
-mod findings;
 pub mod form;
 mod gate;
-mod lasting;
-mod listener;
-mod log;
-mod metrics;
-mod operator;
-mod reload;
+pub(crate) mod listener;
+pub(crate) mod log;
+pub(crate) mod metrics;
+pub(crate) mod operator;
 mod request;
 mod revoke;
-pub mod server;
-mod tls;
+pub(crate) mod tls;
 mod token;
-mod version;
 
-pub use assemble::{Overrides, StartError, root_keys};
 pub use log::{install_panic_hook, log_subscriber};
 
 use answer::{Answer, Context, RequestId, Verdict};
@@ -59,18 +51,18 @@ use crate::policy::Disclosure;
 /// What every request can reach. One for both listeners, and another one after each reload: a
 /// request sees one from its first byte to its answer.
 #[derive(Debug)]
-struct Shared {
-    exchange: Arc<Exchange>,
-    issuer: String,
-    signing: Arc<Keys>,
-    disclosure: Disclosure,
-    limits: Limits,
-    proxies: Vec<IpNet>,
-    operator_hosts: Vec<OperatorHost>,
-    clock: Arc<dyn Clock>,
-    metrics: Arc<metrics::Metrics>,
-    lines: Arc<Flood>,
-    readiness: operator::Readiness,
+pub(crate) struct Shared {
+    pub(crate) exchange: Arc<Exchange>,
+    pub(crate) issuer: String,
+    pub(crate) signing: Arc<Keys>,
+    pub(crate) disclosure: Disclosure,
+    pub(crate) limits: Limits,
+    pub(crate) proxies: Vec<IpNet>,
+    pub(crate) operator_hosts: Vec<OperatorHost>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) metrics: Arc<metrics::Metrics>,
+    pub(crate) lines: Arc<Flood>,
+    pub(crate) readiness: operator::Readiness,
 }
 
 /// Whom a connection is with.
@@ -78,7 +70,7 @@ struct Shared {
 struct Peer(SocketAddr);
 
 /// What jobs, and whoever verifies what we mint, may ask.
-fn public(shared: &Arc<Shared>) -> Router {
+pub(crate) fn public(shared: &Arc<Shared>) -> Router {
     Router::new()
         .route("/token", only_post(token::post))
         .route("/api/credentials", only_post(credentials::post))
@@ -103,7 +95,7 @@ fn public(shared: &Arc<Shared>) -> Router {
 }
 
 /// What operators may ask: nothing here changes anything.
-fn operators(shared: &Arc<Shared>) -> Router {
+pub(crate) fn operators(shared: &Arc<Shared>) -> Router {
     Router::new()
         .route("/readyz", only_get(operator::ready))
         .route("/metrics", only_get(operator::metrics))

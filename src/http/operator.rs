@@ -1,6 +1,7 @@
 //! Metrics and readiness, on their own listener: read-only, and only for who asks by a name we
 //! know (T-100, T-118).
 
+use std::fmt;
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -11,8 +12,6 @@ use http::{HeaderValue, StatusCode, header};
 use serde_json::{Map, Value, json};
 
 use super::answer::{self, Answer, Context, Fault, Verdict};
-use super::lasting::Lasting;
-use super::reload::Reloads;
 use super::request::RequestError;
 use super::{Shared, gate};
 use crate::audit::SinkStatus;
@@ -82,20 +81,31 @@ pub(super) async fn metrics(State(shared): State<Arc<Shared>>, request: Request)
     response
 }
 
+/// How the last reload went.
+pub(crate) trait ReloadStatus: Send + Sync + fmt::Debug {
+    /// What readiness shows of it.
+    fn status(&self) -> Value;
+}
+
 /// Looks at the parts that an exchange needs.
 #[derive(Debug)]
-pub(super) struct Readiness {
+pub(crate) struct Readiness {
     remote: Option<Arc<RemoteKeys>>,
     databases: Arc<Databases>,
-    reloads: Arc<Reloads>,
+    reloads: Arc<dyn ReloadStatus>,
 }
 
 impl Readiness {
-    pub(super) fn new(lasting: &Lasting, databases: Arc<Databases>) -> Self {
+    /// Of issuers whose keys are fetched, of targets, and of reloads.
+    pub(crate) fn new(
+        remote: Option<Arc<RemoteKeys>>,
+        databases: Arc<Databases>,
+        reloads: Arc<dyn ReloadStatus>,
+    ) -> Self {
         Self {
-            remote: lasting.remote.clone(),
+            remote,
             databases,
-            reloads: Arc::clone(&lasting.reloads),
+            reloads,
         }
     }
 

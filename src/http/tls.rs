@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use aws_lc_rs::digest;
@@ -11,7 +11,6 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::TlsAcceptor;
 
-use super::assemble::StartError;
 use crate::config::TlsFiles;
 use crate::secret::Secret;
 
@@ -19,8 +18,8 @@ use crate::secret::Secret;
 ///
 /// # Errors
 /// One cannot be read or is not PEM, or they do not go together.
-pub(super) fn read(files: &TlsFiles) -> Result<Tls, StartError> {
-    let refused = |path: &Path, problem: String| StartError::Tls {
+pub(crate) fn read(files: &TlsFiles) -> Result<Tls, TlsError> {
+    let refused = |path: &Path, problem: String| TlsError {
         path: path.to_owned(),
         problem,
     };
@@ -54,11 +53,21 @@ pub(super) fn read(files: &TlsFiles) -> Result<Tls, StartError> {
     })
 }
 
+/// Why the certificate and its key cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("`{path}` {problem}", path = .path.display())]
+pub struct TlsError {
+    /// The file.
+    pub path: PathBuf,
+    /// What is wrong with it.
+    pub problem: String,
+}
+
 /// What takes handshakes, and the hash of the files it was made of. Two are equal that were made of
 /// the same.
 #[derive(Clone)]
-pub(super) struct Tls {
-    pub(super) acceptor: TlsAcceptor,
+pub(crate) struct Tls {
+    pub(crate) acceptor: TlsAcceptor,
     files: Vec<u8>,
 }
 

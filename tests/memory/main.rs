@@ -9,8 +9,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use data_encoding::BASE64URL_NOPAD;
+use hallpass::broker::{self, Overrides};
 use hallpass::config::Settings;
-use hallpass::http::{Overrides, server};
 use hallpass::rootkey::RootKey;
 use hallpass::token::keys::FileKeys;
 use peak_alloc::PeakAlloc;
@@ -257,7 +257,7 @@ async fn a_refused_request_takes_less_than_256_kib() {
         keys: Some(std::sync::Arc::new(FileKeys::new())),
         ..Overrides::default()
     };
-    let running = server::start(&settings(folder.path()), overrides)
+    let running = broker::start(&settings(folder.path()), overrides)
         .await
         .unwrap();
     let mut answer = vec![0; 16 << 10];

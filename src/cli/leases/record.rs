@@ -15,12 +15,12 @@ use super::Failure;
 use crate::audit::event::{Event, Operation, OperationOutcome, Operator};
 use crate::audit::file::FileSink;
 use crate::audit::{AuditLog, SinkEntry, Text, new_boot_id};
+use crate::broker::root_keys;
 use crate::client::Environment;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Settings, SinkKind, host_name};
 use crate::credential::database::{DatabaseError, SweepReport};
 use crate::credential::{MintError, Revoked};
-use crate::http::root_keys;
 use crate::text::escape;
 
 /// The record of one run of a command.

@@ -5,11 +5,11 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::process::Output;
 use std::sync::Arc;
 
+use hallpass::broker::Overrides;
+use hallpass::broker::{self, Running};
 use hallpass::clock::{Clock as _, SystemClock};
 use hallpass::config::Settings;
 use hallpass::dev::issuer::{GithubJob, github_claims};
-use hallpass::http::Overrides;
-use hallpass::http::server::{self, Running};
 use hallpass::rootkey::RootKey;
 use hallpass::token::TrustedIssuer;
 use hallpass::token::keys::FileKeys;
@@ -84,7 +84,7 @@ impl Broker {
         };
         let runtime = tokio::runtime::Runtime::new().unwrap();
         let running = runtime
-            .block_on(server::start(&settings, overrides))
+            .block_on(broker::start(&settings, overrides))
             .unwrap();
         Self {
             url,

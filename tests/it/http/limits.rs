@@ -498,7 +498,7 @@ async fn tls(
     broker: &TestBroker,
     protocols: &[&str],
 ) -> io::Result<tokio_rustls::client::TlsStream<TcpStream>> {
-    hallpass::http::server::install_crypto_provider();
+    hallpass::broker::install_crypto_provider();
     let certificate = CertificateDer::from_pem_file(broker.file("cert.pem")).unwrap();
     let mut roots = RootCertStore::empty();
     roots.add(certificate).unwrap();

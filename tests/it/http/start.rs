@@ -8,9 +8,9 @@ use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
+use hallpass::broker::{self, Overrides, StartError};
 use hallpass::config::Settings;
 use hallpass::exchange::self_test::VerifySignature;
-use hallpass::http::{Overrides, StartError, server};
 use hallpass::rootkey::RootKey;
 use hallpass::token::{Algorithm, KeySet, VerifyError};
 use tempfile::TempDir;
@@ -46,7 +46,7 @@ async fn a_build_whose_cryptography_is_broken_does_not_start() {
             verify_signature: Some(broken),
             ..Overrides::default()
         };
-        let error = server::start(&settings, overrides).await.unwrap_err();
+        let error = broker::start(&settings, overrides).await.unwrap_err();
         assert!(matches!(error, StartError::SelfTest(_)), "{error}");
         assert!(error.to_string().ends_with("this build must not be used"));
         assert!(!folder.path().join("audit.jsonl").exists());

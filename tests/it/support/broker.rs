@@ -9,12 +9,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use hallpass::broker::{self, Running};
+use hallpass::broker::{Overrides, StartError};
 use hallpass::clock::{FixedClock, Timestamp};
 use hallpass::config::{Limits, Settings, TlsFiles};
 use hallpass::dev::issuer::{GithubJob, GitlabJob, Issuer, github_claims, gitlab_claims};
 use hallpass::exchange::{Exchange, Parts};
-use hallpass::http::server::{self, Running};
-use hallpass::http::{Overrides, StartError};
 use hallpass::policy::IssuerOverride;
 use hallpass::rootkey::{RootKey, RootKeys};
 use hallpass::token::TrustedIssuer;
@@ -393,7 +393,7 @@ impl Builder {
             sinks: vec![sink.entry()],
             ..Overrides::default()
         };
-        let running = server::start(&settings, overrides).await?;
+        let running = broker::start(&settings, overrides).await?;
         Ok(TestBroker {
             exchange: running.exchange(),
             running,

@@ -7,11 +7,11 @@ use std::sync::Arc;
 
 use super::FAILED;
 use super::status::Problem;
+use crate::broker::assemble::{Loaded, check_fit, policies, root_keys};
+use crate::broker::lasting::Lasting;
+use crate::broker::version::Version;
 use crate::config::{Settings, SettingsError};
-use crate::http::assemble::{Loaded, check_fit, policies, root_keys};
-use crate::http::lasting::Lasting;
 use crate::http::tls;
-use crate::http::version::Version;
 use crate::policy::PolicySet;
 use crate::yaml::Diagnostics;
 

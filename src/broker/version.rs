@@ -9,11 +9,7 @@ use arc_swap::ArcSwap;
 use async_trait::async_trait;
 
 use super::assemble::{Loaded, StartError, issuers};
-use super::connection::Times;
 use super::lasting::Lasting;
-use super::listener::{Door, Entrance, Rules};
-use super::operator::Readiness;
-use super::{Shared, operators, public};
 use crate::clock::Clock;
 use crate::config::{Settings, Target};
 use crate::credential::database::postgres::{Postgres, TargetSettings};
@@ -21,6 +17,10 @@ use crate::credential::database::{Database, Databases};
 use crate::credential::jwt::{JwtMint, Keys};
 use crate::credential::{Mint, MintError, Mints, Revoked};
 use crate::exchange::{Exchange, Leases, Parts};
+use crate::http::connection::Times;
+use crate::http::listener::{Door, Entrance, Rules};
+use crate::http::operator::{Readiness, ReloadStatus};
+use crate::http::{Shared, operators, public};
 use crate::lease::LeaseContents;
 use crate::token::Verifier;
 use crate::token::keys::OwnKeys;
@@ -73,7 +73,11 @@ impl Version {
             clock: Arc::clone(&lasting.clock),
             metrics: Arc::clone(&lasting.metrics),
             lines: Arc::clone(&lasting.lines),
-            readiness: Readiness::new(lasting, Arc::clone(&databases)),
+            readiness: Readiness::new(
+                lasting.remote.clone(),
+                Arc::clone(&databases),
+                Arc::clone(&lasting.reloads) as Arc<dyn ReloadStatus>,
+            ),
         });
         let rules = rules(&loaded);
         let operator_rules = Rules {

@@ -1,4 +1,5 @@
-//! A running broker: both listeners, and an orderly end.
+//! Settings to running parts: versions, reload, upkeep, and an orderly end. Knows every part, and
+//! HTTP only as two routers and their listeners.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
@@ -10,19 +11,28 @@ use tokio::net::TcpListener;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
-use super::assemble::{Loaded, Overrides, StartError};
-use super::connection;
-use super::findings;
-use super::lasting::Lasting;
-use super::listener;
-use super::log;
-use super::reload::{Reloader, Seen};
-use super::version::{self, Current, Version};
+mod assemble;
+mod check;
+mod findings;
+mod lasting;
+mod reload;
+mod version;
+
+pub use assemble::{Overrides, StartError, root_keys};
+
+use assemble::Loaded;
+use lasting::Lasting;
+use reload::{Reloader, Seen};
+use version::{Current, Version};
+
 use crate::audit::Text;
 use crate::audit::event::{self, Event};
 use crate::config::Settings;
 use crate::exchange::Exchange;
 use crate::exchange::self_test;
+use crate::http::connection;
+use crate::http::listener;
+use crate::http::log;
 use crate::token::verify_jws;
 
 /// A broker that serves. Dropped without [`shutdown`](Self::shutdown), it stops at once.
@@ -101,7 +111,7 @@ pub async fn start(settings: &Settings, mut overrides: Overrides) -> Result<Runn
 pub fn check(settings: &Settings) -> Result<Vec<String>, StartError> {
     install_crypto_provider();
     self_test::run(verify_jws).map_err(StartError::SelfTest)?;
-    super::check::check(settings)
+    check::check(settings)
 }
 
 impl Running {
@@ -198,11 +208,7 @@ fn bind(
 }
 
 /// Why an address cannot be listened on, and what to do.
-pub(super) fn cannot_listen(
-    address: SocketAddr,
-    error: &io::Error,
-    key: &'static str,
-) -> StartError {
+fn cannot_listen(address: SocketAddr, error: &io::Error, key: &'static str) -> StartError {
     let known = [
         (
             io::ErrorKind::AddrInUse,

@@ -10,14 +10,14 @@ use nix::unistd::{AccessFlags, access};
 use tokio::net::TcpSocket;
 
 use super::assemble::{Loaded, Overrides, StartError};
-use super::{server, version};
+use super::version;
 use crate::audit::SinkError;
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::{Settings, SinkKind, Target};
 use crate::credential::jwt::Keys;
 use crate::replay::StoreSettings;
 
-/// Goes through what [`server::start`] opens, in its order. Gives back what only looks wrong: a port
+/// Goes through what [`start`](super::start) opens, in its order. Gives back what only looks wrong: a port
 /// that is taken may be a running broker's own.
 pub(super) fn check(settings: &Settings) -> Result<Vec<String>, StartError> {
     let mut remarks = Vec::new();
@@ -65,7 +65,7 @@ fn check_address(address: SocketAddr, key: &'static str) -> Result<Option<String
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => Ok(Some(format!(
             "`listen.{key}`: something listens on {address} now; if it is not the hallpass that these settings replace, stop it or choose another port"
         ))),
-        Err(error) => Err(server::cannot_listen(address, &error, key)),
+        Err(error) => Err(super::cannot_listen(address, &error, key)),
     }
 }
 

@@ -6,8 +6,6 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use super::assemble::{Loaded, Overrides, StartError, issuers};
-use super::log;
-use super::metrics::Metrics;
 use super::reload::Reloads;
 use super::version::Version;
 use crate::audit::event::{self, Event};
@@ -19,6 +17,8 @@ use crate::config::{Settings, SinkKind, Target};
 use crate::credential::Mint;
 use crate::credential::database::{Report, Sweeper};
 use crate::exchange::{Flood, Leases};
+use crate::http::log;
+use crate::http::metrics::Metrics;
 use crate::policy::{IssuerOverride, PolicySet};
 use crate::replay::memory::MemoryTokens;
 use crate::replay::redis::{RedisSettings, RedisTokens};

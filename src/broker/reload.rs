@@ -305,9 +305,9 @@ mod tests {
     use arc_swap::ArcSwap;
 
     use super::*;
+    use crate::broker::Overrides;
+    use crate::broker::assemble::Loaded;
     use crate::config::Settings;
-    use crate::http::Overrides;
-    use crate::http::assemble::Loaded;
     use crate::rootkey::RootKey;
     use crate::token::keys::FileKeys;
 

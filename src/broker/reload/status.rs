@@ -5,12 +5,13 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use serde_json::{Value, json};
 
 use crate::clock::Timestamp;
+use crate::http::operator::ReloadStatus;
 use crate::text::escape;
 use crate::yaml::{Diagnostic, Diagnostics, Severity};
 
 /// The last reload, for readiness.
 #[derive(Debug)]
-pub(in crate::http) struct Reloads(Mutex<State>);
+pub(in crate::broker) struct Reloads(Mutex<State>);
 
 #[derive(Debug)]
 struct State {
@@ -20,7 +21,7 @@ struct State {
 
 /// Something that could not be loaded.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::http) struct Problem {
+pub(in crate::broker) struct Problem {
     /// Our code.
     pub(super) reason: &'static str,
     /// One sentence.
@@ -53,7 +54,7 @@ impl Problem {
 }
 
 impl Reloads {
-    pub(in crate::http) const fn new(started: Timestamp) -> Self {
+    pub(in crate::broker) const fn new(started: Timestamp) -> Self {
         Self(Mutex::new(State {
             loaded_at: started,
             problems: Vec::new(),
@@ -92,8 +93,13 @@ impl Reloads {
         self.state().problems.len()
     }
 
-    /// For readiness.
-    pub(in crate::http) fn status(&self) -> Value {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl ReloadStatus for Reloads {
+    fn status(&self) -> Value {
         let state = self.state();
         let problems = state.problems.iter().map(|(problem, since)| {
             json!({
@@ -106,10 +112,6 @@ impl Reloads {
             "loaded_at": state.loaded_at.to_string(),
             "problems": problems.collect::<Vec<_>>(),
         })
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -15,14 +15,14 @@ use crate::secret::Secret;
 
 /// Every file that a version is made of, with the hash of its content.
 #[derive(Clone, PartialEq, Eq)]
-pub(in crate::http) struct Seen {
+pub(in crate::broker) struct Seen {
     folders: BTreeMap<PathBuf, Scan>,
     files: BTreeMap<PathBuf, Look>,
 }
 
 impl Seen {
     /// Looks at the settings file, and at all that it names: as it is now, and as it was loaded.
-    pub(in crate::http) fn of(loaded: &Settings) -> Self {
+    pub(in crate::broker) fn of(loaded: &Settings) -> Self {
         let mut seen = Self {
             folders: BTreeMap::new(),
             files: BTreeMap::new(),

@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::tls::{self, Tls};
 use crate::audit::{SinkEntry, SinkError};
 use crate::clock::Clock;
 use crate::config::{Settings, targets};
@@ -13,6 +12,7 @@ use crate::credential::Mint;
 use crate::credential::jwt::KeysError;
 use crate::exchange::Leases;
 use crate::exchange::self_test::VerifySignature;
+use crate::http::tls::{self, Tls, TlsError};
 use crate::policy::{IssuerOverride, Kind, LoadOptions, PolicySet};
 use crate::rootkey::{Member, RootKey, RootKeyError, RootKeys};
 use crate::token::TrustedIssuer;
@@ -89,13 +89,8 @@ pub enum StartError {
     #[error("{0}; see `audit:` in the settings")]
     Sink(#[from] SinkError),
     /// The TLS certificate or its key.
-    #[error("`{path}` {problem}; see `listen.tls` in the settings", path = .path.display())]
-    Tls {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        problem: String,
-    },
+    #[error("{0}; see `listen.tls` in the settings")]
+    Tls(#[from] TlsError),
     /// An address.
     #[error("cannot listen on {address}: {problem}; see `listen.{key}` in the settings")]
     Listen {
