@@ -131,13 +131,21 @@ impl Server {
     }
 
     /// Kills the server as a power cut would: nothing is written back. Its sessions are processes of
-    /// their own, which would answer for a moment longer.
+    /// their own, which would answer for a moment longer, and whose shared memory a new server finds in
+    /// use: the server makes no more of them, and then they end before it does.
     pub fn crash(&mut self) {
-        let sessions = self.children();
-        self.signal(Signal::SIGKILL);
-        for session in sessions {
-            let _ = kill(session, Signal::SIGKILL);
+        self.signal(Signal::SIGSTOP);
+        for _ in 0..MOST_LOOKS {
+            let living: Vec<Pid> = self.children().into_iter().filter(is_alive).collect();
+            if living.is_empty() {
+                break;
+            }
+            for process in living {
+                let _ = kill(process, Signal::SIGKILL);
+            }
+            std::thread::sleep(Duration::from_millis(1));
         }
+        self.signal(Signal::SIGKILL);
         self.reap();
     }
 
@@ -353,6 +361,16 @@ impl Drop for Server {
     }
 }
 
+/// Whether a process still has its memory: one that ended and was not waited for has none.
+fn is_alive(process: &Pid) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+    let state = stat
+        .rsplit(") ")
+        .next()
+        .and_then(|rest| rest.chars().next());
+    !matches!(state, None | Some('Z' | 'X'))
+}
+
 /// Why there is no server.
 #[derive(Debug, thiserror::Error)]
 pub enum PostgresError {
@@ -537,6 +555,8 @@ fn tail(log: &str) -> String {
 const SUPERUSER: &str = "postgres";
 const PORTS_TRIED: usize = 3;
 const READY_POLLS: u32 = 600;
+/// At the processes of a server that is killed: one is enough but for what hangs in the kernel.
+const MOST_LOOKS: u32 = 5_000;
 const READY_POLL: Duration = Duration::from_millis(50);
 const LOG_LINES: usize = 5;
 
