@@ -130,22 +130,11 @@ impl Server {
         connect(&self.config(database)).await
     }
 
-    /// Kills the server as a power cut would: nothing is written back. Its sessions are processes of
-    /// their own, which would answer for a moment longer, and whose shared memory a new server finds in
-    /// use: the server makes no more of them, and then they end before it does.
+    /// Kills the server as a power cut would: nothing is written back.
     pub fn crash(&mut self) {
-        self.signal(Signal::SIGSTOP);
-        for _ in 0..MOST_LOOKS {
-            let living: Vec<Pid> = self.children().into_iter().filter(is_alive).collect();
-            if living.is_empty() {
-                break;
-            }
-            for process in living {
-                let _ = kill(process, Signal::SIGKILL);
-            }
-            std::thread::sleep(Duration::from_millis(1));
+        if let Some(pid) = self.pid() {
+            kill_server(pid);
         }
-        self.signal(Signal::SIGKILL);
         self.reap();
     }
 
@@ -338,14 +327,6 @@ impl Server {
     }
 
     /// The processes that the server started.
-    fn children(&self) -> Vec<Pid> {
-        let of = |pid: u32| fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
-        let text = self.pid().and_then(|pid| of(pid).ok()).unwrap_or_default();
-        let pids = text.split_ascii_whitespace();
-        pids.filter_map(|pid| pid.parse().ok().map(Pid::from_raw))
-            .collect()
-    }
-
     fn reap(&mut self) {
         if let Some(mut child) = self.child.take() {
             // Waiting fails only for a child that was waited for.
@@ -361,8 +342,41 @@ impl Drop for Server {
     }
 }
 
+/// Kills a server with its sessions. They are processes of their own, which would answer for a moment
+/// longer, and whose shared memory a new server finds in use: the server makes no more of them, and
+/// then they end before it does.
+pub fn kill_server(pid: u32) {
+    let Ok(server) = i32::try_from(pid).map(Pid::from_raw) else {
+        return;
+    };
+    // A process that is gone is killed already.
+    let _ = kill(server, Signal::SIGSTOP);
+    for _ in 0..MOST_LOOKS {
+        let living: Vec<Pid> = children(server)
+            .into_iter()
+            .filter(|process| is_alive(*process))
+            .collect();
+        if living.is_empty() {
+            break;
+        }
+        for process in living {
+            let _ = kill(process, Signal::SIGKILL);
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let _ = kill(server, Signal::SIGKILL);
+}
+
+fn children(server: Pid) -> Vec<Pid> {
+    let text = fs::read_to_string(format!("/proc/{server}/task/{server}/children"));
+    let text = text.unwrap_or_default();
+    let pids = text.split_ascii_whitespace();
+    pids.filter_map(|pid| pid.parse().ok().map(Pid::from_raw))
+        .collect()
+}
+
 /// Whether a process still has its memory: one that ended and was not waited for has none.
-fn is_alive(process: &Pid) -> bool {
+fn is_alive(process: Pid) -> bool {
     let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
     let state = stat
         .rsplit(") ")

@@ -135,8 +135,8 @@ impl Serving {
         let folders = fs::read_dir(self.temporary.path()).unwrap().flatten();
         let folder = folders.map(|entry| entry.path()).find(is_cluster).unwrap();
         let file = fs::read_to_string(folder.join("data/postmaster.pid")).unwrap();
-        let pid: i32 = file.lines().next().unwrap().trim().parse().unwrap();
-        kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
+        let pid = file.lines().next().unwrap().trim().parse().unwrap();
+        hallpass::dev::postgres::kill_server(pid);
     }
 
     async fn until(&mut self, what: &str) {
