@@ -72,6 +72,15 @@ pub const LONGEST: usize = 256;
 /// Stands where text was cut off.
 pub const CUT_MARK: &str = "[cut]";
 
+/// A number with its noun: `1 lease`, `2 leases`.
+#[must_use]
+pub fn count(number: impl TryInto<u64>, noun: &str) -> String {
+    match number.try_into().unwrap_or(u64::MAX) {
+        1 => format!("1 {noun}"),
+        number => format!("{number} {noun}s"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

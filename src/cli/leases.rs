@@ -17,7 +17,7 @@ use crate::credential::database::{
     Database, DatabaseError, Databases, LeaseRow, LeaseState, Leftover, Record,
 };
 use crate::lease::{LeaseContents, LeaseName};
-use crate::text::escape;
+use crate::text::{count, escape};
 
 mod record;
 
@@ -116,15 +116,10 @@ impl Common {
             databases.insert(name.clone(), Arc::new(postgres));
         }
         if databases.is_empty() {
-            let known: Vec<&str> = settings.targets.keys().map(String::as_str).collect();
-            return Err(Failure::Usage(match &self.target {
-                Some(target) => format!(
-                    "no target `{}` in the settings (there: {})",
-                    escape(target),
-                    known.join(", ")
-                ),
-                None => "the settings have no targets".to_owned(),
-            }));
+            return Err(match &self.target {
+                Some(target) => super::no_target(settings, target),
+                None => Failure::Usage("the settings have no targets".to_owned()),
+            });
         }
         let roots = root_keys(settings).map_err(|error| local(&error))?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
@@ -211,28 +206,25 @@ fn print(rows: &[Listed], quarantined: &[(String, Leftover)], out: &mut Terminal
             [] => String::new(),
             groups => format!(", group {}", escape(&groups.join(", "))),
         };
-        let sessions = match lease.sessions.len() {
-            1 => "1 session".to_owned(),
-            many => format!("{many} sessions"),
-        };
-        out.line(&format!(
+        let sessions = count(lease.sessions.len(), "session");
+        out.prose(&format!(
             "{}: {}, ends {}, target {target}{group}, {sessions}",
             escape(&lease.login),
             lease.state.name(),
             lease.expires_at,
         ));
-        out.line(&format!("  {}", holder(record.as_ref())));
+        out.prose(&format!("  {}", holder(record.as_ref())));
         for leftover in &lease.leftovers {
-            out.line(&format!("  left in {}", escape(leftover)));
+            out.prose(&format!("  left in {}", escape(leftover)));
         }
         for reason in reasons {
-            out.line(&format!("  waits: {}", escape(reason)));
+            out.prose(&format!("  waits: {}", escape(reason)));
         }
     }
     for (target, left) in quarantined {
-        out.line(&format!(
-            "{} objects in quarantine in {target}, database {}: left by jobs, owned by hallpass_quarantine",
-            left.objects,
+        out.prose(&format!(
+            "{} in quarantine in {target}, database {}: left by jobs, owned by hallpass_quarantine",
+            count(left.objects, "object"),
             escape(left.database.as_deref().unwrap_or("(server)"))
         ));
     }
@@ -327,11 +319,11 @@ async fn revoke(args: &RevokeArgs, out: &mut Terminal) -> Result<(), Failure> {
             args.login
         ))),
         Ok(Revoked::Gone) => {
-            out.line(&format!("{} is gone from {target}", args.login));
+            out.prose(&format!("{} is gone from {target}", args.login));
             Ok(())
         }
         Ok(Revoked::Closed) => {
-            out.line(&format!(
+            out.prose(&format!(
                 "{} is closed in {target} and its code disarmed; objects it left keep its name: {}",
                 args.login,
                 escape(&why)
@@ -362,14 +354,14 @@ async fn sweep(args: &SweepArgs, out: &mut Terminal) -> Result<(), Failure> {
         record.end_operation(operation.of_sweep(&swept)).await?;
         match swept {
             Ok(report) => {
-                out.line(&format!(
-                    "{name}: {} removed, {} left, {} sessions without a login ended",
+                out.prose(&format!(
+                    "{name}: {} removed, {} left, {} without a login ended",
                     report.removed.len(),
                     report.left.len(),
-                    report.ghosts
+                    count(report.ghosts, "session")
                 ));
                 for (login, reason) in &report.left {
-                    out.line(&format!("  {} stays: {}", escape(login), escape(reason)));
+                    out.prose(&format!("  {} stays: {}", escape(login), escape(reason)));
                 }
                 left = left.saturating_add(report.left.len());
             }
@@ -380,7 +372,8 @@ async fn sweep(args: &SweepArgs, out: &mut Terminal) -> Result<(), Failure> {
     match (down.is_empty(), left) {
         (true, 0) => Ok(()),
         (true, left) => Err(Failure::Findings(format!(
-            "{left} leases could not be removed"
+            "{} could not be removed",
+            count(left, "lease")
         ))),
         (false, _) => Err(Failure::Unreachable(down.join("; "))),
     }

@@ -10,6 +10,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use nix::sys::signal::{SigSet, Signal};
 
 use crate::client::FileError;
+use crate::config::Settings;
 use crate::secret::Secret;
 use crate::text::{ascii_json, escape};
 
@@ -125,6 +126,16 @@ fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
         .enable_all()
         .build()
         .map_err(|error| Failure::Local(format!("the runtime cannot be started: {error}")))
+}
+
+/// A target was named that the settings do not have.
+fn no_target(settings: &Settings, name: &str) -> Failure {
+    let known: Vec<&str> = settings.targets.keys().map(String::as_str).collect();
+    Failure::Usage(format!(
+        "no target `{}` in the settings (there: {})",
+        escape(name),
+        known.join(", ")
+    ))
 }
 
 /// How a command prints its result.

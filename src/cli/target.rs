@@ -10,6 +10,7 @@ use crate::config::{Settings, targets};
 use crate::credential::database::postgres::{
     Finding, GroupCeiling, Postgres, Severity, TargetSettings, install,
 };
+use crate::text::{count, escape_up_to};
 
 /// Sets up a database for leases, and checks it
 #[derive(Debug, clap::Args)]
@@ -31,7 +32,8 @@ enum Command {
 #[command(after_help = "Example:
   hallpass target check shop-db --config hallpass.yaml
 
-Exit code 4 when there is an error, 5 when settings or policies cannot be read.")]
+Exit code 2 when there is no such target, 4 when there is an error, 5 when
+settings or policies cannot be read.")]
 struct CheckArgs {
     /// The target, as `targets:` of the settings names it
     name: String,
@@ -97,6 +99,9 @@ fn find(
     name: &str,
 ) -> Result<(TargetSettings, Vec<GroupCeiling>), Failure> {
     let settings = Settings::load(config).map_err(|error| Failure::Local(error.to_string()))?;
+    if !settings.targets.contains_key(name) {
+        return Err(super::no_target(&settings, name));
+    }
     targets::find(&settings, name).map_err(Failure::Local)
 }
 
@@ -114,13 +119,10 @@ fn check(args: &CheckArgs, out: &mut Terminal) -> Result<(), Failure> {
         .count();
     match errors {
         0 => Ok(()),
-        1 => Err(Failure::Findings(format!(
-            "target `{}` has 1 error",
-            args.name
-        ))),
-        _ => Err(Failure::Findings(format!(
-            "target `{}` has {errors} errors",
-            args.name
+        errors => Err(Failure::Findings(format!(
+            "target `{}` has {}",
+            args.name,
+            count(errors, "error")
         ))),
     }
 }
@@ -133,15 +135,12 @@ fn print(findings: &[Finding], out: &mut Terminal) {
             Severity::Fine => out.green(word),
             Severity::Warning => word.to_owned(),
         };
-        out.line(&format!(
+        out.prose(&format!(
             "{word}: {}",
-            crate::text::escape_up_to(&finding.message, LONGEST)
+            escape_up_to(&finding.message, LONGEST)
         ));
         if !finding.fix.is_empty() {
-            out.line(&format!(
-                "  fix: {}",
-                crate::text::escape_up_to(&finding.fix, LONGEST)
-            ));
+            out.prose(&format!("  fix: {}", escape_up_to(&finding.fix, LONGEST)));
         }
     }
 }

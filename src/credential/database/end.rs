@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::{Cleaned, Database, DatabaseError, Databases, Leftover, Target};
 use crate::credential::{MintError, Revoked};
 use crate::lease::LeaseContents;
+use crate::text::count;
 
 /// How far a lease has ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -245,9 +246,9 @@ fn words(leftover: &Leftover) -> String {
         None => "on the server".to_owned(),
     };
     if leftover.owned {
-        format!("it owns {} objects {place}", leftover.objects)
+        format!("it owns {} {place}", count(leftover.objects, "object"))
     } else {
-        format!("it has {} grants {place}", leftover.objects)
+        format!("it has {} {place}", count(leftover.objects, "grant"))
     }
 }
 

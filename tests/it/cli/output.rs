@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use hallpass::rootkey::RootKey;
 use serde_json::json;
@@ -137,4 +137,50 @@ fn an_answer_that_cannot_be_written_fails_the_command() {
         }
     }
     assert!(proven + 4 > commands.len(), "only {proven} commands work");
+}
+
+#[test]
+fn a_target_that_is_not_there_is_a_slip_on_the_command_line() {
+    let folder = tempfile::tempdir().unwrap();
+    set_up(folder.path());
+    for arguments in [
+        &["target", "check", "nope"][..],
+        &["target", "install", "nope"],
+        &["target", "uninstall", "nope"],
+        &["leases", "list", "--target", "nope"],
+        &["leases", "sweep", "--target", "nope"],
+    ] {
+        let output = Command::new(env!("CARGO_BIN_EXE_hallpass"))
+            .args(arguments)
+            .current_dir(folder.path())
+            .observed();
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        assert_eq!(
+            stderr(&output),
+            "hallpass: no target `nope` in the settings (there: shop-db)\n"
+        );
+    }
+}
+
+/// On a terminal, which `script` makes, nothing is broken inside a word.
+#[test]
+fn findings_fit_the_terminal() {
+    let folder = tempfile::tempdir().unwrap();
+    set_up(folder.path());
+    fs::write(folder.path().join("audit.jsonl"), "{\"v\":1}\n").unwrap();
+    let hallpass = env!("CARGO_BIN_EXE_hallpass");
+    for arguments in ["audit verify audit.jsonl", "target check shop-db"] {
+        let command = format!("stty rows 24 cols 60; {hallpass} {arguments}");
+        let output = Command::new("script")
+            .args(["-q", "-e", "-c", &command, "/dev/null"])
+            .current_dir(folder.path())
+            .stdin(Stdio::null())
+            .observed();
+        let text = String::from_utf8_lossy(&output.stdout).replace("\u{1b}[31m", "");
+        let text = text.replace("\u{1b}[0m", "");
+        assert!(text.lines().count() > 2, "{text}");
+        for line in text.lines() {
+            assert!(line.chars().count() <= 60, "{arguments}: {line:?}");
+        }
+    }
 }
