@@ -9,7 +9,7 @@ use clap::Subcommand;
 use super::{Failure, Output, Terminal};
 use crate::audit::verify::{Expected, Report, Verification};
 use crate::audit::{Head, PublicKey};
-use crate::text::escape;
+use crate::text::{count, escape};
 
 /// Proves that an audit log is whole
 #[derive(Debug, clap::Args)]
@@ -86,11 +86,9 @@ fn verify(args: &VerifyArgs, out: &mut Terminal) -> Result<(), Failure> {
     }
     match report.findings.len() {
         0 => Ok(()),
-        1 => Err(Failure::Findings(
-            "the log is not whole: 1 finding".to_owned(),
-        )),
-        count => Err(Failure::Findings(format!(
-            "the log is not whole: {count} findings"
+        found => Err(Failure::Findings(format!(
+            "the log is not whole: {}",
+            count(found, "finding")
         ))),
     }
 }
@@ -147,28 +145,33 @@ fn unreadable(path: &Path, error: &io::Error) -> Failure {
 
 fn print(report: &Report, out: &mut Terminal) {
     for finding in &report.findings {
-        out.line(&finding.to_string());
+        out.prose(&finding.to_string());
     }
-    out.line(&format!(
-        "{} lines, {} starts, {} signed checkpoints",
-        report.lines, report.boots, report.checkpoints
+    out.prose(&format!(
+        "{}, {}, {}",
+        count(report.lines, "line"),
+        count(report.boots, "start"),
+        count(report.checkpoints, "signed checkpoint")
     ));
     for key in &report.keys {
-        out.line(&format!("signed by {key}"));
+        out.prose(&format!("signed by {key}"));
     }
     if let Some(head) = &report.head {
-        out.line(&format!("head {head}"));
+        out.prose(&format!("head {head}"));
     }
     for note in &report.notes {
-        out.line(&format!("note: {note}"));
+        out.prose(&format!("note: {note}"));
     }
     if !report.findings.is_empty() {
         return;
     }
     match &report.proven_until {
         Some(time) if !report.proven_to_the_end => {
-            out.line(&format!("the log is whole until {time}"));
+            out.prose(&format!("the log is whole until {time}"));
         }
-        Some(_) | None => out.line("the log is whole"),
+        None if report.checkpoints == 0 => {
+            out.prose("the log agrees with itself; nothing of it is signed yet");
+        }
+        Some(_) | None => out.prose("the log is whole"),
     }
 }

@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::{Head, PublicKey};
 use crate::audit::LONGEST_LINE;
-use crate::text::escape;
+use crate::text::{count, escape};
 
 mod report;
 
@@ -138,13 +138,18 @@ impl Verification {
             }
             self.close_boot("the log");
         } else if !self.open.is_empty() {
-            let (file, count) = (escape(&self.file), self.open.len());
+            let (file, open) = (escape(&self.file), self.open.len());
             self.report.notes.push(format!(
-                "{file}: {count} intent(s) have no outcome yet where the log ends; fine while its writer runs"
+                "{file}: {} without an outcome where the log ends; fine while its writer runs",
+                count(open, "intent")
             ));
         }
         if !self.boot.stopped && self.boot.checkpoints == 0 && self.before.is_some() {
-            self.find_unsigned_boot();
+            if self.boot.begins_here {
+                self.find_unsigned_boot();
+            } else {
+                self.note_unsigned();
+            }
         }
         let expected = &self.expected.heads;
         self.report.proven_to_the_end = self
@@ -202,7 +207,8 @@ impl Verification {
                 let found = line.seq;
                 self.find(match found.checked_sub(expected) {
                     Some(missing) => format!(
-                        "has sequence {found}, expected {expected}: {missing} line(s) before it are missing; they were removed or moved, or lost when the file was truncated or deleted"
+                        "has sequence {found}, expected {expected}: {} missing before it; removed or moved, or lost when the file was truncated or deleted",
+                        count(missing, "line")
                     ),
                     None => format!(
                         "has sequence {found}, expected {expected}: lines were added or moved"
@@ -246,7 +252,10 @@ impl Verification {
     }
 
     fn begin_boot(&mut self, line: &Line) {
-        self.boot = Boot::default();
+        self.boot = Boot {
+            begins_here: line.seq == 1,
+            ..Boot::default()
+        };
         self.report.boots = self.report.boots.saturating_add(1);
         if !self.boots.insert(line.boot.clone()) {
             let boot = escape(&line.boot);
@@ -261,7 +270,7 @@ impl Verification {
     }
 
     fn close_boot(&mut self, what: &str) {
-        if self.boot.checkpoints == 0 {
+        if self.boot.checkpoints == 0 && self.boot.begins_here {
             self.find_unsigned_boot();
         }
         for (intent, place) in std::mem::take(&mut self.open) {
@@ -375,6 +384,14 @@ impl Verification {
         ));
     }
 
+    fn note_unsigned(&mut self) {
+        let file = escape(&self.file);
+        let lines = count(self.report.unsigned, "line");
+        self.report.notes.push(format!(
+            "{file}: {lines}, and no signed checkpoint yet: nothing is proven of a file that was begun less than 10 s ago, except with the file before it"
+        ));
+    }
+
     fn find_unsigned_boot(&mut self) {
         self.find("ends a boot without a signed checkpoint: they were removed".to_owned());
     }
@@ -404,7 +421,8 @@ impl Verification {
         if let Some(time) = &report.proven_until {
             let unsigned = match report.unsigned {
                 0 => String::new(),
-                count => format!(", and the last {count} line(s) are not signed yet"),
+                1 => ", and the last line is not signed yet".to_owned(),
+                lines => format!(", and the last {lines} lines are not signed yet"),
             };
             report.notes.push(format!(
                 "proven until {time}, the last signed checkpoint{unsigned}: if later lines were cut off or changed, only `--expect-head` with a head that was noted elsewhere shows it"
@@ -437,6 +455,9 @@ struct Before {
 
 #[derive(Debug, Default)]
 struct Boot {
+    /// Its first line was read, which a checkpoint follows at once. A file that was begun when the one
+    /// before was renamed has its first one up to 10 s later.
+    begins_here: bool,
     checkpoints: u64,
     stopped: bool,
     /// The time of the first line that no checkpoint signs, in Unix seconds.
@@ -558,9 +579,8 @@ mod tests {
         }
         let unsigned = read(&lines[..4], with_key(&key));
         assert!(
-            unsigned.notes[1].contains(
-                "the last signed checkpoint, and the last 2 line(s) are not signed yet: "
-            ),
+            unsigned.notes[1]
+                .contains("the last signed checkpoint, and the last 2 lines are not signed yet: "),
             "{:?}",
             unsigned.notes
         );
@@ -572,6 +592,21 @@ mod tests {
         let report = read(&lines, Expected::default());
         assert_eq!(report.findings, []);
         insta::assert_snapshot!(report.notes[0], @"no `--key` was given: signatures only show that the log agrees with itself; `hallpass keys show` prints the key");
+    }
+
+    #[test]
+    fn a_file_that_was_just_begun_is_accused_of_nothing() {
+        let (key, lines) = log();
+        let after = Head::of(lines[1].trim_ascii_end());
+        let expected = Expected {
+            after: Some(after),
+            ..with_key(&key)
+        };
+        let report = read(&lines[2..4], expected);
+        assert_eq!(report.findings, []);
+        assert_eq!(report.proven_until, None);
+        let note = report.notes.iter().find(|note| note.contains("2 lines"));
+        insta::assert_snapshot!(note.unwrap(), @"log: 2 lines, and no signed checkpoint yet: nothing is proven of a file that was begun less than 10 s ago, except with the file before it");
     }
 
     /// T-111
@@ -623,7 +658,7 @@ mod tests {
         assert_eq!(
             findings(&cut, with_key(&key)),
             [
-                "log:4: has sequence 5, expected 4: 1 line(s) before it are missing; they were removed or moved, or lost when the file was truncated or deleted",
+                "log:4: has sequence 5, expected 4: 1 line missing before it; removed or moved, or lost when the file was truncated or deleted",
                 "log:5: is an outcome of intent b1.2, which is not open: it has another outcome, or its line was removed",
             ]
         );
@@ -795,7 +830,7 @@ mod tests {
             running
                 .notes
                 .iter()
-                .any(|note| note.contains("1 intent(s) have no outcome yet"))
+                .any(|note| note.contains("1 intent without an outcome"))
         );
         let mut second = Chain::new("replica-a", "b2", first.head(), key());
         lines.push(second.append(at(0), br#"{"event":"start"}"#));

@@ -167,7 +167,7 @@ async fn lines_that_were_lost_between_copy_and_truncation_are_named() {
     assert_eq!(found.status.code(), Some(4));
     let found = printed(&found);
     assert!(
-        found.contains("rest.jsonl:1: has sequence 8, expected 6: 2 line(s) before it are missing"),
+        found.contains("rest.jsonl:1: has sequence 8, expected 6: 2 lines missing before it"),
         "{found}"
     );
     assert!(found.contains("the file was truncated in place"), "{found}");

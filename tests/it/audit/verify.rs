@@ -64,7 +64,7 @@ async fn a_changed_and_a_cut_log_are_found_with_exit_code_4() {
     assert!(whole.status.success(), "{}", printed(&whole));
     let whole = printed(&whole);
     assert!(
-        whole.contains("9 lines, 1 starts, 2 signed checkpoints"),
+        whole.contains("9 lines, 1 start, 2 signed checkpoints"),
         "{whole}"
     );
     assert!(
