@@ -258,6 +258,9 @@ const SIGNATURE: &str = r#","signature":""#;
 const SIGNATURE_DIGITS: usize = 86;
 const PUBLIC_PREFIX: &str = "hallpass-audit-1:";
 
+/// What every line begins with.
+pub(super) const LINE_START: &[u8] = br#"{"v":1"#;
+
 #[cfg(test)]
 mod tests {
     use super::*;

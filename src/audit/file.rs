@@ -10,7 +10,7 @@ use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Wri
 use std::os::unix::fs::{FileExt as _, FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-use super::chain::Head;
+use super::chain::{self, Head};
 use super::{Confirmed, Found, LONGEST_LINE, Sink, SinkError};
 
 mod head;
@@ -240,6 +240,9 @@ impl Open {
             Err(TryLockError::Error(error)) => return Err(unusable(path, &error)),
         }
         let metadata = file.metadata().map_err(|error| unusable(path, &error))?;
+        if metadata.is_file() {
+            check_content(path, &file)?;
+        }
         if durable && metadata.is_file() && metadata.len() == 0 {
             sync_folder(path);
         }
@@ -302,6 +305,32 @@ impl Open {
         self.file.read_exact_at(&mut found, from)?;
         Ok(!bytes.is_empty() && found == bytes)
     }
+}
+
+/// Nothing is appended to a file that somebody else wrote: it begins as each of our lines does, as far
+/// as a crash let the first one be written, or it is empty.
+///
+/// # Errors
+/// It begins with something else, or cannot be read.
+pub fn check_content(path: &Path, file: &File) -> Result<(), SinkError> {
+    let mut start = Vec::new();
+    let longest = u64::try_from(chain::LINE_START.len()).unwrap_or(u64::MAX);
+    let mut handle = file;
+    let read = handle
+        .seek(SeekFrom::Start(0))
+        .and_then(|_| handle.take(longest).read_to_end(&mut start));
+    read.map_err(|error| unusable(path, &error))?;
+    let line = start
+        .split(|byte| *byte == b'\n')
+        .next()
+        .unwrap_or_default();
+    if chain::LINE_START.starts_with(line) && (line.len() == start.len() || !line.is_empty()) {
+        return Ok(());
+    }
+    Err(problem(
+        path,
+        "is not an audit file of hallpass: its first line is no event; name a new file, or move this one away",
+    ))
 }
 
 /// Whether the file at a path is the one with this metadata.
@@ -368,14 +397,14 @@ mod tests {
     fn the_head_is_the_last_line_also_of_a_torn_file() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("audit.jsonl");
-        fs::write(&path, "one\ntwo\n").unwrap();
+        fs::write(&path, "{\"v\":1\ntwo\n").unwrap();
         let sink = FileSink::open(&path, false).unwrap();
         assert_eq!(sink.head(), Some(Head::of(b"two")));
         drop(sink);
-        fs::write(&path, "one\ntw").unwrap();
+        fs::write(&path, "{\"v\":1\ntw").unwrap();
         let sink = FileSink::open(&path, false).unwrap();
         assert_eq!(sink.head(), Some(Head::of(b"tw")));
-        assert_eq!(fs::read(&path).unwrap(), b"one\ntw\n");
+        assert_eq!(fs::read(&path).unwrap(), b"{\"v\":1\ntw\n");
     }
 
     fn taken(sink: &mut FileSink, lines: &[u8]) {
@@ -390,7 +419,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("audit.jsonl");
         let mut sink = FileSink::open(&path, false).unwrap();
-        taken(&mut sink, b"one\ntwo\n");
+        taken(&mut sink, b"{\"v\":1\ntwo\n");
         drop(sink);
         fs::rename(&path, folder.path().join("audit.jsonl.1")).unwrap();
         let mut sink = FileSink::open(&path, false).unwrap();
@@ -406,9 +435,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("audit.jsonl");
         let mut sink = FileSink::open(&path, false).unwrap();
-        taken(&mut sink, b"one\ntwo\nthree\n");
+        taken(&mut sink, b"{\"v\":1\ntwo\nthree\n");
         drop(sink);
-        fs::write(&path, "one\ntwo\n").unwrap();
+        fs::write(&path, "{\"v\":1\ntwo\n").unwrap();
         let mut sink = FileSink::open(&path, false).unwrap();
         let three = Head::of(b"three");
         assert_eq!(sink.head(), Some(three));
@@ -422,10 +451,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("audit.jsonl");
         let mut sink = FileSink::open(&path, false).unwrap();
-        taken(&mut sink, b"one\n");
+        taken(&mut sink, b"{\"v\":1\n");
         drop(sink);
         // As a broker leaves it that was killed between a write and its confirmation.
-        fs::write(&path, "one\ntwo\nthr").unwrap();
+        fs::write(&path, "{\"v\":1\ntwo\nthr").unwrap();
         let mut sink = FileSink::open(&path, false).unwrap();
         assert_eq!(sink.head(), Some(Head::of(b"thr")));
         assert_eq!(sink.confirm(b"").unwrap().found, None);
@@ -452,7 +481,7 @@ mod tests {
         let (path, old) = (folder.path().join("log"), folder.path().join("old"));
         let lines = b"two\nthr";
         let cases: [Case<'_>; 5] = [
-            ("nothing", &|| (), 7, None, "one\ntwo\nthr"),
+            ("nothing", &|| (), 7, None, "{\"v\":1\ntwo\nthr"),
             (
                 "renamed",
                 &|| fs::rename(&path, &old).unwrap(),
@@ -464,28 +493,28 @@ mod tests {
                 "removed",
                 &|| fs::remove_file(&path).unwrap(),
                 0,
-                Some(Found::Removed(Some(Head::of(b"one")))),
+                Some(Found::Removed(Some(Head::of(b"{\"v\":1")))),
                 "",
             ),
             (
                 "truncated before it was taken",
                 &|| fs::write(&path, "two\nthr").unwrap(),
                 7,
-                Some(Found::Truncated(Some(Head::of(b"one")))),
+                Some(Found::Truncated(Some(Head::of(b"{\"v\":1")))),
                 "two\nthr",
             ),
             (
                 "truncated after it was taken",
-                &|| fs::write(&path, "one\ntw").unwrap(),
+                &|| fs::write(&path, "{\"v\":1\ntw").unwrap(),
                 0,
-                Some(Found::Truncated(Some(Head::of(b"one")))),
-                "one\ntw\n",
+                Some(Found::Truncated(Some(Head::of(b"{\"v\":1")))),
+                "{\"v\":1\ntw\n",
             ),
         ];
         for (what, happens, bytes, found, left) in cases {
             let _absent = fs::remove_file(&path);
             let mut sink = FileSink::without_head_file(&path, true).unwrap();
-            taken(&mut sink, b"one\n");
+            taken(&mut sink, b"{\"v\":1\n");
             assert_eq!(sink.write(lines).unwrap(), lines.len());
             happens();
             let confirmed = sink.confirm(lines).unwrap();

@@ -274,10 +274,12 @@ impl Worker {
     }
 
     fn run(mut self, note: &impl Fn(&Event)) {
+        let mut trouble = Trouble::default();
         while self.take() {
             let problem = self.write(note).err();
             let problem = problem.map(|error| escape(&error.to_string()));
             let is_stuck = problem.is_some();
+            trouble.tell(self.sink.name(), problem.as_deref());
             self.unsettled = is_stuck;
             self.shared.lock().held = self.waiting.lines.len();
             self.progress.send_modify(|progress| {
@@ -403,6 +405,37 @@ impl Worker {
     }
 }
 
+/// What the log says of a sink that does not take events: at once, then each minute, then that it is
+/// over.
+#[derive(Default)]
+struct Trouble {
+    attempts: u32,
+}
+
+impl Trouble {
+    fn tell(&mut self, sink: &str, problem: Option<&str>) {
+        let Some(problem) = problem else {
+            if std::mem::take(&mut self.attempts) > 0 {
+                tracing::info!(
+                    reason = "sink.works",
+                    sink,
+                    "an audit sink takes events again"
+                );
+            }
+            return;
+        };
+        if self.attempts.is_multiple_of(ATTEMPTS_PER_MINUTE) {
+            tracing::error!(
+                reason = "sink.failed",
+                sink,
+                problem,
+                "an audit sink takes no events; while it is required, nothing is handed out"
+            );
+        }
+        self.attempts = self.attempts.wrapping_add(1);
+    }
+}
+
 impl Found {
     /// Logs what happened to a sink's file, and makes the event that the record needs of it.
     pub(super) fn report(self, sink: &str) -> Option<Event> {
@@ -450,6 +483,8 @@ const GATHER: Duration = Duration::from_millis(2);
 /// A batch of so many lines shows that the writer is busy.
 const BUSY: usize = 8;
 const RETRY: Duration = Duration::from_millis(250);
+/// One after each [`RETRY`].
+const ATTEMPTS_PER_MINUTE: u32 = 240;
 /// T-89
 const LONGEST_WAIT: Duration = Duration::from_secs(2);
 /// A tenth of a second without a line, and the writer sleeps until it is called.

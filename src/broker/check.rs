@@ -12,6 +12,7 @@ use tokio::net::TcpSocket;
 use super::assemble::{Loaded, Overrides, StartError};
 use super::version;
 use crate::audit::SinkError;
+use crate::audit::file::check_content;
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::{Settings, SinkKind, Target};
 use crate::credential::jwt::Keys;
@@ -88,7 +89,11 @@ fn check_file(path: &Path) -> Result<(), StartError> {
     }
     let opened = OpenOptions::new().append(true).read(true).open(path);
     let unusable = |error: io::Error| refused(format!("cannot be used: {error}"));
-    opened.map(drop).map_err(unusable)
+    let file = opened.map_err(unusable)?;
+    if metadata.is_file() {
+        check_content(path, &file).map_err(StartError::Sink)?;
+    }
+    Ok(())
 }
 
 /// The folder that a new file goes into.
