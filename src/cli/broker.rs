@@ -92,9 +92,10 @@ fn hide_memory() {
 pub(super) fn failure(error: ClientError) -> Failure {
     match error {
         ClientError::Denied(refusal) => Failure::Denied(denial(&refusal)),
-        ClientError::Unreachable { .. } | ClientError::Answer { .. } => {
-            Failure::Unreachable(error.to_string())
-        }
+        ClientError::Unreachable { .. }
+        | ClientError::NotNow { .. }
+        | ClientError::Silent { .. }
+        | ClientError::Answer { .. } => Failure::Unreachable(error.to_string()),
         ClientError::Source(crate::client::SourceError::Request(inner)) => failure(*inner),
         ClientError::Address(_) => Failure::Usage(error.to_string()),
         ClientError::Setting(_)
@@ -111,7 +112,13 @@ pub(super) fn failure_of_exchange(error: ClientError, client: &Client) -> Failur
         &error,
         ClientError::Denied(refusal) if refusal.reason.as_deref() == Some("token.replayed")
     );
+    let is_silent = matches!(&error, ClientError::Silent { .. });
     let failure = failure(error);
+    if let (Failure::Unreachable(text), true) = (&failure, is_silent) {
+        return Failure::Unreachable(format!(
+            "{text}\n\nIf the broker made a credential all the same, the same command in this job gives it out; else it ends by\nitself after its time."
+        ));
+    }
     if let (Failure::Denied(text), true) = (&failure, is_replay) {
         return Failure::Denied(format!("{text}\n\n{}", way_out(client.shared_folder())));
     }

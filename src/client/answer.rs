@@ -246,9 +246,10 @@ pub(super) fn success(answer: Answer) -> Result<Answer, ClientError> {
             None => Err(not_a_broker(&answer)),
         },
         _ => match Refusal::parse(&answer) {
-            Some(refusal) => Err(ClientError::Unreachable {
+            Some(refusal) => Err(ClientError::NotNow {
                 who: answer.who,
-                problem: format!("it answers {}: {refusal}", answer.status),
+                status: answer.status,
+                refusal: Box::new(refusal),
             }),
             None => Err(not_a_broker(&answer)),
         },

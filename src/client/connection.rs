@@ -108,29 +108,29 @@ impl Connection {
         let mut attempt: u32 = 0;
         loop {
             let left = self.left(deadline);
-            let problem = match tokio::time::timeout(left, self.attempt(request)).await {
+            let later = match tokio::time::timeout(left, self.attempt(request)).await {
                 Ok(Ok(answer)) if !answer.is_later() => return Ok(answer),
                 Ok(Ok(answer)) => Later {
-                    problem: answer.later_problem(),
+                    error: answer.later_error(),
                     wait: answer.retry_after,
                 },
                 Ok(Err(Attempt::Final(error))) => return Err(error),
                 Ok(Err(Attempt::Again(problem))) => Later {
-                    problem,
+                    error: ClientError::Unreachable {
+                        who: request.who,
+                        problem,
+                    },
                     wait: None,
                 },
                 Err(_) => Later {
-                    problem: "it did not answer in time".to_owned(),
+                    error: ClientError::Silent { who: request.who },
                     wait: None,
                 },
             };
             // What the broker names may be nothing at all: it only ever makes the wait longer.
-            let wait = backoff(attempt, jitter()).max(problem.wait.unwrap_or_default());
+            let wait = backoff(attempt, jitter()).max(later.wait.unwrap_or_default());
             if wait >= self.left(deadline) {
-                return Err(ClientError::Unreachable {
-                    who: request.who,
-                    problem: problem.problem,
-                });
+                return Err(later.error);
             }
             tokio::time::sleep(wait).await;
             attempt = attempt.saturating_add(1);
@@ -251,10 +251,18 @@ impl Answer {
     }
 
     /// What the last answer of a busy broker said, for the error when time is up.
-    fn later_problem(&self) -> String {
+    fn later_error(&self) -> ClientError {
+        let (who, status) = (self.who, self.status);
         super::answer::Refusal::parse(self).map_or_else(
-            || format!("it answers {}", self.status),
-            |refusal| format!("it answers {}: {refusal}", self.status),
+            || ClientError::Unreachable {
+                who,
+                problem: format!("it answers {status}"),
+            },
+            |refusal| ClientError::NotNow {
+                who,
+                status,
+                refusal: Box::new(refusal),
+            },
         )
     }
 }
@@ -265,8 +273,9 @@ struct RawRetry {
     retryable: bool,
 }
 
+/// Why an attempt is made again, and how long the broker says to wait.
 struct Later {
-    problem: String,
+    error: ClientError,
     wait: Option<Duration>,
 }
 

@@ -36,7 +36,23 @@ pub enum ClientError {
     /// The broker said no.
     #[error(transparent)]
     Denied(Box<Refusal>),
-    /// Nobody answered, or not in time, or with "not now" until the time was up.
+    /// Somebody answered "not now" until the time was up, or "not until an operator acts".
+    #[error("{who} answers {status}: {refusal}")]
+    NotNow {
+        /// Whom we called, e.g. `the broker`.
+        who: &'static str,
+        /// The HTTP status.
+        status: u16,
+        /// What it says.
+        refusal: Box<Refusal>,
+    },
+    /// The time was up before there was an answer; what was asked for may have happened.
+    #[error("{who} could not be reached: it did not answer in time")]
+    Silent {
+        /// Whom we called, e.g. `the broker`.
+        who: &'static str,
+    },
+    /// Nobody answered, or a proxy without its broker until the time was up.
     #[error("{who} could not be reached: {problem}")]
     Unreachable {
         /// Whom we called, e.g. `the broker`.

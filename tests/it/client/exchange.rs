@@ -132,7 +132,7 @@ fn a_broker_that_is_busy_for_longer_than_we_have_is_given_up_at_once() {
     let output = fake.on_github(&["get", "shop-db/migrate"]).observed();
     assert_eq!(output.status.code(), Some(3), "{}", told(&output));
     assert_eq!(fake.asked("/token").len(), 1);
-    insta::assert_snapshot!(stderr(&output), @"hallpass: the broker could not be reached: it answers 429: too many requests (limit.rate, request req_9)");
+    insta::assert_snapshot!(stderr(&output), @"hallpass: the broker answers 429: too many requests (limit.rate, request req_9)");
 }
 
 #[test]
