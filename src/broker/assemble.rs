@@ -53,6 +53,9 @@ pub enum StartError {
     /// The policies.
     #[error("{0}\n\nthe policies in `{path}` have errors; `hallpass policy check {path}` shows them", path = .1.display())]
     Policies(Diagnostics, PathBuf),
+    /// The folder of policies says nothing.
+    #[error("`{path}` holds no policies, so every job would be refused; expected at least one `*.yaml` file with `issuers:`, `credentials:` and `policies:`", path = .0.display())]
+    NoPolicies(PathBuf),
     /// A credential is made in a target that the settings do not have.
     #[error(
         "credential `{credential}` of the policies is made in target `{target}`, which the settings do not have; add it under `targets:`{}", known(.targets)
@@ -89,7 +92,7 @@ pub enum StartError {
     #[error("{0}; see `audit:` in the settings")]
     Sink(#[from] SinkError),
     /// The TLS certificate or its key.
-    #[error("{0}; see `listen.tls` in the settings")]
+    #[error(transparent)]
     Tls(#[from] TlsError),
     /// An address.
     #[error("cannot listen on {address}: {problem}; see `listen.{key}` in the settings")]
@@ -131,6 +134,9 @@ impl Loaded {
         let roots = root_keys(settings)?;
         let refused = |found| StartError::Policies(found, settings.policies.clone());
         let (policies, findings) = policies(settings, &overrides.issuers).map_err(refused)?;
+        if policies.is_empty() {
+            return Err(StartError::NoPolicies(settings.policies.clone()));
+        }
         check_fit(settings, &policies)?;
         Ok(Self {
             settings: Arc::new(settings.clone()),

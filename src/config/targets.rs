@@ -203,7 +203,9 @@ fn postgres(section: &Section<'_>) -> Option<TargetSettings> {
         .and_then(|item| databases(&item));
     let user = section.required("user").and_then(|item| item.text());
     let password = section.required("password").and_then(|item| item.secret());
-    let cleaner = section.required("cleaner").and_then(|item| cleaner(&item));
+    let cleaner = section
+        .required("cleaner")
+        .and_then(|item| cleaner(&item, user.as_deref()));
     let tls_item = section.optional("tls");
     let tls = tls_item.as_ref().map(|item| tls(item, host.as_deref()));
     let ca = section.optional("ca").map(|item| item.path().map(Some));
@@ -424,9 +426,19 @@ fn without_brackets(host: &str) -> &str {
         .unwrap_or(host)
 }
 
-fn cleaner(item: &Item<'_>) -> Option<Cleaner> {
+/// A login of its own: whoever has the broker's password must not get the power to clean up with it.
+fn cleaner(item: &Item<'_>, broker: Option<&str>) -> Option<Cleaner> {
     let section = item.section()?;
-    let user = section.required("user").and_then(|item| item.text());
+    let user = section.required("user").and_then(|item| {
+        let user = item.text()?;
+        if broker == Some(user.as_str()) {
+            return item.wrong(
+                &format!("`{}` is `user` of the target too", escape(&user)),
+                "name the cleaner's own login, `hallpass_clean` of the install file",
+            );
+        }
+        Some(user)
+    });
     let password = section.required("password").and_then(|item| item.secret());
     section.finish();
     Some(Cleaner {

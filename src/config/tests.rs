@@ -339,6 +339,12 @@ fn a_setting_of_a_target_that_cannot_be_is_refused() {
     insta::assert_snapshot!(target_problems("brokers: 0"), @"`brokers` must be a number from 1 to 50, found `0`");
     insta::assert_snapshot!(target_problems("brokers: 51"), @"`brokers` must be a number from 1 to 50, found `51`");
     insta::assert_snapshot!(target_problems("broker_connections: 2"), @"`broker_connections` must be a number from 4 to 50, found `2`");
+    let same = GOOD.replace("cleaner: { user: c,", "cleaner: { user: hallpass,");
+    let text = parse(&same).unwrap_err();
+    assert!(
+        text.contains("`hallpass` is `user` of the target too"),
+        "{text}"
+    );
     insta::assert_snapshot!(target_problems("cleaner_connections: 11"), @"`cleaner_connections` must be a number from 1 to 10, found `11`");
     insta::assert_snapshot!(target_problems("places_per_repository: 501"), @"`places_per_repository` must be a number from 1 to 500, found `501`");
     insta::assert_snapshot!(target_problems("event_triggers: [a, a]"), @"`a` is listed twice");

@@ -55,7 +55,7 @@ pub(crate) fn read(files: &TlsFiles) -> Result<Tls, TlsError> {
 
 /// Why the certificate and its key cannot be used.
 #[derive(Debug, thiserror::Error)]
-#[error("`{path}` {problem}", path = .path.display())]
+#[error("`{path}` {problem}; see `listen.tls` in the settings", path = .path.display())]
 pub struct TlsError {
     /// The file.
     pub path: PathBuf,

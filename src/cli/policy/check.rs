@@ -48,6 +48,12 @@ pub(super) fn run(args: &Args, out: &mut Terminal) -> Result<(), Failure> {
     let (summary, revision, found) = match PolicySet::load_with(&args.dir, &options) {
         Ok(loaded) => {
             let set = loaded.set;
+            if set.is_empty() {
+                return Err(Failure::Findings(format!(
+                    "`{}` holds no policies; expected at least one `*.yaml` file with `issuers:`, `credentials:` and `policies:`",
+                    args.dir.display()
+                )));
+            }
             (
                 summary(&set),
                 Some(set.revision().to_owned()),

@@ -289,6 +289,74 @@ fn a_hangup_goes_on_in_a_new_audit_file_when_the_old_one_was_renamed() {
     assert!(text.contains("\"stop\""), "{text}");
 }
 
+/// T-135: what somebody else wrote is not appended to.
+#[test]
+fn a_file_of_somebody_else_is_no_audit_file() {
+    let folder = folder();
+    let path = folder.path().join("audit.jsonl");
+    for text in [
+        "issuers: {}\n",
+        "{\"level\":\"info\"}\n",
+        "\n",
+        "no line end",
+    ] {
+        fs::write(&path, text).unwrap();
+        for args in [&["serve"][..], &["serve", "--check"]] {
+            let output = Command::new(env!("CARGO_BIN_EXE_hallpass"))
+                .args(args)
+                .current_dir(folder.path())
+                .observed();
+            let said = String::from_utf8(output.stderr).unwrap();
+            assert_eq!(output.status.code(), Some(5), "{text:?}: {said}");
+            assert!(said.contains("is not an audit file of hallpass"), "{said}");
+            assert_eq!(fs::read_to_string(&path).unwrap(), text);
+        }
+    }
+    // As a crash leaves the first line of our own.
+    for text in ["", "{\"v\"", "{\"v\":1,\"time\":\"20"] {
+        fs::write(&path, text).unwrap();
+        run(folder.path());
+    }
+}
+
+/// T-135
+#[test]
+fn the_log_says_when_the_audit_file_takes_nothing_and_when_it_does_again() {
+    let folder = folder();
+    let path = folder.path().join("audit.jsonl");
+    let process = Process::start(folder.path());
+    process.says("\"serving\"");
+    fs::rename(&path, folder.path().join("audit.jsonl.1")).unwrap();
+    fs::create_dir(&path).unwrap();
+    process.signal(Signal::SIGHUP);
+    let line = process.says("sink.failed");
+    assert!(line.contains("\"level\":\"ERROR\""), "{line}");
+    assert!(line.contains("expected a file"), "{line}");
+    fs::remove_dir(&path).unwrap();
+    process.says("sink.works");
+}
+
+/// A folder that says nothing is a mistake of whoever deploys it.
+#[test]
+fn a_folder_without_policies_is_not_served() {
+    let folder = folder();
+    fs::remove_file(folder.path().join("policies/root.yaml")).unwrap();
+    for args in [
+        &["serve"][..],
+        &["serve", "--check"],
+        &["policy", "check", "policies"],
+    ] {
+        let output = Command::new(env!("CARGO_BIN_EXE_hallpass"))
+            .args(args)
+            .current_dir(folder.path())
+            .observed();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success(), "{args:?}");
+        assert!(said.contains("policies` holds no policies"), "{said}");
+        assert!(said.contains("at least one `*.yaml` file"), "{said}");
+    }
+}
+
 /// T-135
 #[test]
 fn a_restart_continues_the_chain_of_an_audit_file_that_was_renamed_meanwhile() {
