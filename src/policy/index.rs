@@ -15,6 +15,9 @@ pub(super) struct Index {
 #[derive(Debug, Default)]
 struct OfIssuer {
     by_name: HashMap<String, Vec<usize>>,
+    /// By the name in lower case, for names that have capitals: no policy holds by it, but a job whose
+    /// name differs in case only is told so (T-48).
+    by_folded: HashMap<String, Vec<usize>>,
     /// With whether the block names the repository as well, so that `by_name` has it too.
     by_id: HashMap<String, Vec<(usize, bool)>>,
     /// Policies with a block that names no repository exactly.
@@ -72,7 +75,16 @@ impl Index {
         own.sort_unstable();
         own.dedup();
         let is_other = |number: &usize| own.binary_search(number).is_err();
-        let wide = of_issuer.rest.iter().copied().filter(is_other).collect();
+        let folded = name.to_ascii_lowercase();
+        let alike = [
+            of_issuer.by_name.get(&folded),
+            of_issuer.by_folded.get(&folded),
+        ];
+        let alike = alike.into_iter().flatten().flatten();
+        let mut wide: Vec<_> = of_issuer.rest.iter().chain(alike).copied().collect();
+        wide.retain(is_other);
+        wide.sort_unstable();
+        wide.dedup();
         About { own, wide }
     }
 }
@@ -82,7 +94,8 @@ impl Index {
 pub(super) struct About {
     /// Those with a block that names its repository by name or by id.
     pub(super) own: Vec<usize>,
-    /// Those with a block for any repository, without the ones above.
+    /// Those with a block for any repository, or for one whose name differs in case only, without the
+    /// ones above.
     pub(super) wide: Vec<usize>,
 }
 
@@ -101,6 +114,10 @@ impl OfIssuer {
         }
         for name in names.into_iter().flatten() {
             push(self.by_name.entry(name.to_owned()).or_default(), number);
+            if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
+                let folded = name.to_ascii_lowercase();
+                push(self.by_folded.entry(folded).or_default(), number);
+            }
         }
     }
 }

@@ -96,7 +96,7 @@ impl PartialEq for Policy {
 impl Eq for Policy {}
 
 /// One thing a policy grants.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Grant {
     /// What may be minted.
     pub credential: Arc<CredentialDefinition>,
@@ -104,7 +104,18 @@ pub struct Grant {
     pub ttl: Duration,
     /// The scopes; empty for credentials that have none.
     pub scopes: Vec<String>,
+    /// Where `ttl` stands.
+    pub place: Place,
 }
+
+/// Where a grant stands is no part of what it says.
+impl PartialEq for Grant {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.credential, self.ttl, &self.scopes) == (&other.credential, other.ttl, &other.scopes)
+    }
+}
+
+impl Eq for Grant {}
 
 impl Grant {
     /// The longest life it gives: its own, and never above the credential's.

@@ -144,9 +144,9 @@ fn grant(
 ) -> Option<Grant> {
     let what = format!("a grant of {what}");
     let fields = sheet.fields(node, &what, &["credential", "ttl", "scopes"])?;
-    let ttl = sheet
-        .required(&fields, "ttl", &what, node.span)
-        .and_then(|node| sheet.duration(node, format!("`ttl` of {what}")));
+    let ttl_node = sheet.required(&fields, "ttl", &what, node.span);
+    let place = sheet.place(ttl_node.map_or(node.span, |node| node.span));
+    let ttl = ttl_node.and_then(|node| sheet.duration(node, format!("`ttl` of {what}")));
     let name_node = sheet.required(&fields, "credential", &what, node.span)?;
     let name = sheet.text(name_node, format!("`credential` of {what}"))?;
     let Some(credential) = credentials.get(name) else {
@@ -160,6 +160,7 @@ fn grant(
         credential: Arc::clone(credential),
         ttl: ttl?,
         scopes: scopes?,
+        place,
     })
 }
 

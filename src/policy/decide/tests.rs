@@ -181,6 +181,28 @@ fn a_life_above_the_grant_or_of_nothing_is_refused_and_never_trimmed() {
     }
 }
 
+/// T-48: also where the tenant is pinned by id alone, for operators and the record, and not for the job.
+#[test]
+fn a_repository_that_differs_in_case_is_pointed_out() {
+    let root = ROOT.replace("{ owner: acme, owner_id", "{ owner_id");
+    for (written, sent) in [("acme/shop", "Acme/Shop"), ("Acme/shop", "acme/Shop")] {
+        let shop = SHOP
+            .replace("repository: acme/shop,", &format!("repository: {written},"))
+            .replace(r#" repository_id: "702114500","#, "");
+        let loaded = PolicySet::from_texts(&[("root.yaml", &root), ("shop.yaml", &shop)]);
+        let set = loaded.unwrap_or_else(|errors| panic!("{errors}")).set;
+        let job = Job::of_facts(facts(&set, &with(&json!({ "repository": sent }))));
+        let denial = set.decide(job, &ask("db"), NOW).unwrap_err().denial;
+        let hints = format!("{:?}", denial.decision());
+        assert!(
+            hints.contains("differs in upper and lower case only"),
+            "{hints}"
+        );
+        let told = denial.answer(Disclosure::Repository);
+        assert!(told.failed_conditions.is_empty(), "{told:?}");
+    }
+}
+
 #[test]
 fn a_denial_names_fact_actual_and_expected() {
     let answer = told(

@@ -21,7 +21,7 @@ fn check(checked: &Checked<'_>) -> Vec<Finding> {
             if ttl > credential.max_ttl {
                 let ceiling = print(credential.max_ttl);
                 findings.push(Finding::at(
-                    &policy.place,
+                    &grant.place,
                     format!(
                         "policy `{}` grants `{}` for {}, but its `max_ttl` is {ceiling}",
                         policy.name,
