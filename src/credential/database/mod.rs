@@ -78,6 +78,11 @@ pub trait Database: Send + Sync + fmt::Debug {
     /// Opens what is needed to end leases before the server has no connection left.
     async fn hold(&self) -> Result<(), DatabaseError>;
 
+    /// What of the target's settings does not fit the server, and stops nothing else there.
+    async fn misfit(&self) -> Result<Option<String>, DatabaseError> {
+        Ok(None)
+    }
+
     /// Databases that are cleaned; what a login owns elsewhere is reported, and never connected to.
     fn is_listed(&self, database: &str) -> bool;
 

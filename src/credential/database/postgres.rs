@@ -371,6 +371,15 @@ impl Database for Postgres {
         self.turn.hold().await
     }
 
+    async fn misfit(&self) -> Result<Option<String>, DatabaseError> {
+        let sql = "SELECT ARRAY(SELECT datname::text FROM pg_catalog.pg_database WHERE datallowconn ORDER BY 1)";
+        let rows = self.terminate.query(sql, &[]).await?;
+        match rows.first() {
+            Some(row) => Ok(self.missing_databases(&column::<Vec<String>>(row, 0)?)),
+            None => Ok(None),
+        }
+    }
+
     fn is_listed(&self, database: &str) -> bool {
         self.settings.databases.iter().any(|name| name == database)
     }

@@ -251,7 +251,7 @@ impl Databases {
         let quarantined = target.database.quarantined().await?;
         let status = TargetStatus {
             swept_at: Some(self.clock.now()),
-            problem: None,
+            problem: target.database.misfit().await?,
             leases: leases.iter().fold(BTreeMap::new(), |mut counts, lease| {
                 let count: &mut usize = counts.entry(lease.state).or_default();
                 *count = count.saturating_add(1);

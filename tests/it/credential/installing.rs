@@ -64,6 +64,22 @@ on_both_versions! {
         found(stage, "every lease reaches 1 grants to hallpass_connect in app").await;
     }
 
+    a_database_that_is_not_there_is_named(stage) {
+        stage.settings.databases.push("shpo".to_owned());
+        let findings = stage.findings().await;
+        let [finding] = findings.iter().filter(|finding| finding.severity == Severity::Error).collect::<Vec<_>>()[..] else {
+            panic!("{findings:?}");
+        };
+        assert!(finding.message.contains("names `shpo`, which the server does not have"), "{finding:?}");
+        assert!(finding.message.contains("`app`"), "{finding:?}");
+        assert!(finding.fix.starts_with("correct its name under `databases`"), "{finding:?}");
+        let broker = stage.replica();
+        broker.sweep("app").await.unwrap();
+        let problem = broker.status()["app"].problem.clone().unwrap_or_default();
+        assert!(problem.contains("`shpo`"), "{problem}");
+        stage.settings.databases.pop();
+    }
+
     the_check_names_what_a_dba_has_to_do(stage) {
         let fix = async |stage: &Stage, message: &str| {
             let findings = stage.findings().await;

@@ -58,6 +58,14 @@ impl Postgres {
             return findings.0;
         };
         self.check_server(&facts, &mut findings);
+        let missing = self.missing_databases(&facts.databases);
+        if let Some(missing) = missing {
+            findings.error(
+                missing,
+                "correct its name under `databases` of the target; or make it, and run the file that `hallpass target install` prints",
+            );
+            return findings.0;
+        }
         self.check_ceilings(groups, &mut findings).await;
         self.check_groups(groups, &mut findings).await;
         for (database, cleaner) in &self.cleaners {
@@ -92,6 +100,24 @@ impl Postgres {
             }
         }
         findings.0
+    }
+
+    /// Databases of the settings that the server does not have.
+    pub(super) fn missing_databases(&self, there: &[String]) -> Option<String> {
+        let listed = |names: Vec<&String>| {
+            let names = names.into_iter().map(|name| format!("`{name}`"));
+            names.collect::<Vec<_>>().join(", ")
+        };
+        let wanted = self.settings.databases.iter();
+        let missing: Vec<_> = wanted.filter(|name| !there.contains(name)).collect();
+        if missing.is_empty() {
+            return None;
+        }
+        Some(format!(
+            "`databases` of the target names {}, which the server does not have or lets nobody into (there: {})",
+            listed(missing),
+            listed(there.iter().collect())
+        ))
     }
 
     async fn server(&self, findings: &mut Findings) -> Option<ServerFacts> {
