@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use super::{Cleaned, Database, DatabaseError, Databases, Leftover, Target};
+use super::{Class, Cleaned, Database, DatabaseError, Databases, Leftover, Target};
 use crate::credential::{MintError, Revoked};
 use crate::lease::LeaseContents;
 use crate::text::count;
@@ -172,7 +172,7 @@ async fn remove(database: &dyn Database, login: &str, turns: u32) -> Result<Ende
     if leftovers.is_empty() {
         match database.drop_login(login).await {
             Ok(()) => return Ok(Ended::Gone),
-            Err(error) if error.code() == Some(STILL_REFERRED_TO) => {}
+            Err(error) if error.class() == Some(Class::StillReferenced) => {}
             Err(error) => return Err(error),
         }
     }
@@ -314,16 +314,9 @@ pub(super) fn left(target: &str, login: &str, what: &str) {
 }
 
 pub(super) fn is_passing(error: &DatabaseError) -> bool {
-    error.code().is_some_and(|code| PASSING.contains(&code))
+    matches!(error.class(), Some(Class::Passing | Class::Gone))
 }
 
-/// `dependent_objects_still_exist`.
-const STILL_REFERRED_TO: &str = "2BP01";
-/// What passes by itself: conflicts with another replica or a lock (`XX000` is a catalogue row that
-/// changed at the same time), a login that is gone, a session that came late.
-const PASSING: [&str; 9] = [
-    "XX000", "40001", "40P01", "55P03", "23505", "42710", "42704", "HP006", "HP007",
-];
 const REMOVALS: u32 = 4;
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
 const PAUSE: Duration = Duration::from_millis(20);

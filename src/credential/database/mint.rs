@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use aws_lc_rs::constant_time;
 
 use super::order::{Order, Record};
-use super::{DatabaseError, Databases, Found, NewLogin, Target};
+use super::{Class, DatabaseError, Databases, Found, NewLogin, Target};
 use crate::audit::Recorded;
 use crate::credential::{Credential, Material, Mint, MintError, PostgresLogin};
 use crate::lease::{self, LeaseContents};
@@ -85,7 +85,7 @@ impl Databases {
         let address = database.address();
         let login = PostgresLogin {
             username: found.login.clone(),
-            password: order.password.text,
+            password: order.password,
             host: address.host,
             port: address.port,
             database: order.database.clone().unwrap_or(address.database),
@@ -147,7 +147,7 @@ impl Databases {
 async fn create(target: &Target, order: &Order) -> Result<Found, MintError> {
     let login = NewLogin {
         random: &order.random,
-        verifier: &order.password.verifier,
+        password: &order.password,
         life: order.life,
         group: &order.group,
         act_as_group: order.act_as_group,
@@ -205,19 +205,10 @@ fn over(target: &str) -> MintError {
 /// What the job hears is short; what the server said is for the log.
 fn refused(target: &str, error: &DatabaseError, sent_before: bool) -> MintError {
     log(target, &error.to_string());
-    let (problem, reason) = match (error, error.code()) {
-        (DatabaseError::Unreachable(_), _) => ("cannot be reached", "database.unreachable"),
-        (DatabaseError::Unknown(_), _) => ("did not answer", "database.unknown"),
-        (_, Some("HP001")) => ("does not hand out this group", "database.group"),
-        (_, Some("HP002")) => ("has as many logins as it may", "database.full"),
-        (_, Some("HP010")) => (
-            "has as many logins for this repository as it may",
-            "database.repository_full",
-        ),
-        (_, Some("HP013")) => ("has functions of an older version", "database.outdated"),
-        (_, Some("HP003")) => ("allows less than the policies grant", "database.ceiling"),
-        (_, Some("3F000" | "42883" | "42501")) => ("is not installed", "database.not_installed"),
-        (DatabaseError::Refused { .. }, _) => ("did not create the login", "database.refused"),
+    let (problem, reason) = match error {
+        DatabaseError::Unreachable(_) => ("cannot be reached", "database.unreachable"),
+        DatabaseError::Unknown(_) => ("did not answer", "database.unknown"),
+        DatabaseError::Refused { class, .. } => refusal(*class),
     };
     MintError {
         message: format!(
@@ -226,6 +217,24 @@ fn refused(target: &str, error: &DatabaseError, sent_before: bool) -> MintError 
         reason,
         nothing_made: !sent_before && !matches!(error, DatabaseError::Unknown(_)),
         ours: true,
+    }
+}
+
+/// What is wrong with the target, and our code for it.
+const fn refusal(class: Class) -> (&'static str, &'static str) {
+    match class {
+        Class::GroupUnfit => ("does not hand out this group", "database.group"),
+        Class::Full => ("has as many logins as it may", "database.full"),
+        Class::RepositoryFull => (
+            "has as many logins for this repository as it may",
+            "database.repository_full",
+        ),
+        Class::Ceiling => ("allows less than the policies grant", "database.ceiling"),
+        Class::NotInstalled => ("is not installed", "database.not_installed"),
+        Class::Outdated => ("has functions of an older version", "database.outdated"),
+        Class::Passing | Class::Gone | Class::StillReferenced | Class::Other => {
+            ("did not create the login", "database.refused")
+        }
     }
 }
 

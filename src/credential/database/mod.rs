@@ -11,6 +11,7 @@ use async_trait::async_trait;
 
 use crate::clock::{Clock, Timestamp};
 use crate::rootkey::RootKeys;
+use crate::secret::Secret;
 
 mod end;
 mod mint;
@@ -20,13 +21,14 @@ mod sweep;
 
 pub use end::Ended;
 pub use mint::Issued;
-pub use order::{Holder, Order, Parts, Password, Record};
+pub use order::{Holder, Order, Parts, Record, random_password};
 pub use sweep::{Report, SweepReport, Sweeper, TargetStatus};
 
 use sweep::Upkeep;
 
 /// Creates and ends logins on one server. Every call is one round trip that either comes through or
-/// does nothing; nothing is kept between calls.
+/// does nothing; nothing is kept between calls. What has a default only some engines need: those whose
+/// logins own things, take part in groups, or leave sessions behind.
 #[async_trait]
 pub trait Database: Send + Sync + fmt::Debug {
     /// Makes a login that ends by itself, or finds the one with the same random part, under whatever
@@ -35,7 +37,9 @@ pub trait Database: Send + Sync + fmt::Debug {
 
     /// Takes the memberships: nobody begins a session as the login any more, and what it runs has no
     /// power but its own. Waits for nothing that the login can lock.
-    async fn cut(&self, login: &str) -> Result<(), DatabaseError>;
+    async fn cut(&self, _login: &str) -> Result<(), DatabaseError> {
+        Ok(())
+    }
 
     /// Forbids new sessions for good. One that is gone is forbidden.
     async fn disable(&self, login: &str) -> Result<(), DatabaseError>;
@@ -44,21 +48,31 @@ pub trait Database: Send + Sync + fmt::Debug {
     async fn terminate(&self, login: &str) -> Result<u32, DatabaseError>;
 
     /// What still refers to a login.
-    async fn leftovers(&self, login: &str) -> Result<Vec<Leftover>, DatabaseError>;
+    async fn leftovers(&self, _login: &str) -> Result<Vec<Leftover>, DatabaseError> {
+        Ok(Vec::new())
+    }
 
     /// Takes the power from code that a cut login left in a database, also while it has sessions. One
     /// turn of bounded work.
-    async fn disarm(&self, login: &str, database: &str) -> Result<Cleaned, DatabaseError>;
+    async fn disarm(&self, _login: &str, _database: &str) -> Result<Cleaned, DatabaseError> {
+        Ok(Cleaned::default())
+    }
 
     /// The same for a closed login, then gives what it owns there to its heir and takes back what was
     /// granted to it. One turn of bounded work.
-    async fn clean(&self, login: &str, database: &str) -> Result<Cleaned, DatabaseError>;
+    async fn clean(&self, _login: &str, _database: &str) -> Result<Cleaned, DatabaseError> {
+        Ok(Cleaned::default())
+    }
 
     /// What keeps a login and is not ours to remove, with what to do about it.
-    async fn reasons(&self, login: &str) -> Result<Vec<String>, DatabaseError>;
+    async fn reasons(&self, _login: &str) -> Result<Vec<String>, DatabaseError> {
+        Ok(Vec::new())
+    }
 
     /// Repairs what a broker that died in the middle of a clean-up left behind.
-    async fn recover(&self) -> Result<(), DatabaseError>;
+    async fn recover(&self) -> Result<(), DatabaseError> {
+        Ok(())
+    }
 
     /// Removes a login that nothing refers to and nobody uses. One that is gone is removed.
     async fn drop_login(&self, login: &str) -> Result<(), DatabaseError>;
@@ -67,16 +81,22 @@ pub trait Database: Send + Sync + fmt::Debug {
     async fn ended(&self, after: &str, most: u32) -> Result<Vec<String>, DatabaseError>;
 
     /// Ends sessions whose login is gone, and on standbys those of ended logins; how many there were.
-    async fn ghosts(&self) -> Result<u32, DatabaseError>;
+    async fn ghosts(&self) -> Result<u32, DatabaseError> {
+        Ok(0)
+    }
 
     /// What is in quarantine: left behind by logins that did not act as their group.
-    async fn quarantined(&self) -> Result<Vec<Leftover>, DatabaseError>;
+    async fn quarantined(&self) -> Result<Vec<Leftover>, DatabaseError> {
+        Ok(Vec::new())
+    }
 
     /// Every lease there is.
     async fn leases(&self) -> Result<Vec<LeaseRow>, DatabaseError>;
 
     /// Opens what is needed to end leases before the server has no connection left.
-    async fn hold(&self) -> Result<(), DatabaseError>;
+    async fn hold(&self) -> Result<(), DatabaseError> {
+        Ok(())
+    }
 
     /// What of the target's settings does not fit the server, and stops nothing else there.
     async fn misfit(&self) -> Result<Option<String>, DatabaseError> {
@@ -115,8 +135,9 @@ pub struct ConnectionStatus {
 pub struct NewLogin<'a> {
     /// The random part of its name.
     pub random: &'a str,
-    /// What the server checks the password with; never the password.
-    pub verifier: &'a str,
+    /// Its password. A backend that can sends the server only what it checks the password with
+    /// (databases.md 1.7).
+    pub password: &'a Secret<String>,
     /// Seconds from now, by the server's clock.
     pub life: u32,
     /// The NOLOGIN role it is a member of.
@@ -272,7 +293,9 @@ pub enum DatabaseError {
     /// The server answered with an error, so that nothing was done.
     #[error("{message} ({code})")]
     Refused {
-        /// The SQLSTATE; the install file's own begin with `HP`.
+        /// What the error means, as its backend says.
+        class: Class,
+        /// The server's own code, for people; in `PostgreSQL` the SQLSTATE.
         code: String,
         /// The server's message.
         message: String,
@@ -280,7 +303,16 @@ pub enum DatabaseError {
 }
 
 impl DatabaseError {
-    /// The SQLSTATE, if the server answered.
+    /// What the error means, if the server answered.
+    #[must_use]
+    pub const fn class(&self) -> Option<Class> {
+        match self {
+            Self::Refused { class, .. } => Some(*class),
+            Self::Unreachable(_) | Self::Unknown(_) => None,
+        }
+    }
+
+    /// The server's own code, if it answered.
     #[must_use]
     pub fn code(&self) -> Option<&str> {
         match self {
@@ -288,6 +320,31 @@ impl DatabaseError {
             Self::Unreachable(_) | Self::Unknown(_) => None,
         }
     }
+}
+
+/// What an error of a server means for a lease, whatever the server calls it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// It passes by itself: a conflict with another replica or a lock, a session that came late.
+    Passing,
+    /// There is no such login.
+    Gone,
+    /// Something refers to the login, so it cannot be dropped.
+    StillReferenced,
+    /// The group is not given to logins, or not to such ones.
+    GroupUnfit,
+    /// The target has as many logins as it may.
+    Full,
+    /// The repository has as many logins as it may.
+    RepositoryFull,
+    /// The target allows less than was asked for.
+    Ceiling,
+    /// What the DBA has to install is not there.
+    NotInstalled,
+    /// What is installed is of another version.
+    Outdated,
+    /// Anything else.
+    Other,
 }
 
 /// Every target that logins are made on.

@@ -4,6 +4,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::rand;
 use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
 use serde_json::{Map, Value, json};
+use zeroize::Zeroizing;
 
 use crate::audit::Recorded;
 use crate::clock::Timestamp;
@@ -15,8 +16,6 @@ use crate::replay::IdempotencyKey;
 use crate::rootkey::{Label, Member, RootKeys};
 use crate::secret::Secret;
 use crate::token::TokenId;
-
-mod scram;
 
 /// One login to be made. The serving path makes it from a [`Recorded`] only; the fields are open for
 /// the suite that attacks databases without a CI.
@@ -35,7 +34,7 @@ pub struct Order {
     /// The random part of its name: the same for the same token and credential, on every replica.
     pub random: String,
     /// Its password.
-    pub password: Password,
+    pub password: Secret<String>,
     /// What is kept with it in the database. Public: no secret, and nothing a job can change.
     pub record: String,
     /// The keyed hash of the idempotency key, as it stands in the record.
@@ -63,53 +62,35 @@ pub struct Holder {
     pub repository: Option<String>,
 }
 
-/// A password and what a server checks it with.
-#[derive(Debug)]
-pub struct Password {
-    /// What the job gets.
-    pub text: Secret<String>,
-    /// What the server gets, so that no log of its own has the password (databases.md 1.7).
-    pub verifier: String,
+/// A password of 192 bits, new each time.
+///
+/// # Errors
+/// The random source gives nothing.
+pub fn random_password() -> Result<Secret<String>, MintError> {
+    let mut bytes = Zeroizing::new([0; PASSWORD_BYTES]);
+    rand::fill(&mut *bytes).map_err(|_| no_randomness())?;
+    Ok(password_of(&*bytes))
 }
 
-impl Password {
-    /// 192 bits, new each time.
-    ///
-    /// # Errors
-    /// The random source gives nothing.
-    pub fn random() -> Result<Self, MintError> {
-        let mut bytes = [0; PASSWORD_BYTES];
-        rand::fill(&mut bytes).map_err(|_| no_randomness())?;
-        Self::of(&bytes)
-    }
+/// The same for the same key, target and login: what makes a repeat give it again.
+fn derived_password(
+    keys: &RootKeys,
+    target: &str,
+    random: &str,
+    key: &IdempotencyKey,
+) -> Secret<String> {
+    let context = [
+        target.as_bytes(),
+        random.as_bytes(),
+        key.expose().as_bytes(),
+    ];
+    let derived = keys.derive(Label::Password, &context);
+    let (bytes, _) = derived.expose().split_at(PASSWORD_BYTES);
+    password_of(bytes)
+}
 
-    /// The same for the same key, target and login: what makes a repeat give it again.
-    ///
-    /// # Errors
-    /// The random source gives nothing.
-    fn derived(
-        keys: &RootKeys,
-        target: &str,
-        random: &str,
-        key: &IdempotencyKey,
-    ) -> Result<Self, MintError> {
-        let context = [
-            target.as_bytes(),
-            random.as_bytes(),
-            key.expose().as_bytes(),
-        ];
-        let derived = keys.derive(Label::Password, &context);
-        let (bytes, _) = derived.expose().split_at(PASSWORD_BYTES);
-        Self::of(bytes)
-    }
-
-    fn of(bytes: &[u8]) -> Result<Self, MintError> {
-        let mut salt = [0; SALT_BYTES];
-        rand::fill(&mut salt).map_err(|_| no_randomness())?;
-        let text = Secret::new(BASE64URL_NOPAD.encode(bytes));
-        let verifier = scram::verifier(text.expose(), &salt);
-        Ok(Self { text, verifier })
-    }
+fn password_of(bytes: &[u8]) -> Secret<String> {
+    Secret::new(BASE64URL_NOPAD.encode(bytes))
 }
 
 impl Order {
@@ -138,9 +119,9 @@ impl Order {
         let random = random_part(keys, target, credential, token);
         let key_hash = key.map(|key| key_hash(keys, key));
         let password = match key {
-            Some(key) => Password::derived(keys, target, &random, key),
-            None => Password::random(),
-        }?;
+            Some(key) => derived_password(keys, target, &random, key),
+            None => random_password()?,
+        };
         let about = json!({
             "v": 1,
             "pol": short(&holder.policy),
@@ -385,6 +366,4 @@ const CLOCKS_DIFFER: i64 = 60;
 /// Of the record's five outside texts; a record has at most 2048 bytes.
 const FIELD_CHARACTERS: usize = 200;
 const PASSWORD_BYTES: usize = 24;
-/// As many as PostgreSQL takes itself.
-const SALT_BYTES: usize = 16;
 const MAC_BYTES: usize = 16;

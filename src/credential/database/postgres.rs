@@ -9,6 +9,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
+use aws_lc_rs::rand;
 use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 
@@ -20,6 +21,7 @@ mod installed;
 mod lease;
 mod limits;
 mod reach;
+mod scram;
 mod settings;
 mod surroundings;
 
@@ -30,10 +32,11 @@ pub use settings::{
 };
 
 use super::{
-    Address, Cleaned, ConnectionStatus, Database, DatabaseError, Found, LeaseRow, Leftover,
+    Address, Class, Cleaned, ConnectionStatus, Database, DatabaseError, Found, LeaseRow, Leftover,
     NewLogin,
 };
 use crate::clock::Timestamp;
+use crate::secret::Secret;
 use clean::Work;
 use connection::{Connections, column};
 use reach::Reach;
@@ -123,6 +126,7 @@ impl Postgres {
             return Ok(());
         }
         Err(DatabaseError::Refused {
+            class: Class::Outdated,
             code: OUTDATED.to_owned(),
             message: format!(
                 "the installed functions are version {}, expected {}: logins are ended and none are made; run the file that `hallpass target install` prints",
@@ -136,7 +140,7 @@ impl Postgres {
     async fn is_first_contract(&self) -> Result<bool, DatabaseError> {
         match self.require_contract().await {
             Ok(()) => Ok(false),
-            Err(error) if error.code() == Some(OUTDATED) => Ok(true),
+            Err(error) if error.class() == Some(Class::Outdated) => Ok(true),
             Err(error) => Err(error),
         }
     }
@@ -165,6 +169,7 @@ impl Database for Postgres {
     async fn create(&self, login: &NewLogin<'_>) -> Result<Option<Found>, DatabaseError> {
         self.require_contract().await?;
         self.require_reach(login.group, login.act_as_group).await?;
+        let verifier = verifier(login.password)?;
         let life = i32::try_from(login.life).unwrap_or(i32::MAX);
         let used_until = login.used_until.unix();
         let connections = i32::from(self.settings.connections);
@@ -174,7 +179,7 @@ impl Database for Postgres {
                 CREATE,
                 &[
                     (&login.random, Type::TEXT),
-                    (&login.verifier, Type::TEXT),
+                    (&verifier, Type::TEXT),
                     (&life, Type::INT4),
                     (&login.group, Type::TEXT),
                     (&login.act_as_group, Type::BOOL),
@@ -191,6 +196,7 @@ impl Database for Postgres {
             [row] => found(row).map(Some),
             // One token has two logins: nobody can say which is the right one.
             [_, ..] => Err(DatabaseError::Refused {
+                class: Class::Other,
                 code: "HP009".to_owned(),
                 message: "several logins have the same random part".to_owned(),
             }),
@@ -415,6 +421,17 @@ impl Database for Postgres {
     }
 }
 
+/// What the server gets in place of a password, so that no log of its own has it (databases.md 1.7).
+///
+/// # Errors
+/// The random source gives nothing.
+pub fn verifier(password: &Secret<String>) -> Result<String, DatabaseError> {
+    let mut salt = [0; SALT_BYTES];
+    rand::fill(&mut salt)
+        .map_err(|_| DatabaseError::Unreachable("the system gives no random numbers".to_owned()))?;
+    Ok(scram::verifier(password.expose(), &salt))
+}
+
 fn found(row: &Row) -> Result<Found, DatabaseError> {
     Ok(Found {
         created: column(row, 0)?,
@@ -439,13 +456,15 @@ fn count(rows: &[Row]) -> Result<u32, DatabaseError> {
 
 /// Another replica came first.
 fn gone_is_done(error: DatabaseError) -> Result<(), DatabaseError> {
-    if error.code() == Some("42704") {
+    if error.class() == Some(Class::Gone) {
         Ok(())
     } else {
         Err(error)
     }
 }
 
+/// As many as PostgreSQL takes itself.
+const SALT_BYTES: usize = 16;
 const QUARANTINE: &str = "hallpass_quarantine";
 const CREATE: &str = "SELECT created, login, ends, can_login AND NOT ended, groups, acts, record FROM hallpass.mint($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
 const SESSIONS: &str =

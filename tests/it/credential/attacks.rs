@@ -4,6 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use hallpass::credential::database::postgres::verifier;
+use hallpass::credential::database::random_password;
+
 use super::on_both_versions;
 use super::stage::{NO_HOLDER, Stage, Version, connect, fresh_random, keyed, made, order, refused};
 use crate::support::wait::until;
@@ -114,7 +117,7 @@ on_both_versions! {
     /// T-104: P-4
     a_thief_stretches_and_widens_nothing(stage) {
         let thief = stage.thief().await;
-        let verifier = hallpass::credential::database::Password::random().unwrap().verifier;
+        let verifier = verifier(&random_password().unwrap()).unwrap();
         let mint = |life: &str, group: &str, own: bool, connections: i32| format!(
             "SELECT ends FROM hallpass.mint('{}', '{verifier}', {life}, '{group}', {own}, {connections}, '{{}}', 0, '{NO_HOLDER}', true)",
             fresh_random());

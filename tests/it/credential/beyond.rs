@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use hallpass::credential::Revoked;
-use hallpass::credential::database::Password;
 use hallpass::credential::database::postgres::install;
+use hallpass::credential::database::postgres::verifier;
+use hallpass::credential::database::random_password;
 
 use super::on_both_versions;
 use super::stage::{NO_HOLDER, PASSWORD, Stage, Version, connect, fresh_random, order, refused};
@@ -16,7 +17,7 @@ on_both_versions! {
         let login = stage.mint("app_ro", 600).await;
         let (name, record) = (login.given.username.clone(), login.found.record.clone());
         stage.revoke(&login).await;
-        let verifier = Password::random().unwrap().verifier;
+        let verifier = verifier(&random_password().unwrap()).unwrap();
         let random = name.rsplit_once('_').unwrap().1;
         let thief = stage.thief().await;
         for (group, own, life) in [("app_owner", true, 600), ("app_ro", false, 3_600)] {

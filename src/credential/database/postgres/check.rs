@@ -9,7 +9,7 @@ use tokio_postgres::types::Type;
 use super::connection::column;
 use super::{GroupCeiling, Postgres, install};
 use crate::clock::Timestamp;
-use crate::credential::database::order::Password;
+use crate::credential::database::order::random_password;
 use crate::credential::database::postgres::settings::{MAX_LIVE, SHORTEST_LIFE};
 use crate::credential::database::{Database as _, DatabaseError, Ended, NewLogin, end};
 use crate::lease::rand13;
@@ -276,13 +276,13 @@ impl Postgres {
         findings: &mut Findings,
     ) {
         let mut random = [0; 32];
-        let (Ok(()), Ok(password)) = (rand::fill(&mut random), Password::random()) else {
+        let (Ok(()), Ok(password)) = (rand::fill(&mut random), random_password()) else {
             return;
         };
         let random = rand13(&random);
         let login = NewLogin {
             random: &random,
-            verifier: &password.verifier,
+            password: &password,
             life: THROW_AWAY_LIFE.min(group.longest_life).max(SHORTEST_LIFE),
             group: &group.group,
             act_as_group,
@@ -305,7 +305,7 @@ impl Postgres {
                 return;
             }
         };
-        let secret = SecretSource::Value(password.text);
+        let secret = SecretSource::Value(password);
         for database in &self.settings.databases {
             match self.enter(database, &made, &secret).await {
                 Ok(()) => findings.fine(format!("a lease in group `{}` can log in to `{database}`", group.group)),

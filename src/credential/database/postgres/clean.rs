@@ -8,7 +8,7 @@ use tokio_postgres::types::Type;
 
 use super::connection::{Connections, column};
 use super::{Postgres, install};
-use crate::credential::database::{Cleaned, DatabaseError};
+use crate::credential::database::{Class, Cleaned, DatabaseError};
 
 /// What is done in a turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,6 +77,7 @@ impl Postgres {
     /// names, only what was installed is called (databases.md P-1, P-11).
     pub(super) async fn check_cleaner(&self, cleaner: &Connections) -> Result<(), DatabaseError> {
         let not_ours = |what: &str| DatabaseError::Refused {
+            class: Class::Other,
             code: "HP008".to_owned(),
             message: format!("{what}; run the file that `hallpass target install` prints"),
         };

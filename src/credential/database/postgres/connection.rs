@@ -9,7 +9,7 @@ use tokio_postgres::types::{FromSql, ToSql, Type};
 use tokio_postgres::{Client, Row};
 
 use super::settings::TargetSettings;
-use crate::credential::database::{ConnectionStatus, DatabaseError};
+use crate::credential::database::{Class, ConnectionStatus, DatabaseError};
 use crate::secret::SecretSource;
 
 mod counts;
@@ -27,6 +27,7 @@ impl From<tokio_postgres::Error> for DatabaseError {
                 Self::Unknown(database.message().to_owned())
             }
             Some(database) => Self::Refused {
+                class: class_of(database.code().code()),
                 code: database.code().code().to_owned(),
                 message: database.message().to_owned(),
             },
@@ -38,9 +39,29 @@ impl From<tokio_postgres::Error> for DatabaseError {
 /// A column of an answer. Functions that were installed by somebody else may answer otherwise.
 pub(super) fn column<'a, T: FromSql<'a>>(row: &'a Row, index: usize) -> Result<T, DatabaseError> {
     row.try_get(index).map_err(|error| DatabaseError::Refused {
+        class: Class::Other,
         code: "HP008".to_owned(),
         message: format!("the functions answer otherwise than they should: {error}"),
     })
+}
+
+/// What a SQLSTATE means; those of the installed functions begin with `HP`. `XX000` is a catalogue row
+/// that changed at the same time.
+pub(super) fn class_of(code: &str) -> Class {
+    match code {
+        "XX000" | "40001" | "40P01" | "55P03" | "23505" | "42710" | "HP006" | "HP007" => {
+            Class::Passing
+        }
+        "42704" => Class::Gone,
+        "2BP01" => Class::StillReferenced,
+        "HP001" => Class::GroupUnfit,
+        "HP002" => Class::Full,
+        "HP010" => Class::RepositoryFull,
+        "HP003" => Class::Ceiling,
+        "HP013" => Class::Outdated,
+        "3F000" | "42883" | "42501" => Class::NotInstalled,
+        _ => Class::Other,
+    }
 }
 
 fn is_ending(code: &SqlState) -> bool {

@@ -10,7 +10,7 @@ use tokio_postgres::types::Type;
 
 use super::Postgres;
 use super::connection::column;
-use crate::credential::database::DatabaseError;
+use crate::credential::database::{Class, DatabaseError};
 
 /// What was found about a group, and until when it counts.
 #[derive(Clone, Debug)]
@@ -37,6 +37,7 @@ impl Postgres {
         match problems.first() {
             None => Ok(()),
             Some(problem) => Err(DatabaseError::Refused {
+                class: Class::GroupUnfit,
                 code: "HP001".to_owned(),
                 message: format!("group {group} may not be used without acting as it: {problem}"),
             }),
