@@ -11,6 +11,7 @@ use std::time::Duration;
 use url::Url;
 
 use crate::credential::jwt::SigningAlgorithm;
+use crate::credential::target::TargetSettings;
 use crate::policy::Disclosure;
 use crate::replay::StoreSettings;
 use crate::token::Blocked;
@@ -21,16 +22,14 @@ mod blocked;
 mod changes;
 mod limits;
 mod listen;
-mod reader;
 mod replay;
-pub mod targets;
+mod targets;
 
 pub use changes::Change;
 pub use limits::Limits;
 pub use listen::{Listen, OperatorHost, TlsFiles};
-pub use targets::Target;
 
-use reader::{Item, Reader, Section};
+use crate::yaml::reader::{Item, Reader, Section};
 
 /// How one hallpass is deployed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,7 +48,7 @@ pub struct Settings {
     /// How often settings and policies are looked at for changes; `None`: only when told.
     pub reload: Option<Duration>,
     /// What credentials are made in, by name.
-    pub targets: BTreeMap<String, Target>,
+    pub targets: BTreeMap<String, Arc<dyn TargetSettings>>,
     /// How minted tokens are signed.
     pub signing: Signing,
     /// Where used tokens are remembered. It cannot change while a broker runs.

@@ -33,7 +33,7 @@ pub use clock_watch::ClockError;
 pub use error::{Error, RevokeError};
 pub(crate) use finish::caught;
 pub(crate) use flood::{Flood, LeftOut};
-pub use parts::{Leases, Parts};
+pub use parts::Parts;
 pub use request::{Explained, Granted, Request, Seen};
 
 use clock_watch::ClockWatch;
@@ -195,7 +195,7 @@ impl Exchange {
         let (exchange, id, name) = (Arc::clone(self), id.to_owned(), lease.name.clone());
         let ended = to_the_end(|_| async move {
             let _place = place;
-            let ended = exchange.parts.leases.revoke(&lease).await;
+            let ended = exchange.parts.targets.revoke(&lease).await;
             exchange.note_revocation(&lease, &id, ended.as_ref().ok().copied());
             ended.map(|ended| (ended, lease.name))
         });
@@ -429,7 +429,7 @@ impl Exchange {
     async fn end(&self, credential: &Credential) -> Option<(LeaseContents, Option<Revoked>)> {
         let handle = credential.lease.as_ref()?;
         let lease = lease::open(handle.expose(), &self.parts.root_keys).ok()?;
-        let ended = self.parts.leases.revoke(&lease).await.ok();
+        let ended = self.parts.targets.revoke(&lease).await.ok();
         Some((lease, ended))
     }
 }

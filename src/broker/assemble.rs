@@ -7,13 +7,12 @@ use std::time::Duration;
 
 use crate::audit::{SinkEntry, SinkError};
 use crate::clock::Clock;
-use crate::config::{Settings, targets};
-use crate::credential::Mint;
+use crate::config::Settings;
 use crate::credential::jwt::KeysError;
-use crate::exchange::Leases;
+use crate::credential::target::Target;
 use crate::exchange::self_test::VerifySignature;
 use crate::http::tls::{self, Tls, TlsError};
-use crate::policy::{IssuerOverride, Kind, LoadOptions, PolicySet};
+use crate::policy::{IssuerOverride, LoadOptions, PolicySet};
 use crate::rootkey::{Member, RootKey, RootKeyError, RootKeys};
 use crate::token::TrustedIssuer;
 use crate::token::keys::KeySource;
@@ -32,8 +31,8 @@ pub struct Overrides {
     pub keys: Option<Arc<dyn KeySource>>,
     /// Sinks beside those of the settings.
     pub sinks: Vec<SinkEntry>,
-    /// Databases instead of those of the settings: who mints in them, and who ends leases.
-    pub databases: Option<(Arc<dyn Mint>, Arc<dyn Leases>)>,
+    /// Another target in place of each of those that the policies name.
+    pub target: Option<Arc<dyn Target>>,
     /// Listeners that are bound already, so that their ports are known before the settings.
     pub public: Option<std::net::TcpListener>,
     /// See `public`.
@@ -68,9 +67,9 @@ pub enum StartError {
         /// The targets there are.
         targets: Vec<String>,
     },
-    /// A credential is for no database of its target, or does not say for which one.
+    /// A credential cannot be made in its target.
     #[error("{0}")]
-    Database(String),
+    Credential(String),
     /// A block that would block nobody.
     #[error("{0}; see `blocked:` in the settings")]
     Blocked(String),
@@ -193,18 +192,18 @@ pub(super) fn policies(
 /// that would block nobody, is found now and not by the first job.
 pub(super) fn check_fit(settings: &Settings, policies: &PolicySet) -> Result<(), StartError> {
     for credential in policies.credentials() {
-        let target = match &credential.kind {
-            Kind::Postgres { target, .. } => target,
-            Kind::Jwt { .. } => continue,
+        let Some(name) = credential.kind.target() else {
+            continue;
         };
-        if !settings.targets.contains_key(target) {
+        let Some(target) = settings.targets.get(name) else {
             return Err(StartError::Target {
                 credential: credential.name.clone(),
-                target: target.clone(),
+                target: name.to_owned(),
                 targets: settings.targets.keys().cloned().collect(),
             });
-        }
-        targets::check_database(settings, credential).map_err(StartError::Database)?;
+        };
+        let admitted = target.admits(name, credential);
+        admitted.map_err(StartError::Credential)?;
     }
     let blocked = settings.blocked.check(&issuers(policies));
     blocked.map_err(|problems| StartError::Blocked(problems.join("; ")))

@@ -5,17 +5,18 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::Path;
+use std::sync::Arc;
 
 use nix::unistd::{AccessFlags, access};
 use tokio::net::TcpSocket;
 
 use super::assemble::{Loaded, Overrides, StartError};
-use super::version;
 use crate::audit::SinkError;
 use crate::audit::file::check_content;
-use crate::clock::{Clock as _, SystemClock};
-use crate::config::{Settings, SinkKind, Target};
+use crate::clock::{Clock, SystemClock};
+use crate::config::{Settings, SinkKind};
 use crate::credential::jwt::Keys;
+use crate::credential::target::With;
 use crate::replay::StoreSettings;
 
 /// Goes through what [`start`](super::start) opens, in its order. Gives back what only looks wrong: a port
@@ -38,14 +39,26 @@ pub(super) fn check(settings: &Settings) -> Result<Vec<String>, StartError> {
     }
     let signing = settings.signing;
     Keys::new(
-        loaded.roots,
+        loaded.roots.clone(),
         signing.algorithm,
         signing.epoch,
         SystemClock::new().now(),
     )?;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    let with = With {
+        root_keys: &loaded.roots,
+        clock: &clock,
+        before: None,
+    };
     for (name, target) in &settings.targets {
-        version::connect(name, target)?;
-        check_secrets(name, target)?;
+        let connected = target.connect(name, &with);
+        // A running broker says in its readiness that a password is missing, since secrets may be
+        // mounted late; a check says it at once.
+        let checked = connected.and_then(|_| target.check_secrets());
+        checked.map_err(|problem| StartError::TargetSettings {
+            target: name.clone(),
+            problem,
+        })?;
     }
     Ok(remarks)
 }
@@ -110,23 +123,4 @@ fn check_folder(path: &Path) -> Result<(), String> {
     };
     fs::read_dir(folder).map_err(|error| problem(&error))?;
     access(folder, AccessFlags::W_OK | AccessFlags::X_OK).map_err(|errno| problem(&errno.desc()))
-}
-
-/// A running broker says in its readiness that a password is missing, since secrets may be mounted
-/// late; a check says it at once.
-fn check_secrets(name: &str, target: &Target) -> Result<(), StartError> {
-    let Target::Postgres(target) = target;
-    let logins = [
-        (&target.user, &target.password),
-        (&target.cleaner.user, &target.cleaner.password),
-    ];
-    for (user, password) in logins {
-        password
-            .read()
-            .map_err(|error| StartError::TargetSettings {
-                target: name.to_owned(),
-                problem: format!("the password of `{user}` cannot be read: {error}"),
-            })?;
-    }
-    Ok(())
 }

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
 use super::assemble::{Loaded, Overrides, StartError, issuers};
 use super::reload::Reloads;
@@ -13,10 +12,9 @@ use crate::audit::file::FileSink;
 use crate::audit::stdout::StdoutSink;
 use crate::audit::{AuditLog, SinkEntry, SinkError, Text, new_boot_id};
 use crate::clock::{Clock, SystemClock};
-use crate::config::{Settings, SinkKind, Target};
-use crate::credential::Mint;
-use crate::credential::database::{Report, Sweeper};
-use crate::exchange::{Flood, Leases};
+use crate::config::{Settings, SinkKind};
+use crate::credential::target::{Report, Sweeper, Target};
+use crate::exchange::Flood;
 use crate::http::log;
 use crate::http::metrics::Metrics;
 use crate::policy::{IssuerOverride, PolicySet};
@@ -38,8 +36,8 @@ pub(super) struct Lasting {
     pub(super) metrics: Arc<Metrics>,
     /// How many request lines the log takes.
     pub(super) lines: Arc<Flood>,
-    /// Databases in place of those of the settings.
-    pub(super) databases: Option<(Arc<dyn Mint>, Arc<dyn Leases>)>,
+    /// Another target in place of each of those that the policies name.
+    pub(super) target: Option<Arc<dyn Target>>,
     /// Other addresses for issuers of the policies.
     pub(super) issuers: BTreeMap<String, IssuerOverride>,
     pub(super) for_dev: bool,
@@ -65,7 +63,7 @@ impl Lasting {
             used_tokens: used_tokens(&loaded.settings.replay, &clock)?,
             metrics: Arc::new(Metrics::new()),
             lines: Arc::new(Flood::new(log::LINES, Arc::clone(&clock))),
-            databases: overrides.databases.take(),
+            target: overrides.target.take(),
             issuers: std::mem::take(&mut overrides.issuers),
             for_dev: overrides.for_dev,
             reloads: Arc::new(Reloads::new(clock.now())),
@@ -76,12 +74,9 @@ impl Lasting {
 
     /// Sweeps the targets of a version from now on, in place of those before.
     pub(super) fn sweep(&self, version: &Version) {
-        let intervals = sweep_intervals(&version.loaded.settings.targets);
-        let databases = &version.databases;
-        let start = || databases.start_sweeping(&intervals, &swept(&self.audit));
-        self.sweeper
-            .get_or_init(start)
-            .follow(databases, &intervals);
+        let targets = &version.targets;
+        let start = || Sweeper::start(targets, &swept(&self.audit));
+        self.sweeper.get_or_init(start).follow(targets);
     }
 
     /// Ends all sweeping.
@@ -132,14 +127,6 @@ fn audit(
     sinks.append(&mut overrides.sinks);
     let boot = new_boot_id()?;
     AuditLog::new(sinks, roots, Arc::clone(clock), &settings.replica, &boot)
-}
-
-fn sweep_intervals(targets: &BTreeMap<String, Target>) -> BTreeMap<String, Duration> {
-    let interval = |(name, target): (&String, &Target)| {
-        let Target::Postgres(target) = target;
-        (name.clone(), target.sweep)
-    };
-    targets.iter().map(interval).collect()
 }
 
 /// What the sweep did goes on record.

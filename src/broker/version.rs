@@ -2,26 +2,22 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use async_trait::async_trait;
 
 use super::assemble::{Loaded, StartError, issuers};
 use super::lasting::Lasting;
 use crate::clock::Clock;
-use crate::config::{Settings, Target};
-use crate::credential::database::postgres::{Postgres, TargetSettings};
-use crate::credential::database::{Database, Databases};
+use crate::config::Settings;
+use crate::credential::Mints;
 use crate::credential::jwt::{JwtMint, Keys};
-use crate::credential::{Mint, MintError, Mints, Revoked};
-use crate::exchange::{Exchange, Leases, Parts};
+use crate::credential::target::{Before, Target, TargetSettings, Targets, With};
+use crate::exchange::{Exchange, Parts};
 use crate::http::connection::Times;
 use crate::http::listener::{Door, Entrance, Rules};
 use crate::http::operator::{Readiness, ReloadStatus};
 use crate::http::{Shared, operators, public};
-use crate::lease::LeaseContents;
 use crate::token::Verifier;
 use crate::token::keys::OwnKeys;
 
@@ -33,7 +29,7 @@ pub(super) type Current = Arc<ArcSwap<Version>>;
 pub(super) struct Version {
     pub(super) loaded: Loaded,
     pub(super) shared: Arc<Shared>,
-    pub(super) databases: Arc<Databases>,
+    pub(super) targets: Arc<Targets>,
     /// Targets that could not be set up anew and are reached as before, each with the reason.
     pub(super) left: Vec<String>,
     public: Arc<Entrance>,
@@ -56,8 +52,8 @@ impl Version {
             lasting.clock.now(),
         )?);
         let mut left = Vec::new();
-        let databases = Arc::new(databases(&loaded, lasting, before, &mut left)?);
-        let parts = parts(&loaded, lasting, &signing, &databases);
+        let targets = Arc::new(targets(&loaded, lasting, before, &mut left)?);
+        let parts = parts(&loaded, lasting, &signing, &targets);
         let exchange = match before {
             Some(before) => before.shared.exchange.with(parts),
             None => Exchange::new(parts),
@@ -75,7 +71,7 @@ impl Version {
             lines: Arc::clone(&lasting.lines),
             readiness: Readiness::new(
                 lasting.remote.clone(),
-                Arc::clone(&databases),
+                Arc::clone(&targets),
                 Arc::clone(&lasting.reloads) as Arc<dyn ReloadStatus>,
             ),
         });
@@ -96,18 +92,16 @@ impl Version {
             }),
             loaded,
             shared,
-            databases,
+            targets,
             left,
         })
     }
 
     /// Whether every target is reached as it would be by these settings.
     pub(super) fn is_connected_as(&self, settings: &Settings) -> bool {
-        let targets = settings.targets.iter();
-        // Those in place of the settings' own have no name here.
-        let mut ours = targets.filter(|(name, _)| self.databases.database(name).is_some());
-        ours.all(|(name, target)| {
-            same_target(self, name, target).is_some_and(|database| has_same_ca(&database, target))
+        settings.targets.iter().all(|(name, target)| {
+            let same = same_target(self, name, target.as_ref());
+            same.is_some_and(Target::has_same_files)
         })
     }
 }
@@ -140,25 +134,16 @@ fn rules(loaded: &Loaded) -> Rules {
     }
 }
 
-fn parts(
-    loaded: &Loaded,
-    lasting: &Lasting,
-    signing: &Arc<Keys>,
-    databases: &Arc<Databases>,
-) -> Parts {
+fn parts(loaded: &Loaded, lasting: &Lasting, signing: &Arc<Keys>, targets: &Arc<Targets>) -> Parts {
     let clock = &lasting.clock;
     let jwt = Arc::new(JwtMint::new(Arc::clone(signing), Arc::clone(clock)));
-    let (mint, leases) = lasting.databases.clone().unwrap_or_else(|| {
-        let leases = Leased(Arc::clone(databases));
-        (Arc::clone(databases) as Arc<dyn Mint>, Arc::new(leases))
-    });
     Parts {
         verifier: verifier(loaded, lasting, signing),
         policies: Arc::clone(&loaded.policies),
         used_tokens: Arc::clone(&lasting.used_tokens),
         audit: Arc::clone(&lasting.audit),
-        mints: Arc::new(Mints::new(jwt, Some(mint))),
-        leases,
+        mints: Arc::new(Mints::new(jwt, Arc::clone(targets))),
+        targets: Arc::clone(targets),
         root_keys: loaded.roots.clone(),
         clock: Arc::clone(clock),
         places: loaded.settings.limits.exchanges,
@@ -209,68 +194,64 @@ impl fmt::Debug for OwnSigningKeys {
 }
 
 /// Every target of the settings; whether it answers shows at the first pass of the sweep.
-fn databases(
+fn targets(
     loaded: &Loaded,
     lasting: &Lasting,
     before: Option<&Version>,
     left: &mut Vec<String>,
-) -> Result<Databases, StartError> {
-    let mut databases: BTreeMap<String, Arc<dyn Database>> = BTreeMap::new();
-    let targets = &loaded.settings.targets;
-    for (name, target) in targets.iter().filter(|_| lasting.databases.is_none()) {
-        let same = before.and_then(|before| same_target(before, name, target));
-        let database = match same {
-            Some(database) if has_same_ca(&database, target) => database,
-            // A file it names is broken: no reason to cut off what works, nor the rest of a reload.
-            Some(database) => connect(name, target).unwrap_or_else(|error| {
-                left.push(error.to_string());
-                database
-            }),
-            None => connect(name, target)?,
+) -> Result<Targets, StartError> {
+    let mut targets: BTreeMap<String, Arc<dyn Target>> = BTreeMap::new();
+    if let Some(other) = &lasting.target {
+        let named = loaded.policies.credentials();
+        let named = named.filter_map(|credential| credential.kind.target());
+        targets.extend(named.map(|name| (name.to_owned(), Arc::clone(other))));
+        return Ok(Targets::new(targets));
+    }
+    for (name, settings) in &loaded.settings.targets {
+        let connect = |is_kept| {
+            let before = before.and_then(|before| before.targets.get(name));
+            let with = With {
+                root_keys: &loaded.roots,
+                clock: &lasting.clock,
+                before: before.map(|target| Before {
+                    target: target.as_ref(),
+                    is_kept,
+                }),
+            };
+            settings
+                .connect(name, &with)
+                .map_err(|problem| StartError::TargetSettings {
+                    target: name.clone(),
+                    problem,
+                })
         };
-        databases.insert(name.clone(), database);
+        let same = before.and_then(|before| same_target(before, name, settings.as_ref()));
+        let target = match same {
+            Some(same) if same.has_same_files() => connect(true)?,
+            // A file it names is broken: no reason to cut off what works, nor the rest of a reload.
+            Some(_) => match connect(false) {
+                Ok(target) => target,
+                Err(error) => {
+                    left.push(error.to_string());
+                    connect(true)?
+                }
+            },
+            None => connect(false)?,
+        };
+        targets.insert(name.clone(), target);
     }
-    let roots = loaded.roots.clone();
-    Ok(match before {
-        Some(before) => before.databases.succeeded_by(databases, roots),
-        None => Databases::new(databases, roots, Arc::clone(&lasting.clock)),
-    })
+    Ok(Targets::new(targets))
 }
 
-/// The database of a target whose settings are as before, with the connections it has.
-fn same_target(before: &Version, name: &str, target: &Target) -> Option<Arc<dyn Database>> {
+/// The target of that name, if its settings are as before.
+fn same_target<'a>(
+    before: &'a Version,
+    name: &str,
+    target: &dyn TargetSettings,
+) -> Option<&'a dyn Target> {
     let old = before.loaded.settings.targets.get(name)?;
-    let database = before.databases.database(name)?;
-    (old == target).then(|| Arc::clone(database))
-}
-
-fn has_same_ca(database: &Arc<dyn Database>, target: &Target) -> bool {
-    let Target::Postgres(target) = target;
-    let ca = target.ca.as_deref().map(fs::read_to_string).transpose();
-    ca.is_ok_and(|ca| ca == database.address().ca)
-}
-
-/// Sets up the way to a target, without going there.
-pub(super) fn connect(name: &str, target: &Target) -> Result<Arc<dyn Database>, StartError> {
-    let Target::Postgres(target) = target;
-    let postgres = Postgres::new(TargetSettings::clone(target)).map_err(|problem| {
-        StartError::TargetSettings {
-            target: name.to_owned(),
-            problem,
-        }
-    })?;
-    Ok(Arc::new(postgres))
-}
-
-/// The databases, as the exchange sees them.
-#[derive(Debug)]
-struct Leased(Arc<Databases>);
-
-#[async_trait]
-impl Leases for Leased {
-    async fn revoke(&self, lease: &LeaseContents) -> Result<Revoked, MintError> {
-        self.0.revoke(lease).await
-    }
+    let same = before.targets.get(name)?;
+    old.is_same(target).then_some(same.as_ref())
 }
 
 /// A few scrapers and probes.

@@ -10,12 +10,9 @@ use serde_json::{Value, json};
 use super::{Failure, Output, Terminal};
 use crate::broker::root_keys;
 use crate::clock::{Clock, SystemClock};
-use crate::config::{Settings, Target};
+use crate::config::Settings;
 use crate::credential::Revoked;
-use crate::credential::database::postgres::{Postgres, TargetSettings};
-use crate::credential::database::{
-    Database, DatabaseError, Databases, LeaseRow, LeaseState, Leftover, Record,
-};
+use crate::credential::target::{Leftover, Listed, Record, Target, Targets, With};
 use crate::lease::{LeaseContents, LeaseName};
 use crate::text::{count, escape};
 
@@ -103,64 +100,46 @@ impl Common {
         Settings::load(&self.config).map_err(|error| Failure::Local(error.to_string()))
     }
 
-    fn databases(&self, settings: &Settings) -> Result<Databases, Failure> {
+    fn targets(&self, settings: &Settings) -> Result<Targets, Failure> {
         let local = |error: &dyn std::fmt::Display| Failure::Local(error.to_string());
-        let mut databases: BTreeMap<String, Arc<dyn Database>> = BTreeMap::new();
+        let roots = root_keys(settings).map_err(|error| local(&error))?;
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+        let with = With {
+            root_keys: &roots,
+            clock: &clock,
+            before: None,
+        };
+        let mut targets: BTreeMap<String, Arc<dyn Target>> = BTreeMap::new();
         for (name, target) in &settings.targets {
-            if self.target.as_ref().is_some_and(|wanted| wanted != name) {
-                continue;
+            if self.target.as_ref().is_none_or(|wanted| wanted == name) {
+                let target = target.connect(name, &with).map_err(|error| local(&error))?;
+                targets.insert(name.clone(), target);
             }
-            let Target::Postgres(target) = target;
-            let postgres =
-                Postgres::new(TargetSettings::clone(target)).map_err(|error| local(&error))?;
-            databases.insert(name.clone(), Arc::new(postgres));
         }
-        if databases.is_empty() {
+        if targets.is_empty() {
             return Err(match &self.target {
                 Some(target) => super::no_target(settings, target),
                 None => Failure::Usage("the settings have no targets".to_owned()),
             });
         }
-        let roots = root_keys(settings).map_err(|error| local(&error))?;
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-        Ok(Databases::new(databases, roots, clock))
+        Ok(Targets::new(targets))
     }
 }
 
 async fn list(args: &ListArgs, out: &mut Terminal) -> Result<(), Failure> {
-    let databases = args.common.databases(&args.common.settings()?)?;
-    let mut rows: Vec<Listed> = Vec::new();
+    let targets = args.common.targets(&args.common.settings()?)?;
+    let mut rows: Vec<(String, Listed)> = Vec::new();
     let mut quarantined = Vec::new();
     let mut down = Vec::new();
-    for name in databases.names() {
-        let Some(database) = databases.database(name) else {
-            continue;
-        };
-        let read = async {
-            let mut listed = Vec::new();
-            for lease in database.leases().await? {
-                let reasons = match lease.state {
-                    LeaseState::Live => Vec::new(),
-                    LeaseState::Closing
-                    | LeaseState::Closed
-                    | LeaseState::Disarmed
-                    | LeaseState::ObjectsLeft => database.reasons(&lease.login).await?,
-                };
-                listed.push(Listed {
-                    target: name.to_owned(),
-                    record: databases.record(name, &lease),
-                    lease,
-                    reasons,
-                });
+    for (name, target) in targets.iter() {
+        match target.leases().await {
+            Ok(listing) => {
+                let leases = listing.leases.into_iter();
+                rows.extend(leases.map(|lease| (name.to_owned(), lease)));
+                let left = listing.quarantined.into_iter();
+                quarantined.extend(left.map(|left| (name.to_owned(), left)));
             }
-            Ok((listed, database.quarantined().await?))
-        };
-        match read.await {
-            Ok::<_, DatabaseError>((leases, left)) => {
-                rows.extend(leases);
-                quarantined.extend(left.into_iter().map(|left| (name.to_owned(), left)));
-            }
-            Err(error) => down.push(format!("target `{name}` {}", escape(&error.to_string()))),
+            Err(error) => down.push(format!("target `{name}` {}", escape(&error))),
         }
     }
     match args.output {
@@ -182,26 +161,16 @@ async fn list(args: &ListArgs, out: &mut Terminal) -> Result<(), Failure> {
     }
 }
 
-/// A lease with where it is, and what one of our brokers wrote down about it.
-struct Listed {
-    target: String,
-    lease: LeaseRow,
-    record: Option<Record>,
-    /// Why it is not gone.
-    reasons: Vec<String>,
-}
-
-fn print(rows: &[Listed], quarantined: &[(String, Leftover)], out: &mut Terminal) {
+fn print(rows: &[(String, Listed)], quarantined: &[(String, Leftover)], out: &mut Terminal) {
     if rows.is_empty() {
         out.line("no leases");
     }
-    for Listed {
-        target,
-        lease,
-        record,
-        reasons,
-    } in rows
-    {
+    for (target, listed) in rows {
+        let Listed {
+            lease,
+            record,
+            reasons,
+        } = listed;
         let group = match lease.groups.as_slice() {
             [] => String::new(),
             groups => format!(", group {}", escape(&groups.join(", "))),
@@ -251,14 +220,12 @@ fn left_json((target, left): &(String, Leftover)) -> Value {
     json!({ "target": target, "database": left.database, "objects": left.objects })
 }
 
-fn row_json(
-    Listed {
-        target,
+fn row_json((target, listed): &(String, Listed)) -> Value {
+    let Listed {
         lease,
         record,
         reasons,
-    }: &Listed,
-) -> Value {
+    } = listed;
     json!({
         "target": target,
         "login": lease.login,
@@ -279,8 +246,8 @@ async fn revoke(args: &RevokeArgs, out: &mut Terminal) -> Result<(), Failure> {
     let name = LeaseName::parse(&args.login)
         .map_err(|error| Failure::Usage(format!("`{}`: {error}", escape(&args.login))))?;
     let settings = args.common.settings()?;
-    let databases = args.common.databases(&settings)?;
-    let names: Vec<String> = databases.names().map(str::to_owned).collect();
+    let targets = args.common.targets(&settings)?;
+    let names: Vec<String> = targets.names().map(str::to_owned).collect();
     let [target] = names.as_slice() else {
         return Err(Failure::Usage(format!(
             "there are several targets; choose one with --target: {}",
@@ -296,18 +263,19 @@ async fn revoke(args: &RevokeArgs, out: &mut Terminal) -> Result<(), Failure> {
         subject: String::new(),
         repository: None,
     };
-    let is_there = match databases.database(target) {
-        // What cannot be listed says nothing about the lease.
-        Some(database) => database.leases().await.map_or(true, |leases| {
-            leases.iter().any(|lease| lease.login == args.login)
-        }),
-        None => false,
+    let Some(running) = targets.get(target) else {
+        return Err(super::no_target(&settings, target));
     };
+    // What cannot be listed says nothing about the lease.
+    let is_there = running.leases().await.map_or(true, |listing| {
+        let mut leases = listing.leases.iter();
+        leases.any(|listed| listed.lease.login == args.login)
+    });
     let mut record = AuditRecord::begin(&settings)?;
     let operation = record
         .begin_operation("leases revoke", target, Some(&args.login))
         .await?;
-    let (ended, why) = match databases.revoke_saying_why(&lease).await {
+    let (ended, why) = match running.revoke(&lease).await {
         Ok((revoked, why)) => (Ok(revoked), why),
         Err(error) => (Err(error), String::new()),
     };
@@ -343,14 +311,14 @@ async fn revoke(args: &RevokeArgs, out: &mut Terminal) -> Result<(), Failure> {
 
 async fn sweep(args: &SweepArgs, out: &mut Terminal) -> Result<(), Failure> {
     let settings = args.common.settings()?;
-    let databases = args.common.databases(&settings)?;
+    let targets = args.common.targets(&settings)?;
     let mut record = AuditRecord::begin(&settings)?;
-    let names: Vec<String> = databases.names().map(str::to_owned).collect();
+    let names: Vec<String> = targets.names().map(str::to_owned).collect();
     let mut down = Vec::new();
     let mut left = 0_usize;
     for name in &names {
         let operation = record.begin_operation("leases sweep", name, None).await?;
-        let swept = databases.sweep(name).await;
+        let swept = targets.sweep(name).await;
         record.end_operation(operation.of_sweep(&swept)).await?;
         match swept {
             Ok(report) => {
@@ -365,7 +333,7 @@ async fn sweep(args: &SweepArgs, out: &mut Terminal) -> Result<(), Failure> {
                 }
                 left = left.saturating_add(report.left.len());
             }
-            Err(error) => down.push(format!("target `{name}` {}", escape(&error.to_string()))),
+            Err(error) => down.push(format!("target `{name}` {}", escape(&error))),
         }
     }
     record.close().await?;

@@ -1,15 +1,15 @@
 //! `hallpass target check|install|uninstall`: is a database set up as leases need it?
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::Subcommand;
 use serde_json::json;
 
 use super::{Failure, Output, Terminal};
-use crate::config::{Settings, targets};
-use crate::credential::database::postgres::{
-    Finding, GroupCeiling, Postgres, Severity, TargetSettings, install,
-};
+use crate::config::Settings;
+use crate::credential::target::{Finding, Installation, Severity, TargetSettings};
+use crate::policy::PolicySet;
 use crate::text::{count, escape_up_to};
 
 /// Sets up a database for leases, and checks it
@@ -89,26 +89,25 @@ struct PrintArgs {
 pub fn run(args: Args, out: &mut Terminal) -> Result<(), Failure> {
     match args.command {
         Command::Check(args) => check(&args, out),
-        Command::Install(args) => install(&args.print, out),
-        Command::Uninstall(args) => uninstall(&args.print, out),
+        Command::Install(args) => print_text(&args.print, false, out),
+        Command::Uninstall(args) => print_text(&args.print, true, out),
     }
 }
 
-fn find(
-    config: &std::path::Path,
-    name: &str,
-) -> Result<(TargetSettings, Vec<GroupCeiling>), Failure> {
-    let settings = Settings::load(config).map_err(|error| Failure::Local(error.to_string()))?;
-    if !settings.targets.contains_key(name) {
+fn find(config: &Path, name: &str) -> Result<(Arc<dyn TargetSettings>, PolicySet), Failure> {
+    let local = |error: &dyn std::fmt::Display| Failure::Local(error.to_string());
+    let settings = Settings::load(config).map_err(|error| local(&error))?;
+    let Some(target) = settings.targets.get(name) else {
         return Err(super::no_target(&settings, name));
-    }
-    targets::find(&settings, name).map_err(Failure::Local)
+    };
+    let loaded = PolicySet::load(&settings.policies).map_err(|errors| local(&errors))?;
+    Ok((Arc::clone(target), loaded.set))
 }
 
 fn check(args: &CheckArgs, out: &mut Terminal) -> Result<(), Failure> {
-    let (target, groups) = find(&args.config, &args.name)?;
-    let postgres = Postgres::new(target).map_err(Failure::Local)?;
-    let findings = super::runtime()?.block_on(postgres.check(&groups));
+    let (target, policies) = find(&args.config, &args.name)?;
+    let checked = super::runtime()?.block_on(target.check(&args.name, &policies));
+    let findings = checked.map_err(Failure::Local)?;
     match args.output {
         Output::Text => print(&findings, out),
         Output::Json => out.json(&json(&findings)),
@@ -159,27 +158,20 @@ fn json(findings: &[Finding]) -> String {
     )
 }
 
-fn install(args: &PrintArgs, out: &mut Terminal) -> Result<(), Failure> {
-    let (target, groups) = find(&args.config, &args.name)?;
-    let version = version(args, out);
-    let sql = install::file(&args.name, &target, &groups, version).map_err(Failure::Local)?;
-    out.verbatim(sql.trim_end());
+fn print_text(args: &PrintArgs, uninstall: bool, out: &mut Terminal) -> Result<(), Failure> {
+    let (target, policies) = find(&args.config, &args.name)?;
+    let wanted = Installation {
+        name: &args.name,
+        policies: &policies,
+        server_version: args.server_version,
+        uninstall,
+    };
+    let made = target.installation(&wanted).map_err(Failure::Local)?;
+    if let Some(note) = made.note {
+        out.error(&format!("hallpass: {note}"));
+    }
+    out.verbatim(made.text.trim_end());
     Ok(())
-}
-
-fn uninstall(args: &PrintArgs, out: &mut Terminal) -> Result<(), Failure> {
-    let (target, _) = find(&args.config, &args.name)?;
-    let version = version(args, out);
-    let sql = install::uninstall::file(&args.name, &target, version).map_err(Failure::Local)?;
-    out.verbatim(sql.trim_end());
-    Ok(())
-}
-
-fn version(args: &PrintArgs, out: &mut Terminal) -> u32 {
-    args.server_version.unwrap_or_else(|| {
-        out.error("hallpass: --server-version is not given; this is for PostgreSQL 15, and refuses to run on another");
-        15
-    })
 }
 
 /// A server's message with its fix is longer than what strangers may make us print.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use ipnet::IpNet;
 
-use super::reader::{Item, Section};
+use crate::yaml::reader::{Item, Section};
 
 /// The two listeners.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -2,9 +2,9 @@
 
 use url::{Host, Url};
 
-use super::reader::{Item, Section};
 use crate::replay::StoreSettings;
 use crate::replay::redis::RedisSettings;
+use crate::yaml::reader::{Item, Section};
 
 /// Reads `replay:`.
 pub(super) fn read(item: &Item<'_>) -> Option<StoreSettings> {

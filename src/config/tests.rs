@@ -1,5 +1,5 @@
 use super::*;
-use crate::credential::database::postgres::ChannelBinding;
+use crate::credential::database::postgres::{ChannelBinding, PostgresSettings};
 
 const GOOD: &str = "
 issuer: https://hallpass.acme.dev
@@ -14,6 +14,11 @@ audit: { sinks: [ { kind: file, path: a.jsonl, required: true }, { kind: stdout 
 limits: { connections: 64, request_time: 500ms, body_bytes: 4096 }
 disclose: never
 ";
+
+fn postgres(settings: &Settings) -> &PostgresSettings {
+    let target = &settings.targets["shop-db"];
+    target.as_any().downcast_ref().unwrap()
+}
 
 fn parse(text: &str) -> Result<Settings, String> {
     let environment = |name: &str| (name == "CLEANER").then(|| "canary-81f2".to_owned());
@@ -54,7 +59,7 @@ fn a_full_file_is_read_with_paths_relative_to_its_folder() {
     assert_eq!(settings.disclose, Disclosure::Never);
     assert_eq!(settings.sinks.len(), 2);
     assert_eq!(settings.reload, Some(Duration::from_secs(10)));
-    let Target::Postgres(target) = &settings.targets["shop-db"];
+    let target = postgres(&settings);
     let cleaner = &target.cleaner;
     assert_eq!(cleaner.password.read().unwrap().expose(), "canary-81f2");
     assert!(!format!("{settings:?}").contains("canary"));
@@ -272,11 +277,10 @@ fn every_change_is_named_and_what_takes_a_restart_with_both_values() {
 }
 
 /// The target of [`GOOD`] after a change.
-fn target(from: &str, to: &str) -> Box<crate::credential::database::postgres::TargetSettings> {
+fn target(from: &str, to: &str) -> PostgresSettings {
     assert!(GOOD.contains(from), "{from}");
-    let mut settings = parse(&GOOD.replacen(from, to, 1)).unwrap();
-    let Target::Postgres(target) = settings.targets.remove("shop-db").unwrap();
-    target
+    let settings = parse(&GOOD.replacen(from, to, 1)).unwrap();
+    postgres(&settings).clone()
 }
 
 /// What is wrong with [`GOOD`] once `setting` stands in its target.
@@ -487,7 +491,8 @@ fn a_secret_of_the_environment_ends_before_its_line_end() {
         let environment = |name: &str| (name == "CLEANER").then(|| value.to_owned());
         let folder = Path::new("/etc/hallpass");
         let settings = Settings::parse("hallpass.yaml", GOOD.to_owned(), folder, &environment);
-        let Target::Postgres(target) = &settings.unwrap().targets["shop-db"];
+        let settings = settings.unwrap();
+        let target = postgres(&settings);
         let password = target.cleaner.password.read().unwrap();
         assert_eq!(password.expose(), "canary-81f2", "{value:?}");
     }

@@ -14,6 +14,7 @@ use crate::secret::Secret;
 
 pub mod database;
 pub mod jwt;
+pub mod target;
 
 /// Makes credentials of one kind.
 #[async_trait]
@@ -27,14 +28,14 @@ pub trait Mint: Send + Sync + fmt::Debug {
 #[derive(Clone, Debug)]
 pub struct Mints {
     jwt: Arc<jwt::JwtMint>,
-    databases: Option<Arc<dyn Mint>>,
+    targets: Arc<target::Targets>,
 }
 
 impl Mints {
-    /// Signed tokens, and databases where targets are configured.
+    /// Signed tokens, and what targets make.
     #[must_use]
-    pub const fn new(jwt: Arc<jwt::JwtMint>, databases: Option<Arc<dyn Mint>>) -> Self {
-        Self { jwt, databases }
+    pub const fn new(jwt: Arc<jwt::JwtMint>, targets: Arc<target::Targets>) -> Self {
+        Self { jwt, targets }
     }
 }
 
@@ -42,15 +43,12 @@ impl Mints {
 impl Mint for Mints {
     async fn mint(&self, recorded: Recorded) -> Result<Credential, MintError> {
         let kind = &recorded.reserved().permit().credential().kind;
-        match (kind, &self.databases) {
-            (Kind::Jwt { .. }, _) => self.jwt.mint(recorded).await,
-            (Kind::Postgres { .. }, Some(databases)) => databases.mint(recorded).await,
-            (Kind::Postgres { target, .. }, None) => Err(MintError {
-                message: format!("target `{target}` is not in the settings"),
-                reason: "target.unknown",
-                nothing_made: true,
-                ours: true,
-            }),
+        match kind {
+            Kind::Jwt { .. } => self.jwt.mint(recorded).await,
+            Kind::Postgres { target, .. } => {
+                let target = target.clone();
+                self.targets.mint(&target, recorded).await
+            }
         }
     }
 }

@@ -15,9 +15,9 @@ use super::postgres::{Options, PostgresError, Server};
 use crate::broker::{self, Running};
 use crate::broker::{Overrides, StartError};
 use crate::clock::{Clock as _, SystemClock};
-use crate::config::{Settings, targets};
-use crate::credential::database::postgres::install;
-use crate::policy::IssuerOverride;
+use crate::config::Settings;
+use crate::credential::database::postgres::{PostgresSettings, install};
+use crate::policy::{IssuerOverride, PolicySet};
 use crate::rootkey::RootKey;
 use crate::secret::Secret;
 
@@ -289,8 +289,14 @@ async fn install_target(settings: &Settings, postgres: &Server) -> Result<(), St
     );
     let version = u32::try_from(row.await?.get::<_, i32>(0)).unwrap_or(0);
     server.batch_execute("CREATE DATABASE hallpass").await?;
-    let (target, groups) = targets::find(settings, "shop-db").map_err(StageError::Settings)?;
-    for section in install::sections(&target, &groups, version).map_err(StageError::Settings)? {
+    let target = settings.targets.get("shop-db");
+    let target = target.and_then(|target| target.as_any().downcast_ref::<PostgresSettings>());
+    let target = target.ok_or_else(|| StageError::Settings("no target `shop-db`".to_owned()))?;
+    let policies = PolicySet::load(&settings.policies);
+    let policies = policies.map_err(|errors| StageError::Settings(errors.to_string()))?;
+    let groups = target.ceilings("shop-db", &policies.set);
+    let groups = groups.map_err(StageError::Settings)?;
+    for section in install::sections(target, &groups, version).map_err(StageError::Settings)? {
         let client = postgres.connect(&section.database).await?;
         client.batch_execute(&section.sql).await?;
     }

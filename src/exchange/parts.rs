@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use crate::audit::AuditLog;
 use crate::clock::Clock;
-use crate::credential::{Mint, MintError, Revoked};
-use crate::lease::LeaseContents;
+use crate::credential::Mint;
+use crate::credential::target::Targets;
 use crate::policy::PolicySet;
 use crate::replay::UsedTokens;
 use crate::rootkey::RootKeys;
@@ -24,8 +24,8 @@ pub struct Parts {
     pub audit: Arc<AuditLog>,
     /// Makes credentials, of every kind.
     pub mints: Arc<dyn Mint>,
-    /// Ends leases, in every target.
-    pub leases: Arc<dyn Leases>,
+    /// End leases.
+    pub targets: Arc<Targets>,
     /// Opens handles.
     pub root_keys: RootKeys,
     /// What time is it?
@@ -34,14 +34,4 @@ pub struct Parts {
     pub places: usize,
     /// Exchanges and explanations per repository and minute.
     pub per_repository: u32,
-}
-
-/// Ends leases by what their handles say, whatever the target.
-#[async_trait::async_trait]
-pub trait Leases: Send + Sync + std::fmt::Debug {
-    /// Ends the lease; one that is gone already is gone.
-    ///
-    /// # Errors
-    /// The lease names a target that is not in the settings.
-    async fn revoke(&self, lease: &LeaseContents) -> Result<Revoked, MintError>;
 }

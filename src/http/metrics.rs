@@ -7,7 +7,7 @@ use std::time::Duration;
 use metrics::{Key, Label, Level, Metadata, Recorder as _};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
-use crate::credential::database::{ConnectionStatus, LeaseState, TargetStatus};
+use crate::credential::target::{ConnectionStatus, LeaseState, TargetStatus};
 use crate::replay::StoreStatus;
 use crate::token::keys::remote::IssuerStatus;
 

@@ -15,7 +15,7 @@ use super::answer::{self, Answer, Context, Fault, Verdict};
 use super::request::RequestError;
 use super::{Shared, gate};
 use crate::audit::SinkStatus;
-use crate::credential::database::{ConnectionStatus, Databases};
+use crate::credential::target::{ConnectionStatus, Targets};
 use crate::exchange::Exchange;
 use crate::text::escape;
 use crate::token::keys::RemoteKeys;
@@ -62,10 +62,10 @@ pub(super) async fn metrics(State(shared): State<Arc<Shared>>, request: Request)
     for issuer in remote.flat_map(|remote| remote.status()) {
         shared.metrics.key_fetches(&issuer);
     }
-    for (target, status) in shared.readiness.databases.status() {
+    for (target, status) in shared.readiness.targets.status() {
         shared.metrics.leases(&target, &status);
     }
-    for (target, logins) in shared.readiness.databases.connections() {
+    for (target, logins) in shared.readiness.targets.connections() {
         for status in logins {
             shared.metrics.connections(&target, &status);
         }
@@ -91,7 +91,7 @@ pub(crate) trait ReloadStatus: Send + Sync + fmt::Debug {
 #[derive(Debug)]
 pub(crate) struct Readiness {
     remote: Option<Arc<RemoteKeys>>,
-    databases: Arc<Databases>,
+    targets: Arc<Targets>,
     reloads: Arc<dyn ReloadStatus>,
 }
 
@@ -99,12 +99,12 @@ impl Readiness {
     /// Of issuers whose keys are fetched, of targets, and of reloads.
     pub(crate) fn new(
         remote: Option<Arc<RemoteKeys>>,
-        databases: Arc<Databases>,
+        targets: Arc<Targets>,
         reloads: Arc<dyn ReloadStatus>,
     ) -> Self {
         Self {
             remote,
-            databases,
+            targets,
             reloads,
         }
     }
@@ -143,8 +143,8 @@ impl Readiness {
 
     /// A target that is down makes nobody else's jobs wait: it is told and does not count.
     fn targets(&self) -> Map<String, Value> {
-        let mut connections = self.databases.connections();
-        let status = self.databases.status().into_iter();
+        let mut connections = self.targets.connections();
+        let status = self.targets.status().into_iter();
         status
             .map(|(name, target)| {
                 let about = json!({

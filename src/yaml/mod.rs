@@ -14,6 +14,7 @@ pub mod diagnostic;
 pub mod duration;
 mod fault;
 mod place;
+pub(crate) mod reader;
 
 pub use diagnostic::{Diagnostic, Diagnostics, Place, Severity};
 

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use aws_lc_rs::digest;
 use nix::fcntl::OFlag;
 
-use crate::config::{Settings, Target};
+use crate::config::Settings;
 use crate::policy::Scan;
 use crate::secret::Secret;
 
@@ -43,20 +43,20 @@ impl Seen {
             .or_insert_with(|| Scan::of(folder));
         for file in files(settings) {
             self.files
-                .entry(file.to_owned())
-                .or_insert_with(|| Look::at(file));
+                .entry(file)
+                .or_insert_with_key(|file| Look::at(file));
         }
     }
 }
 
 /// Passwords are not among them: they are read whenever they are used.
-fn files(settings: &Settings) -> impl Iterator<Item = &Path> {
+fn files(settings: &Settings) -> impl Iterator<Item = PathBuf> {
     let tls = settings.listen.tls.iter();
     let tls = tls.flat_map(|files| [&files.cert, &files.key]);
     let targets = settings.targets.values();
-    let authorities = targets.filter_map(|Target::Postgres(target)| target.ca.as_ref());
+    let of_targets = targets.flat_map(|target| target.files());
     let settings = settings.file.iter().chain(&settings.root_keys);
-    settings.chain(tls).chain(authorities).map(PathBuf::as_path)
+    settings.chain(tls).cloned().chain(of_targets)
 }
 
 /// What is to be seen of one file. Of a secret that is no more than a hash.

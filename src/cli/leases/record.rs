@@ -19,7 +19,7 @@ use crate::broker::root_keys;
 use crate::client::Environment;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Settings, SinkKind, host_name};
-use crate::credential::database::{DatabaseError, SweepReport};
+use crate::credential::target::SweepReport;
 use crate::credential::{MintError, Revoked};
 use crate::text::escape;
 
@@ -134,13 +134,13 @@ impl Begun {
     }
 
     /// What came of a sweep of one target.
-    pub(super) fn of_sweep(self, swept: &Result<SweepReport, DatabaseError>) -> OperationOutcome {
+    pub(super) fn of_sweep(self, swept: &Result<SweepReport, String>) -> OperationOutcome {
         let report = swept.as_ref().ok();
         let message = swept.as_ref().err();
         OperationOutcome {
             intent: self.intent,
             outcome: if report.is_some() { "swept" } else { FAILED },
-            message: message.map(|error| Text::new(&error.to_string())),
+            message: message.map(|error| Text::new(error)),
             removed: report.map(|report| report.removed.iter().map(Text::from).collect()),
             left: report.map(|report| {
                 let left = report.left.iter();

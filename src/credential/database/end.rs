@@ -7,8 +7,8 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use super::{Class, Cleaned, Database, DatabaseError, Databases, Leftover, Target};
-use crate::credential::{MintError, Revoked};
+use super::{Class, Cleaned, Database, DatabaseError, Leftover, Logins};
+use crate::credential::Revoked;
 use crate::lease::LeaseContents;
 use crate::text::count;
 
@@ -51,51 +51,19 @@ pub(super) const SWEEP: Patience = Patience {
     turns: 5,
 };
 
-impl Databases {
-    /// Ends the lease before its time. What cannot be ended now is tried again by the sweep, until the
-    /// lease is gone.
-    ///
-    /// # Errors
-    /// The target is not in the settings.
-    pub async fn revoke(&self, lease: &LeaseContents) -> Result<Revoked, MintError> {
-        self.revoke_saying_why(lease)
-            .await
-            .map(|(revoked, _)| revoked)
-    }
-
-    /// The same, with the reason why the lease is not gone, for an operator.
-    ///
-    /// # Errors
-    /// As [`revoke`](Self::revoke).
-    pub async fn revoke_saying_why(
-        &self,
-        lease: &LeaseContents,
-    ) -> Result<(Revoked, String), MintError> {
-        let target = self.targets.get(&lease.target).ok_or_else(|| MintError {
-            message: format!(
-                "target `{}` of the lease is not in the settings",
-                lease.target
-            ),
-            reason: "target.unknown",
-            nothing_made: true,
-            ours: true,
-        })?;
-        let (problem, revoked) = match end(target.database.as_ref(), &lease.name, REVOCATION).await
-        {
-            Ok(Ended::Gone) => return Ok((Revoked::Gone, String::new())),
+impl Logins {
+    /// Ends the lease before its time, and says why it is not gone. What cannot be ended now is tried again
+    /// by the sweep, until the lease is gone.
+    pub(super) async fn end_lease(&self, lease: &LeaseContents) -> (Revoked, String) {
+        let (problem, revoked) = match end(self.database.as_ref(), &lease.name, REVOCATION).await {
+            Ok(Ended::Gone) => return (Revoked::Gone, String::new()),
             Ok(Ended::Left { what, .. }) => (what, Revoked::Closed),
             Ok(Ended::Armed(what) | Ended::Open(what)) => (what, Revoked::Pending),
             Err(error) => (error.to_string(), Revoked::Pending),
         };
         left(&lease.target, &lease.name, &problem);
-        target.remember(&lease.name, lease.expires_at);
-        Ok((revoked, problem))
-    }
-}
-
-impl Target {
-    fn remember(&self, login: &str, until: crate::clock::Timestamp) {
-        self.upkeep.remember(login, until);
+        self.upkeep.remember(&lease.name, lease.expires_at);
+        (revoked, problem)
     }
 }
 

@@ -3,15 +3,16 @@
 use async_trait::async_trait;
 use aws_lc_rs::constant_time;
 
-use super::order::{Order, Record};
-use super::{Class, DatabaseError, Databases, Found, NewLogin, Target};
+use super::order::Order;
+use super::{Class, Database, DatabaseError, Found, Logins, NewLogin};
 use crate::audit::Recorded;
+use crate::credential::target::Record;
 use crate::credential::{Credential, Material, Mint, MintError, PostgresLogin};
 use crate::lease::{self, LeaseContents};
 use crate::secret::Secret;
 
 #[async_trait]
-impl Mint for Databases {
+impl Mint for Logins {
     async fn mint(&self, recorded: Recorded) -> Result<Credential, MintError> {
         let order = Order::of(&recorded, &self.root_keys)?;
         let definition = recorded.reserved().permit().credential().clone();
@@ -37,20 +38,14 @@ pub struct Issued {
     pub found: Found,
 }
 
-impl Databases {
+impl Logins {
     /// Makes or finds the login of an order. The serving path comes here through [`Mint::mint`] only,
     /// with evidence; it is public for the suite that attacks databases.
     ///
     /// # Errors
     /// The target is down or refuses, or the login was made before by somebody else, or is over.
     pub async fn make(&self, order: Order) -> Result<Issued, MintError> {
-        let target = self.targets.get(&order.target).ok_or_else(|| MintError {
-            message: format!("target `{}` is not in the settings", order.target),
-            reason: "target.unknown",
-            nothing_made: true,
-            ours: true,
-        })?;
-        let database = &target.database;
+        let database = &self.database;
         if let Some(name) = order
             .database
             .as_deref()
@@ -63,7 +58,7 @@ impl Databases {
                 ours: true,
             });
         }
-        let found = create(target, &order).await?;
+        let found = create(database.as_ref(), &order).await?;
         if !found.created {
             self.check_repeat(&order, &found)?;
         }
@@ -144,7 +139,7 @@ impl Databases {
 }
 
 /// One call, and when nobody knows what became of it the same call again: it finds or makes.
-async fn create(target: &Target, order: &Order) -> Result<Found, MintError> {
+async fn create(database: &dyn Database, order: &Order) -> Result<Found, MintError> {
     let login = NewLogin {
         random: &order.random,
         password: &order.password,
@@ -156,7 +151,6 @@ async fn create(target: &Target, order: &Order) -> Result<Found, MintError> {
         holder: &order.holder_hash,
         may_create: order.may_create,
     };
-    let database = &target.database;
     let (found, sent_before) = match database.create(&login).await {
         Err(DatabaseError::Unknown(problem)) => {
             log(&order.target, &problem);

@@ -3,28 +3,25 @@
 //! The database's own catalogue is the lease table: a login's name begins with the second in which it
 //! ends, so any replica finds what has ended, and losing every replica loses nothing.
 
-use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use crate::clock::{Clock, Timestamp};
-use crate::rootkey::RootKeys;
+use super::target::{ConnectionStatus, LeaseRow, Leftover};
+use crate::clock::Timestamp;
 use crate::secret::Secret;
 
 mod end;
+mod logins;
 mod mint;
 mod order;
 pub mod postgres;
 mod sweep;
 
 pub use end::Ended;
+pub use logins::Logins;
 pub use mint::Issued;
-pub use order::{Holder, Order, Parts, Record, random_password};
-pub use sweep::{Report, SweepReport, Sweeper, TargetStatus};
-
-use sweep::Upkeep;
+pub use order::{Holder, Order, Parts, random_password};
 
 /// Creates and ends logins on one server. Every call is one round trip that either comes through or
 /// does nothing; nothing is kept between calls. What has a default only some engines need: those whose
@@ -103,6 +100,11 @@ pub trait Database: Send + Sync + fmt::Debug {
         Ok(None)
     }
 
+    /// The files that the connection was made of are as they were.
+    fn has_same_files(&self) -> bool {
+        true
+    }
+
     /// Databases that are cleaned; what a login owns elsewhere is reported, and never connected to.
     fn is_listed(&self, database: &str) -> bool;
 
@@ -113,21 +115,6 @@ pub trait Database: Send + Sync + fmt::Debug {
     fn connections(&self) -> Vec<ConnectionStatus> {
         Vec::new()
     }
-}
-
-/// The connections of one login to a server.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ConnectionStatus {
-    /// `broker` or `cleaner`.
-    pub login: &'static str,
-    /// Open ones.
-    pub open: usize,
-    /// How many this broker may open.
-    pub most: usize,
-    /// Why there was none just now for whoever wanted one: the login or the server has all it may.
-    pub problem: Option<String>,
-    /// How often the server refused one, by the limit that was reached.
-    pub refused: BTreeMap<&'static str, u64>,
 }
 
 /// A login to be made.
@@ -173,19 +160,6 @@ pub struct Found {
     pub record: String,
 }
 
-/// What refers to a login.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Leftover {
-    /// The database it is in; `None` for what belongs to the whole server.
-    pub database: Option<String>,
-    /// The login owns it, else it was granted to it.
-    pub owned: bool,
-    /// How many objects.
-    pub objects: i64,
-    /// How many of them are code.
-    pub routines: i64,
-}
-
 /// What one turn at cleaning up came to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Cleaned {
@@ -202,67 +176,6 @@ impl Cleaned {
         self.more |= other.more;
         self.armed |= other.armed;
         self.problems.extend(other.problems);
-    }
-}
-
-/// A lease as an operator sees it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LeaseRow {
-    /// Its login.
-    pub login: String,
-    /// When it ends.
-    pub expires_at: Timestamp,
-    /// Its end has passed.
-    pub ended: bool,
-    /// It may start sessions.
-    pub can_login: bool,
-    /// The groups it is a member of.
-    pub groups: Vec<String>,
-    /// How far it has ended.
-    pub state: LeaseState,
-    /// The server processes of its open sessions.
-    pub sessions: Vec<i32>,
-    /// What refers to it, in words.
-    pub leftovers: Vec<String>,
-    /// What is kept with it.
-    pub record: String,
-}
-
-/// How far a lease has ended, as the database shows it to every replica.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum LeaseState {
-    /// The job can log in.
-    Live,
-    /// Its time is over or it was revoked; sessions or the login are still open.
-    Closing,
-    /// Nobody can use the login; code it left can still run with the power of others.
-    Closed,
-    /// Its code is disarmed; clean-up goes on.
-    Disarmed,
-    /// Its code is disarmed; what keeps it is not ours to remove.
-    ObjectsLeft,
-}
-
-impl LeaseState {
-    /// Every state, in the order in which a lease passes through them.
-    pub const ALL: [Self; 5] = [
-        Self::Live,
-        Self::Closing,
-        Self::Closed,
-        Self::Disarmed,
-        Self::ObjectsLeft,
-    ];
-
-    /// The words for people and logs.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Live => "live",
-            Self::Closing => "closing",
-            Self::Closed => "login closed",
-            Self::Disarmed => "code disarmed",
-            Self::ObjectsLeft => "objects left",
-        }
     }
 }
 
@@ -345,78 +258,4 @@ pub enum Class {
     Outdated,
     /// Anything else.
     Other,
-}
-
-/// Every target that logins are made on.
-#[derive(Debug)]
-pub struct Databases {
-    targets: BTreeMap<String, Target>,
-    root_keys: RootKeys,
-    clock: Arc<dyn Clock>,
-}
-
-#[derive(Debug)]
-struct Target {
-    database: Arc<dyn Database>,
-    upkeep: Arc<Upkeep>,
-}
-
-impl Databases {
-    /// The targets by the names that the settings give them.
-    #[must_use]
-    pub fn new(
-        databases: BTreeMap<String, Arc<dyn Database>>,
-        root_keys: RootKeys,
-        clock: Arc<dyn Clock>,
-    ) -> Self {
-        let targets = databases.into_iter().map(|(name, database)| {
-            let upkeep = Arc::default();
-            (name, Target { database, upkeep })
-        });
-        Self {
-            targets: targets.collect(),
-            root_keys,
-            clock,
-        }
-    }
-
-    /// The targets after a reload. What is remembered of a target, such as revocations that found it
-    /// down, stays with its name, also when it is reached in another way now.
-    #[must_use]
-    pub fn succeeded_by(
-        &self,
-        databases: BTreeMap<String, Arc<dyn Database>>,
-        root_keys: RootKeys,
-    ) -> Self {
-        let targets = databases.into_iter().map(|(name, database)| {
-            let before = self.targets.get(&name);
-            let upkeep = before.map_or_else(Arc::default, |target| Arc::clone(&target.upkeep));
-            (name, Target { database, upkeep })
-        });
-        Self {
-            targets: targets.collect(),
-            root_keys,
-            clock: Arc::clone(&self.clock),
-        }
-    }
-
-    /// The targets' names.
-    pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.targets.keys().map(String::as_str)
-    }
-
-    /// How many connections this broker has to each target.
-    #[must_use]
-    pub fn connections(&self) -> BTreeMap<String, Vec<ConnectionStatus>> {
-        let targets = self.targets.iter();
-        targets
-            .map(|(name, target)| (name.clone(), target.database.connections()))
-            .collect()
-    }
-
-    /// The database behind a target.
-    #[must_use]
-    pub fn database(&self, name: &str) -> Option<&Arc<dyn Database>> {
-        self.targets.get(name).map(|target| &target.database)
-    }
 }

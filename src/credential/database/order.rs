@@ -9,6 +9,7 @@ use zeroize::Zeroizing;
 use crate::audit::Recorded;
 use crate::clock::Timestamp;
 use crate::credential::MintError;
+use crate::credential::target::Record;
 use crate::lease::{self, LeaseName};
 use crate::policy::Kind;
 use crate::provider::Fact;
@@ -274,23 +275,6 @@ fn sealed_record(keys: &RootKeys, target: &str, random: &str, about: Value) -> S
     let mac = record_mac(keys.active(), target, random, &members);
     members.insert("mac".to_owned(), mac.into());
     Value::Object(members).to_string()
-}
-
-/// What a broker with one of our keys wrote down about a login.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Record {
-    /// The policy that allowed it.
-    pub policy: String,
-    /// The repository, where its CI tells.
-    pub repository: Option<String>,
-    /// The run.
-    pub run: Option<String>,
-    /// The database it was sent to, where the credential names one.
-    pub database: Option<String>,
-    /// It acts as its group.
-    pub act_as_group: bool,
-    /// The keyed hash of the idempotency key that it was asked for with.
-    pub(super) key_hash: Option<String>,
 }
 
 impl Record {

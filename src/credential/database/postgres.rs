@@ -21,21 +21,20 @@ mod installed;
 mod lease;
 mod limits;
 mod reach;
+mod read;
 mod scram;
 mod settings;
 mod surroundings;
 
-pub use check::{Finding, Severity};
+pub use read::TARGET;
 pub use settings::{
-    CONNECTIONS, ChannelBinding, Cleaner, GroupCeiling, HELD, MAX_LIVE, PORT, SHORTEST_LIFE,
-    TargetSettings, Tls,
+    CONNECTIONS, ChannelBinding, Cleaner, GroupCeiling, HELD, MAX_LIVE, PORT, PostgresSettings,
+    SHORTEST_LIFE, Tls,
 };
 
-use super::{
-    Address, Class, Cleaned, ConnectionStatus, Database, DatabaseError, Found, LeaseRow, Leftover,
-    NewLogin,
-};
+use super::{Address, Class, Cleaned, Database, DatabaseError, Found, NewLogin};
 use crate::clock::Timestamp;
+use crate::credential::target::{ConnectionStatus, LeaseRow, Leftover};
 use crate::secret::Secret;
 use clean::Work;
 use connection::{Connections, column};
@@ -44,7 +43,7 @@ use reach::Reach;
 /// One PostgreSQL server.
 #[derive(Debug)]
 pub struct Postgres {
-    settings: TargetSettings,
+    settings: PostgresSettings,
     ca: Option<String>,
     mint: Connections,
     /// Of its own, and held open: when leases fill the server, they can still be ended (P-8).
@@ -68,7 +67,7 @@ impl Postgres {
     ///
     /// # Errors
     /// The CA file cannot be used.
-    pub fn new(settings: TargetSettings) -> Result<Self, String> {
+    pub fn new(settings: PostgresSettings) -> Result<Self, String> {
         let broker = (settings.user.as_str(), &settings.password);
         let control = &settings.control_database;
         let of_broker = |most| Connections::new(&settings, control, broker, most);
@@ -104,7 +103,7 @@ impl Postgres {
 
     /// How it is reached.
     #[must_use]
-    pub const fn settings(&self) -> &TargetSettings {
+    pub const fn settings(&self) -> &PostgresSettings {
         &self.settings
     }
 
@@ -384,6 +383,11 @@ impl Database for Postgres {
             Some(row) => Ok(self.missing_databases(&column::<Vec<String>>(row, 0)?)),
             None => Ok(None),
         }
+    }
+
+    fn has_same_files(&self) -> bool {
+        let ca = self.settings.ca.as_deref().map(fs::read_to_string);
+        ca.transpose().is_ok_and(|ca| ca == self.ca)
     }
 
     fn is_listed(&self, database: &str) -> bool {

@@ -1,122 +1,15 @@
 //! What has ended is removed, by whichever replica comes first.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
-use tokio::task::JoinHandle;
 
 use super::end::{Ended, SWEEP, cut, disable, end, is_passing, left};
-use super::order::Record;
-use super::{Database, DatabaseError, Databases, LeaseRow, LeaseState, Target};
+use super::{Database, DatabaseError, Logins};
 use crate::clock::Timestamp;
-
-/// What one pass over a target did.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct SweepReport {
-    /// Logins that are gone.
-    pub removed: Vec<String>,
-    /// Logins that could not be removed, each with the reason.
-    pub left: Vec<(String, String)>,
-    /// Logins that were left before and whose next attempt is not due.
-    pub waiting: u32,
-    /// Sessions without a login that were ended.
-    pub ghosts: u32,
-    /// Live logins, not told of before, that no broker with our keys made (databases.md P-4).
-    pub strangers: Vec<String>,
-}
-
-/// How a target is, as of its last pass.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct TargetStatus {
-    /// When the last pass came through.
-    pub swept_at: Option<Timestamp>,
-    /// Why the last pass did not.
-    pub problem: Option<String>,
-    /// How many leases are how far.
-    pub leases: BTreeMap<LeaseState, usize>,
-    /// Live logins that no broker with our keys made.
-    pub strangers: usize,
-    /// Objects in quarantine, which somebody should look at.
-    pub quarantined: i64,
-}
-
-/// The sweeping of every target. Dropping it stops it.
-pub struct Sweeper {
-    databases: Arc<ArcSwap<Databases>>,
-    report: Report,
-    /// By target; `None` once it was stopped.
-    tasks: Mutex<Option<BTreeMap<String, Task>>>,
-}
-
-/// The sweeping of one target.
-struct Task {
-    database: Arc<dyn Database>,
-    interval: Duration,
-    running: JoinHandle<()>,
-}
-
-impl Sweeper {
-    /// Sweeps these targets from now on. Where a target is as before, so is its sweeping; of one
-    /// that is gone, or reached in another way, a pass under way is broken off.
-    pub fn follow(&self, databases: &Arc<Databases>, intervals: &BTreeMap<String, Duration>) {
-        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(tasks) = tasks.as_mut() else {
-            return;
-        };
-        self.databases.store(Arc::clone(databases));
-        let mut before = std::mem::take(tasks);
-        for (name, target) in &databases.targets {
-            let interval = intervals.get(name).copied().unwrap_or(INTERVAL);
-            let as_before = before.remove(name).filter(|task| {
-                task.interval == interval && Arc::ptr_eq(&task.database, &target.database)
-            });
-            let task = as_before.unwrap_or_else(|| Task {
-                database: Arc::clone(&target.database),
-                interval,
-                running: self.start(name, interval),
-            });
-            tasks.insert(name.clone(), task);
-        }
-    }
-
-    /// Ends all sweeping for good.
-    pub fn stop(&self) {
-        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
-        *tasks = None;
-    }
-
-    fn start(&self, name: &str, interval: Duration) -> JoinHandle<()> {
-        let (databases, report) = (Arc::clone(&self.databases), Arc::clone(&self.report));
-        let name = name.to_owned();
-        tokio::spawn(async move {
-            loop {
-                let swept = databases.load_full().sweep(&name).await;
-                if let Ok(done) = swept
-                    && done.is_news()
-                {
-                    report(&name, &done);
-                }
-                tokio::time::sleep(jittered(interval)).await;
-            }
-        })
-    }
-}
-
-impl fmt::Debug for Sweeper {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Sweeper")
-    }
-}
-
-impl Drop for Task {
-    fn drop(&mut self) {
-        self.running.abort();
-    }
-}
+use crate::credential::target::{LeaseRow, LeaseState, SweepReport, TargetStatus};
 
 /// What a replica remembers of a target between passes. Nothing of it is needed: a restart only
 /// tries again sooner.
@@ -139,6 +32,10 @@ impl Upkeep {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    pub(super) fn status(&self) -> TargetStatus {
+        self.locked().status.clone()
+    }
+
     /// Those of `strangers` that were not there at the pass before.
     fn news(&self, strangers: Vec<String>) -> Vec<String> {
         let now: BTreeSet<String> = strangers.into_iter().collect();
@@ -156,55 +53,18 @@ impl Upkeep {
     }
 }
 
-impl SweepReport {
-    /// Something happened that was not told before.
-    #[must_use]
-    pub fn is_news(&self) -> bool {
-        Self {
-            waiting: 0,
-            ..self.clone()
-        } != Self::default()
-    }
-}
-
-/// Told of every pass that did something, e.g. to put it on record.
-pub type Report = Arc<dyn Fn(&str, &SweepReport) + Send + Sync>;
-
-impl Databases {
-    /// Sweeps every target until the sweeper is dropped: first at once, then after each interval,
-    /// shortened or lengthened by up to a half so that replicas do not meet.
-    #[must_use]
-    pub fn start_sweeping(
-        self: &Arc<Self>,
-        intervals: &BTreeMap<String, Duration>,
-        report: &Report,
-    ) -> Sweeper {
-        let sweeper = Sweeper {
-            databases: Arc::new(ArcSwap::from(Arc::clone(self))),
-            report: Arc::clone(report),
-            tasks: Mutex::new(Some(BTreeMap::new())),
-        };
-        sweeper.follow(self, intervals);
-        sweeper
-    }
-
-    /// One pass over a target.
-    ///
-    /// # Errors
-    /// It cannot be reached, or is not in the settings.
-    pub async fn sweep(&self, name: &str) -> Result<SweepReport, DatabaseError> {
-        let target = self.targets.get(name).ok_or_else(|| {
-            DatabaseError::Unreachable(format!("target `{name}` is not in the settings"))
-        })?;
-        let swept = self.pass(name, target).await;
-        let mut remembered = target.upkeep.locked();
+impl Logins {
+    /// One pass, whose outcome is the status from now on.
+    pub(super) async fn pass_and_remember(&self) -> Result<SweepReport, DatabaseError> {
+        let swept = self.pass().await;
+        let mut remembered = self.upkeep.locked();
         match &swept {
             Ok((_, status)) => remembered.status = status.clone(),
             Err(error) => {
                 if remembered.status.problem.is_none() {
                     tracing::error!(
                         reason = "database.sweep",
-                        target_name = name,
+                        target_name = self.name,
                         problem = %crate::text::escape(&error.to_string()),
                         "a target cannot be swept"
                     );
@@ -215,43 +75,29 @@ impl Databases {
         swept.map(|(report, _)| report)
     }
 
-    /// How each target is.
-    #[must_use]
-    pub fn status(&self) -> BTreeMap<String, TargetStatus> {
-        let of = |target: &Target| target.upkeep.locked().status.clone();
-        self.targets
-            .iter()
-            .map(|(name, target)| (name.clone(), of(target)))
-            .collect()
-    }
-
-    async fn pass(
-        &self,
-        name: &str,
-        target: &Target,
-    ) -> Result<(SweepReport, TargetStatus), DatabaseError> {
-        target.database.hold().await?;
-        target.database.recover().await?;
+    async fn pass(&self) -> Result<(SweepReport, TargetStatus), DatabaseError> {
+        self.database.hold().await?;
+        self.database.recover().await?;
         let mut report = SweepReport::default();
-        let owed = self.due_revocations(target);
-        self.end_page(name, target, owed.clone(), &mut report).await;
+        let owed = self.due_revocations();
+        self.end_page(owed.clone(), &mut report).await;
         // Page after page by name, so that logins that cannot be dropped do not come before the
         // others (databases.md P-7).
         let mut after = String::new();
         loop {
-            let mut ended = target.database.ended(&after, PAGE).await?;
+            let mut ended = self.database.ended(&after, PAGE).await?;
             let Some(last) = ended.last() else { break };
             after.clone_from(last);
             ended.retain(|login| !owed.contains(login));
-            self.end_page(name, target, ended, &mut report).await;
+            self.end_page(ended, &mut report).await;
         }
-        report.ghosts = target.database.ghosts().await?;
-        let leases = target.database.leases().await?;
-        let strangers = self.strangers(name, &leases);
-        let quarantined = target.database.quarantined().await?;
+        report.ghosts = self.database.ghosts().await?;
+        let leases = self.database.leases().await?;
+        let strangers = self.strangers(&leases);
+        let quarantined = self.database.quarantined().await?;
         let status = TargetStatus {
             swept_at: Some(self.clock.now()),
-            problem: target.database.misfit().await?,
+            problem: self.database.misfit().await?,
             leases: leases.iter().fold(BTreeMap::new(), |mut counts, lease| {
                 let count: &mut usize = counts.entry(lease.state).or_default();
                 *count = count.saturating_add(1);
@@ -260,11 +106,11 @@ impl Databases {
             strangers: strangers.len(),
             quarantined: quarantined.iter().map(|leftover| leftover.objects).sum(),
         };
-        report.strangers = target.upkeep.news(strangers);
+        report.strangers = self.upkeep.news(strangers);
         for login in &report.strangers {
             tracing::error!(
                 reason = "lease.stranger",
-                target_name = name,
+                target_name = self.name,
                 lease = %crate::text::escape(login),
                 "a login in our names has a record that none of our keys wrote; was the broker's database password stolen?"
             );
@@ -273,9 +119,9 @@ impl Databases {
     }
 
     /// Revocations that are still owed; what has ended by itself is found by its name.
-    fn due_revocations(&self, target: &Target) -> Vec<String> {
+    fn due_revocations(&self) -> Vec<String> {
         let now = self.clock.now();
-        let mut remembered = target.upkeep.locked();
+        let mut remembered = self.upkeep.locked();
         remembered.pending.retain(|_, until| *until > now);
         remembered.pending.keys().cloned().collect()
     }
@@ -283,21 +129,15 @@ impl Databases {
     /// Ends a page of logins. First all of them are closed, which takes milliseconds each; then a few at
     /// a time are cleaned up after, in random order, so that one that hangs delays neither the closing
     /// nor, on every replica alike, the same others (databases.md P-21).
-    async fn end_page(
-        &self,
-        name: &str,
-        target: &Target,
-        mut logins: Vec<String>,
-        report: &mut SweepReport,
-    ) {
+    async fn end_page(&self, mut logins: Vec<String>, report: &mut SweepReport) {
         let waiting = logins.len();
-        logins.retain(|login| self.is_due(target, login));
+        logins.retain(|login| self.is_due(login));
         let waiting = waiting.saturating_sub(logins.len());
         report.waiting = report
             .waiting
             .saturating_add(u32::try_from(waiting).unwrap_or(u32::MAX));
         for login in &logins {
-            let database = target.database.as_ref();
+            let database = self.database.as_ref();
             // What does not come through here is tried again, and reported, below.
             if cut(database, login)
                 .await
@@ -314,32 +154,25 @@ impl Databases {
             while ending.len() < AT_ONCE
                 && let Some(login) = logins.next()
             {
-                ending.push(end_named(Arc::clone(&target.database), login));
+                ending.push(end_named(Arc::clone(&self.database), login));
             }
             let Some((login, ended)) = ending.next().await else {
                 break;
             };
-            self.note_end(name, target, &login, ended, report);
+            self.note_end(&login, ended, report);
         }
     }
 
-    fn is_due(&self, target: &Target, login: &str) -> bool {
-        let remembered = target.upkeep.locked();
+    fn is_due(&self, login: &str) -> bool {
+        let remembered = self.upkeep.locked();
         let next = remembered.failures.get(login).map(|(_, next)| *next);
         next.is_none_or(|next| next <= self.clock.monotonic())
     }
 
-    fn note_end(
-        &self,
-        name: &str,
-        target: &Target,
-        login: &str,
-        ended: Result<Ended, DatabaseError>,
-        report: &mut SweepReport,
-    ) {
+    fn note_end(&self, login: &str, ended: Result<Ended, DatabaseError>, report: &mut SweepReport) {
         let (problem, continues) = match ended {
             Ok(Ended::Gone) => {
-                let mut remembered = target.upkeep.locked();
+                let mut remembered = self.upkeep.locked();
                 remembered.failures.remove(login);
                 remembered.pending.remove(login);
                 report.removed.push(login.to_owned());
@@ -353,9 +186,9 @@ impl Databases {
             Ok(Ended::Open(what)) => (format!("{}: {what}", LeaseState::Closing.name()), false),
             Err(error) => (error.to_string(), false),
         };
-        left(name, login, &problem);
+        left(&self.name, login, &problem);
         report.left.push((login.to_owned(), problem));
-        let mut remembered = target.upkeep.locked();
+        let mut remembered = self.upkeep.locked();
         if continues {
             remembered.failures.remove(login);
         } else if remembered.failures.len() < MOST_PENDING {
@@ -370,25 +203,13 @@ impl Databases {
         }
     }
 
-    fn strangers(&self, target: &str, leases: &[LeaseRow]) -> Vec<String> {
+    fn strangers(&self, leases: &[LeaseRow]) -> Vec<String> {
         leases
             .iter()
             .filter(|lease| !lease.ended && lease.can_login)
-            .filter(|lease| self.record(target, lease).is_none())
+            .filter(|lease| self.record(lease).is_none())
             .map(|lease| lease.login.clone())
             .collect()
-    }
-
-    /// What a broker with one of our keys wrote down about a lease, if one did.
-    #[must_use]
-    pub fn record(&self, target: &str, lease: &LeaseRow) -> Option<Record> {
-        Record::read(
-            &self.root_keys,
-            target,
-            &lease.login,
-            &lease.groups,
-            &lease.record,
-        )
     }
 }
 
@@ -401,14 +222,6 @@ fn back_off(failures: u32) -> Duration {
             Duration::from_secs(minutes.saturating_mul(60))
         }
     }
-}
-
-fn jittered(interval: Duration) -> Duration {
-    let mut byte = [128_u8; 1];
-    // Without randomness replicas may meet, which costs work and no correctness.
-    let _ = aws_lc_rs::rand::fill(&mut byte);
-    let [byte] = byte;
-    interval.mul_f64(0.5 + f64::from(byte) / 255.0)
 }
 
 async fn end_named(
@@ -432,19 +245,19 @@ fn shuffle(logins: &mut [String]) {
 
 /// Leases that are cleaned up after at once; one of them works, the others wait for their turn.
 const AT_ONCE: usize = 4;
-const INTERVAL: Duration = Duration::from_secs(20);
 const PAGE: u32 = 200;
 const MOST_PENDING: usize = 10_000;
 
 #[cfg(test)]
 mod tests {
-    use super::super::postgres::{Cleaner, Postgres, TargetSettings};
+    use super::super::postgres::{Cleaner, Postgres, PostgresSettings};
     use super::*;
-    use crate::clock::FixedClock;
+    use crate::clock::{Clock, FixedClock};
+    use crate::credential::target::{Before, With};
     use crate::rootkey::{RootKey, RootKeys};
     use crate::secret::{Secret, SecretSource};
 
-    fn database(host: &str) -> Arc<dyn Database> {
+    fn database(host: &str) -> Result<Arc<dyn Database>, String> {
         let password = SecretSource::Value(Secret::new("p".to_owned()));
         let cleaner = Cleaner {
             user: "c".to_owned(),
@@ -452,8 +265,8 @@ mod tests {
         };
         let login = ("hallpass".to_owned(), password);
         let databases = vec!["shop".to_owned()];
-        let settings = TargetSettings::new(host.to_owned(), databases, login, cleaner);
-        Arc::new(Postgres::new(settings).unwrap())
+        let settings = PostgresSettings::new(host.to_owned(), databases, login, cleaner);
+        Ok(Arc::new(Postgres::new(settings)?))
     }
 
     /// T-77
@@ -462,17 +275,22 @@ mod tests {
         let now = Timestamp::from_unix(1_790_000_000);
         let roots = RootKeys::new("https://h.example", 1, vec![RootKey::generate().unwrap()]);
         let roots = roots.unwrap();
-        let named = |name: &str, host: &str| BTreeMap::from([(name.to_owned(), database(host))]);
-        let clock = Arc::new(FixedClock::at(now));
-        let before = Databases::new(named("shop-db", "one.example"), roots.clone(), clock);
-        before.targets["shop-db"]
-            .upkeep
-            .remember("hp_x", now.plus(60));
-        let after = before.succeeded_by(named("shop-db", "two.example"), roots.clone());
-        let owed =
-            |databases: &Databases, name: &str| databases.due_revocations(&databases.targets[name]);
-        assert_eq!(owed(&after, "shop-db"), ["hp_x"]);
-        let other = before.succeeded_by(named("other-db", "one.example"), roots);
-        assert_eq!(owed(&other, "other-db"), [""; 0]);
+        let clock: Arc<dyn Clock> = Arc::new(FixedClock::at(now));
+        let logins = |host: &str, before: Option<&Logins>| {
+            let with = With {
+                root_keys: &roots,
+                clock: &clock,
+                before: before.map(|target| Before {
+                    target,
+                    is_kept: false,
+                }),
+            };
+            Logins::new("shop-db", Duration::ZERO, &with, || database(host)).unwrap()
+        };
+        let before = logins("one.example", None);
+        before.upkeep.remember("hp_x", now.plus(60));
+        let after = logins("two.example", Some(&before));
+        assert_eq!(after.due_revocations(), ["hp_x"]);
+        assert_eq!(logins("one.example", None).due_revocations(), [""; 0]);
     }
 }

@@ -8,7 +8,9 @@ use hallpass::credential::database::postgres::verifier;
 use hallpass::credential::database::random_password;
 
 use super::on_both_versions;
-use super::stage::{NO_HOLDER, Stage, Version, connect, fresh_random, keyed, made, order, refused};
+use super::stage::{
+    NO_HOLDER, Stage, Version, connect, fresh_random, keyed, logins, made, order, refused,
+};
 use crate::support::wait::until;
 
 on_both_versions! {
@@ -192,7 +194,7 @@ on_both_versions! {
         let mints = (0..50_usize).map(|number| {
             let broker = Arc::clone(&brokers[number % 2]);
             let order = keyed("app_ro", &random, "k", false);
-            tokio::spawn(async move { made(broker.make(order).await) })
+            tokio::spawn(async move { made(logins(&broker).make(order).await) })
         });
         let mut names = std::collections::BTreeSet::new();
         let mut got = 0;

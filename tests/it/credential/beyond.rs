@@ -8,7 +8,9 @@ use hallpass::credential::database::postgres::verifier;
 use hallpass::credential::database::random_password;
 
 use super::on_both_versions;
-use super::stage::{NO_HOLDER, PASSWORD, Stage, Version, connect, fresh_random, order, refused};
+use super::stage::{
+    NO_HOLDER, PASSWORD, Stage, Version, connect, fresh_random, logins, order, refused,
+};
 use crate::support::wait::until;
 
 on_both_versions! {
@@ -180,7 +182,7 @@ on_both_versions! {
         let other = stage.replica();
         assert_eq!(other.revoke(&stage.contents(&login)).await.unwrap(), Revoked::Gone);
         assert_eq!(stage.leases().await, "0");
-        other.make(order("app_ro", 600, &fresh_random())).await.unwrap();
+        logins(&other).make(order("app_ro", 600, &fresh_random())).await.unwrap();
     }
 
     /// T-107: replicas that sweep at once get in nobody's way.

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use hallpass::credential::Revoked;
-use hallpass::credential::database::{ConnectionStatus, Databases};
+use hallpass::credential::target::{ConnectionStatus, Targets};
 
 use super::on_both_versions;
-use super::stage::{PASSWORD, Stage, Version, connect, fresh_random, made, order};
+use super::stage::{PASSWORD, Stage, Version, connect, fresh_random, logins, made, order};
 use crate::support::wait::until;
 
 /// The connections of the broker's login, by the broker's account.
-fn of_broker(databases: &Databases) -> ConnectionStatus {
+fn of_broker(databases: &Targets) -> ConnectionStatus {
     let mut logins = databases.connections().remove("app").unwrap();
     assert_eq!(logins.len(), 2);
     logins.remove(0)
@@ -39,7 +39,7 @@ on_both_versions! {
         stage.settings.cleaner_connections = 1;
         stage.install().await;
         stage.databases = stage.replica();
-        let replicas: Vec<Arc<Databases>> = (0..6).map(|_| stage.replica()).collect();
+        let replicas: Vec<Arc<Targets>> = (0..6).map(|_| stage.replica()).collect();
         let mints = replicas.iter().enumerate().flat_map(|(which, replica)| {
             (0..4).map(move |_| {
                 let replica = Arc::clone(replica);
@@ -47,7 +47,7 @@ on_both_versions! {
                     if which % 2 == 0 {
                         replica.sweep("app").await.unwrap();
                     }
-                    made(replica.make(order("app_rw", 600, &fresh_random())).await).unwrap()
+                    made(logins(&replica).make(order("app_rw", 600, &fresh_random())).await).unwrap()
                 })
             })
         });
@@ -68,7 +68,7 @@ on_both_versions! {
         assert_eq!(limit_and_sessions(stage, "hallpass").await, (24, 24));
         // One replica too many gets nothing, says so, and takes nothing from the others.
         let seventh = stage.replica();
-        let error = seventh.sweep("app").await.unwrap_err().to_string();
+        let error = seventh.sweep("app").await.unwrap_err();
         assert!(error.contains("login `hallpass` has all the connections it may have"), "{error}");
         let status = of_broker(&seventh);
         assert!(refused(&status, "login_limit"), "{status:?}");
@@ -142,7 +142,7 @@ on_both_versions! {
         }
         for _ in 0..5 {
             let other = stage.replica();
-            let login = made(other.make(order("app_ro", 600, &fresh_random())).await).unwrap();
+            let login = made(logins(&other).make(order("app_ro", 600, &fresh_random())).await).unwrap();
             assert_eq!(other.revoke(&stage.contents(&login)).await.unwrap(), Revoked::Gone);
         }
     }
@@ -158,7 +158,7 @@ async fn a_replica_that_finds_the_server_full_says_so() {
         taken.push(session);
     }
     let replica = stage.replica();
-    let error = replica.sweep("app").await.unwrap_err().to_string();
+    let error = replica.sweep("app").await.unwrap_err();
     assert!(
         error.contains("the server has no connection left"),
         "{error}"

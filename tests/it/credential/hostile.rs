@@ -4,11 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hallpass::credential::Revoked;
-use hallpass::credential::database::LeaseState;
+use hallpass::credential::target::LeaseState;
 use tokio_postgres::Client;
 
 use super::on_both_versions;
-use super::stage::{Login, Stage, Version, fresh_random, keyed, made, order, order_for, refused};
+use super::stage::{
+    Login, Stage, Version, fresh_random, keyed, logins, made, order, order_for, refused,
+};
 use crate::support::wait::until;
 
 /// Code that does whatever it may with the power it meets, and tells nobody when it may not.
@@ -287,14 +289,14 @@ on_both_versions! {
             stage.superuser("app", "SET ROLE app_owner; REVOKE CREATE ON SCHEMA shared FROM app_rw; REVOKE TRIGGER ON app.items FROM app_rw").await;
             stage.superuser("app", change).await;
             let replica = stage.replica();
-            let error = made(replica.make(order("app_rw", 600, &fresh_random())).await).err().unwrap();
+            let error = made(logins(&replica).make(order("app_rw", 600, &fresh_random())).await).err().unwrap();
             assert_eq!(error.reason, "database.group", "{change}");
             let errors = stage.errors().await;
             assert!(errors.iter().any(|error| error.message.contains(reason)), "{change}: {errors:?}");
             stage.superuser("app", undo).await;
         }
         stage.superuser("app", "SET ROLE app_owner; GRANT CREATE ON SCHEMA shared TO app_rw; GRANT REFERENCES ON app.items TO app_rw").await;
-        let error = made(stage.replica().make(order("app_rw", 600, &fresh_random())).await).err().unwrap();
+        let error = made(logins(&stage.replica()).make(order("app_rw", 600, &fresh_random())).await).err().unwrap();
         assert_eq!(error.reason, "database.group");
     }
 
@@ -533,12 +535,12 @@ on_both_versions! {
 }
 
 async fn until_answered(
-    broker: &Arc<hallpass::credential::database::Databases>,
+    broker: &Arc<hallpass::credential::target::Targets>,
     order: impl Fn() -> hallpass::credential::database::Order,
 ) -> &'static str {
     let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
     loop {
-        let error = made(broker.make(order()).await).err().unwrap();
+        let error = made(logins(broker).make(order()).await).err().unwrap();
         // The server has just come back.
         if !error.ours || tokio::time::Instant::now() > deadline {
             return error.reason;

@@ -1,6 +1,7 @@
 //! What stands in the way of an installation, and what `target check` says of one.
 
-use hallpass::credential::database::postgres::{GroupCeiling, Severity};
+use hallpass::credential::database::postgres::GroupCeiling;
+use hallpass::credential::target::Severity;
 
 use super::on_both_versions;
 use super::stage::{Stage, Version, connect};

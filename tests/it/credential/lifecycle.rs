@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use hallpass::credential::database::postgres::GroupCeiling;
+use hallpass::credential::target::Target as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::on_both_versions;
-use super::stage::{Stage, Version, fresh_random, keyed, made, order, refused, sent_to};
+use super::stage::{Stage, Version, fresh_random, keyed, logins, made, order, refused, sent_to};
 use crate::support::wait::until;
 
 /// A way to the server that breaks off once: when the server has answered the first mint, and before
@@ -121,8 +122,8 @@ on_both_versions! { managed on 15 too:
         let login = stage.try_mint(sent_to(&second, &token, false)).await.unwrap();
         assert_eq!(login.given.database, second);
         stage.log_in(&login).await.unwrap();
-        let lease = stage.database().leases().await.unwrap().remove(0);
-        let record = stage.databases.record("app", &lease).unwrap();
+        let listed = logins(&stage.databases).leases().await.unwrap().leases.remove(0);
+        let record = listed.record.unwrap();
         assert_eq!(record.database, Some(second.clone()));
         // A definition that changed in between is another ask.
         let again = stage.try_mint(sent_to(&second, &token, true)).await.unwrap();
@@ -144,7 +145,7 @@ on_both_versions! { managed on 15 too:
         assert_eq!(first.given.password.expose(), again.given.password.expose());
         stage.log_in(&again).await.unwrap();
         // Another replica, which does not know of the first.
-        let elsewhere = made(stage.replica().make(keyed("app_ro", &random, "k1", false)).await).unwrap();
+        let elsewhere = made(logins(&stage.replica()).make(keyed("app_ro", &random, "k1", false)).await).unwrap();
         assert_eq!(first.given.username, elsewhere.given.username);
         let other_key = stage.try_mint(keyed("app_ro", &random, "k2", false)).await.err().unwrap();
         assert_eq!(other_key.reason, "token.replayed");
@@ -189,7 +190,7 @@ on_both_versions! { managed on 15 too:
     an_answer_that_is_lost_on_the_way_makes_no_second_login(stage) {
         let (port, is_cut) = cut_first_answer(stage.server.port()).await;
         let broker = stage.through(port);
-        let login = made(broker.make(order("app_ro", 600, &fresh_random())).await).unwrap();
+        let login = made(logins(&broker).make(order("app_ro", 600, &fresh_random())).await).unwrap();
         assert!(is_cut.load(Ordering::SeqCst), "no answer was lost");
         assert_eq!(stage.leases().await, "1");
         stage.log_in(&login).await.unwrap();

@@ -6,12 +6,12 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use hallpass::credential::database::postgres::{Postgres, TargetSettings};
+use hallpass::credential::database::postgres::{Postgres, PostgresSettings};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, Uid};
 use tempfile::TempDir;
 
-use super::stage::{PASSWORD, Stage, Version, fresh_random, order};
+use super::stage::{PASSWORD, Stage, Version, fresh_random, logins, order};
 use crate::support::wait::until;
 
 /// A running `PgBouncer`: stopped by its process id and gone with its folder when dropped.
@@ -92,14 +92,16 @@ async fn a_pooler_in_between_is_refused_with_the_reason() {
         let pooler = PgBouncer::start(stage.server.port(), settings).await;
         let log = || fs::read_to_string(pooler.folder.path().join("log")).unwrap();
         let broker = stage.through(pooler.port);
-        let error = broker.sweep("app").await.unwrap_err().to_string();
+        let error = broker.sweep("app").await.unwrap_err();
         let expected = format!("127.0.0.1:{} is a connection pooler", pooler.port);
         assert!(error.contains(&expected), "{settings}: {error}\n{}", log());
-        let refused = broker.make(order("app_ro", 600, &fresh_random())).await;
+        let refused = logins(&broker)
+            .make(order("app_ro", 600, &fresh_random()))
+            .await;
         let refused = refused.unwrap_err();
         assert_eq!(refused.reason, "database.unreachable");
         assert!(refused.nothing_made);
-        let target = TargetSettings {
+        let target = PostgresSettings {
             port: pooler.port,
             ..stage.settings.clone()
         };

@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use hallpass::clock::{Clock, SystemClock};
 use hallpass::credential::database::postgres::{
-    Cleaner, Finding, GroupCeiling, Postgres, Severity, TargetSettings, Tls, install,
+    Cleaner, GroupCeiling, Postgres, PostgresSettings, Tls, install,
 };
-use hallpass::credential::database::{Database, Databases, Found, Holder, Issued, Order, Parts};
+use hallpass::credential::database::{Database, Found, Holder, Issued, Logins, Order, Parts};
+use hallpass::credential::target::{Finding, Severity, TargetSettings as _, Targets, With};
 use hallpass::credential::{MintError, PostgresLogin};
 use hallpass::dev::postgres::{Options, Server};
 use hallpass::lease::{self, LeaseContents};
@@ -74,9 +75,9 @@ impl Installer {
 pub(super) struct Stage {
     pub(super) server: Server,
     pub(super) installer: Installer,
-    pub(super) databases: Arc<Databases>,
+    pub(super) databases: Arc<Targets>,
     pub(super) roots: RootKeys,
-    pub(super) settings: TargetSettings,
+    pub(super) settings: PostgresSettings,
     pub(super) groups: Vec<GroupCeiling>,
     pub(super) version: Version,
     _leaks: leaks::Guard,
@@ -265,13 +266,13 @@ impl Stage {
     }
 
     /// Another replica, with the same keys.
-    pub(super) fn replica(&self) -> Arc<Databases> {
+    pub(super) fn replica(&self) -> Arc<Targets> {
         databases(&self.settings, &self.roots)
     }
 
     /// A broker that reaches the server by another port.
-    pub(super) fn through(&self, port: u16) -> Arc<Databases> {
-        let settings = TargetSettings {
+    pub(super) fn through(&self, port: u16) -> Arc<Targets> {
+        let settings = PostgresSettings {
             port,
             ..self.settings.clone()
         };
@@ -279,7 +280,7 @@ impl Stage {
     }
 
     pub(super) fn database(&self) -> Arc<dyn Database> {
-        Arc::clone(self.databases.database("app").unwrap())
+        Arc::clone(logins(&self.databases).database())
     }
 
     pub(super) async fn superuser(&self, database: &str, sql: &str) {
@@ -344,7 +345,7 @@ impl Stage {
     }
 
     pub(super) async fn try_mint(&self, order: Order) -> Result<Login, MintError> {
-        made(self.databases.make(order).await)
+        made(logins(&self.databases).make(order).await)
     }
 
     pub(super) async fn revoke(&self, login: &Login) {
@@ -503,18 +504,18 @@ pub(super) async fn refused(client: &Client, sql: &str) -> String {
     }
 }
 
-fn target(port: u16) -> TargetSettings {
+fn target(port: u16) -> PostgresSettings {
     let password = SecretSource::Value(Secret::new(PASSWORD.to_owned()));
     let cleaner = Cleaner {
         user: "hallpass_clean".to_owned(),
         password: password.clone(),
     };
-    TargetSettings {
+    PostgresSettings {
         port,
         tls: Tls::Disable,
         sweep: Duration::from_secs(1),
         brokers: 6,
-        ..TargetSettings::new(
+        ..PostgresSettings::new(
             "127.0.0.1".to_owned(),
             vec![
                 "app".to_owned(),
@@ -528,11 +529,21 @@ fn target(port: u16) -> TargetSettings {
     }
 }
 
-fn databases(settings: &TargetSettings, roots: &RootKeys) -> Arc<Databases> {
-    let postgres: Arc<dyn Database> = Arc::new(Postgres::new(settings.clone()).unwrap());
+fn databases(settings: &PostgresSettings, roots: &RootKeys) -> Arc<Targets> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-    let targets = BTreeMap::from([("app".to_owned(), postgres)]);
-    Arc::new(Databases::new(targets, roots.clone(), clock))
+    let with = With {
+        root_keys: roots,
+        clock: &clock,
+        before: None,
+    };
+    let target = settings.connect("app", &with).unwrap();
+    Arc::new(Targets::new(BTreeMap::from([("app".to_owned(), target)])))
+}
+
+/// The target of a stage's broker, for orders that no token stands behind.
+pub(super) fn logins(broker: &Targets) -> &Logins {
+    let target = broker.get("app").unwrap();
+    target.as_any().downcast_ref().unwrap()
 }
 
 const GROUPS: &str =

@@ -141,7 +141,7 @@ fn parts(broker: &TestBroker, keys: Arc<dyn KeySource>, used_tokens: Arc<dyn Use
         used_tokens,
         audit: Arc::clone(&parts.audit),
         mints: Arc::clone(&parts.mints),
-        leases: Arc::clone(&parts.leases),
+        targets: Arc::clone(&parts.targets),
         root_keys: parts.root_keys.clone(),
         clock,
         places: 4,

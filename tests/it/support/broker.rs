@@ -385,10 +385,7 @@ impl Builder {
             }),
             for_dev: !self.issuers.is_empty(),
             issuers: self.issuers,
-            databases: (!self.has_targets).then(|| {
-                let database = &database;
-                (Arc::clone(database) as Arc<_>, Arc::clone(database) as _)
-            }),
+            target: (!self.has_targets).then(|| Arc::clone(&database) as Arc<_>),
             reload: self.reload,
             sinks: vec![sink.entry()],
             ..Overrides::default()

@@ -1,12 +1,13 @@
 //! A database that makes logins in memory, and misbehaves when told to.
 
+use std::any::Any;
 use std::collections::BTreeSet;
 use std::sync::Mutex;
 
 use async_trait::async_trait;
 use hallpass::audit::Recorded;
+use hallpass::credential::target::Target;
 use hallpass::credential::{Credential, Material, Mint, MintError, PostgresLogin, Revoked};
-use hallpass::exchange::Leases;
 use hallpass::lease::{self, LeaseContents};
 use hallpass::rootkey::RootKeys;
 use hallpass::secret::Secret;
@@ -160,16 +161,24 @@ impl Mint for FakeDatabase {
 }
 
 #[async_trait]
-impl Leases for FakeDatabase {
-    async fn revoke(&self, lease: &LeaseContents) -> Result<Revoked, MintError> {
+impl Target for FakeDatabase {
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    fn continues(&self, _other: &dyn Target) -> bool {
+        true
+    }
+
+    async fn revoke(&self, lease: &LeaseContents) -> Result<(Revoked, String), MintError> {
         let _place = self.exit.acquire().await.unwrap();
         let panics = self.state.lock().unwrap().revocations_panic;
         assert!(!panics, "{CANARY}");
         let mut state = self.state.lock().unwrap();
         if state.is_down {
-            return Ok(Revoked::Pending);
+            return Ok((Revoked::Pending, String::new()));
         }
         state.live.remove(&lease.name);
-        Ok(Revoked::Gone)
+        Ok((Revoked::Gone, String::new()))
     }
 }

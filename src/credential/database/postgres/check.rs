@@ -12,42 +12,9 @@ use crate::clock::Timestamp;
 use crate::credential::database::order::random_password;
 use crate::credential::database::postgres::settings::{MAX_LIVE, SHORTEST_LIFE};
 use crate::credential::database::{Database as _, DatabaseError, Ended, NewLogin, end};
+use crate::credential::target::{Finding, Severity};
 use crate::lease::rand13;
 use crate::secret::SecretSource;
-
-/// Something that `target check` found.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Finding {
-    /// How bad it is.
-    pub severity: Severity,
-    /// What was found.
-    pub message: String,
-    /// What to do about it.
-    pub fix: String,
-}
-
-/// How bad a finding is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Severity {
-    /// A lease would not work, or reach too far.
-    Error,
-    /// It works, and could be better.
-    Warning,
-    /// It is as it should be.
-    Fine,
-}
-
-impl Severity {
-    /// The word in front of a finding.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Error => "error",
-            Self::Warning => "warning",
-            Self::Fine => "ok",
-        }
-    }
-}
 
 impl Postgres {
     /// Goes through everything that makes leases fail, live on or reach too far, and tries a

@@ -8,8 +8,9 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{FromSql, ToSql, Type};
 use tokio_postgres::{Client, Row};
 
-use super::settings::TargetSettings;
-use crate::credential::database::{Class, ConnectionStatus, DatabaseError};
+use super::settings::PostgresSettings;
+use crate::credential::database::{Class, DatabaseError};
+use crate::credential::target::ConnectionStatus;
 use crate::secret::SecretSource;
 
 mod counts;
@@ -103,7 +104,7 @@ impl Connections {
     /// # Errors
     /// The CA file of the target cannot be read, or TLS cannot be set up.
     pub(super) fn new(
-        settings: &TargetSettings,
+        settings: &PostgresSettings,
         database: &str,
         login: (&str, &SecretSource),
         most: usize,
@@ -117,7 +118,7 @@ impl Connections {
     /// # Errors
     /// As [`new`](Self::new).
     pub(super) fn held(
-        settings: &TargetSettings,
+        settings: &PostgresSettings,
         database: &str,
         login: (&str, &SecretSource),
     ) -> Result<Self, String> {

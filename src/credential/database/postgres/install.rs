@@ -3,7 +3,7 @@
 use aws_lc_rs::digest::{SHA256, digest};
 use data_encoding::HEXLOWER;
 
-use super::settings::{GroupCeiling, MAX_LIVE, SHORTEST_LIFE, TargetSettings};
+use super::settings::{GroupCeiling, MAX_LIVE, PostgresSettings, SHORTEST_LIFE};
 use psql::{connect, create_control, introduction};
 
 mod psql;
@@ -23,7 +23,7 @@ pub struct Section {
 /// # Errors
 /// The version is not supported, or no credential uses the target.
 pub fn sections(
-    settings: &TargetSettings,
+    settings: &PostgresSettings,
     groups: &[GroupCeiling],
     version: u32,
 ) -> Result<Vec<Section>, String> {
@@ -62,7 +62,7 @@ pub fn sections(
 /// As [`sections`].
 pub fn file(
     name: &str,
-    settings: &TargetSettings,
+    settings: &PostgresSettings,
     groups: &[GroupCeiling],
     version: u32,
 ) -> Result<String, String> {
@@ -91,7 +91,7 @@ pub(super) struct Installed {
 
 /// The functions of section 3.
 #[must_use]
-pub(super) fn database_functions(settings: &TargetSettings, version: u32) -> Vec<Installed> {
+pub(super) fn database_functions(settings: &PostgresSettings, version: u32) -> Vec<Installed> {
     let words = Words {
         settings,
         groups: &[],
@@ -115,7 +115,7 @@ pub(super) fn function_config(version: u32) -> Vec<String> {
         .collect()
 }
 
-fn check(settings: &TargetSettings, groups: &[GroupCeiling], version: u32) -> Result<(), String> {
+fn check(settings: &PostgresSettings, groups: &[GroupCeiling], version: u32) -> Result<(), String> {
     check_target(settings, version)?;
     if groups.is_empty() {
         return Err(
@@ -129,7 +129,7 @@ fn check(settings: &TargetSettings, groups: &[GroupCeiling], version: u32) -> Re
     Ok(())
 }
 
-fn check_target(settings: &TargetSettings, version: u32) -> Result<(), String> {
+fn check_target(settings: &PostgresSettings, version: u32) -> Result<(), String> {
     if !(15..=18).contains(&version) {
         return Err(format!(
             "PostgreSQL {version} is not supported, expected 15 to 18"
@@ -171,7 +171,7 @@ fn is_plain(name: &str) -> bool {
 
 /// What stands for the placeholders of the templates.
 struct Words<'a> {
-    settings: &'a TargetSettings,
+    settings: &'a PostgresSettings,
     groups: &'a [GroupCeiling],
     version: u32,
 }
@@ -502,13 +502,13 @@ mod tests {
     use crate::credential::database::postgres::Cleaner;
     use crate::secret::{Secret, SecretSource};
 
-    fn settings() -> TargetSettings {
+    fn settings() -> PostgresSettings {
         let password = || SecretSource::Value(Secret::new("x".to_owned()));
         let login = |user: &str| (user.to_owned(), password());
         let (user, password) = login("hallpass_clean");
         let cleaner = Cleaner { user, password };
         let databases = vec!["shop".to_owned()];
-        TargetSettings::new(
+        PostgresSettings::new(
             "db.acme.dev".to_owned(),
             databases,
             login("hallpass"),

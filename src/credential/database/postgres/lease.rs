@@ -6,7 +6,8 @@ use tokio_postgres::types::Type;
 use super::Postgres;
 use super::connection::{Connections, column};
 use crate::clock::Timestamp;
-use crate::credential::database::{Database as _, DatabaseError, LeaseRow, LeaseState, Leftover};
+use crate::credential::database::{Database as _, DatabaseError};
+use crate::credential::target::{LeaseRow, LeaseState, Leftover};
 
 impl Postgres {
     /// Every lease there is.

@@ -8,7 +8,7 @@ use crate::secret::SecretSource;
 
 /// A PostgreSQL server and how we log in to it: `targets:` of the settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TargetSettings {
+pub struct PostgresSettings {
     /// Host name or address.
     pub host: String,
     /// Port.
@@ -56,7 +56,7 @@ pub struct TargetSettings {
     pub channel_binding: ChannelBinding,
 }
 
-impl TargetSettings {
+impl PostgresSettings {
     /// A target with the default of every setting that may be left out.
     #[must_use]
     pub fn new(
@@ -192,7 +192,7 @@ pub struct GroupCeiling {
 pub const SHORTEST_LIFE: u32 = 5;
 /// Live logins on one target: from 16 on each costs every mint some microseconds (databases.md 1.9).
 pub const MAX_LIVE: u32 = 500;
-/// The default of [`TargetSettings::connections`].
+/// The default of [`PostgresSettings::connections`].
 pub const CONNECTIONS: u16 = 5;
 /// Where a PostgreSQL server listens unless something else is said.
 pub const PORT: u16 = 5_432;

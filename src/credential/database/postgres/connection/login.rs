@@ -14,7 +14,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::counts::{Counts, Open, Shortage};
 use super::text;
-use crate::credential::database::postgres::settings::{ChannelBinding, TargetSettings, Tls};
+use crate::credential::database::postgres::settings::{ChannelBinding, PostgresSettings, Tls};
 use crate::secret::SecretSource;
 use crate::tls;
 
@@ -79,7 +79,7 @@ impl Login {
     /// # Errors
     /// The CA file of the target cannot be read, or TLS cannot be set up.
     pub(super) fn new(
-        settings: &TargetSettings,
+        settings: &PostgresSettings,
         (user, password): (&str, &SecretSource),
     ) -> Result<Self, String> {
         Ok(Self {

@@ -10,7 +10,7 @@ fn password() -> SecretSource {
     SecretSource::Value(Secret::new("p".to_owned()))
 }
 
-async fn server() -> (Server, TargetSettings) {
+async fn server() -> (Server, PostgresSettings) {
     let server = Server::start(&Options::default()).await.unwrap();
     let superuser = server.connect("postgres").await.unwrap();
     superuser.batch_execute(LOGIN).await.unwrap();
@@ -24,15 +24,15 @@ async fn server() -> (Server, TargetSettings) {
     };
     let login = ("app".to_owned(), password());
     let databases = vec!["one".to_owned()];
-    let settings = TargetSettings {
+    let settings = PostgresSettings {
         port: server.port(),
         tls: Tls::Disable,
-        ..TargetSettings::new("127.0.0.1".to_owned(), databases, login, cleaner)
+        ..PostgresSettings::new("127.0.0.1".to_owned(), databases, login, cleaner)
     };
     (server, settings)
 }
 
-fn connections(settings: &TargetSettings, most: usize, idle: Option<Duration>) -> Connections {
+fn connections(settings: &PostgresSettings, most: usize, idle: Option<Duration>) -> Connections {
     let login = Login::new(settings, ("app", &password())).unwrap();
     Connections::of(Arc::new(Pool::new(login, most, idle)), "postgres")
 }
@@ -142,10 +142,10 @@ async fn a_login_that_must_be_bound_to_tls_is_refused_without_it() {
         password: password(),
     };
     let login = ("app".to_owned(), password());
-    let mut settings = TargetSettings {
+    let mut settings = PostgresSettings {
         port: server.port(),
         ca: Some(ca.clone()),
-        ..TargetSettings::new("127.0.0.1".to_owned(), Vec::new(), login, cleaner)
+        ..PostgresSettings::new("127.0.0.1".to_owned(), Vec::new(), login, cleaner)
     };
     for (channel_binding, open) in [(Require, false), (Prefer, true), (Disable, true)] {
         settings.channel_binding = channel_binding;

@@ -2,12 +2,12 @@
 
 use std::fmt::Write as _;
 
-use super::{GroupCeiling, MAX_LIVE, TargetSettings, identifier, literal};
+use super::{GroupCeiling, MAX_LIVE, PostgresSettings, identifier, literal};
 
 /// What the file allows, needs, and leaves to do.
 pub(super) fn introduction(
     name: &str,
-    settings: &TargetSettings,
+    settings: &PostgresSettings,
     groups: &[GroupCeiling],
     version: u32,
 ) -> String {

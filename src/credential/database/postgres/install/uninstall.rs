@@ -3,13 +3,13 @@
 use std::fmt::Write as _;
 
 use super::psql::connect;
-use super::{Section, TargetSettings, Words, check_target, identifier};
+use super::{PostgresSettings, Section, Words, check_target, identifier};
 
 /// What is run in each database, in order. The control database itself is dropped by the [`file`] only.
 ///
 /// # Errors
 /// The version is not supported.
-fn sections(settings: &TargetSettings, version: u32) -> Result<Vec<Section>, String> {
+fn sections(settings: &PostgresSettings, version: u32) -> Result<Vec<Section>, String> {
     check_target(settings, version)?;
     let words = Words {
         settings,
@@ -34,7 +34,7 @@ fn sections(settings: &TargetSettings, version: u32) -> Result<Vec<Section>, Str
 ///
 /// # Errors
 /// The version is not supported.
-pub fn file(name: &str, settings: &TargetSettings, version: u32) -> Result<String, String> {
+pub fn file(name: &str, settings: &PostgresSettings, version: u32) -> Result<String, String> {
     let words = Words {
         settings,
         groups: &[],

@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::diagnostic::{Diagnostic, Place, Source, Span, nearest};
+use super::{Node, NodeKind, Scalar};
 use crate::secret::{Secret, SecretSource, without_line_end};
-use crate::yaml::diagnostic::{Diagnostic, Place, Source, Span, nearest};
-use crate::yaml::{Node, NodeKind, Scalar};
 
 /// What every part of the file is read with.
-pub(super) struct Reader<'a> {
+pub(crate) struct Reader<'a> {
     source: Arc<Source>,
     folder: &'a Path,
     environment: &'a dyn Fn(&str) -> Option<String>,
@@ -18,7 +18,7 @@ pub(super) struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    pub(super) const fn new(
+    pub(crate) const fn new(
         source: Arc<Source>,
         folder: &'a Path,
         environment: &'a dyn Fn(&str) -> Option<String>,
@@ -32,12 +32,12 @@ impl<'a> Reader<'a> {
         }
     }
 
-    pub(super) fn into_problems(self) -> Vec<Diagnostic> {
+    pub(crate) fn into_problems(self) -> Vec<Diagnostic> {
         self.problems.into_inner()
     }
 
     /// The file holds nothing, unless something else is wrong already.
-    pub(super) fn empty(&self) {
+    pub(crate) fn empty(&self) {
         if self.problems.borrow().is_empty() {
             self.report(
                 "empty",
@@ -49,7 +49,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A mapping.
-    pub(super) fn section<'b>(&'b self, node: &'b Node, what: &str) -> Option<Section<'b>> {
+    pub(crate) fn section<'b>(&'b self, node: &'b Node, what: &str) -> Option<Section<'b>> {
         let NodeKind::Map(_) = &node.kind else {
             self.report(
                 "wrong-type",
@@ -74,7 +74,7 @@ impl<'a> Reader<'a> {
 }
 
 /// A mapping whose keys are all known at its end.
-pub(super) struct Section<'a> {
+pub(crate) struct Section<'a> {
     reader: &'a Reader<'a>,
     node: &'a Node,
     known: RefCell<Vec<&'static str>>,
@@ -82,7 +82,7 @@ pub(super) struct Section<'a> {
 
 impl<'a> Section<'a> {
     /// The value of a key, if it is there.
-    pub(super) fn optional(&self, key: &'static str) -> Option<Item<'a>> {
+    pub(crate) fn optional(&self, key: &'static str) -> Option<Item<'a>> {
         self.known.borrow_mut().push(key);
         let NodeKind::Map(entries) = &self.node.kind else {
             return None;
@@ -96,7 +96,7 @@ impl<'a> Section<'a> {
     }
 
     /// The value of a key that must be there.
-    pub(super) fn required(&self, key: &'static str) -> Option<Item<'a>> {
+    pub(crate) fn required(&self, key: &'static str) -> Option<Item<'a>> {
         let item = self.optional(key);
         if item.is_none() {
             self.reader.report(
@@ -110,14 +110,14 @@ impl<'a> Section<'a> {
     }
 
     /// A key that is designed and not built: refused, since ignoring it would be a lie.
-    pub(super) fn planned(&self, key: &'static str, help: &str) {
+    pub(crate) fn planned(&self, key: &'static str, help: &str) {
         if let Some(item) = self.optional(key) {
             let _: Option<()> = item.wrong(&format!("`{key}` is not supported yet"), help);
         }
     }
 
     /// Every entry, for sections whose keys are names of the reader's own.
-    pub(super) fn entries(&self) -> Vec<(&'a str, Item<'a>)> {
+    pub(crate) fn entries(&self) -> Vec<(&'a str, Item<'a>)> {
         let NodeKind::Map(entries) = &self.node.kind else {
             return Vec::new();
         };
@@ -135,7 +135,7 @@ impl<'a> Section<'a> {
     }
 
     /// Reports every key that nobody asked for.
-    pub(super) fn finish(&self) {
+    pub(crate) fn finish(&self) {
         let NodeKind::Map(entries) = &self.node.kind else {
             return;
         };
@@ -160,7 +160,7 @@ impl<'a> Section<'a> {
 }
 
 /// One value, with the key it stands under.
-pub(super) struct Item<'a> {
+pub(crate) struct Item<'a> {
     reader: &'a Reader<'a>,
     node: &'a Node,
     key: String,
@@ -168,7 +168,7 @@ pub(super) struct Item<'a> {
 
 impl<'a> Item<'a> {
     /// Reports what is wrong with it.
-    pub(super) fn wrong<T>(&self, message: &str, help: &str) -> Option<T> {
+    pub(crate) fn wrong<T>(&self, message: &str, help: &str) -> Option<T> {
         self.reader
             .report("wrong-value", self.node.span, message, help);
         None
@@ -192,7 +192,7 @@ impl<'a> Item<'a> {
         }
     }
 
-    pub(super) fn text(&self) -> Option<String> {
+    pub(crate) fn text(&self) -> Option<String> {
         let text = &self.scalar("text")?.text;
         if text.contains("${") {
             return self.wrong(
@@ -204,11 +204,11 @@ impl<'a> Item<'a> {
     }
 
     /// A path; a relative one is relative to the settings file.
-    pub(super) fn path(&self) -> Option<PathBuf> {
+    pub(crate) fn path(&self) -> Option<PathBuf> {
         self.text().map(|text| self.reader.folder.join(text))
     }
 
-    pub(super) fn truth(&self) -> Option<bool> {
+    pub(crate) fn truth(&self) -> Option<bool> {
         let scalar = self.scalar("`true` or `false`")?;
         match (scalar.plain, scalar.text.as_str()) {
             (true, "true") => Some(true),
@@ -220,7 +220,7 @@ impl<'a> Item<'a> {
         }
     }
 
-    pub(super) fn number(&self, least: u64, most: u64) -> Option<u64> {
+    pub(crate) fn number(&self, least: u64, most: u64) -> Option<u64> {
         let text = self.text()?;
         let is_plain = matches!(&self.node.kind, NodeKind::Scalar(scalar) if scalar.plain);
         let number = plain_number(&text);
@@ -243,7 +243,7 @@ impl<'a> Item<'a> {
     }
 
     /// A time such as `500ms`, `10s`, `15m`, `2h` or `7d`.
-    pub(super) fn duration(&self, least: Duration, most: Duration) -> Option<Duration> {
+    pub(crate) fn duration(&self, least: Duration, most: Duration) -> Option<Duration> {
         let text = self.text()?;
         match duration(&text) {
             Some(time) if (least..=most).contains(&time) => Some(time),
@@ -265,7 +265,7 @@ impl<'a> Item<'a> {
         }
     }
 
-    pub(super) fn list(&self) -> Option<Vec<Self>> {
+    pub(crate) fn list(&self) -> Option<Vec<Self>> {
         match &self.node.kind {
             NodeKind::List(nodes) => Some(
                 nodes
@@ -284,12 +284,12 @@ impl<'a> Item<'a> {
         }
     }
 
-    pub(super) fn section(&self) -> Option<Section<'a>> {
+    pub(crate) fn section(&self) -> Option<Section<'a>> {
         self.reader.section(self.node, &format!("`{}`", self.key))
     }
 
     /// A mapping with `file:`; anything else would be the secret itself in the settings.
-    pub(super) fn section_or_secret(&self, what: &str) -> Option<Section<'a>> {
+    pub(crate) fn section_or_secret(&self, what: &str) -> Option<Section<'a>> {
         match &self.node.kind {
             NodeKind::Map(_) => self.section(),
             NodeKind::Scalar(_) | NodeKind::List(_) => self.wrong(
@@ -300,7 +300,7 @@ impl<'a> Item<'a> {
     }
 
     /// Where a secret is: `{ file: path }` or `${env:NAME}`.
-    pub(super) fn secret(&self) -> Option<SecretSource> {
+    pub(crate) fn secret(&self) -> Option<SecretSource> {
         let text = match &self.node.kind {
             NodeKind::Map(_) => {
                 let section = self.section()?;
@@ -340,7 +340,7 @@ impl<'a> Item<'a> {
     }
 
     /// Reports what is wrong with a value that may hold a secret.
-    pub(super) fn wrong_unseen<T>(&self, problem: &str, help: &str) -> Option<T> {
+    pub(crate) fn wrong_unseen<T>(&self, problem: &str, help: &str) -> Option<T> {
         self.report_unseen("wrong-value", problem, help)
     }
 
