@@ -192,7 +192,7 @@ pub(super) fn policies(
 /// that would block nobody, is found now and not by the first job.
 pub(super) fn check_fit(settings: &Settings, policies: &PolicySet) -> Result<(), StartError> {
     for credential in policies.credentials() {
-        let Some(name) = credential.kind.target() else {
+        let Some(name) = credential.target() else {
             continue;
         };
         let Some(target) = settings.targets.get(name) else {

@@ -11,7 +11,7 @@ use super::lasting::Lasting;
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::credential::Mints;
-use crate::credential::jwt::{JwtMint, Keys};
+use crate::credential::jwt::{self, JwtMint, Keys};
 use crate::credential::target::{Before, Target, TargetSettings, Targets, With};
 use crate::exchange::{Exchange, Parts};
 use crate::http::connection::Times;
@@ -136,13 +136,14 @@ fn rules(loaded: &Loaded) -> Rules {
 
 fn parts(loaded: &Loaded, lasting: &Lasting, signing: &Arc<Keys>, targets: &Arc<Targets>) -> Parts {
     let clock = &lasting.clock;
-    let jwt = Arc::new(JwtMint::new(Arc::clone(signing), Arc::clone(clock)));
+    let signer = Arc::new(JwtMint::new(Arc::clone(signing), Arc::clone(clock)));
+    let mints = Mints::new(Arc::clone(targets)).with_kind(&jwt::KIND, signer);
     Parts {
         verifier: verifier(loaded, lasting, signing),
         policies: Arc::clone(&loaded.policies),
         used_tokens: Arc::clone(&lasting.used_tokens),
         audit: Arc::clone(&lasting.audit),
-        mints: Arc::new(Mints::new(jwt, Arc::clone(targets))),
+        mints: Arc::new(mints),
         targets: Arc::clone(targets),
         root_keys: loaded.roots.clone(),
         clock: Arc::clone(clock),
@@ -203,7 +204,7 @@ fn targets(
     let mut targets: BTreeMap<String, Arc<dyn Target>> = BTreeMap::new();
     if let Some(other) = &lasting.target {
         let named = loaded.policies.credentials();
-        let named = named.filter_map(|credential| credential.kind.target());
+        let named = named.filter_map(|credential| credential.target());
         targets.extend(named.map(|name| (name.to_owned(), Arc::clone(other))));
         return Ok(Targets::new(targets));
     }

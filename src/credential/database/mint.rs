@@ -7,7 +7,7 @@ use super::order::Order;
 use super::{Class, Database, DatabaseError, Found, Logins, NewLogin};
 use crate::audit::Recorded;
 use crate::credential::target::Record;
-use crate::credential::{Credential, Material, Mint, MintError, PostgresLogin};
+use crate::credential::{Credential, Mint, MintError, PostgresLogin};
 use crate::lease::{self, LeaseContents};
 use crate::secret::Secret;
 
@@ -19,7 +19,7 @@ impl Mint for Logins {
         let issued = self.make(order).await?;
         Ok(Credential {
             definition,
-            material: Material::Postgres(issued.login),
+            members: issued.login.into_members(),
             expires_at: issued.found.expires_at,
             lease: Some(issued.handle),
             public_id: issued.found.login,

@@ -18,6 +18,7 @@ mod clean;
 mod connection;
 pub mod install;
 mod installed;
+mod kind;
 mod lease;
 mod limits;
 mod reach;
@@ -25,7 +26,9 @@ mod read;
 mod scram;
 mod settings;
 mod surroundings;
+pub mod url;
 
+pub use kind::{KIND, PostgresDefinition, PostgresLogin};
 pub use read::TARGET;
 pub use settings::{
     CONNECTIONS, ChannelBinding, Cleaner, GroupCeiling, HELD, MAX_LIVE, PORT, PostgresSettings,

@@ -10,14 +10,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::{
-    ChannelBinding, Cleaner, GroupCeiling, HELD, MAX_LIVE, PORT, Postgres, PostgresSettings, Tls,
-    install,
+    ChannelBinding, Cleaner, GroupCeiling, HELD, MAX_LIVE, PORT, Postgres, PostgresDefinition,
+    PostgresSettings, Tls, install,
 };
 use crate::credential::database::{Database, Logins};
 use crate::credential::target::{
     Finding, InstallText, Installation, Target, TargetKind, TargetSettings, With,
 };
-use crate::policy::{CredentialDefinition, Kind, PolicySet};
+use crate::policy::{CredentialDefinition, PolicySet};
 use crate::text::escape;
 use crate::yaml::reader::{Item, Section};
 
@@ -82,7 +82,7 @@ impl TargetSettings for PostgresSettings {
 
     /// Whether it says which database its logins are sent to, and says one that leases may use.
     fn admits(&self, name: &str, credential: &CredentialDefinition) -> Result<(), String> {
-        let Kind::Postgres { database, .. } = &credential.kind else {
+        let Some(PostgresDefinition { database, .. }) = credential.of() else {
             return Ok(());
         };
         let listed = || {
@@ -141,18 +141,11 @@ impl PostgresSettings {
     pub fn ceilings(&self, name: &str, policies: &PolicySet) -> Result<Vec<GroupCeiling>, String> {
         let mut groups: BTreeMap<String, GroupCeiling> = BTreeMap::new();
         for credential in policies.credentials() {
-            let (target, group, act_as_group) = match &credential.kind {
-                Kind::Postgres {
-                    target,
-                    group,
-                    act_as_group,
-                    ..
-                } => (target, group, *act_as_group),
-                Kind::Jwt { .. } => continue,
-            };
-            if target != name {
+            let login = credential.of::<PostgresDefinition>();
+            let Some(login) = login.filter(|login| login.target == name) else {
                 continue;
-            }
+            };
+            let (group, act_as_group) = (&login.group, login.act_as_group);
             self.admits(name, credential)?;
             let ceiling = groups.entry(group.clone()).or_insert_with(|| GroupCeiling {
                 group: group.clone(),
