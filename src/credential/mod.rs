@@ -14,6 +14,7 @@ use crate::secret::Secret;
 
 pub mod database;
 pub mod jwt;
+pub mod ssh;
 
 /// Makes credentials of one kind.
 #[async_trait]
