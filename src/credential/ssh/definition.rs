@@ -4,7 +4,6 @@
 //! a certificate is signed. Not: YAML, certificates.
 
 use std::collections::BTreeSet;
-use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
@@ -151,9 +150,9 @@ impl FromStr for ForceCommand {
     }
 }
 
-/// The networks that a login may come from.
+/// The networks that a login may come from, as the critical option has them.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SourceAddress(Vec<IpNet>);
+pub struct SourceAddress(String);
 
 impl SourceAddress {
     /// Takes 1 to 32 addresses or networks, each as `192.0.2.7`, `192.0.2.0/24` or their like in IPv6.
@@ -161,27 +160,23 @@ impl SourceAddress {
     /// # Errors
     /// There is none, there are too many, or one is not a network that a host would accept.
     pub fn new<'a>(texts: impl IntoIterator<Item = &'a str>) -> Result<Self, DefinitionError> {
-        let networks: Vec<IpNet> = texts.into_iter().map(network).collect::<Result<_, _>>()?;
+        let networks: Vec<String> = texts
+            .into_iter()
+            .map(|text| network(text).map(|network| network.to_string()))
+            .collect::<Result<_, _>>()?;
         if (1..=MOST_NETWORKS).contains(&networks.len()) {
-            Ok(Self(networks))
+            Ok(Self(networks.join(",")))
         } else {
             Err(DefinitionError::NetworkCount {
                 count: networks.len(),
             })
         }
     }
-}
 
-/// As the critical option has it.
-impl fmt::Display for SourceAddress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, network) in self.0.iter().enumerate() {
-            if index > 0 {
-                f.write_str(",")?;
-            }
-            write!(f, "{network}")?;
-        }
-        Ok(())
+    /// The networks, with commas between them.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
     }
 }
 
@@ -214,38 +209,36 @@ fn network(text: &str) -> Result<IpNet, DefinitionError> {
     Ok(network)
 }
 
-/// What is wrong with a definition.
+/// What is wrong with a key of a definition, as the end of a sentence that begins with its name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DefinitionError {
     /// Nobody to log in as.
-    #[error("`principals` is empty, expected 1 to 16 names")]
+    #[error("is empty, expected 1 to 16 names")]
     NoPrincipal,
     /// Too many.
-    #[error("`principals` has {count} names, expected 1 to 16")]
+    #[error("has {count} names, expected 1 to 16")]
     PrincipalCount {
         /// How many.
         count: usize,
     },
     /// Not a name that hosts compare as it is.
     #[error(
-        "principal `{0}` must be 1 to 128 characters `A-Z a-z 0-9 _ - . @ : / +` and begin with a letter, a digit or `_`"
+        "has `{0}`, expected names of 1 to 128 characters `A-Z a-z 0-9 _ - . @ : / +` that begin with a letter, a digit or `_`"
     )]
     Principal(String),
     /// The same again.
-    #[error("principal `{0}` is listed twice")]
+    #[error("has `{0}` twice")]
     Twice(String),
     /// Not one of the five.
     #[error(
-        "unknown extension `{0}`, expected `permit-agent-forwarding`, `permit-port-forwarding`, `permit-pty`, `permit-user-rc` or `permit-X11-forwarding`"
+        "has `{0}`, expected `permit-agent-forwarding`, `permit-port-forwarding`, `permit-pty`, `permit-user-rc` or `permit-X11-forwarding`"
     )]
     Extension(String),
     /// Not one line.
-    #[error(
-        "`force_command` must be one line of 1 to 1024 printable ASCII characters without blanks at its ends"
-    )]
+    #[error("must be one line of 1 to 1024 printable ASCII characters without blanks at its ends")]
     ForceCommand,
     /// Not a network.
-    #[error("`source_address` has `{text}`: {problem}")]
+    #[error("has `{text}`: {problem}")]
     Network {
         /// What was found.
         text: String,
@@ -253,7 +246,7 @@ pub enum DefinitionError {
         problem: &'static str,
     },
     /// None or too many.
-    #[error("`source_address` has {count} networks, expected 1 to 32")]
+    #[error("has {count} networks, expected 1 to 32")]
     NetworkCount {
         /// How many.
         count: usize,
@@ -277,7 +270,7 @@ mod tests {
         let all = Principals::new(names.iter().map(String::as_str));
         assert_eq!(all, Err(DefinitionError::PrincipalCount { count: 17 }));
         let twice = Principals::new(["deploy", "deploy"]).unwrap_err();
-        insta::assert_snapshot!(twice, @"principal `deploy` is listed twice");
+        insta::assert_snapshot!(twice, @"has `deploy` twice");
     }
 
     /// T-145
@@ -367,7 +360,7 @@ mod tests {
     fn a_source_address_is_a_network_that_hosts_accept() {
         let accepted = SourceAddress::new(["192.0.2.7", "198.51.100.0/24", "2001:db8::/32"]);
         assert_eq!(
-            accepted.unwrap().to_string(),
+            accepted.unwrap().as_str(),
             "192.0.2.7/32,198.51.100.0/24,2001:db8::/32"
         );
         for text in [
@@ -392,6 +385,6 @@ mod tests {
         assert!(SourceAddress::new([]).is_err());
         assert!(SourceAddress::new(vec!["192.0.2.7"; 33]).is_err());
         let host_bits = SourceAddress::new(["192.0.2.1/24"]).unwrap_err();
-        insta::assert_snapshot!(host_bits, @"`source_address` has `192.0.2.1/24`: it has bits set after the prefix, and a host would refuse the certificate");
+        insta::assert_snapshot!(host_bits, @"has `192.0.2.1/24`: it has bits set after the prefix, and a host would refuse the certificate");
     }
 }

@@ -150,34 +150,34 @@ fn check_application(application: &str) -> Result<(), JobKeyError> {
     }
 }
 
-/// Why there is no certificate for a key. The text that was sent is not part of any message: it may be
-/// a private key.
+/// Why a key is not signed, as the end of a sentence that begins with the input's name. The text that
+/// was sent is not part of any message: it may be a private key.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum JobKeyError {
     /// Longer than any key.
-    #[error("`public_key` has {length} bytes, expected one line of at most 4096")]
+    #[error("has {length} bytes, expected one line of at most 4096")]
     Length {
         /// How many.
         length: usize,
     },
     /// The other half.
     #[error(
-        "`public_key` is a private key, which never leaves the job; make a new pair and send the `.pub` file"
+        "is a private key, which never leaves the job; make a new pair and send the `.pub` file"
     )]
     Private,
     /// Not a line of a `.pub` file.
-    #[error("`public_key` must be one line `<type> <base64>`, as in the `.pub` file of ssh-keygen")]
+    #[error("must be one line `<type> <base64>`, as in the `.pub` file of ssh-keygen")]
     Line,
     /// A certificate, options of `authorized_keys`, or a type that is not signed.
     #[error(
-        "`public_key` must begin with `ssh-ed25519`, `ecdsa-sha2-nistp256`, `ecdsa-sha2-nistp384`, `ssh-rsa`, `sk-ssh-ed25519@openssh.com` or `sk-ecdsa-sha2-nistp256@openssh.com`; certificates and options are not accepted"
+        "must begin with `ssh-ed25519`, `ecdsa-sha2-nistp256`, `ecdsa-sha2-nistp384`, `ssh-rsa`, `sk-ssh-ed25519@openssh.com` or `sk-ecdsa-sha2-nistp256@openssh.com`; certificates and options are not accepted"
     )]
     Type,
     /// Not what its type says.
-    #[error("`public_key` is not encoded as its type requires; was it cut when it was copied?")]
+    #[error("is not encoded as its type requires; was it cut when it was copied?")]
     Encoding,
     /// A key that others could use.
-    #[error("`public_key` is too weak: {0}; make one with `ssh-keygen -t ed25519`")]
+    #[error("is too weak: {0}; make one with `ssh-keygen -t ed25519`")]
     Weak(String),
 }
 

@@ -145,7 +145,7 @@ impl SshCa {
             builder.critical_option("force-command", command.as_str())?;
         }
         if let Some(networks) = &definition.source_address {
-            builder.critical_option("source-address", networks.to_string())?;
+            builder.critical_option("source-address", networks.as_str())?;
         }
         for extension in &definition.extensions {
             builder.extension(extension.name(), "")?;

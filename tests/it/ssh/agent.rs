@@ -10,7 +10,7 @@ use std::process::Command;
 use hallpass::client::Environment;
 use hallpass::client::ssh::{Agent, RunKey};
 use hallpass::clock::{Clock as _, SystemClock};
-use hallpass::credential::ssh::{CertificateRequest, JobKey};
+use hallpass::credential::ssh::{CertificateRequest, Extension, JobKey};
 use tempfile::TempDir;
 
 use super::host::{Host, run};
@@ -140,6 +140,42 @@ async fn an_agent_that_is_forwarded_signs_nothing_on_that_connection() {
     assert_eq!(say(&mut stream, &bind(0)).unwrap(), [6]);
     assert!(!signs(&mut stream));
     assert!(signs(&mut UnixStream::connect(agent.path()).unwrap()));
+}
+
+/// T-147
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_that_an_agent_is_forwarded_to_gets_no_signature() {
+    let stage = Stage::new();
+    let host = Host::start(&stage.install(), &["deploy"]);
+    let mut definition = definition();
+    definition.extensions = [Extension::AgentForwarding].into();
+    let (folder, key) = (tempfile::tempdir().unwrap(), RunKey::generate().unwrap());
+    let public = JobKey::parse(&key.public_line().unwrap()).unwrap();
+    let now = SystemClock::new().now();
+    let line = stage.ca.sign(&request(&definition, &public, now));
+    let line = line.unwrap().line;
+    let certificate = folder.path().join("job-cert.pub");
+    fs::write(&certificate, &line).unwrap();
+    let agent = Agent::start(key, &line, &environment(folder.path())).unwrap();
+    let here = Command::new("ssh-add")
+        .arg("-T")
+        .arg(&certificate)
+        .env("SSH_AUTH_SOCK", agent.path())
+        .output();
+    assert!(here.unwrap().status.success());
+    let there = format!(
+        "ssh-add -l && echo it-is-there; ssh-add -T {} || echo it-signs-nothing",
+        certificate.display()
+    );
+    let mut ssh = host.ssh();
+    let output = ssh
+        .env("SSH_AUTH_SOCK", agent.path())
+        .args(["-A", "127.0.0.1", &there])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(said.contains("it-is-there"), "{said} {}", host.log());
+    assert!(said.contains("it-signs-nothing"), "{said} {}", host.log());
 }
 
 /// T-147
