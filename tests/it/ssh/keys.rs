@@ -173,6 +173,22 @@ fn malformed_and_weak_numbers_are_not_signed() {
             "{other}"
         );
     }
+    // Bits that the last character of base64 has to spare: 104 bytes end in `=`, and in two such bits.
+    let good = stage.job(&["-t", "ecdsa", "-b", "256"]).public_line();
+    let (front, _) = good.split_at(good.find('=').unwrap() - 1);
+    let spellings = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+        .chars()
+        .filter(|last| JobKey::parse(&format!("{front}{last}=")).is_ok());
+    assert_eq!(spellings.count(), 1);
+    // A number with a zero byte too many.
+    let rsa = stage.job(&["-t", "rsa", "-b", "3072"]).public_line();
+    let blob = BASE64
+        .decode(rsa.split(' ').nth(1).unwrap().as_bytes())
+        .unwrap();
+    let modulus = [&[0], &blob[blob.len() - 385..]].concat();
+    assert!(JobKey::parse(&line("ssh-rsa", &[&[1, 0, 1], &modulus[1..]])).is_ok());
+    assert!(JobKey::parse(&line("ssh-rsa", &[&[1, 0, 1], &modulus])).is_err());
+    assert!(JobKey::parse(&line("ssh-rsa", &[&[0, 1, 0, 1], &modulus[1..]])).is_err());
 }
 
 /// T-149
