@@ -7,18 +7,15 @@
 //! While a root is being replaced the ring holds both: the first is active and makes what is new, the
 //! others only open and verify what they made, or stand in the published keys before they sign.
 
-use std::fs::{self, File};
-use std::io::{self, Read as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::{fmt, str};
+use std::{fmt, io};
 
 use aws_lc_rs::{hmac, rand};
 use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
-use nix::fcntl::OFlag;
 
 use crate::secret::Secret;
+use crate::secret::file::{self, PrivateFileError};
 
 /// One root key: 32 random bytes, as `hallpass keys generate` prints them.
 #[derive(Clone, Debug)]
@@ -308,6 +305,8 @@ pub enum Label {
     TokenSigningEdDsa,
     /// Makes the `jti` of minted tokens.
     TokenJti,
+    /// Makes the public ids of credentials; the context begins with the kind.
+    CredentialId,
     /// Hashes idempotency keys for a store that others can read.
     IdempotencyHash,
     /// Protects the records that targets keep with a lease.
@@ -316,7 +315,7 @@ pub enum Label {
 
 impl Label {
     /// Every label there is.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::KeyId,
         Self::LeaseHandle,
         Self::LeaseName,
@@ -325,6 +324,7 @@ impl Label {
         Self::TokenSigningEs256,
         Self::TokenSigningEdDsa,
         Self::TokenJti,
+        Self::CredentialId,
         Self::IdempotencyHash,
         Self::RecordMac,
     ];
@@ -338,6 +338,7 @@ impl Label {
             Self::AuditSigning => "hallpass audit signing",
             Self::TokenSigningEs256 | Self::TokenSigningEdDsa => "hallpass token signing",
             Self::TokenJti => "hallpass token jti",
+            Self::CredentialId => "hallpass credential id",
             Self::IdempotencyHash => "hallpass idempotency hash",
             Self::RecordMac => "hallpass record mac",
         }
@@ -351,6 +352,7 @@ impl Label {
             Self::LeaseName
             | Self::Password
             | Self::TokenJti
+            | Self::CredentialId
             | Self::IdempotencyHash
             | Self::RecordMac => "HS256",
             Self::AuditSigning | Self::TokenSigningEdDsa => "EdDSA",
@@ -439,54 +441,15 @@ impl RootKeyError {
 }
 
 /// The text of a file, when nobody beyond its owner and group can read it.
-///
-/// The opened file is looked at, not the path, so that nothing can be put in its place in between.
 fn read_private(path: &Path) -> Result<Secret<String>, RootKeyError> {
-    let unreadable = |source| RootKeyError::Unreadable {
-        path: path.to_owned(),
-        source,
-    };
-    // Opening a pipe would wait for its writer for ever.
-    let file = fs::OpenOptions::new()
-        .read(true)
-        .custom_flags(OFlag::O_NONBLOCK.bits())
-        .open(path)
-        .map_err(unreadable)?;
-    let metadata = file.metadata().map_err(unreadable)?;
-    if !metadata.is_file() {
-        let found = if metadata.is_dir() {
-            "a directory"
-        } else {
-            "a pipe or a device"
-        };
-        return Err(RootKeyError::NotAFile {
-            path: path.to_owned(),
-            found,
-        });
-    }
-    let mode = metadata.mode() & 0o7777;
-    if !PRIVATE_MODES.contains(&mode) {
-        return Err(RootKeyError::Mode {
-            path: path.to_owned(),
-            mode,
-        });
-    }
-    read_bounded(&file).map_err(unreadable)
-}
-
-fn read_bounded(file: &File) -> io::Result<Secret<String>> {
-    let mut bytes = Vec::with_capacity(LARGEST_FILE);
-    let limit = u64::try_from(LARGEST_FILE).unwrap_or(u64::MAX);
-    let length = file.take(limit).read_to_end(&mut bytes)?;
-    let bytes = Secret::new(bytes);
-    if length >= LARGEST_FILE {
-        let text = "it is far too long for root keys";
-        return Err(io::Error::new(io::ErrorKind::InvalidData, text));
-    }
-    match str::from_utf8(bytes.expose()) {
-        Ok(text) => Ok(Secret::new(text.to_owned())),
-        Err(_) => Err(io::Error::new(io::ErrorKind::InvalidData, "it is not text")),
-    }
+    file::read_private(path, LARGEST_FILE).map_err(|error| {
+        let path = path.to_owned();
+        match error {
+            PrivateFileError::Unreadable(source) => RootKeyError::Unreadable { path, source },
+            PrivateFileError::NotAFile(found) => RootKeyError::NotAFile { path, found },
+            PrivateFileError::Mode(mode) => RootKeyError::Mode { path, mode },
+        }
+    })
 }
 
 /// As many bytes as `to` holds; both are of fixed length, so none is missing.
@@ -503,16 +466,17 @@ const TEXT_PREFIX: &str = "hallpass-root-1:";
 const SALT: &[u8] = b"hallpass-root-1";
 const LONGEST_RING: usize = 8;
 const LARGEST_FILE: usize = 4_096;
-const PRIVATE_MODES: [u32; 4] = [0o400, 0o440, 0o600, 0o640];
 
 #[cfg(test)]
 mod tests {
     use std::collections::HashSet;
+    use std::fs;
     use std::os::unix::fs::PermissionsExt as _;
 
     use aws_lc_rs::hkdf;
 
     use super::*;
+    use crate::secret::file::PRIVATE_MODES;
 
     fn key(byte: u8) -> RootKey {
         let mut bytes = [byte; KEY_BYTES];
@@ -685,7 +649,7 @@ mod tests {
         let long = folder.path().join("long");
         fs::write(&long, "#".repeat(LARGEST_FILE)).unwrap();
         fs::set_permissions(&long, fs::Permissions::from_mode(0o600)).unwrap();
-        insta::assert_snapshot!(shorten(RootKey::read(&long).unwrap_err()), @"root key file `FOLDER/long` cannot be read: it is far too long for root keys");
+        insta::assert_snapshot!(shorten(RootKey::read(&long).unwrap_err()), @"root key file `FOLDER/long` cannot be read: it is far too long for a private key");
     }
 
     #[test]

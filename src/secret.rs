@@ -6,6 +6,8 @@ use std::{fmt, fs, io};
 use aws_lc_rs::constant_time;
 use zeroize::Zeroize;
 
+pub(crate) mod file;
+
 /// A value that must not be printed, and is wiped from memory when dropped.
 ///
 /// Reading it takes a call to [`expose`](Self::expose), so every place that can

@@ -24,6 +24,7 @@ mod folder;
 pub mod format;
 mod kept;
 pub mod source;
+pub mod ssh;
 mod token;
 
 pub use address::{AddressError, BrokerAddress};

@@ -17,6 +17,7 @@ pub mod database;
 pub mod jwt;
 pub mod kind;
 mod member;
+pub mod ssh;
 pub mod target;
 
 pub use database::postgres::PostgresLogin;

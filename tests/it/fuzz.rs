@@ -21,10 +21,12 @@ mod keys;
 mod policy;
 #[path = "../fuzz/laws/split.rs"]
 mod split;
+#[path = "../fuzz/laws/ssh_key.rs"]
+mod ssh_key;
 #[path = "../fuzz/laws/text.rs"]
 mod text;
 
-const TARGETS: [&str; 8] = [
+const TARGETS: [&str; 9] = [
     "discovery",
     "form",
     "glob",
@@ -33,6 +35,7 @@ const TARGETS: [&str; 8] = [
     "keys",
     "policy",
     "split",
+    "ssh_key",
 ];
 
 fn folder() -> PathBuf {
@@ -106,6 +109,12 @@ fn the_corpus_of_policies_keeps_the_laws() {
 #[test]
 fn the_corpus_of_lease_handles_keeps_the_laws() {
     replay("handle", handle::holds);
+}
+
+/// T-144
+#[test]
+fn the_corpus_of_public_keys_keeps_the_laws() {
+    replay("ssh_key", ssh_key::holds);
 }
 
 #[test]

@@ -16,5 +16,6 @@ mod properties;
 mod provider;
 mod reload;
 mod replay;
+mod ssh;
 mod support;
 mod verification;
