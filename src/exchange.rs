@@ -171,6 +171,11 @@ impl Exchange {
         };
         // No permit is made: nothing can be minted from an explanation.
         let decision = policies.explain_nearest(job.facts(), ask, now);
+        if decision.is_permitted()
+            && let Some(definition) = policies.credential(&ask.credential)
+        {
+            definition.check_inputs(&ask.inputs).map_err(Error::Input)?;
+        }
         Ok(if decision.is_permitted() {
             Explained::Permitted(Box::new(decision))
         } else {
@@ -438,7 +443,7 @@ impl Exchange {
 /// only a job that may have the credential learns anything of it.
 fn misfit(permit: &Permit, request: &Request) -> Option<(&'static str, Error)> {
     let definition = permit.credential();
-    let (credential, kind) = (definition.name.clone(), definition.kind.name());
+    let (credential, kind) = (definition.name.clone(), definition.kind.name);
     if request.kind.is_some_and(|wanted| wanted != kind) {
         return Some(("request.token_type", Error::Kind { credential, kind }));
     }
@@ -446,7 +451,9 @@ fn misfit(permit: &Permit, request: &Request) -> Option<(&'static str, Error)> {
     if !request.resource.iter().all(declares) {
         return Some(("request.target", Error::Resource { credential }));
     }
-    None
+    let fits = definition.check_inputs(permit.inputs());
+    fits.err()
+        .map(|error| ("request.input", Error::Input(error)))
 }
 
 /// What the answer says beside the credential, kept while the permit goes its way.

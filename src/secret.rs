@@ -124,7 +124,7 @@ mod tests {
             <crate::rootkey::RootKeys as Comparison<_>>::IS_LEFT_TO_THE_BACKEND,
             <crate::replay::IdempotencyKey as Comparison<_>>::IS_LEFT_TO_THE_BACKEND,
             <crate::token::SubjectToken as Comparison<_>>::IS_LEFT_TO_THE_BACKEND,
-            <crate::credential::Material as Comparison<_>>::IS_LEFT_TO_THE_BACKEND,
+            <crate::credential::Members as Comparison<_>>::IS_LEFT_TO_THE_BACKEND,
         ];
         assert!(secrets.into_iter().all(|left| left));
     }

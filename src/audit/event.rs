@@ -3,6 +3,8 @@
 //! Outside text is a [`Text`] and so escaped and bounded by its type; reasons are our own codes; no
 //! field is of a type that a token, key or password has.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 use serde::ser::{SerializeMap as _, Serializer};
 
@@ -179,6 +181,9 @@ pub struct Intent {
     pub class: &'static str,
     /// Its scopes.
     pub scopes: Vec<Text>,
+    /// What the request brought, by name: never a secret.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub inputs: BTreeMap<String, Text>,
     /// The policy that allows it.
     pub policy: Text,
     /// The hash of the policies that were asked.
@@ -204,9 +209,15 @@ impl Intent {
             request_id: Text::new(request_id),
             job: JobRecord::of(permit.job()),
             credential: Text::new(&credential.name),
-            kind: credential.kind.name(),
+            kind: credential.kind.name,
             class: credential.class.name(),
             scopes: permit.scopes().iter().map(Text::from).collect(),
+            // The names are those of the kind, since the inputs were checked.
+            inputs: permit
+                .inputs()
+                .iter()
+                .map(|(name, value)| (name.clone(), Text::from(value)))
+                .collect(),
             policy: Text::new(permit.policy()),
             revision: Text::new(permit.revision()),
             expires_at: reserved.expires_at(),

@@ -657,6 +657,7 @@ mod tests {
             kind: "postgres",
             class: "moderate",
             scopes: Vec::new(),
+            inputs: std::collections::BTreeMap::new(),
             policy: Text::new("shop-migrate"),
             revision: Text::new("sha256:00"),
             expires_at: Timestamp::from_unix(1_790_000_600),

@@ -13,7 +13,7 @@ use crate::credential::jwt::KeysError;
 use crate::exchange::Leases;
 use crate::exchange::self_test::VerifySignature;
 use crate::http::tls::{self, Tls, TlsError};
-use crate::policy::{IssuerOverride, Kind, LoadOptions, PolicySet};
+use crate::policy::{IssuerOverride, LoadOptions, PolicySet};
 use crate::rootkey::{Member, RootKey, RootKeyError, RootKeys};
 use crate::token::TrustedIssuer;
 use crate::token::keys::KeySource;
@@ -187,14 +187,13 @@ pub(super) fn policies(
 /// that would block nobody, is found now and not by the first job.
 pub(super) fn check_fit(settings: &Settings, policies: &PolicySet) -> Result<(), StartError> {
     for credential in policies.credentials() {
-        let target = match &credential.kind {
-            Kind::Postgres { target, .. } => target,
-            Kind::Jwt { .. } => continue,
+        let Some(target) = credential.target() else {
+            continue;
         };
         if !settings.targets.contains_key(target) {
             return Err(StartError::Target {
                 credential: credential.name.clone(),
-                target: target.clone(),
+                target: target.to_owned(),
                 targets: settings.targets.keys().cloned().collect(),
             });
         }

@@ -14,7 +14,7 @@ use crate::clock::Clock;
 use crate::config::{Settings, Target};
 use crate::credential::database::postgres::{Postgres, TargetSettings};
 use crate::credential::database::{Database, Databases};
-use crate::credential::jwt::{JwtMint, Keys};
+use crate::credential::jwt::{self, JwtMint, Keys};
 use crate::credential::{Mint, MintError, Mints, Revoked};
 use crate::exchange::{Exchange, Leases, Parts};
 use crate::http::connection::Times;
@@ -147,17 +147,22 @@ fn parts(
     databases: &Arc<Databases>,
 ) -> Parts {
     let clock = &lasting.clock;
-    let jwt = Arc::new(JwtMint::new(Arc::clone(signing), Arc::clone(clock)));
+    let signer = Arc::new(JwtMint::new(Arc::clone(signing), Arc::clone(clock)));
     let (mint, leases) = lasting.databases.clone().unwrap_or_else(|| {
         let leases = Leased(Arc::clone(databases));
         (Arc::clone(databases) as Arc<dyn Mint>, Arc::new(leases))
     });
+    let targets = loaded.settings.targets.keys();
+    let mints = targets.fold(
+        Mints::default().with_kind(&jwt::KIND, signer),
+        |mints, target| mints.with_target(target, Arc::clone(&mint)),
+    );
     Parts {
         verifier: verifier(loaded, lasting, signing),
         policies: Arc::clone(&loaded.policies),
         used_tokens: Arc::clone(&lasting.used_tokens),
         audit: Arc::clone(&lasting.audit),
-        mints: Arc::new(Mints::new(jwt, Some(mint))),
+        mints: Arc::new(mints),
         leases,
         root_keys: loaded.roots.clone(),
         clock: Arc::clone(clock),

@@ -9,6 +9,7 @@ use self::child::Child;
 use self::signals::Signals;
 use super::broker::{BrokerArgs, block_on, failure_of_exchange, mask, quoted, warn_of_rivals};
 use super::get::database_ca;
+use super::inputs::InputArgs;
 use super::{Failure, Terminal};
 use crate::client::format::{Prefix, Variable, rivals, variables};
 use crate::client::source::SOURCES;
@@ -57,6 +58,8 @@ pub struct Args {
     /// Leave the job's own identity in the command's environment
     #[arg(long)]
     keep_identity: bool,
+    #[command(flatten)]
+    inputs: InputArgs,
     #[command(flatten)]
     broker: BrokerArgs,
 }
@@ -140,9 +143,11 @@ async fn fetch(
         Sharing::Nobody
     };
     let mut changes = Changes::default();
+    let inputs = &args.inputs.read()?;
     for wanted in &args.credentials {
-        let ask =
+        let mut ask =
             Ask::new(&wanted.credential).map_err(|error| Failure::Usage(error.to_string()))?;
+        ask.inputs.clone_from(inputs);
         let received = client
             .get(&ask, sharing)
             .await

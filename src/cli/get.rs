@@ -10,6 +10,7 @@ use data_encoding::HEXLOWER;
 use nix::fcntl::OFlag;
 
 use super::broker::{BrokerArgs, block_on, failure_of_exchange, mask, quoted, warn_of_rivals};
+use super::inputs::InputArgs;
 use super::{Failure, Terminal};
 use crate::client::format::{
     self, FORMATS, Format, Options, Prefix, Surroundings, github_file, variables,
@@ -55,6 +56,8 @@ pub struct Args {
     /// Ask for this scope only; may be given several times
     #[arg(long = "scope", value_name = "SCOPE")]
     scopes: Vec<String>,
+    #[command(flatten)]
+    inputs: InputArgs,
     /// Put PREFIX_ before the names of variables (formats env and dotenv)
     #[arg(long, value_name = "PREFIX", value_parser = Prefix::parse)]
     prefix: Option<Prefix>,
@@ -85,6 +88,7 @@ async fn get(args: &Args, client: &Client, out: &mut Terminal) -> Result<(), Fai
     let mut ask = Ask::new(&args.credential).map_err(|error| Failure::Usage(error.to_string()))?;
     ask.scopes.clone_from(&args.scopes);
     ask.ttl.clone_from(&args.ttl);
+    ask.inputs = args.inputs.read()?;
     let format = format::find(&args.format)
         .ok_or_else(|| Failure::Usage(format!("no format {}", quoted(&args.format))))?;
     check_targets(args, client)?;
@@ -151,8 +155,9 @@ fn hand_over(
         prefix: args.prefix.as_ref(),
         ca_file: ca.as_deref(),
     };
-    let text =
-        (format.write)(received, &options).map_err(|error| Failure::Usage(error.to_string()))?;
+    let text = format
+        .write(received, &options)
+        .map_err(|error| Failure::Usage(error.to_string()))?;
     let Some(path) = &args.out else {
         out.verbatim(text.expose());
         return Ok(());

@@ -22,6 +22,7 @@ pub mod dev;
 pub mod doctor;
 pub mod exec;
 pub mod get;
+mod inputs;
 pub mod keys;
 pub mod leases;
 pub mod list;

@@ -1,11 +1,13 @@
 //! What the broker answers: a credential, or a refusal that says what to change.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
+use serde::de::{SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
-use serde_json::Value;
 
 use crate::clock::Timestamp;
+use crate::credential::kind::{self, Form, Kind, Secrecy};
 use crate::secret::Secret;
 use crate::text::escape;
 
@@ -18,7 +20,9 @@ pub struct Received {
     /// Its name, e.g. `shop-db/migrate`.
     pub name: String,
     /// What it is.
-    pub material: Material,
+    pub kind: &'static Kind,
+    /// What it consists of: of the kind's members those that were sent.
+    pub members: Members,
     /// When it ends.
     pub expires_at: Timestamp,
     /// The handle that revokes it, for kinds that can be revoked.
@@ -33,39 +37,134 @@ pub struct Received {
     pub is_repeat: bool,
 }
 
-/// The parts of a credential, by kind.
+/// The members of a credential, by name, and which one is the secret.
 #[derive(Debug)]
-pub enum Material {
-    /// A signed JWT.
-    Jwt {
-        /// Its text.
-        token: Secret<String>,
-        /// Its scopes, divided by spaces.
-        scope: String,
-    },
-    /// A PostgreSQL login.
-    Postgres(PostgresLogin),
+pub struct Members {
+    secret: Secret<String>,
+    named: BTreeMap<&'static str, Value>,
 }
 
-/// What a PostgreSQL client needs.
-#[derive(Debug)]
-pub struct PostgresLogin {
-    /// The role.
-    pub username: String,
-    /// Its password.
-    pub password: Secret<String>,
-    /// The server.
-    pub host: String,
-    /// Its port.
-    pub port: u16,
-    /// The database.
-    pub database: String,
-    /// libpq's word for how TLS is checked, e.g. `verify-full`.
-    pub sslmode: String,
-    /// PEM certificates of the server's authority.
-    pub ca: Option<String>,
-    /// libpq's `options`, e.g. `-c role=shop_owner`.
-    pub options: Option<String>,
+/// The value of a member. Texts are kept as secrets, whichever they are: none is worth printing.
+#[derive(Clone, Debug)]
+pub enum Value {
+    /// Text of one line, or of several where the kind says so.
+    Text(Secret<String>),
+    /// Texts of one line.
+    List(Vec<String>),
+    /// A number.
+    Number(u64),
+    /// JSON's `null`: no value.
+    Nothing,
+}
+
+impl Members {
+    /// The members in the order of their kind, checked by what the kind says of them.
+    fn read(
+        kind: &'static Kind,
+        secret: Secret<String>,
+        mut sent: BTreeMap<String, Value>,
+    ) -> Result<Self, String> {
+        let mut named = BTreeMap::new();
+        for member in kind.members {
+            let name = member.name;
+            let value = match sent.remove(name) {
+                None | Some(Value::Nothing) if member.secrecy == Secrecy::Secret => {
+                    Value::Text(secret.clone())
+                }
+                None | Some(Value::Nothing) if member.always => {
+                    return Err(format!("`{name}` is missing"));
+                }
+                None => continue,
+                Some(value) => value,
+            };
+            check(name, member.form, &value)?;
+            named.insert(name, value);
+        }
+        let known = kind.secret().and_then(|member| named.get(member.name));
+        let secret = match known {
+            Some(Value::Text(text)) => text.clone(),
+            Some(Value::List(_) | Value::Number(_) | Value::Nothing) | None => secret,
+        };
+        if secret.expose().is_empty() {
+            return Err("`access_token` is empty".to_owned());
+        }
+        Ok(Self { secret, named })
+    }
+
+    /// The secret itself.
+    #[must_use]
+    pub const fn secret(&self) -> &Secret<String> {
+        &self.secret
+    }
+
+    /// A text, if the credential has it.
+    #[must_use]
+    pub fn text(&self, name: &str) -> Option<&Secret<String>> {
+        match self.named.get(name)? {
+            Value::Text(text) => Some(text),
+            Value::List(_) | Value::Number(_) | Value::Nothing => None,
+        }
+    }
+
+    /// A number, if the credential has it.
+    #[must_use]
+    pub fn number(&self, name: &str) -> Option<u64> {
+        match self.named.get(name)? {
+            Value::Number(number) => Some(*number),
+            Value::Text(_) | Value::List(_) | Value::Nothing => None,
+        }
+    }
+
+    /// Whether it has a value of that name.
+    #[must_use]
+    pub fn has(&self, name: &str) -> bool {
+        let value = self.named.get(name);
+        value.is_some_and(|value| !matches!(value, Value::Nothing))
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, &Value)> {
+        self.named.iter().map(|(name, value)| (*name, value))
+    }
+
+    #[cfg(test)]
+    pub(super) fn of(kind: &'static Kind, secret: &str, sent: &[(&str, Value)]) -> Self {
+        let sent = sent.iter();
+        let sent = sent.map(|(name, value)| ((*name).to_owned(), value.clone()));
+        Self::read(kind, Secret::new(secret.to_owned()), sent.collect()).unwrap()
+    }
+}
+
+/// The value is what the kind says, and nothing that a shell, a file of lines or a connection address
+/// could read as two.
+fn check(name: &str, form: Form, value: &Value) -> Result<(), String> {
+    let one_line = |text: &str| {
+        if text.chars().any(char::is_control) {
+            Err(format!("`{name}` holds a control character"))
+        } else {
+            Ok(())
+        }
+    };
+    match (form, value) {
+        (_, Value::Nothing) | (Form::Lines, Value::Text(_)) | (Form::Number, Value::Number(_)) => {
+            Ok(())
+        }
+        (Form::Text, Value::Text(text)) => one_line(text.expose()),
+        (Form::List, Value::List(texts)) => texts.iter().try_for_each(|text| one_line(text)),
+        (Form::Port, Value::Number(port)) if u16::try_from(*port).is_ok() => Ok(()),
+        (Form::OneOf(words), Value::Text(text)) => {
+            one_line(text.expose())?;
+            if words.contains(&text.expose().as_str()) {
+                Ok(())
+            } else {
+                Err(format!("`{name}` is not one of {}", words.join(", ")))
+            }
+        }
+        (
+            Form::Text | Form::Lines | Form::List | Form::Port | Form::Number | Form::OneOf(_),
+            Value::Text(_) | Value::List(_) | Value::Number(_),
+        ) => Err(format!("`{name}` is not of the type expected")),
+    }
 }
 
 impl Received {
@@ -76,34 +175,40 @@ impl Received {
             problem,
         };
         let raw: RawToken = parse_json(answer)?;
-        let credential = &raw.hallpass.credential;
-        if credential.name != asked {
+        let RawDetails {
+            mut credential,
+            expires_at,
+            lease,
+            policy,
+            policies_revision,
+            decision,
+        } = raw.hallpass;
+        let mut text = |name: &str| match credential.remove(name) {
+            Some(Value::Text(text)) => Ok(text),
+            Some(Value::List(_) | Value::Number(_) | Value::Nothing) | None => Err(wrong(format!(
+                "`{name}` of `hallpass.credential` is no text"
+            ))),
+        };
+        let (name, kind) = (text("name")?, text("kind")?);
+        let name = name.expose().clone();
+        if name != asked {
             return Err(wrong(format!(
                 "it is about credential `{}`, asked for was `{}`",
-                escape(&credential.name),
+                escape(&name),
                 escape(asked)
             )));
         }
-        let expires_at = raw
-            .hallpass
-            .expires_at
+        let expires_at = expires_at
             .parse::<jiff::Timestamp>()
             .map(|time| Timestamp::from_unix(time.as_second()))
             .map_err(|_| wrong("`expires_at` is not a time of RFC 3339".to_owned()))?;
-        let lease = raw.hallpass.lease.clone();
-        let kind = credential.kind.clone();
-        let name = credential.name.clone();
-        let policy = raw.hallpass.policy.clone();
-        let policies_revision = raw.hallpass.policies_revision.clone();
-        let decision = raw.hallpass.decision.clone();
-        let material = match kind.as_str() {
-            "jwt" => raw.into_jwt(),
-            "postgres" => raw.into_postgres(),
-            _ => Err("its kind is not known to this version of hallpass"),
-        };
+        let kind = kind::find(kind.expose())
+            .ok_or_else(|| wrong("its kind is not known to this version of hallpass".to_owned()))?;
+        let members = Members::read(kind, raw.access_token, credential).map_err(wrong)?;
         let received = Self {
             name,
-            material: material.map_err(|problem| wrong(problem.to_owned()))?,
+            kind,
+            members,
             expires_at,
             lease,
             policy,
@@ -118,22 +223,19 @@ impl Received {
     /// Everything in it that no log may show.
     #[must_use]
     pub fn secrets(&self) -> Vec<&Secret<String>> {
-        let secret = match &self.material {
-            Material::Jwt { token, .. } => token,
-            Material::Postgres(login) => &login.password,
-        };
-        std::iter::once(secret).chain(self.lease.as_ref()).collect()
+        std::iter::once(self.members.secret())
+            .chain(self.lease.as_ref())
+            .collect()
     }
 
     /// The PEM certificates that a database is to be checked with: its own, or `roots` where its name
     /// is to be checked and none came along.
     #[must_use]
     pub fn authorities(&self, roots: impl FnOnce() -> String) -> Option<String> {
-        let Material::Postgres(login) = &self.material else {
-            return None;
-        };
-        let is_checked = matches!(login.sslmode.as_str(), "verify-ca" | "verify-full");
-        login.ca.clone().or_else(|| is_checked.then(roots))
+        let sslmode = self.members.text("sslmode")?;
+        let is_checked = matches!(sslmode.expose().as_str(), "verify-ca" | "verify-full");
+        let own = self.members.text("ca").map(|ca| ca.expose().clone());
+        own.or_else(|| is_checked.then(roots))
     }
 
     /// Nothing that a shell, a file of lines or a connection address could read as two things.
@@ -145,18 +247,6 @@ impl Received {
         ];
         if let Some(lease) = &self.lease {
             texts.push(("lease", lease.expose()));
-        }
-        match &self.material {
-            Material::Jwt { token, scope } => {
-                texts.extend([("access_token", token.expose().as_str()), ("scope", scope)]);
-            }
-            Material::Postgres(login) => texts.extend([
-                ("username", login.username.as_str()),
-                ("password", login.password.expose()),
-                ("host", &login.host),
-                ("database", &login.database),
-                ("options", login.options.as_deref().unwrap_or_default()),
-            ]),
         }
         texts
             .into_iter()
@@ -229,10 +319,10 @@ pub struct FailedCondition {
     pub fact: String,
     /// What the policy wants.
     #[serde(default)]
-    pub expected: Value,
+    pub expected: serde_json::Value,
     /// What the job's token says.
     #[serde(default)]
-    pub actual: Value,
+    pub actual: serde_json::Value,
     /// What is nearly right about it.
     pub hint: Option<String>,
 }
@@ -282,14 +372,12 @@ fn not_a_broker(answer: &Answer) -> ClientError {
 struct RawToken {
     #[serde(deserialize_with = "secret")]
     access_token: Secret<String>,
-    #[serde(default)]
-    scope: String,
     hallpass: RawDetails,
 }
 
 #[derive(Deserialize)]
 struct RawDetails {
-    credential: RawCredential,
+    credential: BTreeMap<String, Value>,
     expires_at: String,
     #[serde(default, deserialize_with = "optional_secret")]
     lease: Option<Secret<String>>,
@@ -298,20 +386,45 @@ struct RawDetails {
     decision: String,
 }
 
-/// All kinds' members in one: serde's own reading of tagged enums keeps copies it does not wipe.
-#[derive(Deserialize)]
-struct RawCredential {
-    kind: String,
-    name: String,
-    username: Option<String>,
-    #[serde(default, deserialize_with = "optional_secret")]
-    password: Option<Secret<String>>,
-    host: Option<String>,
-    port: Option<u16>,
-    database: Option<String>,
-    sslmode: Option<String>,
-    ca: Option<String>,
-    options: Option<String>,
+/// Read without a buffer between: serde's own reading of enums keeps copies it does not wipe.
+impl<'de> Deserialize<'de> for Value {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(ValueVisitor)
+    }
+}
+
+struct ValueVisitor;
+
+impl<'de> Visitor<'de> for ValueVisitor {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("text, a list of texts, a whole number or null")
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Value, E> {
+        Ok(Value::Text(Secret::new(text.to_owned())))
+    }
+
+    fn visit_string<E>(self, text: String) -> Result<Value, E> {
+        Ok(Value::Text(Secret::new(text)))
+    }
+
+    fn visit_u64<E>(self, number: u64) -> Result<Value, E> {
+        Ok(Value::Number(number))
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Nothing)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Value, A::Error> {
+        let mut texts = Vec::new();
+        while let Some(text) = list.next_element()? {
+            texts.push(text);
+        }
+        Ok(Value::List(texts))
+    }
 }
 
 #[derive(Deserialize)]
@@ -325,36 +438,6 @@ struct RawRefusal {
     when: Option<String>,
 }
 
-impl RawToken {
-    fn into_jwt(self) -> Result<Material, &'static str> {
-        if self.access_token.expose().is_empty() {
-            return Err("`access_token` is empty");
-        }
-        Ok(Material::Jwt {
-            token: self.access_token,
-            scope: self.scope,
-        })
-    }
-
-    fn into_postgres(self) -> Result<Material, &'static str> {
-        let raw = self.hallpass.credential;
-        let sslmode = raw.sslmode.ok_or("`sslmode` is missing")?;
-        if !SSL_MODES.contains(&sslmode.as_str()) {
-            return Err("`sslmode` is none that libpq knows");
-        }
-        Ok(Material::Postgres(PostgresLogin {
-            username: raw.username.ok_or("`username` is missing")?,
-            password: raw.password.ok_or("`password` is missing")?,
-            host: raw.host.ok_or("`host` is missing")?,
-            port: raw.port.ok_or("`port` is missing")?,
-            database: raw.database.ok_or("`database` is missing")?,
-            sslmode,
-            ca: raw.ca,
-            options: raw.options,
-        }))
-    }
-}
-
 fn secret<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Secret<String>, D::Error> {
     String::deserialize(deserializer).map(Secret::new)
 }
@@ -364,12 +447,3 @@ fn optional_secret<'de, D: Deserializer<'de>>(
 ) -> Result<Option<Secret<String>>, D::Error> {
     Option::<String>::deserialize(deserializer).map(|text| text.map(Secret::new))
 }
-
-const SSL_MODES: [&str; 6] = [
-    "disable",
-    "allow",
-    "prefer",
-    "require",
-    "verify-ca",
-    "verify-full",
-];

@@ -147,7 +147,9 @@ impl Slot {
         let scopes = ask.scopes.join(" ");
         let ttl = ask.ttl.as_deref().unwrap_or_default();
         let asked = [broker.as_str(), &ask.credential, &scopes, ttl];
-        let parts = asked.iter().chain(job);
+        let inputs = ask.inputs.iter();
+        let inputs = inputs.flat_map(|(name, value)| ["input", name.as_str(), value.as_str()]);
+        let parts = asked.into_iter().chain(inputs).chain(job.iter().copied());
         let mut hash = digest::Context::new(&digest::SHA256);
         for part in parts {
             // The length first, so that no two lists of parts read the same.

@@ -1,6 +1,7 @@
 //! How does a job get its credential?
 //! Discover the source, exchange with retries, keep the idempotency key. Not: clap, the terminal.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,7 +28,7 @@ pub mod ssh;
 mod token;
 
 pub use address::{AddressError, BrokerAddress};
-pub use answer::{FailedCondition, Material, PostgresLogin, Received, Refusal};
+pub use answer::{FailedCondition, Members, Received, Refusal, Value};
 pub use ca::ca_file;
 pub use connection::{Connection, Deadline, Route};
 pub use error::ClientError;
@@ -97,6 +98,8 @@ pub struct Ask {
     pub scopes: Vec<String>,
     /// The life, `10m` or seconds; none asks for the grant's.
     pub ttl: Option<String>,
+    /// What the credential's kind takes from a request, by name.
+    pub inputs: BTreeMap<String, String>,
 }
 
 impl Ask {
@@ -117,6 +120,7 @@ impl Ask {
             credential: credential.to_owned(),
             scopes: Vec::new(),
             ttl: None,
+            inputs: BTreeMap::new(),
         })
     }
 }
@@ -374,6 +378,8 @@ impl Client {
         if let Some(ttl) = &ask.ttl {
             parameters.push(("ttl", ttl));
         }
+        let inputs = ask.inputs.iter();
+        parameters.extend(inputs.map(|(name, value)| (name.as_str(), value.as_str())));
         let request = Request::post(BROKER, self.broker.route("/token"), FORM, form(&parameters))
             .secret_header("idempotency-key", pair.key.expose())?;
         let answer: Answer = success(self.connection.send(&request, deadline).await?)?;

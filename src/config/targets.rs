@@ -7,9 +7,10 @@ use std::time::Duration;
 use super::Settings;
 use super::reader::{Item, Section};
 use crate::credential::database::postgres::{
-    ChannelBinding, Cleaner, GroupCeiling, HELD, MAX_LIVE, PORT, TargetSettings, Tls,
+    ChannelBinding, Cleaner, GroupCeiling, HELD, MAX_LIVE, PORT, PostgresDefinition,
+    TargetSettings, Tls,
 };
-use crate::policy::{CredentialDefinition, Kind, PolicySet};
+use crate::policy::{CredentialDefinition, PolicySet};
 use crate::text::escape;
 
 /// Something that credentials are made in.
@@ -53,9 +54,9 @@ pub fn check_database(
     settings: &Settings,
     credential: &CredentialDefinition,
 ) -> Result<(), String> {
-    let Kind::Postgres {
+    let Some(PostgresDefinition {
         target, database, ..
-    } = &credential.kind
+    }) = credential.of()
     else {
         return Ok(());
     };
@@ -85,18 +86,11 @@ pub fn check_database(
 fn ceilings(set: &PolicySet, target: &str, connections: u16) -> Vec<GroupCeiling> {
     let mut groups: BTreeMap<String, GroupCeiling> = BTreeMap::new();
     for credential in set.credentials() {
-        let (of, group, act_as_group) = match &credential.kind {
-            Kind::Postgres {
-                target,
-                group,
-                act_as_group,
-                ..
-            } => (target, group, *act_as_group),
-            Kind::Jwt { .. } => continue,
-        };
-        if of != target {
+        let login = credential.of::<PostgresDefinition>();
+        let Some(login) = login.filter(|login| login.target == target) else {
             continue;
-        }
+        };
+        let (group, act_as_group) = (&login.group, login.act_as_group);
         let ceiling = groups.entry(group.clone()).or_insert_with(|| GroupCeiling {
             group: group.clone(),
             longest_life: 0,

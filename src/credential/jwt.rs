@@ -12,17 +12,18 @@ use data_encoding::BASE64URL_NOPAD;
 use serde::Serialize;
 use serde::ser::{SerializeMap as _, Serializer};
 
-use super::{Credential, Material, Mint, MintError};
+use super::{Credential, Members, Mint, MintError};
 use crate::audit::Recorded;
 use crate::clock::{Clock, Timestamp};
-use crate::policy::Kind;
 use crate::provider::{Fact, FactValue};
 use crate::rootkey::Label;
 use crate::secret::Secret;
 
 pub mod keys;
+mod kind;
 
 pub use keys::{Keys, KeysError, SigningAlgorithm};
+pub use kind::{JwtDefinition, KIND};
 
 /// Signs tokens with the keys of the epoch.
 pub struct JwtMint {
@@ -116,27 +117,23 @@ impl Mint for JwtMint {
         let reserved = recorded.reserved();
         let permit = reserved.permit();
         let definition = permit.credential();
-        let (audience, listed) = match &definition.kind {
-            Kind::Jwt {
-                audience, claims, ..
-            } => (audience, claims),
-            Kind::Postgres { .. } => {
-                return Err(refused(
-                    "credential.kind",
-                    format!("credential `{}` is no token", definition.name),
-                ));
-            }
+        let Some(wanted) = definition.of::<JwtDefinition>() else {
+            return Err(refused(
+                "credential.kind",
+                format!("credential `{}` is no token", definition.name),
+            ));
         };
         let job = permit.job();
         let facts = job.facts();
         let made = self.make(&Wanted {
             credential: &definition.name,
-            audience,
+            audience: &wanted.audience,
             scopes: permit.scopes(),
             issuer: &job.token().issuer,
             subject: job.subject(),
             token: &job.token().id,
-            facts: listed
+            facts: wanted
+                .claims
                 .iter()
                 .filter_map(|fact| facts.get(*fact).map(|value| (*fact, value)))
                 .collect(),
@@ -145,10 +142,9 @@ impl Mint for JwtMint {
         })?;
         Ok(Credential {
             definition: Arc::clone(definition),
-            material: Material::Jwt {
-                token: made.token,
-                scopes: permit.scopes().to_vec(),
-            },
+            members: Members::new("token", made.token)
+                .public("token_type", KIND.token_type)
+                .public("scopes", permit.scopes()),
             expires_at: made.expires_at,
             lease: None,
             public_id: made.jti,

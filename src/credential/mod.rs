@@ -1,7 +1,8 @@
-//! Make what was permitted; undo it. trait Mint; Credential; the list of kinds.
+//! Make what was permitted; undo it. trait Mint; Credential; the makers of credentials.
 //!
 //! A Recorded is taken by value: used once.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -9,12 +10,17 @@ use async_trait::async_trait;
 
 use crate::audit::Recorded;
 use crate::clock::Timestamp;
-use crate::policy::{CredentialDefinition, Kind};
+use crate::policy::CredentialDefinition;
 use crate::secret::Secret;
 
 pub mod database;
 pub mod jwt;
+pub mod kind;
+mod member;
 pub mod ssh;
+
+pub use database::postgres::PostgresLogin;
+pub use member::Members;
 
 /// Makes credentials of one kind.
 #[async_trait]
@@ -24,35 +30,54 @@ pub trait Mint: Send + Sync + fmt::Debug {
     async fn mint(&self, recorded: Recorded) -> Result<Credential, MintError>;
 }
 
-/// The list of kinds: who makes which.
-#[derive(Clone, Debug)]
+/// Who makes credentials: by their target, and by their kind where a kind has no targets.
+#[derive(Clone, Debug, Default)]
 pub struct Mints {
-    jwt: Arc<jwt::JwtMint>,
-    databases: Option<Arc<dyn Mint>>,
+    kinds: BTreeMap<&'static str, Arc<dyn Mint>>,
+    targets: BTreeMap<String, Arc<dyn Mint>>,
 }
 
 impl Mints {
-    /// Signed tokens, and databases where targets are configured.
+    /// Adds the maker of a kind that has no targets.
     #[must_use]
-    pub const fn new(jwt: Arc<jwt::JwtMint>, databases: Option<Arc<dyn Mint>>) -> Self {
-        Self { jwt, databases }
+    pub fn with_kind(mut self, kind: &'static kind::Kind, mint: Arc<dyn Mint>) -> Self {
+        self.kinds.insert(kind.name, mint);
+        self
+    }
+
+    /// Adds the maker of what is made in a target.
+    #[must_use]
+    pub fn with_target(mut self, target: &str, mint: Arc<dyn Mint>) -> Self {
+        self.targets.insert(target.to_owned(), mint);
+        self
     }
 }
 
 #[async_trait]
 impl Mint for Mints {
     async fn mint(&self, recorded: Recorded) -> Result<Credential, MintError> {
-        let kind = &recorded.reserved().permit().credential().kind;
-        match (kind, &self.databases) {
-            (Kind::Jwt { .. }, _) => self.jwt.mint(recorded).await,
-            (Kind::Postgres { .. }, Some(databases)) => databases.mint(recorded).await,
-            (Kind::Postgres { target, .. }, None) => Err(MintError {
+        let definition = recorded.reserved().permit().credential();
+        let mint = match definition.target() {
+            Some(target) => self.targets.get(target).ok_or_else(|| MintError {
                 message: format!("target `{target}` is not in the settings"),
                 reason: "target.unknown",
                 nothing_made: true,
                 ours: true,
             }),
-        }
+            None => self
+                .kinds
+                .get(definition.kind.name)
+                .ok_or_else(|| MintError {
+                    message: format!(
+                        "nothing makes credentials of kind `{}`",
+                        definition.kind.name
+                    ),
+                    reason: "target.unknown",
+                    nothing_made: true,
+                    ours: true,
+                }),
+        };
+        mint?.mint(recorded).await
     }
 }
 
@@ -61,49 +86,14 @@ impl Mint for Mints {
 pub struct Credential {
     /// What it is.
     pub definition: Arc<CredentialDefinition>,
-    /// The secret part and what belongs to it.
-    pub material: Material,
+    /// What it consists of, the secret among it.
+    pub members: Members,
     /// When it ends.
     pub expires_at: Timestamp,
     /// For what can be revoked: the sealed handle, `hpl_…`.
     pub lease: Option<Secret<String>>,
     /// For the audit event: the login's name or the token's `jti`.
     pub public_id: String,
-}
-
-/// The parts of a credential that only the job may see.
-#[derive(Debug)]
-pub enum Material {
-    /// A signed JWT.
-    Jwt {
-        /// Its compact serialisation.
-        token: Secret<String>,
-        /// Its scopes.
-        scopes: Vec<String>,
-    },
-    /// A PostgreSQL login.
-    Postgres(PostgresLogin),
-}
-
-/// All that a PostgreSQL client needs to log in.
-#[derive(Debug)]
-pub struct PostgresLogin {
-    /// The role.
-    pub username: String,
-    /// Its password.
-    pub password: Secret<String>,
-    /// The server's host name or address.
-    pub host: String,
-    /// Its port.
-    pub port: u16,
-    /// The database.
-    pub database: String,
-    /// libpq's `sslmode`, e.g. `verify-full`.
-    pub sslmode: &'static str,
-    /// PEM certificates that the server's certificate is checked against.
-    pub ca: Option<String>,
-    /// libpq's `options`, e.g. `-c role=shop_owner`.
-    pub options: Option<String>,
 }
 
 /// Why nothing was minted.

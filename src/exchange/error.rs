@@ -4,7 +4,7 @@ use super::ClockError;
 use crate::audit::SinkError;
 use crate::credential::MintError;
 use crate::lease::LeaseError;
-use crate::policy::Denial;
+use crate::policy::{Denial, InputError};
 use crate::provider::ClaimError;
 use crate::replay::ReplayError;
 use crate::token::VerifyError;
@@ -51,6 +51,9 @@ pub enum Error {
         /// The credential.
         credential: String,
     },
+    /// The caller brought other inputs than the credential takes.
+    #[error(transparent)]
+    Input(InputError),
     /// The token was used.
     #[error(transparent)]
     Reserve(#[from] ReplayError),

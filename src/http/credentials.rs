@@ -10,8 +10,8 @@ use super::answer::Context;
 use super::request::{self, RequestError};
 use super::{Shared, body, token};
 use crate::exchange;
-use crate::policy::Ask;
 use crate::policy::parse::MAX_NAME;
+use crate::policy::{Ask, Inputs};
 use crate::replay::IdempotencyKey;
 use crate::token::SubjectToken;
 use crate::token::json::{self, Object, Value};
@@ -42,6 +42,7 @@ async fn read(
             credential,
             scopes: asked.scopes,
             ttl: asked.ttl,
+            inputs: asked.inputs,
         },
         kind: None,
         resource: None,
@@ -56,6 +57,7 @@ pub(super) struct Asked {
     pub(super) credential: Option<String>,
     pub(super) scopes: Option<Vec<String>>,
     pub(super) ttl: Option<Duration>,
+    pub(super) inputs: Inputs,
     pub(super) key: Option<IdempotencyKey>,
 }
 
@@ -78,6 +80,7 @@ pub(super) async fn asked(shared: &Shared, request: Request) -> Result<Asked, Re
         credential: object.get("credential").map(credential).transpose()?,
         scopes: object.get("scopes").map(scopes).transpose()?,
         ttl: object.get("ttl").map(ttl).transpose()?,
+        inputs: object.get("inputs").map_or(Ok(Inputs::new()), inputs)?,
         key,
     })
 }
@@ -88,7 +91,7 @@ fn refuse_unknown(object: &Object) -> Result<(), RequestError> {
         Ok(())
     } else {
         Err(RequestError::Json(
-            "it has a member other than credential, ttl and scopes".to_owned(),
+            "it has a member other than credential, ttl, scopes and inputs".to_owned(),
         ))
     }
 }
@@ -125,6 +128,24 @@ fn scopes(value: &Value) -> Result<Vec<String>, RequestError> {
     request::some_scopes("scopes", scopes)
 }
 
+fn inputs(value: &Value) -> Result<Inputs, RequestError> {
+    let Value::Object(object) = value else {
+        return Err(RequestError::InputText);
+    };
+    let is_plain = |text: &str| text.bytes().all(|byte| matches!(byte, b' '..=b'~'));
+    let mut inputs = Inputs::new();
+    for (name, value) in object.iter() {
+        let value = value.as_text().filter(|text| is_plain(text));
+        let value = value.ok_or(RequestError::InputText)?;
+        if !is_plain(name) {
+            return Err(RequestError::InputText);
+        }
+        inputs.insert(name.to_owned(), value.to_owned());
+    }
+    request::check_inputs(&inputs)?;
+    Ok(inputs)
+}
+
 fn ttl(value: &Value) -> Result<Duration, RequestError> {
     match value {
         Value::Text(text) => request::ttl(text),
@@ -133,10 +154,10 @@ fn ttl(value: &Value) -> Result<Duration, RequestError> {
     }
 }
 
-/// Three members, one of them a list: far less than a token or a key set may hold.
+/// Four members, one of them a list and one an object: far less than a token or a key set may hold.
 const LIMITS: json::Limits = json::Limits {
     depth: 4,
     values: 512,
     ..json::Limits::for_bytes(256 << 10)
 };
-const MEMBERS: [&str; 3] = ["credential", "ttl", "scopes"];
+const MEMBERS: [&str; 4] = ["credential", "ttl", "scopes", "inputs"];

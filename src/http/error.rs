@@ -33,6 +33,7 @@ pub(super) fn answer(error: &Error, disclosure: Disclosure) -> Answer {
         Error::Decide(denial) => denied(denial, disclosure),
         Error::Kind { .. } => theirs(INVALID, "request.token_type", error),
         Error::Resource { .. } => theirs("invalid_target", "request.target", error),
+        Error::Input(_) => theirs(INVALID, "request.input", error),
         Error::Reserve(refused) => not_reserved(refused, error),
         Error::Record(_) => {
             // Which sink, and why, is for the log.

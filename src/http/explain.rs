@@ -28,6 +28,7 @@ async fn explain(shared: &Shared, asked: Asked, context: &Context) -> Answer {
         credential,
         scopes: asked.scopes,
         ttl: asked.ttl,
+        inputs: asked.inputs,
     });
     let explained = shared
         .exchange
@@ -69,7 +70,7 @@ fn json(decision: &Disclosed<'_>) -> Value {
 fn available(one: &Available) -> Value {
     json!({
         "credential": one.credential.name,
-        "kind": one.credential.kind.name(),
+        "kind": one.credential.kind.name,
         "policy": one.policy,
         "ttl": one.ttl.as_secs(),
         "scopes": one.scopes,

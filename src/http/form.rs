@@ -4,6 +4,7 @@
 //! win; two readers of one request can then see two requests (RFC 6749 section 3.2, T-05, T-07).
 
 use super::request::RequestError;
+use crate::credential::kind;
 
 /// The parameters of an `application/x-www-form-urlencoded` body, decoded.
 ///
@@ -107,7 +108,10 @@ impl Form {
 /// A parameter's name as an error may repeat it: only names of our own list are repeated, so that
 /// no text of a stranger gets into an answer.
 fn known(name: &str) -> Option<&'static str> {
-    PARAMETERS.iter().copied().find(|known| *known == name)
+    let mut parameters = PARAMETERS.iter().copied();
+    parameters
+        .find(|known| *known == name)
+        .or_else(|| kind::input(name).map(|input| input.name))
 }
 
 fn is_plain(text: &str) -> bool {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use http::{HeaderMap, StatusCode, header};
 
+use crate::policy::Inputs;
 use crate::replay::IdempotencyKey;
 
 /// What is wrong with a request as such, before its subject token is looked at.
@@ -56,6 +57,12 @@ pub enum RequestError {
     },
     #[error("{0}")]
     Target(&'static str),
+    #[error(
+        "an input is longer than {MAX_INPUT} bytes, its name is longer than {MAX_INPUT_NAME}, or there are more than {MAX_INPUTS} inputs"
+    )]
+    Inputs,
+    #[error("member `inputs` must be an object of texts in printable ASCII")]
+    InputText,
     #[error("`scope` holds a character that no scope has (RFC 6749 section 3.3)")]
     Scope,
     #[error(
@@ -107,6 +114,7 @@ impl RequestError {
             Self::Grant => "request.grant",
             Self::TokenType { .. } => "request.token_type",
             Self::Target(_) => "request.target",
+            Self::Inputs | Self::InputText => "request.input",
             Self::Scope | Self::NoScope { .. } => "request.scope",
             Self::Ttl | Self::TtlUnit(_) => "request.ttl",
             Self::Key(_) => "request.idempotency_key",
@@ -137,6 +145,8 @@ impl RequestError {
             | Self::Grant
             | Self::TokenType { .. }
             | Self::Target(_)
+            | Self::Inputs
+            | Self::InputText
             | Self::Scope
             | Self::NoScope { .. }
             | Self::Ttl
@@ -174,6 +184,8 @@ impl RequestError {
             | Self::Parameters
             | Self::Missing { .. }
             | Self::TokenType { .. }
+            | Self::Inputs
+            | Self::InputText
             | Self::Ttl
             | Self::TtlUnit(_)
             | Self::Key(_)
@@ -243,6 +255,21 @@ pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<IdempotencyK
         .map(Some)
         .map_err(RequestError::Key)
 }
+
+/// Inputs within the bounds that hold for every kind; what a kind allows is less.
+pub(super) fn check_inputs(inputs: &Inputs) -> Result<(), RequestError> {
+    let is_long =
+        |(name, value): (&String, &String)| name.len() > MAX_INPUT_NAME || value.len() > MAX_INPUT;
+    if inputs.len() > MAX_INPUTS || inputs.iter().any(is_long) {
+        Err(RequestError::Inputs)
+    } else {
+        Ok(())
+    }
+}
+
+const MAX_INPUTS: usize = 16;
+const MAX_INPUT: usize = 16 << 10;
+const MAX_INPUT_NAME: usize = 64;
 
 /// The bearer token of the one `Authorization` header (RFC 6750 section 2.1).
 pub(super) fn bearer(headers: &HeaderMap) -> Result<&str, RequestError> {

@@ -1,7 +1,5 @@
 //! The token endpoint (RFC 8693): form to `exchange::Request`, credential to JSON.
 
-use std::borrow::Cow;
-use std::net::Ipv6Addr;
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
@@ -12,10 +10,10 @@ use super::answer::{Answer, Context, Fault, Verdict};
 use super::form::Form;
 use super::request::{self, RequestError};
 use super::{Shared, body, error};
-use crate::credential::Material;
+use crate::credential::kind::{self, Input, KINDS, Kind};
 use crate::exchange;
 use crate::policy::parse::{MAX_NAME, MAX_RESOURCE, is_resource};
-use crate::policy::{Ask, PolicySet};
+use crate::policy::{Ask, Inputs, PolicySet};
 use crate::token::SubjectToken;
 
 /// `POST /token`.
@@ -83,8 +81,9 @@ async fn read(
             credential: target.credential(&shared.exchange.parts().policies),
             scopes: form.one("scope")?.map(request::scopes).transpose()?,
             ttl: form.one("ttl")?.map(request::ttl).transpose()?,
+            inputs: inputs(&form, KINDS.iter().flat_map(|kind| kind.inputs))?,
         },
-        kind: wanted.map(|wanted| wanted.kind),
+        kind: wanted.map(|wanted| wanted.kind.name),
         resource: target.resource.map(str::to_owned),
         key,
         seen: Arc::clone(&context.seen),
@@ -125,18 +124,31 @@ fn check_type(text: &str) -> Result<(), RequestError> {
     }
 }
 
+/// The parameters that are inputs of some kind. Whether the credential takes them is looked at after
+/// the permit, so that the answer tells an unrelated caller nothing.
+fn inputs<'a>(form: &Form, known: impl Iterator<Item = &'a Input>) -> Result<Inputs, RequestError> {
+    let mut inputs = Inputs::new();
+    for input in known {
+        if let Some(value) = form.one(input.name)? {
+            inputs.insert(input.name.to_owned(), value.to_owned());
+        }
+    }
+    request::check_inputs(&inputs)?;
+    Ok(inputs)
+}
+
 /// A token type URI (RFC 8693 section 3) that we issue, and the kind of credential it stands for.
 #[derive(Clone, Copy, Debug)]
 struct TokenType {
     urn: &'static str,
-    kind: &'static str,
+    kind: &'static Kind,
 }
 
 /// What a `requested_token_type` asks for. Whether the credential is of that kind is looked at after
 /// the permit, so that the answer tells an unrelated caller nothing.
 fn requested_type(text: &str) -> Result<TokenType, RequestError> {
-    let mut known = TOKEN_TYPES.iter().copied();
-    known.find(|known| known.urn == text).ok_or(RequestError::TokenType {
+    let known = kind::by_urn(text).map(|(kind, urn)| TokenType { urn, kind });
+    known.ok_or(RequestError::TokenType {
         parameter: "requested_token_type",
         problem: "must be urn:ietf:params:oauth:token-type:jwt, ...:access_token or urn:hallpass:credential:KIND",
     })
@@ -208,24 +220,20 @@ impl<'a> Target<'a> {
 /// RFC 8693 section 2.2.1, and our member `hallpass`.
 /// `issued_token_type` is what the request asked for by name, since clients compare the two.
 fn form_answer(granted: &exchange::Granted, wanted: Option<TokenType>) -> Map<String, Value> {
-    let credential = &granted.credential;
-    let (access_token, usual, token_type, scope) = match &credential.material {
-        Material::Jwt { token, scopes } => (token.expose(), JWT, "Bearer", Some(scopes.join(" "))),
-        Material::Postgres(login) => (
-            login.password.expose(),
-            "urn:hallpass:credential:postgres",
-            "N_A",
-            None,
-        ),
-    };
-    let issued = wanted.map_or(usual, |wanted| wanted.urn);
+    let (kind, members) = (
+        granted.credential.definition.kind,
+        &granted.credential.members,
+    );
+    let issued = wanted.map_or(kind.urn, |wanted| wanted.urn);
     let mut body = Map::new();
-    body.insert("access_token".to_owned(), access_token.as_str().into());
+    let secret = members.secret().expose().as_str();
+    body.insert("access_token".to_owned(), secret.into());
     body.insert("issued_token_type".to_owned(), issued.into());
-    body.insert("token_type".to_owned(), token_type.into());
+    body.insert("token_type".to_owned(), kind.token_type.into());
     body.insert("expires_in".to_owned(), granted.expires_in.into());
-    if let Some(scope) = scope {
-        body.insert("scope".to_owned(), scope.into());
+    if let Some(Value::Array(scopes)) = members.get("scopes") {
+        let scopes: Vec<&str> = scopes.iter().filter_map(Value::as_str).collect();
+        body.insert("scope".to_owned(), scopes.join(" ").into());
     }
     body.insert("hallpass".to_owned(), Value::Object(member(granted)));
     body
@@ -246,62 +254,10 @@ pub(super) fn member(granted: &exchange::Granted) -> Map<String, Value> {
 
 fn describe(granted: &exchange::Granted) -> Value {
     let definition = &granted.credential.definition;
-    let (kind, name) = (definition.kind.name(), &definition.name);
-    match &granted.credential.material {
-        Material::Jwt { token, scopes } => json!({
-            "kind": kind,
-            "name": name,
-            "token": token.expose(),
-            "token_type": "Bearer",
-            "scopes": scopes,
-        }),
-        Material::Postgres(login) => json!({
-            "kind": kind,
-            "name": name,
-            "username": login.username,
-            "password": login.password.expose(),
-            "host": login.host,
-            "port": login.port,
-            "database": login.database,
-            "sslmode": login.sslmode,
-            "ca": login.ca,
-            "options": login.options,
-            "url": url(login),
-        }),
-    }
-}
-
-/// `postgresql://user:password@host:port/database?…`, every part percent-encoded.
-fn url(login: &crate::credential::PostgresLogin) -> Option<String> {
-    let mut url = url::Url::parse("postgresql://host").ok()?;
-    url.set_host(Some(&url_host(&login.host))).ok()?;
-    url.set_port(Some(login.port)).ok()?;
-    url.set_username(&login.username).ok()?;
-    url.set_password(Some(login.password.expose())).ok()?;
-    url.path_segments_mut().ok()?.push(&login.database);
-    {
-        let mut query = String::new();
-        query.push_str("sslmode=");
-        query.push_str(login.sslmode);
-        if let Some(options) = &login.options {
-            query.push_str("&options=");
-            // libpq reads `+` as a plus: a space must be `%20`.
-            let encoded: String =
-                url::form_urlencoded::byte_serialize(options.as_bytes()).collect();
-            query.push_str(&encoded.replace('+', "%20"));
-        }
-        url.set_query(Some(&query));
-    }
-    Some(url.into())
-}
-
-/// A host as a URL has it: IPv6 in brackets.
-fn url_host(host: &str) -> Cow<'_, str> {
-    if host.parse::<Ipv6Addr>().is_ok() {
-        format!("[{host}]").into()
-    } else {
-        host.into()
-    }
+    let mut members = granted.credential.members.expose();
+    members.insert("kind".to_owned(), definition.kind.name.into());
+    members.insert("name".to_owned(), definition.name.as_str().into());
+    members.into()
 }
 
 /// The media type of a form.
@@ -309,54 +265,33 @@ pub(super) const FORM: &str = "application/x-www-form-urlencoded";
 const TOKEN_EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
 const ID_TOKEN: &str = "urn:ietf:params:oauth:token-type:id_token";
 const JWT: &str = "urn:ietf:params:oauth:token-type:jwt";
-const TOKEN_TYPES: [TokenType; 4] = [
-    TokenType {
-        urn: JWT,
-        kind: "jwt",
-    },
-    // What we sign is an `at+jwt` (RFC 9068), and standard clients ask for nothing else.
-    TokenType {
-        urn: "urn:ietf:params:oauth:token-type:access_token",
-        kind: "jwt",
-    },
-    TokenType {
-        urn: "urn:hallpass:credential:jwt",
-        kind: "jwt",
-    },
-    TokenType {
-        urn: "urn:hallpass:credential:postgres",
-        kind: "postgres",
-    },
-];
 
 #[cfg(test)]
 mod tests {
-    use crate::credential::PostgresLogin;
-    use crate::secret::Secret;
+    use super::*;
 
+    const SESSION: Input = Input {
+        name: "scope",
+        summary: "any parameter will do here",
+        required: false,
+        longest: 100,
+        check: |_| Ok(()),
+    };
+
+    /// T-160
     #[test]
-    fn an_ipv6_server_stands_in_brackets_in_the_url() {
-        let url = |host: &str| {
-            let login = PostgresLogin {
-                username: "hp_1".to_owned(),
-                password: Secret::new("p:w".to_owned()),
-                host: host.to_owned(),
-                port: 5_432,
-                database: "shop".to_owned(),
-                sslmode: "verify-full",
-                ca: None,
-                options: None,
-            };
-            super::url(&login).unwrap()
+    fn a_parameter_that_a_kind_names_is_an_input_once_and_in_printable_ascii() {
+        let read = |body: &str| {
+            let form = Form::parse(body.as_bytes()).unwrap();
+            inputs(&form, [SESSION].iter()).map_err(|error| error.to_string())
         };
-        let rest = "5432/shop?sslmode=verify-full";
-        for (host, shown) in [
-            ("2001:db8::1", "[2001:db8::1]"),
-            ("10.1.2.3", "10.1.2.3"),
-            ("db.acme.dev", "db.acme.dev"),
-        ] {
-            let expected = format!("postgresql://hp_1:p%3Aw@{shown}:{rest}");
-            assert_eq!(url(host), expected);
+        let one = Inputs::from([("scope".to_owned(), "a b".to_owned())]);
+        assert_eq!(read("scope=a+b&colour=red"), Ok(one));
+        assert_eq!(read("scope=&colour=red"), Ok(Inputs::new()));
+        for body in ["scope=a&scope=b", "scope=a%0a", "scope=%c3%a4"] {
+            assert!(read(body).is_err(), "{body}");
         }
+        let long = format!("scope={}", "a".repeat(16_385));
+        insta::assert_snapshot!(read(&long).unwrap_err(), @"an input is longer than 16384 bytes, its name is longer than 64, or there are more than 16 inputs");
     }
 }

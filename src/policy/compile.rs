@@ -19,11 +19,14 @@ use crate::yaml::diagnostic::{Diagnostic, Diagnostics, Place, Severity};
 mod claim_map;
 mod conditions;
 mod credentials;
+mod definition;
 mod issuers;
 mod patterns;
 mod policies;
 mod requirements;
 mod trust;
+
+pub use definition::DefinitionReader;
 
 /// Every policy there is, ready to decide. Immutable: a changed folder is a new set.
 #[derive(Debug)]

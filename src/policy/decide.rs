@@ -76,6 +76,7 @@ impl PolicySet {
             credential: Arc::clone(&chosen.grant.credential),
             scopes: chosen.scopes(ask),
             ttl: chosen.ttl,
+            inputs: ask.inputs.clone(),
             policy: chosen.policy.name.clone(),
             revision: self.revision().to_owned(),
             job,

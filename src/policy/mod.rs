@@ -1,13 +1,15 @@
 //! Policy, Condition, Grant, Permit, Denial. Pure: no I/O; the time is an argument.
 
+use std::any::Any;
 use std::borrow::Cow;
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Timestamp;
-use crate::provider::{Fact, Job};
+use crate::credential::kind::{Definition, Kind};
+use crate::provider::Job;
 use crate::yaml::Place;
 
 pub mod compile;
@@ -15,6 +17,7 @@ pub mod condition;
 pub mod decide;
 mod files;
 mod index;
+mod inputs;
 pub mod lint;
 pub mod parse;
 pub mod pattern;
@@ -22,13 +25,14 @@ mod print;
 mod read;
 mod scan;
 
-pub use compile::{IssuerOverride, LoadOptions, Loaded, PolicySet};
+pub use compile::{DefinitionReader, IssuerOverride, LoadOptions, Loaded, PolicySet};
 pub use condition::{Block, Condition, Subject};
 pub use decide::{Available, Decision, Denial, Disclosure, OAuthError, Refused};
+pub use inputs::InputError;
 pub(crate) use scan::Scan;
 
 /// What a caller asks for: one credential, exactly named.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ask {
     /// The credential's name, e.g. `shop-db/migrate`.
     pub credential: String,
@@ -36,7 +40,12 @@ pub struct Ask {
     pub scopes: Option<Vec<String>>,
     /// The life wanted; `None` asks for the grant's.
     pub ttl: Option<Duration>,
+    /// What the request brings for the credential's kind.
+    pub inputs: Inputs,
 }
+
+/// The inputs of a request, by name.
+pub type Inputs = BTreeMap<String, String>;
 
 impl Ask {
     /// The same ask with each scope once, in order: a request may repeat one ten thousand times, and
@@ -154,22 +163,26 @@ impl Selector {
         let fits = |wanted: &Option<Pattern>, seen| {
             wanted.as_ref().is_none_or(|pattern| pattern.fits(seen))
         };
-        let target = credential.kind.target().map_or(Seen::Absent, Seen::Text);
+        let target = credential.target().map_or(Seen::Absent, Seen::Text);
         fits(&self.credential, Seen::Text(&credential.name))
             && fits(&self.class, Seen::Text(credential.class.name()))
-            && fits(&self.kind, Seen::Text(credential.kind.name()))
+            && fits(&self.kind, Seen::Text(credential.kind.name))
             && fits(&self.owner, Seen::Text(&credential.owner))
             && fits(&self.target, target)
     }
 }
 
 /// What is minted under a name: `credentials:` of the policies.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct CredentialDefinition {
     /// E.g. `shop-db/migrate`.
     pub name: String,
     /// What it is.
-    pub kind: Kind,
+    pub kind: &'static Kind,
+    /// What the kind read from the keys of its own.
+    pub specific: Arc<dyn Definition>,
+    /// The inputs that it bounds; such an input must be sent.
+    pub inputs: BTreeMap<String, pattern::Pattern>,
     /// The longest life any grant may give it.
     pub max_ttl: Duration,
     /// Who answers for it.
@@ -183,59 +196,48 @@ pub struct CredentialDefinition {
     pub resource: Option<String>,
 }
 
-/// The kinds of credentials, with what each needs to know.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// A signed JWT.
-    Jwt {
-        /// Who it is for: the `aud` claim.
-        audience: String,
-        /// Every scope there is.
-        scopes: Vec<String>,
-        /// The facts copied into its `job` object.
-        claims: Vec<Fact>,
-    },
-    /// A PostgreSQL login.
-    Postgres {
-        /// The target in the settings.
-        target: String,
-        /// The database it is sent to; the target's only one without.
-        database: Option<String>,
-        /// The NOLOGIN role it is a member of.
-        group: String,
-        /// What the job makes belongs to the group.
-        act_as_group: bool,
-    },
-}
-
-impl Kind {
-    /// The word for it in a policy file.
-    #[must_use]
-    pub const fn name(&self) -> &'static str {
-        match self {
-            Self::Jwt { .. } => "jwt",
-            Self::Postgres { .. } => "postgres",
-        }
-    }
-
+impl CredentialDefinition {
     /// The target in the settings that it is made in; `None` for kinds without one.
     #[must_use]
     pub fn target(&self) -> Option<&str> {
-        match self {
-            Self::Jwt { .. } => None,
-            Self::Postgres { target, .. } => Some(target),
-        }
+        self.specific.target()
     }
 
     /// Every scope there is; empty for kinds without scopes.
     #[must_use]
     pub fn scopes(&self) -> &[String] {
-        match self {
-            Self::Jwt { scopes, .. } => scopes,
-            Self::Postgres { .. } => &[],
-        }
+        self.specific.scopes()
+    }
+
+    /// What its kind read, where it is of that kind.
+    #[must_use]
+    pub fn of<T: Definition>(&self) -> Option<&T> {
+        let specific: &dyn Any = &*self.specific;
+        specific.downcast_ref()
     }
 }
+
+impl PartialEq for CredentialDefinition {
+    fn eq(&self, other: &Self) -> bool {
+        let Self {
+            name,
+            kind,
+            specific,
+            inputs,
+            max_ttl,
+            owner,
+            purpose,
+            class,
+            resource,
+        } = self;
+        specific.is_same(&*other.specific)
+            && (name, kind, inputs) == (&other.name, &other.kind, &other.inputs)
+            && (max_ttl, owner, purpose) == (&other.max_ttl, &other.owner, &other.purpose)
+            && (class, resource) == (&other.class, &other.resource)
+    }
+}
+
+impl Eq for CredentialDefinition {}
 
 /// How much harm a credential can do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -274,6 +276,7 @@ pub struct Permit {
     credential: Arc<CredentialDefinition>,
     scopes: Vec<String>,
     ttl: Duration,
+    inputs: Inputs,
     policy: String,
     revision: String,
 }
@@ -301,6 +304,13 @@ impl Permit {
     #[must_use]
     pub const fn ttl(&self) -> Duration {
         self.ttl
+    }
+
+    /// What the request brought, by name. Not checked yet: see
+    /// [`CredentialDefinition::check_inputs`].
+    #[must_use]
+    pub const fn inputs(&self) -> &Inputs {
+        &self.inputs
     }
 
     /// The policy that allows it.

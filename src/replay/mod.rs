@@ -6,7 +6,8 @@ use async_trait::async_trait;
 use aws_lc_rs::{constant_time, digest, rand};
 
 use crate::clock::Timestamp;
-use crate::policy::{Class, Kind, Permit};
+use crate::credential::kind::Repeat;
+use crate::policy::{Class, Permit};
 use crate::secret::Secret;
 
 pub mod memory;
@@ -257,11 +258,15 @@ impl Use {
     ) -> Result<Self, ReplayError> {
         let life = i64::try_from(permit.ttl().as_secs()).unwrap_or(i64::MAX);
         let mut mark = Mark::default();
+        // What cannot be given again has no key that it could be asked for by.
+        let may_repeat = permit.credential().kind.repeat != Repeat::Refused;
         rand::fill(&mut mark).map_err(|_| ReplayError::unavailable("has no random bytes"))?;
         Ok(Self {
             slot: Slot::of(permit, None),
             mark,
-            key: key.map(|key| hash(&[key.expose().as_bytes()])),
+            key: key
+                .filter(|_| may_repeat)
+                .map(|key| hash(&[key.expose().as_bytes()])),
             ask: ask_digest(permit),
             minted_at: now,
             expires_at: now.plus(life),
@@ -321,32 +326,19 @@ struct Taken {
 fn ask_digest(permit: &Permit) -> [u8; 32] {
     let credential = permit.credential();
     let life = permit.ttl().as_secs().to_be_bytes();
-    let mut parts: Vec<&[u8]> = vec![credential.kind.name().as_bytes(), &life];
-    match &credential.kind {
-        Kind::Jwt {
-            audience, claims, ..
-        } => {
-            parts.push(audience.as_bytes());
-            parts.extend(claims.iter().map(|fact| fact.name().as_bytes()));
-        }
-        Kind::Postgres {
-            target,
-            database,
-            group,
-            act_as_group,
-        } => {
-            parts.extend([target.as_bytes(), group.as_bytes()]);
-            parts.push(if *act_as_group { b"group" } else { b"login" });
-            if let Some(database) = database {
-                parts.extend([b"database", database.as_bytes()]);
-            }
-        }
-    }
+    let mut parts: Vec<&[u8]> = vec![credential.kind.name.as_bytes(), &life];
+    parts.extend(credential.specific.decisive());
     parts.push(b"scopes");
     // A list of scopes has no order (RFC 6749 section 3.3).
     let mut scopes: Vec<&[u8]> = permit.scopes().iter().map(String::as_bytes).collect();
     scopes.sort_unstable();
     parts.extend(scopes);
+    if !permit.inputs().is_empty() {
+        // No scope has this byte, so no list of scopes reads like inputs.
+        parts.push(b"\0inputs");
+        let inputs = permit.inputs().iter();
+        parts.extend(inputs.flat_map(|(name, value)| [name.as_bytes(), value.as_bytes()]));
+    }
     hash(&parts)
 }
 

@@ -6,6 +6,7 @@ mod cost;
 mod disclosure;
 mod doors;
 mod failures;
+mod inputs;
 mod limits;
 mod operator;
 mod parameters;

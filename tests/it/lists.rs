@@ -7,6 +7,7 @@ use std::fs;
 
 use hallpass::client::format::FORMATS;
 use hallpass::client::source::SOURCES;
+use hallpass::credential::kind::{KINDS, Secrecy};
 use hallpass::policy::lint::RULES;
 use hallpass::provider::PROVIDERS;
 
@@ -184,6 +185,104 @@ fn every_source_and_format_is_in_the_help() {
             "source {name} is not in the help of `get`"
         );
     }
+}
+
+#[test]
+fn kinds_have_names_and_uris_of_their_own_and_one_secret() {
+    let (mut names, mut urns) = (BTreeSet::new(), BTreeSet::new());
+    for kind in KINDS {
+        let name = kind.name;
+        assert!(names.insert(name), "{name} is listed twice");
+        for urn in kind.urns() {
+            assert!(urns.insert(urn), "{urn} is listed twice");
+        }
+        assert!(
+            urns.contains(format!("urn:hallpass:credential:{name}").as_str()),
+            "{name} cannot be asked for by urn:hallpass:credential:{name}"
+        );
+        let secrets = kind.members.iter();
+        let secrets = secrets.filter(|member| member.secrecy == Secrecy::Secret);
+        assert_eq!(secrets.count(), 1, "{name}");
+        let members: BTreeSet<&str> = kind.members.iter().map(|member| member.name).collect();
+        assert_eq!(members.len(), kind.members.len(), "{name}");
+        assert!(
+            !members.contains("kind") && !members.contains("name"),
+            "{name}"
+        );
+        for bound in kind.teams {
+            assert!(kind.keys.contains(&bound.key), "{name}: {}", bound.key);
+        }
+    }
+}
+
+#[test]
+fn every_kind_is_documented_with_its_keys_inputs_and_an_example() {
+    let mut text = read("README.md");
+    for (_, page) in sources_of_docs() {
+        text.push_str(&page);
+    }
+    let words: BTreeSet<&str> = text
+        .split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_')
+        .collect();
+    for kind in KINDS {
+        let example = format!("kind: {}", kind.name);
+        assert!(text.contains(&example), "no example has `{example}`");
+        let inputs = kind.inputs.iter().map(|input| input.name);
+        for word in kind.keys.iter().copied().chain(inputs) {
+            assert!(
+                words.contains(word),
+                "`{word}` of kind {} is not documented",
+                kind.name
+            );
+        }
+    }
+}
+
+/// An input is a parameter of the form too, and none of its other parameters.
+#[test]
+fn inputs_are_no_other_parameters_and_mean_the_same_in_every_kind() {
+    let form = read("src/http/form.rs");
+    let list = form.split("const PARAMETERS").nth(1).unwrap();
+    let list = list.split("];").next().unwrap();
+    let mut summaries: BTreeMap<&str, &str> = BTreeMap::new();
+    for input in KINDS.iter().flat_map(|kind| kind.inputs) {
+        let name = input.name;
+        let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte == b'_';
+        assert!(name.bytes().all(is_plain), "{name}");
+        assert!(!list.contains(&format!("\"{name}\"")), "{name}");
+        let known = summaries.insert(name, input.summary);
+        assert!(known.is_none_or(|known| known == input.summary), "{name}");
+    }
+}
+
+#[test]
+fn every_format_fits_some_kind_or_says_what_to_do_instead() {
+    for format in FORMATS {
+        let fits = KINDS.iter().any(|kind| format.fits(kind));
+        assert!(fits || format.hint.is_some(), "{}", format.name);
+    }
+    for kind in KINDS {
+        for name in ["json", "env"] {
+            let format = hallpass::client::format::find(name).unwrap();
+            assert!(format.fits(kind), "{name} does not fit {}", kind.name);
+        }
+    }
+}
+
+fn sources_of_docs() -> Vec<(String, String)> {
+    let mut pages = Vec::new();
+    let mut folders = vec![root().join("docs")];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if let Ok(text) = fs::read_to_string(&path) {
+                pages.push((path.display().to_string(), text));
+            }
+        }
+    }
+    pages
 }
 
 #[test]

@@ -228,6 +228,7 @@ fn ask() -> impl Strategy<Value = Ask> {
             credential: credential.to_owned(),
             scopes: scopes.map(|list: Vec<&str>| list.into_iter().map(str::to_owned).collect()),
             ttl: ttl.map(Duration::from_secs),
+            ..Ask::default()
         },
     )
 }

@@ -96,6 +96,7 @@ fn ask(args: &Args) -> Result<Ask, Failure> {
         credential: args.credential.clone(),
         scopes: (!args.scopes.is_empty()).then(|| args.scopes.clone()),
         ttl,
+        ..Ask::default()
     })
 }
 

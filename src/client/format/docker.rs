@@ -2,32 +2,27 @@
 
 use serde_json::json;
 
-use super::{Format, FormatError, Options, Surroundings};
-use crate::client::answer::{Material, Received};
+use super::{Format, Options, Surroundings};
+use crate::client::answer::Received;
 use crate::secret::Secret;
 
 pub(super) const FORMAT: Format = Format {
     name: "docker",
     summary: "a Docker credential helper's answer to get",
+    needs: &["token"],
+    hint: None,
     wants_ca_file: false,
     environment: Surroundings::Apart,
-    write,
+    text,
     merge: None,
 };
 
-fn write(received: &Received, _: &Options<'_>) -> Result<Secret<String>, FormatError> {
-    match &received.material {
-        Material::Jwt { token, .. } => Ok(Secret::new(
-            // The registry reads the token; the name is never looked at, but must not be empty.
-            json!({ "ServerURL": "", "Username": "hallpass", "Secret": token.expose() })
-                .to_string(),
-        )),
-        Material::Postgres(_) => Err(FormatError::new(
-            FORMAT.name,
-            received,
-            "a registry wants a token; use `env`, `url` or `pgpass`",
-        )),
-    }
+fn text(received: &Received, _: &Options<'_>) -> Option<Secret<String>> {
+    let token = received.members.text("token")?.expose();
+    Some(Secret::new(
+        // The registry reads the token; the name is never looked at, but must not be empty.
+        json!({ "ServerURL": "", "Username": "hallpass", "Secret": token }).to_string(),
+    ))
 }
 
 #[cfg(test)]
@@ -44,6 +39,6 @@ mod tests {
 
     #[test]
     fn a_login_is_refused() {
-        insta::assert_snapshot!(refusal(&FORMAT, &login()), @"format `docker` cannot hold `shop-db/migrate`, which is a PostgreSQL login: a registry wants a token; use `env`, `url` or `pgpass`");
+        insta::assert_snapshot!(refusal(&FORMAT, &login()), @"format `docker` needs member `token`, which `shop-db/migrate`, a PostgreSQL login, does not have: use one of `json`, `env`, `dotenv`, `url`, `pgpass`");
     }
 }

@@ -1,16 +1,18 @@
 //! Lines of a `.env` file, as Docker, systemd and GitLab's `dotenv` reports read them.
 
 use super::variables::variables;
-use super::{Format, FormatError, Options, Surroundings};
+use super::{Format, Options, Surroundings};
 use crate::client::answer::Received;
 use crate::secret::Secret;
 
 pub(super) const FORMAT: Format = Format {
     name: "dotenv",
     summary: "a .env file: NAME=value, a value to the end of its line",
+    needs: &[],
+    hint: None,
     wants_ca_file: true,
     environment: Surroundings::Kept,
-    write,
+    text,
     merge: None,
 };
 
@@ -20,7 +22,7 @@ pub(super) const FORMAT: Format = Format {
     clippy::unnecessary_wraps,
     reason = "the signature is that of every format"
 )]
-fn write(received: &Received, options: &Options<'_>) -> Result<Secret<String>, FormatError> {
+fn text(received: &Received, options: &Options<'_>) -> Option<Secret<String>> {
     let mut text = Secret::new(String::new());
     for variable in variables(received, options.prefix, options.ca_file) {
         let end = if text.expose().is_empty() { "" } else { "\n" };
@@ -31,7 +33,7 @@ fn write(received: &Received, options: &Options<'_>) -> Result<Secret<String>, F
             variable.value.expose()
         ));
     }
-    Ok(text)
+    Some(text)
 }
 
 #[cfg(test)]

@@ -1,16 +1,18 @@
 //! Lines for a shell to read: `login=$(hallpass get … --format env) && eval "$login"`.
 
 use super::variables::{rivals, variables};
-use super::{Format, FormatError, Options, Surroundings};
+use super::{Format, Options, Surroundings};
 use crate::client::answer::Received;
 use crate::secret::Secret;
 
 pub(super) const FORMAT: Format = Format {
     name: "env",
     summary: "a shell, by eval: PG* and DATABASE_URL, or HALLPASS_TOKEN",
+    needs: &[],
+    hint: None,
     wants_ca_file: true,
     environment: Surroundings::Cleared,
-    write,
+    text,
     merge: None,
 };
 
@@ -18,7 +20,7 @@ pub(super) const FORMAT: Format = Format {
     clippy::unnecessary_wraps,
     reason = "the signature is that of every format"
 )]
-fn write(received: &Received, options: &Options<'_>) -> Result<Secret<String>, FormatError> {
+fn text(received: &Received, options: &Options<'_>) -> Option<Secret<String>> {
     // With a prefix nothing of ours is what libpq looks for, and the rest is the job's own.
     let rivals = match options.prefix {
         None => rivals(received, options.ca_file),
@@ -39,7 +41,7 @@ fn write(received: &Received, options: &Options<'_>) -> Result<Secret<String>, F
             quoted.expose()
         ));
     }
-    Ok(text)
+    Some(text)
 }
 
 /// Between single quotes a POSIX shell reads everything as it is, but the quote itself.

@@ -1,31 +1,26 @@
 //! What git reads from a credential helper's `get` (git-credential(1)).
 
-use super::{Format, FormatError, Options, Surroundings};
-use crate::client::answer::{Material, Received};
+use super::{Format, Options, Surroundings};
+use crate::client::answer::Received;
 use crate::secret::Secret;
 
 pub(super) const FORMAT: Format = Format {
     name: "git",
     summary: "a git credential helper's answer to get",
+    needs: &["token"],
+    hint: None,
     wants_ca_file: false,
     environment: Surroundings::Apart,
-    write,
+    text,
     merge: None,
 };
 
-fn write(received: &Received, _: &Options<'_>) -> Result<Secret<String>, FormatError> {
-    match &received.material {
-        Material::Jwt { token, .. } => Ok(Secret::new(format!(
-            "username=hallpass\npassword={}\npassword_expiry_utc={}",
-            token.expose(),
-            received.expires_at.unix()
-        ))),
-        Material::Postgres(_) => Err(FormatError::new(
-            FORMAT.name,
-            received,
-            "git wants a token; use `env`, `url` or `pgpass`",
-        )),
-    }
+fn text(received: &Received, _: &Options<'_>) -> Option<Secret<String>> {
+    Some(Secret::new(format!(
+        "username=hallpass\npassword={}\npassword_expiry_utc={}",
+        received.members.text("token")?.expose(),
+        received.expires_at.unix()
+    )))
 }
 
 #[cfg(test)]
@@ -74,6 +69,6 @@ mod tests {
 
     #[test]
     fn a_login_is_refused() {
-        insta::assert_snapshot!(refusal(&FORMAT, &login()), @"format `git` cannot hold `shop-db/migrate`, which is a PostgreSQL login: git wants a token; use `env`, `url` or `pgpass`");
+        insta::assert_snapshot!(refusal(&FORMAT, &login()), @"format `git` needs member `token`, which `shop-db/migrate`, a PostgreSQL login, does not have: use one of `json`, `env`, `dotenv`, `url`, `pgpass`");
     }
 }

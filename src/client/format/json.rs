@@ -1,18 +1,20 @@
 //! Everything, for programs: the answer of the broker's JSON endpoint.
 
-use serde_json::{Value, json};
+use serde_json::{Map, json};
 
-use super::{Format, FormatError, Options, Surroundings};
-use crate::client::answer::{Material, Received};
-use crate::client::format::url::connection_url;
+use super::libpq::Login;
+use super::{Format, Options, Surroundings};
+use crate::client::answer::{Received, Value};
 use crate::secret::Secret;
 
 pub(super) const FORMAT: Format = Format {
     name: "json",
     summary: "programs: everything, as the broker's /api/credentials answers",
+    needs: &[],
+    hint: None,
     wants_ca_file: false,
     environment: Surroundings::Apart,
-    write,
+    text,
     merge: None,
 };
 
@@ -20,7 +22,7 @@ pub(super) const FORMAT: Format = Format {
     clippy::unnecessary_wraps,
     reason = "the signature is that of every format"
 )]
-fn write(received: &Received, _: &Options<'_>) -> Result<Secret<String>, FormatError> {
+fn text(received: &Received, _: &Options<'_>) -> Option<Secret<String>> {
     let document = json!({
         "credential": credential(received),
         "expires_at": received.expires_at.to_string(),
@@ -29,37 +31,40 @@ fn write(received: &Received, _: &Options<'_>) -> Result<Secret<String>, FormatE
         "policies_revision": received.policies_revision,
         "decision": received.decision,
     });
-    Ok(Secret::new(document.to_string()))
+    Some(Secret::new(document.to_string()))
 }
 
-fn credential(received: &Received) -> Value {
-    match &received.material {
-        Material::Jwt { token, scope } => json!({
-            "kind": "jwt",
-            "name": received.name,
-            "token": token.expose(),
-            "scope": scope,
-        }),
-        Material::Postgres(login) => json!({
-            "kind": "postgres",
-            "name": received.name,
-            "username": login.username,
-            "password": login.password.expose(),
-            "host": login.host,
-            "port": login.port,
-            "database": login.database,
-            "sslmode": login.sslmode,
-            "ca": login.ca,
-            "options": login.options,
-            "url": connection_url(login, None).expose(),
-        }),
+/// The members as the broker names them. Its connection URL is written anew from the others, so that
+/// nothing but our own text is ever an address.
+fn credential(received: &Received) -> Map<String, serde_json::Value> {
+    let mut credential: Map<String, serde_json::Value> = received
+        .members
+        .iter()
+        .map(|(name, value)| {
+            let value = match value {
+                Value::Text(text) => text.expose().as_str().into(),
+                Value::List(texts) => texts.as_slice().into(),
+                Value::Number(number) => (*number).into(),
+                Value::Nothing => serde_json::Value::Null,
+            };
+            (name.to_owned(), value)
+        })
+        .collect();
+    credential.insert("kind".to_owned(), received.kind.name.into());
+    credential.insert("name".to_owned(), received.name.as_str().into());
+    if let Some(login) = Login::of(received) {
+        let url = login.url(None);
+        credential.insert("url".to_owned(), url.expose().as_str().into());
     }
+    credential
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::super::tests::{PASSWORD, jwt, login, write};
-    use super::*;
+    use super::FORMAT;
 
     #[test]
     fn a_login_is_whole() {
@@ -74,6 +79,8 @@ mod tests {
     fn a_signed_token_has_no_lease() {
         let document: Value = serde_json::from_str(&write(&FORMAT, &jwt())).unwrap();
         assert_eq!(document["credential"]["token"], "header.claims.signature");
+        assert_eq!(document["credential"]["token_type"], "Bearer");
+        assert_eq!(document["credential"]["scopes"][0], "deploy:staging");
         assert_eq!(document["lease"], Value::Null);
     }
 }

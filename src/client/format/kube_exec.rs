@@ -2,38 +2,31 @@
 
 use serde_json::json;
 
-use super::{Format, FormatError, Options, Surroundings};
-use crate::client::answer::{Material, Received};
+use super::{Format, Options, Surroundings};
+use crate::client::answer::Received;
 use crate::secret::Secret;
 
 pub(super) const FORMAT: Format = Format {
     name: "kube-exec",
     summary: "kubectl's exec credential plugin: an ExecCredential",
+    needs: &["token"],
+    hint: None,
     wants_ca_file: false,
     environment: Surroundings::Apart,
-    write,
+    text,
     merge: None,
 };
 
-fn write(received: &Received, _: &Options<'_>) -> Result<Secret<String>, FormatError> {
-    match &received.material {
-        Material::Jwt { token, .. } => Ok(Secret::new(
-            json!({
-                "apiVersion": "client.authentication.k8s.io/v1",
-                "kind": "ExecCredential",
-                "status": {
-                    "expirationTimestamp": received.expires_at.to_string(),
-                    "token": token.expose(),
-                },
-            })
-            .to_string(),
-        )),
-        Material::Postgres(_) => Err(FormatError::new(
-            FORMAT.name,
-            received,
-            "Kubernetes wants a token; use `env`, `url` or `pgpass`",
-        )),
-    }
+fn text(received: &Received, _: &Options<'_>) -> Option<Secret<String>> {
+    let document = json!({
+        "apiVersion": "client.authentication.k8s.io/v1",
+        "kind": "ExecCredential",
+        "status": {
+            "expirationTimestamp": received.expires_at.to_string(),
+            "token": received.members.text("token")?.expose(),
+        },
+    });
+    Some(Secret::new(document.to_string()))
 }
 
 #[cfg(test)]
@@ -54,6 +47,6 @@ mod tests {
 
     #[test]
     fn a_login_is_refused() {
-        insta::assert_snapshot!(refusal(&FORMAT, &login()), @"format `kube-exec` cannot hold `shop-db/migrate`, which is a PostgreSQL login: Kubernetes wants a token; use `env`, `url` or `pgpass`");
+        insta::assert_snapshot!(refusal(&FORMAT, &login()), @"format `kube-exec` needs member `token`, which `shop-db/migrate`, a PostgreSQL login, does not have: use one of `json`, `env`, `dotenv`, `url`, `pgpass`");
     }
 }

@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use super::answer::{Material, Received};
+use super::answer::Received;
+use crate::credential::kind::Kind;
 use crate::secret::Secret;
 
 mod aws_credential_process;
@@ -12,6 +13,7 @@ mod env;
 mod git;
 mod json;
 mod kube_exec;
+mod libpq;
 mod pgpass;
 mod url;
 mod variables;
@@ -44,12 +46,16 @@ pub struct Format {
     pub name: &'static str,
     /// Who reads it.
     pub summary: &'static str,
+    /// The members it is made of; a credential without one of them is refused.
+    pub needs: &'static [&'static str],
+    /// What to do instead, beside the formats that fit.
+    pub hint: Option<&'static str>,
     /// It names the database's CA as a file, so that file must be there.
     pub wants_ca_file: bool,
     /// What else is in the environment of whoever reads it.
     pub environment: Surroundings,
-    /// The text, without a line end.
-    pub write: fn(&Received, &Options<'_>) -> Result<Secret<String>, FormatError>,
+    /// The text, without a line end; see [`Format::write`].
+    text: fn(&Received, &Options<'_>) -> Option<Secret<String>>,
     /// Puts the text into a file that holds other entries too; without it the file is replaced.
     pub merge: Option<Merge>,
 }
@@ -77,50 +83,89 @@ pub struct Options<'a> {
     pub ca_file: Option<&'a Path>,
 }
 
-/// A credential that a format cannot hold.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("format `{format}` cannot hold `{credential}`, which is {kind}: {fix}")]
-pub struct FormatError {
-    format: &'static str,
-    credential: String,
-    kind: &'static str,
-    fix: &'static str,
+impl Format {
+    /// The credential in this format, without a line end.
+    ///
+    /// # Errors
+    /// The credential lacks a member that the format needs.
+    pub fn write(
+        &self,
+        received: &Received,
+        options: &Options<'_>,
+    ) -> Result<Secret<String>, FormatError> {
+        let lacking = self.needs.iter().find(|name| !received.members.has(name));
+        let text = match lacking {
+            None => (self.text)(received, options),
+            Some(_) => None,
+        };
+        text.ok_or_else(|| FormatError {
+            format: self.name,
+            member: lacking.copied().unwrap_or("secret"),
+            credential: received.name.clone(),
+            noun: received.kind.noun,
+            fix: self.fix(received.kind),
+        })
+    }
+
+    /// Whether every credential of the kind has what the format needs.
+    #[must_use]
+    pub fn fits(&self, kind: &Kind) -> bool {
+        self.needs.iter().all(|name| kind.has(name))
+    }
+
+    fn fix(&self, kind: &Kind) -> String {
+        if let Some(hint) = self.hint {
+            return hint.to_owned();
+        }
+        let fitting = FORMATS.iter().filter(|format| format.fits(kind));
+        let names: Vec<String> = fitting.map(|format| format!("`{}`", format.name)).collect();
+        format!("use one of {}", names.join(", "))
+    }
 }
 
-impl FormatError {
-    fn new(format: &'static str, received: &Received, fix: &'static str) -> Self {
-        Self {
-            format,
-            credential: received.name.clone(),
-            kind: match received.material {
-                Material::Jwt { .. } => "a signed token",
-                Material::Postgres(_) => "a PostgreSQL login",
-            },
-            fix,
-        }
-    }
+/// A credential that a format cannot hold.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "format `{format}` needs member `{member}`, which `{credential}`, {noun}, does not have: {fix}"
+)]
+pub struct FormatError {
+    format: &'static str,
+    member: &'static str,
+    credential: String,
+    noun: &'static str,
+    fix: String,
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::client::answer::PostgresLogin;
+    use crate::client::answer::{Members, Value};
     use crate::clock::Timestamp;
+    use crate::credential::database::postgres;
+    use crate::credential::jwt;
+
+    fn text(text: &str) -> Value {
+        Value::Text(Secret::new(text.to_owned()))
+    }
 
     /// A login whose texts hold what each format must quote.
     pub(super) fn login() -> Received {
+        login_to("db.acme.dev")
+    }
+
+    pub(super) fn login_to(host: &str) -> Received {
+        let members = [
+            ("username", text("hp_abc1234_xyz")),
+            ("host", text(host)),
+            ("port", Value::Number(5432)),
+            ("database", text("shop orders")),
+            ("sslmode", text("verify-full")),
+            ("options", text("-c role=shop_owner")),
+        ];
         Received {
             name: "shop-db/migrate".to_owned(),
-            material: Material::Postgres(PostgresLogin {
-                username: "hp_abc1234_xyz".to_owned(),
-                password: Secret::new(PASSWORD.to_owned()),
-                host: "db.acme.dev".to_owned(),
-                port: 5432,
-                database: "shop orders".to_owned(),
-                sslmode: "verify-full".to_owned(),
-                ca: None,
-                options: Some("-c role=shop_owner".to_owned()),
-            }),
+            kind: &postgres::KIND,
+            members: Members::of(&postgres::KIND, PASSWORD, &members),
             expires_at: Timestamp::from_unix(1_790_000_600),
             lease: Some(Secret::new("hpl_abc".to_owned())),
             policy: "shop-migrate".to_owned(),
@@ -131,26 +176,25 @@ mod tests {
     }
 
     pub(super) fn jwt() -> Received {
+        let scopes = Value::List(vec!["deploy:staging".to_owned()]);
+        let members = [("scopes", scopes), ("token_type", text("Bearer"))];
         Received {
             name: "deploy-api".to_owned(),
-            material: Material::Jwt {
-                token: Secret::new("header.claims.signature".to_owned()),
-                scope: "deploy:staging".to_owned(),
-            },
+            kind: &jwt::KIND,
+            members: Members::of(&jwt::KIND, "header.claims.signature", &members),
             lease: None,
             ..login()
         }
     }
 
     pub(super) fn write(format: &Format, received: &Received) -> String {
-        let text = (format.write)(received, &Options::default()).unwrap();
+        let text = format.write(received, &Options::default()).unwrap();
         text.expose().clone()
     }
 
     pub(super) fn refusal(format: &Format, received: &Received) -> String {
-        (format.write)(received, &Options::default())
-            .unwrap_err()
-            .to_string()
+        let written = format.write(received, &Options::default());
+        written.unwrap_err().to_string()
     }
 
     pub(super) const PASSWORD: &str = r#"p'a:s\s$(id)`w"ö/@?#%&"#;

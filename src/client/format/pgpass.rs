@@ -1,33 +1,30 @@
 //! A line of libpq's password file: `host:port:database:user:password`.
 
-use super::{Format, FormatError, Options, Surroundings};
-use crate::client::answer::{Material, Received};
+use super::libpq::{Login, NEEDS};
+use super::{Format, Options, Surroundings};
+use crate::client::answer::Received;
 use crate::secret::Secret;
 
 pub(super) const FORMAT: Format = Format {
     name: "pgpass",
     summary: "libpq's password file, for --out; other entries of the file stay",
+    needs: NEEDS,
+    hint: None,
     wants_ca_file: false,
     environment: Surroundings::Apart,
-    write,
+    text,
     merge: Some(merge),
 };
 
-fn write(received: &Received, _: &Options<'_>) -> Result<Secret<String>, FormatError> {
-    let Material::Postgres(login) = &received.material else {
-        return Err(FormatError::new(
-            FORMAT.name,
-            received,
-            "use `env` or `json`",
-        ));
-    };
+fn text(received: &Received, _: &Options<'_>) -> Option<Secret<String>> {
+    let login = Login::of(received)?;
     let password = field(login.password.expose());
-    Ok(Secret::new(format!(
+    Some(Secret::new(format!(
         "{}:{}:{}:{}:{}",
-        field(&login.host).expose(),
+        field(login.host).expose(),
         login.port,
-        field(&login.database).expose(),
-        field(&login.username).expose(),
+        field(login.database).expose(),
+        field(login.username).expose(),
         password.expose()
     )))
 }
@@ -87,6 +84,6 @@ mod tests {
 
     #[test]
     fn a_signed_token_is_no_password() {
-        insta::assert_snapshot!(refusal(&FORMAT, &jwt()), @"format `pgpass` cannot hold `deploy-api`, which is a signed token: use `env` or `json`");
+        insta::assert_snapshot!(refusal(&FORMAT, &jwt()), @"format `pgpass` needs member `host`, which `deploy-api`, a signed token, does not have: use one of `json`, `env`, `dotenv`, `docker`, `kube-exec`, `git`");
     }
 }

@@ -1,9 +1,10 @@
 //! A credential as environment variables: the names that libpq and its friends look for.
 
+use std::borrow::Cow;
 use std::path::Path;
 
-use super::url::connection_url;
-use crate::client::answer::{Material, Received};
+use super::libpq::Login;
+use crate::client::answer::{Received, Value};
 use crate::secret::Secret;
 use crate::text::escape;
 
@@ -44,7 +45,7 @@ impl Prefix {
 }
 
 /// The variables of a credential: for a database what libpq reads (`PG*`) and `DATABASE_URL`, for a
-/// signed token `HALLPASS_TOKEN`.
+/// signed token `HALLPASS_TOKEN`, for any other kind `HALLPASS_` and the member's name for each text.
 #[must_use]
 pub fn variables(
     received: &Received,
@@ -56,7 +57,7 @@ pub fn variables(
         .map(|(name, value)| Variable {
             name: match prefix {
                 Some(Prefix(prefix)) => format!("{prefix}_{name}"),
-                None => name.to_owned(),
+                None => name.into_owned(),
             },
             value,
         })
@@ -68,7 +69,7 @@ pub fn variables(
 /// address. Left out are the login's own, and those that only say how a session behaves.
 #[must_use]
 pub fn rivals(received: &Received, ca_file: Option<&Path>) -> Vec<&'static str> {
-    if matches!(received.material, Material::Jwt { .. }) {
+    if Login::of(received).is_none() {
         return Vec::new();
     }
     let own = pairs(received, ca_file);
@@ -94,27 +95,42 @@ pub fn github_file(variables: &[Variable], end: &str) -> Secret<String> {
     text
 }
 
-fn pairs(received: &Received, ca_file: Option<&Path>) -> Vec<(&'static str, Secret<String>)> {
-    let login = match &received.material {
-        Material::Jwt { token, .. } => return vec![("HALLPASS_TOKEN", token.clone())],
-        Material::Postgres(login) => login,
-    };
+fn pairs(received: &Received, ca_file: Option<&Path>) -> Vec<(Cow<'static, str>, Secret<String>)> {
+    if let Some(login) = Login::of(received) {
+        let pairs = libpq(&login, ca_file).into_iter();
+        return pairs.map(|(name, value)| (name.into(), value)).collect();
+    }
+    if let Some(token) = received.members.text("token") {
+        return vec![("HALLPASS_TOKEN".into(), token.clone())];
+    }
+    let members = received.members.iter();
+    let texts = members.filter_map(|(name, value)| match value {
+        Value::Text(text) => Some((
+            Cow::from(format!("HALLPASS_{}", name.to_ascii_uppercase())),
+            text.clone(),
+        )),
+        Value::List(_) | Value::Number(_) | Value::Nothing => None,
+    });
+    texts.collect()
+}
+
+fn libpq(login: &Login<'_>, ca_file: Option<&Path>) -> Vec<(&'static str, Secret<String>)> {
+    let text = |text: &str| Secret::new(text.to_owned());
     let mut pairs = vec![
-        ("PGHOST", Secret::new(login.host.clone())),
+        ("PGHOST", text(login.host)),
         ("PGPORT", Secret::new(login.port.to_string())),
-        ("PGDATABASE", Secret::new(login.database.clone())),
-        ("PGUSER", Secret::new(login.username.clone())),
+        ("PGDATABASE", text(login.database)),
+        ("PGUSER", text(login.username)),
         ("PGPASSWORD", login.password.clone()),
-        ("PGSSLMODE", Secret::new(login.sslmode.clone())),
+        ("PGSSLMODE", text(login.sslmode)),
     ];
     if let Some(path) = ca_file {
-        let path = path.to_string_lossy().into_owned();
-        pairs.push(("PGSSLROOTCERT", Secret::new(path)));
+        pairs.push(("PGSSLROOTCERT", text(&path.to_string_lossy())));
     }
-    if let Some(options) = &login.options {
-        pairs.push(("PGOPTIONS", Secret::new(options.clone())));
+    if let Some(options) = login.options {
+        pairs.push(("PGOPTIONS", text(options)));
     }
-    pairs.push(("DATABASE_URL", connection_url(login, ca_file)));
+    pairs.push(("DATABASE_URL", login.url(ca_file)));
     pairs
 }
 

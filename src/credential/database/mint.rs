@@ -6,7 +6,7 @@ use aws_lc_rs::constant_time;
 use super::order::{Order, Record};
 use super::{DatabaseError, Databases, Found, NewLogin, Target};
 use crate::audit::Recorded;
-use crate::credential::{Credential, Material, Mint, MintError, PostgresLogin};
+use crate::credential::{Credential, Mint, MintError, PostgresLogin};
 use crate::lease::{self, LeaseContents};
 use crate::secret::Secret;
 
@@ -18,7 +18,7 @@ impl Mint for Databases {
         let issued = self.make(order).await?;
         Ok(Credential {
             definition,
-            material: Material::Postgres(issued.login),
+            members: issued.login.into_members(),
             expires_at: issued.found.expires_at,
             lease: Some(issued.handle),
             public_id: issued.found.login,

@@ -8,8 +8,8 @@ use serde_json::{Map, Value, json};
 use crate::audit::Recorded;
 use crate::clock::Timestamp;
 use crate::credential::MintError;
+use crate::credential::database::postgres::PostgresDefinition;
 use crate::lease::{self, LeaseName};
-use crate::policy::Kind;
 use crate::provider::Fact;
 use crate::replay::IdempotencyKey;
 use crate::rootkey::{Label, Member, RootKeys};
@@ -178,13 +178,7 @@ impl Order {
         let reserved = recorded.reserved();
         let permit = reserved.permit();
         let credential = permit.credential();
-        let Kind::Postgres {
-            target,
-            database,
-            group,
-            act_as_group,
-        } = &credential.kind
-        else {
+        let Some(login) = credential.of::<PostgresDefinition>() else {
             return Err(MintError {
                 message: format!("credential `{}` is no database login", credential.name),
                 reason: "mint.kind",
@@ -194,11 +188,11 @@ impl Order {
         };
         let job = permit.job();
         let parts = Parts {
-            target,
+            target: &login.target,
             credential: &credential.name,
-            database: database.as_deref(),
-            group,
-            act_as_group: *act_as_group,
+            database: login.database.as_deref(),
+            group: &login.group,
+            act_as_group: login.act_as_group,
             life: u32::try_from(permit.ttl().as_secs()).unwrap_or(u32::MAX),
             token: job.token(),
             key: reserved.key(),

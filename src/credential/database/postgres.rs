@@ -17,13 +17,16 @@ mod clean;
 mod connection;
 pub mod install;
 mod installed;
+mod kind;
 mod lease;
 mod limits;
 mod reach;
 mod settings;
 mod surroundings;
+pub mod url;
 
 pub use check::{Finding, Severity};
+pub use kind::{KIND, PostgresDefinition, PostgresLogin};
 pub use settings::{
     CONNECTIONS, ChannelBinding, Cleaner, GroupCeiling, HELD, MAX_LIVE, PORT, SHORTEST_LIFE,
     TargetSettings, Tls,

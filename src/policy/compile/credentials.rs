@@ -4,11 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{conditions, taken};
+use super::patterns::{self, Compared};
+use super::{DefinitionReader, taken};
+use crate::credential::kind::{self, KINDS, Kind};
 use crate::policy::parse::{self, Raw};
-use crate::policy::read::{Fields, MAX_TEXT, Sheet, listed};
-use crate::policy::{Class, CredentialDefinition, Kind};
-use crate::provider::Fact;
+use crate::policy::pattern::Pattern;
+use crate::policy::read::{Fields, Sheet, listed};
+use crate::policy::{Class, CredentialDefinition};
+use crate::provider::FactType;
 use crate::yaml::diagnostic::{Diagnostic, Place, Span, nearest};
 use crate::yaml::duration;
 use crate::yaml::{Entry, Node};
@@ -58,7 +61,7 @@ impl Credentials {
 
     pub(super) fn targets(&self) -> Vec<&str> {
         let all = self.definitions.values();
-        distinct(all.filter_map(|credential| credential.kind.target()))
+        distinct(all.filter_map(|credential| credential.target()))
     }
 }
 
@@ -120,27 +123,36 @@ fn credential(sheet: &mut Sheet<'_>, entry: &Entry) -> Option<CredentialDefiniti
     let name = parse::name(sheet, name, entry.span, "credential")?;
     let what = format!("credential `{name}`");
     // The kind decides which keys there may be, so it is read first.
-    let all: Vec<&str> = [COMMON, JWT, POSTGRES].concat();
+    let all = || KINDS.iter().flat_map(|kind| kind.keys).copied();
     let word = sheet
         .entries(&entry.value, &what)?
         .iter()
         .find(|line| line.key.text == "kind");
-    let keys = if let Some(word) = word {
-        keys_of(sheet, &word.value, &what)
+    let kind = if let Some(word) = word {
+        kind(sheet, &word.value, &what)
     } else {
         let message = format!("key `kind` is missing from {what}");
         sheet.error("missing-key", entry.span, message);
         None
     };
-    let own = keys.map(|keys| [COMMON, keys].concat());
-    let fields = sheet.fields(&entry.value, &what, own.as_ref().unwrap_or(&all))?;
-    let kind = keys.and_then(|keys| {
-        if keys == JWT {
-            jwt(sheet, &fields, &what, entry.span)
-        } else {
-            Some(postgres(sheet, &fields, &what, entry.span))
-        }
+    let mut known = COMMON.to_vec();
+    match kind {
+        Some(kind) => known.extend(kind.keys),
+        None => known.extend(all()),
+    }
+    let fields = sheet.fields(&entry.value, &what, &known)?;
+    let specific = kind.and_then(|kind| {
+        (kind.read)(&mut DefinitionReader {
+            sheet,
+            fields: &fields,
+            what: &what,
+            at: entry.span,
+        })
     });
+    let inputs = match (kind, fields.get("inputs")) {
+        (Some(kind), Some(node)) => inputs(sheet, node, kind, &what),
+        (Some(_) | None, _) => BTreeMap::new(),
+    };
     let max_ttl = ceiling(sheet, &fields, &what, entry.span);
     let mut free = |key| free_text(sheet, &fields, key, &what, entry.span);
     let (owner, purpose) = (free("owner"), free("purpose"));
@@ -152,6 +164,8 @@ fn credential(sheet: &mut Sheet<'_>, entry: &Entry) -> Option<CredentialDefiniti
     Some(CredentialDefinition {
         name: name.to_owned(),
         kind: kind?,
+        specific: specific?,
+        inputs,
         max_ttl: max_ttl.unwrap_or(LONGEST),
         owner: owner.unwrap_or_default(),
         purpose: purpose.unwrap_or_default(),
@@ -174,68 +188,53 @@ fn resource(sheet: &mut Sheet<'_>, node: &Node, what: &str) -> Option<String> {
     None
 }
 
-/// The keys of a kind.
-fn keys_of(sheet: &mut Sheet<'_>, node: &Node, what: &str) -> Option<&'static [&'static str]> {
+fn kind(sheet: &mut Sheet<'_>, node: &Node, what: &str) -> Option<&'static Kind> {
     let word = sheet.text(node, format!("`kind` of {what}"))?;
-    if let Some((_, keys)) = KINDS.iter().find(|(name, _)| *name == word) {
-        return Some(keys);
+    let found = kind::find(word);
+    if found.is_none() {
+        let names: Vec<&str> = KINDS.iter().map(|kind| kind.name).collect();
+        let help = match nearest(word, names.iter().copied()) {
+            Some(meant) => format!("did you mean `{meant}`?"),
+            None => format!("the kinds are {}", listed(&names)),
+        };
+        sheet.error_help(
+            "unknown-kind",
+            node.span,
+            format!("unknown kind `{word}`"),
+            Some(help),
+        );
     }
-    let names = KINDS.map(|(name, _)| name);
-    let help = match nearest(word, names) {
-        Some(meant) => format!("did you mean `{meant}`?"),
-        None => format!("the kinds are {}", listed(&names)),
-    };
-    sheet.error_help(
-        "unknown-kind",
-        node.span,
-        format!("unknown kind `{word}`"),
-        Some(help),
-    );
-    None
+    found
 }
 
-fn jwt(sheet: &mut Sheet<'_>, fields: &Fields<'_>, what: &str, at: Span) -> Option<Kind> {
-    let audience = sheet
-        .required(fields, "audience", what, at)
-        .and_then(|node| sheet.ascii(node, format!("`audience` of {what}"), MAX_TEXT));
-    let scopes = match fields.get("scopes") {
-        Some(node) => scopes(sheet, node, &format!("`scopes` of {what}")),
-        None => Some(Vec::new()),
-    };
-    let claims = match fields.get("claims") {
-        Some(node) => facts(sheet, node, what),
-        None => Some(Vec::new()),
-    };
-    Some(Kind::Jwt {
-        audience: audience.unwrap_or_default().to_owned(),
-        scopes: scopes?,
-        claims: claims.unwrap_or_default(),
-    })
-}
-
-fn postgres(sheet: &mut Sheet<'_>, fields: &Fields<'_>, what: &str, at: Span) -> Kind {
-    let target = sheet
-        .required(fields, "target", what, at)
-        .and_then(|node| sheet.ascii(node, format!("`target` of {what}"), MAX_TEXT));
-    let database = match fields.get("database") {
-        Some(node) => sheet
-            .ascii(node, format!("`database` of {what}"), 63)
-            .map(|name| Some(name.to_owned())),
-        None => Some(None),
-    };
-    let group = sheet
-        .required(fields, "group", what, at)
-        // The length of a name in PostgreSQL.
-        .and_then(|node| sheet.ascii(node, format!("`group` of {what}"), 63));
-    let act_as_group = fields
-        .get("act_as_group")
-        .and_then(|node| sheet.boolean(node, format!("`act_as_group` of {what}")));
-    Kind::Postgres {
-        target: target.unwrap_or_default().to_owned(),
-        database: database.unwrap_or_default(),
-        group: group.unwrap_or_default().to_owned(),
-        act_as_group: act_as_group.unwrap_or_default(),
+/// Patterns for inputs of the kind.
+fn inputs(
+    sheet: &mut Sheet<'_>,
+    node: &Node,
+    kind: &Kind,
+    what: &str,
+) -> BTreeMap<String, Pattern> {
+    let mut bounds = BTreeMap::new();
+    let names: Vec<&str> = kind.inputs.iter().map(|input| input.name).collect();
+    if names.is_empty() {
+        let message = format!("{what} has `inputs`, but kind `{}` takes none", kind.name);
+        sheet.error_help("input", node.span, message, Some("leave `inputs` out"));
+        return bounds;
     }
+    let of = format!("`inputs` of {what}");
+    let Some(fields) = sheet.fields(node, &of, &names) else {
+        return bounds;
+    };
+    for name in names {
+        let Some(node) = fields.get(name) else {
+            continue;
+        };
+        let compared = Compared::Fact(FactType::Text);
+        if let Some(pattern) = patterns::pattern(sheet, node, name, compared) {
+            bounds.insert(name.to_owned(), pattern);
+        }
+    }
+    bounds
 }
 
 /// Scope tokens of RFC 6749 section 3.3: they are joined by spaces later.
@@ -250,18 +249,6 @@ pub(super) fn scopes(sheet: &mut Sheet<'_>, node: &Node, what: &str) -> Option<V
         return None;
     }
     Some(scopes)
-}
-
-fn facts(sheet: &mut Sheet<'_>, node: &Node, what: &str) -> Option<Vec<Fact>> {
-    let names = sheet.texts(node, format!("`claims` of {what}"))?;
-    let mut facts = Vec::new();
-    for name in names {
-        match Fact::from_name(&name) {
-            Some(fact) => facts.push(fact),
-            None => conditions::unknown_fact(sheet, &name, node.span, Fact::ALL, None),
-        }
-    }
-    Some(facts)
 }
 
 /// T-86: the ceiling of ceilings is an hour.
@@ -314,11 +301,10 @@ fn class(sheet: &mut Sheet<'_>, fields: &Fields<'_>, what: &str, at: Span) -> Op
     found
 }
 
-/// The kinds, each with the keys of its own.
-pub(super) const KINDS: [(&str, &[&str]); 2] = [("jwt", JWT), ("postgres", POSTGRES)];
-const COMMON: &[&str] = &["kind", "max_ttl", "owner", "purpose", "class", "resource"];
-const JWT: &[&str] = &["audience", "scopes", "claims"];
-const POSTGRES: &[&str] = &["target", "database", "group", "act_as_group"];
+/// The keys of every kind.
+const COMMON: &[&str] = &[
+    "kind", "max_ttl", "owner", "purpose", "class", "resource", "inputs",
+];
 
 /// The longest life of any credential (T-86).
 const LONGEST: Duration = Duration::from_secs(3_600);

@@ -185,12 +185,7 @@ fn scopes(
     credential: &CredentialDefinition,
     what: &str,
 ) -> Option<Vec<String>> {
-    let known: Vec<_> = credential
-        .kind
-        .scopes()
-        .iter()
-        .map(String::as_str)
-        .collect();
+    let known: Vec<_> = credential.scopes().iter().map(String::as_str).collect();
     match fields.get("scopes") {
         None if known.is_empty() => Some(Vec::new()),
         None => {

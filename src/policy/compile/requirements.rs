@@ -1,9 +1,10 @@
 //! `require:` what no policy may relax.
 
 use super::conditions::{self, About};
-use super::credentials::{self, Credentials};
+use super::credentials::Credentials;
 use super::issuers::Issuers;
 use super::taken;
+use crate::credential::kind::KINDS;
 use crate::policy::parse::{self, Raw};
 use crate::policy::pattern::{Glob, Operator, Pattern};
 use crate::policy::read::{Sheet, listed};
@@ -115,7 +116,7 @@ fn selector(
         return None;
     }
     let classes = [Class::Low, Class::Moderate, Class::Critical].map(Class::name);
-    let kinds = credentials::KINDS.map(|(name, _)| name);
+    let kinds: Vec<&str> = KINDS.iter().map(|kind| kind.name).collect();
     let (owners, targets) = (credentials.owners(), credentials.targets());
     let mut part = |key: &'static str| {
         let node = fields.get(key)?;

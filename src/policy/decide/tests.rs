@@ -78,8 +78,7 @@ fn facts(set: &PolicySet, claims: &Value) -> Facts {
 fn ask(credential: &str) -> Ask {
     Ask {
         credential: credential.to_owned(),
-        scopes: None,
-        ttl: None,
+        ..Ask::default()
     }
 }
 

@@ -64,6 +64,7 @@ fn strangers_get_nothing(set: &PolicySet) {
             credential: credential.name.clone(),
             scopes: None,
             ttl: Some(Duration::from_secs(1)),
+            ..Ask::default()
         };
         let decision = set.explain(&facts, &ask, Timestamp::from_unix(1_790_000_000));
         assert!(!decision.is_permitted(), "{}", credential.name);

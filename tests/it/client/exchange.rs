@@ -330,3 +330,35 @@ fn a_broker_with_a_ca_of_its_own_needs_that_ca() {
     assert!(run(None).contains("its certificate is not accepted (UnknownIssuer); is the CA missing? (`--ca` or HALLPASS_CA)"));
     assert!(run(file.path().to_str()).contains("answers, and calls itself by its address"));
 }
+
+/// T-160: the token endpoint ignores parameters that it does not know, so a misspelt input would be
+/// lost.
+#[test]
+fn an_input_that_no_kind_takes_is_a_slip_on_the_command_line() {
+    let fake = Fake::start();
+    for command in [
+        &["get", "shop-db/migrate", "--input", "colour=red"][..],
+        &[
+            "exec",
+            "shop-db/migrate",
+            "--input",
+            "colour=@/nowhere",
+            "--",
+            "true",
+        ],
+    ] {
+        let output = fake.on_github(command).observed();
+        assert_eq!(output.status.code(), Some(2), "{}", told(&output));
+        let text = stderr(&output);
+        assert!(
+            text.contains("no kind of credential takes input `colour`"),
+            "{text}"
+        );
+    }
+    let output = fake
+        .on_github(&["get", "shop-db/migrate", "--input", "colour"])
+        .observed();
+    assert_eq!(output.status.code(), Some(2), "{}", told(&output));
+    insta::assert_snapshot!(stderr(&output), @"hallpass: `--input colour` has no `=`; write NAME=VALUE or NAME=@FILE");
+    assert!(fake.asked("/token").is_empty());
+}

@@ -175,8 +175,7 @@ async fn shows(exchange: &Arc<Exchange>, token: String) -> bool {
         subject_token: SubjectToken::new(token),
         ask: Ask {
             credential: "shop-db/read".to_owned(),
-            scopes: None,
-            ttl: None,
+            ..Ask::default()
         },
         kind: None,
         resource: None,

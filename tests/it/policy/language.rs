@@ -50,8 +50,7 @@ fn permits(text: &str, issuer: &str, claims: &Value) -> bool {
     let facts = reader.facts(object(claims)).unwrap();
     let ask = hallpass::policy::Ask {
         credential: "api".to_owned(),
-        scopes: None,
-        ttl: None,
+        ..hallpass::policy::Ask::default()
     };
     let now = hallpass::clock::Timestamp::from_unix(1_790_000_000);
     set.explain(&facts, &ask, now).is_permitted()

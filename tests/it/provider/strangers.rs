@@ -83,8 +83,7 @@ fn permitted(set: &PolicySet, issuer: &str, claims: &Value) -> bool {
     let reader = readers.find(|reader| reader.issuer.name == issuer).unwrap();
     let ask = Ask {
         credential: "a".to_owned(),
-        scopes: None,
-        ttl: None,
+        ..Ask::default()
     };
     let facts = reader.facts(object(claims)).unwrap();
     set.explain(&facts, &ask, Timestamp::from_unix(1_790_000_000))

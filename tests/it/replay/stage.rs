@@ -170,8 +170,7 @@ pub(super) fn settings(port: u16) -> RedisSettings {
 pub(super) fn ask(credential: &str) -> Ask {
     Ask {
         credential: credential.to_owned(),
-        scopes: None,
-        ttl: None,
+        ..Ask::default()
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Mutex;
 
 use async_trait::async_trait;
 use hallpass::audit::Recorded;
-use hallpass::credential::{Credential, Material, Mint, MintError, PostgresLogin, Revoked};
+use hallpass::credential::{Credential, Mint, MintError, PostgresLogin, Revoked};
 use hallpass::exchange::Leases;
 use hallpass::lease::{self, LeaseContents};
 use hallpass::rootkey::RootKeys;
@@ -142,7 +142,7 @@ impl Mint for FakeDatabase {
         }
         Ok(Credential {
             definition: permit.credential().clone(),
-            material: Material::Postgres(PostgresLogin {
+            members: PostgresLogin {
                 username: name.clone(),
                 password: password(),
                 host: "db.test".to_owned(),
@@ -151,7 +151,8 @@ impl Mint for FakeDatabase {
                 sslmode: "verify-full",
                 ca: None,
                 options: Some("-c role=shop_readers".to_owned()),
-            }),
+            }
+            .into_members(),
             expires_at: reserved.expires_at(),
             lease: Some(lease::seal(&lease, &self.roots).unwrap()),
             public_id: name,

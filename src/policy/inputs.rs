@@ -1,0 +1,219 @@
+//! Whether the inputs of a request fit a credential: those its kind takes, within the kind's grammar
+//! and the patterns of the definition.
+
+use super::CredentialDefinition;
+use super::pattern::Seen;
+use crate::text::escape;
+
+/// Inputs that do not fit the credential. The texts hold no value that was sent: a private key sent
+/// by mistake must not end up in a log.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InputError {
+    /// The kind takes no input of that name.
+    #[error("credential `{credential}` is of kind `{kind}`, which takes {known}, and not `{name}`")]
+    Unknown {
+        /// The credential.
+        credential: String,
+        /// Its kind.
+        kind: &'static str,
+        /// The inputs there are.
+        known: String,
+        /// The input that was sent.
+        name: String,
+    },
+    /// The kind cannot do without it.
+    #[error("credential `{credential}` is of kind `{kind}`, which needs input `{name}`: {summary}")]
+    Missing {
+        /// The credential.
+        credential: String,
+        /// Its kind.
+        kind: &'static str,
+        /// The input.
+        name: &'static str,
+        /// What it is.
+        summary: &'static str,
+    },
+    /// The kind cannot use the value.
+    #[error("input `{name}` of credential `{credential}` {problem}")]
+    Value {
+        /// The credential.
+        credential: String,
+        /// The input.
+        name: &'static str,
+        /// The end of the sentence.
+        problem: String,
+    },
+    /// The definition does not allow the value.
+    #[error("input `{name}` is not one that credential `{credential}` allows under `inputs`")]
+    NotAllowed {
+        /// The credential.
+        credential: String,
+        /// The input.
+        name: &'static str,
+    },
+}
+
+impl CredentialDefinition {
+    /// Checks the inputs of a request. An input that the definition bounds must be sent: a missing
+    /// value fits no pattern.
+    ///
+    /// # Errors
+    /// The first input that does not fit.
+    pub fn check_inputs(&self, inputs: &super::Inputs) -> Result<(), InputError> {
+        let (kind, known) = (self.kind.name, self.kind.inputs);
+        let stray = inputs
+            .keys()
+            .find(|name| known.iter().all(|input| input.name != name.as_str()));
+        if let Some(name) = stray {
+            let names: Vec<String> = known.iter().map(|one| format!("`{}`", one.name)).collect();
+            return Err(InputError::Unknown {
+                credential: self.name.clone(),
+                kind,
+                known: if names.is_empty() {
+                    "no inputs".to_owned()
+                } else {
+                    format!("the inputs {}", names.join(", "))
+                },
+                name: escape(name),
+            });
+        }
+        for input in known {
+            let (name, bound) = (input.name, self.inputs.get(input.name));
+            let Some(value) = inputs.get(name) else {
+                if input.required || bound.is_some() {
+                    return Err(InputError::Missing {
+                        credential: self.name.clone(),
+                        kind,
+                        name,
+                        summary: input.summary,
+                    });
+                }
+                continue;
+            };
+            let wrong = |problem| InputError::Value {
+                credential: self.name.clone(),
+                name,
+                problem,
+            };
+            if value.len() > input.longest {
+                let (found, longest) = (value.len(), input.longest);
+                return Err(wrong(format!(
+                    "has {found} bytes, at most {longest} are allowed"
+                )));
+            }
+            (input.check)(value).map_err(wrong)?;
+            if bound.is_some_and(|pattern| !pattern.fits(Seen::Text(value))) {
+                return Err(InputError::NotAllowed {
+                    credential: self.name.clone(),
+                    name,
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::credential::jwt::{JwtDefinition, KIND};
+    use crate::credential::kind::{Input, Kind};
+    use crate::policy::pattern::Pattern;
+    use crate::policy::{Class, Inputs};
+
+    static SESSIONS: Kind = Kind {
+        name: "session",
+        inputs: &[
+            Input {
+                name: "session_name",
+                summary: "what the session is called",
+                required: true,
+                longest: 8,
+                check: |value| {
+                    let is_lower = value.bytes().all(|byte| byte.is_ascii_lowercase());
+                    is_lower
+                        .then_some(())
+                        .ok_or_else(|| "must be lower-case letters".to_owned())
+                },
+            },
+            Input {
+                name: "region",
+                summary: "where it is",
+                required: false,
+                longest: 8,
+                check: |_| Ok(()),
+            },
+        ],
+        ..KIND_FOR_TESTS
+    };
+    const KIND_FOR_TESTS: Kind = Kind {
+        name: "",
+        noun: "",
+        urn: "",
+        other_urns: &[],
+        token_type: "",
+        keys: &[],
+        inputs: &[],
+        members: &[],
+        repeat: crate::credential::kind::Repeat::Same,
+        revocable: false,
+        teams: &[],
+        read: |_| None,
+    };
+
+    fn check(kind: &'static Kind, bounds: &[(&str, &str)], sent: &[(&str, &str)]) -> String {
+        let definition = CredentialDefinition {
+            name: "shop".to_owned(),
+            kind,
+            specific: Arc::new(JwtDefinition {
+                audience: "https://shop.example".to_owned(),
+                scopes: Vec::new(),
+                claims: Vec::new(),
+            }),
+            inputs: bounds
+                .iter()
+                .map(|(name, text)| ((*name).to_owned(), Pattern::Exact((*text).to_owned())))
+                .collect::<BTreeMap<_, _>>(),
+            max_ttl: Duration::from_secs(60),
+            owner: String::new(),
+            purpose: String::new(),
+            class: Class::Low,
+            resource: None,
+        };
+        let sent: Inputs = sent
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect();
+        match definition.check_inputs(&sent) {
+            Ok(()) => "fits".to_owned(),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    /// T-160
+    #[test]
+    fn inputs_must_be_those_of_the_kind_within_its_limits() {
+        let shop = &[("session_name", "shop")][..];
+        assert_eq!(check(&SESSIONS, &[], shop), "fits");
+        assert_eq!(check(&KIND, &[], &[]), "fits");
+        insta::assert_snapshot!(check(&SESSIONS, &[], &[]), @"credential `shop` is of kind `session`, which needs input `session_name`: what the session is called");
+        insta::assert_snapshot!(check(&SESSIONS, &[], &[("colour", "red")]), @"credential `shop` is of kind `session`, which takes the inputs `session_name`, `region`, and not `colour`");
+        insta::assert_snapshot!(check(&KIND, &[], shop), @"credential `shop` is of kind `jwt`, which takes no inputs, and not `session_name`");
+        insta::assert_snapshot!(check(&SESSIONS, &[], &[("session_name", "canary-1")]), @"input `session_name` of credential `shop` must be lower-case letters");
+        insta::assert_snapshot!(check(&SESSIONS, &[], &[("session_name", "shopsshop")]), @"input `session_name` of credential `shop` has 9 bytes, at most 8 are allowed");
+    }
+
+    /// T-160
+    #[test]
+    fn a_definition_bounds_inputs_and_then_they_must_be_sent() {
+        let bounds = &[("session_name", "shop"), ("region", "eu")][..];
+        let sent = |region| check(&SESSIONS, bounds, &[("session_name", "shop"), region]);
+        assert_eq!(sent(("region", "eu")), "fits");
+        insta::assert_snapshot!(sent(("region", "us")), @"input `region` is not one that credential `shop` allows under `inputs`");
+        insta::assert_snapshot!(check(&SESSIONS, bounds, &[("session_name", "shop")]), @"credential `shop` is of kind `session`, which needs input `region`: where it is");
+    }
+}

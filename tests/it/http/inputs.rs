@@ -1,0 +1,72 @@
+//! Inputs: what a request brings for the kind of its credential.
+
+use serde_json::json;
+
+use crate::support::TestBroker;
+
+/// T-160
+#[tokio::test]
+async fn an_input_that_the_kind_does_not_take_is_refused_to_whom_the_credential_is_permitted() {
+    let broker = TestBroker::start().await;
+    let body =
+        json!({ "credential": "deploy-api", "inputs": { "public_key": "ssh-ed25519 AAAA" } });
+    for path in ["/api/credentials", "/api/explain"] {
+        let answer = broker.ask(path, &broker.github(|_| {}), &body).await;
+        assert_eq!(
+            (answer.status, answer.reason().as_str()),
+            (400, "request.input"),
+            "{path}"
+        );
+        insta::allow_duplicates! {
+            insta::assert_snapshot!(answer.text("/error_description"), @"credential 'deploy-api' is of kind 'jwt', which takes no inputs, and not 'public_key'");
+        }
+        // An unrelated caller learns nothing of the credential's kind.
+        let other = broker.github(|job| job.repository = "evil/shop".to_owned());
+        let answer = broker.ask(path, &other, &body).await;
+        assert_ne!(answer.reason(), "request.input", "{path}");
+    }
+    assert_eq!(broker.events("intent").await.len(), 0);
+    // The refusal left the token's use free.
+    let token = broker.github(|_| {});
+    let refused = broker.ask("/api/credentials", &token, &body).await;
+    assert_eq!(refused.status, 400);
+    let none = json!({ "credential": "deploy-api", "inputs": {} });
+    let answer = broker.ask("/api/credentials", &token, &none).await;
+    assert_eq!(answer.status, 200);
+    let intents = broker.events("intent").await;
+    assert_eq!(intents.len(), 1);
+    assert_eq!(intents[0].get("inputs"), None);
+}
+
+/// T-160
+#[tokio::test]
+async fn inputs_are_few_short_texts_of_printable_ascii() {
+    let broker = TestBroker::start().await;
+    let token = broker.github(|_| {});
+    let many: serde_json::Map<_, _> = (0..17).map(|n| (format!("n{n}"), json!("x"))).collect();
+    for inputs in [
+        json!("public_key"),
+        json!(["public_key"]),
+        json!(null),
+        json!({ "public_key": 1 }),
+        json!({ "public_key": null }),
+        json!({ "public_key": ["a"] }),
+        json!({ "public_key": "a\nb" }),
+        json!({ "public_key": "\u{e4}" }),
+        json!({ "public\nkey": "a" }),
+        json!({ "public_key": "a".repeat(16_385) }),
+        json!({ "k".repeat(65): "a" }),
+        json!(many),
+    ] {
+        let body = json!({ "credential": "deploy-api", "inputs": inputs });
+        let answer = broker.ask("/api/credentials", &token, &body).await;
+        assert_eq!(
+            (answer.status, answer.reason().as_str()),
+            (400, "request.input"),
+            "{inputs}"
+        );
+        let text = answer.text("/error_description");
+        assert!(!text.contains("public"), "{text}");
+    }
+    assert_eq!(broker.events("intent").await.len(), 0);
+}
