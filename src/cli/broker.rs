@@ -100,6 +100,7 @@ pub(super) fn failure(error: ClientError) -> Failure {
         ClientError::Address(_) => Failure::Usage(error.to_string()),
         ClientError::Setting(_)
         | ClientError::File(_)
+        | ClientError::Key(_)
         | ClientError::Source(_)
         | ClientError::FalseIssuer { .. } => Failure::Local(error.to_string()),
     }
@@ -228,12 +229,16 @@ pub(super) fn mask(
         return Ok(());
     }
     for secret in received.secrets() {
-        out.command(&mask_command(secret.expose()))?;
+        for command in mask_commands(secret.expose()) {
+            out.command(&command)?;
+        }
     }
     // An address holds the password percent-encoded, which may be another text.
     for variable in variables(received, None, None) {
         if variable.name == "DATABASE_URL" {
-            out.command(&mask_command(variable.value.expose()))?;
+            for command in mask_commands(variable.value.expose()) {
+                out.command(&command)?;
+            }
         }
     }
     Ok(())
@@ -257,8 +262,10 @@ pub(super) fn warn_of_rivals(
     }
 }
 
-fn mask_command(text: &str) -> String {
-    format!("::add-mask::{}", text.replace('%', "%25"))
+/// One command for each line: the runner covers lines.
+fn mask_commands(text: &str) -> impl Iterator<Item = String> {
+    let lines = text.lines().filter(|line| !line.is_empty());
+    lines.map(|line| format!("::add-mask::{}", line.replace('%', "%25")))
 }
 
 /// Runs the asynchronous part of a command.
@@ -356,6 +363,8 @@ mod tests {
 
     #[test]
     fn a_mask_is_one_command_whatever_the_secret_holds() {
-        assert_eq!(mask_command("a%0Ab"), "::add-mask::a%250Ab");
+        let commands = |text| mask_commands(text).collect::<Vec<_>>();
+        assert_eq!(commands("a%0Ab"), ["::add-mask::a%250Ab"]);
+        assert_eq!(commands("a\nb\n\n"), ["::add-mask::a", "::add-mask::b"]);
     }
 }

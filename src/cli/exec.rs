@@ -13,6 +13,7 @@ use super::inputs::InputArgs;
 use super::{Failure, Terminal};
 use crate::client::format::{Prefix, Variable, rivals, variables};
 use crate::client::source::SOURCES;
+use crate::client::ssh::{Agent, agent};
 use crate::client::{Ask, Client, Environment, Received, Revocation, Sharing};
 use crate::secret::Secret;
 use crate::yaml::duration;
@@ -24,7 +25,7 @@ mod signals;
 /// Runs a command with credentials in its environment, and revokes them when it ends
 ///
 /// Only the command sees them: `PG*` and `DATABASE_URL` for a database, `HALLPASS_TOKEN` for a signed
-/// token, each with PREFIX_ before it where a prefix is given. Signals are passed on; the exit code
+/// token, `SSH_AUTH_SOCK` for an SSH certificate, each with PREFIX_ before it where a prefix is given. Signals are passed on; the exit code
 /// is the command's own, or 128 and the signal's number. A credential is not renewed while the command
 /// runs: say with --at-least how long it takes.
 ///
@@ -41,7 +42,8 @@ mod signals;
 #[command(after_help = "Examples:
   hallpass exec shop-db/migrate -- ./migrate.sh
   hallpass exec SHOP=shop-db/read AUDIT=audit-db/read --at-least 45m -- \\
-    ./report.sh")]
+    ./report.sh
+  hallpass exec deploy-host -- ssh deploy@web1.acme.dev")]
 pub struct Args {
     /// Which, as [PREFIX=]CREDENTIAL: several need a prefix each
     #[arg(value_name = "CREDENTIAL", required = true, value_parser = wanted)]
@@ -124,11 +126,22 @@ async fn exec(
     }
 }
 
-/// What the command's environment has otherwise than ours.
+/// What the command's environment has otherwise than ours, and what it leads to.
 #[derive(Debug, Default)]
 struct Changes {
     set: Vec<Variable>,
     removed: Vec<&'static str>,
+    /// They end with the command.
+    agents: Vec<Agent>,
+}
+
+impl Changes {
+    /// The agent takes the place of the job's own, which holds other keys.
+    fn add_agent(&mut self, agent: Agent, prefix: Option<&Prefix>) {
+        self.removed.extend(agent::VARIABLES);
+        self.set.push(agent.variable(prefix));
+        self.agents.push(agent);
+    }
 }
 
 async fn fetch(
@@ -148,11 +161,14 @@ async fn fetch(
         let mut ask =
             Ask::new(&wanted.credential).map_err(|error| Failure::Usage(error.to_string()))?;
         ask.inputs.clone_from(inputs);
-        let received = client
-            .get(&ask, sharing)
+        let obtained = client
+            .obtain(&ask, sharing)
             .await
             .map_err(|error| failure_of_exchange(error, client))?;
-        leases.extend(received.lease.clone());
+        leases.extend(obtained.received.lease.clone());
+        let (received, agent) = obtained
+            .with_agent(client)
+            .map_err(|error| Failure::Local(error.to_string()))?;
         // The command may print what it was given.
         mask(client.environment(), &received, out)?;
         check_life(args.at_least, client, &received)?;
@@ -164,6 +180,9 @@ async fn fetch(
             changes.removed.extend(rivals(&received, ca));
         }
         changes.set.extend(variables(&received, prefix, ca));
+        if let Some(agent) = agent {
+            changes.add_agent(agent, prefix);
+        }
     }
     Ok(changes)
 }

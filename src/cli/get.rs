@@ -16,8 +16,8 @@ use crate::client::format::{
     self, FORMATS, Format, Options, Prefix, Surroundings, github_file, variables,
 };
 use crate::client::{
-    Ask, Client, Environment, FileError, Received, Sharing, ca_file, check_target, read_own,
-    write_private,
+    Ask, Client, Environment, FileError, Obtained, Received, Sharing, ca_file, check_target,
+    read_own, write_private,
 };
 use crate::secret::Secret;
 use crate::yaml::duration;
@@ -91,10 +91,11 @@ async fn get(args: &Args, client: &Client, out: &mut Terminal) -> Result<(), Fai
     ask.inputs = args.inputs.read()?;
     let format = format::find(&args.format)
         .ok_or_else(|| Failure::Usage(format!("no format {}", quoted(&args.format))))?;
-    check_targets(args, client)?;
+    check_targets(args, client, format)?;
     let received = client
-        .get(&ask, Sharing::Job)
+        .obtain(&ask, Sharing::Job)
         .await
+        .and_then(Obtained::with_private_key)
         .map_err(|error| failure_of_exchange(error, client))?;
     let handed_over = mask(client.environment(), &received, out)
         .and_then(|()| hand_over(args, client, format, &received, out))
@@ -106,9 +107,12 @@ async fn get(args: &Args, client: &Client, out: &mut Terminal) -> Result<(), Fai
 }
 
 /// Looks before anything is minted.
-fn check_targets(args: &Args, client: &Client) -> Result<(), Failure> {
+fn check_targets(args: &Args, client: &Client, format: &Format) -> Result<(), Failure> {
     for path in args.out.iter().chain(&args.database_ca) {
         check_target(path)?;
+    }
+    if let (Some(path), Some((suffix, _))) = (&args.out, format.beside) {
+        check_target(&with_suffix(path, suffix))?;
     }
     if args.github_env {
         github_env(client)?;
@@ -158,10 +162,21 @@ fn hand_over(
     let text = format
         .write(received, &options)
         .map_err(|error| Failure::Usage(error.to_string()))?;
+    let beside = format.beside.and_then(|(suffix, member)| {
+        let text = received.members.text(member)?;
+        Some((suffix, text))
+    });
     let Some(path) = &args.out else {
         out.verbatim(text.expose());
+        if let Some((_, text)) = beside {
+            out.verbatim(text.expose());
+        }
         return Ok(());
     };
+    if let Some((suffix, text)) = beside {
+        let contents = Secret::new(format!("{}\n", text.expose()).into_bytes());
+        write_private(&with_suffix(path, suffix), contents.expose())?;
+    }
     let contents = match format.merge {
         Some(merge) => {
             let there = Secret::new(read_own(path, MAX_OUT)?);
@@ -170,6 +185,12 @@ fn hand_over(
         None => Secret::new(format!("{}\n", text.expose()).into_bytes()),
     };
     Ok(write_private(path, contents.expose())?)
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
 }
 
 /// The certificates that the database is checked with as a file, if any are.

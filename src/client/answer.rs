@@ -41,6 +41,8 @@ pub struct Received {
 #[derive(Debug)]
 pub struct Members {
     secret: Secret<String>,
+    /// Secrets that the broker never had.
+    own: Vec<Secret<String>>,
     named: BTreeMap<&'static str, Value>,
 }
 
@@ -88,7 +90,11 @@ impl Members {
         if secret.expose().is_empty() {
             return Err("`access_token` is empty".to_owned());
         }
-        Ok(Self { secret, named })
+        Ok(Self {
+            secret,
+            own: Vec::new(),
+            named,
+        })
     }
 
     /// The secret itself.
@@ -120,6 +126,13 @@ impl Members {
     pub fn has(&self, name: &str) -> bool {
         let value = self.named.get(name);
         value.is_some_and(|value| !matches!(value, Value::Nothing))
+    }
+
+    /// Adds a secret of the job's own making, such as the private half of a key that was signed. It
+    /// takes the place of whatever was sent under its name.
+    pub(super) fn hold(&mut self, name: &'static str, text: Secret<String>) {
+        self.own.push(text.clone());
+        self.named.insert(name, Value::Text(text));
     }
 
     /// All of them.
@@ -224,6 +237,7 @@ impl Received {
     #[must_use]
     pub fn secrets(&self) -> Vec<&Secret<String>> {
         std::iter::once(self.members.secret())
+            .chain(&self.members.own)
             .chain(self.lease.as_ref())
             .collect()
     }

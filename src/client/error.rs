@@ -6,6 +6,7 @@ use super::address::AddressError;
 use super::answer::Refusal;
 use super::file::FileError;
 use super::source::SourceError;
+use super::ssh::RunKeyError;
 
 /// Why there is no credential.
 #[derive(Debug, thiserror::Error)]
@@ -19,6 +20,9 @@ pub enum ClientError {
     /// A file cannot be read or written.
     #[error(transparent)]
     File(#[from] FileError),
+    /// No key pair could be made.
+    #[error(transparent)]
+    Key(#[from] RunKeyError),
     /// The CI gave no token.
     #[error(transparent)]
     Source(#[from] SourceError),

@@ -23,6 +23,7 @@ mod file;
 mod folder;
 pub mod format;
 mod kept;
+mod obtain;
 pub mod source;
 pub mod ssh;
 mod token;
@@ -33,6 +34,7 @@ pub use ca::ca_file;
 pub use connection::{Connection, Deadline, Route};
 pub use error::ClientError;
 pub use file::{FileError, check_target, read_bounded, read_own, write_private};
+pub use obtain::Obtained;
 pub use source::{Environment, Source, SourceError};
 pub use token::IdToken;
 

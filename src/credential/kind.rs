@@ -10,10 +10,11 @@ use std::sync::Arc;
 
 use super::database::postgres;
 use super::jwt;
+use super::ssh;
 use crate::policy::DefinitionReader;
 
 /// Every kind there is.
-pub const KINDS: &[&Kind] = &[&jwt::KIND, &postgres::KIND];
+pub const KINDS: &[&Kind] = &[&jwt::KIND, &postgres::KIND, &ssh::KIND];
 
 /// The kind of that name.
 #[must_use]

@@ -14,6 +14,7 @@ pub(super) const FORMAT: Format = Format {
     environment: Surroundings::Kept,
     text,
     merge: None,
+    beside: None,
 };
 
 /// Without quotes: Docker and GitLab would take them for a part of the value. No value holds a line

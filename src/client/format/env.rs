@@ -14,6 +14,7 @@ pub(super) const FORMAT: Format = Format {
     environment: Surroundings::Cleared,
     text,
     merge: None,
+    beside: None,
 };
 
 #[expect(

@@ -16,6 +16,7 @@ pub(super) const FORMAT: Format = Format {
     environment: Surroundings::Apart,
     text,
     merge: None,
+    beside: None,
 };
 
 #[expect(

@@ -15,6 +15,7 @@ pub(super) const FORMAT: Format = Format {
     environment: Surroundings::Apart,
     text,
     merge: None,
+    beside: None,
 };
 
 fn text(received: &Received, _: &Options<'_>) -> Option<Secret<String>> {

@@ -15,6 +15,7 @@ mod json;
 mod kube_exec;
 mod libpq;
 mod pgpass;
+mod ssh;
 mod url;
 mod variables;
 
@@ -31,6 +32,7 @@ pub const FORMATS: &[Format] = &[
     docker::FORMAT,
     kube_exec::FORMAT,
     git::FORMAT,
+    ssh::FORMAT,
 ];
 
 /// The format of that name.
@@ -58,7 +60,12 @@ pub struct Format {
     text: fn(&Received, &Options<'_>) -> Option<Secret<String>>,
     /// Puts the text into a file that holds other entries too; without it the file is replaced.
     pub merge: Option<Merge>,
+    /// A second text, which a file of that suffix beside the first one holds.
+    pub beside: Option<Beside>,
 }
+
+/// The suffix of the second file, and the member that it holds.
+pub type Beside = (&'static str, &'static str);
 
 /// Takes what the file holds, the credential's name, and the text; gives what the file shall hold.
 pub type Merge = fn(&[u8], &str, &Secret<String>) -> Secret<Vec<u8>>;

@@ -14,6 +14,7 @@ pub(super) const FORMAT: Format = Format {
     environment: Surroundings::Apart,
     text,
     merge: Some(merge),
+    beside: None,
 };
 
 fn text(received: &Received, _: &Options<'_>) -> Option<Secret<String>> {

@@ -14,6 +14,7 @@ pub(super) const FORMAT: Format = Format {
     environment: Surroundings::Kept,
     text,
     merge: None,
+    beside: None,
 };
 
 fn text(received: &Received, options: &Options<'_>) -> Option<Secret<String>> {

@@ -17,6 +17,20 @@ pub struct Variable {
     pub value: Secret<String>,
 }
 
+impl Variable {
+    pub(in crate::client) fn new(
+        name: &str,
+        prefix: Option<&Prefix>,
+        value: Secret<String>,
+    ) -> Self {
+        let name = match prefix {
+            Some(Prefix(prefix)) => format!("{prefix}_{name}"),
+            None => name.to_owned(),
+        };
+        Self { name, value }
+    }
+}
+
 /// What stands before a variable's name, so that one job can hold several credentials.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Prefix(String);
@@ -54,13 +68,7 @@ pub fn variables(
 ) -> Vec<Variable> {
     pairs(received, ca_file)
         .into_iter()
-        .map(|(name, value)| Variable {
-            name: match prefix {
-                Some(Prefix(prefix)) => format!("{prefix}_{name}"),
-                None => name.into_owned(),
-            },
-            value,
-        })
+        .map(|(name, value)| Variable::new(&name, prefix, value))
         .collect()
 }
 

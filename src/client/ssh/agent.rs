@@ -20,8 +20,10 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use super::super::file::random_word;
 use super::super::folder;
+use super::super::format::{Prefix, Variable};
 use super::super::source::Environment;
 use super::RunKey;
+use crate::secret::Secret;
 use crate::text::escape;
 
 /// A running agent. It ends, and its socket goes, when it is dropped.
@@ -48,10 +50,17 @@ impl Agent {
         Ok(Self { path, task })
     }
 
-    /// The socket, for `SSH_AUTH_SOCK`.
+    /// Its socket.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// What leads programs to it.
+    #[must_use]
+    pub fn variable(&self, prefix: Option<&Prefix>) -> Variable {
+        let value = Secret::new(self.path.to_string_lossy().into_owned());
+        Variable::new(SOCKET_VARIABLE, prefix, value)
     }
 }
 
@@ -212,6 +221,10 @@ fn answer(mut message: &[u8], held: &Held, is_forwarded: &mut bool) -> ssh_key::
     Ok(answer)
 }
 
+/// What leads to another agent.
+pub const VARIABLES: [&str; 2] = [SOCKET_VARIABLE, "SSH_AGENT_PID"];
+
+const SOCKET_VARIABLE: &str = "SSH_AUTH_SOCK";
 const FAILURE: u8 = 5;
 const SUCCESS: u8 = 6;
 const REQUEST_IDENTITIES: u8 = 11;

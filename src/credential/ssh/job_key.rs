@@ -188,7 +188,7 @@ const TYPES: [&str; 6] = [
 ];
 const PRIVATE_MARKS: [&str; 2] = ["PRIVATE KEY", "b3BlbnNzaC1rZXktdjE"];
 /// An RSA key of 8192 bits has 1,400 characters.
-const LONGEST: usize = 4_096;
+pub(super) const LONGEST: usize = 4_096;
 const LONGEST_APPLICATION: usize = 64;
 /// Bits.
 const SMALLEST_MODULUS: usize = 3_072;

@@ -5,23 +5,29 @@
 
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use aws_lc_rs::hmac;
 use ssh_key::certificate::{Builder, CertType};
 
-use super::MintError;
+use super::{Credential, Members, Mint, MintError};
+use crate::audit::Recorded;
 use crate::clock::{Clock, Timestamp};
+use crate::provider::Fact;
 use crate::rootkey::{Label, RootKeys};
+use crate::secret::Secret;
 
 mod ca;
 mod definition;
 pub mod install;
 mod job_key;
+mod kind;
 
 pub use ca::{CaKey, CaKeyError};
 pub use definition::{
     DefinitionError, Extension, ForceCommand, Principals, SourceAddress, SshDefinition,
 };
 pub use job_key::{JobKey, JobKeyError};
+pub use kind::{KIND, PUBLIC_KEY};
 
 /// Signs certificates with the key of one CA.
 #[derive(Debug)]
@@ -95,7 +101,7 @@ impl SshCa {
     pub fn sign(&self, request: &CertificateRequest<'_>) -> Result<Certificate, MintError> {
         if request.key.data() == self.key.public() {
             return Err(refused(
-                "input.public_key",
+                "request.input",
                 "`public_key` is the key of the CA; make a new pair for the job".to_owned(),
             ));
         }
@@ -174,6 +180,46 @@ impl SshCa {
         let (front, rest) = tag.as_ref().split_first_chunk().unwrap_or((&[0; 8], &[]));
         // Zero says that there is no number.
         (u64::from_be_bytes(*front).max(1), rest.to_vec())
+    }
+}
+
+#[async_trait]
+impl Mint for SshCa {
+    async fn mint(&self, recorded: Recorded) -> Result<Credential, MintError> {
+        let reserved = recorded.reserved();
+        let permit = reserved.permit();
+        let credential = permit.credential();
+        let Some(definition) = credential.of::<SshDefinition>() else {
+            return Err(refused(
+                "credential.kind",
+                format!("credential `{}` is no SSH certificate", credential.name),
+            ));
+        };
+        let key = permit.inputs().get(PUBLIC_KEY);
+        let key = JobKey::parse(key.map_or("", String::as_str))
+            .map_err(|error| refused("request.input", format!("`public_key` {error}")))?;
+        let job = permit.job();
+        let signed = self.sign(&CertificateRequest {
+            credential: &credential.name,
+            definition,
+            key: &key,
+            policy: permit.policy(),
+            repository: job.facts().text(Fact::Repository),
+            run: job.facts().text(Fact::RunId),
+            issuer: &job.token().issuer,
+            token: &job.token().id,
+            minted_at: reserved.minted_at(),
+            expires_at: reserved.expires_at(),
+        })?;
+        Ok(Credential {
+            definition: Arc::clone(credential),
+            members: Members::new("certificate", Secret::new(signed.line))
+                .public("serial", signed.serial.to_string())
+                .public("principals", definition.principals.as_slice()),
+            expires_at: signed.expires_at,
+            lease: None,
+            public_id: signed.serial.to_string(),
+        })
     }
 }
 

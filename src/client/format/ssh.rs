@@ -1,0 +1,24 @@
+//! The files of `ssh -i`: a private key, and its certificate beside it.
+
+use super::{Format, Options, Surroundings};
+use crate::client::answer::Received;
+use crate::secret::Secret;
+
+pub(super) const FORMAT: Format = Format {
+    name: "ssh",
+    summary: "ssh -i FILE, with --out FILE: the private key there, the certificate in FILE-cert.pub",
+    needs: &["certificate", "private_key"],
+    hint: Some(
+        "it is for an SSH certificate whose key pair this command makes; `json` prints what there is",
+    ),
+    wants_ca_file: false,
+    environment: Surroundings::Apart,
+    text,
+    merge: None,
+    beside: Some(("-cert.pub", "certificate")),
+};
+
+fn text(received: &Received, _: &Options<'_>) -> Option<Secret<String>> {
+    let key = received.members.text("private_key")?;
+    Some(Secret::new(key.expose().trim_end().to_owned()))
+}
