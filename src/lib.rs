@@ -14,9 +14,9 @@
 //! ```text
 //! main -> cli -> { http, client, dev } -> exchange
 //!      -> { token, provider, policy, replay, audit, credential }
-//!      -> { lease, rootkey, clock, secret, text, tls }
+//!      -> { wire, lease, rootkey, clock, secret, text, tls }
 //! provider   -> token (Verified, its claims)
-//! policy     -> provider (Facts), token (TrustedIssuer, strict JSON)
+//! policy     -> provider (Facts), token (TrustedIssuer, strict JSON), credential (the list of kinds)
 //! replay     -> policy (Permit)
 //! audit      -> replay (Reserved, Reach), provider (Job)
 //! credential -> audit (Recorded), policy (what a grant is for), provider (Fact), replay, token (TokenId)
@@ -26,7 +26,8 @@
 //! lease      -> rootkey, clock, secret      rootkey -> secret
 //! ```
 //!
-//! `client` knows only `clock`, `secret`, `text` and `tls`: a job's side needs nothing of a broker's. `dev`
+//! `client` knows only `clock`, `secret`, `text`, `tls`, `wire` and what a kind of credential is
+//! (`credential::kind`): a job's side needs nothing of a broker's. `dev`
 //! starts a whole broker through `http`, and `serve` never uses it.
 
 pub mod audit;
@@ -49,4 +50,5 @@ pub mod secret;
 pub mod text;
 mod tls;
 pub mod token;
+pub mod wire;
 pub mod yaml;

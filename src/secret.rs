@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::{fmt, fs, io};
 
 use aws_lc_rs::constant_time;
+use serde::{Deserialize, Deserializer};
 use zeroize::Zeroize;
 
 pub(crate) mod file;
@@ -35,6 +36,13 @@ impl<T: Zeroize + Clone> Clone for Secret<T> {
 impl<T: Zeroize> From<T> for Secret<T> {
     fn from(value: T) -> Self {
         Self(value)
+    }
+}
+
+/// There is no `Serialize`: what is written goes through [`expose`](Secret::expose).
+impl<'de, T: Zeroize + Deserialize<'de>> Deserialize<'de> for Secret<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        T::deserialize(deserializer).map(Self)
     }
 }
 

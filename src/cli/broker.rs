@@ -9,11 +9,11 @@ use serde_json::Value;
 use super::{Failure, Terminal};
 use crate::client::format::{rivals, variables};
 use crate::client::{
-    BrokerAddress, Client, ClientError, Environment, FailedCondition, Received, Refusal, Route,
-    Settings,
+    BrokerAddress, Client, ClientError, Environment, Received, Refusal, Route, Settings,
 };
 use crate::clock::SystemClock;
 use crate::text::{escape, escape_up_to};
+use crate::wire::FailedCondition;
 use crate::yaml::duration;
 
 /// How to reach the broker, and how to be known to it.

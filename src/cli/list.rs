@@ -2,8 +2,9 @@
 
 use super::broker::{BrokerArgs, block_on, failure, table};
 use super::{Failure, Output, Terminal};
-use crate::client::{Available, Environment, Offer};
+use crate::client::Environment;
 use crate::text::escape;
+use crate::wire::{Offer, Offers};
 use crate::yaml::duration;
 
 /// Lists the credentials that this job may have
@@ -37,7 +38,7 @@ pub fn run(args: &Args, out: &mut Terminal) -> Result<(), Failure> {
     Ok(())
 }
 
-fn print(available: &Available, out: &mut Terminal) {
+fn print(available: &Offers, out: &mut Terminal) {
     if available.credentials.is_empty() {
         out.error_report(
             "no policy grants this job anything; `hallpass doctor` shows what the job is",

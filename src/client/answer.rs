@@ -10,6 +10,7 @@ use crate::clock::Timestamp;
 use crate::credential::kind::{self, Form, Kind, Secrecy};
 use crate::secret::Secret;
 use crate::text::escape;
+use crate::wire::{self, CredentialAnswer, FailedCondition, TokenAnswer};
 
 use super::connection::Answer;
 use super::error::ClientError;
@@ -187,8 +188,8 @@ impl Received {
             who: answer.who,
             problem,
         };
-        let raw: RawToken = parse_json(answer)?;
-        let RawDetails {
+        let raw: TokenAnswer<Secret<String>, BTreeMap<String, Value>> = parse_json(answer)?;
+        let CredentialAnswer {
             mut credential,
             expires_at,
             lease,
@@ -293,7 +294,7 @@ pub struct Refusal {
 impl Refusal {
     /// The refusal in an answer; `None` when it is no broker's.
     pub(super) fn parse(answer: &Answer) -> Option<Self> {
-        let raw: RawRefusal = serde_json::from_slice(answer.body.expose()).ok()?;
+        let raw: wire::Refusal = serde_json::from_slice(answer.body.expose()).ok()?;
         Some(Self {
             status: answer.status,
             error: raw.error,
@@ -323,23 +324,6 @@ impl fmt::Display for Refusal {
 }
 
 impl std::error::Error for Refusal {}
-
-/// A condition of a policy that the job did not meet.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-pub struct FailedCondition {
-    /// The policy.
-    pub policy: String,
-    /// The fact it is about.
-    pub fact: String,
-    /// What the policy wants.
-    #[serde(default)]
-    pub expected: serde_json::Value,
-    /// What the job's token says.
-    #[serde(default)]
-    pub actual: serde_json::Value,
-    /// What is nearly right about it.
-    pub hint: Option<String>,
-}
 
 /// Reads an answer of status 200, or says what it is instead.
 pub(super) fn success(answer: Answer) -> Result<Answer, ClientError> {
@@ -383,24 +367,6 @@ fn not_a_broker(answer: &Answer) -> ClientError {
     }
 }
 
-#[derive(Deserialize)]
-struct RawToken {
-    #[serde(deserialize_with = "secret")]
-    access_token: Secret<String>,
-    hallpass: RawDetails,
-}
-
-#[derive(Deserialize)]
-struct RawDetails {
-    credential: BTreeMap<String, Value>,
-    expires_at: String,
-    #[serde(default, deserialize_with = "optional_secret")]
-    lease: Option<Secret<String>>,
-    policy: String,
-    policies_revision: String,
-    decision: String,
-}
-
 /// Read without a buffer between: serde's own reading of enums keeps copies it does not wipe.
 impl<'de> Deserialize<'de> for Value {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -440,25 +406,4 @@ impl<'de> Visitor<'de> for ValueVisitor {
         }
         Ok(Value::List(texts))
     }
-}
-
-#[derive(Deserialize)]
-struct RawRefusal {
-    error: String,
-    error_description: Option<String>,
-    reason: Option<String>,
-    request_id: Option<String>,
-    #[serde(default)]
-    failed_conditions: Vec<FailedCondition>,
-    when: Option<String>,
-}
-
-fn secret<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Secret<String>, D::Error> {
-    String::deserialize(deserializer).map(Secret::new)
-}
-
-fn optional_secret<'de, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<Option<Secret<String>>, D::Error> {
-    Option::<String>::deserialize(deserializer).map(|text| text.map(Secret::new))
 }

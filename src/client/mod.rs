@@ -6,13 +6,14 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use tokio::sync::OnceCell;
 use url::form_urlencoded;
 
 use crate::clock::Clock;
 use crate::secret::Secret;
 use crate::text::escape;
+use crate::wire::{LONGEST_NAME, LeaseState, Offers, RevokeAnswer};
 
 mod address;
 mod answer;
@@ -29,7 +30,7 @@ pub mod ssh;
 mod token;
 
 pub use address::{AddressError, BrokerAddress};
-pub use answer::{FailedCondition, Members, Received, Refusal, Value};
+pub use answer::{Members, Received, Refusal, Value};
 pub use ca::ca_file;
 pub use connection::{Connection, Deadline, Route};
 pub use error::ClientError;
@@ -110,7 +111,7 @@ impl Ask {
     /// # Errors
     /// No credential can have that name.
     pub fn new(credential: &str) -> Result<Self, ClientError> {
-        let is_name = (1..=MAX_NAME).contains(&credential.len())
+        let is_name = (1..=LONGEST_NAME).contains(&credential.len())
             && credential.bytes().all(|byte| byte.is_ascii_graphic());
         if !is_name {
             return Err(ClientError::Setting(format!(
@@ -224,7 +225,7 @@ impl Client {
     ///
     /// # Errors
     /// As [`get`](Self::get).
-    pub async fn available(&self) -> Result<Available, ClientError> {
+    pub async fn available(&self) -> Result<Offers, ClientError> {
         let deadline = self.connection.deadline(self.patience);
         let token = self.token_until(deadline).await?;
         let body = Secret::new("{}".to_owned());
@@ -251,13 +252,10 @@ impl Client {
             return Ok(Revocation::Pending);
         }
         // A broker that says nothing more is one whose leases are gone or pending.
-        let state = serde_json::from_slice::<serde_json::Value>(answer.body.expose());
-        let is_closed =
-            state.is_ok_and(|state| state.get("lease").is_some_and(|lease| lease == "closed"));
-        Ok(if is_closed {
-            Revocation::Closed
-        } else {
-            Revocation::Gone
+        let state = serde_json::from_slice::<RevokeAnswer>(answer.body.expose());
+        Ok(match state.map(|state| state.lease) {
+            Ok(LeaseState::Closed) => Revocation::Closed,
+            Ok(LeaseState::Gone | LeaseState::Pending) | Err(_) => Revocation::Gone,
         })
     }
 
@@ -389,32 +387,6 @@ impl Client {
     }
 }
 
-/// What a job may have.
-#[derive(Debug, Deserialize, Serialize)]
-pub struct Available {
-    /// The credentials, each once.
-    pub credentials: Vec<Offer>,
-}
-
-/// One credential that a job may have.
-#[derive(Debug, Deserialize, Serialize)]
-pub struct Offer {
-    /// Its name.
-    pub credential: String,
-    /// What it is, e.g. `postgres`.
-    pub kind: String,
-    /// The policy that allows it.
-    pub policy: String,
-    /// Its longest life in seconds.
-    pub ttl: u64,
-    /// Its scopes, for kinds that have any.
-    #[serde(default)]
-    pub scopes: Vec<String>,
-    /// What it is for.
-    #[serde(default)]
-    pub purpose: String,
-}
-
 #[derive(Deserialize)]
 struct RawMetadata {
     issuer: String,
@@ -429,4 +401,3 @@ fn form(parameters: &[(&str, &str)]) -> Secret<String> {
 const BROKER: &str = "the broker";
 const FORM: &str = "application/x-www-form-urlencoded";
 const ACCEPTED: u16 = 202;
-const MAX_NAME: usize = 200;

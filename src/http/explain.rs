@@ -8,10 +8,11 @@ use serde_json::{Map, Value, json};
 
 use super::answer::{Answer, Context, object};
 use super::credentials::{self, Asked};
-use super::{Shared, error};
+use super::{Shared, error, token};
 use crate::exchange::Explained;
 use crate::policy::decide::Disclosed;
 use crate::policy::{Ask, Available, Denial, Disclosure};
+use crate::wire;
 
 /// `POST /api/explain`: the input of the JSON door; without `credential`, what the job may have.
 pub(super) async fn post(State(shared): State<Arc<Shared>>, request: Request) -> Response {
@@ -45,9 +46,9 @@ async fn explain(shared: &Shared, asked: Asked, context: &Context) -> Answer {
             "decision": decision.disclosed(shared.disclosure).as_ref().map(json),
         }))),
         Ok(Explained::Denied(denial)) => Answer::ok(denied(&denial, shared.disclosure)),
-        Ok(Explained::Available(credentials)) => Answer::ok(object(json!({
-            "credentials": credentials.iter().map(available).collect::<Vec<_>>(),
-        }))),
+        Ok(Explained::Available(credentials)) => Answer::ok(token::object(&wire::Offers {
+            credentials: credentials.into_iter().map(offer).collect(),
+        })),
         Err(refused) => error::answer(&refused, shared.disclosure),
     }
 }
@@ -67,13 +68,13 @@ fn json(decision: &Disclosed<'_>) -> Value {
     serde_json::to_value(decision).unwrap_or(Value::Null)
 }
 
-fn available(one: &Available) -> Value {
-    json!({
-        "credential": one.credential.name,
-        "kind": one.credential.kind.name,
-        "policy": one.policy,
-        "ttl": one.ttl.as_secs(),
-        "scopes": one.scopes,
-        "purpose": one.credential.purpose,
-    })
+fn offer(one: Available) -> wire::Offer {
+    wire::Offer {
+        credential: one.credential.name.clone(),
+        kind: one.credential.kind.name.to_owned(),
+        policy: one.policy,
+        ttl: one.ttl.as_secs(),
+        scopes: one.scopes,
+        purpose: one.credential.purpose.clone(),
+    }
 }

@@ -5,15 +5,15 @@ use std::sync::Arc;
 use axum::extract::{Request, State};
 use axum::response::Response;
 use http::StatusCode;
-use serde_json::json;
 
-use super::answer::{Answer, Context, Fault, Verdict, object};
+use super::answer::{Answer, Context, Fault, Verdict};
 use super::form::Form;
 use super::request::{self, RequestError};
-use super::token::FORM;
+use super::token::{FORM, object};
 use super::{Shared, body, error};
 use crate::credential::Revoked;
 use crate::secret::Secret;
+use crate::wire::{LeaseState, RevokeAnswer};
 
 /// `POST /revoke`. Whoever holds a handle may use it: it opens nothing, it only ends.
 pub(super) async fn post(State(shared): State<Arc<Shared>>, request: Request) -> Response {
@@ -32,15 +32,15 @@ async fn revoke(shared: &Shared, handle: &Secret<String>, context: &Context) -> 
     let exchange = &shared.exchange;
     let ended = exchange.revoke(handle, context.id.as_str(), patience).await;
     match ended {
-        Ok((Revoked::Gone, lease)) => done(StatusCode::OK, "gone", lease),
-        Ok((Revoked::Closed, lease)) => done(StatusCode::OK, "closed", lease),
-        Ok((Revoked::Pending, lease)) => done(StatusCode::ACCEPTED, "pending", lease),
+        Ok((Revoked::Gone, lease)) => done(StatusCode::OK, LeaseState::Gone, lease),
+        Ok((Revoked::Closed, lease)) => done(StatusCode::OK, LeaseState::Closed, lease),
+        Ok((Revoked::Pending, lease)) => done(StatusCode::ACCEPTED, LeaseState::Pending, lease),
         Err(refused) => error::revocation(&refused),
     }
 }
 
-fn done(status: StatusCode, state: &'static str, lease: String) -> Answer {
-    let mut answer = Answer::with_status(status, object(json!({ "lease": state })));
+fn done(status: StatusCode, state: LeaseState, lease: String) -> Answer {
+    let mut answer = Answer::with_status(status, object(&RevokeAnswer { lease: state }));
     answer.verdict = Verdict {
         lease: Some(lease),
         ..Verdict::new("ok", Fault::Nobody)

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use axum::extract::{Request, State};
 use axum::response::Response;
-use serde_json::{Map, Value, json};
+use serde::Serialize;
+use serde_json::{Map, Value};
 
 use super::answer::{Answer, Context, Fault, Verdict};
 use super::form::Form;
@@ -15,6 +16,7 @@ use crate::exchange;
 use crate::policy::parse::{MAX_NAME, MAX_RESOURCE, is_resource};
 use crate::policy::{Ask, Inputs, PolicySet};
 use crate::token::SubjectToken;
+use crate::wire;
 
 /// `POST /token`.
 pub(super) async fn post(State(shared): State<Arc<Shared>>, request: Request) -> Response {
@@ -224,40 +226,52 @@ fn form_answer(granted: &exchange::Granted, wanted: Option<TokenType>) -> Map<St
         granted.credential.definition.kind,
         &granted.credential.members,
     );
-    let issued = wanted.map_or(kind.urn, |wanted| wanted.urn);
-    let mut body = Map::new();
-    let secret = members.secret().expose().as_str();
-    body.insert("access_token".to_owned(), secret.into());
-    body.insert("issued_token_type".to_owned(), issued.into());
-    body.insert("token_type".to_owned(), kind.token_type.into());
-    body.insert("expires_in".to_owned(), granted.expires_in.into());
-    if let Some(Value::Array(scopes)) = members.get("scopes") {
+    let scopes = members.get("scopes").and_then(Value::as_array);
+    let scope = scopes.map(|scopes| {
         let scopes: Vec<&str> = scopes.iter().filter_map(Value::as_str).collect();
-        body.insert("scope".to_owned(), scopes.join(" ").into());
-    }
-    body.insert("hallpass".to_owned(), Value::Object(member(granted)));
-    body
+        scopes.join(" ")
+    });
+    object(&wire::TokenAnswer {
+        access_token: members.secret().expose().as_str(),
+        issued_token_type: wanted.map_or(kind.urn, |wanted| wanted.urn).to_owned(),
+        token_type: kind.token_type.to_owned(),
+        expires_in: granted.expires_in,
+        scope,
+        hallpass: describe(granted),
+    })
+}
+
+/// The answer of the JSON door.
+pub(super) fn member(granted: &exchange::Granted) -> Map<String, Value> {
+    object(&describe(granted))
 }
 
 /// The member `hallpass` of the form's answer, and the whole answer of the JSON door.
-pub(super) fn member(granted: &exchange::Granted) -> Map<String, Value> {
+fn describe(granted: &exchange::Granted) -> wire::CredentialAnswer<&str, Map<String, Value>> {
     let credential = &granted.credential;
-    super::answer::object(json!({
-        "credential": describe(granted),
-        "expires_at": credential.expires_at.to_string(),
-        "lease": credential.lease.as_ref().map(|lease| lease.expose().as_str()),
-        "policy": granted.policy,
-        "policies_revision": granted.revision,
-        "decision": granted.decision,
-    }))
-}
-
-fn describe(granted: &exchange::Granted) -> Value {
-    let definition = &granted.credential.definition;
-    let mut members = granted.credential.members.expose();
+    let definition = &credential.definition;
+    let mut members = credential.members.expose();
     members.insert("kind".to_owned(), definition.kind.name.into());
     members.insert("name".to_owned(), definition.name.as_str().into());
-    members.into()
+    wire::CredentialAnswer {
+        credential: members,
+        expires_at: credential.expires_at.to_string(),
+        lease: credential
+            .lease
+            .as_ref()
+            .map(|lease| lease.expose().as_str()),
+        policy: granted.policy.clone(),
+        policies_revision: granted.revision.clone(),
+        decision: granted.decision.clone(),
+    }
+}
+
+/// The members of a type of the API. Types of text, lists and numbers always have them.
+pub(super) fn object(body: &impl Serialize) -> Map<String, Value> {
+    match serde_json::to_value(body) {
+        Ok(value) => super::answer::object(value),
+        Err(_) => Map::new(),
+    }
 }
 
 /// The media type of a form.

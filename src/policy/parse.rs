@@ -118,4 +118,4 @@ pub(crate) fn is_resource(text: &str) -> bool {
 pub(crate) const MAX_RESOURCE: usize = super::read::MAX_TEXT;
 
 /// The longest name of a credential, policy, issuer or requirement, in bytes.
-pub(crate) const MAX_NAME: usize = 128;
+pub(crate) use crate::wire::LONGEST_NAME as MAX_NAME;

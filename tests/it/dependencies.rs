@@ -115,7 +115,7 @@ fn the_crypto_provider_is_installed_in_one_place_and_first_of_all() {
         .into_iter()
         .flat_map(|(name, text)| vec![name; text.matches(".install_default()").count()])
         .collect();
-    assert_eq!(installing, ["src/http/server.rs"]);
+    assert_eq!(installing, ["src/broker/mod.rs"]);
     let main = fs::read_to_string(root().join("src/main.rs")).unwrap();
     assert!(main.contains("{\n    hallpass::cli::run()\n}"));
     let cli = fs::read_to_string(root().join("src/cli/mod.rs")).unwrap();

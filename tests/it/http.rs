@@ -14,3 +14,4 @@ mod routes;
 mod smuggling;
 mod standard;
 pub(crate) mod start;
+mod wire;

@@ -10,6 +10,7 @@ use hallpass::client::source::SOURCES;
 use hallpass::credential::kind::{KINDS, Secrecy};
 use hallpass::policy::lint::RULES;
 use hallpass::provider::PROVIDERS;
+use hallpass::wire::BODIES;
 
 use crate::support::sources::{root, sources};
 
@@ -268,6 +269,72 @@ fn every_format_fits_some_kind_or_says_what_to_do_instead() {
         }
     }
 }
+
+/// The bodies of the API and the inputs of the kinds, as the README has them.
+fn api() -> String {
+    let mut lines = vec!["| Body | Member | |".to_owned(), "|---|---|---|".to_owned()];
+    for body in BODIES {
+        let mut of = body.of;
+        for (name, meaning) in body.members {
+            lines.push(format!("| {of} | `{name}` | {meaning} |"));
+            of = "";
+        }
+    }
+    for kind in KINDS {
+        let mut of = format!("inputs of kind `{}`", kind.name);
+        for input in kind.inputs {
+            let need = if input.required { "" } else { "optional: " };
+            lines.push(format!(
+                "| {of} | `{}` | {need}{} |",
+                input.name, input.summary
+            ));
+            of.clear();
+        }
+        let mut of = format!("members of kind `{}`", kind.name);
+        for member in kind.members {
+            let need = if member.always { "" } else { "optional; " };
+            let secrecy = match member.secrecy {
+                Secrecy::Public => "public",
+                Secrecy::Secret => "the secret",
+                Secrecy::HoldsSecret => "holds the secret",
+            };
+            lines.push(format!("| {of} | `{}` | {need}{secrecy} |", member.name));
+            of.clear();
+        }
+    }
+    lines.join("\n")
+}
+
+/// The README before, inside and after the table.
+fn readme_around_the_api() -> (String, String, String) {
+    let text = read("README.md");
+    let (before, rest) = text
+        .split_once(API_BEGINS)
+        .expect("README.md has the table");
+    let (table, after) = rest.split_once(API_ENDS).expect("README.md has its end");
+    (before.to_owned(), table.to_owned(), after.to_owned())
+}
+
+#[test]
+fn the_readme_has_the_bodies_of_the_api() {
+    let (_, table, _) = readme_around_the_api();
+    assert_eq!(
+        table,
+        api(),
+        "`cargo test --test it -- --ignored lists::write_the_api_table` writes it anew"
+    );
+}
+
+#[test]
+#[ignore = "writes the table of the API into the README"]
+fn write_the_api_table() {
+    let (before, _, after) = readme_around_the_api();
+    let text = format!("{before}{API_BEGINS}{}{API_ENDS}{after}", api());
+    fs::write(root().join("README.md"), text).unwrap();
+}
+
+const API_BEGINS: &str = "<!-- made from src/wire.rs -->\n\n";
+const API_ENDS: &str = "\n\n<!-- end -->";
 
 fn sources_of_docs() -> Vec<(String, String)> {
     let mut pages = Vec::new();

@@ -4,7 +4,8 @@ use std::borrow::Cow;
 use std::path::Path;
 
 use super::libpq::Login;
-use crate::client::answer::{Received, Value};
+use crate::client::answer::Received;
+use crate::credential::kind::Form;
 use crate::secret::Secret;
 use crate::text::escape;
 
@@ -59,7 +60,8 @@ impl Prefix {
 }
 
 /// The variables of a credential: for a database what libpq reads (`PG*`) and `DATABASE_URL`, for a
-/// signed token `HALLPASS_TOKEN`, for any other kind `HALLPASS_` and the member's name for each text.
+/// signed token `HALLPASS_TOKEN`, for any other kind `HALLPASS_` and the
+/// member's name for each text of one line.
 #[must_use]
 pub fn variables(
     received: &Received,
@@ -111,13 +113,13 @@ fn pairs(received: &Received, ca_file: Option<&Path>) -> Vec<(Cow<'static, str>,
     if let Some(token) = received.members.text("token") {
         return vec![("HALLPASS_TOKEN".into(), token.clone())];
     }
-    let members = received.members.iter();
-    let texts = members.filter_map(|(name, value)| match value {
-        Value::Text(text) => Some((
-            Cow::from(format!("HALLPASS_{}", name.to_ascii_uppercase())),
-            text.clone(),
-        )),
-        Value::List(_) | Value::Number(_) | Value::Nothing => None,
+    // Formats end a value at the end of its line, so that texts of several lines stay out.
+    let members = received.kind.members.iter();
+    let members = members.filter(|member| member.form != Form::Lines);
+    let texts = members.filter_map(|member| {
+        let text = received.members.text(member.name)?;
+        let name = format!("HALLPASS_{}", member.name.to_ascii_uppercase());
+        Some((name.into(), text.clone()))
     });
     texts.collect()
 }

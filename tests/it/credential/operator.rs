@@ -166,5 +166,5 @@ fn a_target_that_cannot_be_reached_is_an_outcome_too() {
     fs::write(&file, kept.collect::<Vec<_>>().join("\n") + "\n").unwrap();
     let found = hallpass(folder.path(), &["audit", "verify", "audit.jsonl.ops"]);
     assert_eq!(found.status.code(), Some(4), "{}", told(&found));
-    assert!(told(&found).contains("1 line(s) before it are missing"));
+    assert!(told(&found).contains("1 line missing before it"));
 }

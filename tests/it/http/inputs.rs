@@ -18,7 +18,7 @@ async fn an_input_that_the_kind_does_not_take_is_refused_to_whom_the_credential_
             "{path}"
         );
         insta::allow_duplicates! {
-            insta::assert_snapshot!(answer.text("/error_description"), @"credential 'deploy-api' is of kind 'jwt', which takes no inputs, and not 'public_key'");
+            insta::assert_snapshot!(answer.text("/error_description"), @"credential `deploy-api` is of kind `jwt`, which takes no inputs, and not `public_key`");
         }
         // An unrelated caller learns nothing of the credential's kind.
         let other = broker.github(|job| job.repository = "evil/shop".to_owned());

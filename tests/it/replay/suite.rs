@@ -154,6 +154,10 @@ on_every_store! {
         let permit = stage.permit_for(&token, narrower).await;
         let other = stage.store.reserve(permit, Some(key("k1")), "req_other").await;
         assert_eq!(other.unwrap_err(), ReplayError::KeyReused);
+        let inputs = [("public_key".to_owned(), "a".to_owned())].into();
+        let permit = stage.permit_for(&token, Ask { inputs, ..ask(DEPLOY) }).await;
+        let other = stage.store.reserve(permit, Some(key("k1")), "req_other").await;
+        assert_eq!(other.unwrap_err(), ReplayError::KeyReused);
         // The credential lives five minutes; past its end there is nothing to give again.
         let late = stage.permit(&token, DEPLOY).await;
         stage.clock().advance(Duration::from_secs(293));

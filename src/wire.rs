@@ -1,0 +1,391 @@
+//! The bodies of the HTTP API as serde types: one definition for the server, the client, the command
+//! line and the tests. Not: axum, reqwest.
+//!
+//! A type whose text may be secret leaves open what holds it: the broker writes borrowed text (`S` is
+//! `&str`), the client reads into [`Secret`](crate::secret::Secret). Likewise `M` for the members of a
+//! credential, which its kind defines.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// The longest name of a credential, in bytes.
+pub const LONGEST_NAME: usize = 128;
+
+/// The body of `POST /api/credentials` and `POST /api/explain`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CredentialRequest {
+    /// The credential's name. Without it `/api/explain` lists the credentials of the job.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub credential: Option<String>,
+    /// The scopes wanted; all of the grant's without it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scopes: Option<Vec<String>>,
+    /// The life wanted, such as `10m`; the grant's without it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ttl: Option<String>,
+    /// What the credential's kind takes from a request, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub inputs: BTreeMap<String, String>,
+}
+
+/// The answer of `POST /token` (RFC 8693 section 2.2.1).
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct TokenAnswer<S, M> {
+    /// The secret.
+    pub access_token: S,
+    /// The token type URI.
+    #[serde(default)]
+    pub issued_token_type: String,
+    /// How it is used: `Bearer` or `N_A`.
+    #[serde(default)]
+    pub token_type: String,
+    /// Seconds it lives from now.
+    #[serde(default)]
+    pub expires_in: i64,
+    /// The scopes, divided by spaces, for kinds that have any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scope: Option<String>,
+    /// The same answer as that of `POST /api/credentials`.
+    pub hallpass: CredentialAnswer<S, M>,
+}
+
+/// The answer of `POST /api/credentials`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct CredentialAnswer<S, M> {
+    /// `kind`, `name` and the members of the kind.
+    pub credential: M,
+    /// When it ends (RFC 3339).
+    pub expires_at: String,
+    /// The handle that revokes it, for kinds that can be revoked.
+    pub lease: Option<S>,
+    /// The policy that allowed it.
+    pub policy: String,
+    /// The hash of the policies that were asked.
+    pub policies_revision: String,
+    /// The decision in one sentence.
+    pub decision: String,
+}
+
+/// A refusal of any endpoint (RFC 6749 section 5.2, with members of ours).
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Refusal {
+    /// The OAuth code, e.g. `invalid_request`.
+    pub error: String,
+    /// The sentence.
+    pub error_description: Option<String>,
+    /// Our short code, e.g. `token.expired`.
+    pub reason: Option<String>,
+    /// The id of the request in the broker's log.
+    pub request_id: Option<String>,
+    /// The conditions that the job does not meet, where the broker discloses them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub failed_conditions: Vec<FailedCondition>,
+    /// The job as a `when:` block to paste into a policy.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub when: Option<String>,
+}
+
+/// A condition of a policy that the job did not meet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FailedCondition {
+    /// The policy.
+    pub policy: String,
+    /// The fact it is about.
+    pub fact: String,
+    /// What the policy wants.
+    #[serde(default)]
+    pub expected: Value,
+    /// What the job's token says.
+    #[serde(default)]
+    pub actual: Value,
+    /// What is nearly right about it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+}
+
+/// The answer of `POST /api/explain` to a request without `credential`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Offers {
+    /// The credentials of the job, each once.
+    pub credentials: Vec<Offer>,
+}
+
+/// One credential that a job may have.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Offer {
+    /// Its name.
+    pub credential: String,
+    /// Its kind, e.g. `postgres`.
+    pub kind: String,
+    /// The policy that allows it.
+    pub policy: String,
+    /// Its longest life in seconds.
+    pub ttl: u64,
+    /// Its scopes, for kinds that have any.
+    #[serde(default)]
+    pub scopes: Vec<String>,
+    /// What it is for.
+    #[serde(default)]
+    pub purpose: String,
+}
+
+/// The answer of `POST /api/explain` to a request with `credential`; with the members of a refusal
+/// where `permitted` is `false`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Explanation {
+    /// An exchange would return the credential.
+    pub permitted: bool,
+    /// The policies, requirements and conditions that decide, where the broker discloses them.
+    #[serde(default)]
+    pub decision: Value,
+    /// Why not.
+    #[serde(flatten)]
+    pub refusal: Option<Refusal>,
+}
+
+/// The answer of `POST /revoke` (RFC 7009).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RevokeAnswer {
+    /// The state of the lease.
+    pub lease: LeaseState,
+}
+
+/// What became of a revoked lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LeaseState {
+    /// The login is gone.
+    Gone,
+    /// The login is closed and its code disarmed; objects it left keep its name for now.
+    Closed,
+    /// The broker is still ending the login.
+    Pending,
+}
+
+/// A body of the API, for its documentation.
+#[derive(Clone, Copy, Debug)]
+pub struct Body {
+    /// Where it is sent, or which answer it is.
+    pub of: &'static str,
+    /// Its members or parameters, each with what it means.
+    pub members: &'static [(&'static str, &'static str)],
+}
+
+/// The bodies of the API. The README has them as a table.
+pub const BODIES: &[Body] = &[
+    Body {
+        of: "`POST /token`, form",
+        members: &[
+            (
+                "grant_type",
+                "`urn:ietf:params:oauth:grant-type:token-exchange`",
+            ),
+            ("subject_token", "the job's token"),
+            (
+                "subject_token_type",
+                "`urn:ietf:params:oauth:token-type:id_token` or `…:jwt`",
+            ),
+            ("audience", "the credential's name; or `resource`"),
+            ("resource", "the URI that the credential declares"),
+            (
+                "scope",
+                "optional: some of the granted scopes, divided by spaces",
+            ),
+            ("ttl", "optional: a shorter life, such as `10m`"),
+            (
+                "requested_token_type",
+                "optional: the kind wanted, by its URI",
+            ),
+        ],
+    },
+    Body {
+        of: "its answer",
+        members: &[
+            ("access_token", "the secret of the credential"),
+            (
+                "issued_token_type",
+                "the URI of its kind, as it was asked for",
+            ),
+            ("token_type", "`Bearer` for a signed token, else `N_A`"),
+            ("expires_in", "seconds it lives from now"),
+            (
+                "scope",
+                "its scopes, divided by spaces, for kinds that have any",
+            ),
+            (
+                "hallpass",
+                "the same as the answer of `POST /api/credentials`",
+            ),
+        ],
+    },
+    Body {
+        of: "`POST /api/credentials`, JSON, the job's token as bearer token",
+        members: &[
+            ("credential", "the credential's name"),
+            ("scopes", "optional: some of the granted scopes, as a list"),
+            ("ttl", "optional: a shorter life, such as `10m`"),
+            (
+                "inputs",
+                "optional: what the credential's kind takes, by name; the form has a parameter for each",
+            ),
+        ],
+    },
+    Body {
+        of: "its answer",
+        members: &[
+            ("credential", "`kind`, `name` and the members of the kind"),
+            ("expires_at", "when it ends (RFC 3339)"),
+            ("lease", "the handle that revokes it, or `null`"),
+            ("policy", "the policy that allowed it"),
+            (
+                "policies_revision",
+                "the hash of the policies that were asked",
+            ),
+            ("decision", "the decision in one sentence"),
+        ],
+    },
+    Body {
+        of: "answer of `POST /api/explain`, which takes the same as `/api/credentials`, with `credential`",
+        members: &[
+            (
+                "permitted",
+                "an exchange would return the credential; if not, with the members of a refusal",
+            ),
+            (
+                "decision",
+                "the policies and conditions that decide, or `null` where they are not disclosed",
+            ),
+        ],
+    },
+    Body {
+        of: "and without `credential`: `credentials`, a list of",
+        members: &[
+            ("credential", "its name"),
+            ("kind", "its kind"),
+            ("policy", "the policy that allows it"),
+            ("ttl", "its longest life in seconds"),
+            ("scopes", "its scopes"),
+            ("purpose", "what it is for"),
+        ],
+    },
+    Body {
+        of: "`POST /revoke`, form",
+        members: &[("token", "the `lease` of a credential")],
+    },
+    Body {
+        of: "its answer",
+        members: &[("lease", "`gone`, `closed` or, with status 202, `pending`")],
+    },
+    Body {
+        of: "a refusal of any of them",
+        members: &[
+            ("error", "the OAuth code"),
+            ("error_description", "what is wrong, in a sentence"),
+            ("reason", "our short code, such as `token.expired`"),
+            (
+                "request_id",
+                "the id of the request in the broker's log and audit events",
+            ),
+            (
+                "failed_conditions",
+                "where they are disclosed: a list of `policy`, `fact`, `expected`, `actual` and `hint`",
+            ),
+            ("when", "the job as a `when:` block to paste into a policy"),
+        ],
+    },
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(value: &impl Serialize) -> Vec<String> {
+        let value = serde_json::to_value(value).unwrap();
+        value.as_object().unwrap().keys().cloned().collect()
+    }
+
+    fn documented(number: usize) -> Vec<String> {
+        let members = BODIES[number].members.iter();
+        let mut names: Vec<String> = members.map(|(name, _)| (*name).to_owned()).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn the_documented_members_are_those_of_the_types() {
+        let text = String::new;
+        let credential = CredentialAnswer {
+            credential: Value::Null,
+            expires_at: text(),
+            lease: Some("hpl_1"),
+            policy: text(),
+            policies_revision: text(),
+            decision: text(),
+        };
+        let token = TokenAnswer {
+            access_token: "a",
+            issued_token_type: text(),
+            token_type: text(),
+            expires_in: 1,
+            scope: Some(text()),
+            hallpass: credential.clone(),
+        };
+        let request = CredentialRequest {
+            credential: Some(text()),
+            scopes: Some(Vec::new()),
+            ttl: Some(text()),
+            inputs: [(text(), text())].into(),
+        };
+        let condition = FailedCondition {
+            policy: text(),
+            fact: text(),
+            expected: Value::Null,
+            actual: Value::Null,
+            hint: Some(text()),
+        };
+        let refusal = Refusal {
+            error: text(),
+            error_description: None,
+            reason: None,
+            request_id: None,
+            failed_conditions: vec![condition.clone()],
+            when: Some(text()),
+        };
+        let offer = Offer {
+            credential: text(),
+            kind: text(),
+            policy: text(),
+            ttl: 1,
+            scopes: Vec::new(),
+            purpose: text(),
+        };
+        let explanation = Explanation {
+            permitted: true,
+            decision: Value::Null,
+            refusal: None,
+        };
+        let revoked = RevokeAnswer {
+            lease: LeaseState::Gone,
+        };
+        assert_eq!(names(&token), documented(1));
+        assert_eq!(names(&request), documented(2));
+        assert_eq!(names(&credential), documented(3));
+        assert_eq!(names(&explanation), {
+            let mut names = documented(4);
+            names.sort();
+            names
+        });
+        assert_eq!(names(&offer), documented(5));
+        assert_eq!(names(&revoked), documented(7));
+        assert_eq!(names(&refusal), documented(8));
+        let (_, conditions) = BODIES[8].members[4];
+        assert!(
+            names(&condition)
+                .iter()
+                .all(|name| conditions.contains(&format!("`{name}`")))
+        );
+    }
+}
