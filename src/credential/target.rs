@@ -13,6 +13,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::database::postgres;
+use super::ssh;
 use super::{Credential, Mint, MintError, Revoked};
 use crate::audit::Recorded;
 use crate::clock::{Clock, Timestamp};
@@ -28,7 +29,7 @@ pub use lease::{LeaseRow, LeaseState, Leftover, Listed, Listing, Record};
 pub use sweeper::{Report, Sweeper};
 
 /// Every kind of target, by the word after `kind:`.
-pub const KINDS: [&TargetKind; 1] = [&postgres::TARGET];
+pub const KINDS: [&TargetKind; 2] = [&postgres::TARGET, &ssh::TARGET];
 
 /// A kind of target.
 pub struct TargetKind {

@@ -6,4 +6,5 @@ mod certificate;
 mod host;
 mod keys;
 mod login;
+mod policy;
 mod stage;

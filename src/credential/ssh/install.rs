@@ -43,6 +43,23 @@ RevokedKeys {REVOKED_FILE}
     )
 }
 
+/// What takes the trust away again.
+#[must_use]
+pub fn removal(target: &str, key: &CaKey) -> String {
+    format!(
+        "\
+# Hosts that accept the certificates of target `{target}`, CA {fingerprint}.
+# On each host: remove the line of this CA from {CA_FILE},
+{line}
+# and where no other CA is left in it, remove {CONFIG_FILE},
+# {CA_FILE}, {PRINCIPALS_FOLDER} and {REVOKED_FILE}. `sshd -t` checks what is
+# left, and a reload takes it in: certificates of this CA are refused from then on.
+",
+        line = key.public_line(&format!("hallpass {target}")),
+        fingerprint = key.fingerprint(),
+    )
+}
+
 const CA_FILE: &str = "/etc/ssh/hallpass_ca.pub";
 const CONFIG_FILE: &str = "/etc/ssh/sshd_config.d/hallpass.conf";
 const PRINCIPALS_FOLDER: &str = "/etc/ssh/hallpass_principals";

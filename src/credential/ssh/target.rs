@@ -1,0 +1,163 @@
+//! The target kind `ssh-ca`: the key of a certificate authority, and the hosts that trust it.
+
+use std::any::Any;
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use super::{CaKey, SshCa, SshDefinition, install};
+use crate::audit::Recorded;
+use crate::credential::target::{
+    Finding, InstallText, Installation, Severity, Target, TargetKind, TargetSettings, With,
+};
+use crate::credential::{Credential, Mint, MintError};
+use crate::policy::PolicySet;
+use crate::yaml::reader::Section;
+
+/// `kind: ssh-ca`.
+pub const TARGET: TargetKind = TargetKind {
+    name: "ssh-ca",
+    read: |section| read(section).map(|settings| Arc::new(settings) as Arc<dyn TargetSettings>),
+};
+
+/// A certificate authority: `targets:` of the settings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SshCaSettings {
+    /// The file of its private key, in the format of OpenSSH.
+    pub key: PathBuf,
+}
+
+fn read(section: &Section<'_>) -> Option<SshCaSettings> {
+    let key = section.required("key").and_then(|item| {
+        let section = item.section_or_secret("key")?;
+        let file = section.required("file").and_then(|item| item.path());
+        section.finish();
+        file
+    });
+    section.finish();
+    Some(SshCaSettings { key: key? })
+}
+
+#[async_trait]
+impl TargetSettings for SshCaSettings {
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    fn is_same(&self, other: &dyn TargetSettings) -> bool {
+        other.as_any().downcast_ref() == Some(self)
+    }
+
+    fn files(&self) -> Vec<PathBuf> {
+        vec![self.key.clone()]
+    }
+
+    fn connect(&self, _name: &str, with: &With<'_>) -> Result<Arc<dyn Target>, String> {
+        let kept = with.before.filter(|before| before.is_kept);
+        let kept = kept.and_then(|before| before.target.as_any().downcast_ref::<Authority>());
+        let key = match kept {
+            // Its file may be broken now; what was read is as good as before.
+            Some(before) => Arc::clone(before.ca.key()),
+            None => Arc::new(self.read_key()?),
+        };
+        Ok(Arc::new(Authority {
+            ca: SshCa::new(key, with.root_keys, Arc::clone(with.clock)),
+            settings: self.clone(),
+        }))
+    }
+
+    async fn check(&self, name: &str, policies: &PolicySet) -> Result<Vec<Finding>, String> {
+        let fine = |message| Finding {
+            severity: Severity::Fine,
+            message,
+            fix: String::new(),
+        };
+        let key = match self.read_key() {
+            Ok(key) => fine(format!(
+                "the CA key {} can be used; whether hosts trust it shows when somebody logs in",
+                key.fingerprint()
+            )),
+            Err(message) => Finding {
+                severity: Severity::Error,
+                message,
+                fix: "make the key with `ssh-keygen -t ed25519 -N '' -f FILE`, owned by the broker's user with mode 0400".to_owned(),
+            },
+        };
+        let principals = principals(name, policies);
+        let named = if principals.is_empty() {
+            Finding {
+                severity: Severity::Warning,
+                message: format!("no credential of the policies is made in target `{name}`"),
+                fix: format!("define one with `kind: ssh` and `target: {name}`"),
+            }
+        } else {
+            let names: Vec<String> = principals.into_iter().collect();
+            fine(format!("principals of the policies: {}", names.join(", ")))
+        };
+        Ok(vec![key, named])
+    }
+
+    fn installation(&self, wanted: &Installation<'_>) -> Result<InstallText, String> {
+        if wanted.server_version.is_some() {
+            return Err(
+                "`--server-version` is for databases; leave it out for an `ssh-ca`".to_owned(),
+            );
+        }
+        let key = self.read_key()?;
+        let text = if wanted.uninstall {
+            install::removal(wanted.name, &key)
+        } else {
+            install::text(wanted.name, &key, &principals(wanted.name, wanted.policies))
+        };
+        Ok(InstallText { text, note: None })
+    }
+}
+
+impl SshCaSettings {
+    fn read_key(&self) -> Result<CaKey, String> {
+        CaKey::read(&self.key).map_err(|error| error.to_string())
+    }
+}
+
+/// The principals of every credential of a target.
+fn principals(target: &str, policies: &PolicySet) -> BTreeSet<String> {
+    let definitions = policies
+        .credentials()
+        .filter_map(|credential| credential.of::<SshDefinition>());
+    definitions
+        .filter(|definition| definition.target == target)
+        .flat_map(|definition| definition.principals.as_slice().iter().cloned())
+        .collect()
+}
+
+/// A certificate authority that runs.
+#[derive(Debug)]
+struct Authority {
+    ca: SshCa,
+    settings: SshCaSettings,
+}
+
+#[async_trait]
+impl Mint for Authority {
+    async fn mint(&self, recorded: Recorded) -> Result<Credential, MintError> {
+        self.ca.mint(recorded).await
+    }
+}
+
+#[async_trait]
+impl Target for Authority {
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    fn has_same_files(&self) -> bool {
+        let now = self.settings.read_key();
+        now.is_ok_and(|now| now.fingerprint() == self.ca.key().fingerprint())
+    }
+
+    fn continues(&self, _other: &dyn Target) -> bool {
+        true
+    }
+}
