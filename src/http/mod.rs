@@ -14,6 +14,7 @@ use axum::response::Response;
 use http::Method;
 use ipnet::IpNet;
 use serde_json::Map;
+use tracing::{Instrument as _, Span};
 
 mod answer;
 mod body;
@@ -115,7 +116,9 @@ async fn answered(State(shared): State<Arc<Shared>>, request: Request, next: Nex
     };
     let line = line(&shared, &request, &context);
     let is_last = gate::is_last(request.method(), request.headers());
-    let mut response = pass(&shared, request, next, &context).await;
+    let mut response = pass(&shared, request, next, &context)
+        .instrument(span(&context.id, line.route))
+        .await;
     if is_last {
         answer::seal(response.headers_mut(), &context.id, true);
     }
@@ -125,6 +128,12 @@ async fn answered(State(shared): State<Arc<Shared>>, request: Request, next: Nex
         .unwrap_or(Verdict::new("ok", answer::Fault::Nobody));
     line.answered(response.status(), &verdict);
     response
+}
+
+/// Gives every line that is written for this request its id. Of level `error`, so that it exists
+/// whatever the log's level is.
+fn span(id: &RequestId, route: &Route) -> Span {
+    tracing::error_span!("request", request_id = id.as_str(), route = route.path)
 }
 
 async fn pass(shared: &Shared, request: Request, next: Next, context: &Context) -> Response {
