@@ -63,5 +63,27 @@ fn a_definition_that_would_let_in_more_or_nobody_does_not_load() {
         with("valid_principals: [root]"),
         with("permissions: {}"),
     ];
-    insta::assert_snapshot!(all.join("\n\n"), @"");
+    insta::assert_snapshot!(all.join("\n\n"), @r"
+    key `principals` is missing from credential `deploy-host`
+
+    `principals` of credential `deploy-host` is empty
+
+    `principals` of credential `deploy-host` has `*`, expected names of 1 to 128 characters `A-Z a-z 0-9 _ - . @ : / +` that begin with a letter, a digit or `_`
+
+    `extensions` of credential `deploy-host` has `pty`, expected `permit-agent-forwarding`, `permit-port-forwarding`, `permit-pty`, `permit-user-rc` or `permit-X11-forwarding`
+
+    `extensions` of credential `deploy-host` is empty
+
+    `force_command` of credential `deploy-host` is empty
+
+    `force_command` of credential `deploy-host` holds characters outside printable ASCII
+
+    `source_address` of credential `deploy-host` is empty
+
+    `source_address` of credential `deploy-host` has `0.0.0.0/0`: it is every address; leave `source_address` out
+
+    unknown key `valid_principals` in credential `deploy-host`
+
+    unknown key `permissions` in credential `deploy-host`
+    ");
 }
