@@ -142,7 +142,7 @@ pub struct Explanation {
     /// An exchange would return the credential.
     pub permitted: bool,
     /// The policies, requirements and conditions that decide, where the broker discloses them.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Value::is_null")]
     pub decision: Value,
     /// Why not.
     #[serde(flatten)]

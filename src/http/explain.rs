@@ -41,10 +41,13 @@ async fn explain(shared: &Shared, asked: Asked, context: &Context) -> Answer {
         )
         .await;
     match explained {
-        Ok(Explained::Permitted(decision)) => Answer::ok(object(json!({
-            "permitted": true,
-            "decision": decision.disclosed(shared.disclosure).as_ref().map(json),
-        }))),
+        Ok(Explained::Permitted(decision)) => {
+            let mut body = object(json!({ "permitted": true }));
+            if let Some(decision) = decision.disclosed(shared.disclosure) {
+                body.insert("decision".to_owned(), json(&decision));
+            }
+            Answer::ok(body)
+        }
         Ok(Explained::Denied(denial)) => Answer::ok(denied(&denial, shared.disclosure)),
         Ok(Explained::Available(credentials)) => Answer::ok(token::object(&wire::Offers {
             credentials: credentials.into_iter().map(offer).collect(),

@@ -446,6 +446,10 @@ const WRITE: &str =
 #[test]
 fn every_kind_of_target_has_a_name_of_its_own_and_its_page() {
     let mut docs: Vec<(String, String)> = Vec::new();
+    docs.push((
+        "README.md".to_owned(),
+        fs::read_to_string("README.md").unwrap(),
+    ));
     for folder in ["docs", "docs/databases"] {
         for entry in fs::read_dir(folder).unwrap().map(Result::unwrap) {
             if entry.path().is_file() {
@@ -454,7 +458,7 @@ fn every_kind_of_target_has_a_name_of_its_own_and_its_page() {
             }
         }
     }
-    let names: std::collections::BTreeSet<&str> = hallpass::credential::target::KINDS
+    let names: BTreeSet<&str> = hallpass::credential::target::KINDS
         .iter()
         .map(|kind| kind.name)
         .collect();
@@ -463,7 +467,7 @@ fn every_kind_of_target_has_a_name_of_its_own_and_its_page() {
         let line = format!("kind: {name}");
         assert!(
             docs.iter().any(|(_, text)| text.contains(&line)),
-            "no page under docs/ shows `{line}`"
+            "neither the README nor a page under docs/ shows `{line}`"
         );
     }
 }
