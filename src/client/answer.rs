@@ -7,7 +7,7 @@ use serde::de::{SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use crate::clock::Timestamp;
-use crate::credential::kind::{self, Form, Kind, Secrecy};
+use crate::credential::kind::{self, Form, Kind};
 use crate::secret::Secret;
 use crate::text::escape;
 use crate::wire::{self, CredentialAnswer, FailedCondition, TokenAnswer};
@@ -71,7 +71,7 @@ impl Members {
         for member in kind.members {
             let name = member.name;
             let value = match sent.remove(name) {
-                None | Some(Value::Nothing) if member.secrecy == Secrecy::Secret => {
+                None | Some(Value::Nothing) if member.is_secret() => {
                     Value::Text(secret.clone())
                 }
                 None | Some(Value::Nothing) if member.always => {

@@ -76,7 +76,7 @@ impl Kind {
     #[must_use]
     pub fn secret(&self) -> Option<&'static Member> {
         let mut members = self.members.iter();
-        members.find(|member| member.secrecy == Secrecy::Secret)
+        members.find(|member| member.is_secret())
     }
 
     /// Whether its credentials always have a member of that name.
@@ -133,6 +133,12 @@ pub struct Member {
 }
 
 impl Member {
+    /// It is what must not be shown.
+    #[must_use]
+    pub const fn is_secret(&self) -> bool {
+        matches!(self.secrecy, Secrecy::Secret)
+    }
+
     /// A public member that is always present.
     #[must_use]
     pub const fn public(name: &'static str, form: Form) -> Self {
