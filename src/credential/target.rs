@@ -13,7 +13,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::database::postgres;
-use super::{Credential, Mint, MintError, Revoked};
+use super::{Credential, Mint, MintError, Revoked, ssh};
 use crate::audit::Recorded;
 use crate::clock::{Clock, Timestamp};
 use crate::lease::LeaseContents;
@@ -28,7 +28,7 @@ pub use lease::{LeaseRow, LeaseState, Leftover, Listed, Listing, Record};
 pub use sweeper::{Report, Sweeper};
 
 /// Every kind of target, by the word after `kind:`.
-pub const KINDS: [&TargetKind; 1] = [&postgres::TARGET];
+pub const KINDS: [&TargetKind; 2] = [&postgres::TARGET, &ssh::TARGET];
 
 /// A kind of target.
 pub struct TargetKind {
@@ -260,10 +260,11 @@ impl Targets {
         }
     }
 
-    /// How each target is.
+    /// How each target is that has upkeep.
     #[must_use]
     pub fn status(&self) -> BTreeMap<String, TargetStatus> {
         self.iter()
+            .filter(|(_, target)| target.sweep_interval().is_some())
             .map(|(name, target)| (name.to_owned(), target.status()))
             .collect()
     }

@@ -6,4 +6,6 @@ mod certificate;
 mod host;
 mod keys;
 mod login;
+mod policy;
+mod real;
 mod stage;

@@ -43,6 +43,26 @@ RevokedKeys {REVOKED_FILE}
     )
 }
 
+/// The text for the administrators of hosts that shall trust the CA no longer.
+#[must_use]
+pub fn removal(target: &str, key: &CaKey) -> String {
+    format!(
+        "\
+# Hosts that shall no longer accept the certificates of target `{target}`.
+
+# {CA_FILE}: remove the line of {fingerprint}:
+{line}
+
+# If no line is left there, remove these too, then reload sshd:
+#   {CONFIG_FILE}
+#   {PRINCIPALS_FOLDER}
+#   {REVOKED_FILE}
+",
+        fingerprint = key.fingerprint(),
+        line = key.public_line(&format!("hallpass {target}")),
+    )
+}
+
 const CA_FILE: &str = "/etc/ssh/hallpass_ca.pub";
 const CONFIG_FILE: &str = "/etc/ssh/sshd_config.d/hallpass.conf";
 const PRINCIPALS_FOLDER: &str = "/etc/ssh/hallpass_principals";

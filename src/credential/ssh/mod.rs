@@ -21,6 +21,7 @@ mod definition;
 pub mod install;
 mod job_key;
 mod kind;
+mod target;
 
 pub use ca::{CaKey, CaKeyError};
 pub use definition::{
@@ -28,11 +29,12 @@ pub use definition::{
 };
 pub use job_key::{JobKey, JobKeyError};
 pub use kind::{KIND, PUBLIC_KEY};
+pub use target::{SshCaSettings, TARGET};
 
 /// Signs certificates with the key of one CA.
 #[derive(Debug)]
 pub struct SshCa {
-    key: CaKey,
+    key: Arc<CaKey>,
     clock: Arc<dyn Clock>,
     serials: hmac::Key,
 }
@@ -77,7 +79,7 @@ impl SshCa {
     /// A CA whose serial numbers are derived from the root key, so that every replica gives a repeat
     /// the same one.
     #[must_use]
-    pub fn new(key: CaKey, roots: &RootKeys, clock: Arc<dyn Clock>) -> Self {
+    pub fn new(key: Arc<CaKey>, roots: &RootKeys, clock: Arc<dyn Clock>) -> Self {
         let serials = roots.derive(Label::CredentialId, &[b"ssh"]);
         Self {
             key,
@@ -88,7 +90,7 @@ impl SshCa {
 
     /// The key that hosts trust.
     #[must_use]
-    pub const fn key(&self) -> &CaKey {
+    pub const fn key(&self) -> &Arc<CaKey> {
         &self.key
     }
 
@@ -156,7 +158,7 @@ impl SshCa {
         for extension in &definition.extensions {
             builder.extension(extension.name(), "")?;
         }
-        builder.sign(&self.key)?.to_openssh()
+        builder.sign(self.key.as_ref())?.to_openssh()
     }
 
     /// Both from one MAC over what makes the request this one. The nonce cannot be known before the
