@@ -13,7 +13,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::database::postgres;
-use super::{Credential, Mint, MintError, Revoked, ssh};
+use super::ssh;
+use super::{Credential, Mint, MintError, Revoked};
 use crate::audit::Recorded;
 use crate::clock::{Clock, Timestamp};
 use crate::lease::LeaseContents;

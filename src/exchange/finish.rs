@@ -7,6 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
+use tracing::Instrument as _;
+
 /// Whether somebody still waits for a result.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Waiting(Arc<AtomicBool>);
@@ -62,7 +64,8 @@ impl<T: Send + 'static> Drop for ToTheEnd<T> {
         };
         self.waiting.0.store(true, Ordering::Release);
         match tokio::runtime::Handle::try_current() {
-            Ok(runtime) => drop(runtime.spawn(future)),
+            // What it logs from here on still belongs to the request.
+            Ok(runtime) => drop(runtime.spawn(future.in_current_span())),
             Err(_) => {
                 tracing::error!(
                     reason = "exchange.abandoned",

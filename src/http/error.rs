@@ -19,7 +19,7 @@ pub(super) fn answer(error: &Error, disclosure: Disclosure) -> Answer {
         Error::Verify(refused) if refused.is_ours() => busy(refused.reason(), error, 5),
         Error::Verify(refused) => {
             let mut answer = theirs(INVALID, refused.reason(), error);
-            if refused.reason() == "request.size" {
+            if matches!(refused, VerifyError::Size { .. }) {
                 answer.status = StatusCode::PAYLOAD_TOO_LARGE;
             }
             answer

@@ -13,6 +13,7 @@ pub use lines::log_subscriber;
 
 use super::answer::{Context, Fault, Verdict};
 use super::metrics::Metrics;
+use super::routes::{Purpose, Route};
 use crate::clock::Clock;
 use crate::exchange::{Flood, LeftOut, UNKNOWN};
 use crate::text::{escape, escape_up_to};
@@ -22,7 +23,7 @@ pub(super) struct Line {
     pub(super) context: Context,
     pub(super) client: IpAddr,
     pub(super) method: &'static str,
-    pub(super) route: &'static str,
+    pub(super) route: &'static Route,
     pub(super) started: Duration,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) metrics: Arc<Metrics>,
@@ -41,13 +42,14 @@ impl Line {
         let took = self.clock.monotonic().saturating_sub(self.started);
         // 499 is what proxies write for a client that went away.
         let status = status.map_or(499, |status| status.as_u16());
-        self.metrics.request(self.route, status, took);
+        self.metrics.request(self.route.path, status, took);
         let seen = &self.context.seen;
         let issuer = seen.issuer().unwrap_or(UNKNOWN);
-        if EXCHANGES.contains(&self.route) {
-            self.metrics.exchange(self.route, issuer, verdict.reason);
+        if self.route.purpose == Purpose::Exchange {
+            self.metrics
+                .exchange(self.route.path, issuer, verdict.reason);
         }
-        let is_probe = verdict.fault == Fault::Nobody && PROBES.contains(&self.route);
+        let is_probe = verdict.fault == Fault::Nobody && self.route.purpose == Purpose::Probe;
         if is_probe && !tracing::enabled!(tracing::Level::DEBUG) {
             return;
         }
@@ -67,7 +69,7 @@ impl Line {
                     reason = verdict.reason,
                     status,
                     method = self.method,
-                    route = self.route,
+                    route = self.route.path,
                     client = %self.client,
                     issuer = %escape(issuer),
                     unverified_iss = seen.foreign_issuer(),
@@ -95,7 +97,7 @@ impl Line {
     /// already. Everything else anybody can cause as often as they like (T-97).
     fn is_kept_always(&self, verdict: &Verdict) -> bool {
         match verdict.fault {
-            Fault::Nobody => PERMITS.contains(&self.route),
+            Fault::Nobody => matches!(self.route.purpose, Purpose::Exchange | Purpose::Revocation),
             Fault::Ours => self.context.seen.repository().is_some(),
             Fault::Theirs | Fault::Suspicious => false,
         }
@@ -140,10 +142,3 @@ fn place_of(panic: &PanicHookInfo<'_>) -> String {
 
 /// Request lines per second, for each reason and issuer.
 pub(crate) const LINES: u32 = 100;
-/// Where something is handed out or ended.
-const PERMITS: [&str; 4] = ["/token", "/api/credentials", "/api/explain", "/revoke"];
-/// What monitoring asks every few seconds. An answer that is well is told at level `debug` only, so
-/// that it does not bury what happens.
-const PROBES: [&str; 4] = ["/", "/healthz", "/readyz", "/metrics"];
-/// Where subject tokens are shown.
-const EXCHANGES: [&str; 3] = ["/token", "/api/credentials", "/api/explain"];

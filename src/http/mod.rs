@@ -9,13 +9,12 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::handler::Handler;
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
-use axum::routing::{MethodRouter, get, post};
 use http::Method;
 use ipnet::IpNet;
 use serde_json::Map;
+use tracing::{Instrument as _, Span};
 
 mod answer;
 mod body;
@@ -33,6 +32,7 @@ pub(crate) mod metrics;
 pub(crate) mod operator;
 mod request;
 mod revoke;
+mod routes;
 pub(crate) mod tls;
 mod token;
 
@@ -41,6 +41,7 @@ pub use log::{install_panic_hook, log_subscriber};
 use answer::{Answer, Context, RequestId, Verdict};
 use gate::HeadLimits;
 use request::RequestError;
+use routes::{Listener, Route};
 
 use crate::clock::Clock;
 use crate::config::{Limits, OperatorHost};
@@ -71,70 +72,25 @@ struct Peer(SocketAddr);
 
 /// What jobs, and whoever verifies what we mint, may ask.
 pub(crate) fn public(shared: &Arc<Shared>) -> Router {
-    Router::new()
-        .route("/token", only_post(token::post))
-        .route("/api/credentials", only_post(credentials::post))
-        .route("/api/explain", only_post(explain::post))
-        .route("/revoke", only_post(revoke::post))
-        .route(
-            "/.well-known/openid-configuration",
-            only_get(discovery::metadata),
-        )
-        .route(
-            "/.well-known/oauth-authorization-server",
-            only_get(discovery::metadata),
-        )
-        .route("/.well-known/jwks.json", only_get(discovery::keys))
-        .route(
-            "/healthz",
-            only_get(async |request: Request| healthy(&request)),
-        )
-        .fallback(async |request: Request| nowhere(&request))
+    routes::router(Listener::Public)
+        .fallback(async |request: Request| refuse(&request, RequestError::Path))
         .layer(from_fn_with_state(Arc::clone(shared), answered))
         .with_state(Arc::clone(shared))
 }
 
 /// What operators may ask: nothing here changes anything.
 pub(crate) fn operators(shared: &Arc<Shared>) -> Router {
-    Router::new()
-        .route("/readyz", only_get(operator::ready))
-        .route("/metrics", only_get(operator::metrics))
-        .route(
-            "/healthz",
-            only_get(async |request: Request| healthy(&request)),
-        )
+    routes::router(Listener::Operator)
         .fallback(async |request: Request| refuse(&request, RequestError::Path))
         .layer(from_fn_with_state(Arc::clone(shared), operator::gate))
         .layer(from_fn_with_state(Arc::clone(shared), answered))
         .with_state(Arc::clone(shared))
 }
 
-fn only_post<H, T>(handler: H) -> MethodRouter<Arc<Shared>>
-where
-    H: Handler<T, Arc<Shared>>,
-    T: 'static,
-{
-    post(handler).fallback(async |request: Request| {
-        refuse(&request, RequestError::Method { allowed: "POST" })
-    })
-}
-
-/// HEAD is GET without the body (RFC 9110 section 9.3.2): health checks use it.
-fn only_get<H, T>(handler: H) -> MethodRouter<Arc<Shared>>
-where
-    H: Handler<T, Arc<Shared>>,
-    T: 'static,
-{
-    get(handler).fallback(async |request: Request| {
-        let allowed = "GET, HEAD";
-        refuse(&request, RequestError::Method { allowed })
-    })
-}
-
 /// `OPTIONS /` is what `HAProxy` asks where its configuration names no other check of health; nothing
 /// else is served there.
-fn nowhere(request: &Request) -> Response {
-    if request.method() == Method::OPTIONS && request.uri().path() == "/" {
+fn root(request: &Request) -> Response {
+    if request.method() == Method::OPTIONS {
         healthy(request)
     } else {
         refuse(request, RequestError::Path)
@@ -160,7 +116,9 @@ async fn answered(State(shared): State<Arc<Shared>>, request: Request, next: Nex
     };
     let line = line(&shared, &request, &context);
     let is_last = gate::is_last(request.method(), request.headers());
-    let mut response = pass(&shared, request, next, &context).await;
+    let mut response = pass(&shared, request, next, &context)
+        .instrument(span(&context.id, line.route))
+        .await;
     if is_last {
         answer::seal(response.headers_mut(), &context.id, true);
     }
@@ -170,6 +128,12 @@ async fn answered(State(shared): State<Arc<Shared>>, request: Request, next: Nex
         .unwrap_or(Verdict::new("ok", answer::Fault::Nobody));
     line.answered(response.status(), &verdict);
     response
+}
+
+/// Gives every line that is written for this request its id. Of level `error`, so that it exists
+/// whatever the log's level is.
+fn span(id: &RequestId, route: &Route) -> Span {
+    tracing::error_span!("request", request_id = id.as_str(), route = route.path)
 }
 
 async fn pass(shared: &Shared, request: Request, next: Next, context: &Context) -> Response {
@@ -203,7 +167,7 @@ fn line(shared: &Shared, request: &Request, context: &Context) -> log::Line {
         context: context.clone(),
         client: gate::client(peer, request.headers(), &shared.proxies),
         method: method_name(request.method()),
-        route: route_name(request.uri().path()),
+        route: Route::of(request.uri().path()),
         started: shared.clock.monotonic(),
         clock: Arc::clone(&shared.clock),
         metrics: Arc::clone(&shared.metrics),
@@ -225,16 +189,6 @@ fn method_name(method: &Method) -> &'static str {
     }
 }
 
-/// A path for logs and labels: what is not in the list is `other`, so that neither a log line nor
-/// a series ever holds a path that a caller made up.
-fn route_name(path: &str) -> &'static str {
-    ROUTES
-        .iter()
-        .copied()
-        .find(|route| *route == path)
-        .unwrap_or("other")
-}
-
 impl Context {
     /// The context that [`answered`] gave the request.
     fn of(request: &Request) -> Self {
@@ -248,17 +202,3 @@ impl Context {
             })
     }
 }
-
-const ROUTES: [&str; 11] = [
-    "/",
-    "/token",
-    "/api/credentials",
-    "/api/explain",
-    "/revoke",
-    "/.well-known/openid-configuration",
-    "/.well-known/oauth-authorization-server",
-    "/.well-known/jwks.json",
-    "/healthz",
-    "/readyz",
-    "/metrics",
-];

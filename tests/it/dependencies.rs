@@ -124,7 +124,7 @@ fn the_crypto_provider_is_installed_in_one_place_and_first_of_all() {
         .lines()
         .map(str::trim)
         .find(|line| !line.is_empty() && !line.starts_with("//"));
-    assert_eq!(first, Some("server::install_crypto_provider();"));
+    assert_eq!(first, Some("crate::broker::install_crypto_provider();"));
 }
 
 /// T-93, T-99

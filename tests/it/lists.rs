@@ -133,6 +133,26 @@ fn write_the_threat_table() {
 }
 
 #[test]
+fn every_route_is_requested_by_a_test_of_http() {
+    let list = read("src/http/routes.rs");
+    let paths: Vec<&str> = list
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("path: \"/")?.strip_suffix("\","))
+        .collect();
+    assert!(paths.len() > 10, "the list was not read");
+    let tests: String = fs::read_dir(root().join("tests/it/http"))
+        .unwrap()
+        .map(|entry| fs::read_to_string(entry.unwrap().path()).unwrap())
+        .collect();
+    for path in paths {
+        assert!(
+            tests.contains(&format!("\"/{path}\"")),
+            "no test in tests/it/http requests `/{path}`"
+        );
+    }
+}
+
+#[test]
 fn every_provider_has_its_file_vector_and_exchange_tests() {
     let companions = PROVIDERS.iter().flat_map(|provider| {
         let name = provider.name;

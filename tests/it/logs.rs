@@ -7,4 +7,5 @@ mod flood;
 mod forged;
 mod probes;
 mod process;
+mod requests;
 mod serving;

@@ -43,23 +43,20 @@ RevokedKeys {REVOKED_FILE}
     )
 }
 
-/// The text for the administrators of hosts that shall trust the CA no longer.
+/// What takes the trust away again.
 #[must_use]
 pub fn removal(target: &str, key: &CaKey) -> String {
     format!(
         "\
-# Hosts that shall no longer accept the certificates of target `{target}`.
-
-# {CA_FILE}: remove the line of {fingerprint}:
+# Hosts that accept the certificates of target `{target}`, CA {fingerprint}.
+# On each host: remove the line of this CA from {CA_FILE},
 {line}
-
-# If no line is left there, remove these too, then reload sshd:
-#   {CONFIG_FILE}
-#   {PRINCIPALS_FOLDER}
-#   {REVOKED_FILE}
+# and where no other CA is left in it, remove {CONFIG_FILE},
+# {CA_FILE}, {PRINCIPALS_FOLDER} and {REVOKED_FILE}. `sshd -t` checks what is
+# left, and a reload takes it in: certificates of this CA are refused from then on.
 ",
-        fingerprint = key.fingerprint(),
         line = key.public_line(&format!("hallpass {target}")),
+        fingerprint = key.fingerprint(),
     )
 }
 

@@ -79,10 +79,10 @@ impl SshCa {
     /// A CA whose serial numbers are derived from the root key, so that every replica gives a repeat
     /// the same one.
     #[must_use]
-    pub fn new(key: Arc<CaKey>, roots: &RootKeys, clock: Arc<dyn Clock>) -> Self {
+    pub fn new(key: impl Into<Arc<CaKey>>, roots: &RootKeys, clock: Arc<dyn Clock>) -> Self {
         let serials = roots.derive(Label::CredentialId, &[b"ssh"]);
         Self {
-            key,
+            key: key.into(),
             clock,
             serials: hmac::Key::new(hmac::HMAC_SHA256, serials.expose()),
         }

@@ -1,4 +1,4 @@
-//! `kind: ssh-ca`: the key that signs certificates, as a target of the settings.
+//! The target kind `ssh-ca`: the key of a certificate authority, and the hosts that trust it.
 
 use std::any::Any;
 use std::collections::BTreeSet;
@@ -10,32 +10,35 @@ use async_trait::async_trait;
 use super::{CaKey, SshCa, SshDefinition, install};
 use crate::audit::Recorded;
 use crate::credential::target::{
-    Before, Finding, InstallText, Installation, Severity, Target, TargetKind, TargetSettings, With,
+    Finding, InstallText, Installation, Severity, Target, TargetKind, TargetSettings, With,
 };
 use crate::credential::{Credential, Mint, MintError};
 use crate::policy::{CredentialDefinition, PolicySet};
 use crate::text::escape;
+use crate::yaml::reader::Section;
 
 /// `kind: ssh-ca`.
 pub const TARGET: TargetKind = TargetKind {
     name: "ssh-ca",
-    read: |section| {
-        let key = section.required("key").and_then(|item| {
-            let section = item.section()?;
-            let file = section.required("file").and_then(|item| item.path());
-            section.finish();
-            file
-        });
-        section.finish();
-        Some(Arc::new(SshCaSettings { key: key? }))
-    },
+    read: |section| read(section).map(|settings| Arc::new(settings) as Arc<dyn TargetSettings>),
 };
 
-/// What the settings say of a CA.
+/// A certificate authority: `targets:` of the settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SshCaSettings {
-    /// The file with its private key.
+    /// The file of its private key, in the format of OpenSSH.
     pub key: PathBuf,
+}
+
+fn read(section: &Section<'_>) -> Option<SshCaSettings> {
+    let key = section.required("key").and_then(|item| {
+        let section = item.section_or_secret("key")?;
+        let file = section.required("file").and_then(|item| item.path());
+        section.finish();
+        file
+    });
+    section.finish();
+    Some(SshCaSettings { key: key? })
 }
 
 #[async_trait]
@@ -75,105 +78,116 @@ impl TargetSettings for SshCaSettings {
         ))
     }
 
-    fn connect(&self, _: &str, with: &With<'_>) -> Result<Arc<dyn Target>, String> {
-        let key = match with.before.and_then(kept) {
-            Some(key) => key,
-            None => Arc::new(CaKey::read(&self.key).map_err(|error| error.to_string())?),
+    fn connect(&self, _name: &str, with: &With<'_>) -> Result<Arc<dyn Target>, String> {
+        let kept = with.before.filter(|before| before.is_kept);
+        let kept = kept.and_then(|before| before.target.as_any().downcast_ref::<Authority>());
+        let key = match kept {
+            // Its file may be broken now; what was read is as good as before.
+            Some(before) => Arc::clone(before.ca.key()),
+            None => Arc::new(self.read_key()?),
         };
-        Ok(Arc::new(RunningCa {
-            file: self.key.clone(),
+        Ok(Arc::new(Authority {
             ca: SshCa::new(key, with.root_keys, Arc::clone(with.clock)),
+            settings: self.clone(),
         }))
     }
 
     async fn check(&self, name: &str, policies: &PolicySet) -> Result<Vec<Finding>, String> {
-        let key = match CaKey::read(&self.key) {
-            Ok(key) => finding(
-                Severity::Fine,
-                format!("signs with the key {}", key.fingerprint()),
-                String::new(),
-            ),
-            Err(error) => finding(
-                Severity::Error,
-                error.to_string(),
-                "put the private key of the CA there".to_owned(),
-            ),
+        let fine = |message| Finding {
+            severity: Severity::Fine,
+            message,
+            fix: String::new(),
         };
-        let mut findings = vec![key];
-        if principals(name, policies).contains("root") {
-            findings.push(finding(
-                Severity::Warning,
-                "a credential has the principal `root`".to_owned(),
-                "use another name, and list it in the principals file of root on the hosts that need it"
-                    .to_owned(),
-            ));
-        }
-        Ok(findings)
+        let key = match self.read_key() {
+            Ok(key) => fine(format!(
+                "the CA key {} can be used; whether hosts trust it shows when somebody logs in",
+                key.fingerprint()
+            )),
+            Err(message) => Finding {
+                severity: Severity::Error,
+                message,
+                fix: "make the key with `ssh-keygen -t ed25519 -N '' -f FILE`, owned by the broker's user with mode 0400".to_owned(),
+            },
+        };
+        let principals = principals(name, policies);
+        let named = if principals.is_empty() {
+            Finding {
+                severity: Severity::Warning,
+                message: format!("no credential of the policies is made in target `{name}`"),
+                fix: format!("define one with `kind: ssh` and `target: {name}`"),
+            }
+        } else if principals.contains("root") {
+            Finding {
+                severity: Severity::Warning,
+                message: "a credential has the principal `root`, which logs in as root on every host without AuthorizedPrincipalsFile".to_owned(),
+                fix: "use another name, and list it in the principals file of root on the hosts that need it".to_owned(),
+            }
+        } else {
+            let names: Vec<String> = principals.into_iter().collect();
+            fine(format!("principals of the policies: {}", names.join(", ")))
+        };
+        Ok(vec![key, named])
     }
 
     fn installation(&self, wanted: &Installation<'_>) -> Result<InstallText, String> {
-        let key = CaKey::read(&self.key).map_err(|error| error.to_string())?;
+        if wanted.server_version.is_some() {
+            return Err(
+                "`--server-version` is for databases; leave it out for an `ssh-ca`".to_owned(),
+            );
+        }
+        let key = self.read_key()?;
         let text = if wanted.uninstall {
             install::removal(wanted.name, &key)
         } else {
-            let principals = principals(wanted.name, wanted.policies);
-            install::text(wanted.name, &key, &principals)
+            install::text(wanted.name, &key, &principals(wanted.name, wanted.policies))
         };
         Ok(InstallText { text, note: None })
     }
 }
 
-/// The key of the target before a reload, where it goes on to be used.
-fn kept(before: Before<'_>) -> Option<Arc<CaKey>> {
-    let running = before.target.as_any().downcast_ref::<RunningCa>();
-    let running = running.filter(|_| before.is_kept)?;
-    Some(Arc::clone(running.ca.key()))
+impl SshCaSettings {
+    fn read_key(&self) -> Result<CaKey, String> {
+        CaKey::read(&self.key).map_err(|error| error.to_string())
+    }
 }
 
-/// Of all credentials of the target.
+/// The principals of every credential of a target.
 fn principals(target: &str, policies: &PolicySet) -> BTreeSet<String> {
-    policies
+    let definitions = policies
         .credentials()
-        .filter_map(|credential| credential.of::<SshDefinition>())
+        .filter_map(|credential| credential.of::<SshDefinition>());
+    definitions
         .filter(|definition| definition.target == target)
         .flat_map(|definition| definition.principals.as_slice().iter().cloned())
         .collect()
 }
 
-const fn finding(severity: Severity, message: String, fix: String) -> Finding {
-    Finding {
-        severity,
-        message,
-        fix,
-    }
-}
-
-/// A CA that signs.
+/// A certificate authority that runs.
 #[derive(Debug)]
-struct RunningCa {
-    file: PathBuf,
+struct Authority {
     ca: SshCa,
+    settings: SshCaSettings,
 }
 
 #[async_trait]
-impl Mint for RunningCa {
+impl Mint for Authority {
     async fn mint(&self, recorded: Recorded) -> Result<Credential, MintError> {
         self.ca.mint(recorded).await
     }
 }
 
 #[async_trait]
-impl Target for RunningCa {
+impl Target for Authority {
     fn as_any(&self) -> &dyn Any {
         self
     }
 
     fn has_same_files(&self) -> bool {
-        CaKey::read(&self.file).is_ok_and(|key| key.public() == self.ca.key().public())
+        let now = self.settings.read_key();
+        now.is_ok_and(|now| now.fingerprint() == self.ca.key().fingerprint())
     }
 
-    /// There is no upkeep to continue.
-    fn continues(&self, _: &dyn Target) -> bool {
+    fn continues(&self, _other: &dyn Target) -> bool {
         true
     }
 }

@@ -1,10 +1,15 @@
 //! The log as a stream: whose lines are written, and the last escape before they are.
 
+use std::fmt;
 use std::io::{self, Write};
 
-use tracing::Subscriber;
+use serde_json::Value;
+use tracing::field::{Field, Visit};
+use tracing::{Event, Subscriber};
 use tracing_subscriber::EnvFilter;
-use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::field::RecordFields;
+use tracing_subscriber::fmt::format::{Writer, format};
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, FormattedFields, MakeWriter};
 use tracing_subscriber::registry::LookupSpan;
 
 use crate::text::ascii_json;
@@ -13,6 +18,7 @@ use crate::text::ascii_json;
 ///
 /// Libraries may warn and no more: what they say in detail could hold what a caller sent, or a
 /// database's password (T-92). Whoever wrote a line, it leaves as one line of printable ASCII (T-91).
+/// A line written while a request is served has its `request_id`.
 pub fn log_subscriber<W>(
     level: &str,
     writer: W,
@@ -21,12 +27,94 @@ where
     W: for<'writer> MakeWriter<'writer> + Send + Sync + 'static,
 {
     tracing_subscriber::fmt()
-        .json()
-        .flatten_event(true)
+        .fmt_fields(RequestIdField)
+        .event_format(WithRequestId(
+            format()
+                .json()
+                .flatten_event(true)
+                .with_current_span(false)
+                .with_span_list(false),
+        ))
         .with_env_filter(EnvFilter::new(format!("warn,hallpass={level}")))
         .with_writer(Ascii(writer))
         .finish()
 }
+
+/// Keeps the `request_id` of a span as plain text, and no other field: a span is made for every
+/// request, but few requests write a line that needs it.
+#[derive(Debug)]
+struct RequestIdField;
+
+impl<'writer> FormatFields<'writer> for RequestIdField {
+    fn format_fields<R: RecordFields>(&self, writer: Writer<'writer>, fields: R) -> fmt::Result {
+        let mut visitor = RequestIdVisitor {
+            writer,
+            result: Ok(()),
+        };
+        fields.record(&mut visitor);
+        visitor.result
+    }
+}
+
+struct RequestIdVisitor<'writer> {
+    writer: Writer<'writer>,
+    result: fmt::Result,
+}
+
+impl Visit for RequestIdVisitor<'_> {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        if field.name() == REQUEST_ID {
+            self.result = self.writer.write_str(value);
+        }
+    }
+
+    fn record_debug(&mut self, _: &Field, _: &dyn fmt::Debug) {}
+}
+
+/// Appends the span's `request_id` to the JSON of events that have none of their own.
+#[derive(Debug)]
+struct WithRequestId<F>(F);
+
+impl<S, N, F> FormatEvent<S, N> for WithRequestId<F>
+where
+    S: Subscriber + for<'span> LookupSpan<'span>,
+    N: for<'writer> FormatFields<'writer> + 'static,
+    F: FormatEvent<S, N>,
+{
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        let has_own = event.metadata().fields().field(REQUEST_ID).is_some();
+        let id = if has_own { None } else { request_id(context) };
+        let Some(id) = id else {
+            return self.0.format_event(context, writer, event);
+        };
+        let mut line = String::new();
+        self.0
+            .format_event(context, Writer::new(&mut line), event)?;
+        match line.strip_suffix("}\n") {
+            Some(open) => writeln!(writer, "{open},\"{REQUEST_ID}\":{}}}", Value::from(id)),
+            None => writer.write_str(&line),
+        }
+    }
+}
+
+fn request_id<S, N>(context: &FmtContext<'_, S, N>) -> Option<String>
+where
+    S: Subscriber + for<'span> LookupSpan<'span>,
+    N: for<'writer> FormatFields<'writer> + 'static,
+{
+    context.event_scope()?.find_map(|span| {
+        let extensions = span.extensions();
+        let kept = extensions.get::<FormattedFields<N>>()?;
+        (!kept.fields.is_empty()).then(|| kept.fields.clone())
+    })
+}
+
+const REQUEST_ID: &str = "request_id";
 
 /// Makes writers that spell out what is not printable ASCII.
 #[derive(Debug)]
@@ -59,8 +147,6 @@ impl<W: Write> Write for AsciiLine<W> {
 #[cfg(test)]
 mod tests {
     use std::sync::{Arc, Mutex};
-
-    use serde_json::Value;
 
     use super::*;
 
@@ -99,6 +185,32 @@ mod tests {
             });
             assert!(!log.contains("canary"), "{log}");
             assert_eq!(log.lines().count(), 1, "{log}");
+        }
+    }
+
+    #[test]
+    fn a_line_has_the_request_id_of_its_span_once_at_every_level() {
+        for level in ["error", "info", "trace"] {
+            let log = written(level, || {
+                let span = tracing::error_span!(
+                    target: "hallpass::http", "request", request_id = "req_1", route = "/token"
+                );
+                span.in_scope(|| {
+                    tracing::error!(target: "hallpass::audit", reason = "sink.failed", "one");
+                    tracing::error!(target: "hallpass::http", request_id = "req_1", "two");
+                    tracing::warn!(target: "hyper::proto", "three");
+                });
+                tracing::error!(target: "hallpass::audit", "four");
+            });
+            let lines: Vec<&str> = log.lines().collect();
+            assert_eq!(lines.len(), 4, "{log}");
+            for (index, line) in lines.iter().enumerate() {
+                let json: Value = serde_json::from_str(line).unwrap();
+                assert!(json.get("route").is_none(), "{line}");
+                let expected = usize::from(index < 3);
+                assert_eq!(line.matches("request_id").count(), expected, "{line}");
+                assert_eq!(json["request_id"] == "req_1", index < 3, "{line}");
+            }
         }
     }
 

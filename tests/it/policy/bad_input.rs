@@ -398,7 +398,7 @@ credentials:
       |
     4 |   app: { kind: mysql, audience: https://app.acme.dev, max_ttl: 10m, owner: team-app, purpose: calls, class: low }
       |                ^^^^^
-      = help: the kinds are `jwt` and `postgres`
+      = help: the kinds are `jwt`, `postgres` and `ssh`
     ");
 }
 

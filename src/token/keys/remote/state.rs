@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use tokio::sync::{Semaphore, watch};
+use tracing::Instrument as _;
 
 use super::fetch::Fetch;
 use super::{IssuerStatus, KeyError, KeySet, report};
@@ -239,18 +240,21 @@ impl IssuerKeys {
         plan.running = Some(done.clone());
         let (keys, fetch, clock) = (Arc::clone(self), Arc::clone(fetch), Arc::clone(clock));
         let asked_at = clock.monotonic();
-        tokio::spawn(async move {
+        // A fetch that a request started logs under the request's id.
+        let fetched = async move {
             let asking = Arc::clone(&keys);
-            let fetching = tokio::spawn(async move {
+            let fetching = async move {
                 let document = fetch.key_set(&asking.issuer).await?;
                 KeySet::from_jwks(&document, &asking.admission)
-            });
+            };
+            let fetching = tokio::spawn(fetching.in_current_span());
             let outcome = fetching.await.unwrap_or_else(|_| {
                 Err(KeyError::Fetch("the fetch stopped unexpectedly".to_owned()))
             });
             keys.finish(sequence, asked_at, outcome, clock.monotonic());
             drop(still_running);
-        });
+        };
+        tokio::spawn(fetched.in_current_span());
         done
     }
 
