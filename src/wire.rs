@@ -80,6 +80,9 @@ pub struct Refusal {
     pub reason: Option<String>,
     /// The id of the request in the broker's log.
     pub request_id: Option<String>,
+    /// The same request may succeed later.
+    #[serde(default)]
+    pub retryable: bool,
     /// The conditions that the job does not meet, where the broker discloses them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub failed_conditions: Vec<FailedCondition>,
@@ -289,6 +292,7 @@ pub const BODIES: &[Body] = &[
                 "request_id",
                 "the id of the request in the broker's log and audit events",
             ),
+            ("retryable", "the same request may succeed later"),
             (
                 "failed_conditions",
                 "where they are disclosed: a list of `policy`, `fact`, `expected`, `actual` and `hint`",
@@ -351,6 +355,7 @@ mod tests {
             error_description: None,
             reason: None,
             request_id: None,
+            retryable: false,
             failed_conditions: vec![condition.clone()],
             when: Some(text()),
         };

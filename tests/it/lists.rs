@@ -441,3 +441,29 @@ const TABLE: &str = "tests/README.md";
 /// What brings the table up to date.
 const WRITE: &str =
     "`cargo test --test it -- --ignored lists::write_the_threat_table` writes them anew";
+
+/// A kind of target has one line in the list, and a page that says how to set it up.
+#[test]
+fn every_kind_of_target_has_a_name_of_its_own_and_its_page() {
+    let mut docs: Vec<(String, String)> = Vec::new();
+    for folder in ["docs", "docs/databases"] {
+        for entry in fs::read_dir(folder).unwrap().map(Result::unwrap) {
+            if entry.path().is_file() {
+                let text = fs::read_to_string(entry.path()).unwrap();
+                docs.push((entry.path().display().to_string(), text));
+            }
+        }
+    }
+    let names: std::collections::BTreeSet<&str> = hallpass::credential::target::KINDS
+        .iter()
+        .map(|kind| kind.name)
+        .collect();
+    assert_eq!(names.len(), hallpass::credential::target::KINDS.len());
+    for name in names {
+        let line = format!("kind: {name}");
+        assert!(
+            docs.iter().any(|(_, text)| text.contains(&line)),
+            "no page under docs/ shows `{line}`"
+        );
+    }
+}

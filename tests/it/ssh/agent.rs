@@ -15,6 +15,7 @@ use tempfile::TempDir;
 
 use super::host::{Host, run};
 use super::stage::{Stage, definition, request};
+use crate::support::leaks::Observed as _;
 
 /// A key with its certificate.
 fn pair(stage: &Stage) -> (RunKey, String) {
@@ -161,8 +162,8 @@ async fn a_host_that_an_agent_is_forwarded_to_gets_no_signature() {
         .arg("-T")
         .arg(&certificate)
         .env("SSH_AUTH_SOCK", agent.path())
-        .output();
-    assert!(here.unwrap().status.success());
+        .observed();
+    assert!(here.status.success());
     let there = format!(
         "ssh-add -l && echo it-is-there; ssh-add -T {} || echo it-signs-nothing",
         certificate.display()
@@ -171,8 +172,7 @@ async fn a_host_that_an_agent_is_forwarded_to_gets_no_signature() {
     let output = ssh
         .env("SSH_AUTH_SOCK", agent.path())
         .args(["-A", "127.0.0.1", &there])
-        .output()
-        .unwrap();
+        .observed();
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(said.contains("it-is-there"), "{said} {}", host.log());
     assert!(said.contains("it-signs-nothing"), "{said} {}", host.log());

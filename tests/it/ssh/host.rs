@@ -12,6 +12,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, User, geteuid};
 use tempfile::TempDir;
 
+use crate::support::leaks::Observed as _;
+
 /// A running host: stopped by its process id and gone with its folder when dropped. One can log in to
 /// it as the user that runs the tests, and with a certificate only.
 pub(crate) struct Host {
@@ -103,8 +105,7 @@ impl Host {
             .arg(key)
             .arg("127.0.0.1")
             .args(command)
-            .output()
-            .unwrap()
+            .observed()
     }
 
     /// Logs in with an agent, and runs a command.
@@ -113,8 +114,7 @@ impl Host {
             .env("SSH_AUTH_SOCK", socket)
             .arg("127.0.0.1")
             .args(command)
-            .output()
-            .unwrap()
+            .observed()
     }
 }
 
@@ -126,7 +126,7 @@ impl Drop for Host {
 
 /// Runs a command that must not fail.
 pub(crate) fn run(command: &mut Command) -> String {
-    let output = command.output().unwrap();
+    let output = command.observed();
     let error = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.success(), "{command:?}: {error}");
     String::from_utf8(output.stdout).unwrap()

@@ -11,6 +11,7 @@ use hallpass::credential::ssh::{Extension, Principals, SourceAddress, SshDefinit
 
 use super::host::{Host, run, user};
 use super::stage::{Job, Stage, definition};
+use crate::support::leaks::Observed as _;
 
 const LIFE: i64 = 300;
 
@@ -202,7 +203,7 @@ fn a_session_has_no_terminal_and_forwards_nothing_unless_the_definition_says_so(
         let mut ssh = host.ssh();
         ssh.args(["-tt", "-o", "IdentitiesOnly=yes", "-i"])
             .arg(job.path());
-        let output = ssh.args(["127.0.0.1", "tty"]).output().unwrap();
+        let output = ssh.args(["127.0.0.1", "tty"]).observed();
         String::from_utf8_lossy(&output.stdout).contains("/dev/")
     };
     assert!(!terminal(&plain), "{}", host.log());
@@ -213,8 +214,7 @@ fn a_session_has_no_terminal_and_forwards_nothing_unless_the_definition_says_so(
         ssh.args(["-o", "IdentitiesOnly=yes", "-i"])
             .arg(plain.path());
         ssh.args(["127.0.0.1", "echo", "hallpass-was-here"])
-            .output()
-            .unwrap()
+            .observed()
     };
     assert!(!is_in(&output), "{}", host.log());
 }

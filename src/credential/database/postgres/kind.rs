@@ -92,6 +92,10 @@ impl Definition for PostgresDefinition {
     }
 }
 
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "the signature that every kind has"
+)]
 fn read(keys: &mut DefinitionReader<'_, '_>) -> Option<Arc<dyn Definition>> {
     Some(Arc::new(PostgresDefinition {
         target: keys.required_text("target", DefinitionReader::LONGEST),
