@@ -1,4 +1,4 @@
-//! `hallpass target check|install|uninstall`: is a database set up as leases need it?
+//! `hallpass target check|install|uninstall`: is a target set up as credentials need it?
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use crate::credential::target::{Finding, Installation, Severity, TargetSettings}
 use crate::policy::PolicySet;
 use crate::text::{count, escape_up_to};
 
-/// Sets up a database for leases, and checks it
+/// Sets up what credentials are made in or for, and checks it
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(subcommand)]
@@ -27,7 +27,8 @@ enum Command {
     Uninstall(UninstallArgs),
 }
 
-/// Tries a throw-away lease, and names what would let a lease fail, live on or reach too far
+/// Names what would let a credential fail, live on or reach too far; a database is tried with a
+/// throw-away lease
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:
   hallpass target check shop-db --config hallpass.yaml
@@ -45,10 +46,11 @@ struct CheckArgs {
     output: Output,
 }
 
-/// Prints the SQL that a DBA reviews and runs once: all that the broker will be able to do is in it
+/// Prints what the target's administrator reviews and puts in place once
 ///
-/// Made for the target's databases, and for the groups that the policies give out, with their
-/// ceilings. Print it again when either changes.
+/// For a database that is SQL, in which is all that the broker will be able to do: made for the
+/// target's databases, and for the groups that the policies give out, with their ceilings. Print it
+/// again when either changes. For an SSH CA it is what hosts need to trust it.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:
   hallpass target install shop-db --server-version 16 > install.sql
@@ -58,9 +60,9 @@ struct InstallArgs {
     print: PrintArgs,
 }
 
-/// Prints the SQL that removes all that the install file made
+/// Prints what takes it back
 ///
-/// It refuses to run while there are leases, or objects of ended ones.
+/// The SQL for a database refuses to run while there are leases, or objects of ended ones.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:
   hallpass target uninstall shop-db --server-version 16 > uninstall.sql
@@ -77,7 +79,7 @@ struct PrintArgs {
     /// The settings file
     #[arg(long, value_name = "FILE", default_value = "hallpass.yaml")]
     config: PathBuf,
-    /// The server's major version: 15 to 18
+    /// The major version of the PostgreSQL server: 15 to 18
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(15..=18))]
     server_version: Option<u32>,
 }

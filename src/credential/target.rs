@@ -261,10 +261,11 @@ impl Targets {
         }
     }
 
-    /// How each target is.
+    /// How each target is that has upkeep.
     #[must_use]
     pub fn status(&self) -> BTreeMap<String, TargetStatus> {
         self.iter()
+            .filter(|(_, target)| target.sweep_interval().is_some())
             .map(|(name, target)| (name.to_owned(), target.status()))
             .collect()
     }

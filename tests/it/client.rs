@@ -10,5 +10,5 @@ mod gitlab;
 pub(crate) mod handed_over;
 mod hostile;
 mod kept;
-mod real;
+pub(crate) mod real;
 mod tls;

@@ -7,4 +7,5 @@ mod host;
 mod keys;
 mod login;
 mod policy;
+mod real;
 mod stage;

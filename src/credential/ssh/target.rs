@@ -13,7 +13,8 @@ use crate::credential::target::{
     Finding, InstallText, Installation, Severity, Target, TargetKind, TargetSettings, With,
 };
 use crate::credential::{Credential, Mint, MintError};
-use crate::policy::PolicySet;
+use crate::policy::{CredentialDefinition, PolicySet};
+use crate::text::escape;
 use crate::yaml::reader::Section;
 
 /// `kind: ssh-ca`.
@@ -50,8 +51,31 @@ impl TargetSettings for SshCaSettings {
         other.as_any().downcast_ref() == Some(self)
     }
 
+    /// A host that trusts a key trusts all that it signs, so two targets with one key are one target
+    /// that looks like two.
+    fn clash(&self, name: &str, other: &dyn TargetSettings) -> Option<(String, &'static str)> {
+        let other = other.as_any().downcast_ref::<Self>()?;
+        let path = escape(&self.key.to_string_lossy());
+        (self.key == other.key).then(|| {
+            (
+                format!("target `{name}` signs with the same key, `{path}`"),
+                "give each its own key, or make one target of them and tell hosts apart by principals",
+            )
+        })
+    }
+
     fn files(&self) -> Vec<PathBuf> {
         vec![self.key.clone()]
+    }
+
+    fn admits(&self, name: &str, credential: &CredentialDefinition) -> Result<(), String> {
+        if credential.of::<SshDefinition>().is_some() {
+            return Ok(());
+        }
+        Err(format!(
+            "credential `{}` of the policies is {}, which target `{name}` does not make; name another target",
+            credential.name, credential.kind.noun
+        ))
     }
 
     fn connect(&self, _name: &str, with: &With<'_>) -> Result<Arc<dyn Target>, String> {
@@ -91,6 +115,12 @@ impl TargetSettings for SshCaSettings {
                 severity: Severity::Warning,
                 message: format!("no credential of the policies is made in target `{name}`"),
                 fix: format!("define one with `kind: ssh` and `target: {name}`"),
+            }
+        } else if principals.contains("root") {
+            Finding {
+                severity: Severity::Warning,
+                message: "a credential has the principal `root`, which logs in as root on every host without AuthorizedPrincipalsFile".to_owned(),
+                fix: "use another name, and list it in the principals file of root on the hosts that need it".to_owned(),
             }
         } else {
             let names: Vec<String> = principals.into_iter().collect();

@@ -2,7 +2,7 @@
 
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
-use std::process::Output;
+use std::process::{Command, Output};
 use std::sync::Arc;
 
 use hallpass::broker::Overrides;
@@ -41,26 +41,30 @@ policies:
       - { credential: deploy-api, ttl: 5m, scopes: ["deploy:staging"] }
 "#;
 
-struct Broker {
-    url: String,
+pub(crate) struct Broker {
+    pub(crate) url: String,
     key: TestKey,
     runtime: tokio::runtime::Runtime,
     running: Option<Running>,
-    folder: tempfile::TempDir,
+    pub(crate) folder: tempfile::TempDir,
     _leaks: leaks::Guard,
 }
 
 impl Broker {
     fn start() -> Self {
+        Self::start_with(POLICIES, "", tempfile::tempdir().unwrap())
+    }
+
+    /// With more settings, and a folder that has the files they name.
+    pub(crate) fn start_with(policies: &str, more: &str, folder: tempfile::TempDir) -> Self {
         let guard = leaks::watch();
-        let folder = tempfile::tempdir().unwrap();
         let root = folder.path().join("root.key");
         let text = RootKey::generate().unwrap().to_text();
         leaks::prefixed("a root key", text.expose());
         std::fs::write(&root, text.expose()).unwrap();
         std::fs::set_permissions(&root, std::fs::Permissions::from_mode(0o600)).unwrap();
         std::fs::create_dir(folder.path().join("policies")).unwrap();
-        std::fs::write(folder.path().join("policies/root.yaml"), POLICIES).unwrap();
+        std::fs::write(folder.path().join("policies/root.yaml"), policies).unwrap();
         // The issuer's name holds the port, so the listener comes first.
         let public = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = public.local_addr().unwrap().port();
@@ -69,8 +73,9 @@ impl Broker {
             "issuer: {url}\nreplica: test\nroot_key: {{ file: root.key }}\n\
              listen: {{ public: 127.0.0.1:{port}, operator: 127.0.0.1:0 }}\n\
              policies: {{ path: policies }}\n\
-             audit: {{ sinks: [ {{ kind: file, path: audit.jsonl, required: true }} ] }}\n"
+             audit: {{ sinks: [ {{ kind: file, path: audit.jsonl, required: true }} ] }}\n{more}"
         );
+        std::fs::write(folder.path().join("hallpass.yaml"), &settings).unwrap();
         let settings =
             Settings::parse("hallpass.yaml", settings, folder.path(), &|_| None).unwrap();
         let key = TestKey::rsa("k1");
@@ -96,18 +101,24 @@ impl Broker {
         }
     }
 
-    fn token(&self, change: impl FnOnce(&mut GithubJob)) -> String {
+    pub(crate) fn token(&self, change: impl FnOnce(&mut GithubJob)) -> String {
         let mut job = GithubJob::new(GITHUB, &self.url, SystemClock::new().now());
         change(&mut job);
         self.key.token(&github_claims(&job))
     }
 
     fn run(&self, token: &str, arguments: &[&str]) -> Output {
-        hallpass(arguments)
+        self.command(token, arguments).observed()
+    }
+
+    /// The client, as a job with this token starts it.
+    pub(crate) fn command(&self, token: &str, arguments: &[&str]) -> Command {
+        let mut command = hallpass(arguments);
+        command
             .env("HALLPASS_BROKER", &self.url)
             .env("HALLPASS_ID_TOKEN", token)
-            .env("HALLPASS_JOB_DIR", self.folder.path())
-            .observed()
+            .env("HALLPASS_JOB_DIR", self.folder.path());
+        command
     }
 }
 

@@ -41,14 +41,14 @@ impl Stage {
         keygen(&path, key);
         let roots = vec![RootKey::generate().unwrap()];
         let roots = RootKeys::new("https://hallpass.example", 1, roots).unwrap();
-        let ca = SshCa::new(CaKey::read(&path).unwrap(), &roots, clock);
+        let ca = SshCa::new(Arc::new(CaKey::read(&path).unwrap()), &roots, clock);
         Self { folder, roots, ca }
     }
 
     /// Another broker with the same root key and CA key.
     pub(crate) fn replica(&self, clock: Arc<dyn Clock>) -> SshCa {
         let key = CaKey::read(&self.folder.path().join("ca")).unwrap();
-        SshCa::new(key, &self.roots, clock)
+        SshCa::new(Arc::new(key), &self.roots, clock)
     }
 
     pub(crate) fn ca_public_line(&self) -> String {

@@ -83,7 +83,10 @@ impl TargetSettings for PostgresSettings {
     /// Whether it says which database its logins are sent to, and says one that leases may use.
     fn admits(&self, name: &str, credential: &CredentialDefinition) -> Result<(), String> {
         let Some(PostgresDefinition { database, .. }) = credential.of() else {
-            return Ok(());
+            return Err(format!(
+                "credential `{}` of the policies is {}, which target `{name}` does not make; name another target",
+                credential.name, credential.kind.noun
+            ));
         };
         let listed = || {
             let names = self.databases.iter();
