@@ -71,9 +71,7 @@ impl Members {
         for member in kind.members {
             let name = member.name;
             let value = match sent.remove(name) {
-                None | Some(Value::Nothing) if member.is_secret() => {
-                    Value::Text(secret.clone())
-                }
+                None | Some(Value::Nothing) if member.is_secret() => Value::Text(secret.clone()),
                 None | Some(Value::Nothing) if member.always => {
                     return Err(format!("`{name}` is missing"));
                 }
