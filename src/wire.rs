@@ -369,7 +369,7 @@ mod tests {
         };
         let explanation = Explanation {
             permitted: true,
-            decision: Value::Null,
+            decision: Value::Bool(true),
             refusal: None,
         };
         let revoked = RevokeAnswer {

@@ -6,6 +6,7 @@ use http::{HeaderMap, StatusCode, header};
 
 use crate::policy::Inputs;
 use crate::replay::IdempotencyKey;
+use crate::yaml::duration;
 
 /// What is wrong with a request as such, before its subject token is looked at.
 ///
@@ -286,29 +287,16 @@ pub(super) fn bearer(headers: &HeaderMap) -> Result<&str, RequestError> {
     }
 }
 
-/// A life as a caller writes it: a number with `s`, `m` or `h`. A bare number is refused, since one
+/// A life as a caller writes it, in the grammar of policies. A bare number is refused, since one
 /// reader means seconds and another minutes. So are zero and negative lives (T-86); anything over a
 /// day is as wrong as a typing error.
 pub(super) fn ttl(text: &str) -> Result<Duration, RequestError> {
-    let (digits, unit) = match text.as_bytes().last() {
-        Some(b's') => (text.strip_suffix('s'), 1),
-        Some(b'm') => (text.strip_suffix('m'), 60),
-        Some(b'h') => (text.strip_suffix('h'), 3_600),
-        Some(_) | None => {
-            return Err(bare_number(text).map_or(RequestError::Ttl, RequestError::TtlUnit));
-        }
-    };
-    let digits = digits.unwrap_or_default();
-    if digits.is_empty() || digits.len() > 6 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Err(RequestError::Ttl);
+    if let Some(number) = bare_number(text) {
+        return Err(RequestError::TtlUnit(number));
     }
-    let seconds = digits
-        .parse::<u64>()
-        .ok()
-        .and_then(|number| number.checked_mul(unit))
-        .filter(|seconds| (1..=MAX_TTL).contains(seconds))
-        .ok_or(RequestError::Ttl)?;
-    Ok(Duration::from_secs(seconds))
+    let life = duration::parse(text).ok();
+    life.filter(|life| life.as_secs() <= MAX_TTL)
+        .ok_or(RequestError::Ttl)
 }
 
 /// Digits alone, few enough to be repeated in an answer.
@@ -378,8 +366,10 @@ mod tests {
             "m",
             "10 m",
             "10M",
-            "1d",
+            "2d",
             "25h",
+            "1h1d",
+            "500ms",
             "9999999",
             "99999999999999999999",
             "１",

@@ -1,39 +1,51 @@
-//! Durations as policies and requests write them: `30s`, `15m`, `1h`, `1h30m`. Not: limits on them.
+//! Durations as settings, policies, requests and flags write them: `30s`, `15m`, `1h30m`, `7d`. Not:
+//! limits on them.
 
 use std::time::Duration;
 
-/// Reads a duration of hours, minutes and seconds, in that order, each at most once.
+/// Reads a duration of whole seconds, at least one.
 ///
 /// # Errors
 /// A finished sentence part: what was found and how it should look.
 pub fn parse(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("`{text}` is not a duration such as `30s`, `15m` or `1h30m`");
-    let mut rest = text;
-    let mut seconds: u64 = 0;
-    for (unit, factor) in [('h', 3_600), ('m', 60), ('s', 1)] {
-        let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
-        let (number, after) = rest.split_at_checked(digits).ok_or_else(wrong)?;
-        if let Some(after) = after.strip_prefix(unit) {
-            let number: u64 = number.parse().map_err(|_| wrong())?;
-            let part = number.checked_mul(factor).ok_or_else(wrong)?;
-            seconds = seconds.checked_add(part).ok_or_else(wrong)?;
-            rest = after;
-        }
-    }
     if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(format!(
             "`{text}` has no unit; write `{text}s` for seconds, `{text}m` for minutes"
         ));
     }
-    if !rest.is_empty() || text.is_empty() {
-        return Err(wrong());
-    }
-    if seconds == 0 {
-        return Err(format!(
+    match read(text) {
+        None => Err(format!(
+            "`{text}` is not a duration such as `30s`, `15m`, `1h30m` or `7d`"
+        )),
+        Some(Duration::ZERO) => Err(format!(
             "`{text}` is no time at all, expected at least one second"
-        ));
+        )),
+        Some(time) if time.subsec_nanos() > 0 => Err(format!(
+            "`{text}` is no whole number of seconds, expected e.g. `1s`"
+        )),
+        Some(time) => Ok(time),
     }
-    Ok(Duration::from_secs(seconds))
+}
+
+/// Reads days, hours, minutes, seconds and milliseconds, in that order, each at most once.
+pub(crate) fn read(text: &str) -> Option<Duration> {
+    let mut rest = text;
+    let mut sum: u64 = 0;
+    for (unit, factor) in UNITS {
+        let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+        let (number, after) = rest.split_at_checked(digits)?;
+        let Some(after) = after.strip_prefix(unit) else {
+            continue;
+        };
+        // `5ms` is no five minutes and an `s`.
+        if unit == "m" && after.starts_with('s') {
+            continue;
+        }
+        let number: u64 = number.parse().ok()?;
+        sum = sum.checked_add(number.checked_mul(factor)?)?;
+        rest = after;
+    }
+    (rest.is_empty() && !text.is_empty()).then_some(Duration::from_millis(sum))
 }
 
 /// Writes a duration so that [`parse`] reads it back; fractions of a second are cut off.
@@ -57,6 +69,15 @@ pub fn print(duration: Duration) -> String {
     }
 }
 
+/// Each with its milliseconds.
+const UNITS: [(&str, u64); 5] = [
+    ("d", 86_400_000),
+    ("h", 3_600_000),
+    ("m", 60_000),
+    ("s", 1_000),
+    ("ms", 1),
+];
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -73,6 +94,21 @@ mod tests {
             assert_eq!(parse(text), Ok(Duration::from_secs(seconds)));
             assert_eq!(print(Duration::from_secs(seconds)), text);
         }
+        assert_eq!(parse("7d"), Ok(Duration::from_secs(604_800)));
+        assert_eq!(parse("1d12h"), Ok(Duration::from_secs(129_600)));
+        assert_eq!(print(Duration::from_secs(129_600)), "36h");
+    }
+
+    #[test]
+    fn settings_may_have_parts_of_a_second() {
+        for (text, milliseconds) in [
+            ("500ms", 500),
+            ("1s500ms", 1_500),
+            ("1m5ms", 60_005),
+            ("0s", 0),
+        ] {
+            assert_eq!(read(text), Some(Duration::from_millis(milliseconds)));
+        }
     }
 
     #[test]
@@ -88,8 +124,13 @@ mod tests {
             "1m1m",
             "1.5h",
             "15M",
-            "1d",
+            "1h1d",
             "0s",
+            "0d0h",
+            "500ms",
+            "1s500ms",
+            "1ms1s",
+            "9999999999999999d",
             "99999999999999999999s",
         ] {
             assert!(parse(text).is_err(), "{text}");

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::diagnostic::{Diagnostic, Place, Source, Span, nearest};
-use super::{Node, NodeKind, Scalar};
+use super::{Node, NodeKind, Scalar, duration};
 use crate::secret::{Secret, SecretSource, without_line_end};
 
 /// What every part of the file is read with.
@@ -242,10 +242,10 @@ impl<'a> Item<'a> {
         }
     }
 
-    /// A time such as `500ms`, `10s`, `15m`, `2h` or `7d`.
+    /// A time such as `500ms`, `10s`, `15m`, `1h30m` or `7d`.
     pub(crate) fn duration(&self, least: Duration, most: Duration) -> Option<Duration> {
         let text = self.text()?;
-        match duration(&text) {
+        match duration::read(&text) {
             Some(time) if (least..=most).contains(&time) => Some(time),
             Some(_) => self.wrong(
                 &format!(
@@ -260,7 +260,7 @@ impl<'a> Item<'a> {
             ),
             None => self.wrong(
                 &format!("`{}` is not a time: `{text}`", self.key),
-                "write a number with ms, s, m, h or d, e.g. `10s`",
+                "write numbers with d, h, m, s or ms, e.g. `10s` or `1h30m`",
             ),
         }
     }
@@ -365,23 +365,4 @@ fn plain_number(text: &str) -> Option<u64> {
     let is_plain =
         text.bytes().all(|byte| byte.is_ascii_digit()) && (text == "0" || !text.starts_with('0'));
     is_plain.then(|| text.parse().ok()).flatten()
-}
-
-/// Time as settings write it.
-fn duration(text: &str) -> Option<Duration> {
-    let digits = text.trim_end_matches(|letter: char| letter.is_ascii_lowercase());
-    let unit = text.strip_prefix(digits)?;
-    if digits.is_empty() || digits.len() > 9 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
-        return None;
-    }
-    let number = digits.parse::<u64>().ok()?;
-    let seconds = match unit {
-        "ms" => return Some(Duration::from_millis(number)),
-        "s" => 1,
-        "m" => 60,
-        "h" => 3_600,
-        "d" => 86_400,
-        _ => return None,
-    };
-    number.checked_mul(seconds).map(Duration::from_secs)
 }
