@@ -259,7 +259,7 @@ pub const BODIES: &[Body] = &[
             ),
             (
                 "decision",
-                "the policies and conditions that decide, or `null` where they are not disclosed",
+                "the policies and conditions that decide, where they are disclosed",
             ),
         ],
     },
@@ -386,7 +386,10 @@ mod tests {
         assert_eq!(names(&offer), documented(5));
         assert_eq!(names(&revoked), documented(7));
         assert_eq!(names(&refusal), documented(8));
-        let (_, conditions) = BODIES[8].members[4];
+        let mut members = BODIES[8].members.iter();
+        let (_, conditions) = members
+            .find(|(name, _)| *name == "failed_conditions")
+            .unwrap();
         assert!(
             names(&condition)
                 .iter()
