@@ -1,9 +1,12 @@
 //! `replay:`: where used tokens are remembered.
 
+use std::net::IpAddr;
+
 use url::{Host, Url};
 
 use crate::replay::StoreSettings;
 use crate::replay::redis::RedisSettings;
+use crate::text::escape;
 use crate::yaml::reader::{Item, Section};
 
 /// Reads `replay:`.
@@ -79,7 +82,8 @@ struct Address {
 
 fn address(item: &Item<'_>) -> Option<Address> {
     let text = item.text()?;
-    let expected = "write `rediss://host:6379/0`, or `redis://...` without TLS";
+    let expected =
+        "write `rediss://host:6379/0`, or `redis://127.0.0.1:6379/0` for a server on this machine";
     let Ok(url) = Url::parse(&text) else {
         return item.wrong_unseen("is not a URL", expected);
     };
@@ -103,6 +107,16 @@ fn address(item: &Item<'_>) -> Option<Address> {
         Some(Host::Ipv6(address)) => address.to_string(),
         Some(Host::Domain(_)) | None => return item.wrong("`url` names no host", expected),
     };
+    if !tls && !is_this_machine(&host) {
+        return item.wrong(
+            &format!(
+                "`url` is `{}`, without TLS, and `{}` is not a loopback address",
+                escape(&text),
+                escape(&host)
+            ),
+            "write `rediss://...`: without TLS, anyone on the network path can read the store's password and make a used token look unused",
+        );
+    }
     // Which database is meant must be one number, written as usual.
     let database = match url.path().trim_start_matches('/') {
         "" => Some(0),
@@ -123,6 +137,13 @@ fn address(item: &Item<'_>) -> Option<Address> {
         database,
         tls,
     })
+}
+
+/// TLS can be left out for the machine itself, and nowhere else.
+fn is_this_machine(host: &str) -> bool {
+    let address = host.parse::<IpAddr>();
+    host.eq_ignore_ascii_case("localhost")
+        || address.is_ok_and(|address| address.to_canonical().is_loopback())
 }
 
 fn prefix(item: &Item<'_>) -> Option<String> {
@@ -204,7 +225,7 @@ audit: { sinks: [ { kind: file, path: a.jsonl, required: true } ] }
             ("::1", 6_379, 0)
         );
         assert_eq!((least.tls, least.prefix.as_str()), (false, "hallpass:"));
-        let secret = redis("{ store: redis, url: \"redis://r\", password: \"${env:REDIS}\" }");
+        let secret = redis("{ store: redis, url: \"rediss://r\", password: \"${env:REDIS}\" }");
         assert!(!format!("{secret:?}").contains("canary"));
     }
 
@@ -236,8 +257,37 @@ audit: { sinks: [ { kind: file, path: a.jsonl, required: true } ] }
         }
         insta::assert_snapshot!(problem("{ store: redis, url: \"redis://:canary@r\" }"), @"`url` in line 6, column 30 must not hold a user or a password");
         let text =
-            parse("{ store: redis, url: \"redis://r\", password: canary-5d1f }").unwrap_err();
+            parse("{ store: redis, url: \"rediss://r\", password: canary-5d1f }").unwrap_err();
         assert!(!text.contains("canary"), "{text}");
+    }
+
+    /// T-69
+    #[test]
+    fn a_store_on_another_machine_is_reached_by_tls_only() {
+        for host in [
+            "redis.acme.dev",
+            "10.0.0.7",
+            "0.0.0.0",
+            "[2001:db8::1]",
+            "[::]",
+            "localhost.acme.dev",
+            "127.0.0.1.nip.io",
+        ] {
+            let clear = format!("{{ store: redis, url: \"redis://{host}:6379/0\" }}");
+            assert!(problem(&clear).contains("without TLS"), "{host}");
+            assert!(redis(&clear.replace("redis://", "rediss://")).tls, "{host}");
+        }
+        for host in [
+            "localhost",
+            "LOCALHOST",
+            "127.0.0.1",
+            "127.8.8.8",
+            "[::1]",
+            "[::ffff:127.0.0.1]",
+        ] {
+            let clear = format!("{{ store: redis, url: \"redis://{host}:6379/0\" }}");
+            assert!(!redis(&clear).tls, "{host}");
+        }
     }
 
     #[test]
@@ -247,14 +297,17 @@ audit: { sinks: [ { kind: file, path: a.jsonl, required: true } ] }
         let text = parse("{ store: etcd, url: \"redis://r\" }").unwrap_err();
         assert!(!text.contains("unknown key"), "{text}");
         let text = parse("{ store: redis, url: \"http://r\" }").unwrap_err();
-        assert!(text.contains("or `redis://...` without TLS"), "{text}");
+        assert!(
+            text.contains("or `redis://127.0.0.1:6379/0` for a server on this machine"),
+            "{text}"
+        );
         insta::assert_snapshot!(problem("{ store: memory, url: \"redis://r\" }"), @"unknown key `url`");
         insta::assert_snapshot!(problem("{ store: redis, url: \"http://r\" }"), @"`url` is neither redis:// nor rediss://");
-        insta::assert_snapshot!(problem("{ store: redis, url: \"redis://r?db=1\" }"), @"`url` has a query or a fragment");
-        insta::assert_snapshot!(problem("{ store: redis, url: \"redis://r/one\" }"), @"the path of `url` is not the number of a database");
-        insta::assert_snapshot!(problem("{ store: redis, url: \"redis://r\", ca: x }"), @"`ca` is for TLS, and `url` is without");
-        insta::assert_snapshot!(problem("{ store: redis, url: \"redis://r\", user: x }"), @"`user` has no `password`");
-        insta::assert_snapshot!(problem("{ store: redis, url: \"redis://r\", prefix: \"a b\" }"), @"`prefix` must be 1 to 64 letters, digits, `:`, `.`, `_` or `-`");
-        insta::assert_snapshot!(problem("{ store: redis, url: \"redis://r\", capacity: 5 }"), @"unknown key `capacity`");
+        insta::assert_snapshot!(problem("{ store: redis, url: \"rediss://r?db=1\" }"), @"`url` has a query or a fragment");
+        insta::assert_snapshot!(problem("{ store: redis, url: \"rediss://r/one\" }"), @"the path of `url` is not the number of a database");
+        insta::assert_snapshot!(problem("{ store: redis, url: \"redis://localhost\", ca: x }"), @"`ca` is for TLS, and `url` is without");
+        insta::assert_snapshot!(problem("{ store: redis, url: \"rediss://r\", user: x }"), @"`user` has no `password`");
+        insta::assert_snapshot!(problem("{ store: redis, url: \"rediss://r\", prefix: \"a b\" }"), @"`prefix` must be 1 to 64 letters, digits, `:`, `.`, `_` or `-`");
+        insta::assert_snapshot!(problem("{ store: redis, url: \"rediss://r\", capacity: 5 }"), @"unknown key `capacity`");
     }
 }

@@ -53,6 +53,8 @@ pub(super) struct Issuer {
     /// Its tokens tell what started the run.
     pub(super) tells_events: bool,
     pub(super) place: Place,
+    /// Where `url` stands, or else the issuer.
+    pub(super) url_place: Place,
 }
 
 /// A set that may be looked at, and what was found in it.

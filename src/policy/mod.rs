@@ -149,6 +149,8 @@ pub struct Requirement {
     pub because: String,
     /// Where it stands.
     pub place: Place,
+    /// Where `of` stands.
+    pub of_place: Place,
 }
 
 /// Which credentials a requirement is about. Each part that is given must fit; none given: all.

@@ -41,7 +41,8 @@ pub struct RedisSettings {
     pub port: u16,
     /// The number of the database on it.
     pub database: u32,
-    /// TLS, by the name of the host; without it everything goes in the clear.
+    /// TLS, by the name of the host; without it everything goes in the clear, which the settings allow
+    /// for a server on this machine only.
     pub tls: bool,
     /// CA certificates to trust instead of the public ones; PEM.
     pub ca: Option<PathBuf>,

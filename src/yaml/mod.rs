@@ -51,6 +51,17 @@ pub(crate) struct Entry {
     pub(crate) value: Node,
 }
 
+impl Entry {
+    /// Where the value of a key in it stands; the entry itself without that key.
+    pub(crate) fn span_of(&self, key: &str) -> Span {
+        let NodeKind::Map(entries) = &self.value.kind else {
+            return self.span;
+        };
+        let found = entries.iter().find(|entry| entry.key.text == key);
+        found.map_or(self.span, |entry| entry.value.span)
+    }
+}
+
 impl Node {
     /// A value that was left out, or is YAML's null.
     pub(crate) fn is_nothing(&self) -> bool {

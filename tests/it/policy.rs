@@ -423,6 +423,45 @@ fn every_rule_finds_its_bad_example_and_nothing_in_its_good_one() {
     assert_eq!(folders, RULES.len(), "an example without its rule");
 }
 
+/// T-83: not at the name of what holds the value.
+#[test]
+fn findings_point_at_the_value() {
+    let options = LoadOptions {
+        broker: Some("https://hallpass.acme.dev".to_owned()),
+        ..LoadOptions::default()
+    };
+    for (rule, value) in [
+        ("any-repository", "ref: refs/heads/main"),
+        ("issuer-is-broker", "https://hallpass.acme.dev"),
+        ("life-above-ceiling", "45m"),
+        ("requirement-selects-nothing", "{ class: critical }"),
+    ] {
+        let file = repository().join("tests/lint").join(rule).join("bad.yaml");
+        let text = fs::read_to_string(file).unwrap();
+        let loaded = PolicySet::from_texts_with(&[("bad.yaml", &text)], &options).unwrap();
+        let finding = loaded.findings.iter().find(|one| one.rule == rule).unwrap();
+        let span = finding.place.span();
+        assert_eq!(text.get(span.start..span.end), Some(value), "{rule}");
+    }
+}
+
+/// T-40
+#[test]
+fn two_issuers_of_one_address_are_shown_by_it() {
+    let issuer = "{ provider: generic, facts: { repository: \"/repo\" }, url: ";
+    let root = format!(
+        "issuers:\n  a: {issuer}https://ci.acme.dev }}\n  b: {issuer}https://ci.acme.dev/ }}\n"
+    );
+    let error = PolicySet::from_texts(&[("root.yaml", &root)]).unwrap_err();
+    insta::assert_snapshot!(error, @r#"
+    error[issuer-url]: issuers `b` and `a` have the same `url`, or differ only by case, a slash or the port 443
+     --> root.yaml:3:64
+      |
+    3 |   b: { provider: generic, facts: { repository: "/repo" }, url: https://ci.acme.dev/ }
+      |                                                                ^^^^^^^^^^^^^^^^^^^^
+    "#);
+}
+
 /// T-50: a warning in general, an error where the harm is great.
 #[test]
 fn a_critical_credential_wants_the_repository_id() {

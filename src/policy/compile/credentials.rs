@@ -98,15 +98,16 @@ pub(super) fn compile(raws: &[Raw], has_gaps: bool, problems: &mut Vec<Diagnosti
                 problems.push(taken("credential", &credential.name, place, first));
                 continue;
             }
+            let resource = Place::new(Arc::clone(&raw.source), entry.span_of("resource"));
             if let Some(uri) = &credential.resource {
                 // Compared byte for byte in a request, but two spellings of one URI must not lead to
                 // two credentials.
                 let spelling = url::Url::parse(uri).map_or_else(|_| uri.clone(), String::from);
                 if let Some(first) = resources.get(&spelling) {
-                    problems.push(taken("resource", uri, place, first));
+                    problems.push(taken("resource", uri, resource, first));
                     continue;
                 }
-                resources.insert(spelling, place.clone());
+                resources.insert(spelling, resource);
             }
             let name = credential.name.clone();
             credentials.places.insert(name.clone(), place);

@@ -125,8 +125,7 @@ fn issuer(sheet: &mut Sheet<'_>, entry: &Entry, folder: &mut Folder) -> Option<I
     if url.is_some()
         && let Err(problem) = trusted.check()
     {
-        let span = fields.get("url").map_or(entry.span, |node| node.span);
-        sheet.error("issuer", span, problem);
+        sheet.error("issuer", entry.span_of("url"), problem);
     }
     let claim_map = claim_map(sheet, &fields, provider, &what, entry.span);
     let reader = Reader {
@@ -138,8 +137,7 @@ fn issuer(sheet: &mut Sheet<'_>, entry: &Entry, folder: &mut Folder) -> Option<I
         conditions::blocks(sheet, node, &About::tenants(&what, &reader)).unwrap_or_default()
     });
     if let Some(url) = &url {
-        let span = fields.get("url").map_or(entry.span, |node| node.span);
-        check_address(sheet, url, provider, &what, span);
+        check_address(sheet, url, provider, &what, entry.span_of("url"));
         if provider::address::known(url).is_some_and(|known| known.is_shared) {
             check_tenants(sheet, &what, &reader, tenants.as_deref(), entry.span);
         }
@@ -150,6 +148,7 @@ fn issuer(sheet: &mut Sheet<'_>, entry: &Entry, folder: &mut Folder) -> Option<I
         reader,
         tenants,
         place: sheet.place(entry.span),
+        url_place: sheet.place(entry.span_of("url")),
     })
 }
 
@@ -213,7 +212,7 @@ fn clash(issuer: &Issuer, others: &[Issuer]) -> Option<Diagnostic> {
             );
             return Some(Diagnostic::error(
                 "issuer-url",
-                issuer.place.clone(),
+                issuer.url_place.clone(),
                 message,
             ));
         }

@@ -62,9 +62,8 @@ fn requirement(
         |name| format!("requirement `{name}`"),
     );
     let at = name_node.map_or(start, |node| node.span);
-    let of = sheet
-        .required(&fields, "of", &what, at)
-        .and_then(|node| selector(sheet, node, &what, credentials));
+    let of_node = sheet.required(&fields, "of", &what, at);
+    let of = of_node.and_then(|node| selector(sheet, node, &what, credentials));
     let about = About::requirement(&what, issuers);
     let jobs = sheet
         .required(&fields, "jobs", &what, at)
@@ -83,6 +82,7 @@ fn requirement(
         unless: unless?,
         because: because?.to_owned(),
         place: sheet.place(at),
+        of_place: sheet.place(of_node.map_or(at, |node| node.span)),
     })
 }
 

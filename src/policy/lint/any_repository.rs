@@ -21,7 +21,7 @@ fn check(checked: &Checked<'_>) -> Vec<Finding> {
         }
         let owner = OWNERS.iter().any(|fact| block.has(*fact));
         let mut finding = Finding::at(
-            &policy.place,
+            block.places.first().unwrap_or(&policy.place),
             if owner {
                 format!(
                     "policy `{}` trusts every repository of an owner",

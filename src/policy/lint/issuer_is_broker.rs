@@ -21,7 +21,7 @@ fn check(checked: &Checked<'_>) -> Vec<Finding> {
     for issuer in &checked.set.issuers {
         if is_same_but_for_spelling(&issuer.reader.issuer.url, broker) {
             findings.push(Finding::at(
-                &issuer.place,
+                &issuer.url_place,
                 format!(
                     "issuer `{}` is this broker itself",
                     issuer.reader.issuer.name

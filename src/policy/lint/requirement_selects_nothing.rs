@@ -20,7 +20,7 @@ fn check(checked: &Checked<'_>) -> Vec<Finding> {
     });
     idle.map(|requirement| {
         Finding::at(
-            &requirement.place,
+            &requirement.of_place,
             format!("requirement `{}` selects no credential", requirement.name),
             "compare `of` with the credentials",
         )

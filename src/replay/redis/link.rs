@@ -109,12 +109,6 @@ impl Link {
         } else {
             None
         };
-        if tls.is_none() && !is_here(&settings.host) {
-            tracing::warn!(
-                reason = "replay.clear",
-                "used tokens and the password of their store go over the network in the clear; write `rediss://` in `replay.url`"
-            );
-        }
         let shared = Arc::new(Shared {
             settings,
             names,
@@ -297,11 +291,6 @@ impl Shared {
             self.owed().pop_front();
         }
     }
-}
-
-fn is_here(host: &str) -> bool {
-    let address = host.parse::<std::net::IpAddr>();
-    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
 }
 
 /// Connects, watches, and connects again, until it is dropped.

@@ -8,6 +8,7 @@ use jsonwebtoken::{DecodingKey, Validation, decode};
 use serde_json::Value;
 
 use crate::support::TestBroker;
+use crate::support::broker::POLICIES;
 use crate::support::client::get;
 use crate::support::tokens::NOW;
 
@@ -141,6 +142,28 @@ async fn an_owner_that_differs_in_case_only_is_pointed_out_on_record() {
     let denials = broker.events("denial").await;
     let failed = &denials[0]["failed_conditions"]["first"][0];
     assert_eq!(failed["fact"], "owner", "{denials:?}");
+    assert_eq!(failed["hint"], "differs in upper and lower case only");
+}
+
+/// T-48: also where the tenant is known by its id, and the job is told nothing of it.
+#[tokio::test]
+async fn a_repository_that_differs_in_case_only_is_pointed_out_on_record() {
+    let policies = POLICIES
+        .replace(
+            "{ owner: acme, owner_id: \"48213377\" }",
+            "{ owner_id: \"48213377\" }",
+        )
+        .replace("      repository_id: \"702114589\"\n", "");
+    let broker = TestBroker::builder().policies(&policies).start().await;
+    let token = broker.github(|job| job.repository = "Acme/shop".to_owned());
+    let answer = broker.exchange(&token, "deploy-api").await;
+    assert_eq!(answer.reason(), "policy.denied");
+    for part in ["acme/shop", "shop-deploy", "case"] {
+        assert!(!answer.body.contains(part), "{}", answer.body);
+    }
+    let denials = broker.events("denial").await;
+    let failed = &denials[0]["failed_conditions"]["first"][0];
+    assert_eq!(failed["fact"], "repository", "{denials:?}");
     assert_eq!(failed["hint"], "differs in upper and lower case only");
 }
 

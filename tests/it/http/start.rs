@@ -260,6 +260,18 @@ fn a_check_refuses_what_serve_would_refuse() {
         "{missing}"
     );
     insta::assert_snapshot!(ca("ca: empty.pem"), @"hallpass: target `shop-db`: `empty.pem` holds no certificate; expected PEM, `-----BEGIN CERTIFICATE-----`; see `targets:` in the settings");
+    let clear = refused_by_both(|folder| {
+        let store = "replay: { store: redis, url: \"redis://redis.acme.dev:6379/0\" }\naudit:";
+        settings(folder, "audit:", store);
+    });
+    insta::assert_snapshot!(clear, @r#"
+    hallpass: error[wrong-value]: `url` is `redis://redis.acme.dev:6379/0`, without TLS, and `redis.acme.dev` is not a loopback address
+     --> hallpass.yaml:6:30
+      |
+    6 | replay: { store: redis, url: "redis://redis.acme.dev:6379/0" }
+      |                              ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+      = help: write `rediss://...`: without TLS, anyone on the network path can read the store's password and make a used token look unused
+    "#);
     let same = refused_by_both(|folder| {
         let both = "public: 127.0.0.1:18443, operator: 127.0.0.1:18443";
         settings(folder, "public: 127.0.0.1:0, operator: 127.0.0.1:0", both);

@@ -629,6 +629,24 @@ fn an_owner_that_differs_in_case_only_is_pointed_out() {
     );
 }
 
+/// T-48: also where the tenant is known by its id, so that the owner is the tenant's in any spelling.
+#[test]
+fn a_repository_that_differs_in_case_only_is_pointed_out_offline() {
+    let root = "issuers:\n  github: { provider: github, tenants: [ { owner_id: \"1\" } ] }\ncredentials:\n  c: { kind: jwt, audience: https://a.test, max_ttl: 10m, owner: o, purpose: p, class: low }\npolicies:\n  - { name: p, issuer: github, when: { repository: acme/shop }, grant: [ { credential: c, ttl: 5m } ] }\n";
+    let dir = folder(&[("policies/root.yaml", root)]);
+    let job = r#"{"iss":"https://token.actions.githubusercontent.com","repository":"Acme/shop","repository_owner":"Acme","repository_owner_id":"1","event_name":"push"}"#;
+    write(dir.path(), "job.json", job);
+    let output = hallpass(
+        &["policy", "explain", "--claims", "job.json", "c"],
+        dir.path(),
+    );
+    let shown = text(&output.stdout);
+    assert!(
+        shown.contains("acme/shop: the job has Acme/shop (differs in upper and lower case only)"),
+        "{shown}"
+    );
+}
+
 /// The error stands where the mistake is, and says how it is written right; a mistake is said once.
 #[test]
 fn common_mistakes_are_explained_where_they_were_made() {

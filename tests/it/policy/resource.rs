@@ -36,11 +36,11 @@ fn two_credentials_cannot_have_one_resource_in_any_spelling() {
     let error = load("https://acme.dev", "https://acme.dev").unwrap_err();
     insta::assert_snapshot!(error, @r"
     error[duplicate]: resource `https://acme.dev` is defined twice
-     --> root.yaml:3:3
+     --> root.yaml:3:124
       |
     3 |   two: { kind: postgres, target: shop-db, group: readers, max_ttl: 10m, owner: team, purpose: calls, class: low, resource: https://acme.dev }
-      |   ^^^
-      = help: the other one stands at root.yaml:2:3
+      |                                                                                                                            ^^^^^^^^^^^^^^^^
+      = help: the other one stands at root.yaml:2:118
     ");
     for other in [
         "https://acme.dev/",

@@ -202,6 +202,9 @@ impl Words<'_> {
         let functions =
             |names: &mut dyn Iterator<Item = &str>| names.collect::<Vec<_>>().join(", ");
         let words = [
+            // Parts of bodies come first: they have placeholders of their own.
+            ("opening", OPENING.trim_end().to_owned()),
+            ("unless_live", UNLESS_LIVE.trim_end().to_owned()),
             ("version", self.version.to_string()),
             ("own_roles", list(OWN_ROLES.into_iter())),
             (
@@ -359,6 +362,10 @@ const DATABASE: &str = include_str!("install/database.sql");
 const FIRST: &str = include_str!("install/first.sql");
 const SCHEMA: &str = include_str!("install/schema.sql");
 const FINISH: &str = include_str!("install/finish.sql");
+/// How every function of section 3 that is given a login begins.
+const OPENING: &str = include_str!("install/opening.sql");
+/// How those continue that work on what an ended login left to the quarantine.
+const UNLESS_LIVE: &str = include_str!("install/unless_live.sql");
 const EVENT_TRIGGERS: &str = include_str!("install/event_triggers.sql");
 const DISARM: &str = include_str!("install/disarm.sql");
 const DROP_CODE: &str = include_str!("install/drop_code.sql");

@@ -4,27 +4,12 @@ DECLARE
   object record;
   thing text;
   grantee text;
-BEGIN
-  IF NOT p_login ~ '{{pattern}}' THEN
-    RAISE EXCEPTION '% is no name of a lease', p_login USING ERRCODE = 'HP005';
-  END IF;
-  -- What the caller's transaction did before, a deferred trigger for one, would run with the power of this function.
-  IF pg_current_xact_id_if_assigned() IS NOT NULL THEN
-    RAISE EXCEPTION 'this function is called alone in its transaction' USING ERRCODE = 'HP004';
-  END IF;
+{{opening}}
   more := false;
   done := 0;
   problems := '{}';
   SELECT oid INTO lease FROM pg_roles WHERE rolname = p_login::name;
-  IF lease IS NULL OR shobj_description(lease, 'pg_authid') !~ '^heir=hallpass_quarantine\n' THEN
-    RETURN NEXT;
-    RETURN;
-  END IF;
-  IF EXISTS (SELECT FROM pg_auth_members WHERE member = lease AND roleid = 'hallpass_connect'::regrole) THEN
-    RAISE EXCEPTION '% is live', p_login USING ERRCODE = 'HP007';
-  END IF;
-  SET CONSTRAINTS ALL IMMEDIATE;
-  PERFORM set_config('lock_timeout', '100ms', true);
+{{unless_live}}
   FOR object IN
     SELECT o.class, o.object, o.acl FROM (
       SELECT 'pg_class'::regclass::oid AS class, c.oid AS object,
