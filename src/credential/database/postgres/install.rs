@@ -202,9 +202,6 @@ impl Words<'_> {
         let functions =
             |names: &mut dyn Iterator<Item = &str>| names.collect::<Vec<_>>().join(", ");
         let words = [
-            // Parts of bodies come first: they have placeholders of their own.
-            ("opening", OPENING.trim_end().to_owned()),
-            ("unless_live", UNLESS_LIVE.trim_end().to_owned()),
             ("version", self.version.to_string()),
             ("own_roles", list(OWN_ROLES.into_iter())),
             (
@@ -292,7 +289,7 @@ impl Words<'_> {
             ("target_groups", list(groups())),
             ("settings", self.function_settings()),
         ];
-        words.iter().fold(text.to_owned(), |text, (name, word)| {
+        words.iter().fold(with_parts(text), |text, (name, word)| {
             text.replace(&format!("{{{{{name}}}}}"), word)
         })
     }
@@ -335,6 +332,12 @@ impl Words<'_> {
             .collect();
         rows.join(",\n")
     }
+}
+
+/// The parts that several bodies share, which have placeholders of their own.
+fn with_parts(text: &str) -> String {
+    text.replace("{{opening}}", OPENING.trim_end())
+        .replace("{{unless_live}}", UNLESS_LIVE.trim_end())
 }
 
 /// A name as SQL takes it.
