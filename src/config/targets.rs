@@ -52,10 +52,7 @@ fn target(item: &Item<'_>) -> Option<Arc<dyn TargetSettings>> {
         let known = KINDS.map(|kind| format!("`{}`", kind.name)).join(", ");
         return word.wrong(
             &format!("unknown kind of target `{text}`"),
-            &match KINDS.as_slice() {
-                [_] => format!("write {known}, the only one there is"),
-                _ => format!("write one of {known}"),
-            },
+            &format!("write one of {known}"),
         );
     };
     (kind.read)(&section)

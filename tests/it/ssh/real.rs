@@ -5,17 +5,22 @@ use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::process::{Output, Stdio};
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
 
+use hallpass::credential::ssh::CaKey;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::host::{Host, run};
 use super::stage::keygen;
 use crate::client::fake::{hallpass, stderr, stdout, told};
 use crate::client::real::Broker;
+use crate::support::TestBroker;
+use crate::support::client::get;
 use crate::support::leaks::Observed as _;
+use crate::support::wait::until;
 
 const POLICIES: &str = r#"
 issuers:
@@ -67,7 +72,7 @@ impl World {
     }
 
     /// `hallpass exec deploy-host -- sh -c SCRIPT`, where `$SSH` logs in to the host.
-    fn exec(&self, token: &str, script: &str) -> std::process::Command {
+    fn exec(&self, token: &str, script: &str) -> Command {
         let ssh = self.host.ssh();
         let words = std::iter::once(ssh.get_program()).chain(ssh.get_args());
         let words: Vec<&str> = words.map(|word| word.to_str().unwrap()).collect();
@@ -189,7 +194,7 @@ fn a_request_brings_one_public_key_and_nothing_else() {
     let world = World::start();
     let post = |inputs: &Value| {
         let client = reqwest::Client::new();
-        let body = serde_json::json!({ "credential": "deploy-host", "inputs": inputs });
+        let body = json!({ "credential": "deploy-host", "inputs": inputs });
         let request = client
             .post(format!("{}/api/credentials", world.broker.url))
             .bearer_auth(world.broker.token(|_| {}))
@@ -208,13 +213,13 @@ fn a_request_brings_one_public_key_and_nothing_else() {
     let public = fs::read_to_string(key.with_extension("pub")).unwrap();
     let public = public.trim_end();
     for inputs in [
-        serde_json::json!({}),
-        serde_json::json!({ "public_key": public, "principals": "root" }),
-        serde_json::json!({ "public_key": public, "extensions": "permit-pty" }),
-        serde_json::json!({ "public_key": public, "force_command": "" }),
-        serde_json::json!({ "public_key": public, "ttl": "1d" }),
-        serde_json::json!({ "public_key": format!("cert-authority {public}") }),
-        serde_json::json!({ "public_key": "ssh-ed25519 AAAA" }),
+        json!({}),
+        json!({ "public_key": public, "principals": "root" }),
+        json!({ "public_key": public, "extensions": "permit-pty" }),
+        json!({ "public_key": public, "force_command": "" }),
+        json!({ "public_key": public, "ttl": "1d" }),
+        json!({ "public_key": format!("cert-authority {public}") }),
+        json!({ "public_key": "ssh-ed25519 AAAA" }),
     ] {
         let (status, body) = post(&inputs);
         assert_eq!(
@@ -225,12 +230,9 @@ fn a_request_brings_one_public_key_and_nothing_else() {
         assert!(!body.to_string().contains(public), "{body}");
     }
     assert!(world.events("intent").is_empty());
-    let (status, body) = post(&serde_json::json!({ "public_key": public }));
+    let (status, body) = post(&json!({ "public_key": public }));
     assert_eq!(status, 200, "{body}");
-    assert_eq!(
-        body["credential"]["principals"],
-        serde_json::json!(["deploy"])
-    );
+    assert_eq!(body["credential"]["principals"], json!(["deploy"]));
     assert_eq!(body["lease"], Value::Null);
 }
 
@@ -368,4 +370,62 @@ fn a_broker_whose_ca_key_others_can_read_does_not_start() {
         text.contains("is a PostgreSQL login, which target `web-hosts` does not make"),
         "{text}"
     );
+}
+
+/// T-149
+#[tokio::test]
+async fn a_new_ca_key_signs_after_a_reload_and_a_broken_one_changes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    for name in ["first", "second", "job"] {
+        keygen(&path(name), &["-t", "ed25519"]);
+    }
+    // In one step, so that no look at the file finds half a key.
+    let put = |name: &str| {
+        fs::copy(path(name), path("draft")).unwrap();
+        fs::rename(path("draft"), path("ca")).unwrap();
+    };
+    put("first");
+    let target = format!(
+        "web-hosts: {{ kind: ssh-ca, key: {{ file: {} }} }}",
+        path("ca").display()
+    );
+    let broker = TestBroker::builder()
+        .policies(POLICIES)
+        .target(&target)
+        .real_targets()
+        .reloading(Duration::from_millis(40))
+        .start()
+        .await;
+    let public = fs::read_to_string(path("job.pub")).unwrap();
+    let body =
+        json!({ "credential": "deploy-host", "inputs": { "public_key": public.trim_end() } });
+    let signer = async || {
+        let token = broker.github(|_| {});
+        let answer = broker.ask("/api/credentials", &token, &body).await;
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        fs::write(path("job-cert.pub"), answer.text("/credential/certificate")).unwrap();
+        run(Command::new("ssh-keygen")
+            .arg("-Lf")
+            .arg(path("job-cert.pub")))
+    };
+    let fingerprint = |name: &str| CaKey::read(&path(name)).unwrap().fingerprint();
+    assert!(signer().await.contains(&fingerprint("first")));
+    put("second");
+    until("the new key signs", async || {
+        signer().await.contains(&fingerprint("second"))
+    })
+    .await;
+    fs::write(path("broken"), "-----BEGIN OPENSSH PRIVATE KEY-----\n").unwrap();
+    fs::set_permissions(path("broken"), fs::Permissions::from_mode(0o600)).unwrap();
+    put("broken");
+    until("the broken key is told of", async || {
+        let ready = get(broker.operator(), "/readyz").await;
+        ready.body.contains("is not a whole private key")
+    })
+    .await;
+    assert!(signer().await.contains(&fingerprint("second")));
+    // A target without upkeep is not one that cannot be reached.
+    let ready = get(broker.operator(), "/readyz").await.json();
+    assert_eq!(ready["targets"].get("web-hosts"), None, "{ready}");
 }

@@ -325,6 +325,13 @@ impl Builder {
         self
     }
 
+    /// One more target, in one line.
+    pub(crate) fn target(mut self, line: &str) -> Self {
+        let targets = format!("targets:\n  {line}\n");
+        self.settings = self.settings.replacen("targets:\n", &targets, 1);
+        self
+    }
+
     /// One more line of `hallpass.yaml`.
     pub(crate) fn setting(mut self, line: &str) -> Self {
         self.settings.push_str(line);
