@@ -17,7 +17,7 @@ disclose: never
 
 fn postgres(settings: &Settings) -> &PostgresSettings {
     let target = &settings.targets["shop-db"];
-    target.as_any().downcast_ref().unwrap()
+    target.of().unwrap()
 }
 
 fn parse(text: &str) -> Result<Settings, String> {

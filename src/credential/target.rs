@@ -41,13 +41,7 @@ pub struct TargetKind {
 
 /// One target of the settings.
 #[async_trait]
-pub trait TargetSettings: Send + Sync + fmt::Debug {
-    /// For those of the same kind.
-    fn as_any(&self) -> &dyn Any;
-
-    /// They say the same.
-    fn is_same(&self, other: &dyn TargetSettings) -> bool;
-
+pub trait TargetSettings: Same + Any + Send + Sync + fmt::Debug {
     /// Why it cannot stand beside another target, and what to do.
     fn clash(&self, _name: &str, _other: &dyn TargetSettings) -> Option<(String, &'static str)> {
         None
@@ -96,6 +90,15 @@ pub trait TargetSettings: Send + Sync + fmt::Debug {
     fn installation(&self, wanted: &Installation<'_>) -> Result<InstallText, String>;
 }
 
+impl dyn TargetSettings + '_ {
+    /// The settings of one kind of target, where they are of that kind.
+    #[must_use]
+    pub fn of<T: TargetSettings>(&self) -> Option<&T> {
+        let settings: &dyn Any = self;
+        settings.downcast_ref()
+    }
+}
+
 impl PartialEq for dyn TargetSettings {
     fn eq(&self, other: &Self) -> bool {
         self.is_same(other)
@@ -103,6 +106,18 @@ impl PartialEq for dyn TargetSettings {
 }
 
 impl Eq for dyn TargetSettings {}
+
+/// Equality of settings whose kinds are not known. Implemented for every comparable one.
+pub trait Same {
+    /// The same kind and the same values.
+    fn is_same(&self, other: &dyn TargetSettings) -> bool;
+}
+
+impl<T: TargetSettings + PartialEq> Same for T {
+    fn is_same(&self, other: &dyn TargetSettings) -> bool {
+        other.of() == Some(self)
+    }
+}
 
 /// What is needed to connect a target.
 #[derive(Debug)]
@@ -148,10 +163,7 @@ pub struct InstallText {
 
 /// A target that runs. What it does not offer has a default.
 #[async_trait]
-pub trait Target: Mint {
-    /// For those of the same kind.
-    fn as_any(&self) -> &dyn Any;
-
+pub trait Target: Mint + Any {
     /// The files that it was made of are as they were.
     fn has_same_files(&self) -> bool {
         true
@@ -202,6 +214,15 @@ pub trait Target: Mint {
     /// It cannot be reached.
     async fn leases(&self) -> Result<Listing, String> {
         Ok(Listing::default())
+    }
+}
+
+impl dyn Target + '_ {
+    /// The target of one kind, where it is of that kind.
+    #[must_use]
+    pub fn of<T: Target>(&self) -> Option<&T> {
+        let target: &dyn Any = self;
+        target.downcast_ref()
     }
 }
 

@@ -290,7 +290,7 @@ async fn install_target(settings: &Settings, postgres: &Server) -> Result<(), St
     let version = u32::try_from(row.await?.get::<_, i32>(0)).unwrap_or(0);
     server.batch_execute("CREATE DATABASE hallpass").await?;
     let target = settings.targets.get("shop-db");
-    let target = target.and_then(|target| target.as_any().downcast_ref::<PostgresSettings>());
+    let target = target.and_then(|target| target.of::<PostgresSettings>());
     let target = target.ok_or_else(|| StageError::Settings("no target `shop-db`".to_owned()))?;
     let policies = PolicySet::load(&settings.policies);
     let policies = policies.map_err(|errors| StageError::Settings(errors.to_string()))?;

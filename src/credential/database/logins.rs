@@ -1,6 +1,5 @@
 //! A target that logins are made in: a database, what is owed to it, and the keys that name its leases.
 
-use std::any::Any;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -41,8 +40,7 @@ impl Logins {
         connect: impl FnOnce() -> Result<Arc<dyn Database>, String>,
     ) -> Result<Self, String> {
         let is_kept = with.before.is_some_and(|before| before.is_kept);
-        let before = with.before.map(|before| before.target.as_any());
-        let before = before.and_then(|before| before.downcast_ref::<Self>());
+        let before = with.before.and_then(|before| before.target.of::<Self>());
         let database = match before.filter(|_| is_kept) {
             Some(before) => Arc::clone(&before.database),
             None => connect()?,
@@ -77,16 +75,12 @@ impl Logins {
 
 #[async_trait]
 impl Target for Logins {
-    fn as_any(&self) -> &dyn Any {
-        self
-    }
-
     fn has_same_files(&self) -> bool {
         self.database.has_same_files()
     }
 
     fn continues(&self, other: &dyn Target) -> bool {
-        let other = other.as_any().downcast_ref::<Self>();
+        let other = other.of::<Self>();
         other.is_some_and(|other| Arc::ptr_eq(&self.database, &other.database))
     }
 

@@ -1,6 +1,5 @@
 //! The target kind `ssh-ca`: the key of a certificate authority, and the hosts that trust it.
 
-use std::any::Any;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -43,18 +42,10 @@ fn read(section: &Section<'_>) -> Option<SshCaSettings> {
 
 #[async_trait]
 impl TargetSettings for SshCaSettings {
-    fn as_any(&self) -> &dyn Any {
-        self
-    }
-
-    fn is_same(&self, other: &dyn TargetSettings) -> bool {
-        other.as_any().downcast_ref() == Some(self)
-    }
-
     /// A host that trusts a key trusts all that it signs, so two targets with one key are one target
     /// that looks like two.
     fn clash(&self, name: &str, other: &dyn TargetSettings) -> Option<(String, &'static str)> {
-        let other = other.as_any().downcast_ref::<Self>()?;
+        let other = other.of::<Self>()?;
         let path = escape(&self.key.to_string_lossy());
         (self.key == other.key).then(|| {
             (
@@ -80,7 +71,7 @@ impl TargetSettings for SshCaSettings {
 
     fn connect(&self, _name: &str, with: &With<'_>) -> Result<Arc<dyn Target>, String> {
         let kept = with.before.filter(|before| before.is_kept);
-        let kept = kept.and_then(|before| before.target.as_any().downcast_ref::<Authority>());
+        let kept = kept.and_then(|before| before.target.of::<Authority>());
         let key = match kept {
             // Its file may be broken now; what was read is as good as before.
             Some(before) => Arc::clone(before.ca.key()),
@@ -178,10 +169,6 @@ impl Mint for Authority {
 
 #[async_trait]
 impl Target for Authority {
-    fn as_any(&self) -> &dyn Any {
-        self
-    }
-
     fn has_same_files(&self) -> bool {
         let now = self.settings.read_key();
         now.is_ok_and(|now| now.fingerprint() == self.ca.key().fingerprint())

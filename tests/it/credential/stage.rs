@@ -543,7 +543,7 @@ fn databases(settings: &PostgresSettings, roots: &RootKeys) -> Arc<Targets> {
 /// The target of a stage's broker, for orders that no token stands behind.
 pub(super) fn logins(broker: &Targets) -> &Logins {
     let target = broker.get("app").unwrap();
-    target.as_any().downcast_ref().unwrap()
+    target.of().unwrap()
 }
 
 const GROUPS: &str =

@@ -1,6 +1,5 @@
 //! A database that makes logins in memory, and misbehaves when told to.
 
-use std::any::Any;
 use std::collections::BTreeSet;
 use std::sync::Mutex;
 
@@ -163,10 +162,6 @@ impl Mint for FakeDatabase {
 
 #[async_trait]
 impl Target for FakeDatabase {
-    fn as_any(&self) -> &dyn Any {
-        self
-    }
-
     fn continues(&self, _other: &dyn Target) -> bool {
         true
     }

@@ -1,6 +1,5 @@
 //! Reads a PostgreSQL target of the settings, and says what it is to the policies.
 
-use std::any::Any;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -29,18 +28,10 @@ pub const TARGET: TargetKind = TargetKind {
 
 #[async_trait]
 impl TargetSettings for PostgresSettings {
-    fn as_any(&self) -> &dyn Any {
-        self
-    }
-
-    fn is_same(&self, other: &dyn TargetSettings) -> bool {
-        other.as_any().downcast_ref() == Some(self)
-    }
-
     /// Two targets on one server share its roles, and whatever database both install into: the install
     /// file of the second would drop the groups of the first, and each would end the other's leases.
     fn clash(&self, name: &str, other: &dyn TargetSettings) -> Option<(String, &'static str)> {
-        let other = other.as_any().downcast_ref::<Self>()?;
+        let other = other.of::<Self>()?;
         if self.server() != other.server() {
             return None;
         }
