@@ -13,6 +13,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::database::postgres;
+use super::kind::Definition;
 use super::ssh;
 use super::{Credential, Mint, MintError, Revoked};
 use crate::audit::Recorded;
@@ -117,6 +118,22 @@ impl<T: TargetSettings + PartialEq> Same for T {
     fn is_same(&self, other: &dyn TargetSettings) -> bool {
         other.of() == Some(self)
     }
+}
+
+/// The definition of a credential that names the target `name`, which makes those of one kind.
+///
+/// # Errors
+/// It is of another kind.
+pub(super) fn made_here<'a, T: Definition>(
+    name: &str,
+    credential: &'a CredentialDefinition,
+) -> Result<&'a T, String> {
+    credential.of().ok_or_else(|| {
+        format!(
+            "credential `{}` of the policies is {}, which target `{name}` does not make; name another target",
+            credential.name, credential.kind.noun
+        )
+    })
 }
 
 /// What is needed to connect a target.

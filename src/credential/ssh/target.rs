@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use super::{CaKey, SshCa, SshDefinition, install};
 use crate::audit::Recorded;
 use crate::credential::target::{
-    Finding, InstallText, Installation, Severity, Target, TargetKind, TargetSettings, With,
+    self, Finding, InstallText, Installation, Severity, Target, TargetKind, TargetSettings, With,
 };
 use crate::credential::{Credential, Mint, MintError};
 use crate::policy::{CredentialDefinition, PolicySet};
@@ -60,13 +60,7 @@ impl TargetSettings for SshCaSettings {
     }
 
     fn admits(&self, name: &str, credential: &CredentialDefinition) -> Result<(), String> {
-        if credential.of::<SshDefinition>().is_some() {
-            return Ok(());
-        }
-        Err(format!(
-            "credential `{}` of the policies is {}, which target `{name}` does not make; name another target",
-            credential.name, credential.kind.noun
-        ))
+        target::made_here::<SshDefinition>(name, credential).map(|_| ())
     }
 
     fn connect(&self, _name: &str, with: &With<'_>) -> Result<Arc<dyn Target>, String> {

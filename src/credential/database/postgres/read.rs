@@ -14,7 +14,7 @@ use super::{
 };
 use crate::credential::database::{Database, Logins};
 use crate::credential::target::{
-    Finding, InstallText, Installation, Target, TargetKind, TargetSettings, With,
+    self, Finding, InstallText, Installation, Target, TargetKind, TargetSettings, With,
 };
 use crate::policy::{CredentialDefinition, PolicySet};
 use crate::text::escape;
@@ -73,12 +73,7 @@ impl TargetSettings for PostgresSettings {
 
     /// Whether it says which database its logins are sent to, and says one that leases may use.
     fn admits(&self, name: &str, credential: &CredentialDefinition) -> Result<(), String> {
-        let Some(PostgresDefinition { database, .. }) = credential.of() else {
-            return Err(format!(
-                "credential `{}` of the policies is {}, which target `{name}` does not make; name another target",
-                credential.name, credential.kind.noun
-            ));
-        };
+        let PostgresDefinition { database, .. } = target::made_here(name, credential)?;
         let listed = || {
             let names = self.databases.iter();
             let names: Vec<String> = names.map(|name| format!("`{}`", escape(name))).collect();
