@@ -54,18 +54,14 @@ impl JwtMint {
         let issuer = self.keys.roots().issuer();
         // Checked when the policies are loaded too; here it is what stands between a mistake there
         // and a token that passes for a subject token.
-        check_audience(wanted.audience, issuer).map_err(|error| MintError {
-            message: error.to_string(),
-            reason: "audience.broker",
-            nothing_made: true,
-            ours: true,
-        })?;
+        check_audience(wanted.audience, issuer)
+            .map_err(|error| MintError::failed("audience.broker", error.to_string()))?;
         check_lengths(wanted)?;
         let now = self.clock.now();
         let last = self.keys.last_second(wanted.minted_at);
         let expires_at = wanted.expires_at.min(last);
         if expires_at <= now || expires_at <= wanted.minted_at {
-            return Err(refused(
+            return Err(MintError::refused(
                 "credential.expired",
                 "the token would have expired already".to_owned(),
             ));
@@ -118,7 +114,7 @@ impl Mint for JwtMint {
         let permit = reserved.permit();
         let definition = permit.credential();
         let Some(wanted) = definition.of::<JwtDefinition>() else {
-            return Err(refused(
+            return Err(MintError::refused(
                 "credential.kind",
                 format!("credential `{}` is no token", definition.name),
             ));
@@ -301,7 +297,7 @@ fn check_lengths(wanted: &Wanted<'_>) -> Result<(), MintError> {
     });
     for (what, name, length, longest) in facts.chain([subject]) {
         if length > longest {
-            return Err(refused(
+            return Err(MintError::refused(
                 "claims.too_long",
                 format!("{what} `{name}` has {length} bytes, a token holds at most {longest}"),
             ));
@@ -310,22 +306,8 @@ fn check_lengths(wanted: &Wanted<'_>) -> Result<(), MintError> {
     Ok(())
 }
 
-const fn refused(reason: &'static str, message: String) -> MintError {
-    MintError {
-        message,
-        reason,
-        nothing_made: true,
-        ours: false,
-    }
-}
-
 fn broken(error: KeysError) -> MintError {
-    MintError {
-        message: error.to_string(),
-        reason: "signing.failed",
-        nothing_made: true,
-        ours: true,
-    }
+    MintError::failed("signing.failed", error.to_string())
 }
 
 const LONGEST_AUDIENCE: usize = 256;

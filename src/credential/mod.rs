@@ -64,11 +64,9 @@ impl Mint for Mints {
             return self.targets.mint(target, recorded).await;
         }
         let kind = definition.kind.name;
-        let mint = self.kinds.get(kind).ok_or_else(|| MintError {
-            message: format!("nothing makes credentials of kind `{kind}`"),
-            reason: "target.unknown",
-            nothing_made: true,
-            ours: true,
+        let mint = self.kinds.get(kind).ok_or_else(|| {
+            let message = format!("nothing makes credentials of kind `{kind}`");
+            MintError::failed("target.unknown", message)
         })?;
         mint.mint(recorded).await
     }
@@ -104,6 +102,26 @@ pub struct MintError {
 }
 
 impl MintError {
+    /// The request itself is refused, and nothing was made.
+    pub(crate) const fn refused(reason: &'static str, message: String) -> Self {
+        Self {
+            message,
+            reason,
+            nothing_made: true,
+            ours: false,
+        }
+    }
+
+    /// Nothing was made, through no fault of the request.
+    pub(crate) const fn failed(reason: &'static str, message: String) -> Self {
+        Self {
+            message,
+            reason,
+            nothing_made: true,
+            ours: true,
+        }
+    }
+
     /// Trying again does not help until an operator changes the target or the settings.
     #[must_use]
     pub fn is_lasting(&self) -> bool {

@@ -194,12 +194,8 @@ pub trait Target: Mint + Any {
     /// # Errors
     /// There are no leases here.
     async fn revoke(&self, lease: &LeaseContents) -> Result<(Revoked, String), MintError> {
-        Err(MintError {
-            message: format!("nothing made in target `{}` can be revoked", lease.target),
-            reason: "lease.none",
-            nothing_made: true,
-            ours: false,
-        })
+        let message = format!("nothing made in target `{}` can be revoked", lease.target);
+        Err(MintError::refused("lease.none", message))
     }
 
     /// How often to sweep; `None` where nothing is left behind.
@@ -276,14 +272,10 @@ impl Targets {
     /// # Errors
     /// The target is not in the settings, or has no leases.
     pub async fn revoke(&self, lease: &LeaseContents) -> Result<Revoked, MintError> {
-        let target = self.get(&lease.target).ok_or_else(|| MintError {
-            message: format!(
-                "target `{}` of the lease is not in the settings",
-                lease.target
-            ),
-            reason: "target.unknown",
-            nothing_made: true,
-            ours: true,
+        let name = &lease.target;
+        let target = self.get(name).ok_or_else(|| {
+            let message = format!("target `{name}` of the lease is not in the settings");
+            MintError::failed("target.unknown", message)
         })?;
         target.revoke(lease).await.map(|(revoked, _)| revoked)
     }
@@ -321,11 +313,9 @@ impl Targets {
     /// # Errors
     /// There is none, or it refuses.
     pub async fn mint(&self, name: &str, recorded: Recorded) -> Result<Credential, MintError> {
-        let target = self.get(name).ok_or_else(|| MintError {
-            message: format!("target `{name}` is not in the settings"),
-            reason: "target.unknown",
-            nothing_made: true,
-            ours: true,
+        let target = self.get(name).ok_or_else(|| {
+            let message = format!("target `{name}` is not in the settings");
+            MintError::failed("target.unknown", message)
         })?;
         target.mint(recorded).await
     }

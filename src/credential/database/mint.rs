@@ -51,12 +51,8 @@ impl Logins {
             .as_deref()
             .filter(|name| !database.is_listed(name))
         {
-            return Err(MintError {
-                message: format!("target `{}` does not list database `{name}`", order.target),
-                reason: "target.database",
-                nothing_made: true,
-                ours: true,
-            });
+            let message = format!("target `{}` does not list database `{name}`", order.target);
+            return Err(MintError::failed("target.database", message));
         }
         let found = create(database.as_ref(), &order).await?;
         if !found.created {

@@ -161,12 +161,8 @@ impl Order {
         let permit = reserved.permit();
         let credential = permit.credential();
         let Some(login) = credential.of::<PostgresDefinition>() else {
-            return Err(MintError {
-                message: format!("credential `{}` is no database login", credential.name),
-                reason: "mint.kind",
-                nothing_made: true,
-                ours: true,
-            });
+            let message = format!("credential `{}` is no database login", credential.name);
+            return Err(MintError::failed("mint.kind", message));
         };
         let job = permit.job();
         let parts = Parts {
@@ -331,12 +327,8 @@ fn nonce() -> Result<String, MintError> {
 }
 
 fn no_randomness() -> MintError {
-    MintError {
-        message: "the random source gives nothing".to_owned(),
-        reason: "mint.random",
-        nothing_made: true,
-        ours: true,
-    }
+    let message = "the random source gives nothing".to_owned();
+    MintError::failed("mint.random", message)
 }
 
 /// Seconds that the server's clock, which the name is made of, may be ahead of ours.

@@ -102,7 +102,7 @@ impl SshCa {
     /// key id.
     pub fn sign(&self, request: &CertificateRequest<'_>) -> Result<Certificate, MintError> {
         if request.key.data() == self.key.public() {
-            return Err(refused(
+            return Err(MintError::refused(
                 "request.input",
                 "`public_key` is the key of the CA; make a new pair for the job".to_owned(),
             ));
@@ -110,7 +110,7 @@ impl SshCa {
         let now = self.clock.now();
         let expires_at = request.expires_at;
         if expires_at <= now || expires_at <= request.minted_at {
-            return Err(refused(
+            return Err(MintError::refused(
                 "credential.expired",
                 "the certificate would have expired already".to_owned(),
             ));
@@ -192,14 +192,15 @@ impl Mint for SshCa {
         let permit = reserved.permit();
         let credential = permit.credential();
         let Some(definition) = credential.of::<SshDefinition>() else {
-            return Err(refused(
+            return Err(MintError::refused(
                 "credential.kind",
                 format!("credential `{}` is no SSH certificate", credential.name),
             ));
         };
         let key = permit.inputs().get(PUBLIC_KEY);
-        let key = JobKey::parse(key.map_or("", String::as_str))
-            .map_err(|error| refused("request.input", format!("`public_key` {error}")))?;
+        let key = JobKey::parse(key.map_or("", String::as_str)).map_err(|error| {
+            MintError::refused("request.input", format!("`public_key` {error}"))
+        })?;
         let job = permit.job();
         let signed = self.sign(&CertificateRequest {
             credential: &credential.name,
@@ -245,7 +246,7 @@ fn key_id(request: &CertificateRequest<'_>) -> Result<String, MintError> {
     let key_id = words.join(" ");
     if key_id.len() > LONGEST_KEY_ID {
         let length = key_id.len();
-        return Err(refused(
+        return Err(MintError::refused(
             "claims.too_long",
             format!(
                 "the names of credential, policy, repository and run have {length} bytes, a key id holds at most {LONGEST_KEY_ID}"
@@ -269,22 +270,9 @@ fn encoded(value: &str) -> String {
         .collect()
 }
 
-const fn refused(reason: &'static str, message: String) -> MintError {
-    MintError {
-        message,
-        reason,
-        nothing_made: true,
-        ours: false,
-    }
-}
-
 fn broken(_: ssh_key::Error) -> MintError {
-    MintError {
-        message: "the certificate could not be signed".to_owned(),
-        reason: "signing.failed",
-        nothing_made: true,
-        ours: true,
-    }
+    let message = "the certificate could not be signed".to_owned();
+    MintError::failed("signing.failed", message)
 }
 
 /// Seconds that the clock of a host may be behind ours.
