@@ -21,6 +21,7 @@ use crate::tls;
 
 use super::error::ClientError;
 use super::file::read_bounded;
+use super::no_proxy::NoProxy;
 
 /// Whom to trust and which way to go.
 #[derive(Clone, Debug, Default)]
@@ -30,7 +31,7 @@ pub struct Route {
     /// A proxy, only if asked for: one named by the environment would see addresses and choose
     /// answers without anybody having decided so.
     pub proxy: Option<String>,
-    /// Hosts that are asked without the proxy, as curl reads `NO_PROXY`. This machine always is.
+    /// The value of `NO_PROXY`. This machine is always asked without the proxy.
     pub no_proxy: Option<String>,
 }
 
@@ -65,9 +66,13 @@ impl Connection {
             .timeout(ATTEMPT_TIMEOUT)
             .user_agent(concat!("hallpass/", env!("CARGO_PKG_VERSION")));
         if let Some(proxy) = &route.proxy {
-            let proxy = reqwest::Proxy::all(proxy)
+            reqwest::Proxy::all(proxy)
                 .map_err(|_| ClientError::Setting("the proxy's address is none".to_owned()))?;
-            builder = builder.proxy(proxy.no_proxy(without_proxy(route.no_proxy.as_deref())));
+            let proxy = proxy.clone();
+            let direct = NoProxy::new(route.no_proxy.as_deref());
+            builder = builder.proxy(reqwest::Proxy::custom(move |url| {
+                (!direct.covers(url)).then(|| proxy.clone())
+            }));
         }
         let http = builder
             .build()
@@ -284,12 +289,6 @@ enum Attempt {
     Final(ClientError),
 }
 
-/// What never goes through the proxy. Plain http is for this machine only, and carries the job's
-/// request token: a proxy elsewhere would read it, and connect to its own loopback (T-108).
-fn without_proxy(named: Option<&str>) -> Option<reqwest::NoProxy> {
-    reqwest::NoProxy::from_string(&format!("{THIS_MACHINE},{}", named.unwrap_or_default()))
-}
-
 fn authorities(
     path: &Path,
     patience: Duration,
@@ -447,7 +446,6 @@ const LONGEST_WAIT: Duration = Duration::from_secs(8);
 /// Bytes of an answer: many times the largest credential.
 const MAX_ANSWER: usize = 256 * 1024;
 const MAX_CA_FILE: u64 = 1024 * 1024;
-const THIS_MACHINE: &str = "localhost,127.0.0.0/8,::1";
 
 #[cfg(test)]
 mod tests {

@@ -24,6 +24,7 @@ mod file;
 mod folder;
 pub mod format;
 mod kept;
+mod no_proxy;
 mod obtain;
 pub mod source;
 pub mod ssh;

@@ -293,9 +293,9 @@ fn a_broker_on_this_machine_is_asked_without_the_proxy() {
 
 #[test]
 fn no_proxy_names_what_is_asked_without_the_proxy() {
-    let asked = |no_proxy: &[(&str, &str)]| {
+    let asked_for = |broker: &str, no_proxy: &[(&str, &str)]| {
         let proxy = Proxy::start();
-        let mut command = hallpass(&["list", "--broker", "https://hallpass.invalid"]);
+        let mut command = hallpass(&["list", "--broker", broker]);
         command
             .args(["--timeout", "1s", "--proxy", &proxy.url()])
             .env("HALLPASS_ID_TOKEN", "x")
@@ -304,11 +304,21 @@ fn no_proxy_names_what_is_asked_without_the_proxy() {
         assert_eq!(output.status.code(), Some(3), "{}", told(&output));
         proxy.was_asked()
     };
+    let asked = |no_proxy: &[(&str, &str)]| asked_for("https://hallpass.invalid", no_proxy);
     assert!(asked(&[]));
     assert!(asked(&[("NO_PROXY", "pass.invalid,other.example")]));
-    for direct in ["hallpass.invalid", "x, .invalid", "*"] {
+    assert!(asked(&[("NO_PROXY", "hallpass.invalid:8443")]));
+    for direct in ["hallpass.invalid", "x, .invalid", "*", "*.invalid:443"] {
         assert!(!asked(&[("NO_PROXY", direct)]), "{direct}");
         assert!(!asked(&[("no_proxy", direct)]), "{direct}");
+    }
+    // Addresses for documentation, where no broker answers.
+    assert!(asked_for("https://192.0.2.1", &[]));
+    for direct in ["*", "192.0.2.1:443", "192.0.2.0/24"] {
+        assert!(
+            !asked_for("https://192.0.2.1", &[("NO_PROXY", direct)]),
+            "{direct}"
+        );
     }
 }
 
