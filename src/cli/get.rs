@@ -91,7 +91,7 @@ async fn get(args: &Args, client: &Client, out: &mut Terminal) -> Result<(), Fai
     ask.inputs = args.inputs.read()?;
     let format = format::find(&args.format)
         .ok_or_else(|| Failure::Usage(format!("no format {}", quoted(&args.format))))?;
-    check_targets(args, client, format)?;
+    check_targets(args, client, format, out)?;
     let received = client
         .obtain(&ask, Sharing::Job)
         .await
@@ -107,7 +107,12 @@ async fn get(args: &Args, client: &Client, out: &mut Terminal) -> Result<(), Fai
 }
 
 /// Looks before anything is minted.
-fn check_targets(args: &Args, client: &Client, format: &Format) -> Result<(), Failure> {
+fn check_targets(
+    args: &Args,
+    client: &Client,
+    format: &Format,
+    out: &mut Terminal,
+) -> Result<(), Failure> {
     for path in args.out.iter().chain(&args.database_ca) {
         check_target(path)?;
     }
@@ -116,6 +121,8 @@ fn check_targets(args: &Args, client: &Client, format: &Format) -> Result<(), Fa
     }
     if args.github_env {
         github_env(client)?;
+    } else if args.out.is_none() {
+        out.can_hand_over()?;
     }
     Ok(())
 }
@@ -254,7 +261,7 @@ fn formats_help() -> String {
     format!("Output format:\n{}", lines.join("\n"))
 }
 
-/// In seconds, with their unit: brokers take no other combination of hours, minutes and seconds.
+/// In seconds, with their unit, so that the same life is always the same request.
 pub(super) fn ttl(text: &str) -> Result<String, String> {
     duration::parse(text).map(|life| format!("{}s", life.as_secs()))
 }

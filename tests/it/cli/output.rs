@@ -1,6 +1,6 @@
 //! What a command could not print, it does not claim to have done.
 
-use std::fs;
+use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -9,7 +9,7 @@ use hallpass::rootkey::RootKey;
 use serde_json::json;
 
 use crate::client::fake::{Fake, stderr, told};
-use crate::client::handed_over::{closed_pipe, full_disk};
+use crate::client::handed_over::{closed_pipe, full_disk, in_shell};
 use crate::support::broker::write_root_key;
 use crate::support::leaks::Observed as _;
 
@@ -137,6 +137,59 @@ fn an_answer_that_cannot_be_written_fails_the_command() {
         }
     }
     assert!(proven + 4 > commands.len(), "only {proven} commands work");
+}
+
+/// T-137: what exists nowhere else is not printed to nowhere, and everything else runs.
+#[test]
+fn a_closed_output_fails_what_hands_something_over() {
+    let folder = tempfile::tempdir().unwrap();
+    set_up(folder.path());
+    let null = |is_read: bool| {
+        let opened = File::options().read(is_read).write(true).open("/dev/null");
+        Stdio::from(opened.unwrap())
+    };
+    let run = |fake: &Fake, arguments: &[&str], stdout: Stdio| {
+        let mut command = fake.on_github(arguments);
+        command.current_dir(folder.path()).stdout(stdout).observed()
+    };
+    let closed = |fake: &Fake, arguments: &[&str]| {
+        let mut command = in_shell(&fake.on_github(arguments), "exec \"$@\" >&-");
+        command.current_dir(folder.path()).observed()
+    };
+    for arguments in [
+        &["get", "shop-db/migrate"][..],
+        &["keys", "generate"],
+        &["target", "install", "shop-db", "--server-version", "15"],
+        &["target", "uninstall", "shop-db"],
+    ] {
+        let fake = Fake::start();
+        for output in [closed(&fake, arguments), run(&fake, arguments, null(true))] {
+            let told = told(&output);
+            assert_eq!(output.status.code(), Some(5), "{arguments:?}: {told}");
+            assert!(
+                stderr(&output).contains("the output is incomplete: it is closed"),
+                "{told}"
+            );
+        }
+        assert!(fake.asked("/token").is_empty(), "{arguments:?}");
+        let output = run(&fake, arguments, null(false));
+        assert_eq!(
+            output.status.code(),
+            Some(0),
+            "{arguments:?}: {}",
+            told(&output)
+        );
+    }
+    let fake = Fake::start();
+    for arguments in [&["policy", "check", "policies"][..], &["list"]] {
+        let output = closed(&fake, arguments);
+        assert_eq!(
+            output.status.code(),
+            Some(0),
+            "{arguments:?}: {}",
+            told(&output)
+        );
+    }
 }
 
 #[test]

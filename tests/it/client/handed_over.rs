@@ -26,12 +26,11 @@ pub(crate) fn full_disk() -> Stdio {
         .into()
 }
 
-/// The command, writing to a file that may not grow.
-fn into_a_file_that_is_full(command: &Command, file: &Path) -> Command {
+/// The command, begun by a shell's `script` as `"$@"`.
+pub(crate) fn in_shell(command: &Command, script: &str) -> Command {
     let mut shell = Command::new("sh");
     shell
-        .args(["-c", "ulimit -f 0; f=$1; shift; exec \"$@\" >\"$f\"", "sh"])
-        .arg(file)
+        .args(["-c", script, "sh"])
         .arg(command.get_program())
         .args(command.get_args())
         .env_clear()
@@ -40,6 +39,13 @@ fn into_a_file_that_is_full(command: &Command, file: &Path) -> Command {
                 .get_envs()
                 .filter_map(|(name, value)| Some((name, value?))),
         );
+    shell
+}
+
+/// The command, writing to a file that may not grow.
+fn into_a_file_that_is_full(command: &Command, file: &Path) -> Command {
+    let mut shell = in_shell(command, "ulimit -f 0; exec \"$@\" >\"$OUT\"");
+    shell.env("OUT", file);
     shell
 }
 
