@@ -148,6 +148,44 @@ async fn of_a_list_a_job_hears_its_own_entries() {
     assert!(denials[0].to_string().contains("topsecret"), "{denials:?}");
 }
 
+/// T-139: its own policies would explain nothing without what they want.
+#[tokio::test]
+async fn of_a_block_about_its_repository_alone_a_job_hears_every_line() {
+    let own = r#"
+  - name: own-block
+    issuer: github
+    when:
+      repository: acme/shop
+      repository_id: ["702114589", "999000111"]
+      ref: { glob: "refs/heads/*", not: [refs/heads/main, refs/heads/next] }
+      trigger: [manual, schedule]
+      job_workflow: { path: acme/ci/.github/workflows/release.yml }
+    grant: [ { credential: api, ttl: 5m, scopes: [read] } ]
+"#;
+    let broker = broker(&[own]).await;
+    let token = broker.github(|_| {});
+    for answer in answers(&broker, &token, "api").await {
+        names_no_other(&answer);
+        let json = answer.json();
+        let lines = json["failed_conditions"].as_array().unwrap().iter();
+        let lines: Vec<_> = lines
+            .map(|line| (&line["fact"], &line["expected"]))
+            .collect();
+        let wanted = [
+            (
+                "ref",
+                "{ glob: \"refs/heads/*\", not: [refs/heads/main, refs/heads/next] }",
+            ),
+            ("trigger", "[manual, schedule]"),
+            (
+                "job_workflow",
+                "{ path: acme/ci/.github/workflows/release.yml }",
+            ),
+        ];
+        assert_eq!(json!(lines), json!(wanted), "{}", answer.body);
+    }
+}
+
 /// T-139
 #[tokio::test]
 async fn an_explanation_of_a_permit_names_no_other_repository_either() {
