@@ -119,6 +119,20 @@ pub struct Input {
     pub check: fn(&str) -> Result<(), String>,
 }
 
+impl Input {
+    /// Checks a value, its length first.
+    ///
+    /// # Errors
+    /// What is wrong with it, as the end of a sentence that begins with the input's name.
+    pub fn check_value(&self, value: &str) -> Result<(), String> {
+        let (found, longest) = (value.len(), self.longest);
+        if found > longest {
+            return Err(format!("has {found} bytes, at most {longest} are allowed"));
+        }
+        (self.check)(value)
+    }
+}
+
 /// One member of a credential, as answers and formats name it.
 #[derive(Clone, Copy, Debug)]
 pub struct Member {

@@ -3,6 +3,7 @@
 
 use super::CredentialDefinition;
 use super::pattern::Seen;
+use crate::credential::kind::Input;
 use crate::text::escape;
 
 /// Inputs that do not fit the credential. The texts hold no value that was sent: a private key sent
@@ -77,31 +78,28 @@ impl CredentialDefinition {
                 name: escape(name),
             });
         }
+        let missing = self
+            .needed_inputs()
+            .find(|input| !inputs.contains_key(input.name));
+        if let Some(input) = missing {
+            return Err(InputError::Missing {
+                credential: self.name.clone(),
+                kind,
+                name: input.name,
+                summary: input.summary,
+            });
+        }
         for input in known {
             let (name, bound) = (input.name, self.inputs.get(input.name));
             let Some(value) = inputs.get(name) else {
-                if input.required || bound.is_some() {
-                    return Err(InputError::Missing {
-                        credential: self.name.clone(),
-                        kind,
-                        name,
-                        summary: input.summary,
-                    });
-                }
                 continue;
             };
-            let wrong = |problem| InputError::Value {
+            let fits = input.check_value(value);
+            fits.map_err(|problem| InputError::Value {
                 credential: self.name.clone(),
                 name,
                 problem,
-            };
-            if value.len() > input.longest {
-                let (found, longest) = (value.len(), input.longest);
-                return Err(wrong(format!(
-                    "has {found} bytes, at most {longest} are allowed"
-                )));
-            }
-            (input.check)(value).map_err(wrong)?;
+            })?;
             if bound.is_some_and(|pattern| !pattern.fits(Seen::Text(value))) {
                 return Err(InputError::NotAllowed {
                     credential: self.name.clone(),
@@ -110,6 +108,12 @@ impl CredentialDefinition {
             }
         }
         Ok(())
+    }
+
+    /// What a request must bring: what the kind needs, and what the definition bounds.
+    pub fn needed_inputs(&self) -> impl Iterator<Item = &'static Input> {
+        let inputs = self.kind.inputs.iter();
+        inputs.filter(|input| input.required || self.inputs.contains_key(input.name))
     }
 }
 
@@ -121,7 +125,7 @@ mod tests {
 
     use super::*;
     use crate::credential::jwt::{JwtDefinition, KIND};
-    use crate::credential::kind::{Input, Kind};
+    use crate::credential::kind::Kind;
     use crate::policy::pattern::Pattern;
     use crate::policy::{Class, Inputs};
 

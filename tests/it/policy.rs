@@ -583,6 +583,90 @@ fn explain_walks_the_decision_and_verifies_nothing() {
     );
 }
 
+/// A key that ssh-keygen made for this test.
+const PUBLIC_KEY: &str =
+    "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGp5tBuqqhKqPzTdNWNBEp4rXEr99mJKwhGw2xHh1LbO";
+
+const HOSTS: &str = r#"
+credentials:
+  deploy-host: { kind: ssh, target: hosts, principals: [deploy], INPUTS max_ttl: 10m, owner: o, purpose: p, class: low }
+policies:
+  - name: hosts
+    issuer: github
+    when: { repository: acme/app, repository_id: "702114500" }
+    grant: [ { credential: deploy-host, ttl: 5m } ]
+"#;
+
+/// T-160
+#[test]
+fn explain_decides_on_the_inputs_of_a_request() {
+    let explain = |bound: &str, arguments: &[&str]| {
+        let hosts = HOSTS.replace("INPUTS", bound);
+        let dir = folder(&[
+            ("policies/root.yaml", ROOT),
+            ("policies/hosts.yaml", &hosts),
+        ]);
+        write(dir.path(), "claims.json", &CLAIMS.replace("EVENT", "push"));
+        write(dir.path(), "key.pub", &format!("{PUBLIC_KEY}\n"));
+        let mut all = vec![
+            "policy",
+            "explain",
+            "--claims",
+            "claims.json",
+            "deploy-host",
+        ];
+        all.extend(arguments);
+        hallpass(&all, dir.path())
+    };
+    let output = explain("", &[]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let needed = "The request must bring input public_key: the public key to sign";
+    assert!(
+        text(&output.stdout).contains(needed),
+        "{}",
+        text(&output.stdout)
+    );
+    let answer: Value = serde_json::from_slice(&explain("", &["--output", "json"]).stdout).unwrap();
+    assert_eq!(answer["needed_inputs"], serde_json::json!(["public_key"]));
+
+    let output = explain("", &["--input", "public_key=@key.pub"]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    assert!(!text(&output.stdout).contains("must bring"));
+
+    let bound = r#"inputs: { public_key: { glob: "ecdsa-*" } },"#;
+    let output = explain(bound, &["--input", "public_key=@key.pub"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(
+        text(&output.stderr),
+        "hallpass: `deploy-host` would be refused: input `public_key` is not one that credential `deploy-host` allows under `inputs`\n"
+    );
+}
+
+#[test]
+fn a_bound_that_no_input_of_the_kind_fits_is_an_error() {
+    let hosts = HOSTS.replace("INPUTS", r#"inputs: { public_key: [ssh-dss, "KEY"] },"#);
+    let hosts = hosts.replace("KEY", PUBLIC_KEY);
+    let dir = folder(&[
+        ("policies/root.yaml", ROOT),
+        ("policies/hosts.yaml", &hosts),
+    ]);
+    let output = hallpass(&["policy", "check", "--output", "json"], dir.path());
+    assert_eq!(output.status.code(), Some(4));
+    let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let findings = answer["findings"].as_array().unwrap();
+    assert_eq!(findings.len(), 1, "{findings:?}");
+    assert_eq!(findings[0]["rule"], "input");
+    let message = findings[0]["message"].as_str().unwrap();
+    assert!(
+        message.starts_with("`public_key` in `inputs` of credential `deploy-host` "),
+        "{message}"
+    );
+    assert!(
+        message.ends_with(", so no request can bring it"),
+        "{message}"
+    );
+}
+
 /// T-81: one place in the source makes a Permit.
 #[test]
 fn a_permit_has_one_maker() {

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use data_encoding::BASE64URL_NOPAD;
 use serde_json::json;
 
+use crate::cli::inputs::InputArgs;
 use crate::cli::{Failure, Output, Terminal};
 use crate::clock::{Clock as _, SystemClock};
 use crate::policy::decide::{BlockOutcome, ConditionOutcome, GrantOutcome, PolicyOutcome, Verdict};
@@ -19,7 +20,8 @@ use crate::yaml::duration;
 /// Explains what a broker with these policies would decide, condition by condition
 ///
 /// The job is described by the claims of its token. Nothing is verified and nothing is minted. The
-/// exit code is 1 when the job would be refused. A token of `hallpass dev` is read as one of the issuer
+/// exit code is 1 when the job would be refused. The inputs of a request are checked if any is given;
+/// if none is, the answer names those that the request must bring. A token of `hallpass dev` is read as one of the issuer
 /// that its CI stands for.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
@@ -46,6 +48,8 @@ pub(super) struct Args {
     /// A scope asked for; may be given several times. All of the grant's if not given
     #[arg(long = "scope", value_name = "SCOPE")]
     scopes: Vec<String>,
+    #[command(flatten)]
+    inputs: InputArgs,
     /// The folder of policies
     #[arg(long, value_name = "DIR", default_value = "policies")]
     policies: PathBuf,
@@ -68,6 +72,14 @@ pub(super) fn run(args: &Args, out: &mut Terminal) -> Result<(), Failure> {
     };
     let facts = facts(&set, claims(args, out)?)?;
     let decision = set.explain(&facts, &ask, SystemClock::new().now());
+    let definition = set
+        .credential(&ask.credential)
+        .filter(|_| decision.is_permitted());
+    // Without any input only the policies are asked.
+    let needed: Vec<_> = match definition {
+        Some(definition) if ask.inputs.is_empty() => definition.needed_inputs().collect(),
+        Some(_) | None => Vec::new(),
+    };
     match args.output {
         Output::Json => {
             let facts: serde_json::Map<_, _> = facts
@@ -76,17 +88,35 @@ pub(super) fn run(args: &Args, out: &mut Terminal) -> Result<(), Failure> {
                 .collect();
             let decision = serde_json::to_value(&decision)
                 .map_err(|error| Failure::Local(error.to_string()))?;
-            out.json(&json!({ "facts": facts, "decision": decision }).to_string());
+            let needed: Vec<_> = needed.iter().map(|input| input.name).collect();
+            let answer = json!({ "facts": facts, "decision": decision, "needed_inputs": needed });
+            out.json(&answer.to_string());
         }
-        Output::Text => print(&decision, &facts, out),
+        Output::Text => {
+            print(&decision, &facts, out);
+            for input in needed {
+                out.line("");
+                out.prose(&format!(
+                    "The request must bring input {}: {}.",
+                    input.name, input.summary
+                ));
+            }
+        }
     }
-    if decision.is_permitted() {
-        return Ok(());
+    if !decision.is_permitted() {
+        return Err(Failure::Denied(format!(
+            "`{}` would be refused",
+            ask.credential
+        )));
     }
-    Err(Failure::Denied(format!(
-        "`{}` would be refused",
-        ask.credential
-    )))
+    match definition {
+        Some(definition) if !ask.inputs.is_empty() => {
+            definition.check_inputs(&ask.inputs).map_err(|error| {
+                Failure::Denied(format!("`{}` would be refused: {error}", ask.credential))
+            })
+        }
+        Some(_) | None => Ok(()),
+    }
 }
 
 fn ask(args: &Args) -> Result<Ask, Failure> {
@@ -96,7 +126,7 @@ fn ask(args: &Args) -> Result<Ask, Failure> {
         credential: args.credential.clone(),
         scopes: (!args.scopes.is_empty()).then(|| args.scopes.clone()),
         ttl,
-        ..Ask::default()
+        inputs: args.inputs.read()?,
     })
 }
 
@@ -166,7 +196,11 @@ fn facts(set: &PolicySet, claims: Object) -> Result<Facts, Failure> {
         return Err(Failure::Denied(format!(
             "issuer `{}` is not trusted; the policies trust {}",
             escape(&url),
-            known.join(", ")
+            if known.is_empty() {
+                "no issuer".to_owned()
+            } else {
+                known.join(", ")
+            }
         )));
     };
     reader

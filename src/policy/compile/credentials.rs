@@ -226,14 +226,22 @@ fn inputs(
     let Some(fields) = sheet.fields(node, &of, &names) else {
         return bounds;
     };
-    for name in names {
+    for input in kind.inputs {
+        let name = input.name;
         let Some(node) = fields.get(name) else {
             continue;
         };
         let compared = Compared::Fact(FactType::Text);
-        if let Some(pattern) = patterns::pattern(sheet, node, name, compared) {
-            bounds.insert(name.to_owned(), pattern);
+        let Some(pattern) = patterns::pattern(sheet, node, name, compared) else {
+            continue;
+        };
+        for text in pattern.exact_texts().unwrap_or_default() {
+            if let Err(problem) = input.check_value(text) {
+                let message = format!("`{name}` in {of} {problem}, so no request can bring it");
+                sheet.error_help("input", node.span, message, Some(input.summary));
+            }
         }
+        bounds.insert(name.to_owned(), pattern);
     }
     bounds
 }
