@@ -667,6 +667,23 @@ fn a_bound_that_no_input_of_the_kind_fits_is_an_error() {
     );
 }
 
+#[test]
+fn a_folder_without_policies_is_a_finding_for_programs_too() {
+    let dir = folder(&[]);
+    fs::create_dir(dir.path().join("policies")).unwrap();
+    let output = hallpass(&["policy", "check", "--output", "json"], dir.path());
+    assert_eq!(output.status.code(), Some(4));
+    let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(answer["findings"][0]["rule"], "no-policies");
+    write(dir.path(), "claims.json", &CLAIMS.replace("EVENT", "push"));
+    let output = hallpass(
+        &["policy", "explain", "--claims", "claims.json", "app"],
+        dir.path(),
+    );
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).ends_with("is not trusted; the policies trust no issuer\n"));
+}
+
 /// T-81: one place in the source makes a Permit.
 #[test]
 fn a_permit_has_one_maker() {

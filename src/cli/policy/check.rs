@@ -49,10 +49,7 @@ pub(super) fn run(args: &Args, out: &mut Terminal) -> Result<(), Failure> {
         Ok(loaded) => {
             let set = loaded.set;
             if set.is_empty() {
-                return Err(Failure::Findings(format!(
-                    "`{}` holds no policies; expected at least one `*.yaml` file with `issuers:`, `credentials:` and `policies:`",
-                    args.dir.display()
-                )));
+                return Err(empty(args, out));
             }
             (
                 summary(&set),
@@ -85,6 +82,21 @@ pub(super) fn run(args: &Args, out: &mut Terminal) -> Result<(), Failure> {
         )));
     }
     Ok(())
+}
+
+/// A folder without policies: a broker with it would refuse everybody, and does not start.
+fn empty(args: &Args, out: &mut Terminal) -> Failure {
+    let dir = args.dir.display();
+    let message = format!("`{dir}` holds no policies");
+    let help = "add at least one `*.yaml` file with `issuers:`, `credentials:` and `policies:`";
+    if args.output == Output::Json {
+        let finding = json!({
+            "severity": Severity::Error.name(), "rule": "no-policies", "message": message, "help": help,
+            "file": dir.to_string(), "line": null, "column": null,
+        });
+        out.json(&json!({ "revision": null, "findings": [finding] }).to_string());
+    }
+    Failure::Findings(format!("{message}; {help}"))
 }
 
 fn summary(set: &PolicySet) -> String {
