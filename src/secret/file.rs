@@ -1,4 +1,4 @@
-//! Reads a file that holds a private key, if it is ours or root's and nobody beyond its owner and group can.
+//! Reads a file that holds a private key, if it is ours or root's and only its owner and group can read it.
 
 use std::fs::{self, File};
 use std::io::{self, Read as _};
