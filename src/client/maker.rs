@@ -39,10 +39,10 @@ pub trait Maker: Send + Sync + fmt::Debug {
     /// there any more, so no repeat helps.
     fn way_out(&self) -> &'static str;
 
-    /// Makes an input that nobody else has.
+    /// Makes a new input from the system's randomness.
     ///
     /// # Errors
-    /// The system has no randomness to give.
+    /// The system gave no random bytes.
     fn make(&self) -> Result<Box<dyn Made>, ClientError>;
 }
 

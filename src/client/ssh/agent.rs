@@ -137,7 +137,7 @@ impl Held {
     fn report(&self, refusal: Refusal) {
         let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
         if reported.insert(refusal) && self.reports.try_send(refusal.to_string()).is_err() {
-            // Nobody listens, or more was said already than is read.
+            // The command ended, or reports are not read fast enough.
         }
     }
 }

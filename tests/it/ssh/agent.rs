@@ -291,7 +291,7 @@ async fn a_process_has_one_session() {
     }
 }
 
-/// What stands between a client and the agent.
+/// A program between a client and the agent.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Relay {
     /// It knows nothing of `session-bind`, like programs that were made before it.

@@ -1,15 +1,16 @@
-//! Which signature the agent gives to whom: one that logs in to the one session that a client bound
-//! before it said anything else (T-147).
+//! Which requests the agent signs: logins to the one session that a client bound before it said
+//! anything else (T-147).
 //!
-//! A root on a host that the agent is forwarded to could use it for as long as the command runs. The
-//! agent sees only its own side, so it goes by what a client says and does:
+//! Root on a host that the agent is forwarded to could use it for as long as the command runs. The agent
+//! sees only its own side of a connection, so it goes by what a client says and does:
 //!
 //! - OpenSSH 8.9 and later name the session of a connection first, and say whether it is forwarded. A
 //!   connection that says anything else first, or is forwarded, gets no signature.
-//! - A signature is a login to the bound session and nothing else: the client's own, since the id of a
-//!   session is known to its two ends only.
+//! - A signature is for a login to the bound session, and to the host that was bound with it where the
+//!   request names one.
 //! - A process has one session, its own: a second one comes from a machine behind it. A process that did
-//!   not bind its first connection does not know of binding, so it would not say what it forwards.
+//!   not bind its first connection does not know of binding, so it would not say what it forwards. Without
+//!   `/proc` this rule is not applied.
 //!
 //! What is left: a client that forwards without saying so and never spoke to the agent before, and a
 //! relay that drops only what says so and is a new process for each connection.
