@@ -167,6 +167,7 @@ impl Exchange {
         let job = self.identify(&token, id, ask, seen)?;
         let (policies, now) = (&self.parts.policies, self.parts.clock.now());
         let Some(ask) = ask else {
+            self.lasting.rates.listed(&job);
             return Ok(Explained::Available(policies.available(job.facts(), now)));
         };
         // No permit is made: nothing can be minted from an explanation.
@@ -251,7 +252,11 @@ impl Exchange {
             }
         };
         seen.identified(&job);
-        let share = self.lasting.rates.take(&job, self.parts.per_repository);
+        let rates = &self.lasting.rates;
+        if ask.is_some() && rates.was_listed(&job) {
+            return Ok(job);
+        }
+        let share = rates.take(&job, self.parts.per_repository);
         let Err(retry_after) = share else {
             return Ok(job);
         };

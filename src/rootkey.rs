@@ -15,7 +15,7 @@ use aws_lc_rs::{hmac, rand};
 use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
 
 use crate::secret::Secret;
-use crate::secret::file::{self, PrivateFileError};
+use crate::secret::file::{self, Owner, PrivateFileError};
 
 /// One root key: 32 random bytes, as `hallpass keys generate` prints them.
 #[derive(Clone, Debug)]
@@ -421,6 +421,14 @@ pub enum RootKeyError {
         /// Its permission bits.
         mode: u32,
     },
+    /// It is another user's.
+    #[error("root key file `{path}` {owner}", path = .path.display())]
+    Owner {
+        /// Which file.
+        path: PathBuf,
+        /// Whose it is.
+        owner: Owner,
+    },
     /// What the file holds is no root key.
     #[error("root key file `{path}`: {source}", path = .path.display())]
     InFile {
@@ -448,6 +456,7 @@ fn read_private(path: &Path) -> Result<Secret<String>, RootKeyError> {
             PrivateFileError::Unreadable(source) => RootKeyError::Unreadable { path, source },
             PrivateFileError::NotAFile(found) => RootKeyError::NotAFile { path, found },
             PrivateFileError::Mode(mode) => RootKeyError::Mode { path, mode },
+            PrivateFileError::Owner(owner) => RootKeyError::Owner { path, owner },
         }
     })
 }

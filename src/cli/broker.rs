@@ -92,15 +92,19 @@ fn hide_memory() {
 pub(super) fn failure(error: ClientError) -> Failure {
     match error {
         ClientError::Denied(refusal) => Failure::Denied(denial(&refusal)),
+        ClientError::Spent { refusal, way_out } => {
+            Failure::Denied(format!("{}\n\n{way_out}", denial(&refusal)))
+        }
         ClientError::Unreachable { .. }
         | ClientError::NotNow { .. }
         | ClientError::Silent { .. }
         | ClientError::Answer { .. } => Failure::Unreachable(error.to_string()),
         ClientError::Source(crate::client::SourceError::Request(inner)) => failure(*inner),
-        ClientError::Address(_) => Failure::Usage(error.to_string()),
+        ClientError::Address(_) | ClientError::Format(_) => Failure::Usage(error.to_string()),
         ClientError::Setting(_)
         | ClientError::File(_)
         | ClientError::Key(_)
+        | ClientError::Agent(_)
         | ClientError::Source(_)
         | ClientError::FalseIssuer { .. } => Failure::Local(error.to_string()),
     }

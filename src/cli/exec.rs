@@ -5,6 +5,8 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use tokio::sync::mpsc;
+
 use self::child::Child;
 use self::signals::Signals;
 use super::broker::{BrokerArgs, block_on, failure_of_exchange, mask, quoted, warn_of_rivals};
@@ -12,8 +14,8 @@ use super::get::database_ca;
 use super::inputs::InputArgs;
 use super::{Failure, Terminal};
 use crate::client::format::{Prefix, Variable, rivals, variables};
+use crate::client::maker::{Reports, Served};
 use crate::client::source::SOURCES;
-use crate::client::ssh::{Agent, agent};
 use crate::client::{Ask, Client, Environment, Received, Revocation, Sharing};
 use crate::secret::Secret;
 use crate::yaml::duration;
@@ -106,13 +108,14 @@ async fn exec(
     out: &mut Terminal,
 ) -> Result<(), Failure> {
     let mut leases = Vec::new();
+    let (reports, mut reported) = mpsc::channel(MOST_REPORTS);
     let result = tokio::select! {
-        result = fetch(args, client, &mut leases, out) => result,
+        result = fetch(args, client, &mut leases, &reports, out) => result,
         caught = signals.next() => Err(Failure::Child(caught.exit_code())),
     };
     let result = match result {
         Ok(changes) => match start(args, program, client, &changes, signals) {
-            Ok(child) => Ok(follow(child, signals).await),
+            Ok(child) => Ok(follow(child, signals, &mut reported, out).await),
             Err(failure) => Err(failure),
         },
         Err(failure) => Err(failure),
@@ -132,15 +135,18 @@ struct Changes {
     set: Vec<Variable>,
     removed: Vec<&'static str>,
     /// They end with the command.
-    agents: Vec<Agent>,
+    served: Vec<Box<dyn Served>>,
 }
 
 impl Changes {
-    /// The agent takes the place of the job's own, which holds other keys.
-    fn add_agent(&mut self, agent: Agent, prefix: Option<&Prefix>) {
-        self.removed.extend(agent::VARIABLES);
-        self.set.push(agent.variable(prefix));
-        self.agents.push(agent);
+    /// What is served takes the place of what the job has of that sort, such as its own agent.
+    fn serve(&mut self, served: Box<dyn Served>, prefix: Option<&Prefix>) {
+        self.removed.extend(served.rivals());
+        let variables = served.variables().into_iter();
+        let variables =
+            variables.map(|(name, value)| Variable::new(name, prefix, Secret::new(value)));
+        self.set.extend(variables);
+        self.served.push(served);
     }
 }
 
@@ -148,6 +154,7 @@ async fn fetch(
     args: &Args,
     client: &Client,
     leases: &mut Vec<Secret<String>>,
+    reports: &Reports,
     out: &mut Terminal,
 ) -> Result<Changes, Failure> {
     let sharing = if args.keep {
@@ -162,12 +169,12 @@ async fn fetch(
             Ask::new(&wanted.credential).map_err(|error| Failure::Usage(error.to_string()))?;
         ask.inputs.clone_from(inputs);
         let obtained = client
-            .obtain(&ask, sharing)
+            .obtain(&ask, sharing, None)
             .await
             .map_err(|error| failure_of_exchange(error, client))?;
         leases.extend(obtained.received.lease.clone());
-        let (received, agent) = obtained
-            .with_agent(client)
+        let (received, served) = obtained
+            .serve(client, reports.clone())
             .map_err(|error| Failure::Local(error.to_string()))?;
         // The command may print what it was given.
         mask(client.environment(), &received, out)?;
@@ -180,8 +187,8 @@ async fn fetch(
             changes.removed.extend(rivals(&received, ca));
         }
         changes.set.extend(variables(&received, prefix, ca));
-        if let Some(agent) = agent {
-            changes.add_agent(agent, prefix);
+        if let Some(served) = served {
+            changes.serve(served, prefix);
         }
     }
     Ok(changes)
@@ -209,9 +216,16 @@ fn check_life(
 }
 
 /// Waits for the command's end, and passes on what comes meanwhile.
-async fn follow(mut child: Child, signals: &mut Signals) -> u8 {
+async fn follow(
+    mut child: Child,
+    signals: &mut Signals,
+    reported: &mut mpsc::Receiver<String>,
+    out: &mut Terminal,
+) -> u8 {
     loop {
         tokio::select! {
+            biased;
+            Some(report) = reported.recv() => out.error(&format!("hallpass: {report}")),
             code = child.wait() => return code,
             caught = signals.next() => child.pass_on(caught),
         }
@@ -302,4 +316,6 @@ async fn revoke(client: &Client, leases: &[Secret<String>], out: &mut Terminal) 
     }
 }
 
+/// What is served reports each problem once, and has fewer of them.
+const MOST_REPORTS: usize = 16;
 const REVOKE_TIME: Duration = Duration::from_secs(10);

@@ -6,15 +6,12 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use clap::builder::PossibleValuesParser;
-use data_encoding::HEXLOWER;
 use nix::fcntl::OFlag;
 
 use super::broker::{BrokerArgs, block_on, failure_of_exchange, mask, quoted, warn_of_rivals};
 use super::inputs::InputArgs;
 use super::{Failure, Terminal};
-use crate::client::format::{
-    self, FORMATS, Format, Options, Prefix, Surroundings, github_file, variables,
-};
+use crate::client::format::{self, FORMATS, Format, GITHUB_ENV, Options, Prefix, Surroundings};
 use crate::client::{
     Ask, Client, Environment, FileError, Obtained, Received, Sharing, ca_file, check_target,
     read_own, write_private,
@@ -89,13 +86,17 @@ async fn get(args: &Args, client: &Client, out: &mut Terminal) -> Result<(), Fai
     ask.scopes.clone_from(&args.scopes);
     ask.ttl.clone_from(&args.ttl);
     ask.inputs = args.inputs.read()?;
-    let format = format::find(&args.format)
-        .ok_or_else(|| Failure::Usage(format!("no format {}", quoted(&args.format))))?;
+    let format = if args.github_env {
+        &GITHUB_ENV
+    } else {
+        format::find(&args.format)
+            .ok_or_else(|| Failure::Usage(format!("no format {}", quoted(&args.format))))?
+    };
     check_targets(args, client, format, out)?;
     let received = client
-        .obtain(&ask, Sharing::Job)
+        .obtain(&ask, Sharing::Job, Some(format))
         .await
-        .and_then(Obtained::with_private_key)
+        .and_then(Obtained::into_members)
         .map_err(|error| failure_of_exchange(error, client))?;
     let handed_over = mask(client.environment(), &received, out)
         .and_then(|()| hand_over(args, client, format, &received, out))
@@ -150,17 +151,14 @@ fn hand_over(
     received: &Received,
     out: &mut Terminal,
 ) -> Result<(), Failure> {
-    let ca = if format.wants_ca_file || args.github_env || args.database_ca.is_some() {
+    let ca = if format.wants_ca_file || args.database_ca.is_some() {
         database_ca(client, received, args.database_ca.as_deref())?
     } else {
         None
     };
     let is_cleared = format.environment == Surroundings::Cleared && args.prefix.is_none();
-    if args.github_env || (format.environment != Surroundings::Apart && !is_cleared) {
+    if format.environment != Surroundings::Apart && !is_cleared {
         warn_of_rivals(client.environment(), received, ca.as_deref(), out);
-    }
-    if args.github_env {
-        return set_github_env(args, client, received, ca.as_deref());
     }
     let options = Options {
         prefix: args.prefix.as_ref(),
@@ -169,6 +167,9 @@ fn hand_over(
     let text = format
         .write(received, &options)
         .map_err(|error| Failure::Usage(error.to_string()))?;
+    if args.github_env {
+        return add_to_github_env(client, &text);
+    }
     let beside = format.beside.and_then(|(suffix, member)| {
         let text = received.members.text(member)?;
         Some((suffix, text))
@@ -223,18 +224,8 @@ fn github_env(client: &Client) -> Result<PathBuf, Failure> {
 }
 
 /// Adds to the file, or leaves it as it was: the runner reads half an entry as an error of the step.
-fn set_github_env(
-    args: &Args,
-    client: &Client,
-    received: &Received,
-    ca: Option<&Path>,
-) -> Result<(), Failure> {
+fn add_to_github_env(client: &Client, text: &Secret<String>) -> Result<(), Failure> {
     let path = github_env(client)?;
-    let mut random = [0; 16];
-    aws_lc_rs::rand::fill(&mut random)
-        .map_err(|_| Failure::Local("this machine gives no random bytes".to_owned()))?;
-    let end = format!("hallpass_{}", HEXLOWER.encode(&random));
-    let text = github_file(&variables(received, args.prefix.as_ref(), ca), &end);
     let append = || {
         let mut file = OpenOptions::new()
             .append(true)

@@ -5,8 +5,9 @@ use crate::text::escape;
 use super::address::AddressError;
 use super::answer::Refusal;
 use super::file::FileError;
+use super::format::FormatError;
 use super::source::SourceError;
-use super::ssh::RunKeyError;
+use super::ssh::{AgentError, RunKeyError};
 
 /// Why there is no credential.
 #[derive(Debug, thiserror::Error)]
@@ -23,6 +24,12 @@ pub enum ClientError {
     /// No key pair could be made.
     #[error(transparent)]
     Key(#[from] RunKeyError),
+    /// The command cannot have an SSH agent.
+    #[error(transparent)]
+    Agent(#[from] AgentError),
+    /// The output format cannot hold the credential.
+    #[error(transparent)]
+    Format(#[from] FormatError),
     /// The CI gave no token.
     #[error(transparent)]
     Source(#[from] SourceError),
@@ -40,6 +47,14 @@ pub enum ClientError {
     /// The broker said no.
     #[error(transparent)]
     Denied(Box<Refusal>),
+    /// The job's token was used for the credential before, and no repeat can help.
+    #[error("{refusal}")]
+    Spent {
+        /// The broker's refusal.
+        refusal: Box<Refusal>,
+        /// What to do, in a few sentences.
+        way_out: &'static str,
+    },
     /// Somebody answered "not now" until the time was up, or "not until an operator acts".
     #[error("{who} answers {status}: {refusal}")]
     NotNow {

@@ -16,7 +16,8 @@ pub(super) fn of_job(environment: &Environment) -> Option<PathBuf> {
 }
 
 /// A folder that exists and is ours alone, for files that other programs are pointed to: the job's,
-/// else one below the machine's temporary folder. Where the name is taken by something else, the
+/// else one below the machine's temporary folder. Its path is text, since variables and connection
+/// addresses name it. Where the name is taken by something else, the
 /// folder gets a random one, since the job must not fail for it.
 ///
 /// # Errors
@@ -24,7 +25,9 @@ pub(super) fn of_job(environment: &Environment) -> Option<PathBuf> {
 pub(super) fn made(environment: &Environment) -> Result<PathBuf, FileError> {
     let temporary = environment.path("TMPDIR").unwrap_or_else(|| "/tmp".into());
     let mut problem = (temporary.clone(), io::ErrorKind::NotFound.into());
-    for place in environment.job_folder().into_iter().chain([temporary]) {
+    let places = environment.job_folder().into_iter();
+    let places = places.chain([temporary, "/tmp".into()]);
+    for place in places.filter(|place| place.to_str().is_some()) {
         let usual = Ok(name());
         let other = random_word().map(|word| format!("{}-{word}", name()));
         for name in [usual, other] {
@@ -47,7 +50,9 @@ fn name() -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::ffi::OsStr;
     use std::fs;
+    use std::os::unix::ffi::OsStrExt as _;
     use std::os::unix::fs::{PermissionsExt as _, symlink};
     use std::path::Path;
 
@@ -73,6 +78,18 @@ mod tests {
         symlink(elsewhere.path(), &usual).unwrap();
         assert_ne!(made(&environment).unwrap(), usual);
         assert_eq!(fs::read_dir(elsewhere.path()).unwrap().count(), 0);
+    }
+
+    /// T-147
+    #[test]
+    fn a_folder_whose_path_is_not_text_is_not_used() {
+        let base = tempfile::tempdir().unwrap();
+        let job = base.path().join(OsStr::from_bytes(b"job-\xff"));
+        fs::create_dir(&job).unwrap();
+        let folder = made(&environment(&job, base.path())).unwrap();
+        assert_eq!(folder, base.path().join(name()));
+        let folder = made(&environment(&job, &job)).unwrap();
+        assert!(folder.starts_with("/tmp"), "{}", folder.display());
     }
 
     #[test]

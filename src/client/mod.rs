@@ -24,6 +24,7 @@ mod file;
 mod folder;
 pub mod format;
 mod kept;
+pub mod maker;
 mod no_proxy;
 mod obtain;
 pub mod source;
@@ -194,19 +195,30 @@ impl Client {
     /// No token, no broker, or a refusal.
     pub async fn get(&self, ask: &Ask, sharing: Sharing) -> Result<Received, ClientError> {
         let deadline = self.connection.deadline(self.patience);
+        self.get_until(ask, sharing, None, deadline).await
+    }
+
+    /// [`get`](Self::get), with a new token that was fetched already, if there is one.
+    async fn get_until(
+        &self,
+        ask: &Ask,
+        sharing: Sharing,
+        token: Option<IdToken>,
+        deadline: Deadline,
+    ) -> Result<Received, ClientError> {
         let source = self.source()?;
         match (sharing, source.makes_new_tokens()) {
             (Sharing::Nobody, _) => {
-                let token = self.token_until(deadline).await?;
+                let token = self.token_or(token, deadline).await?;
                 let pair = Pair::new(None)?;
                 self.exchange(ask, &token, &pair, deadline).await
             }
             (Sharing::Job, true) => {
                 let slot = Slot::of(&self.broker, ask, &source.job(&self.environment));
-                self.get_with_kept_token(ask, &slot, deadline).await
+                self.get_with_kept_token(ask, &slot, token, deadline).await
             }
             (Sharing::Job, false) => {
-                let token = self.token_until(deadline).await?;
+                let token = self.token_or(token, deadline).await?;
                 let slot = Slot::of(&self.broker, ask, &[token.expose()]);
                 let now = self.clock().now();
                 let (pair, is_repeat) = match self.kept.find(&slot, now) {
@@ -229,15 +241,7 @@ impl Client {
     pub async fn available(&self) -> Result<Offers, ClientError> {
         let deadline = self.connection.deadline(self.patience);
         let token = self.token_until(deadline).await?;
-        let body = Secret::new("{}".to_owned());
-        let request = Request::post(
-            BROKER,
-            self.broker.route("/api/explain"),
-            "application/json",
-            body,
-        )
-        .secret_header("authorization", &format!("Bearer {}", token.expose()))?;
-        parse_json(&success(self.connection.send(&request, deadline).await?)?)
+        self.offers(&token, deadline).await
     }
 
     /// Ends a lease before its time (RFC 7009).
@@ -298,6 +302,17 @@ impl Client {
             .copied()
     }
 
+    async fn token_or(
+        &self,
+        token: Option<IdToken>,
+        deadline: Deadline,
+    ) -> Result<IdToken, ClientError> {
+        match token {
+            Some(token) => Ok(token),
+            None => self.token_until(deadline).await,
+        }
+    }
+
     async fn token_until(&self, deadline: Deadline) -> Result<IdToken, ClientError> {
         let source = self.source()?;
         self.check_issuer_until(deadline).await?;
@@ -325,6 +340,7 @@ impl Client {
         &self,
         ask: &Ask,
         slot: &Slot,
+        token: Option<IdToken>,
         deadline: Deadline,
     ) -> Result<Received, ClientError> {
         if let Some(pair) = self.kept.find(slot, self.clock().now())
@@ -342,7 +358,7 @@ impl Client {
                 }
             }
         }
-        let token = self.token_until(deadline).await?;
+        let token = self.token_or(token, deadline).await?;
         let new = Pair::new(Some(token.clone()))?;
         let pair = self.kept.keep(slot, new, self.clock().now());
         let token = pair.token.as_ref().unwrap_or(&token);

@@ -8,12 +8,15 @@ use moka::sync::Cache;
 
 use crate::clock::Clock;
 use crate::provider::{Fact, Job};
+use crate::token::TokenId;
 
 /// Counts exchanges and explanations per repository.
 #[derive(Debug)]
 pub(super) struct Rates {
     clock: Arc<dyn Clock>,
     shares: Cache<String, Arc<Mutex<Share>>>,
+    /// Tokens whose job was shown a list, and did not ask for any of it yet.
+    listed: Cache<TokenId, ()>,
 }
 
 /// What a repository may still ask for, told by one time: all of it from then on, and less by one
@@ -31,7 +34,22 @@ impl Rates {
                 .max_capacity(MAX_REPOSITORIES)
                 .time_to_idle(Duration::from_secs(120))
                 .build(),
+            listed: Cache::builder()
+                .max_capacity(MAX_LISTED)
+                .time_to_live(Duration::from_secs(120))
+                .build(),
         }
+    }
+
+    /// Remembers that this job was shown what it may have. A client looks there before it asks with the
+    /// same token, and both together count once.
+    pub(super) fn listed(&self, job: &Job) {
+        self.listed.insert(job.token().clone(), ());
+    }
+
+    /// Whether this is the first request with the job's token since it was [`listed`](Self::listed).
+    pub(super) fn was_listed(&self, job: &Job) -> bool {
+        self.listed.remove(job.token()).is_some()
     }
 
     /// Takes one from the repository's share of `per_minute`, which is a minute's worth at once at
@@ -79,6 +97,8 @@ fn name_of(job: &Job) -> String {
 /// Genuine tokens of so many repositories at once would be an attack by a whole platform; a share
 /// that is dropped starts full.
 const MAX_REPOSITORIES: u64 = 100_000;
+/// A token that is forgotten counts twice.
+const MAX_LISTED: u64 = 10_000;
 const MINUTE: Duration = Duration::from_secs(60);
 
 #[cfg(test)]

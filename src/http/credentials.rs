@@ -9,6 +9,7 @@ use axum::response::Response;
 use super::answer::Context;
 use super::request::{self, RequestError};
 use super::{Shared, body, token};
+use crate::credential::kind;
 use crate::exchange;
 use crate::policy::parse::MAX_NAME;
 use crate::policy::{Ask, Inputs};
@@ -135,8 +136,11 @@ fn inputs(value: &Value) -> Result<Inputs, RequestError> {
     let is_plain = |text: &str| text.bytes().all(|byte| matches!(byte, b' '..=b'~'));
     let mut inputs = Inputs::new();
     for (name, value) in object.iter() {
-        let value = value.as_text().filter(|text| is_plain(text));
-        let value = value.ok_or(RequestError::InputText)?;
+        let value = value.as_text().ok_or(RequestError::InputText)?;
+        if !is_plain(value) {
+            let known = kind::input(name).map(request::input_line);
+            return Err(known.unwrap_or(RequestError::InputText));
+        }
         if !is_plain(name) {
             return Err(RequestError::InputText);
         }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use http::{HeaderMap, StatusCode, header};
 
+use crate::credential::kind::Input;
 use crate::policy::Inputs;
 use crate::replay::IdempotencyKey;
 use crate::yaml::duration;
@@ -64,6 +65,11 @@ pub enum RequestError {
     Inputs,
     #[error("member `inputs` must be an object of texts in printable ASCII")]
     InputText,
+    #[error("input `{name}` must be one line of printable ASCII without a line end: {summary}")]
+    InputLine {
+        name: &'static str,
+        summary: &'static str,
+    },
     #[error("`scope` holds a character that no scope has (RFC 6749 section 3.3)")]
     Scope,
     #[error(
@@ -115,7 +121,7 @@ impl RequestError {
             Self::Grant => "request.grant",
             Self::TokenType { .. } => "request.token_type",
             Self::Target(_) => "request.target",
-            Self::Inputs | Self::InputText => "request.input",
+            Self::Inputs | Self::InputText | Self::InputLine { .. } => "request.input",
             Self::Scope | Self::NoScope { .. } => "request.scope",
             Self::Ttl | Self::TtlUnit(_) => "request.ttl",
             Self::Key(_) => "request.idempotency_key",
@@ -148,6 +154,7 @@ impl RequestError {
             | Self::Target(_)
             | Self::Inputs
             | Self::InputText
+            | Self::InputLine { .. }
             | Self::Scope
             | Self::NoScope { .. }
             | Self::Ttl
@@ -187,6 +194,7 @@ impl RequestError {
             | Self::TokenType { .. }
             | Self::Inputs
             | Self::InputText
+            | Self::InputLine { .. }
             | Self::Ttl
             | Self::TtlUnit(_)
             | Self::Key(_)
@@ -265,6 +273,14 @@ pub(super) fn check_inputs(inputs: &Inputs) -> Result<(), RequestError> {
         Err(RequestError::Inputs)
     } else {
         Ok(())
+    }
+}
+
+/// An input with a line end or with bytes of another alphabet, such as a whole key file that was pasted.
+pub(super) const fn input_line(input: &Input) -> RequestError {
+    RequestError::InputLine {
+        name: input.name,
+        summary: input.summary,
     }
 }
 

@@ -131,7 +131,14 @@ fn check_type(text: &str) -> Result<(), RequestError> {
 fn inputs<'a>(form: &Form, known: impl Iterator<Item = &'a Input>) -> Result<Inputs, RequestError> {
     let mut inputs = Inputs::new();
     for input in known {
-        if let Some(value) = form.one(input.name)? {
+        let value = form.one(input.name).map_err(|error| {
+            if matches!(error, RequestError::Encoding { .. }) {
+                request::input_line(input)
+            } else {
+                error
+            }
+        });
+        if let Some(value) = value? {
             inputs.insert(input.name.to_owned(), value.to_owned());
         }
     }

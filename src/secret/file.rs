@@ -1,4 +1,4 @@
-//! Reads a file that holds a private key, if nobody beyond its owner and group can.
+//! Reads a file that holds a private key, if it is ours or root's and only its owner and group can read it.
 
 use std::fs::{self, File};
 use std::io::{self, Read as _};
@@ -31,7 +31,16 @@ pub(crate) fn read_private(path: &Path, limit: usize) -> Result<Secret<String>, 
     if !PRIVATE_MODES.contains(&mode) {
         return Err(PrivateFileError::Mode(mode));
     }
+    let (owner, ours) = (metadata.uid(), nix::unistd::geteuid().as_raw());
+    if !is_trusted(owner, ours) {
+        return Err(PrivateFileError::Owner(Owner { owner, ours }));
+    }
     Ok(read_bounded(&file, limit)?)
+}
+
+/// Another user could put a key of theirs into the file at any time.
+const fn is_trusted(owner: u32, ours: u32) -> bool {
+    owner == ROOT || owner == ours
 }
 
 /// Why a private file was not read.
@@ -43,6 +52,18 @@ pub(crate) enum PrivateFileError {
     NotAFile(&'static str),
     /// Others can read it, or it can be run.
     Mode(u32),
+    /// It is another user's.
+    Owner(Owner),
+}
+
+/// A file's owner that is neither root nor the user of this process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "belongs to user {owner}, expected root or the broker's user {ours}; fix it with `chown {ours}`"
+)]
+pub struct Owner {
+    owner: u32,
+    ours: u32,
 }
 
 impl From<io::Error> for PrivateFileError {
@@ -67,5 +88,23 @@ fn read_bounded(file: &File, limit: usize) -> io::Result<Secret<String>> {
     }
 }
 
+const ROOT: u32 = 0;
 /// Of a file that nobody beyond its owner and group can read, and nobody runs.
 pub(crate) const PRIVATE_MODES: [u32; 4] = [0o400, 0o440, 0o600, 0o640];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// T-149
+    #[test]
+    fn a_private_file_is_roots_or_ours() {
+        assert!(is_trusted(0, 10_001) && is_trusted(10_001, 10_001) && is_trusted(0, 0));
+        assert!(!is_trusted(1_000, 10_001) && !is_trusted(1_000, 0));
+        let owner = Owner {
+            owner: 1_000,
+            ours: 10_001,
+        };
+        insta::assert_snapshot!(owner, @"belongs to user 1000, expected root or the broker's user 10001; fix it with `chown 10001`");
+    }
+}

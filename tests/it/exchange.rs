@@ -6,7 +6,7 @@ mod generic;
 mod github;
 mod gitlab;
 mod makers;
-mod one_machine;
+pub(crate) mod one_machine;
 mod remote;
 mod repeats;
 mod revoke;

@@ -8,4 +8,5 @@ mod keys;
 mod login;
 mod policy;
 mod real;
+mod serve;
 mod stage;

@@ -1,7 +1,7 @@
 //! What `credential_process` of the AWS tools reads. No kind of credential fits yet; the name is kept
 //! so that its error can say so.
 
-use super::{Format, Options, Surroundings};
+use super::{Format, Holds, Options, Surroundings};
 use crate::client::answer::Received;
 use crate::secret::Secret;
 
@@ -9,6 +9,7 @@ pub(super) const FORMAT: Format = Format {
     name: "aws-credential-process",
     summary: "AWS tools' credential_process (for sessions of AWS only)",
     needs: &["access_key_id", "secret_access_key", "session_token"],
+    holds: Holds::Nothing,
     hint: Some(
         "let AWS trust the broker as an OIDC provider and give it the token (`--format env`)",
     ),

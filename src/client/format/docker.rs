@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{Format, Options, Surroundings};
+use super::{Format, Holds, Options, Surroundings};
 use crate::client::answer::Received;
 use crate::secret::Secret;
 
@@ -10,6 +10,7 @@ pub(super) const FORMAT: Format = Format {
     name: "docker",
     summary: "a Docker credential helper's answer to get",
     needs: &["token"],
+    holds: Holds::Nothing,
     hint: None,
     wants_ca_file: false,
     environment: Surroundings::Apart,

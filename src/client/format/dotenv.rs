@@ -1,7 +1,7 @@
 //! Lines of a `.env` file, as Docker, systemd and GitLab's `dotenv` reports read them.
 
 use super::variables::variables;
-use super::{Format, Options, Surroundings};
+use super::{Format, Holds, Options, Surroundings};
 use crate::client::answer::Received;
 use crate::secret::Secret;
 
@@ -9,6 +9,7 @@ pub(super) const FORMAT: Format = Format {
     name: "dotenv",
     summary: "a .env file: NAME=value, a value to the end of its line",
     needs: &[],
+    holds: Holds::OneLine,
     hint: None,
     wants_ca_file: true,
     environment: Surroundings::Kept,

@@ -1,7 +1,7 @@
 //! Lines for a shell to read: `login=$(hallpass get … --format env) && eval "$login"`.
 
 use super::variables::{rivals, variables};
-use super::{Format, Options, Surroundings};
+use super::{Format, Holds, Options, Surroundings};
 use crate::client::answer::Received;
 use crate::secret::Secret;
 
@@ -9,6 +9,7 @@ pub(super) const FORMAT: Format = Format {
     name: "env",
     summary: "a shell, by eval: PG* and DATABASE_URL, or HALLPASS_TOKEN",
     needs: &[],
+    holds: Holds::OneLine,
     hint: None,
     wants_ca_file: true,
     environment: Surroundings::Cleared,

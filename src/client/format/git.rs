@@ -1,6 +1,6 @@
 //! What git reads from a credential helper's `get` (git-credential(1)).
 
-use super::{Format, Options, Surroundings};
+use super::{Format, Holds, Options, Surroundings};
 use crate::client::answer::Received;
 use crate::secret::Secret;
 
@@ -8,6 +8,7 @@ pub(super) const FORMAT: Format = Format {
     name: "git",
     summary: "a git credential helper's answer to get",
     needs: &["token"],
+    holds: Holds::Nothing,
     hint: None,
     wants_ca_file: false,
     environment: Surroundings::Apart,

@@ -3,7 +3,7 @@
 use serde_json::{Map, json};
 
 use super::libpq::Login;
-use super::{Format, Options, Surroundings};
+use super::{Format, Holds, Options, Surroundings};
 use crate::client::answer::{Received, Value};
 use crate::secret::Secret;
 
@@ -11,6 +11,7 @@ pub(super) const FORMAT: Format = Format {
     name: "json",
     summary: "programs: everything, as the broker's /api/credentials answers",
     needs: &[],
+    holds: Holds::Everything,
     hint: None,
     wants_ca_file: false,
     environment: Surroundings::Apart,

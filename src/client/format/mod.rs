@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use super::answer::Received;
-use crate::credential::kind::Kind;
+use super::maker::Maker;
+use crate::credential::kind::{Form, Kind, Member};
 use crate::secret::Secret;
 
 mod aws_credential_process;
@@ -11,6 +12,7 @@ mod docker;
 mod dotenv;
 mod env;
 mod git;
+mod github_env;
 mod json;
 mod kube_exec;
 mod libpq;
@@ -19,7 +21,8 @@ mod ssh;
 mod url;
 mod variables;
 
-pub use variables::{Prefix, Variable, github_file, rivals, variables};
+pub use github_env::FORMAT as GITHUB_ENV;
+pub use variables::{Prefix, Variable, rivals, variables};
 
 /// Every format there is. A new one is its file and a line here.
 pub const FORMATS: &[Format] = &[
@@ -50,6 +53,9 @@ pub struct Format {
     pub summary: &'static str,
     /// The members it is made of; a credential without one of them is refused.
     pub needs: &'static [&'static str],
+    /// The secrets it can hold beside those; a credential with another one is refused, since it would
+    /// be lost.
+    pub holds: Holds,
     /// What to do instead, beside the formats that fit.
     pub hint: Option<&'static str>,
     /// It names the database's CA as a file, so that file must be there.
@@ -69,6 +75,17 @@ pub type Beside = (&'static str, &'static str);
 
 /// Takes what the file holds, the credential's name, and the text; gives what the file shall hold.
 pub type Merge = fn(&[u8], &str, &Secret<String>) -> Secret<Vec<u8>>;
+
+/// Which secrets a format can hold beside the members that it needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Holds {
+    /// None.
+    Nothing,
+    /// Those of one line.
+    OneLine,
+    /// All.
+    Everything,
+}
 
 /// What a reader's other variables can do to a credential.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,51 +122,118 @@ impl Format {
             None => (self.text)(received, options),
             Some(_) => None,
         };
-        text.ok_or_else(|| FormatError {
-            format: self.name,
-            member: lacking.copied().unwrap_or("secret"),
-            credential: received.name.clone(),
-            noun: received.kind.noun,
-            fix: self.fix(received.kind),
+        text.ok_or_else(|| {
+            let problem = Problem::Lacks(lacking.copied().unwrap_or("secret"));
+            self.error(problem, &received.name, received.kind, None)
         })
     }
 
-    /// Whether every credential of the kind has what the format needs.
-    #[must_use]
-    pub fn fits(&self, kind: &Kind) -> bool {
-        self.needs.iter().all(|name| kind.has(name))
+    /// Whether it fits every credential of the kind, with what `maker` makes for it: looked at before
+    /// the job's token is used.
+    ///
+    /// # Errors
+    /// A member that it needs is not there, or a secret would be lost.
+    pub fn check(
+        &self,
+        credential: &str,
+        kind: &Kind,
+        maker: Option<&dyn Maker>,
+    ) -> Result<(), FormatError> {
+        self.problem(kind, maker).map_or(Ok(()), |problem| {
+            Err(self.error(problem, credential, kind, maker))
+        })
     }
 
-    fn fix(&self, kind: &Kind) -> String {
-        if let Some(hint) = self.hint {
-            return hint.to_owned();
-        }
-        let fitting = FORMATS.iter().filter(|format| format.fits(kind));
+    fn problem(&self, kind: &Kind, maker: Option<&dyn Maker>) -> Option<Problem> {
+        let always = kind.members.iter().filter(|member| member.always);
+        let members: Vec<Member> = always.copied().chain(maker.map(Maker::member)).collect();
+        let is_there = |name: &str| members.iter().any(|member| member.name == name);
+        let lacking = self.needs.iter().find(|name| !is_there(name));
+        let is_lost = |member: &&Member| member.is_secret() && !self.can_hold(member);
+        lacking.map(|name| Problem::Lacks(name)).or_else(|| {
+            let lost = members.iter().find(is_lost)?;
+            Some(Problem::Loses(lost.name))
+        })
+    }
+
+    fn can_hold(&self, member: &Member) -> bool {
+        self.needs.contains(&member.name)
+            || match self.holds {
+                Holds::Nothing => false,
+                Holds::OneLine => member.form != Form::Lines,
+                Holds::Everything => true,
+            }
+    }
+
+    fn error(
+        &self,
+        problem: Problem,
+        credential: &str,
+        kind: &Kind,
+        maker: Option<&dyn Maker>,
+    ) -> FormatError {
+        let fitting = FORMATS
+            .iter()
+            .filter(|format| format.problem(kind, maker).is_none());
         let names: Vec<String> = fitting.map(|format| format!("`{}`", format.name)).collect();
-        format!("use one of {}", names.join(", "))
+        let fix = match self.hint {
+            Some(hint) => hint.to_owned(),
+            None => format!("use one of {}", names.join(", ")),
+        };
+        FormatError {
+            format: self.name,
+            problem,
+            credential: credential.to_owned(),
+            noun: kind.noun,
+            fix,
+        }
     }
 }
 
 /// A credential that a format cannot hold.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "format `{format}` needs member `{member}`, which `{credential}`, {noun}, does not have: {fix}"
-)]
+#[error("format `{format}` {problem}, {noun}, {}: {fix}", .problem.end(), problem = .problem.of(.credential))]
 pub struct FormatError {
     format: &'static str,
-    member: &'static str,
+    problem: Problem,
     credential: String,
     noun: &'static str,
     fix: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Problem {
+    /// A member that the format needs.
+    Lacks(&'static str),
+    /// A secret that the format has no room for.
+    Loses(&'static str),
+}
+
+impl Problem {
+    fn of(self, credential: &str) -> String {
+        match self {
+            Self::Lacks(member) => format!("needs member `{member}`, which `{credential}`"),
+            Self::Loses(member) => format!("cannot hold member `{member}`, which `{credential}`"),
+        }
+    }
+
+    const fn end(self) -> &'static str {
+        match self {
+            Self::Lacks(_) => "does not have",
+            Self::Loses(_) => "has",
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::client::answer::{Members, Value};
+    use crate::client::maker::MAKERS;
     use crate::clock::Timestamp;
     use crate::credential::database::postgres;
     use crate::credential::jwt;
+    use crate::credential::kind::KINDS;
 
     fn text(text: &str) -> Value {
         Value::Text(Secret::new(text.to_owned()))
@@ -205,6 +289,55 @@ mod tests {
     }
 
     pub(super) const PASSWORD: &str = r#"p'a:s\s$(id)`w"ö/@?#%&"#;
+
+    /// A credential with all members that its kind always has, and with what `maker` makes.
+    fn of_kind(kind: &'static Kind, maker: Option<&dyn Maker>) -> Received {
+        let value = |member: &Member| match member.form {
+            Form::Text | Form::Lines => text("value"),
+            Form::OneOf(words) => text(words[0]),
+            Form::List => Value::List(vec!["value".to_owned()]),
+            Form::Port | Form::Number => Value::Number(1),
+        };
+        let members = kind.members.iter();
+        let members = members.filter(|member| member.always && !member.is_secret());
+        let members: Vec<_> = members.map(|member| (member.name, value(member))).collect();
+        let mut received = Received {
+            kind,
+            members: Members::of(kind, "the-secret", &members),
+            lease: None,
+            ..login()
+        };
+        if let Some(maker) = maker {
+            let made = maker.make().unwrap().member().unwrap();
+            received.members.hold(maker.member().name, made);
+        }
+        received
+    }
+
+    /// T-152
+    #[test]
+    fn a_format_fits_where_it_writes_every_secret() {
+        for kind in KINDS {
+            let maker = MAKERS.iter().copied().find(|maker| maker.kind() == *kind);
+            for maker in [None, maker] {
+                let received = of_kind(kind, maker);
+                for format in FORMATS.iter().chain([&GITHUB_ENV]) {
+                    let text = format.write(&received, &Options::default());
+                    let written = text.map_or(String::new(), |text| {
+                        let member = format.beside.map(|(_, member)| member);
+                        let beside = member.and_then(|member| received.members.text(member));
+                        let beside = beside.map_or("", |text| text.expose());
+                        text.expose().clone() + beside
+                    });
+                    let secrets = received.secrets();
+                    let mut lines = secrets.iter().flat_map(|secret| secret.expose().lines());
+                    let is_whole = lines.all(|line| written.contains(line));
+                    let fits = format.check("a", kind, maker).is_ok();
+                    assert_eq!(fits, is_whole, "{} {} {maker:?}", format.name, kind.name);
+                }
+            }
+        }
+    }
 
     #[test]
     fn formats_have_names_of_their_own() {

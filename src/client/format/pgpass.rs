@@ -1,7 +1,7 @@
 //! A line of libpq's password file: `host:port:database:user:password`.
 
 use super::libpq::{Login, NEEDS};
-use super::{Format, Options, Surroundings};
+use super::{Format, Holds, Options, Surroundings};
 use crate::client::answer::Received;
 use crate::secret::Secret;
 
@@ -9,6 +9,7 @@ pub(super) const FORMAT: Format = Format {
     name: "pgpass",
     summary: "libpq's password file, for --out; other entries of the file stay",
     needs: NEEDS,
+    holds: Holds::Nothing,
     hint: None,
     wants_ca_file: false,
     environment: Surroundings::Apart,

@@ -1,6 +1,6 @@
 //! The files of `ssh -i`: a private key, and its certificate beside it.
 
-use super::{Format, Options, Surroundings};
+use super::{Format, Holds, Options, Surroundings};
 use crate::client::answer::Received;
 use crate::secret::Secret;
 
@@ -8,6 +8,7 @@ pub(super) const FORMAT: Format = Format {
     name: "ssh",
     summary: "ssh -i FILE, with --out FILE: the private key there, the certificate in FILE-cert.pub",
     needs: &["certificate", "private_key"],
+    holds: Holds::Nothing,
     hint: Some(
         "it is for an SSH certificate whose key pair this command makes; `json` prints what there is",
     ),

@@ -1,7 +1,7 @@
 //! A connection address: `postgresql://user:password@host:port/database?…`.
 
 use super::libpq::{Login, NEEDS};
-use super::{Format, Options, Surroundings};
+use super::{Format, Holds, Options, Surroundings};
 use crate::client::answer::Received;
 use crate::secret::Secret;
 
@@ -9,6 +9,7 @@ pub(super) const FORMAT: Format = Format {
     name: "url",
     summary: "a connection address for a database client",
     needs: NEEDS,
+    holds: Holds::Nothing,
     hint: None,
     wants_ca_file: true,
     environment: Surroundings::Kept,

@@ -19,11 +19,9 @@ pub struct Variable {
 }
 
 impl Variable {
-    pub(in crate::client) fn new(
-        name: &str,
-        prefix: Option<&Prefix>,
-        value: Secret<String>,
-    ) -> Self {
+    /// With the prefix before its name.
+    #[must_use]
+    pub fn new(name: &str, prefix: Option<&Prefix>, value: Secret<String>) -> Self {
         let name = match prefix {
             Some(Prefix(prefix)) => format!("{prefix}_{name}"),
             None => name.to_owned(),
@@ -87,22 +85,6 @@ pub fn rivals(received: &Received, ca_file: Option<&Path>) -> Vec<&'static str> 
         .into_iter()
         .filter(|name| own.iter().all(|(ours, _)| ours != name))
         .collect()
-}
-
-/// The text that GitHub's runner reads variables from (`$GITHUB_ENV`, `$GITHUB_OUTPUT`). The random
-/// word `end` marks where a value ends, so that no value can begin a variable of its own.
-#[must_use]
-pub fn github_file(variables: &[Variable], end: &str) -> Secret<String> {
-    let mut text = Secret::new(String::new());
-    for variable in variables {
-        text = Secret::new(format!(
-            "{}{}<<{end}\n{}\n{end}\n",
-            text.expose(),
-            variable.name,
-            variable.value.expose()
-        ));
-    }
-    text
 }
 
 fn pairs(received: &Received, ca_file: Option<&Path>) -> Vec<(Cow<'static, str>, Secret<String>)> {
@@ -190,7 +172,7 @@ const LIBPQ: [&str; 36] = [
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{PASSWORD, jwt, login};
+    use super::super::tests::{jwt, login};
     use super::*;
 
     #[test]
@@ -268,14 +250,5 @@ mod tests {
         assert_eq!(variables.len(), 1);
         assert_eq!(variables[0].name, "HALLPASS_TOKEN");
         assert_eq!(variables[0].value.expose(), "header.claims.signature");
-    }
-
-    #[test]
-    fn no_value_ends_early_in_githubs_file() {
-        let text = github_file(&variables(&login(), None, None), "end_4f1c");
-        assert!(
-            text.expose()
-                .contains(&format!("PGPASSWORD<<end_4f1c\n{PASSWORD}\nend_4f1c\n"))
-        );
     }
 }

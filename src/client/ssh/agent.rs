@@ -1,14 +1,14 @@
-//! An SSH agent for one command: it holds one key with its certificate, lists it, signs with it, and
-//! ends with the command (draft-miller-ssh-agent).
+//! An SSH agent for one command: it holds one key with its certificate, lists it, signs logins with it,
+//! and ends with the command (draft-miller-ssh-agent).
 //!
-//! Nothing can be added to it, and what a client forwards to another machine gets no signature: a root
-//! there could use it for as long as the command runs (T-147).
+//! Nothing can be added to it. What it signs for whom is decided in [`session`].
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use ssh_key::encoding::{Decode as _, Encode as _};
@@ -17,14 +17,17 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::timeout;
 
+use self::session::{Connection, Login, Refusal, Sessions};
 use super::super::file::random_word;
 use super::super::folder;
-use super::super::format::{Prefix, Variable};
+use super::super::maker::Reports;
 use super::super::source::Environment;
 use super::RunKey;
-use crate::secret::Secret;
 use crate::text::escape;
+
+mod session;
 
 /// A running agent. It ends, and its socket goes, when it is dropped.
 #[derive(Debug)]
@@ -35,7 +38,7 @@ pub struct Agent {
 
 impl Agent {
     /// Serves `key` with its certificate on a new socket in the job's folder. Must be called within a
-    /// runtime.
+    /// runtime. Why it did not sign is reported, once for each reason.
     ///
     /// # Errors
     /// The certificate is not for this key, or there is no folder for the socket.
@@ -43,8 +46,9 @@ impl Agent {
         key: RunKey,
         certificate: &str,
         environment: &Environment,
+        reports: Reports,
     ) -> Result<Self, AgentError> {
-        let held = Arc::new(Held::new(key, certificate)?);
+        let held = Arc::new(Held::new(key, certificate, reports)?);
         let (listener, path) = listen(environment)?;
         let task = tokio::spawn(serve(listener, held));
         Ok(Self { path, task })
@@ -54,13 +58,6 @@ impl Agent {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
-    }
-
-    /// What leads programs to it.
-    #[must_use]
-    pub fn variable(&self, prefix: Option<&Prefix>) -> Variable {
-        let value = Secret::new(self.path.to_string_lossy().into_owned());
-        Variable::new(SOCKET_VARIABLE, prefix, value)
     }
 }
 
@@ -102,7 +99,7 @@ fn listen(environment: &Environment) -> Result<(UnixListener, PathBuf), AgentErr
     Ok((listener, path))
 }
 
-/// The one identity.
+/// The one identity, and what is known of those who ask for it.
 struct Held {
     key: RunKey,
     /// The certificate, as it is sent.
@@ -110,10 +107,13 @@ struct Held {
     /// The bare public key, as it is sent.
     public: Vec<u8>,
     comment: String,
+    sessions: Sessions,
+    reports: Reports,
+    reported: Mutex<BTreeSet<Refusal>>,
 }
 
 impl Held {
-    fn new(key: RunKey, certificate: &str) -> Result<Self, AgentError> {
+    fn new(key: RunKey, certificate: &str, reports: Reports) -> Result<Self, AgentError> {
         let wrong = |problem: &str| AgentError(format!("the certificate {problem}"));
         let certificate =
             Certificate::from_openssh(certificate).map_err(|_| wrong("is not one of OpenSSH"))?;
@@ -128,7 +128,17 @@ impl Held {
             public: public.to_bytes().map_err(|_| wrong("cannot be encoded"))?,
             comment: certificate.comment().to_owned(),
             key,
+            sessions: Sessions::default(),
+            reports,
+            reported: Mutex::default(),
         })
+    }
+
+    fn report(&self, refusal: Refusal) {
+        let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
+        if reported.insert(refusal) && self.reports.try_send(refusal.to_string()).is_err() {
+            // The command ended, or reports are not read fast enough.
+        }
     }
 }
 
@@ -166,29 +176,62 @@ fn is_ours(stream: &UnixStream) -> bool {
 }
 
 async fn talk(mut stream: UnixStream, held: &Held) -> io::Result<()> {
-    let mut is_forwarded = false;
-    loop {
-        let length = match stream.read_u32().await {
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(()),
-            length => usize::try_from(length?).unwrap_or(usize::MAX),
-        };
-        if !(1..=LONGEST_MESSAGE).contains(&length) {
-            return Err(io::ErrorKind::InvalidData.into());
-        }
-        let mut message = vec![0; length];
-        stream.read_exact(&mut message).await?;
-        let answer = answer(&message, held, &mut is_forwarded).unwrap_or_else(|_| vec![FAILURE]);
-        let length = u32::try_from(answer.len()).map_err(io::Error::other)?;
+    let mut connection = Connection::new(&stream);
+    // A connection that says nothing must not keep others out.
+    while let Some(message) = timeout(LONGEST_PAUSE, read(&mut stream)).await?? {
+        let answer = answer(&message, held, &mut connection).unwrap_or_else(|_| {
+            held.sessions.spoke_unbound(&mut connection);
+            Answer::go_on(FAILURE)
+        });
+        let length = u32::try_from(answer.message.len()).map_err(io::Error::other)?;
         stream.write_u32(length).await?;
-        stream.write_all(&answer).await?;
+        stream.write_all(&answer.message).await?;
+        if answer.is_last {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// The next message; `None` at the end of the connection.
+async fn read(stream: &mut UnixStream) -> io::Result<Option<Vec<u8>>> {
+    let length = match stream.read_u32().await {
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+        length => usize::try_from(length?).unwrap_or(usize::MAX),
+    };
+    if !(1..=LONGEST_MESSAGE).contains(&length) {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
+    let mut message = vec![0; length];
+    stream.read_exact(&mut message).await?;
+    Ok(Some(message))
+}
+
+struct Answer {
+    message: Vec<u8>,
+    /// The connection ends after it.
+    is_last: bool,
+}
+
+impl Answer {
+    fn go_on(code: u8) -> Self {
+        Self {
+            message: vec![code],
+            is_last: false,
+        }
     }
 }
 
 /// The answer to one message; an error is a message that cannot be read.
-fn answer(mut message: &[u8], held: &Held, is_forwarded: &mut bool) -> ssh_key::Result<Vec<u8>> {
+fn answer(mut message: &[u8], held: &Held, connection: &mut Connection) -> ssh_key::Result<Answer> {
     let reader = &mut message;
+    let kind = u8::decode(reader)?;
+    if kind == EXTENSION && String::decode(reader)? == SESSION_BIND {
+        return bind(reader, held, connection);
+    }
+    held.sessions.spoke_unbound(connection);
     let mut answer = Vec::new();
-    match u8::decode(reader)? {
+    match kind {
         REQUEST_IDENTITIES => {
             IDENTITIES_ANSWER.encode(&mut answer)?;
             1_u32.encode(&mut answer)?;
@@ -200,31 +243,55 @@ fn answer(mut message: &[u8], held: &Held, is_forwarded: &mut bool) -> ssh_key::
             let data = Vec::<u8>::decode(reader)?;
             // Flags choose a hash for RSA keys; this one has no choice.
             u32::decode(reader)?;
-            let is_held = key == held.certificate || key == held.public;
-            if !is_held || *is_forwarded {
-                return Ok(vec![FAILURE]);
+            if key != held.certificate && key != held.public {
+                return Ok(Answer::go_on(FAILURE));
+            }
+            if let Err(refusal) = connection.admit(&key, Login::parse(&data)) {
+                held.report(refusal);
+                return Ok(Answer::go_on(FAILURE));
             }
             SIGN_RESPONSE.encode(&mut answer)?;
             held.key.sign(&data)?.encode_prefixed(&mut answer)?;
         }
-        EXTENSION if String::decode(reader)? == SESSION_BIND => {
-            // PROTOCOL.agent section 1: the host's key, the session's id, the host's signature. They
-            // would limit where the key goes; only whether the connection is forwarded counts here.
-            for _ in 0..3 {
-                Vec::<u8>::decode(reader)?;
-            }
-            *is_forwarded |= u8::decode(reader)? != 0;
-            answer.push(SUCCESS);
-        }
         _ => answer.push(FAILURE),
     }
-    Ok(answer)
+    Ok(Answer {
+        message: answer,
+        is_last: false,
+    })
+}
+
+/// PROTOCOL.agent of OpenSSH, section 1: the host's key, the session's id, the host's signature, and
+/// whether the connection comes from another machine.
+///
+/// The signature is not checked. It would tie the session to the host's key, and any key will do where
+/// the hosts are not limited: one who makes up a session signs it with a key that was made up too.
+fn bind(reader: &mut &[u8], held: &Held, connection: &mut Connection) -> ssh_key::Result<Answer> {
+    let host_key = Vec::<u8>::decode(reader)?;
+    let id = Vec::<u8>::decode(reader)?;
+    Vec::<u8>::decode(reader)?;
+    let is_forwarded = u8::decode(reader)? != 0;
+    let bound = if is_forwarded {
+        Err(Refusal::Forwarded)
+    } else {
+        held.sessions.bind(connection, id, host_key)
+    };
+    if let Err(refusal) = bound {
+        held.report(refusal);
+        // What comes next may be another machine.
+        return Ok(Answer {
+            message: vec![FAILURE],
+            is_last: true,
+        });
+    }
+    Ok(Answer::go_on(SUCCESS))
 }
 
 /// What leads to another agent.
 pub const VARIABLES: [&str; 2] = [SOCKET_VARIABLE, "SSH_AGENT_PID"];
 
-const SOCKET_VARIABLE: &str = "SSH_AUTH_SOCK";
+/// What leads programs to an agent.
+pub const SOCKET_VARIABLE: &str = "SSH_AUTH_SOCK";
 const FAILURE: u8 = 5;
 const SUCCESS: u8 = 6;
 const REQUEST_IDENTITIES: u8 = 11;
@@ -238,5 +305,7 @@ const SOCKET_NAME: &str = "ssh-agent-";
 const LONGEST_MESSAGE: usize = 256 * 1_024;
 const MOST_CONNECTIONS: usize = 64;
 const PAUSE: Duration = Duration::from_millis(50);
+/// `LoginGraceTime` of sshd: a login that takes longer has been refused.
+const LONGEST_PAUSE: Duration = Duration::from_secs(120);
 /// What the address of a socket holds (unix(7)), without the zero at its end.
 const LONGEST_SOCKET_PATH: usize = 107;

@@ -8,11 +8,78 @@ use ssh_key::private::{Ed25519Keypair, Ed25519PrivateKey, KeypairData};
 use ssh_key::public::{Ed25519PublicKey, KeyData};
 use ssh_key::{Algorithm, LineEnding, PrivateKey, PublicKey, Signature};
 
+use super::answer::Received;
+use super::error::ClientError;
+use super::maker::{Made, Maker, Reports, Served};
+use super::source::Environment;
+use crate::credential::kind::{Form, Kind, Member};
+use crate::credential::ssh::{KIND, PUBLIC_KEY};
 use crate::secret::Secret;
 
 pub mod agent;
 
 pub use agent::{Agent, AgentError};
+
+/// Makes a key pair for each certificate.
+#[derive(Debug)]
+pub struct KeyPairs;
+
+impl Maker for KeyPairs {
+    fn kind(&self) -> &'static Kind {
+        &KIND
+    }
+
+    fn input(&self) -> &'static str {
+        PUBLIC_KEY
+    }
+
+    fn member(&self) -> Member {
+        Member {
+            form: Form::Lines,
+            ..Member::secret("private_key")
+        }
+    }
+
+    fn way_out(&self) -> &'static str {
+        "This job's token was already used for this credential, and the key that was signed then ended with its\ncommand. Run everything that needs it in one `hallpass exec`, or write the key once with\n`hallpass get NAME --format ssh --out FILE` and use FILE in later steps. Another ID token can be used once more."
+    }
+
+    fn make(&self) -> Result<Box<dyn Made>, ClientError> {
+        Ok(Box::new(RunKey::generate()?))
+    }
+}
+
+impl Made for RunKey {
+    fn input(&self) -> Result<String, ClientError> {
+        Ok(self.public_line()?)
+    }
+
+    fn member(&self) -> Result<Secret<String>, ClientError> {
+        Ok(self.private_text()?)
+    }
+
+    fn serve(
+        self: Box<Self>,
+        received: &Received,
+        environment: &Environment,
+        reports: Reports,
+    ) -> Result<Box<dyn Served>, ClientError> {
+        let certificate = received.members.secret();
+        let agent = Agent::start(*self, certificate.expose(), environment, reports)?;
+        Ok(Box::new(agent))
+    }
+}
+
+impl Served for Agent {
+    fn variables(&self) -> Vec<(&'static str, String)> {
+        let path = self.path().to_string_lossy().into_owned();
+        vec![(agent::SOCKET_VARIABLE, path)]
+    }
+
+    fn rivals(&self) -> &'static [&'static str] {
+        &agent::VARIABLES
+    }
+}
 
 /// An Ed25519 key pair that is made for one run, and is wiped from memory with it.
 pub struct RunKey {

@@ -14,7 +14,7 @@ use ssh_key::private::{EcdsaKeypair, KeypairData, PrivateKey};
 use ssh_key::public::KeyData;
 use ssh_key::{Algorithm, EcdsaCurve, HashAlg, PublicKey, Signature};
 
-use crate::secret::file::{self, PrivateFileError};
+use crate::secret::file::{self, Owner, PrivateFileError};
 
 /// The key that signs certificates. Cheap to use: it is parsed once.
 pub struct CaKey {
@@ -43,6 +43,7 @@ impl CaKey {
                 PrivateFileError::Unreadable(source) => Problem::Unreadable(source),
                 PrivateFileError::NotAFile(found) => Problem::NotAFile(found),
                 PrivateFileError::Mode(mode) => Problem::Mode(mode),
+                PrivateFileError::Owner(owner) => Problem::Owner(owner),
             })
         })?;
         Self::parse(text.expose()).map_err(wrong)
@@ -154,6 +155,28 @@ pub struct CaKeyError {
     problem: Problem,
 }
 
+impl CaKeyError {
+    /// What to do about it, for `hallpass target check`: a key that others could not read is kept.
+    #[must_use]
+    pub const fn fix(&self) -> &'static str {
+        match self.problem {
+            Problem::Unreadable(_) | Problem::NotAFile(_) => {
+                "name the file of the key in the settings, readable for the broker's user"
+            }
+            Problem::Mode(_) => {
+                "run `chmod 0400 FILE`; if others could read the key, replace it (`docs/ssh.md`, \"Replace the CA's key\")"
+            }
+            Problem::Owner(_) => {
+                "give the file to the broker's user; if another user made the key, replace it (`docs/ssh.md`, \"Replace the CA's key\")"
+            }
+            Problem::Encrypted => "remove the passphrase with `ssh-keygen -p -N '' -f FILE`",
+            Problem::Format | Problem::Damaged | Problem::Type(_) => {
+                "make the key with `ssh-keygen -t ed25519 -N '' -f FILE`, owned by the broker's user with mode 0400"
+            }
+        }
+    }
+}
+
 #[derive(Debug, thiserror::Error)]
 enum Problem {
     #[error("cannot be read: {0}")]
@@ -164,6 +187,8 @@ enum Problem {
         "has mode {0:04o}, expected 0400, 0440, 0600 or 0640; fix it with `chmod 0400`, in Kubernetes with `defaultMode: 0440` in the secret volume"
     )]
     Mode(u32),
+    #[error("{0}")]
+    Owner(Owner),
     #[error(
         "does not begin with `{FIRST_LINE}`; expected a private key in the format of OpenSSH, made by `ssh-keygen -t ed25519 -N ''`"
     )]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::{CaKey, SshCa, SshDefinition, install};
+use super::{CaKey, CaKeyError, SshCa, SshDefinition, install};
 use crate::audit::Recorded;
 use crate::credential::target::{
     self, Finding, InstallText, Installation, Severity, Target, TargetKind, TargetSettings, With,
@@ -47,7 +47,11 @@ impl TargetSettings for SshCaSettings {
     fn clash(&self, name: &str, other: &dyn TargetSettings) -> Option<(String, &'static str)> {
         let other = other.of::<Self>()?;
         let path = escape(&self.key.to_string_lossy());
-        (self.key == other.key).then(|| {
+        // One key may be in two files. A key that cannot be read is reported when it is connected.
+        let keys = (self.read_key(), other.read_key());
+        let is_same_key =
+            matches!(&keys, (Ok(one), Ok(other)) if one.fingerprint() == other.fingerprint());
+        (self.key == other.key || is_same_key).then(|| {
             (
                 format!("target `{name}` signs with the same key, `{path}`"),
                 "give each its own key, or make one target of them and tell hosts apart by principals",
@@ -69,7 +73,7 @@ impl TargetSettings for SshCaSettings {
         let key = match kept {
             // Its file may be broken now; what was read is as good as before.
             Some(before) => Arc::clone(before.ca.key()),
-            None => Arc::new(self.read_key()?),
+            None => Arc::new(self.read_key().map_err(|error| error.to_string())?),
         };
         Ok(Arc::new(Authority {
             ca: SshCa::new(key, with.root_keys, Arc::clone(with.clock)),
@@ -88,10 +92,10 @@ impl TargetSettings for SshCaSettings {
                 "the CA key {} can be used; whether hosts trust it shows when somebody logs in",
                 key.fingerprint()
             )),
-            Err(message) => Finding {
+            Err(error) => Finding {
                 severity: Severity::Error,
-                message,
-                fix: "make the key with `ssh-keygen -t ed25519 -N '' -f FILE`, owned by the broker's user with mode 0400".to_owned(),
+                message: error.to_string(),
+                fix: error.fix().to_owned(),
             },
         };
         let principals = principals(name, policies);
@@ -120,7 +124,7 @@ impl TargetSettings for SshCaSettings {
                 "`--server-version` is for databases; leave it out for an `ssh-ca`".to_owned(),
             );
         }
-        let key = self.read_key()?;
+        let key = self.read_key().map_err(|error| error.to_string())?;
         let text = if wanted.uninstall {
             install::removal(wanted.name, &key)
         } else {
@@ -131,8 +135,8 @@ impl TargetSettings for SshCaSettings {
 }
 
 impl SshCaSettings {
-    fn read_key(&self) -> Result<CaKey, String> {
-        CaKey::read(&self.key).map_err(|error| error.to_string())
+    fn read_key(&self) -> Result<CaKey, CaKeyError> {
+        CaKey::read(&self.key)
     }
 }
 

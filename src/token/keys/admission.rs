@@ -184,6 +184,8 @@ pub enum Rule {
     EvenModulus,
     /// The exponent is even, below 3, or 2^32 and more.
     Exponent,
+    /// A small prime divides the modulus.
+    SmallFactor,
     /// The modulus is of a generator known to be broken (T-34).
     WeakGenerator,
     /// A coordinate has the wrong length.
@@ -227,6 +229,7 @@ impl fmt::Display for Rule {
             Self::ModulusSize => "its modulus is not 2048 to 8192 bits long",
             Self::EvenModulus => "its modulus is even",
             Self::Exponent => "its exponent is not an odd number from 3 to 2^32 - 1",
+            Self::SmallFactor => "its modulus has a small prime factor",
             Self::WeakGenerator => "its modulus has the ROCA fingerprint (CVE-2017-15361)",
             Self::CoordinateLength => "a coordinate has the wrong length for the curve",
             Self::NotOnCurve => "its point is not on the curve",

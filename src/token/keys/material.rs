@@ -207,6 +207,9 @@ pub(super) fn rsa(entry: &Object, strip_leading_zero: bool) -> Result<Material, 
     if e.len() > 4 || is_even(&e) || e == [1] {
         return Err(Rule::Exponent);
     }
+    if roca::has_small_factor(&n) {
+        return Err(Rule::SmallFactor);
+    }
     if roca::has_fingerprint(&n) {
         return Err(Rule::WeakGenerator);
     }

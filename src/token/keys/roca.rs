@@ -11,6 +11,11 @@ pub(super) fn has_fingerprint(modulus: &[u8]) -> bool {
         .all(|prime| is_power_of_generator(remainder(modulus, *prime), *prime))
 }
 
+/// Whether one of the small primes divides the modulus: the rest may be quick to factor too.
+pub(super) fn has_small_factor(modulus: &[u8]) -> bool {
+    PRIMES.iter().any(|prime| remainder(modulus, *prime) == 0)
+}
+
 fn remainder(number: &[u8], prime: u32) -> u32 {
     number.iter().fold(0_u32, |rest, byte| {
         (rest << 8)
@@ -54,6 +59,19 @@ mod tests {
             modulus[255] |= 1;
             assert!(!has_fingerprint(&modulus));
         }
+    }
+
+    /// T-34
+    #[test]
+    fn a_multiple_of_a_small_prime_has_a_small_factor() {
+        for prime in PRIMES {
+            assert!(has_small_factor(
+                &(u64::from(prime) * 1_000_003).to_be_bytes()
+            ));
+        }
+        assert!(!has_small_factor(
+            &(1_000_003_u64 * 1_000_033).to_be_bytes()
+        ));
     }
 
     /// T-34

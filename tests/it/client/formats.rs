@@ -6,6 +6,8 @@ use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Command, Stdio};
 
+use serde_json::json;
+
 use super::fake::{Fake, LEASE, PASSWORD, Reply, login, stderr, stdout, told};
 use crate::support::leaks::Observed as _;
 
@@ -282,11 +284,22 @@ fn the_databases_ca_is_written_for_libpq() {
 }
 
 #[test]
-fn what_cannot_be_handed_over_is_revoked() {
+fn what_cannot_be_handed_over_is_not_asked_for_or_is_revoked() {
     let fake = Fake::start();
-    let output = fake
-        .on_github(&["get", "shop-db/migrate", "--format", "kube-exec"])
-        .observed();
+    let arguments = ["get", "shop-db/migrate", "--format", "kube-exec"];
+    let output = fake.on_github(&arguments).observed();
     assert_eq!(output.status.code(), Some(2), "{}", told(&output));
+    assert!(fake.asked("/token").is_empty());
+    // A broker that does not say what kind it is.
+    for reply in [
+        Reply::json(200, &json!({ "credentials": [] })),
+        Reply::json(404, &json!({ "error": "invalid_request" })),
+        Reply::json(200, &json!([])),
+    ] {
+        fake.next("/api/explain", reply);
+        let output = fake.on_github(&arguments).observed();
+        assert_eq!(output.status.code(), Some(2), "{}", told(&output));
+    }
+    assert_eq!(fake.asked("/revoke").len(), 3);
     assert_eq!(fake.asked("/revoke")[0].form["token"], LEASE);
 }

@@ -59,7 +59,7 @@ fn folder(policies: &str) -> TempDir {
 /// A name of this machine that is not `localhost`, with its address: one that the system's own name
 /// service knows, since that is what a broker asks. Debian and most others have the host's name in
 /// /etc/hosts, containers have `ip6-loopback`.
-fn name_of_this_machine() -> (String, IpAddr) {
+pub(crate) fn name_of_this_machine() -> (String, IpAddr) {
     let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let hosts = fs::read_to_string("/etc/hosts").unwrap_or_default();
     let lines = hosts.lines().filter(|line| !line.starts_with('#'));
@@ -83,7 +83,7 @@ fn name_of_this_machine() -> (String, IpAddr) {
 }
 
 /// `hallpass serve` until dropped, and what it logs.
-struct Serving {
+pub(crate) struct Serving {
     child: Child,
     log: Receiver<Value>,
     public: SocketAddr,
@@ -91,7 +91,7 @@ struct Serving {
 }
 
 impl Serving {
-    fn start(folder: &Path) -> Self {
+    pub(crate) fn start(folder: &Path) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_hallpass"))
             .args(["serve", "--config"])
             .arg(folder.join("hallpass.yaml"))
@@ -169,7 +169,7 @@ fn says(log: &Receiver<Value>, is_meant: impl Fn(&Value) -> bool) -> Value {
 }
 
 /// What the policies say of an issuer at an address of this machine.
-fn settings_of(server: &HostileIssuer, address: IpAddr) -> String {
+pub(crate) fn settings_of(server: &HostileIssuer, address: IpAddr) -> String {
     let length = if address.is_ipv4() { 32 } else { 128 };
     let url = server.url();
     format!("url: \"{url}\", ca: ci.pem, networks: [\"{address}/{length}\"]")

@@ -244,6 +244,12 @@ async fn explanations_and_exchanges_share_one_rate() {
         let answer = broker.ask("/api/explain", &token, &json!({})).await;
         assert_eq!(answer.status, 200, "{}", answer.body);
     }
+    // A job that looked what it may have asks for it with the same token: both count once.
+    let answer = broker.exchange(&token, "deploy-api").await;
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    let answer = broker.exchange(&token, "shop-db/read").await;
+    assert_eq!(answer.reason(), "limit.rate");
+    let token = broker.github(|_| {});
     let answer = broker.exchange(&token, "deploy-api").await;
     assert_eq!(
         (answer.status, answer.reason().as_str()),

@@ -1,8 +1,10 @@
 //! Inputs: what a request brings for the kind of its credential.
 
+use hallpass::credential::kind;
 use serde_json::json;
 
 use crate::support::TestBroker;
+use crate::support::client::{form, request};
 
 /// T-160
 #[tokio::test]
@@ -65,8 +67,41 @@ async fn inputs_are_few_short_texts_of_printable_ascii() {
             (400, "request.input"),
             "{inputs}"
         );
+        // An input of our own list is named, with what it is; nothing that was sent is repeated.
         let text = answer.text("/error_description");
-        assert!(!text.contains("public"), "{text}");
+        let summary = kind::input("public_key").unwrap().summary;
+        let rest = text.replace("`public_key`", "").replace(summary, "");
+        assert!(!rest.contains("public"), "{text}");
     }
     assert_eq!(broker.events("intent").await.len(), 0);
+}
+
+/// T-160
+#[tokio::test]
+async fn a_file_that_was_pasted_is_no_input_of_the_form_either() {
+    let broker = TestBroker::start().await;
+    let token = broker.github(|_| {});
+    let body = form(&[
+        (
+            "grant_type",
+            "urn:ietf:params:oauth:grant-type:token-exchange",
+        ),
+        ("subject_token", &token),
+        (
+            "subject_token_type",
+            "urn:ietf:params:oauth:token-type:id_token",
+        ),
+        ("audience", "deploy-api"),
+        (
+            "public_key",
+            "-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC",
+        ),
+    ]);
+    let headers = [("Content-Type", "application/x-www-form-urlencoded")];
+    let answer = request(broker.public(), "POST", "/token", &headers, body.as_bytes()).await;
+    assert_eq!(
+        (answer.status, answer.reason().as_str()),
+        (400, "request.input")
+    );
+    insta::assert_snapshot!(answer.text("/error_description"), @"input `public_key` must be one line of printable ASCII without a line end: the public key to sign, as in the `.pub` file of ssh-keygen");
 }

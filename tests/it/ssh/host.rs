@@ -26,6 +26,11 @@ impl Host {
     /// A host that takes the text of `target install` as its administrator would, and lets these
     /// principals in.
     pub(crate) fn start(install: &str, principals: &[&str]) -> Self {
+        Self::with_own("", install, principals)
+    }
+
+    /// The same on a host with settings of its own, which sshd reads first.
+    pub(crate) fn with_own(own: &str, install: &str, principals: &[&str]) -> Self {
         let folder = tempfile::Builder::new()
             .prefix("hallpass-sshd-")
             .tempdir()
@@ -48,7 +53,7 @@ impl Host {
         // Another process may take the free port first, so a few are tried.
         for _ in 0..5 {
             let port = free_port();
-            fs::write(file("config"), config(install, folder.path(), port)).unwrap();
+            fs::write(file("config"), config(own, install, folder.path(), port)).unwrap();
             let log = fs::File::create(file("log")).unwrap();
             let mut child = Command::new("/usr/sbin/sshd")
                 .args(["-D", "-e", "-f"])
@@ -80,11 +85,49 @@ impl Host {
         fs::read_to_string(self.file("log")).unwrap()
     }
 
+    pub(crate) const fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Its line in a `known_hosts` file.
+    pub(crate) fn known_line(&self) -> String {
+        let key = fs::read_to_string(self.file("host_key.pub")).unwrap();
+        format!("[127.0.0.1]:{} {key}", self.port)
+    }
+
+    /// Trusts another CA too, as during a rotation: its line goes below the first.
+    pub(crate) fn trust(&self, install: &str) {
+        let file = self.file("hallpass_ca.pub");
+        let lines = [&fs::read_to_string(&file).unwrap(), "\n", ca_line(install)].concat();
+        fs::write(file, lines).unwrap();
+    }
+
+    /// Runs the text's command that revokes a serial number.
+    pub(crate) fn revoke(&self, install: &str, serial: &str) {
+        let command = commented(install, "echo 'serial:").replace("NUMBER", serial);
+        let command = command.replace("/etc/ssh", self.file("").to_str().unwrap());
+        run(Command::new("sh").args(["-c", &command]));
+    }
+
+    /// Runs the text's command that shows which settings for certificates are in force, and sorts what
+    /// it prints.
+    pub(crate) fn in_force(&self, install: &str) -> Vec<String> {
+        let sshd = format!("/usr/sbin/sshd -f {} -T ", self.file("config").display());
+        let command = commented(install, "sshd -T")
+            .replace("sshd -T ", &sshd)
+            .replace("USER", &user())
+            .replace("HOST", "localhost")
+            .replace("ADDR", "127.0.0.1");
+        let printed = run(Command::new("sh").args(["-c", &command]));
+        let mut lines: Vec<String> = printed.lines().map(str::to_owned).collect();
+        lines.sort();
+        lines
+    }
+
     /// `ssh` to it, with nothing of this machine's user.
     pub(crate) fn ssh(&self) -> Command {
         let known = self.file("known_hosts");
-        let key = fs::read_to_string(self.file("host_key.pub")).unwrap();
-        fs::write(&known, format!("[127.0.0.1]:{} {key}", self.port)).unwrap();
+        fs::write(&known, self.known_line()).unwrap();
         let mut ssh = Command::new("ssh");
         ssh.args(["-F", "none", "-p", &self.port.to_string()])
             .args(["-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes"])
@@ -148,14 +191,22 @@ fn ca_line(install: &str) -> &str {
     lines(install).next().unwrap()
 }
 
-fn config(install: &str, folder: &Path, port: u16) -> String {
+/// The command of the text that has these words.
+fn commented<'a>(install: &'a str, words: &str) -> &'a str {
+    let line = install.lines().find(|line| line.contains(words));
+    line.unwrap().trim_start_matches(['#', ' '])
+}
+
+fn config(own: &str, install: &str, folder: &Path, port: u16) -> String {
     let ours: Vec<&str> = lines(install).skip(1).collect();
     let ours = ours
         .join("\n")
         .replace("/etc/ssh", folder.to_str().unwrap());
+    let own = own.replace("/etc/ssh", folder.to_str().unwrap());
     let folder = folder.display();
     format!(
-        "Port {port}\n\
+        "{own}\n\
+         Port {port}\n\
          ListenAddress 127.0.0.1\n\
          HostKey {folder}/host_key\n\
          PidFile none\n\

@@ -126,6 +126,8 @@ fn malformed_and_weak_numbers_are_not_signed() {
     let compressed = [[2_u8].as_slice(), &[1; 32]].concat();
     let even = [[0_u8, 0x80].as_slice(), &[0; 383]].concat();
     let padded = [[0_u8, 0x80].as_slice(), &[0; 382], &[1]].concat();
+    // Of all bits set, 3 is a factor.
+    let small_factor = [[0_u8].as_slice(), &[0xff; 384]].concat();
     for text in [
         line("ssh-ed25519", &[&small_order]),
         line("ssh-ed25519", &[&[0xff; 32]]),
@@ -138,6 +140,7 @@ fn malformed_and_weak_numbers_are_not_signed() {
         line("ssh-rsa", &[&[1], &padded]),
         line("ssh-rsa", &[&[0, 1, 0, 1], &padded]),
         line("ssh-rsa", &[&[2], &padded]),
+        line("ssh-rsa", &[&[1, 0, 1], &small_factor]),
         line("sk-ssh-ed25519@openssh.com", &[&small_order, b"ssh:"]),
     ] {
         assert!(JobKey::parse(&text).is_err(), "{text}");

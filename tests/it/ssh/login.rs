@@ -131,18 +131,128 @@ fn a_certificate_is_revoked_by_its_serial_number_as_the_installation_says() {
     assert!(gets_in(&host, &job), "{}", host.log());
     let said = format!("(serial {})", certificate.serial);
     assert!(host.log().contains(&said), "{}", host.log());
-    let text = stage.install();
-    let command = text
-        .lines()
-        .find(|line| line.contains("echo 'serial:"))
-        .unwrap();
-    let command = command
-        .trim_start_matches(['#', ' '])
-        .replace("NUMBER", &certificate.serial.to_string())
-        .replace("/etc/ssh", host.file("").to_str().unwrap());
-    run(Command::new("sh").args(["-c", &command]));
+    host.revoke(&stage.install(), &certificate.serial.to_string());
     assert!(!gets_in(&host, &job), "{}", host.log());
     assert!(gets_in(&host, &other), "{}", host.log());
+}
+
+/// T-146
+#[test]
+fn a_certificate_of_any_ca_that_a_host_trusts_is_revoked() {
+    let (first, second, third) = (Stage::new(), Stage::new(), Stage::new());
+    let host = Host::start(&first.install(), &["deploy"]);
+    host.trust(&second.install());
+    host.trust(&third.install());
+    let stages = [&first, &second, &third];
+    let jobs = stages.map(|stage| {
+        let (gone, kept) = (stage.job(&["-t", "ed25519"]), stage.job(&["-t", "ed25519"]));
+        let serial = stage.sign(&gone, &definition(), LIFE).serial;
+        stage.sign(&kept, &definition(), LIFE);
+        (gone, kept, serial)
+    });
+    for (gone, kept, _) in &jobs {
+        assert!(
+            gets_in(&host, gone) && gets_in(&host, kept),
+            "{}",
+            host.log()
+        );
+    }
+    // The last first: each list keeps what was revoked before.
+    for (gone, _, serial) in jobs.iter().rev() {
+        host.revoke(&first.install(), &serial.to_string());
+        assert!(!gets_in(&host, gone), "{}", host.log());
+    }
+    for (gone, kept, _) in &jobs {
+        assert!(
+            !gets_in(&host, gone) && gets_in(&host, kept),
+            "{}",
+            host.log()
+        );
+    }
+}
+
+/// T-151
+#[test]
+fn the_installation_shows_which_settings_are_in_force() {
+    let stage = Stage::new();
+    let install = stage.install();
+    let ours = |host: &Host| {
+        let file = |name: &str| host.file(name).display().to_string();
+        [
+            "authorizedprincipalscommand none".to_owned(),
+            format!(
+                "authorizedprincipalsfile {}/%u",
+                file("hallpass_principals")
+            ),
+            format!("revokedkeys {}", file("hallpass_revoked")),
+            format!("trustedusercakeys {}", file("hallpass_ca.pub")),
+        ]
+    };
+    let host = Host::start(&install, &["deploy"]);
+    assert_eq!(host.in_force(&install), ours(&host));
+    // A host with a list of its own: what was revoked there before must stay revoked, and sshd takes the
+    // first value without a word.
+    let host = Host::with_own("RevokedKeys /etc/ssh/own_revoked", &install, &["deploy"]);
+    run(Command::new("/usr/sbin/sshd")
+        .arg("-tf")
+        .arg(host.file("config")));
+    let own = format!("revokedkeys {}", host.file("own_revoked").display());
+    let found = host.in_force(&install);
+    assert_ne!(found, ours(&host));
+    assert!(found.contains(&own), "{found:?}");
+    // `Match` blocks count.
+    let block = format!(
+        "Match User {}\nAuthorizedPrincipalsFile none\nMatch all",
+        user()
+    );
+    let host = Host::with_own(&block, &install, &["deploy"]);
+    assert_eq!(host.in_force(&install)[1], "authorizedprincipalsfile none");
+}
+
+/// T-145
+#[test]
+fn a_host_behind_another_is_reached_where_the_first_permits_port_forwarding() {
+    let stage = Stage::new();
+    let (hop, target) = (
+        Host::start(&stage.install(), &["deploy"]),
+        Host::start(&stage.install(), &["deploy"]),
+    );
+    let known = hop.known_line() + &target.known_line();
+    std::fs::write(hop.file("known_hosts"), known).unwrap();
+    let config = format!(
+        "Host *\nHostName 127.0.0.1\nUser {}\nBatchMode yes\nStrictHostKeyChecking yes\nUserKnownHostsFile {}\nGlobalKnownHostsFile none\nIdentitiesOnly yes\nIdentityAgent none\nHost hop\nPort {}\nHost target\nPort {}\n",
+        user(),
+        hop.file("known_hosts").display(),
+        hop.port(),
+        target.port(),
+    );
+    std::fs::write(hop.file("ssh_config"), config).unwrap();
+    let jumps = |job: &Job| {
+        let mut ssh = Command::new("ssh");
+        ssh.arg("-F").arg(hop.file("ssh_config"));
+        ssh.args(["-o", &format!("IdentityFile={}", job.path().display())]);
+        let jump = format!(
+            "ssh -F {} -o IdentityFile={} -W [%h]:%p hop",
+            hop.file("ssh_config").display(),
+            job.path().display()
+        );
+        // What `-J hop` runs, with the key named on the command line.
+        ssh.args(["-o", &format!("ProxyCommand={jump}")]);
+        is_in(&ssh.args(["target", "echo", "hallpass-was-here"]).observed())
+    };
+    let plain = stage.signed_job(&definition(), LIFE);
+    assert!(!jumps(&plain), "{}", hop.log());
+    let forwarding = BTreeSet::from([Extension::PortForwarding]);
+    let forwarding = with(|definition| definition.extensions = forwarding);
+    let forwarding = stage.signed_job(&forwarding, LIFE);
+    assert!(jumps(&forwarding), "{} {}", hop.log(), target.log());
+    // A forced command takes the place of a session, not of a connection through the host.
+    let forced = with(|definition| {
+        definition.extensions = BTreeSet::from([Extension::PortForwarding]);
+        definition.force_command = Some("echo hallpass-was-here".parse().unwrap());
+    });
+    let forced = stage.signed_job(&forced, LIFE);
+    assert!(jumps(&forced), "{} {}", hop.log(), target.log());
 }
 
 /// T-148

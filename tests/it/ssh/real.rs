@@ -1,7 +1,9 @@
 //! The real binary, a real broker and a real host: from a job's token to a login, and its end.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io::{BufRead as _, BufReader};
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -131,6 +133,8 @@ fn a_command_logs_in_with_its_own_agent_and_nothing_is_left() {
     let intents = world.events("intent");
     assert_eq!(intents.len(), 1, "{intents:?}");
     assert_eq!(intents[0]["kind"], "ssh");
+    // The key was sent at once.
+    assert!(world.events("refusal").is_empty());
     let outcomes = world.events("outcome");
     let serial = outcomes[0]["public_id"]
         .as_str()
@@ -212,6 +216,20 @@ fn a_request_brings_one_public_key_and_nothing_else() {
     keygen(&key, &["-t", "ed25519"]);
     let public = fs::read_to_string(key.with_extension("pub")).unwrap();
     let public = public.trim_end();
+    let private = fs::read_to_string(&key).unwrap();
+    let mut said = Vec::new();
+    for pasted in [
+        &private,
+        &format!("{public}\n"),
+        &format!("{public}\n{public}"),
+    ] {
+        let (status, body) = post(&json!({ "public_key": pasted }));
+        assert_eq!((status, &body["reason"]), (400, &"request.input".into()));
+        let text = body["error_description"].as_str().unwrap().to_owned();
+        said.push(text);
+    }
+    said.dedup();
+    insta::assert_snapshot!(said.join("\n"), @"input `public_key` must be one line of printable ASCII without a line end: the public key to sign, as in the `.pub` file of ssh-keygen");
     for inputs in [
         json!({}),
         json!({ "public_key": public, "principals": "root" }),
@@ -305,6 +323,129 @@ fn get_writes_the_two_files_that_ssh_reads() {
     insta::assert_snapshot!(stderr(&output), @"hallpass: format `ssh` needs member `certificate`, which `deploy-api`, a signed token, does not have: it is for an SSH certificate whose key pair this command makes; `json` prints what there is");
 }
 
+/// T-152
+#[test]
+fn a_format_that_would_lose_the_key_is_refused_before_the_token_is_used() {
+    let world = World::start();
+    let token = world.broker.token(|_| {});
+    let variables = world.broker.folder.path().join("variables");
+    for arguments in [
+        &["--format", "env"][..],
+        &["--format", "dotenv"],
+        &["--github-env"],
+        &["--format", "url"],
+        &["--format", "pgpass"],
+        &["--format", "docker"],
+        &["--format", "kube-exec"],
+        &["--format", "git"],
+        &["--format", "aws-credential-process"],
+    ] {
+        let mut command = world.broker.command(&token, &["get", "deploy-host"]);
+        let output = command
+            .args(arguments)
+            .env("GITHUB_ENV", &variables)
+            .observed();
+        assert_eq!(output.status.code(), Some(2), "{}", told(&output));
+        assert_eq!(stdout(&output), "");
+        if arguments.last() == Some(&"env") {
+            insta::assert_snapshot!(stderr(&output), @"hallpass: format `env` cannot hold member `private_key`, which `deploy-host`, an SSH certificate, has: use one of `json`, `ssh`");
+        }
+        if arguments == ["--github-env"] {
+            insta::assert_snapshot!(stderr(&output), @"hallpass: format `--github-env` cannot hold member `private_key`, which `deploy-host`, an SSH certificate, has: use one of `json`, `ssh`");
+        }
+    }
+    assert!(!variables.exists());
+    // The same of another kind.
+    let arguments = ["get", "deploy-api", "--format", "pgpass"];
+    let output = world.broker.command(&token, &arguments).observed();
+    assert_eq!(output.status.code(), Some(2), "{}", told(&output));
+    assert!(world.events("intent").is_empty() && world.events("refusal").is_empty());
+    let output = world.get(&token, &[]);
+    assert_eq!(output.status.code(), Some(0), "{}", told(&output));
+    let printed: Value = serde_json::from_str(&stdout(&output)).unwrap();
+    let key = printed["credential"]["private_key"].as_str().unwrap();
+    assert!(key.starts_with("-----BEGIN OPENSSH PRIVATE KEY-----"));
+    assert!(world.events("refusal").is_empty());
+}
+
+/// T-152
+#[test]
+fn a_certificate_for_a_key_of_the_jobs_own_goes_into_variables_too() {
+    let world = World::start();
+    let token = world.broker.token(|_| {});
+    let key = world.broker.folder.path().join("mine");
+    keygen(&key, &["-t", "ed25519"]);
+    let input = format!("public_key=@{}", key.with_extension("pub").display());
+    let output = world.get(&token, &["--format", "dotenv", "--input", &input]);
+    assert_eq!(output.status.code(), Some(0), "{}", told(&output));
+    assert!(stdout(&output).starts_with("HALLPASS_CERTIFICATE=ssh-ed25519-cert-v01"));
+    // There is no private half to write.
+    let token = world.broker.token(|_| {});
+    let output = world.get(&token, &["--format", "ssh", "--input", &input]);
+    assert_eq!(output.status.code(), Some(2), "{}", told(&output));
+}
+
+/// T-152
+#[test]
+fn a_token_that_was_used_for_a_certificate_comes_with_a_way_out_that_helps() {
+    let world = World::start();
+    let token = world.broker.token(|_| {});
+    let output = world.exec(&token, "true").observed();
+    assert_eq!(output.status.code(), Some(0), "{}", told(&output));
+    let way_out = |output: &Output| {
+        assert_eq!(output.status.code(), Some(1), "{}", told(output));
+        let text = stderr(output);
+        let (denied, way_out) = text.split_once("\n\n").unwrap();
+        assert!(denied.contains("token.replayed"), "{text}");
+        way_out.to_owned()
+    };
+    let again = way_out(&world.exec(&token, "true").observed());
+    insta::assert_snapshot!(again, @r"
+    This job's token was already used for this credential, and the key that was signed then ended with its
+    command. Run everything that needs it in one `hallpass exec`, or write the key once with
+    `hallpass get NAME --format ssh --out FILE` and use FILE in later steps. Another ID token can be used once more.
+    ");
+    assert_eq!(way_out(&world.get(&token, &["--format", "ssh"])), again);
+    assert!(world.events("refusal").is_empty());
+}
+
+/// T-147
+#[test]
+fn exec_says_why_its_agent_did_not_sign() {
+    let world = World::start();
+    let token = world.broker.token(|_| {});
+    // Signs without a session, as clients older than OpenSSH 8.9 do.
+    let script = "ssh-add -L > \"$OUT\"; ssh-add -T \"$OUT\" && echo it-signs";
+    let output = world
+        .exec(&token, script)
+        .env("OUT", world.broker.folder.path().join("listed.pub"))
+        .observed();
+    assert_eq!(output.status.code(), Some(1), "{}", told(&output));
+    assert!(!stdout(&output).contains("it-signs"));
+    let said = stderr(&output);
+    let said: Vec<&str> = said
+        .lines()
+        .filter(|line| line.starts_with("hallpass"))
+        .collect();
+    insta::assert_snapshot!(said.join("\n"), @"hallpass: the SSH agent did not sign: the client did not bind its connection to a session first, as OpenSSH 8.9 and later do; with other clients use the files of `hallpass get --format ssh --out FILE`");
+}
+
+/// T-147
+#[test]
+fn a_job_folder_whose_name_is_not_text_still_has_an_agent() {
+    let world = World::start();
+    let token = world.broker.token(|_| {});
+    let folder = OsStr::from_bytes(b"job-\xff");
+    let folder = world.broker.folder.path().join(folder);
+    fs::create_dir(&folder).unwrap();
+    let output = world
+        .exec(&token, "$SSH echo hallpass-was-here")
+        .env("HALLPASS_JOB_DIR", &folder)
+        .env("TMPDIR", world.broker.folder.path())
+        .observed();
+    assert_eq!(stdout(&output), "hallpass-was-here\n", "{}", told(&output));
+}
+
 /// T-147
 #[test]
 fn on_github_every_line_of_a_private_key_is_masked_first() {
@@ -350,7 +491,25 @@ fn a_broker_whose_ca_key_others_can_read_does_not_start() {
         text.contains("target `web-hosts` signs with the same key"),
         "{text}"
     );
+    // In another file it is the same key.
+    fs::copy(path("ca"), path("copy")).unwrap();
+    let (code, text) = check("  db-hosts: { kind: ssh-ca, key: { file: copy } }\n");
+    assert_eq!(code, Some(5), "{text}");
+    assert!(
+        text.contains("target `web-hosts` signs with the same key"),
+        "{text}"
+    );
+    keygen(&path("other"), &["-t", "ed25519"]);
+    let (code, text) = check("  db-hosts: { kind: ssh-ca, key: { file: other } }\n");
+    assert_eq!(code, Some(0), "{text}");
+    check("");
     fs::set_permissions(path("ca"), fs::Permissions::from_mode(0o644)).unwrap();
+    let output = hallpass(&["target", "check", "web-hosts", "--config"])
+        .arg(path("hallpass.yaml"))
+        .observed();
+    let said = told(&output);
+    assert!(said.contains("run `chmod 0400 FILE`"), "{said}");
+    assert!(!said.contains("ssh-keygen"), "{said}");
     let (code, text) = check("");
     assert_eq!(code, Some(5), "{text}");
     assert!(
