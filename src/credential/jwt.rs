@@ -15,6 +15,7 @@ use serde::ser::{SerializeMap as _, Serializer};
 use super::{Credential, Members, Mint, MintError};
 use crate::audit::Recorded;
 use crate::clock::{Clock, Timestamp};
+use crate::parts;
 use crate::provider::{Fact, FactValue};
 use crate::rootkey::Label;
 use crate::secret::Secret;
@@ -97,11 +98,8 @@ impl JwtMint {
     /// without the key can tell which token it was.
     fn token_id(&self, wanted: &Wanted<'_>) -> String {
         let mut context = hmac::Context::with_key(&self.token_ids);
-        for part in [wanted.credential, wanted.issuer, wanted.token] {
-            let length = u64::try_from(part.len()).unwrap_or(u64::MAX);
-            context.update(&length.to_be_bytes());
-            context.update(part.as_bytes());
-        }
+        let parts = [wanted.credential, wanted.issuer, wanted.token];
+        parts::update_with(parts, |bytes| context.update(bytes));
         let tag = context.sign();
         BASE64URL_NOPAD.encode(tag.as_ref().get(..TOKEN_ID_BYTES).unwrap_or_default())
     }
