@@ -19,7 +19,8 @@
 //! policy     -> provider (Facts), token (TrustedIssuer, strict JSON), credential (the list of kinds)
 //! replay     -> policy (Permit)
 //! audit      -> replay (Reserved, Reach), provider (Job)
-//! credential -> audit (Recorded), policy (what a grant is for), provider (Fact), replay, token (TokenId)
+//! credential -> audit (Recorded), policy (what a grant is for), provider (Fact), replay, token (TokenId,
+//!               the rules for published keys)
 //! exchange   -> lease (opens the handles that come back to be revoked)
 //! config     -> the settings types of policy, credential, replay and token, and policy's YAML reader
 //!               and diagnostics

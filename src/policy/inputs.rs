@@ -120,7 +120,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::credential::jwt::{JwtDefinition, KIND};
+    use crate::credential::jwt::{JwtDefinition, KIND, Signer};
     use crate::credential::kind::{Input, Kind};
     use crate::policy::pattern::Pattern;
     use crate::policy::{Class, Inputs};
@@ -173,6 +173,7 @@ mod tests {
                 audience: "https://shop.example".to_owned(),
                 scopes: Vec::new(),
                 claims: Vec::new(),
+                signer: Signer::Derived,
             }),
             inputs: bounds
                 .iter()
