@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use url::Url;
 
-use crate::credential::jwt::SigningAlgorithm;
 use crate::credential::target::TargetSettings;
 use crate::policy::Disclosure;
 use crate::replay::StoreSettings;
@@ -23,13 +22,15 @@ mod changes;
 mod limits;
 mod listen;
 mod replay;
+mod signing;
 mod targets;
 
 pub use changes::Change;
 pub use limits::Limits;
 pub use listen::{Listen, OperatorHost, TlsFiles};
+pub use signing::Signing;
 
-use crate::yaml::reader::{Item, Reader, Section};
+use crate::yaml::reader::{Item, Reader};
 
 /// How one hallpass is deployed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,17 +64,6 @@ pub struct Settings {
     pub blocked: Blocked,
     /// The file they were read from, to be read again.
     pub file: Option<PathBuf>,
-}
-
-/// How minted tokens are signed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Signing {
-    /// `ES256` or `EdDSA`.
-    pub algorithm: SigningAlgorithm,
-    /// How long one signing key signs.
-    pub epoch: Duration,
-    /// Raised to withdraw every derived key at once (T-112).
-    pub generation: u32,
 }
 
 /// One sink of events.
@@ -179,7 +169,7 @@ impl Settings {
             None => Some(BTreeMap::new()),
         };
         let signing = match root.optional("signing") {
-            Some(item) => item.section().and_then(|section| signing(&section)),
+            Some(item) => item.section().and_then(|section| signing::read(&section)),
             None => Some(Signing::default()),
         };
         let replay = root.optional("replay").map_or_else(
@@ -215,16 +205,6 @@ impl Settings {
             blocked: blocked?,
             file: None,
         })
-    }
-}
-
-impl Default for Signing {
-    fn default() -> Self {
-        Self {
-            algorithm: SigningAlgorithm::Es256,
-            epoch: Duration::from_secs(7 * 86_400),
-            generation: 1,
-        }
     }
 }
 
@@ -324,38 +304,6 @@ fn policies(item: &Item<'_>) -> Option<(PathBuf, Option<Duration>)> {
     Some((path?, reload))
 }
 
-fn signing(section: &Section<'_>) -> Option<Signing> {
-    let mut signing = Signing::default();
-    section.planned("kind", "signing keys are derived from the root key");
-    let algorithm = section
-        .optional("algorithm")
-        .map(|item| match item.text()?.as_str() {
-            "ES256" => Some(SigningAlgorithm::Es256),
-            "EdDSA" => Some(SigningAlgorithm::EdDsa),
-            other => item.wrong(
-                &format!("we do not sign with `{other}`"),
-                "write `ES256` or `EdDSA`",
-            ),
-        });
-    let epoch = section
-        .optional("epoch")
-        .map(|item| item.duration(MIN_EPOCH, MAX_EPOCH));
-    let generation = section
-        .optional("generation")
-        .map(|item| item.number(1, 1_000_000));
-    section.finish();
-    if let Some(algorithm) = algorithm {
-        signing.algorithm = algorithm?;
-    }
-    if let Some(epoch) = epoch {
-        signing.epoch = epoch?;
-    }
-    if let Some(generation) = generation {
-        signing.generation = u32::try_from(generation?).ok()?;
-    }
-    Some(signing)
-}
-
 fn audit(item: &Item<'_>) -> Option<Vec<SinkSettings>> {
     let section = item.section()?;
     let sinks = section.required("sinks").and_then(|list| {
@@ -444,8 +392,6 @@ fn environment(name: &str) -> Option<String> {
 
 /// More than any settings file needs.
 const MAX_FILE: u64 = 1 << 20;
-const MIN_EPOCH: Duration = Duration::from_secs(3_600);
-const MAX_EPOCH: Duration = Duration::from_secs(90 * 86_400);
 /// How often changes are looked for where the settings do not say.
 const RELOAD: Duration = Duration::from_secs(10);
 const MIN_RELOAD: Duration = Duration::from_secs(1);

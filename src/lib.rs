@@ -14,21 +14,22 @@
 //! ```text
 //! main -> cli -> { http, client, dev } -> exchange
 //!      -> { token, provider, policy, replay, audit, credential }
-//!      -> { wire, lease, rootkey, clock, secret, text, tls }
+//!      -> { wire, lease, rootkey, clock, parts, secret, text, tls }
 //! provider   -> token (Verified, its claims)
 //! policy     -> provider (Facts), token (TrustedIssuer, strict JSON), credential (the list of kinds)
 //! replay     -> policy (Permit)
 //! audit      -> replay (Reserved, Reach), provider (Job)
-//! credential -> audit (Recorded), policy (what a grant is for), provider (Fact), replay, token (TokenId)
+//! credential -> audit (Recorded), policy (what a grant is for), provider (Fact), replay, token (TokenId,
+//!               the rules for published keys)
 //! exchange   -> lease (opens the handles that come back to be revoked)
 //! config     -> the settings types of policy, credential, replay and token, and policy's YAML reader
 //!               and diagnostics
-//! lease      -> rootkey, clock, secret      rootkey -> secret
+//! lease      -> rootkey, clock, secret      rootkey -> parts, secret
 //! ```
 //!
-//! `client` knows only `clock`, `secret`, `text`, `tls`, `wire` and what a kind of credential is
-//! (`credential::kind`): a job's side needs nothing of a broker's. `dev`
-//! starts a whole broker through `http`, and `serve` never uses it.
+//! `client` knows only `clock`, `parts`, `secret`, `text`, `tls`, `wire` and what a kind of credential
+//! is (`credential::kind`): a job's side needs nothing of a broker's. `dev` starts a whole
+//! broker through `http`, and `serve` never uses it.
 
 pub mod audit;
 pub mod broker;
@@ -42,6 +43,7 @@ pub mod dev;
 pub mod exchange;
 pub mod http;
 pub mod lease;
+mod parts;
 pub mod policy;
 pub mod provider;
 pub mod replay;

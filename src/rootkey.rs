@@ -14,6 +14,7 @@ use std::{fmt, io};
 use aws_lc_rs::{hmac, rand};
 use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
 
+use crate::parts;
 use crate::secret::Secret;
 use crate::secret::file::{self, Owner, PrivateFileError};
 
@@ -233,11 +234,8 @@ impl Member {
             label.algorithm().as_bytes(),
             &generation,
         ];
-        for part in fixed.iter().chain(context) {
-            let length = u64::try_from(part.len()).unwrap_or(u64::MAX);
-            expand.update(&length.to_be_bytes());
-            expand.update(part);
-        }
+        let parts = fixed.iter().chain(context);
+        parts::update_with(parts, |bytes| expand.update(bytes));
         // One block of output is one hash, which is what every derived key is long: T(1).
         expand.update(&[1]);
         let mut key = [0; KEY_BYTES];

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::audit::{SinkEntry, SinkError};
 use crate::clock::Clock;
 use crate::config::Settings;
-use crate::credential::jwt::KeysError;
+use crate::credential::jwt::{self, KeysError, Rs256Error, Rs256Keys};
 use crate::credential::target::Target;
 use crate::exchange::self_test::VerifySignature;
 use crate::http::tls::{self, Tls, TlsError};
@@ -87,6 +87,9 @@ pub enum StartError {
     /// The signing keys.
     #[error("the signing keys cannot be derived: {0}; see `signing:` in the settings")]
     Signing(#[from] KeysError),
+    /// The keys for RS256.
+    #[error(transparent)]
+    Rs256(#[from] Rs256Error),
     /// A sink.
     #[error("{0}; see `audit:` in the settings")]
     Sink(#[from] SinkError),
@@ -124,6 +127,7 @@ pub(super) struct Loaded {
     pub(super) findings: Arc<Diagnostics>,
     pub(super) roots: RootKeys,
     pub(super) tls: Option<Tls>,
+    pub(super) rs256: Option<Arc<Rs256Keys>>,
 }
 
 impl Loaded {
@@ -131,6 +135,7 @@ impl Loaded {
     pub(super) fn read(settings: &Settings, overrides: &Overrides) -> Result<Self, StartError> {
         let tls = settings.listen.tls.as_ref().map(tls::read);
         let roots = root_keys(settings)?;
+        let rs256 = rs256_keys(settings)?;
         let refused = |found| StartError::Policies(found, settings.policies.clone());
         let (policies, findings) = policies(settings, &overrides.issuers).map_err(refused)?;
         if policies.is_empty() {
@@ -143,6 +148,7 @@ impl Loaded {
             findings: Arc::new(findings),
             roots,
             tls: tls.transpose()?,
+            rs256,
         })
     }
 
@@ -160,6 +166,9 @@ impl Loaded {
         if self.tls != new.tls && !keys.contains(&"listen.tls") {
             keys.push("listen.tls");
         }
+        if self.rs256 != new.rs256 && !keys.contains(&"signing.also") {
+            keys.push("signing.also");
+        }
         keys
     }
 }
@@ -174,6 +183,13 @@ pub fn root_keys(settings: &Settings) -> Result<RootKeys, RootKeyError> {
         ring.extend(RootKey::read_ring(path)?);
     }
     RootKeys::new(&settings.issuer, settings.signing.generation, ring)
+}
+
+/// The keys for RS256 that the settings name, if any.
+pub(super) fn rs256_keys(settings: &Settings) -> Result<Option<Arc<Rs256Keys>>, Rs256Error> {
+    let files = settings.signing.rs256.as_ref();
+    let keys = files.map(Rs256Keys::read).transpose()?;
+    Ok(keys.map(Arc::new))
 }
 
 /// The policies, with nothing in them that forbids to serve them, and what was found in them.
@@ -192,6 +208,8 @@ pub(super) fn policies(
 /// that would block nobody, is found now and not by the first job.
 pub(super) fn check_fit(settings: &Settings, policies: &PolicySet) -> Result<(), StartError> {
     for credential in policies.credentials() {
+        let has_rs256 = settings.signing.rs256.is_some();
+        jwt::check_signer(credential, has_rs256).map_err(StartError::Credential)?;
         let Some(name) = credential.target() else {
             continue;
         };

@@ -37,7 +37,7 @@ pub(super) fn check(settings: &Settings) -> Result<Vec<String>, StartError> {
     if let StoreSettings::Redis(redis) = &settings.replay {
         redis.check().map_err(StartError::Replay)?;
     }
-    let signing = settings.signing;
+    let signing = &settings.signing;
     Keys::new(
         loaded.roots.clone(),
         signing.algorithm,

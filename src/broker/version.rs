@@ -45,12 +45,13 @@ impl Version {
         before: Option<&Self>,
     ) -> Result<Self, StartError> {
         let settings = &loaded.settings;
-        let signing = Arc::new(Keys::new(
+        let signing = Keys::new(
             loaded.roots.clone(),
             settings.signing.algorithm,
             settings.signing.epoch,
             lasting.clock.now(),
-        )?);
+        )?;
+        let signing = Arc::new(signing.with_rs256(loaded.rs256.clone()));
         let mut left = Vec::new();
         let targets = Arc::new(targets(&loaded, lasting, before, &mut left)?);
         let parts = parts(&loaded, lasting, &signing, &targets);

@@ -52,7 +52,7 @@ struct GenerateArgs {
 /// Shows the public keys that are derived from a root key
 ///
 /// The audit key is what `hallpass audit verify --key` wants. The key set is what the broker publishes
-/// now, for whoever must know it beforehand.
+/// now, for whoever must know it beforehand; keys of `signing.also` are published too and not shown.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:
   hallpass keys show --root-key /run/secrets/hallpass-root \\
@@ -160,7 +160,7 @@ fn show(args: &ShowArgs, out: &mut Terminal) -> Result<(), Failure> {
         .collect();
     let now = SystemClock::new().now();
     let keys = Keys::new(roots, algorithm, args.epoch, now).map_err(local)?;
-    let jwks = keys.jwks(now).map_err(local)?;
+    let jwks = json!(keys.jwks(now).map_err(local)?);
     match args.output {
         Output::Text => print(&keys, &audit, &jwks, out),
         Output::Json => {

@@ -31,6 +31,7 @@ use super::folder;
 use super::source::Environment;
 use super::token::IdToken;
 use crate::clock::Timestamp;
+use crate::parts;
 use crate::secret::Secret;
 
 /// A folder of the job's, if it has one.
@@ -151,11 +152,7 @@ impl Slot {
         let inputs = inputs.flat_map(|(name, value)| ["input", name.as_str(), value.as_str()]);
         let parts = asked.into_iter().chain(inputs).chain(job.iter().copied());
         let mut hash = digest::Context::new(&digest::SHA256);
-        for part in parts {
-            // The length first, so that no two lists of parts read the same.
-            hash.update(&u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
-            hash.update(part.as_bytes());
-        }
+        parts::update_with(parts, |bytes| hash.update(bytes));
         Self(HEXLOWER.encode(hash.finish().as_ref()))
     }
 }

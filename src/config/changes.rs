@@ -71,6 +71,7 @@ impl Settings {
             ("signing.algorithm", old.algorithm != now.algorithm),
             ("signing.epoch", old.epoch != now.epoch),
             ("signing.generation", old.generation < now.generation),
+            ("signing.also", old.rs256 != now.rs256),
             ("limits", self.limits != new.limits),
             ("disclose", self.disclose != new.disclose),
             ("blocked", self.blocked != new.blocked),

@@ -1,5 +1,6 @@
 use super::*;
 use crate::credential::database::postgres::{ChannelBinding, PostgresSettings};
+use crate::credential::jwt::SigningAlgorithm;
 
 const GOOD: &str = "
 issuer: https://hallpass.acme.dev
@@ -93,7 +94,7 @@ fn all_that_is_wrong_comes_together() {
     insta::assert_snapshot!(lines.join("\n"), @r"
     error[wrong-value]: `issuer` is not an https URL
     error[wrong-value]: `8443` is not an address and port
-    error[wrong-value]: we do not sign with `RS256`
+    error[wrong-value]: `RS256` cannot be derived from the root key
     error[wrong-value]: `epoch` has no unit: `7`
     ");
 }
@@ -261,6 +262,11 @@ fn every_change_is_named_and_what_takes_a_restart_with_both_values() {
         ("algorithm: EdDSA", "algorithm: ES256", "signing.algorithm"),
         ("epoch: 7d", "epoch: 8d", "signing.epoch"),
         ("generation: 2", "generation: 3", "signing.generation"),
+        (
+            "epoch: 7d",
+            "epoch: 7d, also: [ { kind: file, algorithm: RS256, key: { file: rsa.key } } ]",
+            "signing.also",
+        ),
         ("connections: 64", "connections: 65", "limits"),
         ("disclose: never", "disclose: always", "disclose"),
         (
@@ -274,6 +280,31 @@ fn every_change_is_named_and_what_takes_a_restart_with_both_values() {
         assert_eq!(change(from, to), expected, "{to}");
     }
     assert!(!change("${env:CLEANER}", "${env:CLEANER}").contains("canary"));
+}
+
+#[test]
+fn a_key_for_rs256_is_one_entry_with_one_file_or_two() {
+    let also = |text: &str| problems("epoch: 7d", &format!("epoch: 7d, also: {text}"));
+    let entry = "{ kind: file, algorithm: RS256, key: { file: rsa.key } }";
+    let text = GOOD.replacen(
+        "epoch: 7d",
+        "epoch: 7d, also: [ { kind: file, algorithm: RS256, key: { file: a.key }, next: { file: b.key } } ]",
+        1,
+    );
+    let files = parse(&text).unwrap().signing.rs256.unwrap();
+    assert_eq!(files.key, Path::new("/etc/hallpass/a.key"));
+    assert_eq!(
+        files.next.as_deref(),
+        Some(Path::new("/etc/hallpass/b.key"))
+    );
+    assert_eq!(
+        also(&format!("[ {entry}, {entry} ]")),
+        "a second entry of `also` for `RS256`"
+    );
+    insta::assert_snapshot!(also("[ { kind: file, algorithm: RS256 } ]"), @"key `key` is missing");
+    insta::assert_snapshot!(also("[ { kind: file, algorithm: ES256, key: { file: k } } ]"), @"a key under `also` does not sign with `ES256`");
+    insta::assert_snapshot!(also("[ { kind: kms, algorithm: RS256, key: { file: k } } ]"), @"unknown kind of key `kms`");
+    insta::assert_snapshot!(also("[ { kind: file, algorithm: RS256, key: \"-----BEGIN\" } ]"), @"`key` must say which file it is in");
 }
 
 /// The target of [`GOOD`] after a change.

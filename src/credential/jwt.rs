@@ -15,15 +15,21 @@ use serde::ser::{SerializeMap as _, Serializer};
 use super::{Credential, Members, Mint, MintError};
 use crate::audit::Recorded;
 use crate::clock::{Clock, Timestamp};
+use crate::parts;
 use crate::provider::{Fact, FactValue};
 use crate::rootkey::Label;
 use crate::secret::Secret;
 
 pub mod keys;
 mod kind;
+mod rs256;
+mod signing_key;
 
 pub use keys::{Keys, KeysError, SigningAlgorithm};
-pub use kind::{JwtDefinition, KIND};
+pub use kind::{JwtDefinition, KIND, Signer, check_signer};
+pub use rs256::{Rs256Error, Rs256Files, Rs256Keys};
+
+use signing_key::SigningKey;
 
 /// Signs tokens with the keys of the epoch.
 pub struct JwtMint {
@@ -50,7 +56,8 @@ impl JwtMint {
         &self.keys
     }
 
-    fn make(&self, wanted: &Wanted<'_>) -> Result<Made, MintError> {
+    /// Everything about a token but its signature.
+    fn prepare(&self, wanted: &Wanted<'_>) -> Result<Unsigned, MintError> {
         let issuer = self.keys.roots().issuer();
         // Checked when the policies are loaded too; here it is what stands between a mistake there
         // and a token that passes for a subject token.
@@ -85,9 +92,13 @@ impl JwtMint {
             job: JobClaim(&wanted.facts),
         };
         let claims = serde_json::to_vec(&claims).map_err(|_| broken(KeysError::Crypto))?;
-        let key = self.keys.signer(wanted.minted_at, now).map_err(broken)?;
-        Ok(Made {
-            token: key.sign(&claims).map_err(broken)?,
+        let key = match wanted.signer {
+            Signer::Derived => self.keys.signer(wanted.minted_at, now),
+            Signer::Rs256 => self.keys.rs256_signer(),
+        };
+        Ok(Unsigned {
+            key: key.map_err(broken)?,
+            claims,
             jti,
             expires_at,
         })
@@ -97,11 +108,8 @@ impl JwtMint {
     /// without the key can tell which token it was.
     fn token_id(&self, wanted: &Wanted<'_>) -> String {
         let mut context = hmac::Context::with_key(&self.token_ids);
-        for part in [wanted.credential, wanted.issuer, wanted.token] {
-            let length = u64::try_from(part.len()).unwrap_or(u64::MAX);
-            context.update(&length.to_be_bytes());
-            context.update(part.as_bytes());
-        }
+        let parts = [wanted.credential, wanted.issuer, wanted.token];
+        parts::update_with(parts, |bytes| context.update(bytes));
         let tag = context.sign();
         BASE64URL_NOPAD.encode(tag.as_ref().get(..TOKEN_ID_BYTES).unwrap_or_default())
     }
@@ -121,8 +129,9 @@ impl Mint for JwtMint {
         };
         let job = permit.job();
         let facts = job.facts();
-        let made = self.make(&Wanted {
+        let unsigned = self.prepare(&Wanted {
             credential: &definition.name,
+            signer: wanted.signer,
             audience: &wanted.audience,
             scopes: permit.scopes(),
             issuer: &job.token().issuer,
@@ -136,14 +145,15 @@ impl Mint for JwtMint {
             minted_at: reserved.minted_at(),
             expires_at: reserved.expires_at(),
         })?;
+        let (jti, expires_at) = (unsigned.jti.clone(), unsigned.expires_at);
         Ok(Credential {
             definition: Arc::clone(definition),
-            members: Members::new("token", made.token)
+            members: Members::new("token", unsigned.signed().await?)
                 .public("token_type", KIND.token_type)
                 .public("scopes", permit.scopes()),
-            expires_at: made.expires_at,
+            expires_at,
             lease: None,
-            public_id: made.jti,
+            public_id: jti,
         })
     }
 }
@@ -209,6 +219,7 @@ pub enum AudienceError {
 /// What goes into one token.
 struct Wanted<'a> {
     credential: &'a str,
+    signer: Signer,
     audience: &'a str,
     scopes: &'a [String],
     issuer: &'a str,
@@ -219,10 +230,25 @@ struct Wanted<'a> {
     expires_at: Timestamp,
 }
 
-struct Made {
-    token: Secret<String>,
+/// A token before its signature, and the key that makes it.
+struct Unsigned {
+    key: Arc<SigningKey>,
+    claims: Vec<u8>,
     jti: String,
     expires_at: Timestamp,
+}
+
+impl Unsigned {
+    /// Slow signatures are made where they hold up no other request.
+    async fn signed(self) -> Result<Secret<String>, MintError> {
+        let signed = if self.key.is_slow() {
+            let signing = tokio::task::spawn_blocking(move || self.key.sign(&self.claims));
+            signing.await.unwrap_or(Err(KeysError::Crypto))
+        } else {
+            self.key.sign(&self.claims)
+        };
+        signed.map_err(broken)
+    }
 }
 
 /// RFC 9068 section 2.2, with `act` of RFC 8693 section 4.1.
@@ -319,8 +345,7 @@ const TOKEN_ID_BYTES: usize = 16;
 mod tests {
     use std::time::Duration;
 
-    use jsonwebtoken::jwk::Jwk;
-    use jsonwebtoken::{Algorithm, DecodingKey, Header, Validation, decode, decode_header};
+    use jsonwebtoken::{DecodingKey, Header, Validation, decode, decode_header};
     use serde_json::{Value, json};
 
     use super::*;
@@ -347,6 +372,7 @@ mod tests {
     fn wanted() -> Wanted<'static> {
         Wanted {
             credential: "deploy-api",
+            signer: Signer::Derived,
             audience: "https://deploy.example",
             scopes: &[],
             issuer: "https://token.actions.githubusercontent.com",
@@ -358,24 +384,31 @@ mod tests {
         }
     }
 
+    struct Made {
+        token: Secret<String>,
+        jti: String,
+        expires_at: Timestamp,
+    }
+
+    fn make(mint: &JwtMint, wanted: &Wanted<'_>) -> Result<Made, MintError> {
+        let unsigned = mint.prepare(wanted)?;
+        Ok(Made {
+            token: unsigned.key.sign(&unsigned.claims).map_err(broken)?,
+            jti: unsigned.jti,
+            expires_at: unsigned.expires_at,
+        })
+    }
+
     /// Reads a token as a relying party would: a key of our key set by its id, every claim checked.
     fn read(mint: &JwtMint, token: &Secret<String>, now: Timestamp) -> (Header, Value) {
         let header = decode_header(token.expose()).unwrap();
-        let jwks = mint.keys().jwks(now).unwrap();
-        let keys = jwks["keys"].as_array().unwrap();
-        let key = keys
-            .iter()
-            .find(|key| key["kid"] == json!(header.kid))
-            .unwrap();
-        let jwk: Jwk = serde_json::from_value(key.clone()).unwrap();
-        let mut rules = Validation::new(match mint.keys().algorithm() {
-            SigningAlgorithm::Es256 => Algorithm::ES256,
-            SigningAlgorithm::EdDsa => Algorithm::EdDSA,
-        });
+        let keys = mint.keys().jwks(now).unwrap();
+        let key = keys.find(header.kid.as_deref().unwrap()).unwrap();
+        let mut rules = Validation::new(mint.keys().algorithm().jose());
         rules.set_audience(&["https://deploy.example"]);
         rules.set_issuer(&["https://hallpass.example"]);
         rules.validate_exp = false;
-        let key = DecodingKey::from_jwk(&jwk).unwrap();
+        let key = DecodingKey::from_jwk(key).unwrap();
         let token = decode::<Value>(token.expose(), &key, &rules).unwrap();
         (token.header, token.claims)
     }
@@ -389,8 +422,9 @@ mod tests {
         let workflow = FactValue::Workflow(Workflow::parse("acme/ci/d.yml@refs/heads/main"));
         for algorithm in [SigningAlgorithm::Es256, SigningAlgorithm::EdDsa] {
             let (clock, mint) = mint_with(algorithm);
-            let made = mint
-                .make(&Wanted {
+            let made = make(
+                &mint,
+                &Wanted {
                     scopes: &scopes,
                     facts: vec![
                         (Fact::Repository, &repository),
@@ -398,8 +432,9 @@ mod tests {
                         (Fact::JobWorkflow, &workflow),
                     ],
                     ..wanted()
-                })
-                .unwrap();
+                },
+            )
+            .unwrap();
             let (header, claims) = read(&mint, &made.token, clock.now());
             assert_eq!(header.typ.as_deref(), Some("at+jwt"));
             assert_eq!(
@@ -437,9 +472,9 @@ mod tests {
             ..wanted()
         };
         clock.step(wanted.minted_at);
-        let first = mint.make(&wanted).unwrap();
+        let first = make(&mint, &wanted).unwrap();
         clock.step(Timestamp::from_unix(end_of_epoch + 20));
-        let again = mint.make(&wanted).unwrap();
+        let again = make(&mint, &wanted).unwrap();
         let (_, first) = read(&mint, &first.token, clock.now());
         let (_, again) = read(&mint, &again.token, clock.now());
         assert_eq!(first, again);
@@ -448,7 +483,7 @@ mod tests {
     #[test]
     fn every_token_and_credential_has_its_own_id() {
         let (_clock, mint) = mint();
-        let id = |wanted: Wanted<'_>| mint.make(&wanted).unwrap().jti;
+        let id = |wanted: Wanted<'_>| make(&mint, &wanted).unwrap().jti;
         let ids = [
             id(wanted()),
             id(Wanted {
@@ -475,12 +510,14 @@ mod tests {
     fn a_token_never_outlives_the_epoch_after_its_own() {
         let (clock, mint) = mint();
         let far = Timestamp::from_unix(NOW + 10 * 86_400);
-        let made = mint
-            .make(&Wanted {
+        let made = make(
+            &mint,
+            &Wanted {
                 expires_at: far,
                 ..wanted()
-            })
-            .unwrap();
+            },
+        )
+        .unwrap();
         assert_eq!(made.expires_at.unix(), (NOW / 86_400 + 2) * 86_400);
         let (_, claims) = read(&mint, &made.token, clock.now());
         assert_eq!(claims["exp"], made.expires_at.unix());
@@ -492,18 +529,20 @@ mod tests {
         let (clock, mint) = mint();
         for expires_at in [NOW, NOW - 1, i64::MIN] {
             let expires_at = Timestamp::from_unix(expires_at);
-            let error = mint
-                .make(&Wanted {
+            let error = make(
+                &mint,
+                &Wanted {
                     expires_at,
                     ..wanted()
-                })
-                .err()
-                .unwrap();
+                },
+            )
+            .err()
+            .unwrap();
             assert_eq!(error.reason, "credential.expired");
         }
         clock.advance(Duration::from_secs(600));
         assert_eq!(
-            mint.make(&wanted()).err().unwrap().reason,
+            make(&mint, &wanted()).err().unwrap().reason,
             "credential.expired"
         );
     }
@@ -529,13 +568,15 @@ mod tests {
                 Err(AudienceError::Ours)
             );
             let (_clock, mint) = mint();
-            let error = mint
-                .make(&Wanted {
+            let error = make(
+                &mint,
+                &Wanted {
                     audience,
                     ..wanted()
-                })
-                .err()
-                .unwrap();
+                },
+            )
+            .err()
+            .unwrap();
             assert_eq!(error.reason, "audience.broker");
         }
         for audience in [
@@ -564,24 +605,42 @@ mod tests {
     fn text_too_long_for_a_token_is_refused_not_cut() {
         let (_clock, mint) = mint();
         let long = FactValue::Text("x".repeat(513));
-        let error = mint
-            .make(&Wanted {
+        let error = make(
+            &mint,
+            &Wanted {
                 facts: vec![(Fact::Ref, &long)],
                 ..wanted()
-            })
-            .err()
-            .unwrap();
+            },
+        )
+        .err()
+        .unwrap();
         insta::assert_snapshot!(error, @"fact `ref` has 513 bytes, a token holds at most 512");
         assert!(error.nothing_made && !error.ours);
         let subject = "x".repeat(1_025);
-        let error = mint
-            .make(&Wanted {
+        let error = make(
+            &mint,
+            &Wanted {
                 subject: &subject,
                 ..wanted()
-            })
-            .err()
-            .unwrap();
+            },
+        )
+        .err()
+        .unwrap();
         insta::assert_snapshot!(error, @"claim `sub` has 1025 bytes, a token holds at most 1024");
+    }
+
+    /// T-170
+    #[test]
+    fn a_token_for_rs256_is_never_signed_by_a_derived_key() {
+        let (_clock, mint) = mint();
+        let wanted = Wanted {
+            signer: Signer::Rs256,
+            ..wanted()
+        };
+        let error = make(&mint, &wanted).err().unwrap();
+        insta::assert_snapshot!(error, @"the settings have no RS256 key");
+        assert_eq!(error.reason, "signing.failed");
+        assert!(error.nothing_made && error.ours);
     }
 
     /// T-85
@@ -589,12 +648,14 @@ mod tests {
     fn hostile_job_text_stays_a_value() {
         let (clock, mint) = mint();
         let hostile = FactValue::Text("main\",\"aud\":\"everyone\",\"x\":\"\u{202e}\n".to_owned());
-        let made = mint
-            .make(&Wanted {
+        let made = make(
+            &mint,
+            &Wanted {
                 facts: vec![(Fact::Ref, &hostile)],
                 ..wanted()
-            })
-            .unwrap();
+            },
+        )
+        .unwrap();
         let (_, claims) = read(&mint, &made.token, clock.now());
         assert_eq!(claims["aud"], "https://deploy.example");
         assert_eq!(claims["job"].as_object().unwrap().len(), 1);

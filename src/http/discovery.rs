@@ -26,17 +26,18 @@ pub(super) async fn metadata(State(shared): State<Arc<Shared>>, request: Request
         "token_endpoint_auth_methods_supported": ["none"],
         "response_types_supported": ["id_token"],
         "subject_types_supported": ["public"],
-        "id_token_signing_alg_values_supported": [shared.signing.algorithm().name()],
+        "id_token_signing_alg_values_supported": shared.signing.algorithms().collect::<Vec<_>>(),
     })));
     answer.cache = CACHED;
     answer.into_response(&context.id)
 }
 
-/// `GET /.well-known/jwks.json`: the public halves of previous, current and next epoch.
+/// `GET /.well-known/jwks.json`: the public keys of previous, current and next epoch, and those of
+/// the RS256 keys.
 pub(super) async fn keys(State(shared): State<Arc<Shared>>, request: Request) -> Response {
     let context = Context::of(&request);
     let mut answer = match shared.signing.jwks(shared.clock.now()) {
-        Ok(keys) => Answer::ok(object(keys)),
+        Ok(keys) => Answer::ok(object(json!(keys))),
         Err(error) => Answer::unavailable("keys.signing", &error.to_string(), 5),
     };
     if answer.status == StatusCode::OK {

@@ -13,6 +13,7 @@ use aws_lc_rs::digest;
 use data_encoding::HEXLOWER;
 use nix::fcntl::OFlag;
 
+use crate::parts;
 use crate::yaml::diagnostic::{Diagnostic, Place, Severity, Source, Span};
 
 /// The texts of a folder.
@@ -109,13 +110,8 @@ impl Folder {
         let mut files: Vec<_> = policies.chain(others).collect();
         files.sort_unstable();
         let mut context = digest::Context::new(&digest::SHA256);
-        for (name, text) in files {
-            for part in [name, text] {
-                // The length in front keeps `a` + `bc` apart from `ab` + `c`.
-                context.update(&u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
-                context.update(part.as_bytes());
-            }
-        }
+        let parts = files.into_iter().flat_map(|(name, text)| [name, text]);
+        parts::update_with(parts, |bytes| context.update(bytes));
         format!("sha256:{}", HEXLOWER.encode(context.finish().as_ref()))
     }
 

@@ -124,7 +124,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::credential::jwt::{JwtDefinition, KIND};
+    use crate::credential::jwt::{JwtDefinition, KIND, Signer};
     use crate::credential::kind::Kind;
     use crate::policy::pattern::Pattern;
     use crate::policy::{Class, Inputs};
@@ -177,6 +177,7 @@ mod tests {
                 audience: "https://shop.example".to_owned(),
                 scopes: Vec::new(),
                 claims: Vec::new(),
+                signer: Signer::Derived,
             }),
             inputs: bounds
                 .iter()

@@ -7,6 +7,7 @@ use aws_lc_rs::{constant_time, digest, rand};
 
 use crate::clock::Timestamp;
 use crate::credential::kind::Repeat;
+use crate::parts;
 use crate::policy::{Class, Permit};
 use crate::secret::Secret;
 
@@ -345,11 +346,7 @@ fn ask_digest(permit: &Permit) -> [u8; 32] {
 /// SHA-256 over parts with their lengths in front.
 fn hash(parts: &[&[u8]]) -> [u8; 32] {
     let mut context = digest::Context::new(&digest::SHA256);
-    for part in parts {
-        let length = u64::try_from(part.len()).unwrap_or(u64::MAX);
-        context.update(&length.to_be_bytes());
-        context.update(part);
-    }
+    parts::update_with(parts, |bytes| context.update(bytes));
     let mut hash = [0; 32];
     for (to, from) in hash.iter_mut().zip(context.finish().as_ref()) {
         *to = *from;

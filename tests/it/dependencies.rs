@@ -108,6 +108,22 @@ fn a_second_opinion_is_named_by_one_module() {
     }
 }
 
+/// T-37, T-170: its place is what we sign, and not what callers send.
+#[test]
+fn jsonwebtoken_is_named_where_tokens_are_signed_only() {
+    let naming: Vec<String> = sources(&["src"])
+        .into_iter()
+        .filter(|(_, text)| {
+            let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+            code.contains("jsonwebtoken::")
+        })
+        .map(|(name, _)| name)
+        .collect();
+    let expected =
+        ["keys", "rs256", "signing_key"].map(|name| format!("src/credential/jwt/{name}.rs"));
+    assert_eq!(naming, expected);
+}
+
 /// T-99
 #[test]
 fn the_crypto_provider_is_installed_in_one_place_and_first_of_all() {

@@ -10,3 +10,4 @@ pub(crate) mod one_machine;
 mod remote;
 mod repeats;
 mod revoke;
+mod rs256;

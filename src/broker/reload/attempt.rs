@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::FAILED;
 use super::status::Problem;
-use crate::broker::assemble::{Loaded, check_fit, policies, root_keys};
+use crate::broker::assemble::{Loaded, check_fit, policies, root_keys, rs256_keys};
 use crate::broker::lasting::Lasting;
 use crate::broker::version::Version;
 use crate::config::{Settings, SettingsError};
@@ -120,8 +120,8 @@ fn read_settings(before: &Loaded) -> Result<Arc<Settings>, Problem> {
     ))
 }
 
-/// A broken certificate keeps the one before, where the settings still name the same files: it is
-/// most often half of a renewal.
+/// A broken certificate or RS256 key keeps the one before, where the settings still name the same
+/// files: it is most often half of a renewal, or of two files that change places.
 fn read_secrets(
     before: &Loaded,
     settings: &Arc<Settings>,
@@ -140,6 +140,17 @@ fn read_secrets(
             before.tls.clone()
         }
     };
+    let rs256 = match rs256_keys(settings) {
+        Ok(keys) => keys,
+        Err(error) => {
+            let problem = Problem::new("signing.reload_failed", error.to_string());
+            if settings.signing.rs256 != before.settings.signing.rs256 {
+                return Err(problem);
+            }
+            problems.push(problem);
+            before.rs256.clone()
+        }
+    };
     // One that is made of the same files stays, with the sessions it can resume.
     let is_same = tls == before.tls;
     Ok(Loaded {
@@ -148,6 +159,7 @@ fn read_secrets(
         findings: Arc::clone(&before.findings),
         roots,
         tls: if is_same { before.tls.clone() } else { tls },
+        rs256,
     })
 }
 

@@ -55,8 +55,10 @@ fn files(settings: &Settings) -> impl Iterator<Item = PathBuf> {
     let tls = tls.flat_map(|files| [&files.cert, &files.key]);
     let targets = settings.targets.values();
     let of_targets = targets.flat_map(|target| target.files());
+    let rs256 = settings.signing.rs256.iter();
+    let rs256 = rs256.flat_map(|files| std::iter::once(&files.key).chain(&files.next));
     let settings = settings.file.iter().chain(&settings.root_keys);
-    settings.chain(tls).cloned().chain(of_targets)
+    settings.chain(tls).chain(rs256).cloned().chain(of_targets)
 }
 
 /// What is to be seen of one file. Of a secret that is no more than a hash.

@@ -3,9 +3,7 @@
 //! Each call is one statement with bound values, so there is no text to quote. Clocks, ceilings and
 //! who inherits are the functions' business; see `install/`.
 
-use std::collections::BTreeMap;
 use std::fs;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
@@ -41,7 +39,7 @@ use crate::credential::target::{ConnectionStatus, LeaseRow, Leftover};
 use crate::secret::Secret;
 use clean::Work;
 use connection::{Connections, column};
-use reach::Reach;
+use reach::Reaches;
 
 /// One PostgreSQL server.
 #[derive(Debug)]
@@ -61,8 +59,8 @@ pub struct Postgres {
     standbys: Vec<Connections>,
     /// The installed functions were seen to be of this broker's version.
     is_current: AtomicBool,
-    /// What was found about groups, and when.
-    reach: Mutex<BTreeMap<String, Reach>>,
+    /// What was found about groups.
+    reaches: Reaches,
 }
 
 impl Postgres {
@@ -96,7 +94,7 @@ impl Postgres {
             terminate: held()?,
             turn: held()?,
             is_current: AtomicBool::new(false),
-            reach: Mutex::default(),
+            reaches: reach::reaches(),
             cleaners,
             cleaner,
             standbys,

@@ -1,4 +1,5 @@
-//! The signing keys: one per epoch and root, derived, held, and published before they sign.
+//! The signing keys: one per epoch and root, derived, held, and published before they sign; beside
+//! them the RS256 keys from files, if there are any.
 //!
 //! An epoch is a fixed span of Unix time, so replicas change keys at the same second with nothing to
 //! synchronise. The key set shows the previous, the current and the next epoch of every root in the
@@ -9,18 +10,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use aws_lc_rs::agreement::{ECDH_P256, PrivateKey};
-use aws_lc_rs::digest;
-use aws_lc_rs::rand::SystemRandom;
-use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _,
-};
-use data_encoding::BASE64URL_NOPAD;
-use serde_json::{Value, json};
+use jsonwebtoken::Algorithm;
+use jsonwebtoken::jwk::JwkSet;
 
+use super::rs256::Rs256Keys;
+use super::signing_key::SigningKey;
 use crate::clock::Timestamp;
-use crate::rootkey::{Label, Member, RootKeys};
-use crate::secret::Secret;
+use crate::rootkey::{Member, RootKeys};
 
 /// The algorithms a derived key may sign with. RS256 needs a key of its own and cannot be derived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +36,13 @@ impl SigningAlgorithm {
             Self::EdDsa => "EdDSA",
         }
     }
+
+    pub(super) const fn jose(self) -> Algorithm {
+        match self {
+            Self::Es256 => Algorithm::ES256,
+            Self::EdDsa => Algorithm::EdDSA,
+        }
+    }
 }
 
 /// The signing keys of now, with their neighbours.
@@ -49,6 +52,7 @@ pub struct Keys {
     /// Seconds.
     epoch: i64,
     held: ArcSwap<Held>,
+    rs256: Option<Arc<Rs256Keys>>,
 }
 
 impl Keys {
@@ -73,17 +77,26 @@ impl Keys {
             algorithm,
             epoch: seconds,
             held: ArcSwap::from_pointee(held),
+            rs256: None,
         })
+    }
+
+    /// The same with keys for credentials that ask for RS256.
+    #[must_use]
+    pub fn with_rs256(self, rs256: Option<Arc<Rs256Keys>>) -> Self {
+        Self { rs256, ..self }
     }
 
     /// The key set (RFC 7517 section 5) to publish at `now`.
     ///
     /// # Errors
     /// The cryptographic library refuses a key.
-    pub fn jwks(&self, now: Timestamp) -> Result<Value, KeysError> {
+    pub fn jwks(&self, now: Timestamp) -> Result<JwkSet, KeysError> {
         let held = self.held(now)?;
-        let keys: Vec<_> = held.keys().map(|key| key.public.clone()).collect();
-        Ok(json!({ "keys": keys }))
+        let keys = self.published(&held).map(|key| key.public().clone());
+        Ok(JwkSet {
+            keys: keys.collect(),
+        })
     }
 
     /// The RFC 7638 thumbprints of everything in the key set of `now`. An issuer that publishes one
@@ -93,7 +106,19 @@ impl Keys {
     /// The cryptographic library refuses a key.
     pub fn thumbprints(&self, now: Timestamp) -> Result<Vec<String>, KeysError> {
         let held = self.held(now)?;
-        Ok(held.keys().map(|key| key.kid.clone()).collect())
+        let keys = self.published(&held);
+        Ok(keys.map(|key| key.kid().to_owned()).collect())
+    }
+
+    /// The names of all algorithms that tokens are signed with.
+    pub fn algorithms(&self) -> impl Iterator<Item = &'static str> {
+        let rs256 = self.rs256.iter().map(|_| RS256);
+        std::iter::once(self.algorithm.name()).chain(rs256)
+    }
+
+    fn published<'a>(&'a self, held: &'a Held) -> impl Iterator<Item = &'a SigningKey> {
+        let rs256 = self.rs256.iter().flat_map(|keys| keys.published());
+        held.keys().chain(rs256)
     }
 
     /// The root keys they are derived from.
@@ -102,7 +127,7 @@ impl Keys {
         &self.roots
     }
 
-    /// What they sign with.
+    /// What the derived keys sign with.
     #[must_use]
     pub const fn algorithm(&self) -> SigningAlgorithm {
         self.algorithm
@@ -125,11 +150,15 @@ impl Keys {
     ) -> Result<Arc<SigningKey>, KeysError> {
         let held = self.held(now)?;
         let wanted = epoch_of(minted_at, self.epoch);
-        held.active
-            .iter()
-            .find(|key| key.epoch == wanted)
-            .cloned()
-            .ok_or(KeysError::Withdrawn)
+        let active = held.active.iter().find(|(epoch, _)| *epoch == wanted);
+        let (_, key) = active.ok_or(KeysError::Withdrawn)?;
+        Ok(Arc::clone(key))
+    }
+
+    /// The key of the settings that signs with RS256.
+    pub(super) fn rs256_signer(&self) -> Result<Arc<SigningKey>, KeysError> {
+        let keys = self.rs256.as_ref().ok_or(KeysError::NoRs256)?;
+        Ok(Arc::clone(keys.signer()))
     }
 
     /// The keys of `now`: derived by whoever comes first after the epoch has changed.
@@ -157,6 +186,7 @@ impl fmt::Debug for Keys {
             .field("roots", &self.roots)
             .field("algorithm", &self.algorithm)
             .field("epoch", &self.epoch)
+            .field("rs256", &self.rs256)
             .finish_non_exhaustive()
     }
 }
@@ -175,18 +205,21 @@ pub enum KeysError {
     /// Too long ago, or ahead of us.
     #[error("the key of that time does not sign any more")]
     Withdrawn,
+    /// The settings name no key for RS256.
+    #[error("the settings have no RS256 key")]
+    NoRs256,
     /// The cryptographic library refused a key, which it never should.
-    #[error("the cryptographic library refused a derived key")]
+    #[error("the cryptographic library refused a signing key")]
     Crypto,
 }
 
 /// The keys of one epoch and its neighbours.
 struct Held {
     epoch: i64,
-    /// Of the active root.
-    active: Vec<Arc<SigningKey>>,
+    /// Of the active root, each with its epoch.
+    active: Vec<(i64, Arc<SigningKey>)>,
     /// Of the other roots: published, never used.
-    others: Vec<Arc<SigningKey>>,
+    others: Vec<(i64, Arc<SigningKey>)>,
 }
 
 impl Held {
@@ -200,8 +233,11 @@ impl Held {
             [-1, 0, 1]
                 .into_iter()
                 .map(|step| epoch.saturating_add(step))
-                .map(|epoch| SigningKey::derive(root, algorithm, length, epoch).map(Arc::new))
-                .collect::<Result<Vec<_>, _>>()
+                .map(|epoch| {
+                    let key = SigningKey::derive(root, algorithm, length, epoch)?;
+                    Ok((epoch, Arc::new(key)))
+                })
+                .collect::<Result<Vec<_>, KeysError>>()
         };
         let active = of(roots.active())?;
         let others = roots
@@ -217,173 +253,9 @@ impl Held {
     }
 
     fn keys(&self) -> impl Iterator<Item = &SigningKey> {
-        self.active.iter().chain(&self.others).map(Arc::as_ref)
+        let keys = self.active.iter().chain(&self.others);
+        keys.map(|(_, key)| key.as_ref())
     }
-}
-
-/// A key pair ready to sign. Parsed once: parsing costs as much as signing does.
-pub(super) struct SigningKey {
-    epoch: i64,
-    kid: String,
-    /// Its public half, with exactly the public members (T-87).
-    public: Value,
-    /// The encoded JOSE header and a dot: `alg` and `kid` are the key's, never a caller's.
-    header: String,
-    pair: Pair,
-}
-
-impl SigningKey {
-    fn derive(
-        root: &Member,
-        algorithm: SigningAlgorithm,
-        length: i64,
-        epoch: i64,
-    ) -> Result<Self, KeysError> {
-        let context = [epoch.to_be_bytes(), length.to_be_bytes()];
-        let pair = match algorithm {
-            SigningAlgorithm::Es256 => Pair::es256(root, &context)?,
-            SigningAlgorithm::EdDsa => Pair::ed_dsa(root, &context)?,
-        };
-        let (mut public, kid) = pair.public()?;
-        let header = json!({ "alg": algorithm.name(), "kid": kid, "typ": "at+jwt" });
-        if let Some(members) = public.as_object_mut() {
-            members.insert("alg".to_owned(), algorithm.name().into());
-            members.insert("kid".to_owned(), kid.clone().into());
-            members.insert("use".to_owned(), "sig".into());
-        }
-        Ok(Self {
-            epoch,
-            kid,
-            public,
-            header: BASE64URL_NOPAD.encode(header.to_string().as_bytes()) + ".",
-            pair,
-        })
-    }
-
-    /// The compact serialisation (RFC 7515 section 3.1) of a token with these claims.
-    pub(super) fn sign(&self, claims: &[u8]) -> Result<Secret<String>, KeysError> {
-        // Room for both encodings and an ECDSA or Ed25519 signature, so that nothing moves.
-        let room = self
-            .header
-            .len()
-            .saturating_add(claims.len().saturating_mul(2));
-        let mut token = String::with_capacity(room.saturating_add(128));
-        token.push_str(&self.header);
-        BASE64URL_NOPAD.encode_append(claims, &mut token);
-        let signature = self.pair.sign(token.as_bytes())?;
-        token.push('.');
-        BASE64URL_NOPAD.encode_append(&signature, &mut token);
-        Ok(Secret::new(token))
-    }
-}
-
-impl fmt::Debug for SigningKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SigningKey")
-            .field("kid", &self.kid)
-            .finish_non_exhaustive()
-    }
-}
-
-enum Pair {
-    Es256(EcdsaKeyPair),
-    EdDsa(Ed25519KeyPair),
-}
-
-impl Pair {
-    /// FIPS 186-5 A.2.2: candidates until one is at most n − 2, and one more than that is the key.
-    fn es256(root: &Member, context: &[[u8; 8]; 2]) -> Result<Self, KeysError> {
-        let [epoch, length] = context;
-        for counter in 0..CANDIDATES {
-            let parts: [&[u8]; 3] = [epoch, length, &counter.to_be_bytes()];
-            let candidate = root.derive(Label::TokenSigningEs256, &parts);
-            let Some(scalar) = accept_candidate(&candidate) else {
-                continue;
-            };
-            let refused = |_| KeysError::Crypto;
-            let point = PrivateKey::from_private_key(&ECDH_P256, scalar.expose())
-                .map_err(refused)?
-                .compute_public_key()
-                .map_err(|_| KeysError::Crypto)?;
-            let pair = EcdsaKeyPair::from_private_key_and_public_key(
-                &ECDSA_P256_SHA256_FIXED_SIGNING,
-                scalar.expose(),
-                point.as_ref(),
-            );
-            return pair.map(Self::Es256).map_err(refused);
-        }
-        Err(KeysError::Crypto)
-    }
-
-    fn ed_dsa(root: &Member, context: &[[u8; 8]; 2]) -> Result<Self, KeysError> {
-        let [epoch, length] = context;
-        let seed = root.derive(Label::TokenSigningEdDsa, &[epoch, length]);
-        Ed25519KeyPair::from_seed_unchecked(seed.expose())
-            .map(Self::EdDsa)
-            .map_err(|_| KeysError::Crypto)
-    }
-
-    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, KeysError> {
-        let signature = match self {
-            Self::Es256(pair) => pair.sign(&SystemRandom::new(), message),
-            Self::EdDsa(pair) => pair.try_sign(message),
-        };
-        let signature = signature.map_err(|_| KeysError::Crypto)?;
-        Ok(signature.as_ref().to_vec())
-    }
-
-    /// The members that make up the public key, and their RFC 7638 thumbprint.
-    fn public(&self) -> Result<(Value, String), KeysError> {
-        match self {
-            Self::Es256(pair) => {
-                // SEC 1 section 2.3.3: 4, then both coordinates.
-                let point = pair.public_key().as_ref();
-                let coordinates = point.strip_prefix(&[4]).ok_or(KeysError::Crypto)?;
-                let (x, y) = coordinates.split_at_checked(32).ok_or(KeysError::Crypto)?;
-                let (x, y) = (BASE64URL_NOPAD.encode(x), BASE64URL_NOPAD.encode(y));
-                let kid = ec_thumbprint(&x, &y);
-                Ok((json!({ "kty": "EC", "crv": "P-256", "x": x, "y": y }), kid))
-            }
-            Self::EdDsa(pair) => {
-                let x = BASE64URL_NOPAD.encode(pair.public_key().as_ref());
-                let kid = okp_thumbprint(&x);
-                Ok((json!({ "kty": "OKP", "crv": "Ed25519", "x": x }), kid))
-            }
-        }
-    }
-}
-
-/// The RFC 7638 thumbprint of a P-256 key with these base64url coordinates.
-#[must_use]
-pub fn ec_thumbprint(x: &str, y: &str) -> String {
-    thumbprint(&format!(
-        r#"{{"crv":"P-256","kty":"EC","x":"{x}","y":"{y}"}}"#
-    ))
-}
-
-/// The RFC 7638 thumbprint of an Ed25519 key with this base64url coordinate (RFC 8037 section 2).
-#[must_use]
-pub fn okp_thumbprint(x: &str) -> String {
-    thumbprint(&format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{x}"}}"#))
-}
-
-fn thumbprint(canonical: &str) -> String {
-    BASE64URL_NOPAD.encode(digest::digest(&digest::SHA256, canonical.as_bytes()).as_ref())
-}
-
-/// The private key that a candidate makes: `candidate + 1`, unless that were n or more.
-fn accept_candidate(candidate: &Secret<[u8; 32]>) -> Option<Secret<[u8; 32]>> {
-    if *candidate.expose() > ORDER_LESS_2 {
-        return None;
-    }
-    let mut scalar = *candidate.expose();
-    for byte in scalar.iter_mut().rev() {
-        *byte = byte.wrapping_add(1);
-        if *byte != 0 {
-            break;
-        }
-    }
-    Some(Secret::new(scalar))
 }
 
 const fn epoch_of(time: Timestamp, length: i64) -> i64 {
@@ -394,13 +266,8 @@ const fn epoch_of(time: Timestamp, length: i64) -> i64 {
     }
 }
 
-/// n − 2 for the order n of P-256 (SP 800-186 section 3.2.1.3), big-endian like the candidates.
-const ORDER_LESS_2: [u8; 32] = [
-    0xff, 0xff, 0xff, 0xff, 0x00, 0x00, 0x00, 0x00, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
-    0xbc, 0xe6, 0xfa, 0xad, 0xa7, 0x17, 0x9e, 0x84, 0xf3, 0xb9, 0xca, 0xc2, 0xfc, 0x63, 0x25, 0x4f,
-];
-/// A candidate is refused once in 2^32 times.
-const CANDIDATES: u32 = 16;
+/// The name in `alg`, in settings and in definitions.
+pub(super) const RS256: &str = "RS256";
 /// The longest life of any credential, so that a token always ends before its key is withdrawn.
 const SHORTEST_EPOCH: i64 = 3_600;
 const LONGEST_EPOCH: i64 = 90 * 86_400;
@@ -408,6 +275,9 @@ const LONGEST_EPOCH: i64 = 90 * 86_400;
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
+
+    use data_encoding::BASE64URL_NOPAD;
+    use serde_json::json;
 
     use super::*;
     use crate::rootkey::RootKey;
@@ -440,7 +310,7 @@ mod tests {
 
     fn signer(keys: &Keys, at: i64) -> String {
         let at = Timestamp::from_unix(at);
-        keys.signer(at, at).unwrap().kid.clone()
+        keys.signer(at, at).unwrap().kid().to_owned()
     }
 
     /// T-87
@@ -451,7 +321,7 @@ mod tests {
             (SigningAlgorithm::EdDsa, "alg crv kid kty use x"),
         ] {
             let keys = keys_of(vec![root('a')], 1, algorithm);
-            let jwks = keys.jwks(Timestamp::from_unix(5)).unwrap();
+            let jwks = json!(keys.jwks(Timestamp::from_unix(5)).unwrap());
             let published = jwks["keys"].as_array().unwrap();
             assert_eq!(published.len(), 3);
             for key in published {
@@ -506,7 +376,7 @@ mod tests {
             Timestamp::from_unix(WEEK + 9),
         );
         assert_eq!(
-            keys.signer(first, now).unwrap().kid,
+            keys.signer(first, now).unwrap().kid(),
             signer(&keys, first.unix())
         );
         let late = Timestamp::from_unix(2 * WEEK + 1);
@@ -541,37 +411,6 @@ mod tests {
         assert_eq!(set(&steps[1], 9).len(), 6);
     }
 
-    #[test]
-    fn the_thumbprint_is_rfc_7638() {
-        // RFC 8037 appendix A.3.
-        assert_eq!(
-            okp_thumbprint("11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"),
-            "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k"
-        );
-    }
-
-    #[test]
-    fn candidates_beyond_the_order_are_refused() {
-        let order_less_1 = {
-            let mut bytes = ORDER_LESS_2;
-            bytes[31] += 1;
-            bytes
-        };
-        assert!(accept_candidate(&Secret::new(order_less_1)).is_none());
-        assert!(accept_candidate(&Secret::new([0xff; 32])).is_none());
-        let largest = accept_candidate(&Secret::new(ORDER_LESS_2)).unwrap();
-        assert_eq!(largest.expose(), &order_less_1);
-        PrivateKey::from_private_key(&ECDH_P256, largest.expose()).unwrap();
-        let smallest = accept_candidate(&Secret::new([0; 32])).unwrap();
-        assert_eq!(smallest.expose()[31], 1);
-        let mut carry = [0; 32];
-        carry[31] = 0xff;
-        assert_eq!(
-            accept_candidate(&Secret::new(carry)).unwrap().expose()[30..],
-            [1, 0]
-        );
-    }
-
     /// T-74
     #[test]
     fn times_no_calendar_reaches_do_not_break_keys() {
@@ -603,7 +442,7 @@ mod tests {
             .unwrap();
         assert_eq!(
             format!("{key:?}"),
-            format!("SigningKey {{ kid: \"{}\", .. }}", key.kid)
+            format!("SigningKey {{ kid: \"{}\", .. }}", key.kid())
         );
     }
 }

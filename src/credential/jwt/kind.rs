@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use super::keys::RS256;
 use crate::credential::kind::{Definition, Form, Kind, Member, Repeat};
-use crate::policy::DefinitionReader;
+use crate::policy::{CredentialDefinition, DefinitionReader};
 use crate::provider::Fact;
 
 /// A signed token.
@@ -17,7 +18,7 @@ pub static KIND: Kind = Kind {
         "urn:hallpass:credential:jwt",
     ],
     token_type: "Bearer",
-    keys: &["audience", "scopes", "claims"],
+    keys: &["audience", "scopes", "claims", "algorithm"],
     inputs: &[],
     members: &[
         Member::secret("token"),
@@ -39,6 +40,17 @@ pub struct JwtDefinition {
     pub scopes: Vec<String>,
     /// The facts copied into its `job` object.
     pub claims: Vec<Fact>,
+    /// Which of the broker's keys signs it.
+    pub signer: Signer,
+}
+
+/// Which of the broker's keys signs a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signer {
+    /// The derived key of the epoch.
+    Derived,
+    /// The RSA key that the settings name under `signing.also`: `algorithm: RS256`.
+    Rs256,
 }
 
 impl Definition for JwtDefinition {
@@ -48,8 +60,14 @@ impl Definition for JwtDefinition {
 
     fn decisive(&self) -> Vec<&[u8]> {
         let claims = self.claims.iter().map(|fact| fact.name().as_bytes());
+        // Nothing for a derived key, so that asks of before this choice existed compare as they did.
+        let algorithm = match self.signer {
+            Signer::Derived => None,
+            Signer::Rs256 => Some(RS256.as_bytes()),
+        };
         std::iter::once(self.audience.as_bytes())
             .chain(claims)
+            .chain(algorithm)
             .collect()
     }
 }
@@ -58,9 +76,36 @@ fn read(keys: &mut DefinitionReader<'_, '_>) -> Option<Arc<dyn Definition>> {
     let audience = keys.required_text("audience", DefinitionReader::LONGEST);
     let scopes = keys.scopes("scopes");
     let claims = keys.facts("claims");
+    let signer = match keys.text("algorithm", DefinitionReader::LONGEST).as_deref() {
+        None => Signer::Derived,
+        Some(RS256) => Signer::Rs256,
+        Some(_) => {
+            keys.refuse(
+                "algorithm",
+                "must be `RS256`; leave it out for a token that is signed with the algorithm of the settings",
+            );
+            return None;
+        }
+    };
     Some(Arc::new(JwtDefinition {
         audience,
         scopes: scopes?,
         claims,
+        signer,
     }))
+}
+
+/// Whether the settings name the key that signs a credential; other kinds need none.
+///
+/// # Errors
+/// Says which credential lacks it, and what to add to the settings.
+pub fn check_signer(credential: &CredentialDefinition, has_rs256: bool) -> Result<(), String> {
+    let definition = credential.of::<JwtDefinition>();
+    match definition.map(|definition| definition.signer) {
+        Some(Signer::Rs256) if !has_rs256 => Err(format!(
+            "credential `{}` of the policies has `algorithm: {RS256}`, and the settings name no key for it; add `also: [ {{ kind: file, algorithm: {RS256}, key: {{ file: ... }} }} ]` under `signing:`",
+            credential.name
+        )),
+        Some(Signer::Rs256 | Signer::Derived) | None => Ok(()),
+    }
 }

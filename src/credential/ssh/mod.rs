@@ -12,6 +12,7 @@ use ssh_key::certificate::{Builder, CertType};
 use super::{Credential, Members, Mint, MintError};
 use crate::audit::Recorded;
 use crate::clock::{Clock, Timestamp};
+use crate::parts;
 use crate::provider::Fact;
 use crate::rootkey::{Label, RootKeys};
 use crate::secret::Secret;
@@ -167,17 +168,14 @@ impl SshCa {
         let mut context = hmac::Context::with_key(&self.serials);
         let target = request.definition.target.as_str();
         let fingerprint = request.key.fingerprint();
-        for part in [
+        let parts = [
             target,
             request.credential,
             request.issuer,
             request.token,
             &fingerprint,
-        ] {
-            let length = u64::try_from(part.len()).unwrap_or(u64::MAX);
-            context.update(&length.to_be_bytes());
-            context.update(part.as_bytes());
-        }
+        ];
+        parts::update_with(parts, |bytes| context.update(bytes));
         let tag = context.sign();
         let (front, rest) = tag.as_ref().split_first_chunk().unwrap_or((&[0; 8], &[]));
         // Zero says that there is no number.

@@ -16,7 +16,7 @@ use hallpass::token::{Algorithm, KeySet, VerifyError};
 use tempfile::TempDir;
 
 use crate::support::TestBroker;
-use crate::support::broker::{POLICIES, write_root_key};
+use crate::support::broker::{POLICIES, rsa_key, write_private, write_root_key};
 use crate::support::client::get;
 use crate::support::leaks::{self, Observed as _};
 
@@ -292,6 +292,37 @@ fn a_check_refuses_what_serve_would_refuse() {
         );
     });
     assert!(tls.contains("no.pem"), "{tls}");
+}
+
+/// T-170, T-173
+#[test]
+fn a_check_and_serve_name_what_a_credential_for_rs256_lacks() {
+    let with_rs256 = |folder: &Path| {
+        let text = policies().replacen("kind: jwt\n", "kind: jwt\n    algorithm: RS256\n", 1);
+        fs::write(folder.join("policies/root.yaml"), text).unwrap();
+    };
+    insta::assert_snapshot!(refused_by_both(with_rs256), @"hallpass: credential `deploy-api` of the policies has `algorithm: RS256`, and the settings name no key for it; add `also: [ { kind: file, algorithm: RS256, key: { file: ... } } ]` under `signing:`");
+    let with_key = |folder: &Path| {
+        with_rs256(folder);
+        let also = "signing: { also: [ { kind: file, algorithm: RS256, key: { file: rsa.key } } ] }\naudit:";
+        settings(folder, "audit:", also);
+    };
+    insta::assert_snapshot!(refused_by_both(with_key), @"hallpass: RS256 key file `rsa.key` cannot be read: No such file or directory (os error 2); see `signing.also` in the settings");
+    let open = refused_by_both(|folder| {
+        with_key(folder);
+        let key = folder.join("rsa.key");
+        fs::write(&key, rsa_key()).unwrap();
+        fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).unwrap();
+    });
+    assert!(
+        open.contains("`rsa.key` has mode 0644, expected 0400"),
+        "{open}"
+    );
+    let folder = folder();
+    with_key(folder.path());
+    write_private(&folder.path().join("rsa.key"), &rsa_key());
+    let checked = serve(folder.path(), &["--check"]).observed();
+    assert_eq!(checked.status.code(), Some(0));
 }
 
 #[test]

@@ -1,20 +1,25 @@
 //! Keys and certificates change: the root key ring, its generation, TLS.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 
 use hallpass::rootkey::RootKey;
 use serde_json::Value;
 
-use super::{broker, no_problem, problem, published, swapped, with, write_settings};
+use super::{broker, no_problem, problem, problems, published, swapped, with, write_settings};
 use crate::support::TestBroker;
-use crate::support::broker::{certificate, write_root_key};
+use crate::support::broker::{
+    ALSO_RS256, certificate, policies_with_rs256, rsa_key, write_private, write_root_key,
+};
 use crate::support::wait::until;
 
 /// A token that is minted now; the key it is signed with.
 async fn minted_with(broker: &TestBroker) -> String {
-    let answer = broker
-        .credentials(&broker.github(|_| {}), "deploy-api")
-        .await;
+    minted(broker, "deploy-api").await
+}
+
+async fn minted(broker: &TestBroker, credential: &str) -> String {
+    let answer = broker.credentials(&broker.github(|_| {}), credential).await;
     assert_eq!(answer.status, 200, "{}", answer.body);
     let token = answer.text("/credential/token");
     let header = data_encoding::BASE64URL_NOPAD
@@ -133,4 +138,87 @@ async fn a_renewed_certificate_is_shown_to_new_connections_and_half_a_renewal_is
         events[0]["changed"]["first"],
         serde_json::json!(["listen.tls"])
     );
+}
+
+/// T-171
+#[tokio::test]
+async fn the_next_rs256_key_is_published_before_it_signs_and_the_old_one_after() {
+    let (old, new) = (rsa_key(), rsa_key());
+    let broker = broker()
+        .policies(&policies_with_rs256())
+        .setting(ALSO_RS256)
+        .private_file("rsa.key", &old)
+        .private_file("next.key", &new)
+        .start()
+        .await;
+    let before = published(&broker).await;
+    assert_eq!(before.len(), 5);
+    let first = minted(&broker, "azure").await;
+    // One of the two files is replaced: half of a rotation signs with nothing new.
+    write_private(&broker.file("rsa.key"), &new);
+    let (reason, text) = problem(&broker).await;
+    insta::assert_snapshot!(format!("{reason}: {text}"), @"signing.reload_failed: RS256 key file `next.key` holds the same key as `rsa.key`; `next` must hold another one; see `signing.also` in the settings");
+    assert_eq!(minted(&broker, "azure").await, first);
+    swapped(&broker, || write_private(&broker.file("next.key"), &old)).await;
+    no_problem(&broker).await;
+    let second = minted(&broker, "azure").await;
+    assert_ne!(second, first);
+    // A relying party that keeps either set knows every key that signs meanwhile.
+    let after = published(&broker).await;
+    for set in [&before, &after] {
+        assert!(set.contains(&first) && set.contains(&second));
+    }
+    let events = broker.events("settings").await;
+    assert_eq!(
+        events[0]["changed"]["first"],
+        serde_json::json!(["signing.also"])
+    );
+    // The old one goes once no token of it lives any more.
+    let gone = ALSO_RS256.replace(", next: { file: next.key }", "");
+    swapped(&broker, || write_settings(&broker, with(&gone))).await;
+    let last = published(&broker).await;
+    assert!(!last.contains(&first) && last.contains(&second));
+    assert_eq!(minted(&broker, "azure").await, second);
+}
+
+/// T-77, T-173
+#[tokio::test]
+async fn an_rs256_key_that_cannot_be_used_keeps_the_one_before() {
+    let broker = broker()
+        .policies(&policies_with_rs256())
+        .setting(ALSO_RS256)
+        .private_file("rsa.key", &rsa_key())
+        .private_file("next.key", &rsa_key())
+        .start()
+        .await;
+    let before = published(&broker).await;
+    let first = minted(&broker, "azure").await;
+    let mode = |mode| {
+        let permissions = fs::Permissions::from_mode(mode);
+        fs::set_permissions(broker.file("next.key"), permissions).unwrap();
+    };
+    mode(0o644);
+    let (reason, text) = problem(&broker).await;
+    assert_eq!(reason, "signing.reload_failed");
+    assert!(text.contains("has mode 0644, expected 0400"), "{text}");
+    mode(0o600);
+    no_problem(&broker).await;
+    fs::remove_file(broker.file("rsa.key")).unwrap();
+    let (reason, text) = problem(&broker).await;
+    assert_eq!(reason, "signing.reload_failed");
+    assert!(
+        text.starts_with("RS256 key file `rsa.key` cannot be read"),
+        "{text}"
+    );
+    assert_eq!(published(&broker).await, before);
+    assert_eq!(minted(&broker, "azure").await, first);
+    // Settings without the key do not go with policies that need it.
+    write_settings(&broker, |text| format!("{text}disclose: never\n"));
+    let needed = "and the settings name no key for it";
+    until("the missing key is named", async || {
+        let all = problems(&broker).await;
+        all.iter().any(|(_, text)| text.contains(needed))
+    })
+    .await;
+    assert_eq!(minted(&broker, "azure").await, first);
 }

@@ -6,6 +6,7 @@ use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -89,6 +90,31 @@ targets:
 audit: { sinks: [ { kind: file, path: audit.jsonl, required: true } ] }
 ";
 
+/// Settings of a broker that signs with `rsa.key` too.
+pub(crate) const ALSO_RS256: &str = "signing: { also: [ { kind: file, algorithm: RS256, key: { file: rsa.key }, next: { file: next.key } } ] }";
+
+/// [`POLICIES`] with a credential `azure` that is signed with RS256.
+pub(crate) fn policies_with_rs256() -> String {
+    let credential = "  azure:
+    kind: jwt
+    algorithm: RS256
+    audience: \"api://AzureADTokenExchange\"
+    max_ttl: 10m
+    owner: team-platform
+    purpose: sign-in to the cloud
+    class: moderate
+";
+    let grant = "      - { credential: shop-db/read, ttl: 15m }\n";
+    let database = "  shop-db/read:\n";
+    POLICIES
+        .replacen(database, &format!("{credential}{database}"), 1)
+        .replacen(
+            grant,
+            &format!("{grant}      - {{ credential: azure, ttl: 5m }}\n"),
+            1,
+        )
+}
+
 /// What `listen` has in a broker with TLS.
 const TLS: &str = "tls: { cert: cert.pem, key: key.pem }";
 
@@ -113,6 +139,7 @@ pub(crate) struct Builder {
     keys: Option<Arc<dyn KeySource>>,
     reload: Option<Duration>,
     has_targets: bool,
+    private_files: Vec<(&'static str, String)>,
 }
 
 impl TestBroker {
@@ -126,6 +153,7 @@ impl TestBroker {
             keys: None,
             reload: None,
             has_targets: false,
+            private_files: Vec::new(),
         }
     }
 
@@ -352,6 +380,12 @@ impl Builder {
         self
     }
 
+    /// A file in the broker's folder that only its owner can read.
+    pub(crate) fn private_file(mut self, name: &'static str, text: &str) -> Self {
+        self.private_files.push((name, text.to_owned()));
+        self
+    }
+
     pub(crate) async fn start(self) -> TestBroker {
         self.try_start().await.unwrap()
     }
@@ -363,6 +397,9 @@ impl Builder {
         write_root_key(&folder.path().join("root.key"), &root);
         fs::create_dir(folder.path().join("policies")).unwrap();
         fs::write(folder.path().join("policies/root.yaml"), &self.policies).unwrap();
+        for (name, text) in &self.private_files {
+            write_private(&folder.path().join(name), text);
+        }
         let tls = self.tls.then(|| certificate(folder.path()));
         let mut text = self.settings.clone();
         if tls.is_some() {
@@ -427,6 +464,34 @@ pub(crate) fn write_root_key(path: &Path, root: &RootKey) {
     leaks::prefixed("a root key", text.expose());
     fs::write(path, text.expose()).unwrap();
     fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
+}
+
+pub(crate) fn write_private(path: &Path, text: &str) {
+    fs::write(path, text).unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
+}
+
+/// A private key that `openssl` made, in PEM.
+pub(crate) fn openssl_key(arguments: &[&str]) -> String {
+    let output = Command::new("openssl").args(arguments).output().unwrap();
+    let problem = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{arguments:?}: {problem}");
+    let pem = String::from_utf8(output.stdout).unwrap();
+    // In the middle are only secret numbers.
+    let lines: Vec<&str> = pem.lines().collect();
+    leaks::secret("a private key in PEM", lines[lines.len() / 2]);
+    pem
+}
+
+/// An RSA key as the documentation makes it, but smaller.
+pub(crate) fn rsa_key() -> String {
+    openssl_key(&[
+        "genpkey",
+        "-algorithm",
+        "RSA",
+        "-pkeyopt",
+        "rsa_keygen_bits:2048",
+    ])
 }
 
 pub(crate) fn certificate(folder: &Path) -> TlsFiles {

@@ -220,7 +220,7 @@ impl Postgres {
                 group.group
             )),
             Ok(problems) => {
-                for problem in problems {
+                for problem in &*problems {
                     findings.error(
                         format!("group `{}` is not given to logins that do not act as it: {problem}", group.group),
                         "do what the sentence before says, or run the file that `hallpass target install` prints again",

@@ -1,22 +1,25 @@
 //! Whether a group can be given to logins that do not act as it: what they could leave behind must be
 //! within reach of the clean-up.
 
-use std::collections::BTreeMap;
-use std::sync::{MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::Instant;
+use moka::sync::Cache;
 use tokio_postgres::types::Type;
 
 use super::Postgres;
 use super::connection::column;
 use crate::credential::database::{Class, DatabaseError};
 
-/// What was found about a group, and until when it counts.
-#[derive(Clone, Debug)]
-pub(super) struct Reach {
-    good_until: Option<Instant>,
-    problems: Vec<String>,
+/// What was found about groups, by name, for as long as it counts.
+pub(super) type Reaches = Cache<String, Arc<[String]>>;
+
+/// Remembers nothing yet.
+pub(super) fn reaches() -> Reaches {
+    Cache::builder()
+        .max_capacity(MOST_GROUPS)
+        .time_to_live(GOOD_FOR)
+        .build()
 }
 
 impl Postgres {
@@ -30,7 +33,7 @@ impl Postgres {
         if act_as_group {
             return Ok(());
         }
-        let problems = match self.known_reach(group) {
+        let problems = match self.reaches.get(group) {
             Some(problems) => problems,
             None => self.look_at_reach(group).await?,
         };
@@ -45,7 +48,7 @@ impl Postgres {
     }
 
     /// What stands against a group, in all databases that leases may use; each with its remedy.
-    pub(super) async fn look_at_reach(&self, group: &str) -> Result<Vec<String>, DatabaseError> {
+    pub(super) async fn look_at_reach(&self, group: &str) -> Result<Arc<[String]>, DatabaseError> {
         let mut problems = Vec::new();
         for (database, cleaner) in &self.cleaners {
             for row in cleaner.query(REACH, &[(&group, Type::TEXT)]).await? {
@@ -55,25 +58,9 @@ impl Postgres {
                 ));
             }
         }
-        let reach = Reach {
-            good_until: Instant::now().checked_add(GOOD_FOR),
-            problems: problems.clone(),
-        };
-        self.reaches().insert(group.to_owned(), reach);
+        let problems: Arc<[String]> = problems.into();
+        self.reaches.insert(group.to_owned(), Arc::clone(&problems));
         Ok(problems)
-    }
-
-    fn known_reach(&self, group: &str) -> Option<Vec<String>> {
-        let reaches = self.reaches();
-        let known = reaches.get(group)?;
-        known
-            .good_until
-            .is_some_and(|until| until > Instant::now())
-            .then(|| known.problems.clone())
-    }
-
-    fn reaches(&self) -> MutexGuard<'_, BTreeMap<String, Reach>> {
-        self.reach.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -109,3 +96,5 @@ const REACH: &str = "
        AND n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'hallpass')
        AND has_schema_privilege(g.oid, n.oid, 'USAGE') AND NOT has_schema_privilege('hallpass_janitor', n.oid, 'USAGE') LIMIT 3)";
 const GOOD_FOR: Duration = Duration::from_secs(60);
+/// Far more than policies name for one target.
+const MOST_GROUPS: u64 = 1_024;
