@@ -14,6 +14,7 @@ use crate::credential::{Credential, MintError, Revoked};
 use crate::lease::{self, LeaseContents};
 use crate::policy::{Ask, Denial, Permit};
 use crate::provider::Job;
+use crate::reason::Reason;
 use crate::replay::{IdempotencyKey, ReplayError, Slot};
 use crate::secret::Secret;
 use crate::token::{SubjectToken, Verified, VerifyError};
@@ -246,7 +247,7 @@ impl Exchange {
         let job = match reader.identify(token) {
             Ok(job) => job,
             Err(error) => {
-                self.note_refusal(id, CLAIM, &error.to_string(), seen);
+                self.note_refusal(id, Reason::TokenClaim, &error.to_string(), seen);
                 return Err(error.into());
             }
         };
@@ -258,12 +259,12 @@ impl Exchange {
         let error = Error::Rate { retry_after };
         // A job in a loop must not fill the sinks (T-97).
         let issuer = seen.issuer().unwrap_or(UNKNOWN);
-        let is_noted = self.lasting.refusals.take("limit.rate", issuer);
+        let is_noted = self.lasting.refusals.take(Reason::LimitRate, issuer);
         self.note_left_out();
         if is_noted {
             let credential = ask.map_or("", |ask| &ask.credential);
             let who = Applicant::of(&job, credential);
-            self.note_no(who, id, "limit.rate", &error);
+            self.note_no(who, id, Reason::LimitRate, &error);
         }
         Err(error)
     }
@@ -307,12 +308,12 @@ impl Exchange {
                 credential: Text::new(credential),
             })),
             Err(error @ ReplayError::KeyReused) => {
-                self.note_no(who, id, "request.idempotency_key", error);
+                self.note_no(who, id, Reason::RequestIdempotencyKey, error);
             }
             Err(
                 error @ (ReplayError::IssuedBeforeStart { .. } | ReplayError::IssuedBeforeStore),
             ) => {
-                self.note_no(who, id, "token.before_start", error);
+                self.note_no(who, id, Reason::TokenBeforeStart, error);
             }
         }
         Ok(reserved?)
@@ -325,13 +326,18 @@ impl Exchange {
             message: message.to_owned(),
             reason,
             nothing_made: false,
-            ours: true,
         };
         let minted = caught(self.parts.mints.mint(recorded));
         match tokio::time::timeout(MINT_TIME, minted).await {
             Ok(Ok(minted)) => minted,
-            Ok(Err(finish::Panicked)) => Err(unknown(PANIC, "the credential could not be made")),
-            Err(_) => Err(unknown("mint.slow", "the credential was not made in time")),
+            Ok(Err(finish::Panicked)) => Err(unknown(
+                Reason::BugPanic,
+                "the credential could not be made",
+            )),
+            Err(_) => Err(unknown(
+                Reason::MintSlow,
+                "the credential was not made in time",
+            )),
         }
     }
 
@@ -365,7 +371,7 @@ impl Exchange {
         if let Err(error) = self.parts.audit.record_outcome(intent, outcome).await {
             let revoked = self.revoke_unrecorded(&credential).await;
             tracing::error!(
-                reason = "sink.failed",
+                reason = Reason::SinkFailed.code(),
                 request_id = %draft.request_id,
                 lease = %credential.public_id,
                 revoked,
@@ -404,7 +410,7 @@ impl Exchange {
             .is_err()
         {
             tracing::error!(
-                reason = "sink.failed",
+                reason = Reason::SinkFailed.code(),
                 intent,
                 "an outcome could not be recorded"
             );
@@ -412,7 +418,7 @@ impl Exchange {
         if error.nothing_made {
             self.parts.used_tokens.release(slot).await;
         }
-        if error.reason == PANIC {
+        if error.reason == Reason::BugPanic {
             Error::Bug
         } else {
             Error::Mint(error)
@@ -441,19 +447,19 @@ impl Exchange {
 
 /// What else the caller said of the credential does not fit it. Looked at after the permit, so that
 /// only a job that may have the credential learns anything of it.
-fn misfit(permit: &Permit, request: &Request) -> Option<(&'static str, Error)> {
+fn misfit(permit: &Permit, request: &Request) -> Option<(Reason, Error)> {
     let definition = permit.credential();
     let (credential, kind) = (definition.name.clone(), definition.kind.name);
     if request.kind.is_some_and(|wanted| wanted != kind) {
-        return Some(("request.token_type", Error::Kind { credential, kind }));
+        return Some((Reason::RequestTokenType, Error::Kind { credential, kind }));
     }
     let declares = |uri: &String| definition.resource.as_ref() == Some(uri);
     if !request.resource.iter().all(declares) {
-        return Some(("request.target", Error::Resource { credential }));
+        return Some((Reason::RequestTarget, Error::Resource { credential }));
     }
     let fits = definition.check_inputs(permit.inputs());
     fits.err()
-        .map(|error| ("request.input", Error::Input(error)))
+        .map(|error| (Reason::RequestInput, Error::Input(error)))
 }
 
 /// What the answer says beside the credential, kept while the permit goes its way.
@@ -495,8 +501,3 @@ const REVOCATIONS: usize = 64;
 const REFUSAL_EVENTS: u32 = 100;
 /// Stands where a refused token names no issuer of ours.
 pub(crate) const UNKNOWN: &str = "unknown";
-
-/// A claim is not what its provider sends.
-pub(crate) const CLAIM: &str = "token.claim";
-
-const PANIC: &str = "bug.panic";

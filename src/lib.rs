@@ -44,6 +44,7 @@ pub mod http;
 pub mod lease;
 pub mod policy;
 pub mod provider;
+pub mod reason;
 pub mod replay;
 pub mod rootkey;
 pub mod secret;

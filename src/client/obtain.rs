@@ -5,6 +5,7 @@ use super::error::ClientError;
 use super::ssh::{Agent, AgentError, RunKey};
 use super::{Ask, Client, Sharing};
 use crate::credential::ssh::PUBLIC_KEY;
+use crate::reason::Reason;
 
 /// A credential, with the key pair that was made for it.
 #[derive(Debug)]
@@ -81,5 +82,5 @@ fn lacks_key(ask: &Ask, refusal: &Refusal) -> bool {
 }
 
 fn is_about_inputs(refusal: &Refusal) -> bool {
-    refusal.reason.as_deref() == Some("request.input")
+    refusal.is(Reason::RequestInput)
 }

@@ -16,6 +16,7 @@ use super::{Credential, Members, Mint, MintError};
 use crate::audit::Recorded;
 use crate::clock::{Clock, Timestamp};
 use crate::provider::{Fact, FactValue};
+use crate::reason::Reason;
 use crate::rootkey::Label;
 use crate::secret::Secret;
 
@@ -55,14 +56,14 @@ impl JwtMint {
         // Checked when the policies are loaded too; here it is what stands between a mistake there
         // and a token that passes for a subject token.
         check_audience(wanted.audience, issuer)
-            .map_err(|error| MintError::failed("audience.broker", error.to_string()))?;
+            .map_err(|error| MintError::new(Reason::AudienceBroker, error.to_string()))?;
         check_lengths(wanted)?;
         let now = self.clock.now();
         let last = self.keys.last_second(wanted.minted_at);
         let expires_at = wanted.expires_at.min(last);
         if expires_at <= now || expires_at <= wanted.minted_at {
-            return Err(MintError::refused(
-                "credential.expired",
+            return Err(MintError::new(
+                Reason::CredentialExpired,
                 "the token would have expired already".to_owned(),
             ));
         }
@@ -114,8 +115,8 @@ impl Mint for JwtMint {
         let permit = reserved.permit();
         let definition = permit.credential();
         let Some(wanted) = definition.of::<JwtDefinition>() else {
-            return Err(MintError::refused(
-                "credential.kind",
+            return Err(MintError::new(
+                Reason::CredentialKind,
                 format!("credential `{}` is no token", definition.name),
             ));
         };
@@ -297,8 +298,8 @@ fn check_lengths(wanted: &Wanted<'_>) -> Result<(), MintError> {
     });
     for (what, name, length, longest) in facts.chain([subject]) {
         if length > longest {
-            return Err(MintError::refused(
-                "claims.too_long",
+            return Err(MintError::new(
+                Reason::ClaimsTooLong,
                 format!("{what} `{name}` has {length} bytes, a token holds at most {longest}"),
             ));
         }
@@ -307,7 +308,7 @@ fn check_lengths(wanted: &Wanted<'_>) -> Result<(), MintError> {
 }
 
 fn broken(error: KeysError) -> MintError {
-    MintError::failed("signing.failed", error.to_string())
+    MintError::new(Reason::SigningFailed, error.to_string())
 }
 
 const LONGEST_AUDIENCE: usize = 256;
@@ -499,12 +500,12 @@ mod tests {
                 })
                 .err()
                 .unwrap();
-            assert_eq!(error.reason, "credential.expired");
+            assert_eq!(error.reason, Reason::CredentialExpired);
         }
         clock.advance(Duration::from_secs(600));
         assert_eq!(
             mint.make(&wanted()).err().unwrap().reason,
-            "credential.expired"
+            Reason::CredentialExpired
         );
     }
 
@@ -536,7 +537,7 @@ mod tests {
                 })
                 .err()
                 .unwrap();
-            assert_eq!(error.reason, "audience.broker");
+            assert_eq!(error.reason, Reason::AudienceBroker);
         }
         for audience in [
             "https://hallpass.example.org",
@@ -572,7 +573,7 @@ mod tests {
             .err()
             .unwrap();
         insta::assert_snapshot!(error, @"fact `ref` has 513 bytes, a token holds at most 512");
-        assert!(error.nothing_made && !error.ours);
+        assert!(error.nothing_made && !error.reason.is_ours());
         let subject = "x".repeat(1_025);
         let error = mint
             .make(&Wanted {

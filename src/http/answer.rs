@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::request::RequestError;
 use crate::exchange::Seen;
+use crate::reason::Reason;
 use crate::text::ascii_json;
 
 /// What tells one request from all others: in the answer's header and body, in the log line and in
@@ -37,24 +38,10 @@ impl RequestId {
     }
 }
 
-/// Whose fault an answer is: decides its level in the log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Fault {
-    /// Nobody's: it worked.
-    Nobody,
-    /// The caller's: counted.
-    Theirs,
-    /// The caller's, and somebody should look: a token used twice.
-    Suspicious,
-    /// Ours: alerts someone.
-    Ours,
-}
-
 /// What one log line says beside the request itself.
 #[derive(Clone, Debug)]
 pub(super) struct Verdict {
-    pub(super) reason: &'static str,
-    pub(super) fault: Fault,
+    pub(super) reason: Reason,
     /// For the log only: more than the caller may hear.
     pub(super) detail: Option<String>,
     pub(super) credential: Option<String>,
@@ -63,10 +50,9 @@ pub(super) struct Verdict {
 }
 
 impl Verdict {
-    pub(super) const fn new(reason: &'static str, fault: Fault) -> Self {
+    pub(super) const fn new(reason: Reason) -> Self {
         Self {
             reason,
-            fault,
             detail: None,
             credential: None,
             policy: None,
@@ -102,7 +88,7 @@ impl Answer {
             cache: "no-store",
             closes: false,
             allow: None,
-            verdict: Verdict::new("ok", Fault::Nobody),
+            verdict: Verdict::new(Reason::Success),
         }
     }
 
@@ -116,7 +102,7 @@ impl Answer {
         let mut body = Map::new();
         body.insert("error".to_owned(), code.into());
         body.insert("error_description".to_owned(), describe(description).into());
-        body.insert("reason".to_owned(), verdict.reason.into());
+        body.insert("reason".to_owned(), verdict.reason.code().into());
         body.insert(RETRYABLE.to_owned(), false.into());
         Self {
             status,
@@ -130,13 +116,13 @@ impl Answer {
     }
 
     /// 503: the caller can do nothing but try again.
-    pub(super) fn unavailable(reason: &'static str, text: &str, retry_after: u64) -> Self {
+    pub(super) fn unavailable(reason: Reason, text: &str, retry_after: u64) -> Self {
         Self::broken(reason, text).retryable(retry_after)
     }
 
     /// 503 until an operator acts: trying again does not help.
-    pub(super) fn broken(reason: &'static str, text: &str) -> Self {
-        let verdict = Verdict::new(reason, Fault::Ours);
+    pub(super) fn broken(reason: Reason, text: &str) -> Self {
+        let verdict = Verdict::new(reason);
         Self::error(StatusCode::SERVICE_UNAVAILABLE, UNAVAILABLE, text, verdict)
     }
 
@@ -148,12 +134,12 @@ impl Answer {
     }
 
     /// The answer to a bug: nothing of what happened is in it.
-    pub(super) fn bug(reason: &'static str) -> Self {
+    pub(super) fn bug(reason: Reason) -> Self {
         let mut answer = Self::error(
             StatusCode::INTERNAL_SERVER_ERROR,
             "server_error",
             "something went wrong inside the broker; its log has this request id",
-            Verdict::new(reason, Fault::Ours),
+            Verdict::new(reason),
         );
         answer.closes = true;
         answer
@@ -194,7 +180,7 @@ impl From<RequestError> for Answer {
             error.status(),
             error.code(),
             &error.to_string(),
-            Verdict::new(error.reason(), Fault::Theirs),
+            Verdict::new(error.reason()),
         );
         answer.closes = error.closes();
         if let RequestError::Method { allowed } = error {

@@ -10,6 +10,7 @@ use serde_json::json;
 
 use super::Shared;
 use super::answer::{Answer, Context, object};
+use crate::reason::Reason;
 
 /// `GET /.well-known/openid-configuration`, and the same for clients of OAuth 2.0 under
 /// `/.well-known/oauth-authorization-server`.
@@ -37,7 +38,7 @@ pub(super) async fn keys(State(shared): State<Arc<Shared>>, request: Request) ->
     let context = Context::of(&request);
     let mut answer = match shared.signing.jwks(shared.clock.now()) {
         Ok(keys) => Answer::ok(object(keys)),
-        Err(error) => Answer::unavailable("keys.signing", &error.to_string(), 5),
+        Err(error) => Answer::unavailable(Reason::KeysSigning, &error.to_string(), 5),
     };
     if answer.status == StatusCode::OK {
         answer.cache = CACHED;

@@ -16,6 +16,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::answer::{RETRYABLE, RequestId, UNAVAILABLE};
 use super::connection::{self, Times};
+use crate::reason::Reason;
 
 /// What a listener opens to: asked anew for each connection, and for each request on it, so that a
 /// reload reaches connections that are open already.
@@ -78,7 +79,7 @@ pub(crate) async fn run(listener: TcpListener, door: Door, mut stop: watch::Rece
     });
     if ended.await.is_err() {
         tracing::warn!(
-            reason = "listener.grace",
+            reason = Reason::ListenerGrace.code(),
             connections = open.len(),
             "requests did not end in time; their connections are closed"
         );
@@ -119,7 +120,10 @@ impl TurnedAway {
     fn tell(&mut self, stream: &TcpStream, is_tls: bool) {
         let id = RequestId::new();
         if !is_tls && stream.try_write(full(&id).as_bytes()).is_err() {
-            tracing::debug!(reason = "limit.busy", "a peer could not be told");
+            tracing::debug!(
+                reason = Reason::LimitBusy.code(),
+                "a peer could not be told"
+            );
         }
         self.count = self.count.saturating_add(1);
         let now = Instant::now();
@@ -128,7 +132,7 @@ impl TurnedAway {
             .is_none_or(|last| now.saturating_duration_since(last) >= LOG_EVERY);
         if is_due {
             tracing::error!(
-                reason = "limit.busy",
+                reason = Reason::LimitBusy.code(),
                 status = 503_u16,
                 request_id = id.as_str(),
                 connections = self.count,
@@ -143,11 +147,11 @@ impl TurnedAway {
 /// The answer to a connection too many.
 fn full(id: &RequestId) -> String {
     let text = "too many connections; try again in a second";
-    unavailable(id, "limit.busy", text, 1)
+    unavailable(id, Reason::LimitBusy, text, 1)
 }
 
 /// An answer to a connection that no request is read from.
-pub(super) fn unavailable(id: &RequestId, reason: &str, text: &str, retry_after: u64) -> String {
+pub(super) fn unavailable(id: &RequestId, reason: Reason, text: &str, retry_after: u64) -> String {
     let id = id.as_str();
     let body = json!({
         "error": UNAVAILABLE,
@@ -179,7 +183,7 @@ async fn pause(error: &io::Error) {
             | io::ErrorKind::ConnectionReset
     );
     if !is_of_one_connection {
-        tracing::error!(reason = "listener.accept", kind = %error.kind(), "cannot accept connections");
+        tracing::error!(reason = Reason::ListenerAccept.code(), kind = %error.kind(), "cannot accept connections");
         tokio::time::sleep(Duration::from_millis(250)).await;
     }
 }

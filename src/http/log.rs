@@ -11,11 +11,12 @@ mod lines;
 
 pub use lines::log_subscriber;
 
-use super::answer::{Context, Fault, Verdict};
+use super::answer::{Context, Verdict};
 use super::metrics::Metrics;
 use super::routes::{Purpose, Route};
 use crate::clock::Clock;
 use crate::exchange::{Flood, LeftOut, UNKNOWN};
+use crate::reason::{Fault, Reason};
 use crate::text::{escape, escape_up_to};
 
 /// The line of one request. It is written also when the caller goes away before the answer.
@@ -49,7 +50,8 @@ impl Line {
             self.metrics
                 .exchange(self.route.path, issuer, verdict.reason);
         }
-        let is_probe = verdict.fault == Fault::Nobody && self.route.purpose == Purpose::Probe;
+        let is_probe =
+            verdict.reason.fault() == Fault::Nobody && self.route.purpose == Purpose::Probe;
         if is_probe && !tracing::enabled!(tracing::Level::DEBUG) {
             return;
         }
@@ -66,7 +68,7 @@ impl Line {
             ($level:ident) => {
                 tracing::$level!(
                     request_id = self.context.id.as_str(),
-                    reason = verdict.reason,
+                    reason = verdict.reason.code(),
                     status,
                     method = self.method,
                     route = self.route.path,
@@ -85,7 +87,7 @@ impl Line {
                 )
             };
         }
-        match verdict.fault {
+        match verdict.reason.fault() {
             Fault::Nobody if is_probe => line!(debug),
             Fault::Nobody | Fault::Theirs => line!(info),
             Fault::Suspicious => line!(warn),
@@ -96,7 +98,7 @@ impl Line {
     /// Permits, and failures of ours that met a verified job: how often a job may ask is limited
     /// already. Everything else anybody can cause as often as they like (T-97).
     fn is_kept_always(&self, verdict: &Verdict) -> bool {
-        match verdict.fault {
+        match verdict.reason.fault() {
             Fault::Nobody => matches!(self.route.purpose, Purpose::Exchange | Purpose::Revocation),
             Fault::Ours => self.context.seen.repository().is_some(),
             Fault::Theirs | Fault::Suspicious => false,
@@ -107,7 +109,7 @@ impl Line {
 impl Drop for Line {
     fn drop(&mut self) {
         if !self.is_written {
-            self.write(None, &Verdict::new("client.gone", Fault::Theirs));
+            self.write(None, &Verdict::new(Reason::ClientGone));
         }
     }
 }
@@ -116,7 +118,7 @@ impl Drop for Line {
 pub(crate) fn tell(left_out: &[LeftOut]) {
     for told in left_out {
         tracing::warn!(
-            reason = told.reason,
+            reason = told.reason.code(),
             issuer = %escape(&told.issuer),
             requests = told.lines,
             "requests left out of the log"
@@ -129,7 +131,7 @@ pub(crate) fn tell(left_out: &[LeftOut]) {
 pub fn install_panic_hook() {
     std::panic::set_hook(Box::new(|panic| {
         let place = place_of(panic);
-        tracing::error!(reason = "bug.panic", place = %place, "panic");
+        tracing::error!(reason = Reason::BugPanic.code(), place = %place, "panic");
     }));
 }
 

@@ -48,6 +48,7 @@ use crate::config::{Limits, OperatorHost};
 use crate::credential::jwt::Keys;
 use crate::exchange::{Exchange, Flood, Seen, caught};
 use crate::policy::Disclosure;
+use crate::reason::Reason;
 
 /// What every request can reach. One for both listeners, and another one after each reload: a
 /// request sees one from its first byte to its answer.
@@ -125,7 +126,7 @@ async fn answered(State(shared): State<Arc<Shared>>, request: Request, next: Nex
     let verdict = response
         .extensions_mut()
         .remove::<Verdict>()
-        .unwrap_or(Verdict::new("ok", answer::Fault::Nobody));
+        .unwrap_or(Verdict::new(Reason::Success));
     line.answered(response.status(), &verdict);
     response
 }
@@ -150,7 +151,7 @@ async fn pass(shared: &Shared, request: Request, next: Next, context: &Context) 
     let limit = shared.limits.request_time;
     match tokio::time::timeout(limit, caught(next.run(request))).await {
         Ok(Ok(response)) => response,
-        Ok(Err(_)) => Answer::bug("bug.panic").into_response(&context.id),
+        Ok(Err(_)) => Answer::bug(Reason::BugPanic).into_response(&context.id),
         Err(_) => Answer::from(RequestError::Slow {
             seconds: limit.as_secs().max(1),
         })

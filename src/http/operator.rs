@@ -11,12 +11,13 @@ use axum::response::{IntoResponse as _, Response};
 use http::{HeaderValue, StatusCode, header};
 use serde_json::{Map, Value, json};
 
-use super::answer::{self, Answer, Context, Fault, Verdict};
+use super::answer::{self, Answer, Context, Verdict};
 use super::request::RequestError;
 use super::{Shared, gate};
 use crate::audit::SinkStatus;
 use crate::credential::target::{ConnectionStatus, Targets};
 use crate::exchange::Exchange;
+use crate::reason::Reason;
 use crate::text::escape;
 use crate::token::keys::RemoteKeys;
 use crate::token::keys::remote::IssuerStatus;
@@ -48,7 +49,7 @@ pub(super) async fn ready(State(shared): State<Arc<Shared>>, request: Request) -
     };
     let mut answer = Answer::with_status(status, body);
     if !is_ready {
-        answer.verdict = Verdict::new("not_ready", Fault::Theirs);
+        answer.verdict = Verdict::new(Reason::NotReady);
     }
     answer.into_response(&context.id)
 }
@@ -125,7 +126,7 @@ impl Readiness {
         let is_ready = clock.is_ok() && sinks_work && used_tokens.problem.is_none() && has_issuer;
         let body = json!({
             "ready": is_ready,
-            "clock": clock.map_or_else(|error| format!("clock.jump: {error}"), |()| "ok".to_owned()),
+            "clock": clock.map_or_else(|error| format!("{}: {error}", Reason::ClockJump), |()| "ok".to_owned()),
             "policies": { "revision": parts.policies.revision() },
             "reload": self.reloads.status(),
             "replay": parts.used_tokens.reach().name(),

@@ -5,6 +5,7 @@ use std::time::Duration;
 use http::{HeaderMap, StatusCode, header};
 
 use crate::policy::Inputs;
+use crate::reason::Reason;
 use crate::replay::IdempotencyKey;
 use crate::yaml::duration;
 
@@ -95,33 +96,33 @@ fn encoding_text(parameter: Option<&'static str>) -> String {
 
 impl RequestError {
     /// The short code of the log and of the answer's `reason`.
-    pub(crate) const fn reason(&self) -> &'static str {
+    pub(crate) const fn reason(&self) -> Reason {
         match self {
-            Self::Path => "request.path",
-            Self::Method { .. } => "request.method",
-            Self::Host { .. } => "request.host",
-            Self::Body | Self::BodyBroken => "request.body",
-            Self::TransferCoding => "request.transfer_coding",
-            Self::Headers { .. } => "request.headers",
-            Self::Slow { .. } => "request.slow",
-            Self::BodySize { .. } | Self::TokenSize { .. } => "request.size",
-            Self::MediaType { .. } => "request.media_type",
-            Self::ContentEncoding => "request.content_encoding",
-            Self::Query => "request.query",
-            Self::Encoding { .. } => "request.encoding",
-            Self::Repeated { .. } => "request.repeated",
-            Self::Parameters => "request.parameters",
-            Self::Missing { .. } => "request.missing",
-            Self::Grant => "request.grant",
-            Self::TokenType { .. } => "request.token_type",
-            Self::Target(_) => "request.target",
-            Self::Inputs | Self::InputText => "request.input",
-            Self::Scope | Self::NoScope { .. } => "request.scope",
-            Self::Ttl | Self::TtlUnit(_) => "request.ttl",
-            Self::Key(_) => "request.idempotency_key",
-            Self::Authorization => "request.authorization",
-            Self::Json(_) => "request.json",
-            Self::LeaseType | Self::Lease => "request.lease",
+            Self::Path => Reason::RequestPath,
+            Self::Method { .. } => Reason::RequestMethod,
+            Self::Host { .. } => Reason::RequestHost,
+            Self::Body | Self::BodyBroken => Reason::RequestBody,
+            Self::TransferCoding => Reason::RequestTransferCoding,
+            Self::Headers { .. } => Reason::RequestHeaders,
+            Self::Slow { .. } => Reason::RequestSlow,
+            Self::BodySize { .. } | Self::TokenSize { .. } => Reason::RequestSize,
+            Self::MediaType { .. } => Reason::RequestMediaType,
+            Self::ContentEncoding => Reason::RequestContentEncoding,
+            Self::Query => Reason::RequestQuery,
+            Self::Encoding { .. } => Reason::RequestEncoding,
+            Self::Repeated { .. } => Reason::RequestRepeated,
+            Self::Parameters => Reason::RequestParameters,
+            Self::Missing { .. } => Reason::RequestMissing,
+            Self::Grant => Reason::RequestGrant,
+            Self::TokenType { .. } => Reason::RequestTokenType,
+            Self::Target(_) => Reason::RequestTarget,
+            Self::Inputs | Self::InputText => Reason::RequestInput,
+            Self::Scope | Self::NoScope { .. } => Reason::RequestScope,
+            Self::Ttl | Self::TtlUnit(_) => Reason::RequestTtl,
+            Self::Key(_) => Reason::RequestIdempotencyKey,
+            Self::Authorization => Reason::RequestAuthorization,
+            Self::Json(_) => Reason::RequestJson,
+            Self::LeaseType | Self::Lease => Reason::RequestLease,
         }
     }
 

@@ -6,12 +6,13 @@ use axum::extract::{Request, State};
 use axum::response::Response;
 use http::StatusCode;
 
-use super::answer::{Answer, Context, Fault, Verdict};
+use super::answer::{Answer, Context, Verdict};
 use super::form::Form;
 use super::request::{self, RequestError};
 use super::token::{FORM, object};
 use super::{Shared, body, error};
 use crate::credential::Revoked;
+use crate::reason::Reason;
 use crate::secret::Secret;
 use crate::wire::{LeaseState, RevokeAnswer};
 
@@ -43,7 +44,7 @@ fn done(status: StatusCode, state: LeaseState, lease: String) -> Answer {
     let mut answer = Answer::with_status(status, object(&RevokeAnswer { lease: state }));
     answer.verdict = Verdict {
         lease: Some(lease),
-        ..Verdict::new("ok", Fault::Nobody)
+        ..Verdict::new(Reason::Success)
     };
     answer
 }

@@ -7,7 +7,7 @@ use axum::response::Response;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::answer::{Answer, Context, Fault, Verdict};
+use super::answer::{Answer, Context, Verdict};
 use super::form::Form;
 use super::request::{self, RequestError};
 use super::{Shared, body, error};
@@ -15,6 +15,7 @@ use crate::credential::kind::{self, Input, KINDS, Kind};
 use crate::exchange;
 use crate::policy::parse::{MAX_NAME, MAX_RESOURCE, is_resource};
 use crate::policy::{Ask, Inputs, PolicySet};
+use crate::reason::Reason;
 use crate::token::SubjectToken;
 use crate::wire;
 
@@ -44,7 +45,7 @@ pub(super) async fn grant(
                 credential: Some(granted.credential.definition.name.clone()),
                 policy: Some(granted.policy.clone()),
                 lease: Some(granted.credential.public_id.clone()),
-                ..Verdict::new("ok", Fault::Nobody)
+                ..Verdict::new(Reason::Success)
             };
             answer
         }

@@ -149,6 +149,7 @@ mod tests {
     use std::sync::{Arc, Mutex};
 
     use super::*;
+    use crate::reason::Reason;
 
     /// What is written while `work` runs.
     fn written(level: &str, work: impl FnOnce()) -> String {
@@ -196,7 +197,7 @@ mod tests {
                     target: "hallpass::http", "request", request_id = "req_1", route = "/token"
                 );
                 span.in_scope(|| {
-                    tracing::error!(target: "hallpass::audit", reason = "sink.failed", "one");
+                    tracing::error!(target: "hallpass::audit", reason = Reason::SinkFailed.code(), "one");
                     tracing::error!(target: "hallpass::http", request_id = "req_1", "two");
                     tracing::warn!(target: "hyper::proto", "three");
                 });

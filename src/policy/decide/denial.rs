@@ -8,6 +8,7 @@ use super::outcome::{ConditionOutcome, Decision, GrantOutcome, Verdict};
 use crate::policy::pattern::{Pattern, Seen};
 use crate::policy::{Condition, Subject};
 use crate::provider::{Fact, FactValue, Facts};
+use crate::reason;
 use crate::yaml::duration;
 
 /// A decision that refuses.
@@ -46,7 +47,7 @@ pub struct Answer {
     /// The code.
     pub error: OAuthError,
     /// Short code for it: `policy.denied` for unrelated callers.
-    pub reason: &'static str,
+    pub reason: reason::Reason,
     /// One sentence.
     pub description: String,
     /// The lines to put right, nearest policy first.
@@ -89,11 +90,11 @@ impl Denial {
 
     /// Short code of the true reason, for logs and events.
     #[must_use]
-    pub const fn reason(&self) -> &'static str {
+    pub const fn reason(&self) -> reason::Reason {
         match &self.decision.verdict {
             Verdict::Denied(cause) => reason(cause),
             // A denial is only made of a refusal.
-            Verdict::Permitted { .. } => "policy.denied",
+            Verdict::Permitted { .. } => reason::Reason::PolicyDenied,
         }
     }
 
@@ -105,17 +106,19 @@ impl Denial {
             Disclosure::Never | Disclosure::Repository => Audience::Repository,
         };
         let Verdict::Denied(cause) = &self.decision.verdict else {
-            return self.fixed("policy.denied", STRANGER.to_owned());
+            return self.fixed(reason::Reason::PolicyDenied, STRANGER.to_owned());
         };
         match self.decision.reason_for(cause, disclosure) {
-            Reason::Hidden => self.fixed("policy.denied", STRANGER.to_owned()),
-            Reason::Trigger(trigger) => self.fixed("policy.trigger", trigger_sentence(trigger)),
+            Reason::Hidden => self.fixed(reason::Reason::PolicyDenied, STRANGER.to_owned()),
+            Reason::Trigger(trigger) => {
+                self.fixed(reason::Reason::PolicyTrigger, trigger_sentence(trigger))
+            }
             Reason::Cause(cause) => self.explained(&cause, audience),
         }
     }
 
     /// An answer that follows from the job alone.
-    fn fixed(&self, reason: &'static str, description: String) -> Answer {
+    fn fixed(&self, reason: reason::Reason, description: String) -> Answer {
         Answer {
             error: OAuthError::InvalidRequest,
             reason,
@@ -274,16 +277,16 @@ const fn error(cause: &Cause) -> OAuthError {
     }
 }
 
-const fn reason(cause: &Cause) -> &'static str {
+const fn reason(cause: &Cause) -> reason::Reason {
     match cause {
-        Cause::Tenant => "policy.tenant",
-        Cause::Stranger => "policy.stranger",
-        Cause::Credential { .. } => "policy.credential",
-        Cause::NotGranted { .. } => "policy.not_granted",
-        Cause::Conditions => "policy.conditions",
-        Cause::Scopes { .. } => "policy.scope",
-        Cause::Ttl { .. } => "policy.ttl",
-        Cause::Requirement => "policy.requirement",
+        Cause::Tenant => reason::Reason::PolicyTenant,
+        Cause::Stranger => reason::Reason::PolicyStranger,
+        Cause::Credential { .. } => reason::Reason::PolicyCredential,
+        Cause::NotGranted { .. } => reason::Reason::PolicyNotGranted,
+        Cause::Conditions => reason::Reason::PolicyConditions,
+        Cause::Scopes { .. } => reason::Reason::PolicyScope,
+        Cause::Ttl { .. } => reason::Reason::PolicyTtl,
+        Cause::Requirement => reason::Reason::PolicyRequirement,
     }
 }
 

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::*;
+use crate::reason::Reason;
 use crate::token::json as strict;
 
 const ROOT: &str = r#"
@@ -151,7 +152,7 @@ fn one_grant_covers_the_whole_ask_or_none_does() {
     let wide = told(&claims(), &scoped(&["a:read", "a:all"]));
     assert_eq!(
         (wide.error, wide.reason),
-        (OAuthError::InvalidScope, "policy.scope")
+        (OAuthError::InvalidScope, Reason::PolicyScope)
     );
     insta::assert_snapshot!(wide.description, @"the requested scopes of `api` exceed every grant; one grant allows `a:read`, `a:write`");
 }
@@ -174,7 +175,7 @@ fn a_life_above_the_grant_or_of_nothing_is_refused_and_never_trimmed() {
         let answer = told(&claims(), &lasting("db", seconds));
         assert_eq!(
             (answer.error, answer.reason),
-            (OAuthError::InvalidRequest, "policy.ttl")
+            (OAuthError::InvalidRequest, Reason::PolicyTtl)
         );
         assert_eq!(answer.description, "`db` can be issued for 1s to 15m");
     }
@@ -254,7 +255,7 @@ fn a_job_of_no_tenant_is_a_stranger_whatever_the_policies_say() {
         json!({ "repository_owner": "mallory" }),
     ] {
         let denial = denial(&with(&changes), &ask("db"));
-        assert_eq!(denial.reason(), "policy.tenant");
+        assert_eq!(denial.reason(), Reason::PolicyTenant);
         assert_eq!(denial.answer(Disclosure::Repository).description, STRANGER);
     }
 }
@@ -266,7 +267,7 @@ fn strangers_hear_the_same_bytes_whatever_they_ask() {
     let expected = told(&stranger, &ask("db"));
     assert_eq!(
         (expected.error, expected.reason),
-        (OAuthError::InvalidRequest, "policy.denied")
+        (OAuthError::InvalidRequest, Reason::PolicyDenied)
     );
     for other in [
         ask("spare"),
@@ -303,7 +304,7 @@ fn who_hears_what_is_a_setting() {
     );
     assert_eq!(
         branch.reason(),
-        "policy.conditions",
+        Reason::PolicyConditions,
         "the log has the true one"
     );
     let app = denial(
@@ -375,7 +376,7 @@ fn a_run_strangers_can_start_is_told_nothing_of_policies_that_do_not_name_it() {
     );
     assert_eq!(
         (answer.reason, answer.failed_conditions.len()),
-        ("policy.trigger", 0)
+        (Reason::PolicyTrigger, 0)
     );
     for other in [
         ask("spare"),
@@ -421,7 +422,7 @@ fn a_requirement_that_does_not_hold_or_is_not_told_refuses() {
         let answer = told(&with(&json!({ "runner_environment": runner })), &ask("db"));
         assert_eq!(
             (answer.reason, answer.failed_conditions[0].policy.as_str()),
-            ("policy.requirement", "hosted-runners")
+            (Reason::PolicyRequirement, "hosted-runners")
         );
         assert!(decide(&with(&json!({ "runner_environment": runner })), &ask("api")).is_ok());
     }
