@@ -259,12 +259,12 @@ impl Exchange {
         let error = Error::Rate { retry_after };
         // A job in a loop must not fill the sinks (T-97).
         let issuer = seen.issuer().unwrap_or(UNKNOWN);
-        let is_noted = self.lasting.refusals.take(Reason::LimitRate, issuer);
+        let is_noted = self.lasting.refusals.take(error.reason(), issuer);
         self.note_left_out();
         if is_noted {
             let credential = ask.map_or("", |ask| &ask.credential);
             let who = Applicant::of(&job, credential);
-            self.note_no(who, id, Reason::LimitRate, &error);
+            self.note_no(who, id, error.reason(), &error);
         }
         Err(error)
     }
@@ -278,11 +278,11 @@ impl Exchange {
                 return Err(Error::Decide(Box::new(refused.denial)));
             }
         };
-        let Some((reason, error)) = misfit(&permit, request) else {
+        let Some(error) = misfit(&permit, request) else {
             return Ok(permit);
         };
         let who = Applicant::of(permit.job(), &permit.credential().name);
-        self.note_no(who, &request.id, reason, &error);
+        self.note_no(who, &request.id, error.reason(), &error);
         Err(error)
     }
 
@@ -307,14 +307,11 @@ impl Exchange {
                 job: None,
                 credential: Text::new(credential),
             })),
-            Err(error @ ReplayError::KeyReused) => {
-                self.note_no(who, id, Reason::RequestIdempotencyKey, error);
-            }
             Err(
-                error @ (ReplayError::IssuedBeforeStart { .. } | ReplayError::IssuedBeforeStore),
-            ) => {
-                self.note_no(who, id, Reason::TokenBeforeStart, error);
-            }
+                error @ (ReplayError::KeyReused
+                | ReplayError::IssuedBeforeStart { .. }
+                | ReplayError::IssuedBeforeStore),
+            ) => self.note_no(who, id, error.reason(), error),
         }
         Ok(reserved?)
     }
@@ -447,19 +444,18 @@ impl Exchange {
 
 /// What else the caller said of the credential does not fit it. Looked at after the permit, so that
 /// only a job that may have the credential learns anything of it.
-fn misfit(permit: &Permit, request: &Request) -> Option<(Reason, Error)> {
+fn misfit(permit: &Permit, request: &Request) -> Option<Error> {
     let definition = permit.credential();
     let (credential, kind) = (definition.name.clone(), definition.kind.name);
     if request.kind.is_some_and(|wanted| wanted != kind) {
-        return Some((Reason::RequestTokenType, Error::Kind { credential, kind }));
+        return Some(Error::Kind { credential, kind });
     }
     let declares = |uri: &String| definition.resource.as_ref() == Some(uri);
     if !request.resource.iter().all(declares) {
-        return Some((Reason::RequestTarget, Error::Resource { credential }));
+        return Some(Error::Resource { credential });
     }
     let fits = definition.check_inputs(permit.inputs());
-    fits.err()
-        .map(|error| (Reason::RequestInput, Error::Input(error)))
+    fits.err().map(Error::Input)
 }
 
 /// What the answer says beside the credential, kept while the permit goes its way.

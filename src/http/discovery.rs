@@ -3,21 +3,18 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Request, State};
-use axum::response::Response;
-use http::StatusCode;
-use serde_json::json;
+use axum::extract::State;
+use serde_json::{Value, json};
 
 use super::Shared;
-use super::answer::{Answer, Context, object};
+use super::answer::{Answer, Refusal, Reply};
 use crate::reason::Reason;
 
 /// `GET /.well-known/openid-configuration`, and the same for clients of OAuth 2.0 under
 /// `/.well-known/oauth-authorization-server`.
-pub(super) async fn metadata(State(shared): State<Arc<Shared>>, request: Request) -> Response {
-    let context = Context::of(&request);
+pub(super) async fn metadata(State(shared): State<Arc<Shared>>) -> Answer {
     let issuer = &shared.issuer;
-    let mut answer = Answer::ok(object(json!({
+    cached(&json!({
         "issuer": issuer,
         "jwks_uri": format!("{issuer}/.well-known/jwks.json"),
         "token_endpoint": format!("{issuer}/token"),
@@ -28,22 +25,23 @@ pub(super) async fn metadata(State(shared): State<Arc<Shared>>, request: Request
         "response_types_supported": ["id_token"],
         "subject_types_supported": ["public"],
         "id_token_signing_alg_values_supported": [shared.signing.algorithm().name()],
-    })));
-    answer.cache = CACHED;
-    answer.into_response(&context.id)
+    }))
 }
 
 /// `GET /.well-known/jwks.json`: the public halves of previous, current and next epoch.
-pub(super) async fn keys(State(shared): State<Arc<Shared>>, request: Request) -> Response {
-    let context = Context::of(&request);
-    let mut answer = match shared.signing.jwks(shared.clock.now()) {
-        Ok(keys) => Answer::ok(object(keys)),
-        Err(error) => Answer::unavailable(Reason::KeysSigning, &error.to_string(), 5),
-    };
-    if answer.status == StatusCode::OK {
-        answer.cache = CACHED;
+pub(super) async fn keys(State(shared): State<Arc<Shared>>) -> Answer {
+    match shared.signing.jwks(shared.clock.now()) {
+        Ok(keys) => cached(&keys),
+        Err(error) => Refusal::new(Reason::KeysSigning, error.to_string()).into(),
     }
-    answer.into_response(&context.id)
+}
+
+fn cached(document: &Value) -> Answer {
+    Reply {
+        cache: CACHED,
+        ..Reply::ok(document)
+    }
+    .into()
 }
 
 /// At most five minutes, so that a withdrawn key is soon unknown (T-88).

@@ -7,15 +7,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use serde_json::json;
+use serde_json::Value;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 
-use super::answer::{RETRYABLE, RequestId, UNAVAILABLE};
+use super::answer::{Refusal, RequestId};
 use super::connection::{self, Times};
+use super::dialect::Dialect;
 use crate::reason::Reason;
 
 /// What a listener opens to: asked anew for each connection, and for each request on it, so that a
@@ -147,20 +148,14 @@ impl TurnedAway {
 /// The answer to a connection too many.
 fn full(id: &RequestId) -> String {
     let text = "too many connections; try again in a second";
-    unavailable(id, Reason::LimitBusy, text, 1)
+    unread(id, &Refusal::new(Reason::LimitBusy, text))
 }
 
-/// An answer to a connection that no request is read from.
-pub(super) fn unavailable(id: &RequestId, reason: Reason, text: &str, retry_after: u64) -> String {
-    let id = id.as_str();
-    let body = json!({
-        "error": UNAVAILABLE,
-        "error_description": text,
-        "reason": reason,
-        (RETRYABLE): true,
-        "request_id": id,
-    })
-    .to_string();
+/// The answer to a connection that no request is read from. Which endpoint was meant is not known: it
+/// is written as that of most.
+pub(super) fn unread(id: &RequestId, refusal: &Refusal) -> String {
+    let body = Value::Object(Dialect::OAuth.body(refusal, id)).to_string();
+    let (id, retry_after) = (id.as_str(), refusal.retry_after.unwrap_or(1));
     format!(
         "HTTP/1.1 503 Service Unavailable\r\n\
          content-type: application/json\r\n\
@@ -203,7 +198,7 @@ mod tests {
         let (head, body) = one.split_once("\r\n\r\n").unwrap();
         let length = format!("content-length: {}", body.len());
         assert!(head.contains(&length), "{length}");
-        let json: serde_json::Value = serde_json::from_str(body).unwrap();
+        let json: Value = serde_json::from_str(body).unwrap();
         let id = json["request_id"].as_str().unwrap();
         assert!(head.contains(&format!("x-request-id: {id}\r\n")), "{head}");
     }

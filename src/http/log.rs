@@ -1,11 +1,12 @@
 //! One log line where a request is answered, and what panics leave behind.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::panic::PanicHookInfo;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::StatusCode;
+use axum::extract::Request;
+use http::{Method, StatusCode};
 
 mod lines;
 
@@ -14,6 +15,7 @@ pub use lines::log_subscriber;
 use super::answer::{Context, Verdict};
 use super::metrics::Metrics;
 use super::routes::{Purpose, Route};
+use super::{Peer, Shared, gate};
 use crate::clock::Clock;
 use crate::exchange::{Flood, LeftOut, UNKNOWN};
 use crate::reason::{Fault, Reason};
@@ -21,18 +23,35 @@ use crate::text::{escape, escape_up_to};
 
 /// The line of one request. It is written also when the caller goes away before the answer.
 pub(super) struct Line {
-    pub(super) context: Context,
-    pub(super) client: IpAddr,
-    pub(super) method: &'static str,
     pub(super) route: &'static Route,
-    pub(super) started: Duration,
-    pub(super) clock: Arc<dyn Clock>,
-    pub(super) metrics: Arc<Metrics>,
-    pub(super) lines: Arc<Flood>,
-    pub(super) is_written: bool,
+    context: Context,
+    client: IpAddr,
+    method: &'static str,
+    started: Duration,
+    clock: Arc<dyn Clock>,
+    metrics: Arc<Metrics>,
+    lines: Arc<Flood>,
+    is_written: bool,
 }
 
 impl Line {
+    /// The line of a request that has just come.
+    pub(super) fn of(shared: &Shared, request: &Request, context: &Context) -> Self {
+        let peer = request.extensions().get::<Peer>();
+        let peer = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.0.ip());
+        Self {
+            route: Route::of(request.uri().path()),
+            context: context.clone(),
+            client: gate::client(peer, request.headers(), &shared.proxies),
+            method: name(request.method()),
+            started: shared.clock.monotonic(),
+            clock: Arc::clone(&shared.clock),
+            metrics: Arc::clone(&shared.metrics),
+            lines: Arc::clone(&shared.lines),
+            is_written: false,
+        }
+    }
+
     /// The request was answered.
     pub(super) fn answered(mut self, status: StatusCode, verdict: &Verdict) {
         self.write(Some(status), verdict);
@@ -111,6 +130,19 @@ impl Drop for Line {
         if !self.is_written {
             self.write(None, &Verdict::new(Reason::ClientGone));
         }
+    }
+}
+
+/// A method for logs: what is not in the list is `other`.
+fn name(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::POST => "POST",
+        Method::OPTIONS => "OPTIONS",
+        Method::PUT => "PUT",
+        Method::DELETE => "DELETE",
+        _ => "other",
     }
 }
 

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-use http::{HeaderMap, StatusCode, header};
+use axum::extract::FromRequestParts;
+use http::request::Parts;
+use http::{HeaderMap, header};
 
 use crate::policy::Inputs;
-use crate::reason::Reason;
+use crate::reason::{Class, Reason};
 use crate::replay::IdempotencyKey;
 use crate::yaml::duration;
 
@@ -126,89 +128,23 @@ impl RequestError {
         }
     }
 
-    /// The HTTP status.
-    pub(crate) const fn status(&self) -> StatusCode {
-        match self {
-            Self::Path => StatusCode::NOT_FOUND,
-            Self::Method { .. } => StatusCode::METHOD_NOT_ALLOWED,
-            Self::Headers { .. } => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-            Self::Slow { .. } => StatusCode::REQUEST_TIMEOUT,
-            Self::BodySize { .. } | Self::TokenSize { .. } => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::MediaType { .. } | Self::ContentEncoding => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Self::Host { .. }
-            | Self::Body
-            | Self::BodyBroken
-            | Self::TransferCoding
-            | Self::Query
-            | Self::Encoding { .. }
-            | Self::Repeated { .. }
-            | Self::Parameters
-            | Self::Missing { .. }
-            | Self::Grant
-            | Self::TokenType { .. }
-            | Self::Target(_)
-            | Self::Inputs
-            | Self::InputText
-            | Self::Scope
-            | Self::NoScope { .. }
-            | Self::Ttl
-            | Self::TtlUnit(_)
-            | Self::Key(_)
-            | Self::Authorization
-            | Self::Json(_)
-            | Self::LeaseType
-            | Self::Lease => StatusCode::BAD_REQUEST,
-        }
-    }
-
-    /// The OAuth error code (RFC 6749 section 5.2, RFC 8693 section 2.2.2, RFC 7009 section 2.2.1).
-    pub(crate) const fn code(&self) -> &'static str {
-        match self {
-            Self::Grant => "unsupported_grant_type",
-            Self::Target(_) => "invalid_target",
-            Self::Scope | Self::NoScope { .. } => "invalid_scope",
-            Self::LeaseType => "unsupported_token_type",
-            Self::Path
-            | Self::Method { .. }
-            | Self::Host { .. }
-            | Self::Body
-            | Self::BodyBroken
-            | Self::TransferCoding
-            | Self::Headers { .. }
-            | Self::Slow { .. }
-            | Self::BodySize { .. }
-            | Self::TokenSize { .. }
-            | Self::MediaType { .. }
-            | Self::ContentEncoding
-            | Self::Query
-            | Self::Encoding { .. }
-            | Self::Repeated { .. }
-            | Self::Parameters
-            | Self::Missing { .. }
-            | Self::TokenType { .. }
-            | Self::Inputs
-            | Self::InputText
-            | Self::Ttl
-            | Self::TtlUnit(_)
-            | Self::Key(_)
-            | Self::Authorization
-            | Self::Json(_)
-            | Self::Lease => "invalid_request",
-        }
-    }
-
     /// The connection cannot be used for another request: what follows on it may be anything.
     pub(crate) const fn closes(&self) -> bool {
         matches!(
-            self.status(),
-            StatusCode::REQUEST_TIMEOUT
-                | StatusCode::PAYLOAD_TOO_LARGE
-                | StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE
-                | StatusCode::UNSUPPORTED_MEDIA_TYPE
+            self.reason().class(),
+            Class::Slow | Class::TooLarge | Class::HeadersTooLarge | Class::UnsupportedMedia
         ) || matches!(
             self,
             Self::Host { .. } | Self::Body | Self::BodyBroken | Self::TransferCoding
         )
+    }
+}
+
+/// Parameters are in the body only.
+pub(super) fn no_query(parts: &Parts) -> Result<(), RequestError> {
+    match parts.uri.query() {
+        Some(_) => Err(RequestError::Query),
+        None => Ok(()),
     }
 }
 
@@ -237,6 +173,17 @@ pub(super) fn media_type(headers: &HeaderMap, expected: &'static str) -> Result<
         }
     }
     Ok(())
+}
+
+/// The `Idempotency-Key` of a request, if it was sent.
+pub(super) struct Repeatable(pub(super) Option<IdempotencyKey>);
+
+impl<S: Sync> FromRequestParts<S> for Repeatable {
+    type Rejection = RequestError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, RequestError> {
+        idempotency_key(&parts.headers).map(Self)
+    }
 }
 
 /// The `Idempotency-Key` header, if it was sent (T-110).

@@ -18,35 +18,10 @@ pub struct Denial {
     when: String,
 }
 
-/// The error codes of RFC 6749 section 5.2 and RFC 8693 section 2.2.2 that a denial can have.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OAuthError {
-    /// The token is not good enough for this.
-    InvalidRequest,
-    /// There is no such credential.
-    InvalidTarget,
-    /// Some scope is more than may be had.
-    InvalidScope,
-}
-
-impl OAuthError {
-    /// The code.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::InvalidRequest => "invalid_request",
-            Self::InvalidTarget => "invalid_target",
-            Self::InvalidScope => "invalid_scope",
-        }
-    }
-}
-
 /// The answer to the job.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
-    /// The code.
-    pub error: OAuthError,
-    /// Short code for it: `policy.denied` for unrelated callers.
+    /// Why: `policy.denied` for unrelated callers.
     pub reason: reason::Reason,
     /// One sentence.
     pub description: String,
@@ -120,7 +95,6 @@ impl Denial {
     /// An answer that follows from the job alone.
     fn fixed(&self, reason: reason::Reason, description: String) -> Answer {
         Answer {
-            error: OAuthError::InvalidRequest,
             reason,
             description,
             failed_conditions: Vec::new(),
@@ -131,7 +105,6 @@ impl Denial {
     fn explained(&self, cause: &Cause, audience: Audience) -> Answer {
         let failed_conditions = self.failed_conditions(cause, audience);
         Answer {
-            error: error(cause),
             reason: reason(cause),
             description: self.describe(cause, &failed_conditions),
             failed_conditions,
@@ -262,19 +235,6 @@ fn failed_sentence(cause: &Cause, failed: &[FailedCondition]) -> String {
         more => text.extend(["; and ", &more.to_string(), " more"]),
     }
     text
-}
-
-const fn error(cause: &Cause) -> OAuthError {
-    match cause {
-        Cause::Credential { .. } => OAuthError::InvalidTarget,
-        Cause::Scopes { .. } => OAuthError::InvalidScope,
-        Cause::Tenant
-        | Cause::Stranger
-        | Cause::NotGranted { .. }
-        | Cause::Conditions
-        | Cause::Ttl { .. }
-        | Cause::Requirement => OAuthError::InvalidRequest,
-    }
 }
 
 const fn reason(cause: &Cause) -> reason::Reason {

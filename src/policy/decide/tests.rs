@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::reason::Reason;
+use crate::reason::{Class, Part, Reason};
 use crate::token::json as strict;
 
 const ROOT: &str = r#"
@@ -145,14 +145,14 @@ fn one_grant_covers_the_whole_ask_or_none_does() {
         ..scoped(&["a:write"])
     };
     assert_eq!(
-        told(&claims(), &long).error,
-        OAuthError::InvalidRequest,
+        told(&claims(), &long).reason.class(),
+        Class::Refused(Part::Request),
         "5m of one, a:write of another"
     );
     let wide = told(&claims(), &scoped(&["a:read", "a:all"]));
     assert_eq!(
-        (wide.error, wide.reason),
-        (OAuthError::InvalidScope, Reason::PolicyScope)
+        (wide.reason.class(), wide.reason),
+        (Class::Refused(Part::Scope), Reason::PolicyScope)
     );
     insta::assert_snapshot!(wide.description, @"the requested scopes of `api` exceed every grant; one grant allows `a:read`, `a:write`");
 }
@@ -174,8 +174,8 @@ fn a_life_above_the_grant_or_of_nothing_is_refused_and_never_trimmed() {
     for seconds in [901, 100_000, 0] {
         let answer = told(&claims(), &lasting("db", seconds));
         assert_eq!(
-            (answer.error, answer.reason),
-            (OAuthError::InvalidRequest, Reason::PolicyTtl)
+            (answer.reason.class(), answer.reason),
+            (Class::Refused(Part::Request), Reason::PolicyTtl)
         );
         assert_eq!(answer.description, "`db` can be issued for 1s to 15m");
     }
@@ -266,8 +266,8 @@ fn strangers_hear_the_same_bytes_whatever_they_ask() {
     let stranger = with(&json!({ "repository": "acme/other", "repository_id": "5" }));
     let expected = told(&stranger, &ask("db"));
     assert_eq!(
-        (expected.error, expected.reason),
-        (OAuthError::InvalidRequest, Reason::PolicyDenied)
+        (expected.reason.class(), expected.reason),
+        (Class::Refused(Part::Request), Reason::PolicyDenied)
     );
     for other in [
         ask("spare"),
@@ -316,8 +316,9 @@ fn who_hears_what_is_a_setting() {
     assert_eq!(
         denial(&claims(), &ask("nothing"))
             .answer(Disclosure::Never)
-            .error,
-        OAuthError::InvalidRequest
+            .reason
+            .class(),
+        Class::Refused(Part::Request)
     );
 }
 
@@ -333,8 +334,8 @@ fn an_unknown_credential_is_an_invalid_target_for_those_who_belong() {
     ] {
         let answer = told(&claims(), &ask(name));
         assert_eq!(
-            (answer.error, answer.description.as_str()),
-            (OAuthError::InvalidTarget, text)
+            (answer.reason.class(), answer.description.as_str()),
+            (Class::Refused(Part::Target), text)
         );
     }
 }
