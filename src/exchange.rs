@@ -221,6 +221,8 @@ impl Exchange {
         match self.parts.verifier.verify(token).await {
             Ok(verified) => {
                 seen.verified(&verified);
+                // Lines of the store, the sinks and the targets name it from here on.
+                tracing::Span::current().record("issuer", verified.issuer().name.as_str());
                 Ok(verified)
             }
             Err(error) => {

@@ -8,7 +8,7 @@ use axum::extract::{Request, State};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
 use tower::ServiceBuilder;
-use tracing::{Instrument as _, Span};
+use tracing::{Instrument as _, Span, field};
 
 use super::Shared;
 use super::answer::{self, Context, Refusal, RequestId};
@@ -56,13 +56,14 @@ async fn logged(State(shared): State<Arc<Shared>>, mut request: Request, next: N
     response
 }
 
-/// Gives every line that is written for this request its id. Of level `error`, so that it exists
-/// whatever the log's level is.
+/// Gives every line that is written for this request its id, and once the token is verified its
+/// issuer. Of level `error`, so that it exists whatever the log's level is.
 fn span(id: &RequestId, route: &Route) -> Span {
     tracing::error_span!(
         "request",
         request_id = id.as_str(),
-        route = route.path
+        route = route.path,
+        issuer = field::Empty
     )
 }
 

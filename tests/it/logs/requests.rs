@@ -1,4 +1,5 @@
-//! Every line that is written for a request has the request's id, whichever part writes it.
+//! Every line that is written for a request has the request's id, and the issuer once the token is
+//! verified, whichever part writes it.
 
 use hallpass::http::log_subscriber;
 use serde_json::Value;
@@ -43,6 +44,7 @@ async fn a_line_about_a_database_has_the_request_id_of_the_answer() {
         let lines = lines_of(&log, answer);
         assert_eq!(lines.len(), 1, "{}", log.text());
         assert_eq!(lines[0]["reason"], "database.mint");
+        assert_eq!(lines[0]["issuer"], "github");
     }
 }
 
@@ -63,7 +65,9 @@ async fn a_line_about_an_outcome_that_is_not_recorded_has_the_request_id_of_the_
     assert_eq!(answer.status, 503, "{}", answer.body);
     let lines = lines_of(&log, &answer);
     assert!(
-        lines.iter().any(|line| line["reason"] == "sink.failed"),
+        lines
+            .iter()
+            .any(|line| line["reason"] == "sink.failed" && line["issuer"] == "github"),
         "{}",
         log.text()
     );
