@@ -14,6 +14,7 @@ use crate::credential::{Credential, MintError, Revoked};
 use crate::lease::{self, LeaseContents};
 use crate::policy::{Ask, Denial, Permit};
 use crate::provider::Job;
+use crate::reason::Reason;
 use crate::replay::{IdempotencyKey, ReplayError, Slot};
 use crate::secret::Secret;
 use crate::token::{SubjectToken, Verified, VerifyError};
@@ -221,6 +222,8 @@ impl Exchange {
         match self.parts.verifier.verify(token).await {
             Ok(verified) => {
                 seen.verified(&verified);
+                // Lines of the store, the sinks and the targets name it from here on.
+                tracing::Span::current().record("issuer", verified.issuer().name.as_str());
                 Ok(verified)
             }
             Err(error) => {
@@ -247,7 +250,7 @@ impl Exchange {
         let job = match reader.identify(token) {
             Ok(job) => job,
             Err(error) => {
-                self.note_refusal(id, CLAIM, &error.to_string(), seen);
+                self.note_refusal(id, Reason::TokenClaim, &error.to_string(), seen);
                 return Err(error.into());
             }
         };
@@ -263,12 +266,12 @@ impl Exchange {
         let error = Error::Rate { retry_after };
         // A job in a loop must not fill the sinks (T-97).
         let issuer = seen.issuer().unwrap_or(UNKNOWN);
-        let is_noted = self.lasting.refusals.take("limit.rate", issuer);
+        let is_noted = self.lasting.refusals.take(error.reason(), issuer);
         self.note_left_out();
         if is_noted {
             let credential = ask.map_or("", |ask| &ask.credential);
             let who = Applicant::of(&job, credential);
-            self.note_no(who, id, "limit.rate", &error);
+            self.note_no(who, id, error.reason(), &error);
         }
         Err(error)
     }
@@ -282,11 +285,11 @@ impl Exchange {
                 return Err(Error::Decide(Box::new(refused.denial)));
             }
         };
-        let Some((reason, error)) = misfit(&permit, request) else {
+        let Some(error) = misfit(&permit, request) else {
             return Ok(permit);
         };
         let who = Applicant::of(permit.job(), &permit.credential().name);
-        self.note_no(who, &request.id, reason, &error);
+        self.note_no(who, &request.id, error.reason(), &error);
         Err(error)
     }
 
@@ -311,14 +314,11 @@ impl Exchange {
                 job: None,
                 credential: Text::new(credential),
             })),
-            Err(error @ ReplayError::KeyReused) => {
-                self.note_no(who, id, "request.idempotency_key", error);
-            }
             Err(
-                error @ (ReplayError::IssuedBeforeStart { .. } | ReplayError::IssuedBeforeStore),
-            ) => {
-                self.note_no(who, id, "token.before_start", error);
-            }
+                error @ (ReplayError::KeyReused
+                | ReplayError::IssuedBeforeStart { .. }
+                | ReplayError::IssuedBeforeStore),
+            ) => self.note_no(who, id, error.reason(), error),
         }
         Ok(reserved?)
     }
@@ -330,13 +330,18 @@ impl Exchange {
             message: message.to_owned(),
             reason,
             nothing_made: false,
-            ours: true,
         };
         let minted = caught(self.parts.mints.mint(recorded));
         match tokio::time::timeout(MINT_TIME, minted).await {
             Ok(Ok(minted)) => minted,
-            Ok(Err(finish::Panicked)) => Err(unknown(PANIC, "the credential could not be made")),
-            Err(_) => Err(unknown("mint.slow", "the credential was not made in time")),
+            Ok(Err(finish::Panicked)) => Err(unknown(
+                Reason::BugPanic,
+                "the credential could not be made",
+            )),
+            Err(_) => Err(unknown(
+                Reason::MintSlow,
+                "the credential was not made in time",
+            )),
         }
     }
 
@@ -370,7 +375,7 @@ impl Exchange {
         if let Err(error) = self.parts.audit.record_outcome(intent, outcome).await {
             let revoked = self.revoke_unrecorded(&credential).await;
             tracing::error!(
-                reason = "sink.failed",
+                reason = Reason::SinkFailed.code(),
                 request_id = %draft.request_id,
                 lease = %credential.public_id,
                 revoked,
@@ -409,7 +414,7 @@ impl Exchange {
             .is_err()
         {
             tracing::error!(
-                reason = "sink.failed",
+                reason = Reason::SinkFailed.code(),
                 intent,
                 "an outcome could not be recorded"
             );
@@ -417,7 +422,7 @@ impl Exchange {
         if error.nothing_made {
             self.parts.used_tokens.release(slot).await;
         }
-        if error.reason == PANIC {
+        if error.reason == Reason::BugPanic {
             Error::Bug
         } else {
             Error::Mint(error)
@@ -446,19 +451,18 @@ impl Exchange {
 
 /// What else the caller said of the credential does not fit it. Looked at after the permit, so that
 /// only a job that may have the credential learns anything of it.
-fn misfit(permit: &Permit, request: &Request) -> Option<(&'static str, Error)> {
+fn misfit(permit: &Permit, request: &Request) -> Option<Error> {
     let definition = permit.credential();
     let (credential, kind) = (definition.name.clone(), definition.kind.name);
     if request.kind.is_some_and(|wanted| wanted != kind) {
-        return Some(("request.token_type", Error::Kind { credential, kind }));
+        return Some(Error::Kind { credential, kind });
     }
     let declares = |uri: &String| definition.resource.as_ref() == Some(uri);
     if !request.resource.iter().all(declares) {
-        return Some(("request.target", Error::Resource { credential }));
+        return Some(Error::Resource { credential });
     }
     let fits = definition.check_inputs(permit.inputs());
-    fits.err()
-        .map(|error| ("request.input", Error::Input(error)))
+    fits.err().map(Error::Input)
 }
 
 /// What the answer says beside the credential, kept while the permit goes its way.
@@ -500,8 +504,3 @@ const REVOCATIONS: usize = 64;
 const REFUSAL_EVENTS: u32 = 100;
 /// Stands where a refused token names no issuer of ours.
 pub(crate) const UNKNOWN: &str = "unknown";
-
-/// A claim is not what its provider sends.
-pub(crate) const CLAIM: &str = "token.claim";
-
-const PANIC: &str = "bug.panic";

@@ -46,6 +46,7 @@ pub mod lease;
 mod parts;
 pub mod policy;
 pub mod provider;
+pub mod reason;
 pub mod replay;
 pub mod rootkey;
 pub mod secret;

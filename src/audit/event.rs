@@ -11,6 +11,7 @@ use serde::ser::{SerializeMap as _, Serializer};
 use super::text::Text;
 use crate::clock::Timestamp;
 use crate::provider::{FactValue, Facts, Job};
+use crate::reason::Reason;
 use crate::replay::{Reach, Reserved};
 
 /// One line of the log.
@@ -260,7 +261,7 @@ pub enum Outcome {
     /// Nothing was given.
     Failed {
         /// Our code, e.g. `database.unreachable`.
-        reason: &'static str,
+        reason: Reason,
         /// The sentence that goes with it.
         message: Text,
         /// It is known that nothing was made.
@@ -291,7 +292,7 @@ pub struct Denial {
     /// What for; empty where the job had not said so yet.
     pub credential: Text,
     /// Our code.
-    pub reason: &'static str,
+    pub reason: Reason,
     /// The decision in a sentence.
     pub decision: Text,
     /// The hash of the policies that were asked.
@@ -323,7 +324,7 @@ pub struct Refusal {
     /// The request.
     pub request_id: Text,
     /// Our code, e.g. `token.signature`.
-    pub reason: &'static str,
+    pub reason: Reason,
     /// The sentence that goes with it.
     pub message: Text,
     /// The issuer's name in the policies, when the token named one of them. Nobody has verified it.
@@ -338,7 +339,7 @@ pub struct Refusal {
 #[derive(Clone, Debug, Serialize)]
 pub struct LeftOut {
     /// Their code, e.g. `token.signature`.
-    pub reason: &'static str,
+    pub reason: Reason,
     /// The issuer's name in the policies that their tokens named, or `unknown`.
     pub unverified_issuer: Text,
     /// How many.
@@ -476,7 +477,7 @@ pub struct OperationOutcome {
 #[derive(Clone, Debug, Serialize)]
 pub struct Alert {
     /// Our code, e.g. `clock.jump`.
-    pub reason: &'static str,
+    pub reason: Reason,
     /// What happened, in a sentence.
     pub message: Text,
     /// The request, when there is one.

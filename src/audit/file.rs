@@ -15,6 +15,7 @@ use super::{Confirmed, Found, LONGEST_LINE, Sink, SinkError};
 
 mod head;
 
+use crate::reason::Reason;
 use head::HeadFile;
 
 /// A file that is appended to, by one broker at a time.
@@ -46,7 +47,7 @@ impl FileSink {
             match HeadFile::open(path) {
                 Ok(head_file) => sink.continue_after(head_file)?,
                 Err(error) => tracing::warn!(
-                    reason = "audit.head",
+                    reason = Reason::AuditHead.code(),
                     path = %head::path_of(path).display(),
                     %error,
                     "the head of the audit file cannot be kept: if the file is renamed while no broker runs, the next one begins a new chain"
@@ -149,7 +150,7 @@ impl FileSink {
         };
         self.head_file = None;
         tracing::warn!(
-            reason = "audit.head",
+            reason = Reason::AuditHead.code(),
             path = %head::path_of(&self.path).display(),
             %error,
             "the head of the audit file can no longer be kept"

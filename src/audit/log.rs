@@ -16,6 +16,7 @@ use super::text::Text;
 use super::writer::{Worker, Writer};
 use super::{Found, Recorded, Sink, SinkEntry, SinkError, SinkStatus, ours};
 use crate::clock::Clock;
+use crate::reason::Reason;
 use crate::replay::Reserved;
 use crate::rootkey::RootKeys;
 use crate::text::escape;
@@ -149,7 +150,7 @@ impl AuditLog {
     /// and stops the next mint.
     pub(crate) fn note_or_log(&self, event: &Event) {
         if let Err(error) = self.note(event) {
-            tracing::error!(reason = "sink.failed", sink = %error.sink, "an event could not be recorded");
+            tracing::error!(reason = Reason::SinkFailed.code(), sink = %error.sink, "an event could not be recorded");
         }
     }
 
@@ -223,14 +224,14 @@ impl AuditLog {
             shared: &self.shared,
             id: &id,
             outcome: Some(Outcome::Failed {
-                reason: "request.gone",
+                reason: Reason::RequestGone,
                 message: Text::new("the request ended before its intent was on record"),
                 nothing_made: true,
             }),
         };
         let written = self.written(sequence).await;
         open.outcome = written.as_ref().err().map(|error| Outcome::Failed {
-            reason: "sink.failed",
+            reason: Reason::SinkFailed,
             message: Text::new(&error.to_string()),
             nothing_made: true,
         });
@@ -735,7 +736,7 @@ mod tests {
         test.log.announce(intent("b1.1")).await.unwrap();
         test.behave(Behaviour::Hangs);
         let alert = Event::Alert(super::super::event::Alert {
-            reason: "test",
+            reason: Reason::LeaseStranger,
             message: Text::new(&"x".repeat(250)),
             request_id: None,
         });

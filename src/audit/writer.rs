@@ -20,6 +20,7 @@ use tokio::sync::watch;
 use super::event::{Event, Loss};
 use super::text::Text;
 use super::{Found, Sink, SinkError};
+use crate::reason::Reason;
 use crate::text::escape;
 
 /// The log's side of a sink.
@@ -417,7 +418,7 @@ impl Trouble {
         let Some(problem) = problem else {
             if std::mem::take(&mut self.attempts) > 0 {
                 tracing::info!(
-                    reason = "sink.works",
+                    reason = Reason::SinkWorks.code(),
                     sink,
                     "an audit sink takes events again"
                 );
@@ -426,7 +427,7 @@ impl Trouble {
         };
         if self.attempts.is_multiple_of(ATTEMPTS_PER_MINUTE) {
             tracing::error!(
-                reason = "sink.failed",
+                reason = Reason::SinkFailed.code(),
                 sink,
                 problem,
                 "an audit sink takes no events; while it is required, nothing is handed out"
@@ -446,7 +447,7 @@ impl Found {
         match self {
             Self::Renamed => {
                 tracing::info!(
-                    reason = "audit.renamed",
+                    reason = Reason::AuditRenamed.code(),
                     sink,
                     "the audit file was renamed; a new one continues its chain"
                 );
@@ -454,7 +455,7 @@ impl Found {
             }
             Self::Removed(head) => {
                 tracing::error!(
-                    reason = "audit.removed",
+                    reason = Reason::AuditRemoved.code(),
                     sink,
                     "the audit file was deleted or replaced; a new one continues its chain"
                 );
@@ -462,7 +463,7 @@ impl Found {
             }
             Self::Truncated(head) => {
                 tracing::error!(
-                    reason = "audit.truncated",
+                    reason = Reason::AuditTruncated.code(),
                     sink,
                     "the audit file lost lines in place; rotate it by rename and SIGHUP instead of `copytruncate`"
                 );

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::path::Path;
 
+use crate::reason::Reason;
 use crate::text::escape;
 use crate::yaml::{Diagnostic, Diagnostics};
 
@@ -16,7 +17,7 @@ pub(super) fn log(before: Option<&Diagnostics>, now: &Diagnostics, folder: &Path
         .collect();
     for finding in news.iter().take(MOST) {
         tracing::warn!(
-            reason = "policy.finding",
+            reason = Reason::PolicyFinding.code(),
             rule = finding.rule,
             place = %finding.place,
             message = %escape(&finding.message),
@@ -25,7 +26,7 @@ pub(super) fn log(before: Option<&Diagnostics>, now: &Diagnostics, folder: &Path
     }
     if news.len() > MOST {
         tracing::warn!(
-            reason = "policy.findings",
+            reason = Reason::PolicyFindings.code(),
             findings = now.iter().count(),
             new = news.len(),
             logged = MOST,

@@ -18,6 +18,7 @@ use crate::exchange::Flood;
 use crate::http::log;
 use crate::http::metrics::Metrics;
 use crate::policy::{IssuerOverride, PolicySet};
+use crate::reason::Reason;
 use crate::replay::memory::MemoryTokens;
 use crate::replay::redis::{RedisSettings, RedisTokens};
 use crate::replay::{StoreSettings, UsedTokens};
@@ -149,7 +150,7 @@ fn swept(audit: &Arc<AuditLog>) -> Report {
         }));
         for login in &report.strangers {
             note(Event::Alert(event::Alert {
-                reason: "lease.stranger",
+                reason: Reason::LeaseStranger,
                 message: Text::new(&format!(
                     "login {login} of target {target} has a record that none of our keys wrote"
                 )),

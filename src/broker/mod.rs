@@ -33,6 +33,7 @@ use crate::exchange::self_test;
 use crate::http::connection;
 use crate::http::listener;
 use crate::http::log;
+use crate::reason::Reason;
 use crate::token::verify_jws;
 
 /// A broker that serves. Dropped without [`shutdown`](Self::shutdown), it stops at once.
@@ -134,7 +135,10 @@ impl Running {
         self.stop.send_replace(true);
         for listener in self.listeners.drain(..) {
             if listener.await.is_err() {
-                tracing::error!(reason = "listener.panic", "a listener ended by a bug");
+                tracing::error!(
+                    reason = Reason::ListenerPanic.code(),
+                    "a listener ended by a bug"
+                );
             }
         }
         log::tell(&self.lasting.lines.rest());
@@ -142,7 +146,7 @@ impl Running {
         // What it still did would have nowhere to go on record.
         self.lasting.stop_sweeping();
         if let Err(error) = self.lasting.audit.close().await {
-            tracing::error!(reason = "sink.failed", sink = %error.sink, "the audit log could not be closed");
+            tracing::error!(reason = Reason::SinkFailed.code(), sink = %error.sink, "the audit log could not be closed");
         }
     }
 }
@@ -166,14 +170,14 @@ async fn upkeep(lasting: Arc<Lasting>, current: Current) {
         log::tell(&lasting.lines.left_out());
         if !connection::has_http_date() {
             tracing::error!(
-                reason = "clock.range",
+                reason = Reason::ClockRange.code(),
                 "the clock is outside the years 1970 to 9999; no request is answered but with 503"
             );
         }
         current.load().shared.exchange.note_left_out();
         // Seen here, a jump while nobody asks is over when somebody does.
         if let Err(problem) = current.load().shared.exchange.check_clock() {
-            tracing::warn!(reason = "clock.jump", %problem, "nothing is minted");
+            tracing::warn!(reason = Reason::ClockJump.code(), %problem, "nothing is minted");
         }
     }
 }

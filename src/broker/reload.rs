@@ -14,6 +14,7 @@ use super::lasting::Lasting;
 use super::version::{Current, Version};
 use crate::audit::Text;
 use crate::audit::event::{self, Event};
+use crate::reason::Reason;
 use crate::rootkey::Member;
 use crate::text::escape;
 
@@ -138,13 +139,13 @@ impl Reloader {
         let revision = current.loaded.policies.revision();
         if problems == 0 {
             tracing::info!(
-                reason = "reload.asked",
+                reason = Reason::ReloadAsked.code(),
                 revision,
                 "the reload that was asked for is done: what is on disk is what serves"
             );
         } else {
             tracing::warn!(
-                reason = "reload.asked",
+                reason = Reason::ReloadAsked.code(),
                 revision,
                 problems,
                 "the reload that was asked for is done, but not all on disk can be loaded; `/readyz` says why under `reload`"
@@ -236,7 +237,7 @@ fn record(lasting: &Lasting, before: &Version, now: &Version) {
     let changed = old.changes(new);
     if !changed.is_empty() {
         tracing::info!(
-            reason = "settings.reloaded",
+            reason = Reason::SettingsReloaded.code(),
             changed = changed.join(", "),
             "other settings apply"
         );
@@ -246,7 +247,7 @@ fn record(lasting: &Lasting, before: &Version, now: &Version) {
     let (previous, revision) = (old.policies.revision(), new.policies.revision());
     if previous != revision {
         tracing::info!(
-            reason = "policy.reloaded",
+            reason = Reason::PolicyReloaded.code(),
             revision,
             previous,
             "other policies apply"
@@ -261,7 +262,7 @@ fn record(lasting: &Lasting, before: &Version, now: &Version) {
     let is_published = known.contains(&new.roots.active().key_id());
     if !is_published && old.roots.generation() == new.roots.generation() {
         tracing::warn!(
-            reason = "rootkey.not_published",
+            reason = Reason::RootkeyNotPublished.code(),
             key = %new.roots.active().key_id(),
             "a root key signs that was not published before: whoever caches our key set refuses its tokens for up to five minutes"
         );
@@ -272,12 +273,12 @@ impl Problem {
     /// A line for the problem, and one for each detail.
     fn log(&self) {
         tracing::error!(
-            reason = self.reason,
+            reason = self.reason.code(),
             problem = %escape(&self.text),
             "a reload failed; what was loaded before stays"
         );
         for detail in &self.details {
-            tracing::error!(reason = self.reason, detail = %escape(detail), "a reload failed");
+            tracing::error!(reason = self.reason.code(), detail = %escape(detail), "a reload failed");
         }
     }
 }
@@ -295,7 +296,7 @@ const SETTLE: Duration = Duration::from_millis(250);
 /// Looks in a row that may all see something else.
 const MOST_RESTLESS: u32 = 20;
 /// The policies could not be loaded, or not even found at rest.
-const FAILED: &str = "policy.reload_failed";
+const FAILED: Reason = Reason::PolicyReloadFailed;
 
 #[cfg(test)]
 mod tests {

@@ -12,6 +12,7 @@ use crate::client::{
     BrokerAddress, Client, ClientError, Environment, Received, Refusal, Route, Settings,
 };
 use crate::clock::SystemClock;
+use crate::reason::Reason;
 use crate::text::{escape, escape_up_to};
 use crate::wire::FailedCondition;
 use crate::yaml::duration;
@@ -115,7 +116,7 @@ pub(super) fn failure(error: ClientError) -> Failure {
 pub(super) fn failure_of_exchange(error: ClientError, client: &Client) -> Failure {
     let is_replay = matches!(
         &error,
-        ClientError::Denied(refusal) if refusal.reason.as_deref() == Some("token.replayed")
+        ClientError::Denied(refusal) if refusal.is(Reason::TokenReplayed)
     );
     let is_silent = matches!(&error, ClientError::Silent { .. });
     let failure = failure(error);

@@ -12,6 +12,7 @@ use super::{Failure, Terminal};
 use crate::broker::{self, Overrides};
 use crate::config::Settings;
 use crate::http::{install_panic_hook, log_subscriber};
+use crate::reason::Reason;
 
 /// Runs the broker: jobs ask on its public listener, operators look on the other
 ///
@@ -65,7 +66,7 @@ pub fn run(args: Args, out: &mut Terminal) -> Result<(), Failure> {
     install_panic_hook();
     if forbidden.is_err() {
         tracing::warn!(
-            reason = "process.core_dumps",
+            reason = Reason::ProcessCoreDumps.code(),
             "core dumps could not be forbidden; see that the service manager forbids them"
         );
     }
@@ -144,7 +145,7 @@ fn allow_open_files(connections: usize) {
         let raised = setrlimit(Resource::RLIMIT_NOFILE, wanted.min(hard), hard);
         if raised.is_err() || hard < wanted {
             tracing::warn!(
-                reason = "process.open_files",
+                reason = Reason::ProcessOpenFiles.code(),
                 wanted,
                 allowed = hard,
                 "too few open files are allowed for `limits.connections`; raise the limit of the service manager"

@@ -8,6 +8,7 @@ use serde::{Deserialize, Deserializer};
 
 use crate::clock::Timestamp;
 use crate::credential::kind::{self, Form, Kind};
+use crate::reason::Reason;
 use crate::secret::Secret;
 use crate::text::escape;
 use crate::wire::{self, CredentialAnswer, FailedCondition, TokenAnswer};
@@ -290,6 +291,12 @@ pub struct Refusal {
 }
 
 impl Refusal {
+    /// Whether the broker refuses for this reason.
+    #[must_use]
+    pub fn is(&self, reason: Reason) -> bool {
+        self.reason.as_deref().and_then(Reason::from_code) == Some(reason)
+    }
+
     /// The refusal in an answer; `None` when it is no broker's.
     pub(super) fn parse(answer: &Answer) -> Option<Self> {
         let raw: wire::Refusal = serde_json::from_slice(answer.body.expose()).ok()?;

@@ -9,6 +9,7 @@ use super::maker::{self, MAKERS, Made, Maker, Reports, Served};
 use super::token::IdToken;
 use super::{Ask, BROKER, Client, Sharing, parse_json, success};
 use crate::credential::kind::{KINDS, Kind};
+use crate::reason::Reason;
 use crate::secret::Secret;
 use crate::wire::Offers;
 
@@ -157,7 +158,7 @@ fn is_clear(ask: &Ask, format: Option<&Format>) -> bool {
 /// A token that was used before: what was made for that use is gone.
 fn spent(error: ClientError, maker: &dyn Maker) -> ClientError {
     if let ClientError::Denied(refusal) = &error
-        && refusal.reason.as_deref() == Some("token.replayed")
+        && refusal.is(Reason::TokenReplayed)
     {
         let refusal = refusal.clone();
         let way_out = maker.way_out();

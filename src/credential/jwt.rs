@@ -17,6 +17,7 @@ use crate::audit::Recorded;
 use crate::clock::{Clock, Timestamp};
 use crate::parts;
 use crate::provider::{Fact, FactValue};
+use crate::reason::Reason;
 use crate::rootkey::Label;
 use crate::secret::Secret;
 
@@ -62,14 +63,14 @@ impl JwtMint {
         // Checked when the policies are loaded too; here it is what stands between a mistake there
         // and a token that passes for a subject token.
         check_audience(wanted.audience, issuer)
-            .map_err(|error| MintError::failed("audience.broker", error.to_string()))?;
+            .map_err(|error| MintError::new(Reason::AudienceBroker, error.to_string()))?;
         check_lengths(wanted)?;
         let now = self.clock.now();
         let last = self.keys.last_second(wanted.minted_at);
         let expires_at = wanted.expires_at.min(last);
         if expires_at <= now || expires_at <= wanted.minted_at {
-            return Err(MintError::refused(
-                "credential.expired",
+            return Err(MintError::new(
+                Reason::CredentialExpired,
                 "the token would have expired already".to_owned(),
             ));
         }
@@ -122,8 +123,8 @@ impl Mint for JwtMint {
         let permit = reserved.permit();
         let definition = permit.credential();
         let Some(wanted) = definition.of::<JwtDefinition>() else {
-            return Err(MintError::refused(
-                "credential.kind",
+            return Err(MintError::new(
+                Reason::CredentialKind,
                 format!("credential `{}` is no token", definition.name),
             ));
         };
@@ -323,8 +324,8 @@ fn check_lengths(wanted: &Wanted<'_>) -> Result<(), MintError> {
     });
     for (what, name, length, longest) in facts.chain([subject]) {
         if length > longest {
-            return Err(MintError::refused(
-                "claims.too_long",
+            return Err(MintError::new(
+                Reason::ClaimsTooLong,
                 format!("{what} `{name}` has {length} bytes, a token holds at most {longest}"),
             ));
         }
@@ -333,7 +334,7 @@ fn check_lengths(wanted: &Wanted<'_>) -> Result<(), MintError> {
 }
 
 fn broken(error: KeysError) -> MintError {
-    MintError::failed("signing.failed", error.to_string())
+    MintError::new(Reason::SigningFailed, error.to_string())
 }
 
 const LONGEST_AUDIENCE: usize = 256;
@@ -538,12 +539,12 @@ mod tests {
             )
             .err()
             .unwrap();
-            assert_eq!(error.reason, "credential.expired");
+            assert_eq!(error.reason, Reason::CredentialExpired);
         }
         clock.advance(Duration::from_secs(600));
         assert_eq!(
             make(&mint, &wanted()).err().unwrap().reason,
-            "credential.expired"
+            Reason::CredentialExpired
         );
     }
 
@@ -577,7 +578,7 @@ mod tests {
             )
             .err()
             .unwrap();
-            assert_eq!(error.reason, "audience.broker");
+            assert_eq!(error.reason, Reason::AudienceBroker);
         }
         for audience in [
             "https://hallpass.example.org",
@@ -615,7 +616,7 @@ mod tests {
         .err()
         .unwrap();
         insta::assert_snapshot!(error, @"fact `ref` has 513 bytes, a token holds at most 512");
-        assert!(error.nothing_made && !error.ours);
+        assert!(error.nothing_made && !error.reason.is_ours());
         let subject = "x".repeat(1_025);
         let error = make(
             &mint,
@@ -639,8 +640,8 @@ mod tests {
         };
         let error = make(&mint, &wanted).err().unwrap();
         insta::assert_snapshot!(error, @"the settings have no RS256 key");
-        assert_eq!(error.reason, "signing.failed");
-        assert!(error.nothing_made && error.ours);
+        assert_eq!(error.reason, Reason::SigningFailed);
+        assert!(error.nothing_made && error.reason.is_ours());
     }
 
     /// T-85

@@ -11,6 +11,7 @@ use async_trait::async_trait;
 use crate::audit::Recorded;
 use crate::clock::Timestamp;
 use crate::policy::CredentialDefinition;
+use crate::reason::Reason;
 use crate::secret::Secret;
 
 pub mod database;
@@ -66,7 +67,7 @@ impl Mint for Mints {
         let kind = definition.kind.name;
         let mint = self.kinds.get(kind).ok_or_else(|| {
             let message = format!("nothing makes credentials of kind `{kind}`");
-            MintError::failed("target.unknown", message)
+            MintError::new(Reason::TargetUnknown, message)
         })?;
         mint.mint(recorded).await
     }
@@ -93,50 +94,22 @@ pub struct Credential {
 pub struct MintError {
     /// A finished sentence without secrets.
     pub message: String,
-    /// A short code for logs and metrics, e.g. `database.unreachable`.
-    pub reason: &'static str,
+    /// Why, and with it whose fault it is and whether trying again helps.
+    pub reason: Reason,
     /// It is known that nothing was made: the token's use may be given back.
     pub nothing_made: bool,
-    /// The caller can do nothing but wait (503), else the request itself is refused (400).
-    pub ours: bool,
 }
 
 impl MintError {
-    /// The request itself is refused, and nothing was made.
-    pub(crate) const fn refused(reason: &'static str, message: String) -> Self {
+    /// Nothing was made.
+    pub(crate) const fn new(reason: Reason, message: String) -> Self {
         Self {
             message,
             reason,
             nothing_made: true,
-            ours: false,
         }
-    }
-
-    /// Nothing was made, through no fault of the request.
-    pub(crate) const fn failed(reason: &'static str, message: String) -> Self {
-        Self {
-            message,
-            reason,
-            nothing_made: true,
-            ours: true,
-        }
-    }
-
-    /// Trying again does not help until an operator changes the target or the settings.
-    #[must_use]
-    pub fn is_lasting(&self) -> bool {
-        self.ours && LASTING.contains(&self.reason)
     }
 }
-
-/// Reasons that time does not remove.
-const LASTING: [&str; 5] = [
-    "database.ceiling",
-    "database.group",
-    "database.not_installed",
-    "database.outdated",
-    "target.unknown",
-];
 
 /// What came of a revocation (RFC 7009).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

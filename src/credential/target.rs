@@ -20,6 +20,7 @@ use crate::audit::Recorded;
 use crate::clock::{Clock, Timestamp};
 use crate::lease::LeaseContents;
 use crate::policy::{CredentialDefinition, PolicySet};
+use crate::reason::Reason;
 use crate::rootkey::RootKeys;
 use crate::yaml::reader::Section;
 
@@ -195,7 +196,7 @@ pub trait Target: Mint + Any {
     /// There are no leases here.
     async fn revoke(&self, lease: &LeaseContents) -> Result<(Revoked, String), MintError> {
         let message = format!("nothing made in target `{}` can be revoked", lease.target);
-        Err(MintError::refused("lease.none", message))
+        Err(MintError::new(Reason::LeaseNone, message))
     }
 
     /// How often to sweep; `None` where nothing is left behind.
@@ -275,7 +276,7 @@ impl Targets {
         let name = &lease.target;
         let target = self.get(name).ok_or_else(|| {
             let message = format!("target `{name}` of the lease is not in the settings");
-            MintError::failed("target.unknown", message)
+            MintError::new(Reason::TargetUnknown, message)
         })?;
         target.revoke(lease).await.map(|(revoked, _)| revoked)
     }
@@ -315,7 +316,7 @@ impl Targets {
     pub async fn mint(&self, name: &str, recorded: Recorded) -> Result<Credential, MintError> {
         let target = self.get(name).ok_or_else(|| {
             let message = format!("target `{name}` is not in the settings");
-            MintError::failed("target.unknown", message)
+            MintError::new(Reason::TargetUnknown, message)
         })?;
         target.mint(recorded).await
     }

@@ -15,6 +15,7 @@ use super::stage::{Reply, Stage, StageError, fresh_key, masked};
 use crate::audit::Head;
 use crate::audit::verify::{Expected, Report, Verification};
 use crate::clock::{Clock as _, SystemClock};
+use crate::reason::Reason;
 use crate::text::escape;
 use crate::token::{Admission, Algorithm, KeySet, verify_jws};
 
@@ -265,7 +266,11 @@ impl Story<'_> {
             .ask("shop-db/migrate", &migrated.token, None, &[])
             .await?;
         expect_status(&reply, 400)?;
-        expect(&text(&reply.body, "/reason")?, "token.replayed", "`reason`")?;
+        expect(
+            &text(&reply.body, "/reason")?,
+            Reason::TokenReplayed.code(),
+            "`reason`",
+        )?;
         self.say(&text(&reply.body, "/error_description")?);
         self.did("without it: token.replayed, as for a token copied from a log");
         Ok(())

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::clock::{Clock, Timestamp};
+use crate::reason::Reason;
 
 /// Compares wall time with monotonic time.
 ///
@@ -63,7 +64,11 @@ impl ClockWatch {
         // The absolute value of `i64::MIN` saturates: it is a jump all the same.
         let has_jumped = off.saturating_abs() > MAX_JUMP;
         if has_jumped {
-            tracing::error!(reason = "clock.jump", seconds = off, "the clock jumped");
+            tracing::error!(
+                reason = Reason::ClockJump.code(),
+                seconds = off,
+                "the clock jumped"
+            );
             state.unstable_until = Some(monotonic.saturating_add(STABLE_FOR));
         }
         if has_jumped || passed >= LOOK_BACK {

@@ -6,6 +6,7 @@ use crate::credential::MintError;
 use crate::lease::LeaseError;
 use crate::policy::{Denial, InputError};
 use crate::provider::ClaimError;
+use crate::reason::Reason;
 use crate::replay::ReplayError;
 use crate::token::VerifyError;
 
@@ -68,6 +69,28 @@ pub enum Error {
     Bug,
 }
 
+impl Error {
+    /// The reason for logs, metrics and events.
+    #[must_use]
+    pub fn reason(&self) -> Reason {
+        match self {
+            Self::Busy => Reason::LimitBusy,
+            Self::Clock(_) => Reason::ClockJump,
+            Self::Verify(error) => error.reason(),
+            Self::Identify(_) => Reason::TokenClaim,
+            Self::Rate { .. } => Reason::LimitRate,
+            Self::Decide(denial) => denial.reason(),
+            Self::Kind { .. } => Reason::RequestTokenType,
+            Self::Resource { .. } => Reason::RequestTarget,
+            Self::Input(_) => Reason::RequestInput,
+            Self::Reserve(error) => error.reason(),
+            Self::Record(_) => Reason::SinkFailed,
+            Self::Mint(error) => error.reason,
+            Self::Bug => Reason::BugPanic,
+        }
+    }
+}
+
 /// Why a handle revokes nothing.
 #[derive(Debug, thiserror::Error)]
 pub enum RevokeError {
@@ -80,4 +103,23 @@ pub enum RevokeError {
     /// The target is not one of ours, or refused.
     #[error(transparent)]
     Target(#[from] MintError),
+}
+
+impl RevokeError {
+    /// The reason for logs and metrics.
+    #[must_use]
+    pub const fn reason(&self) -> Reason {
+        match self {
+            Self::Busy => Reason::LimitBusy,
+            Self::Handle(LeaseError::Crypto) => Reason::BugLease,
+            Self::Handle(
+                LeaseError::Name(_)
+                | LeaseError::NotAHandle
+                | LeaseError::UnknownKey
+                | LeaseError::Changed
+                | LeaseError::TooLong,
+            ) => Reason::RequestLease,
+            Self::Target(error) => error.reason,
+        }
+    }
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
+use crate::reason::Reason;
 use tracing::Instrument as _;
 
 /// Whether somebody still waits for a result.
@@ -68,7 +69,7 @@ impl<T: Send + 'static> Drop for ToTheEnd<T> {
             Ok(runtime) => drop(runtime.spawn(future.in_current_span())),
             Err(_) => {
                 tracing::error!(
-                    reason = "exchange.abandoned",
+                    reason = Reason::ExchangeAbandoned.code(),
                     "no runtime is left to end an exchange in"
                 );
             }

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::clock::Clock;
+use crate::reason::Reason;
 
 /// Counts lines per reason and issuer, by the clock that never steps.
 ///
@@ -20,7 +21,7 @@ pub(crate) struct Flood {
 
 #[derive(Debug, Default)]
 struct State {
-    kinds: BTreeMap<&'static str, BTreeMap<String, Spent>>,
+    kinds: BTreeMap<Reason, BTreeMap<String, Spent>>,
     /// Some kind has lines left out: until then nobody need look through them.
     has_left_out: bool,
 }
@@ -37,7 +38,7 @@ struct Spent {
 /// Lines of one kind that were not written, in seconds that are over.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct LeftOut {
-    pub(crate) reason: &'static str,
+    pub(crate) reason: Reason,
     pub(crate) issuer: String,
     pub(crate) lines: u64,
 }
@@ -52,7 +53,7 @@ impl Flood {
     }
 
     /// Takes a line's place; false when this second's are taken, and then it is counted.
-    pub(crate) fn take(&self, reason: &'static str, issuer: &str) -> bool {
+    pub(crate) fn take(&self, reason: Reason, issuer: &str) -> bool {
         let second = self.clock.monotonic().as_secs();
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let State {
@@ -108,7 +109,7 @@ impl Flood {
                 remains |= spent.left_out > 0;
                 if spent.due > 0 {
                     told.push(LeftOut {
-                        reason,
+                        reason: *reason,
                         issuer: issuer.clone(),
                         lines: std::mem::take(&mut spent.due),
                     });
@@ -137,12 +138,12 @@ mod tests {
     fn each_reason_of_each_issuer_has_so_many_lines_a_second() {
         let (flood, clock) = flood();
         let written = |reason, issuer| (0..10).filter(|_| flood.take(reason, issuer)).count();
-        assert_eq!(written("token.signature", "github"), 3);
-        assert_eq!(written("token.signature", "gitlab"), 3);
-        assert_eq!(written("token.expired", "github"), 3);
-        assert_eq!(written("token.signature", "github"), 0);
+        assert_eq!(written(Reason::TokenSignature, "github"), 3);
+        assert_eq!(written(Reason::TokenSignature, "gitlab"), 3);
+        assert_eq!(written(Reason::TokenExpired, "github"), 3);
+        assert_eq!(written(Reason::TokenSignature, "github"), 0);
         clock.advance(Duration::from_secs(1));
-        assert_eq!(written("token.signature", "github"), 3);
+        assert_eq!(written(Reason::TokenSignature, "github"), 3);
     }
 
     /// T-97
@@ -150,21 +151,21 @@ mod tests {
     fn what_is_left_out_is_told_once_and_in_full() {
         let (flood, clock) = flood();
         for _ in 0..10 {
-            flood.take("token.signature", "github");
+            flood.take(Reason::TokenSignature, "github");
         }
         assert_eq!(flood.left_out(), [], "its second is not over");
         clock.advance(Duration::from_secs(1));
         let told = LeftOut {
-            reason: "token.signature",
+            reason: Reason::TokenSignature,
             issuer: "github".to_owned(),
             lines: 7,
         };
         // Also when the flood goes on.
-        assert!(flood.take("token.signature", "github"));
+        assert!(flood.take(Reason::TokenSignature, "github"));
         assert_eq!(flood.left_out(), [told]);
         assert_eq!(flood.left_out(), []);
         for _ in 0..3 {
-            flood.take("token.signature", "github");
+            flood.take(Reason::TokenSignature, "github");
         }
         assert_eq!(flood.rest().first().map(|told| told.lines), Some(1));
         assert_eq!(flood.rest(), []);
@@ -176,7 +177,7 @@ mod tests {
         let (flood, clock) = flood();
         for _ in 0..3 {
             for _ in 0..10 {
-                flood.take("token.signature", "github");
+                flood.take(Reason::TokenSignature, "github");
             }
             clock.advance(Duration::from_secs(1));
         }

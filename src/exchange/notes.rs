@@ -7,9 +7,10 @@ use crate::credential::Revoked;
 use crate::lease::LeaseContents;
 use crate::policy::{Denial, Disclosure};
 use crate::provider::Job;
+use crate::reason::Reason;
 
 impl Exchange {
-    pub(super) fn note_refusal(&self, id: &str, reason: &'static str, message: &str, seen: &Seen) {
+    pub(super) fn note_refusal(&self, id: &str, reason: Reason, message: &str, seen: &Seen) {
         let issuer = seen.issuer();
         // Anyone can send tokens that are refused: their events must not fill the sinks (T-97).
         let refusals = &self.lasting.refusals;
@@ -75,7 +76,7 @@ impl Exchange {
         &self,
         who: Applicant,
         id: &str,
-        reason: &'static str,
+        reason: Reason,
         error: &(impl std::error::Error + ?Sized),
     ) {
         self.note(&Event::Denial(event::Denial {

@@ -1,15 +1,21 @@
-//! An answer of ours: JSON, never cached, with the request's id; and what the log says of it.
+//! What a handler returns: a reply or a refusal as data, which [`super::dialect`] writes as JSON.
 
-use std::borrow::Cow;
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::response::{IntoResponse as _, Response};
+use axum::extract::FromRequestParts;
+use axum::response::{IntoResponse, Response};
+use http::request::Parts;
 use http::{HeaderName, HeaderValue, StatusCode, header};
-use serde_json::{Map, Value, json};
+use serde::Serialize;
+use serde_json::{Map, Value};
 
+use super::dialect::Dialect;
 use super::request::RequestError;
 use crate::exchange::Seen;
+use crate::policy::decide::FailedCondition;
+use crate::reason::{Class, Part, Reason};
 use crate::text::ascii_json;
 
 /// What tells one request from all others: in the answer's header and body, in the log line and in
@@ -37,25 +43,11 @@ impl RequestId {
     }
 }
 
-/// Whose fault an answer is: decides its level in the log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Fault {
-    /// Nobody's: it worked.
-    Nobody,
-    /// The caller's: counted.
-    Theirs,
-    /// The caller's, and somebody should look: a token used twice.
-    Suspicious,
-    /// Ours: alerts someone.
-    Ours,
-}
-
 /// What one log line says beside the request itself.
 #[derive(Clone, Debug)]
 pub(super) struct Verdict {
-    pub(super) reason: &'static str,
-    pub(super) fault: Fault,
-    /// For the log only: more than the caller may hear.
+    pub(super) reason: Reason,
+    /// More than the caller may learn.
     pub(super) detail: Option<String>,
     pub(super) credential: Option<String>,
     pub(super) policy: Option<String>,
@@ -63,10 +55,9 @@ pub(super) struct Verdict {
 }
 
 impl Verdict {
-    pub(super) const fn new(reason: &'static str, fault: Fault) -> Self {
+    pub(super) const fn new(reason: Reason) -> Self {
         Self {
             reason,
-            fault,
             detail: None,
             credential: None,
             policy: None,
@@ -75,137 +66,194 @@ impl Verdict {
     }
 }
 
-/// What goes back: a status, a JSON object and how the connection goes on.
-#[derive(Debug)]
-pub(super) struct Answer {
+/// A JSON object that was asked for.
+#[derive(Clone, Debug)]
+pub(super) struct Reply {
     pub(super) status: StatusCode,
     pub(super) body: Map<String, Value>,
-    pub(super) retry_after: Option<u64>,
+    /// `Cache-Control`. A body that may be cached keeps the form that its standard gives it: the
+    /// request's id is in the header only.
     pub(super) cache: &'static str,
-    pub(super) closes: bool,
-    pub(super) allow: Option<&'static str>,
     pub(super) verdict: Verdict,
 }
 
-impl Answer {
+impl Reply {
     /// 200, not to be cached.
-    pub(super) fn ok(body: Map<String, Value>) -> Self {
-        Self::with_status(StatusCode::OK, body)
-    }
-
-    /// A success of another status.
-    pub(super) const fn with_status(status: StatusCode, body: Map<String, Value>) -> Self {
+    pub(super) fn ok(body: &impl Serialize) -> Self {
         Self {
-            status,
-            body,
-            retry_after: None,
-            cache: "no-store",
-            closes: false,
-            allow: None,
-            verdict: Verdict::new("ok", Fault::Nobody),
+            status: StatusCode::OK,
+            body: object(body),
+            cache: NO_STORE,
+            verdict: Verdict::new(Reason::Success),
         }
     }
+}
 
-    /// An OAuth error (RFC 6749 section 5.2).
-    pub(super) fn error(
-        status: StatusCode,
-        code: &'static str,
-        description: &str,
-        verdict: Verdict,
-    ) -> Self {
-        let mut body = Map::new();
-        body.insert("error".to_owned(), code.into());
-        body.insert("error_description".to_owned(), describe(description).into());
-        body.insert("reason".to_owned(), verdict.reason.into());
-        body.insert(RETRYABLE.to_owned(), false.into());
+/// A refusal, whatever the protocol of the endpoint.
+#[derive(Clone, Debug)]
+pub(super) struct Refusal {
+    /// The kind of answer: that of the reason, but for a few.
+    pub(super) class: Class,
+    /// What the caller reads.
+    pub(super) reason: Reason,
+    pub(super) text: String,
+    /// The same request may succeed in so many seconds.
+    pub(super) retry_after: Option<u64>,
+    pub(super) failed_conditions: Vec<FailedCondition>,
+    /// The job as a `when:` block.
+    pub(super) when: Option<String>,
+    /// The methods that the endpoint takes.
+    pub(super) allow: Option<&'static str>,
+    /// Whatever follows on the connection is not read.
+    pub(super) closes: bool,
+    /// What the log reads, the true reason among it.
+    pub(super) verdict: Verdict,
+}
+
+impl Refusal {
+    /// A refusal for this reason, in these words.
+    pub(super) fn new(reason: Reason, text: impl Into<String>) -> Self {
         Self {
-            status,
-            body,
-            retry_after: None,
-            cache: "no-store",
-            closes: false,
+            class: reason.class(),
+            reason,
+            text: text.into(),
+            retry_after: reason.class().retry_after(),
+            failed_conditions: Vec::new(),
+            when: None,
             allow: None,
-            verdict,
+            closes: false,
+            verdict: Verdict::new(reason),
         }
-    }
-
-    /// 503: the caller can do nothing but try again.
-    pub(super) fn unavailable(reason: &'static str, text: &str, retry_after: u64) -> Self {
-        Self::broken(reason, text).retryable(retry_after)
-    }
-
-    /// 503 until an operator acts: trying again does not help.
-    pub(super) fn broken(reason: &'static str, text: &str) -> Self {
-        let verdict = Verdict::new(reason, Fault::Ours);
-        Self::error(StatusCode::SERVICE_UNAVAILABLE, UNAVAILABLE, text, verdict)
-    }
-
-    /// The same request may succeed in so many seconds: at least one, so that nobody asks in a loop.
-    pub(super) fn retryable(mut self, retry_after: u64) -> Self {
-        self.body.insert(RETRYABLE.to_owned(), true.into());
-        self.retry_after = Some(retry_after.max(1));
-        self
     }
 
     /// The answer to a bug: nothing of what happened is in it.
-    pub(super) fn bug(reason: &'static str) -> Self {
-        let mut answer = Self::error(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "server_error",
-            "something went wrong inside the broker; its log has this request id",
-            Verdict::new(reason, Fault::Ours),
-        );
-        answer.closes = true;
-        answer
+    pub(super) fn bug(reason: Reason) -> Self {
+        Self {
+            closes: true,
+            ..Self::new(
+                reason,
+                "something went wrong inside the broker; its log has this request id",
+            )
+        }
     }
+}
 
-    /// The response, with the request's id in header and body. A body of a standard's own form
-    /// (key set, metadata) keeps that form: its id is in the header only.
-    pub(super) fn into_response(mut self, id: &RequestId) -> Response {
-        if self.cache == "no-store" {
-            self.body
-                .insert("request_id".to_owned(), id.as_str().into());
+impl From<RequestError> for Refusal {
+    fn from(error: RequestError) -> Self {
+        let mut refusal = Self::new(error.reason(), error.to_string());
+        refusal.closes = error.closes();
+        if let RequestError::Method { allowed } = error {
+            refusal.allow = Some(allowed);
         }
-        let json = Value::Object(self.body).to_string();
-        // Jobs show answers in their logs.
-        let bytes = ascii_json(&json).into_owned();
-        let mut response = (self.status, Body::from(bytes)).into_response();
-        let headers = response.headers_mut();
-        headers.insert(
-            header::CONTENT_TYPE,
-            HeaderValue::from_static("application/json"),
-        );
-        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(self.cache));
-        if let Some(allow) = self.allow {
-            headers.insert(header::ALLOW, HeaderValue::from_static(allow));
+        if let RequestError::LeaseType = error {
+            refusal.class = Class::Refused(Part::TokenType);
         }
-        if let Some(seconds) = self.retry_after {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
-        }
-        seal(headers, id, self.closes);
-        response.extensions_mut().insert(self.verdict);
-        response
+        refusal
+    }
+}
+
+impl From<Reply> for Answer {
+    fn from(reply: Reply) -> Self {
+        Self::Reply(reply)
+    }
+}
+
+impl From<Refusal> for Answer {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refusal(refusal)
     }
 }
 
 impl From<RequestError> for Answer {
     fn from(error: RequestError) -> Self {
-        let mut answer = Self::error(
-            error.status(),
-            error.code(),
-            &error.to_string(),
-            Verdict::new(error.reason(), Fault::Theirs),
-        );
-        answer.closes = error.closes();
-        if let RequestError::Method { allowed } = error {
-            answer.allow = Some(allowed);
-        }
-        // The delay may be ours: a repeat finds what was made meanwhile (RFC 9110 section 15.5.9).
-        if let RequestError::Slow { .. } = error {
-            return answer.retryable(1);
-        }
-        answer
+        Self::Refusal(error.into())
     }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        Answer::Refusal(self).into_response()
+    }
+}
+
+impl IntoResponse for RequestError {
+    fn into_response(self) -> Response {
+        Refusal::from(self).into_response()
+    }
+}
+
+/// What a handler returns. As a response it is a placeholder: [`write`] makes the body once the
+/// request's id and dialect are known.
+#[derive(Clone, Debug)]
+pub(super) enum Answer {
+    Reply(Reply),
+    Refusal(Refusal),
+}
+
+impl IntoResponse for Answer {
+    fn into_response(self) -> Response {
+        let mut response = Response::new(Body::empty());
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+/// Writes the answer that is in `response`, and returns what the log says of it. A response without
+/// one, such as metrics, stays as it is.
+pub(super) fn write(
+    mut response: Response,
+    id: &RequestId,
+    dialect: Dialect,
+) -> (Response, Verdict) {
+    let (mut written, closes, verdict) = match response.extensions_mut().remove() {
+        Some(Answer::Reply(reply)) => {
+            let body = members(reply.body, reply.cache, id);
+            let written = json(reply.status, reply.cache, body);
+            (written, false, reply.verdict)
+        }
+        Some(Answer::Refusal(refusal)) => {
+            let written = refused(&refusal, dialect.body(&refusal, id));
+            (written, refusal.closes, refusal.verdict)
+        }
+        None => (response, false, Verdict::new(Reason::Success)),
+    };
+    seal(written.headers_mut(), id, closes);
+    (written, verdict)
+}
+
+fn members(mut body: Map<String, Value>, cache: &str, id: &RequestId) -> Map<String, Value> {
+    if cache == NO_STORE {
+        body.insert("request_id".to_owned(), id.as_str().into());
+    }
+    body
+}
+
+fn refused(refusal: &Refusal, body: Map<String, Value>) -> Response {
+    let status = StatusCode::from_u16(refusal.class.status());
+    let status = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut response = json(status, NO_STORE, body);
+    let headers = response.headers_mut();
+    if let Some(allow) = refusal.allow {
+        headers.insert(header::ALLOW, HeaderValue::from_static(allow));
+    }
+    if let Some(seconds) = refusal.retry_after {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    response
+}
+
+fn json(status: StatusCode, cache: &'static str, body: Map<String, Value>) -> Response {
+    let json = Value::Object(body).to_string();
+    // Jobs show answers in their logs.
+    let bytes = ascii_json(&json).into_owned();
+    let mut response = (status, Body::from(bytes)).into_response();
+    let headers = response.headers_mut();
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/json"),
+    );
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(cache));
+    response
 }
 
 /// What a request carries through its handler: its id, and what is known of its caller so far.
@@ -213,6 +261,26 @@ impl From<RequestError> for Answer {
 pub(super) struct Context {
     pub(super) id: RequestId,
     pub(super) seen: Arc<Seen>,
+}
+
+impl Context {
+    /// Of a request that has just come.
+    pub(super) fn new() -> Self {
+        Self {
+            id: RequestId::new(),
+            seen: Arc::default(),
+        }
+    }
+}
+
+/// The context that [`super::layers`] gave the request.
+impl<S: Sync> FromRequestParts<S> for Context {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        let context = parts.extensions.get::<Self>().cloned();
+        Ok(context.unwrap_or_else(Self::new))
+    }
 }
 
 /// The headers that every answer has.
@@ -229,73 +297,28 @@ pub(super) fn seal(headers: &mut http::HeaderMap, id: &RequestId, closes: bool) 
     }
 }
 
-/// Text as an `error_description` may hold it: printable ASCII without `"` and `\`, at most 200
-/// bytes (RFC 6749 section 5.2). The one place where outside text is made fit for an answer.
-pub(super) fn describe(text: &str) -> String {
-    let mut out = String::with_capacity(text.len().min(DESCRIPTION_LIMIT));
-    for letter in text.chars() {
-        let piece: Cow<'_, str> = match letter {
-            '"' => "'".into(),
-            '\\' => "/".into(),
-            ' '..='~' => letter.to_string().into(),
-            _ => format!("<U+{:04X}>", u32::from(letter)).into(),
-        };
-        if out.len().saturating_add(piece.len()) > DESCRIPTION_LIMIT.saturating_sub(CUT.len()) {
-            out.push_str(CUT);
-            break;
-        }
-        out.push_str(&piece);
-    }
-    out
-}
-
-/// A JSON object from `json!({…})`.
-pub(super) fn object(value: Value) -> Map<String, Value> {
-    match value {
-        Value::Object(object) => object,
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
-            Map::from_iter([("value".to_owned(), json!(value))])
-        }
+/// The members of a body. Types of text, lists and numbers always have them.
+pub(super) fn object(body: &impl Serialize) -> Map<String, Value> {
+    match serde_json::to_value(body) {
+        Ok(Value::Object(object)) => object,
+        Ok(
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_),
+        )
+        | Err(_) => Map::new(),
     }
 }
 
-/// The member of every refusal that says whether the same request may succeed later.
-pub(super) const RETRYABLE: &str = "retryable";
-/// Borrowed from RFC 6749 section 4.1.2.1.
-pub(super) const UNAVAILABLE: &str = "temporarily_unavailable";
-const DESCRIPTION_LIMIT: usize = 200;
-const CUT: &str = "...";
+const NO_STORE: &str = "no-store";
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
-
-    #[test]
-    fn a_description_has_no_quotes_backslashes_or_foreign_letters() {
-        assert_eq!(
-            describe("claim `ref` is \"a\\b\u{202e}\n\""),
-            "claim `ref` is 'a/b<U+202E><U+000A>'"
-        );
-    }
 
     #[test]
     fn request_ids_differ_and_have_one_form() {
         let (one, two) = (RequestId::new(), RequestId::new());
         assert_ne!(one.as_str(), two.as_str());
         assert_eq!(one.as_str().len(), 28);
-    }
-
-    proptest! {
-        /// T-91
-        #[test]
-        fn any_text_becomes_a_description_of_rfc_6749(text in any::<String>()) {
-            let description = describe(&text);
-            prop_assert!(description.len() <= 200);
-            let fits = |byte| matches!(byte, b' '..=b'!' | b'#'..=b'[' | b']'..=b'~');
-            prop_assert!(description.bytes().all(fits));
-        }
     }
 }

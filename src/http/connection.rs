@@ -25,10 +25,11 @@ use tokio::time::Instant;
 use tower::ServiceExt as _;
 
 use super::Peer;
-use super::answer::RequestId;
+use super::answer::{Refusal, RequestId};
 use super::boundary::Boundary;
-use super::listener::{Door, unavailable};
+use super::listener::{Door, unread};
 use crate::clock::{Clock as _, SystemClock};
+use crate::reason::Reason;
 
 /// Times a connection is held to.
 #[derive(Clone, Copy, Debug)]
@@ -126,7 +127,7 @@ async fn while_dated<F: Future>(mut connection: Pin<&mut F>) {
 /// Answers without hyper, when the request has come or half of it.
 async fn turn_away<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, times: Times) {
     let text = "the clock of the broker is outside the years 1970 to 9999; nothing is served";
-    let answer = unavailable(&RequestId::new(), "clock.range", text, 10);
+    let answer = unread(&RequestId::new(), &Refusal::new(Reason::ClockRange, text));
     let told = async {
         let mut head = [0; 1_024];
         if stream.read(&mut head).await? > 0 {

@@ -1,12 +1,11 @@
-//! The JSON door: the same exchange as the token endpoint, asked and answered in JSON.
+//! The JSON endpoint: the same exchange as the token endpoint, asked and answered in JSON.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{Request, State};
-use axum::response::Response;
+use axum::extract::{FromRequest, Request, State};
 
-use super::answer::Context;
+use super::answer::{Answer, Context, Reply};
 use super::request::{self, RequestError};
 use super::{Shared, body, token};
 use crate::credential::kind;
@@ -18,21 +17,19 @@ use crate::token::SubjectToken;
 use crate::token::json::{self, Object, Value};
 
 /// `POST /api/credentials`.
-pub(super) async fn post(State(shared): State<Arc<Shared>>, request: Request) -> Response {
-    let context = Context::of(&request);
-    let answer = match read(&shared, request, &context).await {
-        Ok(request) => token::grant(&shared, request, token::member).await,
+pub(super) async fn post(
+    State(shared): State<Arc<Shared>>,
+    context: Context,
+    asked: Asked,
+) -> Answer {
+    let shape = |granted: &_| Reply::ok(&token::describe(granted));
+    match read(asked, &context) {
+        Ok(request) => token::grant(&shared, request, shape).await,
         Err(error) => error.into(),
-    };
-    answer.into_response(&context.id)
+    }
 }
 
-async fn read(
-    shared: &Shared,
-    request: Request,
-    context: &Context,
-) -> Result<exchange::Request, RequestError> {
-    let asked = asked(shared, request).await?;
+fn read(asked: Asked, context: &Context) -> Result<exchange::Request, RequestError> {
     let credential = asked.credential.ok_or(RequestError::Target(
         "member `credential` is missing: it names the one credential wanted",
     ))?;
@@ -52,7 +49,7 @@ async fn read(
     })
 }
 
-/// What stands in a request of a JSON door.
+/// The request of a JSON endpoint.
 pub(super) struct Asked {
     pub(super) subject_token: SubjectToken,
     pub(super) credential: Option<String>,
@@ -62,28 +59,30 @@ pub(super) struct Asked {
     pub(super) key: Option<IdempotencyKey>,
 }
 
-/// Reads headers and body of a JSON door.
-pub(super) async fn asked(shared: &Shared, request: Request) -> Result<Asked, RequestError> {
-    let (parts, body) = request.into_parts();
-    if parts.uri.query().is_some() {
-        return Err(RequestError::Query);
+/// Headers and body.
+impl FromRequest<Arc<Shared>> for Asked {
+    type Rejection = RequestError;
+
+    async fn from_request(request: Request, shared: &Arc<Shared>) -> Result<Self, RequestError> {
+        let (parts, body) = request.into_parts();
+        request::no_query(&parts)?;
+        request::media_type(&parts.headers, "application/json")?;
+        let subject_token = request::bearer(&parts.headers)?;
+        token::check_size(subject_token, shared.limits.subject_token)?;
+        let key = request::idempotency_key(&parts.headers)?;
+        let bytes = body::read(body, shared.limits.body).await?;
+        let object = json::parse_object(&bytes, &LIMITS)
+            .map_err(|error| RequestError::Json(error.to_string()))?;
+        refuse_unknown(&object)?;
+        Ok(Self {
+            subject_token: SubjectToken::new(subject_token.to_owned()),
+            credential: object.get("credential").map(credential).transpose()?,
+            scopes: object.get("scopes").map(scopes).transpose()?,
+            ttl: object.get("ttl").map(ttl).transpose()?,
+            inputs: object.get("inputs").map_or(Ok(Inputs::new()), inputs)?,
+            key,
+        })
     }
-    request::media_type(&parts.headers, "application/json")?;
-    let subject_token = request::bearer(&parts.headers)?;
-    token::check_size(subject_token, shared.limits.subject_token)?;
-    let key = request::idempotency_key(&parts.headers)?;
-    let bytes = body::read(body, shared.limits.body).await?;
-    let object = json::parse_object(&bytes, &LIMITS)
-        .map_err(|error| RequestError::Json(error.to_string()))?;
-    refuse_unknown(&object)?;
-    Ok(Asked {
-        subject_token: SubjectToken::new(subject_token.to_owned()),
-        credential: object.get("credential").map(credential).transpose()?,
-        scopes: object.get("scopes").map(scopes).transpose()?,
-        ttl: object.get("ttl").map(ttl).transpose()?,
-        inputs: object.get("inputs").map_or(Ok(Inputs::new()), inputs)?,
-        key,
-    })
 }
 
 /// The form's unknown parameters are ignored as OAuth demands; here a misspelt `ttl` is an error.

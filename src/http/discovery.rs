@@ -3,20 +3,18 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Request, State};
-use axum::response::Response;
-use http::StatusCode;
-use serde_json::json;
+use axum::extract::State;
+use serde_json::{Value, json};
 
 use super::Shared;
-use super::answer::{Answer, Context, object};
+use super::answer::{Answer, Refusal, Reply};
+use crate::reason::Reason;
 
 /// `GET /.well-known/openid-configuration`, and the same for clients of OAuth 2.0 under
 /// `/.well-known/oauth-authorization-server`.
-pub(super) async fn metadata(State(shared): State<Arc<Shared>>, request: Request) -> Response {
-    let context = Context::of(&request);
+pub(super) async fn metadata(State(shared): State<Arc<Shared>>) -> Answer {
     let issuer = &shared.issuer;
-    let mut answer = Answer::ok(object(json!({
+    cached(&json!({
         "issuer": issuer,
         "jwks_uri": format!("{issuer}/.well-known/jwks.json"),
         "token_endpoint": format!("{issuer}/token"),
@@ -27,23 +25,24 @@ pub(super) async fn metadata(State(shared): State<Arc<Shared>>, request: Request
         "response_types_supported": ["id_token"],
         "subject_types_supported": ["public"],
         "id_token_signing_alg_values_supported": shared.signing.algorithms().collect::<Vec<_>>(),
-    })));
-    answer.cache = CACHED;
-    answer.into_response(&context.id)
+    }))
 }
 
 /// `GET /.well-known/jwks.json`: the public keys of previous, current and next epoch, and those of
 /// the RS256 keys.
-pub(super) async fn keys(State(shared): State<Arc<Shared>>, request: Request) -> Response {
-    let context = Context::of(&request);
-    let mut answer = match shared.signing.jwks(shared.clock.now()) {
-        Ok(keys) => Answer::ok(object(json!(keys))),
-        Err(error) => Answer::unavailable("keys.signing", &error.to_string(), 5),
-    };
-    if answer.status == StatusCode::OK {
-        answer.cache = CACHED;
+pub(super) async fn keys(State(shared): State<Arc<Shared>>) -> Answer {
+    match shared.signing.jwks(shared.clock.now()) {
+        Ok(keys) => cached(&json!(keys)),
+        Err(error) => Refusal::new(Reason::KeysSigning, error.to_string()).into(),
     }
-    answer.into_response(&context.id)
+}
+
+fn cached(document: &Value) -> Answer {
+    Reply {
+        cache: CACHED,
+        ..Reply::ok(document)
+    }
+    .into()
 }
 
 /// At most five minutes, so that a withdrawn key is soon unknown (T-88).

@@ -2,73 +2,61 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Request, State};
-use axum::response::Response;
-use serde_json::{Map, Value, json};
+use axum::extract::State;
+use serde_json::Value;
 
-use super::answer::{Answer, Context, object};
-use super::credentials::{self, Asked};
-use super::{Shared, error, token};
+use super::answer::{Answer, Context, Reply};
+use super::credentials::Asked;
+use super::{Shared, dialect, error};
 use crate::exchange::Explained;
-use crate::policy::decide::Disclosed;
-use crate::policy::{Ask, Available, Denial, Disclosure};
+use crate::policy::{Ask, Available, Decision, Denial, Disclosure};
 use crate::wire;
 
-/// `POST /api/explain`: the input of the JSON door; without `credential`, what the job may have.
-pub(super) async fn post(State(shared): State<Arc<Shared>>, request: Request) -> Response {
-    let context = Context::of(&request);
-    let answer = match credentials::asked(&shared, request).await {
-        Ok(asked) => explain(&shared, asked, &context).await,
-        Err(error) => error.into(),
-    };
-    answer.into_response(&context.id)
-}
-
-async fn explain(shared: &Shared, asked: Asked, context: &Context) -> Answer {
+/// `POST /api/explain`: the input of the JSON endpoint; without `credential`, what the job may have.
+pub(super) async fn post(
+    State(shared): State<Arc<Shared>>,
+    context: Context,
+    asked: Asked,
+) -> Answer {
     let ask = asked.credential.map(|credential| Ask {
         credential,
         scopes: asked.scopes,
         ttl: asked.ttl,
         inputs: asked.inputs,
     });
-    let explained = shared
-        .exchange
-        .explain(
-            context.id.as_str(),
-            &asked.subject_token,
-            ask.as_ref(),
-            &context.seen,
-        )
-        .await;
-    match explained {
-        Ok(Explained::Permitted(decision)) => {
-            let mut body = object(json!({ "permitted": true }));
-            if let Some(decision) = decision.disclosed(shared.disclosure) {
-                body.insert("decision".to_owned(), json(&decision));
-            }
-            Answer::ok(body)
-        }
-        Ok(Explained::Denied(denial)) => Answer::ok(denied(&denial, shared.disclosure)),
-        Ok(Explained::Available(credentials)) => Answer::ok(token::object(&wire::Offers {
+    let (id, token) = (context.id.as_str(), &asked.subject_token);
+    let exchange = &shared.exchange;
+    let explained = exchange.explain(id, token, ask.as_ref(), &context.seen);
+    match explained.await {
+        Ok(Explained::Permitted(decision)) => Reply::ok(&wire::Explanation {
+            permitted: true,
+            decision: disclosed(&decision, shared.disclosure),
+            refusal: None,
+        })
+        .into(),
+        Ok(Explained::Denied(denial)) => Reply::ok(&denied(&denial, shared.disclosure)).into(),
+        Ok(Explained::Available(credentials)) => Reply::ok(&wire::Offers {
             credentials: credentials.into_iter().map(offer).collect(),
-        })),
-        Err(refused) => error::answer(&refused, shared.disclosure),
+        })
+        .into(),
+        Err(refused) => error::refusal(&refused, shared.disclosure).into(),
     }
 }
 
-/// The body of the denial an exchange would get, with the part of the decision that the job may
-/// learn.
-fn denied(denial: &Denial, disclosure: Disclosure) -> Map<String, Value> {
-    let mut body = error::denied(denial, disclosure).body;
-    body.insert("permitted".to_owned(), false.into());
-    if let Some(decision) = denial.decision().disclosed(disclosure) {
-        body.insert("decision".to_owned(), json(&decision));
+/// The denial an exchange would get, with the part of the decision that the job may learn.
+fn denied(denial: &Denial, disclosure: Disclosure) -> wire::Explanation {
+    wire::Explanation {
+        permitted: false,
+        decision: disclosed(denial.decision(), disclosure),
+        refusal: Some(dialect::oauth(&error::denied(denial, disclosure), None)),
     }
-    body
 }
 
-fn json(decision: &Disclosed<'_>) -> Value {
-    serde_json::to_value(decision).unwrap_or(Value::Null)
+fn disclosed(decision: &Decision, disclosure: Disclosure) -> Value {
+    let decision = decision.disclosed(disclosure);
+    decision.map_or(Value::Null, |decision| {
+        serde_json::to_value(decision).unwrap_or(Value::Null)
+    })
 }
 
 fn offer(one: Available) -> wire::Offer {

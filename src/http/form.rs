@@ -3,7 +3,12 @@
 //! A general form decoder replaces what is not UTF-8 and lets the first or the last of two values
 //! win; two readers of one request can then see two requests (RFC 6749 section 3.2, T-05, T-07).
 
-use super::request::RequestError;
+use std::sync::Arc;
+
+use axum::extract::{FromRequest, Request};
+
+use super::request::{self, RequestError};
+use super::{Shared, body};
 use crate::credential::kind;
 
 /// The parameters of an `application/x-www-form-urlencoded` body, decoded.
@@ -13,6 +18,18 @@ use crate::credential::kind;
 #[derive(Debug)]
 pub struct Form {
     fields: Vec<(String, String)>,
+}
+
+impl FromRequest<Arc<Shared>> for Form {
+    type Rejection = RequestError;
+
+    async fn from_request(request: Request, shared: &Arc<Shared>) -> Result<Self, RequestError> {
+        let (parts, body) = request.into_parts();
+        request::no_query(&parts)?;
+        request::media_type(&parts.headers, "application/x-www-form-urlencoded")?;
+        let bytes = body::read(body, shared.limits.body).await?;
+        Self::parse(&bytes)
+    }
 }
 
 impl Form {

@@ -7,15 +7,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use serde_json::json;
+use serde_json::Value;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 
-use super::answer::{RETRYABLE, RequestId, UNAVAILABLE};
+use super::answer::{Refusal, RequestId};
 use super::connection::{self, Times};
+use super::dialect::Dialect;
+use crate::reason::Reason;
 
 /// What a listener opens to: asked anew for each connection, and for each request on it, so that a
 /// reload reaches connections that are open already.
@@ -78,7 +80,7 @@ pub(crate) async fn run(listener: TcpListener, door: Door, mut stop: watch::Rece
     });
     if ended.await.is_err() {
         tracing::warn!(
-            reason = "listener.grace",
+            reason = Reason::ListenerGrace.code(),
             connections = open.len(),
             "requests did not end in time; their connections are closed"
         );
@@ -119,7 +121,10 @@ impl TurnedAway {
     fn tell(&mut self, stream: &TcpStream, is_tls: bool) {
         let id = RequestId::new();
         if !is_tls && stream.try_write(full(&id).as_bytes()).is_err() {
-            tracing::debug!(reason = "limit.busy", "a peer could not be told");
+            tracing::debug!(
+                reason = Reason::LimitBusy.code(),
+                "a peer could not be told"
+            );
         }
         self.count = self.count.saturating_add(1);
         let now = Instant::now();
@@ -128,7 +133,7 @@ impl TurnedAway {
             .is_none_or(|last| now.saturating_duration_since(last) >= LOG_EVERY);
         if is_due {
             tracing::error!(
-                reason = "limit.busy",
+                reason = Reason::LimitBusy.code(),
                 status = 503_u16,
                 request_id = id.as_str(),
                 connections = self.count,
@@ -143,20 +148,14 @@ impl TurnedAway {
 /// The answer to a connection too many.
 fn full(id: &RequestId) -> String {
     let text = "too many connections; try again in a second";
-    unavailable(id, "limit.busy", text, 1)
+    unread(id, &Refusal::new(Reason::LimitBusy, text))
 }
 
-/// An answer to a connection that no request is read from.
-pub(super) fn unavailable(id: &RequestId, reason: &str, text: &str, retry_after: u64) -> String {
-    let id = id.as_str();
-    let body = json!({
-        "error": UNAVAILABLE,
-        "error_description": text,
-        "reason": reason,
-        (RETRYABLE): true,
-        "request_id": id,
-    })
-    .to_string();
+/// The answer to a connection that no request is read from. Which endpoint was meant is not known: it
+/// is written as that of most.
+pub(super) fn unread(id: &RequestId, refusal: &Refusal) -> String {
+    let body = Value::Object(Dialect::OAuth.body(refusal, id)).to_string();
+    let (id, retry_after) = (id.as_str(), refusal.retry_after.unwrap_or(1));
     format!(
         "HTTP/1.1 503 Service Unavailable\r\n\
          content-type: application/json\r\n\
@@ -179,7 +178,7 @@ async fn pause(error: &io::Error) {
             | io::ErrorKind::ConnectionReset
     );
     if !is_of_one_connection {
-        tracing::error!(reason = "listener.accept", kind = %error.kind(), "cannot accept connections");
+        tracing::error!(reason = Reason::ListenerAccept.code(), kind = %error.kind(), "cannot accept connections");
         tokio::time::sleep(Duration::from_millis(250)).await;
     }
 }
@@ -199,7 +198,7 @@ mod tests {
         let (head, body) = one.split_once("\r\n\r\n").unwrap();
         let length = format!("content-length: {}", body.len());
         assert!(head.contains(&length), "{length}");
-        let json: serde_json::Value = serde_json::from_str(body).unwrap();
+        let json: Value = serde_json::from_str(body).unwrap();
         let id = json["request_id"].as_str().unwrap();
         assert!(head.contains(&format!("x-request-id: {id}\r\n")), "{head}");
     }

@@ -1,37 +1,57 @@
 //! One log line where a request is answered, and what panics leave behind.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::panic::PanicHookInfo;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::StatusCode;
+use axum::extract::Request;
+use http::{Method, StatusCode};
 
 mod lines;
 
 pub use lines::log_subscriber;
 
-use super::answer::{Context, Fault, Verdict};
+use super::answer::{Context, Verdict};
 use super::metrics::Metrics;
 use super::routes::{Purpose, Route};
+use super::{Peer, Shared, gate};
 use crate::clock::Clock;
 use crate::exchange::{Flood, LeftOut, UNKNOWN};
+use crate::reason::{Fault, Reason};
 use crate::text::{escape, escape_up_to};
 
 /// The line of one request. It is written also when the caller goes away before the answer.
 pub(super) struct Line {
-    pub(super) context: Context,
-    pub(super) client: IpAddr,
-    pub(super) method: &'static str,
     pub(super) route: &'static Route,
-    pub(super) started: Duration,
-    pub(super) clock: Arc<dyn Clock>,
-    pub(super) metrics: Arc<Metrics>,
-    pub(super) lines: Arc<Flood>,
-    pub(super) is_written: bool,
+    context: Context,
+    client: IpAddr,
+    method: &'static str,
+    started: Duration,
+    clock: Arc<dyn Clock>,
+    metrics: Arc<Metrics>,
+    lines: Arc<Flood>,
+    is_written: bool,
 }
 
 impl Line {
+    /// The line of a request that has just come.
+    pub(super) fn of(shared: &Shared, request: &Request, context: &Context) -> Self {
+        let peer = request.extensions().get::<Peer>();
+        let peer = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.0.ip());
+        Self {
+            route: Route::of(request.uri().path()),
+            context: context.clone(),
+            client: gate::client(peer, request.headers(), &shared.proxies),
+            method: name(request.method()),
+            started: shared.clock.monotonic(),
+            clock: Arc::clone(&shared.clock),
+            metrics: Arc::clone(&shared.metrics),
+            lines: Arc::clone(&shared.lines),
+            is_written: false,
+        }
+    }
+
     /// The request was answered.
     pub(super) fn answered(mut self, status: StatusCode, verdict: &Verdict) {
         self.write(Some(status), verdict);
@@ -49,7 +69,8 @@ impl Line {
             self.metrics
                 .exchange(self.route.path, issuer, verdict.reason);
         }
-        let is_probe = verdict.fault == Fault::Nobody && self.route.purpose == Purpose::Probe;
+        let is_probe =
+            verdict.reason.fault() == Fault::Nobody && self.route.purpose == Purpose::Probe;
         if is_probe && !tracing::enabled!(tracing::Level::DEBUG) {
             return;
         }
@@ -66,7 +87,7 @@ impl Line {
             ($level:ident) => {
                 tracing::$level!(
                     request_id = self.context.id.as_str(),
-                    reason = verdict.reason,
+                    reason = verdict.reason.code(),
                     status,
                     method = self.method,
                     route = self.route.path,
@@ -85,7 +106,7 @@ impl Line {
                 )
             };
         }
-        match verdict.fault {
+        match verdict.reason.fault() {
             Fault::Nobody if is_probe => line!(debug),
             Fault::Nobody | Fault::Theirs => line!(info),
             Fault::Suspicious => line!(warn),
@@ -96,7 +117,7 @@ impl Line {
     /// Permits, and failures of ours that met a verified job: how often a job may ask is limited
     /// already. Everything else anybody can cause as often as they like (T-97).
     fn is_kept_always(&self, verdict: &Verdict) -> bool {
-        match verdict.fault {
+        match verdict.reason.fault() {
             Fault::Nobody => matches!(self.route.purpose, Purpose::Exchange | Purpose::Revocation),
             Fault::Ours => self.context.seen.repository().is_some(),
             Fault::Theirs | Fault::Suspicious => false,
@@ -107,8 +128,21 @@ impl Line {
 impl Drop for Line {
     fn drop(&mut self) {
         if !self.is_written {
-            self.write(None, &Verdict::new("client.gone", Fault::Theirs));
+            self.write(None, &Verdict::new(Reason::ClientGone));
         }
+    }
+}
+
+/// A method for logs: what is not in the list is `other`.
+fn name(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::POST => "POST",
+        Method::OPTIONS => "OPTIONS",
+        Method::PUT => "PUT",
+        Method::DELETE => "DELETE",
+        _ => "other",
     }
 }
 
@@ -116,7 +150,7 @@ impl Drop for Line {
 pub(crate) fn tell(left_out: &[LeftOut]) {
     for told in left_out {
         tracing::warn!(
-            reason = told.reason,
+            reason = told.reason.code(),
             issuer = %escape(&told.issuer),
             requests = told.lines,
             "requests left out of the log"
@@ -129,7 +163,7 @@ pub(crate) fn tell(left_out: &[LeftOut]) {
 pub fn install_panic_hook() {
     std::panic::set_hook(Box::new(|panic| {
         let place = place_of(panic);
-        tracing::error!(reason = "bug.panic", place = %place, "panic");
+        tracing::error!(reason = Reason::BugPanic.code(), place = %place, "panic");
     }));
 }
 

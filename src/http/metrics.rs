@@ -8,6 +8,7 @@ use metrics::{Key, Label, Level, Metadata, Recorder as _};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
 use crate::credential::target::{ConnectionStatus, LeaseState, TargetStatus};
+use crate::reason::Reason;
 use crate::replay::StoreStatus;
 use crate::token::keys::remote::IssuerStatus;
 
@@ -52,11 +53,11 @@ impl Metrics {
     }
 
     /// One subject token was shown: what came of it, and whose it was if we know the issuer.
-    pub(super) fn exchange(&self, door: &'static str, issuer: &str, reason: &'static str) {
+    pub(super) fn exchange(&self, door: &'static str, issuer: &str, reason: Reason) {
         let labels = vec![
             Label::from_static_parts("door", door),
             Label::new("issuer", issuer.to_owned()),
-            Label::from_static_parts("reason", reason),
+            Label::from_static_parts("reason", reason.code()),
         ];
         self.count("hallpass_exchanges_total", labels, 1);
     }
@@ -208,7 +209,7 @@ mod tests {
         }
         for _ in 0..3 {
             metrics.request("/token", 200, Duration::from_millis(2));
-            metrics.exchange("/token", "github", "ok");
+            metrics.exchange("/token", "github", Reason::Success);
         }
         let text = metrics.render();
         assert!(

@@ -4,58 +4,34 @@
 use std::fmt;
 use std::sync::Arc;
 
-use axum::body::Body;
-use axum::extract::{Request, State};
-use axum::middleware::Next;
-use axum::response::{IntoResponse as _, Response};
-use http::{HeaderValue, StatusCode, header};
+use axum::extract::State;
+use axum::response::IntoResponse;
+use http::{StatusCode, header};
 use serde_json::{Map, Value, json};
 
-use super::answer::{self, Answer, Context, Fault, Verdict};
-use super::request::RequestError;
-use super::{Shared, gate};
+use super::Shared;
+use super::answer::{Answer, Reply, Verdict};
 use crate::audit::SinkStatus;
 use crate::credential::target::{ConnectionStatus, Targets};
 use crate::exchange::Exchange;
+use crate::reason::Reason;
 use crate::text::escape;
 use crate::token::keys::RemoteKeys;
 use crate::token::keys::remote::IssuerStatus;
 
-/// Turns away requests by any other `Host` than loopback and the configured ones.
-pub(super) async fn gate(
-    State(shared): State<Arc<Shared>>,
-    request: Request,
-    next: Next,
-) -> Response {
-    if gate::is_operator_host(request.headers(), &shared.operator_hosts) {
-        return next.run(request).await;
-    }
-    let context = Context::of(&request);
-    Answer::from(RequestError::Host {
-        found: "found a name that is neither loopback nor in operator_hosts",
-    })
-    .into_response(&context.id)
-}
-
 /// `GET /readyz`: 200 when we can mint, as far as we can tell, else 503; each part says for itself.
-pub(super) async fn ready(State(shared): State<Arc<Shared>>, request: Request) -> Response {
-    let context = Context::of(&request);
+pub(super) async fn ready(State(shared): State<Arc<Shared>>) -> Answer {
     let (is_ready, body) = shared.readiness.look(&shared.exchange);
-    let status = if is_ready {
-        StatusCode::OK
-    } else {
-        StatusCode::SERVICE_UNAVAILABLE
-    };
-    let mut answer = Answer::with_status(status, body);
+    let mut reply = Reply::ok(&body);
     if !is_ready {
-        answer.verdict = Verdict::new("not_ready", Fault::Theirs);
+        reply.status = StatusCode::SERVICE_UNAVAILABLE;
+        reply.verdict = Verdict::new(Reason::NotReady);
     }
-    answer.into_response(&context.id)
+    reply.into()
 }
 
 /// `GET /metrics`, for Prometheus.
-pub(super) async fn metrics(State(shared): State<Arc<Shared>>, request: Request) -> Response {
-    let context = Context::of(&request);
+pub(super) async fn metrics(State(shared): State<Arc<Shared>>) -> impl IntoResponse {
     let used_tokens = shared.exchange.parts().used_tokens.status();
     shared.metrics.used_tokens(&used_tokens);
     let remote = shared.readiness.remote.iter();
@@ -70,15 +46,14 @@ pub(super) async fn metrics(State(shared): State<Arc<Shared>>, request: Request)
             shared.metrics.connections(&target, &status);
         }
     }
-    let mut response = (StatusCode::OK, Body::from(shared.metrics.render())).into_response();
-    let headers = response.headers_mut();
-    headers.insert(
-        header::CONTENT_TYPE,
-        HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8"),
-    );
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    answer::seal(headers, &context.id, false);
-    response
+    let headers = [
+        (
+            header::CONTENT_TYPE,
+            "text/plain; version=0.0.4; charset=utf-8",
+        ),
+        (header::CACHE_CONTROL, "no-store"),
+    ];
+    (headers, shared.metrics.render())
 }
 
 /// How the last reload went.
@@ -112,7 +87,7 @@ impl Readiness {
     /// Whether to send us jobs, and how each part is. An issuer or a target that is down makes
     /// nobody else's jobs wait, so it is told and does not count (T-68), unless no issuer is left whose
     /// tokens can be verified; nor does a reload that failed, since the version before it serves.
-    fn look(&self, exchange: &Exchange) -> (bool, Map<String, Value>) {
+    fn look(&self, exchange: &Exchange) -> (bool, Value) {
         let parts = exchange.parts();
         let clock = exchange.check_clock();
         let sinks = parts.audit.status();
@@ -125,7 +100,7 @@ impl Readiness {
         let is_ready = clock.is_ok() && sinks_work && used_tokens.problem.is_none() && has_issuer;
         let body = json!({
             "ready": is_ready,
-            "clock": clock.map_or_else(|error| format!("clock.jump: {error}"), |()| "ok".to_owned()),
+            "clock": clock.map_or_else(|error| format!("{}: {error}", Reason::ClockJump), |()| "ok".to_owned()),
             "policies": { "revision": parts.policies.revision() },
             "reload": self.reloads.status(),
             "replay": parts.used_tokens.reach().name(),
@@ -138,7 +113,7 @@ impl Readiness {
             "targets": self.targets(),
             "sinks": sinks.iter().map(sink).collect::<Map<_, _>>(),
         });
-        (is_ready, answer::object(body))
+        (is_ready, body)
     }
 
     /// A target that is down makes nobody else's jobs wait: it is told and does not count.

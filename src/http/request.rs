@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
-use http::{HeaderMap, StatusCode, header};
+use axum::extract::FromRequestParts;
+use http::request::Parts;
+use http::{HeaderMap, header};
 
 use crate::credential::kind::Input;
 use crate::policy::Inputs;
+use crate::reason::{Class, Reason};
 use crate::replay::IdempotencyKey;
 use crate::yaml::duration;
 
@@ -101,121 +104,53 @@ fn encoding_text(parameter: Option<&'static str>) -> String {
 
 impl RequestError {
     /// The short code of the log and of the answer's `reason`.
-    pub(crate) const fn reason(&self) -> &'static str {
+    pub(crate) const fn reason(&self) -> Reason {
         match self {
-            Self::Path => "request.path",
-            Self::Method { .. } => "request.method",
-            Self::Host { .. } => "request.host",
-            Self::Body | Self::BodyBroken => "request.body",
-            Self::TransferCoding => "request.transfer_coding",
-            Self::Headers { .. } => "request.headers",
-            Self::Slow { .. } => "request.slow",
-            Self::BodySize { .. } | Self::TokenSize { .. } => "request.size",
-            Self::MediaType { .. } => "request.media_type",
-            Self::ContentEncoding => "request.content_encoding",
-            Self::Query => "request.query",
-            Self::Encoding { .. } => "request.encoding",
-            Self::Repeated { .. } => "request.repeated",
-            Self::Parameters => "request.parameters",
-            Self::Missing { .. } => "request.missing",
-            Self::Grant => "request.grant",
-            Self::TokenType { .. } => "request.token_type",
-            Self::Target(_) => "request.target",
-            Self::Inputs | Self::InputText | Self::InputLine { .. } => "request.input",
-            Self::Scope | Self::NoScope { .. } => "request.scope",
-            Self::Ttl | Self::TtlUnit(_) => "request.ttl",
-            Self::Key(_) => "request.idempotency_key",
-            Self::Authorization => "request.authorization",
-            Self::Json(_) => "request.json",
-            Self::LeaseType | Self::Lease => "request.lease",
-        }
-    }
-
-    /// The HTTP status.
-    pub(crate) const fn status(&self) -> StatusCode {
-        match self {
-            Self::Path => StatusCode::NOT_FOUND,
-            Self::Method { .. } => StatusCode::METHOD_NOT_ALLOWED,
-            Self::Headers { .. } => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-            Self::Slow { .. } => StatusCode::REQUEST_TIMEOUT,
-            Self::BodySize { .. } | Self::TokenSize { .. } => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::MediaType { .. } | Self::ContentEncoding => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Self::Host { .. }
-            | Self::Body
-            | Self::BodyBroken
-            | Self::TransferCoding
-            | Self::Query
-            | Self::Encoding { .. }
-            | Self::Repeated { .. }
-            | Self::Parameters
-            | Self::Missing { .. }
-            | Self::Grant
-            | Self::TokenType { .. }
-            | Self::Target(_)
-            | Self::Inputs
-            | Self::InputText
-            | Self::InputLine { .. }
-            | Self::Scope
-            | Self::NoScope { .. }
-            | Self::Ttl
-            | Self::TtlUnit(_)
-            | Self::Key(_)
-            | Self::Authorization
-            | Self::Json(_)
-            | Self::LeaseType
-            | Self::Lease => StatusCode::BAD_REQUEST,
-        }
-    }
-
-    /// The OAuth error code (RFC 6749 section 5.2, RFC 8693 section 2.2.2, RFC 7009 section 2.2.1).
-    pub(crate) const fn code(&self) -> &'static str {
-        match self {
-            Self::Grant => "unsupported_grant_type",
-            Self::Target(_) => "invalid_target",
-            Self::Scope | Self::NoScope { .. } => "invalid_scope",
-            Self::LeaseType => "unsupported_token_type",
-            Self::Path
-            | Self::Method { .. }
-            | Self::Host { .. }
-            | Self::Body
-            | Self::BodyBroken
-            | Self::TransferCoding
-            | Self::Headers { .. }
-            | Self::Slow { .. }
-            | Self::BodySize { .. }
-            | Self::TokenSize { .. }
-            | Self::MediaType { .. }
-            | Self::ContentEncoding
-            | Self::Query
-            | Self::Encoding { .. }
-            | Self::Repeated { .. }
-            | Self::Parameters
-            | Self::Missing { .. }
-            | Self::TokenType { .. }
-            | Self::Inputs
-            | Self::InputText
-            | Self::InputLine { .. }
-            | Self::Ttl
-            | Self::TtlUnit(_)
-            | Self::Key(_)
-            | Self::Authorization
-            | Self::Json(_)
-            | Self::Lease => "invalid_request",
+            Self::Path => Reason::RequestPath,
+            Self::Method { .. } => Reason::RequestMethod,
+            Self::Host { .. } => Reason::RequestHost,
+            Self::Body | Self::BodyBroken => Reason::RequestBody,
+            Self::TransferCoding => Reason::RequestTransferCoding,
+            Self::Headers { .. } => Reason::RequestHeaders,
+            Self::Slow { .. } => Reason::RequestSlow,
+            Self::BodySize { .. } | Self::TokenSize { .. } => Reason::RequestSize,
+            Self::MediaType { .. } => Reason::RequestMediaType,
+            Self::ContentEncoding => Reason::RequestContentEncoding,
+            Self::Query => Reason::RequestQuery,
+            Self::Encoding { .. } => Reason::RequestEncoding,
+            Self::Repeated { .. } => Reason::RequestRepeated,
+            Self::Parameters => Reason::RequestParameters,
+            Self::Missing { .. } => Reason::RequestMissing,
+            Self::Grant => Reason::RequestGrant,
+            Self::TokenType { .. } => Reason::RequestTokenType,
+            Self::Target(_) => Reason::RequestTarget,
+            Self::Inputs | Self::InputText | Self::InputLine { .. } => Reason::RequestInput,
+            Self::Scope | Self::NoScope { .. } => Reason::RequestScope,
+            Self::Ttl | Self::TtlUnit(_) => Reason::RequestTtl,
+            Self::Key(_) => Reason::RequestIdempotencyKey,
+            Self::Authorization => Reason::RequestAuthorization,
+            Self::Json(_) => Reason::RequestJson,
+            Self::LeaseType | Self::Lease => Reason::RequestLease,
         }
     }
 
     /// The connection cannot be used for another request: what follows on it may be anything.
     pub(crate) const fn closes(&self) -> bool {
         matches!(
-            self.status(),
-            StatusCode::REQUEST_TIMEOUT
-                | StatusCode::PAYLOAD_TOO_LARGE
-                | StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE
-                | StatusCode::UNSUPPORTED_MEDIA_TYPE
+            self.reason().class(),
+            Class::Slow | Class::TooLarge | Class::HeadersTooLarge | Class::UnsupportedMedia
         ) || matches!(
             self,
             Self::Host { .. } | Self::Body | Self::BodyBroken | Self::TransferCoding
         )
+    }
+}
+
+/// Parameters are in the body only.
+pub(super) fn no_query(parts: &Parts) -> Result<(), RequestError> {
+    match parts.uri.query() {
+        Some(_) => Err(RequestError::Query),
+        None => Ok(()),
     }
 }
 
@@ -244,6 +179,17 @@ pub(super) fn media_type(headers: &HeaderMap, expected: &'static str) -> Result<
         }
     }
     Ok(())
+}
+
+/// The `Idempotency-Key` of a request, if it was sent.
+pub(super) struct Repeatable(pub(super) Option<IdempotencyKey>);
+
+impl<S: Sync> FromRequestParts<S> for Repeatable {
+    type Rejection = RequestError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, RequestError> {
+        idempotency_key(&parts.headers).map(Self)
+    }
 }
 
 /// The `Idempotency-Key` header, if it was sent (T-110).

@@ -2,27 +2,27 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Request, State};
-use axum::response::Response;
+use axum::extract::State;
 use http::StatusCode;
 
-use super::answer::{Answer, Context, Fault, Verdict};
+use super::answer::{Answer, Context, Reply};
 use super::form::Form;
-use super::request::{self, RequestError};
-use super::token::{FORM, object};
-use super::{Shared, body, error};
+use super::request::RequestError;
+use super::{Shared, error};
 use crate::credential::Revoked;
 use crate::secret::Secret;
 use crate::wire::{LeaseState, RevokeAnswer};
 
 /// `POST /revoke`. Whoever holds a handle may use it: it opens nothing, it only ends.
-pub(super) async fn post(State(shared): State<Arc<Shared>>, request: Request) -> Response {
-    let context = Context::of(&request);
-    let answer = match read(&shared, request).await {
+pub(super) async fn post(
+    State(shared): State<Arc<Shared>>,
+    context: Context,
+    form: Form,
+) -> Answer {
+    match read(&form) {
         Ok(handle) => revoke(&shared, &handle, &context).await,
         Err(error) => error.into(),
-    };
-    answer.into_response(&context.id)
+    }
 }
 
 async fn revoke(shared: &Shared, handle: &Secret<String>, context: &Context) -> Answer {
@@ -35,27 +35,18 @@ async fn revoke(shared: &Shared, handle: &Secret<String>, context: &Context) -> 
         Ok((Revoked::Gone, lease)) => done(StatusCode::OK, LeaseState::Gone, lease),
         Ok((Revoked::Closed, lease)) => done(StatusCode::OK, LeaseState::Closed, lease),
         Ok((Revoked::Pending, lease)) => done(StatusCode::ACCEPTED, LeaseState::Pending, lease),
-        Err(refused) => error::revocation(&refused),
+        Err(refused) => error::revocation(&refused).into(),
     }
 }
 
 fn done(status: StatusCode, state: LeaseState, lease: String) -> Answer {
-    let mut answer = Answer::with_status(status, object(&RevokeAnswer { lease: state }));
-    answer.verdict = Verdict {
-        lease: Some(lease),
-        ..Verdict::new("ok", Fault::Nobody)
-    };
-    answer
+    let mut reply = Reply::ok(&RevokeAnswer { lease: state });
+    reply.status = status;
+    reply.verdict.lease = Some(lease);
+    reply.into()
 }
 
-async fn read(shared: &Shared, request: Request) -> Result<Secret<String>, RequestError> {
-    let (parts, body) = request.into_parts();
-    if parts.uri.query().is_some() {
-        return Err(RequestError::Query);
-    }
-    request::media_type(&parts.headers, FORM)?;
-    let bytes = body::read(body, shared.limits.body).await?;
-    let form = Form::parse(&bytes)?;
+fn read(form: &Form) -> Result<Secret<String>, RequestError> {
     form.one("token_type_hint")?;
     let text = form.required("token")?;
     if text.starts_with("hpl_") {

@@ -3,13 +3,12 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::Request;
-use axum::response::Response;
 use axum::routing::{MethodRouter, any, get, post};
 
+use super::dialect::Dialect;
 use super::request::RequestError;
 use super::{Shared, credentials, discovery, explain, operator, revoke, token};
-use super::{healthy, refuse, root};
+use super::{healthy, root};
 
 /// One path, who can reach it, and how the log and the metrics treat it.
 #[derive(Debug)]
@@ -17,6 +16,8 @@ pub(super) struct Route {
     pub(super) path: &'static str,
     listeners: &'static [Listener],
     pub(super) purpose: Purpose,
+    /// How refusals are written: also those of the layers around it.
+    pub(super) dialect: Dialect,
     method: Method,
     handler: fn() -> MethodRouter<Arc<Shared>>,
 }
@@ -81,13 +82,13 @@ pub(super) fn router(listener: Listener) -> Router<Arc<Shared>> {
         })
 }
 
-async fn only_post(request: Request) -> Response {
-    refuse(&request, RequestError::Method { allowed: "POST" })
+async fn only_post() -> RequestError {
+    RequestError::Method { allowed: "POST" }
 }
 
-async fn only_get(request: Request) -> Response {
+async fn only_get() -> RequestError {
     let allowed = "GET, HEAD";
-    refuse(&request, RequestError::Method { allowed })
+    RequestError::Method { allowed }
 }
 
 static ROUTES: [Route; 11] = [
@@ -95,6 +96,7 @@ static ROUTES: [Route; 11] = [
         path: "/token",
         listeners: &[Listener::Public],
         purpose: Purpose::Exchange,
+        dialect: Dialect::OAuth,
         method: Method::Post,
         handler: || post(token::post),
     },
@@ -102,6 +104,7 @@ static ROUTES: [Route; 11] = [
         path: "/api/credentials",
         listeners: &[Listener::Public],
         purpose: Purpose::Exchange,
+        dialect: Dialect::OAuth,
         method: Method::Post,
         handler: || post(credentials::post),
     },
@@ -109,6 +112,7 @@ static ROUTES: [Route; 11] = [
         path: "/api/explain",
         listeners: &[Listener::Public],
         purpose: Purpose::Exchange,
+        dialect: Dialect::OAuth,
         method: Method::Post,
         handler: || post(explain::post),
     },
@@ -116,6 +120,7 @@ static ROUTES: [Route; 11] = [
         path: "/revoke",
         listeners: &[Listener::Public],
         purpose: Purpose::Revocation,
+        dialect: Dialect::OAuth,
         method: Method::Post,
         handler: || post(revoke::post),
     },
@@ -123,6 +128,7 @@ static ROUTES: [Route; 11] = [
         path: "/.well-known/openid-configuration",
         listeners: &[Listener::Public],
         purpose: Purpose::Document,
+        dialect: Dialect::OAuth,
         method: Method::Get,
         handler: || get(discovery::metadata),
     },
@@ -130,6 +136,7 @@ static ROUTES: [Route; 11] = [
         path: "/.well-known/oauth-authorization-server",
         listeners: &[Listener::Public],
         purpose: Purpose::Document,
+        dialect: Dialect::OAuth,
         method: Method::Get,
         handler: || get(discovery::metadata),
     },
@@ -137,6 +144,7 @@ static ROUTES: [Route; 11] = [
         path: "/.well-known/jwks.json",
         listeners: &[Listener::Public],
         purpose: Purpose::Document,
+        dialect: Dialect::OAuth,
         method: Method::Get,
         handler: || get(discovery::keys),
     },
@@ -145,20 +153,23 @@ static ROUTES: [Route; 11] = [
         path: "/",
         listeners: &[Listener::Public],
         purpose: Purpose::Probe,
+        dialect: Dialect::OAuth,
         method: Method::Any,
-        handler: || any(async |request: Request| root(&request)),
+        handler: || any(root),
     },
     Route {
         path: "/healthz",
         listeners: &[Listener::Public, Listener::Operator],
         purpose: Purpose::Probe,
+        dialect: Dialect::OAuth,
         method: Method::Get,
-        handler: || get(async |request: Request| healthy(&request)),
+        handler: || get(healthy),
     },
     Route {
         path: "/readyz",
         listeners: &[Listener::Operator],
         purpose: Purpose::Probe,
+        dialect: Dialect::OAuth,
         method: Method::Get,
         handler: || get(operator::ready),
     },
@@ -166,6 +177,7 @@ static ROUTES: [Route; 11] = [
         path: "/metrics",
         listeners: &[Listener::Operator],
         purpose: Purpose::Probe,
+        dialect: Dialect::OAuth,
         method: Method::Get,
         handler: || get(operator::metrics),
     },
@@ -176,8 +188,9 @@ static OTHER: Route = Route {
     path: "other",
     listeners: &[],
     purpose: Purpose::Document,
+    dialect: Dialect::OAuth,
     method: Method::Any,
-    handler: || any(async |request: Request| refuse(&request, RequestError::Path)),
+    handler: || any(async || RequestError::Path),
 };
 
 #[cfg(test)]

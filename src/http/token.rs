@@ -2,80 +2,76 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Request, State};
-use axum::response::Response;
-use serde::Serialize;
+use axum::extract::State;
 use serde_json::{Map, Value};
 
-use super::answer::{Answer, Context, Fault, Verdict};
+use super::answer::{Answer, Context, Reply, Verdict};
 use super::form::Form;
-use super::request::{self, RequestError};
-use super::{Shared, body, error};
+use super::request::{self, Repeatable, RequestError};
+use super::{Shared, error};
 use crate::credential::kind::{self, Input, KINDS, Kind};
 use crate::exchange;
 use crate::policy::parse::{MAX_NAME, MAX_RESOURCE, is_resource};
 use crate::policy::{Ask, Inputs, PolicySet};
+use crate::reason::Reason;
+use crate::replay::IdempotencyKey;
 use crate::token::SubjectToken;
 use crate::wire;
 
 /// `POST /token`.
-pub(super) async fn post(State(shared): State<Arc<Shared>>, request: Request) -> Response {
-    let context = Context::of(&request);
-    let answer = match read(&shared, request, &context).await {
+pub(super) async fn post(
+    State(shared): State<Arc<Shared>>,
+    context: Context,
+    Repeatable(key): Repeatable,
+    form: Form,
+) -> Answer {
+    shared.metrics.unknown_parameters(form.unknown());
+    match read(&shared, &form, key, &context) {
         Ok((request, wanted)) => {
-            let shape = |granted: &_| form_answer(granted, wanted);
+            let shape = |granted: &_| Reply::ok(&form_answer(granted, wanted));
             grant(&shared, request, shape).await
         }
         Err(error) => error.into(),
-    };
-    answer.into_response(&context.id)
+    }
 }
 
-/// Asks the exchange; `shape` writes what was granted as the door's answer.
+/// Asks the exchange; `shape` writes what was granted as the endpoint's answer.
 pub(super) async fn grant(
     shared: &Shared,
     request: exchange::Request,
-    shape: impl FnOnce(&exchange::Granted) -> Map<String, Value> + Send,
+    shape: impl FnOnce(&exchange::Granted) -> Reply + Send,
 ) -> Answer {
     match shared.exchange.exchange(request).await {
         Ok(granted) => {
-            let mut answer = Answer::ok(shape(&granted));
-            answer.verdict = Verdict {
+            let mut reply = shape(&granted);
+            reply.verdict = Verdict {
                 credential: Some(granted.credential.definition.name.clone()),
                 policy: Some(granted.policy.clone()),
                 lease: Some(granted.credential.public_id.clone()),
-                ..Verdict::new("ok", Fault::Nobody)
+                ..Verdict::new(Reason::Success)
             };
-            answer
+            reply.into()
         }
-        Err(refused) => error::answer(&refused, shared.disclosure),
+        Err(refused) => error::refusal(&refused, shared.disclosure).into(),
     }
 }
 
-async fn read(
+fn read(
     shared: &Shared,
-    request: Request,
+    form: &Form,
+    key: Option<IdempotencyKey>,
     context: &Context,
 ) -> Result<(exchange::Request, Option<TokenType>), RequestError> {
-    let (parts, body) = request.into_parts();
-    if parts.uri.query().is_some() {
-        return Err(RequestError::Query);
-    }
-    request::media_type(&parts.headers, FORM)?;
-    let key = request::idempotency_key(&parts.headers)?;
-    let bytes = body::read(body, shared.limits.body).await?;
-    let form = Form::parse(&bytes)?;
-    shared.metrics.unknown_parameters(form.unknown());
     if form.required("grant_type")? != TOKEN_EXCHANGE {
         return Err(RequestError::Grant);
     }
-    refuse_actor(&form)?;
+    refuse_actor(form)?;
     let subject_token = form.required("subject_token")?;
     check_size(subject_token, shared.limits.subject_token)?;
     check_type(form.required("subject_token_type")?)?;
     let wanted = form.one("requested_token_type")?;
     let wanted = wanted.map(requested_type).transpose()?;
-    let target = Target::read(&form)?;
+    let target = Target::read(form)?;
     let request = exchange::Request {
         id: context.id.as_str().to_owned(),
         subject_token: SubjectToken::new(subject_token.to_owned()),
@@ -83,7 +79,7 @@ async fn read(
             credential: target.credential(&shared.exchange.parts().policies),
             scopes: form.one("scope")?.map(request::scopes).transpose()?,
             ttl: form.one("ttl")?.map(request::ttl).transpose()?,
-            inputs: inputs(&form, KINDS.iter().flat_map(|kind| kind.inputs))?,
+            inputs: inputs(form, KINDS.iter().flat_map(|kind| kind.inputs))?,
         },
         kind: wanted.map(|wanted| wanted.kind.name),
         resource: target.resource.map(str::to_owned),
@@ -228,7 +224,10 @@ impl<'a> Target<'a> {
 
 /// RFC 8693 section 2.2.1, and our member `hallpass`.
 /// `issued_token_type` is what the request asked for by name, since clients compare the two.
-fn form_answer(granted: &exchange::Granted, wanted: Option<TokenType>) -> Map<String, Value> {
+fn form_answer(
+    granted: &exchange::Granted,
+    wanted: Option<TokenType>,
+) -> wire::TokenAnswer<&str, Map<String, Value>> {
     let (kind, members) = (
         granted.credential.definition.kind,
         &granted.credential.members,
@@ -238,23 +237,20 @@ fn form_answer(granted: &exchange::Granted, wanted: Option<TokenType>) -> Map<St
         let scopes: Vec<&str> = scopes.iter().filter_map(Value::as_str).collect();
         scopes.join(" ")
     });
-    object(&wire::TokenAnswer {
+    wire::TokenAnswer {
         access_token: members.secret().expose().as_str(),
         issued_token_type: wanted.map_or(kind.urn, |wanted| wanted.urn).to_owned(),
         token_type: kind.token_type.to_owned(),
         expires_in: granted.expires_in,
         scope,
         hallpass: describe(granted),
-    })
+    }
 }
 
-/// The answer of the JSON door.
-pub(super) fn member(granted: &exchange::Granted) -> Map<String, Value> {
-    object(&describe(granted))
-}
-
-/// The member `hallpass` of the form's answer, and the whole answer of the JSON door.
-fn describe(granted: &exchange::Granted) -> wire::CredentialAnswer<&str, Map<String, Value>> {
+/// The member `hallpass` of the form's answer, and the whole answer of the JSON endpoint.
+pub(super) fn describe(
+    granted: &exchange::Granted,
+) -> wire::CredentialAnswer<&str, Map<String, Value>> {
     let credential = &granted.credential;
     let definition = &credential.definition;
     let mut members = credential.members.expose();
@@ -273,16 +269,6 @@ fn describe(granted: &exchange::Granted) -> wire::CredentialAnswer<&str, Map<Str
     }
 }
 
-/// The members of a type of the API. Types of text, lists and numbers always have them.
-pub(super) fn object(body: &impl Serialize) -> Map<String, Value> {
-    match serde_json::to_value(body) {
-        Ok(value) => super::answer::object(value),
-        Err(_) => Map::new(),
-    }
-}
-
-/// The media type of a form.
-pub(super) const FORM: &str = "application/x-www-form-urlencoded";
 const TOKEN_EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
 const ID_TOKEN: &str = "urn:ietf:params:oauth:token-type:id_token";
 const JWT: &str = "urn:ietf:params:oauth:token-type:jwt";

@@ -25,7 +25,7 @@ mod trace;
 mod work;
 
 pub use cause::Cause;
-pub use denial::{Answer, Denial, FailedCondition, OAuthError, STRANGER, when_block};
+pub use denial::{Answer, Denial, FailedCondition, STRANGER, when_block};
 pub use disclosure::{Disclosed, Disclosure};
 pub use outcome::{
     BlockOutcome, ConditionOutcome, Decision, GrantOutcome, PolicyOutcome, RequirementOutcome,

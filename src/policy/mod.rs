@@ -27,7 +27,7 @@ mod scan;
 
 pub use compile::{DefinitionReader, IssuerOverride, LoadOptions, Loaded, PolicySet};
 pub use condition::{Block, Condition, Subject};
-pub use decide::{Available, Decision, Denial, Disclosure, OAuthError, Refused};
+pub use decide::{Available, Decision, Denial, Disclosure, Refused};
 pub use inputs::InputError;
 pub(crate) use scan::Scan;
 

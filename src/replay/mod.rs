@@ -9,6 +9,7 @@ use crate::clock::Timestamp;
 use crate::credential::kind::Repeat;
 use crate::parts;
 use crate::policy::{Class, Permit};
+use crate::reason::Reason;
 use crate::secret::Secret;
 
 pub mod memory;
@@ -393,6 +394,17 @@ pub enum ReplayError {
 }
 
 impl ReplayError {
+    /// The reason for logs, metrics and events.
+    #[must_use]
+    pub const fn reason(&self) -> Reason {
+        match self {
+            Self::Replayed { .. } => Reason::TokenReplayed,
+            Self::KeyReused => Reason::RequestIdempotencyKey,
+            Self::IssuedBeforeStart { .. } | Self::IssuedBeforeStore => Reason::TokenBeforeStart,
+            Self::Unavailable { .. } => Reason::LimitReplay,
+        }
+    }
+
     fn unavailable(problem: &str) -> Self {
         Self::Unavailable {
             problem: problem.to_owned(),

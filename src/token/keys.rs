@@ -8,6 +8,7 @@ use async_trait::async_trait;
 
 use super::json::{self, Object, Value};
 use super::{Algorithm, TrustedIssuer};
+use crate::reason::Reason;
 
 mod admission;
 pub mod file;
@@ -263,15 +264,15 @@ pub enum KeyError {
 impl KeyError {
     /// The code for logs and metrics.
     #[must_use]
-    pub const fn reason(&self) -> &'static str {
+    pub const fn reason(&self) -> Reason {
         match self {
-            Self::Document(_) => "keys.document",
-            Self::Address(_) => "keys.address",
-            Self::Fetch(_) => "keys.fetch",
-            Self::Unavailable { .. } => "keys.unavailable",
-            Self::Stale { .. } => "keys.stale",
-            Self::OwnKey { .. } => "keys.own",
-            Self::DevKey { .. } => "keys.dev",
+            Self::Document(_) => Reason::KeysDocument,
+            Self::Address(_) => Reason::KeysAddress,
+            Self::Fetch(_) => Reason::KeysFetch,
+            Self::Unavailable { .. } => Reason::KeysUnavailable,
+            Self::Stale { .. } => Reason::KeysStale,
+            Self::OwnKey { .. } => Reason::KeysOwn,
+            Self::DevKey { .. } => Reason::KeysDev,
         }
     }
 }

@@ -10,6 +10,7 @@ use hallpass::client::source::SOURCES;
 use hallpass::credential::kind::{KINDS, Secrecy};
 use hallpass::policy::lint::RULES;
 use hallpass::provider::PROVIDERS;
+use hallpass::reason::{Class, Fault, Reason};
 use hallpass::wire::BODIES;
 
 use crate::support::sources::{root, sources};
@@ -149,6 +150,62 @@ fn every_route_is_requested_by_a_test_of_http() {
             tests.contains(&format!("\"/{path}\"")),
             "no test in tests/it/http requests `/{path}`"
         );
+    }
+}
+
+#[test]
+fn every_reason_has_a_code_of_its_own_that_is_written_once() {
+    let files = sources(&["src"]);
+    let used: BTreeSet<&str> = files
+        .iter()
+        .filter(|(path, _)| !path.ends_with("reason.rs"))
+        .flat_map(|(_, text)| text.split("Reason::").skip(1))
+        .filter_map(|rest| rest.split(|letter: char| !letter.is_alphanumeric()).next())
+        .collect();
+    let mut codes = BTreeSet::new();
+    for reason in Reason::ALL {
+        let code = reason.code();
+        assert!(codes.insert(code), "`{code}` is the code of two reasons");
+        assert_eq!(Reason::from_code(code), Some(*reason));
+        let name = format!("{reason:?}");
+        assert!(used.contains(name.as_str()), "nothing uses `{name}`");
+        let literal = format!("\"{code}\"");
+        for (path, text) in &files {
+            let is_spelled = code.contains('.') && text.contains(&literal);
+            assert!(
+                !is_spelled || path.ends_with("reason.rs"),
+                "{path} spells the code {literal}"
+            );
+        }
+    }
+    // A code that is in the list of no reason.
+    for (path, text) in &files {
+        for rest in text.split("reason = \"").skip(1) {
+            let text = rest.split('"').next().unwrap_or_default();
+            assert!(
+                text.contains(' '),
+                "{path} has a reason `{text}` of its own"
+            );
+        }
+    }
+}
+
+#[test]
+fn what_a_reason_says_of_a_request_holds_together() {
+    for reason in Reason::ALL {
+        let (code, class) = (reason.code(), reason.class());
+        let status = class.status();
+        let is_ours = matches!(
+            class,
+            Class::Unavailable { .. } | Class::Broken | Class::Bug | Class::Unanswered
+        );
+        assert_eq!(is_ours, status >= 500, "{code}");
+        // What is not ready is the answer that was asked for.
+        let expected = is_ours && *reason != Reason::NotReady;
+        assert_eq!(reason.fault() == Fault::Ours, expected, "{code}");
+        let is_retried = class.retry_after().is_some();
+        assert!(!(is_retried && reason.is_lasting()), "{code}");
+        assert!(class.retry_after() != Some(0), "{code}");
     }
 }
 

@@ -13,6 +13,7 @@ use crate::broker::version::Version;
 use crate::config::{Settings, SettingsError};
 use crate::http::tls;
 use crate::policy::PolicySet;
+use crate::reason::Reason;
 use crate::yaml::Diagnostics;
 
 /// What came of a load.
@@ -128,11 +129,11 @@ fn read_secrets(
     problems: &mut Vec<Problem>,
 ) -> Result<Loaded, Problem> {
     let roots = root_keys(settings)
-        .map_err(|error| Problem::new("rootkey.reload_failed", error.to_string()))?;
+        .map_err(|error| Problem::new(Reason::RootkeyReloadFailed, error.to_string()))?;
     let tls = match settings.listen.tls.as_ref().map(tls::read).transpose() {
         Ok(tls) => tls,
         Err(error) => {
-            let problem = Problem::new("tls.reload_failed", error.to_string());
+            let problem = Problem::new(Reason::TlsReloadFailed, error.to_string());
             if settings.listen.tls != before.settings.listen.tls {
                 return Err(problem);
             }
@@ -143,7 +144,7 @@ fn read_secrets(
     let rs256 = match rs256_keys(settings) {
         Ok(keys) => keys,
         Err(error) => {
-            let problem = Problem::new("signing.reload_failed", error.to_string());
+            let problem = Problem::new(Reason::SigningReloadFailed, error.to_string());
             if settings.signing.rs256 != before.settings.signing.rs256 {
                 return Err(problem);
             }
@@ -186,6 +187,6 @@ fn read_policies(
     Ok((Arc::new(set), Arc::new(findings)))
 }
 
-const SETTINGS: &str = "settings.reload_failed";
-const RESTART: &str = "settings.restart_needed";
-const TARGET: &str = "target.reload_failed";
+const SETTINGS: Reason = Reason::SettingsReloadFailed;
+const RESTART: Reason = Reason::SettingsRestartNeeded;
+const TARGET: Reason = Reason::TargetReloadFailed;

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use crate::clock::Timestamp;
 use crate::http::operator::ReloadStatus;
+use crate::reason::Reason;
 use crate::text::escape;
 use crate::yaml::{Diagnostic, Diagnostics, Severity};
 
@@ -23,7 +24,7 @@ struct State {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::broker) struct Problem {
     /// Our code.
-    pub(super) reason: &'static str,
+    pub(super) reason: Reason,
     /// One sentence.
     pub(super) text: String,
     /// What more there is to say, one line each.
@@ -31,7 +32,7 @@ pub(in crate::broker) struct Problem {
 }
 
 impl Problem {
-    pub(super) const fn new(reason: &'static str, text: String) -> Self {
+    pub(super) const fn new(reason: Reason, text: String) -> Self {
         Self {
             reason,
             text,
@@ -40,7 +41,7 @@ impl Problem {
     }
 
     /// Errors in files, each with its place; the first of them stands in the sentence.
-    pub(super) fn of(reason: &'static str, what: &str, found: &Diagnostics) -> Self {
+    pub(super) fn of(reason: Reason, what: &str, found: &Diagnostics) -> Self {
         let errors = found.iter().filter(|one| one.severity == Severity::Error);
         let lines: Vec<String> = errors.map(line).take(MOST_DETAILS).collect();
         let count = found.count(Severity::Error);
@@ -71,7 +72,7 @@ impl Reloads {
         let mut state = self.state();
         if problems.is_empty() && !state.problems.is_empty() {
             tracing::info!(
-                reason = "reload.mended",
+                reason = Reason::ReloadMended.code(),
                 "everything on disk is loaded again"
             );
         }
@@ -145,7 +146,7 @@ mod tests {
     fn a_problem_is_news_once_and_keeps_its_time_until_it_is_mended() {
         let at = Timestamp::from_unix;
         let reloads = Reloads::new(at(0));
-        let problem = |text: &str| Problem::new("policy.reload_failed", text.to_owned());
+        let problem = |text: &str| Problem::new(Reason::PolicyReloadFailed, text.to_owned());
         assert_eq!(reloads.tell(vec![problem("a")], at(10)), [problem("a")]);
         assert_eq!(reloads.tell(vec![problem("a")], at(20)), []);
         assert_eq!(

@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::{Class, Cleaned, Database, DatabaseError, Leftover, Logins};
 use crate::credential::Revoked;
 use crate::lease::LeaseContents;
+use crate::reason::Reason;
 use crate::text::count;
 
 /// How far a lease has ended.
@@ -273,7 +274,7 @@ pub(super) async fn disable(database: &dyn Database, login: &str) -> Result<(), 
 
 pub(super) fn left(target: &str, login: &str, what: &str) {
     tracing::error!(
-        reason = "lease.left",
+        reason = Reason::LeaseLeft.code(),
         target_name = target,
         lease = login,
         what = %crate::text::escape(what),

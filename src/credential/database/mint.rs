@@ -9,6 +9,7 @@ use crate::audit::Recorded;
 use crate::credential::target::Record;
 use crate::credential::{Credential, Mint, MintError, PostgresLogin};
 use crate::lease::{self, LeaseContents};
+use crate::reason::Reason;
 use crate::secret::Secret;
 
 #[async_trait]
@@ -52,7 +53,7 @@ impl Logins {
             .filter(|name| !database.is_listed(name))
         {
             let message = format!("target `{}` does not list database `{name}`", order.target);
-            return Err(MintError::failed("target.database", message));
+            return Err(MintError::new(Reason::TargetDatabase, message));
         }
         let found = create(database.as_ref(), &order).await?;
         if !found.created {
@@ -69,9 +70,8 @@ impl Logins {
         };
         let handle = lease::seal(&contents, &self.root_keys).map_err(|error| MintError {
             message: format!("the lease could not be sealed: {error}"),
-            reason: "lease.seal",
+            reason: Reason::LeaseSeal,
             nothing_made: false,
-            ours: true,
         })?;
         let address = database.address();
         let login = PostgresLogin {
@@ -127,7 +127,7 @@ impl Logins {
             return Err(theirs(
                 "the policies give this credential another group or database now; ask the CI for a new token"
                     .to_owned(),
-                "lease.changed",
+                Reason::LeaseChanged,
             ));
         }
         Ok(())
@@ -167,19 +167,18 @@ async fn create(database: &dyn Database, order: &Order) -> Result<Found, MintErr
     }
 }
 
-fn theirs(message: String, reason: &'static str) -> MintError {
+fn theirs(message: String, reason: Reason) -> MintError {
     MintError {
         message,
         reason,
         nothing_made: false,
-        ours: false,
     }
 }
 
 fn replayed() -> MintError {
     theirs(
         "the subject token was already used for this credential; request a new ID token, or repeat with the same `Idempotency-Key`".to_owned(),
-        "token.replayed",
+        Reason::TokenReplayed,
     )
 }
 
@@ -188,7 +187,7 @@ fn over(target: &str) -> MintError {
         format!(
             "the database login issued for this token in `{target}` has ended and cannot be reissued; request a new ID token"
         ),
-        "lease.over",
+        Reason::LeaseOver,
     )
 }
 
@@ -196,8 +195,8 @@ fn over(target: &str) -> MintError {
 fn refused(target: &str, error: &DatabaseError, sent_before: bool) -> MintError {
     log(target, &error.to_string());
     let (problem, reason) = match error {
-        DatabaseError::Unreachable(_) => ("cannot be reached", "database.unreachable"),
-        DatabaseError::Unknown(_) => ("did not answer", "database.unknown"),
+        DatabaseError::Unreachable(_) => ("cannot be reached", Reason::DatabaseUnreachable),
+        DatabaseError::Unknown(_) => ("did not answer", Reason::DatabaseUnknown),
         DatabaseError::Refused { class, .. } => refusal(*class),
     };
     MintError {
@@ -206,24 +205,29 @@ fn refused(target: &str, error: &DatabaseError, sent_before: bool) -> MintError 
         ),
         reason,
         nothing_made: !sent_before && !matches!(error, DatabaseError::Unknown(_)),
-        ours: true,
     }
 }
 
 /// What is wrong with the target, and our code for it.
-const fn refusal(class: Class) -> (&'static str, &'static str) {
+const fn refusal(class: Class) -> (&'static str, Reason) {
     match class {
-        Class::GroupUnfit => ("does not hand out this group", "database.group"),
-        Class::Full => ("has as many logins as it may", "database.full"),
+        Class::GroupUnfit => ("does not hand out this group", Reason::DatabaseGroup),
+        Class::Full => ("has as many logins as it may", Reason::DatabaseFull),
         Class::RepositoryFull => (
             "has as many logins for this repository as it may",
-            "database.repository_full",
+            Reason::DatabaseRepositoryFull,
         ),
-        Class::Ceiling => ("allows less than the policies grant", "database.ceiling"),
-        Class::NotInstalled => ("is not installed", "database.not_installed"),
-        Class::Outdated => ("has functions of an older version", "database.outdated"),
+        Class::Ceiling => (
+            "allows less than the policies grant",
+            Reason::DatabaseCeiling,
+        ),
+        Class::NotInstalled => ("is not installed", Reason::DatabaseNotInstalled),
+        Class::Outdated => (
+            "has functions of an older version",
+            Reason::DatabaseOutdated,
+        ),
         Class::Passing | Class::Gone | Class::StillReferenced | Class::Other => {
-            ("did not create the login", "database.refused")
+            ("did not create the login", Reason::DatabaseRefused)
         }
     }
 }
@@ -235,7 +239,7 @@ fn as_option(group: &str) -> String {
 
 fn log(target: &str, problem: &str) {
     tracing::error!(
-        reason = "database.mint",
+        reason = Reason::DatabaseMint.code(),
         target_name = target,
         problem = %crate::text::escape(problem),
         "a login could not be made"

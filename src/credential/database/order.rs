@@ -13,6 +13,7 @@ use crate::credential::database::postgres::PostgresDefinition;
 use crate::credential::target::Record;
 use crate::lease::{self, LeaseName};
 use crate::provider::Fact;
+use crate::reason::Reason;
 use crate::replay::IdempotencyKey;
 use crate::rootkey::{Label, Member, RootKeys};
 use crate::secret::Secret;
@@ -162,7 +163,7 @@ impl Order {
         let credential = permit.credential();
         let Some(login) = credential.of::<PostgresDefinition>() else {
             let message = format!("credential `{}` is no database login", credential.name);
-            return Err(MintError::failed("mint.kind", message));
+            return Err(MintError::new(Reason::CredentialKind, message));
         };
         let job = permit.job();
         let parts = Parts {
@@ -328,7 +329,7 @@ fn nonce() -> Result<String, MintError> {
 
 fn no_randomness() -> MintError {
     let message = "the random source gives nothing".to_owned();
-    MintError::failed("mint.random", message)
+    MintError::new(Reason::MintRandom, message)
 }
 
 /// Seconds that the server's clock, which the name is made of, may be ahead of ours.

@@ -36,6 +36,7 @@ pub use settings::{
 use super::{Address, Class, Cleaned, Database, DatabaseError, Found, NewLogin};
 use crate::clock::Timestamp;
 use crate::credential::target::{ConnectionStatus, LeaseRow, Leftover};
+use crate::reason::Reason;
 use crate::secret::Secret;
 use clean::Work;
 use connection::{Connections, column};
@@ -314,7 +315,7 @@ impl Database for Postgres {
         for row in self.noticed(lent)? {
             let lent: Vec<String> = column(&row, 0)?;
             if !lent.is_empty() {
-                tracing::warn!(reason = "database.recovered", roles = %crate::text::escape(&lent.join(", ")), "a clean-up was interrupted; what was lent for it is taken back");
+                tracing::warn!(reason = Reason::DatabaseRecovered.code(), roles = %crate::text::escape(&lent.join(", ")), "a clean-up was interrupted; what was lent for it is taken back");
             }
         }
         Ok(())
@@ -450,7 +451,7 @@ fn found(row: &Row) -> Result<Found, DatabaseError> {
 }
 
 fn warn_of_standby(error: &DatabaseError) {
-    tracing::warn!(reason = "database.standby", problem = %crate::text::escape(&error.to_string()), "sessions on a standby could not be ended");
+    tracing::warn!(reason = Reason::DatabaseStandby.code(), problem = %crate::text::escape(&error.to_string()), "sessions on a standby could not be ended");
 }
 
 /// The number that a function answers with; none is no answer.

@@ -10,6 +10,7 @@ use super::end::{Ended, SWEEP, cut, disable, end, is_passing, left};
 use super::{Database, DatabaseError, Logins};
 use crate::clock::Timestamp;
 use crate::credential::target::{LeaseRow, LeaseState, SweepReport, TargetStatus};
+use crate::reason::Reason;
 
 /// What a replica remembers of a target between passes. Nothing of it is needed: a restart only
 /// tries again sooner.
@@ -63,7 +64,7 @@ impl Logins {
             Err(error) => {
                 if remembered.status.problem.is_none() {
                     tracing::error!(
-                        reason = "database.sweep",
+                        reason = Reason::DatabaseSweep.code(),
                         target_name = self.name,
                         problem = %crate::text::escape(&error.to_string()),
                         "a target cannot be swept"
@@ -109,7 +110,7 @@ impl Logins {
         report.strangers = self.upkeep.news(strangers);
         for login in &report.strangers {
             tracing::error!(
-                reason = "lease.stranger",
+                reason = Reason::LeaseStranger.code(),
                 target_name = self.name,
                 lease = %crate::text::escape(login),
                 "a login in our names has a record that none of our keys wrote; was the broker's database password stolen?"

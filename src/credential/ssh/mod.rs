@@ -14,6 +14,7 @@ use crate::audit::Recorded;
 use crate::clock::{Clock, Timestamp};
 use crate::parts;
 use crate::provider::Fact;
+use crate::reason::Reason;
 use crate::rootkey::{Label, RootKeys};
 use crate::secret::Secret;
 
@@ -103,16 +104,16 @@ impl SshCa {
     /// key id.
     pub fn sign(&self, request: &CertificateRequest<'_>) -> Result<Certificate, MintError> {
         if request.key.data() == self.key.public() {
-            return Err(MintError::refused(
-                "request.input",
+            return Err(MintError::new(
+                Reason::RequestInput,
                 "`public_key` is the key of the CA; make a new pair for the job".to_owned(),
             ));
         }
         let now = self.clock.now();
         let expires_at = request.expires_at;
         if expires_at <= now || expires_at <= request.minted_at {
-            return Err(MintError::refused(
-                "credential.expired",
+            return Err(MintError::new(
+                Reason::CredentialExpired,
                 "the certificate would have expired already".to_owned(),
             ));
         }
@@ -190,14 +191,14 @@ impl Mint for SshCa {
         let permit = reserved.permit();
         let credential = permit.credential();
         let Some(definition) = credential.of::<SshDefinition>() else {
-            return Err(MintError::refused(
-                "credential.kind",
+            return Err(MintError::new(
+                Reason::CredentialKind,
                 format!("credential `{}` is no SSH certificate", credential.name),
             ));
         };
         let key = permit.inputs().get(PUBLIC_KEY);
         let key = JobKey::parse(key.map_or("", String::as_str)).map_err(|error| {
-            MintError::refused("request.input", format!("`public_key` {error}"))
+            MintError::new(Reason::RequestInput, format!("`public_key` {error}"))
         })?;
         let job = permit.job();
         let signed = self.sign(&CertificateRequest {
@@ -244,8 +245,8 @@ fn key_id(request: &CertificateRequest<'_>) -> Result<String, MintError> {
     let key_id = words.join(" ");
     if key_id.len() > LONGEST_KEY_ID {
         let length = key_id.len();
-        return Err(MintError::refused(
-            "claims.too_long",
+        return Err(MintError::new(
+            Reason::ClaimsTooLong,
             format!(
                 "the names of credential, policy, repository and run have {length} bytes, a key id holds at most {LONGEST_KEY_ID}"
             ),
@@ -270,7 +271,7 @@ fn encoded(value: &str) -> String {
 
 fn broken(_: ssh_key::Error) -> MintError {
     let message = "the certificate could not be signed".to_owned();
-    MintError::failed("signing.failed", message)
+    MintError::new(Reason::SigningFailed, message)
 }
 
 /// Seconds that the clock of a host may be behind ours.

@@ -12,13 +12,14 @@ use tracing_subscriber::fmt::format::{Writer, format};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, FormattedFields, MakeWriter};
 use tracing_subscriber::registry::LookupSpan;
 
-use crate::text::ascii_json;
+use crate::text::{ascii_json, escape};
 
 /// JSON lines to `writer`: ours from `level` on (`error` to `trace`).
 ///
 /// Libraries may warn and no more: what they say in detail could hold what a caller sent, or a
 /// database's password (T-92). Whoever wrote a line, it leaves as one line of printable ASCII (T-91).
-/// A line written while a request is served has its `request_id`.
+/// A line written while a request is served has its `request_id` and, once its token is verified, the
+/// `issuer`.
 pub fn log_subscriber<W>(
     level: &str,
     writer: W,
@@ -27,8 +28,8 @@ where
     W: for<'writer> MakeWriter<'writer> + Send + Sync + 'static,
 {
     tracing_subscriber::fmt()
-        .fmt_fields(RequestIdField)
-        .event_format(WithRequestId(
+        .fmt_fields(CarriedFields)
+        .event_format(WithCarried(
             format()
                 .json()
                 .flatten_event(true)
@@ -40,14 +41,15 @@ where
         .finish()
 }
 
-/// Keeps the `request_id` of a span as plain text, and no other field: a span is made for every
-/// request, but few requests write a line that needs it.
+/// Keeps the fields of [`CARRIED`] of a span as words of plain text, and no other: a span is made for
+/// every request, but few requests write a line that needs them. A field that is recorded later is
+/// appended.
 #[derive(Debug)]
-struct RequestIdField;
+struct CarriedFields;
 
-impl<'writer> FormatFields<'writer> for RequestIdField {
+impl<'writer> FormatFields<'writer> for CarriedFields {
     fn format_fields<R: RecordFields>(&self, writer: Writer<'writer>, fields: R) -> fmt::Result {
-        let mut visitor = RequestIdVisitor {
+        let mut visitor = CarriedVisitor {
             writer,
             result: Ok(()),
         };
@@ -56,26 +58,26 @@ impl<'writer> FormatFields<'writer> for RequestIdField {
     }
 }
 
-struct RequestIdVisitor<'writer> {
+struct CarriedVisitor<'writer> {
     writer: Writer<'writer>,
     result: fmt::Result,
 }
 
-impl Visit for RequestIdVisitor<'_> {
+impl Visit for CarriedVisitor<'_> {
     fn record_str(&mut self, field: &Field, value: &str) {
-        if field.name() == REQUEST_ID {
-            self.result = self.writer.write_str(value);
+        if CARRIED.contains(&field.name()) && self.result.is_ok() {
+            self.result = write!(self.writer, "{}={} ", field.name(), escape(value));
         }
     }
 
     fn record_debug(&mut self, _: &Field, _: &dyn fmt::Debug) {}
 }
 
-/// Appends the span's `request_id` to the JSON of events that have none of their own.
+/// Appends the carried fields of the spans to the JSON of events that have none of their own.
 #[derive(Debug)]
-struct WithRequestId<F>(F);
+struct WithCarried<F>(F);
 
-impl<S, N, F> FormatEvent<S, N> for WithRequestId<F>
+impl<S, N, F> FormatEvent<S, N> for WithCarried<F>
 where
     S: Subscriber + for<'span> LookupSpan<'span>,
     N: for<'writer> FormatFields<'writer> + 'static,
@@ -87,34 +89,46 @@ where
         mut writer: Writer<'_>,
         event: &Event<'_>,
     ) -> fmt::Result {
-        let has_own = event.metadata().fields().field(REQUEST_ID).is_some();
-        let id = if has_own { None } else { request_id(context) };
-        let Some(id) = id else {
+        let fields = event.metadata().fields();
+        let carried = carried(context, |name| fields.field(name).is_none());
+        if carried.is_empty() {
             return self.0.format_event(context, writer, event);
-        };
+        }
         let mut line = String::new();
         self.0
             .format_event(context, Writer::new(&mut line), event)?;
         match line.strip_suffix("}\n") {
-            Some(open) => writeln!(writer, "{open},\"{REQUEST_ID}\":{}}}", Value::from(id)),
+            Some(open) => writeln!(writer, "{open}{carried}}}"),
             None => writer.write_str(&line),
         }
     }
 }
 
-fn request_id<S, N>(context: &FmtContext<'_, S, N>) -> Option<String>
+/// The carried fields that an event lacks, as further members of its JSON object.
+fn carried<S, N>(context: &FmtContext<'_, S, N>, is_wanted: impl Fn(&str) -> bool) -> String
 where
     S: Subscriber + for<'span> LookupSpan<'span>,
     N: for<'writer> FormatFields<'writer> + 'static,
 {
-    context.event_scope()?.find_map(|span| {
+    let mut members = String::new();
+    for span in context.event_scope().into_iter().flatten() {
         let extensions = span.extensions();
-        let kept = extensions.get::<FormattedFields<N>>()?;
-        (!kept.fields.is_empty()).then(|| kept.fields.clone())
-    })
+        let Some(kept) = extensions.get::<FormattedFields<N>>() else {
+            continue;
+        };
+        let words = kept.fields.split_ascii_whitespace();
+        for (name, value) in words.filter_map(|word| word.split_once('=')) {
+            let is_new = !members.contains(&format!(",\"{name}\":"));
+            if is_new && is_wanted(name) {
+                members.extend([",\"", name, "\":", &Value::from(value).to_string()]);
+            }
+        }
+    }
+    members
 }
 
-const REQUEST_ID: &str = "request_id";
+/// The fields of spans that their lines carry. Their values have no blanks.
+const CARRIED: [&str; 2] = ["request_id", "issuer"];
 
 /// Makes writers that spell out what is not printable ASCII.
 #[derive(Debug)]
@@ -149,6 +163,7 @@ mod tests {
     use std::sync::{Arc, Mutex};
 
     use super::*;
+    use crate::reason::Reason;
 
     /// What is written while `work` runs.
     fn written(level: &str, work: impl FnOnce()) -> String {
@@ -196,7 +211,7 @@ mod tests {
                     target: "hallpass::http", "request", request_id = "req_1", route = "/token"
                 );
                 span.in_scope(|| {
-                    tracing::error!(target: "hallpass::audit", reason = "sink.failed", "one");
+                    tracing::error!(target: "hallpass::audit", reason = Reason::SinkFailed.code(), "one");
                     tracing::error!(target: "hallpass::http", request_id = "req_1", "two");
                     tracing::warn!(target: "hyper::proto", "three");
                 });
@@ -212,6 +227,30 @@ mod tests {
                 assert_eq!(json["request_id"] == "req_1", index < 3, "{line}");
             }
         }
+    }
+
+    #[test]
+    fn an_issuer_that_is_recorded_later_is_in_the_lines_from_then_on() {
+        let log = written("info", || {
+            let span = tracing::error_span!(
+                target: "hallpass::http", "request", request_id = "req_1", issuer = tracing::field::Empty
+            );
+            let inner = tracing::error_span!(target: "hallpass::http", parent: &span, "inner");
+            tracing::error!(target: "hallpass::http", parent: &inner, "one");
+            span.record("issuer", "github");
+            tracing::error!(target: "hallpass::http", parent: &inner, "two");
+            tracing::error!(target: "hallpass::http", parent: &inner, issuer = "gitlab", "three");
+        });
+        let issuers: Vec<Value> = log
+            .lines()
+            .map(|line| {
+                let json: Value = serde_json::from_str(line).unwrap();
+                assert_eq!(json["request_id"], "req_1", "{line}");
+                assert!(line.matches("\"issuer\"").count() <= 1, "{line}");
+                json["issuer"].clone()
+            })
+            .collect();
+        assert_eq!(issuers, [Value::Null, "github".into(), "gitlab".into()]);
     }
 
     /// T-91

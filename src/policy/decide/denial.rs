@@ -8,6 +8,7 @@ use super::outcome::{ConditionOutcome, Decision, GrantOutcome, Verdict};
 use crate::policy::pattern::{Pattern, Seen};
 use crate::policy::{Condition, Subject};
 use crate::provider::{Fact, FactValue, Facts};
+use crate::reason;
 use crate::yaml::duration;
 
 /// A decision that refuses.
@@ -17,36 +18,11 @@ pub struct Denial {
     when: String,
 }
 
-/// The error codes of RFC 6749 section 5.2 and RFC 8693 section 2.2.2 that a denial can have.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OAuthError {
-    /// The token is not good enough for this.
-    InvalidRequest,
-    /// There is no such credential.
-    InvalidTarget,
-    /// Some scope is more than may be had.
-    InvalidScope,
-}
-
-impl OAuthError {
-    /// The code.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::InvalidRequest => "invalid_request",
-            Self::InvalidTarget => "invalid_target",
-            Self::InvalidScope => "invalid_scope",
-        }
-    }
-}
-
 /// The answer to the job.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
-    /// The code.
-    pub error: OAuthError,
-    /// Short code for it: `policy.denied` for unrelated callers.
-    pub reason: &'static str,
+    /// Why: `policy.denied` for unrelated callers.
+    pub reason: reason::Reason,
     /// One sentence.
     pub description: String,
     /// The lines to put right, nearest policy first.
@@ -89,11 +65,11 @@ impl Denial {
 
     /// Short code of the true reason, for logs and events.
     #[must_use]
-    pub const fn reason(&self) -> &'static str {
+    pub const fn reason(&self) -> reason::Reason {
         match &self.decision.verdict {
             Verdict::Denied(cause) => reason(cause),
             // A denial is only made of a refusal.
-            Verdict::Permitted { .. } => "policy.denied",
+            Verdict::Permitted { .. } => reason::Reason::PolicyDenied,
         }
     }
 
@@ -105,19 +81,20 @@ impl Denial {
             Disclosure::Never | Disclosure::Repository => Audience::Repository,
         };
         let Verdict::Denied(cause) = &self.decision.verdict else {
-            return self.fixed("policy.denied", STRANGER.to_owned());
+            return self.fixed(reason::Reason::PolicyDenied, STRANGER.to_owned());
         };
         match self.decision.reason_for(cause, disclosure) {
-            Reason::Hidden => self.fixed("policy.denied", STRANGER.to_owned()),
-            Reason::Trigger(trigger) => self.fixed("policy.trigger", trigger_sentence(trigger)),
+            Reason::Hidden => self.fixed(reason::Reason::PolicyDenied, STRANGER.to_owned()),
+            Reason::Trigger(trigger) => {
+                self.fixed(reason::Reason::PolicyTrigger, trigger_sentence(trigger))
+            }
             Reason::Cause(cause) => self.explained(&cause, audience),
         }
     }
 
     /// An answer that follows from the job alone.
-    fn fixed(&self, reason: &'static str, description: String) -> Answer {
+    fn fixed(&self, reason: reason::Reason, description: String) -> Answer {
         Answer {
-            error: OAuthError::InvalidRequest,
             reason,
             description,
             failed_conditions: Vec::new(),
@@ -128,7 +105,6 @@ impl Denial {
     fn explained(&self, cause: &Cause, audience: Audience) -> Answer {
         let failed_conditions = self.failed_conditions(cause, audience);
         Answer {
-            error: error(cause),
             reason: reason(cause),
             description: self.describe(cause, &failed_conditions),
             failed_conditions,
@@ -261,29 +237,16 @@ fn failed_sentence(cause: &Cause, failed: &[FailedCondition]) -> String {
     text
 }
 
-const fn error(cause: &Cause) -> OAuthError {
+const fn reason(cause: &Cause) -> reason::Reason {
     match cause {
-        Cause::Credential { .. } => OAuthError::InvalidTarget,
-        Cause::Scopes { .. } => OAuthError::InvalidScope,
-        Cause::Tenant
-        | Cause::Stranger
-        | Cause::NotGranted { .. }
-        | Cause::Conditions
-        | Cause::Ttl { .. }
-        | Cause::Requirement => OAuthError::InvalidRequest,
-    }
-}
-
-const fn reason(cause: &Cause) -> &'static str {
-    match cause {
-        Cause::Tenant => "policy.tenant",
-        Cause::Stranger => "policy.stranger",
-        Cause::Credential { .. } => "policy.credential",
-        Cause::NotGranted { .. } => "policy.not_granted",
-        Cause::Conditions => "policy.conditions",
-        Cause::Scopes { .. } => "policy.scope",
-        Cause::Ttl { .. } => "policy.ttl",
-        Cause::Requirement => "policy.requirement",
+        Cause::Tenant => reason::Reason::PolicyTenant,
+        Cause::Stranger => reason::Reason::PolicyStranger,
+        Cause::Credential { .. } => reason::Reason::PolicyCredential,
+        Cause::NotGranted { .. } => reason::Reason::PolicyNotGranted,
+        Cause::Conditions => reason::Reason::PolicyConditions,
+        Cause::Scopes { .. } => reason::Reason::PolicyScope,
+        Cause::Ttl { .. } => reason::Reason::PolicyTtl,
+        Cause::Requirement => reason::Reason::PolicyRequirement,
     }
 }
 

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::*;
+use crate::reason::{Class, Part, Reason};
 use crate::token::json as strict;
 
 const ROOT: &str = r#"
@@ -144,14 +145,14 @@ fn one_grant_covers_the_whole_ask_or_none_does() {
         ..scoped(&["a:write"])
     };
     assert_eq!(
-        told(&claims(), &long).error,
-        OAuthError::InvalidRequest,
+        told(&claims(), &long).reason.class(),
+        Class::Refused(Part::Request),
         "5m of one, a:write of another"
     );
     let wide = told(&claims(), &scoped(&["a:read", "a:all"]));
     assert_eq!(
-        (wide.error, wide.reason),
-        (OAuthError::InvalidScope, "policy.scope")
+        (wide.reason.class(), wide.reason),
+        (Class::Refused(Part::Scope), Reason::PolicyScope)
     );
     insta::assert_snapshot!(wide.description, @"the requested scopes of `api` exceed every grant; one grant allows `a:read`, `a:write`");
 }
@@ -173,8 +174,8 @@ fn a_life_above_the_grant_or_of_nothing_is_refused_and_never_trimmed() {
     for seconds in [901, 100_000, 0] {
         let answer = told(&claims(), &lasting("db", seconds));
         assert_eq!(
-            (answer.error, answer.reason),
-            (OAuthError::InvalidRequest, "policy.ttl")
+            (answer.reason.class(), answer.reason),
+            (Class::Refused(Part::Request), Reason::PolicyTtl)
         );
         assert_eq!(answer.description, "`db` can be issued for 1s to 15m");
     }
@@ -254,7 +255,7 @@ fn a_job_of_no_tenant_is_a_stranger_whatever_the_policies_say() {
         json!({ "repository_owner": "mallory" }),
     ] {
         let denial = denial(&with(&changes), &ask("db"));
-        assert_eq!(denial.reason(), "policy.tenant");
+        assert_eq!(denial.reason(), Reason::PolicyTenant);
         assert_eq!(denial.answer(Disclosure::Repository).description, STRANGER);
     }
 }
@@ -265,8 +266,8 @@ fn strangers_hear_the_same_bytes_whatever_they_ask() {
     let stranger = with(&json!({ "repository": "acme/other", "repository_id": "5" }));
     let expected = told(&stranger, &ask("db"));
     assert_eq!(
-        (expected.error, expected.reason),
-        (OAuthError::InvalidRequest, "policy.denied")
+        (expected.reason.class(), expected.reason),
+        (Class::Refused(Part::Request), Reason::PolicyDenied)
     );
     for other in [
         ask("spare"),
@@ -303,7 +304,7 @@ fn who_hears_what_is_a_setting() {
     );
     assert_eq!(
         branch.reason(),
-        "policy.conditions",
+        Reason::PolicyConditions,
         "the log has the true one"
     );
     let app = denial(
@@ -315,8 +316,9 @@ fn who_hears_what_is_a_setting() {
     assert_eq!(
         denial(&claims(), &ask("nothing"))
             .answer(Disclosure::Never)
-            .error,
-        OAuthError::InvalidRequest
+            .reason
+            .class(),
+        Class::Refused(Part::Request)
     );
 }
 
@@ -332,8 +334,8 @@ fn an_unknown_credential_is_an_invalid_target_for_those_who_belong() {
     ] {
         let answer = told(&claims(), &ask(name));
         assert_eq!(
-            (answer.error, answer.description.as_str()),
-            (OAuthError::InvalidTarget, text)
+            (answer.reason.class(), answer.description.as_str()),
+            (Class::Refused(Part::Target), text)
         );
     }
 }
@@ -375,7 +377,7 @@ fn a_run_strangers_can_start_is_told_nothing_of_policies_that_do_not_name_it() {
     );
     assert_eq!(
         (answer.reason, answer.failed_conditions.len()),
-        ("policy.trigger", 0)
+        (Reason::PolicyTrigger, 0)
     );
     for other in [
         ask("spare"),
@@ -421,7 +423,7 @@ fn a_requirement_that_does_not_hold_or_is_not_told_refuses() {
         let answer = told(&with(&json!({ "runner_environment": runner })), &ask("db"));
         assert_eq!(
             (answer.reason, answer.failed_conditions[0].policy.as_str()),
-            ("policy.requirement", "hosted-runners")
+            (Reason::PolicyRequirement, "hosted-runners")
         );
         assert!(decide(&with(&json!({ "runner_environment": runner })), &ask("api")).is_ok());
     }

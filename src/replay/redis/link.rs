@@ -17,6 +17,7 @@ use super::connection::{self, Connection};
 use super::entry::{self, GiveBack, Names};
 use super::{RedisSettings, server};
 use crate::clock::Clock;
+use crate::reason::Reason;
 
 /// How a call went wrong.
 #[derive(Debug)]
@@ -256,7 +257,7 @@ impl Shared {
             Some("began") => {
                 self.begins_anew.store(false, Ordering::SeqCst);
                 tracing::warn!(
-                    reason = "replay.began",
+                    reason = Reason::ReplayBegan.code(),
                     run = live.run(),
                     "the store of used tokens is new, or lost what it held: tokens issued until now are refused"
                 );
@@ -307,7 +308,7 @@ async fn keep(shared: Arc<Shared>, tls: Option<TlsConnector>) {
                 if !live.connection.about.says_policy && !warned {
                     warned = true;
                     tracing::warn!(
-                        reason = "replay.policy",
+                        reason = Reason::ReplayPolicy.code(),
                         "the store of used tokens does not say its `maxmemory-policy`: see that it is `noeviction`"
                     );
                 }
@@ -316,7 +317,7 @@ async fn keep(shared: Arc<Shared>, tls: Option<TlsConnector>) {
                 let problem = watch_over(&shared, &live).await;
                 shared.leave(&live);
                 tracing::warn!(
-                    reason = "limit.replay",
+                    reason = Reason::LimitReplay.code(),
                     problem,
                     "the store of used tokens was lost"
                 );
@@ -326,7 +327,7 @@ async fn keep(shared: Arc<Shared>, tls: Option<TlsConnector>) {
         };
         if problem != told {
             tracing::warn!(
-                reason = "limit.replay",
+                reason = Reason::LimitReplay.code(),
                 problem,
                 "nothing is minted: the store of used tokens cannot be used"
             );

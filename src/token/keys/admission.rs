@@ -6,6 +6,7 @@ use super::super::json::{Object, Value};
 use super::super::{Algorithm, TrustedIssuer};
 use super::Key;
 use super::material::{self, PublicKey};
+use crate::reason::Reason;
 
 /// The rules for an issuer's keys.
 ///
@@ -199,13 +200,13 @@ pub enum Rule {
 }
 
 impl Rule {
-    /// The code for logs and metrics.
+    /// The reason for logs.
     #[must_use]
-    pub fn code(self) -> &'static str {
+    pub fn reason(self) -> Reason {
         if self == Self::PrivateMember {
-            "keys.private_member"
+            Reason::KeysPrivateMember
         } else {
-            "keys.rejected"
+            Reason::KeysRejected
         }
     }
 }

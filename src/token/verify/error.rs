@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::clock::Timestamp;
+use crate::reason::Reason;
 use crate::text::escape_up_to;
 use crate::token::json::JsonError;
 use crate::token::keys::KeyError;
@@ -133,47 +134,32 @@ pub enum VerifyError {
 }
 
 impl VerifyError {
-    /// The code for logs, metrics and the answer's `reason`.
+    /// The reason for logs, metrics and the answer.
     #[must_use]
-    pub const fn reason(&self) -> &'static str {
+    pub const fn reason(&self) -> Reason {
         match self {
-            Self::Size { .. } => "request.size",
-            Self::Shape => "token.shape",
-            Self::Encoding => "token.encoding",
-            Self::Json { .. } => "token.json",
-            Self::Header { .. } => "token.header",
-            Self::Algorithm => "token.algorithm",
-            Self::Key | Self::KeyBlocked => "token.key",
-            Self::KeyUnknown => "token.key_unknown",
-            Self::KeyAmbiguous => "token.key_ambiguous",
-            Self::Type => "token.type",
-            Self::Issuer | Self::IssuerBlocked => "token.issuer",
-            Self::Form { .. } => "token.claim",
-            Self::Expired => "token.expired",
-            Self::Signature => "token.signature",
-            Self::AudienceForm(_) | Self::Audience { .. } => "token.audience",
-            Self::NotYet { .. } => "token.not_yet",
-            Self::Lifetime { .. } => "token.lifetime",
-            Self::Age { .. } => "token.age",
-            Self::Subject => "token.subject",
-            Self::Busy => "limit.busy",
+            Self::Size { .. } => Reason::RequestSize,
+            Self::Shape => Reason::TokenShape,
+            Self::Encoding => Reason::TokenEncoding,
+            Self::Json { .. } => Reason::TokenJson,
+            Self::Header { .. } => Reason::TokenHeader,
+            Self::Algorithm => Reason::TokenAlgorithm,
+            Self::Key | Self::KeyBlocked => Reason::TokenKey,
+            Self::KeyUnknown => Reason::TokenKeyUnknown,
+            Self::KeyAmbiguous => Reason::TokenKeyAmbiguous,
+            Self::Type => Reason::TokenType,
+            Self::Issuer | Self::IssuerBlocked => Reason::TokenIssuer,
+            Self::Form { .. } => Reason::TokenClaim,
+            Self::Expired => Reason::TokenExpired,
+            Self::Signature => Reason::TokenSignature,
+            Self::AudienceForm(_) | Self::Audience { .. } => Reason::TokenAudience,
+            Self::NotYet { .. } => Reason::TokenNotYet,
+            Self::Lifetime { .. } => Reason::TokenLifetime,
+            Self::Age { .. } => Reason::TokenAge,
+            Self::Subject => Reason::TokenSubject,
+            Self::Busy => Reason::LimitBusy,
             Self::Keys(error) => error.reason(),
         }
-    }
-
-    /// Whether it is our trouble (503) and not the caller's token.
-    #[must_use]
-    pub const fn is_ours(&self) -> bool {
-        matches!(self, Self::Keys(_) | Self::Busy)
-    }
-
-    /// Whether trying again does not help until an operator of ours or of the issuer acts.
-    #[must_use]
-    pub const fn is_lasting(&self) -> bool {
-        matches!(
-            self,
-            Self::Keys(KeyError::OwnKey { .. } | KeyError::DevKey { .. })
-        )
     }
 }
 

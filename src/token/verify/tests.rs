@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::clock::{FixedClock, Timestamp};
+use crate::reason::Reason;
 use crate::token::keys::{Admission, FileKeys};
 
 const ISSUER: &str = "https://ci.example";
@@ -44,7 +45,7 @@ struct Case {
 #[derive(Debug, PartialEq, Eq)]
 enum Came {
     /// It was refused, after so many looks into the key set.
-    Refused(&'static str, usize),
+    Refused(Reason, usize),
     /// It came as far as its signature check.
     ToTheCheck(usize),
 }
@@ -123,27 +124,30 @@ async fn what_costs_little_is_checked_before_keys_and_keys_before_the_signature(
     let with = |header: Value, claims: Value| case.token(&header, &claims);
     let nothing = || json!({});
     let before_keys = [
-        ("request.size", "a".repeat(20_000)),
-        ("token.shape", "a.b".to_owned()),
-        ("token.encoding", with(nothing(), nothing()) + "="),
-        ("token.json", "e30x.e30.AAAA".to_owned()),
-        ("token.header", with(json!({ "crit": [] }), nothing())),
+        (Reason::RequestSize, "a".repeat(20_000)),
+        (Reason::TokenShape, "a.b".to_owned()),
+        (Reason::TokenEncoding, with(nothing(), nothing()) + "="),
+        (Reason::TokenJson, "e30x.e30.AAAA".to_owned()),
+        (Reason::TokenHeader, with(json!({ "crit": [] }), nothing())),
         (
-            "token.algorithm",
+            Reason::TokenAlgorithm,
             with(json!({ "alg": "RS256" }), nothing()),
         ),
-        ("token.type", with(json!({ "typ": "at+jwt" }), nothing())),
-        ("token.key", with(json!({ "kid": "" }), nothing())),
         (
-            "token.issuer",
+            Reason::TokenType,
+            with(json!({ "typ": "at+jwt" }), nothing()),
+        ),
+        (Reason::TokenKey, with(json!({ "kid": "" }), nothing())),
+        (
+            Reason::TokenIssuer,
             with(nothing(), json!({ "iss": "https://other.example" })),
         ),
         (
-            "token.expired",
+            Reason::TokenExpired,
             with(nothing(), json!({ "exp": NOW - 3_600 })),
         ),
-        ("token.claim", with(nothing(), json!({ "iat": "now" }))),
-        ("token.audience", with(nothing(), json!({ "aud": 7 }))),
+        (Reason::TokenClaim, with(nothing(), json!({ "iat": "now" }))),
+        (Reason::TokenAudience, with(nothing(), json!({ "aud": 7 }))),
     ];
     for (reason, token) in before_keys {
         assert_eq!(case.show(&token).await, Came::Refused(reason, 0));
@@ -151,7 +155,7 @@ async fn what_costs_little_is_checked_before_keys_and_keys_before_the_signature(
     let unknown = with(json!({ "kid": "k2" }), nothing());
     assert_eq!(
         case.show(&unknown).await,
-        Came::Refused("token.key_unknown", 1)
+        Came::Refused(Reason::TokenKeyUnknown, 1)
     );
 }
 
@@ -233,5 +237,8 @@ async fn a_signature_that_finds_the_line_full_is_refused_as_our_trouble() {
         }
         assert!(waiting.len() < 1_000, "the line has no end");
     };
-    assert_eq!((busy.reason(), busy.is_ours()), ("limit.busy", true));
+    assert_eq!(
+        (busy.reason(), busy.reason().is_ours()),
+        (Reason::LimitBusy, true)
+    );
 }

@@ -11,6 +11,7 @@ use hallpass::audit::file::FileSink;
 use hallpass::audit::stdout::StdoutSink;
 use hallpass::audit::verify::{Expected, Verification};
 use hallpass::audit::{Confirmed, Event, Sink, Text};
+use hallpass::reason::Reason;
 use hallpass::rootkey::RootKey;
 
 use super::log;
@@ -59,7 +60,7 @@ impl Sink for Boxed {
 
 fn alert(message: &str) -> Event {
     Event::Alert(Alert {
-        reason: "test",
+        reason: Reason::ClockJump,
         message: Text::new(message),
         request_id: None,
     })

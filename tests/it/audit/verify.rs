@@ -8,6 +8,7 @@ use std::process::{Command, Output};
 use hallpass::audit::event::Alert;
 use hallpass::audit::file::FileSink;
 use hallpass::audit::{Event, Text};
+use hallpass::reason::Reason;
 use hallpass::rootkey::RootKey;
 
 use super::{log, printed};
@@ -43,7 +44,7 @@ async fn a_changed_and_a_cut_log_are_found_with_exit_code_4() {
     let log = log(&root, "b1", FileSink::open(&path, true).unwrap()).unwrap();
     for number in 0..5 {
         let event = Event::Alert(Alert {
-            reason: "test",
+            reason: Reason::ClockJump,
             message: Text::new(&format!("number {number}")),
             request_id: None,
         });

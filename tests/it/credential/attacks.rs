@@ -177,8 +177,8 @@ on_both_versions! {
         ] {
             stage.superuser("postgres", change).await;
             let error = stage.try_mint(order("app_ro", 600, &fresh_random())).await.err().unwrap();
-            assert_eq!(error.reason, "database.group", "{change}");
-            assert!(error.is_lasting());
+            assert_eq!(error.reason.code(), "database.group", "{change}");
+            assert!(error.reason.is_lasting());
             assert!(error.nothing_made);
             let errors = stage.errors().await;
             assert!(errors.iter().any(|error| error.message.contains(reason)), "{change}: {errors:?}");
@@ -318,7 +318,7 @@ async fn prepared_transactions_are_refused() {
             .await
             .err()
             .unwrap();
-        assert!(error.ours && error.nothing_made, "{error:?}");
+        assert!(error.reason.is_ours() && error.nothing_made, "{error:?}");
         let errors = stage.errors().await;
         assert!(
             errors

@@ -148,7 +148,7 @@ on_both_versions! {
         ] {
             stage.superuser("postgres", change).await;
             let error = stage.try_mint(order("app_ro", 600, &fresh_random())).await.err().unwrap();
-            assert_eq!(error.reason, "database.group", "{change}");
+            assert_eq!(error.reason.code(), "database.group", "{change}");
             stage.superuser("postgres", undo).await;
         }
     }
@@ -228,9 +228,9 @@ on_both_versions! {
         stage.groups[0].longest_life = 60;
         stage.install().await;
         let gone = stage.try_mint(order("app_owner", 60, &fresh_random())).await.err().unwrap();
-        assert_eq!(gone.reason, "database.ceiling");
+        assert_eq!(gone.reason.code(), "database.ceiling");
         let long = stage.try_mint(order("app_rw", 61, &fresh_random())).await.err().unwrap();
-        assert_eq!(long.reason, "database.ceiling");
+        assert_eq!(long.reason.code(), "database.ceiling");
         stage.mint("app_rw", 60).await;
     }
 

@@ -290,14 +290,14 @@ on_both_versions! {
             stage.superuser("app", change).await;
             let replica = stage.replica();
             let error = made(logins(&replica).make(order("app_rw", 600, &fresh_random())).await).err().unwrap();
-            assert_eq!(error.reason, "database.group", "{change}");
+            assert_eq!(error.reason.code(), "database.group", "{change}");
             let errors = stage.errors().await;
             assert!(errors.iter().any(|error| error.message.contains(reason)), "{change}: {errors:?}");
             stage.superuser("app", undo).await;
         }
         stage.superuser("app", "SET ROLE app_owner; GRANT CREATE ON SCHEMA shared TO app_rw; GRANT REFERENCES ON app.items TO app_rw").await;
         let error = made(logins(&stage.replica()).make(order("app_rw", 600, &fresh_random())).await).err().unwrap();
-        assert_eq!(error.reason, "database.group");
+        assert_eq!(error.reason.code(), "database.group");
     }
 
     /// T-124: P-15
@@ -307,7 +307,7 @@ on_both_versions! {
                 stage.superuser("app", "SET ROLE app_owner; GRANT CREATE ON SCHEMA shared TO app_rw; GRANT REFERENCES ON app.items TO app_ro").await;
                 for group in ["app_rw", "app_ro"] {
                     let error = stage.try_mint(order(group, 600, &fresh_random())).await.err().unwrap();
-                    assert_eq!(error.reason, "database.group", "{group}: {error:?}");
+                    assert_eq!(error.reason.code(), "database.group", "{group}: {error:?}");
                     assert!(error.nothing_made);
                 }
                 let errors = stage.errors().await;
@@ -491,7 +491,7 @@ on_both_versions! {
             logins.push(stage.try_mint(order_for("acme/greedy", &fresh_random())).await.unwrap());
         }
         let error = stage.try_mint(order_for("acme/greedy", &fresh_random())).await.err().unwrap();
-        assert_eq!(error.reason, "database.repository_full");
+        assert_eq!(error.reason.code(), "database.repository_full");
         assert!(error.nothing_made);
         stage.try_mint(order_for("acme/other", &fresh_random())).await.unwrap();
         // A place is free again when its login is gone.
@@ -542,8 +542,8 @@ async fn until_answered(
     loop {
         let error = made(logins(broker).make(order()).await).err().unwrap();
         // The server has just come back.
-        if !error.ours || tokio::time::Instant::now() > deadline {
-            return error.reason;
+        if !error.reason.is_ours() || tokio::time::Instant::now() > deadline {
+            return error.reason.code();
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }

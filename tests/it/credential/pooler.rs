@@ -99,7 +99,7 @@ async fn a_pooler_in_between_is_refused_with_the_reason() {
             .make(order("app_ro", 600, &fresh_random()))
             .await;
         let refused = refused.unwrap_err();
-        assert_eq!(refused.reason, "database.unreachable");
+        assert_eq!(refused.reason.code(), "database.unreachable");
         assert!(refused.nothing_made);
         let target = PostgresSettings {
             port: pooler.port,

@@ -101,7 +101,7 @@ on_both_versions! {
 
         // The new broker with the old functions: no new login, and an end without the clean-up that ran jobs' code.
         let error = stage.try_mint(order("app_ro", 600, &fresh_random())).await.err().unwrap();
-        assert!(error.nothing_made && error.reason == "database.outdated", "{error:?}");
+        assert!(error.nothing_made && error.reason.code() == "database.outdated", "{error:?}");
         let revoked = stage.databases.revoke(&ended).await.unwrap();
         assert_ne!(revoked, Revoked::Gone);
         assert!(session.simple_query("SELECT 1").await.is_err());

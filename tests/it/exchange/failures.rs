@@ -14,6 +14,7 @@ use hallpass::credential::{Credential, Mint, MintError};
 use hallpass::dev::issuer::{GithubJob, github_claims};
 use hallpass::exchange::{Exchange, Parts, Request, Seen};
 use hallpass::policy::{Ask, Permit};
+use hallpass::reason::Reason;
 use hallpass::replay::memory::MemoryTokens;
 use hallpass::replay::{IdempotencyKey, Reach, ReplayError, Reserved, Slot, UsedTokens};
 use hallpass::token::keys::{FileKeys, KeyError, KeySet, KeySource};
@@ -82,9 +83,8 @@ impl Mint for Broken {
         match self.0 {
             How::Fails => Err(MintError {
                 message: "is down".to_owned(),
-                reason: "database.unreachable",
+                reason: Reason::DatabaseUnreachable,
                 nothing_made: true,
-                ours: true,
             }),
             How::Hangs => pending().await,
             How::Panics => panic!("mint"),

@@ -8,6 +8,7 @@ use hallpass::audit::Recorded;
 use hallpass::credential::target::Target;
 use hallpass::credential::{Credential, Mint, MintError, PostgresLogin, Revoked};
 use hallpass::lease::{self, LeaseContents};
+use hallpass::reason::Reason;
 use hallpass::rootkey::RootKeys;
 use hallpass::secret::Secret;
 use tokio::sync::Semaphore;
@@ -93,9 +94,8 @@ impl FakeDatabase {
     fn refusal(nothing_made: bool) -> MintError {
         MintError {
             message: "database `shop` did not create the user".to_owned(),
-            reason: "database.unreachable",
+            reason: Reason::DatabaseUnreachable,
             nothing_made,
-            ours: true,
         }
     }
 }
@@ -117,7 +117,7 @@ impl Mint for FakeDatabase {
             Mood::BreaksOff => return Err(Self::refusal(false)),
             Mood::RefusesForGood => {
                 return Err(MintError {
-                    reason: "database.ceiling",
+                    reason: Reason::DatabaseCeiling,
                     ..Self::refusal(true)
                 });
             }

@@ -220,7 +220,7 @@ impl Broker {
     pub(crate) fn reason(&self, token: &str) -> &'static str {
         match self.verify(token) {
             Ok(_) => "ok",
-            Err(error) => error.reason(),
+            Err(error) => error.reason().code(),
         }
     }
 }

@@ -131,7 +131,8 @@ fn a_public_key_is_no_hmac_secret() {
             assert_eq!(
                 verify_jws(&token, &set, &Algorithm::ALL)
                     .unwrap_err()
-                    .reason(),
+                    .reason()
+                    .code(),
                 expected
             );
         }
@@ -170,7 +171,7 @@ fn a_symmetric_key_of_the_set_verifies_nothing() {
         );
         let token = format!("{input}.{}", BASE64URL_NOPAD.encode(tag.as_ref()));
         let refused = verify_jws(&token, &set, &Algorithm::ALL).unwrap_err();
-        assert_eq!(refused.reason(), reason);
+        assert_eq!(refused.reason().code(), reason);
     }
 }
 

@@ -297,7 +297,7 @@ fn refusals_after_the_signature_name_claim_and_value_escaped() {
         let error = broker
             .verify(&key.token(&claims_with(name, Some(value))))
             .unwrap_err();
-        format!("{}: {error}", error.reason())
+        format!("{}: {error}", error.reason().code())
     };
     insta::assert_snapshot!(text("aud", json!("sts.amazonaws.com")), @"token.audience: claim `aud` is `sts.amazonaws.com`, expected `https://hallpass.example`; ask the CI for a token with that audience");
     insta::assert_snapshot!(text("aud", json!(["a\n\u{202e}", AUDIENCE])), @r"token.audience: claim `aud` is a list of `a\u{a}\u{202e}`, `https://hallpass.example`, expected `https://hallpass.example`; ask the CI for a token with that audience");

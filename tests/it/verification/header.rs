@@ -162,7 +162,7 @@ async fn a_token_of_the_wrong_form_causes_no_fetch() {
             .verify(&SubjectToken::new(token))
             .await
             .unwrap_err();
-        assert_eq!(refused.reason(), reason);
+        assert_eq!(refused.reason().code(), reason);
         assert_eq!(asked.0.load(Ordering::SeqCst), 0, "{reason}");
     }
     let good = SubjectToken::new(key.token(&claims()));

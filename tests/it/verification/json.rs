@@ -47,7 +47,7 @@ fn readers() -> [Reader; 4] {
     let fetched = |outcome: Result<(), KeyError>| match outcome {
         Ok(()) => "ok",
         Err(KeyError::Document(text)) if text.contains("strict JSON") => "json",
-        Err(error) => error.reason(),
+        Err(error) => error.reason().code(),
     };
     let discovery = Reader {
         name: "discovery document",

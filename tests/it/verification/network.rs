@@ -69,7 +69,11 @@ async fn a_key_set_address_elsewhere_is_not_asked() {
         );
         server.answer(DISCOVERY, Answer::ok(document.as_bytes()));
         let error = fetch(&issuer).await.unwrap_err();
-        assert_eq!(error.reason(), "keys.address", "{elsewhere}: {error}");
+        assert_eq!(
+            error.reason().code(),
+            "keys.address",
+            "{elsewhere}: {error}"
+        );
     }
     assert_eq!((server.asked(JWKS), trap.connections()), (0, 0));
     server.discover(&trap.jwks_url());
@@ -260,7 +264,7 @@ async fn an_address_as_host_is_refused_without_a_lookup() {
     ] {
         issuer.url = format!("https://{host}:{}", server.port);
         let error = fetch_by(&resolver, &issuer).await.unwrap_err();
-        assert_eq!(error.reason(), "keys.address", "{host}: {error}");
+        assert_eq!(error.reason().code(), "keys.address", "{host}: {error}");
     }
     assert_eq!(server.connections(), 0);
     assert!(resolver.asked().is_empty());
@@ -342,7 +346,7 @@ async fn an_issuer_that_is_not_configured_costs_no_lookup_and_no_connection() {
     let reason = async |iss: &str| {
         let claims = claims_with("iss", Some(iss.into()));
         let token = SubjectToken::new(key.token(&claims));
-        verifier.verify(&token).await.unwrap_err().reason()
+        verifier.verify(&token).await.unwrap_err().reason().code()
     };
     let invented = (0..1_000).map(|number| format!("https://{number}.example"));
     let near = [
@@ -392,7 +396,7 @@ async fn an_issuer_that_hangs_delays_no_other() {
     }
     assert!(!hanging.is_finished(), "all that while the other one hangs");
     assert_eq!(
-        hanging.await.unwrap().unwrap_err().reason(),
+        hanging.await.unwrap().unwrap_err().reason().code(),
         "keys.unavailable"
     );
 }

@@ -421,6 +421,6 @@ proptest! {
         let header = json!({ "alg": algorithm.name() }).to_string();
         let part = |bytes: &[u8]| BASE64URL_NOPAD.encode(bytes);
         let token = format!("{}.e30.{}", part(header.as_bytes()), part(&signature));
-        prop_assert_eq!(verify_jws(&token, &set, &Algorithm::ALL).unwrap_err().reason(), "token.signature");
+        prop_assert_eq!(verify_jws(&token, &set, &Algorithm::ALL).unwrap_err().reason().code(), "token.signature");
     }
 }

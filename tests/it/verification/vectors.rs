@@ -13,7 +13,7 @@ fn outcome(vector: &Vector) -> String {
     let keys = KeySet::from_jwks(vector.keys.as_bytes(), &Admission::default()).unwrap();
     match verify_jws(&vector.token, &keys, &vector.algorithms) {
         Ok(payload) => format!("payload {}", BASE64URL_NOPAD.encode(&payload)),
-        Err(error) => error.reason().to_owned(),
+        Err(error) => error.reason().code().to_owned(),
     }
 }
 

@@ -1,6 +1,7 @@
 //! What logs are told of an issuer's keys. Never a key's or a document's text.
 
 use super::{KeyError, KeySet};
+use crate::reason::Reason;
 use crate::token::TrustedIssuer;
 use crate::token::keys::{Rejected, Rule};
 
@@ -8,7 +9,7 @@ use crate::token::keys::{Rejected, Rule};
 pub(super) fn log_failure(issuer: &TrustedIssuer, error: &KeyError, has_keys: bool) {
     tracing::error!(
         issuer = issuer.name,
-        reason = error.reason(),
+        reason = error.reason().code(),
         serves_last_good_set = has_keys,
         "keys of issuer `{}` could not be fetched: {error}",
         issuer.name
@@ -20,7 +21,7 @@ pub(super) fn log_left_out(issuer: &TrustedIssuer, set: &KeySet, before: Option<
     if set.is_empty() && !before.is_some_and(KeySet::is_empty) {
         tracing::error!(
             issuer = issuer.name,
-            reason = "keys.empty",
+            reason = Reason::KeysEmpty.code(),
             "issuer `{}` publishes no key that can be used; its tokens are refused",
             issuer.name
         );
@@ -29,7 +30,7 @@ pub(super) fn log_left_out(issuer: &TrustedIssuer, set: &KeySet, before: Option<
         return;
     }
     for Rejected { index, rule } in set.rejected() {
-        let (name, reason) = (&issuer.name, rule.code());
+        let (name, reason) = (&issuer.name, rule.reason().code());
         // A leaked private key is the issuer's emergency, everything else its untidiness (T-32).
         if *rule == Rule::PrivateMember {
             tracing::error!(

@@ -315,7 +315,7 @@ impl Plan {
     fn count(&mut self, outcome: &Result<KeySet, KeyError>) {
         let ended = match outcome {
             Ok(_) => "ok",
-            Err(error) => error.reason(),
+            Err(error) => error.reason().code(),
         };
         let count = self.fetches.entry(ended).or_default();
         *count = count.saturating_add(1);

@@ -1,0 +1,106 @@
+//! The layers around the routes of both listeners, outermost first: [`logged`], [`gated`], [`timed`],
+//! [`unpanicked`], and for operators [`known_host`].
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::response::{IntoResponse as _, Response};
+use tower::ServiceBuilder;
+use tracing::{Instrument as _, Span, field};
+
+use super::Shared;
+use super::answer::{self, Context, Refusal, RequestId};
+use super::gate::{self, HeadLimits};
+use super::log::Line;
+use super::request::RequestError;
+use super::routes::Route;
+use crate::exchange::caught;
+use crate::reason::Reason;
+
+/// The routes of the public listener, complete.
+pub(super) fn public(router: Router<Arc<Shared>>, shared: &Arc<Shared>) -> Router {
+    around(router, shared)
+}
+
+/// The routes of the operators' listener, complete.
+pub(super) fn operators(router: Router<Arc<Shared>>, shared: &Arc<Shared>) -> Router {
+    let host = from_fn_with_state(Arc::clone(shared), known_host);
+    around(router.layer(host), shared)
+}
+
+fn around(router: Router<Arc<Shared>>, shared: &Arc<Shared>) -> Router {
+    let layers = ServiceBuilder::new()
+        .layer(from_fn_with_state(Arc::clone(shared), logged))
+        .layer(from_fn_with_state(Arc::clone(shared), gated))
+        .layer(from_fn_with_state(Arc::clone(shared), timed))
+        .layer(from_fn(unpanicked));
+    router.layer(layers).with_state(Arc::clone(shared))
+}
+
+/// Gives the request its id and its span, writes the answer in the dialect of its route, and then its
+/// log line.
+async fn logged(State(shared): State<Arc<Shared>>, mut request: Request, next: Next) -> Response {
+    let context = Context::new();
+    let line = Line::of(&shared, &request, &context);
+    let route = line.route;
+    let is_last = gate::is_last(request.method(), request.headers());
+    request.extensions_mut().insert(context.clone());
+    let answered = next.run(request).instrument(span(&context.id, route)).await;
+    let (mut response, verdict) = answer::write(answered, &context.id, route.dialect);
+    if is_last {
+        answer::seal(response.headers_mut(), &context.id, true);
+    }
+    line.answered(response.status(), &verdict);
+    response
+}
+
+/// Gives every line that is written for this request its id, and once the token is verified its
+/// issuer. Of level `error`, so that it exists whatever the log's level is.
+fn span(id: &RequestId, route: &Route) -> Span {
+    tracing::error_span!(
+        "request",
+        request_id = id.as_str(),
+        route = route.path,
+        issuer = field::Empty
+    )
+}
+
+/// Refuses a head that is malformed or too long, whatever its path.
+async fn gated(State(shared): State<Arc<Shared>>, request: Request, next: Next) -> Response {
+    let (parts, body) = request.into_parts();
+    let limits = HeadLimits {
+        fields: shared.limits.fields,
+        bytes: shared.limits.head,
+    };
+    match gate::check(&parts, limits) {
+        Ok(()) => next.run(Request::from_parts(parts, body)).await,
+        Err(error) => error.into_response(),
+    }
+}
+
+/// Ends the wait for an answer when the request's time is up.
+async fn timed(State(shared): State<Arc<Shared>>, request: Request, next: Next) -> Response {
+    let limit = shared.limits.request_time;
+    let answered = tokio::time::timeout(limit, next.run(request)).await;
+    answered.unwrap_or_else(|_| {
+        let seconds = limit.as_secs().max(1);
+        RequestError::Slow { seconds }.into_response()
+    })
+}
+
+/// Answers for a handler that panicked.
+async fn unpanicked(request: Request, next: Next) -> Response {
+    let answered = caught(next.run(request)).await;
+    answered.unwrap_or_else(|_| Refusal::bug(Reason::BugPanic).into_response())
+}
+
+/// Refuses requests by any other `Host` than loopback and the configured ones (T-118).
+async fn known_host(State(shared): State<Arc<Shared>>, request: Request, next: Next) -> Response {
+    if gate::is_operator_host(request.headers(), &shared.operator_hosts) {
+        return next.run(request).await;
+    }
+    let found = "found a name that is neither loopback nor in operator_hosts";
+    RequestError::Host { found }.into_response()
+}
