@@ -64,13 +64,13 @@ pub(super) fn read(section: &Section<'_>) -> Option<Signing> {
         signing.generation = u32::try_from(generation?).ok()?;
     }
     if let Some(rs256) = rs256 {
-        signing.rs256 = rs256?;
+        signing.rs256 = Some(rs256?);
     }
     Some(signing)
 }
 
 /// A list of further keys, at most one entry for each algorithm; RS256 is the only one yet.
-fn also(list: &Item<'_>) -> Option<Option<Rs256Files>> {
+fn also(list: &Item<'_>) -> Option<Rs256Files> {
     let mut found = None;
     for entry in list.list()? {
         let files = rs256(&entry)?;
@@ -81,7 +81,10 @@ fn also(list: &Item<'_>) -> Option<Option<Rs256Files>> {
             );
         }
     }
-    Some(found)
+    match found {
+        Some(files) => Some(files),
+        None => list.wrong("`also` is empty", "name a key, or leave `also` out"),
+    }
 }
 
 /// `{ kind: file, algorithm: RS256, key: { file: … }, next: { file: … } }`.

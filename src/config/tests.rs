@@ -301,6 +301,7 @@ fn a_key_for_rs256_is_one_entry_with_one_file_or_two() {
         also(&format!("[ {entry}, {entry} ]")),
         "a second entry of `also` for `RS256`"
     );
+    insta::assert_snapshot!(also("[]"), @"`also` is empty");
     insta::assert_snapshot!(also("[ { kind: file, algorithm: RS256 } ]"), @"key `key` is missing");
     insta::assert_snapshot!(also("[ { kind: file, algorithm: ES256, key: { file: k } } ]"), @"a key under `also` does not sign with `ES256`");
     insta::assert_snapshot!(also("[ { kind: kms, algorithm: RS256, key: { file: k } } ]"), @"unknown kind of key `kms`");

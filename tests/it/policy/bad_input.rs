@@ -46,6 +46,38 @@ credentials:
     "#);
 }
 
+/// T-170
+#[test]
+fn a_token_asks_for_rs256_or_for_no_algorithm() {
+    let text = |algorithm: &str| {
+        format!(
+            r#"issuers:
+  github: {{ provider: github, tenants: [ {{ owner: acme, owner_id: "65923871" }} ] }}
+credentials:
+  app: {{ kind: jwt, algorithm: {algorithm}, audience: https://app.acme.dev, max_ttl: 10m, owner: team-app, purpose: calls, class: low }}
+policies:
+  - name: app
+    issuer: github
+    when: {{ repository: acme/app, repository_id: "702114500" }}
+    grant: [ {{ credential: app, ttl: 5m }} ]
+"#
+        )
+    };
+    PolicySet::from_texts(&[("root.yaml", &text("RS256"))]).unwrap();
+    for algorithm in ["ES256", "EdDSA", "HS256", "none", "rs256", "\"\""] {
+        let errors = errors(&text(algorithm));
+        assert!(
+            errors.contains("`algorithm` of credential `app`"),
+            "{errors}"
+        );
+    }
+    let error = errors(&text("ES256"));
+    assert!(
+        error.contains("must be `RS256`; leave it out for a token"),
+        "{error}"
+    );
+}
+
 #[test]
 fn an_unknown_fact_is_explained() {
     let text = r#"issuers:

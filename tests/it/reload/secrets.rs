@@ -140,7 +140,7 @@ async fn a_renewed_certificate_is_shown_to_new_connections_and_half_a_renewal_is
     );
 }
 
-/// T-171
+/// T-88, T-171
 #[tokio::test]
 async fn the_next_rs256_key_is_published_before_it_signs_and_the_old_one_after() {
     let (old, new) = (rsa_key(), rsa_key());
