@@ -45,13 +45,9 @@ impl InputArgs {
             if value.is_empty() || !value.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
                 return Err(wrong("must be one line of printable ASCII, and not empty"));
             }
-            if value.len() > input.longest {
-                let (found, longest) = (value.len(), input.longest);
-                return Err(wrong(&format!(
-                    "has {found} bytes, at most {longest} are allowed"
-                )));
-            }
-            (input.check)(&value).map_err(|problem| wrong(&problem))?;
+            input
+                .check_value(&value)
+                .map_err(|problem| wrong(&problem))?;
             if inputs.insert(name.to_owned(), value).is_some() {
                 return Err(wrong("is given twice"));
             }

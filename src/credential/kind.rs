@@ -114,9 +114,24 @@ pub struct Input {
     pub required: bool,
     /// The most bytes it may have.
     pub longest: usize,
-    /// Says what is wrong with a value, as the end of a sentence that begins with its name. The
-    /// value must not be part of the text.
+    /// Says what is wrong with a value that is not too long, as the end of a sentence that begins with
+    /// its name. The value must not be part of the text.
     pub check: fn(&str) -> Result<(), String>,
+}
+
+impl Input {
+    /// Checks a value against all that the kind asks of it.
+    ///
+    /// # Errors
+    /// What is wrong, as the end of a sentence that begins with the input's name. It holds nothing of
+    /// the value.
+    pub fn check_value(&self, value: &str) -> Result<(), String> {
+        let (found, longest) = (value.len(), self.longest);
+        if found > longest {
+            return Err(format!("has {found} bytes, at most {longest} are allowed"));
+        }
+        (self.check)(value)
+    }
 }
 
 /// One member of a credential, as answers and formats name it.

@@ -1,8 +1,8 @@
 //! Whether the inputs of a request fit a credential: those its kind takes, within the kind's grammar
 //! and the patterns of the definition.
 
-use super::CredentialDefinition;
 use super::pattern::Seen;
+use super::{Ask, CredentialDefinition, PolicySet};
 use crate::text::escape;
 
 /// Inputs that do not fit the credential. The texts hold no value that was sent: a private key sent
@@ -53,6 +53,18 @@ pub enum InputError {
     },
 }
 
+impl PolicySet {
+    /// Checks the inputs of an ask that is permitted. To any other ask it would say what a credential
+    /// takes.
+    ///
+    /// # Errors
+    /// The first input that does not fit.
+    pub fn check_inputs(&self, ask: &Ask) -> Result<(), InputError> {
+        let definition = self.credential(&ask.credential);
+        definition.map_or(Ok(()), |definition| definition.check_inputs(&ask.inputs))
+    }
+}
+
 impl CredentialDefinition {
     /// Checks the inputs of a request. An input that the definition bounds must be sent: a missing
     /// value fits no pattern.
@@ -95,13 +107,7 @@ impl CredentialDefinition {
                 name,
                 problem,
             };
-            if value.len() > input.longest {
-                let (found, longest) = (value.len(), input.longest);
-                return Err(wrong(format!(
-                    "has {found} bytes, at most {longest} are allowed"
-                )));
-            }
-            (input.check)(value).map_err(wrong)?;
+            input.check_value(value).map_err(wrong)?;
             if bound.is_some_and(|pattern| !pattern.fits(Seen::Text(value))) {
                 return Err(InputError::NotAllowed {
                     credential: self.name.clone(),

@@ -15,6 +15,7 @@ use tempfile::TempDir;
 
 mod bad_input;
 mod cost;
+mod inputs;
 mod language;
 mod resource;
 
@@ -396,6 +397,38 @@ fn an_issuer_can_be_elsewhere_without_changing_the_files() {
         set.reader_by_url("https://token.actions.githubusercontent.com")
             .is_none()
     );
+}
+
+/// In each form of output, by the command that reads the folder.
+#[test]
+fn a_folder_without_policies_is_a_finding() {
+    let dir = folder(&[("job.json", r#"{"iss":"https://a.test"}"#)]);
+    fs::create_dir(dir.path().join("policies")).unwrap();
+    let output = hallpass(&["policy", "check", "--output", "json"], dir.path());
+    assert_eq!(output.status.code(), Some(4));
+    let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let findings = answer["findings"].as_array().unwrap();
+    assert_eq!(findings.len(), 1, "{answer}");
+    let finding = &findings[0];
+    assert_eq!(finding["severity"], "error");
+    assert_eq!(finding["rule"], "no-policies");
+    assert_eq!(finding["file"], "policies");
+    let sentence = "`policies` holds no policies, so every job would be refused";
+    assert_eq!(finding["message"], sentence);
+    let output = hallpass(&["policy", "check"], dir.path());
+    assert_eq!(output.status.code(), Some(4));
+    let said = text(&output.stdout);
+    assert!(said.contains(sentence), "{said}");
+    assert!(
+        said.contains("expected at least one `*.yaml` file"),
+        "{said}"
+    );
+    let args = ["policy", "explain", "--claims", "job.json", "app"];
+    let output = hallpass(&args, dir.path());
+    assert_eq!(output.status.code(), Some(4));
+    let said = text(&output.stderr);
+    assert!(said.contains(sentence), "{said}");
+    assert!(!said.contains("the policies trust"), "{said}");
 }
 
 /// T-83, T-49, T-50: every rule has a bad example, which it finds, and a good one with no findings.

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use data_encoding::BASE64URL_NOPAD;
 use serde_json::json;
 
+use super::nothing_in;
+use crate::cli::inputs::InputArgs;
 use crate::cli::{Failure, Output, Terminal};
 use crate::clock::{Clock as _, SystemClock};
 use crate::policy::decide::{BlockOutcome, ConditionOutcome, GrantOutcome, PolicyOutcome, Verdict};
@@ -46,6 +48,8 @@ pub(super) struct Args {
     /// A scope asked for; may be given several times. All of the grant's if not given
     #[arg(long = "scope", value_name = "SCOPE")]
     scopes: Vec<String>,
+    #[command(flatten)]
+    inputs: InputArgs,
     /// The folder of policies
     #[arg(long, value_name = "DIR", default_value = "policies")]
     policies: PathBuf,
@@ -56,18 +60,21 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args, out: &mut Terminal) -> Result<(), Failure> {
     let ask = ask(args)?;
-    let set = match PolicySet::load(&args.policies) {
-        Ok(loaded) => loaded.set,
-        Err(errors) => {
-            out.error_report(&errors.render(out.is_terminal()));
-            return Err(Failure::Findings(format!(
-                "the policies in `{}` do not load",
-                args.policies.display()
-            )));
-        }
-    };
+    let loaded = PolicySet::load(&args.policies).map(|loaded| loaded.set);
+    let set = loaded.and_then(|set| nothing_in(&args.policies, &set).map_or(Ok(set), Err));
+    let set = set.map_err(|errors| {
+        out.error_report(&errors.render(out.is_terminal()));
+        Failure::Findings(format!(
+            "the policies in `{}` do not load",
+            args.policies.display()
+        ))
+    })?;
     let facts = facts(&set, claims(args, out)?)?;
     let decision = set.explain(&facts, &ask, SystemClock::new().now());
+    // As the broker does: what a credential takes is looked at once the job may have it.
+    let checked = decision.is_permitted().then(|| set.check_inputs(&ask));
+    let misfit = checked.and_then(Result::err).map(|error| error.to_string());
+    let is_permitted = decision.is_permitted() && misfit.is_none();
     match args.output {
         Output::Json => {
             let facts: serde_json::Map<_, _> = facts
@@ -76,11 +83,16 @@ pub(super) fn run(args: &Args, out: &mut Terminal) -> Result<(), Failure> {
                 .collect();
             let decision = serde_json::to_value(&decision)
                 .map_err(|error| Failure::Local(error.to_string()))?;
-            out.json(&json!({ "facts": facts, "decision": decision }).to_string());
+            let mut answer =
+                json!({ "permitted": is_permitted, "facts": facts, "decision": decision });
+            if let (Some(problem), Some(members)) = (misfit, answer.as_object_mut()) {
+                members.insert("inputs".to_owned(), problem.into());
+            }
+            out.json(&answer.to_string());
         }
-        Output::Text => print(&decision, &facts, out),
+        Output::Text => print(&decision, misfit.as_deref(), &facts, out),
     }
-    if decision.is_permitted() {
+    if is_permitted {
         return Ok(());
     }
     Err(Failure::Denied(format!(
@@ -96,7 +108,7 @@ fn ask(args: &Args) -> Result<Ask, Failure> {
         credential: args.credential.clone(),
         scopes: (!args.scopes.is_empty()).then(|| args.scopes.clone()),
         ttl,
-        ..Ask::default()
+        inputs: args.inputs.read()?,
     })
 }
 
@@ -189,7 +201,7 @@ const fn reader_of_dev<'a>(_: &'a PolicySet, _: &str) -> Option<&'a Reader> {
     None
 }
 
-fn print(decision: &Decision, facts: &Facts, out: &mut Terminal) {
+fn print(decision: &Decision, misfit: Option<&str>, facts: &Facts, out: &mut Terminal) {
     out.line(&format!("credential  {}", escape(&decision.credential)));
     out.line(&format!("issuer      {}", decision.issuer));
     for fact in SHOWN {
@@ -199,7 +211,10 @@ fn print(decision: &Decision, facts: &Facts, out: &mut Terminal) {
     }
     out.line(&format!("policies    {}", decision.revision));
     out.line("");
-    out.prose(&verdict(decision));
+    out.prose(&match misfit {
+        Some(problem) => format!("DENIED: {problem}"),
+        None => verdict(decision),
+    });
     for tenant in &decision.tenants {
         if !tenant.holds() || decision.policies.is_empty() {
             block(&format!("tenant of {}", decision.issuer), tenant, out);
