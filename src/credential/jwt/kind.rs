@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::credential::kind::{Definition, Form, Kind, Member, Repeat};
+use crate::credential::kind::{Definition, Form, Kind, Member, Repeat, TeamBound};
 use crate::policy::DefinitionReader;
 use crate::provider::Fact;
 
@@ -26,7 +26,10 @@ pub static KIND: Kind = Kind {
     ],
     repeat: Repeat::Same,
     revocable: false,
-    teams: &[],
+    teams: &[TeamBound {
+        key: "audience",
+        uses: "audiences",
+    }],
     read,
 };
 
