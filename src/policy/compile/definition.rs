@@ -1,7 +1,5 @@
 //! What a kind reads its own keys of a definition with.
 
-use std::time::Duration;
-
 use super::{conditions, credentials};
 use crate::policy::read::{Fields, MAX_TEXT, Sheet};
 use crate::provider::Fact;
@@ -60,12 +58,6 @@ impl DefinitionReader<'_, '_> {
             return false;
         };
         self.sheet.boolean(node, self.name(key)).unwrap_or_default()
-    }
-
-    /// A duration such as `15m`, if it is present.
-    pub fn duration(&mut self, key: &str) -> Option<Duration> {
-        let node = self.fields.get(key)?;
-        self.sheet.duration(node, self.name(key))
     }
 
     /// Scope tokens (RFC 6749 section 3.3); none if the key is not present, `None` after an error:
