@@ -86,16 +86,20 @@ pub(super) fn run(args: &Args, out: &mut Terminal) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The first findings of each rule, in order, and how many more there are of which.
+/// All errors and the first other findings of each rule, in order, and how many more there are of
+/// which.
 fn first_of_each_rule(found: &Diagnostics) -> (Diagnostics, BTreeMap<&'static str, usize>) {
     let mut counts: BTreeMap<&'static str, usize> = BTreeMap::new();
     let mut shown = Vec::new();
     for one in found.iter() {
-        let count = counts.entry(one.rule).or_default();
-        *count = count.saturating_add(1);
-        if *count <= MOST_OF_A_RULE {
-            shown.push(one.clone());
+        if one.severity != Severity::Error {
+            let count = counts.entry(one.rule).or_default();
+            *count = count.saturating_add(1);
+            if *count > MOST_OF_A_RULE {
+                continue;
+            }
         }
+        shown.push(one.clone());
     }
     let left_out = counts.into_iter();
     let left_out = left_out.map(|(rule, count)| (rule, count.saturating_sub(MOST_OF_A_RULE)));
@@ -153,6 +157,6 @@ fn explain(id: &str, out: &mut Terminal) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Findings of one rule that are shown to people: a large set that breaks one rule everywhere would
-/// fill the log of a CI job.
+/// Warnings and notes of one rule that are shown to people: a large set that breaks one rule
+/// everywhere would fill the log of a CI job.
 const MOST_OF_A_RULE: usize = 1_000;

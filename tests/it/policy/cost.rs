@@ -71,6 +71,14 @@ fn thousands_of_findings_are_shown_in_part_and_counted_whole() {
     let output = hallpass(&["policy", "check", ".", "--output", "json"], dir.path());
     let answer: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(answer["findings"].as_array().unwrap().len(), 2_001);
+    // Errors all come together.
+    let text = text.replace("credential: app", "credential: nap");
+    let dir = folder(&[("root.yaml", ROOT), ("app.yaml", &text)]);
+    let output = hallpass(&["policy", "check", "."], dir.path());
+    let said = String::from_utf8(output.stdout).unwrap();
+    for line in [2, 1_002, 2_001] {
+        assert!(said.contains(&format!("app.yaml:{line}:")), "{line}");
+    }
 }
 
 /// T-132: twice the policies are twice the bytes that are looked at, up to 100,000 with a finding each,

@@ -113,9 +113,8 @@ fn an_input_of_no_kind_or_of_no_use_is_a_slip_in_an_explanation_too() {
 fn a_bound_that_no_request_can_fit_does_not_load() {
     let said = |inputs: &str| {
         let text = policies(&format!(", inputs: {inputs}"));
-        let errors = match PolicySet::from_texts(&[("root.yaml", &text)]) {
-            Ok(_) => return String::new(),
-            Err(errors) => errors,
+        let Err(errors) = PolicySet::from_texts(&[("root.yaml", &text)]) else {
+            return String::new();
         };
         let errors = errors.iter().map(|error| error.message.clone());
         errors.collect::<Vec<_>>().join("\n")
