@@ -173,16 +173,12 @@ impl Exchange {
         };
         // No permit is made: nothing can be minted from an explanation.
         let decision = policies.explain_nearest(job.facts(), ask, now);
-        if decision.is_permitted()
-            && let Some(definition) = policies.credential(&ask.credential)
-        {
-            definition.check_inputs(&ask.inputs).map_err(Error::Input)?;
+        if !decision.is_permitted() {
+            let denial = Denial::new(decision, job.facts());
+            return Ok(Explained::Denied(Box::new(denial)));
         }
-        Ok(if decision.is_permitted() {
-            Explained::Permitted(Box::new(decision))
-        } else {
-            Explained::Denied(Box::new(Denial::new(decision, job.facts())))
-        })
+        policies.check_inputs(ask).map_err(Error::Input)?;
+        Ok(Explained::Permitted(Box::new(decision)))
     }
 
     /// Ends the lease of a handle (RFC 7009); says which lease it was. Once begun it runs to its

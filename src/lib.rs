@@ -12,9 +12,9 @@
 //! Who knows whom:
 //!
 //! ```text
-//! main -> cli -> { http, client, dev } -> exchange
+//! main -> cli -> { broker -> http, client, dev } -> exchange
 //!      -> { token, provider, policy, replay, audit, credential }
-//!      -> { wire, lease, rootkey, clock, parts, secret, text, tls }
+//!      -> { wire, yaml, lease, rootkey, clock, parts, reason, secret, text, tls }
 //! provider   -> token (Verified, its claims)
 //! policy     -> provider (Facts), token (TrustedIssuer, strict JSON), credential (the list of kinds)
 //! replay     -> policy (Permit)
@@ -22,14 +22,15 @@
 //! credential -> audit (Recorded), policy (what a grant is for), provider (Fact), replay, token (TokenId,
 //!               the rules for published keys)
 //! exchange   -> lease (opens the handles that come back to be revoked)
-//! config     -> the settings types of policy, credential, replay and token, and policy's YAML reader
-//!               and diagnostics
+//! config     -> yaml, and the settings types of policy, credential, replay and token
+//! broker     -> config, http and every part of an exchange: composition, reload, upkeep, shutdown
+//! yaml       -> text: nodes with places, diagnostics and durations, for policies and settings
 //! lease      -> rootkey, clock, secret      rootkey -> parts, secret
 //! ```
 //!
-//! `client` knows only `clock`, `parts`, `secret`, `text`, `tls`, `wire` and what a kind of credential
-//! is (`credential::kind`): a job's side needs nothing of a broker's. `dev` starts a whole
-//! broker through `http`, and `serve` never uses it.
+//! `client` knows only `clock`, `parts`, `reason`, `secret`, `text`, `tls`, `wire` and what a kind of
+//! credential is (`credential::kind`): a job's side needs nothing of a broker's. `dev` starts a whole
+//! broker through `broker`, and `serve` never uses it.
 
 pub mod audit;
 pub mod broker;

@@ -45,8 +45,9 @@ impl InputArgs {
             if value.is_empty() || !value.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
                 return Err(wrong("must be one line of printable ASCII, and not empty"));
             }
-            let fits = input.check_value(&value);
-            fits.map_err(|problem| wrong(&problem))?;
+            input
+                .check_value(&value)
+                .map_err(|problem| wrong(&problem))?;
             if inputs.insert(name.to_owned(), value).is_some() {
                 return Err(wrong("is given twice"));
             }

@@ -114,16 +114,17 @@ pub struct Input {
     pub required: bool,
     /// The most bytes it may have.
     pub longest: usize,
-    /// Says what is wrong with a value, as the end of a sentence that begins with its name. The
-    /// value must not be part of the text.
+    /// Says what is wrong with a value that is not too long, as the end of a sentence that begins with
+    /// its name. The value must not be part of the text.
     pub check: fn(&str) -> Result<(), String>,
 }
 
 impl Input {
-    /// Checks a value, its length first.
+    /// Checks a value against all that the kind asks of it.
     ///
     /// # Errors
-    /// What is wrong with it, as the end of a sentence that begins with the input's name.
+    /// What is wrong, as the end of a sentence that begins with the input's name. It holds nothing of
+    /// the value.
     pub fn check_value(&self, value: &str) -> Result<(), String> {
         let (found, longest) = (value.len(), self.longest);
         if found > longest {

@@ -16,6 +16,7 @@ use super::{CredentialDefinition, Policy, Requirement};
 use crate::provider::Reader;
 use crate::yaml::diagnostic::{Diagnostic, Diagnostics, Place, Severity};
 
+mod bounds;
 mod claim_map;
 mod conditions;
 mod credentials;

@@ -334,16 +334,6 @@ impl Block {
                 .into_iter()
                 .all(|id| is(id).unwrap_or(true))
     }
-
-    /// It can hold for one repository only, and that is the job's own.
-    fn is_about_one(&self, facts: &Facts) -> bool {
-        [Fact::RepositoryId, Fact::Repository]
-            .into_iter()
-            .any(|fact| {
-                let text = self.pattern(fact).and_then(Pattern::only_text);
-                text.is_some() && text == facts.text(fact)
-            })
-    }
 }
 
 impl Pattern {
@@ -354,18 +344,6 @@ impl Pattern {
             Self::Any(patterns) => patterns.iter().try_fold(false, |found, pattern| {
                 Some(pattern.is_exactly(text)? || found)
             }),
-            Self::All(_) | Self::Is(_) | Self::Present(_) | Self::Workflow { .. } => None,
-        }
-    }
-
-    /// The one text it accepts.
-    fn only_text(&self) -> Option<&str> {
-        match self {
-            Self::Exact(text) => Some(text),
-            Self::Any(patterns) => match patterns.as_slice() {
-                [one] => one.only_text(),
-                [] | [_, ..] => None,
-            },
             Self::All(_) | Self::Is(_) | Self::Present(_) | Self::Workflow { .. } => None,
         }
     }

@@ -1,9 +1,8 @@
 //! Whether the inputs of a request fit a credential: those its kind takes, within the kind's grammar
 //! and the patterns of the definition.
 
-use super::CredentialDefinition;
 use super::pattern::Seen;
-use crate::credential::kind::Input;
+use super::{Ask, CredentialDefinition, PolicySet};
 use crate::text::escape;
 
 /// Inputs that do not fit the credential. The texts hold no value that was sent: a private key sent
@@ -54,6 +53,18 @@ pub enum InputError {
     },
 }
 
+impl PolicySet {
+    /// Checks the inputs of an ask that is permitted. To any other ask it would say what a credential
+    /// takes.
+    ///
+    /// # Errors
+    /// The first input that does not fit.
+    pub fn check_inputs(&self, ask: &Ask) -> Result<(), InputError> {
+        let definition = self.credential(&ask.credential);
+        definition.map_or(Ok(()), |definition| definition.check_inputs(&ask.inputs))
+    }
+}
+
 impl CredentialDefinition {
     /// Checks the inputs of a request. An input that the definition bounds must be sent: a missing
     /// value fits no pattern.
@@ -78,28 +89,25 @@ impl CredentialDefinition {
                 name: escape(name),
             });
         }
-        let missing = self
-            .needed_inputs()
-            .find(|input| !inputs.contains_key(input.name));
-        if let Some(input) = missing {
-            return Err(InputError::Missing {
-                credential: self.name.clone(),
-                kind,
-                name: input.name,
-                summary: input.summary,
-            });
-        }
         for input in known {
             let (name, bound) = (input.name, self.inputs.get(input.name));
             let Some(value) = inputs.get(name) else {
+                if input.required || bound.is_some() {
+                    return Err(InputError::Missing {
+                        credential: self.name.clone(),
+                        kind,
+                        name,
+                        summary: input.summary,
+                    });
+                }
                 continue;
             };
-            let fits = input.check_value(value);
-            fits.map_err(|problem| InputError::Value {
+            let wrong = |problem| InputError::Value {
                 credential: self.name.clone(),
                 name,
                 problem,
-            })?;
+            };
+            input.check_value(value).map_err(wrong)?;
             if bound.is_some_and(|pattern| !pattern.fits(Seen::Text(value))) {
                 return Err(InputError::NotAllowed {
                     credential: self.name.clone(),
@@ -108,12 +116,6 @@ impl CredentialDefinition {
             }
         }
         Ok(())
-    }
-
-    /// What a request must bring: what the kind needs, and what the definition bounds.
-    pub fn needed_inputs(&self) -> impl Iterator<Item = &'static Input> {
-        let inputs = self.kind.inputs.iter();
-        inputs.filter(|input| input.required || self.inputs.contains_key(input.name))
     }
 }
 
@@ -125,7 +127,7 @@ mod tests {
 
     use super::*;
     use crate::credential::jwt::{JwtDefinition, KIND, Signer};
-    use crate::credential::kind::Kind;
+    use crate::credential::kind::{Input, Kind};
     use crate::policy::pattern::Pattern;
     use crate::policy::{Class, Inputs};
 

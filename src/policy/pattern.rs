@@ -190,7 +190,7 @@ impl fmt::Display for Pattern {
 
 impl Operator {
     /// Whether text or a list fits. Text has no entries, and a list is no text (T-46).
-    fn fits(&self, seen: Seen<'_>) -> bool {
+    pub(super) fn fits(&self, seen: Seen<'_>) -> bool {
         match (self, seen) {
             (Self::Glob(glob), Seen::Text(seen)) => glob.fits(seen),
             (Self::Under(top), Seen::Text(seen)) => is_under(top, seen),
@@ -202,7 +202,7 @@ impl Operator {
 }
 
 /// The path itself, or below it.
-fn is_under(top: &str, seen: &str) -> bool {
+pub(super) fn is_under(top: &str, seen: &str) -> bool {
     seen.strip_prefix(top)
         .is_some_and(|below| below.is_empty() || below.starts_with('/'))
 }

@@ -287,6 +287,9 @@ fn kinds_have_names_and_uris_of_their_own_and_one_secret() {
             !members.contains("kind") && !members.contains("name"),
             "{name}"
         );
+        assert!(!kind.teams.is_empty(), "teams are not bounded in {name}");
+        let uses: BTreeSet<&str> = kind.teams.iter().map(|bound| bound.uses).collect();
+        assert_eq!(uses.len(), kind.teams.len(), "{name}");
         for bound in kind.teams {
             assert!(kind.keys.contains(&bound.key), "{name}: {}", bound.key);
         }

@@ -15,6 +15,7 @@ use tempfile::TempDir;
 
 mod bad_input;
 mod cost;
+mod inputs;
 mod language;
 mod resource;
 
@@ -398,6 +399,38 @@ fn an_issuer_can_be_elsewhere_without_changing_the_files() {
     );
 }
 
+/// In each form of output, by the command that reads the folder.
+#[test]
+fn a_folder_without_policies_is_a_finding() {
+    let dir = folder(&[("job.json", r#"{"iss":"https://a.test"}"#)]);
+    fs::create_dir(dir.path().join("policies")).unwrap();
+    let output = hallpass(&["policy", "check", "--output", "json"], dir.path());
+    assert_eq!(output.status.code(), Some(4));
+    let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let findings = answer["findings"].as_array().unwrap();
+    assert_eq!(findings.len(), 1, "{answer}");
+    let finding = &findings[0];
+    assert_eq!(finding["severity"], "error");
+    assert_eq!(finding["rule"], "no-policies");
+    assert_eq!(finding["file"], "policies");
+    let sentence = "`policies` holds no policies, so every job would be refused";
+    assert_eq!(finding["message"], sentence);
+    let output = hallpass(&["policy", "check"], dir.path());
+    assert_eq!(output.status.code(), Some(4));
+    let said = text(&output.stdout);
+    assert!(said.contains(sentence), "{said}");
+    assert!(
+        said.contains("expected at least one `*.yaml` file"),
+        "{said}"
+    );
+    let args = ["policy", "explain", "--claims", "job.json", "app"];
+    let output = hallpass(&args, dir.path());
+    assert_eq!(output.status.code(), Some(4));
+    let said = text(&output.stderr);
+    assert!(said.contains(sentence), "{said}");
+    assert!(!said.contains("the policies trust"), "{said}");
+}
+
 /// T-83, T-49, T-50: every rule has a bad example, which it finds, and a good one with no findings.
 #[test]
 fn every_rule_finds_its_bad_example_and_nothing_in_its_good_one() {
@@ -581,107 +614,6 @@ fn explain_walks_the_decision_and_verifies_nothing() {
         answer["decision"]["verdict"]["denied"]["ttl"]["allowed"],
         "5m"
     );
-}
-
-/// A key that ssh-keygen made for this test.
-const PUBLIC_KEY: &str =
-    "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGp5tBuqqhKqPzTdNWNBEp4rXEr99mJKwhGw2xHh1LbO";
-
-const HOSTS: &str = r#"
-credentials:
-  deploy-host: { kind: ssh, target: hosts, principals: [deploy], INPUTS max_ttl: 10m, owner: o, purpose: p, class: low }
-policies:
-  - name: hosts
-    issuer: github
-    when: { repository: acme/app, repository_id: "702114500" }
-    grant: [ { credential: deploy-host, ttl: 5m } ]
-"#;
-
-/// T-160
-#[test]
-fn explain_decides_on_the_inputs_of_a_request() {
-    let explain = |bound: &str, arguments: &[&str]| {
-        let hosts = HOSTS.replace("INPUTS", bound);
-        let dir = folder(&[
-            ("policies/root.yaml", ROOT),
-            ("policies/hosts.yaml", &hosts),
-        ]);
-        write(dir.path(), "claims.json", &CLAIMS.replace("EVENT", "push"));
-        write(dir.path(), "key.pub", &format!("{PUBLIC_KEY}\n"));
-        let mut all = vec![
-            "policy",
-            "explain",
-            "--claims",
-            "claims.json",
-            "deploy-host",
-        ];
-        all.extend(arguments);
-        hallpass(&all, dir.path())
-    };
-    let output = explain("", &[]);
-    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
-    let needed = "The request must bring input public_key: the public key to sign";
-    assert!(
-        text(&output.stdout).contains(needed),
-        "{}",
-        text(&output.stdout)
-    );
-    let answer: Value = serde_json::from_slice(&explain("", &["--output", "json"]).stdout).unwrap();
-    assert_eq!(answer["needed_inputs"], serde_json::json!(["public_key"]));
-
-    let output = explain("", &["--input", "public_key=@key.pub"]);
-    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
-    assert!(!text(&output.stdout).contains("must bring"));
-
-    let bound = r#"inputs: { public_key: { glob: "ecdsa-*" } },"#;
-    let output = explain(bound, &["--input", "public_key=@key.pub"]);
-    assert_eq!(output.status.code(), Some(1));
-    assert_eq!(
-        text(&output.stderr),
-        "hallpass: `deploy-host` would be refused: input `public_key` is not one that credential `deploy-host` allows under `inputs`\n"
-    );
-}
-
-#[test]
-fn a_bound_that_no_input_of_the_kind_fits_is_an_error() {
-    let hosts = HOSTS.replace("INPUTS", r#"inputs: { public_key: [ssh-dss, "KEY"] },"#);
-    let hosts = hosts.replace("KEY", PUBLIC_KEY);
-    let dir = folder(&[
-        ("policies/root.yaml", ROOT),
-        ("policies/hosts.yaml", &hosts),
-    ]);
-    let output = hallpass(&["policy", "check", "--output", "json"], dir.path());
-    assert_eq!(output.status.code(), Some(4));
-    let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
-    let findings = answer["findings"].as_array().unwrap();
-    assert_eq!(findings.len(), 1, "{findings:?}");
-    assert_eq!(findings[0]["rule"], "input");
-    let message = findings[0]["message"].as_str().unwrap();
-    assert!(
-        message.starts_with("`public_key` in `inputs` of credential `deploy-host` "),
-        "{message}"
-    );
-    assert!(
-        message.ends_with(", so no request can bring it"),
-        "{message}"
-    );
-}
-
-#[test]
-fn a_folder_without_policies_is_a_finding_for_programs_too() {
-    let dir = folder(&[]);
-    fs::create_dir(dir.path().join("policies")).unwrap();
-    let output = hallpass(&["policy", "check", "--output", "json"], dir.path());
-    assert_eq!(output.status.code(), Some(4));
-    let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!(answer["findings"][0]["rule"], "no-policies");
-    write(dir.path(), "claims.json", &CLAIMS.replace("EVENT", "push"));
-    let output = hallpass(
-        &["policy", "explain", "--claims", "claims.json", "app"],
-        dir.path(),
-    );
-    assert_eq!(output.status.code(), Some(1));
-    assert!(text(&output.stderr).ends_with("is not trusted; the policies trust no issuer\n"));
 }
 
 /// T-81: one place in the source makes a Permit.

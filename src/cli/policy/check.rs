@@ -1,9 +1,11 @@
 //! `hallpass policy check`: every error and finding of a folder of policies, together.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde_json::json;
 
+use super::nothing_in;
 use crate::cli::{Failure, Output, Terminal};
 use crate::policy::lint::{self, RULES};
 use crate::policy::{LoadOptions, PolicySet};
@@ -48,14 +50,8 @@ pub(super) fn run(args: &Args, out: &mut Terminal) -> Result<(), Failure> {
     let (summary, revision, found) = match PolicySet::load_with(&args.dir, &options) {
         Ok(loaded) => {
             let set = loaded.set;
-            if set.is_empty() {
-                return Err(empty(args, out));
-            }
-            (
-                summary(&set),
-                Some(set.revision().to_owned()),
-                loaded.findings,
-            )
+            let found = nothing_in(&args.dir, &set).unwrap_or(loaded.findings);
+            (summary(&set), Some(set.revision().to_owned()), found)
         }
         Err(errors) => (String::new(), None, errors),
     };
@@ -66,7 +62,13 @@ pub(super) fn run(args: &Args, out: &mut Terminal) -> Result<(), Failure> {
         }
         Output::Text => {
             if !found.is_empty() {
-                out.report(&found.render(out.is_terminal()));
+                let (shown, left_out) = first_of_each_rule(&found);
+                out.report(&shown.render(out.is_terminal()));
+                for (rule, count) in left_out {
+                    out.line(&format!(
+                        "{count} more of rule `{rule}` are not shown; `--output json` lists all"
+                    ));
+                }
             }
             out.line(&format!(
                 "{}: {summary}{}",
@@ -84,19 +86,25 @@ pub(super) fn run(args: &Args, out: &mut Terminal) -> Result<(), Failure> {
     Ok(())
 }
 
-/// A folder without policies: a broker with it would refuse everybody, and does not start.
-fn empty(args: &Args, out: &mut Terminal) -> Failure {
-    let dir = args.dir.display();
-    let message = format!("`{dir}` holds no policies");
-    let help = "add at least one `*.yaml` file with `issuers:`, `credentials:` and `policies:`";
-    if args.output == Output::Json {
-        let finding = json!({
-            "severity": Severity::Error.name(), "rule": "no-policies", "message": message, "help": help,
-            "file": dir.to_string(), "line": null, "column": null,
-        });
-        out.json(&json!({ "revision": null, "findings": [finding] }).to_string());
+/// All errors and the first other findings of each rule, in order, and how many more there are of
+/// which.
+fn first_of_each_rule(found: &Diagnostics) -> (Diagnostics, BTreeMap<&'static str, usize>) {
+    let mut counts: BTreeMap<&'static str, usize> = BTreeMap::new();
+    let mut shown = Vec::new();
+    for one in found.iter() {
+        if one.severity != Severity::Error {
+            let count = counts.entry(one.rule).or_default();
+            *count = count.saturating_add(1);
+            if *count > MOST_OF_A_RULE {
+                continue;
+            }
+        }
+        shown.push(one.clone());
     }
-    Failure::Findings(format!("{message}; {help}"))
+    let left_out = counts.into_iter();
+    let left_out = left_out.map(|(rule, count)| (rule, count.saturating_sub(MOST_OF_A_RULE)));
+    let left_out = left_out.filter(|(_, count)| *count > 0).collect();
+    (Diagnostics::new(shown), left_out)
 }
 
 fn summary(set: &PolicySet) -> String {
@@ -148,3 +156,7 @@ fn explain(id: &str, out: &mut Terminal) -> Result<(), Failure> {
     out.prose(rule.why);
     Ok(())
 }
+
+/// Warnings and notes of one rule that are shown to people: a large set that breaks one rule
+/// everywhere would fill the log of a CI job.
+const MOST_OF_A_RULE: usize = 1_000;

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use data_encoding::BASE64URL_NOPAD;
 use serde_json::json;
 
+use super::nothing_in;
 use crate::cli::inputs::InputArgs;
 use crate::cli::{Failure, Output, Terminal};
 use crate::clock::{Clock as _, SystemClock};
@@ -20,8 +21,7 @@ use crate::yaml::duration;
 /// Explains what a broker with these policies would decide, condition by condition
 ///
 /// The job is described by the claims of its token. Nothing is verified and nothing is minted. The
-/// exit code is 1 when the job would be refused. The inputs of a request are checked if any is given;
-/// if none is, the answer names those that the request must bring. A token of `hallpass dev` is read as one of the issuer
+/// exit code is 1 when the job would be refused. A token of `hallpass dev` is read as one of the issuer
 /// that its CI stands for.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
@@ -60,26 +60,21 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args, out: &mut Terminal) -> Result<(), Failure> {
     let ask = ask(args)?;
-    let set = match PolicySet::load(&args.policies) {
-        Ok(loaded) => loaded.set,
-        Err(errors) => {
-            out.error_report(&errors.render(out.is_terminal()));
-            return Err(Failure::Findings(format!(
-                "the policies in `{}` do not load",
-                args.policies.display()
-            )));
-        }
-    };
+    let loaded = PolicySet::load(&args.policies).map(|loaded| loaded.set);
+    let set = loaded.and_then(|set| nothing_in(&args.policies, &set).map_or(Ok(set), Err));
+    let set = set.map_err(|errors| {
+        out.error_report(&errors.render(out.is_terminal()));
+        Failure::Findings(format!(
+            "the policies in `{}` do not load",
+            args.policies.display()
+        ))
+    })?;
     let facts = facts(&set, claims(args, out)?)?;
     let decision = set.explain(&facts, &ask, SystemClock::new().now());
-    let definition = set
-        .credential(&ask.credential)
-        .filter(|_| decision.is_permitted());
-    // Without any input only the policies are asked.
-    let needed: Vec<_> = match definition {
-        Some(definition) if ask.inputs.is_empty() => definition.needed_inputs().collect(),
-        Some(_) | None => Vec::new(),
-    };
+    // As the broker does: what a credential takes is looked at once the job may have it.
+    let checked = decision.is_permitted().then(|| set.check_inputs(&ask));
+    let misfit = checked.and_then(Result::err).map(|error| error.to_string());
+    let is_permitted = decision.is_permitted() && misfit.is_none();
     match args.output {
         Output::Json => {
             let facts: serde_json::Map<_, _> = facts
@@ -88,35 +83,22 @@ pub(super) fn run(args: &Args, out: &mut Terminal) -> Result<(), Failure> {
                 .collect();
             let decision = serde_json::to_value(&decision)
                 .map_err(|error| Failure::Local(error.to_string()))?;
-            let needed: Vec<_> = needed.iter().map(|input| input.name).collect();
-            let answer = json!({ "facts": facts, "decision": decision, "needed_inputs": needed });
+            let mut answer =
+                json!({ "permitted": is_permitted, "facts": facts, "decision": decision });
+            if let (Some(problem), Some(members)) = (misfit, answer.as_object_mut()) {
+                members.insert("inputs".to_owned(), problem.into());
+            }
             out.json(&answer.to_string());
         }
-        Output::Text => {
-            print(&decision, &facts, out);
-            for input in needed {
-                out.line("");
-                out.prose(&format!(
-                    "The request must bring input {}: {}.",
-                    input.name, input.summary
-                ));
-            }
-        }
+        Output::Text => print(&decision, misfit.as_deref(), &facts, out),
     }
-    if !decision.is_permitted() {
-        return Err(Failure::Denied(format!(
-            "`{}` would be refused",
-            ask.credential
-        )));
+    if is_permitted {
+        return Ok(());
     }
-    match definition {
-        Some(definition) if !ask.inputs.is_empty() => {
-            definition.check_inputs(&ask.inputs).map_err(|error| {
-                Failure::Denied(format!("`{}` would be refused: {error}", ask.credential))
-            })
-        }
-        Some(_) | None => Ok(()),
-    }
+    Err(Failure::Denied(format!(
+        "`{}` would be refused",
+        ask.credential
+    )))
 }
 
 fn ask(args: &Args) -> Result<Ask, Failure> {
@@ -196,11 +178,7 @@ fn facts(set: &PolicySet, claims: Object) -> Result<Facts, Failure> {
         return Err(Failure::Denied(format!(
             "issuer `{}` is not trusted; the policies trust {}",
             escape(&url),
-            if known.is_empty() {
-                "no issuer".to_owned()
-            } else {
-                known.join(", ")
-            }
+            known.join(", ")
         )));
     };
     reader
@@ -223,7 +201,7 @@ const fn reader_of_dev<'a>(_: &'a PolicySet, _: &str) -> Option<&'a Reader> {
     None
 }
 
-fn print(decision: &Decision, facts: &Facts, out: &mut Terminal) {
+fn print(decision: &Decision, misfit: Option<&str>, facts: &Facts, out: &mut Terminal) {
     out.line(&format!("credential  {}", escape(&decision.credential)));
     out.line(&format!("issuer      {}", decision.issuer));
     for fact in SHOWN {
@@ -233,7 +211,10 @@ fn print(decision: &Decision, facts: &Facts, out: &mut Terminal) {
     }
     out.line(&format!("policies    {}", decision.revision));
     out.line("");
-    out.prose(&verdict(decision));
+    out.prose(&match misfit {
+        Some(problem) => format!("DENIED: {problem}"),
+        None => verdict(decision),
+    });
     for tenant in &decision.tenants {
         if !tenant.holds() || decision.policies.is_empty() {
             block(&format!("tenant of {}", decision.issuer), tenant, out);

@@ -2,7 +2,12 @@
 
 use clap::{Args as ClapArgs, Subcommand};
 
+use std::path::Path;
+
 use super::{Failure, Terminal};
+use crate::policy::PolicySet;
+use crate::yaml::Diagnostics;
+use crate::yaml::diagnostic::{Diagnostic, Place, Source, Span};
 
 mod check;
 mod explain;
@@ -18,6 +23,18 @@ pub struct Args {
 enum Verb {
     Check(check::Args),
     Explain(explain::Args),
+}
+
+/// What is wrong with a folder that says nothing: every job would be refused.
+fn nothing_in(dir: &Path, set: &PolicySet) -> Option<Diagnostics> {
+    let shown = dir.display().to_string();
+    let message = format!("`{shown}` holds no policies, so every job would be refused");
+    let source = Source::new("", &shown, String::new());
+    let found = Diagnostic::error("no-policies", Place::new(source, Span::default()), message)
+        .help(
+            "expected at least one `*.yaml` file with `issuers:`, `credentials:` and `policies:`",
+        );
+    set.is_empty().then(|| Diagnostics::new(vec![found]))
 }
 
 /// Runs the verb.

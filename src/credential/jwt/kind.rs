@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::keys::RS256;
-use crate::credential::kind::{Definition, Form, Kind, Member, Repeat};
+use crate::credential::kind::{Definition, Form, Kind, Member, Repeat, TeamBound};
 use crate::policy::{CredentialDefinition, DefinitionReader};
 use crate::provider::Fact;
 
@@ -27,7 +27,10 @@ pub static KIND: Kind = Kind {
     ],
     repeat: Repeat::Same,
     revocable: false,
-    teams: &[],
+    teams: &[TeamBound {
+        key: "audience",
+        uses: "audiences",
+    }],
     read,
 };
 

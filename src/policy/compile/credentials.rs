@@ -4,14 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::patterns::{self, Compared};
-use super::{DefinitionReader, taken};
+use super::{DefinitionReader, bounds, taken};
 use crate::credential::kind::{self, KINDS, Kind};
 use crate::policy::parse::{self, Raw};
-use crate::policy::pattern::Pattern;
 use crate::policy::read::{Fields, Sheet, listed};
 use crate::policy::{Class, CredentialDefinition};
-use crate::provider::FactType;
 use crate::yaml::diagnostic::{Diagnostic, Place, Span, nearest};
 use crate::yaml::duration;
 use crate::yaml::{Entry, Node};
@@ -151,7 +148,7 @@ fn credential(sheet: &mut Sheet<'_>, entry: &Entry) -> Option<CredentialDefiniti
         })
     });
     let inputs = match (kind, fields.get("inputs")) {
-        (Some(kind), Some(node)) => inputs(sheet, node, kind, &what),
+        (Some(kind), Some(node)) => bounds::read(sheet, node, kind, &what),
         (Some(_) | None, _) => BTreeMap::new(),
     };
     let max_ttl = ceiling(sheet, &fields, &what, entry.span);
@@ -206,44 +203,6 @@ fn kind(sheet: &mut Sheet<'_>, node: &Node, what: &str) -> Option<&'static Kind>
         );
     }
     found
-}
-
-/// Patterns for inputs of the kind.
-fn inputs(
-    sheet: &mut Sheet<'_>,
-    node: &Node,
-    kind: &Kind,
-    what: &str,
-) -> BTreeMap<String, Pattern> {
-    let mut bounds = BTreeMap::new();
-    let names: Vec<&str> = kind.inputs.iter().map(|input| input.name).collect();
-    if names.is_empty() {
-        let message = format!("{what} has `inputs`, but kind `{}` takes none", kind.name);
-        sheet.error_help("input", node.span, message, Some("leave `inputs` out"));
-        return bounds;
-    }
-    let of = format!("`inputs` of {what}");
-    let Some(fields) = sheet.fields(node, &of, &names) else {
-        return bounds;
-    };
-    for input in kind.inputs {
-        let name = input.name;
-        let Some(node) = fields.get(name) else {
-            continue;
-        };
-        let compared = Compared::Fact(FactType::Text);
-        let Some(pattern) = patterns::pattern(sheet, node, name, compared) else {
-            continue;
-        };
-        for text in pattern.exact_texts().unwrap_or_default() {
-            if let Err(problem) = input.check_value(text) {
-                let message = format!("`{name}` in {of} {problem}, so no request can bring it");
-                sheet.error_help("input", node.span, message, Some(input.summary));
-            }
-        }
-        bounds.insert(name.to_owned(), pattern);
-    }
-    bounds
 }
 
 /// Scope tokens of RFC 6749 section 3.3: they are joined by spaces later.

@@ -11,8 +11,8 @@ use super::outcome::{
     Verdict,
 };
 use crate::policy::Subject;
-use crate::policy::pattern::{Operator, Pattern, Seen};
-use crate::provider::{Fact, FactType};
+use crate::policy::pattern::{Operator, Pattern, Seen, is_under};
+use crate::provider::{Fact, FactType, Facts};
 
 /// Who may learn why a job is refused: the setting `disclose`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -239,94 +239,173 @@ impl<'a> DisclosedRequirement<'a> {
     }
 }
 
-/// Whose a block is, which decides how much of its lines a job of the repository may learn.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Owner {
-    /// It can hold for the job's repository only.
-    Repository,
-    /// It is about several repositories, one of them perhaps the job's.
-    Several,
-    /// A tenant or a requirement: it is about all jobs.
-    Everybody,
+/// Writes what a line wants as YAML in one line, with at most `most` entries of a list.
+///
+/// Of a fact that can name a repository a job learns, whatever the operator, what its own value fits,
+/// and outside lists and `not` also text that begins with its own repository. Everything else of such
+/// a fact is [`LEFT_OUT`], or [`NOT_SHOWN`] where nothing remains. Other facts are shown whole: they
+/// are what the job has to change.
+pub(super) struct Writer<'a> {
+    most: usize,
+    audience: Audience,
+    /// The fact can name a repository.
+    names_repository: bool,
+    /// The job's repository.
+    own: Option<&'a str>,
 }
 
-/// How much of a line is shown.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Shown {
-    /// All of it.
-    Everything,
-    /// Of lists the entries that the job fits, and nothing under `not`.
-    OwnEntries,
-    /// The same, and nothing at all if the job does not fit.
-    OnlyWhatFits,
+/// Where in a pattern a part of it is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Position {
+    /// Nothing else would do.
+    Alone,
+    /// It is one of several in a list, or within `not`.
+    OneOf,
 }
 
-impl Owner {
-    /// How much of a line on this subject is shown. A repository is named by the facts that identify
-    /// one, and may be named by a workflow's path and by any raw claim.
-    pub(super) fn shows(self, subject: &Subject) -> Shown {
-        let identifies = matches!(subject, Subject::Fact(fact) if IDENTITY.contains(fact));
-        let may_name = match subject {
-            Subject::Fact(fact) => fact.fact_type() == FactType::Workflow,
-            Subject::Claim(_) => true,
-            Subject::Issuer => false,
-        };
-        match self {
-            Self::Repository if identifies => Shown::OwnEntries,
-            Self::Several if identifies || may_name => Shown::OnlyWhatFits,
-            Self::Everybody if identifies => Shown::OnlyWhatFits,
-            Self::Repository | Self::Several | Self::Everybody => Shown::Everything,
+impl<'a> Writer<'a> {
+    /// For a line on this subject.
+    pub(super) fn new(
+        subject: &Subject,
+        facts: &'a Facts,
+        audience: Audience,
+        most: usize,
+    ) -> Self {
+        Self {
+            most,
+            audience,
+            names_repository: may_name_repository(subject),
+            own: facts.text(Fact::Repository),
         }
     }
-}
 
-/// A pattern as YAML in one line, as far as it is shown, with at most so many entries of a list.
-pub(super) fn expected(pattern: &Pattern, seen: Seen<'_>, shown: Shown, most: usize) -> String {
-    let part = |part: &Pattern, seen| expected(part, seen, shown, most);
-    if let Pattern::Any(entries) = pattern {
-        let is_shown = |entry: &&Pattern| shown == Shown::Everything || entry.fits(seen);
-        let kept = entries.iter().filter(is_shown).take(most);
-        let kept: Vec<_> = kept.map(|entry| part(entry, seen)).collect();
-        return match kept.len() {
-            0 => NOT_SHOWN.to_owned(),
-            all if all == entries.len() => format!("[{}]", kept.join(", ")),
-            _ => format!("[{}, {LEFT_OUT}]", kept.join(", ")),
+    /// What the line wants.
+    pub(super) fn expected(&self, pattern: &Pattern, seen: Seen<'_>) -> String {
+        let shown = self.pattern(pattern, seen, Position::Alone);
+        shown.unwrap_or_else(|| NOT_SHOWN.to_owned())
+    }
+
+    /// `None` where nothing of it is shown.
+    fn pattern(&self, pattern: &Pattern, seen: Seen<'_>, position: Position) -> Option<String> {
+        match pattern {
+            // They name nothing.
+            Pattern::Is(_) | Pattern::Present(_) => Some(pattern.to_string()),
+            Pattern::Exact(text) => self
+                .shows(text, pattern.fits(seen), seen, position)
+                .then(|| pattern.to_string()),
+            Pattern::Any(entries) => {
+                let entry = |entry: &Pattern| self.pattern(entry, seen, Position::OneOf);
+                let shown = entries.iter().filter_map(entry).take(self.most);
+                let mut shown: Vec<_> = shown.collect();
+                match shown.len() {
+                    0 => return None,
+                    all if all == entries.len() => {}
+                    _ => shown.push(LEFT_OUT.to_owned()),
+                }
+                Some(format!("[{}]", shown.join(", ")))
+            }
+            Pattern::All(operators) => {
+                if position == Position::OneOf && !self.is_whole() && !pattern.fits(seen) {
+                    return None;
+                }
+                let operators = operators.iter();
+                let shown = operators.map(|operator| self.operator(operator, seen, position));
+                let shown: Vec<_> = shown.collect();
+                Some(format!("{{ {} }}", shown.join(", ")))
+            }
+            Pattern::Workflow { path, r#ref } => {
+                let (seen_path, seen_ref) = parts(seen);
+                let path = path.as_ref().map(|path| self.expected(path, seen_path));
+                // A ref names no repository.
+                let of_ref = Self {
+                    names_repository: false,
+                    ..*self
+                };
+                let r#ref = r#ref.as_ref();
+                let r#ref = r#ref.map(|pattern| of_ref.expected(pattern, seen_ref));
+                let parts = [("path", path), ("ref", r#ref)].into_iter();
+                let parts: Vec<_> = parts
+                    .filter_map(|(key, part)| part.map(|part| format!("{key}: {part}")))
+                    .collect();
+                Some(format!("{{ {} }}", parts.join(", ")))
+            }
+        }
+    }
+
+    fn operator(&self, operator: &Operator, seen: Seen<'_>, position: Position) -> String {
+        let (key, text) = match operator {
+            Operator::Not(pattern) => {
+                let shown = self.pattern(pattern, seen, Position::OneOf);
+                return format!("not: {}", shown.as_deref().unwrap_or(LEFT_OUT));
+            }
+            Operator::Glob(glob) => ("glob", glob.text()),
+            Operator::Under(top) => ("under", top.as_str()),
+            Operator::Member(member) => ("member", member.as_str()),
         };
+        if self.shows(text, operator.fits(seen), seen, position) {
+            operator.to_string()
+        } else {
+            format!("{key}: {LEFT_OUT}")
+        }
     }
-    if shown == Shown::OnlyWhatFits && !pattern.fits(seen) {
-        return NOT_SHOWN.to_owned();
+
+    /// The rule.
+    fn shows(&self, text: &str, fits: bool, seen: Seen<'_>, position: Position) -> bool {
+        self.is_whole() || fits || (position == Position::Alone && self.is_own(text, seen))
     }
-    if let Pattern::All(operators) = pattern {
-        let operator = |operator: &Operator| match (operator, shown) {
-            (Operator::Not(pattern), Shown::Everything) => format!("not: {}", part(pattern, seen)),
-            (Operator::Not(_), _) => format!("not: {LEFT_OUT}"),
-            (operator, _) => operator.to_string(),
+
+    fn is_whole(&self) -> bool {
+        self.audience == Audience::Everybody || !self.names_repository
+    }
+
+    /// It is the job's repository or something in it. GitLab's paths of workflows begin with a host,
+    /// which must be the same in the job's own value.
+    fn is_own(&self, text: &str, seen: Seen<'_>) -> bool {
+        let Some(own) = self.own else {
+            return false;
         };
-        let operators: Vec<_> = operators.iter().map(operator).collect();
-        return format!("{{ {} }}", operators.join(", "));
-    }
-    if let Pattern::Workflow { path, r#ref } = pattern {
-        let (seen_path, seen_ref) = match seen {
-            Seen::Workflow(workflow) => (
-                Seen::Text(&workflow.path),
-                workflow.r#ref.as_deref().map_or(Seen::Absent, Seen::Text),
-            ),
+        let seen = match seen {
+            Seen::Text(seen) => seen.split_once('/'),
             Seen::Absent
-            | Seen::Text(_)
             | Seen::Bool(_)
             | Seen::List(_)
+            | Seen::Workflow(_)
             | Seen::Other
-            | Seen::Foreign => (Seen::Absent, Seen::Absent),
+            | Seen::Foreign => None,
         };
-        let path = path.as_ref().map(|path| part(path, seen_path));
-        let r#ref = r#ref.as_ref().map(|pattern| part(pattern, seen_ref));
-        let parts = [("path", path), ("ref", r#ref)].into_iter();
-        let parts: Vec<_> = parts
-            .filter_map(|(key, part)| part.map(|part| format!("{key}: {part}")))
-            .collect();
-        return format!("{{ {} }}", parts.join(", "));
+        is_under(own, text)
+            || matches!(
+                (text.split_once('/'), seen),
+                (Some((host, path)), Some((own_host, own_path)))
+                    if host == own_host && is_under(own, path) && is_under(own, own_path)
+            )
     }
-    pattern.to_string()
+}
+
+/// The path and the ref of a workflow.
+fn parts(seen: Seen<'_>) -> (Seen<'_>, Seen<'_>) {
+    match seen {
+        Seen::Workflow(workflow) => (
+            Seen::Text(&workflow.path),
+            workflow.r#ref.as_deref().map_or(Seen::Absent, Seen::Text),
+        ),
+        Seen::Absent
+        | Seen::Text(_)
+        | Seen::Bool(_)
+        | Seen::List(_)
+        | Seen::Other
+        | Seen::Foreign => (Seen::Absent, Seen::Absent),
+    }
+}
+
+/// The facts that identify a repository or its owner do, and so may a workflow's path and any raw
+/// claim.
+fn may_name_repository(subject: &Subject) -> bool {
+    match subject {
+        Subject::Fact(fact) => IDENTITY.contains(fact) || fact.fact_type() == FactType::Workflow,
+        Subject::Claim(_) => true,
+        Subject::Issuer => false,
+    }
 }
 
 /// The facts that say whose a job is.
@@ -343,5 +422,5 @@ const IDENTITY: [Fact; 9] = [
 ];
 /// Stands for all that a line wants.
 const NOT_SHOWN: &str = "a value that is not shown";
-/// Stands for entries of a list, and for what is under `not`.
+/// Stands for entries of a list, and for what an operator has.
 const LEFT_OUT: &str = "...";

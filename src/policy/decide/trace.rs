@@ -2,7 +2,7 @@
 
 use super::Survey;
 use super::cause::{Cause, granted};
-use super::disclosure::{Owner, Shown, expected};
+use super::disclosure::{Audience, Writer};
 use super::examine::{Examination, Examined, Extent, Nearness, Relation};
 use super::outcome::{
     BlockOutcome, ConditionOutcome, Decision, PolicyOutcome, RequirementOutcome, Verdict,
@@ -127,12 +127,7 @@ impl Walk<'_> {
 
     /// A block of a policy.
     fn block(&self, block: &Block) -> BlockOutcome {
-        let owner = if block.is_about_one(self.facts) {
-            Owner::Repository
-        } else {
-            Owner::Several
-        };
-        let mut outcome = self.lines(block, owner);
+        let mut outcome = self.lines(block);
         outcome.relation = Relation::of(block, self.facts, self.tells_events);
         if !block.lets_run(self.facts, self.tells_events) {
             outcome.conditions.push(trigger_rule(block, self.facts));
@@ -141,7 +136,7 @@ impl Walk<'_> {
     }
 
     /// Any block; of one with too many lines those that fail come first.
-    fn lines(&self, block: &Block, owner: Owner) -> BlockOutcome {
+    fn lines(&self, block: &Block) -> BlockOutcome {
         let facts = self.facts;
         let id_fits = |id: Fact| {
             block
@@ -154,7 +149,7 @@ impl Walk<'_> {
             conditions.truncate(self.extent.lines);
         }
         let conditions = conditions.into_iter().map(|condition| {
-            let mut outcome = ConditionOutcome::trace(condition, facts, owner, self.extent);
+            let mut outcome = ConditionOutcome::trace(condition, facts, self.extent);
             if !outcome.holds && outcome.hint.is_none() {
                 outcome.hint = renamed(&condition.subject, id_fits).map(str::to_owned);
             }
@@ -174,9 +169,7 @@ impl Walk<'_> {
             tenants.truncate(self.extent.written);
         }
         let tenants = tenants.into_iter();
-        tenants
-            .map(|tenant| self.lines(tenant, Owner::Everybody))
-            .collect()
+        tenants.map(|tenant| self.lines(tenant)).collect()
     }
 
     /// The requirements on the credential; of too many, those that do not hold come first.
@@ -201,14 +194,14 @@ impl Walk<'_> {
             place: requirement.place.clone(),
             because: requirement.because.clone(),
             holds: requirement.holds(self.facts),
-            jobs: self.lines(&requirement.jobs, Owner::Everybody),
-            unless: unless.map(|unless| self.lines(unless, Owner::Everybody)),
+            jobs: self.lines(&requirement.jobs),
+            unless: unless.map(|unless| self.lines(unless)),
         }
     }
 }
 
 impl ConditionOutcome {
-    fn trace(condition: &Condition, facts: &Facts, owner: Owner, extent: Extent) -> Self {
+    fn trace(condition: &Condition, facts: &Facts, extent: Extent) -> Self {
         let seen = condition.subject.seen(facts);
         let holds = condition.pattern.fits(seen);
         let actual = shown(seen);
@@ -217,9 +210,13 @@ impl ConditionOutcome {
             (Some(actual), false) => case(condition, actual),
             (_, true) => None,
         };
-        let written = |shown| expected(&condition.pattern, seen, shown, extent.entries);
-        let everything = written(Shown::Everything);
-        let disclosed = written(owner.shows(&condition.subject));
+        let Condition { subject, pattern } = condition;
+        let written = |audience| {
+            let writer = Writer::new(subject, facts, audience, extent.entries);
+            writer.expected(pattern, seen)
+        };
+        let everything = written(Audience::Everybody);
+        let disclosed = written(Audience::Repository);
         Self {
             fact: condition.subject.name().to_owned(),
             disclosed: (disclosed != everything).then_some(disclosed),

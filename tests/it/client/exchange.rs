@@ -5,6 +5,8 @@ use std::net::TcpListener;
 use serde_json::json;
 
 use super::fake::{Fake, PASSWORD, Reply, hallpass, refusal, stderr, stdout, told};
+use crate::support::TestBroker;
+use crate::support::database::Mood;
 use crate::support::leaks::Observed as _;
 
 #[test]
@@ -116,6 +118,24 @@ fn a_refusal_that_lasts_is_not_asked_for_again() {
             "{said}"
         );
     }
+}
+
+/// The broker's own answer, as it leaves the router, for a target that allows less than the policies.
+#[tokio::test]
+async fn a_lasting_503_of_a_broker_is_not_asked_for_again() {
+    let broker = TestBroker::start().await;
+    broker.database.mood(Mood::RefusesForGood);
+    let answer = broker
+        .exchange(&broker.github(|_| {}), "shop-db/read")
+        .await;
+    assert_eq!(answer.status, 503, "{}", answer.body);
+    assert_eq!(answer.header("retry-after"), None, "{}", answer.head);
+    let fake = Fake::start();
+    fake.next("/token", Reply::json(answer.status, &answer.json()));
+    let output = fake.on_github(&["get", "shop-db/read"]).observed();
+    assert_eq!(output.status.code(), Some(3), "{}", told(&output));
+    assert_eq!(fake.asked("/token").len(), 1);
+    assert!(stderr(&output).contains("database.ceiling"));
 }
 
 #[test]

@@ -1,11 +1,14 @@
 //! What a refusal costs, counted in policies that were looked at and bytes that were read.
 
+use std::cell::Cell;
 use std::fmt::Write as _;
 
+use futures_util::future::{join, join_all};
 use hallpass::policy::decide::WorkDone;
 use serde_json::json;
 
 use crate::support::TestBroker;
+use crate::support::client::get;
 
 const ROOT: &str = r#"
 issuers:
@@ -115,6 +118,54 @@ async fn an_unrelated_caller_causes_the_same_work_whatever_exists() {
     }
 }
 
+/// T-132: many repositories that are denied against many policies, and `/healthz` beside them on one
+/// thread. Each denial looks at the policies that can be about its job, and at no more for the others.
+#[tokio::test]
+async fn health_is_answered_between_denials_of_many_repositories() {
+    const JOBS: u64 = 24;
+    const TIMES: u64 = 3;
+    let wide = r#"repository: { glob: "acme/team-N-*" }, ref: refs/heads/main"#;
+    let mut text = policies(2_000, wide);
+    for number in 0..JOBS {
+        writeln!(
+            text,
+            "  - {{ name: own{number}, issuer: github, when: {{ repository: acme/r{number}, repository_id: \"9{number}\", ref: refs/heads/release }}, grant: [ {{ credential: api, ttl: 5m }} ] }}"
+        )
+        .unwrap();
+    }
+    let broker = TestBroker::builder().policies(&text).start().await;
+    let tokens: Vec<_> = (0..JOBS)
+        .map(|number| {
+            broker.github(|job| {
+                job.repository = format!("acme/r{number}");
+                job.repository_id = format!("9{number}");
+            })
+        })
+        .collect();
+    let mut meter = Meter::of(&broker);
+    let first = broker.exchange(&tokens[0], "api").await;
+    assert_eq!(first.reason(), "policy.conditions", "{}", first.body);
+    let one = meter.spent();
+    assert_eq!(one, [2_001, 1_024, 32, 0]);
+    let denials = Cell::new(0);
+    let (asked, counted) = (&broker, &denials);
+    let jobs = tokens.iter().map(|token| async move {
+        for _ in 0..TIMES {
+            let answer = asked.exchange(token, "api").await;
+            assert_eq!(answer.reason(), "policy.conditions", "{}", answer.body);
+            counted.set(counted.get() + 1);
+        }
+    });
+    let health = async {
+        let answer = get(broker.public(), "/healthz").await;
+        assert_eq!(answer.status, 200);
+        denials.get()
+    };
+    let (_, denied_before) = join(join_all(jobs), health).await;
+    assert!(denied_before < JOBS * TIMES, "health came last");
+    assert_eq!(meter.spent(), one.map(|work| work * JOBS * TIMES));
+}
+
 /// T-132: neither the blocks of one policy nor the entries of one list make an answer longer.
 #[tokio::test]
 async fn one_large_policy_costs_no_more_than_many_small_ones() {
@@ -148,7 +199,9 @@ async fn one_large_policy_costs_no_more_than_many_small_ones() {
             refs.join(", ")
         ),
     );
-    let broker = TestBroker::builder().policies(&list_first).start().await;
+    // Where whole lists are shown.
+    let broker = TestBroker::builder().policies(&list_first);
+    let broker = broker.setting("disclose: always").start().await;
     let token = broker.github(|_| {});
     let answer = broker.exchange(&token, "api").await;
     let expected = answer.text("/failed_conditions/0/expected");

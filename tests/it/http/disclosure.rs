@@ -1,5 +1,7 @@
 //! What a refused job hears of policies that are about more than its own repository.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
 use crate::support::TestBroker;
@@ -131,7 +133,10 @@ async fn of_a_list_a_job_hears_its_own_entries() {
     assert_eq!(expected("repository_id"), r#"["702114589", ...]"#);
     assert_eq!(expected("owner"), "[acme, ...]");
     assert_eq!(expected("ref"), "[refs/heads/release, refs/heads/next]");
-    assert_eq!(expected("job_workflow"), "a value that is not shown");
+    assert_eq!(
+        expected("job_workflow"),
+        "{ path: a value that is not shown }"
+    );
     assert_eq!(expected("/workflow"), "a value that is not shown");
     assert_eq!(expected("/repository"), "{ not: ... }");
     // Renamed: which of the names was its own nobody can say.
@@ -148,42 +153,234 @@ async fn of_a_list_a_job_hears_its_own_entries() {
     assert!(denials[0].to_string().contains("topsecret"), "{denials:?}");
 }
 
-/// T-139: its own policies would explain nothing without what they want.
+/// A line of a policy about the job's own repository, and what the job hears of it.
+const OPERATORS: [(&str, &str, &str); 18] = [
+    // One value that would do: what it has to change, unless the fact can name a repository.
+    ("environment", "production", "production"),
+    ("sha", r#"{ glob: "abc*" }"#, r#"{ glob: "abc*" }"#),
+    ("actor", "{ under: ops }", "{ under: ops }"),
+    ("ref_protected", "false", "false"),
+    ("visibility", "{ present: false }", "{ present: false }"),
+    (
+        "job_workflow",
+        "{ path: acme/topsecret/.github/workflows/a.yml, ref: refs/heads/release }",
+        "{ path: a value that is not shown, ref: refs/heads/release }",
+    ),
+    (
+        "entry_workflow",
+        "{ path: acme/shop/.github/workflows/release.yml }",
+        "{ path: acme/shop/.github/workflows/release.yml }",
+    ),
+    ("/repository", "acme/topsecret", "a value that is not shown"),
+    (
+        "/workflow_ref",
+        r#"{ glob: "acme/topsecret/**" }"#,
+        "{ glob: ... }",
+    ),
+    (
+        "/job_workflow_ref",
+        r#"{ glob: "acme/shop/**/release.yml*" }"#,
+        r#"{ glob: "acme/shop/**/release.yml*" }"#,
+    ),
+    (
+        "/repository_owner",
+        "{ under: acme/topsecret }",
+        "{ under: ... }",
+    ),
+    // Lists and `not`: whole, unless the fact can name a repository.
+    (
+        "ref",
+        "{ not: [refs/heads/next, refs/heads/main] }",
+        "{ not: [refs/heads/next, refs/heads/main] }",
+    ),
+    ("ref_type", "[tag, branch]", "[tag, branch]"),
+    ("trigger", "[manual, schedule]", "[manual, schedule]"),
+    (
+        "run_id",
+        r#"[{ glob: "next-*" }, { under: next }]"#,
+        r#"[{ glob: "next-*" }, { under: next }]"#,
+    ),
+    (
+        "run_attempt",
+        r#"[{ glob: "1*", not: next }, next]"#,
+        r#"[{ glob: "1*", not: next }, next]"#,
+    ),
+    (
+        "workflow",
+        r#"{ not: { glob: "next*" } }"#,
+        r#"{ not: { glob: "next*" } }"#,
+    ),
+    (
+        "/sha",
+        "[topsecret, { not: topsecret }]",
+        "[{ not: ... }, ...]",
+    ),
+];
+
+/// T-139: one rule, whatever the operator, also for a block about the job's repository only. Its
+/// policies would explain nothing without the lines that the job has to change.
 #[tokio::test]
-async fn of_a_block_about_its_repository_alone_a_job_hears_every_line() {
-    let own = r#"
-  - name: own-block
+async fn whatever_the_operator_a_job_hears_what_it_fits_or_must_change() {
+    let lines = |is_claim: bool| {
+        let lines = OPERATORS.iter();
+        let lines = lines.filter(|(fact, ..)| fact.starts_with('/') == is_claim);
+        let lines = lines.map(|(fact, wanted, _)| format!("\"{fact}\": {wanted}"));
+        lines.collect::<Vec<_>>().join(", ")
+    };
+    let policy = format!(
+        r#"
+  - name: own
     issuer: github
-    when:
-      repository: acme/shop
-      repository_id: ["702114589", "999000111"]
-      ref: { glob: "refs/heads/*", not: [refs/heads/main, refs/heads/next] }
-      trigger: [manual, schedule]
-      job_workflow: { path: acme/ci/.github/workflows/release.yml }
+    when: {{ repository: acme/shop, repository_id: "702114589", {}, claim: {{ {} }} }}
+    grant: [ {{ credential: api, ttl: 5m, scopes: [read] }} ]
+"#,
+        lines(false),
+        lines(true)
+    );
+    let broker = broker(&[&policy]).await;
+    let token = broker.github(|_| {});
+    let all = answers(&broker, &token, "api").await;
+    for answer in &all {
+        assert_eq!(answer.reason(), "policy.conditions", "{}", answer.body);
+        names_no_other(answer);
+        let facts = facts(answer);
+        assert!(facts.contains(&"ref".to_owned()), "{facts:?}");
+    }
+    for (fact, _, expected) in OPERATORS {
+        assert_eq!(line(&all[2], fact)["expected"], expected, "{fact}");
+    }
+    // The event has all of it.
+    let denials = broker.events("denial").await;
+    assert!(denials[0].to_string().contains("acme/topsecret/.github"));
+    // Everybody may learn it where the settings say so.
+    let text = format!("{ROOT}{policy}");
+    let broker = TestBroker::builder().policies(&text);
+    let broker = broker.setting("disclose: always").start().await;
+    let token = broker.github(|_| {});
+    for answer in answers(&broker, &token, "api").await {
+        assert!(answer.body.contains("acme/topsecret/.github"));
+    }
+}
+
+/// T-139, T-50: the id is the job's, and the name beside it may be another's.
+#[tokio::test]
+async fn a_job_whose_id_alone_fits_hears_no_name() {
+    let policy = r#"
+  - name: moved
+    issuer: github
+    when: { repository: acme/topsecret, repository_id: "702114589", owner: partner-of-acme }
     grant: [ { credential: api, ttl: 5m, scopes: [read] } ]
 "#;
-    let broker = broker(&[own]).await;
+    let broker = broker(&[policy]).await;
     let token = broker.github(|_| {});
     for answer in answers(&broker, &token, "api").await {
         names_no_other(&answer);
         let json = answer.json();
-        let lines = json["failed_conditions"].as_array().unwrap().iter();
-        let lines: Vec<_> = lines
-            .map(|line| (&line["fact"], &line["expected"]))
-            .collect();
-        let wanted = [
-            (
-                "ref",
-                "{ glob: \"refs/heads/*\", not: [refs/heads/main, refs/heads/next] }",
-            ),
-            ("trigger", "[manual, schedule]"),
-            (
-                "job_workflow",
-                "{ path: acme/ci/.github/workflows/release.yml }",
-            ),
-        ];
-        assert_eq!(json!(lines), json!(wanted), "{}", answer.body);
+        insta::allow_duplicates! {
+            insta::assert_snapshot!(json["error_description"].as_str().unwrap(), @"fact `repository` is `acme/shop`, policy `moved` wants `a value that is not shown` (the id fits: it was renamed or moved); and one more");
+        }
+        assert_eq!(facts(&answer), ["repository", "owner"]);
     }
+}
+
+/// T-139: what a requirement wants of all jobs names no repository either.
+#[tokio::test]
+async fn a_requirement_names_no_other_repository() {
+    let required = r#"
+    jobs: { issuer: github, environment: [release], job_workflow: { path: acme/topsecret/.github/workflows/a.yml }, claim: { "/repository": acme/topsecret }, runner: self-hosted }
+"#;
+    let line = "    jobs: { issuer: github, runner: self-hosted, repository_id: [\"702114589\", \"999000111\"] }\n";
+    let root = ROOT.replace(line, required.trim_start_matches('\n'));
+    assert_ne!(root, ROOT);
+    let text = format!("{root}{GUARDED}");
+    let broker = TestBroker::builder().policies(&text).start().await;
+    let token = broker.github(|_| {});
+    for answer in answers(&broker, &token, "guarded").await {
+        assert_eq!(answer.reason(), "policy.requirement", "{}", answer.body);
+        names_no_other(&answer);
+        assert!(answer.body.contains("self-hosted"), "{}", answer.body);
+    }
+}
+
+/// T-82: the setting decides for each route, and never for the record.
+#[tokio::test]
+async fn with_disclosure_off_every_route_says_the_same_to_every_refused_job() {
+    let text = format!("{ROOT}{GUARDED}{BLOCKS}");
+    let broker = TestBroker::builder().policies(&text);
+    let broker = broker.setting("disclose: never").start().await;
+    let own = broker.github(|_| {});
+    let review = broker.github(|job| job.event = "pull_request".to_owned());
+    let other = broker.github(|job| {
+        job.repository = "acme/elsewhere".to_owned();
+        job.repository_id = "5".to_owned();
+    });
+    let mut said = Vec::new();
+    for token in [&own, &review, &other] {
+        for (credential, more) in [
+            ("guarded", &[][..]),
+            ("apj", &[]),
+            ("other", &[]),
+            ("api", &[("ttl", "1h")]),
+            ("api", &[("scope", "read write")]),
+        ] {
+            let answer = broker.exchange_with(token, credential, more, &[]).await;
+            let json = answer.json();
+            assert_eq!(json["reason"], "policy.denied", "{}", answer.body);
+            assert!(json.get("failed_conditions").is_none(), "{}", answer.body);
+            said.push(json["error_description"].clone());
+        }
+        for answer in answers(&broker, token, "guarded").await {
+            let json = answer.json();
+            assert_eq!(json["reason"], "policy.denied", "{}", answer.body);
+            assert!(json.get("decision").is_none(), "{}", answer.body);
+            said.push(json["error_description"].clone());
+        }
+    }
+    said.dedup();
+    assert_eq!(said.len(), 1, "{said:?}");
+    let reasons: Vec<_> = broker.events("denial").await;
+    let reasons: BTreeSet<_> = reasons
+        .iter()
+        .map(|one| one["reason"].to_string())
+        .collect();
+    for reason in ["requirement", "credential", "not_granted", "ttl", "scope"] {
+        let reason = format!("\"policy.{reason}\"");
+        assert!(reasons.contains(&reason), "{reason}: {reasons:?}");
+    }
+}
+
+/// The setting `always` tells every job with a genuine token what the policies want.
+#[tokio::test]
+async fn with_full_disclosure_an_unrelated_job_hears_what_failed() {
+    let teams = r#"
+  - name: teams
+    issuer: github
+    when: { repository: { glob: "acme/team-*" }, ref: [refs/heads/next] }
+    grant: [ { credential: guarded, ttl: 5m } ]
+"#;
+    let text = format!("{ROOT}{teams}");
+    let broker = TestBroker::builder().policies(&text);
+    let broker = broker.setting("disclose: always").start().await;
+    let other = broker.github(|job| {
+        job.repository = "acme/elsewhere".to_owned();
+        job.repository_id = "5".to_owned();
+    });
+    for answer in answers(&broker, &other, "guarded").await {
+        assert_eq!(answer.reason(), "policy.conditions", "{}", answer.body);
+        assert_eq!(facts(&answer), ["repository", "ref"]);
+        let expected =
+            |number: usize| answer.text(&format!("/failed_conditions/{number}/expected"));
+        assert_eq!(expected(0), r#"{ glob: "acme/team-*" }"#);
+        assert_eq!(expected(1), "[refs/heads/next]");
+    }
+    // One of no tenant hears the tenants.
+    let foreign = broker.github(|job| {
+        job.repository = "evil/shop".to_owned();
+        job.owner_id = "666".to_owned();
+    });
+    let answer = broker.exchange(&foreign, "guarded").await;
+    assert_eq!(answer.reason(), "policy.tenant", "{}", answer.body);
+    assert!(answer.body.contains("partner-of-acme"), "{}", answer.body);
 }
 
 /// T-139

@@ -350,7 +350,7 @@ fn a_folder_without_policies_is_not_served() {
             .args(args)
             .current_dir(folder.path())
             .observed();
-        let said = String::from_utf8(output.stderr).unwrap();
+        let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
         assert!(!output.status.success(), "{args:?}");
         assert!(said.contains("policies` holds no policies"), "{said}");
         assert!(said.contains("at least one `*.yaml` file"), "{said}");
