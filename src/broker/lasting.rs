@@ -8,11 +8,9 @@ use super::assemble::{Loaded, Overrides, StartError, issuers};
 use super::reload::Reloads;
 use super::version::Version;
 use crate::audit::event::{self, Event};
-use crate::audit::file::FileSink;
-use crate::audit::stdout::StdoutSink;
 use crate::audit::{AuditLog, SinkEntry, SinkError, Text, new_boot_id};
 use crate::clock::{Clock, SystemClock};
-use crate::config::{Settings, SinkKind};
+use crate::config::Settings;
 use crate::credential::target::{Report, Sweeper, Target};
 use crate::exchange::Flood;
 use crate::http::log;
@@ -118,10 +116,7 @@ fn audit(
     for sink in &settings.sinks {
         sinks.push(SinkEntry {
             required: sink.required,
-            sink: match &sink.kind {
-                SinkKind::File { path } => Box::new(FileSink::open(path, true)?),
-                SinkKind::Stdout => Box::new(StdoutSink::new()),
-            },
+            sink: sink.settings.open()?,
         });
     }
     sinks.append(&mut overrides.sinks);

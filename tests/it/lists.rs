@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
+use hallpass::audit::sink;
 use hallpass::client::format::FORMATS;
 use hallpass::client::source::SOURCES;
 use hallpass::credential::kind::{KINDS, Secrecy};
@@ -12,6 +13,7 @@ use hallpass::policy::lint::RULES;
 use hallpass::provider::PROVIDERS;
 use hallpass::wire::BODIES;
 
+use crate::audit::sinks::EACH_SINK;
 use crate::support::sources::{root, sources};
 
 fn read(path: &str) -> String {
@@ -148,6 +150,25 @@ fn every_route_is_requested_by_a_test_of_http() {
         assert!(
             tests.contains(&format!("\"/{path}\"")),
             "no test in tests/it/http requests `/{path}`"
+        );
+    }
+}
+
+#[test]
+fn every_sink_has_its_file_runs_the_shared_suite_and_is_documented() {
+    let names: BTreeSet<&str> = sink::KINDS.iter().map(|kind| kind.name).collect();
+    assert_eq!(names.len(), sink::KINDS.len(), "a name is listed twice");
+    let files = names.iter().map(|name| format!("src/audit/{name}.rs"));
+    assert_eq!(missing(files), Vec::<String>::new());
+    let readme = read("README.md");
+    for name in names {
+        assert!(
+            EACH_SINK.iter().any(|(sink, _)| *sink == name),
+            "the sink suite does not run {name}"
+        );
+        assert!(
+            readme.contains(&format!("kind: {name}")),
+            "the README has no example of `kind: {name}`"
         );
     }
 }
