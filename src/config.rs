@@ -380,8 +380,9 @@ fn audit(item: &Item<'_>) -> Option<Vec<AuditSink>> {
 
 fn read_sink(item: &Item<'_>) -> Option<AuditSink> {
     let section = item.section()?;
+    let word = section.required("kind");
     let required = section.optional("required").map(|item| item.truth());
-    let word = section.required("kind")?;
+    let word = word?;
     let text = word.text()?;
     let Some(kind) = sink::KINDS.iter().find(|kind| kind.name == text) else {
         let known = sink::KINDS.map(|kind| format!("`{}`", kind.name));

@@ -361,10 +361,7 @@ impl Write for Open {
 }
 
 /// Checks that an audit file can be appended to or created, without writing to it.
-///
-/// # Errors
-/// It cannot be used, or its folder cannot be written to.
-pub fn check(path: &Path) -> Result<(), SinkError> {
+fn check(path: &Path) -> Result<(), SinkError> {
     let Ok(metadata) = path.metadata() else {
         return check_folder(path);
     };
@@ -401,9 +398,6 @@ fn check_folder(path: &Path) -> Result<(), SinkError> {
 
 /// Nothing is appended to a file that somebody else wrote: it begins as each of our lines does, as far
 /// as a crash let the first one be written, or it is empty.
-///
-/// # Errors
-/// It begins with something else, or cannot be read.
 fn check_content(path: &Path, file: &File) -> Result<(), SinkError> {
     let mut start = Vec::new();
     let longest = u64::try_from(chain::LINE_START.len()).unwrap_or(u64::MAX);
