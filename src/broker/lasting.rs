@@ -38,7 +38,8 @@ pub(super) struct Lasting {
     pub(super) target: Option<Arc<dyn Target>>,
     /// Other addresses for issuers of the policies.
     pub(super) issuers: BTreeMap<String, IssuerOverride>,
-    pub(super) for_dev: bool,
+    /// See [`Overrides::dev_keys`].
+    pub(super) dev_keys: bool,
     /// How the reloads went.
     pub(super) reloads: Arc<Reloads>,
     sweeper: OnceLock<Sweeper>,
@@ -63,7 +64,7 @@ impl Lasting {
             lines: Arc::new(Flood::new(log::LINES, Arc::clone(&clock))),
             target: overrides.target.take(),
             issuers: std::mem::take(&mut overrides.issuers),
-            for_dev: overrides.for_dev,
+            dev_keys: overrides.dev_keys,
             reloads: Arc::new(Reloads::new(clock.now())),
             sweeper: OnceLock::new(),
             clock,
