@@ -26,15 +26,19 @@ test: ## what CI runs: check, then every test against real servers
 	@# By itself, so that no feature of what it needs is in the hallpass that the others test.
 	cargo test --locked -p hallpass-opinion
 
-test-long: ## what takes minutes: full counts, and every kind of installation
+test-long: ## what takes minutes: full counts, every kind of installation, the container image
 	@deploy/dev/install.sh test
 	deploy/dev/embedded-postgres.sh
 	cargo test --locked --test it -- --ignored long_ managed_15 cloud_sql_18 --test-threads=2
+	@deploy/dev/install.sh image
+	deploy/container/test.sh
 
 check: ## formatting, lints, docs, dependencies, and our own policies
 	@deploy/dev/install.sh test
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
+	@# As the container image is built: without `demo` and `dev`.
+	cargo clippy --locked --no-default-features --lib --bins -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --quiet
 	deploy/dev/cargo-deny.sh
 	target/tools/bin/cargo-deny --locked --workspace check -D warnings bans licenses sources

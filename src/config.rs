@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use url::Url;
 
+use crate::audit::sink::{self, SinkSettings};
 use crate::credential::target::TargetSettings;
 use crate::policy::Disclosure;
 use crate::replay::StoreSettings;
@@ -55,7 +56,7 @@ pub struct Settings {
     /// Where used tokens are remembered. It cannot change while a broker runs.
     pub replay: StoreSettings,
     /// Where events go.
-    pub sinks: Vec<SinkSettings>,
+    pub sinks: Vec<AuditSink>,
     /// Sizes, times and counts.
     pub limits: Limits,
     /// How much a denial says (design 8).
@@ -67,24 +68,12 @@ pub struct Settings {
 }
 
 /// One sink of events.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SinkSettings {
-    /// What it is.
-    pub kind: SinkKind,
+#[derive(Clone, Debug)]
+pub struct AuditSink {
+    /// Its settings.
+    pub settings: Arc<dyn SinkSettings>,
     /// Nothing is minted while it does not take events.
     pub required: bool,
-}
-
-/// The kinds of sinks.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum SinkKind {
-    /// A file that is appended to.
-    File {
-        /// The file.
-        path: PathBuf,
-    },
-    /// Standard output.
-    Stdout,
 }
 
 /// Why there are no settings.
@@ -208,6 +197,15 @@ impl Settings {
     }
 }
 
+impl PartialEq for AuditSink {
+    fn eq(&self, other: &Self) -> bool {
+        let settings = |sink: &Self| sink.settings.description();
+        (self.required, settings(self)) == (other.required, settings(other))
+    }
+}
+
+impl Eq for AuditSink {}
+
 /// Checks our own name: tokens and clouds compare it byte for byte.
 fn issuer(item: &Item<'_>) -> Option<String> {
     let text = item.text()?;
@@ -304,7 +302,7 @@ fn policies(item: &Item<'_>) -> Option<(PathBuf, Option<Duration>)> {
     Some((path?, reload))
 }
 
-fn audit(item: &Item<'_>) -> Option<Vec<SinkSettings>> {
+fn audit(item: &Item<'_>) -> Option<Vec<AuditSink>> {
     let section = item.section()?;
     let sinks = section.required("sinks").and_then(|list| {
         let entries = list.list()?;
@@ -314,7 +312,7 @@ fn audit(item: &Item<'_>) -> Option<Vec<SinkSettings>> {
                 "write e.g. `- { kind: file, path: audit.jsonl, required: true }`",
             );
         }
-        let sinks = entries.iter().map(sink).collect::<Option<Vec<_>>>()?;
+        let sinks = entries.iter().map(read_sink).collect::<Option<Vec<_>>>()?;
         if sinks.iter().any(|sink| sink.required) {
             Some(sinks)
         } else {
@@ -328,29 +326,23 @@ fn audit(item: &Item<'_>) -> Option<Vec<SinkSettings>> {
     sinks
 }
 
-fn sink(item: &Item<'_>) -> Option<SinkSettings> {
+fn read_sink(item: &Item<'_>) -> Option<AuditSink> {
     let section = item.section()?;
-    let kind = section.required("kind");
-    let path = section.optional("path").map(|path| path.path());
+    let word = section.required("kind");
     let required = section.optional("required").map(|item| item.truth());
-    section.finish();
-    let kind = kind?;
-    let kind = match (kind.text()?.as_str(), path) {
-        ("file", Some(path)) => SinkKind::File { path: path? },
-        ("file", None) => return kind.wrong("a sink of kind `file` needs a `path`", "write one"),
-        ("stdout", None) => SinkKind::Stdout,
-        ("stdout", Some(_)) => {
-            return kind.wrong("a sink of kind `stdout` has no `path`", "leave it out");
-        }
-        (other, _) => {
-            return kind.wrong(
-                &format!("unknown kind of sink `{other}`"),
-                "write `file` or `stdout`",
-            );
-        }
+    let word = word?;
+    let text = word.text()?;
+    let Some(kind) = sink::KINDS.iter().find(|kind| kind.name == text) else {
+        let known = sink::KINDS.map(|kind| format!("`{}`", kind.name));
+        return word.wrong(
+            &format!("unknown kind of sink `{text}`"),
+            &format!("write {}", known.join(" or ")),
+        );
     };
-    Some(SinkSettings {
-        kind,
+    let settings = (kind.read)(&section);
+    section.finish();
+    Some(AuditSink {
+        settings: settings?,
         required: required.unwrap_or(Some(false))?,
     })
 }

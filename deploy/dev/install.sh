@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# What hallpass needs on a Debian or Ubuntu machine to be built, tried, tested and fuzzed.
+# What hallpass needs on a Debian or Ubuntu machine to be built, tried, tested, fuzzed and put into an image.
 #
-# Usage: deploy/dev/install.sh demo|test|fuzz
+# Usage: deploy/dev/install.sh demo|test|fuzz|image
 #
 # Installs what is missing and nothing else, and says what and why before it does. Runs apt as root
 # or through sudo. Safe to run again: with everything there it prints nothing and changes nothing.
@@ -9,9 +9,9 @@ set -euo pipefail
 
 purpose=${1:-}
 case "$purpose" in
-demo | test | fuzz) ;;
+demo | test | fuzz | image) ;;
 *)
-  echo "usage: deploy/dev/install.sh demo|test|fuzz" >&2
+  echo "usage: deploy/dev/install.sh demo|test|fuzz|image" >&2
   exit 2
   ;;
 esac
@@ -25,14 +25,19 @@ need() { # need PACKAGE "WHY"
 command -v cc >/dev/null || need gcc "the cryptographic library has parts in C"
 [ -e /usr/include/stdio.h ] || [ -e "/usr/include/$(uname -m)-linux-gnu/sys/types.h" ] ||
   need libc6-dev "headers for those parts"
-if [ "$purpose" != fuzz ] && ! command -v initdb >/dev/null && ! compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null; then
+runs=false
+case "$purpose" in demo | test) runs=true ;; esac
+if $runs && ! command -v initdb >/dev/null && ! compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null; then
   need postgresql "a private server is started in a temporary folder; the cluster that this package makes on port 5432 is left alone"
 fi
-if [ "$purpose" != fuzz ] && ! command -v psql >/dev/null; then
+if $runs && ! command -v psql >/dev/null; then
   need postgresql-client "logging in with what a job got, by hand and in the tests"
 fi
 if [ "$purpose" = fuzz ]; then
   command -v c++ >/dev/null || need g++ "libFuzzer, which makes up the inputs, is C++"
+fi
+if [ "$purpose" = image ]; then
+  command -v buildah >/dev/null || need buildah "builds the container image; it needs no daemon"
 fi
 if [ "$purpose" = test ]; then
   command -v npm >/dev/null || need npm "PostgreSQL 18, which Debian does not have, comes from the npm registry"

@@ -5,18 +5,55 @@
 //! renamed, deleted or replaced is followed by a new one that continues the chain, and one that is
 //! shorter than what was written to it has lost lines.
 
-use std::fs::{File, Metadata, OpenOptions, TryLockError};
-use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Write as _};
+use std::fs::{self, File, Metadata, OpenOptions, TryLockError};
+use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Write};
 use std::os::unix::fs::{FileExt as _, FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use nix::unistd::{AccessFlags, access};
 
 use super::chain::{self, Head};
-use super::{Confirmed, Found, LONGEST_LINE, Sink, SinkError};
+use super::sink::{SinkKind, SinkSettings};
+use super::stream::LineWriter;
+use super::{Confirmed, Found, LONGEST_LINE, Line, Sink, SinkError};
+use crate::yaml::reader::Section;
 
 mod head;
 
 use crate::reason::Reason;
 use head::HeadFile;
+
+/// `kind: file`
+pub(super) const SINK: SinkKind = SinkKind { name: NAME, read };
+
+fn read(section: &Section<'_>) -> Option<Arc<dyn SinkSettings>> {
+    let path = section.required("path")?.path()?;
+    Some(Arc::new(FileSettings { path }))
+}
+
+#[derive(Debug)]
+struct FileSettings {
+    path: PathBuf,
+}
+
+impl SinkSettings for FileSettings {
+    fn description(&self) -> String {
+        format!("{NAME} {}", self.path.display())
+    }
+
+    fn check(&self) -> Result<(), SinkError> {
+        check(&self.path)
+    }
+
+    fn open(&self) -> Result<Box<dyn Sink>, SinkError> {
+        Ok(Box::new(FileSink::open(&self.path, true)?))
+    }
+
+    fn file(&self) -> Option<&Path> {
+        Some(&self.path)
+    }
+}
 
 /// A file that is appended to, by one broker at a time.
 #[derive(Debug)]
@@ -24,6 +61,7 @@ pub struct FileSink {
     path: PathBuf,
     durable: bool,
     open: Open,
+    writer: LineWriter,
     /// The head of the last line that counts.
     head: Option<Head>,
     head_file: Option<HeadFile>,
@@ -70,6 +108,7 @@ impl FileSink {
             path: path.to_owned(),
             durable,
             open,
+            writer: LineWriter::default(),
             head,
             head_file: None,
             found_at_start: None,
@@ -97,7 +136,7 @@ impl FileSink {
     }
 
     /// Continues in a new file, since the one at the path is no longer ours.
-    fn reopen(&mut self, own: &Metadata, taken: &[u8]) -> io::Result<Confirmed> {
+    fn reopen(&mut self, own: &Metadata, taken: &[Line]) -> io::Result<Confirmed> {
         let other = |error: SinkError| io::Error::other(error.problem);
         let mut open = Open::at(&self.path, self.durable).map_err(other)?;
         if !open.is_regular {
@@ -109,7 +148,7 @@ impl FileSink {
         open.end_last_line()?;
         let confirmed = if own.nlink() == 0 {
             Confirmed {
-                bytes: 0,
+                lines: 0,
                 found: Some(Found::Removed(self.head)),
             }
         } else {
@@ -117,33 +156,40 @@ impl FileSink {
                 self.open.file.sync_data()?;
             }
             Confirmed {
-                bytes: whole_lines(taken),
+                lines: taken.len(),
                 found: Some(Found::Renamed),
             }
         };
         self.open = open;
+        self.writer.restart();
         Ok(confirmed)
     }
 
     /// The file is shorter than it was: what was taken since the last confirmation may be gone too.
-    fn after_truncation(&mut self, own: &Metadata, taken: &[u8]) -> io::Result<Confirmed> {
-        let is_kept = self.open.ends_with(own.len(), taken)?;
+    fn after_truncation(&mut self, own: &Metadata, taken: &[Line]) -> io::Result<Confirmed> {
+        let mut bytes: Vec<u8> = Vec::new();
+        for line in taken {
+            bytes.extend_from_slice(&line.text);
+        }
+        bytes.extend_from_slice(self.writer.begun());
+        let is_kept = self.open.ends_with(own.len(), &bytes)?;
         if is_kept {
             self.open.length = own.len();
         } else {
             self.open.end_last_line()?;
+            self.writer.restart();
         }
         Ok(Confirmed {
-            bytes: if is_kept { taken.len() } else { 0 },
+            lines: if is_kept { taken.len() } else { 0 },
             found: Some(Found::Truncated(self.head)),
         })
     }
 
-    fn note_head(&mut self, taken: &[u8]) {
-        let Some(lines) = taken.strip_suffix(b"\n") else {
+    fn note_head(&mut self, taken: &[Line]) {
+        let Some(last) = taken.last() else {
             return;
         };
-        let head = Head::of(last_line(lines));
+        let head = Head::of(last.text.strip_suffix(b"\n").unwrap_or(&last.text));
         self.head = Some(head);
         let Some(Err(error)) = self.head_file.as_ref().map(|file| file.write(head)) else {
             return;
@@ -167,11 +213,8 @@ impl Sink for FileSink {
         self.head
     }
 
-    fn write(&mut self, lines: &[u8]) -> io::Result<usize> {
-        let count = self.open.file.write(lines)?;
-        let length = u64::try_from(count).unwrap_or(u64::MAX);
-        self.open.length = self.open.length.saturating_add(length);
-        Ok(count)
+    fn write(&mut self, lines: &[Line]) -> io::Result<usize> {
+        self.writer.write(lines, &mut self.open)
     }
 
     fn settle(&mut self) -> io::Result<()> {
@@ -187,7 +230,7 @@ impl Sink for FileSink {
         Ok(())
     }
 
-    fn confirm(&mut self, taken: &[u8]) -> io::Result<Confirmed> {
+    fn confirm(&mut self, taken: &[Line]) -> io::Result<Confirmed> {
         let mut confirmed = Confirmed::all(taken);
         if self.open.is_regular {
             let own = self.open.file.metadata()?;
@@ -198,7 +241,7 @@ impl Sink for FileSink {
             }
         }
         confirmed.found = confirmed.found.or(self.found_at_start.take());
-        if confirmed.bytes == taken.len() {
+        if confirmed.lines == taken.len() {
             self.note_head(taken);
         }
         Ok(confirmed)
@@ -217,11 +260,8 @@ struct Open {
 
 impl Open {
     fn at(path: &Path, durable: bool) -> Result<Self, SinkError> {
-        // Opening a pipe would wait for its reader for ever.
-        if let Ok(metadata) = path.metadata()
-            && (metadata.is_dir() || metadata.file_type().is_fifo())
-        {
-            return Err(problem(path, "is a directory or a pipe, expected a file"));
+        if let Ok(metadata) = path.metadata() {
+            check_type(path, &metadata)?;
         }
         let file = OpenOptions::new()
             .create(true)
@@ -308,12 +348,58 @@ impl Open {
     }
 }
 
+impl Write for Open {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let count = self.file.write(bytes)?;
+        let length = u64::try_from(count).unwrap_or(u64::MAX);
+        self.length = self.length.saturating_add(length);
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+/// Checks that an audit file can be appended to or created, without writing to it.
+fn check(path: &Path) -> Result<(), SinkError> {
+    let Ok(metadata) = path.metadata() else {
+        return check_folder(path);
+    };
+    check_type(path, &metadata)?;
+    let opened = OpenOptions::new().append(true).read(true).open(path);
+    let file = opened.map_err(|error| unusable(path, &error))?;
+    if metadata.is_file() {
+        check_content(path, &file)?;
+    }
+    Ok(())
+}
+
+/// Opening a pipe would wait for its reader for ever.
+fn check_type(path: &Path, metadata: &Metadata) -> Result<(), SinkError> {
+    if metadata.is_dir() || metadata.file_type().is_fifo() {
+        return Err(problem(path, "is a directory or a pipe, expected a file"));
+    }
+    Ok(())
+}
+
+/// The folder that a new file goes into.
+fn check_folder(path: &Path) -> Result<(), SinkError> {
+    let folder = folder_of(path);
+    let refused = |error: &dyn std::fmt::Display| {
+        let text = format!(
+            "cannot be made in `{}`: {error}; make the folder, and let this user write to it",
+            folder.display()
+        );
+        problem(path, &text)
+    };
+    fs::read_dir(folder).map_err(|error| refused(&error))?;
+    access(folder, AccessFlags::W_OK | AccessFlags::X_OK).map_err(|errno| refused(&errno.desc()))
+}
+
 /// Nothing is appended to a file that somebody else wrote: it begins as each of our lines does, as far
 /// as a crash let the first one be written, or it is empty.
-///
-/// # Errors
-/// It begins with something else, or cannot be read.
-pub fn check_content(path: &Path, file: &File) -> Result<(), SinkError> {
+fn check_content(path: &Path, file: &File) -> Result<(), SinkError> {
     let mut start = Vec::new();
     let longest = u64::try_from(chain::LINE_START.len()).unwrap_or(u64::MAX);
     let mut handle = file;
@@ -343,12 +429,6 @@ fn is_at(path: &Path, own: &Metadata) -> io::Result<bool> {
     }
 }
 
-/// The length of the lines that are whole.
-fn whole_lines(bytes: &[u8]) -> usize {
-    let newline = bytes.iter().rposition(|byte| *byte == b'\n');
-    newline.map_or(0, |at| at.saturating_add(1))
-}
-
 fn last_line(lines: &[u8]) -> &[u8] {
     lines.rsplit(|byte| *byte == b'\n').next().unwrap_or(lines)
 }
@@ -356,12 +436,17 @@ fn last_line(lines: &[u8]) -> &[u8] {
 /// A new file outlives a power cut only when its folder is on the disk too. Some file systems cannot
 /// sync a folder.
 fn sync_folder(path: &Path) {
-    let folder = path
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty());
-    let folder = File::open(folder.unwrap_or(Path::new(".")));
+    let folder = File::open(folder_of(path));
     if let Err(error) = folder.and_then(|folder| folder.sync_all()) {
         tracing::debug!(%error, "the folder of the audit file cannot be synced");
+    }
+}
+
+/// The folder that a file is in.
+fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        Some(_) | None => Path::new("."),
     }
 }
 
@@ -380,9 +465,9 @@ const NAME: &str = "file";
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
     use std::os::unix::fs::MetadataExt as _;
 
+    use super::super::lines;
     use super::*;
 
     #[test]
@@ -408,10 +493,11 @@ mod tests {
         assert_eq!(fs::read(&path).unwrap(), b"{\"v\":1\ntw\n");
     }
 
-    fn taken(sink: &mut FileSink, lines: &[u8]) {
-        assert_eq!(sink.write(lines).unwrap(), lines.len());
+    fn taken(sink: &mut FileSink, text: &[u8]) {
+        let lines = lines(1, text);
+        assert_eq!(sink.write(&lines).unwrap(), lines.len());
         sink.settle().unwrap();
-        assert_eq!(sink.confirm(lines).unwrap(), Confirmed::all(lines));
+        assert_eq!(sink.confirm(&lines).unwrap(), Confirmed::all(&lines));
     }
 
     /// T-135
@@ -425,7 +511,7 @@ mod tests {
         fs::rename(&path, folder.path().join("audit.jsonl.1")).unwrap();
         let mut sink = FileSink::open(&path, false).unwrap();
         assert_eq!(sink.head(), Some(Head::of(b"two")));
-        assert_eq!(sink.confirm(b"").unwrap().found, None);
+        assert_eq!(sink.confirm(&[]).unwrap().found, None);
         let noted = fs::read_to_string(folder.path().join("audit.jsonl.head")).unwrap();
         assert_eq!(noted, format!("sha256:{}\n", Head::of(b"two")));
     }
@@ -442,9 +528,9 @@ mod tests {
         let mut sink = FileSink::open(&path, false).unwrap();
         let three = Head::of(b"three");
         assert_eq!(sink.head(), Some(three));
-        let found = sink.confirm(b"").unwrap().found;
+        let found = sink.confirm(&[]).unwrap().found;
         assert_eq!(found, Some(Found::Truncated(Some(three))));
-        assert_eq!(sink.confirm(b"").unwrap().found, None);
+        assert_eq!(sink.confirm(&[]).unwrap().found, None);
     }
 
     #[test]
@@ -458,7 +544,7 @@ mod tests {
         fs::write(&path, "{\"v\":1\ntwo\nthr").unwrap();
         let mut sink = FileSink::open(&path, false).unwrap();
         assert_eq!(sink.head(), Some(Head::of(b"thr")));
-        assert_eq!(sink.confirm(b"").unwrap().found, None);
+        assert_eq!(sink.confirm(&[]).unwrap().found, None);
         let head = folder.path().join("audit.jsonl.head");
         for damaged in [
             "",
@@ -472,7 +558,7 @@ mod tests {
         }
     }
 
-    /// What happens, how; the bytes that remain, what is found, and what is in the file then.
+    /// What happens, how; the lines that remain, what is found, and what is in the file then.
     type Case<'a> = (&'a str, &'a dyn Fn(), usize, Option<Found>, &'a str);
 
     /// T-135
@@ -480,13 +566,13 @@ mod tests {
     fn what_was_taken_is_confirmed_as_far_as_readers_find_it() {
         let folder = tempfile::tempdir().unwrap();
         let (path, old) = (folder.path().join("log"), folder.path().join("old"));
-        let lines = b"two\nthr";
+        let (both, begun) = (lines(1, b"two\nthree\n"), b"thr");
         let cases: [Case<'_>; 5] = [
-            ("nothing", &|| (), 7, None, "{\"v\":1\ntwo\nthr"),
+            ("nothing", &|| (), 1, None, "{\"v\":1\ntwo\nthr"),
             (
                 "renamed",
                 &|| fs::rename(&path, &old).unwrap(),
-                4,
+                1,
                 Some(Found::Renamed),
                 "",
             ),
@@ -500,7 +586,7 @@ mod tests {
             (
                 "truncated before it was taken",
                 &|| fs::write(&path, "two\nthr").unwrap(),
-                7,
+                1,
                 Some(Found::Truncated(Some(Head::of(b"{\"v\":1")))),
                 "two\nthr",
             ),
@@ -512,15 +598,22 @@ mod tests {
                 "{\"v\":1\ntw\n",
             ),
         ];
-        for (what, happens, bytes, found, left) in cases {
+        for (what, happens, kept, found, left) in cases {
             let _absent = fs::remove_file(&path);
             let mut sink = FileSink::without_head_file(&path, true).unwrap();
             taken(&mut sink, b"{\"v\":1\n");
-            assert_eq!(sink.write(lines).unwrap(), lines.len());
+            assert_eq!(sink.write(&both[..1]).unwrap(), 1);
+            sink.open.write_all(begun).unwrap();
+            sink.writer.begin(begun);
             happens();
-            let confirmed = sink.confirm(lines).unwrap();
-            assert_eq!(confirmed, Confirmed { bytes, found }, "{what}");
+            let confirmed = sink.confirm(&both[..1]).unwrap();
+            assert_eq!(confirmed, Confirmed { lines: kept, found }, "{what}");
             assert_eq!(fs::read_to_string(&path).unwrap(), left, "{what}");
+            assert_eq!(sink.write(&both[kept..]).unwrap(), 2 - kept, "{what}");
+            let text = fs::read_to_string(&path).unwrap();
+            let ends = if kept == 0 { "two\nthree\n" } else { "three\n" };
+            assert!(text.ends_with(ends), "{what}: {text}");
+            assert_eq!(text.matches("three").count(), 1, "{what}: {text}");
         }
     }
 

@@ -14,7 +14,7 @@ use super::chain::{Chain, Head, SigningKey};
 use super::event::{Event, Intent, Outcome, OutcomeOf, Start};
 use super::text::Text;
 use super::writer::{Worker, Writer};
-use super::{Found, Recorded, Sink, SinkEntry, SinkError, SinkStatus, ours};
+use super::{Found, Line, Recorded, Sink, SinkEntry, SinkError, SinkStatus, ours};
 use crate::clock::Clock;
 use crate::reason::Reason;
 use crate::replay::Reserved;
@@ -59,10 +59,13 @@ impl AuditLog {
         let mut chain = Chain::new(chain, boot, head.unwrap_or_default(), key);
         let now = clock.now();
         // Signed at once, so that every boot has a checkpoint and none can be slipped in.
-        let lines = [chain.append(now, &start), chain.checkpoint(now)].concat();
+        let start = chain.append(now, &start);
+        let start = line(&chain, start);
+        let checkpoint = chain.checkpoint(now);
+        let lines = [start, line(&chain, checkpoint)];
         let (mut writers, mut workers, mut reports) = (Vec::new(), Vec::new(), Vec::new());
         for entry in sinks {
-            let (writer, worker, found) = open(entry, &lines, chain.sequence())?;
+            let (writer, worker, found) = open(entry, &lines)?;
             reports.extend(found.and_then(|found| found.report(writer.name())));
             writers.push(writer);
             workers.push(worker);
@@ -327,14 +330,14 @@ impl Shared {
     /// The next line, to every sink. In the same order to all: nobody else has the chain meanwhile.
     fn extend(&self, chain: &mut Chain, event: &[u8]) -> u64 {
         let line = chain.append(self.clock.now(), event);
-        self.push(chain, &line)
+        self.push(chain, line)
     }
 
     fn checkpoint(&self) {
         let mut chain = self.chain();
         if chain.unsigned() > 0 && self.required().all(Writer::has_room) {
             let line = chain.checkpoint(self.clock.now());
-            self.push(&chain, &line);
+            self.push(&chain, line);
         }
     }
 
@@ -360,14 +363,15 @@ impl Shared {
             }
         }
         let line = chain.checkpoint(self.clock.now());
-        Some(self.push(&chain, &line))
+        Some(self.push(&chain, line))
     }
 
-    fn push(&self, chain: &Chain, line: &[u8]) -> u64 {
+    fn push(&self, chain: &Chain, text: Vec<u8>) -> u64 {
+        let line = line(chain, text);
         for writer in &self.writers {
-            writer.push(chain.sequence(), line);
+            writer.push(line.clone());
         }
-        chain.sequence()
+        line.sequence
     }
 
     fn required(&self) -> impl Iterator<Item = &Writer> {
@@ -404,23 +408,31 @@ impl Drop for OpenIntent<'_> {
 /// not at the first job.
 fn open(
     mut entry: SinkEntry,
-    lines: &[u8],
-    sequence: u64,
+    lines: &[Line],
 ) -> Result<(Writer, Worker, Option<Found>), SinkError> {
     if !entry.required {
         let (writer, worker) = Writer::new(entry.sink, false, 0);
-        writer.push(sequence, lines);
+        lines.iter().cloned().for_each(|line| writer.push(line));
         return Ok((writer, worker, None));
     }
     let found = write_all(entry.sink.as_mut(), lines).map_err(|error| SinkError {
         sink: entry.sink.name().to_owned(),
         problem: escape(&error.to_string()),
     })?;
+    let sequence = lines.last().map_or(0, |line| line.sequence);
     let (writer, worker) = Writer::new(entry.sink, true, sequence);
     Ok((writer, worker, found))
 }
 
-fn write_all(sink: &mut dyn Sink, lines: &[u8]) -> io::Result<Option<Found>> {
+/// The line that the chain made last.
+fn line(chain: &Chain, text: Vec<u8>) -> Line {
+    Line {
+        sequence: chain.sequence(),
+        text: text.into(),
+    }
+}
+
+fn write_all(sink: &mut dyn Sink, lines: &[Line]) -> io::Result<Option<Found>> {
     let mut rest = lines;
     while !rest.is_empty() {
         let count = match sink.write(rest) {
@@ -433,7 +445,7 @@ fn write_all(sink: &mut dyn Sink, lines: &[u8]) -> io::Result<Option<Found>> {
     }
     sink.settle()?;
     let confirmed = sink.confirm(lines)?;
-    if confirmed.bytes < lines.len() {
+    if confirmed.lines < lines.len() {
         return Err(io::Error::other(
             "changed while its first lines were written",
         ));
@@ -494,7 +506,7 @@ mod tests {
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     enum Behaviour {
         Accepts,
-        AcceptsHalf,
+        AcceptsOne,
         Fails,
         FailsToSettle,
         Hangs,
@@ -512,13 +524,13 @@ mod tests {
             "test"
         }
 
-        fn write(&mut self, lines: &[u8]) -> io::Result<usize> {
+        fn write(&mut self, lines: &[Line]) -> io::Result<usize> {
             let behaviour = *locked(&self.behaviour);
             let count = match behaviour {
                 Behaviour::Accepts | Behaviour::FailsToSettle => lines.len(),
-                Behaviour::AcceptsHalf => {
+                Behaviour::AcceptsOne => {
                     *locked(&self.behaviour) = Behaviour::Fails;
-                    lines.len() / 2
+                    1
                 }
                 Behaviour::Fails => return Err(io::Error::other("disk full\x1b[31m")),
                 Behaviour::Hangs => {
@@ -527,7 +539,9 @@ mod tests {
                     lines.len()
                 }
             };
-            locked(&self.lines).extend_from_slice(&lines[..count]);
+            for line in &lines[..count] {
+                locked(&self.lines).extend_from_slice(&line.text);
+            }
             Ok(count)
         }
 
@@ -535,7 +549,7 @@ mod tests {
             match *locked(&self.behaviour) {
                 Behaviour::FailsToSettle => Err(io::Error::other("cannot sync")),
                 Behaviour::Accepts
-                | Behaviour::AcceptsHalf
+                | Behaviour::AcceptsOne
                 | Behaviour::Fails
                 | Behaviour::Hangs => Ok(()),
             }
@@ -667,6 +681,14 @@ mod tests {
         }
     }
 
+    fn alert() -> Event {
+        Event::Alert(super::super::event::Alert {
+            reason: Reason::LeaseStranger,
+            message: Text::new(&"x".repeat(250)),
+            request_id: None,
+        })
+    }
+
     fn minted() -> Outcome {
         Outcome::Minted {
             public_id: Text::new("hp_1lg7ei3_0123456789abc"),
@@ -699,11 +721,14 @@ mod tests {
     async fn a_sink_that_fails_stops_intents_and_recovers_without_a_gap() {
         for behaviour in [
             Behaviour::Fails,
-            Behaviour::AcceptsHalf,
+            Behaviour::AcceptsOne,
             Behaviour::FailsToSettle,
         ] {
             let test = TestLog::new();
             test.behave(behaviour);
+            if behaviour == Behaviour::AcceptsOne {
+                test.log.note(&alert()).unwrap();
+            }
             let error = test.log.announce(intent("b1.1")).await.unwrap_err();
             assert_eq!(error.sink, "test");
             let later = test.log.announce(intent("b1.2")).await.unwrap_err();
@@ -714,8 +739,11 @@ mod tests {
             test.log.announce(intent("b1.3")).await.unwrap();
             test.log.record_outcome("b1.3", minted()).await.unwrap();
             test.log.close().await.unwrap();
+            let told: Vec<String> = test.told();
+            let alerts = usize::from(behaviour == Behaviour::AcceptsOne);
+            assert_eq!(told[..alerts], vec!["alert"; alerts]);
             assert_eq!(
-                test.told(),
+                told[alerts..],
                 [
                     "intent b1.1",
                     "outcome failed",
@@ -735,11 +763,7 @@ mod tests {
         let test = TestLog::new();
         test.log.announce(intent("b1.1")).await.unwrap();
         test.behave(Behaviour::Hangs);
-        let alert = Event::Alert(super::super::event::Alert {
-            reason: Reason::LeaseStranger,
-            message: Text::new(&"x".repeat(250)),
-            request_id: None,
-        });
+        let alert = alert();
         let behind = loop {
             if let Err(error) = test.log.note(&alert) {
                 break error;

@@ -1,12 +1,41 @@
-//! Events to standard output, for whoever collects a container's output. Not: what the event means.
+//! Events to standard output, for a collector of container output. Not: what the event means.
 
 use std::fmt;
 use std::io::{self, Write};
+use std::sync::Arc;
 
-use super::Sink;
+use super::sink::{SinkKind, SinkSettings};
+use super::stream::LineWriter;
+use super::{Line, Sink, SinkError};
+
+/// `kind: stdout`
+pub(super) const SINK: SinkKind = SinkKind {
+    name: NAME,
+    read: |_| Some(Arc::new(StdoutSettings)),
+};
+
+#[derive(Debug)]
+struct StdoutSettings;
+
+impl SinkSettings for StdoutSettings {
+    fn description(&self) -> String {
+        NAME.to_owned()
+    }
+
+    fn check(&self) -> Result<(), SinkError> {
+        Ok(())
+    }
+
+    fn open(&self) -> Result<Box<dyn Sink>, SinkError> {
+        Ok(Box::new(StdoutSink::new()))
+    }
+}
 
 /// Standard output. Nothing else of `hallpass serve` is written there.
-pub struct StdoutSink(Box<dyn Write + Send>);
+pub struct StdoutSink {
+    stream: Box<dyn Write + Send>,
+    writer: LineWriter,
+}
 
 impl StdoutSink {
     /// This process's standard output.
@@ -17,7 +46,10 @@ impl StdoutSink {
 
     /// The same to another stream.
     pub fn over(stream: impl Write + Send + 'static) -> Self {
-        Self(Box::new(stream))
+        Self {
+            stream: Box::new(stream),
+            writer: LineWriter::default(),
+        }
     }
 }
 
@@ -29,15 +61,15 @@ impl Default for StdoutSink {
 
 impl Sink for StdoutSink {
     fn name(&self) -> &'static str {
-        "stdout"
+        NAME
     }
 
-    fn write(&mut self, lines: &[u8]) -> io::Result<usize> {
-        self.0.write(lines)
+    fn write(&mut self, lines: &[Line]) -> io::Result<usize> {
+        self.writer.write(lines, &mut self.stream)
     }
 
     fn settle(&mut self) -> io::Result<()> {
-        self.0.flush()
+        self.stream.flush()
     }
 }
 
@@ -46,3 +78,5 @@ impl fmt::Debug for StdoutSink {
         f.write_str("StdoutSink")
     }
 }
+
+const NAME: &str = "stdout";

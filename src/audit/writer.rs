@@ -19,7 +19,7 @@ use tokio::sync::watch;
 
 use super::event::{Event, Loss};
 use super::text::Text;
-use super::{Found, Sink, SinkError};
+use super::{Found, Line, Sink, SinkError};
 use crate::reason::Reason;
 use crate::text::escape;
 
@@ -47,9 +47,8 @@ impl Writer {
             shared: Arc::clone(&shared),
             progress: sender,
             waiting: Batch {
-                lines: Vec::new(),
                 last: written,
-                count: 0,
+                ..Batch::default()
             },
             given: 0,
             unsettled: false,
@@ -87,15 +86,13 @@ impl Writer {
     }
 
     /// Hands a line over. A sink that is too far behind misses it.
-    pub(super) fn push(&self, sequence: u64, line: &[u8]) {
+    pub(super) fn push(&self, line: Line) {
         let mut state = self.shared.lock();
         if state.backlog() >= LARGEST_BACKLOG.saturating_add(RESERVE) {
             state.missed = state.missed.saturating_add(1);
             return;
         }
-        state.buffer.lines.extend_from_slice(line);
-        state.buffer.last = sequence;
-        state.buffer.count = state.buffer.count.saturating_add(1);
+        state.buffer.push(line);
         if state.rest == Rest::Idle {
             self.shared.wake(&mut state);
         }
@@ -232,21 +229,47 @@ enum Rest {
 
 impl State {
     const fn backlog(&self) -> usize {
-        self.buffer.lines.len().saturating_add(self.held)
+        self.buffer.bytes.saturating_add(self.held)
     }
 }
 
-/// Lines, the sequence of the last of them, and how many there are.
+/// Lines that wait.
 #[derive(Default)]
 struct Batch {
-    lines: Vec<u8>,
+    lines: Vec<Line>,
+    /// How long they are together.
+    bytes: usize,
+    /// The sequence of the last line there was.
     last: u64,
+    /// How many lines came since the last batch was tried.
     count: usize,
+}
+
+impl Batch {
+    fn push(&mut self, line: Line) {
+        self.bytes = self.bytes.saturating_add(line.text.len());
+        self.last = line.sequence;
+        self.count = self.count.saturating_add(1);
+        self.lines.push(line);
+    }
+
+    /// Moves the lines of another batch behind those of this one.
+    fn append(&mut self, other: &mut Self) {
+        self.lines.append(&mut other.lines);
+        self.bytes = self.bytes.saturating_add(std::mem::take(&mut other.bytes));
+        self.last = self.last.max(other.last);
+        self.count = self.count.saturating_add(std::mem::take(&mut other.count));
+    }
+
+    fn clear(&mut self) {
+        self.lines.clear();
+        self.bytes = 0;
+    }
 }
 
 impl fmt::Debug for Batch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} bytes up to {}", self.lines.len(), self.last)
+        write!(f, "{} bytes up to {}", self.bytes, self.last)
     }
 }
 
@@ -257,7 +280,7 @@ pub(super) struct Worker {
     progress: watch::Sender<Progress>,
     /// What was taken from the buffer and does not count yet.
     waiting: Batch,
-    /// So many bytes of it the sink has taken.
+    /// So many lines of it the sink has taken.
     given: usize,
     /// Something was written that is not safe yet: to be tried again also when nothing new comes,
     /// since nothing is minted meanwhile.
@@ -282,7 +305,7 @@ impl Worker {
             let is_stuck = problem.is_some();
             trouble.tell(self.sink.name(), problem.as_deref());
             self.unsettled = is_stuck;
-            self.shared.lock().held = self.waiting.lines.len();
+            self.shared.lock().held = self.waiting.bytes;
             self.progress.send_modify(|progress| {
                 if problem.is_none() {
                     progress.written = self.waiting.last;
@@ -339,20 +362,9 @@ impl Worker {
     /// Moves what has come behind what is waiting.
     fn absorb(&mut self, state: &mut State) {
         state.is_called = false;
-        if state.buffer.last > self.waiting.last {
-            self.waiting.last = state.buffer.last;
-        }
-        self.waiting.count = self
-            .waiting
-            .count
-            .saturating_add(std::mem::take(&mut state.buffer.count));
-        if self.waiting.lines.is_empty() {
-            std::mem::swap(&mut self.waiting.lines, &mut state.buffer.lines);
-        } else {
-            self.waiting.lines.append(&mut state.buffer.lines);
-        }
+        self.waiting.append(&mut state.buffer);
         state.taken = self.waiting.last;
-        state.held = self.waiting.lines.len();
+        state.held = self.waiting.bytes;
     }
 
     /// Gives the sink everything, until it has all of it where its readers look.
@@ -361,7 +373,7 @@ impl Worker {
         for _ in 0..MOST_CONFIRMATIONS {
             self.confirm(note)?;
             if is_settled && self.given == self.waiting.lines.len() {
-                self.waiting.lines.clear();
+                self.waiting.clear();
                 self.given = 0;
                 return Ok(());
             }
@@ -378,7 +390,7 @@ impl Worker {
     fn confirm(&mut self, note: &impl Fn(&Event)) -> io::Result<()> {
         let given = self.waiting.lines.get(..self.given).unwrap_or_default();
         let confirmed = guarded(|| self.sink.confirm(given))?;
-        self.given = confirmed.bytes.min(self.given);
+        self.given = confirmed.lines.min(self.given);
         let Some(found) = confirmed.found else {
             return Ok(());
         };
@@ -502,7 +514,7 @@ mod tests {
 
     use super::*;
 
-    /// Says how many bytes each write had.
+    /// Says how many lines each write had.
     #[derive(Debug)]
     struct Counting(mpsc::Sender<usize>);
 
@@ -511,7 +523,7 @@ mod tests {
             "counting"
         }
 
-        fn write(&mut self, lines: &[u8]) -> io::Result<usize> {
+        fn write(&mut self, lines: &[Line]) -> io::Result<usize> {
             self.0.send(lines.len()).map_err(io::Error::other)?;
             Ok(lines.len())
         }
@@ -530,11 +542,18 @@ mod tests {
         (writer, written)
     }
 
+    fn line(sequence: u64) -> Line {
+        Line {
+            sequence,
+            text: "line\n".into(),
+        }
+    }
+
     #[tokio::test]
     async fn whoever_waits_for_a_line_waits_for_no_timer() {
         let (writer, _written) = patient();
         for sequence in 1..=20 {
-            writer.push(sequence, b"line\n");
+            writer.push(line(sequence));
             writer.call(sequence);
             writer.written(sequence).await.unwrap();
         }
@@ -544,15 +563,15 @@ mod tests {
     #[tokio::test]
     async fn a_line_alone_does_not_wake_a_busy_writer() {
         let (writer, written) = patient();
-        writer.push(1, b"line\n");
+        writer.push(line(1));
         writer.call(1);
         writer.written(1).await.unwrap();
         for sequence in 2..=100 {
-            writer.push(sequence, b"line\n");
+            writer.push(line(sequence));
         }
         writer.call(100);
         writer.written(100).await.unwrap();
-        assert_eq!(written.try_iter().collect::<Vec<_>>(), [5, 99 * 5]);
+        assert_eq!(written.try_iter().collect::<Vec<_>>(), [1, 99]);
         writer.close();
     }
 }

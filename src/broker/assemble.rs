@@ -25,8 +25,8 @@ pub struct Overrides {
     pub clock: Option<Arc<dyn Clock>>,
     /// Other addresses for issuers of the policies, by name.
     pub issuers: BTreeMap<String, IssuerOverride>,
-    /// Trust loopback issuers and their `dev-` keys (T-117). Never set by `serve`.
-    pub for_dev: bool,
+    /// Accepts issuers that publish keys of `hallpass dev` (T-117). Never set by `serve`.
+    pub dev_keys: bool,
     /// Another source of issuers' keys than HTTPS.
     pub keys: Option<Arc<dyn KeySource>>,
     /// Sinks beside those of the settings.

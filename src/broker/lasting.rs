@@ -8,11 +8,9 @@ use super::assemble::{Loaded, Overrides, StartError, issuers};
 use super::reload::Reloads;
 use super::version::Version;
 use crate::audit::event::{self, Event};
-use crate::audit::file::FileSink;
-use crate::audit::stdout::StdoutSink;
 use crate::audit::{AuditLog, SinkEntry, SinkError, Text, new_boot_id};
 use crate::clock::{Clock, SystemClock};
-use crate::config::{Settings, SinkKind};
+use crate::config::Settings;
 use crate::credential::target::{Report, Sweeper, Target};
 use crate::exchange::Flood;
 use crate::http::log;
@@ -41,7 +39,8 @@ pub(super) struct Lasting {
     pub(super) target: Option<Arc<dyn Target>>,
     /// Other addresses for issuers of the policies.
     pub(super) issuers: BTreeMap<String, IssuerOverride>,
-    pub(super) for_dev: bool,
+    /// See [`Overrides::dev_keys`].
+    pub(super) dev_keys: bool,
     /// How the reloads went.
     pub(super) reloads: Arc<Reloads>,
     sweeper: OnceLock<Sweeper>,
@@ -66,7 +65,7 @@ impl Lasting {
             lines: Arc::new(Flood::new(log::LINES, Arc::clone(&clock))),
             target: overrides.target.take(),
             issuers: std::mem::take(&mut overrides.issuers),
-            for_dev: overrides.for_dev,
+            dev_keys: overrides.dev_keys,
             reloads: Arc::new(Reloads::new(clock.now())),
             sweeper: OnceLock::new(),
             clock,
@@ -119,10 +118,7 @@ fn audit(
     for sink in &settings.sinks {
         sinks.push(SinkEntry {
             required: sink.required,
-            sink: match &sink.kind {
-                SinkKind::File { path } => Box::new(FileSink::open(path, true)?),
-                SinkKind::Stdout => Box::new(StdoutSink::new()),
-            },
+            sink: sink.settings.open()?,
         });
     }
     sinks.append(&mut overrides.sinks);

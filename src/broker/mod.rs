@@ -19,6 +19,7 @@ mod reload;
 mod version;
 
 pub use assemble::{Overrides, StartError, root_keys};
+pub use version::{DEV_KID_PREFIX, NoDevKeys};
 
 use assemble::Loaded;
 use lasting::Lasting;

@@ -18,8 +18,8 @@ use crate::http::connection::Times;
 use crate::http::listener::{Door, Entrance, Rules};
 use crate::http::operator::{Readiness, ReloadStatus};
 use crate::http::{Shared, operators, public};
-use crate::token::Verifier;
-use crate::token::keys::OwnKeys;
+use crate::token::keys::{KeyError, OwnKeys};
+use crate::token::{KeyRule, KeySet, TrustedIssuer, Verifier};
 
 /// The version that requests are answered by from now on: the one pointer that a reload swaps.
 pub(super) type Current = Arc<ArcSwap<Version>>;
@@ -166,10 +166,26 @@ fn verifier(loaded: &Loaded, lasting: &Lasting, signing: &Arc<Keys>) -> Verifier
     )
     .refusing(own)
     .blocking(loaded.settings.blocked.clone());
-    if lasting.for_dev {
-        verifier.for_dev()
-    } else {
+    if lasting.dev_keys {
         verifier
+    } else {
+        verifier.with_rule(Arc::new(NoDevKeys))
+    }
+}
+
+/// Refuses issuers that publish a key of the embedded issuer of `hallpass dev`, admitted or not: it
+/// signs whatever it is asked to sign (T-117).
+#[derive(Debug)]
+pub struct NoDevKeys;
+
+impl KeyRule for NoDevKeys {
+    fn check(&self, issuer: &TrustedIssuer, keys: &KeySet) -> Result<(), KeyError> {
+        if keys.kids().any(|kid| kid.starts_with(DEV_KID_PREFIX)) {
+            return Err(KeyError::DevKey {
+                issuer: issuer.url.clone(),
+            });
+        }
+        Ok(())
     }
 }
 
@@ -258,3 +274,6 @@ fn same_target<'a>(
 
 /// A few scrapers and probes.
 const OPERATOR_CONNECTIONS: usize = 64;
+
+/// What the `kid`s of the embedded issuer of `hallpass dev` begin with.
+pub const DEV_KID_PREFIX: &str = "dev-";

@@ -16,6 +16,7 @@ use crate::clock::{Clock as _, SystemClock};
 use crate::credential::jwt::{Keys, SigningAlgorithm};
 use crate::rootkey::{RootKey, RootKeys};
 use crate::text::escape;
+use crate::yaml::duration;
 
 /// Makes the root key, and shows what is public of it
 #[derive(Debug, clap::Args)]
@@ -71,7 +72,7 @@ struct ShowArgs {
     #[arg(long, value_enum, default_value_t = Algorithm::Es256)]
     algorithm: Algorithm,
     /// As `signing.epoch` in the settings
-    #[arg(long, default_value = "7d", value_parser = parse_epoch)]
+    #[arg(long, default_value = "7d", value_parser = duration::parse)]
     epoch: Duration,
     /// How to print the result
     #[arg(long, value_enum, default_value_t = Output::Text)]
@@ -191,23 +192,6 @@ fn print(keys: &Keys, audit: &[String], jwks: &Value, out: &mut Terminal) {
     }
 }
 
-fn parse_epoch(text: &str) -> Result<Duration, String> {
-    let problem = || {
-        format!(
-            "`{}` is no duration, expected e.g. `7d` or `12h`",
-            escape(text)
-        )
-    };
-    let (number, unit) = match text.split_at_checked(text.len().saturating_sub(1)) {
-        Some((number, "d")) => (number, 86_400),
-        Some((number, "h")) => (number, 3_600),
-        Some(_) | None => return Err(problem()),
-    };
-    let number: u64 = number.parse().map_err(|_| problem())?;
-    let seconds = number.checked_mul(unit).ok_or_else(problem)?;
-    Ok(Duration::from_secs(seconds))
-}
-
 fn local(error: impl std::fmt::Display) -> Failure {
     Failure::Local(error.to_string())
 }
@@ -215,23 +199,6 @@ fn local(error: impl std::fmt::Display) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_epoch_is_days_or_hours() {
-        assert_eq!(parse_epoch("7d"), Ok(Duration::from_secs(604_800)));
-        assert_eq!(parse_epoch("12h"), Ok(Duration::from_secs(43_200)));
-        for text in [
-            "",
-            "d",
-            "7",
-            "7 d",
-            "-1d",
-            "99999999999999999999d",
-            "\u{e9}",
-        ] {
-            assert!(parse_epoch(text).is_err(), "{text}");
-        }
-    }
 
     #[test]
     fn a_key_file_is_never_overwritten_and_leaves_no_draft() {

@@ -1,6 +1,6 @@
 //! What two versions of the settings differ in, and which of it takes a restart.
 
-use super::{Listen, Settings, SinkKind, SinkSettings};
+use super::{AuditSink, Listen, Settings};
 use crate::replay::StoreSettings;
 use crate::secret::SecretSource;
 
@@ -88,13 +88,10 @@ fn tls(listen: &Listen) -> String {
     if listen.tls.is_some() { "on" } else { "off" }.to_owned()
 }
 
-fn sinks(sinks: &[SinkSettings]) -> String {
+fn sinks(sinks: &[AuditSink]) -> String {
     let shown = sinks.iter().map(|sink| {
-        let kind = match &sink.kind {
-            SinkKind::File { path } => format!("file {}", path.display()),
-            SinkKind::Stdout => "stdout".to_owned(),
-        };
-        format!("{kind}{}", if sink.required { ", required" } else { "" })
+        let required = if sink.required { ", required" } else { "" };
+        format!("{}{required}", sink.settings.description())
     });
     shown.collect::<Vec<_>>().join("; ")
 }

@@ -2,8 +2,8 @@
 //!
 //! Real HTTPS under an authority of its own, discovery, JWKS, RS256, and GitHub's endpoint that gives
 //! a running job its token. It signs whatever it is asked to sign, so its keys are new at each start,
-//! their ids begin with `dev-`, it listens on loopback only, and a verifier that was not made for it
-//! refuses both (T-117).
+//! their ids begin with `dev-`, and it listens on loopback only. `serve` refuses both: such keys by
+//! [`NoDevKeys`](crate::broker::NoDevKeys), and such an address when it reads the policies (T-117).
 
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -19,9 +19,9 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
+use crate::broker::DEV_KID_PREFIX;
 use crate::secret::Secret;
 use crate::token::TrustedIssuer;
-use crate::token::keys::DEV_KID_PREFIX;
 
 mod claims;
 mod server;

@@ -326,7 +326,6 @@ impl Server {
         }
     }
 
-    /// The processes that the server started.
     fn reap(&mut self) {
         if let Some(mut child) = self.child.take() {
             // Waiting fails only for a child that was waited for.
@@ -367,6 +366,7 @@ pub fn kill_server(pid: u32) {
     let _ = kill(server, Signal::SIGKILL);
 }
 
+/// The processes that the server started.
 fn children(server: Pid) -> Vec<Pid> {
     let text = fs::read_to_string(format!("/proc/{server}/task/{server}/children"));
     let text = text.unwrap_or_default();

@@ -73,7 +73,7 @@ impl Stage {
                 ("github".to_owned(), instead(&github)),
                 ("gitlab".to_owned(), instead(&gitlab)),
             ]),
-            for_dev: true,
+            dev_keys: true,
             public: Some(public),
             operator: Some(operator),
             ..Overrides::default()

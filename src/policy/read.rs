@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use super::print::quoted;
 use crate::clock::Timestamp;
-use crate::yaml::diagnostic::{Diagnostic, Place, Source, Span, nearest};
+use crate::yaml::diagnostic::{Diagnostic, Place, Source, Span};
 use crate::yaml::duration;
-use crate::yaml::{Entry, Node, NodeKind, Scalar, mistaken_for};
+use crate::yaml::{Entry, Node, Scalar, mistaken_for, unknown_keys, value_of};
 
 /// A file being read, and what was wrong with it so far.
 pub(super) struct Sheet<'a> {
@@ -26,8 +26,7 @@ pub(super) struct Fields<'n> {
 
 impl<'n> Fields<'n> {
     pub(super) fn get(&self, name: &str) -> Option<&'n Node> {
-        let entry = self.entries.iter().find(|entry| entry.key.text == name)?;
-        Some(&entry.value)
+        value_of(self.entries, name)
     }
 
     /// Where the mapping begins.
@@ -68,27 +67,25 @@ impl Sheet<'_> {
         node: &'n Node,
         what: impl Display,
     ) -> Option<&'n [Entry]> {
-        match &node.kind {
-            NodeKind::Map(entries) => Some(entries),
-            NodeKind::Scalar(_) | NodeKind::List(_) => {
-                self.wrong_kind(node, what, "a mapping");
-                None
-            }
+        let entries = node.entries();
+        if entries.is_none() {
+            self.wrong_kind(node, what, "a mapping");
         }
+        entries
     }
 
     /// The items of a list that is not empty.
     pub(super) fn items<'n>(&mut self, node: &'n Node, what: impl Display) -> Option<&'n [Node]> {
-        match &node.kind {
-            NodeKind::List(items) if items.is_empty() => {
+        match node.items() {
+            Some([]) => {
                 self.error("empty", node.span, format!("{what} is empty"));
                 None
             }
-            NodeKind::List(items) => Some(items),
-            NodeKind::Scalar(_) | NodeKind::Map(_) => {
+            None => {
                 self.wrong_kind(node, what, "a list");
                 None
             }
+            items => items,
         }
     }
 
@@ -100,11 +97,8 @@ impl Sheet<'_> {
         known: &[&str],
     ) -> Option<Fields<'n>> {
         let entries = self.entries(node, &what)?;
-        for entry in entries {
+        for (entry, meant) in unknown_keys(entries, known) {
             let name = entry.key.text.as_str();
-            if known.contains(&name) {
-                continue;
-            }
             if NOT_YET.contains(&name) {
                 self.error(
                     "not-supported",
@@ -113,7 +107,7 @@ impl Sheet<'_> {
                 );
                 continue;
             }
-            let help = match nearest(name, known.iter().copied()) {
+            let help = match meant {
                 Some(meant) => format!("did you mean `{meant}`?"),
                 None => format!("it may have {}", listed(known)),
             };
@@ -148,13 +142,11 @@ impl Sheet<'_> {
 
     /// Text that no reader of YAML could take for anything else.
     pub(super) fn text<'n>(&mut self, node: &'n Node, what: impl Display) -> Option<&'n str> {
-        match &node.kind {
-            NodeKind::Scalar(scalar) => self.scalar(scalar, node.span, what),
-            NodeKind::List(_) | NodeKind::Map(_) => {
-                self.wrong_kind(node, what, "text");
-                None
-            }
-        }
+        let Some(scalar) = node.scalar() else {
+            self.wrong_kind(node, what, "text");
+            return None;
+        };
+        self.scalar(scalar, node.span, what)
     }
 
     /// The same for a key.
@@ -219,9 +211,9 @@ impl Sheet<'_> {
 
     /// A list of different texts, or one text.
     pub(super) fn texts(&mut self, node: &Node, what: impl Display) -> Option<Vec<String>> {
-        let items = match &node.kind {
-            NodeKind::Scalar(_) => std::slice::from_ref(node),
-            NodeKind::List(_) | NodeKind::Map(_) => self.items(node, &what)?,
+        let items = match node.scalar() {
+            Some(_) => std::slice::from_ref(node),
+            None => self.items(node, &what)?,
         };
         let mut texts: Vec<String> = Vec::new();
         for item in items {
@@ -241,27 +233,21 @@ impl Sheet<'_> {
 
     /// `true` or `false`, without quotes.
     pub(super) fn boolean(&mut self, node: &Node, what: impl Display) -> Option<bool> {
-        if let NodeKind::Scalar(scalar) = &node.kind
-            && scalar.plain
-        {
-            match scalar.text.as_str() {
-                "true" => return Some(true),
-                "false" => return Some(false),
-                _ => {}
-            }
+        let truth = node.truth();
+        if truth.is_none() {
+            self.error_help(
+                "wrong-type",
+                node.span,
+                format!("{what} is `true` or `false`"),
+                Some("write it without quotes"),
+            );
         }
-        self.error_help(
-            "wrong-type",
-            node.span,
-            format!("{what} is `true` or `false`"),
-            Some("write it without quotes"),
-        );
-        None
+        truth
     }
 
     /// A duration such as `15m`.
     pub(super) fn duration(&mut self, node: &Node, what: impl Display) -> Option<Duration> {
-        let NodeKind::Scalar(scalar) = &node.kind else {
+        let Some(scalar) = node.scalar() else {
             self.wrong_kind(node, what, "a duration such as `15m`");
             return None;
         };
@@ -276,11 +262,7 @@ impl Sheet<'_> {
 
     /// A time with a zone (RFC 3339), without quotes.
     pub(super) fn time(&mut self, node: &Node, what: impl Display) -> Option<Timestamp> {
-        let plain = match &node.kind {
-            NodeKind::Scalar(scalar) if scalar.plain => Some(scalar.text.as_str()),
-            NodeKind::Scalar(_) | NodeKind::List(_) | NodeKind::Map(_) => None,
-        };
-        let Some(text) = plain.filter(|text| is_time(text)) else {
+        let Some(text) = node.plain().filter(|text| is_time(text)) else {
             let message = format!("{what} is a time with a zone (RFC 3339)");
             let help = Some("for example 2027-01-31T18:00:00Z, without quotes");
             self.error_help("time", node.span, message, help);

@@ -49,7 +49,7 @@ pub struct KeySet {
     ambiguous: BTreeSet<String>,
     rejected: Vec<Rejected>,
     published: BTreeSet<String>,
-    has_dev_key: bool,
+    kids: BTreeSet<String>,
 }
 
 impl KeySet {
@@ -110,10 +110,9 @@ impl KeySet {
         self.published.iter().map(String::as_str)
     }
 
-    /// Whether an entry is a key of the embedded issuer of `hallpass dev`, admitted or not (T-117).
-    #[must_use]
-    pub const fn has_dev_key(&self) -> bool {
-        self.has_dev_key
+    /// The `kid` of every entry that has one, admitted or not.
+    pub fn kids(&self) -> impl Iterator<Item = &str> {
+        self.kids.iter().map(String::as_str)
     }
 
     /// The one key a token means: exactly the `kid` it names or, without one, the only key of the
@@ -155,10 +154,11 @@ impl KeySet {
         let mut set = Self {
             ambiguous: shared_kids(entries, admission),
             published: entries.iter().filter_map(admission::thumbprint).collect(),
-            has_dev_key: entries
+            kids: entries
                 .iter()
                 .filter_map(kid_of)
-                .any(|kid| kid.starts_with(DEV_KID_PREFIX)),
+                .map(str::to_owned)
+                .collect(),
             ..Self::default()
         };
         for (index, entry) in entries.iter().enumerate() {
@@ -323,5 +323,3 @@ fn member<'a>(entry: &'a Value, name: &str) -> Option<&'a Value> {
 pub(super) const LONGEST_DOCUMENT: usize = 256 * 1_024;
 /// The most entries a key set may have.
 const MOST_KEYS: usize = 64;
-/// The `kid`s of the embedded issuer begin so.
-pub const DEV_KID_PREFIX: &str = "dev-";

@@ -48,6 +48,15 @@ pub fn verify_jws(
     Ok(token.unverified_payload)
 }
 
+/// A rule for the key sets of issuers that a broker adds to those of every verifier.
+pub trait KeyRule: Send + Sync + fmt::Debug {
+    /// Checks the key set of an issuer.
+    ///
+    /// # Errors
+    /// No token may be verified with it.
+    fn check(&self, issuer: &TrustedIssuer, keys: &KeySet) -> Result<(), KeyError>;
+}
+
 /// Verifies subject tokens of the issuers it was made with. The only maker of [`Verified`].
 pub struct Verifier {
     audience: String,
@@ -56,7 +65,7 @@ pub struct Verifier {
     clock: Arc<dyn Clock>,
     own_keys: Option<Arc<dyn OwnKeys>>,
     blocked: Blocked,
-    for_dev: bool,
+    rules: Vec<Arc<dyn KeyRule>>,
     places: Places,
 }
 
@@ -82,16 +91,15 @@ impl Verifier {
             clock,
             own_keys: None,
             blocked: Blocked::new(),
-            for_dev: false,
+            rules: Vec::new(),
             places: Places::of_this_machine(),
         }
     }
 
-    /// Accepts the embedded issuer of `hallpass dev` too: loopback, and keys named `dev-…` (T-117).
-    /// Never used by `serve`.
+    /// Refuses every issuer whose key set breaks this rule.
     #[must_use]
-    pub const fn for_dev(mut self) -> Self {
-        self.for_dev = true;
+    pub fn with_rule(mut self, rule: Arc<dyn KeyRule>) -> Self {
+        self.rules.push(rule);
         self
     }
 
@@ -179,7 +187,6 @@ impl Verifier {
         claims
             .unverified_issuer()
             .and_then(|url| self.issuers.get(url))
-            .filter(|issuer| self.for_dev || !issuer::is_loopback(&issuer.url))
             .ok_or(VerifyError::Issuer)
     }
 
@@ -200,11 +207,10 @@ impl Verifier {
     }
 
     /// Whether tokens may be verified with this key set of that issuer: not if it holds a key of our
-    /// own or one of `hallpass dev`, admitted or not (T-84, T-109, T-117).
+    /// own, admitted or not (T-84, T-109), and not if it breaks a rule.
     fn check_keys(&self, issuer: &TrustedIssuer, keys: &KeySet) -> Result<(), KeyError> {
-        let url = || issuer.url.clone();
-        if keys.has_dev_key() && !self.for_dev {
-            return Err(KeyError::DevKey { issuer: url() });
+        for rule in &self.rules {
+            rule.check(issuer, keys)?;
         }
         let is_own = |thumbprint| {
             self.own_keys
@@ -212,7 +218,9 @@ impl Verifier {
                 .is_some_and(|own| own.is_own(thumbprint))
         };
         if keys.published().any(is_own) {
-            return Err(KeyError::OwnKey { issuer: url() });
+            return Err(KeyError::OwnKey {
+                issuer: issuer.url.clone(),
+            });
         }
         Ok(())
     }
@@ -224,7 +232,7 @@ impl fmt::Debug for Verifier {
             .field("audience", &self.audience)
             .field("issuers", &self.issuers.keys())
             .field("blocked", &self.blocked)
-            .field("for_dev", &self.for_dev)
+            .field("rules", &self.rules)
             .finish_non_exhaustive()
     }
 }

@@ -13,77 +13,14 @@ mod characters;
 pub mod diagnostic;
 pub mod duration;
 mod fault;
+mod node;
 mod place;
 pub(crate) mod reader;
 
 pub use diagnostic::{Diagnostic, Diagnostics, Place, Severity};
+pub(crate) use node::{Entry, Node, NodeKind, Scalar, unknown_keys, value_of};
 
 use diagnostic::{Source, Span};
-
-/// One node of a document.
-#[derive(Clone, Debug)]
-pub(crate) struct Node {
-    pub(crate) span: Span,
-    pub(crate) kind: NodeKind,
-}
-
-/// What a node is.
-#[derive(Clone, Debug)]
-pub(crate) enum NodeKind {
-    Scalar(Scalar),
-    List(Vec<Node>),
-    Map(Vec<Entry>),
-}
-
-/// Text as written. Its type is the reader's business: nothing is guessed here.
-#[derive(Clone, Debug)]
-pub(crate) struct Scalar {
-    pub(crate) text: String,
-    /// Without quotes, so that another reader of YAML might take it for a number, a date, …
-    pub(crate) plain: bool,
-}
-
-/// One line of a mapping.
-#[derive(Clone, Debug)]
-pub(crate) struct Entry {
-    pub(crate) key: Scalar,
-    pub(crate) span: Span,
-    pub(crate) value: Node,
-}
-
-impl Entry {
-    /// Where the value of a key in it stands; the entry itself without that key.
-    pub(crate) fn span_of(&self, key: &str) -> Span {
-        let NodeKind::Map(entries) = &self.value.kind else {
-            return self.span;
-        };
-        let found = entries.iter().find(|entry| entry.key.text == key);
-        found.map_or(self.span, |entry| entry.value.span)
-    }
-}
-
-impl Node {
-    /// A value that was left out, or is YAML's null.
-    pub(crate) fn is_nothing(&self) -> bool {
-        match &self.kind {
-            NodeKind::Scalar(scalar) => {
-                let is_null =
-                    ["", "~", "null"].contains(&scalar.text.to_ascii_lowercase().as_str());
-                scalar.plain && is_null
-            }
-            NodeKind::List(_) | NodeKind::Map(_) => false,
-        }
-    }
-
-    /// The word for its kind in a sentence.
-    pub(crate) const fn is_a(&self) -> &'static str {
-        match self.kind {
-            NodeKind::Scalar(_) => "text",
-            NodeKind::List(_) => "a list",
-            NodeKind::Map(_) => "a mapping",
-        }
-    }
-}
 
 /// Reads one document. Everything wrong with it goes to `problems`; `None` when the file is empty
 /// or cannot be read to its end.

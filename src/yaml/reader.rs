@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::diagnostic::{Diagnostic, Place, Source, Span, nearest};
-use super::{Node, NodeKind, Scalar, duration};
+use super::diagnostic::{Diagnostic, Place, Source, Span};
+use super::{Entry, Node, NodeKind, Scalar, duration, unknown_keys, value_of};
 use crate::secret::{Secret, SecretSource, without_line_end};
 
 /// What every part of the file is read with.
@@ -50,7 +50,7 @@ impl<'a> Reader<'a> {
 
     /// A mapping.
     pub(crate) fn section<'b>(&'b self, node: &'b Node, what: &str) -> Option<Section<'b>> {
-        let NodeKind::Map(_) = &node.kind else {
+        let Some(entries) = node.entries() else {
             self.report(
                 "wrong-type",
                 node.span,
@@ -61,7 +61,8 @@ impl<'a> Reader<'a> {
         };
         Some(Section {
             reader: self,
-            node,
+            span: node.span,
+            entries,
             known: RefCell::new(Vec::new()),
         })
     }
@@ -76,7 +77,8 @@ impl<'a> Reader<'a> {
 /// A mapping whose keys are all known at its end.
 pub(crate) struct Section<'a> {
     reader: &'a Reader<'a>,
-    node: &'a Node,
+    span: Span,
+    entries: &'a [Entry],
     known: RefCell<Vec<&'static str>>,
 }
 
@@ -84,13 +86,9 @@ impl<'a> Section<'a> {
     /// The value of a key, if it is there.
     pub(crate) fn optional(&self, key: &'static str) -> Option<Item<'a>> {
         self.known.borrow_mut().push(key);
-        let NodeKind::Map(entries) = &self.node.kind else {
-            return None;
-        };
-        let entry = entries.iter().find(|entry| entry.key.text == key)?;
         Some(Item {
             reader: self.reader,
-            node: &entry.value,
+            node: value_of(self.entries, key)?,
             key: key.to_owned(),
         })
     }
@@ -101,7 +99,7 @@ impl<'a> Section<'a> {
         if item.is_none() {
             self.reader.report(
                 "missing-key",
-                self.node.span,
+                self.span,
                 &format!("key `{key}` is missing"),
                 &format!("add a line `{key}: ...`"),
             );
@@ -118,10 +116,7 @@ impl<'a> Section<'a> {
 
     /// Every entry, for sections whose keys are names of the reader's own.
     pub(crate) fn entries(&self) -> Vec<(&'a str, Item<'a>)> {
-        let NodeKind::Map(entries) = &self.node.kind else {
-            return Vec::new();
-        };
-        entries
+        self.entries
             .iter()
             .map(|entry| {
                 let item = Item {
@@ -136,23 +131,16 @@ impl<'a> Section<'a> {
 
     /// Reports every key that nobody asked for.
     pub(crate) fn finish(&self) {
-        let NodeKind::Map(entries) = &self.node.kind else {
-            return;
-        };
         let known = self.known.borrow();
-        for entry in entries {
-            let key = entry.key.text.as_str();
-            if known.contains(&key) {
-                continue;
-            }
-            let help = match nearest(key, known.iter().copied()) {
+        for (entry, meant) in unknown_keys(self.entries, &known) {
+            let help = match meant {
                 Some(near) => format!("did you mean `{near}`?"),
                 None => format!("known here: {}", known.join(", ")),
             };
             self.reader.report(
                 "unknown-key",
                 entry.span,
-                &format!("unknown key `{key}`"),
+                &format!("unknown key `{}`", entry.key.text),
                 &help,
             );
         }
@@ -209,22 +197,19 @@ impl<'a> Item<'a> {
     }
 
     pub(crate) fn truth(&self) -> Option<bool> {
-        let scalar = self.scalar("`true` or `false`")?;
-        match (scalar.plain, scalar.text.as_str()) {
-            (true, "true") => Some(true),
-            (true, "false") => Some(false),
-            (true | false, _) => self.wrong(
+        self.scalar("`true` or `false`")?;
+        self.node.truth().or_else(|| {
+            self.wrong(
                 &format!("`{}` must be `true` or `false`", self.key),
                 "write one of them, without quotes",
-            ),
-        }
+            )
+        })
     }
 
     pub(crate) fn number(&self, least: u64, most: u64) -> Option<u64> {
         let text = self.text()?;
-        let is_plain = matches!(&self.node.kind, NodeKind::Scalar(scalar) if scalar.plain);
         let number = plain_number(&text);
-        if !is_plain && number.is_some() {
+        if self.node.plain().is_none() && number.is_some() {
             return self.wrong(
                 &format!("`{}` must be a number, found the text \"{text}\"", self.key),
                 &format!("write it without quotes: {text}"),
@@ -266,22 +251,18 @@ impl<'a> Item<'a> {
     }
 
     pub(crate) fn list(&self) -> Option<Vec<Self>> {
-        match &self.node.kind {
-            NodeKind::List(nodes) => Some(
-                nodes
-                    .iter()
-                    .map(|node| Item {
-                        reader: self.reader,
-                        node,
-                        key: self.key.clone(),
-                    })
-                    .collect(),
-            ),
-            NodeKind::Scalar(_) | NodeKind::Map(_) => self.wrong(
+        let Some(nodes) = self.node.items() else {
+            return self.wrong(
                 &format!("`{}` must be a list, found {}", self.key, self.node.is_a()),
                 "write `[ ... ]`",
-            ),
-        }
+            );
+        };
+        let items = nodes.iter().map(|node| Item {
+            reader: self.reader,
+            node,
+            key: self.key.clone(),
+        });
+        Some(items.collect())
     }
 
     pub(crate) fn section(&self) -> Option<Section<'a>> {
@@ -290,13 +271,13 @@ impl<'a> Item<'a> {
 
     /// A mapping with `file:`; anything else would be the secret itself in the settings.
     pub(crate) fn section_or_secret(&self, what: &str) -> Option<Section<'a>> {
-        match &self.node.kind {
-            NodeKind::Map(_) => self.section(),
-            NodeKind::Scalar(_) | NodeKind::List(_) => self.wrong(
-                &format!("`{what}` must say which file it is in"),
-                "write `{ file: /run/secrets/... }`: no secret stands in the settings",
-            ),
+        if self.node.entries().is_some() {
+            return self.section();
         }
+        self.wrong(
+            &format!("`{what}` must say which file it is in"),
+            "write `{ file: /run/secrets/... }`: no secret stands in the settings",
+        )
     }
 
     /// Where a secret is: `{ file: path }` or `${env:NAME}`.

@@ -2,7 +2,7 @@
 #![cfg(test)]
 
 mod rotation;
-mod sinks;
+pub(crate) mod sinks;
 mod verify;
 
 use std::path::Path;

@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
+use hallpass::audit::sink;
 use hallpass::client::format::FORMATS;
 use hallpass::client::source::SOURCES;
 use hallpass::credential::kind::{KINDS, Secrecy};
@@ -13,6 +14,7 @@ use hallpass::provider::PROVIDERS;
 use hallpass::reason::{Class, Fault, Reason};
 use hallpass::wire::BODIES;
 
+use crate::audit::sinks::EACH_SINK;
 use crate::support::sources::{root, sources};
 
 fn read(path: &str) -> String {
@@ -206,6 +208,25 @@ fn what_a_reason_says_of_a_request_holds_together() {
         let is_retried = class.retry_after().is_some();
         assert!(!(is_retried && reason.is_lasting()), "{code}");
         assert!(class.retry_after() != Some(0), "{code}");
+    }
+}
+
+#[test]
+fn every_sink_has_its_file_runs_the_shared_suite_and_is_documented() {
+    let names: BTreeSet<&str> = sink::KINDS.iter().map(|kind| kind.name).collect();
+    assert_eq!(names.len(), sink::KINDS.len(), "a name is listed twice");
+    let files = names.iter().map(|name| format!("src/audit/{name}.rs"));
+    assert_eq!(missing(files), Vec::<String>::new());
+    let readme = read("README.md");
+    for name in names {
+        assert!(
+            EACH_SINK.iter().any(|(sink, _)| *sink == name),
+            "the sink suite does not run {name}"
+        );
+        assert!(
+            readme.contains(&format!("kind: {name}")),
+            "the README has no example of `kind: {name}`"
+        );
     }
 }
 

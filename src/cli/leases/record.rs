@@ -18,7 +18,7 @@ use crate::audit::{AuditLog, SinkEntry, Text, new_boot_id};
 use crate::broker::root_keys;
 use crate::client::Environment;
 use crate::clock::{Clock, SystemClock};
-use crate::config::{Settings, SinkKind, host_name};
+use crate::config::{Settings, host_name};
 use crate::credential::target::SweepReport;
 use crate::credential::{MintError, Revoked};
 use crate::text::escape;
@@ -156,11 +156,9 @@ fn audit_files(settings: &Settings) -> Result<Vec<&Path>, Failure> {
     let files = |required: bool| {
         let sinks = settings.sinks.iter();
         let sinks = sinks.filter(move |sink| sink.required || !required);
-        let files = sinks.filter_map(|sink| match &sink.kind {
-            SinkKind::File { path } => Some(path.as_path()),
-            SinkKind::Stdout => None,
-        });
-        files.collect::<Vec<_>>()
+        sinks
+            .filter_map(|sink| sink.settings.file())
+            .collect::<Vec<_>>()
     };
     let mut found = files(true);
     if found.is_empty() {

@@ -10,7 +10,7 @@ use hallpass::audit::event::Alert;
 use hallpass::audit::file::FileSink;
 use hallpass::audit::stdout::StdoutSink;
 use hallpass::audit::verify::{Expected, Verification};
-use hallpass::audit::{Confirmed, Event, Sink, Text};
+use hallpass::audit::{Confirmed, Event, Line, Sink, Text};
 use hallpass::reason::Reason;
 use hallpass::rootkey::RootKey;
 
@@ -18,9 +18,9 @@ use super::log;
 use crate::support::leaks;
 
 /// Makes a sink that writes to a file, so that the suite can read what it was given.
-type Make = fn(&Path) -> Box<dyn Sink>;
+pub(crate) type Make = fn(&Path) -> Box<dyn Sink>;
 
-const EACH_SINK: [(&str, Make); 3] = [
+pub(crate) const EACH_SINK: [(&str, Make); 3] = [
     ("file", |path| {
         Box::new(FileSink::open(path, false).unwrap())
     }),
@@ -44,8 +44,10 @@ impl Sink for Boxed {
         self.0.head()
     }
 
-    fn write(&mut self, lines: &[u8]) -> std::io::Result<usize> {
-        leaks::said("an event", lines);
+    fn write(&mut self, lines: &[Line]) -> std::io::Result<usize> {
+        for line in lines {
+            leaks::said("an event", &line.text);
+        }
         self.0.write(lines)
     }
 
@@ -53,7 +55,7 @@ impl Sink for Boxed {
         self.0.settle()
     }
 
-    fn confirm(&mut self, taken: &[u8]) -> std::io::Result<Confirmed> {
+    fn confirm(&mut self, taken: &[Line]) -> std::io::Result<Confirmed> {
         self.0.confirm(taken)
     }
 }
@@ -103,7 +105,7 @@ impl Sink for Counting {
         "counting"
     }
 
-    fn write(&mut self, lines: &[u8]) -> std::io::Result<usize> {
+    fn write(&mut self, lines: &[Line]) -> std::io::Result<usize> {
         self.0.fetch_add(1, Ordering::SeqCst);
         Ok(lines.len())
     }

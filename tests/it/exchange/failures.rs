@@ -8,7 +8,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use hallpass::audit::{AuditLog, Recorded, Sink, SinkEntry};
+use hallpass::audit::{AuditLog, Line, Recorded, Sink, SinkEntry};
 use hallpass::clock::Timestamp;
 use hallpass::credential::{Credential, Mint, MintError};
 use hallpass::dev::issuer::{GithubJob, github_claims};
@@ -101,7 +101,7 @@ impl Sink for BrokenSink {
         "broken"
     }
 
-    fn write(&mut self, lines: &[u8]) -> io::Result<usize> {
+    fn write(&mut self, lines: &[Line]) -> io::Result<usize> {
         // The line of the start is taken, or there would be no log at all.
         if !std::mem::replace(&mut self.2, true) {
             return Ok(lines.len());

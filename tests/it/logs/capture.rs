@@ -3,7 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::Command;
 
-use hallpass::audit::Sink as _;
+use hallpass::audit::{Line, Sink as _};
 
 use crate::support::leaks::{self, Log};
 use crate::support::sink::MemorySink;
@@ -60,8 +60,11 @@ fn child_that_leaks() {
             );
         }),
         ("an event", |text| {
-            let line = format!("{{\"event\":\"{text}\"}}\n");
-            MemorySink::default().write(line.as_bytes()).unwrap();
+            let line = Line {
+                sequence: 1,
+                text: format!("{{\"event\":\"{text}\"}}\n").into(),
+            };
+            MemorySink::default().write(&[line]).unwrap();
         }),
         ("the body of an answer", |text| {
             leaks::answered(&format!(

@@ -427,7 +427,7 @@ impl Builder {
                     .is_empty()
                     .then(|| Arc::new(keys(&key)) as Arc<_>)
             }),
-            for_dev: !self.issuers.is_empty(),
+            dev_keys: !self.issuers.is_empty(),
             issuers: self.issuers,
             target: (!self.has_targets).then(|| Arc::clone(&database) as Arc<_>),
             reload: self.reload,

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use hallpass::audit::{Sink, SinkEntry};
+use hallpass::audit::{Line, Sink, SinkEntry};
 use serde_json::Value;
 
 use super::database::CANARY;
@@ -66,7 +66,7 @@ impl Sink for MemorySink {
         "memory"
     }
 
-    fn write(&mut self, lines: &[u8]) -> io::Result<usize> {
+    fn write(&mut self, lines: &[Line]) -> io::Result<usize> {
         assert!(!self.panics.load(Ordering::SeqCst), "{CANARY}");
         while self.holds.load(Ordering::SeqCst) {
             self.is_held.store(true, Ordering::SeqCst);
@@ -75,8 +75,10 @@ impl Sink for MemorySink {
         if self.fails.load(Ordering::SeqCst) {
             return Err(io::Error::other("the disk is full"));
         }
-        leaks::said("an event", lines);
-        self.lines.lock().unwrap().extend_from_slice(lines);
+        for line in lines {
+            leaks::said("an event", &line.text);
+            self.lines.lock().unwrap().extend_from_slice(&line.text);
+        }
         Ok(lines.len())
     }
 

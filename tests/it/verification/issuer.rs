@@ -27,7 +27,7 @@ fn verifier(issuers: Vec<TrustedIssuer>) -> (Verifier, Arc<RemoteKeys>) {
         Arc::clone(&keys) as Arc<_>,
         clock,
     );
-    (verifier.for_dev(), keys)
+    (verifier, keys)
 }
 
 async fn verify(verifier: &Verifier, token: String) -> Result<Value, VerifyError> {
