@@ -85,3 +85,77 @@ async fn a_line_about_keys_that_a_request_fetches_has_the_request_id_of_the_answ
     assert_eq!(answer.status, 503, "{}", answer.body);
     assert!(!lines_of(&log, &answer).is_empty(), "{}", log.text());
 }
+
+#[tokio::test]
+async fn every_line_of_an_exchange_has_the_request_id_of_its_answer() {
+    let log = Log::default();
+    let subscriber = log_subscriber("debug", log.clone());
+    let _guard = tracing::subscriber::set_default(subscriber);
+    let broker = TestBroker::start().await;
+    let before = log.text().len();
+    let token = broker.github(|_| {});
+    let elsewhere = broker.github(|job| job.r#ref = "refs/heads/x".to_owned());
+    let mut ids = Vec::new();
+    for (token, status) in [(&token, 200), (&token, 400), (&elsewhere, 400)] {
+        let answer = broker.exchange(token, "shop-db/read").await;
+        assert_eq!(answer.status, status, "{}", answer.body);
+        ids.push(answer.header("x-request-id").unwrap().to_owned());
+    }
+    broker.database.mood(Mood::Refuses);
+    let answer = broker
+        .exchange(&broker.github(|_| {}), "shop-db/read")
+        .await;
+    assert_eq!(answer.status, 503, "{}", answer.body);
+    ids.push(answer.header("x-request-id").unwrap().to_owned());
+    let text = log.text();
+    let lines: Vec<Value> = text
+        .get(before..)
+        .unwrap()
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .filter(|line: &Value| line["target"].as_str().unwrap().starts_with("hallpass"))
+        .collect();
+    assert!(lines.len() >= ids.len(), "{text}");
+    for line in &lines {
+        let id = line["request_id"].as_str().unwrap_or_default();
+        assert!(ids.iter().any(|known| known == id), "{line}");
+        assert_eq!(line["issuer"], "github", "{line}");
+    }
+}
+
+#[tokio::test]
+async fn what_an_exchange_logs_after_its_caller_went_away_has_its_request_id() {
+    let log = Log::default();
+    let subscriber = log_subscriber("info", log.clone());
+    let _guard = tracing::subscriber::set_default(subscriber);
+    let broker = TestBroker::start().await;
+    broker.database.mood(Mood::Refuses);
+    broker.database.gate.forget_permits(1_000);
+    let token = broker.github(|_| {});
+    tokio::select! {
+        answer = broker.exchange(&token, "shop-db/read") => panic!("{}", answer.body),
+        () = until("the mint began", async || broker.database.started() == 1) => {}
+    }
+    until("the caller is gone", async || {
+        log.text().contains("client.gone")
+    })
+    .await;
+    broker.sink.fail(true);
+    broker.database.gate.add_permits(1);
+    until("the exchange ended", async || {
+        log.text().contains("an outcome could not be recorded")
+    })
+    .await;
+    let text = log.text();
+    let line = |part: &str| -> Value {
+        let line = text.lines().find(|line| line.contains(part)).unwrap();
+        serde_json::from_str(line).unwrap()
+    };
+    let (gone, failed) = (
+        line("client.gone"),
+        line("an outcome could not be recorded"),
+    );
+    assert!(gone["request_id"].is_string(), "{gone}");
+    assert_eq!(failed["request_id"], gone["request_id"], "{failed}");
+    assert_eq!(failed["issuer"], "github", "{failed}");
+}
