@@ -196,7 +196,7 @@ enum Problem {
     Format,
     #[error("holds more than one private key, expected one")]
     Several,
-    #[error("is encrypted, expected a key without a passphrase; decrypt it with `openssl pkey`")]
+    #[error("is encrypted, expected a key without a passphrase; remove it with `openssl pkey`")]
     Encrypted,
     #[error("is not a whole private key; was it cut or changed when it was copied?")]
     Damaged,

@@ -16,7 +16,7 @@ use crate::support::broker::{
     ALSO_RS256, openssl_key, policies_with_rs256, rsa_key, write_private,
 };
 use crate::support::client::get;
-use crate::support::leaks;
+use crate::support::leaks::{self, Observed as _};
 
 async fn token(broker: &TestBroker, credential: &str) -> String {
     let answer = broker.exchange(&broker.github(|_| {}), credential).await;
@@ -55,8 +55,8 @@ fn openssl_verifies(token: &str, folder: &Path, key: &Path) -> bool {
         .arg("-signature")
         .arg(&signature_file)
         .arg(&signed)
-        .output();
-    verified.unwrap().status.success()
+        .observed();
+    verified.status.success()
 }
 
 /// T-87, T-170
@@ -247,7 +247,7 @@ fn a_weak_foreign_or_damaged_key_does_not_sign() {
         "-pass",
         "pass:for-the-tests-only",
     ]);
-    insta::assert_snapshot!(problem(&encrypted, None), @"RS256 key file `rsa.key` is encrypted, expected a key without a passphrase; decrypt it with `openssl pkey`; see `signing.also` in the settings");
+    insta::assert_snapshot!(problem(&encrypted, None), @"RS256 key file `rsa.key` is encrypted, expected a key without a passphrase; remove it with `openssl pkey`; see `signing.also` in the settings");
     let key = rsa_key();
     // A digit within the key.
     let changed: String = key
