@@ -14,7 +14,7 @@
 //! ```text
 //! main -> cli -> { broker -> http, client, dev } -> exchange
 //!      -> { token, provider, policy, replay, audit, credential }
-//!      -> { wire, yaml, lease, rootkey, clock, parts, reason, secret, text, tls }
+//!      -> { wire, yaml, lease, rootkey, clock, parts, reason, secret, stdio, text, tls }
 //! provider   -> token (Verified, its claims)
 //! policy     -> provider (Facts), token (TrustedIssuer, strict JSON), credential (the list of kinds)
 //! replay     -> policy (Permit)
@@ -51,6 +51,7 @@ pub mod reason;
 pub mod replay;
 pub mod rootkey;
 pub mod secret;
+mod stdio;
 pub mod text;
 mod tls;
 pub mod token;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::sink::{SinkKind, SinkSettings};
 use super::stream::LineWriter;
 use super::{Line, Sink, SinkError};
+use crate::stdio::check_open;
 
 /// `kind: stdout`
 pub(super) const SINK: SinkKind = SinkKind {
@@ -27,6 +28,10 @@ impl SinkSettings for StdoutSettings {
     }
 
     fn open(&self) -> Result<Box<dyn Sink>, SinkError> {
+        check_open(&io::stdout()).map_err(|error| SinkError {
+            sink: NAME.to_owned(),
+            problem: format!("standard output cannot be written: {error}"),
+        })?;
         Ok(Box::new(StdoutSink::new()))
     }
 }

@@ -7,13 +7,12 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
-use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::signal::{SigSet, Signal};
-use nix::sys::stat::{self, SFlag, fstat};
 
 use crate::client::FileError;
 use crate::config::Settings;
 use crate::secret::Secret;
+use crate::stdio::check_open;
 use crate::text::{ascii_json, escape};
 
 pub mod audit;
@@ -285,7 +284,7 @@ impl Terminal {
     /// An answer exactly as it is, since a program reads it: a credential, a token, SQL. It exists
     /// nowhere else, so an output that keeps nothing is a failure.
     pub fn verbatim(&mut self, text: &str) {
-        let written = keeps_output(&io::stdout()).and_then(|()| write_line(&io::stdout(), text));
+        let written = check_open(&io::stdout()).and_then(|()| write_line(&io::stdout(), text));
         self.note(written);
     }
 
@@ -294,8 +293,8 @@ impl Terminal {
     /// # Errors
     /// Standard output is closed, or cannot be told from a closed one: exit code 5.
     pub fn can_hand_over(&mut self) -> Result<(), Failure> {
-        let kept = keeps_output(&io::stdout());
-        self.note(kept);
+        let open = check_open(&io::stdout());
+        self.note(open);
         self.check()
     }
 
@@ -313,7 +312,8 @@ impl Terminal {
     /// # Errors
     /// It was not written, so the runner does not know.
     pub fn command(&mut self, text: &str) -> Result<(), Failure> {
-        write_line(&io::stderr(), text)
+        check_open(&io::stderr())
+            .and_then(|()| write_line(&io::stderr(), text))
             .map_err(|error| Failure::Local(format!("standard error cannot be written: {error}")))
     }
 
@@ -327,21 +327,6 @@ impl Terminal {
             self.failed.get_or_insert(error);
         }
     }
-}
-
-/// Fails for a descriptor that was closed when the process began (`>&-`, T-137). The standard library
-/// opens the null device there for reading and writing, before any code of ours runs. Some parents
-/// give a child the same on purpose, and it cannot be told from theirs; a shell's `>/dev/null` is
-/// open for writing only.
-fn keeps_output(out: &impl AsFd) -> io::Result<()> {
-    let flags = OFlag::from_bits_truncate(fcntl(out, FcntlArg::F_GETFL)?);
-    let stat = fstat(out)?;
-    let is_device = stat.st_mode & SFlag::S_IFMT.bits() == SFlag::S_IFCHR.bits();
-    let is_null = is_device && stat.st_rdev == stat::stat("/dev/null")?.st_rdev;
-    if is_null && flags & OFlag::O_ACCMODE == OFlag::O_RDWR {
-        return Err(io::Error::other(CLOSED));
-    }
-    Ok(())
 }
 
 /// In one write and past the standard library's buffer, which would keep a copy of a secret, and
@@ -405,8 +390,6 @@ fn split_colour(text: &str) -> Option<(&str, &str)> {
     let end = digits.checked_add(3)?;
     is_colour.then(|| text.split_at_checked(end)).flatten()
 }
-
-const CLOSED: &str = "it is closed, or the null device opened for reading and writing, which looks the same; redirect it to where the output is wanted";
 
 /// The exit code of a slip on the command line.
 const USAGE: u8 = 2;

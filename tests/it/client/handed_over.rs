@@ -129,6 +129,14 @@ fn a_secret_that_cannot_be_masked_is_not_printed() {
     assert_eq!(output.status.code(), Some(5), "{}", told(&output));
     assert_eq!(stdout(&output), "");
     assert_eq!(revoked(&fake).len(), 2);
+    let closed = in_shell(
+        &fake.on_github(&["get", "shop-db/migrate"]),
+        "exec \"$@\" 2>&-",
+    )
+    .observed();
+    assert_eq!(closed.status.code(), Some(5));
+    assert_eq!(stdout(&closed), "");
+    assert_eq!(revoked(&fake).len(), 3);
 }
 
 /// T-137: an earlier step has the login that a later one could not print.

@@ -15,6 +15,7 @@ use hallpass::rootkey::RootKey;
 use hallpass::token::{Algorithm, KeySet, VerifyError};
 use tempfile::TempDir;
 
+use crate::client::handed_over::in_shell;
 use crate::support::TestBroker;
 use crate::support::broker::{POLICIES, rsa_key, write_private, write_root_key};
 use crate::support::client::get;
@@ -105,6 +106,22 @@ fn a_check_of_good_settings_says_so_and_listens_nowhere() {
         String::from_utf8_lossy(&output.stderr)
     );
     assert!(!folder.path().join("audit.jsonl").exists());
+}
+
+/// T-137: audit events to a closed standard output would be lost without a word.
+#[test]
+fn an_audit_sink_on_a_closed_standard_output_does_not_open() {
+    let folder = folder();
+    let text = SETTINGS.replace("kind: file, path: audit.jsonl", "kind: stdout");
+    fs::write(folder.path().join("hallpass.yaml"), text).unwrap();
+    let mut command = in_shell(&serve(folder.path(), &[]), "exec \"$@\" >&-");
+    let output = command.observed();
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(5), "{text}");
+    assert!(
+        text.contains("standard output cannot be written: it is closed"),
+        "{text}"
+    );
 }
 
 #[test]

@@ -1,0 +1,28 @@
+//! Whether a standard stream was closed when the process began.
+
+use std::io;
+use std::os::fd::AsFd;
+
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::sys::stat::{self, SFlag, fstat};
+
+/// Checks that what is written to this standard stream can be read by anyone.
+///
+/// For a stream that was closed (`>&-`) the standard library opens the null device for reading and
+/// writing, before any code of ours runs. Some parents give a child the same on purpose, and it cannot
+/// be told from theirs; a shell's `>/dev/null` is open for writing only.
+///
+/// # Errors
+/// It is closed, or looks the same.
+pub(crate) fn check_open(stream: &impl AsFd) -> io::Result<()> {
+    let flags = OFlag::from_bits_truncate(fcntl(stream, FcntlArg::F_GETFL)?);
+    let found = fstat(stream)?;
+    let is_device = found.st_mode & SFlag::S_IFMT.bits() == SFlag::S_IFCHR.bits();
+    let is_null = is_device && found.st_rdev == stat::stat("/dev/null")?.st_rdev;
+    if is_null && flags & OFlag::O_ACCMODE == OFlag::O_RDWR {
+        return Err(io::Error::other(CLOSED));
+    }
+    Ok(())
+}
+
+const CLOSED: &str = "it is closed, or the null device opened for reading and writing, which looks the same; redirect it to where the output is wanted";
