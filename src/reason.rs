@@ -74,11 +74,11 @@ pub enum Fault {
 }
 
 macro_rules! reasons {
-    ($($(#[$doc:meta])+ $name:ident = $code:literal => $class:expr,)+) => {
+    ($($(#[doc = $doc:literal])+ $name:ident = $code:literal => $class:expr,)+) => {
         /// Why an answer, a log line or an audit event is as it is.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum Reason {
-            $($(#[$doc])+ $name,)+
+            $($(#[doc = $doc])+ $name,)+
         }
 
         impl Reason {
@@ -91,6 +91,15 @@ macro_rules! reasons {
                 match self {
                     $(Self::$name => $code,)+
                 }
+            }
+
+            /// What it means, for the documentation.
+            #[must_use]
+            pub fn meaning(self) -> &'static str {
+                let text = match self {
+                    $(Self::$name => concat!($($doc),+),)+
+                };
+                text.trim_start()
             }
 
             /// How a request that ends for this reason is answered.

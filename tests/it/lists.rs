@@ -192,6 +192,52 @@ fn every_reason_has_a_code_of_its_own_that_is_written_once() {
     }
 }
 
+/// `docs/reasons.md`, as the list of reasons has it.
+fn page_of_reasons() -> String {
+    let mut text = "# Reason codes
+
+Errors have one of these codes in their member `reason`, log lines and audit events in their field `reason`, and
+metrics in their label `reason`. A code keeps its meaning. The status is that of an answer with the code; codes
+without one are in the log and the audit log only. Trying again can help where the last column says when.
+
+Made from `src/reason.rs`.
+
+| Code | Meaning | Status | Try again |
+|---|---|---|---|
+"
+    .to_owned();
+    for reason in Reason::ALL {
+        let (code, meaning, class) = (reason.code(), reason.meaning(), reason.class());
+        let status = match class {
+            Class::Unanswered | Class::Gone => String::new(),
+            class => class.status().to_string(),
+        };
+        let again = match class.retry_after() {
+            Some(1) => "after a second".to_owned(),
+            Some(seconds) => format!("after {seconds} seconds"),
+            None if class == Class::RateLimited => "after `Retry-After`".to_owned(),
+            None => String::new(),
+        };
+        text += &format!("| `{code}` | {meaning} | {status} | {again} |\n");
+    }
+    text
+}
+
+#[test]
+fn every_reason_is_documented() {
+    assert_eq!(
+        read("docs/reasons.md"),
+        page_of_reasons(),
+        "`cargo test --test it -- --ignored lists::write_the_page_of_reasons` writes them anew"
+    );
+}
+
+#[test]
+#[ignore = "writes docs/reasons.md"]
+fn write_the_page_of_reasons() {
+    fs::write(root().join("docs/reasons.md"), page_of_reasons()).unwrap();
+}
+
 #[test]
 fn what_a_reason_says_of_a_request_holds_together() {
     for reason in Reason::ALL {
