@@ -120,8 +120,8 @@ impl Verifier {
     /// Whether a token is genuine, for us, and of now.
     ///
     /// # Errors
-    /// The first rule that does not hold; [`VerifyError::is_ours`] tells whether the caller can do
-    /// anything about it.
+    /// The first rule that does not hold. The class of its [reason](VerifyError::reason) says whether
+    /// the caller can do anything about it.
     pub async fn verify(&self, token: &SubjectToken) -> Result<Verified, VerifyError> {
         let token = UnverifiedToken::parse(token.expose())?;
         let unverified = claims::Unverified::parse(&token.unverified_payload)?;

@@ -208,9 +208,10 @@ Made from `src/reason.rs`.
     .to_owned();
     for reason in Reason::ALL {
         let (code, meaning, class) = (reason.code(), reason.meaning(), reason.class());
-        let status = match class {
-            Class::Unanswered | Class::Gone => String::new(),
-            class => class.status().to_string(),
+        let status = if matches!(class, Class::Unanswered | Class::Gone) {
+            String::new()
+        } else {
+            class.status().to_string()
         };
         let again = match class.retry_after() {
             Some(1) => "after a second".to_owned(),
@@ -218,7 +219,18 @@ Made from `src/reason.rs`.
             None if class == Class::RateLimited => "after `Retry-After`".to_owned(),
             None => String::new(),
         };
-        text += &format!("| `{code}` | {meaning} | {status} | {again} |\n");
+        let row = [
+            "|",
+            &format!("`{code}`"),
+            "|",
+            meaning,
+            "|",
+            &status,
+            "|",
+            &again,
+            "|\n",
+        ];
+        text += &row.join(" ");
     }
     text
 }

@@ -1,7 +1,7 @@
 //! An SSH agent for one command: it holds one key with its certificate, lists it, signs logins with it,
 //! and ends with the command (draft-miller-ssh-agent).
 //!
-//! Nothing can be added to it. What it signs for whom is decided in [`session`].
+//! Nothing can be added to it. What it signs for whom is decided in `session`.
 
 use std::collections::BTreeSet;
 use std::fs;
