@@ -166,7 +166,7 @@ fn places(database: &dyn Database, leftovers: &[Leftover]) -> BTreeSet<String> {
     let listed = leftovers
         .iter()
         .filter(|leftover| is_listed(database, leftover));
-    let any = || database.address().database;
+    let any = || database.databases().first().cloned().unwrap_or_default();
     listed
         .map(|leftover| leftover.database.clone().unwrap_or_else(any))
         .collect()

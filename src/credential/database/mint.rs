@@ -4,10 +4,10 @@ use async_trait::async_trait;
 use aws_lc_rs::constant_time;
 
 use super::order::Order;
-use super::{Class, Database, DatabaseError, Found, Logins, NewLogin};
+use super::{Class, Database, DatabaseError, Found, Login, Logins, NewLogin};
 use crate::audit::Recorded;
 use crate::credential::target::Record;
-use crate::credential::{Credential, Mint, MintError, PostgresLogin};
+use crate::credential::{Credential, Members, Mint, MintError};
 use crate::lease::{self, LeaseContents};
 use crate::reason::Reason;
 use crate::secret::Secret;
@@ -15,12 +15,19 @@ use crate::secret::Secret;
 #[async_trait]
 impl Mint for Logins {
     async fn mint(&self, recorded: Recorded) -> Result<Credential, MintError> {
-        let order = Order::of(&recorded, &self.root_keys)?;
         let definition = recorded.reserved().permit().credential().clone();
+        let wanted = self.database.wanted(&definition).ok_or_else(|| {
+            let message = format!(
+                "credential `{}` is no login of this database",
+                definition.name
+            );
+            MintError::new(Reason::CredentialKind, message)
+        })?;
+        let order = Order::of(&recorded, &self.name, &wanted, &self.root_keys)?;
         let issued = self.make(order).await?;
         Ok(Credential {
             definition,
-            members: issued.login.into_members(),
+            members: issued.members,
             expires_at: issued.found.expires_at,
             lease: Some(issued.handle),
             public_id: issued.found.login,
@@ -32,7 +39,7 @@ impl Mint for Logins {
 #[derive(Debug)]
 pub struct Issued {
     /// What the job logs in with.
-    pub login: PostgresLogin,
+    pub members: Members,
     /// What ends it before its time.
     pub handle: Secret<String>,
     /// How it stands in the database.
@@ -48,6 +55,7 @@ impl Logins {
     pub async fn make(&self, order: Order) -> Result<Issued, MintError> {
         let database = &self.database;
         if let Some(name) = order
+            .wanted
             .database
             .as_deref()
             .filter(|name| !database.is_listed(name))
@@ -73,21 +81,13 @@ impl Logins {
             reason: Reason::LeaseSeal,
             nothing_made: false,
         })?;
-        let address = database.address();
-        let login = PostgresLogin {
+        let members = database.members(Login {
             username: found.login.clone(),
             password: order.password,
-            host: address.host,
-            port: address.port,
-            database: order.database.clone().unwrap_or(address.database),
-            sslmode: address.sslmode,
-            ca: address.ca,
-            options: order
-                .act_as_group
-                .then(|| format!("-c role={}", as_option(&order.group))),
-        };
+            wanted: order.wanted,
+        });
         Ok(Issued {
-            login,
+            members,
             handle,
             found,
         })
@@ -118,12 +118,13 @@ impl Logins {
         if !found.is_usable || found.groups.is_empty() {
             return Err(over(&order.target));
         }
+        let wanted = &order.wanted;
         let is_as_before = record.is_some_and(|record| {
-            record.act_as_group == order.act_as_group
-                && found.acts_as_group == order.act_as_group
-                && record.database == order.database
+            record.act_as_group == wanted.act_as_group
+                && found.acts_as_group == wanted.act_as_group
+                && record.database == wanted.database
         });
-        if found.groups != [order.group.as_str()] || !is_as_before {
+        if found.groups != [wanted.group.as_str()] || !is_as_before {
             return Err(theirs(
                 "the policies give this credential another group or database now; ask the CI for a new token"
                     .to_owned(),
@@ -140,8 +141,8 @@ async fn create(database: &dyn Database, order: &Order) -> Result<Found, MintErr
         random: &order.random,
         password: &order.password,
         life: order.life,
-        group: &order.group,
-        act_as_group: order.act_as_group,
+        group: &order.wanted.group,
+        act_as_group: order.wanted.act_as_group,
         record: &order.record,
         used_until: order.used_until,
         holder: &order.holder_hash,
@@ -230,11 +231,6 @@ const fn refusal(class: Class) -> (&'static str, Reason) {
             ("did not create the login", Reason::DatabaseRefused)
         }
     }
-}
-
-/// As the server reads `options`: blanks divide them, but for one behind a backslash.
-fn as_option(group: &str) -> String {
-    group.replace('\\', r"\\").replace(' ', r"\ ")
 }
 
 fn log(target: &str, problem: &str) {

@@ -9,6 +9,8 @@ use async_trait::async_trait;
 
 use super::target::{ConnectionStatus, LeaseRow, Leftover};
 use crate::clock::Timestamp;
+use crate::credential::Members;
+use crate::policy::CredentialDefinition;
 use crate::secret::Secret;
 
 mod end;
@@ -105,11 +107,20 @@ pub trait Database: Send + Sync + fmt::Debug {
         true
     }
 
-    /// Databases that are cleaned; what a login owns elsewhere is reported, and never connected to.
-    fn is_listed(&self, database: &str) -> bool;
+    /// Databases that logins are sent to and that are cleaned; the first is that of a credential that
+    /// names none. What a login owns elsewhere is reported, and never connected to.
+    fn databases(&self) -> &[String];
 
-    /// What a job needs besides user and password.
-    fn address(&self) -> Address;
+    /// Whether it is one of [`Self::databases`].
+    fn is_listed(&self, database: &str) -> bool {
+        self.databases().iter().any(|listed| listed == database)
+    }
+
+    /// What a credential's definition asks of a login. `None` for credentials of another kind.
+    fn wanted(&self, credential: &CredentialDefinition) -> Option<Wanted>;
+
+    /// A login as the members of a credential: with what a job needs beside user and password.
+    fn members(&self, login: Login) -> Members;
 
     /// How many connections this broker has there, of each login.
     fn connections(&self) -> Vec<ConnectionStatus> {
@@ -179,19 +190,26 @@ impl Cleaned {
     }
 }
 
-/// What a job needs besides user and password.
+/// What a credential's definition asks of a login.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Address {
-    /// Host name or address.
-    pub host: String,
-    /// Port.
-    pub port: u16,
-    /// The database, for a credential that names none.
-    pub database: String,
-    /// libpq's `sslmode`.
-    pub sslmode: &'static str,
-    /// PEM certificates to check the server's with.
-    pub ca: Option<String>,
+pub struct Wanted {
+    /// The database it is sent to; the target's only one without.
+    pub database: Option<String>,
+    /// The role that it becomes a member of.
+    pub group: String,
+    /// What it creates belongs to the group.
+    pub act_as_group: bool,
+}
+
+/// A login on its way to the job.
+#[derive(Debug)]
+pub struct Login {
+    /// Its name.
+    pub username: String,
+    /// Its password.
+    pub password: Secret<String>,
+    /// What was asked of it.
+    pub wanted: Wanted,
 }
 
 /// Why a call has no result.

@@ -6,10 +6,10 @@ use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
 use serde_json::{Map, Value, json};
 use zeroize::Zeroizing;
 
+use super::Wanted;
 use crate::audit::Recorded;
 use crate::clock::Timestamp;
 use crate::credential::MintError;
-use crate::credential::database::postgres::PostgresDefinition;
 use crate::credential::target::Record;
 use crate::lease::{self, LeaseName};
 use crate::provider::Fact;
@@ -25,12 +25,8 @@ use crate::token::TokenId;
 pub struct Order {
     /// The target in the settings.
     pub target: String,
-    /// The database it is sent to; the target's only one without.
-    pub database: Option<String>,
-    /// The NOLOGIN role.
-    pub group: String,
-    /// What the login makes belongs to the group.
-    pub act_as_group: bool,
+    /// What the definition asks of it.
+    pub wanted: Wanted,
     /// Seconds it may live.
     pub life: u32,
     /// The random part of its name: the same for the same token and credential, on every replica.
@@ -141,9 +137,11 @@ impl Order {
         });
         Ok(Self {
             target: target.to_owned(),
-            database: database.map(str::to_owned),
-            group: group.to_owned(),
-            act_as_group,
+            wanted: Wanted {
+                database: database.map(str::to_owned),
+                group: group.to_owned(),
+                act_as_group,
+            },
             life,
             record: sealed_record(keys, target, &random, about),
             random,
@@ -157,21 +155,22 @@ impl Order {
     }
 
     /// The order that a recorded permit is.
-    pub(super) fn of(recorded: &Recorded, keys: &RootKeys) -> Result<Self, MintError> {
+    pub(super) fn of(
+        recorded: &Recorded,
+        target: &str,
+        wanted: &Wanted,
+        keys: &RootKeys,
+    ) -> Result<Self, MintError> {
         let reserved = recorded.reserved();
         let permit = reserved.permit();
         let credential = permit.credential();
-        let Some(login) = credential.of::<PostgresDefinition>() else {
-            let message = format!("credential `{}` is no database login", credential.name);
-            return Err(MintError::new(Reason::CredentialKind, message));
-        };
         let job = permit.job();
         let parts = Parts {
-            target: &login.target,
+            target,
             credential: &credential.name,
-            database: login.database.as_deref(),
-            group: &login.group,
-            act_as_group: login.act_as_group,
+            database: wanted.database.as_deref(),
+            group: &wanted.group,
+            act_as_group: wanted.act_as_group,
             life: u32::try_from(permit.ttl().as_secs()).unwrap_or(u32::MAX),
             token: job.token(),
             key: reserved.key(),

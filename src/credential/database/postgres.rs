@@ -33,9 +33,11 @@ pub use settings::{
     SHORTEST_LIFE, Tls,
 };
 
-use super::{Address, Class, Cleaned, Database, DatabaseError, Found, NewLogin};
+use super::{Class, Cleaned, Database, DatabaseError, Found, Login, NewLogin, Wanted};
 use crate::clock::Timestamp;
+use crate::credential::Members;
 use crate::credential::target::{ConnectionStatus, LeaseRow, Leftover};
+use crate::policy::CredentialDefinition;
 use crate::reason::Reason;
 use crate::secret::Secret;
 use clean::Work;
@@ -392,18 +394,37 @@ impl Database for Postgres {
         ca.transpose().is_ok_and(|ca| ca == self.ca)
     }
 
-    fn is_listed(&self, database: &str) -> bool {
-        self.settings.databases.iter().any(|name| name == database)
+    fn databases(&self) -> &[String] {
+        &self.settings.databases
     }
 
-    fn address(&self) -> Address {
-        Address {
+    fn wanted(&self, credential: &CredentialDefinition) -> Option<Wanted> {
+        let definition: &PostgresDefinition = credential.of()?;
+        Some(Wanted {
+            database: definition.database.clone(),
+            group: definition.group.clone(),
+            act_as_group: definition.act_as_group,
+        })
+    }
+
+    fn members(&self, login: Login) -> Members {
+        let Wanted {
+            database,
+            group,
+            act_as_group,
+        } = login.wanted;
+        let first = || self.databases().first().cloned().unwrap_or_default();
+        PostgresLogin {
+            username: login.username,
+            password: login.password,
             host: self.settings.host.clone(),
             port: self.settings.port,
-            database: self.settings.databases.first().cloned().unwrap_or_default(),
+            database: database.unwrap_or_else(first),
             sslmode: self.settings.tls.name(),
             ca: self.ca.clone(),
+            options: act_as_group.then(|| format!("-c role={}", as_option(&group))),
         }
+        .into_members()
     }
 
     fn connections(&self) -> Vec<ConnectionStatus> {
@@ -425,6 +446,11 @@ impl Database for Postgres {
             of("cleaner", &[&self.cleaner]),
         ]
     }
+}
+
+/// As the server reads `options`: blanks divide them, but for one behind a backslash.
+fn as_option(group: &str) -> String {
+    group.replace('\\', r"\\").replace(' ', r"\ ")
 }
 
 /// What the server gets in place of a password, so that no log of its own has it (databases.md 1.7).

@@ -11,13 +11,14 @@ use hallpass::credential::database::postgres::{
 };
 use hallpass::credential::database::{Database, Found, Holder, Issued, Logins, Order, Parts};
 use hallpass::credential::target::{Finding, Severity, TargetSettings as _, Targets, With};
-use hallpass::credential::{MintError, PostgresLogin};
+use hallpass::credential::{Members, MintError};
 use hallpass::dev::postgres::{Options, Server};
 use hallpass::lease::{self, LeaseContents};
 use hallpass::replay::IdempotencyKey;
 use hallpass::rootkey::{RootKey, RootKeys};
 use hallpass::secret::{Secret, SecretSource};
 use hallpass::token::TokenId;
+use serde_json::Value;
 use tokio_postgres::{Client, NoTls};
 
 use crate::support::leaks::{self, Observed as _};
@@ -85,9 +86,29 @@ pub(super) struct Stage {
 
 /// A login as a job gets it, and its handle.
 pub(super) struct Login {
-    pub(super) given: PostgresLogin,
+    pub(super) given: Given,
     pub(super) handle: String,
     pub(super) found: Found,
+}
+
+/// The members of a login.
+pub(super) struct Given {
+    pub(super) username: String,
+    pub(super) password: Secret<String>,
+    pub(super) database: String,
+    pub(super) options: Option<String>,
+}
+
+impl Given {
+    fn of(members: &Members) -> Self {
+        let text = |name: &str| members.get(name).and_then(Value::as_str).map(str::to_owned);
+        Self {
+            username: text("username").unwrap(),
+            password: Secret::new(members.secret().expose().clone()),
+            database: text("database").unwrap(),
+            options: text("options"),
+        }
+    }
 }
 
 /// For calls that name whose place a login takes.
@@ -390,10 +411,11 @@ impl Stage {
 
 pub(super) fn made(issued: Result<Issued, MintError>) -> Result<Login, MintError> {
     let issued = issued?;
-    leaks::secret("a password", issued.login.password.expose());
+    let given = Given::of(&issued.members);
+    leaks::secret("a password", given.password.expose());
     leaks::prefixed("a lease handle", issued.handle.expose());
     Ok(Login {
-        given: issued.login,
+        given,
         handle: issued.handle.expose().clone(),
         found: issued.found,
     })
