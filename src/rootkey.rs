@@ -7,16 +7,16 @@
 //! While a root is being replaced the ring holds both: the first is active and makes what is new, the
 //! others only open and verify what they made, or stand in the published keys before they sign.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::{fmt, io};
 
 use aws_lc_rs::{hmac, rand};
 use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
 
 use crate::parts;
 use crate::secret::Secret;
-use crate::secret::file::{self, Owner, PrivateFileError};
+use crate::secret::file::{self, PrivateFileError};
 
 /// One root key: 32 random bytes, as `hallpass keys generate` prints them.
 #[derive(Clone, Debug)]
@@ -392,40 +392,13 @@ pub enum RootKeyError {
     /// No randomness.
     #[error("the system gave no random bytes for a root key")]
     Randomness,
-    /// Not to be opened or read.
-    #[error("root key file `{path}` cannot be read: {source}", path = .path.display())]
-    Unreadable {
+    /// It cannot be read, or others could read or change it.
+    #[error("root key file `{path}` {problem}", path = .path.display())]
+    File {
         /// Which file.
         path: PathBuf,
-        /// What the system says.
-        source: io::Error,
-    },
-    /// A directory, a pipe, a device.
-    #[error("root key file `{path}` is {found}, expected a regular file", path = .path.display())]
-    NotAFile {
-        /// Which file.
-        path: PathBuf,
-        /// What it is.
-        found: &'static str,
-    },
-    /// Others can read it.
-    #[error(
-        "root key file `{path}` has mode {mode:04o}, expected 0400, 0440, 0600 or 0640; fix it with `chmod 0400 {path}`, in Kubernetes with `defaultMode: 0440` in the secret volume",
-        path = .path.display()
-    )]
-    Mode {
-        /// Which file.
-        path: PathBuf,
-        /// Its permission bits.
-        mode: u32,
-    },
-    /// It is another user's.
-    #[error("root key file `{path}` {owner}", path = .path.display())]
-    Owner {
-        /// Which file.
-        path: PathBuf,
-        /// Whose it is.
-        owner: Owner,
+        /// What is wrong with it.
+        problem: PrivateFileError,
     },
     /// What the file holds is no root key.
     #[error("root key file `{path}`: {source}", path = .path.display())]
@@ -448,14 +421,9 @@ impl RootKeyError {
 
 /// The text of a file, when nobody beyond its owner and group can read it.
 fn read_private(path: &Path) -> Result<Secret<String>, RootKeyError> {
-    file::read_private(path, LARGEST_FILE).map_err(|error| {
-        let path = path.to_owned();
-        match error {
-            PrivateFileError::Unreadable(source) => RootKeyError::Unreadable { path, source },
-            PrivateFileError::NotAFile(found) => RootKeyError::NotAFile { path, found },
-            PrivateFileError::Mode(mode) => RootKeyError::Mode { path, mode },
-            PrivateFileError::Owner(owner) => RootKeyError::Owner { path, owner },
-        }
+    file::read_private(path, LARGEST_FILE).map_err(|problem| RootKeyError::File {
+        path: path.to_owned(),
+        problem,
     })
 }
 
@@ -631,14 +599,20 @@ mod tests {
             let (_folder, path) = file(text.expose(), mode);
             let error = RootKey::read(&path).unwrap_err();
             assert!(
-                matches!(error, RootKeyError::Mode { .. }),
+                matches!(
+                    &error,
+                    RootKeyError::File {
+                        problem: PrivateFileError::Mode(_),
+                        ..
+                    }
+                ),
                 "{mode:o}: {error}"
             );
         }
         let (_folder, path) = file(text.expose(), 0o644);
         let error = RootKey::read(&path).unwrap_err().to_string();
         let error = error.replace(&path.display().to_string(), "FILE");
-        insta::assert_snapshot!(error, @"root key file `FILE` has mode 0644, expected 0400, 0440, 0600 or 0640; fix it with `chmod 0400 FILE`, in Kubernetes with `defaultMode: 0440` in the secret volume");
+        insta::assert_snapshot!(error, @"root key file `FILE` has mode 0644, expected 0400, 0440, 0600 or 0640; fix it with `chmod 0400`, in Kubernetes with `defaultMode: 0440` in the secret volume");
     }
 
     #[test]

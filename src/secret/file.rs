@@ -43,16 +43,22 @@ const fn is_trusted(owner: u32, ours: u32) -> bool {
     owner == ROOT || owner == ours
 }
 
-/// Why a private file was not read.
-#[derive(Debug)]
-pub(crate) enum PrivateFileError {
+/// Why a private file was not read, as the end of a sentence that begins with its name.
+#[derive(Debug, thiserror::Error)]
+pub enum PrivateFileError {
     /// What the system says, or what the file is instead of text.
-    Unreadable(io::Error),
+    #[error("cannot be read: {0}")]
+    Unreadable(#[from] io::Error),
     /// A directory, a pipe, a device.
+    #[error("is {0}, expected a regular file")]
     NotAFile(&'static str),
     /// Others can read it, or it can be run.
+    #[error(
+        "has mode {0:04o}, expected 0400, 0440, 0600 or 0640; fix it with `chmod 0400`, in Kubernetes with `defaultMode: 0440` in the secret volume"
+    )]
     Mode(u32),
     /// It is another user's.
+    #[error(transparent)]
     Owner(Owner),
 }
 
@@ -64,12 +70,6 @@ pub(crate) enum PrivateFileError {
 pub struct Owner {
     owner: u32,
     ours: u32,
-}
-
-impl From<io::Error> for PrivateFileError {
-    fn from(error: io::Error) -> Self {
-        Self::Unreadable(error)
-    }
 }
 
 fn read_bounded(file: &File, limit: usize) -> io::Result<Secret<String>> {

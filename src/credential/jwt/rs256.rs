@@ -5,7 +5,6 @@
 //! the settings or by their content.
 
 use std::fmt;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -20,7 +19,7 @@ use serde_json::json;
 use super::keys::KeysError;
 use super::signing_key::SigningKey;
 use crate::secret::Secret;
-use crate::secret::file::{self, Owner, PrivateFileError};
+use crate::secret::file::{self, PrivateFileError};
 use crate::token::Algorithm;
 use crate::token::keys::{Admission, KeySet, Rule};
 
@@ -96,17 +95,8 @@ impl fmt::Debug for Rs256Keys {
 }
 
 fn read(path: &Path) -> Result<SigningKey, Rs256Error> {
-    let text = file::read_private(path, LARGEST_FILE).map_err(|error| {
-        Rs256Error::new(
-            path,
-            match error {
-                PrivateFileError::Unreadable(source) => Problem::Unreadable(source),
-                PrivateFileError::NotAFile(found) => Problem::NotAFile(found),
-                PrivateFileError::Mode(mode) => Problem::Mode(mode),
-                PrivateFileError::Owner(owner) => Problem::Owner(owner),
-            },
-        )
-    })?;
+    let text = file::read_private(path, LARGEST_FILE);
+    let text = text.map_err(|error| Rs256Error::new(path, error.into()))?;
     parse(text.expose()).map_err(|problem| Rs256Error::new(path, problem))
 }
 
@@ -182,16 +172,8 @@ impl Rs256Error {
 
 #[derive(Debug, thiserror::Error)]
 enum Problem {
-    #[error("cannot be read: {0}")]
-    Unreadable(io::Error),
-    #[error("is {0}, expected a regular file")]
-    NotAFile(&'static str),
-    #[error(
-        "has mode {0:04o}, expected 0400, 0440, 0600 or 0640; fix it with `chmod 0400`, in Kubernetes with `defaultMode: 0440` in the secret volume"
-    )]
-    Mode(u32),
-    #[error("{0}")]
-    Owner(Owner),
+    #[error(transparent)]
+    File(#[from] PrivateFileError),
     #[error("holds no private key in PEM; make one with {MAKE}")]
     Format,
     #[error("holds more than one private key, expected one")]

@@ -3,7 +3,6 @@
 //! Signatures are made by the one cryptographic backend (T-99); `ssh-key` reads and writes the formats.
 
 use std::fmt;
-use std::io;
 use std::path::{Path, PathBuf};
 
 use aws_lc_rs::rand::SystemRandom;
@@ -14,7 +13,7 @@ use ssh_key::private::{EcdsaKeypair, KeypairData, PrivateKey};
 use ssh_key::public::KeyData;
 use ssh_key::{Algorithm, EcdsaCurve, HashAlg, PublicKey, Signature};
 
-use crate::secret::file::{self, Owner, PrivateFileError};
+use crate::secret::file::{self, PrivateFileError};
 
 /// The key that signs certificates. Cheap to use: it is parsed once.
 pub struct CaKey {
@@ -38,14 +37,8 @@ impl CaKey {
             path: path.to_owned(),
             problem,
         };
-        let text = file::read_private(path, LARGEST_FILE).map_err(|error| {
-            wrong(match error {
-                PrivateFileError::Unreadable(source) => Problem::Unreadable(source),
-                PrivateFileError::NotAFile(found) => Problem::NotAFile(found),
-                PrivateFileError::Mode(mode) => Problem::Mode(mode),
-                PrivateFileError::Owner(owner) => Problem::Owner(owner),
-            })
-        })?;
+        let text = file::read_private(path, LARGEST_FILE);
+        let text = text.map_err(|error| wrong(error.into()))?;
         Self::parse(text.expose()).map_err(wrong)
     }
 
@@ -160,13 +153,13 @@ impl CaKeyError {
     #[must_use]
     pub const fn fix(&self) -> &'static str {
         match self.problem {
-            Problem::Unreadable(_) | Problem::NotAFile(_) => {
+            Problem::File(PrivateFileError::Unreadable(_) | PrivateFileError::NotAFile(_)) => {
                 "name the file of the key in the settings, readable for the broker's user"
             }
-            Problem::Mode(_) => {
+            Problem::File(PrivateFileError::Mode(_)) => {
                 "run `chmod 0400 FILE`; if others could read the key, replace it (`docs/ssh.md`, \"Replace the CA's key\")"
             }
-            Problem::Owner(_) => {
+            Problem::File(PrivateFileError::Owner(_)) => {
                 "give the file to the broker's user; if another user made the key, replace it (`docs/ssh.md`, \"Replace the CA's key\")"
             }
             Problem::Encrypted => "remove the passphrase with `ssh-keygen -p -N '' -f FILE`",
@@ -179,16 +172,8 @@ impl CaKeyError {
 
 #[derive(Debug, thiserror::Error)]
 enum Problem {
-    #[error("cannot be read: {0}")]
-    Unreadable(io::Error),
-    #[error("is {0}, expected a regular file")]
-    NotAFile(&'static str),
-    #[error(
-        "has mode {0:04o}, expected 0400, 0440, 0600 or 0640; fix it with `chmod 0400`, in Kubernetes with `defaultMode: 0440` in the secret volume"
-    )]
-    Mode(u32),
-    #[error("{0}")]
-    Owner(Owner),
+    #[error(transparent)]
+    File(#[from] PrivateFileError),
     #[error(
         "does not begin with `{FIRST_LINE}`; expected a private key in the format of OpenSSH, made by `ssh-keygen -t ed25519 -N ''`"
     )]
