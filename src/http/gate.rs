@@ -145,14 +145,13 @@ pub(super) fn client(peer: IpAddr, headers: &HeaderMap, proxies: &[IpNet]) -> Ip
             .any(|network| network.contains(&address.to_canonical()))
     };
     let mut client = peer.to_canonical();
-    let chain = headers
-        .get_all("x-forwarded-for")
-        .iter()
+    // From the end, and no further than it is believed: a caller may send thousands of entries.
+    let values = headers.get_all("x-forwarded-for").iter().rev();
+    let chain = values
         .filter_map(|value| value.to_str().ok())
-        .flat_map(|text| text.split(','))
-        .map(str::trim)
-        .collect::<Vec<_>>();
-    for text in chain.iter().rev() {
+        .flat_map(|text| text.rsplit(','))
+        .map(str::trim);
+    for text in chain {
         if !is_proxy(client) {
             break;
         }

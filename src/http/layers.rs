@@ -1,11 +1,14 @@
-//! The layers around the routes of both listeners, outermost first: [`logged`], [`gated`], [`timed`],
-//! [`unpanicked`], and for operators [`known_host`].
+//! The layers around the routes of both listeners, outermost first: [`logged`], [`gated`],
+//! [`bounded`], and for operators [`known_host`].
+//!
+//! They are functions that return a future rather than `async` ones: those would keep a second copy of
+//! the request for as long as the answer takes (T-01).
 
 use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
 use tower::ServiceBuilder;
 use tracing::{Instrument as _, Span, field};
@@ -34,26 +37,31 @@ fn around(router: Router<Arc<Shared>>, shared: &Arc<Shared>) -> Router {
     let layers = ServiceBuilder::new()
         .layer(from_fn_with_state(Arc::clone(shared), logged))
         .layer(from_fn_with_state(Arc::clone(shared), gated))
-        .layer(from_fn_with_state(Arc::clone(shared), timed))
-        .layer(from_fn(unpanicked));
+        .layer(from_fn_with_state(Arc::clone(shared), bounded));
     router.layer(layers).with_state(Arc::clone(shared))
 }
 
 /// Gives the request its id and its span, writes the answer in the dialect of its route, and then its
 /// log line.
-async fn logged(State(shared): State<Arc<Shared>>, mut request: Request, next: Next) -> Response {
+fn logged(
+    State(shared): State<Arc<Shared>>,
+    mut request: Request,
+    next: Next,
+) -> impl Future<Output = Response> {
     let context = Context::new();
     let line = Line::of(&shared, &request, &context);
     let route = line.route;
     let is_last = gate::is_last(request.method(), request.headers());
     request.extensions_mut().insert(context.clone());
-    let answered = next.run(request).instrument(span(&context.id, route)).await;
-    let (mut response, verdict) = answer::write(answered, &context.id, route.dialect);
-    if is_last {
-        answer::seal(response.headers_mut(), &context.id, true);
+    let running = next.run(request).instrument(span(&context.id, route));
+    async move {
+        let (mut response, verdict) = answer::write(running.await, &context.id, route.dialect);
+        if is_last {
+            answer::seal(response.headers_mut(), &context.id, true);
+        }
+        line.answered(response.status(), &verdict);
+        response
     }
-    line.answered(response.status(), &verdict);
-    response
 }
 
 /// Gives every line that is written for this request its id, and once the token is verified its
@@ -68,32 +76,43 @@ fn span(id: &RequestId, route: &Route) -> Span {
 }
 
 /// Refuses a head that is malformed or too long, whatever its path.
-async fn gated(State(shared): State<Arc<Shared>>, request: Request, next: Next) -> Response {
+fn gated(
+    State(shared): State<Arc<Shared>>,
+    request: Request,
+    next: Next,
+) -> impl Future<Output = Response> {
     let (parts, body) = request.into_parts();
     let limits = HeadLimits {
         fields: shared.limits.fields,
         bytes: shared.limits.head,
     };
-    match gate::check(&parts, limits) {
-        Ok(()) => next.run(Request::from_parts(parts, body)).await,
-        Err(error) => error.into_response(),
+    let running = gate::check(&parts, limits).map(|()| next.run(Request::from_parts(parts, body)));
+    async move {
+        match running {
+            Ok(running) => running.await,
+            Err(error) => error.into_response(),
+        }
     }
 }
 
-/// Ends the wait for an answer when the request's time is up.
-async fn timed(State(shared): State<Arc<Shared>>, request: Request, next: Next) -> Response {
+/// Answers for a handler that panicked, and when the request's time is up.
+fn bounded(
+    State(shared): State<Arc<Shared>>,
+    request: Request,
+    next: Next,
+) -> impl Future<Output = Response> {
     let limit = shared.limits.request_time;
-    let answered = tokio::time::timeout(limit, next.run(request)).await;
-    answered.unwrap_or_else(|_| {
-        let seconds = limit.as_secs().max(1);
-        RequestError::Slow { seconds }.into_response()
-    })
-}
-
-/// Answers for a handler that panicked.
-async fn unpanicked(request: Request, next: Next) -> Response {
-    let answered = caught(next.run(request)).await;
-    answered.unwrap_or_else(|_| Refusal::bug(Reason::BugPanic).into_response())
+    let running = tokio::time::timeout(limit, caught(next.run(request)));
+    async move {
+        match running.await {
+            Ok(Ok(response)) => response,
+            Ok(Err(_)) => Refusal::bug(Reason::BugPanic).into_response(),
+            Err(_) => {
+                let seconds = limit.as_secs().max(1);
+                RequestError::Slow { seconds }.into_response()
+            }
+        }
+    }
 }
 
 /// Refuses requests by any other `Host` than loopback and the configured ones (T-118).

@@ -19,7 +19,9 @@ pub(super) async fn post(
     context: Context,
     form: Form,
 ) -> Answer {
-    match read(&form) {
+    let handle = read(&form);
+    drop(form);
+    match handle {
         Ok(handle) => revoke(&shared, &handle, &context).await,
         Err(error) => error.into(),
     }

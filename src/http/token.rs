@@ -26,7 +26,10 @@ pub(super) async fn post(
     form: Form,
 ) -> Answer {
     shared.metrics.unknown_parameters(form.unknown());
-    match read(&shared, &form, key, &context) {
+    let read = read(&shared, &form, key, &context);
+    // An exchange does not hold it besides the token (T-01).
+    drop(form);
+    match read {
         Ok((request, wanted)) => {
             let shape = |granted: &_| Reply::ok(&form_answer(granted, wanted));
             grant(&shared, request, shape).await
