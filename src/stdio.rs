@@ -1,4 +1,4 @@
-//! Whether a standard stream was closed when the process began.
+//! Whether what is written to a standard stream reaches anyone.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -13,9 +13,13 @@ use nix::sys::stat::{self, SFlag, fstat};
 /// be told from theirs; a shell's `>/dev/null` is open for writing only.
 ///
 /// # Errors
-/// It is closed, or looks the same.
+/// It is closed, or looks the same, or it is open for reading only, where the standard library takes
+/// every write for done.
 pub(crate) fn check_open(stream: &impl AsFd) -> io::Result<()> {
     let flags = OFlag::from_bits_truncate(fcntl(stream, FcntlArg::F_GETFL)?);
+    if flags & OFlag::O_ACCMODE == OFlag::O_RDONLY {
+        return Err(io::Error::other(READ_ONLY));
+    }
     let found = fstat(stream)?;
     let is_device = found.st_mode & SFlag::S_IFMT.bits() == SFlag::S_IFCHR.bits();
     let is_null = is_device && found.st_rdev == stat::stat("/dev/null")?.st_rdev;
@@ -25,4 +29,5 @@ pub(crate) fn check_open(stream: &impl AsFd) -> io::Result<()> {
     Ok(())
 }
 
+const READ_ONLY: &str = "it is open for reading only; redirect it to where the output is wanted";
 const CLOSED: &str = "it is closed, or the null device opened for reading and writing, which looks the same; redirect it to where the output is wanted";

@@ -152,9 +152,8 @@ impl FileSink {
                 found: Some(Found::Removed(self.head)),
             }
         } else {
-            if self.durable {
-                self.open.file.sync_data()?;
-            }
+            // What a failed sync lost is reported once, so that the next sync would succeed.
+            self.settle()?;
             Confirmed {
                 lines: taken.len(),
                 found: Some(Found::Renamed),

@@ -293,9 +293,13 @@ impl Shared {
     fn begin_intent(&self, intent: Intent) -> Result<u64, SinkError> {
         let id = intent.intent.clone();
         let repeated = (intent.request_id.clone(), intent.credential.clone());
-        let sequence = self.append(&Event::Intent(intent))?;
-        locked(&self.open).insert(id, repeated);
-        Ok(sequence)
+        // First, so that a log that closes in between ends it too.
+        locked(&self.open).insert(id.clone(), repeated);
+        let appended = self.append(&Event::Intent(intent));
+        if appended.is_err() {
+            locked(&self.open).remove(&id);
+        }
+        appended
     }
 
     /// `None` when the intent has its outcome already.

@@ -1,7 +1,9 @@
 //! Events to standard output, for a collector of container output. Not: what the event means.
 
 use std::fmt;
+use std::fs::File;
 use std::io::{self, Write};
+use std::os::fd::AsFd as _;
 use std::sync::Arc;
 
 use super::sink::{SinkKind, SinkSettings};
@@ -28,11 +30,12 @@ impl SinkSettings for StdoutSettings {
     }
 
     fn open(&self) -> Result<Box<dyn Sink>, SinkError> {
-        check_open(&io::stdout()).map_err(|error| SinkError {
+        let open = check_open(&io::stdout()).and_then(|()| StdoutSink::new());
+        let sink = open.map_err(|error| SinkError {
             sink: NAME.to_owned(),
             problem: format!("standard output cannot be written: {error}"),
         })?;
-        Ok(Box::new(StdoutSink::new()))
+        Ok(Box::new(sink))
     }
 }
 
@@ -43,10 +46,14 @@ pub struct StdoutSink {
 }
 
 impl StdoutSink {
-    /// This process's standard output.
-    #[must_use]
-    pub fn new() -> Self {
-        Self::over(io::stdout())
+    /// This process's standard output, past the standard library's buffer, which takes a write that the
+    /// system refuses with `EBADF` for done.
+    ///
+    /// # Errors
+    /// The descriptor cannot be copied.
+    pub fn new() -> io::Result<Self> {
+        let copy = io::stdout().as_fd().try_clone_to_owned()?;
+        Ok(Self::over(File::from(copy)))
     }
 
     /// The same to another stream.
@@ -55,12 +62,6 @@ impl StdoutSink {
             stream: Box::new(stream),
             writer: LineWriter::default(),
         }
-    }
-}
-
-impl Default for StdoutSink {
-    fn default() -> Self {
-        Self::new()
     }
 }
 

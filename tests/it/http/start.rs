@@ -114,14 +114,16 @@ fn an_audit_sink_on_a_closed_standard_output_does_not_open() {
     let folder = folder();
     let text = SETTINGS.replace("kind: file, path: audit.jsonl", "kind: stdout");
     fs::write(folder.path().join("hallpass.yaml"), text).unwrap();
-    let mut command = in_shell(&serve(folder.path(), &[]), "exec \"$@\" >&-");
-    let output = command.observed();
-    let text = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(5), "{text}");
-    assert!(
-        text.contains("standard output cannot be written: it is closed"),
-        "{text}"
-    );
+    for (script, problem) in [
+        ("exec \"$@\" >&-", "it is closed"),
+        ("exec \"$@\" 1</dev/zero", "it is open for reading only"),
+    ] {
+        let output = in_shell(&serve(folder.path(), &[]), script).observed();
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(5), "{text}");
+        let wanted = format!("standard output cannot be written: {problem}");
+        assert!(text.contains(&wanted), "{text}");
+    }
 }
 
 #[test]
