@@ -36,7 +36,7 @@ impl Rates {
                 .build(),
             listed: Cache::builder()
                 .max_capacity(MAX_LISTED)
-                .time_to_live(Duration::from_secs(120))
+                .time_to_live(LISTED)
                 .build(),
         }
     }
@@ -96,6 +96,9 @@ fn name_of(job: &Job) -> String {
 
 /// Genuine tokens of so many repositories at once would be an attack by a whole platform; a share
 /// that is dropped starts full.
+/// How long a look-up counts together with the request that follows: a client asks at once, and look-ups
+/// that are kept for later would add up to a second share.
+const LISTED: Duration = Duration::from_secs(10);
 const MAX_REPOSITORIES: u64 = 100_000;
 /// A token that is forgotten counts twice.
 const MAX_LISTED: u64 = 10_000;

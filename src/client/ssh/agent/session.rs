@@ -9,8 +9,8 @@
 //! - A signature is for a login to the bound session, and to the host that was bound with it where the
 //!   request names one.
 //! - A process has one session, its own: a second one comes from a machine behind it. A process that did
-//!   not bind its first connection does not know of binding, so it would not say what it forwards. Without
-//!   `/proc` this rule is not applied.
+//!   not bind its first connection does not know of binding, so it would not say what it forwards.
+//!   Processes that the system does not name count as one. Without `/proc` this rule is not applied.
 //!
 //! What is left: a client that forwards without saying so and never spoke to the agent before, and a
 //! relay that drops only what says so and is a new process for each connection.
@@ -34,6 +34,9 @@ struct Process {
     started: u64,
 }
 
+/// Every process that the system does not name: none has the number 0.
+const UNKNOWN: Process = Process { id: 0, started: 0 };
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum First {
     /// Bound a connection to this session.
@@ -45,7 +48,7 @@ enum First {
 /// One connection.
 #[derive(Debug)]
 pub(super) struct Connection {
-    /// `None` where the system does not say.
+    /// [`UNKNOWN`] where the system does not say which, and `None` where it has no `/proc`.
     process: Option<Process>,
     state: State,
 }
@@ -90,7 +93,9 @@ impl Sessions {
         };
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if known.len() >= MOST_PROCESSES {
-            known.retain(|process, _| Process::find(process.id).as_ref() == Some(process));
+            known.retain(|process, _| {
+                *process == UNKNOWN || Process::find(process.id).as_ref() == Some(process)
+            });
         }
         known.entry(process.clone()).or_insert(now).clone()
     }
@@ -99,8 +104,12 @@ impl Sessions {
 impl Connection {
     pub(super) fn new(stream: &UnixStream) -> Self {
         let process = stream.peer_cred().ok().and_then(|peer| peer.pid());
+        let process = process.and_then(Process::find);
+        // A peer in another PID namespace has no number here.
+        let is_known_elsewhere =
+            Process::find(i32::try_from(std::process::id()).unwrap_or_default()).is_some();
         Self {
-            process: process.and_then(Process::find),
+            process: process.or_else(|| is_known_elsewhere.then_some(UNKNOWN)),
             state: State::New,
         }
     }
