@@ -34,7 +34,12 @@ pub(super) async fn post(
             refusal: None,
         })
         .into(),
-        Ok(Explained::Denied(denial)) => Reply::ok(&denied(&denial, shared.disclosure)).into(),
+        Ok(Explained::Denied(denial)) => {
+            let mut reply = Reply::ok(&denied(&denial, shared.disclosure));
+            reply.verdict.credential = Some(denial.decision().credential.clone());
+            reply.verdict.detail = Some(denial.reason().code().to_owned());
+            reply.into()
+        }
         Ok(Explained::Available(credentials)) => Reply::ok(&wire::Offers {
             credentials: credentials.into_iter().map(offer).collect(),
         })
