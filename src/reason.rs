@@ -265,7 +265,7 @@ reasons! {
     PolicyFindings = "policy.findings" => Class::Unanswered,
     /// Other policies apply.
     PolicyReloaded = "policy.reloaded" => Class::Unanswered,
-    /// The policies could not be loaded.
+    /// The policies could not be loaded, or do not fit the settings.
     PolicyReloadFailed = "policy.reload_failed" => Class::Unanswered,
     /// As many requests or connections as the broker takes are open.
     LimitBusy = "limit.busy" => SOON,
@@ -307,7 +307,7 @@ reasons! {
     TargetUnknown = "target.unknown" => Class::Broken,
     /// The target does not list the database.
     TargetDatabase = "target.database" => LATER,
-    /// A target of the new settings could not be connected.
+    /// A target of the new settings could not be connected, or a file that it names cannot be used.
     TargetReloadFailed = "target.reload_failed" => Class::Unanswered,
     /// Nothing of the target can be revoked.
     LeaseNone = "lease.none" => REFUSED,
@@ -361,7 +361,7 @@ reasons! {
     TlsReloadFailed = "tls.reload_failed" => Class::Unanswered,
     /// Other settings apply.
     SettingsReloaded = "settings.reloaded" => Class::Unanswered,
-    /// The settings could not be loaded.
+    /// The settings could not be loaded; what was loaded before is used.
     SettingsReloadFailed = "settings.reload_failed" => Class::Unanswered,
     /// Changed settings need a restart.
     SettingsRestartNeeded = "settings.restart_needed" => Class::Unanswered,

@@ -101,7 +101,11 @@ pub(super) fn failure(error: ClientError) -> Failure {
         | ClientError::Silent { .. }
         | ClientError::Answer { .. } => Failure::Unreachable(error.to_string()),
         ClientError::Source(crate::client::SourceError::Request(inner)) => failure(*inner),
-        ClientError::Address(_) | ClientError::Format(_) => Failure::Usage(error.to_string()),
+        ClientError::Address(_)
+        | ClientError::Format(_)
+        | ClientError::Source(crate::client::SourceError::Unknown { .. }) => {
+            Failure::Usage(error.to_string())
+        }
         ClientError::Setting(_)
         | ClientError::File(_)
         | ClientError::Key(_)
@@ -139,7 +143,7 @@ fn way_out(shared: Option<&Path>) -> String {
             "{why}\nIts steps can share one login, but no folder is known for it: set HALLPASS_JOB_DIR in every step to\na folder that only this job can read, and use `hallpass get` or `hallpass exec --keep` in each."
         ),
         Some(folder) => format!(
-            "{why}\nIts steps share one login if each uses `hallpass get` or `hallpass exec --keep`, with the same `--ttl`\nand `--scope`, as the same user, and sees the same folder {}.",
+            "{why}\nIts steps share one login if each uses `hallpass get` or `hallpass exec --keep` with the same options,\nas the same user, and sees the same folder {}. A login that has ended is not made again.",
             quoted(&folder.to_string_lossy())
         ),
     }
@@ -361,8 +365,8 @@ mod tests {
         ");
         insta::assert_snapshot!(way_out(Some(Path::new("/job/hallpass-0"))), @r"
         This job's token was already used for this credential, and can be used for it once.
-        Its steps share one login if each uses `hallpass get` or `hallpass exec --keep`, with the same `--ttl`
-        and `--scope`, as the same user, and sees the same folder `/job/hallpass-0`.
+        Its steps share one login if each uses `hallpass get` or `hallpass exec --keep` with the same options,
+        as the same user, and sees the same folder `/job/hallpass-0`. A login that has ended is not made again.
         ");
     }
 

@@ -63,9 +63,11 @@ pub fn removal(target: &str, key: &CaKey) -> String {
 # Hosts that accept the certificates of target `{target}`, CA {fingerprint}.
 # On each host: remove the line of this CA from {CA_FILE},
 {line}
-# and where no other CA is left in it, remove {CONFIG_FILE},
-# {CA_FILE}, {PRINCIPALS_FOLDER} and {REVOKED_FILE}. `sshd -t` checks what is
-# left, and a reload takes it in: certificates of this CA are refused from then on.
+# and where no other CA is left in it, remove {CONFIG_FILE}.
+# Keep another session open, run `sshd -t`, and reload sshd: certificates of this
+# CA are refused from then on. Only after the reload remove {CA_FILE},
+# {PRINCIPALS_FOLDER} and {REVOKED_FILE}: an sshd
+# whose revocation list is missing refuses every key.
 ",
         line = key.public_line(&format!("hallpass {target}")),
         fingerprint = key.fingerprint(),
