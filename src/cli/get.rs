@@ -89,8 +89,12 @@ async fn get(args: &Args, client: &Client, out: &mut Terminal) -> Result<(), Fai
     let format = if args.github_env {
         &GITHUB_ENV
     } else {
-        format::find(&args.format)
-            .ok_or_else(|| Failure::Usage(format!("no format {}", quoted(&args.format))))?
+        format::find(&args.format).ok_or_else(|| {
+            Failure::Usage(format!(
+                "unknown format {}; `--help` lists them",
+                quoted(&args.format)
+            ))
+        })?
     };
     check_targets(args, client, format, out)?;
     let received = client

@@ -53,7 +53,7 @@ struct GenerateArgs {
 /// Shows the public keys that are derived from a root key
 ///
 /// The audit key is what `hallpass audit verify --key` wants. The key set is what the broker publishes
-/// now, for whoever must know it beforehand; keys of `signing.also` are published too and not shown.
+/// now, so that relying parties can be configured in advance; keys of `signing.also` are published too and not shown.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:
   hallpass keys show --root-key /run/secrets/hallpass-root \\

@@ -1,7 +1,7 @@
 //! `NO_PROXY`: which hosts are asked without the proxy.
 //!
-//! No standard defines the variable. What curl, Go and Python agree on is taken, and of what only some
-//! take, what can mean nothing else: the port of curl and Go, the `*.` of Go.
+//! No standard defines the variable. It is read as curl, Go and Python agree. Ports (curl, Go) and `*.`
+//! (Go) are accepted too, because they are unambiguous.
 
 use std::net::IpAddr;
 

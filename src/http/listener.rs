@@ -123,7 +123,7 @@ impl TurnedAway {
         if !is_tls && stream.try_write(full(&id).as_bytes()).is_err() {
             tracing::debug!(
                 reason = Reason::LimitBusy.code(),
-                "a peer could not be told"
+                "a connection was closed without an answer"
             );
         }
         self.count = self.count.saturating_add(1);

@@ -276,7 +276,7 @@ impl<'a> Item<'a> {
         }
         self.wrong(
             &format!("`{what}` must say which file it is in"),
-            "write `{ file: /run/secrets/... }`: no secret stands in the settings",
+            "write `{ file: /run/secrets/... }`: settings must not contain secrets",
         )
     }
 
