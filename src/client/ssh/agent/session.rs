@@ -105,11 +105,9 @@ impl Connection {
     pub(super) fn new(stream: &UnixStream) -> Self {
         let process = stream.peer_cred().ok().and_then(|peer| peer.pid());
         let process = process.and_then(Process::find);
-        // A peer in another PID namespace has no number here.
-        let is_known_elsewhere =
-            Process::find(i32::try_from(std::process::id()).unwrap_or_default()).is_some();
         Self {
-            process: process.or_else(|| is_known_elsewhere.then_some(UNKNOWN)),
+            // A peer in another PID namespace has no number here.
+            process: process.or_else(|| Path::new("/proc/self/stat").exists().then_some(UNKNOWN)),
             state: State::New,
         }
     }
