@@ -3,12 +3,12 @@
 use serde::Serialize;
 
 use super::cause::Cause;
-use super::disclosure::{Audience, Disclosure, Reason};
+use super::disclosure::{Audience, Disclosure, Learned};
 use super::outcome::{ConditionOutcome, Decision, GrantOutcome, Verdict};
 use crate::policy::pattern::{Pattern, Seen};
 use crate::policy::{Condition, Subject};
 use crate::provider::{Fact, FactValue, Facts};
-use crate::reason;
+use crate::reason::Reason;
 use crate::yaml::duration;
 
 /// A decision that refuses.
@@ -22,7 +22,7 @@ pub struct Denial {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
     /// Why: `policy.denied` for unrelated callers.
-    pub reason: reason::Reason,
+    pub reason: Reason,
     /// One sentence.
     pub description: String,
     /// The lines to put right, nearest policy first.
@@ -65,11 +65,11 @@ impl Denial {
 
     /// Short code of the true reason, for logs and events.
     #[must_use]
-    pub const fn reason(&self) -> reason::Reason {
+    pub const fn reason(&self) -> Reason {
         match &self.decision.verdict {
             Verdict::Denied(cause) => reason(cause),
             // A denial is only made of a refusal.
-            Verdict::Permitted { .. } => reason::Reason::PolicyDenied,
+            Verdict::Permitted { .. } => Reason::PolicyDenied,
         }
     }
 
@@ -81,19 +81,19 @@ impl Denial {
             Disclosure::Never | Disclosure::Repository => Audience::Repository,
         };
         let Verdict::Denied(cause) = &self.decision.verdict else {
-            return self.fixed(reason::Reason::PolicyDenied, STRANGER.to_owned());
+            return self.fixed(Reason::PolicyDenied, STRANGER.to_owned());
         };
-        match self.decision.reason_for(cause, disclosure) {
-            Reason::Hidden => self.fixed(reason::Reason::PolicyDenied, STRANGER.to_owned()),
-            Reason::Trigger(trigger) => {
-                self.fixed(reason::Reason::PolicyTrigger, trigger_sentence(trigger))
+        match self.decision.learned(cause, disclosure) {
+            Learned::Hidden => self.fixed(Reason::PolicyDenied, STRANGER.to_owned()),
+            Learned::Trigger(trigger) => {
+                self.fixed(Reason::PolicyTrigger, trigger_sentence(trigger))
             }
-            Reason::Cause(cause) => self.explained(&cause, audience),
+            Learned::Cause(cause) => self.explained(&cause, audience),
         }
     }
 
     /// An answer that follows from the job alone.
-    fn fixed(&self, reason: reason::Reason, description: String) -> Answer {
+    fn fixed(&self, reason: Reason, description: String) -> Answer {
         Answer {
             reason,
             description,
@@ -237,16 +237,16 @@ fn failed_sentence(cause: &Cause, failed: &[FailedCondition]) -> String {
     text
 }
 
-const fn reason(cause: &Cause) -> reason::Reason {
+const fn reason(cause: &Cause) -> Reason {
     match cause {
-        Cause::Tenant => reason::Reason::PolicyTenant,
-        Cause::Stranger => reason::Reason::PolicyStranger,
-        Cause::Credential { .. } => reason::Reason::PolicyCredential,
-        Cause::NotGranted { .. } => reason::Reason::PolicyNotGranted,
-        Cause::Conditions => reason::Reason::PolicyConditions,
-        Cause::Scopes { .. } => reason::Reason::PolicyScope,
-        Cause::Ttl { .. } => reason::Reason::PolicyTtl,
-        Cause::Requirement => reason::Reason::PolicyRequirement,
+        Cause::Tenant => Reason::PolicyTenant,
+        Cause::Stranger => Reason::PolicyStranger,
+        Cause::Credential { .. } => Reason::PolicyCredential,
+        Cause::NotGranted { .. } => Reason::PolicyNotGranted,
+        Cause::Conditions => Reason::PolicyConditions,
+        Cause::Scopes { .. } => Reason::PolicyScope,
+        Cause::Ttl { .. } => Reason::PolicyTtl,
+        Cause::Requirement => Reason::PolicyRequirement,
     }
 }
 

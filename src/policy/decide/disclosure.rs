@@ -41,7 +41,7 @@ impl Disclosure {
 
 /// What a refused job may learn.
 #[derive(Debug)]
-pub(super) enum Reason<'a> {
+pub(super) enum Learned<'a> {
     /// Nothing: it gets the fixed sentence.
     Hidden,
     /// Its own trigger, and nothing of any policy.
@@ -52,28 +52,28 @@ pub(super) enum Reason<'a> {
 
 impl Decision {
     /// What the job may learn of a refusal for this cause.
-    pub(super) fn reason_for<'a>(&'a self, cause: &'a Cause, disclosure: Disclosure) -> Reason<'a> {
+    pub(super) fn learned<'a>(&'a self, cause: &'a Cause, disclosure: Disclosure) -> Learned<'a> {
         match disclosure {
-            Disclosure::Never => Reason::Hidden,
-            Disclosure::Always => Reason::Cause(Cow::Borrowed(cause)),
-            Disclosure::Repository => self.reason_for_repository(cause),
+            Disclosure::Never => Learned::Hidden,
+            Disclosure::Always => Learned::Cause(Cow::Borrowed(cause)),
+            Disclosure::Repository => self.learned_by_repository(cause),
         }
     }
 
-    fn reason_for_repository<'a>(&'a self, cause: &'a Cause) -> Reason<'a> {
+    fn learned_by_repository<'a>(&'a self, cause: &'a Cause) -> Learned<'a> {
         // It could have the credential by asking for less: it learns nothing it could not have.
         let asks_too_much = matches!(cause, Cause::Scopes { .. } | Cause::Ttl { .. });
         match (self.relation, &self.trigger) {
-            _ if asks_too_much => Reason::Cause(Cow::Borrowed(cause)),
-            (Relation::Unrelated, _) | (Relation::OtherTrigger, None) => Reason::Hidden,
-            (Relation::OtherTrigger, Some(trigger)) => Reason::Trigger(trigger),
+            _ if asks_too_much => Learned::Cause(Cow::Borrowed(cause)),
+            (Relation::Unrelated, _) | (Relation::OtherTrigger, None) => Learned::Hidden,
+            (Relation::OtherTrigger, Some(trigger)) => Learned::Trigger(trigger),
             // Only policies that are not about this repository grant it.
             (Relation::Named, _) if *cause == Cause::Conditions && !self.is_granted_to_named() => {
-                Reason::Cause(Cow::Owned(Cause::NotGranted {
+                Learned::Cause(Cow::Owned(Cause::NotGranted {
                     granted: self.granted.clone(),
                 }))
             }
-            (Relation::Named, _) => Reason::Cause(Cow::Borrowed(cause)),
+            (Relation::Named, _) => Learned::Cause(Cow::Borrowed(cause)),
         }
     }
 
@@ -88,9 +88,9 @@ impl Decision {
     pub fn disclosed(&self, disclosure: Disclosure) -> Option<Disclosed<'_>> {
         let verdict = match &self.verdict {
             Verdict::Permitted { .. } => Cow::Borrowed(&self.verdict),
-            Verdict::Denied(cause) => match self.reason_for(cause, disclosure) {
-                Reason::Hidden | Reason::Trigger(_) => return None,
-                Reason::Cause(cause) => Cow::Owned(Verdict::Denied(cause.into_owned())),
+            Verdict::Denied(cause) => match self.learned(cause, disclosure) {
+                Learned::Hidden | Learned::Trigger(_) => return None,
+                Learned::Cause(cause) => Cow::Owned(Verdict::Denied(cause.into_owned())),
             },
         };
         let mut disclosed = Disclosed {
