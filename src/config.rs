@@ -43,7 +43,6 @@ pub struct Settings {
     pub replica: String,
     /// Files of root keys, the active one first.
     pub root_keys: Vec<PathBuf>,
-    /// Where to listen.
     pub listen: Listen,
     /// The folder of the policies.
     pub policies: PathBuf,
@@ -55,9 +54,7 @@ pub struct Settings {
     pub signing: Signing,
     /// Where used tokens are remembered. It cannot change while a broker runs.
     pub replay: StoreSettings,
-    /// Where events go.
     pub sinks: Vec<AuditSink>,
-    /// Sizes, times and counts.
     pub limits: Limits,
     /// How much a denial says (design 8).
     pub disclose: Disclosure,
@@ -67,10 +64,8 @@ pub struct Settings {
     pub file: Option<PathBuf>,
 }
 
-/// One sink of events.
 #[derive(Clone, Debug)]
 pub struct AuditSink {
-    /// Its settings.
     pub settings: Arc<dyn SinkSettings>,
     /// Nothing is minted while it does not take events.
     pub required: bool,
@@ -81,13 +76,7 @@ pub struct AuditSink {
 pub enum SettingsError {
     /// The file cannot be read.
     #[error("settings file `{path}` cannot be read: {problem}; name another with `--config`", path = .path.display())]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// What the system says.
-        problem: String,
-    },
-    /// Its text is wrong.
+    Unreadable { path: PathBuf, problem: String },
     #[error("{0}")]
     Wrong(Diagnostics),
 }

@@ -61,7 +61,6 @@ pub(super) struct Issuer {
 /// A set that may be looked at, and what was found in it.
 #[derive(Debug)]
 pub struct Loaded {
-    /// The policies.
     pub set: PolicySet,
     /// Findings of the lint rules, and notes. With one of severity error the set must not be
     /// served: see [`servable`](Self::servable).
@@ -169,7 +168,6 @@ impl PolicySet {
         &self.revision
     }
 
-    /// Every credential, by name.
     pub fn credentials(&self) -> impl Iterator<Item = &Arc<CredentialDefinition>> {
         self.credentials.values()
     }
@@ -192,7 +190,6 @@ impl PolicySet {
         &self.policies
     }
 
-    /// Every requirement.
     #[must_use]
     pub fn requirements(&self) -> &[Requirement] {
         &self.requirements

@@ -50,9 +50,7 @@ impl Subject {
 /// One line: what must be how.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Condition {
-    /// What it looks at.
     pub subject: Subject,
-    /// What that must be.
     pub pattern: Pattern,
 }
 
@@ -69,7 +67,6 @@ impl Condition {
 pub struct Block {
     /// The lines, in the order of the file.
     pub conditions: Vec<Condition>,
-    /// Where each stands.
     pub places: Vec<Place>,
 }
 
@@ -102,7 +99,6 @@ impl Block {
         Some(&condition.pattern)
     }
 
-    /// It names that fact.
     #[must_use]
     pub fn has(&self, fact: Fact) -> bool {
         self.pattern(fact).is_some()

@@ -29,7 +29,6 @@ impl<'n> Fields<'n> {
         value_of(self.entries, name)
     }
 
-    /// Where the mapping begins.
     pub(super) const fn span(&self) -> Span {
         self.span
     }

@@ -41,7 +41,6 @@ impl ClaimType {
 pub struct Claim {
     /// Its name in the token.
     pub name: &'static str,
-    /// Its type.
     pub claim_type: ClaimType,
     /// The fact that holds what it says, so that an author who writes the claim's name can be told.
     pub fact: Option<Fact>,

@@ -10,16 +10,13 @@ use crate::text::escape_up_to;
 /// How much a diagnostic matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
-    /// Worth knowing.
     Note,
-    /// Should be looked at.
     Warning,
     /// Must be put right: a set with one is not served.
     Error,
 }
 
 impl Severity {
-    /// The word for it.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -41,13 +38,10 @@ impl Severity {
 /// One thing that is wrong, or worth knowing, in a policy file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Diagnostic {
-    /// How much it matters.
     pub severity: Severity,
     /// What kind it is, e.g. `unknown-key`, or the id of a lint rule.
     pub rule: &'static str,
-    /// Where.
     pub place: Place,
-    /// A finished sentence.
     pub message: String,
     /// What to do, where that is known.
     pub help: Option<String>,
@@ -154,7 +148,6 @@ impl Diagnostics {
         Self(list)
     }
 
-    /// Nothing to say.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -172,7 +165,6 @@ impl Diagnostics {
         self.count(Severity::Error) > 0
     }
 
-    /// One after the other.
     pub fn iter(&self) -> impl Iterator<Item = &Diagnostic> {
         self.0.iter()
     }

@@ -48,7 +48,6 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A mapping.
     pub(crate) fn section<'b>(&'b self, node: &'b Node, what: &str) -> Option<Section<'b>> {
         let Some(entries) = node.entries() else {
             self.report(

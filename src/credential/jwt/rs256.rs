@@ -26,7 +26,6 @@ use crate::token::keys::{Admission, KeySet, Rule};
 /// Where the keys are: an entry of `signing.also` in the settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rs256Files {
-    /// The key that signs.
     pub key: PathBuf,
     /// The key that is only published.
     pub next: Option<PathBuf>,
@@ -59,7 +58,6 @@ impl Rs256Keys {
         })
     }
 
-    /// The one that signs.
     pub(super) const fn signer(&self) -> &Arc<SigningKey> {
         &self.signer
     }

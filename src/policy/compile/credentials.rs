@@ -41,7 +41,6 @@ impl Credentials {
         read.chain(&self.unread).map(String::as_str)
     }
 
-    /// There are no others.
     pub(super) const fn are_all_known(&self) -> bool {
         !self.has_gaps
     }
