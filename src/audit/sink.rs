@@ -11,7 +11,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::{Head, SinkError, file, stdout};
-use crate::yaml::reader::Section;
+use crate::yaml::settings::Section;
 
 /// Every kind of sink, by the word after `kind:`.
 pub const KINDS: [&SinkKind; 2] = [&file::SINK, &stdout::SINK];

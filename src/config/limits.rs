@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::yaml::reader::{Item, Section};
+use crate::yaml::settings::{Item, Section};
 
 /// What one broker takes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use ipnet::IpNet;
 
-use crate::yaml::reader::{Item, Section};
+use crate::yaml::settings::{Item, Section};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listen {

@@ -22,7 +22,7 @@ use crate::lease::LeaseContents;
 use crate::policy::{CredentialDefinition, PolicySet};
 use crate::reason::Reason;
 use crate::rootkey::RootKeys;
-use crate::yaml::reader::Section;
+use crate::yaml::settings::Section;
 
 mod lease;
 mod sweeper;

@@ -1,7 +1,8 @@
 //! Conditions on a job, and blocks of them. Not: how they are written, which policies there are.
 
 use super::pattern::{Pattern, Seen};
-use crate::provider::{Fact, Facts, is_printable};
+use crate::provider::{Fact, Facts};
+use crate::text::is_printable;
 use crate::token::json::Value;
 use crate::yaml::diagnostic::Place;
 

@@ -22,7 +22,6 @@ pub mod lint;
 pub mod parse;
 pub mod pattern;
 mod print;
-mod read;
 mod scan;
 
 pub use compile::{DefinitionReader, IssuerOverride, LoadOptions, Loaded, PolicySet};

@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use super::print::scalar;
 use crate::provider::{FactValue, Workflow};
+use crate::yaml::scalar::scalar;
 
 /// What a fact must be for a condition to hold.
 #[derive(Clone, Debug, PartialEq, Eq)]

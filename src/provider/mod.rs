@@ -16,7 +16,6 @@ mod generic;
 mod github;
 mod gitlab;
 
-pub(crate) use claims::is_printable;
 pub use claims::{Claim, ClaimType};
 pub use fact::{Fact, FactType, ORDINARY_TRIGGERS, TRIGGERS};
 

@@ -1,5 +1,6 @@
 //! What is wrong in a policy file, where, and what to do about it. Not: what the rules are.
 
+use std::cell::RefCell;
 use std::fmt::{self, Write as _};
 
 use serde_json::json;
@@ -132,6 +133,32 @@ impl Diagnostic {
             "message": self.message,
             "help": self.help,
         })
+    }
+}
+
+/// Diagnostics that are collected while reading goes on.
+#[derive(Default)]
+pub(crate) struct Problems(RefCell<Vec<Diagnostic>>);
+
+impl Problems {
+    pub(crate) fn push(&self, problem: Diagnostic) {
+        self.0.borrow_mut().push(problem);
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.0.borrow().len()
+    }
+}
+
+impl From<Vec<Diagnostic>> for Problems {
+    fn from(list: Vec<Diagnostic>) -> Self {
+        Self(RefCell::new(list))
+    }
+}
+
+impl From<Problems> for Diagnostics {
+    fn from(problems: Problems) -> Self {
+        Self::new(problems.0.into_inner())
     }
 }
 

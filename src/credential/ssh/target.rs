@@ -14,7 +14,7 @@ use crate::credential::target::{
 use crate::credential::{Credential, Mint, MintError};
 use crate::policy::{CredentialDefinition, PolicySet};
 use crate::text::escape;
-use crate::yaml::reader::Section;
+use crate::yaml::settings::Section;
 
 /// `kind: ssh-ca`.
 pub const TARGET: TargetKind = TargetKind {
