@@ -87,6 +87,8 @@ pub struct LoadOptions {
     pub issuer_overrides: BTreeMap<String, IssuerOverride>,
     /// Our own issuer name, which no subject token may come from.
     pub broker: Option<String>,
+    /// Policy files that are read as if they were in the folder, by name.
+    pub more: Vec<(String, String)>,
 }
 
 /// Where an issuer is instead.
@@ -115,7 +117,8 @@ impl PolicySet {
     /// As [`load`](Self::load).
     pub fn load_with(dir: &Path, options: &LoadOptions) -> Result<Loaded, Diagnostics> {
         let mut problems = Vec::new();
-        let folder = Folder::read(dir, &mut problems);
+        let mut folder = Folder::read(dir, &mut problems);
+        folder.add(&options.more);
         Self::compile(folder, options, problems)
     }
 
