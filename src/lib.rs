@@ -24,7 +24,7 @@
 //! exchange   -> lease (opens the handles that come back to be revoked)
 //! config     -> yaml, and the settings types of policy, credential, replay and token
 //! broker     -> config, http and every part of an exchange: composition, reload, upkeep, shutdown
-//! yaml       -> text: nodes with places, diagnostics and durations, for policies and settings
+//! yaml       -> text, clock, secret: one reader of nodes, for policies and settings
 //! lease      -> rootkey, clock, secret      rootkey -> parts, secret
 //! ```
 //!

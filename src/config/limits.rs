@@ -2,12 +2,11 @@
 
 use std::time::Duration;
 
-use crate::yaml::reader::{Item, Section};
+use crate::yaml::settings::{Item, Section};
 
 /// What one broker takes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Open connections.
     pub connections: usize,
     /// Exchanges at once; one more is told that we are busy.
     pub exchanges: usize,
@@ -19,7 +18,6 @@ pub struct Limits {
     pub request_time: Duration,
     /// Between an answer and the next request.
     pub idle_time: Duration,
-    /// For a TLS handshake.
     pub handshake_time: Duration,
     /// For requests under way when the broker stops.
     pub shutdown_time: Duration,
@@ -29,7 +27,6 @@ pub struct Limits {
     pub subject_token: usize,
     /// Bytes of a head.
     pub head: usize,
-    /// Header fields.
     pub fields: usize,
 }
 

@@ -14,7 +14,7 @@ use super::lint;
 use super::parse::{self, Raw};
 use super::{CredentialDefinition, Policy, Requirement};
 use crate::provider::Reader;
-use crate::yaml::diagnostic::{Diagnostic, Diagnostics, Place, Severity};
+use crate::yaml::diagnostic::{Diagnostic, Diagnostics, Place, Problems, Severity};
 
 mod bounds;
 mod claim_map;
@@ -61,7 +61,6 @@ pub(super) struct Issuer {
 /// A set that may be looked at, and what was found in it.
 #[derive(Debug)]
 pub struct Loaded {
-    /// The policies.
     pub set: PolicySet,
     /// Findings of the lint rules, and notes. With one of severity error the set must not be
     /// served: see [`servable`](Self::servable).
@@ -169,7 +168,6 @@ impl PolicySet {
         &self.revision
     }
 
-    /// Every credential, by name.
     pub fn credentials(&self) -> impl Iterator<Item = &Arc<CredentialDefinition>> {
         self.credentials.values()
     }
@@ -192,7 +190,6 @@ impl PolicySet {
         &self.policies
     }
 
-    /// Every requirement.
     #[must_use]
     pub fn requirements(&self) -> &[Requirement] {
         &self.requirements
@@ -201,21 +198,22 @@ impl PolicySet {
     fn compile(
         mut folder: Folder,
         options: &LoadOptions,
-        mut problems: Vec<Diagnostic>,
+        problems: Vec<Diagnostic>,
     ) -> Result<Loaded, Diagnostics> {
         let unread = problems.iter().any(|one| one.severity == Severity::Error);
+        let problems = Problems::from(problems);
         let raws: Vec<Raw> = folder
             .policies
             .iter()
-            .map(|source| parse::parse(source, &mut problems))
+            .map(|source| parse::parse(source, &problems))
             .collect();
         let has_gaps = unread || raws.iter().any(|raw| !raw.is_whole);
-        let issuers = issuers::compile(&raws, has_gaps, &mut folder, options, &mut problems);
-        let credentials = credentials::compile(&raws, has_gaps, &mut problems);
-        let policies = policies::compile(&raws, &issuers, &credentials, &mut problems);
-        let requirements = requirements::compile(&raws, &issuers, &credentials, &mut problems);
+        let issuers = issuers::compile(&raws, has_gaps, &mut folder, options, &problems);
+        let credentials = credentials::compile(&raws, has_gaps, &problems);
+        let policies = policies::compile(&raws, &issuers, &credentials, &problems);
+        let requirements = requirements::compile(&raws, &issuers, &credentials, &problems);
         let issuers = issuers.into_list();
-        let mut diagnostics = Diagnostics::new(problems);
+        let mut diagnostics = Diagnostics::from(problems);
         if diagnostics.has_errors() {
             return Err(diagnostics);
         }

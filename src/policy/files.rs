@@ -19,7 +19,6 @@ use crate::yaml::diagnostic::{Diagnostic, Place, Severity, Source, Span};
 /// The texts of a folder.
 #[derive(Debug)]
 pub(super) struct Folder {
-    /// Policy files, by name.
     pub(super) policies: Vec<Arc<Source>>,
     /// Others a policy file may name, as far as they were read: only those of `from_texts`.
     others: BTreeMap<String, String>,
@@ -240,7 +239,6 @@ fn looks_like_yaml(path: &Path) -> bool {
 #[derive(Debug, Default)]
 pub(super) struct Visited(BTreeSet<PathBuf>);
 
-/// A folder, links resolved.
 pub(super) enum Entered {
     New(PathBuf),
     /// It was looked into before, under another name.

@@ -1,5 +1,6 @@
 //! What is wrong in a policy file, where, and what to do about it. Not: what the rules are.
 
+use std::cell::RefCell;
 use std::fmt::{self, Write as _};
 
 use serde_json::json;
@@ -10,16 +11,13 @@ use crate::text::escape_up_to;
 /// How much a diagnostic matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
-    /// Worth knowing.
     Note,
-    /// Should be looked at.
     Warning,
     /// Must be put right: a set with one is not served.
     Error,
 }
 
 impl Severity {
-    /// The word for it.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -41,13 +39,10 @@ impl Severity {
 /// One thing that is wrong, or worth knowing, in a policy file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Diagnostic {
-    /// How much it matters.
     pub severity: Severity,
     /// What kind it is, e.g. `unknown-key`, or the id of a lint rule.
     pub rule: &'static str,
-    /// Where.
     pub place: Place,
-    /// A finished sentence.
     pub message: String,
     /// What to do, where that is known.
     pub help: Option<String>,
@@ -141,6 +136,32 @@ impl Diagnostic {
     }
 }
 
+/// Diagnostics that are collected while reading goes on.
+#[derive(Default)]
+pub(crate) struct Problems(RefCell<Vec<Diagnostic>>);
+
+impl Problems {
+    pub(crate) fn push(&self, problem: Diagnostic) {
+        self.0.borrow_mut().push(problem);
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.0.borrow().len()
+    }
+}
+
+impl From<Vec<Diagnostic>> for Problems {
+    fn from(list: Vec<Diagnostic>) -> Self {
+        Self(RefCell::new(list))
+    }
+}
+
+impl From<Problems> for Diagnostics {
+    fn from(problems: Problems) -> Self {
+        Self::new(problems.0.into_inner())
+    }
+}
+
 /// Diagnostics of all files together, in the order of files and lines.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Diagnostics(Vec<Diagnostic>);
@@ -154,7 +175,6 @@ impl Diagnostics {
         Self(list)
     }
 
-    /// Nothing to say.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -172,7 +192,6 @@ impl Diagnostics {
         self.count(Severity::Error) > 0
     }
 
-    /// One after the other.
     pub fn iter(&self) -> impl Iterator<Item = &Diagnostic> {
         self.0.iter()
     }

@@ -64,7 +64,6 @@ struct Open {
     quote: Option<usize>,
     /// The quote with which the last text in quotes before it began.
     ended: Option<usize>,
-    /// The innermost bracket.
     bracket: Option<usize>,
 }
 

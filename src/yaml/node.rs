@@ -9,7 +9,6 @@ pub(crate) struct Node {
     pub(crate) kind: NodeKind,
 }
 
-/// What a node is.
 #[derive(Clone, Debug)]
 pub(crate) enum NodeKind {
     Scalar(Scalar),

@@ -35,7 +35,6 @@ impl Source {
         &self.name
     }
 
-    /// The whole text.
     #[must_use]
     pub fn text(&self) -> &str {
         &self.text
@@ -157,7 +156,6 @@ fn characters(bytes: &[u8]) -> usize {
 /// Bytes from `start` up to, not including, `end`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Span {
-    /// First byte.
     pub start: usize,
     /// One past the last byte.
     pub end: usize,

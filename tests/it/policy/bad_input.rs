@@ -413,7 +413,7 @@ policies:
       |
     6 |   - name: app
       |           ^^^
-      = help: when: { repository: acme/shop, repository_id: "702114500", ref: refs/heads/main }
+      = help: add e.g. `when: { repository: acme/shop, repository_id: "702114500", ref: refs/heads/main }`
     "#);
 }
 
