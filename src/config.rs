@@ -57,7 +57,7 @@ pub struct Settings {
     pub replay: StoreSettings,
     pub sinks: Vec<AuditSink>,
     pub limits: Limits,
-    /// How much a denial says (design 8).
+    /// How much a denial says; see `docs/policies.md`.
     pub disclose: Disclosure,
     /// Issuers and keys whose tokens are refused (T-64).
     pub blocked: Blocked,

@@ -34,7 +34,7 @@ pub mod serve;
 pub mod target;
 mod wrap;
 
-/// Runs the command that the arguments name; the exit code is design's: 0; 1 denied; 2 usage;
+/// Runs the command that the arguments name; the exit code is 0; 1 denied; 2 usage;
 /// 3 broker unreachable or busy; 4 findings; 5 local failure.
 #[must_use]
 pub fn run() -> ExitCode {
