@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal as _, Write as _};
 use std::os::fd::AsFd;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
 
 use nix::sys::signal::{SigSet, Signal};
 
@@ -51,6 +51,12 @@ pub fn run() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(&mut out),
     }
+}
+
+/// The command tree, for the reference in `docs/cli.md`.
+#[must_use]
+pub fn command() -> clap::Command {
+    Cli::command()
 }
 
 /// A file that may not grow (`ulimit -f`) would end us with SIGXFSZ in the middle of a write: blocked,
