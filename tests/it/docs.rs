@@ -246,8 +246,13 @@ fn the_docs_name_only_attacks_that_have_a_row() {
     let table = Page::read("tests/README.md").text;
     let mut missing = Vec::new();
     for page in pages() {
-        let words = page.text.split(|letter: char| !letter.is_alphanumeric() && letter != '-');
-        for row in words.filter(|word| word.strip_prefix("T-").is_some_and(|row| row.parse::<u32>().is_ok())) {
+        let words = page
+            .text
+            .split(|letter: char| !letter.is_alphanumeric() && letter != '-');
+        for row in words.filter(|word| {
+            word.strip_prefix("T-")
+                .is_some_and(|row| row.parse::<u32>().is_ok())
+        }) {
             if page.path.starts_with("docs/") && !table.contains(&format!("| {row} |")) {
                 missing.push(format!("{}: {row}", page.path));
             }
