@@ -247,7 +247,7 @@ impl Words<'_> {
             ),
             ("prefix", prefix.clone()),
             ("prefix_length", prefix.len().to_string()),
-            ("pattern", format!("^{prefix}[0-9a-v]{{7}}_[0-9a-v]{{13}}$")),
+            ("pattern", lease_pattern(prefix)),
             (
                 "allowed_roles",
                 list(settings.allowed_roles.iter().map(String::as_str)),
@@ -332,6 +332,11 @@ impl Words<'_> {
             .collect();
         rows.join(",\n")
     }
+}
+
+/// What names of leases match, in the server's own words.
+pub(super) fn lease_pattern(prefix: &str) -> String {
+    format!("^{prefix}[0-9a-v]{{7}}_[0-9a-v]{{13}}$")
 }
 
 /// The parts that several bodies share, which have placeholders of their own.

@@ -58,6 +58,8 @@ AS $$
       WHEN r.rolcreatedb THEN 'may create databases'
       WHEN r.rolreplication THEN 'may replicate'
       WHEN r.rolbypassrls THEN 'is not bound by row security'
+      WHEN EXISTS (SELECT FROM pg_parameter_acl p, aclexplode(p.paracl) a WHERE a.grantee = r.oid AND a.privilege_type = 'ALTER SYSTEM')
+        THEN 'may change the settings of the server'
       WHEN r.rolcanlogin THEN 'can log in'
       WHEN r.rolname ~ '^pg_' AND r.rolname::text <> ALL (ARRAY[{{allowed_roles}}]::text[]) THEN 'is a predefined role that the target does not allow'
       WHEN r.rolname IN ({{own_roles}}) OR starts_with(r.rolname::text, '{{prefix}}') THEN 'is reserved for the broker'
