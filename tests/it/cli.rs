@@ -8,3 +8,4 @@ mod keys;
 mod list;
 mod output;
 mod revoke;
+mod target;
