@@ -156,8 +156,17 @@ on_both_versions! {
         assert_eq!(stage.state_of(&login).await, Some(LeaseState::ObjectsLeft));
         holding.batch_execute("COMMIT").await.unwrap();
         assert_eq!(stage.try_end(&login).await, Revoked::Closed);
+        // Nor does one on what a login was granted: without GRANT OPTION it grants nothing, and locks all the same.
+        let owner = stage.mint("app_owner", 600).await;
+        let granted = stage.mint("app_ro", 600).await;
+        let owning = stage.log_in(&owner).await.unwrap();
+        owning.batch_execute(&format!("GRANT UPDATE ON app.items TO {}", granted.given.username)).await.unwrap();
+        holding.batch_execute("BEGIN; GRANT SELECT ON app.items TO PUBLIC").await.unwrap();
+        assert_eq!(stage.try_end(&granted).await, Revoked::Closed);
+        assert_eq!(stage.state_of(&granted).await, Some(LeaseState::ObjectsLeft));
+        stage.revoke(&owner).await;
         stage.revoke(&accomplice).await;
-        until("both are gone", || async {
+        until("all are gone", || async {
             stage.databases.sweep("app").await.unwrap();
             stage.leases().await == "0"
         }).await;
