@@ -11,7 +11,7 @@ use crate::support::broker::write_root_key;
 use crate::support::leaks::Observed as _;
 
 const POLICIES: &str = r#"issuers:
-  ci: { provider: github }
+  ci: { provider: github, tenants: [ { owner: acme, owner_id: "5550100" } ] }
 credentials:
   host: { kind: ssh, target: web-hosts, principals: [deploy], max_ttl: 10m, owner: web team, purpose: tests, class: moderate }
 policies:

@@ -76,7 +76,8 @@ on_both_versions! {
             stage.as_app_owner("REVOKE REFERENCES ON app.items FROM app_rw").await;
             let writing = stage.log_in(&writer).await.unwrap();
             writing.batch_execute("
-                CREATE DOMAIN shared.small AS int; CREATE TYPE shared.kind AS ENUM ('a'); REASSIGN OWNED BY CURRENT_USER TO app_rw;
+                CREATE DOMAIN shared.small AS int; CREATE TYPE shared.kind AS ENUM ('a'); CREATE TYPE shared.span AS RANGE (subtype = int);
+                CREATE TYPE shared.pair AS (a int, b int); REASSIGN OWNED BY CURRENT_USER TO app_rw;
                 CREATE TABLE shared.data (small shared.small, kinds shared.kind[])").await.unwrap();
             let owner = "SELECT typowner::regrole::text FROM pg_type WHERE typname = 'kind'";
             assert_eq!(stage.read("app", owner).await, "app_rw");
@@ -84,9 +85,16 @@ on_both_versions! {
             assert_eq!(stage.try_end(&writer).await, Revoked::Gone);
             assert_eq!(stage.refusal("app_rw").await, None);
             // A type that others use is power over them.
-            stage.as_app_owner("CREATE TABLE app.uses (kinds shared.kind[])").await;
-            let said = stage.refusal("app_rw").await.unwrap();
-            assert!(said.contains("it owns type shared.kind"), "{said}");
+            for (use_it, undo) in [
+                ("CREATE TABLE app.uses (kinds shared.kind[])", "DROP TABLE app.uses"),
+                ("CREATE FUNCTION app.uses(shared.kind) RETURNS int LANGUAGE sql AS 'SELECT 1'", "DROP FUNCTION app.uses"),
+                ("CREATE DOMAIN app.uses AS shared.kind", "DROP DOMAIN app.uses"),
+            ] {
+                stage.as_app_owner(use_it).await;
+                let said = stage.refusal("app_rw").await.unwrap_or_default();
+                assert!(said.contains("it owns type shared.kind"), "{use_it}: {said}");
+                stage.as_app_owner(undo).await;
+            }
         }
         assert_eq!(stage.try_end(&reader).await, Revoked::Gone);
     }

@@ -553,6 +553,17 @@ mod tests {
         assert!(!text.contains("{{"), "a placeholder is left");
     }
 
+    #[test]
+    fn every_function_of_the_file_says_what_it_is_for() {
+        let text = file("shop-db", &settings(), &[ceiling("shop_owner")], 16).unwrap();
+        let lines: Vec<&str> = text.lines().collect();
+        let silent: Vec<&[&str]> = lines
+            .windows(2)
+            .filter(|pair| pair[1].starts_with("CREATE FUNCTION") && !pair[0].starts_with("--"))
+            .collect();
+        assert_eq!(silent, Vec::<&[&str]>::new());
+    }
+
     /// T-85
     #[test]
     fn a_group_that_would_write_sql_of_its_own_is_refused() {

@@ -70,7 +70,7 @@ impl Postgres {
 ///
 /// Not counted, because a login could leave it with the group to have every later login of the group refused, and
 /// because it is no power over others: default privileges, user mappings, what is in a session's temporary schema, types
-/// that no relation of others uses, and up to version 15 large objects. `$2` is the pattern of leases' names.
+/// that no table, routine or type of others uses, and up to version 15 large objects. `$2` is the pattern of leases' names.
 const REACH: &str = "
     WITH g AS (SELECT oid FROM pg_catalog.pg_roles WHERE rolname::text = $1),
     here AS (SELECT current_setting('server_version_num')::int < 160000 AS is_old),
@@ -95,8 +95,14 @@ const REACH: &str = "
             AND s.classid NOT IN ('pg_default_acl'::regclass, 'pg_user_mapping'::regclass)
             AND NOT (s.classid = 'pg_largeobject'::regclass AND here.is_old)
             AND NOT (s.classid = 'pg_type'::regclass AND NOT EXISTS (
-                SELECT FROM pg_catalog.pg_type t JOIN pg_catalog.pg_depend d ON d.refclassid = 'pg_type'::regclass AND d.refobjid IN (t.oid, t.typarray)
-                    JOIN pg_catalog.pg_class c ON d.classid = 'pg_class'::regclass AND c.oid = d.objid JOIN pg_catalog.pg_roles o ON o.oid = c.relowner
+                SELECT FROM pg_catalog.pg_type t
+                    JOIN pg_catalog.pg_depend d ON d.refclassid = 'pg_type'::regclass AND d.refobjid IN (t.oid, t.typarray) AND d.deptype IN ('n', 'a')
+                    LEFT JOIN pg_catalog.pg_class c ON d.classid = 'pg_class'::regclass AND c.oid = d.objid
+                    -- The constructors of a range belong to the server, and to the type.
+                    LEFT JOIN pg_catalog.pg_proc f ON d.classid = 'pg_proc'::regclass AND f.oid = d.objid AND NOT EXISTS (
+                        SELECT FROM pg_catalog.pg_depend i WHERE (i.classid, i.objid, i.refclassid, i.deptype) = ('pg_proc'::regclass, f.oid, 'pg_type'::regclass, 'i'))
+                    LEFT JOIN pg_catalog.pg_type y ON d.classid = 'pg_type'::regclass AND y.oid = d.objid
+                    JOIN pg_catalog.pg_roles o ON o.oid = coalesce(c.relowner, f.proowner, y.typowner)
                 WHERE t.oid = s.objid AND o.oid <> p.oid AND o.rolname::text <> 'hallpass_quarantine' AND o.rolname::text !~ $2))
             AND coalesce((pg_identify_object(s.classid, s.objid, s.objsubid)).schema, '') !~ '^pg_temp(_|$)'
     ),

@@ -35,6 +35,7 @@ AS $$
   FROM generate_series(1, 7) AS digit
 $$;
 
+-- The second at the front of such a name.
 CREATE FUNCTION hallpass.name_end(login text) RETURNS bigint
 LANGUAGE sql IMMUTABLE STRICT SET search_path = pg_catalog, pg_temp
 AS $$
@@ -291,6 +292,7 @@ AS $$
   SELECT DISTINCT r.rolname::text FROM pg_stat_activity a JOIN pg_roles r ON r.oid = a.usesysid WHERE r.rolname::text ~ '{{pattern}}'
 $$;
 
+-- Of these names, those that no live login has.
 CREATE FUNCTION hallpass.not_live(p_logins text[]) RETURNS SETOF text
 LANGUAGE sql STABLE STRICT SET search_path = pg_catalog, pg_temp
 AS $$
@@ -330,6 +332,7 @@ BEGIN
 END
 $$;
 
+-- Takes back what is lent, and lets the next turn begin.
 CREATE FUNCTION hallpass.end_turn() RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER {{settings}}
 AS $$
@@ -372,6 +375,7 @@ BEGIN
 END
 $$;
 
+-- Takes back every role that is lent to the janitor. The roles that were.
 CREATE FUNCTION hallpass.take_back() RETURNS text[]
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
