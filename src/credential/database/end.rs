@@ -141,7 +141,7 @@ async fn remove(database: &dyn Database, login: &str, turns: u32) -> Result<Ende
         match database.drop_login(login).await {
             Ok(()) => return Ok(Ended::Gone),
             Err(error) if error.class() == Some(Class::StillReferenced) => {}
-            // The login is closed and left nothing, so the answer does not wait for whoever names it in a grant.
+            // The login is closed and left nothing: the answer does not wait for a session that names it in a grant.
             Err(error) if error.class() == Some(Class::Locked) => {
                 cleaned.more = true;
                 cleaned
