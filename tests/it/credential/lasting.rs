@@ -120,7 +120,7 @@ on_both_versions! {
     }
 
     /// T-182: a session that cannot drop its temporary functions leaves them where nobody can name them.
-    temporary_code_and_triggers_are_not_given_together(stage) {
+    what_is_temporary_is_not_given_with_what_lasts(stage) {
         if stage.version == Version::V15 {
             return;
         }
@@ -132,6 +132,8 @@ on_both_versions! {
         let session = stage.log_in(&login).await.unwrap();
         session.batch_execute(&format!("
             CREATE FUNCTION pg_temp.fires() {FIRES};
+            CREATE DOMAIN pg_temp.a AS int; CREATE FUNCTION shared.f(pg_temp.a) RETURNS int LANGUAGE sql AS 'SELECT 1';
+            CREATE DOMAIN pg_temp.b AS text; CREATE FUNCTION shared.f(pg_temp.b) RETURNS int LANGUAGE sql AS 'SELECT 2';
             CREATE TRIGGER fires BEFORE INSERT ON app.items FOR EACH ROW EXECUTE FUNCTION pg_temp.fires()")).await.unwrap();
         session.batch_execute("DO $$ BEGIN FOR j IN 1..8 LOOP FOR i IN 1..2500 LOOP
             EXECUTE format('CREATE FUNCTION pg_temp.f%s_%s() RETURNS int LANGUAGE sql AS $f$SELECT 1$f$', j, i);
@@ -140,14 +142,20 @@ on_both_versions! {
         until("its session is gone", || async {
             stage.read("postgres", "SELECT count(*)::text FROM pg_stat_activity WHERE usename ~ '^hp_'").await == "0"
         }).await;
-        let armed = "SELECT count(*)::text FROM pg_trigger WHERE tgname = 'fires'";
-        assert_eq!(stage.read("app", armed).await, "1");
+        let fires = "SELECT count(*)::text FROM pg_trigger WHERE tgname = 'fires'";
+        assert_eq!(stage.read("app", fires).await, "1");
         // It is not called disarmed, and no other login gets that far.
         assert_eq!(stage.try_end(&login).await, Revoked::Pending);
         assert_eq!(stage.state_of(&login).await, Some(LeaseState::Closed));
+        // Its arguments cannot be named either.
+        let armed = "SELECT count(*)::text FROM pg_proc WHERE pronamespace = 'shared'::regnamespace AND NOT prosecdef";
+        assert_eq!(stage.read("app", armed).await, "2");
         let said = stage.refusal("app_rw").await.unwrap_or_default();
         assert!(said.contains("it has TRIGGER on app.items and TEMPORARY on the database"), "{said}");
         stage.as_app_owner("DROP TRIGGER fires ON app.items; REVOKE TRIGGER ON app.items FROM app_rw").await;
+        let said = stage.refusal("app_rw").await.unwrap_or_default();
+        assert!(said.contains("it has CREATE on schema shared and TEMPORARY on the database"), "{said}");
+        stage.as_app_owner("REVOKE CREATE ON SCHEMA shared FROM app_rw").await;
         assert_eq!(stage.refusal("app_rw").await, None);
     }
 

@@ -141,9 +141,10 @@ const REACH: &str = "
            UNION ALL SELECT format('it has USAGE on foreign server %I', s.srvname) FROM g, pg_catalog.pg_foreign_server s WHERE has_server_privilege(g.oid, s.oid, 'USAGE')) m
      WHERE (SELECT is_old FROM here) LIMIT 3)
     UNION ALL
-    (SELECT format('it has TRIGGER on %s and TEMPORARY on the database, and nothing can disarm a temporary function whose session failed to drop it; revoke TRIGGER, or run `REVOKE TEMPORARY ON DATABASE %I FROM PUBLIC, %I`', c.oid::regclass, current_database(), $1)
-     FROM g, relations c WHERE has_database_privilege(g.oid, current_database(), 'TEMPORARY') AND has_table_privilege(g.oid, c.oid, 'TRIGGER')
-         AND NOT (SELECT is_old FROM here) LIMIT 3)
+    (SELECT format('%s and TEMPORARY on the database, and nothing can disarm temporary code that its session failed to drop; revoke it, or run `REVOKE TEMPORARY ON DATABASE %I FROM PUBLIC, %I`', m.what, current_database(), $1)
+     FROM g, (SELECT format('it has TRIGGER on %s', c.oid::regclass) AS what FROM g, relations c WHERE has_table_privilege(g.oid, c.oid, 'TRIGGER')
+              UNION ALL SELECT format('it has CREATE on schema %I', n.nspname) FROM g, schemas n WHERE has_schema_privilege(g.oid, n.oid, 'CREATE')) m
+     WHERE has_database_privilege(g.oid, current_database(), 'TEMPORARY') AND NOT (SELECT is_old FROM here) LIMIT 3)
     UNION ALL
     (SELECT format('it may create, and hallpass_janitor cannot look into schema %I; run `GRANT USAGE ON SCHEMA %I TO hallpass_janitor`', n.nspname, n.nspname)
      FROM g, schemas n
