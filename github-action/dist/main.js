@@ -508,7 +508,7 @@ async function once(request, left) {
       headers: { "user-agent": "hallpass-action", ...request.headers },
       ...request.body === void 0 ? {} : { body: request.body },
       redirect: "manual",
-      signal: AbortSignal.timeout(Math.max(1, Math.min(left, ATTEMPT)))
+      signal: AbortSignal.timeout(Math.ceil(Math.max(1, Math.min(left, ATTEMPT))))
     });
     if (response.status >= 300 && response.status < 400) {
       await response.body?.cancel();
@@ -671,6 +671,17 @@ function mask(secret) {
       setSecret(line);
     }
   }
+}
+async function masked() {
+  await new Promise((resolve, reject) => {
+    process.stdout.write("", (error2) => {
+      if (error2) {
+        reject(new Failure("the log cannot be written, so that no secret can be masked in it"));
+      } else {
+        resolve();
+      }
+    });
+  });
 }
 
 // src/credential.ts
@@ -1197,6 +1208,7 @@ async function obtain(ask2, inputs, token, isSsh, folder, state) {
     mask(pair.privateText);
     one.secrets["private_key"] = pair.privateText;
   }
+  await masked();
   const written = write(one, ask2, inputs.format, folder);
   warnOfRivals(Object.keys(written.shown), inputs.exportEnv);
   for (const [name, value] of Object.entries(written.shown)) {

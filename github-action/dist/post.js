@@ -428,7 +428,7 @@ async function once(request, left) {
       headers: { "user-agent": "hallpass-action", ...request.headers },
       ...request.body === void 0 ? {} : { body: request.body },
       redirect: "manual",
-      signal: AbortSignal.timeout(Math.max(1, Math.min(left, ATTEMPT)))
+      signal: AbortSignal.timeout(Math.ceil(Math.max(1, Math.min(left, ATTEMPT))))
     });
     if (response.status >= 300 && response.status < 400) {
       await response.body?.cancel();

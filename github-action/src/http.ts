@@ -54,7 +54,7 @@ async function once(request: Request, left: number): Promise<Final | { problem: 
       headers: { "user-agent": "hallpass-action", ...request.headers },
       ...(request.body === undefined ? {} : { body: request.body }),
       redirect: "manual",
-      signal: AbortSignal.timeout(Math.max(1, Math.min(left, ATTEMPT))),
+      signal: AbortSignal.timeout(Math.ceil(Math.max(1, Math.min(left, ATTEMPT)))),
     });
     if (response.status >= 300 && response.status < 400) {
       await response.body?.cancel();

@@ -6,7 +6,7 @@ import { Folder } from "./files.ts";
 import { write } from "./formats.ts";
 import { within } from "./http.ts";
 import { type Ask, type Inputs, readInputs } from "./inputs.ts";
-import { mask } from "./mask.ts";
+import { mask, masked } from "./mask.ts";
 import { Refused } from "./refusal.ts";
 import { newKeyPair } from "./sshkey.ts";
 import { type State, save } from "./state.ts";
@@ -79,6 +79,7 @@ async function obtain(
     mask(pair.privateText);
     one.secrets["private_key"] = pair.privateText;
   }
+  await masked();
   const written = write(one, ask, inputs.format, folder);
   warnOfRivals(Object.keys(written.shown), inputs.exportEnv);
   for (const [name, value] of Object.entries(written.shown)) {
