@@ -504,9 +504,8 @@ var Refused = class extends Error {
         `policy ${plain(one?.["policy"])}: ${plain(one?.["fact"])} is ${plain(found)}, expected ${plain(one?.["expected"])}${hint}`
       );
     }
-    const fix = FIXES[reason];
-    if (fix !== void 0) {
-      this.lines.push(`likely fix: ${fix}`);
+    if (Object.hasOwn(FIXES, reason)) {
+      this.lines.push(`likely fix: ${FIXES[reason]}`);
     }
     if (body["request_id"] !== void 0) {
       this.lines.push(`request ID: ${plain(body["request_id"], 80)}`);

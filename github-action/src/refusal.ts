@@ -25,9 +25,8 @@ export class Refused extends Error {
         `policy ${plain(one?.["policy"])}: ${plain(one?.["fact"])} is ${plain(found)}, expected ${plain(one?.["expected"])}${hint}`,
       );
     }
-    const fix = FIXES[reason];
-    if (fix !== undefined) {
-      this.lines.push(`likely fix: ${fix}`);
+    if (Object.hasOwn(FIXES, reason)) {
+      this.lines.push(`likely fix: ${FIXES[reason]}`);
     }
     if (body["request_id"] !== undefined) {
       this.lines.push(`request ID: ${plain(body["request_id"], 80)}`);
