@@ -1,0 +1,8 @@
+//! Where jobs meet hallpass: the GitHub Action, run as the runner does it, the component for GitLab, and
+//! the scripts for other CIs.
+#![cfg(test)]
+
+mod granted;
+mod hostile;
+mod refused;
+mod runner;
