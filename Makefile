@@ -22,6 +22,7 @@ test: ## what CI runs: check, then every test against real servers
 	@deploy/dev/install.sh test
 	$(MAKE) --no-print-directory check
 	deploy/dev/embedded-postgres.sh
+	deploy/dev/gitlab-ci-local.sh
 	cargo test --locked
 	@# By itself, so that no feature of what it needs is in the hallpass that the others test.
 	cargo test --locked -p hallpass-opinion

@@ -2,6 +2,7 @@
 //! the scripts for other CIs.
 #![cfg(test)]
 
+mod gitlab;
 mod granted;
 mod hostile;
 mod refused;
