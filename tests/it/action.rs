@@ -7,3 +7,4 @@ mod granted;
 mod hostile;
 mod refused;
 mod runner;
+mod scripts;
