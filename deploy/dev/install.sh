@@ -46,6 +46,7 @@ if [ "$purpose" = test ]; then
   command -v ssh >/dev/null || need openssh-client "logging in with a certificate that a job got"
   command -v sshd >/dev/null || [ -x /usr/sbin/sshd ] || need openssh-server "hosts that trust our SSH CA; private ones are started on free ports, and the one that this package makes on port 22 is left alone"
   command -v rsync >/dev/null || need rsync "gitlab-ci-local copies the checkout of a job with it"
+  python3 -c "import ensurepip" 2>/dev/null || need python3-venv "linters of workflows and shell scripts are wheels of PyPI"
   command -v git >/dev/null || need git "one test logs in to git with a minted token"
   command -v pkg-config >/dev/null || need pkg-config "finds the next one"
   [ -e /usr/include/openssl/ssl.h ] || need libssl-dev "josekit, a second opinion on tokens, is built on it; hallpass is not"
