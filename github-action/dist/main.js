@@ -1119,7 +1119,7 @@ async function idToken(broker, deadline) {
   const url2 = new URL(address);
   url2.searchParams.append("audience", broker);
   const answer = await send(
-    { who: WHO2, url: url2.href, method: "GET", headers: { authorization: `bearer ${bearer}` } },
+    { who: WHO2, url: url2.href, method: "GET", headers: { authorization: `Bearer ${bearer}` } },
     deadline
   );
   const token = answer.body?.["value"];

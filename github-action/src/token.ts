@@ -17,7 +17,7 @@ export async function idToken(broker: string, deadline: Deadline): Promise<strin
   const url = new URL(address);
   url.searchParams.append("audience", broker);
   const answer = await send(
-    { who: WHO, url: url.href, method: "GET", headers: { authorization: `bearer ${bearer}` } },
+    { who: WHO, url: url.href, method: "GET", headers: { authorization: `Bearer ${bearer}` } },
     deadline,
   );
   const token = answer.body?.["value"];

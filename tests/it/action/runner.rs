@@ -175,8 +175,9 @@ impl Ran {
                 Some(Line { name, text })
             });
             let is_mask = command.as_ref().is_some_and(|line| line.name == "add-mask");
-            assert!(!line.contains("##["), "{line}");
             if !is_mask {
+                // The old form of a command counts anywhere in a line that is not a new one.
+                assert!(!line.contains("##["), "{line}");
                 leaks::said("the log of the action", line.as_bytes());
             }
             commands.extend(command);
