@@ -124,6 +124,20 @@ fn a_credential_of_a_hostile_broker_sets_no_variable_of_its_own() {
     }
 }
 
+/// T-205
+#[test]
+fn a_prefix_makes_no_variable_of_the_runner() {
+    let fake = Fake::start();
+    for prefix in ["GITHUB", "runner", "ACTIONS_ID", "INPUT_", "PATH=/tmp\nA"] {
+        let mut job = at(&fake);
+        job.input("credentials", &format!("{prefix}=shop-db/migrate"));
+        let ran = job.main();
+        assert_eq!(ran.code, Some(1), "{prefix}: {}", ran.log);
+        assert!(job.entries("ENV").is_empty(), "{prefix}");
+    }
+    assert!(fake.asked("/idtoken").is_empty());
+}
+
 /// T-207
 #[test]
 fn a_token_is_fetched_for_and_sent_to_the_brokers_own_address_only() {
