@@ -30,7 +30,6 @@ pub struct Stage {
     pub github: Issuer,
     /// The CI that signs like GitLab.
     pub gitlab: Issuer,
-    /// The database server.
     pub postgres: Server,
     /// The broker's name and address, e.g. `http://127.0.0.1:34567`.
     pub url: String,
@@ -38,10 +37,8 @@ pub struct Stage {
     folder: TempDir,
 }
 
-/// What the broker answered.
 #[derive(Debug)]
 pub struct Reply {
-    /// The status code.
     pub status: u16,
     /// The JSON body. It may hold secrets: print it through [`masked`] only.
     pub body: Value,
@@ -125,7 +122,6 @@ impl Stage {
         self.folder.path()
     }
 
-    /// The audit file.
     #[must_use]
     pub fn audit_file(&self) -> PathBuf {
         self.folder().join(AUDIT)
@@ -195,16 +191,13 @@ pub enum StageError {
     /// A file or a port.
     #[error("the temporary folder or a port could not be used: {0}")]
     Folder(#[from] std::io::Error),
-    /// The CI.
     #[error(transparent)]
     Issuer(#[from] IssuerError),
-    /// The database server.
     #[error(transparent)]
     Postgres(#[from] PostgresError),
     /// What was run in it.
     #[error("the database refused the set-up: {0}")]
     Sql(#[from] tokio_postgres::Error),
-    /// The broker.
     #[error(transparent)]
     Broker(#[from] StartError),
     /// The settings that were written for it.
@@ -274,7 +267,7 @@ async fn install_target(settings: &Settings, postgres: &Server) -> Result<(), St
     server
         .batch_execute("REVOKE ALL ON DATABASE shop FROM PUBLIC")
         .await?;
-    // No lease may enter a database that is not listed (databases.md P-1).
+    // No lease may enter a database that is not listed (T-101).
     server
         .batch_execute("REVOKE ALL ON DATABASE postgres, template1 FROM PUBLIC")
         .await?;
@@ -336,7 +329,7 @@ pub fn fresh_key() -> Result<Secret<String>, StageError> {
     Ok(Secret::new(data_encoding::BASE64URL_NOPAD.encode(&bytes)))
 }
 
-/// The policies of the repository, so that the demo shows what the README explains.
+/// The policies of the repository, so that the demo shows what the README and `docs/policies.md` explain.
 const POLICIES: [(&str, &str); 2] = [
     ("root.yaml", include_str!("../../policies/root.yaml")),
     ("shop.yaml", include_str!("../../policies/shop.yaml")),

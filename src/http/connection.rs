@@ -152,9 +152,7 @@ fn body_length(headers: &HeaderMap) -> u64 {
 enum Phase {
     /// For the first head, or the rest of one.
     Head,
-    /// For our answer.
     Answering,
-    /// For another request.
     Idle,
 }
 
@@ -186,7 +184,6 @@ impl Phases {
         self.boundary.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A head was read.
     fn asked(&self, body: u64) {
         self.boundary().asked(body);
         self.enter(Phase::Answering);

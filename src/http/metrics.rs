@@ -36,7 +36,6 @@ impl Metrics {
         metrics
     }
 
-    /// One request was answered.
     pub(super) fn request(&self, route: &'static str, status: u16, took: Duration) {
         let labels = vec![
             Label::from_static_parts("route", route),

@@ -44,7 +44,6 @@ use clean::Work;
 use connection::{Connections, column};
 use reach::Reaches;
 
-/// One PostgreSQL server.
 #[derive(Debug)]
 pub struct Postgres {
     settings: PostgresSettings,
@@ -105,7 +104,6 @@ impl Postgres {
         })
     }
 
-    /// How it is reached.
     #[must_use]
     pub const fn settings(&self) -> &PostgresSettings {
         &self.settings
@@ -453,7 +451,7 @@ fn as_option(group: &str) -> String {
     group.replace('\\', r"\\").replace(' ', r"\ ")
 }
 
-/// What the server gets in place of a password, so that no log of its own has it (databases.md 1.7).
+/// What the server gets in place of a password, so that no log of its own has it (T-92).
 ///
 /// # Errors
 /// The random source gives nothing.
@@ -486,7 +484,6 @@ fn count(rows: &[Row]) -> Result<u32, DatabaseError> {
     Ok(u32::try_from(number).unwrap_or(0))
 }
 
-/// Another replica came first.
 fn gone_is_done(error: DatabaseError) -> Result<(), DatabaseError> {
     if error.class() == Some(Class::Gone) {
         Ok(())

@@ -128,7 +128,7 @@ async fn a_gitlab_job_has_its_login_until_it_ends() {
     let stage = Stage::start().await.unwrap();
     // The page's job, with more to its script.
     let component = "component: $CI_SERVER_FQDN/acme/hallpass/hallpass@1.0.0";
-    let page = job_of_page("gitlab.md");
+    let page = job_of_page("gitlab");
     assert!(page.contains(component));
     let page = page.replace(component, "local: hallpass.yml");
     let pipeline = page.replace(PAGES_BROKER, &stage.url)

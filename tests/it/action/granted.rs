@@ -35,7 +35,7 @@ fn production(stage: &Stage, credentials: &str) -> Job {
 /// The step after the action's, as the page has it.
 fn later(job: &Job) -> Command {
     let mut shell = job.later_step("bash");
-    shell.args(["-e", "-c", &on_page("github.md", "- run: ")]);
+    shell.args(["-e", "-c", &on_page("github", "- run: ")]);
     shell
 }
 
@@ -44,7 +44,7 @@ fn later(job: &Job) -> Command {
 async fn a_job_gets_its_login_in_private_files_and_the_login_ends_with_the_job() {
     let _leaks = leaks::watch();
     let stage = Stage::start().await.unwrap();
-    let job = production(&stage, &on_page("github.md", "credentials: "));
+    let job = production(&stage, &on_page("github", "credentials: "));
     let ran = job.main();
     assert_eq!(ran.code, Some(0), "{}", ran.log);
 

@@ -207,7 +207,7 @@ impl Ran {
 
 /// The job of a page of `docs/ci`.
 pub(crate) fn job_of_page(page: &str) -> String {
-    let text = fs::read_to_string(root().join("docs/ci").join(page)).unwrap();
+    let text = fs::read_to_string(root().join(format!("docs/ci/{page}.md"))).unwrap();
     let (_, text) = text.split_once("\n```").unwrap();
     let (_, text) = text.split_once('\n').unwrap();
     let (job, _) = text.split_once("\n```").unwrap();

@@ -93,9 +93,9 @@ fn a_buildkite_step_has_a_login_until_it_fails() {
             ("BUILDKITE_PLUGIN_HALLPASS_BROKER", &machine.fake.url()),
             (
                 "BUILDKITE_PLUGIN_HALLPASS_CREDENTIALS_0",
-                &on_page("buildkite.md", "credentials: "),
+                &on_page("buildkite", "credentials: "),
             ),
-            ("BUILDKITE_COMMAND", &on_page("buildkite.md", "command: ")),
+            ("BUILDKITE_COMMAND", &on_page("buildkite", "command: ")),
         ],
     );
 }
@@ -112,9 +112,9 @@ fn a_circleci_step_has_a_login_until_it_fails() {
             ("HALLPASS_BROKER", &machine.fake.url()),
             (
                 "HALLPASS_CREDENTIALS",
-                &on_page("circleci.md", "credentials: "),
+                &on_page("circleci", "credentials: "),
             ),
-            ("HALLPASS_COMMAND", &on_page("circleci.md", "command: ")),
+            ("HALLPASS_COMMAND", &on_page("circleci", "command: ")),
         ],
     );
 }
@@ -123,7 +123,7 @@ fn a_circleci_step_has_a_login_until_it_fails() {
 #[test]
 fn a_bitbucket_step_has_a_login_until_it_fails() {
     let machine = Machine::new();
-    let arguments = on_page("bitbucket.md", "./hallpass.sh ");
+    let arguments = on_page("bitbucket", "./hallpass.sh ");
     machine.runs(
         "bitbucket/hallpass.sh",
         &arguments.split(' ').collect::<Vec<_>>(),
@@ -143,11 +143,8 @@ fn a_jenkins_step_has_a_login_until_it_fails() {
         &[],
         &[
             ("HALLPASS_BROKER", &machine.fake.url()),
-            (
-                "HALLPASS_CREDENTIALS",
-                &on_page("jenkins.md", "credentials: "),
-            ),
-            ("HALLPASS_COMMAND", &on_page("jenkins.md", "script: ")),
+            ("HALLPASS_CREDENTIALS", &on_page("jenkins", "credentials: ")),
+            ("HALLPASS_COMMAND", &on_page("jenkins", "script: ")),
             ("HALLPASS_ID_TOKEN", &machine.token()),
         ],
     );
