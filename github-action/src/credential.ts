@@ -38,7 +38,7 @@ export function credential(answer: Answer, asked: string): Credential {
     throw wrong("`credential` is missing");
   }
   const members = new Map(Object.entries(sent));
-  // Whatever is sent is masked, also what is of no known kind.
+  // Every member that is not public is masked, also of an unknown kind.
   const kind = String(members.get("kind"));
   const known = Object.hasOwn(KINDS, kind) ? KINDS[kind as Kind] : undefined;
   for (const [name, value] of members) {

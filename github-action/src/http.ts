@@ -3,7 +3,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { Failure, plain } from "./text.ts";
 
 export interface Request {
-  /** Whom, for error texts: `the broker`. */
+  /** The other side, for error texts: `the broker`. */
   who: string;
   url: string;
   method: "GET" | "POST";

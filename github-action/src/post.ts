@@ -1,4 +1,4 @@
-// The post step, whatever became of the job: ends every lease and removes the files.
+// The post step, which also runs after a failure and a cancel: revokes every lease and removes the files.
 import * as core from "@actions/core";
 import { revoke } from "./broker.ts";
 import { remove } from "./files.ts";

@@ -25,7 +25,7 @@ export async function idToken(broker: string, deadline: Deadline): Promise<strin
     throw new Failure(`${WHO} gave no token, its status is ${answer.status}; ${MISSING}`);
   }
   mask(token);
-  // A token that names another party too would let its reader log in there.
+  // A token that names another party too could be used there by the broker.
   const audiences = [audience(token)].flat();
   if (audiences.length === 0 || audiences.some((one) => one !== broker)) {
     throw new Failure(`${WHO} gave a token for \`${plain(audiences)}\`, expected \`${broker}\``);

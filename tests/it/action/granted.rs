@@ -79,7 +79,6 @@ async fn a_job_gets_its_login_in_private_files_and_the_login_ends_with_the_job()
     let output = later(&job).output().unwrap();
     assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), user);
 
-    // What the job's own steps did is nothing to the post step: it runs after a failure too.
     let post = job.post();
     assert_eq!(post.code, Some(0), "{}", post.log);
     assert!(

@@ -1,4 +1,4 @@
-//! Brokers, token services and inputs that mean harm.
+//! Hostile brokers, token services and inputs.
 
 use std::fs;
 

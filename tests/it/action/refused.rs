@@ -1,4 +1,4 @@
-//! What a job reads that gets nothing, and what is tried again.
+//! What the action shows of a refusal, and what it retries.
 
 use serde_json::{Value, json};
 

@@ -25,7 +25,7 @@ pub(crate) struct Line {
     pub(crate) text: String,
 }
 
-/// What came of `main` or `post`.
+/// The result of `main` or `post`.
 pub(crate) struct Ran {
     pub(crate) code: Option<i32>,
     pub(crate) log: String,

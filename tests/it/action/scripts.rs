@@ -1,5 +1,5 @@
-//! The scripts for CIs without a page of their own in the client: each run with the variables and
-//! programs that its CI documents, against a broker.
+//! The scripts for Buildkite, CircleCI, Bitbucket and Jenkins, each run with the variables and programs
+//! that its CI documents, against a fake broker.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
