@@ -26,7 +26,7 @@ mod gate;
 mod layers;
 pub(crate) mod listener;
 pub(crate) mod log;
-pub(crate) mod metrics;
+pub mod metrics;
 pub(crate) mod operator;
 mod request;
 mod revoke;
