@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use serde_json::Value;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -51,6 +52,7 @@ pub(crate) struct Rules {
 /// grace.
 pub(crate) async fn run(listener: TcpListener, door: Door, mut stop: watch::Receiver<bool>) {
     let mut open = JoinSet::new();
+    let connections = GracefulShutdown::new();
     let mut turned_away = TurnedAway::default();
     loop {
         tokio::select! {
@@ -68,16 +70,14 @@ pub(crate) async fn run(listener: TcpListener, door: Door, mut stop: watch::Rece
                         turned_away.tell(&stream, rules.tls.is_some());
                         continue;
                     }
-                    open.spawn(converse(stream, peer, Arc::clone(&door), rules, stop.clone()));
+                    open.spawn(converse(stream, peer, Arc::clone(&door), rules, connections.watcher()));
                 }
                 Err(error) => pause(&error).await,
             },
         }
     }
     drop(listener);
-    let ended = tokio::time::timeout(door().rules.grace, async {
-        while open.join_next().await.is_some() {}
-    });
+    let ended = tokio::time::timeout(door().rules.grace, connections.shutdown());
     if ended.await.is_err() {
         tracing::warn!(
             reason = Reason::ListenerGrace.code(),
@@ -88,13 +88,7 @@ pub(crate) async fn run(listener: TcpListener, door: Door, mut stop: watch::Rece
     }
 }
 
-async fn converse(
-    stream: TcpStream,
-    peer: SocketAddr,
-    door: Door,
-    rules: Rules,
-    stop: watch::Receiver<bool>,
-) {
+async fn converse(stream: TcpStream, peer: SocketAddr, door: Door, rules: Rules, stop: Watcher) {
     // Answers are one small write each; waiting to join it with another only delays it.
     if stream.set_nodelay(true).is_err() {
         return;

@@ -14,7 +14,6 @@ use serde_json::json;
 
 mod answer;
 mod body;
-mod boundary;
 pub(crate) mod connection;
 mod credentials;
 mod dialect;
