@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::answer::{Answer, Context, Reply};
 use super::credentials::Asked;
-use super::{Shared, dialect, error};
+use super::{Shared, error, oauth};
 use crate::exchange::Explained;
 use crate::policy::{Ask, Available, Decision, Denial, Disclosure};
 use crate::wire;
@@ -53,7 +53,7 @@ fn denied(denial: &Denial, disclosure: Disclosure) -> wire::Explanation {
     wire::Explanation {
         permitted: false,
         decision: disclosed(denial.decision(), disclosure),
-        refusal: Some(dialect::oauth(&error::denied(denial, disclosure), None)),
+        refusal: Some(oauth::body(&error::denied(denial, disclosure), None)),
     }
 }
 

@@ -15,9 +15,9 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 
-use super::answer::{Refusal, RequestId};
+use super::answer::{Refusal, RequestId, object};
 use super::connection::{self, Times};
-use super::dialect::Dialect;
+use super::oauth;
 use crate::reason::Reason;
 
 /// What a listener opens to: asked anew for each connection, and for each request on it, so that a
@@ -145,10 +145,9 @@ fn full(id: &RequestId) -> String {
     unread(id, &Refusal::new(Reason::LimitBusy, text))
 }
 
-/// The answer to a connection that no request is read from. Which endpoint was meant is not known: it
-/// is written as that of most.
+/// The answer to a connection that no request is read from.
 pub(super) fn unread(id: &RequestId, refusal: &Refusal) -> String {
-    let body = Value::Object(Dialect::OAuth.body(refusal, id)).to_string();
+    let body = Value::Object(object(&oauth::body(refusal, Some(id)))).to_string();
     let (id, retry_after) = (id.as_str(), refusal.retry_after.unwrap_or(1));
     format!(
         "HTTP/1.1 503 Service Unavailable\r\n\
