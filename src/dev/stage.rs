@@ -38,8 +38,7 @@ pub struct Stage {
     folder: TempDir,
 }
 
-/// What the broker answered.
-#[derive(Debug)]
+/// What the broker answered. No `Debug`: the body may hold secrets.
 pub struct Reply {
     /// The status code.
     pub status: u16,

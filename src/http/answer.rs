@@ -66,8 +66,8 @@ impl Verdict {
     }
 }
 
-/// A JSON object that was asked for.
-#[derive(Clone, Debug)]
+/// A JSON object that was asked for. It may hold a credential.
+#[derive(Clone)]
 pub(super) struct Reply {
     pub(super) status: StatusCode,
     pub(super) body: Map<String, Value>,
@@ -184,7 +184,7 @@ impl IntoResponse for RequestError {
 
 /// What a handler returns. As a response it is a placeholder: [`write`] makes the body once the
 /// request's id is known.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) enum Answer {
     Reply(Reply),
     Refusal(Refusal),
