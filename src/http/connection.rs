@@ -81,10 +81,14 @@ where
     let connection = builder.serve_connection(TokioIo::new(stream), service);
     let mut connection = pin!(stop.watch(connection));
     tokio::select! {
-        // An error of a connection is the peer's doing and ends with it; what a request did wrong
-        // was answered and logged.
-        _ = while_dated(connection.as_mut()) => {}
-        () = overdue(&mut changed) => {}
+        // What a request did wrong was answered and logged, unless hyper could not read its head:
+        // then hyper answers with a bare 400 or 431.
+        ended = while_dated(connection.as_mut()) => if let Some(Err(error)) = ended {
+            tracing::debug!(%peer, %error, "a connection ended with an error");
+        },
+        () = overdue(&mut changed) => {
+            tracing::debug!(%peer, "a connection was closed after a timeout");
+        }
     }
 }
 
@@ -95,12 +99,12 @@ pub(crate) fn has_http_date() -> bool {
 }
 
 /// Runs a connection as long as its answers can have a date; then it is given up.
-async fn while_dated<F: Future>(mut connection: Pin<&mut F>) {
+async fn while_dated<F: Future>(mut connection: Pin<&mut F>) -> Option<F::Output> {
     poll_fn(|context| {
         if has_http_date() {
-            connection.as_mut().poll(context).map(drop)
+            connection.as_mut().poll(context).map(Some)
         } else {
-            Poll::Ready(())
+            Poll::Ready(None)
         }
     })
     .await
