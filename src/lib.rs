@@ -1,7 +1,8 @@
 //! hallpass, a CI identity broker: a job's OIDC token in, a short-lived scoped credential out.
 //!
-//! The story is one function, [`exchange`]: verify, identify, decide, reserve, record, mint, record.
-//! Each step makes the evidence that the next one takes by value, so that leaving one out does not
+//! The exchange pipeline is one function, [`exchange`]: verify, identify, decide, reserve, record, mint,
+//! record.
+//! Each step returns the evidence that the next one consumes, so that code without a step does not
 //! compile:
 //!
 //! ```text
@@ -9,7 +10,7 @@
 //!    token/       token/   provider/ policy/   replay/     audit/      credential/
 //! ```
 //!
-//! Who knows whom:
+//! Dependencies between modules:
 //!
 //! ```text
 //! main -> cli -> { broker -> http, client, dev } -> exchange
@@ -24,7 +25,7 @@
 //! exchange   -> lease (opens the handles that come back to be revoked)
 //! config     -> yaml, and the settings types of policy, credential, replay and token
 //! broker     -> config, http and every part of an exchange: composition, reload, upkeep, shutdown
-//! yaml       -> text: nodes with places, diagnostics and durations, for policies and settings
+//! yaml       -> text, clock, secret: one reader of nodes, for policies and settings
 //! lease      -> rootkey, clock, secret      rootkey -> parts, secret
 //! ```
 //!

@@ -40,7 +40,6 @@ use crate::token::verify_jws;
 /// A broker that serves. Dropped without [`shutdown`](Self::shutdown), it stops at once.
 #[derive(Debug)]
 pub struct Running {
-    /// Where jobs ask.
     pub public_addr: SocketAddr,
     /// Where metrics and readiness are.
     pub operator_addr: SocketAddr,

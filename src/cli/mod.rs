@@ -175,7 +175,6 @@ pub enum Failure {
 }
 
 impl Failure {
-    /// The exit code.
     #[must_use]
     pub const fn code(&self) -> u8 {
         match self {

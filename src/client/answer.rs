@@ -21,11 +21,9 @@ use super::error::ClientError;
 pub struct Received {
     /// Its name, e.g. `shop-db/migrate`.
     pub name: String,
-    /// What it is.
     pub kind: &'static Kind,
     /// What it consists of: of the kind's members those that were sent.
     pub members: Members,
-    /// When it ends.
     pub expires_at: Timestamp,
     /// The handle that revokes it, for kinds that can be revoked.
     pub lease: Option<Secret<String>>,
@@ -53,9 +51,7 @@ pub struct Members {
 pub enum Value {
     /// Text of one line, or of several where the kind says so.
     Text(Secret<String>),
-    /// Texts of one line.
     List(Vec<String>),
-    /// A number.
     Number(u64),
     /// JSON's `null`: no value.
     Nothing,
@@ -97,7 +93,6 @@ impl Members {
         })
     }
 
-    /// The secret itself.
     #[must_use]
     pub const fn secret(&self) -> &Secret<String> {
         &self.secret
@@ -135,7 +130,6 @@ impl Members {
         self.named.insert(name, Value::Text(text));
     }
 
-    /// All of them.
     pub fn iter(&self) -> impl Iterator<Item = (&'static str, &Value)> {
         self.named.iter().map(|(name, value)| (*name, value))
     }
@@ -274,11 +268,9 @@ impl Received {
 /// A refusal of the broker (RFC 6749 section 5.2, with our members).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
-    /// The HTTP status.
     pub status: u16,
     /// The OAuth code, e.g. `invalid_request`.
     pub error: String,
-    /// The sentence.
     pub description: String,
     /// Our short code, e.g. `token.expired`.
     pub reason: Option<String>,

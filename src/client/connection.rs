@@ -232,7 +232,6 @@ impl Request {
     }
 }
 
-/// What came back, whole.
 #[derive(Debug)]
 pub(super) struct Answer {
     pub who: &'static str,

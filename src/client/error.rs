@@ -41,16 +41,13 @@ pub enum ClientError {
     FalseIssuer {
         /// The `issuer` of its metadata.
         found: String,
-        /// The configured address.
         expected: String,
     },
-    /// The broker said no.
     #[error(transparent)]
     Denied(Box<Refusal>),
     /// The job's token was used for the credential before, and no repeat can help.
     #[error("{refusal}")]
     Spent {
-        /// The broker's refusal.
         refusal: Box<Refusal>,
         /// What to do, in a few sentences.
         way_out: &'static str,
@@ -60,9 +57,7 @@ pub enum ClientError {
     NotNow {
         /// Whom we called, e.g. `the broker`.
         who: &'static str,
-        /// The HTTP status.
         status: u16,
-        /// What it says.
         refusal: Box<Refusal>,
     },
     /// The time was up before there was an answer; what was asked for may have happened.
@@ -82,7 +77,6 @@ pub enum ClientError {
     /// Somebody answered what no broker says.
     #[error("{who} sent an answer that is not understood: {problem}")]
     Answer {
-        /// Whom we called.
         who: &'static str,
         /// What is wrong with it.
         problem: String,

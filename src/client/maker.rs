@@ -26,7 +26,6 @@ pub(super) fn find(kind: &Kind, ask: &Ask) -> Option<&'static dyn Maker> {
 
 /// Makes the required input of one kind.
 pub trait Maker: Send + Sync + fmt::Debug {
-    /// The kind.
     fn kind(&self) -> &'static Kind;
 
     /// The name of the input.

@@ -62,9 +62,7 @@ pub struct Client {
 /// What a client is made of.
 #[derive(Debug)]
 pub struct Settings {
-    /// The broker.
     pub broker: BrokerAddress,
-    /// The way to it.
     pub route: Route,
     /// How long to try, all in all.
     pub patience: Duration,
@@ -86,7 +84,6 @@ pub enum Sharing {
 /// What came of a revocation (RFC 7009).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Revocation {
-    /// The login is gone.
     Gone,
     /// The login is closed and its code disarmed; objects it left keep its name for now.
     Closed,
@@ -97,7 +94,6 @@ pub enum Revocation {
 /// What a job asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ask {
-    /// The credential's name.
     pub credential: String,
     /// The scopes; none asks for all that is granted.
     pub scopes: Vec<String>,
@@ -147,13 +143,11 @@ impl Client {
         })
     }
 
-    /// The broker's address.
     #[must_use]
     pub const fn broker(&self) -> &BrokerAddress {
         &self.broker
     }
 
-    /// The job's variables.
     #[must_use]
     pub const fn environment(&self) -> &Environment {
         &self.environment

@@ -16,7 +16,6 @@ use crate::wire::Offers;
 /// A credential, with what was made for it.
 #[derive(Debug)]
 pub struct Obtained {
-    /// The credential.
     pub received: Received,
     /// What was made, where the kind has a maker: it never left this process.
     made: Option<(&'static dyn Maker, Box<dyn Made>)>,

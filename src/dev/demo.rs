@@ -46,16 +46,12 @@ pub async fn tell(stage: &Stage, tell: Tell<'_>) -> Result<(), DemoError> {
 /// A step that did not do what it says.
 #[derive(Debug, thiserror::Error)]
 pub enum DemoError {
-    /// Something other came out.
     #[error("{0}")]
     Otherwise(String),
-    /// The servers.
     #[error(transparent)]
     Stage(#[from] StageError),
-    /// The database.
     #[error("the database said: {0}")]
     Sql(#[from] tokio_postgres::Error),
-    /// A file.
     #[error("the audit file could not be read: {0}")]
     File(#[from] std::io::Error),
 }

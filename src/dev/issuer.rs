@@ -47,7 +47,6 @@ struct Shared {
 }
 
 struct State {
-    /// The last one signs.
     keys: Vec<Arc<SigningKey>>,
     offers: Vec<Offer>,
     audiences: Vec<String>,
@@ -335,7 +334,6 @@ impl SigningKey {
 /// Why the embedded issuer does not run.
 #[derive(Debug, thiserror::Error)]
 pub enum IssuerError {
-    /// The crypto backend refused.
     #[error("the embedded issuer could not {0}")]
     Crypto(&'static str),
     /// Its TLS certificate could not be made.

@@ -388,7 +388,6 @@ fn is_alive(process: Pid) -> bool {
 /// Why there is no server.
 #[derive(Debug, thiserror::Error)]
 pub enum PostgresError {
-    /// Nothing was found.
     #[error(
         "no PostgreSQL server programs in PATH or /usr/lib/postgresql/*/bin; on Debian: apt-get install postgresql"
     )]
@@ -400,24 +399,16 @@ pub enum PostgresError {
     NoAccount,
     /// The folder could not be prepared.
     #[error("{path} could not be written: {problem}")]
-    Folder {
-        /// What was written.
-        path: String,
-        /// What went wrong.
-        problem: String,
-    },
+    Folder { path: String, problem: String },
     /// A program could not be run.
     #[error("`{program}` could not be run: {problem}")]
     Program {
-        /// Its name.
         program: &'static str,
-        /// What went wrong.
         problem: String,
     },
     /// A program ended with an error.
     #[error("`{program}` failed: {log}")]
     Refused {
-        /// Its name.
         program: &'static str,
         /// The end of what it printed.
         log: String,
@@ -462,7 +453,6 @@ fn find_programs() -> Result<PathBuf, PostgresError> {
         .ok_or(PostgresError::NotFound)
 }
 
-/// Newest version first.
 fn debian_folders() -> Vec<PathBuf> {
     let mut versions: Vec<(u32, PathBuf)> = fs::read_dir("/usr/lib/postgresql")
         .into_iter()

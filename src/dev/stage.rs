@@ -30,7 +30,6 @@ pub struct Stage {
     pub github: Issuer,
     /// The CI that signs like GitLab.
     pub gitlab: Issuer,
-    /// The database server.
     pub postgres: Server,
     /// The broker's name and address, e.g. `http://127.0.0.1:34567`.
     pub url: String,
@@ -40,7 +39,6 @@ pub struct Stage {
 
 /// What the broker answered. No `Debug`: the body may hold secrets.
 pub struct Reply {
-    /// The status code.
     pub status: u16,
     /// The JSON body. It may hold secrets: print it through [`masked`] only.
     pub body: Value,
@@ -124,7 +122,6 @@ impl Stage {
         self.folder.path()
     }
 
-    /// The audit file.
     #[must_use]
     pub fn audit_file(&self) -> PathBuf {
         self.folder().join(AUDIT)
@@ -194,16 +191,13 @@ pub enum StageError {
     /// A file or a port.
     #[error("the temporary folder or a port could not be used: {0}")]
     Folder(#[from] std::io::Error),
-    /// The CI.
     #[error(transparent)]
     Issuer(#[from] IssuerError),
-    /// The database server.
     #[error(transparent)]
     Postgres(#[from] PostgresError),
     /// What was run in it.
     #[error("the database refused the set-up: {0}")]
     Sql(#[from] tokio_postgres::Error),
-    /// The broker.
     #[error(transparent)]
     Broker(#[from] StartError),
     /// The settings that were written for it.

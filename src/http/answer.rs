@@ -94,7 +94,6 @@ impl Reply {
 pub(super) struct Refusal {
     /// The kind of answer: that of the reason, but for a few.
     pub(super) class: Class,
-    /// What the caller reads.
     pub(super) reason: Reason,
     pub(super) text: String,
     /// The same request may succeed in so many seconds.

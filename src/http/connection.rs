@@ -167,7 +167,6 @@ impl Deadline {
         begins
     }
 
-    /// A head was read.
     fn asked(&mut self) {
         self.at = after(self.times.request.saturating_mul(2));
     }

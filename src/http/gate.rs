@@ -10,7 +10,6 @@ use ipnet::IpNet;
 use super::request::RequestError;
 use crate::config::OperatorHost;
 
-/// Bounds of a head.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct HeadLimits {
     pub(super) fields: usize,

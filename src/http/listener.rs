@@ -36,7 +36,6 @@ impl fmt::Debug for Entrance {
     }
 }
 
-/// A listener's rules.
 #[derive(Clone)]
 pub(crate) struct Rules {
     pub(crate) times: Times,

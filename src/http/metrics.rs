@@ -32,6 +32,7 @@ pub struct Metric {
 }
 
 /// Every metric of a broker.
+#[must_use]
 pub fn list() -> Vec<Metric> {
     Metrics::new().list.metrics
 }
@@ -160,7 +161,6 @@ impl Metrics {
         metrics
     }
 
-    /// One request was answered.
     pub(super) fn request(&self, route: &str, status: u16, took: Duration) {
         self.requests.with([route, &status.to_string()]).inc();
         let seconds = took.as_secs_f64();

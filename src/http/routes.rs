@@ -45,7 +45,6 @@ enum Method {
     Post,
     /// HEAD is GET without the body (RFC 9110 section 9.3.2): health checks use it.
     Get,
-    /// The handler decides.
     Any,
 }
 

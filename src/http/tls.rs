@@ -57,7 +57,6 @@ pub(crate) fn read(files: &TlsFiles) -> Result<Tls, TlsError> {
 #[derive(Debug, thiserror::Error)]
 #[error("`{path}` {problem}; see `listen.tls` in the settings", path = .path.display())]
 pub struct TlsError {
-    /// The file.
     pub path: PathBuf,
     /// What is wrong with it.
     pub problem: String,

@@ -19,7 +19,6 @@ use crate::yaml::diagnostic::{Diagnostic, Place, Severity, Source, Span};
 /// The texts of a folder.
 #[derive(Debug)]
 pub(super) struct Folder {
-    /// Policy files, by name.
     pub(super) policies: Vec<Arc<Source>>,
     /// Others a policy file may name, as far as they were read: only those of `from_texts`.
     others: BTreeMap<String, String>,
@@ -81,6 +80,14 @@ impl Folder {
             problems.push(about(&shown, "too-many", problem));
         }
         folder
+    }
+
+    /// Adds policy files that are in memory.
+    pub(super) fn add(&mut self, files: &[(String, String)]) {
+        let sources = files.iter();
+        let sources = sources.map(|(name, text)| Source::new(name, name, text.clone()));
+        self.policies.extend(sources);
+        self.policies.sort_by(|a, b| a.name().cmp(b.name()));
     }
 
     /// A file that a policy file names, such as a CA's certificates: within the folder, and checked
@@ -240,7 +247,6 @@ fn looks_like_yaml(path: &Path) -> bool {
 #[derive(Debug, Default)]
 pub(super) struct Visited(BTreeSet<PathBuf>);
 
-/// A folder, links resolved.
 pub(super) enum Entered {
     New(PathBuf),
     /// It was looked into before, under another name.

@@ -11,7 +11,6 @@ use super::claims::{self, Claim, claim};
 use super::{ClaimError, ClaimMap, Fact, FactType, FactValue, Provider, ref_type, set_text};
 use crate::token::json::Object;
 
-/// GitLab CI.
 pub(super) const PROVIDER: Provider = Provider {
     name: "gitlab",
     usual_issuer: Some("https://gitlab.com"),

@@ -16,7 +16,6 @@ mod generic;
 mod github;
 mod gitlab;
 
-pub(crate) use claims::is_printable;
 pub use claims::{Claim, ClaimType};
 pub use fact::{Fact, FactType, ORDINARY_TRIGGERS, TRIGGERS};
 
@@ -55,7 +54,6 @@ pub struct Provider {
     pub identify: Identify,
 }
 
-/// Reads claims as facts.
 pub type Identify = fn(&Object, &ClaimMap) -> Result<BTreeMap<Fact, FactValue>, ClaimError>;
 
 impl Provider {
@@ -81,7 +79,6 @@ pub type ClaimMap = BTreeMap<Fact, MappedClaim>;
 pub struct MappedClaim {
     /// JSON pointer into the claims (RFC 6901).
     pub pointer: String,
-    /// How it is sent.
     pub claim_type: ClaimType,
 }
 
@@ -99,7 +96,6 @@ impl MappedClaim {
 /// An issuer together with the reading of its claims.
 #[derive(Clone, Debug)]
 pub struct Reader {
-    /// Whom we trust.
     pub issuer: Arc<TrustedIssuer>,
     /// How its claims are read.
     pub provider: &'static Provider,
@@ -185,7 +181,6 @@ impl Facts {
         &self.issuer.url
     }
 
-    /// The kind of CI.
     #[must_use]
     pub const fn provider(&self) -> &'static Provider {
         self.provider
@@ -235,7 +230,6 @@ impl Job {
         &self.facts
     }
 
-    /// Which token said it.
     #[must_use]
     pub const fn token(&self) -> &TokenId {
         &self.token
@@ -283,11 +277,9 @@ impl Job {
 pub enum FactValue {
     /// Text, compared byte for byte.
     Text(String),
-    /// True or false.
     Bool(bool),
     /// Entries, as sent; never none.
     List(Vec<String>),
-    /// A workflow file.
     Workflow(Workflow),
 }
 
@@ -387,7 +379,6 @@ pub(crate) fn is_commit_id(text: &str) -> bool {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("claim `{claim}` {problem}")]
 pub struct ClaimError {
-    /// The claim's name.
     pub claim: String,
     /// What is wrong with it, e.g. `is a number, expected text`.
     pub problem: String,

@@ -57,7 +57,6 @@ pub enum PrivateFileError {
         "has mode {0:04o}, expected 0400, 0440, 0600 or 0640; fix it with `chmod 0400`, in Kubernetes with `defaultMode: 0440` in the secret volume"
     )]
     Mode(u32),
-    /// It is another user's.
     #[error(transparent)]
     Owner(Owner),
 }

@@ -6,6 +6,7 @@ use url::{Host, Url};
 
 use super::keys::remote::address;
 use super::{TrustedIssuer, keys};
+use crate::text::is_printable;
 
 impl TrustedIssuer {
     /// Whether these settings can be used.
@@ -26,7 +27,7 @@ impl TrustedIssuer {
         if text.len() > LONGEST_URL {
             return wrong("is longer than 512 bytes");
         }
-        if !is_printable_ascii(text) {
+        if !is_printable(text) {
             return wrong("has characters outside printable ASCII");
         }
         let Ok(url) = Url::parse(text) else {
@@ -77,14 +78,13 @@ impl TrustedIssuer {
         if self.algorithms.is_empty() {
             return Err(format!("issuer `{url}` has no `algorithms`"));
         }
-        let short_ascii =
-            |text: &String| (1..=64).contains(&text.len()) && is_printable_ascii(text);
+        let short_ascii = |text: &String| (1..=64).contains(&text.len()) && is_printable(text);
         if let Some(odd) = self.token_types.iter().find(|text| !short_ascii(text)) {
             return Err(format!(
                 "issuer `{url}` has token type `{odd}`, expected 1 to 64 ASCII characters"
             ));
         }
-        let audience = |text: &String| (1..=512).contains(&text.len()) && is_printable_ascii(text);
+        let audience = |text: &String| (1..=512).contains(&text.len()) && is_printable(text);
         if let Some(odd) = self.tolerated_audiences.iter().find(|text| !audience(text)) {
             return Err(format!(
                 "issuer `{url}` tolerates audience `{odd}`, expected 1 to 512 ASCII characters"
@@ -165,10 +165,6 @@ pub(super) fn literal(url: &Url) -> Option<IpAddr> {
         Host::Ipv4(ip) => Some(ip.into()),
         Host::Ipv6(ip) => Some(ip.into()),
     }
-}
-
-fn is_printable_ascii(text: &str) -> bool {
-    text.bytes().all(|byte| matches!(byte, b' '..=b'~'))
 }
 
 /// Bytes.

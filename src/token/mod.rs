@@ -202,13 +202,11 @@ pub struct Verified {
 }
 
 impl Verified {
-    /// Who signed it.
     #[must_use]
     pub const fn issuer(&self) -> &Arc<TrustedIssuer> {
         &self.issuer
     }
 
-    /// Every claim, as sent.
     #[must_use]
     pub const fn claims(&self) -> &json::Object {
         &self.claims

@@ -38,7 +38,6 @@ impl<'a> Login<'a> {
         })
     }
 
-    /// Its connection URL.
     pub(super) fn url(&self, ca_file: Option<&Path>) -> Secret<String> {
         url::connection_url(&url::Parts {
             username: self.username,

@@ -49,7 +49,6 @@ pub fn find(name: &str) -> Option<&'static Format> {
 pub struct Format {
     /// The word for it in `--format`.
     pub name: &'static str,
-    /// Who reads it.
     pub summary: &'static str,
     /// The members it is made of; a credential without one of them is refused.
     pub needs: &'static [&'static str],
@@ -81,9 +80,7 @@ pub type Merge = fn(&[u8], &str, &Secret<String>) -> Secret<Vec<u8>>;
 pub enum Holds {
     /// None.
     Nothing,
-    /// Those of one line.
     OneLine,
-    /// All.
     Everything,
 }
 

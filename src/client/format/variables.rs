@@ -9,7 +9,6 @@ use crate::credential::kind::Form;
 use crate::secret::Secret;
 use crate::text::escape;
 
-/// One variable.
 #[derive(Debug)]
 pub struct Variable {
     /// Its name: capital letters, digits and `_`.

@@ -54,7 +54,6 @@ impl Agent {
         Ok(Self { path, task })
     }
 
-    /// Its socket.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path

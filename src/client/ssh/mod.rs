@@ -138,7 +138,6 @@ impl RunKey {
     }
 }
 
-/// Shows neither half.
 impl fmt::Debug for RunKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RunKey").finish_non_exhaustive()

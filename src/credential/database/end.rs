@@ -35,7 +35,6 @@ pub enum Ended {
 /// How much time and work one attempt may take.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Patience {
-    /// For sessions to end.
     close: Duration,
     /// Turns at cleaning up, of about a second each.
     turns: u32,

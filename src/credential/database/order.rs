@@ -27,11 +27,9 @@ pub struct Order {
     pub target: String,
     /// What the definition asks of it.
     pub wanted: Wanted,
-    /// Seconds it may live.
     pub life: u32,
     /// The random part of its name: the same for the same token and credential, on every replica.
     pub random: String,
-    /// Its password.
     pub password: Secret<String>,
     /// What is kept with it in the database. Public: no secret, and nothing a job can change.
     pub record: String,
@@ -50,13 +48,11 @@ pub struct Order {
 /// Whom a lease is for.
 #[derive(Clone, Debug)]
 pub struct Holder {
-    /// The policy.
     pub policy: String,
     /// The `iss` claim.
     pub issuer: String,
     /// The `sub` claim.
     pub subject: String,
-    /// The repository.
     pub repository: Option<String>,
 }
 
@@ -195,15 +191,12 @@ impl Order {
 pub struct Parts<'a> {
     /// The target in the settings.
     pub target: &'a str,
-    /// The credential's name.
     pub credential: &'a str,
     /// The database it is sent to; the target's only one without.
     pub database: Option<&'a str>,
-    /// The NOLOGIN role.
     pub group: &'a str,
     /// What the login makes belongs to the group.
     pub act_as_group: bool,
-    /// Seconds it may live.
     pub life: u32,
     /// The token that asked for it.
     pub token: &'a TokenId,
@@ -217,9 +210,7 @@ pub struct Parts<'a> {
     pub expires_at: Timestamp,
     /// When the token can no longer be used.
     pub used_until: Timestamp,
-    /// The run's id.
     pub run: Option<&'a str>,
-    /// Whom it is for.
     pub holder: Holder,
 }
 

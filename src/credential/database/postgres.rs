@@ -44,7 +44,6 @@ use clean::Work;
 use connection::{Connections, column};
 use reach::Reaches;
 
-/// One PostgreSQL server.
 #[derive(Debug)]
 pub struct Postgres {
     settings: PostgresSettings,
@@ -105,7 +104,6 @@ impl Postgres {
         })
     }
 
-    /// How it is reached.
     #[must_use]
     pub const fn settings(&self) -> &PostgresSettings {
         &self.settings
@@ -486,7 +484,6 @@ fn count(rows: &[Row]) -> Result<u32, DatabaseError> {
     Ok(u32::try_from(number).unwrap_or(0))
 }
 
-/// Another replica came first.
 fn gone_is_done(error: DatabaseError) -> Result<(), DatabaseError> {
     if error.class() == Some(Class::Gone) {
         Ok(())

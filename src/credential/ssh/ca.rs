@@ -133,7 +133,6 @@ impl From<&CaKey> for KeyData {
     }
 }
 
-/// By its fingerprint.
 impl fmt::Debug for CaKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("CaKey").field(&self.fingerprint()).finish()

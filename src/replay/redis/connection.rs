@@ -80,7 +80,6 @@ impl Connection {
         Ok((next()?, next()?))
     }
 
-    /// The connection is over.
     pub(super) fn is_over(&self) -> bool {
         self.driver.is_finished()
     }

@@ -43,7 +43,6 @@ struct Shared {
     names: Names,
     clock: Arc<dyn Clock>,
     state: watch::Sender<State>,
-    /// Calls at once.
     places: Semaphore,
     owed: Mutex<VecDeque<GiveBack>>,
     /// The server's clock may have ended live entries: what it holds begins anew.
@@ -55,9 +54,7 @@ struct Shared {
 /// Both clocks when a connection was made.
 #[derive(Clone, Copy, Debug)]
 struct Times {
-    /// The server's.
     there: Duration,
-    /// Our uptime.
     here: Duration,
 }
 

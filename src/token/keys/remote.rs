@@ -179,7 +179,6 @@ impl Shared {
 pub struct IssuerStatus {
     /// The issuer's name in the policies.
     pub name: String,
-    /// The issuer's URL.
     pub url: String,
     /// Keys in the last good set; `None` before there was one.
     pub keys: Option<usize>,

@@ -13,7 +13,6 @@ use crate::credential::database::{Class, Cleaned, DatabaseError};
 /// What is done in a turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Work {
-    /// Code loses its power.
     Disarm,
     /// The same, then objects go to the heir and grants are taken back.
     Clean,

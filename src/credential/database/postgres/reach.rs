@@ -14,7 +14,6 @@ use crate::credential::database::{Class, DatabaseError};
 /// What was found about groups, by name, for as long as it counts.
 pub(super) type Reaches = Cache<String, Arc<[String]>>;
 
-/// Remembers nothing yet.
 pub(super) fn reaches() -> Reaches {
     Cache::builder()
         .max_capacity(MOST_GROUPS)

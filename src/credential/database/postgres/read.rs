@@ -18,7 +18,7 @@ use crate::credential::target::{
 };
 use crate::policy::{CredentialDefinition, PolicySet};
 use crate::text::escape;
-use crate::yaml::reader::{Item, Section};
+use crate::yaml::settings::{Item, Section};
 
 /// `kind: postgres`.
 pub const TARGET: TargetKind = TargetKind {

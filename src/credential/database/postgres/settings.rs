@@ -9,16 +9,13 @@ use crate::secret::SecretSource;
 /// A PostgreSQL server and how we log in to it: `targets:` of the settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PostgresSettings {
-    /// Host name or address.
     pub host: String,
-    /// Port.
     pub port: u16,
     /// The databases a lease may use; they are cleaned after it. Where there are several, each
     /// credential names one.
     pub databases: Vec<String>,
     /// The login that mints, disables and drops.
     pub user: String,
-    /// Its password.
     pub password: SecretSource,
     /// The login that cleans up in the databases, and can do nothing else.
     pub cleaner: Cleaner,
@@ -120,9 +117,7 @@ impl PostgresSettings {
 /// The login that cleans up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cleaner {
-    /// The role.
     pub user: String,
-    /// Its password.
     pub password: SecretSource,
 }
 
@@ -176,7 +171,6 @@ impl ChannelBinding {
 /// stolen broker password goes no further (databases.md P-4).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GroupCeiling {
-    /// The NOLOGIN role.
     pub group: String,
     /// The longest life of a login, in seconds.
     pub longest_life: u32,

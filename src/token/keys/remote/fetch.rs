@@ -57,7 +57,6 @@ impl HttpsFetch {
         Self::with_lookup(Arc::new(SystemLookup))
     }
 
-    /// With another name service.
     #[must_use]
     pub fn with_lookup(lookup: Arc<dyn Lookup>) -> Self {
         Self { lookup }

@@ -18,7 +18,6 @@ use crate::credential::database::postgres::settings::{ChannelBinding, PostgresSe
 use crate::secret::SecretSource;
 use crate::tls;
 
-/// Who logs in where.
 #[derive(Debug)]
 pub(super) struct Login {
     host: String,
@@ -63,7 +62,6 @@ pub(super) enum Refused {
     Full(Shortage, String),
     /// It does not know a setting that we begin sessions with.
     UnknownSetting(String),
-    /// Everything else.
     Other(String),
 }
 
