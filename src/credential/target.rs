@@ -330,7 +330,7 @@ pub struct SweepReport {
     pub waiting: u32,
     /// Sessions without a login that were ended.
     pub ghosts: u32,
-    /// Live logins, not told of before, that no broker with our keys made (databases.md P-4).
+    /// Live logins, not told of before, that no broker with our keys made (T-104).
     pub strangers: Vec<String>,
 }
 

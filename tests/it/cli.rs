@@ -4,6 +4,7 @@
 mod doctor;
 mod exec;
 mod help;
+mod init;
 mod keys;
 mod list;
 mod output;

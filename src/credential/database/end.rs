@@ -1,7 +1,7 @@
 //! Ends a lease: closes the login, disarms the code it left, hands over its objects, drops the role.
 //!
 //! Closing and disarming depend on nothing that the login can lock, own, delay or make fail. Handing
-//! over is bounded work that may take several passes (databases.md 0b).
+//! over is bounded work that may take several passes (T-127).
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -250,7 +250,7 @@ async fn close(
 }
 
 /// Ends sessions for as long as the login is not disabled yet. Neither call is broken off: its
-/// connection would be lost, and there may be no other (databases.md P-8).
+/// connection would be lost, and there may be no other (T-107).
 pub(super) async fn disable(database: &dyn Database, login: &str) -> Result<(), DatabaseError> {
     let is_done = AtomicBool::new(false);
     let disabling = async {

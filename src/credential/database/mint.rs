@@ -94,7 +94,7 @@ impl Logins {
     }
 
     /// A login that was there before is given again only for the key that it was made with, while it
-    /// lives, with the group and database that are permitted now (design.md 7).
+    /// lives, with the group and database that are permitted now (T-110).
     fn check_repeat(&self, order: &Order, found: &Found) -> Result<(), MintError> {
         let record = Record::read(
             &self.root_keys,

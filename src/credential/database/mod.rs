@@ -133,7 +133,7 @@ pub struct NewLogin<'a> {
     /// The random part of its name.
     pub random: &'a str,
     /// Its password. A backend that can sends the server only what it checks the password with
-    /// (databases.md 1.7).
+    /// (T-92).
     pub password: &'a Secret<String>,
     /// Seconds from now, by the server's clock.
     pub life: u32,

@@ -340,7 +340,7 @@ impl Stage {
             .unwrap()
     }
 
-    /// A login that may leave things of its own. On 15 no such login is made (databases.md P-15), so its
+    /// A login that may leave things of its own. On 15 no such login is made (T-124), so its
     /// group is allowed it afterwards.
     pub(super) async fn writer(&self, life: u32) -> Login {
         if self.version == Version::V18 {

@@ -113,7 +113,7 @@ impl Connections {
         Ok(Self::of(Arc::new(pool), database))
     }
 
-    /// One connection that stays open once it is (databases.md P-8).
+    /// One connection that stays open once it is (T-107).
     ///
     /// # Errors
     /// As [`new`](Self::new).
@@ -209,7 +209,7 @@ impl Connections {
             .await
     }
 
-    /// Opens a connection now, so that one is there when the server has none left (databases.md P-8).
+    /// Opens a connection now, so that one is there when the server has none left (T-107).
     pub(super) async fn hold(&self) -> Result<(), DatabaseError> {
         self.run(|client| async move { client.simple_query("SELECT 1").await.map(drop) })
             .await

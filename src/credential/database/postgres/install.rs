@@ -80,7 +80,7 @@ pub fn file(
 }
 
 /// A function of section 3 as it was installed: the cleaner calls nothing else of that name
-/// (databases.md P-1, P-11).
+/// (T-101, T-121).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Installed {
     /// Name and types, as `regprocedure` prints them.
@@ -407,7 +407,7 @@ const fn setting(
     }
 }
 
-/// Nothing that a caller set in its session changes what a function does (databases.md P-4, P-24).
+/// Nothing that a caller set in its session changes what a function does (T-104).
 const FUNCTION_SETTINGS: [FunctionSetting; 8] = [
     setting(
         "search_path",

@@ -324,7 +324,7 @@ fn names(item: &Item<'_>) -> Option<Vec<String>> {
     Some(names)
 }
 
-/// What names of leases begin with: all of a name has to stay recognisable (databases.md P-10).
+/// What names of leases begin with: all of a name has to stay recognisable.
 fn prefix(item: &Item<'_>) -> Option<String> {
     let text = item.text()?;
     let fits = (2..=5).contains(&text.len())
