@@ -37,7 +37,7 @@ pub struct Stage {
     folder: TempDir,
 }
 
-#[derive(Debug)]
+/// What the broker answered. No `Debug`: the body may hold secrets.
 pub struct Reply {
     pub status: u16,
     /// The JSON body. It may hold secrets: print it through [`masked`] only.
