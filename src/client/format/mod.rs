@@ -7,7 +7,6 @@ use super::maker::Maker;
 use crate::credential::kind::{Form, Kind, Member};
 use crate::secret::Secret;
 
-mod aws_credential_process;
 mod docker;
 mod dotenv;
 mod env;
@@ -31,7 +30,6 @@ pub const FORMATS: &[Format] = &[
     dotenv::FORMAT,
     url::FORMAT,
     pgpass::FORMAT,
-    aws_credential_process::FORMAT,
     docker::FORMAT,
     kube_exec::FORMAT,
     git::FORMAT,
