@@ -355,10 +355,14 @@ reasons! {
     RootkeyNotPublished = "rootkey.not_published" => Class::Unanswered,
     /// The root keys could not be loaded.
     RootkeyReloadFailed = "rootkey.reload_failed" => Class::Unanswered,
+    /// An RS256 key signs that was not published before.
+    SigningNotPublished = "signing.not_published" => Class::Unanswered,
     /// The RS256 key files could not be loaded.
     SigningReloadFailed = "signing.reload_failed" => Class::Unanswered,
     /// The TLS certificate could not be loaded.
     TlsReloadFailed = "tls.reload_failed" => Class::Unanswered,
+    /// A target signs with another key.
+    TargetKey = "target.key" => Class::Unanswered,
     /// Other settings apply.
     SettingsReloaded = "settings.reloaded" => Class::Unanswered,
     /// The settings could not be loaded; what was loaded before is used.

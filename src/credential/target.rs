@@ -183,6 +183,11 @@ pub trait Target: Mint + Any {
         true
     }
 
+    /// The id of the key that it signs with, where it signs what it issues.
+    fn key_id(&self) -> Option<String> {
+        None
+    }
+
     /// A pass of upkeep over `other` may go on in its place.
     fn continues(&self, other: &dyn Target) -> bool;
 

@@ -69,6 +69,14 @@ impl Rs256Keys {
             .map(Arc::as_ref)
     }
 
+    /// The id of the key that signs, unless it was published before.
+    #[must_use]
+    pub fn unpublished<'a>(&'a self, before: &Self) -> Option<&'a str> {
+        let kid = self.signer.kid();
+        let is_known = before.published().any(|key| key.kid() == kid);
+        (!is_known).then_some(kid)
+    }
+
     fn kids(&self) -> (&str, Option<&str>) {
         let next = self.next.as_ref();
         (self.signer.kid(), next.map(|next| next.kid()))

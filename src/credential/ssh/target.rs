@@ -172,6 +172,10 @@ impl Target for Authority {
         now.is_ok_and(|now| now.fingerprint() == self.ca.key().fingerprint())
     }
 
+    fn key_id(&self) -> Option<String> {
+        Some(self.ca.key().fingerprint())
+    }
+
     fn continues(&self, _other: &dyn Target) -> bool {
         true
     }
