@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::{Value as Json, json};
 
 use super::broker::{BrokerArgs, block_on, failure};
-use super::{Failure, Output, Terminal};
+use super::{Failure, GREEN, Output, RED, Terminal};
 use crate::client::{Client, ClientError, Environment, IdToken, Source};
 use crate::policy::decide::when_block;
 use crate::provider::{self, Fact, Facts, PROVIDERS, Provider, Reader};
@@ -215,12 +215,12 @@ impl Report {
 
     fn print(&self, out: &mut Terminal) {
         for step in &self.steps {
-            let mark = if step.passed {
-                out.green("ok  ")
+            let (style, mark) = if step.passed {
+                (GREEN, "ok  ")
             } else {
-                out.red("FAIL")
+                (RED, "FAIL")
             };
-            let step = format!("{mark}  {:<14}  {}", step.name, step.said);
+            let step = format!("{style}{mark}{style:#}  {:<14}  {}", step.name, step.said);
             out.prose_under(&step, HANG);
         }
         let Some(facts) = &self.facts else {

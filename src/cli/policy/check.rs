@@ -63,7 +63,7 @@ pub(super) fn run(args: &Args, out: &mut Terminal) -> Result<(), Failure> {
         Output::Text => {
             if !found.is_empty() {
                 let (shown, left_out) = first_of_each_rule(&found);
-                out.report(&shown.render(out.is_terminal()));
+                out.report(&shown.render(true));
                 for (rule, count) in left_out {
                     out.line(&format!(
                         "{count} more of rule `{rule}` are not shown; `--output json` lists all"

@@ -63,7 +63,7 @@ pub(super) fn run(args: &Args, out: &mut Terminal) -> Result<(), Failure> {
     let loaded = PolicySet::load(&args.policies).map(|loaded| loaded.set);
     let set = loaded.and_then(|set| nothing_in(&args.policies, &set).map_or(Ok(set), Err));
     let set = set.map_err(|errors| {
-        out.error_report(&errors.render(out.is_terminal()));
+        out.error_report(&errors.render(true));
         Failure::Findings(format!(
             "the policies in `{}` do not load",
             args.policies.display()
