@@ -14,7 +14,8 @@ use super::get::database_ca;
 use super::inputs::InputArgs;
 use super::{Failure, Terminal};
 use crate::client::format::{Prefix, Variable, rivals, variables};
-use crate::client::maker::{Reports, Served};
+use crate::client::ssh::Agent;
+use crate::client::ssh::agent::{self, Reports};
 use crate::client::source::SOURCES;
 use crate::client::{Ask, Client, Environment, Received, Revocation, Sharing};
 use crate::secret::Secret;
@@ -135,18 +136,17 @@ struct Changes {
     set: Vec<Variable>,
     removed: Vec<&'static str>,
     /// They end with the command.
-    served: Vec<Box<dyn Served>>,
+    agents: Vec<Agent>,
 }
 
 impl Changes {
     /// What is served takes the place of what the job has of that sort, such as its own agent.
-    fn serve(&mut self, served: Box<dyn Served>, prefix: Option<&Prefix>) {
-        self.removed.extend(served.rivals());
-        let variables = served.variables().into_iter();
-        let variables =
-            variables.map(|(name, value)| Variable::new(name, prefix, Secret::new(value)));
-        self.set.extend(variables);
-        self.served.push(served);
+    fn serve(&mut self, agent: Agent, prefix: Option<&Prefix>) {
+        self.removed.extend(agent::VARIABLES);
+        let path = Secret::new(agent.path().to_string_lossy().into_owned());
+        self.set
+            .push(Variable::new(agent::SOCKET_VARIABLE, prefix, path));
+        self.agents.push(agent);
     }
 }
 
@@ -173,7 +173,7 @@ async fn fetch(
             .await
             .map_err(|error| failure_of_exchange(error, client))?;
         leases.extend(obtained.received.lease.clone());
-        let (received, served) = obtained
+        let (received, agent) = obtained
             .serve(client, reports.clone())
             .map_err(|error| Failure::Local(error.to_string()))?;
         // The command may print what it was given.
@@ -187,8 +187,8 @@ async fn fetch(
             changes.removed.extend(rivals(&received, ca));
         }
         changes.set.extend(variables(&received, prefix, ca));
-        if let Some(served) = served {
-            changes.serve(served, prefix);
+        if let Some(agent) = agent {
+            changes.serve(agent, prefix);
         }
     }
     Ok(changes)

@@ -24,7 +24,6 @@ mod file;
 mod folder;
 pub mod format;
 mod kept;
-pub mod maker;
 mod no_proxy;
 mod obtain;
 pub mod source;
