@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use backon::{ExponentialBuilder, Retryable as _};
 use reqwest::Method;
 use reqwest::header::{HeaderMap, HeaderValue, RETRY_AFTER};
 use rustls::RootCertStore;
@@ -110,36 +111,28 @@ impl Connection {
         request: &Request,
         deadline: Deadline,
     ) -> Result<Answer, ClientError> {
-        let mut attempt: u32 = 0;
-        loop {
-            let left = self.left(deadline);
-            let later = match tokio::time::timeout(left, self.attempt(request)).await {
-                Ok(Ok(answer)) if !answer.is_later() => return Ok(answer),
-                Ok(Ok(answer)) => Later {
-                    error: answer.later_error(),
-                    wait: answer.retry_after,
-                },
-                Ok(Err(Attempt::Final(error))) => return Err(error),
-                Ok(Err(Attempt::Again(problem))) => Later {
-                    error: ClientError::Unreachable {
-                        who: request.who,
-                        problem,
-                    },
-                    wait: None,
-                },
-                Err(_) => Later {
-                    error: ClientError::Silent { who: request.who },
-                    wait: None,
-                },
-            };
+        let attempt = || async {
+            let attempt = self.attempt(request);
+            let in_time = tokio::time::timeout(self.left(deadline), attempt).await;
+            in_time.unwrap_or_else(|_| Err(Failed::again(ClientError::Silent { who: request.who })))
+        };
+        // Jitter adds up to as much again, so that a thousand jobs do not come back in the same moment.
+        let waits = ExponentialBuilder::new()
+            .with_min_delay(SHORTEST_WAIT)
+            .with_max_delay(LONGEST_WAIT)
+            .with_jitter()
+            .without_max_times();
+        attempt
+            .retry(waits)
+            .sleep(tokio::time::sleep)
+            .when(|failed| failed.may_succeed_after.is_some())
             // What the broker names may be nothing at all: it only ever makes the wait longer.
-            let wait = backoff(attempt, jitter()).max(later.wait.unwrap_or_default());
-            if wait >= self.left(deadline) {
-                return Err(later.error);
-            }
-            tokio::time::sleep(wait).await;
-            attempt = attempt.saturating_add(1);
-        }
+            .adjust(|failed, wait| {
+                let wait = wait.max(failed.may_succeed_after)?;
+                (wait < self.left(deadline)).then_some(wait)
+            })
+            .await
+            .map_err(|failed| failed.error)
     }
 
     /// The time until `deadline`.
@@ -147,7 +140,8 @@ impl Connection {
         deadline.0.saturating_sub(self.clock.monotonic())
     }
 
-    async fn attempt(&self, request: &Request) -> Result<Answer, Attempt> {
+    /// Sends once. An answer that is "later" is a failure.
+    async fn attempt(&self, request: &Request) -> Result<Answer, Failed> {
         let mut outgoing = self
             .http
             .request(request.method.clone(), &request.url)
@@ -159,7 +153,14 @@ impl Connection {
             .send()
             .await
             .map_err(|error| failure(request.who, &error))?;
-        read(request.who, response).await
+        let answer = read(request.who, response).await?;
+        if answer.is_later() {
+            return Err(Failed {
+                error: answer.later_error(),
+                may_succeed_after: Some(answer.retry_after.unwrap_or_default()),
+            });
+        }
+        Ok(answer)
     }
 }
 
@@ -277,15 +278,29 @@ struct RawRetry {
     retryable: bool,
 }
 
-/// Why an attempt is made again, and how long the broker says to wait.
-struct Later {
+/// Why an attempt failed.
+struct Failed {
     error: ClientError,
-    wait: Option<Duration>,
+    /// The least time after which the same request may succeed; `None` if it never will.
+    may_succeed_after: Option<Duration>,
 }
 
-enum Attempt {
-    Again(String),
-    Final(ClientError),
+impl Failed {
+    const fn again(error: ClientError) -> Self {
+        Self {
+            error,
+            may_succeed_after: Some(Duration::ZERO),
+        }
+    }
+}
+
+impl From<ClientError> for Failed {
+    fn from(error: ClientError) -> Self {
+        Self {
+            error,
+            may_succeed_after: None,
+        }
+    }
 }
 
 fn authorities(
@@ -314,15 +329,13 @@ fn tls(own: &[CertificateDer<'static>]) -> Result<rustls::ClientConfig, ClientEr
         .map_err(|error| ClientError::Setting(format!("TLS cannot be set up: {error}")))
 }
 
-async fn read(who: &'static str, mut response: reqwest::Response) -> Result<Answer, Attempt> {
+async fn read(who: &'static str, mut response: reqwest::Response) -> Result<Answer, Failed> {
     let status = response.status().as_u16();
     if (300..400).contains(&status) {
-        return Err(Attempt::Final(ClientError::Answer {
-            who,
-            problem: format!(
-                "it answers {status}, a redirect, and redirects are not followed; set the address it leads to"
-            ),
-        }));
+        let problem = format!(
+            "it answers {status}, a redirect, and redirects are not followed; set the address it leads to"
+        );
+        return Err(ClientError::Answer { who, problem }.into());
     }
     let retry_after = retry_after(response.headers());
     let mut body = Secret::new(Vec::new());
@@ -333,10 +346,8 @@ async fn read(who: &'static str, mut response: reqwest::Response) -> Result<Answ
     {
         let length = body.expose().len().saturating_add(chunk.len());
         if length > MAX_ANSWER {
-            return Err(Attempt::Final(ClientError::Answer {
-                who,
-                problem: format!("it is longer than {MAX_ANSWER} bytes"),
-            }));
+            let problem = format!("it is longer than {MAX_ANSWER} bytes");
+            return Err(ClientError::Answer { who, problem }.into());
         }
         let mut longer = Vec::with_capacity(length);
         longer.extend_from_slice(body.expose());
@@ -358,34 +369,31 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 }
 
 /// Library errors become our texts: theirs may quote addresses and what a server sent (T-91, T-92).
-fn failure(who: &'static str, error: &reqwest::Error) -> Attempt {
+fn failure(who: &'static str, error: &reqwest::Error) -> Failed {
+    let unreachable = |problem: String| ClientError::Unreachable { who, problem };
+    let again = |problem: &str| Failed::again(unreachable(problem.to_owned()));
     let mut cause = error.source();
     while let Some(inner) = cause {
         if let Some(tls) = tls_error(inner) {
-            return Attempt::Final(ClientError::Unreachable {
-                who,
-                problem: tls_problem(tls),
-            });
+            return unreachable(tls_problem(tls)).into();
         }
         if let Some(io) = inner.downcast_ref::<io::Error>()
             && let Some(problem) = io_problem(io.kind())
         {
-            return Attempt::Again(problem.to_owned());
+            return again(problem);
         }
         cause = inner.source();
     }
     if error.is_timeout() {
-        return Attempt::Again("it did not answer in time".to_owned());
+        return again("it did not answer in time");
     }
     if error.is_connect() {
-        return Attempt::Again("no connection; is its name right, and known here?".to_owned());
+        return again("no connection; is its name right, and known here?");
     }
     if error.is_builder() {
-        return Attempt::Final(ClientError::Setting(format!(
-            "the address of {who} is none"
-        )));
+        return ClientError::Setting(format!("the address of {who} is none")).into();
     }
-    Attempt::Again("the connection broke off".to_owned())
+    again("the connection broke off")
 }
 
 /// I/O errors wrap each other without showing it in `source()`, so each layer is taken off.
@@ -420,28 +428,11 @@ fn io_problem(kind: io::ErrorKind) -> Option<&'static str> {
     }
 }
 
-/// Doubles from half a second to eight, and takes a random part of the upper half, so that a
-/// thousand jobs do not come back in the same moment.
-fn backoff(attempt: u32, jitter: u8) -> Duration {
-    let full = FIRST_WAIT
-        .saturating_mul(1_u32.checked_shl(attempt).unwrap_or(u32::MAX))
-        .min(LONGEST_WAIT);
-    let half = full.checked_div(2).unwrap_or(full);
-    half.saturating_add(half.mul_f64(f64::from(jitter) / f64::from(u8::MAX)))
-}
-
-fn jitter() -> u8 {
-    let mut random = [0];
-    match aws_lc_rs::rand::fill(&mut random) {
-        Ok(()) => random[0],
-        Err(_) => u8::MAX,
-    }
-}
-
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(20);
-const FIRST_WAIT: Duration = Duration::from_millis(500);
-const LONGEST_WAIT: Duration = Duration::from_secs(8);
+/// Before jitter.
+const SHORTEST_WAIT: Duration = Duration::from_millis(250);
+const LONGEST_WAIT: Duration = Duration::from_secs(4);
 /// Bytes of an answer: many times the largest credential.
 const MAX_ANSWER: usize = 256 * 1024;
 const MAX_CA_FILE: u64 = 1024 * 1024;
@@ -449,15 +440,6 @@ const MAX_CA_FILE: u64 = 1024 * 1024;
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn waits_double_up_to_a_limit_and_never_reach_zero() {
-        assert_eq!(backoff(0, 0), Duration::from_millis(250));
-        assert_eq!(backoff(0, u8::MAX), Duration::from_millis(500));
-        assert_eq!(backoff(1, u8::MAX), Duration::from_secs(1));
-        assert_eq!(backoff(4, u8::MAX), Duration::from_secs(8));
-        assert_eq!(backoff(u32::MAX, 0), Duration::from_secs(4));
-    }
 
     #[test]
     fn retry_after_counts_in_seconds_only() {
