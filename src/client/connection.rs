@@ -12,7 +12,6 @@ use reqwest::Method;
 use reqwest::header::{HeaderMap, HeaderValue, RETRY_AFTER};
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject as _;
 use serde::Deserialize;
 
 use crate::clock::Clock;
@@ -54,12 +53,15 @@ impl Connection {
         patience: Duration,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, ClientError> {
+        let mut roots = tls::public_authorities();
         let own_authorities = match &route.ca {
-            Some(path) => authorities(path, patience)?,
+            Some(path) => add_authorities(&mut roots, path, patience)?,
             None => Vec::new(),
         };
+        let tls = tls::trusting(roots)
+            .map_err(|error| ClientError::Setting(format!("TLS cannot be set up: {error}")))?;
         let mut builder = reqwest::Client::builder()
-            .tls_backend_preconfigured(tls(&own_authorities)?)
+            .tls_backend_preconfigured(tls)
             .redirect(reqwest::redirect::Policy::none())
             .referer(false)
             .no_proxy()
@@ -303,30 +305,17 @@ impl From<ClientError> for Failed {
     }
 }
 
-fn authorities(
+/// Adds the authorities of a file, and returns them.
+fn add_authorities(
+    roots: &mut RootCertStore,
     path: &Path,
     patience: Duration,
 ) -> Result<Vec<CertificateDer<'static>>, ClientError> {
-    let pem = read_bounded(path, MAX_CA_FILE, patience)?;
-    let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
-    let is_usable = |found: &Vec<CertificateDer<'static>>| {
-        let mut store = RootCertStore::empty();
-        let added = found.iter().all(|one| store.add(one.clone()).is_ok());
-        added && !store.is_empty()
-    };
-    read.ok().filter(is_usable).ok_or_else(|| {
-        ClientError::Setting(format!(
-            "CA file `{}` holds no certificate; expected PEM, `-----BEGIN CERTIFICATE-----`",
-            escape(&path.to_string_lossy())
-        ))
+    let pem = read_bounded(path, tls::LARGEST_CA, patience)?;
+    tls::add(roots, &pem).map_err(|problem| {
+        let path = escape(&path.to_string_lossy());
+        ClientError::Setting(format!("CA file `{path}` {problem}"))
     })
-}
-
-fn tls(own: &[CertificateDer<'static>]) -> Result<rustls::ClientConfig, ClientError> {
-    let mut roots = tls::public_authorities();
-    roots.add_parsable_certificates(own.iter().cloned());
-    tls::trusting(roots)
-        .map_err(|error| ClientError::Setting(format!("TLS cannot be set up: {error}")))
 }
 
 async fn read(who: &'static str, mut response: reqwest::Response) -> Result<Answer, Failed> {
@@ -435,7 +424,6 @@ const SHORTEST_WAIT: Duration = Duration::from_millis(250);
 const LONGEST_WAIT: Duration = Duration::from_secs(4);
 /// Bytes of an answer: many times the largest credential.
 const MAX_ANSWER: usize = 256 * 1024;
-const MAX_CA_FILE: u64 = 1024 * 1024;
 
 #[cfg(test)]
 mod tests {
@@ -456,7 +444,7 @@ mod tests {
     #[test]
     fn a_ca_file_without_certificates_is_refused() {
         let file = tempfile::NamedTempFile::new().unwrap();
-        let error = authorities(file.path(), Duration::from_secs(1)).unwrap_err();
+        let error = add_authorities(&mut RootCertStore::empty(), file.path(), Duration::from_secs(1)).unwrap_err();
         let error = error.to_string();
         assert!(
             error.ends_with("holds no certificate; expected PEM, `-----BEGIN CERTIFICATE-----`"),

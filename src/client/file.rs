@@ -13,6 +13,7 @@ use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::clock::{Clock as _, SystemClock};
+use crate::file::{check_length, open_at_once, read_up_to};
 use crate::text::escape;
 
 /// A file that could not be read or written.
@@ -113,8 +114,7 @@ pub(super) fn write_private_new(path: &Path, contents: &[u8]) -> io::Result<bool
 pub(super) fn read_private(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     let file = open_at_once(path, OFlag::O_NOFOLLOW)?;
     let metadata = file.metadata()?;
-    let is_ours = metadata.is_file() && is_private(&metadata);
-    if !is_ours || metadata.len() > limit {
+    if !(metadata.is_file() && is_private(&metadata)) {
         return Err(io::ErrorKind::PermissionDenied.into());
     }
     read_up_to(file, limit)
@@ -135,14 +135,6 @@ pub fn read_bounded(path: &Path, limit: u64, patience: Duration) -> Result<Vec<u
         }
     };
     read().map_err(|source| FileError::new(path.to_owned(), "read", source))
-}
-
-/// Opens for reading without waiting: a pipe without a writer would block for ever (T-136).
-fn open_at_once(path: &Path, more: OFlag) -> io::Result<File> {
-    OpenOptions::new()
-        .read(true)
-        .custom_flags((OFlag::O_NONBLOCK | more).bits())
-        .open(path)
 }
 
 fn read_stream(mut file: File, limit: u64, patience: Duration) -> io::Result<Vec<u8>> {
@@ -167,9 +159,7 @@ fn read_stream(mut file: File, limit: u64, patience: Duration) -> io::Result<Vec
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
-        if u64::try_from(contents.len()).unwrap_or(u64::MAX) > limit {
-            return Err(io::ErrorKind::FileTooLarge.into());
-        }
+        check_length(&contents, limit)?;
     }
 }
 
@@ -194,16 +184,6 @@ pub(super) fn private_folder(path: &Path) -> io::Result<()> {
 fn is_private(metadata: &Metadata) -> bool {
     let rights_of_others = metadata.mode() & 0o077;
     metadata.uid() == nix::unistd::geteuid().as_raw() && rights_of_others == 0
-}
-
-fn read_up_to(file: impl io::Read, limit: u64) -> io::Result<Vec<u8>> {
-    let mut contents = Vec::new();
-    file.take(limit.saturating_add(1))
-        .read_to_end(&mut contents)?;
-    if u64::try_from(contents.len()).unwrap_or(u64::MAX) > limit {
-        return Err(io::ErrorKind::FileTooLarge.into());
-    }
-    Ok(contents)
 }
 
 fn draft_beside(path: &Path) -> io::Result<PathBuf> {

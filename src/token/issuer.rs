@@ -7,6 +7,7 @@ use url::{Host, Url};
 use super::keys::remote::address;
 use super::{TrustedIssuer, keys};
 use crate::text::is_printable;
+use crate::tls;
 
 impl TrustedIssuer {
     /// Whether these settings can be used.
@@ -111,7 +112,7 @@ impl TrustedIssuer {
             ));
         }
         match &self.ca {
-            Some(pem) => keys::remote::parse_ca(pem)
+            Some(pem) => tls::certificates(pem.as_bytes())
                 .map(|_| ())
                 .map_err(|problem| format!("`ca` of issuer `{url}` {problem}")),
             None => Ok(()),

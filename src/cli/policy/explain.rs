@@ -1,14 +1,13 @@
 //! `hallpass policy explain`: the decision a broker would make, condition by condition.
 
-use std::fs::File;
-use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use data_encoding::BASE64URL_NOPAD;
 use serde_json::json;
 
 use super::nothing_in;
-use crate::cli::inputs::InputArgs;
+use crate::cli::inputs::{InputArgs, read_input};
 use crate::cli::{Failure, Output, Terminal};
 use crate::clock::{Clock as _, SystemClock};
 use crate::policy::decide::{BlockOutcome, ConditionOutcome, GrantOutcome, PolicyOutcome, Verdict};
@@ -146,22 +145,7 @@ fn payload(path: &Path, token: &[u8]) -> Result<Vec<u8>, Failure> {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, Failure> {
-    let problem =
-        |error: io::Error| Failure::Local(format!("`{}` cannot be read: {error}", path.display()));
-    let mut bytes = Vec::new();
-    if path == Path::new("-") {
-        io::stdin()
-            .lock()
-            .take(MAX_INPUT)
-            .read_to_end(&mut bytes)
-            .map_err(problem)?;
-    } else {
-        let file = File::open(path).map_err(problem)?;
-        file.take(MAX_INPUT)
-            .read_to_end(&mut bytes)
-            .map_err(problem)?;
-    }
-    Ok(bytes)
+    read_input(path, MAX_INPUT, PATIENCE)
 }
 
 fn facts(set: &PolicySet, claims: Object) -> Result<Facts, Failure> {
@@ -325,3 +309,5 @@ const HANG: usize = 21;
 
 /// The most that is read of a file, in bytes.
 const MAX_INPUT: u64 = 64 * 1_024;
+/// For a pipe whose writer does not end.
+const PATIENCE: Duration = Duration::from_secs(60);
