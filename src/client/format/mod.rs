@@ -102,6 +102,26 @@ pub struct Options<'a> {
 }
 
 impl Format {
+    /// A format that needs and holds nothing, is read by itself, and replaces its file.
+    const fn new(
+        name: &'static str,
+        summary: &'static str,
+        text: fn(&Received, &Options<'_>) -> Option<Secret<String>>,
+    ) -> Self {
+        Self {
+            name,
+            summary,
+            needs: &[],
+            holds: Holds::Nothing,
+            hint: None,
+            wants_ca_file: false,
+            environment: Surroundings::Apart,
+            text,
+            merge: None,
+            beside: None,
+        }
+    }
+
     /// The credential in this format, without a line end.
     ///
     /// # Errors

@@ -1,21 +1,15 @@
 //! A connection address: `postgresql://user:password@host:port/database?…`.
 
 use super::libpq::{Login, NEEDS};
-use super::{Format, Holds, Options, Surroundings};
+use super::{Format, Options, Surroundings};
 use crate::client::answer::Received;
 use crate::secret::Secret;
 
 pub(super) const FORMAT: Format = Format {
-    name: "url",
-    summary: "a connection address for a database client",
     needs: NEEDS,
-    holds: Holds::Nothing,
-    hint: None,
     wants_ca_file: true,
     environment: Surroundings::Kept,
-    text,
-    merge: None,
-    beside: None,
+    ..Format::new("url", "a connection address for a database client", text)
 };
 
 fn text(received: &Received, options: &Options<'_>) -> Option<Secret<String>> {
