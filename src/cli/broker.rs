@@ -9,10 +9,12 @@ use serde_json::Value;
 use super::{Failure, Terminal};
 use crate::client::format::{rivals, variables};
 use crate::client::{
-    BrokerAddress, Client, ClientError, Environment, Received, Refusal, Route, Settings,
+    BrokerAddress, Client, ClientError, Environment, Proxy, Received, Refusal, Route,
+    Settings,
 };
 use crate::clock::SystemClock;
 use crate::reason::Reason;
+use crate::secret::Secret;
 use crate::text::{escape, escape_up_to};
 use crate::wire::FailedCondition;
 use crate::yaml::duration;
@@ -45,6 +47,14 @@ impl BrokerArgs {
         self.timeout
     }
 
+    fn proxy(&self, environment: &Environment) -> Option<Proxy> {
+        let option = self.proxy.as_deref().map(|url| (url, "`--proxy`"));
+        let variable = || Some((environment.get("HALLPASS_PROXY")?, "HALLPASS_PROXY"));
+        let (url, origin) = option.or_else(variable)?;
+        let url = Secret::new(url.to_owned());
+        Some(Proxy { url, origin })
+    }
+
     /// A client for the broker that options and environment name.
     pub(super) fn client(&self, environment: Environment) -> Result<Client, Failure> {
         hide_memory();
@@ -63,10 +73,7 @@ impl BrokerArgs {
                 .map_err(|error| Failure::Usage(error.to_string()))?,
             route: Route {
                 ca: self.ca.clone().or_else(|| environment.path("HALLPASS_CA")),
-                proxy: self
-                    .proxy
-                    .clone()
-                    .or_else(|| environment.get("HALLPASS_PROXY").map(str::to_owned)),
+                proxy: self.proxy(&environment),
                 no_proxy: environment
                     .get("NO_PROXY")
                     .or_else(|| environment.get("no_proxy"))

@@ -17,8 +17,9 @@ use crate::client::format::{Prefix, Variable, rivals, variables};
 use crate::client::ssh::Agent;
 use crate::client::ssh::agent::{self, Reports};
 use crate::client::source::SOURCES;
-use crate::client::{Ask, Client, Environment, Received, Revocation, Sharing};
+use crate::client::{Ask, Client, ClientError, Environment, Revocation, Sharing};
 use crate::secret::Secret;
+use crate::wire::Offer;
 use crate::yaml::duration;
 
 mod child;
@@ -164,6 +165,9 @@ async fn fetch(
     };
     let mut changes = Changes::default();
     let inputs = &args.inputs.read()?;
+    if args.at_least.is_some() {
+        check_offers(args, client).await?;
+    }
     for wanted in &args.credentials {
         let mut ask =
             Ask::new(&wanted.credential).map_err(|error| Failure::Usage(error.to_string()))?;
@@ -178,7 +182,8 @@ async fn fetch(
             .map_err(|error| Failure::Local(error.to_string()))?;
         // The command may print what it was given.
         mask(client.environment(), &received, out)?;
-        check_life(args.at_least, client, &received)?;
+        let left = received.expires_at.since(client.clock().now());
+        check_life(args, &received.name, u64::try_from(left).unwrap_or(0))?;
         let ca = database_ca(client, &received, None)?;
         let (prefix, ca) = (wanted.prefix.as_ref(), ca.as_deref());
         if prefix.is_some() {
@@ -194,23 +199,31 @@ async fn fetch(
     Ok(changes)
 }
 
-fn check_life(
-    at_least: Option<Duration>,
-    client: &Client,
-    received: &Received,
-) -> Result<(), Failure> {
-    let Some(at_least) = at_least else {
+/// Whether the job may have each credential for long enough, before its token is used for any.
+async fn check_offers(args: &Args, client: &Client) -> Result<(), Failure> {
+    let offers = match client.available().await {
+        Ok(offers) => offers.credentials,
+        // The answer to the request itself says more.
+        Err(ClientError::Denied(_) | ClientError::Answer { .. }) => return Ok(()),
+        Err(error) => return Err(failure_of_exchange(error, client)),
+    };
+    let is_wanted = |offer: &&Offer| {
+        let mut wanted = args.credentials.iter();
+        wanted.any(|wanted| wanted.credential == offer.credential)
+    };
+    let mut offers = offers.iter().filter(is_wanted);
+    offers.try_for_each(|offer| check_life(args, &offer.credential, offer.ttl))
+}
+
+/// Whether a life of so many seconds is as long as the command takes.
+fn check_life(args: &Args, credential: &str, seconds: u64) -> Result<(), Failure> {
+    let life = Duration::from_secs(seconds);
+    let Some(at_least) = args.at_least.filter(|at_least| life < *at_least) else {
         return Ok(());
     };
-    let left = received.expires_at.since(client.clock().now());
-    let left = Duration::from_secs(u64::try_from(left).unwrap_or(0));
-    if left >= at_least {
-        return Ok(());
-    }
     Err(Failure::Denied(format!(
-        "`{}` lives {}, the command needs {}; a policy would have to grant more (`ttl`, `max_ttl`)",
-        received.name,
-        duration::print(left),
+        "`{credential}` lives {}, the command needs {}; a policy would have to grant more (`ttl`, `max_ttl`)",
+        duration::print(life),
         duration::print(at_least)
     )))
 }

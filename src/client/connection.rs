@@ -13,6 +13,7 @@ use reqwest::header::{HeaderMap, HeaderValue, RETRY_AFTER};
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use serde::Deserialize;
+use url::Url;
 
 use crate::clock::Clock;
 use crate::secret::Secret;
@@ -30,9 +31,32 @@ pub struct Route {
     pub ca: Option<PathBuf>,
     /// A proxy, only if asked for: one named by the environment would see addresses and choose
     /// answers without anybody having decided so.
-    pub proxy: Option<String>,
+    pub proxy: Option<Proxy>,
     /// The value of `NO_PROXY`. This machine is always asked without the proxy.
     pub no_proxy: Option<String>,
+}
+
+/// A proxy that was asked for.
+#[derive(Clone, Debug)]
+pub struct Proxy {
+    /// It may hold a password.
+    pub url: Secret<String>,
+    /// The option or variable that names it.
+    pub origin: &'static str,
+}
+
+impl Proxy {
+    /// What errors call it: its address without user and password, and who named it.
+    fn shown(&self) -> String {
+        let text = self.url.expose();
+        let url = Url::parse(text).ok().filter(Url::has_host);
+        let url = url.or_else(|| Url::parse(&format!("http://{text}")).ok());
+        let address = url.and_then(|url| {
+            let (host, port) = (url.host_str()?, url.port_or_known_default()?);
+            Some(format!(" `{}://{host}:{port}`", url.scheme()))
+        });
+        format!(" through proxy{} ({})", address.unwrap_or_default(), self.origin)
+    }
 }
 
 /// Makes requests: https with our own list of authorities, no redirects, no cookies, bounded answers.
@@ -40,6 +64,8 @@ pub struct Route {
 pub struct Connection {
     http: reqwest::Client,
     own_authorities: Vec<CertificateDer<'static>>,
+    /// What errors call the proxy, and the hosts that are asked without it.
+    proxy: Option<(String, NoProxy)>,
     clock: Arc<dyn Clock>,
 }
 
@@ -68,11 +94,16 @@ impl Connection {
             .connect_timeout(CONNECT_TIMEOUT)
             .timeout(ATTEMPT_TIMEOUT)
             .user_agent(concat!("hallpass/", env!("CARGO_PKG_VERSION")));
+        let direct = NoProxy::new(route.no_proxy.as_deref());
+        let named = route.proxy.as_ref().map(|proxy| (proxy.shown(), direct.clone()));
         if let Some(proxy) = &route.proxy {
-            reqwest::Proxy::all(proxy)
-                .map_err(|_| ClientError::Setting("the proxy's address is none".to_owned()))?;
-            let proxy = proxy.clone();
-            let direct = NoProxy::new(route.no_proxy.as_deref());
+            reqwest::Proxy::all(proxy.url.expose()).map_err(|_| {
+                ClientError::Setting(format!(
+                    "{} names no proxy; expected an address like `http://proxy.example:3128`",
+                    proxy.origin
+                ))
+            })?;
+            let proxy = proxy.url.expose().clone();
             builder = builder.proxy(reqwest::Proxy::custom(move |url| {
                 (!direct.covers(url)).then(|| proxy.clone())
             }));
@@ -83,6 +114,7 @@ impl Connection {
         Ok(Self {
             http,
             own_authorities,
+            proxy: named,
             clock,
         })
     }
@@ -116,7 +148,7 @@ impl Connection {
         let attempt = || async {
             let attempt = self.attempt(request);
             let in_time = tokio::time::timeout(self.left(deadline), attempt).await;
-            in_time.unwrap_or_else(|_| Err(Failed::again(ClientError::Silent { who: request.who })))
+            in_time.unwrap_or_else(|_| Err(Failed::again(ClientError::silent(request.who))))
         };
         // Jitter adds up to as much again, so that a thousand jobs do not come back in the same moment.
         let waits = ExponentialBuilder::new()
@@ -134,7 +166,18 @@ impl Connection {
                 (wait < self.left(deadline)).then_some(wait)
             })
             .await
-            .map_err(|failed| failed.error)
+            .map_err(|failed| self.name_proxy(failed.error, &request.url))
+    }
+
+    /// Says which proxy was in between where there is no answer: it may be what is broken.
+    fn name_proxy(&self, mut error: ClientError, url: &str) -> ClientError {
+        if let ClientError::Unreachable { via, .. } | ClientError::Silent { via, .. } = &mut error
+            && let Some((shown, direct)) = &self.proxy
+            && Url::parse(url).is_ok_and(|url| !direct.covers(&url))
+        {
+            via.clone_from(shown);
+        }
+        error
     }
 
     /// The time until `deadline`.
@@ -261,10 +304,7 @@ impl Answer {
     fn later_error(&self) -> ClientError {
         let (who, status) = (self.who, self.status);
         super::answer::Refusal::parse(self).map_or_else(
-            || ClientError::Unreachable {
-                who,
-                problem: format!("it answers {status}"),
-            },
+            || ClientError::unreachable(who, format!("it answers {status}")),
             |refusal| ClientError::NotNow {
                 who,
                 status,
@@ -359,17 +399,20 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 
 /// Library errors become our texts: theirs may quote addresses and what a server sent (T-91, T-92).
 fn failure(who: &'static str, error: &reqwest::Error) -> Failed {
-    let unreachable = |problem: String| ClientError::Unreachable { who, problem };
-    let again = |problem: &str| Failed::again(unreachable(problem.to_owned()));
+    let again = |problem: &str| Failed::again(ClientError::unreachable(who, problem.to_owned()));
     let mut cause = error.source();
     while let Some(inner) = cause {
         if let Some(tls) = tls_error(inner) {
-            return unreachable(tls_problem(tls)).into();
+            return ClientError::unreachable(who, tls_problem(tls)).into();
         }
         if let Some(io) = inner.downcast_ref::<io::Error>()
             && let Some(problem) = io_problem(io.kind())
         {
             return again(problem);
+        }
+        if inner.to_string() == "proxy authorization required" {
+            let problem = "the proxy refuses the user and the password of its address, or wants some";
+            return ClientError::unreachable(who, problem.to_owned()).into();
         }
         cause = inner.source();
     }

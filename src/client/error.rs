@@ -61,16 +61,20 @@ pub enum ClientError {
         refusal: Box<Refusal>,
     },
     /// The time was up before there was an answer; what was asked for may have happened.
-    #[error("{who} could not be reached: it did not answer in time")]
+    #[error("{who} could not be reached{via}: it did not answer in time")]
     Silent {
         /// Whom we called, e.g. `the broker`.
         who: &'static str,
+        /// The proxy that was in between, if any: ` through proxy ...`.
+        via: String,
     },
     /// Nobody answered, or a proxy without its broker until the time was up.
-    #[error("{who} could not be reached: {problem}")]
+    #[error("{who} could not be reached{via}: {problem}")]
     Unreachable {
         /// Whom we called, e.g. `the broker`.
         who: &'static str,
+        /// The proxy that was in between, if any: ` through proxy ...`.
+        via: String,
         /// What happened at the last attempt.
         problem: String,
     },
@@ -81,4 +85,16 @@ pub enum ClientError {
         /// What is wrong with it.
         problem: String,
     },
+}
+
+impl ClientError {
+    pub(super) const fn unreachable(who: &'static str, problem: String) -> Self {
+        let via = String::new();
+        Self::Unreachable { who, via, problem }
+    }
+
+    pub(super) const fn silent(who: &'static str) -> Self {
+        let via = String::new();
+        Self::Silent { who, via }
+    }
 }

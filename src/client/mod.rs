@@ -33,7 +33,7 @@ mod token;
 pub use address::{AddressError, BrokerAddress};
 pub use answer::{Members, Received, Refusal, Value};
 pub use ca::ca_file;
-pub use connection::{Connection, Deadline, Route};
+pub use connection::{Connection, Deadline, Proxy, Route};
 pub use error::ClientError;
 pub use file::{FileError, check_target, read_bounded, read_own, write_private};
 pub use obtain::Obtained;

@@ -3,21 +3,13 @@
 use serde_json::{Map, json};
 
 use super::libpq::Login;
-use super::{Format, Holds, Options, Surroundings};
+use super::{Format, Holds, Options};
 use crate::client::answer::{Received, Value};
 use crate::secret::Secret;
 
 pub(super) const FORMAT: Format = Format {
-    name: "json",
-    summary: "programs: everything, as the broker's /api/credentials answers",
-    needs: &[],
     holds: Holds::Everything,
-    hint: None,
-    wants_ca_file: false,
-    environment: Surroundings::Apart,
-    text,
-    merge: None,
-    beside: None,
+    ..Format::new("json", "programs: the answer of /api/credentials, and for ssh the private_key", text)
 };
 
 #[expect(
