@@ -65,9 +65,7 @@ pub(crate) fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, S
     let found = CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>();
     let found = found.map_err(|error| format!("is not PEM: {error}"))?;
     if found.is_empty() {
-        return Err(
-            "holds no certificate; expected PEM, `-----BEGIN CERTIFICATE-----`".to_owned(),
-        );
+        return Err("holds no certificate; expected PEM, `-----BEGIN CERTIFICATE-----`".to_owned());
     }
     Ok(found)
 }

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use aws_lc_rs::digest;
 use rustls::ServerConfig;
-use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::PrivateKeyDer;
+use rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::TlsAcceptor;
 
 use crate::config::TlsFiles;
@@ -31,7 +31,8 @@ pub(crate) fn read(files: &TlsFiles) -> Result<Tls, TlsError> {
         bytes.map_err(|error| refused(path, format!("cannot be read: {error}")))
     };
     let (cert, key) = (read(&files.cert)?, read(&files.key)?);
-    let chain = tls::certificates(cert.expose()).map_err(|problem| refused(&files.cert, problem))?;
+    let chain =
+        tls::certificates(cert.expose()).map_err(|problem| refused(&files.cert, problem))?;
     let private = PrivateKeyDer::from_pem_slice(key.expose())
         .map_err(|_| refused(&files.key, "holds no private key in PEM".to_owned()))?;
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());

@@ -310,7 +310,7 @@ mod tests {
     #[test]
     fn other_settings_are_checked() {
         insta::assert_snapshot!(problem(|issuer| issuer.algorithms.clear()), @"issuer `https://ci.example` has no `algorithms`");
-        insta::assert_snapshot!(problem(|issuer| issuer.ca = Some("not PEM".into())), @"`ca` of issuer `https://ci.example` has no PEM certificate");
+        insta::assert_snapshot!(problem(|issuer| issuer.ca = Some("not PEM".into())), @"`ca` of issuer `https://ci.example` holds no certificate; expected PEM, `-----BEGIN CERTIFICATE-----`");
         insta::assert_snapshot!(problem(|issuer| issuer.key_hosts = vec!["Keys.example".into()]), @"issuer `https://ci.example` has key host `Keys.example`, expected a lower-case name, with `:port` if it is not 443");
         problem(|issuer| issuer.token_types = vec![String::new()]);
         problem(|issuer| issuer.tolerated_audiences = vec!["ü".into()]);

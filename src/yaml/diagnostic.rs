@@ -98,7 +98,10 @@ impl Diagnostic {
             let carets = "^".repeat(excerpt.covered);
             writeln!(out, "{margin} {frame}|{frame:#}")?;
             writeln!(out, "{frame}{line} |{frame:#} {text}")?;
-            writeln!(out, "{margin} {frame}|{frame:#} {indent}{mark}{carets}{mark:#}")?;
+            writeln!(
+                out,
+                "{margin} {frame}|{frame:#} {indent}{mark}{carets}{mark:#}"
+            )?;
         }
         let mut help = self.help.iter().flat_map(|help| help.lines());
         if let Some(first) = help.next() {

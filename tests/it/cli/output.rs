@@ -248,13 +248,14 @@ fn each_stream_is_coloured_on_its_own() {
     let check = format!("{hallpass} policy check");
     let explain = format!("{hallpass} policy explain x --token a");
     let is_coloured = |command: &str, variables: &[(&str, &str)]| {
-        let command = format!("{command}; cat kept 2>/dev/null");
+        let command = format!("rm -f kept; {command}; cat kept 2>/dev/null");
         let output = Command::new("script")
             .args(["-q", "-c", &command, "/dev/null"])
             .current_dir(folder.path())
             .env_remove("NO_COLOR")
             .env_remove("CLICOLOR")
             .env_remove("CLICOLOR_FORCE")
+            .env_remove("CI")
             .env("TERM", "xterm")
             .envs(variables.iter().copied())
             .stdin(Stdio::null())
@@ -270,7 +271,10 @@ fn each_stream_is_coloured_on_its_own() {
     for (command, own) in [(&check, ">kept"), (&explain, "2>kept")] {
         let command = format!("{command} {own}");
         assert!(!is_coloured(&command, &[]), "{command}");
-        assert!(is_coloured(&command, &[("CLICOLOR_FORCE", "1")]), "{command}");
+        assert!(
+            is_coloured(&command, &[("CLICOLOR_FORCE", "1")]),
+            "{command}"
+        );
     }
     for variable in [("NO_COLOR", "1"), ("TERM", "dumb")] {
         assert!(!is_coloured(&check, &[variable]), "{variable:?}");

@@ -425,8 +425,8 @@ fn a_broken_proxy_is_named_and_its_password_is_not() {
         stderr(&output).replace(&port.to_string(), "PORT")
     };
     let refusing = answer("HTTP/1.1 407 no\r\n\r\n");
-    insta::assert_snapshot!(problem(true, port), @"");
+    insta::assert_snapshot!(problem(true, port), @"hallpass: the broker could not be reached through proxy `http://127.0.0.1:PORT` (`--proxy`): the proxy refuses the user and the password of its address, or wants some");
     refusing.join().unwrap();
     drop(listener);
-    insta::assert_snapshot!(problem(false, port), @"");
+    insta::assert_snapshot!(problem(false, port), @"hallpass: the broker could not be reached through proxy `http://127.0.0.1:PORT` (HALLPASS_PROXY): connection refused; is it running, and is the port right?");
 }
