@@ -9,7 +9,11 @@ pub(super) const FORMAT: Format = Format {
     holds: Holds::OneLine,
     wants_ca_file: true,
     environment: Surroundings::Kept,
-    ..Format::new("dotenv", "a .env file: NAME=value, a value to the end of its line", text)
+    ..Format::new(
+        "dotenv",
+        "a .env file: NAME=value, a value to the end of its line",
+        text,
+    )
 };
 
 /// Without quotes: Docker and GitLab would take them for a part of the value. No value holds a line

@@ -9,7 +9,11 @@ pub(super) const FORMAT: Format = Format {
     holds: Holds::OneLine,
     wants_ca_file: true,
     environment: Surroundings::Cleared,
-    ..Format::new("env", "a shell, by eval: PG* and DATABASE_URL, or HALLPASS_TOKEN", text)
+    ..Format::new(
+        "env",
+        "a shell, by eval: PG* and DATABASE_URL, or HALLPASS_TOKEN",
+        text,
+    )
 };
 
 #[expect(

@@ -12,7 +12,11 @@ pub const FORMAT: Format = Format {
     holds: Holds::OneLine,
     wants_ca_file: true,
     environment: Surroundings::Kept,
-    ..Format::new("--github-env", "GitHub's runner, for later steps: the variables of env", text)
+    ..Format::new(
+        "--github-env",
+        "GitHub's runner, for later steps: the variables of env",
+        text,
+    )
 };
 
 /// `None` where the machine has no random bytes.

@@ -8,7 +8,11 @@ use crate::secret::Secret;
 
 pub(super) const FORMAT: Format = Format {
     needs: &["token"],
-    ..Format::new("kube-exec", "kubectl's exec credential plugin: an ExecCredential", text)
+    ..Format::new(
+        "kube-exec",
+        "kubectl's exec credential plugin: an ExecCredential",
+        text,
+    )
 };
 
 fn text(received: &Received, _: &Options<'_>) -> Option<Secret<String>> {

@@ -194,26 +194,21 @@ impl Format {
             Some(hint) => hint.to_owned(),
             None => format!("use one of {}", names.join(", ")),
         };
-        FormatError {
-            format: self.name,
-            problem,
-            credential: credential.to_owned(),
-            noun: kind.noun,
-            fix,
-        }
+        let (does, has) = match problem {
+            Problem::Lacks(member) => (format!("needs member `{member}`"), "does not have"),
+            Problem::Loses(member) => (format!("cannot hold member `{member}`"), "has"),
+        };
+        FormatError(format!(
+            "format `{}` {does}, which `{credential}`, {}, {has}: {fix}",
+            self.name, kind.noun
+        ))
     }
 }
 
 /// A credential that a format cannot hold.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("format `{format}` {problem}, {noun}, {}: {fix}", .problem.end(), problem = .problem.of(.credential))]
-pub struct FormatError {
-    format: &'static str,
-    problem: Problem,
-    credential: String,
-    noun: &'static str,
-    fix: String,
-}
+#[error("{0}")]
+pub struct FormatError(String);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Problem {
@@ -223,28 +218,12 @@ enum Problem {
     Loses(&'static str),
 }
 
-impl Problem {
-    fn of(self, credential: &str) -> String {
-        match self {
-            Self::Lacks(member) => format!("needs member `{member}`, which `{credential}`"),
-            Self::Loses(member) => format!("cannot hold member `{member}`, which `{credential}`"),
-        }
-    }
-
-    const fn end(self) -> &'static str {
-        match self {
-            Self::Lacks(_) => "does not have",
-            Self::Loses(_) => "has",
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::client::Ask;
     use crate::client::answer::{Members, Value};
     use crate::client::ssh::{PRIVATE_KEY, makes_key_for};
-    use crate::client::Ask;
     use crate::clock::Timestamp;
     use crate::credential::database::postgres;
     use crate::credential::jwt;
@@ -323,7 +302,9 @@ mod tests {
             ..login()
         };
         if let Some(own) = own {
-            received.members.hold(own.name, Secret::new("the-own".to_owned()));
+            received
+                .members
+                .hold(own.name, Secret::new("the-own".to_owned()));
         }
         received
     }

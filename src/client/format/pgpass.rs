@@ -1,6 +1,6 @@
 //! A line of libpq's password file: `host:port:database:user:password`.
 
-use super::libpq::{Login, NEEDS};
+use super::libpq::{NEEDS, login};
 use super::{Format, Options};
 use crate::client::answer::Received;
 use crate::secret::Secret;
@@ -8,11 +8,15 @@ use crate::secret::Secret;
 pub(super) const FORMAT: Format = Format {
     needs: NEEDS,
     merge: Some(merge),
-    ..Format::new("pgpass", "libpq's password file, for --out; other entries of the file stay", text)
+    ..Format::new(
+        "pgpass",
+        "libpq's password file, for --out; other entries of the file stay",
+        text,
+    )
 };
 
 fn text(received: &Received, _: &Options<'_>) -> Option<Secret<String>> {
-    let login = Login::of(received)?;
+    let login = login(received)?;
     let password = field(login.password.expose());
     Some(Secret::new(format!(
         "{}:{}:{}:{}:{}",

@@ -10,7 +10,11 @@ pub(super) const FORMAT: Format = Format {
         "it is for an SSH certificate whose key pair this command makes; `json` prints what there is",
     ),
     beside: Some(("-cert.pub", "certificate")),
-    ..Format::new("ssh", "ssh -i FILE, with --out FILE: the private key there, the certificate in FILE-cert.pub", text)
+    ..Format::new(
+        "ssh",
+        "ssh -i FILE, with --out FILE: the private key there, the certificate in FILE-cert.pub",
+        text,
+    )
 };
 
 fn text(received: &Received, _: &Options<'_>) -> Option<Secret<String>> {

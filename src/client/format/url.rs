@@ -1,8 +1,9 @@
 //! A connection address: `postgresql://user:password@host:port/database?…`.
 
-use super::libpq::{Login, NEEDS};
+use super::libpq::{NEEDS, login};
 use super::{Format, Options, Surroundings};
 use crate::client::answer::Received;
+use crate::credential::database::postgres::url::{Parts, connection_url};
 use crate::secret::Secret;
 
 pub(super) const FORMAT: Format = Format {
@@ -13,7 +14,9 @@ pub(super) const FORMAT: Format = Format {
 };
 
 fn text(received: &Received, options: &Options<'_>) -> Option<Secret<String>> {
-    Some(Login::of(received)?.url(options.ca_file))
+    let login = login(received)?;
+    let ca_file = options.ca_file;
+    Some(connection_url(&Parts { ca_file, ..login }))
 }
 
 #[cfg(test)]
