@@ -8,15 +8,15 @@ use serde_json::Value;
 
 use super::{Failure, Terminal};
 use crate::client::format::{rivals, variables};
+use crate::client::ssh::WAY_OUT;
 use crate::client::{
-    BrokerAddress, Client, ClientError, Environment, Proxy, Received, Refusal, Route,
-    Settings,
+    BrokerAddress, Client, ClientError, Environment, Proxy, Received, Route, Settings,
 };
 use crate::clock::SystemClock;
 use crate::reason::Reason;
 use crate::secret::Secret;
 use crate::text::{escape, escape_up_to};
-use crate::wire::FailedCondition;
+use crate::wire::{FailedCondition, Refusal};
 use crate::yaml::duration;
 
 /// How to reach the broker, and how to be known to it.
@@ -69,8 +69,7 @@ impl BrokerArgs {
                 )
             })?;
         let settings = Settings {
-            broker: BrokerAddress::parse(address)
-                .map_err(|error| Failure::Usage(error.to_string()))?,
+            broker: BrokerAddress::parse(address).map_err(Failure::usage)?,
             route: Route {
                 ca: self.ca.clone().or_else(|| environment.path("HALLPASS_CA")),
                 proxy: self.proxy(&environment),
@@ -100,8 +99,8 @@ fn hide_memory() {
 pub(super) fn failure(error: ClientError) -> Failure {
     match error {
         ClientError::Denied(refusal) => Failure::Denied(denial(&refusal)),
-        ClientError::Spent { refusal, way_out } => {
-            Failure::Denied(format!("{}\n\n{way_out}", denial(&refusal)))
+        ClientError::Spent(refusal) => {
+            Failure::Denied(format!("{}\n\n{WAY_OUT}", denial(&refusal)))
         }
         ClientError::Unreachable { .. }
         | ClientError::NotNow { .. }
@@ -309,9 +308,9 @@ mod tests {
 
     fn refusal() -> Refusal {
         Refusal {
-            status: 400,
             error: "invalid_request".to_owned(),
-            description: "fact `ref` is `refs/heads/dev`".to_owned(),
+            error_description: Some("fact `ref` is `refs/heads/dev`".to_owned()),
+            retryable: false,
             reason: Some("policy.condition".to_owned()),
             request_id: Some("req_1".to_owned()),
             failed_conditions: vec![FailedCondition {
@@ -345,7 +344,7 @@ mod tests {
     fn nothing_in_a_denial_reaches_the_terminal_unescaped() {
         let hostile = "\u{1b}]0;owned\u{7}\u{202e}\r";
         let mut refusal = refusal();
-        refusal.description = hostile.to_owned();
+        refusal.error_description = Some(hostile.to_owned());
         refusal.reason = Some(hostile.to_owned());
         refusal.request_id = Some(hostile.to_owned());
         refusal.when = Some(hostile.to_owned());

@@ -14,12 +14,12 @@ use super::get::database_ca;
 use super::inputs::InputArgs;
 use super::{Failure, Terminal};
 use crate::client::format::{Prefix, Variable, rivals, variables};
+use crate::client::source::SOURCES;
 use crate::client::ssh::Agent;
 use crate::client::ssh::agent::{self, Reports};
-use crate::client::source::SOURCES;
-use crate::client::{Ask, Client, ClientError, Environment, Revocation, Sharing};
+use crate::client::{Ask, Client, ClientError, Environment, Sharing};
 use crate::secret::Secret;
-use crate::wire::Offer;
+use crate::wire::{LeaseState, Offer};
 use crate::yaml::duration;
 
 mod child;
@@ -169,8 +169,7 @@ async fn fetch(
         check_offers(args, client).await?;
     }
     for wanted in &args.credentials {
-        let mut ask =
-            Ask::new(&wanted.credential).map_err(|error| Failure::Usage(error.to_string()))?;
+        let mut ask = Ask::new(&wanted.credential).map_err(Failure::usage)?;
         ask.inputs.clone_from(inputs);
         let obtained = client
             .obtain(&ask, sharing, None)
@@ -179,7 +178,7 @@ async fn fetch(
         leases.extend(obtained.received.lease.clone());
         let (received, agent) = obtained
             .serve(client, reports.clone())
-            .map_err(|error| Failure::Local(error.to_string()))?;
+            .map_err(Failure::local)?;
         // The command may print what it was given.
         mask(client.environment(), &received, out)?;
         let left = received.expires_at.since(client.clock().now());
@@ -318,8 +317,8 @@ fn find_program(
 async fn revoke(client: &Client, leases: &[Secret<String>], out: &mut Terminal) {
     for lease in leases {
         let said = match tokio::time::timeout(REVOKE_TIME, client.revoke(lease)).await {
-            Ok(Ok(Revocation::Gone | Revocation::Closed)) => continue,
-            Ok(Ok(Revocation::Pending)) => {
+            Ok(Ok(LeaseState::Gone | LeaseState::Closed)) => continue,
+            Ok(Ok(LeaseState::Pending)) => {
                 "revocation accepted; the broker is still ending the login".to_owned()
             }
             Ok(Err(error)) => format!("a login was not revoked and ends by itself: {error}"),

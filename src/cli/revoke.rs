@@ -9,8 +9,9 @@ use serde_json::json;
 use super::broker::{BrokerArgs, block_on, failure};
 use super::inputs::read_input;
 use super::{Failure, Output, Terminal};
-use crate::client::{Environment, Revocation};
+use crate::client::Environment;
 use crate::secret::Secret;
+use crate::wire::LeaseState;
 
 /// Ends a login before its time, by its lease handle
 ///
@@ -44,20 +45,16 @@ pub fn run(args: Args, out: &mut Terminal) -> Result<(), Failure> {
     let lease = lease(args.lease, args.file.as_deref(), args.broker.timeout())?;
     let client = args.broker.client(Environment::of_this_process())?;
     let revocation = block_on(async { client.revoke(&lease).await.map_err(failure) })?;
-    let (word, sentence) = match revocation {
-        Revocation::Gone => ("gone", "The login is gone."),
-        Revocation::Closed => (
-            "closed",
-            "The login is closed. Objects it left keep its name until they are cleaned up.",
-        ),
-        Revocation::Pending => (
-            "pending",
-            "The broker accepted the revocation and is still ending the login.",
-        ),
+    let sentence = match revocation {
+        LeaseState::Gone => "The login is gone.",
+        LeaseState::Closed => {
+            "The login is closed. Objects it left keep its name until they are cleaned up."
+        }
+        LeaseState::Pending => "The broker accepted the revocation and is still ending the login.",
     };
     match args.output {
         Output::Text => out.line(sentence),
-        Output::Json => out.json(&json!({ "revocation": word }).to_string()),
+        Output::Json => out.json(&json!({ "revocation": revocation }).to_string()),
     }
     Ok(())
 }

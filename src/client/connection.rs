@@ -19,6 +19,7 @@ use crate::clock::Clock;
 use crate::secret::Secret;
 use crate::text::escape;
 use crate::tls;
+use crate::wire::Refusal;
 
 use super::error::ClientError;
 use super::file::read_bounded;
@@ -55,7 +56,11 @@ impl Proxy {
             let (host, port) = (url.host_str()?, url.port_or_known_default()?);
             Some(format!(" `{}://{host}:{port}`", url.scheme()))
         });
-        format!(" through proxy{} ({})", address.unwrap_or_default(), self.origin)
+        format!(
+            " through proxy{} ({})",
+            address.unwrap_or_default(),
+            self.origin
+        )
     }
 }
 
@@ -95,7 +100,10 @@ impl Connection {
             .timeout(ATTEMPT_TIMEOUT)
             .user_agent(concat!("hallpass/", env!("CARGO_PKG_VERSION")));
         let direct = NoProxy::new(route.no_proxy.as_deref());
-        let named = route.proxy.as_ref().map(|proxy| (proxy.shown(), direct.clone()));
+        let named = route
+            .proxy
+            .as_ref()
+            .map(|proxy| (proxy.shown(), direct.clone()));
         if let Some(proxy) = &route.proxy {
             reqwest::Proxy::all(proxy.url.expose()).map_err(|_| {
                 ClientError::Setting(format!(
@@ -303,7 +311,7 @@ impl Answer {
     /// What the last answer of a busy broker said, for the error when time is up.
     fn later_error(&self) -> ClientError {
         let (who, status) = (self.who, self.status);
-        super::answer::Refusal::parse(self).map_or_else(
+        Refusal::parse(self).map_or_else(
             || ClientError::unreachable(who, format!("it answers {status}")),
             |refusal| ClientError::NotNow {
                 who,
@@ -410,8 +418,9 @@ fn failure(who: &'static str, error: &reqwest::Error) -> Failed {
         {
             return again(problem);
         }
-        if inner.to_string() == "proxy authorization required" {
-            let problem = "the proxy refuses the user and the password of its address, or wants some";
+        if inner.to_string().ends_with("proxy authorization required") {
+            let problem =
+                "the proxy refuses the user and the password of its address, or wants some";
             return ClientError::unreachable(who, problem.to_owned()).into();
         }
         cause = inner.source();
@@ -487,7 +496,12 @@ mod tests {
     #[test]
     fn a_ca_file_without_certificates_is_refused() {
         let file = tempfile::NamedTempFile::new().unwrap();
-        let error = add_authorities(&mut RootCertStore::empty(), file.path(), Duration::from_secs(1)).unwrap_err();
+        let error = add_authorities(
+            &mut RootCertStore::empty(),
+            file.path(),
+            Duration::from_secs(1),
+        )
+        .unwrap_err();
         let error = error.to_string();
         assert!(
             error.ends_with("holds no certificate; expected PEM, `-----BEGIN CERTIFICATE-----`"),

@@ -1,9 +1,9 @@
 //! What can go wrong between a job and its credential, told so that the job's author can fix it.
 
 use crate::text::escape;
+use crate::wire::Refusal;
 
 use super::address::AddressError;
-use super::answer::Refusal;
 use super::file::FileError;
 use super::format::FormatError;
 use super::source::SourceError;
@@ -45,13 +45,9 @@ pub enum ClientError {
     },
     #[error(transparent)]
     Denied(Box<Refusal>),
-    /// The job's token was used for the credential before, and no repeat can help.
-    #[error("{refusal}")]
-    Spent {
-        refusal: Box<Refusal>,
-        /// What to do, in a few sentences.
-        way_out: &'static str,
-    },
+    /// The job's token was used for an SSH certificate before, and no repeat can help.
+    #[error("{0}")]
+    Spent(Box<Refusal>),
     /// Somebody answered "not now" until the time was up, or "not until an operator acts".
     #[error("{who} answers {status}: {refusal}")]
     NotNow {

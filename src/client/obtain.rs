@@ -6,7 +6,7 @@ use super::error::ClientError;
 use super::format::Format;
 use super::kept::Slot;
 use super::ssh::agent::Reports;
-use super::ssh::{Agent, PRIVATE_KEY, RunKey, WAY_OUT, makes_key_for};
+use super::ssh::{Agent, PRIVATE_KEY, RunKey, makes_key_for};
 use super::token::IdToken;
 use super::{Ask, BROKER, Client, Sharing, parse_json, success};
 use crate::credential::kind::{KINDS, Kind};
@@ -148,8 +148,7 @@ impl Obtained {
 /// Whatever kind the credential is of, the format holds it, and no key has to be made for it.
 fn is_clear(ask: &Ask, format: Option<&Format>) -> bool {
     let fits = |kind: &Kind| {
-        let holds =
-            format.is_none_or(|format| format.check(&ask.credential, kind, None).is_ok());
+        let holds = format.is_none_or(|format| format.check(&ask.credential, kind, None).is_ok());
         holds && !makes_key_for(kind, ask)
     };
     KINDS.iter().all(|kind| fits(kind))
@@ -158,10 +157,9 @@ fn is_clear(ask: &Ask, format: Option<&Format>) -> bool {
 /// A token that was used before: the key that was made for that use is gone.
 fn spent(error: ClientError) -> ClientError {
     match error {
-        ClientError::Denied(refusal) if refusal.is(Reason::TokenReplayed) => ClientError::Spent {
-            refusal,
-            way_out: WAY_OUT,
-        },
+        ClientError::Denied(refusal) if refusal.is(Reason::TokenReplayed) => {
+            ClientError::Spent(refusal)
+        }
         other => other,
     }
 }

@@ -30,7 +30,7 @@ pub(super) const PRIVATE_KEY: Member = Member {
 
 /// What a job does whose token was used for a certificate before: the key of that one is gone, so no
 /// repeat helps.
-pub(super) const WAY_OUT: &str = "This job's token was already used for this credential, and the key that was signed then ended with its\ncommand. Run everything that needs it in one `hallpass exec`, or write the key once with\n`hallpass get NAME --format ssh --out FILE` and use FILE in later steps. Another ID token can be used once more.";
+pub const WAY_OUT: &str = "This job's token was already used for this credential, and the key that was signed then ended with its\ncommand. Run everything that needs it in one `hallpass exec`, or write the key once with\n`hallpass get NAME --format ssh --out FILE` and use FILE in later steps. Another ID token can be used once more.";
 
 /// An Ed25519 key pair that is made for one run, and is wiped from memory with it.
 pub struct RunKey {
