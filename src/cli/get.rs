@@ -82,7 +82,7 @@ pub fn run(args: &Args, out: &mut Terminal) -> Result<(), Failure> {
 }
 
 async fn get(args: &Args, client: &Client, out: &mut Terminal) -> Result<(), Failure> {
-    let mut ask = Ask::new(&args.credential).map_err(|error| Failure::Usage(error.to_string()))?;
+    let mut ask = Ask::new(&args.credential).map_err(Failure::usage)?;
     ask.scopes.clone_from(&args.scopes);
     ask.ttl.clone_from(&args.ttl);
     ask.inputs = args.inputs.read()?;
@@ -168,9 +168,7 @@ fn hand_over(
         prefix: args.prefix.as_ref(),
         ca_file: ca.as_deref(),
     };
-    let text = format
-        .write(received, &options)
-        .map_err(|error| Failure::Usage(error.to_string()))?;
+    let text = format.write(received, &options).map_err(Failure::usage)?;
     if args.github_env {
         return add_to_github_env(client, &text);
     }

@@ -1,7 +1,8 @@
 //! The command tree; the one writer to the terminal. One file per command.
 
+use std::fmt;
 use std::fs::File;
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, Write as _};
 use std::os::fd::AsFd;
 use std::process::ExitCode;
 
@@ -178,6 +179,14 @@ pub enum Failure {
 }
 
 impl Failure {
+    fn local(error: impl fmt::Display) -> Self {
+        Self::Local(error.to_string())
+    }
+
+    fn usage(error: impl fmt::Display) -> Self {
+        Self::Usage(error.to_string())
+    }
+
     #[must_use]
     pub const fn code(&self) -> u8 {
         match self {
@@ -210,7 +219,6 @@ impl From<FileError> for Failure {
 /// A write to standard output that fails is remembered, and fails the command (T-137).
 #[derive(Debug)]
 pub struct Terminal {
-    is_terminal: bool,
     /// Whether standard output shows colours.
     colours: bool,
     /// Whether standard error does.
@@ -222,7 +230,6 @@ pub struct Terminal {
 impl Terminal {
     fn new() -> Self {
         Self {
-            is_terminal: io::stdout().is_terminal(),
             colours: AutoStream::choice(&io::stdout()) != ColorChoice::Never,
             error_colours: AutoStream::choice(&io::stderr()) != ColorChoice::Never,
             failed: None,
@@ -250,12 +257,6 @@ impl Terminal {
         }
         self.note(printed);
         Ok(())
-    }
-
-    /// Whether standard output is a terminal.
-    #[must_use]
-    pub const fn is_terminal(&self) -> bool {
-        self.is_terminal
     }
 
     /// A line of the answer, in colour where standard output shows it, made harmless: nothing in it drives a terminal or a CI's runner.
@@ -433,7 +434,10 @@ mod tests {
     fn a_colour_that_is_not_shown_hides_no_command() {
         for text in ["\u{1b}[31m::set-env", " \u{1b}[0m::x", "#\u{1b}[0m#[error]"] {
             let plain = shown(text, false);
-            assert!(!plain.contains(['\u{1b}']) && !plain.contains("##"), "{plain}");
+            assert!(
+                !plain.contains(['\u{1b}']) && !plain.contains("##"),
+                "{plain}"
+            );
             assert!(!plain.trim_start().starts_with("::"), "{plain}");
         }
         assert_eq!(shown(&format!("{GREEN}ok{GREEN:#}"), false), "ok");

@@ -49,10 +49,10 @@ pub fn run(args: Args, out: &mut Terminal) -> Result<(), Failure> {
         Signals::catch()
             .map_err(|error| Failure::Local(format!("signals cannot be caught: {error}")))?
     };
-    let settings = Settings::load(&config).map_err(|error| Failure::Local(error.to_string()))?;
+    let settings = Settings::load(&config).map_err(Failure::local)?;
     if check {
         let remarks = broker::check(&settings);
-        let remarks = remarks.map_err(|error| Failure::Local(error.to_string()))?;
+        let remarks = remarks.map_err(Failure::local)?;
         for remark in &remarks {
             out.error_report(&format!("hallpass: {remark}"));
         }
@@ -97,7 +97,7 @@ impl Signals {
 async fn serve(settings: &Settings, mut signals: Signals) -> Result<(), Failure> {
     let running = broker::start(settings, Overrides::default())
         .await
-        .map_err(|error| Failure::Local(error.to_string()))?;
+        .map_err(Failure::local)?;
     tracing::info!(
         public = %running.public_addr,
         operator = %running.operator_addr,

@@ -72,7 +72,7 @@ pub fn write_private(path: &Path, contents: &[u8]) -> Result<(), FileError> {
 /// [`write_private`] in a folder of our own: whatever is there is replaced.
 pub(super) fn replace_private(path: &Path, contents: &[u8]) -> io::Result<()> {
     let draft = draft_beside(path)?;
-    write_new(&draft, contents)
+    write_new(&draft, contents, 0o600)
         .and_then(|()| fs::rename(&draft, path))
         .inspect_err(|_| discard(&draft))
 }
@@ -97,10 +97,13 @@ pub fn read_own(path: &Path, limit: u64) -> Result<Vec<u8>, FileError> {
     read().map_err(|source| FileError::new(path.to_owned(), "read", source))
 }
 
-/// Like [`write_private`], but leaves a file alone that is already there; `false` then.
-pub(super) fn write_private_new(path: &Path, contents: &[u8]) -> io::Result<bool> {
+/// Writes a new file whole, with this mode, and leaves one alone that is already there; `false` then.
+///
+/// # Errors
+/// The folder is missing or cannot be written to.
+pub fn write_private_new(path: &Path, contents: &[u8], mode: u32) -> io::Result<bool> {
     let draft = draft_beside(path)?;
-    let result = write_new(&draft, contents).and_then(|()| fs::hard_link(&draft, path));
+    let result = write_new(&draft, contents, mode).and_then(|()| fs::hard_link(&draft, path));
     discard(&draft);
     match result {
         Ok(()) => Ok(true),
@@ -200,11 +203,11 @@ pub(super) fn random_word() -> io::Result<String> {
     Ok(HEXLOWER.encode(&random))
 }
 
-fn write_new(path: &Path, contents: &[u8]) -> io::Result<()> {
+fn write_new(path: &Path, contents: &[u8], mode: u32) -> io::Result<()> {
     let mut file = OpenOptions::new()
         .write(true)
         .create_new(true)
-        .mode(0o600)
+        .mode(mode)
         .open(path)?;
     file.write_all(contents)?;
     file.sync_all()
@@ -231,6 +234,17 @@ mod tests {
         write_private(&path, b"new").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"new");
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_new_file_is_never_overwritten_and_leaves_no_draft() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("root");
+        assert!(write_private_new(&path, b"first", 0o400).unwrap());
+        assert!(!write_private_new(&path, b"second", 0o400).unwrap());
+        assert_eq!(fs::read(&path).unwrap(), b"first");
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o400);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 

@@ -296,8 +296,8 @@ impl Story<'_> {
 
     fn expect_finding(&mut self, report: &Report, what: &str) -> Result<(), DemoError> {
         let finding = report.findings.first();
-        let finding =
-            finding.ok_or_else(|| DemoError::otherwise(format!("{what}, and nothing was found")))?;
+        let finding = finding
+            .ok_or_else(|| DemoError::otherwise(format!("{what}, and nothing was found")))?;
         self.did(&format!("{what}: found"));
         self.say(&finding.to_string());
         Ok(())
@@ -406,7 +406,10 @@ fn login(body: &Value) -> Result<Config, DemoError> {
     let mut config = Config::new();
     config
         .host(member("host")?)
-        .port(port.and_then(|port| port.try_into().ok()).unwrap_or_default())
+        .port(
+            port.and_then(|port| port.try_into().ok())
+                .unwrap_or_default(),
+        )
         .user(member("username")?)
         .password(member("password")?)
         .dbname(member("database")?)

@@ -349,7 +349,9 @@ impl PostgresError {
 }
 
 /// A session; its connection runs in a task of its own.
-pub(super) async fn connect(config: &tokio_postgres::Config) -> Result<Client, tokio_postgres::Error> {
+pub(super) async fn connect(
+    config: &tokio_postgres::Config,
+) -> Result<Client, tokio_postgres::Error> {
     let (client, connection) = config.connect(NoTls).await?;
     // The client reports what goes wrong; the task only moves bytes.
     tokio::spawn(connection);
