@@ -1,7 +1,8 @@
 //! hallpass, a CI identity broker: a job's OIDC token in, a short-lived scoped credential out.
 //!
-//! The story is one function, [`exchange`]: verify, identify, decide, reserve, record, mint, record.
-//! Each step makes the evidence that the next one takes by value, so that leaving one out does not
+//! The exchange pipeline is one function, [`exchange`]: verify, identify, decide, reserve, record, mint,
+//! record.
+//! Each step returns the evidence that the next one consumes, so that code without a step does not
 //! compile:
 //!
 //! ```text
@@ -9,7 +10,7 @@
 //!    token/       token/   provider/ policy/   replay/     audit/      credential/
 //! ```
 //!
-//! Who knows whom:
+//! Dependencies between modules:
 //!
 //! ```text
 //! main -> cli -> { broker -> http, client, dev } -> exchange

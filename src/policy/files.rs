@@ -83,6 +83,14 @@ impl Folder {
         folder
     }
 
+    /// Adds policy files that are in memory.
+    pub(super) fn add(&mut self, files: &[(String, String)]) {
+        let sources = files.iter();
+        let sources = sources.map(|(name, text)| Source::new(name, name, text.clone()));
+        self.policies.extend(sources);
+        self.policies.sort_by(|a, b| a.name().cmp(b.name()));
+    }
+
     /// A file that a policy file names, such as a CA's certificates: within the folder, and checked
     /// like a policy file.
     pub(super) fn other(&mut self, name: &str) -> Result<String, String> {

@@ -18,6 +18,7 @@ const COMMANDS: &[&[&str]] = &[
     &["doctor"],
     &["policy", "check"],
     &["policy", "explain"],
+    &["policy", "new"],
     &["audit", "verify"],
     &["keys", "generate"],
     &["keys", "show"],
