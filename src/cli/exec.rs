@@ -1,6 +1,6 @@
 //! `hallpass exec`: a command with credentials that only it can see, and that end with it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -285,20 +285,14 @@ fn identity(environment: &Environment) -> Vec<String> {
 
 /// Two credentials without prefixes would overwrite each other's variables.
 fn check_prefixes(credentials: &[Wanted]) -> Result<(), Failure> {
-    for (index, one) in credentials.iter().enumerate() {
-        let is_same = |other: &Wanted| other.prefix == one.prefix;
-        if credentials
-            .iter()
-            .skip(index.saturating_add(1))
-            .any(is_same)
-        {
-            return Err(Failure::Usage(
-                "several credentials need a prefix each, like `SHOP=shop-db/read AUDIT=audit-db/read`"
-                    .to_owned(),
-            ));
-        }
+    let mut prefixes = BTreeSet::new();
+    if credentials.iter().all(|one| prefixes.insert(&one.prefix)) {
+        return Ok(());
     }
-    Ok(())
+    Err(Failure::Usage(
+        "several credentials need a prefix each, like `SHOP=shop-db/read AUDIT=audit-db/read`"
+            .to_owned(),
+    ))
 }
 
 /// Looks before anything is minted.

@@ -130,7 +130,7 @@ pub(super) fn start_logging(level: &str) {
 /// A core file would hold every secret in memory (T-93).
 fn forbid_core_dumps() -> nix::Result<()> {
     let limited = setrlimit(Resource::RLIMIT_CORE, 0, 0);
-    not_dumpable().and(limited)
+    nix::sys::prctl::set_dumpable(false).and(limited)
 }
 
 /// Each connection is an open file, and the usual limit is not above our own: without files nothing
@@ -152,16 +152,6 @@ fn allow_open_files(connections: usize) {
             );
         }
     }
-}
-
-#[cfg(target_os = "linux")]
-fn not_dumpable() -> nix::Result<()> {
-    nix::sys::prctl::set_dumpable(false)
-}
-
-#[cfg(not(target_os = "linux"))]
-const fn not_dumpable() -> nix::Result<()> {
-    Ok(())
 }
 
 /// Listeners, the operator's connections, logs, connections to targets and issuers.

@@ -31,7 +31,7 @@ impl Variable {
 }
 
 /// What stands before a variable's name, so that one job can hold several credentials.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Prefix(String);
 
 impl Prefix {
