@@ -84,6 +84,11 @@ pub trait TargetSettings: Same + Any + Send + Sync + fmt::Debug {
         Ok(Vec::new())
     }
 
+    /// Whether what its administrator runs depends on the version of a server.
+    fn has_server_version(&self) -> bool {
+        false
+    }
+
     /// What its administrator has to run or configure, or with `uninstall` what removes that.
     ///
     /// # Errors
@@ -330,7 +335,7 @@ pub struct SweepReport {
     pub waiting: u32,
     /// Sessions without a login that were ended.
     pub ghosts: u32,
-    /// Live logins, not told of before, that no broker with our keys made (databases.md P-4).
+    /// Live logins, not told of before, that no broker with our keys made (T-104).
     pub strangers: Vec<String>,
 }
 

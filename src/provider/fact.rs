@@ -15,7 +15,7 @@ pub enum FactType {
 
 macro_rules! facts {
     ($($(#[$doc:meta])* $variant:ident = $name:literal,)*) => {
-        /// One thing a job says, under our name for it (ci-providers' common vocabulary).
+        /// One thing a job says, under our name for it.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub enum Fact { $($(#[$doc])* $variant,)* }
 
