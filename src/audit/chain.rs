@@ -198,7 +198,8 @@ impl PublicKey {
     pub fn parse(text: &str) -> Result<Self, String> {
         let problem = || {
             format!(
-                "`{}` is no audit key; `hallpass keys show` prints it: `{PUBLIC_PREFIX}` and 43 characters",
+                "`{}` is not an audit key; expected `{PUBLIC_PREFIX}` and 43 characters, as \
+                 `hallpass keys show` prints it",
                 escape(text)
             )
         };
@@ -312,7 +313,7 @@ mod tests {
             PublicKey::parse(&key.public().to_text()),
             Ok(key.public().clone())
         );
-        insta::assert_snapshot!(PublicKey::parse("\x1b[2J").unwrap_err(), @r"`\u{1b}[2J` is no audit key; `hallpass keys show` prints it: `hallpass-audit-1:` and 43 characters");
+        insta::assert_snapshot!(PublicKey::parse("\x1b[2J").unwrap_err(), @r"`\u{1b}[2J` is not an audit key; expected `hallpass-audit-1:` and 43 characters, as `hallpass keys show` prints it");
     }
 
     #[test]

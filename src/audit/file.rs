@@ -88,7 +88,8 @@ impl FileSink {
                     reason = Reason::AuditHead.code(),
                     path = %head::path_of(path).display(),
                     %error,
-                    "the head of the audit file cannot be kept: if the file is renamed while no broker runs, the next one begins a new chain"
+                    "cannot save the head of the audit log; if the file is renamed while the \
+                     broker is stopped, the next start begins a new chain"
                 ),
             }
         }
@@ -141,7 +142,7 @@ impl FileSink {
         let mut open = Open::at(&self.path, self.durable).map_err(other)?;
         if !open.is_regular {
             return Err(io::Error::other(format!(
-                "`{}` was replaced by something that is no file",
+                "`{}` was replaced by something other than a regular file",
                 self.path.display()
             )));
         }
@@ -198,7 +199,7 @@ impl FileSink {
             reason = Reason::AuditHead.code(),
             path = %head::path_of(&self.path).display(),
             %error,
-            "the head of the audit file can no longer be kept"
+            "can no longer save the head of the audit log"
         );
     }
 }
@@ -223,7 +224,7 @@ impl Sink for FileSink {
         if self.lost || self.open.file.sync_data().is_err() {
             self.lost = true;
             return Err(io::Error::other(
-                "the disk lost events: after a failed sync only a restart helps",
+                "a sync to disk failed and may have lost events; restart the broker",
             ));
         }
         Ok(())
@@ -274,7 +275,7 @@ impl Open {
             Err(TryLockError::WouldBlock) => {
                 return Err(problem(
                     path,
-                    "is written to by another broker; give each replica a file of its own",
+                    "is in use by another broker; give each replica its own file",
                 ));
             }
             Err(TryLockError::Error(error)) => return Err(unusable(path, &error)),
@@ -377,7 +378,10 @@ fn check(path: &Path) -> Result<(), SinkError> {
 /// Opening a pipe would wait for its reader for ever.
 fn check_type(path: &Path, metadata: &Metadata) -> Result<(), SinkError> {
     if metadata.is_dir() || metadata.file_type().is_fifo() {
-        return Err(problem(path, "is a directory or a pipe, expected a file"));
+        return Err(problem(
+            path,
+            "is a directory or a pipe, expected a regular file",
+        ));
     }
     Ok(())
 }
@@ -387,7 +391,7 @@ fn check_folder(path: &Path) -> Result<(), SinkError> {
     let folder = folder_of(path);
     let refused = |error: &dyn std::fmt::Display| {
         let text = format!(
-            "cannot be made in `{}`: {error}; make the folder, and let this user write to it",
+            "cannot be created in `{}`: {error}; create the folder and give this user write access to it",
             folder.display()
         );
         problem(path, &text)
@@ -415,7 +419,8 @@ fn check_content(path: &Path, file: &File) -> Result<(), SinkError> {
     }
     Err(problem(
         path,
-        "is not an audit file of hallpass: its first line is no event; name a new file, or move this one away",
+        "is not a hallpass audit file: its first line is not an event; choose another path, or \
+         move this file away",
     ))
 }
 
@@ -623,7 +628,8 @@ mod tests {
         let _first = FileSink::open(&path, false).unwrap();
         let error = FileSink::open(&path, false).unwrap_err().to_string();
         let error = error.replace(&folder.path().display().to_string(), "FOLDER");
-        insta::assert_snapshot!(error, @"sink `file` did not accept the event: `FOLDER/audit.jsonl` is written to by another broker; give each replica a file of its own");
+        insta::assert_snapshot!(error, @"audit sink `file`: \
+            `FOLDER/audit.jsonl` is in use by another broker; give each replica its own file");
     }
 
     #[test]
@@ -633,7 +639,7 @@ mod tests {
         assert!(
             error
                 .problem
-                .ends_with("is a directory or a pipe, expected a file")
+                .ends_with("is a directory or a pipe, expected a regular file")
         );
         let error = FileSink::open(&folder.path().join("no/such"), false).unwrap_err();
         assert!(

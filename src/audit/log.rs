@@ -42,14 +42,15 @@ impl AuditLog {
         boot: &str,
     ) -> Result<Self, SinkError> {
         if !sinks.iter().any(|entry| entry.required) {
-            return Err(ours("is not there: mark one as `required: true`"));
+            return Err(ours("none is required; mark one as `required: true`"));
         }
         if !is_name(chain) || !is_name(boot) {
             return Err(ours(
-                "has a chain or boot id that is not 1 to 64 characters A-Z a-z 0-9 . _ -",
+                "the chain and boot ID must be 1 to 64 characters A-Z a-z 0-9 . _ -",
             ));
         }
-        let key = SigningKey::of(keys.active()).ok_or_else(|| ours("has no signing key"))?;
+        let key = SigningKey::of(keys.active())
+            .ok_or_else(|| ours("the signing key cannot be derived"))?;
         let start = Event::Start(Start {
             version: env!("CARGO_PKG_VERSION"),
             key: key.public().to_text(),
@@ -82,7 +83,7 @@ impl AuditLog {
         });
         let log = Self { shared };
         log.start(workers)
-            .map_err(|error| ours(&format!("has no thread: {error}")))?;
+            .map_err(|error| ours(&format!("cannot start its thread: {error}")))?;
         for report in reports {
             log.note(&report)?;
         }
@@ -208,7 +209,8 @@ impl AuditLog {
             written = self.written(sequence).await;
             for writer in &self.shared.writers {
                 if let Err(error) = writer.written(sequence).await {
-                    tracing::warn!(sink = %error.sink, problem = %error.problem, "audit sink lacks the end of the log");
+                    tracing::warn!(sink = %error.sink, problem = %error.problem, "the audit \
+                        sink is missing the end of the log");
                 }
             }
         }
@@ -228,7 +230,7 @@ impl AuditLog {
             id: &id,
             outcome: Some(Outcome::Failed {
                 reason: Reason::RequestGone,
-                message: Text::new("the request ended before its intent was on record"),
+                message: Text::new("the request ended before its intent was recorded"),
                 nothing_made: true,
             }),
         };
@@ -267,7 +269,7 @@ impl Drop for AuditLog {
 /// The system has no randomness to give.
 pub fn new_boot_id() -> Result<String, SinkError> {
     let mut bytes = [0; 8];
-    rand::fill(&mut bytes).map_err(|_| ours("has no random bytes for a boot id"))?;
+    rand::fill(&mut bytes).map_err(|_| ours("cannot get random bytes for a boot ID"))?;
     Ok(HEXLOWER.encode(&bytes))
 }
 
@@ -317,7 +319,7 @@ impl Shared {
 
     fn append(&self, event: &Event) -> Result<u64, SinkError> {
         if let Some(full) = self.required().find(|writer| !writer.has_room()) {
-            return Err(full.error("is too far behind".to_owned()));
+            return Err(full.error("too far behind: its queue is full".to_owned()));
         }
         self.append_in_reserve(event)
     }
@@ -326,7 +328,7 @@ impl Shared {
         let event = to_json(event)?;
         let mut chain = self.chain();
         if *locked(&self.closed) {
-            return Err(ours("is closed"));
+            return Err(ours("the log is closed"));
         }
         Ok(self.extend(&mut chain, &event))
     }
@@ -451,7 +453,7 @@ fn write_all(sink: &mut dyn Sink, lines: &[Line]) -> io::Result<Option<Found>> {
     let confirmed = sink.confirm(lines)?;
     if confirmed.lines < lines.len() {
         return Err(io::Error::other(
-            "changed while its first lines were written",
+            "the log changed while its first lines were written",
         ));
     }
     Ok(confirmed.found)
@@ -479,7 +481,7 @@ fn sign_every(time: Duration, shared: Arc<Shared>) -> io::Result<()> {
 }
 
 fn to_json(event: &Event) -> Result<Vec<u8>, SinkError> {
-    serde_json::to_vec(event).map_err(|_| ours("has an event that is no JSON"))
+    serde_json::to_vec(event).map_err(|_| ours("an event cannot be serialised as JSON"))
 }
 
 fn is_name(text: &str) -> bool {
@@ -773,7 +775,7 @@ mod tests {
                 break error;
             }
         };
-        assert_eq!(behind.problem, "is too far behind");
+        assert_eq!(behind.problem, "too far behind: its queue is full");
         let refused = test.log.record_outcome("b1.1", minted()).await;
         assert_eq!(refused.unwrap_err().problem, "took longer than 2 s");
         test.behave(Behaviour::Accepts);
@@ -804,7 +806,7 @@ mod tests {
         let test = TestLog::new();
         test.behave(Behaviour::Fails);
         let error = test.log.announce(intent("b1.1")).await.unwrap_err();
-        insta::assert_snapshot!(error, @r"sink `test` did not accept the event: disk full\u{1b}[31m");
+        insta::assert_snapshot!(error, @r"audit sink `test`: disk full\u{1b}[31m");
     }
 
     /// T-89
@@ -813,7 +815,7 @@ mod tests {
         let test = TestLog::new();
         test.behave(Behaviour::Hangs);
         let error = test.log.announce(intent("b1.1")).await.unwrap_err();
-        insta::assert_snapshot!(error, @"sink `test` did not accept the event: took longer than 2 s");
+        insta::assert_snapshot!(error, @"audit sink `test`: took longer than 2 s");
         test.behave(Behaviour::Accepts);
         test.release.send(()).unwrap();
         test.wait_for("outcome failed").await;
@@ -862,7 +864,7 @@ mod tests {
         assert_eq!(test.told(), ["intent b1.1", "outcome unknown", "stop"]);
         assert_eq!(test.verify(), Vec::<String>::new());
         let error = test.log.record(&Event::Stop).await.unwrap_err();
-        insta::assert_snapshot!(error, @"sink `audit` did not accept the event: is closed");
+        insta::assert_snapshot!(error, @"audit sink `audit`: the log is closed");
     }
 
     #[tokio::test]
@@ -903,12 +905,13 @@ mod tests {
     #[test]
     fn a_log_that_records_nothing_is_refused() {
         let error = |sinks| log_with(sinks).unwrap_err().to_string();
-        insta::assert_snapshot!(error(vec![]), @"sink `audit` did not accept the event: is not there: mark one as `required: true`");
+        insta::assert_snapshot!(error(vec![]), @"audit sink `audit`: none is required; mark one \
+            as `required: true`");
         let (optional, ..) = test_sink(false);
         assert!(error(vec![optional]).contains("mark one as"));
         let (required, behaviour, ..) = test_sink(true);
         *locked(&behaviour) = Behaviour::Fails;
-        insta::assert_snapshot!(error(vec![required]), @r"sink `test` did not accept the event: disk full\u{1b}[31m");
+        insta::assert_snapshot!(error(vec![required]), @r"audit sink `test`: disk full\u{1b}[31m");
     }
 
     #[test]

@@ -60,7 +60,7 @@ pub struct SinkStatus {
 
 /// A required sink did not take an event.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("sink `{sink}` did not accept the event: {problem}")]
+#[error("audit sink `{sink}`: {problem}")]
 pub struct SinkError {
     /// The sink's name, e.g. `file`.
     pub sink: String,

@@ -128,7 +128,7 @@ impl Writer {
         match tokio::time::timeout(LONGEST_WAIT, reached).await {
             Ok(Ok(now)) if now.written >= sequence => Ok(()),
             Ok(Ok(now)) => Err(self.error(now.problem.clone().unwrap_or_default())),
-            Ok(Err(_)) => Err(self.error("is closed".to_owned())),
+            Ok(Err(_)) => Err(self.error("the log is closed".to_owned())),
             Err(_) => Err(self.error("took longer than 2 s".to_owned())),
         }
     }
@@ -427,7 +427,7 @@ impl Trouble {
                 tracing::info!(
                     reason = Reason::SinkWorks.code(),
                     sink,
-                    "an audit sink takes events again"
+                    "the audit sink accepts events again"
                 );
             }
             return;
@@ -437,7 +437,7 @@ impl Trouble {
                 reason = Reason::SinkFailed.code(),
                 sink,
                 problem,
-                "an audit sink takes no events; while it is required, nothing is handed out"
+                "the audit sink rejects events; no credentials are issued while a required sink fails"
             );
         }
         self.attempts = self.attempts.wrapping_add(1);
@@ -472,7 +472,8 @@ impl Found {
                 tracing::error!(
                     reason = Reason::AuditTruncated.code(),
                     sink,
-                    "the audit file lost lines in place; rotate it by rename and SIGHUP instead of `copytruncate`"
+                    "the audit file was truncated in place; rotate it by rename and SIGHUP \
+                     instead of `copytruncate`"
                 );
                 Some(Event::Truncated(loss(head)))
             }

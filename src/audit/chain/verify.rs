@@ -83,7 +83,7 @@ impl Verification {
                 line.pop();
             } else if line.len() > LONGEST_LINE {
                 self.find(format!(
-                    "is longer than {LONGEST_LINE} bytes, which no event is"
+                    "is longer than {LONGEST_LINE} bytes, the limit for an event"
                 ));
                 skip_line(&mut file)?;
             } else {
@@ -128,17 +128,21 @@ impl Verification {
 
     fn end_log(&mut self) {
         if self.before.is_none() {
-            self.find("there is no event at all".to_owned());
+            self.find("the log holds no event".to_owned());
         }
         if self.boot.stopped {
             if self.report.unsigned > 0 {
-                self.find("is `stop` without the checkpoint that signs it: it was cut".to_owned());
+                self.find(
+                    "is `stop`, but the checkpoint that signs it is missing: the end was \
+                    cut off"
+                        .to_owned(),
+                );
             }
             self.close_boot("the log");
         } else if !self.open.is_empty() {
             let (file, open) = (escape(&self.file), self.open.len());
             self.report.notes.push(format!(
-                "{file}: {} without an outcome where the log ends; fine while its writer runs",
+                "{file}: {} without an outcome at the end of the log; expected while its writer runs",
                 count(open, "intent")
             ));
         }
@@ -166,7 +170,7 @@ impl Verification {
             Err(error) => {
                 let problem = escape(&error.to_string());
                 self.find(format!(
-                    "is no event ({problem}): torn by a crash, or changed"
+                    "is not an event ({problem}): torn by a crash, or changed"
                 ));
                 if let Some(before) = &mut self.before {
                     before.head = head;
@@ -227,7 +231,7 @@ impl Verification {
         } else if previous.is_origin() {
             let boot = escape(&line.boot);
             self.find(format!(
-                "begins boot {boot} as a new log: nothing shows that no lines are missing before it"
+                "begins boot {boot} as a new log: lines may be missing before it"
             ));
         } else if previous != before.head {
             self.find_changed(&before, previous);
@@ -242,7 +246,8 @@ impl Verification {
             None if line.seq != 1 || !previous.is_origin() => {
                 let found = line.seq;
                 self.find(format!(
-                    "is sequence {found} and follows sha256:{previous}, which is not here: give the earlier file first, or `--after` with the head it had"
+                    "is sequence {found} and follows sha256:{previous}, which is not in these \
+                     files: pass the earlier file first, or its head with `--after`"
                 ));
             }
             Some(_) | None => {}
@@ -276,7 +281,7 @@ impl Verification {
             self.report.add(
                 place,
                 format!(
-                    "intent {intent} has no outcome although {what} ended: look whether it was carried out"
+                    "intent {intent} has no outcome although {what} ended: check whether it was carried out"
                 ),
             );
         }
@@ -303,9 +308,9 @@ impl Verification {
     fn note_loss(&mut self, line: &Line, what: &str) {
         let head = match line.head.as_deref().and_then(Head::parse) {
             Some(head) => format!("the line with head sha256:{head}"),
-            None => "a line that is not known".to_owned(),
+            None => "an unknown line".to_owned(),
         };
-        let text = format!("the file {what} after {head}; a line that is missing was lost then");
+        let text = format!("the file {what} after {head}; missing lines were lost then");
         let place = self.place();
         self.report.note_event(&place, &text);
     }
@@ -343,7 +348,7 @@ impl Verification {
         };
         if !key.has_signed(text) {
             return self.find(
-                "is a checkpoint whose signature does not hold: it was changed, or made without the key"
+                "is a checkpoint with an invalid signature: it was changed, or made without the key"
                     .to_owned(),
             );
         }
@@ -370,7 +375,8 @@ impl Verification {
         if now.saturating_sub(since) > LONGEST_UNSIGNED && !self.boot.unsigned_found {
             self.boot.unsigned_found = true;
             self.find(format!(
-                "comes more than {LONGEST_UNSIGNED} s after the first line that no checkpoint signs, expected one every 10 s: checkpoints were removed, or the broker was stopped for a while"
+                "comes more than {LONGEST_UNSIGNED} s after the first unsigned line, expected a \
+                 checkpoint every 10 s: checkpoints were removed, or the broker was suspended"
             ));
         }
     }
@@ -386,12 +392,15 @@ impl Verification {
         let file = escape(&self.file);
         let lines = count(self.report.unsigned, "line");
         self.report.notes.push(format!(
-            "{file}: {lines}, and no signed checkpoint yet: nothing is proven of a file that was begun less than 10 s ago, except with the file before it"
+            "{file}: {lines}, and no signed checkpoint yet: a file begun less than 10 s ago can \
+             only be verified together with the file before it"
         ));
     }
 
     fn find_unsigned_boot(&mut self) {
-        self.find("ends a boot without a signed checkpoint: they were removed".to_owned());
+        self.find(
+            "ends a boot without a signed checkpoint: its checkpoints were removed".to_owned(),
+        );
     }
 
     fn find(&mut self, text: String) {
@@ -423,7 +432,9 @@ impl Verification {
                 lines => format!(", and the last {lines} lines are not signed yet"),
             };
             report.notes.push(format!(
-                "proven until {time}, the last signed checkpoint{unsigned}: if later lines were cut off or changed, only `--expect-head` with a head that was noted elsewhere shows it"
+                "proven until {time}, the last signed checkpoint{unsigned}: only \
+                 `--expect-head` with a head saved elsewhere detects that later lines were cut \
+                 off or changed"
             ));
         }
     }
@@ -554,7 +565,9 @@ mod tests {
         assert_eq!((report.lines, report.boots, report.checkpoints), (16, 2, 4));
         let head = Head::of(lines[15].trim_ascii_end());
         assert_eq!(report.head, Some(format!("sha256:{head}")));
-        insta::assert_snapshot!(report.notes.join("\n"), @"proven until 2026-09-21T14:13:22Z, the last signed checkpoint: if later lines were cut off or changed, only `--expect-head` with a head that was noted elsewhere shows it");
+        insta::assert_snapshot!(report.notes.join("\n"), @"proven until 2026-09-21T14:13:22Z, \
+            the last signed checkpoint: only `--expect-head` with a head saved elsewhere \
+            detects that later lines were cut off or changed");
         let expected = Expected {
             heads: vec![head],
             ..with_key(&key)
@@ -604,7 +617,8 @@ mod tests {
         assert_eq!(report.findings, []);
         assert_eq!(report.proven_until, None);
         let note = report.notes.iter().find(|note| note.contains("2 lines"));
-        insta::assert_snapshot!(note.unwrap(), @"log: 2 lines, and no signed checkpoint yet: nothing is proven of a file that was begun less than 10 s ago, except with the file before it");
+        insta::assert_snapshot!(note.unwrap(), @"log: 2 lines, and no signed checkpoint yet: a \
+            file begun less than 10 s ago can only be verified together with the file before it");
     }
 
     /// T-111
@@ -718,7 +732,7 @@ mod tests {
         }
         let found = findings(&forged, with_key(&key));
         assert!(
-            found[0].contains("is a checkpoint whose signature does not hold"),
+            found[0].contains("is a checkpoint with an invalid signature"),
             "{found:?}"
         );
     }
@@ -792,7 +806,7 @@ mod tests {
         let unsigned = findings(&lines, Expected::default());
         assert_eq!(
             unsigned,
-            ["log:1: ends a boot without a signed checkpoint: they were removed"]
+            ["log:1: ends a boot without a signed checkpoint: its checkpoints were removed"]
         );
         lines.push(chain.checkpoint(at(0)));
         for second in [5, 30, 64, 66, 67] {
@@ -836,7 +850,7 @@ mod tests {
         insta::assert_snapshot!(findings(&lines, Expected::default()).join("\n"), @r"
         log:6: is an outcome of intent b1.2, which is not open: it has another outcome, or its line was removed
         log:7: repeats intent b1.1
-        log:7: intent b1.1 has no outcome although boot b1 ended: look whether it was carried out
+        log:7: intent b1.1 has no outcome although boot b1 ended: check whether it was carried out
         ");
     }
 
@@ -849,7 +863,7 @@ mod tests {
         assert!(found[0].starts_with("log:8: is no event ("), "{found:?}");
         assert_eq!(
             found[1..],
-            ["log:8: is `stop` without the checkpoint that signs it: it was cut"]
+            ["log:8: is `stop`, but the checkpoint that signs it is missing: the end was cut off"]
         );
         assert!(found[0].bytes().all(|byte| matches!(byte, b' '..=b'~')));
         let mut cut = lines.clone();
@@ -860,7 +874,7 @@ mod tests {
         );
         assert_eq!(
             findings(&[], Expected::default()),
-            ["log:0: there is no event at all"]
+            ["log:0: the log holds no event"]
         );
         let long = vec![
             vec![b'x'; LONGEST_LINE + 10],

@@ -55,7 +55,7 @@ async fn a_renamed_audit_file_is_followed_by_one_that_continues_its_chain() {
     let alone = verified(&[&path]);
     assert_eq!(alone.status.code(), Some(4));
     assert!(
-        printed(&alone).contains("give the earlier file first"),
+        printed(&alone).contains("pass the earlier file first"),
         "{}",
         printed(&alone)
     );
@@ -102,7 +102,7 @@ async fn nothing_is_minted_while_no_file_can_be_at_the_path() {
     let ready = get(broker.operator(), "/readyz").await;
     assert_eq!(ready.status, 503, "{}", ready.body);
     let problem = ready.text("/sinks/file/problem");
-    assert!(problem.ends_with("expected a file"), "{problem}");
+    assert!(problem.ends_with("expected a regular file"), "{problem}");
     fs::remove_dir(&path).unwrap();
     until("the sink works again", async || {
         get(broker.operator(), "/readyz").await.status == 200

@@ -208,5 +208,5 @@ fn a_full_disk_is_found_at_the_start() {
     let root = RootKey::generate().unwrap();
     let sink = FileSink::open(Path::new("/dev/full"), false).unwrap();
     let error = log(&root, "b1", sink).unwrap_err();
-    insta::assert_snapshot!(error, @"sink `file` did not accept the event: No space left on device (os error 28)");
+    insta::assert_snapshot!(error, @"audit sink `file`: No space left on device (os error 28)");
 }

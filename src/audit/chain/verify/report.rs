@@ -64,11 +64,11 @@ impl Report {
     pub(super) fn note_left_out(&mut self) {
         if self.left_out > 0 {
             self.notes
-                .push(format!("{} more findings are left out", self.left_out));
+                .push(format!("{} more findings omitted", self.left_out));
         }
         if let Some(more @ 1..) = self.events.checked_sub(MOST_EVENTS) {
             self.notes
-                .push(format!("{more} more truncations and removals are left out"));
+                .push(format!("{more} more truncations and removals omitted"));
         }
     }
 }
