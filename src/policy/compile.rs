@@ -261,6 +261,6 @@ fn taken(what: &str, name: &str, place: Place, first: &Place) -> Diagnostic {
         rule: "duplicate",
         place,
         message,
-        help: Some(format!("the other one stands at {first}")),
+        help: Some(format!("first defined at {first}")),
     }
 }

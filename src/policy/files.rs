@@ -70,7 +70,7 @@ impl Folder {
             }
         };
         if writable_by_others(&root) {
-            let problem = "can be written by every user of this machine".to_owned();
+            let problem = "is writable by every user of this machine".to_owned();
             problems.push(about(&shown, "writable", problem).help(format!("chmod o-w {shown}")));
         }
         folder.walk(&root, dir, "", 0, problems);
@@ -293,8 +293,7 @@ pub(super) fn read_within(root: &Path, path: &Path) -> Result<String, String> {
     }
     if metadata.permissions().mode() & 0o002 != 0 {
         return Err(
-            "can be written by every user of this machine; take that away with `chmod o-w`"
-                .to_owned(),
+            "is writable by every user of this machine; take that away with `chmod o-w`".to_owned(),
         );
     }
     let mut bytes = Vec::new();
@@ -314,7 +313,7 @@ fn writable_by_others(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|metadata| metadata.permissions().mode() & 0o1_002 == 0o002)
 }
 
-const LINK_OUT: &str = "is a link out of the folder";
+const LINK_OUT: &str = "is a symbolic link that leads out of the folder";
 /// The largest policy file, in bytes: 1 MiB.
 const MAX_FILE: u64 = 1_024 * 1_024;
 /// The most policy files.

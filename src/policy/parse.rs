@@ -94,9 +94,7 @@ pub(super) fn name<'n>(
     let message = if text.contains(['{', '}']) {
         format!("{what} `{text}` holds a template; rosters are not supported yet")
     } else {
-        format!(
-            "{what} `{text}` is not made of letters, digits, `-`, `_`, `.` and `/`, at most {MAX_NAME}"
-        )
+        format!("{what} `{text}` must be at most {MAX_NAME} letters, digits, `-`, `_`, `.` and `/`")
     };
     let rule = if text.contains(['{', '}']) {
         "not-supported"

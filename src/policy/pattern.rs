@@ -240,12 +240,13 @@ impl Glob {
             .find(|c| matches!(c, '?' | '[' | ']' | '{' | '}' | '\\'))
         {
             return Err(format!(
-                "`{odd}` has no meaning in the glob `{text}`: only `*` (within one `/` segment) and `**` (across them) have"
+                "`{odd}` is not supported in the glob `{text}`; use `*` (within one `/` \
+                 segment) or `**` (across segments)"
             ));
         }
         if text.contains("***") {
             return Err(format!(
-                "`***` has no meaning in the glob `{text}`: use `*` or `**`"
+                "`***` is not supported in the glob `{text}`; use `*` or `**`"
             ));
         }
         let mut tokens = Vec::with_capacity(text.len());
@@ -397,7 +398,7 @@ pub(super) fn check_text(text: &str) -> Result<(), String> {
     if let Some(odd) = text.chars().find(|c| !matches!(c, ' '..='~')) {
         let code = u32::from(odd);
         return Err(format!(
-            "the pattern holds U+{code:04X}, which no job can: facts are printable ASCII"
+            "the pattern has U+{code:04X}, which matches nothing: facts are printable ASCII"
         ));
     }
     Ok(())
@@ -454,7 +455,8 @@ mod tests {
         assert!(Glob::parse("caf\u{e9}").is_err());
         insta::assert_snapshot!(
             Glob::parse("v?").unwrap_err(),
-            @"`?` has no meaning in the glob `v?`: only `*` (within one `/` segment) and `**` (across them) have"
+            @"`?` is not supported in the glob `v?`; use `*` (within one `/` segment) or `**` \
+                (across segments)"
         );
     }
 

@@ -150,7 +150,10 @@ mod tests {
         link(Path::new("..1"), "certs");
         let first = Scan::of(folder.path());
         assert!(first.0.contains_key("certs/ca.pem"));
-        assert_eq!(first.0["out"], "is a link out of the folder");
+        assert_eq!(
+            first.0["out"],
+            "is a symbolic link that leads out of the folder"
+        );
         assert!(first.0.len() < 30, "{}", first.0.len());
         fs::remove_file(folder.path().join("certs")).unwrap();
         link(Path::new("..2"), "certs");

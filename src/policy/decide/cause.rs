@@ -96,25 +96,31 @@ impl Cause {
         };
         match self {
             Self::Tenant => "the job belongs to no tenant of its issuer".to_owned(),
-            Self::Stranger => "no policy is about a job like this".to_owned(),
+            Self::Stranger => "no policy is for this job's repository".to_owned(),
             Self::Credential {
                 suggestion: Some(meant),
             } => {
-                format!("there is no such credential; `{meant}` is one")
+                format!("no such credential; did you mean `{meant}`?")
             }
-            Self::Credential { suggestion: None } => "there is no such credential".to_owned(),
+            Self::Credential { suggestion: None } => "no such credential".to_owned(),
             Self::NotGranted { granted } => format!(
-                "no policy that could be about this job grants it; its repository may have {}",
+                "no policy for this job grants it; the policies for its repository grant {}",
                 listed(granted)
             ),
-            Self::Conditions => "no policy that grants it holds".to_owned(),
+            Self::Conditions => "the conditions of every policy that grants it fail".to_owned(),
             Self::Scopes { allowed } => {
-                format!("more scopes than one grant has: {}", listed(allowed))
+                format!(
+                    "no single grant has all scopes; allowed: {}",
+                    listed(allowed)
+                )
             }
             Self::Ttl { allowed } => {
-                format!("not for so long: 1s to {}", duration::print(*allowed))
+                format!(
+                    "the lifetime is too long, expected 1s to {}",
+                    duration::print(*allowed)
+                )
             }
-            Self::Requirement => "a requirement does not hold".to_owned(),
+            Self::Requirement => "a requirement is not met".to_owned(),
         }
     }
 }

@@ -231,10 +231,10 @@ impl ConditionOutcome {
 /// The rule of ordinary triggers as a line that failed (T-52).
 fn trigger_rule(block: &Block, facts: &Facts) -> ConditionOutcome {
     let hint = match block.pattern(Fact::Trigger) {
-        Some(_) => "only the exact word in `trigger` lets such a run in, never a pattern",
-        None => {
-            "a policy lets such a run in only by naming this trigger, since anyone can start one"
+        Some(_) => {
+            "anyone can start such a run; a policy must list the exact trigger, not a pattern"
         }
+        None => "anyone can start such a run; a policy must list this trigger to allow it",
     };
     ConditionOutcome {
         fact: Fact::Trigger.name().to_owned(),

@@ -8,7 +8,9 @@ use crate::yaml::diagnostic::Severity;
 pub(super) const RULE: Rule = Rule {
     id: "any-repository",
     summary: "policy does not say which repository it trusts",
-    why: "Whoever can make a repository within the tenant gets the credential, with any workflow they like. Name `repository` and `repository_id`; a policy on a whole owner should at least know it is one.",
+    why: "Anyone who can create a repository in the tenant gets the credential, from any \
+        workflow. Name `repository` and `repository_id`. For a policy that trusts a whole owner \
+        on purpose, this is a warning.",
     severity: Severity::Error,
     check,
 };

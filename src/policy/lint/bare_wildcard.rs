@@ -6,8 +6,9 @@ use crate::yaml::diagnostic::Severity;
 
 pub(super) const RULE: Rule = Rule {
     id: "bare-wildcard",
-    summary: "glob fits everything",
-    why: "A condition that every job satisfies reads like a limit and is none. Leave it out, or write `{ present: true }` if the fact only has to be told.",
+    summary: "glob matches everything",
+    why: "A condition that every job meets looks like a limit but is not one. Leave it out, or \
+        write `{ present: true }` if the fact only has to be present.",
     severity: Severity::Error,
     check,
 };

@@ -8,7 +8,8 @@ use crate::yaml::diagnostic::Severity;
 pub(super) const RULE: Rule = Rule {
     id: "environment-without-ref",
     summary: "condition on `environment` without `ref`, `ref_protected` or `environment_protected`",
-    why: "Whoever can change a workflow on any branch can name an environment, and GitHub makes one that does not exist, without rules. Say which ref may deploy to it.",
+    why: "Anyone who can change a workflow on any branch can name an environment. GitHub \
+        creates a missing environment without protection rules. Say which ref may deploy to it.",
     severity: Severity::Warning,
     check,
 };

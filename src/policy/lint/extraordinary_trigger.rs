@@ -8,8 +8,10 @@ use crate::yaml::diagnostic::Severity;
 
 pub(super) const RULE: Rule = Rule {
     id: "extraordinary-trigger",
-    summary: "policy lets in runs that strangers can start or steer",
-    why: "Pull requests, comments and chained runs can run code or input of people without write access, with the claims of the repository they attack. Keep such jobs away from credentials, or give them one that may do nothing else.",
+    summary: "policy allows runs that outsiders can start or influence",
+    why: "Pull requests, comments and chained runs can execute code or input from people \
+        without write access, with the claims of the attacked repository. Grant such jobs no \
+        credential, or a dedicated one with minimal rights.",
     severity: Severity::Warning,
     check,
 };
@@ -27,10 +29,10 @@ fn check(checked: &Checked<'_>) -> Vec<Finding> {
             let mut finding = Finding::at(
                 place_of(block, Fact::Trigger, policy),
                 format!(
-                    "policy `{}` lets in runs started by `{trigger}`",
+                    "policy `{}` allows runs started by `{trigger}`",
                     policy.name
                 ),
-                "leave the trigger out, or give these jobs a credential of their own",
+                "leave the trigger out, or give these jobs a dedicated credential",
             );
             let grave = *trigger == "other" || class_of(policy) == Class::Critical;
             finding.severity = grave.then_some(Severity::Error);

@@ -8,7 +8,8 @@ use crate::yaml::diagnostic::Severity;
 pub(super) const RULE: Rule = Rule {
     id: "issuer-is-broker",
     summary: "issuer of subject tokens is this broker itself",
-    why: "A token we minted would be exchanged for the next one, and the first would never have to end.",
+    why: "A token from this broker could be exchanged for another one, again and again, so \
+        access would never expire.",
     severity: Severity::Error,
     check,
 };

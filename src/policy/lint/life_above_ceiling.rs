@@ -7,8 +7,9 @@ use crate::yaml::duration::print;
 
 pub(super) const RULE: Rule = Rule {
     id: "life-above-ceiling",
-    summary: "grant is for longer than its credential may live",
-    why: "The credential's `max_ttl` counts, so the grant reads wider than it is, and becomes wider on the day somebody raises the ceiling.",
+    summary: "grant has a longer `ttl` than its credential's `max_ttl`",
+    why: "`max_ttl` wins, so the grant allows less than it says. Raising `max_ttl` later would \
+        silently widen it.",
     severity: Severity::Warning,
     check,
 };

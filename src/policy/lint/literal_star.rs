@@ -7,8 +7,9 @@ use crate::yaml::diagnostic::Severity;
 
 pub(super) const RULE: Rule = Rule {
     id: "literal-star",
-    summary: "text with `*` is compared as it stands",
-    why: "Only a glob gives `*` a meaning. As plain text it fits nothing but a value with a star in it, so the policy never holds.",
+    summary: "text with `*` is compared literally",
+    why: "`*` is a wildcard only in a glob. As plain text it matches only a value that contains \
+        `*`, so the policy never matches.",
     severity: Severity::Warning,
     check,
 };
@@ -20,8 +21,8 @@ fn check(checked: &Checked<'_>) -> Vec<Finding> {
             if let Some(text) = starred(&condition.pattern) {
                 findings.push(Finding::at(
                     place,
-                    format!("`{text}` is compared as it stands, star and all"),
-                    &format!("if a pattern is meant, write {{ glob: \"{text}\" }}"),
+                    format!("`{text}` is compared literally, including the `*`"),
+                    &format!("for a pattern, write {{ glob: \"{text}\" }}"),
                 ));
             }
         }

@@ -9,7 +9,8 @@ use crate::yaml::diagnostic::Severity;
 pub(super) const RULE: Rule = Rule {
     id: "name-without-id",
     summary: "repository is named without its id",
-    why: "Names are freed by renaming and deleting, and whoever registers one next gets the credential. Ids are never used again. It is an error for credentials of class critical, whoever owns the repository.",
+    why: "After a rename or deletion, anyone can register the old name and get the credential. \
+        IDs are never reused. For credentials of class critical this is an error.",
     severity: Severity::Warning,
     check,
 };

@@ -8,7 +8,8 @@ use crate::yaml::diagnostic::Severity;
 pub(super) const RULE: Rule = Rule {
     id: "negative-alone",
     summary: "condition says only what a fact must not be",
-    why: "Everything nobody thought of is let in. Say what it must be, and use `not` to take away from that.",
+    why: "The policy then allows every value that is not listed. Say what the fact must be, and \
+        use `not` to exclude values.",
     severity: Severity::Warning,
     check,
 };
@@ -21,10 +22,10 @@ fn check(checked: &Checked<'_>) -> Vec<Finding> {
                 findings.push(Finding::at(
                     place,
                     format!(
-                        "`{}` may be anything but what is named",
+                        "`{}` may have any value that is not listed",
                         condition.subject.name()
                     ),
-                    "add `glob` or `under` beside `not`, or list what is meant",
+                    "add `glob` or `under` beside `not`, or list the allowed values",
                 ));
             }
         }

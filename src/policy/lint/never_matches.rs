@@ -11,7 +11,9 @@ use crate::yaml::diagnostic::Severity;
 pub(super) const RULE: Rule = Rule {
     id: "never-matches",
     summary: "conditions that no job of a tenant can satisfy",
-    why: "Every job belongs to a tenant of its issuer, so a policy about another owner grants nothing, and one whose owner differs only in upper and lower case grants nothing either: names are compared byte for byte. The job is refused, and the policy looks right.",
+    why: "Every job belongs to a tenant of its issuer, so a policy for another owner never \
+        matches. Names are compared byte for byte, so an owner that differs only in upper and \
+        lower case never matches either.",
     severity: Severity::Warning,
     check,
 };
@@ -39,7 +41,7 @@ fn check(checked: &Checked<'_>) -> Vec<Finding> {
         } = first;
         let place = block.places.get(*line).unwrap_or(&policy.place);
         let message = format!(
-            "policy `{}` is about `{wanted}`, which no job of a tenant is: a tenant is `{tenant}`",
+            "policy `{}` requires `{wanted}`, which no job of a tenant has: a tenant is `{tenant}`",
             policy.name
         );
         let help = if *is_case {

@@ -8,7 +8,8 @@ use crate::yaml::diagnostic::Severity;
 pub(super) const RULE: Rule = Rule {
     id: "open-environment",
     summary: "glob on `environment` or `event`",
-    why: "Both are open lists: anyone who can change a workflow names an environment, and GitHub makes it without rules. A glob lets in names that do not exist yet.",
+    why: "Both are open lists: anyone who can change a workflow can name an environment, and \
+        GitHub creates it without protection rules. A glob also matches names that do not exist yet.",
     severity: Severity::Error,
     check,
 };
@@ -24,7 +25,7 @@ fn check(checked: &Checked<'_>) -> Vec<Finding> {
                 findings.push(Finding::at(
                     place_of(block, fact, policy),
                     format!("policy `{}` has a glob on `{fact}`", policy.name),
-                    "list the names, one by one",
+                    "list the names",
                 ));
             }
         }

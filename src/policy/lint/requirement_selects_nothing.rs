@@ -6,8 +6,8 @@ use crate::yaml::diagnostic::Severity;
 
 pub(super) const RULE: Rule = Rule {
     id: "requirement-selects-nothing",
-    summary: "requirement is on no credential",
-    why: "It protects nothing, most likely because of a slip in `of`.",
+    summary: "requirement applies to no credential",
+    why: "It protects nothing, most likely because of a mistake in `of`.",
     severity: Severity::Warning,
     check,
 };

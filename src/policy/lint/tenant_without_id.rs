@@ -1,4 +1,4 @@
-//! A tenant known by name alone.
+//! A tenant identified by name only.
 //! Not: the other rules, the network.
 
 use super::{Checked, Finding, Rule};
@@ -6,8 +6,9 @@ use crate::yaml::diagnostic::Severity;
 
 pub(super) const RULE: Rule = Rule {
     id: "tenant-without-id",
-    summary: "tenant is known by name alone",
-    why: "The name of an organisation is free again once it is renamed or deleted; whoever registers it then is the tenant. Pin the id, which is never used again.",
+    summary: "tenant is identified by name only",
+    why: "When an organisation is renamed or deleted, anyone can register its old name and \
+        become the tenant. Pin the ID, which is never reused.",
     severity: Severity::Warning,
     check,
 };
@@ -25,7 +26,7 @@ fn check(checked: &Checked<'_>) -> Vec<Finding> {
             findings.push(Finding::at(
                 place,
                 format!(
-                    "a tenant of issuer `{}` is known by name alone",
+                    "a tenant of issuer `{}` is identified by name only",
                     issuer.reader.issuer.name
                 ),
                 &format!("add one of {}, as exact text", names.join(", ")),

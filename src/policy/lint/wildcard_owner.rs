@@ -9,7 +9,8 @@ use crate::yaml::diagnostic::Severity;
 pub(super) const RULE: Rule = Rule {
     id: "wildcard-owner",
     summary: "wildcard in the owner of a repository",
-    why: "On a shared CI anyone can register an owner that fits: `acme*` fits `acme-evil`. The owner must be spelled out, wildcards come after the first `/`.",
+    why: "On a shared CI anyone can register an owner that matches: `acme*` matches \
+        `acme-evil`. Spell out the owner, and use wildcards only after the first `/`.",
     severity: Severity::Error,
     check,
 };

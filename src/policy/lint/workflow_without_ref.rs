@@ -9,7 +9,8 @@ use crate::yaml::diagnostic::Severity;
 pub(super) const RULE: Rule = Rule {
     id: "workflow-without-ref",
     summary: "workflow is named without the ref it comes from",
-    why: "Whoever can push any branch of the workflow's repository can change the file on that branch and call it from there. Say which ref of it is trusted.",
+    why: "Anyone who can push a branch to the workflow's repository can change the file there \
+        and call that version. Say which ref is trusted.",
     severity: Severity::Warning,
     check,
 };
