@@ -332,11 +332,11 @@ impl Exchange {
             Ok(Ok(minted)) => minted,
             Ok(Err(finish::Panicked)) => Err(unknown(
                 Reason::BugPanic,
-                "the credential could not be made",
+                "the credential could not be issued",
             )),
             Err(_) => Err(unknown(
                 Reason::MintSlow,
-                "the credential was not made in time",
+                "the credential was not issued in time",
             )),
         }
     }
@@ -375,7 +375,7 @@ impl Exchange {
                 request_id = %draft.request_id,
                 lease = %credential.public_id,
                 revoked,
-                "a credential was made whose outcome could not be recorded; it is not handed over"
+                "the outcome of an issued credential could not be recorded; the credential is withheld"
             );
             return Err(Error::Record(error));
         }

@@ -199,16 +199,15 @@ pub fn open(handle: &str, keys: &RootKeys) -> Result<LeaseContents, LeaseError> 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LeaseError {
     /// A name that cannot be.
-    #[error("this is no lease name: {0}")]
+    #[error("not a lease name: {0}")]
     Name(&'static str),
     /// Something else, e.g. a token.
-    #[error(
-        "this is no lease handle; a handle begins with `hpl_` and is what the credential came with"
-    )]
+    #[error("not a lease handle; a handle begins with `hpl_` and is returned with the credential")]
     NotAHandle,
     /// Sealed by a key that is not ours, or no longer.
     #[error(
-        "no key of this broker opens the lease handle; it is another broker's, or the root key or its generation was replaced since"
+        "no key of this broker opens the lease handle; another broker issued it, or the root \
+         key or its generation was replaced"
     )]
     UnknownKey,
     /// Ours by its key id, but not as we made it.
@@ -447,7 +446,8 @@ mod tests {
         let both = keys(vec![new.clone(), old]);
         assert_eq!(open(handle.expose(), &both), Ok(contents()));
         let retired = open(handle.expose(), &keys(vec![new])).unwrap_err();
-        insta::assert_snapshot!(retired, @"no key of this broker opens the lease handle; it is another broker's, or the root key or its generation was replaced since");
+        insta::assert_snapshot!(retired, @"no key of this broker opens the lease handle; \
+            another broker issued it, or the root key or its generation was replaced");
     }
 
     /// T-113

@@ -370,7 +370,8 @@ pub enum RootKeyError {
     },
     /// The text after the prefix is no base64url.
     #[error(
-        "the root key is not base64url without padding after `hallpass-root-1:`; was it cut or changed when it was copied? make one with `hallpass keys generate`"
+        "the root key is not base64url without padding after `hallpass-root-1:`; was it \
+         truncated or changed when it was copied? make one with `hallpass keys generate`"
     )]
     Encoding,
     /// Not 32 bytes.
@@ -381,13 +382,13 @@ pub enum RootKeyError {
     },
     /// A placeholder, not a key.
     #[error(
-        "the root key is one byte over and over, so it is not random; make one with `hallpass keys generate`"
+        "the root key repeats a single byte, so it is not random; make one with `hallpass keys generate`"
     )]
     NotRandom,
     /// A ring that cannot be used.
     #[error("the root key ring has {0}")]
     Ring(&'static str),
-    #[error("the system gave no random bytes for a root key")]
+    #[error("cannot get random bytes for a root key")]
     Randomness,
     /// It cannot be read, or others could read or change it.
     #[error("root key file `{path}` {problem}", path = .path.display())]
@@ -577,8 +578,11 @@ mod tests {
         let error = |text: &str| RootKey::parse(text).unwrap_err().to_string();
         insta::assert_snapshot!(error("hunter2"), @"the root key does not begin with `hallpass-root-1:` (7 characters found); make one with `hallpass keys generate`");
         insta::assert_snapshot!(error("hallpass-root-1:AAECAwQFBgcICQoLDA0ODw"), @"the root key has 16 bytes, expected 32; make one with `hallpass keys generate`");
-        insta::assert_snapshot!(error("hallpass-root-1:!"), @"the root key is not base64url without padding after `hallpass-root-1:`; was it cut or changed when it was copied? make one with `hallpass keys generate`");
-        insta::assert_snapshot!(error(&format!("hallpass-root-1:{}", "A".repeat(43))), @"the root key is one byte over and over, so it is not random; make one with `hallpass keys generate`");
+        insta::assert_snapshot!(error("hallpass-root-1:!"), @"the root key is not base64url \
+            without padding after `hallpass-root-1:`; was it truncated or changed when it was \
+            copied? make one with `hallpass keys generate`");
+        insta::assert_snapshot!(error(&format!("hallpass-root-1:{}", "A".repeat(43))), @"the \
+            root key repeats a single byte, so it is not random; make one with `hallpass keys generate`");
     }
 
     /// T-87
@@ -625,7 +629,8 @@ mod tests {
         let long = folder.path().join("long");
         fs::write(&long, "#".repeat(LARGEST_FILE)).unwrap();
         fs::set_permissions(&long, fs::Permissions::from_mode(0o600)).unwrap();
-        insta::assert_snapshot!(shorten(RootKey::read(&long).unwrap_err()), @"root key file `FOLDER/long` cannot be read: it is far too long for a private key");
+        insta::assert_snapshot!(shorten(RootKey::read(&long).unwrap_err()), @"root key file \
+            `FOLDER/long` cannot be read: it is too long for a private key");
     }
 
     #[test]

@@ -186,12 +186,12 @@ pub const BODIES: &[Body] = &[
             ("resource", "the URI that the credential declares"),
             (
                 "scope",
-                "optional: some of the granted scopes, divided by spaces",
+                "optional: some of the granted scopes, separated by spaces",
             ),
-            ("ttl", "optional: a shorter life, such as `10m`"),
+            ("ttl", "optional: a shorter lifetime, such as `10m`"),
             (
                 "requested_token_type",
-                "optional: the kind wanted, by its URI",
+                "optional: the URI of the expected kind",
             ),
         ],
     },
@@ -204,10 +204,10 @@ pub const BODIES: &[Body] = &[
                 "the URI of its kind, as it was asked for",
             ),
             ("token_type", "`Bearer` for a signed token, else `N_A`"),
-            ("expires_in", "seconds it lives from now"),
+            ("expires_in", "seconds until it expires"),
             (
                 "scope",
-                "its scopes, divided by spaces, for kinds that have any",
+                "its scopes, separated by spaces, for kinds that have any",
             ),
             (
                 "hallpass",
@@ -220,7 +220,7 @@ pub const BODIES: &[Body] = &[
         members: &[
             ("credential", "the credential's name"),
             ("scopes", "optional: some of the granted scopes, as a list"),
-            ("ttl", "optional: a shorter life, such as `10m`"),
+            ("ttl", "optional: a shorter lifetime, such as `10m`"),
             (
                 "inputs",
                 "optional: what the credential's kind takes, by name; the form has a parameter for each",
@@ -231,13 +231,10 @@ pub const BODIES: &[Body] = &[
         of: "its answer",
         members: &[
             ("credential", "`kind`, `name` and the members of the kind"),
-            ("expires_at", "when it ends (RFC 3339)"),
-            ("lease", "the handle that revokes it, or `null`"),
+            ("expires_at", "when it expires (RFC 3339)"),
+            ("lease", "the handle to revoke it with, or `null`"),
             ("policy", "the policy that allowed it"),
-            (
-                "policies_revision",
-                "the hash of the policies that were asked",
-            ),
+            ("policies_revision", "the hash of the policies that decided"),
             ("decision", "the decision in one sentence"),
         ],
     },
@@ -260,7 +257,7 @@ pub const BODIES: &[Body] = &[
             ("credential", "its name"),
             ("kind", "its kind"),
             ("policy", "the policy that allows it"),
-            ("ttl", "its longest life in seconds"),
+            ("ttl", "its maximum lifetime in seconds"),
             ("scopes", "its scopes"),
             ("purpose", "what it is for"),
         ],

@@ -55,7 +55,8 @@ pub enum StartError {
     NoPolicies(PathBuf),
     /// A credential is made in a target that the settings do not have.
     #[error(
-        "credential `{credential}` of the policies is made in target `{target}`, which the settings do not have; add it under `targets:`{}", known(.targets)
+        "credential `{credential}` of the policies uses target `{target}`, which is not in the \
+         settings; add it under `targets:`{}", known(.targets)
     )]
     Target {
         credential: String,

@@ -68,7 +68,8 @@ fn check_address(address: SocketAddr, key: &'static str) -> Result<Option<String
     match bind() {
         Ok(()) => Ok(None),
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => Ok(Some(format!(
-            "`listen.{key}`: something listens on {address} now; if it is not the hallpass that these settings replace, stop it or choose another port"
+            "`listen.{key}`: another process listens on {address}; unless it is the hallpass \
+             that these settings replace, stop it or choose another port"
         ))),
         Err(error) => Err(super::cannot_listen(address, &error, key)),
     }

@@ -30,7 +30,7 @@ pub(super) fn log(before: Option<&Diagnostics>, now: &Diagnostics, folder: &Path
             findings = now.iter().count(),
             new = news.len(),
             logged = MOST,
-            "more policy findings than are logged; `hallpass policy check {}` shows all",
+            "the log omits further policy findings; `hallpass policy check {}` shows all",
             escape(&folder.to_string_lossy())
         );
     }

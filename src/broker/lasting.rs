@@ -145,7 +145,7 @@ fn swept(audit: &Arc<AuditLog>) -> Report {
             note(Event::Alert(event::Alert {
                 reason: Reason::LeaseStranger,
                 message: Text::new(&format!(
-                    "login {login} of target {target} has a record that none of our keys wrote"
+                    "login {login} of target {target} has a record that no key of this broker signed"
                 )),
                 request_id: None,
             }));

@@ -137,7 +137,7 @@ impl Running {
             if listener.await.is_err() {
                 tracing::error!(
                     reason = Reason::ListenerPanic.code(),
-                    "a listener ended by a bug"
+                    "a listener stopped because of a bug"
                 );
             }
         }
@@ -171,13 +171,13 @@ async fn upkeep(lasting: Arc<Lasting>, current: Current) {
         if !connection::has_http_date() {
             tracing::error!(
                 reason = Reason::ClockRange.code(),
-                "the clock is outside the years 1970 to 9999; no request is answered but with 503"
+                "the clock is outside the years 1970 to 9999; every request is answered with 503"
             );
         }
         current.load().shared.exchange.note_left_out();
         // Seen here, a jump while nobody asks is over when somebody does.
         if let Err(problem) = current.load().shared.exchange.check_clock() {
-            tracing::warn!(reason = Reason::ClockJump.code(), %problem, "nothing is minted");
+            tracing::warn!(reason = Reason::ClockJump.code(), %problem, "no credentials are issued");
         }
     }
 }
@@ -216,11 +216,11 @@ fn cannot_listen(address: SocketAddr, error: &io::Error, key: &'static str) -> S
     let known = [
         (
             io::ErrorKind::AddrInUse,
-            "something else listens there already; stop it or choose another port",
+            "another process listens on this address; stop it or choose another port",
         ),
         (
             io::ErrorKind::PermissionDenied,
-            "this user may not listen there; choose a port from 1024 on",
+            "this user may not listen on this port; choose port 1024 or higher",
         ),
         (
             io::ErrorKind::AddrNotAvailable,

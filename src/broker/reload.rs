@@ -140,14 +140,14 @@ impl Reloader {
             tracing::info!(
                 reason = Reason::ReloadAsked.code(),
                 revision,
-                "the reload that was asked for is done: what is on disk is what serves"
+                "the requested reload is done: everything on disk is in use"
             );
         } else {
             tracing::warn!(
                 reason = Reason::ReloadAsked.code(),
                 revision,
                 problems,
-                "the reload that was asked for is done, but not all on disk can be loaded; `/readyz` says why under `reload`"
+                "the requested reload is done, but some files cannot be loaded; see `reload` in `/readyz`"
             );
         }
     }
@@ -160,8 +160,7 @@ impl Reloader {
             self.loaded = None;
             self.tell(vec![Problem::new(
                 FAILED,
-                "the files changed between any two looks, so that they were never known to be whole"
-                    .to_owned(),
+                "the files kept changing while they were read".to_owned(),
             )]);
         }
     }
@@ -241,7 +240,7 @@ fn record(lasting: &Lasting, before: &Version, now: &Version) {
         tracing::info!(
             reason = Reason::SettingsReloaded.code(),
             changed = changed.join(", "),
-            "other settings apply"
+            "new settings are in use"
         );
         let changed = changed.iter().map(|key| Text::new(key)).collect();
         lasting.note(&Event::Settings(event::Settings { changed }));
@@ -252,7 +251,7 @@ fn record(lasting: &Lasting, before: &Version, now: &Version) {
             reason = Reason::PolicyReloaded.code(),
             revision,
             previous,
-            "other policies apply"
+            "new policies are in use"
         );
         lasting.note(&Event::Policies(event::Policies {
             revision: Text::new(revision),
@@ -286,12 +285,12 @@ fn new_keys(before: &Version, now: &Version) -> Vec<(Reason, String)> {
     let active = new.roots.active().key_id();
     let is_published = old.roots.members().any(|root| root.key_id() == active);
     if !is_published && old.roots.generation() == new.roots.generation() {
-        let message = format!("root key {active} signs and was not published before: {cached}");
+        let message = format!("root key {active} now signs but was not published before: {cached}");
         keys.push((Reason::RootkeyNotPublished, message));
     }
     let rs256 = old.rs256.as_ref().zip(new.rs256.as_ref());
     if let Some(kid) = rs256.and_then(|(old, new)| new.unpublished(old)) {
-        let message = format!("RS256 key `{kid}` signs and was not published before: {cached}");
+        let message = format!("RS256 key `{kid}` now signs but was not published before: {cached}");
         keys.push((Reason::SigningNotPublished, message));
     }
     for (name, target) in now.targets.iter() {
@@ -314,7 +313,7 @@ impl Problem {
         tracing::error!(
             reason = self.reason.code(),
             problem = %escape(&self.text),
-            "a reload failed; what was loaded before stays"
+            "a reload failed; the previous version stays in use"
         );
         for detail in &self.details {
             tracing::error!(reason = self.reason.code(), detail = %escape(detail), "a reload failed");

@@ -125,7 +125,7 @@ impl Mint for JwtMint {
         let Some(wanted) = definition.of::<JwtDefinition>() else {
             return Err(MintError::new(
                 Reason::CredentialKind,
-                format!("credential `{}` is no token", definition.name),
+                format!("credential `{}` is not a token", definition.name),
             ));
         };
         let job = permit.job();
@@ -196,7 +196,9 @@ pub fn check_audience(audience: &str, issuer: &str) -> Result<(), AudienceError>
 /// Why no token may be made for an audience.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AudienceError {
-    #[error("the audience of a token credential is empty, expected who the token is for")]
+    #[error(
+        "the audience of a token credential is empty, expected the service that the token is for"
+    )]
     Empty,
     #[error("the audience of a token credential has {length} bytes, expected at most 256")]
     TooLong { length: usize },

@@ -65,7 +65,7 @@ impl Mint for Mints {
         }
         let kind = definition.kind.name;
         let mint = self.kinds.get(kind).ok_or_else(|| {
-            let message = format!("nothing makes credentials of kind `{kind}`");
+            let message = format!("no mint issues credentials of kind `{kind}`");
             MintError::new(Reason::TargetUnknown, message)
         })?;
         mint.mint(recorded).await

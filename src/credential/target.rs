@@ -130,7 +130,8 @@ pub(super) fn made_here<'a, T: Definition>(
 ) -> Result<&'a T, String> {
     credential.of().ok_or_else(|| {
         format!(
-            "credential `{}` of the policies is {}, which target `{name}` does not make; name another target",
+            "credential `{}` of the policies is {}, which target `{name}` cannot issue; choose \
+             another target",
             credential.name, credential.kind.noun
         )
     })
@@ -196,7 +197,7 @@ pub trait Target: Mint + Any {
     /// # Errors
     /// There are no leases here.
     async fn revoke(&self, lease: &LeaseContents) -> Result<(Revoked, String), MintError> {
-        let message = format!("nothing made in target `{}` can be revoked", lease.target);
+        let message = format!("credentials of target `{}` cannot be revoked", lease.target);
         Err(MintError::new(Reason::LeaseNone, message))
     }
 

@@ -30,11 +30,15 @@ struct State {
 pub enum ClockError {
     /// It is before the day this program was written.
     #[error(
-        "the broker's clock is before the day hallpass was built; nothing is minted until it is set"
+        "the broker's clock is before the day hallpass was built; no credentials are issued \
+         until it is corrected"
     )]
     Wrong,
     /// It moved by more than a minute against monotonic time.
-    #[error("the broker's clock jumped; nothing is minted until it is stable for ten seconds")]
+    #[error(
+        "the broker's clock jumped; no credentials are issued until it has been stable for \
+        ten seconds"
+    )]
     Jumped,
 }
 

@@ -26,13 +26,13 @@ pub enum Error {
     #[error(transparent)]
     Identify(#[from] ClaimError),
     /// The job's repository asked too often.
-    #[error("this repository asked too often; try again in {retry_after} seconds")]
+    #[error("rate limit exceeded for this repository; try again in {retry_after} seconds")]
     Rate {
         /// Seconds until it may ask again.
         retry_after: u64,
     },
     /// No policy lets the job have it.
-    #[error("no policy lets the job have credential `{}`", .0.decision().credential)]
+    #[error("no policy grants this job credential `{}`", .0.decision().credential)]
     Decide(Box<Denial>),
     /// The credential is of another kind than the caller can use.
     #[error(
@@ -58,7 +58,7 @@ pub enum Error {
     /// It could not be made.
     #[error(transparent)]
     Mint(#[from] MintError),
-    #[error("something went wrong inside the broker")]
+    #[error("internal error in the broker")]
     Bug,
 }
 

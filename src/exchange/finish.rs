@@ -70,7 +70,7 @@ impl<T: Send + 'static> Drop for ToTheEnd<T> {
             Err(_) => {
                 tracing::error!(
                     reason = Reason::ExchangeAbandoned.code(),
-                    "no runtime is left to end an exchange in"
+                    "the async runtime has shut down before the exchange finished"
                 );
             }
         }

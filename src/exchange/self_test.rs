@@ -29,11 +29,11 @@ pub(crate) fn run(
     for algorithm in Algorithm::ALL {
         let good = lines.next().unwrap_or_default();
         if verify(good, &keys, &[algorithm]).is_err() {
-            return Err(format!("a good {algorithm} signature does not hold"));
+            return Err(format!("a valid {algorithm} signature was rejected"));
         }
-        let bad = with_one_bit_changed(good).ok_or("its vectors are damaged")?;
+        let bad = with_one_bit_changed(good).ok_or("the test vectors are damaged")?;
         if verify(&bad, &keys, &[algorithm]).is_ok() {
-            return Err(format!("a bad {algorithm} signature holds"));
+            return Err(format!("an invalid {algorithm} signature was accepted"));
         }
     }
     Ok(())
@@ -82,7 +82,10 @@ mod tests {
                 }
                 verify_jws(token, keys, algorithms)
             });
-            assert_eq!(accepts, Err(format!("a bad {broken} signature holds")));
+            assert_eq!(
+                accepts,
+                Err(format!("an invalid {broken} signature was accepted"))
+            );
             let refuses = run(|token, keys, algorithms| {
                 if algorithms == [broken] {
                     return Err(VerifyError::Signature);
@@ -91,7 +94,7 @@ mod tests {
             });
             assert_eq!(
                 refuses,
-                Err(format!("a good {broken} signature does not hold"))
+                Err(format!("a valid {broken} signature was rejected"))
             );
         }
     }

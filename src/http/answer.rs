@@ -131,7 +131,7 @@ impl Refusal {
             closes: true,
             ..Self::new(
                 reason,
-                "something went wrong inside the broker; its log has this request id",
+                "internal error in the broker; its log has this request id",
             )
         }
     }

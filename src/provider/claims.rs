@@ -155,7 +155,7 @@ pub(super) fn printable<'a>(name: &str, text: &'a str) -> Result<&'a str, ClaimE
     } else {
         Err(problem(
             name,
-            "holds characters outside printable ASCII, which no condition may compare".to_owned(),
+            "has characters outside printable ASCII, which conditions cannot match".to_owned(),
         ))
     }
 }

@@ -78,7 +78,7 @@ fn read_bounded(file: &File, limit: usize) -> io::Result<Secret<String>> {
         .read_to_end(&mut bytes)?;
     let bytes = Secret::new(bytes);
     if length >= limit {
-        let text = "it is far too long for a private key";
+        let text = "it is too long for a private key";
         return Err(io::Error::new(io::ErrorKind::InvalidData, text));
     }
     match str::from_utf8(bytes.expose()) {

@@ -50,7 +50,7 @@ impl TrustedIssuer {
         }
         match literal(&url) {
             Some(ip) if !address::is_within(ip, &self.networks) => {
-                wrong("has an IP address as its host, which none of its `networks` holds")
+                wrong("has an IP address as its host, which is in none of its `networks`")
             }
             Some(_) | None => Ok(()),
         }

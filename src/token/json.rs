@@ -228,20 +228,20 @@ pub enum Problem {
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::TooLong => "the text is too long",
-            Self::NotUtf8 => "the text is not UTF-8",
-            Self::NotAnObject => "an object was expected",
-            Self::Unfinished => "the text ends too early",
-            Self::TextAfterEnd => "there is text after the object",
-            Self::Unexpected => "an unexpected character stands",
-            Self::ControlCharacter => "a control character stands unescaped",
-            Self::Escape => "an unknown escape stands",
-            Self::LoneSurrogate => "half of a surrogate pair stands",
-            Self::Number => "a malformed number stands",
-            Self::NumberTooLong => "a number is too long",
-            Self::DuplicateName => "a member stands twice in the object that ends",
-            Self::TooDeep => "the nesting is too deep",
-            Self::TooManyValues => "there are too many values",
+            Self::TooLong => "text too long",
+            Self::NotUtf8 => "text not UTF-8",
+            Self::NotAnObject => "expected an object",
+            Self::Unfinished => "unexpected end",
+            Self::TextAfterEnd => "unexpected text after the object",
+            Self::Unexpected => "unexpected character",
+            Self::ControlCharacter => "unescaped control character",
+            Self::Escape => "unknown escape",
+            Self::LoneSurrogate => "unpaired surrogate",
+            Self::Number => "malformed number",
+            Self::NumberTooLong => "number too long",
+            Self::DuplicateName => "duplicate member in the object that ends",
+            Self::TooDeep => "nesting too deep",
+            Self::TooManyValues => "too many values",
         })
     }
 }
@@ -298,6 +298,6 @@ mod tests {
     #[test]
     fn an_error_names_place_and_rule_and_quotes_nothing() {
         let error = parse_object(br#"{"canary":1,"canary":2}"#, &Limits::default()).unwrap_err();
-        insta::assert_snapshot!(error, @"a member stands twice in the object that ends at byte 23");
+        insta::assert_snapshot!(error, @"duplicate member in the object that ends at byte 23");
     }
 }

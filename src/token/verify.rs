@@ -146,7 +146,7 @@ impl Verifier {
     #[must_use]
     pub fn refusal(&self, issuer: &str, keys: Option<&KeySet>) -> Option<String> {
         let Some(issuer) = self.issuers.get(issuer) else {
-            return Some("the issuer is not one this broker trusts".to_owned());
+            return Some("the issuer is not trusted by this broker".to_owned());
         };
         if self.blocked.has_issuer(issuer) {
             return Some("the issuer is blocked in the settings".to_owned());

@@ -179,7 +179,8 @@ fn read_policies(
         return Err(Problem::new(
             FAILED,
             format!(
-                "`{folder}` holds no policies any more; to take all of them away, keep a file that has only `issuers:`"
+                "`{folder}` has no policies left; to remove all of them, keep a file that has \
+                 only `issuers:`"
             ),
         ));
     }

@@ -113,7 +113,8 @@ impl Logins {
                 reason = Reason::LeaseStranger.code(),
                 target_name = self.name,
                 lease = %crate::text::escape(login),
-                "a login in our names has a record that none of our keys wrote; was the broker's database password stolen?"
+                "a login in our names has a record that no key of this broker signed; was the \
+                 broker's database password stolen?"
             );
         }
         Ok((report, status))

@@ -58,7 +58,7 @@ impl Keys {
     /// Derives the keys of `now`.
     ///
     /// # Errors
-    /// The epoch is shorter than the longest life of a token or longer than 90 days, or the
+    /// The epoch is shorter than the maximum lifetime of a token or longer than 90 days, or the
     /// cryptographic library refuses a key.
     pub fn new(
         roots: RootKeys,
@@ -194,11 +194,12 @@ impl fmt::Debug for Keys {
 pub enum KeysError {
     /// An epoch that cannot work.
     #[error(
-        "the signing epoch is {seconds} s, expected 3600 s (the longest life of a token) to 7776000 s (90 days)"
+        "the signing epoch is {seconds} s, expected 3600 s (the maximum lifetime of a token) to \
+         7776000 s (90 days)"
     )]
     Epoch { seconds: i64 },
     /// Too long ago, or ahead of us.
-    #[error("the key of that time does not sign any more")]
+    #[error("the signing key of that epoch is no longer used")]
     Withdrawn,
     /// The settings name no key for RS256.
     #[error("the settings have no RS256 key")]

@@ -186,7 +186,7 @@ enum Problem {
     Several,
     #[error("is encrypted, expected a key without a passphrase; remove it with `openssl pkey`")]
     Encrypted,
-    #[error("is not a whole private key; was it cut or changed when it was copied?")]
+    #[error("is not a complete private key; was it truncated or changed when it was copied?")]
     Damaged,
     #[error("holds a key of another type, expected RSA; make one with {MAKE}")]
     OtherType,

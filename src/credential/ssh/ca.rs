@@ -177,7 +177,7 @@ enum Problem {
         "does not begin with `{FIRST_LINE}`; expected a private key in the format of OpenSSH, made by `ssh-keygen -t ed25519 -N ''`"
     )]
     Format,
-    #[error("is not a whole private key; was it cut or changed when it was copied?")]
+    #[error("is not a complete private key; was it truncated or changed when it was copied?")]
     Damaged,
     #[error(
         "is encrypted, expected a key without a passphrase; remove it with `ssh-keygen -p -N ''`"

@@ -194,13 +194,15 @@ fn network(text: &str) -> Result<IpNet, DefinitionError> {
         ));
     }
     if network.prefix_len() == 0 {
-        return Err(wrong("it is every address; leave `source_address` out"));
+        return Err(wrong(
+            "it matches every address; leave `source_address` out",
+        ));
     }
     let is_mapped =
         |address: IpAddr| matches!(address, IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some());
     if is_mapped(network.addr()) {
         return Err(wrong(
-            "hosts compare IPv4 addresses as such; write it as one",
+            "it is an IPv4 address written as IPv6; write it as IPv4",
         ));
     }
     Ok(network)

@@ -164,7 +164,7 @@ pub enum JobKeyError {
     )]
     Type,
     /// Not what its type says.
-    #[error("is not encoded as its type requires; was it cut when it was copied?")]
+    #[error("is not encoded as its type requires; was it truncated when it was copied?")]
     Encoding,
     /// A key that others could use.
     #[error("is too weak: {0}; make one with `ssh-keygen -t ed25519`")]

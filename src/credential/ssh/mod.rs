@@ -103,7 +103,7 @@ impl SshCa {
         if request.key.data() == self.key.public() {
             return Err(MintError::new(
                 Reason::RequestInput,
-                "`public_key` is the key of the CA; make a new pair for the job".to_owned(),
+                "`public_key` is the key of the CA; generate a new key pair for the job".to_owned(),
             ));
         }
         let now = self.clock.now();
@@ -190,7 +190,7 @@ impl Mint for SshCa {
         let Some(definition) = credential.of::<SshDefinition>() else {
             return Err(MintError::new(
                 Reason::CredentialKind,
-                format!("credential `{}` is no SSH certificate", credential.name),
+                format!("credential `{}` is not an SSH certificate", credential.name),
             ));
         };
         let key = permit.inputs().get(PUBLIC_KEY);

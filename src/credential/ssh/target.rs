@@ -89,7 +89,7 @@ impl TargetSettings for SshCaSettings {
         };
         let key = match self.read_key() {
             Ok(key) => fine(format!(
-                "the CA key {} can be used; whether hosts trust it shows when somebody logs in",
+                "the CA key {} is usable; whether hosts trust it shows at the first login",
                 key.fingerprint()
             )),
             Err(error) => Finding {
@@ -102,7 +102,7 @@ impl TargetSettings for SshCaSettings {
         let named = if principals.is_empty() {
             Finding {
                 severity: Severity::Warning,
-                message: format!("no credential of the policies is made in target `{name}`"),
+                message: format!("no credential of the policies uses target `{name}`"),
                 fix: format!("define one with `kind: ssh` and `target: {name}`"),
             }
         } else if principals.contains("root") {

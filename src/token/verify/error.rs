@@ -50,13 +50,15 @@ pub enum VerifyError {
     #[error("the subject token's key is not in its issuer's key set")]
     KeyUnknown,
     /// The issuer has several such keys.
-    #[error("the subject token's key is ambiguous: its issuer publishes several that it could be")]
+    #[error(
+        "the subject token's key is ambiguous: its issuer publishes several keys with this `kid`"
+    )]
     KeyAmbiguous,
     /// `typ` or `cty` say it is another kind of token.
-    #[error("the subject token is of another type than its issuer's ID tokens")]
+    #[error("the subject token is not of its issuer's ID token type")]
     Type,
     /// `iss` is not exactly a configured issuer.
-    #[error("the subject token's issuer is not one this broker trusts")]
+    #[error("the subject token's issuer is not trusted by this broker")]
     Issuer,
     /// The issuer was blocked in the settings.
     #[error("the subject token's issuer is blocked")]
@@ -76,7 +78,7 @@ pub enum VerifyError {
     #[error("the subject token has expired; ask the CI for a new one")]
     Expired,
     /// The signature does not hold, for whatever reason.
-    #[error("the subject token's signature does not hold")]
+    #[error("the subject token's signature is invalid")]
     Signature,
     /// Not made for this broker.
     #[error(

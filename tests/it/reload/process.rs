@@ -161,9 +161,9 @@ fn a_hangup_reloads_and_a_failure_is_logged_with_its_place() {
     fs::write(&policies, POLICIES).unwrap();
     process.signal(Signal::SIGHUP);
     process.says("reload.mended");
-    process.says("what is on disk is what serves");
+    process.says("everything on disk is in use");
     process.signal(Signal::SIGHUP);
-    process.says("what is on disk is what serves");
+    process.says("everything on disk is in use");
 }
 
 /// Policies with one finding each.
@@ -308,7 +308,7 @@ fn a_file_of_somebody_else_is_no_audit_file() {
                 .observed();
             let said = String::from_utf8(output.stderr).unwrap();
             assert_eq!(output.status.code(), Some(5), "{text:?}: {said}");
-            assert!(said.contains("is not an audit file of hallpass"), "{said}");
+            assert!(said.contains("is not a hallpass audit file"), "{said}");
             assert_eq!(fs::read_to_string(&path).unwrap(), text);
         }
     }
@@ -331,7 +331,7 @@ fn the_log_says_when_the_audit_file_takes_nothing_and_when_it_does_again() {
     process.signal(Signal::SIGHUP);
     let line = process.says("sink.failed");
     assert!(line.contains("\"level\":\"ERROR\""), "{line}");
-    assert!(line.contains("expected a file"), "{line}");
+    assert!(line.contains("expected a regular file"), "{line}");
     fs::remove_dir(&path).unwrap();
     process.says("sink.works");
 }

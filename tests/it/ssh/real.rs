@@ -596,7 +596,7 @@ async fn a_new_ca_key_signs_after_a_reload_and_a_broken_one_changes_nothing() {
     put("broken");
     until("the broken key is told of", async || {
         let ready = get(broker.operator(), "/readyz").await;
-        ready.body.contains("is not a whole private key")
+        ready.body.contains("is not a complete private key")
     })
     .await;
     assert!(signer().await.contains(&fingerprint("second")));
