@@ -1,20 +1,20 @@
 //! hallpass, a CI identity broker: a job's OIDC token in, a short-lived scoped credential out.
 //!
-//! The story is one function, [`exchange`]: verify, identify, decide, reserve, record, mint, record.
-//! Each step makes the evidence that the next one takes by value, so that leaving one out does not
-//! compile:
+//! The pipeline is one function, [`exchange`]: verify, identify, decide, reserve, record, mint, record.
+//! Each step returns the evidence that the next one takes by value, so a program that omits a step does
+//! not compile:
 //!
 //! ```text
 //! SubjectToken -> Verified -> Job -> Permit -> Reserved -> Recorded -> Credential + Lease
 //!    token/       token/   provider/ policy/   replay/     audit/      credential/
 //! ```
 //!
-//! Who knows whom:
+//! Which module uses which:
 //!
 //! ```text
 //! main -> cli -> { broker -> http, client, dev } -> exchange
 //!      -> { token, provider, policy, replay, audit, credential }
-//!      -> { wire, yaml, lease, rootkey, clock, parts, reason, secret, stdio, text, tls }
+//!      -> { wire, yaml, lease, rootkey, clock, length_prefix, reason, secret, stdio, text, tls }
 //! provider   -> token (Verified, its claims)
 //! policy     -> provider (Facts), token (TrustedIssuer, strict JSON), credential (the list of kinds)
 //! replay     -> policy (Permit)
@@ -25,11 +25,11 @@
 //! config     -> yaml, and the settings types of policy, credential, replay and token
 //! broker     -> config, http and every part of an exchange: composition, reload, upkeep, shutdown
 //! yaml       -> text, clock, secret: one reader of nodes, for policies and settings
-//! lease      -> rootkey, clock, secret      rootkey -> parts, secret
+//! lease      -> rootkey, clock, secret      rootkey -> length_prefix, secret
 //! ```
 //!
-//! `client` knows only `clock`, `parts`, `reason`, `secret`, `text`, `tls`, `wire` and what a kind of
-//! credential is (`credential::kind`): a job's side needs nothing of a broker's. `dev` starts a whole
+//! `client` knows only `clock`, `length_prefix`, `reason`, `secret`, `text`, `tls`, `wire` and what a kind of
+//! credential is (`credential::kind`): the client needs nothing of the broker. `dev` starts a whole
 //! broker through `broker`, and `serve` never uses it.
 
 pub mod audit;
@@ -44,7 +44,7 @@ pub mod dev;
 pub mod exchange;
 pub mod http;
 pub mod lease;
-mod parts;
+mod length_prefix;
 pub mod policy;
 pub mod provider;
 pub mod reason;

@@ -160,7 +160,7 @@ impl Story<'_> {
             "credential/deploy-api",
             "the token's `sub`",
         )?;
-        self.did("its signature holds against the broker's published keys");
+        self.did("its signature is valid under the broker's published keys");
         for name in ["iss", "sub", "aud", "scope", "job"] {
             let value = claims.get(name).unwrap_or(&Value::Null);
             self.say(&format!("{name} {}", escape(&value.to_string())));
@@ -200,14 +200,14 @@ impl Story<'_> {
                 "the denial does not name `ref` and `environment`".to_owned(),
             ));
         }
-        self.did("refused: the job hears which facts failed, for its own repository");
+        self.did("denied: the job learns which facts failed, for its own repository");
         Ok(())
     }
 
     /// Step 4: who does not belong here learns nothing.
     async fn refuse_a_stranger(&mut self) -> Result<(), DemoError> {
         self.title(
-            "A job of another repository asks for it, and for something that does not exist",
+            "A job of another repository asks for it, and for a credential that does not exist",
         );
         let mut heard = Vec::new();
         for credential in ["shop-db/migrate", "no-such/credential"] {
@@ -222,7 +222,7 @@ impl Story<'_> {
             heard.push(text(&reply.body, "/error_description")?);
             if reply.body.get("failed_conditions").is_some() {
                 return Err(DemoError::Otherwise(
-                    "a stranger heard conditions".to_owned(),
+                    "an unrelated job was shown conditions".to_owned(),
                 ));
             }
         }
@@ -232,10 +232,10 @@ impl Story<'_> {
         expect(
             second,
             first,
-            "what a stranger hears about a credential that does not exist",
+            "the response to an unrelated job about a credential that does not exist",
         )?;
         self.say(first);
-        self.did("refused, with the same sentence whatever a stranger asks for");
+        self.did("denied: an unrelated job always gets the same sentence");
         Ok(())
     }
 
@@ -283,7 +283,7 @@ impl Story<'_> {
         self.say(&format!("POST /revoke: {}", reply.status));
         expect_status(&reply, 200)?;
         if migrated.session.simple_query("SELECT 1").await.is_ok() {
-            return Err(DemoError::Otherwise("the session goes on".to_owned()));
+            return Err(DemoError::Otherwise("the session is still open".to_owned()));
         }
         self.did("the open session was ended");
         match migrated.login.connect().await {
@@ -303,7 +303,7 @@ impl Story<'_> {
 
     /// Step 7: what nobody revokes ends by itself.
     async fn expire(&mut self) -> Result<(), DemoError> {
-        self.title("A second job gets a login for 5 seconds, and nobody revokes it");
+        self.title("A second job gets a login for 5 seconds, which is not revoked");
         let token = self.job_token(|job| job.environment = Some("production".to_owned()))?;
         let reply = self
             .ask("shop-db/migrate", &token, None, &[("ttl", "5s")])
@@ -313,11 +313,11 @@ impl Story<'_> {
         self.say(&format!("user {}", login.username));
         let session = login.connect().await?;
         self.expect_roles(1).await?;
-        self.did("logged in; its end is part of its name, so every replica knows it");
+        self.did("logged in; its expiry is part of its name, so every replica knows it");
         for _ in 0..SWEEP_POLLS {
             if self.roles().await? == 0 {
                 if session.simple_query("SELECT 1").await.is_ok() {
-                    return Err(DemoError::Otherwise("its session goes on".to_owned()));
+                    return Err(DemoError::Otherwise("its session is still open".to_owned()));
                 }
                 self.did("the sweep, every 2 s here, ended its session and dropped it");
                 return Ok(());
@@ -331,17 +331,17 @@ impl Story<'_> {
 
     /// Step 8: the record shows what was done to it.
     fn prove_the_record(&mut self) -> Result<(), DemoError> {
-        self.title("The audit record is whole, and shows when it is not");
+        self.title("The audit log is complete, and shows when it is not");
         let file = self.stage.audit_file();
         let lines = fs::read_to_string(&file)?;
         let whole = check(&file, Vec::new())?;
         if let Some(finding) = whole.findings.first() {
             return Err(DemoError::Otherwise(format!(
-                "a finding in a whole log: {finding}"
+                "a finding in a complete log: {finding}"
             )));
         }
         self.did(&format!(
-            "hallpass audit verify audit.jsonl: {} lines, whole",
+            "hallpass audit verify audit.jsonl: {} lines, complete",
             whole.lines
         ));
         let head = whole

@@ -1,22 +1,22 @@
-//! Does the cryptographic library in this build do what it must?
+//! Tests the cryptographic library before anything is served.
 //!
-//! The wrong features of a dependency can leave a build with another library, or with one that
-//! accepts everything. So before anything is served, a known-good signature of each algorithm must
-//! hold, and the same with one changed bit must not (T-99).
+//! A wrong feature of a dependency can build hallpass with another library, or with one that
+//! accepts everything. So a known-good signature of each algorithm must verify, and the same
+//! signature with one changed bit must not (T-99).
 
 use data_encoding::BASE64URL_NOPAD;
 
 use crate::token::{Admission, Algorithm, KeySet, TrustedIssuer, VerifyError};
 
-/// The check of a signature: [`verify_jws`](crate::token::verify_jws), but where a test shows what
-/// becomes of a build with another one.
+/// The signature check: [`verify_jws`](crate::token::verify_jws), except in tests of a broken
+/// build.
 pub type VerifySignature = fn(&str, &KeySet, &[Algorithm]) -> Result<Vec<u8>, VerifyError>;
 
 /// Verifies the signatures of `self_test.txt`: its first line is a key set, each other line a token
 /// of one algorithm, in the order of [`Algorithm::ALL`]. Their private keys were thrown away.
 ///
 /// # Errors
-/// Names the algorithm that fails.
+/// The algorithm that fails.
 pub(crate) fn run(
     verify: impl Fn(&str, &KeySet, &[Algorithm]) -> Result<Vec<u8>, VerifyError>,
 ) -> Result<(), String> {
@@ -39,7 +39,7 @@ pub(crate) fn run(
     Ok(())
 }
 
-/// The token with one bit of its signature the other way round.
+/// The token with one bit of its signature flipped.
 fn with_one_bit_changed(token: &str) -> Option<String> {
     let (signed, signature) = token.rsplit_once('.')?;
     let mut bytes = BASE64URL_NOPAD.decode(signature.as_bytes()).ok()?;

@@ -112,7 +112,7 @@ impl Metrics {
         set(
             "hallpass_foreign_leases",
             vec![of_target()],
-            status.strangers,
+            status.foreign_leases,
         );
         let quarantined = usize::try_from(status.quarantined).unwrap_or_default();
         set(

@@ -1,5 +1,4 @@
-//! The folder of policies: which files count, and that they are what was reviewed (T-78).
-//! Not: what is in them.
+//! Reads the folder of policies, and checks that its files are those that were reviewed (T-78).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
@@ -13,22 +12,22 @@ use aws_lc_rs::digest;
 use data_encoding::HEXLOWER;
 use nix::fcntl::OFlag;
 
-use crate::parts;
+use crate::length_prefix;
 use crate::yaml::diagnostic::{Diagnostic, Place, Severity, Source, Span};
 
 /// The texts of a folder.
 #[derive(Debug)]
 pub(super) struct Folder {
     pub(super) policies: Vec<Arc<Source>>,
-    /// Others a policy file may name, as far as they were read: only those of `from_texts`.
+    /// Other texts that policy files can refer to; only those of `from_texts`.
     others: BTreeMap<String, String>,
-    /// The folder itself, links resolved; `None` for texts.
+    /// The folder, with links resolved; `None` for texts.
     root: Option<PathBuf>,
     visited: Visited,
 }
 
 impl Folder {
-    /// Texts that are in memory already, by name.
+    /// Uses texts in memory, by name.
     pub(super) fn of_texts(texts: &[(&str, &str)], problems: &mut Vec<Diagnostic>) -> Self {
         let mut folder = Self {
             policies: Vec::new(),
@@ -49,7 +48,7 @@ impl Folder {
         folder
     }
 
-    /// The files of a folder on disk.
+    /// Reads the files of a folder.
     pub(super) fn read(dir: &Path, problems: &mut Vec<Diagnostic>) -> Self {
         let mut folder = Self {
             policies: Vec::new(),
@@ -82,8 +81,8 @@ impl Folder {
         folder
     }
 
-    /// A file that a policy file names, such as a CA's certificates: within the folder, and checked
-    /// like a policy file.
+    /// Reads a file that a policy file refers to, such as a CA's certificates. It must be in the
+    /// folder and is checked like a policy file.
     pub(super) fn other(&mut self, name: &str) -> Result<String, String> {
         if let Some(text) = self.others.get(name) {
             return Ok(text.clone());
@@ -96,7 +95,7 @@ impl Folder {
         Ok(text)
     }
 
-    /// `sha256:` over names and contents of all files, whatever order they came in.
+    /// `sha256:` over names and contents of all files, independent of their order.
     pub(super) fn revision(&self) -> String {
         let policies = self
             .policies
@@ -110,7 +109,7 @@ impl Folder {
         files.sort_unstable();
         let mut context = digest::Context::new(&digest::SHA256);
         let parts = files.into_iter().flat_map(|(name, text)| [name, text]);
-        parts::update_with(parts, |bytes| context.update(bytes));
+        length_prefix::update_with(parts, |bytes| context.update(bytes));
         format!("sha256:{}", HEXLOWER.encode(context.finish().as_ref()))
     }
 
@@ -141,7 +140,7 @@ impl Folder {
         };
         let mut names: Vec<String> = Vec::new();
         for (count, entry) in entries.enumerate() {
-            // An entry that nobody looks at could be a requirement.
+            // An ignored entry could be a requirement.
             let unseen = match &entry {
                 Ok(_) if count < MAX_ENTRIES => None,
                 Ok(_) => Some(format!("holds more than {MAX_ENTRIES} entries")),
@@ -191,8 +190,8 @@ impl Folder {
         }
     }
 
-    /// It is a policy file. Names that look like one but are none are said, not skipped: a
-    /// requirement in a file nobody reads protects nothing (T-76).
+    /// Whether it is a policy file. Names that only look like one are reported, not skipped: a
+    /// requirement in an ignored file protects nothing (T-76).
     fn counts(name: &str, shown: &str, problems: &mut Vec<Diagnostic>) -> bool {
         if name.ends_with(".test.yaml") {
             let mut note = about(
@@ -234,22 +233,22 @@ fn looks_like_yaml(path: &Path) -> bool {
         .any(|ending| extension.eq_ignore_ascii_case(ending))
 }
 
-/// Folders that were looked into, links resolved. Each is looked into once: by links back to where
-/// they are in, a handful of entries would be a tree without end (T-78).
+/// Visited folders, with links resolved. Each is visited once, because a link back to a parent
+/// would make an endless tree (T-78).
 #[derive(Debug, Default)]
 pub(super) struct Visited(BTreeSet<PathBuf>);
 
 pub(super) enum Entered {
     New(PathBuf),
-    /// It was looked into before, under another name.
+    /// It was visited before, under another name.
     Again(PathBuf),
 }
 
 impl Visited {
-    /// Before looking into `path`.
+    /// Enters `path`.
     ///
     /// # Errors
-    /// It is not within the root, or cannot be read.
+    /// It is outside the root, or cannot be read.
     pub(super) fn enter(&mut self, root: &Path, path: &Path) -> Result<Entered, String> {
         let real = path
             .canonicalize()
@@ -270,8 +269,8 @@ fn about(shown: &str, rule: &'static str, problem: impl Display) -> Diagnostic {
     Diagnostic::error(rule, place, format!("`{shown}` {problem}"))
 }
 
-/// A regular file that lies in the folder once links are resolved, is small enough, UTF-8, and not
-/// writable by others.
+/// Reads a file that is regular, in the folder after links are resolved, small enough, UTF-8, and
+/// not writable by others.
 pub(super) fn read_within(root: &Path, path: &Path) -> Result<String, String> {
     let real = path
         .canonicalize()
@@ -279,7 +278,7 @@ pub(super) fn read_within(root: &Path, path: &Path) -> Result<String, String> {
     if !real.starts_with(root) {
         return Err(LINK_OUT.to_owned());
     }
-    // Opening a pipe would wait for its writer for ever.
+    // Opening a pipe would block until it has a writer.
     let mut file = fs::OpenOptions::new()
         .read(true)
         .custom_flags(OFlag::O_NONBLOCK.bits())
@@ -318,7 +317,7 @@ const LINK_OUT: &str = "is a symbolic link that leads out of the folder";
 const MAX_FILE: u64 = 1_024 * 1_024;
 /// The most policy files.
 const MAX_FILES: usize = 10_000;
-/// The most directory entries looked at in one folder.
+/// The most directory entries in one folder.
 pub(super) const MAX_ENTRIES: usize = 20_000;
-/// How deep sub-folders are looked into.
+/// The maximum depth of sub-folders.
 pub(super) const MAX_DEPTH: usize = 8;

@@ -1,4 +1,4 @@
-//! Which issuers may be trusted at all: the rules for their settings.
+//! Checks the settings of trusted issuers.
 
 use std::net::IpAddr;
 

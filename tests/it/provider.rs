@@ -498,7 +498,7 @@ fn a_generic_issuer_is_read_by_its_claim_map() {
     ] {
         assert!(reader.facts(object(&wrong)).is_err(), "{wrong}");
     }
-    assert!(!reader.tells_events());
+    assert!(!reader.has_events());
 }
 
 /// T-52: a generic issuer that tells events is held to the same words.
@@ -508,7 +508,7 @@ fn a_generic_event_outside_our_words_is_other() {
     reader
         .claim_map
         .insert(Fact::Event, MappedClaim::usual(Fact::Event, "/event"));
-    assert!(reader.tells_events());
+    assert!(reader.has_events());
     for (claims, trigger) in [
         (json!({ "event": "push" }), "push"),
         (json!({ "event": "fork" }), "other"),

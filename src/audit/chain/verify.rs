@@ -1,33 +1,35 @@
-//! Is a log whole? Reads files line by line, however large, and needs no secret.
+//! Verifies that an audit log is complete and unchanged.
+//!
+//! Reads files of any size line by line. Needs no secret.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io::{self, BufRead, Read as _};
 
 use serde::Deserialize;
 
-use super::{Head, PublicKey};
+use super::{AuditPublicKey, Head};
 use crate::audit::LONGEST_LINE;
 use crate::text::{count, escape};
 
 mod report;
 
-pub use report::{Finding, Report};
+pub use report::{ChainFinding, Report};
 
-use report::Place;
+use report::LineLocation;
 
-/// What to hold a log against.
+/// What a log must agree with.
 #[derive(Clone, Debug, Default)]
 pub struct Expected {
     /// The keys that may have signed checkpoints. Without one, signatures only show that the log
     /// agrees with itself.
-    pub keys: Vec<PublicKey>,
-    /// Heads noted earlier: a line with each hash must be there.
+    pub keys: Vec<AuditPublicKey>,
+    /// Heads saved earlier. The log must contain a line with each of them.
     pub heads: Vec<Head>,
-    /// The head that the first file continues from, when what came before is kept elsewhere.
+    /// The head that the first file continues from, if earlier files are not given.
     pub after: Option<Head>,
 }
 
-/// Reads the files of one log, in order; before it, if there are any, the logs of single runs.
+/// Verifies the files of one log, in order. Before it, logs of single runs may be read.
 #[derive(Debug)]
 pub struct Verification {
     expected: Expected,
@@ -35,14 +37,14 @@ pub struct Verification {
     report: Report,
     file: String,
     line: u64,
-    /// The line before, of this file or the one before it.
-    before: Option<Before>,
+    /// The previous line, of this file or the one before it.
+    before: Option<PreviousLine>,
     boots: BTreeSet<String>,
-    /// Intents without an outcome, with the place of each.
-    open: BTreeMap<String, Place>,
+    /// Intents without an outcome, with the location of each.
+    open: BTreeMap<String, LineLocation>,
     /// What the current boot has, or lacks.
     boot: Boot,
-    /// Logs of single runs that were read.
+    /// How many logs of single runs were read.
     runs: u64,
 }
 
@@ -93,7 +95,7 @@ impl Verification {
         }
     }
 
-    /// Ends the log of one run of a command; what is read next is another log.
+    /// Ends the log of one run of a command. The next file begins another log.
     pub fn end_run(&mut self) {
         if !self.boot.stopped && self.before.is_some() {
             let file = escape(&self.file);
@@ -164,7 +166,7 @@ impl Verification {
         let head = Head::of(line);
         self.report.lines = self.report.lines.saturating_add(1);
         self.missing_heads.remove(&head);
-        match serde_json::from_slice::<Line>(line) {
+        match serde_json::from_slice::<ParsedLine>(line) {
             Ok(parsed) if parsed.v == 1 => self.check(line, head, parsed),
             Ok(parsed) => self.find(format!("has version {}, expected 1", parsed.v)),
             Err(error) => {
@@ -181,12 +183,12 @@ impl Verification {
         }
     }
 
-    fn check(&mut self, text: &[u8], head: Head, line: Line) {
+    fn check(&mut self, text: &[u8], head: Head, line: ParsedLine) {
         self.check_link(&line);
         self.check_event(text, &line);
         self.check_signed_in_time(&line);
         self.report.head = Some(format!("sha256:{head}"));
-        self.before = Some(Before {
+        self.before = Some(PreviousLine {
             head,
             boot: line.boot,
             sequence: line.seq,
@@ -194,8 +196,8 @@ impl Verification {
         });
     }
 
-    /// Does the line follow the one before?
-    fn check_link(&mut self, line: &Line) {
+    /// Checks that the line follows the previous line.
+    fn check_link(&mut self, line: &ParsedLine) {
         let Some(previous) = Head::parse(&line.prev) else {
             return self.find("has no SHA-256 in `prev`".to_owned());
         };
@@ -238,7 +240,7 @@ impl Verification {
         }
     }
 
-    fn check_first(&mut self, line: &Line, previous: Head) {
+    fn check_first(&mut self, line: &ParsedLine, previous: Head) {
         match self.expected.after {
             Some(after) if after != previous => self.find(format!(
                 "follows sha256:{previous}, expected sha256:{after}: lines before it are missing"
@@ -254,7 +256,7 @@ impl Verification {
         }
     }
 
-    fn begin_boot(&mut self, line: &Line) {
+    fn begin_boot(&mut self, line: &ParsedLine) {
         self.boot = Boot {
             begins_here: line.seq == 1,
             ..Boot::default()
@@ -287,7 +289,7 @@ impl Verification {
         }
     }
 
-    fn check_event(&mut self, text: &[u8], line: &Line) {
+    fn check_event(&mut self, text: &[u8], line: &ParsedLine) {
         if self.boot.stopped && line.event != "checkpoint" {
             self.find("comes after `stop`, where only a checkpoint is expected".to_owned());
         }
@@ -298,14 +300,14 @@ impl Verification {
             "stop" => self.boot.stopped = true,
             "truncated" => self.note_loss(line, "was truncated in place"),
             "removed" => self.note_loss(line, "was deleted or replaced"),
-            // Everything else stands for itself. A list of names would make logs of newer brokers
+            // Other events need no check. A closed list of names would make logs of newer brokers
             // look damaged.
             _ => {}
         }
     }
 
-    /// Explains a gap, or says that there is none to be expected.
-    fn note_loss(&mut self, line: &Line, what: &str) {
+    /// Notes an event that explains missing lines.
+    fn note_loss(&mut self, line: &ParsedLine, what: &str) {
         let head = match line.head.as_deref().and_then(Head::parse) {
             Some(head) => format!("the line with head sha256:{head}"),
             None => "an unknown line".to_owned(),
@@ -315,7 +317,7 @@ impl Verification {
         self.report.note_event(&place, &text);
     }
 
-    fn begin_intent(&mut self, line: &Line) {
+    fn begin_intent(&mut self, line: &ParsedLine) {
         let place = self.place();
         match &line.intent {
             Some(intent) if self.open.insert(intent.clone(), place).is_none() => {}
@@ -327,7 +329,7 @@ impl Verification {
         }
     }
 
-    fn end_intent(&mut self, line: &Line) {
+    fn end_intent(&mut self, line: &ParsedLine) {
         let intent = line.intent.as_deref().unwrap_or_default();
         if self.open.remove(intent).is_none() {
             let intent = escape(intent);
@@ -337,13 +339,13 @@ impl Verification {
         }
     }
 
-    fn check_signature(&mut self, text: &[u8], line: &Line) {
+    fn check_signature(&mut self, text: &[u8], line: &ParsedLine) {
         self.report.checkpoints = self.report.checkpoints.saturating_add(1);
         self.boot.checkpoints = self.boot.checkpoints.saturating_add(1);
         self.boot.unsigned_since = None;
         self.report.unsigned = 0;
         let named = line.key.as_deref().unwrap_or_default();
-        let Ok(key) = PublicKey::parse(named) else {
+        let Ok(key) = AuditPublicKey::parse(named) else {
             return self.find("is a checkpoint without a key".to_owned());
         };
         if !key.has_signed(text) {
@@ -353,7 +355,12 @@ impl Verification {
             );
         }
         if !self.expected.keys.is_empty() && !self.expected.keys.contains(&key) {
-            let allowed: Vec<_> = self.expected.keys.iter().map(PublicKey::to_text).collect();
+            let allowed: Vec<_> = self
+                .expected
+                .keys
+                .iter()
+                .map(AuditPublicKey::to_text)
+                .collect();
             let allowed = allowed.join(" or ");
             self.report.keys.insert(key.to_text());
             return self.find(format!("is signed by {key}, expected {allowed}"));
@@ -362,8 +369,9 @@ impl Verification {
         self.report.proven_until = Some(line.time.clone());
     }
 
-    /// Hashes can be recomputed and checkpoints left out: then nothing is signed for too long.
-    fn check_signed_in_time(&mut self, line: &Line) {
+    /// Checks that lines are signed in time. An attacker can recompute hashes and omit checkpoints,
+    /// but then lines stay unsigned for too long.
+    fn check_signed_in_time(&mut self, line: &ParsedLine) {
         if line.event == "checkpoint" {
             return;
         }
@@ -381,7 +389,7 @@ impl Verification {
         }
     }
 
-    fn find_changed(&mut self, before: &Before, previous: Head) {
+    fn find_changed(&mut self, before: &PreviousLine, previous: Head) {
         let (line, head) = (before.line, before.head);
         self.find(format!(
             "follows sha256:{previous}, but line {line} before it has sha256:{head}: line {line} was changed, or lines were replaced"
@@ -407,8 +415,8 @@ impl Verification {
         self.report.add(self.place(), text);
     }
 
-    fn place(&self) -> Place {
-        Place {
+    fn place(&self) -> LineLocation {
+        LineLocation {
             file: self.file.clone(),
             line: self.line,
         }
@@ -416,7 +424,7 @@ impl Verification {
 
     fn add_notes(&mut self) {
         let report = &mut self.report;
-        report.note_left_out();
+        report.note_suppressed();
         if self.expected.keys.is_empty() && report.checkpoints > 0 {
             report.notes.push(
                 "no `--key` was given: signatures only show that the log agrees with itself; `hallpass keys show` prints the key".to_owned(),
@@ -440,9 +448,9 @@ impl Verification {
     }
 }
 
-/// What every line has, and what some have.
+/// The fields of a line that verification reads.
 #[derive(Debug, Deserialize)]
-struct Line {
+struct ParsedLine {
     v: u32,
     time: String,
     boot: String,
@@ -455,7 +463,7 @@ struct Line {
 }
 
 #[derive(Debug)]
-struct Before {
+struct PreviousLine {
     head: Head,
     boot: String,
     sequence: u64,
@@ -464,12 +472,12 @@ struct Before {
 
 #[derive(Debug, Default)]
 struct Boot {
-    /// Its first line was read, which a checkpoint follows at once. A file that was begun when the one
-    /// before was renamed has its first one up to 10 s later.
+    /// Its first line was read. A checkpoint follows that line immediately; a file that continues a
+    /// renamed one has its first checkpoint up to 10 s later.
     begins_here: bool,
     checkpoints: u64,
     stopped: bool,
-    /// The time of the first line that no checkpoint signs, in Unix seconds.
+    /// The time of the first unsigned line, in Unix seconds.
     unsigned_since: Option<i64>,
     unsigned_found: bool,
 }
@@ -499,17 +507,17 @@ const LONGEST_UNSIGNED: i64 = 60;
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Chain, SigningKey};
+    use super::super::{Chain, CheckpointKey};
     use super::*;
     use crate::clock::Timestamp;
     use crate::rootkey::{RootKey, RootKeys};
 
     const NOW: i64 = 1_790_000_000;
 
-    fn key() -> SigningKey {
+    fn key() -> CheckpointKey {
         let root = RootKey::generate().unwrap();
         let roots = RootKeys::new("https://hallpass.example", 1, vec![root]).unwrap();
-        SigningKey::of(roots.active()).unwrap()
+        CheckpointKey::of(roots.active()).unwrap()
     }
 
     fn at(seconds: i64) -> Timestamp {
@@ -517,14 +525,14 @@ mod tests {
     }
 
     /// Two boots: start, checkpoint, two intents with their outcomes, stop, checkpoint.
-    fn log() -> (PublicKey, Vec<Vec<u8>>) {
+    fn log() -> (AuditPublicKey, Vec<Vec<u8>>) {
         let root = RootKey::generate().unwrap();
         let roots = RootKeys::new("https://hallpass.example", 1, vec![root]).unwrap();
-        let public = PublicKey::of(roots.active()).unwrap();
+        let public = AuditPublicKey::of(roots.active()).unwrap();
         let mut lines = Vec::new();
         let mut head = Head::default();
         for boot in ["b1", "b2"] {
-            let key = SigningKey::of(roots.active()).unwrap();
+            let key = CheckpointKey::of(roots.active()).unwrap();
             let mut chain = Chain::new("replica-a", boot, head, key);
             lines.push(chain.append(at(0), br#"{"event":"start"}"#));
             lines.push(chain.checkpoint(at(0)));
@@ -547,10 +555,14 @@ mod tests {
 
     fn findings(lines: &[Vec<u8>], expected: Expected) -> Vec<String> {
         let report = read(lines, expected);
-        report.findings.iter().map(Finding::to_string).collect()
+        report
+            .findings
+            .iter()
+            .map(ChainFinding::to_string)
+            .collect()
     }
 
-    fn with_key(key: &PublicKey) -> Expected {
+    fn with_key(key: &AuditPublicKey) -> Expected {
         Expected {
             keys: vec![key.clone()],
             ..Expected::default()

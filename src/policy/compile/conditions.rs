@@ -270,7 +270,7 @@ fn facts_of(reader: Option<&Reader>) -> Vec<Fact> {
         return Fact::ALL.to_vec();
     };
     let mapped = |fact: &Fact| {
-        reader.claim_map.contains_key(fact) || (*fact == Fact::Trigger && reader.tells_events())
+        reader.claim_map.contains_key(fact) || (*fact == Fact::Trigger && reader.has_events())
     };
     reader
         .provider

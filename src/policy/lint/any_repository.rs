@@ -1,7 +1,6 @@
-//! A policy that does not say which repository it trusts.
-//! Not: the other rules, the network.
+//! Finds policies that do not say which repository they trust.
 
-use super::{Checked, Finding, Rule};
+use super::{LintFinding, LintInput, Rule};
 use crate::provider::Fact;
 use crate::yaml::diagnostic::Severity;
 
@@ -15,14 +14,14 @@ pub(super) const RULE: Rule = Rule {
     check,
 };
 
-fn check(checked: &Checked<'_>) -> Vec<Finding> {
+fn check(checked: &LintInput<'_>) -> Vec<LintFinding> {
     let mut findings = Vec::new();
     for (policy, _, block) in checked.blocks() {
         if IDENTITY.iter().any(|fact| block.has(*fact)) {
             continue;
         }
         let owner = OWNERS.iter().any(|fact| block.has(*fact));
-        let mut finding = Finding::at(
+        let mut finding = LintFinding::at(
             block.places.first().unwrap_or(&policy.place),
             if owner {
                 format!(

@@ -1,7 +1,6 @@
-//! An environment that any branch could name.
-//! Not: the other rules, the network.
+//! Finds conditions on an environment that any branch can name.
 
-use super::{Checked, Finding, Rule, place_of};
+use super::{LintFinding, LintInput, Rule, place_of};
 use crate::provider::Fact;
 use crate::yaml::diagnostic::Severity;
 
@@ -14,12 +13,12 @@ pub(super) const RULE: Rule = Rule {
     check,
 };
 
-fn check(checked: &Checked<'_>) -> Vec<Finding> {
+fn check(checked: &LintInput<'_>) -> Vec<LintFinding> {
     let mut findings = Vec::new();
     for (policy, _, block) in checked.blocks() {
         if block.has(Fact::Environment) && !LIMITS.iter().any(|fact| block.has(*fact)) {
             let place = place_of(block, Fact::Environment, policy);
-            findings.push(Finding::at(
+            findings.push(LintFinding::at(
                 place,
                 format!(
                     "policy `{}` trusts an environment on every ref",

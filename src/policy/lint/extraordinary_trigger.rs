@@ -1,8 +1,7 @@
-//! A policy that lets in runs which strangers can start.
-//! Not: the other rules, the network.
+//! Finds policies that allow runs which outsiders can start.
 
-use super::{Checked, Finding, Rule, class_of, place_of};
-use crate::policy::Class;
+use super::{LintFinding, LintInput, Rule, class_of, place_of};
+use crate::policy::CredentialClass;
 use crate::provider::{Fact, ORDINARY_TRIGGERS, TRIGGERS};
 use crate::yaml::diagnostic::Severity;
 
@@ -16,7 +15,7 @@ pub(super) const RULE: Rule = Rule {
     check,
 };
 
-fn check(checked: &Checked<'_>) -> Vec<Finding> {
+fn check(checked: &LintInput<'_>) -> Vec<LintFinding> {
     let mut findings = Vec::new();
     for (policy, _, block) in checked.blocks() {
         let Some(pattern) = block.pattern(Fact::Trigger) else {
@@ -26,7 +25,7 @@ fn check(checked: &Checked<'_>) -> Vec<Finding> {
             .iter()
             .filter(|trigger| !ORDINARY_TRIGGERS.contains(trigger) && pattern.names(trigger));
         for trigger in unlocked {
-            let mut finding = Finding::at(
+            let mut finding = LintFinding::at(
                 place_of(block, Fact::Trigger, policy),
                 format!(
                     "policy `{}` allows runs started by `{trigger}`",
@@ -34,7 +33,7 @@ fn check(checked: &Checked<'_>) -> Vec<Finding> {
                 ),
                 "leave the trigger out, or give these jobs a dedicated credential",
             );
-            let grave = *trigger == "other" || class_of(policy) == Class::Critical;
+            let grave = *trigger == "other" || class_of(policy) == CredentialClass::Critical;
             finding.severity = grave.then_some(Severity::Error);
             findings.push(finding);
         }

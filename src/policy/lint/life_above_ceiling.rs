@@ -1,7 +1,6 @@
-//! A grant that reads longer than it is.
-//! Not: the other rules, the network.
+//! Finds grants with a longer `ttl` than their credential allows.
 
-use super::{Checked, Finding, Rule};
+use super::{LintFinding, LintInput, Rule};
 use crate::yaml::diagnostic::Severity;
 use crate::yaml::duration::print;
 
@@ -14,14 +13,14 @@ pub(super) const RULE: Rule = Rule {
     check,
 };
 
-fn check(checked: &Checked<'_>) -> Vec<Finding> {
+fn check(checked: &LintInput<'_>) -> Vec<LintFinding> {
     let mut findings = Vec::new();
     for policy in checked.set.policies() {
         for grant in &policy.grants {
             let (credential, ttl) = (&grant.credential, grant.ttl);
             if ttl > credential.max_ttl {
                 let ceiling = print(credential.max_ttl);
-                findings.push(Finding::at(
+                findings.push(LintFinding::at(
                     &grant.place,
                     format!(
                         "policy `{}` grants `{}` for {}, but its `max_ttl` is {ceiling}",

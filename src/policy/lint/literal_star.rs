@@ -1,7 +1,6 @@
-//! A star in a text that is compared as it stands.
-//! Not: the other rules, the network.
+//! Finds plain text with a `*`, which was meant as a glob.
 
-use super::{Checked, Finding, Rule};
+use super::{LintFinding, LintInput, Rule};
 use crate::policy::pattern::Pattern;
 use crate::yaml::diagnostic::Severity;
 
@@ -14,12 +13,12 @@ pub(super) const RULE: Rule = Rule {
     check,
 };
 
-fn check(checked: &Checked<'_>) -> Vec<Finding> {
+fn check(checked: &LintInput<'_>) -> Vec<LintFinding> {
     let mut findings = Vec::new();
     for block in checked.all_blocks() {
         for (condition, place) in block.conditions.iter().zip(&block.places) {
             if let Some(text) = starred(&condition.pattern) {
-                findings.push(Finding::at(
+                findings.push(LintFinding::at(
                     place,
                     format!("`{text}` is compared literally, including the `*`"),
                     &format!("for a pattern, write {{ glob: \"{text}\" }}"),

@@ -1,7 +1,6 @@
-//! A condition that says only what a fact must not be.
-//! Not: the other rules, the network.
+//! Finds conditions that only say what a fact must not be.
 
-use super::{Checked, Finding, Rule};
+use super::{LintFinding, LintInput, Rule};
 use crate::policy::pattern::{Operator, Pattern};
 use crate::yaml::diagnostic::Severity;
 
@@ -14,12 +13,12 @@ pub(super) const RULE: Rule = Rule {
     check,
 };
 
-fn check(checked: &Checked<'_>) -> Vec<Finding> {
+fn check(checked: &LintInput<'_>) -> Vec<LintFinding> {
     let mut findings = Vec::new();
     for block in checked.all_blocks() {
         for (condition, place) in block.conditions.iter().zip(&block.places) {
             if only_negative(&condition.pattern) {
-                findings.push(Finding::at(
+                findings.push(LintFinding::at(
                     place,
                     format!(
                         "`{}` may have any value that is not listed",

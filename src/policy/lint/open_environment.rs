@@ -1,7 +1,6 @@
-//! A pattern of environments, or of events.
-//! Not: the other rules, the network.
+//! Finds globs on environments or events.
 
-use super::{Checked, Finding, Rule, place_of};
+use super::{LintFinding, LintInput, Rule, place_of};
 use crate::provider::Fact;
 use crate::yaml::diagnostic::Severity;
 
@@ -14,7 +13,7 @@ pub(super) const RULE: Rule = Rule {
     check,
 };
 
-fn check(checked: &Checked<'_>) -> Vec<Finding> {
+fn check(checked: &LintInput<'_>) -> Vec<LintFinding> {
     let mut findings = Vec::new();
     for (policy, _, block) in checked.blocks() {
         for fact in [Fact::Environment, Fact::Event] {
@@ -22,7 +21,7 @@ fn check(checked: &Checked<'_>) -> Vec<Finding> {
                 .pattern(fact)
                 .is_some_and(|pattern| !pattern.globs().is_empty())
             {
-                findings.push(Finding::at(
+                findings.push(LintFinding::at(
                     place_of(block, fact, policy),
                     format!("policy `{}` has a glob on `{fact}`", policy.name),
                     "list the names",

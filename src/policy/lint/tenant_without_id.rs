@@ -1,7 +1,6 @@
-//! A tenant identified by name only.
-//! Not: the other rules, the network.
+//! Finds tenants identified by name only.
 
-use super::{Checked, Finding, Rule};
+use super::{LintFinding, LintInput, Rule};
 use crate::yaml::diagnostic::Severity;
 
 pub(super) const RULE: Rule = Rule {
@@ -13,7 +12,7 @@ pub(super) const RULE: Rule = Rule {
     check,
 };
 
-fn check(checked: &Checked<'_>) -> Vec<Finding> {
+fn check(checked: &LintInput<'_>) -> Vec<LintFinding> {
     let mut findings = Vec::new();
     for issuer in &checked.set.issuers {
         let ids = issuer.reader.provider.tenant_ids;
@@ -23,7 +22,7 @@ fn check(checked: &Checked<'_>) -> Vec<Finding> {
             }
             let place = tenant.places.first().unwrap_or(&issuer.place);
             let names: Vec<_> = ids.iter().map(|id| format!("`{id}`")).collect();
-            findings.push(Finding::at(
+            findings.push(LintFinding::at(
                 place,
                 format!(
                     "a tenant of issuer `{}` is identified by name only",

@@ -49,7 +49,7 @@ async fn a_renamed_audit_file_is_followed_by_one_that_continues_its_chain() {
     File::create(&path).unwrap();
     minted(&broker).await;
     assert_eq!(count(&path, "outcome"), 1);
-    broker.parts().audit.close().await.unwrap();
+    broker.components().audit.close().await.unwrap();
     let whole = verified(&[&old, &older, &path]);
     assert_eq!(whole.status.code(), Some(0), "{}", printed(&whole));
     let alone = verified(&[&path]);
@@ -77,7 +77,7 @@ async fn after_an_audit_file_is_deleted_or_replaced_records_are_in_the_file_at_i
     fs::rename(&other, &path).unwrap();
     minted(&broker).await;
     assert_eq!(count(&path, "outcome"), 2);
-    broker.parts().audit.close().await.unwrap();
+    broker.components().audit.close().await.unwrap();
     let found = verified(&[&path]);
     assert_eq!(found.status.code(), Some(4));
     let found = printed(&found);
@@ -109,7 +109,7 @@ async fn nothing_is_minted_while_no_file_can_be_at_the_path() {
     })
     .await;
     minted(&broker).await;
-    broker.parts().audit.close().await.unwrap();
+    broker.components().audit.close().await.unwrap();
     let whole = verified(&[&old, &path]);
     assert_eq!(whole.status.code(), Some(0), "{}", printed(&whole));
 }
@@ -120,7 +120,7 @@ async fn a_truncated_audit_file_is_noticed_before_anything_more_counts() {
     let broker = TestBroker::start().await;
     let (path, copy) = (broker.file("audit.jsonl"), broker.file("audit.jsonl.1"));
     minted(&broker).await;
-    let head = broker.parts().audit.head();
+    let head = broker.components().audit.head();
     // As `copytruncate` does it when nothing comes between its two steps.
     fs::copy(&path, &copy).unwrap();
     File::options()
@@ -134,7 +134,7 @@ async fn a_truncated_audit_file_is_noticed_before_anything_more_counts() {
     let truncated = found.iter().find(|event| event["event"] == "truncated");
     assert_eq!(truncated.unwrap()["head"], format!("sha256:{head}"));
     assert_eq!(truncated.unwrap()["sink"], "file");
-    broker.parts().audit.close().await.unwrap();
+    broker.components().audit.close().await.unwrap();
     let whole = verified(&[&copy, &path]);
     assert_eq!(whole.status.code(), Some(0), "{}", printed(&whole));
     assert!(
@@ -158,7 +158,7 @@ async fn lines_that_were_lost_between_copy_and_truncation_are_named() {
     let file = File::options().write(true).open(&path).unwrap();
     file.set_len(100).unwrap();
     minted(&broker).await;
-    broker.parts().audit.close().await.unwrap();
+    broker.components().audit.close().await.unwrap();
     let text = fs::read_to_string(&path).unwrap();
     assert!(text.lines().next().unwrap().len() == 100, "{text}");
     let rest = broker.file("rest.jsonl");

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use hallpass::audit::event::Alert;
+use hallpass::audit::event::AlertRecord;
 use hallpass::audit::file::FileSink;
 use hallpass::audit::{Event, Text};
 use hallpass::reason::Reason;
@@ -43,7 +43,7 @@ async fn a_changed_and_a_cut_log_are_found_with_exit_code_4() {
     let root = RootKey::read(&root_file).unwrap();
     let log = log(&root, "b1", FileSink::open(&path, true).unwrap()).unwrap();
     for number in 0..5 {
-        let event = Event::Alert(Alert {
+        let event = Event::Alert(AlertRecord {
             reason: Reason::ClockJump,
             message: Text::new(&format!("number {number}")),
             request_id: None,
