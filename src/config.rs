@@ -37,8 +37,8 @@ use crate::yaml::settings::{File, Item};
 /// How one hallpass is deployed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// Our own name: the `iss` of what is minted, and the `aud` that jobs ask for. An https URL
-    /// without a slash at its end; http only for loopback addresses.
+    /// The broker's own name: the `iss` of minted tokens, and the `aud` that jobs request. An https
+    /// URL without a trailing slash; http only for loopback addresses.
     pub issuer: String,
     /// This replica's name in the audit chain.
     pub replica: String,
@@ -47,9 +47,9 @@ pub struct Settings {
     pub listen: Listen,
     /// The folder of the policies.
     pub policies: PathBuf,
-    /// How often settings and policies are looked at for changes; `None`: only when told.
+    /// How often settings and policies are checked for changes; `None`: on SIGHUP only.
     pub reload: Option<Duration>,
-    /// What credentials are made in, by name.
+    /// Where credentials are issued or created, by name.
     pub targets: BTreeMap<String, Arc<dyn TargetSettings>>,
     /// How minted tokens are signed.
     pub signing: Signing,
@@ -57,7 +57,7 @@ pub struct Settings {
     pub replay: StoreSettings,
     pub sinks: Vec<AuditSink>,
     pub limits: Limits,
-    /// How much a denial says (design 8).
+    /// How much of a policy a denial discloses.
     pub disclose: Disclosure,
     /// Issuers and keys whose tokens are refused (T-64).
     pub blocked: Blocked,
@@ -68,7 +68,7 @@ pub struct Settings {
 #[derive(Clone, Debug)]
 pub struct AuditSink {
     pub settings: Arc<dyn SinkSettings>,
-    /// Nothing is minted while it does not take events.
+    /// Nothing is minted while this sink does not accept events.
     pub required: bool,
 }
 

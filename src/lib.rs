@@ -1,15 +1,16 @@
 //! hallpass, a CI identity broker: a job's OIDC token in, a short-lived scoped credential out.
 //!
-//! The pipeline is one function, [`exchange`]: verify, identify, decide, reserve, record, mint, record.
-//! Each step returns the evidence that the next one takes by value, so a program that omits a step does
-//! not compile:
+//! The exchange pipeline is one function, [`exchange`]: verify, identify, decide, reserve, record, mint,
+//! record.
+//! Each step returns the evidence that the next one consumes, so that code without a step does not
+//! compile:
 //!
 //! ```text
 //! SubjectToken -> Verified -> Job -> Permit -> Reserved -> Recorded -> Credential + Lease
 //!    token/       token/   provider/ policy/   replay/     audit/      credential/
 //! ```
 //!
-//! Which module uses which:
+//! Dependencies between modules:
 //!
 //! ```text
 //! main -> cli -> { broker -> http, client, dev } -> exchange

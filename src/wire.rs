@@ -167,7 +167,7 @@ pub struct Body {
     pub members: &'static [(&'static str, &'static str)],
 }
 
-/// The bodies of the API. The README has them as a table.
+/// The bodies of the API. `docs/http-api.md` has them as a table.
 pub const BODIES: &[Body] = &[
     Body {
         of: "`POST /token`, form",

@@ -187,6 +187,7 @@ pub(super) fn policies(
     let options = LoadOptions {
         issuer_overrides: issuers.clone(),
         broker: Some(settings.issuer.clone()),
+        ..LoadOptions::default()
     };
     PolicySet::load_with(&settings.policies, &options)?.servable()
 }

@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal as _, Write as _};
 use std::os::fd::AsFd;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
 
 use nix::sys::signal::{SigSet, Signal};
 
@@ -24,7 +24,9 @@ pub mod dev;
 pub mod doctor;
 pub mod exec;
 pub mod get;
+pub mod init;
 mod inputs;
+mod job;
 pub mod keys;
 pub mod leases;
 pub mod list;
@@ -34,7 +36,7 @@ pub mod serve;
 pub mod target;
 mod wrap;
 
-/// Runs the command that the arguments name; the exit code is design's: 0; 1 denied; 2 usage;
+/// Runs the command that the arguments name; the exit code is 0; 1 denied; 2 usage;
 /// 3 broker unreachable or busy; 4 findings; 5 local failure.
 #[must_use]
 pub fn run() -> ExitCode {
@@ -51,6 +53,12 @@ pub fn run() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(&mut out),
     }
+}
+
+/// The command tree, for the reference in `docs/cli.md`.
+#[must_use]
+pub fn command() -> clap::Command {
+    Cli::command()
 }
 
 /// A file that may not grow (`ulimit -f`) would end us with SIGXFSZ in the middle of a write: blocked,
@@ -90,6 +98,7 @@ enum Command {
     Revoke(revoke::Args),
     Doctor(doctor::Args),
     Policy(policy::Args),
+    Init(init::Args),
     Target(target::Args),
     Leases(leases::Args),
     Audit(audit::Args),
@@ -110,6 +119,7 @@ impl Command {
             Self::Revoke(args) => revoke::run(args, out),
             Self::Doctor(args) => doctor::run(&args, out),
             Self::Policy(args) => policy::run(args, out),
+            Self::Init(args) => init::run(&args, out),
             Self::Target(args) => target::run(args, out),
             Self::Leases(args) => leases::run(args, out),
             Self::Audit(args) => audit::run(args, out),

@@ -17,7 +17,7 @@ pub(super) fn read(item: &Item<'_>) -> Option<StoreSettings> {
     let settings = match name.as_deref() {
         Some("redis") => redis(&section).map(|redis| StoreSettings::Redis(Box::new(redis))),
         Some("memory") | None => memory(&section),
-        // Which other keys there may be, nobody knows then.
+        // The other keys are those of the store, so they cannot be checked.
         Some(other) => {
             return store.as_ref()?.wrong(
                 &format!("unknown store `{other}`"),
@@ -46,7 +46,7 @@ fn redis(section: &Section<'_>) -> Option<RedisSettings> {
     let user = section.optional("user").map(|item| {
         let user = item.text();
         if password_item.is_none() {
-            return item.wrong("`user` has no `password`", "write where its password is");
+            return item.wrong("`user` has no `password`", "add `password`");
         }
         user
     });

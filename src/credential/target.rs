@@ -84,6 +84,11 @@ pub trait TargetSettings: SameSettings + Any + Send + Sync + fmt::Debug {
         Ok(Vec::new())
     }
 
+    /// Whether what its administrator runs depends on the version of a server.
+    fn has_server_version(&self) -> bool {
+        false
+    }
+
     /// The text that its administrator runs or configures, or with `uninstall` the text that
     /// removes it.
     ///
@@ -332,7 +337,7 @@ pub struct SweepReport {
     pub waiting: u32,
     /// Sessions without a login that were terminated.
     pub ghosts: u32,
-    /// Newly found live logins that no broker with these keys created.
+    /// Newly found live logins that no broker with these keys created (T-104).
     pub foreign_leases: Vec<String>,
 }
 

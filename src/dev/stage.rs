@@ -267,7 +267,7 @@ async fn install_target(settings: &Settings, postgres: &Server) -> Result<(), St
     server
         .batch_execute("REVOKE ALL ON DATABASE shop FROM PUBLIC")
         .await?;
-    // No lease may enter a database that is not listed (databases.md P-1).
+    // No lease may enter a database that is not listed (T-101).
     server
         .batch_execute("REVOKE ALL ON DATABASE postgres, template1 FROM PUBLIC")
         .await?;
@@ -329,7 +329,7 @@ pub fn fresh_key() -> Result<Secret<String>, StageError> {
     Ok(Secret::new(data_encoding::BASE64URL_NOPAD.encode(&bytes)))
 }
 
-/// The policies of the repository, so that the demo shows what the README explains.
+/// The policies of the repository, so that the demo shows what the README and `docs/policies.md` explain.
 const POLICIES: [(&str, &str); 2] = [
     ("root.yaml", include_str!("../../policies/root.yaml")),
     ("shop.yaml", include_str!("../../policies/shop.yaml")),

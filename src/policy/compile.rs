@@ -49,16 +49,16 @@ pub struct PolicySet {
 #[derive(Debug)]
 pub(super) struct PolicyIssuer {
     pub(super) reader: Reader,
-    /// Its tenants; `None` serves all jobs.
+    /// The jobs that are served; `None`: all of them.
     pub(super) tenants: Option<Vec<super::Block>>,
-    /// Whether its tokens say what started the run.
+    /// Its tokens say what started the run.
     pub(super) has_events: bool,
     pub(super) place: Place,
-    /// The place of `url`, or else of the issuer.
+    /// The position of `url`, or else of the issuer.
     pub(super) url_place: Place,
 }
 
-/// Loaded policies, and the findings in them.
+/// A policy set and the findings about it.
 #[derive(Debug)]
 pub struct Loaded {
     pub set: PolicySet,
@@ -68,7 +68,7 @@ pub struct Loaded {
 }
 
 impl Loaded {
-    /// The set, if no finding forbids serving it (T-83).
+    /// The set, unless a finding forbids serving it (T-83).
     ///
     /// # Errors
     /// The findings, with at least one error among them.
@@ -80,13 +80,15 @@ impl Loaded {
     }
 }
 
-/// Options for loading policies.
+/// What the caller knows beside the files.
 #[derive(Clone, Debug, Default)]
 pub struct LoadOptions {
     /// Replacement URLs for issuers, by name. For the demo, which has its own CI.
     pub issuer_overrides: BTreeMap<String, IssuerOverride>,
     /// The broker's own issuer URL, which no subject token may have.
     pub broker: Option<String>,
+    /// Policy files that are read as if they were in the folder, by name.
+    pub more: Vec<(String, String)>,
 }
 
 /// A replacement for an issuer's URL.
@@ -115,7 +117,8 @@ impl PolicySet {
     /// As [`load`](Self::load).
     pub fn load_with(dir: &Path, options: &LoadOptions) -> Result<Loaded, Diagnostics> {
         let mut problems = Vec::new();
-        let folder = Folder::read(dir, &mut problems);
+        let mut folder = Folder::read(dir, &mut problems);
+        folder.add(&options.more);
         Self::compile(folder, options, problems)
     }
 
@@ -253,7 +256,7 @@ fn by_resource(
     Some((uri, Arc::clone(credential)))
 }
 
-/// An error that names the place of the first definition.
+/// An error about a name that is defined twice, with the position of the first definition.
 fn taken(what: &str, name: &str, place: Place, first: &Place) -> Diagnostic {
     let message = format!("{what} `{name}` is defined twice");
     Diagnostic {
@@ -261,6 +264,6 @@ fn taken(what: &str, name: &str, place: Place, first: &Place) -> Diagnostic {
         rule: "duplicate",
         place,
         message,
-        help: Some(format!("first defined at {first}")),
+        help: Some(format!("the other definition is at {first}")),
     }
 }

@@ -81,6 +81,14 @@ impl Folder {
         folder
     }
 
+    /// Adds policy files that are in memory.
+    pub(super) fn add(&mut self, files: &[(String, String)]) {
+        let sources = files.iter();
+        let sources = sources.map(|(name, text)| Source::new(name, name, text.clone()));
+        self.policies.extend(sources);
+        self.policies.sort_by(|a, b| a.name().cmp(b.name()));
+    }
+
     /// Reads a file that a policy file refers to, such as a CA's certificates. It must be in the
     /// folder and is checked like a policy file.
     pub(super) fn other(&mut self, name: &str) -> Result<String, String> {

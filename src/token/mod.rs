@@ -149,7 +149,7 @@ pub struct TrustedIssuer {
 }
 
 impl TrustedIssuer {
-    /// An issuer with the defaults of threats.md: RS256, one audience, 30 s of leeway.
+    /// An issuer with the default checks: RS256, one audience, 30 s of leeway.
     #[must_use]
     pub fn new(name: &str, url: &str) -> Self {
         Self {

@@ -1,4 +1,4 @@
-//! What is wrong in a policy file, where, and what to do about it. Not: what the rules are.
+//! Diagnostics: what is wrong in a file, where, and how to fix it. Not: the rules.
 
 use std::cell::RefCell;
 use std::fmt::{self, Write as _};
@@ -13,7 +13,7 @@ use crate::text::escape_up_to;
 pub enum Severity {
     Note,
     Warning,
-    /// Must be put right: a set with one is not served.
+    /// Policies or settings with an error are not served.
     Error,
 }
 
@@ -36,15 +36,15 @@ impl Severity {
     }
 }
 
-/// One thing that is wrong, or worth knowing, in a policy file.
+/// One error, warning or note about a place in a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Diagnostic {
     pub severity: Severity,
-    /// What kind it is, e.g. `unknown-key`, or the id of a lint rule.
+    /// The kind of error, e.g. `unknown-key`, or the ID of a lint rule.
     pub rule: &'static str,
     pub place: Place,
     pub message: String,
-    /// What to do, where that is known.
+    /// The likely fix, if it is known.
     pub help: Option<String>,
 }
 
@@ -61,7 +61,7 @@ impl Diagnostic {
         }
     }
 
-    /// The same with what to do.
+    /// Adds the likely fix.
     #[must_use]
     pub fn help(mut self, help: impl Into<String>) -> Self {
         self.help = Some(help.into());
@@ -162,12 +162,12 @@ impl From<Problems> for Diagnostics {
     }
 }
 
-/// Diagnostics of all files together, in the order of files and lines.
+/// Diagnostics of all files, sorted by file and position.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Diagnostics(Vec<Diagnostic>);
 
 impl Diagnostics {
-    /// Puts them in order; what is said twice of one place is said once.
+    /// Sorts them and removes duplicates.
     #[must_use]
     pub fn new(mut list: Vec<Diagnostic>) -> Self {
         list.sort_by(|a, b| a.order().cmp(&b.order()));
@@ -180,13 +180,13 @@ impl Diagnostics {
         self.0.is_empty()
     }
 
-    /// How many are of that severity.
+    /// The number of diagnostics of a severity.
     #[must_use]
     pub fn count(&self, severity: Severity) -> usize {
         self.iter().filter(|one| one.severity == severity).count()
     }
 
-    /// Some must be put right before the set may be served.
+    /// At least one is an error, so that the files cannot be served.
     #[must_use]
     pub fn has_errors(&self) -> bool {
         self.count(Severity::Error) > 0
@@ -196,7 +196,7 @@ impl Diagnostics {
         self.0.iter()
     }
 
-    /// Text for people: place, underlined snippet, help. Without colour it is stable.
+    /// Text for people: position, underlined snippet, fix. Without colour the text is stable.
     #[must_use]
     pub fn render(&self, colour: bool) -> String {
         let mut out = String::new();

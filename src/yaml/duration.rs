@@ -1,5 +1,5 @@
-//! Durations as settings, policies, requests and flags write them: `30s`, `15m`, `1h30m`, `7d`. Not:
-//! limits on them.
+//! Parses and prints durations of settings, policies, requests and flags: `30s`, `15m`, `1h30m`, `7d`.
+//! Not: limits on them.
 
 use std::time::Duration;
 

@@ -1,8 +1,7 @@
-//! YAML text to a tree that remembers where everything stood and how it was spelled.
-//! Not: what the keys mean.
+//! Parses YAML text into a tree with positions and quoting style. Not: what the keys mean.
 //!
 //! A strict subset: one document; no anchors, aliases, merges, tags, directives or duplicate keys
-//! (T-76, T-78). An alias is refused where it stands and never expanded.
+//! (T-76, T-78). An alias is an error and never expanded.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -60,8 +59,8 @@ pub(crate) fn parse(source: &Arc<Source>, problems: &Problems) -> Option<Node> {
     if builder.failed { None } else { root }
 }
 
-/// Reports characters that may stand nowhere (T-134). A file with one is not read any further: what
-/// a reviewer saw in it is not what stands there.
+/// Reports characters that are allowed nowhere (T-134). Such a file is not parsed any further: a
+/// reviewer may have seen another text in it.
 fn hides(source: &Arc<Source>, problems: &Problems) -> bool {
     let before = problems.count();
     for found in characters::hidden(source.text()).take(MOST_HIDDEN) {
@@ -72,13 +71,14 @@ fn hides(source: &Arc<Source>, problems: &Problems) -> bool {
         let code = u32::from(found.character);
         let (message, help) = if found.character == '\r' {
             (
-                "a carriage return without a line feed (U+000D) ends a line for some readers and not for others".to_owned(),
+                "a carriage return without a line feed (U+000D) ends a line in some editors only"
+                    .to_owned(),
                 "save the file with LF or CRLF line ends",
             )
         } else {
             (
-                format!("U+{code:04X} stands here, which readers hide or take for something else"),
-                "delete the character, or write what is meant in plain letters",
+                format!("U+{code:04X} is not allowed: editors hide it or show something else"),
+                "delete the character, or replace it with a visible one",
             )
         };
         problems.push(error(source, "hidden-character", span, &message).help(help));
@@ -249,7 +249,7 @@ impl<'a> Builder<'a> {
         if let Some(first) = seen.get(&scalar.text) {
             let first = Place::new(Arc::clone(self.source), *first).position().0;
             let message = format!(
-                "key `{}` is given twice; it stands in line {first} already",
+                "key `{}` is defined twice; the first definition is in line {first}",
                 scalar.text
             );
             self.problems

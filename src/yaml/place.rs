@@ -1,7 +1,7 @@
-//! Source texts, and where in them something stands.
+//! Source texts and positions in them.
 //!
 //! The lines of a text are found once, so that a million positions in it cost no more than a
-//! million small look-ups. Not: how a position is shown.
+//! million small look-ups. Not: how a position is printed.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -181,7 +181,7 @@ impl Place {
         &self.source.shown
     }
 
-    /// The text it stands in.
+    /// The text that it is a position in.
     #[must_use]
     pub fn source(&self) -> &Source {
         &self.source

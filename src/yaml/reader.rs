@@ -1,5 +1,5 @@
-//! Nodes of a file to typed values. What does not fit is reported with its place, and reading goes on,
-//! so that all errors of a file come together. Not: what the values are for.
+//! Reads typed values from YAML nodes. An error is reported with its position and reading continues,
+//! so that all errors of a file are reported together. Not: what the values mean.
 
 use std::fmt::Display;
 use std::ops::RangeInclusive;
@@ -12,13 +12,13 @@ use super::{Entry, Node, Scalar, duration, time, unknown_keys, value_of};
 use crate::clock::Timestamp;
 use crate::text::is_printable;
 
-/// A file being read, and what was wrong with it so far.
+/// Reads one file and collects its errors.
 pub(crate) struct NodeReader<'a> {
     source: &'a Arc<Source>,
     problems: &'a Problems,
 }
 
-/// The lines of a mapping whose keys are known.
+/// A mapping whose keys were checked.
 #[derive(Clone, Copy)]
 pub(crate) struct Fields<'n> {
     span: Span,
@@ -49,7 +49,7 @@ impl<'a> NodeReader<'a> {
         self.error_help(rule, span, message, None::<String>);
     }
 
-    /// Reports an error, with what to do about it.
+    /// Reports an error with its likely fix.
     pub(crate) fn error_help(
         &self,
         rule: &'static str,
@@ -77,7 +77,7 @@ impl<'a> NodeReader<'a> {
         self.problems.push(problem);
     }
 
-    /// The lines of a mapping.
+    /// The entries of a mapping.
     pub(crate) fn entries<'n>(&self, node: &'n Node, what: impl Display) -> Option<&'n [Entry]> {
         let entries = node.entries();
         if entries.is_none() {
@@ -105,7 +105,7 @@ impl<'a> NodeReader<'a> {
         Some(items)
     }
 
-    /// The lines of a mapping whose keys are all of `known`.
+    /// The entries of a mapping; keys that are not in `known` are reported.
     pub(crate) fn fields<'n>(
         &self,
         node: &'n Node,
@@ -120,7 +120,7 @@ impl<'a> NodeReader<'a> {
         })
     }
 
-    /// Reports the keys that are not of `known`.
+    /// Reports the keys that are not in `known`.
     pub(super) fn unknown(&self, entries: &[Entry], what: impl Display, known: &[&str]) {
         for (entry, meant) in unknown_keys(entries, known) {
             let name = entry.key.text.as_str();
@@ -137,13 +137,13 @@ impl<'a> NodeReader<'a> {
         }
     }
 
-    /// Refuses a key that is designed and not built: ignoring it would drop a limit unseen.
+    /// Refuses a key of a later version: ignoring it could drop a limit silently.
     pub(super) fn planned(&self, name: &str, span: Span, help: Option<&str>) {
         let message = format!("`{name}` is not supported yet");
         self.error_help("not-supported", span, message, help);
     }
 
-    /// A line that must be present.
+    /// The value of a required key.
     pub(crate) fn required<'n>(
         &self,
         fields: &Fields<'n>,
@@ -158,7 +158,7 @@ impl<'a> NodeReader<'a> {
         found
     }
 
-    /// Reports that a line is missing.
+    /// Reports that a required key is missing.
     pub(super) fn missing(&self, name: &str, what: impl Display, at: Span) {
         let message = format!("key `{name}` is missing from {what}");
         let help = example(name).map_or_else(
@@ -168,13 +168,13 @@ impl<'a> NodeReader<'a> {
         self.error_help("missing-key", at, message, Some(help));
     }
 
-    /// Text that no reader of YAML could take for anything else.
+    /// Text that every YAML reader reads as text.
     pub(crate) fn text<'n>(&self, node: &'n Node, what: impl Display) -> Option<&'n str> {
         let scalar = self.any_scalar(node, &what, "text")?;
         self.scalar(scalar, node.span, what)
     }
 
-    /// Text in any spelling, for values with a grammar of their own.
+    /// Any scalar as text, for values that are checked by a grammar of their own.
     pub(super) fn any_text<'n>(&self, node: &'n Node, what: impl Display) -> Option<&'n str> {
         let scalar = self.any_scalar(node, &what, "text")?;
         self.not_empty(&scalar.text, node.span, what)
@@ -207,7 +207,7 @@ impl<'a> NodeReader<'a> {
         Some(text)
     }
 
-    /// What is neither a list nor a mapping nor left out.
+    /// A scalar that is not null.
     fn any_scalar<'n>(
         &self,
         node: &'n Node,
@@ -353,7 +353,7 @@ impl<'a> NodeReader<'a> {
         None
     }
 
-    /// Reports that a node is something else than was expected.
+    /// Reports that a node is of another kind than expected.
     pub(crate) fn wrong_kind(&self, node: &Node, what: impl Display, expected: &str) {
         if node.is_nothing() {
             let message = format!("{what} has no value, expected {expected}");
@@ -366,7 +366,7 @@ impl<'a> NodeReader<'a> {
     }
 }
 
-/// What the value of a key looks like, where its name does not say it.
+/// An example for keys whose names do not explain their values.
 pub(crate) fn example(key: &str) -> Option<&'static str> {
     Some(match key {
         "when" => {
@@ -389,15 +389,14 @@ pub(crate) fn listed(words: &[&str]) -> String {
     }
 }
 
-/// Digits as every reader of YAML takes them: `010` is eight for some, and `+10` text for others.
+/// Digits that every YAML reader reads alike: `010` is eight for some, and `+10` is text for others.
 fn plain_number(text: &str) -> Option<u64> {
     let is_plain =
         text.bytes().all(|byte| byte.is_ascii_digit()) && (text == "0" || !text.starts_with('0'));
     is_plain.then(|| text.parse().ok()).flatten()
 }
 
-/// Parts of the policy language that come later: refused rather than ignored, as each one limits
-/// something.
+/// Keys of later versions of the policy language. Each is a limit, so they are refused, not ignored.
 const PLANNED: [&str; 5] = ["rosters", "teams", "tests", "each", "waive"];
 
 /// The longest text of a key or value that is not free text, in bytes.

@@ -1,4 +1,4 @@
-//! How a scalar is spelled: what one without quotes is mistaken for, and when text needs quotes.
+//! The spelling of scalars: which text needs quotes, and how it is quoted.
 
 use std::fmt::Write as _;
 

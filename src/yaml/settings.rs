@@ -1,5 +1,5 @@
-//! Values of a settings file: a node with its key, the folder that paths are relative to, and the
-//! environment that secrets may come from. What a value must look like is the reader's.
+//! Reads the values of a settings file: paths relative to its folder, and secrets by file or
+//! environment variable. The checks of single values are those of the node reader.
 
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use super::reader::NodeReader;
 use super::{Entry, Node, NodeKind, value_of};
 use crate::secret::{Secret, SecretSource, without_line_end};
 
-/// What every part of the file is read with.
+/// The settings file, with the folder and environment that its values refer to.
 pub(crate) struct File<'a> {
     pub(crate) reader: NodeReader<'a>,
     pub(crate) folder: &'a Path,
@@ -29,7 +29,7 @@ impl File<'_> {
     }
 }
 
-/// A mapping whose keys are all known at its end.
+/// A mapping. Keys that were not read are reported at its end.
 pub(crate) struct Section<'a> {
     file: &'a File<'a>,
     what: String,
@@ -58,14 +58,14 @@ impl<'a> Section<'a> {
         item
     }
 
-    /// A key that is designed and not built.
+    /// Refuses a key of a later version.
     pub(crate) fn planned(&self, key: &'static str, help: &str) {
         if let Some(item) = self.optional(key) {
             self.file.reader.planned(key, item.node.span, Some(help));
         }
     }
 
-    /// Every entry, for sections whose keys are names that the operator chose.
+    /// Every entry, for a section whose keys are names that the operator chose.
     pub(crate) fn entries(&self) -> Vec<(&'a str, Item<'a>)> {
         let item = |entry: &'a Entry| {
             let item = Item {
@@ -93,7 +93,7 @@ pub(crate) struct Item<'a> {
 }
 
 impl<'a> Item<'a> {
-    /// Reports what is wrong with it.
+    /// Reports an error about this value.
     pub(crate) fn wrong<T>(&self, message: &str, help: &str) -> Option<T> {
         let span = self.node.span;
         self.file
@@ -102,7 +102,7 @@ impl<'a> Item<'a> {
         None
     }
 
-    /// Reports what is wrong with a value that may hold a secret.
+    /// Reports an error about a value that may hold a secret, without its text.
     pub(crate) fn wrong_unseen<T>(&self, problem: &str, help: &str) -> Option<T> {
         self.report_unseen("wrong-value", problem, help)
     }

@@ -1,4 +1,4 @@
-//! Times with a zone as RFC 3339 writes them.
+//! Recognises times with a zone (RFC 3339).
 
 /// The grammar of RFC 3339 section 5.6: date, time of day with seconds, and an offset in numbers. A
 /// leap second is refused, since clocks disagree about which second it is; so are zone names.

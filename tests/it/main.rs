@@ -6,6 +6,7 @@ mod client;
 mod credential;
 mod demo;
 mod dependencies;
+mod docs;
 mod exchange;
 mod fuzz;
 mod http;

@@ -133,7 +133,7 @@ pub struct NewLogin<'a> {
     /// The random part of its name.
     pub random: &'a str,
     /// Its password. A backend that can sends the server only what it checks the password with
-    /// (databases.md 1.7).
+    /// (T-92).
     pub password: &'a Secret<String>,
     /// Seconds from now, by the server's clock.
     pub life: u32,
@@ -249,8 +249,10 @@ impl DatabaseError {
 /// What an error of a server means for a lease, whatever the server calls it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
-    /// It passes by itself: a conflict with another replica or a lock, a session that came late.
+    /// It passes: a conflict with another replica, a session that came late.
     Passing,
+    /// Another session holds a lock.
+    Locked,
     /// There is no such login.
     Gone,
     /// Something refers to the login, so it cannot be dropped.

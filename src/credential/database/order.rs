@@ -223,13 +223,13 @@ fn short(text: &str) -> String {
         .collect()
 }
 
-/// 65 bits from target, credential, issuer and token (design.md 7).
+/// 65 bits from target, credential, issuer and token, the same on every broker (T-106).
 fn random_part(keys: &RootKeys, target: &str, credential: &str, token: &TokenId) -> String {
     let context = [target, credential, &token.issuer, &token.id].map(str::as_bytes);
     lease::rand13(keys.derive(Label::LeaseName, &context).expose())
 }
 
-/// Leases are counted by repository (databases.md P-22), and by subject where a CI has none. The database
+/// Leases are counted by repository (T-130), and by subject where a CI has none. The database
 /// needs to tell holders apart, not to read them.
 fn holder_hash(holder: &Holder) -> String {
     let whose = holder.repository.as_deref().unwrap_or(&holder.subject);
@@ -247,7 +247,7 @@ fn key_hash(keys: &RootKeys, key: &IdempotencyKey) -> String {
 }
 
 /// The record with its MAC, so that a login that somebody else made with the broker's stolen password
-/// shows (databases.md P-4).
+/// shows (T-104).
 fn sealed_record(keys: &RootKeys, target: &str, random: &str, about: Value) -> String {
     let Value::Object(mut members) = about else {
         return String::new();

@@ -451,7 +451,7 @@ fn as_option(group: &str) -> String {
     group.replace('\\', r"\\").replace(' ', r"\ ")
 }
 
-/// What the server gets in place of a password, so that no log of its own has it (databases.md 1.7).
+/// What the server gets in place of a password, so that no log of its own has it (T-92).
 ///
 /// # Errors
 /// The random source gives nothing.

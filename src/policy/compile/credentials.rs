@@ -110,8 +110,8 @@ pub(super) fn compile(raws: &[Raw], has_gaps: bool, problems: &Problems) -> Cred
     credentials
 }
 
-/// Reads one, and all of it whatever is wrong with a part: of a value that could not be read
-/// something stands in its place, since a set with an error is never made.
+/// Reads one definition to its end, so that all its errors are reported. A value that could not be
+/// read is replaced by a stand-in, since a set with an error is never built.
 fn credential(yaml: &NodeReader<'_>, entry: &Entry) -> Option<CredentialDefinition> {
     let name = yaml.scalar(&entry.key, entry.span, "the name of a credential")?;
     let name = parse::name(yaml, name, entry.span, "credential")?;

@@ -1,7 +1,7 @@
 //! Nodes to patterns, typed by what they are compared with. Not: which facts there are.
 //!
-//! What cannot hold for any value of that type is an error here, so that no pattern is left that
-//! reads like a limit and is none.
+//! A pattern that no value of its type can match is an error, so that none looks like a limit and is
+//! none.
 
 use crate::policy::pattern::{Glob, Operator, Pattern, check_text};
 use crate::provider::FactType;
@@ -16,11 +16,11 @@ pub(super) enum Compared {
     /// A fact with a closed list of words: each is named by its exact text, since `not` and `glob`
     /// would let in every word that comes to be.
     Word(&'static [&'static str]),
-    /// A raw claim, whose type nobody declared: text, or a boolean.
+    /// A raw claim without a declared type: text, or a boolean.
     Claim,
 }
 
-/// Where in a pattern a part of it stands: what may stand there differs.
+/// The position of a part within a pattern. What is allowed differs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Where {
     Top,
@@ -112,7 +112,7 @@ fn operators(yaml: &NodeReader<'_>, node: &Node, what: &str, place: Where) -> Op
             yaml.error(
                 "pattern",
                 present.span,
-                "`present` stands alone in its pattern",
+                "`present` must be the only operator of its pattern",
             );
             return None;
         }
@@ -145,7 +145,7 @@ fn operators(yaml: &NodeReader<'_>, node: &Node, what: &str, place: Where) -> Op
                 return None;
             }
             "not" if place == Where::Not => {
-                yaml.error("pattern", entry.span, "`not` does not stand within `not`");
+                yaml.error("pattern", entry.span, "`not` is not allowed inside `not`");
                 return None;
             }
             "not" => Operator::Not(Box::new(any_text(yaml, &entry.value, what, Where::Not)?)),
@@ -159,7 +159,7 @@ fn operators(yaml: &NodeReader<'_>, node: &Node, what: &str, place: Where) -> Op
 fn path(yaml: &NodeReader<'_>, node: &Node, key: &str) -> Option<String> {
     let text = text(yaml, node, key)?;
     if text.ends_with('/') || text.contains('*') {
-        let message = format!("`{key}` is a path without `*` and without `/` at its end");
+        let message = format!("`{key}` must be a path without `*` and without a trailing `/`");
         yaml.error("pattern", node.span, message);
         return None;
     }
@@ -355,7 +355,7 @@ fn workflow(yaml: &NodeReader<'_>, node: &Node, what: &str) -> Option<Pattern> {
             yaml.error(
                 "pattern",
                 present.span,
-                "`present` stands alone in its pattern",
+                "`present` must be the only operator of its pattern",
             );
             return None;
         }

@@ -83,7 +83,7 @@ fn missing_tenants(yaml: &NodeReader<'_>, what: &str, reader: &Reader, span: Spa
     yaml.error_help("shared-issuer", span, message, Some(help));
 }
 
-/// Every value that fits belongs to somebody who is named.
+/// Every value that fits belongs to a named customer.
 fn is_pinned(pattern: &Pattern) -> bool {
     match pattern {
         Pattern::Exact(_) => true,

@@ -101,6 +101,13 @@ fn an_answer_that_cannot_be_written_fails_the_command() {
             "claims.json",
             "shop-db/read",
         ],
+        &[
+            "policy",
+            "new",
+            "--from-claims",
+            "claims.json",
+            "shop-db/read",
+        ],
         &["target", "install", "shop-db", "--server-version", "15"],
         &["audit", "verify", "audit.jsonl"],
         &["serve", "--check"],

@@ -1,4 +1,4 @@
-//! Attacks on the shipped SQL as a hostile job, run for real (databases.md 0b).
+//! Attacks on the shipped SQL as a hostile job, run for real.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -105,6 +105,10 @@ impl TargetSettings for PostgresSettings {
         Ok(Postgres::new(self.clone())?.check(&groups).await)
     }
 
+    fn has_server_version(&self) -> bool {
+        true
+    }
+
     fn installation(&self, wanted: &Installation<'_>) -> Result<InstallText, String> {
         let groups = self.ceilings(wanted.name, wanted.policies)?;
         let note = "--server-version is not given; this is for PostgreSQL 15, and refuses to run on another";
@@ -324,7 +328,7 @@ fn names(item: &Item<'_>) -> Option<Vec<String>> {
     Some(names)
 }
 
-/// What names of leases begin with: all of a name has to stay recognisable (databases.md P-10).
+/// What names of leases begin with: all of a name has to stay recognisable.
 fn prefix(item: &Item<'_>) -> Option<String> {
     let text = item.text()?;
     let fits = (2..=5).contains(&text.len())

@@ -292,13 +292,12 @@ where
 /// Tells one connection from all others.
 fn mark() -> Result<String, Refused> {
     let mut bytes = [0; 8];
-    rand::fill(&mut bytes)
-        .map_err(|_| Refused::Other("the random source failed".to_owned()))?;
+    rand::fill(&mut bytes).map_err(|_| Refused::Other("the random source failed".to_owned()))?;
     Ok(HEXLOWER.encode(&bytes))
 }
 
 /// Whoever owns a database, or holds the broker's password, can change what its sessions begin with
-/// (`ALTER DATABASE … SET`, `ALTER ROLE … SET`): what matters to us is said by us (databases.md P-24).
+/// (`ALTER DATABASE … SET`, `ALTER ROLE … SET`): what matters to us is said by us (T-104).
 const OPTIONS: &str = "-c search_path=pg_catalog,pg_temp -c client_min_messages=warning \
     -c statement_timeout=5s -c lock_timeout=5s -c idle_in_transaction_session_timeout=15s \
     -c idle_session_timeout=0 -c default_transaction_isolation=read\\ committed \
