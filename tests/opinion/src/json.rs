@@ -108,7 +108,7 @@ fn features_of_serde_json_change_nothing() {
     assert!(ours(number.as_bytes()).unwrap().is_object());
 }
 
-fn ours(text: &[u8]) -> Result<Value, Problem> {
+fn ours(text: &[u8]) -> Result<Value, JsonProblem> {
     parse_object(text, &Limits::default())
         .map(|object| Value::Object(object.to_json()))
         .map_err(|error| error.problem)
@@ -155,7 +155,7 @@ fn folder() -> PathBuf {
 }
 
 /// JSON that is refused all the same, and why.
-const REFUSED: [(&str, Problem); 5] = [
+const REFUSED: [(&str, JsonProblem); 5] = [
     // Beyond the limits (T-16).
     ("y_number_double_close_to_zero.json", JsonProblem::NumberTooLong),
     ("y_number_huge_exp.json", JsonProblem::NumberTooLong),
