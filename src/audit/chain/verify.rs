@@ -248,7 +248,7 @@ impl Verification {
             None if line.seq != 1 || !previous.is_origin() => {
                 let found = line.seq;
                 self.find(format!(
-                    "is sequence {found} and follows sha256:{previous}, which is not in these \
+                    "has sequence {found} and follows sha256:{previous}, which is not in these \
                      files: pass the earlier file first, or its head with `--after`"
                 ));
             }
@@ -771,7 +771,7 @@ mod tests {
         let (key, lines) = log();
         let first_gone = findings(&lines[8..], with_key(&key));
         assert!(
-            first_gone[0].contains("is sequence 1 and follows sha256:"),
+            first_gone[0].contains("has sequence 1 and follows sha256:"),
             "{first_gone:?}"
         );
         let moved = [&lines[8..], &lines[..8]].concat();
@@ -872,7 +872,7 @@ mod tests {
         let mut torn = lines[..8].to_vec();
         torn[7] = b"{\"v\":1,\"time\":\"20\x1b\n".to_vec();
         let found = findings(&torn, with_key(&key));
-        assert!(found[0].starts_with("log:8: is no event ("), "{found:?}");
+        assert!(found[0].starts_with("log:8: is not an event ("), "{found:?}");
         assert_eq!(
             found[1..],
             ["log:8: is `stop`, but the checkpoint that signs it is missing: the end was cut off"]

@@ -81,12 +81,12 @@ async fn after_an_audit_file_is_deleted_or_replaced_records_are_in_the_file_at_i
     let found = verified(&[&path]);
     assert_eq!(found.status.code(), Some(4));
     let found = printed(&found);
-    assert!(found.contains("which is not here"), "{found}");
+    assert!(found.contains("which is not in these files"), "{found}");
     assert!(
         found.contains("the file was deleted or replaced after the line with head sha256:"),
         "{found}"
     );
-    assert_eq!(found.matches("audit.jsonl:1: is sequence").count(), 1);
+    assert_eq!(found.matches("audit.jsonl:1: has sequence").count(), 1);
 }
 
 /// T-135

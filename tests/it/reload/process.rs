@@ -390,7 +390,7 @@ fn a_restart_finds_an_audit_file_that_was_deleted_replaced_or_cut_meanwhile() {
     run(folder.path());
     let (code, printed) = verify(folder.path(), &["audit.jsonl"]);
     assert_eq!(code, 4);
-    assert!(printed.contains("which is not here"), "{printed}");
+    assert!(printed.contains("which is not in these files"), "{printed}");
 
     // Cut right after the first checkpoint of a boot, where a log looks whole.
     let first = fs::read_to_string(&path).unwrap();
@@ -404,7 +404,7 @@ fn a_restart_finds_an_audit_file_that_was_deleted_replaced_or_cut_meanwhile() {
         let (code, printed) = verify(folder.path(), &["audit.jsonl"]);
         assert_eq!(code, 4, "{printed}");
         assert!(
-            printed.contains("audit.jsonl:3: follows sha256:") || printed.contains("is no event"),
+            printed.contains("audit.jsonl:3: follows sha256:") || printed.contains("is not an event"),
             "{printed}"
         );
     }
