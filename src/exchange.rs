@@ -149,8 +149,11 @@ impl Exchange {
             let denial = Denial::new(decision, job.facts());
             return Ok(Explained::Denied(Box::new(denial)));
         }
-        policies.check_inputs(ask).map_err(ExchangeError::Input)?;
-        Ok(Explained::Permitted(Box::new(decision)))
+        let decision = Box::new(decision);
+        Ok(match policies.check_inputs(ask) {
+            Ok(()) => Explained::Permitted(decision),
+            Err(problem) => Explained::Unfit(decision, ExchangeError::Input(problem)),
+        })
     }
 
     /// Revokes the lease of a handle (RFC 7009) and returns the lease's name. Once started it runs

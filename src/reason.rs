@@ -1,13 +1,14 @@
 //! Reason codes for responses, logs, metrics and audit events.
 //!
-//! Each reason has a code and a [`Class`]. The class determines the status, who is at fault and
-//! whether a retry can help, in every response format. Code compares reasons, never their codes.
+//! A variant has its code and its [`Class`], the kind of answer that it leads to. Status, blame and
+//! whether trying again can help follow from that. Code
+//! compares variants, never codes.
 
 use std::fmt;
 
 use serde::{Serialize, Serializer};
 
-/// How a request is answered, whatever the dialect of its endpoint.
+/// How a request is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
     /// It succeeded.

@@ -30,8 +30,9 @@ pub struct CredentialRequest {
     pub inputs: BTreeMap<String, String>,
 }
 
-/// The response of `POST /token` (RFC 8693 section 2.2.1).
-#[derive(Clone, Debug, Serialize, Deserialize)]
+/// The response of `POST /token` (RFC 8693 section 2.2.1). No `Debug`: the broker's holds the
+/// secret as text.
+#[derive(Clone, Serialize, Deserialize)]
 pub struct TokenAnswer<S, M> {
     pub access_token: S,
     #[serde(default)]
@@ -49,8 +50,8 @@ pub struct TokenAnswer<S, M> {
     pub hallpass: CredentialAnswer<S, M>,
 }
 
-/// The response of `POST /api/credentials`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+/// The response of `POST /api/credentials`. No `Debug`, as [`TokenAnswer`].
+#[derive(Clone, Serialize, Deserialize)]
 pub struct CredentialAnswer<S, M> {
     /// `kind`, `name` and the members of the kind.
     pub credential: M,

@@ -163,11 +163,10 @@ impl Drop for Running {
     }
 }
 
-/// Periodic tasks that need no request: the clock check, histograms.
+/// Looks now and then at what must be looked at without a request: the clock, log lines held back.
 async fn upkeep(process: Arc<ProcessState>, current: Current) {
     loop {
         tokio::time::sleep(UPKEEP).await;
-        process.metrics.upkeep();
         log::tell(&process.lines.left_out());
         if !connection::has_http_date() {
             tracing::error!(

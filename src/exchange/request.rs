@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
+use super::ExchangeError;
 use crate::credential::Credential;
 use crate::policy::{Ask, Available, Decision, Denial};
 use crate::provider::{Fact, Job};
@@ -44,6 +45,8 @@ pub enum Explained {
     /// The job would get it.
     Permitted(Box<Decision>),
     Denied(Box<Denial>),
+    /// The job may have it, but not with what else it asks for.
+    Unfit(Box<Decision>, ExchangeError),
     /// All credentials that the job can get, if it named none.
     Available(Vec<Available>),
 }

@@ -872,7 +872,10 @@ mod tests {
         let mut torn = lines[..8].to_vec();
         torn[7] = b"{\"v\":1,\"time\":\"20\x1b\n".to_vec();
         let found = findings(&torn, with_key(&key));
-        assert!(found[0].starts_with("log:8: is not an event ("), "{found:?}");
+        assert!(
+            found[0].starts_with("log:8: is not an event ("),
+            "{found:?}"
+        );
         assert_eq!(
             found[1..],
             ["log:8: is `stop`, but the checkpoint that signs it is missing: the end was cut off"]

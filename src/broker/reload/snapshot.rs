@@ -1,15 +1,15 @@
 //! Hashes of all loaded files, to notice changes.
 
 use std::collections::BTreeMap;
-use std::fs::OpenOptions;
 use std::io::{self, Read as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use aws_lc_rs::digest;
 use nix::fcntl::OFlag;
 
 use crate::config::Settings;
+use crate::file::open_at_once;
 use crate::policy::Scan;
 use crate::secret::Secret;
 
@@ -75,11 +75,7 @@ impl FileState {
     }
 
     fn try_at(path: &Path) -> io::Result<Self> {
-        // Opening a pipe would block until it has a writer.
-        let file = OpenOptions::new()
-            .read(true)
-            .custom_flags(OFlag::O_NONBLOCK.bits())
-            .open(path)?;
+        let file = open_at_once(path, OFlag::empty())?;
         let metadata = file.metadata()?;
         let mut bytes = Vec::new();
         if metadata.is_file() {

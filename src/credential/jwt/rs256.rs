@@ -211,4 +211,4 @@ const PKCS8_HEADER: usize = 4 + 3 + 15 + 4;
 /// 65537 in base64url.
 const EXPONENT: &str = "AQAB";
 /// Twice the size of a key of 8192 bits.
-const LARGEST_FILE: usize = 16_384;
+const LARGEST_FILE: u64 = 16_384;

@@ -404,7 +404,8 @@ fn a_restart_finds_an_audit_file_that_was_deleted_replaced_or_cut_meanwhile() {
         let (code, printed) = verify(folder.path(), &["audit.jsonl"]);
         assert_eq!(code, 4, "{printed}");
         assert!(
-            printed.contains("audit.jsonl:3: follows sha256:") || printed.contains("is not an event"),
+            printed.contains("audit.jsonl:3: follows sha256:")
+                || printed.contains("is not an event"),
             "{printed}"
         );
     }
