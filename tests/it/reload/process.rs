@@ -153,7 +153,7 @@ fn a_hangup_reloads_and_a_failure_is_logged_with_its_place() {
     assert!(line.contains("root.yaml:3:1"), "{line}");
     assert!(line.contains("unknown key `polices`"), "{line}");
     assert!(line.contains("did you mean `policies`?"), "{line}");
-    process.says("not all on disk can be loaded");
+    process.says("some files cannot be loaded");
     // Asked again, it answers again.
     process.signal(Signal::SIGHUP);
     let line = process.says("reload.asked");

@@ -525,7 +525,7 @@ fn a_broker_whose_ca_key_others_can_read_does_not_start() {
     let (code, text) = check("");
     assert_eq!(code, Some(5), "{text}");
     assert!(
-        text.contains("is a PostgreSQL login, which target `web-hosts` does not make"),
+        text.contains("is a PostgreSQL login, which target `web-hosts` cannot issue"),
         "{text}"
     );
 }
