@@ -3,7 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::Command;
 
-use hallpass::audit::{Line, Sink as _};
+use hallpass::audit::{AuditLine, Sink as _};
 
 use crate::support::leaks::{self, Log};
 use crate::support::sink::MemorySink;
@@ -60,7 +60,7 @@ fn child_that_leaks() {
             );
         }),
         ("an event", |text| {
-            let line = Line {
+            let line = AuditLine {
                 sequence: 1,
                 text: format!("{{\"event\":\"{text}\"}}\n").into(),
             };
