@@ -65,8 +65,8 @@ struct Story<'a> {
 }
 
 impl DemoError {
-    fn otherwise(problem: impl ToString) -> Self {
-        Self::Otherwise(problem.to_string())
+    fn otherwise(problem: impl Into<String>) -> Self {
+        Self::Otherwise(problem.into())
     }
 }
 
@@ -123,9 +123,11 @@ impl Story<'_> {
         let keys = self.stage.get("/.well-known/jwks.json").await?;
         let (keys, algorithms) = (keys.body.to_string(), [Algorithm::ES256]);
         let keys = KeySet::from_jwks(keys.as_bytes(), &Admission::new(&algorithms))
-            .map_err(DemoError::otherwise)?;
-        let payload = verify_jws(&minted, &keys, &algorithms).map_err(DemoError::otherwise)?;
-        let claims: Value = serde_json::from_slice(&payload).map_err(DemoError::otherwise)?;
+            .map_err(|error| DemoError::otherwise(error.to_string()))?;
+        let payload = verify_jws(&minted, &keys, &algorithms)
+            .map_err(|error| DemoError::otherwise(error.to_string()))?;
+        let claims: Value = serde_json::from_slice(&payload)
+            .map_err(|error| DemoError::otherwise(error.to_string()))?;
         for (pointer, expected) in [
             ("/aud", "https://deploy.acme.dev"),
             ("/iss", &self.stage.url),
