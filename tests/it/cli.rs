@@ -9,3 +9,4 @@ mod keys;
 mod list;
 mod output;
 mod revoke;
+mod target;

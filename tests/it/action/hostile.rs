@@ -122,7 +122,7 @@ fn a_credential_of_a_hostile_broker_sets_no_variable_of_its_own() {
 #[test]
 fn a_prefix_makes_no_variable_of_the_runner() {
     let fake = Fake::start();
-    for prefix in ["GITHUB", "runner", "ACTIONS_ID", "INPUT_"] {
+    for prefix in ["GITHUB", "runner", "ACTIONS_ID", "INPUT_", "1A", "A-B"] {
         let mut job = at(&fake);
         job.input("credentials", &format!("{prefix}=shop-db/migrate"));
         let ran = job.main();
