@@ -157,7 +157,10 @@ fn folder() -> PathBuf {
 /// JSON that is refused all the same, and why.
 const REFUSED: [(&str, JsonProblem); 5] = [
     // Beyond the limits (T-16).
-    ("y_number_double_close_to_zero.json", JsonProblem::NumberTooLong),
+    (
+        "y_number_double_close_to_zero.json",
+        JsonProblem::NumberTooLong,
+    ),
     ("y_number_huge_exp.json", JsonProblem::NumberTooLong),
     // The standard only advises against it (RFC 8259 section 4, T-18).
     ("y_object_duplicated_key.json", JsonProblem::DuplicateName),
