@@ -235,7 +235,8 @@ impl Exchange {
         if ask.is_some() && rates.was_listed(&job) {
             return Ok(job);
         }
-        let Err(retry_after) = rates.take(&job, self.components.per_repository) else {
+        let limited = rates.take(&job, self.components.per_repository);
+        let Err(retry_after) = limited else {
             return Ok(job);
         };
         let error = ExchangeError::Rate { retry_after };
