@@ -235,8 +235,7 @@ impl Exchange {
         if ask.is_some() && rates.was_listed(&job) {
             return Ok(job);
         }
-        let taken = rates.take(&job, self.components.per_repository);
-        let Err(retry_after) = taken else {
+        let Err(retry_after) = rates.take(&job, self.components.per_repository) else {
             return Ok(job);
         };
         let error = ExchangeError::Rate { retry_after };
