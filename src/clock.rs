@@ -1,4 +1,4 @@
-//! Clock: the system's, and a fixed one. The only reader of the time.
+//! The only reader of the time: the system clock, and a fixed clock for tests.
 
 use std::fmt;
 use std::sync::Mutex;
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 pub struct Timestamp(i64);
 
 impl Timestamp {
-    /// A point in time by its Unix seconds.
+    /// Makes a time from Unix seconds.
     #[must_use]
     pub const fn from_unix(seconds: i64) -> Self {
         Self(seconds)
@@ -21,20 +21,20 @@ impl Timestamp {
         self.0
     }
 
-    /// This time moved by `seconds`, which may be negative; stops at the ends of `i64` (T-74).
+    /// This time plus `seconds`, which may be negative. Saturates (T-74).
     #[must_use]
     pub const fn plus(self, seconds: i64) -> Self {
         Self(self.0.saturating_add(seconds))
     }
 
-    /// Seconds from `earlier` to this time; negative when `earlier` is later.
+    /// Seconds from `earlier` to this time; negative if `earlier` is later.
     #[must_use]
     pub const fn since(self, earlier: Self) -> i64 {
         self.0.saturating_sub(earlier.0)
     }
 }
 
-/// RFC 3339 in UTC, e.g. `2026-11-24T18:00:00Z`; times no calendar reaches print as `@seconds`.
+/// RFC 3339 in UTC, e.g. `2026-11-24T18:00:00Z`; times outside the calendar print as `@seconds`.
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match jiff::Timestamp::from_second(self.0) {
@@ -44,12 +44,12 @@ impl fmt::Display for Timestamp {
     }
 }
 
-/// Where the time comes from. Claims are compared with [`now`](Self::now); caches, limits and
-/// back-off use [`monotonic`](Self::monotonic), which never steps (T-73).
+/// The source of time. Claims are compared with [`now`](Self::now); caches, limits and back-off use
+/// [`monotonic`](Self::monotonic), which never jumps (T-73).
 pub trait Clock: Send + Sync + fmt::Debug {
     fn now(&self) -> Timestamp;
 
-    /// Time since this clock was made; never goes back.
+    /// Time since the clock was created. Never goes back.
     fn monotonic(&self) -> Duration;
 }
 
@@ -84,8 +84,8 @@ impl Clock for SystemClock {
         reason = "this is the Clock others take the time from"
     )]
     fn now(&self) -> Timestamp {
-        // Before 1970 counts as negative seconds, so that nothing panics and every token is refused
-        // as not yet valid.
+        // Times before 1970 are negative seconds, so nothing panics and every token is rejected as
+        // not yet valid.
         let seconds = match SystemTime::now().duration_since(UNIX_EPOCH) {
             Ok(after) => i64::try_from(after.as_secs()).unwrap_or(i64::MAX),
             Err(before) => i64::try_from(before.duration().as_secs()).map_or(i64::MIN, |seconds| {
@@ -100,14 +100,14 @@ impl Clock for SystemClock {
     }
 }
 
-/// A clock that moves only when told to.
+/// A clock that moves only when advanced.
 #[derive(Debug)]
 pub struct FixedClock {
     state: Mutex<(Timestamp, Duration)>,
 }
 
 impl FixedClock {
-    /// Stands at `now`.
+    /// A clock fixed at `now`.
     #[must_use]
     pub const fn at(now: Timestamp) -> Self {
         Self {
@@ -115,14 +115,14 @@ impl FixedClock {
         }
     }
 
-    /// Moves wall time and monotonic time on together.
+    /// Advances wall time and monotonic time together.
     pub fn advance(&self, by: Duration) {
         let mut state = self.locked();
         let seconds = i64::try_from(by.as_secs()).unwrap_or(i64::MAX);
         *state = (state.0.plus(seconds), state.1.saturating_add(by));
     }
 
-    /// Steps wall time alone, as NTP or an operator would.
+    /// Changes only wall time, as NTP or an operator would.
     pub fn step(&self, now: Timestamp) {
         self.locked().0 = now;
     }

@@ -1,8 +1,8 @@
-//! Lease: the name that carries its own expiry, the sealed handle. Not: any database.
+//! Lease names that carry their own expiry, and sealed lease handles.
 //!
-//! A lease is kept nowhere but at its target: the login's name says when it ends, and the handle that
-//! the job holds is the lease itself, sealed with a key derived from the root, so that any replica
-//! opens it.
+//! A lease is stored only at its target: the login's name holds its expiry. The handle that the job
+//! receives is the lease itself, sealed with a key derived from the root key, so any replica can
+//! open it.
 
 use std::fmt::{self, Write as _};
 use std::str;
@@ -13,14 +13,13 @@ use data_encoding::{BASE64URL_NOPAD, Encoding, Specification};
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
-use crate::rootkey::{KeyId, Label, Member, RootKeys};
+use crate::rootkey::{KeyId, Label, RingKey, RootKeys};
 use crate::secret::Secret;
 
 /// The name of a login: `<prefix><expiry>_<random>`, e.g. `hp_1lg7ei3_0123456789abc`.
 ///
-/// The expiry is 7 base32hex digits of Unix seconds, so that names sort by time and whoever lists the
-/// target knows what has expired; the random part is 13 digits (65 bits) that the same token and
-/// credential give again.
+/// The expiry is 7 base32hex digits of Unix seconds, so names sort by time and show what has
+/// expired. The random part is 13 digits (65 bits), derived from the token and the credential.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct LeaseName {
     prefix: String,
@@ -58,7 +57,7 @@ impl LeaseName {
     /// Reads a name back.
     ///
     /// # Errors
-    /// The text is no name that [`new`](Self::new) makes.
+    /// The text is not a lease name.
     pub fn parse(text: &str) -> Result<Self, LeaseError> {
         const NO_NAME: LeaseError = LeaseError::Name("it is not `<prefix><expiry>_<random>`");
         if text.len() > LONGEST_NAME || !text.is_ascii() {
@@ -71,7 +70,7 @@ impl LeaseName {
         Self::new(prefix, Timestamp::from_unix(seconds), rand13)
     }
 
-    /// The configured part in front.
+    /// The configured prefix.
     #[must_use]
     pub fn prefix(&self) -> &str {
         &self.prefix
@@ -82,7 +81,7 @@ impl LeaseName {
         self.expires_at
     }
 
-    /// The 13 digits that token and credential give.
+    /// The random part.
     #[must_use]
     pub fn rand13(&self) -> &str {
         &self.rand13
@@ -124,21 +123,21 @@ pub struct LeaseContents {
     pub target: String,
     pub name: String,
     pub expires_at: Timestamp,
-    /// The policy that allowed it.
+    /// The policy that granted it.
     pub policy: String,
-    /// Who signed the job's token.
+    /// The issuer of the job's token.
     pub issuer: String,
     /// The token's `sub`.
     pub subject: String,
-    /// The job's repository, when its CI tells.
+    /// The job's repository, if known.
     pub repository: Option<String>,
 }
 
 /// The handle of a lease: `hpl_` and base64url of version, key id, nonce and AES-256-GCM. It is a
-/// secret, since whoever holds it can end the lease.
+/// secret, because anyone who has it can revoke the lease.
 ///
 /// # Errors
-/// The contents are too long, or there is no randomness.
+/// The contents are too long, or the random source failed.
 pub fn seal(contents: &LeaseContents, keys: &RootKeys) -> Result<Secret<String>, LeaseError> {
     let member = keys.active();
     let mut nonce = [0; NONCE_LEN];
@@ -160,10 +159,10 @@ pub fn seal(contents: &LeaseContents, keys: &RootKeys) -> Result<Secret<String>,
     Ok(Secret::new(handle))
 }
 
-/// Opens a handle, also one whose lease has expired: it still revokes.
+/// Opens a handle, even if its lease has expired: it can still be revoked.
 ///
 /// # Errors
-/// The text is no handle, none of our keys sealed it, or it was changed.
+/// The text is not a handle, no key of this broker sealed it, or it was changed.
 pub fn open(handle: &str, keys: &RootKeys) -> Result<LeaseContents, LeaseError> {
     if handle.len() > LONGEST_HANDLE {
         return Err(LeaseError::TooLong);
@@ -195,34 +194,33 @@ pub fn open(handle: &str, keys: &RootKeys) -> Result<LeaseContents, LeaseError> 
     Ok(sealed.into())
 }
 
-/// Why there is no lease.
+/// Why a lease name or handle is rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LeaseError {
-    /// A name that cannot be.
-    #[error("this is no lease name: {0}")]
+    /// An invalid name.
+    #[error("not a lease name: {0}")]
     Name(&'static str),
-    /// Something else, e.g. a token.
-    #[error(
-        "this is no lease handle; a handle begins with `hpl_` and is what the credential came with"
-    )]
+    /// Not a handle, e.g. a token.
+    #[error("not a lease handle; a handle begins with `hpl_` and is returned with the credential")]
     NotAHandle,
-    /// Sealed by a key that is not ours, or no longer.
+    /// Sealed by an unknown key.
     #[error(
-        "no key of this broker opens the lease handle; it is another broker's, or the root key or its generation was replaced since"
+        "no key of this broker opens the lease handle; another broker issued it, or the root \
+         key or its generation was replaced"
     )]
     UnknownKey,
-    /// Ours by its key id, but not as we made it.
+    /// Sealed by a key of this broker, but changed.
     #[error("the lease handle was cut or changed")]
     Changed,
-    /// Longer than any of ours.
+    /// Longer than any handle.
     #[error("the lease handle has more than 4096 characters")]
     TooLong,
-    /// The cryptographic library refused, which it never should.
+    /// The cryptographic library failed, which it never should.
     #[error("the lease handle could not be sealed or opened")]
     Crypto,
 }
 
-/// What is under the seal, as JSON with short names.
+/// The sealed contents, as JSON with short names.
 #[derive(Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 struct Sealed {
@@ -264,8 +262,8 @@ impl From<Sealed> for LeaseContents {
     }
 }
 
-/// What stands in front of the seal, and is protected by it.
-fn front(member: &Member) -> [u8; 1 + KeyId::LENGTH] {
+/// The authenticated data in front of the sealed contents.
+fn front(member: &RingKey) -> [u8; 1 + KeyId::LENGTH] {
     let mut front = [VERSION; 1 + KeyId::LENGTH];
     for (to, from) in front.iter_mut().skip(1).zip(member.key_id().as_bytes()) {
         *to = *from;
@@ -274,7 +272,7 @@ fn front(member: &Member) -> [u8; 1 + KeyId::LENGTH] {
 }
 
 /// With random nonces one key seals up to 2^32 handles safely (NIST SP 800-38D section 8.3).
-fn aead_key(member: &Member) -> Result<LessSafeKey, LeaseError> {
+fn aead_key(member: &RingKey) -> Result<LessSafeKey, LeaseError> {
     let key = member.derive(Label::LeaseHandle, &[]);
     let key = UnboundKey::new(&AES_256_GCM, key.expose()).map_err(|_| LeaseError::Crypto)?;
     Ok(LessSafeKey::new(key))
@@ -447,7 +445,8 @@ mod tests {
         let both = keys(vec![new.clone(), old]);
         assert_eq!(open(handle.expose(), &both), Ok(contents()));
         let retired = open(handle.expose(), &keys(vec![new])).unwrap_err();
-        insta::assert_snapshot!(retired, @"no key of this broker opens the lease handle; it is another broker's, or the root key or its generation was replaced since");
+        insta::assert_snapshot!(retired, @"no key of this broker opens the lease handle; \
+            another broker issued it, or the root key or its generation was replaced");
     }
 
     /// T-113

@@ -15,7 +15,7 @@
 //! ```text
 //! main -> cli -> { broker -> http, client, dev } -> exchange
 //!      -> { token, provider, policy, replay, audit, credential }
-//!      -> { wire, yaml, lease, rootkey, clock, file, parts, reason, secret, stdio, text, tls }
+//!      -> { wire, yaml, lease, rootkey, clock, file, length_prefix, reason, secret, stdio, text, tls }
 //! provider   -> token (Verified, its claims)
 //! policy     -> provider (Facts), token (TrustedIssuer, strict JSON), credential (the list of kinds)
 //! replay     -> policy (Permit)
@@ -26,11 +26,11 @@
 //! config     -> yaml, and the settings types of policy, credential, replay and token
 //! broker     -> config, http and every part of an exchange: composition, reload, upkeep, shutdown
 //! yaml       -> text, clock, secret: one reader of nodes, for policies and settings
-//! lease      -> rootkey, clock, secret      rootkey -> parts, secret
+//! lease      -> rootkey, clock, secret      rootkey -> length_prefix, secret
 //! ```
 //!
-//! `client` knows only `clock`, `file`, `parts`, `reason`, `secret`, `text`, `tls`, `wire` and what a
-//! kind of credential is (`credential::kind`): a job's side needs nothing of a broker's. `dev` starts a whole
+//! `client` knows only `clock`, `file`, `length_prefix`, `reason`, `secret`, `text`, `tls`, `wire` and what a
+//! kind of credential is (`credential::kind`): the client needs nothing of the broker. `dev` starts a whole
 //! broker through `broker`, and `serve` never uses it.
 
 pub mod audit;
@@ -46,7 +46,7 @@ pub mod exchange;
 mod file;
 pub mod http;
 pub mod lease;
-mod parts;
+mod length_prefix;
 pub mod policy;
 pub mod provider;
 pub mod reason;

@@ -1,4 +1,4 @@
-//! Reason codes: one enum for answers, logs, metrics and audit events.
+//! Reason codes for responses, logs, metrics and audit events.
 //!
 //! A variant has its code and its [`Class`], the kind of answer that it leads to. Status, blame and
 //! whether trying again can help follow from that. Code
@@ -64,7 +64,7 @@ pub enum Part {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// It worked.
-    Nobody,
+    None,
     /// The caller: counted.
     Theirs,
     /// The caller, and an operator should look: a token used twice.
@@ -131,7 +131,7 @@ reasons! {
     RequestMethod = "request.method" => Class::MethodNotAllowed,
     /// The `Host` header is missing, repeated, malformed or not an operator host.
     RequestHost = "request.host" => REFUSED,
-    /// A body where none belongs, or one that breaks off.
+    /// An unexpected body, or one that ends early.
     RequestBody = "request.body" => REFUSED,
     /// A transfer coding other than `chunked`.
     RequestTransferCoding = "request.transfer_coding" => REFUSED,
@@ -157,15 +157,15 @@ reasons! {
     RequestMissing = "request.missing" => REFUSED,
     /// Another grant than token exchange.
     RequestGrant = "request.grant" => Class::Refused(Part::Grant),
-    /// A token type that this endpoint does not take, or not for this credential.
+    /// The endpoint does not accept the token type, or not for this credential.
     RequestTokenType = "request.token_type" => REFUSED,
-    /// The credential is named wrongly, or not exactly once.
+    /// The credential name is malformed, missing or given twice.
     RequestTarget = "request.target" => Class::Refused(Part::Target),
-    /// An input is malformed, or the credential does not take it.
+    /// An input is malformed, or the credential does not accept it.
     RequestInput = "request.input" => REFUSED,
     /// The scopes are malformed.
     RequestScope = "request.scope" => Class::Refused(Part::Scope),
-    /// The life is malformed.
+    /// The lifetime is malformed.
     RequestTtl = "request.ttl" => REFUSED,
     /// The `Idempotency-Key` is malformed, or belongs to another request.
     RequestIdempotencyKey = "request.idempotency_key" => REFUSED,
@@ -175,7 +175,7 @@ reasons! {
     RequestJson = "request.json" => REFUSED,
     /// Not a lease handle of this broker.
     RequestLease = "request.lease" => REFUSED,
-    /// The request ended before its intent was on record.
+    /// The request ended before its intent was recorded.
     RequestGone = "request.gone" => Class::Unanswered,
     /// Not a compact JWS.
     TokenShape = "token.shape" => REFUSED,
@@ -201,9 +201,9 @@ reasons! {
     TokenClaim = "token.claim" => REFUSED,
     /// Past `exp`.
     TokenExpired = "token.expired" => REFUSED,
-    /// The signature does not hold.
+    /// The signature is invalid.
     TokenSignature = "token.signature" => REFUSED,
-    /// Made for another audience.
+    /// Issued for another audience.
     TokenAudience = "token.audience" => REFUSED,
     /// Before `nbf` or `iat`.
     TokenNotYet = "token.not_yet" => REFUSED,
@@ -215,7 +215,7 @@ reasons! {
     TokenSubject = "token.subject" => REFUSED,
     /// The token was used before.
     TokenReplayed = "token.replayed" => REFUSED,
-    /// Issued before the store of used tokens can know.
+    /// Issued before the record of used tokens begins.
     TokenBeforeStart = "token.before_start" => REFUSED,
     /// A key set is malformed.
     KeysDocument = "keys.document" => LATER,
@@ -235,61 +235,61 @@ reasons! {
     KeysSigning = "keys.signing" => LATER,
     /// The issuer publishes no usable key.
     KeysEmpty = "keys.empty" => Class::Unanswered,
-    /// A key of the issuer was left out.
+    /// A key of the issuer was ignored.
     KeysRejected = "keys.rejected" => Class::Unanswered,
     /// The issuer publishes a private key.
     KeysPrivateMember = "keys.private_member" => Class::Unanswered,
-    /// What unrelated callers read in place of the reason.
+    /// Sent to unrelated callers instead of the reason.
     PolicyDenied = "policy.denied" => REFUSED,
-    /// What a job reads whose trigger no policy can trust.
+    /// No policy for the repository names the run's trigger.
     PolicyTrigger = "policy.trigger" => REFUSED,
     /// The job belongs to no tenant of a shared issuer.
     PolicyTenant = "policy.tenant" => REFUSED,
     /// No policy names the job's repository.
-    PolicyStranger = "policy.stranger" => REFUSED,
+    PolicyUnrelated = "policy.stranger" => REFUSED,
     /// No such credential.
     PolicyCredential = "policy.credential" => Class::Refused(Part::Target),
-    /// No policy of the job grants the credential.
+    /// No policy for the repository grants the credential.
     PolicyNotGranted = "policy.not_granted" => REFUSED,
     /// The job does not meet the conditions.
     PolicyConditions = "policy.conditions" => REFUSED,
     /// More scopes than granted.
     PolicyScope = "policy.scope" => Class::Refused(Part::Scope),
-    /// A longer life than granted.
+    /// A longer lifetime than granted.
     PolicyTtl = "policy.ttl" => REFUSED,
     /// The job does not meet a requirement.
     PolicyRequirement = "policy.requirement" => REFUSED,
-    /// A finding of lint in the served policies.
+    /// A lint finding in the served policies.
     PolicyFinding = "policy.finding" => Class::Unanswered,
     /// How many findings there are.
     PolicyFindings = "policy.findings" => Class::Unanswered,
-    /// Other policies apply.
+    /// New policies are in use.
     PolicyReloaded = "policy.reloaded" => Class::Unanswered,
-    /// The policies could not be loaded, or do not fit the settings.
+    /// The policies could not be loaded, or do not match the settings.
     PolicyReloadFailed = "policy.reload_failed" => Class::Unanswered,
-    /// As many requests or connections as the broker takes are open.
+    /// The limit of open requests or connections is reached.
     LimitBusy = "limit.busy" => SOON,
-    /// The repository asked too often.
+    /// The repository exceeded its rate limit.
     LimitRate = "limit.rate" => Class::RateLimited,
-    /// The store of used tokens is not usable.
+    /// The store of used tokens is unavailable.
     LimitReplay = "limit.replay" => LATER,
     /// The clock jumped, or is wrong.
     ClockJump = "clock.jump" => MUCH_LATER,
-    /// The clock is outside the years that HTTP dates have.
+    /// The clock is outside the years 1970 to 9999.
     ClockRange = "clock.range" => MUCH_LATER,
-    /// A required audit sink does not take events.
+    /// A required audit sink rejects events.
     SinkFailed = "sink.failed" => LATER,
     /// An audit sink works again.
     SinkWorks = "sink.works" => Class::Unanswered,
-    /// The file beside the audit log that holds its end cannot be used.
+    /// The file beside the audit file that keeps its head cannot be used.
     AuditHead = "audit.head" => Class::Unanswered,
     /// The audit file was renamed.
     AuditRenamed = "audit.renamed" => Class::Unanswered,
     /// The audit file was removed.
     AuditRemoved = "audit.removed" => Class::Unanswered,
-    /// The audit file was cut.
+    /// The audit file was truncated.
     AuditTruncated = "audit.truncated" => Class::Unanswered,
-    /// The credential was not made in time.
+    /// The credential was not issued in time.
     MintSlow = "mint.slow" => LATER,
     /// The random source failed.
     MintRandom = "mint.random" => LATER,
@@ -307,31 +307,31 @@ reasons! {
     TargetUnknown = "target.unknown" => Class::Broken,
     /// The target does not list the database.
     TargetDatabase = "target.database" => LATER,
-    /// A target of the new settings could not be connected, or a file that it names cannot be used.
+    /// A target of the new settings could not be set up, or a file that it names cannot be used.
     TargetReloadFailed = "target.reload_failed" => Class::Unanswered,
-    /// Nothing of the target can be revoked.
+    /// The target's credentials cannot be revoked.
     LeaseNone = "lease.none" => REFUSED,
     /// The lease handle could not be sealed.
     LeaseSeal = "lease.seal" => LATER,
-    /// The policies give the credential another group or database now.
+    /// The credential has another group or database in the policies now.
     LeaseChanged = "lease.changed" => REFUSED,
-    /// The login of the token has ended.
+    /// The login issued for the token has ended.
     LeaseOver = "lease.over" => REFUSED,
     /// A login could not be removed.
     LeaseLeft = "lease.left" => Class::Unanswered,
-    /// A login has a record that no key of ours wrote.
-    LeaseStranger = "lease.stranger" => Class::Unanswered,
+    /// A login has a record that no key of this broker signed.
+    LeaseForeign = "lease.stranger" => Class::Unanswered,
     /// The database cannot be reached.
     DatabaseUnreachable = "database.unreachable" => LATER,
     /// The database did not answer.
     DatabaseUnknown = "database.unknown" => LATER,
     /// The database refused the login.
     DatabaseRefused = "database.refused" => LATER,
-    /// The target has as many logins as it may.
+    /// The target's limit of logins is reached.
     DatabaseFull = "database.full" => LATER,
-    /// The target has as many logins for the repository as it may.
+    /// The target's limit of logins per repository is reached.
     DatabaseRepositoryFull = "database.repository_full" => LATER,
-    /// The target does not hand out the group.
+    /// The target does not offer the group.
     DatabaseGroup = "database.group" => Class::Broken,
     /// The target allows less than the policies grant.
     DatabaseCeiling = "database.ceiling" => Class::Broken,
@@ -339,7 +339,7 @@ reasons! {
     DatabaseNotInstalled = "database.not_installed" => Class::Broken,
     /// The functions of the target are of an older version.
     DatabaseOutdated = "database.outdated" => Class::Broken,
-    /// The server's own text of a login that was not made.
+    /// The server's error message for a login that was not created.
     DatabaseMint = "database.mint" => Class::Unanswered,
     /// A sweep failed.
     DatabaseSweep = "database.sweep" => Class::Unanswered,
@@ -351,21 +351,21 @@ reasons! {
     ReplayBegan = "replay.began" => Class::Unanswered,
     /// Redis may evict keys of the store of used tokens.
     ReplayPolicy = "replay.policy" => Class::Unanswered,
-    /// A root key signs that was not published before.
+    /// A root key now signs that was not published before.
     RootkeyNotPublished = "rootkey.not_published" => Class::Unanswered,
     /// The root keys could not be loaded.
     RootkeyReloadFailed = "rootkey.reload_failed" => Class::Unanswered,
-    /// An RS256 key signs that was not published before.
+    /// An RS256 key now signs that was not published before.
     SigningNotPublished = "signing.not_published" => Class::Unanswered,
     /// The RS256 key files could not be loaded.
     SigningReloadFailed = "signing.reload_failed" => Class::Unanswered,
     /// The TLS certificate could not be loaded.
     TlsReloadFailed = "tls.reload_failed" => Class::Unanswered,
-    /// A target signs with another key.
+    /// A target now signs with another key.
     TargetKey = "target.key" => Class::Unanswered,
-    /// Other settings apply.
+    /// New settings are in use.
     SettingsReloaded = "settings.reloaded" => Class::Unanswered,
-    /// The settings could not be loaded; what was loaded before is used.
+    /// The settings could not be loaded; the previous settings stay in use.
     SettingsReloadFailed = "settings.reload_failed" => Class::Unanswered,
     /// Changed settings need a restart.
     SettingsRestartNeeded = "settings.restart_needed" => Class::Unanswered,
@@ -377,7 +377,7 @@ reasons! {
     ListenerAccept = "listener.accept" => Class::Unanswered,
     /// Requests did not end within the grace time.
     ListenerGrace = "listener.grace" => Class::Unanswered,
-    /// A listener ended by a bug.
+    /// A listener stopped because of a bug.
     ListenerPanic = "listener.panic" => Class::Unanswered,
     /// Core dumps could not be disabled.
     ProcessCoreDumps = "process.core_dumps" => Class::Unanswered,
@@ -426,7 +426,7 @@ impl Reason {
 impl Class {
     const fn fault(self) -> Fault {
         match self {
-            Self::Success => Fault::Nobody,
+            Self::Success => Fault::None,
             Self::Refused(_)
             | Self::NotFound
             | Self::MethodNotAllowed

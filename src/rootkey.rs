@@ -1,11 +1,11 @@
-//! The root key ring and what is derived from it, one label each. Not: what the derived keys are for.
+//! The root key ring, and the keys derived from it, one per label.
 //!
-//! Nothing secret is stored by hallpass but one root key. Every other key is HKDF-SHA-256 (RFC 5869)
-//! of it, so that every replica has the same ones with nothing to synchronise, and `generation` in the
-//! settings withdraws them all at once.
+//! The root key is the only secret that hallpass stores. Every other key is derived from it by
+//! HKDF-SHA-256 (RFC 5869), so replicas have the same keys without synchronising. A new
+//! `generation` in the settings withdraws them all.
 //!
-//! While a root is being replaced the ring holds both: the first is active and makes what is new, the
-//! others only open and verify what they made, or stand in the published keys before they sign.
+//! During a key rotation the ring holds both roots. The first is active and makes what is new. The
+//! others only open and verify what they made, and publish their keys.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use std::sync::Arc;
 use aws_lc_rs::{hmac, rand};
 use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
 
-use crate::parts;
+use crate::length_prefix;
 use crate::secret::Secret;
 use crate::secret::file::{self, PrivateFileError};
 
@@ -23,21 +23,20 @@ use crate::secret::file::{self, PrivateFileError};
 pub struct RootKey(Secret<[u8; KEY_BYTES]>);
 
 impl RootKey {
-    /// A new key from the system's randomness.
+    /// Generates a key from the system random source.
     ///
     /// # Errors
-    /// The system has no randomness to give.
+    /// The system random source failed.
     pub fn generate() -> Result<Self, RootKeyError> {
         let mut bytes = [0; KEY_BYTES];
         rand::fill(&mut bytes).map_err(|_| RootKeyError::Randomness)?;
         Ok(Self(Secret::new(bytes)))
     }
 
-    /// The key of a text `hallpass-root-1:` and 43 base64url characters. Space around it does not
-    /// count.
+    /// Parses `hallpass-root-1:` and 43 base64url characters. Ignores surrounding white space.
     ///
     /// # Errors
-    /// Says what was found. The text itself is never part of the message.
+    /// What was found. The message never quotes the text.
     pub fn parse(text: &str) -> Result<Self, RootKeyError> {
         let text = text.trim();
         let Some(encoded) = text.strip_prefix(TEXT_PREFIX) else {
@@ -58,11 +57,11 @@ impl RootKey {
         Ok(Self(Secret::new(bytes)))
     }
 
-    /// The key in a file that others cannot read.
+    /// Reads the key in a file that others cannot read.
     ///
     /// # Errors
-    /// The file cannot be read, may be read by others, is no regular file, or holds something else
-    /// than one root key.
+    /// The file cannot be read, is readable by others, is not a regular file, or does not hold
+    /// exactly one root key.
     pub fn read(path: &Path) -> Result<Self, RootKeyError> {
         let mut keys = Self::read_ring(path)?;
         match (keys.pop(), keys.is_empty()) {
@@ -74,8 +73,8 @@ impl RootKey {
         }
     }
 
-    /// The keys in a file with one per line, the active one first; lines that begin with `#` and
-    /// empty ones do not count.
+    /// Reads a file with one key per line, the active key first. Ignores empty lines and lines that
+    /// begin with `#`.
     ///
     /// # Errors
     /// As [`read`](Self::read).
@@ -109,12 +108,12 @@ impl RootKey {
 pub struct RootKeys {
     issuer: Arc<str>,
     generation: u32,
-    active: Member,
-    others: Arc<[Member]>,
+    active: RingKey,
+    others: Arc<[RingKey]>,
 }
 
 impl RootKeys {
-    /// A ring of which the first key is active.
+    /// Makes a ring whose first key is active.
     ///
     /// # Errors
     /// The ring is empty, too long, or has one key twice.
@@ -124,8 +123,8 @@ impl RootKeys {
         }
         let mut members = Vec::with_capacity(keys.len());
         for key in keys {
-            let member = Member::new(issuer, generation, &key);
-            if members.iter().any(|other: &Member| other.id == member.id) {
+            let member = RingKey::new(issuer, generation, &key);
+            if members.iter().any(|other: &RingKey| other.id == member.id) {
                 return Err(RootKeyError::Ring("the same key twice"));
             }
             members.push(member);
@@ -140,30 +139,30 @@ impl RootKeys {
         })
     }
 
-    /// A key of the active root for one purpose and context.
+    /// Derives a key of the active root for one purpose and context.
     #[must_use]
     pub fn derive(&self, label: Label, context: &[&[u8]]) -> Secret<[u8; KEY_BYTES]> {
         self.active.derive(label, context)
     }
 
-    /// The root that makes what is new.
+    /// The active root.
     #[must_use]
-    pub const fn active(&self) -> &Member {
+    pub const fn active(&self) -> &RingKey {
         &self.active
     }
 
     /// Every root of the ring, the active one first.
-    pub fn members(&self) -> impl Iterator<Item = &Member> {
+    pub fn members(&self) -> impl Iterator<Item = &RingKey> {
         std::iter::once(&self.active).chain(self.others.iter())
     }
 
     /// The root of that id, if it is still in the ring.
     #[must_use]
-    pub fn member(&self, id: KeyId) -> Option<&Member> {
+    pub fn member(&self, id: KeyId) -> Option<&RingKey> {
         self.members().find(|member| member.id == id)
     }
 
-    /// The broker's own name, which every derived key is bound to.
+    /// The broker's issuer URL, which every derived key is bound to.
     #[must_use]
     pub fn issuer(&self) -> &str {
         &self.issuer
@@ -189,7 +188,7 @@ impl fmt::Debug for RootKeys {
 
 /// One root of a ring, ready to derive from.
 #[derive(Clone)]
-pub struct Member {
+pub struct RingKey {
     id: KeyId,
     extracted: Arc<hmac::Key>,
     /// The parts of `info` that are the same for every derived key of one label.
@@ -197,7 +196,7 @@ pub struct Member {
     generation: u32,
 }
 
-impl Member {
+impl RingKey {
     fn new(issuer: &str, generation: u32, key: &RootKey) -> Self {
         // RFC 5869 section 2.2. The salt is a constant: the root is uniformly random already, and
         // replicas have nothing else in common.
@@ -214,15 +213,15 @@ impl Member {
         member
     }
 
-    /// What a handle names this root by: derived, so that it tells nothing of the root itself.
+    /// The ID of this root in handles. It is derived, so it reveals nothing about the root key.
     #[must_use]
     pub const fn key_id(&self) -> KeyId {
         self.id
     }
 
-    /// A key of this root for one purpose and context: HKDF-Expand with
-    /// `info` = label ‖ issuer ‖ algorithm ‖ generation ‖ context, every part with its length in
-    /// front, so that no two lists of parts give the same bytes.
+    /// Derives a key of this root for one purpose and context: HKDF-Expand with `info` = label ‖
+    /// issuer ‖ algorithm ‖ generation ‖ context, every part with its length in front, so that no
+    /// two lists of parts give the same bytes.
     #[must_use]
     pub fn derive(&self, label: Label, context: &[&[u8]]) -> Secret<[u8; KEY_BYTES]> {
         let mut expand = hmac::Context::with_key(&self.extracted);
@@ -234,7 +233,7 @@ impl Member {
             &generation,
         ];
         let parts = fixed.iter().chain(context);
-        parts::update_with(parts, |bytes| expand.update(bytes));
+        length_prefix::update_with(parts, |bytes| expand.update(bytes));
         // One block of output is one hash, which is what every derived key is long: T(1).
         expand.update(&[1]);
         let mut key = [0; KEY_BYTES];
@@ -243,13 +242,13 @@ impl Member {
     }
 }
 
-impl fmt::Debug for Member {
+impl fmt::Debug for RingKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Member").field(&self.id).finish()
+        f.debug_tuple("RingKey").field(&self.id).finish()
     }
 }
 
-/// Names a root of the ring without telling anything of it.
+/// The ID of a root. It reveals nothing about the root key.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct KeyId([u8; KEY_ID_BYTES]);
 
@@ -257,7 +256,7 @@ impl KeyId {
     /// How many bytes it has.
     pub const LENGTH: usize = KEY_ID_BYTES;
 
-    /// An id as it stands in a handle.
+    /// Reads the ID in a handle.
     #[must_use]
     pub const fn from_bytes(bytes: [u8; KEY_ID_BYTES]) -> Self {
         Self(bytes)
@@ -283,7 +282,7 @@ impl fmt::Debug for KeyId {
     }
 }
 
-/// What a derived key is for: a closed list, so that no two uses share a key.
+/// The purpose of a derived key. A closed list, so no two uses share a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Label {
     /// Names a root of the ring.
@@ -291,7 +290,7 @@ pub enum Label {
     LeaseHandle,
     /// Makes the random part of lease names.
     LeaseName,
-    /// Makes passwords that a repeat must find again.
+    /// Makes passwords that a repeated request must get again.
     Password,
     /// Signs the checkpoints of the audit log.
     AuditSigning,
@@ -357,10 +356,10 @@ impl Label {
     }
 }
 
-/// Why there is no root key, or no ring of them.
+/// Why root keys are rejected.
 #[derive(Debug, thiserror::Error)]
 pub enum RootKeyError {
-    /// The text is something else.
+    /// The text is not a root key.
     #[error(
         "the root key does not begin with `hallpass-root-1:` ({characters} characters found); make one with `hallpass keys generate`"
     )]
@@ -368,9 +367,10 @@ pub enum RootKeyError {
         /// How long the text is.
         characters: usize,
     },
-    /// The text after the prefix is no base64url.
+    /// The text after the prefix is not base64url.
     #[error(
-        "the root key is not base64url without padding after `hallpass-root-1:`; was it cut or changed when it was copied? make one with `hallpass keys generate`"
+        "the root key is not base64url without padding after `hallpass-root-1:`; was it \
+         truncated or changed when it was copied? make one with `hallpass keys generate`"
     )]
     Encoding,
     /// Not 32 bytes.
@@ -381,22 +381,22 @@ pub enum RootKeyError {
     },
     /// A placeholder, not a key.
     #[error(
-        "the root key is one byte over and over, so it is not random; make one with `hallpass keys generate`"
+        "the root key repeats a single byte, so it is not random; make one with `hallpass keys generate`"
     )]
     NotRandom,
     /// A ring that cannot be used.
     #[error("the root key ring has {0}")]
     Ring(&'static str),
-    #[error("the system gave no random bytes for a root key")]
+    #[error("cannot get random bytes for a root key")]
     Randomness,
-    /// It cannot be read, or others could read or change it.
+    /// The file cannot be read, or others can read or change it.
     #[error("root key file `{path}` {problem}", path = .path.display())]
     File {
         path: PathBuf,
         /// What is wrong with it.
         problem: PrivateFileError,
     },
-    /// What the file holds is no root key.
+    /// The file does not hold a root key.
     #[error("root key file `{path}`: {source}", path = .path.display())]
     InFile {
         path: PathBuf,
@@ -414,7 +414,7 @@ impl RootKeyError {
     }
 }
 
-/// The text of a file, when nobody beyond its owner and group can read it.
+/// Reads a file that only its owner and group can read.
 fn read_private(path: &Path) -> Result<Secret<String>, RootKeyError> {
     file::read_private(path, LARGEST_FILE).map_err(|problem| RootKeyError::File {
         path: path.to_owned(),
@@ -577,8 +577,11 @@ mod tests {
         let error = |text: &str| RootKey::parse(text).unwrap_err().to_string();
         insta::assert_snapshot!(error("hunter2"), @"the root key does not begin with `hallpass-root-1:` (7 characters found); make one with `hallpass keys generate`");
         insta::assert_snapshot!(error("hallpass-root-1:AAECAwQFBgcICQoLDA0ODw"), @"the root key has 16 bytes, expected 32; make one with `hallpass keys generate`");
-        insta::assert_snapshot!(error("hallpass-root-1:!"), @"the root key is not base64url without padding after `hallpass-root-1:`; was it cut or changed when it was copied? make one with `hallpass keys generate`");
-        insta::assert_snapshot!(error(&format!("hallpass-root-1:{}", "A".repeat(43))), @"the root key is one byte over and over, so it is not random; make one with `hallpass keys generate`");
+        insta::assert_snapshot!(error("hallpass-root-1:!"), @"the root key is not base64url \
+            without padding after `hallpass-root-1:`; was it truncated or changed when it was \
+            copied? make one with `hallpass keys generate`");
+        insta::assert_snapshot!(error(&format!("hallpass-root-1:{}", "A".repeat(43))), @"the \
+            root key repeats a single byte, so it is not random; make one with `hallpass keys generate`");
     }
 
     /// T-87

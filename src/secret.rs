@@ -1,4 +1,5 @@
-//! `Secret<T>`: readable only through `expose()`. No Display, no Serialize, redacted Debug.
+//! `Secret<T>`: readable only through `expose()`. It has no `Display` and no `Serialize`, and its
+//! `Debug` is redacted.
 
 use std::path::PathBuf;
 use std::{fmt, io};
@@ -13,8 +14,8 @@ pub(crate) mod file;
 
 /// A value that must not be printed, and is wiped from memory when dropped.
 ///
-/// Reading it takes a call to [`expose`](Self::expose), so every place that can
-/// leak it is found by searching for that word.
+/// Reading it takes a call to [`expose`](Self::expose), so a search for that name finds every
+/// possible leak.
 pub struct Secret<T: Zeroize>(T);
 
 impl<T: Zeroize> Secret<T> {
@@ -41,7 +42,7 @@ impl<T: Zeroize> From<T> for Secret<T> {
     }
 }
 
-/// There is no `Serialize`: what is written goes through [`expose`](Secret::expose).
+/// There is no `Serialize`; output goes through [`expose`](Secret::expose).
 impl<'de, T: Zeroize + Deserialize<'de>> Deserialize<'de> for Secret<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         T::deserialize(deserializer).map(Self)
@@ -60,18 +61,19 @@ impl<T: Zeroize> Drop for Secret<T> {
     }
 }
 
-/// Where a secret of the settings is kept: never in the settings themselves.
+/// Where a secret of the settings is stored. Never in the settings themselves.
 #[derive(Clone, Debug)]
 pub enum SecretSource {
-    /// A file, read again at each use, so that a rotated secret is picked up. One line end at the
-    /// end does not count.
+    /// A file, read at each use, so a rotated secret is picked up. One line end at the end is
+    /// removed.
     File(PathBuf),
-    /// The value of an environment variable, read once at start; likewise without its line end.
+    /// The value of an environment variable, read once at start. One line end at the end is
+    /// removed.
     Value(Secret<String>),
 }
 
 impl SecretSource {
-    /// The secret as it is now.
+    /// Reads the current secret.
     ///
     /// # Errors
     /// The file, which the error names, cannot be read or is not UTF-8.
@@ -89,13 +91,13 @@ impl SecretSource {
     }
 }
 
-/// A secret as an editor, `echo` or another system left it, without one line end: LF, CRLF or CR.
+/// Removes one line end (LF, CRLF or CR), as an editor or `echo` adds it.
 pub(crate) fn without_line_end(text: &str) -> &str {
     let text = text.strip_suffix('\n').unwrap_or(text);
     text.strip_suffix('\r').unwrap_or(text)
 }
 
-/// The same place, and for a value the same value, compared in constant time (T-95).
+/// Compares the location; values are compared in constant time (T-95).
 impl PartialEq for SecretSource {
     fn eq(&self, other: &Self) -> bool {
         match (self, other) {

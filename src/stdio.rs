@@ -1,4 +1,4 @@
-//! Whether what is written to a standard stream reaches anyone.
+//! Checks whether a standard stream leads anywhere.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -6,15 +6,15 @@ use std::os::fd::AsFd;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::stat::{self, SFlag, fstat};
 
-/// Checks that what is written to this standard stream can be read by anyone.
+/// Checks that output to this standard stream is not discarded.
 ///
-/// For a stream that was closed (`>&-`) the standard library opens the null device for reading and
-/// writing, before any code of ours runs. Some parents give a child the same on purpose, and it cannot
-/// be told from theirs; a shell's `>/dev/null` is open for writing only.
+/// For a closed stream (`>&-`) the standard library opens the null device for reading and writing,
+/// before `main` runs. Some parent processes do the same on purpose, which looks identical; a
+/// shell's `>/dev/null` is open for writing only.
 ///
 /// # Errors
-/// It is closed, or looks the same, or it is open for reading only, where the standard library takes
-/// every write for done.
+/// It is closed, or looks closed, or is open for reading only, where the standard library treats
+/// every write as successful.
 pub(crate) fn check_open(stream: &impl AsFd) -> io::Result<()> {
     let flags = OFlag::from_bits_truncate(fcntl(stream, FcntlArg::F_GETFL)?);
     if flags & OFlag::O_ACCMODE == OFlag::O_RDONLY {

@@ -1,12 +1,12 @@
-//! One escaper for outside text: what a stranger wrote becomes harmless before a log or a terminal shows it.
+//! Escapes outside text, so that it is harmless in a log or a terminal.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
 /// `text` as one line of printable ASCII, of at most [`LONGEST`] bytes and a mark when it was cut.
 ///
-/// Printable ASCII stays as it is; everything else becomes `\u{…}`. A terminal then has nothing to
-/// obey (ESC, CR, U+202E) and a log no second line to begin (LF, U+2028): T-91.
+/// Printable ASCII stays as it is; everything else becomes `\u{…}`. So no text can control a
+/// terminal (ESC, CR, U+202E) or begin a second log line (LF, U+2028): T-91.
 #[must_use]
 pub fn escape(text: &str) -> String {
     escape_up_to(text, LONGEST)
@@ -28,12 +28,10 @@ pub fn escape_up_to(text: &str, longest: usize) -> String {
     escaped
 }
 
-/// A JSON text in printable ASCII and line ends: the same document, with everything else spelled
-/// `\u…` as JSON allows.
+/// Escapes a JSON text to printable ASCII and line ends. The document stays the same.
 ///
-/// JSON keeps U+2028, U+202E, DEL and the C1 controls as they are, and a terminal obeys them. Two `#`
-/// in a row become one and its code, since some CI runners take `##[` anywhere in a line as a command
-/// to themselves.
+/// JSON allows U+2028, U+202E, DEL and the C1 controls, which control a terminal. The second of two
+/// `#` is escaped too, because some CI runners interpret `##[` anywhere in a line as a command.
 #[must_use]
 pub fn ascii_json(json: &str) -> Cow<'_, str> {
     let is_plain = |byte: u8| matches!(byte, b' '..=b'~' | b'\n');
@@ -69,7 +67,7 @@ fn push_escaped(escaped: &mut String, character: char) {
 /// Bytes of escaped text that are shown before the mark.
 pub const LONGEST: usize = 256;
 
-/// Stands where text was cut off.
+/// Marks truncated text.
 pub const CUT_MARK: &str = "[cut]";
 
 /// Only bytes from space to `~`.

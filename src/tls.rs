@@ -1,4 +1,4 @@
-//! TLS as a client: one provider, one list of public authorities. Not: where we connect to.
+//! The TLS client configuration: one provider, one list of public authorities.
 
 use std::io;
 use std::path::Path;
@@ -10,21 +10,21 @@ use rustls::{ClientConfig, RootCertStore};
 
 use crate::file::read_text;
 
-/// TLS to a server that the settings name: it trusts the CA certificates of a PEM file and no
-/// others, or without a file the public ones.
+/// TLS to a server in the settings. Trusts only the CA certificates of a PEM file, or without a
+/// file the public ones.
 ///
 /// # Errors
-/// The file cannot be read, or is no list of CA certificates.
+/// The file cannot be read, or is not a list of CA certificates.
 pub(crate) fn to_server(ca: Option<&Path>) -> Result<ClientConfig, String> {
     let roots = ca.map_or_else(|| Ok(public_authorities()), authorities)?;
     trusting(roots).map_err(|error| format!("TLS cannot be set up: {error}"))
 }
 
-/// TLS 1.2 or later that trusts these authorities; names and certificates are always checked, and no
-/// key log is written (T-57).
+/// TLS 1.2 or later that trusts these authorities. Names and certificates are always checked, and
+/// no key log is written (T-57).
 ///
 /// # Errors
-/// The cryptographic library has no version of TLS for us.
+/// The cryptographic library supports no TLS version.
 pub(crate) fn trusting(authorities: RootCertStore) -> Result<ClientConfig, rustls::Error> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let config = ClientConfig::builder_with_provider(provider)
@@ -34,7 +34,7 @@ pub(crate) fn trusting(authorities: RootCertStore) -> Result<ClientConfig, rustl
     Ok(config)
 }
 
-/// Our own list, and not the machine's: what is trusted does not depend on where we run.
+/// A built-in list, so trust does not depend on the machine.
 pub(crate) fn public_authorities() -> RootCertStore {
     RootCertStore {
         roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),

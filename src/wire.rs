@@ -1,9 +1,8 @@
-//! The bodies of the HTTP API as serde types: one definition for the server, the client, the command
-//! line and the tests. Not: axum, reqwest.
+//! The bodies of the HTTP API as serde types, shared by server, client, command line and tests.
 //!
-//! A type whose text may be secret leaves open what holds it: the broker writes borrowed text (`S` is
-//! `&str`), the client reads into [`Secret`](crate::secret::Secret). Likewise `M` for the members of a
-//! credential, which its kind defines.
+//! A type whose text may be secret is generic over what holds it: the broker writes borrowed text
+//! (`S` is `&str`), and the client reads into [`Secret`](crate::secret::Secret). Likewise `M` is
+//! the members of a credential, which its kind defines.
 
 use std::collections::BTreeMap;
 
@@ -20,18 +19,19 @@ pub struct CredentialRequest {
     /// The credential's name. Without it `/api/explain` lists the credentials of the job.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub credential: Option<String>,
-    /// The scopes wanted; all of the grant's without it.
+    /// The requested scopes. Without it, all scopes of the grant.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scopes: Option<Vec<String>>,
-    /// The life wanted, such as `10m`; the grant's without it.
+    /// The requested lifetime, such as `10m`. Without it, that of the grant.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ttl: Option<String>,
-    /// What the credential's kind takes from a request, by name.
+    /// The inputs of the credential's kind, by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub inputs: BTreeMap<String, String>,
 }
 
-/// The answer of `POST /token` (RFC 8693 section 2.2.1). No `Debug`: the broker's holds the secret as text.
+/// The response of `POST /token` (RFC 8693 section 2.2.1). No `Debug`: the broker's holds the
+/// secret as text.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct TokenAnswer<S, M> {
     pub access_token: S,
@@ -40,28 +40,28 @@ pub struct TokenAnswer<S, M> {
     /// How it is used: `Bearer` or `N_A`.
     #[serde(default)]
     pub token_type: String,
-    /// Seconds it lives from now.
+    /// Seconds until it expires.
     #[serde(default)]
     pub expires_in: i64,
-    /// The scopes, divided by spaces, for kinds that have any.
+    /// The scopes, separated by spaces, for kinds with scopes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scope: Option<String>,
-    /// The same answer as that of `POST /api/credentials`.
+    /// The same as the response of `POST /api/credentials`.
     pub hallpass: CredentialAnswer<S, M>,
 }
 
-/// The answer of `POST /api/credentials`. No `Debug`, as [`TokenAnswer`].
+/// The response of `POST /api/credentials`. No `Debug`, as [`TokenAnswer`].
 #[derive(Clone, Serialize, Deserialize)]
 pub struct CredentialAnswer<S, M> {
     /// `kind`, `name` and the members of the kind.
     pub credential: M,
-    /// When it ends (RFC 3339).
+    /// When it expires (RFC 3339).
     pub expires_at: String,
-    /// The handle that revokes it, for kinds that can be revoked.
+    /// The handle to revoke it with, for kinds that can be revoked.
     pub lease: Option<S>,
-    /// The policy that allowed it.
+    /// The policy that granted it.
     pub policy: String,
-    /// The hash of the policies that were asked.
+    /// The hash of the policies that decided.
     pub policies_revision: String,
     /// The decision in one sentence.
     pub decision: String,
@@ -80,7 +80,7 @@ pub struct Refusal {
     /// The same request may succeed later.
     #[serde(default)]
     pub retryable: bool,
-    /// The conditions that the job does not meet, where the broker discloses them.
+    /// The conditions that the job does not meet, if the broker discloses them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub failed_conditions: Vec<FailedCondition>,
     /// The job as a `when:` block to paste into a policy.
@@ -92,63 +92,63 @@ pub struct Refusal {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FailedCondition {
     pub policy: String,
-    /// The fact it is about.
+    /// The fact.
     pub fact: String,
     #[serde(default)]
     pub expected: Value,
-    /// What the job's token says.
+    /// The job's value.
     #[serde(default)]
     pub actual: Value,
-    /// What is nearly right about it.
+    /// What almost matched.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
 }
 
-/// The answer of `POST /api/explain` to a request without `credential`.
+/// The response of `POST /api/explain` to a request without `credential`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Offers {
     /// The credentials of the job, each once.
     pub credentials: Vec<Offer>,
 }
 
-/// One credential that a job may have.
+/// A credential that the job can get.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Offer {
     pub credential: String,
     /// Its kind, e.g. `postgres`.
     pub kind: String,
-    /// The policy that allows it.
+    /// The policy that grants it.
     pub policy: String,
-    /// Its longest life in seconds.
+    /// Its maximum lifetime in seconds.
     pub ttl: u64,
-    /// Its scopes, for kinds that have any.
+    /// Its scopes, for kinds with scopes.
     #[serde(default)]
     pub scopes: Vec<String>,
     #[serde(default)]
     pub purpose: String,
 }
 
-/// The answer of `POST /api/explain` to a request with `credential`; with the members of a refusal
-/// where `permitted` is `false`.
+/// The response of `POST /api/explain` to a request with `credential`; with the members of a
+/// refusal if `permitted` is `false`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Explanation {
     /// An exchange would return the credential.
     pub permitted: bool,
-    /// The policies, requirements and conditions that decide, where the broker discloses them.
+    /// The policies, requirements and conditions that decide, if the broker discloses them.
     #[serde(default, skip_serializing_if = "Value::is_null")]
     pub decision: Value,
     #[serde(flatten)]
     pub refusal: Option<Refusal>,
 }
 
-/// The answer of `POST /revoke` (RFC 7009).
+/// The response of `POST /revoke` (RFC 7009).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RevokeAnswer {
     /// The state of the lease.
     pub lease: LeaseState,
 }
 
-/// What became of a revoked lease.
+/// The state of a revoked lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LeaseState {
@@ -159,12 +159,12 @@ pub enum LeaseState {
     Pending,
 }
 
-/// A body of the API, for its documentation.
+/// The documentation of a body of the API.
 #[derive(Clone, Copy, Debug)]
 pub struct Body {
-    /// Where it is sent, or which answer it is.
+    /// The endpoint of the request or response.
     pub of: &'static str,
-    /// Its members or parameters, each with what it means.
+    /// Its members or parameters, each with its meaning.
     pub members: &'static [(&'static str, &'static str)],
 }
 
@@ -186,12 +186,12 @@ pub const BODIES: &[Body] = &[
             ("resource", "the URI that the credential declares"),
             (
                 "scope",
-                "optional: some of the granted scopes, divided by spaces",
+                "optional: some of the granted scopes, separated by spaces",
             ),
-            ("ttl", "optional: a shorter life, such as `10m`"),
+            ("ttl", "optional: a shorter lifetime, such as `10m`"),
             (
                 "requested_token_type",
-                "optional: the kind wanted, by its URI",
+                "optional: the URI of the expected kind",
             ),
         ],
     },
@@ -204,10 +204,10 @@ pub const BODIES: &[Body] = &[
                 "the URI of its kind, as it was asked for",
             ),
             ("token_type", "`Bearer` for a signed token, else `N_A`"),
-            ("expires_in", "seconds it lives from now"),
+            ("expires_in", "seconds until it expires"),
             (
                 "scope",
-                "its scopes, divided by spaces, for kinds that have any",
+                "its scopes, separated by spaces, for kinds that have any",
             ),
             (
                 "hallpass",
@@ -220,7 +220,7 @@ pub const BODIES: &[Body] = &[
         members: &[
             ("credential", "the credential's name"),
             ("scopes", "optional: some of the granted scopes, as a list"),
-            ("ttl", "optional: a shorter life, such as `10m`"),
+            ("ttl", "optional: a shorter lifetime, such as `10m`"),
             (
                 "inputs",
                 "optional: what the credential's kind takes, by name; the form has a parameter for each",
@@ -231,13 +231,10 @@ pub const BODIES: &[Body] = &[
         of: "its answer",
         members: &[
             ("credential", "`kind`, `name` and the members of the kind"),
-            ("expires_at", "when it ends (RFC 3339)"),
-            ("lease", "the handle that revokes it, or `null`"),
+            ("expires_at", "when it expires (RFC 3339)"),
+            ("lease", "the handle to revoke it with, or `null`"),
             ("policy", "the policy that allowed it"),
-            (
-                "policies_revision",
-                "the hash of the policies that were asked",
-            ),
+            ("policies_revision", "the hash of the policies that decided"),
             ("decision", "the decision in one sentence"),
         ],
     },
@@ -260,7 +257,7 @@ pub const BODIES: &[Body] = &[
             ("credential", "its name"),
             ("kind", "its kind"),
             ("policy", "the policy that allows it"),
-            ("ttl", "its longest life in seconds"),
+            ("ttl", "its maximum lifetime in seconds"),
             ("scopes", "its scopes"),
             ("purpose", "what it is for"),
         ],

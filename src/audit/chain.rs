@@ -1,16 +1,16 @@
-//! Sequence, hashes, signed checkpoints; and their verification.
+//! Builds the hash chain of the audit log, and signs its checkpoints.
 //!
-//! Every line has the hash of the line before, so none can be changed, left out or moved without the
-//! next one showing it. Whoever can write the file can recompute hashes, so every ten seconds and at
-//! the end a checkpoint line is signed with a key that only brokers have: it vouches for itself and,
-//! through the hash in it, for everything before.
+//! Every line holds the hash of the line before it, so a changed, missing or moved line breaks the
+//! chain. Anyone who can write the file can also recompute the hashes. So every ten seconds, and at
+//! the end, the broker writes a checkpoint line signed with a key that only brokers have. A
+//! checkpoint proves itself and every line before it.
 
 use aws_lc_rs::digest;
 use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair as _, UnparsedPublicKey};
 use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
 
 use crate::clock::Timestamp;
-use crate::rootkey::{Label, Member};
+use crate::rootkey::{Label, RingKey};
 use crate::text::escape;
 
 pub mod verify;
@@ -23,8 +23,8 @@ pub(super) struct Chain {
     boot: String,
     sequence: u64,
     head: Head,
-    key: SigningKey,
-    /// Lines that no checkpoint vouches for yet.
+    key: CheckpointKey,
+    /// Lines that no checkpoint covers yet.
     unsigned: u64,
     /// The second that `time` is the text of: formatting it costs as much as the rest of a line.
     second: Timestamp,
@@ -33,7 +33,7 @@ pub(super) struct Chain {
 
 impl Chain {
     /// Continues after `head`, in a new boot.
-    pub(super) fn new(name: &str, boot: &str, head: Head, key: SigningKey) -> Self {
+    pub(super) fn new(name: &str, boot: &str, head: Head, key: CheckpointKey) -> Self {
         let second = Timestamp::default();
         Self {
             name: name.to_owned(),
@@ -55,7 +55,7 @@ impl Chain {
         self.finish(line)
     }
 
-    /// A signed line that vouches for all before it.
+    /// A signed line that covers all lines before it.
     pub(super) fn checkpoint(&mut self, now: Timestamp) -> Vec<u8> {
         let event = format!(
             r#"{{"event":"checkpoint","key":"{}"}}"#,
@@ -70,7 +70,7 @@ impl Chain {
         self.finish(line)
     }
 
-    /// Lines that no checkpoint vouches for yet.
+    /// Lines that no checkpoint covers yet.
     pub(super) const fn unsigned(&self) -> u64 {
         self.unsigned
     }
@@ -85,7 +85,7 @@ impl Chain {
         self.sequence
     }
 
-    /// The line but for its closing brace.
+    /// The line without its closing brace.
     fn begin(&mut self, now: Timestamp, event: &[u8]) -> Vec<u8> {
         if now != self.second {
             self.second = now;
@@ -112,8 +112,8 @@ impl Chain {
     }
 }
 
-/// The SHA-256 of a line without its newline: whoever has it can tell later whether that line and
-/// all before it are still there.
+/// The SHA-256 of a line without its newline. A saved head shows later whether that line and all
+/// lines before it are still there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 pub struct Head([u8; 32]);
 
@@ -129,13 +129,13 @@ impl Head {
         head
     }
 
-    /// The head that the very first line names: 64 zeros.
+    /// The `prev` of the first line of a log: 64 zeros.
     #[must_use]
     pub fn is_origin(&self) -> bool {
         *self == Self::default()
     }
 
-    /// 64 hex digits, with `sha256:` in front or without.
+    /// Parses 64 hex digits, with or without `sha256:` in front.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let digits = text.strip_prefix("sha256:").unwrap_or(text);
@@ -152,29 +152,34 @@ impl std::fmt::Display for Head {
 }
 
 /// The key that signs checkpoints.
-pub(super) struct SigningKey {
+pub(super) struct CheckpointKey {
     pair: Ed25519KeyPair,
-    public: PublicKey,
+    public: AuditPublicKey,
 }
 
-impl SigningKey {
-    /// The audit key of a root; `None` if the cryptographic library refuses it, which it never
-    /// should.
-    pub(super) fn of(root: &Member) -> Option<Self> {
+impl CheckpointKey {
+    /// Derives the audit key of a root. `None` if the cryptographic library rejects it, which it
+    /// never should.
+    pub(super) fn of(root: &RingKey) -> Option<Self> {
         let seed = root.derive(Label::AuditSigning, &[]);
         let pair = Ed25519KeyPair::from_seed_unchecked(seed.expose()).ok()?;
-        let public = pair.public_key().as_ref().try_into().ok().map(PublicKey)?;
+        let public = pair
+            .public_key()
+            .as_ref()
+            .try_into()
+            .ok()
+            .map(AuditPublicKey)?;
         Some(Self { pair, public })
     }
 
-    pub(super) const fn public(&self) -> &PublicKey {
+    pub(super) const fn public(&self) -> &AuditPublicKey {
         &self.public
     }
 }
 
-impl std::fmt::Debug for SigningKey {
+impl std::fmt::Debug for CheckpointKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("SigningKey")
+        f.debug_struct("CheckpointKey")
             .field("public", &self.public)
             .finish_non_exhaustive()
     }
@@ -182,23 +187,24 @@ impl std::fmt::Debug for SigningKey {
 
 /// The public half of an audit key, as `hallpass keys show` prints it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PublicKey([u8; 32]);
+pub struct AuditPublicKey([u8; 32]);
 
-impl PublicKey {
+impl AuditPublicKey {
     /// The public audit key of a root.
     #[must_use]
-    pub fn of(root: &Member) -> Option<Self> {
-        SigningKey::of(root).map(|key| key.public)
+    pub fn of(root: &RingKey) -> Option<Self> {
+        CheckpointKey::of(root).map(|key| key.public)
     }
 
     /// Reads `hallpass-audit-1:` and 43 base64url characters.
     ///
     /// # Errors
-    /// Says what was expected.
+    /// What was found and what was expected.
     pub fn parse(text: &str) -> Result<Self, String> {
         let problem = || {
             format!(
-                "`{}` is no audit key; `hallpass keys show` prints it: `{PUBLIC_PREFIX}` and 43 characters",
+                "`{}` is not an audit key; expected `{PUBLIC_PREFIX}` and 43 characters, as \
+                 `hallpass keys show` prints it",
                 escape(text)
             )
         };
@@ -228,13 +234,13 @@ impl PublicKey {
     }
 }
 
-impl std::fmt::Display for PublicKey {
+impl std::fmt::Display for AuditPublicKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.to_text())
     }
 }
 
-/// The signature stands last in its line and covers every byte before it.
+/// The signature is the last field of its line and covers every byte before it.
 fn split_signature(line: &[u8]) -> Option<(&[u8], Vec<u8>)> {
     let tail = SIGNATURE
         .len()
@@ -247,7 +253,7 @@ fn split_signature(line: &[u8]) -> Option<(&[u8], Vec<u8>)> {
     Some((signed, BASE64URL_NOPAD.decode(digits).ok()?))
 }
 
-/// No other use of the key signs bytes that begin like this.
+/// A prefix that no other use of the key signs.
 fn to_sign(line: &[u8]) -> Vec<u8> {
     [CHECKPOINT, line].concat()
 }
@@ -266,10 +272,10 @@ mod tests {
     use super::*;
     use crate::rootkey::{RootKey, RootKeys};
 
-    fn key() -> SigningKey {
+    fn key() -> CheckpointKey {
         let root = RootKey::generate().unwrap();
         let roots = RootKeys::new("https://hallpass.example", 1, vec![root]).unwrap();
-        SigningKey::of(roots.active()).unwrap()
+        CheckpointKey::of(roots.active()).unwrap()
     }
 
     fn now() -> Timestamp {
@@ -309,10 +315,10 @@ mod tests {
     fn a_public_key_reads_back_and_other_text_does_not() {
         let key = key();
         assert_eq!(
-            PublicKey::parse(&key.public().to_text()),
+            AuditPublicKey::parse(&key.public().to_text()),
             Ok(key.public().clone())
         );
-        insta::assert_snapshot!(PublicKey::parse("\x1b[2J").unwrap_err(), @r"`\u{1b}[2J` is no audit key; `hallpass keys show` prints it: `hallpass-audit-1:` and 43 characters");
+        insta::assert_snapshot!(AuditPublicKey::parse("\x1b[2J").unwrap_err(), @r"`\u{1b}[2J` is not an audit key; expected `hallpass-audit-1:` and 43 characters, as `hallpass keys show` prints it");
     }
 
     #[test]

@@ -1,7 +1,7 @@
-//! What can be told: the closed list of events and their fields. None can hold a secret.
+//! Defines the closed list of audit events and their fields.
 //!
-//! Outside text is a [`Text`] and so escaped and bounded by its type; reasons are our own codes; no
-//! field is of a type that a token, key or password has.
+//! No field can hold a secret: outside text is a [`Text`], which is escaped and bounded; reasons
+//! are our own codes; no field has the type of a token, key or password.
 
 use std::collections::BTreeMap;
 
@@ -18,66 +18,67 @@ use crate::replay::{Reach, Reserved};
 #[derive(Clone, Debug, Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event {
-    Start(Start),
-    /// It goes down in order.
+    Start(StartRecord),
+    /// The broker shuts down.
     Stop,
-    /// Other policies apply from here on.
-    Policies(Policies),
-    /// Other settings apply from here on.
-    Settings(Settings),
+    /// New policies are in use from here on.
+    Policies(PoliciesRecord),
+    /// New settings are in use from here on.
+    Settings(SettingsRecord),
     /// Something is about to be minted. Written before it is (T-89).
-    Intent(Intent),
-    /// What came of it: exactly one per intent.
-    Outcome(OutcomeOf),
-    /// A genuine job may not have what it asked for.
-    Denial(Denial),
-    /// A request that did not get as far as a genuine job.
-    Refusal(Refusal),
-    /// Refusals that have no line of their own, since too many came in one second (T-97).
-    LeftOut(LeftOut),
-    /// A token came twice (T-69).
-    Replay(Replay),
-    Revocation(Revocation),
-    /// Expired leases were cleared away.
-    Sweep(Sweep),
-    /// The file of a sink lost lines in place, as `copytruncate` does it (T-135).
-    Truncated(Loss),
+    Intent(IntentRecord),
+    /// The result of an intent: exactly one per intent.
+    Outcome(OutcomeRecord),
+    /// A verified job was denied.
+    Denial(DenialRecord),
+    /// A request without a verified job was refused.
+    Refusal(RefusalRecord),
+    /// A count of refusals that were not recorded one by one, because there were too many in one
+    /// second (T-97).
+    LeftOut(LeftOutRecord),
+    /// A token was used twice (T-69).
+    Replay(ReplayRecord),
+    Revocation(RevocationRecord),
+    /// Expired leases were removed.
+    Sweep(SweepRecord),
+    /// The file of a sink was truncated in place, as by `copytruncate` (T-135).
+    Truncated(LossRecord),
     /// The file of a sink was deleted or replaced (T-135).
-    Removed(Loss),
-    /// An operator is about to act on targets directly. Written before it happens.
-    Operation(Operation),
-    /// What came of it: exactly one per operation.
-    OperationOutcome(OperationOutcome),
-    Alert(Alert),
+    Removed(LossRecord),
+    /// An operator is about to change a target directly. Written before it happens.
+    Operation(OperationRecord),
+    /// The result of an operation: exactly one per operation.
+    OperationOutcome(OperationOutcomeRecord),
+    Alert(AlertRecord),
 }
 
 #[derive(Clone, Debug, Serialize)]
-pub struct Start {
+pub struct StartRecord {
     pub version: &'static str,
     /// The public key of the checkpoints that follow.
     pub key: String,
 }
 
-/// Other policies apply from here on.
+/// New policies are in use from here on.
 #[derive(Clone, Debug, Serialize)]
-pub struct Policies {
+pub struct PoliciesRecord {
     pub revision: Text,
     /// The hash of those before.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub previous: Option<Text>,
-    /// What is remembered of used tokens, and by whom (T-72).
+    /// Which brokers share the record of used tokens (T-72).
     #[serde(serialize_with = "reach")]
     pub replay: Reach,
 }
 
-/// Other settings apply from here on.
+/// New settings are in use from here on.
 #[derive(Clone, Debug, Serialize)]
-pub struct Settings {
-    /// The keys whose values changed, and the files named by them that did.
+pub struct SettingsRecord {
+    /// The settings that changed, and the files named by settings that changed.
     pub changed: Bounded<Text>,
 }
 
-/// Who asks: what a verified token said.
+/// The job, as its verified token describes it.
 #[derive(Clone, Debug, Serialize)]
 pub struct JobRecord {
     /// The `iss` claim.
@@ -90,7 +91,7 @@ pub struct JobRecord {
 }
 
 impl JobRecord {
-    /// What the log keeps of a job.
+    /// The record of a job.
     #[must_use]
     pub fn of(job: &Job) -> Self {
         let token = job.token();
@@ -102,8 +103,7 @@ impl JobRecord {
         }
     }
 
-    /// Who it is, without its facts: cheap enough to be made before anybody knows whether it will be
-    /// told.
+    /// The record of a job without its facts. Cheap enough to make before it is known to be needed.
     #[must_use]
     pub(crate) fn without_facts(job: &Job) -> Self {
         let token = job.token();
@@ -158,8 +158,8 @@ enum FactText {
 
 /// Something is about to be minted.
 #[derive(Clone, Debug, Serialize)]
-pub struct Intent {
-    /// Ties the outcome to it.
+pub struct IntentRecord {
+    /// The ID that the outcome repeats.
     pub intent: String,
     pub request_id: Text,
     #[serde(flatten)]
@@ -168,24 +168,24 @@ pub struct Intent {
     pub kind: &'static str,
     pub class: &'static str,
     pub scopes: Vec<Text>,
-    /// What the request brought, by name: never a secret.
+    /// The inputs of the request, by name. Never a secret.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub inputs: BTreeMap<String, Text>,
-    /// The policy that allows it.
+    /// The policy that grants it.
     pub policy: Text,
-    /// The hash of the policies that were asked.
+    /// The hash of the policies that decided.
     pub revision: Text,
     #[serde(serialize_with = "time")]
     pub expires_at: Timestamp,
-    /// The same ask came before under the same key.
+    /// The request repeats an earlier one with the same idempotency key.
     pub repeat: bool,
-    /// Who else knows that the token is used (T-72).
+    /// Which brokers know that the token is used (T-72).
     #[serde(serialize_with = "reach")]
     pub replay: Reach,
 }
 
-impl Intent {
-    /// What is about to be minted for a reservation.
+impl IntentRecord {
+    /// The intent for a reservation.
     #[must_use]
     pub fn of(reserved: &Reserved, intent: String, request_id: &str) -> Self {
         let permit = reserved.permit();
@@ -198,7 +198,7 @@ impl Intent {
             kind: credential.kind.name,
             class: credential.class.name(),
             scopes: permit.scopes().iter().map(Text::from).collect(),
-            // The names are those of the kind, since the inputs were checked.
+            // The inputs were checked, so the names are those of the kind.
             inputs: permit
                 .inputs()
                 .iter()
@@ -215,7 +215,7 @@ impl Intent {
 
 /// The outcome of one intent.
 #[derive(Clone, Debug, Serialize)]
-pub struct OutcomeOf {
+pub struct OutcomeRecord {
     pub(super) intent: String,
     pub(super) request_id: Text,
     pub(super) credential: Text,
@@ -223,123 +223,123 @@ pub struct OutcomeOf {
     pub(super) outcome: Outcome,
 }
 
-/// What came of an intent.
+/// The result of an intent.
 #[derive(Clone, Debug, Serialize)]
 #[serde(tag = "outcome", rename_all = "snake_case")]
 pub enum Outcome {
-    /// A credential was made and answered.
+    /// A credential was issued.
     Minted {
         /// The login's name or the token's `jti`.
         public_id: Text,
         #[serde(serialize_with = "time")]
         expires_at: Timestamp,
     },
-    /// The credential of an earlier request was given again.
+    /// The credential of an earlier request was issued again.
     Repeated {
         /// The login's name or the token's `jti`.
         public_id: Text,
-        /// When it ends, as before.
+        /// When it expires, as before.
         #[serde(serialize_with = "time")]
         expires_at: Timestamp,
     },
     Failed {
         /// Our code, e.g. `database.unreachable`.
         reason: Reason,
-        /// The sentence that goes with it.
+        /// The error message.
         message: Text,
         /// It is known that nothing was made.
         nothing_made: bool,
     },
-    /// A credential was made, and nobody was there to take it (T-90).
+    /// A credential was issued, but the caller was gone (T-90).
     Undelivered {
         /// The login's name or the token's `jti`.
         public_id: Text,
-        /// When it ends, unless it was revoked.
+        /// When it expires, unless it was revoked.
         #[serde(serialize_with = "time")]
         expires_at: Timestamp,
         revoked: bool,
     },
-    /// The broker went down before it knew.
+    /// The broker shut down before the result was known.
     Unknown,
 }
 
-/// A genuine job may not have what it asked for.
+/// A verified job was denied.
 #[derive(Clone, Debug, Serialize)]
-pub struct Denial {
+pub struct DenialRecord {
     pub request_id: Text,
     #[serde(flatten)]
     pub job: JobRecord,
-    /// What for; empty where the job had not said so yet.
+    /// The requested credential. Empty if the job listed its credentials.
     pub credential: Text,
     pub reason: Reason,
     /// The decision in a sentence.
     pub decision: Text,
-    /// The hash of the policies that were asked.
+    /// The hash of the policies that decided.
     pub revision: Text,
-    /// Every condition that failed: here always all of them, whatever the job was told. Those
-    /// beyond [`LONGEST_LIST`] are left out.
-    pub failed_conditions: Bounded<FailedCondition>,
+    /// Every failed condition, including those not disclosed to the job. At most [`LONGEST_LIST`]
+    /// are kept.
+    pub failed_conditions: Bounded<FailedConditionRecord>,
 }
 
 /// A condition that a job did not meet.
 #[derive(Clone, Debug, Serialize)]
-pub struct FailedCondition {
+pub struct FailedConditionRecord {
     pub policy: Text,
     pub fact: Text,
     pub expected: Text,
     pub actual: Text,
-    /// What is nearly right about it, such as a name that differs only in case.
+    /// What almost matched, such as a name that differs only in case.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hint: Option<Text>,
 }
 
-/// A request that did not get as far as a genuine job.
+/// A request without a verified job was refused.
 #[derive(Clone, Debug, Serialize)]
-pub struct Refusal {
+pub struct RefusalRecord {
     pub request_id: Text,
     /// Our code, e.g. `token.signature`.
     pub reason: Reason,
-    /// The sentence that goes with it.
+    /// The error message.
     pub message: Text,
-    /// The issuer's name in the policies, when the token named one of them. Nobody has verified it.
+    /// The issuer's name in the policies, if the token names one. Not verified.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unverified_issuer: Option<Text>,
-    /// The token's `iss` where it is none of theirs. Nobody has verified it.
+    /// The token's `iss`, if it is not in the policies. Not verified.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unverified_iss: Option<Text>,
 }
 
-/// Refusals that have no line of their own.
+/// A count of refusals that were not recorded one by one.
 #[derive(Clone, Debug, Serialize)]
-pub struct LeftOut {
+pub struct LeftOutRecord {
     /// Their code, e.g. `token.signature`.
     pub reason: Reason,
-    /// The issuer's name in the policies that their tokens named, or `unknown`.
+    /// The issuer's name in the policies that the tokens named, or `unknown`.
     pub unverified_issuer: Text,
     pub refusals: u64,
 }
 
 #[derive(Clone, Debug, Serialize)]
-pub struct Replay {
+pub struct ReplayRecord {
     /// The request that was refused.
     pub request_id: Text,
     /// The request that used the token first.
     pub first_request_id: Text,
-    /// Who the token says it is.
+    /// The job in the token.
     #[serde(flatten)]
     pub job: Option<JobRecord>,
     pub credential: Text,
 }
 
-/// Somebody ended a lease, or tried to.
+/// A lease was revoked, or an attempt failed.
 #[derive(Clone, Debug, Serialize)]
-pub struct Revocation {
-    /// The request, when it was one.
+pub struct RevocationRecord {
+    /// The request, if there was one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub request_id: Option<Text>,
     pub target: Text,
     pub lease: Text,
-    /// The policy that had allowed it.
+    /// The policy that granted it.
     pub policy: Text,
     /// The issuer of the job that had it.
     pub issuer: Text,
@@ -348,11 +348,11 @@ pub struct Revocation {
     pub result: RevocationResult,
 }
 
-/// What came of a revocation.
+/// The result of a revocation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RevocationResult {
-    /// The login is gone, now or before.
+    /// The login is gone.
     Gone,
     /// The login is closed and its code disarmed; objects it left keep its name for now.
     Closed,
@@ -361,29 +361,29 @@ pub enum RevocationResult {
     Failed,
 }
 
-/// Expired leases were cleared away.
+/// Expired leases were removed.
 #[derive(Clone, Debug, Serialize)]
-pub struct Sweep {
+pub struct SweepRecord {
     pub target: Text,
-    /// The names of those that are gone; beyond [`LONGEST_LIST`] only their number is kept.
+    /// The removed logins. Beyond [`LONGEST_LIST`] only their number is kept.
     pub removed: Bounded<Text>,
-    /// The names of those that would not go.
+    /// The logins that could not be removed.
     pub left: Bounded<Text>,
 }
 
-/// The file of a sink no longer has what it had.
+/// The file of a sink lost lines.
 #[derive(Clone, Debug, Serialize)]
-pub struct Loss {
+pub struct LossRecord {
     pub sink: Text,
-    /// The hash of the last line it is known to have had.
+    /// The hash of its last known line.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub head: Option<Text>,
 }
 
-/// An operator is about to act on a target.
+/// An operator is about to change a target directly.
 #[derive(Clone, Debug, Serialize)]
-pub struct Operation {
-    /// Ties the outcome to it.
+pub struct OperationRecord {
+    /// The ID that the outcome repeats.
     pub intent: String,
     /// Who runs the command, and where.
     pub operator: Operator,
@@ -391,19 +391,19 @@ pub struct Operation {
     pub command: &'static str,
     /// The target in the settings.
     pub target: Text,
-    /// The login, when the command is about one.
+    /// The login, if the command names one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lease: Option<Text>,
 }
 
-/// Who runs a command of ours, and where.
+/// The user who runs a hallpass command, and where.
 #[derive(Clone, Debug, Serialize)]
 pub struct Operator {
     /// The user of the process.
     pub user: Text,
     pub uid: u32,
-    /// The user who logged in to the machine, whom `su` and `sudo` do not change, where the system
-    /// keeps it.
+    /// The user who logged in to the machine, if the system records it. `su` and `sudo` do not
+    /// change it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub login_user: Option<Text>,
     /// `SUDO_USER`, as the environment says.
@@ -417,9 +417,9 @@ pub struct Operator {
     pub ssh_client: Option<Text>,
 }
 
-/// The outcome of one operation.
+/// The result of one operation.
 #[derive(Clone, Debug, Serialize)]
-pub struct OperationOutcome {
+pub struct OperationOutcomeRecord {
     pub intent: String,
     /// `gone` or `pending` for a revocation, `swept` for a sweep, or `failed`.
     pub outcome: &'static str,
@@ -428,24 +428,23 @@ pub struct OperationOutcome {
     /// The names of logins that are gone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub removed: Option<Bounded<Text>>,
-    /// The names of those that would not go.
+    /// The logins that could not be removed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub left: Option<Bounded<Text>>,
 }
 
 #[derive(Clone, Debug, Serialize)]
-pub struct Alert {
+pub struct AlertRecord {
     /// Our code, e.g. `clock.jump`.
     pub reason: Reason,
     /// What happened, in a sentence.
     pub message: Text,
-    /// The request, when there is one.
+    /// The request, if there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub request_id: Option<Text>,
 }
 
-/// A list that no caller can make a line too long with: the first [`LONGEST_LIST`], and how many
-/// there were.
+/// A list of bounded length: the first [`LONGEST_LIST`] entries, and the total number.
 #[derive(Clone, Debug, Serialize)]
 pub struct Bounded<T> {
     first: Vec<T>,
@@ -494,7 +493,7 @@ mod tests {
 
     #[test]
     fn an_outcome_is_flat() {
-        let event = Event::Outcome(OutcomeOf {
+        let event = Event::Outcome(OutcomeRecord {
             intent: "b.1".to_owned(),
             request_id: Text::new("req-1"),
             credential: Text::new("shop-db/migrate"),

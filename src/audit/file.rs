@@ -1,9 +1,9 @@
-//! Events to a file that only grows. Not: what the event means.
+//! The sink that appends events to a file.
 //!
-//! A line counts only if it is in the file at the path, where readers look (T-135). So the file is
-//! compared with the path before each batch and again before the batch counts: a file that was
-//! renamed, deleted or replaced is followed by a new one that continues the chain, and one that is
-//! shorter than what was written to it has lost lines.
+//! A line counts only if it is in the file at the configured path, where readers look (T-135). So
+//! the sink compares its open file with the path before each batch, and again before the batch
+//! counts. If the file was renamed, deleted or replaced, a new file continues the chain. If the
+//! file is shorter than what was written, it has lost lines.
 
 use std::fs::{self, File, Metadata, OpenOptions, TryLockError};
 use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Write};
@@ -16,7 +16,7 @@ use nix::unistd::{AccessFlags, access};
 use super::chain::{self, Head};
 use super::sink::{SinkKind, SinkSettings};
 use super::stream::LineWriter;
-use super::{Confirmed, Found, LONGEST_LINE, Line, Sink, SinkError};
+use super::{AuditLine, Confirmed, Found, LONGEST_LINE, Sink, SinkError};
 use crate::yaml::settings::Section;
 
 mod head;
@@ -55,30 +55,30 @@ impl SinkSettings for FileSettings {
     }
 }
 
-/// A file that is appended to, by one broker at a time.
+/// An append-only file, used by one broker at a time.
 #[derive(Debug)]
 pub struct FileSink {
     path: PathBuf,
     durable: bool,
-    open: Open,
+    open: OpenFile,
     writer: LineWriter,
     /// The head of the last line that counts.
     head: Option<Head>,
     head_file: Option<HeadFile>,
-    /// Lines were cut off while no broker ran.
+    /// Lines that were cut off while no broker was running.
     found_at_start: Option<Found>,
-    /// A sync that failed once: the system may have thrown away what it could not write, and a later
-    /// sync that works says nothing about it.
+    /// A sync failed. The system may have discarded data, and a later successful sync does not show
+    /// it.
     lost: bool,
 }
 
 impl FileSink {
-    /// Opens the file, or creates it with mode 0640. With `durable`, an event counts as written when
-    /// the disk has it, not before. `<path>.head` keeps the head of the file, so that the chain goes
-    /// on in a new file when this one is renamed.
+    /// Opens the file, or creates it with mode 0640. With `durable`, an event counts as written
+    /// once it is synced to disk. `<path>.head` keeps the head of the file, so a new file can
+    /// continue the chain if this one is renamed.
     ///
     /// # Errors
-    /// The file cannot be opened, is no file, or another broker writes to it.
+    /// The file cannot be opened, is not a regular file, or is in use by another broker.
     pub fn open(path: &Path, durable: bool) -> Result<Self, SinkError> {
         let mut sink = Self::without_head_file(path, durable)?;
         if sink.open.is_regular {
@@ -88,7 +88,8 @@ impl FileSink {
                     reason = Reason::AuditHead.code(),
                     path = %head::path_of(path).display(),
                     %error,
-                    "the head of the audit file cannot be kept: if the file is renamed while no broker runs, the next one begins a new chain"
+                    "cannot save the head of the audit log; if the file is renamed while the \
+                     broker is stopped, the next start begins a new chain"
                 ),
             }
         }
@@ -100,7 +101,7 @@ impl FileSink {
     /// # Errors
     /// As [`open`](Self::open).
     pub fn without_head_file(path: &Path, durable: bool) -> Result<Self, SinkError> {
-        let mut open = Open::at(path, durable)?;
+        let mut open = OpenFile::at(path, durable)?;
         let head = open
             .end_last_line()
             .map_err(|error| unusable(path, &error))?;
@@ -116,8 +117,8 @@ impl FileSink {
         })
     }
 
-    /// Compares the file with the head that was noted beside it. A crash of the machine may leave an
-    /// earlier head there, whose line the file has.
+    /// Compares the file with the head saved beside it. After a crash that may be an earlier head,
+    /// whose line the file has.
     fn continue_after(&mut self, head_file: HeadFile) -> Result<(), SinkError> {
         let noted = head_file.read();
         self.head_file = Some(head_file);
@@ -135,13 +136,13 @@ impl FileSink {
         Ok(())
     }
 
-    /// Continues in a new file, since the one at the path is no longer ours.
-    fn reopen(&mut self, own: &Metadata, taken: &[Line]) -> io::Result<Confirmed> {
+    /// Continues in a new file, because the path no longer leads to the open one.
+    fn reopen(&mut self, own: &Metadata, taken: &[AuditLine]) -> io::Result<Confirmed> {
         let other = |error: SinkError| io::Error::other(error.problem);
-        let mut open = Open::at(&self.path, self.durable).map_err(other)?;
+        let mut open = OpenFile::at(&self.path, self.durable).map_err(other)?;
         if !open.is_regular {
             return Err(io::Error::other(format!(
-                "`{}` was replaced by something that is no file",
+                "`{}` was replaced by something other than a regular file",
                 self.path.display()
             )));
         }
@@ -152,7 +153,7 @@ impl FileSink {
                 found: Some(Found::Removed(self.head)),
             }
         } else {
-            // What a failed sync lost is reported once, so that the next sync would succeed.
+            // The system reports a failed sync only once, so a later sync would succeed.
             self.settle()?;
             Confirmed {
                 lines: taken.len(),
@@ -164,8 +165,9 @@ impl FileSink {
         Ok(confirmed)
     }
 
-    /// The file is shorter than it was: what was taken since the last confirmation may be gone too.
-    fn after_truncation(&mut self, own: &Metadata, taken: &[Line]) -> io::Result<Confirmed> {
+    /// Handles a file that became shorter. Lines accepted since the last confirmation may be lost
+    /// too.
+    fn after_truncation(&mut self, own: &Metadata, taken: &[AuditLine]) -> io::Result<Confirmed> {
         let mut bytes: Vec<u8> = Vec::new();
         for line in taken {
             bytes.extend_from_slice(&line.text);
@@ -184,7 +186,7 @@ impl FileSink {
         })
     }
 
-    fn note_head(&mut self, taken: &[Line]) {
+    fn note_head(&mut self, taken: &[AuditLine]) {
         let Some(last) = taken.last() else {
             return;
         };
@@ -198,7 +200,7 @@ impl FileSink {
             reason = Reason::AuditHead.code(),
             path = %head::path_of(&self.path).display(),
             %error,
-            "the head of the audit file can no longer be kept"
+            "can no longer save the head of the audit log"
         );
     }
 }
@@ -212,7 +214,7 @@ impl Sink for FileSink {
         self.head
     }
 
-    fn write(&mut self, lines: &[Line]) -> io::Result<usize> {
+    fn write(&mut self, lines: &[AuditLine]) -> io::Result<usize> {
         self.writer.write(lines, &mut self.open)
     }
 
@@ -223,13 +225,13 @@ impl Sink for FileSink {
         if self.lost || self.open.file.sync_data().is_err() {
             self.lost = true;
             return Err(io::Error::other(
-                "the disk lost events: after a failed sync only a restart helps",
+                "a sync to disk failed and may have lost events; restart the broker",
             ));
         }
         Ok(())
     }
 
-    fn confirm(&mut self, taken: &[Line]) -> io::Result<Confirmed> {
+    fn confirm(&mut self, taken: &[AuditLine]) -> io::Result<Confirmed> {
         let mut confirmed = Confirmed::all(taken);
         if self.open.is_regular {
             let own = self.open.file.metadata()?;
@@ -247,17 +249,17 @@ impl Sink for FileSink {
     }
 }
 
-/// An open file, and what we know of it.
+/// An open audit file.
 #[derive(Debug)]
-struct Open {
+struct OpenFile {
     file: File,
     /// Not a device.
     is_regular: bool,
-    /// How long it is at least.
+    /// Its minimum length.
     length: u64,
 }
 
-impl Open {
+impl OpenFile {
     fn at(path: &Path, durable: bool) -> Result<Self, SinkError> {
         if let Ok(metadata) = path.metadata() {
             check_type(path, &metadata)?;
@@ -274,7 +276,7 @@ impl Open {
             Err(TryLockError::WouldBlock) => {
                 return Err(problem(
                     path,
-                    "is written to by another broker; give each replica a file of its own",
+                    "is in use by another broker; give each replica its own file",
                 ));
             }
             Err(TryLockError::Error(error)) => return Err(unusable(path, &error)),
@@ -293,8 +295,8 @@ impl Open {
         })
     }
 
-    /// The hash of the last line. One that was torn by a crash is ended first, so that the next line
-    /// stands alone; it stays in the file, and verification will name it.
+    /// The hash of the last line. A line torn by a crash is ended first, so the next line is
+    /// separate. The torn line stays in the file, and verification reports it.
     fn end_last_line(&mut self) -> io::Result<Option<Head>> {
         if !self.is_regular {
             return Ok(None);
@@ -316,7 +318,7 @@ impl Open {
         Ok((!tail.is_empty()).then(|| Head::of(last_line(text))))
     }
 
-    /// Whether some line has this hash. Reads the whole file.
+    /// Whether any line has this hash. Reads the whole file.
     fn has_line(&mut self, head: Head) -> io::Result<bool> {
         self.file.seek(SeekFrom::Start(0))?;
         let longest = u64::try_from(LONGEST_LINE)
@@ -347,7 +349,7 @@ impl Open {
     }
 }
 
-impl Write for Open {
+impl Write for OpenFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let count = self.file.write(bytes)?;
         let length = u64::try_from(count).unwrap_or(u64::MAX);
@@ -377,7 +379,10 @@ fn check(path: &Path) -> Result<(), SinkError> {
 /// Opening a pipe would wait for its reader for ever.
 fn check_type(path: &Path, metadata: &Metadata) -> Result<(), SinkError> {
     if metadata.is_dir() || metadata.file_type().is_fifo() {
-        return Err(problem(path, "is a directory or a pipe, expected a file"));
+        return Err(problem(
+            path,
+            "is a directory or a pipe, expected a regular file",
+        ));
     }
     Ok(())
 }
@@ -387,7 +392,7 @@ fn check_folder(path: &Path) -> Result<(), SinkError> {
     let folder = folder_of(path);
     let refused = |error: &dyn std::fmt::Display| {
         let text = format!(
-            "cannot be made in `{}`: {error}; make the folder, and let this user write to it",
+            "cannot be created in `{}`: {error}; create the folder and give this user write access to it",
             folder.display()
         );
         problem(path, &text)
@@ -396,8 +401,8 @@ fn check_folder(path: &Path) -> Result<(), SinkError> {
     access(folder, AccessFlags::W_OK | AccessFlags::X_OK).map_err(|errno| refused(&errno.desc()))
 }
 
-/// Nothing is appended to a file that somebody else wrote: it begins as each of our lines does, as far
-/// as a crash let the first one be written, or it is empty.
+/// Rejects a file that another program wrote. A file is accepted if it is empty or begins like an
+/// event, perhaps torn by a crash.
 fn check_content(path: &Path, file: &File) -> Result<(), SinkError> {
     let mut start = Vec::new();
     let longest = u64::try_from(chain::LINE_START.len()).unwrap_or(u64::MAX);
@@ -415,7 +420,8 @@ fn check_content(path: &Path, file: &File) -> Result<(), SinkError> {
     }
     Err(problem(
         path,
-        "is not an audit file of hallpass: its first line is no event; name a new file, or move this one away",
+        "is not a hallpass audit file: its first line is not an event; choose another path, or \
+         move this file away",
     ))
 }
 
@@ -623,7 +629,8 @@ mod tests {
         let _first = FileSink::open(&path, false).unwrap();
         let error = FileSink::open(&path, false).unwrap_err().to_string();
         let error = error.replace(&folder.path().display().to_string(), "FOLDER");
-        insta::assert_snapshot!(error, @"sink `file` did not accept the event: `FOLDER/audit.jsonl` is written to by another broker; give each replica a file of its own");
+        insta::assert_snapshot!(error, @"audit sink `file`: \
+            `FOLDER/audit.jsonl` is in use by another broker; give each replica its own file");
     }
 
     #[test]
@@ -633,7 +640,7 @@ mod tests {
         assert!(
             error
                 .problem
-                .ends_with("is a directory or a pipe, expected a file")
+                .ends_with("is a directory or a pipe, expected a regular file")
         );
         let error = FileSink::open(&folder.path().join("no/such"), false).unwrap_err();
         assert!(

@@ -1,4 +1,5 @@
-//! The log of one running broker: in order, to every sink, each intent with its outcome.
+//! The audit log of one broker: orders the events, sends them to every sink, and pairs each intent
+//! with its outcome.
 
 use std::collections::HashMap;
 use std::io;
@@ -10,11 +11,11 @@ use std::time::Duration;
 use aws_lc_rs::rand;
 use data_encoding::HEXLOWER;
 
-use super::chain::{Chain, Head, SigningKey};
-use super::event::{Event, Intent, Outcome, OutcomeOf, Start};
+use super::chain::{Chain, CheckpointKey, Head};
+use super::event::{Event, IntentRecord, Outcome, OutcomeRecord, StartRecord};
 use super::text::Text;
-use super::writer::{Worker, Writer};
-use super::{Found, Line, Recorded, Sink, SinkEntry, SinkError, SinkStatus, ours};
+use super::writer::{SinkWorker, SinkWriter};
+use super::{AuditLine, Found, Recorded, Sink, SinkEntry, SinkError, SinkStatus, ours};
 use crate::clock::Clock;
 use crate::reason::Reason;
 use crate::replay::Reserved;
@@ -28,11 +29,11 @@ pub struct AuditLog {
 }
 
 impl AuditLog {
-    /// Opens a log of which `chain` is the replica's name and `boot` this start's. What a sink holds
-    /// already is continued. The first lines are written before this returns.
+    /// Opens the log of a replica. `chain` is the name of the replica, `boot` the ID of this start.
+    /// Continues the chain that a sink already holds, and writes the first lines before it returns.
     ///
     /// # Errors
-    /// No sink is required, a required one does not take the first lines, or a name is not 1 to 64
+    /// No sink is required, a required sink rejects the first lines, or a name is not 1 to 64
     /// characters `A-Z a-z 0-9 . _ -`.
     pub fn new(
         sinks: Vec<SinkEntry>,
@@ -42,15 +43,16 @@ impl AuditLog {
         boot: &str,
     ) -> Result<Self, SinkError> {
         if !sinks.iter().any(|entry| entry.required) {
-            return Err(ours("is not there: mark one as `required: true`"));
+            return Err(ours("none is required; mark one as `required: true`"));
         }
         if !is_name(chain) || !is_name(boot) {
             return Err(ours(
-                "has a chain or boot id that is not 1 to 64 characters A-Z a-z 0-9 . _ -",
+                "the chain and boot ID must be 1 to 64 characters A-Z a-z 0-9 . _ -",
             ));
         }
-        let key = SigningKey::of(keys.active()).ok_or_else(|| ours("has no signing key"))?;
-        let start = Event::Start(Start {
+        let key = CheckpointKey::of(keys.active())
+            .ok_or_else(|| ours("the signing key cannot be derived"))?;
+        let start = Event::Start(StartRecord {
             version: env!("CARGO_PKG_VERSION"),
             key: key.public().to_text(),
         });
@@ -58,7 +60,7 @@ impl AuditLog {
         let head = sinks.iter().find_map(|entry| entry.sink.head());
         let mut chain = Chain::new(chain, boot, head.unwrap_or_default(), key);
         let now = clock.now();
-        // Signed at once, so that every boot has a checkpoint and none can be slipped in.
+        // Signed immediately, so every boot has a checkpoint and no boot can be forged.
         let start = chain.append(now, &start);
         let start = line(&chain, start);
         let checkpoint = chain.checkpoint(now);
@@ -82,18 +84,18 @@ impl AuditLog {
         });
         let log = Self { shared };
         log.start(workers)
-            .map_err(|error| ours(&format!("has no thread: {error}")))?;
+            .map_err(|error| ours(&format!("cannot start its thread: {error}")))?;
         for report in reports {
             log.note(&report)?;
         }
         Ok(log)
     }
 
-    fn start(&self, workers: Vec<Worker>) -> io::Result<()> {
+    fn start(&self, workers: Vec<SinkWorker>) -> io::Result<()> {
         for worker in workers {
             let shared = Arc::downgrade(&self.shared);
             worker.start(move |event| {
-                // A log that is closed has nowhere to put it.
+                // A closed log cannot record it.
                 if let Some(shared) = shared.upgrade() {
                     let _closed = shared.append_in_reserve(event);
                 }
@@ -102,18 +104,18 @@ impl AuditLog {
         sign_every(CHECKPOINT_EVERY, Arc::clone(&self.shared))
     }
 
-    /// Writes down what is about to be minted, to every required sink, and takes no longer than 2 s.
+    /// Records an intent in every required sink, within 2 s.
     ///
     /// # Errors
-    /// A required sink did not take it: nothing may be minted, and the use of the token can be given
-    /// back. The intent, if it is written later after all, has its outcome already.
+    /// A required sink did not accept it. Nothing may be minted, and the use of the token can be
+    /// given back. If the intent is written later after all, its outcome follows.
     pub async fn record_intent(
         &self,
         reserved: Reserved,
         request_id: &str,
     ) -> Result<Recorded, SinkError> {
         let id = self.shared.next_intent();
-        self.announce(Intent::of(&reserved, id.clone(), request_id))
+        self.announce(IntentRecord::of(&reserved, id.clone(), request_id))
             .await?;
         Ok(Recorded {
             reserved,
@@ -121,10 +123,10 @@ impl AuditLog {
         })
     }
 
-    /// Writes down what came of an intent. Only the first outcome counts.
+    /// Records the outcome of an intent. Only the first outcome counts.
     ///
     /// # Errors
-    /// A required sink did not take it within 2 s: revoke what was minted where that is possible.
+    /// A required sink did not accept it within 2 s. Revoke the credential where possible.
     pub async fn record_outcome(&self, intent: &str, outcome: Outcome) -> Result<(), SinkError> {
         match self.shared.end_intent(intent, outcome) {
             Some(appended) => self.written(appended?).await,
@@ -135,56 +137,55 @@ impl AuditLog {
     /// Writes an event and waits until every required sink has it.
     ///
     /// # Errors
-    /// A required sink did not take it within 2 s.
+    /// A required sink did not accept it within 2 s.
     pub async fn record(&self, event: &Event) -> Result<(), SinkError> {
         let sequence = self.shared.append(event)?;
         self.written(sequence).await
     }
 
-    /// Hands an event over without waiting, for what nothing depends on.
+    /// Records an event without waiting for the sinks. For events that nothing depends on.
     ///
     /// # Errors
-    /// A required sink is too far behind to take it.
+    /// A required sink is too far behind to accept it.
     pub fn note(&self, event: &Event) -> Result<(), SinkError> {
         self.shared.append(event).map(|_| ())
     }
 
-    /// The same where nobody is there to be told: a sink that fails has a line of its own in the log,
-    /// and stops the next mint.
+    /// Records an event, and logs a failure instead of returning it.
     pub(crate) fn note_or_log(&self, event: &Event) {
         if let Err(error) = self.note(event) {
             tracing::error!(reason = Reason::SinkFailed.code(), sink = %error.sink, "an event could not be recorded");
         }
     }
 
-    /// Signs what is not signed yet, without waiting for the sinks.
+    /// Signs unsigned lines, without waiting for the sinks.
     pub fn checkpoint(&self) {
         self.shared.checkpoint();
     }
 
-    /// Has every sink look whether its file is still the one at its path. One that was renamed is
-    /// followed by a new file at once, so that the old one can be compressed.
+    /// Makes every sink check that its file is still at its path. If the file was renamed, a new
+    /// file continues immediately, so the old one can be compressed.
     pub fn reopen(&self) {
-        self.shared.writers.iter().for_each(Writer::confirm);
+        self.shared.writers.iter().for_each(SinkWriter::confirm);
     }
 
-    /// Waits until every required sink has all there is.
+    /// Waits until every required sink has every line.
     ///
     /// # Errors
-    /// A required sink does not take it within 2 s.
+    /// A required sink does not accept it within 2 s.
     pub async fn settle(&self) -> Result<(), SinkError> {
         let sequence = self.shared.chain().sequence();
         self.written(sequence).await
     }
 
-    /// The hash of the last line: kept elsewhere, it shows later whether the log was cut
+    /// The hash of the last line. Saved elsewhere, it shows later whether lines were cut off
     /// (`hallpass audit verify --expect-head`).
     #[must_use]
     pub fn head(&self) -> Head {
         self.shared.chain().head()
     }
 
-    /// How the sinks are, for readiness and metrics.
+    /// The status of every sink, for readiness and metrics.
     #[must_use]
     pub fn status(&self) -> Vec<SinkStatus> {
         let status = self.shared.writers.iter().map(|writer| SinkStatus {
@@ -197,10 +198,10 @@ impl AuditLog {
         status.collect()
     }
 
-    /// Ends the log: outcomes for what is still open, the last line, a signature over everything.
+    /// Ends the log: records outcomes for open intents, the last line, and a final checkpoint.
     ///
     /// # Errors
-    /// A required sink did not take the end within 2 s.
+    /// A required sink did not accept the end within 2 s.
     pub async fn close(&self) -> Result<(), SinkError> {
         let sequence = self.shared.finish();
         let mut written = Ok(());
@@ -208,27 +209,28 @@ impl AuditLog {
             written = self.written(sequence).await;
             for writer in &self.shared.writers {
                 if let Err(error) = writer.written(sequence).await {
-                    tracing::warn!(sink = %error.sink, problem = %error.problem, "audit sink lacks the end of the log");
+                    tracing::warn!(sink = %error.sink, problem = %error.problem, "the audit \
+                        sink is missing the end of the log");
                 }
             }
         }
-        self.shared.writers.iter().for_each(Writer::close);
+        self.shared.writers.iter().for_each(SinkWriter::close);
         written
     }
 
-    async fn announce(&self, intent: Intent) -> Result<(), SinkError> {
+    async fn announce(&self, intent: IntentRecord) -> Result<(), SinkError> {
         if let Some(stuck) = self.shared.stuck() {
             return Err(stuck);
         }
         let id = intent.intent.clone();
         let sequence = self.shared.begin_intent(intent)?;
-        // Also when the caller goes away in the middle of the wait.
+        // Also if the caller is dropped while it waits.
         let mut open = OpenIntent {
             shared: &self.shared,
             id: &id,
             outcome: Some(Outcome::Failed {
                 reason: Reason::RequestGone,
-                message: Text::new("the request ended before its intent was on record"),
+                message: Text::new("the request ended before its intent was recorded"),
                 nothing_made: true,
             }),
         };
@@ -242,7 +244,7 @@ impl AuditLog {
     }
 
     async fn written(&self, sequence: u64) -> Result<(), SinkError> {
-        // Tasks that are ready to run add their lines first, and share the wake.
+        // Ready tasks add their lines first and share the wake-up.
         tokio::task::yield_now().await;
         for writer in self.shared.required() {
             writer.call(sequence);
@@ -257,17 +259,17 @@ impl AuditLog {
 impl Drop for AuditLog {
     fn drop(&mut self) {
         self.shared.finish();
-        self.shared.writers.iter().for_each(Writer::close);
+        self.shared.writers.iter().for_each(SinkWriter::close);
     }
 }
 
-/// A name for one start of a broker: 16 random hex digits.
+/// The ID of one start of a broker: 16 random hex digits.
 ///
 /// # Errors
-/// The system has no randomness to give.
+/// The system random source failed.
 pub fn new_boot_id() -> Result<String, SinkError> {
     let mut bytes = [0; 8];
-    rand::fill(&mut bytes).map_err(|_| ours("has no random bytes for a boot id"))?;
+    rand::fill(&mut bytes).map_err(|_| ours("cannot get random bytes for a boot ID"))?;
     Ok(HEXLOWER.encode(&bytes))
 }
 
@@ -275,10 +277,10 @@ pub fn new_boot_id() -> Result<String, SinkError> {
 struct Shared {
     clock: Arc<dyn Clock>,
     chain: Mutex<Chain>,
-    writers: Vec<Writer>,
+    writers: Vec<SinkWriter>,
     boot: String,
     intents: AtomicU64,
-    /// Intents without an outcome, with what the outcome repeats of them.
+    /// Intents without an outcome, with their request ID and credential.
     open: Mutex<HashMap<String, (Text, Text)>>,
     closed: Mutex<bool>,
     closing: Condvar,
@@ -290,10 +292,10 @@ impl Shared {
         format!("{}.{}", self.boot, number.saturating_add(1))
     }
 
-    fn begin_intent(&self, intent: Intent) -> Result<u64, SinkError> {
+    fn begin_intent(&self, intent: IntentRecord) -> Result<u64, SinkError> {
         let id = intent.intent.clone();
         let repeated = (intent.request_id.clone(), intent.credential.clone());
-        // First, so that a log that closes in between ends it too.
+        // Before the append, so a log that closes in between ends it too.
         locked(&self.open).insert(id.clone(), repeated);
         let appended = self.append(&Event::Intent(intent));
         if appended.is_err() {
@@ -302,22 +304,22 @@ impl Shared {
         appended
     }
 
-    /// `None` when the intent has its outcome already.
+    /// `None` if the intent already has its outcome.
     fn end_intent(&self, intent: &str, outcome: Outcome) -> Option<Result<u64, SinkError>> {
         let (request_id, credential) = locked(&self.open).remove(intent)?;
-        let event = Event::Outcome(OutcomeOf {
+        let event = Event::Outcome(OutcomeRecord {
             intent: intent.to_owned(),
             request_id,
             credential,
             outcome,
         });
-        // Its intent is on record, so this is too, however far behind the sinks are.
+        // Its intent is recorded, so this is recorded too, even if the sinks are far behind.
         Some(self.append_in_reserve(&event))
     }
 
     fn append(&self, event: &Event) -> Result<u64, SinkError> {
         if let Some(full) = self.required().find(|writer| !writer.has_room()) {
-            return Err(full.error("is too far behind".to_owned()));
+            return Err(full.error("too far behind: its queue is full".to_owned()));
         }
         self.append_in_reserve(event)
     }
@@ -326,12 +328,13 @@ impl Shared {
         let event = to_json(event)?;
         let mut chain = self.chain();
         if *locked(&self.closed) {
-            return Err(ours("is closed"));
+            return Err(ours("the log is closed"));
         }
         Ok(self.extend(&mut chain, &event))
     }
 
-    /// The next line, to every sink. In the same order to all: nobody else has the chain meanwhile.
+    /// Appends the next line, to every sink. The lock on the chain keeps the order the same for
+    /// all.
     fn extend(&self, chain: &mut Chain, event: &[u8]) -> u64 {
         let line = chain.append(self.clock.now(), event);
         self.push(chain, line)
@@ -339,13 +342,13 @@ impl Shared {
 
     fn checkpoint(&self) {
         let mut chain = self.chain();
-        if chain.unsigned() > 0 && self.required().all(Writer::has_room) {
+        if chain.unsigned() > 0 && self.required().all(SinkWriter::has_room) {
             let line = chain.checkpoint(self.clock.now());
             self.push(&chain, line);
         }
     }
 
-    /// The last lines; `None` when they are there already.
+    /// Appends the last lines. `None` if the log is already closed.
     fn finish(&self) -> Option<u64> {
         let mut chain = self.chain();
         if std::mem::replace(&mut *locked(&self.closed), true) {
@@ -354,7 +357,7 @@ impl Shared {
         self.closing.notify_all();
         let open: Vec<_> = locked(&self.open).drain().collect();
         let unknown = open.into_iter().map(|(intent, (request_id, credential))| {
-            Event::Outcome(OutcomeOf {
+            Event::Outcome(OutcomeRecord {
                 intent,
                 request_id,
                 credential,
@@ -378,11 +381,11 @@ impl Shared {
         line.sequence
     }
 
-    fn required(&self) -> impl Iterator<Item = &Writer> {
+    fn required(&self) -> impl Iterator<Item = &SinkWriter> {
         self.writers.iter().filter(|writer| writer.is_required())
     }
 
-    /// A required sink that failed the last time it was tried.
+    /// The error of a required sink whose last attempt failed.
     fn stuck(&self) -> Option<SinkError> {
         self.required()
             .find_map(|writer| Some(writer.error(writer.problem()?)))
@@ -393,7 +396,7 @@ impl Shared {
     }
 }
 
-/// Sees to it that an intent gets its outcome, whatever happens to its request.
+/// Gives an intent its outcome when dropped, even if its request is cancelled.
 struct OpenIntent<'a> {
     shared: &'a Shared,
     id: &'a str,
@@ -408,14 +411,14 @@ impl Drop for OpenIntent<'_> {
     }
 }
 
-/// Writes the first lines to a required sink here and now: a log that cannot begin is found at start,
-/// not at the first job.
+/// Writes the first lines to a required sink synchronously, so a log that cannot begin is found at
+/// start.
 fn open(
     mut entry: SinkEntry,
-    lines: &[Line],
-) -> Result<(Writer, Worker, Option<Found>), SinkError> {
+    lines: &[AuditLine],
+) -> Result<(SinkWriter, SinkWorker, Option<Found>), SinkError> {
     if !entry.required {
-        let (writer, worker) = Writer::new(entry.sink, false, 0);
+        let (writer, worker) = SinkWriter::new(entry.sink, false, 0);
         lines.iter().cloned().for_each(|line| writer.push(line));
         return Ok((writer, worker, None));
     }
@@ -424,19 +427,19 @@ fn open(
         problem: escape(&error.to_string()),
     })?;
     let sequence = lines.last().map_or(0, |line| line.sequence);
-    let (writer, worker) = Writer::new(entry.sink, true, sequence);
+    let (writer, worker) = SinkWriter::new(entry.sink, true, sequence);
     Ok((writer, worker, found))
 }
 
 /// The line that the chain made last.
-fn line(chain: &Chain, text: Vec<u8>) -> Line {
-    Line {
+fn line(chain: &Chain, text: Vec<u8>) -> AuditLine {
+    AuditLine {
         sequence: chain.sequence(),
         text: text.into(),
     }
 }
 
-fn write_all(sink: &mut dyn Sink, lines: &[Line]) -> io::Result<Option<Found>> {
+fn write_all(sink: &mut dyn Sink, lines: &[AuditLine]) -> io::Result<Option<Found>> {
     let mut rest = lines;
     while !rest.is_empty() {
         let count = match sink.write(rest) {
@@ -451,7 +454,7 @@ fn write_all(sink: &mut dyn Sink, lines: &[Line]) -> io::Result<Option<Found>> {
     let confirmed = sink.confirm(lines)?;
     if confirmed.lines < lines.len() {
         return Err(io::Error::other(
-            "changed while its first lines were written",
+            "the log changed while its first lines were written",
         ));
     }
     Ok(confirmed.found)
@@ -479,7 +482,7 @@ fn sign_every(time: Duration, shared: Arc<Shared>) -> io::Result<()> {
 }
 
 fn to_json(event: &Event) -> Result<Vec<u8>, SinkError> {
-    serde_json::to_vec(event).map_err(|_| ours("has an event that is no JSON"))
+    serde_json::to_vec(event).map_err(|_| ours("an event cannot be serialised as JSON"))
 }
 
 fn is_name(text: &str) -> bool {
@@ -528,7 +531,7 @@ mod tests {
             "test"
         }
 
-        fn write(&mut self, lines: &[Line]) -> io::Result<usize> {
+        fn write(&mut self, lines: &[AuditLine]) -> io::Result<usize> {
             let behaviour = *locked(&self.behaviour);
             let count = match behaviour {
                 Behaviour::Accepts | Behaviour::FailsToSettle => lines.len(),
@@ -662,8 +665,8 @@ mod tests {
         AuditLog::new(sinks, &keys, clock, "replica-a", "b1")
     }
 
-    fn intent(id: &str) -> Intent {
-        Intent {
+    fn intent(id: &str) -> IntentRecord {
+        IntentRecord {
             intent: id.to_owned(),
             request_id: Text::new("req-1"),
             job: JobRecord {
@@ -686,8 +689,8 @@ mod tests {
     }
 
     fn alert() -> Event {
-        Event::Alert(super::super::event::Alert {
-            reason: Reason::LeaseStranger,
+        Event::Alert(super::super::event::AlertRecord {
+            reason: Reason::LeaseForeign,
             message: Text::new(&"x".repeat(250)),
             request_id: None,
         })
@@ -773,7 +776,7 @@ mod tests {
                 break error;
             }
         };
-        assert_eq!(behind.problem, "is too far behind");
+        assert_eq!(behind.problem, "too far behind: its queue is full");
         let refused = test.log.record_outcome("b1.1", minted()).await;
         assert_eq!(refused.unwrap_err().problem, "took longer than 2 s");
         test.behave(Behaviour::Accepts);
@@ -804,7 +807,7 @@ mod tests {
         let test = TestLog::new();
         test.behave(Behaviour::Fails);
         let error = test.log.announce(intent("b1.1")).await.unwrap_err();
-        insta::assert_snapshot!(error, @r"sink `test` did not accept the event: disk full\u{1b}[31m");
+        insta::assert_snapshot!(error, @r"audit sink `test`: disk full\u{1b}[31m");
     }
 
     /// T-89
@@ -813,7 +816,7 @@ mod tests {
         let test = TestLog::new();
         test.behave(Behaviour::Hangs);
         let error = test.log.announce(intent("b1.1")).await.unwrap_err();
-        insta::assert_snapshot!(error, @"sink `test` did not accept the event: took longer than 2 s");
+        insta::assert_snapshot!(error, @"audit sink `test`: took longer than 2 s");
         test.behave(Behaviour::Accepts);
         test.release.send(()).unwrap();
         test.wait_for("outcome failed").await;
@@ -862,7 +865,7 @@ mod tests {
         assert_eq!(test.told(), ["intent b1.1", "outcome unknown", "stop"]);
         assert_eq!(test.verify(), Vec::<String>::new());
         let error = test.log.record(&Event::Stop).await.unwrap_err();
-        insta::assert_snapshot!(error, @"sink `audit` did not accept the event: is closed");
+        insta::assert_snapshot!(error, @"audit sink `audit`: the log is closed");
     }
 
     #[tokio::test]
@@ -903,12 +906,13 @@ mod tests {
     #[test]
     fn a_log_that_records_nothing_is_refused() {
         let error = |sinks| log_with(sinks).unwrap_err().to_string();
-        insta::assert_snapshot!(error(vec![]), @"sink `audit` did not accept the event: is not there: mark one as `required: true`");
+        insta::assert_snapshot!(error(vec![]), @"audit sink `audit`: none is required; mark one \
+            as `required: true`");
         let (optional, ..) = test_sink(false);
         assert!(error(vec![optional]).contains("mark one as"));
         let (required, behaviour, ..) = test_sink(true);
         *locked(&behaviour) = Behaviour::Fails;
-        insta::assert_snapshot!(error(vec![required]), @r"sink `test` did not accept the event: disk full\u{1b}[31m");
+        insta::assert_snapshot!(error(vec![required]), @r"audit sink `test`: disk full\u{1b}[31m");
     }
 
     #[test]

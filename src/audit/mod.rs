@@ -1,9 +1,8 @@
-//! What happened? Event, Recorded (its only maker), trait Sink, the list of kinds of sinks.
+//! The audit log: what happened, as a signed hash chain of events in one or more sinks.
 //!
-//! An Event has no field that could hold a secret.
-//!
-//! The order is the point: an intent is written to every required sink before anything is minted, and
-//! what cannot be recorded is not minted (T-89). Every intent gets exactly one outcome.
+//! An intent is written to every required sink before anything is minted, and what cannot be
+//! recorded is not minted (T-89). Every intent gets exactly one outcome. [`Recorded`], the evidence
+//! of a written intent, is made only here.
 
 use crate::replay::Reserved;
 
@@ -18,10 +17,10 @@ mod text;
 mod writer;
 
 pub use chain::verify;
-pub use chain::{Head, PublicKey};
+pub use chain::{AuditPublicKey, Head};
 pub use event::{Event, Outcome};
 pub use log::{AuditLog, new_boot_id};
-pub use sink::{Confirmed, Found, Line, Sink, SinkEntry};
+pub use sink::{AuditLine, Confirmed, Found, Sink, SinkEntry};
 pub use text::Text;
 
 /// Evidence that the intent to mint is on record. Only [`AuditLog::record_intent`] makes one.
@@ -60,7 +59,7 @@ pub struct SinkStatus {
 
 /// A required sink did not take an event.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("sink `{sink}` did not accept the event: {problem}")]
+#[error("audit sink `{sink}`: {problem}")]
 pub struct SinkError {
     /// The sink's name, e.g. `file`.
     pub sink: String,
@@ -80,11 +79,11 @@ pub(crate) const LONGEST_LINE: usize = 256 << 10;
 
 /// The lines of a text as events, numbered from `first`.
 #[cfg(test)]
-fn lines(first: u64, text: &[u8]) -> Vec<Line> {
+fn lines(first: u64, text: &[u8]) -> Vec<AuditLine> {
     let texts = text.split_inclusive(|byte| *byte == b'\n');
     (first..)
         .zip(texts)
-        .map(|(sequence, text)| Line {
+        .map(|(sequence, text)| AuditLine {
             sequence,
             text: bytes::Bytes::copy_from_slice(text),
         })

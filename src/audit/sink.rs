@@ -1,7 +1,8 @@
-//! Where events go: what a sink must do, what its settings must do, and the list of kinds of sinks.
+//! The trait that a sink implements, the trait of its settings, and the list of kinds of sinks.
 //!
 //! A kind of sink is one file and one line in [`KINDS`]. It reads its own settings, checks them for
-//! `serve --check`, opens the sink, and describes itself in the log. No other module knows the kinds.
+//! `serve --check`, opens the sink, and describes itself in the log. No other module knows the
+//! kinds.
 
 use std::fmt;
 use std::io;
@@ -49,7 +50,7 @@ pub trait SinkSettings: Send + Sync + fmt::Debug {
 
 /// One event as it is recorded.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Line {
+pub struct AuditLine {
     /// Its `seq`: the number of the line in this boot.
     pub sequence: u64,
     /// JSON with a line feed at the end.
@@ -72,7 +73,7 @@ pub trait Sink: Send + fmt::Debug {
     ///
     /// # Errors
     /// No event was accepted. The next call begins with the same event.
-    fn write(&mut self, lines: &[Line]) -> io::Result<usize>;
+    fn write(&mut self, lines: &[AuditLine]) -> io::Result<usize>;
 
     /// Returns how many events of `taken` are still where the sink's readers look: the events that it
     /// accepted since a confirmation last covered all of them. Called before each batch, and again
@@ -80,7 +81,7 @@ pub trait Sink: Send + fmt::Debug {
     ///
     /// # Errors
     /// Readers would not find the next events, so none counts.
-    fn confirm(&mut self, taken: &[Line]) -> io::Result<Confirmed> {
+    fn confirm(&mut self, taken: &[AuditLine]) -> io::Result<Confirmed> {
         Ok(Confirmed::all(taken))
     }
 
@@ -103,7 +104,7 @@ pub struct Confirmed {
 impl Confirmed {
     /// Every event is still present.
     #[must_use]
-    pub const fn all(taken: &[Line]) -> Self {
+    pub const fn all(taken: &[AuditLine]) -> Self {
         Self {
             lines: taken.len(),
             found: None,
@@ -122,7 +123,7 @@ pub enum Found {
     Truncated(Option<Head>),
 }
 
-/// A sink, and whether anything may be minted without it.
+/// A sink, and whether minting requires it.
 #[derive(Debug)]
 pub struct SinkEntry {
     pub sink: Box<dyn Sink>,

@@ -1,4 +1,4 @@
-//! Events to standard output, for a collector of container output. Not: what the event means.
+//! The sink that writes events to standard output, for a collector of container output.
 
 use std::fmt;
 use std::fs::File;
@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::sink::{SinkKind, SinkSettings};
 use super::stream::LineWriter;
-use super::{Line, Sink, SinkError};
+use super::{AuditLine, Sink, SinkError};
 use crate::stdio::check_open;
 
 /// `kind: stdout`
@@ -70,7 +70,7 @@ impl Sink for StdoutSink {
         NAME
     }
 
-    fn write(&mut self, lines: &[Line]) -> io::Result<usize> {
+    fn write(&mut self, lines: &[AuditLine]) -> io::Result<usize> {
         self.writer.write(lines, &mut self.stream)
     }
 

@@ -1,8 +1,8 @@
-//! Whole events to a stream of bytes. Not: where the stream leads.
+//! Writes events to a byte stream that may accept part of a write.
 
 use std::io::{self, Write};
 
-use super::Line;
+use super::AuditLine;
 
 /// Writes events to a stream that may accept only a part of one.
 ///
@@ -32,7 +32,11 @@ impl LineWriter {
     }
 
     /// Writes events from the front of `lines`, and returns how many the stream has in full.
-    pub(super) fn write(&mut self, lines: &[Line], stream: &mut dyn Write) -> io::Result<usize> {
+    pub(super) fn write(
+        &mut self,
+        lines: &[AuditLine],
+        stream: &mut dyn Write,
+    ) -> io::Result<usize> {
         let mut bytes = Vec::new();
         for line in lines {
             if bytes.len() >= LARGEST_WRITE {

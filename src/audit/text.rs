@@ -1,4 +1,4 @@
-//! Outside text in an event: escaped and bounded by its type (T-91).
+//! Outside text in an event: escaped, and bounded in length (T-91).
 
 use std::fmt;
 

@@ -1,12 +1,13 @@
-//! One thread per sink, fed through a shared buffer. Not: what the lines mean.
+//! Runs one thread per sink, fed through a shared buffer.
 //!
-//! A thread woken for each line would cost a quarter of an exchange, so a line alone wakes only an idle
-//! writer: a busy one looks into its buffer every two milliseconds and writes what came together, with
-//! one sync for all of it where the sink is durable. A task that waits for a line calls the writer once
-//! no other task is ready to add one. So a single exchange waits for no timer, and many share a wake.
+//! Waking the thread for each line would cost a quarter of an exchange. So a line wakes only an
+//! idle writer. A busy writer looks into its buffer every two milliseconds and writes the whole
+//! batch, with one sync where the sink is durable. A task that waits for a line wakes the writer
+//! once no other task is ready to add one: a single exchange waits for no timer, and many exchanges
+//! share one wake-up.
 //!
-//! Lines that a sink did not take, or that are no longer where it put them, are kept and tried again
-//! before newer ones, so a sink that recovers has no gap.
+//! Lines that a sink did not accept, or no longer has, are retried before newer ones. So a sink
+//! that recovers has no gap.
 
 use std::fmt;
 use std::io;
@@ -17,24 +18,24 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::event::{Event, Loss};
+use super::event::{Event, LossRecord};
 use super::text::Text;
-use super::{Found, Line, Sink, SinkError};
+use super::{AuditLine, Found, Sink, SinkError};
 use crate::reason::Reason;
 use crate::text::escape;
 
 /// The log's side of a sink.
 #[derive(Debug)]
-pub(super) struct Writer {
+pub(super) struct SinkWriter {
     name: String,
     required: bool,
     shared: Arc<Shared>,
     progress: watch::Receiver<Progress>,
 }
 
-impl Writer {
+impl SinkWriter {
     /// Both sides of a sink that has taken everything up to `written`.
-    pub(super) fn new(sink: Box<dyn Sink>, required: bool, written: u64) -> (Self, Worker) {
+    pub(super) fn new(sink: Box<dyn Sink>, required: bool, written: u64) -> (Self, SinkWorker) {
         let shared = Arc::new(Shared::default());
         let first = Progress {
             written,
@@ -42,7 +43,7 @@ impl Writer {
         };
         let (sender, progress) = watch::channel(first);
         let name = sink.name().to_owned();
-        let worker = Worker {
+        let worker = SinkWorker {
             sink,
             shared: Arc::clone(&shared),
             progress: sender,
@@ -76,7 +77,7 @@ impl Writer {
         self.progress.borrow().problem.clone()
     }
 
-    /// Bytes that wait.
+    /// Bytes not yet written.
     pub(super) fn backlog(&self) -> usize {
         self.shared.lock().backlog()
     }
@@ -85,8 +86,8 @@ impl Writer {
         self.backlog() < LARGEST_BACKLOG
     }
 
-    /// Hands a line over. A sink that is too far behind misses it.
-    pub(super) fn push(&self, line: Line) {
+    /// Queues a line. If the sink is too far behind, the line is dropped and counted.
+    pub(super) fn push(&self, line: AuditLine) {
         let mut state = self.shared.lock();
         if state.backlog() >= LARGEST_BACKLOG.saturating_add(RESERVE) {
             state.missed = state.missed.saturating_add(1);
@@ -98,7 +99,7 @@ impl Writer {
         }
     }
 
-    /// Has the thread write up to a line now, unless it is at it.
+    /// Makes the thread write up to a line now, unless it is already writing.
     pub(super) fn call(&self, sequence: u64) {
         let mut state = self.shared.lock();
         let has_company = state.buffer.count >= state.company;
@@ -108,7 +109,7 @@ impl Writer {
         }
     }
 
-    /// Has the thread confirm what the sink has, also when there is nothing to write.
+    /// Makes the thread confirm what the sink has, even if there is nothing to write.
     pub(super) fn confirm(&self) {
         let mut state = self.shared.lock();
         state.confirms = true;
@@ -116,7 +117,7 @@ impl Writer {
         self.shared.wake(&mut state);
     }
 
-    /// Lines that never reached the sink because it was too far behind.
+    /// Lines that were dropped because the sink was too far behind.
     pub(super) fn missed(&self) -> u64 {
         self.shared.lock().missed
     }
@@ -128,7 +129,7 @@ impl Writer {
         match tokio::time::timeout(LONGEST_WAIT, reached).await {
             Ok(Ok(now)) if now.written >= sequence => Ok(()),
             Ok(Ok(now)) => Err(self.error(now.problem.clone().unwrap_or_default())),
-            Ok(Err(_)) => Err(self.error("is closed".to_owned())),
+            Ok(Err(_)) => Err(self.error("the log is closed".to_owned())),
             Err(_) => Err(self.error("took longer than 2 s".to_owned())),
         }
     }
@@ -140,14 +141,14 @@ impl Writer {
         }
     }
 
-    /// Lets the thread end after what it has.
+    /// Lets the thread end once its buffer is written.
     pub(super) fn close(&self) {
         self.shared.lock().closing = true;
         self.shared.wakes.notify_one();
     }
 }
 
-/// How far a sink is.
+/// The progress of a sink.
 #[derive(Clone, Debug)]
 struct Progress {
     written: u64,
@@ -165,7 +166,7 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Lets the thread rest until it is woken, or for some time at most.
+    /// Blocks the thread until it is woken or `time` has passed.
     fn rest<'a>(
         &self,
         mut state: MutexGuard<'a, State>,
@@ -185,7 +186,7 @@ impl Shared {
         state
     }
 
-    /// Ends the thread's rest, if it has one that may be ended.
+    /// Wakes the thread, if it waits in a state that may be interrupted.
     fn wake(&self, state: &mut State) {
         if matches!(state.rest, Rest::Gathering | Rest::Idle) {
             state.rest = Rest::None;
@@ -197,17 +198,17 @@ impl Shared {
 #[derive(Debug, Default)]
 struct State {
     buffer: Batch,
-    /// Bytes that the thread has taken but the sink has not.
+    /// Bytes that the thread has taken and the sink has not accepted.
     held: usize,
     /// The last line that the thread has taken.
     taken: u64,
     rest: Rest,
-    /// A task waits for what is in the buffer, and none is about to add to it.
+    /// A task waits for the lines in the buffer, and no other task is about to add one.
     is_called: bool,
-    /// A call counts once so many lines came together; a busy writer expects as many as there are
-    /// tasks that wait for it in turn.
+    /// A call wakes the thread only once the buffer has this many lines: a busy writer expects a
+    /// line from each task that waited for the previous batch.
     company: usize,
-    /// What the sink has is to be confirmed, whatever is in the buffer.
+    /// The sink's file must be confirmed, even if the buffer is empty.
     confirms: bool,
     closing: bool,
     missed: u64,
@@ -217,10 +218,10 @@ struct State {
 enum Rest {
     #[default]
     None,
-    /// Until lines came together, or it is called.
+    /// Until the batch is complete, or it is called.
     Gathering,
     Idle,
-    /// Until its sink may be tried again.
+    /// Until the sink is retried.
     Stuck,
 }
 
@@ -232,24 +233,24 @@ impl State {
 
 #[derive(Default)]
 struct Batch {
-    lines: Vec<Line>,
-    /// How long they are together.
+    lines: Vec<AuditLine>,
+    /// Their total length.
     bytes: usize,
-    /// The sequence of the last line there was.
+    /// The sequence of the last line added.
     last: u64,
-    /// How many lines came since the last batch was tried.
+    /// How many lines were added since the last batch was tried.
     count: usize,
 }
 
 impl Batch {
-    fn push(&mut self, line: Line) {
+    fn push(&mut self, line: AuditLine) {
         self.bytes = self.bytes.saturating_add(line.text.len());
         self.last = line.sequence;
         self.count = self.count.saturating_add(1);
         self.lines.push(line);
     }
 
-    /// Moves the lines of another batch behind those of this one.
+    /// Appends the lines of another batch.
     fn append(&mut self, other: &mut Self) {
         self.lines.append(&mut other.lines);
         self.bytes = self.bytes.saturating_add(std::mem::take(&mut other.bytes));
@@ -269,23 +270,23 @@ impl fmt::Debug for Batch {
     }
 }
 
-pub(super) struct Worker {
+pub(super) struct SinkWorker {
     sink: Box<dyn Sink>,
     shared: Arc<Shared>,
     progress: watch::Sender<Progress>,
-    /// What was taken from the buffer and does not count yet.
+    /// Lines taken from the buffer that are not confirmed yet.
     waiting: Batch,
-    /// So many lines of it the sink has taken.
+    /// How many of these lines the sink has accepted.
     given: usize,
-    /// Something was written that is not safe yet: to be tried again also when nothing new comes,
-    /// since nothing is minted meanwhile.
+    /// A write or sync failed. It is retried even without new lines, because nothing is minted
+    /// meanwhile.
     unsettled: bool,
-    /// How long lines are gathered without a call.
+    /// How long to collect lines without a call.
     gather: Duration,
 }
 
-impl Worker {
-    /// Starts the thread. It calls `note` with what is to be put on record about the sink.
+impl SinkWorker {
+    /// Starts the thread. It calls `note` with events about the sink.
     pub(super) fn start(self, note: impl Fn(&Event) + Send + 'static) -> io::Result<()> {
         let name = format!("audit-{}", self.sink.name());
         let thread = thread::Builder::new().name(name);
@@ -293,12 +294,12 @@ impl Worker {
     }
 
     fn run(mut self, note: &impl Fn(&Event)) {
-        let mut trouble = Trouble::default();
+        let mut failures = FailureLog::default();
         while self.take() {
             let problem = self.write(note).err();
             let problem = problem.map(|error| escape(&error.to_string()));
             let is_stuck = problem.is_some();
-            trouble.tell(self.sink.name(), problem.as_deref());
+            failures.tell(self.sink.name(), problem.as_deref());
             self.unsettled = is_stuck;
             self.shared.lock().held = self.waiting.bytes;
             self.progress.send_modify(|progress| {
@@ -311,8 +312,8 @@ impl Worker {
             let mut state = self.shared.lock();
             state.company = 0;
             if count >= BUSY {
-                // Those that waited for this batch are about to add lines. If the next one were
-                // written without them, all tasks would fall into two groups that wait in turn.
+                // Tasks that waited for this batch are about to add lines. Writing the next batch
+                // without them would split the tasks into two groups that take turns.
                 state.company = count.saturating_add(state.buffer.count);
                 state.is_called = false;
             }
@@ -327,7 +328,7 @@ impl Worker {
         }
     }
 
-    /// Takes what has come, or waits for it; false when there is nothing more to do.
+    /// Takes the buffered lines, or waits for some. False if the thread should end.
     fn take(&mut self) -> bool {
         let shared = Arc::clone(&self.shared);
         let mut state = shared.lock();
@@ -354,7 +355,7 @@ impl Worker {
         true
     }
 
-    /// Moves what has come behind what is waiting.
+    /// Moves the buffered lines to the waiting batch.
     fn absorb(&mut self, state: &mut State) {
         state.is_called = false;
         self.waiting.append(&mut state.buffer);
@@ -362,7 +363,7 @@ impl Worker {
         state.held = self.waiting.bytes;
     }
 
-    /// Gives the sink everything, until it has all of it where its readers look.
+    /// Writes everything to the sink, until all of it is confirmed.
     fn write(&mut self, note: &impl Fn(&Event)) -> io::Result<()> {
         let mut is_settled = !self.unsettled;
         for _ in 0..MOST_CONFIRMATIONS {
@@ -381,7 +382,7 @@ impl Worker {
         ))
     }
 
-    /// Asks the sink what it still has, and puts on record what happened to the rest.
+    /// Asks the sink which lines it still has, and records what happened to its file.
     fn confirm(&mut self, note: &impl Fn(&Event)) -> io::Result<()> {
         let given = self.waiting.lines.get(..self.given).unwrap_or_default();
         let confirmed = guarded(|| self.sink.confirm(given))?;
@@ -397,7 +398,7 @@ impl Worker {
         Ok(())
     }
 
-    /// What the sink has taken when it fails is not given again.
+    /// Lines that the sink accepted before a failure are not written again.
     fn give(&mut self) -> io::Result<()> {
         while let Some(rest) = self.waiting.lines.get(self.given..)
             && !rest.is_empty()
@@ -413,21 +414,20 @@ impl Worker {
     }
 }
 
-/// What the log says of a sink that does not take events: at once, then each minute, then that it is
-/// over.
+/// Logs the failure of a sink: immediately, then every minute, then its recovery.
 #[derive(Default)]
-struct Trouble {
+struct FailureLog {
     attempts: u32,
 }
 
-impl Trouble {
+impl FailureLog {
     fn tell(&mut self, sink: &str, problem: Option<&str>) {
         let Some(problem) = problem else {
             if std::mem::take(&mut self.attempts) > 0 {
                 tracing::info!(
                     reason = Reason::SinkWorks.code(),
                     sink,
-                    "an audit sink takes events again"
+                    "the audit sink accepts events again"
                 );
             }
             return;
@@ -437,7 +437,7 @@ impl Trouble {
                 reason = Reason::SinkFailed.code(),
                 sink,
                 problem,
-                "an audit sink takes no events; while it is required, nothing is handed out"
+                "the audit sink rejects events; no credentials are issued while a required sink fails"
             );
         }
         self.attempts = self.attempts.wrapping_add(1);
@@ -445,9 +445,9 @@ impl Trouble {
 }
 
 impl Found {
-    /// Logs what happened to a sink's file, and makes the event that the record needs of it.
+    /// Logs what happened to a sink's file, and returns the event to record.
     pub(super) fn report(self, sink: &str) -> Option<Event> {
-        let loss = |head: Option<super::Head>| Loss {
+        let loss = |head: Option<super::Head>| LossRecord {
             sink: Text::new(sink),
             head: head.map(|head| Text::new(&format!("sha256:{head}"))),
         };
@@ -472,7 +472,8 @@ impl Found {
                 tracing::error!(
                     reason = Reason::AuditTruncated.code(),
                     sink,
-                    "the audit file lost lines in place; rotate it by rename and SIGHUP instead of `copytruncate`"
+                    "the audit file was truncated in place; rotate it by rename and SIGHUP \
+                     instead of `copytruncate`"
                 );
                 Some(Event::Truncated(loss(head)))
             }
@@ -480,27 +481,28 @@ impl Found {
     }
 }
 
-/// A panic of a sink is a failure of it like any other: its thread lives on and tries again, and
-/// nothing is minted meanwhile (T-94). Unwind safety: a sink promises nothing about a failed call.
+/// Turns a panic of a sink into an error. Its thread continues and retries, and nothing is minted
+/// meanwhile (T-94). Unwind safety: a sink promises nothing about a failed call.
 fn guarded<T>(act: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
     catch_unwind(AssertUnwindSafe(act)).unwrap_or_else(|_| Err(io::Error::other("panicked")))
 }
 
-/// How long lines are gathered that no task waits for, or that come while tasks are busy.
+/// How long lines are collected that no task waits for, or that arrive while tasks are busy.
 const GATHER: Duration = Duration::from_millis(2);
-/// A batch of so many lines shows that the writer is busy.
+/// A batch of this many lines means that the writer is busy.
 const BUSY: usize = 8;
 const RETRY: Duration = Duration::from_millis(250);
 /// One after each [`RETRY`].
 const ATTEMPTS_PER_MINUTE: u32 = 240;
 /// T-89
 const LONGEST_WAIT: Duration = Duration::from_secs(2);
-/// A tenth of a second without a line, and the writer sleeps until it is called.
+/// After a tenth of a second without a line, the writer sleeps until it is called.
 const QUIET_ROUNDS: u32 = 50;
-/// Confirmations of one batch. Each more means that the file was renamed, removed or truncated again.
+/// Confirmations of one batch. Each further one means that the file was renamed, removed or
+/// truncated again.
 const MOST_CONFIRMATIONS: u32 = 8;
 const LARGEST_BACKLOG: usize = 8 << 20;
-/// Beyond that, for outcomes of intents that are on record: as many as there are exchanges at once.
+/// Reserved for outcomes of recorded intents: enough for all concurrent exchanges.
 const RESERVE: usize = 1 << 20;
 
 #[cfg(test)]
@@ -518,7 +520,7 @@ mod tests {
             "counting"
         }
 
-        fn write(&mut self, lines: &[Line]) -> io::Result<usize> {
+        fn write(&mut self, lines: &[AuditLine]) -> io::Result<usize> {
             self.0.send(lines.len()).map_err(io::Error::other)?;
             Ok(lines.len())
         }
@@ -529,16 +531,16 @@ mod tests {
     }
 
     /// A writer whose timer never ends, and the sizes of its writes.
-    fn patient() -> (Writer, mpsc::Receiver<usize>) {
+    fn patient() -> (SinkWriter, mpsc::Receiver<usize>) {
         let (sizes, written) = mpsc::channel();
-        let (writer, mut worker) = Writer::new(Box::new(Counting(sizes)), true, 0);
+        let (writer, mut worker) = SinkWriter::new(Box::new(Counting(sizes)), true, 0);
         worker.gather = Duration::from_secs(3_600);
         worker.start(|_| ()).unwrap();
         (writer, written)
     }
 
-    fn line(sequence: u64) -> Line {
-        Line {
+    fn line(sequence: u64) -> AuditLine {
+        AuditLine {
             sequence,
             text: "line\n".into(),
         }

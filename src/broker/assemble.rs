@@ -1,4 +1,4 @@
-//! Settings to what a broker is made of: everything that can be wrong is found here.
+//! Builds the parts of a broker from the settings, and reports every configuration error.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -13,59 +13,60 @@ use crate::credential::target::Target;
 use crate::exchange::self_test::VerifySignature;
 use crate::http::tls::{self, Tls, TlsError};
 use crate::policy::{IssuerOverride, LoadOptions, PolicySet};
-use crate::rootkey::{Member, RootKey, RootKeyError, RootKeys};
+use crate::rootkey::{RingKey, RootKey, RootKeyError, RootKeys};
 use crate::token::TrustedIssuer;
 use crate::token::keys::KeySource;
 use crate::yaml::Diagnostics;
 
-/// What `hallpass demo` and tests put in place of what the settings give.
+/// What `hallpass demo` and tests replace.
 #[derive(Debug, Default)]
 pub struct Overrides {
-    /// Another clock than the machine's.
+    /// Replaces the system clock.
     pub clock: Option<Arc<dyn Clock>>,
-    /// Other addresses for issuers of the policies, by name.
+    /// Replacement URLs for issuers of the policies, by name.
     pub issuers: BTreeMap<String, IssuerOverride>,
     /// Accepts issuers that publish keys of `hallpass dev` (T-117). Never set by `serve`.
     pub dev_keys: bool,
-    /// Another source of issuers' keys than HTTPS.
+    /// Replaces HTTPS as the source of issuers' keys.
     pub keys: Option<Arc<dyn KeySource>>,
-    /// Sinks beside those of the settings.
+    /// Sinks in addition to those of the settings.
     pub sinks: Vec<SinkEntry>,
-    /// Another target in place of each of those that the policies name.
+    /// Replaces every target that the policies name.
     pub target: Option<Arc<dyn Target>>,
-    /// Listeners that are bound already, so that their ports are known before the settings.
+    /// Listeners that are already bound, so their ports are known before the settings.
     pub public: Option<std::net::TcpListener>,
     /// See `public`.
     pub operator: Option<std::net::TcpListener>,
-    /// Another check of signatures in the self-test at start, to see it fail (T-99).
+    /// Replaces the signature check in the self-test, to make it fail (T-99).
     pub verify_signature: Option<VerifySignature>,
-    /// Time between two looks at settings and policies, instead of the settings' own.
+    /// Replaces the interval at which settings and policies are checked for changes.
     pub reload: Option<Duration>,
 }
 
-/// Why there is no broker.
+/// Why the broker does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     #[error(transparent)]
     RootKey(#[from] RootKeyError),
     #[error("{0}\n\nthe policies in `{path}` have errors; `hallpass policy check {path}` shows them", path = .1.display())]
     Policies(Diagnostics, PathBuf),
-    /// The folder of policies says nothing.
+    /// The policy folder defines nothing.
     #[error("`{path}` holds no policies, so every job would be refused; expected at least one `*.yaml` file with `issuers:`, `credentials:` and `policies:`", path = .0.display())]
     NoPolicies(PathBuf),
-    /// A credential is made in a target that the settings do not have.
+    /// A credential uses a target that is not in the settings.
     #[error(
-        "credential `{credential}` of the policies is made in target `{target}`, which the settings do not have; add it under `targets:`{}", known(.targets)
+        "credential `{credential}` of the policies uses target `{target}`, which is not in the \
+         settings; add it under `targets:`{}", known(.targets)
     )]
     Target {
         credential: String,
         target: String,
         targets: Vec<String>,
     },
-    /// A credential cannot be made in its target.
+    /// A credential cannot be issued in its target.
     #[error("{0}")]
     Credential(String),
-    /// A block that would block nobody.
+    /// An entry of `blocked:` that would block nothing.
     #[error("{0}; see `blocked:` in the settings")]
     Blocked(String),
     /// A target whose settings cannot be used.
@@ -87,12 +88,12 @@ pub enum StartError {
     #[error("cannot listen on {address}: {problem}; see `listen.{key}` in the settings")]
     Listen {
         address: String,
-        /// What the system says, and what to do.
+        /// The system's error, and what to do.
         problem: String,
         /// `public` or `operator`.
         key: &'static str,
     },
-    /// The cryptographic library does not do what it must (T-99).
+    /// The cryptographic library failed the self-test (T-99).
     #[error("the self-test of the cryptographic library failed: {0}; this build must not be used")]
     SelfTest(String),
 }
@@ -104,19 +105,19 @@ fn known(targets: &[String]) -> String {
     }
 }
 
-/// What a version is made of: read from files, and all of it right.
+/// Everything that a version is made of, read from files and valid.
 #[derive(Clone, Debug)]
-pub(super) struct Loaded {
+pub(super) struct LoadedConfig {
     pub(super) settings: Arc<Settings>,
     pub(super) policies: Arc<PolicySet>,
-    /// What was found in them that does not forbid to serve them.
+    /// Findings that do not forbid serving them.
     pub(super) findings: Arc<Diagnostics>,
     pub(super) roots: RootKeys,
     pub(super) tls: Option<Tls>,
     pub(super) rs256: Option<Arc<Rs256Keys>>,
 }
 
-impl Loaded {
+impl LoadedConfig {
     /// Reads everything that the settings name.
     pub(super) fn read(settings: &Settings, overrides: &Overrides) -> Result<Self, StartError> {
         let tls = settings.listen.tls.as_ref().map(tls::read);
@@ -138,12 +139,12 @@ impl Loaded {
         })
     }
 
-    /// The settings that differ in `new`, and the files they name that do. Policies have a revision
-    /// of their own.
+    /// The settings that differ in `new`, and the files named by settings that differ. Policies
+    /// have their own revision.
     pub(super) fn changes(&self, new: &Self) -> Vec<&'static str> {
         let changes = self.settings.changes(&new.settings);
         let mut keys: Vec<_> = changes.iter().map(|change| change.key).collect();
-        let ring = |roots: &RootKeys| roots.members().map(Member::key_id).collect::<Vec<_>>();
+        let ring = |roots: &RootKeys| roots.members().map(RingKey::key_id).collect::<Vec<_>>();
         let is_other_ring = ring(&self.roots) != ring(&new.roots);
         let is_raised = self.roots.generation() != new.roots.generation();
         if is_other_ring && !is_raised && !keys.contains(&"root_key") {
@@ -162,7 +163,7 @@ impl Loaded {
 /// The ring that the settings name, the active key first.
 ///
 /// # Errors
-/// A file cannot be read, is open to others, or holds no key.
+/// A file cannot be read, is readable by others, or holds no key.
 pub fn root_keys(settings: &Settings) -> Result<RootKeys, RootKeyError> {
     let mut ring = Vec::new();
     for path in &settings.root_keys {
@@ -178,7 +179,7 @@ pub(super) fn rs256_keys(settings: &Settings) -> Result<Option<Arc<Rs256Keys>>, 
     Ok(keys.map(Arc::new))
 }
 
-/// The policies, with nothing in them that forbids to serve them, and what was found in them.
+/// Loads servable policies, and their findings.
 pub(super) fn policies(
     settings: &Settings,
     issuers: &BTreeMap<String, IssuerOverride>,
@@ -191,8 +192,8 @@ pub(super) fn policies(
     PolicySet::load_with(&settings.policies, &options)?.servable()
 }
 
-/// Whether settings and policies go together: a credential that could never be minted, or a block
-/// that would block nobody, is found now and not by the first job.
+/// Checks that settings and policies match, so a credential that can never be minted, or a block
+/// that blocks nothing, is an error at start.
 pub(super) fn check_fit(settings: &Settings, policies: &PolicySet) -> Result<(), StartError> {
     for credential in policies.credentials() {
         let has_rs256 = settings.signing.rs256.is_some();
@@ -214,7 +215,7 @@ pub(super) fn check_fit(settings: &Settings, policies: &PolicySet) -> Result<(),
     blocked.map_err(|problems| StartError::Blocked(problems.join("; ")))
 }
 
-/// Whom a set of policies trusts.
+/// The issuers that a set of policies trusts.
 pub(super) fn issuers(policies: &PolicySet) -> Vec<Arc<TrustedIssuer>> {
     let readers = policies.readers().iter();
     readers.map(|reader| Arc::clone(&reader.issuer)).collect()

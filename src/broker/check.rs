@@ -1,4 +1,4 @@
-//! What `serve` would refuse, found without serving: nothing is listened on and nothing is written.
+//! Checks the settings as `serve` would, without listening or writing.
 
 use std::io;
 use std::net::SocketAddr;
@@ -6,22 +6,22 @@ use std::sync::Arc;
 
 use tokio::net::TcpSocket;
 
-use super::assemble::{Loaded, Overrides, StartError};
+use super::assemble::{LoadedConfig, Overrides, StartError};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Settings;
 use crate::credential::jwt::Keys;
 use crate::credential::target::With;
 use crate::replay::StoreSettings;
 
-/// Goes through what [`start`](super::start) opens, in its order. Gives back what only looks wrong: a port
-/// that is taken may be a running broker's own.
+/// Checks everything that [`start`](super::start) opens, in the same order. Returns warnings: a
+/// port in use may be a running broker's own.
 pub(super) fn check(settings: &Settings) -> Result<Vec<String>, StartError> {
     let mut remarks = Vec::new();
     let listen = &settings.listen;
     for (address, key) in [(listen.public, "public"), (listen.operator, "operator")] {
         remarks.extend(check_address(address, key)?);
     }
-    let loaded = Loaded::read(settings, &Overrides::default())?;
+    let loaded = LoadedConfig::read(settings, &Overrides::default())?;
     for sink in &settings.sinks {
         sink.settings.check()?;
     }
@@ -43,8 +43,8 @@ pub(super) fn check(settings: &Settings) -> Result<Vec<String>, StartError> {
     };
     for (name, target) in &settings.targets {
         let connected = target.connect(name, &with);
-        // A running broker says in its readiness that a password is missing, since secrets may be
-        // mounted late; a check says it at once.
+        // A running broker reports a missing password in its readiness, because secrets may be
+        // mounted late. A check reports it immediately.
         let checked = connected.and_then(|_| target.check_secrets());
         checked.map_err(|problem| StartError::TargetSettings {
             target: name.clone(),
@@ -54,7 +54,7 @@ pub(super) fn check(settings: &Settings) -> Result<Vec<String>, StartError> {
     Ok(remarks)
 }
 
-/// Takes the address and gives it back at once, without listening on it.
+/// Binds the address and releases it immediately, without listening.
 fn check_address(address: SocketAddr, key: &'static str) -> Result<Option<String>, StartError> {
     let bind = || {
         let socket = match address {
@@ -68,7 +68,8 @@ fn check_address(address: SocketAddr, key: &'static str) -> Result<Option<String
     match bind() {
         Ok(()) => Ok(None),
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => Ok(Some(format!(
-            "`listen.{key}`: something listens on {address} now; if it is not the hallpass that these settings replace, stop it or choose another port"
+            "`listen.{key}`: another process listens on {address}; unless it is the hallpass \
+             that these settings replace, stop it or choose another port"
         ))),
         Err(error) => Err(super::cannot_listen(address, &error, key)),
     }

@@ -1,4 +1,4 @@
-//! What was found in the policies that serve, in the log: each finding once, and only so many.
+//! Logs the findings in the served policies: each once, and at most a fixed number.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -7,7 +7,8 @@ use crate::reason::Reason;
 use crate::text::escape;
 use crate::yaml::{Diagnostic, Diagnostics};
 
-/// Logs what was not found in the version before. `folder` is where an operator finds the rest.
+/// Logs findings that the previous version did not have. `folder` is where an operator finds the
+/// rest.
 pub(super) fn log(before: Option<&Diagnostics>, now: &Diagnostics, folder: &Path) {
     let before = before.into_iter().flat_map(Diagnostics::iter);
     let known: HashSet<_> = before.map(identity).collect();
@@ -30,16 +31,16 @@ pub(super) fn log(before: Option<&Diagnostics>, now: &Diagnostics, folder: &Path
             findings = now.iter().count(),
             new = news.len(),
             logged = MOST,
-            "more policy findings than are logged; `hallpass policy check {}` shows all",
+            "the log omits further policy findings; `hallpass policy check {}` shows all",
             escape(&folder.to_string_lossy())
         );
     }
 }
 
-/// What makes two findings the same, wherever their lines moved to.
+/// The identity of a finding, even if its line moved.
 fn identity(finding: &Diagnostic) -> (&'static str, &str, &str) {
     (finding.rule, finding.place.file(), &finding.message)
 }
 
-/// Findings that have a line of their own.
+/// The most findings that are logged individually.
 const MOST: usize = 20;

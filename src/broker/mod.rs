@@ -1,5 +1,6 @@
-//! Settings to running parts: versions, reload, upkeep, and an orderly end. Knows every part, and
-//! HTTP only as two routers and their listeners.
+//! Runs the broker: versions, reload, upkeep and graceful shutdown.
+//!
+//! Knows every part of an exchange, and HTTP only as two routers and their listeners.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
@@ -14,16 +15,16 @@ use tokio::task::JoinHandle;
 mod assemble;
 mod check;
 mod findings;
-mod lasting;
+mod process;
 mod reload;
 mod version;
 
 pub use assemble::{Overrides, StartError, root_keys};
 pub use version::{DEV_KID_PREFIX, NoDevKeys};
 
-use assemble::Loaded;
-use lasting::Lasting;
-use reload::{Reloader, Seen};
+use assemble::LoadedConfig;
+use process::ProcessState;
+use reload::{FileSnapshot, Reloader};
 use version::{Current, Version};
 
 use crate::audit::Text;
@@ -37,14 +38,14 @@ use crate::http::log;
 use crate::reason::Reason;
 use crate::token::verify_jws;
 
-/// A broker that serves. Dropped without [`shutdown`](Self::shutdown), it stops at once.
+/// A running broker. Dropped without [`shutdown`](Self::shutdown), it stops immediately.
 #[derive(Debug)]
 pub struct Running {
     pub public_addr: SocketAddr,
-    /// Where metrics and readiness are.
+    /// The address of metrics and readiness.
     pub operator_addr: SocketAddr,
     current: Current,
-    lasting: Arc<Lasting>,
+    process: Arc<ProcessState>,
     stop: watch::Sender<bool>,
     listeners: Vec<JoinHandle<()>>,
     wake: Arc<Notify>,
@@ -52,11 +53,11 @@ pub struct Running {
     upkeep: JoinHandle<()>,
 }
 
-/// Starts a broker: everything that can be wrong with its settings is an error now. What it depends
-/// on may be down; then it serves, and readiness says so (T-68).
+/// Starts a broker. Every error in its settings is returned. If a dependency is down, the broker
+/// serves and readiness reports it (T-68).
 ///
 /// # Errors
-/// Each says what to do.
+/// Each error says what to do.
 pub async fn start(settings: &Settings, mut overrides: Overrides) -> Result<Running, StartError> {
     install_crypto_provider();
     self_test::run(overrides.verify_signature.unwrap_or(verify_jws))
@@ -64,16 +65,16 @@ pub async fn start(settings: &Settings, mut overrides: Overrides) -> Result<Runn
     let listen = &settings.listen;
     let public_listener = bind(overrides.public.take(), listen.public, "public")?;
     let operator_listener = bind(overrides.operator.take(), listen.operator, "operator")?;
-    let seen = Seen::of(settings);
-    let loaded = Loaded::read(settings, &overrides)?;
-    let lasting = Lasting::begin(&loaded, &mut overrides)?;
-    let version = Version::new(loaded, &lasting, None)?;
-    lasting.sweep(&version);
+    let seen = FileSnapshot::of(settings);
+    let loaded = LoadedConfig::read(settings, &overrides)?;
+    let process = ProcessState::begin(&loaded, &mut overrides)?;
+    let version = Version::new(loaded, &process, None)?;
+    process.sweep(&version);
     findings::log(None, &version.loaded.findings, &settings.policies);
-    let parts = version.shared.exchange.parts();
-    lasting
+    let parts = version.shared.exchange.components();
+    process
         .audit
-        .record(&Event::Policies(event::Policies {
+        .record(&Event::Policies(event::PoliciesRecord {
             revision: Text::new(parts.policies.revision()),
             previous: None,
             replay: parts.used_tokens.reach(),
@@ -88,14 +89,14 @@ pub async fn start(settings: &Settings, mut overrides: Overrides) -> Result<Runn
         run(operator_listener.0, version::operator_door(&current)),
     ];
     let wake = Arc::new(Notify::new());
-    let reloader = Reloader::new(&current, &lasting, seen, overrides.reload, &wake);
+    let reloader = Reloader::new(&current, &process, seen, overrides.reload, &wake);
     let reloading = tokio::spawn(reloader.run(stopped.clone()));
-    let upkeep = tokio::spawn(upkeep(Arc::clone(&lasting), Arc::clone(&current)));
+    let upkeep = tokio::spawn(upkeep(Arc::clone(&process), Arc::clone(&current)));
     Ok(Running {
         public_addr,
         operator_addr,
         current,
-        lasting,
+        process,
         stop,
         listeners,
         wake,
@@ -104,8 +105,8 @@ pub async fn start(settings: &Settings, mut overrides: Overrides) -> Result<Runn
     })
 }
 
-/// Everything that [`start`] would refuse, without listening or writing anything. Gives back what
-/// depends on the moment: a port that is taken now.
+/// Checks everything that [`start`] would reject, without listening or writing. Returns warnings,
+/// such as a port in use.
 ///
 /// # Errors
 /// As [`start`].
@@ -116,36 +117,36 @@ pub fn check(settings: &Settings) -> Result<Vec<String>, StartError> {
 }
 
 impl Running {
-    /// The broker as of the last reload.
+    /// The exchange of the current version.
     #[must_use]
     pub fn exchange(&self) -> Arc<Exchange> {
         Arc::clone(&self.current.load().shared.exchange)
     }
 
-    /// Loads settings and policies anew, as soon as they rest, fetches every issuer's keys, and
-    /// begins a new audit file where the old one was renamed. What comes of it shows in readiness.
+    /// Reloads settings and policies once they no longer change, fetches every issuer's keys, and
+    /// begins a new audit file if the old one was renamed. Readiness shows the result.
     pub fn reload(&self) {
-        self.lasting.audit.reopen();
+        self.process.audit.reopen();
         self.wake.notify_one();
     }
 
-    /// Stops accepting, lets requests under way end within the settings' time, and closes the audit
-    /// log with a checkpoint.
+    /// Stops accepting, waits for open requests within the time in the settings, and closes the
+    /// audit log with a checkpoint.
     pub async fn shutdown(mut self) {
         self.stop.send_replace(true);
         for listener in self.listeners.drain(..) {
             if listener.await.is_err() {
                 tracing::error!(
                     reason = Reason::ListenerPanic.code(),
-                    "a listener ended by a bug"
+                    "a listener stopped because of a bug"
                 );
             }
         }
-        log::tell(&self.lasting.lines.rest());
-        self.exchange().note_all_left_out();
-        // What it still did would have nowhere to go on record.
-        self.lasting.stop_sweeping();
-        if let Err(error) = self.lasting.audit.close().await {
+        log::tell(&self.process.lines.rest());
+        self.exchange().note_all_suppressed();
+        // Anything it still did could not be recorded.
+        self.process.stop_sweeping();
+        if let Err(error) = self.process.audit.close().await {
             tracing::error!(reason = Reason::SinkFailed.code(), sink = %error.sink, "the audit log could not be closed");
         }
     }
@@ -153,7 +154,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.lasting.stop_sweeping();
+        self.process.stop_sweeping();
         self.reloading.abort();
         self.upkeep.abort();
         for listener in &self.listeners {
@@ -163,28 +164,28 @@ impl Drop for Running {
 }
 
 /// Looks now and then at what must be looked at without a request: the clock, log lines held back.
-async fn upkeep(lasting: Arc<Lasting>, current: Current) {
+async fn upkeep(process: Arc<ProcessState>, current: Current) {
     loop {
         tokio::time::sleep(UPKEEP).await;
-        log::tell(&lasting.lines.left_out());
+        log::tell(&process.lines.left_out());
         if !connection::has_http_date() {
             tracing::error!(
                 reason = Reason::ClockRange.code(),
-                "the clock is outside the years 1970 to 9999; no request is answered but with 503"
+                "the clock is outside the years 1970 to 9999; every request is answered with 503"
             );
         }
-        current.load().shared.exchange.note_left_out();
-        // Seen here, a jump while nobody asks is over when somebody does.
+        current.load().shared.exchange.note_suppressed();
+        // Checked here too, so a jump between requests is over by the next request.
         if let Err(problem) = current.load().shared.exchange.check_clock() {
-            tracing::warn!(reason = Reason::ClockJump.code(), %problem, "nothing is minted");
+            tracing::warn!(reason = Reason::ClockJump.code(), %problem, "no credentials are issued");
         }
     }
 }
 
-/// Makes aws-lc-rs the one provider of TLS, before anything asks for one (T-99).
+/// Installs aws-lc-rs as the TLS provider, before anything uses TLS (T-99).
 pub fn install_crypto_provider() {
     let provider = rustls::crypto::aws_lc_rs::default_provider();
-    // Another one can only have been installed by this same function.
+    // Only this function can have installed another one.
     if provider.install_default().is_err() {
         tracing::trace!("the TLS provider is installed already");
     }
@@ -210,16 +211,16 @@ fn bind(
     Ok((listener, address))
 }
 
-/// Why an address cannot be listened on, and what to do.
+/// Why listening on an address fails, and what to do.
 fn cannot_listen(address: SocketAddr, error: &io::Error, key: &'static str) -> StartError {
     let known = [
         (
             io::ErrorKind::AddrInUse,
-            "something else listens there already; stop it or choose another port",
+            "another process listens on this address; stop it or choose another port",
         ),
         (
             io::ErrorKind::PermissionDenied,
-            "this user may not listen there; choose a port from 1024 on",
+            "this user may not listen on this port; choose port 1024 or higher",
         ),
         (
             io::ErrorKind::AddrNotAvailable,
@@ -237,5 +238,5 @@ fn cannot_listen(address: SocketAddr, error: &io::Error, key: &'static str) -> S
     }
 }
 
-/// Time between two looks of the upkeep.
+/// The interval of the periodic tasks.
 const UPKEEP: Duration = Duration::from_secs(5);

@@ -1,8 +1,8 @@
-//! Settings and policies as they change on disk: looked at, loaded aside, swapped as a whole (T-77).
+//! Watches settings and policies on disk, and replaces the served version as a whole (T-77).
 //!
-//! What is served never gets worse by a reload: whatever cannot be loaded leaves the version before
-//! in its place, and is told in the log, the audit record, a metric and readiness until it is put
-//! right. Files are read on threads of their own, so that requests never wait for a disk.
+//! A failed reload keeps the previous version. The failure is shown in the log, the audit log, a
+//! metric and readiness until it is fixed. Files are read on blocking threads, so requests never
+//! wait for a disk.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 
 use super::findings;
-use super::lasting::Lasting;
+use super::process::ProcessState;
 use super::version::{Current, Version};
 use crate::audit::Text;
 use crate::audit::event::{self, Event};
@@ -18,41 +18,41 @@ use crate::reason::Reason;
 use crate::text::escape;
 
 mod attempt;
-mod seen;
+mod snapshot;
 mod status;
 
-pub(super) use seen::Seen;
-pub(super) use status::{Problem, Reloads};
+pub(super) use snapshot::FileSnapshot;
+pub(super) use status::{ReloadProblem, Reloads};
 
 use attempt::{Attempt, attempt};
 
-/// Watches the files that a broker is made of.
+/// Watches the files of a broker.
 pub(super) struct Reloader {
     current: Current,
-    lasting: Arc<Lasting>,
+    process: Arc<ProcessState>,
     interval: Option<Duration>,
     wake: Arc<Notify>,
-    /// What was seen when something was last loaded, or could not be.
-    loaded: Option<Seen>,
-    /// What was seen at the last look.
-    previous: Option<Seen>,
-    /// Looks in a row that all saw something else.
+    /// The files at the last load, successful or not.
+    loaded: Option<FileSnapshot>,
+    /// The files at the last check.
+    previous: Option<FileSnapshot>,
+    /// How many checks in a row found a change.
     restless: u32,
 }
 
 impl Reloader {
-    /// Begins with what was seen before the version that serves now was loaded. An `interval` stands
-    /// in place of the settings' own; `wake` asks for a reload at once.
+    /// Starts from the files of the served version. `interval` replaces that of the settings;
+    /// `wake` requests an immediate reload.
     pub(super) fn new(
         current: &Current,
-        lasting: &Arc<Lasting>,
-        seen: Seen,
+        process: &Arc<ProcessState>,
+        seen: FileSnapshot,
         interval: Option<Duration>,
         wake: &Arc<Notify>,
     ) -> Self {
         Self {
             current: Arc::clone(current),
-            lasting: Arc::clone(lasting),
+            process: Arc::clone(process),
             interval,
             wake: Arc::clone(wake),
             loaded: Some(seen),
@@ -61,7 +61,7 @@ impl Reloader {
         }
     }
 
-    /// Reloads until `stop` says true. A load that is under way then is left to itself.
+    /// Reloads until `stop` is true. A load in progress is then abandoned.
     pub(super) async fn run(mut self, mut stop: watch::Receiver<bool>) {
         let stopped = stop.wait_for(|stop| *stop);
         tokio::pin!(stopped);
@@ -73,7 +73,7 @@ impl Reloader {
         }
     }
 
-    /// Waits for the next look, and takes it.
+    /// Waits for the next check, and runs it.
     async fn turn(&mut self) {
         let interval = self.interval();
         let is_asked = tokio::select! {
@@ -94,14 +94,14 @@ impl Reloader {
             .or_else(|| self.current.load().loaded.settings.reload)
     }
 
-    /// An operator who asks for a reload may know of a key that was withdrawn (T-64).
+    /// An operator who requests a reload may know of a withdrawn key (T-64).
     fn fetch_keys(&self) {
-        if let Some(remote) = self.lasting.remote.clone() {
+        if let Some(remote) = self.process.remote.clone() {
             tokio::spawn(async move { remote.force_refresh().await });
         }
     }
 
-    /// One look: what is new and rested since the look before is loaded.
+    /// Checks the files once. Loads them if they changed and no longer change.
     async fn look(&mut self) {
         let Some(now) = self.see().await else { return };
         if self.loaded.as_ref() == Some(&now) {
@@ -114,7 +114,7 @@ impl Reloader {
         self.previous = Some(now);
     }
 
-    /// Loads what there is, changed or not, as soon as two looks agree.
+    /// Loads the files, changed or not, as soon as two checks agree.
     async fn load_now(&mut self) {
         let settle = self.interval().unwrap_or(SETTLE).min(SETTLE);
         for _ in 0..MOST_RESTLESS {
@@ -131,51 +131,50 @@ impl Reloader {
         self.is_restless();
     }
 
-    /// Who asked for a reload is told how it ended, also when that is no news.
+    /// Logs the result of a requested reload, even if nothing changed.
     fn answer(&self) {
-        let problems = self.lasting.reloads.problems();
+        let problems = self.process.reloads.problems();
         let current = self.current.load();
         let revision = current.loaded.policies.revision();
         if problems == 0 {
             tracing::info!(
                 reason = Reason::ReloadAsked.code(),
                 revision,
-                "the reload that was asked for is done: what is on disk is what serves"
+                "the requested reload is done: everything on disk is in use"
             );
         } else {
             tracing::warn!(
                 reason = Reason::ReloadAsked.code(),
                 revision,
                 problems,
-                "the reload that was asked for is done, but not all on disk can be loaded; `/readyz` says why under `reload`"
+                "the requested reload is done, but some files cannot be loaded; see `reload` in `/readyz`"
             );
         }
     }
 
-    /// Something changes with every look, such as a log that is written into the folder.
+    /// The files change at every check, e.g. because a log is written into the folder.
     fn is_restless(&mut self) {
         self.restless = self.restless.saturating_add(1);
         if self.restless > MOST_RESTLESS {
-            // Whatever comes to rest is then loaded, also what is loaded already: that clears it.
+            // The next stable files are loaded, even if already loaded. That clears the problem.
             self.loaded = None;
-            self.tell(vec![Problem::new(
+            self.tell(vec![ReloadProblem::new(
                 FAILED,
-                "the files changed between any two looks, so that they were never known to be whole"
-                    .to_owned(),
+                "the files kept changing while they were read".to_owned(),
             )]);
         }
     }
 
-    async fn see(&self) -> Option<Seen> {
+    async fn see(&self) -> Option<FileSnapshot> {
         let settings = Arc::clone(&self.current.load().loaded.settings);
-        let looking = tokio::task::spawn_blocking(move || Seen::of(&settings));
+        let looking = tokio::task::spawn_blocking(move || FileSnapshot::of(&settings));
         looking.await.ok()
     }
 
-    /// Loads what was seen; false if it changed meanwhile.
-    async fn load(&mut self, seen: &Seen) -> bool {
-        let (before, lasting) = (self.current.load_full(), Arc::clone(&self.lasting));
-        let loading = tokio::task::spawn_blocking(move || attempt(&before, &lasting));
+    /// Loads the files. False if they changed meanwhile.
+    async fn load(&mut self, seen: &FileSnapshot) -> bool {
+        let (before, process) = (self.current.load_full(), Arc::clone(&self.process));
+        let loading = tokio::task::spawn_blocking(move || attempt(&before, &process));
         let Attempt { version, problems } = match loading.await {
             Ok(attempt) => attempt,
             Err(_) => Attempt::failed("the load stopped unexpectedly"),
@@ -192,36 +191,35 @@ impl Reloader {
         true
     }
 
-    /// From here on requests are answered by another version. Nothing in here waits, so it is done
-    /// whole or not at all.
+    /// Swaps the served version. Nothing in here waits, so the swap is atomic.
     fn swap(&self, version: Version) {
         let before = self.current.load_full();
-        record(&self.lasting, &before, &version);
+        record(&self.process, &before, &version);
         let folder = &version.loaded.settings.policies;
         let (known, now) = (&before.loaded.findings, &version.loaded.findings);
         findings::log(Some(known), now, folder);
-        if let Some(remote) = &self.lasting.remote {
+        if let Some(remote) = &self.process.remote {
             remote.follow(&super::assemble::issuers(&version.loaded.policies));
         }
         let version = Arc::new(version);
         self.current.store(Arc::clone(&version));
-        self.lasting.sweep(&version);
-        self.lasting.reloads.loaded(self.lasting.clock.now());
-        self.lasting.metrics.reload("loaded");
+        self.process.sweep(&version);
+        self.process.reloads.loaded(self.process.clock.now());
+        self.process.metrics.reload("loaded");
     }
 
-    /// Tells what is wrong that was not told before.
-    fn tell(&self, problems: Vec<Problem>) {
+    /// Reports new problems.
+    fn tell(&self, problems: Vec<ReloadProblem>) {
         if !problems.is_empty() {
-            self.lasting.metrics.reload("failed");
+            self.process.metrics.reload("failed");
         }
         let news = self
-            .lasting
+            .process
             .reloads
-            .tell(problems, self.lasting.clock.now());
+            .tell(problems, self.process.clock.now());
         for problem in news {
             problem.log();
-            self.lasting.note(&Event::Alert(event::Alert {
+            self.process.note(&Event::Alert(event::AlertRecord {
                 reason: problem.reason,
                 message: Text::new(&problem.text),
                 request_id: None,
@@ -230,8 +228,8 @@ impl Reloader {
     }
 }
 
-/// The record comes first, so that it stands before whatever the new version does.
-fn record(lasting: &Lasting, before: &Version, now: &Version) {
+/// Recorded first, so the event precedes everything that the new version does.
+fn record(process: &ProcessState, before: &Version, now: &Version) {
     let (old, new) = (&before.loaded, &now.loaded);
     let mut changed = old.changes(new);
     if has_other_targets(before, now) && !changed.contains(&"targets") {
@@ -241,10 +239,10 @@ fn record(lasting: &Lasting, before: &Version, now: &Version) {
         tracing::info!(
             reason = Reason::SettingsReloaded.code(),
             changed = changed.join(", "),
-            "other settings apply"
+            "new settings are in use"
         );
         let changed = changed.iter().map(|key| Text::new(key)).collect();
-        lasting.note(&Event::Settings(event::Settings { changed }));
+        process.note(&Event::Settings(event::SettingsRecord { changed }));
     }
     let (previous, revision) = (old.policies.revision(), new.policies.revision());
     if previous != revision {
@@ -252,17 +250,17 @@ fn record(lasting: &Lasting, before: &Version, now: &Version) {
             reason = Reason::PolicyReloaded.code(),
             revision,
             previous,
-            "other policies apply"
+            "new policies are in use"
         );
-        lasting.note(&Event::Policies(event::Policies {
+        process.note(&Event::Policies(event::PoliciesRecord {
             revision: Text::new(revision),
             previous: Some(Text::new(previous)),
-            replay: lasting.used_tokens.reach(),
+            replay: process.used_tokens.reach(),
         }));
     }
     for (reason, message) in new_keys(before, now) {
         tracing::warn!(reason = reason.code(), "{message}");
-        lasting.note(&Event::Alert(event::Alert {
+        process.note(&Event::Alert(event::AlertRecord {
             reason,
             message: Text::new(&message),
             request_id: None,
@@ -270,7 +268,7 @@ fn record(lasting: &Lasting, before: &Version, now: &Version) {
     }
 }
 
-/// A target is connected with other files, also where the settings are the same.
+/// A target reconnected with changed files, even if the settings are the same.
 fn has_other_targets(before: &Version, now: &Version) -> bool {
     now.targets.iter().any(|(name, target)| {
         let old = before.targets.get(name);
@@ -278,7 +276,7 @@ fn has_other_targets(before: &Version, now: &Version) -> bool {
     })
 }
 
-/// The keys that sign from now on and that relying parties may not know, each with what follows.
+/// The keys that sign from now on and that relying parties may not have, each with the consequence.
 fn new_keys(before: &Version, now: &Version) -> Vec<(Reason, String)> {
     let (old, new) = (&before.loaded, &now.loaded);
     let mut keys = Vec::new();
@@ -286,12 +284,12 @@ fn new_keys(before: &Version, now: &Version) -> Vec<(Reason, String)> {
     let active = new.roots.active().key_id();
     let is_published = old.roots.members().any(|root| root.key_id() == active);
     if !is_published && old.roots.generation() == new.roots.generation() {
-        let message = format!("root key {active} signs and was not published before: {cached}");
+        let message = format!("root key {active} now signs but was not published before: {cached}");
         keys.push((Reason::RootkeyNotPublished, message));
     }
     let rs256 = old.rs256.as_ref().zip(new.rs256.as_ref());
     if let Some(kid) = rs256.and_then(|(old, new)| new.unpublished(old)) {
-        let message = format!("RS256 key `{kid}` signs and was not published before: {cached}");
+        let message = format!("RS256 key `{kid}` now signs but was not published before: {cached}");
         keys.push((Reason::SigningNotPublished, message));
     }
     for (name, target) in now.targets.iter() {
@@ -308,13 +306,13 @@ fn new_keys(before: &Version, now: &Version) -> Vec<(Reason, String)> {
     keys
 }
 
-impl Problem {
-    /// A line for the problem, and one for each detail.
+impl ReloadProblem {
+    /// Logs the problem, and each detail.
     fn log(&self) {
         tracing::error!(
             reason = self.reason.code(),
             problem = %escape(&self.text),
-            "a reload failed; what was loaded before stays"
+            "a reload failed; the previous version stays in use"
         );
         for detail in &self.details {
             tracing::error!(reason = self.reason.code(), detail = %escape(detail), "a reload failed");
@@ -322,7 +320,7 @@ impl Problem {
     }
 }
 
-/// Until the next look; without an interval there is none.
+/// The time until the next check; without an interval there is none.
 async fn pause(interval: Option<Duration>) {
     match interval {
         Some(interval) => tokio::time::sleep(interval).await,
@@ -330,11 +328,11 @@ async fn pause(interval: Option<Duration>) {
     }
 }
 
-/// Between two looks when somebody waits for a reload.
+/// The interval of checks while a reload is requested.
 const SETTLE: Duration = Duration::from_millis(250);
-/// Looks in a row that may all see something else.
+/// How many checks in a row may find a change.
 const MOST_RESTLESS: u32 = 20;
-/// The policies could not be loaded, or not even found at rest.
+/// The reason of a failed load.
 const FAILED: Reason = Reason::PolicyReloadFailed;
 
 #[cfg(test)]
@@ -346,7 +344,7 @@ mod tests {
 
     use super::*;
     use crate::broker::Overrides;
-    use crate::broker::assemble::Loaded;
+    use crate::broker::assemble::LoadedConfig;
     use crate::config::Settings;
     use crate::rootkey::RootKey;
     use crate::token::keys::FileKeys;
@@ -379,21 +377,21 @@ audit: { sinks: [ { kind: file, path: audit.jsonl, required: true } ] }
             keys: Some(Arc::new(FileKeys::new())),
             ..Overrides::default()
         };
-        let loaded = Loaded::read(&settings, &overrides).unwrap();
-        let lasting = Lasting::begin(&loaded, &mut overrides).unwrap();
-        let version = Version::new(loaded, &lasting, None).unwrap();
+        let loaded = LoadedConfig::read(&settings, &overrides).unwrap();
+        let process = ProcessState::begin(&loaded, &mut overrides).unwrap();
+        let version = Version::new(loaded, &process, None).unwrap();
         let current: Current = Arc::new(ArcSwap::from_pointee(version));
         let revision = || current.load().loaded.policies.revision().to_owned();
         let wake = Arc::new(Notify::new());
-        let first = Seen::of(&settings);
-        let mut reloader = Reloader::new(&current, &lasting, first, None, &wake);
+        let first = FileSnapshot::of(&settings);
+        let mut reloader = Reloader::new(&current, &process, first, None, &wake);
         let before = revision();
         write(1);
-        let seen = Seen::of(&settings);
+        let seen = FileSnapshot::of(&settings);
         write(2);
         assert!(!reloader.load(&seen).await);
         assert_eq!(revision(), before);
-        assert!(reloader.load(&Seen::of(&settings)).await);
+        assert!(reloader.load(&FileSnapshot::of(&settings)).await);
         assert_ne!(revision(), before);
     }
 }

@@ -1,4 +1,4 @@
-//! One version of settings and policies, whole: each request is answered by exactly one (T-77).
+//! One version of settings and policies: each request is served by exactly one version (T-77).
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -6,14 +6,14 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
-use super::assemble::{Loaded, StartError, issuers};
-use super::lasting::Lasting;
+use super::assemble::{LoadedConfig, StartError, issuers};
+use super::process::ProcessState;
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::credential::Mints;
 use crate::credential::jwt::{self, JwtMint, Keys};
-use crate::credential::target::{Before, Target, TargetSettings, Targets, With};
-use crate::exchange::{Exchange, Parts};
+use crate::credential::target::{PreviousTarget, Target, TargetSettings, Targets, With};
+use crate::exchange::{Components, Exchange};
 use crate::http::connection::Times;
 use crate::http::listener::{Door, Entrance, Rules};
 use crate::http::operator::{Readiness, ReloadStatus};
@@ -21,27 +21,28 @@ use crate::http::{Shared, operators, public};
 use crate::token::keys::{KeyError, OwnKeys};
 use crate::token::{KeyRule, KeySet, TrustedIssuer, Verifier};
 
-/// The version that requests are answered by from now on: the one pointer that a reload swaps.
+/// The current version: the pointer that a reload swaps.
 pub(super) type Current = Arc<ArcSwap<Version>>;
 
-/// Everything that follows from one state of the files.
+/// Everything built from one state of the files.
 #[derive(Debug)]
 pub(super) struct Version {
-    pub(super) loaded: Loaded,
+    pub(super) loaded: LoadedConfig,
     pub(super) shared: Arc<Shared>,
     pub(super) targets: Arc<Targets>,
-    /// Targets that could not be set up anew and are reached as before, each with the reason.
+    /// Targets that could not be set up with the new settings and stay as before, each with the
+    /// reason.
     pub(super) left: Vec<String>,
     public: Arc<Entrance>,
     operators: Arc<Entrance>,
 }
 
 impl Version {
-    /// Makes a version. Of the one before it keeps what did not change: connections to databases,
-    /// and all that is counted.
+    /// Builds a version. Keeps what did not change of the previous version: database connections
+    /// and counters.
     pub(super) fn new(
-        loaded: Loaded,
-        lasting: &Lasting,
+        loaded: LoadedConfig,
+        process: &ProcessState,
         before: Option<&Self>,
     ) -> Result<Self, StartError> {
         let settings = &loaded.settings;
@@ -49,12 +50,12 @@ impl Version {
             loaded.roots.clone(),
             settings.signing.algorithm,
             settings.signing.epoch,
-            lasting.clock.now(),
+            process.clock.now(),
         )?;
         let signing = Arc::new(signing.with_rs256(loaded.rs256.clone()));
         let mut left = Vec::new();
-        let targets = Arc::new(targets(&loaded, lasting, before, &mut left)?);
-        let parts = parts(&loaded, lasting, &signing, &targets);
+        let targets = Arc::new(targets(&loaded, process, before, &mut left)?);
+        let parts = components(&loaded, process, &signing, &targets);
         let exchange = match before {
             Some(before) => before.shared.exchange.with(parts),
             None => Exchange::new(parts),
@@ -67,13 +68,13 @@ impl Version {
             limits: settings.limits,
             proxies: settings.listen.proxies.clone(),
             operator_hosts: settings.listen.operator_hosts.clone(),
-            clock: Arc::clone(&lasting.clock),
-            metrics: Arc::clone(&lasting.metrics),
-            lines: Arc::clone(&lasting.lines),
+            clock: Arc::clone(&process.clock),
+            metrics: Arc::clone(&process.metrics),
+            lines: Arc::clone(&process.lines),
             readiness: Readiness::new(
-                lasting.remote.clone(),
+                process.remote.clone(),
                 Arc::clone(&targets),
-                Arc::clone(&lasting.reloads) as Arc<dyn ReloadStatus>,
+                Arc::clone(&process.reloads) as Arc<dyn ReloadStatus>,
             ),
         });
         let rules = rules(&loaded);
@@ -98,7 +99,7 @@ impl Version {
         })
     }
 
-    /// Whether every target is reached as it would be by these settings.
+    /// Whether every target is connected with these settings.
     pub(super) fn is_connected_as(&self, settings: &Settings) -> bool {
         settings.targets.iter().all(|(name, target)| {
             let same = same_target(self, name, target.as_ref());
@@ -107,19 +108,20 @@ impl Version {
     }
 }
 
-/// What the public listener opens to.
+/// Returns the current router and limits of the public listener; called for every connection and
+/// every request.
 pub(super) fn public_door(current: &Current) -> Door {
     let current = Arc::clone(current);
     Arc::new(move || Arc::clone(&current.load().public))
 }
 
-/// What the operators' listener opens to.
+/// Returns the current router and limits of the operator listener.
 pub(super) fn operator_door(current: &Current) -> Door {
     let current = Arc::clone(current);
     Arc::new(move || Arc::clone(&current.load().operators))
 }
 
-fn rules(loaded: &Loaded) -> Rules {
+fn rules(loaded: &LoadedConfig) -> Rules {
     let limits = loaded.settings.limits;
     let tls = loaded.tls.as_ref();
     Rules {
@@ -135,46 +137,51 @@ fn rules(loaded: &Loaded) -> Rules {
     }
 }
 
-fn parts(loaded: &Loaded, lasting: &Lasting, signing: &Arc<Keys>, targets: &Arc<Targets>) -> Parts {
-    let clock = &lasting.clock;
+fn components(
+    loaded: &LoadedConfig,
+    process: &ProcessState,
+    signing: &Arc<Keys>,
+    targets: &Arc<Targets>,
+) -> Components {
+    let clock = &process.clock;
     let signer = Arc::new(JwtMint::new(Arc::clone(signing), Arc::clone(clock)));
     let mints = Mints::new(Arc::clone(targets)).with_kind(&jwt::KIND, signer);
-    Parts {
-        verifier: verifier(loaded, lasting, signing),
+    Components {
+        verifier: verifier(loaded, process, signing),
         policies: Arc::clone(&loaded.policies),
-        used_tokens: Arc::clone(&lasting.used_tokens),
-        audit: Arc::clone(&lasting.audit),
+        used_tokens: Arc::clone(&process.used_tokens),
+        audit: Arc::clone(&process.audit),
         mints: Arc::new(mints),
         targets: Arc::clone(targets),
         root_keys: loaded.roots.clone(),
         clock: Arc::clone(clock),
-        places: loaded.settings.limits.exchanges,
+        max_concurrent: loaded.settings.limits.exchanges,
         per_repository: loaded.settings.limits.per_repository,
     }
 }
 
-fn verifier(loaded: &Loaded, lasting: &Lasting, signing: &Arc<Keys>) -> Verifier {
+fn verifier(loaded: &LoadedConfig, process: &ProcessState, signing: &Arc<Keys>) -> Verifier {
     let own = Arc::new(OwnSigningKeys {
         keys: Arc::clone(signing),
-        clock: Arc::clone(&lasting.clock),
+        clock: Arc::clone(&process.clock),
     });
     let verifier = Verifier::new(
         loaded.settings.issuer.clone(),
         issuers(&loaded.policies),
-        Arc::clone(&lasting.keys),
-        Arc::clone(&lasting.clock),
+        Arc::clone(&process.keys),
+        Arc::clone(&process.clock),
     )
     .refusing(own)
     .blocking(loaded.settings.blocked.clone());
-    if lasting.dev_keys {
+    if process.dev_keys {
         verifier
     } else {
         verifier.with_rule(Arc::new(NoDevKeys))
     }
 }
 
-/// Refuses issuers that publish a key of the embedded issuer of `hallpass dev`, admitted or not: it
-/// signs whatever it is asked to sign (T-117).
+/// Rejects issuers that publish a key of the embedded issuer of `hallpass dev`, admitted or not: it
+/// signs anything (T-117).
 #[derive(Debug)]
 pub struct NoDevKeys;
 
@@ -189,7 +196,8 @@ impl KeyRule for NoDevKeys {
     }
 }
 
-/// The keys we sign with now, asked anew each time since they change with the epoch (T-84, T-109).
+/// The current signing keys. Read for every check, because they change with the epoch (T-84,
+/// T-109).
 struct OwnSigningKeys {
     keys: Arc<Keys>,
     clock: Arc<dyn Clock>,
@@ -199,7 +207,7 @@ impl OwnKeys for OwnSigningKeys {
     fn is_own(&self, thumbprint: &str) -> bool {
         match self.keys.thumbprints(self.clock.now()) {
             Ok(own) => own.iter().any(|own| own == thumbprint),
-            // Not knowing our own keys, we can tell nobody's from them.
+            // Without the broker's own keys, none can be compared with them.
             Err(_) => true,
         }
     }
@@ -211,15 +219,15 @@ impl fmt::Debug for OwnSigningKeys {
     }
 }
 
-/// Every target of the settings; whether it answers shows at the first pass of the sweep.
+/// Sets up every target of the settings. The first sweep shows whether it is reachable.
 fn targets(
-    loaded: &Loaded,
-    lasting: &Lasting,
+    loaded: &LoadedConfig,
+    process: &ProcessState,
     before: Option<&Version>,
     left: &mut Vec<String>,
 ) -> Result<Targets, StartError> {
     let mut targets: BTreeMap<String, Arc<dyn Target>> = BTreeMap::new();
-    if let Some(other) = &lasting.target {
+    if let Some(other) = &process.target {
         let named = loaded.policies.credentials();
         let named = named.filter_map(|credential| credential.target());
         targets.extend(named.map(|name| (name.to_owned(), Arc::clone(other))));
@@ -230,8 +238,8 @@ fn targets(
             let before = before.and_then(|before| before.targets.get(name));
             let with = With {
                 root_keys: &loaded.roots,
-                clock: &lasting.clock,
-                before: before.map(|target| Before {
+                clock: &process.clock,
+                before: before.map(|target| PreviousTarget {
                     target: target.as_ref(),
                     is_kept,
                 }),
@@ -246,7 +254,7 @@ fn targets(
         let same = before.and_then(|before| same_target(before, name, settings.as_ref()));
         let target = match same {
             Some(same) if same.has_same_files() => connect(true)?,
-            // A file it names is broken: no reason to cut off what works, nor the rest of a reload.
+            // One of its files is broken. The target stays as before, and the reload continues.
             Some(_) => match connect(false) {
                 Ok(target) => target,
                 Err(error) => {
@@ -261,7 +269,7 @@ fn targets(
     Ok(Targets::new(targets))
 }
 
-/// The target of that name, if its settings are as before.
+/// The target of that name, if its settings are unchanged.
 fn same_target<'a>(
     before: &'a Version,
     name: &str,
@@ -275,5 +283,5 @@ fn same_target<'a>(
 /// A few scrapers and probes.
 const OPERATOR_CONNECTIONS: usize = 64;
 
-/// What the `kid`s of the embedded issuer of `hallpass dev` begin with.
+/// The prefix of the `kid`s of the embedded issuer of `hallpass dev`.
 pub const DEV_KID_PREFIX: &str = "dev-";

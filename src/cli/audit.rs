@@ -8,7 +8,7 @@ use clap::Subcommand;
 
 use super::{Failure, Output, Terminal};
 use crate::audit::verify::{Expected, Report, Verification};
-use crate::audit::{Head, PublicKey};
+use crate::audit::{AuditPublicKey, Head};
 use crate::text::{count, escape};
 
 /// Proves that an audit log is whole
@@ -95,7 +95,7 @@ fn verify(args: &VerifyArgs, out: &mut Terminal) -> Result<(), Failure> {
 
 impl VerifyArgs {
     fn expected(&self) -> Result<Expected, Failure> {
-        let keys = self.keys.iter().map(|key| PublicKey::parse(key));
+        let keys = self.keys.iter().map(|key| AuditPublicKey::parse(key));
         let keys = keys.collect::<Result<_, _>>().map_err(Failure::Usage)?;
         let heads = self.heads.iter().map(|head| parse_head(head));
         Ok(Expected {

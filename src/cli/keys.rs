@@ -8,7 +8,7 @@ use clap::{Subcommand, ValueEnum};
 use serde_json::{Value, json};
 
 use super::{Failure, Output, Terminal};
-use crate::audit::PublicKey;
+use crate::audit::AuditPublicKey;
 use crate::client::write_private_new;
 use crate::clock::{Clock as _, SystemClock};
 use crate::credential::jwt::{Keys, SigningAlgorithm};
@@ -139,7 +139,7 @@ fn show(args: &ShowArgs, out: &mut Terminal) -> Result<(), Failure> {
     };
     let audit: Vec<_> = roots
         .members()
-        .filter_map(PublicKey::of)
+        .filter_map(AuditPublicKey::of)
         .map(|key| key.to_text())
         .collect();
     let now = SystemClock::new().now();

@@ -103,8 +103,8 @@ async fn serve(settings: &Settings, mut signals: Signals) -> Result<(), Failure>
         operator = %running.operator_addr,
         issuer = %settings.issuer,
         tls = settings.listen.tls.is_some(),
-        policies = running.exchange().parts().policies.revision(),
-        replay = running.exchange().parts().used_tokens.reach().name(),
+        policies = running.exchange().components().policies.revision(),
+        replay = running.exchange().components().used_tokens.reach().name(),
         "serving"
     );
     loop {

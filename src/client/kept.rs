@@ -31,7 +31,7 @@ use super::folder;
 use super::source::Environment;
 use super::token::IdToken;
 use crate::clock::Timestamp;
-use crate::parts;
+use crate::length_prefix;
 use crate::secret::Secret;
 
 /// A folder of the job's, if it has one.
@@ -152,7 +152,7 @@ impl Slot {
         let inputs = inputs.flat_map(|(name, value)| ["input", name.as_str(), value.as_str()]);
         let parts = asked.into_iter().chain(inputs).chain(job.iter().copied());
         let mut hash = digest::Context::new(&digest::SHA256);
-        parts::update_with(parts, |bytes| hash.update(bytes));
+        length_prefix::update_with(parts, |bytes| hash.update(bytes));
         Self(HEXLOWER.encode(hash.finish().as_ref()))
     }
 }

@@ -156,10 +156,10 @@ fn is_clear(ask: &Ask, format: Option<&Format>) -> bool {
 
 /// A token that was used before: the key that was made for that use is gone.
 fn spent(error: ClientError) -> ClientError {
-    match error {
-        ClientError::Denied(refusal) if refusal.is(Reason::TokenReplayed) => {
-            ClientError::Spent(refusal)
-        }
-        other => other,
+    if let ClientError::Denied(refusal) = &error
+        && refusal.is(Reason::TokenReplayed)
+    {
+        return ClientError::Spent(refusal.clone());
     }
+    error
 }

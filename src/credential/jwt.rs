@@ -1,7 +1,7 @@
-//! Signed tokens for audiences that trust us as an issuer. Not: HTTP, policies' conditions.
+//! Mints signed tokens for audiences that trust this broker as an issuer.
 //!
-//! The shape is RFC 9068's: `typ` is `at+jwt`, `sub` names the credential and never the CI's subject,
-//! so that what relying parties trust lives and dies with the credential (T-84).
+//! The shape is that of RFC 9068: `typ` is `at+jwt`, and `sub` names the credential, never the CI's
+//! subject. So what relying parties trust ends with the credential (T-84).
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use serde::ser::{SerializeMap as _, Serializer};
 use super::{Credential, Members, Mint, MintError};
 use crate::audit::Recorded;
 use crate::clock::{Clock, Timestamp};
-use crate::parts;
+use crate::length_prefix;
 use crate::provider::{Fact, FactValue};
 use crate::reason::Reason;
 use crate::rootkey::Label;
@@ -32,7 +32,7 @@ pub use rs256::{Rs256Error, Rs256Files, Rs256Keys};
 
 use signing_key::SigningKey;
 
-/// Signs tokens with the keys of the epoch.
+/// Mints tokens, signed with the keys of the epoch.
 pub struct JwtMint {
     keys: Arc<Keys>,
     clock: Arc<dyn Clock>,
@@ -40,7 +40,7 @@ pub struct JwtMint {
 }
 
 impl JwtMint {
-    /// Our own name is the one the keys are bound to.
+    /// The `iss` is the broker's issuer URL, which the keys are bound to.
     #[must_use]
     pub fn new(keys: Arc<Keys>, clock: Arc<dyn Clock>) -> Self {
         let token_ids = keys.roots().derive(Label::TokenJti, &[]);
@@ -51,17 +51,17 @@ impl JwtMint {
         }
     }
 
-    /// The keys, for whoever publishes them.
+    /// The signing keys, to publish.
     #[must_use]
     pub const fn keys(&self) -> &Arc<Keys> {
         &self.keys
     }
 
     /// Everything about a token but its signature.
-    fn prepare(&self, wanted: &Wanted<'_>) -> Result<Unsigned, MintError> {
+    fn prepare(&self, wanted: &TokenSpec<'_>) -> Result<Unsigned, MintError> {
         let issuer = self.keys.roots().issuer();
-        // Checked when the policies are loaded too; here it is what stands between a mistake there
-        // and a token that passes for a subject token.
+        // Also checked when the policies are loaded. Checked again here, because a mistake there
+        // would mint a token that passes for a subject token.
         check_audience(wanted.audience, issuer)
             .map_err(|error| MintError::new(Reason::AudienceBroker, error.to_string()))?;
         check_lengths(wanted)?;
@@ -105,12 +105,12 @@ impl JwtMint {
         })
     }
 
-    /// The same token and credential always give the same id, so a repeat is seen as one; nobody
-    /// without the key can tell which token it was.
-    fn token_id(&self, wanted: &Wanted<'_>) -> String {
+    /// The same token and credential always give the same ID, so a repeat is recognised. Without
+    /// the key, the ID does not reveal the token.
+    fn token_id(&self, wanted: &TokenSpec<'_>) -> String {
         let mut context = hmac::Context::with_key(&self.token_ids);
         let parts = [wanted.credential, wanted.issuer, wanted.token];
-        parts::update_with(parts, |bytes| context.update(bytes));
+        length_prefix::update_with(parts, |bytes| context.update(bytes));
         let tag = context.sign();
         BASE64URL_NOPAD.encode(tag.as_ref().get(..TOKEN_ID_BYTES).unwrap_or_default())
     }
@@ -125,12 +125,12 @@ impl Mint for JwtMint {
         let Some(wanted) = definition.of::<JwtDefinition>() else {
             return Err(MintError::new(
                 Reason::CredentialKind,
-                format!("credential `{}` is no token", definition.name),
+                format!("credential `{}` is not a token", definition.name),
             ));
         };
         let job = permit.job();
         let facts = job.facts();
-        let unsigned = self.prepare(&Wanted {
+        let unsigned = self.prepare(&TokenSpec {
             credential: &definition.name,
             signer: wanted.signer,
             audience: &wanted.audience,
@@ -167,10 +167,10 @@ impl fmt::Debug for JwtMint {
     }
 }
 
-/// Whether tokens may be made for an audience: it names somebody, and that is not us.
+/// Checks that tokens may be minted for an audience: it is not empty, and not this broker.
 ///
 /// # Errors
-/// Says why not.
+/// Why not.
 pub fn check_audience(audience: &str, issuer: &str) -> Result<(), AudienceError> {
     if audience.is_empty() {
         return Err(AudienceError::Empty);
@@ -182,8 +182,8 @@ pub fn check_audience(audience: &str, issuer: &str) -> Result<(), AudienceError>
     if !audience.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err(AudienceError::Characters);
     }
-    // Also other spellings of our name, and what is below it: whoever compares them less strictly
-    // than we do must not take our own token for a job's.
+    // Also other spellings of the issuer URL, and paths below it: a less strict comparison must not
+    // take a minted token for a subject token.
     let plain = |text: &str| text.trim_end_matches('/').to_ascii_lowercase();
     let (audience, ours) = (plain(audience), plain(issuer));
     match audience.strip_prefix(&ours) {
@@ -193,19 +193,21 @@ pub fn check_audience(audience: &str, issuer: &str) -> Result<(), AudienceError>
     }
 }
 
-/// Why no token may be made for an audience.
+/// Why an audience is rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AudienceError {
-    #[error("the audience of a token credential is empty, expected who the token is for")]
+    #[error(
+        "the audience of a token credential is empty, expected the service that the token is for"
+    )]
     Empty,
     #[error("the audience of a token credential has {length} bytes, expected at most 256")]
     TooLong { length: usize },
-    /// Something that compares differently than it looks.
+    /// Characters that can look like others.
     #[error(
         "the audience of a token credential has spaces or characters other than printable ASCII"
     )]
     Characters,
-    /// We would accept it as a subject token.
+    /// This broker would accept it as a subject token.
     #[error(
         "the audience of a token credential is this broker itself; such a token could pass for a job's, so name the service that reads it"
     )]
@@ -213,7 +215,7 @@ pub enum AudienceError {
 }
 
 /// What goes into one token.
-struct Wanted<'a> {
+struct TokenSpec<'a> {
     credential: &'a str,
     signer: Signer,
     audience: &'a str,
@@ -235,7 +237,7 @@ struct Unsigned {
 }
 
 impl Unsigned {
-    /// Slow signatures are made where they hold up no other request.
+    /// Slow signatures run on a blocking thread, so they delay no other request.
     async fn signed(self) -> Result<Secret<String>, MintError> {
         let signed = if self.key.is_slow() {
             let signing = tokio::task::spawn_blocking(move || self.key.sign(&self.claims));
@@ -269,7 +271,7 @@ struct Actor<'a> {
     sub: &'a str,
 }
 
-/// The listed facts under our names, each with its type.
+/// The listed facts, each with its type.
 struct JobClaim<'a>(&'a [(Fact, &'a FactValue)]);
 
 impl Serialize for JobClaim<'_> {
@@ -293,7 +295,7 @@ impl Serialize for JobClaim<'_> {
     }
 }
 
-/// Apart, so that no reader has to find where the path ends and the ref begins.
+/// Separate, so no reader has to split path and ref.
 #[derive(Serialize)]
 struct WorkflowClaim<'a> {
     path: &'a str,
@@ -301,9 +303,8 @@ struct WorkflowClaim<'a> {
     r#ref: Option<&'a str>,
 }
 
-/// Outside text goes into a token whole or not at all: cut short it would be somebody else's name
-/// (T-85).
-fn check_lengths(wanted: &Wanted<'_>) -> Result<(), MintError> {
+/// Outside text is never truncated in a token: it could become another name (T-85).
+fn check_lengths(wanted: &TokenSpec<'_>) -> Result<(), MintError> {
     let subject = ("claim", "sub", wanted.subject.len(), LONGEST_SUBJECT);
     let facts = wanted.facts.iter().map(|(fact, value)| {
         let length = match value {
@@ -365,8 +366,8 @@ mod tests {
         mint_with(SigningAlgorithm::Es256)
     }
 
-    fn wanted() -> Wanted<'static> {
-        Wanted {
+    fn wanted() -> TokenSpec<'static> {
+        TokenSpec {
             credential: "deploy-api",
             signer: Signer::Derived,
             audience: "https://deploy.example",
@@ -386,7 +387,7 @@ mod tests {
         expires_at: Timestamp,
     }
 
-    fn make(mint: &JwtMint, wanted: &Wanted<'_>) -> Result<Made, MintError> {
+    fn make(mint: &JwtMint, wanted: &TokenSpec<'_>) -> Result<Made, MintError> {
         let unsigned = mint.prepare(wanted)?;
         Ok(Made {
             token: unsigned.key.sign(&unsigned.claims).map_err(broken)?,
@@ -420,7 +421,7 @@ mod tests {
             let (clock, mint) = mint_with(algorithm);
             let made = make(
                 &mint,
-                &Wanted {
+                &TokenSpec {
                     scopes: &scopes,
                     facts: vec![
                         (Fact::Repository, &repository),
@@ -462,7 +463,7 @@ mod tests {
     fn a_repeat_has_the_same_id_and_times_also_in_the_next_epoch() {
         let (clock, mint) = mint();
         let end_of_epoch = (NOW / 86_400 + 1) * 86_400;
-        let wanted = Wanted {
+        let wanted = TokenSpec {
             minted_at: Timestamp::from_unix(end_of_epoch - 10),
             expires_at: Timestamp::from_unix(end_of_epoch + 590),
             ..wanted()
@@ -479,18 +480,18 @@ mod tests {
     #[test]
     fn every_token_and_credential_has_its_own_id() {
         let (_clock, mint) = mint();
-        let id = |wanted: Wanted<'_>| make(&mint, &wanted).unwrap().jti;
+        let id = |wanted: TokenSpec<'_>| make(&mint, &wanted).unwrap().jti;
         let ids = [
             id(wanted()),
-            id(Wanted {
+            id(TokenSpec {
                 token: "jti-2",
                 ..wanted()
             }),
-            id(Wanted {
+            id(TokenSpec {
                 credential: "deploy-web",
                 ..wanted()
             }),
-            id(Wanted {
+            id(TokenSpec {
                 issuer: "https://gitlab.com",
                 ..wanted()
             }),
@@ -508,7 +509,7 @@ mod tests {
         let far = Timestamp::from_unix(NOW + 10 * 86_400);
         let made = make(
             &mint,
-            &Wanted {
+            &TokenSpec {
                 expires_at: far,
                 ..wanted()
             },
@@ -527,7 +528,7 @@ mod tests {
             let expires_at = Timestamp::from_unix(expires_at);
             let error = make(
                 &mint,
-                &Wanted {
+                &TokenSpec {
                     expires_at,
                     ..wanted()
                 },
@@ -566,7 +567,7 @@ mod tests {
             let (_clock, mint) = mint();
             let error = make(
                 &mint,
-                &Wanted {
+                &TokenSpec {
                     audience,
                     ..wanted()
                 },
@@ -603,7 +604,7 @@ mod tests {
         let long = FactValue::Text("x".repeat(513));
         let error = make(
             &mint,
-            &Wanted {
+            &TokenSpec {
                 facts: vec![(Fact::Ref, &long)],
                 ..wanted()
             },
@@ -615,7 +616,7 @@ mod tests {
         let subject = "x".repeat(1_025);
         let error = make(
             &mint,
-            &Wanted {
+            &TokenSpec {
                 subject: &subject,
                 ..wanted()
             },
@@ -629,7 +630,7 @@ mod tests {
     #[test]
     fn a_token_for_rs256_is_never_signed_by_a_derived_key() {
         let (_clock, mint) = mint();
-        let wanted = Wanted {
+        let wanted = TokenSpec {
             signer: Signer::Rs256,
             ..wanted()
         };
@@ -646,7 +647,7 @@ mod tests {
         let hostile = FactValue::Text("main\",\"aud\":\"everyone\",\"x\":\"\u{202e}\n".to_owned());
         let made = make(
             &mint,
-            &Wanted {
+            &TokenSpec {
                 facts: vec![(Fact::Ref, &hostile)],
                 ..wanted()
             },

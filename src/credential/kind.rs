@@ -1,8 +1,7 @@
-//! Kind: everything the broker and its client know of one kind of credential, as a value. The list of
-//! kinds.
+//! Describes the kinds of credentials as values, for the broker and its client.
 //!
-//! Policies are read, requests checked, answers written and formats offered from these values, so a
-//! new kind is one file with its constant and one line in [`KINDS`]. Not: how a kind is minted.
+//! Policies, requests, responses and formats are handled from these values. So a new kind is one
+//! file with its constant, and one line in [`KINDS`]. How a kind is minted is not described here.
 
 use std::any::Any;
 use std::fmt;
@@ -21,7 +20,7 @@ pub fn find(name: &str) -> Option<&'static Kind> {
     KINDS.iter().copied().find(|kind| kind.name == name)
 }
 
-/// The kind that a token type URI stands for (RFC 8693 section 3), and the URI as it is listed.
+/// The kind of a token type URI (RFC 8693 section 3), and the URI as it is listed.
 #[must_use]
 pub fn by_urn(urn: &str) -> Option<(&'static Kind, &'static str)> {
     KINDS.iter().find_map(|kind| {
@@ -30,7 +29,7 @@ pub fn by_urn(urn: &str) -> Option<(&'static Kind, &'static str)> {
     })
 }
 
-/// The input of that name, of whichever kind has it. Inputs of one name mean the same in every kind.
+/// The input of that name, of any kind. Inputs with the same name mean the same in every kind.
 #[must_use]
 pub fn input(name: &str) -> Option<&'static Input> {
     let inputs = KINDS.iter().flat_map(|kind| kind.inputs);
@@ -38,34 +37,34 @@ pub fn input(name: &str) -> Option<&'static Input> {
 }
 
 pub struct Kind {
-    /// The word for it in a policy file and in answers.
+    /// Its name in policies and responses.
     pub name: &'static str,
-    /// What it is in a sentence, with its article.
+    /// A noun for it, with its article.
     pub noun: &'static str,
-    /// Its token type URI: the `issued_token_type` of a request that names none.
+    /// Its token type URI: the `issued_token_type` if a request names none.
     pub urn: &'static str,
-    /// Further URIs that a request may ask for it by.
+    /// Further URIs that a request can use.
     pub other_urns: &'static [&'static str],
-    /// The `token_type` of the token endpoint's answer (RFC 8693 section 2.2.1).
+    /// The `token_type` of the token endpoint's response (RFC 8693 section 2.2.1).
     pub token_type: &'static str,
-    /// The keys of its definition, beside those of every credential.
+    /// The keys of its definition, in addition to those of every credential.
     pub keys: &'static [&'static str],
-    /// What a request may bring.
+    /// The inputs that a request may have.
     pub inputs: &'static [Input],
     /// What a credential consists of.
     pub members: &'static [Member],
     /// What a repeat with the same idempotency key returns.
     pub repeat: Repeat,
-    /// It comes with a lease handle that ends it before its time.
+    /// Whether it has a lease handle to revoke it with.
     pub revocable: bool,
-    /// What a `uses:` entry of a team must bound.
+    /// What a `uses:` entry of a team must restrict.
     pub teams: &'static [TeamBound],
-    /// Makes the definition from the keys. `None` after an error that is already reported.
+    /// Reads the definition from its keys. `None` after an error that is already reported.
     pub read: fn(&mut DefinitionReader<'_, '_>) -> Option<Arc<dyn Definition>>,
 }
 
 impl Kind {
-    /// Every URI that stands for it, the usual one first.
+    /// Every URI for it, the default first.
     pub fn urns(&self) -> impl Iterator<Item = &'static str> {
         std::iter::once(self.urn).chain(self.other_urns.iter().copied())
     }
@@ -100,29 +99,29 @@ impl PartialEq for Kind {
 
 impl Eq for Kind {}
 
-/// Something a request may bring for a credential, e.g. the public key to be certified. Printable
-/// ASCII, never a secret: it is recorded in the audit log.
+/// An input of a request, e.g. the public key to certify. Printable ASCII, never a secret: it is
+/// recorded in the audit log.
 #[derive(Clone, Copy, Debug)]
 pub struct Input {
     /// The parameter of the form, and the member of `inputs` in JSON: lower-case letters and `_`.
     pub name: &'static str,
     /// What it is, for the documentation.
     pub summary: &'static str,
-    /// A request without it is refused.
+    /// Whether a request without it is rejected.
     pub required: bool,
     /// The most bytes it may have.
     pub longest: usize,
-    /// Says what is wrong with a value that is not too long, as the end of a sentence that begins with
-    /// its name. The value must not be part of the text.
+    /// Checks a value that is not too long. The error completes a sentence that begins with the
+    /// input's name, and must not contain the value.
     pub check: fn(&str) -> Result<(), String>,
 }
 
 impl Input {
-    /// Checks a value against all that the kind asks of it.
+    /// Checks a value: its length, and the kind's own check.
     ///
     /// # Errors
-    /// What is wrong, as the end of a sentence that begins with the input's name. It holds nothing of
-    /// the value.
+    /// What is wrong. The text completes a sentence that begins with the input's name, and does not
+    /// contain the value.
     pub fn check_value(&self, value: &str) -> Result<(), String> {
         let (found, longest) = (value.len(), self.longest);
         if found > longest {
@@ -132,20 +131,20 @@ impl Input {
     }
 }
 
-/// One member of a credential, as answers and formats name it.
+/// A member of a credential, as named in responses and formats.
 #[derive(Clone, Copy, Debug)]
 pub struct Member {
     pub name: &'static str,
-    /// What its value may be.
+    /// The form of its value.
     pub form: Form,
     /// Whether it may be shown.
     pub secrecy: Secrecy,
-    /// Every credential of the kind has it.
+    /// Whether every credential of the kind has it.
     pub always: bool,
 }
 
 impl Member {
-    /// It is what must not be shown.
+    /// Whether it is the secret.
     #[must_use]
     pub const fn is_secret(&self) -> bool {
         matches!(self.secrecy, Secrecy::Secret)
@@ -172,7 +171,7 @@ impl Member {
         }
     }
 
-    /// The same member, where some credentials of the kind lack it.
+    /// The same member, optional.
     #[must_use]
     pub const fn or_absent(self) -> Self {
         Self {
@@ -182,7 +181,7 @@ impl Member {
     }
 }
 
-/// What the value of a member may be.
+/// The form of a member's value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
     Text,
@@ -195,13 +194,13 @@ pub enum Form {
     Number,
 }
 
-/// Who may see a member.
+/// Whether a member may be shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Secrecy {
     Public,
     /// It is the secret: the `access_token` of the token endpoint.
     Secret,
-    /// The secret is part of it, as in an address with a password.
+    /// It contains the secret, like a URL with a password.
     HoldsSecret,
 }
 
@@ -209,14 +208,14 @@ pub enum Secrecy {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Repeat {
     Same,
-    /// The credential as it is then; it may differ from the first one.
+    /// The current credential, which may differ from the first one.
     ReadAgain,
     /// Nothing: the credential cannot be returned again, and the repeat is refused.
     Refused,
 }
 
-/// A key of the definition that a `uses:` entry of a team must bound: an entry that leaves it out
-/// would let the team define credentials without that limit.
+/// A key of the definition that a `uses:` entry of a team must restrict. Without it, the team could
+/// define credentials without that limit.
 #[derive(Clone, Copy, Debug)]
 pub struct TeamBound {
     /// The key of the definition.
@@ -225,31 +224,31 @@ pub struct TeamBound {
     pub uses: &'static str,
 }
 
-/// What a kind read from its own keys of a definition. Each kind has a type of its own, which its
-/// mint gets back through [`CredentialDefinition::of`](crate::policy::CredentialDefinition::of).
-pub trait Definition: Same + Any + fmt::Debug + Send + Sync {
-    /// The target of the settings that it is made in; `None` for kinds without one.
+/// The definition that a kind read from its own keys. Each kind has its own type, which its mint
+/// gets back through [`CredentialDefinition::of`](crate::policy::CredentialDefinition::of).
+pub trait Definition: SameDefinition + Any + fmt::Debug + Send + Sync {
+    /// The target that it is issued in; `None` for kinds without targets.
     fn target(&self) -> Option<&str> {
         None
     }
 
-    /// Every scope there is; empty for kinds without scopes.
+    /// Every scope; empty for kinds without scopes.
     fn scopes(&self) -> &[String] {
         &[]
     }
 
-    /// Everything that decides what is minted, but for the scopes: a repeat is the same only if
-    /// these are.
+    /// Everything that determines what is minted, except the scopes. Two requests are the same only
+    /// if these are equal.
     fn decisive(&self) -> Vec<&[u8]>;
 }
 
-/// Equality of definitions whose types are not known. Implemented for every comparable definition.
-pub trait Same {
+/// Equality of definitions of unknown types. Implemented for every definition with `PartialEq`.
+pub trait SameDefinition {
     /// The same type and the same values.
     fn is_same(&self, other: &dyn Definition) -> bool;
 }
 
-impl<T: Definition + PartialEq> Same for T {
+impl<T: Definition + PartialEq> SameDefinition for T {
     fn is_same(&self, other: &dyn Definition) -> bool {
         let other: &dyn Any = other;
         other.downcast_ref::<T>() == Some(self)

@@ -1,11 +1,11 @@
-//! Members: what a minted credential consists of.
+//! The members that a minted credential consists of.
 
 use serde_json::{Map, Value};
 
 use crate::secret::Secret;
 
-/// The named members of a credential, each public or secret. One of them is the secret itself: the
-/// constructor takes it, so there is always exactly one.
+/// The named members of a credential, each public or secret. The constructor takes the secret, so
+/// there is always exactly one.
 #[derive(Debug)]
 pub struct Members {
     name: &'static str,
@@ -30,14 +30,14 @@ impl Members {
         }
     }
 
-    /// Adds a public member; `Value::Null` says that it has no value.
+    /// Adds a public member. `Value::Null` means no value.
     #[must_use]
     pub fn public(mut self, name: &'static str, value: impl Into<Value>) -> Self {
         self.others.push((name, Other::Public(value.into())));
         self
     }
 
-    /// Adds a text that the secret is part of.
+    /// Adds a text that contains the secret.
     #[must_use]
     pub fn holding_secret(mut self, name: &'static str, text: Secret<String>) -> Self {
         self.others.push((name, Other::HoldsSecret(text)));
@@ -57,7 +57,7 @@ impl Members {
         })
     }
 
-    /// All members as JSON, secrets included: for the answer to the job only.
+    /// All members as JSON, including secrets. Only for the response to the job.
     #[must_use]
     pub fn expose(&self) -> Map<String, Value> {
         let others = self.others.iter().map(|(name, other)| {

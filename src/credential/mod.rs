@@ -1,6 +1,7 @@
-//! Make what was permitted; undo it. trait Mint; Credential; the makers of credentials.
+//! Mints and revokes credentials.
 //!
-//! A Recorded is taken by value: used once.
+//! A [`Recorded`] is taken by value, so an intent is used once. Each kind of credential has its own
+//! module.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -24,15 +25,16 @@ pub mod target;
 pub use database::postgres::PostgresLogin;
 pub use member::Members;
 
-/// Makes credentials of one kind.
+/// Mints credentials of one kind.
 #[async_trait]
 pub trait Mint: Send + Sync + fmt::Debug {
-    /// Makes what was recorded. A repeat (see [`Reserved::is_repeat`](crate::replay::Reserved::is_repeat))
-    /// gives the same credential again, and never a longer life.
+    /// Mints the recorded credential. A repeat (see
+    /// [`Reserved::is_repeat`](crate::replay::Reserved::is_repeat)) returns the same credential
+    /// again, and never with a longer lifetime.
     async fn mint(&self, recorded: Recorded) -> Result<Credential, MintError>;
 }
 
-/// Who makes credentials: by their target, and by their kind where a kind has no targets.
+/// Dispatches to the mint of a target, or of a kind without targets.
 #[derive(Clone, Debug, Default)]
 pub struct Mints {
     kinds: BTreeMap<&'static str, Arc<dyn Mint>>,
@@ -48,7 +50,7 @@ impl Mints {
         }
     }
 
-    /// Adds the maker of a kind that has no targets.
+    /// Adds the mint of a kind without targets.
     #[must_use]
     pub fn with_kind(mut self, kind: &'static kind::Kind, mint: Arc<dyn Mint>) -> Self {
         self.kinds.insert(kind.name, mint);
@@ -65,34 +67,35 @@ impl Mint for Mints {
         }
         let kind = definition.kind.name;
         let mint = self.kinds.get(kind).ok_or_else(|| {
-            let message = format!("nothing makes credentials of kind `{kind}`");
+            let message = format!("no mint issues credentials of kind `{kind}`");
             MintError::new(Reason::TargetUnknown, message)
         })?;
         mint.mint(recorded).await
     }
 }
 
-/// What was minted, on its way to the job.
+/// A minted credential.
 #[derive(Debug)]
 pub struct Credential {
     pub definition: Arc<CredentialDefinition>,
-    /// What it consists of, the secret among it.
+    /// Its members, including the secret.
     pub members: Members,
     pub expires_at: Timestamp,
-    /// For what can be revoked: the sealed handle, `hpl_…`.
+    /// The sealed lease handle (`hpl_…`), if it can be revoked.
     pub lease: Option<Secret<String>>,
-    /// For the audit event: the login's name or the token's `jti`.
+    /// Its public ID, for logs and events: the login's name, the token's `jti` or the certificate's
+    /// serial number.
     pub public_id: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct MintError {
-    /// A finished sentence without secrets.
+    /// The error message, without secrets.
     pub message: String,
-    /// Why, and with it whose fault it is and whether trying again helps.
+    /// The reason, which determines who is at fault and whether a retry can help.
     pub reason: Reason,
-    /// It is known that nothing was made: the token's use may be given back.
+    /// Whether it is known that nothing was made, so the use of the token may be given back.
     pub nothing_made: bool,
 }
 
@@ -106,10 +109,10 @@ impl MintError {
     }
 }
 
-/// What came of a revocation (RFC 7009).
+/// The result of a revocation (RFC 7009).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Revoked {
-    /// The login is gone, now or before.
+    /// The login is gone.
     Gone,
     /// The login is closed and its code disarmed; objects it left keep its name for now.
     Closed,

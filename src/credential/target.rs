@@ -1,7 +1,7 @@
-//! What credentials are made in, and ended in. The list of kinds of targets.
+//! Targets: what credentials are issued in and revoked in. The list of kinds of targets.
 //!
-//! A target is settings that read and check themselves, and a running part that they connect. Nobody
-//! else knows what kind it is.
+//! A target is settings that read and check themselves, and a running part that they connect. No
+//! other module knows the kinds.
 
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -28,7 +28,7 @@ mod lease;
 mod sweeper;
 
 pub use lease::{LeaseRow, LeaseState, Leftover, Listed, Listing, Record};
-pub use sweeper::{Report, Sweeper};
+pub use sweeper::{SweepObserver, Sweeper};
 
 /// Every kind of target, by the word after `kind:`.
 pub const KINDS: [&TargetKind; 2] = [&postgres::TARGET, &ssh::TARGET];
@@ -36,20 +36,20 @@ pub const KINDS: [&TargetKind; 2] = [&postgres::TARGET, &ssh::TARGET];
 pub struct TargetKind {
     /// The word after `kind:`.
     pub name: &'static str,
-    /// Reads what else stands there; what is wrong is reported to the section.
+    /// Reads the other keys. Errors are reported to the section.
     pub(crate) read: fn(&Section<'_>) -> Option<Arc<dyn TargetSettings>>,
 }
 
 /// One target of the settings.
 #[async_trait]
-pub trait TargetSettings: Same + Any + Send + Sync + fmt::Debug {
-    /// Why it cannot stand beside another target, and what to do.
+pub trait TargetSettings: SameSettings + Any + Send + Sync + fmt::Debug {
+    /// Why it cannot be used together with another target, and what to do.
     fn clash(&self, _name: &str, _other: &dyn TargetSettings) -> Option<(String, &'static str)> {
         None
     }
 
-    /// Files that are read when it is connected; one that changes connects it anew. Secrets that are read
-    /// at each use are none of them.
+    /// Files that are read when it connects. If one changes, the target reconnects. Secrets that
+    /// are read at each use are not included.
     fn files(&self) -> Vec<PathBuf> {
         Vec::new()
     }
@@ -62,7 +62,7 @@ pub trait TargetSettings: Same + Any + Send + Sync + fmt::Debug {
         Ok(())
     }
 
-    /// Whether a credential can be made in it, as far as the settings say; `name` is the target's.
+    /// Checks that the settings allow this credential in the target `name`.
     ///
     /// # Errors
     /// What is wrong, and what to write.
@@ -70,13 +70,13 @@ pub trait TargetSettings: Same + Any + Send + Sync + fmt::Debug {
         Ok(())
     }
 
-    /// Sets up the way to it, without going there.
+    /// Sets up the target without connecting to it yet.
     ///
     /// # Errors
     /// A file that it names cannot be used.
     fn connect(&self, name: &str, with: &With<'_>) -> Result<Arc<dyn Target>, String>;
 
-    /// Tries whether it is set up as credentials need it.
+    /// Checks that the target is set up for the credentials.
     ///
     /// # Errors
     /// The policies cannot be used with it.
@@ -89,15 +89,16 @@ pub trait TargetSettings: Same + Any + Send + Sync + fmt::Debug {
         false
     }
 
-    /// What its administrator has to run or configure, or with `uninstall` what removes that.
+    /// The text that its administrator runs or configures, or with `uninstall` the text that
+    /// removes it.
     ///
     /// # Errors
-    /// There is no such text, or it cannot be made.
+    /// There is no such text, or it cannot be generated.
     fn installation(&self, wanted: &Installation<'_>) -> Result<InstallText, String>;
 }
 
 impl dyn TargetSettings + '_ {
-    /// The settings of one kind of target, where they are of that kind.
+    /// Downcasts to the settings of one kind.
     #[must_use]
     pub fn of<T: TargetSettings>(&self) -> Option<&T> {
         let settings: &dyn Any = self;
@@ -113,19 +114,19 @@ impl PartialEq for dyn TargetSettings {
 
 impl Eq for dyn TargetSettings {}
 
-/// Equality of settings whose kinds are not known. Implemented for every comparable one.
-pub trait Same {
+/// Equality of settings of unknown kinds. Implemented for all settings with `PartialEq`.
+pub trait SameSettings {
     /// The same kind and the same values.
     fn is_same(&self, other: &dyn TargetSettings) -> bool;
 }
 
-impl<T: TargetSettings + PartialEq> Same for T {
+impl<T: TargetSettings + PartialEq> SameSettings for T {
     fn is_same(&self, other: &dyn TargetSettings) -> bool {
         other.of() == Some(self)
     }
 }
 
-/// The definition of a credential that names the target `name`, which makes those of one kind.
+/// The definition of a credential that names the target `name`, if it is of the target's kind.
 ///
 /// # Errors
 /// It is of another kind.
@@ -135,40 +136,41 @@ pub(super) fn made_here<'a, T: Definition>(
 ) -> Result<&'a T, String> {
     credential.of().ok_or_else(|| {
         format!(
-            "credential `{}` of the policies is {}, which target `{name}` does not make; name another target",
+            "credential `{}` of the policies is {}, which target `{name}` cannot issue; choose \
+             another target",
             credential.name, credential.kind.noun
         )
     })
 }
 
-/// What is needed to connect a target.
+/// What a target needs to connect.
 #[derive(Debug)]
 pub struct With<'a> {
     /// For names, records and handles of leases.
     pub root_keys: &'a RootKeys,
     pub clock: &'a Arc<dyn Clock>,
-    /// The target of that name before a reload.
-    pub before: Option<Before<'a>>,
+    /// The target of that name before the reload.
+    pub before: Option<PreviousTarget<'a>>,
 }
 
 /// A target before a reload.
 #[derive(Clone, Copy, Debug)]
-pub struct Before<'a> {
-    /// The target. What it knows of leases is kept in any case.
+pub struct PreviousTarget<'a> {
+    /// The target. Its state about leases is always kept.
     pub target: &'a dyn Target,
-    /// Its connections are kept too.
+    /// Whether its connections are kept too.
     pub is_kept: bool,
 }
 
-/// Which installation text is wanted.
+/// Selects an installation text.
 #[derive(Debug)]
 pub struct Installation<'a> {
     pub name: &'a str,
-    /// Who may get what in it.
+    /// The policies that use the target.
     pub policies: &'a PolicySet,
-    /// The server's major version, for what differs by it.
+    /// The server's major version.
     pub server_version: Option<u32>,
-    /// What removes it, in place of what makes it.
+    /// Whether to uninstall.
     pub uninstall: bool,
 }
 
@@ -176,54 +178,55 @@ pub struct Installation<'a> {
 #[derive(Debug)]
 pub struct InstallText {
     pub text: String,
-    /// What to know about it, for the terminal.
+    /// A note for the terminal.
     pub note: Option<String>,
 }
 
-/// A target that runs. What it does not offer has a default.
+/// A connected target. Optional operations have defaults.
 #[async_trait]
 pub trait Target: Mint + Any {
-    /// The files that it was made of are as they were.
+    /// Whether its files are unchanged.
     fn has_same_files(&self) -> bool {
         true
     }
 
-    /// The id of the key that it signs with, where it signs what it issues.
+    /// The ID of its signing key, if it signs what it issues.
     fn key_id(&self) -> Option<String> {
         None
     }
 
-    /// A pass of upkeep over `other` may go on in its place.
+    /// Whether a running sweep of `other` may continue for this target.
     fn continues(&self, other: &dyn Target) -> bool;
 
-    /// Ends a lease before its time; one that is gone already is gone. Says why one is not gone yet.
+    /// Revokes a lease. Returns the result, and why it is not gone yet. A lease that is already
+    /// gone is not an error.
     ///
     /// # Errors
-    /// There are no leases here.
+    /// The target has no leases.
     async fn revoke(&self, lease: &LeaseContents) -> Result<(Revoked, String), MintError> {
-        let message = format!("nothing made in target `{}` can be revoked", lease.target);
+        let message = format!("credentials of target `{}` cannot be revoked", lease.target);
         Err(MintError::new(Reason::LeaseNone, message))
     }
 
-    /// How often to sweep; `None` where nothing is left behind.
+    /// How often to sweep; `None` if the target needs no sweep.
     fn sweep_interval(&self) -> Option<Duration> {
         None
     }
 
-    /// One pass: what has ended is removed.
+    /// Sweeps once: removes what has expired.
     ///
     /// # Errors
-    /// It cannot be reached.
+    /// The target is unreachable.
     async fn sweep(&self) -> Result<SweepReport, String> {
         Ok(SweepReport::default())
     }
 
-    /// How it was at the last pass.
+    /// The status after the last sweep.
     fn status(&self) -> TargetStatus {
         TargetStatus::default()
     }
 
-    /// How many connections this broker has there, of each login.
+    /// The connections of this broker, by login.
     fn connections(&self) -> Vec<ConnectionStatus> {
         Vec::new()
     }
@@ -231,14 +234,14 @@ pub trait Target: Mint + Any {
     /// Every lease there is.
     ///
     /// # Errors
-    /// It cannot be reached.
+    /// The target is unreachable.
     async fn leases(&self) -> Result<Listing, String> {
         Ok(Listing::default())
     }
 }
 
 impl dyn Target + '_ {
-    /// The target of one kind, where it is of that kind.
+    /// Downcasts to a target of one kind.
     #[must_use]
     pub fn of<T: Target>(&self) -> Option<&T> {
         let target: &dyn Any = self;
@@ -270,8 +273,7 @@ impl Targets {
         self.0.iter().map(|(name, target)| (name.as_str(), target))
     }
 
-    /// Ends a lease before its time. What cannot be ended now is tried again by the sweep, until the lease
-    /// is gone.
+    /// Revokes a lease. If it cannot be revoked now, the sweep retries until the lease is gone.
     ///
     /// # Errors
     /// The target is not in the settings, or has no leases.
@@ -284,10 +286,10 @@ impl Targets {
         target.revoke(lease).await.map(|(revoked, _)| revoked)
     }
 
-    /// One pass over a target.
+    /// Sweeps a target once.
     ///
     /// # Errors
-    /// It cannot be reached, or is not in the settings.
+    /// The target is unreachable, or is not in the settings.
     pub async fn sweep(&self, name: &str) -> Result<SweepReport, String> {
         match self.get(name) {
             Some(target) => target.sweep().await,
@@ -295,7 +297,7 @@ impl Targets {
         }
     }
 
-    /// How each target is that has upkeep.
+    /// The status of each target with a sweep.
     #[must_use]
     pub fn status(&self) -> BTreeMap<String, TargetStatus> {
         self.iter()
@@ -304,7 +306,7 @@ impl Targets {
             .collect()
     }
 
-    /// How many connections this broker has to each target.
+    /// The connections of this broker to each target.
     #[must_use]
     pub fn connections(&self) -> BTreeMap<String, Vec<ConnectionStatus>> {
         self.iter()
@@ -315,7 +317,7 @@ impl Targets {
     /// Mints in the target of that name.
     ///
     /// # Errors
-    /// There is none, or it refuses.
+    /// The target does not exist, or refuses.
     pub async fn mint(&self, name: &str, recorded: Recorded) -> Result<Credential, MintError> {
         let target = self.get(name).ok_or_else(|| {
             let message = format!("target `{name}` is not in the settings");
@@ -325,22 +327,22 @@ impl Targets {
     }
 }
 
-/// What one pass over a target did.
+/// The result of one sweep.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SweepReport {
     pub removed: Vec<String>,
     /// Logins that could not be removed, each with the reason.
     pub left: Vec<(String, String)>,
-    /// Logins that were left before and whose next attempt is not due.
+    /// Logins that an earlier sweep could not remove, and whose next attempt is not due.
     pub waiting: u32,
-    /// Sessions without a login that were ended.
+    /// Sessions without a login that were terminated.
     pub ghosts: u32,
-    /// Live logins, not told of before, that no broker with our keys made (T-104).
-    pub strangers: Vec<String>,
+    /// Newly found live logins that no broker with these keys created (T-104).
+    pub foreign_leases: Vec<String>,
 }
 
 impl SweepReport {
-    /// Something happened that was not told before.
+    /// Whether there is anything new to report.
     #[must_use]
     pub fn is_news(&self) -> bool {
         Self {
@@ -350,18 +352,18 @@ impl SweepReport {
     }
 }
 
-/// How a target is, as of its last pass.
+/// The status of a target after its last sweep.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TargetStatus {
-    /// When the last pass came through.
+    /// When the last successful sweep ended.
     pub swept_at: Option<Timestamp>,
-    /// Why the last pass did not, or what it found to be wrong with the settings.
+    /// Why the last sweep failed, or what is wrong with the settings.
     pub problem: Option<String>,
-    /// How many leases are how far.
+    /// The number of leases by state.
     pub leases: BTreeMap<LeaseState, usize>,
-    /// Live logins that no broker with our keys made.
-    pub strangers: usize,
-    /// Objects in quarantine, which somebody should look at.
+    /// Live logins that no broker with these keys created.
+    pub foreign_leases: usize,
+    /// Objects in quarantine, for an administrator to review.
     pub quarantined: i64,
 }
 
@@ -371,11 +373,11 @@ pub struct ConnectionStatus {
     /// `broker` or `cleaner`.
     pub login: &'static str,
     pub open: usize,
-    /// How many this broker may open.
+    /// The maximum number of connections.
     pub most: usize,
-    /// Why there was none just now for whoever wanted one: the login or the server has all it may.
+    /// Why the last attempt got no connection: a limit of the login or the server.
     pub problem: Option<String>,
-    /// How often the server refused one, by the limit that was reached.
+    /// How often the server refused a connection, by the limit that was reached.
     pub refused: BTreeMap<&'static str, u64>,
 }
 
@@ -391,16 +393,16 @@ pub struct Finding {
 /// How bad a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Severity {
-    /// A lease would not work, or reach too far.
+    /// A lease would not work, or have too many rights.
     Error,
-    /// It works, and could be better.
+    /// It works, but could be better.
     Warning,
-    /// It is as it should be.
+    /// It is correct.
     Fine,
 }
 
 impl Severity {
-    /// The word in front of a finding.
+    /// The prefix of a finding.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {

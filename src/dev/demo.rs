@@ -65,8 +65,8 @@ struct Story<'a> {
 }
 
 impl DemoError {
-    fn otherwise(problem: impl ToString) -> Self {
-        Self::Otherwise(problem.to_string())
+    fn otherwise(problem: impl Into<String>) -> Self {
+        Self::Otherwise(problem.into())
     }
 }
 
@@ -123,9 +123,11 @@ impl Story<'_> {
         let keys = self.stage.get("/.well-known/jwks.json").await?;
         let (keys, algorithms) = (keys.body.to_string(), [Algorithm::ES256]);
         let keys = KeySet::from_jwks(keys.as_bytes(), &Admission::new(&algorithms))
-            .map_err(DemoError::otherwise)?;
-        let payload = verify_jws(&minted, &keys, &algorithms).map_err(DemoError::otherwise)?;
-        let claims: Value = serde_json::from_slice(&payload).map_err(DemoError::otherwise)?;
+            .map_err(|error| DemoError::otherwise(error.to_string()))?;
+        let payload = verify_jws(&minted, &keys, &algorithms)
+            .map_err(|error| DemoError::otherwise(error.to_string()))?;
+        let claims: Value = serde_json::from_slice(&payload)
+            .map_err(|error| DemoError::otherwise(error.to_string()))?;
         for (pointer, expected) in [
             ("/aud", "https://deploy.acme.dev"),
             ("/iss", &self.stage.url),
@@ -134,7 +136,7 @@ impl Story<'_> {
             let what = format!("`{pointer}` of the token");
             expect(&text(&claims, pointer)?, expected, &what)?;
         }
-        self.did("its signature holds against the broker's published keys");
+        self.did("its signature is valid under the broker's published keys");
         for name in ["iss", "sub", "aud", "scope", "job"] {
             let value = claims.get(name).unwrap_or(&Value::Null);
             self.say(&format!("{name} {}", escape(&value.to_string())));
@@ -165,14 +167,14 @@ impl Story<'_> {
             let problem = "the denial does not name `ref` and `environment`";
             return Err(DemoError::otherwise(problem));
         }
-        self.did("refused: the job hears which facts failed, for its own repository");
+        self.did("denied: the job learns which facts failed, for its own repository");
         Ok(())
     }
 
     /// Step 4: who does not belong here learns nothing.
     async fn refuse_a_stranger(&mut self) -> Result<(), DemoError> {
         self.title(
-            "A job of another repository asks for it, and for something that does not exist",
+            "A job of another repository asks for it, and for a credential that does not exist",
         );
         let mut heard = Vec::new();
         for credential in ["shop-db/migrate", "no-such/credential"] {
@@ -185,16 +187,18 @@ impl Story<'_> {
             let body = self.refused(credential, &token).await?;
             heard.push(text(&body, "/error_description")?);
             if body.get("failed_conditions").is_some() {
-                return Err(DemoError::otherwise("a stranger heard conditions"));
+                return Err(DemoError::otherwise(
+                    "an unrelated job was shown conditions",
+                ));
             }
         }
         let [first, second] = heard.as_slice() else {
             return Err(DemoError::otherwise("two answers were expected"));
         };
-        let what = "what a stranger hears about a credential that does not exist";
+        let what = "the response to an unrelated job about a credential that does not exist";
         expect(second, first, what)?;
         self.say(first);
-        self.did("refused, with the same sentence whatever a stranger asks for");
+        self.did("denied: an unrelated job always gets the same sentence");
         Ok(())
     }
 
@@ -224,7 +228,7 @@ impl Story<'_> {
         self.say(&format!("POST /revoke: {}", reply.status));
         expect_status(&reply, 200)?;
         if migrated.session.simple_query("SELECT 1").await.is_ok() {
-            return Err(DemoError::otherwise("the session goes on"));
+            return Err(DemoError::otherwise("the session is still open"));
         }
         self.did("the open session was ended");
         match connect(&migrated.login).await {
@@ -244,18 +248,18 @@ impl Story<'_> {
 
     /// Step 7: what nobody revokes ends by itself.
     async fn expire(&mut self) -> Result<(), DemoError> {
-        self.title("A second job gets a login for 5 seconds, and nobody revokes it");
+        self.title("A second job gets a login for 5 seconds, which is not revoked");
         let token = self.production_token()?;
         let body = self.get(MIGRATE, &token, None, &[("ttl", "5s")]).await?;
         let login = login(&body)?;
         self.say(&format!("user {}", login.get_user().unwrap_or_default()));
         let session = connect(&login).await?;
         self.expect_roles(1).await?;
-        self.did("logged in; its end is part of its name, so every replica knows it");
+        self.did("logged in; its expiry is part of its name, so every replica knows it");
         for _ in 0..SWEEP_POLLS {
             if self.roles().await? == 0 {
                 if session.simple_query("SELECT 1").await.is_ok() {
-                    return Err(DemoError::otherwise("its session goes on"));
+                    return Err(DemoError::otherwise("its session is still open"));
                 }
                 self.did("the sweep, every 2 s here, ended its session and dropped it");
                 return Ok(());
@@ -267,16 +271,16 @@ impl Story<'_> {
 
     /// Step 8: the record shows what was done to it.
     fn prove_the_record(&mut self) -> Result<(), DemoError> {
-        self.title("The audit record is whole, and shows when it is not");
+        self.title("The audit log is complete, and shows when it is not");
         let file = self.stage.audit_file();
         let lines = fs::read_to_string(&file)?;
         let whole = check(&file, Vec::new())?;
         if let Some(finding) = whole.findings.first() {
-            let problem = format!("a finding in a whole log: {finding}");
+            let problem = format!("a finding in a complete log: {finding}");
             return Err(DemoError::otherwise(problem));
         }
         self.did(&format!(
-            "hallpass audit verify audit.jsonl: {} lines, whole",
+            "hallpass audit verify audit.jsonl: {} lines, complete",
             whole.lines
         ));
         let head = whole.head.as_deref().and_then(Head::parse);

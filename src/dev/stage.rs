@@ -320,7 +320,7 @@ pub fn masked(secret: &str) -> String {
 pub fn fresh_key() -> Result<Secret<String>, StageError> {
     let mut bytes = [0_u8; 32];
     aws_lc_rs::rand::fill(&mut bytes)
-        .map_err(|_| StageError::Settings("the random source gives nothing".to_owned()))?;
+        .map_err(|_| StageError::Settings("the random source failed".to_owned()))?;
     Ok(Secret::new(data_encoding::BASE64URL_NOPAD.encode(&bytes)))
 }
 

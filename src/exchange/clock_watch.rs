@@ -1,4 +1,4 @@
-//! Is the wall clock to be trusted? Nothing is minted while it jumps (T-73).
+//! Detects jumps of the wall clock. Nothing is minted while it is unstable (T-73).
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -8,8 +8,8 @@ use crate::reason::Reason;
 
 /// Compares wall time with monotonic time.
 ///
-/// Both are compared with where they stood up to a minute ago, so that many small steps in a row are
-/// one jump too; a clock that is slewed, or corrected a little once in a while, is let be.
+/// Both are compared with their values of up to a minute ago, so a series of small steps counts as
+/// a jump. A slewed clock, or a small correction now and then, does not.
 #[derive(Debug)]
 pub(super) struct ClockWatch {
     clock: Arc<dyn Clock>,
@@ -18,7 +18,7 @@ pub(super) struct ClockWatch {
 
 #[derive(Debug)]
 struct State {
-    /// Where both stood when they were last taken as right.
+    /// Both times when they were last accepted.
     wall: Timestamp,
     monotonic: Duration,
     /// The jump is over when monotonic time reaches this.
@@ -28,13 +28,17 @@ struct State {
 /// The clock cannot be trusted now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ClockError {
-    /// It is before the day this program was written.
+    /// It is before the day hallpass was built.
     #[error(
-        "the broker's clock is before the day hallpass was built; nothing is minted until it is set"
+        "the broker's clock is before the day hallpass was built; no credentials are issued \
+         until it is corrected"
     )]
     Wrong,
     /// It moved by more than a minute against monotonic time.
-    #[error("the broker's clock jumped; nothing is minted until it is stable for ten seconds")]
+    #[error(
+        "the broker's clock jumped; no credentials are issued until it has been stable for \
+        ten seconds"
+    )]
     Jumped,
 }
 
@@ -51,7 +55,7 @@ impl ClockWatch {
         }
     }
 
-    /// Looks at the clock; asked before each exchange and by readiness.
+    /// Checks the clock. Called before each exchange and by readiness.
     ///
     /// # Errors
     /// The clock jumped, or is wrong.
@@ -98,7 +102,7 @@ const LOOK_BACK: Duration = Duration::from_secs(60);
 /// How long the clock must run evenly after a jump.
 const STABLE_FOR: Duration = Duration::from_secs(10);
 
-/// 2026-01-01: no clock that is right shows an earlier time to this program.
+/// 2026-01-01. A correct clock never shows an earlier time to this program.
 const BUILT: Timestamp = Timestamp::from_unix(1_767_225_600);
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Why nothing is handed out: one variant per stage.
+//! The errors of an exchange and of a revocation.
 
 use super::ClockError;
 use crate::audit::SinkError;
@@ -10,31 +10,31 @@ use crate::reason::Reason;
 use crate::replay::ReplayError;
 use crate::token::VerifyError;
 
-/// Why nothing is handed out: one variant per stage.
+/// Why an exchange failed: one variant per stage.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// As many exchanges as we take on are under way.
+pub enum ExchangeError {
+    /// The limit of concurrent exchanges is reached.
     #[error("the broker is busy; try again in a second")]
     Busy,
     /// The clock cannot be trusted.
     #[error(transparent)]
     Clock(#[from] ClockError),
-    /// The token is not genuine, or its issuer's keys cannot be had.
+    /// The token is not genuine, or its issuer's keys are unavailable.
     #[error(transparent)]
     Verify(#[from] VerifyError),
     /// A claim is not what its provider sends.
     #[error(transparent)]
     Identify(#[from] ClaimError),
-    /// The job's repository asked too often.
-    #[error("this repository asked too often; try again in {retry_after} seconds")]
+    /// The repository exceeded its rate limit.
+    #[error("rate limit exceeded for this repository; try again in {retry_after} seconds")]
     Rate {
-        /// Seconds until it may ask again.
+        /// Seconds until the next request is accepted.
         retry_after: u64,
     },
-    /// No policy lets the job have it.
-    #[error("no policy lets the job have credential `{}`", .0.decision().credential)]
+    /// No policy grants it to the job.
+    #[error("no policy grants this job credential `{}`", .0.decision().credential)]
     Decide(Box<Denial>),
-    /// The credential is of another kind than the caller can use.
+    /// The credential is not of the kind that the caller named.
     #[error(
         "credential `{credential}` is of kind `{kind}`, which `requested_token_type` does not name"
     )]
@@ -42,12 +42,12 @@ pub enum Error {
         credential: String,
         kind: &'static str,
     },
-    /// The caller named the credential and a URI that is not the credential's.
+    /// The caller named the credential, and a URI that the credential does not declare.
     #[error(
         "`audience` names credential `{credential}`, which does not declare the URI in `resource`; send one of the two"
     )]
     Resource { credential: String },
-    /// The caller brought other inputs than the credential takes.
+    /// The inputs of the request do not fit the credential.
     #[error(transparent)]
     Input(InputError),
     #[error(transparent)]
@@ -55,14 +55,14 @@ pub enum Error {
     /// It could not be recorded.
     #[error(transparent)]
     Record(SinkError),
-    /// It could not be made.
+    /// The credential could not be issued.
     #[error(transparent)]
     Mint(#[from] MintError),
-    #[error("something went wrong inside the broker")]
+    #[error("internal error in the broker")]
     Bug,
 }
 
-impl Error {
+impl ExchangeError {
     /// The reason for logs, metrics and events.
     #[must_use]
     pub fn reason(&self) -> Reason {
@@ -84,16 +84,16 @@ impl Error {
     }
 }
 
-/// Why a handle revokes nothing.
+/// Why a revocation failed.
 #[derive(Debug, thiserror::Error)]
 pub enum RevokeError {
-    /// As many revocations as we take on are under way.
+    /// The limit of concurrent revocations is reached.
     #[error("the broker is busy; try again in a second")]
     Busy,
-    /// None of our keys opens it.
+    /// No key of this broker opens the handle.
     #[error(transparent)]
     Handle(#[from] LeaseError),
-    /// The target is not one of ours, or refused.
+    /// The target is not in the settings, or refused.
     #[error(transparent)]
     Target(#[from] MintError),
 }

@@ -1,6 +1,6 @@
-//! What an exchange puts on record beside intents and outcomes. Not: what anything waits for.
+//! Records the events of an exchange other than intents and outcomes. Nothing waits for them.
 
-use super::{Exchange, LeftOut, Request, Seen, UNKNOWN};
+use super::{CallerInfo, Exchange, Request, SuppressedLines, UNKNOWN};
 use crate::audit::Text;
 use crate::audit::event::{self, Event, RevocationResult};
 use crate::credential::Revoked;
@@ -10,39 +10,45 @@ use crate::provider::Job;
 use crate::reason::Reason;
 
 impl Exchange {
-    pub(super) fn note_refusal(&self, id: &str, reason: Reason, message: &str, seen: &Seen) {
-        let issuer = seen.issuer();
-        // Anyone can send tokens that are refused: their events must not fill the sinks (T-97).
-        let refusals = &self.lasting.refusals;
+    pub(super) fn note_refusal(
+        &self,
+        id: &str,
+        reason: Reason,
+        message: &str,
+        caller: &CallerInfo,
+    ) {
+        let issuer = caller.issuer();
+        // Anyone can send tokens that are refused. Their events must not fill the sinks (T-97).
+        let refusals = &self.state.refusals;
         let is_noted = refusals.take(reason, issuer.unwrap_or(UNKNOWN));
-        self.note_left_out();
+        self.note_suppressed();
         if is_noted {
-            self.note(&Event::Refusal(event::Refusal {
+            self.note(&Event::Refusal(event::RefusalRecord {
                 request_id: Text::new(id),
                 reason,
                 message: Text::new(message),
                 unverified_issuer: issuer.map(Text::new),
-                unverified_iss: seen.foreign_issuer().map(Text::new),
+                unverified_iss: caller.foreign_issuer().map(Text::new),
             }));
         }
     }
 
-    /// Tells how many refusals were not recorded in seconds that are over.
-    pub(crate) fn note_left_out(&self) {
-        for told in self.lasting.refusals.left_out() {
-            self.note_left_out_of(&told);
+    /// Records how many refusals were suppressed in earlier seconds.
+    pub(crate) fn note_suppressed(&self) {
+        for told in self.state.refusals.left_out() {
+            self.note_suppressed_lines(&told);
         }
     }
 
-    /// The same for all there are, at the end.
-    pub(crate) fn note_all_left_out(&self) {
-        for told in self.lasting.refusals.rest() {
-            self.note_left_out_of(&told);
+    /// Records all suppressed refusals, at shutdown.
+    pub(crate) fn note_all_suppressed(&self) {
+        for told in self.state.refusals.rest() {
+            self.note_suppressed_lines(&told);
         }
     }
 
-    fn note_left_out_of(&self, told: &LeftOut) {
-        self.note(&Event::LeftOut(event::LeftOut {
+    fn note_suppressed_lines(&self, told: &SuppressedLines) {
+        self.note(&Event::LeftOut(event::LeftOutRecord {
             reason: told.reason,
             unverified_issuer: Text::new(&told.issuer),
             refusals: told.lines,
@@ -52,15 +58,15 @@ impl Exchange {
     pub(super) fn note_denial(&self, job: &Job, denial: &Denial, request: &Request) {
         let everything = denial.answer(Disclosure::Always);
         let failed = everything.failed_conditions.iter();
-        self.note(&Event::Denial(event::Denial {
+        self.note(&Event::Denial(event::DenialRecord {
             request_id: Text::new(&request.id),
             job: event::JobRecord::of(job),
             credential: Text::new(&request.ask.credential),
             reason: denial.reason(),
             decision: Text::new(&everything.description),
-            revision: Text::new(self.parts.policies.revision()),
+            revision: Text::new(self.components.policies.revision()),
             failed_conditions: failed
-                .map(|line| event::FailedCondition {
+                .map(|line| event::FailedConditionRecord {
                     policy: Text::new(&line.policy),
                     fact: Text::new(&line.fact),
                     expected: Text::new(&line.expected),
@@ -71,27 +77,27 @@ impl Exchange {
         }));
     }
 
-    /// A genuine job may not have what it asked for, for another reason than its policies.
-    pub(super) fn note_no(
+    /// Records a denial that has another reason than the policies.
+    pub(super) fn note_other_denial(
         &self,
-        who: Applicant,
+        who: DenialSubject,
         id: &str,
         reason: Reason,
         error: &(impl std::error::Error + ?Sized),
     ) {
-        self.note(&Event::Denial(event::Denial {
+        self.note(&Event::Denial(event::DenialRecord {
             request_id: Text::new(id),
             job: who.job,
             credential: who.credential,
             reason,
             decision: Text::new(&error.to_string()),
-            revision: Text::new(self.parts.policies.revision()),
+            revision: Text::new(self.components.policies.revision()),
             failed_conditions: std::iter::empty().collect(),
         }));
     }
 
     pub(super) fn note_revocation(&self, lease: &LeaseContents, id: &str, ended: Option<Revoked>) {
-        self.note(&Event::Revocation(event::Revocation {
+        self.note(&Event::Revocation(event::RevocationRecord {
             request_id: Some(Text::new(id)),
             target: Text::new(&lease.target),
             lease: Text::new(&lease.name),
@@ -107,19 +113,19 @@ impl Exchange {
         }));
     }
 
-    /// Nothing is handed out here, so nothing waits for the sinks.
+    /// Nothing is issued here, so nothing waits for the sinks.
     pub(super) fn note(&self, event: &Event) {
-        self.parts.audit.note_or_log(event);
+        self.components.audit.note_or_log(event);
     }
 }
 
-/// Who asks for what, kept while the permit is with the store of used tokens.
-pub(super) struct Applicant {
+/// The job and credential of a possible denial. Kept while the store of used tokens has the permit.
+pub(super) struct DenialSubject {
     job: event::JobRecord,
     credential: Text,
 }
 
-impl Applicant {
+impl DenialSubject {
     pub(super) fn of(job: &Job, credential: &str) -> Self {
         Self {
             job: event::JobRecord::without_facts(job),

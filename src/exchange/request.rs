@@ -1,61 +1,60 @@
-//! What a door asks for, what comes back, and what is known of the caller meanwhile.
+//! The request and the result of an exchange, and what is known of its caller.
 
 use std::sync::{Arc, OnceLock};
 
-use super::Error;
+use super::ExchangeError;
 use crate::credential::Credential;
 use crate::policy::{Ask, Available, Decision, Denial};
 use crate::provider::{Fact, Job};
 use crate::replay::IdempotencyKey;
 use crate::token::{SubjectToken, Verified, Verifier};
 
-/// What a door asks for.
+/// A request for a credential.
 #[derive(Debug)]
 pub struct Request {
-    /// Our id of the request.
+    /// The request ID.
     pub id: String,
     pub subject_token: SubjectToken,
     pub ask: Ask,
-    /// The kind of credential the caller can use, when it says (`requested_token_type`).
+    /// The kind of credential that the caller accepts (`requested_token_type`).
     pub kind: Option<&'static str>,
-    /// The URI that the credential must declare, when the caller names one beside it
-    /// (RFC 8693 `resource`).
+    /// The URI that the credential must declare (RFC 8693 `resource`).
     pub resource: Option<String>,
     pub key: Option<IdempotencyKey>,
-    /// Where to leave what is known of the caller, for the log.
-    pub seen: Arc<Seen>,
+    /// Filled in as the caller becomes known, for the log.
+    pub caller: Arc<CallerInfo>,
 }
 
 #[derive(Debug)]
 pub struct Granted {
     pub credential: Credential,
-    /// Seconds it lives from now.
+    /// Seconds until it expires.
     pub expires_in: i64,
-    /// The policy that allowed it.
+    /// The policy that granted it.
     pub policy: String,
-    /// The policies that were asked, `sha256:…`.
+    /// The hash of the policies that decided, `sha256:…`.
     pub revision: String,
     /// The decision in one sentence.
     pub decision: String,
-    /// The same was given before, under the same key.
+    /// It was issued before, under the same idempotency key.
     pub is_repeat: bool,
 }
 
 #[derive(Debug)]
 pub enum Explained {
-    /// The job may have it.
+    /// The job would get it.
     Permitted(Box<Decision>),
     Denied(Box<Denial>),
     /// The job may have it, but not with what else it asks for.
-    Unfit(Box<Decision>, Error),
-    /// Everything this job may have, where it asked for nothing in particular.
+    Unfit(Box<Decision>, ExchangeError),
+    /// All credentials that the job can get, if it named none.
     Available(Vec<Available>),
 }
 
-/// What is known of a caller so far, for the one log line: filled in as the exchange goes, and
-/// readable also when it never ends.
+/// What is known of the caller, for the request's log line. Filled in during the exchange, and
+/// readable even if the exchange never finishes.
 #[derive(Debug, Default)]
-pub struct Seen {
+pub struct CallerInfo {
     issuer: OnceLock<String>,
     foreign_issuer: OnceLock<String>,
     kid: OnceLock<String>,
@@ -63,20 +62,20 @@ pub struct Seen {
     repository: OnceLock<String>,
 }
 
-impl Seen {
+impl CallerInfo {
     /// The configured name of the token's issuer.
     #[must_use]
     pub fn issuer(&self) -> Option<&str> {
         self.issuer.get().map(String::as_str)
     }
 
-    /// The `iss` of a refused token of an issuer that is not configured: unverified, escaped and cut.
+    /// The unverified `iss` of a refused token of an unknown issuer, escaped and truncated.
     #[must_use]
     pub fn foreign_issuer(&self) -> Option<&str> {
         self.foreign_issuer.get().map(String::as_str)
     }
 
-    /// The key a refused token named: escaped, from its unverified header.
+    /// The unverified `kid` of a refused token, escaped.
     #[must_use]
     pub fn kid(&self) -> Option<&str> {
         self.kid.get().map(String::as_str)
@@ -120,6 +119,6 @@ impl Seen {
 }
 
 fn keep(cell: &OnceLock<String>, text: String) {
-    // The first value stays: a token has one issuer and one id.
+    // The first value wins: a token has one issuer and one ID.
     cell.get_or_init(|| text);
 }

@@ -1,22 +1,22 @@
-//! Does the cryptographic library in this build do what it must?
+//! Tests the cryptographic library before anything is served.
 //!
-//! The wrong features of a dependency can leave a build with another library, or with one that
-//! accepts everything. So before anything is served, a known-good signature of each algorithm must
-//! hold, and the same with one changed bit must not (T-99).
+//! A wrong feature of a dependency can build hallpass with another library, or with one that
+//! accepts everything. So a known-good signature of each algorithm must verify, and the same
+//! signature with one changed bit must not (T-99).
 
 use data_encoding::BASE64URL_NOPAD;
 
 use crate::token::{Admission, Algorithm, KeySet, TrustedIssuer, VerifyError};
 
-/// The check of a signature: [`verify_jws`](crate::token::verify_jws), but where a test shows what
-/// becomes of a build with another one.
+/// The signature check: [`verify_jws`](crate::token::verify_jws), except in tests of a broken
+/// build.
 pub type VerifySignature = fn(&str, &KeySet, &[Algorithm]) -> Result<Vec<u8>, VerifyError>;
 
 /// Verifies the signatures of `self_test.txt`: its first line is a key set, each other line a token
 /// of one algorithm, in the order of [`Algorithm::ALL`]. Their private keys were thrown away.
 ///
 /// # Errors
-/// Names the algorithm that fails.
+/// The algorithm that fails.
 pub(crate) fn run(
     verify: impl Fn(&str, &KeySet, &[Algorithm]) -> Result<Vec<u8>, VerifyError>,
 ) -> Result<(), String> {
@@ -29,17 +29,17 @@ pub(crate) fn run(
     for algorithm in Algorithm::ALL {
         let good = lines.next().unwrap_or_default();
         if verify(good, &keys, &[algorithm]).is_err() {
-            return Err(format!("a good {algorithm} signature does not hold"));
+            return Err(format!("a valid {algorithm} signature was rejected"));
         }
-        let bad = with_one_bit_changed(good).ok_or("its vectors are damaged")?;
+        let bad = with_one_bit_changed(good).ok_or("the test vectors are damaged")?;
         if verify(&bad, &keys, &[algorithm]).is_ok() {
-            return Err(format!("a bad {algorithm} signature holds"));
+            return Err(format!("an invalid {algorithm} signature was accepted"));
         }
     }
     Ok(())
 }
 
-/// The token with one bit of its signature the other way round.
+/// The token with one bit of its signature flipped.
 fn with_one_bit_changed(token: &str) -> Option<String> {
     let (signed, signature) = token.rsplit_once('.')?;
     let mut bytes = BASE64URL_NOPAD.decode(signature.as_bytes()).ok()?;
@@ -82,7 +82,10 @@ mod tests {
                 }
                 verify_jws(token, keys, algorithms)
             });
-            assert_eq!(accepts, Err(format!("a bad {broken} signature holds")));
+            assert_eq!(
+                accepts,
+                Err(format!("an invalid {broken} signature was accepted"))
+            );
             let refuses = run(|token, keys, algorithms| {
                 if algorithms == [broken] {
                     return Err(VerifyError::Signature);
@@ -91,7 +94,7 @@ mod tests {
             });
             assert_eq!(
                 refuses,
-                Err(format!("a good {broken} signature does not hold"))
+                Err(format!("a valid {broken} signature was rejected"))
             );
         }
     }

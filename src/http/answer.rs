@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 
 use super::oauth;
 use super::request::RequestError;
-use crate::exchange::Seen;
+use crate::exchange::CallerInfo;
 use crate::policy::decide::FailedCondition;
 use crate::reason::{Class, Part, Reason};
 use crate::text::ascii_json;
@@ -51,6 +51,8 @@ pub(super) struct Verdict {
     pub(super) detail: Option<String>,
     pub(super) credential: Option<String>,
     pub(super) policy: Option<String>,
+    /// The public ID of the credential: the login's name, the token's `jti` or the certificate's serial
+    /// number.
     pub(super) lease: Option<String>,
 }
 
@@ -131,7 +133,7 @@ impl Refusal {
             closes: true,
             ..Self::new(
                 reason,
-                "something went wrong inside the broker; its log has this request id",
+                "internal error in the broker; its log has this request id",
             )
         }
     }
@@ -255,7 +257,7 @@ fn json(status: StatusCode, cache: &'static str, body: Map<String, Value>) -> Re
 #[derive(Clone, Debug)]
 pub(super) struct Context {
     pub(super) id: RequestId,
-    pub(super) seen: Arc<Seen>,
+    pub(super) caller: Arc<CallerInfo>,
 }
 
 impl Context {
@@ -263,7 +265,7 @@ impl Context {
     pub(super) fn new() -> Self {
         Self {
             id: RequestId::new(),
-            seen: Arc::default(),
+            caller: Arc::default(),
         }
     }
 }

@@ -45,7 +45,7 @@ fn read(asked: Asked, context: &Context) -> Result<exchange::Request, RequestErr
         kind: None,
         resource: None,
         key: asked.key,
-        seen: Arc::clone(&context.seen),
+        caller: Arc::clone(&context.caller),
     })
 }
 

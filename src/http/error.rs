@@ -1,40 +1,40 @@
 //! From errors of the exchange to refusals: what the caller may read of each.
 
 use super::answer::Refusal;
-use crate::exchange::{Error, RevokeError};
+use crate::exchange::{ExchangeError, RevokeError};
 use crate::policy::{Denial, Disclosure};
 use crate::reason::{Class, Reason};
 use crate::replay::ReplayError;
 
 /// The refusal of an exchange that handed out nothing.
-pub(super) fn refusal(error: &Error, disclosure: Disclosure) -> Refusal {
+pub(super) fn refusal(error: &ExchangeError, disclosure: Disclosure) -> Refusal {
     let mut refusal = Refusal::new(error.reason(), error.to_string());
     match error {
-        Error::Decide(denial) => return denied(denial, disclosure),
-        Error::Bug => return Refusal::bug(Reason::BugPanic),
+        ExchangeError::Decide(denial) => return denied(denial, disclosure),
+        ExchangeError::Bug => return Refusal::bug(Reason::BugPanic),
         // At least a second, so that nobody asks in a loop.
-        Error::Rate { retry_after } => refusal.retry_after = Some((*retry_after).max(1)),
+        ExchangeError::Rate { retry_after } => refusal.retry_after = Some((*retry_after).max(1)),
         // Which sink, and why, is for the log.
-        Error::Record(_) => {
+        ExchangeError::Record(_) => {
             let text = "the audit log does not take the event; nothing is handed out".to_owned();
             refusal.verdict.detail = Some(std::mem::replace(&mut refusal.text, text));
         }
-        Error::Reserve(ReplayError::Replayed {
+        ExchangeError::Reserve(ReplayError::Replayed {
             credential,
             first_request_id,
         }) => {
             refusal.verdict.credential = Some(credential.clone());
             refusal.verdict.detail = Some(format!("first used by request {first_request_id}"));
         }
-        Error::Busy
-        | Error::Clock(_)
-        | Error::Verify(_)
-        | Error::Identify(_)
-        | Error::Kind { .. }
-        | Error::Resource { .. }
-        | Error::Input(_)
-        | Error::Reserve(_)
-        | Error::Mint(_) => {}
+        ExchangeError::Busy
+        | ExchangeError::Clock(_)
+        | ExchangeError::Verify(_)
+        | ExchangeError::Identify(_)
+        | ExchangeError::Kind { .. }
+        | ExchangeError::Resource { .. }
+        | ExchangeError::Input(_)
+        | ExchangeError::Reserve(_)
+        | ExchangeError::Mint(_) => {}
     }
     refusal
 }

@@ -26,7 +26,7 @@ pub(super) async fn post(
     });
     let (id, token) = (context.id.as_str(), &asked.subject_token);
     let exchange = &shared.exchange;
-    let explained = exchange.explain(id, token, ask.as_ref(), &context.seen);
+    let explained = exchange.explain(id, token, ask.as_ref(), &context.caller);
     let disclosure = shared.disclosure;
     match explained.await {
         Ok(Explained::Permitted(decision)) => explanation(&decision, None, disclosure),

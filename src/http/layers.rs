@@ -19,7 +19,7 @@ use super::gate::{self, HeadLimits};
 use super::log::Line;
 use super::request::RequestError;
 use super::routes::Route;
-use crate::exchange::caught;
+use crate::exchange::catch_panic;
 use crate::reason::Reason;
 
 /// The routes of the public listener, complete.
@@ -101,7 +101,7 @@ fn bounded(
     next: Next,
 ) -> impl Future<Output = Response> {
     let limit = shared.limits.request_time;
-    let running = tokio::time::timeout(limit, caught(next.run(request)));
+    let running = tokio::time::timeout(limit, catch_panic(next.run(request)));
     async move {
         match running.await {
             Ok(Ok(response)) => response,

@@ -17,7 +17,7 @@ use super::metrics::Metrics;
 use super::routes::{Purpose, Route};
 use super::{Peer, Shared, gate};
 use crate::clock::Clock;
-use crate::exchange::{Flood, LeftOut, UNKNOWN};
+use crate::exchange::{LineLimiter, SuppressedLines, UNKNOWN};
 use crate::reason::{Fault, Reason};
 use crate::text::{escape, escape_up_to};
 
@@ -30,7 +30,7 @@ pub(super) struct Line {
     started: Duration,
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
-    lines: Arc<Flood>,
+    lines: Arc<LineLimiter>,
     is_written: bool,
 }
 
@@ -62,14 +62,14 @@ impl Line {
         // 499 is what proxies write for a client that went away.
         let status = status.map_or(499, |status| status.as_u16());
         self.metrics.request(self.route.path, status, took);
-        let seen = &self.context.seen;
+        let seen = &self.context.caller;
         let issuer = seen.issuer().unwrap_or(UNKNOWN);
         if self.route.purpose == Purpose::Exchange {
             self.metrics
                 .exchange(self.route.path, issuer, verdict.reason);
         }
         let is_probe =
-            verdict.reason.fault() == Fault::Nobody && self.route.purpose == Purpose::Probe;
+            verdict.reason.fault() == Fault::None && self.route.purpose == Purpose::Probe;
         if is_probe && !tracing::enabled!(tracing::Level::DEBUG) {
             return;
         }
@@ -106,8 +106,8 @@ impl Line {
             };
         }
         match verdict.reason.fault() {
-            Fault::Nobody if is_probe => line!(debug),
-            Fault::Nobody | Fault::Theirs => line!(info),
+            Fault::None if is_probe => line!(debug),
+            Fault::None | Fault::Theirs => line!(info),
             Fault::Suspicious => line!(warn),
             Fault::Ours => line!(error),
         }
@@ -117,8 +117,8 @@ impl Line {
     /// already. Everything else anybody can cause as often as they like (T-97).
     fn is_kept_always(&self, verdict: &Verdict) -> bool {
         match verdict.reason.fault() {
-            Fault::Nobody => matches!(self.route.purpose, Purpose::Exchange | Purpose::Revocation),
-            Fault::Ours => self.context.seen.repository().is_some(),
+            Fault::None => matches!(self.route.purpose, Purpose::Exchange | Purpose::Revocation),
+            Fault::Ours => self.context.caller.repository().is_some(),
             Fault::Theirs | Fault::Suspicious => false,
         }
     }
@@ -146,7 +146,7 @@ fn name(method: &Method) -> &'static str {
 }
 
 /// One line for all that were left out of one kind.
-pub(crate) fn tell(left_out: &[LeftOut]) {
+pub(crate) fn tell(left_out: &[SuppressedLines]) {
     for told in left_out {
         tracing::warn!(
             reason = told.reason.code(),

@@ -208,7 +208,7 @@ impl Metrics {
             let count = status.leases.get(&state).copied().unwrap_or_default();
             self.leases.set([target, state.name()], count);
         }
-        self.foreign_leases.set([target], status.strangers);
+        self.foreign_leases.set([target], status.foreign_leases);
         let quarantined = usize::try_from(status.quarantined).unwrap_or_default();
         self.quarantined_objects.set([target], quarantined);
     }

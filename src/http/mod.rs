@@ -42,7 +42,7 @@ use routes::Listener;
 use crate::clock::Clock;
 use crate::config::{Limits, OperatorHost};
 use crate::credential::jwt::Keys;
-use crate::exchange::{Exchange, Flood};
+use crate::exchange::{Exchange, LineLimiter};
 use crate::policy::Disclosure;
 
 /// What every request can reach. One for both listeners, and another one after each reload: a
@@ -58,7 +58,7 @@ pub(crate) struct Shared {
     pub(crate) operator_hosts: Vec<OperatorHost>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) metrics: Arc<metrics::Metrics>,
-    pub(crate) lines: Arc<Flood>,
+    pub(crate) lines: Arc<LineLimiter>,
     pub(crate) readiness: operator::Readiness,
 }
 

@@ -32,7 +32,7 @@ pub(super) async fn ready(State(shared): State<Arc<Shared>>) -> Answer {
 
 /// `GET /metrics`, for Prometheus.
 pub(super) async fn metrics(State(shared): State<Arc<Shared>>) -> impl IntoResponse {
-    let used_tokens = shared.exchange.parts().used_tokens.status();
+    let used_tokens = shared.exchange.components().used_tokens.status();
     shared.metrics.used_tokens(&used_tokens);
     let remote = shared.readiness.remote.iter();
     for issuer in remote.flat_map(|remote| remote.status()) {
@@ -88,7 +88,7 @@ impl Readiness {
     /// nobody else's jobs wait, so it is told and does not count (T-68), unless no issuer is left whose
     /// tokens can be verified; nor does a reload that failed, since the version before it serves.
     fn look(&self, exchange: &Exchange) -> (bool, Value) {
-        let parts = exchange.parts();
+        let parts = exchange.components();
         let clock = exchange.check_clock();
         let sinks = parts.audit.status();
         let sinks_work = sinks
@@ -127,7 +127,7 @@ impl Readiness {
                     "problem": target.problem.map(|problem| escape(&problem)),
                     "swept_at": target.swept_at.map(|time| time.to_string()),
                     "leases": target.leases.iter().map(|(state, count)| (state.name().to_owned(), json!(count))).collect::<Map<_, _>>(),
-                    "foreign_leases": target.strangers,
+                    "foreign_leases": target.foreign_leases,
                     "quarantined_objects": target.quarantined,
                     "connections": logins(connections.remove(&name).unwrap_or_default()),
                 });
@@ -137,7 +137,7 @@ impl Readiness {
     }
 
     fn issuers(&self, exchange: &Exchange) -> Vec<IssuerLook> {
-        let parts = exchange.parts();
+        let parts = exchange.components();
         let Some(remote) = &self.remote else {
             let readers = parts.policies.readers().iter();
             return readers

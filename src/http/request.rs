@@ -89,7 +89,7 @@ pub enum RequestError {
     Authorization,
     #[error("the body is not the JSON object this path takes: {0}")]
     Json(String),
-    #[error("`token` is a JWT: it ends by itself and cannot be revoked")]
+    #[error("`token` is a JWT: it expires and cannot be revoked")]
     LeaseType,
     #[error("`token` is not a lease handle that this broker can open")]
     Lease,

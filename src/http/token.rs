@@ -79,7 +79,7 @@ fn read(
         id: context.id.as_str().to_owned(),
         subject_token: SubjectToken::new(subject_token.to_owned()),
         ask: Ask {
-            credential: target.credential(&shared.exchange.parts().policies),
+            credential: target.credential(&shared.exchange.components().policies),
             scopes: form.one("scope")?.map(request::scopes).transpose()?,
             ttl: form.one("ttl")?.map(request::ttl).transpose()?,
             inputs: inputs(form, KINDS.iter().flat_map(|kind| kind.inputs))?,
@@ -87,7 +87,7 @@ fn read(
         kind: wanted.map(|wanted| wanted.kind.name),
         resource: target.resource.map(str::to_owned),
         key,
-        seen: Arc::clone(&context.seen),
+        caller: Arc::clone(&context.caller),
     };
     Ok((request, wanted))
 }

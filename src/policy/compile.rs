@@ -29,14 +29,14 @@ mod trust;
 
 pub use definition::DefinitionReader;
 
-/// Every policy there is, ready to decide. Immutable: a changed folder is a new set.
+/// All policies, ready to decide. Immutable: a changed folder is a new set.
 #[derive(Debug)]
 pub struct PolicySet {
-    pub(super) issuers: Vec<Issuer>,
+    pub(super) issuers: Vec<PolicyIssuer>,
     pub(super) readers: Vec<Reader>,
     pub(super) credentials: BTreeMap<String, Arc<CredentialDefinition>>,
     pub(super) credential_places: BTreeMap<String, Place>,
-    /// The credentials that declare one, by their `resource`.
+    /// Credentials by their `resource`, if they declare one.
     resources: BTreeMap<String, Arc<CredentialDefinition>>,
     pub(super) policies: Vec<Policy>,
     pub(super) requirements: Vec<Requirement>,
@@ -47,12 +47,12 @@ pub struct PolicySet {
 
 /// An issuer as policies see it.
 #[derive(Debug)]
-pub(super) struct Issuer {
+pub(super) struct PolicyIssuer {
     pub(super) reader: Reader,
     /// The jobs that are served; `None`: all of them.
     pub(super) tenants: Option<Vec<super::Block>>,
     /// Its tokens say what started the run.
-    pub(super) tells_events: bool,
+    pub(super) has_events: bool,
     pub(super) place: Place,
     /// The position of `url`, or else of the issuer.
     pub(super) url_place: Place,
@@ -83,22 +83,22 @@ impl Loaded {
 /// What the caller knows beside the files.
 #[derive(Clone, Debug, Default)]
 pub struct LoadOptions {
-    /// Other addresses for issuers of the files, by name: for the demo, whose CI is its own.
+    /// Replacement URLs for issuers, by name. For the demo, which has its own CI.
     pub issuer_overrides: BTreeMap<String, IssuerOverride>,
-    /// Our own issuer name, which no subject token may come from.
+    /// The broker's own issuer URL, which no subject token may have.
     pub broker: Option<String>,
     /// Policy files that are read as if they were in the folder, by name.
     pub more: Vec<(String, String)>,
 }
 
-/// Where an issuer is instead.
+/// A replacement for an issuer's URL.
 #[derive(Clone, Debug, Default)]
 pub struct IssuerOverride {
     /// The `iss` claim.
     pub url: String,
     /// PEM certificates of the authorities that may sign its TLS certificate.
     pub ca: Option<String>,
-    /// Networks that hold it, if it is not on the internet.
+    /// Its networks, if it is not on the internet.
     pub networks: Vec<IpNet>,
 }
 
@@ -106,7 +106,7 @@ impl PolicySet {
     /// Reads the policies of a folder.
     ///
     /// # Errors
-    /// Everything that is wrong in all files together. Notes may be among it.
+    /// All errors in all files, and perhaps notes.
     pub fn load(dir: &Path) -> Result<Loaded, Diagnostics> {
         Self::load_with(dir, &LoadOptions::default())
     }
@@ -122,8 +122,8 @@ impl PolicySet {
         Self::compile(folder, options, problems)
     }
 
-    /// Policies from texts by file name; texts that are no policy files can be named by them, as a
-    /// CA's certificates are.
+    /// Loads policies from texts by file name. Policies can refer to the other texts, such as a
+    /// CA's certificates.
     ///
     /// # Errors
     /// As [`load`](Self::load).
@@ -144,7 +144,7 @@ impl PolicySet {
         Self::compile(folder, options, problems)
     }
 
-    /// Whether it says nothing at all, as an empty folder does.
+    /// Whether it defines nothing, like an empty folder.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.issuers.is_empty()
@@ -153,7 +153,7 @@ impl PolicySet {
             && self.requirements.is_empty()
     }
 
-    /// Whom to trust, and how their claims are read.
+    /// The trusted issuers, each with the reader of its claims.
     #[must_use]
     pub fn readers(&self) -> &[Reader] {
         &self.readers

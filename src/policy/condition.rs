@@ -1,15 +1,15 @@
-//! Conditions on a job, and blocks of them. Not: how they are written, which policies there are.
+//! Conditions on a job, and blocks of them.
 
-use super::pattern::{Pattern, Seen};
+use super::pattern::{Observed, Pattern};
 use crate::provider::{Fact, Facts};
 use crate::text::is_printable;
 use crate::token::json::Value;
 use crate::yaml::diagnostic::Place;
 
-/// What a condition looks at.
+/// The subject of a condition.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Subject {
-    /// A fact of the common vocabulary.
+    /// A fact.
     Fact(Fact),
     /// A raw claim by JSON pointer (RFC 6901).
     Claim(String),
@@ -18,7 +18,7 @@ pub enum Subject {
 }
 
 impl Subject {
-    /// The name of it in answers: a fact's name, a pointer, or `issuer`.
+    /// Its name in responses: the fact's name, the pointer, or `issuer`.
     #[must_use]
     pub fn name(&self) -> &str {
         match self {
@@ -28,27 +28,27 @@ impl Subject {
         }
     }
 
-    /// What the job says of it.
+    /// The job's value.
     #[must_use]
-    pub fn seen<'a>(&self, facts: &'a Facts) -> Seen<'a> {
+    pub fn seen<'a>(&self, facts: &'a Facts) -> Observed<'a> {
         match self {
             Self::Fact(fact) => facts.get(*fact).into(),
-            Self::Issuer => Seen::Text(facts.issuer()),
+            Self::Issuer => Observed::Text(facts.issuer()),
             Self::Claim(pointer) => match facts.claims().pointer(pointer) {
-                None | Some(Value::Null) => Seen::Absent,
-                // T-47: an empty text says nothing, nor does an empty list.
-                Some(Value::Text(text)) if text.is_empty() => Seen::Absent,
-                Some(Value::List(items)) if items.is_empty() => Seen::Absent,
-                Some(Value::Text(text)) if is_printable(text) => Seen::Text(text),
-                Some(Value::Text(_)) => Seen::Foreign,
-                Some(Value::Bool(value)) => Seen::Bool(*value),
-                Some(Value::Number(_) | Value::List(_) | Value::Object(_)) => Seen::Other,
+                None | Some(Value::Null) => Observed::Absent,
+                // T-47: an empty text counts as absent, and so does an empty list.
+                Some(Value::Text(text)) if text.is_empty() => Observed::Absent,
+                Some(Value::List(items)) if items.is_empty() => Observed::Absent,
+                Some(Value::Text(text)) if is_printable(text) => Observed::Text(text),
+                Some(Value::Text(_)) => Observed::Foreign,
+                Some(Value::Bool(value)) => Observed::Bool(*value),
+                Some(Value::Number(_) | Value::List(_) | Value::Object(_)) => Observed::Other,
             },
         }
     }
 }
 
-/// One line: what must be how.
+/// One line of a block: a subject and the pattern that it must match.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Condition {
     pub subject: Subject,
@@ -56,7 +56,7 @@ pub struct Condition {
 }
 
 impl Condition {
-    /// Whether the job satisfies it.
+    /// Whether the job meets it.
     #[must_use]
     pub fn holds(&self, facts: &Facts) -> bool {
         self.pattern.fits(self.subject.seen(facts))
@@ -66,12 +66,12 @@ impl Condition {
 /// Conditions that must all hold. Never empty (T-76).
 #[derive(Clone, Debug)]
 pub struct Block {
-    /// The lines, in the order of the file.
+    /// The conditions, in the order of the file.
     pub conditions: Vec<Condition>,
     pub places: Vec<Place>,
 }
 
-/// Where a block stands is no part of what it says.
+/// Compares without the places in the file.
 impl PartialEq for Block {
     fn eq(&self, other: &Self) -> bool {
         self.conditions == other.conditions
@@ -81,7 +81,7 @@ impl PartialEq for Block {
 impl Eq for Block {}
 
 impl Block {
-    /// Whether the job satisfies every line.
+    /// Whether the job meets every condition.
     #[must_use]
     pub fn holds(&self, facts: &Facts) -> bool {
         self.conditions
@@ -89,7 +89,7 @@ impl Block {
             .all(|condition| condition.holds(facts))
     }
 
-    /// What it asks of that fact.
+    /// The pattern of the condition on that fact.
     #[must_use]
     pub fn pattern(&self, fact: Fact) -> Option<&Pattern> {
         let wanted = Subject::Fact(fact);
@@ -105,13 +105,13 @@ impl Block {
         self.pattern(fact).is_some()
     }
 
-    /// The exact texts it asks of that fact, if it asks nothing wider.
+    /// The exact texts that it accepts for that fact, if it accepts nothing else.
     #[must_use]
     pub fn exact(&self, fact: Fact) -> Option<Vec<&str>> {
         self.pattern(fact)?.exact_texts()
     }
 
-    /// Where the line on that fact stands.
+    /// The place of the condition on that fact.
     #[must_use]
     pub fn place(&self, fact: Fact) -> Option<&Place> {
         let wanted = Subject::Fact(fact);

@@ -1,16 +1,17 @@
-//! Job, ask and policies to Permit or Denial. The only maker of Permit.
+//! Decides whether a job gets what it asks for. The only maker of [`Permit`].
 //!
-//! The rule: a tenant of the issuer fits; a policy that grants the credential is not past its
-//! `until` and one of its blocks holds; one grant of it covers the whole ask; every requirement on
-//! the credential holds. Anything else is denied. [`PolicySet::explain`] shows the same walk line by
-//! line; its verdict is this one.
+//! A request is permitted if all of these hold: the job belongs to a tenant of its issuer; a policy
+//! that grants the credential is not past its `until`, and one of its blocks matches; one of its
+//! grants covers the whole request; the job meets every requirement on the credential. Otherwise it
+//! is denied. [`PolicySet::explain`] shows the same evaluation line by line and has the same
+//! verdict.
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::compile::Issuer;
+use super::compile::PolicyIssuer;
 use super::pattern::Pattern;
 use super::{Ask, Block, CredentialDefinition, Grant, Permit, Policy, PolicySet};
 use crate::clock::Timestamp;
@@ -25,7 +26,7 @@ mod trace;
 mod work;
 
 pub use cause::Cause;
-pub use denial::{Answer, Denial, FailedCondition, STRANGER, when_block};
+pub use denial::{ACCESS_DENIED, Denial, DenialAnswer, FailedCondition, when_block};
 pub use disclosure::{Disclosed, Disclosure};
 pub use outcome::{
     BlockOutcome, ConditionOutcome, Decision, GrantOutcome, PolicyOutcome, RequirementOutcome,
@@ -36,37 +37,37 @@ pub use work::WorkDone;
 
 use examine::Extent;
 
-/// A job that was refused, given back, and why.
+/// A refused job, returned with its denial.
 #[derive(Debug)]
-pub struct Refused {
+pub struct RefusedJob {
     pub job: Job,
     pub denial: Denial,
 }
 
-/// A credential a job may have.
+/// A credential that a job can get.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Available {
     pub credential: Arc<CredentialDefinition>,
     pub policy: String,
-    /// How long at most.
+    /// The maximum lifetime.
     pub ttl: Duration,
-    /// With which scopes at most.
+    /// The scopes that one grant allows.
     pub scopes: Vec<String>,
 }
 
 impl PolicySet {
-    /// Whether this job may have what it asks for.
+    /// Decides whether the job gets what it requests.
     ///
     /// # Errors
-    /// The job, given back, with the conditions that failed.
-    pub fn decide(&self, job: Job, ask: &Ask, now: Timestamp) -> Result<Permit, Box<Refused>> {
+    /// The job and the conditions that failed.
+    pub fn decide(&self, job: Job, ask: &Ask, now: Timestamp) -> Result<Permit, Box<RefusedJob>> {
         let ask = &*ask.distinct();
         let survey = self.survey(job.facts(), ask, now);
         let Some(chosen) = survey.permitted() else {
             let (facts, extent) = (job.facts(), Extent::REQUEST);
             let decision = Decision::trace(self, &survey, facts, ask, now, extent);
             let denial = Denial::new(decision, facts);
-            return Err(Box::new(Refused { job, denial }));
+            return Err(Box::new(RefusedJob { job, denial }));
         };
         Ok(Permit {
             credential: Arc::clone(&chosen.grant.credential),
@@ -79,9 +80,9 @@ impl PolicySet {
         })
     }
 
-    /// The same decision with every policy considered and every condition's outcome, for operators:
-    /// it takes as long as there are policies. Nothing can be minted from it, so it may be asked about
-    /// facts nobody verified.
+    /// Explains the decision with every policy and every condition, for operators. The time grows
+    /// with the number of policies. Nothing can be minted from an explanation, so the facts may be
+    /// unverified.
     #[must_use]
     pub fn explain(&self, facts: &Facts, ask: &Ask, now: Timestamp) -> Decision {
         let ask = &*ask.distinct();
@@ -89,8 +90,8 @@ impl PolicySet {
         Decision::trace(self, &survey, facts, ask, now, Extent::EVERYTHING)
     }
 
-    /// The same decision with the nearest policies only, for a request: what it costs is bounded, and
-    /// the same for an unrelated caller whatever exists (T-119, T-132).
+    /// Explains the decision with the nearest policies only, for a request. The cost is bounded,
+    /// and for an unrelated caller it does not depend on what exists (T-119, T-132).
     #[must_use]
     pub fn explain_nearest(&self, facts: &Facts, ask: &Ask, now: Timestamp) -> Decision {
         let ask = &*ask.distinct();
@@ -98,7 +99,7 @@ impl PolicySet {
         Decision::trace(self, &survey, facts, ask, now, Extent::REQUEST)
     }
 
-    /// What a job with these facts may have, asking for no less than it can get; by name.
+    /// Every credential that a job with these facts can get, by name, with its widest grant.
     #[must_use]
     pub fn available(&self, facts: &Facts, now: Timestamp) -> Vec<Available> {
         let Some(issuer) = self.issuer_of(facts).filter(|issuer| issuer.serves(facts)) else {
@@ -133,14 +134,14 @@ impl PolicySet {
             .collect()
     }
 
-    /// What the decisions of this set have cost so far.
+    /// The cost of all decisions of this set so far.
     #[must_use]
     pub fn work(&self) -> WorkDone {
         self.work.done()
     }
 
-    /// Compares the job with every policy that could be about it. The conditions come before the
-    /// grants, so that the same are compared whatever is asked for (T-82).
+    /// Compares the job with every policy that may match it. Conditions are compared before grants,
+    /// so the work does not depend on the requested credential (T-82).
     fn survey(&self, facts: &Facts, ask: &Ask, now: Timestamp) -> Survey<'_> {
         let mut survey = Survey {
             issuer: self.issuer_of(facts).filter(|issuer| issuer.serves(facts)),
@@ -182,11 +183,11 @@ impl PolicySet {
         survey
     }
 
-    /// The policies that hold for the job, some perhaps twice; `compared` counts those that do not
-    /// too.
+    /// The policies that match the job, some perhaps twice. `compared` counts every policy
+    /// compared.
     fn holding<'set>(
         &'set self,
-        issuer: &Issuer,
+        issuer: &PolicyIssuer,
         facts: &Facts,
         now: Timestamp,
         compared: &Cell<usize>,
@@ -195,25 +196,25 @@ impl PolicySet {
         let policies = candidates.filter_map(|number| self.policies.get(number));
         policies.filter(move |policy| {
             compared.set(compared.get().saturating_add(1));
-            !policy.is_past(now) && policy.fits(facts, issuer.tells_events)
+            !policy.is_past(now) && policy.fits(facts, issuer.has_events)
         })
     }
 
-    fn issuer_of(&self, facts: &Facts) -> Option<&Issuer> {
+    fn issuer_of(&self, facts: &Facts) -> Option<&PolicyIssuer> {
         self.issuers
             .iter()
             .find(|issuer| issuer.reader.issuer.name == facts.issuer())
     }
 }
 
-/// Everything that decides, found in one walk.
+/// Everything that the decision depends on, found in one pass.
 struct Survey<'a> {
-    /// The job's issuer, unless the job is of no tenant of it.
-    issuer: Option<&'a Issuer>,
+    /// The job's issuer, if the job belongs to one of its tenants.
+    issuer: Option<&'a PolicyIssuer>,
     best: Option<Chosen<'a>>,
-    /// A policy that holds and grants the credential, but less than is asked.
+    /// A policy that matches and grants the credential, but less than requested.
     short: Option<(GrantOutcome, &'a Policy)>,
-    /// Some requirement takes what the policies give.
+    /// The job fails a requirement.
     is_forbidden: bool,
 }
 
@@ -222,7 +223,7 @@ impl<'a> Survey<'a> {
         self.best.as_ref().filter(|_| !self.is_forbidden)
     }
 
-    /// Keeps the policy that is nearest to the ask, by name among equals.
+    /// Keeps the policy that is nearest to the request; among equals the first by name.
     fn falls_short(&mut self, policy: &'a Policy, grant: GrantOutcome) {
         let rank = |grant: GrantOutcome| match grant {
             GrantOutcome::Covers | GrantOutcome::Ttl => 0,
@@ -238,7 +239,7 @@ impl<'a> Survey<'a> {
     }
 }
 
-/// What a policy gives to an ask.
+/// What a policy grants to a request.
 struct Chosen<'a> {
     policy: &'a Policy,
     grant: &'a Grant,
@@ -246,7 +247,7 @@ struct Chosen<'a> {
 }
 
 impl Chosen<'_> {
-    /// The longer life first, then more scopes, then the name, so that the order of files never
+    /// The longer lifetime first, then more scopes, then the name, so the order of files never
     /// matters.
     fn precedes(&self, other: &Self) -> bool {
         let rank = |chosen: &Self| (chosen.ttl, chosen.grant.scopes.len());
@@ -257,8 +258,8 @@ impl Chosen<'_> {
             .is_gt()
     }
 
-    /// What was asked, each scope once and in the grant's order, so that the order of an ask makes no
-    /// difference.
+    /// The requested scopes, each once and in the grant's order, so the order of a request never
+    /// matters.
     fn scopes(&self, ask: &Ask) -> Vec<String> {
         let Some(asked) = &ask.scopes else {
             return self.grant.scopes.clone();
@@ -272,8 +273,8 @@ impl Chosen<'_> {
     }
 }
 
-impl Issuer {
-    /// The job belongs to one of the customers we serve (T-49).
+impl PolicyIssuer {
+    /// Whether the job belongs to a tenant of the issuer (T-49).
     fn serves(&self, facts: &Facts) -> bool {
         match &self.tenants {
             None => true,
@@ -296,17 +297,17 @@ impl Policy {
         self.until.is_some_and(|until| now >= until)
     }
 
-    fn fits(&self, facts: &Facts, tells_events: bool) -> bool {
+    fn fits(&self, facts: &Facts, has_events: bool) -> bool {
         let mut blocks = self.when.iter();
-        blocks.any(|block| block.holds(facts) && block.lets_run(facts, tells_events))
+        blocks.any(|block| block.holds(facts) && block.lets_run(facts, has_events))
     }
 }
 
 impl Block {
-    /// What started the run is ordinary, or this block names it by exact text (T-52). A pattern
-    /// never unlocks a trigger, nor does another fact.
-    fn lets_run(&self, facts: &Facts, tells_events: bool) -> bool {
-        if !tells_events {
+    /// Whether the run's trigger is ordinary, or the block names it as exact text (T-52). A pattern
+    /// or another fact never allows a trigger.
+    fn lets_run(&self, facts: &Facts, has_events: bool) -> bool {
+        if !has_events {
             return true;
         }
         facts.text(Fact::Trigger).is_some_and(|trigger| {
@@ -317,8 +318,8 @@ impl Block {
         })
     }
 
-    /// The job proved to belong to a repository this block names exactly: by its id where the block
-    /// gives one, since a name can be taken over, and with every other id the block gives (T-50).
+    /// Whether the block names the job's repository exactly. If the block gives IDs, they must
+    /// match too, because a name can be taken over (T-50).
     fn names_repository(&self, facts: &Facts) -> bool {
         let is = |fact: Fact| self.pattern(fact)?.is_exactly(facts.text(fact));
         let named = is(Fact::RepositoryId)
@@ -332,7 +333,7 @@ impl Block {
 }
 
 impl Pattern {
-    /// Whether it accepts this text, if it accepts nothing but a list of exact ones.
+    /// Whether it accepts this text, if it is a list of exact texts.
     fn is_exactly(&self, text: Option<&str>) -> Option<bool> {
         match self {
             Self::Exact(exact) => Some(text == Some(exact)),
@@ -354,7 +355,8 @@ impl super::Requirement {
     }
 }
 
-/// The life the grant gives to the ask, if it covers all of it: nothing is trimmed (T-80).
+/// The lifetime that the grant gives to the request, if it covers the entire request. A request is
+/// never trimmed (T-80).
 fn covered(grant: &Grant, ask: &Ask) -> Option<Duration> {
     if !has_scopes(grant, ask) {
         return None;

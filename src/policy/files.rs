@@ -1,5 +1,4 @@
-//! The folder of policies: which files count, and that they are what was reviewed (T-78).
-//! Not: what is in them.
+//! Reads the folder of policies, and checks that its files are those that were reviewed (T-78).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
@@ -14,22 +13,22 @@ use data_encoding::HEXLOWER;
 use nix::fcntl::OFlag;
 
 use crate::file::{open_at_once, read_up_to};
-use crate::parts;
+use crate::length_prefix;
 use crate::yaml::diagnostic::{Diagnostic, Place, Severity, Source, Span};
 
 /// The texts of a folder.
 #[derive(Debug)]
 pub(super) struct Folder {
     pub(super) policies: Vec<Arc<Source>>,
-    /// Others a policy file may name, as far as they were read: only those of `from_texts`.
+    /// Other texts that policy files can refer to; only those of `from_texts`.
     others: BTreeMap<String, String>,
-    /// The folder itself, links resolved; `None` for texts.
+    /// The folder, with links resolved; `None` for texts.
     root: Option<PathBuf>,
     visited: Visited,
 }
 
 impl Folder {
-    /// Texts that are in memory already, by name.
+    /// Uses texts in memory, by name.
     pub(super) fn of_texts(texts: &[(&str, &str)], problems: &mut Vec<Diagnostic>) -> Self {
         let mut folder = Self {
             policies: Vec::new(),
@@ -50,7 +49,7 @@ impl Folder {
         folder
     }
 
-    /// The files of a folder on disk.
+    /// Reads the files of a folder.
     pub(super) fn read(dir: &Path, problems: &mut Vec<Diagnostic>) -> Self {
         let mut folder = Self {
             policies: Vec::new(),
@@ -71,7 +70,7 @@ impl Folder {
             }
         };
         if writable_by_others(&root) {
-            let problem = "can be written by every user of this machine".to_owned();
+            let problem = "is writable by every user of this machine".to_owned();
             problems.push(about(&shown, "writable", problem).help(format!("chmod o-w {shown}")));
         }
         folder.walk(&root, dir, "", 0, problems);
@@ -91,8 +90,8 @@ impl Folder {
         self.policies.sort_by(|a, b| a.name().cmp(b.name()));
     }
 
-    /// A file that a policy file names, such as a CA's certificates: within the folder, and checked
-    /// like a policy file.
+    /// Reads a file that a policy file refers to, such as a CA's certificates. It must be in the
+    /// folder and is checked like a policy file.
     pub(super) fn other(&mut self, name: &str) -> Result<String, String> {
         if let Some(text) = self.others.get(name) {
             return Ok(text.clone());
@@ -105,7 +104,7 @@ impl Folder {
         Ok(text)
     }
 
-    /// `sha256:` over names and contents of all files, whatever order they came in.
+    /// `sha256:` over names and contents of all files, independent of their order.
     pub(super) fn revision(&self) -> String {
         let policies = self
             .policies
@@ -119,7 +118,7 @@ impl Folder {
         files.sort_unstable();
         let mut context = digest::Context::new(&digest::SHA256);
         let parts = files.into_iter().flat_map(|(name, text)| [name, text]);
-        parts::update_with(parts, |bytes| context.update(bytes));
+        length_prefix::update_with(parts, |bytes| context.update(bytes));
         format!("sha256:{}", HEXLOWER.encode(context.finish().as_ref()))
     }
 
@@ -150,7 +149,7 @@ impl Folder {
         };
         let mut names: Vec<String> = Vec::new();
         for (count, entry) in entries.enumerate() {
-            // An entry that nobody looks at could be a requirement.
+            // An ignored entry could be a requirement.
             let unseen = match &entry {
                 Ok(_) if count < MAX_ENTRIES => None,
                 Ok(_) => Some(format!("holds more than {MAX_ENTRIES} entries")),
@@ -200,8 +199,8 @@ impl Folder {
         }
     }
 
-    /// It is a policy file. Names that look like one but are none are said, not skipped: a
-    /// requirement in a file nobody reads protects nothing (T-76).
+    /// Whether it is a policy file. Names that only look like one are reported, not skipped: a
+    /// requirement in an ignored file protects nothing (T-76).
     fn counts(name: &str, shown: &str, problems: &mut Vec<Diagnostic>) -> bool {
         if name.ends_with(".test.yaml") {
             let mut note = about(
@@ -243,22 +242,22 @@ fn looks_like_yaml(path: &Path) -> bool {
         .any(|ending| extension.eq_ignore_ascii_case(ending))
 }
 
-/// Folders that were looked into, links resolved. Each is looked into once: by links back to where
-/// they are in, a handful of entries would be a tree without end (T-78).
+/// Visited folders, with links resolved. Each is visited once, because a link back to a parent
+/// would make an endless tree (T-78).
 #[derive(Debug, Default)]
 pub(super) struct Visited(BTreeSet<PathBuf>);
 
 pub(super) enum Entered {
     New(PathBuf),
-    /// It was looked into before, under another name.
+    /// It was visited before, under another name.
     Again(PathBuf),
 }
 
 impl Visited {
-    /// Before looking into `path`.
+    /// Enters `path`.
     ///
     /// # Errors
-    /// It is not within the root, or cannot be read.
+    /// It is outside the root, or cannot be read.
     pub(super) fn enter(&mut self, root: &Path, path: &Path) -> Result<Entered, String> {
         let real = path
             .canonicalize()
@@ -279,8 +278,8 @@ fn about(shown: &str, rule: &'static str, problem: impl Display) -> Diagnostic {
     Diagnostic::error(rule, place, format!("`{shown}` {problem}"))
 }
 
-/// A regular file that lies in the folder once links are resolved, is small enough, UTF-8, and not
-/// writable by others.
+/// Reads a file that is regular, in the folder after links are resolved, small enough, UTF-8, and
+/// not writable by others.
 pub(super) fn read_within(root: &Path, path: &Path) -> Result<String, String> {
     let real = path
         .canonicalize()
@@ -296,8 +295,7 @@ pub(super) fn read_within(root: &Path, path: &Path) -> Result<String, String> {
     }
     if metadata.permissions().mode() & 0o002 != 0 {
         return Err(
-            "can be written by every user of this machine; take that away with `chmod o-w`"
-                .to_owned(),
+            "is writable by every user of this machine; take that away with `chmod o-w`".to_owned(),
         );
     }
     let bytes = read_up_to(file, MAX_FILE).map_err(unreadable)?;
@@ -309,12 +307,12 @@ fn writable_by_others(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|metadata| metadata.permissions().mode() & 0o1_002 == 0o002)
 }
 
-const LINK_OUT: &str = "is a link out of the folder";
+const LINK_OUT: &str = "is a symbolic link that leads out of the folder";
 /// The largest policy file, in bytes: 1 MiB.
 const MAX_FILE: u64 = 1_024 * 1_024;
 /// The most policy files.
 const MAX_FILES: usize = 10_000;
-/// The most directory entries looked at in one folder.
+/// The most directory entries in one folder.
 pub(super) const MAX_ENTRIES: usize = 20_000;
-/// How deep sub-folders are looked into.
+/// The maximum depth of sub-folders.
 pub(super) const MAX_DEPTH: usize = 8;

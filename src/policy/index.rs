@@ -1,5 +1,6 @@
-//! Which policies could be about a job: by issuer and exact repository, so that a hundred thousand
-//! policies cost no more than ten. Not: whether they hold.
+//! Finds the policies that may match a job, by issuer and exact repository.
+//!
+//! So a hundred thousand policies cost no more than ten.
 
 use std::collections::HashMap;
 
@@ -15,8 +16,8 @@ pub(super) struct Index {
 #[derive(Debug, Default)]
 struct OfIssuer {
     by_name: HashMap<String, Vec<usize>>,
-    /// By the name in lower case, for names that have capitals: no policy holds by it, but a job whose
-    /// name differs in case only is told so (T-48).
+    /// By the lower-case name, for names with capitals. No policy matches by it, but a denial can
+    /// hint at a difference in case (T-48).
     by_folded: HashMap<String, Vec<usize>>,
     /// With whether the block names the repository as well, so that `by_name` has it too.
     by_id: HashMap<String, Vec<(usize, bool)>>,
@@ -41,7 +42,7 @@ impl Index {
         index
     }
 
-    /// Every policy that could hold for the job, some perhaps twice.
+    /// Every policy that may match the job, some perhaps twice.
     pub(super) fn candidates(&self, facts: &Facts) -> impl Iterator<Item = usize> {
         let of_issuer = self.issuers.get(facts.issuer());
         let name = facts.text(Fact::Repository).unwrap_or_default();
@@ -61,11 +62,11 @@ impl Index {
             .chain(rest.iter().copied())
     }
 
-    /// The same policies and those that name the job's repository by another name or id, in order
-    /// and once; for denials, which look for near misses too.
-    pub(super) fn about(&self, facts: &Facts) -> About {
+    /// The same policies, and those that name the job's repository by another name or ID, each once
+    /// and in order. For denials, which report near misses too.
+    pub(super) fn about(&self, facts: &Facts) -> Candidates {
         let Some(of_issuer) = self.issuers.get(facts.issuer()) else {
-            return About::default();
+            return Candidates::default();
         };
         let name = facts.text(Fact::Repository).unwrap_or_default();
         let id = facts.text(Fact::RepositoryId).unwrap_or_default();
@@ -85,17 +86,16 @@ impl Index {
         wide.retain(is_other);
         wide.sort_unstable();
         wide.dedup();
-        About { own, wide }
+        Candidates { own, wide }
     }
 }
 
-/// The policies that could be about a job, in the order of files and lines.
+/// The policies that may match a job, in the order of files and lines.
 #[derive(Debug, Default)]
-pub(super) struct About {
-    /// Those with a block that names its repository by name or by id.
+pub(super) struct Candidates {
+    /// Policies with a block that names its repository by name or ID.
     pub(super) own: Vec<usize>,
-    /// Those with a block for any repository, or for one whose name differs in case only, without the
-    /// ones above.
+    /// Other policies: for any repository, or for one whose name differs only in case.
     pub(super) wide: Vec<usize>,
 }
 

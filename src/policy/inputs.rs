@@ -1,15 +1,15 @@
-//! Whether the inputs of a request fit a credential: those its kind takes, within the kind's grammar
-//! and the patterns of the definition.
+//! Checks the inputs of a request against the credential: its kind's grammar, and the patterns of
+//! its definition.
 
-use super::pattern::Seen;
+use super::pattern::Observed;
 use super::{Ask, CredentialDefinition, PolicySet};
 use crate::text::escape;
 
-/// Inputs that do not fit the credential. The texts hold no value that was sent: a private key sent
-/// by mistake must not end up in a log.
+/// Why the inputs of a request are rejected. The texts quote no value: a private key sent by
+/// mistake must not end up in a log.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InputError {
-    /// The kind takes no input of that name.
+    /// The kind has no input of that name.
     #[error("credential `{credential}` is of kind `{kind}`, which takes {known}, and not `{name}`")]
     Unknown {
         credential: String,
@@ -18,7 +18,7 @@ pub enum InputError {
         /// The input that was sent.
         name: String,
     },
-    /// The kind cannot do without it.
+    /// The kind requires it.
     #[error("credential `{credential}` is of kind `{kind}`, which needs input `{name}`: {summary}")]
     Missing {
         credential: String,
@@ -26,7 +26,7 @@ pub enum InputError {
         name: &'static str,
         summary: &'static str,
     },
-    /// The kind cannot use the value.
+    /// The kind rejects the value.
     #[error("input `{name}` of credential `{credential}` {problem}")]
     Value {
         credential: String,
@@ -34,7 +34,7 @@ pub enum InputError {
         /// The end of the sentence.
         problem: String,
     },
-    /// The definition does not allow the value.
+    /// The definition does not allow the input.
     #[error("input `{name}` is not one that credential `{credential}` allows under `inputs`")]
     NotAllowed {
         credential: String,
@@ -43,11 +43,11 @@ pub enum InputError {
 }
 
 impl PolicySet {
-    /// Checks the inputs of an ask that is permitted. To any other ask it would say what a credential
-    /// takes.
+    /// Checks the inputs of a permitted request. For any other request, the result would disclose
+    /// what a credential accepts.
     ///
     /// # Errors
-    /// The first input that does not fit.
+    /// The first input that is wrong.
     pub fn check_inputs(&self, ask: &Ask) -> Result<(), InputError> {
         let definition = self.credential(&ask.credential);
         definition.map_or(Ok(()), |definition| definition.check_inputs(&ask.inputs))
@@ -55,11 +55,11 @@ impl PolicySet {
 }
 
 impl CredentialDefinition {
-    /// Checks the inputs of a request. An input that the definition bounds must be sent: a missing
-    /// value fits no pattern.
+    /// Checks the inputs of a request. An input that the definition restricts must be sent, because
+    /// a missing value matches no pattern.
     ///
     /// # Errors
-    /// The first input that does not fit.
+    /// The first input that is wrong.
     pub fn check_inputs(&self, inputs: &super::Inputs) -> Result<(), InputError> {
         let (kind, known) = (self.kind.name, self.kind.inputs);
         let stray = inputs
@@ -97,7 +97,7 @@ impl CredentialDefinition {
                 problem,
             };
             input.check_value(value).map_err(wrong)?;
-            if bound.is_some_and(|pattern| !pattern.fits(Seen::Text(value))) {
+            if bound.is_some_and(|pattern| !pattern.fits(Observed::Text(value))) {
                 return Err(InputError::NotAllowed {
                     credential: self.name.clone(),
                     name,
@@ -118,7 +118,7 @@ mod tests {
     use crate::credential::jwt::{JwtDefinition, KIND, Signer};
     use crate::credential::kind::{Input, Kind};
     use crate::policy::pattern::Pattern;
-    use crate::policy::{Class, Inputs};
+    use crate::policy::{CredentialClass, Inputs};
 
     static SESSIONS: Kind = Kind {
         name: "session",
@@ -177,7 +177,7 @@ mod tests {
             max_ttl: Duration::from_secs(60),
             owner: String::new(),
             purpose: String::new(),
-            class: Class::Low,
+            class: CredentialClass::Low,
             resource: None,
         };
         let sent: Inputs = sent

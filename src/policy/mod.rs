@@ -1,4 +1,4 @@
-//! Policy, Condition, Grant, Permit, Denial. Pure: no I/O; the time is an argument.
+//! Policies, and the decisions made by them. Does no I/O, and takes the time as an argument.
 
 use std::any::Any;
 use std::borrow::Cow;
@@ -26,20 +26,20 @@ mod scan;
 
 pub use compile::{DefinitionReader, IssuerOverride, LoadOptions, Loaded, PolicySet};
 pub use condition::{Block, Condition, Subject};
-pub use decide::{Available, Decision, Denial, Disclosure, Refused};
+pub use decide::{Available, Decision, Denial, Disclosure, RefusedJob};
 pub use inputs::InputError;
 pub(crate) use scan::Scan;
 
-/// What a caller asks for: one credential, exactly named.
+/// A request for one credential, by its exact name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ask {
     /// The credential's name, e.g. `shop-db/migrate`.
     pub credential: String,
-    /// The scopes wanted; `None` asks for all of the grant's.
+    /// The requested scopes. `None` requests all scopes of the grant.
     pub scopes: Option<Vec<String>>,
-    /// The life wanted; `None` asks for the grant's.
+    /// The requested lifetime. `None` requests that of the grant.
     pub ttl: Option<Duration>,
-    /// What the request brings for the credential's kind.
+    /// The inputs for the credential's kind.
     pub inputs: Inputs,
 }
 
@@ -47,8 +47,8 @@ pub struct Ask {
 pub type Inputs = BTreeMap<String, String>;
 
 impl Ask {
-    /// The same ask with each scope once, in order: a request may repeat one ten thousand times, and
-    /// every grant is compared with all of them.
+    /// The same request with each scope once, in order. A request may repeat a scope ten thousand
+    /// times, and every grant is compared with all of them.
     fn distinct(&self) -> Cow<'_, Self> {
         let mut seen = HashSet::new();
         let mut scopes = self.scopes.iter().flatten();
@@ -65,23 +65,23 @@ impl Ask {
     }
 }
 
-/// Who may have what: `policies:`. One per issuer, where the file names several.
+/// An entry of `policies:`. An entry with several issuers makes one policy per issuer.
 #[derive(Clone, Debug)]
 pub struct Policy {
     /// E.g. `shop-migrate`.
     pub name: String,
-    /// The issuer whose jobs it is about.
+    /// The issuer of its jobs.
     pub issuer: String,
     /// Blocks of conditions; a job must satisfy one of them. Never empty.
     pub when: Vec<Block>,
-    /// From then on it grants nothing.
+    /// When it expires.
     pub until: Option<Timestamp>,
     /// What it grants. Never empty.
     pub grants: Vec<Grant>,
     pub place: Place,
 }
 
-/// Where a policy stands is no part of what it says.
+/// Compares without the place in the file.
 impl PartialEq for Policy {
     fn eq(&self, other: &Self) -> bool {
         (
@@ -106,15 +106,15 @@ impl Eq for Policy {}
 #[derive(Clone, Debug)]
 pub struct Grant {
     pub credential: Arc<CredentialDefinition>,
-    /// The longest life, as written; the credential's own ceiling counts too.
+    /// The maximum lifetime, as written. The credential's `max_ttl` applies too.
     pub ttl: Duration,
     /// The scopes; empty for credentials that have none.
     pub scopes: Vec<String>,
-    /// Where `ttl` stands.
+    /// The place of `ttl`.
     pub place: Place,
 }
 
-/// Where a grant stands is no part of what it says.
+/// Compares without the place in the file.
 impl PartialEq for Grant {
     fn eq(&self, other: &Self) -> bool {
         (&self.credential, self.ttl, &self.scopes) == (&other.credential, other.ttl, &other.scopes)
@@ -124,32 +124,33 @@ impl PartialEq for Grant {
 impl Eq for Grant {}
 
 impl Grant {
-    /// The longest life it gives: its own, and never above the credential's.
+    /// The maximum lifetime that it grants, limited by the credential's `max_ttl`.
     #[must_use]
     pub fn longest(&self) -> Duration {
         self.ttl.min(self.credential.max_ttl)
     }
 }
 
-/// What no policy may relax: `require:`.
+/// An entry of `require:`, which no policy can relax.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Requirement {
     /// E.g. `hosted-runners`.
     pub name: String,
-    /// Which credentials it is about.
+    /// The credentials that it applies to.
     pub of: Selector,
-    /// What must hold of a job.
+    /// The conditions that a job must meet.
     pub jobs: Block,
-    /// The jobs it does not bind.
+    /// The jobs that are exempt.
     pub unless: Option<Block>,
-    /// Why, for whoever is refused.
+    /// The explanation for refused jobs.
     pub because: String,
     pub place: Place,
-    /// Where `of` stands.
+    /// The place of `of`.
     pub of_place: Place,
 }
 
-/// Which credentials a requirement is about. Each part that is given must fit; none given: all.
+/// Selects the credentials that a requirement applies to. Every given part must match; without
+/// parts, all credentials match.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Selector {
     pub credential: Option<pattern::Pattern>,
@@ -160,57 +161,57 @@ pub struct Selector {
 }
 
 impl Selector {
-    /// Whether the credential is one of them.
+    /// Whether it selects the credential.
     #[must_use]
     pub fn selects(&self, credential: &CredentialDefinition) -> bool {
-        use pattern::{Pattern, Seen};
+        use pattern::{Observed, Pattern};
         let fits = |wanted: &Option<Pattern>, seen| {
             wanted.as_ref().is_none_or(|pattern| pattern.fits(seen))
         };
-        let target = credential.target().map_or(Seen::Absent, Seen::Text);
-        fits(&self.credential, Seen::Text(&credential.name))
-            && fits(&self.class, Seen::Text(credential.class.name()))
-            && fits(&self.kind, Seen::Text(credential.kind.name))
-            && fits(&self.owner, Seen::Text(&credential.owner))
+        let target = credential.target().map_or(Observed::Absent, Observed::Text);
+        fits(&self.credential, Observed::Text(&credential.name))
+            && fits(&self.class, Observed::Text(credential.class.name()))
+            && fits(&self.kind, Observed::Text(credential.kind.name))
+            && fits(&self.owner, Observed::Text(&credential.owner))
             && fits(&self.target, target)
     }
 }
 
-/// What is minted under a name: `credentials:` of the policies.
+/// An entry of `credentials:`.
 #[derive(Clone, Debug)]
 pub struct CredentialDefinition {
     /// E.g. `shop-db/migrate`.
     pub name: String,
     pub kind: &'static Kind,
-    /// What the kind read from the keys of its own.
+    /// The definition that the kind read from its own keys.
     pub specific: Arc<dyn Definition>,
-    /// The inputs that it bounds; such an input must be sent.
+    /// The inputs that it restricts. A request must send each of them.
     pub inputs: BTreeMap<String, pattern::Pattern>,
-    /// The longest life any grant may give it.
+    /// The maximum lifetime of any grant.
     pub max_ttl: Duration,
     pub owner: String,
     pub purpose: String,
-    /// How much harm it can do.
-    pub class: Class,
-    /// The URI by which a request may ask for it too (RFC 8693 `resource`). No other credential of the
-    /// set has it, and no decision depends on it.
+    /// How much damage it can do.
+    pub class: CredentialClass,
+    /// The URI by which a request can also name it (RFC 8693 `resource`). Unique in the set. No
+    /// decision depends on it.
     pub resource: Option<String>,
 }
 
 impl CredentialDefinition {
-    /// The target in the settings that it is made in; `None` for kinds without one.
+    /// The target that it is issued in; `None` for kinds without targets.
     #[must_use]
     pub fn target(&self) -> Option<&str> {
         self.specific.target()
     }
 
-    /// Every scope there is; empty for kinds without scopes.
+    /// Every scope; empty for kinds without scopes.
     #[must_use]
     pub fn scopes(&self) -> &[String] {
         self.specific.scopes()
     }
 
-    /// What its kind read, where it is of that kind.
+    /// The definition that its kind read, if it is of that kind.
     #[must_use]
     pub fn of<T: Definition>(&self) -> Option<&T> {
         let specific: &dyn Any = &*self.specific;
@@ -240,15 +241,15 @@ impl PartialEq for CredentialDefinition {
 
 impl Eq for CredentialDefinition {}
 
-/// How much harm a credential can do.
+/// How much damage a credential can do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Class {
+pub enum CredentialClass {
     Low,
     Moderate,
     Critical,
 }
 
-impl Class {
+impl CredentialClass {
     /// The word in a policy file.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -260,14 +261,14 @@ impl Class {
     }
 }
 
-impl fmt::Display for Class {
+impl fmt::Display for CredentialClass {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
     }
 }
 
-/// Evidence of a decision that allows: this job may have this credential, so long, with these
-/// scopes. Only [`PolicySet::decide`] makes one, and it is used up by what comes next.
+/// Evidence that this job may get this credential, with this lifetime and these scopes. Only
+/// [`PolicySet::decide`] makes one, and the next step consumes it.
 #[derive(Debug)]
 pub struct Permit {
     job: Job,
@@ -290,32 +291,32 @@ impl Permit {
         &self.credential
     }
 
-    /// With which scopes: what was asked, or all of the grant's.
+    /// The scopes: those requested, or all scopes of the grant.
     #[must_use]
     pub fn scopes(&self) -> &[String] {
         &self.scopes
     }
 
-    /// How long it may live.
+    /// The lifetime.
     #[must_use]
     pub const fn ttl(&self) -> Duration {
         self.ttl
     }
 
-    /// What the request brought, by name. Not checked yet: see
+    /// The inputs of the request, by name. Not checked yet: see
     /// [`CredentialDefinition::check_inputs`].
     #[must_use]
     pub const fn inputs(&self) -> &Inputs {
         &self.inputs
     }
 
-    /// The policy that allows it.
+    /// The policy that grants it.
     #[must_use]
     pub fn policy(&self) -> &str {
         &self.policy
     }
 
-    /// The hash of the policies that were asked, `sha256:…`.
+    /// The hash of the policies that decided, `sha256:…`.
     #[must_use]
     pub fn revision(&self) -> &str {
         &self.revision

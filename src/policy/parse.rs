@@ -7,7 +7,7 @@ use crate::yaml::diagnostic::{Problems, Source, Span};
 use crate::yaml::reader::{MAX_TEXT, NodeReader};
 use crate::yaml::{self, Entry, Node};
 
-/// One file's sections, still untyped: what they mean depends on each other.
+/// The untyped sections of one file. Their meaning depends on other files.
 #[derive(Debug)]
 pub(super) struct Raw {
     pub(super) source: Arc<Source>,
@@ -15,11 +15,11 @@ pub(super) struct Raw {
     pub(super) credentials: Vec<Entry>,
     pub(super) policies: Vec<Node>,
     pub(super) requirements: Vec<Node>,
-    /// All of it was read, so that what is not defined here is not defined in this file.
+    /// Whether the whole file was read, so a missing definition is really missing.
     pub(super) is_whole: bool,
 }
 
-/// Reads one file. What is wrong with it goes to `problems`, and the rest is still read.
+/// Reads one file. Adds errors to `problems` and reads on.
 pub(super) fn parse(source: &Arc<Source>, problems: &Problems) -> Raw {
     let before = problems.count();
     let mut raw = sections(source, problems);
@@ -73,7 +73,7 @@ fn items(yaml: &NodeReader<'_>, node: &Node, what: &str) -> Vec<Node> {
     yaml.items(node, what).unwrap_or_default().to_vec()
 }
 
-/// A name of ours: letters, digits and the marks in between that read well.
+/// Reads a name: letters and digits, and some punctuation in between.
 pub(super) fn name<'n>(
     yaml: &NodeReader<'_>,
     text: &'n str,
@@ -94,9 +94,7 @@ pub(super) fn name<'n>(
     let message = if text.contains(['{', '}']) {
         format!("{what} `{text}` holds a template; rosters are not supported yet")
     } else {
-        format!(
-            "{what} `{text}` is not made of letters, digits, `-`, `_`, `.` and `/`, at most {MAX_NAME}"
-        )
+        format!("{what} `{text}` must be at most {MAX_NAME} letters, digits, `-`, `_`, `.` and `/`")
     };
     let rule = if text.contains(['{', '}']) {
         "not-supported"
@@ -107,8 +105,7 @@ pub(super) fn name<'n>(
     None
 }
 
-/// Whether it can be the `resource` of a request: an absolute URI without a fragment (RFC 8693
-/// section 2.1).
+/// Whether it is a valid `resource`: an absolute URI without a fragment (RFC 8693 section 2.1).
 pub(crate) fn is_resource(text: &str) -> bool {
     text.bytes().all(|byte| matches!(byte, b'!'..=b'~'))
         && url::Url::parse(text).is_ok_and(|url| url.fragment().is_none())

@@ -1,11 +1,11 @@
-//! Exact text, list, glob, under, member, not, present. Not: claims.
+//! Patterns for facts: exact text, list, glob, `under`, `member`, `not` and `present`.
 
 use std::fmt;
 
 use crate::provider::{FactValue, Workflow};
 use crate::yaml::scalar::scalar;
 
-/// What a fact must be for a condition to hold.
+/// The pattern that a fact must match.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Pattern {
     /// This text, byte for byte.
@@ -14,12 +14,12 @@ pub enum Pattern {
     Any(Vec<Self>),
     All(Vec<Operator>),
     Is(bool),
-    /// Told at all, or not told.
+    /// Present, or absent.
     Present(bool),
     /// A workflow file; at least one of the two is given.
     Workflow {
         path: Option<Box<Self>>,
-        /// The ref it was taken from.
+        /// The ref of the workflow file.
         r#ref: Option<Box<Self>>,
     },
 }
@@ -27,20 +27,20 @@ pub enum Pattern {
 /// One line of a mapping of operators.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Operator {
-    /// Fits the glob as a whole.
+    /// The whole value matches the glob.
     Glob(Glob),
-    /// Is this path or lies below it.
+    /// The value is this path or below it.
     Under(String),
-    /// Has this among its entries; for lists only.
+    /// The list has this entry.
     Member(String),
-    /// Is told, and does not fit.
+    /// The value is present and does not match.
     Not(Box<Pattern>),
 }
 
-/// What a job says, as a pattern sees it.
+/// A job's value, as patterns see it.
 #[derive(Clone, Copy, Debug)]
-pub enum Seen<'a> {
-    /// Nothing. It satisfies nothing but `{present: false}` (T-47).
+pub enum Observed<'a> {
+    /// No value. Matches only `{present: false}` (T-47).
     Absent,
     Text(&'a str),
     Bool(bool),
@@ -48,11 +48,11 @@ pub enum Seen<'a> {
     Workflow(&'a Workflow),
     /// A raw claim that is neither text nor boolean.
     Other,
-    /// A raw claim with text no condition may compare: it satisfies nothing at all (T-48).
+    /// A raw claim with text outside printable ASCII. Matches nothing (T-48).
     Foreign,
 }
 
-impl<'a> From<Option<&'a FactValue>> for Seen<'a> {
+impl<'a> From<Option<&'a FactValue>> for Observed<'a> {
     fn from(value: Option<&'a FactValue>) -> Self {
         match value {
             None => Self::Absent,
@@ -73,37 +73,40 @@ impl Pattern {
         }
     }
 
-    /// Whether what the job says fits. Values of another type fit nothing (T-46).
+    /// Whether the value matches. Values of another type never match (T-46).
     #[must_use]
-    pub fn fits(&self, seen: Seen<'_>) -> bool {
+    pub fn fits(&self, seen: Observed<'_>) -> bool {
         match (self, seen) {
-            (_, Seen::Foreign) => false,
-            (Self::Present(wanted), seen) => *wanted != matches!(seen, Seen::Absent),
-            (Self::Exact(text), Seen::Text(seen)) => text == seen,
+            (_, Observed::Foreign) => false,
+            (Self::Present(wanted), seen) => *wanted != matches!(seen, Observed::Absent),
+            (Self::Exact(text), Observed::Text(seen)) => text == seen,
             (Self::Any(patterns), seen) => patterns.iter().any(|pattern| pattern.fits(seen)),
-            (Self::All(operators), seen @ (Seen::Text(_) | Seen::List(_))) => {
+            (Self::All(operators), seen @ (Observed::Text(_) | Observed::List(_))) => {
                 operators.iter().all(|operator| operator.fits(seen))
             }
-            (Self::Is(wanted), Seen::Bool(seen)) => *wanted == seen,
-            (Self::Workflow { path, r#ref }, Seen::Workflow(seen)) => {
-                let seen_ref = seen.r#ref.as_deref().map_or(Seen::Absent, Seen::Text);
+            (Self::Is(wanted), Observed::Bool(seen)) => *wanted == seen,
+            (Self::Workflow { path, r#ref }, Observed::Workflow(seen)) => {
+                let seen_ref = seen
+                    .r#ref
+                    .as_deref()
+                    .map_or(Observed::Absent, Observed::Text);
                 path.as_ref()
-                    .is_none_or(|path| path.fits(Seen::Text(&seen.path)))
+                    .is_none_or(|path| path.fits(Observed::Text(&seen.path)))
                     && r#ref.as_ref().is_none_or(|pattern| pattern.fits(seen_ref))
             }
             (
                 Self::Exact(_) | Self::All(_) | Self::Is(_) | Self::Workflow { .. },
-                Seen::Absent
-                | Seen::Text(_)
-                | Seen::Bool(_)
-                | Seen::List(_)
-                | Seen::Workflow(_)
-                | Seen::Other,
+                Observed::Absent
+                | Observed::Text(_)
+                | Observed::Bool(_)
+                | Observed::List(_)
+                | Observed::Workflow(_)
+                | Observed::Other,
             ) => false,
         }
     }
 
-    /// The texts it accepts, when it accepts nothing but a list of exact ones.
+    /// The texts that it accepts, if it is exact text or a list of exact texts.
     #[must_use]
     pub fn exact_texts(&self) -> Option<Vec<&str>> {
         match self {
@@ -123,7 +126,7 @@ impl Pattern {
         }
     }
 
-    /// It names this text exactly, alone or in a list.
+    /// Whether it names this text exactly, alone or in a list.
     #[must_use]
     pub fn names(&self, text: &str) -> bool {
         match self {
@@ -133,7 +136,7 @@ impl Pattern {
         }
     }
 
-    /// Every glob in it that widens what it accepts: not those under `not`.
+    /// Every glob in it, except those under `not`.
     pub(super) fn globs(&self) -> Vec<&Glob> {
         match self {
             Self::Exact(_) | Self::Is(_) | Self::Present(_) => Vec::new(),
@@ -154,7 +157,7 @@ impl Pattern {
     }
 }
 
-/// As YAML in one line, so that reading it gives the same pattern.
+/// Prints the pattern as YAML in one line that parses to the same pattern.
 impl fmt::Display for Pattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -181,13 +184,13 @@ impl fmt::Display for Pattern {
 }
 
 impl Operator {
-    /// Whether text or a list fits. Text has no entries, and a list is no text (T-46).
-    pub(super) fn fits(&self, seen: Seen<'_>) -> bool {
+    /// Whether text or a list matches. Text has no entries, and a list is not text (T-46).
+    pub(super) fn fits(&self, seen: Observed<'_>) -> bool {
         match (self, seen) {
-            (Self::Glob(glob), Seen::Text(seen)) => glob.fits(seen),
-            (Self::Under(top), Seen::Text(seen)) => is_under(top, seen),
-            (Self::Member(member), Seen::List(entries)) => entries.contains(member),
-            (Self::Not(pattern), Seen::Text(_) | Seen::List(_)) => !pattern.fits(seen),
+            (Self::Glob(glob), Observed::Text(seen)) => glob.fits(seen),
+            (Self::Under(top), Observed::Text(seen)) => is_under(top, seen),
+            (Self::Member(member), Observed::List(entries)) => entries.contains(member),
+            (Self::Not(pattern), Observed::Text(_) | Observed::List(_)) => !pattern.fits(seen),
             (Self::Glob(_) | Self::Under(_) | Self::Member(_) | Self::Not(_), _) => false,
         }
     }
@@ -211,11 +214,11 @@ impl fmt::Display for Operator {
 }
 
 /// A pattern of literal text, `*` for any characters within one `/` segment, and `**` for any
-/// characters at all. It fits the whole value or not at all, in time linear in the value (T-75).
+/// characters at all. It matches the whole value, in time linear in the value (T-75).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Glob {
     text: String,
-    /// Literal bytes up to the first star: most values differ here already.
+    /// Literal bytes up to the first `*`. Most values already differ here.
     prefix: usize,
     tokens: Vec<Token>,
 }
@@ -231,8 +234,8 @@ impl Glob {
     /// Compiles a glob.
     ///
     /// # Errors
-    /// A finished sentence: `?`, `[`, `{` and `\` have other meanings in each CI's own globs, so
-    /// none is given to them here.
+    /// The glob is empty, too long or not printable ASCII, or has `?`, `[`, `{` or `\`: these mean
+    /// something different in each CI's globs, so they are rejected.
     pub fn parse(text: &str) -> Result<Self, String> {
         check_text(text)?;
         if let Some(odd) = text
@@ -240,12 +243,13 @@ impl Glob {
             .find(|c| matches!(c, '?' | '[' | ']' | '{' | '}' | '\\'))
         {
             return Err(format!(
-                "`{odd}` has no meaning in the glob `{text}`: only `*` (within one `/` segment) and `**` (across them) have"
+                "`{odd}` is not supported in the glob `{text}`; use `*` (within one `/` \
+                 segment) or `**` (across segments)"
             ));
         }
         if text.contains("***") {
             return Err(format!(
-                "`***` has no meaning in the glob `{text}`: use `*` or `**`"
+                "`***` is not supported in the glob `{text}`; use `*` or `**`"
             ));
         }
         let mut tokens = Vec::with_capacity(text.len());
@@ -269,13 +273,13 @@ impl Glob {
         &self.text
     }
 
-    /// Whether the whole value fits.
+    /// Whether the whole value matches.
     #[must_use]
     pub fn fits(&self, value: &str) -> bool {
         self.fits_in(value).0
     }
 
-    /// Whether some text that begins so fits.
+    /// Whether some text with this prefix matches.
     #[must_use]
     pub fn allows_start(&self, start: &str) -> bool {
         let mut now = Positions::default();
@@ -286,7 +290,8 @@ impl Glob {
         !now.is_empty()
     }
 
-    /// The same, with the number of steps it took: at most one per token and byte of the value.
+    /// Whether the whole value matches, and the number of steps: at most one per token and byte of
+    /// the value.
     #[must_use]
     pub fn fits_in(&self, value: &str) -> (bool, usize) {
         let prefix = self.text.get(..self.prefix).unwrap_or_default();
@@ -304,8 +309,8 @@ impl Glob {
     }
 }
 
-/// Walks the value once, keeping the set of tokens that could come next. The set never holds more
-/// than there are tokens, whatever the value is: no backtracking.
+/// Walks the value once and keeps the set of tokens that can come next. There is no backtracking:
+/// the set never holds more than all tokens.
 fn simulate(tokens: &[Token], value: &[u8]) -> (bool, usize) {
     let mut now = Positions::default();
     now.add(0, tokens);
@@ -320,7 +325,7 @@ fn simulate(tokens: &[Token], value: &[u8]) -> (bool, usize) {
     (now.has(tokens.len()), steps)
 }
 
-/// The tokens that could come after one more byte.
+/// The tokens that can come after one more byte.
 fn step(tokens: &[Token], now: Positions, byte: u8) -> Positions {
     let mut next = Positions::default();
     for position in now.iter() {
@@ -336,12 +341,12 @@ fn step(tokens: &[Token], now: Positions, byte: u8) -> Positions {
     next
 }
 
-/// A set of positions in a glob: one bit each, as a glob has at most 256 bytes.
+/// A set of positions in a glob, one bit each: a glob has at most 256 bytes.
 #[derive(Clone, Copy, Default)]
 struct Positions([u64; 5]);
 
 impl Positions {
-    /// Adds a position, and the one after it where a star may stand for nothing.
+    /// Adds a position, and the next one if the token is a wildcard, which may match nothing.
     fn add(&mut self, position: usize, tokens: &[Token]) {
         self.set(position);
         if matches!(tokens.get(position), Some(Token::Segment | Token::Anything)) {
@@ -382,8 +387,8 @@ impl Positions {
     }
 }
 
-/// What any text of a pattern must be: 1 to 256 bytes of printable ASCII, as the values it is
-/// compared with are (T-48).
+/// Checks a text of a pattern: 1 to 256 bytes of printable ASCII, like the values it is compared
+/// with (T-48).
 pub(super) fn check_text(text: &str) -> Result<(), String> {
     if text.is_empty() {
         return Err("the pattern is empty".to_owned());
@@ -397,7 +402,7 @@ pub(super) fn check_text(text: &str) -> Result<(), String> {
     if let Some(odd) = text.chars().find(|c| !matches!(c, ' '..='~')) {
         let code = u32::from(odd);
         return Err(format!(
-            "the pattern holds U+{code:04X}, which no job can: facts are printable ASCII"
+            "the pattern has U+{code:04X}, which matches nothing: facts are printable ASCII"
         ));
     }
     Ok(())
@@ -454,7 +459,8 @@ mod tests {
         assert!(Glob::parse("caf\u{e9}").is_err());
         insta::assert_snapshot!(
             Glob::parse("v?").unwrap_err(),
-            @"`?` has no meaning in the glob `v?`: only `*` (within one `/` segment) and `**` (across them) have"
+            @"`?` is not supported in the glob `v?`; use `*` (within one `/` segment) or `**` \
+                (across segments)"
         );
     }
 
@@ -485,17 +491,17 @@ mod tests {
         )))]);
         let any = Pattern::All(vec![Operator::Glob(glob("**"))]);
         for pattern in [&not, &any, &Pattern::Present(true), &Pattern::Is(false)] {
-            assert!(!pattern.fits(Seen::Absent), "{pattern}");
+            assert!(!pattern.fits(Observed::Absent), "{pattern}");
         }
-        assert!(Pattern::Present(false).fits(Seen::Absent));
+        assert!(Pattern::Present(false).fits(Observed::Absent));
     }
 
     /// T-46
     #[test]
     fn a_value_of_another_type_fits_nothing() {
-        assert!(!Pattern::Exact("true".to_owned()).fits(Seen::Bool(true)));
-        assert!(!Pattern::Is(true).fits(Seen::Text("true")));
-        assert!(!Pattern::All(vec![Operator::Glob(glob("**"))]).fits(Seen::Other));
+        assert!(!Pattern::Exact("true".to_owned()).fits(Observed::Bool(true)));
+        assert!(!Pattern::Is(true).fits(Observed::Text("true")));
+        assert!(!Pattern::All(vec![Operator::Glob(glob("**"))]).fits(Observed::Other));
     }
 
     /// T-48
@@ -509,23 +515,26 @@ mod tests {
             "acme/shop\u{202e}",
             "acme/\u{212a}",
         ] {
-            assert!(!pattern.fits(Seen::Text(value)), "{value}");
+            assert!(!pattern.fits(Observed::Text(value)), "{value}");
         }
-        assert!(!Pattern::Present(true).fits(Seen::Foreign));
-        assert!(!Pattern::Present(false).fits(Seen::Foreign));
+        assert!(!Pattern::Present(true).fits(Observed::Foreign));
+        assert!(!Pattern::Present(false).fits(Observed::Foreign));
     }
 
     #[test]
     fn under_is_the_path_itself_or_below_and_member_one_entry() {
         let under = Operator::Under("acme-group".to_owned());
-        let under = |text| under.fits(Seen::Text(text));
+        let under = |text| under.fits(Observed::Text(text));
         assert!(under("acme-group") && under("acme-group/pay"));
         assert!(!under("acme-groupx") && !under("acme"));
         let member = Operator::Member("eu-west-1".to_owned());
         let entries = ["eu-west-1".to_owned(), "us-east-1".to_owned()];
-        assert!(member.fits(Seen::List(&entries)));
-        assert!(!member.fits(Seen::List(&entries[1..])));
-        assert!(!member.fits(Seen::Text("eu-west-1")), "text has no entries");
+        assert!(member.fits(Observed::List(&entries)));
+        assert!(!member.fits(Observed::List(&entries[1..])));
+        assert!(
+            !member.fits(Observed::Text("eu-west-1")),
+            "text has no entries"
+        );
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Policies back to YAML, so that reading the text gives the same policy. Not: layout for people.
+//! Prints policies as YAML that parses to the same policies.
 
 use super::{Block, Condition, Grant, Policy, Subject};
 use crate::yaml::duration;

@@ -1,5 +1,4 @@
-//! Whether a folder of policies rests: every file with the hash of its content, to compare two looks.
-//! Not: which files count, or what they mean.
+//! Hashes every file of the policy folder, to notice when it is no longer changing.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -10,15 +9,16 @@ use data_encoding::HEXLOWER;
 
 use super::files::{Entered, MAX_DEPTH, MAX_ENTRIES, Visited, read_within};
 
-/// What a folder holds, by name: the hash of each file, or what keeps us from reading it.
+/// The hash or read error of each file in a folder, by name.
 ///
-/// A checkout that is half done can be right in itself and lack a requirement, so what is loaded must
-/// look the same twice, some time apart (T-77).
+/// A half-finished checkout can be valid and lack a requirement. So two scans, some time apart,
+/// must be equal before the folder is loaded (T-77).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Scan(BTreeMap<String, String>);
 
 impl Scan {
-    /// Looks at every file that is not hidden, whatever it is called: policies may name others.
+    /// Scans every file that is not hidden, whatever its name, because policies can refer to other
+    /// files.
     #[must_use]
     pub(crate) fn of(dir: &Path) -> Self {
         let mut scan = Self(BTreeMap::new());
@@ -32,7 +32,7 @@ impl Scan {
         scan
     }
 
-    /// Looks into a folder, unless a link leads back to it or out of all of them.
+    /// Scans a folder, unless a link leads back to it or outside.
     fn look_into(&mut self, root: &Path, name: &str, depth: usize, visited: &mut Visited) {
         match visited.enter(root, &root.join(name)) {
             Ok(Entered::New(real)) => {
@@ -91,7 +91,7 @@ impl Scan {
     }
 }
 
-/// Entries in all sub-folders together; policies that go beyond do not load anyway.
+/// Entries in all sub-folders together. Policies beyond this limit do not load.
 const MAX_IN_ALL: usize = 50_000;
 
 #[cfg(test)]
@@ -150,7 +150,10 @@ mod tests {
         link(Path::new("..1"), "certs");
         let first = Scan::of(folder.path());
         assert!(first.0.contains_key("certs/ca.pem"));
-        assert_eq!(first.0["out"], "is a link out of the folder");
+        assert_eq!(
+            first.0["out"],
+            "is a symbolic link that leads out of the folder"
+        );
         assert!(first.0.len() < 30, "{}", first.0.len());
         fs::remove_file(folder.path().join("certs")).unwrap();
         link(Path::new("..2"), "certs");

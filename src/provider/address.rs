@@ -1,27 +1,27 @@
-//! Which provider an address belongs to, and whether it signs for every customer alike.
+//! Which provider an issuer URL belongs to, and whether all customers share the issuer.
 //!
-//! Both follow from the address, not from what a policy file calls the issuer: a shared issuer under
-//! another provider's name is still shared (T-133). Not: whether the address may be connected to.
+//! Both follow from the URL, not from the provider that a policy file names: a shared issuer is
+//! shared under any name (T-133).
 
 use url::Url;
 
-/// What is known about the issuer at an address.
+/// What is known about an issuer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Known {
+pub struct KnownIssuer {
     /// The provider that reads its tokens; `None` if any may.
     pub provider: Option<&'static str>,
     /// Every customer has the same `iss`, so the signature does not tell them apart (T-49).
     pub is_shared: bool,
 }
 
-/// What is known about the issuer with this `iss`; `None` for addresses of somebody's own.
+/// What is known about the issuer with this `iss`; `None` for self-hosted issuers.
 #[must_use]
-pub fn known(issuer: &str) -> Option<Known> {
+pub fn known(issuer: &str) -> Option<KnownIssuer> {
     let url = Url::parse(issuer).ok()?;
     let host = url.host_str()?.trim_end_matches('.');
     let line = ADDRESSES.iter().find(|line| line.host.is(host))?;
     let is_root = url.path().bytes().all(|byte| byte == b'/');
-    Some(Known {
+    Some(KnownIssuer {
         provider: line.provider,
         is_shared: match line.customers {
             Everyone => true,
@@ -31,7 +31,7 @@ pub fn known(issuer: &str) -> Option<Known> {
     })
 }
 
-struct Address {
+struct IssuerAddress {
     host: Host,
     provider: Option<&'static str>,
     customers: Customers,
@@ -39,7 +39,7 @@ struct Address {
 
 enum Host {
     Exact(&'static str),
-    /// Any name that begins and ends so.
+    /// Any name with this prefix and suffix.
     Between(&'static str, &'static str),
 }
 
@@ -55,36 +55,36 @@ impl Host {
     }
 }
 
-/// Whose tokens an address signs.
+/// Which customers share an issuer.
 enum Customers {
-    /// Every customer's, at every path of the host: paths differ in name only, not in key.
+    /// All customers, at every path of the host: the paths share one key.
     Everyone,
-    /// Every customer's at the root; each path below it is one customer's.
+    /// All customers at the root; each path below belongs to one customer.
     EveryoneAtRoot,
     One,
 }
 
 use Customers::{Everyone, EveryoneAtRoot, One};
 
-const fn at(host: &'static str, provider: &'static str, customers: Customers) -> Address {
-    Address {
+const fn at(host: &'static str, provider: &'static str, customers: Customers) -> IssuerAddress {
+    IssuerAddress {
         host: Host::Exact(host),
         provider: Some(provider),
         customers,
     }
 }
 
-const fn between(first: &'static str, last: &'static str, provider: &'static str) -> Address {
-    Address {
+const fn between(first: &'static str, last: &'static str, provider: &'static str) -> IssuerAddress {
+    IssuerAddress {
         host: Host::Between(first, last),
         provider: Some(provider),
         customers: One,
     }
 }
 
-/// Any provider: nobody documents its claims.
-const fn any(host: &'static str) -> Address {
-    Address {
+/// Any provider, because its claims are not documented.
+const fn any(host: &'static str) -> IssuerAddress {
+    IssuerAddress {
         host: Host::Exact(host),
         provider: None,
         customers: Everyone,
@@ -93,7 +93,7 @@ const fn any(host: &'static str) -> Address {
 
 /// From the providers' documentation and from AWS's list of shared issuers (IAM User Guide,
 /// "Identity-provider controls for shared OIDC providers").
-const ADDRESSES: &[Address] = &[
+const ADDRESSES: &[IssuerAddress] = &[
     at("token.actions.githubusercontent.com", "github", Everyone),
     any("vstoken.actions.githubusercontent.com"),
     any("oidc-configuration.audit-log.githubusercontent.com"),

@@ -1,16 +1,16 @@
-//! Claims read with their types: nothing becomes another type on the way, and absent stays absent.
+//! Reads claims with their types. No value is converted, and an absent claim stays absent.
 
 use super::{ClaimError, Fact, FactValue, Workflow};
 use crate::text::is_printable;
 use crate::token::json::{Object, Value};
 
-/// What a provider sends for a claim. Another JSON type is a [`ClaimError`] (T-46); `null` is absent
-/// (T-47).
+/// The type of a claim. Another JSON type is a [`ClaimError`] (T-46); `null` is absent (T-47).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClaimType {
     /// Text that may become a fact: printable ASCII (T-48).
     Text,
-    /// Text that anyone may write, e.g. a display name: never a fact, so any characters.
+    /// Text that anyone can choose, e.g. a display name. Never a fact, so any characters are
+    /// accepted.
     FreeText,
     /// The texts `"true"` and `"false"`.
     FlagText,
@@ -43,7 +43,7 @@ pub struct Claim {
     /// Its name in the token.
     pub name: &'static str,
     pub claim_type: ClaimType,
-    /// The fact that holds what it says, so that an author who writes the claim's name can be told.
+    /// The fact that it becomes, to suggest the fact to an author who writes the claim's name.
     pub fact: Option<Fact>,
 }
 
@@ -56,7 +56,7 @@ pub(super) const fn claim(name: &'static str, claim_type: ClaimType, fact: Optio
     }
 }
 
-/// Checks every claim of the table, those too that no fact is made of.
+/// Checks every claim of the table, including those that become no fact.
 pub(super) fn check(claims: &Object, table: &[Claim]) -> Result<(), ClaimError> {
     for claim in table {
         if let Some(value) = claims.get(claim.name) {
@@ -79,7 +79,7 @@ pub(super) fn flag(claims: &Object, name: &str) -> Option<bool> {
     text(claims, name).map(|text| text == "true")
 }
 
-/// A claim's value as a fact's; `None` when it says nothing, or nothing a fact could hold.
+/// Converts a claim to a fact's value; `None` if it is absent, empty or cannot be a fact.
 pub(super) fn fact_value(
     name: &str,
     value: &Value,
@@ -118,7 +118,7 @@ pub(super) fn fact_value(
 }
 
 /// A claim of type [`ClaimType::List`] as a fact's value: a JSON list of texts, or one text cut at
-/// commas. An entry that no condition may compare is dropped (T-48), and so is an empty one.
+/// commas. Entries outside printable ASCII (T-48) and empty entries are dropped.
 pub(super) fn list(name: &str, value: &Value) -> Result<Option<FactValue>, ClaimError> {
     let entries: Vec<&str> = match value {
         Value::Null => Vec::new(),
@@ -148,19 +148,19 @@ pub(super) fn workflow(claims: &Object, name: &str) -> Option<FactValue> {
         .map(|text| FactValue::Workflow(Workflow::parse(text)))
 }
 
-/// Text that a condition may compare: printable ASCII, so that no look-alike passes (T-48).
+/// Checks that text is printable ASCII, so that no look-alike passes (T-48).
 pub(super) fn printable<'a>(name: &str, text: &'a str) -> Result<&'a str, ClaimError> {
     if is_printable(text) {
         Ok(text)
     } else {
         Err(problem(
             name,
-            "holds characters outside printable ASCII, which no condition may compare".to_owned(),
+            "has characters outside printable ASCII, which conditions cannot match".to_owned(),
         ))
     }
 }
 
-/// Digits as written: an id that came as `1e3` or `1.5` is none.
+/// Digits as written: `1e3` and `1.5` are not IDs.
 fn decimal(name: &str, literal: &str) -> Result<FactValue, ClaimError> {
     let digits = literal.strip_prefix('-').unwrap_or(literal);
     if !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()) {

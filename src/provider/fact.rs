@@ -1,9 +1,8 @@
-//! The common vocabulary: the facts that policies may name, whatever the provider, and their types.
-//! Not: which provider tells which.
+//! The facts that policies can name, and their types. The same for every provider.
 
 use std::fmt;
 
-/// What a fact's values are.
+/// The type of a fact.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FactType {
     Text,
@@ -15,7 +14,7 @@ pub enum FactType {
 
 macro_rules! facts {
     ($($(#[$doc:meta])* $variant:ident = $name:literal,)*) => {
-        /// One thing a job says, under our name for it.
+        /// A fact about a job. Its name is the same for every provider.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub enum Fact { $($(#[$doc])* $variant,)* }
 
@@ -55,9 +54,9 @@ facts! {
     RefProtected = "ref_protected",
     Environment = "environment",
     EnvironmentProtected = "environment_protected",
-    /// What started the run, in the provider's word.
+    /// The event that started the run, as the provider names it.
     Event = "event",
-    /// What started the run, in ours: see [`TRIGGERS`].
+    /// What started the run: one of [`TRIGGERS`].
     Trigger = "trigger",
     Actor = "actor",
     ActorId = "actor_id",
@@ -78,7 +77,7 @@ facts! {
     Visibility = "visibility",
     /// The phase of a run that has phases.
     Phase = "phase",
-    /// Somebody is logged in to the job.
+    /// Whether the job is interactive.
     DebugSession = "debug_session",
     /// The branch a pull request goes to.
     BaseRef = "base_ref",
@@ -93,7 +92,7 @@ impl Fact {
         Self::ALL.iter().copied().find(|fact| fact.name() == name)
     }
 
-    /// What its values are, whatever the provider.
+    /// Its type, which is the same for every provider.
     #[must_use]
     pub const fn fact_type(self) -> FactType {
         match self {
@@ -132,7 +131,7 @@ impl Fact {
         }
     }
 
-    /// It is an id that cannot be registered again by someone else.
+    /// Whether it is an ID that cannot be registered again.
     #[must_use]
     pub fn is_id(self) -> bool {
         self.name().ends_with("_id")
@@ -160,8 +159,8 @@ pub const TRIGGERS: [&str; 11] = [
     "other",
 ];
 
-/// Triggers a policy need not name. Everything else runs, or can run, code or input of strangers
-/// (T-52, T-114).
+/// Triggers that a policy need not name. All others can run code or input of outsiders (T-52,
+/// T-114).
 pub const ORDINARY_TRIGGERS: [&str; 6] = [
     "push",
     "manual",

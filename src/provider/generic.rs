@@ -1,5 +1,4 @@
-//! Any issuer: the policies name the claims that hold the facts.
-//! Not: the network, policies, the other providers.
+//! The provider for any other issuer: the policies map claims to facts.
 
 use std::collections::BTreeMap;
 
@@ -16,16 +15,16 @@ pub(super) const PROVIDER: Provider = Provider {
     claims: &[],
     derived: &[],
     tenant_ids: &[],
-    // Unless the map names a claim for one: see `tells_events`.
+    // Unless the map names a claim for one: see `has_events`.
     has_events: false,
     max_lifetime: 3_600,
     max_age: 3_600,
     identify,
 };
 
-/// An issuer whose map names a claim for the event or the trigger tells what started its runs, so
-/// the rule of ordinary triggers applies to it.
-pub(super) fn tells_events(map: &ClaimMap) -> bool {
+/// Whether the map has a claim for the event or the trigger. If so, the rule of ordinary triggers
+/// applies to the issuer.
+pub(super) fn has_events(map: &ClaimMap) -> bool {
     map.contains_key(&Fact::Event) || map.contains_key(&Fact::Trigger)
 }
 
@@ -44,7 +43,7 @@ fn identify(token: &Object, map: &ClaimMap) -> Result<BTreeMap<Fact, FactValue>,
             facts.insert(*fact, of_fact(*fact, value));
         }
     }
-    if tells_events(map) {
+    if has_events(map) {
         let word = match facts
             .get(&Fact::Trigger)
             .or_else(|| facts.get(&Fact::Event))
@@ -66,7 +65,7 @@ fn of_fact(fact: Fact, value: FactValue) -> FactValue {
     }
 }
 
-/// How the claim of a fact is sent, unless the issuer's `types` say otherwise.
+/// The default type of a fact's claim; the issuer's `types` can override it.
 pub(super) const fn usual_type(fact_type: FactType) -> ClaimType {
     match fact_type {
         FactType::Text | FactType::Workflow => ClaimType::Text,

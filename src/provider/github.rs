@@ -1,8 +1,7 @@
 //! GitHub Actions: github.com, enterprise issuers, ghe.com and GitHub Enterprise Server.
-//! Not: the network, policies, the other providers.
 //!
-//! Conditions read separate claims, never `sub`, whose form differs between repositories made
-//! before and after July 2026 and is the repository administrator's to change (T-51).
+//! Conditions read separate claims, never `sub`. Its form differs between repositories created
+//! before and after July 2026, and the repository's administrator can change it (T-51).
 
 use std::collections::BTreeMap;
 
@@ -60,8 +59,8 @@ fn identify(token: &Object, _: &ClaimMap) -> Result<BTreeMap<Fact, FactValue>, C
     Ok(facts)
 }
 
-/// Our word for the event that started the run. What is not known to be harmless is `other`
-/// (T-52, T-114): strangers can open issues, star, fork, and comment.
+/// Maps the event to a trigger. An event that is not known to be harmless is `other` (T-52, T-114):
+/// outsiders can open issues, star, fork and comment.
 fn trigger(event: &str) -> &'static str {
     match event {
         "push" => "push",
@@ -89,14 +88,14 @@ fn runner(environment: &str) -> Option<&'static str> {
     }
 }
 
-/// `acme/shop/.github/workflows/deploy.yml` without the repository in front.
+/// `acme/shop/.github/workflows/deploy.yml` without the leading repository.
 fn in_repository(path: &str) -> Option<&str> {
     let (_, rest) = path.split_once('/')?;
     let (_, rest) = rest.split_once('/')?;
     Some(rest)
 }
 
-/// The claims of GitHub's documentation, and those that its tokens are seen to hold beside.
+/// The claims in GitHub's documentation, and others observed in its tokens.
 const CLAIMS: &[Claim] = &[
     claim("repository", Text, Some(Fact::Repository)),
     claim("repository_id", Text, Some(Fact::RepositoryId)),
@@ -114,7 +113,7 @@ const CLAIMS: &[Claim] = &[
     claim("sha", Text, Some(Fact::Sha)),
     claim("head_ref", FreeText, None),
     claim("base_ref", FreeText, None),
-    // The display name: whoever can push writes what they like, so it is no fact (T-48).
+    // The display name. Anyone who can push can choose it, so it is not a fact (T-48).
     claim("workflow", FreeText, None),
     claim("workflow_ref", Text, Some(Fact::EntryWorkflow)),
     claim("workflow_sha", Text, None),

@@ -1,8 +1,7 @@
 //! GitLab CI: gitlab.com, self-managed and Dedicated.
-//! Not: the network, policies, the other providers.
 //!
 //! In a merge request pipeline of a fork that runs in the parent project, `project_*` names the
-//! fork, whose code runs, and `job_project_*` the parent.
+//! fork, whose code runs. `job_project_*` names the parent.
 
 use std::collections::BTreeMap;
 
@@ -18,8 +17,8 @@ pub(super) const PROVIDER: Provider = Provider {
     derived: &[Fact::FromFork, Fact::Trigger, Fact::Workflow],
     tenant_ids: &[Fact::OwnerId, Fact::RepositoryId],
     has_events: true,
-    // A token is made at the start of the job and lives as long as the job may: the longest timeout
-    // that a project can set is a month, less a second.
+    // A token is issued at the start of the job and lives as long as the job's timeout, which is
+    // less than a month.
     max_lifetime: LONGEST_JOB,
     max_age: 3_600,
     identify,
@@ -69,7 +68,7 @@ fn identify(token: &Object, _: &ClaimMap) -> Result<BTreeMap<Fact, FactValue>, C
     Ok(facts)
 }
 
-/// The full ref: `ref_path`, or built of the short name for versions that do not send it.
+/// The full ref: `ref_path`, or built from the short name for versions that do not send it.
 fn set_ref(facts: &mut BTreeMap<Fact, FactValue>, token: &Object) {
     let kind = claims::text(token, "ref_type");
     let built = match (claims::text(token, "ref"), kind) {
@@ -86,7 +85,7 @@ fn set_ref(facts: &mut BTreeMap<Fact, FactValue>, token: &Object) {
     }
 }
 
-/// Our word for what started the pipeline. What is not known to be harmless is `other`.
+/// Maps the pipeline source to a trigger. A source that is not known to be harmless is `other`.
 fn trigger(source: &str) -> &'static str {
     match source {
         "push" => "push",
@@ -139,7 +138,7 @@ const CLAIMS: &[Claim] = &[
     ),
     claim("deployment_tier", Text, None),
     claim("environment_action", Text, None),
-    // The one claim beside the times that is a number.
+    // The only number apart from the times.
     claim("runner_id", Number, None),
     claim("runner_environment", Text, Some(Fact::Runner)),
     claim("sha", Text, Some(Fact::Sha)),

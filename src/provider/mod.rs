@@ -1,4 +1,4 @@
-//! Job: the facts every policy may name. Provider. The list of providers.
+//! Reads a verified token's claims into the facts of a [`Job`]. The list of providers.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -19,7 +19,7 @@ mod gitlab;
 pub use claims::{Claim, ClaimType};
 pub use fact::{Fact, FactType, ORDINARY_TRIGGERS, TRIGGERS};
 
-/// Every provider there is. A new one is its file and a line here.
+/// Every provider. A new provider is its file and a line here.
 pub const PROVIDERS: &[&Provider] = &[&github::PROVIDER, &gitlab::PROVIDER, &generic::PROVIDER];
 
 /// The provider of that name, e.g. `github`.
@@ -31,41 +31,42 @@ pub fn find(name: &str) -> Option<&'static Provider> {
         .find(|provider| provider.name == name)
 }
 
-/// A kind of CI: which issuer it usually is, and how its claims become facts.
+/// A CI provider: its default issuer, and how its claims become facts.
 #[derive(Debug)]
 pub struct Provider {
-    /// The word for it in `issuers:`.
+    /// Its name in `issuers:`.
     pub name: &'static str,
-    /// The issuer that all its customers share, if there is one.
+    /// The shared issuer of its customers, if any.
     pub usual_issuer: Option<&'static str>,
     /// The claims its tokens can hold, with their types: one type each (T-46). `generic` has none of
     /// its own: the map of its issuer names them.
     pub claims: &'static [Claim],
     /// The facts that no single claim holds.
     pub derived: &'static [Fact],
-    /// The facts that pin a tenant to something that cannot be registered again (T-50).
+    /// The facts that pin a tenant to an ID that cannot be registered again (T-50).
     pub tenant_ids: &'static [Fact],
-    /// It tells what started the run. Where not, the rule of ordinary triggers does not apply.
+    /// Whether its tokens say what started the run. If not, the rule of ordinary triggers does not
+    /// apply.
     pub has_events: bool,
-    /// Longest `exp - iat` its tokens have by default, in seconds.
+    /// The default limit of `exp - iat`, in seconds.
     pub max_lifetime: i64,
-    /// Longest `now - iat` accepted by default, in seconds.
+    /// The default limit of `now - iat`, in seconds.
     pub max_age: i64,
-    /// Claims as sent to facts. The map of an issuer of the `generic` provider is empty for others.
+    /// Converts claims to facts. The claim map is empty except for the `generic` provider.
     pub identify: Identify,
 }
 
 pub type Identify = fn(&Object, &ClaimMap) -> Result<BTreeMap<Fact, FactValue>, ClaimError>;
 
 impl Provider {
-    /// It can tell this fact.
+    /// Whether it can provide this fact.
     #[must_use]
-    pub fn tells(&self, fact: Fact) -> bool {
+    pub fn provides(&self, fact: Fact) -> bool {
         let is_claimed = || self.claims.iter().any(|claim| claim.fact == Some(fact));
         self.claims.is_empty() || self.derived.contains(&fact) || is_claimed()
     }
 
-    /// The fact that holds what its claim of that name says.
+    /// The fact that its claim of that name becomes.
     #[must_use]
     pub fn fact_of_claim(&self, claim: &str) -> Option<Fact> {
         let line = self.claims.iter().find(|line| line.name == claim)?;
@@ -73,10 +74,10 @@ impl Provider {
     }
 }
 
-/// Which claim holds which fact, for issuers of the `generic` provider.
+/// Maps facts to claims, for issuers of the `generic` provider.
 pub type ClaimMap = BTreeMap<Fact, MappedClaim>;
 
-/// Where a fact of a `generic` issuer is found.
+/// The claim of a fact of a `generic` issuer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MappedClaim {
     /// JSON pointer into the claims (RFC 6901).
@@ -85,7 +86,7 @@ pub struct MappedClaim {
 }
 
 impl MappedClaim {
-    /// A claim that is sent as the fact's type suggests: text, or a JSON boolean.
+    /// A claim of the fact's default type: text, or a JSON boolean.
     #[must_use]
     pub fn usual(fact: Fact, pointer: &str) -> Self {
         Self {
@@ -95,7 +96,7 @@ impl MappedClaim {
     }
 }
 
-/// An issuer together with the reading of its claims.
+/// An issuer, and how its claims are read.
 #[derive(Clone, Debug)]
 pub struct Reader {
     pub issuer: Arc<TrustedIssuer>,
@@ -106,7 +107,7 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// What the values of a fact are in its tokens.
+    /// The type of a fact in its tokens.
     #[must_use]
     pub fn fact_type(&self, fact: Fact) -> FactType {
         let mapped = self.claim_map.get(&fact);
@@ -124,17 +125,18 @@ impl Reader {
         }
     }
 
-    /// Its tokens tell what started the run, so the rule of ordinary triggers applies (T-52).
+    /// Whether its tokens say what started the run, so the rule of ordinary triggers applies
+    /// (T-52).
     #[must_use]
-    pub fn tells_events(&self) -> bool {
-        self.provider.has_events || generic::tells_events(&self.claim_map)
+    pub fn has_events(&self) -> bool {
+        self.provider.has_events || generic::has_events(&self.claim_map)
     }
 
-    /// What verified claims say about the job.
+    /// Reads the verified claims of a job.
     ///
     /// # Errors
-    /// A claim the provider names has another type than the provider gives it, or text where only
-    /// printable ASCII may stand (T-46, T-48).
+    /// A claim does not have its documented type, or has text outside printable ASCII where a fact
+    /// needs it (T-46, T-48).
     pub fn identify(&self, token: &Verified) -> Result<Job, ClaimError> {
         Ok(Job {
             facts: self.facts(token.claims().clone())?,
@@ -145,8 +147,8 @@ impl Reader {
         })
     }
 
-    /// The same reading for claims nobody verified: for explanations only, since no [`Job`] and so
-    /// no credential comes of it.
+    /// Reads unverified claims, for explanations only. Returns no [`Job`], so no credential can
+    /// follow.
     ///
     /// # Errors
     /// As [`identify`](Self::identify).
@@ -161,7 +163,7 @@ impl Reader {
     }
 }
 
-/// What a token's claims say, under our names. No evidence of anything: see [`Job`].
+/// The facts in a token's claims. They are not evidence: see [`Job`].
 #[derive(Clone, Debug)]
 pub struct Facts {
     issuer: Arc<TrustedIssuer>,
@@ -188,13 +190,13 @@ impl Facts {
         self.provider
     }
 
-    /// One fact; `None` when the token does not say (T-47).
+    /// The value of a fact; `None` if it is absent (T-47).
     #[must_use]
     pub fn get(&self, fact: Fact) -> Option<&FactValue> {
         self.values.get(&fact)
     }
 
-    /// A fact that is text.
+    /// The value of a text fact.
     #[must_use]
     pub fn text(&self, fact: Fact) -> Option<&str> {
         match self.values.get(&fact)? {
@@ -203,19 +205,19 @@ impl Facts {
         }
     }
 
-    /// All facts in the order of the vocabulary.
+    /// All facts, in the order of [`Fact`].
     pub fn iter(&self) -> impl Iterator<Item = (Fact, &FactValue)> {
         self.values.iter().map(|(fact, value)| (*fact, value))
     }
 
-    /// The claims as sent, for conditions on raw claims.
+    /// The original claims, for conditions on raw claims.
     #[must_use]
     pub const fn claims(&self) -> &Object {
         &self.claims
     }
 }
 
-/// Evidence of a run: facts read from a [`Verified`] token.
+/// Evidence of a job: facts read from a [`Verified`] token.
 #[derive(Clone, Debug)]
 pub struct Job {
     facts: Facts,
@@ -226,7 +228,7 @@ pub struct Job {
 }
 
 impl Job {
-    /// What the token says about the run.
+    /// The facts.
     #[must_use]
     pub const fn facts(&self) -> &Facts {
         &self.facts
@@ -249,7 +251,7 @@ impl Job {
         self.issued_at
     }
 
-    /// The last second the token could be accepted: how long its use must be remembered.
+    /// The last second at which the token could be accepted. Its use must be remembered until then.
     #[must_use]
     pub const fn usable_until(&self) -> Timestamp {
         self.usable_until

@@ -7,8 +7,8 @@ use aws_lc_rs::{constant_time, digest, rand};
 
 use crate::clock::Timestamp;
 use crate::credential::kind::Repeat;
-use crate::parts;
-use crate::policy::{Class, Permit};
+use crate::length_prefix;
+use crate::policy::{CredentialClass, Permit};
 use crate::reason::Reason;
 use crate::secret::Secret;
 
@@ -268,7 +268,7 @@ impl Use {
             expires_at: now.plus(life),
             usable_until: permit.job().usable_until(),
             issued_at: permit.job().issued_at(),
-            is_critical: permit.credential().class == Class::Critical,
+            is_critical: permit.credential().class == CredentialClass::Critical,
             request_id: request_id.to_owned(),
         })
     }
@@ -341,7 +341,7 @@ fn ask_digest(permit: &Permit) -> [u8; 32] {
 /// SHA-256 over parts with their lengths in front.
 fn hash(parts: &[&[u8]]) -> [u8; 32] {
     let mut context = digest::Context::new(&digest::SHA256);
-    parts::update_with(parts, |bytes| context.update(bytes));
+    length_prefix::update_with(parts, |bytes| context.update(bytes));
     let mut hash = [0; 32];
     for (to, from) in hash.iter_mut().zip(context.finish().as_ref()) {
         *to = *from;

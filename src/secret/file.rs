@@ -1,4 +1,4 @@
-//! Reads a file that holds a private key, if it is ours or root's and only its owner and group can read it.
+//! Reads private key files. Rejects a file that other users own or can read.
 
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
@@ -12,7 +12,7 @@ use crate::file::{open_at_once, read_up_to};
 
 /// Reads the text of a file of at most `limit` bytes.
 ///
-/// The opened file is looked at, not the path, so that nothing can be put in its place in between.
+/// Checks the opened file, not the path, so the file cannot be replaced in between.
 pub(crate) fn read_private(path: &Path, limit: u64) -> Result<Secret<String>, PrivateFileError> {
     let file = open_at_once(path, OFlag::empty())?;
     let metadata = file.metadata()?;
@@ -38,7 +38,7 @@ pub(crate) fn read_private(path: &Path, limit: u64) -> Result<Secret<String>, Pr
     }
 }
 
-/// Another user could put a key of theirs into the file at any time.
+/// Another user could replace the key at any time.
 const fn is_trusted(owner: u32, ours: u32) -> bool {
     owner == ROOT || owner == ours
 }
@@ -46,13 +46,13 @@ const fn is_trusted(owner: u32, ours: u32) -> bool {
 /// Why a private file was not read, as the end of a sentence that begins with its name.
 #[derive(Debug, thiserror::Error)]
 pub enum PrivateFileError {
-    /// What the system says, or what the file is instead of text.
+    /// The error of the system, or why the contents are rejected.
     #[error("cannot be read: {0}")]
     Unreadable(#[from] io::Error),
     /// A directory, a pipe, a device.
     #[error("is {0}, expected a regular file")]
     NotAFile(&'static str),
-    /// Others can read it, or it can be run.
+    /// Others can read it, or it is executable.
     #[error(
         "has mode {0:04o}, expected 0400, 0440, 0600 or 0640; fix it with `chmod 0400`, in Kubernetes with `defaultMode: 0440` in the secret volume"
     )]
@@ -72,7 +72,7 @@ pub struct Owner {
 }
 
 const ROOT: u32 = 0;
-/// Of a file that nobody beyond its owner and group can read, and nobody runs.
+/// The modes of a file that only its owner and group can read, and that is not executable.
 pub(crate) const PRIVATE_MODES: [u32; 4] = [0o400, 0o440, 0o600, 0o640];
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Which issuers may be trusted at all: the rules for their settings.
+//! Checks the settings of trusted issuers.
 
 use std::net::IpAddr;
 
@@ -51,7 +51,7 @@ impl TrustedIssuer {
         }
         match literal(&url) {
             Some(ip) if !address::is_within(ip, &self.networks) => {
-                wrong("has an IP address as its host, which none of its `networks` holds")
+                wrong("has an IP address as its host, which is in none of its `networks`")
             }
             Some(_) | None => Ok(()),
         }

@@ -1,8 +1,9 @@
-//! Strict JSON: one object, no duplicates, bounded. The only reader of foreign JSON.
+//! Strict, bounded JSON parser: one object without duplicate names. The only reader of foreign
+//! JSON.
 //!
-//! Two parsers that read one text differently are two opinions about who a job is. So what could be
-//! read in two ways is not read at all: duplicate names (also as `\u0061`), lone surrogates, a byte
-//! order mark, anything after the end. Numbers keep the text they came as, so nothing is rounded.
+//! Two parsers that read one text differently can disagree about a job's identity. So ambiguous
+//! text is rejected: duplicate names (also as `\u0061`), lone surrogates, a byte order mark, and
+//! anything after the end. Numbers keep their original text, so nothing is rounded.
 
 use std::fmt;
 
@@ -14,13 +15,13 @@ pub use number::Number;
 /// Reads one JSON object (RFC 8259) within the limits.
 ///
 /// # Errors
-/// The text is not exactly one object, or past a limit (T-16 to T-18). The error names the place
-/// and the rule, never what stands there.
+/// The text is not exactly one object, or exceeds a limit (T-16 to T-18). The error names the
+/// position and the rule, and quotes nothing.
 pub fn parse_object(text: &[u8], limits: &Limits) -> Result<Object, JsonError> {
     parser::parse(text, limits)
 }
 
-/// How much a document may ask of its reader.
+/// The limits of a document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Longest text, in bytes.
@@ -34,7 +35,7 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// The default limits, for a text of at most so many bytes.
+    /// The default limits, with this maximum length.
     #[must_use]
     pub const fn for_bytes(bytes: usize) -> Self {
         Self {
@@ -81,7 +82,7 @@ impl Object {
         self.0.is_empty()
     }
 
-    /// What a JSON pointer (RFC 6901) that is not empty points to.
+    /// The value at a non-empty JSON pointer (RFC 6901).
     #[must_use]
     pub fn pointer(&self, pointer: &str) -> Option<&Value> {
         let mut steps = pointer.strip_prefix('/')?.split('/');
@@ -182,42 +183,42 @@ fn list_index(step: &str) -> Option<usize> {
         .flatten()
 }
 
-/// Where a text stops being one strict JSON object, and by which rule. It quotes nothing.
+/// Where a text breaks the rules of strict JSON. It quotes nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{problem} at byte {offset}")]
 pub struct JsonError {
     /// Bytes before the place.
     pub offset: usize,
-    /// The rule that does not hold.
-    pub problem: Problem,
+    /// The broken rule.
+    pub problem: JsonProblem,
 }
 
 /// The rules a text can break.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Problem {
+pub enum JsonProblem {
     /// The text is longer than it may be.
     TooLong,
     /// The bytes are not UTF-8.
     NotUtf8,
     /// The text does not begin with an object.
     NotAnObject,
-    /// It ends in the middle.
+    /// It ends too early.
     Unfinished,
-    /// Something stands after the object.
+    /// Text after the object.
     TextAfterEnd,
-    /// A character that cannot stand here.
+    /// An unexpected character.
     Unexpected,
     /// A control character inside a string.
     ControlCharacter,
-    /// An escape JSON does not have.
+    /// An unknown escape.
     Escape,
-    /// Half of a surrogate pair.
+    /// An unpaired surrogate.
     LoneSurrogate,
-    /// A number JSON does not have.
+    /// A malformed number.
     Number,
     /// A number longer than it may be.
     NumberTooLong,
-    /// A member's name stands twice in one object.
+    /// A duplicate name in one object.
     DuplicateName,
     /// Nested deeper than it may be.
     TooDeep,
@@ -225,23 +226,23 @@ pub enum Problem {
     TooManyValues,
 }
 
-impl fmt::Display for Problem {
+impl fmt::Display for JsonProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::TooLong => "the text is too long",
-            Self::NotUtf8 => "the text is not UTF-8",
-            Self::NotAnObject => "an object was expected",
-            Self::Unfinished => "the text ends too early",
-            Self::TextAfterEnd => "there is text after the object",
-            Self::Unexpected => "an unexpected character stands",
-            Self::ControlCharacter => "a control character stands unescaped",
-            Self::Escape => "an unknown escape stands",
-            Self::LoneSurrogate => "half of a surrogate pair stands",
-            Self::Number => "a malformed number stands",
-            Self::NumberTooLong => "a number is too long",
-            Self::DuplicateName => "a member stands twice in the object that ends",
-            Self::TooDeep => "the nesting is too deep",
-            Self::TooManyValues => "there are too many values",
+            Self::TooLong => "text too long",
+            Self::NotUtf8 => "text not UTF-8",
+            Self::NotAnObject => "expected an object",
+            Self::Unfinished => "unexpected end",
+            Self::TextAfterEnd => "unexpected text after the object",
+            Self::Unexpected => "unexpected character",
+            Self::ControlCharacter => "unescaped control character",
+            Self::Escape => "unknown escape",
+            Self::LoneSurrogate => "unpaired surrogate",
+            Self::Number => "malformed number",
+            Self::NumberTooLong => "number too long",
+            Self::DuplicateName => "duplicate member in the object that ends",
+            Self::TooDeep => "nesting too deep",
+            Self::TooManyValues => "too many values",
         })
     }
 }
@@ -298,6 +299,6 @@ mod tests {
     #[test]
     fn an_error_names_place_and_rule_and_quotes_nothing() {
         let error = parse_object(br#"{"canary":1,"canary":2}"#, &Limits::default()).unwrap_err();
-        insta::assert_snapshot!(error, @"a member stands twice in the object that ends at byte 23");
+        insta::assert_snapshot!(error, @"duplicate member in the object that ends at byte 23");
     }
 }

@@ -1,7 +1,7 @@
-//! Is this token genuine?
+//! Verifies the tokens of jobs.
 //!
-//! [`SubjectToken`] is opaque text from a stranger; [`Verified`] is evidence that its issuer is one
-//! of ours, that the signature holds, and that audience and times fit.
+//! [`SubjectToken`] is opaque, untrusted text. [`Verified`] is evidence that a trusted issuer
+//! signed it, and that its audience and times are right.
 
 use std::fmt;
 use std::sync::Arc;
@@ -19,14 +19,14 @@ pub mod verify;
 pub use keys::{Admission, KeyError, KeySet, KeySource};
 pub use verify::{Blocked, KeyRule, Verifier, VerifyError, verify_jws};
 
-/// A subject token as a caller sent it: text of which nothing is known.
+/// A subject token as the caller sent it: unverified text.
 ///
-/// It is a secret, since whoever holds it can use it until it expires.
+/// It is a secret, because anyone who has it can use it until it expires.
 #[derive(Clone, Debug)]
 pub struct SubjectToken(Secret<String>);
 
 impl SubjectToken {
-    /// Takes the text as it came.
+    /// Takes the text unchanged.
     #[must_use]
     pub const fn new(text: String) -> Self {
         Self(Secret::new(text))
@@ -92,7 +92,7 @@ impl Algorithm {
         }
     }
 
-    /// The algorithm of exactly that name; case counts.
+    /// The algorithm with exactly that name, case-sensitive.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL
@@ -107,7 +107,7 @@ impl fmt::Display for Algorithm {
     }
 }
 
-/// An issuer we were told to trust, and everything about it that differs between issuers.
+/// A trusted issuer, and its settings.
 ///
 /// Made from the policies' `issuers:`, over the provider's defaults; immutable afterwards.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -118,12 +118,12 @@ pub struct TrustedIssuer {
     pub url: String,
     /// Signature algorithms it may use. Never taken from its discovery document (T-25).
     pub algorithms: Vec<Algorithm>,
-    /// Audiences that may stand in `aud` beside ours (T-41).
+    /// Audiences accepted in `aud` beside the broker's own (T-41).
     pub tolerated_audiences: Vec<String>,
     /// Media types its `typ` header may name, e.g. `JWT`; an absent `typ` always passes (T-22).
     pub token_types: Vec<String>,
-    /// Seconds its clock and ours may differ: at most 60 (T-42). One constant for the replay
-    /// record too, which must live as long as the token could be accepted.
+    /// Seconds its clock and ours may differ: at most 60 (T-42). The record of used tokens uses the
+    /// same value, because it must last as long as the token could be accepted.
     pub leeway: i64,
     /// Longest `exp - iat` in seconds (T-44).
     pub max_lifetime: i64,
@@ -140,11 +140,11 @@ pub struct TrustedIssuer {
     /// PEM certificates of the authorities that may sign this issuer's TLS certificate, beside the
     /// public ones. For this issuer only (T-57).
     pub ca: Option<String>,
-    /// Networks that are not globally routable but hold this issuer (T-56).
+    /// Private networks that the issuer may be in (T-56).
     pub networks: Vec<IpNet>,
     /// Hosts beside the issuer's own that may serve its key set (T-54).
     pub key_hosts: Vec<String>,
-    /// Key ids that must not be used any more (T-64).
+    /// Key IDs that are rejected (T-64).
     pub blocked_kids: Vec<String>,
 }
 
@@ -176,8 +176,8 @@ impl TrustedIssuer {
 /// Seconds an issuer's clock and ours may differ unless its settings say otherwise.
 pub const DEFAULT_LEEWAY: i64 = 30;
 
-/// What tells one token from every other (T-71): the issuer, with `jti` or, without one, the
-/// SHA-256 of the signing input. Never a hash of the whole text, whose signature can be rewritten.
+/// The identity of a token (T-71): the issuer, with `jti` or else the SHA-256 of the signing input.
+/// Never a hash of the whole text, because its signature can be rewritten.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct TokenId {
     /// The `iss` claim.
@@ -212,7 +212,7 @@ impl Verified {
         &self.claims
     }
 
-    /// What tells it from other tokens.
+    /// Its identity.
     #[must_use]
     pub const fn id(&self) -> &TokenId {
         &self.id
@@ -224,8 +224,8 @@ impl Verified {
         &self.subject
     }
 
-    /// The `iat` claim; for issuers without one the earliest that it can have been, by `exp` and the
-    /// issuer's longest lifetime.
+    /// The `iat` claim. For issuers without one, the earliest possible value by `exp` and the
+    /// issuer's `max_lifetime`.
     #[must_use]
     pub const fn issued_at(&self) -> Timestamp {
         self.issued_at

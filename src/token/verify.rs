@@ -1,9 +1,9 @@
-//! Issuer, algorithm, key, signature, audience, times. The only maker of Verified.
-//! Not: any provider's claims, any policy.
+//! Verifies a token: issuer, algorithm, key, signature, audience and times. The only maker of
+//! [`Verified`].
 //!
-//! The order is by cost: size, shape, header rules, issuer, the form of the claims that need no key
-//! and expiry, then the key, then exactly one signature check, then everything else (T-96). Nothing
-//! a token says is repeated in an answer before its signature holds.
+//! The order is by cost: size, shape, header, issuer, the form of the claims and expiry, then the
+//! key, then exactly one signature check, then everything else (T-96). No text from a token appears
+//! in a response before its signature is verified.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -21,21 +21,21 @@ mod blocked;
 mod claims;
 mod error;
 mod jws;
-mod places;
+mod limiter;
 
 pub use blocked::Blocked;
-pub use error::{Part, VerifyError};
+pub use error::{TokenPart, VerifyError};
 
 use jws::UnverifiedToken;
-use places::Places;
+use limiter::SignatureLimiter;
 
 /// Checks one compact JWS (RFC 7515) and returns its payload, whatever the payload is.
 ///
-/// This is the inner seam: no issuer, no claims, no time. A token without `kid` means the only key
-/// of its algorithm; [`Verifier`] is stricter.
+/// It checks no issuer, claims or time. A token without `kid` uses the only key of its algorithm;
+/// [`Verifier`] is stricter.
 ///
 /// # Errors
-/// Every rule that does not hold, by T-01 and T-13 to T-39.
+/// The first rule that the token breaks, of T-01 and T-13 to T-39.
 pub fn verify_jws(
     text: &str,
     keys: &KeySet,
@@ -48,12 +48,12 @@ pub fn verify_jws(
     Ok(token.unverified_payload)
 }
 
-/// A rule for the key sets of issuers that a broker adds to those of every verifier.
+/// An additional rule for the key sets of issuers.
 pub trait KeyRule: Send + Sync + fmt::Debug {
     /// Checks the key set of an issuer.
     ///
     /// # Errors
-    /// No token may be verified with it.
+    /// No token may be verified with this key set.
     fn check(&self, issuer: &TrustedIssuer, keys: &KeySet) -> Result<(), KeyError>;
 }
 
@@ -66,12 +66,12 @@ pub struct Verifier {
     own_keys: Option<Arc<dyn OwnKeys>>,
     blocked: Blocked,
     rules: Vec<Arc<dyn KeyRule>>,
-    places: Places,
+    limiter: SignatureLimiter,
 }
 
 impl Verifier {
-    /// Takes tokens made for `audience`. An issuer of that very name would be ourselves, and is
-    /// left out: what we mint never comes back as a subject token (T-84).
+    /// Accepts tokens issued for `audience`. An issuer with that URL would be this broker and is
+    /// ignored, so a minted token is never a subject token (T-84).
     #[must_use]
     pub fn new(
         audience: String,
@@ -92,36 +92,36 @@ impl Verifier {
             own_keys: None,
             blocked: Blocked::new(),
             rules: Vec::new(),
-            places: Places::of_this_machine(),
+            limiter: SignatureLimiter::of_this_machine(),
         }
     }
 
-    /// Refuses every issuer whose key set breaks this rule.
+    /// Rejects every issuer whose key set breaks this rule.
     #[must_use]
     pub fn with_rule(mut self, rule: Arc<dyn KeyRule>) -> Self {
         self.rules.push(rule);
         self
     }
 
-    /// Refuses every issuer whose key set holds one of these (T-84, T-109).
+    /// Rejects every issuer whose key set contains one of these keys (T-84, T-109).
     #[must_use]
     pub fn refusing(mut self, own_keys: Arc<dyn OwnKeys>) -> Self {
         self.own_keys = Some(own_keys);
         self
     }
 
-    /// Refuses the tokens of these issuers and keys (T-64).
+    /// Rejects tokens of these issuers and keys (T-64).
     #[must_use]
     pub fn blocking(mut self, blocked: Blocked) -> Self {
         self.blocked = blocked;
         self
     }
 
-    /// Whether a token is genuine, for us, and of now.
+    /// Verifies a token: that it is genuine, for this broker, and valid now.
     ///
     /// # Errors
-    /// The first rule that does not hold. The class of its [reason](VerifyError::reason) says whether
-    /// the caller can do anything about it.
+    /// The first rule that the token breaks. The class of its [reason](VerifyError::reason) says
+    /// whether the caller can fix it.
     pub async fn verify(&self, token: &SubjectToken) -> Result<Verified, VerifyError> {
         let token = UnverifiedToken::parse(token.expose())?;
         let unverified = claims::Unverified::parse(&token.unverified_payload)?;
@@ -134,19 +134,19 @@ impl Verifier {
         unverified.check_forms(issuer, self.clock.now())?;
         let keys = self.keys(issuer, token.unverified_kid.as_deref()).await?;
         let key = choose_key(&token, &keys, is_blocked)?;
-        self.places
-            .within(key.is_dear(), || check_signature(&token, key))
+        self.limiter
+            .within(key.is_slow(), || check_signature(&token, key))
             .await??;
         let signed = unverified.signature_holds();
         let checked = signed.check(issuer, &self.audience, self.clock.now())?;
         Ok(checked.into_verified(issuer, &signing_input_hash(token.unverified_signing_input)))
     }
 
-    /// Why no token of the issuer with this URL is taken, whatever it says, where its keys are these.
+    /// Why every token of this issuer is rejected, if its key set is this one.
     #[must_use]
     pub fn refusal(&self, issuer: &str, keys: Option<&KeySet>) -> Option<String> {
         let Some(issuer) = self.issuers.get(issuer) else {
-            return Some("the issuer is not one this broker trusts".to_owned());
+            return Some("the issuer is not trusted by this broker".to_owned());
         };
         if self.blocked.has_issuer(issuer) {
             return Some("the issuer is blocked in the settings".to_owned());
@@ -155,7 +155,7 @@ impl Verifier {
         checked?.err().map(|error| error.to_string())
     }
 
-    /// What a log line may say of a token that was refused, from its unverified parts.
+    /// The fields of a log line about a rejected token, from its unverified parts.
     #[must_use]
     pub fn unverified_labels(&self, token: &SubjectToken) -> UnverifiedLabels {
         let text = token.expose();
@@ -181,8 +181,8 @@ impl Verifier {
         }
     }
 
-    /// Only a configured issuer is ever looked at further: nothing is fetched because a token names
-    /// it (T-40, T-53).
+    /// Only configured issuers are used: a token never causes a fetch from an issuer that it names
+    /// (T-40, T-53).
     fn issuer(&self, claims: &claims::Unverified) -> Result<&Arc<TrustedIssuer>, VerifyError> {
         claims
             .unverified_issuer()
@@ -190,7 +190,7 @@ impl Verifier {
             .ok_or(VerifyError::Issuer)
     }
 
-    /// By the issuer's own settings or by the operator's.
+    /// By the issuer's settings or by the operator's `blocked`.
     fn is_blocked(&self, issuer: &TrustedIssuer, kid: &str) -> bool {
         issuer.blocked_kids.iter().any(|blocked| blocked == kid)
             || self.blocked.has_kid(issuer, kid)
@@ -206,8 +206,8 @@ impl Verifier {
         Ok(keys)
     }
 
-    /// Whether tokens may be verified with this key set of that issuer: not if it holds a key of our
-    /// own, admitted or not (T-84, T-109), and not if it breaks a rule.
+    /// Whether tokens may be verified with this key set. Rejects a set that contains a key of this
+    /// broker, admitted or not (T-84, T-109), or breaks a rule.
     fn check_keys(&self, issuer: &TrustedIssuer, keys: &KeySet) -> Result<(), KeyError> {
         for rule in &self.rules {
             rule.check(issuer, keys)?;
@@ -237,22 +237,22 @@ impl fmt::Debug for Verifier {
     }
 }
 
-/// Fields of a log line about a token that may be anything.
+/// Fields of a log line about an unverified token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnverifiedLabels {
-    /// The configured name of the issuer it names, if that is one of ours.
+    /// The configured name of the issuer it names, if it is configured.
     pub issuer: Option<String>,
-    /// Its `iss` if it is none of ours, escaped and cut to 128 characters.
+    /// Its `iss` if it is not configured, escaped and truncated to 128 characters.
     pub foreign_issuer: Option<String>,
-    /// Its `kid`, escaped and cut to 64 characters.
+    /// Its `kid`, escaped and truncated to 64 characters.
     pub kid: Option<String>,
     /// [`subject_token_digest`].
     pub subject_token_id: String,
 }
 
-/// What stands for a token in logs and events: the first 16 hex digits of SHA-256 over its signing
-/// input. The signature is left out, since it can be rewritten (T-71), and so that no digest of a
-/// usable token lies about.
+/// Identifies a token in logs and events: the first 16 hex digits of SHA-256 over its signing
+/// input. The signature is omitted because it can be rewritten (T-71), and so that no digest of a
+/// usable token is stored.
 #[must_use]
 pub fn subject_token_digest(text: &str) -> String {
     let signing_input = text.rsplit_once('.').map_or(text, |(input, _)| input);
@@ -292,7 +292,7 @@ fn check_algorithm(
         .ok_or(VerifyError::Algorithm)
 }
 
-/// The one key that the token means (T-27).
+/// The one key that verifies the token (T-27).
 fn choose_key<'a>(
     token: &UnverifiedToken<'_>,
     keys: &'a KeySet,
@@ -308,7 +308,7 @@ fn choose_key<'a>(
     }
 }
 
-/// One key, one call into the crypto backend, one text for whatever fails there (T-36).
+/// One key, one call into the crypto backend, and one error for every failure there (T-36).
 fn check_signature(token: &UnverifiedToken<'_>, key: &PublicKey) -> Result<(), VerifyError> {
     key.verifies(
         token.unverified_algorithm,

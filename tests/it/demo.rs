@@ -105,7 +105,7 @@ fn every_step_does_what_it_says_and_nothing_is_left() {
     for step in [
         "1. A job of acme/shop on main",
         "it belongs to group shop_owner, not to the login",
-        "its signature holds against the broker's published keys",
+        "its signature is valid under the broker's published keys",
         "policy shop-migrate: ref is refs/heads/try-it, expected refs/heads/main",
         "policy shop-migrate: environment is absent, expected production",
         "access denied: no policy matches this job",
@@ -116,7 +116,7 @@ fn every_step_does_what_it_says_and_nothing_is_left() {
         "no role is left",
         "the table is still there",
         "the sweep, every 2 s here, ended its session and dropped it",
-        "lines, whole",
+        "lines, complete",
         "one byte of a copy is changed: found",
         "its tail is cut off (--expect-head): found",
         "All 8 steps did what they say",

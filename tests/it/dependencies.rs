@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::process::Command;
 
-use hallpass::token::json::{Limits, Problem, parse_object};
+use hallpass::token::json::{JsonProblem, Limits, parse_object};
 use serde_json::Value;
 
 use crate::support::sources::{root, sources};
@@ -62,7 +62,7 @@ fn the_strict_reader_keeps_its_own_order_and_its_own_rule_for_duplicates() {
     let names: Vec<&str> = object.iter().map(|(name, _)| name).collect();
     assert_eq!(names, ["b", "a"]);
     let twice = parse_object(br#"{"a":1,"a":1}"#, &Limits::default()).unwrap_err();
-    assert_eq!(twice.problem, Problem::DuplicateName);
+    assert_eq!(twice.problem, JsonProblem::DuplicateName);
 }
 
 /// T-15, T-99

@@ -3,6 +3,7 @@
 
 #![cfg(test)]
 
+use crate::support::leaks::Observed as _;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Component, Path, PathBuf};
@@ -362,8 +363,7 @@ fn the_policies_that_a_new_user_copies_are_clean() {
         let output = std::process::Command::new(env!("CARGO_BIN_EXE_hallpass"))
             .args(["policy", "check"])
             .arg(folder.path())
-            .output()
-            .unwrap();
+            .observed();
         let told = String::from_utf8_lossy(&output.stdout);
         assert_eq!(output.status.code(), Some(0), "{path}: {told}");
         assert!(!told.contains("warning"), "{path}: {told}");

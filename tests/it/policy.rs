@@ -585,7 +585,7 @@ fn explain_walks_the_decision_and_verifies_nothing() {
     assert_eq!(output.status.code(), Some(1));
     let shown = text(&output.stdout);
     assert!(
-        shown.contains("DENIED: no policy that grants it holds"),
+        shown.contains("DENIED: the conditions of every policy that grants it fail"),
         "{shown}"
     );
     assert!(

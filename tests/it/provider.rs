@@ -225,7 +225,8 @@ fn a_claim_error_says_what_was_found_and_expected() {
     insta::assert_snapshot!(text(json!({ "repository_id": 702_114_589 })), @"claim `repository_id` is a number, expected text");
     insta::assert_snapshot!(text(json!({ "ref_protected": true })), @"claim `ref_protected` is a boolean, expected the text `true` or `false`");
     insta::assert_snapshot!(text(json!({ "ref_protected": "yes" })), @"claim `ref_protected` is text other than `true` and `false`");
-    insta::assert_snapshot!(text(json!({ "environment": "pr\u{43e}d" })), @"claim `environment` holds characters outside printable ASCII, which no condition may compare");
+    insta::assert_snapshot!(text(json!({ "environment": "pr\u{43e}d" })), @"claim `environment` \
+        has characters outside printable ASCII, which conditions cannot match");
 }
 
 /// T-46: where the policies name the claims, each type of claim with every JSON type, for each fact.
@@ -497,7 +498,7 @@ fn a_generic_issuer_is_read_by_its_claim_map() {
     ] {
         assert!(reader.facts(object(&wrong)).is_err(), "{wrong}");
     }
-    assert!(!reader.tells_events());
+    assert!(!reader.has_events());
 }
 
 /// T-52: a generic issuer that tells events is held to the same words.
@@ -507,7 +508,7 @@ fn a_generic_event_outside_our_words_is_other() {
     reader
         .claim_map
         .insert(Fact::Event, MappedClaim::usual(Fact::Event, "/event"));
-    assert!(reader.tells_events());
+    assert!(reader.has_events());
     for (claims, trigger) in [
         (json!({ "event": "push" }), "push"),
         (json!({ "event": "fork" }), "other"),

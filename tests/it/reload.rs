@@ -81,7 +81,7 @@ async fn no_problem(broker: &TestBroker) {
 }
 
 fn revision(broker: &TestBroker) -> String {
-    broker.now().parts().policies.revision().to_owned()
+    broker.now().components().policies.revision().to_owned()
 }
 
 /// Waits until other policies serve than those of that revision.

@@ -1,33 +1,35 @@
-//! Is a log whole? Reads files line by line, however large, and needs no secret.
+//! Verifies that an audit log is complete and unchanged.
+//!
+//! Reads files of any size line by line. Needs no secret.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io::{self, BufRead, Read as _};
 
 use serde::Deserialize;
 
-use super::{Head, PublicKey};
+use super::{AuditPublicKey, Head};
 use crate::audit::LONGEST_LINE;
 use crate::text::{count, escape};
 
 mod report;
 
-pub use report::{Finding, Report};
+pub use report::{ChainFinding, Report};
 
-use report::Place;
+use report::LineLocation;
 
-/// What to hold a log against.
+/// What a log must agree with.
 #[derive(Clone, Debug, Default)]
 pub struct Expected {
     /// The keys that may have signed checkpoints. Without one, signatures only show that the log
     /// agrees with itself.
-    pub keys: Vec<PublicKey>,
-    /// Heads noted earlier: a line with each hash must be there.
+    pub keys: Vec<AuditPublicKey>,
+    /// Heads saved earlier. The log must contain a line with each of them.
     pub heads: Vec<Head>,
-    /// The head that the first file continues from, when what came before is kept elsewhere.
+    /// The head that the first file continues from, if earlier files are not given.
     pub after: Option<Head>,
 }
 
-/// Reads the files of one log, in order; before it, if there are any, the logs of single runs.
+/// Verifies the files of one log, in order. Before it, logs of single runs may be read.
 #[derive(Debug)]
 pub struct Verification {
     expected: Expected,
@@ -35,14 +37,14 @@ pub struct Verification {
     report: Report,
     file: String,
     line: u64,
-    /// The line before, of this file or the one before it.
-    before: Option<Before>,
+    /// The previous line, of this file or the one before it.
+    before: Option<PreviousLine>,
     boots: BTreeSet<String>,
-    /// Intents without an outcome, with the place of each.
-    open: BTreeMap<String, Place>,
+    /// Intents without an outcome, with the location of each.
+    open: BTreeMap<String, LineLocation>,
     /// What the current boot has, or lacks.
     boot: Boot,
-    /// Logs of single runs that were read.
+    /// How many logs of single runs were read.
     runs: u64,
 }
 
@@ -83,7 +85,7 @@ impl Verification {
                 line.pop();
             } else if line.len() > LONGEST_LINE {
                 self.find(format!(
-                    "is longer than {LONGEST_LINE} bytes, which no event is"
+                    "is longer than {LONGEST_LINE} bytes, the limit for an event"
                 ));
                 skip_line(&mut file)?;
             } else {
@@ -93,7 +95,7 @@ impl Verification {
         }
     }
 
-    /// Ends the log of one run of a command; what is read next is another log.
+    /// Ends the log of one run of a command. The next file begins another log.
     pub fn end_run(&mut self) {
         if !self.boot.stopped && self.before.is_some() {
             let file = escape(&self.file);
@@ -128,17 +130,21 @@ impl Verification {
 
     fn end_log(&mut self) {
         if self.before.is_none() {
-            self.find("there is no event at all".to_owned());
+            self.find("the log holds no event".to_owned());
         }
         if self.boot.stopped {
             if self.report.unsigned > 0 {
-                self.find("is `stop` without the checkpoint that signs it: it was cut".to_owned());
+                self.find(
+                    "is `stop`, but the checkpoint that signs it is missing: the end was \
+                    cut off"
+                        .to_owned(),
+                );
             }
             self.close_boot("the log");
         } else if !self.open.is_empty() {
             let (file, open) = (escape(&self.file), self.open.len());
             self.report.notes.push(format!(
-                "{file}: {} without an outcome where the log ends; fine while its writer runs",
+                "{file}: {} without an outcome at the end of the log; expected while its writer runs",
                 count(open, "intent")
             ));
         }
@@ -160,13 +166,13 @@ impl Verification {
         let head = Head::of(line);
         self.report.lines = self.report.lines.saturating_add(1);
         self.missing_heads.remove(&head);
-        match serde_json::from_slice::<Line>(line) {
+        match serde_json::from_slice::<ParsedLine>(line) {
             Ok(parsed) if parsed.v == 1 => self.check(line, head, parsed),
             Ok(parsed) => self.find(format!("has version {}, expected 1", parsed.v)),
             Err(error) => {
                 let problem = escape(&error.to_string());
                 self.find(format!(
-                    "is no event ({problem}): torn by a crash, or changed"
+                    "is not an event ({problem}): torn by a crash, or changed"
                 ));
                 if let Some(before) = &mut self.before {
                     before.head = head;
@@ -177,12 +183,12 @@ impl Verification {
         }
     }
 
-    fn check(&mut self, text: &[u8], head: Head, line: Line) {
+    fn check(&mut self, text: &[u8], head: Head, line: ParsedLine) {
         self.check_link(&line);
         self.check_event(text, &line);
         self.check_signed_in_time(&line);
         self.report.head = Some(format!("sha256:{head}"));
-        self.before = Some(Before {
+        self.before = Some(PreviousLine {
             head,
             boot: line.boot,
             sequence: line.seq,
@@ -190,8 +196,8 @@ impl Verification {
         });
     }
 
-    /// Does the line follow the one before?
-    fn check_link(&mut self, line: &Line) {
+    /// Checks that the line follows the previous line.
+    fn check_link(&mut self, line: &ParsedLine) {
         let Some(previous) = Head::parse(&line.prev) else {
             return self.find("has no SHA-256 in `prev`".to_owned());
         };
@@ -227,14 +233,14 @@ impl Verification {
         } else if previous.is_origin() {
             let boot = escape(&line.boot);
             self.find(format!(
-                "begins boot {boot} as a new log: nothing shows that no lines are missing before it"
+                "begins boot {boot} as a new log: lines may be missing before it"
             ));
         } else if previous != before.head {
             self.find_changed(&before, previous);
         }
     }
 
-    fn check_first(&mut self, line: &Line, previous: Head) {
+    fn check_first(&mut self, line: &ParsedLine, previous: Head) {
         match self.expected.after {
             Some(after) if after != previous => self.find(format!(
                 "follows sha256:{previous}, expected sha256:{after}: lines before it are missing"
@@ -242,14 +248,15 @@ impl Verification {
             None if line.seq != 1 || !previous.is_origin() => {
                 let found = line.seq;
                 self.find(format!(
-                    "is sequence {found} and follows sha256:{previous}, which is not here: give the earlier file first, or `--after` with the head it had"
+                    "has sequence {found} and follows sha256:{previous}, which is not in these \
+                     files: pass the earlier file first, or its head with `--after`"
                 ));
             }
             Some(_) | None => {}
         }
     }
 
-    fn begin_boot(&mut self, line: &Line) {
+    fn begin_boot(&mut self, line: &ParsedLine) {
         self.boot = Boot {
             begins_here: line.seq == 1,
             ..Boot::default()
@@ -276,13 +283,13 @@ impl Verification {
             self.report.add(
                 place,
                 format!(
-                    "intent {intent} has no outcome although {what} ended: look whether it was carried out"
+                    "intent {intent} has no outcome although {what} ended: check whether it was carried out"
                 ),
             );
         }
     }
 
-    fn check_event(&mut self, text: &[u8], line: &Line) {
+    fn check_event(&mut self, text: &[u8], line: &ParsedLine) {
         if self.boot.stopped && line.event != "checkpoint" {
             self.find("comes after `stop`, where only a checkpoint is expected".to_owned());
         }
@@ -293,24 +300,24 @@ impl Verification {
             "stop" => self.boot.stopped = true,
             "truncated" => self.note_loss(line, "was truncated in place"),
             "removed" => self.note_loss(line, "was deleted or replaced"),
-            // Everything else stands for itself. A list of names would make logs of newer brokers
+            // Other events need no check. A closed list of names would make logs of newer brokers
             // look damaged.
             _ => {}
         }
     }
 
-    /// Explains a gap, or says that there is none to be expected.
-    fn note_loss(&mut self, line: &Line, what: &str) {
+    /// Notes an event that explains missing lines.
+    fn note_loss(&mut self, line: &ParsedLine, what: &str) {
         let head = match line.head.as_deref().and_then(Head::parse) {
             Some(head) => format!("the line with head sha256:{head}"),
-            None => "a line that is not known".to_owned(),
+            None => "an unknown line".to_owned(),
         };
-        let text = format!("the file {what} after {head}; a line that is missing was lost then");
+        let text = format!("the file {what} after {head}; missing lines were lost then");
         let place = self.place();
         self.report.note_event(&place, &text);
     }
 
-    fn begin_intent(&mut self, line: &Line) {
+    fn begin_intent(&mut self, line: &ParsedLine) {
         let place = self.place();
         match &line.intent {
             Some(intent) if self.open.insert(intent.clone(), place).is_none() => {}
@@ -322,7 +329,7 @@ impl Verification {
         }
     }
 
-    fn end_intent(&mut self, line: &Line) {
+    fn end_intent(&mut self, line: &ParsedLine) {
         let intent = line.intent.as_deref().unwrap_or_default();
         if self.open.remove(intent).is_none() {
             let intent = escape(intent);
@@ -332,23 +339,28 @@ impl Verification {
         }
     }
 
-    fn check_signature(&mut self, text: &[u8], line: &Line) {
+    fn check_signature(&mut self, text: &[u8], line: &ParsedLine) {
         self.report.checkpoints = self.report.checkpoints.saturating_add(1);
         self.boot.checkpoints = self.boot.checkpoints.saturating_add(1);
         self.boot.unsigned_since = None;
         self.report.unsigned = 0;
         let named = line.key.as_deref().unwrap_or_default();
-        let Ok(key) = PublicKey::parse(named) else {
+        let Ok(key) = AuditPublicKey::parse(named) else {
             return self.find("is a checkpoint without a key".to_owned());
         };
         if !key.has_signed(text) {
             return self.find(
-                "is a checkpoint whose signature does not hold: it was changed, or made without the key"
+                "is a checkpoint with an invalid signature: it was changed, or made without the key"
                     .to_owned(),
             );
         }
         if !self.expected.keys.is_empty() && !self.expected.keys.contains(&key) {
-            let allowed: Vec<_> = self.expected.keys.iter().map(PublicKey::to_text).collect();
+            let allowed: Vec<_> = self
+                .expected
+                .keys
+                .iter()
+                .map(AuditPublicKey::to_text)
+                .collect();
             let allowed = allowed.join(" or ");
             self.report.keys.insert(key.to_text());
             return self.find(format!("is signed by {key}, expected {allowed}"));
@@ -357,8 +369,9 @@ impl Verification {
         self.report.proven_until = Some(line.time.clone());
     }
 
-    /// Hashes can be recomputed and checkpoints left out: then nothing is signed for too long.
-    fn check_signed_in_time(&mut self, line: &Line) {
+    /// Checks that lines are signed in time. An attacker can recompute hashes and omit checkpoints,
+    /// but then lines stay unsigned for too long.
+    fn check_signed_in_time(&mut self, line: &ParsedLine) {
         if line.event == "checkpoint" {
             return;
         }
@@ -370,12 +383,13 @@ impl Verification {
         if now.saturating_sub(since) > LONGEST_UNSIGNED && !self.boot.unsigned_found {
             self.boot.unsigned_found = true;
             self.find(format!(
-                "comes more than {LONGEST_UNSIGNED} s after the first line that no checkpoint signs, expected one every 10 s: checkpoints were removed, or the broker was stopped for a while"
+                "comes more than {LONGEST_UNSIGNED} s after the first unsigned line, expected a \
+                 checkpoint every 10 s: checkpoints were removed, or the broker was suspended"
             ));
         }
     }
 
-    fn find_changed(&mut self, before: &Before, previous: Head) {
+    fn find_changed(&mut self, before: &PreviousLine, previous: Head) {
         let (line, head) = (before.line, before.head);
         self.find(format!(
             "follows sha256:{previous}, but line {line} before it has sha256:{head}: line {line} was changed, or lines were replaced"
@@ -386,20 +400,23 @@ impl Verification {
         let file = escape(&self.file);
         let lines = count(self.report.unsigned, "line");
         self.report.notes.push(format!(
-            "{file}: {lines}, and no signed checkpoint yet: nothing is proven of a file that was begun less than 10 s ago, except with the file before it"
+            "{file}: {lines}, and no signed checkpoint yet: a file begun less than 10 s ago can \
+             only be verified together with the file before it"
         ));
     }
 
     fn find_unsigned_boot(&mut self) {
-        self.find("ends a boot without a signed checkpoint: they were removed".to_owned());
+        self.find(
+            "ends a boot without a signed checkpoint: its checkpoints were removed".to_owned(),
+        );
     }
 
     fn find(&mut self, text: String) {
         self.report.add(self.place(), text);
     }
 
-    fn place(&self) -> Place {
-        Place {
+    fn place(&self) -> LineLocation {
+        LineLocation {
             file: self.file.clone(),
             line: self.line,
         }
@@ -407,7 +424,7 @@ impl Verification {
 
     fn add_notes(&mut self) {
         let report = &mut self.report;
-        report.note_left_out();
+        report.note_suppressed();
         if self.expected.keys.is_empty() && report.checkpoints > 0 {
             report.notes.push(
                 "no `--key` was given: signatures only show that the log agrees with itself; `hallpass keys show` prints the key".to_owned(),
@@ -423,15 +440,17 @@ impl Verification {
                 lines => format!(", and the last {lines} lines are not signed yet"),
             };
             report.notes.push(format!(
-                "proven until {time}, the last signed checkpoint{unsigned}: if later lines were cut off or changed, only `--expect-head` with a head that was noted elsewhere shows it"
+                "proven until {time}, the last signed checkpoint{unsigned}: only \
+                 `--expect-head` with a head saved elsewhere detects that later lines were cut \
+                 off or changed"
             ));
         }
     }
 }
 
-/// What every line has, and what some have.
+/// The fields of a line that verification reads.
 #[derive(Debug, Deserialize)]
-struct Line {
+struct ParsedLine {
     v: u32,
     time: String,
     boot: String,
@@ -444,7 +463,7 @@ struct Line {
 }
 
 #[derive(Debug)]
-struct Before {
+struct PreviousLine {
     head: Head,
     boot: String,
     sequence: u64,
@@ -453,12 +472,12 @@ struct Before {
 
 #[derive(Debug, Default)]
 struct Boot {
-    /// Its first line was read, which a checkpoint follows at once. A file that was begun when the one
-    /// before was renamed has its first one up to 10 s later.
+    /// Its first line was read. A checkpoint follows that line immediately; a file that continues a
+    /// renamed one has its first checkpoint up to 10 s later.
     begins_here: bool,
     checkpoints: u64,
     stopped: bool,
-    /// The time of the first line that no checkpoint signs, in Unix seconds.
+    /// The time of the first unsigned line, in Unix seconds.
     unsigned_since: Option<i64>,
     unsigned_found: bool,
 }
@@ -488,17 +507,17 @@ const LONGEST_UNSIGNED: i64 = 60;
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Chain, SigningKey};
+    use super::super::{Chain, CheckpointKey};
     use super::*;
     use crate::clock::Timestamp;
     use crate::rootkey::{RootKey, RootKeys};
 
     const NOW: i64 = 1_790_000_000;
 
-    fn key() -> SigningKey {
+    fn key() -> CheckpointKey {
         let root = RootKey::generate().unwrap();
         let roots = RootKeys::new("https://hallpass.example", 1, vec![root]).unwrap();
-        SigningKey::of(roots.active()).unwrap()
+        CheckpointKey::of(roots.active()).unwrap()
     }
 
     fn at(seconds: i64) -> Timestamp {
@@ -506,14 +525,14 @@ mod tests {
     }
 
     /// Two boots: start, checkpoint, two intents with their outcomes, stop, checkpoint.
-    fn log() -> (PublicKey, Vec<Vec<u8>>) {
+    fn log() -> (AuditPublicKey, Vec<Vec<u8>>) {
         let root = RootKey::generate().unwrap();
         let roots = RootKeys::new("https://hallpass.example", 1, vec![root]).unwrap();
-        let public = PublicKey::of(roots.active()).unwrap();
+        let public = AuditPublicKey::of(roots.active()).unwrap();
         let mut lines = Vec::new();
         let mut head = Head::default();
         for boot in ["b1", "b2"] {
-            let key = SigningKey::of(roots.active()).unwrap();
+            let key = CheckpointKey::of(roots.active()).unwrap();
             let mut chain = Chain::new("replica-a", boot, head, key);
             lines.push(chain.append(at(0), br#"{"event":"start"}"#));
             lines.push(chain.checkpoint(at(0)));
@@ -536,10 +555,14 @@ mod tests {
 
     fn findings(lines: &[Vec<u8>], expected: Expected) -> Vec<String> {
         let report = read(lines, expected);
-        report.findings.iter().map(Finding::to_string).collect()
+        report
+            .findings
+            .iter()
+            .map(ChainFinding::to_string)
+            .collect()
     }
 
-    fn with_key(key: &PublicKey) -> Expected {
+    fn with_key(key: &AuditPublicKey) -> Expected {
         Expected {
             keys: vec![key.clone()],
             ..Expected::default()
@@ -554,7 +577,9 @@ mod tests {
         assert_eq!((report.lines, report.boots, report.checkpoints), (16, 2, 4));
         let head = Head::of(lines[15].trim_ascii_end());
         assert_eq!(report.head, Some(format!("sha256:{head}")));
-        insta::assert_snapshot!(report.notes.join("\n"), @"proven until 2026-09-21T14:13:22Z, the last signed checkpoint: if later lines were cut off or changed, only `--expect-head` with a head that was noted elsewhere shows it");
+        insta::assert_snapshot!(report.notes.join("\n"), @"proven until 2026-09-21T14:13:22Z, \
+            the last signed checkpoint: only `--expect-head` with a head saved elsewhere \
+            detects that later lines were cut off or changed");
         let expected = Expected {
             heads: vec![head],
             ..with_key(&key)
@@ -604,7 +629,8 @@ mod tests {
         assert_eq!(report.findings, []);
         assert_eq!(report.proven_until, None);
         let note = report.notes.iter().find(|note| note.contains("2 lines"));
-        insta::assert_snapshot!(note.unwrap(), @"log: 2 lines, and no signed checkpoint yet: nothing is proven of a file that was begun less than 10 s ago, except with the file before it");
+        insta::assert_snapshot!(note.unwrap(), @"log: 2 lines, and no signed checkpoint yet: a \
+            file begun less than 10 s ago can only be verified together with the file before it");
     }
 
     /// T-111
@@ -718,7 +744,7 @@ mod tests {
         }
         let found = findings(&forged, with_key(&key));
         assert!(
-            found[0].contains("is a checkpoint whose signature does not hold"),
+            found[0].contains("is a checkpoint with an invalid signature"),
             "{found:?}"
         );
     }
@@ -745,7 +771,7 @@ mod tests {
         let (key, lines) = log();
         let first_gone = findings(&lines[8..], with_key(&key));
         assert!(
-            first_gone[0].contains("is sequence 1 and follows sha256:"),
+            first_gone[0].contains("has sequence 1 and follows sha256:"),
             "{first_gone:?}"
         );
         let moved = [&lines[8..], &lines[..8]].concat();
@@ -792,7 +818,7 @@ mod tests {
         let unsigned = findings(&lines, Expected::default());
         assert_eq!(
             unsigned,
-            ["log:1: ends a boot without a signed checkpoint: they were removed"]
+            ["log:1: ends a boot without a signed checkpoint: its checkpoints were removed"]
         );
         lines.push(chain.checkpoint(at(0)));
         for second in [5, 30, 64, 66, 67] {
@@ -836,7 +862,7 @@ mod tests {
         insta::assert_snapshot!(findings(&lines, Expected::default()).join("\n"), @r"
         log:6: is an outcome of intent b1.2, which is not open: it has another outcome, or its line was removed
         log:7: repeats intent b1.1
-        log:7: intent b1.1 has no outcome although boot b1 ended: look whether it was carried out
+        log:7: intent b1.1 has no outcome although boot b1 ended: check whether it was carried out
         ");
     }
 
@@ -846,10 +872,13 @@ mod tests {
         let mut torn = lines[..8].to_vec();
         torn[7] = b"{\"v\":1,\"time\":\"20\x1b\n".to_vec();
         let found = findings(&torn, with_key(&key));
-        assert!(found[0].starts_with("log:8: is no event ("), "{found:?}");
+        assert!(
+            found[0].starts_with("log:8: is not an event ("),
+            "{found:?}"
+        );
         assert_eq!(
             found[1..],
-            ["log:8: is `stop` without the checkpoint that signs it: it was cut"]
+            ["log:8: is `stop`, but the checkpoint that signs it is missing: the end was cut off"]
         );
         assert!(found[0].bytes().all(|byte| matches!(byte, b' '..=b'~')));
         let mut cut = lines.clone();
@@ -860,7 +889,7 @@ mod tests {
         );
         assert_eq!(
             findings(&[], Expected::default()),
-            ["log:0: there is no event at all"]
+            ["log:0: the log holds no event"]
         );
         let long = vec![
             vec![b'x'; LONGEST_LINE + 10],

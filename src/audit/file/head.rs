@@ -1,7 +1,7 @@
-//! The head of an audit file, kept beside it as `<audit file>.head`.
+//! Keeps the head of an audit file beside it, as `<audit file>.head`.
 //!
-//! A file that was renamed while no broker ran is not there to be continued. This is what its
-//! successor continues, and what shows that lines were cut off meanwhile.
+//! If the audit file is renamed while no broker runs, the next file continues from this head. The
+//! head also shows that lines were cut off in the meantime.
 
 use std::fs::{File, OpenOptions};
 use std::io;

@@ -1,14 +1,14 @@
-//! One load, aside of what is served: what becomes of the files as they are now.
+//! Loads the files as they are now, without affecting what is served.
 //!
-//! Settings and policies are two things that may fail each by itself. Neither is ever applied in
-//! part, and both are checked against each other in the form in which they would serve.
+//! Settings and policies can fail separately. Neither is applied in part, and each is checked
+//! against the other as it would be served.
 
 use std::sync::Arc;
 
 use super::FAILED;
-use super::status::Problem;
-use crate::broker::assemble::{Loaded, check_fit, policies, root_keys, rs256_keys};
-use crate::broker::lasting::Lasting;
+use super::status::ReloadProblem;
+use crate::broker::assemble::{LoadedConfig, check_fit, policies, root_keys, rs256_keys};
+use crate::broker::process::ProcessState;
 use crate::broker::version::Version;
 use crate::config::{Settings, SettingsError};
 use crate::http::tls;
@@ -16,49 +16,53 @@ use crate::policy::PolicySet;
 use crate::reason::Reason;
 use crate::yaml::Diagnostics;
 
-/// What came of a load.
+/// The result of a load.
 pub(super) struct Attempt {
-    /// What shall serve from now on, if it is anything new.
+    /// The new version, if anything changed.
     pub(super) version: Option<Version>,
     /// What could not be loaded.
-    pub(super) problems: Vec<Problem>,
+    pub(super) problems: Vec<ReloadProblem>,
 }
 
 impl Attempt {
     pub(super) fn failed(text: &str) -> Self {
         Self {
             version: None,
-            problems: vec![Problem::new(FAILED, text.to_owned())],
+            problems: vec![ReloadProblem::new(FAILED, text.to_owned())],
         }
     }
 }
 
-/// Loads everything and makes a version of it. Reads files, so it may take its time.
-pub(super) fn attempt(before: &Version, lasting: &Lasting) -> Attempt {
+/// Loads everything and builds a version. Blocks on file access.
+pub(super) fn attempt(before: &Version, process: &ProcessState) -> Attempt {
     let mut problems = Vec::new();
-    let loaded = load(&before.loaded, lasting, &mut problems);
+    let loaded = load(&before.loaded, process, &mut problems);
     let is_new = loaded.policies.revision() != before.loaded.policies.revision()
         || !before.loaded.changes(&loaded).is_empty()
         || !before.is_connected_as(&loaded.settings);
-    let version = is_new.then(|| Version::new(loaded, lasting, Some(before)));
+    let version = is_new.then(|| Version::new(loaded, process, Some(before)));
     let version = version.transpose().unwrap_or_else(|error| {
-        problems.push(Problem::new(SETTINGS, error.to_string()));
+        problems.push(ReloadProblem::new(SETTINGS, error.to_string()));
         None
     });
     let left = version.iter().flat_map(|version| &version.left);
-    problems.extend(left.map(|text| Problem::new(TARGET, text.clone())));
+    problems.extend(left.map(|text| ReloadProblem::new(TARGET, text.clone())));
     Attempt { version, problems }
 }
 
-fn load(before: &Loaded, lasting: &Lasting, problems: &mut Vec<Problem>) -> Loaded {
+fn load(
+    before: &LoadedConfig,
+    process: &ProcessState,
+    problems: &mut Vec<ReloadProblem>,
+) -> LoadedConfig {
     let deployed = deployment(before, problems);
-    let found = read_policies(&deployed.settings, before, lasting);
+    let found = read_policies(&deployed.settings, before, process);
     let served = || (Arc::clone(&before.policies), Arc::clone(&before.findings));
     let (policies, findings) = found.unwrap_or_else(|problem| {
         problems.push(problem);
         served()
     });
-    let with = |deployed: &Loaded, (policies, findings): Found| Loaded {
+    let with = |deployed: &LoadedConfig, (policies, findings): Found| LoadedConfig {
         policies,
         findings,
         ..deployed.clone()
@@ -66,8 +70,9 @@ fn load(before: &Loaded, lasting: &Lasting, problems: &mut Vec<Problem>) -> Load
     let Err(unfit) = check_fit(&deployed.settings, &policies) else {
         return with(&deployed, (policies, findings));
     };
-    problems.push(Problem::new(FAILED, unfit.to_string()));
-    // What does not go together was perhaps changed one after the other: as much of it as does.
+    problems.push(ReloadProblem::new(FAILED, unfit.to_string()));
+    // Settings and policies that do not match were perhaps changed one after the other. Use
+    // whichever matches.
     if check_fit(&deployed.settings, &before.policies).is_ok() {
         return with(&deployed, served());
     }
@@ -78,8 +83,9 @@ fn load(before: &Loaded, lasting: &Lasting, problems: &mut Vec<Problem>) -> Load
     before.clone()
 }
 
-/// Settings, and the secrets they name; as before where they cannot be had or need a restart.
-fn deployment(before: &Loaded, problems: &mut Vec<Problem>) -> Loaded {
+/// Loads the settings and their secrets. Keeps the previous ones if they cannot be loaded or need a
+/// restart.
+fn deployment(before: &LoadedConfig, problems: &mut Vec<ReloadProblem>) -> LoadedConfig {
     let settings = read_settings(before);
     let settings = settings.unwrap_or_else(|problem| {
         problems.push(problem);
@@ -92,14 +98,14 @@ fn deployment(before: &Loaded, problems: &mut Vec<Problem>) -> Loaded {
     })
 }
 
-fn read_settings(before: &Loaded) -> Result<Arc<Settings>, Problem> {
+fn read_settings(before: &LoadedConfig) -> Result<Arc<Settings>, ReloadProblem> {
     let Some(file) = &before.settings.file else {
         return Ok(Arc::clone(&before.settings));
     };
     let settings = Settings::load(file).map_err(|error| match error {
-        SettingsError::Unreadable { .. } => Problem::new(SETTINGS, error.to_string()),
+        SettingsError::Unreadable { .. } => ReloadProblem::new(SETTINGS, error.to_string()),
         SettingsError::Wrong(found) => {
-            Problem::of(SETTINGS, &format!("`{}`", file.display()), &found)
+            ReloadProblem::of(SETTINGS, &format!("`{}`", file.display()), &found)
         }
     })?;
     let restarts = before.settings.changes(&settings);
@@ -114,25 +120,25 @@ fn read_settings(before: &Loaded) -> Result<Arc<Settings>, Problem> {
         return Ok(Arc::new(settings));
     }
     let keys = restarts.join(", ");
-    Err(Problem::new(
+    Err(ReloadProblem::new(
         RESTART,
         format!("none of the changed settings apply: a restart is needed to change {keys}"),
     ))
 }
 
-/// A broken certificate or RS256 key keeps the one before, where the settings still name the same
-/// files: it is most often half of a renewal, or of two files that change places.
+/// If a certificate or RS256 key is broken and the settings still name the same files, the previous
+/// one stays: it is most often a half-finished renewal.
 fn read_secrets(
-    before: &Loaded,
+    before: &LoadedConfig,
     settings: &Arc<Settings>,
-    problems: &mut Vec<Problem>,
-) -> Result<Loaded, Problem> {
+    problems: &mut Vec<ReloadProblem>,
+) -> Result<LoadedConfig, ReloadProblem> {
     let roots = root_keys(settings)
-        .map_err(|error| Problem::new(Reason::RootkeyReloadFailed, error.to_string()))?;
+        .map_err(|error| ReloadProblem::new(Reason::RootkeyReloadFailed, error.to_string()))?;
     let tls = match settings.listen.tls.as_ref().map(tls::read).transpose() {
         Ok(tls) => tls,
         Err(error) => {
-            let problem = Problem::new(Reason::TlsReloadFailed, error.to_string());
+            let problem = ReloadProblem::new(Reason::TlsReloadFailed, error.to_string());
             if settings.listen.tls != before.settings.listen.tls {
                 return Err(problem);
             }
@@ -143,7 +149,7 @@ fn read_secrets(
     let rs256 = match rs256_keys(settings) {
         Ok(keys) => keys,
         Err(error) => {
-            let problem = Problem::new(Reason::SigningReloadFailed, error.to_string());
+            let problem = ReloadProblem::new(Reason::SigningReloadFailed, error.to_string());
             if settings.signing.rs256 != before.settings.signing.rs256 {
                 return Err(problem);
             }
@@ -151,9 +157,9 @@ fn read_secrets(
             before.rs256.clone()
         }
     };
-    // One that is made of the same files stays, with the sessions it can resume.
+    // A TLS configuration of the same files stays, with the sessions it can resume.
     let is_same = tls == before.tls;
-    Ok(Loaded {
+    Ok(LoadedConfig {
         settings: Arc::clone(settings),
         policies: Arc::clone(&before.policies),
         findings: Arc::clone(&before.findings),
@@ -168,18 +174,19 @@ type Found = (Arc<PolicySet>, Arc<Diagnostics>);
 
 fn read_policies(
     settings: &Settings,
-    before: &Loaded,
-    lasting: &Lasting,
-) -> Result<Found, Problem> {
+    before: &LoadedConfig,
+    process: &ProcessState,
+) -> Result<Found, ReloadProblem> {
     let what = || format!("the folder `{}`", settings.policies.display());
-    let (set, findings) = policies(settings, &lasting.issuers)
-        .map_err(|found| Problem::of(FAILED, &what(), &found))?;
+    let (set, findings) = policies(settings, &process.issuers)
+        .map_err(|found| ReloadProblem::of(FAILED, &what(), &found))?;
     if set.is_empty() && !before.policies.is_empty() {
         let folder = settings.policies.display();
-        return Err(Problem::new(
+        return Err(ReloadProblem::new(
             FAILED,
             format!(
-                "`{folder}` holds no policies any more; to take all of them away, keep a file that has only `issuers:`"
+                "`{folder}` has no policies left; to remove all of them, keep a file that has \
+                 only `issuers:`"
             ),
         ));
     }

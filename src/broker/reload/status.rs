@@ -1,4 +1,4 @@
-//! How the reloads went: what could not be loaded, and since when.
+//! The result of the last reload: what could not be loaded, and since when.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -17,19 +17,19 @@ pub(in crate::broker) struct Reloads(Mutex<State>);
 #[derive(Debug)]
 struct State {
     loaded_at: Timestamp,
-    problems: Vec<(Problem, Timestamp)>,
+    problems: Vec<(ReloadProblem, Timestamp)>,
 }
 
 /// Something that could not be loaded.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::broker) struct Problem {
+pub(in crate::broker) struct ReloadProblem {
     pub(super) reason: Reason,
     pub(super) text: String,
-    /// What more there is to say, one line each.
+    /// Details, one line each.
     pub(super) details: Vec<String>,
 }
 
-impl Problem {
+impl ReloadProblem {
     pub(super) const fn new(reason: Reason, text: String) -> Self {
         Self {
             reason,
@@ -38,7 +38,7 @@ impl Problem {
         }
     }
 
-    /// Errors in files, each with its place; the first of them stands in the sentence.
+    /// A problem made of errors in files. Its text has the first one.
     pub(super) fn of(reason: Reason, what: &str, found: &Diagnostics) -> Self {
         let errors = found.iter().filter(|one| one.severity == Severity::Error);
         let lines: Vec<String> = errors.map(line).take(MOST_DETAILS).collect();
@@ -64,8 +64,8 @@ impl Reloads {
         self.state().loaded_at = now;
     }
 
-    /// These are the problems there are now; those among them that were not there before.
-    pub(super) fn tell(&self, problems: Vec<Problem>, now: Timestamp) -> Vec<Problem> {
+    /// Replaces the current problems, and returns the new ones.
+    pub(super) fn tell(&self, problems: Vec<ReloadProblem>, now: Timestamp) -> Vec<ReloadProblem> {
         let mut state = self.state();
         if problems.is_empty() && !state.problems.is_empty() {
             tracing::info!(
@@ -113,7 +113,7 @@ impl ReloadStatus for Reloads {
     }
 }
 
-/// An error of a file with its place and, where there is one, its likely fix.
+/// Formats an error of a file with its place and its likely fix.
 fn line(error: &Diagnostic) -> String {
     let Diagnostic {
         place,
@@ -131,7 +131,7 @@ fn line(error: &Diagnostic) -> String {
     }
 }
 
-/// Lines of the log for one problem.
+/// The most log lines for one problem.
 const MOST_DETAILS: usize = 20;
 
 #[cfg(test)]
@@ -143,7 +143,7 @@ mod tests {
     fn a_problem_is_news_once_and_keeps_its_time_until_it_is_mended() {
         let at = Timestamp::from_unix;
         let reloads = Reloads::new(at(0));
-        let problem = |text: &str| Problem::new(Reason::PolicyReloadFailed, text.to_owned());
+        let problem = |text: &str| ReloadProblem::new(Reason::PolicyReloadFailed, text.to_owned());
         assert_eq!(reloads.tell(vec![problem("a")], at(10)), [problem("a")]);
         assert_eq!(reloads.tell(vec![problem("a")], at(20)), []);
         assert_eq!(

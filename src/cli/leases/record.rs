@@ -12,7 +12,7 @@ use std::sync::Arc;
 use nix::unistd::{Uid, User, geteuid, ttyname};
 
 use super::Failure;
-use crate::audit::event::{Event, Operation, OperationOutcome, Operator};
+use crate::audit::event::{Event, OperationOutcomeRecord, OperationRecord, Operator};
 use crate::audit::file::FileSink;
 use crate::audit::{AuditLog, SinkEntry, Text, new_boot_id};
 use crate::broker::root_keys;
@@ -84,7 +84,7 @@ impl Record {
     ) -> Result<Begun, Failure> {
         self.operations = self.operations.saturating_add(1);
         let intent = format!("{}.{}", self.boot, self.operations);
-        let event = Event::Operation(Operation {
+        let event = Event::Operation(OperationRecord {
             intent: intent.clone(),
             operator: self.operator.clone(),
             command,
@@ -100,7 +100,10 @@ impl Record {
     ///
     /// # Errors
     /// It was done, and cannot be recorded.
-    pub(super) async fn end_operation(&self, outcome: OperationOutcome) -> Result<(), Failure> {
+    pub(super) async fn end_operation(
+        &self,
+        outcome: OperationOutcomeRecord,
+    ) -> Result<(), Failure> {
         let recorded = self.log.record(&Event::OperationOutcome(outcome)).await;
         recorded.map_err(|error| unrecorded(&error))
     }
@@ -116,7 +119,10 @@ impl Record {
 
 impl Begun {
     /// What came of a revocation.
-    pub(super) fn of_revocation(self, ended: &Result<Revoked, MintError>) -> OperationOutcome {
+    pub(super) fn of_revocation(
+        self,
+        ended: &Result<Revoked, MintError>,
+    ) -> OperationOutcomeRecord {
         let outcome = match ended {
             Ok(Revoked::Gone) => "gone",
             Ok(Revoked::Closed) => "closed",
@@ -124,7 +130,7 @@ impl Begun {
             Err(_) => FAILED,
         };
         let message = ended.as_ref().err();
-        OperationOutcome {
+        OperationOutcomeRecord {
             intent: self.intent,
             outcome,
             message: message.map(|error| Text::new(&error.to_string())),
@@ -134,10 +140,10 @@ impl Begun {
     }
 
     /// What came of a sweep of one target.
-    pub(super) fn of_sweep(self, swept: &Result<SweepReport, String>) -> OperationOutcome {
+    pub(super) fn of_sweep(self, swept: &Result<SweepReport, String>) -> OperationOutcomeRecord {
         let report = swept.as_ref().ok();
         let message = swept.as_ref().err();
-        OperationOutcome {
+        OperationOutcomeRecord {
             intent: self.intent,
             outcome: if report.is_some() { "swept" } else { FAILED },
             message: message.map(|error| Text::new(error)),

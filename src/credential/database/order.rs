@@ -15,7 +15,7 @@ use crate::lease::{self, LeaseName};
 use crate::provider::Fact;
 use crate::reason::Reason;
 use crate::replay::IdempotencyKey;
-use crate::rootkey::{Label, Member, RootKeys};
+use crate::rootkey::{Label, RingKey, RootKeys};
 use crate::secret::Secret;
 use crate::token::TokenId;
 
@@ -301,7 +301,12 @@ impl Record {
     }
 }
 
-fn record_mac(member: &Member, target: &str, random: &str, members: &Map<String, Value>) -> String {
+fn record_mac(
+    member: &RingKey,
+    target: &str,
+    random: &str,
+    members: &Map<String, Value>,
+) -> String {
     // Members of a JSON map come sorted, so that the text is the same after a round trip.
     let sorted: std::collections::BTreeMap<_, _> = members.iter().collect();
     let text = serde_json::to_string(&sorted).unwrap_or_default();
@@ -318,7 +323,7 @@ fn nonce() -> Result<String, MintError> {
 }
 
 fn no_randomness() -> MintError {
-    let message = "the random source gives nothing".to_owned();
+    let message = "the random source failed".to_owned();
     MintError::new(Reason::MintRandom, message)
 }
 

@@ -22,7 +22,7 @@ struct Remembered {
     /// Failures of a login and when to try it again, in monotonic time.
     failures: BTreeMap<String, (u32, Duration)>,
     /// Strangers that were told of.
-    strangers: BTreeSet<String>,
+    foreign_leases: BTreeSet<String>,
     /// Revocations that found the target unreachable, until their leases end by themselves.
     pending: BTreeMap<String, Timestamp>,
     status: TargetStatus,
@@ -37,12 +37,15 @@ impl Upkeep {
         self.locked().status.clone()
     }
 
-    /// Those of `strangers` that were not there at the pass before.
-    fn news(&self, strangers: Vec<String>) -> Vec<String> {
-        let now: BTreeSet<String> = strangers.into_iter().collect();
+    /// Those of `foreign_leases` that the previous pass did not find.
+    fn news(&self, foreign_leases: Vec<String>) -> Vec<String> {
+        let now: BTreeSet<String> = foreign_leases.into_iter().collect();
         let mut remembered = self.locked();
-        let news = now.difference(&remembered.strangers).cloned().collect();
-        remembered.strangers = now;
+        let news = now
+            .difference(&remembered.foreign_leases)
+            .cloned()
+            .collect();
+        remembered.foreign_leases = now;
         news
     }
 
@@ -104,16 +107,17 @@ impl Logins {
                 *count = count.saturating_add(1);
                 counts
             }),
-            strangers: strangers.len(),
+            foreign_leases: strangers.len(),
             quarantined: quarantined.iter().map(|leftover| leftover.objects).sum(),
         };
-        report.strangers = self.upkeep.news(strangers);
-        for login in &report.strangers {
+        report.foreign_leases = self.upkeep.news(strangers);
+        for login in &report.foreign_leases {
             tracing::error!(
-                reason = Reason::LeaseStranger.code(),
+                reason = Reason::LeaseForeign.code(),
                 target_name = self.name,
                 lease = %crate::text::escape(login),
-                "a login in our names has a record that none of our keys wrote; was the broker's database password stolen?"
+                "a login in our names has a record that no key of this broker signed; was the \
+                 broker's database password stolen?"
             );
         }
         Ok((report, status))
@@ -254,7 +258,7 @@ mod tests {
     use super::super::postgres::{Cleaner, Postgres, PostgresSettings};
     use super::*;
     use crate::clock::{Clock, FixedClock};
-    use crate::credential::target::{Before, With};
+    use crate::credential::target::{PreviousTarget, With};
     use crate::rootkey::{RootKey, RootKeys};
     use crate::secret::{Secret, SecretSource};
 
@@ -281,7 +285,7 @@ mod tests {
             let with = With {
                 root_keys: &roots,
                 clock: &clock,
-                before: before.map(|target| Before {
+                before: before.map(|target| PreviousTarget {
                     target,
                     is_kept: false,
                 }),

@@ -1,9 +1,9 @@
-//! The signing keys: one per epoch and root, derived, held, and published before they sign; beside
-//! them the RS256 keys from files, if there are any.
+//! The signing keys: one derived key per epoch and root, and the RS256 keys from files.
 //!
-//! An epoch is a fixed span of Unix time, so replicas change keys at the same second with nothing to
-//! synchronise. The key set shows the previous, the current and the next epoch of every root in the
-//! ring: whoever caches it meets no key that it has not seen for a whole epoch (T-88).
+//! An epoch is a fixed span of Unix time, so replicas change keys at the same second without
+//! synchronising. The key set shows the previous, the current and the next epoch of every root in
+//! the ring. So a relying party that caches the key set has every key a whole epoch before it signs
+//! (T-88).
 
 use std::fmt;
 use std::sync::Arc;
@@ -16,9 +16,9 @@ use jsonwebtoken::jwk::JwkSet;
 use super::rs256::Rs256Keys;
 use super::signing_key::SigningKey;
 use crate::clock::Timestamp;
-use crate::rootkey::{Member, RootKeys};
+use crate::rootkey::{RingKey, RootKeys};
 
-/// The algorithms a derived key may sign with. RS256 needs a key of its own and cannot be derived.
+/// The algorithms a derived key may sign with. An RS256 key cannot be derived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SigningAlgorithm {
     /// ECDSA over P-256 with SHA-256.
@@ -45,12 +45,12 @@ impl SigningAlgorithm {
     }
 }
 
-/// The signing keys of now, with their neighbours.
+/// The current signing keys, with those of the epochs before and after.
 pub struct Keys {
     roots: RootKeys,
     algorithm: SigningAlgorithm,
     epoch: i64,
-    held: ArcSwap<Held>,
+    held: ArcSwap<EpochKeys>,
     rs256: Option<Arc<Rs256Keys>>,
 }
 
@@ -58,7 +58,7 @@ impl Keys {
     /// Derives the keys of `now`.
     ///
     /// # Errors
-    /// The epoch is shorter than the longest life of a token or longer than 90 days, or the
+    /// The epoch is shorter than the maximum lifetime of a token or longer than 90 days, or the
     /// cryptographic library refuses a key.
     pub fn new(
         roots: RootKeys,
@@ -70,7 +70,7 @@ impl Keys {
         if !(SHORTEST_EPOCH..=LONGEST_EPOCH).contains(&seconds) {
             return Err(KeysError::Epoch { seconds });
         }
-        let held = Held::derive(&roots, algorithm, seconds, epoch_of(now, seconds))?;
+        let held = EpochKeys::derive(&roots, algorithm, seconds, epoch_of(now, seconds))?;
         Ok(Self {
             roots,
             algorithm,
@@ -80,7 +80,7 @@ impl Keys {
         })
     }
 
-    /// The same with keys for credentials that ask for RS256.
+    /// Adds keys for credentials that require RS256.
     #[must_use]
     pub fn with_rs256(self, rs256: Option<Arc<Rs256Keys>>) -> Self {
         Self { rs256, ..self }
@@ -99,7 +99,7 @@ impl Keys {
     }
 
     /// The RFC 7638 thumbprints of everything in the key set of `now`. An issuer that publishes one
-    /// of these is us, or has our key, and is refused (T-84, T-109).
+    /// of these is this broker or has its key, and is rejected (T-84, T-109).
     ///
     /// # Errors
     /// The cryptographic library refuses a key.
@@ -115,7 +115,7 @@ impl Keys {
         std::iter::once(self.algorithm.name()).chain(rs256)
     }
 
-    fn published<'a>(&'a self, held: &'a Held) -> impl Iterator<Item = &'a SigningKey> {
+    fn published<'a>(&'a self, held: &'a EpochKeys) -> impl Iterator<Item = &'a SigningKey> {
         let rs256 = self.rs256.iter().flat_map(|keys| keys.published());
         held.keys().chain(rs256)
     }
@@ -126,21 +126,21 @@ impl Keys {
         &self.roots
     }
 
-    /// What the derived keys sign with.
+    /// The algorithm of the derived keys.
     #[must_use]
     pub const fn algorithm(&self) -> SigningAlgorithm {
         self.algorithm
     }
 
-    /// The end of the epoch after `minted_at`'s: from then on its key is not published any more, so
-    /// no token may live longer.
+    /// The end of the epoch after that of `minted_at`. From then on its key is no longer published,
+    /// so no token may live longer.
     #[must_use]
     pub const fn last_second(&self, minted_at: Timestamp) -> Timestamp {
         let next = epoch_of(minted_at, self.epoch).saturating_add(2);
         Timestamp::from_unix(next.saturating_mul(self.epoch))
     }
 
-    /// The key that signs what was first minted at `minted_at`; for a repeat that may be the key of
+    /// The key that signs a token first minted at `minted_at`. For a repeat that may be the key of
     /// the previous epoch.
     pub(super) fn signer(
         &self,
@@ -160,14 +160,14 @@ impl Keys {
         Ok(Arc::clone(keys.signer()))
     }
 
-    /// The keys of `now`: derived by whoever comes first after the epoch has changed.
-    fn held(&self, now: Timestamp) -> Result<Arc<Held>, KeysError> {
+    /// The keys of `now`. The first call after a change of epoch derives them.
+    fn held(&self, now: Timestamp) -> Result<Arc<EpochKeys>, KeysError> {
         let epoch = epoch_of(now, self.epoch);
         let held = self.held.load_full();
         if held.epoch == epoch {
             return Ok(held);
         }
-        let held = Arc::new(Held::derive(
+        let held = Arc::new(EpochKeys::derive(
             &self.roots,
             self.algorithm,
             self.epoch,
@@ -192,24 +192,25 @@ impl fmt::Debug for Keys {
 /// Why there is no signing key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KeysError {
-    /// An epoch that cannot work.
+    /// An invalid epoch.
     #[error(
-        "the signing epoch is {seconds} s, expected 3600 s (the longest life of a token) to 7776000 s (90 days)"
+        "the signing epoch is {seconds} s, expected 3600 s (the maximum lifetime of a token) to \
+         7776000 s (90 days)"
     )]
     Epoch { seconds: i64 },
-    /// Too long ago, or ahead of us.
-    #[error("the key of that time does not sign any more")]
+    /// Too long ago, or in the future.
+    #[error("the signing key of that epoch is no longer used")]
     Withdrawn,
     /// The settings name no key for RS256.
     #[error("the settings have no RS256 key")]
     NoRs256,
-    /// The cryptographic library refused a key, which it never should.
+    /// The cryptographic library rejected a key, which it never should.
     #[error("the cryptographic library refused a signing key")]
     Crypto,
 }
 
 /// The keys of one epoch and its neighbours.
-struct Held {
+struct EpochKeys {
     epoch: i64,
     /// Of the active root, each with its epoch.
     active: Vec<(i64, Arc<SigningKey>)>,
@@ -217,14 +218,14 @@ struct Held {
     others: Vec<(i64, Arc<SigningKey>)>,
 }
 
-impl Held {
+impl EpochKeys {
     fn derive(
         roots: &RootKeys,
         algorithm: SigningAlgorithm,
         length: i64,
         epoch: i64,
     ) -> Result<Self, KeysError> {
-        let of = |root: &Member| {
+        let of = |root: &RingKey| {
             [-1, 0, 1]
                 .into_iter()
                 .map(|step| epoch.saturating_add(step))
@@ -256,14 +257,14 @@ impl Held {
 const fn epoch_of(time: Timestamp, length: i64) -> i64 {
     match time.unix().checked_div_euclid(length) {
         Some(epoch) => epoch,
-        // A length of zero is refused when the keys are made.
+        // A length of zero is rejected when the keys are created.
         None => 0,
     }
 }
 
 /// The name in `alg`, in settings and in definitions.
 pub(super) const RS256: &str = "RS256";
-/// The longest life of any credential, so that a token always ends before its key is withdrawn.
+/// The maximum lifetime of any credential, so a token always expires before its key is withdrawn.
 const SHORTEST_EPOCH: i64 = 3_600;
 const LONGEST_EPOCH: i64 = 90 * 86_400;
 

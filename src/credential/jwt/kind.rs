@@ -11,7 +11,7 @@ pub static KIND: Kind = Kind {
     name: "jwt",
     noun: "a signed token",
     urn: "urn:ietf:params:oauth:token-type:jwt",
-    // What we sign is an `at+jwt` (RFC 9068), and standard clients ask for nothing else.
+    // Minted tokens are `at+jwt` (RFC 9068), and standard clients request nothing else.
     other_urns: &[
         "urn:ietf:params:oauth:token-type:access_token",
         "urn:hallpass:credential:jwt",
@@ -33,10 +33,10 @@ pub static KIND: Kind = Kind {
     read,
 };
 
-/// What is signed under a name.
+/// The definition of a `jwt` credential.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JwtDefinition {
-    /// Who it is for: the `aud` claim.
+    /// The `aud` claim.
     pub audience: String,
     pub scopes: Vec<String>,
     /// The facts copied into its `job` object.
@@ -61,7 +61,7 @@ impl Definition for JwtDefinition {
 
     fn decisive(&self) -> Vec<&[u8]> {
         let claims = self.claims.iter().map(|fact| fact.name().as_bytes());
-        // Nothing for a derived key, so that asks of before this choice existed compare as they did.
+        // Nothing for a derived key, so requests from before this option existed compare as before.
         let algorithm = match self.signer {
             Signer::Derived => None,
             Signer::Rs256 => Some(RS256.as_bytes()),
@@ -96,10 +96,10 @@ fn read(keys: &mut DefinitionReader<'_, '_>) -> Option<Arc<dyn Definition>> {
     }))
 }
 
-/// Whether the settings name the key that signs a credential; other kinds need none.
+/// Checks that the settings name the key that signs a credential. Other kinds need none.
 ///
 /// # Errors
-/// Says which credential lacks it, and what to add to the settings.
+/// The credential without a key, and what to add to the settings.
 pub fn check_signer(credential: &CredentialDefinition, has_rs256: bool) -> Result<(), String> {
     let definition = credential.of::<JwtDefinition>();
     match definition.map(|definition| definition.signer) {

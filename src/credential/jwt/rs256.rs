@@ -1,8 +1,9 @@
-//! The RSA keys that sign tokens for relying parties that take RS256 only: read from private files.
+//! The RSA keys that sign tokens for relying parties that accept only RS256, read from private
+//! files.
 //!
-//! One key signs. The next one is published beside it and never signs, so that a relying party that
-//! caches the key set has seen a key before its first signature (T-171). Files change roles only by
-//! the settings or by their content.
+//! One key signs. The next key is published beside it and never signs, so a relying party that
+//! caches the key set has a key before its first signature (T-171). Files change roles only by the
+//! settings or by their content.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -41,15 +42,15 @@ impl Rs256Keys {
     /// Reads unencrypted PEM, PKCS#8 or PKCS#1, from files that others cannot read.
     ///
     /// # Errors
-    /// A file cannot be read, may be read by others, or holds no usable RSA key of 2048 to 8192 bits;
-    /// or both files hold the same key.
+    /// A file cannot be read, is readable by others, or holds no usable RSA key of 2048 to 8192
+    /// bits; or both files hold the same key.
     pub fn read(files: &Rs256Files) -> Result<Self, Rs256Error> {
         let signer = read(&files.key)?;
         let next = files.next.as_deref().map(read).transpose()?;
         if let (Some(next), Some(path)) = (&next, &files.next)
             && next.kid() == signer.kid()
         {
-            let problem = Problem::Same(files.key.clone());
+            let problem = Rs256KeyProblem::Same(files.key.clone());
             return Err(Rs256Error::new(path, problem));
         }
         Ok(Self {
@@ -106,69 +107,71 @@ fn read(path: &Path) -> Result<SigningKey, Rs256Error> {
     parse(text.expose()).map_err(|problem| Rs256Error::new(path, problem))
 }
 
-fn parse(text: &str) -> Result<SigningKey, Problem> {
+fn parse(text: &str) -> Result<SigningKey, Rs256KeyProblem> {
     let key = SigningKey::rs256(pkcs1(text)?)?;
     check_strength(&key)?;
     Ok(key)
 }
 
 /// The one RSA key of a PEM text, as `jsonwebtoken` takes it.
-fn pkcs1(text: &str) -> Result<EncodingKey, Problem> {
+fn pkcs1(text: &str) -> Result<EncodingKey, Rs256KeyProblem> {
     if ENCRYPTED.iter().any(|mark| text.contains(mark)) {
-        return Err(Problem::Encrypted);
+        return Err(Rs256KeyProblem::Encrypted);
     }
     let mut keys = PrivateKeyDer::pem_slice_iter(text.as_bytes());
     let key = match keys.next() {
         Some(Ok(key)) => Secret::new(key),
-        Some(Err(_)) => return Err(Problem::Damaged),
-        None => return Err(Problem::Format),
+        Some(Err(_)) => return Err(Rs256KeyProblem::Damaged),
+        None => return Err(Rs256KeyProblem::Format),
     };
     if keys.next().is_some() {
-        return Err(Problem::Several);
+        return Err(Rs256KeyProblem::Several);
     }
     let pair = match key.expose() {
         PrivateKeyDer::Pkcs8(key) => RsaKeyPair::from_pkcs8(key.secret_pkcs8_der()),
         PrivateKeyDer::Pkcs1(key) => RsaKeyPair::from_der(key.secret_pkcs1_der()),
-        PrivateKeyDer::Sec1(_) | _ => return Err(Problem::OtherType),
+        PrivateKeyDer::Sec1(_) | _ => return Err(Rs256KeyProblem::OtherType),
     };
     let pair = pair.map_err(|error| match error.to_string().as_str() {
-        "TooSmall" | "TooLarge" => Problem::Weak(Rule::ModulusSize),
-        "WrongAlgorithm" => Problem::OtherType,
-        _ => Problem::Damaged,
+        "TooSmall" | "TooLarge" => Rs256KeyProblem::Weak(Rule::ModulusSize),
+        "WrongAlgorithm" => Rs256KeyProblem::OtherType,
+        _ => Rs256KeyProblem::Damaged,
     })?;
-    // Written again by the library: the PKCS#1 key then follows a header of fixed length, since each
-    // length in it takes three bytes for keys of 2048 to 8192 bits.
-    let pkcs8: Pkcs8V1Der<'_> = pair.as_der().map_err(|_| Problem::Damaged)?;
+    // Re-encoded by the library, so the PKCS#1 key follows a header of fixed length: each length
+    // takes three bytes for keys of 2048 to 8192 bits.
+    let pkcs8: Pkcs8V1Der<'_> = pair.as_der().map_err(|_| Rs256KeyProblem::Damaged)?;
     let pkcs1 = pkcs8.as_ref().get(PKCS8_HEADER..);
-    Ok(EncodingKey::from_rsa_der(pkcs1.ok_or(Problem::Damaged)?))
+    Ok(EncodingKey::from_rsa_der(
+        pkcs1.ok_or(Rs256KeyProblem::Damaged)?,
+    ))
 }
 
-/// What is published of our key must pass the rules that issuers' keys must pass.
-fn check_strength(key: &SigningKey) -> Result<(), Problem> {
+/// The published key must pass the rules for issuers' keys.
+fn check_strength(key: &SigningKey) -> Result<(), Rs256KeyProblem> {
     let set = json!({ "keys": [key.public()] }).to_string();
     let admission = Admission::new(&[Algorithm::RS256]);
     let set = KeySet::from_jwks(set.as_bytes(), &admission).map_err(|_| KeysError::Crypto)?;
     if let Some(rejected) = set.rejected().first() {
-        return Err(Problem::Weak(rejected.rule));
+        return Err(Rs256KeyProblem::Weak(rejected.rule));
     }
     let numbers = &key.public().algorithm;
     if matches!(numbers, AlgorithmParameters::RSA(numbers) if numbers.e == EXPONENT) {
         Ok(())
     } else {
-        Err(Problem::Exponent)
+        Err(Rs256KeyProblem::Exponent)
     }
 }
 
-/// Why there is no RS256 key.
+/// Why RS256 keys are rejected.
 #[derive(Debug, thiserror::Error)]
 #[error("RS256 key file `{path}` {problem}; see `signing.also` in the settings", path = .path.display())]
 pub struct Rs256Error {
     path: PathBuf,
-    problem: Problem,
+    problem: Rs256KeyProblem,
 }
 
 impl Rs256Error {
-    fn new(path: &Path, problem: Problem) -> Self {
+    fn new(path: &Path, problem: Rs256KeyProblem) -> Self {
         Self {
             path: path.to_owned(),
             problem,
@@ -177,7 +180,7 @@ impl Rs256Error {
 }
 
 #[derive(Debug, thiserror::Error)]
-enum Problem {
+enum Rs256KeyProblem {
     #[error(transparent)]
     File(#[from] PrivateFileError),
     #[error("holds no private key in PEM; make one with {MAKE}")]
@@ -186,7 +189,7 @@ enum Problem {
     Several,
     #[error("is encrypted, expected a key without a passphrase; remove it with `openssl pkey`")]
     Encrypted,
-    #[error("is not a whole private key; was it cut or changed when it was copied?")]
+    #[error("is not a complete private key; was it truncated or changed when it was copied?")]
     Damaged,
     #[error("holds a key of another type, expected RSA; make one with {MAKE}")]
     OtherType,
@@ -207,5 +210,5 @@ const ENCRYPTED: [&str; 2] = ["BEGIN ENCRYPTED PRIVATE KEY", "Proc-Type: 4,ENCRY
 const PKCS8_HEADER: usize = 4 + 3 + 15 + 4;
 /// 65537 in base64url.
 const EXPONENT: &str = "AQAB";
-/// Twice what a key of 8192 bits takes.
+/// Twice the size of a key of 8192 bits.
 const LARGEST_FILE: u64 = 16_384;

@@ -1,8 +1,7 @@
-//! A key pair that signs tokens, with the public key and the JOSE header that belong to it.
+//! A key pair that signs tokens, with its public key and its JOSE header.
 //!
-//! Header and public key have the types of `jsonwebtoken`. It also makes the RS256 signatures; those
-//! of derived keys are made by aws-lc-rs with a pair that is parsed once, since `jsonwebtoken` parses
-//! its key for each signature.
+//! Header and public key have the types of `jsonwebtoken`, which also makes RS256 signatures.
+//! Derived keys sign with aws-lc-rs, because `jsonwebtoken` parses its key for each signature.
 
 use std::fmt;
 
@@ -20,7 +19,7 @@ use jsonwebtoken::jwk::{
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 
 use super::keys::{KeysError, SigningAlgorithm};
-use crate::rootkey::{Label, Member};
+use crate::rootkey::{Label, RingKey};
 use crate::secret::Secret;
 
 /// A key pair ready to sign.
@@ -30,31 +29,31 @@ pub(super) struct SigningKey {
     public: Jwk,
     /// The encoded JOSE header and a dot: `alg` and `kid` are the key's, never a caller's.
     header: String,
-    pair: Pair,
+    pair: JwtKeyPair,
 }
 
 impl SigningKey {
     /// The key of one epoch of that length.
     pub(super) fn derive(
-        root: &Member,
+        root: &RingKey,
         algorithm: SigningAlgorithm,
         length: i64,
         epoch: i64,
     ) -> Result<Self, KeysError> {
         let context = [epoch.to_be_bytes(), length.to_be_bytes()];
         let pair = match algorithm {
-            SigningAlgorithm::Es256 => Pair::es256(root, &context)?,
-            SigningAlgorithm::EdDsa => Pair::ed_dsa(root, &context)?,
+            SigningAlgorithm::Es256 => JwtKeyPair::es256(root, &context)?,
+            SigningAlgorithm::EdDsa => JwtKeyPair::ed_dsa(root, &context)?,
         };
         Self::new(pair, algorithm.jose())
     }
 
     /// An RSA key, which signs with RS256 and nothing else.
     pub(super) fn rs256(key: EncodingKey) -> Result<Self, KeysError> {
-        Self::new(Pair::Rs256(key), Algorithm::RS256)
+        Self::new(JwtKeyPair::Rs256(key), Algorithm::RS256)
     }
 
-    fn new(pair: Pair, algorithm: Algorithm) -> Result<Self, KeysError> {
+    fn new(pair: JwtKeyPair, algorithm: Algorithm) -> Result<Self, KeysError> {
         let mut public = Jwk {
             common: CommonParameters::default(),
             algorithm: pair.public()?,
@@ -90,9 +89,9 @@ impl SigningKey {
         &self.public
     }
 
-    /// A signature takes a millisecond or more of the processor.
+    /// Whether a signature takes a millisecond of CPU time or more.
     pub(super) const fn is_slow(&self) -> bool {
-        matches!(self.pair, Pair::Rs256(_))
+        matches!(self.pair, JwtKeyPair::Rs256(_))
     }
 
     /// The compact serialisation (RFC 7515 section 3.1) of a token with these claims.
@@ -120,15 +119,16 @@ impl fmt::Debug for SigningKey {
     }
 }
 
-enum Pair {
+enum JwtKeyPair {
     Es256(EcdsaKeyPair),
     EdDsa(Ed25519KeyPair),
     Rs256(EncodingKey),
 }
 
-impl Pair {
-    /// FIPS 186-5 A.2.2: candidates until one is at most n − 2, and one more than that is the key.
-    fn es256(root: &Member, context: &[[u8; 8]; 2]) -> Result<Self, KeysError> {
+impl JwtKeyPair {
+    /// FIPS 186-5 A.2.2: derives candidates until one is at most n − 2. The key is that candidate
+    /// plus one.
+    fn es256(root: &RingKey, context: &[[u8; 8]; 2]) -> Result<Self, KeysError> {
         let [epoch, length] = context;
         for counter in 0..CANDIDATES {
             let parts: [&[u8]; 3] = [epoch, length, &counter.to_be_bytes()];
@@ -151,7 +151,7 @@ impl Pair {
         Err(KeysError::Crypto)
     }
 
-    fn ed_dsa(root: &Member, context: &[[u8; 8]; 2]) -> Result<Self, KeysError> {
+    fn ed_dsa(root: &RingKey, context: &[[u8; 8]; 2]) -> Result<Self, KeysError> {
         let [epoch, length] = context;
         let seed = root.derive(Label::TokenSigningEdDsa, &[epoch, length]);
         Ed25519KeyPair::from_seed_unchecked(seed.expose())
@@ -225,7 +225,7 @@ const ORDER_LESS_2: [u8; 32] = [
     0xff, 0xff, 0xff, 0xff, 0x00, 0x00, 0x00, 0x00, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
     0xbc, 0xe6, 0xfa, 0xad, 0xa7, 0x17, 0x9e, 0x84, 0xf3, 0xb9, 0xca, 0xc2, 0xfc, 0x63, 0x25, 0x4f,
 ];
-/// A candidate is refused once in 2^32 times.
+/// A candidate is rejected once in 2^32 times.
 const CANDIDATES: u32 = 16;
 
 #[cfg(test)]

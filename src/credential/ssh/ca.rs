@@ -1,6 +1,6 @@
-//! The key of an SSH certificate authority: read from a file, and used for signing only.
+//! The key of an SSH certificate authority, read from a file.
 //!
-//! Signatures are made by the one cryptographic backend (T-99); `ssh-key` reads and writes the formats.
+//! aws-lc-rs makes the signatures (T-99); `ssh-key` reads and writes the formats.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -17,11 +17,11 @@ use crate::secret::file::{self, PrivateFileError};
 
 /// The key that signs certificates. Cheap to use: it is parsed once.
 pub struct CaKey {
-    pair: Pair,
+    pair: SshKeyPair,
     public: KeyData,
 }
 
-enum Pair {
+enum SshKeyPair {
     Ed25519(Ed25519KeyPair),
     P256(EcdsaKeyPair),
 }
@@ -42,35 +42,35 @@ impl CaKey {
         Self::parse(text.expose()).map_err(wrong)
     }
 
-    fn parse(text: &str) -> Result<Self, Problem> {
+    fn parse(text: &str) -> Result<Self, CaKeyProblem> {
         if !text.trim_start().starts_with(FIRST_LINE) {
-            return Err(Problem::Format);
+            return Err(CaKeyProblem::Format);
         }
-        let key = PrivateKey::from_openssh(text.trim_start()).map_err(|_| Problem::Damaged)?;
+        let key = PrivateKey::from_openssh(text.trim_start()).map_err(|_| CaKeyProblem::Damaged)?;
         let pair = match key.key_data() {
             KeypairData::Ed25519(pair) => Ed25519KeyPair::from_seed_and_public_key(
                 pair.private.as_ref(),
                 pair.public.as_ref(),
             )
-            .map(Pair::Ed25519)
-            .map_err(|_| Problem::Damaged)?,
+            .map(SshKeyPair::Ed25519)
+            .map_err(|_| CaKeyProblem::Damaged)?,
             KeypairData::Ecdsa(EcdsaKeypair::NistP256 { public, private }) => {
                 EcdsaKeyPair::from_private_key_and_public_key(
                     &ECDSA_P256_SHA256_FIXED_SIGNING,
                     private.as_slice(),
                     public.as_bytes(),
                 )
-                .map(Pair::P256)
-                .map_err(|_| Problem::Damaged)?
+                .map(SshKeyPair::P256)
+                .map_err(|_| CaKeyProblem::Damaged)?
             }
-            KeypairData::Encrypted(_) => return Err(Problem::Encrypted),
+            KeypairData::Encrypted(_) => return Err(CaKeyProblem::Encrypted),
             KeypairData::Dsa(_)
             | KeypairData::Ecdsa(_)
             | KeypairData::Rsa(_)
             | KeypairData::SkEcdsaSha2NistP256(_)
             | KeypairData::SkEd25519(_)
             | KeypairData::Other(_)
-            | _ => return Err(Problem::Type(key.algorithm().to_string())),
+            | _ => return Err(CaKeyProblem::Type(key.algorithm().to_string())),
         };
         Ok(Self {
             pair,
@@ -102,11 +102,11 @@ impl Signer<Signature> for CaKey {
     fn try_sign(&self, message: &[u8]) -> Result<Signature, signature::Error> {
         let failed = |_| signature::Error::new();
         match &self.pair {
-            Pair::Ed25519(pair) => {
+            SshKeyPair::Ed25519(pair) => {
                 let signed = pair.try_sign(message).map_err(failed)?;
                 Signature::new(Algorithm::Ed25519, signed.as_ref())
             }
-            Pair::P256(pair) => {
+            SshKeyPair::P256(pair) => {
                 let signed = pair.sign(&SystemRandom::new(), message).map_err(failed)?;
                 ecdsa_signature(signed.as_ref())
             }
@@ -144,7 +144,7 @@ impl fmt::Debug for CaKey {
 #[error("SSH CA key file `{path}` {problem}", path = .path.display())]
 pub struct CaKeyError {
     path: PathBuf,
-    problem: Problem,
+    problem: CaKeyProblem,
 }
 
 impl CaKeyError {
@@ -152,17 +152,17 @@ impl CaKeyError {
     #[must_use]
     pub const fn fix(&self) -> &'static str {
         match self.problem {
-            Problem::File(PrivateFileError::Unreadable(_) | PrivateFileError::NotAFile(_)) => {
+            CaKeyProblem::File(PrivateFileError::Unreadable(_) | PrivateFileError::NotAFile(_)) => {
                 "name the file of the key in the settings, readable for the broker's user"
             }
-            Problem::File(PrivateFileError::Mode(_)) => {
+            CaKeyProblem::File(PrivateFileError::Mode(_)) => {
                 "run `chmod 0400 FILE`; if others could read the key, replace it (`docs/ssh.md`, \"Replace the CA's key\")"
             }
-            Problem::File(PrivateFileError::Owner(_)) => {
+            CaKeyProblem::File(PrivateFileError::Owner(_)) => {
                 "give the file to the broker's user; if another user made the key, replace it (`docs/ssh.md`, \"Replace the CA's key\")"
             }
-            Problem::Encrypted => "remove the passphrase with `ssh-keygen -p -N '' -f FILE`",
-            Problem::Format | Problem::Damaged | Problem::Type(_) => {
+            CaKeyProblem::Encrypted => "remove the passphrase with `ssh-keygen -p -N '' -f FILE`",
+            CaKeyProblem::Format | CaKeyProblem::Damaged | CaKeyProblem::Type(_) => {
                 "make the key with `ssh-keygen -t ed25519 -N '' -f FILE`, owned by the broker's user with mode 0400"
             }
         }
@@ -170,14 +170,14 @@ impl CaKeyError {
 }
 
 #[derive(Debug, thiserror::Error)]
-enum Problem {
+enum CaKeyProblem {
     #[error(transparent)]
     File(#[from] PrivateFileError),
     #[error(
         "does not begin with `{FIRST_LINE}`; expected a private key in the format of OpenSSH, made by `ssh-keygen -t ed25519 -N ''`"
     )]
     Format,
-    #[error("is not a whole private key; was it cut or changed when it was copied?")]
+    #[error("is not a complete private key; was it truncated or changed when it was copied?")]
     Damaged,
     #[error(
         "is encrypted, expected a key without a passphrase; remove it with `ssh-keygen -p -N ''`"

@@ -1,7 +1,7 @@
-//! What an `ssh` credential lets a job do on a host, as typed values.
+//! The definition of an `ssh` credential: what a job may do on a host.
 //!
-//! Every value is checked when the policies are loaded, so that nothing is left to quote or escape when
-//! a certificate is signed. Not: YAML, certificates.
+//! Every value is checked when the policies are loaded, so signing a certificate needs no quoting
+//! or escaping.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -120,8 +120,8 @@ impl FromStr for Extension {
     }
 }
 
-/// A command that the host runs instead of what the client asks for. The login shell of the host's
-/// user reads it, quotes and all.
+/// A command that the host runs instead of the client's. The login shell of the host's user
+/// interprets it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ForceCommand(String);
 
@@ -147,7 +147,7 @@ impl FromStr for ForceCommand {
     }
 }
 
-/// The networks that a login may come from, as the critical option has them.
+/// The networks that a login may come from, as in the critical option.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SourceAddress(String);
 
@@ -155,7 +155,7 @@ impl SourceAddress {
     /// Takes 1 to 32 addresses or networks, each as `192.0.2.7`, `192.0.2.0/24` or their like in IPv6.
     ///
     /// # Errors
-    /// There is none, there are too many, or one is not a network that a host would accept.
+    /// The list is empty or too long, or an entry is not a network that a host accepts.
     pub fn new<'a>(texts: impl IntoIterator<Item = &'a str>) -> Result<Self, DefinitionError> {
         let networks: Vec<String> = texts
             .into_iter()
@@ -194,27 +194,30 @@ fn network(text: &str) -> Result<IpNet, DefinitionError> {
         ));
     }
     if network.prefix_len() == 0 {
-        return Err(wrong("it is every address; leave `source_address` out"));
+        return Err(wrong(
+            "it matches every address; leave `source_address` out",
+        ));
     }
     let is_mapped =
         |address: IpAddr| matches!(address, IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some());
     if is_mapped(network.addr()) {
         return Err(wrong(
-            "hosts compare IPv4 addresses as such; write it as one",
+            "it is an IPv4 address written as IPv6; write it as IPv4",
         ));
     }
     Ok(network)
 }
 
-/// What is wrong with a key of a definition, as the end of a sentence that begins with its name.
+/// What is wrong with a key of a definition. The text completes a sentence that begins with the
+/// key.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DefinitionError {
-    /// Nobody to log in as.
+    /// No principal.
     #[error("is empty, expected 1 to 16 names")]
     NoPrincipal,
     #[error("has {count} names, expected 1 to 16")]
     PrincipalCount { count: usize },
-    /// Not a name that hosts compare as it is.
+    /// Not a valid principal.
     #[error(
         "has `{0}`, expected names of 1 to 128 characters `A-Z a-z 0-9 _ - . @ : / +` that begin with a letter, a digit or `_`"
     )]

@@ -55,7 +55,7 @@ RevokedKeys {REVOKED_FILE}
     )
 }
 
-/// What takes the trust away again.
+/// The text that removes the trust.
 #[must_use]
 pub fn removal(target: &str, key: &CaKey) -> String {
     format!(

@@ -1,7 +1,6 @@
-//! The public key that a job sends, checked before it is signed.
+//! Checks the public key that a job sends, before it is signed.
 //!
-//! The strength of its numbers is judged by the rules for the keys of issuers (T-33, T-34), so that
-//! there is one set of them.
+//! Its strength is checked by the rules for the keys of issuers (T-33, T-34).
 
 use std::fmt;
 
@@ -17,11 +16,11 @@ use crate::token::{Admission, KeySet};
 pub struct JobKey(KeyData);
 
 impl JobKey {
-    /// Reads a line as `ssh-keygen` writes it into a `.pub` file: type, base64, and a comment that is
-    /// not kept.
+    /// Parses a line of a `.pub` file as `ssh-keygen` writes it: type, base64, and a comment that
+    /// is dropped.
     ///
     /// # Errors
-    /// The text is not one such line, or the key is of another type, malformed or weak.
+    /// The text is not such a line, or the key is of another type, malformed or weak.
     pub fn parse(text: &str) -> Result<Self, JobKeyError> {
         if text.len() > LONGEST {
             return Err(JobKeyError::Length { length: text.len() });
@@ -37,7 +36,7 @@ impl JobKey {
         let (Some(name), Some(encoded)) = (words.next(), words.next()) else {
             return Err(JobKeyError::Line);
         };
-        // By its name first: what stands there may also be options of `authorized_keys`.
+        // Checks the type's name first: the text may also be options of `authorized_keys`.
         if !TYPES.contains(&name) {
             return Err(JobKeyError::Type);
         }
@@ -145,8 +144,8 @@ fn check_application(application: &str) -> Result<(), JobKeyError> {
     }
 }
 
-/// Why a key is not signed, as the end of a sentence that begins with the input's name. The text that
-/// was sent is not part of any message: it may be a private key.
+/// Why a key is rejected. The text completes a sentence that begins with the input's name. No
+/// message quotes the input: it may be a private key.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum JobKeyError {
     #[error("has {length} bytes, expected one line of at most 4096")]
@@ -163,15 +162,15 @@ pub enum JobKeyError {
         "must begin with `ssh-ed25519`, `ecdsa-sha2-nistp256`, `ecdsa-sha2-nistp384`, `ssh-rsa`, `sk-ssh-ed25519@openssh.com` or `sk-ecdsa-sha2-nistp256@openssh.com`; certificates and options are not accepted"
     )]
     Type,
-    /// Not what its type says.
-    #[error("is not encoded as its type requires; was it cut when it was copied?")]
+    /// Not encoded as its type requires.
+    #[error("is not encoded as its type requires; was it truncated when it was copied?")]
     Encoding,
-    /// A key that others could use.
+    /// A weak key.
     #[error("is too weak: {0}; make one with `ssh-keygen -t ed25519`")]
     Weak(String),
 }
 
-/// The types that are signed. DSA is broken, and P-521 brings nothing that the others lack.
+/// The accepted types. DSA is broken, and P-521 adds nothing to the others.
 const TYPES: [&str; 6] = [
     "ssh-ed25519",
     "ecdsa-sha2-nistp256",
@@ -186,5 +185,5 @@ pub(super) const LONGEST: usize = 4_096;
 const LONGEST_APPLICATION: usize = 64;
 /// Bits.
 const SMALLEST_MODULUS: usize = 3_072;
-/// SEC 1 section 2.3.3: what stands before both coordinates.
+/// SEC 1 section 2.3.3: the prefix of both coordinates.
 const UNCOMPRESSED: u8 = 4;

@@ -33,9 +33,9 @@ pub static KIND: Kind = Kind {
         },
     }],
     members: &[
-        // Of no use without the private key, but the token endpoint has to answer something.
+        // Useless without the private key, but the token endpoint must return something.
         Member::secret("certificate"),
-        // As text: it may be above what a number in JSON holds.
+        // As text, because it may exceed the range of a JSON number.
         Member::public("serial", Form::Text),
         Member::public("principals", Form::List),
     ],

@@ -1,7 +1,7 @@
-//! SSH user certificates: a job's public key, signed for a few minutes by a CA that hosts trust.
+//! Signs SSH user certificates for the public keys of jobs, by a CA that hosts trust.
 //!
-//! A certificate says what its credential's definition says. The request brings the public key and
-//! nothing else (T-145). Not: HTTP, policies' conditions, hosts.
+//! The credential's definition decides everything in a certificate but the public key, which comes
+//! from the request (T-145).
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use ssh_key::certificate::{Builder, CertType};
 use super::{Credential, Members, Mint, MintError};
 use crate::audit::Recorded;
 use crate::clock::{Clock, Timestamp};
-use crate::parts;
+use crate::length_prefix;
 use crate::provider::Fact;
 use crate::reason::Reason;
 use crate::rootkey::{Label, RootKeys};
@@ -33,7 +33,7 @@ pub use job_key::{JobKey, JobKeyError};
 pub use kind::{KIND, PUBLIC_KEY};
 pub use target::{SshCaSettings, TARGET};
 
-/// Signs certificates with the key of one CA.
+/// Signs certificates with the key of a CA.
 #[derive(Debug)]
 pub struct SshCa {
     key: Arc<CaKey>,
@@ -41,23 +41,23 @@ pub struct SshCa {
     serials: hmac::Key,
 }
 
-/// What is signed into one certificate.
+/// The contents of a certificate.
 #[derive(Debug)]
 pub struct CertificateRequest<'a> {
     pub credential: &'a str,
-    /// What the credential's definition says.
+    /// The credential's definition.
     pub definition: &'a SshDefinition,
-    /// The key that the job sent.
+    /// The job's public key.
     pub key: &'a JobKey,
-    /// The policy that allowed it.
+    /// The policy that granted it.
     pub policy: &'a str,
-    /// The job's repository, where its CI names one.
+    /// The job's repository, if known.
     pub repository: Option<&'a str>,
-    /// The job's run, where its CI names one.
+    /// The job's run, if known.
     pub run: Option<&'a str>,
     /// The `iss` claim of the job's token.
     pub issuer: &'a str,
-    /// What tells the job's token from all others of its issuer.
+    /// The identity of the job's token within its issuer.
     pub token: &'a str,
     /// When the credential was first minted.
     pub minted_at: Timestamp,
@@ -69,13 +69,13 @@ pub struct CertificateRequest<'a> {
 pub struct Certificate {
     /// The line of a `-cert.pub` file.
     pub line: String,
-    /// The serial number, which hosts log and revoke by.
+    /// The serial number, which hosts log and use to revoke.
     pub serial: u64,
     pub expires_at: Timestamp,
 }
 
 impl SshCa {
-    /// A CA whose serial numbers are derived from the root key, so that every replica gives a repeat
+    /// Makes a CA. Serial numbers are derived from the root key, so every replica gives a repeat
     /// the same one.
     #[must_use]
     pub fn new(key: impl Into<Arc<CaKey>>, roots: &RootKeys, clock: Arc<dyn Clock>) -> Self {
@@ -97,13 +97,13 @@ impl SshCa {
     /// signature alone differs.
     ///
     /// # Errors
-    /// It would have expired, the job's key is the CA's, or the names of the job are too long for a
-    /// key id.
+    /// It would have expired already, the job's key is the CA's, or the names of the job are too
+    /// long for a key ID.
     pub fn sign(&self, request: &CertificateRequest<'_>) -> Result<Certificate, MintError> {
         if request.key.data() == self.key.public() {
             return Err(MintError::new(
                 Reason::RequestInput,
-                "`public_key` is the key of the CA; make a new pair for the job".to_owned(),
+                "`public_key` is the key of the CA; generate a new key pair for the job".to_owned(),
             ));
         }
         let now = self.clock.now();
@@ -131,7 +131,7 @@ impl SshCa {
         nonce: Vec<u8>,
         key_id: String,
     ) -> ssh_key::Result<String> {
-        // A negative time would become one far ahead; there is none of either (T-146).
+        // A negative time would become one far in the future; neither is signed (T-146).
         let seconds =
             |time: Timestamp| u64::try_from(time.unix()).map_err(|_| ssh_key::Error::Time);
         let mut builder = Builder::new(
@@ -160,8 +160,8 @@ impl SshCa {
         builder.sign(self.key.as_ref())?.to_openssh()
     }
 
-    /// Both from one MAC over what makes the request this one. The nonce cannot be known before the
-    /// key is sent, which is what it is for.
+    /// Derives serial number and nonce from one MAC over the request. The nonce is unpredictable
+    /// until the job sends its key, as required.
     fn serial_and_nonce(&self, request: &CertificateRequest<'_>) -> (u64, Vec<u8>) {
         let mut context = hmac::Context::with_key(&self.serials);
         let target = request.definition.target.as_str();
@@ -173,10 +173,10 @@ impl SshCa {
             request.token,
             &fingerprint,
         ];
-        parts::update_with(parts, |bytes| context.update(bytes));
+        length_prefix::update_with(parts, |bytes| context.update(bytes));
         let tag = context.sign();
         let (front, rest) = tag.as_ref().split_first_chunk().unwrap_or((&[0; 8], &[]));
-        // Zero says that there is no number.
+        // Zero means no serial number.
         (u64::from_be_bytes(*front).max(1), rest.to_vec())
     }
 }
@@ -190,7 +190,7 @@ impl Mint for SshCa {
         let Some(definition) = credential.of::<SshDefinition>() else {
             return Err(MintError::new(
                 Reason::CredentialKind,
-                format!("credential `{}` is no SSH certificate", credential.name),
+                format!("credential `{}` is not an SSH certificate", credential.name),
             ));
         };
         let key = permit.inputs().get(PUBLIC_KEY);
@@ -222,10 +222,10 @@ impl Mint for SshCa {
     }
 }
 
-/// What the log of sshd says of a login, beside the serial number: who allowed it, to whom.
+/// The key ID, which sshd logs with each login: credential, policy, repository and run.
 ///
-/// Values keep to an alphabet, so that none can pass for another (T-150), and go in whole or not at
-/// all: cut short they would be somebody else's name.
+/// Values are limited to an alphabet, so that none can pass for another (T-150). They are never
+/// truncated, because they could become another name.
 fn key_id(request: &CertificateRequest<'_>) -> Result<String, MintError> {
     let members = [
         ("credential", Some(request.credential)),
@@ -271,7 +271,7 @@ fn broken(_: ssh_key::Error) -> MintError {
     MintError::new(Reason::SigningFailed, message)
 }
 
-/// Seconds that the clock of a host may be behind ours.
+/// Seconds that a host's clock may be behind the broker's.
 const SKEW: i64 = 60;
 /// Bytes: sshd logs a line of 1,024 with the key's fingerprint and the CA's in it.
 const LONGEST_KEY_ID: usize = 640;

@@ -22,7 +22,7 @@ pub const TARGET: TargetKind = TargetKind {
     read: |section| read(section).map(|settings| Arc::new(settings) as Arc<dyn TargetSettings>),
 };
 
-/// A certificate authority: `targets:` of the settings.
+/// An entry of `targets:` with `kind: ssh-ca`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SshCaSettings {
     /// The file of its private key, in the format of OpenSSH.
@@ -42,12 +42,13 @@ fn read(section: &Section<'_>) -> Option<SshCaSettings> {
 
 #[async_trait]
 impl TargetSettings for SshCaSettings {
-    /// A host that trusts a key trusts all that it signs, so two targets with one key are one target
-    /// that looks like two.
+    /// A host that trusts a key trusts everything it signs, so two targets with one key are really
+    /// one.
     fn clash(&self, name: &str, other: &dyn TargetSettings) -> Option<(String, &'static str)> {
         let other = other.of::<Self>()?;
         let path = escape(&self.key.to_string_lossy());
-        // One key may be in two files. A key that cannot be read is reported when it is connected.
+        // One key may be in two files. A key that cannot be read is reported when the target
+        // connects.
         let keys = (self.read_key(), other.read_key());
         let is_same_key =
             matches!(&keys, (Ok(one), Ok(other)) if one.fingerprint() == other.fingerprint());
@@ -71,7 +72,7 @@ impl TargetSettings for SshCaSettings {
         let kept = with.before.filter(|before| before.is_kept);
         let kept = kept.and_then(|before| before.target.of::<Authority>());
         let key = match kept {
-            // Its file may be broken now; what was read is as good as before.
+            // Its file may be broken now; the key that was read is still valid.
             Some(before) => Arc::clone(before.ca.key()),
             None => Arc::new(self.read_key().map_err(|error| error.to_string())?),
         };
@@ -89,7 +90,7 @@ impl TargetSettings for SshCaSettings {
         };
         let key = match self.read_key() {
             Ok(key) => fine(format!(
-                "the CA key {} can be used; whether hosts trust it shows when somebody logs in",
+                "the CA key {} is usable; whether hosts trust it shows at the first login",
                 key.fingerprint()
             )),
             Err(error) => Finding {
@@ -102,7 +103,7 @@ impl TargetSettings for SshCaSettings {
         let named = if principals.is_empty() {
             Finding {
                 severity: Severity::Warning,
-                message: format!("no credential of the policies is made in target `{name}`"),
+                message: format!("no credential of the policies uses target `{name}`"),
                 fix: format!("define one with `kind: ssh` and `target: {name}`"),
             }
         } else if principals.contains("root") {
@@ -146,7 +147,7 @@ fn principals(target: &str, policies: &PolicySet) -> BTreeSet<String> {
         .collect()
 }
 
-/// A certificate authority that runs.
+/// A running certificate authority.
 #[derive(Debug)]
 struct Authority {
     ca: SshCa,

@@ -1,4 +1,4 @@
-//! Leases as operators see them, whatever they are leases of.
+//! Leases as operators see them, for every kind of target.
 
 use crate::clock::Timestamp;
 
@@ -6,17 +6,17 @@ use crate::clock::Timestamp;
 #[derive(Clone, Debug, Default)]
 pub struct Listing {
     pub leases: Vec<Listed>,
-    /// What is in quarantine: left behind by logins that did not act as their group.
+    /// Objects in quarantine, left by logins that did not act as their group.
     pub quarantined: Vec<Leftover>,
 }
 
-/// A lease, and what one of our brokers wrote down about it.
+/// A lease, and the record of it.
 #[derive(Clone, Debug)]
 pub struct Listed {
     pub lease: LeaseRow,
-    /// What a broker with one of our keys wrote down, if one did.
+    /// The record of the broker that issued it, if it is signed with one of the root keys.
     pub record: Option<Record>,
-    /// Why it is not gone.
+    /// Why it could not be removed yet.
     pub reasons: Vec<String>,
 }
 
@@ -29,28 +29,28 @@ pub struct LeaseRow {
     pub can_login: bool,
     /// The groups it is a member of.
     pub groups: Vec<String>,
-    /// How far it has ended.
+    /// Its state.
     pub state: LeaseState,
     /// The server processes of its open sessions.
     pub sessions: Vec<i32>,
-    /// What refers to it, in words.
+    /// The objects that refer to it, in words.
     pub leftovers: Vec<String>,
-    /// What is kept with it.
+    /// The record stored with it.
     pub record: String,
 }
 
-/// How far a lease has ended, as the database shows it to every replica.
+/// The state of a lease. Read from the database, so every replica sees the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum LeaseState {
     /// The job can log in.
     Live,
-    /// Its time is over or it was revoked; sessions or the login are still open.
+    /// It expired or was revoked; sessions or the login are still open.
     Closing,
-    /// Nobody can use the login; code it left can still run with the power of others.
+    /// The login is unusable; code that it left can still run with the rights of others.
     Closed,
-    /// Its code is disarmed; clean-up goes on.
+    /// Its code is disarmed; clean-up continues.
     Disarmed,
-    /// Its code is disarmed; what keeps it is not ours to remove.
+    /// Its code is disarmed; the remaining objects must be removed by an administrator.
     ObjectsLeft,
 }
 
@@ -64,7 +64,7 @@ impl LeaseState {
         Self::ObjectsLeft,
     ];
 
-    /// The words for people and logs.
+    /// The name in outputs and logs.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -82,25 +82,25 @@ impl LeaseState {
 pub struct Leftover {
     /// The database it is in; `None` for what belongs to the whole server.
     pub database: Option<String>,
-    /// The login owns it, else it was granted to it.
+    /// Whether the login owns the objects; otherwise they were granted to it.
     pub owned: bool,
     pub objects: i64,
     /// How many of them are code.
     pub routines: i64,
 }
 
-/// What a broker with one of our keys wrote down about a login.
+/// What a broker recorded about a login, signed with a root key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
-    /// The policy that allowed it.
+    /// The policy that granted it.
     pub policy: String,
-    /// The repository, where its CI tells.
+    /// The repository, if known.
     pub repository: Option<String>,
     pub run: Option<String>,
-    /// The database it was sent to, where the credential names one.
+    /// The database, if the credential names one.
     pub database: Option<String>,
-    /// It acts as its group.
+    /// Whether it acts as its group.
     pub act_as_group: bool,
-    /// The keyed hash of the idempotency key that it was asked for with.
+    /// The keyed hash of the request's idempotency key.
     pub(in crate::credential) key_hash: Option<String>,
 }

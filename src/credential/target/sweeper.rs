@@ -1,4 +1,4 @@
-//! Looks after every target in the background: one pass after another, each target by itself.
+//! Sweeps every target in the background, each on its own schedule.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,29 +10,29 @@ use tokio::task::JoinHandle;
 
 use super::{SweepReport, Target, Targets};
 
-/// The sweeping of every target. Dropping it stops it.
+/// Sweeps every target in the background until it is dropped.
 pub struct Sweeper {
     targets: Arc<ArcSwap<Targets>>,
-    report: Report,
-    /// By target; `None` once it was stopped.
+    report: SweepObserver,
+    /// By target; `None` once stopped.
     tasks: Mutex<Option<BTreeMap<String, Task>>>,
 }
 
-/// The sweeping of one target.
+/// The sweep of one target.
 struct Task {
     target: Arc<dyn Target>,
     interval: Duration,
     running: JoinHandle<()>,
 }
 
-/// Told of every pass that did something, e.g. to put it on record.
-pub type Report = Arc<dyn Fn(&str, &SweepReport) + Send + Sync>;
+/// Called after every sweep with news, e.g. to record them.
+pub type SweepObserver = Arc<dyn Fn(&str, &SweepReport) + Send + Sync>;
 
 impl Sweeper {
-    /// Sweeps every target until it is dropped: first at once, then after each interval, shortened or
-    /// lengthened by up to a half so that replicas do not meet.
+    /// Sweeps every target until it is dropped: first immediately, then after each interval, with
+    /// up to 50 % jitter so that replicas do not sweep together.
     #[must_use]
-    pub fn start(targets: &Arc<Targets>, report: &Report) -> Self {
+    pub fn start(targets: &Arc<Targets>, report: &SweepObserver) -> Self {
         let sweeper = Self {
             targets: Arc::new(ArcSwap::from(Arc::clone(targets))),
             report: Arc::clone(report),
@@ -42,8 +42,8 @@ impl Sweeper {
         sweeper
     }
 
-    /// Sweeps these targets from now on. Where a target is as before, so is its sweeping; of one
-    /// that is gone, or reached in another way, a pass under way is broken off.
+    /// Sweeps these targets from now on. The sweep of an unchanged target continues; that of a
+    /// removed or changed target is aborted.
     pub fn follow(&self, targets: &Arc<Targets>) {
         let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(tasks) = tasks.as_mut() else {
@@ -67,7 +67,7 @@ impl Sweeper {
         }
     }
 
-    /// Ends all sweeping for good.
+    /// Stops all sweeps.
     pub fn stop(&self) {
         let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
         *tasks = None;
@@ -104,7 +104,7 @@ impl Drop for Task {
 
 fn jittered(interval: Duration) -> Duration {
     let mut byte = [128_u8; 1];
-    // Without randomness replicas may meet, which costs work and no correctness.
+    // Without randomness replicas may sweep together, which is harmless.
     let _ = aws_lc_rs::rand::fill(&mut byte);
     let [byte] = byte;
     interval.mul_f64(0.5 + f64::from(byte) / 255.0)

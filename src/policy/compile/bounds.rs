@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use super::patterns::{self, Compared};
 use crate::credential::kind::{Input, Kind};
-use crate::policy::pattern::{Operator, Pattern, Seen};
+use crate::policy::pattern::{Observed, Operator, Pattern};
 use crate::provider::FactType;
 use crate::yaml::reader::NodeReader;
 use crate::yaml::{Node, NodeKind};
@@ -79,7 +79,7 @@ fn mismatch(input: &Input, pattern: &Pattern) -> Option<String> {
     if let Err(problem) = input.check_value(text) {
         return Some(format!("a value {problem}"));
     }
-    let fits = pattern.fits(Seen::Text(text));
+    let fits = pattern.fits(Observed::Text(text));
     (!fits).then(|| "its operators exclude each other".to_owned())
 }
 

@@ -270,12 +270,12 @@ fn facts_of(reader: Option<&Reader>) -> Vec<Fact> {
         return Fact::ALL.to_vec();
     };
     let mapped = |fact: &Fact| {
-        reader.claim_map.contains_key(fact) || (*fact == Fact::Trigger && reader.tells_events())
+        reader.claim_map.contains_key(fact) || (*fact == Fact::Trigger && reader.has_events())
     };
     let provider = reader.provider;
     let facts = Fact::ALL.iter().copied();
     facts
-        .filter(|fact| provider.tells(*fact))
+        .filter(|fact| provider.provides(*fact))
         .filter(|fact| !provider.claims.is_empty() || mapped(fact))
         .collect()
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::{DefinitionReader, bounds, taken};
 use crate::credential::kind::{self, KINDS, Kind};
 use crate::policy::parse::{self, Raw};
-use crate::policy::{Class, CredentialDefinition};
+use crate::policy::{CredentialClass, CredentialDefinition};
 use crate::yaml::diagnostic::{Place, Problems, Span, nearest};
 use crate::yaml::duration;
 use crate::yaml::reader::{Fields, NodeReader, listed};
@@ -163,7 +163,7 @@ fn credential(yaml: &NodeReader<'_>, entry: &Entry) -> Option<CredentialDefiniti
         max_ttl: max_ttl.unwrap_or(LONGEST),
         owner: owner.unwrap_or_default(),
         purpose: purpose.unwrap_or_default(),
-        class: class.unwrap_or(Class::Low),
+        class: class.unwrap_or(CredentialClass::Low),
         resource: resource.unwrap_or_default(),
     })
 }
@@ -243,13 +243,22 @@ fn free_text(
         .map(str::to_owned)
 }
 
-fn class(yaml: &NodeReader<'_>, fields: &Fields<'_>, what: &str, at: Span) -> Option<Class> {
+fn class(
+    yaml: &NodeReader<'_>,
+    fields: &Fields<'_>,
+    what: &str,
+    at: Span,
+) -> Option<CredentialClass> {
     let node = yaml.required(fields, "class", what, at)?;
     let word = yaml.text(node, format!("`class` of {what}"))?;
-    let classes = [Class::Low, Class::Moderate, Class::Critical];
+    let classes = [
+        CredentialClass::Low,
+        CredentialClass::Moderate,
+        CredentialClass::Critical,
+    ];
     let found = classes.into_iter().find(|class| class.name() == word);
     if found.is_none() {
-        let names = classes.map(Class::name);
+        let names = classes.map(CredentialClass::name);
         let help = match nearest(word, names) {
             Some(meant) => format!("did you mean `{meant}`?"),
             None => format!("the classes are {}", listed(&names)),

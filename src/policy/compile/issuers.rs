@@ -16,7 +16,7 @@ use ipnet::IpNet;
 use super::claim_map::claim_map;
 use super::conditions::{self, About};
 use super::trust::{check_address, check_tenants};
-use super::{Issuer, LoadOptions, taken};
+use super::{LoadOptions, PolicyIssuer, taken};
 use crate::policy::files::Folder;
 use crate::policy::parse::{self, Raw};
 use crate::provider::{self, PROVIDERS, Provider, Reader};
@@ -28,7 +28,7 @@ use crate::yaml::reader::{Fields, MAX_TEXT, NodeReader, listed};
 
 /// The issuers of all files, as far as they could be read.
 pub(super) struct Issuers {
-    list: Vec<Issuer>,
+    list: Vec<PolicyIssuer>,
     /// Names of those too faulty to know whose tokens they are.
     unread: BTreeSet<String>,
     /// Some file could not be read whole, so that there may be more.
@@ -36,17 +36,22 @@ pub(super) struct Issuers {
 }
 
 impl Issuers {
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Issuer> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = &PolicyIssuer> {
         self.list.iter()
     }
 
-    pub(super) fn into_list(self) -> Vec<Issuer> {
+    pub(super) fn into_list(self) -> Vec<PolicyIssuer> {
         self.list
     }
 
     /// The issuer of that name. One that is not defined is reported, unless its definition may be
     /// among what could not be read.
-    pub(super) fn find(&self, yaml: &NodeReader<'_>, name: &str, span: Span) -> Option<&Issuer> {
+    pub(super) fn find(
+        &self,
+        yaml: &NodeReader<'_>,
+        name: &str,
+        span: Span,
+    ) -> Option<&PolicyIssuer> {
         let mut all = self.list.iter();
         let found = all.find(|issuer| issuer.reader.issuer.name == name);
         if found.is_some() || self.has_gaps || self.unread.contains(name) {
@@ -75,7 +80,7 @@ pub(super) fn compile(
     options: &LoadOptions,
     problems: &Problems,
 ) -> Issuers {
-    let mut issuers: Vec<Issuer> = Vec::new();
+    let mut issuers: Vec<PolicyIssuer> = Vec::new();
     let mut unread = BTreeSet::new();
     for raw in raws {
         for entry in &raw.issuers {
@@ -107,7 +112,7 @@ pub(super) fn compile(
     }
 }
 
-fn issuer(yaml: &NodeReader<'_>, entry: &Entry, folder: &mut Folder) -> Option<Issuer> {
+fn issuer(yaml: &NodeReader<'_>, entry: &Entry, folder: &mut Folder) -> Option<PolicyIssuer> {
     let name = yaml.scalar(&entry.key, entry.span, "the name of an issuer")?;
     let name = parse::name(yaml, name, entry.span, "issuer")?;
     let what = format!("issuer `{name}`");
@@ -140,8 +145,8 @@ fn issuer(yaml: &NodeReader<'_>, entry: &Entry, folder: &mut Folder) -> Option<I
         }
     }
     url?;
-    Some(Issuer {
-        tells_events: reader.tells_events(),
+    Some(PolicyIssuer {
+        has_events: reader.has_events(),
         reader,
         tenants,
         place: yaml.place(entry.span),
@@ -196,7 +201,7 @@ fn url(
 }
 
 /// T-40: two issuers must not be told apart by a slash or by case.
-fn clash(issuer: &Issuer, others: &[Issuer]) -> Option<Diagnostic> {
+fn clash(issuer: &PolicyIssuer, others: &[PolicyIssuer]) -> Option<Diagnostic> {
     for other in others {
         let name = &issuer.reader.issuer.name;
         if *name == other.reader.issuer.name {

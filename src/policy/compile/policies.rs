@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::conditions::{self, About};
 use super::credentials::{self, Credentials};
 use super::issuers::Issuers;
-use super::{Issuer, taken};
+use super::{PolicyIssuer, taken};
 use crate::policy::parse::{self, Raw};
 use crate::policy::{CredentialDefinition, Grant, Policy};
 use crate::yaml::Node;
@@ -105,7 +105,7 @@ fn named_issuers<'i>(
     what: &str,
     at: Span,
     issuers: &'i Issuers,
-) -> Option<Vec<&'i Issuer>> {
+) -> Option<Vec<&'i PolicyIssuer>> {
     let node = yaml.required(fields, "issuer", what, at)?;
     let names = yaml.texts(node, format!("`issuer` of {what}"))?;
     let found = names

@@ -7,7 +7,7 @@ use super::taken;
 use crate::credential::kind::KINDS;
 use crate::policy::parse::{self, Raw};
 use crate::policy::pattern::{Glob, Operator, Pattern};
-use crate::policy::{Class, Requirement, Selector};
+use crate::policy::{CredentialClass, Requirement, Selector};
 use crate::yaml::diagnostic::{Problems, Span, nearest};
 use crate::yaml::reader::{NodeReader, listed};
 use crate::yaml::{Node, NodeKind};
@@ -112,7 +112,12 @@ fn selector(
         yaml.error_help("empty", node.span, format!("{what} is empty"), help);
         return None;
     }
-    let classes = [Class::Low, Class::Moderate, Class::Critical].map(Class::name);
+    let classes = [
+        CredentialClass::Low,
+        CredentialClass::Moderate,
+        CredentialClass::Critical,
+    ]
+    .map(CredentialClass::name);
     let kinds: Vec<&str> = KINDS.iter().map(|kind| kind.name).collect();
     let (owners, targets) = (credentials.owners(), credentials.targets());
     let mut part = |key: &'static str| {

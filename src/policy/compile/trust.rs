@@ -56,7 +56,7 @@ pub(super) fn check_tenants(
         );
         let facts: Vec<_> = CUSTOMER
             .iter()
-            .filter(|fact| reader.provider.tells(**fact))
+            .filter(|fact| reader.provider.provides(**fact))
             .map(|fact| fact.name())
             .collect();
         let help = format!(

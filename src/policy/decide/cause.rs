@@ -1,4 +1,4 @@
-//! Why a job is refused, in one word. Not: the lines that failed.
+//! The cause of a denial, as one value.
 
 use std::cmp::Reverse;
 use std::time::Duration;
@@ -13,32 +13,32 @@ use crate::policy::{Ask, Grant, Policy, PolicySet};
 use crate::yaml::diagnostic::nearest;
 use crate::yaml::duration;
 
-/// Why not: the first step of the rule that failed.
+/// Why a job is denied: the first step that failed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Cause {
-    /// The job is of no tenant of its issuer.
+    /// The job belongs to no tenant of its issuer.
     Tenant,
-    /// No policy is about a job like this.
-    Stranger,
-    /// There is no such credential.
+    /// No policy is for the job's repository.
+    UnrelatedJob,
+    /// The credential does not exist.
     Credential {
-        /// The one that may have been meant, of those the job's repository may have.
+        /// The credential that was probably meant, of those that the job's repository can get.
         suggestion: Option<String>,
     },
-    /// No policy on the job's repository grants it.
+    /// No policy for the job's repository grants it.
     NotGranted { granted: Vec<String> },
-    /// A policy that grants it does not hold.
+    /// The job does not match any policy that grants it.
     Conditions,
-    /// The conditions hold, but no one grant has all the scopes.
+    /// The job matches, but no single grant has all scopes.
     Scopes { allowed: Vec<String> },
-    /// The conditions hold, but not for so long.
+    /// The job matches, but the requested lifetime is too long.
     Ttl {
-        /// How long one may have it.
+        /// The maximum lifetime.
         #[serde(serialize_with = "seconds")]
         allowed: Duration,
     },
-    /// A requirement does not hold.
+    /// A requirement is not met.
     Requirement,
 }
 
@@ -67,7 +67,7 @@ impl Cause {
             };
         }
         if !examination.policies.iter().any(Examined::matters) {
-            return Self::Stranger;
+            return Self::UnrelatedJob;
         }
         if !set.credentials.contains_key(&ask.credential) {
             let granted = granted(examination);
@@ -84,7 +84,7 @@ impl Cause {
         }
     }
 
-    /// The cause in a sentence, for those who may see the policies.
+    /// The cause in a sentence, for readers who may see the policies.
     #[must_use]
     pub fn sentence(&self) -> String {
         let listed = |words: &[String]| {
@@ -96,30 +96,36 @@ impl Cause {
         };
         match self {
             Self::Tenant => "the job belongs to no tenant of its issuer".to_owned(),
-            Self::Stranger => "no policy is about a job like this".to_owned(),
+            Self::UnrelatedJob => "no policy is for this job's repository".to_owned(),
             Self::Credential {
                 suggestion: Some(meant),
             } => {
-                format!("there is no such credential; `{meant}` is one")
+                format!("no such credential; did you mean `{meant}`?")
             }
-            Self::Credential { suggestion: None } => "there is no such credential".to_owned(),
+            Self::Credential { suggestion: None } => "no such credential".to_owned(),
             Self::NotGranted { granted } => format!(
-                "no policy that could be about this job grants it; its repository may have {}",
+                "no policy for this job grants it; the policies for its repository grant {}",
                 listed(granted)
             ),
-            Self::Conditions => "no policy that grants it holds".to_owned(),
+            Self::Conditions => "the conditions of every policy that grants it fail".to_owned(),
             Self::Scopes { allowed } => {
-                format!("more scopes than one grant has: {}", listed(allowed))
+                format!(
+                    "no single grant has all scopes; allowed: {}",
+                    listed(allowed)
+                )
             }
             Self::Ttl { allowed } => {
-                format!("not for so long: 1s to {}", duration::print(*allowed))
+                format!(
+                    "the lifetime is too long, expected 1s to {}",
+                    duration::print(*allowed)
+                )
             }
-            Self::Requirement => "a requirement does not hold".to_owned(),
+            Self::Requirement => "a requirement is not met".to_owned(),
         }
     }
 }
 
-/// What the policies that name the job's repository grant: the first names of too many.
+/// The credentials that the policies for the job's repository grant, up to a limit.
 pub(super) fn granted(examination: &Examination<'_>) -> Vec<String> {
     let policies = examination.policies.iter();
     let grants = policies
@@ -146,11 +152,11 @@ fn longest(policy: &Policy, ask: &Ask) -> Duration {
 
 fn scopes(policy: &Policy, ask: &Ask) -> Vec<String> {
     grants_of(policy, ask)
-        // Of equally many the first by name, so that the order of entries never matters.
+        // Among equals the first by name, so the order of entries never matters.
         .max_by_key(|grant| (grant.scopes.len(), Reverse(&grant.scopes)))
         .map(|grant| grant.scopes.clone())
         .unwrap_or_default()
 }
 
-/// Grants that are looked through for the names in a sentence.
+/// The most grants examined for the names in a sentence.
 const MOST_GRANTS: usize = 256;

@@ -1,11 +1,11 @@
-//! A decision that refuses, and the answer that the job gets. Not: HTTP statuses.
+//! A denial, and the response that the job gets. HTTP statuses follow from its reason.
 
 use serde::Serialize;
 
 use super::cause::Cause;
 use super::disclosure::{Audience, Disclosure, Learned};
 use super::outcome::{ConditionOutcome, Decision, GrantOutcome, Verdict};
-use crate::policy::pattern::{Pattern, Seen};
+use crate::policy::pattern::{Observed, Pattern};
 use crate::policy::{Condition, Subject};
 use crate::provider::{Fact, FactValue, Facts};
 use crate::reason::Reason;
@@ -17,36 +17,36 @@ pub struct Denial {
     when: String,
 }
 
-/// The answer to the job.
+/// The response to the job.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Answer {
-    /// Why: `policy.denied` for unrelated callers.
+pub struct DenialAnswer {
+    /// The reason. `policy.denied` for unrelated callers.
     pub reason: Reason,
     pub description: String,
-    /// The lines to put right, nearest policy first.
+    /// The conditions that failed, nearest policy first.
     pub failed_conditions: Vec<FailedCondition>,
-    /// The job's own facts as a `when:` block to paste into a policy, where a policy could help. Says
-    /// nothing of the policies.
+    /// The job's own facts as a `when:` block to paste into a policy, if a policy could help.
+    /// Discloses nothing about the policies.
     pub when: Option<String>,
 }
 
-/// A line to put right.
+/// A condition that failed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct FailedCondition {
     /// The policy, or the requirement.
     pub policy: String,
-    /// The fact it looks at.
+    /// The fact.
     pub fact: String,
     pub expected: String,
-    /// What the job says; `None` when it does not.
+    /// The job's value; `None` if it has none.
     pub actual: Option<String>,
-    /// What is nearly right about it.
+    /// What almost matched.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
 }
 
 impl Denial {
-    /// The denial that a decision is; the facts are those it is about.
+    /// Makes a denial of a decision and the facts that it was made on.
     pub(crate) fn new(decision: Decision, facts: &Facts) -> Self {
         Self {
             decision,
@@ -54,34 +54,34 @@ impl Denial {
         }
     }
 
-    /// Everything, for the audit event: never for the job.
+    /// The whole decision, for the audit event. Never for the job.
     #[must_use]
     pub const fn decision(&self) -> &Decision {
         &self.decision
     }
 
-    /// Short code of the true reason, for logs and events.
+    /// The true reason, for logs and events.
     #[must_use]
     pub const fn reason(&self) -> Reason {
         match &self.decision.verdict {
             Verdict::Denied(cause) => reason(cause),
-            // A denial is only made of a refusal.
+            // Only a refused decision becomes a denial.
             Verdict::Permitted { .. } => Reason::PolicyDenied,
         }
     }
 
-    /// The answer to the job. Unrelated callers get the same bytes whatever they ask for (T-82).
+    /// The response to the job. Unrelated callers get the same bytes whatever they ask for (T-82).
     #[must_use]
-    pub fn answer(&self, disclosure: Disclosure) -> Answer {
+    pub fn answer(&self, disclosure: Disclosure) -> DenialAnswer {
         let audience = match disclosure {
             Disclosure::Always => Audience::Everybody,
             Disclosure::Never | Disclosure::Repository => Audience::Repository,
         };
         let Verdict::Denied(cause) = &self.decision.verdict else {
-            return self.fixed(Reason::PolicyDenied, STRANGER.to_owned());
+            return self.fixed(Reason::PolicyDenied, ACCESS_DENIED.to_owned());
         };
         match self.decision.learned(cause, disclosure) {
-            Learned::Hidden => self.fixed(Reason::PolicyDenied, STRANGER.to_owned()),
+            Learned::Hidden => self.fixed(Reason::PolicyDenied, ACCESS_DENIED.to_owned()),
             Learned::Trigger(trigger) => {
                 self.fixed(Reason::PolicyTrigger, trigger_sentence(trigger))
             }
@@ -89,9 +89,9 @@ impl Denial {
         }
     }
 
-    /// An answer that follows from the job alone.
-    fn fixed(&self, reason: Reason, description: String) -> Answer {
-        Answer {
+    /// A response that depends only on the job.
+    fn fixed(&self, reason: Reason, description: String) -> DenialAnswer {
+        DenialAnswer {
             reason,
             description,
             failed_conditions: Vec::new(),
@@ -99,9 +99,9 @@ impl Denial {
         }
     }
 
-    fn explained(&self, cause: &Cause, audience: Audience) -> Answer {
+    fn explained(&self, cause: &Cause, audience: Audience) -> DenialAnswer {
         let failed_conditions = self.failed_conditions(cause, audience);
-        Answer {
+        DenialAnswer {
             reason: reason(cause),
             description: self.describe(cause, &failed_conditions),
             failed_conditions,
@@ -136,7 +136,7 @@ impl Denial {
                     lines.extend(of_lines(&one.requirement, one.jobs.failed(), audience));
                 }
             }
-            Cause::Stranger
+            Cause::UnrelatedJob
             | Cause::Credential { .. }
             | Cause::NotGranted { .. }
             | Cause::Scopes { .. }
@@ -153,7 +153,7 @@ impl Denial {
                 "the job belongs to no tenant of issuer `{}`",
                 self.decision.issuer
             ),
-            Cause::Stranger => STRANGER.to_owned(),
+            Cause::UnrelatedJob => ACCESS_DENIED.to_owned(),
             Cause::Credential {
                 suggestion: Some(meant),
             } => {
@@ -187,18 +187,18 @@ impl Denial {
     }
 }
 
-/// All that a run learns whose trigger no policy on its repository names.
+/// What a run is told if no policy for its repository names its trigger.
 fn trigger_sentence(trigger: &str) -> String {
     format!(
         "fact `trigger` is `{trigger}`: a run with this trigger is refused unless a policy names the trigger"
     )
 }
 
-/// Whether another block could permit the request. It could not where the job asks for too much, or
-/// for a credential that does not exist, nor where a requirement forbids it.
+/// Whether a new block could permit the request. It could not if the job requests too much or an
+/// unknown credential, or if a requirement forbids it.
 const fn a_policy_could_help(cause: &Cause) -> bool {
     match cause {
-        Cause::Tenant | Cause::Stranger | Cause::NotGranted { .. } | Cause::Conditions => true,
+        Cause::Tenant | Cause::UnrelatedJob | Cause::NotGranted { .. } | Cause::Conditions => true,
         Cause::Credential { .. }
         | Cause::Scopes { .. }
         | Cause::Ttl { .. }
@@ -208,7 +208,7 @@ const fn a_policy_could_help(cause: &Cause) -> bool {
 
 fn failed_sentence(cause: &Cause, failed: &[FailedCondition]) -> String {
     let Some(first) = failed.first() else {
-        return STRANGER.to_owned();
+        return ACCESS_DENIED.to_owned();
     };
     let what = if *cause == Cause::Requirement {
         "requirement"
@@ -237,7 +237,7 @@ fn failed_sentence(cause: &Cause, failed: &[FailedCondition]) -> String {
 const fn reason(cause: &Cause) -> Reason {
     match cause {
         Cause::Tenant => Reason::PolicyTenant,
-        Cause::Stranger => Reason::PolicyStranger,
+        Cause::UnrelatedJob => Reason::PolicyUnrelated,
         Cause::Credential { .. } => Reason::PolicyCredential,
         Cause::NotGranted { .. } => Reason::PolicyNotGranted,
         Cause::Conditions => Reason::PolicyConditions,
@@ -269,7 +269,7 @@ fn listed(words: &[String]) -> String {
     words.join(", ")
 }
 
-/// The facts a policy on this job would name, ready to paste.
+/// The facts that a policy for this job would name, ready to paste.
 #[must_use]
 pub fn when_block(facts: &Facts) -> String {
     let mut text = "when:\n".to_owned();
@@ -290,13 +290,13 @@ fn exactly(value: &FactValue) -> Option<Pattern> {
     match value {
         FactValue::Text(text) => exact(text),
         FactValue::Bool(value) => Some(Pattern::Is(*value)),
-        // A list is never equal to anything: only its entries can be named.
+        // A list equals nothing; a policy can only name its entries.
         FactValue::List(_) => None,
         FactValue::Workflow(workflow) => Some(Pattern::Workflow {
             path: exact(&workflow.path).map(Box::new),
             r#ref: workflow.r#ref.as_deref().and_then(exact).map(Box::new),
         })
-        .filter(|pattern| pattern.fits(Seen::Workflow(workflow))),
+        .filter(|pattern| pattern.fits(Observed::Workflow(workflow))),
     }
 }
 
@@ -313,8 +313,8 @@ const PASTED: [Fact; 10] = [
     Fact::JobWorkflow,
 ];
 
-/// The answer to unrelated callers: nothing about which policies or credentials there are.
-pub const STRANGER: &str = "access denied: no policy matches this job; policy administrators can look up the reason by this request ID";
+/// The response to unrelated callers. Discloses nothing about policies and credentials.
+pub const ACCESS_DENIED: &str = "access denied: no policy matches this job; policy administrators can look up the reason by this request ID";
 
-/// The most lines an answer lists.
+/// The most conditions that a response lists.
 const MAX_LINES: usize = 32;

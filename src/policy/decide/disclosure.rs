@@ -1,4 +1,4 @@
-//! What a job may learn of a decision: decided per block and per entry of a list (T-139).
+//! Limits what a job learns of a decision, per block and per entry of a list (T-139).
 
 use std::borrow::Cow;
 
@@ -11,17 +11,17 @@ use super::outcome::{
     Verdict,
 };
 use crate::policy::Subject;
-use crate::policy::pattern::{Operator, Pattern, Seen, is_under};
+use crate::policy::pattern::{Observed, Operator, Pattern, is_under};
 use crate::provider::{Fact, FactType, Facts};
 
-/// Who may learn why a job is refused: the setting `disclose`.
+/// Which jobs learn why they are refused: the setting `disclose`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Disclosure {
     Never,
-    /// A job whose repository some policy names exactly (T-82).
+    /// Jobs whose repository is named exactly by a policy (T-82).
     #[default]
     Repository,
-    /// Every job with a genuine token.
+    /// Every job with a verified token.
     Always,
 }
 
@@ -38,19 +38,19 @@ impl Disclosure {
     }
 }
 
-/// What a refused job may learn.
+/// What a refused job learns.
 #[derive(Debug)]
 pub(super) enum Learned<'a> {
-    /// Nothing: it gets the fixed sentence.
+    /// Nothing but the fixed sentence.
     Hidden,
-    /// Its own trigger, and nothing of any policy.
+    /// Its own trigger, and nothing about any policy.
     Trigger(&'a str),
-    /// This cause, as it is for the job's repository.
+    /// The cause for its repository.
     Cause(Cow<'a, Cause>),
 }
 
 impl Decision {
-    /// What the job may learn of a refusal for this cause.
+    /// What the job learns of a denial for this cause.
     pub(super) fn learned<'a>(&'a self, cause: &'a Cause, disclosure: Disclosure) -> Learned<'a> {
         match disclosure {
             Disclosure::Never => Learned::Hidden,
@@ -60,13 +60,13 @@ impl Decision {
     }
 
     fn learned_by_repository<'a>(&'a self, cause: &'a Cause) -> Learned<'a> {
-        // It could have the credential by asking for less: it learns nothing it could not have.
+        // It could get the credential by requesting less, so it learns nothing new.
         let asks_too_much = matches!(cause, Cause::Scopes { .. } | Cause::Ttl { .. });
         match (self.relation, &self.trigger) {
             _ if asks_too_much => Learned::Cause(Cow::Borrowed(cause)),
             (Relation::Unrelated, _) | (Relation::OtherTrigger, None) => Learned::Hidden,
             (Relation::OtherTrigger, Some(trigger)) => Learned::Trigger(trigger),
-            // Only policies that are not about this repository grant it.
+            // Only policies for other repositories grant it.
             (Relation::Named, _) if *cause == Cause::Conditions && !self.is_granted_to_named() => {
                 Learned::Cause(Cow::Owned(Cause::NotGranted {
                     granted: self.granted.clone(),
@@ -81,8 +81,8 @@ impl Decision {
         policies.any(|policy| policy.names_repository && policy.grant != GrantOutcome::None)
     }
 
-    /// The part of the decision that the job may learn; `None` where it may learn no line of it.
-    /// Positions in files and exemptions are never part of it.
+    /// The part of the decision that the job may see; `None` if it may see no line. It never
+    /// includes places in files or exemptions.
     #[must_use]
     pub fn disclosed(&self, disclosure: Disclosure) -> Option<Disclosed<'_>> {
         let verdict = match &self.verdict {
@@ -124,7 +124,7 @@ impl Decision {
 }
 
 impl ConditionOutcome {
-    /// What the line wants, as far as the audience may know it.
+    /// The expected value, as far as the audience may see it.
     pub(super) fn expected_for(&self, audience: Audience) -> &str {
         match (audience, &self.disclosed) {
             (Audience::Repository, Some(disclosed)) => disclosed,
@@ -133,16 +133,16 @@ impl ConditionOutcome {
     }
 }
 
-/// Who gets more than the fixed sentence.
+/// The reader of a disclosed decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Audience {
-    /// Jobs of the repository that a block names.
+    /// A job of a repository that a block names.
     Repository,
-    /// Whoever has a genuine token, and the audit event.
+    /// Any job with a verified token, and the audit log.
     Everybody,
 }
 
-/// The part of a decision that a job may learn.
+/// The part of a decision that a job may see.
 #[derive(Debug, Serialize)]
 pub struct Disclosed<'a> {
     issuer: &'a str,
@@ -163,7 +163,7 @@ struct DisclosedPolicy<'a> {
 }
 
 impl<'a> DisclosedPolicy<'a> {
-    /// Without the blocks that are about other repositories; `None` when all are.
+    /// The policy without blocks for other repositories; `None` if none remain.
     fn of(policy: &'a PolicyOutcome, audience: Audience) -> Option<Self> {
         let is_disclosed = |block: &&BlockOutcome| {
             audience == Audience::Everybody || block.relation == Relation::Named || block.holds()
@@ -238,12 +238,13 @@ impl<'a> DisclosedRequirement<'a> {
     }
 }
 
-/// Writes what a line wants as YAML in one line, with at most `most` entries of a list.
+/// Writes the expected value of a condition as YAML in one line, with at most `most` entries of a
+/// list.
 ///
-/// Of a fact that can name a repository a job learns, whatever the operator, what its own value fits,
-/// and outside lists and `not` also text that begins with its own repository. Everything else of such
-/// a fact is [`LEFT_OUT`], or [`NOT_SHOWN`] where nothing remains. Other facts are shown whole: they
-/// are what the job has to change.
+/// For a fact that can name a repository, a job sees only what matches its own value and, outside
+/// lists and `not`, text that begins with its own repository. The rest is [`LEFT_OUT`], or
+/// [`NOT_SHOWN`] if nothing remains. Other facts are shown in full, because they are what the job
+/// has to change.
 pub(super) struct Writer<'a> {
     most: usize,
     audience: Audience,
@@ -252,11 +253,11 @@ pub(super) struct Writer<'a> {
     own: Option<&'a str>,
 }
 
-/// Where in a pattern a part of it is.
+/// The position of a part within a pattern.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Position {
     Alone,
-    /// It is one of several in a list, or within `not`.
+    /// In a list or in `not`.
     OneOf,
 }
 
@@ -276,13 +277,13 @@ impl<'a> Writer<'a> {
         }
     }
 
-    pub(super) fn expected(&self, pattern: &Pattern, seen: Seen<'_>) -> String {
+    pub(super) fn expected(&self, pattern: &Pattern, seen: Observed<'_>) -> String {
         let shown = self.pattern(pattern, seen, Position::Alone);
         shown.unwrap_or_else(|| NOT_SHOWN.to_owned())
     }
 
-    /// `None` where nothing of it is shown.
-    fn pattern(&self, pattern: &Pattern, seen: Seen<'_>, position: Position) -> Option<String> {
+    /// `None` if nothing of it may be shown.
+    fn pattern(&self, pattern: &Pattern, seen: Observed<'_>, position: Position) -> Option<String> {
         match pattern {
             // They name nothing.
             Pattern::Is(_) | Pattern::Present(_) => Some(pattern.to_string()),
@@ -328,7 +329,7 @@ impl<'a> Writer<'a> {
         }
     }
 
-    fn operator(&self, operator: &Operator, seen: Seen<'_>, position: Position) -> String {
+    fn operator(&self, operator: &Operator, seen: Observed<'_>, position: Position) -> String {
         let (key, text) = match operator {
             Operator::Not(pattern) => {
                 let shown = self.pattern(pattern, seen, Position::OneOf);
@@ -345,7 +346,7 @@ impl<'a> Writer<'a> {
         }
     }
 
-    fn shows(&self, text: &str, fits: bool, seen: Seen<'_>, position: Position) -> bool {
+    fn shows(&self, text: &str, fits: bool, seen: Observed<'_>, position: Position) -> bool {
         self.is_whole() || fits || (position == Position::Alone && self.is_own(text, seen))
     }
 
@@ -353,20 +354,20 @@ impl<'a> Writer<'a> {
         self.audience == Audience::Everybody || !self.names_repository
     }
 
-    /// It is the job's repository or something in it. GitLab's paths of workflows begin with a host,
-    /// which must be the same in the job's own value.
-    fn is_own(&self, text: &str, seen: Seen<'_>) -> bool {
+    /// Whether it is the job's repository or something in it. GitLab workflow paths begin with a
+    /// host, which must equal that of the job's own value.
+    fn is_own(&self, text: &str, seen: Observed<'_>) -> bool {
         let Some(own) = self.own else {
             return false;
         };
         let seen = match seen {
-            Seen::Text(seen) => seen.split_once('/'),
-            Seen::Absent
-            | Seen::Bool(_)
-            | Seen::List(_)
-            | Seen::Workflow(_)
-            | Seen::Other
-            | Seen::Foreign => None,
+            Observed::Text(seen) => seen.split_once('/'),
+            Observed::Absent
+            | Observed::Bool(_)
+            | Observed::List(_)
+            | Observed::Workflow(_)
+            | Observed::Other
+            | Observed::Foreign => None,
         };
         is_under(own, text)
             || matches!(
@@ -378,18 +379,21 @@ impl<'a> Writer<'a> {
 }
 
 /// The path and the ref of a workflow.
-fn parts(seen: Seen<'_>) -> (Seen<'_>, Seen<'_>) {
+fn parts(seen: Observed<'_>) -> (Observed<'_>, Observed<'_>) {
     match seen {
-        Seen::Workflow(workflow) => (
-            Seen::Text(&workflow.path),
-            workflow.r#ref.as_deref().map_or(Seen::Absent, Seen::Text),
+        Observed::Workflow(workflow) => (
+            Observed::Text(&workflow.path),
+            workflow
+                .r#ref
+                .as_deref()
+                .map_or(Observed::Absent, Observed::Text),
         ),
-        Seen::Absent
-        | Seen::Text(_)
-        | Seen::Bool(_)
-        | Seen::List(_)
-        | Seen::Other
-        | Seen::Foreign => (Seen::Absent, Seen::Absent),
+        Observed::Absent
+        | Observed::Text(_)
+        | Observed::Bool(_)
+        | Observed::List(_)
+        | Observed::Other
+        | Observed::Foreign => (Observed::Absent, Observed::Absent),
     }
 }
 
@@ -415,7 +419,7 @@ const IDENTITY: [Fact; 9] = [
     Fact::Project,
     Fact::ProjectId,
 ];
-/// Stands for all that a line wants.
+/// Replaces the whole expected value.
 const NOT_SHOWN: &str = "a value that is not shown";
-/// Stands for entries of a list, and for what an operator has.
+/// Replaces entries of a list, and the value of an operator.
 const LEFT_OUT: &str = "...";

@@ -1,5 +1,7 @@
-//! Which policies explain a decision best. They are compared with the job, within fixed limits, and
-//! nothing is written out before the nearest are known (T-132).
+//! Selects the policies that explain a decision best.
+//!
+//! Policies are compared with the job within fixed limits, and only the nearest are written out
+//! (T-132).
 
 use std::cmp::Reverse;
 
@@ -8,23 +10,23 @@ use crate::clock::Timestamp;
 use crate::policy::{Ask, Block, Policy, PolicySet};
 use crate::provider::Facts;
 
-/// How much an explanation may look at and write.
+/// The limits of an explanation.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Extent {
     /// Blocks that are compared with the job.
     pub(super) examined: usize,
-    /// Blocks that are written out; so many tenants and requirements too.
+    /// Blocks that are written out. The same limit applies to tenants and to requirements.
     pub(super) written: usize,
     /// Lines that are written of one block.
     pub(super) lines: usize,
     /// Entries that are written of one list.
     pub(super) entries: usize,
-    /// Requirements are listed for jobs that they do not concern too.
+    /// Also list requirements that do not apply to the job.
     pub(super) all_requirements: bool,
 }
 
 impl Extent {
-    /// For a request: its caller chooses neither how many policies there are nor what they cost.
+    /// For a request.
     pub(super) const REQUEST: Self = Self {
         examined: 1_024,
         written: 32,
@@ -33,7 +35,7 @@ impl Extent {
         all_requirements: false,
     };
 
-    /// For an operator who asks offline.
+    /// For an offline explanation.
     pub(super) const EVERYTHING: Self = Self {
         examined: usize::MAX,
         written: usize::MAX,
@@ -43,23 +45,23 @@ impl Extent {
     };
 }
 
-/// What a block, or a policy by its closest block, is to the job's repository.
+/// How a block, or the nearest block of a policy, relates to the job's repository.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Relation {
-    /// It does not name it, or not with the job's ids.
+    /// It does not name the repository, or not with the job's IDs.
     #[default]
     Unrelated,
-    /// It names it, but does not let a run with this trigger in (T-52).
+    /// It names the repository, but does not allow the run's trigger (T-52).
     OtherTrigger,
-    /// It names it: the job may learn what it wants (T-82).
+    /// It names the repository, so the job may see its conditions (T-82).
     Named,
 }
 
 impl Relation {
-    pub(super) fn of(block: &Block, facts: &Facts, tells_events: bool) -> Self {
+    pub(super) fn of(block: &Block, facts: &Facts, has_events: bool) -> Self {
         match block.names_repository(facts) {
             false => Self::Unrelated,
-            true if block.lets_run(facts, tells_events) => Self::Named,
+            true if block.lets_run(facts, has_events) => Self::Named,
             true => Self::OtherTrigger,
         }
     }
@@ -71,13 +73,13 @@ pub(super) struct Examined<'a> {
     pub(super) policy: &'a Policy,
     pub(super) grant: GrantOutcome,
     pub(super) relation: Relation,
-    /// Lines that fail of the nearest block.
+    /// Failed conditions of the nearest block.
     failed: usize,
 }
 
 impl Examined<'_> {
-    /// It grants the credential or names the job's repository; wide policies on other credentials
-    /// explain nothing.
+    /// Whether it grants the credential or names the job's repository. Other policies explain
+    /// nothing.
     pub(super) fn matters(&self) -> bool {
         self.grant != GrantOutcome::None || self.relation != Relation::Unrelated
     }
@@ -97,20 +99,20 @@ impl Examined<'_> {
 #[derive(Debug, Default)]
 pub(super) struct Examination<'a> {
     pub(super) policies: Vec<Examined<'a>>,
-    /// Some policy that could be about the job grants the credential, examined or not.
+    /// Whether any policy that may match the job grants the credential, even if not examined.
     pub(super) is_granted: bool,
     pub(super) blocks: usize,
 }
 
 impl<'a> Examination<'a> {
-    /// Examines policies that could be about the job. Which they are follows from the job; what it
-    /// asks for changes only their order, so that it costs the same whatever exists (T-82).
+    /// Examines policies that may match the job. The job determines which, and the requested
+    /// credential only their order, so the cost does not depend on what exists (T-82).
     pub(super) fn of(
         set: &'a PolicySet,
         facts: &Facts,
         ask: &Ask,
         now: Timestamp,
-        tells_events: bool,
+        has_events: bool,
         extent: Extent,
     ) -> Self {
         let credential = set.credentials.get(&ask.credential);
@@ -131,7 +133,7 @@ impl<'a> Examination<'a> {
             }
             let blocks = policy.when.iter().take(left);
             left = left.saturating_sub(policy.when.len());
-            let nearness = blocks.map(|block| Nearness::of(block, facts, tells_events));
+            let nearness = blocks.map(|block| Nearness::of(block, facts, has_events));
             let nearest = nearness.min().unwrap_or_default();
             let is_past = usize::from(policy.is_past(now));
             policies.push(Examined {
@@ -149,7 +151,7 @@ impl<'a> Examination<'a> {
         }
     }
 
-    /// What the job is to the policies.
+    /// How the job's repository relates to the policies.
     pub(super) fn relation(&self) -> Relation {
         let relations = self.policies.iter().map(|examined| examined.relation);
         relations.max().unwrap_or_default()
@@ -164,11 +166,11 @@ pub(super) struct Nearness {
 }
 
 impl Nearness {
-    pub(super) fn of(block: &Block, facts: &Facts, tells_events: bool) -> Self {
+    pub(super) fn of(block: &Block, facts: &Facts, has_events: bool) -> Self {
         let failed = block.conditions.iter().filter(|line| !line.holds(facts));
-        let is_locked = usize::from(!block.lets_run(facts, tells_events));
+        let is_locked = usize::from(!block.lets_run(facts, has_events));
         Self {
-            relation: Reverse(Relation::of(block, facts, tells_events)),
+            relation: Reverse(Relation::of(block, facts, has_events)),
             failed: failed.count().saturating_add(is_locked),
         }
     }

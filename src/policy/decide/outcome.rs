@@ -1,5 +1,4 @@
-//! A decision line by line: for the audit event, the offline explanation and the job itself.
-//! Not: how it is found, who may learn what.
+//! A decision line by line, for the audit log, the offline explanation and the job.
 
 use std::cmp::Reverse;
 use std::time::Duration;
@@ -13,7 +12,7 @@ use crate::policy::{Ask, Policy};
 use crate::yaml::diagnostic::Place;
 use crate::yaml::duration;
 
-/// What was decided, and everything that led to it.
+/// A decision, and everything that led to it.
 #[derive(Clone, Debug, Serialize)]
 pub struct Decision {
     /// The issuer's name in the policies.
@@ -24,19 +23,19 @@ pub struct Decision {
     pub verdict: Verdict,
     /// The issuer's tenants; empty where it serves all.
     pub tenants: Vec<BlockOutcome>,
-    /// Every policy that could have held, nearest first.
+    /// Every policy that may match, nearest first.
     pub policies: Vec<PolicyOutcome>,
     /// The requirements on the credential.
     pub requirements: Vec<RequirementOutcome>,
-    /// Some policy names the job's repository, so it may learn why it is refused.
+    /// Whether a policy names the job's repository, so the job may learn why it is refused.
     pub names_repository: bool,
-    /// What the job's repository is to the policies.
+    /// How the job's repository relates to the policies.
     #[serde(skip)]
     pub(super) relation: Relation,
-    /// What the policies that name the job's repository grant.
+    /// The credentials that the policies for the job's repository grant.
     #[serde(skip)]
     pub(super) granted: Vec<String>,
-    /// What started the run, where that is not ordinary (T-52).
+    /// The run's trigger, if it is not ordinary (T-52).
     #[serde(skip)]
     pub(super) trigger: Option<String>,
 }
@@ -45,7 +44,7 @@ pub struct Decision {
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
     Permitted {
-        /// The policy that allows it.
+        /// The policy that grants it.
         policy: String,
         #[serde(serialize_with = "seconds")]
         ttl: Duration,
@@ -61,34 +60,34 @@ pub struct PolicyOutcome {
     /// `file:line:column`.
     #[serde(serialize_with = "position")]
     pub place: Place,
-    /// It names the job's repository exactly.
+    /// Whether it names the job's repository exactly.
     pub names_repository: bool,
-    /// Its blocks; one must hold.
+    /// Its blocks, of which one must match.
     pub blocks: Vec<BlockOutcome>,
-    /// The end of its time, where it has one.
+    /// Its `until`, if it has one.
     pub until: Option<ConditionOutcome>,
-    /// What it gives to the ask.
+    /// What it grants to the request.
     pub grant: GrantOutcome,
 }
 
-/// What a policy gives to the ask.
+/// What a policy grants to a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum GrantOutcome {
     /// It does not grant the credential.
     None,
-    /// One grant covers the whole ask.
+    /// One grant covers the entire request.
     Covers,
     /// None of its grants has all the scopes.
     Scopes,
-    /// None of its grants is for so long.
+    /// No grant has the requested lifetime.
     Ttl,
 }
 
-/// Lines that must all hold.
+/// Conditions that must all be met.
 #[derive(Clone, Debug, Serialize)]
 pub struct BlockOutcome {
-    /// One line each; the rule of ordinary triggers is one when it fails.
+    /// The conditions. The rule of ordinary triggers is one of them if it fails.
     pub conditions: Vec<ConditionOutcome>,
     #[serde(skip)]
     pub(super) relation: Relation,
@@ -97,14 +96,14 @@ pub struct BlockOutcome {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ConditionOutcome {
     pub fact: String,
-    /// What that must be, as the policy spells it.
+    /// The expected value, as the policy writes it.
     pub expected: String,
-    /// What the job says; `None` when it does not.
+    /// The job's value; `None` if it has none.
     pub actual: Option<String>,
     pub holds: bool,
-    /// What is nearly right about it.
+    /// What almost matched.
     pub hint: Option<String>,
-    /// `expected` as far as a job of the repository may learn it, where that is less.
+    /// `expected` as a job of the repository may see it, if that is less.
     #[serde(skip)]
     pub(super) disclosed: Option<String>,
 }
@@ -117,10 +116,10 @@ pub struct RequirementOutcome {
     #[serde(serialize_with = "position")]
     pub place: Place,
     pub because: String,
-    /// It holds, or its exemption does.
+    /// Whether the job meets it or is exempt.
     pub holds: bool,
     pub jobs: BlockOutcome,
-    /// The lines of its exemption.
+    /// The blocks of its exemption.
     pub unless: Option<BlockOutcome>,
 }
 
@@ -132,20 +131,20 @@ impl Decision {
 }
 
 impl PolicyOutcome {
-    /// Its conditions hold, whatever it grants.
+    /// Whether its conditions are met, whatever it grants.
     #[must_use]
     pub fn holds(&self) -> bool {
         self.until.as_ref().is_none_or(|until| until.holds)
             && self.blocks.iter().any(BlockOutcome::holds)
     }
 
-    /// The lines to put right: those of the block that is nearest.
+    /// The failed conditions of the nearest block.
     #[must_use]
     pub fn failed(&self) -> Vec<&ConditionOutcome> {
         self.failed_of(|_| true)
     }
 
-    /// The same of the blocks that name the job's repository.
+    /// The failed conditions of the nearest block that names the job's repository.
     pub(super) fn failed_of_named(&self) -> Vec<&ConditionOutcome> {
         self.failed_of(|block| block.relation == Relation::Named)
     }

@@ -100,7 +100,7 @@ fn lasting(credential: &str, seconds: u64) -> Ask {
 
 const NOW: Timestamp = Timestamp::from_unix(1_790_000_000);
 
-fn decide(claims: &Value, ask: &Ask) -> Result<Permit, Box<Refused>> {
+fn decide(claims: &Value, ask: &Ask) -> Result<Permit, Box<RefusedJob>> {
     let set = set();
     let job = Job::of_facts(facts(&set, claims));
     set.decide(job, ask, NOW)
@@ -110,7 +110,7 @@ fn denial(claims: &Value, ask: &Ask) -> Denial {
     decide(claims, ask).unwrap_err().denial
 }
 
-fn told(claims: &Value, ask: &Ask) -> Answer {
+fn told(claims: &Value, ask: &Ask) -> DenialAnswer {
     denial(claims, ask).answer(Disclosure::Repository)
 }
 
@@ -239,7 +239,7 @@ fn a_denial_names_fact_actual_and_expected() {
 #[test]
 fn a_repository_with_another_id_is_a_stranger_and_one_renamed_is_told() {
     let taken = told(&with(&json!({ "repository_id": "1" })), &ask("db"));
-    assert_eq!(taken.description, STRANGER);
+    assert_eq!(taken.description, ACCESS_DENIED);
     let renamed = told(&with(&json!({ "repository": "acme/shop2" })), &ask("db"));
     insta::assert_snapshot!(
         renamed.description,
@@ -256,7 +256,10 @@ fn a_job_of_no_tenant_is_a_stranger_whatever_the_policies_say() {
     ] {
         let denial = denial(&with(&changes), &ask("db"));
         assert_eq!(denial.reason(), Reason::PolicyTenant);
-        assert_eq!(denial.answer(Disclosure::Repository).description, STRANGER);
+        assert_eq!(
+            denial.answer(Disclosure::Repository).description,
+            ACCESS_DENIED
+        );
     }
 }
 
@@ -283,19 +286,19 @@ fn strangers_hear_the_same_bytes_whatever_they_ask() {
     assert!(decide(&app, &ask("api")).is_ok());
     assert_eq!(
         told(&app, &ask("db")).description,
-        STRANGER,
+        ACCESS_DENIED,
         "a pattern names no repository"
     );
     assert_eq!(told(&app, &ask("db")), told(&app, &ask("invented")));
-    insta::assert_snapshot!(STRANGER, @"access denied: no policy matches this job; policy administrators can look up the reason by this request ID");
-    assert!(STRANGER.len() <= 200 && !STRANGER.contains(['"', '\\']));
+    insta::assert_snapshot!(ACCESS_DENIED, @"access denied: no policy matches this job; policy administrators can look up the reason by this request ID");
+    assert!(ACCESS_DENIED.len() <= 200 && !ACCESS_DENIED.contains(['"', '\\']));
 }
 
 /// T-82
 #[test]
 fn who_hears_what_is_a_setting() {
     let branch = denial(&with(&json!({ "ref": "refs/heads/x" })), &ask("db"));
-    assert_eq!(branch.answer(Disclosure::Never).description, STRANGER);
+    assert_eq!(branch.answer(Disclosure::Never).description, ACCESS_DENIED);
     assert!(
         branch
             .answer(Disclosure::Never)
@@ -311,7 +314,10 @@ fn who_hears_what_is_a_setting() {
         &with(&json!({ "repository": "acme/app-1", "repository_id": "6", "ref": "refs/heads/x" })),
         &ask("api"),
     );
-    assert_eq!(app.answer(Disclosure::Repository).description, STRANGER);
+    assert_eq!(
+        app.answer(Disclosure::Repository).description,
+        ACCESS_DENIED
+    );
     assert_eq!(app.answer(Disclosure::Always).failed_conditions.len(), 1);
     assert_eq!(
         denial(&claims(), &ask("nothing"))
@@ -387,7 +393,7 @@ fn a_run_strangers_can_start_is_told_nothing_of_policies_that_do_not_name_it() {
     ] {
         assert_eq!(told(&claims, &other), answer, "{other:?}");
     }
-    assert_eq!(denial.answer(Disclosure::Never).description, STRANGER);
+    assert_eq!(denial.answer(Disclosure::Never).description, ACCESS_DENIED);
     let lines: Vec<_> = denial.answer(Disclosure::Always).failed_conditions;
     assert!(lines.iter().any(|line| line.fact == "trigger"));
 }

@@ -1,4 +1,4 @@
-//! Writes a decision out, line by line, within fixed limits. Not: which policies are worth it.
+//! Writes out a decision line by line, within fixed limits.
 
 use super::Survey;
 use super::cause::{Cause, granted};
@@ -8,7 +8,7 @@ use super::outcome::{
     BlockOutcome, ConditionOutcome, Decision, PolicyOutcome, RequirementOutcome, Verdict,
 };
 use crate::clock::Timestamp;
-use crate::policy::pattern::{Pattern, Seen};
+use crate::policy::pattern::{Observed, Pattern};
 use crate::policy::{Ask, Block, Condition, PolicySet, Requirement, Subject};
 use crate::provider::{Fact, Facts, ORDINARY_TRIGGERS};
 
@@ -22,12 +22,12 @@ impl Decision {
         extent: Extent,
     ) -> Self {
         let issuer = set.issuer_of(facts);
-        let tells_events = issuer.is_none_or(|issuer| issuer.tells_events);
+        let has_events = issuer.is_none_or(|issuer| issuer.has_events);
         let tenants = issuer
             .and_then(|issuer| issuer.tenants.as_deref())
             .unwrap_or_default();
         let examination = match survey.issuer {
-            Some(_) => Examination::of(set, facts, ask, now, tells_events, extent),
+            Some(_) => Examination::of(set, facts, ask, now, has_events, extent),
             None => Examination::default(),
         };
         let relation = examination.relation();
@@ -35,7 +35,7 @@ impl Decision {
             facts,
             ask,
             now,
-            tells_events,
+            has_events,
             extent,
         };
         let (policies, written) = walk.policies(&examination);
@@ -65,24 +65,25 @@ impl Decision {
             names_repository: relation == Relation::Named,
             relation,
             granted: granted(&examination),
-            trigger: extraordinary_trigger(facts, tells_events),
+            trigger: extraordinary_trigger(facts, has_events),
         }
     }
 }
 
-/// What decided, while it is written out.
+/// A decision while it is written out.
 #[derive(Clone, Copy)]
 struct Walk<'a> {
     facts: &'a Facts,
     ask: &'a Ask,
     now: Timestamp,
-    tells_events: bool,
+    has_events: bool,
     extent: Extent,
 }
 
 impl Walk<'_> {
-    /// The nearest policies, and how many blocks were written for them. Those that explain nothing
-    /// are dropped after they were written, so that it costs the same whatever exists (T-82).
+    /// The nearest policies, and how many blocks were written for them. Policies that explain
+    /// nothing are dropped after they were written, so the cost does not depend on what exists
+    /// (T-82).
     fn policies(&self, examination: &Examination<'_>) -> (Vec<PolicyOutcome>, usize) {
         let mut left = self.extent.written;
         let mut policies = Vec::new();
@@ -103,7 +104,7 @@ impl Walk<'_> {
         let policy = examined.policy;
         let mut blocks: Vec<_> = policy.when.iter().take(self.extent.examined).collect();
         if blocks.len() > most {
-            blocks.sort_by_cached_key(|block| Nearness::of(block, self.facts, self.tells_events));
+            blocks.sort_by_cached_key(|block| Nearness::of(block, self.facts, self.has_events));
             blocks.truncate(most);
         }
         let blocks = blocks.into_iter().map(|block| self.block(block));
@@ -128,14 +129,14 @@ impl Walk<'_> {
     /// A block of a policy.
     fn block(&self, block: &Block) -> BlockOutcome {
         let mut outcome = self.lines(block);
-        outcome.relation = Relation::of(block, self.facts, self.tells_events);
-        if !block.lets_run(self.facts, self.tells_events) {
+        outcome.relation = Relation::of(block, self.facts, self.has_events);
+        if !block.lets_run(self.facts, self.has_events) {
             outcome.conditions.push(trigger_rule(block, self.facts));
         }
         outcome
     }
 
-    /// Any block; of one with too many lines those that fail come first.
+    /// Writes a block. If it has too many conditions, failed ones come first.
     fn lines(&self, block: &Block) -> BlockOutcome {
         let facts = self.facts;
         let id_fits = |id: Fact| {
@@ -161,7 +162,7 @@ impl Walk<'_> {
         }
     }
 
-    /// The tenants of the issuer; of too many, those that the job belongs to come first.
+    /// Writes the tenants of the issuer. If there are too many, those of the job come first.
     fn tenants(&self, tenants: &[Block]) -> Vec<BlockOutcome> {
         let mut tenants: Vec<_> = tenants.iter().collect();
         if tenants.len() > self.extent.written {
@@ -172,7 +173,7 @@ impl Walk<'_> {
         tenants.map(|tenant| self.lines(tenant)).collect()
     }
 
-    /// The requirements on the credential; of too many, those that do not hold come first.
+    /// Writes the requirements on the credential. If there are too many, failed ones come first.
     fn requirements(&self, set: &PolicySet) -> Vec<RequirementOutcome> {
         let Some(credential) = set.credentials.get(&self.ask.credential) else {
             return Vec::new();
@@ -231,10 +232,10 @@ impl ConditionOutcome {
 /// The rule of ordinary triggers as a line that failed (T-52).
 fn trigger_rule(block: &Block, facts: &Facts) -> ConditionOutcome {
     let hint = match block.pattern(Fact::Trigger) {
-        Some(_) => "only the exact word in `trigger` lets such a run in, never a pattern",
-        None => {
-            "a policy lets such a run in only by naming this trigger, since anyone can start one"
+        Some(_) => {
+            "anyone can start such a run; a policy must list the exact trigger, not a pattern"
         }
+        None => "anyone can start such a run; a policy must list this trigger to allow it",
     };
     ConditionOutcome {
         fact: Fact::Trigger.name().to_owned(),
@@ -246,30 +247,30 @@ fn trigger_rule(block: &Block, facts: &Facts) -> ConditionOutcome {
     }
 }
 
-/// What started the run, where that is not ordinary; a run that does not say is `other`.
-fn extraordinary_trigger(facts: &Facts, tells_events: bool) -> Option<String> {
+/// The run's trigger, if it is not ordinary. A run without one is `other`.
+fn extraordinary_trigger(facts: &Facts, has_events: bool) -> Option<String> {
     let trigger = facts.text(Fact::Trigger).unwrap_or("other");
-    let is_extraordinary = tells_events && !ORDINARY_TRIGGERS.contains(&trigger);
+    let is_extraordinary = has_events && !ORDINARY_TRIGGERS.contains(&trigger);
     is_extraordinary.then(|| trigger.to_owned())
 }
 
-/// What the job says, as text.
-fn shown(seen: Seen<'_>) -> Option<String> {
+/// The job's value as text.
+fn shown(seen: Observed<'_>) -> Option<String> {
     match seen {
-        Seen::Absent => None,
-        Seen::Text(text) => Some(text.to_owned()),
-        Seen::Bool(value) => Some(value.to_string()),
-        Seen::List(entries) => Some(entries.join(",")),
-        Seen::Workflow(workflow) => Some(match &workflow.r#ref {
+        Observed::Absent => None,
+        Observed::Text(text) => Some(text.to_owned()),
+        Observed::Bool(value) => Some(value.to_string()),
+        Observed::List(entries) => Some(entries.join(",")),
+        Observed::Workflow(workflow) => Some(match &workflow.r#ref {
             Some(r#ref) => format!("{}@{ref}", workflow.path),
             None => workflow.path.clone(),
         }),
-        Seen::Other => Some("neither text nor a boolean".to_owned()),
-        Seen::Foreign => Some("text outside printable ASCII".to_owned()),
+        Observed::Other => Some("neither text nor a boolean".to_owned()),
+        Observed::Foreign => Some("text outside printable ASCII".to_owned()),
     }
 }
 
-/// T-48: nothing is folded, but a difference in case is pointed out.
+/// T-48: case is never folded, but a difference in case is pointed out.
 fn case(condition: &Condition, actual: &str) -> Option<String> {
     let is_same = |pattern: &Pattern| matches!(pattern, Pattern::Exact(text) if text.eq_ignore_ascii_case(actual));
     let same = if let Pattern::Any(patterns) = &condition.pattern {
@@ -288,7 +289,7 @@ fn absent(subject: &Subject) -> Option<&'static str> {
     }
 }
 
-/// The name does not fit, but the id beside it does.
+/// The name does not match, but the ID beside it does.
 fn renamed(subject: &Subject, id_fits: impl Fn(Fact) -> bool) -> Option<&'static str> {
     let renamed = match subject {
         Subject::Fact(Fact::Repository) => id_fits(Fact::RepositoryId),

@@ -1,8 +1,8 @@
-//! What decisions cost, counted in policies and blocks instead of time.
+//! Counts the cost of decisions in policies and blocks examined.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Counts what the decisions of one set of policies looked at.
+/// Counts the work of the decisions of one set of policies.
 #[derive(Debug, Default)]
 pub(in crate::policy) struct Work {
     candidates: AtomicU64,
@@ -10,7 +10,7 @@ pub(in crate::policy) struct Work {
     written: AtomicU64,
 }
 
-/// What all decisions so far looked at (T-132).
+/// The work of all decisions so far (T-132).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct WorkDone {
     /// Policies compared with a job to decide.

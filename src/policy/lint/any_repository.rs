@@ -1,26 +1,27 @@
-//! A policy that does not say which repository it trusts.
-//! Not: the other rules, the network.
+//! Finds policies that do not say which repository they trust.
 
-use super::{Checked, Finding, Rule};
+use super::{LintFinding, LintInput, Rule};
 use crate::provider::Fact;
 use crate::yaml::diagnostic::Severity;
 
 pub(super) const RULE: Rule = Rule {
     id: "any-repository",
     summary: "policy does not say which repository it trusts",
-    why: "Whoever can make a repository within the tenant gets the credential, with any workflow they like. Name `repository` and `repository_id`; a policy on a whole owner should at least know it is one.",
+    why: "Anyone who can create a repository in the tenant gets the credential, from any \
+        workflow. Name `repository` and `repository_id`. For a policy that trusts a whole owner \
+        on purpose, this is a warning.",
     severity: Severity::Error,
     check,
 };
 
-fn check(checked: &Checked<'_>) -> Vec<Finding> {
+fn check(checked: &LintInput<'_>) -> Vec<LintFinding> {
     let mut findings = Vec::new();
     for (policy, _, block) in checked.blocks() {
         if IDENTITY.iter().any(|fact| block.has(*fact)) {
             continue;
         }
         let owner = OWNERS.iter().any(|fact| block.has(*fact));
-        let mut finding = Finding::at(
+        let mut finding = LintFinding::at(
             block.places.first().unwrap_or(&policy.place),
             if owner {
                 format!(

@@ -1,24 +1,24 @@
-//! An environment that any branch could name.
-//! Not: the other rules, the network.
+//! Finds conditions on an environment that any branch can name.
 
-use super::{Checked, Finding, Rule, place_of};
+use super::{LintFinding, LintInput, Rule, place_of};
 use crate::provider::Fact;
 use crate::yaml::diagnostic::Severity;
 
 pub(super) const RULE: Rule = Rule {
     id: "environment-without-ref",
     summary: "condition on `environment` without `ref`, `ref_protected` or `environment_protected`",
-    why: "Whoever can change a workflow on any branch can name an environment, and GitHub makes one that does not exist, without rules. Say which ref may deploy to it.",
+    why: "Anyone who can change a workflow on any branch can name an environment. GitHub \
+        creates a missing environment without protection rules. Say which ref may deploy to it.",
     severity: Severity::Warning,
     check,
 };
 
-fn check(checked: &Checked<'_>) -> Vec<Finding> {
+fn check(checked: &LintInput<'_>) -> Vec<LintFinding> {
     let mut findings = Vec::new();
     for (policy, _, block) in checked.blocks() {
         if block.has(Fact::Environment) && !LIMITS.iter().any(|fact| block.has(*fact)) {
             let place = place_of(block, Fact::Environment, policy);
-            findings.push(Finding::at(
+            findings.push(LintFinding::at(
                 place,
                 format!(
                     "policy `{}` trusts an environment on every ref",

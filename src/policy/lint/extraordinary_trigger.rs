@@ -1,20 +1,21 @@
-//! A policy that lets in runs which strangers can start.
-//! Not: the other rules, the network.
+//! Finds policies that allow runs which outsiders can start.
 
-use super::{Checked, Finding, Rule, class_of, place_of};
-use crate::policy::Class;
+use super::{LintFinding, LintInput, Rule, class_of, place_of};
+use crate::policy::CredentialClass;
 use crate::provider::{Fact, ORDINARY_TRIGGERS, TRIGGERS};
 use crate::yaml::diagnostic::Severity;
 
 pub(super) const RULE: Rule = Rule {
     id: "extraordinary-trigger",
-    summary: "policy lets in runs that strangers can start or steer",
-    why: "Pull requests, comments and chained runs can run code or input of people without write access, with the claims of the repository they attack. Keep such jobs away from credentials, or give them one that may do nothing else.",
+    summary: "policy allows runs that outsiders can start or influence",
+    why: "Pull requests, comments and chained runs can execute code or input from people \
+        without write access, with the claims of the attacked repository. Grant such jobs no \
+        credential, or a dedicated one with minimal rights.",
     severity: Severity::Warning,
     check,
 };
 
-fn check(checked: &Checked<'_>) -> Vec<Finding> {
+fn check(checked: &LintInput<'_>) -> Vec<LintFinding> {
     let mut findings = Vec::new();
     for (policy, _, block) in checked.blocks() {
         let Some(pattern) = block.pattern(Fact::Trigger) else {
@@ -24,15 +25,15 @@ fn check(checked: &Checked<'_>) -> Vec<Finding> {
             .iter()
             .filter(|trigger| !ORDINARY_TRIGGERS.contains(trigger) && pattern.names(trigger));
         for trigger in unlocked {
-            let mut finding = Finding::at(
+            let mut finding = LintFinding::at(
                 place_of(block, Fact::Trigger, policy),
                 format!(
-                    "policy `{}` lets in runs started by `{trigger}`",
+                    "policy `{}` allows runs started by `{trigger}`",
                     policy.name
                 ),
-                "leave the trigger out, or give these jobs a credential of their own",
+                "leave the trigger out, or give these jobs a dedicated credential",
             );
-            let grave = *trigger == "other" || class_of(policy) == Class::Critical;
+            let grave = *trigger == "other" || class_of(policy) == CredentialClass::Critical;
             finding.severity = grave.then_some(Severity::Error);
             findings.push(finding);
         }

@@ -1,26 +1,26 @@
-//! A broker that trusts tokens of its own.
-//! Not: the other rules, the network.
+//! Finds a broker that trusts its own tokens.
 
-use super::{Checked, Finding, Rule};
+use super::{LintFinding, LintInput, Rule};
 use crate::token::issuer::is_same_but_for_spelling;
 use crate::yaml::diagnostic::Severity;
 
 pub(super) const RULE: Rule = Rule {
     id: "issuer-is-broker",
     summary: "issuer of subject tokens is this broker itself",
-    why: "A token we minted would be exchanged for the next one, and the first would never have to end.",
+    why: "A token from this broker could be exchanged for another one, again and again, so \
+        access would never expire.",
     severity: Severity::Error,
     check,
 };
 
-fn check(checked: &Checked<'_>) -> Vec<Finding> {
+fn check(checked: &LintInput<'_>) -> Vec<LintFinding> {
     let Some(broker) = checked.broker else {
         return Vec::new();
     };
     let mut findings = Vec::new();
     for issuer in &checked.set.issuers {
         if is_same_but_for_spelling(&issuer.reader.issuer.url, broker) {
-            findings.push(Finding::at(
+            findings.push(LintFinding::at(
                 &issuer.url_place,
                 format!(
                     "issuer `{}` is this broker itself",

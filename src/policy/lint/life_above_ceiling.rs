@@ -1,26 +1,26 @@
-//! A grant that reads longer than it is.
-//! Not: the other rules, the network.
+//! Finds grants with a longer `ttl` than their credential allows.
 
-use super::{Checked, Finding, Rule};
+use super::{LintFinding, LintInput, Rule};
 use crate::yaml::diagnostic::Severity;
 use crate::yaml::duration::print;
 
 pub(super) const RULE: Rule = Rule {
     id: "life-above-ceiling",
-    summary: "grant is for longer than its credential may live",
-    why: "The credential's `max_ttl` counts, so the grant reads wider than it is, and becomes wider on the day somebody raises the ceiling.",
+    summary: "grant has a longer `ttl` than its credential's `max_ttl`",
+    why: "`max_ttl` wins, so the grant allows less than it says. Raising `max_ttl` later would \
+        silently widen it.",
     severity: Severity::Warning,
     check,
 };
 
-fn check(checked: &Checked<'_>) -> Vec<Finding> {
+fn check(checked: &LintInput<'_>) -> Vec<LintFinding> {
     let mut findings = Vec::new();
     for policy in checked.set.policies() {
         for grant in &policy.grants {
             let (credential, ttl) = (&grant.credential, grant.ttl);
             if ttl > credential.max_ttl {
                 let ceiling = print(credential.max_ttl);
-                findings.push(Finding::at(
+                findings.push(LintFinding::at(
                     &grant.place,
                     format!(
                         "policy `{}` grants `{}` for {}, but its `max_ttl` is {ceiling}",

@@ -1,27 +1,27 @@
-//! A star in a text that is compared as it stands.
-//! Not: the other rules, the network.
+//! Finds plain text with a `*`, which was meant as a glob.
 
-use super::{Checked, Finding, Rule};
+use super::{LintFinding, LintInput, Rule};
 use crate::policy::pattern::Pattern;
 use crate::yaml::diagnostic::Severity;
 
 pub(super) const RULE: Rule = Rule {
     id: "literal-star",
-    summary: "text with `*` is compared as it stands",
-    why: "Only a glob gives `*` a meaning. As plain text it fits nothing but a value with a star in it, so the policy never holds.",
+    summary: "text with `*` is compared literally",
+    why: "`*` is a wildcard only in a glob. As plain text it matches only a value that contains \
+        `*`, so the policy never matches.",
     severity: Severity::Warning,
     check,
 };
 
-fn check(checked: &Checked<'_>) -> Vec<Finding> {
+fn check(checked: &LintInput<'_>) -> Vec<LintFinding> {
     let mut findings = Vec::new();
     for block in checked.all_blocks() {
         for (condition, place) in block.conditions.iter().zip(&block.places) {
             if let Some(text) = starred(&condition.pattern) {
-                findings.push(Finding::at(
+                findings.push(LintFinding::at(
                     place,
-                    format!("`{text}` is compared as it stands, star and all"),
-                    &format!("if a pattern is meant, write {{ glob: \"{text}\" }}"),
+                    format!("`{text}` is compared literally, including the `*`"),
+                    &format!("for a pattern, write {{ glob: \"{text}\" }}"),
                 ));
             }
         }

@@ -1,10 +1,10 @@
-//! Rule, Finding, the list of rules.
+//! Lint rules for policies, and the list of rules.
 //!
-//! Rules are about policies that are legal and wider than they read (T-83). A finding of severity
-//! error keeps a set from being served.
+//! A rule finds policies that are valid but allow more than they seem to (T-83). Policies with a
+//! finding of severity error are not served.
 
-use super::compile::Issuer;
-use super::{Block, Class, Policy, PolicySet};
+use super::compile::PolicyIssuer;
+use super::{Block, CredentialClass, Policy, PolicySet};
 use crate::provider::Fact;
 use crate::yaml::diagnostic::{Diagnostic, Place, Severity};
 
@@ -25,7 +25,7 @@ mod unused_credential;
 mod wildcard_owner;
 mod workflow_without_ref;
 
-/// Every rule there is. A new one is its file, a line here, and its two examples.
+/// Every rule. A new rule is its file, a line here, and two examples.
 pub const RULES: &[&Rule] = &[
     &any_repository::RULE,
     &bare_wildcard::RULE,
@@ -51,29 +51,29 @@ pub fn find(id: &str) -> Option<&'static Rule> {
     RULES.iter().copied().find(|rule| rule.id == id)
 }
 
-/// One thing that is looked for in every set of policies.
+/// A lint rule.
 #[derive(Debug)]
 pub struct Rule {
-    /// Its name, as it stands in findings.
+    /// Its ID in findings.
     pub id: &'static str,
     /// What it finds, in one line.
     pub summary: &'static str,
-    /// What goes wrong otherwise, and what to do.
+    /// Why it matters, and what to do.
     pub why: &'static str,
-    /// How much a finding matters, unless the finding says otherwise.
+    /// The severity, unless a finding has its own.
     pub severity: Severity,
-    check: fn(&Checked<'_>) -> Vec<Finding>,
+    check: fn(&LintInput<'_>) -> Vec<LintFinding>,
 }
 
 #[derive(Debug)]
-struct Finding {
+struct LintFinding {
     place: Place,
     message: String,
     help: String,
     severity: Option<Severity>,
 }
 
-impl Finding {
+impl LintFinding {
     fn at(place: &Place, message: String, help: &str) -> Self {
         Self {
             place: place.clone(),
@@ -85,15 +85,15 @@ impl Finding {
 }
 
 #[derive(Debug)]
-struct Checked<'a> {
+struct LintInput<'a> {
     set: &'a PolicySet,
-    /// Our own issuer name, where it is known.
+    /// The broker's own issuer URL, if known.
     broker: Option<&'a str>,
 }
 
-impl<'a> Checked<'a> {
+impl<'a> LintInput<'a> {
     /// Every block of every policy, with its issuer.
-    fn blocks(&self) -> impl Iterator<Item = (&'a Policy, &'a Issuer, &'a Block)> {
+    fn blocks(&self) -> impl Iterator<Item = (&'a Policy, &'a PolicyIssuer, &'a Block)> {
         let set = self.set;
         set.policies.iter().flat_map(move |policy| {
             let mut issuers = set.issuers.iter();
@@ -104,7 +104,7 @@ impl<'a> Checked<'a> {
         })
     }
 
-    /// Every block of conditions there is, of tenants and requirements too.
+    /// Every block of conditions, including those of tenants and requirements.
     fn all_blocks(&self) -> impl Iterator<Item = &'a Block> {
         let set = self.set;
         let tenants = set
@@ -120,14 +120,14 @@ impl<'a> Checked<'a> {
     }
 }
 
-/// The most harmful class that a policy grants.
-fn class_of(policy: &Policy) -> Class {
+/// The highest class that a policy grants.
+fn class_of(policy: &Policy) -> CredentialClass {
     let classes = policy.grants.iter().map(|grant| grant.credential.class);
-    classes.max().unwrap_or(Class::Low)
+    classes.max().unwrap_or(CredentialClass::Low)
 }
 
-/// Every tenant of the issuer is held to an id that nobody else can register.
-fn tenants_pin_an_id(issuer: &Issuer) -> bool {
+/// Whether every tenant of the issuer is pinned to an ID that cannot be registered again.
+fn tenants_pin_an_id(issuer: &PolicyIssuer) -> bool {
     let ids = issuer.reader.provider.tenant_ids;
     let pinned = |tenant: &Block| ids.iter().any(|id| tenant.exact(*id).is_some());
     issuer
@@ -136,14 +136,14 @@ fn tenants_pin_an_id(issuer: &Issuer) -> bool {
         .is_some_and(|tenants| tenants.iter().all(pinned))
 }
 
-/// Where the line on a fact stands, or else the policy.
+/// The place of the condition on a fact, or else of the policy.
 fn place_of<'a>(block: &'a Block, fact: Fact, policy: &'a Policy) -> &'a Place {
     block.place(fact).unwrap_or(&policy.place)
 }
 
 /// Every finding of every rule.
 pub(super) fn check(set: &PolicySet, broker: Option<&str>) -> Vec<Diagnostic> {
-    let checked = Checked { set, broker };
+    let checked = LintInput { set, broker };
     let of_rule = |rule: &&'static Rule| {
         let findings = (rule.check)(&checked).into_iter();
         let (id, severity) = (rule.id, rule.severity);

@@ -1,30 +1,30 @@
-//! A condition that says only what a fact must not be.
-//! Not: the other rules, the network.
+//! Finds conditions that only say what a fact must not be.
 
-use super::{Checked, Finding, Rule};
+use super::{LintFinding, LintInput, Rule};
 use crate::policy::pattern::{Operator, Pattern};
 use crate::yaml::diagnostic::Severity;
 
 pub(super) const RULE: Rule = Rule {
     id: "negative-alone",
     summary: "condition says only what a fact must not be",
-    why: "Everything nobody thought of is let in. Say what it must be, and use `not` to take away from that.",
+    why: "The policy then allows every value that is not listed. Say what the fact must be, and \
+        use `not` to exclude values.",
     severity: Severity::Warning,
     check,
 };
 
-fn check(checked: &Checked<'_>) -> Vec<Finding> {
+fn check(checked: &LintInput<'_>) -> Vec<LintFinding> {
     let mut findings = Vec::new();
     for block in checked.all_blocks() {
         for (condition, place) in block.conditions.iter().zip(&block.places) {
             if only_negative(&condition.pattern) {
-                findings.push(Finding::at(
+                findings.push(LintFinding::at(
                     place,
                     format!(
-                        "`{}` may be anything but what is named",
+                        "`{}` may have any value that is not listed",
                         condition.subject.name()
                     ),
-                    "add `glob` or `under` beside `not`, or list what is meant",
+                    "add `glob` or `under` beside `not`, or list the allowed values",
                 ));
             }
         }

@@ -1,9 +1,8 @@
-//! A block of conditions that no job of any tenant can satisfy.
-//! Not: the other rules, the network.
+//! Finds blocks of conditions that no job of any tenant can meet.
 
-use super::{Checked, Finding, Rule};
-use crate::policy::compile::Issuer;
-use crate::policy::pattern::{Pattern, Seen};
+use super::{LintFinding, LintInput, Rule};
+use crate::policy::compile::PolicyIssuer;
+use crate::policy::pattern::{Observed, Pattern};
 use crate::policy::{Block, Condition, Subject};
 use crate::provider::Fact;
 use crate::yaml::diagnostic::Severity;
@@ -11,12 +10,14 @@ use crate::yaml::diagnostic::Severity;
 pub(super) const RULE: Rule = Rule {
     id: "never-matches",
     summary: "conditions that no job of a tenant can satisfy",
-    why: "Every job belongs to a tenant of its issuer, so a policy about another owner grants nothing, and one whose owner differs only in upper and lower case grants nothing either: names are compared byte for byte. The job is refused, and the policy looks right.",
+    why: "Every job belongs to a tenant of its issuer, so a policy for another owner never \
+        matches. Names are compared byte for byte, so an owner that differs only in upper and \
+        lower case never matches either.",
     severity: Severity::Warning,
     check,
 };
 
-fn check(checked: &Checked<'_>) -> Vec<Finding> {
+fn check(checked: &LintInput<'_>) -> Vec<LintFinding> {
     let mut findings = Vec::new();
     for (policy, issuer, block) in checked.blocks() {
         let tenants = issuer.tenants.as_deref().unwrap_or_default();
@@ -39,7 +40,7 @@ fn check(checked: &Checked<'_>) -> Vec<Finding> {
         } = first;
         let place = block.places.get(*line).unwrap_or(&policy.place);
         let message = format!(
-            "policy `{}` is about `{wanted}`, which no job of a tenant is: a tenant is `{tenant}`",
+            "policy `{}` requires `{wanted}`, which no job of a tenant has: a tenant is `{tenant}`",
             policy.name
         );
         let help = if *is_case {
@@ -47,7 +48,7 @@ fn check(checked: &Checked<'_>) -> Vec<Finding> {
         } else {
             "add the tenant to the issuer, or correct the policy"
         };
-        findings.push(Finding::at(place, message, help));
+        findings.push(LintFinding::at(place, message, help));
     }
     findings
 }
@@ -61,7 +62,7 @@ struct Clash {
     is_case: bool,
 }
 
-fn clash(issuer: &Issuer, tenant: &Block, block: &Block) -> Option<Clash> {
+fn clash(issuer: &PolicyIssuer, tenant: &Block, block: &Block) -> Option<Clash> {
     let lines = block.conditions.iter().enumerate();
     lines
         .flat_map(|line| tenant.conditions.iter().map(move |other| (line, other)))
@@ -78,7 +79,7 @@ fn clash(issuer: &Issuer, tenant: &Block, block: &Block) -> Option<Clash> {
 
 /// What is wanted and what the tenant is, where both cannot be.
 fn excludes(
-    issuer: &Issuer,
+    issuer: &PolicyIssuer,
     wanted: &Condition,
     tenant: &Condition,
 ) -> Option<(String, String, bool)> {
@@ -100,7 +101,7 @@ fn excludes(
     let texts = tenant.pattern.exact_texts()?;
     let fits = texts
         .iter()
-        .any(|text| wanted.pattern.fits(Seen::Text(text)));
+        .any(|text| wanted.pattern.fits(Observed::Text(text)));
     (!fits).then(|| {
         (
             wanted.pattern.to_string(),
@@ -111,7 +112,7 @@ fn excludes(
 }
 
 fn disjoint(texts: &[&str], wanted: &Pattern, tenant: &Pattern) -> Option<(String, String, bool)> {
-    if texts.iter().any(|text| tenant.fits(Seen::Text(text))) {
+    if texts.iter().any(|text| tenant.fits(Observed::Text(text))) {
         return None;
     }
     let named = tenant.exact_texts().unwrap_or_default();
@@ -122,7 +123,7 @@ fn disjoint(texts: &[&str], wanted: &Pattern, tenant: &Pattern) -> Option<(Strin
 }
 
 /// The owner in the path of a repository: at GitHub its first part, at GitLab all but the last.
-fn owner<'a>(issuer: &Issuer, repository: &'a str) -> Option<&'a str> {
+fn owner<'a>(issuer: &PolicyIssuer, repository: &'a str) -> Option<&'a str> {
     match issuer.reader.provider.name {
         "github" => repository.split_once('/').map(|(owner, _)| owner),
         "gitlab" => repository.rsplit_once('/').map(|(owner, _)| owner),

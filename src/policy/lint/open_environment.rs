@@ -1,19 +1,19 @@
-//! A pattern of environments, or of events.
-//! Not: the other rules, the network.
+//! Finds globs on environments or events.
 
-use super::{Checked, Finding, Rule, place_of};
+use super::{LintFinding, LintInput, Rule, place_of};
 use crate::provider::Fact;
 use crate::yaml::diagnostic::Severity;
 
 pub(super) const RULE: Rule = Rule {
     id: "open-environment",
     summary: "glob on `environment` or `event`",
-    why: "Both are open lists: anyone who can change a workflow names an environment, and GitHub makes it without rules. A glob lets in names that do not exist yet.",
+    why: "Both are open lists: anyone who can change a workflow can name an environment, and \
+        GitHub creates it without protection rules. A glob also matches names that do not exist yet.",
     severity: Severity::Error,
     check,
 };
 
-fn check(checked: &Checked<'_>) -> Vec<Finding> {
+fn check(checked: &LintInput<'_>) -> Vec<LintFinding> {
     let mut findings = Vec::new();
     for (policy, _, block) in checked.blocks() {
         for fact in [Fact::Environment, Fact::Event] {
@@ -21,10 +21,10 @@ fn check(checked: &Checked<'_>) -> Vec<Finding> {
                 .pattern(fact)
                 .is_some_and(|pattern| !pattern.globs().is_empty())
             {
-                findings.push(Finding::at(
+                findings.push(LintFinding::at(
                     place_of(block, fact, policy),
                     format!("policy `{}` has a glob on `{fact}`", policy.name),
-                    "list the names, one by one",
+                    "list the names",
                 ));
             }
         }

@@ -1,25 +1,24 @@
-//! A requirement on credentials that do not exist.
-//! Not: the other rules, the network.
+//! Finds requirements that apply to no credential.
 
-use super::{Checked, Finding, Rule};
+use super::{LintFinding, LintInput, Rule};
 use crate::yaml::diagnostic::Severity;
 
 pub(super) const RULE: Rule = Rule {
     id: "requirement-selects-nothing",
-    summary: "requirement is on no credential",
-    why: "It protects nothing, most likely because of a slip in `of`.",
+    summary: "requirement applies to no credential",
+    why: "It protects nothing, most likely because of a mistake in `of`.",
     severity: Severity::Warning,
     check,
 };
 
-fn check(checked: &Checked<'_>) -> Vec<Finding> {
+fn check(checked: &LintInput<'_>) -> Vec<LintFinding> {
     let set = checked.set;
     let idle = set.requirements.iter().filter(|requirement| {
         !set.credentials()
             .any(|credential| requirement.of.selects(credential))
     });
     idle.map(|requirement| {
-        Finding::at(
+        LintFinding::at(
             &requirement.of_place,
             format!("requirement `{}` selects no credential", requirement.name),
             "compare `of` with the credentials",

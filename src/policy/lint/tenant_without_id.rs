@@ -1,18 +1,18 @@
-//! A tenant known by name alone.
-//! Not: the other rules, the network.
+//! Finds tenants identified by name only.
 
-use super::{Checked, Finding, Rule};
+use super::{LintFinding, LintInput, Rule};
 use crate::yaml::diagnostic::Severity;
 
 pub(super) const RULE: Rule = Rule {
     id: "tenant-without-id",
-    summary: "tenant is known by name alone",
-    why: "The name of an organisation is free again once it is renamed or deleted; whoever registers it then is the tenant. Pin the id, which is never used again.",
+    summary: "tenant is identified by name only",
+    why: "When an organisation is renamed or deleted, anyone can register its old name and \
+        become the tenant. Pin the ID, which is never reused.",
     severity: Severity::Warning,
     check,
 };
 
-fn check(checked: &Checked<'_>) -> Vec<Finding> {
+fn check(checked: &LintInput<'_>) -> Vec<LintFinding> {
     let mut findings = Vec::new();
     for issuer in &checked.set.issuers {
         let ids = issuer.reader.provider.tenant_ids;
@@ -22,10 +22,10 @@ fn check(checked: &Checked<'_>) -> Vec<Finding> {
             }
             let place = tenant.places.first().unwrap_or(&issuer.place);
             let names: Vec<_> = ids.iter().map(|id| format!("`{id}`")).collect();
-            findings.push(Finding::at(
+            findings.push(LintFinding::at(
                 place,
                 format!(
-                    "a tenant of issuer `{}` is known by name alone",
+                    "a tenant of issuer `{}` is identified by name only",
                     issuer.reader.issuer.name
                 ),
                 &format!("add one of {}, as exact text", names.join(", ")),

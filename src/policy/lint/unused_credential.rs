@@ -1,9 +1,8 @@
-//! A credential that nobody may have.
-//! Not: the other rules, the network.
+//! Finds credentials that no policy grants.
 
 use std::collections::HashSet;
 
-use super::{Checked, Finding, Rule};
+use super::{LintFinding, LintInput, Rule};
 use crate::yaml::diagnostic::Severity;
 
 pub(super) const RULE: Rule = Rule {
@@ -14,7 +13,7 @@ pub(super) const RULE: Rule = Rule {
     check,
 };
 
-fn check(checked: &Checked<'_>) -> Vec<Finding> {
+fn check(checked: &LintInput<'_>) -> Vec<LintFinding> {
     let set = checked.set;
     let grants = set.policies.iter().flat_map(|policy| &policy.grants);
     let granted: HashSet<_> = grants.map(|grant| grant.credential.name.as_str()).collect();
@@ -24,7 +23,7 @@ fn check(checked: &Checked<'_>) -> Vec<Finding> {
         .filter(|(name, _)| !granted.contains(name.as_str()));
     unused
         .map(|(name, place)| {
-            Finding::at(
+            LintFinding::at(
                 place,
                 format!("no policy grants credential `{name}`"),
                 "grant it, or remove it",

@@ -1,7 +1,6 @@
-//! A wildcard where the owner of a repository stands.
-//! Not: the other rules, the network.
+//! Finds wildcards in the owner of a repository.
 
-use super::{Checked, Finding, Rule, place_of};
+use super::{LintFinding, LintInput, Rule, place_of};
 use crate::policy::pattern::Glob;
 use crate::provider::Fact;
 use crate::yaml::diagnostic::Severity;
@@ -9,12 +8,13 @@ use crate::yaml::diagnostic::Severity;
 pub(super) const RULE: Rule = Rule {
     id: "wildcard-owner",
     summary: "wildcard in the owner of a repository",
-    why: "On a shared CI anyone can register an owner that fits: `acme*` fits `acme-evil`. The owner must be spelled out, wildcards come after the first `/`.",
+    why: "On a shared CI anyone can register an owner that matches: `acme*` matches \
+        `acme-evil`. Spell out the owner, and use wildcards only after the first `/`.",
     severity: Severity::Error,
     check,
 };
 
-fn check(checked: &Checked<'_>) -> Vec<Finding> {
+fn check(checked: &LintInput<'_>) -> Vec<LintFinding> {
     let mut findings = Vec::new();
     for (policy, _, block) in checked.blocks() {
         for fact in [
@@ -27,7 +27,7 @@ fn check(checked: &Checked<'_>) -> Vec<Finding> {
                 continue;
             };
             if let Some(glob) = pattern.globs().into_iter().find(|glob| opens_owner(glob)) {
-                findings.push(Finding::at(
+                findings.push(LintFinding::at(
                     place_of(block, fact, policy),
                     format!(
                         "policy `{}`: `{}` leaves the owner open",

@@ -1,7 +1,6 @@
-//! A workflow trusted on every branch of its repository.
-//! Not: the other rules, the network.
+//! Finds workflows that are trusted on every branch of their repository.
 
-use super::{Checked, Finding, Rule, place_of};
+use super::{LintFinding, LintInput, Rule, place_of};
 use crate::policy::pattern::Pattern;
 use crate::provider::Fact;
 use crate::yaml::diagnostic::Severity;
@@ -9,12 +8,13 @@ use crate::yaml::diagnostic::Severity;
 pub(super) const RULE: Rule = Rule {
     id: "workflow-without-ref",
     summary: "workflow is named without the ref it comes from",
-    why: "Whoever can push any branch of the workflow's repository can change the file on that branch and call it from there. Say which ref of it is trusted.",
+    why: "Anyone who can push a branch to the workflow's repository can change the file there \
+        and call that version. Say which ref is trusted.",
     severity: Severity::Warning,
     check,
 };
 
-fn check(checked: &Checked<'_>) -> Vec<Finding> {
+fn check(checked: &LintInput<'_>) -> Vec<LintFinding> {
     let mut findings = Vec::new();
     for (policy, _, block) in checked.blocks() {
         for fact in [Fact::EntryWorkflow, Fact::JobWorkflow] {
@@ -22,7 +22,7 @@ fn check(checked: &Checked<'_>) -> Vec<Finding> {
                 block.pattern(fact),
                 Some(Pattern::Workflow { r#ref: None, .. })
             ) {
-                findings.push(Finding::at(
+                findings.push(LintFinding::at(
                     place_of(block, fact, policy),
                     format!("policy `{}` trusts a workflow on every ref", policy.name),
                     "add `ref` beside `path`, for example ref: refs/heads/main",

@@ -7,7 +7,7 @@ use std::fmt;
 pub struct Number(String);
 
 impl Number {
-    /// Takes text the parser found to be a number.
+    /// Takes text that the parser recognised as a number.
     pub(super) fn new(literal: &str) -> Self {
         Self(literal.to_owned())
     }
@@ -103,7 +103,7 @@ impl Decimal {
     }
 }
 
-/// An exponent too long for `i64` is as good as infinite.
+/// An exponent too long for `i64` counts as infinite.
 fn parse_exponent(text: &str) -> i64 {
     let unsigned = text.trim_start_matches(['+', '-']);
     let size = unsigned.parse::<i64>().unwrap_or(i64::MAX / 2);

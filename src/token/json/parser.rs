@@ -1,18 +1,18 @@
 //! The strict JSON parser: bytes to values, within limits.
 
-use super::{JsonError, Limits, Number, Object, Problem, Value};
+use super::{JsonError, JsonProblem, Limits, Number, Object, Value};
 
 /// Reads exactly one object and the white space around it.
 pub(super) fn parse(text: &[u8], limits: &Limits) -> Result<Object, JsonError> {
     if text.len() > limits.bytes {
         return Err(JsonError {
             offset: limits.bytes,
-            problem: Problem::TooLong,
+            problem: JsonProblem::TooLong,
         });
     }
     let text = std::str::from_utf8(text).map_err(|error| JsonError {
         offset: error.valid_up_to(),
-        problem: Problem::NotUtf8,
+        problem: JsonProblem::NotUtf8,
     })?;
     let mut parser = Parser {
         text,
@@ -22,13 +22,13 @@ pub(super) fn parse(text: &[u8], limits: &Limits) -> Result<Object, JsonError> {
     };
     parser.skip_white_space();
     if parser.peek() != Some(b'{') {
-        return Err(parser.error(Problem::NotAnObject));
+        return Err(parser.error(JsonProblem::NotAnObject));
     }
     let object = parser.object(1)?;
     parser.skip_white_space();
     match parser.peek() {
         None => Ok(object),
-        Some(_) => Err(parser.error(Problem::TextAfterEnd)),
+        Some(_) => Err(parser.error(JsonProblem::TextAfterEnd)),
     }
 }
 
@@ -81,7 +81,7 @@ impl Parser<'_> {
             }
         }
         if has_duplicate(&members) {
-            return Err(self.error(Problem::DuplicateName));
+            return Err(self.error(JsonProblem::DuplicateName));
         }
         Ok(Object(members))
     }
@@ -100,8 +100,8 @@ impl Parser<'_> {
         }
     }
 
-    /// How many items a list of numbers and words has, as far as the limit allows: room that grows by
-    /// doubling would take half as much again (T-01).
+    /// The number of items in a list of scalars, up to the limit. Growing by doubling would
+    /// allocate half as much again (T-01).
     fn scalars_ahead(&self) -> usize {
         let ends = |byte: &u8| matches!(byte, b'[' | b'{' | b'"' | b']' | b'}');
         let scalars = self.rest().bytes().take_while(|byte| !ends(byte));
@@ -113,7 +113,7 @@ impl Parser<'_> {
     /// Takes the opening bracket, which counts as a value and a level.
     fn open(&mut self, depth: usize) -> Result<(), JsonError> {
         if depth > self.limits.depth {
-            return Err(self.error(Problem::TooDeep));
+            return Err(self.error(JsonProblem::TooDeep));
         }
         self.count_value()?;
         self.advance(1);
@@ -143,7 +143,7 @@ impl Parser<'_> {
     fn word(&mut self, word: &str, value: Value) -> Result<Value, JsonError> {
         self.count_value()?;
         if !self.rest().starts_with(word) {
-            return Err(self.error(Problem::Unexpected));
+            return Err(self.error(JsonProblem::Unexpected));
         }
         self.advance(word.len());
         Ok(value)
@@ -166,8 +166,8 @@ impl Parser<'_> {
                     return Ok(text);
                 }
                 Some(b'\\') => text.push(self.escape()?),
-                Some(_) => return Err(self.error(Problem::ControlCharacter)),
-                None => return Err(self.error(Problem::Unfinished)),
+                Some(_) => return Err(self.error(JsonProblem::ControlCharacter)),
+                None => return Err(self.error(JsonProblem::Unfinished)),
             }
         }
     }
@@ -184,8 +184,8 @@ impl Parser<'_> {
             Some(b'r') => '\r',
             Some(b't') => '\t',
             Some(b'u') => return self.unicode_escape(),
-            Some(_) => return Err(self.error(Problem::Escape)),
-            None => return Err(self.error(Problem::Unfinished)),
+            Some(_) => return Err(self.error(JsonProblem::Escape)),
+            None => return Err(self.error(JsonProblem::Unfinished)),
         };
         self.advance(1);
         Ok(character)
@@ -216,10 +216,10 @@ impl Parser<'_> {
         for _ in 0..4 {
             let digit = match self.peek() {
                 Some(byte) => char::from(byte).to_digit(16),
-                None => return Err(self.error(Problem::Unfinished)),
+                None => return Err(self.error(JsonProblem::Unfinished)),
             };
             let Some(digit) = digit else {
-                return Err(self.error(Problem::Escape));
+                return Err(self.error(JsonProblem::Escape));
             };
             code = (code << 4) | digit;
             self.advance(1);
@@ -252,7 +252,7 @@ impl Parser<'_> {
         if literal.len() > self.limits.number {
             return Err(JsonError {
                 offset: start,
-                problem: Problem::NumberTooLong,
+                problem: JsonProblem::NumberTooLong,
             });
         }
         Ok(Number::new(literal))
@@ -261,7 +261,7 @@ impl Parser<'_> {
     fn digits(&mut self) -> Result<(), JsonError> {
         let count = self.rest().bytes().take_while(u8::is_ascii_digit).count();
         if count == 0 {
-            return Err(self.error(Problem::Number));
+            return Err(self.error(JsonProblem::Number));
         }
         self.advance(count);
         Ok(())
@@ -278,7 +278,7 @@ impl Parser<'_> {
     fn count_value(&mut self) -> Result<(), JsonError> {
         self.values = self.values.saturating_add(1);
         if self.values > self.limits.values {
-            return Err(self.error(Problem::TooManyValues));
+            return Err(self.error(JsonProblem::TooManyValues));
         }
         Ok(())
     }
@@ -306,12 +306,12 @@ impl Parser<'_> {
 
     fn unexpected(&self) -> JsonError {
         self.error(match self.peek() {
-            Some(_) => Problem::Unexpected,
-            None => Problem::Unfinished,
+            Some(_) => JsonProblem::Unexpected,
+            None => JsonProblem::Unfinished,
         })
     }
 
-    fn error(&self, problem: Problem) -> JsonError {
+    fn error(&self, problem: JsonProblem) -> JsonError {
         JsonError {
             offset: self.at,
             problem,
@@ -322,7 +322,7 @@ impl Parser<'_> {
 fn lone_surrogate(offset: usize) -> JsonError {
     JsonError {
         offset,
-        problem: Problem::LoneSurrogate,
+        problem: JsonProblem::LoneSurrogate,
     }
 }
 
@@ -342,14 +342,14 @@ mod tests {
 
     use super::*;
 
-    fn problem(text: &[u8]) -> Option<Problem> {
+    fn problem(text: &[u8]) -> Option<JsonProblem> {
         parse(text, &Limits::default())
             .err()
             .map(|error| error.problem)
     }
 
     /// Reads one value as the only member of an object.
-    fn value(text: &str) -> Result<Value, Problem> {
+    fn value(text: &str) -> Result<Value, JsonProblem> {
         let object = format!(r#"{{"v":{text}}}"#);
         match parse(object.as_bytes(), &Limits::default()) {
             Ok(object) => Ok(object.get("v").expect("the member").clone()),
@@ -522,7 +522,7 @@ mod tests {
             b"{\"a\":\"\xf4\xbf\xbf\xbf\"}",
             b"{}\xe5",
         ] {
-            assert_eq!(problem(bytes), Some(Problem::NotUtf8));
+            assert_eq!(problem(bytes), Some(JsonProblem::NotUtf8));
         }
     }
 
@@ -539,7 +539,7 @@ mod tests {
         ] {
             assert_eq!(
                 problem(text.as_bytes()),
-                Some(Problem::DuplicateName),
+                Some(JsonProblem::DuplicateName),
                 "{text}"
             );
         }
@@ -554,32 +554,35 @@ mod tests {
             format!(r#"{{"a":{}{}}}"#, "[".repeat(lists), "]".repeat(lists))
         };
         assert_eq!(problem(nested(16).as_bytes()), None);
-        assert_eq!(problem(nested(17).as_bytes()), Some(Problem::TooDeep));
+        assert_eq!(problem(nested(17).as_bytes()), Some(JsonProblem::TooDeep));
         assert_eq!(
             problem("[".repeat(100_000).as_bytes()),
-            Some(Problem::NotAnObject)
+            Some(JsonProblem::NotAnObject)
         );
         assert_eq!(
             problem(format!("{{\"a\":{}", "[".repeat(100_000)).as_bytes()),
-            Some(Problem::TooDeep)
+            Some(JsonProblem::TooDeep)
         );
 
         let many = |count: usize| format!(r#"{{"a":[{}]}}"#, vec!["0"; count].join(","));
         assert_eq!(problem(many(4_094).as_bytes()), None);
         assert_eq!(
             problem(many(4_095).as_bytes()),
-            Some(Problem::TooManyValues)
+            Some(JsonProblem::TooManyValues)
         );
 
         let digits = |count: usize| format!(r#"{{"a":{}}}"#, "1".repeat(count));
         assert_eq!(problem(digits(64).as_bytes()), None);
-        assert_eq!(problem(digits(65).as_bytes()), Some(Problem::NumberTooLong));
+        assert_eq!(
+            problem(digits(65).as_bytes()),
+            Some(JsonProblem::NumberTooLong)
+        );
 
         let limits = Limits::for_bytes(7);
         assert!(parse(br#"{"a":1}"#, &limits).is_ok());
         assert_eq!(
             parse(br#"{"a":1} "#, &limits).map_err(|error| error.problem),
-            Err(Problem::TooLong)
+            Err(JsonProblem::TooLong)
         );
     }
 
@@ -630,7 +633,7 @@ mod tests {
                     let out_of_range = theirs.as_ref().is_err_and(|error| error.to_string().contains("out of range"));
                     prop_assert!(theirs.is_ok() || out_of_range, "{:?}", object);
                 }
-                Err(error) => prop_assert!(theirs.is_err() || error.problem == Problem::DuplicateName, "{}", error),
+                Err(error) => prop_assert!(theirs.is_err() || error.problem == JsonProblem::DuplicateName, "{}", error),
             }
         }
 
@@ -642,7 +645,7 @@ mod tests {
             match parse(format!("{{{}}}", members.join(",")).as_bytes(), &Limits::default()) {
                 Ok(object) => prop_assert_eq!(object.len(), names.len()),
                 Err(error) => {
-                    prop_assert_eq!(error.problem, Problem::DuplicateName);
+                    prop_assert_eq!(error.problem, JsonProblem::DuplicateName);
                     prop_assert!(distinct.len() < names.len());
                 }
             }

@@ -123,7 +123,7 @@ impl PublicKey {
     }
 
     /// A check with it takes many times as long as with the usual keys (T-96).
-    pub(in crate::token) const fn is_dear(&self) -> bool {
+    pub(in crate::token) const fn is_slow(&self) -> bool {
         self.signature_length > LARGEST_USUAL_SIGNATURE
     }
 

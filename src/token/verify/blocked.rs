@@ -1,14 +1,14 @@
-//! What an operator has blocked: issuers, and single keys of them.
+//! The issuers and single keys that an operator has blocked.
 //!
-//! For the hour in which a key or a whole issuer is known to be in wrong hands and still answers
-//! (T-64). Unlike `blocked_kids` of an issuer this needs no change of the policies.
+//! Used when a key or a whole issuer is compromised and still answers (T-64). Unlike `blocked_kids`
+//! of an issuer, this needs no change of the policies.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::token::{TrustedIssuer, keys};
 
-/// Issuers and key ids whose tokens are refused, whatever their signatures are worth.
+/// Issuers and key IDs whose tokens are rejected, even with valid signatures.
 ///
 /// Issuers are named as in the policies, or by their URL.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -43,10 +43,10 @@ impl Blocked {
         self.issuers.is_empty() && self.kids.is_empty()
     }
 
-    /// Whether all of it can be meant: a misspelt name would block nothing.
+    /// Checks for names that would block nothing.
     ///
     /// # Errors
-    /// Every name that is no issuer's and every key id that no key can have, one sentence each.
+    /// Every unknown issuer and every invalid key ID, one sentence each.
     pub fn check(&self, issuers: &[Arc<TrustedIssuer>]) -> Result<(), Vec<String>> {
         let is_issuer = |name: &str| issuers.iter().any(|issuer| is_named(issuer, name));
         let unknown = self
@@ -74,13 +74,13 @@ impl Blocked {
         }
     }
 
-    /// Whether every token of the issuer is refused. Its keys need not be fetched either.
+    /// Whether every token of the issuer is rejected. Its keys need not be fetched either.
     #[must_use]
     pub(super) fn has_issuer(&self, issuer: &TrustedIssuer) -> bool {
         self.issuers.iter().any(|name| is_named(issuer, name))
     }
 
-    /// Whether the tokens of that key of the issuer are refused.
+    /// Whether the tokens of this key of the issuer are rejected.
     #[must_use]
     pub(super) fn has_kid(&self, issuer: &TrustedIssuer, kid: &str) -> bool {
         self.kids

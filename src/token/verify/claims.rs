@@ -1,15 +1,16 @@
-//! The registered claims (RFC 7519 section 4.1) of a payload, before and after its signature holds.
+//! The registered claims (RFC 7519 section 4.1) of a payload, before and after signature
+//! verification.
 
 use std::sync::Arc;
 
-use super::error::{Part, VerifyError, quoted};
+use super::error::{TokenPart, VerifyError, quoted};
 use super::{jws, short};
 use crate::clock::Timestamp;
 use crate::token::json::{self, Object, Value};
 use crate::token::{TokenId, TrustedIssuer, Verified};
 
-/// Claims nobody vouches for yet. Only their form is looked at, `iss` to choose the issuer, and `exp`
-/// to spare the key a token that is of no use anyway.
+/// Unverified claims. Used only for their form, for `iss` to choose the issuer, and for `exp` to
+/// reject an expired token before its signature is checked.
 pub(super) struct Unverified(Object);
 
 impl Unverified {
@@ -20,7 +21,7 @@ impl Unverified {
         )
         .map(Self)
         .map_err(|problem| VerifyError::Json {
-            part: Part::Payload,
+            part: TokenPart::Payload,
             problem,
         })
     }
@@ -30,7 +31,7 @@ impl Unverified {
         self.0.get("iss").and_then(Value::as_text)
     }
 
-    /// What needs no key: the form of times and audience, and whether the token is still of use.
+    /// Checks what needs no key: the form of times and audience, and expiry.
     pub(super) fn check_forms(
         &self,
         issuer: &TrustedIssuer,
@@ -56,17 +57,17 @@ impl Unverified {
     }
 }
 
-/// Claims under a signature that holds; audience and times are not yet compared.
+/// Claims with a valid signature; audience and times are not checked yet.
 pub(super) struct Signed(Object);
 
 impl Signed {
-    /// T-41 to T-45, with the clock of this moment: fetching keys may have taken a while.
+    /// T-41 to T-45, by the current time: fetching keys may have taken a while.
     pub(super) fn check(
         self,
         issuer: &TrustedIssuer,
         audience: &str,
         now: Timestamp,
-    ) -> Result<Checked, VerifyError> {
+    ) -> Result<CheckedClaims, VerifyError> {
         check_audience(&audiences(&self.0)?, issuer, audience)?;
         let expires_at = required_seconds(&self.0, "exp")?;
         if now >= expires_at.plus(issuer.leeway) {
@@ -81,12 +82,12 @@ impl Signed {
         }
         check_not_ahead("iat", said.unwrap_or(now), issuer, now)?;
         check_lifetime(said.unwrap_or(now), expires_at, issuer, now)?;
-        // The earliest that it can be of: were it the time of verification, it would be newer than
-        // any store of used tokens, and a store that was lost would open it again (T-72).
+        // The earliest possible `iat`. The time of verification would be newer than any record of
+        // used tokens, so a lost record would accept the token again (T-72).
         let earliest = expires_at.plus(issuer.max_lifetime.saturating_neg());
         let issued_at = said.unwrap_or(earliest.min(now));
         let subject = subject(&self.0)?;
-        Ok(Checked {
+        Ok(CheckedClaims {
             claims: self.0,
             subject,
             issued_at,
@@ -95,15 +96,15 @@ impl Signed {
     }
 }
 
-/// Claims of which every rule holds.
-pub(super) struct Checked {
+/// Claims that passed every check.
+pub(super) struct CheckedClaims {
     claims: Object,
     subject: String,
     issued_at: Timestamp,
     expires_at: Timestamp,
 }
 
-impl Checked {
+impl CheckedClaims {
     /// The evidence. `hash` is the SHA-256 of the signing input, in hex.
     pub(super) fn into_verified(self, issuer: &Arc<TrustedIssuer>, hash: &str) -> Verified {
         let digest = short(hash).to_owned();
@@ -123,7 +124,7 @@ impl Checked {
     }
 }
 
-/// T-71: `jti`, or the hash. A `jti` that looks like a hash of ours does not pass for one.
+/// T-71: `jti`, or the hash. A `jti` that looks like such a hash is not taken for one.
 fn token_id(claims: &Object, hash: &str) -> String {
     match claims.get("jti") {
         Some(Value::Text(jti))
@@ -159,7 +160,8 @@ fn audiences(claims: &Object) -> Result<Vec<&str>, VerifyError> {
     Ok(found)
 }
 
-/// Ours must be there, once, and beside it only what the issuer's settings tolerate.
+/// The broker's audience must be present once, and beside it only audiences that the issuer's
+/// settings tolerate.
 fn check_audience(
     found: &[&str],
     issuer: &TrustedIssuer,
@@ -209,7 +211,7 @@ fn check_not_ahead(
     Ok(())
 }
 
-/// T-44. Both differences saturate, so no claim and no setting can wrap around (T-74).
+/// T-44. Both differences saturate, so nothing overflows (T-74).
 fn check_lifetime(
     issued_at: Timestamp,
     expires_at: Timestamp,
@@ -254,7 +256,7 @@ fn required_seconds(claims: &Object, name: &'static str) -> Result<Timestamp, Ve
     })
 }
 
-/// RFC 7519's `NumericDate`: `null` is as good as absent (T-47), another form is refused (T-42).
+/// RFC 7519's `NumericDate`: `null` counts as absent (T-47), any other form is rejected (T-42).
 fn seconds(claims: &Object, name: &'static str) -> Result<Option<Timestamp>, VerifyError> {
     let found = match claims.get(name) {
         None | Some(Value::Null) => return Ok(None),

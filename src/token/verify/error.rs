@@ -1,4 +1,4 @@
-//! Why a subject token is refused.
+//! The errors of token verification.
 
 use std::fmt;
 
@@ -11,8 +11,8 @@ use crate::token::keys::KeyError;
 /// The rule a subject token breaks.
 ///
 /// The variants down to [`Signature`](Self::Signature), [`Busy`](Self::Busy) and
-/// [`Keys`](Self::Keys) are found before the signature holds: their texts name the step and nothing from the token. The others may name
-/// the claim and its value, escaped and cut.
+/// [`Keys`](Self::Keys) occur before the signature is verified, so their texts quote nothing from
+/// the token. The others may name a claim and its value, escaped and truncated.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum VerifyError {
     /// Longer than any real token.
@@ -21,13 +21,13 @@ pub enum VerifyError {
     /// Not a compact JWS.
     #[error("the subject token is not a signed token in three parts (a compact JWS)")]
     Shape,
-    /// A second spelling of base64url.
+    /// Not canonical base64url.
     #[error("the subject token is not canonical base64url; send it exactly as the CI issued it")]
     Encoding,
     /// Header or payload is not one strict JSON object.
     #[error("the subject token's {part} is not one strict JSON object: {problem}")]
     Json {
-        part: Part,
+        part: TokenPart,
         /// The rule and the place.
         problem: JsonError,
     },
@@ -50,13 +50,15 @@ pub enum VerifyError {
     #[error("the subject token's key is not in its issuer's key set")]
     KeyUnknown,
     /// The issuer has several such keys.
-    #[error("the subject token's key is ambiguous: its issuer publishes several that it could be")]
+    #[error(
+        "the subject token's key is ambiguous: its issuer publishes several keys with this `kid`"
+    )]
     KeyAmbiguous,
-    /// `typ` or `cty` say it is another kind of token.
-    #[error("the subject token is of another type than its issuer's ID tokens")]
+    /// `typ` or `cty` is that of another kind of token.
+    #[error("the subject token is not of its issuer's ID token type")]
     Type,
     /// `iss` is not exactly a configured issuer.
-    #[error("the subject token's issuer is not one this broker trusts")]
+    #[error("the subject token's issuer is not trusted by this broker")]
     Issuer,
     /// The issuer was blocked in the settings.
     #[error("the subject token's issuer is blocked")]
@@ -75,10 +77,10 @@ pub enum VerifyError {
     /// Past `exp`.
     #[error("the subject token has expired; ask the CI for a new one")]
     Expired,
-    /// The signature does not hold, for whatever reason.
-    #[error("the subject token's signature does not hold")]
+    /// The signature is invalid, for any reason.
+    #[error("the subject token's signature is invalid")]
     Signature,
-    /// Not made for this broker.
+    /// Not issued for this broker.
     #[error(
         "claim `aud` is {found}, expected `{expected}`; ask the CI for a token with that audience"
     )]
@@ -96,7 +98,7 @@ pub enum VerifyError {
         /// Seconds from now to it.
         ahead: i64,
     },
-    /// `exp - iat` is more than the issuer's tokens have.
+    /// `exp - iat` is above the issuer's limit.
     #[error(
         "the subject token lives for {found} s, expected 1 to {most} s; `max_lifetime` of its issuer in the policies is the limit"
     )]
@@ -118,16 +120,16 @@ pub enum VerifyError {
     /// `sub` is missing or malformed.
     #[error("claim `sub` is not a string of 1 to 1024 bytes without control characters")]
     Subject,
-    /// As many signatures as we check at once are being checked, and enough wait (T-96).
+    /// The queue for signature checks is full (T-96).
     #[error("the broker is busy; try again in a second")]
     Busy,
-    /// The issuer's keys are not to be had.
+    /// The issuer's keys are unavailable.
     #[error(transparent)]
     Keys(#[from] KeyError),
 }
 
 impl VerifyError {
-    /// The reason for logs, metrics and the answer.
+    /// The reason for logs, metrics and the response.
     #[must_use]
     pub const fn reason(&self) -> Reason {
         match self {
@@ -158,13 +160,13 @@ impl VerifyError {
 
 /// The parts of a token that are JSON.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Part {
+pub enum TokenPart {
     Header,
     /// The second part.
     Payload,
 }
 
-impl fmt::Display for Part {
+impl fmt::Display for TokenPart {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Header => "header",
@@ -173,7 +175,7 @@ impl fmt::Display for Part {
     }
 }
 
-/// The job's own value for an error text: escaped, cut, in backticks.
+/// The job's own value for an error text: escaped, truncated, in backticks.
 pub(super) fn quoted(text: &str) -> String {
     format!("`{}`", escape_up_to(text, LONGEST_VALUE))
 }

@@ -1,15 +1,15 @@
-//! A compact JWS taken apart, strictly: nothing in here is verified.
+//! Splits and decodes a compact JWS strictly. Verifies nothing.
 
 use data_encoding::BASE64URL_NOPAD;
 
-use super::error::{Part, VerifyError};
+use super::error::{TokenPart, VerifyError};
 use crate::token::json::{self, Object, Value};
 use crate::token::{Algorithm, keys};
 
-/// The parts of a token of which only the form is known.
+/// The parts of a token. Only their form is checked.
 #[expect(
     clippy::struct_field_names,
-    reason = "whoever reads a part before the signature holds must see that in its name"
+    reason = "the name says that the part is unverified"
 )]
 pub(super) struct UnverifiedToken<'a> {
     /// `alg`, from the closed list.
@@ -48,7 +48,7 @@ impl<'a> UnverifiedToken<'a> {
         })
     }
 
-    /// T-22: an access, logout or nested token of the right issuer is still another kind of token.
+    /// T-22: an access, logout or nested token of the right issuer is not an ID token.
     pub(super) fn check_type(&self, token_types: &[String]) -> Result<(), VerifyError> {
         if self.unverified_header.get("cty").is_some() {
             return Err(VerifyError::Type);
@@ -79,7 +79,7 @@ fn is_same_type(one: &str, other: &str) -> bool {
 /// Exactly three parts, none empty (T-13). At most four are ever made.
 fn split(text: &str) -> Result<[&str; 3], VerifyError> {
     if let Some(byte) = text.bytes().find(|byte| !is_token_byte(*byte)) {
-        // What could be a second spelling of a token is T-14, anything else is no token at all.
+        // Another spelling of a token is T-14; anything else is not a token.
         return Err(match byte {
             b'=' | b'+' | b'/' | b' ' | b'\t' | b'\r' | b'\n' => VerifyError::Encoding,
             _ => VerifyError::Shape,
@@ -100,8 +100,8 @@ const fn is_token_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.')
 }
 
-/// Canonical only: the decoder refuses padding and bits that stand for nothing (RFC 4648 section
-/// 3.5), so every text it takes is what encoding its result gives again.
+/// Canonical only: the decoder rejects padding and unused bits (RFC 4648 section 3.5), so encoding
+/// the result gives the same text.
 fn decode(part: &str) -> Result<Vec<u8>, VerifyError> {
     BASE64URL_NOPAD
         .decode(part.as_bytes())
@@ -112,7 +112,7 @@ fn parse_header(bytes: &[u8]) -> Result<Object, VerifyError> {
     let header =
         json::parse_object(bytes, &json::Limits::for_bytes(LONGEST_HEADER)).map_err(|problem| {
             VerifyError::Json {
-                part: Part::Header,
+                part: TokenPart::Header,
                 problem,
             }
         })?;

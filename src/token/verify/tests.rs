@@ -72,7 +72,7 @@ impl Case {
             source,
             clock,
         );
-        verifier.places = Places::new(1);
+        verifier.limiter = SignatureLimiter::new(1);
         Self {
             pair,
             keys,
@@ -105,7 +105,7 @@ impl Case {
         let before = self.keys.looks.load(Ordering::SeqCst);
         let looks = || self.keys.looks.load(Ordering::SeqCst) - before;
         let token = SubjectToken::new(token.to_owned());
-        let held = self.verifier.places.hold().await;
+        let held = self.verifier.limiter.hold().await;
         let mut verdict = Box::pin(self.verifier.verify(&token));
         let first = std::future::poll_fn(|context| Poll::Ready(verdict.as_mut().poll(context)));
         let came = match first.await {
@@ -203,13 +203,13 @@ fn only_the_largest_keys_are_dear_to_check_with() {
         issuer.algorithms = Algorithm::ALL.to_vec();
         KeySet::from_jwks(line.unwrap().as_bytes(), &Admission::for_issuer(&issuer)).unwrap()
     };
-    let is_dear = |vector: &str| {
+    let is_slow = |vector: &str| {
         let line = vector.lines().find_map(|line| line.strip_prefix("token: "));
         let keys = set(vector);
         let token = UnverifiedToken::parse(line.unwrap()).unwrap();
-        choose_key(&token, &keys, |_| false).unwrap().is_dear()
+        choose_key(&token, &keys, |_| false).unwrap().is_slow()
     };
-    assert!(is_dear(include_str!(
+    assert!(is_slow(include_str!(
         "../../../tests/vectors/jws/rsa-8192-rs256.txt"
     )));
     for usual in [
@@ -217,7 +217,7 @@ fn only_the_largest_keys_are_dear_to_check_with() {
         include_str!("../../../tests/vectors/jws/es384.txt"),
         include_str!("../../../tests/vectors/jws/rfc8037-a4.txt"),
     ] {
-        assert!(!is_dear(usual));
+        assert!(!is_slow(usual));
     }
 }
 
@@ -226,7 +226,7 @@ fn only_the_largest_keys_are_dear_to_check_with() {
 async fn a_signature_that_finds_the_line_full_is_refused_as_our_trouble() {
     let case = Case::new();
     let token = SubjectToken::new(case.token(&json!({}), &json!({})));
-    let _held = case.verifier.places.hold().await;
+    let _held = case.verifier.limiter.hold().await;
     let mut waiting = Vec::new();
     let busy = loop {
         let mut verdict = Box::pin(case.verifier.verify(&token));

@@ -1,6 +1,6 @@
 //! Strict JSON: what is accepted means one thing, and another parser reads the same.
 
-use hallpass::token::json::{self, Limits, Number, Object, Problem, Value};
+use hallpass::token::json::{self, JsonProblem, Limits, Number, Object, Value};
 
 use super::text;
 
@@ -45,16 +45,16 @@ fn accepted(input: &[u8], object: &Object, theirs: serde_json::Result<serde_json
 }
 
 /// Where another parser reads a text that we refuse, a limit or a second reading is the reason.
-fn is_a_rule_of_ours(problem: Problem, theirs: &serde_json::Value) {
+fn is_a_rule_of_ours(problem: JsonProblem, theirs: &serde_json::Value) {
     let stricter = matches!(
         problem,
-        Problem::TooLong
-            | Problem::NumberTooLong
-            | Problem::TooDeep
-            | Problem::TooManyValues
-            | Problem::DuplicateName
+        JsonProblem::TooLong
+            | JsonProblem::NumberTooLong
+            | JsonProblem::TooDeep
+            | JsonProblem::TooManyValues
+            | JsonProblem::DuplicateName
     );
-    let no_object = problem == Problem::NotAnObject && !theirs.is_object();
+    let no_object = problem == JsonProblem::NotAnObject && !theirs.is_object();
     assert!(stricter || no_object, "{problem} in {theirs}");
 }
 

@@ -13,6 +13,7 @@ use tempfile::TempDir;
 use super::runner::{PAGES_BROKER, job_of_page, mode, node};
 use crate::client::fake::told;
 use crate::support::leaks;
+use crate::support::leaks::Observed as _;
 use crate::support::sources::root;
 
 const COMPONENT: &str = "deploy/gitlab/templates/hallpass.yml";
@@ -62,7 +63,7 @@ impl Project {
                 "--message=test",
             ],
         ] {
-            let output = project.command("git").args(arguments).output().unwrap();
+            let output = project.command("git").args(arguments).observed();
             assert!(output.status.success(), "{}", told(&output));
         }
         project
@@ -92,8 +93,7 @@ impl Project {
             .command(node())
             .arg(tool)
             .args(["--force-shell-executor", "--no-color", "report"])
-            .output()
-            .unwrap();
+            .observed();
         leaks::said("the log of a GitLab job", &output.stdout);
         leaks::said("the log of a GitLab job", &output.stderr);
         output
@@ -118,7 +118,7 @@ impl Project {
 fn logs_in(url: &str) -> bool {
     let mut psql = Command::new("psql");
     psql.args(["--no-psqlrc", "-Atwc", "select 1", url]);
-    psql.output().unwrap().status.success()
+    psql.observed().status.success()
 }
 
 /// T-210

@@ -13,6 +13,7 @@ use crate::client::fake::{Fake, LEASE, PASSWORD, Reply, login};
 use crate::client::real::Broker;
 use crate::ssh::stage::keygen;
 use crate::support::leaks;
+use crate::support::leaks::Observed as _;
 use crate::support::sources::root;
 
 const REQUEST_TOKEN: &str = "canary-77b0e4c19d";
@@ -76,7 +77,7 @@ async fn a_job_gets_its_login_in_private_files_and_the_login_ends_with_the_job()
     let summary = fs::read_to_string(job.path("STEP_SUMMARY")).unwrap();
     assert!(summary.contains("<td>shop-migrate</td>"), "{summary}");
 
-    let output = later(&job).output().unwrap();
+    let output = later(&job).observed();
     assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), user);
 
     let post = job.post();
@@ -87,7 +88,7 @@ async fn a_job_gets_its_login_in_private_files_and_the_login_ends_with_the_job()
         post.log
     );
     assert_eq!(job.secret_files(), Vec::<std::path::PathBuf>::new());
-    let output = later(&job).env("PGPASSWORD", password).output().unwrap();
+    let output = later(&job).env("PGPASSWORD", password).observed();
     assert!(!output.status.success());
     let why = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(why.contains("authentication failed"), "{why}");
@@ -130,8 +131,7 @@ async fn several_credentials_have_a_prefix_each_and_secrets_are_exported_on_requ
     let address = &exported["SHOP_DATABASE_URL"];
     let output = Command::new("psql")
         .args(["--no-psqlrc", "-Atwc", "select 1", address])
-        .output()
-        .unwrap();
+        .observed();
     assert_eq!(String::from_utf8_lossy(&output.stdout), "1\n");
     assert_eq!(job.post().code, Some(0));
     stage.stop().await;
@@ -181,7 +181,7 @@ fn a_key_of_several_lines_stays_one_variable_and_fits_its_certificate() {
     assert_eq!(exported["HALLPASS_PRIVATE_KEY"], key);
     assert!(ran.masks(&key));
     let shown = |arguments: &[&str]| {
-        let output = Command::new("ssh-keygen").args(arguments).output().unwrap();
+        let output = Command::new("ssh-keygen").args(arguments).observed();
         let error = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(output.status.success(), "{arguments:?}: {error}");
         String::from_utf8(output.stdout).unwrap()
@@ -281,8 +281,7 @@ fn the_bundle_is_what_the_source_builds() {
     let built = Command::new(node())
         .arg(root().join("github-action/build.ts"))
         .arg(folder.path())
-        .output()
-        .unwrap();
+        .observed();
     let error = String::from_utf8_lossy(&built.stderr).into_owned();
     assert!(built.status.success(), "{error}");
     for name in ["main.js", "post.js"] {

@@ -11,6 +11,7 @@ use tempfile::TempDir;
 use super::runner::on_page;
 use crate::client::fake::{Fake, LEASE, PASSWORD, told};
 use crate::support::leaks;
+use crate::support::leaks::Observed as _;
 use crate::support::sources::root;
 
 /// What the job's script does: it shows that the login is there and the identity is not, and fails.
@@ -68,8 +69,7 @@ impl Machine {
                 format!("{tools}:{}:/usr/bin:/bin", hallpass.display()),
             )
             .envs(variables.iter().copied())
-            .output()
-            .unwrap();
+            .observed();
         let log = told(&output);
         leaks::said("the log of a job", log.as_bytes());
         leaks::check();

@@ -49,13 +49,13 @@ async fn a_renamed_audit_file_is_followed_by_one_that_continues_its_chain() {
     File::create(&path).unwrap();
     minted(&broker).await;
     assert_eq!(count(&path, "outcome"), 1);
-    broker.parts().audit.close().await.unwrap();
+    broker.components().audit.close().await.unwrap();
     let whole = verified(&[&old, &older, &path]);
     assert_eq!(whole.status.code(), Some(0), "{}", printed(&whole));
     let alone = verified(&[&path]);
     assert_eq!(alone.status.code(), Some(4));
     assert!(
-        printed(&alone).contains("give the earlier file first"),
+        printed(&alone).contains("pass the earlier file first"),
         "{}",
         printed(&alone)
     );
@@ -77,16 +77,16 @@ async fn after_an_audit_file_is_deleted_or_replaced_records_are_in_the_file_at_i
     fs::rename(&other, &path).unwrap();
     minted(&broker).await;
     assert_eq!(count(&path, "outcome"), 2);
-    broker.parts().audit.close().await.unwrap();
+    broker.components().audit.close().await.unwrap();
     let found = verified(&[&path]);
     assert_eq!(found.status.code(), Some(4));
     let found = printed(&found);
-    assert!(found.contains("which is not here"), "{found}");
+    assert!(found.contains("which is not in these files"), "{found}");
     assert!(
         found.contains("the file was deleted or replaced after the line with head sha256:"),
         "{found}"
     );
-    assert_eq!(found.matches("audit.jsonl:1: is sequence").count(), 1);
+    assert_eq!(found.matches("audit.jsonl:1: has sequence").count(), 1);
 }
 
 /// T-135
@@ -102,14 +102,14 @@ async fn nothing_is_minted_while_no_file_can_be_at_the_path() {
     let ready = get(broker.operator(), "/readyz").await;
     assert_eq!(ready.status, 503, "{}", ready.body);
     let problem = ready.text("/sinks/file/problem");
-    assert!(problem.ends_with("expected a file"), "{problem}");
+    assert!(problem.ends_with("expected a regular file"), "{problem}");
     fs::remove_dir(&path).unwrap();
     until("the sink works again", async || {
         get(broker.operator(), "/readyz").await.status == 200
     })
     .await;
     minted(&broker).await;
-    broker.parts().audit.close().await.unwrap();
+    broker.components().audit.close().await.unwrap();
     let whole = verified(&[&old, &path]);
     assert_eq!(whole.status.code(), Some(0), "{}", printed(&whole));
 }
@@ -120,7 +120,7 @@ async fn a_truncated_audit_file_is_noticed_before_anything_more_counts() {
     let broker = TestBroker::start().await;
     let (path, copy) = (broker.file("audit.jsonl"), broker.file("audit.jsonl.1"));
     minted(&broker).await;
-    let head = broker.parts().audit.head();
+    let head = broker.components().audit.head();
     // As `copytruncate` does it when nothing comes between its two steps.
     fs::copy(&path, &copy).unwrap();
     File::options()
@@ -134,7 +134,7 @@ async fn a_truncated_audit_file_is_noticed_before_anything_more_counts() {
     let truncated = found.iter().find(|event| event["event"] == "truncated");
     assert_eq!(truncated.unwrap()["head"], format!("sha256:{head}"));
     assert_eq!(truncated.unwrap()["sink"], "file");
-    broker.parts().audit.close().await.unwrap();
+    broker.components().audit.close().await.unwrap();
     let whole = verified(&[&copy, &path]);
     assert_eq!(whole.status.code(), Some(0), "{}", printed(&whole));
     assert!(
@@ -158,7 +158,7 @@ async fn lines_that_were_lost_between_copy_and_truncation_are_named() {
     let file = File::options().write(true).open(&path).unwrap();
     file.set_len(100).unwrap();
     minted(&broker).await;
-    broker.parts().audit.close().await.unwrap();
+    broker.components().audit.close().await.unwrap();
     let text = fs::read_to_string(&path).unwrap();
     assert!(text.lines().next().unwrap().len() == 100, "{text}");
     let rest = broker.file("rest.jsonl");

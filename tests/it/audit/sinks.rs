@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use hallpass::audit::event::Alert;
+use hallpass::audit::event::AlertRecord;
 use hallpass::audit::file::FileSink;
 use hallpass::audit::stdout::StdoutSink;
 use hallpass::audit::verify::{Expected, Verification};
-use hallpass::audit::{Confirmed, Event, Line, Sink, Text};
+use hallpass::audit::{AuditLine, Confirmed, Event, Sink, Text};
 use hallpass::reason::Reason;
 use hallpass::rootkey::RootKey;
 
@@ -44,7 +44,7 @@ impl Sink for Boxed {
         self.0.head()
     }
 
-    fn write(&mut self, lines: &[Line]) -> std::io::Result<usize> {
+    fn write(&mut self, lines: &[AuditLine]) -> std::io::Result<usize> {
         for line in lines {
             leaks::said("an event", &line.text);
         }
@@ -55,13 +55,13 @@ impl Sink for Boxed {
         self.0.settle()
     }
 
-    fn confirm(&mut self, taken: &[Line]) -> std::io::Result<Confirmed> {
+    fn confirm(&mut self, taken: &[AuditLine]) -> std::io::Result<Confirmed> {
         self.0.confirm(taken)
     }
 }
 
 fn alert(message: &str) -> Event {
-    Event::Alert(Alert {
+    Event::Alert(AlertRecord {
         reason: Reason::ClockJump,
         message: Text::new(message),
         request_id: None,
@@ -105,7 +105,7 @@ impl Sink for Counting {
         "counting"
     }
 
-    fn write(&mut self, lines: &[Line]) -> std::io::Result<usize> {
+    fn write(&mut self, lines: &[AuditLine]) -> std::io::Result<usize> {
         self.0.fetch_add(1, Ordering::SeqCst);
         Ok(lines.len())
     }
@@ -208,5 +208,5 @@ fn a_full_disk_is_found_at_the_start() {
     let root = RootKey::generate().unwrap();
     let sink = FileSink::open(Path::new("/dev/full"), false).unwrap();
     let error = log(&root, "b1", sink).unwrap_err();
-    insta::assert_snapshot!(error, @"sink `file` did not accept the event: No space left on device (os error 28)");
+    insta::assert_snapshot!(error, @"audit sink `file`: No space left on device (os error 28)");
 }

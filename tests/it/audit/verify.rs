@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use hallpass::audit::event::Alert;
+use hallpass::audit::event::AlertRecord;
 use hallpass::audit::file::FileSink;
 use hallpass::audit::{Event, Text};
 use hallpass::reason::Reason;
@@ -43,7 +43,7 @@ async fn a_changed_and_a_cut_log_are_found_with_exit_code_4() {
     let root = RootKey::read(&root_file).unwrap();
     let log = log(&root, "b1", FileSink::open(&path, true).unwrap()).unwrap();
     for number in 0..5 {
-        let event = Event::Alert(Alert {
+        let event = Event::Alert(AlertRecord {
             reason: Reason::ClockJump,
             message: Text::new(&format!("number {number}")),
             request_id: None,
@@ -140,7 +140,7 @@ async fn a_changed_and_a_cut_log_are_found_with_exit_code_4() {
 fn arguments_that_cannot_be_read_say_what_was_expected() {
     let key = hallpass(&["audit", "verify", "x", "--key", "nonsense"]);
     assert_eq!(key.status.code(), Some(2));
-    insta::assert_snapshot!(complained(&key).trim_end(), @"hallpass: `nonsense` is no audit key; `hallpass keys show` prints it: `hallpass-audit-1:` and 43 characters");
+    insta::assert_snapshot!(complained(&key).trim_end(), @"hallpass: `nonsense` is not an audit key; expected `hallpass-audit-1:` and 43 characters, as `hallpass keys show` prints it");
     let head = hallpass(&["audit", "verify", "x", "--expect-head", "sha256:12"]);
     assert_eq!(head.status.code(), Some(2));
     insta::assert_snapshot!(complained(&head).trim_end(), @"hallpass: `sha256:12` is no head, expected `sha256:` and 64 hex digits as `hallpass audit verify` prints it");

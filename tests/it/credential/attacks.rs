@@ -156,7 +156,7 @@ on_both_versions! {
         }
         // And the sweep tells that somebody else was here.
         let swept = stage.databases.sweep("app").await.unwrap();
-        assert_eq!(swept.strangers.len(), 1, "{swept:?}");
+        assert_eq!(swept.foreign_leases.len(), 1, "{swept:?}");
     }
 
     /// T-104: P-4

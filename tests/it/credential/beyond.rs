@@ -29,11 +29,11 @@ on_both_versions! {
             assert!(again.is_empty(), "{group}");
             thief.simple_query(&sql(&fresh_random())).await.unwrap();
             let swept = stage.databases.sweep("app").await.unwrap();
-            assert_eq!(swept.strangers.len(), 1, "{group}: {swept:?}");
-            assert_eq!(stage.databases.status()["app"].strangers, 1);
+            assert_eq!(swept.foreign_leases.len(), 1, "{group}: {swept:?}");
+            assert_eq!(stage.databases.status()["app"].foreign_leases, 1);
             // Told once, not at each pass.
-            assert!(stage.databases.sweep("app").await.unwrap().strangers.is_empty());
-            let copy = swept.strangers[0].clone();
+            assert!(stage.databases.sweep("app").await.unwrap().foreign_leases.is_empty());
+            let copy = swept.foreign_leases[0].clone();
             thief.simple_query(&format!("SELECT hallpass.disable('{copy}')")).await.unwrap();
             thief.simple_query(&format!("SELECT hallpass.drop_login('{copy}')")).await.unwrap();
             stage.databases.sweep("app").await.unwrap();

@@ -110,7 +110,7 @@ fn source_of(provider: &Provider, fact: Fact) -> String {
         .filter(held)
         .map(|claim| format!("`{}`", claim.name))
         .collect();
-    if names.is_empty() && provider.tells(fact) {
+    if names.is_empty() && provider.provides(fact) {
         return "derived".to_owned();
     }
     names.join(", ")

@@ -8,11 +8,11 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use hallpass::audit::{AuditLog, Line, Recorded, Sink, SinkEntry};
+use hallpass::audit::{AuditLine, AuditLog, Recorded, Sink, SinkEntry};
 use hallpass::clock::Timestamp;
 use hallpass::credential::{Credential, Mint, MintError};
 use hallpass::dev::issuer::{GithubJob, github_claims};
-use hallpass::exchange::{Exchange, Parts, Request, Seen};
+use hallpass::exchange::{CallerInfo, Components, Exchange, Request};
 use hallpass::policy::{Ask, Permit};
 use hallpass::reason::Reason;
 use hallpass::replay::memory::MemoryTokens;
@@ -101,7 +101,7 @@ impl Sink for BrokenSink {
         "broken"
     }
 
-    fn write(&mut self, lines: &[Line]) -> io::Result<usize> {
+    fn write(&mut self, lines: &[AuditLine]) -> io::Result<usize> {
         // The line of the start is taken, or there would be no log at all.
         if !std::mem::replace(&mut self.2, true) {
             return Ok(lines.len());
@@ -127,15 +127,19 @@ fn exchange(
     keys: Arc<dyn KeySource>,
     used_tokens: Arc<dyn UsedTokens>,
 ) -> Arc<Exchange> {
-    Arc::new(Exchange::new(parts(broker, keys, used_tokens)))
+    Arc::new(Exchange::new(components(broker, keys, used_tokens)))
 }
 
-fn parts(broker: &TestBroker, keys: Arc<dyn KeySource>, used_tokens: Arc<dyn UsedTokens>) -> Parts {
-    let parts = broker.parts();
+fn components(
+    broker: &TestBroker,
+    keys: Arc<dyn KeySource>,
+    used_tokens: Arc<dyn UsedTokens>,
+) -> Components {
+    let parts = broker.components();
     let readers = parts.policies.readers().iter();
     let issuers = readers.map(|reader| Arc::clone(&reader.issuer)).collect();
     let clock = Arc::clone(&parts.clock);
-    Parts {
+    Components {
         verifier: Verifier::new(AUDIENCE.to_owned(), issuers, keys, Arc::clone(&clock)),
         policies: Arc::clone(&parts.policies),
         used_tokens,
@@ -144,7 +148,7 @@ fn parts(broker: &TestBroker, keys: Arc<dyn KeySource>, used_tokens: Arc<dyn Use
         targets: Arc::clone(&parts.targets),
         root_keys: parts.root_keys.clone(),
         clock,
-        places: 4,
+        max_concurrent: 4,
         per_repository: 60,
     }
 }
@@ -160,7 +164,10 @@ fn key_set(keys: &[serde_json::Value]) -> Arc<dyn KeySource> {
 }
 
 fn good_store(broker: &TestBroker) -> Arc<dyn UsedTokens> {
-    Arc::new(MemoryTokens::new(Arc::clone(&broker.parts().clock), 10))
+    Arc::new(MemoryTokens::new(
+        Arc::clone(&broker.components().clock),
+        10,
+    ))
 }
 
 /// Whether a credential came back; one that hangs is given up, as a door does, and one that panics
@@ -180,7 +187,7 @@ async fn shows(exchange: &Arc<Exchange>, token: String) -> bool {
         kind: None,
         resource: None,
         key: None,
-        seen: Arc::new(Seen::default()),
+        caller: Arc::new(CallerInfo::default()),
     };
     let exchange = Arc::clone(exchange);
     let asked = tokio::spawn(async move {
@@ -233,7 +240,7 @@ async fn a_store_of_used_tokens_that_fails_hangs_or_panics_hands_out_nothing() {
 async fn a_mint_that_fails_hangs_or_panics_hands_out_nothing() {
     let broker = TestBroker::start().await;
     for how in [How::Fails, How::Hangs, How::Panics] {
-        let mut parts = parts(&broker, good_keys(&broker), good_store(&broker));
+        let mut parts = components(&broker, good_keys(&broker), good_store(&broker));
         parts.mints = Arc::new(Broken(how));
         let exchange = Arc::new(Exchange::new(parts));
         assert!(!hands_out(&broker, &exchange).await, "{how:?}");
@@ -252,7 +259,7 @@ async fn a_log_that_fails_hangs_or_panics_hands_out_nothing() {
             sink: Box::new(BrokenSink(how, held, false)),
             required: true,
         }];
-        let mut parts = parts(&broker, good_keys(&broker), good_store(&broker));
+        let mut parts = components(&broker, good_keys(&broker), good_store(&broker));
         let (keys, clock) = (&parts.root_keys, Arc::clone(&parts.clock));
         let log = AuditLog::new(sinks, keys, clock, "test", "boot").unwrap();
         parts.audit = Arc::new(log);
@@ -260,7 +267,7 @@ async fn a_log_that_fails_hangs_or_panics_hands_out_nothing() {
         for _ in 0..2 {
             assert!(!hands_out(&broker, &exchange).await, "{how:?}");
         }
-        let status = &exchange.parts().audit.status()[0];
+        let status = &exchange.components().audit.status()[0];
         if !matches!(how, How::Hangs) {
             assert!(status.problem.is_some(), "{how:?}");
         }

@@ -129,7 +129,8 @@ async fn a_token_for_another_audience_is_refused() {
 #[tokio::test]
 async fn a_token_of_an_issuer_we_do_not_trust_is_refused() {
     let text = told(|job| job.issuer = "https://evil.example".to_owned()).await;
-    insta::assert_snapshot!(text, @"token.issuer: the subject token's issuer is not one this broker trusts");
+    insta::assert_snapshot!(text, @"token.issuer: the subject token's issuer is not trusted by \
+        this broker");
 }
 
 /// T-48: the record says what is nearly right, whatever the job is told.

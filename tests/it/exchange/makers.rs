@@ -24,9 +24,9 @@ fn evidence_is_made_in_one_place_each_and_minting_is_asked_for_in_one() {
         found.map(|(name, _)| name.as_str()).collect::<Vec<_>>()
     };
     for (text, maker) in [
-        (".used_tokens.reserve(", "exchange.rs"),
-        (".record_intent(", "exchange.rs"),
-        (".mints.mint(", "exchange.rs"),
+        (".used_tokens.reserve(", "exchange/issue.rs"),
+        (".record_intent(", "exchange/issue.rs"),
+        (".mints.mint(", "exchange/issue.rs"),
         (".decide(job", "exchange.rs"),
         (".verifier.verify(", "exchange.rs"),
         ("Ok(Permit {", "policy/decide.rs"),

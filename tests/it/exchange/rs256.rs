@@ -259,12 +259,15 @@ fn a_weak_foreign_or_damaged_key_does_not_sign() {
             (_, letter) => letter,
         })
         .collect();
-    insta::assert_snapshot!(problem(&changed, None), @"RS256 key file `rsa.key` is not a whole private key; was it cut or changed when it was copied?; see `signing.also` in the settings");
+    insta::assert_snapshot!(problem(&changed, None), @"RS256 key file `rsa.key` is not a \
+        complete private key; was it truncated or changed when it was copied?; see \
+        `signing.also` in the settings");
     let lines: Vec<&str> = key.lines().collect();
     let cut = [&lines[..10], &lines[lines.len() - 1..]]
         .concat()
         .join("\n");
-    insta::assert_snapshot!(problem(&cut, None), @"RS256 key file `rsa.key` is not a whole private key; was it cut or changed when it was copied?; see `signing.also` in the settings");
+    insta::assert_snapshot!(problem(&cut, None), @"RS256 key file `rsa.key` is not a complete \
+        private key; was it truncated or changed when it was copied?; see `signing.also` in the settings");
     insta::assert_snapshot!(problem(&lines[1..].join("\n"), None), @"RS256 key file `rsa.key` holds no private key in PEM; make one with `openssl genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:3072`; see `signing.also` in the settings");
     insta::assert_snapshot!(problem("hallpass-root-1:AAAA\n", None), @"RS256 key file `rsa.key` holds no private key in PEM; make one with `openssl genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:3072`; see `signing.also` in the settings");
 }

@@ -50,7 +50,7 @@ impl<'a> Meter<'a> {
     }
 
     fn read(broker: &TestBroker) -> (WorkDone, u64) {
-        let set = &broker.parts().policies;
+        let set = &broker.components().policies;
         (set.work(), set.policies()[0].place.source().scanned())
     }
 

@@ -11,7 +11,7 @@ const ID_TOKEN: &str = "urn:ietf:params:oauth:token-type:id_token";
 const JWT: &str = "urn:ietf:params:oauth:token-type:jwt";
 const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
 const DEPLOY: &str = "https://deploy.acme.dev/api";
-const KEY: &str = "0123456789abcdefghijklmnopqrstuvwxyz_-ABCDE";
+const KEY: &str = "kW3vN8qYtR5mZ1xC7bL9dF2gH6jP4sQ0aE_uTiOyXnM";
 
 /// [`POLICIES`] whose `deploy-api` may also be asked for by a URI.
 fn with_resource() -> String {

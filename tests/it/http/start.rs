@@ -177,7 +177,8 @@ fn a_credential_in_a_target_that_is_not_there_is_found_at_start() {
     fs::write(folder.path().join("policies/root.yaml"), POLICIES).unwrap();
     let (code, text) = refused(folder.path());
     assert_eq!(code, Some(5));
-    insta::assert_snapshot!(text, @"hallpass: credential `shop-db/read` of the policies is made in target `shop-db`, which the settings do not have; add it under `targets:`");
+    insta::assert_snapshot!(text, @"hallpass: credential `shop-db/read` of the policies uses \
+        target `shop-db`, which is not in the settings; add it under `targets:`");
 }
 
 #[test]
@@ -232,7 +233,9 @@ fn a_port_that_is_taken_is_named_with_its_setting() {
     fs::write(folder.path().join("hallpass.yaml"), text).unwrap();
     let (code, text) = refused(folder.path());
     assert_eq!(code, Some(5));
-    insta::assert_snapshot!(text.replace(&address, "ADDRESS"), @"hallpass: cannot listen on ADDRESS: something else listens there already; stop it or choose another port; see `listen.public` in the settings");
+    insta::assert_snapshot!(text.replace(&address, "ADDRESS"), @"hallpass: cannot listen on \
+        ADDRESS: another process listens on this address; stop it or choose another port; see \
+        `listen.public` in the settings");
 }
 
 /// What `serve --check` and then `serve` say of the settings after a change; both must refuse.
@@ -262,8 +265,11 @@ fn a_check_refuses_what_serve_would_refuse() {
             settings(folder, "path: audit.jsonl", &format!("path: {path}"));
         })
     };
-    insta::assert_snapshot!(audit("missing/audit.jsonl"), @"hallpass: sink `file` did not accept the event: `missing/audit.jsonl` cannot be made in `missing`: No such file or directory (os error 2); make the folder, and let this user write to it; see `audit:` in the settings");
-    insta::assert_snapshot!(audit("policies"), @"hallpass: sink `file` did not accept the event: `policies` is a directory or a pipe, expected a file; see `audit:` in the settings");
+    insta::assert_snapshot!(audit("missing/audit.jsonl"), @"hallpass: audit sink `file`: \
+        `missing/audit.jsonl` cannot be created in `missing`: No such file or directory (os \
+        error 2); create the folder and give this user write access to it; see `audit:` in the settings");
+    insta::assert_snapshot!(audit("policies"), @"hallpass: audit sink `file`: `policies` is a \
+        directory or a pipe, expected a regular file; see `audit:` in the settings");
     let target = "targets: { shop-db: { kind: postgres, host: db.test, databases: [shop], user: hallpass, password: { file: pw }, cleaner: { user: c, password: { file: pw } }, CA } }\naudit:";
     let ca = |ca: &str| {
         let target = target.replace("CA", ca);
@@ -353,7 +359,9 @@ fn a_check_beside_a_running_broker_only_remarks_that_the_port_is_taken() {
     let output = serve(folder.path(), &["--check"]).observed();
     let text = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(0), "{text}");
-    insta::assert_snapshot!(text.replace(&address, "ADDRESS").trim_end(), @"hallpass: `listen.public`: something listens on ADDRESS now; if it is not the hallpass that these settings replace, stop it or choose another port");
+    insta::assert_snapshot!(text.replace(&address, "ADDRESS").trim_end(), @"hallpass: \
+        `listen.public`: another process listens on ADDRESS; unless it is the hallpass that \
+        these settings replace, stop it or choose another port");
 }
 
 /// Kills its process at the end of a failed test.

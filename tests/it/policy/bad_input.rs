@@ -194,7 +194,7 @@ policies:
     grant: [ { credential: app, ttl: 5m } ]
 "#;
     insta::assert_snapshot!(errors(text), @r#"
-    error[glob]: `?` has no meaning in the glob `refs/tags/v?`: only `*` (within one `/` segment) and `**` (across them) have
+    error[glob]: `?` is not supported in the glob `refs/tags/v?`; use `*` (within one `/` segment) or `**` (across segments)
      --> root.yaml:8:76
       |
     8 |     when: { repository: acme/app, repository_id: "702114500", ref: { glob: "refs/tags/v?" } }
@@ -215,7 +215,7 @@ policies:
     grant: [ { credential: app, ttl: 5m } ]
 "#;
     insta::assert_snapshot!(errors(text), @r#"
-    error[glob]: `[` has no meaning in the glob `refs/tags/v[0-9]`: only `*` (within one `/` segment) and `**` (across them) have
+    error[glob]: `[` is not supported in the glob `refs/tags/v[0-9]`; use `*` (within one `/` segment) or `**` (across segments)
      --> root.yaml:8:76
       |
     8 |     when: { repository: acme/app, repository_id: "702114500", ref: { glob: "refs/tags/v[0-9]" } }
@@ -236,7 +236,7 @@ policies:
     grant: [ { credential: app, ttl: 5m } ]
 "#;
     insta::assert_snapshot!(errors(text), @r#"
-    error[glob]: `{` has no meaning in the glob `refs/{heads,tags}/x`: only `*` (within one `/` segment) and `**` (across them) have
+    error[glob]: `{` is not supported in the glob `refs/{heads,tags}/x`; use `*` (within one `/` segment) or `**` (across segments)
      --> root.yaml:8:76
       |
     8 |     when: { repository: acme/app, repository_id: "702114500", ref: { glob: "refs/{heads,tags}/x" } }

@@ -561,8 +561,8 @@ fn a_policy_that_no_job_of_a_tenant_can_satisfy_is_found() {
             .map(|one| format!("{} ({})", one.message, one.help.clone().unwrap_or_default()))
     };
     let acme = "{ owner: acme, owner_id: \"1\" }";
-    insta::assert_snapshot!(found(acme, "{ repository: Acme/shop, repository_id: \"7\" }").unwrap(), @"policy `a` is about `Acme/shop`, which no job of a tenant is: a tenant is `acme` (they differ in upper and lower case only; write it as the provider spells it)");
-    insta::assert_snapshot!(found(acme, "{ repository: other/shop, repository_id: \"7\" }").unwrap(), @"policy `a` is about `other/shop`, which no job of a tenant is: a tenant is `acme` (add the tenant to the issuer, or correct the policy)");
+    insta::assert_snapshot!(found(acme, "{ repository: Acme/shop, repository_id: \"7\" }").unwrap(), @"policy `a` requires `Acme/shop`, which no job of a tenant has: a tenant is `acme` (they differ in upper and lower case only; write it as the provider spells it)");
+    insta::assert_snapshot!(found(acme, "{ repository: other/shop, repository_id: \"7\" }").unwrap(), @"policy `a` requires `other/shop`, which no job of a tenant has: a tenant is `acme` (add the tenant to the issuer, or correct the policy)");
     for never in [
         "{ repository: acme/shop, owner: Acme }",
         "{ repository: acme/shop, owner_id: \"2\" }",

@@ -139,7 +139,7 @@ fn a_job_that_would_still_be_refused_is_said_to_be() {
     let output = new(own_runner.path(), &["shop-db/migrate"]);
     assert!(stdout(&output).contains("ttl: 15m"), "{}", told(&output));
     let said = stderr(&output);
-    assert!(said.contains("a requirement does not hold"), "{said}");
+    assert!(said.contains("a requirement is not met"), "{said}");
 }
 
 /// T-114: a policy made from a pull request's token opens the credential to every pull request.

@@ -38,7 +38,8 @@ async fn a_target_keeps_its_connections_until_it_is_removed() {
     fs::write(&file, format!("{text}# changed\n")).unwrap();
     stage.broker().reload();
     until("other policies serve", async || {
-        stage.broker().exchange().parts().policies.revision() != version.parts().policies.revision()
+        stage.broker().exchange().components().policies.revision()
+            != version.components().policies.revision()
     })
     .await;
     drop(version);

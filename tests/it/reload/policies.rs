@@ -108,11 +108,12 @@ async fn a_folder_that_is_gone_or_empty_is_a_failed_load_and_not_no_policies() {
         problems(&broker)
             .await
             .iter()
-            .any(|(_, text)| text.contains("no policies any more"))
+            .any(|(_, text)| text.contains("has no policies left"))
     })
     .await;
     let (reason, text) = problem(&broker).await;
-    insta::assert_snapshot!(format!("{reason}: {text}"), @"policy.reload_failed: `policies` holds no policies any more; to take all of them away, keep a file that has only `issuers:`");
+    insta::assert_snapshot!(format!("{reason}: {text}"), @"policy.reload_failed: `policies` has \
+        no policies left; to remove all of them, keep a file that has only `issuers:`");
     assert_eq!(revision(&broker), before);
     assert_eq!(scopes(&broker).await.as_array().unwrap().len(), 2);
     fs::remove_dir(&folder).unwrap();
@@ -129,14 +130,17 @@ async fn files_that_are_not_what_was_reviewed_keep_the_version_before() {
     let file = broker.file("policies/root.yaml");
     fs::set_permissions(&file, fs::Permissions::from_mode(0o666)).unwrap();
     let (_, text) = problem(&broker).await;
-    assert!(text.contains("written by every user"), "{text}");
+    assert!(text.contains("writable by every user"), "{text}");
     fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
     no_problem(&broker).await;
     fs::write(broker.file("elsewhere.yaml"), narrower()).unwrap();
     fs::remove_file(&file).unwrap();
     symlink(broker.file("elsewhere.yaml"), &file).unwrap();
     let (_, text) = problem(&broker).await;
-    assert!(text.contains("is a link out of the folder"), "{text}");
+    assert!(
+        text.contains("is a symbolic link that leads out of the folder"),
+        "{text}"
+    );
     assert_eq!(revision(&broker), before);
 }
 
@@ -152,7 +156,8 @@ async fn a_checkout_that_is_under_way_is_not_loaded_whatever_it_looks_like() {
         assert_eq!(revision(&broker), before, "step {step}");
     }
     let (reason, text) = problem(&broker).await;
-    insta::assert_snapshot!(format!("{reason}: {text}"), @"policy.reload_failed: the files changed between any two looks, so that they were never known to be whole");
+    insta::assert_snapshot!(format!("{reason}: {text}"), @"policy.reload_failed: the files kept \
+        changing while they were read");
     write_policies(&broker, &narrower());
     changed_from(&broker, &before).await;
     no_problem(&broker).await;

@@ -153,7 +153,7 @@ fn a_hangup_reloads_and_a_failure_is_logged_with_its_place() {
     assert!(line.contains("root.yaml:3:1"), "{line}");
     assert!(line.contains("unknown key `polices`"), "{line}");
     assert!(line.contains("did you mean `policies`?"), "{line}");
-    process.says("not all on disk can be loaded");
+    process.says("some files cannot be loaded");
     // Asked again, it answers again.
     process.signal(Signal::SIGHUP);
     let line = process.says("reload.asked");
@@ -161,9 +161,9 @@ fn a_hangup_reloads_and_a_failure_is_logged_with_its_place() {
     fs::write(&policies, POLICIES).unwrap();
     process.signal(Signal::SIGHUP);
     process.says("reload.mended");
-    process.says("what is on disk is what serves");
+    process.says("everything on disk is in use");
     process.signal(Signal::SIGHUP);
-    process.says("what is on disk is what serves");
+    process.says("everything on disk is in use");
 }
 
 /// Policies with one finding each.
@@ -308,7 +308,7 @@ fn a_file_of_somebody_else_is_no_audit_file() {
                 .observed();
             let said = String::from_utf8(output.stderr).unwrap();
             assert_eq!(output.status.code(), Some(5), "{text:?}: {said}");
-            assert!(said.contains("is not an audit file of hallpass"), "{said}");
+            assert!(said.contains("is not a hallpass audit file"), "{said}");
             assert_eq!(fs::read_to_string(&path).unwrap(), text);
         }
     }
@@ -331,7 +331,7 @@ fn the_log_says_when_the_audit_file_takes_nothing_and_when_it_does_again() {
     process.signal(Signal::SIGHUP);
     let line = process.says("sink.failed");
     assert!(line.contains("\"level\":\"ERROR\""), "{line}");
-    assert!(line.contains("expected a file"), "{line}");
+    assert!(line.contains("expected a regular file"), "{line}");
     fs::remove_dir(&path).unwrap();
     process.says("sink.works");
 }
@@ -390,7 +390,7 @@ fn a_restart_finds_an_audit_file_that_was_deleted_replaced_or_cut_meanwhile() {
     run(folder.path());
     let (code, printed) = verify(folder.path(), &["audit.jsonl"]);
     assert_eq!(code, 4);
-    assert!(printed.contains("which is not here"), "{printed}");
+    assert!(printed.contains("which is not in these files"), "{printed}");
 
     // Cut right after the first checkpoint of a boot, where a log looks whole.
     let first = fs::read_to_string(&path).unwrap();
@@ -404,7 +404,8 @@ fn a_restart_finds_an_audit_file_that_was_deleted_replaced_or_cut_meanwhile() {
         let (code, printed) = verify(folder.path(), &["audit.jsonl"]);
         assert_eq!(code, 4, "{printed}");
         assert!(
-            printed.contains("audit.jsonl:3: follows sha256:") || printed.contains("is no event"),
+            printed.contains("audit.jsonl:3: follows sha256:")
+                || printed.contains("is not an event"),
             "{printed}"
         );
     }

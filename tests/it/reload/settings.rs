@@ -172,7 +172,7 @@ async fn policies_and_targets_that_do_not_go_together_wait_for_each_other() {
     let moved = POLICIES.replace("target: shop-db", "target: shop-db-2");
     write_policies(&broker, &moved);
     let (reason, text) = problem(&broker).await;
-    insta::assert_snapshot!(format!("{reason}: {text}"), @"policy.reload_failed: credential `shop-db/read` of the policies is made in target `shop-db-2`, which the settings do not have; add it under `targets:` (there: shop-db)");
+    insta::assert_snapshot!(format!("{reason}: {text}"), @"policy.reload_failed: credential `shop-db/read` of the policies uses target `shop-db-2`, which is not in the settings; add it under `targets:` (there: shop-db)");
     assert_eq!(revision(&broker), before);
     write_settings(&broker, |text| text.replace("shop-db:", "shop-db-2:"));
     changed_from(&broker, &before).await;

@@ -29,7 +29,7 @@ pub(super) struct Stage {
 impl Stage {
     pub(super) async fn memory() -> Self {
         let broker = TestBroker::start().await;
-        let store = MemoryTokens::new(Arc::clone(&broker.parts().clock), 1_000);
+        let store = MemoryTokens::new(Arc::clone(&broker.components().clock), 1_000);
         Self {
             broker,
             store: Arc::new(store),
@@ -56,7 +56,7 @@ impl Stage {
 
     pub(super) async fn with(settings: RedisSettings) -> Self {
         let broker = TestBroker::start().await;
-        let clock = Arc::clone(&broker.parts().clock);
+        let clock = Arc::clone(&broker.components().clock);
         let store = RedisTokens::start(settings, clock).unwrap();
         Self {
             broker,
@@ -74,7 +74,7 @@ impl Stage {
     }
 
     pub(super) async fn permit_for(&self, token: &str, ask: Ask) -> Permit {
-        let parts = self.broker.parts();
+        let parts = self.broker.components();
         let token = SubjectToken::new(token.to_owned());
         let verified = parts.verifier.verify(&token).await.unwrap();
         let reader = parts.policies.reader_by_url(&verified.issuer().url);
@@ -89,7 +89,7 @@ impl Stage {
 
     /// A permit for a token of GitHub's that is signed with ES256 by this key.
     pub(super) async fn permit_by(&self, key: &TestKey, token: &str) -> Permit {
-        let parts = self.broker.parts();
+        let parts = self.broker.components();
         let mut issuer = TrustedIssuer::new("github", GITHUB);
         issuer.algorithms = vec![Algorithm::ES256];
         let keys = FileKeys::new().with_document(&issuer, &jwks(&[key.jwk()]));

@@ -202,7 +202,8 @@ fn the_key_of_the_ca_itself_is_not_signed() {
     let refused = stage
         .ca
         .sign(&request(&definition(), &key, SystemClock::new().now()));
-    insta::assert_snapshot!(refused.unwrap_err(), @"`public_key` is the key of the CA; make a new pair for the job");
+    insta::assert_snapshot!(refused.unwrap_err(), @"`public_key` is the key of the CA; generate \
+        a new key pair for the job");
 }
 
 /// T-149
@@ -262,7 +263,7 @@ fn a_damaged_ca_key_is_refused_and_nothing_of_it_is_shown() {
         fs::write(&path, &text).unwrap();
         let error = CaKey::read(&path).unwrap_err();
         let said = format!("{error} {error:?}");
-        assert!(said.contains("is not a whole private key"), "{said}");
+        assert!(said.contains("is not a complete private key"), "{said}");
         assert!(!said.contains(body[1].split_at(20).0), "{said}");
     }
 }

@@ -80,7 +80,7 @@ fn a_definition_that_would_let_in_more_or_nobody_does_not_load() {
 
     `source_address` of credential `deploy-host` is empty
 
-    `source_address` of credential `deploy-host` has `0.0.0.0/0`: it is every address; leave `source_address` out
+    `source_address` of credential `deploy-host` has `0.0.0.0/0`: it matches every address; leave `source_address` out
 
     unknown key `valid_principals` in credential `deploy-host`
 

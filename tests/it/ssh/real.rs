@@ -525,7 +525,7 @@ fn a_broker_whose_ca_key_others_can_read_does_not_start() {
     let (code, text) = check("");
     assert_eq!(code, Some(5), "{text}");
     assert!(
-        text.contains("is a PostgreSQL login, which target `web-hosts` does not make"),
+        text.contains("is a PostgreSQL login, which target `web-hosts` cannot issue"),
         "{text}"
     );
 }
@@ -595,7 +595,7 @@ async fn a_new_ca_key_signs_after_a_reload_and_a_broken_one_changes_nothing() {
     put("broken");
     until("the broken key is told of", async || {
         let ready = get(broker.operator(), "/readyz").await;
-        ready.body.contains("is not a whole private key")
+        ready.body.contains("is not a complete private key")
     })
     .await;
     assert!(signer().await.contains(&fingerprint("second")));

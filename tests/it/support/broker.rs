@@ -15,7 +15,7 @@ use hallpass::broker::{Overrides, StartError};
 use hallpass::clock::{FixedClock, Timestamp};
 use hallpass::config::{Limits, Settings, TlsFiles};
 use hallpass::dev::issuer::{GithubJob, GitlabJob, Issuer, github_claims, gitlab_claims};
-use hallpass::exchange::{Exchange, Parts};
+use hallpass::exchange::{Components, Exchange};
 use hallpass::policy::IssuerOverride;
 use hallpass::rootkey::{RootKey, RootKeys};
 use hallpass::token::TrustedIssuer;
@@ -170,8 +170,8 @@ impl TestBroker {
     }
 
     /// What its exchange was made of at start.
-    pub(crate) fn parts(&self) -> &Parts {
-        self.exchange.parts()
+    pub(crate) fn components(&self) -> &Components {
+        self.exchange.components()
     }
 
     pub(crate) const fn issuer() -> &'static str {
@@ -290,7 +290,7 @@ impl TestBroker {
 
     /// Every event of a kind on record, in order.
     pub(crate) async fn events(&self, kind: &str) -> Vec<Value> {
-        let _ = self.exchange.parts().audit.settle().await;
+        let _ = self.exchange.components().audit.settle().await;
         let events = self.sink.events();
         events
             .into_iter()

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use hallpass::audit::{Line, Sink, SinkEntry};
+use hallpass::audit::{AuditLine, Sink, SinkEntry};
 use serde_json::Value;
 
 use super::database::CANARY;
@@ -66,7 +66,7 @@ impl Sink for MemorySink {
         "memory"
     }
 
-    fn write(&mut self, lines: &[Line]) -> io::Result<usize> {
+    fn write(&mut self, lines: &[AuditLine]) -> io::Result<usize> {
         assert!(!self.panics.load(Ordering::SeqCst), "{CANARY}");
         while self.holds.load(Ordering::SeqCst) {
             self.is_held.store(true, Ordering::SeqCst);

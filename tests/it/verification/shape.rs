@@ -361,16 +361,16 @@ fn refusals_before_the_signature_name_the_step_only() {
     insta::assert_snapshot!(texts.join("\n"), @r"
     the subject token is not a signed token in three parts (a compact JWS)
     the subject token is not canonical base64url; send it exactly as the CI issued it
-    the subject token's header is not one strict JSON object: a member stands twice in the object that ends at byte 23
+    the subject token's header is not one strict JSON object: duplicate member in the object that ends at byte 23
     the subject token's algorithm is not one its issuer and its key may use
     the subject token's header has `jku`, which no CI token needs
     the subject token does not name its key by a `kid` of 1 to 256 bytes
     the subject token's key is not in its issuer's key set
-    the subject token is of another type than its issuer's ID tokens
-    the subject token's issuer is not one this broker trusts
+    the subject token is not of its issuer's ID token type
+    the subject token's issuer is not trusted by this broker
     the subject token has expired; ask the CI for a new one
     claim `exp` of the subject token is not a number of seconds from 0 to 2^53
-    the subject token's signature does not hold
+    the subject token's signature is invalid
     ");
 }
 

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
-use hallpass::token::json::{Limits, Problem, parse_object};
+use hallpass::token::json::{JsonProblem, Limits, parse_object};
 use json_syntax::Parse as _;
 use serde_json::Value;
 
@@ -53,7 +53,7 @@ fn where_the_standard_leaves_it_open_nothing_is_guessed() {
     for file in files().iter().filter(|file| file.name.starts_with("i_")) {
         let problem = ours(&inside(&file.text)).unwrap_err();
         assert!(
-            matches!(problem, Problem::NotUtf8 | Problem::LoneSurrogate),
+            matches!(problem, JsonProblem::NotUtf8 | JsonProblem::LoneSurrogate),
             "{}: {problem}",
             file.name
         );
@@ -102,13 +102,13 @@ fn features_of_serde_json_change_nothing() {
     assert_eq!(names, ["b", "a"]);
     assert_eq!(
         ours(br#"{"a":1,"a":1}"#).unwrap_err(),
-        Problem::DuplicateName
+        JsonProblem::DuplicateName
     );
     let number = r#"{"$serde_json::private::Number":"1"}"#;
     assert!(ours(number.as_bytes()).unwrap().is_object());
 }
 
-fn ours(text: &[u8]) -> Result<Value, Problem> {
+fn ours(text: &[u8]) -> Result<Value, JsonProblem> {
     parse_object(text, &Limits::default())
         .map(|object| Value::Object(object.to_json()))
         .map_err(|error| error.problem)
@@ -155,17 +155,17 @@ fn folder() -> PathBuf {
 }
 
 /// JSON that is refused all the same, and why.
-const REFUSED: [(&str, Problem); 5] = [
+const REFUSED: [(&str, JsonProblem); 5] = [
     // Beyond the limits (T-16).
-    ("y_number_double_close_to_zero.json", Problem::NumberTooLong),
-    ("y_number_huge_exp.json", Problem::NumberTooLong),
+    ("y_number_double_close_to_zero.json", JsonProblem::NumberTooLong),
+    ("y_number_huge_exp.json", JsonProblem::NumberTooLong),
     // The standard only advises against it (RFC 8259 section 4, T-18).
-    ("y_object_duplicated_key.json", Problem::DuplicateName),
+    ("y_object_duplicated_key.json", JsonProblem::DuplicateName),
     (
         "y_object_duplicated_key_and_value.json",
-        Problem::DuplicateName,
+        JsonProblem::DuplicateName,
     ),
-    ("y_structure_500_nested_arrays.json", Problem::TooDeep),
+    ("y_structure_500_nested_arrays.json", JsonProblem::TooDeep),
 ];
 
 /// Inside an object: whether we, `serde_json` and `json-syntax` read it, and why ours is right.

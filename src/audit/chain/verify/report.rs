@@ -1,4 +1,4 @@
-//! What a verification found, grouped so that one cause is one finding.
+//! Collects the findings of a verification, and groups lines with the same finding.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -12,17 +12,17 @@ pub struct Report {
     pub lines: u64,
     pub boots: u64,
     pub checkpoints: u64,
-    /// Lines at the end that no checkpoint signs.
+    /// Unsigned lines at the end.
     pub unsigned: u64,
     pub keys: BTreeSet<String>,
-    /// The hash of the last line of the log, to be kept for later.
+    /// The hash of the last line of the log, to save for later.
     pub head: Option<String>,
-    /// The time of the last checkpoint whose signature holds: what came until then is proven.
+    /// The time of the last checkpoint with a valid signature. Everything until then is proven.
     pub proven_until: Option<String>,
-    /// Nothing is missing at the end either: the last line has a head that was expected.
+    /// The last line has an expected head, so nothing is missing at the end.
     pub proven_to_the_end: bool,
-    /// What is wrong, in order; the first 100.
-    pub findings: Vec<Finding>,
+    /// What is wrong, in order. At most 100.
+    pub findings: Vec<ChainFinding>,
     pub notes: Vec<String>,
     #[serde(skip)]
     left_out: u64,
@@ -31,8 +31,8 @@ pub struct Report {
 }
 
 impl Report {
-    /// Adds a finding, or counts it where the same was found before.
-    pub(super) fn add(&mut self, place: Place, text: String) {
+    /// Adds a finding, or counts it if it was found before.
+    pub(super) fn add(&mut self, place: LineLocation, text: String) {
         let same = self
             .findings
             .iter_mut()
@@ -40,7 +40,7 @@ impl Report {
         if let Some(finding) = same {
             finding.more = finding.more.saturating_add(1);
         } else if self.findings.len() < MOST_FINDINGS {
-            self.findings.push(Finding {
+            self.findings.push(ChainFinding {
                 file: place.file,
                 line: place.line,
                 text,
@@ -51,8 +51,8 @@ impl Report {
         }
     }
 
-    /// Notes an event that explains findings; the first 20.
-    pub(super) fn note_event(&mut self, place: &Place, text: &str) {
+    /// Notes an event that explains findings. At most 20.
+    pub(super) fn note_event(&mut self, place: &LineLocation, text: &str) {
         self.events = self.events.saturating_add(1);
         if self.events <= MOST_EVENTS {
             self.notes
@@ -60,33 +60,33 @@ impl Report {
         }
     }
 
-    /// Says what was left out.
-    pub(super) fn note_left_out(&mut self) {
+    /// Notes how many findings were omitted.
+    pub(super) fn note_suppressed(&mut self) {
         if self.left_out > 0 {
             self.notes
-                .push(format!("{} more findings are left out", self.left_out));
+                .push(format!("{} more findings omitted", self.left_out));
         }
         if let Some(more @ 1..) = self.events.checked_sub(MOST_EVENTS) {
             self.notes
-                .push(format!("{more} more truncations and removals are left out"));
+                .push(format!("{more} more truncations and removals omitted"));
         }
     }
 }
 
 /// One thing that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Finding {
+pub struct ChainFinding {
     pub file: String,
-    /// In which line, from 1; the first, if there are several.
+    /// The line, from 1. The first one, if there are several.
     pub line: u64,
-    /// What, and what was expected.
+    /// What is wrong, and what was expected.
     pub text: String,
-    /// So many more lines have the same finding.
+    /// How many more lines have the same finding.
     pub more: u64,
 }
 
 /// `file:line: text`.
-impl fmt::Display for Finding {
+impl fmt::Display for ChainFinding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}: {}", escape(&self.file), self.line, self.text)?;
         match self.more {
@@ -98,7 +98,7 @@ impl fmt::Display for Finding {
 }
 
 #[derive(Clone, Debug)]
-pub(super) struct Place {
+pub(super) struct LineLocation {
     pub(super) file: String,
     pub(super) line: u64,
 }

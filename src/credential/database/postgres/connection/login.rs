@@ -292,8 +292,7 @@ where
 /// Tells one connection from all others.
 fn mark() -> Result<String, Refused> {
     let mut bytes = [0; 8];
-    rand::fill(&mut bytes)
-        .map_err(|_| Refused::Other("the random source gives nothing".to_owned()))?;
+    rand::fill(&mut bytes).map_err(|_| Refused::Other("the random source failed".to_owned()))?;
     Ok(HEXLOWER.encode(&bytes))
 }
 

@@ -1,7 +1,7 @@
-//! Lists of parts as bytes, for a hash or a MAC.
+//! Encodes lists of byte strings unambiguously, for a hash or a MAC.
 
-/// Gives `update` every part behind its length in bytes (64 bits, most significant byte first), so
-/// that no two lists of parts give the same bytes: `a`, `bc` is another list than `ab`, `c`.
+/// Passes every part to `update`, each preceded by its length in bytes (64 bits, big-endian). So no
+/// two lists give the same bytes: `a`, `bc` differs from `ab`, `c`.
 pub(crate) fn update_with<T: AsRef<[u8]>>(
     parts: impl IntoIterator<Item = T>,
     mut update: impl FnMut(&[u8]),

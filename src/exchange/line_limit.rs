@@ -1,7 +1,7 @@
-//! How many lines of one kind are written in a second.
+//! Limits how many log lines or events of one kind are written per second.
 //!
-//! The rest is counted, and told in one line: a caller who repeats itself fills neither the log nor
-//! the audit (T-97).
+//! The rest is counted and summarised in one line, so a caller that repeats a request fills neither
+//! the log nor the audit log (T-97).
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,41 +9,41 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::clock::Clock;
 use crate::reason::Reason;
 
-/// Counts lines per reason and issuer, by the clock that never steps.
+/// Counts lines per reason and issuer, by the monotonic clock.
 ///
-/// Reasons are our own codes and issuers those of the policies, so there are only so many kinds.
+/// Reasons are our own codes and issuers those of the policies, so the number of kinds is bounded.
 #[derive(Debug)]
-pub(crate) struct Flood {
+pub(crate) struct LineLimiter {
     most: u32,
     clock: Arc<dyn Clock>,
-    state: Mutex<State>,
+    state: Mutex<Counts>,
 }
 
 #[derive(Debug, Default)]
-struct State {
-    kinds: BTreeMap<Reason, BTreeMap<String, Spent>>,
-    /// Some kind has lines left out: until then nobody need look through them.
+struct Counts {
+    kinds: BTreeMap<Reason, BTreeMap<String, LineCount>>,
+    /// Some kind has suppressed lines. Saves a scan while there are none.
     has_left_out: bool,
 }
 
 #[derive(Debug, Default)]
-struct Spent {
+struct LineCount {
     second: u64,
     lines: u32,
     left_out: u64,
-    /// Left out in seconds that are over, and not told yet.
+    /// Suppressed in earlier seconds, and not reported yet.
     due: u64,
 }
 
-/// Lines of one kind that were not written, in seconds that are over.
+/// Lines of one kind that were suppressed in earlier seconds.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct LeftOut {
+pub(crate) struct SuppressedLines {
     pub(crate) reason: Reason,
     pub(crate) issuer: String,
     pub(crate) lines: u64,
 }
 
-impl Flood {
+impl LineLimiter {
     pub(crate) fn new(most: u32, clock: Arc<dyn Clock>) -> Self {
         Self {
             most,
@@ -52,17 +52,17 @@ impl Flood {
         }
     }
 
-    /// Takes a line's place; false when this second's are taken, and then it is counted.
+    /// Whether the next line may be written. If not, it is counted as suppressed.
     pub(crate) fn take(&self, reason: Reason, issuer: &str) -> bool {
         let second = self.clock.monotonic().as_secs();
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let State {
+        let Counts {
             kinds,
             has_left_out,
         } = &mut *state;
         let issuers = kinds.entry(reason).or_default();
         if !issuers.contains_key(issuer) {
-            issuers.insert(issuer.to_owned(), Spent::default());
+            issuers.insert(issuer.to_owned(), LineCount::default());
         }
         let Some(spent) = issuers.get_mut(issuer) else {
             return true;
@@ -82,18 +82,18 @@ impl Flood {
         false
     }
 
-    /// What was left out before this second, each line once.
-    pub(crate) fn left_out(&self) -> Vec<LeftOut> {
+    /// Returns what was suppressed before this second. Each line is returned once.
+    pub(crate) fn left_out(&self) -> Vec<SuppressedLines> {
         let now = self.clock.monotonic().as_secs();
         self.take_left_out(|second| second < now)
     }
 
-    /// What was left out up to now, for the end.
-    pub(crate) fn rest(&self) -> Vec<LeftOut> {
+    /// Returns what was suppressed up to now, for shutdown.
+    pub(crate) fn rest(&self) -> Vec<SuppressedLines> {
         self.take_left_out(|_| true)
     }
 
-    fn take_left_out(&self, is_due: impl Fn(u64) -> bool) -> Vec<LeftOut> {
+    fn take_left_out(&self, is_due: impl Fn(u64) -> bool) -> Vec<SuppressedLines> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if !state.has_left_out {
             return Vec::new();
@@ -108,7 +108,7 @@ impl Flood {
                 }
                 remains |= spent.left_out > 0;
                 if spent.due > 0 {
-                    told.push(LeftOut {
+                    told.push(SuppressedLines {
                         reason: *reason,
                         issuer: issuer.clone(),
                         lines: std::mem::take(&mut spent.due),
@@ -128,9 +128,9 @@ mod tests {
     use super::*;
     use crate::clock::{FixedClock, Timestamp};
 
-    fn flood() -> (Flood, Arc<FixedClock>) {
+    fn flood() -> (LineLimiter, Arc<FixedClock>) {
         let clock = Arc::new(FixedClock::at(Timestamp::from_unix(1_790_000_000)));
-        (Flood::new(3, Arc::clone(&clock) as Arc<_>), clock)
+        (LineLimiter::new(3, Arc::clone(&clock) as Arc<_>), clock)
     }
 
     /// T-97
@@ -155,12 +155,12 @@ mod tests {
         }
         assert_eq!(flood.left_out(), [], "its second is not over");
         clock.advance(Duration::from_secs(1));
-        let told = LeftOut {
+        let told = SuppressedLines {
             reason: Reason::TokenSignature,
             issuer: "github".to_owned(),
             lines: 7,
         };
-        // Also when the flood goes on.
+        // Also while lines keep coming.
         assert!(flood.take(Reason::TokenSignature, "github"));
         assert_eq!(flood.left_out(), [told]);
         assert_eq!(flood.left_out(), []);

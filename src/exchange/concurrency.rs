@@ -1,30 +1,30 @@
-//! Places for what is under way.
+//! Limits how many operations run at once.
 //!
-//! Counted, not handed out of a fixed store, so that a reload may change how many there are.
+//! The limit is an argument of each call, so a reload can change it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// How many places are taken.
+/// Counts the operations in progress.
 #[derive(Debug, Default)]
-pub(super) struct Places(Arc<AtomicUsize>);
+pub(super) struct ConcurrencyLimiter(Arc<AtomicUsize>);
 
-/// A place, given back when dropped.
+/// One operation in progress, until dropped.
 #[derive(Debug)]
-pub(super) struct Place(Arc<AtomicUsize>);
+pub(super) struct ConcurrencySlot(Arc<AtomicUsize>);
 
-impl Places {
-    /// A place, unless `most` are taken.
-    pub(super) fn take(&self, most: usize) -> Option<Place> {
+impl ConcurrencyLimiter {
+    /// Starts an operation, unless `most` are in progress.
+    pub(super) fn take(&self, most: usize) -> Option<ConcurrencySlot> {
         let one_more = |taken: usize| (taken < most).then(|| taken.saturating_add(1));
         let taken = self
             .0
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, one_more);
-        taken.ok().map(|_| Place(Arc::clone(&self.0)))
+        taken.ok().map(|_| ConcurrencySlot(Arc::clone(&self.0)))
     }
 }
 
-impl Drop for Place {
+impl Drop for ConcurrencySlot {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::AcqRel);
     }
@@ -36,7 +36,7 @@ mod tests {
 
     #[test]
     fn places_are_given_back_and_a_lower_limit_counts_those_that_are_taken() {
-        let places = Places::default();
+        let places = ConcurrencyLimiter::default();
         let taken: Vec<_> = (0..3).map(|_| places.take(3).unwrap()).collect();
         assert!(places.take(3).is_none());
         assert!(places.take(2).is_none());

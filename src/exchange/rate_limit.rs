@@ -1,5 +1,7 @@
-//! How often one repository's jobs may ask. Counted after verification only, so that nobody can
-//! spend another's share (T-03).
+//! Limits the requests per repository.
+//!
+//! Requests are counted after verification, so an unrelated caller cannot use up a repository's
+//! limit (T-03).
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -12,25 +14,25 @@ use crate::token::TokenId;
 
 /// Counts exchanges and explanations per repository.
 #[derive(Debug)]
-pub(super) struct Rates {
+pub(super) struct RateLimiter {
     clock: Arc<dyn Clock>,
-    shares: Cache<String, Arc<Mutex<Share>>>,
-    /// Tokens whose job was shown a list, and did not ask for any of it yet.
+    buckets: Cache<String, Arc<Mutex<Bucket>>>,
+    /// Tokens whose job got the list of its credentials, and has not requested one yet.
     listed: Cache<TokenId, ()>,
 }
 
-/// What a repository may still ask for, told by one time: all of it from then on, and less by one
-/// for each part of a minute before. Exact, where a count of fractions would drift.
+/// GCRA state: the time at which the bucket is full again. Exact, where a count of fractions would
+/// drift.
 #[derive(Debug)]
-struct Share {
+struct Bucket {
     full_at: Duration,
 }
 
-impl Rates {
+impl RateLimiter {
     pub(super) fn new(clock: Arc<dyn Clock>) -> Self {
         Self {
             clock,
-            shares: Cache::builder()
+            buckets: Cache::builder()
                 .max_capacity(MAX_REPOSITORIES)
                 .time_to_idle(Duration::from_secs(120))
                 .build(),
@@ -41,8 +43,8 @@ impl Rates {
         }
     }
 
-    /// Remembers that this job was shown what it may have. A client looks there before it asks with the
-    /// same token, and both together count once.
+    /// Remembers that this job got the list of its credentials. A client requests the list before
+    /// the credential, with the same token, and both together count once.
     pub(super) fn listed(&self, job: &Job) {
         self.listed.insert(job.token().clone(), ());
     }
@@ -52,24 +54,24 @@ impl Rates {
         self.listed.remove(job.token()).is_some()
     }
 
-    /// Takes one from the repository's share of `per_minute`, which is a minute's worth at once at
-    /// most and fills up evenly.
+    /// Takes one request from the repository's bucket, which holds `per_minute` requests and
+    /// refills evenly.
     ///
     /// # Errors
-    /// None is left; the seconds until there is one.
+    /// The bucket is empty. Returns the seconds until the next request is accepted.
     pub(super) fn take(&self, job: &Job, per_minute: u32) -> Result<(), u64> {
-        // Time in which one more is earned.
+        // The time that refills one request.
         let each = MINUTE / per_minute.max(1);
         let now = self.clock.monotonic();
-        let share = self.shares.get_with(name_of(job), || {
-            Arc::new(Mutex::new(Share { full_at: now }))
+        let bucket = self.buckets.get_with(name_of(job), || {
+            Arc::new(Mutex::new(Bucket { full_at: now }))
         });
-        let mut share = share.lock().unwrap_or_else(PoisonError::into_inner);
-        share.take(now, each)
+        let mut bucket = bucket.lock().unwrap_or_else(PoisonError::into_inner);
+        bucket.take(now, each)
     }
 }
 
-impl Share {
+impl Bucket {
     fn take(&mut self, now: Duration, each: Duration) -> Result<(), u64> {
         let full_at = self.full_at.max(now).saturating_add(each);
         let wait = full_at.saturating_sub(now).saturating_sub(MINUTE);
@@ -77,14 +79,14 @@ impl Share {
             self.full_at = full_at;
             return Ok(());
         }
-        // Rounded up: who comes back then is not turned away again.
+        // Rounded up, so a retry after that time succeeds.
         Err(wait
             .as_secs()
             .saturating_add(u64::from(wait.subsec_nanos() > 0)))
     }
 }
 
-/// The repository by its id where the job has one: names can be registered again.
+/// The repository by its ID where the job has one, because names can be registered again.
 fn name_of(job: &Job) -> String {
     let facts = job.facts();
     let repository = facts
@@ -94,13 +96,12 @@ fn name_of(job: &Job) -> String {
     format!("{}\n{repository}", facts.issuer())
 }
 
-/// Genuine tokens of so many repositories at once would be an attack by a whole platform; a share
-/// that is dropped starts full.
-/// How long a look-up counts together with the request that follows: a client asks at once, and look-ups
-/// that are kept for later would add up to a second share.
+/// How long a list request counts together with the credential request that follows. A client sends
+/// both at once; a longer time would let a repository double its limit.
 const LISTED: Duration = Duration::from_secs(10);
+/// More repositories at once would be an attack by a whole platform. An evicted bucket starts full.
 const MAX_REPOSITORIES: u64 = 100_000;
-/// A token that is forgotten counts twice.
+/// The request of a token that was evicted counts twice.
 const MAX_LISTED: u64 = 10_000;
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -110,8 +111,8 @@ mod tests {
 
     use super::*;
 
-    fn full() -> Share {
-        Share {
+    fn full() -> Bucket {
+        Bucket {
             full_at: Duration::ZERO,
         }
     }
@@ -119,34 +120,34 @@ mod tests {
     /// T-03
     #[test]
     fn a_minutes_share_may_be_taken_at_once_and_comes_back_evenly() {
-        let (mut share, each) = (full(), Duration::from_secs(1));
+        let (mut bucket, each) = (full(), Duration::from_secs(1));
         let start = Duration::from_secs(1_000);
         for _ in 0..60 {
-            assert_eq!(share.take(start, each), Ok(()));
+            assert_eq!(bucket.take(start, each), Ok(()));
         }
-        assert_eq!(share.take(start, each), Err(1));
+        assert_eq!(bucket.take(start, each), Err(1));
         let later = start + Duration::from_millis(999);
-        assert_eq!(share.take(later, each), Err(1));
+        assert_eq!(bucket.take(later, each), Err(1));
         let later = start + Duration::from_secs(1);
-        assert_eq!(share.take(later, each), Ok(()));
-        assert_eq!(share.take(later, each), Err(1));
+        assert_eq!(bucket.take(later, each), Ok(()));
+        assert_eq!(bucket.take(later, each), Err(1));
         let idle = start + Duration::from_secs(3_600);
         for _ in 0..60 {
-            assert_eq!(share.take(idle, each), Ok(()));
+            assert_eq!(bucket.take(idle, each), Ok(()));
         }
-        assert_eq!(share.take(idle, each), Err(1));
+        assert_eq!(bucket.take(idle, each), Err(1));
     }
 
     /// T-03
     #[test]
     fn a_rare_share_says_exactly_when_to_come_back() {
-        let (mut share, each) = (full(), Duration::from_secs(30));
-        assert_eq!(share.take(Duration::ZERO, each), Ok(()));
-        assert_eq!(share.take(Duration::ZERO, each), Ok(()));
+        let (mut bucket, each) = (full(), Duration::from_secs(30));
+        assert_eq!(bucket.take(Duration::ZERO, each), Ok(()));
+        assert_eq!(bucket.take(Duration::ZERO, each), Ok(()));
         for (millis, wait) in [(0, 30), (1, 30), (10_000, 20), (29_500, 1)] {
-            assert_eq!(share.take(Duration::from_millis(millis), each), Err(wait));
+            assert_eq!(bucket.take(Duration::from_millis(millis), each), Err(wait));
         }
-        assert_eq!(share.take(Duration::from_secs(30), each), Ok(()));
+        assert_eq!(bucket.take(Duration::from_secs(30), each), Ok(()));
     }
 
     proptest! {
@@ -157,17 +158,17 @@ mod tests {
             per_minute in any::<u32>(),
         ) {
             let each = MINUTE / per_minute.max(1);
-            let mut share = full();
+            let mut bucket = full();
             for nanos in times {
                 let now = Duration::from_nanos(nanos);
-                if let Err(wait) = share.take(now, each) {
+                if let Err(wait) = bucket.take(now, each) {
                     prop_assert!(wait >= 1);
                     let again = now.saturating_add(Duration::from_secs(wait));
-                    prop_assert_eq!(share.take(again, each), Ok(()));
+                    prop_assert_eq!(bucket.take(again, each), Ok(()));
                 }
             }
             let end = Duration::MAX;
-            prop_assert!(share.take(end, each).is_ok());
+            prop_assert!(bucket.take(end, each).is_ok());
         }
     }
 }

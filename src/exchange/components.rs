@@ -1,4 +1,4 @@
-//! What an exchange is made of.
+//! The components of an [`Exchange`](super::Exchange).
 
 use std::sync::Arc;
 
@@ -11,20 +11,20 @@ use crate::replay::UsedTokens;
 use crate::rootkey::RootKeys;
 use crate::token::Verifier;
 
-/// What an exchange is made of.
+/// The components of an exchange.
 #[derive(Debug)]
-pub struct Parts {
+pub struct Components {
     pub verifier: Verifier,
-    /// May the job have this?
+    /// Decide whether a job gets a credential.
     pub policies: Arc<PolicySet>,
     pub used_tokens: Arc<dyn UsedTokens>,
     pub audit: Arc<AuditLog>,
-    /// Makes credentials, of every kind.
+    /// Issue credentials of every kind.
     pub mints: Arc<dyn Mint>,
     pub targets: Arc<Targets>,
     pub root_keys: RootKeys,
     pub clock: Arc<dyn Clock>,
-    pub places: usize,
+    pub max_concurrent: usize,
     /// Exchanges and explanations per repository and minute.
     pub per_repository: u32,
 }

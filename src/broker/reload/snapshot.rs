@@ -1,4 +1,4 @@
-//! What a look at the files saw: hashes, to compare with the next look.
+//! Hashes of all loaded files, to notice changes.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read as _};
@@ -13,15 +13,16 @@ use crate::file::open_at_once;
 use crate::policy::Scan;
 use crate::secret::Secret;
 
-/// Every file that a version is made of, with the hash of its content.
+/// Every file of a version, with the hash of its content.
 #[derive(Clone, PartialEq, Eq)]
-pub(in crate::broker) struct Seen {
+pub(in crate::broker) struct FileSnapshot {
     folders: BTreeMap<PathBuf, Scan>,
-    files: BTreeMap<PathBuf, Look>,
+    files: BTreeMap<PathBuf, FileState>,
 }
 
-impl Seen {
-    /// Looks at the settings file, and at all that it names: as it is now, and as it was loaded.
+impl FileSnapshot {
+    /// Scans the settings file and every file that it names, both as it is now and as it was
+    /// loaded.
     pub(in crate::broker) fn of(loaded: &Settings) -> Self {
         let mut seen = Self {
             folders: BTreeMap::new(),
@@ -44,12 +45,12 @@ impl Seen {
         for file in files(settings) {
             self.files
                 .entry(file)
-                .or_insert_with_key(|file| Look::at(file));
+                .or_insert_with_key(|file| FileState::at(file));
         }
     }
 }
 
-/// Passwords are not among them: they are read whenever they are used.
+/// Passwords are not included, because they are read at each use.
 fn files(settings: &Settings) -> impl Iterator<Item = PathBuf> {
     let tls = settings.listen.tls.iter();
     let tls = tls.flat_map(|files| [&files.cert, &files.key]);
@@ -61,14 +62,14 @@ fn files(settings: &Settings) -> impl Iterator<Item = PathBuf> {
     settings.chain(tls).chain(rs256).cloned().chain(of_targets)
 }
 
-/// What is to be seen of one file. Of a secret that is no more than a hash.
+/// The state of one file: a hash, because it may be a secret.
 #[derive(Clone, PartialEq, Eq)]
-enum Look {
+enum FileState {
     File { mode: u32, hash: Vec<u8> },
     Unreadable(io::ErrorKind),
 }
 
-impl Look {
+impl FileState {
     fn at(path: &Path) -> Self {
         Self::try_at(path).unwrap_or_else(|error| Self::Unreadable(error.kind()))
     }
@@ -89,5 +90,5 @@ impl Look {
     }
 }
 
-/// Bytes of a file that are looked at: what is longer does not load.
+/// The most bytes that are hashed. A longer file does not load.
 const MOST: u64 = 2 << 20;

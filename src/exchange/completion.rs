@@ -1,4 +1,4 @@
-//! A future that runs to its end also when nobody waits for it any more.
+//! Runs a future to completion even if its caller is dropped, and turns panics into errors.
 
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -10,44 +10,44 @@ use std::task::{Context, Poll};
 use crate::reason::Reason;
 use tracing::Instrument as _;
 
-/// Whether somebody still waits for a result.
+/// Whether the caller dropped the future before its result.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Waiting(Arc<AtomicBool>);
+pub(super) struct Abandoned(Arc<AtomicBool>);
 
-impl Waiting {
-    /// Nobody does: the caller went away.
-    pub(super) fn is_over(&self) -> bool {
+impl Abandoned {
+    /// The caller is gone.
+    pub(super) fn is_set(&self) -> bool {
         self.0.load(Ordering::Acquire)
     }
 }
 
-/// Polls `make`'s future in place, which costs no task and wakes no thread. Dropped half-way, it
-/// moves the future to a task of its own (T-90), and [`Waiting::is_over`] holds from then on.
-pub(super) fn to_the_end<F, M>(make: M) -> ToTheEnd<F::Output>
+/// Polls `make`'s future in place, without a task. If it is dropped before completion, it spawns
+/// the future as a task (T-90), and [`Abandoned::is_set`] returns true from then on.
+pub(super) fn run_to_completion<F, M>(make: M) -> RunToCompletion<F::Output>
 where
     F: Future + Send + 'static,
     F::Output: Send + 'static,
-    M: FnOnce(Waiting) -> F,
+    M: FnOnce(Abandoned) -> F,
 {
-    let waiting = Waiting::default();
-    ToTheEnd {
-        future: Some(Box::pin(make(waiting.clone()))),
-        waiting,
+    let abandoned = Abandoned::default();
+    RunToCompletion {
+        future: Some(Box::pin(make(abandoned.clone()))),
+        abandoned,
     }
 }
 
-/// See [`to_the_end`].
-pub(super) struct ToTheEnd<T: Send + 'static> {
+/// See [`run_to_completion`].
+pub(super) struct RunToCompletion<T: Send + 'static> {
     future: Option<Pin<Box<dyn Future<Output = T> + Send>>>,
-    waiting: Waiting,
+    abandoned: Abandoned,
 }
 
-impl<T: Send + 'static> Future for ToTheEnd<T> {
+impl<T: Send + 'static> Future for RunToCompletion<T> {
     type Output = T;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T> {
         let Some(future) = self.future.as_mut() else {
-            // Polled after its end, against the contract of futures: it stays pending.
+            // Polled after completion, which callers must not do.
             return Poll::Pending;
         };
         let polled = future.as_mut().poll(context);
@@ -58,31 +58,32 @@ impl<T: Send + 'static> Future for ToTheEnd<T> {
     }
 }
 
-impl<T: Send + 'static> Drop for ToTheEnd<T> {
+impl<T: Send + 'static> Drop for RunToCompletion<T> {
     fn drop(&mut self) {
         let Some(future) = self.future.take() else {
             return;
         };
-        self.waiting.0.store(true, Ordering::Release);
+        self.abandoned.0.store(true, Ordering::Release);
         match tokio::runtime::Handle::try_current() {
-            // What it logs from here on still belongs to the request.
+            // Its log lines still belong to the request's span.
             Ok(runtime) => drop(runtime.spawn(future.in_current_span())),
             Err(_) => {
                 tracing::error!(
                     reason = Reason::ExchangeAbandoned.code(),
-                    "no runtime is left to end an exchange in"
+                    "the async runtime has shut down before the exchange finished"
                 );
             }
         }
     }
 }
 
-/// A panic came out of a future; its text stays where it was.
+/// A future panicked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Panicked;
 
-/// The result of `future`, or [`Panicked`]: a bug in one request is not one of all (T-94).
-pub(crate) async fn caught<F: Future>(future: F) -> Result<F::Output, Panicked> {
+/// Returns the result of `future`, or [`Panicked`], so a bug in one request does not affect others
+/// (T-94).
+pub(crate) async fn catch_panic<F: Future>(future: F) -> Result<F::Output, Panicked> {
     let mut future = std::pin::pin!(future);
     std::future::poll_fn(move |context| {
         // Unwind safety: the future is never polled again after a panic.
@@ -106,9 +107,9 @@ mod tests {
     async fn a_dropped_future_still_ends_and_knows_that_nobody_waits() {
         let (go, gate) = oneshot::channel::<()>();
         let (done, ended) = oneshot::channel::<bool>();
-        let mut future = to_the_end(|waiting| async move {
+        let mut future = run_to_completion(|abandoned| async move {
             gate.await.unwrap();
-            done.send(waiting.is_over()).unwrap();
+            done.send(abandoned.is_set()).unwrap();
         });
         let first =
             std::future::poll_fn(|context| Poll::Ready(Pin::new(&mut future).poll(context)));
@@ -120,7 +121,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_future_that_is_waited_for_ends_in_place() {
-        let over = to_the_end(|waiting| async move { waiting.is_over() }).await;
+        let over = run_to_completion(|abandoned| async move { abandoned.is_set() }).await;
         assert!(!over);
     }
 
@@ -129,7 +130,7 @@ mod tests {
     async fn a_panic_is_caught_and_the_next_future_is_fine() {
         let nothing: Vec<u8> = Vec::new();
         let broken = async move { nothing[0] };
-        assert_eq!(caught(broken).await, Err(Panicked));
-        assert_eq!(caught(async { 7 }).await, Ok(7));
+        assert_eq!(catch_panic(broken).await, Err(Panicked));
+        assert_eq!(catch_panic(async { 7 }).await, Ok(7));
     }
 }

@@ -1,18 +1,18 @@
-//! What goes on through every reload: opened or begun once, at start.
+//! State that survives reloads: opened once, at start.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
-use super::assemble::{Loaded, Overrides, StartError, issuers};
+use super::assemble::{LoadedConfig, Overrides, StartError, issuers};
 use super::reload::Reloads;
 use super::version::Version;
 use crate::audit::event::{self, Event};
 use crate::audit::{AuditLog, SinkEntry, SinkError, Text, new_boot_id};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Settings;
-use crate::credential::target::{Report, Sweeper, Target};
-use crate::exchange::Flood;
+use crate::credential::target::{SweepObserver, Sweeper, Target};
+use crate::exchange::LineLimiter;
 use crate::http::log;
 use crate::http::metrics::Metrics;
 use crate::policy::{IssuerOverride, PolicySet};
@@ -23,20 +23,20 @@ use crate::replay::{StoreSettings, UsedTokens};
 use crate::rootkey::RootKeys;
 use crate::token::keys::{KeySource, RemoteKeys};
 
-pub(super) struct Lasting {
+pub(super) struct ProcessState {
     pub(super) clock: Arc<dyn Clock>,
-    /// Where issuers' keys come from.
+    /// The source of issuers' keys.
     pub(super) keys: Arc<dyn KeySource>,
-    /// The same, when they are fetched.
+    /// The same, if they are fetched.
     pub(super) remote: Option<Arc<RemoteKeys>>,
     pub(super) audit: Arc<AuditLog>,
     pub(super) used_tokens: Arc<dyn UsedTokens>,
     pub(super) metrics: Arc<Metrics>,
-    /// How many request lines the log takes.
-    pub(super) lines: Arc<Flood>,
-    /// Another target in place of each of those that the policies name.
+    /// Limits the request lines in the log.
+    pub(super) lines: Arc<LineLimiter>,
+    /// Replaces every target that the policies name.
     pub(super) target: Option<Arc<dyn Target>>,
-    /// Other addresses for issuers of the policies.
+    /// Replacement URLs for issuers of the policies.
     pub(super) issuers: BTreeMap<String, IssuerOverride>,
     /// See [`Overrides::dev_keys`].
     pub(super) dev_keys: bool,
@@ -44,10 +44,10 @@ pub(super) struct Lasting {
     sweeper: OnceLock<Sweeper>,
 }
 
-impl Lasting {
-    /// Opens the sinks and begins to fetch keys.
+impl ProcessState {
+    /// Opens the sinks and starts to fetch keys.
     pub(super) fn begin(
-        loaded: &Loaded,
+        loaded: &LoadedConfig,
         overrides: &mut Overrides,
     ) -> Result<Arc<Self>, StartError> {
         let clock = overrides.clock.take();
@@ -60,7 +60,7 @@ impl Lasting {
             audit: Arc::new(audit),
             used_tokens: used_tokens(&loaded.settings.replay, &clock)?,
             metrics: Arc::new(Metrics::new()),
-            lines: Arc::new(Flood::new(log::LINES, Arc::clone(&clock))),
+            lines: Arc::new(LineLimiter::new(log::LINES, Arc::clone(&clock))),
             target: overrides.target.take(),
             issuers: std::mem::take(&mut overrides.issuers),
             dev_keys: overrides.dev_keys,
@@ -70,7 +70,7 @@ impl Lasting {
         }))
     }
 
-    /// Sweeps the targets of a version from now on, in place of those before.
+    /// Sweeps the targets of this version from now on.
     pub(super) fn sweep(&self, version: &Version) {
         let targets = &version.targets;
         let start = || Sweeper::start(targets, &swept(&self.audit));
@@ -83,15 +83,15 @@ impl Lasting {
         }
     }
 
-    /// Puts something on record that nothing waits for.
+    /// Records an event that nothing waits for.
     pub(super) fn note(&self, event: &Event) {
         self.audit.note_or_log(event);
     }
 }
 
-impl fmt::Debug for Lasting {
+impl fmt::Debug for ProcessState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Lasting")
+        f.write_str("ProcessState")
     }
 }
 
@@ -123,12 +123,12 @@ fn audit(
     AuditLog::new(sinks, roots, Arc::clone(clock), &settings.replica, &boot)
 }
 
-/// What the sweep did goes on record.
-fn swept(audit: &Arc<AuditLog>) -> Report {
+/// Records what a sweep did.
+fn swept(audit: &Arc<AuditLog>) -> SweepObserver {
     let audit = Arc::clone(audit);
     let note = move |event: Event| audit.note_or_log(&event);
     Arc::new(move |target, report| {
-        note(Event::Sweep(event::Sweep {
+        note(Event::Sweep(event::SweepRecord {
             target: Text::new(target),
             removed: report
                 .removed
@@ -141,11 +141,11 @@ fn swept(audit: &Arc<AuditLog>) -> Report {
                 .map(|(login, reason)| Text::new(&format!("{login}: {reason}")))
                 .collect(),
         }));
-        for login in &report.strangers {
-            note(Event::Alert(event::Alert {
-                reason: Reason::LeaseStranger,
+        for login in &report.foreign_leases {
+            note(Event::Alert(event::AlertRecord {
+                reason: Reason::LeaseForeign,
                 message: Text::new(&format!(
-                    "login {login} of target {target} has a record that none of our keys wrote"
+                    "login {login} of target {target} has a record that no key of this broker signed"
                 )),
                 request_id: None,
             }));
@@ -153,7 +153,7 @@ fn swept(audit: &Arc<AuditLog>) -> Report {
     })
 }
 
-/// The store that the settings choose. A shared one is reached in the background.
+/// The store of used tokens in the settings. A shared store connects in the background.
 fn used_tokens(
     settings: &StoreSettings,
     clock: &Arc<dyn Clock>,

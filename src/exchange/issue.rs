@@ -1,0 +1,235 @@
+//! The second half of the pipeline: reserve, record, mint, record.
+//!
+//! Runs to completion once started, even if the caller is gone.
+
+use std::time::Duration;
+
+use super::completion::{Abandoned, Panicked, catch_panic};
+use super::notes::DenialSubject;
+use super::{Exchange, ExchangeError, Granted};
+use crate::audit::event::{self, Event};
+use crate::audit::{Outcome, Recorded, Text};
+use crate::credential::{Credential, MintError, Revoked};
+use crate::lease::{self, LeaseContents};
+use crate::policy::Permit;
+use crate::reason::Reason;
+use crate::replay::{IdempotencyKey, ReplayError, Reserved, Slot};
+
+impl Exchange {
+    /// Reserves the token's use, records the intent, mints, and records the outcome.
+    pub(super) async fn issue(
+        &self,
+        permit: Permit,
+        key: Option<IdempotencyKey>,
+        id: &str,
+        abandoned: &Abandoned,
+    ) -> Result<Granted, ExchangeError> {
+        let mut draft = Draft::of(&permit, id, key.is_some());
+        let reserved = self.reserve(permit, key, id).await?;
+        draft.is_repeat = reserved.is_repeat();
+        let slot = reserved.slot();
+        let recorded = match self.components.audit.record_intent(reserved, id).await {
+            Ok(recorded) => recorded,
+            Err(error) => {
+                self.components.used_tokens.release(&slot).await;
+                return Err(ExchangeError::Record(error));
+            }
+        };
+        let intent = recorded.intent().to_owned();
+        match self.mint(recorded).await {
+            Ok(credential) => self.deliver(credential, draft, &intent, abandoned).await,
+            Err(error) => Err(self.fail(error, &slot, &intent).await),
+        }
+    }
+
+    async fn reserve(
+        &self,
+        permit: Permit,
+        key: Option<IdempotencyKey>,
+        id: &str,
+    ) -> Result<Reserved, ExchangeError> {
+        let who = DenialSubject::of(permit.job(), &permit.credential().name);
+        let reserved = self.components.used_tokens.reserve(permit, key, id).await;
+        match &reserved {
+            // The request's log line reports an unavailable store.
+            Ok(_) | Err(ReplayError::Unavailable { .. }) => {}
+            // The intent of the first request names the job.
+            Err(ReplayError::Replayed {
+                credential,
+                first_request_id,
+            }) => self.note(&Event::Replay(event::ReplayRecord {
+                request_id: Text::new(id),
+                first_request_id: Text::new(first_request_id),
+                job: None,
+                credential: Text::new(credential),
+            })),
+            Err(
+                error @ (ReplayError::KeyReused
+                | ReplayError::IssuedBeforeStart { .. }
+                | ReplayError::IssuedBeforeStore),
+            ) => self.note_other_denial(who, id, error.reason(), error),
+        }
+        Ok(reserved?)
+    }
+
+    /// Mints within a time limit. After a panic or a timeout it is unknown whether a credential was
+    /// made.
+    async fn mint(&self, recorded: Recorded) -> Result<Credential, MintError> {
+        let unknown = |reason, message: &str| MintError {
+            message: message.to_owned(),
+            reason,
+            nothing_made: false,
+        };
+        let minted = catch_panic(self.components.mints.mint(recorded));
+        match tokio::time::timeout(MINT_TIME, minted).await {
+            Ok(Ok(minted)) => minted,
+            Ok(Err(Panicked)) => Err(unknown(
+                Reason::BugPanic,
+                "the credential could not be issued",
+            )),
+            Err(_) => Err(unknown(
+                Reason::MintSlow,
+                "the credential was not issued in time",
+            )),
+        }
+    }
+
+    /// Records a minted credential and returns it. If that fails, revokes it.
+    async fn deliver(
+        &self,
+        credential: Credential,
+        draft: Draft,
+        intent: &str,
+        abandoned: &Abandoned,
+    ) -> Result<Granted, ExchangeError> {
+        let (public_id, expires_at) = (Text::new(&credential.public_id), credential.expires_at);
+        let was_abandoned = abandoned.is_set();
+        let outcome = if was_abandoned {
+            Outcome::Undelivered {
+                public_id,
+                expires_at,
+                revoked: self.revoke_undelivered(&credential, &draft).await,
+            }
+        } else if draft.is_repeat {
+            Outcome::Repeated {
+                public_id,
+                expires_at,
+            }
+        } else {
+            Outcome::Minted {
+                public_id,
+                expires_at,
+            }
+        };
+        if let Err(error) = self.components.audit.record_outcome(intent, outcome).await {
+            let revoked = self.revoke_unrecorded(&credential).await;
+            tracing::error!(
+                reason = Reason::SinkFailed.code(),
+                request_id = %draft.request_id,
+                lease = %credential.public_id,
+                revoked,
+                "the outcome of an issued credential could not be recorded; the credential is withheld"
+            );
+            return Err(ExchangeError::Record(error));
+        }
+        if abandoned.is_set() && !was_abandoned && !draft.may_retry {
+            // The outcome says that it was delivered. This event says that it was revoked since.
+            if let Some((lease, ended)) = self.revoke_lease(&credential).await {
+                self.note_revocation(&lease, &draft.request_id, ended);
+            }
+        }
+        Ok(Granted {
+            expires_in: expires_at.since(self.components.clock.now()).max(0),
+            decision: draft.decision(&credential),
+            policy: draft.policy,
+            revision: draft.revision,
+            is_repeat: draft.is_repeat,
+            credential,
+        })
+    }
+
+    /// Records a failed mint. Gives the use of the token back only if it is known that nothing was
+    /// made.
+    async fn fail(&self, error: MintError, slot: &Slot, intent: &str) -> ExchangeError {
+        let outcome = Outcome::Failed {
+            reason: error.reason,
+            message: Text::new(&error.message),
+            nothing_made: error.nothing_made,
+        };
+        if self
+            .components
+            .audit
+            .record_outcome(intent, outcome)
+            .await
+            .is_err()
+        {
+            tracing::error!(
+                reason = Reason::SinkFailed.code(),
+                intent,
+                "an outcome could not be recorded"
+            );
+        }
+        if error.nothing_made {
+            self.components.used_tokens.release(slot).await;
+        }
+        if error.reason == Reason::BugPanic {
+            ExchangeError::Bug
+        } else {
+            ExchangeError::Mint(error)
+        }
+    }
+
+    /// Revokes a credential that was not delivered. With an idempotency key the caller is expected
+    /// to retry, and a revoked lease cannot be reissued, so that credential is left to expire.
+    async fn revoke_undelivered(&self, credential: &Credential, draft: &Draft) -> bool {
+        !draft.may_retry && self.revoke_unrecorded(credential).await
+    }
+
+    async fn revoke_unrecorded(&self, credential: &Credential) -> bool {
+        let ended = self.revoke_lease(credential).await;
+        matches!(ended, Some((_, Some(Revoked::Gone | Revoked::Closed))))
+    }
+
+    /// Revokes the lease of a credential, if it has one, and returns the lease and the result.
+    async fn revoke_lease(
+        &self,
+        credential: &Credential,
+    ) -> Option<(LeaseContents, Option<Revoked>)> {
+        let handle = credential.lease.as_ref()?;
+        let lease = lease::open(handle.expose(), &self.components.root_keys).ok()?;
+        let ended = self.components.targets.revoke(&lease).await.ok();
+        Some((lease, ended))
+    }
+}
+
+/// What the response says beside the credential. Kept because the permit is consumed.
+#[derive(Debug)]
+struct Draft {
+    request_id: String,
+    policy: String,
+    revision: String,
+    is_repeat: bool,
+    may_retry: bool,
+}
+
+impl Draft {
+    fn of(permit: &Permit, id: &str, may_retry: bool) -> Self {
+        Self {
+            request_id: id.to_owned(),
+            policy: permit.policy().to_owned(),
+            revision: permit.revision().to_owned(),
+            is_repeat: false,
+            may_retry,
+        }
+    }
+
+    fn decision(&self, credential: &Credential) -> String {
+        format!(
+            "policy `{}` grants `{}` until {}",
+            self.policy, credential.definition.name, credential.expires_at
+        )
+    }
+}
+
+/// The time limit of a mint. The request times out earlier, and the mint continues without it.
+const MINT_TIME: Duration = Duration::from_secs(30);
