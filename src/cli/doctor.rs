@@ -5,10 +5,11 @@ use std::sync::Arc;
 use serde_json::{Value as Json, json};
 
 use super::broker::{BrokerArgs, block_on, failure};
+use super::job::provider_of as provider_of_claims;
 use super::{Failure, Output, Terminal};
 use crate::client::{Client, ClientError, Environment, IdToken, Source};
 use crate::policy::decide::when_block;
-use crate::provider::{self, Fact, Facts, PROVIDERS, Provider, Reader};
+use crate::provider::{self, Fact, Facts, Provider, Reader};
 use crate::text::escape;
 use crate::token::TrustedIssuer;
 use crate::token::json::{self, Object};
@@ -160,23 +161,10 @@ fn claims(client: &Client, token: &IdToken) -> Result<Facts, String> {
         .map_err(|error| escape(&error.to_string()))
 }
 
-/// By the source, or by what only one CI's tokens hold.
+/// By the token, or else by the CI that it came from.
 fn provider_of(client: &Client, claims: &Object, issuer: &str) -> Option<&'static Provider> {
-    let by_source = client.source().ok().and_then(Source::provider);
-    let by_claims = || {
-        if claims.get("workflow_ref").is_some() {
-            Some("github")
-        } else if claims.get("pipeline_source").is_some() {
-            Some("gitlab")
-        } else {
-            None
-        }
-    };
-    PROVIDERS
-        .iter()
-        .copied()
-        .find(|provider| provider.usual_issuer == Some(issuer))
-        .or_else(|| by_source.or_else(by_claims).and_then(provider::find))
+    let by_source = || client.source().ok().and_then(Source::provider);
+    provider_of_claims(claims, issuer).or_else(|| by_source().and_then(provider::find))
 }
 
 fn text(error: ClientError) -> String {

@@ -24,7 +24,9 @@ pub mod dev;
 pub mod doctor;
 pub mod exec;
 pub mod get;
+pub mod init;
 mod inputs;
+mod job;
 pub mod keys;
 pub mod leases;
 pub mod list;
@@ -96,6 +98,7 @@ enum Command {
     Revoke(revoke::Args),
     Doctor(doctor::Args),
     Policy(policy::Args),
+    Init(init::Args),
     Target(target::Args),
     Leases(leases::Args),
     Audit(audit::Args),
@@ -116,6 +119,7 @@ impl Command {
             Self::Revoke(args) => revoke::run(args, out),
             Self::Doctor(args) => doctor::run(&args, out),
             Self::Policy(args) => policy::run(args, out),
+            Self::Init(args) => init::run(&args, out),
             Self::Target(args) => target::run(args, out),
             Self::Leases(args) => leases::run(args, out),
             Self::Audit(args) => audit::run(args, out),

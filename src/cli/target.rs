@@ -162,6 +162,12 @@ fn json(findings: &[Finding]) -> String {
 
 fn print_text(args: &PrintArgs, uninstall: bool, out: &mut Terminal) -> Result<(), Failure> {
     let (target, policies) = find(&args.config, &args.name)?;
+    if args.server_version.is_some() && !target.has_server_version() {
+        return Err(Failure::Usage(format!(
+            "`--server-version` is for databases, and target `{}` is none; leave it out",
+            args.name
+        )));
+    }
     let wanted = Installation {
         name: &args.name,
         policies: &policies,

@@ -84,6 +84,11 @@ pub trait TargetSettings: Same + Any + Send + Sync + fmt::Debug {
         Ok(Vec::new())
     }
 
+    /// Whether what its administrator runs depends on the version of a server.
+    fn has_server_version(&self) -> bool {
+        false
+    }
+
     /// What its administrator has to run or configure, or with `uninstall` what removes that.
     ///
     /// # Errors

@@ -8,6 +8,7 @@ mod beyond;
 mod connections;
 mod hostile;
 mod installing;
+mod lasting;
 mod lifecycle;
 mod operator;
 mod pooler;

@@ -11,7 +11,6 @@ use crate::yaml::diagnostic::{Diagnostic, Place, Source, Span};
 
 mod check;
 mod explain;
-mod job;
 mod new;
 
 /// Looks at the policies, without a broker

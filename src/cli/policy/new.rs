@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::job::JobFile;
 use super::load;
+use crate::cli::job::JobFile;
 use crate::cli::{Failure, Terminal};
 use crate::clock::{Clock as _, SystemClock};
 use crate::policy::decide::{Verdict, when_block};

@@ -141,6 +141,13 @@ async fn remove(database: &dyn Database, login: &str, turns: u32) -> Result<Ende
         match database.drop_login(login).await {
             Ok(()) => return Ok(Ended::Gone),
             Err(error) if error.class() == Some(Class::StillReferenced) => {}
+            // The login is closed and left nothing: the answer does not wait for a session that names it in a grant.
+            Err(error) if error.class() == Some(Class::Locked) => {
+                cleaned.more = true;
+                cleaned
+                    .problems
+                    .push("another session holds a lock on its role".to_owned());
+            }
             Err(error) => return Err(error),
         }
     }
@@ -282,7 +289,10 @@ pub(super) fn left(target: &str, login: &str, what: &str) {
 }
 
 pub(super) fn is_passing(error: &DatabaseError) -> bool {
-    matches!(error.class(), Some(Class::Passing | Class::Gone))
+    matches!(
+        error.class(),
+        Some(Class::Passing | Class::Locked | Class::Gone)
+    )
 }
 
 const REMOVALS: u32 = 4;

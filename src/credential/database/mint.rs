@@ -227,7 +227,7 @@ const fn refusal(class: Class) -> (&'static str, Reason) {
             "has functions of an older version",
             Reason::DatabaseOutdated,
         ),
-        Class::Passing | Class::Gone | Class::StillReferenced | Class::Other => {
+        Class::Passing | Class::Locked | Class::Gone | Class::StillReferenced | Class::Other => {
             ("did not create the login", Reason::DatabaseRefused)
         }
     }

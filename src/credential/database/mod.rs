@@ -249,8 +249,10 @@ impl DatabaseError {
 /// What an error of a server means for a lease, whatever the server calls it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
-    /// It passes by itself: a conflict with another replica or a lock, a session that came late.
+    /// It passes: a conflict with another replica, a session that came late.
     Passing,
+    /// Another session holds a lock.
+    Locked,
     /// There is no such login.
     Gone,
     /// Something refers to the login, so it cannot be dropped.

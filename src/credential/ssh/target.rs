@@ -119,11 +119,6 @@ impl TargetSettings for SshCaSettings {
     }
 
     fn installation(&self, wanted: &Installation<'_>) -> Result<InstallText, String> {
-        if wanted.server_version.is_some() {
-            return Err(
-                "`--server-version` is for databases; leave it out for an `ssh-ca`".to_owned(),
-            );
-        }
         let key = self.read_key().map_err(|error| error.to_string())?;
         let text = if wanted.uninstall {
             install::removal(wanted.name, &key)

@@ -4,6 +4,7 @@ use crate::client::fake::{hallpass, stderr, stdout, told};
 use crate::support::leaks::Observed as _;
 
 const COMMANDS: &[&[&str]] = &[
+    &["init"],
     &["serve"],
     &["leases", "list"],
     &["leases", "revoke"],

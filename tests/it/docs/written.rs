@@ -148,9 +148,17 @@ fn rules() -> String {
 fn the_parts_of_pages_that_are_written_from_the_code_are_up_to_date() {
     for part in parts() {
         let (_, inside, _) = part.around();
-        assert_eq!(inside, part.text, "{}: {}; {WRITE}", part.path, part.name);
+        let name = format!("{}: {}", part.path, part.name);
+        same(&name, &inside, &part.text);
     }
-    assert_eq!(Page::read(CLI).text, command_line(), "{CLI}; {WRITE}");
+    same(CLI, &Page::read(CLI).text, &command_line());
+}
+
+/// A page is long, so only the first line that differs is shown.
+fn same(name: &str, found: &str, expected: &str) {
+    let mut lines = found.lines().zip(expected.lines());
+    let first = lines.find(|(found, expected)| found != expected);
+    assert!(found == expected, "{name} differs at {first:?}; {WRITE}");
 }
 
 #[test]

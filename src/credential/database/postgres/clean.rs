@@ -334,9 +334,10 @@ async fn is_armed(cleaner: &Connections, login: &str) -> Result<bool, DatabaseEr
     rows.first().map_or(Ok(true), |row| column(row, 0))
 }
 
-/// The step said why it cannot go on, which is no failure of the turn.
+/// The step said why it cannot go on, or waits for a lock of another session: no failure of the turn, which has
+/// disarmed the login.
 fn is_reason(error: &DatabaseError) -> bool {
-    matches!(error.code(), Some("HP011" | "HP012"))
+    matches!(error.code(), Some("HP011" | "HP012" | "55P03"))
 }
 
 /// How long a turn goes on; other leases wait meanwhile.

@@ -50,9 +50,8 @@ pub(super) fn column<'a, T: FromSql<'a>>(row: &'a Row, index: usize) -> Result<T
 /// that changed at the same time.
 pub(super) fn class_of(code: &str) -> Class {
     match code {
-        "XX000" | "40001" | "40P01" | "55P03" | "23505" | "42710" | "HP006" | "HP007" => {
-            Class::Passing
-        }
+        "XX000" | "40001" | "40P01" | "23505" | "42710" | "HP006" | "HP007" => Class::Passing,
+        "55P03" => Class::Locked,
         "42704" => Class::Gone,
         "2BP01" => Class::StillReferenced,
         "HP001" => Class::GroupUnfit,

@@ -247,7 +247,7 @@ impl Words<'_> {
             ),
             ("prefix", prefix.clone()),
             ("prefix_length", prefix.len().to_string()),
-            ("pattern", format!("^{prefix}[0-9a-v]{{7}}_[0-9a-v]{{13}}$")),
+            ("pattern", lease_pattern(prefix)),
             (
                 "allowed_roles",
                 list(settings.allowed_roles.iter().map(String::as_str)),
@@ -332,6 +332,11 @@ impl Words<'_> {
             .collect();
         rows.join(",\n")
     }
+}
+
+/// What names of leases match, in the server's own words.
+pub(super) fn lease_pattern(prefix: &str) -> String {
+    format!("^{prefix}[0-9a-v]{{7}}_[0-9a-v]{{13}}$")
 }
 
 /// The parts that several bodies share, which have placeholders of their own.
@@ -546,6 +551,17 @@ mod tests {
         );
         assert!(text.contains("    ('shop_owner'::text, 900, 5, true)"));
         assert!(!text.contains("{{"), "a placeholder is left");
+    }
+
+    #[test]
+    fn every_function_of_the_file_says_what_it_is_for() {
+        let text = file("shop-db", &settings(), &[ceiling("shop_owner")], 16).unwrap();
+        let lines: Vec<&str> = text.lines().collect();
+        let silent: Vec<&[&str]> = lines
+            .windows(2)
+            .filter(|pair| pair[1].starts_with("CREATE FUNCTION") && !pair[0].starts_with("--"))
+            .collect();
+        assert_eq!(silent, Vec::<&[&str]>::new());
     }
 
     /// T-85

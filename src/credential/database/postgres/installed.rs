@@ -4,7 +4,7 @@ use tokio_postgres::types::Type;
 
 use super::check::Findings;
 use super::connection::column;
-use super::install::OWN_ROLES;
+use super::install::{OWN_ROLES, lease_pattern};
 use super::{Connections, GroupCeiling, Postgres};
 use crate::credential::database::DatabaseError;
 
@@ -33,7 +33,7 @@ impl Postgres {
     /// Whoever made a role first, or was given one since, can use it (T-128).
     async fn look_at_holds(&self, findings: &mut Findings) -> Result<(), DatabaseError> {
         let own: Vec<String> = OWN_ROLES.map(str::to_owned).to_vec();
-        let pattern = format!("^{}[0-9a-v]{{7}}_[0-9a-v]{{13}}$", self.settings.prefix);
+        let pattern = lease_pattern(&self.settings.prefix);
         let control = &self.settings.control_database;
         let values = [
             (&own as _, Type::TEXT_ARRAY),

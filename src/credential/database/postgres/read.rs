@@ -105,6 +105,10 @@ impl TargetSettings for PostgresSettings {
         Ok(Postgres::new(self.clone())?.check(&groups).await)
     }
 
+    fn has_server_version(&self) -> bool {
+        true
+    }
+
     fn installation(&self, wanted: &Installation<'_>) -> Result<InstallText, String> {
         let groups = self.ceilings(wanted.name, wanted.policies)?;
         let note = "--server-version is not given; this is for PostgreSQL 15, and refuses to run on another";

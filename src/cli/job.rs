@@ -3,13 +3,15 @@
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::Path;
+use std::sync::Arc;
 
 use data_encoding::BASE64URL_NOPAD;
 
-use crate::cli::{Failure, Terminal};
+use super::{Failure, Terminal};
 use crate::policy::PolicySet;
-use crate::provider::{Facts, Reader};
+use crate::provider::{self, ClaimMap, Facts, PROVIDERS, Provider, Reader};
 use crate::text::escape;
+use crate::token::TrustedIssuer;
 use crate::token::json::{self as strict, Object, Value};
 
 /// The file that describes a job; `-` is standard input.
@@ -25,6 +27,25 @@ impl JobFile<'_> {
         facts(set, self.claims(out)?)
     }
 
+    /// The job's facts, read as a token of the CI that its claims show.
+    pub(super) fn facts_by_claims(self, out: &mut Terminal) -> Result<Facts, Failure> {
+        let claims = self.claims(out)?;
+        let issuer = issuer(&claims)?;
+        let provider = provider_of(&claims, &issuer).ok_or_else(|| {
+            Failure::Usage(format!(
+                "issuer `{}` is of no CI that hallpass recognises; describe the job with `--github` or `--gitlab`",
+                escape(&issuer)
+            ))
+        })?;
+        let reader = Reader {
+            issuer: Arc::new(TrustedIssuer::new(provider.name, &issuer)),
+            provider,
+            claim_map: ClaimMap::default(),
+        };
+        let facts = reader.facts(claims);
+        facts.map_err(|error| Failure::Local(error.to_string()))
+    }
+
     fn claims(self, out: &mut Terminal) -> Result<Object, Failure> {
         let (path, bytes) = match self {
             Self::Claims(path) => (path, read(path)?),
@@ -38,11 +59,29 @@ impl JobFile<'_> {
     }
 }
 
-fn facts(set: &PolicySet, claims: Object) -> Result<Facts, Failure> {
-    let url = match claims.get("iss") {
-        Some(Value::Text(url)) => url.clone(),
-        Some(_) | None => return Err(Failure::Local("the claims have no `iss`".to_owned())),
+/// The provider whose usual issuer it is, or by claims that only one CI's tokens have.
+pub(super) fn provider_of(claims: &Object, issuer: &str) -> Option<&'static Provider> {
+    let has = |claim: &str| claims.get(claim).is_some();
+    let by_claims = || match () {
+        () if has("workflow_ref") => provider::find("github"),
+        () if has("pipeline_source") => provider::find("gitlab"),
+        () => None,
     };
+    let mut usual = PROVIDERS.iter().copied();
+    usual
+        .find(|provider| provider.usual_issuer == Some(issuer))
+        .or_else(by_claims)
+}
+
+fn issuer(claims: &Object) -> Result<String, Failure> {
+    match claims.get("iss") {
+        Some(Value::Text(url)) => Ok(url.clone()),
+        Some(_) | None => Err(Failure::Local("the claims have no `iss`".to_owned())),
+    }
+}
+
+fn facts(set: &PolicySet, claims: Object) -> Result<Facts, Failure> {
+    let url = issuer(&claims)?;
     let Some(reader) = set.reader_by_url(&url).or_else(|| reader_of_dev(set, &url)) else {
         let known: Vec<_> = set
             .readers()
