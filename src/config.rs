@@ -12,6 +12,7 @@ use url::Url;
 
 use crate::audit::sink::{self, SinkSettings};
 use crate::credential::target::TargetSettings;
+use crate::file::read_text;
 use crate::policy::Disclosure;
 use crate::replay::StoreSettings;
 use crate::token::Blocked;
@@ -92,15 +93,7 @@ impl Settings {
             path: path.to_owned(),
             problem,
         };
-        let size = std::fs::metadata(path)
-            .map_err(|error| unreadable(error.to_string()))?
-            .len();
-        if size > MAX_FILE {
-            return Err(unreadable(format!(
-                "it has {size} bytes, expected at most {MAX_FILE}"
-            )));
-        }
-        let text = std::fs::read_to_string(path).map_err(|error| unreadable(error.to_string()))?;
+        let text = read_text(path, MAX_FILE).map_err(|error| unreadable(error.to_string()))?;
         let folder = path.parent().unwrap_or(Path::new("."));
         let settings = Self::parse(&path.display().to_string(), text, folder, &environment);
         let mut settings = settings.map_err(SettingsError::Wrong)?;

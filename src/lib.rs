@@ -15,7 +15,7 @@
 //! ```text
 //! main -> cli -> { broker -> http, client, dev } -> exchange
 //!      -> { token, provider, policy, replay, audit, credential }
-//!      -> { wire, yaml, lease, rootkey, clock, parts, reason, secret, stdio, text, tls }
+//!      -> { wire, yaml, lease, rootkey, clock, file, parts, reason, secret, stdio, text, tls }
 //! provider   -> token (Verified, its claims)
 //! policy     -> provider (Facts), token (TrustedIssuer, strict JSON), credential (the list of kinds)
 //! replay     -> policy (Permit)
@@ -29,8 +29,8 @@
 //! lease      -> rootkey, clock, secret      rootkey -> parts, secret
 //! ```
 //!
-//! `client` knows only `clock`, `parts`, `reason`, `secret`, `text`, `tls`, `wire` and what a kind of
-//! credential is (`credential::kind`): a job's side needs nothing of a broker's. `dev` starts a whole
+//! `client` knows only `clock`, `file`, `parts`, `reason`, `secret`, `text`, `tls`, `wire` and what a
+//! kind of credential is (`credential::kind`): a job's side needs nothing of a broker's. `dev` starts a whole
 //! broker through `broker`, and `serve` never uses it.
 
 pub mod audit;
@@ -43,6 +43,7 @@ pub mod credential;
 #[cfg(feature = "dev")]
 pub mod dev;
 pub mod exchange;
+mod file;
 pub mod http;
 pub mod lease;
 mod parts;

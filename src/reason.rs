@@ -1,14 +1,14 @@
 //! Reason codes: one enum for answers, logs, metrics and audit events.
 //!
 //! A variant has its code and its [`Class`], the kind of answer that it leads to. Status, blame and
-//! whether trying again can help follow from that, in whatever dialect an endpoint speaks. Code
+//! whether trying again can help follow from that. Code
 //! compares variants, never codes.
 
 use std::fmt;
 
 use serde::{Serialize, Serializer};
 
-/// How a request is answered, whatever the dialect of its endpoint.
+/// How a request is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
     /// It succeeded.

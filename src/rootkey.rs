@@ -435,7 +435,7 @@ const KEY_ID_BYTES: usize = 8;
 const TEXT_PREFIX: &str = "hallpass-root-1:";
 const SALT: &[u8] = b"hallpass-root-1";
 const LONGEST_RING: usize = 8;
-const LARGEST_FILE: usize = 4_096;
+const LARGEST_FILE: u64 = 4_096;
 
 #[cfg(test)]
 mod tests {
@@ -623,9 +623,9 @@ mod tests {
         let missing = folder.path().join("missing");
         insta::assert_snapshot!(shorten(RootKey::read(&missing).unwrap_err()), @"root key file `FOLDER/missing` cannot be read: No such file or directory (os error 2)");
         let long = folder.path().join("long");
-        fs::write(&long, "#".repeat(LARGEST_FILE)).unwrap();
+        fs::write(&long, "#".repeat(4_097)).unwrap();
         fs::set_permissions(&long, fs::Permissions::from_mode(0o600)).unwrap();
-        insta::assert_snapshot!(shorten(RootKey::read(&long).unwrap_err()), @"root key file `FOLDER/long` cannot be read: it is far too long for a private key");
+        insta::assert_snapshot!(shorten(RootKey::read(&long).unwrap_err()), @"root key file `FOLDER/long` cannot be read: it has more than 4096 bytes");
     }
 
     #[test]

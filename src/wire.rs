@@ -31,8 +31,8 @@ pub struct CredentialRequest {
     pub inputs: BTreeMap<String, String>,
 }
 
-/// The answer of `POST /token` (RFC 8693 section 2.2.1).
-#[derive(Clone, Debug, Serialize, Deserialize)]
+/// The answer of `POST /token` (RFC 8693 section 2.2.1). No `Debug`: the broker's holds the secret as text.
+#[derive(Clone, Serialize, Deserialize)]
 pub struct TokenAnswer<S, M> {
     pub access_token: S,
     #[serde(default)]
@@ -50,8 +50,8 @@ pub struct TokenAnswer<S, M> {
     pub hallpass: CredentialAnswer<S, M>,
 }
 
-/// The answer of `POST /api/credentials`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+/// The answer of `POST /api/credentials`. No `Debug`, as [`TokenAnswer`].
+#[derive(Clone, Serialize, Deserialize)]
 pub struct CredentialAnswer<S, M> {
     /// `kind`, `name` and the members of the kind.
     pub credential: M,

@@ -162,11 +162,10 @@ impl Drop for Running {
     }
 }
 
-/// Looks now and then at what must be looked at without a request: the clock, histograms.
+/// Looks now and then at what must be looked at without a request: the clock, log lines held back.
 async fn upkeep(lasting: Arc<Lasting>, current: Current) {
     loop {
         tokio::time::sleep(UPKEEP).await;
-        lasting.metrics.upkeep();
         log::tell(&lasting.lines.left_out());
         if !connection::has_http_date() {
             tracing::error!(

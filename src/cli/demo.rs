@@ -63,7 +63,7 @@ async fn play(keep: bool, out: &mut Terminal) -> Result<(), Failure> {
 pub(super) async fn start(stop: &mut Stop, out: &mut Terminal) -> Result<Stage, Failure> {
     out.line("Starting two CI issuers, a private PostgreSQL and the broker …");
     let stage = tokio::select! {
-        stage = Stage::start() => stage.map_err(|error| Failure::Local(error.to_string()))?,
+        stage = Stage::start() => stage.map_err(Failure::local)?,
         () = stop.asked() => return Err(interrupted()),
     };
     out.line(&format!(

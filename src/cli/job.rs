@@ -1,12 +1,12 @@
 //! A job described by a file: the claims of its token, or the token itself. Nothing is verified.
 
-use std::fs::File;
-use std::io::{self, Read as _};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use data_encoding::BASE64URL_NOPAD;
 
+use super::inputs::read_input;
 use super::{Failure, Terminal};
 use crate::policy::PolicySet;
 use crate::provider::{self, ClaimMap, Facts, PROVIDERS, Provider, Reader};
@@ -135,23 +135,10 @@ fn payload(path: &Path, token: &[u8]) -> Result<Vec<u8>, Failure> {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, Failure> {
-    let problem =
-        |error: io::Error| Failure::Local(format!("`{}` cannot be read: {error}", path.display()));
-    let mut bytes = Vec::new();
-    if path == Path::new("-") {
-        io::stdin()
-            .lock()
-            .take(MAX_INPUT)
-            .read_to_end(&mut bytes)
-            .map_err(problem)?;
-    } else {
-        let file = File::open(path).map_err(problem)?;
-        file.take(MAX_INPUT)
-            .read_to_end(&mut bytes)
-            .map_err(problem)?;
-    }
-    Ok(bytes)
+    read_input(path, MAX_INPUT, PATIENCE)
 }
 
 /// The most that is read of a file, in bytes.
 const MAX_INPUT: u64 = 64 * 1_024;
+/// For a pipe whose writer does not end.
+const PATIENCE: Duration = Duration::from_secs(60);

@@ -1,10 +1,14 @@
 //! The command tree; the one writer to the terminal. One file per command.
 
+use std::fmt;
 use std::fs::File;
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, Write as _};
 use std::os::fd::AsFd;
 use std::process::ExitCode;
 
+use anstream::adapter::strip_str;
+use anstream::{AutoStream, ColorChoice};
+use anstyle::{AnsiColor, Style};
 use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
 
 use nix::sys::signal::{SigSet, Signal};
@@ -185,6 +189,14 @@ pub enum Failure {
 }
 
 impl Failure {
+    fn local(error: impl fmt::Display) -> Self {
+        Self::Local(error.to_string())
+    }
+
+    fn usage(error: impl fmt::Display) -> Self {
+        Self::Usage(error.to_string())
+    }
+
     #[must_use]
     pub const fn code(&self) -> u8 {
         match self {
@@ -217,7 +229,10 @@ impl From<FileError> for Failure {
 /// A write to standard output that fails is remembered, and fails the command (T-137).
 #[derive(Debug)]
 pub struct Terminal {
-    is_terminal: bool,
+    /// Whether standard output shows colours.
+    colours: bool,
+    /// Whether standard error does.
+    error_colours: bool,
     /// The failure that came first.
     failed: Option<io::Error>,
 }
@@ -225,7 +240,8 @@ pub struct Terminal {
 impl Terminal {
     fn new() -> Self {
         Self {
-            is_terminal: io::stdout().is_terminal(),
+            colours: AutoStream::choice(&io::stdout()) != ColorChoice::Never,
+            error_colours: AutoStream::choice(&io::stderr()) != ColorChoice::Never,
             failed: None,
         }
     }
@@ -253,35 +269,9 @@ impl Terminal {
         Ok(())
     }
 
-    /// Somebody is looking: colour and progress are welcome.
-    #[must_use]
-    pub const fn is_terminal(&self) -> bool {
-        self.is_terminal
-    }
-
-    /// Green on a terminal, plain when piped.
-    #[must_use]
-    pub fn green(&self, text: &str) -> String {
-        self.coloured("32", text)
-    }
-
-    /// Red on a terminal, plain when piped.
-    #[must_use]
-    pub fn red(&self, text: &str) -> String {
-        self.coloured("31", text)
-    }
-
-    fn coloured(&self, code: &str, text: &str) -> String {
-        if self.is_terminal {
-            format!("\u{1b}[{code}m{text}\u{1b}[0m")
-        } else {
-            text.to_owned()
-        }
-    }
-
-    /// A line of the answer, made harmless: nothing in it drives a terminal or a CI's runner.
+    /// A line of the answer, in colour where standard output shows it, made harmless: nothing in it drives a terminal or a CI's runner.
     pub fn line(&mut self, text: &str) {
-        let text = harmless(text, self.is_terminal);
+        let text = shown(text, self.colours);
         self.answer(&text);
     }
 
@@ -310,7 +300,7 @@ impl Terminal {
     /// A line about the answer: progress, warnings, errors. A failure to write it
     /// changes nothing.
     pub fn error(&mut self, text: &str) {
-        let text = harmless(text, self.is_terminal);
+        let text = shown(text, self.error_colours);
         if write_line(&io::stderr(), &text).is_err() {
             // The exit code says what it can.
         }
@@ -343,6 +333,15 @@ impl Terminal {
 fn write_line(out: &impl AsFd, text: &str) -> io::Result<()> {
     let line = Secret::new(format!("{text}\n"));
     File::from(out.as_fd().try_clone_to_owned()?).write_all(line.expose().as_bytes())
+}
+
+/// `text` for a stream: without its colours where they are not shown.
+fn shown(text: &str, colours: bool) -> String {
+    if colours {
+        harmless(text, true)
+    } else {
+        harmless(&strip_str(text).to_string(), false)
+    }
 }
 
 /// The last look at text for people (T-91). Outside text was escaped where it came in; here
@@ -403,6 +402,9 @@ fn split_colour(text: &str) -> Option<(&str, &str)> {
 /// The exit code of a slip on the command line.
 const USAGE: u8 = 2;
 
+const GREEN: Style = AnsiColor::Green.on_default();
+const RED: Style = AnsiColor::Red.on_default();
+
 /// What our own texts have beside ASCII.
 const OURS: [char; 3] = ['✓', '✗', '…'];
 
@@ -435,6 +437,20 @@ mod tests {
             "\u{1b}[31mred\u{1b}[0m"
         );
         assert_eq!(harmless("\u{1b}[31mred", false), "\\u{1b}[31mred");
+    }
+
+    /// T-91
+    #[test]
+    fn a_colour_that_is_not_shown_hides_no_command() {
+        for text in ["\u{1b}[31m::set-env", " \u{1b}[0m::x", "#\u{1b}[0m#[error]"] {
+            let plain = shown(text, false);
+            assert!(
+                !plain.contains(['\u{1b}']) && !plain.contains("##"),
+                "{plain}"
+            );
+            assert!(!plain.trim_start().starts_with("::"), "{plain}");
+        }
+        assert_eq!(shown(&format!("{GREEN}ok{GREEN:#}"), false), "ok");
     }
 
     /// T-91

@@ -3,10 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use anstyle::Style;
 use clap::Subcommand;
 use serde_json::json;
 
-use super::{Failure, Output, Terminal};
+use super::{Failure, GREEN, Output, RED, Terminal};
 use crate::config::Settings;
 use crate::credential::target::{Finding, Installation, Severity, TargetSettings};
 use crate::policy::PolicySet;
@@ -131,13 +132,13 @@ fn check(args: &CheckArgs, out: &mut Terminal) -> Result<(), Failure> {
 fn print(findings: &[Finding], out: &mut Terminal) {
     for finding in findings {
         let word = finding.severity.name();
-        let word = match finding.severity {
-            Severity::Error => out.red(word),
-            Severity::Fine => out.green(word),
-            Severity::Warning => word.to_owned(),
+        let style = match finding.severity {
+            Severity::Error => RED,
+            Severity::Fine => GREEN,
+            Severity::Warning => Style::new(),
         };
         out.prose(&format!(
-            "{word}: {}",
+            "{style}{word}{style:#}: {}",
             escape_up_to(&finding.message, LONGEST)
         ));
         if !finding.fix.is_empty() {

@@ -11,7 +11,7 @@ use crate::credential::kind::{self, Form, Kind};
 use crate::reason::Reason;
 use crate::secret::Secret;
 use crate::text::escape;
-use crate::wire::{self, CredentialAnswer, FailedCondition, TokenAnswer};
+use crate::wire::{CredentialAnswer, Refusal, TokenAnswer};
 
 use super::connection::Answer;
 use super::error::ClientError;
@@ -265,23 +265,6 @@ impl Received {
     }
 }
 
-/// A refusal of the broker (RFC 6749 section 5.2, with our members).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
-    pub status: u16,
-    /// The OAuth code, e.g. `invalid_request`.
-    pub error: String,
-    pub description: String,
-    /// Our short code, e.g. `token.expired`.
-    pub reason: Option<String>,
-    /// What the broker's log calls this request.
-    pub request_id: Option<String>,
-    /// What would have had to be otherwise, where the broker tells.
-    pub failed_conditions: Vec<FailedCondition>,
-    /// What the job is, as a `when:` block ready to paste into a policy.
-    pub when: Option<String>,
-}
-
 impl Refusal {
     /// Whether the broker refuses for this reason.
     #[must_use]
@@ -291,27 +274,16 @@ impl Refusal {
 
     /// The refusal in an answer; `None` when it is no broker's.
     pub(super) fn parse(answer: &Answer) -> Option<Self> {
-        let raw: wire::Refusal = serde_json::from_slice(answer.body.expose()).ok()?;
-        Some(Self {
-            status: answer.status,
-            error: raw.error,
-            description: raw.error_description.unwrap_or_default(),
-            reason: raw.reason,
-            request_id: raw.request_id,
-            failed_conditions: raw.failed_conditions,
-            when: raw.when,
-        })
+        serde_json::from_slice(answer.body.expose()).ok()
     }
 }
 
 /// One line, escaped (T-91): the sentence, then what tells it from others.
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.description.is_empty() {
-            f.write_str(&escape(&self.error))?;
-        } else {
-            f.write_str(&escape(&self.description))?;
-        }
+        let description = self.error_description.as_deref();
+        let sentence = description.filter(|text| !text.is_empty());
+        f.write_str(&escape(sentence.unwrap_or(&self.error)))?;
         let mut marks = vec![escape(self.reason.as_deref().unwrap_or(&self.error))];
         if let Some(id) = &self.request_id {
             marks.push(format!("request {}", escape(id)));

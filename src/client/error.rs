@@ -1,9 +1,9 @@
 //! What can go wrong between a job and its credential, told so that the job's author can fix it.
 
 use crate::text::escape;
+use crate::wire::Refusal;
 
 use super::address::AddressError;
-use super::answer::Refusal;
 use super::file::FileError;
 use super::format::FormatError;
 use super::source::SourceError;
@@ -45,13 +45,9 @@ pub enum ClientError {
     },
     #[error(transparent)]
     Denied(Box<Refusal>),
-    /// The job's token was used for the credential before, and no repeat can help.
-    #[error("{refusal}")]
-    Spent {
-        refusal: Box<Refusal>,
-        /// What to do, in a few sentences.
-        way_out: &'static str,
-    },
+    /// The job's token was used for an SSH certificate before, and no repeat can help.
+    #[error("{0}")]
+    Spent(Box<Refusal>),
     /// Somebody answered "not now" until the time was up, or "not until an operator acts".
     #[error("{who} answers {status}: {refusal}")]
     NotNow {
@@ -61,16 +57,20 @@ pub enum ClientError {
         refusal: Box<Refusal>,
     },
     /// The time was up before there was an answer; what was asked for may have happened.
-    #[error("{who} could not be reached: it did not answer in time")]
+    #[error("{who} could not be reached{via}: it did not answer in time")]
     Silent {
         /// Whom we called, e.g. `the broker`.
         who: &'static str,
+        /// The proxy that was in between, if any: ` through proxy ...`.
+        via: String,
     },
     /// Nobody answered, or a proxy without its broker until the time was up.
-    #[error("{who} could not be reached: {problem}")]
+    #[error("{who} could not be reached{via}: {problem}")]
     Unreachable {
         /// Whom we called, e.g. `the broker`.
         who: &'static str,
+        /// The proxy that was in between, if any: ` through proxy ...`.
+        via: String,
         /// What happened at the last attempt.
         problem: String,
     },
@@ -81,4 +81,16 @@ pub enum ClientError {
         /// What is wrong with it.
         problem: String,
     },
+}
+
+impl ClientError {
+    pub(super) const fn unreachable(who: &'static str, problem: String) -> Self {
+        let via = String::new();
+        Self::Unreachable { who, via, problem }
+    }
+
+    pub(super) const fn silent(who: &'static str) -> Self {
+        let via = String::new();
+        Self::Silent { who, via }
+    }
 }

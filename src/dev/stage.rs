@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -14,6 +14,7 @@ use super::issuer::{Issuer, IssuerError};
 use super::postgres::{Options, PostgresError, Server};
 use crate::broker::{self, Running};
 use crate::broker::{Overrides, StartError};
+use crate::client::write_private_new;
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::Settings;
 use crate::credential::database::postgres::{PostgresSettings, install};
@@ -37,7 +38,7 @@ pub struct Stage {
     folder: TempDir,
 }
 
-#[derive(Debug)]
+/// What the broker answered. No `Debug`: the body may hold secrets.
 pub struct Reply {
     pub status: u16,
     /// The JSON body. It may hold secrets: print it through [`masked`] only.
@@ -216,8 +217,13 @@ fn write_files(
     postgres: &Server,
 ) -> Result<(), StageError> {
     let root = RootKey::generate().map_err(|error| StageError::Settings(error.to_string()))?;
-    write_secret(&folder.join("root.key"), root.to_text().expose())?;
-    write_secret(&folder.join("shop-db"), postgres.password().expose())?;
+    let secrets = [
+        ("root.key", root.to_text()),
+        ("shop-db", postgres.password().clone()),
+    ];
+    for (name, text) in secrets {
+        write_private_new(&folder.join(name), text.expose().as_bytes(), 0o600)?;
+    }
     let policies = folder.join("policies");
     fs::create_dir(&policies)?;
     // A folder that others may write to is refused, whatever the umask here.
@@ -247,17 +253,6 @@ fn write_files(
     // JSON is YAML too.
     fs::write(folder.join(SETTINGS), format!("{settings:#}\n"))?;
     Ok(())
-}
-
-/// A new file that only its owner can read.
-pub(crate) fn write_secret(path: &Path, text: &str) -> std::io::Result<()> {
-    use std::io::Write as _;
-    let mut file = fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)?;
-    file.write_all(text.as_bytes())
 }
 
 /// The application's own schema, then what a DBA would run from `hallpass target install`.

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
+use super::Error;
 use crate::credential::Credential;
 use crate::policy::{Ask, Available, Decision, Denial};
 use crate::provider::{Fact, Job};
@@ -45,6 +46,8 @@ pub enum Explained {
     /// The job may have it.
     Permitted(Box<Decision>),
     Denied(Box<Denial>),
+    /// The job may have it, but not with what else it asks for.
+    Unfit(Box<Decision>, Error),
     /// Everything this job may have, where it asked for nothing in particular.
     Available(Vec<Available>),
 }

@@ -38,10 +38,11 @@ pub struct Provider {
     pub name: &'static str,
     /// The issuer that all its customers share, if there is one.
     pub usual_issuer: Option<&'static str>,
-    /// The facts its tokens can hold, with their types. `generic` lists all.
-    pub facts: &'static [(Fact, FactType)],
-    /// The claims its tokens can hold, with their types: one type each (T-46).
+    /// The claims its tokens can hold, with their types: one type each (T-46). `generic` has none of
+    /// its own: the map of its issuer names them.
     pub claims: &'static [Claim],
+    /// The facts that no single claim holds.
+    pub derived: &'static [Fact],
     /// The facts that pin a tenant to something that cannot be registered again (T-50).
     pub tenant_ids: &'static [Fact],
     /// It tells what started the run. Where not, the rule of ordinary triggers does not apply.
@@ -60,7 +61,8 @@ impl Provider {
     /// It can tell this fact.
     #[must_use]
     pub fn tells(&self, fact: Fact) -> bool {
-        self.facts.iter().any(|(known, _)| *known == fact)
+        let is_claimed = || self.claims.iter().any(|claim| claim.fact == Some(fact));
+        self.claims.is_empty() || self.derived.contains(&fact) || is_claimed()
     }
 
     /// The fact that holds what its claim of that name says.

@@ -7,6 +7,7 @@ use url::{Host, Url};
 use super::keys::remote::address;
 use super::{TrustedIssuer, keys};
 use crate::text::is_printable;
+use crate::tls;
 
 impl TrustedIssuer {
     /// Whether these settings can be used.
@@ -111,7 +112,7 @@ impl TrustedIssuer {
             ));
         }
         match &self.ca {
-            Some(pem) => keys::remote::parse_ca(pem)
+            Some(pem) => tls::certificates(pem.as_bytes())
                 .map(|_| ())
                 .map_err(|problem| format!("`ca` of issuer `{url}` {problem}")),
             None => Ok(()),
@@ -309,7 +310,7 @@ mod tests {
     #[test]
     fn other_settings_are_checked() {
         insta::assert_snapshot!(problem(|issuer| issuer.algorithms.clear()), @"issuer `https://ci.example` has no `algorithms`");
-        insta::assert_snapshot!(problem(|issuer| issuer.ca = Some("not PEM".into())), @"`ca` of issuer `https://ci.example` has no PEM certificate");
+        insta::assert_snapshot!(problem(|issuer| issuer.ca = Some("not PEM".into())), @"`ca` of issuer `https://ci.example` holds no certificate; expected PEM, `-----BEGIN CERTIFICATE-----`");
         insta::assert_snapshot!(problem(|issuer| issuer.key_hosts = vec!["Keys.example".into()]), @"issuer `https://ci.example` has key host `Keys.example`, expected a lower-case name, with `:port` if it is not 443");
         problem(|issuer| issuer.token_types = vec![String::new()]);
         problem(|issuer| issuer.tolerated_audiences = vec!["ü".into()]);

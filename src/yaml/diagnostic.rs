@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::fmt::{self, Write as _};
 
+use anstyle::{AnsiColor, Style};
 use serde_json::json;
 
 pub use super::place::{Place, Source, Span};
@@ -27,12 +28,13 @@ impl Severity {
         }
     }
 
-    const fn colour(self) -> &'static str {
-        match self {
-            Self::Note => "\u{1b}[1;36m",
-            Self::Warning => "\u{1b}[1;33m",
-            Self::Error => "\u{1b}[1;31m",
-        }
+    const fn style(self) -> Style {
+        let colour = match self {
+            Self::Note => AnsiColor::Cyan,
+            Self::Warning => AnsiColor::Yellow,
+            Self::Error => AnsiColor::Red,
+        };
+        colour.on_default().bold()
     }
 }
 
@@ -77,47 +79,36 @@ impl Diagnostic {
         )
     }
 
-    fn render(&self, paint: Paint, out: &mut String) -> fmt::Result {
-        let Self {
-            severity,
-            rule,
-            place,
-            message,
-            help,
-        } = self;
-        let title = paint.of(severity.colour(), &format!("{}[{rule}]", severity.name()));
-        writeln!(out, "{title}: {}", escaped(message))?;
-        let (line, _) = place.position();
-        let width = line.to_string().len();
-        let bar = paint.of(BLUE, "|");
-        writeln!(
-            out,
-            "{:width$}{} {}",
-            "",
-            paint.of(BLUE, "-->"),
-            escaped(&place.to_string())
-        )?;
-        if let Some(excerpt) = place.excerpt() {
-            let number = paint.of(BLUE, &line.to_string());
-            writeln!(out, "{:width$} {bar}", "")?;
-            writeln!(out, "{number} {bar} {}", snippet(excerpt.text))?;
-            let marks = paint.of(severity.colour(), &"^".repeat(excerpt.covered));
-            let indent = excerpt.indent;
-            writeln!(out, "{:width$} {bar} {:indent$}{marks}", "", "")?;
-        }
-        if let Some(help) = help {
-            let mut lines = help.lines();
-            let first = lines.next().unwrap_or_default();
+    fn render(&self, colour: bool, out: &mut String) -> fmt::Result {
+        let (mark, frame) = if colour {
+            (self.severity.style(), AnsiColor::Blue.on_default().bold())
+        } else {
+            (Style::new(), Style::new())
+        };
+        let (severity, rule) = (self.severity.name(), self.rule);
+        let message = escaped(&self.message);
+        writeln!(out, "{mark}{severity}[{rule}]{mark:#}: {message}")?;
+        let (line, _) = self.place.position();
+        let margin = " ".repeat(line.to_string().len());
+        let place = escaped(&self.place.to_string());
+        writeln!(out, "{margin}{frame}-->{frame:#} {place}")?;
+        if let Some(excerpt) = self.place.excerpt() {
+            let text = snippet(excerpt.text);
+            let indent = " ".repeat(excerpt.indent);
+            let carets = "^".repeat(excerpt.covered);
+            writeln!(out, "{margin} {frame}|{frame:#}")?;
+            writeln!(out, "{frame}{line} |{frame:#} {text}")?;
             writeln!(
                 out,
-                "{:width$} {} help: {}",
-                "",
-                paint.of(BLUE, "="),
-                escaped(first)
+                "{margin} {frame}|{frame:#} {indent}{mark}{carets}{mark:#}"
             )?;
-            for more in lines {
-                writeln!(out, "{:width$}         {}", "", escaped(more))?;
-            }
+        }
+        let mut help = self.help.iter().flat_map(|help| help.lines());
+        if let Some(first) = help.next() {
+            writeln!(out, "{margin} {frame}={frame:#} help: {}", escaped(first))?;
+        }
+        for more in help {
+            writeln!(out, "{margin}         {}", escaped(more))?;
         }
         Ok(())
     }
@@ -204,7 +195,7 @@ impl Diagnostics {
             if index > 0 {
                 out.push('\n');
             }
-            if diagnostic.render(Paint(colour), &mut out).is_err() {
+            if diagnostic.render(colour, &mut out).is_err() {
                 // Writing to a String does not fail.
             }
         }
@@ -225,19 +216,6 @@ impl fmt::Display for Diagnostics {
 }
 
 impl std::error::Error for Diagnostics {}
-
-#[derive(Clone, Copy)]
-struct Paint(bool);
-
-impl Paint {
-    fn of(self, colour: &str, text: &str) -> String {
-        if self.0 {
-            format!("{colour}{text}\u{1b}[0m")
-        } else {
-            text.to_owned()
-        }
-    }
-}
 
 /// A sentence of ours with words of the file in it. Letters that look like others are spelled out,
 /// which shows what they are (T-91).
@@ -270,7 +248,6 @@ pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
 const LIKE_ENOUGH: f64 = 0.85;
 /// Sentences may list every name there is.
 const LONGEST_SENTENCE: usize = 4_096;
-const BLUE: &str = "\u{1b}[1;34m";
 
 #[cfg(test)]
 mod tests {

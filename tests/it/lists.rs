@@ -9,6 +9,7 @@ use hallpass::audit::sink;
 use hallpass::client::format::FORMATS;
 use hallpass::client::source::SOURCES;
 use hallpass::credential::kind::{KINDS, Secrecy};
+use hallpass::http::metrics;
 use hallpass::policy::lint::RULES;
 use hallpass::provider::PROVIDERS;
 use hallpass::reason::{Class, Fault, Reason};
@@ -248,6 +249,47 @@ fn every_reason_is_documented() {
 #[ignore = "writes docs/reasons.md"]
 fn write_the_page_of_reasons() {
     fs::write(root().join("docs/reasons.md"), page_of_reasons()).unwrap();
+}
+
+/// `docs/metrics.md`, as the list of metrics has it.
+fn page_of_metrics() -> String {
+    let mut text = "# Metrics
+
+`GET /metrics` on the operators' listener has these metrics, in the text format of Prometheus (0.0.4). A metric
+without a series yet is left out. Values of labels come from closed lists: no caller can add a series.
+
+Made from `src/http/metrics.rs`.
+
+| Name | Type | Labels | Meaning |
+|---|---|---|---|
+"
+    .to_owned();
+    for metric in metrics::list() {
+        let (name, kind, help) = (metric.name, &metric.kind, metric.help);
+        let labels: Vec<String> = metric
+            .labels
+            .iter()
+            .map(|label| format!("`{label}`"))
+            .collect();
+        text += &format!("| `{name}` | {kind} | {} | {help} |\n", labels.join(", "))
+            .replace("|  |", "| |");
+    }
+    text
+}
+
+#[test]
+fn every_metric_is_documented() {
+    assert_eq!(
+        read("docs/metrics.md"),
+        page_of_metrics(),
+        "run `cargo test --test it -- --ignored lists::write_the_page_of_metrics`"
+    );
+}
+
+#[test]
+#[ignore = "writes docs/metrics.md"]
+fn write_the_page_of_metrics() {
+    fs::write(root().join("docs/metrics.md"), page_of_metrics()).unwrap();
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! One test binary: each module is a subject, and tests talk to real servers and the real binary.
 
+mod action;
 mod audit;
 mod cli;
 mod client;

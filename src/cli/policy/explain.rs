@@ -75,8 +75,7 @@ pub(super) fn run(args: &Args, out: &mut Terminal) -> Result<(), Failure> {
                 .iter()
                 .map(|(fact, _)| (fact.name().to_owned(), json!(shown(&facts, fact))))
                 .collect();
-            let decision = serde_json::to_value(&decision)
-                .map_err(|error| Failure::Local(error.to_string()))?;
+            let decision = serde_json::to_value(&decision).map_err(Failure::local)?;
             let mut answer =
                 json!({ "permitted": is_permitted, "facts": facts, "decision": decision });
             if let (Some(problem), Some(members)) = (misfit, answer.as_object_mut()) {

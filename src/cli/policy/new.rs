@@ -149,7 +149,7 @@ fn check(args: &Args, text: &str, facts: &Facts, out: &mut Terminal) -> Result<(
         ..LoadOptions::default()
     };
     let loaded = PolicySet::load_with(&args.policies, &options).map_err(|errors| {
-        out.error_report(&errors.render(out.is_terminal()));
+        out.error_report(&errors.render(true));
         Failure::Findings("the policy would not load".to_owned())
     })?;
     let findings = loaded
@@ -158,7 +158,7 @@ fn check(args: &Args, text: &str, facts: &Facts, out: &mut Terminal) -> Result<(
         .filter(|finding| finding.place.file() == NEW_FILE && finding.severity > Severity::Note);
     let findings = Diagnostics::new(findings.cloned().collect());
     if !findings.is_empty() {
-        out.error_report(&findings.render(out.is_terminal()));
+        out.error_report(&findings.render(true));
     }
     let ask = Ask {
         credential: args.credential.clone(),

@@ -3,7 +3,6 @@
 //! Each call is one statement with bound values, so there is no text to quote. Clocks, ceilings and
 //! who inherits are the functions' business; see `install/`.
 
-use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
@@ -40,6 +39,7 @@ use crate::credential::target::{ConnectionStatus, LeaseRow, Leftover};
 use crate::policy::CredentialDefinition;
 use crate::reason::Reason;
 use crate::secret::Secret;
+use crate::tls;
 use clean::Work;
 use connection::{Connections, column};
 use reach::Reaches;
@@ -88,7 +88,7 @@ impl Postgres {
             .map(|(host, port)| one.at(host, *port))
             .collect();
         let mints = settings.broker_connections.saturating_sub(HELD).max(1);
-        let ca = settings.ca.as_deref().map(fs::read_to_string).transpose();
+        let ca = settings.ca.as_deref().map(tls::read_ca).transpose();
         Ok(Self {
             ca: ca.map_err(|error| format!("the CA file cannot be read: {error}"))?,
             mint: of_broker(usize::from(mints))?,
@@ -388,7 +388,7 @@ impl Database for Postgres {
     }
 
     fn has_same_files(&self) -> bool {
-        let ca = self.settings.ca.as_deref().map(fs::read_to_string);
+        let ca = self.settings.ca.as_deref().map(tls::read_ca);
         ca.transpose().is_ok_and(|ca| ca == self.ca)
     }
 

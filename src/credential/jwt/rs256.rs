@@ -208,4 +208,4 @@ const PKCS8_HEADER: usize = 4 + 3 + 15 + 4;
 /// 65537 in base64url.
 const EXPONENT: &str = "AQAB";
 /// Twice what a key of 8192 bits takes.
-const LARGEST_FILE: usize = 16_384;
+const LARGEST_FILE: u64 = 16_384;

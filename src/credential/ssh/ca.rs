@@ -191,6 +191,6 @@ enum Problem {
 
 const FIRST_LINE: &str = "-----BEGIN OPENSSH PRIVATE KEY-----";
 /// Ten times what either key needs.
-const LARGEST_FILE: usize = 8_192;
+const LARGEST_FILE: u64 = 8_192;
 /// Half of a signature.
 const P256_BYTES: usize = 32;

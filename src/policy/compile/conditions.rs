@@ -272,12 +272,11 @@ fn facts_of(reader: Option<&Reader>) -> Vec<Fact> {
     let mapped = |fact: &Fact| {
         reader.claim_map.contains_key(fact) || (*fact == Fact::Trigger && reader.tells_events())
     };
-    reader
-        .provider
-        .facts
-        .iter()
-        .map(|(fact, _)| *fact)
-        .filter(|fact| !reader.provider.claims.is_empty() || mapped(fact))
+    let provider = reader.provider;
+    let facts = Fact::ALL.iter().copied();
+    facts
+        .filter(|fact| provider.tells(*fact))
+        .filter(|fact| !provider.claims.is_empty() || mapped(fact))
         .collect()
 }
 

@@ -24,8 +24,6 @@ mod state;
 
 pub use fetch::{Fetch, HttpsFetch, Lookup, key_set_url};
 
-pub(in crate::token) use fetch::parse_ca;
-
 use state::IssuerKeys;
 
 /// The key sets of all configured issuers, kept fresh in the background.

@@ -338,7 +338,6 @@ fn a_format_that_would_lose_the_key_is_refused_before_the_token_is_used() {
         &["--format", "docker"],
         &["--format", "kube-exec"],
         &["--format", "git"],
-        &["--format", "aws-credential-process"],
     ] {
         let mut command = world.broker.command(&token, &["get", "deploy-host"]);
         let output = command
