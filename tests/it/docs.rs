@@ -231,7 +231,13 @@ fn source_points_only_at_documents_that_exist() {
     for (path, text) in &files {
         let is_letter = |letter: char| letter.is_ascii_alphanumeric() || "._-/".contains(letter);
         let words = text.split(|letter| !is_letter(letter));
-        for word in words.filter(|word| word.len() > 3 && word.ends_with(".md")) {
+        let is_page = |word: &&str| {
+            word.len() > 3
+                && Path::new(word)
+                    .extension()
+                    .is_some_and(|ending| ending == "md")
+        };
+        for word in words.filter(is_page) {
             let is_name = !word.starts_with(['.', '/']) && !root().join(word).exists();
             if is_name && !path.starts_with("tests/it/docs") {
                 missing.push(format!("{path}: {word}"));
