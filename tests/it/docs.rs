@@ -308,7 +308,13 @@ fn examples() -> Vec<(String, Example, String)> {
                 continue;
             }
             let place = format!("{}:\n{text}", page.path);
-            let example = Example::of(&text);
+            let example = match Example::of(&text) {
+                // These pages show the files of many a CI.
+                None | Some(Example::Conditions) if page.path.starts_with("docs/ci/") => {
+                    Some(Example::Ci)
+                }
+                example => example,
+            };
             let example = example.unwrap_or_else(|| panic!("what is this example? {place}"));
             examples.push((place, example, text));
         }

@@ -129,7 +129,7 @@ const MEANINGS: [(&str, &str); 17] = [
     ),
     (
         "NOPERM",
-        "does not let our user do what it must; the README says what that is",
+        "does not let our user run a command that it needs; `docs/operations.md` lists them",
     ),
     ("WRONGTYPE", super::FOREIGN),
     ("MOVED", CLUSTER),

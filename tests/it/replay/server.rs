@@ -447,7 +447,7 @@ async fn only_the_right_password_is_let_in() {
     let stage = Stage::with(with(Some("hallpass"), Some(password("canary-81f2-user")))).await;
     stage.take(&token(&stage), READ).await.unwrap();
     redis.say(&["ACL", "SETUSER", "hallpass", "-set"]);
-    insta::assert_snapshot!(problem(stage.take(&token(&stage), READ).await), @"does not let our user do what it must; the README says what that is");
+    insta::assert_snapshot!(problem(stage.take(&token(&stage), READ).await), @"does not let our user run a command that it needs; `docs/operations.md` lists them");
 }
 
 /// T-98
