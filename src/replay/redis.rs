@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ::redis::{Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo as _, TlsCertificates};
+use ::redis::{Client, ConnectionInfo, TlsCertificates};
 use async_trait::async_trait;
 use tokio::time::Instant;
 
@@ -67,26 +67,26 @@ impl RedisSettings {
 
     /// Its address, and the certificates to trust.
     fn server(&self) -> Result<ConnectionInfo, String> {
-        let (host, port) = (self.host.clone(), self.port);
-        let unusable = |error| format!("cannot be used: {}", server::said(&error));
-        if !self.tls {
-            let address = ConnectionAddr::Tcp(host, port);
-            return address.into_connection_info().map_err(unusable);
+        let host = if self.host.contains(':') {
+            format!("[{}]", self.host)
+        } else {
+            self.host.clone()
+        };
+        let client = if self.tls {
+            tls::to_server(self.ca.as_deref())?;
+            let ca = self.ca.as_ref().map(fs::read).transpose();
+            let trusted = TlsCertificates {
+                client_tls: None,
+                root_cert: ca.map_err(|error| format!("`replay.ca` cannot be read: {error}"))?,
+            };
+            Client::build_with_tls(format!("rediss://{host}:{}", self.port), trusted)
+        } else {
+            Client::open(format!("redis://{host}:{}", self.port))
+        };
+        match client {
+            Ok(client) => Ok(client.get_connection_info().clone()),
+            Err(error) => Err(format!("cannot be used: {}", server::said(&error))),
         }
-        tls::to_server(self.ca.as_deref())?;
-        let ca = self.ca.as_ref().map(fs::read).transpose();
-        let trusted = TlsCertificates {
-            client_tls: None,
-            root_cert: ca.map_err(|error| format!("`replay.ca` cannot be read: {error}"))?,
-        };
-        let address = ConnectionAddr::TcpTls {
-            host,
-            port,
-            insecure: false,
-            tls_params: None,
-        };
-        let client = Client::build_with_tls(address, trusted).map_err(unusable)?;
-        Ok(client.get_connection_info().clone())
     }
 
     /// The password as it is now.

@@ -66,9 +66,10 @@ pub(super) fn said(error: &RedisError) -> String {
     if error.is_io_error() {
         return lost(error);
     }
-    let code = match error.kind() {
-        ErrorKind::AuthenticationFailed => "WRONGPASS".to_owned(),
-        _ => code(error),
+    let code = if error.kind() == ErrorKind::AuthenticationFailed {
+        "WRONGPASS".to_owned()
+    } else {
+        code(error)
     };
     let known = MEANINGS.iter().find(|(known, _)| *known == code);
     match known {
@@ -80,11 +81,13 @@ pub(super) fn said(error: &RedisError) -> String {
 
 fn lost(error: &RedisError) -> String {
     // The crate hands on what went wrong inside of two errors: its own, and one of the system.
-    let inner = error.source().and_then(|inner| {
-        let inner = inner.downcast_ref::<Arc<dyn Error + Send + Sync>>()?;
-        inner.downcast_ref::<io::Error>()?.get_ref()
-    });
-    if inner.is_some_and(|inner| inner.is::<rustls::Error>()) {
+    let is_tls = error
+        .source()
+        .and_then(|inner| inner.downcast_ref::<Arc<dyn Error + Send + Sync>>())
+        .and_then(|inner| inner.downcast_ref::<io::Error>())
+        .and_then(io::Error::get_ref)
+        .is_some_and(<dyn Error + Send + Sync>::is::<rustls::Error>);
+    if is_tls {
         format!("cannot be trusted: {error}")
     } else if error.is_connection_dropped() && !error.is_connection_refusal() {
         "closed the connection".to_owned()
