@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 
-.PHONY: help demo dev test test-long check fix build bench fuzz clean
+.PHONY: help demo dev test test-long check lint-ci fix build bench fuzz clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -22,6 +22,7 @@ test: ## what CI runs: check, then every test against real servers
 	@deploy/dev/install.sh test
 	$(MAKE) --no-print-directory check
 	deploy/dev/embedded-postgres.sh
+	deploy/dev/gitlab-ci-local.sh
 	cargo test --locked
 	@# By itself, so that no feature of what it needs is in the hallpass that the others test.
 	cargo test --locked -p hallpass-opinion
@@ -32,6 +33,7 @@ test-long: ## what takes minutes: full counts, every kind of installation, the c
 	cargo test --locked --test it -- --ignored long_ managed_15 cloud_sql_18 --test-threads=2
 	@deploy/dev/install.sh image
 	deploy/container/test.sh
+	deploy/dev/lint-ci.sh
 
 check: ## formatting, lints, docs, dependencies, and our own policies
 	@deploy/dev/install.sh test
@@ -43,6 +45,11 @@ check: ## formatting, lints, docs, dependencies, and our own policies
 	deploy/dev/cargo-deny.sh
 	target/tools/bin/cargo-deny --locked --workspace check -D warnings bans licenses sources
 	cargo run --locked --quiet -- policy check policies
+	deploy/dev/github-action.sh
+
+lint-ci: ## workflows, the GitHub Action and the scripts of other CIs: actionlint, zizmor, shellcheck
+	@deploy/dev/install.sh test
+	deploy/dev/lint-ci.sh
 
 fix: ## format, and apply what clippy can mend by itself
 	cargo clippy --fix --allow-dirty --allow-staged --workspace --all-targets

@@ -47,14 +47,12 @@ impl fmt::Display for Timestamp {
 /// Where the time comes from. Claims are compared with [`now`](Self::now); caches, limits and
 /// back-off use [`monotonic`](Self::monotonic), which never steps (T-73).
 pub trait Clock: Send + Sync + fmt::Debug {
-    /// Wall time.
     fn now(&self) -> Timestamp;
 
     /// Time since this clock was made; never goes back.
     fn monotonic(&self) -> Duration;
 }
 
-/// The machine's clock.
 #[derive(Debug)]
 pub struct SystemClock {
     started: Instant,

@@ -12,11 +12,12 @@ use url::Url;
 
 use crate::audit::sink::{self, SinkSettings};
 use crate::credential::target::TargetSettings;
+use crate::file::read_text;
 use crate::policy::Disclosure;
 use crate::replay::StoreSettings;
 use crate::token::Blocked;
 use crate::yaml;
-use crate::yaml::diagnostic::{Diagnostics, Source};
+use crate::yaml::diagnostic::{Diagnostic, Diagnostics, Place, Problems, Source, Span};
 
 mod blocked;
 mod changes;
@@ -31,35 +32,33 @@ pub use limits::Limits;
 pub use listen::{Listen, OperatorHost, TlsFiles};
 pub use signing::Signing;
 
-use crate::yaml::reader::{Item, Reader};
+use crate::yaml::reader::NodeReader;
+use crate::yaml::settings::{File, Item};
 
 /// How one hallpass is deployed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// Our own name: the `iss` of what is minted, and the `aud` that jobs ask for. An https URL
-    /// without a slash at its end; http only for loopback addresses.
+    /// The broker's own name: the `iss` of minted tokens, and the `aud` that jobs request. An https
+    /// URL without a trailing slash; http only for loopback addresses.
     pub issuer: String,
     /// This replica's name in the audit chain.
     pub replica: String,
     /// Files of root keys, the active one first.
     pub root_keys: Vec<PathBuf>,
-    /// Where to listen.
     pub listen: Listen,
     /// The folder of the policies.
     pub policies: PathBuf,
-    /// How often settings and policies are looked at for changes; `None`: only when told.
+    /// How often settings and policies are checked for changes; `None`: on SIGHUP only.
     pub reload: Option<Duration>,
-    /// What credentials are made in, by name.
+    /// Where credentials are issued or created, by name.
     pub targets: BTreeMap<String, Arc<dyn TargetSettings>>,
     /// How minted tokens are signed.
     pub signing: Signing,
     /// Where used tokens are remembered. It cannot change while a broker runs.
     pub replay: StoreSettings,
-    /// Where events go.
     pub sinks: Vec<AuditSink>,
-    /// Sizes, times and counts.
     pub limits: Limits,
-    /// How much a denial says (design 8).
+    /// How much of a policy a denial discloses.
     pub disclose: Disclosure,
     /// Issuers and keys whose tokens are refused (T-64).
     pub blocked: Blocked,
@@ -67,12 +66,10 @@ pub struct Settings {
     pub file: Option<PathBuf>,
 }
 
-/// One sink of events.
 #[derive(Clone, Debug)]
 pub struct AuditSink {
-    /// Its settings.
     pub settings: Arc<dyn SinkSettings>,
-    /// Nothing is minted while it does not take events.
+    /// Nothing is minted while this sink does not accept events.
     pub required: bool,
 }
 
@@ -81,13 +78,7 @@ pub struct AuditSink {
 pub enum SettingsError {
     /// The file cannot be read.
     #[error("settings file `{path}` cannot be read: {problem}; name another with `--config`", path = .path.display())]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// What the system says.
-        problem: String,
-    },
-    /// Its text is wrong.
+    Unreadable { path: PathBuf, problem: String },
     #[error("{0}")]
     Wrong(Diagnostics),
 }
@@ -102,15 +93,7 @@ impl Settings {
             path: path.to_owned(),
             problem,
         };
-        let size = std::fs::metadata(path)
-            .map_err(|error| unreadable(error.to_string()))?
-            .len();
-        if size > MAX_FILE {
-            return Err(unreadable(format!(
-                "it has {size} bytes, expected at most {MAX_FILE}"
-            )));
-        }
-        let text = std::fs::read_to_string(path).map_err(|error| unreadable(error.to_string()))?;
+        let text = read_text(path, MAX_FILE).map_err(|error| unreadable(error.to_string()))?;
         let folder = path.parent().unwrap_or(Path::new("."));
         let settings = Self::parse(&path.display().to_string(), text, folder, &environment);
         let mut settings = settings.map_err(SettingsError::Wrong)?;
@@ -129,22 +112,26 @@ impl Settings {
         environment: &dyn Fn(&str) -> Option<String>,
     ) -> Result<Self, Diagnostics> {
         let source = Source::new(name, name, text);
-        let mut problems = Vec::new();
-        let root = yaml::parse(&source, &mut problems);
-        let reader = Reader::new(Arc::clone(&source), folder, environment, problems);
-        if root.is_none() {
-            reader.empty();
+        let problems = Problems::default();
+        let root = yaml::parse(&source, &problems);
+        if root.is_none() && problems.count() == 0 {
+            problems.push(empty(&source));
         }
-        let settings = root.as_ref().and_then(|node| Self::read(&reader, node));
-        let problems = Diagnostics::new(reader.into_problems());
+        let file = File {
+            reader: NodeReader::new(&source, &problems),
+            folder,
+            environment,
+        };
+        let settings = root.as_ref().and_then(|node| Self::read(&file, node));
+        let problems = Diagnostics::from(problems);
         match settings {
             Some(settings) if !problems.has_errors() => Ok(settings),
             Some(_) | None => Err(problems),
         }
     }
 
-    fn read(reader: &Reader<'_>, root: &yaml::Node) -> Option<Self> {
-        let root = reader.section(root, "the settings")?;
+    fn read(file: &File<'_>, root: &yaml::Node) -> Option<Self> {
+        let root = file.section(root, "the settings")?;
         let issuer = root.required("issuer").and_then(|item| issuer(&item));
         let replica = root.optional("replica").map(|item| replica(&item));
         let root_keys = root.required("root_key").and_then(|item| root_keys(&item));
@@ -195,6 +182,12 @@ impl Settings {
             file: None,
         })
     }
+}
+
+fn empty(source: &Arc<Source>) -> Diagnostic {
+    let place = Place::new(Arc::clone(source), Span::default());
+    Diagnostic::error("empty", place, "the settings file is empty".to_owned())
+        .help("begin with `issuer:`, `root_key:`, `policies:` and `audit:`")
 }
 
 impl PartialEq for AuditSink {
@@ -329,7 +322,7 @@ fn audit(item: &Item<'_>) -> Option<Vec<AuditSink>> {
 fn read_sink(item: &Item<'_>) -> Option<AuditSink> {
     let section = item.section()?;
     let word = section.required("kind");
-    let required = section.optional("required").map(|item| item.truth());
+    let required = section.optional("required").map(|item| item.boolean());
     let word = word?;
     let text = word.text()?;
     let Some(kind) = sink::KINDS.iter().find(|kind| kind.name == text) else {

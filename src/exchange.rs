@@ -177,8 +177,11 @@ impl Exchange {
             let denial = Denial::new(decision, job.facts());
             return Ok(Explained::Denied(Box::new(denial)));
         }
-        policies.check_inputs(ask).map_err(Error::Input)?;
-        Ok(Explained::Permitted(Box::new(decision)))
+        let decision = Box::new(decision);
+        Ok(match policies.check_inputs(ask) {
+            Ok(()) => Explained::Permitted(decision),
+            Err(problem) => Explained::Unfit(decision, Error::Input(problem)),
+        })
     }
 
     /// Ends the lease of a handle (RFC 7009); says which lease it was. Once begun it runs to its

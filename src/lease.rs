@@ -77,7 +77,6 @@ impl LeaseName {
         &self.prefix
     }
 
-    /// When the login ends.
     #[must_use]
     pub const fn expires_at(&self) -> Timestamp {
         self.expires_at
@@ -119,14 +118,11 @@ pub fn rand13(mac: &[u8; 32]) -> String {
     digits
 }
 
-/// What a handle seals.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LeaseContents {
     /// The target in the settings.
     pub target: String,
-    /// The login's name.
     pub name: String,
-    /// When it ends.
     pub expires_at: Timestamp,
     /// The policy that allowed it.
     pub policy: String,

@@ -1,7 +1,8 @@
 //! hallpass, a CI identity broker: a job's OIDC token in, a short-lived scoped credential out.
 //!
-//! The story is one function, [`exchange`]: verify, identify, decide, reserve, record, mint, record.
-//! Each step makes the evidence that the next one takes by value, so that leaving one out does not
+//! The exchange pipeline is one function, [`exchange`]: verify, identify, decide, reserve, record, mint,
+//! record.
+//! Each step returns the evidence that the next one consumes, so that code without a step does not
 //! compile:
 //!
 //! ```text
@@ -9,12 +10,12 @@
 //!    token/       token/   provider/ policy/   replay/     audit/      credential/
 //! ```
 //!
-//! Who knows whom:
+//! Dependencies between modules:
 //!
 //! ```text
 //! main -> cli -> { broker -> http, client, dev } -> exchange
 //!      -> { token, provider, policy, replay, audit, credential }
-//!      -> { wire, yaml, lease, rootkey, clock, parts, reason, secret, stdio, text, tls }
+//!      -> { wire, yaml, lease, rootkey, clock, file, parts, reason, secret, stdio, text, tls }
 //! provider   -> token (Verified, its claims)
 //! policy     -> provider (Facts), token (TrustedIssuer, strict JSON), credential (the list of kinds)
 //! replay     -> policy (Permit)
@@ -24,12 +25,12 @@
 //! exchange   -> lease (opens the handles that come back to be revoked)
 //! config     -> yaml, and the settings types of policy, credential, replay and token
 //! broker     -> config, http and every part of an exchange: composition, reload, upkeep, shutdown
-//! yaml       -> text: nodes with places, diagnostics and durations, for policies and settings
+//! yaml       -> text, clock, secret: one reader of nodes, for policies and settings
 //! lease      -> rootkey, clock, secret      rootkey -> parts, secret
 //! ```
 //!
-//! `client` knows only `clock`, `parts`, `reason`, `secret`, `text`, `tls`, `wire` and what a kind of
-//! credential is (`credential::kind`): a job's side needs nothing of a broker's. `dev` starts a whole
+//! `client` knows only `clock`, `file`, `parts`, `reason`, `secret`, `text`, `tls`, `wire` and what a
+//! kind of credential is (`credential::kind`): a job's side needs nothing of a broker's. `dev` starts a whole
 //! broker through `broker`, and `serve` never uses it.
 
 pub mod audit;
@@ -42,6 +43,7 @@ pub mod credential;
 #[cfg(feature = "dev")]
 pub mod dev;
 pub mod exchange;
+mod file;
 pub mod http;
 pub mod lease;
 mod parts;

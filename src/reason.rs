@@ -1,14 +1,14 @@
 //! Reason codes: one enum for answers, logs, metrics and audit events.
 //!
 //! A variant has its code and its [`Class`], the kind of answer that it leads to. Status, blame and
-//! whether trying again can help follow from that, in whatever dialect an endpoint speaks. Code
+//! whether trying again can help follow from that. Code
 //! compares variants, never codes.
 
 use std::fmt;
 
 use serde::{Serialize, Serializer};
 
-/// How a request is answered, whatever the dialect of its endpoint.
+/// How a request is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
     /// It succeeded.
@@ -355,10 +355,14 @@ reasons! {
     RootkeyNotPublished = "rootkey.not_published" => Class::Unanswered,
     /// The root keys could not be loaded.
     RootkeyReloadFailed = "rootkey.reload_failed" => Class::Unanswered,
+    /// An RS256 key signs that was not published before.
+    SigningNotPublished = "signing.not_published" => Class::Unanswered,
     /// The RS256 key files could not be loaded.
     SigningReloadFailed = "signing.reload_failed" => Class::Unanswered,
     /// The TLS certificate could not be loaded.
     TlsReloadFailed = "tls.reload_failed" => Class::Unanswered,
+    /// A target signs with another key.
+    TargetKey = "target.key" => Class::Unanswered,
     /// Other settings apply.
     SettingsReloaded = "settings.reloaded" => Class::Unanswered,
     /// The settings could not be loaded; what was loaded before is used.

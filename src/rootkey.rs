@@ -191,7 +191,6 @@ impl fmt::Debug for RootKeys {
 #[derive(Clone)]
 pub struct Member {
     id: KeyId,
-    /// HKDF's pseudo-random key.
     extracted: Arc<hmac::Key>,
     /// The parts of `info` that are the same for every derived key of one label.
     issuer: Arc<str>,
@@ -289,7 +288,6 @@ impl fmt::Debug for KeyId {
 pub enum Label {
     /// Names a root of the ring.
     KeyId,
-    /// Seals lease handles.
     LeaseHandle,
     /// Makes the random part of lease names.
     LeaseName,
@@ -389,13 +387,11 @@ pub enum RootKeyError {
     /// A ring that cannot be used.
     #[error("the root key ring has {0}")]
     Ring(&'static str),
-    /// No randomness.
     #[error("the system gave no random bytes for a root key")]
     Randomness,
     /// It cannot be read, or others could read or change it.
     #[error("root key file `{path}` {problem}", path = .path.display())]
     File {
-        /// Which file.
         path: PathBuf,
         /// What is wrong with it.
         problem: PrivateFileError,
@@ -403,7 +399,6 @@ pub enum RootKeyError {
     /// What the file holds is no root key.
     #[error("root key file `{path}`: {source}", path = .path.display())]
     InFile {
-        /// Which file.
         path: PathBuf,
         /// What is wrong with its text.
         source: Box<Self>,
@@ -440,7 +435,7 @@ const KEY_ID_BYTES: usize = 8;
 const TEXT_PREFIX: &str = "hallpass-root-1:";
 const SALT: &[u8] = b"hallpass-root-1";
 const LONGEST_RING: usize = 8;
-const LARGEST_FILE: usize = 4_096;
+const LARGEST_FILE: u64 = 4_096;
 
 #[cfg(test)]
 mod tests {
@@ -628,9 +623,9 @@ mod tests {
         let missing = folder.path().join("missing");
         insta::assert_snapshot!(shorten(RootKey::read(&missing).unwrap_err()), @"root key file `FOLDER/missing` cannot be read: No such file or directory (os error 2)");
         let long = folder.path().join("long");
-        fs::write(&long, "#".repeat(LARGEST_FILE)).unwrap();
+        fs::write(&long, "#".repeat(4_097)).unwrap();
         fs::set_permissions(&long, fs::Permissions::from_mode(0o600)).unwrap();
-        insta::assert_snapshot!(shorten(RootKey::read(&long).unwrap_err()), @"root key file `FOLDER/long` cannot be read: it is far too long for a private key");
+        insta::assert_snapshot!(shorten(RootKey::read(&long).unwrap_err()), @"root key file `FOLDER/long` cannot be read: it has more than 4096 bytes");
     }
 
     #[test]

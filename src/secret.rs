@@ -1,11 +1,13 @@
 //! `Secret<T>`: readable only through `expose()`. No Display, no Serialize, redacted Debug.
 
 use std::path::PathBuf;
-use std::{fmt, fs, io};
+use std::{fmt, io};
 
 use aws_lc_rs::constant_time;
 use serde::{Deserialize, Deserializer};
 use zeroize::Zeroize;
+
+use crate::file::read_text;
 
 pub(crate) mod file;
 
@@ -77,7 +79,7 @@ impl SecretSource {
         match self {
             Self::Value(value) => Ok(value.clone()),
             Self::File(path) => {
-                let mut text = fs::read_to_string(path).map_err(|error| {
+                let mut text = read_text(path, LONGEST_SECRET).map_err(|error| {
                     io::Error::new(error.kind(), format!("`{}`: {error}", path.display()))
                 })?;
                 text.truncate(without_line_end(&text).len());
@@ -109,8 +111,13 @@ impl PartialEq for SecretSource {
 
 impl Eq for SecretSource {}
 
+/// Bytes of a secret of the settings.
+const LONGEST_SECRET: u64 = 64 * 1024;
+
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     /// Asks the compiler whether a type has an equality that ends at the first difference: with one,

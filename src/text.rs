@@ -72,6 +72,12 @@ pub const LONGEST: usize = 256;
 /// Stands where text was cut off.
 pub const CUT_MARK: &str = "[cut]";
 
+/// Only bytes from space to `~`.
+#[must_use]
+pub fn is_printable(text: &str) -> bool {
+    text.bytes().all(|byte| matches!(byte, b' '..=b'~'))
+}
+
 /// A number with its noun: `1 lease`, `2 leases`.
 #[must_use]
 pub fn count(number: impl TryInto<u64>, noun: &str) -> String {

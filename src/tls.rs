@@ -1,12 +1,14 @@
 //! TLS as a client: one provider, one list of public authorities. Not: where we connect to.
 
-use std::fs;
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::{ClientConfig, RootCertStore};
+
+use crate::file::read_text;
 
 /// TLS to a server that the settings name: it trusts the CA certificates of a PEM file and no
 /// others, or without a file the public ones.
@@ -41,24 +43,57 @@ pub(crate) fn public_authorities() -> RootCertStore {
 
 fn authorities(path: &Path) -> Result<RootCertStore, String> {
     let wrong = |problem: String| format!("`{}` {problem}", path.display());
-    let pem = fs::read(path).map_err(|error| wrong(format!("cannot be read: {error}")))?;
+    let pem = read_ca(path).map_err(|error| wrong(format!("cannot be read: {error}")))?;
     let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(&pem) {
-        let certificate = certificate.map_err(|error| wrong(format!("is not PEM: {error}")))?;
-        roots
-            .add(certificate)
-            .map_err(|error| wrong(format!("holds a certificate that cannot be used: {error}")))?;
-    }
-    if roots.is_empty() {
-        return Err(wrong(
-            "holds no certificate; expected PEM, `-----BEGIN CERTIFICATE-----`".to_owned(),
-        ));
-    }
+    add(&mut roots, pem.as_bytes()).map_err(wrong)?;
     Ok(roots)
 }
 
+/// The text of a file of CA certificates.
+///
+/// # Errors
+/// It cannot be read, or is no text of a possible length.
+pub(crate) fn read_ca(path: &Path) -> io::Result<String> {
+    read_text(path, LARGEST_CA)
+}
+
+/// The certificates of a PEM text, at least one.
+///
+/// # Errors
+/// How it goes on after the name of the text.
+pub(crate) fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
+    let found = CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>();
+    let found = found.map_err(|error| format!("is not PEM: {error}"))?;
+    if found.is_empty() {
+        return Err("holds no certificate; expected PEM, `-----BEGIN CERTIFICATE-----`".to_owned());
+    }
+    Ok(found)
+}
+
+/// Adds the CA certificates of a PEM text, and returns them.
+///
+/// # Errors
+/// As [`certificates`], or one cannot be an authority's.
+pub(crate) fn add(
+    roots: &mut RootCertStore,
+    pem: &[u8],
+) -> Result<Vec<CertificateDer<'static>>, String> {
+    let found = certificates(pem)?;
+    for certificate in &found {
+        roots
+            .add(certificate.clone())
+            .map_err(|error| format!("holds a certificate that cannot be used: {error}"))?;
+    }
+    Ok(found)
+}
+
+/// Bytes: a machine's whole list has about a quarter of a million.
+pub(crate) const LARGEST_CA: u64 = 4 * 1024 * 1024;
+
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     /// T-57

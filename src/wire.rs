@@ -31,12 +31,10 @@ pub struct CredentialRequest {
     pub inputs: BTreeMap<String, String>,
 }
 
-/// The answer of `POST /token` (RFC 8693 section 2.2.1).
-#[derive(Clone, Debug, Serialize, Deserialize)]
+/// The answer of `POST /token` (RFC 8693 section 2.2.1). No `Debug`: the broker's holds the secret as text.
+#[derive(Clone, Serialize, Deserialize)]
 pub struct TokenAnswer<S, M> {
-    /// The secret.
     pub access_token: S,
-    /// The token type URI.
     #[serde(default)]
     pub issued_token_type: String,
     /// How it is used: `Bearer` or `N_A`.
@@ -52,8 +50,8 @@ pub struct TokenAnswer<S, M> {
     pub hallpass: CredentialAnswer<S, M>,
 }
 
-/// The answer of `POST /api/credentials`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+/// The answer of `POST /api/credentials`. No `Debug`, as [`TokenAnswer`].
+#[derive(Clone, Serialize, Deserialize)]
 pub struct CredentialAnswer<S, M> {
     /// `kind`, `name` and the members of the kind.
     pub credential: M,
@@ -74,7 +72,6 @@ pub struct CredentialAnswer<S, M> {
 pub struct Refusal {
     /// The OAuth code, e.g. `invalid_request`.
     pub error: String,
-    /// The sentence.
     pub error_description: Option<String>,
     /// Our short code, e.g. `token.expired`.
     pub reason: Option<String>,
@@ -94,11 +91,9 @@ pub struct Refusal {
 /// A condition of a policy that the job did not meet.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FailedCondition {
-    /// The policy.
     pub policy: String,
     /// The fact it is about.
     pub fact: String,
-    /// What the policy wants.
     #[serde(default)]
     pub expected: Value,
     /// What the job's token says.
@@ -119,7 +114,6 @@ pub struct Offers {
 /// One credential that a job may have.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Offer {
-    /// Its name.
     pub credential: String,
     /// Its kind, e.g. `postgres`.
     pub kind: String,
@@ -130,7 +124,6 @@ pub struct Offer {
     /// Its scopes, for kinds that have any.
     #[serde(default)]
     pub scopes: Vec<String>,
-    /// What it is for.
     #[serde(default)]
     pub purpose: String,
 }
@@ -144,7 +137,6 @@ pub struct Explanation {
     /// The policies, requirements and conditions that decide, where the broker discloses them.
     #[serde(default, skip_serializing_if = "Value::is_null")]
     pub decision: Value,
-    /// Why not.
     #[serde(flatten)]
     pub refusal: Option<Refusal>,
 }
@@ -160,7 +152,6 @@ pub struct RevokeAnswer {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LeaseState {
-    /// The login is gone.
     Gone,
     /// The login is closed and its code disarmed; objects it left keep its name for now.
     Closed,
@@ -177,7 +168,7 @@ pub struct Body {
     pub members: &'static [(&'static str, &'static str)],
 }
 
-/// The bodies of the API. The README has them as a table.
+/// The bodies of the API. `docs/http-api.md` has them as a table.
 pub const BODIES: &[Body] = &[
     Body {
         of: "`POST /token`, form",

@@ -40,11 +40,13 @@ if [ "$purpose" = image ]; then
   command -v buildah >/dev/null || need buildah "builds the container image; it needs no daemon"
 fi
 if [ "$purpose" = test ]; then
-  command -v npm >/dev/null || need npm "PostgreSQL 18, which Debian does not have, comes from the npm registry"
+  command -v npm >/dev/null || need npm "PostgreSQL 18, which Debian does not have, and what the GitHub Action is built with come from the npm registry"
   command -v redis-server >/dev/null || need redis-server "replicas share used tokens on one; private servers are started on free ports, and the one that this package makes on port 6379 is left alone"
   command -v pgbouncer >/dev/null || [ -x /usr/sbin/pgbouncer ] || need pgbouncer "a pooler in front of PostgreSQL, which hallpass must notice; private ones are started on free ports, and the one that this package makes on port 6432 is left alone"
   command -v ssh >/dev/null || need openssh-client "logging in with a certificate that a job got"
   command -v sshd >/dev/null || [ -x /usr/sbin/sshd ] || need openssh-server "hosts that trust our SSH CA; private ones are started on free ports, and the one that this package makes on port 22 is left alone"
+  command -v rsync >/dev/null || need rsync "gitlab-ci-local copies the checkout of a job with it"
+  python3 -c "import ensurepip" 2>/dev/null || need python3-venv "linters of workflows and shell scripts are wheels of PyPI"
   command -v git >/dev/null || need git "one test logs in to git with a minted token"
   command -v pkg-config >/dev/null || need pkg-config "finds the next one"
   [ -e /usr/include/openssl/ssl.h ] || need libssl-dev "josekit, a second opinion on tokens, is built on it; hallpass is not"

@@ -18,7 +18,6 @@ use crate::replay::{Reach, Reserved};
 #[derive(Clone, Debug, Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event {
-    /// The broker is up.
     Start(Start),
     /// It goes down in order.
     Stop,
@@ -38,7 +37,6 @@ pub enum Event {
     LeftOut(LeftOut),
     /// A token came twice (T-69).
     Replay(Replay),
-    /// Somebody ended a lease.
     Revocation(Revocation),
     /// Expired leases were cleared away.
     Sweep(Sweep),
@@ -50,14 +48,11 @@ pub enum Event {
     Operation(Operation),
     /// What came of it: exactly one per operation.
     OperationOutcome(OperationOutcome),
-    /// Somebody should look.
     Alert(Alert),
 }
 
-/// The broker is up.
 #[derive(Clone, Debug, Serialize)]
 pub struct Start {
-    /// The program's version.
     pub version: &'static str,
     /// The public key of the checkpoints that follow.
     pub key: String,
@@ -66,7 +61,6 @@ pub struct Start {
 /// Other policies apply from here on.
 #[derive(Clone, Debug, Serialize)]
 pub struct Policies {
-    /// Their hash.
     pub revision: Text,
     /// The hash of those before.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -92,7 +86,6 @@ pub struct JobRecord {
     pub token: Text,
     /// The `sub` claim.
     pub subject: Text,
-    /// Every fact.
     pub job: FactRecord,
 }
 
@@ -128,7 +121,6 @@ impl JobRecord {
 pub struct FactRecord(Vec<(&'static str, FactText)>);
 
 impl FactRecord {
-    /// Every fact there is.
     #[must_use]
     pub fn of(facts: &Facts) -> Self {
         let facts = facts.iter().map(|(fact, value)| {
@@ -169,18 +161,12 @@ enum FactText {
 pub struct Intent {
     /// Ties the outcome to it.
     pub intent: String,
-    /// The request.
     pub request_id: Text,
-    /// For whom.
     #[serde(flatten)]
     pub job: JobRecord,
-    /// What.
     pub credential: Text,
-    /// Its kind.
     pub kind: &'static str,
-    /// Its class.
     pub class: &'static str,
-    /// Its scopes.
     pub scopes: Vec<Text>,
     /// What the request brought, by name: never a secret.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
@@ -189,7 +175,6 @@ pub struct Intent {
     pub policy: Text,
     /// The hash of the policies that were asked.
     pub revision: Text,
-    /// When it will end.
     #[serde(serialize_with = "time")]
     pub expires_at: Timestamp,
     /// The same ask came before under the same key.
@@ -246,7 +231,6 @@ pub enum Outcome {
     Minted {
         /// The login's name or the token's `jti`.
         public_id: Text,
-        /// When it ends.
         #[serde(serialize_with = "time")]
         expires_at: Timestamp,
     },
@@ -258,7 +242,6 @@ pub enum Outcome {
         #[serde(serialize_with = "time")]
         expires_at: Timestamp,
     },
-    /// Nothing was given.
     Failed {
         /// Our code, e.g. `database.unreachable`.
         reason: Reason,
@@ -274,7 +257,6 @@ pub enum Outcome {
         /// When it ends, unless it was revoked.
         #[serde(serialize_with = "time")]
         expires_at: Timestamp,
-        /// It is gone already.
         revoked: bool,
     },
     /// The broker went down before it knew.
@@ -284,14 +266,11 @@ pub enum Outcome {
 /// A genuine job may not have what it asked for.
 #[derive(Clone, Debug, Serialize)]
 pub struct Denial {
-    /// The request.
     pub request_id: Text,
-    /// Who asked.
     #[serde(flatten)]
     pub job: JobRecord,
     /// What for; empty where the job had not said so yet.
     pub credential: Text,
-    /// Our code.
     pub reason: Reason,
     /// The decision in a sentence.
     pub decision: Text,
@@ -305,13 +284,9 @@ pub struct Denial {
 /// A condition that a job did not meet.
 #[derive(Clone, Debug, Serialize)]
 pub struct FailedCondition {
-    /// Of which policy.
     pub policy: Text,
-    /// On which fact.
     pub fact: Text,
-    /// What the policy wants.
     pub expected: Text,
-    /// What the job is.
     pub actual: Text,
     /// What is nearly right about it, such as a name that differs only in case.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -321,7 +296,6 @@ pub struct FailedCondition {
 /// A request that did not get as far as a genuine job.
 #[derive(Clone, Debug, Serialize)]
 pub struct Refusal {
-    /// The request.
     pub request_id: Text,
     /// Our code, e.g. `token.signature`.
     pub reason: Reason,
@@ -342,11 +316,9 @@ pub struct LeftOut {
     pub reason: Reason,
     /// The issuer's name in the policies that their tokens named, or `unknown`.
     pub unverified_issuer: Text,
-    /// How many.
     pub refusals: u64,
 }
 
-/// A token came twice.
 #[derive(Clone, Debug, Serialize)]
 pub struct Replay {
     /// The request that was refused.
@@ -356,7 +328,6 @@ pub struct Replay {
     /// Who the token says it is.
     #[serde(flatten)]
     pub job: Option<JobRecord>,
-    /// What for.
     pub credential: Text,
 }
 
@@ -366,9 +337,7 @@ pub struct Revocation {
     /// The request, when it was one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub request_id: Option<Text>,
-    /// Where.
     pub target: Text,
-    /// The login's name.
     pub lease: Text,
     /// The policy that had allowed it.
     pub policy: Text,
@@ -376,7 +345,6 @@ pub struct Revocation {
     pub issuer: Text,
     /// The `sub` of that job.
     pub subject: Text,
-    /// What came of it.
     pub result: RevocationResult,
 }
 
@@ -390,14 +358,12 @@ pub enum RevocationResult {
     Closed,
     /// The login is not closed or its code not disarmed yet; the sweep tries again.
     Pending,
-    /// It failed otherwise.
     Failed,
 }
 
 /// Expired leases were cleared away.
 #[derive(Clone, Debug, Serialize)]
 pub struct Sweep {
-    /// Where.
     pub target: Text,
     /// The names of those that are gone; beyond [`LONGEST_LIST`] only their number is kept.
     pub removed: Bounded<Text>,
@@ -408,7 +374,6 @@ pub struct Sweep {
 /// The file of a sink no longer has what it had.
 #[derive(Clone, Debug, Serialize)]
 pub struct Loss {
-    /// The sink.
     pub sink: Text,
     /// The hash of the last line it is known to have had.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -436,7 +401,6 @@ pub struct Operation {
 pub struct Operator {
     /// The user of the process.
     pub user: Text,
-    /// Its number.
     pub uid: u32,
     /// The user who logged in to the machine, whom `su` and `sudo` do not change, where the system
     /// keeps it.
@@ -445,9 +409,7 @@ pub struct Operator {
     /// `SUDO_USER`, as the environment says.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sudo_user: Option<Text>,
-    /// The machine.
     pub host: Text,
-    /// The terminal.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub terminal: Option<Text>,
     /// The client's address in `SSH_CONNECTION`, as the environment says.
@@ -458,11 +420,9 @@ pub struct Operator {
 /// The outcome of one operation.
 #[derive(Clone, Debug, Serialize)]
 pub struct OperationOutcome {
-    /// The operation.
     pub intent: String,
     /// `gone` or `pending` for a revocation, `swept` for a sweep, or `failed`.
     pub outcome: &'static str,
-    /// What went wrong.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub message: Option<Text>,
     /// The names of logins that are gone.
@@ -473,7 +433,6 @@ pub struct OperationOutcome {
     pub left: Option<Bounded<Text>>,
 }
 
-/// Somebody should look.
 #[derive(Clone, Debug, Serialize)]
 pub struct Alert {
     /// Our code, e.g. `clock.jump`.

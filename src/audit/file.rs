@@ -17,7 +17,7 @@ use super::chain::{self, Head};
 use super::sink::{SinkKind, SinkSettings};
 use super::stream::LineWriter;
 use super::{Confirmed, Found, LONGEST_LINE, Line, Sink, SinkError};
-use crate::yaml::reader::Section;
+use crate::yaml::settings::Section;
 
 mod head;
 

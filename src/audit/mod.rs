@@ -45,10 +45,8 @@ impl Recorded {
     }
 }
 
-/// How a sink is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SinkStatus {
-    /// Its name.
     pub name: String,
     /// Nothing is minted while it fails.
     pub required: bool,
@@ -66,7 +64,6 @@ pub struct SinkStatus {
 pub struct SinkError {
     /// The sink's name, e.g. `file`.
     pub sink: String,
-    /// What went wrong.
     pub problem: String,
 }
 

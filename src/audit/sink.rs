@@ -11,12 +11,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::{Head, SinkError, file, stdout};
-use crate::yaml::reader::Section;
+use crate::yaml::settings::Section;
 
 /// Every kind of sink, by the word after `kind:`.
 pub const KINDS: [&SinkKind; 2] = [&file::SINK, &stdout::SINK];
 
-/// A kind of sink.
 pub struct SinkKind {
     /// The word after `kind:`.
     pub name: &'static str,
@@ -126,7 +125,6 @@ pub enum Found {
 /// A sink, and whether anything may be minted without it.
 #[derive(Debug)]
 pub struct SinkEntry {
-    /// The sink.
     pub sink: Box<dyn Sink>,
     /// Nothing is minted while it fails.
     pub required: bool,

@@ -13,13 +13,11 @@ use crate::text::escape;
 pub struct Text(String);
 
 impl Text {
-    /// Escapes a text.
     #[must_use]
     pub fn new(text: &str) -> Self {
         Self(escape(text))
     }
 
-    /// The escaped text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0

@@ -213,15 +213,12 @@ struct State {
     missed: u64,
 }
 
-/// How the thread rests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Rest {
-    /// It works.
     #[default]
     None,
     /// Until lines came together, or it is called.
     Gathering,
-    /// Until the next line.
     Idle,
     /// Until its sink may be tried again.
     Stuck,
@@ -233,7 +230,6 @@ impl State {
     }
 }
 
-/// Lines that wait.
 #[derive(Default)]
 struct Batch {
     lines: Vec<Line>,
@@ -273,7 +269,6 @@ impl fmt::Debug for Batch {
     }
 }
 
-/// The thread's side.
 pub(super) struct Worker {
     sink: Box<dyn Sink>,
     shared: Arc<Shared>,

@@ -46,10 +46,8 @@ pub struct Overrides {
 /// Why there is no broker.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// The root key.
     #[error(transparent)]
     RootKey(#[from] RootKeyError),
-    /// The policies.
     #[error("{0}\n\nthe policies in `{path}` have errors; `hallpass policy check {path}` shows them", path = .1.display())]
     Policies(Diagnostics, PathBuf),
     /// The folder of policies says nothing.
@@ -60,11 +58,8 @@ pub enum StartError {
         "credential `{credential}` of the policies is made in target `{target}`, which the settings do not have; add it under `targets:`{}", known(.targets)
     )]
     Target {
-        /// The credential.
         credential: String,
-        /// The target it names.
         target: String,
-        /// The targets there are.
         targets: Vec<String>,
     },
     /// A credential cannot be made in its target.
@@ -75,31 +70,22 @@ pub enum StartError {
     Blocked(String),
     /// A target whose settings cannot be used.
     #[error("target `{target}`: {problem}; see `targets:` in the settings")]
-    TargetSettings {
-        /// The target.
-        target: String,
-        /// What is wrong.
-        problem: String,
-    },
+    TargetSettings { target: String, problem: String },
     /// The store of used tokens.
     #[error("the store of used tokens: {0}; see `replay:` in the settings")]
     Replay(String),
-    /// The signing keys.
     #[error("the signing keys cannot be derived: {0}; see `signing:` in the settings")]
     Signing(#[from] KeysError),
     /// The keys for RS256.
     #[error(transparent)]
     Rs256(#[from] Rs256Error),
-    /// A sink.
     #[error("{0}; see `audit:` in the settings")]
     Sink(#[from] SinkError),
     /// The TLS certificate or its key.
     #[error(transparent)]
     Tls(#[from] TlsError),
-    /// An address.
     #[error("cannot listen on {address}: {problem}; see `listen.{key}` in the settings")]
     Listen {
-        /// The address.
         address: String,
         /// What the system says, and what to do.
         problem: String,
@@ -200,6 +186,7 @@ pub(super) fn policies(
     let options = LoadOptions {
         issuer_overrides: issuers.clone(),
         broker: Some(settings.issuer.clone()),
+        ..LoadOptions::default()
     };
     PolicySet::load_with(&settings.policies, &options)?.servable()
 }

@@ -23,7 +23,6 @@ use crate::replay::{StoreSettings, UsedTokens};
 use crate::rootkey::RootKeys;
 use crate::token::keys::{KeySource, RemoteKeys};
 
-/// What no reload touches.
 pub(super) struct Lasting {
     pub(super) clock: Arc<dyn Clock>,
     /// Where issuers' keys come from.
@@ -41,7 +40,6 @@ pub(super) struct Lasting {
     pub(super) issuers: BTreeMap<String, IssuerOverride>,
     /// See [`Overrides::dev_keys`].
     pub(super) dev_keys: bool,
-    /// How the reloads went.
     pub(super) reloads: Arc<Reloads>,
     sweeper: OnceLock<Sweeper>,
 }
@@ -79,7 +77,6 @@ impl Lasting {
         self.sweeper.get_or_init(start).follow(targets);
     }
 
-    /// Ends all sweeping.
     pub(super) fn stop_sweeping(&self) {
         if let Some(sweeper) = self.sweeper.get() {
             sweeper.stop();

@@ -40,7 +40,6 @@ use crate::token::verify_jws;
 /// A broker that serves. Dropped without [`shutdown`](Self::shutdown), it stops at once.
 #[derive(Debug)]
 pub struct Running {
-    /// Where jobs ask.
     pub public_addr: SocketAddr,
     /// Where metrics and readiness are.
     pub operator_addr: SocketAddr,
@@ -163,11 +162,10 @@ impl Drop for Running {
     }
 }
 
-/// Looks now and then at what must be looked at without a request: the clock, histograms.
+/// Looks now and then at what must be looked at without a request: the clock, log lines held back.
 async fn upkeep(lasting: Arc<Lasting>, current: Current) {
     loop {
         tokio::time::sleep(UPKEEP).await;
-        lasting.metrics.upkeep();
         log::tell(&lasting.lines.left_out());
         if !connection::has_http_date() {
             tracing::error!(

@@ -15,7 +15,6 @@ use super::version::{Current, Version};
 use crate::audit::Text;
 use crate::audit::event::{self, Event};
 use crate::reason::Reason;
-use crate::rootkey::Member;
 use crate::text::escape;
 
 mod attempt;
@@ -234,7 +233,10 @@ impl Reloader {
 /// The record comes first, so that it stands before whatever the new version does.
 fn record(lasting: &Lasting, before: &Version, now: &Version) {
     let (old, new) = (&before.loaded, &now.loaded);
-    let changed = old.changes(new);
+    let mut changed = old.changes(new);
+    if has_other_targets(before, now) && !changed.contains(&"targets") {
+        changed.push("targets");
+    }
     if !changed.is_empty() {
         tracing::info!(
             reason = Reason::SettingsReloaded.code(),
@@ -258,15 +260,52 @@ fn record(lasting: &Lasting, before: &Version, now: &Version) {
             replay: lasting.used_tokens.reach(),
         }));
     }
-    let known: Vec<_> = old.roots.members().map(Member::key_id).collect();
-    let is_published = known.contains(&new.roots.active().key_id());
-    if !is_published && old.roots.generation() == new.roots.generation() {
-        tracing::warn!(
-            reason = Reason::RootkeyNotPublished.code(),
-            key = %new.roots.active().key_id(),
-            "a root key signs that was not published before: whoever caches our key set refuses its tokens for up to five minutes"
-        );
+    for (reason, message) in new_keys(before, now) {
+        tracing::warn!(reason = reason.code(), "{message}");
+        lasting.note(&Event::Alert(event::Alert {
+            reason,
+            message: Text::new(&message),
+            request_id: None,
+        }));
     }
+}
+
+/// A target is connected with other files, also where the settings are the same.
+fn has_other_targets(before: &Version, now: &Version) -> bool {
+    now.targets.iter().any(|(name, target)| {
+        let old = before.targets.get(name);
+        old.is_none_or(|old| !Arc::ptr_eq(old, target))
+    })
+}
+
+/// The keys that sign from now on and that relying parties may not know, each with what follows.
+fn new_keys(before: &Version, now: &Version) -> Vec<(Reason, String)> {
+    let (old, new) = (&before.loaded, &now.loaded);
+    let mut keys = Vec::new();
+    let cached = "relying parties that cache the key set refuse its tokens for up to five minutes";
+    let active = new.roots.active().key_id();
+    let is_published = old.roots.members().any(|root| root.key_id() == active);
+    if !is_published && old.roots.generation() == new.roots.generation() {
+        let message = format!("root key {active} signs and was not published before: {cached}");
+        keys.push((Reason::RootkeyNotPublished, message));
+    }
+    let rs256 = old.rs256.as_ref().zip(new.rs256.as_ref());
+    if let Some(kid) = rs256.and_then(|(old, new)| new.unpublished(old)) {
+        let message = format!("RS256 key `{kid}` signs and was not published before: {cached}");
+        keys.push((Reason::SigningNotPublished, message));
+    }
+    for (name, target) in now.targets.iter() {
+        let (Some(key), Some(old)) = (target.key_id(), before.targets.get(name)) else {
+            continue;
+        };
+        if let Some(old) = old.key_id().filter(|old| *old != key) {
+            let message = format!(
+                "target `{name}` signs with key {key}, before with {old}: hosts that do not trust the new key refuse its certificates"
+            );
+            keys.push((Reason::TargetKey, message));
+        }
+    }
+    keys
 }
 
 impl Problem {

@@ -81,7 +81,7 @@ fn verify(args: &VerifyArgs, out: &mut Terminal) -> Result<(), Failure> {
         Output::Text => print(&report, out),
         Output::Json => {
             let json = serde_json::to_string_pretty(&report);
-            out.json(&json.map_err(|error| Failure::Local(error.to_string()))?);
+            out.json(&json.map_err(Failure::local)?);
         }
     }
     match report.findings.len() {

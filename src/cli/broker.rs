@@ -8,13 +8,15 @@ use serde_json::Value;
 
 use super::{Failure, Terminal};
 use crate::client::format::{rivals, variables};
+use crate::client::ssh::WAY_OUT;
 use crate::client::{
-    BrokerAddress, Client, ClientError, Environment, Received, Refusal, Route, Settings,
+    BrokerAddress, Client, ClientError, Environment, Proxy, Received, Route, Settings,
 };
 use crate::clock::SystemClock;
 use crate::reason::Reason;
+use crate::secret::Secret;
 use crate::text::{escape, escape_up_to};
-use crate::wire::FailedCondition;
+use crate::wire::{FailedCondition, Refusal};
 use crate::yaml::duration;
 
 /// How to reach the broker, and how to be known to it.
@@ -45,6 +47,14 @@ impl BrokerArgs {
         self.timeout
     }
 
+    fn proxy(&self, environment: &Environment) -> Option<Proxy> {
+        let option = self.proxy.as_deref().map(|url| (url, "`--proxy`"));
+        let variable = || Some((environment.get("HALLPASS_PROXY")?, "HALLPASS_PROXY"));
+        let (url, origin) = option.or_else(variable)?;
+        let url = Secret::new(url.to_owned());
+        Some(Proxy { url, origin })
+    }
+
     /// A client for the broker that options and environment name.
     pub(super) fn client(&self, environment: Environment) -> Result<Client, Failure> {
         hide_memory();
@@ -59,14 +69,10 @@ impl BrokerArgs {
                 )
             })?;
         let settings = Settings {
-            broker: BrokerAddress::parse(address)
-                .map_err(|error| Failure::Usage(error.to_string()))?,
+            broker: BrokerAddress::parse(address).map_err(Failure::usage)?,
             route: Route {
                 ca: self.ca.clone().or_else(|| environment.path("HALLPASS_CA")),
-                proxy: self
-                    .proxy
-                    .clone()
-                    .or_else(|| environment.get("HALLPASS_PROXY").map(str::to_owned)),
+                proxy: self.proxy(&environment),
                 no_proxy: environment
                     .get("NO_PROXY")
                     .or_else(|| environment.get("no_proxy"))
@@ -83,7 +89,6 @@ impl BrokerArgs {
 /// No core file of this process, and no look into its memory or environment by the job's other
 /// processes (T-93). It does not pass on to a child.
 fn hide_memory() {
-    #[cfg(target_os = "linux")]
     if nix::sys::prctl::set_dumpable(false).is_err() {
         // Only a precaution: on a kernel without it we are as other programs are.
     }
@@ -93,8 +98,8 @@ fn hide_memory() {
 pub(super) fn failure(error: ClientError) -> Failure {
     match error {
         ClientError::Denied(refusal) => Failure::Denied(denial(&refusal)),
-        ClientError::Spent { refusal, way_out } => {
-            Failure::Denied(format!("{}\n\n{way_out}", denial(&refusal)))
+        ClientError::Spent(refusal) => {
+            Failure::Denied(format!("{}\n\n{WAY_OUT}", denial(&refusal)))
         }
         ClientError::Unreachable { .. }
         | ClientError::NotNow { .. }
@@ -302,9 +307,9 @@ mod tests {
 
     fn refusal() -> Refusal {
         Refusal {
-            status: 400,
             error: "invalid_request".to_owned(),
-            description: "fact `ref` is `refs/heads/dev`".to_owned(),
+            error_description: Some("fact `ref` is `refs/heads/dev`".to_owned()),
+            retryable: false,
             reason: Some("policy.condition".to_owned()),
             request_id: Some("req_1".to_owned()),
             failed_conditions: vec![FailedCondition {
@@ -338,7 +343,7 @@ mod tests {
     fn nothing_in_a_denial_reaches_the_terminal_unescaped() {
         let hostile = "\u{1b}]0;owned\u{7}\u{202e}\r";
         let mut refusal = refusal();
-        refusal.description = hostile.to_owned();
+        refusal.error_description = Some(hostile.to_owned());
         refusal.reason = Some(hostile.to_owned());
         refusal.request_id = Some(hostile.to_owned());
         refusal.when = Some(hostile.to_owned());

@@ -55,7 +55,7 @@ async fn play(keep: bool, out: &mut Terminal) -> Result<(), Failure> {
         "All 8 steps did what they say, in {:.1} s.",
         clock.monotonic().as_secs_f64()
     ));
-    out.prose("Next: `hallpass dev` keeps it running for you to try, README.md explains the policies it used.");
+    out.prose("Next: `hallpass dev` keeps it running for you to try, docs/policies.md explains the policies it used.");
     Ok(())
 }
 
@@ -63,7 +63,7 @@ async fn play(keep: bool, out: &mut Terminal) -> Result<(), Failure> {
 pub(super) async fn start(stop: &mut Stop, out: &mut Terminal) -> Result<Stage, Failure> {
     out.line("Starting two CI issuers, a private PostgreSQL and the broker …");
     let stage = tokio::select! {
-        stage = Stage::start() => stage.map_err(|error| Failure::Local(error.to_string()))?,
+        stage = Stage::start() => stage.map_err(Failure::local)?,
         () = stop.asked() => return Err(interrupted()),
     };
     out.line(&format!(

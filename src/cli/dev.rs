@@ -12,9 +12,10 @@ use serde_json::Value;
 use super::demo::{Stop, start};
 use super::serve::{LEVELS, start_logging};
 use super::{Failure, Terminal};
+use crate::client::write_private_new;
 use crate::clock::{Clock as _, SystemClock};
 use crate::dev::issuer::{GithubJob, GitlabJob, Issuer, SigningKey, github_claims, gitlab_claims};
-use crate::dev::stage::{Stage, write_secret};
+use crate::dev::stage::Stage;
 use crate::http::install_panic_hook;
 
 /// Keeps the demo's servers running to play with, until Ctrl-C
@@ -132,7 +133,8 @@ pub(super) fn introduce(stage: &Stage, out: &mut Terminal) -> Result<(), Failure
         gitlab: ci(&stage.gitlab)?,
     };
     let text = serde_json::to_string(&running).map_err(|error| failed(&error))?;
-    write_secret(&stage.folder().join(STATE), &text).map_err(|error| failed(&error))?;
+    write_private_new(&stage.folder().join(STATE), text.as_bytes(), 0o600)
+        .map_err(|error| failed(&error))?;
     out.line("");
     out.line("In another terminal:");
     out.line("  export HALLPASS_ID_TOKEN=$(hallpass dev token --environment production)");
@@ -169,18 +171,9 @@ fn token(args: &TokenArgs, out: &mut Terminal) -> Result<(), Failure> {
 impl TokenArgs {
     fn github(&self, issuer: &str, audience: &str) -> Value {
         let mut job = GithubJob::new(issuer, audience, SystemClock::new().now());
-        job.repository = self
-            .repository
-            .clone()
-            .unwrap_or_else(|| "acme/shop".to_owned());
-        job.repository_id = self
-            .repository_id
-            .clone()
-            .unwrap_or_else(|| "702114500".to_owned());
-        job.owner_id = self
-            .owner_id
-            .clone()
-            .unwrap_or_else(|| "65923871".to_owned());
+        job.repository = or(self.repository.as_deref(), "acme/shop");
+        job.repository_id = or(self.repository_id.as_deref(), "702114500");
+        job.owner_id = or(self.owner_id.as_deref(), "65923871");
         self.r#ref.clone_into(&mut job.r#ref);
         job.ref_protected = !self.unprotected;
         job.environment.clone_from(&self.environment);
@@ -190,30 +183,19 @@ impl TokenArgs {
 
     fn gitlab(&self, issuer: &str, audience: &str) -> Result<Value, Failure> {
         let mut job = GitlabJob::new(issuer, audience, SystemClock::new().now());
-        job.project = self
-            .repository
-            .clone()
-            .unwrap_or_else(|| "acme-group/reports".to_owned());
-        job.project_id = self
-            .repository_id
-            .clone()
-            .unwrap_or_else(|| "61840277".to_owned());
-        job.namespace_id = self
-            .owner_id
-            .clone()
-            .unwrap_or_else(|| "9133570".to_owned());
-        let (ref_type, name) = match self.r#ref.strip_prefix("refs/heads/") {
-            Some(name) => ("branch", name),
-            None => match self.r#ref.strip_prefix("refs/tags/") {
-                Some(name) => ("tag", name),
-                None => {
-                    return Err(Failure::Usage(format!(
-                        "--ref is `{}`, expected refs/heads/… or refs/tags/…",
-                        crate::text::escape(&self.r#ref)
-                    )));
-                }
-            },
-        };
+        job.project = or(self.repository.as_deref(), "acme-group/reports");
+        job.project_id = or(self.repository_id.as_deref(), "61840277");
+        job.namespace_id = or(self.owner_id.as_deref(), "9133570");
+        let branch = self.r#ref.strip_prefix("refs/heads/");
+        let tag = || self.r#ref.strip_prefix("refs/tags/");
+        let named = branch.map(|name| ("branch", name));
+        let named = named.or_else(|| Some(("tag", tag()?)));
+        let (ref_type, name) = named.ok_or_else(|| {
+            Failure::Usage(format!(
+                "--ref is `{}`, expected refs/heads/… or refs/tags/…",
+                crate::text::escape(&self.r#ref)
+            ))
+        })?;
         ref_type.clone_into(&mut job.ref_type);
         name.clone_into(&mut job.r#ref);
         job.ref_protected = !self.unprotected;
@@ -221,6 +203,10 @@ impl TokenArgs {
         self.event.clone_into(&mut job.source);
         Ok(gitlab_claims(&job))
     }
+}
+
+fn or(given: Option<&str>, usual: &str) -> String {
+    given.unwrap_or(usual).to_owned()
 }
 
 /// What `hallpass dev` leaves in its folder, readable by its user alone, while it runs.
@@ -256,45 +242,36 @@ fn find(folder: Option<&Path>) -> Result<Running, Failure> {
 
 /// The folder of the one stage that this user runs.
 fn only_folder() -> Result<PathBuf, Failure> {
-    let mut folders = folders();
-    match (folders.pop(), folders.is_empty()) {
-        (Some(folder), true) => Ok(folder),
-        (Some(folder), false) => {
-            folders.push(folder);
-            let names: Vec<String> = folders
-                .iter()
-                .map(|folder| folder.display().to_string())
-                .collect();
+    let folders = folders();
+    match folders.as_slice() {
+        [folder] => Ok(folder.clone()),
+        [] => Err(Failure::Local(
+            "nothing is running to make a token for; start `hallpass dev` in another terminal"
+                .to_owned(),
+        )),
+        _ => {
+            let names = folders.iter().map(|folder| folder.display().to_string());
+            let names: Vec<String> = names.collect();
             Err(Failure::Usage(format!(
                 "several are running; choose one with --folder: {}",
                 names.join(", ")
             )))
         }
-        (None, _) => Err(Failure::Local(
-            "nothing is running to make a token for; start `hallpass dev` in another terminal"
-                .to_owned(),
-        )),
     }
 }
 
 /// The folders of every stage that this user runs.
 fn folders() -> Vec<PathBuf> {
     let ours = nix::unistd::geteuid().as_raw();
+    let is_stage = |path: &PathBuf| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        name.starts_with("hallpass-demo-")
+            && path.join(STATE).is_file()
+            && fs::symlink_metadata(path).is_ok_and(|folder| folder.uid() == ours)
+    };
     let entries = fs::read_dir(std::env::temp_dir());
-    entries
-        .into_iter()
-        .flatten()
-        .flatten()
-        .filter(|entry| {
-            entry
-                .file_name()
-                .to_string_lossy()
-                .starts_with("hallpass-demo-")
-        })
-        .map(|entry| entry.path())
-        .filter(|path| path.join(STATE).is_file())
-        .filter(|path| fs::symlink_metadata(path).is_ok_and(|folder| folder.uid() == ours))
-        .collect()
+    let paths = entries.into_iter().flatten().flatten();
+    paths.map(|entry| entry.path()).filter(is_stage).collect()
 }
 
 /// The issuer of the policies in whose place a running `hallpass dev` has put the CI at this URL.

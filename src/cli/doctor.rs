@@ -5,13 +5,15 @@ use std::sync::Arc;
 use serde_json::{Value as Json, json};
 
 use super::broker::{BrokerArgs, block_on, failure};
-use super::{Failure, Output, Terminal};
+use super::job::provider_of as provider_of_claims;
+use super::{Failure, GREEN, Output, RED, Terminal};
 use crate::client::{Client, ClientError, Environment, IdToken, Source};
 use crate::policy::decide::when_block;
-use crate::provider::{self, Fact, Facts, PROVIDERS, Provider, Reader};
+use crate::provider::{self, Fact, Facts, Provider, Reader};
 use crate::text::escape;
 use crate::token::TrustedIssuer;
 use crate::token::json::{self, Object};
+use crate::wire::Offers;
 
 /// Checks, step by step, what a job needs to get credentials, and says what to put right
 ///
@@ -42,37 +44,26 @@ pub fn run(args: &Args, out: &mut Terminal) -> Result<(), Failure> {
         Output::Text => report.print(out),
         Output::Json => out.json(&report.to_json().to_string()),
     }
-    match report.steps.iter().find(|step| !step.passed) {
+    match report.steps.iter().find(|(_, outcome)| outcome.is_err()) {
         None => Ok(()),
-        Some(step) => Err(Failure::Findings(format!(
-            "the check `{}` failed",
-            step.name
-        ))),
+        Some((check, _)) => Err(Failure::Findings(format!("the check `{check}` failed"))),
     }
 }
 
 async fn examine(args: &Args, report: &mut Report) {
     let client = match args.broker.client(Environment::of_this_process()) {
         Ok(client) => client,
-        Err(error) => return report.failed("broker address", error.to_string()),
+        Err(error) => return report.note("broker address", Err(error.to_string())),
     };
-    report.passed(
-        "broker address",
-        format!("`{}`", escape(client.broker().as_str())),
-    );
-    match client.check_issuer().await {
-        Ok(()) => report.passed(
-            "broker",
-            "answers, and calls itself by its address".to_owned(),
-        ),
-        Err(error) => report.failed("broker", text(error)),
-    }
-    match client.source() {
-        Ok(source) => report.passed("CI", source.name().to_owned()),
-        Err(error) => return report.failed("CI", text(error)),
-    }
+    let address = format!("`{}`", escape(client.broker().as_str()));
+    report.note("broker address", Ok(address));
+    let answers = client.check_issuer().await;
+    let answers = answers.map(|()| "answers, and calls itself by its address".to_owned());
+    report.note("broker", answers.map_err(text));
+    let source = client.source().map(|source| source.name().to_owned());
+    report.note("CI", source.map_err(text));
     // Without the broker's name confirmed there is no token to look at (T-108).
-    if report.steps.iter().all(|step| step.passed) {
+    if report.steps.iter().all(|(_, outcome)| outcome.is_ok()) {
         examine_token(&client, report).await;
     }
 }
@@ -80,60 +71,45 @@ async fn examine(args: &Args, report: &mut Report) {
 async fn examine_token(client: &Client, report: &mut Report) {
     let token = match client.token().await {
         Ok(token) => token,
-        Err(error) => return report.failed("ID token", text(error)),
+        Err(error) => return report.note("ID token", Err(text(error))),
     };
-    report.passed("ID token", format!("for {}", token.audiences()));
-    examine_clock(client, &token, report);
+    report.note("ID token", Ok(format!("for {}", token.audiences())));
+    report.note("clock", clock(client, &token));
     match claims(client, &token) {
         Ok(facts) => report.facts = Some(facts),
-        Err(problem) => report.failed("claims", problem),
+        Err(problem) => report.note("claims", Err(problem)),
     }
-    match client.available().await {
-        Ok(available) if available.credentials.is_empty() => report.failed(
-            "policies",
-            "no policy grants this job anything; the block below says what the job is".to_owned(),
-        ),
-        Ok(available) => {
-            let names: Vec<String> = available
-                .credentials
-                .iter()
-                .map(|offer| escape(&offer.credential))
-                .collect();
-            report.passed(
-                "policies",
-                format!("this job may have {}", names.join(", ")),
-            );
-        }
-        Err(error) => report.failed("policies", text(error)),
-    }
+    let available = client.available().await.map_err(text);
+    report.note("policies", available.and_then(|offers| offered(&offers)));
 }
 
 /// The token's own times show whether this machine's clock is right; the broker's leeway is 30 s.
-fn examine_clock(client: &Client, token: &IdToken, report: &mut Report) {
+fn clock(client: &Client, token: &IdToken) -> Result<String, String> {
     let now = client.clock().now();
-    let (issued, expires) = (token.issued_at(), token.expires_at());
-    let problem = match (issued, expires) {
-        (Some(issued), _) if issued.since(now) > LEEWAY => Some(format!(
-            "the token was issued {} s in the future: this machine's clock is slow, or the CI's is fast",
-            issued.since(now)
-        )),
-        (_, Some(expires)) if now.since(expires) > 0 => Some(format!(
-            "the token expired {} s ago: the job's token is used up by time, or this machine's clock is fast",
-            now.since(expires)
-        )),
-        (_, None) => Some("the token has no `exp`".to_owned()),
-        (_, Some(_)) => None,
-    };
-    match (problem, expires) {
-        (Some(problem), _) => report.failed("clock", problem),
-        (None, expires) => report.passed(
-            "clock",
-            format!(
-                "fits; the token lives {} s more",
-                expires.map_or(0, |expires| expires.since(now))
-            ),
-        ),
+    let ahead = token.issued_at().map_or(0, |issued| issued.since(now));
+    if ahead > LEEWAY {
+        return Err(format!(
+            "the token was issued {ahead} s in the future: this machine's clock is slow, or the CI's is fast"
+        ));
     }
+    match token.expires_at().map(|expires| expires.since(now)) {
+        None => Err("the token has no `exp`".to_owned()),
+        Some(left) if left < 0 => Err(format!(
+            "the token expired {} s ago: the job's token is used up by time, or this machine's clock is fast",
+            left.saturating_neg()
+        )),
+        Some(left) => Ok(format!("fits; the token lives {left} s more")),
+    }
+}
+
+fn offered(offers: &Offers) -> Result<String, String> {
+    let names = offers.credentials.iter();
+    let names: Vec<String> = names.map(|offer| escape(&offer.credential)).collect();
+    if names.is_empty() {
+        let problem = "no policy grants this job anything; the block below says what the job is";
+        return Err(problem.to_owned());
+    }
+    Ok(format!("this job may have {}", names.join(", ")))
 }
 
 /// The job's own claims under our names. Nobody verified them: they are for the job's own eyes.
@@ -160,23 +136,10 @@ fn claims(client: &Client, token: &IdToken) -> Result<Facts, String> {
         .map_err(|error| escape(&error.to_string()))
 }
 
-/// By the source, or by what only one CI's tokens hold.
+/// By the token, or else by the CI that it came from.
 fn provider_of(client: &Client, claims: &Object, issuer: &str) -> Option<&'static Provider> {
-    let by_source = client.source().ok().and_then(Source::provider);
-    let by_claims = || {
-        if claims.get("workflow_ref").is_some() {
-            Some("github")
-        } else if claims.get("pipeline_source").is_some() {
-            Some("gitlab")
-        } else {
-            None
-        }
-    };
-    PROVIDERS
-        .iter()
-        .copied()
-        .find(|provider| provider.usual_issuer == Some(issuer))
-        .or_else(|| by_source.or_else(by_claims).and_then(provider::find))
+    let by_source = || client.source().ok().and_then(Source::provider);
+    provider_of_claims(claims, issuer).or_else(|| by_source().and_then(provider::find))
 }
 
 fn text(error: ClientError) -> String {
@@ -185,42 +148,23 @@ fn text(error: ClientError) -> String {
 
 #[derive(Debug, Default)]
 struct Report {
-    steps: Vec<Step>,
+    /// Each check with what it found, or with what is wrong.
+    steps: Vec<(&'static str, Result<String, String>)>,
     facts: Option<Facts>,
 }
 
-#[derive(Debug)]
-struct Step {
-    name: &'static str,
-    passed: bool,
-    said: String,
-}
-
 impl Report {
-    fn passed(&mut self, name: &'static str, said: String) {
-        self.steps.push(Step {
-            name,
-            passed: true,
-            said,
-        });
-    }
-
-    fn failed(&mut self, name: &'static str, said: String) {
-        self.steps.push(Step {
-            name,
-            passed: false,
-            said,
-        });
+    fn note(&mut self, check: &'static str, outcome: Result<String, String>) {
+        self.steps.push((check, outcome));
     }
 
     fn print(&self, out: &mut Terminal) {
-        for step in &self.steps {
-            let mark = if step.passed {
-                out.green("ok  ")
-            } else {
-                out.red("FAIL")
+        for (check, outcome) in &self.steps {
+            let (style, mark, said) = match outcome {
+                Ok(said) => (GREEN, "ok  ", said),
+                Err(said) => (RED, "FAIL", said),
             };
-            let step = format!("{mark}  {:<14}  {}", step.name, step.said);
+            let step = format!("{style}{mark}{style:#}  {check:<14}  {said}");
             out.prose_under(&step, HANG);
         }
         let Some(facts) = &self.facts else {
@@ -239,11 +183,11 @@ impl Report {
     }
 
     fn to_json(&self) -> Json {
-        let steps: Vec<Json> = self
-            .steps
-            .iter()
-            .map(|step| json!({ "check": step.name, "passed": step.passed, "said": step.said }))
-            .collect();
+        let step = |(check, outcome): &(&str, Result<String, String>)| {
+            let (Ok(said) | Err(said)) = outcome;
+            json!({ "check": check, "passed": outcome.is_ok(), "said": said })
+        };
+        let steps: Vec<Json> = self.steps.iter().map(step).collect();
         let ids: serde_json::Map<String, Json> = IDS
             .into_iter()
             .filter_map(|fact| {

@@ -1,6 +1,6 @@
 //! `hallpass exec`: a command with credentials that only it can see, and that end with it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -14,10 +14,12 @@ use super::get::database_ca;
 use super::inputs::InputArgs;
 use super::{Failure, Terminal};
 use crate::client::format::{Prefix, Variable, rivals, variables};
-use crate::client::maker::{Reports, Served};
 use crate::client::source::SOURCES;
-use crate::client::{Ask, Client, Environment, Received, Revocation, Sharing};
+use crate::client::ssh::Agent;
+use crate::client::ssh::agent::{self, Reports};
+use crate::client::{Ask, Client, ClientError, Environment, Sharing};
 use crate::secret::Secret;
+use crate::wire::{LeaseState, Offer};
 use crate::yaml::duration;
 
 mod child;
@@ -135,18 +137,17 @@ struct Changes {
     set: Vec<Variable>,
     removed: Vec<&'static str>,
     /// They end with the command.
-    served: Vec<Box<dyn Served>>,
+    agents: Vec<Agent>,
 }
 
 impl Changes {
     /// What is served takes the place of what the job has of that sort, such as its own agent.
-    fn serve(&mut self, served: Box<dyn Served>, prefix: Option<&Prefix>) {
-        self.removed.extend(served.rivals());
-        let variables = served.variables().into_iter();
-        let variables =
-            variables.map(|(name, value)| Variable::new(name, prefix, Secret::new(value)));
-        self.set.extend(variables);
-        self.served.push(served);
+    fn serve(&mut self, agent: Agent, prefix: Option<&Prefix>) {
+        self.removed.extend(agent::VARIABLES);
+        let path = Secret::new(agent.path().to_string_lossy().into_owned());
+        self.set
+            .push(Variable::new(agent::SOCKET_VARIABLE, prefix, path));
+        self.agents.push(agent);
     }
 }
 
@@ -164,21 +165,24 @@ async fn fetch(
     };
     let mut changes = Changes::default();
     let inputs = &args.inputs.read()?;
+    if args.at_least.is_some() {
+        check_offers(args, client).await?;
+    }
     for wanted in &args.credentials {
-        let mut ask =
-            Ask::new(&wanted.credential).map_err(|error| Failure::Usage(error.to_string()))?;
+        let mut ask = Ask::new(&wanted.credential).map_err(Failure::usage)?;
         ask.inputs.clone_from(inputs);
         let obtained = client
             .obtain(&ask, sharing, None)
             .await
             .map_err(|error| failure_of_exchange(error, client))?;
         leases.extend(obtained.received.lease.clone());
-        let (received, served) = obtained
+        let (received, agent) = obtained
             .serve(client, reports.clone())
-            .map_err(|error| Failure::Local(error.to_string()))?;
+            .map_err(Failure::local)?;
         // The command may print what it was given.
         mask(client.environment(), &received, out)?;
-        check_life(args.at_least, client, &received)?;
+        let left = received.expires_at.since(client.clock().now());
+        check_life(args, &received.name, u64::try_from(left).unwrap_or(0))?;
         let ca = database_ca(client, &received, None)?;
         let (prefix, ca) = (wanted.prefix.as_ref(), ca.as_deref());
         if prefix.is_some() {
@@ -187,30 +191,38 @@ async fn fetch(
             changes.removed.extend(rivals(&received, ca));
         }
         changes.set.extend(variables(&received, prefix, ca));
-        if let Some(served) = served {
-            changes.serve(served, prefix);
+        if let Some(agent) = agent {
+            changes.serve(agent, prefix);
         }
     }
     Ok(changes)
 }
 
-fn check_life(
-    at_least: Option<Duration>,
-    client: &Client,
-    received: &Received,
-) -> Result<(), Failure> {
-    let Some(at_least) = at_least else {
+/// Whether the job may have each credential for long enough, before its token is used for any.
+async fn check_offers(args: &Args, client: &Client) -> Result<(), Failure> {
+    let offers = match client.available().await {
+        Ok(offers) => offers.credentials,
+        // The answer to the request itself says more.
+        Err(ClientError::Denied(_) | ClientError::Answer { .. }) => return Ok(()),
+        Err(error) => return Err(failure_of_exchange(error, client)),
+    };
+    let is_wanted = |offer: &&Offer| {
+        let mut wanted = args.credentials.iter();
+        wanted.any(|wanted| wanted.credential == offer.credential)
+    };
+    let mut offers = offers.iter().filter(is_wanted);
+    offers.try_for_each(|offer| check_life(args, &offer.credential, offer.ttl))
+}
+
+/// Whether a life of so many seconds is as long as the command takes.
+fn check_life(args: &Args, credential: &str, seconds: u64) -> Result<(), Failure> {
+    let life = Duration::from_secs(seconds);
+    let Some(at_least) = args.at_least.filter(|at_least| life < *at_least) else {
         return Ok(());
     };
-    let left = received.expires_at.since(client.clock().now());
-    let left = Duration::from_secs(u64::try_from(left).unwrap_or(0));
-    if left >= at_least {
-        return Ok(());
-    }
     Err(Failure::Denied(format!(
-        "`{}` lives {}, the command needs {}; a policy would have to grant more (`ttl`, `max_ttl`)",
-        received.name,
-        duration::print(left),
+        "`{credential}` lives {}, the command needs {}; a policy would have to grant more (`ttl`, `max_ttl`)",
+        duration::print(life),
         duration::print(at_least)
     )))
 }
@@ -273,20 +285,14 @@ fn identity(environment: &Environment) -> Vec<String> {
 
 /// Two credentials without prefixes would overwrite each other's variables.
 fn check_prefixes(credentials: &[Wanted]) -> Result<(), Failure> {
-    for (index, one) in credentials.iter().enumerate() {
-        let is_same = |other: &Wanted| other.prefix == one.prefix;
-        if credentials
-            .iter()
-            .skip(index.saturating_add(1))
-            .any(is_same)
-        {
-            return Err(Failure::Usage(
-                "several credentials need a prefix each, like `SHOP=shop-db/read AUDIT=audit-db/read`"
-                    .to_owned(),
-            ));
-        }
+    let mut prefixes = BTreeSet::new();
+    if credentials.iter().all(|one| prefixes.insert(&one.prefix)) {
+        return Ok(());
     }
-    Ok(())
+    Err(Failure::Usage(
+        "several credentials need a prefix each, like `SHOP=shop-db/read AUDIT=audit-db/read`"
+            .to_owned(),
+    ))
 }
 
 /// Looks before anything is minted.
@@ -305,8 +311,8 @@ fn find_program(
 async fn revoke(client: &Client, leases: &[Secret<String>], out: &mut Terminal) {
     for lease in leases {
         let said = match tokio::time::timeout(REVOKE_TIME, client.revoke(lease)).await {
-            Ok(Ok(Revocation::Gone | Revocation::Closed)) => continue,
-            Ok(Ok(Revocation::Pending)) => {
+            Ok(Ok(LeaseState::Gone | LeaseState::Closed)) => continue,
+            Ok(Ok(LeaseState::Pending)) => {
                 "revocation accepted; the broker is still ending the login".to_owned()
             }
             Ok(Err(error)) => format!("a login was not revoked and ends by itself: {error}"),

@@ -5,10 +5,10 @@ use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use clap::builder::PossibleValuesParser;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use nix::fcntl::OFlag;
 
-use super::broker::{BrokerArgs, block_on, failure_of_exchange, mask, quoted, warn_of_rivals};
+use super::broker::{BrokerArgs, block_on, failure_of_exchange, mask, warn_of_rivals};
 use super::inputs::InputArgs;
 use super::{Failure, Terminal};
 use crate::client::format::{self, FORMATS, Format, GITHUB_ENV, Options, Prefix, Surroundings};
@@ -46,7 +46,7 @@ pub struct Args {
     credential: String,
     /// Output format
     #[arg(long, value_name = "FORMAT", default_value = "json", value_parser = formats(), hide_possible_values = true, long_help = formats_help())]
-    format: String,
+    format: &'static Format,
     /// Ask for a shorter life than the policy grants, like 10m
     #[arg(long, value_name = "TIME", value_parser = ttl)]
     ttl: Option<String>,
@@ -82,19 +82,14 @@ pub fn run(args: &Args, out: &mut Terminal) -> Result<(), Failure> {
 }
 
 async fn get(args: &Args, client: &Client, out: &mut Terminal) -> Result<(), Failure> {
-    let mut ask = Ask::new(&args.credential).map_err(|error| Failure::Usage(error.to_string()))?;
+    let mut ask = Ask::new(&args.credential).map_err(Failure::usage)?;
     ask.scopes.clone_from(&args.scopes);
     ask.ttl.clone_from(&args.ttl);
     ask.inputs = args.inputs.read()?;
     let format = if args.github_env {
         &GITHUB_ENV
     } else {
-        format::find(&args.format).ok_or_else(|| {
-            Failure::Usage(format!(
-                "unknown format {}; `--help` lists them",
-                quoted(&args.format)
-            ))
-        })?
+        args.format
     };
     check_targets(args, client, format, out)?;
     let received = client
@@ -168,9 +163,7 @@ fn hand_over(
         prefix: args.prefix.as_ref(),
         ca_file: ca.as_deref(),
     };
-    let text = format
-        .write(received, &options)
-        .map_err(|error| Failure::Usage(error.to_string()))?;
+    let text = format.write(received, &options).map_err(Failure::usage)?;
     if args.github_env {
         return add_to_github_env(client, &text);
     }
@@ -244,14 +237,15 @@ fn add_to_github_env(client: &Client, text: &Secret<String>) -> Result<(), Failu
     append().map_err(|error| FileError::new(path.clone(), "written", error).into())
 }
 
-fn formats() -> PossibleValuesParser {
-    PossibleValuesParser::new(FORMATS.iter().map(|format| format.name))
+fn formats() -> impl TypedValueParser<Value = &'static Format> {
+    let names = PossibleValuesParser::new(FORMATS.iter().map(|format| format.name));
+    names.try_map(|name| format::find(&name).ok_or("no such format"))
 }
 
 fn formats_help() -> String {
     let lines: Vec<String> = FORMATS
         .iter()
-        .map(|format| format!("{:<22} {}", format.name, format.summary))
+        .map(|format| format!("{:<10} {}", format.name, format.summary))
         .collect();
     format!("Output format:\n{}", lines.join("\n"))
 }

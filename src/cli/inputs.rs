@@ -1,6 +1,7 @@
 //! `--input`: what a request brings for the kind of its credential.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::Path;
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use super::Failure;
 use super::broker::quoted;
 use crate::client::read_bounded;
 use crate::credential::kind::{self, KINDS};
+use crate::file::read_up_to;
 use crate::secret::without_line_end;
 use crate::text::escape;
 
@@ -61,6 +63,18 @@ fn read(path: &Path) -> Result<String, Failure> {
     let text = String::from_utf8(bytes)
         .map_err(|_| Failure::Usage(format!("`{}` is not text in UTF-8", path.display())))?;
     Ok(without_line_end(&text).to_owned())
+}
+
+/// What a file holds, or standard input where it is called `-`.
+///
+/// # Errors
+/// It cannot be read within `patience`, or is longer than `limit`.
+pub(super) fn read_input(path: &Path, limit: u64, patience: Duration) -> Result<Vec<u8>, Failure> {
+    if path != Path::new("-") {
+        return Ok(read_bounded(path, limit, patience)?);
+    }
+    let read = read_up_to(io::stdin().lock(), limit);
+    read.map_err(|error| Failure::Local(format!("standard input cannot be read: {error}")))
 }
 
 fn unknown(name: &str) -> Failure {

@@ -1,20 +1,19 @@
 //! `hallpass keys generate|show`: a new root key; what is public of the one there is.
 
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::{Path, PathBuf};
+use std::io::{self, IsTerminal as _};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Subcommand, ValueEnum};
-use data_encoding::HEXLOWER;
 use serde_json::{Value, json};
 
 use super::{Failure, Output, Terminal};
 use crate::audit::PublicKey;
+use crate::client::write_private_new;
 use crate::clock::{Clock as _, SystemClock};
 use crate::credential::jwt::{Keys, SigningAlgorithm};
 use crate::rootkey::{RootKey, RootKeys};
+use crate::secret::Secret;
 use crate::text::escape;
 use crate::yaml::duration;
 
@@ -99,57 +98,41 @@ pub fn run(args: Args, out: &mut Terminal) -> Result<(), Failure> {
 }
 
 fn generate(args: &GenerateArgs, out: &mut Terminal) -> Result<(), Failure> {
-    if args.out.is_none() && !args.print && out.is_terminal() {
+    if args.out.is_none() && !args.print && io::stdout().is_terminal() {
         return Err(Failure::Usage(
             "a root key does not belong on a terminal: give `--out FILE`, pipe it to where it is kept, or say `--print`"
                 .to_owned(),
         ));
     }
-    let key = RootKey::generate().map_err(local)?;
+    let key = RootKey::generate().map_err(Failure::local)?;
     let text = key.to_text();
     let Some(path) = &args.out else {
         out.verbatim(text.expose());
         return Ok(());
     };
     let shown = escape(&path.display().to_string());
-    create(path, text.expose()).map_err(|error| {
-        Failure::Local(if error.kind() == io::ErrorKind::AlreadyExists {
-            format!("`{shown}` exists already and is not overwritten: what it protects would be lost; choose another file")
-        } else {
-            format!("`{shown}` cannot be written: {error}")
-        })
-    })?;
+    let text = Secret::new(format!("{}\n", text.expose()));
+    match write_private_new(path, text.expose().as_bytes(), 0o400) {
+        Ok(true) => {}
+        Ok(false) => {
+            return Err(Failure::Local(format!(
+                "`{shown}` exists already and is not overwritten: what it protects would be lost; choose another file"
+            )));
+        }
+        Err(error) => {
+            let problem = format!("`{shown}` cannot be written: {error}");
+            return Err(Failure::Local(problem));
+        }
+    }
     out.error_report(&format!(
         "wrote a new root key to `{shown}` (mode 0400). Give every replica the same one, as a secret, and name it in the settings:\n  root_key: {{ file: {shown} }}\nKeep a copy where you keep your other secrets: without it nobody can revoke by handle or sign as this broker."
     ));
     Ok(())
 }
 
-/// Whole or not at all, and never over something else: written beside, then linked to its name.
-fn create(path: &Path, text: &str) -> io::Result<()> {
-    let name = path
-        .file_name()
-        .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
-    let mut random = [0; 8];
-    aws_lc_rs::rand::fill(&mut random).map_err(|_| io::Error::other("no randomness"))?;
-    let mut draft = name.to_owned();
-    draft.push(format!(".{}", HEXLOWER.encode(&random)));
-    let draft = path.with_file_name(draft);
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o400)
-        .open(&draft)?;
-    let written = writeln!(file, "{text}")
-        .and_then(|()| file.sync_all())
-        .and_then(|()| fs::hard_link(&draft, path));
-    fs::remove_file(&draft)?;
-    written
-}
-
 fn show(args: &ShowArgs, out: &mut Terminal) -> Result<(), Failure> {
-    let keys = RootKey::read_ring(&args.root_key).map_err(local)?;
-    let roots = RootKeys::new(&args.issuer, args.generation, keys).map_err(local)?;
+    let keys = RootKey::read_ring(&args.root_key).map_err(Failure::local)?;
+    let roots = RootKeys::new(&args.issuer, args.generation, keys).map_err(Failure::local)?;
     let algorithm = match args.algorithm {
         Algorithm::Es256 => SigningAlgorithm::Es256,
         Algorithm::EdDsa => SigningAlgorithm::EdDsa,
@@ -160,8 +143,8 @@ fn show(args: &ShowArgs, out: &mut Terminal) -> Result<(), Failure> {
         .map(|key| key.to_text())
         .collect();
     let now = SystemClock::new().now();
-    let keys = Keys::new(roots, algorithm, args.epoch, now).map_err(local)?;
-    let jwks = json!(keys.jwks(now).map_err(local)?);
+    let keys = Keys::new(roots, algorithm, args.epoch, now).map_err(Failure::local)?;
+    let jwks = json!(keys.jwks(now).map_err(Failure::local)?);
     match args.output {
         Output::Text => print(&keys, &audit, &jwks, out),
         Output::Json => {
@@ -189,25 +172,5 @@ fn print(keys: &Keys, audit: &[String], jwks: &Value, out: &mut Terminal) {
     for key in keys.into_iter().flatten() {
         let member = |name| key.get(name).and_then(Value::as_str).unwrap_or_default();
         out.line(&format!("  {} {}", member("kid"), member("alg")));
-    }
-}
-
-fn local(error: impl std::fmt::Display) -> Failure {
-    Failure::Local(error.to_string())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_key_file_is_never_overwritten_and_leaves_no_draft() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("root");
-        create(&path, "first").unwrap();
-        let error = create(&path, "second").unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
-        assert_eq!(fs::read_to_string(&path).unwrap(), "first\n");
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 }

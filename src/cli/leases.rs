@@ -247,15 +247,29 @@ async fn revoke(args: &RevokeArgs, out: &mut Terminal) -> Result<(), Failure> {
         .map_err(|error| Failure::Usage(format!("`{}`: {error}", escape(&args.login))))?;
     let settings = args.common.settings()?;
     let targets = args.common.targets(&settings)?;
-    let names: Vec<String> = targets.names().map(str::to_owned).collect();
-    let [target] = names.as_slice() else {
-        return Err(Failure::Usage(format!(
-            "there are several targets; choose one with --target: {}",
-            names.join(", ")
-        )));
+    let with_leases = targets
+        .iter()
+        .filter(|(_, target)| target.sweep_interval().is_some());
+    let names: Vec<&str> = with_leases.map(|(name, _)| name).collect();
+    let target = match names.as_slice() {
+        [target] => (*target).to_owned(),
+        [] => {
+            let targets: Vec<&str> = targets.names().collect();
+            return Err(Failure::Findings(format!(
+                "no such lease: nothing made in target `{}` has a lease",
+                targets.join("`, `")
+            )));
+        }
+        [_, _, ..] => {
+            return Err(Failure::Usage(format!(
+                "there are several targets; choose one with --target: {}",
+                names.join(", ")
+            )));
+        }
     };
+    let target = target.as_str();
     let lease = LeaseContents {
-        target: target.clone(),
+        target: target.to_owned(),
         name: args.login.clone(),
         expires_at: name.expires_at(),
         policy: String::new(),

@@ -29,10 +29,7 @@ pub fn run(args: &Args, out: &mut Terminal) -> Result<(), Failure> {
     let client = args.broker.client(Environment::of_this_process())?;
     let available = block_on(async { client.available().await.map_err(failure) })?;
     match args.output {
-        Output::Json => out.json(
-            &serde_json::to_string(&available)
-                .map_err(|error| Failure::Local(error.to_string()))?,
-        ),
+        Output::Json => out.json(&serde_json::to_string(&available).map_err(Failure::local)?),
         Output::Text => print(&available, out),
     }
     Ok(())

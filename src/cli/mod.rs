@@ -1,11 +1,15 @@
 //! The command tree; the one writer to the terminal. One file per command.
 
+use std::fmt;
 use std::fs::File;
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, Write as _};
 use std::os::fd::AsFd;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand, ValueEnum};
+use anstream::adapter::strip_str;
+use anstream::{AutoStream, ColorChoice};
+use anstyle::{AnsiColor, Style};
+use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
 
 use nix::sys::signal::{SigSet, Signal};
 
@@ -24,7 +28,9 @@ pub mod dev;
 pub mod doctor;
 pub mod exec;
 pub mod get;
+pub mod init;
 mod inputs;
+mod job;
 pub mod keys;
 pub mod leases;
 pub mod list;
@@ -34,7 +40,7 @@ pub mod serve;
 pub mod target;
 mod wrap;
 
-/// Runs the command that the arguments name; the exit code is design's: 0; 1 denied; 2 usage;
+/// Runs the command that the arguments name; the exit code is 0; 1 denied; 2 usage;
 /// 3 broker unreachable or busy; 4 findings; 5 local failure.
 #[must_use]
 pub fn run() -> ExitCode {
@@ -51,6 +57,12 @@ pub fn run() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(&mut out),
     }
+}
+
+/// The command tree, for the reference in `docs/cli.md`.
+#[must_use]
+pub fn command() -> clap::Command {
+    Cli::command()
 }
 
 /// A file that may not grow (`ulimit -f`) would end us with SIGXFSZ in the middle of a write: blocked,
@@ -90,6 +102,7 @@ enum Command {
     Revoke(revoke::Args),
     Doctor(doctor::Args),
     Policy(policy::Args),
+    Init(init::Args),
     Target(target::Args),
     Leases(leases::Args),
     Audit(audit::Args),
@@ -110,6 +123,7 @@ impl Command {
             Self::Revoke(args) => revoke::run(args, out),
             Self::Doctor(args) => doctor::run(&args, out),
             Self::Policy(args) => policy::run(args, out),
+            Self::Init(args) => init::run(&args, out),
             Self::Target(args) => target::run(args, out),
             Self::Leases(args) => leases::run(args, out),
             Self::Audit(args) => audit::run(args, out),
@@ -175,7 +189,14 @@ pub enum Failure {
 }
 
 impl Failure {
-    /// The exit code.
+    fn local(error: impl fmt::Display) -> Self {
+        Self::Local(error.to_string())
+    }
+
+    fn usage(error: impl fmt::Display) -> Self {
+        Self::Usage(error.to_string())
+    }
+
     #[must_use]
     pub const fn code(&self) -> u8 {
         match self {
@@ -208,7 +229,10 @@ impl From<FileError> for Failure {
 /// A write to standard output that fails is remembered, and fails the command (T-137).
 #[derive(Debug)]
 pub struct Terminal {
-    is_terminal: bool,
+    /// Whether standard output shows colours.
+    colours: bool,
+    /// Whether standard error does.
+    error_colours: bool,
     /// The failure that came first.
     failed: Option<io::Error>,
 }
@@ -216,7 +240,8 @@ pub struct Terminal {
 impl Terminal {
     fn new() -> Self {
         Self {
-            is_terminal: io::stdout().is_terminal(),
+            colours: AutoStream::choice(&io::stdout()) != ColorChoice::Never,
+            error_colours: AutoStream::choice(&io::stderr()) != ColorChoice::Never,
             failed: None,
         }
     }
@@ -244,35 +269,9 @@ impl Terminal {
         Ok(())
     }
 
-    /// Somebody is looking: colour and progress are welcome.
-    #[must_use]
-    pub const fn is_terminal(&self) -> bool {
-        self.is_terminal
-    }
-
-    /// Green on a terminal, plain when piped.
-    #[must_use]
-    pub fn green(&self, text: &str) -> String {
-        self.coloured("32", text)
-    }
-
-    /// Red on a terminal, plain when piped.
-    #[must_use]
-    pub fn red(&self, text: &str) -> String {
-        self.coloured("31", text)
-    }
-
-    fn coloured(&self, code: &str, text: &str) -> String {
-        if self.is_terminal {
-            format!("\u{1b}[{code}m{text}\u{1b}[0m")
-        } else {
-            text.to_owned()
-        }
-    }
-
-    /// A line of the answer, made harmless: nothing in it drives a terminal or a CI's runner.
+    /// A line of the answer, in colour where standard output shows it, made harmless: nothing in it drives a terminal or a CI's runner.
     pub fn line(&mut self, text: &str) {
-        let text = harmless(text, self.is_terminal);
+        let text = shown(text, self.colours);
         self.answer(&text);
     }
 
@@ -301,7 +300,7 @@ impl Terminal {
     /// A line about the answer: progress, warnings, errors. A failure to write it
     /// changes nothing.
     pub fn error(&mut self, text: &str) {
-        let text = harmless(text, self.is_terminal);
+        let text = shown(text, self.error_colours);
         if write_line(&io::stderr(), &text).is_err() {
             // The exit code says what it can.
         }
@@ -334,6 +333,15 @@ impl Terminal {
 fn write_line(out: &impl AsFd, text: &str) -> io::Result<()> {
     let line = Secret::new(format!("{text}\n"));
     File::from(out.as_fd().try_clone_to_owned()?).write_all(line.expose().as_bytes())
+}
+
+/// `text` for a stream: without its colours where they are not shown.
+fn shown(text: &str, colours: bool) -> String {
+    if colours {
+        harmless(text, true)
+    } else {
+        harmless(&strip_str(text).to_string(), false)
+    }
 }
 
 /// The last look at text for people (T-91). Outside text was escaped where it came in; here
@@ -394,6 +402,9 @@ fn split_colour(text: &str) -> Option<(&str, &str)> {
 /// The exit code of a slip on the command line.
 const USAGE: u8 = 2;
 
+const GREEN: Style = AnsiColor::Green.on_default();
+const RED: Style = AnsiColor::Red.on_default();
+
 /// What our own texts have beside ASCII.
 const OURS: [char; 3] = ['✓', '✗', '…'];
 
@@ -426,6 +437,20 @@ mod tests {
             "\u{1b}[31mred\u{1b}[0m"
         );
         assert_eq!(harmless("\u{1b}[31mred", false), "\\u{1b}[31mred");
+    }
+
+    /// T-91
+    #[test]
+    fn a_colour_that_is_not_shown_hides_no_command() {
+        for text in ["\u{1b}[31m::set-env", " \u{1b}[0m::x", "#\u{1b}[0m#[error]"] {
+            let plain = shown(text, false);
+            assert!(
+                !plain.contains(['\u{1b}']) && !plain.contains("##"),
+                "{plain}"
+            );
+            assert!(!plain.trim_start().starts_with("::"), "{plain}");
+        }
+        assert_eq!(shown(&format!("{GREEN}ok{GREEN:#}"), false), "ok");
     }
 
     /// T-91

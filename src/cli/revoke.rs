@@ -1,6 +1,5 @@
 //! `hallpass revoke`: a login ends before its time.
 
-use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -8,9 +7,11 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::broker::{BrokerArgs, block_on, failure};
+use super::inputs::read_input;
 use super::{Failure, Output, Terminal};
-use crate::client::{Environment, Revocation, read_bounded};
+use crate::client::Environment;
 use crate::secret::Secret;
+use crate::wire::LeaseState;
 
 /// Ends a login before its time, by its lease handle
 ///
@@ -44,20 +45,16 @@ pub fn run(args: Args, out: &mut Terminal) -> Result<(), Failure> {
     let lease = lease(args.lease, args.file.as_deref(), args.broker.timeout())?;
     let client = args.broker.client(Environment::of_this_process())?;
     let revocation = block_on(async { client.revoke(&lease).await.map_err(failure) })?;
-    let (word, sentence) = match revocation {
-        Revocation::Gone => ("gone", "The login is gone."),
-        Revocation::Closed => (
-            "closed",
-            "The login is closed. Objects it left keep its name until they are cleaned up.",
-        ),
-        Revocation::Pending => (
-            "pending",
-            "The broker accepted the revocation and is still ending the login.",
-        ),
+    let sentence = match revocation {
+        LeaseState::Gone => "The login is gone.",
+        LeaseState::Closed => {
+            "The login is closed. Objects it left keep its name until they are cleaned up."
+        }
+        LeaseState::Pending => "The broker accepted the revocation and is still ending the login.",
     };
     match args.output {
         Output::Text => out.line(sentence),
-        Output::Json => out.json(&json!({ "revocation": word }).to_string()),
+        Output::Json => out.json(&json!({ "revocation": revocation }).to_string()),
     }
     Ok(())
 }
@@ -69,17 +66,10 @@ fn lease(
 ) -> Result<Secret<String>, Failure> {
     let text = match (argument, file) {
         (Some(text), _) if text != "-" => Secret::new(text),
-        (_, Some(path)) => text_of(read_bounded(path, MAX_INPUT, patience)?)?,
-        (_, None) => {
-            let mut bytes = Vec::new();
-            io::stdin()
-                .lock()
-                .take(MAX_INPUT)
-                .read_to_end(&mut bytes)
-                .map_err(|error| {
-                    Failure::Local(format!("standard input cannot be read: {error}"))
-                })?;
-            text_of(bytes)?
+        (_, file) => {
+            let bytes = read_input(file.unwrap_or(Path::new("-")), MAX_INPUT, patience)?;
+            let text = String::from_utf8(bytes).map(Secret::new);
+            text.map_err(|_| Failure::Usage(NO_LEASE.to_owned()))?
         }
     };
     let handle = if text.expose().trim_start().starts_with('{') {
@@ -96,12 +86,6 @@ fn lease(
     } else {
         Err(Failure::Usage(NO_LEASE.to_owned()))
     }
-}
-
-fn text_of(bytes: Vec<u8>) -> Result<Secret<String>, Failure> {
-    String::from_utf8(bytes)
-        .map(Secret::new)
-        .map_err(|_| Failure::Usage(NO_LEASE.to_owned()))
 }
 
 #[derive(Deserialize)]

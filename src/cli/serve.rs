@@ -49,10 +49,10 @@ pub fn run(args: Args, out: &mut Terminal) -> Result<(), Failure> {
         Signals::catch()
             .map_err(|error| Failure::Local(format!("signals cannot be caught: {error}")))?
     };
-    let settings = Settings::load(&config).map_err(|error| Failure::Local(error.to_string()))?;
+    let settings = Settings::load(&config).map_err(Failure::local)?;
     if check {
         let remarks = broker::check(&settings);
-        let remarks = remarks.map_err(|error| Failure::Local(error.to_string()))?;
+        let remarks = remarks.map_err(Failure::local)?;
         for remark in &remarks {
             out.error_report(&format!("hallpass: {remark}"));
         }
@@ -97,7 +97,7 @@ impl Signals {
 async fn serve(settings: &Settings, mut signals: Signals) -> Result<(), Failure> {
     let running = broker::start(settings, Overrides::default())
         .await
-        .map_err(|error| Failure::Local(error.to_string()))?;
+        .map_err(Failure::local)?;
     tracing::info!(
         public = %running.public_addr,
         operator = %running.operator_addr,
@@ -130,7 +130,7 @@ pub(super) fn start_logging(level: &str) {
 /// A core file would hold every secret in memory (T-93).
 fn forbid_core_dumps() -> nix::Result<()> {
     let limited = setrlimit(Resource::RLIMIT_CORE, 0, 0);
-    not_dumpable().and(limited)
+    nix::sys::prctl::set_dumpable(false).and(limited)
 }
 
 /// Each connection is an open file, and the usual limit is not above our own: without files nothing
@@ -152,16 +152,6 @@ fn allow_open_files(connections: usize) {
             );
         }
     }
-}
-
-#[cfg(target_os = "linux")]
-fn not_dumpable() -> nix::Result<()> {
-    nix::sys::prctl::set_dumpable(false)
-}
-
-#[cfg(not(target_os = "linux"))]
-const fn not_dumpable() -> nix::Result<()> {
-    Ok(())
 }
 
 /// Listeners, the operator's connections, logs, connections to targets and issuers.

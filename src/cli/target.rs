@@ -3,10 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use anstyle::Style;
 use clap::Subcommand;
 use serde_json::json;
 
-use super::{Failure, Output, Terminal};
+use super::{Failure, GREEN, Output, RED, Terminal};
 use crate::config::Settings;
 use crate::credential::target::{Finding, Installation, Severity, TargetSettings};
 use crate::policy::PolicySet;
@@ -131,13 +132,13 @@ fn check(args: &CheckArgs, out: &mut Terminal) -> Result<(), Failure> {
 fn print(findings: &[Finding], out: &mut Terminal) {
     for finding in findings {
         let word = finding.severity.name();
-        let word = match finding.severity {
-            Severity::Error => out.red(word),
-            Severity::Fine => out.green(word),
-            Severity::Warning => word.to_owned(),
+        let style = match finding.severity {
+            Severity::Error => RED,
+            Severity::Fine => GREEN,
+            Severity::Warning => Style::new(),
         };
         out.prose(&format!(
-            "{word}: {}",
+            "{style}{word}{style:#}: {}",
             escape_up_to(&finding.message, LONGEST)
         ));
         if !finding.fix.is_empty() {
@@ -162,6 +163,12 @@ fn json(findings: &[Finding]) -> String {
 
 fn print_text(args: &PrintArgs, uninstall: bool, out: &mut Terminal) -> Result<(), Failure> {
     let (target, policies) = find(&args.config, &args.name)?;
+    if args.server_version.is_some() && !target.has_server_version() {
+        return Err(Failure::Usage(format!(
+            "`--server-version` is for databases, and target `{}` is none; leave it out",
+            args.name
+        )));
+    }
     let wanted = Installation {
         name: &args.name,
         policies: &policies,

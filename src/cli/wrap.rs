@@ -1,9 +1,10 @@
 //! Prose for a terminal, broken between words. A terminal breaks long lines where they reach its edge,
 //! in the middle of a word.
 
-use std::io::{self, IsTerminal as _};
+use std::io;
+use std::os::fd::AsFd;
 
-use terminal_size::{Width, terminal_size};
+use terminal_size::{Width, terminal_size_of};
 
 use super::Terminal;
 
@@ -15,7 +16,7 @@ impl Terminal {
 
     /// A line of prose whose further lines begin after `hang` columns.
     pub(super) fn prose_under(&mut self, text: &str, hang: usize) {
-        match columns().filter(|_| self.is_terminal()) {
+        match columns(io::stdout()) {
             Some(width) => self.line(&wrap(text, width, hang)),
             None => self.line(text),
         }
@@ -23,7 +24,7 @@ impl Terminal {
 
     /// Prose with blocks in it, such as findings.
     pub(super) fn report(&mut self, text: &str) {
-        match columns().filter(|_| self.is_terminal()) {
+        match columns(io::stdout()) {
             Some(width) => self.line(&wrap_prose(text, width)),
             None => self.line(text),
         }
@@ -31,7 +32,7 @@ impl Terminal {
 
     /// The same about the answer.
     pub(super) fn error_report(&mut self, text: &str) {
-        match columns().filter(|_| io::stderr().is_terminal()) {
+        match columns(io::stderr()) {
             Some(width) => self.error(&wrap_prose(text, width)),
             None => self.error(text),
         }
@@ -53,8 +54,9 @@ fn wrap_prose(text: &str, width: usize) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
-fn columns() -> Option<usize> {
-    terminal_size().map(|(Width(columns), _)| usize::from(columns))
+/// The width of the stream, if it is a terminal.
+fn columns(stream: impl AsFd) -> Option<usize> {
+    terminal_size_of(stream).map(|(Width(columns), _)| usize::from(columns))
 }
 
 fn indent_of(text: &str) -> usize {

@@ -11,7 +11,7 @@ use crate::credential::kind::{self, Form, Kind};
 use crate::reason::Reason;
 use crate::secret::Secret;
 use crate::text::escape;
-use crate::wire::{self, CredentialAnswer, FailedCondition, TokenAnswer};
+use crate::wire::{CredentialAnswer, Refusal, TokenAnswer};
 
 use super::connection::Answer;
 use super::error::ClientError;
@@ -21,11 +21,9 @@ use super::error::ClientError;
 pub struct Received {
     /// Its name, e.g. `shop-db/migrate`.
     pub name: String,
-    /// What it is.
     pub kind: &'static Kind,
     /// What it consists of: of the kind's members those that were sent.
     pub members: Members,
-    /// When it ends.
     pub expires_at: Timestamp,
     /// The handle that revokes it, for kinds that can be revoked.
     pub lease: Option<Secret<String>>,
@@ -53,9 +51,7 @@ pub struct Members {
 pub enum Value {
     /// Text of one line, or of several where the kind says so.
     Text(Secret<String>),
-    /// Texts of one line.
     List(Vec<String>),
-    /// A number.
     Number(u64),
     /// JSON's `null`: no value.
     Nothing,
@@ -97,7 +93,6 @@ impl Members {
         })
     }
 
-    /// The secret itself.
     #[must_use]
     pub const fn secret(&self) -> &Secret<String> {
         &self.secret
@@ -135,7 +130,6 @@ impl Members {
         self.named.insert(name, Value::Text(text));
     }
 
-    /// All of them.
     pub fn iter(&self) -> impl Iterator<Item = (&'static str, &Value)> {
         self.named.iter().map(|(name, value)| (*name, value))
     }
@@ -271,25 +265,6 @@ impl Received {
     }
 }
 
-/// A refusal of the broker (RFC 6749 section 5.2, with our members).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
-    /// The HTTP status.
-    pub status: u16,
-    /// The OAuth code, e.g. `invalid_request`.
-    pub error: String,
-    /// The sentence.
-    pub description: String,
-    /// Our short code, e.g. `token.expired`.
-    pub reason: Option<String>,
-    /// What the broker's log calls this request.
-    pub request_id: Option<String>,
-    /// What would have had to be otherwise, where the broker tells.
-    pub failed_conditions: Vec<FailedCondition>,
-    /// What the job is, as a `when:` block ready to paste into a policy.
-    pub when: Option<String>,
-}
-
 impl Refusal {
     /// Whether the broker refuses for this reason.
     #[must_use]
@@ -299,27 +274,16 @@ impl Refusal {
 
     /// The refusal in an answer; `None` when it is no broker's.
     pub(super) fn parse(answer: &Answer) -> Option<Self> {
-        let raw: wire::Refusal = serde_json::from_slice(answer.body.expose()).ok()?;
-        Some(Self {
-            status: answer.status,
-            error: raw.error,
-            description: raw.error_description.unwrap_or_default(),
-            reason: raw.reason,
-            request_id: raw.request_id,
-            failed_conditions: raw.failed_conditions,
-            when: raw.when,
-        })
+        serde_json::from_slice(answer.body.expose()).ok()
     }
 }
 
 /// One line, escaped (T-91): the sentence, then what tells it from others.
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.description.is_empty() {
-            f.write_str(&escape(&self.error))?;
-        } else {
-            f.write_str(&escape(&self.description))?;
-        }
+        let description = self.error_description.as_deref();
+        let sentence = description.filter(|text| !text.is_empty());
+        f.write_str(&escape(sentence.unwrap_or(&self.error)))?;
         let mut marks = vec![escape(self.reason.as_deref().unwrap_or(&self.error))];
         if let Some(id) = &self.request_id {
             marks.push(format!("request {}", escape(id)));

@@ -1,7 +1,6 @@
 //! The authorities of a database as a file: libpq and most clients read them from nowhere else. They
 //! are public.
 
-use std::io;
 use std::path::PathBuf;
 
 use aws_lc_rs::digest;
@@ -11,6 +10,8 @@ use rustls::pki_types::CertificateDer;
 use super::file::{FileError, read_private, replace_private};
 use super::folder;
 use super::source::Environment;
+use crate::file::check_length;
+use crate::tls::LARGEST_CA;
 
 /// Writes the certificates into a folder of ours and says where. The name holds their hash, so that
 /// the same certificates are one file and others never replace them.
@@ -21,14 +22,11 @@ pub fn ca_file(environment: &Environment, pem: &str) -> Result<PathBuf, FileErro
     let folder = folder::made(environment)?;
     let hash = digest::digest(&digest::SHA256, pem.as_bytes());
     let path = folder.join(format!("ca-{}.pem", HEXLOWER.encode(hash.as_ref())));
-    if read_private(&path, MAX_CA).is_ok_and(|there| there == pem.as_bytes()) {
+    if read_private(&path, LARGEST_CA).is_ok_and(|there| there == pem.as_bytes()) {
         return Ok(path);
     }
-    let written = if u64::try_from(pem.len()).is_ok_and(|length| length <= MAX_CA) {
-        replace_private(&path, pem.as_bytes())
-    } else {
-        Err(io::ErrorKind::FileTooLarge.into())
-    };
+    let written = check_length(pem.as_bytes(), LARGEST_CA)
+        .and_then(|()| replace_private(&path, pem.as_bytes()));
     match written {
         Ok(()) => Ok(path),
         Err(error) => Err(FileError::new(path, "written", error)),
@@ -63,9 +61,6 @@ fn pem(certificate: &CertificateDer<'static>) -> String {
     text.push_str("\n-----END CERTIFICATE-----\n");
     text
 }
-
-/// Bytes; a machine's own list has about a quarter of a million.
-const MAX_CA: u64 = 4 * 1024 * 1024;
 
 #[cfg(test)]
 mod tests {

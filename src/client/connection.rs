@@ -7,17 +7,19 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use backon::{ExponentialBuilder, Retryable as _};
 use reqwest::Method;
 use reqwest::header::{HeaderMap, HeaderValue, RETRY_AFTER};
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject as _;
 use serde::Deserialize;
+use url::Url;
 
 use crate::clock::Clock;
 use crate::secret::Secret;
 use crate::text::escape;
 use crate::tls;
+use crate::wire::Refusal;
 
 use super::error::ClientError;
 use super::file::read_bounded;
@@ -30,9 +32,36 @@ pub struct Route {
     pub ca: Option<PathBuf>,
     /// A proxy, only if asked for: one named by the environment would see addresses and choose
     /// answers without anybody having decided so.
-    pub proxy: Option<String>,
+    pub proxy: Option<Proxy>,
     /// The value of `NO_PROXY`. This machine is always asked without the proxy.
     pub no_proxy: Option<String>,
+}
+
+/// A proxy that was asked for.
+#[derive(Clone, Debug)]
+pub struct Proxy {
+    /// It may hold a password.
+    pub url: Secret<String>,
+    /// The option or variable that names it.
+    pub origin: &'static str,
+}
+
+impl Proxy {
+    /// What errors call it: its address without user and password, and who named it.
+    fn shown(&self) -> String {
+        let text = self.url.expose();
+        let url = Url::parse(text).ok().filter(Url::has_host);
+        let url = url.or_else(|| Url::parse(&format!("http://{text}")).ok());
+        let address = url.and_then(|url| {
+            let (host, port) = (url.host_str()?, url.port_or_known_default()?);
+            Some(format!(" `{}://{host}:{port}`", url.scheme()))
+        });
+        format!(
+            " through proxy{} ({})",
+            address.unwrap_or_default(),
+            self.origin
+        )
+    }
 }
 
 /// Makes requests: https with our own list of authorities, no redirects, no cookies, bounded answers.
@@ -40,6 +69,8 @@ pub struct Route {
 pub struct Connection {
     http: reqwest::Client,
     own_authorities: Vec<CertificateDer<'static>>,
+    /// What errors call the proxy, and the hosts that are asked without it.
+    proxy: Option<(String, NoProxy)>,
     clock: Arc<dyn Clock>,
 }
 
@@ -53,23 +84,34 @@ impl Connection {
         patience: Duration,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, ClientError> {
+        let mut roots = tls::public_authorities();
         let own_authorities = match &route.ca {
-            Some(path) => authorities(path, patience)?,
+            Some(path) => add_authorities(&mut roots, path, patience)?,
             None => Vec::new(),
         };
+        let tls = tls::trusting(roots)
+            .map_err(|error| ClientError::Setting(format!("TLS cannot be set up: {error}")))?;
         let mut builder = reqwest::Client::builder()
-            .tls_backend_preconfigured(tls(&own_authorities)?)
+            .tls_backend_preconfigured(tls)
             .redirect(reqwest::redirect::Policy::none())
             .referer(false)
             .no_proxy()
             .connect_timeout(CONNECT_TIMEOUT)
             .timeout(ATTEMPT_TIMEOUT)
             .user_agent(concat!("hallpass/", env!("CARGO_PKG_VERSION")));
+        let direct = NoProxy::new(route.no_proxy.as_deref());
+        let named = route
+            .proxy
+            .as_ref()
+            .map(|proxy| (proxy.shown(), direct.clone()));
         if let Some(proxy) = &route.proxy {
-            reqwest::Proxy::all(proxy)
-                .map_err(|_| ClientError::Setting("the proxy's address is none".to_owned()))?;
-            let proxy = proxy.clone();
-            let direct = NoProxy::new(route.no_proxy.as_deref());
+            reqwest::Proxy::all(proxy.url.expose()).map_err(|_| {
+                ClientError::Setting(format!(
+                    "{} names no proxy; expected an address like `http://proxy.example:3128`",
+                    proxy.origin
+                ))
+            })?;
+            let proxy = proxy.url.expose().clone();
             builder = builder.proxy(reqwest::Proxy::custom(move |url| {
                 (!direct.covers(url)).then(|| proxy.clone())
             }));
@@ -80,6 +122,7 @@ impl Connection {
         Ok(Self {
             http,
             own_authorities,
+            proxy: named,
             clock,
         })
     }
@@ -110,36 +153,39 @@ impl Connection {
         request: &Request,
         deadline: Deadline,
     ) -> Result<Answer, ClientError> {
-        let mut attempt: u32 = 0;
-        loop {
-            let left = self.left(deadline);
-            let later = match tokio::time::timeout(left, self.attempt(request)).await {
-                Ok(Ok(answer)) if !answer.is_later() => return Ok(answer),
-                Ok(Ok(answer)) => Later {
-                    error: answer.later_error(),
-                    wait: answer.retry_after,
-                },
-                Ok(Err(Attempt::Final(error))) => return Err(error),
-                Ok(Err(Attempt::Again(problem))) => Later {
-                    error: ClientError::Unreachable {
-                        who: request.who,
-                        problem,
-                    },
-                    wait: None,
-                },
-                Err(_) => Later {
-                    error: ClientError::Silent { who: request.who },
-                    wait: None,
-                },
-            };
+        let attempt = || async {
+            let attempt = self.attempt(request);
+            let in_time = tokio::time::timeout(self.left(deadline), attempt).await;
+            in_time.unwrap_or_else(|_| Err(Failed::again(ClientError::silent(request.who))))
+        };
+        // Jitter adds up to as much again, so that a thousand jobs do not come back in the same moment.
+        let waits = ExponentialBuilder::new()
+            .with_min_delay(SHORTEST_WAIT)
+            .with_max_delay(LONGEST_WAIT)
+            .with_jitter()
+            .without_max_times();
+        attempt
+            .retry(waits)
+            .sleep(tokio::time::sleep)
+            .when(|failed| failed.may_succeed_after.is_some())
             // What the broker names may be nothing at all: it only ever makes the wait longer.
-            let wait = backoff(attempt, jitter()).max(later.wait.unwrap_or_default());
-            if wait >= self.left(deadline) {
-                return Err(later.error);
-            }
-            tokio::time::sleep(wait).await;
-            attempt = attempt.saturating_add(1);
+            .adjust(|failed, wait| {
+                let wait = wait.max(failed.may_succeed_after)?;
+                (wait < self.left(deadline)).then_some(wait)
+            })
+            .await
+            .map_err(|failed| self.name_proxy(failed.error, &request.url))
+    }
+
+    /// Says which proxy was in between where there is no answer: it may be what is broken.
+    fn name_proxy(&self, mut error: ClientError, url: &str) -> ClientError {
+        if let ClientError::Unreachable { via, .. } | ClientError::Silent { via, .. } = &mut error
+            && let Some((shown, direct)) = &self.proxy
+            && Url::parse(url).is_ok_and(|url| !direct.covers(&url))
+        {
+            via.clone_from(shown);
         }
+        error
     }
 
     /// The time until `deadline`.
@@ -147,7 +193,8 @@ impl Connection {
         deadline.0.saturating_sub(self.clock.monotonic())
     }
 
-    async fn attempt(&self, request: &Request) -> Result<Answer, Attempt> {
+    /// Sends once. An answer that is "later" is a failure.
+    async fn attempt(&self, request: &Request) -> Result<Answer, Failed> {
         let mut outgoing = self
             .http
             .request(request.method.clone(), &request.url)
@@ -159,7 +206,14 @@ impl Connection {
             .send()
             .await
             .map_err(|error| failure(request.who, &error))?;
-        read(request.who, response).await
+        let answer = read(request.who, response).await?;
+        if answer.is_later() {
+            return Err(Failed {
+                error: answer.later_error(),
+                may_succeed_after: Some(answer.retry_after.unwrap_or_default()),
+            });
+        }
+        Ok(answer)
     }
 }
 
@@ -232,7 +286,6 @@ impl Request {
     }
 }
 
-/// What came back, whole.
 #[derive(Debug)]
 pub(super) struct Answer {
     pub who: &'static str,
@@ -258,11 +311,8 @@ impl Answer {
     /// What the last answer of a busy broker said, for the error when time is up.
     fn later_error(&self) -> ClientError {
         let (who, status) = (self.who, self.status);
-        super::answer::Refusal::parse(self).map_or_else(
-            || ClientError::Unreachable {
-                who,
-                problem: format!("it answers {status}"),
-            },
+        Refusal::parse(self).map_or_else(
+            || ClientError::unreachable(who, format!("it answers {status}")),
             |refusal| ClientError::NotNow {
                 who,
                 status,
@@ -278,52 +328,51 @@ struct RawRetry {
     retryable: bool,
 }
 
-/// Why an attempt is made again, and how long the broker says to wait.
-struct Later {
+/// Why an attempt failed.
+struct Failed {
     error: ClientError,
-    wait: Option<Duration>,
+    /// The least time after which the same request may succeed; `None` if it never will.
+    may_succeed_after: Option<Duration>,
 }
 
-enum Attempt {
-    Again(String),
-    Final(ClientError),
+impl Failed {
+    const fn again(error: ClientError) -> Self {
+        Self {
+            error,
+            may_succeed_after: Some(Duration::ZERO),
+        }
+    }
 }
 
-fn authorities(
+impl From<ClientError> for Failed {
+    fn from(error: ClientError) -> Self {
+        Self {
+            error,
+            may_succeed_after: None,
+        }
+    }
+}
+
+/// Adds the authorities of a file, and returns them.
+fn add_authorities(
+    roots: &mut RootCertStore,
     path: &Path,
     patience: Duration,
 ) -> Result<Vec<CertificateDer<'static>>, ClientError> {
-    let pem = read_bounded(path, MAX_CA_FILE, patience)?;
-    let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
-    let is_usable = |found: &Vec<CertificateDer<'static>>| {
-        let mut store = RootCertStore::empty();
-        let added = found.iter().all(|one| store.add(one.clone()).is_ok());
-        added && !store.is_empty()
-    };
-    read.ok().filter(is_usable).ok_or_else(|| {
-        ClientError::Setting(format!(
-            "CA file `{}` holds no certificate; expected PEM, `-----BEGIN CERTIFICATE-----`",
-            escape(&path.to_string_lossy())
-        ))
+    let pem = read_bounded(path, tls::LARGEST_CA, patience)?;
+    tls::add(roots, &pem).map_err(|problem| {
+        let path = escape(&path.to_string_lossy());
+        ClientError::Setting(format!("CA file `{path}` {problem}"))
     })
 }
 
-fn tls(own: &[CertificateDer<'static>]) -> Result<rustls::ClientConfig, ClientError> {
-    let mut roots = tls::public_authorities();
-    roots.add_parsable_certificates(own.iter().cloned());
-    tls::trusting(roots)
-        .map_err(|error| ClientError::Setting(format!("TLS cannot be set up: {error}")))
-}
-
-async fn read(who: &'static str, mut response: reqwest::Response) -> Result<Answer, Attempt> {
+async fn read(who: &'static str, mut response: reqwest::Response) -> Result<Answer, Failed> {
     let status = response.status().as_u16();
     if (300..400).contains(&status) {
-        return Err(Attempt::Final(ClientError::Answer {
-            who,
-            problem: format!(
-                "it answers {status}, a redirect, and redirects are not followed; set the address it leads to"
-            ),
-        }));
+        let problem = format!(
+            "it answers {status}, a redirect, and redirects are not followed; set the address it leads to"
+        );
+        return Err(ClientError::Answer { who, problem }.into());
     }
     let retry_after = retry_after(response.headers());
     let mut body = Secret::new(Vec::new());
@@ -334,10 +383,8 @@ async fn read(who: &'static str, mut response: reqwest::Response) -> Result<Answ
     {
         let length = body.expose().len().saturating_add(chunk.len());
         if length > MAX_ANSWER {
-            return Err(Attempt::Final(ClientError::Answer {
-                who,
-                problem: format!("it is longer than {MAX_ANSWER} bytes"),
-            }));
+            let problem = format!("it is longer than {MAX_ANSWER} bytes");
+            return Err(ClientError::Answer { who, problem }.into());
         }
         let mut longer = Vec::with_capacity(length);
         longer.extend_from_slice(body.expose());
@@ -359,34 +406,35 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 }
 
 /// Library errors become our texts: theirs may quote addresses and what a server sent (T-91, T-92).
-fn failure(who: &'static str, error: &reqwest::Error) -> Attempt {
+fn failure(who: &'static str, error: &reqwest::Error) -> Failed {
+    let again = |problem: &str| Failed::again(ClientError::unreachable(who, problem.to_owned()));
     let mut cause = error.source();
     while let Some(inner) = cause {
         if let Some(tls) = tls_error(inner) {
-            return Attempt::Final(ClientError::Unreachable {
-                who,
-                problem: tls_problem(tls),
-            });
+            return ClientError::unreachable(who, tls_problem(tls)).into();
         }
         if let Some(io) = inner.downcast_ref::<io::Error>()
             && let Some(problem) = io_problem(io.kind())
         {
-            return Attempt::Again(problem.to_owned());
+            return again(problem);
+        }
+        if inner.to_string().ends_with("proxy authorization required") {
+            let problem =
+                "the proxy refuses the user and the password of its address, or wants some";
+            return ClientError::unreachable(who, problem.to_owned()).into();
         }
         cause = inner.source();
     }
     if error.is_timeout() {
-        return Attempt::Again("it did not answer in time".to_owned());
+        return again("it did not answer in time");
     }
     if error.is_connect() {
-        return Attempt::Again("no connection; is its name right, and known here?".to_owned());
+        return again("no connection; is its name right, and known here?");
     }
     if error.is_builder() {
-        return Attempt::Final(ClientError::Setting(format!(
-            "the address of {who} is none"
-        )));
+        return ClientError::Setting(format!("the address of {who} is none")).into();
     }
-    Attempt::Again("the connection broke off".to_owned())
+    again("the connection broke off")
 }
 
 /// I/O errors wrap each other without showing it in `source()`, so each layer is taken off.
@@ -421,44 +469,17 @@ fn io_problem(kind: io::ErrorKind) -> Option<&'static str> {
     }
 }
 
-/// Doubles from half a second to eight, and takes a random part of the upper half, so that a
-/// thousand jobs do not come back in the same moment.
-fn backoff(attempt: u32, jitter: u8) -> Duration {
-    let full = FIRST_WAIT
-        .saturating_mul(1_u32.checked_shl(attempt).unwrap_or(u32::MAX))
-        .min(LONGEST_WAIT);
-    let half = full.checked_div(2).unwrap_or(full);
-    half.saturating_add(half.mul_f64(f64::from(jitter) / f64::from(u8::MAX)))
-}
-
-fn jitter() -> u8 {
-    let mut random = [0];
-    match aws_lc_rs::rand::fill(&mut random) {
-        Ok(()) => random[0],
-        Err(_) => u8::MAX,
-    }
-}
-
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(20);
-const FIRST_WAIT: Duration = Duration::from_millis(500);
-const LONGEST_WAIT: Duration = Duration::from_secs(8);
+/// Before jitter.
+const SHORTEST_WAIT: Duration = Duration::from_millis(250);
+const LONGEST_WAIT: Duration = Duration::from_secs(4);
 /// Bytes of an answer: many times the largest credential.
 const MAX_ANSWER: usize = 256 * 1024;
-const MAX_CA_FILE: u64 = 1024 * 1024;
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn waits_double_up_to_a_limit_and_never_reach_zero() {
-        assert_eq!(backoff(0, 0), Duration::from_millis(250));
-        assert_eq!(backoff(0, u8::MAX), Duration::from_millis(500));
-        assert_eq!(backoff(1, u8::MAX), Duration::from_secs(1));
-        assert_eq!(backoff(4, u8::MAX), Duration::from_secs(8));
-        assert_eq!(backoff(u32::MAX, 0), Duration::from_secs(4));
-    }
 
     #[test]
     fn retry_after_counts_in_seconds_only() {
@@ -475,7 +496,12 @@ mod tests {
     #[test]
     fn a_ca_file_without_certificates_is_refused() {
         let file = tempfile::NamedTempFile::new().unwrap();
-        let error = authorities(file.path(), Duration::from_secs(1)).unwrap_err();
+        let error = add_authorities(
+            &mut RootCertStore::empty(),
+            file.path(),
+            Duration::from_secs(1),
+        )
+        .unwrap_err();
         let error = error.to_string();
         assert!(
             error.ends_with("holds no certificate; expected PEM, `-----BEGIN CERTIFICATE-----`"),

@@ -1,9 +1,9 @@
 //! What can go wrong between a job and its credential, told so that the job's author can fix it.
 
 use crate::text::escape;
+use crate::wire::Refusal;
 
 use super::address::AddressError;
-use super::answer::Refusal;
 use super::file::FileError;
 use super::format::FormatError;
 use super::source::SourceError;
@@ -41,50 +41,56 @@ pub enum ClientError {
     FalseIssuer {
         /// The `issuer` of its metadata.
         found: String,
-        /// The configured address.
         expected: String,
     },
-    /// The broker said no.
     #[error(transparent)]
     Denied(Box<Refusal>),
-    /// The job's token was used for the credential before, and no repeat can help.
-    #[error("{refusal}")]
-    Spent {
-        /// The broker's refusal.
-        refusal: Box<Refusal>,
-        /// What to do, in a few sentences.
-        way_out: &'static str,
-    },
+    /// The job's token was used for an SSH certificate before, and no repeat can help.
+    #[error("{0}")]
+    Spent(Box<Refusal>),
     /// Somebody answered "not now" until the time was up, or "not until an operator acts".
     #[error("{who} answers {status}: {refusal}")]
     NotNow {
         /// Whom we called, e.g. `the broker`.
         who: &'static str,
-        /// The HTTP status.
         status: u16,
-        /// What it says.
         refusal: Box<Refusal>,
     },
     /// The time was up before there was an answer; what was asked for may have happened.
-    #[error("{who} could not be reached: it did not answer in time")]
+    #[error("{who} could not be reached{via}: it did not answer in time")]
     Silent {
         /// Whom we called, e.g. `the broker`.
         who: &'static str,
+        /// The proxy that was in between, if any: ` through proxy ...`.
+        via: String,
     },
     /// Nobody answered, or a proxy without its broker until the time was up.
-    #[error("{who} could not be reached: {problem}")]
+    #[error("{who} could not be reached{via}: {problem}")]
     Unreachable {
         /// Whom we called, e.g. `the broker`.
         who: &'static str,
+        /// The proxy that was in between, if any: ` through proxy ...`.
+        via: String,
         /// What happened at the last attempt.
         problem: String,
     },
     /// Somebody answered what no broker says.
     #[error("{who} sent an answer that is not understood: {problem}")]
     Answer {
-        /// Whom we called.
         who: &'static str,
         /// What is wrong with it.
         problem: String,
     },
+}
+
+impl ClientError {
+    pub(super) const fn unreachable(who: &'static str, problem: String) -> Self {
+        let via = String::new();
+        Self::Unreachable { who, via, problem }
+    }
+
+    pub(super) const fn silent(who: &'static str) -> Self {
+        let via = String::new();
+        Self::Silent { who, via }
+    }
 }

@@ -13,6 +13,7 @@ use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::clock::{Clock as _, SystemClock};
+use crate::file::{check_length, open_at_once, read_up_to};
 use crate::text::escape;
 
 /// A file that could not be read or written.
@@ -71,7 +72,7 @@ pub fn write_private(path: &Path, contents: &[u8]) -> Result<(), FileError> {
 /// [`write_private`] in a folder of our own: whatever is there is replaced.
 pub(super) fn replace_private(path: &Path, contents: &[u8]) -> io::Result<()> {
     let draft = draft_beside(path)?;
-    write_new(&draft, contents)
+    write_new(&draft, contents, 0o600)
         .and_then(|()| fs::rename(&draft, path))
         .inspect_err(|_| discard(&draft))
 }
@@ -96,10 +97,13 @@ pub fn read_own(path: &Path, limit: u64) -> Result<Vec<u8>, FileError> {
     read().map_err(|source| FileError::new(path.to_owned(), "read", source))
 }
 
-/// Like [`write_private`], but leaves a file alone that is already there; `false` then.
-pub(super) fn write_private_new(path: &Path, contents: &[u8]) -> io::Result<bool> {
+/// Writes a new file whole, with this mode, and leaves one alone that is already there; `false` then.
+///
+/// # Errors
+/// The folder is missing or cannot be written to.
+pub fn write_private_new(path: &Path, contents: &[u8], mode: u32) -> io::Result<bool> {
     let draft = draft_beside(path)?;
-    let result = write_new(&draft, contents).and_then(|()| fs::hard_link(&draft, path));
+    let result = write_new(&draft, contents, mode).and_then(|()| fs::hard_link(&draft, path));
     discard(&draft);
     match result {
         Ok(()) => Ok(true),
@@ -113,8 +117,7 @@ pub(super) fn write_private_new(path: &Path, contents: &[u8]) -> io::Result<bool
 pub(super) fn read_private(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     let file = open_at_once(path, OFlag::O_NOFOLLOW)?;
     let metadata = file.metadata()?;
-    let is_ours = metadata.is_file() && is_private(&metadata);
-    if !is_ours || metadata.len() > limit {
+    if !(metadata.is_file() && is_private(&metadata)) {
         return Err(io::ErrorKind::PermissionDenied.into());
     }
     read_up_to(file, limit)
@@ -135,14 +138,6 @@ pub fn read_bounded(path: &Path, limit: u64, patience: Duration) -> Result<Vec<u
         }
     };
     read().map_err(|source| FileError::new(path.to_owned(), "read", source))
-}
-
-/// Opens for reading without waiting: a pipe without a writer would block for ever (T-136).
-fn open_at_once(path: &Path, more: OFlag) -> io::Result<File> {
-    OpenOptions::new()
-        .read(true)
-        .custom_flags((OFlag::O_NONBLOCK | more).bits())
-        .open(path)
 }
 
 fn read_stream(mut file: File, limit: u64, patience: Duration) -> io::Result<Vec<u8>> {
@@ -167,9 +162,7 @@ fn read_stream(mut file: File, limit: u64, patience: Duration) -> io::Result<Vec
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
-        if u64::try_from(contents.len()).unwrap_or(u64::MAX) > limit {
-            return Err(io::ErrorKind::FileTooLarge.into());
-        }
+        check_length(&contents, limit)?;
     }
 }
 
@@ -196,16 +189,6 @@ fn is_private(metadata: &Metadata) -> bool {
     metadata.uid() == nix::unistd::geteuid().as_raw() && rights_of_others == 0
 }
 
-fn read_up_to(file: impl io::Read, limit: u64) -> io::Result<Vec<u8>> {
-    let mut contents = Vec::new();
-    file.take(limit.saturating_add(1))
-        .read_to_end(&mut contents)?;
-    if u64::try_from(contents.len()).unwrap_or(u64::MAX) > limit {
-        return Err(io::ErrorKind::FileTooLarge.into());
-    }
-    Ok(contents)
-}
-
 fn draft_beside(path: &Path) -> io::Result<PathBuf> {
     let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
     let mut draft = name.to_owned();
@@ -220,11 +203,11 @@ pub(super) fn random_word() -> io::Result<String> {
     Ok(HEXLOWER.encode(&random))
 }
 
-fn write_new(path: &Path, contents: &[u8]) -> io::Result<()> {
+fn write_new(path: &Path, contents: &[u8], mode: u32) -> io::Result<()> {
     let mut file = OpenOptions::new()
         .write(true)
         .create_new(true)
-        .mode(0o600)
+        .mode(mode)
         .open(path)?;
     file.write_all(contents)?;
     file.sync_all()
@@ -251,6 +234,17 @@ mod tests {
         write_private(&path, b"new").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"new");
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_new_file_is_never_overwritten_and_leaves_no_draft() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("root");
+        assert!(write_private_new(&path, b"first", 0o400).unwrap());
+        assert!(!write_private_new(&path, b"second", 0o400).unwrap());
+        assert_eq!(fs::read(&path).unwrap(), b"first");
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o400);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 

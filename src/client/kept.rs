@@ -87,7 +87,7 @@ impl Kept {
             token: pair.token.as_ref().map(|token| token.expose().to_owned()),
         };
         let text = Secret::new(serde_json::to_vec(&raw).map_err(io::Error::other)?);
-        write_private_new(&path, text.expose())
+        write_private_new(&path, text.expose(), 0o600)
     }
 
     fn path(&self, slot: &Slot) -> Option<PathBuf> {

@@ -24,7 +24,6 @@ mod file;
 mod folder;
 pub mod format;
 mod kept;
-pub mod maker;
 mod no_proxy;
 mod obtain;
 pub mod source;
@@ -32,11 +31,11 @@ pub mod ssh;
 mod token;
 
 pub use address::{AddressError, BrokerAddress};
-pub use answer::{Members, Received, Refusal, Value};
+pub use answer::{Members, Received, Value};
 pub use ca::ca_file;
-pub use connection::{Connection, Deadline, Route};
+pub use connection::{Connection, Deadline, Proxy, Route};
 pub use error::ClientError;
-pub use file::{FileError, check_target, read_bounded, read_own, write_private};
+pub use file::{FileError, check_target, read_bounded, read_own, write_private, write_private_new};
 pub use obtain::Obtained;
 pub use source::{Environment, Source, SourceError};
 pub use token::IdToken;
@@ -62,9 +61,7 @@ pub struct Client {
 /// What a client is made of.
 #[derive(Debug)]
 pub struct Settings {
-    /// The broker.
     pub broker: BrokerAddress,
-    /// The way to it.
     pub route: Route,
     /// How long to try, all in all.
     pub patience: Duration,
@@ -83,21 +80,9 @@ pub enum Sharing {
     Nobody,
 }
 
-/// What came of a revocation (RFC 7009).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Revocation {
-    /// The login is gone.
-    Gone,
-    /// The login is closed and its code disarmed; objects it left keep its name for now.
-    Closed,
-    /// The broker accepted the revocation and is still ending the login. Nothing is left to do for us.
-    Pending,
-}
-
 /// What a job asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ask {
-    /// The credential's name.
     pub credential: String,
     /// The scopes; none asks for all that is granted.
     pub scopes: Vec<String>,
@@ -147,13 +132,11 @@ impl Client {
         })
     }
 
-    /// The broker's address.
     #[must_use]
     pub const fn broker(&self) -> &BrokerAddress {
         &self.broker
     }
 
-    /// The job's variables.
     #[must_use]
     pub const fn environment(&self) -> &Environment {
         &self.environment
@@ -248,20 +231,17 @@ impl Client {
     ///
     /// # Errors
     /// The broker cannot be reached, or does not know the handle.
-    pub async fn revoke(&self, lease: &Secret<String>) -> Result<Revocation, ClientError> {
+    pub async fn revoke(&self, lease: &Secret<String>) -> Result<LeaseState, ClientError> {
         let body = form(&[("token", lease.expose())]);
         let request = Request::post(BROKER, self.broker.route("/revoke"), FORM, body);
         let deadline = self.connection.deadline(self.patience);
         let answer = success(self.connection.send(&request, deadline).await?)?;
         if answer.status == ACCEPTED {
-            return Ok(Revocation::Pending);
+            return Ok(LeaseState::Pending);
         }
         // A broker that says nothing more is one whose leases are gone or pending.
         let state = serde_json::from_slice::<RevokeAnswer>(answer.body.expose());
-        Ok(match state.map(|state| state.lease) {
-            Ok(LeaseState::Closed) => Revocation::Closed,
-            Ok(LeaseState::Gone | LeaseState::Pending) | Err(_) => Revocation::Gone,
-        })
+        Ok(state.map_or(LeaseState::Gone, |state| state.lease))
     }
 
     /// Asks the server at the broker's address what it calls itself.

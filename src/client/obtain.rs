@@ -1,33 +1,33 @@
-//! A credential, with what this side makes for it where its kind certifies that.
+//! A credential, with the key pair that this side makes for it where it is an SSH certificate.
 
 use super::answer::Received;
 use super::connection::{Deadline, Request};
 use super::error::ClientError;
 use super::format::Format;
 use super::kept::Slot;
-use super::maker::{self, MAKERS, Made, Maker, Reports, Served};
+use super::ssh::agent::Reports;
+use super::ssh::{Agent, PRIVATE_KEY, RunKey, makes_key_for};
 use super::token::IdToken;
 use super::{Ask, BROKER, Client, Sharing, parse_json, success};
 use crate::credential::kind::{KINDS, Kind};
+use crate::credential::ssh::PUBLIC_KEY;
 use crate::reason::Reason;
 use crate::secret::Secret;
 use crate::wire::Offers;
 
-/// A credential, with what was made for it.
+/// A credential, with the key pair that was made for it.
 #[derive(Debug)]
 pub struct Obtained {
-    /// The credential.
     pub received: Received,
-    /// What was made, where the kind has a maker: it never left this process.
-    made: Option<(&'static dyn Maker, Box<dyn Made>)>,
+    key: Option<RunKey>,
 }
 
 impl Client {
-    /// [`get`](Self::get), with a new input where the kind takes one that this side makes, and after
-    /// a look whether `format` can hold the credential: both before the token is used.
+    /// [`get`](Self::get), with a new key pair where the kind certifies one, and after a look whether
+    /// `format` can hold the credential: both before the token is used.
     ///
     /// # Errors
-    /// As [`get`](Self::get), the format does not fit, or there is no randomness for an input.
+    /// As [`get`](Self::get), the format does not fit, or there is no randomness for a key.
     pub async fn obtain(
         &self,
         ask: &Ask,
@@ -39,7 +39,7 @@ impl Client {
             let received = self.get_until(ask, sharing, None, deadline).await?;
             return Ok(Obtained {
                 received,
-                made: None,
+                key: None,
             });
         }
         let (token, kept) = match self.kept_token(ask, sharing)? {
@@ -47,27 +47,27 @@ impl Client {
             None => (self.token_until(deadline).await?, false),
         };
         let kind = self.kind_of(&ask.credential, &token, deadline).await?;
-        let maker = kind.and_then(|kind| maker::find(kind, ask));
+        let makes_key = kind.is_some_and(|kind| makes_key_for(kind, ask));
         if let (Some(format), Some(kind)) = (format, kind) {
-            format.check(&ask.credential, kind, maker)?;
+            let own = makes_key.then_some(PRIVATE_KEY);
+            format.check(&ask.credential, kind, own)?;
         }
         let token = (!kept).then_some(token);
-        let Some(maker) = maker else {
+        if !makes_key {
             let received = self.get_until(ask, sharing, token, deadline).await?;
             return Ok(Obtained {
                 received,
-                made: None,
+                key: None,
             });
-        };
-        let made = maker.make()?;
+        }
+        let key = RunKey::generate()?;
         let mut ask = ask.clone();
-        ask.inputs.insert(maker.input().to_owned(), made.input()?);
-        // No other step has what was made, so none can use the credential.
+        ask.inputs.insert(PUBLIC_KEY.to_owned(), key.public_line()?);
+        // No other step has the key, so none can use the credential.
         let received = self.get_until(&ask, Sharing::Nobody, token, deadline).await;
-        let received = received.map_err(|error| spent(error, maker))?;
         Ok(Obtained {
-            received,
-            made: Some((maker, made)),
+            received: received.map_err(spent)?,
+            key: Some(key),
         })
     }
 
@@ -116,53 +116,50 @@ impl Client {
 }
 
 impl Obtained {
-    /// The credential with what was made among its members, for a file or another program.
+    /// The credential with the private key among its members, for a file or another program.
     ///
     /// # Errors
-    /// It cannot be encoded.
+    /// The key cannot be encoded.
     pub fn into_members(mut self) -> Result<Received, ClientError> {
-        if let Some((maker, made)) = &self.made {
-            let member = maker.member().name;
-            self.received.members.hold(member, made.member()?);
+        if let Some(key) = &self.key {
+            let text = key.private_text()?;
+            self.received.members.hold(PRIVATE_KEY.name, text);
         }
         Ok(self.received)
     }
 
-    /// The credential, and what a command uses while it runs.
+    /// The credential, and the agent that a command uses while it runs. Must be called within a runtime.
     ///
     /// # Errors
-    /// The credential was not made for it, or this machine has no place for it.
+    /// The certificate is not for the key, or this machine has no place for the agent's socket.
     pub fn serve(
         self,
         client: &Client,
         reports: Reports,
-    ) -> Result<(Received, Option<Box<dyn Served>>), ClientError> {
-        let served = self.made.map(|(_, made)| {
-            let environment = client.environment();
-            made.serve(&self.received, environment, reports)
-        });
-        Ok((self.received, served.transpose()?))
+    ) -> Result<(Received, Option<Agent>), ClientError> {
+        let Self { received, key } = self;
+        let certificate = received.members.secret();
+        let start = |key| Agent::start(key, certificate.expose(), client.environment(), reports);
+        let agent = key.map(start).transpose()?;
+        Ok((received, agent))
     }
 }
 
-/// Whatever kind the credential is of, the format holds it, and nothing has to be made for it.
+/// Whatever kind the credential is of, the format holds it, and no key has to be made for it.
 fn is_clear(ask: &Ask, format: Option<&Format>) -> bool {
-    let brings_all = MAKERS
-        .iter()
-        .all(|maker| ask.inputs.contains_key(maker.input()));
-    let holds =
-        |kind: &Kind| format.is_none_or(|format| format.check(&ask.credential, kind, None).is_ok());
-    brings_all && KINDS.iter().all(|kind| holds(kind))
+    let fits = |kind: &Kind| {
+        let holds = format.is_none_or(|format| format.check(&ask.credential, kind, None).is_ok());
+        holds && !makes_key_for(kind, ask)
+    };
+    KINDS.iter().all(|kind| fits(kind))
 }
 
-/// A token that was used before: what was made for that use is gone.
-fn spent(error: ClientError, maker: &dyn Maker) -> ClientError {
-    if let ClientError::Denied(refusal) = &error
-        && refusal.is(Reason::TokenReplayed)
-    {
-        let refusal = refusal.clone();
-        let way_out = maker.way_out();
-        return ClientError::Spent { refusal, way_out };
+/// A token that was used before: the key that was made for that use is gone.
+fn spent(error: ClientError) -> ClientError {
+    match error {
+        ClientError::Denied(refusal) if refusal.is(Reason::TokenReplayed) => {
+            ClientError::Spent(refusal)
+        }
+        other => other,
     }
-    error
 }

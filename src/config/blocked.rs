@@ -1,7 +1,7 @@
 //! `blocked:`: issuers and single keys whose tokens are refused, whatever the policies say (T-64).
 
 use crate::token::Blocked;
-use crate::yaml::reader::Item;
+use crate::yaml::settings::Item;
 
 /// Reads `{ issuers: [name, …], keys: [{ issuer: name, kid: … }, …] }`.
 pub(super) fn read(item: &Item<'_>) -> Option<Blocked> {

@@ -1,21 +1,21 @@
-//! What two versions of the settings differ in, and which of it takes a restart.
+//! The keys in which two versions of the settings differ, and which of them need a restart.
 
 use super::{AuditSink, Listen, Settings};
 use crate::replay::StoreSettings;
 use crate::secret::SecretSource;
 
-/// A key whose value is another one now.
+/// A key whose value changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
-    /// The key as it stands in the settings file, e.g. `listen.public`.
+    /// The key in the settings file, e.g. `listen.public`.
     pub key: &'static str,
-    /// Old and new value, of a key that only a restart can change.
+    /// Old and new value, for a key that needs a restart.
     pub restart: Option<(String, String)>,
 }
 
 impl Settings {
-    /// Every key that differs in `new`. Values are told only where a restart is needed; none of them
-    /// is a secret.
+    /// Every key that differs in `new`. Values are included only for keys that need a restart; none of
+    /// those is a secret.
     #[must_use]
     pub fn changes(&self, new: &Self) -> Vec<Change> {
         let fixed = |key, old: String, new: String| Change {
@@ -37,7 +37,7 @@ impl Settings {
             ),
             fixed("listen.tls", tls(&self.listen), tls(&new.listen)),
             fixed("audit.sinks", sinks(&self.sinks), sinks(&new.sinks)),
-            // In another store a token that was used would be fresh again.
+            // Another store does not know the tokens that were used.
             fixed("replay", store(&self.replay), store(&new.replay)),
             // Lower, it would bring back keys that were withdrawn.
             fixed(
@@ -96,7 +96,7 @@ fn sinks(sinks: &[AuditSink]) -> String {
     shown.collect::<Vec<_>>().join("; ")
 }
 
-/// Where used tokens are kept, and how to get there; how to log in is told by names only.
+/// Where used tokens are kept, and how the store is reached. Of the login, names only.
 fn store(settings: &StoreSettings) -> String {
     let redis = match settings {
         StoreSettings::Memory { capacity } => return format!("memory, capacity {capacity}"),

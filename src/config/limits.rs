@@ -1,27 +1,25 @@
-//! Sizes, times and counts (T-01 to T-04), each with a ceiling that no setting passes.
+//! Limits on sizes, times and counts (T-01 to T-04), each with a fixed maximum.
 
 use std::time::Duration;
 
-use crate::yaml::reader::{Item, Section};
+use crate::yaml::settings::{Item, Section};
 
-/// What one broker takes on.
+/// The load that one broker accepts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Open connections.
     pub connections: usize,
-    /// Exchanges at once; one more is told that we are busy.
+    /// Concurrent exchanges; further ones get 503.
     pub exchanges: usize,
     /// Exchanges and explanations per repository and minute.
     pub per_repository: u32,
-    /// From the first byte of a head to its last.
+    /// From the first to the last byte of a request head.
     pub head_time: Duration,
-    /// From a head to its answer.
+    /// From the request head to the response.
     pub request_time: Duration,
-    /// Between an answer and the next request.
+    /// From a response to the next request on the connection.
     pub idle_time: Duration,
-    /// For a TLS handshake.
     pub handshake_time: Duration,
-    /// For requests under way when the broker stops.
+    /// For requests in flight when the broker stops.
     pub shutdown_time: Duration,
     /// Bytes of a body.
     pub body: usize,
@@ -29,7 +27,6 @@ pub struct Limits {
     pub subject_token: usize,
     /// Bytes of a head.
     pub head: usize,
-    /// Header fields.
     pub fields: usize,
 }
 

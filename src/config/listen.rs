@@ -5,14 +5,11 @@ use std::path::PathBuf;
 
 use ipnet::IpNet;
 
-use crate::yaml::reader::{Item, Section};
+use crate::yaml::settings::{Item, Section};
 
-/// The two listeners.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listen {
-    /// Jobs ask here.
     pub public: SocketAddr,
-    /// Metrics and readiness.
     pub operator: SocketAddr,
     /// What `Host` may name on the operator listener beside loopback (T-118).
     pub operator_hosts: Vec<OperatorHost>,
@@ -34,9 +31,7 @@ pub enum OperatorHost {
 /// A certificate chain and its key, both PEM.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsFiles {
-    /// The chain, leaf first.
     pub cert: PathBuf,
-    /// The private key.
     pub key: PathBuf,
 }
 

@@ -7,7 +7,7 @@ use url::{Host, Url};
 use crate::replay::StoreSettings;
 use crate::replay::redis::RedisSettings;
 use crate::text::escape;
-use crate::yaml::reader::{Item, Section};
+use crate::yaml::settings::{Item, Section};
 
 /// Reads `replay:`.
 pub(super) fn read(item: &Item<'_>) -> Option<StoreSettings> {
@@ -17,7 +17,7 @@ pub(super) fn read(item: &Item<'_>) -> Option<StoreSettings> {
     let settings = match name.as_deref() {
         Some("redis") => redis(&section).map(|redis| StoreSettings::Redis(Box::new(redis))),
         Some("memory") | None => memory(&section),
-        // Which other keys there may be, nobody knows then.
+        // The other keys are those of the store, so they cannot be checked.
         Some(other) => {
             return store.as_ref()?.wrong(
                 &format!("unknown store `{other}`"),
@@ -46,7 +46,7 @@ fn redis(section: &Section<'_>) -> Option<RedisSettings> {
     let user = section.optional("user").map(|item| {
         let user = item.text();
         if password_item.is_none() {
-            return item.wrong("`user` has no `password`", "write where its password is");
+            return item.wrong("`user` has no `password`", "add `password`");
         }
         user
     });
@@ -255,7 +255,7 @@ audit: { sinks: [ { kind: file, path: a.jsonl, required: true } ] }
             let text = parse(&format!("{{ store: redis, url: \"{url}\" }}")).unwrap_err();
             assert!(!text.contains("canary"), "{text}");
         }
-        insta::assert_snapshot!(problem("{ store: redis, url: \"redis://:canary@r\" }"), @"`url` in line 6, column 30 must not hold a user or a password");
+        insta::assert_snapshot!(problem("{ store: redis, url: \"redis://:canary@r\" }"), @"line 6, column 30: `url` must not hold a user or a password");
         let text =
             parse("{ store: redis, url: \"rediss://r\", password: canary-5d1f }").unwrap_err();
         assert!(!text.contains("canary"), "{text}");
@@ -292,7 +292,7 @@ audit: { sinks: [ { kind: file, path: a.jsonl, required: true } ] }
 
     #[test]
     fn what_is_wrong_with_a_store_is_named() {
-        insta::assert_snapshot!(problem("{ store: redis }"), @"key `url` is missing");
+        insta::assert_snapshot!(problem("{ store: redis }"), @"key `url` is missing from `replay`");
         insta::assert_snapshot!(problem("{ store: etcd }"), @"unknown store `etcd`");
         let text = parse("{ store: etcd, url: \"redis://r\" }").unwrap_err();
         assert!(!text.contains("unknown key"), "{text}");
@@ -301,13 +301,13 @@ audit: { sinks: [ { kind: file, path: a.jsonl, required: true } ] }
             text.contains("or `redis://127.0.0.1:6379/0` for a server on this machine"),
             "{text}"
         );
-        insta::assert_snapshot!(problem("{ store: memory, url: \"redis://r\" }"), @"unknown key `url`");
+        insta::assert_snapshot!(problem("{ store: memory, url: \"redis://r\" }"), @"unknown key `url` in `replay`");
         insta::assert_snapshot!(problem("{ store: redis, url: \"http://r\" }"), @"`url` is neither redis:// nor rediss://");
         insta::assert_snapshot!(problem("{ store: redis, url: \"rediss://r?db=1\" }"), @"`url` has a query or a fragment");
         insta::assert_snapshot!(problem("{ store: redis, url: \"rediss://r/one\" }"), @"the path of `url` is not the number of a database");
         insta::assert_snapshot!(problem("{ store: redis, url: \"redis://localhost\", ca: x }"), @"`ca` is for TLS, and `url` is without");
         insta::assert_snapshot!(problem("{ store: redis, url: \"rediss://r\", user: x }"), @"`user` has no `password`");
         insta::assert_snapshot!(problem("{ store: redis, url: \"rediss://r\", prefix: \"a b\" }"), @"`prefix` must be 1 to 64 letters, digits, `:`, `.`, `_` or `-`");
-        insta::assert_snapshot!(problem("{ store: redis, url: \"rediss://r\", capacity: 5 }"), @"unknown key `capacity`");
+        insta::assert_snapshot!(problem("{ store: redis, url: \"rediss://r\", capacity: 5 }"), @"unknown key `capacity` in `replay`");
     }
 }

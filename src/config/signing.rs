@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::credential::jwt::{Rs256Files, SigningAlgorithm};
-use crate::yaml::reader::{Item, Section};
+use crate::yaml::settings::{Item, Section};
 
 /// How minted tokens are signed.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::credential::target::{KINDS, TargetSettings};
-use crate::yaml::reader::Item;
+use crate::yaml::settings::Item;
 
 /// Reads `targets:`.
 pub(super) fn read(item: &Item<'_>) -> Option<BTreeMap<String, Arc<dyn TargetSettings>>> {

@@ -196,15 +196,10 @@ pub fn check_audience(audience: &str, issuer: &str) -> Result<(), AudienceError>
 /// Why no token may be made for an audience.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AudienceError {
-    /// For nobody.
     #[error("the audience of a token credential is empty, expected who the token is for")]
     Empty,
-    /// Far too long.
     #[error("the audience of a token credential has {length} bytes, expected at most 256")]
-    TooLong {
-        /// Its length.
-        length: usize,
-    },
+    TooLong { length: usize },
     /// Something that compares differently than it looks.
     #[error(
         "the audience of a token credential has spaces or characters other than printable ASCII"

@@ -13,7 +13,6 @@ use super::jwt;
 use super::ssh;
 use crate::policy::DefinitionReader;
 
-/// Every kind there is.
 pub const KINDS: &[&Kind] = &[&jwt::KIND, &postgres::KIND, &ssh::KIND];
 
 /// The kind of that name.
@@ -38,7 +37,6 @@ pub fn input(name: &str) -> Option<&'static Input> {
     inputs.into_iter().find(|input| input.name == name)
 }
 
-/// A kind of credential.
 pub struct Kind {
     /// The word for it in a policy file and in answers.
     pub name: &'static str,
@@ -137,7 +135,6 @@ impl Input {
 /// One member of a credential, as answers and formats name it.
 #[derive(Clone, Copy, Debug)]
 pub struct Member {
-    /// Its name in answers.
     pub name: &'static str,
     /// What its value may be.
     pub form: Form,
@@ -165,7 +162,6 @@ impl Member {
         }
     }
 
-    /// The secret itself.
     #[must_use]
     pub const fn secret(name: &'static str) -> Self {
         Self {
@@ -189,24 +185,19 @@ impl Member {
 /// What the value of a member may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
-    /// Text of one line.
     Text,
     /// Text of several lines, such as PEM.
     Lines,
-    /// One of these words.
     OneOf(&'static [&'static str]),
     /// A list of texts of one line.
     List,
-    /// A TCP port.
     Port,
-    /// A whole number.
     Number,
 }
 
 /// Who may see a member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Secrecy {
-    /// Logs may have it.
     Public,
     /// It is the secret: the `access_token` of the token endpoint.
     Secret,
@@ -217,7 +208,6 @@ pub enum Secrecy {
 /// What a repeat with the same idempotency key returns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Repeat {
-    /// The same credential.
     Same,
     /// The credential as it is then; it may differ from the first one.
     ReadAgain,

@@ -44,13 +44,11 @@ impl Members {
         self
     }
 
-    /// The secret itself.
     #[must_use]
     pub const fn secret(&self) -> &Secret<String> {
         &self.secret
     }
 
-    /// A public member.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&Value> {
         self.others.iter().find_map(|(known, other)| match other {

@@ -40,7 +40,6 @@ pub struct Mints {
 }
 
 impl Mints {
-    /// What targets make.
     #[must_use]
     pub const fn new(targets: Arc<target::Targets>) -> Self {
         Self {
@@ -76,11 +75,9 @@ impl Mint for Mints {
 /// What was minted, on its way to the job.
 #[derive(Debug)]
 pub struct Credential {
-    /// What it is.
     pub definition: Arc<CredentialDefinition>,
     /// What it consists of, the secret among it.
     pub members: Members,
-    /// When it ends.
     pub expires_at: Timestamp,
     /// For what can be revoked: the sealed handle, `hpl_…`.
     pub lease: Option<Secret<String>>,
@@ -88,7 +85,6 @@ pub struct Credential {
     pub public_id: String,
 }
 
-/// Why nothing was minted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct MintError {
@@ -101,7 +97,6 @@ pub struct MintError {
 }
 
 impl MintError {
-    /// Nothing was made.
     pub(crate) const fn new(reason: Reason, message: String) -> Self {
         Self {
             message,

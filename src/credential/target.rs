@@ -22,7 +22,7 @@ use crate::lease::LeaseContents;
 use crate::policy::{CredentialDefinition, PolicySet};
 use crate::reason::Reason;
 use crate::rootkey::RootKeys;
-use crate::yaml::reader::Section;
+use crate::yaml::settings::Section;
 
 mod lease;
 mod sweeper;
@@ -33,7 +33,6 @@ pub use sweeper::{Report, Sweeper};
 /// Every kind of target, by the word after `kind:`.
 pub const KINDS: [&TargetKind; 2] = [&postgres::TARGET, &ssh::TARGET];
 
-/// A kind of target.
 pub struct TargetKind {
     /// The word after `kind:`.
     pub name: &'static str,
@@ -83,6 +82,11 @@ pub trait TargetSettings: Same + Any + Send + Sync + fmt::Debug {
     /// The policies cannot be used with it.
     async fn check(&self, _name: &str, _policies: &PolicySet) -> Result<Vec<Finding>, String> {
         Ok(Vec::new())
+    }
+
+    /// Whether what its administrator runs depends on the version of a server.
+    fn has_server_version(&self) -> bool {
+        false
     }
 
     /// What its administrator has to run or configure, or with `uninstall` what removes that.
@@ -142,7 +146,6 @@ pub(super) fn made_here<'a, T: Definition>(
 pub struct With<'a> {
     /// For names, records and handles of leases.
     pub root_keys: &'a RootKeys,
-    /// The clock.
     pub clock: &'a Arc<dyn Clock>,
     /// The target of that name before a reload.
     pub before: Option<Before<'a>>,
@@ -160,7 +163,6 @@ pub struct Before<'a> {
 /// Which installation text is wanted.
 #[derive(Debug)]
 pub struct Installation<'a> {
-    /// The target's name.
     pub name: &'a str,
     /// Who may get what in it.
     pub policies: &'a PolicySet,
@@ -173,7 +175,6 @@ pub struct Installation<'a> {
 /// What an administrator runs or configures.
 #[derive(Debug)]
 pub struct InstallText {
-    /// The text.
     pub text: String,
     /// What to know about it, for the terminal.
     pub note: Option<String>,
@@ -185,6 +186,11 @@ pub trait Target: Mint + Any {
     /// The files that it was made of are as they were.
     fn has_same_files(&self) -> bool {
         true
+    }
+
+    /// The id of the key that it signs with, where it signs what it issues.
+    fn key_id(&self) -> Option<String> {
+        None
     }
 
     /// A pass of upkeep over `other` may go on in its place.
@@ -245,13 +251,11 @@ impl dyn Target + '_ {
 pub struct Targets(BTreeMap<String, Arc<dyn Target>>);
 
 impl Targets {
-    /// These targets.
     #[must_use]
     pub const fn new(targets: BTreeMap<String, Arc<dyn Target>>) -> Self {
         Self(targets)
     }
 
-    /// Their names.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.0.keys().map(String::as_str)
     }
@@ -262,7 +266,6 @@ impl Targets {
         self.0.get(name)
     }
 
-    /// Each with its name.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Arc<dyn Target>)> {
         self.0.iter().map(|(name, target)| (name.as_str(), target))
     }
@@ -325,7 +328,6 @@ impl Targets {
 /// What one pass over a target did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SweepReport {
-    /// Logins that are gone.
     pub removed: Vec<String>,
     /// Logins that could not be removed, each with the reason.
     pub left: Vec<(String, String)>,
@@ -333,7 +335,7 @@ pub struct SweepReport {
     pub waiting: u32,
     /// Sessions without a login that were ended.
     pub ghosts: u32,
-    /// Live logins, not told of before, that no broker with our keys made (databases.md P-4).
+    /// Live logins, not told of before, that no broker with our keys made (T-104).
     pub strangers: Vec<String>,
 }
 
@@ -368,7 +370,6 @@ pub struct TargetStatus {
 pub struct ConnectionStatus {
     /// `broker` or `cleaner`.
     pub login: &'static str,
-    /// Open ones.
     pub open: usize,
     /// How many this broker may open.
     pub most: usize,
@@ -381,9 +382,7 @@ pub struct ConnectionStatus {
 /// Something that `target check` found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
-    /// How bad it is.
     pub severity: Severity,
-    /// What was found.
     pub message: String,
     /// What to do about it.
     pub fix: String,

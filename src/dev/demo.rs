@@ -6,11 +6,12 @@ use std::io::BufReader;
 use std::path::Path;
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio_postgres::error::SqlState;
-use tokio_postgres::{Client, NoTls};
+use tokio_postgres::{Client, Config};
 
 use super::issuer::{GithubJob, github_claims};
+use super::postgres::connect;
 use super::stage::{Reply, Stage, StageError, fresh_key, masked};
 use crate::audit::Head;
 use crate::audit::verify::{Expected, Report, Verification};
@@ -46,16 +47,12 @@ pub async fn tell(stage: &Stage, tell: Tell<'_>) -> Result<(), DemoError> {
 /// A step that did not do what it says.
 #[derive(Debug, thiserror::Error)]
 pub enum DemoError {
-    /// Something other came out.
     #[error("{0}")]
     Otherwise(String),
-    /// The servers.
     #[error(transparent)]
     Stage(#[from] StageError),
-    /// The database.
     #[error("the database said: {0}")]
     Sql(#[from] tokio_postgres::Error),
-    /// A file.
     #[error("the audit file could not be read: {0}")]
     File(#[from] std::io::Error),
 }
@@ -67,57 +64,43 @@ struct Story<'a> {
     step: u32,
 }
 
+impl DemoError {
+    fn otherwise(problem: impl ToString) -> Self {
+        Self::Otherwise(problem.to_string())
+    }
+}
+
 /// What the first job got, for the steps after it.
 struct Migrated {
     token: String,
     key: String,
-    login: Login,
+    login: Config,
     lease: String,
     session: Client,
-}
-
-/// A PostgreSQL login, as the answer has it.
-struct Login {
-    username: String,
-    password: String,
-    database: String,
-    options: String,
-    host: String,
-    port: u16,
 }
 
 impl Story<'_> {
     /// Step 1: the whole way from a CI token to a table.
     async fn migrate(&mut self) -> Result<Migrated, DemoError> {
         self.title("A job of acme/shop on main, environment production, asks for shop-db/migrate");
-        let token = self.job_token(|job| job.environment = Some("production".to_owned()))?;
+        let token = self.production_token()?;
         let key = fresh_key()?.expose().clone();
-        let reply = self.ask("shop-db/migrate", &token, Some(&key), &[]).await?;
-        expect_status(&reply, 200)?;
-        let login = Login::read(&reply.body)?;
-        let lease = text(&reply.body, "/hallpass/lease")?;
-        self.say(&format!("user {}", login.username));
-        self.say(&format!("password {}", masked(&login.password)));
-        self.say(&format!(
-            "until {}",
-            text(&reply.body, "/hallpass/expires_at")?
-        ));
-        self.say(&format!(
-            "by policy {}",
-            text(&reply.body, "/hallpass/policy")?
-        ));
-        let session = login.connect().await?;
+        let body = self.get(MIGRATE, &token, Some(&key), &[]).await?;
+        let login = login(&body)?;
+        let lease = text(&body, "/hallpass/lease")?;
+        let (until, policy) = ("/hallpass/expires_at", "/hallpass/policy");
+        let password = text(&body, "/hallpass/credential/password")?;
+        self.say(&format!("user {}", login.get_user().unwrap_or_default()));
+        self.say(&format!("password {}", masked(&password)));
+        self.say(&format!("until {}", text(&body, until)?));
+        self.say(&format!("by policy {}", text(&body, policy)?));
+        let session = connect(&login).await?;
         self.did("logged in with it; the user did not exist a second ago");
         session
             .batch_execute("CREATE TABLE shop.parcels (id int PRIMARY KEY, weight int)")
             .await?;
-        let owner: String = session
-            .query_one(
-                "SELECT tableowner::text FROM pg_tables WHERE tablename = 'parcels'",
-                &[],
-            )
-            .await?
-            .get(0);
+        let sql = "SELECT tableowner::text FROM pg_tables WHERE tablename = 'parcels'";
+        let owner: String = session.query_one(sql, &[]).await?.get(0);
         expect(&owner, "shop_owner", "the owner of the new table")?;
         self.did("CREATE TABLE shop.parcels: it belongs to group shop_owner, not to the login");
         Ok(Migrated {
@@ -132,38 +115,25 @@ impl Story<'_> {
     /// Step 2: the same token, another credential, checked as its receiver would.
     async fn sign_a_token(&mut self) -> Result<(), DemoError> {
         self.title("The same job asks for a token for the deploy service: deploy-api");
-        let token = self.job_token(|job| job.environment = Some("production".to_owned()))?;
-        let reply = self
-            .ask("deploy-api", &token, None, &[("scope", "deploy:staging")])
-            .await?;
-        expect_status(&reply, 200)?;
-        let minted = text(&reply.body, "/access_token")?;
+        let token = self.production_token()?;
+        let scope = [("scope", "deploy:staging")];
+        let body = self.get("deploy-api", &token, None, &scope).await?;
+        let minted = text(&body, "/access_token")?;
         self.say(&format!("token {}", masked(&minted)));
         let keys = self.stage.get("/.well-known/jwks.json").await?;
-        let keys = KeySet::from_jwks(
-            keys.body.to_string().as_bytes(),
-            &Admission::new(&[Algorithm::ES256]),
-        )
-        .map_err(|error| DemoError::Otherwise(error.to_string()))?;
-        let payload = verify_jws(&minted, &keys, &[Algorithm::ES256])
-            .map_err(|error| DemoError::Otherwise(error.to_string()))?;
-        let claims: Value = serde_json::from_slice(&payload)
-            .map_err(|error| DemoError::Otherwise(error.to_string()))?;
-        expect(
-            &text(&claims, "/aud")?,
-            "https://deploy.acme.dev",
-            "the token's `aud`",
-        )?;
-        expect(
-            &text(&claims, "/iss")?,
-            &self.stage.url,
-            "the token's `iss`",
-        )?;
-        expect(
-            &text(&claims, "/sub")?,
-            "credential/deploy-api",
-            "the token's `sub`",
-        )?;
+        let (keys, algorithms) = (keys.body.to_string(), [Algorithm::ES256]);
+        let keys = KeySet::from_jwks(keys.as_bytes(), &Admission::new(&algorithms))
+            .map_err(DemoError::otherwise)?;
+        let payload = verify_jws(&minted, &keys, &algorithms).map_err(DemoError::otherwise)?;
+        let claims: Value = serde_json::from_slice(&payload).map_err(DemoError::otherwise)?;
+        for (pointer, expected) in [
+            ("/aud", "https://deploy.acme.dev"),
+            ("/iss", &self.stage.url),
+            ("/sub", "credential/deploy-api"),
+        ] {
+            let what = format!("`{pointer}` of the token");
+            expect(&text(&claims, pointer)?, expected, &what)?;
+        }
         self.did("its signature holds against the broker's published keys");
         for name in ["iss", "sub", "aud", "scope", "job"] {
             let value = claims.get(name).unwrap_or(&Value::Null);
@@ -176,14 +146,10 @@ impl Story<'_> {
     async fn refuse_a_branch(&mut self) -> Result<(), DemoError> {
         self.title("A job on another branch of the same repository asks for shop-db/migrate");
         let token = self.job_token(|job| "refs/heads/try-it".clone_into(&mut job.r#ref))?;
-        let reply = self.ask("shop-db/migrate", &token, None, &[]).await?;
-        expect_status(&reply, 400)?;
-        expect(&text(&reply.body, "/error")?, "invalid_request", "`error`")?;
-        self.say(&text(&reply.body, "/error_description")?);
-        let conditions = reply
-            .body
-            .pointer("/failed_conditions")
-            .and_then(Value::as_array);
+        let body = self.refused(MIGRATE, &token).await?;
+        expect(&text(&body, "/error")?, "invalid_request", "`error`")?;
+        self.say(&text(&body, "/error_description")?);
+        let conditions = body.get("failed_conditions").and_then(Value::as_array);
         let conditions = conditions.map(Vec::as_slice).unwrap_or_default();
         for condition in conditions {
             self.say(&format!(
@@ -194,15 +160,10 @@ impl Story<'_> {
                 plain(condition.get("expected")),
             ));
         }
-        let named = |fact: &str| {
-            conditions
-                .iter()
-                .any(|condition| condition.get("fact") == Some(&json!(fact)))
-        };
-        if !(named("ref") && named("environment")) {
-            return Err(DemoError::Otherwise(
-                "the denial does not name `ref` and `environment`".to_owned(),
-            ));
+        let mut facts = conditions.iter().filter_map(|one| one.get("fact"));
+        if !(facts.clone().any(|fact| fact == "ref") && facts.any(|fact| fact == "environment")) {
+            let problem = "the denial does not name `ref` and `environment`";
+            return Err(DemoError::otherwise(problem));
         }
         self.did("refused: the job hears which facts failed, for its own repository");
         Ok(())
@@ -221,23 +182,17 @@ impl Story<'_> {
                 "88420113".clone_into(&mut job.owner_id);
                 job.environment = Some("production".to_owned());
             })?;
-            let reply = self.ask(credential, &token, None, &[]).await?;
-            expect_status(&reply, 400)?;
-            heard.push(text(&reply.body, "/error_description")?);
-            if reply.body.get("failed_conditions").is_some() {
-                return Err(DemoError::Otherwise(
-                    "a stranger heard conditions".to_owned(),
-                ));
+            let body = self.refused(credential, &token).await?;
+            heard.push(text(&body, "/error_description")?);
+            if body.get("failed_conditions").is_some() {
+                return Err(DemoError::otherwise("a stranger heard conditions"));
             }
         }
         let [first, second] = heard.as_slice() else {
-            return Err(DemoError::Otherwise("two answers were expected".to_owned()));
+            return Err(DemoError::otherwise("two answers were expected"));
         };
-        expect(
-            second,
-            first,
-            "what a stranger hears about a credential that does not exist",
-        )?;
+        let what = "what a stranger hears about a credential that does not exist";
+        expect(second, first, what)?;
         self.say(first);
         self.did("refused, with the same sentence whatever a stranger asks for");
         Ok(())
@@ -246,32 +201,16 @@ impl Story<'_> {
     /// Step 5: retries are safe, copies are not.
     async fn repeat(&mut self, migrated: &Migrated) -> Result<(), DemoError> {
         self.title("The first exchange again: with its Idempotency-Key, and without");
-        let reply = self
-            .ask("shop-db/migrate", &migrated.token, Some(&migrated.key), &[])
-            .await?;
-        expect_status(&reply, 200)?;
-        let again = Login::read(&reply.body)?;
-        expect(
-            &again.username,
-            &migrated.login.username,
-            "the user of the repeat",
-        )?;
-        if again.password != migrated.login.password {
-            return Err(DemoError::Otherwise(
-                "the repeat has another password".to_owned(),
-            ));
+        let key = Some(migrated.key.as_str());
+        let again = login(&self.get(MIGRATE, &migrated.token, key, &[]).await?)?;
+        if again != migrated.login {
+            return Err(DemoError::otherwise("the repeat has another login"));
         }
         self.did("with the key: the same user and the same password, never a second user");
-        let reply = self
-            .ask("shop-db/migrate", &migrated.token, None, &[])
-            .await?;
-        expect_status(&reply, 400)?;
-        expect(
-            &text(&reply.body, "/reason")?,
-            Reason::TokenReplayed.code(),
-            "`reason`",
-        )?;
-        self.say(&text(&reply.body, "/error_description")?);
+        let body = self.refused(MIGRATE, &migrated.token).await?;
+        let reason = Reason::TokenReplayed.code();
+        expect(&text(&body, "/reason")?, reason, "`reason`")?;
+        self.say(&text(&body, "/error_description")?);
         self.did("without it: token.replayed, as for a token copied from a log");
         Ok(())
     }
@@ -280,20 +219,18 @@ impl Story<'_> {
     async fn revoke(&mut self, migrated: &Migrated) -> Result<(), DemoError> {
         self.title("The lease is revoked while its session is open");
         migrated.session.simple_query("SELECT 1").await?;
-        let reply = self
-            .stage
-            .post("/revoke", &[("token", &migrated.lease)], None)
-            .await?;
+        let form = [("token", migrated.lease.as_str())];
+        let reply = self.stage.post("/revoke", &form, None).await?;
         self.say(&format!("POST /revoke: {}", reply.status));
         expect_status(&reply, 200)?;
         if migrated.session.simple_query("SELECT 1").await.is_ok() {
-            return Err(DemoError::Otherwise("the session goes on".to_owned()));
+            return Err(DemoError::otherwise("the session goes on"));
         }
         self.did("the open session was ended");
-        match migrated.login.connect().await {
+        match connect(&migrated.login).await {
             Err(error) if is_refused_login(&error) => {}
             Err(error) => return Err(error.into()),
-            Ok(_) => return Err(DemoError::Otherwise("a new login succeeded".to_owned())),
+            Ok(_) => return Err(DemoError::otherwise("a new login succeeded")),
         }
         self.did("a new login fails");
         self.expect_roles(0).await?;
@@ -308,29 +245,24 @@ impl Story<'_> {
     /// Step 7: what nobody revokes ends by itself.
     async fn expire(&mut self) -> Result<(), DemoError> {
         self.title("A second job gets a login for 5 seconds, and nobody revokes it");
-        let token = self.job_token(|job| job.environment = Some("production".to_owned()))?;
-        let reply = self
-            .ask("shop-db/migrate", &token, None, &[("ttl", "5s")])
-            .await?;
-        expect_status(&reply, 200)?;
-        let login = Login::read(&reply.body)?;
-        self.say(&format!("user {}", login.username));
-        let session = login.connect().await?;
+        let token = self.production_token()?;
+        let body = self.get(MIGRATE, &token, None, &[("ttl", "5s")]).await?;
+        let login = login(&body)?;
+        self.say(&format!("user {}", login.get_user().unwrap_or_default()));
+        let session = connect(&login).await?;
         self.expect_roles(1).await?;
         self.did("logged in; its end is part of its name, so every replica knows it");
         for _ in 0..SWEEP_POLLS {
             if self.roles().await? == 0 {
                 if session.simple_query("SELECT 1").await.is_ok() {
-                    return Err(DemoError::Otherwise("its session goes on".to_owned()));
+                    return Err(DemoError::otherwise("its session goes on"));
                 }
                 self.did("the sweep, every 2 s here, ended its session and dropped it");
                 return Ok(());
             }
             tokio::time::sleep(SWEEP_POLL).await;
         }
-        Err(DemoError::Otherwise(
-            "the sweep did not remove it".to_owned(),
-        ))
+        Err(DemoError::otherwise("the sweep did not remove it"))
     }
 
     /// Step 8: the record shows what was done to it.
@@ -340,25 +272,18 @@ impl Story<'_> {
         let lines = fs::read_to_string(&file)?;
         let whole = check(&file, Vec::new())?;
         if let Some(finding) = whole.findings.first() {
-            return Err(DemoError::Otherwise(format!(
-                "a finding in a whole log: {finding}"
-            )));
+            let problem = format!("a finding in a whole log: {finding}");
+            return Err(DemoError::otherwise(problem));
         }
         self.did(&format!(
             "hallpass audit verify audit.jsonl: {} lines, whole",
             whole.lines
         ));
-        let head = whole
-            .head
-            .as_deref()
-            .and_then(Head::parse)
-            .ok_or_else(|| DemoError::Otherwise("the log has no head".to_owned()))?;
+        let head = whole.head.as_deref().and_then(Head::parse);
+        let head = head.ok_or_else(|| DemoError::otherwise("the log has no head"))?;
         let copy = self.stage.folder().join("copy.jsonl");
 
-        fs::write(
-            &copy,
-            lines.replacen("shop-db/migrate", "shop-db/migrat3", 1),
-        )?;
+        fs::write(&copy, lines.replacen(MIGRATE, "shop-db/migrat3", 1))?;
         let changed = check(&copy, Vec::new())?;
         self.expect_finding(&changed, "one byte of a copy is changed")?;
 
@@ -370,14 +295,32 @@ impl Story<'_> {
     }
 
     fn expect_finding(&mut self, report: &Report, what: &str) -> Result<(), DemoError> {
-        let finding = report
-            .findings
-            .first()
-            .ok_or_else(|| DemoError::Otherwise(format!("{what}, and nothing was found")))?
-            .to_string();
+        let finding = report.findings.first();
+        let finding = finding
+            .ok_or_else(|| DemoError::otherwise(format!("{what}, and nothing was found")))?;
         self.did(&format!("{what}: found"));
-        self.say(&finding);
+        self.say(&finding.to_string());
         Ok(())
+    }
+
+    /// The answer to a request that the broker permits.
+    async fn get(
+        &mut self,
+        credential: &str,
+        token: &str,
+        key: Option<&str>,
+        more: &[(&str, &str)],
+    ) -> Result<Value, DemoError> {
+        let reply = self.ask(credential, token, key, more).await?;
+        expect_status(&reply, 200)?;
+        Ok(reply.body)
+    }
+
+    /// The answer to a request that the broker refuses.
+    async fn refused(&mut self, credential: &str, token: &str) -> Result<Value, DemoError> {
+        let reply = self.ask(credential, token, None, &[]).await?;
+        expect_status(&reply, 400)?;
+        Ok(reply.body)
     }
 
     /// Sends an exchange as `hallpass get` does, and shows it.
@@ -389,14 +332,8 @@ impl Story<'_> {
         more: &[(&str, &str)],
     ) -> Result<Reply, DemoError> {
         let mut form = vec![
-            (
-                "grant_type",
-                "urn:ietf:params:oauth:grant-type:token-exchange",
-            ),
-            (
-                "subject_token_type",
-                "urn:ietf:params:oauth:token-type:id_token",
-            ),
+            ("grant_type", TOKEN_EXCHANGE),
+            ("subject_token_type", ID_TOKEN),
             ("subject_token", token),
             ("audience", credential),
         ];
@@ -418,6 +355,11 @@ impl Story<'_> {
         Ok(reply)
     }
 
+    /// The token of a job that deploys.
+    fn production_token(&self) -> Result<String, DemoError> {
+        self.job_token(|job| job.environment = Some("production".to_owned()))
+    }
+
     /// A token of the embedded CI for a push to main, changed as told.
     fn job_token(&self, change: impl FnOnce(&mut GithubJob)) -> Result<String, DemoError> {
         let issuer = &self.stage.github;
@@ -432,19 +374,13 @@ impl Story<'_> {
 
     async fn roles(&self) -> Result<i64, DemoError> {
         let client = self.stage.postgres.connect("postgres").await?;
-        let row = client
-            .query_one("SELECT count(*) FROM pg_roles WHERE rolname ~ '^hp_'", &[])
-            .await?;
-        Ok(row.get(0))
+        let sql = "SELECT count(*) FROM pg_roles WHERE rolname ~ '^hp_'";
+        Ok(client.query_one(sql, &[]).await?.get(0))
     }
 
     async fn expect_roles(&self, expected: i64) -> Result<(), DemoError> {
-        let found = self.roles().await?;
-        expect(
-            &found.to_string(),
-            &expected.to_string(),
-            "the number of leased roles",
-        )
+        let (found, expected) = (self.roles().await?.to_string(), expected.to_string());
+        expect(&found, &expected, "the number of leased roles")
     }
 
     fn title(&mut self, text: &str) {
@@ -462,39 +398,24 @@ impl Story<'_> {
     }
 }
 
-impl Login {
-    fn read(body: &Value) -> Result<Self, DemoError> {
-        let member = |name: &str| text(body, &format!("/hallpass/credential/{name}"));
-        let port = body
-            .pointer("/hallpass/credential/port")
-            .and_then(Value::as_u64);
-        Ok(Self {
-            username: member("username")?,
-            password: member("password")?,
-            database: member("database")?,
-            options: member("options").unwrap_or_default(),
-            host: member("host")?,
-            port: port
-                .and_then(|port| u16::try_from(port).ok())
+/// How to log in with exactly what the job was given.
+fn login(body: &Value) -> Result<Config, DemoError> {
+    let member = |name: &str| text(body, &format!("/hallpass/credential/{name}"));
+    let port = body.pointer("/hallpass/credential/port");
+    let port = port.and_then(Value::as_u64);
+    let mut config = Config::new();
+    config
+        .host(member("host")?)
+        .port(
+            port.and_then(|port| port.try_into().ok())
                 .unwrap_or_default(),
-        })
-    }
-
-    /// Logs in with exactly what the job was given.
-    async fn connect(&self) -> Result<Client, tokio_postgres::Error> {
-        let mut config = tokio_postgres::Config::new();
-        config
-            .host(&self.host)
-            .port(self.port)
-            .user(&self.username)
-            .password(&self.password)
-            .dbname(&self.database)
-            .options(&self.options)
-            .connect_timeout(Duration::from_secs(5));
-        let (client, connection) = config.connect(NoTls).await?;
-        tokio::spawn(connection);
-        Ok(client)
-    }
+        )
+        .user(member("username")?)
+        .password(member("password")?)
+        .dbname(member("database")?)
+        .options(member("options").unwrap_or_default())
+        .connect_timeout(Duration::from_secs(5));
+    Ok(config)
 }
 
 fn check(file: &Path, heads: Vec<Head>) -> Result<Report, DemoError> {
@@ -504,13 +425,8 @@ fn check(file: &Path, heads: Vec<Head>) -> Result<Report, DemoError> {
         after: None,
     };
     let mut verification = Verification::new(expected);
-    let name = file
-        .file_name()
-        .map(|name| name.to_string_lossy().into_owned());
-    verification.read(
-        name.as_deref().unwrap_or("audit"),
-        BufReader::new(fs::File::open(file)?),
-    )?;
+    let name = file.file_name().unwrap_or_default().to_string_lossy();
+    verification.read(&name, BufReader::new(fs::File::open(file)?))?;
     Ok(verification.finish())
 }
 
@@ -522,10 +438,9 @@ fn is_refused_login(error: &tokio_postgres::Error) -> bool {
 }
 
 fn text(body: &Value, pointer: &str) -> Result<String, DemoError> {
-    body.pointer(pointer)
-        .and_then(Value::as_str)
-        .map(str::to_owned)
-        .ok_or_else(|| DemoError::Otherwise(format!("the answer has no text at `{pointer}`")))
+    let text = body.pointer(pointer).and_then(Value::as_str);
+    let missing = || DemoError::otherwise(format!("the answer has no text at `{pointer}`"));
+    text.map(str::to_owned).ok_or_else(missing)
 }
 
 fn plain(value: Option<&Value>) -> String {
@@ -541,7 +456,7 @@ fn expect_status(reply: &Reply, expected: u16) -> Result<(), DemoError> {
         return Ok(());
     }
     let said = plain(reply.body.get("error_description"));
-    Err(DemoError::Otherwise(format!(
+    Err(DemoError::otherwise(format!(
         "the broker answered {}, expected {expected}: {said}",
         reply.status
     )))
@@ -551,12 +466,15 @@ fn expect(found: &str, expected: &str, what: &str) -> Result<(), DemoError> {
     if found == expected {
         return Ok(());
     }
-    Err(DemoError::Otherwise(format!(
+    Err(DemoError::otherwise(format!(
         "{what} is `{}`, expected `{}`",
         escape(found),
         escape(expected)
     )))
 }
 
+const MIGRATE: &str = "shop-db/migrate";
+const TOKEN_EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
+const ID_TOKEN: &str = "urn:ietf:params:oauth:token-type:id_token";
 const SWEEP_POLLS: u32 = 200;
 const SWEEP_POLL: Duration = Duration::from_millis(100);

@@ -5,7 +5,6 @@
 //! their ids begin with `dev-`, and it listens on loopback only. `serve` refuses both: such keys by
 //! [`NoDevKeys`](crate::broker::NoDevKeys), and such an address when it reads the policies (T-117).
 
-use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -47,7 +46,6 @@ struct Shared {
 }
 
 struct State {
-    /// The last one signs.
     keys: Vec<Arc<SigningKey>>,
     offers: Vec<Offer>,
     audiences: Vec<String>,
@@ -335,7 +333,6 @@ impl SigningKey {
 /// Why the embedded issuer does not run.
 #[derive(Debug, thiserror::Error)]
 pub enum IssuerError {
-    /// The crypto backend refused.
     #[error("the embedded issuer could not {0}")]
     Crypto(&'static str),
     /// Its TLS certificate could not be made.
@@ -357,20 +354,17 @@ fn fresh_id() -> String {
     let [.., version, _, variant, _, _, _, _, _, _, _] = &mut bytes;
     *version = (*version & 0x0f) | 0x40;
     *variant = (*variant & 0x3f) | 0x80;
-    let hex = HEXLOWER.encode(&bytes);
-    let mut id = String::new();
-    let dashes = BTreeSet::from([8, 12, 16, 20]);
-    for (position, digit) in hex.chars().enumerate() {
-        if dashes.contains(&position) {
-            id.push('-');
-        }
-        id.push(digit);
+    let mut id = HEXLOWER.encode(&bytes);
+    for dash in [8, 13, 18, 23] {
+        id.insert(dash, '-');
     }
     id
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     #[test]

@@ -130,15 +130,7 @@ impl Server {
         connect(&self.config(database)).await
     }
 
-    /// Kills the server as a power cut would: nothing is written back.
-    pub fn crash(&mut self) {
-        if let Some(pid) = self.pid() {
-            kill_server(pid);
-        }
-        self.reap();
-    }
-
-    /// Starts the server again on the same port after [`crash`](Self::crash) or [`stop`](Self::stop).
+    /// Starts the server again on the same port after it ended.
     ///
     /// # Errors
     /// It did not start.
@@ -185,10 +177,8 @@ impl Server {
             .output()
             .map_err(|error| PostgresError::program("initdb", &error))?;
         if !output.status.success() {
-            return Err(PostgresError::Refused {
-                program: "initdb",
-                log: tail(&String::from_utf8_lossy(&output.stderr)),
-            });
+            let log = tail(&String::from_utf8_lossy(&output.stderr));
+            return Err(PostgresError(format!("`initdb` failed: {log}")));
         }
         if let Some((certificate, key)) = &options.tls {
             self.write(&self.data().join("server.crt"), certificate, 0o600)?;
@@ -235,17 +225,17 @@ impl Server {
 
     /// Another process may take the free port before the server does, so a few are tried.
     async fn launch(&mut self) -> Result<(), PostgresError> {
-        let mut last = None;
-        for _ in 0..PORTS_TRIED {
+        for _ in 1..PORTS_TRIED {
             self.port = free_port()?;
             self.spawn()?;
-            match self.wait_until_ready().await {
-                Ok(()) => return Ok(()),
-                Err(error) => last = Some(error),
+            if self.wait_until_ready().await.is_ok() {
+                return Ok(());
             }
             self.stop();
         }
-        Err(last.unwrap_or(PostgresError::Silent { log: String::new() }))
+        self.port = free_port()?;
+        self.spawn()?;
+        self.wait_until_ready().await
     }
 
     fn spawn(&mut self) -> Result<(), PostgresError> {
@@ -282,7 +272,9 @@ impl Server {
             tokio::time::sleep(READY_POLL).await;
         }
         let log = fs::read_to_string(self.log()).unwrap_or_default();
-        Err(PostgresError::Silent { log: tail(&log) })
+        let log = tail(&log);
+        let problem = format!("the private PostgreSQL server did not start: {log}");
+        Err(PostgresError(problem))
     }
 
     fn command(&self, program: &str) -> Command {
@@ -341,112 +333,25 @@ impl Drop for Server {
     }
 }
 
-/// Kills a server with its sessions. They are processes of their own, which would answer for a moment
-/// longer, and whose shared memory a new server finds in use: the server makes no more of them, and
-/// then they end before it does.
-pub fn kill_server(pid: u32) {
-    let Ok(server) = i32::try_from(pid).map(Pid::from_raw) else {
-        return;
-    };
-    // A process that is gone is killed already.
-    let _ = kill(server, Signal::SIGSTOP);
-    for _ in 0..MOST_LOOKS {
-        let living: Vec<Pid> = children(server)
-            .into_iter()
-            .filter(|process| is_alive(*process))
-            .collect();
-        if living.is_empty() {
-            break;
-        }
-        for process in living {
-            let _ = kill(process, Signal::SIGKILL);
-        }
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    let _ = kill(server, Signal::SIGKILL);
-}
-
-/// The processes that the server started.
-fn children(server: Pid) -> Vec<Pid> {
-    let text = fs::read_to_string(format!("/proc/{server}/task/{server}/children"));
-    let text = text.unwrap_or_default();
-    let pids = text.split_ascii_whitespace();
-    pids.filter_map(|pid| pid.parse().ok().map(Pid::from_raw))
-        .collect()
-}
-
-/// Whether a process still has its memory: one that ended and was not waited for has none.
-fn is_alive(process: Pid) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
-    let state = stat
-        .rsplit(") ")
-        .next()
-        .and_then(|rest| rest.chars().next());
-    !matches!(state, None | Some('Z' | 'X'))
-}
-
 /// Why there is no server.
 #[derive(Debug, thiserror::Error)]
-pub enum PostgresError {
-    /// Nothing was found.
-    #[error(
-        "no PostgreSQL server programs in PATH or /usr/lib/postgresql/*/bin; on Debian: apt-get install postgresql"
-    )]
-    NotFound,
-    /// It refuses to run as root, and so do we.
-    #[error(
-        "PostgreSQL does not run as root, and there is no user `postgres` or `nobody` to run it as"
-    )]
-    NoAccount,
-    /// The folder could not be prepared.
-    #[error("{path} could not be written: {problem}")]
-    Folder {
-        /// What was written.
-        path: String,
-        /// What went wrong.
-        problem: String,
-    },
-    /// A program could not be run.
-    #[error("`{program}` could not be run: {problem}")]
-    Program {
-        /// Its name.
-        program: &'static str,
-        /// What went wrong.
-        problem: String,
-    },
-    /// A program ended with an error.
-    #[error("`{program}` failed: {log}")]
-    Refused {
-        /// Its name.
-        program: &'static str,
-        /// The end of what it printed.
-        log: String,
-    },
-    /// The server did not answer in time.
-    #[error("the private PostgreSQL server did not start: {log}")]
-    Silent {
-        /// The end of its log.
-        log: String,
-    },
-}
+#[error("{0}")]
+pub struct PostgresError(String);
 
 impl PostgresError {
     fn folder(path: &str, error: &io::Error) -> Self {
-        Self::Folder {
-            path: path.to_owned(),
-            problem: error.to_string(),
-        }
+        Self(format!("{path} could not be written: {error}"))
     }
 
-    fn program(program: &'static str, error: &io::Error) -> Self {
-        Self::Program {
-            program,
-            problem: error.to_string(),
-        }
+    fn program(program: &str, error: &io::Error) -> Self {
+        Self(format!("`{program}` could not be run: {error}"))
     }
 }
 
-async fn connect(config: &tokio_postgres::Config) -> Result<Client, tokio_postgres::Error> {
+/// A session; its connection runs in a task of its own.
+pub(super) async fn connect(
+    config: &tokio_postgres::Config,
+) -> Result<Client, tokio_postgres::Error> {
     let (client, connection) = config.connect(NoTls).await?;
     // The client reports what goes wrong; the task only moves bytes.
     tokio::spawn(connection);
@@ -459,10 +364,9 @@ fn find_programs() -> Result<PathBuf, PostgresError> {
     folders
         .into_iter()
         .find(|folder| is_program(&folder.join("initdb")) && is_program(&folder.join("postgres")))
-        .ok_or(PostgresError::NotFound)
+        .ok_or_else(|| PostgresError(NOT_FOUND.to_owned()))
 }
 
-/// Newest version first.
 fn debian_folders() -> Vec<PathBuf> {
     let mut versions: Vec<(u32, PathBuf)> = fs::read_dir("/usr/lib/postgresql")
         .into_iter()
@@ -540,7 +444,7 @@ fn unprivileged_account() -> Result<Option<User>, PostgresError> {
         .into_iter()
         .find_map(|name| User::from_name(name).ok().flatten())
         .map(Some)
-        .ok_or(PostgresError::NoAccount)
+        .ok_or_else(|| PostgresError(NO_ACCOUNT.to_owned()))
 }
 
 fn free_port() -> Result<u16, PostgresError> {
@@ -552,10 +456,8 @@ fn free_port() -> Result<u16, PostgresError> {
 
 fn random_password() -> Result<Secret<String>, PostgresError> {
     let mut bytes = [0_u8; 24];
-    rand::fill(&mut bytes).map_err(|_| PostgresError::Program {
-        program: "the random source",
-        problem: "it gave nothing".to_owned(),
-    })?;
+    rand::fill(&mut bytes)
+        .map_err(|_| PostgresError("the system gave no random bytes".to_owned()))?;
     Ok(Secret::new(BASE64URL_NOPAD.encode(&bytes)))
 }
 
@@ -566,11 +468,13 @@ fn tail(log: &str) -> String {
     lines.get(from..).unwrap_or_default().join(" / ")
 }
 
+const NOT_FOUND: &str = "no PostgreSQL server programs in PATH or /usr/lib/postgresql/*/bin; on Debian: apt-get install postgresql";
+/// It refuses to run as root, and so do we.
+const NO_ACCOUNT: &str =
+    "PostgreSQL does not run as root, and there is no user `postgres` or `nobody` to run it as";
 const SUPERUSER: &str = "postgres";
 const PORTS_TRIED: usize = 3;
 const READY_POLLS: u32 = 600;
-/// At the processes of a server that is killed: one is enough but for what hangs in the kernel.
-const MOST_LOOKS: u32 = 5_000;
 const READY_POLL: Duration = Duration::from_millis(50);
 const LOG_LINES: usize = 5;
 
@@ -600,21 +504,20 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_server_starts_crashes_restarts_and_leaves_nothing() {
+    async fn a_server_stops_restarts_and_leaves_nothing() {
         let mut server = Server::start(&Options::default()).await.unwrap();
         let folder = server.folder().to_owned();
         let client = server.connect("postgres").await.unwrap();
         client
-            .batch_execute("CREATE ROLE before_the_crash")
+            .batch_execute("CREATE ROLE before_the_stop")
             .await
             .unwrap();
-        client.batch_execute("CHECKPOINT").await.unwrap();
-        server.crash();
+        server.stop();
         server.restart().await.unwrap();
         let client = server.connect("postgres").await.unwrap();
         let row = client
             .query_one(
-                "SELECT count(*) FROM pg_roles WHERE rolname = 'before_the_crash'",
+                "SELECT count(*) FROM pg_roles WHERE rolname = 'before_the_stop'",
                 &[],
             )
             .await

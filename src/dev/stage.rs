@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -14,6 +14,7 @@ use super::issuer::{Issuer, IssuerError};
 use super::postgres::{Options, PostgresError, Server};
 use crate::broker::{self, Running};
 use crate::broker::{Overrides, StartError};
+use crate::client::write_private_new;
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::Settings;
 use crate::credential::database::postgres::{PostgresSettings, install};
@@ -30,7 +31,6 @@ pub struct Stage {
     pub github: Issuer,
     /// The CI that signs like GitLab.
     pub gitlab: Issuer,
-    /// The database server.
     pub postgres: Server,
     /// The broker's name and address, e.g. `http://127.0.0.1:34567`.
     pub url: String,
@@ -38,10 +38,8 @@ pub struct Stage {
     folder: TempDir,
 }
 
-/// What the broker answered.
-#[derive(Debug)]
+/// What the broker answered. No `Debug`: the body may hold secrets.
 pub struct Reply {
-    /// The status code.
     pub status: u16,
     /// The JSON body. It may hold secrets: print it through [`masked`] only.
     pub body: Value,
@@ -125,7 +123,6 @@ impl Stage {
         self.folder.path()
     }
 
-    /// The audit file.
     #[must_use]
     pub fn audit_file(&self) -> PathBuf {
         self.folder().join(AUDIT)
@@ -195,16 +192,13 @@ pub enum StageError {
     /// A file or a port.
     #[error("the temporary folder or a port could not be used: {0}")]
     Folder(#[from] std::io::Error),
-    /// The CI.
     #[error(transparent)]
     Issuer(#[from] IssuerError),
-    /// The database server.
     #[error(transparent)]
     Postgres(#[from] PostgresError),
     /// What was run in it.
     #[error("the database refused the set-up: {0}")]
     Sql(#[from] tokio_postgres::Error),
-    /// The broker.
     #[error(transparent)]
     Broker(#[from] StartError),
     /// The settings that were written for it.
@@ -223,8 +217,13 @@ fn write_files(
     postgres: &Server,
 ) -> Result<(), StageError> {
     let root = RootKey::generate().map_err(|error| StageError::Settings(error.to_string()))?;
-    write_secret(&folder.join("root.key"), root.to_text().expose())?;
-    write_secret(&folder.join("shop-db"), postgres.password().expose())?;
+    let secrets = [
+        ("root.key", root.to_text()),
+        ("shop-db", postgres.password().clone()),
+    ];
+    for (name, text) in secrets {
+        write_private_new(&folder.join(name), text.expose().as_bytes(), 0o600)?;
+    }
     let policies = folder.join("policies");
     fs::create_dir(&policies)?;
     // A folder that others may write to is refused, whatever the umask here.
@@ -256,17 +255,6 @@ fn write_files(
     Ok(())
 }
 
-/// A new file that only its owner can read.
-pub(crate) fn write_secret(path: &Path, text: &str) -> std::io::Result<()> {
-    use std::io::Write as _;
-    let mut file = fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)?;
-    file.write_all(text.as_bytes())
-}
-
 /// The application's own schema, then what a DBA would run from `hallpass target install`.
 async fn install_target(settings: &Settings, postgres: &Server) -> Result<(), StageError> {
     let server = postgres.connect("postgres").await?;
@@ -274,7 +262,7 @@ async fn install_target(settings: &Settings, postgres: &Server) -> Result<(), St
     server
         .batch_execute("REVOKE ALL ON DATABASE shop FROM PUBLIC")
         .await?;
-    // No lease may enter a database that is not listed (databases.md P-1).
+    // No lease may enter a database that is not listed (T-101).
     server
         .batch_execute("REVOKE ALL ON DATABASE postgres, template1 FROM PUBLIC")
         .await?;
@@ -336,7 +324,7 @@ pub fn fresh_key() -> Result<Secret<String>, StageError> {
     Ok(Secret::new(data_encoding::BASE64URL_NOPAD.encode(&bytes)))
 }
 
-/// The policies of the repository, so that the demo shows what the README explains.
+/// The policies of the repository, so that the demo shows what the README and `docs/policies.md` explain.
 const POLICIES: [(&str, &str); 2] = [
     ("root.yaml", include_str!("../../policies/root.yaml")),
     ("shop.yaml", include_str!("../../policies/shop.yaml")),

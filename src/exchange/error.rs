@@ -39,23 +39,17 @@ pub enum Error {
         "credential `{credential}` is of kind `{kind}`, which `requested_token_type` does not name"
     )]
     Kind {
-        /// The credential.
         credential: String,
-        /// What it is.
         kind: &'static str,
     },
     /// The caller named the credential and a URI that is not the credential's.
     #[error(
         "`audience` names credential `{credential}`, which does not declare the URI in `resource`; send one of the two"
     )]
-    Resource {
-        /// The credential.
-        credential: String,
-    },
+    Resource { credential: String },
     /// The caller brought other inputs than the credential takes.
     #[error(transparent)]
     Input(InputError),
-    /// The token was used.
     #[error(transparent)]
     Reserve(#[from] ReplayError),
     /// It could not be recorded.
@@ -64,7 +58,6 @@ pub enum Error {
     /// It could not be made.
     #[error(transparent)]
     Mint(#[from] MintError),
-    /// A bug: something panicked.
     #[error("something went wrong inside the broker")]
     Bug,
 }

@@ -14,23 +14,16 @@ use crate::token::Verifier;
 /// What an exchange is made of.
 #[derive(Debug)]
 pub struct Parts {
-    /// Is the token genuine?
     pub verifier: Verifier,
     /// May the job have this?
     pub policies: Arc<PolicySet>,
-    /// Was the token used?
     pub used_tokens: Arc<dyn UsedTokens>,
-    /// What happened?
     pub audit: Arc<AuditLog>,
     /// Makes credentials, of every kind.
     pub mints: Arc<dyn Mint>,
-    /// End leases.
     pub targets: Arc<Targets>,
-    /// Opens handles.
     pub root_keys: RootKeys,
-    /// What time is it?
     pub clock: Arc<dyn Clock>,
-    /// Exchanges at once.
     pub places: usize,
     /// Exchanges and explanations per repository and minute.
     pub per_repository: u32,

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
+use super::Error;
 use crate::credential::Credential;
 use crate::policy::{Ask, Available, Decision, Denial};
 use crate::provider::{Fact, Job};
@@ -13,25 +14,20 @@ use crate::token::{SubjectToken, Verified, Verifier};
 pub struct Request {
     /// Our id of the request.
     pub id: String,
-    /// Who asks.
     pub subject_token: SubjectToken,
-    /// For what.
     pub ask: Ask,
     /// The kind of credential the caller can use, when it says (`requested_token_type`).
     pub kind: Option<&'static str>,
     /// The URI that the credential must declare, when the caller names one beside it
     /// (RFC 8693 `resource`).
     pub resource: Option<String>,
-    /// Makes a repeat safe.
     pub key: Option<IdempotencyKey>,
     /// Where to leave what is known of the caller, for the log.
     pub seen: Arc<Seen>,
 }
 
-/// What comes back.
 #[derive(Debug)]
 pub struct Granted {
-    /// What was minted.
     pub credential: Credential,
     /// Seconds it lives from now.
     pub expires_in: i64,
@@ -45,13 +41,13 @@ pub struct Granted {
     pub is_repeat: bool,
 }
 
-/// What an explanation says.
 #[derive(Debug)]
 pub enum Explained {
     /// The job may have it.
     Permitted(Box<Decision>),
-    /// The job may not.
     Denied(Box<Denial>),
+    /// The job may have it, but not with what else it asks for.
+    Unfit(Box<Decision>, Error),
     /// Everything this job may have, where it asked for nothing in particular.
     Available(Vec<Available>),
 }
@@ -92,7 +88,6 @@ impl Seen {
         self.token.get().map(String::as_str)
     }
 
-    /// The job's repository.
     #[must_use]
     pub fn repository(&self) -> Option<&str> {
         self.repository.get().map(String::as_str)

@@ -1,4 +1,4 @@
-//! What a handler returns: a reply or a refusal as data, which [`super::dialect`] writes as JSON.
+//! What a handler returns: a reply or a refusal as data, which becomes JSON with the request's id.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use http::{HeaderName, HeaderValue, StatusCode, header};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::dialect::Dialect;
+use super::oauth;
 use super::request::RequestError;
 use crate::exchange::Seen;
 use crate::policy::decide::FailedCondition;
@@ -66,8 +66,8 @@ impl Verdict {
     }
 }
 
-/// A JSON object that was asked for.
-#[derive(Clone, Debug)]
+/// A JSON object that was asked for. It may hold a credential.
+#[derive(Clone)]
 pub(super) struct Reply {
     pub(super) status: StatusCode,
     pub(super) body: Map<String, Value>,
@@ -89,12 +89,11 @@ impl Reply {
     }
 }
 
-/// A refusal, whatever the protocol of the endpoint.
+/// A refusal.
 #[derive(Clone, Debug)]
 pub(super) struct Refusal {
     /// The kind of answer: that of the reason, but for a few.
     pub(super) class: Class,
-    /// What the caller reads.
     pub(super) reason: Reason,
     pub(super) text: String,
     /// The same request may succeed in so many seconds.
@@ -183,8 +182,8 @@ impl IntoResponse for RequestError {
 }
 
 /// What a handler returns. As a response it is a placeholder: [`write`] makes the body once the
-/// request's id and dialect are known.
-#[derive(Clone, Debug)]
+/// request's id is known.
+#[derive(Clone)]
 pub(super) enum Answer {
     Reply(Reply),
     Refusal(Refusal),
@@ -200,11 +199,7 @@ impl IntoResponse for Answer {
 
 /// Writes the answer that is in `response`, and returns what the log says of it. A response without
 /// one, such as metrics, stays as it is.
-pub(super) fn write(
-    mut response: Response,
-    id: &RequestId,
-    dialect: Dialect,
-) -> (Response, Verdict) {
+pub(super) fn write(mut response: Response, id: &RequestId) -> (Response, Verdict) {
     let (mut written, closes, verdict) = match response.extensions_mut().remove() {
         Some(Answer::Reply(reply)) => {
             let body = members(reply.body, reply.cache, id);
@@ -212,7 +207,7 @@ pub(super) fn write(
             (written, false, reply.verdict)
         }
         Some(Answer::Refusal(refusal)) => {
-            let written = refused(&refusal, dialect.body(&refusal, id));
+            let written = refused(&refusal, object(&oauth::body(&refusal, Some(id))));
             (written, refusal.closes, refusal.verdict)
         }
         None => (response, false, Verdict::new(Reason::Success)),

@@ -59,7 +59,6 @@ pub(super) struct Asked {
     pub(super) key: Option<IdempotencyKey>,
 }
 
-/// Headers and body.
 impl FromRequest<Arc<Shared>> for Asked {
     type Rejection = RequestError;
 

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use axum::extract::State;
 use serde_json::Value;
 
-use super::answer::{Answer, Context, Reply};
+use super::answer::{Answer, Context, Refusal, Reply};
 use super::credentials::Asked;
-use super::{Shared, dialect, error};
+use super::{Shared, error, oauth};
 use crate::exchange::Explained;
-use crate::policy::{Ask, Available, Decision, Denial, Disclosure};
+use crate::policy::{Ask, Available, Decision, Disclosure};
 use crate::wire;
 
 /// `POST /api/explain`: the input of the JSON endpoint; without `credential`, what the job may have.
@@ -27,34 +27,37 @@ pub(super) async fn post(
     let (id, token) = (context.id.as_str(), &asked.subject_token);
     let exchange = &shared.exchange;
     let explained = exchange.explain(id, token, ask.as_ref(), &context.seen);
+    let disclosure = shared.disclosure;
     match explained.await {
-        Ok(Explained::Permitted(decision)) => Reply::ok(&wire::Explanation {
-            permitted: true,
-            decision: disclosed(&decision, shared.disclosure),
-            refusal: None,
-        })
-        .into(),
+        Ok(Explained::Permitted(decision)) => explanation(&decision, None, disclosure),
         Ok(Explained::Denied(denial)) => {
-            let mut reply = Reply::ok(&denied(&denial, shared.disclosure));
-            reply.verdict.credential = Some(denial.decision().credential.clone());
-            reply.verdict.detail = Some(denial.reason().code().to_owned());
-            reply.into()
+            let refusal = error::denied(&denial, disclosure);
+            explanation(denial.decision(), Some(&refusal), disclosure)
+        }
+        Ok(Explained::Unfit(decision, problem)) => {
+            let refusal = error::refusal(&problem, disclosure);
+            explanation(&decision, Some(&refusal), disclosure)
         }
         Ok(Explained::Available(credentials)) => Reply::ok(&wire::Offers {
             credentials: credentials.into_iter().map(offer).collect(),
         })
         .into(),
-        Err(refused) => error::refusal(&refused, shared.disclosure).into(),
+        Err(refused) => error::refusal(&refused, disclosure).into(),
     }
 }
 
-/// The denial an exchange would get, with the part of the decision that the job may learn.
-fn denied(denial: &Denial, disclosure: Disclosure) -> wire::Explanation {
-    wire::Explanation {
-        permitted: false,
-        decision: disclosed(denial.decision(), disclosure),
-        refusal: Some(dialect::oauth(&error::denied(denial, disclosure), None)),
+/// What an exchange would answer, with the part of the decision that the job may learn.
+fn explanation(decision: &Decision, refusal: Option<&Refusal>, disclosure: Disclosure) -> Answer {
+    let mut reply = Reply::ok(&wire::Explanation {
+        permitted: refusal.is_none(),
+        decision: disclosed(decision, disclosure),
+        refusal: refusal.map(|refusal| oauth::body(refusal, None)),
+    });
+    if let Some(refusal) = refusal {
+        reply.verdict.credential = Some(decision.credential.clone());
+        reply.verdict.detail = Some(refusal.verdict.reason.code().to_owned());
     }
+    reply.into()
 }
 
 fn disclosed(decision: &Decision, disclosure: Disclosure) -> Value {

@@ -14,8 +14,7 @@ use crate::credential::kind;
 /// The parameters of an `application/x-www-form-urlencoded` body, decoded.
 ///
 /// A parameter without a value counts as not sent (RFC 6749 section 3.2), but still as present
-/// when it is looked for twice.
-#[derive(Debug)]
+/// when it is looked for twice. No `Debug`: a value may be a token.
 pub struct Form {
     fields: Vec<(String, String)>,
 }

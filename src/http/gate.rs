@@ -4,13 +4,12 @@
 use std::net::{IpAddr, SocketAddr};
 
 use http::request::Parts;
-use http::{HeaderMap, Method, Version, header};
+use http::{HeaderMap, Method, Uri, Version, header};
 use ipnet::IpNet;
 
 use super::request::RequestError;
 use crate::config::OperatorHost;
 
-/// Bounds of a head.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct HeadLimits {
     pub(super) fields: usize,
@@ -42,19 +41,23 @@ fn check_size(parts: &Parts, limits: HeadLimits) -> Result<(), RequestError> {
     if parts.headers.len() > limits.fields {
         return Err(refused);
     }
-    // A field is its name, `: `, its value and a line end.
-    let fields = parts.headers.iter().map(|(name, value)| {
-        name.as_str()
-            .len()
-            .saturating_add(value.len())
-            .saturating_add(4)
-    });
-    let line = parts.uri.path().len().saturating_add(16);
-    let bytes = fields.fold(line, usize::saturating_add);
+    let bytes = head_size(&parts.method, &parts.uri, &parts.headers);
     if bytes > limits.bytes {
         return Err(refused);
     }
     Ok(())
+}
+
+/// The bytes of a head as clients write it: a field is its name, `: `, its value and a line end.
+pub(super) fn head_size(method: &Method, uri: &Uri, headers: &HeaderMap) -> usize {
+    // Two spaces, the version and two line ends: that of the request line and the empty line.
+    let line = [method.as_str().len(), uri.to_string().len(), 14];
+    let fields = headers
+        .iter()
+        .flat_map(|(name, value)| [name.as_str().len(), value.len(), 4]);
+    line.into_iter()
+        .chain(fields)
+        .fold(0, usize::saturating_add)
 }
 
 fn check_host(parts: &Parts) -> Result<(), RequestError> {

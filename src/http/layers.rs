@@ -41,8 +41,7 @@ fn around(router: Router<Arc<Shared>>, shared: &Arc<Shared>) -> Router {
     router.layer(layers).with_state(Arc::clone(shared))
 }
 
-/// Gives the request its id and its span, writes the answer in the dialect of its route, and then its
-/// log line.
+/// Gives the request its id and its span, writes the answer, and then its log line.
 fn logged(
     State(shared): State<Arc<Shared>>,
     mut request: Request,
@@ -55,7 +54,7 @@ fn logged(
     request.extensions_mut().insert(context.clone());
     let running = next.run(request).instrument(span(&context.id, route));
     async move {
-        let (mut response, verdict) = answer::write(running.await, &context.id, route.dialect);
+        let (mut response, verdict) = answer::write(running.await, &context.id);
         if is_last {
             answer::seal(response.headers_mut(), &context.id, true);
         }

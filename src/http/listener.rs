@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use serde_json::Value;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -14,9 +15,9 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 
-use super::answer::{Refusal, RequestId};
+use super::answer::{Refusal, RequestId, object};
 use super::connection::{self, Times};
-use super::dialect::Dialect;
+use super::oauth;
 use crate::reason::Reason;
 
 /// What a listener opens to: asked anew for each connection, and for each request on it, so that a
@@ -35,7 +36,6 @@ impl fmt::Debug for Entrance {
     }
 }
 
-/// A listener's rules.
 #[derive(Clone)]
 pub(crate) struct Rules {
     pub(crate) times: Times,
@@ -51,6 +51,7 @@ pub(crate) struct Rules {
 /// grace.
 pub(crate) async fn run(listener: TcpListener, door: Door, mut stop: watch::Receiver<bool>) {
     let mut open = JoinSet::new();
+    let connections = GracefulShutdown::new();
     let mut turned_away = TurnedAway::default();
     loop {
         tokio::select! {
@@ -68,16 +69,14 @@ pub(crate) async fn run(listener: TcpListener, door: Door, mut stop: watch::Rece
                         turned_away.tell(&stream, rules.tls.is_some());
                         continue;
                     }
-                    open.spawn(converse(stream, peer, Arc::clone(&door), rules, stop.clone()));
+                    open.spawn(converse(stream, peer, Arc::clone(&door), rules, connections.watcher()));
                 }
                 Err(error) => pause(&error).await,
             },
         }
     }
     drop(listener);
-    let ended = tokio::time::timeout(door().rules.grace, async {
-        while open.join_next().await.is_some() {}
-    });
+    let ended = tokio::time::timeout(door().rules.grace, connections.shutdown());
     if ended.await.is_err() {
         tracing::warn!(
             reason = Reason::ListenerGrace.code(),
@@ -88,13 +87,7 @@ pub(crate) async fn run(listener: TcpListener, door: Door, mut stop: watch::Rece
     }
 }
 
-async fn converse(
-    stream: TcpStream,
-    peer: SocketAddr,
-    door: Door,
-    rules: Rules,
-    stop: watch::Receiver<bool>,
-) {
+async fn converse(stream: TcpStream, peer: SocketAddr, door: Door, rules: Rules, stop: Watcher) {
     // Answers are one small write each; waiting to join it with another only delays it.
     if stream.set_nodelay(true).is_err() {
         return;
@@ -151,10 +144,9 @@ fn full(id: &RequestId) -> String {
     unread(id, &Refusal::new(Reason::LimitBusy, text))
 }
 
-/// The answer to a connection that no request is read from. Which endpoint was meant is not known: it
-/// is written as that of most.
+/// The answer to a connection that no request is read from.
 pub(super) fn unread(id: &RequestId, refusal: &Refusal) -> String {
-    let body = Value::Object(Dialect::OAuth.body(refusal, id)).to_string();
+    let body = Value::Object(object(&oauth::body(refusal, Some(id)))).to_string();
     let (id, retry_after) = (id.as_str(), refusal.retry_after.unwrap_or(1));
     format!(
         "HTTP/1.1 503 Service Unavailable\r\n\

@@ -52,7 +52,6 @@ impl Line {
         }
     }
 
-    /// The request was answered.
     pub(super) fn answered(mut self, status: StatusCode, verdict: &Verdict) {
         self.write(Some(status), verdict);
     }

@@ -1,184 +1,235 @@
-//! What is counted. Every label's values come from closed lists, so that no caller adds a series
-//! (T-97).
+//! Metrics: one list, from which `/metrics` and `docs/metrics.md` are made. The values of every label
+//! come from closed sets, so that no caller can add a series (T-97).
 
 use std::fmt;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use metrics::{Key, Label, Level, Metadata, Recorder as _};
-use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
+use prometheus_client::encoding::{EncodeMetric, prometheus_text};
+use prometheus_client::metrics::TypedMetric;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
 
 use crate::credential::target::{ConnectionStatus, LeaseState, TargetStatus};
 use crate::reason::Reason;
 use crate::replay::StoreStatus;
 use crate::token::keys::remote::IssuerStatus;
 
-/// The counters of one broker.
+/// A metric as it is documented.
+#[derive(Clone, Debug)]
+pub struct Metric {
+    /// The name in `/metrics`; that of a counter ends in `_total`.
+    pub name: &'static str,
+    /// `counter`, `gauge` or `histogram`.
+    pub kind: String,
+    /// The label names of each series, in order.
+    pub labels: Vec<&'static str>,
+    /// One sentence in Markdown, without its full stop.
+    pub help: &'static str,
+}
+
+/// Every metric of a broker.
+#[must_use]
+pub fn list() -> Vec<Metric> {
+    Metrics::new().list.metrics
+}
+
+/// The metrics of one broker.
 pub(crate) struct Metrics {
-    recorder: PrometheusRecorder,
-    handle: PrometheusHandle,
+    requests: Labelled<Counter, 2>,
+    request_seconds: Labelled<Histogram, 1>,
+    exchanges: Labelled<Counter, 3>,
+    unknown_parameters: Labelled<Counter, 0>,
+    reloads: Labelled<Counter, 1>,
+    used_tokens_usable: Labelled<Gauge, 0>,
+    used_tokens: Labelled<Gauge, 0>,
+    used_tokens_capacity: Labelled<Gauge, 0>,
+    key_fetches: Labelled<Counter, 2>,
+    leases: Labelled<Gauge, 2>,
+    foreign_leases: Labelled<Gauge, 1>,
+    quarantined_objects: Labelled<Gauge, 1>,
+    connections: Labelled<Gauge, 2>,
+    connections_limit: Labelled<Gauge, 2>,
+    connections_refused: Labelled<Counter, 3>,
+    list: List,
 }
 
 impl Metrics {
     pub(crate) fn new() -> Self {
-        // Wrong buckets would be an error of ours that the test below finds; without them a
-        // histogram becomes a summary, which is still right.
-        let builder = PrometheusBuilder::new();
-        let recorder = match builder.set_buckets(&BUCKETS) {
-            Ok(builder) => builder.build_recorder(),
-            Err(_) => PrometheusBuilder::new().build_recorder(),
+        let mut list = List::default();
+        let metrics = Self {
+            requests: list.add(
+                "hallpass_requests_total",
+                ["route", "status"],
+                "Requests on both listeners. Status `499`: the caller went away before the answer",
+                Counter::default,
+            ),
+            request_seconds: list.add(
+                "hallpass_request_seconds",
+                ["route"],
+                "Time from the head of a request to its answer, in seconds",
+                || Histogram::new(BUCKETS),
+            ),
+            exchanges: list.add(
+                "hallpass_exchanges_total",
+                ["door", "issuer", "reason"],
+                "Requests for a credential, by path (`door`), issuer (`unknown` unless it is configured) \
+                 and reason code, which is `ok` for a grant",
+                Counter::default,
+            ),
+            unknown_parameters: list.add(
+                "hallpass_unknown_parameters_total",
+                [],
+                "Parameters of forms at `/token` that the broker does not know and ignored",
+                Counter::default,
+            ),
+            reloads: list.add(
+                "hallpass_reloads_total",
+                ["outcome"],
+                "Reloads of settings and policies: `loaded`, or `failed` where the previous version stays",
+                Counter::default,
+            ),
+            used_tokens_usable: list.add(
+                "hallpass_used_tokens_usable",
+                [],
+                "1 if the store of used tokens works, 0 if it does not; nothing is minted then",
+                Gauge::default,
+            ),
+            used_tokens: list.add(
+                "hallpass_used_tokens",
+                [],
+                "Used tokens that the store remembers (store in memory only)",
+                Gauge::default,
+            ),
+            used_tokens_capacity: list.add(
+                "hallpass_used_tokens_capacity",
+                [],
+                "Used tokens that the store has room for (store in memory only)",
+                Gauge::default,
+            ),
+            key_fetches: list.add(
+                "hallpass_key_fetches_total",
+                ["issuer", "outcome"],
+                "Fetches of an issuer's keys: `ok`, or the reason code of the error",
+                Counter::default,
+            ),
+            leases: list.add(
+                "hallpass_leases",
+                ["target", "state"],
+                "Leases of a database target by state, as the last sweep found them",
+                Gauge::default,
+            ),
+            foreign_leases: list.add(
+                "hallpass_foreign_leases",
+                ["target"],
+                "Live logins that no broker with the same root key made; should be 0",
+                Gauge::default,
+            ),
+            quarantined_objects: list.add(
+                "hallpass_quarantined_objects",
+                ["target"],
+                "Database objects in quarantine; should be 0",
+                Gauge::default,
+            ),
+            connections: list.add(
+                "hallpass_target_connections",
+                ["target", "login"],
+                "Open connections to a database target as its `broker` or `cleaner` login",
+                Gauge::default,
+            ),
+            connections_limit: list.add(
+                "hallpass_target_connections_limit",
+                ["target", "login"],
+                "Connections that this broker may open as the login",
+                Gauge::default,
+            ),
+            connections_refused: list.add(
+                "hallpass_target_connections_refused_total",
+                ["target", "login", "reason"],
+                "Connections that the server refused: `login_limit`, `database_limit` or `server_full`",
+                Counter::default,
+            ),
+            list,
         };
-        let handle = recorder.handle();
-        let metrics = Self { recorder, handle };
-        // Who watches for an increase misses the first of what was not there at zero.
+        // An alert on an increase misses the first one of a series that did not exist at zero.
         for outcome in ["loaded", "failed"] {
-            metrics.count("hallpass_reloads_total", reload_labels(outcome), 0);
+            metrics.reloads.with([outcome]);
         }
         metrics
     }
 
-    /// One request was answered.
-    pub(super) fn request(&self, route: &'static str, status: u16, took: Duration) {
-        let labels = vec![
-            Label::from_static_parts("route", route),
-            Label::new("status", status.to_string()),
-        ];
-        self.count("hallpass_requests_total", labels, 1);
-        let key = Key::from_parts(
-            "hallpass_request_seconds",
-            vec![Label::from_static_parts("route", route)],
-        );
-        self.recorder
-            .register_histogram(&key, &METADATA)
-            .record(took.as_secs_f64());
+    pub(super) fn request(&self, route: &str, status: u16, took: Duration) {
+        self.requests.with([route, &status.to_string()]).inc();
+        let seconds = took.as_secs_f64();
+        self.request_seconds.with([route]).observe(seconds);
     }
 
-    /// One subject token was shown: what came of it, and whose it was if we know the issuer.
-    pub(super) fn exchange(&self, door: &'static str, issuer: &str, reason: Reason) {
-        let labels = vec![
-            Label::from_static_parts("door", door),
-            Label::new("issuer", issuer.to_owned()),
-            Label::from_static_parts("reason", reason.code()),
-        ];
-        self.count("hallpass_exchanges_total", labels, 1);
+    /// A subject token was exchanged or rejected; the issuer is one that is configured, or unknown.
+    pub(super) fn exchange(&self, door: &str, issuer: &str, reason: Reason) {
+        self.exchanges.with([door, issuer, reason.code()]).inc();
     }
 
-    /// Settings and policies were loaded anew, or could not be.
-    pub(crate) fn reload(&self, outcome: &'static str) {
-        self.count("hallpass_reloads_total", reload_labels(outcome), 1);
+    /// Settings and policies were reloaded, or failed to.
+    pub(crate) fn reload(&self, outcome: &str) {
+        self.reloads.with([outcome]).inc();
     }
 
     /// A form had parameters that we do not know (T-06).
     pub(super) fn unknown_parameters(&self, count: usize) {
         if count > 0 {
             let count = u64::try_from(count).unwrap_or(u64::MAX);
-            self.count("hallpass_unknown_parameters_total", Vec::new(), count);
+            self.unknown_parameters.with([]).inc_by(count);
         }
     }
 
-    /// How the store of used tokens is now. What it does not know has no series.
+    /// The state of the store of used tokens. What the store does not know has no series.
     pub(super) fn used_tokens(&self, status: &StoreStatus) {
         let usable = usize::from(status.problem.is_none());
-        self.gauge("hallpass_used_tokens_usable", Some(usable));
-        self.gauge("hallpass_used_tokens", status.used);
-        self.gauge("hallpass_used_tokens_capacity", status.capacity);
+        self.used_tokens_usable.set([], usable);
+        if let Some(used) = status.used {
+            self.used_tokens.set([], used);
+        }
+        if let Some(capacity) = status.capacity {
+            self.used_tokens_capacity.set([], capacity);
+        }
     }
 
-    /// Fetches of an issuer's keys, by how they ended.
     pub(super) fn key_fetches(&self, issuer: &IssuerStatus) {
         for (outcome, count) in &issuer.fetches {
-            let labels = vec![
-                Label::new("issuer", issuer.name.clone()),
-                Label::from_static_parts("outcome", outcome),
-            ];
-            let key = Key::from_parts("hallpass_key_fetches_total", labels);
-            let counter = self.recorder.register_counter(&key, &METADATA);
-            counter.absolute(*count);
+            self.key_fetches.set([&issuer.name, outcome], *count);
         }
     }
 
-    /// How far the leases of a target have ended, and what of it somebody should look at.
     pub(super) fn leases(&self, target: &str, status: &TargetStatus) {
-        let set = |name: &'static str, labels: Vec<Label>, value: usize| {
-            let gauge = self
-                .recorder
-                .register_gauge(&Key::from_parts(name, labels), &METADATA);
-            gauge.set(f64::from(u32::try_from(value).unwrap_or(u32::MAX)));
-        };
-        let of_target = || Label::new("target", target.to_owned());
         for state in LeaseState::ALL {
-            let labels = vec![of_target(), Label::from_static_parts("state", state.name())];
             let count = status.leases.get(&state).copied().unwrap_or_default();
-            set("hallpass_leases", labels, count);
+            self.leases.set([target, state.name()], count);
         }
-        set(
-            "hallpass_foreign_leases",
-            vec![of_target()],
-            status.strangers,
-        );
+        self.foreign_leases.set([target], status.strangers);
         let quarantined = usize::try_from(status.quarantined).unwrap_or_default();
-        set(
-            "hallpass_quarantined_objects",
-            vec![of_target()],
-            quarantined,
-        );
+        self.quarantined_objects.set([target], quarantined);
     }
 
-    /// Connections to a target as one of its two logins, and those that its server refused.
     pub(super) fn connections(&self, target: &str, status: &ConnectionStatus) {
-        let labels = || {
-            vec![
-                Label::new("target", target.to_owned()),
-                Label::from_static_parts("login", status.login),
-            ]
-        };
-        let gauges = [
-            ("hallpass_target_connections", status.open),
-            ("hallpass_target_connections_limit", status.most),
-        ];
-        for (name, value) in gauges {
-            let value = u32::try_from(value).unwrap_or(u32::MAX);
-            let key = Key::from_parts(name, labels());
-            let gauge = self.recorder.register_gauge(&key, &METADATA);
-            gauge.set(f64::from(value));
-        }
+        let labels = [target, status.login];
+        self.connections.set(labels, status.open);
+        self.connections_limit.set(labels, status.most);
         for (reason, count) in &status.refused {
-            let mut labels = labels();
-            labels.push(Label::from_static_parts("reason", reason));
-            let key = Key::from_parts("hallpass_target_connections_refused_total", labels);
-            let counter = self.recorder.register_counter(&key, &METADATA);
-            counter.absolute(*count);
+            let labels = [target, status.login, reason];
+            self.connections_refused.set(labels, *count);
         }
     }
 
     /// The text that Prometheus reads (exposition format 0.0.4).
     pub(super) fn render(&self) -> String {
-        self.handle.run_upkeep();
-        self.handle.render()
+        let mut text = String::new();
+        // Writing to a string cannot fail.
+        let _: fmt::Result = prometheus_text::encode(&mut text, &self.list.registry);
+        text
     }
-
-    /// Drains what histograms keep between two reads.
-    pub(crate) fn upkeep(&self) {
-        self.handle.run_upkeep();
-    }
-
-    fn gauge(&self, name: &'static str, value: Option<usize>) {
-        if let Some(value) = value.and_then(|value| u32::try_from(value).ok()) {
-            self.recorder
-                .register_gauge(&Key::from_static_name(name), &METADATA)
-                .set(f64::from(value));
-        }
-    }
-
-    fn count(&self, name: &'static str, labels: Vec<Label>, by: u64) {
-        let key = Key::from_parts(name, labels);
-        self.recorder
-            .register_counter(&key, &METADATA)
-            .increment(by);
-    }
-}
-
-fn reload_labels(outcome: &'static str) -> Vec<Label> {
-    vec![Label::from_static_parts("outcome", outcome)]
 }
 
 impl fmt::Debug for Metrics {
@@ -187,16 +238,76 @@ impl fmt::Debug for Metrics {
     }
 }
 
-const METADATA: Metadata<'_> = Metadata::new("hallpass", Level::INFO, None);
+/// Collects the metrics while they are made.
+#[derive(Default)]
+struct List {
+    registry: Registry,
+    metrics: Vec<Metric>,
+}
+
+impl List {
+    fn add<M, const N: usize>(
+        &mut self,
+        name: &'static str,
+        labels: [&'static str; N],
+        help: &'static str,
+        new: fn() -> M,
+    ) -> Labelled<M, N>
+    where
+        M: EncodeMetric + TypedMetric + fmt::Debug + Send + Sync + 'static,
+    {
+        let family = Family::new_with_constructor(new);
+        // The registry appends the suffix of a counter and the full stop.
+        let registered = name.strip_suffix("_total").unwrap_or(name);
+        self.registry.register(registered, help, family.clone());
+        self.metrics.push(Metric {
+            name,
+            kind: M::TYPE.as_str().to_owned(),
+            labels: labels.to_vec(),
+            help,
+        });
+        Labelled { labels, family }
+    }
+}
+
+/// A metric with a series for each set of values of its labels.
+struct Labelled<M, const N: usize> {
+    labels: [&'static str; N],
+    family: Family<[(&'static str, String); N], M>,
+}
+
+impl<M: Clone, const N: usize> Labelled<M, N> {
+    fn with(&self, values: [&str; N]) -> M {
+        let mut names = self.labels.into_iter();
+        let labels = values.map(|value| (names.next().unwrap_or_default(), value.to_owned()));
+        self.family.get_or_create_owned(&labels)
+    }
+}
+
+impl<const N: usize> Labelled<Gauge, N> {
+    fn set(&self, labels: [&str; N], value: usize) {
+        let value = i64::try_from(value).unwrap_or(i64::MAX);
+        self.with(labels).set(value);
+    }
+}
+
+impl<const N: usize> Labelled<Counter, N> {
+    /// For what is counted elsewhere.
+    fn set(&self, labels: [&str; N], count: u64) {
+        self.with(labels).inner().store(count, Ordering::Relaxed);
+    }
+}
 
 /// Seconds: an exchange for a token takes a fraction of a millisecond, one for a database login
-/// some ten, a request at most ten seconds.
+/// about ten, a request at most ten seconds.
 const BUCKETS: [f64; 10] = [
     0.000_2, 0.000_5, 0.001, 0.005, 0.02, 0.05, 0.2, 1.0, 3.0, 10.0,
 ];
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
 
     /// T-97
@@ -226,5 +337,59 @@ mod tests {
             text.contains(r#"hallpass_request_seconds_bucket{route="/token",le="0.005"} 3"#),
             "{text}"
         );
+    }
+
+    #[test]
+    fn every_metric_of_the_list_is_written_and_no_other() {
+        let metrics = Metrics::new();
+        metrics.request("/token", 200, Duration::ZERO);
+        metrics.exchange("/token", "github", Reason::Success);
+        metrics.unknown_parameters(1);
+        metrics.used_tokens(&StoreStatus {
+            problem: None,
+            used: Some(1),
+            capacity: Some(2),
+        });
+        metrics.key_fetches(&IssuerStatus {
+            name: "github".to_owned(),
+            url: String::new(),
+            keys: None,
+            age: None,
+            usable: true,
+            problem: None,
+            last_error: None,
+            fetches: BTreeMap::from([("ok", 7)]),
+        });
+        metrics.leases("shop", &TargetStatus::default());
+        let refused = BTreeMap::from([("server_full", 3)]);
+        metrics.connections(
+            "shop",
+            &ConnectionStatus {
+                login: "broker",
+                refused,
+                ..ConnectionStatus::default()
+            },
+        );
+        let text = metrics.render();
+        let of_list: Vec<String> = list()
+            .iter()
+            .map(|metric| {
+                let (name, kind, help) = (metric.name, &metric.kind, metric.help);
+                format!("# HELP {name} {help}.\n# TYPE {name} {kind}\n")
+            })
+            .collect();
+        for head in &of_list {
+            assert!(text.contains(head), "{head} is not in {text}");
+        }
+        assert_eq!(text.matches("# TYPE ").count(), of_list.len());
+        assert!(
+            text.contains(r#"{issuer="github",outcome="ok"} 7"#),
+            "{text}"
+        );
+        assert!(
+            text.contains(r#"{target="shop",login="broker",reason="server_full"} 3"#),
+            "{text}"
+        );
+        assert!(text.contains("hallpass_used_tokens_capacity 2\n"), "{text}");
     }
 }

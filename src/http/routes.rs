@@ -5,7 +5,6 @@ use std::sync::Arc;
 use axum::Router;
 use axum::routing::{MethodRouter, any, get, post};
 
-use super::dialect::Dialect;
 use super::request::RequestError;
 use super::{Shared, credentials, discovery, explain, operator, revoke, token};
 use super::{healthy, root};
@@ -16,8 +15,6 @@ pub(super) struct Route {
     pub(super) path: &'static str,
     listeners: &'static [Listener],
     pub(super) purpose: Purpose,
-    /// How refusals are written: also those of the layers around it.
-    pub(super) dialect: Dialect,
     method: Method,
     handler: fn() -> MethodRouter<Arc<Shared>>,
 }
@@ -48,7 +45,6 @@ enum Method {
     Post,
     /// HEAD is GET without the body (RFC 9110 section 9.3.2): health checks use it.
     Get,
-    /// The handler decides.
     Any,
 }
 
@@ -96,7 +92,6 @@ static ROUTES: [Route; 11] = [
         path: "/token",
         listeners: &[Listener::Public],
         purpose: Purpose::Exchange,
-        dialect: Dialect::OAuth,
         method: Method::Post,
         handler: || post(token::post),
     },
@@ -104,7 +99,6 @@ static ROUTES: [Route; 11] = [
         path: "/api/credentials",
         listeners: &[Listener::Public],
         purpose: Purpose::Exchange,
-        dialect: Dialect::OAuth,
         method: Method::Post,
         handler: || post(credentials::post),
     },
@@ -112,7 +106,6 @@ static ROUTES: [Route; 11] = [
         path: "/api/explain",
         listeners: &[Listener::Public],
         purpose: Purpose::Exchange,
-        dialect: Dialect::OAuth,
         method: Method::Post,
         handler: || post(explain::post),
     },
@@ -120,7 +113,6 @@ static ROUTES: [Route; 11] = [
         path: "/revoke",
         listeners: &[Listener::Public],
         purpose: Purpose::Revocation,
-        dialect: Dialect::OAuth,
         method: Method::Post,
         handler: || post(revoke::post),
     },
@@ -128,7 +120,6 @@ static ROUTES: [Route; 11] = [
         path: "/.well-known/openid-configuration",
         listeners: &[Listener::Public],
         purpose: Purpose::Document,
-        dialect: Dialect::OAuth,
         method: Method::Get,
         handler: || get(discovery::metadata),
     },
@@ -136,7 +127,6 @@ static ROUTES: [Route; 11] = [
         path: "/.well-known/oauth-authorization-server",
         listeners: &[Listener::Public],
         purpose: Purpose::Document,
-        dialect: Dialect::OAuth,
         method: Method::Get,
         handler: || get(discovery::metadata),
     },
@@ -144,7 +134,6 @@ static ROUTES: [Route; 11] = [
         path: "/.well-known/jwks.json",
         listeners: &[Listener::Public],
         purpose: Purpose::Document,
-        dialect: Dialect::OAuth,
         method: Method::Get,
         handler: || get(discovery::keys),
     },
@@ -153,7 +142,6 @@ static ROUTES: [Route; 11] = [
         path: "/",
         listeners: &[Listener::Public],
         purpose: Purpose::Probe,
-        dialect: Dialect::OAuth,
         method: Method::Any,
         handler: || any(root),
     },
@@ -161,7 +149,6 @@ static ROUTES: [Route; 11] = [
         path: "/healthz",
         listeners: &[Listener::Public, Listener::Operator],
         purpose: Purpose::Probe,
-        dialect: Dialect::OAuth,
         method: Method::Get,
         handler: || get(healthy),
     },
@@ -169,7 +156,6 @@ static ROUTES: [Route; 11] = [
         path: "/readyz",
         listeners: &[Listener::Operator],
         purpose: Purpose::Probe,
-        dialect: Dialect::OAuth,
         method: Method::Get,
         handler: || get(operator::ready),
     },
@@ -177,7 +163,6 @@ static ROUTES: [Route; 11] = [
         path: "/metrics",
         listeners: &[Listener::Operator],
         purpose: Purpose::Probe,
-        dialect: Dialect::OAuth,
         method: Method::Get,
         handler: || get(operator::metrics),
     },
@@ -188,7 +173,6 @@ static OTHER: Route = Route {
     path: "other",
     listeners: &[],
     purpose: Purpose::Document,
-    dialect: Dialect::OAuth,
     method: Method::Any,
     handler: || any(async || RequestError::Path),
 };

@@ -1,18 +1,20 @@
 //! TLS of the public listener: a certificate chain and its key become what takes handshakes.
 
 use std::fmt;
-use std::fs;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use aws_lc_rs::digest;
 use rustls::ServerConfig;
+use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::TlsAcceptor;
 
 use crate::config::TlsFiles;
+use crate::file::read_up_to;
 use crate::secret::Secret;
+use crate::tls;
 
 /// Reads the files that the settings name.
 ///
@@ -24,16 +26,13 @@ pub(crate) fn read(files: &TlsFiles) -> Result<Tls, TlsError> {
         problem,
     };
     let read = |path: &Path| {
-        let bytes = fs::read(path).map(Secret::new);
+        let bytes = File::open(path).and_then(|file| read_up_to(file, LARGEST_FILE));
+        let bytes = bytes.map(Secret::new);
         bytes.map_err(|error| refused(path, format!("cannot be read: {error}")))
     };
     let (cert, key) = (read(&files.cert)?, read(&files.key)?);
-    let chain = CertificateDer::pem_slice_iter(cert.expose())
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|_| refused(&files.cert, "is not PEM".to_owned()))?;
-    if chain.is_empty() {
-        return Err(refused(&files.cert, "holds no certificate".to_owned()));
-    }
+    let chain =
+        tls::certificates(cert.expose()).map_err(|problem| refused(&files.cert, problem))?;
     let private = PrivateKeyDer::from_pem_slice(key.expose())
         .map_err(|_| refused(&files.key, "holds no private key in PEM".to_owned()))?;
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -57,7 +56,6 @@ pub(crate) fn read(files: &TlsFiles) -> Result<Tls, TlsError> {
 #[derive(Debug, thiserror::Error)]
 #[error("`{path}` {problem}; see `listen.tls` in the settings", path = .path.display())]
 pub struct TlsError {
-    /// The file.
     pub path: PathBuf,
     /// What is wrong with it.
     pub problem: String,
@@ -82,3 +80,6 @@ impl fmt::Debug for Tls {
         f.write_str("Tls")
     }
 }
+
+/// Bytes of a certificate chain, or of a key.
+const LARGEST_FILE: u64 = 1024 * 1024;

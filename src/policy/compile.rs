@@ -14,7 +14,7 @@ use super::lint;
 use super::parse::{self, Raw};
 use super::{CredentialDefinition, Policy, Requirement};
 use crate::provider::Reader;
-use crate::yaml::diagnostic::{Diagnostic, Diagnostics, Place, Severity};
+use crate::yaml::diagnostic::{Diagnostic, Diagnostics, Place, Problems, Severity};
 
 mod bounds;
 mod claim_map;
@@ -49,19 +49,18 @@ pub struct PolicySet {
 #[derive(Debug)]
 pub(super) struct Issuer {
     pub(super) reader: Reader,
-    /// Its jobs that we serve; `None` serves all.
+    /// The jobs that are served; `None`: all of them.
     pub(super) tenants: Option<Vec<super::Block>>,
-    /// Its tokens tell what started the run.
+    /// Its tokens say what started the run.
     pub(super) tells_events: bool,
     pub(super) place: Place,
-    /// Where `url` stands, or else the issuer.
+    /// The position of `url`, or else of the issuer.
     pub(super) url_place: Place,
 }
 
-/// A set that may be looked at, and what was found in it.
+/// A policy set and the findings about it.
 #[derive(Debug)]
 pub struct Loaded {
-    /// The policies.
     pub set: PolicySet,
     /// Findings of the lint rules, and notes. With one of severity error the set must not be
     /// served: see [`servable`](Self::servable).
@@ -69,7 +68,7 @@ pub struct Loaded {
 }
 
 impl Loaded {
-    /// The set, if nothing was found that forbids to serve it (T-83).
+    /// The set, unless a finding forbids serving it (T-83).
     ///
     /// # Errors
     /// The findings, with at least one error among them.
@@ -81,13 +80,15 @@ impl Loaded {
     }
 }
 
-/// What whoever loads the policies knows beside them.
+/// What the caller knows beside the files.
 #[derive(Clone, Debug, Default)]
 pub struct LoadOptions {
     /// Other addresses for issuers of the files, by name: for the demo, whose CI is its own.
     pub issuer_overrides: BTreeMap<String, IssuerOverride>,
     /// Our own issuer name, which no subject token may come from.
     pub broker: Option<String>,
+    /// Policy files that are read as if they were in the folder, by name.
+    pub more: Vec<(String, String)>,
 }
 
 /// Where an issuer is instead.
@@ -116,7 +117,8 @@ impl PolicySet {
     /// As [`load`](Self::load).
     pub fn load_with(dir: &Path, options: &LoadOptions) -> Result<Loaded, Diagnostics> {
         let mut problems = Vec::new();
-        let folder = Folder::read(dir, &mut problems);
+        let mut folder = Folder::read(dir, &mut problems);
+        folder.add(&options.more);
         Self::compile(folder, options, problems)
     }
 
@@ -169,7 +171,6 @@ impl PolicySet {
         &self.revision
     }
 
-    /// Every credential, by name.
     pub fn credentials(&self) -> impl Iterator<Item = &Arc<CredentialDefinition>> {
         self.credentials.values()
     }
@@ -192,7 +193,6 @@ impl PolicySet {
         &self.policies
     }
 
-    /// Every requirement.
     #[must_use]
     pub fn requirements(&self) -> &[Requirement] {
         &self.requirements
@@ -201,21 +201,22 @@ impl PolicySet {
     fn compile(
         mut folder: Folder,
         options: &LoadOptions,
-        mut problems: Vec<Diagnostic>,
+        problems: Vec<Diagnostic>,
     ) -> Result<Loaded, Diagnostics> {
         let unread = problems.iter().any(|one| one.severity == Severity::Error);
+        let problems = Problems::from(problems);
         let raws: Vec<Raw> = folder
             .policies
             .iter()
-            .map(|source| parse::parse(source, &mut problems))
+            .map(|source| parse::parse(source, &problems))
             .collect();
         let has_gaps = unread || raws.iter().any(|raw| !raw.is_whole);
-        let issuers = issuers::compile(&raws, has_gaps, &mut folder, options, &mut problems);
-        let credentials = credentials::compile(&raws, has_gaps, &mut problems);
-        let policies = policies::compile(&raws, &issuers, &credentials, &mut problems);
-        let requirements = requirements::compile(&raws, &issuers, &credentials, &mut problems);
+        let issuers = issuers::compile(&raws, has_gaps, &mut folder, options, &problems);
+        let credentials = credentials::compile(&raws, has_gaps, &problems);
+        let policies = policies::compile(&raws, &issuers, &credentials, &problems);
+        let requirements = requirements::compile(&raws, &issuers, &credentials, &problems);
         let issuers = issuers.into_list();
-        let mut diagnostics = Diagnostics::new(problems);
+        let mut diagnostics = Diagnostics::from(problems);
         if diagnostics.has_errors() {
             return Err(diagnostics);
         }
@@ -255,7 +256,7 @@ fn by_resource(
     Some((uri, Arc::clone(credential)))
 }
 
-/// An error that names the place where the same name stands already.
+/// An error about a name that is defined twice, with the position of the first definition.
 fn taken(what: &str, name: &str, place: Place, first: &Place) -> Diagnostic {
     let message = format!("{what} `{name}` is defined twice");
     Diagnostic {
@@ -263,6 +264,6 @@ fn taken(what: &str, name: &str, place: Place, first: &Place) -> Diagnostic {
         rule: "duplicate",
         place,
         message,
-        help: Some(format!("the other one stands at {first}")),
+        help: Some(format!("the other definition is at {first}")),
     }
 }

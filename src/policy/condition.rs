@@ -1,7 +1,8 @@
 //! Conditions on a job, and blocks of them. Not: how they are written, which policies there are.
 
 use super::pattern::{Pattern, Seen};
-use crate::provider::{Fact, Facts, is_printable};
+use crate::provider::{Fact, Facts};
+use crate::text::is_printable;
 use crate::token::json::Value;
 use crate::yaml::diagnostic::Place;
 
@@ -50,9 +51,7 @@ impl Subject {
 /// One line: what must be how.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Condition {
-    /// What it looks at.
     pub subject: Subject,
-    /// What that must be.
     pub pattern: Pattern,
 }
 
@@ -69,7 +68,6 @@ impl Condition {
 pub struct Block {
     /// The lines, in the order of the file.
     pub conditions: Vec<Condition>,
-    /// Where each stands.
     pub places: Vec<Place>,
 }
 
@@ -102,7 +100,6 @@ impl Block {
         Some(&condition.pattern)
     }
 
-    /// It names that fact.
     #[must_use]
     pub fn has(&self, fact: Fact) -> bool {
         self.pattern(fact).is_some()

@@ -39,18 +39,14 @@ use examine::Extent;
 /// A job that was refused, given back, and why.
 #[derive(Debug)]
 pub struct Refused {
-    /// Who asked.
     pub job: Job,
-    /// Why not.
     pub denial: Denial,
 }
 
 /// A credential a job may have.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Available {
-    /// What.
     pub credential: Arc<CredentialDefinition>,
-    /// By which policy.
     pub policy: String,
     /// How long at most.
     pub ttl: Duration,
@@ -214,7 +210,6 @@ impl PolicySet {
 struct Survey<'a> {
     /// The job's issuer, unless the job is of no tenant of it.
     issuer: Option<&'a Issuer>,
-    /// What the policies give.
     best: Option<Chosen<'a>>,
     /// A policy that holds and grants the credential, but less than is asked.
     short: Option<(GrantOutcome, &'a Policy)>,

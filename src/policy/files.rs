@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 use std::fs;
-use std::io::Read as _;
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::io;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -13,13 +13,13 @@ use aws_lc_rs::digest;
 use data_encoding::HEXLOWER;
 use nix::fcntl::OFlag;
 
+use crate::file::{open_at_once, read_up_to};
 use crate::parts;
 use crate::yaml::diagnostic::{Diagnostic, Place, Severity, Source, Span};
 
 /// The texts of a folder.
 #[derive(Debug)]
 pub(super) struct Folder {
-    /// Policy files, by name.
     pub(super) policies: Vec<Arc<Source>>,
     /// Others a policy file may name, as far as they were read: only those of `from_texts`.
     others: BTreeMap<String, String>,
@@ -81,6 +81,14 @@ impl Folder {
             problems.push(about(&shown, "too-many", problem));
         }
         folder
+    }
+
+    /// Adds policy files that are in memory.
+    pub(super) fn add(&mut self, files: &[(String, String)]) {
+        let sources = files.iter();
+        let sources = sources.map(|(name, text)| Source::new(name, name, text.clone()));
+        self.policies.extend(sources);
+        self.policies.sort_by(|a, b| a.name().cmp(b.name()));
     }
 
     /// A file that a policy file names, such as a CA's certificates: within the folder, and checked
@@ -240,7 +248,6 @@ fn looks_like_yaml(path: &Path) -> bool {
 #[derive(Debug, Default)]
 pub(super) struct Visited(BTreeSet<PathBuf>);
 
-/// A folder, links resolved.
 pub(super) enum Entered {
     New(PathBuf),
     /// It was looked into before, under another name.
@@ -281,15 +288,9 @@ pub(super) fn read_within(root: &Path, path: &Path) -> Result<String, String> {
     if !real.starts_with(root) {
         return Err(LINK_OUT.to_owned());
     }
-    // Opening a pipe would wait for its writer for ever.
-    let mut file = fs::OpenOptions::new()
-        .read(true)
-        .custom_flags(OFlag::O_NONBLOCK.bits())
-        .open(&real)
-        .map_err(|error| format!("cannot be read: {error}"))?;
-    let metadata = file
-        .metadata()
-        .map_err(|error| format!("cannot be read: {error}"))?;
+    let unreadable = |error: io::Error| format!("cannot be read: {error}");
+    let file = open_at_once(&real, OFlag::empty()).map_err(unreadable)?;
+    let metadata = file.metadata().map_err(unreadable)?;
     if !metadata.is_file() {
         return Err("is not a regular file".to_owned());
     }
@@ -299,15 +300,7 @@ pub(super) fn read_within(root: &Path, path: &Path) -> Result<String, String> {
                 .to_owned(),
         );
     }
-    let mut bytes = Vec::new();
-    let outcome = file
-        .by_ref()
-        .take(MAX_FILE.saturating_add(1))
-        .read_to_end(&mut bytes);
-    let length = outcome.map_err(|error| format!("cannot be read: {error}"))?;
-    if u64::try_from(length).unwrap_or(u64::MAX) > MAX_FILE {
-        return Err(format!("is larger than {MAX_FILE} bytes"));
-    }
+    let bytes = read_up_to(file, MAX_FILE).map_err(unreadable)?;
     String::from_utf8(bytes).map_err(|_| "is not UTF-8".to_owned())
 }
 

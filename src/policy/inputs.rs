@@ -12,11 +12,8 @@ pub enum InputError {
     /// The kind takes no input of that name.
     #[error("credential `{credential}` is of kind `{kind}`, which takes {known}, and not `{name}`")]
     Unknown {
-        /// The credential.
         credential: String,
-        /// Its kind.
         kind: &'static str,
-        /// The inputs there are.
         known: String,
         /// The input that was sent.
         name: String,
@@ -24,21 +21,15 @@ pub enum InputError {
     /// The kind cannot do without it.
     #[error("credential `{credential}` is of kind `{kind}`, which needs input `{name}`: {summary}")]
     Missing {
-        /// The credential.
         credential: String,
-        /// Its kind.
         kind: &'static str,
-        /// The input.
         name: &'static str,
-        /// What it is.
         summary: &'static str,
     },
     /// The kind cannot use the value.
     #[error("input `{name}` of credential `{credential}` {problem}")]
     Value {
-        /// The credential.
         credential: String,
-        /// The input.
         name: &'static str,
         /// The end of the sentence.
         problem: String,
@@ -46,9 +37,7 @@ pub enum InputError {
     /// The definition does not allow the value.
     #[error("input `{name}` is not one that credential `{credential}` allows under `inputs`")]
     NotAllowed {
-        /// The credential.
         credential: String,
-        /// The input.
         name: &'static str,
     },
 }

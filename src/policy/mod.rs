@@ -22,7 +22,6 @@ pub mod lint;
 pub mod parse;
 pub mod pattern;
 mod print;
-mod read;
 mod scan;
 
 pub use compile::{DefinitionReader, IssuerOverride, LoadOptions, Loaded, PolicySet};
@@ -79,7 +78,6 @@ pub struct Policy {
     pub until: Option<Timestamp>,
     /// What it grants. Never empty.
     pub grants: Vec<Grant>,
-    /// Where it stands.
     pub place: Place,
 }
 
@@ -107,7 +105,6 @@ impl Eq for Policy {}
 /// One thing a policy grants.
 #[derive(Clone, Debug)]
 pub struct Grant {
-    /// What may be minted.
     pub credential: Arc<CredentialDefinition>,
     /// The longest life, as written; the credential's own ceiling counts too.
     pub ttl: Duration,
@@ -147,7 +144,6 @@ pub struct Requirement {
     pub unless: Option<Block>,
     /// Why, for whoever is refused.
     pub because: String,
-    /// Where it stands.
     pub place: Place,
     /// Where `of` stands.
     pub of_place: Place,
@@ -156,15 +152,10 @@ pub struct Requirement {
 /// Which credentials a requirement is about. Each part that is given must fit; none given: all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Selector {
-    /// Names.
     pub credential: Option<pattern::Pattern>,
-    /// Classes.
     pub class: Option<pattern::Pattern>,
-    /// Kinds.
     pub kind: Option<pattern::Pattern>,
-    /// Owners.
     pub owner: Option<pattern::Pattern>,
-    /// Targets.
     pub target: Option<pattern::Pattern>,
 }
 
@@ -190,7 +181,6 @@ impl Selector {
 pub struct CredentialDefinition {
     /// E.g. `shop-db/migrate`.
     pub name: String,
-    /// What it is.
     pub kind: &'static Kind,
     /// What the kind read from the keys of its own.
     pub specific: Arc<dyn Definition>,
@@ -198,9 +188,7 @@ pub struct CredentialDefinition {
     pub inputs: BTreeMap<String, pattern::Pattern>,
     /// The longest life any grant may give it.
     pub max_ttl: Duration,
-    /// Who answers for it.
     pub owner: String,
-    /// What it is for.
     pub purpose: String,
     /// How much harm it can do.
     pub class: Class,
@@ -255,11 +243,8 @@ impl Eq for CredentialDefinition {}
 /// How much harm a credential can do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Class {
-    /// Little.
     Low,
-    /// Some.
     Moderate,
-    /// Much: stricter rules apply.
     Critical,
 }
 
@@ -295,13 +280,11 @@ pub struct Permit {
 }
 
 impl Permit {
-    /// Whom it is for.
     #[must_use]
     pub const fn job(&self) -> &Job {
         &self.job
     }
 
-    /// What may be minted.
     #[must_use]
     pub const fn credential(&self) -> &Arc<CredentialDefinition> {
         &self.credential

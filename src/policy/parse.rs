@@ -3,8 +3,8 @@
 
 use std::sync::Arc;
 
-use super::read::Sheet;
-use crate::yaml::diagnostic::{Diagnostic, Source, Span};
+use crate::yaml::diagnostic::{Problems, Source, Span};
+use crate::yaml::reader::{MAX_TEXT, NodeReader};
 use crate::yaml::{self, Entry, Node};
 
 /// One file's sections, still untyped: what they mean depends on each other.
@@ -20,14 +20,14 @@ pub(super) struct Raw {
 }
 
 /// Reads one file. What is wrong with it goes to `problems`, and the rest is still read.
-pub(super) fn parse(source: &Arc<Source>, problems: &mut Vec<Diagnostic>) -> Raw {
-    let before = problems.len();
+pub(super) fn parse(source: &Arc<Source>, problems: &Problems) -> Raw {
+    let before = problems.count();
     let mut raw = sections(source, problems);
-    raw.is_whole = problems.len() == before;
+    raw.is_whole = problems.count() == before;
     raw
 }
 
-fn sections(source: &Arc<Source>, problems: &mut Vec<Diagnostic>) -> Raw {
+fn sections(source: &Arc<Source>, problems: &Problems) -> Raw {
     let mut raw = Raw {
         source: Arc::clone(source),
         issuers: Vec::new(),
@@ -39,43 +39,43 @@ fn sections(source: &Arc<Source>, problems: &mut Vec<Diagnostic>) -> Raw {
     let Some(root) = yaml::parse(source, problems) else {
         return raw;
     };
-    let mut sheet = Sheet { source, problems };
+    let yaml = NodeReader::new(source, problems);
     let known = ["issuers", "credentials", "policies", "require"];
-    let Some(fields) = sheet.fields(&root, "a policy file", &known) else {
+    let Some(fields) = yaml.fields(&root, "a policy file", &known) else {
         return raw;
     };
     if let Some(node) = fields.get("issuers") {
-        raw.issuers = entries(&mut sheet, node, "`issuers`");
+        raw.issuers = entries(&yaml, node, "`issuers`");
     }
     if let Some(node) = fields.get("credentials") {
-        raw.credentials = entries(&mut sheet, node, "`credentials`");
+        raw.credentials = entries(&yaml, node, "`credentials`");
     }
     if let Some(node) = fields.get("policies") {
-        raw.policies = items(&mut sheet, node, "`policies`");
+        raw.policies = items(&yaml, node, "`policies`");
     }
     if let Some(node) = fields.get("require") {
-        raw.requirements = items(&mut sheet, node, "`require`");
+        raw.requirements = items(&yaml, node, "`require`");
     }
     raw
 }
 
-fn entries(sheet: &mut Sheet<'_>, node: &Node, what: &str) -> Vec<Entry> {
-    let Some(entries) = sheet.entries(node, what) else {
+fn entries(yaml: &NodeReader<'_>, node: &Node, what: &str) -> Vec<Entry> {
+    let Some(entries) = yaml.entries(node, what) else {
         return Vec::new();
     };
     if entries.is_empty() {
-        sheet.error("empty", node.span, format!("{what} is empty"));
+        yaml.error("empty", node.span, format!("{what} is empty"));
     }
     entries.to_vec()
 }
 
-fn items(sheet: &mut Sheet<'_>, node: &Node, what: &str) -> Vec<Node> {
-    sheet.items(node, what).unwrap_or_default().to_vec()
+fn items(yaml: &NodeReader<'_>, node: &Node, what: &str) -> Vec<Node> {
+    yaml.items(node, what).unwrap_or_default().to_vec()
 }
 
 /// A name of ours: letters, digits and the marks in between that read well.
 pub(super) fn name<'n>(
-    sheet: &mut Sheet<'_>,
+    yaml: &NodeReader<'_>,
     text: &'n str,
     span: Span,
     what: &str,
@@ -103,7 +103,7 @@ pub(super) fn name<'n>(
     } else {
         "name"
     };
-    sheet.error(rule, span, message);
+    yaml.error(rule, span, message);
     None
 }
 
@@ -115,7 +115,7 @@ pub(crate) fn is_resource(text: &str) -> bool {
 }
 
 /// The longest `resource` of a credential, in bytes.
-pub(crate) const MAX_RESOURCE: usize = super::read::MAX_TEXT;
+pub(crate) const MAX_RESOURCE: usize = MAX_TEXT;
 
 /// The longest name of a credential, policy, issuer or requirement, in bytes.
 pub(crate) use crate::wire::LONGEST_NAME as MAX_NAME;

@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use super::print::scalar;
 use crate::provider::{FactValue, Workflow};
+use crate::yaml::scalar::scalar;
 
 /// What a fact must be for a condition to hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,15 +12,12 @@ pub enum Pattern {
     Exact(String),
     /// Any of these; no lists within.
     Any(Vec<Self>),
-    /// Every one of these.
     All(Vec<Operator>),
-    /// This truth value.
     Is(bool),
     /// Told at all, or not told.
     Present(bool),
     /// A workflow file; at least one of the two is given.
     Workflow {
-        /// Its path.
         path: Option<Box<Self>>,
         /// The ref it was taken from.
         r#ref: Option<Box<Self>>,
@@ -45,13 +42,9 @@ pub enum Operator {
 pub enum Seen<'a> {
     /// Nothing. It satisfies nothing but `{present: false}` (T-47).
     Absent,
-    /// Text.
     Text(&'a str),
-    /// True or false.
     Bool(bool),
-    /// Entries.
     List(&'a [String]),
-    /// A workflow file.
     Workflow(&'a Workflow),
     /// A raw claim that is neither text nor boolean.
     Other,
@@ -72,7 +65,6 @@ impl<'a> From<Option<&'a FactValue>> for Seen<'a> {
 }
 
 impl Pattern {
-    /// One of these texts.
     pub(super) fn of_texts(texts: Vec<String>) -> Self {
         let mut exact: Vec<_> = texts.into_iter().map(Self::Exact).collect();
         match (exact.len(), exact.pop()) {
@@ -272,7 +264,6 @@ impl Glob {
         })
     }
 
-    /// As written.
     #[must_use]
     pub fn text(&self) -> &str {
         &self.text

@@ -1,41 +1,8 @@
 //! Policies back to YAML, so that reading the text gives the same policy. Not: layout for people.
 
-use std::fmt::Write as _;
-
 use super::{Block, Condition, Grant, Policy, Subject};
 use crate::yaml::duration;
-use crate::yaml::mistaken_for;
-
-/// Text as one YAML scalar: bare where no reader could take it for anything else, else in double
-/// quotes.
-pub(super) fn scalar(text: &str) -> String {
-    let bare = text
-        .starts_with(|c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '/'))
-        && text.bytes().all(|byte| {
-            byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'/' | b'-' | b'@')
-        })
-        && mistaken_for(text).is_none();
-    if bare { text.to_owned() } else { quoted(text) }
-}
-
-/// Text in double quotes, with what YAML and terminals would act on escaped.
-pub(super) fn quoted(text: &str) -> String {
-    let mut out = String::with_capacity(text.len().saturating_add(2));
-    out.push('"');
-    for character in text.chars() {
-        let written = match character {
-            '"' => out.write_str("\\\""),
-            '\\' => out.write_str("\\\\"),
-            ' '..='~' => out.write_char(character),
-            other => write!(out, "\\U{:08X}", u32::from(other)),
-        };
-        if written.is_err() {
-            // Writing to a String does not fail.
-        }
-    }
-    out.push('"');
-    out
-}
+use crate::yaml::scalar::{quoted, scalar};
 
 impl Condition {
     /// `fact: pattern`, or `claim: { "/pointer": pattern }`.

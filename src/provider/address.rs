@@ -61,7 +61,6 @@ enum Customers {
     Everyone,
     /// Every customer's at the root; each path below it is one customer's.
     EveryoneAtRoot,
-    /// One customer's per address.
     One,
 }
 

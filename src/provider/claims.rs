@@ -1,6 +1,7 @@
 //! Claims read with their types: nothing becomes another type on the way, and absent stays absent.
 
 use super::{ClaimError, Fact, FactValue, Workflow};
+use crate::text::is_printable;
 use crate::token::json::{Object, Value};
 
 /// What a provider sends for a claim. Another JSON type is a [`ClaimError`] (T-46); `null` is absent
@@ -41,7 +42,6 @@ impl ClaimType {
 pub struct Claim {
     /// Its name in the token.
     pub name: &'static str,
-    /// Its type.
     pub claim_type: ClaimType,
     /// The fact that holds what it says, so that an author who writes the claim's name can be told.
     pub fact: Option<Fact>,
@@ -158,11 +158,6 @@ pub(super) fn printable<'a>(name: &str, text: &'a str) -> Result<&'a str, ClaimE
             "holds characters outside printable ASCII, which no condition may compare".to_owned(),
         ))
     }
-}
-
-/// Only bytes from space to `~`.
-pub(crate) fn is_printable(text: &str) -> bool {
-    text.bytes().all(|byte| matches!(byte, b' '..=b'~'))
 }
 
 /// Digits as written: an id that came as `1e3` or `1.5` is none.

@@ -6,24 +6,20 @@ use std::fmt;
 /// What a fact's values are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FactType {
-    /// Text.
     Text,
-    /// True or false.
     Bool,
     /// A list of texts: only where an issuer of the `generic` provider declares it.
     List,
-    /// A workflow file.
     Workflow,
 }
 
 macro_rules! facts {
     ($($(#[$doc:meta])* $variant:ident = $name:literal,)*) => {
-        /// One thing a job says, under our name for it (ci-providers' common vocabulary).
+        /// One thing a job says, under our name for it.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub enum Fact { $($(#[$doc])* $variant,)* }
 
         impl Fact {
-            /// The whole vocabulary.
             pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
 
             /// The name in a policy.
@@ -40,13 +36,10 @@ facts! {
     TenantId = "tenant_id",
     /// The account that owns the repository.
     Owner = "owner",
-    /// Its id.
     OwnerId = "owner_id",
     /// The repository of the code that runs.
     Repository = "repository",
-    /// Its id.
     RepositoryId = "repository_id",
-    /// Where the repository lives.
     RepositoryHost = "repository_host",
     /// The id of the repository whose CI runs the job.
     RunRepositoryId = "run_repository_id",
@@ -54,25 +47,19 @@ facts! {
     FromFork = "from_fork",
     /// The CI's own project, where it is not the repository.
     Project = "project",
-    /// Its id.
     ProjectId = "project_id",
     /// The full git ref, `refs/…`.
     Ref = "ref",
     /// `branch`, `tag`, `pull` or `other`.
     RefType = "ref_type",
-    /// The ref is protected.
     RefProtected = "ref_protected",
-    /// The deployment environment.
     Environment = "environment",
-    /// It is protected.
     EnvironmentProtected = "environment_protected",
     /// What started the run, in the provider's word.
     Event = "event",
     /// What started the run, in ours: see [`TRIGGERS`].
     Trigger = "trigger",
-    /// Who started the run.
     Actor = "actor",
-    /// Their id.
     ActorId = "actor_id",
     /// The path of the file the run started from, or the pipeline's name.
     Workflow = "workflow",
@@ -80,13 +67,10 @@ facts! {
     EntryWorkflow = "entry_workflow",
     /// The file that defines the job.
     JobWorkflow = "job_workflow",
-    /// The commit.
     Sha = "sha",
-    /// The run's id.
     RunId = "run_id",
     /// Which attempt of the run.
     RunAttempt = "run_attempt",
-    /// The job's id.
     JobId = "job_id",
     /// `hosted` or `self-hosted`.
     Runner = "runner",
@@ -98,9 +82,7 @@ facts! {
     DebugSession = "debug_session",
     /// The branch a pull request goes to.
     BaseRef = "base_ref",
-    /// The pipeline definition's id.
     DefinitionId = "definition_id",
-    /// The service connection.
     ServiceConnection = "service_connection",
 }
 

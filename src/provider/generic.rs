@@ -13,8 +13,8 @@ use crate::token::json::Object;
 pub(super) const PROVIDER: Provider = Provider {
     name: "generic",
     usual_issuer: None,
-    facts: FACTS,
     claims: &[],
+    derived: &[],
     tenant_ids: &[],
     // Unless the map names a claim for one: see `tells_events`.
     has_events: false,
@@ -73,20 +73,4 @@ pub(super) const fn usual_type(fact_type: FactType) -> ClaimType {
         FactType::Bool => ClaimType::Boolean,
         FactType::List => ClaimType::List,
     }
-}
-
-const FACTS: &[(Fact, FactType)] = &every_fact();
-
-const fn every_fact() -> [(Fact, FactType); Fact::ALL.len()] {
-    let mut facts = [(Fact::TenantId, FactType::Text); Fact::ALL.len()];
-    let (mut index, mut rest) = (0, Fact::ALL);
-    while let Some((fact, tail)) = rest.split_first() {
-        let (_, slots) = facts.split_at_mut(index);
-        if let Some(slot) = slots.first_mut() {
-            *slot = (*fact, fact.fact_type());
-        }
-        index += 1;
-        rest = tail;
-    }
-    facts
 }

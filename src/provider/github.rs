@@ -11,12 +11,11 @@ use super::claims::{self, Claim, claim};
 use super::{ClaimError, ClaimMap, Fact, FactType, FactValue, Provider, ref_type, set_text};
 use crate::token::json::Object;
 
-/// GitHub Actions.
 pub(super) const PROVIDER: Provider = Provider {
     name: "github",
     usual_issuer: Some("https://token.actions.githubusercontent.com"),
-    facts: FACTS,
     claims: CLAIMS,
+    derived: &[Fact::Trigger, Fact::Workflow],
     tenant_ids: &[Fact::OwnerId, Fact::TenantId, Fact::RepositoryId],
     has_events: true,
     max_lifetime: 600,
@@ -128,31 +127,6 @@ const CLAIMS: &[Claim] = &[
     claim("run_attempt", Text, Some(Fact::RunAttempt)),
     claim("check_run_id", Text, Some(Fact::JobId)),
     claim("runner_environment", Text, Some(Fact::Runner)),
-];
-
-const FACTS: &[(Fact, FactType)] = &[
-    (Fact::TenantId, FactType::Text),
-    (Fact::Owner, FactType::Text),
-    (Fact::OwnerId, FactType::Text),
-    (Fact::Repository, FactType::Text),
-    (Fact::RepositoryId, FactType::Text),
-    (Fact::Ref, FactType::Text),
-    (Fact::RefType, FactType::Text),
-    (Fact::RefProtected, FactType::Bool),
-    (Fact::Environment, FactType::Text),
-    (Fact::Event, FactType::Text),
-    (Fact::Trigger, FactType::Text),
-    (Fact::Actor, FactType::Text),
-    (Fact::ActorId, FactType::Text),
-    (Fact::Workflow, FactType::Text),
-    (Fact::EntryWorkflow, FactType::Workflow),
-    (Fact::JobWorkflow, FactType::Workflow),
-    (Fact::Sha, FactType::Text),
-    (Fact::RunId, FactType::Text),
-    (Fact::RunAttempt, FactType::Text),
-    (Fact::JobId, FactType::Text),
-    (Fact::Runner, FactType::Text),
-    (Fact::Visibility, FactType::Text),
 ];
 
 #[cfg(test)]

@@ -11,12 +11,11 @@ use super::claims::{self, Claim, claim};
 use super::{ClaimError, ClaimMap, Fact, FactType, FactValue, Provider, ref_type, set_text};
 use crate::token::json::Object;
 
-/// GitLab CI.
 pub(super) const PROVIDER: Provider = Provider {
     name: "gitlab",
     usual_issuer: Some("https://gitlab.com"),
-    facts: FACTS,
     claims: CLAIMS,
+    derived: &[Fact::FromFork, Fact::Trigger, Fact::Workflow],
     tenant_ids: &[Fact::OwnerId, Fact::RepositoryId],
     has_events: true,
     // A token is made at the start of the job and lives as long as the job may: the longest timeout
@@ -148,31 +147,6 @@ const CLAIMS: &[Claim] = &[
     claim("ci_config_ref_uri", Text, Some(Fact::EntryWorkflow)),
     claim("ci_config_sha", Text, None),
     claim("target_audience", Text, None),
-];
-
-const FACTS: &[(Fact, FactType)] = &[
-    (Fact::Owner, FactType::Text),
-    (Fact::OwnerId, FactType::Text),
-    (Fact::Repository, FactType::Text),
-    (Fact::RepositoryId, FactType::Text),
-    (Fact::RunRepositoryId, FactType::Text),
-    (Fact::FromFork, FactType::Bool),
-    (Fact::Ref, FactType::Text),
-    (Fact::RefType, FactType::Text),
-    (Fact::RefProtected, FactType::Bool),
-    (Fact::Environment, FactType::Text),
-    (Fact::EnvironmentProtected, FactType::Bool),
-    (Fact::Event, FactType::Text),
-    (Fact::Trigger, FactType::Text),
-    (Fact::Actor, FactType::Text),
-    (Fact::ActorId, FactType::Text),
-    (Fact::Workflow, FactType::Text),
-    (Fact::EntryWorkflow, FactType::Workflow),
-    (Fact::Sha, FactType::Text),
-    (Fact::RunId, FactType::Text),
-    (Fact::JobId, FactType::Text),
-    (Fact::Runner, FactType::Text),
-    (Fact::Visibility, FactType::Text),
 ];
 
 /// Seconds of 31 days.

@@ -16,7 +16,6 @@ mod generic;
 mod github;
 mod gitlab;
 
-pub(crate) use claims::is_printable;
 pub use claims::{Claim, ClaimType};
 pub use fact::{Fact, FactType, ORDINARY_TRIGGERS, TRIGGERS};
 
@@ -39,10 +38,11 @@ pub struct Provider {
     pub name: &'static str,
     /// The issuer that all its customers share, if there is one.
     pub usual_issuer: Option<&'static str>,
-    /// The facts its tokens can hold, with their types. `generic` lists all.
-    pub facts: &'static [(Fact, FactType)],
-    /// The claims its tokens can hold, with their types: one type each (T-46).
+    /// The claims its tokens can hold, with their types: one type each (T-46). `generic` has none of
+    /// its own: the map of its issuer names them.
     pub claims: &'static [Claim],
+    /// The facts that no single claim holds.
+    pub derived: &'static [Fact],
     /// The facts that pin a tenant to something that cannot be registered again (T-50).
     pub tenant_ids: &'static [Fact],
     /// It tells what started the run. Where not, the rule of ordinary triggers does not apply.
@@ -55,14 +55,14 @@ pub struct Provider {
     pub identify: Identify,
 }
 
-/// Reads claims as facts.
 pub type Identify = fn(&Object, &ClaimMap) -> Result<BTreeMap<Fact, FactValue>, ClaimError>;
 
 impl Provider {
     /// It can tell this fact.
     #[must_use]
     pub fn tells(&self, fact: Fact) -> bool {
-        self.facts.iter().any(|(known, _)| *known == fact)
+        let is_claimed = || self.claims.iter().any(|claim| claim.fact == Some(fact));
+        self.claims.is_empty() || self.derived.contains(&fact) || is_claimed()
     }
 
     /// The fact that holds what its claim of that name says.
@@ -81,7 +81,6 @@ pub type ClaimMap = BTreeMap<Fact, MappedClaim>;
 pub struct MappedClaim {
     /// JSON pointer into the claims (RFC 6901).
     pub pointer: String,
-    /// How it is sent.
     pub claim_type: ClaimType,
 }
 
@@ -99,7 +98,6 @@ impl MappedClaim {
 /// An issuer together with the reading of its claims.
 #[derive(Clone, Debug)]
 pub struct Reader {
-    /// Whom we trust.
     pub issuer: Arc<TrustedIssuer>,
     /// How its claims are read.
     pub provider: &'static Provider,
@@ -185,7 +183,6 @@ impl Facts {
         &self.issuer.url
     }
 
-    /// The kind of CI.
     #[must_use]
     pub const fn provider(&self) -> &'static Provider {
         self.provider
@@ -235,7 +232,6 @@ impl Job {
         &self.facts
     }
 
-    /// Which token said it.
     #[must_use]
     pub const fn token(&self) -> &TokenId {
         &self.token
@@ -283,11 +279,9 @@ impl Job {
 pub enum FactValue {
     /// Text, compared byte for byte.
     Text(String),
-    /// True or false.
     Bool(bool),
     /// Entries, as sent; never none.
     List(Vec<String>),
-    /// A workflow file.
     Workflow(Workflow),
 }
 
@@ -387,7 +381,6 @@ pub(crate) fn is_commit_id(text: &str) -> bool {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("claim `{claim}` {problem}")]
 pub struct ClaimError {
-    /// The claim's name.
     pub claim: String,
     /// What is wrong with it, e.g. `is a number, expected text`.
     pub problem: String,

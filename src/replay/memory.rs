@@ -42,7 +42,6 @@ impl MemoryTokens {
         self.with_state(|state| state.uses.len())
     }
 
-    /// Nothing is remembered.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0

@@ -77,7 +77,6 @@ impl Default for StoreSettings {
     }
 }
 
-/// How a store is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StoreStatus {
     /// Why it takes nothing now; nothing is minted meanwhile.
@@ -88,12 +87,10 @@ pub struct StoreStatus {
     pub capacity: Option<usize>,
 }
 
-/// Who shares a store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reach {
     /// Nobody: a second replica, or this one after a restart, knows nothing of it.
     PerReplica,
-    /// Every replica.
     Shared,
 }
 
@@ -143,11 +140,9 @@ impl IdempotencyKey {
 /// Which use was taken: token and credential.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Slot {
-    /// The token's issuer.
     pub issuer: String,
     /// The token's id within it.
     pub token: String,
-    /// The credential's name.
     pub credential: String,
     /// Which reservation took it; none for an exchange that repeats another, which has no use to
     /// give back.
@@ -188,7 +183,6 @@ pub struct Reserved {
 }
 
 impl Reserved {
-    /// What was permitted.
     #[must_use]
     pub const fn permit(&self) -> &Permit {
         &self.permit
@@ -363,7 +357,6 @@ pub enum ReplayError {
         "the subject token was already used for credential `{credential}`; ask the CI for a new one, or repeat with the same `Idempotency-Key`"
     )]
     Replayed {
-        /// The credential asked for.
         credential: String,
         /// The request that used it first, for the log.
         first_request_id: String,
@@ -375,10 +368,7 @@ pub enum ReplayError {
     #[error(
         "credential `{credential}` is of class critical and the subject token was issued before this broker started; ask the CI for a new token"
     )]
-    IssuedBeforeStart {
-        /// The credential asked for.
-        credential: String,
-    },
+    IssuedBeforeStart { credential: String },
     /// A shared store began, or lost what it held, after the token was issued: nobody knows whether
     /// it was used.
     #[error(

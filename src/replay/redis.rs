@@ -36,9 +36,7 @@ use link::{Failure, Link};
 /// Where the server is and how to log in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RedisSettings {
-    /// Its host.
     pub host: String,
-    /// Its port.
     pub port: u16,
     /// The number of the database on it.
     pub database: u32,

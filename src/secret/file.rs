@@ -1,24 +1,20 @@
 //! Reads a file that holds a private key, if it is ours or root's and only its owner and group can read it.
 
-use std::fs::{self, File};
-use std::io::{self, Read as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::str;
 
 use nix::fcntl::OFlag;
 
 use super::Secret;
+use crate::file::{open_at_once, read_up_to};
 
-/// Reads the text of a file of fewer than `limit` bytes.
+/// Reads the text of a file of at most `limit` bytes.
 ///
 /// The opened file is looked at, not the path, so that nothing can be put in its place in between.
-pub(crate) fn read_private(path: &Path, limit: usize) -> Result<Secret<String>, PrivateFileError> {
-    // Opening a pipe would wait for its writer for ever.
-    let file = fs::OpenOptions::new()
-        .read(true)
-        .custom_flags(OFlag::O_NONBLOCK.bits())
-        .open(path)?;
+pub(crate) fn read_private(path: &Path, limit: u64) -> Result<Secret<String>, PrivateFileError> {
+    let file = open_at_once(path, OFlag::empty())?;
     let metadata = file.metadata()?;
     if !metadata.is_file() {
         return Err(PrivateFileError::NotAFile(if metadata.is_dir() {
@@ -35,7 +31,11 @@ pub(crate) fn read_private(path: &Path, limit: usize) -> Result<Secret<String>, 
     if !is_trusted(owner, ours) {
         return Err(PrivateFileError::Owner(Owner { owner, ours }));
     }
-    Ok(read_bounded(&file, limit)?)
+    let bytes = Secret::new(read_up_to(file, limit)?);
+    match str::from_utf8(bytes.expose()) {
+        Ok(text) => Ok(Secret::new(text.to_owned())),
+        Err(_) => Err(io::Error::new(io::ErrorKind::InvalidData, "it is not text").into()),
+    }
 }
 
 /// Another user could put a key of theirs into the file at any time.
@@ -57,7 +57,6 @@ pub enum PrivateFileError {
         "has mode {0:04o}, expected 0400, 0440, 0600 or 0640; fix it with `chmod 0400`, in Kubernetes with `defaultMode: 0440` in the secret volume"
     )]
     Mode(u32),
-    /// It is another user's.
     #[error(transparent)]
     Owner(Owner),
 }
@@ -70,22 +69,6 @@ pub enum PrivateFileError {
 pub struct Owner {
     owner: u32,
     ours: u32,
-}
-
-fn read_bounded(file: &File, limit: usize) -> io::Result<Secret<String>> {
-    let mut bytes = Vec::with_capacity(limit);
-    let length = file
-        .take(u64::try_from(limit).unwrap_or(u64::MAX))
-        .read_to_end(&mut bytes)?;
-    let bytes = Secret::new(bytes);
-    if length >= limit {
-        let text = "it is far too long for a private key";
-        return Err(io::Error::new(io::ErrorKind::InvalidData, text));
-    }
-    match str::from_utf8(bytes.expose()) {
-        Ok(text) => Ok(Secret::new(text.to_owned())),
-        Err(_) => Err(io::Error::new(io::ErrorKind::InvalidData, "it is not text")),
-    }
 }
 
 const ROOT: u32 = 0;

@@ -6,6 +6,8 @@ use url::{Host, Url};
 
 use super::keys::remote::address;
 use super::{TrustedIssuer, keys};
+use crate::text::is_printable;
+use crate::tls;
 
 impl TrustedIssuer {
     /// Whether these settings can be used.
@@ -26,7 +28,7 @@ impl TrustedIssuer {
         if text.len() > LONGEST_URL {
             return wrong("is longer than 512 bytes");
         }
-        if !is_printable_ascii(text) {
+        if !is_printable(text) {
             return wrong("has characters outside printable ASCII");
         }
         let Ok(url) = Url::parse(text) else {
@@ -77,14 +79,13 @@ impl TrustedIssuer {
         if self.algorithms.is_empty() {
             return Err(format!("issuer `{url}` has no `algorithms`"));
         }
-        let short_ascii =
-            |text: &String| (1..=64).contains(&text.len()) && is_printable_ascii(text);
+        let short_ascii = |text: &String| (1..=64).contains(&text.len()) && is_printable(text);
         if let Some(odd) = self.token_types.iter().find(|text| !short_ascii(text)) {
             return Err(format!(
                 "issuer `{url}` has token type `{odd}`, expected 1 to 64 ASCII characters"
             ));
         }
-        let audience = |text: &String| (1..=512).contains(&text.len()) && is_printable_ascii(text);
+        let audience = |text: &String| (1..=512).contains(&text.len()) && is_printable(text);
         if let Some(odd) = self.tolerated_audiences.iter().find(|text| !audience(text)) {
             return Err(format!(
                 "issuer `{url}` tolerates audience `{odd}`, expected 1 to 512 ASCII characters"
@@ -111,7 +112,7 @@ impl TrustedIssuer {
             ));
         }
         match &self.ca {
-            Some(pem) => keys::remote::parse_ca(pem)
+            Some(pem) => tls::certificates(pem.as_bytes())
                 .map(|_| ())
                 .map_err(|problem| format!("`ca` of issuer `{url}` {problem}")),
             None => Ok(()),
@@ -165,10 +166,6 @@ pub(super) fn literal(url: &Url) -> Option<IpAddr> {
         Host::Ipv4(ip) => Some(ip.into()),
         Host::Ipv6(ip) => Some(ip.into()),
     }
-}
-
-fn is_printable_ascii(text: &str) -> bool {
-    text.bytes().all(|byte| matches!(byte, b' '..=b'~'))
 }
 
 /// Bytes.
@@ -313,7 +310,7 @@ mod tests {
     #[test]
     fn other_settings_are_checked() {
         insta::assert_snapshot!(problem(|issuer| issuer.algorithms.clear()), @"issuer `https://ci.example` has no `algorithms`");
-        insta::assert_snapshot!(problem(|issuer| issuer.ca = Some("not PEM".into())), @"`ca` of issuer `https://ci.example` has no PEM certificate");
+        insta::assert_snapshot!(problem(|issuer| issuer.ca = Some("not PEM".into())), @"`ca` of issuer `https://ci.example` holds no certificate; expected PEM, `-----BEGIN CERTIFICATE-----`");
         insta::assert_snapshot!(problem(|issuer| issuer.key_hosts = vec!["Keys.example".into()]), @"issuer `https://ci.example` has key host `Keys.example`, expected a lower-case name, with `:port` if it is not 443");
         problem(|issuer| issuer.token_types = vec![String::new()]);
         problem(|issuer| issuer.tolerated_audiences = vec!["ü".into()]);

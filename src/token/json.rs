@@ -98,20 +98,16 @@ impl Object {
     }
 }
 
-/// A value.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Value {
     /// `null`.
     Null,
     /// `true` or `false`.
     Bool(bool),
-    /// A number, as written.
     Number(Number),
     /// Text, with its escapes resolved.
     Text(String),
-    /// A list.
     List(Vec<Self>),
-    /// An object.
     Object(Object),
 }
 

@@ -209,7 +209,6 @@ pub(super) enum Choice<'a> {
     Blocked,
     /// No key of that name, or none of that algorithm.
     Unknown,
-    /// Several, so none.
     Ambiguous,
     /// The key of that name is of another algorithm.
     OtherAlgorithm,
@@ -230,7 +229,6 @@ pub enum KeyError {
     /// There is no usable set yet.
     #[error("keys of issuer `{issuer}` could not be loaded")]
     Unavailable {
-        /// The issuer's URL.
         issuer: String,
         /// What went wrong last, for the log.
         cause: String,
@@ -240,7 +238,6 @@ pub enum KeyError {
         "keys of issuer `{issuer}` are too old: the issuer has not answered for {minutes} minutes"
     )]
     Stale {
-        /// The issuer's URL.
         issuer: String,
         /// Age of the last good set.
         minutes: u64,
@@ -249,16 +246,10 @@ pub enum KeyError {
     },
     /// The set holds a key that we sign with ourselves (T-84, T-109).
     #[error("issuer `{issuer}` publishes a key of this broker and is refused")]
-    OwnKey {
-        /// The issuer's URL.
-        issuer: String,
-    },
+    OwnKey { issuer: String },
     /// The set holds a key of the embedded issuer of `hallpass dev` (T-117).
     #[error("issuer `{issuer}` publishes a key of `hallpass dev` and is refused")]
-    DevKey {
-        /// The issuer's URL.
-        issuer: String,
-    },
+    DevKey { issuer: String },
 }
 
 impl KeyError {

@@ -149,7 +149,7 @@ pub struct TrustedIssuer {
 }
 
 impl TrustedIssuer {
-    /// An issuer with the defaults of threats.md: RS256, one audience, 30 s of leeway.
+    /// An issuer with the default checks: RS256, one audience, 30 s of leeway.
     #[must_use]
     pub fn new(name: &str, url: &str) -> Self {
         Self {
@@ -202,13 +202,11 @@ pub struct Verified {
 }
 
 impl Verified {
-    /// Who signed it.
     #[must_use]
     pub const fn issuer(&self) -> &Arc<TrustedIssuer> {
         &self.issuer
     }
 
-    /// Every claim, as sent.
     #[must_use]
     pub const fn claims(&self) -> &json::Object {
         &self.claims

@@ -12,7 +12,6 @@ use icu_properties::props::{BidiControl, DefaultIgnorableCodePoint};
 pub(super) struct Hidden {
     /// Its first byte in the text.
     pub(super) at: usize,
-    /// What it is.
     pub(super) character: char,
 }
 

@@ -1,7 +1,9 @@
-//! What is wrong in a policy file, where, and what to do about it. Not: what the rules are.
+//! Diagnostics: what is wrong in a file, where, and how to fix it. Not: the rules.
 
+use std::cell::RefCell;
 use std::fmt::{self, Write as _};
 
+use anstyle::{AnsiColor, Style};
 use serde_json::json;
 
 pub use super::place::{Place, Source, Span};
@@ -10,16 +12,13 @@ use crate::text::escape_up_to;
 /// How much a diagnostic matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
-    /// Worth knowing.
     Note,
-    /// Should be looked at.
     Warning,
-    /// Must be put right: a set with one is not served.
+    /// Policies or settings with an error are not served.
     Error,
 }
 
 impl Severity {
-    /// The word for it.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -29,27 +28,25 @@ impl Severity {
         }
     }
 
-    const fn colour(self) -> &'static str {
-        match self {
-            Self::Note => "\u{1b}[1;36m",
-            Self::Warning => "\u{1b}[1;33m",
-            Self::Error => "\u{1b}[1;31m",
-        }
+    const fn style(self) -> Style {
+        let colour = match self {
+            Self::Note => AnsiColor::Cyan,
+            Self::Warning => AnsiColor::Yellow,
+            Self::Error => AnsiColor::Red,
+        };
+        colour.on_default().bold()
     }
 }
 
-/// One thing that is wrong, or worth knowing, in a policy file.
+/// One error, warning or note about a place in a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Diagnostic {
-    /// How much it matters.
     pub severity: Severity,
-    /// What kind it is, e.g. `unknown-key`, or the id of a lint rule.
+    /// The kind of error, e.g. `unknown-key`, or the ID of a lint rule.
     pub rule: &'static str,
-    /// Where.
     pub place: Place,
-    /// A finished sentence.
     pub message: String,
-    /// What to do, where that is known.
+    /// The likely fix, if it is known.
     pub help: Option<String>,
 }
 
@@ -66,7 +63,7 @@ impl Diagnostic {
         }
     }
 
-    /// The same with what to do.
+    /// Adds the likely fix.
     #[must_use]
     pub fn help(mut self, help: impl Into<String>) -> Self {
         self.help = Some(help.into());
@@ -82,47 +79,36 @@ impl Diagnostic {
         )
     }
 
-    fn render(&self, paint: Paint, out: &mut String) -> fmt::Result {
-        let Self {
-            severity,
-            rule,
-            place,
-            message,
-            help,
-        } = self;
-        let title = paint.of(severity.colour(), &format!("{}[{rule}]", severity.name()));
-        writeln!(out, "{title}: {}", escaped(message))?;
-        let (line, _) = place.position();
-        let width = line.to_string().len();
-        let bar = paint.of(BLUE, "|");
-        writeln!(
-            out,
-            "{:width$}{} {}",
-            "",
-            paint.of(BLUE, "-->"),
-            escaped(&place.to_string())
-        )?;
-        if let Some(excerpt) = place.excerpt() {
-            let number = paint.of(BLUE, &line.to_string());
-            writeln!(out, "{:width$} {bar}", "")?;
-            writeln!(out, "{number} {bar} {}", snippet(excerpt.text))?;
-            let marks = paint.of(severity.colour(), &"^".repeat(excerpt.covered));
-            let indent = excerpt.indent;
-            writeln!(out, "{:width$} {bar} {:indent$}{marks}", "", "")?;
-        }
-        if let Some(help) = help {
-            let mut lines = help.lines();
-            let first = lines.next().unwrap_or_default();
+    fn render(&self, colour: bool, out: &mut String) -> fmt::Result {
+        let (mark, frame) = if colour {
+            (self.severity.style(), AnsiColor::Blue.on_default().bold())
+        } else {
+            (Style::new(), Style::new())
+        };
+        let (severity, rule) = (self.severity.name(), self.rule);
+        let message = escaped(&self.message);
+        writeln!(out, "{mark}{severity}[{rule}]{mark:#}: {message}")?;
+        let (line, _) = self.place.position();
+        let margin = " ".repeat(line.to_string().len());
+        let place = escaped(&self.place.to_string());
+        writeln!(out, "{margin}{frame}-->{frame:#} {place}")?;
+        if let Some(excerpt) = self.place.excerpt() {
+            let text = snippet(excerpt.text);
+            let indent = " ".repeat(excerpt.indent);
+            let carets = "^".repeat(excerpt.covered);
+            writeln!(out, "{margin} {frame}|{frame:#}")?;
+            writeln!(out, "{frame}{line} |{frame:#} {text}")?;
             writeln!(
                 out,
-                "{:width$} {} help: {}",
-                "",
-                paint.of(BLUE, "="),
-                escaped(first)
+                "{margin} {frame}|{frame:#} {indent}{mark}{carets}{mark:#}"
             )?;
-            for more in lines {
-                writeln!(out, "{:width$}         {}", "", escaped(more))?;
-            }
+        }
+        let mut help = self.help.iter().flat_map(|help| help.lines());
+        if let Some(first) = help.next() {
+            writeln!(out, "{margin} {frame}={frame:#} help: {}", escaped(first))?;
+        }
+        for more in help {
+            writeln!(out, "{margin}         {}", escaped(more))?;
         }
         Ok(())
     }
@@ -141,12 +127,38 @@ impl Diagnostic {
     }
 }
 
-/// Diagnostics of all files together, in the order of files and lines.
+/// Diagnostics that are collected while reading goes on.
+#[derive(Default)]
+pub(crate) struct Problems(RefCell<Vec<Diagnostic>>);
+
+impl Problems {
+    pub(crate) fn push(&self, problem: Diagnostic) {
+        self.0.borrow_mut().push(problem);
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.0.borrow().len()
+    }
+}
+
+impl From<Vec<Diagnostic>> for Problems {
+    fn from(list: Vec<Diagnostic>) -> Self {
+        Self(RefCell::new(list))
+    }
+}
+
+impl From<Problems> for Diagnostics {
+    fn from(problems: Problems) -> Self {
+        Self::new(problems.0.into_inner())
+    }
+}
+
+/// Diagnostics of all files, sorted by file and position.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Diagnostics(Vec<Diagnostic>);
 
 impl Diagnostics {
-    /// Puts them in order; what is said twice of one place is said once.
+    /// Sorts them and removes duplicates.
     #[must_use]
     pub fn new(mut list: Vec<Diagnostic>) -> Self {
         list.sort_by(|a, b| a.order().cmp(&b.order()));
@@ -154,30 +166,28 @@ impl Diagnostics {
         Self(list)
     }
 
-    /// Nothing to say.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// How many are of that severity.
+    /// The number of diagnostics of a severity.
     #[must_use]
     pub fn count(&self, severity: Severity) -> usize {
         self.iter().filter(|one| one.severity == severity).count()
     }
 
-    /// Some must be put right before the set may be served.
+    /// At least one is an error, so that the files cannot be served.
     #[must_use]
     pub fn has_errors(&self) -> bool {
         self.count(Severity::Error) > 0
     }
 
-    /// One after the other.
     pub fn iter(&self) -> impl Iterator<Item = &Diagnostic> {
         self.0.iter()
     }
 
-    /// Text for people: place, underlined snippet, help. Without colour it is stable.
+    /// Text for people: position, underlined snippet, fix. Without colour the text is stable.
     #[must_use]
     pub fn render(&self, colour: bool) -> String {
         let mut out = String::new();
@@ -185,7 +195,7 @@ impl Diagnostics {
             if index > 0 {
                 out.push('\n');
             }
-            if diagnostic.render(Paint(colour), &mut out).is_err() {
+            if diagnostic.render(colour, &mut out).is_err() {
                 // Writing to a String does not fail.
             }
         }
@@ -206,19 +216,6 @@ impl fmt::Display for Diagnostics {
 }
 
 impl std::error::Error for Diagnostics {}
-
-#[derive(Clone, Copy)]
-struct Paint(bool);
-
-impl Paint {
-    fn of(self, colour: &str, text: &str) -> String {
-        if self.0 {
-            format!("{colour}{text}\u{1b}[0m")
-        } else {
-            text.to_owned()
-        }
-    }
-}
 
 /// A sentence of ours with words of the file in it. Letters that look like others are spelled out,
 /// which shows what they are (T-91).
@@ -251,7 +248,6 @@ pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
 const LIKE_ENOUGH: f64 = 0.85;
 /// Sentences may list every name there is.
 const LONGEST_SENTENCE: usize = 4_096;
-const BLUE: &str = "\u{1b}[1;34m";
 
 #[cfg(test)]
 mod tests {

@@ -1,5 +1,5 @@
-//! Durations as settings, policies, requests and flags write them: `30s`, `15m`, `1h30m`, `7d`. Not:
-//! limits on them.
+//! Parses and prints durations of settings, policies, requests and flags: `30s`, `15m`, `1h30m`, `7d`.
+//! Not: limits on them.
 
 use std::time::Duration;
 
@@ -8,27 +8,31 @@ use std::time::Duration;
 /// # Errors
 /// A finished sentence part: what was found and how it should look.
 pub fn parse(text: &str) -> Result<Duration, String> {
+    match read(text)? {
+        Duration::ZERO => Err(format!("`{text}` is too short, expected at least `1s`")),
+        time if time.subsec_nanos() > 0 => Err(format!(
+            "`{text}` has parts of a second, expected whole seconds such as `1s`"
+        )),
+        time => Ok(time),
+    }
+}
+
+/// Reads a duration that may have milliseconds, or be zero.
+///
+/// # Errors
+/// As [`parse`].
+pub(crate) fn read(text: &str) -> Result<Duration, String> {
     if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(format!(
             "`{text}` has no unit; write `{text}s` for seconds, `{text}m` for minutes"
         ));
     }
-    match read(text) {
-        None => Err(format!(
-            "`{text}` is not a duration such as `30s`, `15m`, `1h30m` or `7d`"
-        )),
-        Some(Duration::ZERO) => Err(format!(
-            "`{text}` is no time at all, expected at least one second"
-        )),
-        Some(time) if time.subsec_nanos() > 0 => Err(format!(
-            "`{text}` is no whole number of seconds, expected e.g. `1s`"
-        )),
-        Some(time) => Ok(time),
-    }
+    sum(text)
+        .ok_or_else(|| format!("`{text}` is not a duration such as `30s`, `15m`, `1h30m` or `7d`"))
 }
 
-/// Reads days, hours, minutes, seconds and milliseconds, in that order, each at most once.
-pub(crate) fn read(text: &str) -> Option<Duration> {
+/// Days, hours, minutes, seconds and milliseconds, in that order, each at most once.
+fn sum(text: &str) -> Option<Duration> {
     let mut rest = text;
     let mut sum: u64 = 0;
     for (unit, factor) in UNITS {
@@ -48,7 +52,7 @@ pub(crate) fn read(text: &str) -> Option<Duration> {
     (rest.is_empty() && !text.is_empty()).then_some(Duration::from_millis(sum))
 }
 
-/// Writes a duration so that [`parse`] reads it back; fractions of a second are cut off.
+/// Writes a duration in the grammar that [`parse`] reads.
 #[must_use]
 pub fn print(duration: Duration) -> String {
     let seconds = duration.as_secs();
@@ -56,6 +60,7 @@ pub fn print(duration: Duration) -> String {
         (seconds / 3_600, "h"),
         (seconds / 60 % 60, "m"),
         (seconds % 60, "s"),
+        (u64::from(duration.subsec_millis()), "ms"),
     ];
     let mut text = String::new();
     for (count, unit) in parts.into_iter().filter(|(count, _)| *count > 0) {
@@ -107,7 +112,8 @@ mod tests {
             ("1m5ms", 60_005),
             ("0s", 0),
         ] {
-            assert_eq!(read(text), Some(Duration::from_millis(milliseconds)));
+            assert_eq!(read(text), Ok(Duration::from_millis(milliseconds)));
+            assert_eq!(print(Duration::from_millis(milliseconds)), text);
         }
     }
 

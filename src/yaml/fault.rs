@@ -57,18 +57,17 @@ fn starred(text: &str, at: usize) -> Option<Span> {
     word.starts_with('*').then_some(Span { start, end })
 }
 
-/// What stands open at a byte of the text.
+/// The quote and bracket that are open at a byte of the text.
 #[derive(Default)]
 struct Open {
     /// The quote of the text that the byte is in.
     quote: Option<usize>,
     /// The quote with which the last text in quotes before it began.
     ended: Option<usize>,
-    /// The innermost bracket.
     bracket: Option<usize>,
 }
 
-/// Reads up to a byte, knowing of comments, quotes and brackets and of nothing else.
+/// Scans up to a byte. It knows comments, quotes and brackets only.
 fn look_back(text: &str, at: usize) -> Open {
     let mut open = Open::default();
     let mut brackets: Vec<usize> = Vec::new();

@@ -1,4 +1,4 @@
-//! The tree of a document, and what a node of it is. Not: what is wrong with it, and how to say so.
+//! The tree of a document. Not: what a value must be, or how an error is worded.
 
 use super::diagnostic::{Span, nearest};
 
@@ -9,7 +9,6 @@ pub(crate) struct Node {
     pub(crate) kind: NodeKind,
 }
 
-/// What a node is.
 #[derive(Clone, Debug)]
 pub(crate) enum NodeKind {
     Scalar(Scalar),
@@ -17,11 +16,11 @@ pub(crate) enum NodeKind {
     Map(Vec<Entry>),
 }
 
-/// Text as written. Its type is the reader's business: nothing is guessed here.
+/// Text as written. Its type is decided by the reader; nothing is guessed here.
 #[derive(Clone, Debug)]
 pub(crate) struct Scalar {
     pub(crate) text: String,
-    /// Without quotes, so that another reader of YAML might take it for a number, a date, …
+    /// Written without quotes, so that another YAML reader may read a number or a date.
     pub(crate) plain: bool,
 }
 
@@ -34,7 +33,7 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
-    /// Where the value of a key in it stands; the entry itself without that key.
+    /// The position of the value of `key`; that of the whole entry without such a key.
     pub(crate) fn span_of(&self, key: &str) -> Span {
         let entries = self.value.entries().unwrap_or_default();
         value_of(entries, key).map_or(self.span, |value| value.span)
@@ -42,7 +41,7 @@ impl Entry {
 }
 
 impl Node {
-    /// A value that was left out, or is YAML's null.
+    /// The value is missing, or YAML's null.
     pub(crate) fn is_nothing(&self) -> bool {
         self.plain()
             .is_some_and(|text| ["", "~", "null"].contains(&text.to_ascii_lowercase().as_str()))
@@ -87,7 +86,7 @@ impl Node {
         }
     }
 
-    /// The word for its kind in a sentence.
+    /// The name of its kind in an error.
     pub(crate) const fn is_a(&self) -> &'static str {
         match self.kind {
             NodeKind::Scalar(_) => "text",
@@ -103,7 +102,7 @@ pub(crate) fn value_of<'n>(entries: &'n [Entry], key: &str) -> Option<&'n Node> 
     Some(&entry.value)
 }
 
-/// The entries whose keys are not in `known`, each with the known key that was probably meant.
+/// The entries whose keys are not in `known`, each with the closest known key.
 pub(crate) fn unknown_keys<'n, 'k>(
     entries: &'n [Entry],
     known: &[&'k str],

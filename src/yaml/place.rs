@@ -1,7 +1,7 @@
-//! Source texts, and where in them something stands.
+//! Source texts and positions in them.
 //!
 //! The lines of a text are found once, so that a million positions in it cost no more than a
-//! million small look-ups. Not: how a position is shown.
+//! million small look-ups. Not: how a position is printed.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -35,7 +35,6 @@ impl Source {
         &self.name
     }
 
-    /// The whole text.
     #[must_use]
     pub fn text(&self) -> &str {
         &self.text
@@ -157,7 +156,6 @@ fn characters(bytes: &[u8]) -> usize {
 /// Bytes from `start` up to, not including, `end`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Span {
-    /// First byte.
     pub start: usize,
     /// One past the last byte.
     pub end: usize,
@@ -183,7 +181,7 @@ impl Place {
         &self.source.shown
     }
 
-    /// The text it stands in.
+    /// The text that it is a position in.
     #[must_use]
     pub fn source(&self) -> &Source {
         &self.source

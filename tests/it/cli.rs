@@ -4,7 +4,9 @@
 mod doctor;
 mod exec;
 mod help;
+mod init;
 mod keys;
 mod list;
 mod output;
 mod revoke;
+mod target;

@@ -1,5 +1,5 @@
 //! PostgreSQL logins against real servers of versions 15 and 18: how they are made and ended, and every
-//! attack that worked on a version of the SQL (databases.md 0a, 0b).
+//! attack that worked on a version of the SQL (T-101 to T-131).
 
 #![cfg(test)]
 
@@ -8,6 +8,7 @@ mod beyond;
 mod connections;
 mod hostile;
 mod installing;
+mod lasting;
 mod lifecycle;
 mod operator;
 mod pooler;

@@ -9,6 +9,7 @@ use hallpass::audit::sink;
 use hallpass::client::format::FORMATS;
 use hallpass::client::source::SOURCES;
 use hallpass::credential::kind::{KINDS, Secrecy};
+use hallpass::http::metrics;
 use hallpass::policy::lint::RULES;
 use hallpass::provider::PROVIDERS;
 use hallpass::reason::{Class, Fault, Reason};
@@ -250,6 +251,47 @@ fn write_the_page_of_reasons() {
     fs::write(root().join("docs/reasons.md"), page_of_reasons()).unwrap();
 }
 
+/// `docs/metrics.md`, as the list of metrics has it.
+fn page_of_metrics() -> String {
+    let mut text = "# Metrics
+
+`GET /metrics` on the operators' listener has these metrics, in the text format of Prometheus (0.0.4). A metric
+without a series yet is left out. Values of labels come from closed lists: no caller can add a series.
+
+Made from `src/http/metrics.rs`.
+
+| Name | Type | Labels | Meaning |
+|---|---|---|---|
+"
+    .to_owned();
+    for metric in metrics::list() {
+        let (name, kind, help) = (metric.name, &metric.kind, metric.help);
+        let labels: Vec<String> = metric
+            .labels
+            .iter()
+            .map(|label| format!("`{label}`"))
+            .collect();
+        text += &format!("| `{name}` | {kind} | {} | {help} |\n", labels.join(", "))
+            .replace("|  |", "| |");
+    }
+    text
+}
+
+#[test]
+fn every_metric_is_documented() {
+    assert_eq!(
+        read("docs/metrics.md"),
+        page_of_metrics(),
+        "run `cargo test --test it -- --ignored lists::write_the_page_of_metrics`"
+    );
+}
+
+#[test]
+#[ignore = "writes docs/metrics.md"]
+fn write_the_page_of_metrics() {
+    fs::write(root().join("docs/metrics.md"), page_of_metrics()).unwrap();
+}
+
 #[test]
 fn what_a_reason_says_of_a_request_holds_together() {
     for reason in Reason::ALL {
@@ -275,15 +317,15 @@ fn every_sink_has_its_file_runs_the_shared_suite_and_is_documented() {
     assert_eq!(names.len(), sink::KINDS.len(), "a name is listed twice");
     let files = names.iter().map(|name| format!("src/audit/{name}.rs"));
     assert_eq!(missing(files), Vec::<String>::new());
-    let readme = read("README.md");
+    let page = read("docs/audit.md");
     for name in names {
         assert!(
             EACH_SINK.iter().any(|(sink, _)| *sink == name),
             "the sink suite does not run {name}"
         );
         assert!(
-            readme.contains(&format!("kind: {name}")),
-            "the README has no example of `kind: {name}`"
+            page.contains(&format!("kind: {name}")),
+            "docs/audit.md has no example of `kind: {name}`"
         );
     }
 }
@@ -377,7 +419,7 @@ fn kinds_have_names_and_uris_of_their_own_and_one_secret() {
 
 #[test]
 fn every_kind_is_documented_with_its_keys_inputs_and_an_example() {
-    let mut text = read("README.md");
+    let mut text = String::new();
     for (_, page) in sources_of_docs() {
         text.push_str(&page);
     }
@@ -431,7 +473,7 @@ fn every_format_fits_some_kind_or_says_what_to_do_instead() {
     }
 }
 
-/// The bodies of the API and the inputs of the kinds, as the README has them.
+/// The bodies of the API and the inputs of the kinds, as `docs/http-api.md` has them.
 fn api() -> String {
     let mut lines = vec!["| Body | Member | |".to_owned(), "|---|---|---|".to_owned()];
     for body in BODIES {
@@ -466,19 +508,17 @@ fn api() -> String {
     lines.join("\n")
 }
 
-/// The README before, inside and after the table.
-fn readme_around_the_api() -> (String, String, String) {
-    let text = read("README.md");
-    let (before, rest) = text
-        .split_once(API_BEGINS)
-        .expect("README.md has the table");
-    let (table, after) = rest.split_once(API_ENDS).expect("README.md has its end");
+/// The page before, inside and after the table.
+fn page_around_the_api() -> (String, String, String) {
+    let text = read(API);
+    let (before, rest) = text.split_once(API_BEGINS).expect("the page has the table");
+    let (table, after) = rest.split_once(API_ENDS).expect("the table has its end");
     (before.to_owned(), table.to_owned(), after.to_owned())
 }
 
 #[test]
-fn the_readme_has_the_bodies_of_the_api() {
-    let (_, table, _) = readme_around_the_api();
+fn the_page_of_the_api_has_its_bodies() {
+    let (_, table, _) = page_around_the_api();
     assert_eq!(
         table,
         api(),
@@ -487,14 +527,15 @@ fn the_readme_has_the_bodies_of_the_api() {
 }
 
 #[test]
-#[ignore = "writes the table of the API into the README"]
+#[ignore = "writes the table of docs/http-api.md"]
 fn write_the_api_table() {
-    let (before, _, after) = readme_around_the_api();
+    let (before, _, after) = page_around_the_api();
     let text = format!("{before}{API_BEGINS}{}{API_ENDS}{after}", api());
-    fs::write(root().join("README.md"), text).unwrap();
+    fs::write(root().join(API), text).unwrap();
 }
 
-const API_BEGINS: &str = "<!-- made from src/wire.rs -->\n\n";
+const API: &str = "docs/http-api.md";
+const API_BEGINS: &str = "<!-- generated: bodies of the API -->\n\n";
 const API_ENDS: &str = "\n\n<!-- end -->";
 
 fn sources_of_docs() -> Vec<(String, String)> {
@@ -514,21 +555,27 @@ fn sources_of_docs() -> Vec<(String, String)> {
 }
 
 #[test]
-fn every_setting_is_in_the_readme() {
-    let readme = read("README.md");
-    let words: BTreeSet<&str> = readme
+fn every_setting_is_documented() {
+    let page = read("docs/settings.md");
+    let words: BTreeSet<&str> = page
         .split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_')
         .collect();
     let mut settings = BTreeSet::new();
     for (_, text) in sources(&["src/config"]) {
         settings.extend(keys(&text));
     }
-    settings.extend(keys(&read("src/config.rs")));
+    for path in [
+        "src/config.rs",
+        "src/credential/database/postgres/read.rs",
+        "src/credential/ssh/target.rs",
+    ] {
+        settings.extend(keys(&read(path)));
+    }
     assert!(settings.len() > 40, "{settings:?}");
     settings.retain(|key| !words.contains(key.as_str()));
     assert!(
         settings.is_empty(),
-        "README.md does not name the settings {settings:?}"
+        "docs/settings.md does not name the settings {settings:?}"
     );
 }
 
@@ -586,19 +633,7 @@ const WRITE: &str =
 /// A kind of target has one line in the list, and a page that says how to set it up.
 #[test]
 fn every_kind_of_target_has_a_name_of_its_own_and_its_page() {
-    let mut docs: Vec<(String, String)> = Vec::new();
-    docs.push((
-        "README.md".to_owned(),
-        fs::read_to_string("README.md").unwrap(),
-    ));
-    for folder in ["docs", "docs/databases"] {
-        for entry in fs::read_dir(folder).unwrap().map(Result::unwrap) {
-            if entry.path().is_file() {
-                let text = fs::read_to_string(entry.path()).unwrap();
-                docs.push((entry.path().display().to_string(), text));
-            }
-        }
-    }
+    let docs = sources_of_docs();
     let names: BTreeSet<&str> = hallpass::credential::target::KINDS
         .iter()
         .map(|kind| kind.name)
@@ -608,7 +643,7 @@ fn every_kind_of_target_has_a_name_of_its_own_and_its_page() {
         let line = format!("kind: {name}");
         assert!(
             docs.iter().any(|(_, text)| text.contains(&line)),
-            "neither the README nor a page under docs/ shows `{line}`"
+            "no page under docs/ shows `{line}`"
         );
     }
 }

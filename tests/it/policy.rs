@@ -17,6 +17,7 @@ mod bad_input;
 mod cost;
 mod inputs;
 mod language;
+mod new;
 mod resource;
 
 const ROOT: &str = r#"issuers:

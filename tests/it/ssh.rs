@@ -9,4 +9,4 @@ mod login;
 mod policy;
 mod real;
 mod serve;
-mod stage;
+pub(crate) mod stage;

@@ -47,7 +47,6 @@ pub struct Verification {
 }
 
 impl Verification {
-    /// Nothing read yet.
     #[must_use]
     pub fn new(expected: Expected) -> Self {
         Self {
@@ -112,7 +111,6 @@ impl Verification {
         self.report.proven_until = None;
     }
 
-    /// What was found.
     #[must_use]
     pub fn finish(mut self) -> Report {
         if self.runs == 0 || self.before.is_some() {

@@ -25,7 +25,6 @@ pub(super) struct Attempt {
 }
 
 impl Attempt {
-    /// Nothing could be loaded.
     pub(super) fn failed(text: &str) -> Self {
         Self {
             version: None,

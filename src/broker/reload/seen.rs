@@ -1,15 +1,15 @@
 //! What a look at the files saw: hashes, to compare with the next look.
 
 use std::collections::BTreeMap;
-use std::fs::OpenOptions;
 use std::io::{self, Read as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use aws_lc_rs::digest;
 use nix::fcntl::OFlag;
 
 use crate::config::Settings;
+use crate::file::open_at_once;
 use crate::policy::Scan;
 use crate::secret::Secret;
 
@@ -74,11 +74,7 @@ impl Look {
     }
 
     fn try_at(path: &Path) -> io::Result<Self> {
-        // Opening a pipe would wait for its writer for ever.
-        let file = OpenOptions::new()
-            .read(true)
-            .custom_flags(OFlag::O_NONBLOCK.bits())
-            .open(path)?;
+        let file = open_at_once(path, OFlag::empty())?;
         let metadata = file.metadata()?;
         let mut bytes = Vec::new();
         if metadata.is_file() {

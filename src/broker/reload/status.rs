@@ -23,9 +23,7 @@ struct State {
 /// Something that could not be loaded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::broker) struct Problem {
-    /// Our code.
     pub(super) reason: Reason,
-    /// One sentence.
     pub(super) text: String,
     /// What more there is to say, one line each.
     pub(super) details: Vec<String>,
@@ -62,7 +60,6 @@ impl Reloads {
         }))
     }
 
-    /// Another version serves.
     pub(super) fn loaded(&self, now: Timestamp) {
         self.state().loaded_at = now;
     }

@@ -20,7 +20,6 @@ pub(super) enum Refused {
     NotExecutable(PathBuf),
     /// A script whose first line names a program that cannot be run.
     Interpreter {
-        /// The script.
         script: PathBuf,
         /// What its first line names.
         interpreter: PathBuf,

@@ -14,7 +14,6 @@ use tokio::sync::mpsc::{self, UnboundedReceiver};
 
 use crate::cli::Failure;
 
-/// A signal that came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Caught {
     /// Its number. Real-time signals have no name.

@@ -9,6 +9,7 @@ use super::nothing_in;
 use crate::cli::{Failure, Output, Terminal};
 use crate::policy::lint::{self, RULES};
 use crate::policy::{LoadOptions, PolicySet};
+use crate::text::count;
 use crate::yaml::{Diagnostics, Severity};
 
 /// Checks a folder of policies: format, references, and rules against policies wider than they read
@@ -63,7 +64,7 @@ pub(super) fn run(args: &Args, out: &mut Terminal) -> Result<(), Failure> {
         Output::Text => {
             if !found.is_empty() {
                 let (shown, left_out) = first_of_each_rule(&found);
-                out.report(&shown.render(out.is_terminal()));
+                out.report(&shown.render(true));
                 for (rule, count) in left_out {
                     out.line(&format!(
                         "{count} more of rule `{rule}` are not shown; `--output json` lists all"
@@ -108,34 +109,26 @@ fn first_of_each_rule(found: &Diagnostics) -> (Diagnostics, BTreeMap<&'static st
 }
 
 fn summary(set: &PolicySet) -> String {
+    let policies = match set.policies().len() {
+        1 => "1 policy".to_owned(),
+        number => format!("{number} policies"),
+    };
     format!(
-        "{}, {}, {}; ",
-        count(set.policies().len(), "policy", "policies"),
-        count(set.credentials().count(), "credential", "credentials"),
-        count(set.requirements().len(), "requirement", "requirements"),
+        "{policies}, {}, {}; ",
+        count(set.credentials().count(), "credential"),
+        count(set.requirements().len(), "requirement"),
     )
 }
 
 fn tally(found: &Diagnostics) -> String {
-    let parts: Vec<_> = [
-        (Severity::Error, "error", "errors"),
-        (Severity::Warning, "warning", "warnings"),
-        (Severity::Note, "note", "notes"),
-    ]
-    .into_iter()
-    .map(|(severity, one, many)| (found.count(severity), one, many))
-    .filter(|(number, _, _)| *number > 0)
-    .map(|(number, one, many)| count(number, one, many))
-    .collect();
+    let severities = [Severity::Error, Severity::Warning, Severity::Note];
+    let numbers = severities.map(|severity| (found.count(severity), severity.name()));
+    let some = numbers.into_iter().filter(|(number, _)| *number > 0);
+    let parts: Vec<_> = some.map(|(number, noun)| count(number, noun)).collect();
     if parts.is_empty() {
-        "nothing found".to_owned()
-    } else {
-        parts.join(", ")
+        return "nothing found".to_owned();
     }
-}
-
-fn count(number: usize, one: &str, many: &str) -> String {
-    format!("{number} {}", if number == 1 { one } else { many })
+    parts.join(", ")
 }
 
 fn explain(id: &str, out: &mut Terminal) -> Result<(), Failure> {

@@ -1,21 +1,18 @@
 //! `hallpass policy explain`: the decision a broker would make, condition by condition.
 
-use std::fs::File;
-use std::io::{self, Read as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use data_encoding::BASE64URL_NOPAD;
 use serde_json::json;
 
-use super::nothing_in;
+use super::load;
 use crate::cli::inputs::InputArgs;
+use crate::cli::job::JobFile;
 use crate::cli::{Failure, Output, Terminal};
 use crate::clock::{Clock as _, SystemClock};
 use crate::policy::decide::{BlockOutcome, ConditionOutcome, GrantOutcome, PolicyOutcome, Verdict};
-use crate::policy::{Ask, Decision, PolicySet};
-use crate::provider::{Fact, Facts, Reader};
+use crate::policy::{Ask, Decision};
+use crate::provider::{Fact, Facts};
 use crate::text::escape;
-use crate::token::json::{self as strict, Object, Value};
 use crate::yaml::duration;
 
 /// Explains what a broker with these policies would decide, condition by condition
@@ -60,16 +57,13 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args, out: &mut Terminal) -> Result<(), Failure> {
     let ask = ask(args)?;
-    let loaded = PolicySet::load(&args.policies).map(|loaded| loaded.set);
-    let set = loaded.and_then(|set| nothing_in(&args.policies, &set).map_or(Ok(set), Err));
-    let set = set.map_err(|errors| {
-        out.error_report(&errors.render(out.is_terminal()));
-        Failure::Findings(format!(
-            "the policies in `{}` do not load",
-            args.policies.display()
-        ))
-    })?;
-    let facts = facts(&set, claims(args, out)?)?;
+    let set = load(&args.policies, out)?;
+    let job = match (&args.claims, &args.token) {
+        (Some(path), _) => JobFile::Claims(path),
+        (None, Some(path)) => JobFile::Token(path),
+        (None, None) => return Err(Failure::Usage("give `--claims` or `--token`".to_owned())),
+    };
+    let facts = job.facts(&set, out)?;
     let decision = set.explain(&facts, &ask, SystemClock::new().now());
     // As the broker does: what a credential takes is looked at once the job may have it.
     let checked = decision.is_permitted().then(|| set.check_inputs(&ask));
@@ -81,8 +75,7 @@ pub(super) fn run(args: &Args, out: &mut Terminal) -> Result<(), Failure> {
                 .iter()
                 .map(|(fact, _)| (fact.name().to_owned(), json!(shown(&facts, fact))))
                 .collect();
-            let decision = serde_json::to_value(&decision)
-                .map_err(|error| Failure::Local(error.to_string()))?;
+            let decision = serde_json::to_value(&decision).map_err(Failure::local)?;
             let mut answer =
                 json!({ "permitted": is_permitted, "facts": facts, "decision": decision });
             if let (Some(problem), Some(members)) = (misfit, answer.as_object_mut()) {
@@ -110,95 +103,6 @@ fn ask(args: &Args) -> Result<Ask, Failure> {
         ttl,
         inputs: args.inputs.read()?,
     })
-}
-
-fn claims(args: &Args, out: &mut Terminal) -> Result<Object, Failure> {
-    let (path, bytes) = match (&args.claims, &args.token) {
-        (Some(path), _) => (path, read(path)?),
-        (None, Some(path)) => {
-            out.error_report("The token was only decoded: its signature, issuer, audience and times were not checked.");
-            (path, payload(path, &read(path)?)?)
-        }
-        (None, None) => return Err(Failure::Usage("give `--claims` or `--token`".to_owned())),
-    };
-    strict::parse_object(&bytes, &strict::Limits::default())
-        .map_err(|error| Failure::Local(format!("`{}`: {error}", path.display())))
-}
-
-/// The claims of a token, with nothing verified.
-fn payload(path: &Path, token: &[u8]) -> Result<Vec<u8>, Failure> {
-    let text = String::from_utf8_lossy(token);
-    let mut parts = text.trim().split('.');
-    let (Some(_), Some(payload), Some(_), None) =
-        (parts.next(), parts.next(), parts.next(), parts.next())
-    else {
-        return Err(Failure::Local(format!(
-            "`{}` does not hold a signed token: three parts with dots between",
-            path.display()
-        )));
-    };
-    BASE64URL_NOPAD.decode(payload.as_bytes()).map_err(|_| {
-        Failure::Local(format!(
-            "the claims in `{}` are not base64url",
-            path.display()
-        ))
-    })
-}
-
-fn read(path: &Path) -> Result<Vec<u8>, Failure> {
-    let problem =
-        |error: io::Error| Failure::Local(format!("`{}` cannot be read: {error}", path.display()));
-    let mut bytes = Vec::new();
-    if path == Path::new("-") {
-        io::stdin()
-            .lock()
-            .take(MAX_INPUT)
-            .read_to_end(&mut bytes)
-            .map_err(problem)?;
-    } else {
-        let file = File::open(path).map_err(problem)?;
-        file.take(MAX_INPUT)
-            .read_to_end(&mut bytes)
-            .map_err(problem)?;
-    }
-    Ok(bytes)
-}
-
-fn facts(set: &PolicySet, claims: Object) -> Result<Facts, Failure> {
-    let url = match claims.get("iss") {
-        Some(Value::Text(url)) => url.clone(),
-        Some(_) | None => return Err(Failure::Local("the claims have no `iss`".to_owned())),
-    };
-    let Some(reader) = set.reader_by_url(&url).or_else(|| reader_of_dev(set, &url)) else {
-        let known: Vec<_> = set
-            .readers()
-            .iter()
-            .map(|reader| format!("`{}`", reader.issuer.url))
-            .collect();
-        return Err(Failure::Denied(format!(
-            "issuer `{}` is not trusted; the policies trust {}",
-            escape(&url),
-            known.join(", ")
-        )));
-    };
-    reader
-        .facts(claims)
-        .map_err(|error| Failure::Denied(error.to_string()))
-}
-
-/// A token of `hallpass dev` is read as what its broker takes it for: one of the issuer that the CI
-/// stands for.
-#[cfg(feature = "dev")]
-fn reader_of_dev<'a>(set: &'a PolicySet, url: &str) -> Option<&'a Reader> {
-    let name = crate::cli::dev::issuer_at(url)?;
-    set.readers()
-        .iter()
-        .find(|reader| reader.issuer.name == name)
-}
-
-#[cfg(not(feature = "dev"))]
-const fn reader_of_dev<'a>(_: &'a PolicySet, _: &str) -> Option<&'a Reader> {
-    None
 }
 
 fn print(decision: &Decision, misfit: Option<&str>, facts: &Facts, out: &mut Terminal) {
@@ -322,6 +226,3 @@ const SHOWN: [Fact; 5] = [
 
 /// Columns before what a condition wants.
 const HANG: usize = 21;
-
-/// The most that is read of a file, in bytes.
-const MAX_INPUT: u64 = 64 * 1_024;

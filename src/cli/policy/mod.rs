@@ -11,6 +11,7 @@ use crate::yaml::diagnostic::{Diagnostic, Place, Source, Span};
 
 mod check;
 mod explain;
+mod new;
 
 /// Looks at the policies, without a broker
 #[derive(Debug, ClapArgs)]
@@ -23,6 +24,7 @@ pub struct Args {
 enum Verb {
     Check(check::Args),
     Explain(explain::Args),
+    New(new::Args),
 }
 
 /// What is wrong with a folder that says nothing: every job would be refused.
@@ -37,6 +39,16 @@ fn nothing_in(dir: &Path, set: &PolicySet) -> Option<Diagnostics> {
     set.is_empty().then(|| Diagnostics::new(vec![found]))
 }
 
+/// The policies of a folder, or a failure after its errors are printed.
+fn load(dir: &Path, out: &mut Terminal) -> Result<PolicySet, Failure> {
+    let loaded = PolicySet::load(dir).map(|loaded| loaded.set);
+    let set = loaded.and_then(|set| nothing_in(dir, &set).map_or(Ok(set), Err));
+    set.map_err(|errors| {
+        out.error_report(&errors.render(true));
+        Failure::Findings(format!("the policies in `{}` do not load", dir.display()))
+    })
+}
+
 /// Runs the verb.
 ///
 /// # Errors
@@ -45,5 +57,6 @@ pub fn run(args: Args, out: &mut Terminal) -> Result<(), Failure> {
     match args.verb {
         Verb::Check(args) => check::run(&args, out),
         Verb::Explain(args) => explain::run(&args, out),
+        Verb::New(args) => new::run(&args, out),
     }
 }

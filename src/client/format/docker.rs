@@ -2,21 +2,13 @@
 
 use serde_json::json;
 
-use super::{Format, Holds, Options, Surroundings};
+use super::{Format, Options};
 use crate::client::answer::Received;
 use crate::secret::Secret;
 
 pub(super) const FORMAT: Format = Format {
-    name: "docker",
-    summary: "a Docker credential helper's answer to get",
     needs: &["token"],
-    holds: Holds::Nothing,
-    hint: None,
-    wants_ca_file: false,
-    environment: Surroundings::Apart,
-    text,
-    merge: None,
-    beside: None,
+    ..Format::new("docker", "a Docker credential helper's answer to get", text)
 };
 
 fn text(received: &Received, _: &Options<'_>) -> Option<Secret<String>> {

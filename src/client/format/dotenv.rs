@@ -6,16 +6,14 @@ use crate::client::answer::Received;
 use crate::secret::Secret;
 
 pub(super) const FORMAT: Format = Format {
-    name: "dotenv",
-    summary: "a .env file: NAME=value, a value to the end of its line",
-    needs: &[],
     holds: Holds::OneLine,
-    hint: None,
     wants_ca_file: true,
     environment: Surroundings::Kept,
-    text,
-    merge: None,
-    beside: None,
+    ..Format::new(
+        "dotenv",
+        "a .env file: NAME=value, a value to the end of its line",
+        text,
+    )
 };
 
 /// Without quotes: Docker and GitLab would take them for a part of the value. No value holds a line

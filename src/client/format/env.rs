@@ -6,16 +6,14 @@ use crate::client::answer::Received;
 use crate::secret::Secret;
 
 pub(super) const FORMAT: Format = Format {
-    name: "env",
-    summary: "a shell, by eval: PG* and DATABASE_URL, or HALLPASS_TOKEN",
-    needs: &[],
     holds: Holds::OneLine,
-    hint: None,
     wants_ca_file: true,
     environment: Surroundings::Cleared,
-    text,
-    merge: None,
-    beside: None,
+    ..Format::new(
+        "env",
+        "a shell, by eval: PG* and DATABASE_URL, or HALLPASS_TOKEN",
+        text,
+    )
 };
 
 #[expect(

@@ -1,20 +1,12 @@
 //! What git reads from a credential helper's `get` (git-credential(1)).
 
-use super::{Format, Holds, Options, Surroundings};
+use super::{Format, Options};
 use crate::client::answer::Received;
 use crate::secret::Secret;
 
 pub(super) const FORMAT: Format = Format {
-    name: "git",
-    summary: "a git credential helper's answer to get",
     needs: &["token"],
-    holds: Holds::Nothing,
-    hint: None,
-    wants_ca_file: false,
-    environment: Surroundings::Apart,
-    text,
-    merge: None,
-    beside: None,
+    ..Format::new("git", "a git credential helper's answer to get", text)
 };
 
 fn text(received: &Received, _: &Options<'_>) -> Option<Secret<String>> {

@@ -9,16 +9,14 @@ use crate::secret::Secret;
 
 /// The entries of one credential.
 pub const FORMAT: Format = Format {
-    name: "--github-env",
-    summary: "GitHub's runner, for later steps: the variables of env",
-    needs: &[],
     holds: Holds::OneLine,
-    hint: None,
     wants_ca_file: true,
     environment: Surroundings::Kept,
-    text,
-    merge: None,
-    beside: None,
+    ..Format::new(
+        "--github-env",
+        "GitHub's runner, for later steps: the variables of env",
+        text,
+    )
 };
 
 /// `None` where the machine has no random bytes.

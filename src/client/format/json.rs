@@ -2,22 +2,19 @@
 
 use serde_json::{Map, json};
 
-use super::libpq::Login;
-use super::{Format, Holds, Options, Surroundings};
+use super::libpq::login;
+use super::{Format, Holds, Options};
 use crate::client::answer::{Received, Value};
+use crate::credential::database::postgres::url::connection_url;
 use crate::secret::Secret;
 
 pub(super) const FORMAT: Format = Format {
-    name: "json",
-    summary: "programs: everything, as the broker's /api/credentials answers",
-    needs: &[],
     holds: Holds::Everything,
-    hint: None,
-    wants_ca_file: false,
-    environment: Surroundings::Apart,
-    text,
-    merge: None,
-    beside: None,
+    ..Format::new(
+        "json",
+        "programs: the answer of /api/credentials, and for ssh the private_key",
+        text,
+    )
 };
 
 #[expect(
@@ -54,8 +51,8 @@ fn credential(received: &Received) -> Map<String, serde_json::Value> {
         .collect();
     credential.insert("kind".to_owned(), received.kind.name.into());
     credential.insert("name".to_owned(), received.name.as_str().into());
-    if let Some(login) = Login::of(received) {
-        let url = login.url(None);
+    if let Some(login) = login(received) {
+        let url = connection_url(&login);
         credential.insert("url".to_owned(), url.expose().as_str().into());
     }
     credential

@@ -2,21 +2,17 @@
 
 use serde_json::json;
 
-use super::{Format, Holds, Options, Surroundings};
+use super::{Format, Options};
 use crate::client::answer::Received;
 use crate::secret::Secret;
 
 pub(super) const FORMAT: Format = Format {
-    name: "kube-exec",
-    summary: "kubectl's exec credential plugin: an ExecCredential",
     needs: &["token"],
-    holds: Holds::Nothing,
-    hint: None,
-    wants_ca_file: false,
-    environment: Surroundings::Apart,
-    text,
-    merge: None,
-    beside: None,
+    ..Format::new(
+        "kube-exec",
+        "kubectl's exec credential plugin: an ExecCredential",
+        text,
+    )
 };
 
 fn text(received: &Received, _: &Options<'_>) -> Option<Secret<String>> {

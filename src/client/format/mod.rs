@@ -3,11 +3,9 @@
 use std::path::Path;
 
 use super::answer::Received;
-use super::maker::Maker;
 use crate::credential::kind::{Form, Kind, Member};
 use crate::secret::Secret;
 
-mod aws_credential_process;
 mod docker;
 mod dotenv;
 mod env;
@@ -31,7 +29,6 @@ pub const FORMATS: &[Format] = &[
     dotenv::FORMAT,
     url::FORMAT,
     pgpass::FORMAT,
-    aws_credential_process::FORMAT,
     docker::FORMAT,
     kube_exec::FORMAT,
     git::FORMAT,
@@ -49,7 +46,6 @@ pub fn find(name: &str) -> Option<&'static Format> {
 pub struct Format {
     /// The word for it in `--format`.
     pub name: &'static str,
-    /// Who reads it.
     pub summary: &'static str,
     /// The members it is made of; a credential without one of them is refused.
     pub needs: &'static [&'static str],
@@ -81,9 +77,7 @@ pub type Merge = fn(&[u8], &str, &Secret<String>) -> Secret<Vec<u8>>;
 pub enum Holds {
     /// None.
     Nothing,
-    /// Those of one line.
     OneLine,
-    /// All.
     Everything,
 }
 
@@ -108,6 +102,26 @@ pub struct Options<'a> {
 }
 
 impl Format {
+    /// A format that needs and holds nothing, is read by itself, and replaces its file.
+    const fn new(
+        name: &'static str,
+        summary: &'static str,
+        text: fn(&Received, &Options<'_>) -> Option<Secret<String>>,
+    ) -> Self {
+        Self {
+            name,
+            summary,
+            needs: &[],
+            holds: Holds::Nothing,
+            hint: None,
+            wants_ca_file: false,
+            environment: Surroundings::Apart,
+            text,
+            merge: None,
+            beside: None,
+        }
+    }
+
     /// The credential in this format, without a line end.
     ///
     /// # Errors
@@ -128,8 +142,8 @@ impl Format {
         })
     }
 
-    /// Whether it fits every credential of the kind, with what `maker` makes for it: looked at before
-    /// the job's token is used.
+    /// Whether it fits every credential of the kind, with the member `own` that this side adds: looked
+    /// at before the job's token is used.
     ///
     /// # Errors
     /// A member that it needs is not there, or a secret would be lost.
@@ -137,16 +151,16 @@ impl Format {
         &self,
         credential: &str,
         kind: &Kind,
-        maker: Option<&dyn Maker>,
+        own: Option<Member>,
     ) -> Result<(), FormatError> {
-        self.problem(kind, maker).map_or(Ok(()), |problem| {
-            Err(self.error(problem, credential, kind, maker))
+        self.problem(kind, own).map_or(Ok(()), |problem| {
+            Err(self.error(problem, credential, kind, own))
         })
     }
 
-    fn problem(&self, kind: &Kind, maker: Option<&dyn Maker>) -> Option<Problem> {
+    fn problem(&self, kind: &Kind, own: Option<Member>) -> Option<Problem> {
         let always = kind.members.iter().filter(|member| member.always);
-        let members: Vec<Member> = always.copied().chain(maker.map(Maker::member)).collect();
+        let members: Vec<Member> = always.copied().chain(own).collect();
         let is_there = |name: &str| members.iter().any(|member| member.name == name);
         let lacking = self.needs.iter().find(|name| !is_there(name));
         let is_lost = |member: &&Member| member.is_secret() && !self.can_hold(member);
@@ -170,36 +184,31 @@ impl Format {
         problem: Problem,
         credential: &str,
         kind: &Kind,
-        maker: Option<&dyn Maker>,
+        own: Option<Member>,
     ) -> FormatError {
         let fitting = FORMATS
             .iter()
-            .filter(|format| format.problem(kind, maker).is_none());
+            .filter(|format| format.problem(kind, own).is_none());
         let names: Vec<String> = fitting.map(|format| format!("`{}`", format.name)).collect();
         let fix = match self.hint {
             Some(hint) => hint.to_owned(),
             None => format!("use one of {}", names.join(", ")),
         };
-        FormatError {
-            format: self.name,
-            problem,
-            credential: credential.to_owned(),
-            noun: kind.noun,
-            fix,
-        }
+        let (does, has) = match problem {
+            Problem::Lacks(member) => (format!("needs member `{member}`"), "does not have"),
+            Problem::Loses(member) => (format!("cannot hold member `{member}`"), "has"),
+        };
+        FormatError(format!(
+            "format `{}` {does}, which `{credential}`, {}, {has}: {fix}",
+            self.name, kind.noun
+        ))
     }
 }
 
 /// A credential that a format cannot hold.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("format `{format}` {problem}, {noun}, {}: {fix}", .problem.end(), problem = .problem.of(.credential))]
-pub struct FormatError {
-    format: &'static str,
-    problem: Problem,
-    credential: String,
-    noun: &'static str,
-    fix: String,
-}
+#[error("{0}")]
+pub struct FormatError(String);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Problem {
@@ -209,27 +218,12 @@ enum Problem {
     Loses(&'static str),
 }
 
-impl Problem {
-    fn of(self, credential: &str) -> String {
-        match self {
-            Self::Lacks(member) => format!("needs member `{member}`, which `{credential}`"),
-            Self::Loses(member) => format!("cannot hold member `{member}`, which `{credential}`"),
-        }
-    }
-
-    const fn end(self) -> &'static str {
-        match self {
-            Self::Lacks(_) => "does not have",
-            Self::Loses(_) => "has",
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::client::Ask;
     use crate::client::answer::{Members, Value};
-    use crate::client::maker::MAKERS;
+    use crate::client::ssh::{PRIVATE_KEY, makes_key_for};
     use crate::clock::Timestamp;
     use crate::credential::database::postgres;
     use crate::credential::jwt;
@@ -290,8 +284,8 @@ mod tests {
 
     pub(super) const PASSWORD: &str = r#"p'a:s\s$(id)`w"ö/@?#%&"#;
 
-    /// A credential with all members that its kind always has, and with what `maker` makes.
-    fn of_kind(kind: &'static Kind, maker: Option<&dyn Maker>) -> Received {
+    /// A credential with all members that its kind always has, and with what this side adds.
+    fn of_kind(kind: &'static Kind, own: Option<Member>) -> Received {
         let value = |member: &Member| match member.form {
             Form::Text | Form::Lines => text("value"),
             Form::OneOf(words) => text(words[0]),
@@ -307,9 +301,10 @@ mod tests {
             lease: None,
             ..login()
         };
-        if let Some(maker) = maker {
-            let made = maker.make().unwrap().member().unwrap();
-            received.members.hold(maker.member().name, made);
+        if let Some(own) = own {
+            received
+                .members
+                .hold(own.name, Secret::new("the-own".to_owned()));
         }
         received
     }
@@ -318,9 +313,9 @@ mod tests {
     #[test]
     fn a_format_fits_where_it_writes_every_secret() {
         for kind in KINDS {
-            let maker = MAKERS.iter().copied().find(|maker| maker.kind() == *kind);
-            for maker in [None, maker] {
-                let received = of_kind(kind, maker);
+            let own = makes_key_for(kind, &Ask::new("a").unwrap()).then_some(PRIVATE_KEY);
+            for own in [None, own] {
+                let received = of_kind(kind, own);
                 for format in FORMATS.iter().chain([&GITHUB_ENV]) {
                     let text = format.write(&received, &Options::default());
                     let written = text.map_or(String::new(), |text| {
@@ -332,8 +327,8 @@ mod tests {
                     let secrets = received.secrets();
                     let mut lines = secrets.iter().flat_map(|secret| secret.expose().lines());
                     let is_whole = lines.all(|line| written.contains(line));
-                    let fits = format.check("a", kind, maker).is_ok();
-                    assert_eq!(fits, is_whole, "{} {} {maker:?}", format.name, kind.name);
+                    let fits = format.check("a", kind, own).is_ok();
+                    assert_eq!(fits, is_whole, "{} {} {own:?}", format.name, kind.name);
                 }
             }
         }

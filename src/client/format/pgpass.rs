@@ -1,25 +1,22 @@
 //! A line of libpq's password file: `host:port:database:user:password`.
 
-use super::libpq::{Login, NEEDS};
-use super::{Format, Holds, Options, Surroundings};
+use super::libpq::{NEEDS, login};
+use super::{Format, Options};
 use crate::client::answer::Received;
 use crate::secret::Secret;
 
 pub(super) const FORMAT: Format = Format {
-    name: "pgpass",
-    summary: "libpq's password file, for --out; other entries of the file stay",
     needs: NEEDS,
-    holds: Holds::Nothing,
-    hint: None,
-    wants_ca_file: false,
-    environment: Surroundings::Apart,
-    text,
     merge: Some(merge),
-    beside: None,
+    ..Format::new(
+        "pgpass",
+        "libpq's password file, for --out; other entries of the file stay",
+        text,
+    )
 };
 
 fn text(received: &Received, _: &Options<'_>) -> Option<Secret<String>> {
-    let login = Login::of(received)?;
+    let login = login(received)?;
     let password = field(login.password.expose());
     Some(Secret::new(format!(
         "{}:{}:{}:{}:{}",

@@ -1,22 +1,20 @@
 //! The files of `ssh -i`: a private key, and its certificate beside it.
 
-use super::{Format, Holds, Options, Surroundings};
+use super::{Format, Options};
 use crate::client::answer::Received;
 use crate::secret::Secret;
 
 pub(super) const FORMAT: Format = Format {
-    name: "ssh",
-    summary: "ssh -i FILE, with --out FILE: the private key there, the certificate in FILE-cert.pub",
     needs: &["certificate", "private_key"],
-    holds: Holds::Nothing,
     hint: Some(
         "it is for an SSH certificate whose key pair this command makes; `json` prints what there is",
     ),
-    wants_ca_file: false,
-    environment: Surroundings::Apart,
-    text,
-    merge: None,
     beside: Some(("-cert.pub", "certificate")),
+    ..Format::new(
+        "ssh",
+        "ssh -i FILE, with --out FILE: the private key there, the certificate in FILE-cert.pub",
+        text,
+    )
 };
 
 fn text(received: &Received, _: &Options<'_>) -> Option<Secret<String>> {

@@ -1,25 +1,22 @@
 //! A connection address: `postgresql://user:password@host:port/database?…`.
 
-use super::libpq::{Login, NEEDS};
-use super::{Format, Holds, Options, Surroundings};
+use super::libpq::{NEEDS, login};
+use super::{Format, Options, Surroundings};
 use crate::client::answer::Received;
+use crate::credential::database::postgres::url::{Parts, connection_url};
 use crate::secret::Secret;
 
 pub(super) const FORMAT: Format = Format {
-    name: "url",
-    summary: "a connection address for a database client",
     needs: NEEDS,
-    holds: Holds::Nothing,
-    hint: None,
     wants_ca_file: true,
     environment: Surroundings::Kept,
-    text,
-    merge: None,
-    beside: None,
+    ..Format::new("url", "a connection address for a database client", text)
 };
 
 fn text(received: &Received, options: &Options<'_>) -> Option<Secret<String>> {
-    Some(Login::of(received)?.url(options.ca_file))
+    let login = login(received)?;
+    let ca_file = options.ca_file;
+    Some(connection_url(&Parts { ca_file, ..login }))
 }
 
 #[cfg(test)]

@@ -3,13 +3,13 @@
 use std::borrow::Cow;
 use std::path::Path;
 
-use super::libpq::Login;
+use super::libpq::login;
 use crate::client::answer::Received;
+use crate::credential::database::postgres::url::{Parts, connection_url};
 use crate::credential::kind::Form;
 use crate::secret::Secret;
 use crate::text::escape;
 
-/// One variable.
 #[derive(Debug)]
 pub struct Variable {
     /// Its name: capital letters, digits and `_`.
@@ -31,7 +31,7 @@ impl Variable {
 }
 
 /// What stands before a variable's name, so that one job can hold several credentials.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Prefix(String);
 
 impl Prefix {
@@ -77,7 +77,7 @@ pub fn variables(
 /// address. Left out are the login's own, and those that only say how a session behaves.
 #[must_use]
 pub fn rivals(received: &Received, ca_file: Option<&Path>) -> Vec<&'static str> {
-    if Login::of(received).is_none() {
+    if login(received).is_none() {
         return Vec::new();
     }
     let own = pairs(received, ca_file);
@@ -88,8 +88,8 @@ pub fn rivals(received: &Received, ca_file: Option<&Path>) -> Vec<&'static str> 
 }
 
 fn pairs(received: &Received, ca_file: Option<&Path>) -> Vec<(Cow<'static, str>, Secret<String>)> {
-    if let Some(login) = Login::of(received) {
-        let pairs = libpq(&login, ca_file).into_iter();
+    if let Some(login) = login(received) {
+        let pairs = libpq(&Parts { ca_file, ..login }).into_iter();
         return pairs.map(|(name, value)| (name.into(), value)).collect();
     }
     if let Some(token) = received.members.text("token") {
@@ -106,7 +106,7 @@ fn pairs(received: &Received, ca_file: Option<&Path>) -> Vec<(Cow<'static, str>,
     texts.collect()
 }
 
-fn libpq(login: &Login<'_>, ca_file: Option<&Path>) -> Vec<(&'static str, Secret<String>)> {
+fn libpq(login: &Parts<'_>) -> Vec<(&'static str, Secret<String>)> {
     let text = |text: &str| Secret::new(text.to_owned());
     let mut pairs = vec![
         ("PGHOST", text(login.host)),
@@ -116,13 +116,13 @@ fn libpq(login: &Login<'_>, ca_file: Option<&Path>) -> Vec<(&'static str, Secret
         ("PGPASSWORD", login.password.clone()),
         ("PGSSLMODE", text(login.sslmode)),
     ];
-    if let Some(path) = ca_file {
+    if let Some(path) = login.ca_file {
         pairs.push(("PGSSLROOTCERT", text(&path.to_string_lossy())));
     }
     if let Some(options) = login.options {
         pairs.push(("PGOPTIONS", text(options)));
     }
-    pairs.push(("DATABASE_URL", login.url(ca_file)));
+    pairs.push(("DATABASE_URL", connection_url(login)));
     pairs
 }
 

@@ -7,7 +7,6 @@ use crate::client::token::IdToken;
 use crate::secret::Secret;
 use crate::text::escape;
 
-/// gitlab.com and self-managed alike.
 #[derive(Debug)]
 pub(super) struct GitLab;
 

@@ -92,13 +92,11 @@ pub trait Source: Send + Sync + fmt::Debug {
 /// What a source may use.
 #[derive(Debug)]
 pub struct Fetch<'a> {
-    /// The variables.
     pub environment: &'a Environment,
     /// The way to the CI's own services.
     pub connection: &'a Connection,
     /// For whom: the configured broker, and never a name that came over the network (T-108).
     pub audience: &'a BrokerAddress,
-    /// Until when.
     pub deadline: Deadline,
 }
 
@@ -107,22 +105,12 @@ pub struct Fetch<'a> {
 pub enum SourceError {
     /// `--source` names none.
     #[error("no source `{name}`; there are: {known}")]
-    Unknown {
-        /// What was asked for.
-        name: String,
-        /// The names.
-        known: String,
-    },
+    Unknown { name: String, known: String },
     /// There is nothing to get a token with.
     #[error("{fix}")]
-    Missing {
-        /// What to do.
-        fix: String,
-    },
-    /// The CI refused.
+    Missing { fix: String },
     #[error("{who} gave no token: {fix}")]
     Refused {
-        /// Whose service.
         who: &'static str,
         /// What it answered, and what to do.
         fix: String,
@@ -135,20 +123,14 @@ pub enum SourceError {
     File(#[from] FileError),
     /// What was found is not a token.
     #[error("what {origin} holds is not a JWT (three parts with dots between them)")]
-    NotAToken {
-        /// Where it was found.
-        origin: String,
-    },
+    NotAToken { origin: String },
     /// The token is for somebody else and was not sent.
     #[error(
         "the job's ID token is for {found}, not for the broker `{broker}` alone, and was not sent: {fix}"
     )]
     Audience {
-        /// Its audiences, escaped.
         found: String,
-        /// The broker's address.
         broker: String,
-        /// What to do.
         fix: String,
     },
 }

@@ -10,7 +10,6 @@ use std::path::PathBuf;
 pub struct Environment(BTreeMap<OsString, OsString>);
 
 impl Environment {
-    /// This process's variables.
     #[must_use]
     pub fn of_this_process() -> Self {
         Self(std::env::vars_os().collect())

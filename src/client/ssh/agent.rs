@@ -15,19 +15,21 @@ use ssh_key::encoding::{Decode as _, Encode as _};
 use ssh_key::{Certificate, PublicKey};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
 
 use self::session::{Connection, Login, Refusal, Sessions};
 use super::super::file::random_word;
 use super::super::folder;
-use super::super::maker::Reports;
 use super::super::source::Environment;
 use super::RunKey;
 use crate::text::escape;
 
 mod session;
+
+/// Where its problems go: sentences for the job's author.
+pub type Reports = mpsc::Sender<String>;
 
 /// A running agent. It ends, and its socket goes, when it is dropped.
 #[derive(Debug)]
@@ -54,7 +56,6 @@ impl Agent {
         Ok(Self { path, task })
     }
 
-    /// Its socket.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path

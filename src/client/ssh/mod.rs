@@ -8,10 +8,7 @@ use ssh_key::private::{Ed25519Keypair, Ed25519PrivateKey, KeypairData};
 use ssh_key::public::{Ed25519PublicKey, KeyData};
 use ssh_key::{Algorithm, LineEnding, PrivateKey, PublicKey, Signature};
 
-use super::answer::Received;
-use super::error::ClientError;
-use super::maker::{Made, Maker, Reports, Served};
-use super::source::Environment;
+use super::Ask;
 use crate::credential::kind::{Form, Kind, Member};
 use crate::credential::ssh::{KIND, PUBLIC_KEY};
 use crate::secret::Secret;
@@ -20,66 +17,20 @@ pub mod agent;
 
 pub use agent::{Agent, AgentError};
 
-/// Makes a key pair for each certificate.
-#[derive(Debug)]
-pub struct KeyPairs;
-
-impl Maker for KeyPairs {
-    fn kind(&self) -> &'static Kind {
-        &KIND
-    }
-
-    fn input(&self) -> &'static str {
-        PUBLIC_KEY
-    }
-
-    fn member(&self) -> Member {
-        Member {
-            form: Form::Lines,
-            ..Member::secret("private_key")
-        }
-    }
-
-    fn way_out(&self) -> &'static str {
-        "This job's token was already used for this credential, and the key that was signed then ended with its\ncommand. Run everything that needs it in one `hallpass exec`, or write the key once with\n`hallpass get NAME --format ssh --out FILE` and use FILE in later steps. Another ID token can be used once more."
-    }
-
-    fn make(&self) -> Result<Box<dyn Made>, ClientError> {
-        Ok(Box::new(RunKey::generate()?))
-    }
+/// Whether the client makes a key pair for the request: the job brings no key of its own.
+pub(super) fn makes_key_for(kind: &Kind, ask: &Ask) -> bool {
+    *kind == KIND && !ask.inputs.contains_key(PUBLIC_KEY)
 }
 
-impl Made for RunKey {
-    fn input(&self) -> Result<String, ClientError> {
-        Ok(self.public_line()?)
-    }
+/// The member that formats find the private key under. It never leaves this process otherwise.
+pub(super) const PRIVATE_KEY: Member = Member {
+    form: Form::Lines,
+    ..Member::secret("private_key")
+};
 
-    fn member(&self) -> Result<Secret<String>, ClientError> {
-        Ok(self.private_text()?)
-    }
-
-    fn serve(
-        self: Box<Self>,
-        received: &Received,
-        environment: &Environment,
-        reports: Reports,
-    ) -> Result<Box<dyn Served>, ClientError> {
-        let certificate = received.members.secret();
-        let agent = Agent::start(*self, certificate.expose(), environment, reports)?;
-        Ok(Box::new(agent))
-    }
-}
-
-impl Served for Agent {
-    fn variables(&self) -> Vec<(&'static str, String)> {
-        let path = self.path().to_string_lossy().into_owned();
-        vec![(agent::SOCKET_VARIABLE, path)]
-    }
-
-    fn rivals(&self) -> &'static [&'static str] {
-        &agent::VARIABLES
-    }
-}
+/// What a job does whose token was used for a certificate before: the key of that one is gone, so no
+/// repeat helps.
+pub const WAY_OUT: &str = "This job's token was already used for this credential, and the key that was signed then ended with its\ncommand. Run everything that needs it in one `hallpass exec`, or write the key once with\n`hallpass get NAME --format ssh --out FILE` and use FILE in later steps. Another ID token can be used once more.";
 
 /// An Ed25519 key pair that is made for one run, and is wiped from memory with it.
 pub struct RunKey {
@@ -138,7 +89,6 @@ impl RunKey {
     }
 }
 
-/// Shows neither half.
 impl fmt::Debug for RunKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RunKey").finish_non_exhaustive()

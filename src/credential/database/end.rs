@@ -1,7 +1,7 @@
 //! Ends a lease: closes the login, disarms the code it left, hands over its objects, drops the role.
 //!
 //! Closing and disarming depend on nothing that the login can lock, own, delay or make fail. Handing
-//! over is bounded work that may take several passes (databases.md 0b).
+//! over is bounded work that may take several passes (T-127).
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -35,7 +35,6 @@ pub enum Ended {
 /// How much time and work one attempt may take.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Patience {
-    /// For sessions to end.
     close: Duration,
     /// Turns at cleaning up, of about a second each.
     turns: u32,
@@ -142,6 +141,13 @@ async fn remove(database: &dyn Database, login: &str, turns: u32) -> Result<Ende
         match database.drop_login(login).await {
             Ok(()) => return Ok(Ended::Gone),
             Err(error) if error.class() == Some(Class::StillReferenced) => {}
+            // The login is closed and left nothing: the answer does not wait for a session that names it in a grant.
+            Err(error) if error.class() == Some(Class::Locked) => {
+                cleaned.more = true;
+                cleaned
+                    .problems
+                    .push("another session holds a lock on its role".to_owned());
+            }
             Err(error) => return Err(error),
         }
     }
@@ -251,7 +257,7 @@ async fn close(
 }
 
 /// Ends sessions for as long as the login is not disabled yet. Neither call is broken off: its
-/// connection would be lost, and there may be no other (databases.md P-8).
+/// connection would be lost, and there may be no other (T-107).
 pub(super) async fn disable(database: &dyn Database, login: &str) -> Result<(), DatabaseError> {
     let is_done = AtomicBool::new(false);
     let disabling = async {
@@ -283,7 +289,10 @@ pub(super) fn left(target: &str, login: &str, what: &str) {
 }
 
 pub(super) fn is_passing(error: &DatabaseError) -> bool {
-    matches!(error.class(), Some(Class::Passing | Class::Gone))
+    matches!(
+        error.class(),
+        Some(Class::Passing | Class::Locked | Class::Gone)
+    )
 }
 
 const REMOVALS: u32 = 4;

@@ -55,7 +55,6 @@ impl Logins {
         })
     }
 
-    /// The database.
     #[must_use]
     pub const fn database(&self) -> &Arc<dyn Database> {
         &self.database

@@ -94,7 +94,7 @@ impl Logins {
     }
 
     /// A login that was there before is given again only for the key that it was made with, while it
-    /// lives, with the group and database that are permitted now (design.md 7).
+    /// lives, with the group and database that are permitted now (T-110).
     fn check_repeat(&self, order: &Order, found: &Found) -> Result<(), MintError> {
         let record = Record::read(
             &self.root_keys,
@@ -227,7 +227,7 @@ const fn refusal(class: Class) -> (&'static str, Reason) {
             "has functions of an older version",
             Reason::DatabaseOutdated,
         ),
-        Class::Passing | Class::Gone | Class::StillReferenced | Class::Other => {
+        Class::Passing | Class::Locked | Class::Gone | Class::StillReferenced | Class::Other => {
             ("did not create the login", Reason::DatabaseRefused)
         }
     }

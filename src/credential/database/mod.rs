@@ -89,7 +89,6 @@ pub trait Database: Send + Sync + fmt::Debug {
         Ok(Vec::new())
     }
 
-    /// Every lease there is.
     async fn leases(&self) -> Result<Vec<LeaseRow>, DatabaseError>;
 
     /// Opens what is needed to end leases before the server has no connection left.
@@ -134,7 +133,7 @@ pub struct NewLogin<'a> {
     /// The random part of its name.
     pub random: &'a str,
     /// Its password. A backend that can sends the server only what it checks the password with
-    /// (databases.md 1.7).
+    /// (T-92).
     pub password: &'a Secret<String>,
     /// Seconds from now, by the server's clock.
     pub life: u32,
@@ -155,9 +154,7 @@ pub struct NewLogin<'a> {
 /// A login that is there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Found {
-    /// This call made it.
     pub created: bool,
-    /// Its name.
     pub login: String,
     /// When it ends, by the server's clock.
     pub expires_at: Timestamp,
@@ -174,7 +171,6 @@ pub struct Found {
 /// What one turn at cleaning up came to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Cleaned {
-    /// Another turn gets further.
     pub more: bool,
     /// Code of the login can still run with the power of others.
     pub armed: bool,
@@ -204,9 +200,7 @@ pub struct Wanted {
 /// A login on its way to the job.
 #[derive(Debug)]
 pub struct Login {
-    /// Its name.
     pub username: String,
-    /// Its password.
     pub password: Secret<String>,
     /// What was asked of it.
     pub wanted: Wanted,
@@ -228,7 +222,6 @@ pub enum DatabaseError {
         class: Class,
         /// The server's own code, for people; in `PostgreSQL` the SQLSTATE.
         code: String,
-        /// The server's message.
         message: String,
     },
 }
@@ -256,8 +249,10 @@ impl DatabaseError {
 /// What an error of a server means for a lease, whatever the server calls it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
-    /// It passes by itself: a conflict with another replica or a lock, a session that came late.
+    /// It passes: a conflict with another replica, a session that came late.
     Passing,
+    /// Another session holds a lock.
+    Locked,
     /// There is no such login.
     Gone,
     /// Something refers to the login, so it cannot be dropped.
@@ -274,6 +269,5 @@ pub enum Class {
     NotInstalled,
     /// What is installed is of another version.
     Outdated,
-    /// Anything else.
     Other,
 }

@@ -27,11 +27,9 @@ pub struct Order {
     pub target: String,
     /// What the definition asks of it.
     pub wanted: Wanted,
-    /// Seconds it may live.
     pub life: u32,
     /// The random part of its name: the same for the same token and credential, on every replica.
     pub random: String,
-    /// Its password.
     pub password: Secret<String>,
     /// What is kept with it in the database. Public: no secret, and nothing a job can change.
     pub record: String,
@@ -50,13 +48,11 @@ pub struct Order {
 /// Whom a lease is for.
 #[derive(Clone, Debug)]
 pub struct Holder {
-    /// The policy.
     pub policy: String,
     /// The `iss` claim.
     pub issuer: String,
     /// The `sub` claim.
     pub subject: String,
-    /// The repository.
     pub repository: Option<String>,
 }
 
@@ -195,15 +191,12 @@ impl Order {
 pub struct Parts<'a> {
     /// The target in the settings.
     pub target: &'a str,
-    /// The credential's name.
     pub credential: &'a str,
     /// The database it is sent to; the target's only one without.
     pub database: Option<&'a str>,
-    /// The NOLOGIN role.
     pub group: &'a str,
     /// What the login makes belongs to the group.
     pub act_as_group: bool,
-    /// Seconds it may live.
     pub life: u32,
     /// The token that asked for it.
     pub token: &'a TokenId,
@@ -217,9 +210,7 @@ pub struct Parts<'a> {
     pub expires_at: Timestamp,
     /// When the token can no longer be used.
     pub used_until: Timestamp,
-    /// The run's id.
     pub run: Option<&'a str>,
-    /// Whom it is for.
     pub holder: Holder,
 }
 
@@ -232,13 +223,13 @@ fn short(text: &str) -> String {
         .collect()
 }
 
-/// 65 bits from target, credential, issuer and token (design.md 7).
+/// 65 bits from target, credential, issuer and token, the same on every broker (T-106).
 fn random_part(keys: &RootKeys, target: &str, credential: &str, token: &TokenId) -> String {
     let context = [target, credential, &token.issuer, &token.id].map(str::as_bytes);
     lease::rand13(keys.derive(Label::LeaseName, &context).expose())
 }
 
-/// Leases are counted by repository (databases.md P-22), and by subject where a CI has none. The database
+/// Leases are counted by repository (T-130), and by subject where a CI has none. The database
 /// needs to tell holders apart, not to read them.
 fn holder_hash(holder: &Holder) -> String {
     let whose = holder.repository.as_deref().unwrap_or(&holder.subject);
@@ -256,7 +247,7 @@ fn key_hash(keys: &RootKeys, key: &IdempotencyKey) -> String {
 }
 
 /// The record with its MAC, so that a login that somebody else made with the broker's stolen password
-/// shows (databases.md P-4).
+/// shows (T-104).
 fn sealed_record(keys: &RootKeys, target: &str, random: &str, about: Value) -> String {
     let Value::Object(mut members) = about else {
         return String::new();

@@ -3,7 +3,6 @@
 //! Each call is one statement with bound values, so there is no text to quote. Clocks, ceilings and
 //! who inherits are the functions' business; see `install/`.
 
-use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
@@ -40,11 +39,11 @@ use crate::credential::target::{ConnectionStatus, LeaseRow, Leftover};
 use crate::policy::CredentialDefinition;
 use crate::reason::Reason;
 use crate::secret::Secret;
+use crate::tls;
 use clean::Work;
 use connection::{Connections, column};
 use reach::Reaches;
 
-/// One PostgreSQL server.
 #[derive(Debug)]
 pub struct Postgres {
     settings: PostgresSettings,
@@ -89,7 +88,7 @@ impl Postgres {
             .map(|(host, port)| one.at(host, *port))
             .collect();
         let mints = settings.broker_connections.saturating_sub(HELD).max(1);
-        let ca = settings.ca.as_deref().map(fs::read_to_string).transpose();
+        let ca = settings.ca.as_deref().map(tls::read_ca).transpose();
         Ok(Self {
             ca: ca.map_err(|error| format!("the CA file cannot be read: {error}"))?,
             mint: of_broker(usize::from(mints))?,
@@ -105,7 +104,6 @@ impl Postgres {
         })
     }
 
-    /// How it is reached.
     #[must_use]
     pub const fn settings(&self) -> &PostgresSettings {
         &self.settings
@@ -390,7 +388,7 @@ impl Database for Postgres {
     }
 
     fn has_same_files(&self) -> bool {
-        let ca = self.settings.ca.as_deref().map(fs::read_to_string);
+        let ca = self.settings.ca.as_deref().map(tls::read_ca);
         ca.transpose().is_ok_and(|ca| ca == self.ca)
     }
 
@@ -453,7 +451,7 @@ fn as_option(group: &str) -> String {
     group.replace('\\', r"\\").replace(' ', r"\ ")
 }
 
-/// What the server gets in place of a password, so that no log of its own has it (databases.md 1.7).
+/// What the server gets in place of a password, so that no log of its own has it (T-92).
 ///
 /// # Errors
 /// The random source gives nothing.
@@ -486,7 +484,6 @@ fn count(rows: &[Row]) -> Result<u32, DatabaseError> {
     Ok(u32::try_from(number).unwrap_or(0))
 }
 
-/// Another replica came first.
 fn gone_is_done(error: DatabaseError) -> Result<(), DatabaseError> {
     if error.class() == Some(Class::Gone) {
         Ok(())

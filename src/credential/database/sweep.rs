@@ -83,7 +83,7 @@ impl Logins {
         let owed = self.due_revocations();
         self.end_page(owed.clone(), &mut report).await;
         // Page after page by name, so that logins that cannot be dropped do not come before the
-        // others (databases.md P-7).
+        // others (T-107).
         let mut after = String::new();
         loop {
             let mut ended = self.database.ended(&after, PAGE).await?;
@@ -129,7 +129,7 @@ impl Logins {
 
     /// Ends a page of logins. First all of them are closed, which takes milliseconds each; then a few at
     /// a time are cleaned up after, in random order, so that one that hangs delays neither the closing
-    /// nor, on every replica alike, the same others (databases.md P-21).
+    /// nor, on every replica alike, the same others (T-127).
     async fn end_page(&self, mut logins: Vec<String>, report: &mut SweepReport) {
         let waiting = logins.len();
         logins.retain(|login| self.is_due(login));

@@ -49,7 +49,6 @@ impl SigningAlgorithm {
 pub struct Keys {
     roots: RootKeys,
     algorithm: SigningAlgorithm,
-    /// Seconds.
     epoch: i64,
     held: ArcSwap<Held>,
     rs256: Option<Arc<Rs256Keys>>,
@@ -179,7 +178,6 @@ impl Keys {
     }
 }
 
-/// Shows no key.
 impl fmt::Debug for Keys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Keys")
@@ -198,10 +196,7 @@ pub enum KeysError {
     #[error(
         "the signing epoch is {seconds} s, expected 3600 s (the longest life of a token) to 7776000 s (90 days)"
     )]
-    Epoch {
-        /// Its length.
-        seconds: i64,
-    },
+    Epoch { seconds: i64 },
     /// Too long ago, or ahead of us.
     #[error("the key of that time does not sign any more")]
     Withdrawn,

@@ -7,7 +7,6 @@ use crate::credential::kind::{Definition, Form, Kind, Member, Repeat, TeamBound}
 use crate::policy::{CredentialDefinition, DefinitionReader};
 use crate::provider::Fact;
 
-/// A signed token.
 pub static KIND: Kind = Kind {
     name: "jwt",
     noun: "a signed token",
@@ -39,7 +38,6 @@ pub static KIND: Kind = Kind {
 pub struct JwtDefinition {
     /// Who it is for: the `aud` claim.
     pub audience: String,
-    /// Every scope there is.
     pub scopes: Vec<String>,
     /// The facts copied into its `job` object.
     pub claims: Vec<Fact>,

@@ -26,7 +26,6 @@ use crate::token::keys::{Admission, KeySet, Rule};
 /// Where the keys are: an entry of `signing.also` in the settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rs256Files {
-    /// The key that signs.
     pub key: PathBuf,
     /// The key that is only published.
     pub next: Option<PathBuf>,
@@ -59,7 +58,6 @@ impl Rs256Keys {
         })
     }
 
-    /// The one that signs.
     pub(super) const fn signer(&self) -> &Arc<SigningKey> {
         &self.signer
     }
@@ -69,6 +67,14 @@ impl Rs256Keys {
         std::iter::once(&self.signer)
             .chain(&self.next)
             .map(Arc::as_ref)
+    }
+
+    /// The id of the key that signs, unless it was published before.
+    #[must_use]
+    pub fn unpublished<'a>(&'a self, before: &Self) -> Option<&'a str> {
+        let kid = self.signer.kid();
+        let is_known = before.published().any(|key| key.kid() == kid);
+        (!is_known).then_some(kid)
     }
 
     fn kids(&self) -> (&str, Option<&str>) {
@@ -202,4 +208,4 @@ const PKCS8_HEADER: usize = 4 + 3 + 15 + 4;
 /// 65537 in base64url.
 const EXPONENT: &str = "AQAB";
 /// Twice what a key of 8192 bits takes.
-const LARGEST_FILE: usize = 16_384;
+const LARGEST_FILE: u64 = 16_384;

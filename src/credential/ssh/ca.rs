@@ -133,7 +133,6 @@ impl From<&CaKey> for KeyData {
     }
 }
 
-/// By its fingerprint.
 impl fmt::Debug for CaKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("CaKey").field(&self.fingerprint()).finish()
@@ -192,6 +191,6 @@ enum Problem {
 
 const FIRST_LINE: &str = "-----BEGIN OPENSSH PRIVATE KEY-----";
 /// Ten times what either key needs.
-const LARGEST_FILE: usize = 8_192;
+const LARGEST_FILE: u64 = 8_192;
 /// Half of a signature.
 const P256_BYTES: usize = 32;

@@ -78,9 +78,7 @@ fn check_principal(name: &str) -> Result<(), DefinitionError> {
 pub enum Extension {
     /// Forward the agent to the host.
     AgentForwarding,
-    /// Forward ports.
     PortForwarding,
-    /// Have a terminal.
     Pty,
     /// Run the `~/.ssh/rc` of the host's user.
     UserRc,
@@ -128,7 +126,6 @@ impl FromStr for Extension {
 pub struct ForceCommand(String);
 
 impl ForceCommand {
-    /// The line.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -215,18 +212,13 @@ pub enum DefinitionError {
     /// Nobody to log in as.
     #[error("is empty, expected 1 to 16 names")]
     NoPrincipal,
-    /// Too many.
     #[error("has {count} names, expected 1 to 16")]
-    PrincipalCount {
-        /// How many.
-        count: usize,
-    },
+    PrincipalCount { count: usize },
     /// Not a name that hosts compare as it is.
     #[error(
         "has `{0}`, expected names of 1 to 128 characters `A-Z a-z 0-9 _ - . @ : / +` that begin with a letter, a digit or `_`"
     )]
     Principal(String),
-    /// The same again.
     #[error("has `{0}` twice")]
     Twice(String),
     /// Not one of the five.
@@ -240,17 +232,13 @@ pub enum DefinitionError {
     /// Not a network.
     #[error("has `{text}`: {problem}")]
     Network {
-        /// What was found.
         text: String,
         /// Why it cannot be used.
         problem: &'static str,
     },
     /// None or too many.
     #[error("has {count} networks, expected 1 to 32")]
-    NetworkCount {
-        /// How many.
-        count: usize,
-    },
+    NetworkCount { count: usize },
 }
 
 const LONGEST_PRINCIPAL: usize = 128;

@@ -59,7 +59,6 @@ impl JobKey {
     }
 }
 
-/// By its fingerprint.
 impl fmt::Debug for JobKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("JobKey").field(&self.fingerprint()).finish()
@@ -150,13 +149,8 @@ fn check_application(application: &str) -> Result<(), JobKeyError> {
 /// was sent is not part of any message: it may be a private key.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum JobKeyError {
-    /// Longer than any key.
     #[error("has {length} bytes, expected one line of at most 4096")]
-    Length {
-        /// How many.
-        length: usize,
-    },
-    /// The other half.
+    Length { length: usize },
     #[error(
         "is a private key, which never leaves the job; make a new pair and send the `.pub` file"
     )]

@@ -8,7 +8,6 @@ use super::job_key::{JobKey, LONGEST};
 use crate::credential::kind::{Definition, Form, Input, Kind, Member, Repeat, TeamBound};
 use crate::policy::DefinitionReader;
 
-/// An SSH certificate.
 pub static KIND: Kind = Kind {
     name: "ssh",
     noun: "an SSH certificate",

@@ -44,7 +44,6 @@ pub struct SshCa {
 /// What is signed into one certificate.
 #[derive(Debug)]
 pub struct CertificateRequest<'a> {
-    /// The credential's name.
     pub credential: &'a str,
     /// What the credential's definition says.
     pub definition: &'a SshDefinition,
@@ -66,14 +65,12 @@ pub struct CertificateRequest<'a> {
     pub expires_at: Timestamp,
 }
 
-/// A signed certificate.
 #[derive(Debug)]
 pub struct Certificate {
     /// The line of a `-cert.pub` file.
     pub line: String,
     /// The serial number, which hosts log and revoke by.
     pub serial: u64,
-    /// When it ends.
     pub expires_at: Timestamp,
 }
 

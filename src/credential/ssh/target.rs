@@ -14,7 +14,7 @@ use crate::credential::target::{
 use crate::credential::{Credential, Mint, MintError};
 use crate::policy::{CredentialDefinition, PolicySet};
 use crate::text::escape;
-use crate::yaml::reader::Section;
+use crate::yaml::settings::Section;
 
 /// `kind: ssh-ca`.
 pub const TARGET: TargetKind = TargetKind {
@@ -119,11 +119,6 @@ impl TargetSettings for SshCaSettings {
     }
 
     fn installation(&self, wanted: &Installation<'_>) -> Result<InstallText, String> {
-        if wanted.server_version.is_some() {
-            return Err(
-                "`--server-version` is for databases; leave it out for an `ssh-ca`".to_owned(),
-            );
-        }
         let key = self.read_key().map_err(|error| error.to_string())?;
         let text = if wanted.uninstall {
             install::removal(wanted.name, &key)
@@ -170,6 +165,10 @@ impl Target for Authority {
     fn has_same_files(&self) -> bool {
         let now = self.settings.read_key();
         now.is_ok_and(|now| now.fingerprint() == self.ca.key().fingerprint())
+    }
+
+    fn key_id(&self) -> Option<String> {
+        Some(self.ca.key().fingerprint())
     }
 
     fn continues(&self, _other: &dyn Target) -> bool {

@@ -5,7 +5,6 @@ use crate::clock::Timestamp;
 /// The leases of a target.
 #[derive(Clone, Debug, Default)]
 pub struct Listing {
-    /// Every lease there is.
     pub leases: Vec<Listed>,
     /// What is in quarantine: left behind by logins that did not act as their group.
     pub quarantined: Vec<Leftover>,
@@ -14,7 +13,6 @@ pub struct Listing {
 /// A lease, and what one of our brokers wrote down about it.
 #[derive(Clone, Debug)]
 pub struct Listed {
-    /// The lease.
     pub lease: LeaseRow,
     /// What a broker with one of our keys wrote down, if one did.
     pub record: Option<Record>,
@@ -25,13 +23,9 @@ pub struct Listed {
 /// A lease as an operator sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LeaseRow {
-    /// Its login.
     pub login: String,
-    /// When it ends.
     pub expires_at: Timestamp,
-    /// Its end has passed.
     pub ended: bool,
-    /// It may start sessions.
     pub can_login: bool,
     /// The groups it is a member of.
     pub groups: Vec<String>,
@@ -90,7 +84,6 @@ pub struct Leftover {
     pub database: Option<String>,
     /// The login owns it, else it was granted to it.
     pub owned: bool,
-    /// How many objects.
     pub objects: i64,
     /// How many of them are code.
     pub routines: i64,
@@ -103,7 +96,6 @@ pub struct Record {
     pub policy: String,
     /// The repository, where its CI tells.
     pub repository: Option<String>,
-    /// The run.
     pub run: Option<String>,
     /// The database it was sent to, where the credential names one.
     pub database: Option<String>,

@@ -14,9 +14,7 @@ pub struct GithubJob {
     pub audience: String,
     /// `owner/name`.
     pub repository: String,
-    /// The repository's id.
     pub repository_id: String,
-    /// The owner's id.
     pub owner_id: String,
     /// The full git ref, e.g. `refs/heads/main`.
     pub r#ref: String,
@@ -28,7 +26,6 @@ pub struct GithubJob {
     pub environment: Option<String>,
     /// `public`, `private` or `internal`.
     pub visibility: String,
-    /// Who started the run.
     pub actor: String,
     /// Path of the workflow file that started, within the repository.
     pub workflow: String,
@@ -157,9 +154,7 @@ pub struct GitlabJob {
     pub audience: String,
     /// `group/…/name`.
     pub project: String,
-    /// The project's id.
     pub project_id: String,
-    /// The namespace's id.
     pub namespace_id: String,
     /// The short git ref, e.g. `main`.
     pub r#ref: String,
@@ -175,7 +170,6 @@ pub struct GitlabJob {
     pub environment_protected: bool,
     /// `public`, `internal` or `private`.
     pub visibility: String,
-    /// Who started the pipeline.
     pub user: String,
     /// When the token is issued. It lives one hour and is valid from five seconds before.
     pub issued_at: Timestamp,

@@ -6,14 +6,14 @@ use std::collections::BTreeMap;
 use super::patterns::{self, Compared};
 use crate::credential::kind::{Input, Kind};
 use crate::policy::pattern::{Operator, Pattern, Seen};
-use crate::policy::read::Sheet;
 use crate::provider::FactType;
+use crate::yaml::reader::NodeReader;
 use crate::yaml::{Node, NodeKind};
 
 /// Patterns for inputs of the kind. One that no request can fit is an error: the credential could never
 /// be issued.
 pub(super) fn read(
-    sheet: &mut Sheet<'_>,
+    yaml: &NodeReader<'_>,
     node: &Node,
     kind: &Kind,
     what: &str,
@@ -22,25 +22,25 @@ pub(super) fn read(
     let names: Vec<&str> = kind.inputs.iter().map(|input| input.name).collect();
     if names.is_empty() {
         let message = format!("{what} has `inputs`, but kind `{}` takes none", kind.name);
-        sheet.error_help("input", node.span, message, Some("leave `inputs` out"));
+        yaml.error_help("input", node.span, message, Some("leave `inputs` out"));
         return bounds;
     }
     let of = format!("`inputs` of {what}");
-    let Some(fields) = sheet.fields(node, &of, &names) else {
+    let Some(fields) = yaml.fields(node, &of, &names) else {
         return bounds;
     };
     if matches!(&node.kind, NodeKind::Map(entries) if entries.is_empty()) {
         let message = format!("{of} is empty");
         let help = format!("bound one of {}, or leave `inputs` out", names.join(", "));
-        sheet.error_help("empty", node.span, message, Some(help));
+        yaml.error_help("empty", node.span, message, Some(help));
     }
     for input in kind.inputs {
         let Some(node) = fields.get(input.name) else {
             continue;
         };
         let compared = Compared::Fact(FactType::Text);
-        if let Some(pattern) = patterns::pattern(sheet, node, input.name, compared) {
-            check(sheet, node, input, &pattern, &of);
+        if let Some(pattern) = patterns::pattern(yaml, node, input.name, compared) {
+            check(yaml, node, input, &pattern, &of);
             bounds.insert(input.name.to_owned(), pattern);
         }
     }
@@ -48,10 +48,10 @@ pub(super) fn read(
 }
 
 /// Reports what no value of the input can fit: of a list, each such entry.
-fn check(sheet: &mut Sheet<'_>, node: &Node, input: &Input, pattern: &Pattern, of: &str) {
+fn check(yaml: &NodeReader<'_>, node: &Node, input: &Input, pattern: &Pattern, of: &str) {
     if let (Pattern::Any(entries), NodeKind::List(nodes)) = (pattern, &node.kind) {
         for (entry, node) in entries.iter().zip(nodes) {
-            check(sheet, node, input, entry, of);
+            check(yaml, node, input, entry, of);
         }
         return;
     }
@@ -59,11 +59,11 @@ fn check(sheet: &mut Sheet<'_>, node: &Node, input: &Input, pattern: &Pattern, o
     if let Pattern::Present(_) = pattern {
         let message = format!("`{name}` in {of} has `present`, but what is bounded must be sent");
         let help = "write the values that are allowed, or a pattern for them";
-        sheet.error_help("input", node.span, message, Some(help));
+        yaml.error_help("input", node.span, message, Some(help));
     } else if let Some(problem) = mismatch(input, pattern) {
         let message = format!("`{name}` in {of} never matches: {problem}");
         let help = "correct the value, or leave it out";
-        sheet.error_help("input", node.span, message, Some(help));
+        yaml.error_help("input", node.span, message, Some(help));
     }
 }
 

@@ -3,14 +3,14 @@
 
 use super::conditions;
 use super::trust::CUSTOMER;
-use crate::policy::read::{Fields, Sheet};
 use crate::provider::{ClaimMap, ClaimType, Fact, FactType, MappedClaim, Provider};
 use crate::yaml::Entry;
 use crate::yaml::diagnostic::Span;
+use crate::yaml::reader::{Fields, NodeReader};
 
 /// The claims that hold the facts of a `generic` issuer, with their types.
 pub(super) fn claim_map(
-    sheet: &mut Sheet<'_>,
+    yaml: &NodeReader<'_>,
     fields: &Fields<'_>,
     provider: &'static Provider,
     what: &str,
@@ -22,7 +22,7 @@ pub(super) fn claim_map(
         for key in ["facts", "types"] {
             if let Some(node) = fields.get(key) {
                 let message = format!("provider `{}` knows where its facts are", provider.name);
-                sheet.error_help(
+                yaml.error_help(
                     "unknown-key",
                     node.span,
                     message,
@@ -33,38 +33,38 @@ pub(super) fn claim_map(
         return map;
     }
     let Some(node) = named else {
-        sheet.error(
+        yaml.error(
             "missing-key",
             at,
             format!("key `facts` is missing from {what}"),
         );
         return map;
     };
-    for entry in sheet.entries(node, "`facts`").unwrap_or_default() {
-        let Some(fact) = fact_name(sheet, entry) else {
+    for entry in yaml.entries(node, "`facts`").unwrap_or_default() {
+        let Some(fact) = fact_name(yaml, entry) else {
             continue;
         };
         if let Some(pointer) =
-            conditions::pointer(sheet, &entry.value, &format!("claim of `{fact}`"))
+            conditions::pointer(yaml, &entry.value, &format!("claim of `{fact}`"))
         {
             map.insert(fact, MappedClaim::usual(fact, pointer));
         }
     }
     for entry in fields
         .get("types")
-        .and_then(|node| sheet.entries(node, "`types`"))
+        .and_then(|node| yaml.entries(node, "`types`"))
         .unwrap_or_default()
     {
-        claim_type(sheet, entry, &mut map);
+        claim_type(yaml, entry, &mut map);
     }
     map
 }
 
-fn claim_type(sheet: &mut Sheet<'_>, entry: &Entry, map: &mut ClaimMap) {
-    let Some(fact) = fact_name(sheet, entry) else {
+fn claim_type(yaml: &NodeReader<'_>, entry: &Entry, map: &mut ClaimMap) {
+    let Some(fact) = fact_name(yaml, entry) else {
         return;
     };
-    let Some(word) = sheet.text(&entry.value, format!("type of `{fact}`")) else {
+    let Some(word) = yaml.text(&entry.value, format!("type of `{fact}`")) else {
         return;
     };
     let claim_type = match (fact.fact_type(), word) {
@@ -82,7 +82,7 @@ fn claim_type(sheet: &mut Sheet<'_>, entry: &Entry, map: &mut ClaimMap) {
                 FactType::Text | FactType::List => "write `text` or `number`",
                 FactType::Workflow => "write `text`",
             };
-            sheet.error_help(
+            yaml.error_help(
                 "claim-type",
                 entry.value.span,
                 format!("`{fact}` cannot be sent as `{word}`"),
@@ -93,7 +93,7 @@ fn claim_type(sheet: &mut Sheet<'_>, entry: &Entry, map: &mut ClaimMap) {
     };
     match map.get_mut(&fact) {
         Some(mapped) => mapped.claim_type = claim_type,
-        None => sheet.error(
+        None => yaml.error(
             "claim-type",
             entry.span,
             format!("`types` names `{fact}`, which `facts` does not"),
@@ -113,11 +113,11 @@ fn can_be_list(fact: Fact) -> bool {
     !fact.is_id() && !CUSTOMER.contains(&fact) && !single.contains(&fact)
 }
 
-fn fact_name(sheet: &mut Sheet<'_>, entry: &Entry) -> Option<Fact> {
-    let name = sheet.scalar(&entry.key, entry.span, "the name of a fact")?;
+fn fact_name(yaml: &NodeReader<'_>, entry: &Entry) -> Option<Fact> {
+    let name = yaml.scalar(&entry.key, entry.span, "the name of a fact")?;
     let fact = Fact::from_name(name);
     if fact.is_none() {
-        conditions::unknown_fact(sheet, name, entry.span, Fact::ALL, None);
+        conditions::unknown_fact(yaml, name, entry.span, Fact::ALL, None);
     }
     fact
 }

@@ -3,10 +3,10 @@
 use super::issuers::Issuers;
 use super::patterns::{self, Compared};
 use crate::policy::pattern::{MAX_PATTERN, Operator, Pattern};
-use crate::policy::read::{Sheet, listed};
 use crate::policy::{Block, Condition, Subject};
 use crate::provider::{Fact, FactType, Reader, TRIGGERS, is_commit_id};
 use crate::yaml::diagnostic::{Span, nearest};
+use crate::yaml::reader::{NodeReader, listed};
 use crate::yaml::{Entry, Node, NodeKind};
 
 /// What a block is about, which decides what it may name.
@@ -70,25 +70,23 @@ impl<'a> About<'a> {
 }
 
 /// A block, or a list of blocks.
-pub(super) fn blocks(sheet: &mut Sheet<'_>, node: &Node, about: &About<'_>) -> Option<Vec<Block>> {
+pub(super) fn blocks(yaml: &NodeReader<'_>, node: &Node, about: &About<'_>) -> Option<Vec<Block>> {
     match &node.kind {
         NodeKind::List(_) => {
-            let items = sheet.items(node, format!("the list of blocks of {}", about.what))?;
-            let read: Vec<_> = items.iter().map(|item| block(sheet, item, about)).collect();
+            let items = yaml.items(node, format!("the list of blocks of {}", about.what))?;
+            let read: Vec<_> = items.iter().map(|item| block(yaml, item, about)).collect();
             read.into_iter().collect()
         }
-        NodeKind::Scalar(_) | NodeKind::Map(_) => {
-            block(sheet, node, about).map(|block| vec![block])
-        }
+        NodeKind::Scalar(_) | NodeKind::Map(_) => block(yaml, node, about).map(|block| vec![block]),
     }
 }
 
 /// One block: every line must hold. All lines are read, whatever is wrong with the first.
-pub(super) fn block(sheet: &mut Sheet<'_>, node: &Node, about: &About<'_>) -> Option<Block> {
-    let entries = sheet.entries(node, format!("a block of conditions of {}", about.what))?;
+pub(super) fn block(yaml: &NodeReader<'_>, node: &Node, about: &About<'_>) -> Option<Block> {
+    let entries = yaml.entries(node, format!("a block of conditions of {}", about.what))?;
     if entries.is_empty() {
         let message = format!("a block of conditions of {} is empty", about.what);
-        sheet.error("empty", node.span, message);
+        yaml.error("empty", node.span, message);
         return None;
     }
     let mut block = Block {
@@ -98,11 +96,11 @@ pub(super) fn block(sheet: &mut Sheet<'_>, node: &Node, about: &About<'_>) -> Op
     let named = named_issuers(entries);
     let mut complete = true;
     for entry in entries {
-        match lines(sheet, entry, about, &named) {
+        match lines(yaml, entry, about, &named) {
             Some(read) => {
                 for condition in read {
                     block.conditions.push(condition);
-                    block.places.push(sheet.place(Span {
+                    block.places.push(yaml.place(Span {
                         start: entry.span.start,
                         end: entry.value.span.end,
                     }));
@@ -111,14 +109,14 @@ pub(super) fn block(sheet: &mut Sheet<'_>, node: &Node, about: &About<'_>) -> Op
             None => complete = false,
         }
     }
-    if about.issuers.is_some() && !ids_have_issuer(sheet, &block, about, node.span) {
+    if about.issuers.is_some() && !ids_have_issuer(yaml, &block, about, node.span) {
         return None;
     }
     complete.then_some(block)
 }
 
 /// Ids of two issuers may be equal and mean different things.
-fn ids_have_issuer(sheet: &mut Sheet<'_>, block: &Block, about: &About<'_>, span: Span) -> bool {
+fn ids_have_issuer(yaml: &NodeReader<'_>, block: &Block, about: &About<'_>, span: Span) -> bool {
     let named = block
         .conditions
         .iter()
@@ -134,7 +132,7 @@ fn ids_have_issuer(sheet: &mut Sheet<'_>, block: &Block, about: &About<'_>, span
         return true;
     };
     let message = format!("a block of {} names `{id}` without its issuer", about.what);
-    sheet.error_help(
+    yaml.error_help(
         "id-without-issuer",
         span,
         message,
@@ -159,38 +157,38 @@ fn named_issuers(entries: &[Entry]) -> Vec<&str> {
 }
 
 fn lines(
-    sheet: &mut Sheet<'_>,
+    yaml: &NodeReader<'_>,
     entry: &Entry,
     about: &About<'_>,
     named: &[&str],
 ) -> Option<Vec<Condition>> {
     let name = entry.key.text.as_str();
     if name == "claim" {
-        return claims(sheet, entry);
+        return claims(yaml, entry);
     }
     if name == "issuer"
         && let Some(issuers) = about.issuers
     {
-        return issuer(sheet, entry, issuers).map(|condition| vec![condition]);
+        return issuer(yaml, entry, issuers).map(|condition| vec![condition]);
     }
-    let fact = fact(sheet, entry, about)?;
+    let fact = fact(yaml, entry, about)?;
     let compared = words(fact).map_or_else(
         || Compared::Fact(about.fact_type(fact, named)),
         Compared::Word,
     );
-    let pattern = patterns::pattern(sheet, &entry.value, fact.name(), compared)?;
-    full_ref(sheet, fact, &pattern, entry.value.span, about)?;
+    let pattern = patterns::pattern(yaml, &entry.value, fact.name(), compared)?;
+    full_ref(yaml, fact, &pattern, entry.value.span, about)?;
     Some(vec![Condition {
         subject: Subject::Fact(fact),
         pattern,
     }])
 }
 
-fn issuer(sheet: &mut Sheet<'_>, entry: &Entry, issuers: &Issuers) -> Option<Condition> {
-    let names = sheet.texts(&entry.value, "`issuer`")?;
+fn issuer(yaml: &NodeReader<'_>, entry: &Entry, issuers: &Issuers) -> Option<Condition> {
+    let names = yaml.texts(&entry.value, "`issuer`")?;
     let mut are_known = true;
     for name in &names {
-        are_known &= issuers.find(sheet, name, entry.value.span).is_some();
+        are_known &= issuers.find(yaml, name, entry.value.span).is_some();
     }
     are_known.then(|| Condition {
         subject: Subject::Issuer,
@@ -198,17 +196,17 @@ fn issuer(sheet: &mut Sheet<'_>, entry: &Entry, issuers: &Issuers) -> Option<Con
     })
 }
 
-fn claims(sheet: &mut Sheet<'_>, entry: &Entry) -> Option<Vec<Condition>> {
-    let entries = sheet.entries(&entry.value, "`claim`")?;
+fn claims(yaml: &NodeReader<'_>, entry: &Entry) -> Option<Vec<Condition>> {
+    let entries = yaml.entries(&entry.value, "`claim`")?;
     if entries.is_empty() {
-        sheet.error("empty", entry.value.span, "`claim` is empty");
+        yaml.error("empty", entry.value.span, "`claim` is empty");
         return None;
     }
     let mut conditions = Vec::new();
     for line in entries {
-        let pointer = sheet.scalar(&line.key, line.span, "the pointer to a claim")?;
-        check_pointer(sheet, pointer, line.span, "claim")?;
-        let pattern = patterns::pattern(sheet, &line.value, pointer, Compared::Claim)?;
+        let pointer = yaml.scalar(&line.key, line.span, "the pointer to a claim")?;
+        check_pointer(yaml, pointer, line.span, "claim")?;
+        let pattern = patterns::pattern(yaml, &line.value, pointer, Compared::Claim)?;
         let subject = Subject::Claim(pointer.to_owned());
         conditions.push(Condition { subject, pattern });
     }
@@ -216,39 +214,39 @@ fn claims(sheet: &mut Sheet<'_>, entry: &Entry) -> Option<Vec<Condition>> {
 }
 
 /// A JSON pointer (RFC 6901) as a value.
-pub(super) fn pointer<'n>(sheet: &mut Sheet<'_>, node: &'n Node, what: &str) -> Option<&'n str> {
-    let text = sheet.ascii(node, what, MAX_PATTERN)?;
-    check_pointer(sheet, text, node.span, what)?;
+pub(super) fn pointer<'n>(yaml: &NodeReader<'_>, node: &'n Node, what: &str) -> Option<&'n str> {
+    let text = yaml.ascii(node, what, MAX_PATTERN)?;
+    check_pointer(yaml, text, node.span, what)?;
     Some(text)
 }
 
-fn check_pointer(sheet: &mut Sheet<'_>, text: &str, span: Span, what: &str) -> Option<()> {
+fn check_pointer(yaml: &NodeReader<'_>, text: &str, span: Span, what: &str) -> Option<()> {
     if text.len() > MAX_PATTERN {
         let message = format!("{what}: the pointer is longer than {MAX_PATTERN} bytes");
-        sheet.error("pointer", span, message);
+        yaml.error("pointer", span, message);
         return None;
     }
     let message = format!("{what}: `{text}` is not a JSON pointer (RFC 6901)");
     if !text.starts_with('/') || text.len() == 1 {
         let help = format!("write \"/{}\"", text.trim_start_matches('/'));
-        sheet.error_help("pointer", span, message, Some(help));
+        yaml.error_help("pointer", span, message, Some(help));
         return None;
     }
     // Read by no claim at all, `{ present: false }` would always hold.
     let mut after_tildes = text.split('~').skip(1);
     if after_tildes.any(|rest| !rest.starts_with(['0', '1'])) {
         let help = "in a name, `~` is written `~0` and `/` is written `~1`";
-        sheet.error_help("pointer", span, message, Some(help));
+        yaml.error_help("pointer", span, message, Some(help));
         return None;
     }
     Some(())
 }
 
-fn fact(sheet: &mut Sheet<'_>, entry: &Entry, about: &About<'_>) -> Option<Fact> {
+fn fact(yaml: &NodeReader<'_>, entry: &Entry, about: &About<'_>) -> Option<Fact> {
     let name = entry.key.text.as_str();
     let known = facts_of(about.reader);
     let Some(fact) = Fact::from_name(name).filter(|fact| known.contains(fact)) else {
-        unknown_fact(sheet, name, entry.span, &known, about.reader);
+        unknown_fact(yaml, name, entry.span, &known, about.reader);
         return None;
     };
     if about.without_ids && fact.is_id() {
@@ -256,7 +254,7 @@ fn fact(sheet: &mut Sheet<'_>, entry: &Entry, about: &About<'_>) -> Option<Fact>
             "`{name}` cannot be named by {}, which has several issuers",
             about.what
         );
-        sheet.error_help(
+        yaml.error_help(
             "id-without-issuer",
             entry.span,
             message,
@@ -274,18 +272,17 @@ fn facts_of(reader: Option<&Reader>) -> Vec<Fact> {
     let mapped = |fact: &Fact| {
         reader.claim_map.contains_key(fact) || (*fact == Fact::Trigger && reader.tells_events())
     };
-    reader
-        .provider
-        .facts
-        .iter()
-        .map(|(fact, _)| *fact)
-        .filter(|fact| !reader.provider.claims.is_empty() || mapped(fact))
+    let provider = reader.provider;
+    let facts = Fact::ALL.iter().copied();
+    facts
+        .filter(|fact| provider.tells(*fact))
+        .filter(|fact| !provider.claims.is_empty() || mapped(fact))
         .collect()
 }
 
 /// Reports a fact that there is not, or that this issuer's tokens do not tell.
 pub(super) fn unknown_fact(
-    sheet: &mut Sheet<'_>,
+    yaml: &NodeReader<'_>,
     name: &str,
     span: Span,
     known: &[Fact],
@@ -309,7 +306,7 @@ pub(super) fn unknown_fact(
         ),
         (Some(_) | None, _) => format!("unknown fact `{name}`"),
     };
-    sheet.error_help("unknown-fact", span, message, Some(help));
+    yaml.error_help("unknown-fact", span, message, Some(help));
 }
 
 /// The words of a fact that has a closed list of them.
@@ -328,7 +325,7 @@ fn words(fact: Fact) -> Option<&'static [&'static str]> {
 /// A short name such as `main` could be a branch or a tag, and no job has it: as text, and within
 /// `glob`, `under` and `not`, where it would never fit or always.
 fn full_ref(
-    sheet: &mut Sheet<'_>,
+    yaml: &NodeReader<'_>,
     fact: Fact,
     pattern: &Pattern,
     span: Span,
@@ -351,7 +348,7 @@ fn full_ref(
     let message = format!("`{short}` is not a full ref, so no job has it in `{fact}`");
     let tail = short.trim_start_matches('/');
     let help = format!("write refs/heads/{tail} for the branch, or refs/tags/{tail} for the tag");
-    sheet.error_help("short-ref", span, message, Some(help));
+    yaml.error_help("short-ref", span, message, Some(help));
     None
 }
 

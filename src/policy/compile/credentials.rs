@@ -7,10 +7,10 @@ use std::time::Duration;
 use super::{DefinitionReader, bounds, taken};
 use crate::credential::kind::{self, KINDS, Kind};
 use crate::policy::parse::{self, Raw};
-use crate::policy::read::{Fields, Sheet, listed};
 use crate::policy::{Class, CredentialDefinition};
-use crate::yaml::diagnostic::{Diagnostic, Place, Span, nearest};
+use crate::yaml::diagnostic::{Place, Problems, Span, nearest};
 use crate::yaml::duration;
+use crate::yaml::reader::{Fields, NodeReader, listed};
 use crate::yaml::{Entry, Node};
 
 /// The credentials of all files, as far as they could be read. What is wrong with one of them is
@@ -41,7 +41,6 @@ impl Credentials {
         read.chain(&self.unread).map(String::as_str)
     }
 
-    /// There are no others.
     pub(super) const fn are_all_known(&self) -> bool {
         !self.has_gaps
     }
@@ -68,7 +67,7 @@ fn distinct<'a>(words: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
 }
 
 /// Every credential of all files.
-pub(super) fn compile(raws: &[Raw], has_gaps: bool, problems: &mut Vec<Diagnostic>) -> Credentials {
+pub(super) fn compile(raws: &[Raw], has_gaps: bool, problems: &Problems) -> Credentials {
     let mut credentials = Credentials {
         definitions: BTreeMap::new(),
         places: BTreeMap::new(),
@@ -79,14 +78,11 @@ pub(super) fn compile(raws: &[Raw], has_gaps: bool, problems: &mut Vec<Diagnosti
     let mut resources: BTreeMap<String, Place> = BTreeMap::new();
     for raw in raws {
         for entry in &raw.credentials {
-            let before = problems.len();
-            let mut sheet = Sheet {
-                source: &raw.source,
-                problems,
-            };
-            let read = credential(&mut sheet, entry);
-            let place = sheet.place(entry.span);
-            credentials.has_faults |= problems.len() > before;
+            let before = problems.count();
+            let yaml = NodeReader::new(&raw.source, problems);
+            let read = credential(&yaml, entry);
+            let place = yaml.place(entry.span);
+            credentials.has_faults |= problems.count() > before;
             let Some(credential) = read else {
                 credentials.unread.insert(entry.key.text.clone());
                 continue;
@@ -114,23 +110,23 @@ pub(super) fn compile(raws: &[Raw], has_gaps: bool, problems: &mut Vec<Diagnosti
     credentials
 }
 
-/// Reads one, and all of it whatever is wrong with a part: of a value that could not be read
-/// something stands in its place, since a set with an error is never made.
-fn credential(sheet: &mut Sheet<'_>, entry: &Entry) -> Option<CredentialDefinition> {
-    let name = sheet.scalar(&entry.key, entry.span, "the name of a credential")?;
-    let name = parse::name(sheet, name, entry.span, "credential")?;
+/// Reads one definition to its end, so that all its errors are reported. A value that could not be
+/// read is replaced by a stand-in, since a set with an error is never built.
+fn credential(yaml: &NodeReader<'_>, entry: &Entry) -> Option<CredentialDefinition> {
+    let name = yaml.scalar(&entry.key, entry.span, "the name of a credential")?;
+    let name = parse::name(yaml, name, entry.span, "credential")?;
     let what = format!("credential `{name}`");
     // The kind decides which keys there may be, so it is read first.
     let all = || KINDS.iter().flat_map(|kind| kind.keys).copied();
-    let word = sheet
+    let word = yaml
         .entries(&entry.value, &what)?
         .iter()
         .find(|line| line.key.text == "kind");
     let kind = if let Some(word) = word {
-        kind(sheet, &word.value, &what)
+        kind(yaml, &word.value, &what)
     } else {
         let message = format!("key `kind` is missing from {what}");
-        sheet.error("missing-key", entry.span, message);
+        yaml.error("missing-key", entry.span, message);
         None
     };
     let mut known = COMMON.to_vec();
@@ -138,25 +134,25 @@ fn credential(sheet: &mut Sheet<'_>, entry: &Entry) -> Option<CredentialDefiniti
         Some(kind) => known.extend(kind.keys),
         None => known.extend(all()),
     }
-    let fields = sheet.fields(&entry.value, &what, &known)?;
+    let fields = yaml.fields(&entry.value, &what, &known)?;
     let specific = kind.and_then(|kind| {
         (kind.read)(&mut DefinitionReader {
-            sheet,
+            yaml,
             fields: &fields,
             what: &what,
             at: entry.span,
         })
     });
     let inputs = match (kind, fields.get("inputs")) {
-        (Some(kind), Some(node)) => bounds::read(sheet, node, kind, &what),
+        (Some(kind), Some(node)) => bounds::read(yaml, node, kind, &what),
         (Some(_) | None, _) => BTreeMap::new(),
     };
-    let max_ttl = ceiling(sheet, &fields, &what, entry.span);
-    let mut free = |key| free_text(sheet, &fields, key, &what, entry.span);
+    let max_ttl = ceiling(yaml, &fields, &what, entry.span);
+    let free = |key| free_text(yaml, &fields, key, &what, entry.span);
     let (owner, purpose) = (free("owner"), free("purpose"));
-    let class = class(sheet, &fields, &what, entry.span);
+    let class = class(yaml, &fields, &what, entry.span);
     let resource = match fields.get("resource") {
-        Some(node) => resource(sheet, node, &what).map(Some),
+        Some(node) => resource(yaml, node, &what).map(Some),
         None => Some(None),
     };
     Some(CredentialDefinition {
@@ -172,12 +168,12 @@ fn credential(sheet: &mut Sheet<'_>, entry: &Entry) -> Option<CredentialDefiniti
     })
 }
 
-fn resource(sheet: &mut Sheet<'_>, node: &Node, what: &str) -> Option<String> {
-    let uri = sheet.ascii(node, format!("`resource` of {what}"), parse::MAX_RESOURCE)?;
+fn resource(yaml: &NodeReader<'_>, node: &Node, what: &str) -> Option<String> {
+    let uri = yaml.ascii(node, format!("`resource` of {what}"), parse::MAX_RESOURCE)?;
     if parse::is_resource(uri) {
         return Some(uri.to_owned());
     }
-    sheet.error_help(
+    yaml.error_help(
         "resource",
         node.span,
         format!("`resource` of {what} is `{uri}`, expected an absolute URI without a fragment"),
@@ -186,8 +182,8 @@ fn resource(sheet: &mut Sheet<'_>, node: &Node, what: &str) -> Option<String> {
     None
 }
 
-fn kind(sheet: &mut Sheet<'_>, node: &Node, what: &str) -> Option<&'static Kind> {
-    let word = sheet.text(node, format!("`kind` of {what}"))?;
+fn kind(yaml: &NodeReader<'_>, node: &Node, what: &str) -> Option<&'static Kind> {
+    let word = yaml.text(node, format!("`kind` of {what}"))?;
     let found = kind::find(word);
     if found.is_none() {
         let names: Vec<&str> = KINDS.iter().map(|kind| kind.name).collect();
@@ -195,7 +191,7 @@ fn kind(sheet: &mut Sheet<'_>, node: &Node, what: &str) -> Option<&'static Kind>
             Some(meant) => format!("did you mean `{meant}`?"),
             None => format!("the kinds are {}", listed(&names)),
         };
-        sheet.error_help(
+        yaml.error_help(
             "unknown-kind",
             node.span,
             format!("unknown kind `{word}`"),
@@ -206,51 +202,50 @@ fn kind(sheet: &mut Sheet<'_>, node: &Node, what: &str) -> Option<&'static Kind>
 }
 
 /// Scope tokens of RFC 6749 section 3.3: they are joined by spaces later.
-pub(super) fn scopes(sheet: &mut Sheet<'_>, node: &Node, what: &str) -> Option<Vec<String>> {
-    let scopes = sheet.texts(node, what)?;
+pub(super) fn scopes(yaml: &NodeReader<'_>, node: &Node, what: &str) -> Option<Vec<String>> {
+    let scopes = yaml.texts(node, what)?;
     let odd = scopes.iter().find(|scope| scope.contains([' ', '"', '\\']));
     if let Some(odd) = odd {
         let message = format!(
             "`{odd}` in {what} is not a scope (RFC 6749 section 3.3): no spaces, quotes or backslashes"
         );
-        sheet.error("scope", node.span, message);
+        yaml.error("scope", node.span, message);
         return None;
     }
     Some(scopes)
 }
 
 /// T-86: the ceiling of ceilings is an hour.
-fn ceiling(sheet: &mut Sheet<'_>, fields: &Fields<'_>, what: &str, at: Span) -> Option<Duration> {
-    let node = sheet.required(fields, "max_ttl", what, at)?;
-    let max_ttl = sheet.duration(node, format!("`max_ttl` of {what}"))?;
+fn ceiling(yaml: &NodeReader<'_>, fields: &Fields<'_>, what: &str, at: Span) -> Option<Duration> {
+    let node = yaml.required(fields, "max_ttl", what, at)?;
+    let max_ttl = yaml.duration(node, format!("`max_ttl` of {what}"))?;
     if max_ttl > LONGEST {
         let message = format!(
             "`max_ttl` of {what} is {}, at most {} is allowed",
             duration::print(max_ttl),
             duration::print(LONGEST)
         );
-        sheet.error("duration", node.span, message);
+        yaml.error("duration", node.span, message);
         return None;
     }
     Some(max_ttl)
 }
 
 fn free_text(
-    sheet: &mut Sheet<'_>,
+    yaml: &NodeReader<'_>,
     fields: &Fields<'_>,
     key: &str,
     what: &str,
     at: Span,
 ) -> Option<String> {
-    let node = sheet.required(fields, key, what, at)?;
-    sheet
-        .text(node, format!("`{key}` of {what}"))
+    let node = yaml.required(fields, key, what, at)?;
+    yaml.text(node, format!("`{key}` of {what}"))
         .map(str::to_owned)
 }
 
-fn class(sheet: &mut Sheet<'_>, fields: &Fields<'_>, what: &str, at: Span) -> Option<Class> {
-    let node = sheet.required(fields, "class", what, at)?;
-    let word = sheet.text(node, format!("`class` of {what}"))?;
+fn class(yaml: &NodeReader<'_>, fields: &Fields<'_>, what: &str, at: Span) -> Option<Class> {
+    let node = yaml.required(fields, "class", what, at)?;
+    let word = yaml.text(node, format!("`class` of {what}"))?;
     let classes = [Class::Low, Class::Moderate, Class::Critical];
     let found = classes.into_iter().find(|class| class.name() == word);
     if found.is_none() {
@@ -259,7 +254,7 @@ fn class(sheet: &mut Sheet<'_>, fields: &Fields<'_>, what: &str, at: Span) -> Op
             Some(meant) => format!("did you mean `{meant}`?"),
             None => format!("the classes are {}", listed(&names)),
         };
-        sheet.error_help(
+        yaml.error_help(
             "unknown-class",
             node.span,
             format!("unknown class `{word}`"),

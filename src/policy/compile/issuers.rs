@@ -19,12 +19,12 @@ use super::trust::{check_address, check_tenants};
 use super::{Issuer, LoadOptions, taken};
 use crate::policy::files::Folder;
 use crate::policy::parse::{self, Raw};
-use crate::policy::read::{Fields, MAX_TEXT, Sheet, listed};
 use crate::provider::{self, PROVIDERS, Provider, Reader};
 use crate::token::issuer::{LONGEST_LIFE, is_same_but_for_spelling};
 use crate::token::{Algorithm, TrustedIssuer};
 use crate::yaml::Entry;
-use crate::yaml::diagnostic::{Diagnostic, Span, nearest};
+use crate::yaml::diagnostic::{Diagnostic, Problems, Span, nearest};
+use crate::yaml::reader::{Fields, MAX_TEXT, NodeReader, listed};
 
 /// The issuers of all files, as far as they could be read.
 pub(super) struct Issuers {
@@ -46,7 +46,7 @@ impl Issuers {
 
     /// The issuer of that name. One that is not defined is reported, unless its definition may be
     /// among what could not be read.
-    pub(super) fn find(&self, sheet: &mut Sheet<'_>, name: &str, span: Span) -> Option<&Issuer> {
+    pub(super) fn find(&self, yaml: &NodeReader<'_>, name: &str, span: Span) -> Option<&Issuer> {
         let mut all = self.list.iter();
         let found = all.find(|issuer| issuer.reader.issuer.name == name);
         if found.is_some() || self.has_gaps || self.unread.contains(name) {
@@ -62,7 +62,7 @@ impl Issuers {
             None => format!("the issuers are {}", listed(&names)),
         };
         let message = format!("unknown issuer `{name}`");
-        sheet.error_help("unknown-issuer", span, message, Some(help));
+        yaml.error_help("unknown-issuer", span, message, Some(help));
         None
     }
 }
@@ -73,17 +73,14 @@ pub(super) fn compile(
     has_gaps: bool,
     folder: &mut Folder,
     options: &LoadOptions,
-    problems: &mut Vec<Diagnostic>,
+    problems: &Problems,
 ) -> Issuers {
     let mut issuers: Vec<Issuer> = Vec::new();
     let mut unread = BTreeSet::new();
     for raw in raws {
         for entry in &raw.issuers {
-            let mut sheet = Sheet {
-                source: &raw.source,
-                problems,
-            };
-            let Some(issuer) = issuer(&mut sheet, entry, folder) else {
+            let yaml = NodeReader::new(&raw.source, problems);
+            let Some(issuer) = issuer(&yaml, entry, folder) else {
                 unread.insert(entry.key.text.clone());
                 continue;
             };
@@ -110,36 +107,36 @@ pub(super) fn compile(
     }
 }
 
-fn issuer(sheet: &mut Sheet<'_>, entry: &Entry, folder: &mut Folder) -> Option<Issuer> {
-    let name = sheet.scalar(&entry.key, entry.span, "the name of an issuer")?;
-    let name = parse::name(sheet, name, entry.span, "issuer")?;
+fn issuer(yaml: &NodeReader<'_>, entry: &Entry, folder: &mut Folder) -> Option<Issuer> {
+    let name = yaml.scalar(&entry.key, entry.span, "the name of an issuer")?;
+    let name = parse::name(yaml, name, entry.span, "issuer")?;
     let what = format!("issuer `{name}`");
-    let fields = sheet.fields(&entry.value, &what, &KEYS)?;
-    let provider = provider_of(sheet, &fields, &what, entry.span)?;
-    let url = url(sheet, &fields, provider, &what, entry.span);
+    let fields = yaml.fields(&entry.value, &what, &KEYS)?;
+    let provider = provider_of(yaml, &fields, &what, entry.span)?;
+    let url = url(yaml, &fields, provider, &what, entry.span);
     let mut trusted = TrustedIssuer::new(name, url.as_deref().unwrap_or_default());
     trusted.max_lifetime = provider.max_lifetime;
     trusted.max_age = provider.max_age;
-    verification(sheet, &fields, &mut trusted);
-    network(sheet, &fields, &mut trusted, folder);
+    verification(yaml, &fields, &mut trusted);
+    network(yaml, &fields, &mut trusted, folder);
     if url.is_some()
         && let Err(problem) = trusted.check()
     {
-        sheet.error("issuer", entry.span_of("url"), problem);
+        yaml.error("issuer", entry.span_of("url"), problem);
     }
-    let claim_map = claim_map(sheet, &fields, provider, &what, entry.span);
+    let claim_map = claim_map(yaml, &fields, provider, &what, entry.span);
     let reader = Reader {
         issuer: Arc::new(trusted),
         provider,
         claim_map,
     };
     let tenants = fields.get("tenants").map(|node| {
-        conditions::blocks(sheet, node, &About::tenants(&what, &reader)).unwrap_or_default()
+        conditions::blocks(yaml, node, &About::tenants(&what, &reader)).unwrap_or_default()
     });
     if let Some(url) = &url {
-        check_address(sheet, url, provider, &what, entry.span_of("url"));
+        check_address(yaml, url, provider, &what, entry.span_of("url"));
         if provider::address::known(url).is_some_and(|known| known.is_shared) {
-            check_tenants(sheet, &what, &reader, tenants.as_deref(), entry.span);
+            check_tenants(yaml, &what, &reader, tenants.as_deref(), entry.span);
         }
     }
     url?;
@@ -147,19 +144,19 @@ fn issuer(sheet: &mut Sheet<'_>, entry: &Entry, folder: &mut Folder) -> Option<I
         tells_events: reader.tells_events(),
         reader,
         tenants,
-        place: sheet.place(entry.span),
-        url_place: sheet.place(entry.span_of("url")),
+        place: yaml.place(entry.span),
+        url_place: yaml.place(entry.span_of("url")),
     })
 }
 
 fn provider_of(
-    sheet: &mut Sheet<'_>,
+    yaml: &NodeReader<'_>,
     fields: &Fields<'_>,
     what: &str,
     at: Span,
 ) -> Option<&'static Provider> {
-    let node = sheet.required(fields, "provider", what, at)?;
-    let name = sheet.text(node, format!("`provider` of {what}"))?;
+    let node = yaml.required(fields, "provider", what, at)?;
+    let name = yaml.text(node, format!("`provider` of {what}"))?;
     let found = provider::find(name);
     if found.is_none() {
         let names: Vec<_> = PROVIDERS.iter().map(|provider| provider.name).collect();
@@ -167,7 +164,7 @@ fn provider_of(
             Some(meant) => format!("did you mean `{meant}`?"),
             None => format!("the providers are {}", listed(&names)),
         };
-        sheet.error_help(
+        yaml.error_help(
             "unknown-provider",
             node.span,
             format!("unknown provider `{name}`"),
@@ -178,7 +175,7 @@ fn provider_of(
 }
 
 fn url(
-    sheet: &mut Sheet<'_>,
+    yaml: &NodeReader<'_>,
     fields: &Fields<'_>,
     provider: &Provider,
     what: &str,
@@ -186,7 +183,7 @@ fn url(
 ) -> Option<String> {
     let Some(node) = fields.get("url") else {
         if provider.usual_issuer.is_none() {
-            sheet.error(
+            yaml.error(
                 "missing-key",
                 at,
                 format!("key `url` is missing from {what}"),
@@ -194,7 +191,7 @@ fn url(
         }
         return provider.usual_issuer.map(str::to_owned);
     };
-    let text = sheet.ascii(node, format!("`url` of {what}"), MAX_TEXT)?;
+    let text = yaml.ascii(node, format!("`url` of {what}"), MAX_TEXT)?;
     Some(text.to_owned())
 }
 
@@ -220,8 +217,8 @@ fn clash(issuer: &Issuer, others: &[Issuer]) -> Option<Diagnostic> {
     None
 }
 
-fn verification(sheet: &mut Sheet<'_>, fields: &Fields<'_>, trusted: &mut TrustedIssuer) {
-    if let Some(list) = texts(sheet, fields, "algorithms") {
+fn verification(yaml: &NodeReader<'_>, fields: &Fields<'_>, trusted: &mut TrustedIssuer) {
+    if let Some(list) = texts(yaml, fields, "algorithms") {
         let node = fields
             .get("algorithms")
             .map_or(fields.span(), |node| node.span);
@@ -232,7 +229,7 @@ fn verification(sheet: &mut Sheet<'_>, fields: &Fields<'_>, trusted: &mut Truste
         let found: Option<Vec<_>> = list.iter().map(|name| Algorithm::from_name(name)).collect();
         match found {
             Some(found) => trusted.algorithms = found,
-            None => sheet.error_help(
+            None => yaml.error_help(
                 "algorithm",
                 node,
                 "`algorithms` names one that is not supported",
@@ -240,17 +237,17 @@ fn verification(sheet: &mut Sheet<'_>, fields: &Fields<'_>, trusted: &mut Truste
             ),
         }
     }
-    if let Some(list) = texts(sheet, fields, "audiences") {
+    if let Some(list) = texts(yaml, fields, "audiences") {
         trusted.tolerated_audiences = list;
     }
-    if let Some(list) = texts(sheet, fields, "token_types") {
+    if let Some(list) = texts(yaml, fields, "token_types") {
         trusted.token_types = list;
     }
-    if let Some(list) = texts(sheet, fields, "blocked_kids") {
+    if let Some(list) = texts(yaml, fields, "blocked_kids") {
         trusted.blocked_kids = list;
     }
     if let Some(node) = fields.get("key_use") {
-        trusted.key_use = sheet.ascii(node, "`key_use`", MAX_TEXT).map(str::to_owned);
+        trusted.key_use = yaml.ascii(node, "`key_use`", MAX_TEXT).map(str::to_owned);
     }
     let times = [
         ("max_age", &mut trusted.max_age, MAX_AGE),
@@ -258,7 +255,7 @@ fn verification(sheet: &mut Sheet<'_>, fields: &Fields<'_>, trusted: &mut Truste
         ("leeway", &mut trusted.leeway, MAX_LEEWAY),
     ];
     for (key, place, ceiling) in times {
-        seconds(sheet, fields, key, place, ceiling);
+        seconds(yaml, fields, key, place, ceiling);
     }
     let switches = [
         ("kid_required", &mut trusted.kid_required),
@@ -267,24 +264,24 @@ fn verification(sheet: &mut Sheet<'_>, fields: &Fields<'_>, trusted: &mut Truste
     ];
     for (key, place) in switches {
         if let Some(node) = fields.get(key)
-            && let Some(value) = sheet.boolean(node, format!("`{key}`"))
+            && let Some(value) = yaml.boolean(node, format!("`{key}`"))
         {
             *place = value;
         }
     }
 }
 
-fn seconds(sheet: &mut Sheet<'_>, fields: &Fields<'_>, key: &str, place: &mut i64, ceiling: i64) {
+fn seconds(yaml: &NodeReader<'_>, fields: &Fields<'_>, key: &str, place: &mut i64, ceiling: i64) {
     let Some(node) = fields.get(key) else {
         return;
     };
-    let Some(duration) = sheet.duration(node, format!("`{key}`")) else {
+    let Some(duration) = yaml.duration(node, format!("`{key}`")) else {
         return;
     };
     match i64::try_from(duration.as_secs()) {
         Ok(seconds) if seconds <= ceiling => *place = seconds,
         Ok(_) | Err(_) => {
-            sheet.error(
+            yaml.error(
                 "duration",
                 node.span,
                 format!(
@@ -297,22 +294,22 @@ fn seconds(sheet: &mut Sheet<'_>, fields: &Fields<'_>, key: &str, place: &mut i6
 }
 
 fn network(
-    sheet: &mut Sheet<'_>,
+    yaml: &NodeReader<'_>,
     fields: &Fields<'_>,
     trusted: &mut TrustedIssuer,
     folder: &mut Folder,
 ) {
-    if let Some(list) = texts(sheet, fields, "key_hosts") {
+    if let Some(list) = texts(yaml, fields, "key_hosts") {
         trusted.key_hosts = list;
     }
-    if let Some(list) = texts(sheet, fields, "networks") {
+    if let Some(list) = texts(yaml, fields, "networks") {
         let span = fields
             .get("networks")
             .map_or(fields.span(), |node| node.span);
         let found: Result<Vec<IpNet>, _> = list.iter().map(|text| text.parse()).collect();
         match found {
             Ok(networks) => trusted.networks = networks,
-            Err(_) => sheet.error_help(
+            Err(_) => yaml.error_help(
                 "network",
                 span,
                 "`networks` names something that is not a network",
@@ -321,22 +318,22 @@ fn network(
         }
     }
     if let Some(node) = fields.get("ca")
-        && let Some(name) = sheet.ascii(node, "`ca`", MAX_TEXT)
+        && let Some(name) = yaml.ascii(node, "`ca`", MAX_TEXT)
     {
         match folder.other(name) {
             Ok(pem) if pem.contains("-----BEGIN CERTIFICATE-----") => trusted.ca = Some(pem),
-            Ok(_) => sheet.error(
+            Ok(_) => yaml.error(
                 "ca",
                 node.span,
                 format!("`{name}` holds no PEM certificate"),
             ),
-            Err(problem) => sheet.error("ca", node.span, format!("`{name}` {problem}")),
+            Err(problem) => yaml.error("ca", node.span, format!("`{name}` {problem}")),
         }
     }
 }
 
-fn texts(sheet: &mut Sheet<'_>, fields: &Fields<'_>, key: &str) -> Option<Vec<String>> {
-    sheet.texts(fields.get(key)?, format!("`{key}`"))
+fn texts(yaml: &NodeReader<'_>, fields: &Fields<'_>, key: &str) -> Option<Vec<String>> {
+    yaml.texts(fields.get(key)?, format!("`{key}`"))
 }
 
 /// What may stand in an issuer.

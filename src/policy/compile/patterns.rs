@@ -1,12 +1,12 @@
 //! Nodes to patterns, typed by what they are compared with. Not: which facts there are.
 //!
-//! What cannot hold for any value of that type is an error here, so that no pattern is left that
-//! reads like a limit and is none.
+//! A pattern that no value of its type can match is an error, so that none looks like a limit and is
+//! none.
 
 use crate::policy::pattern::{Glob, Operator, Pattern, check_text};
-use crate::policy::read::{Sheet, listed};
 use crate::provider::FactType;
 use crate::yaml::diagnostic::nearest;
+use crate::yaml::reader::{NodeReader, listed};
 use crate::yaml::{Node, NodeKind};
 
 /// What a pattern is compared with.
@@ -16,11 +16,11 @@ pub(super) enum Compared {
     /// A fact with a closed list of words: each is named by its exact text, since `not` and `glob`
     /// would let in every word that comes to be.
     Word(&'static [&'static str]),
-    /// A raw claim, whose type nobody declared: text, or a boolean.
+    /// A raw claim without a declared type: text, or a boolean.
     Claim,
 }
 
-/// Where in a pattern a part of it stands: what may stand there differs.
+/// The position of a part within a pattern. What is allowed differs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Where {
     Top,
@@ -30,34 +30,34 @@ enum Where {
 
 /// The pattern of a condition on `what`.
 pub(super) fn pattern(
-    sheet: &mut Sheet<'_>,
+    yaml: &NodeReader<'_>,
     node: &Node,
     what: &str,
     compared: Compared,
 ) -> Option<Pattern> {
     match compared {
-        Compared::Fact(FactType::Text) => any_text(sheet, node, what, Where::Top),
-        Compared::Fact(FactType::Bool) => truth(sheet, node, what),
-        Compared::Fact(FactType::List) => list(sheet, node, what),
-        Compared::Word(known) => word(sheet, node, what, known),
-        Compared::Fact(FactType::Workflow) => workflow(sheet, node, what),
+        Compared::Fact(FactType::Text) => any_text(yaml, node, what, Where::Top),
+        Compared::Fact(FactType::Bool) => truth(yaml, node, what),
+        Compared::Fact(FactType::List) => list(yaml, node, what),
+        Compared::Word(known) => word(yaml, node, what, known),
+        Compared::Fact(FactType::Workflow) => workflow(yaml, node, what),
         Compared::Claim => match &node.kind {
             NodeKind::Scalar(scalar) if scalar.plain && is_truth(&scalar.text) => {
-                truth(sheet, node, what)
+                truth(yaml, node, what)
             }
             NodeKind::Scalar(_) | NodeKind::List(_) | NodeKind::Map(_) => {
-                any_text(sheet, node, what, Where::Top)
+                any_text(yaml, node, what, Where::Top)
             }
         },
     }
 }
 
-fn any_text(sheet: &mut Sheet<'_>, node: &Node, what: &str, place: Where) -> Option<Pattern> {
+fn any_text(yaml: &NodeReader<'_>, node: &Node, what: &str, place: Where) -> Option<Pattern> {
     match &node.kind {
-        NodeKind::Scalar(_) => Some(Pattern::Exact(text(sheet, node, what)?)),
-        NodeKind::Map(_) => operators(sheet, node, what, place),
+        NodeKind::Scalar(_) => Some(Pattern::Exact(text(yaml, node, what)?)),
+        NodeKind::Map(_) => operators(yaml, node, what, place),
         NodeKind::List(_) if place == Where::List => {
-            sheet.error(
+            yaml.error(
                 "pattern",
                 node.span,
                 format!("lists of `{what}` do not nest"),
@@ -70,13 +70,13 @@ fn any_text(sheet: &mut Sheet<'_>, node: &Node, what: &str, place: Where) -> Opt
             } else {
                 Where::List
             };
-            let items = sheet.items(node, format!("the list of `{what}`"))?;
+            let items = yaml.items(node, format!("the list of `{what}`"))?;
             let read: Vec<_> = items
                 .iter()
                 .map(|item| match (&item.kind, inner) {
-                    (NodeKind::List(_), _) => any_text(sheet, item, what, Where::List),
+                    (NodeKind::List(_), _) => any_text(yaml, item, what, Where::List),
                     (NodeKind::Scalar(_) | NodeKind::Map(_), inner) => {
-                        any_text(sheet, item, what, inner)
+                        any_text(yaml, item, what, inner)
                     }
                 })
                 .collect();
@@ -87,20 +87,20 @@ fn any_text(sheet: &mut Sheet<'_>, node: &Node, what: &str, place: Where) -> Opt
     }
 }
 
-fn text(sheet: &mut Sheet<'_>, node: &Node, what: &str) -> Option<String> {
-    let text = sheet.text(node, format!("`{what}`"))?;
+fn text(yaml: &NodeReader<'_>, node: &Node, what: &str) -> Option<String> {
+    let text = yaml.text(node, format!("`{what}`"))?;
     if let Err(problem) = check_text(text) {
-        sheet.error("pattern", node.span, format!("`{what}`: {problem}"));
+        yaml.error("pattern", node.span, format!("`{what}`: {problem}"));
         return None;
     }
     Some(text.to_owned())
 }
 
-fn operators(sheet: &mut Sheet<'_>, node: &Node, what: &str, place: Where) -> Option<Pattern> {
-    let fields = sheet.fields(node, format!("the pattern of `{what}`"), &OPERATORS)?;
-    let entries = sheet.entries(node, what)?;
+fn operators(yaml: &NodeReader<'_>, node: &Node, what: &str, place: Where) -> Option<Pattern> {
+    let fields = yaml.fields(node, format!("the pattern of `{what}`"), &OPERATORS)?;
+    let entries = yaml.entries(node, what)?;
     if entries.is_empty() {
-        sheet.error(
+        yaml.error(
             "empty",
             node.span,
             format!("the pattern of `{what}` is empty"),
@@ -109,14 +109,14 @@ fn operators(sheet: &mut Sheet<'_>, node: &Node, what: &str, place: Where) -> Op
     }
     if let Some(present) = fields.get("present") {
         if entries.len() > 1 || place != Where::Top {
-            sheet.error(
+            yaml.error(
                 "pattern",
                 present.span,
-                "`present` stands alone in its pattern",
+                "`present` must be the only operator of its pattern",
             );
             return None;
         }
-        return sheet.boolean(present, "`present`").map(Pattern::Present);
+        return yaml.boolean(present, "`present`").map(Pattern::Present);
     }
     let mut operators = Vec::new();
     for entry in entries {
@@ -124,19 +124,19 @@ fn operators(sheet: &mut Sheet<'_>, node: &Node, what: &str, place: Where) -> Op
         let key = format!("{name} of {what}");
         operators.push(match name {
             "glob" => {
-                let text = sheet.text(&entry.value, format!("`{key}`"))?;
+                let text = yaml.text(&entry.value, format!("`{key}`"))?;
                 match Glob::parse(text) {
                     Ok(glob) => Operator::Glob(glob),
                     Err(problem) => {
-                        sheet.error("glob", entry.value.span, problem);
+                        yaml.error("glob", entry.value.span, problem);
                         return None;
                     }
                 }
             }
-            "under" => Operator::Under(path(sheet, &entry.value, &key)?),
+            "under" => Operator::Under(path(yaml, &entry.value, &key)?),
             "member" => {
                 let help = "only an issuer of provider `generic` can declare a fact to be a list, under `types`; compare text with text, a list of texts, `glob` or `under`";
-                sheet.error_help(
+                yaml.error_help(
                     "wrong-type",
                     entry.span,
                     format!("`{what}` is text, and `member` is one entry of a list"),
@@ -145,10 +145,10 @@ fn operators(sheet: &mut Sheet<'_>, node: &Node, what: &str, place: Where) -> Op
                 return None;
             }
             "not" if place == Where::Not => {
-                sheet.error("pattern", entry.span, "`not` does not stand within `not`");
+                yaml.error("pattern", entry.span, "`not` is not allowed inside `not`");
                 return None;
             }
-            "not" => Operator::Not(Box::new(any_text(sheet, &entry.value, what, Where::Not)?)),
+            "not" => Operator::Not(Box::new(any_text(yaml, &entry.value, what, Where::Not)?)),
             // Reported as an unknown key above.
             _ => return None,
         });
@@ -156,40 +156,40 @@ fn operators(sheet: &mut Sheet<'_>, node: &Node, what: &str, place: Where) -> Op
     Some(Pattern::All(operators))
 }
 
-fn path(sheet: &mut Sheet<'_>, node: &Node, key: &str) -> Option<String> {
-    let text = text(sheet, node, key)?;
+fn path(yaml: &NodeReader<'_>, node: &Node, key: &str) -> Option<String> {
+    let text = text(yaml, node, key)?;
     if text.ends_with('/') || text.contains('*') {
-        let message = format!("`{key}` is a path without `*` and without `/` at its end");
-        sheet.error("pattern", node.span, message);
+        let message = format!("`{key}` must be a path without `*` and without a trailing `/`");
+        yaml.error("pattern", node.span, message);
         return None;
     }
     Some(text)
 }
 
 /// `{ member: x }`, `{ not: { member: x } }`, both, a list of these, or `{ present: … }`.
-fn list(sheet: &mut Sheet<'_>, node: &Node, what: &str) -> Option<Pattern> {
+fn list(yaml: &NodeReader<'_>, node: &Node, what: &str) -> Option<Pattern> {
     match &node.kind {
         NodeKind::List(_) => {
-            let items = sheet.items(node, format!("the list of `{what}`"))?;
+            let items = yaml.items(node, format!("the list of `{what}`"))?;
             let read: Vec<_> = items
                 .iter()
-                .map(|item| members(sheet, item, what, false).map(Pattern::All))
+                .map(|item| members(yaml, item, what, false).map(Pattern::All))
                 .collect();
             read.into_iter()
                 .collect::<Option<Vec<_>>>()
                 .map(Pattern::Any)
         }
         NodeKind::Map(entries) if entries.iter().any(|entry| entry.key.text == "present") => {
-            operators(sheet, node, what, Where::Top)
+            operators(yaml, node, what, Where::Top)
         }
         NodeKind::Map(_) | NodeKind::Scalar(_) => {
-            members(sheet, node, what, false).map(Pattern::All)
+            members(yaml, node, what, false).map(Pattern::All)
         }
     }
 }
 
 fn members(
-    sheet: &mut Sheet<'_>,
+    yaml: &NodeReader<'_>,
     node: &Node,
     what: &str,
     within_not: bool,
@@ -200,7 +200,7 @@ fn members(
             NodeKind::List(_) | NodeKind::Map(_) => "write { member: x }".to_owned(),
         };
         let message = format!("`{what}` is a list, which is compared entry by entry");
-        sheet.error_help("wrong-type", node.span, message, Some(help));
+        yaml.error_help("wrong-type", node.span, message, Some(help));
         return None;
     };
     let known: &[&str] = if within_not {
@@ -208,13 +208,13 @@ fn members(
     } else {
         &["member", "not"]
     };
-    sheet.fields(node, format!("the pattern of `{what}`, a list"), known)?;
+    yaml.fields(node, format!("the pattern of `{what}`, a list"), known)?;
     let mut operators = Vec::new();
     for entry in entries {
         operators.push(match entry.key.text.as_str() {
-            "member" => Operator::Member(text(sheet, &entry.value, &format!("member of {what}"))?),
+            "member" => Operator::Member(text(yaml, &entry.value, &format!("member of {what}"))?),
             "not" if !within_not => {
-                let inner = members(sheet, &entry.value, what, true)?;
+                let inner = members(yaml, &entry.value, what, true)?;
                 Operator::Not(Box::new(Pattern::All(inner)))
             }
             // Reported as an unknown key above.
@@ -223,7 +223,7 @@ fn members(
     }
     if operators.is_empty() {
         let message = format!("the pattern of `{what}` is empty");
-        sheet.error("empty", node.span, message);
+        yaml.error("empty", node.span, message);
         return None;
     }
     Some(operators)
@@ -232,18 +232,18 @@ fn members(
 /// One word of a closed list, several, or `{ present: … }`. Another word is a mistake, as no job
 /// can have it.
 fn word(
-    sheet: &mut Sheet<'_>,
+    yaml: &NodeReader<'_>,
     node: &Node,
     what: &str,
     known: &'static [&'static str],
 ) -> Option<Pattern> {
     match &node.kind {
-        NodeKind::Scalar(_) => one_word(sheet, node, what, known).map(Pattern::Exact),
+        NodeKind::Scalar(_) => one_word(yaml, node, what, known).map(Pattern::Exact),
         NodeKind::List(_) => {
-            let items = sheet.items(node, format!("the list of `{what}`"))?;
+            let items = yaml.items(node, format!("the list of `{what}`"))?;
             let read: Vec<_> = items
                 .iter()
-                .map(|item| one_word(sheet, item, what, known).map(Pattern::Exact))
+                .map(|item| one_word(yaml, item, what, known).map(Pattern::Exact))
                 .collect();
             read.into_iter()
                 .collect::<Option<Vec<_>>>()
@@ -252,20 +252,20 @@ fn word(
         NodeKind::Map(entries) => {
             let odd = entries.iter().find(|entry| entry.key.text != "present");
             let Some(odd) = odd else {
-                return operators(sheet, node, what, Where::Top);
+                return operators(yaml, node, what, Where::Top);
             };
             let name = &odd.key.text;
             let message =
                 format!("`{what}` is one of a closed list of words, and takes no `{name}`");
             let help = format!("list the words that are meant, of {}", listed(known));
-            sheet.error_help("wrong-type", odd.span, message, Some(help));
+            yaml.error_help("wrong-type", odd.span, message, Some(help));
             None
         }
     }
 }
 
-fn one_word(sheet: &mut Sheet<'_>, node: &Node, what: &str, known: &[&str]) -> Option<String> {
-    let text = text(sheet, node, what)?;
+fn one_word(yaml: &NodeReader<'_>, node: &Node, what: &str, known: &[&str]) -> Option<String> {
+    let text = text(yaml, node, what)?;
     if known.contains(&text.as_str()) {
         return Some(text);
     }
@@ -273,7 +273,7 @@ fn one_word(sheet: &mut Sheet<'_>, node: &Node, what: &str, known: &[&str]) -> O
         Some(meant) => format!("did you mean `{meant}`?"),
         None => format!("it is one of {}", listed(known)),
     };
-    sheet.error_help(
+    yaml.error_help(
         "unknown-word",
         node.span,
         format!("`{what}` is never `{text}`"),
@@ -282,20 +282,20 @@ fn one_word(sheet: &mut Sheet<'_>, node: &Node, what: &str, known: &[&str]) -> O
     None
 }
 
-fn truth(sheet: &mut Sheet<'_>, node: &Node, what: &str) -> Option<Pattern> {
+fn truth(yaml: &NodeReader<'_>, node: &Node, what: &str) -> Option<Pattern> {
     match &node.kind {
         NodeKind::Scalar(scalar) if scalar.plain && is_truth(&scalar.text) => {
             Some(Pattern::Is(scalar.text == "true"))
         }
         NodeKind::Map(_) => {
-            let fields = sheet.fields(node, format!("the pattern of `{what}`"), &["present"])?;
-            let present = sheet.required(
+            let fields = yaml.fields(node, format!("the pattern of `{what}`"), &["present"])?;
+            let present = yaml.required(
                 &fields,
                 "present",
                 format!("the pattern of `{what}`"),
                 node.span,
             )?;
-            sheet.boolean(present, "`present`").map(Pattern::Present)
+            yaml.boolean(present, "`present`").map(Pattern::Present)
         }
         NodeKind::Scalar(scalar) => {
             let lower = scalar.text.to_ascii_lowercase();
@@ -305,7 +305,7 @@ fn truth(sheet: &mut Sheet<'_>, node: &Node, what: &str) -> Option<Pattern> {
                 "true".to_owned()
             };
             let help = format!("write {what}: {right}, without quotes");
-            sheet.error_help(
+            yaml.error_help(
                 "wrong-type",
                 node.span,
                 format!(
@@ -318,7 +318,7 @@ fn truth(sheet: &mut Sheet<'_>, node: &Node, what: &str) -> Option<Pattern> {
         }
         NodeKind::List(_) => {
             let help = Some("either value will do: { present: true }");
-            sheet.error_help(
+            yaml.error_help(
                 "wrong-type",
                 node.span,
                 format!("`{what}` is true or false, not a list"),
@@ -333,11 +333,11 @@ fn is_truth(text: &str) -> bool {
     matches!(text, "true" | "false")
 }
 
-fn workflow(sheet: &mut Sheet<'_>, node: &Node, what: &str) -> Option<Pattern> {
+fn workflow(yaml: &NodeReader<'_>, node: &Node, what: &str) -> Option<Pattern> {
     let NodeKind::Map(entries) = &node.kind else {
         let help =
             Some("write { path: acme/ci/.github/workflows/deploy.yml, ref: refs/heads/main }");
-        sheet.error_help(
+        yaml.error_help(
             "wrong-type",
             node.span,
             format!("`{what}` is a mapping of `path` and `ref`"),
@@ -345,33 +345,33 @@ fn workflow(sheet: &mut Sheet<'_>, node: &Node, what: &str) -> Option<Pattern> {
         );
         return None;
     };
-    let fields = sheet.fields(
+    let fields = yaml.fields(
         node,
         format!("the pattern of `{what}`"),
         &["path", "ref", "present"],
     )?;
     if let Some(present) = fields.get("present") {
         if entries.len() > 1 {
-            sheet.error(
+            yaml.error(
                 "pattern",
                 present.span,
-                "`present` stands alone in its pattern",
+                "`present` must be the only operator of its pattern",
             );
             return None;
         }
-        return sheet.boolean(present, "`present`").map(Pattern::Present);
+        return yaml.boolean(present, "`present`").map(Pattern::Present);
     }
     if fields.get("path").is_none() && fields.get("ref").is_none() {
-        sheet.error(
+        yaml.error(
             "empty",
             node.span,
             format!("`{what}` wants `path`, `ref` or both"),
         );
         return None;
     }
-    let mut part = |key: &str| match fields.get(key) {
+    let part = |key: &str| match fields.get(key) {
         Some(node) => {
-            any_text(sheet, node, &format!("{what}.{key}"), Where::Top).map(|p| Some(Box::new(p)))
+            any_text(yaml, node, &format!("{what}.{key}"), Where::Top).map(|p| Some(Box::new(p)))
         }
         None => Some(None),
     };

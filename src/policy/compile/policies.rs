@@ -8,27 +8,24 @@ use super::credentials::{self, Credentials};
 use super::issuers::Issuers;
 use super::{Issuer, taken};
 use crate::policy::parse::{self, Raw};
-use crate::policy::read::{self, Fields, Sheet, listed};
 use crate::policy::{CredentialDefinition, Grant, Policy};
 use crate::yaml::Node;
-use crate::yaml::diagnostic::{Diagnostic, Place, Span, nearest};
+use crate::yaml::diagnostic::{Place, Problems, Span, nearest};
+use crate::yaml::reader::{self, Fields, NodeReader, listed};
 
 /// Every policy of all files.
 pub(super) fn compile(
     raws: &[Raw],
     issuers: &Issuers,
     credentials: &Credentials,
-    problems: &mut Vec<Diagnostic>,
+    problems: &Problems,
 ) -> Vec<Policy> {
     let mut policies = Vec::new();
     let mut names: BTreeMap<String, Place> = BTreeMap::new();
     for raw in raws {
         for node in &raw.policies {
-            let mut sheet = Sheet {
-                source: &raw.source,
-                problems,
-            };
-            let Some((name, place)) = policy(&mut sheet, node, issuers, credentials, &mut policies)
+            let yaml = NodeReader::new(&raw.source, problems);
+            let Some((name, place)) = policy(&yaml, node, issuers, credentials, &mut policies)
             else {
                 continue;
             };
@@ -44,39 +41,39 @@ pub(super) fn compile(
 
 /// Reads one entry to the end, whatever is wrong with its beginning; its name if it has one.
 fn policy(
-    sheet: &mut Sheet<'_>,
+    yaml: &NodeReader<'_>,
     node: &Node,
     issuers: &Issuers,
     credentials: &Credentials,
     policies: &mut Vec<Policy>,
 ) -> Option<(String, Place)> {
     let keys = ["name", "issuer", "when", "until", "grant"];
-    let fields = sheet.fields(node, "a policy", &keys)?;
-    let name_node = sheet.required(&fields, "name", "a policy", first_line(node));
+    let fields = yaml.fields(node, "a policy", &keys)?;
+    let name_node = yaml.required(&fields, "name", "a policy", first_line(node));
     let name = name_node.and_then(|node| {
-        let name = sheet.text(node, "`name` of a policy")?;
-        parse::name(sheet, name, node.span, "policy")
+        let name = yaml.text(node, "`name` of a policy")?;
+        parse::name(yaml, name, node.span, "policy")
     });
     // What else is wrong is said too, whatever is wrong with the name.
     let what = name.map_or_else(|| "a policy".to_owned(), |name| format!("policy `{name}`"));
     let at = name_node.map_or_else(|| first_line(node), |node| node.span);
-    let place = sheet.place(at);
-    let named = named_issuers(sheet, &fields, &what, at, issuers);
-    let grants = grants(sheet, &fields, &what, at, credentials);
+    let place = yaml.place(at);
+    let named = named_issuers(yaml, &fields, &what, at, issuers);
+    let grants = grants(yaml, &fields, &what, at, credentials);
     let until = match fields.get("until") {
-        Some(node) => sheet.time(node, format!("`until` of {what}")).map(Some),
+        Some(node) => yaml.time(node, format!("`until` of {what}")).map(Some),
         None => Some(None),
     };
-    let when = sheet
+    let when = yaml
         .required(&fields, "when", &what, at)
-        .filter(|node| !is_empty(sheet, node, "when", &what));
+        .filter(|node| !is_empty(yaml, node, "when", &what));
     for issuer in named.iter().flatten() {
         let about = About::policy(
             &what,
             &issuer.reader,
             named.as_ref().is_some_and(|list| list.len() > 1),
         );
-        let blocks = when.and_then(|node| conditions::blocks(sheet, node, &about));
+        let blocks = when.and_then(|node| conditions::blocks(yaml, node, &about));
         if let (Some(name), Some(when), Some(until), Some(grants)) = (name, blocks, until, &grants)
         {
             policies.push(Policy {
@@ -93,69 +90,69 @@ fn policy(
 }
 
 /// Reports a key whose value was left out, with what it looks like.
-fn is_empty(sheet: &mut Sheet<'_>, node: &Node, key: &str, what: &str) -> bool {
+fn is_empty(yaml: &NodeReader<'_>, node: &Node, key: &str, what: &str) -> bool {
     if !node.is_nothing() {
         return false;
     }
     let message = format!("`{key}` of {what} is empty");
-    sheet.error_help("empty", node.span, message, read::example(key));
+    yaml.error_help("empty", node.span, message, reader::example(key));
     true
 }
 
 fn named_issuers<'i>(
-    sheet: &mut Sheet<'_>,
+    yaml: &NodeReader<'_>,
     fields: &Fields<'_>,
     what: &str,
     at: Span,
     issuers: &'i Issuers,
 ) -> Option<Vec<&'i Issuer>> {
-    let node = sheet.required(fields, "issuer", what, at)?;
-    let names = sheet.texts(node, format!("`issuer` of {what}"))?;
+    let node = yaml.required(fields, "issuer", what, at)?;
+    let names = yaml.texts(node, format!("`issuer` of {what}"))?;
     let found = names
         .iter()
-        .filter_map(|name| issuers.find(sheet, name, node.span));
+        .filter_map(|name| issuers.find(yaml, name, node.span));
     Some(found.collect())
 }
 
 fn grants(
-    sheet: &mut Sheet<'_>,
+    yaml: &NodeReader<'_>,
     fields: &Fields<'_>,
     what: &str,
     at: Span,
     credentials: &Credentials,
 ) -> Option<Vec<Grant>> {
-    let node = sheet.required(fields, "grant", what, at)?;
-    if is_empty(sheet, node, "grant", what) {
+    let node = yaml.required(fields, "grant", what, at)?;
+    if is_empty(yaml, node, "grant", what) {
         return None;
     }
-    let items = sheet.items(node, format!("`grant` of {what}"))?;
+    let items = yaml.items(node, format!("`grant` of {what}"))?;
     let read: Vec<_> = items
         .iter()
-        .map(|item| grant(sheet, item, what, credentials))
+        .map(|item| grant(yaml, item, what, credentials))
         .collect();
     read.into_iter().collect()
 }
 
 fn grant(
-    sheet: &mut Sheet<'_>,
+    yaml: &NodeReader<'_>,
     node: &Node,
     what: &str,
     credentials: &Credentials,
 ) -> Option<Grant> {
     let what = format!("a grant of {what}");
-    let fields = sheet.fields(node, &what, &["credential", "ttl", "scopes"])?;
-    let ttl_node = sheet.required(&fields, "ttl", &what, node.span);
-    let place = sheet.place(ttl_node.map_or(node.span, |node| node.span));
-    let ttl = ttl_node.and_then(|node| sheet.duration(node, format!("`ttl` of {what}")));
-    let name_node = sheet.required(&fields, "credential", &what, node.span)?;
-    let name = sheet.text(name_node, format!("`credential` of {what}"))?;
+    let fields = yaml.fields(node, &what, &["credential", "ttl", "scopes"])?;
+    let ttl_node = yaml.required(&fields, "ttl", &what, node.span);
+    let place = yaml.place(ttl_node.map_or(node.span, |node| node.span));
+    let ttl = ttl_node.and_then(|node| yaml.duration(node, format!("`ttl` of {what}")));
+    let name_node = yaml.required(&fields, "credential", &what, node.span)?;
+    let name = yaml.text(name_node, format!("`credential` of {what}"))?;
     let Some(credential) = credentials.get(name) else {
         if !credentials.may_exist(name) {
-            unknown_credential(sheet, name, name_node.span, credentials);
+            unknown_credential(yaml, name, name_node.span, credentials);
         }
         return None;
     };
-    let scopes = scopes(sheet, &fields, node, credential, &what);
+    let scopes = scopes(yaml, &fields, node, credential, &what);
     Some(Grant {
         credential: Arc::clone(credential),
         ttl: ttl?,
@@ -164,13 +161,13 @@ fn grant(
     })
 }
 
-fn unknown_credential(sheet: &mut Sheet<'_>, name: &str, span: Span, credentials: &Credentials) {
+fn unknown_credential(yaml: &NodeReader<'_>, name: &str, span: Span, credentials: &Credentials) {
     let meant = nearest(name, credentials.names());
     let help = match meant {
         Some(meant) => format!("did you mean `{meant}`?"),
         None => "define it under `credentials`".to_owned(),
     };
-    sheet.error_help(
+    yaml.error_help(
         "unknown-credential",
         span,
         format!("unknown credential `{name}`"),
@@ -180,7 +177,7 @@ fn unknown_credential(sheet: &mut Sheet<'_>, name: &str, span: Span, credentials
 
 /// Scopes must be said where there are any: leaving them out would grant all.
 fn scopes(
-    sheet: &mut Sheet<'_>,
+    yaml: &NodeReader<'_>,
     fields: &Fields<'_>,
     grant: &Node,
     credential: &CredentialDefinition,
@@ -191,7 +188,7 @@ fn scopes(
         None if known.is_empty() => Some(Vec::new()),
         None => {
             let help = format!("`{}` has {}", credential.name, listed(&known));
-            sheet.error_help(
+            yaml.error_help(
                 "missing-key",
                 grant.span,
                 format!("key `scopes` is missing from {what}"),
@@ -200,7 +197,7 @@ fn scopes(
             None
         }
         Some(node) if known.is_empty() => {
-            sheet.error(
+            yaml.error(
                 "scope",
                 node.span,
                 format!("credential `{}` has no scopes", credential.name),
@@ -208,7 +205,7 @@ fn scopes(
             None
         }
         Some(node) => {
-            let scopes = credentials::scopes(sheet, node, &format!("`scopes` of {what}"))?;
+            let scopes = credentials::scopes(yaml, node, &format!("`scopes` of {what}"))?;
             let strange = scopes.iter().find(|scope| !known.contains(&scope.as_str()));
             let Some(strange) = strange else {
                 return Some(scopes);
@@ -218,7 +215,7 @@ fn scopes(
                 None => format!("it has {}", listed(&known)),
             };
             let message = format!("credential `{}` has no scope `{strange}`", credential.name);
-            sheet.error_help("scope", node.span, message, Some(help));
+            yaml.error_help("scope", node.span, message, Some(help));
             None
         }
     }

@@ -7,9 +7,9 @@ use super::taken;
 use crate::credential::kind::KINDS;
 use crate::policy::parse::{self, Raw};
 use crate::policy::pattern::{Glob, Operator, Pattern};
-use crate::policy::read::{Sheet, listed};
 use crate::policy::{Class, Requirement, Selector};
-use crate::yaml::diagnostic::{Diagnostic, Span, nearest};
+use crate::yaml::diagnostic::{Problems, Span, nearest};
+use crate::yaml::reader::{NodeReader, listed};
 use crate::yaml::{Node, NodeKind};
 
 /// Every requirement of all files.
@@ -17,16 +17,13 @@ pub(super) fn compile(
     raws: &[Raw],
     issuers: &Issuers,
     credentials: &Credentials,
-    problems: &mut Vec<Diagnostic>,
+    problems: &Problems,
 ) -> Vec<Requirement> {
     let mut requirements: Vec<Requirement> = Vec::new();
     for raw in raws {
         for node in &raw.requirements {
-            let mut sheet = Sheet {
-                source: &raw.source,
-                problems,
-            };
-            let Some(read) = requirement(&mut sheet, node, issuers, credentials) else {
+            let yaml = NodeReader::new(&raw.source, problems);
+            let Some(read) = requirement(&yaml, node, issuers, credentials) else {
                 continue;
             };
             match requirements.iter().find(|known| known.name == read.name) {
@@ -41,53 +38,53 @@ pub(super) fn compile(
 }
 
 fn requirement(
-    sheet: &mut Sheet<'_>,
+    yaml: &NodeReader<'_>,
     node: &Node,
     issuers: &Issuers,
     credentials: &Credentials,
 ) -> Option<Requirement> {
     let keys = ["name", "of", "jobs", "unless", "because"];
-    let fields = sheet.fields(node, "a requirement", &keys)?;
+    let fields = yaml.fields(node, "a requirement", &keys)?;
     let start = Span {
         start: node.span.start,
         end: node.span.start.saturating_add(1),
     };
-    let name_node = sheet.required(&fields, "name", "a requirement", start);
+    let name_node = yaml.required(&fields, "name", "a requirement", start);
     let name = name_node.and_then(|node| {
-        let name = sheet.text(node, "`name` of a requirement")?;
-        parse::name(sheet, name, node.span, "requirement")
+        let name = yaml.text(node, "`name` of a requirement")?;
+        parse::name(yaml, name, node.span, "requirement")
     });
     let what = name.map_or_else(
         || "a requirement".to_owned(),
         |name| format!("requirement `{name}`"),
     );
     let at = name_node.map_or(start, |node| node.span);
-    let of_node = sheet.required(&fields, "of", &what, at);
-    let of = of_node.and_then(|node| selector(sheet, node, &what, credentials));
+    let of_node = yaml.required(&fields, "of", &what, at);
+    let of = of_node.and_then(|node| selector(yaml, node, &what, credentials));
     let about = About::requirement(&what, issuers);
-    let jobs = sheet
+    let jobs = yaml
         .required(&fields, "jobs", &what, at)
-        .and_then(|node| conditions::block(sheet, node, &about));
+        .and_then(|node| conditions::block(yaml, node, &about));
     let unless = match fields.get("unless") {
-        Some(node) => conditions::block(sheet, node, &about).map(Some),
+        Some(node) => conditions::block(yaml, node, &about).map(Some),
         None => Some(None),
     };
-    let because = sheet
+    let because = yaml
         .required(&fields, "because", &what, at)
-        .and_then(|node| sheet.text(node, format!("`because` of {what}")));
+        .and_then(|node| yaml.text(node, format!("`because` of {what}")));
     Some(Requirement {
         name: name?.to_owned(),
         of: of?,
         jobs: jobs?,
         unless: unless?,
         because: because?.to_owned(),
-        place: sheet.place(at),
-        of_place: sheet.place(of_node.map_or(at, |node| node.span)),
+        place: yaml.place(at),
+        of_place: yaml.place(of_node.map_or(at, |node| node.span)),
     })
 }
 
 fn selector(
-    sheet: &mut Sheet<'_>,
+    yaml: &NodeReader<'_>,
     node: &Node,
     what: &str,
     credentials: &Credentials,
@@ -100,7 +97,7 @@ fn selector(
             return Some(Selector::default());
         }
         let help = Some("write `all`, or a mapping such as { class: critical }");
-        sheet.error_help(
+        yaml.error_help(
             "wrong-type",
             node.span,
             format!("{what} is `{}`", scalar.text),
@@ -109,10 +106,10 @@ fn selector(
         return None;
     }
     let keys = ["credential", "class", "kind", "owner", "target"];
-    let fields = sheet.fields(node, &what, &keys)?;
-    if sheet.entries(node, &what)?.is_empty() {
+    let fields = yaml.fields(node, &what, &keys)?;
+    if yaml.entries(node, &what)?.is_empty() {
         let help = Some("write `of: all` if every credential is meant");
-        sheet.error_help("empty", node.span, format!("{what} is empty"), help);
+        yaml.error_help("empty", node.span, format!("{what} is empty"), help);
         return None;
     }
     let classes = [Class::Low, Class::Moderate, Class::Critical].map(Class::name);
@@ -121,11 +118,11 @@ fn selector(
     let mut part = |key: &'static str| {
         let node = fields.get(key)?;
         Some(match key {
-            "credential" => names(sheet, node, credentials),
-            "class" => words(sheet, node, key, &classes),
-            "kind" => words(sheet, node, key, &kinds),
-            "owner" => known(sheet, node, key, &owners, credentials),
-            _ => known(sheet, node, key, &targets, credentials),
+            "credential" => names(yaml, node, credentials),
+            "class" => words(yaml, node, key, &classes),
+            "kind" => words(yaml, node, key, &kinds),
+            "owner" => known(yaml, node, key, &owners, credentials),
+            _ => known(yaml, node, key, &targets, credentials),
         })
     };
     let parts = keys.map(&mut part);
@@ -143,59 +140,59 @@ fn selector(
 }
 
 /// Names of credentials: text, a list of texts, or `{ glob: … }`.
-fn names(sheet: &mut Sheet<'_>, node: &Node, credentials: &Credentials) -> Option<Pattern> {
+fn names(yaml: &NodeReader<'_>, node: &Node, credentials: &Credentials) -> Option<Pattern> {
     if let NodeKind::Map(entries) = &node.kind {
-        let fields = sheet.fields(node, "`credential` of a selector", &["glob"])?;
+        let fields = yaml.fields(node, "`credential` of a selector", &["glob"])?;
         let Some(glob) = fields.get("glob") else {
             if entries.is_empty() {
-                sheet.error("empty", node.span, "`credential` of a selector is empty");
+                yaml.error("empty", node.span, "`credential` of a selector is empty");
             }
             return None;
         };
         if entries.len() > 1 {
             return None;
         }
-        let text = sheet.text(glob, "`glob` of credential")?;
+        let text = yaml.text(glob, "`glob` of credential")?;
         return match Glob::parse(text) {
             Ok(glob) => Some(Pattern::All(vec![Operator::Glob(glob)])),
             Err(problem) => {
-                sheet.error("glob", glob.span, problem);
+                yaml.error("glob", glob.span, problem);
                 None
             }
         };
     }
     let names: Vec<&str> = credentials.names().collect();
-    let texts = texts(sheet, node, "credential")?;
+    let texts = texts(yaml, node, "credential")?;
     if !credentials.are_all_known() {
         return Some(Pattern::of_texts(texts));
     }
-    all_of(sheet, node, "credential", texts, &names)
+    all_of(yaml, node, "credential", texts, &names)
 }
 
 /// Owners or targets: text or a list of texts, each of which some credential has. A slip would
 /// switch the requirement off.
 fn known(
-    sheet: &mut Sheet<'_>,
+    yaml: &NodeReader<'_>,
     node: &Node,
     key: &str,
     known: &[&str],
     credentials: &Credentials,
 ) -> Option<Pattern> {
-    let texts = texts(sheet, node, key)?;
+    let texts = texts(yaml, node, key)?;
     if !credentials.are_all_read() {
         return Some(Pattern::of_texts(texts));
     }
-    all_of(sheet, node, key, texts, known)
+    all_of(yaml, node, key, texts, known)
 }
 
 /// Words of a closed list, whether or not a credential has them.
-fn words(sheet: &mut Sheet<'_>, node: &Node, key: &str, known: &[&str]) -> Option<Pattern> {
-    let texts = texts(sheet, node, key)?;
-    all_of(sheet, node, key, texts, known)
+fn words(yaml: &NodeReader<'_>, node: &Node, key: &str, known: &[&str]) -> Option<Pattern> {
+    let texts = texts(yaml, node, key)?;
+    all_of(yaml, node, key, texts, known)
 }
 
 /// Selectors are not conditions: what a credential *is* not can change with every credential.
-fn texts(sheet: &mut Sheet<'_>, node: &Node, key: &str) -> Option<Vec<String>> {
+fn texts(yaml: &NodeReader<'_>, node: &Node, key: &str) -> Option<Vec<String>> {
     if let NodeKind::Map(_) = &node.kind {
         let message =
             format!("`{key}` of a selector is text or a list of texts, and takes no operators");
@@ -204,14 +201,14 @@ fn texts(sheet: &mut Sheet<'_>, node: &Node, key: &str) -> Option<Vec<String>> {
         } else {
             "name what is meant, or write `of: all`"
         };
-        sheet.error_help("wrong-type", node.span, message, Some(help));
+        yaml.error_help("wrong-type", node.span, message, Some(help));
         return None;
     }
-    sheet.texts(node, format!("`{key}` of a selector"))
+    yaml.texts(node, format!("`{key}` of a selector"))
 }
 
 fn all_of(
-    sheet: &mut Sheet<'_>,
+    yaml: &NodeReader<'_>,
     node: &Node,
     key: &str,
     texts: Vec<String>,
@@ -228,7 +225,7 @@ fn all_of(
             None => format!("there are {}", listed(known)),
         };
         let message = format!("unknown {key} `{text}`: the requirement would bind nothing");
-        sheet.error_help("unknown-selector", node.span, message, Some(help));
+        yaml.error_help("unknown-selector", node.span, message, Some(help));
         is_right = false;
     }
     is_right.then(|| Pattern::of_texts(texts))

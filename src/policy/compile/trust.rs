@@ -4,15 +4,15 @@
 
 use crate::policy::Block;
 use crate::policy::pattern::{Operator, Pattern};
-use crate::policy::read::{Sheet, listed};
 use crate::provider::{self, Fact, Provider, Reader};
 use crate::token::issuer::is_loopback;
 use crate::yaml::diagnostic::{Diagnostic, Span};
+use crate::yaml::reader::{NodeReader, listed};
 
 /// What the address forbids, whatever the issuer is called: another provider's name, under which its
 /// claims are misread (T-133), and this machine, from which a broker takes no tokens (T-117).
 pub(super) fn check_address(
-    sheet: &mut Sheet<'_>,
+    yaml: &NodeReader<'_>,
     url: &str,
     provider: &Provider,
     what: &str,
@@ -25,25 +25,25 @@ pub(super) fn check_address(
             provider.name
         );
         let help = format!("write provider: {right}");
-        sheet.error_help("wrong-provider", span, message, Some(help));
+        yaml.error_help("wrong-provider", span, message, Some(help));
     }
     if is_loopback(url) {
         let message = format!("{what} is at {url}, which is this machine itself");
         let help = "use a host name that resolves to this machine, and list its address in `networks`, for example [127.0.0.0/8]; `hallpass dev` has an issuer of its own";
-        sheet.error_help("loopback-issuer", span, message, Some(help));
+        yaml.error_help("loopback-issuer", span, message, Some(help));
     }
 }
 
 /// T-49: a tenant that names no customer, such as one of a ref alone, lets every customer in.
 pub(super) fn check_tenants(
-    sheet: &mut Sheet<'_>,
+    yaml: &NodeReader<'_>,
     what: &str,
     reader: &Reader,
     tenants: Option<&[Block]>,
     span: Span,
 ) {
     let Some(tenants) = tenants else {
-        return missing_tenants(sheet, what, reader, span);
+        return missing_tenants(yaml, what, reader, span);
     };
     let names_customer = |tenant: &&Block| {
         let patterns = CUSTOMER.iter().filter_map(|fact| tenant.pattern(*fact));
@@ -64,14 +64,14 @@ pub(super) fn check_tenants(
             listed(&facts)
         );
         let place = tenant.places.first().cloned();
-        let place = place.unwrap_or_else(|| sheet.place(span));
+        let place = place.unwrap_or_else(|| yaml.place(span));
         let problem = Diagnostic::error("open-tenant", place, message).help(help);
-        sheet.problems.push(problem);
+        yaml.report(problem);
     }
 }
 
 /// T-49: its signature proves the platform, not the customer.
-fn missing_tenants(sheet: &mut Sheet<'_>, what: &str, reader: &Reader, span: Span) {
+fn missing_tenants(yaml: &NodeReader<'_>, what: &str, reader: &Reader, span: Span) {
     let message = format!(
         "{what} signs for every customer of {}, so it needs `tenants`",
         reader.issuer.url
@@ -80,10 +80,10 @@ fn missing_tenants(sheet: &mut Sheet<'_>, what: &str, reader: &Reader, span: Spa
         Some(id) => format!("tenants: [ {{ owner: your-organisation, {id}: \"its id\" }} ]"),
         None => "name your own organisation under `tenants`".to_owned(),
     };
-    sheet.error_help("shared-issuer", span, message, Some(help));
+    yaml.error_help("shared-issuer", span, message, Some(help));
 }
 
-/// Every value that fits belongs to somebody who is named.
+/// Every value that fits belongs to a named customer.
 fn is_pinned(pattern: &Pattern) -> bool {
     match pattern {
         Pattern::Exact(_) => true,

@@ -27,17 +27,11 @@ pub enum Cause {
         suggestion: Option<String>,
     },
     /// No policy on the job's repository grants it.
-    NotGranted {
-        /// What they do grant.
-        granted: Vec<String>,
-    },
+    NotGranted { granted: Vec<String> },
     /// A policy that grants it does not hold.
     Conditions,
     /// The conditions hold, but no one grant has all the scopes.
-    Scopes {
-        /// What one may have.
-        allowed: Vec<String>,
-    },
+    Scopes { allowed: Vec<String> },
     /// The conditions hold, but not for so long.
     Ttl {
         /// How long one may have it.

@@ -11,7 +11,6 @@ use crate::provider::{Fact, FactValue, Facts};
 use crate::reason::Reason;
 use crate::yaml::duration;
 
-/// A decision that refuses.
 #[derive(Clone, Debug)]
 pub struct Denial {
     decision: Decision,
@@ -23,7 +22,6 @@ pub struct Denial {
 pub struct Answer {
     /// Why: `policy.denied` for unrelated callers.
     pub reason: Reason,
-    /// One sentence.
     pub description: String,
     /// The lines to put right, nearest policy first.
     pub failed_conditions: Vec<FailedCondition>,
@@ -39,7 +37,6 @@ pub struct FailedCondition {
     pub policy: String,
     /// The fact it looks at.
     pub fact: String,
-    /// What that must be.
     pub expected: String,
     /// What the job says; `None` when it does not.
     pub actual: Option<String>,

@@ -17,7 +17,6 @@ use crate::provider::{Fact, FactType, Facts};
 /// Who may learn why a job is refused: the setting `disclose`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Disclosure {
-    /// Nobody.
     Never,
     /// A job whose repository some policy names exactly (T-82).
     #[default]
@@ -250,14 +249,12 @@ pub(super) struct Writer<'a> {
     audience: Audience,
     /// The fact can name a repository.
     names_repository: bool,
-    /// The job's repository.
     own: Option<&'a str>,
 }
 
 /// Where in a pattern a part of it is.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Position {
-    /// Nothing else would do.
     Alone,
     /// It is one of several in a list, or within `not`.
     OneOf,
@@ -279,7 +276,6 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// What the line wants.
     pub(super) fn expected(&self, pattern: &Pattern, seen: Seen<'_>) -> String {
         let shown = self.pattern(pattern, seen, Position::Alone);
         shown.unwrap_or_else(|| NOT_SHOWN.to_owned())
@@ -349,7 +345,6 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// The rule.
     fn shows(&self, text: &str, fits: bool, seen: Seen<'_>, position: Position) -> bool {
         self.is_whole() || fits || (position == Position::Alone && self.is_own(text, seen))
     }

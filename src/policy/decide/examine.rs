@@ -99,7 +99,6 @@ pub(super) struct Examination<'a> {
     pub(super) policies: Vec<Examined<'a>>,
     /// Some policy that could be about the job grants the credential, examined or not.
     pub(super) is_granted: bool,
-    /// Blocks compared.
     pub(super) blocks: usize,
 }
 

@@ -18,11 +18,9 @@ use crate::yaml::duration;
 pub struct Decision {
     /// The issuer's name in the policies.
     pub issuer: String,
-    /// The credential asked for.
     pub credential: String,
     /// The hash of the policies.
     pub revision: String,
-    /// The outcome.
     pub verdict: Verdict,
     /// The issuer's tenants; empty where it serves all.
     pub tenants: Vec<BlockOutcome>,
@@ -43,28 +41,22 @@ pub struct Decision {
     pub(super) trigger: Option<String>,
 }
 
-/// Yes or no.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
-    /// It may.
     Permitted {
         /// The policy that allows it.
         policy: String,
-        /// How long.
         #[serde(serialize_with = "seconds")]
         ttl: Duration,
-        /// With which scopes.
         scopes: Vec<String>,
     },
-    /// It may not.
     Denied(Cause),
 }
 
 /// A policy that was considered.
 #[derive(Clone, Debug, Serialize)]
 pub struct PolicyOutcome {
-    /// Its name.
     pub policy: String,
     /// `file:line:column`.
     #[serde(serialize_with = "position")]
@@ -102,16 +94,13 @@ pub struct BlockOutcome {
     pub(super) relation: Relation,
 }
 
-/// One line.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ConditionOutcome {
-    /// What it looks at.
     pub fact: String,
     /// What that must be, as the policy spells it.
     pub expected: String,
     /// What the job says; `None` when it does not.
     pub actual: Option<String>,
-    /// It holds.
     pub holds: bool,
     /// What is nearly right about it.
     pub hint: Option<String>,
@@ -123,23 +112,19 @@ pub struct ConditionOutcome {
 /// A requirement on the credential.
 #[derive(Clone, Debug, Serialize)]
 pub struct RequirementOutcome {
-    /// Its name.
     pub requirement: String,
     /// `file:line:column`.
     #[serde(serialize_with = "position")]
     pub place: Place,
-    /// Why there is one.
     pub because: String,
     /// It holds, or its exemption does.
     pub holds: bool,
-    /// Its lines.
     pub jobs: BlockOutcome,
     /// The lines of its exemption.
     pub unless: Option<BlockOutcome>,
 }
 
 impl Decision {
-    /// It is a yes.
     #[must_use]
     pub const fn is_permitted(&self) -> bool {
         matches!(self.verdict, Verdict::Permitted { .. })
@@ -195,7 +180,6 @@ impl GrantOutcome {
 }
 
 impl BlockOutcome {
-    /// Every line holds.
     #[must_use]
     pub fn holds(&self) -> bool {
         self.conditions.iter().all(|condition| condition.holds)

@@ -65,13 +65,11 @@ pub struct Rule {
     check: fn(&Checked<'_>) -> Vec<Finding>,
 }
 
-/// What a rule found.
 #[derive(Debug)]
 struct Finding {
     place: Place,
     message: String,
     help: String,
-    /// Other than the rule's.
     severity: Option<Severity>,
 }
 
@@ -86,7 +84,6 @@ impl Finding {
     }
 }
 
-/// What rules look at.
 #[derive(Debug)]
 struct Checked<'a> {
     set: &'a PolicySet,

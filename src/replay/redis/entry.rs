@@ -39,9 +39,7 @@ impl Names {
 /// What came of asking for a use.
 #[derive(Debug)]
 pub(super) enum Answer {
-    /// It is ours.
     Taken,
-    /// It was taken before.
     Held(Box<Use>),
     /// The token is older than what the store knows.
     Early,

@@ -258,7 +258,6 @@ impl Parser<'_> {
         Ok(Number::new(literal))
     }
 
-    /// One digit or more.
     fn digits(&mut self) -> Result<(), JsonError> {
         let count = self.rest().bytes().take_while(u8::is_ascii_digit).count();
         if count == 0 {

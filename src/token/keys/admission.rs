@@ -150,7 +150,6 @@ fn kid(entry: &Object) -> Result<Option<String>, Rule> {
 pub struct Rejected {
     /// Its place in `keys`, from 0.
     pub index: usize,
-    /// Why.
     pub rule: Rule,
 }
 
@@ -181,7 +180,6 @@ pub enum Rule {
     LeadingZero,
     /// The modulus is not 2048 to 8192 bits.
     ModulusSize,
-    /// The modulus is even.
     EvenModulus,
     /// The exponent is even, below 3, or 2^32 and more.
     Exponent,
@@ -200,7 +198,6 @@ pub enum Rule {
 }
 
 impl Rule {
-    /// The reason for logs.
     #[must_use]
     pub fn reason(self) -> Reason {
         if self == Self::PrivateMember {

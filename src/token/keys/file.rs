@@ -15,7 +15,6 @@ pub struct FileKeys {
 }
 
 impl FileKeys {
-    /// Without any keys.
     #[must_use]
     pub fn new() -> Self {
         Self::default()

@@ -14,12 +14,7 @@ use super::roca;
 /// The numbers of a public key that passed the rules for its type.
 pub(super) enum Material {
     /// RFC 7518 section 6.3, without leading zeros.
-    Rsa {
-        /// The modulus.
-        n: Vec<u8>,
-        /// The exponent.
-        e: Vec<u8>,
-    },
+    Rsa { n: Vec<u8>, e: Vec<u8> },
     /// RFC 7518 section 6.2.
     Ec {
         curve: Curve,

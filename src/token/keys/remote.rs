@@ -23,8 +23,6 @@ mod state;
 
 pub use fetch::{Fetch, HttpsFetch, Lookup, key_set_url};
 
-pub(in crate::token) use fetch::parse_ca;
-
 use state::{IssuerKeys, LONGEST_WAIT, Want};
 
 /// The key sets of all configured issuers, kept fresh in the background until dropped.
@@ -157,7 +155,6 @@ impl fmt::Debug for RemoteKeys {
 pub struct IssuerStatus {
     /// The issuer's name in the policies.
     pub name: String,
-    /// The issuer's URL.
     pub url: String,
     /// Keys in the last good set; `None` before there was one.
     pub keys: Option<usize>,

@@ -18,7 +18,6 @@ pub struct Blocked {
 }
 
 impl Blocked {
-    /// Blocks nothing.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -39,7 +38,6 @@ impl Blocked {
         self
     }
 
-    /// Whether nothing is blocked.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.issuers.is_empty() && self.kids.is_empty()

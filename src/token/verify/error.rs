@@ -17,10 +17,7 @@ use crate::token::keys::KeyError;
 pub enum VerifyError {
     /// Longer than any real token.
     #[error("the subject token is longer than {most} bytes")]
-    Size {
-        /// The limit.
-        most: usize,
-    },
+    Size { most: usize },
     /// Not a compact JWS.
     #[error("the subject token is not a signed token in three parts (a compact JWS)")]
     Shape,
@@ -30,7 +27,6 @@ pub enum VerifyError {
     /// Header or payload is not one strict JSON object.
     #[error("the subject token's {part} is not one strict JSON object: {problem}")]
     Json {
-        /// Which of them.
         part: Part,
         /// The rule and the place.
         problem: JsonError,
@@ -89,7 +85,6 @@ pub enum VerifyError {
     Audience {
         /// The audiences it names, quoted.
         found: String,
-        /// Ours.
         expected: String,
     },
     /// Before `nbf` or `iat`.
@@ -97,7 +92,6 @@ pub enum VerifyError {
     NotYet {
         /// `nbf` or `iat`.
         name: &'static str,
-        /// Its time.
         at: Timestamp,
         /// Seconds from now to it.
         ahead: i64,
@@ -112,7 +106,6 @@ pub enum VerifyError {
         /// The issuer's `max_lifetime`.
         most: i64,
     },
-    /// Issued too long ago.
     #[error(
         "the subject token was issued {found} s ago, expected at most {most} s (`max_age` of its issuer in the policies); ask the CI for a new one"
     )]
@@ -166,7 +159,6 @@ impl VerifyError {
 /// The parts of a token that are JSON.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
-    /// The first part.
     Header,
     /// The second part.
     Payload,

@@ -20,7 +20,6 @@ pub(super) struct UnverifiedToken<'a> {
     pub(super) unverified_signing_input: &'a str,
     /// The second part, decoded.
     pub(super) unverified_payload: Vec<u8>,
-    /// The third part, decoded.
     pub(super) unverified_signature: Vec<u8>,
     unverified_header: Object,
 }

@@ -381,14 +381,28 @@ fn a_life_that_is_too_short_fails_before_the_start() {
     fake.next("/token", Reply::json(200, &answer));
     let output = exec(
         &fake,
-        &["shop-db/migrate", "--at-least", "45m"],
+        &["shop-db/migrate", "--at-least", "10m"],
         "echo started",
     )
     .observed();
     assert_eq!(output.status.code(), Some(1), "{}", told(&output));
     assert_eq!(stdout(&output), "");
-    assert!(stderr(&output).contains("the command needs 45m; a policy would have to grant more"));
+    assert!(stderr(&output).contains("the command needs 10m; a policy would have to grant more"));
     assert_eq!(revoked(&fake), [LEASE]);
+}
+
+#[test]
+fn a_grant_that_is_too_short_fails_before_the_token_is_used() {
+    let fake = Fake::start();
+    let output = exec(
+        &fake,
+        &["shop-db/migrate", "--at-least", "45m"],
+        "echo started",
+    )
+    .observed();
+    assert_eq!(output.status.code(), Some(1), "{}", told(&output));
+    insta::assert_snapshot!(stderr(&output), @"hallpass: `shop-db/migrate` lives 15m, the command needs 45m; a policy would have to grant more (`ttl`, `max_ttl`)");
+    assert!(fake.asked("/token").is_empty());
 }
 
 #[test]

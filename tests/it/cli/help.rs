@@ -4,6 +4,7 @@ use crate::client::fake::{hallpass, stderr, stdout, told};
 use crate::support::leaks::Observed as _;
 
 const COMMANDS: &[&[&str]] = &[
+    &["init"],
     &["serve"],
     &["leases", "list"],
     &["leases", "revoke"],
@@ -18,6 +19,7 @@ const COMMANDS: &[&[&str]] = &[
     &["doctor"],
     &["policy", "check"],
     &["policy", "explain"],
+    &["policy", "new"],
     &["audit", "verify"],
     &["keys", "generate"],
     &["keys", "show"],

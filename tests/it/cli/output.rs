@@ -101,6 +101,13 @@ fn an_answer_that_cannot_be_written_fails_the_command() {
             "claims.json",
             "shop-db/read",
         ],
+        &[
+            "policy",
+            "new",
+            "--from-claims",
+            "claims.json",
+            "shop-db/read",
+        ],
         &["target", "install", "shop-db", "--server-version", "15"],
         &["audit", "verify", "audit.jsonl"],
         &["serve", "--check"],
@@ -235,5 +242,49 @@ fn findings_fit_the_terminal() {
         for line in text.lines() {
             assert!(line.chars().count() <= 60, "{arguments}: {line:?}");
         }
+    }
+}
+
+/// Colour is for the stream that shows it, and for who wants it.
+#[test]
+fn each_stream_is_coloured_on_its_own() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("policies")).unwrap();
+    fs::write(folder.path().join("policies/a.yaml"), "nonsense: 1\n").unwrap();
+    let hallpass = env!("CARGO_BIN_EXE_hallpass");
+    let check = format!("{hallpass} policy check");
+    let explain = format!("{hallpass} policy explain x --token a");
+    let is_coloured = |command: &str, variables: &[(&str, &str)]| {
+        let command = format!("rm -f kept; {command}; cat kept 2>/dev/null");
+        let output = Command::new("script")
+            .args(["-q", "-c", &command, "/dev/null"])
+            .current_dir(folder.path())
+            .env_remove("NO_COLOR")
+            .env_remove("CLICOLOR")
+            .env_remove("CLICOLOR_FORCE")
+            .env_remove("CI")
+            .env("TERM", "xterm")
+            .envs(variables.iter().copied())
+            .stdin(Stdio::null())
+            .observed();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(text.contains("unknown-key"), "{text}");
+        text.contains("\u{1b}[")
+    };
+    // `check` writes to standard output, `explain` to standard error.
+    for (command, other) in [(&check, "2>/dev/null"), (&explain, ">/dev/null")] {
+        assert!(is_coloured(&format!("{command} {other}"), &[]));
+    }
+    for (command, own) in [(&check, ">kept"), (&explain, "2>kept")] {
+        let command = format!("{command} {own}");
+        assert!(!is_coloured(&command, &[]), "{command}");
+        assert!(
+            is_coloured(&command, &[("CLICOLOR_FORCE", "1")]),
+            "{command}"
+        );
+    }
+    for variable in [("NO_COLOR", "1"), ("TERM", "dumb")] {
+        assert!(!is_coloured(&check, &[variable]), "{variable:?}");
+        assert!(!is_coloured(&explain, &[variable]), "{variable:?}");
     }
 }

@@ -1,6 +1,8 @@
 //! The exchange itself: what is sent, what a busy broker gets, what a denial looks like.
 
+use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
+use std::thread;
 
 use serde_json::json;
 
@@ -391,4 +393,40 @@ fn an_input_that_no_kind_takes_is_a_slip_on_the_command_line() {
     assert_eq!(output.status.code(), Some(2), "{}", told(&output));
     insta::assert_snapshot!(stderr(&output), @"hallpass: `--input colour` has no `=`; write NAME=VALUE or NAME=@FILE");
     assert!(fake.asked("/token").is_empty());
+}
+
+#[test]
+fn a_broken_proxy_is_named_and_its_password_is_not() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let answer = |text: &'static str| {
+        let listener = listener.try_clone().unwrap();
+        thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let read = stream.read(&mut [0; 4096]).unwrap();
+            assert!(read > 0);
+            stream.write_all(text.as_bytes()).unwrap();
+        })
+    };
+    let problem = |option: bool, port: u16| {
+        let url = format!("http://me:canary@127.0.0.1:{port}");
+        let mut command = hallpass(&["list", "--broker", "https://hallpass.invalid"]);
+        command
+            .args(["--timeout", "1s"])
+            .env("HALLPASS_ID_TOKEN", "x");
+        if option {
+            command.args(["--proxy", &url]);
+        } else {
+            command.env("HALLPASS_PROXY", &url);
+        }
+        let output = command.observed();
+        assert_eq!(output.status.code(), Some(3), "{}", told(&output));
+        assert!(!told(&output).contains("canary"));
+        stderr(&output).replace(&port.to_string(), "PORT")
+    };
+    let refusing = answer("HTTP/1.1 407 no\r\n\r\n");
+    insta::assert_snapshot!(problem(true, port), @"hallpass: the broker could not be reached through proxy `http://127.0.0.1:PORT` (`--proxy`): the proxy refuses the user and the password of its address, or wants some");
+    refusing.join().unwrap();
+    drop(listener);
+    insta::assert_snapshot!(problem(false, port), @"hallpass: the broker could not be reached through proxy `http://127.0.0.1:PORT` (HALLPASS_PROXY): connection refused; is it running, and is the port right?");
 }

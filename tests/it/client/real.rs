@@ -51,7 +51,7 @@ pub(crate) struct Broker {
 }
 
 impl Broker {
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         Self::start_with(POLICIES, "", tempfile::tempdir().unwrap())
     }
 

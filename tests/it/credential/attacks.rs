@@ -1,4 +1,4 @@
-//! The attacks of databases.md 0a, run for real. Each test is named after what must hold.
+//! Attacks with a stolen password or as a neighbour, run for real. Each test is named after what must hold.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -281,7 +281,7 @@ on_both_versions! {
         }
     }
 
-    /// T-103, T-107: the zombie of databases.md 1.5.
+    /// T-103, T-107: a session that outlives its login.
     a_ghost_session_is_ended(stage) {
         let login = stage.mint("app_owner", 600).await;
         let session = stage.log_in(&login).await.unwrap();

@@ -190,8 +190,16 @@ on_both_versions! {
         let mut sessions = Vec::new();
         for _ in 0..6 {
             for (group, database) in [("app_rw", "app"), ("app_owner", "other \"db\"\n")] {
-                let login = if group == "app_rw" { stage.writer(5).await } else { stage.mint(group, 5).await };
-                let session = stage.log_in_to(&login, database).await.unwrap();
+                let mut attempts = 0;
+                // On a busy machine one may end before it is used.
+                let (login, session) = loop {
+                    let login = if group == "app_rw" { stage.writer(5).await } else { stage.mint(group, 5).await };
+                    match stage.log_in_to(&login, database).await {
+                        Ok(session) => break (login, session),
+                        Err(_) if attempts < 5 => attempts += 1,
+                        Err(error) => panic!("{error:?}"),
+                    }
+                };
                 session.simple_query("SELECT lo_create(0)").await.unwrap();
                 if group == "app_rw" {
                     session.simple_query(&format!("CREATE TABLE shared.t{} (id int)", fresh_random())).await.unwrap();

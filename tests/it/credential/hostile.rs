@@ -1,4 +1,4 @@
-//! Attacks on the shipped SQL as a hostile job, run for real (databases.md 0b).
+//! Attacks on the shipped SQL as a hostile job, run for real.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +11,7 @@ use super::on_both_versions;
 use super::stage::{
     Login, Stage, Version, fresh_random, keyed, logins, made, order, order_for, refused,
 };
+use crate::support::postgres::crash;
 use crate::support::wait::until;
 
 /// Code that does whatever it may with the power it meets, and tells nobody when it may not.
@@ -464,7 +465,7 @@ on_both_versions! {
             stage.databases.sweep("app").await.unwrap();
             stage.leases().await == "0"
         }).await;
-        stage.server.crash();
+        crash(&stage.server);
         stage.server.restart().await.unwrap();
         // Another replica, which knows of nothing.
         let other = stage.replica();

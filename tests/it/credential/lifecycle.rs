@@ -10,6 +10,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::on_both_versions;
 use super::stage::{Stage, Version, fresh_random, keyed, logins, made, order, refused, sent_to};
+use crate::support::postgres::crash;
 use crate::support::wait::until;
 
 /// A way to the server that breaks off once: when the server has answered the first mint, and before
@@ -170,7 +171,7 @@ on_both_versions! { managed on 15 too:
 
     a_server_that_dies_and_comes_back_is_used_again(stage) {
         let login = stage.mint("app_ro", 600).await;
-        stage.server.crash();
+        crash(&stage.server);
         let error = stage.try_mint(order("app_ro", 600, &fresh_random())).await.err().unwrap();
         assert!(error.reason.is_ours(), "{error:?}");
         assert_eq!(stage.databases.revoke(&stage.contents(&login)).await.unwrap(), hallpass::credential::Revoked::Pending);

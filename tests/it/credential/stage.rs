@@ -340,7 +340,7 @@ impl Stage {
             .unwrap()
     }
 
-    /// A login that may leave things of its own. On 15 no such login is made (databases.md P-15), so its
+    /// A login that may leave things of its own. On 15 no such login is made (T-124), so its
     /// group is allowed it afterwards.
     pub(super) async fn writer(&self, life: u32) -> Login {
         if self.version == Version::V18 {
@@ -579,7 +579,6 @@ REVOKE ALL ON DATABASE postgres, template1 FROM PUBLIC;
 const APPLICATION: &str = "
 REVOKE ALL ON DATABASE app FROM PUBLIC;
 GRANT CREATE, TEMPORARY ON DATABASE app TO app_owner;
-GRANT TEMPORARY ON DATABASE app TO app_rw;
 CREATE SCHEMA app AUTHORIZATION app_owner;
 CREATE SCHEMA shared AUTHORIZATION app_owner;
 SET ROLE app_owner;

@@ -12,13 +12,17 @@ async fn an_input_that_the_kind_does_not_take_is_refused_to_whom_the_credential_
     let broker = TestBroker::start().await;
     let body =
         json!({ "credential": "deploy-api", "inputs": { "public_key": "ssh-ed25519 AAAA" } });
-    for path in ["/api/credentials", "/api/explain"] {
+    for (path, status) in [("/api/credentials", 400), ("/api/explain", 200)] {
         let answer = broker.ask(path, &broker.github(|_| {}), &body).await;
         assert_eq!(
             (answer.status, answer.reason().as_str()),
-            (400, "request.input"),
+            (status, "request.input"),
             "{path}"
         );
+        if status == 200 {
+            // The policies permit it, and an exchange would refuse it all the same.
+            assert_eq!(answer.json()["permitted"], false, "{}", answer.body);
+        }
         insta::allow_duplicates! {
             insta::assert_snapshot!(answer.text("/error_description"), @"credential `deploy-api` is of kind `jwt`, which takes no inputs, and not `public_key`");
         }

@@ -1,7 +1,9 @@
 //! The operator listener: who may read it, and what it says.
 
+use hallpass::http::metrics;
+
 use crate::support::TestBroker;
-use crate::support::client::{Answer, get, send};
+use crate::support::client::{Answer, get, post_form, send};
 
 /// T-118
 #[tokio::test]
@@ -108,4 +110,44 @@ async fn metrics_have_the_same_series_whatever_is_asked() {
         answer.header("content-type"),
         Some("text/plain; version=0.0.4; charset=utf-8")
     );
+}
+
+/// T-97
+#[tokio::test]
+async fn metrics_have_the_names_types_and_labels_of_the_list() {
+    let broker = TestBroker::start().await;
+    post_form(broker.public(), "/token", "a=b").await;
+    let text = get(broker.operator(), "/metrics").await.body;
+    let list = metrics::list();
+    let of_name = |name: &str| {
+        let metric = list.iter().find(|metric| metric.name == name);
+        metric.unwrap_or_else(|| panic!("`{name}` is not in the list"))
+    };
+    let (mut heads, mut described) = (0, None);
+    for line in text.lines() {
+        if let Some(help) = line.strip_prefix("# HELP ") {
+            let (name, help) = help.split_once(' ').unwrap();
+            assert_eq!(help, format!("{}.", of_name(name).help));
+            described = Some(of_name(name));
+            heads += 1;
+            continue;
+        }
+        let metric = described.unwrap();
+        if let Some(kind) = line.strip_prefix("# TYPE ") {
+            assert_eq!(kind, format!("{} {}", metric.name, metric.kind));
+            continue;
+        }
+        let rest = line.strip_prefix(metric.name).unwrap();
+        let labels = rest.split_once('{').map_or("", |(suffix, rest)| {
+            assert!(suffix.is_empty() || metric.kind == "histogram", "{line}");
+            rest.split_once('}').unwrap().0
+        });
+        let names: Vec<&str> = labels
+            .split(',')
+            .filter_map(|label| Some(label.split_once('=')?.0))
+            .filter(|name| *name != "le")
+            .collect();
+        assert_eq!(names, metric.labels, "{line}");
+    }
+    assert!(heads >= 7, "{text}");
 }

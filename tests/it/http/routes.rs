@@ -153,8 +153,10 @@ async fn no_page_shows_settings_policies_keys_or_memory() {
     insta::assert_snapshot!(ready.json()["policies"].as_object().unwrap().keys().cloned().collect::<Vec<_>>().join(" "), @"revision");
     let metrics = get(broker.operator(), "/metrics").await;
     for line in metrics.body.lines().filter(|line| !line.is_empty()) {
-        let name = line.strip_prefix("# TYPE ").unwrap_or(line);
-        assert!(name.starts_with("hallpass_"), "{line}");
+        let name = ["# HELP ", "# TYPE "]
+            .iter()
+            .find_map(|start| line.strip_prefix(start));
+        assert!(name.unwrap_or(line).starts_with("hallpass_"), "{line}");
     }
     for answer in [&metadata, &ready, &metrics] {
         for inner in ["root.key", "policies/", "shop-deploy", "702114589", "hp_"] {

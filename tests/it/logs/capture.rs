@@ -156,6 +156,52 @@ fn every_module_that_has_secrets_goes_through_the_capture() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// `Debug` reaches a log or a panic by one careless line.
+///
+/// T-92
+#[test]
+fn no_type_derives_debug_over_a_secret_in_plain_text() {
+    let mut found = Vec::new();
+    for (path, text) in sources(&["src"]) {
+        let mut lines = text.lines().map(str::trim);
+        while let Some(line) = lines.next() {
+            if !line.starts_with("#[derive(") || !line.contains("Debug") {
+                continue;
+            }
+            let item = lines.find(|line| !line.starts_with('#'));
+            let item = item.unwrap_or_default();
+            if !item.ends_with('{') {
+                continue;
+            }
+            let members = lines.by_ref().take_while(|line| *line != "}");
+            let holds_secret = members
+                .filter(|line| !line.starts_with(['#', '/']))
+                .any(|line| {
+                    let (name, of) = line.split_once(": ").unwrap_or_default();
+                    let name = name.rsplit(' ').next().unwrap_or_default();
+                    SECRET_FIELDS.contains(&name) && PLAIN.iter().any(|plain| of.starts_with(plain))
+                });
+            // What is installed has the hash of a function's body.
+            if holds_secret && !item.contains("struct Installed") {
+                found.push(format!("{path}: {item}"));
+            }
+        }
+    }
+    assert_eq!(found, Vec::<String>::new());
+}
+
+/// Fields with these names hold what a caller sent or was given.
+const SECRET_FIELDS: [&str; 6] = [
+    "access_token",
+    "body",
+    "fields",
+    "password",
+    "private_key",
+    "secret",
+];
+
+const PLAIN: [&str; 7] = ["String", "&str", "&'a str", "Vec<", "Map<", "Value", "S,"];
+
 /// Each registers what is secret, or looks for it, or both.
 const ENTRIES: [&str; 10] = [
     "HostileIssuer",

@@ -3,9 +3,11 @@
 
 use hallpass::http::log_subscriber;
 use serde_json::Value;
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
 
 use crate::support::TestBroker;
-use crate::support::client::Answer;
+use crate::support::client::{Answer, read_all};
 use crate::support::database::Mood;
 use crate::support::hostile_issuer::HostileIssuer;
 use crate::support::leaks::Log;
@@ -158,4 +160,37 @@ async fn what_an_exchange_logs_after_its_caller_went_away_has_its_request_id() {
     assert!(gone["request_id"].is_string(), "{gone}");
     assert_eq!(failed["request_id"], gone["request_id"], "{failed}");
     assert_eq!(failed["issuer"], "github", "{failed}");
+}
+
+/// hyper answers such a head for itself, before any of our layers sees it.
+///
+/// T-08
+#[tokio::test]
+async fn a_head_that_hyper_refuses_is_in_the_debug_log_with_its_address() {
+    let log = Log::default();
+    let subscriber = log_subscriber("debug", log.clone());
+    let _guard = tracing::subscriber::set_default(subscriber);
+    let broker = TestBroker::start().await;
+    for (head, problem) in [
+        (
+            "POST /token HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\n\r\n",
+            "invalid",
+        ),
+        ("GET /secret-path\r\n\r\n", "invalid"),
+    ] {
+        let mut stream = TcpStream::connect(broker.public()).await.unwrap();
+        let address = stream.local_addr().unwrap().to_string();
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let text = read_all(&mut stream).await;
+        assert_eq!(text.split(' ').nth(1), Some("400"), "{text}");
+        until("the line is written", async || {
+            log.text().lines().any(|line| {
+                let line: Value = serde_json::from_str(line).unwrap();
+                let error = line["error"].as_str().unwrap_or_default();
+                line["level"] == "DEBUG" && line["peer"] == *address && error.contains(problem)
+            })
+        })
+        .await;
+    }
+    assert!(!log.text().contains("secret-path"), "{}", log.text());
 }

@@ -136,7 +136,7 @@ impl Serving {
         let folder = folders.map(|entry| entry.path()).find(is_cluster).unwrap();
         let file = fs::read_to_string(folder.join("data/postmaster.pid")).unwrap();
         let pid = file.lines().next().unwrap().trim().parse().unwrap();
-        hallpass::dev::postgres::kill_server(pid);
+        crate::support::postgres::kill_server(pid);
     }
 
     async fn until(&mut self, what: &str) {

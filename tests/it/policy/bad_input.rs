@@ -413,7 +413,7 @@ policies:
       |
     6 |   - name: app
       |           ^^^
-      = help: when: { repository: acme/shop, repository_id: "702114500", ref: refs/heads/main }
+      = help: add e.g. `when: { repository: acme/shop, repository_id: "702114500", ref: refs/heads/main }`
     "#);
 }
 
@@ -475,7 +475,7 @@ credentials:
   app: { kind: jwt }
 "#;
     insta::assert_snapshot!(errors(text), @"
-    error[duplicate-key]: key `app` is given twice; it stands in line 4 already
+    error[duplicate-key]: key `app` is defined twice; the first definition is in line 4
      --> root.yaml:5:3
       |
     5 |   app: { kind: jwt }
@@ -559,7 +559,7 @@ policies:
     grant: [ { credential: app, ttl: 5m } ]
 "#;
     insta::assert_snapshot!(errors(text), @r#"
-    error[pattern]: `not` does not stand within `not`
+    error[pattern]: `not` is not allowed inside `not`
      --> root.yaml:8:77
       |
     8 |     when: { repository: acme/app, repository_id: "702114500", ref: { not: { not: refs/heads/x } } }
@@ -580,7 +580,7 @@ policies:
     grant: [ { credential: app, ttl: 5m } ]
 "#;
     insta::assert_snapshot!(errors(text), @r#"
-    error[pattern]: `present` stands alone in its pattern
+    error[pattern]: `present` must be the only operator of its pattern
      --> root.yaml:8:87
       |
     8 |     when: { repository: acme/app, repository_id: "702114500", environment: { present: true, glob: "p*" } }

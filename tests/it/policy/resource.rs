@@ -40,7 +40,7 @@ fn two_credentials_cannot_have_one_resource_in_any_spelling() {
       |
     3 |   two: { kind: postgres, target: shop-db, group: readers, max_ttl: 10m, owner: team, purpose: calls, class: low, resource: https://acme.dev }
       |                                                                                                                            ^^^^^^^^^^^^^^^^
-      = help: the other one stands at root.yaml:2:118
+      = help: the other definition is at root.yaml:2:118
     ");
     for other in [
         "https://acme.dev/",

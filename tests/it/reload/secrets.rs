@@ -81,8 +81,13 @@ async fn a_new_root_in_the_ring_is_published_before_it_signs() {
     assert!(kept.contains(&second) && kept.contains(&first));
     swapped(&broker, || ring(&broker, &[&new])).await;
     assert!(!published(&broker).await.contains(&first));
+    assert!(broker.events("alert").await.is_empty());
+    let unseen = RootKey::generate().unwrap();
+    swapped(&broker, || ring(&broker, &[&unseen, &new])).await;
+    let alert = broker.events("alert").await.remove(0);
+    assert_eq!(alert["reason"], "rootkey.not_published");
     let events = broker.events("settings").await;
-    assert_eq!(events.len(), 3);
+    assert_eq!(events.len(), 4);
     assert_eq!(
         events[0]["changed"]["first"],
         serde_json::json!(["root_key"])
@@ -179,6 +184,19 @@ async fn the_next_rs256_key_is_published_before_it_signs_and_the_old_one_after()
     let last = published(&broker).await;
     assert!(!last.contains(&first) && last.contains(&second));
     assert_eq!(minted(&broker, "azure").await, second);
+    assert_eq!(broker.events("alert").await.len(), 1, "the failed reload");
+    // A key that was never `next` is not in the sets that relying parties keep.
+    swapped(&broker, || {
+        write_private(&broker.file("rsa.key"), &rsa_key());
+    })
+    .await;
+    let third = minted(&broker, "azure").await;
+    let alert = broker.events("alert").await.remove(1);
+    assert_eq!(alert["reason"], "signing.not_published");
+    assert!(
+        alert["message"].as_str().unwrap().contains(&third),
+        "{alert}"
+    );
 }
 
 /// T-77, T-173

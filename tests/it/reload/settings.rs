@@ -42,7 +42,7 @@ async fn settings_that_are_wrong_or_gone_keep_those_before() {
     let broker = broker().start().await;
     write_settings(&broker, with("limts: {}"));
     let (reason, text) = problem(&broker).await;
-    insta::assert_snapshot!(format!("{reason}: {text}"), @"settings.reload_failed: `hallpass.yaml` has errors (1); the first: hallpass.yaml:10:1: unknown key `limts` [unknown-key]; did you mean `limits`?");
+    insta::assert_snapshot!(format!("{reason}: {text}"), @"settings.reload_failed: `hallpass.yaml` has errors (1); the first: hallpass.yaml:10:1: unknown key `limts` in the settings [unknown-key]; did you mean `limits`?");
     fs::remove_file(broker.file("hallpass.yaml")).unwrap();
     until("the file is missed", async || {
         problems(&broker)

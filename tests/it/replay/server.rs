@@ -427,7 +427,7 @@ async fn only_the_right_password_is_let_in() {
     insta::assert_snapshot!(problem(stage.take(&token(&stage), READ).await), @"refused the login; see `replay.user` and `replay.password`");
     let stage = Stage::with(with(None, Some(SecretSource::File("/nowhere/pw".into())))).await;
     assert!(problem(stage.take(&token(&stage), READ).await).contains("cannot be read"));
-    // What the README says our user must be able to do is enough.
+    // What `docs/operations.md` says our user must be able to do is enough.
     redis.say(&[
         "ACL",
         "SETUSER",

@@ -338,7 +338,6 @@ fn a_format_that_would_lose_the_key_is_refused_before_the_token_is_used() {
         &["--format", "docker"],
         &["--format", "kube-exec"],
         &["--format", "git"],
-        &["--format", "aws-credential-process"],
     ] {
         let mut command = world.broker.command(&token, &["get", "deploy-host"]);
         let output = command
@@ -575,6 +574,22 @@ async fn a_new_ca_key_signs_after_a_reload_and_a_broken_one_changes_nothing() {
         signer().await.contains(&fingerprint("second"))
     })
     .await;
+    // Also where the settings are as before, the record says that another key signs.
+    let events = broker.events("settings").await;
+    assert_eq!(events[0]["changed"]["first"], json!(["targets"]));
+    let alerts = broker.events("alert").await;
+    let [alert] = alerts.as_slice() else {
+        panic!("{alerts:?}")
+    };
+    assert_eq!(alert["reason"], "target.key");
+    assert_eq!(
+        alert["message"],
+        format!(
+            "target `web-hosts` signs with key {}, before with {}: hosts that do not trust the new key refuse its certificates",
+            fingerprint("second"),
+            fingerprint("first")
+        )
+    );
     fs::write(path("broken"), "-----BEGIN OPENSSH PRIVATE KEY-----\n").unwrap();
     fs::set_permissions(path("broken"), fs::Permissions::from_mode(0o600)).unwrap();
     put("broken");

@@ -7,18 +7,13 @@ use serde::Serialize;
 
 use crate::text::escape;
 
-/// What a verification found.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Report {
-    /// Lines read.
     pub lines: u64,
-    /// Starts of a broker.
     pub boots: u64,
-    /// Signed lines.
     pub checkpoints: u64,
     /// Lines at the end that no checkpoint signs.
     pub unsigned: u64,
-    /// The keys that signed.
     pub keys: BTreeSet<String>,
     /// The hash of the last line of the log, to be kept for later.
     pub head: Option<String>,
@@ -28,7 +23,6 @@ pub struct Report {
     pub proven_to_the_end: bool,
     /// What is wrong, in order; the first 100.
     pub findings: Vec<Finding>,
-    /// What to know beside.
     pub notes: Vec<String>,
     #[serde(skip)]
     left_out: u64,
@@ -82,7 +76,6 @@ impl Report {
 /// One thing that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Finding {
-    /// In which file.
     pub file: String,
     /// In which line, from 1; the first, if there are several.
     pub line: u64,
@@ -104,7 +97,6 @@ impl fmt::Display for Finding {
     }
 }
 
-/// Where a finding is.
 #[derive(Clone, Debug)]
 pub(super) struct Place {
     pub(super) file: String,

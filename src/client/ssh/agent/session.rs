@@ -41,11 +41,9 @@ const UNKNOWN: Process = Process { id: 0, started: 0 };
 enum First {
     /// Bound a connection to this session.
     Bound(Vec<u8>),
-    /// Said something else.
     Unbound,
 }
 
-/// One connection.
 #[derive(Debug)]
 pub(super) struct Connection {
     /// [`UNKNOWN`] where the system does not say which, and `None` where it has no `/proc`.

@@ -50,6 +50,12 @@ impl Postgres {
             if group.without_acting {
                 self.check_reach(group, &mut findings).await;
             }
+            if group.without_acting && group.act_as_group {
+                findings.warn(
+                    format!("group `{}` is used both with and without `act_as_group`: a login that does not act as it can change its default privileges, and so who may use what other jobs create as the group", group.group),
+                    "use a group of its own for the credentials without `act_as_group`",
+                );
+            }
         }
         // One of each kind: which databases let it in does not depend on the group.
         let of = |acts: bool| {

@@ -13,7 +13,6 @@ use crate::credential::database::{Class, Cleaned, DatabaseError};
 /// What is done in a turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Work {
-    /// Code loses its power.
     Disarm,
     /// The same, then objects go to the heir and grants are taken back.
     Clean,
@@ -27,7 +26,7 @@ impl Postgres {
         database: &str,
         work: Work,
     ) -> Result<Cleaned, DatabaseError> {
-        // Its clean-up runs what jobs wrote, with the power to make users (databases.md P-11).
+        // Its clean-up runs what jobs wrote, with the power to make users (T-121).
         if self.is_first_contract().await? {
             return Ok(Cleaned {
                 armed: true,
@@ -74,7 +73,7 @@ impl Postgres {
     }
 
     /// The cleaner calls functions in a database that jobs write to. Whatever waits there under their
-    /// names, only what was installed is called (databases.md P-1, P-11).
+    /// names, only what was installed is called (T-101, T-121).
     pub(super) async fn check_cleaner(&self, cleaner: &Connections) -> Result<(), DatabaseError> {
         let not_ours = |what: &str| DatabaseError::Refused {
             class: Class::Other,
@@ -335,9 +334,10 @@ async fn is_armed(cleaner: &Connections, login: &str) -> Result<bool, DatabaseEr
     rows.first().map_or(Ok(true), |row| column(row, 0))
 }
 
-/// The step said why it cannot go on, which is no failure of the turn.
+/// The step said why it cannot go on, or waits for a lock of another session: no failure of the turn, which has
+/// disarmed the login.
 fn is_reason(error: &DatabaseError) -> bool {
-    matches!(error.code(), Some("HP011" | "HP012"))
+    matches!(error.code(), Some("HP011" | "HP012" | "55P03"))
 }
 
 /// How long a turn goes on; other leases wait meanwhile.

@@ -50,9 +50,8 @@ pub(super) fn column<'a, T: FromSql<'a>>(row: &'a Row, index: usize) -> Result<T
 /// that changed at the same time.
 pub(super) fn class_of(code: &str) -> Class {
     match code {
-        "XX000" | "40001" | "40P01" | "55P03" | "23505" | "42710" | "HP006" | "HP007" => {
-            Class::Passing
-        }
+        "XX000" | "40001" | "40P01" | "23505" | "42710" | "HP006" | "HP007" => Class::Passing,
+        "55P03" => Class::Locked,
         "42704" => Class::Gone,
         "2BP01" => Class::StillReferenced,
         "HP001" => Class::GroupUnfit,
@@ -113,7 +112,7 @@ impl Connections {
         Ok(Self::of(Arc::new(pool), database))
     }
 
-    /// One connection that stays open once it is (databases.md P-8).
+    /// One connection that stays open once it is (T-107).
     ///
     /// # Errors
     /// As [`new`](Self::new).
@@ -209,7 +208,7 @@ impl Connections {
             .await
     }
 
-    /// Opens a connection now, so that one is there when the server has none left (databases.md P-8).
+    /// Opens a connection now, so that one is there when the server has none left (T-107).
     pub(super) async fn hold(&self) -> Result<(), DatabaseError> {
         self.run(|client| async move { client.simple_query("SELECT 1").await.map(drop) })
             .await

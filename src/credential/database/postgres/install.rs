@@ -80,7 +80,7 @@ pub fn file(
 }
 
 /// A function of section 3 as it was installed: the cleaner calls nothing else of that name
-/// (databases.md P-1, P-11).
+/// (T-101, T-121).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Installed {
     /// Name and types, as `regprocedure` prints them.
@@ -247,7 +247,7 @@ impl Words<'_> {
             ),
             ("prefix", prefix.clone()),
             ("prefix_length", prefix.len().to_string()),
-            ("pattern", format!("^{prefix}[0-9a-v]{{7}}_[0-9a-v]{{13}}$")),
+            ("pattern", lease_pattern(prefix)),
             (
                 "allowed_roles",
                 list(settings.allowed_roles.iter().map(String::as_str)),
@@ -334,6 +334,11 @@ impl Words<'_> {
     }
 }
 
+/// What names of leases match, in the server's own words.
+pub(super) fn lease_pattern(prefix: &str) -> String {
+    format!("^{prefix}[0-9a-v]{{7}}_[0-9a-v]{{13}}$")
+}
+
 /// The parts that several bodies share, which have placeholders of their own.
 fn with_parts(text: &str) -> String {
     text.replace("{{opening}}", OPENING.trim_end())
@@ -407,7 +412,7 @@ const fn setting(
     }
 }
 
-/// Nothing that a caller set in its session changes what a function does (databases.md P-4, P-24).
+/// Nothing that a caller set in its session changes what a function does (T-104).
 const FUNCTION_SETTINGS: [FunctionSetting; 8] = [
     setting(
         "search_path",
@@ -546,6 +551,17 @@ mod tests {
         );
         assert!(text.contains("    ('shop_owner'::text, 900, 5, true)"));
         assert!(!text.contains("{{"), "a placeholder is left");
+    }
+
+    #[test]
+    fn every_function_of_the_file_says_what_it_is_for() {
+        let text = file("shop-db", &settings(), &[ceiling("shop_owner")], 16).unwrap();
+        let lines: Vec<&str> = text.lines().collect();
+        let silent: Vec<&[&str]> = lines
+            .windows(2)
+            .filter(|pair| pair[1].starts_with("CREATE FUNCTION") && !pair[0].starts_with("--"))
+            .collect();
+        assert_eq!(silent, Vec::<&[&str]>::new());
     }
 
     /// T-85

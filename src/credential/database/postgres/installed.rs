@@ -4,7 +4,7 @@ use tokio_postgres::types::Type;
 
 use super::check::Findings;
 use super::connection::column;
-use super::install::OWN_ROLES;
+use super::install::{OWN_ROLES, lease_pattern};
 use super::{Connections, GroupCeiling, Postgres};
 use crate::credential::database::DatabaseError;
 
@@ -30,10 +30,10 @@ impl Postgres {
         }
     }
 
-    /// Whoever made a role first, or was given one since, can use it (databases.md P-19).
+    /// Whoever made a role first, or was given one since, can use it (T-128).
     async fn look_at_holds(&self, findings: &mut Findings) -> Result<(), DatabaseError> {
         let own: Vec<String> = OWN_ROLES.map(str::to_owned).to_vec();
-        let pattern = format!("^{}[0-9a-v]{{7}}_[0-9a-v]{{13}}$", self.settings.prefix);
+        let pattern = lease_pattern(&self.settings.prefix);
         let control = &self.settings.control_database;
         let values = [
             (&own as _, Type::TEXT_ARRAY),
@@ -51,7 +51,7 @@ impl Postgres {
         Ok(())
     }
 
-    /// Every lease is a member of `hallpass_connect` (databases.md P-23).
+    /// Every lease is a member of `hallpass_connect` (T-131).
     async fn look_at_shared_rights(&self, findings: &mut Findings) -> Result<(), DatabaseError> {
         let sql = "SELECT * FROM hallpass.shared_rights()";
         for row in self.mint.query(sql, &[]).await? {
@@ -81,7 +81,7 @@ impl Postgres {
     }
 }
 
-/// Clean-up would fire them with the power that is lent to it (databases.md P-12).
+/// Clean-up would fire them with the power that is lent to it (T-122).
 async fn look_at_triggers(
     database: &str,
     cleaner: &Connections,

@@ -10,7 +10,6 @@ use crate::credential::kind::{Definition, Form, Kind, Member, Repeat, Secrecy, T
 use crate::policy::DefinitionReader;
 use crate::secret::Secret;
 
-/// A PostgreSQL login.
 pub static KIND: Kind = Kind {
     name: "postgres",
     noun: "a PostgreSQL login",
@@ -111,15 +110,11 @@ const LONGEST_NAME: usize = 63;
 /// All that a PostgreSQL client needs to log in.
 #[derive(Debug)]
 pub struct PostgresLogin {
-    /// The role.
     pub username: String,
-    /// Its password.
     pub password: Secret<String>,
     /// The server's host name or address.
     pub host: String,
-    /// Its port.
     pub port: u16,
-    /// The database.
     pub database: String,
     /// libpq's `sslmode`, e.g. `verify-full`.
     pub sslmode: &'static str,

@@ -10,7 +10,6 @@ use crate::credential::database::{Database as _, DatabaseError};
 use crate::credential::target::{LeaseRow, LeaseState, Leftover};
 
 impl Postgres {
-    /// Every lease there is.
     pub(super) async fn list_leases(&self) -> Result<Vec<LeaseRow>, DatabaseError> {
         let is_first = self.is_first_contract().await?;
         let sql = if is_first { FIRST_LEASES } else { LEASES };

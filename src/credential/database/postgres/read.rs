@@ -18,7 +18,7 @@ use crate::credential::target::{
 };
 use crate::policy::{CredentialDefinition, PolicySet};
 use crate::text::escape;
-use crate::yaml::reader::{Item, Section};
+use crate::yaml::settings::{Item, Section};
 
 /// `kind: postgres`.
 pub const TARGET: TargetKind = TargetKind {
@@ -103,6 +103,10 @@ impl TargetSettings for PostgresSettings {
     async fn check(&self, name: &str, policies: &PolicySet) -> Result<Vec<Finding>, String> {
         let groups = self.ceilings(name, policies)?;
         Ok(Postgres::new(self.clone())?.check(&groups).await)
+    }
+
+    fn has_server_version(&self) -> bool {
+        true
     }
 
     fn installation(&self, wanted: &Installation<'_>) -> Result<InstallText, String> {
@@ -324,7 +328,7 @@ fn names(item: &Item<'_>) -> Option<Vec<String>> {
     Some(names)
 }
 
-/// What names of leases begin with: all of a name has to stay recognisable (databases.md P-10).
+/// What names of leases begin with: all of a name has to stay recognisable.
 fn prefix(item: &Item<'_>) -> Option<String> {
     let text = item.text()?;
     let fits = (2..=5).contains(&text.len())

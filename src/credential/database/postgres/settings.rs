@@ -9,16 +9,13 @@ use crate::secret::SecretSource;
 /// A PostgreSQL server and how we log in to it: `targets:` of the settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PostgresSettings {
-    /// Host name or address.
     pub host: String,
-    /// Port.
     pub port: u16,
     /// The databases a lease may use; they are cleaned after it. Where there are several, each
     /// credential names one.
     pub databases: Vec<String>,
     /// The login that mints, disables and drops.
     pub user: String,
-    /// Its password.
     pub password: SecretSource,
     /// The login that cleans up in the databases, and can do nothing else.
     pub cleaner: Cleaner,
@@ -27,13 +24,13 @@ pub struct PostgresSettings {
     /// PEM certificates, one or several, that the server's certificate is checked against; public
     /// ones without.
     pub ca: Option<PathBuf>,
-    /// What lease names begin with, `_` included; at most five bytes (databases.md P-10).
+    /// What lease names begin with, `_` included; at most five bytes.
     pub prefix: String,
     /// How often ended leases are looked for.
     pub sweep: Duration,
     /// Connections that one leased login may hold at once.
     pub connections: u16,
-    /// Predefined roles (`pg_…`) that a group may be inside of (databases.md P-5).
+    /// Predefined roles (`pg_…`) that a group may be inside of (T-105).
     pub allowed_roles: Vec<String>,
     /// Standbys where sessions of ended leases are terminated too: host and port.
     pub standbys: Vec<(String, u16)>,
@@ -43,9 +40,9 @@ pub struct PostgresSettings {
     pub broker_connections: u16,
     /// Connections that one broker opens as the cleaner, over all databases.
     pub cleaner_connections: u16,
-    /// Leases that one repository may hold at once (databases.md P-22).
+    /// Leases that one repository may hold at once (T-130).
     pub places_per_repository: u32,
-    /// Event triggers of the platform that clean-up may fire (databases.md P-12).
+    /// Event triggers of the platform that clean-up may fire (T-122).
     pub event_triggers: Vec<String>,
     /// Databases that cannot be closed to leased logins, as on managed servers: a warning of
     /// `target check`, and no error.
@@ -120,9 +117,7 @@ impl PostgresSettings {
 /// The login that cleans up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cleaner {
-    /// The role.
     pub user: String,
-    /// Its password.
     pub password: SecretSource,
 }
 
@@ -173,10 +168,9 @@ impl ChannelBinding {
 }
 
 /// How far the logins of one group may go: written into the database by `target install`, so that a
-/// stolen broker password goes no further (databases.md P-4).
+/// stolen broker password goes no further (T-104).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GroupCeiling {
-    /// The NOLOGIN role.
     pub group: String,
     /// The longest life of a login, in seconds.
     pub longest_life: u32,
@@ -190,12 +184,12 @@ pub struct GroupCeiling {
 
 /// The shortest life of a login, in seconds.
 pub const SHORTEST_LIFE: u32 = 5;
-/// Live logins on one target: from 16 on each costs every mint some microseconds (databases.md 1.9).
+/// Live logins on one target: from 16 on each costs every mint some microseconds.
 pub const MAX_LIVE: u32 = 500;
 /// The default of [`PostgresSettings::connections`].
 pub const CONNECTIONS: u16 = 5;
 /// Where a PostgreSQL server listens unless something else is said.
 pub const PORT: u16 = 5_432;
 /// Of a broker's connections those that stay open, so that leases can be ended when nobody else gets a
-/// connection any more (databases.md P-8).
+/// connection any more (T-107).
 pub const HELD: u16 = 3;

@@ -109,7 +109,7 @@ async fn look_for_plants(
 }
 
 /// A trigger has no owner of its own. One that calls a function of the lease goes with it; one that calls a function
-/// of the server names the lease nowhere.
+/// of the server or the application names the lease nowhere.
 async fn look_for_triggers(
     database: &str,
     cleaner: &Connections,
@@ -119,7 +119,7 @@ async fn look_for_triggers(
     for row in cleaner.query(TRIGGERS, &[(&group, Type::TEXT)]).await? {
         findings.warn(
             format!(
-                "group `{group}` may make triggers on {} in database `{database}`: one that calls a function of the server itself stays after the lease, and no clean-up can find it",
+                "group `{group}` may make triggers on {} in database `{database}`: one that calls a function that is not the login's own stays after the lease, and no clean-up can find it",
                 column::<String>(&row, 0)?
             ),
             "REVOKE TRIGGER if jobs do not need it; otherwise compare pg_trigger with what your migrations made",

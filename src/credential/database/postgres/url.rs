@@ -10,15 +10,11 @@ use crate::secret::Secret;
 /// What a URL is made of.
 #[derive(Clone, Copy, Debug)]
 pub struct Parts<'a> {
-    /// The role.
     pub username: &'a str,
-    /// Its password.
     pub password: &'a Secret<String>,
     /// The server's host name or address.
     pub host: &'a str,
-    /// Its port.
     pub port: u16,
-    /// The database.
     pub database: &'a str,
     /// libpq's `sslmode`.
     pub sslmode: &'a str,

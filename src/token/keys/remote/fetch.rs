@@ -13,8 +13,6 @@ use ipnet::IpNet;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::{Client, Response, Url, redirect, retry};
 use rustls::ClientConfig;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject as _;
 
 use super::{KeyError, address};
 use crate::text::escape_up_to;
@@ -57,7 +55,6 @@ impl HttpsFetch {
         Self::with_lookup(Arc::new(SystemLookup))
     }
 
-    /// With another name service.
     #[must_use]
     pub fn with_lookup(lookup: Arc<dyn Lookup>) -> Self {
         Self { lookup }
@@ -248,32 +245,11 @@ fn failed(name: &str, error: &reqwest::Error) -> KeyError {
 /// TLS that trusts the public authorities and the issuer's own.
 fn tls(ca: Option<&str>) -> Result<ClientConfig, KeyError> {
     let mut roots = tls::public_authorities();
-    let unusable = |problem: String| KeyError::Fetch(format!("the issuer's `ca` {problem}"));
-    for certificate in ca
-        .map(parse_ca)
-        .transpose()
-        .map_err(unusable)?
-        .unwrap_or_default()
-    {
-        roots
-            .add(certificate)
-            .map_err(|_| unusable("has a certificate that is no authority's".to_owned()))?;
+    if let Some(ca) = ca {
+        tls::add(&mut roots, ca.as_bytes())
+            .map_err(|problem| KeyError::Fetch(format!("the issuer's `ca` {problem}")))?;
     }
     tls::trusting(roots).map_err(|_| KeyError::Fetch("TLS could not be set up".to_owned()))
-}
-
-/// The certificates of an issuer's `ca` setting.
-///
-/// # Errors
-/// How it goes on after "`ca`": there is none, or one cannot be read.
-pub(in crate::token) fn parse_ca(pem: &str) -> Result<Vec<CertificateDer<'static>>, String> {
-    let certificates = CertificateDer::pem_slice_iter(pem.as_bytes())
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|_| "has a malformed PEM certificate".to_owned())?;
-    if certificates.is_empty() {
-        return Err("has no PEM certificate".to_owned());
-    }
-    Ok(certificates)
 }
 
 /// Looks a name up once and gives only addresses that were checked, so that a name cannot point

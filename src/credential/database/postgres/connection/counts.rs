@@ -7,7 +7,6 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_postgres::error::{DbError, SqlState};
 
-/// Which limit was reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Shortage {
     /// `CONNECTION LIMIT` of the login.
@@ -47,7 +46,6 @@ pub(super) struct Counts {
     problem: Mutex<Option<(Instant, String)>>,
 }
 
-/// One open connection.
 #[derive(Debug)]
 pub(super) struct Open(Arc<AtomicUsize>);
 

@@ -18,7 +18,6 @@ use crate::credential::database::postgres::settings::{ChannelBinding, PostgresSe
 use crate::secret::SecretSource;
 use crate::tls;
 
-/// Who logs in where.
 #[derive(Debug)]
 pub(super) struct Login {
     host: String,
@@ -63,7 +62,6 @@ pub(super) enum Refused {
     Full(Shortage, String),
     /// It does not know a setting that we begin sessions with.
     UnknownSetting(String),
-    /// Everything else.
     Other(String),
 }
 
@@ -300,7 +298,7 @@ fn mark() -> Result<String, Refused> {
 }
 
 /// Whoever owns a database, or holds the broker's password, can change what its sessions begin with
-/// (`ALTER DATABASE … SET`, `ALTER ROLE … SET`): what matters to us is said by us (databases.md P-24).
+/// (`ALTER DATABASE … SET`, `ALTER ROLE … SET`): what matters to us is said by us (T-104).
 const OPTIONS: &str = "-c search_path=pg_catalog,pg_temp -c client_min_messages=warning \
     -c statement_timeout=5s -c lock_timeout=5s -c idle_in_transaction_session_timeout=15s \
     -c idle_session_timeout=0 -c default_transaction_isolation=read\\ committed \

@@ -35,6 +35,7 @@ AS $$
   FROM generate_series(1, 7) AS digit
 $$;
 
+-- The second at the front of such a name.
 CREATE FUNCTION hallpass.name_end(login text) RETURNS bigint
 LANGUAGE sql IMMUTABLE STRICT SET search_path = pg_catalog, pg_temp
 AS $$
@@ -58,6 +59,8 @@ AS $$
       WHEN r.rolcreatedb THEN 'may create databases'
       WHEN r.rolreplication THEN 'may replicate'
       WHEN r.rolbypassrls THEN 'is not bound by row security'
+      WHEN EXISTS (SELECT FROM pg_parameter_acl p, aclexplode(p.paracl) a WHERE a.grantee = r.oid AND a.privilege_type = 'ALTER SYSTEM')
+        THEN 'may change the settings of the server'
       WHEN r.rolcanlogin THEN 'can log in'
       WHEN r.rolname ~ '^pg_' AND r.rolname::text <> ALL (ARRAY[{{allowed_roles}}]::text[]) THEN 'is a predefined role that the target does not allow'
       WHEN r.rolname IN ({{own_roles}}) OR starts_with(r.rolname::text, '{{prefix}}') THEN 'is reserved for the broker'
@@ -289,6 +292,7 @@ AS $$
   SELECT DISTINCT r.rolname::text FROM pg_stat_activity a JOIN pg_roles r ON r.oid = a.usesysid WHERE r.rolname::text ~ '{{pattern}}'
 $$;
 
+-- Of these names, those that no live login has.
 CREATE FUNCTION hallpass.not_live(p_logins text[]) RETURNS SETOF text
 LANGUAGE sql STABLE STRICT SET search_path = pg_catalog, pg_temp
 AS $$
@@ -328,6 +332,7 @@ BEGIN
 END
 $$;
 
+-- Takes back what is lent, and lets the next turn begin.
 CREATE FUNCTION hallpass.end_turn() RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER {{settings}}
 AS $$
@@ -370,6 +375,7 @@ BEGIN
 END
 $$;
 
+-- Takes back every role that is lent to the janitor. The roles that were.
 CREATE FUNCTION hallpass.take_back() RETURNS text[]
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$

@@ -100,7 +100,8 @@ BEGIN
     FROM pg_namespace n CROSS JOIN unnest(ARRAY[{{leaving_groups}}]::text[]) AS g (name) CROSS JOIN unnest(ARRAY['USAGE', 'CREATE']) AS p (may)
     WHERE n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'hallpass')
       AND EXISTS (SELECT FROM pg_roles r WHERE r.rolname::text = g.name)
-      AND has_schema_privilege(g.name, n.oid, may)
+      -- A login with CREATE alone can move code into a schema.
+      AND (has_schema_privilege(g.name, n.oid, may) OR has_schema_privilege(g.name, n.oid, 'CREATE'))
       AND NOT has_schema_privilege(CASE may WHEN 'USAGE' THEN 'hallpass_janitor' ELSE 'hallpass_quarantine' END, n.oid, may)
     ORDER BY 1, 2
   LOOP

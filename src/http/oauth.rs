@@ -1,32 +1,15 @@
-//! How an endpoint's protocol writes a refusal. Not: why it is refused, its status or its headers.
+//! The body of a refusal: an OAuth 2.0 error (RFC 6749 section 5.2) with members of ours. Not: why it is
+//! refused, its status or its headers.
 
 use std::borrow::Cow;
 
-use serde_json::{Map, Value};
-
-use super::answer::{Refusal, RequestId, object};
+use super::answer::{Refusal, RequestId};
 use crate::policy::decide::FailedCondition;
 use crate::reason::{Class, Part};
 use crate::wire;
 
-/// The protocol of an endpoint. Each has its own form of an error.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Dialect {
-    /// RFC 6749 section 5.2, with members of ours.
-    OAuth,
-}
-
-impl Dialect {
-    /// The members of a refusal's body.
-    pub(super) fn body(self, refusal: &Refusal, id: &RequestId) -> Map<String, Value> {
-        match self {
-            Self::OAuth => object(&oauth(refusal, Some(id))),
-        }
-    }
-}
-
-/// The error of OAuth 2.0; without an id where the answer has one of its own.
-pub(super) fn oauth(refusal: &Refusal, id: Option<&RequestId>) -> wire::Refusal {
+/// The body; without an id where it is part of an answer that has one.
+pub(super) fn body(refusal: &Refusal, id: Option<&RequestId>) -> wire::Refusal {
     let conditions = refusal.failed_conditions.iter().map(condition);
     wire::Refusal {
         error: error(refusal.class).to_owned(),

@@ -1,0 +1,134 @@
+// A credential as the broker answers it, checked member by member: what is secret, what is public.
+import type { Answer } from "./http.ts";
+import { mask } from "./mask.ts";
+import { Failure, plain } from "./text.ts";
+
+export interface Credential {
+  name: string;
+  kind: Kind;
+  /** What may be shown. */
+  shown: Record<string, string | number | string[]>;
+  /** What may not. */
+  secrets: Record<string, string>;
+  expiresAt: string;
+  policy: string;
+  revision: string;
+  decision: string;
+}
+
+export type Kind = keyof typeof KINDS;
+
+/** The lease handle of an answer, masked. It is read before anything that can fail. */
+export function lease(answer: Answer): string | undefined {
+  const handle = answer.body?.["lease"];
+  if (typeof handle !== "string" || !/^[!-~]+$/.test(handle)) {
+    return undefined;
+  }
+  mask(handle);
+  return handle;
+}
+
+/** The credential of an answer. Its secrets are masked. */
+export function credential(answer: Answer, asked: string): Credential {
+  const wrong = (problem: string) =>
+    new Failure(`the broker returned an unexpected response for \`${asked}\`: ${problem}`);
+  const body = answer.body ?? {};
+  const sent = body["credential"];
+  if (typeof sent !== "object" || sent === null) {
+    throw wrong("`credential` is missing");
+  }
+  const members = new Map(Object.entries(sent));
+  // Every member that is not public is masked, also of an unknown kind.
+  const kind = String(members.get("kind"));
+  const known = Object.hasOwn(KINDS, kind) ? KINDS[kind as Kind] : undefined;
+  for (const [name, value] of members) {
+    const isPublic = ["kind", "name"].includes(name) || Object.hasOwn(known?.shown ?? {}, name);
+    if (!isPublic && typeof value === "string") {
+      mask(value);
+    }
+  }
+  if (known === undefined) {
+    throw wrong(`kind \`${plain(kind)}\` is not known to this version of the action`);
+  }
+  if (members.get("name") !== asked) {
+    throw wrong(`it is about \`${plain(members.get("name"))}\``);
+  }
+  const result: Credential = {
+    name: asked,
+    kind: kind as Kind,
+    shown: {},
+    secrets: {},
+    expiresAt: line(body, "expires_at"),
+    policy: line(body, "policy"),
+    revision: line(body, "policies_revision"),
+    decision: line(body, "decision"),
+  };
+  if (Number.isNaN(Date.parse(result.expiresAt))) {
+    throw wrong("`expires_at` is not a time");
+  }
+  for (const [name, form] of Object.entries<Form>(known.shown)) {
+    const value = members.get(name) ?? undefined;
+    if (value === undefined && !form.endsWith("?")) {
+      throw wrong(`\`${name}\` is missing`);
+    }
+    if (value !== undefined) {
+      if (!fits(form, value)) {
+        throw wrong(`\`${name}\` is not a value of its kind`);
+      }
+      result.shown[name] = value as string;
+    }
+  }
+  const secret = members.get(known.secret);
+  if (typeof secret !== "string" || secret === "" || CONTROL.test(secret)) {
+    throw wrong(`\`${known.secret}\` is missing or not a single line`);
+  }
+  result.secrets[known.secret] = secret;
+  return result;
+
+  function line(object: Record<string, unknown>, name: string): string {
+    const value = object[name];
+    if (typeof value !== "string" || CONTROL.test(value)) {
+      throw wrong(`\`${name}\` is missing or not a single line`);
+    }
+    return value;
+  }
+}
+
+type Form = "text" | "text?" | "lines?" | "port" | "list" | "list?";
+
+function fits(form: Form, value: unknown): boolean {
+  const isLine = (one: unknown) => typeof one === "string" && !CONTROL.test(one);
+  switch (form) {
+    case "text":
+    case "text?":
+      return isLine(value);
+    case "lines?":
+      return typeof value === "string";
+    case "port":
+      return typeof value === "number" && Number.isInteger(value) && value >= 0 && value < 65_536;
+    case "list":
+    case "list?":
+      return Array.isArray(value) && value.every(isLine);
+  }
+}
+
+// What a shell, a file of lines or a connection address could read as two values.
+const CONTROL = /[\p{Cc}\p{Zl}\p{Zp}]/u;
+
+/** The kinds of the broker: their public members, and the member that is the secret. */
+export const KINDS = {
+  jwt: { secret: "token", shown: { token_type: "text?", scopes: "list?" } },
+  postgres: {
+    secret: "password",
+    shown: {
+      username: "text",
+      host: "text",
+      port: "port",
+      database: "text",
+      sslmode: "text",
+      ca: "lines?",
+      options: "text?",
+    },
+  },
+  ssh: { secret: "certificate", shown: { serial: "text", principals: "list" } },
+} as const satisfies Record<string, { secret: string; shown: Record<string, Form> }>;

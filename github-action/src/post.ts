@@ -1,0 +1,32 @@
+// The post step, which also runs after a failure and a cancel: revokes every lease and removes the files.
+import * as core from "@actions/core";
+import { revoke } from "./broker.ts";
+import { remove } from "./files.ts";
+import { within } from "./http.ts";
+import { mask } from "./mask.ts";
+import { type Lease, load } from "./state.ts";
+import { plain } from "./text.ts";
+
+const PATIENCE = 20_000;
+
+const state = load();
+if (state !== undefined) {
+  const { broker } = state;
+  await Promise.all(state.leases.map((lease) => end(broker, lease)));
+  remove(state.folder);
+}
+
+/** A lease that is left ends at its time, so a failure is a warning and the job keeps its result. */
+async function end(broker: string, { credential, handle, expiresAt }: Lease): Promise<void> {
+  mask(handle);
+  try {
+    const became = await revoke(broker, handle, within(PATIENCE));
+    core.info(`hallpass: the lease of \`${credential}\` is ${became}`);
+  } catch (error) {
+    const why = plain((error as Error)?.message);
+    core.warning(
+      `the lease of \`${credential}\` was not revoked and ends at ${plain(expiresAt, 40)}: ${why}`,
+      { title: "hallpass" },
+    );
+  }
+}

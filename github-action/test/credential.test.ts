@@ -1,0 +1,128 @@
+import assert from "node:assert/strict";
+import { readdirSync, readFileSync } from "node:fs";
+import { test } from "node:test";
+import { type Credential, credential, KINDS } from "../src/credential.ts";
+import { type Written, variables, write, FORMATS } from "../src/formats.ts";
+import { quiet } from "./quiet.ts";
+
+const PASSWORD = "p'a:s\\s$(id)`w\"\u00f6/@?#%&";
+
+function answer(change: object = {}, more: object = {}) {
+  const sent = {
+    kind: "postgres",
+    name: "shop-db/migrate",
+    username: "hp_1",
+    password: PASSWORD,
+    host: "db.acme.dev",
+    port: 5432,
+    database: "shop orders",
+    sslmode: "disable",
+    options: "-c role=shop_owner",
+    ...change,
+  };
+  const body = {
+    credential: sent,
+    expires_at: "2099-01-01T00:00:00Z",
+    lease: "hpl_1",
+    policy: "shop-migrate",
+    policies_revision: "sha256:00",
+    decision: "dec_1",
+    ...more,
+  };
+  return { who: "the broker", status: 200, body };
+}
+
+function read(change: object = {}, more: object = {}): Credential {
+  return quiet(() => credential(answer(change, more), "shop-db/migrate")).result;
+}
+
+test("members that no variable or line can hold are refused", () => {
+  for (const change of [
+    { host: "a\nLD_PRELOAD=/x" },
+    { password: "a\nb" },
+    { password: "" },
+    { password: null },
+    { port: 70_000 },
+    { port: "5432" },
+    { username: null },
+    { name: "other" },
+  ]) {
+    assert.throws(() => read(change), /unexpected response/, JSON.stringify(change));
+  }
+  assert.throws(() => read({}, { policy: "a\nb" }), /`policy`/);
+  assert.throws(() => read({}, { expires_at: "soon" }), /`expires_at`/);
+  assert.throws(() => read({ kind: "constructor" }), /not known to this version/);
+});
+
+test("members of unknown kinds are masked all the same", () => {
+  const sent = answer({ kind: "mysql", extra: "canary-1" });
+  const { lines } = quiet(() => assert.throws(() => credential(sent, "shop-db/migrate")));
+  assert.ok(lines.includes("::add-mask::canary-1"));
+});
+
+test("answers choose no name of a variable", () => {
+  const hostile = { PATH: "/x", NODE_OPTIONS: "-r x", LD_PRELOAD: "x", BASH_ENV: "x", GITHUB_ENV: "x" };
+  const found = quiet(() => variables(read(hostile), () => "/ca")).result;
+  const names = [...Object.keys(found.shown), ...Object.keys(found.secret)];
+  assert.deepEqual(names, [
+    "PGHOST",
+    "PGPORT",
+    "PGDATABASE",
+    "PGUSER",
+    "PGSSLMODE",
+    "PGOPTIONS",
+    "PGPASSWORD",
+    "DATABASE_URL",
+  ]);
+});
+
+test("every file and every part of an address is quoted", () => {
+  const texts: Record<string, string> = {};
+  const folder = {
+    path: "/f",
+    write: (name: string, text: string) => {
+      texts[name] = text;
+      return `/f/${name}`;
+    },
+  };
+  const written: Record<string, Written> = {};
+  const one = read();
+  for (const format of FORMATS) {
+    const ask = { credential: one.name, prefix: "SHOP" };
+    written[format] = quiet(() => write(one, ask, format, folder)).result;
+  }
+  assert.equal(texts["SHOP_pgpass"], `db.acme.dev:5432:shop orders:hp_1:p'a\\:s\\\\s$(id)\`w"\u00f6/@?#%&\n`);
+  assert.equal(
+    texts["SHOP_url"],
+    "postgresql://hp_1:p%27a%3As%5Cs%24%28id%29%60w%22%C3%B6%2F%40%3F%23%25%26@db.acme.dev:5432/shop%20orders?sslmode=disable&options=-c%20role%3Dshop_owner\n",
+  );
+  assert.match(texts["SHOP_env"] ?? "", /^export SHOP_PGPASSWORD='p'\\''a:s/m);
+  assert.equal(JSON.parse(texts["SHOP_credential.json"] ?? "").password, PASSWORD);
+  assert.equal(written["default"]?.shown["SHOP_PGPASSFILE"], "/f/SHOP_pgpass");
+  for (const { shown } of Object.values(written)) {
+    assert.ok(!Object.values(shown).some((value) => value.includes("p'a")));
+  }
+});
+
+test("the kinds and their members are those of the broker", () => {
+  // The documentation has them as a table, which a test of the broker keeps equal to its code.
+  const root = new URL("../../", import.meta.url);
+  const pages = readdirSync(new URL("docs/", root)).filter((name) => name.endsWith(".md"));
+  const paths = ["README.md", ...pages.map((name) => `docs/${name}`)];
+  const table = paths.map((path) => readFileSync(new URL(path, root), "utf8")).join("\n");
+  const rows = table.matchAll(/^\|( members of kind `(\w+)`| ) \| `(\w+)` \| (optional; )?(.*) \|$/gm);
+  const found: Record<string, { secret: string; shown: Record<string, boolean> }> = {};
+  let kind = "";
+  for (const [, first, name, member = "", optional, what] of rows) {
+    kind = name ?? (first === " " ? kind : "");
+    if (kind === "") continue;
+    const entry = (found[kind] ??= { secret: "", shown: {} });
+    if (what === "the secret") entry.secret = member;
+    if (what === "public") entry.shown[member] = optional !== undefined;
+  }
+  const ours = Object.entries(KINDS).map(([name, { secret, shown }]) => {
+    const forms = Object.entries<string>(shown);
+    return [name, { secret, shown: Object.fromEntries(forms.map(([key, form]) => [key, form.endsWith("?")])) }];
+  });
+  assert.deepEqual(found, Object.fromEntries(ours));
+});

@@ -1,0 +1,271 @@
+//! `hallpass init`: the files of a first broker.
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use super::job::JobFile;
+use super::{Failure, Terminal};
+use crate::broker;
+use crate::config::Settings;
+use crate::policy::PolicySet;
+use crate::text::escape;
+
+mod files;
+
+use files::{Ci, Database, Job, Plan};
+
+/// Writes the files of a first broker: settings, root key, policies and a job to try it with
+///
+/// The policies let one repository have one credential: a login to a PostgreSQL database with `--postgres`,
+/// otherwise a signed token. What is not given is asked for on a terminal. Existing files are never
+/// changed: if one is in the way, nothing is written.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  hallpass init --issuer https://hallpass.acme.dev --github acme/shop \\
+    --owner-id 65923871 --repository-id 702114500 --postgres db.acme.dev/shop
+  hallpass init --issuer https://hallpass.acme.dev --from-token job.jwt")]
+pub struct Args {
+    /// The folder to write to; it is created if it does not exist
+    #[arg(value_name = "DIR", default_value = ".")]
+    folder: PathBuf,
+    /// The https URL by which jobs will reach the broker
+    #[arg(long, value_name = "URL")]
+    issuer: Option<String>,
+    /// A repository on github.com whose jobs get the credential
+    #[arg(long, value_name = "OWNER/REPOSITORY", conflicts_with_all = ["gitlab", "from_token"])]
+    github: Option<String>,
+    /// A project on gitlab.com whose jobs get the credential
+    #[arg(long, value_name = "GROUP/PROJECT", conflicts_with = "from_token")]
+    gitlab: Option<String>,
+    /// The ID of the repository's owner
+    #[arg(long, value_name = "ID", conflicts_with = "from_token")]
+    owner_id: Option<String>,
+    /// The ID of the repository
+    #[arg(long, value_name = "ID", conflicts_with = "from_token")]
+    repository_id: Option<String>,
+    /// A file with a token of the job, from which CI, repository and IDs are read; `-` reads standard
+    /// input. Nothing is verified
+    #[arg(long, value_name = "FILE")]
+    from_token: Option<PathBuf>,
+    /// A PostgreSQL database that the job gets a login for
+    #[arg(long, value_name = "HOST[:PORT]/DATABASE")]
+    postgres: Option<String>,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// Something is missing or wrong, a file exists, or a file cannot be written.
+pub fn run(args: &Args, out: &mut Terminal) -> Result<(), Failure> {
+    let plan = plan(args, out)?;
+    let files = plan.files()?;
+    check_texts(&files, &args.folder)?;
+    let paths = files.iter().map(|file| args.folder.join(file.name));
+    let existing: Vec<String> = paths
+        .filter(|path| fs::symlink_metadata(path).is_ok())
+        .map(|path| format!("`{}`", escape(&path.to_string_lossy())))
+        .collect();
+    if !existing.is_empty() {
+        return Err(Failure::Local(format!(
+            "{} exist already and are not overwritten; nothing was written; choose another folder, or move them away",
+            existing.join(", ")
+        )));
+    }
+    let mut written = Vec::new();
+    let result = write(&files, &args.folder, &mut written).and_then(|()| check(&args.folder));
+    if let Err(failure) = result {
+        for path in written.iter().rev() {
+            // Only what this run made is removed: a folder with other files stays.
+            if fs::remove_file(path).is_err() && fs::remove_dir(path).is_err() {
+                // The failure that came first says what to do.
+            }
+        }
+        return Err(failure);
+    }
+    out.line("Wrote:");
+    for file in &files {
+        let path = args.folder.join(file.name);
+        out.line(&format!("  {:<24} {}", path.display(), file.what));
+    }
+    out.line("");
+    out.line("Next:");
+    for (index, step) in plan.next_steps(&args.folder).iter().enumerate() {
+        out.prose_under(&format!("  {}. {step}", index.saturating_add(1)), HANG);
+    }
+    Ok(())
+}
+
+fn plan(args: &Args, out: &mut Terminal) -> Result<Plan, Failure> {
+    let mut asker = Asker::new(out);
+    let issuer = match &args.issuer {
+        Some(issuer) => issuer.clone(),
+        None => asker.ask(
+            "--issuer",
+            "The https URL by which jobs will reach the broker",
+        )?,
+    };
+    let job = match &args.from_token {
+        Some(path) => Job::of_facts(&JobFile::Token(path).facts_by_claims(asker.out)?)?,
+        None => job(args, &mut asker)?,
+    };
+    let database = match &args.postgres {
+        Some(text) => Some(Database::parse(text)?),
+        None => None,
+    };
+    Ok(Plan {
+        issuer,
+        job,
+        database,
+    })
+}
+
+fn job(args: &Args, asker: &mut Asker<'_>) -> Result<Job, Failure> {
+    let (ci, repository) = match (&args.github, &args.gitlab) {
+        (Some(repository), _) => (Ci::GitHub, repository.clone()),
+        (None, Some(project)) => (Ci::GitLab, project.clone()),
+        (None, None) => {
+            let answer = asker.ask(
+                "--github` or `--gitlab",
+                "The repository, as github:OWNER/REPOSITORY or gitlab:GROUP/PROJECT",
+            )?;
+            Ci::of_answer(&answer)?
+        }
+    };
+    let owner_id = match &args.owner_id {
+        Some(id) => id.clone(),
+        None => asker.ask_with(
+            "--owner-id",
+            "The ID of its owner",
+            &ci.how_to_get(&repository),
+        )?,
+    };
+    let repository_id = match &args.repository_id {
+        Some(id) => id.clone(),
+        None => asker.ask_with(
+            "--repository-id",
+            "The ID of the repository",
+            &ci.how_to_get(&repository),
+        )?,
+    };
+    Job::new(ci, &repository, &owner_id, &repository_id)
+}
+
+/// Asks on a terminal; elsewhere, what is missing is an error.
+struct Asker<'a> {
+    out: &'a mut Terminal,
+    is_interactive: bool,
+}
+
+impl<'a> Asker<'a> {
+    fn new(out: &'a mut Terminal) -> Self {
+        Self {
+            out,
+            is_interactive: io::stdin().is_terminal() && io::stderr().is_terminal(),
+        }
+    }
+
+    fn ask(&mut self, flag: &str, question: &str) -> Result<String, Failure> {
+        self.ask_with(flag, question, "")
+    }
+
+    fn ask_with(&mut self, flag: &str, question: &str, hint: &str) -> Result<String, Failure> {
+        let hint = if hint.is_empty() {
+            String::new()
+        } else {
+            format!("; {hint}")
+        };
+        if !self.is_interactive {
+            return Err(Failure::Usage(format!("`{flag}` is missing{hint}")));
+        }
+        self.out.error_report(&format!("{question}{hint}:"));
+        let mut line = String::new();
+        let read = io::stdin().lock().read_line(&mut line);
+        let answer = line.trim();
+        match read {
+            Ok(_) if !answer.is_empty() => Ok(answer.to_owned()),
+            Ok(_) => Err(Failure::Usage(format!(
+                "no answer; nothing was written; `{flag}` gives it"
+            ))),
+            Err(error) => Err(Failure::Local(format!(
+                "the answer cannot be read: {error}"
+            ))),
+        }
+    }
+}
+
+/// What the readers of settings and policies say of the texts, before one of them is written.
+fn check_texts(files: &[files::File], folder: &Path) -> Result<(), Failure> {
+    let text = |name: &str| {
+        let file = files.iter().find(|file| file.name == name);
+        file.map_or("", |file| file.text.expose())
+    };
+    let wrong = |problems: &crate::yaml::Diagnostics| {
+        Failure::Usage(format!(
+            "what was given cannot be used:\n{}",
+            problems.render(false)
+        ))
+    };
+    let settings = text(files::SETTINGS).to_owned();
+    Settings::parse(files::SETTINGS, settings, folder, &|_| None)
+        .map_err(|problems| wrong(&problems))?;
+    let named = [files::ROOT, files::POLICY];
+    let policies = named.map(|name| (name.trim_start_matches("policies/"), text(name)));
+    let loaded = PolicySet::from_texts(&policies).and_then(crate::policy::Loaded::servable);
+    loaded.map_err(|problems| wrong(&problems)).map(|_| ())
+}
+
+/// Writes each file whole, and notes what was made.
+fn write(files: &[files::File], folder: &Path, written: &mut Vec<PathBuf>) -> Result<(), Failure> {
+    for file in files {
+        let path = folder.join(file.name);
+        let problem = |path: &Path, error: &io::Error| {
+            let path = path.to_string_lossy();
+            Failure::Local(format!(
+                "`{}` cannot be written: {error}; nothing was kept",
+                escape(&path)
+            ))
+        };
+        for parent in missing_parents(&path) {
+            let mut builder = fs::DirBuilder::new();
+            let mode = if file.is_secret { 0o700 } else { 0o755 };
+            let created = builder.mode(mode).create(&parent);
+            created.map_err(|error| problem(&parent, &error))?;
+            written.push(parent);
+        }
+        let opened = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(if file.is_secret { 0o600 } else { 0o644 })
+            .open(&path);
+        let mut opened = opened.map_err(|error| problem(&path, &error))?;
+        written.push(path.clone());
+        opened
+            .write_all(file.text.expose().as_bytes())
+            .and_then(|()| opened.sync_all())
+            .map_err(|error| problem(&path, &error))?;
+    }
+    Ok(())
+}
+
+/// The folders to make first, the outermost first.
+fn missing_parents(path: &Path) -> Vec<PathBuf> {
+    let parents = path.ancestors().skip(1);
+    let missing = parents.take_while(|folder| !folder.as_os_str().is_empty() && !folder.exists());
+    let mut missing: Vec<PathBuf> = missing.map(Path::to_path_buf).collect();
+    missing.reverse();
+    missing
+}
+
+/// As `serve --check` does.
+fn check(folder: &Path) -> Result<(), Failure> {
+    let settings = Settings::load(&folder.join(files::SETTINGS));
+    let settings = settings.map_err(|error| Failure::Local(error.to_string()))?;
+    broker::check(&settings)
+        .map(|_| ())
+        .map_err(|error| Failure::Local(error.to_string()))
+}
+
+/// Columns before the text of a step.
+const HANG: usize = 5;

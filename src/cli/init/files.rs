@@ -1,0 +1,451 @@
+//! The texts of a first broker's files. Not: where they are written.
+
+use std::path::Path;
+
+use aws_lc_rs::rand;
+use data_encoding::BASE64URL_NOPAD;
+
+use crate::cli::Failure;
+use crate::policy::decide::when_block;
+use crate::provider::{Fact, Facts};
+use crate::rootkey::RootKey;
+use crate::secret::Secret;
+use crate::text::escape;
+use crate::yaml::scalar::{quoted, scalar};
+
+/// What the files are made from.
+pub(super) struct Plan {
+    pub(super) issuer: String,
+    pub(super) job: Job,
+    pub(super) database: Option<Database>,
+}
+
+#[derive(Clone, Copy)]
+pub(super) enum Ci {
+    GitHub,
+    GitLab,
+}
+
+/// The repository whose jobs get the credential.
+pub(super) struct Job {
+    ci: Ci,
+    /// The address of its issuer, if it is not the usual one.
+    issuer_url: Option<String>,
+    owner: String,
+    owner_id: String,
+    repository: String,
+    /// The deployment environment that the policy names.
+    environment: Option<String>,
+    /// The policy's conditions, in lines.
+    when: String,
+}
+
+/// `HOST[:PORT]/DATABASE`.
+pub(super) struct Database {
+    host: String,
+    port: Option<u16>,
+    name: String,
+}
+
+/// A file to write.
+pub(super) struct File {
+    pub(super) name: &'static str,
+    pub(super) text: Secret<String>,
+    pub(super) is_secret: bool,
+    pub(super) what: &'static str,
+}
+
+impl Ci {
+    /// `github:acme/shop` or `gitlab:acme/shop`.
+    pub(super) fn of_answer(answer: &str) -> Result<(Self, String), Failure> {
+        match answer.split_once(':') {
+            Some(("github", repository)) => Ok((Self::GitHub, repository.to_owned())),
+            Some(("gitlab", project)) => Ok((Self::GitLab, project.to_owned())),
+            Some(_) | None => Err(Failure::Usage(format!(
+                "the repository is `{}`, expected e.g. `github:acme/shop` or `gitlab:acme/shop`",
+                escape(answer)
+            ))),
+        }
+    }
+
+    pub(super) fn how_to_get(self, repository: &str) -> String {
+        let repository = escape(repository);
+        match self {
+            Self::GitHub => format!(
+                "`gh api repos/{repository} --jq '.owner.id, .id'` prints the owner's and the repository's"
+            ),
+            Self::GitLab => {
+                "a job has them as CI_PROJECT_NAMESPACE_ID and CI_PROJECT_ID".to_owned()
+            }
+        }
+    }
+
+    /// The name of issuer and provider.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::GitHub => "github",
+            Self::GitLab => "gitlab",
+        }
+    }
+}
+
+impl Job {
+    pub(super) fn new(
+        ci: Ci,
+        repository: &str,
+        owner_id: &str,
+        repository_id: &str,
+    ) -> Result<Self, Failure> {
+        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-/".contains(&byte);
+        let owner = match repository.rsplit_once('/') {
+            Some((owner, name))
+                if !owner.is_empty() && !name.is_empty() && repository.bytes().all(is_plain) =>
+            {
+                owner
+            }
+            Some(_) | None => {
+                return Err(Failure::Usage(format!(
+                    "the repository is `{}`, expected its full name, e.g. `acme/shop`",
+                    escape(repository)
+                )));
+            }
+        };
+        for (flag, id) in [("--owner-id", owner_id), ("--repository-id", repository_id)] {
+            if id.is_empty() || !id.bytes().all(|byte| byte.is_ascii_digit()) {
+                return Err(Failure::Usage(format!(
+                    "`{flag}` is `{}`, expected digits; {}",
+                    escape(id),
+                    ci.how_to_get(repository)
+                )));
+            }
+        }
+        let when = format!(
+            "when:\n  repository: {}\n  repository_id: {}\n  ref: refs/heads/main\n  trigger: [push, manual]\n",
+            scalar(repository),
+            quoted(repository_id)
+        );
+        Ok(Self {
+            ci,
+            issuer_url: None,
+            owner: owner.to_owned(),
+            owner_id: owner_id.to_owned(),
+            repository: repository.to_owned(),
+            environment: None,
+            when,
+        })
+    }
+
+    /// The job that a token describes.
+    pub(super) fn of_facts(facts: &Facts) -> Result<Self, Failure> {
+        let ci = match facts.provider().name {
+            "github" => Ci::GitHub,
+            "gitlab" => Ci::GitLab,
+            other => {
+                return Err(Failure::Usage(format!(
+                    "the token is of provider `{other}`, expected `github` or `gitlab`; write the policies by hand"
+                )));
+            }
+        };
+        let text = |fact: Fact| {
+            let text = facts.text(fact).map(str::to_owned);
+            text.ok_or_else(|| Failure::Usage(format!("the token does not say its `{fact}`")))
+        };
+        let url = facts.issuer_url();
+        let is_usual = facts.provider().usual_issuer == Some(url);
+        Ok(Self {
+            ci,
+            issuer_url: (!is_usual).then(|| url.to_owned()),
+            owner: text(Fact::Owner)?,
+            owner_id: text(Fact::OwnerId)?,
+            repository: text(Fact::Repository)?,
+            environment: facts.text(Fact::Environment).map(str::to_owned),
+            when: when_block(facts),
+        })
+    }
+}
+
+impl Database {
+    pub(super) fn parse(text: &str) -> Result<Self, Failure> {
+        let wrong = || {
+            Failure::Usage(format!(
+                "`--postgres` is `{}`, expected `HOST[:PORT]/DATABASE`, e.g. `db.acme.dev/shop`, with a database name of letters, digits, `_` and `-`",
+                escape(text)
+            ))
+        };
+        let (server, name) = text.rsplit_once('/').ok_or_else(wrong)?;
+        let (host, port) = match server.rsplit_once(':') {
+            Some((host, port)) if !host.contains(':') => {
+                (host, Some(port.parse().map_err(|_| wrong())?))
+            }
+            Some(_) | None => (server, None),
+        };
+        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
+        let starts = name.starts_with(|first: char| first.is_ascii_alphanumeric());
+        if host.is_empty() || !starts || name.len() > 40 || !name.bytes().all(is_plain) {
+            return Err(wrong());
+        }
+        Ok(Self {
+            host: host.to_owned(),
+            port,
+            name: name.to_owned(),
+        })
+    }
+
+    fn target(&self) -> String {
+        format!("{}-db", self.name)
+    }
+
+    fn group(&self) -> String {
+        format!("{}_readers", self.name.replace('-', "_"))
+    }
+}
+
+impl Plan {
+    pub(super) fn files(&self) -> Result<Vec<File>, Failure> {
+        let root_key = RootKey::generate().map_err(|error| Failure::Local(error.to_string()))?;
+        let public = |name, text: String, what| File {
+            name,
+            text: Secret::new(text),
+            is_secret: false,
+            what,
+        };
+        let secret = |name, text, what| File {
+            name,
+            text,
+            is_secret: true,
+            what,
+        };
+        let mut files = vec![
+            public(SETTINGS, self.settings(), "the settings of the broker"),
+            secret(
+                ROOT_KEY,
+                root_key.to_text(),
+                "the root key: keep a copy with your other secrets",
+            ),
+        ];
+        if self.database.is_some() {
+            files.push(secret(
+                PASSWORD,
+                password()?,
+                "the password of the login `hallpass`",
+            ));
+            files.push(secret(
+                CLEANER_PASSWORD,
+                password()?,
+                "the password of the login `hallpass_clean`",
+            ));
+        }
+        files.push(public(
+            ROOT,
+            self.root(),
+            "whom to trust, and what no policy may relax",
+        ));
+        files.push(public(
+            POLICY,
+            self.policy(),
+            "a credential, and the jobs that may have it",
+        ));
+        let (name, text) = match self.job.ci {
+            Ci::GitHub => ("job.github.yml", self.github_job()),
+            Ci::GitLab => ("job.gitlab-ci.yml", self.gitlab_job()),
+        };
+        files.push(public(name, text, "a job to try it with"));
+        Ok(files)
+    }
+
+    fn settings(&self) -> String {
+        let mut text = format!(
+            "# The settings of hallpass. Paths are relative to this file.\n\
+             issuer: {issuer} # the URL by which jobs reach the broker\n\
+             root_key: {{ file: {ROOT_KEY} }} # the same on every replica\n\
+             policies: {{ path: policies }} # changes are loaded while the broker runs\n\
+             # A proxy in front terminates TLS and forwards to this address.\n\
+             listen: {{ public: 127.0.0.1:8080, operator: 127.0.0.1:8081 }}\n\
+             audit:\n  sinks:\n    - {{ kind: file, path: audit.jsonl, required: true }}\n",
+            issuer = scalar_of_url(&self.issuer),
+        );
+        if let Some(database) = &self.database {
+            let port = database
+                .port
+                .map_or_else(String::new, |port| format!("    port: {port}\n"));
+            text.extend([format!(
+                "targets:\n  {target}:\n    kind: postgres\n    host: {host}\n{port}    \
+                 databases: [{name}] # credentials name one of them\n    \
+                 user: hallpass\n    password: {{ file: {PASSWORD} }}\n    \
+                 cleaner: {{ user: hallpass_clean, password: {{ file: {CLEANER_PASSWORD} }} }}\n",
+                target = database.target(),
+                host = quoted(&database.host),
+                name = scalar(&database.name),
+            )]);
+        }
+        text
+    }
+
+    fn root(&self) -> String {
+        let Job {
+            ci,
+            issuer_url,
+            owner,
+            owner_id,
+            ..
+        } = &self.job;
+        let name = ci.name();
+        let url = issuer_url
+            .as_ref()
+            .map_or_else(String::new, |url| format!("    url: {}\n", quoted(url)));
+        format!(
+            "# Whom to trust. A shared issuer signs for all its customers, so `tenants` says which are yours.\n\
+             issuers:\n  {name}:\n    provider: {name}\n{url}    tenants:\n      \
+             - {{ owner: {}, owner_id: {} }}\n",
+            scalar(owner),
+            quoted(owner_id),
+        )
+    }
+
+    fn policy(&self) -> String {
+        let owner = scalar(&self.job.owner);
+        let credential = match &self.database {
+            Some(database) => format!(
+                "  {credential}:\n    kind: postgres\n    target: {target} # its host is in {SETTINGS}\n    \
+                 database: {name}\n    group: {group} # the role whose rights a login gets\n    max_ttl: 1h\n    \
+                 owner: {owner}\n    purpose: reads the database {name}\n    class: moderate\n",
+                credential = self.credential(),
+                target = database.target(),
+                name = scalar(&database.name),
+                group = scalar(&database.group()),
+            ),
+            None => format!(
+                "  {credential}:\n    kind: jwt\n    audience: https://api.example # the service that checks the token\n    \
+                 max_ttl: 10m\n    owner: {owner}\n    purpose: calls to a service\n    class: moderate\n",
+                credential = self.credential(),
+            ),
+        };
+        let mut when = String::new();
+        for line in self.job.when.lines() {
+            when.extend(["    ", line, "\n"]);
+        }
+        format!(
+            "# What exists.\ncredentials:\n{credential}\n\
+             # Who may have it. Every line of `when` must hold.\npolicies:\n  \
+             - name: {policy}\n    issuer: {issuer}\n{when}    grant:\n      \
+             - {{ credential: {name}, ttl: 10m }}\n",
+            policy = scalar(&self.credential().replace('/', "-")),
+            issuer = self.job.ci.name(),
+            name = scalar(&self.credential()),
+        )
+    }
+
+    fn credential(&self) -> String {
+        match &self.database {
+            Some(database) => format!("{}/read", database.target()),
+            None => "example-api".to_owned(),
+        }
+    }
+
+    fn command(&self) -> String {
+        match &self.database {
+            Some(_) => format!(
+                "hallpass exec {} -- psql -c 'SELECT current_user'",
+                self.credential()
+            ),
+            None => format!(
+                "hallpass exec {} -- ./call-the-service.sh",
+                self.credential()
+            ),
+        }
+    }
+
+    fn github_job(&self) -> String {
+        format!(
+            "# Copy to .github/workflows/hallpass.yml in {repository}. `hallpass` must be on the runner's PATH.\n\
+             on:\n  push: {{ branches: [main] }}\n  workflow_dispatch:\njobs:\n  try:\n    \
+             runs-on: ubuntu-24.04\n{environment}    permissions:\n      \
+             id-token: write # lets the job request a token from GitHub\n    env:\n      \
+             HALLPASS_BROKER: {issuer}\n    steps:\n      - run: {command}\n",
+            repository = self.job.repository,
+            environment = self.environment("    "),
+            issuer = scalar_of_url(&self.issuer),
+            command = self.command(),
+        )
+    }
+
+    fn gitlab_job(&self) -> String {
+        let issuer = scalar_of_url(&self.issuer);
+        format!(
+            "# Copy to .gitlab-ci.yml in {repository}. `hallpass` must be on the runner's PATH.\n\
+             try:\n  rules:\n    - if: $CI_COMMIT_BRANCH == 'main'\n{environment}  id_tokens:\n    \
+             HALLPASS_ID_TOKEN:\n      aud: {issuer}\n  variables:\n    HALLPASS_BROKER: {issuer}\n  \
+             script:\n    - {command}\n",
+            repository = self.job.repository,
+            environment = self.environment("  "),
+            command = self.command(),
+        )
+    }
+
+    fn environment(&self, indent: &str) -> String {
+        let environment = self
+            .job
+            .environment
+            .as_deref()
+            .filter(|name| !name.is_empty());
+        environment.map_or_else(String::new, |name| {
+            format!("{indent}environment: {}\n", scalar(name))
+        })
+    }
+
+    /// What remains to be done by hand, one step a line.
+    pub(super) fn next_steps(&self, folder: &Path) -> Vec<String> {
+        let path = |name: &str| folder.join(name).display().to_string();
+        let settings = path(SETTINGS);
+        let mut steps = Vec::new();
+        if let Some(database) = &self.database {
+            let (target, group) = (database.target(), database.group());
+            steps.extend([
+                format!("In the database, create the role `{group}` (NOLOGIN) and grant it what jobs may read."),
+                format!("hallpass target install {target} --config {settings} --server-version 16 > install.sql"),
+                "Review install.sql and run it with psql as an administrator.".to_owned(),
+                format!(
+                    "Set the passwords with psql: `\\password hallpass` to that of {}, `\\password hallpass_clean` to that of {}.",
+                    path(PASSWORD),
+                    path(CLEANER_PASSWORD)
+                ),
+                format!("hallpass target check {target} --config {settings}"),
+            ]);
+        }
+        steps.extend([
+            format!(
+                "hallpass serve --config {settings}, behind a proxy that serves {} with TLS.",
+                self.issuer
+            ),
+            "Copy the job to the repository and run it. `hallpass doctor` in the job checks its set-up.".to_owned(),
+        ]);
+        steps
+    }
+}
+
+fn password() -> Result<Secret<String>, Failure> {
+    let mut bytes = [0; 24];
+    rand::fill(&mut bytes)
+        .map_err(|_| Failure::Local("the system has no random numbers".to_owned()))?;
+    let bytes = Secret::new(bytes);
+    Ok(Secret::new(BASE64URL_NOPAD.encode(bytes.expose())))
+}
+
+/// A URL is plain YAML unless it holds something else.
+fn scalar_of_url(url: &str) -> String {
+    let is_plain = url.bytes().all(|byte| {
+        byte.is_ascii_alphanumeric() || matches!(byte, b':' | b'/' | b'.' | b'-' | b'_')
+    });
+    if is_plain && url.starts_with("https://") {
+        url.to_owned()
+    } else {
+        quoted(url)
+    }
+}
+
+pub(super) const SETTINGS: &str = "hallpass.yaml";
+pub(super) const ROOT: &str = "policies/root.yaml";
+pub(super) const POLICY: &str = "policies/first.yaml";
+const ROOT_KEY: &str = "root.key";
+const PASSWORD: &str = "secrets/hallpass";
+const CLEANER_PASSWORD: &str = "secrets/hallpass_clean";

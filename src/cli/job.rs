@@ -1,0 +1,144 @@
+//! A job described by a file: the claims of its token, or the token itself. Nothing is verified.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use data_encoding::BASE64URL_NOPAD;
+
+use super::inputs::read_input;
+use super::{Failure, Terminal};
+use crate::policy::PolicySet;
+use crate::provider::{self, ClaimMap, Facts, PROVIDERS, Provider, Reader};
+use crate::text::escape;
+use crate::token::TrustedIssuer;
+use crate::token::json::{self as strict, Object, Value};
+
+/// The file that describes a job; `-` is standard input.
+#[derive(Clone, Copy)]
+pub(super) enum JobFile<'a> {
+    Claims(&'a Path),
+    Token(&'a Path),
+}
+
+impl JobFile<'_> {
+    /// The job's facts, read as a broker with these policies reads them.
+    pub(super) fn facts(self, set: &PolicySet, out: &mut Terminal) -> Result<Facts, Failure> {
+        facts(set, self.claims(out)?)
+    }
+
+    /// The job's facts, read as a token of the CI that its claims show.
+    pub(super) fn facts_by_claims(self, out: &mut Terminal) -> Result<Facts, Failure> {
+        let claims = self.claims(out)?;
+        let issuer = issuer(&claims)?;
+        let provider = provider_of(&claims, &issuer).ok_or_else(|| {
+            Failure::Usage(format!(
+                "issuer `{}` is of no CI that hallpass recognises; describe the job with `--github` or `--gitlab`",
+                escape(&issuer)
+            ))
+        })?;
+        let reader = Reader {
+            issuer: Arc::new(TrustedIssuer::new(provider.name, &issuer)),
+            provider,
+            claim_map: ClaimMap::default(),
+        };
+        let facts = reader.facts(claims);
+        facts.map_err(|error| Failure::Local(error.to_string()))
+    }
+
+    fn claims(self, out: &mut Terminal) -> Result<Object, Failure> {
+        let (path, bytes) = match self {
+            Self::Claims(path) => (path, read(path)?),
+            Self::Token(path) => {
+                out.error_report("The token was only decoded: its signature, issuer, audience and times were not checked.");
+                (path, payload(path, &read(path)?)?)
+            }
+        };
+        strict::parse_object(&bytes, &strict::Limits::default())
+            .map_err(|error| Failure::Local(format!("`{}`: {error}", path.display())))
+    }
+}
+
+/// The provider whose usual issuer it is, or by claims that only one CI's tokens have.
+pub(super) fn provider_of(claims: &Object, issuer: &str) -> Option<&'static Provider> {
+    let has = |claim: &str| claims.get(claim).is_some();
+    let by_claims = || match () {
+        () if has("workflow_ref") => provider::find("github"),
+        () if has("pipeline_source") => provider::find("gitlab"),
+        () => None,
+    };
+    let mut usual = PROVIDERS.iter().copied();
+    usual
+        .find(|provider| provider.usual_issuer == Some(issuer))
+        .or_else(by_claims)
+}
+
+fn issuer(claims: &Object) -> Result<String, Failure> {
+    match claims.get("iss") {
+        Some(Value::Text(url)) => Ok(url.clone()),
+        Some(_) | None => Err(Failure::Local("the claims have no `iss`".to_owned())),
+    }
+}
+
+fn facts(set: &PolicySet, claims: Object) -> Result<Facts, Failure> {
+    let url = issuer(&claims)?;
+    let Some(reader) = set.reader_by_url(&url).or_else(|| reader_of_dev(set, &url)) else {
+        let known: Vec<_> = set
+            .readers()
+            .iter()
+            .map(|reader| format!("`{}`", reader.issuer.url))
+            .collect();
+        return Err(Failure::Denied(format!(
+            "issuer `{}` is not trusted; the policies trust {}",
+            escape(&url),
+            known.join(", ")
+        )));
+    };
+    reader
+        .facts(claims)
+        .map_err(|error| Failure::Denied(error.to_string()))
+}
+
+/// A token of `hallpass dev` is read as what its broker takes it for: one of the issuer that the CI
+/// stands for.
+#[cfg(feature = "dev")]
+fn reader_of_dev<'a>(set: &'a PolicySet, url: &str) -> Option<&'a Reader> {
+    let name = crate::cli::dev::issuer_at(url)?;
+    set.readers()
+        .iter()
+        .find(|reader| reader.issuer.name == name)
+}
+
+#[cfg(not(feature = "dev"))]
+const fn reader_of_dev<'a>(_: &'a PolicySet, _: &str) -> Option<&'a Reader> {
+    None
+}
+
+/// The claims of a token, with nothing verified.
+fn payload(path: &Path, token: &[u8]) -> Result<Vec<u8>, Failure> {
+    let text = String::from_utf8_lossy(token);
+    let mut parts = text.trim().split('.');
+    let (Some(_), Some(payload), Some(_), None) =
+        (parts.next(), parts.next(), parts.next(), parts.next())
+    else {
+        return Err(Failure::Local(format!(
+            "`{}` does not hold a signed token: three parts with dots between",
+            path.display()
+        )));
+    };
+    BASE64URL_NOPAD.decode(payload.as_bytes()).map_err(|_| {
+        Failure::Local(format!(
+            "the claims in `{}` are not base64url",
+            path.display()
+        ))
+    })
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, Failure> {
+    read_input(path, MAX_INPUT, PATIENCE)
+}
+
+/// The most that is read of a file, in bytes.
+const MAX_INPUT: u64 = 64 * 1_024;
+/// For a pipe whose writer does not end.
+const PATIENCE: Duration = Duration::from_secs(60);

@@ -1,0 +1,10 @@
+//! Where jobs meet hallpass: the GitHub Action, run as the runner does it, the component for GitLab, and
+//! the scripts for other CIs.
+#![cfg(test)]
+
+mod gitlab;
+mod granted;
+mod hostile;
+mod refused;
+mod runner;
+mod scripts;

@@ -1,0 +1,142 @@
+//! What the action shows of a refusal, and what it retries.
+
+use serde_json::{Value, json};
+
+use super::runner::Job;
+use crate::client::fake::{Fake, Reply, login};
+use crate::client::real::Broker;
+
+/// A job that fetches this token, beside the server that hands it out.
+fn with_token(broker: &str, credential: &str, token: &str) -> (Job, Fake) {
+    let fake = Fake::start();
+    fake.next("/idtoken", Reply::json(200, &json!({ "value": token })));
+    let mut job = Job::new(broker, credential);
+    job.tokens(&format!("{}/idtoken", fake.url()), "canary-3b1f90ad27");
+    (job, fake)
+}
+
+fn at(fake: &Fake) -> Job {
+    let mut job = Job::new(&fake.url(), "shop-db/migrate");
+    job.tokens(&format!("{}/idtoken", fake.url()), "canary-3b1f90ad27");
+    job
+}
+
+#[test]
+fn a_denial_shows_the_failed_condition_the_fix_and_the_block_that_is_missing() {
+    let broker = Broker::start();
+    let dev = || broker.token(|job| job.r#ref = "refs/heads/dev".to_owned());
+    let (job, _fake) = with_token(&broker.url, "deploy-api", &dev());
+    let ran = job.main();
+    assert_eq!(ran.code, Some(1), "{}", ran.log);
+    let errors = ran.texts("error");
+    assert_eq!(errors.len(), 1, "{}", ran.log);
+    for part in [
+        "`deploy-api` is denied: ",
+        "(policy.conditions)",
+        "\npolicy shop-deploy: ref is refs/heads/dev, expected refs/heads/main\n",
+        "\nlikely fix: run the job where the conditions hold",
+        "\nrequest ID: req_",
+        "  ref: refs/heads/dev\n",
+    ] {
+        assert!(errors[0].contains(part), "{part}: {}", errors[0]);
+    }
+    let summary = std::fs::read_to_string(job.path("STEP_SUMMARY")).unwrap();
+    assert!(
+        summary.contains("Denied: <code>deploy-api</code>"),
+        "{summary}"
+    );
+
+    let (mut job, _fake) = with_token(&broker.url, "deploy-api", &dev());
+    job.input("fail-on-denied", "false");
+    let ran = job.main();
+    assert_eq!(ran.code, Some(0), "{}", ran.log);
+    assert_eq!(ran.texts("warning").len(), 1, "{}", ran.log);
+    assert_eq!(job.entries("OUTPUT")["credentials"], "{}");
+    assert_eq!(job.post().code, Some(0));
+}
+
+#[test]
+fn a_pull_request_reads_that_its_trigger_needs_a_policy() {
+    let broker = Broker::start();
+    let token = broker.token(|job| job.event = "pull_request".to_owned());
+    let (job, _fake) = with_token(&broker.url, "deploy-api", &token);
+    let ran = job.main();
+    assert_eq!(ran.code, Some(1), "{}", ran.log);
+    let errors = ran.texts("error");
+    let fix = "likely fix: runs of pull requests";
+    assert!(errors[0].contains(fix), "{}", errors[0]);
+}
+
+#[test]
+fn a_job_without_the_permission_reads_which_one_it_needs() {
+    let fake = Fake::start();
+    let job = Job::new(&fake.url(), "shop-db/migrate");
+    let ran = job.main();
+    assert_eq!(ran.code, Some(1), "{}", ran.log);
+    let errors = ran.texts("error");
+    assert!(
+        errors[0].starts_with("is `id-token: write` missing? Add to the job:\n\n  permissions:\n"),
+        "{}",
+        errors[0]
+    );
+    assert!(fake.asked("/api/credentials").is_empty());
+    assert_eq!(job.post().code, Some(0));
+}
+
+/// T-208
+#[test]
+fn what_can_succeed_is_tried_again_with_one_token_and_one_key() {
+    let fake = Fake::start();
+    let busy = json!({ "error": "temporarily_unavailable", "retryable": true });
+    let answer = login("shop-db/migrate")["hallpass"].clone();
+    fake.next("/api/credentials", Reply::json(503, &busy));
+    fake.next(
+        "/api/credentials",
+        Reply::json(429, &busy).with("retry-after", "1"),
+    );
+    let gateway = Reply {
+        body: b"<html>".to_vec(),
+        ..Reply::json(502, &Value::Null)
+    };
+    fake.next("/api/credentials", gateway);
+    fake.next("/api/credentials", Reply::json(200, &answer));
+    let ran = at(&fake).main();
+    assert_eq!(ran.code, Some(0), "{}", ran.log);
+    let asked = fake.asked("/api/credentials");
+    assert_eq!(asked.len(), 4);
+    for name in ["idempotency-key", "authorization"] {
+        let first = &asked[0].headers[name];
+        assert!(
+            asked.iter().all(|one| &one.headers[name] == first),
+            "{name}"
+        );
+    }
+    assert_eq!(fake.asked("/idtoken").len(), 1);
+}
+
+/// T-208
+#[test]
+fn a_lasting_refusal_is_shown_at_once() {
+    for (status, reason) in [
+        (400, "token.replayed"),
+        (503, "target.unknown"),
+        (500, "bug.panic"),
+    ] {
+        let fake = Fake::start();
+        let refusal = json!({
+            "error": "server_error",
+            "error_description": "it lasts",
+            "reason": reason,
+            "retryable": false,
+        });
+        fake.next("/api/credentials", Reply::json(status, &refusal));
+        let mut job = at(&fake);
+        // It is no denial, so it fails the step all the same.
+        job.input("fail-on-denied", "false");
+        let ran = job.main();
+        assert_eq!(ran.code, Some(1), "{}", ran.log);
+        let text = format!("`shop-db/migrate` is not available: it lasts ({reason})");
+        assert_eq!(ran.texts("error"), [text]);
+        assert_eq!(fake.asked("/api/credentials").len(), 1);
+    }
+}

@@ -1,0 +1,151 @@
+//! The scripts for Buildkite, CircleCI, Bitbucket and Jenkins, each run with the variables and programs
+//! that its CI documents, against a fake broker.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::Command;
+
+use tempfile::TempDir;
+
+use super::runner::on_page;
+use crate::client::fake::{Fake, LEASE, PASSWORD, told};
+use crate::support::leaks;
+use crate::support::sources::root;
+
+/// What the job's script does: it shows that the login is there and the identity is not, and fails.
+const JOB: &str = "#!/bin/sh\ntest -n \"$PGPASSWORD\" && test -z \"${HALLPASS_ID_TOKEN-}${BITBUCKET_STEP_OIDC_TOKEN-}\" && echo \"as $PGUSER\"; exit 7\n";
+
+struct Machine {
+    fake: Fake,
+    folder: TempDir,
+}
+
+impl Machine {
+    fn new() -> Self {
+        let machine = Self {
+            fake: Fake::start(),
+            folder: tempfile::tempdir().unwrap(),
+        };
+        let script = machine.folder.path().join("migrate.sh");
+        fs::write(&script, JOB).unwrap();
+        fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+        // Each prints a token if it is asked for one as its documentation says.
+        let url = machine.fake.url();
+        machine.program(
+            "buildkite-agent",
+            &format!("oidc request-token --audience {url}"),
+        );
+        machine.program(
+            "circleci",
+            &format!("run oidc get --claims {{\"aud\": \"{url}\"}}"),
+        );
+        machine
+    }
+
+    fn token(&self) -> String {
+        self.fake.token("1")
+    }
+
+    fn program(&self, name: &str, arguments: &str) {
+        let path = self.folder.path().join(name);
+        let token = self.token();
+        let text = format!("#!/bin/sh\n[ \"$*\" = '{arguments}' ] && echo '{token}'\n");
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+
+    /// The script with these variables, in the folder of [`JOB`].
+    fn runs(&self, script: &str, arguments: &[&str], variables: &[(&str, &str)]) {
+        let hallpass = Path::new(env!("CARGO_BIN_EXE_hallpass")).parent().unwrap();
+        let tools = self.folder.path().display();
+        let output = Command::new(root().join("deploy/ci").join(script))
+            .args(arguments)
+            .current_dir(self.folder.path())
+            .env_clear()
+            .env(
+                "PATH",
+                format!("{tools}:{}:/usr/bin:/bin", hallpass.display()),
+            )
+            .envs(variables.iter().copied())
+            .output()
+            .unwrap();
+        let log = told(&output);
+        leaks::said("the log of a job", log.as_bytes());
+        leaks::check();
+        assert_eq!(output.status.code(), Some(7), "{log}");
+        assert!(log.contains("as hp_abc1234_x"), "{log}");
+        assert!(!log.contains(PASSWORD) && !log.contains(LEASE), "{log}");
+        let revoked = self.fake.asked("/revoke");
+        assert_eq!(revoked.len(), 1, "{log}");
+        assert_eq!(revoked[0].form["token"], LEASE);
+    }
+}
+
+/// T-210
+#[test]
+fn a_buildkite_step_has_a_login_until_it_fails() {
+    let machine = Machine::new();
+    machine.runs(
+        "buildkite/hooks/command",
+        &[],
+        &[
+            ("BUILDKITE_PLUGIN_HALLPASS_BROKER", &machine.fake.url()),
+            (
+                "BUILDKITE_PLUGIN_HALLPASS_CREDENTIALS_0",
+                &on_page("buildkite", "credentials: "),
+            ),
+            ("BUILDKITE_COMMAND", &on_page("buildkite", "command: ")),
+        ],
+    );
+}
+
+/// T-210
+#[test]
+fn a_circleci_step_has_a_login_until_it_fails() {
+    let machine = Machine::new();
+    machine.runs(
+        "circleci/src/scripts/exec.sh",
+        &[],
+        &[
+            ("CIRCLECI", "true"),
+            ("HALLPASS_BROKER", &machine.fake.url()),
+            (
+                "HALLPASS_CREDENTIALS",
+                &on_page("circleci", "credentials: "),
+            ),
+            ("HALLPASS_COMMAND", &on_page("circleci", "command: ")),
+        ],
+    );
+}
+
+/// T-210
+#[test]
+fn a_bitbucket_step_has_a_login_until_it_fails() {
+    let machine = Machine::new();
+    let arguments = on_page("bitbucket", "./hallpass.sh ");
+    machine.runs(
+        "bitbucket/hallpass.sh",
+        &arguments.split(' ').collect::<Vec<_>>(),
+        &[
+            ("HALLPASS_BROKER", &machine.fake.url()),
+            ("BITBUCKET_STEP_OIDC_TOKEN", &machine.token()),
+        ],
+    );
+}
+
+/// T-210
+#[test]
+fn a_jenkins_step_has_a_login_until_it_fails() {
+    let machine = Machine::new();
+    machine.runs(
+        "jenkins/resources/hallpass.sh",
+        &[],
+        &[
+            ("HALLPASS_BROKER", &machine.fake.url()),
+            ("HALLPASS_CREDENTIALS", &on_page("jenkins", "credentials: ")),
+            ("HALLPASS_COMMAND", &on_page("jenkins", "script: ")),
+            ("HALLPASS_ID_TOKEN", &machine.token()),
+        ],
+    );
+}

@@ -1,0 +1,299 @@
+//! `hallpass init`, by the real binary: what it writes is checked by `policy check`, `serve --check` and
+//! `policy explain`, and nothing that exists is changed.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use data_encoding::BASE64URL_NOPAD;
+use serde_json::{Value, json};
+
+use crate::client::fake::{hallpass, stderr, stdout, told};
+use crate::support::leaks::Observed as _;
+
+const ISSUER: [&str; 2] = ["--issuer", "https://hallpass.acme.dev"];
+const GITHUB: [&str; 6] = [
+    "--github",
+    "acme/shop",
+    "--owner-id",
+    "65923871",
+    "--repository-id",
+    "702114500",
+];
+
+fn init(folder: &Path, arguments: &[&str]) -> Output {
+    let folder = folder.display().to_string();
+    let mut all = vec!["init", &folder];
+    all.extend(arguments);
+    hallpass(&all).observed()
+}
+
+fn read(folder: &Path, name: &str) -> String {
+    fs::read_to_string(folder.join(name)).unwrap()
+}
+
+/// Every file below a folder, by name.
+fn tree(folder: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(next) = folders.pop() {
+        for entry in fs::read_dir(next).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path.clone());
+            }
+            let name = path.strip_prefix(folder).unwrap();
+            found.push(name.display().to_string());
+        }
+    }
+    found.sort();
+    found
+}
+
+/// `serve --check` and `policy check` accept what is in the folder.
+fn accepted(folder: &Path) {
+    let path = |name: &str| folder.join(name).display().to_string();
+    let settings = path("hallpass.yaml");
+    let checked = hallpass(&["serve", "--check", "--config", &settings]).observed();
+    assert!(checked.status.success(), "{}", told(&checked));
+    let checked = hallpass(&["policy", "check", &path("policies")]).observed();
+    assert!(checked.status.success(), "{}", told(&checked));
+    assert!(
+        stdout(&checked).contains("nothing found"),
+        "{}",
+        told(&checked)
+    );
+}
+
+fn claims(vector: &str) -> Value {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/ci-tokens");
+    serde_json::from_str(&read(&path, vector)).unwrap()
+}
+
+/// The exit code of `policy explain` for a job with these claims.
+fn explained(folder: &Path, claims: &Value, credential: &str) -> Option<i32> {
+    let file = folder.join("claims.json");
+    fs::write(&file, claims.to_string()).unwrap();
+    let output = hallpass(&[
+        "policy",
+        "explain",
+        "--policies",
+        &folder.join("policies").display().to_string(),
+        "--claims",
+        &file.display().to_string(),
+        credential,
+    ])
+    .observed();
+    output.status.code()
+}
+
+#[test]
+fn the_files_of_a_first_broker_are_accepted_and_let_in_that_repository() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("etc/hallpass");
+    let mut arguments = [&ISSUER[..], &GITHUB].concat();
+    arguments.extend(["--postgres", "db.acme.dev:5433/shop"]);
+    let output = init(&path, &arguments);
+    assert!(output.status.success(), "{}", told(&output));
+    assert!(
+        stdout(&output).contains("hallpass target install shop-db"),
+        "{}",
+        told(&output)
+    );
+    assert_eq!(
+        tree(&path),
+        [
+            "hallpass.yaml",
+            "job.github.yml",
+            "policies",
+            "policies/first.yaml",
+            "policies/root.yaml",
+            "root.key",
+            "secrets",
+            "secrets/hallpass",
+            "secrets/hallpass_clean"
+        ]
+    );
+    for secret in ["root.key", "secrets/hallpass", "secrets/hallpass_clean"] {
+        let mode = fs::metadata(path.join(secret))
+            .unwrap()
+            .permissions()
+            .mode();
+        assert_eq!(mode & 0o777, 0o600, "{secret}");
+        let text = read(&path, secret);
+        assert!(text.len() >= 32, "{secret}");
+        assert!(
+            !stdout(&output).contains(text.trim()),
+            "{secret} is printed"
+        );
+    }
+    assert_ne!(
+        read(&path, "secrets/hallpass"),
+        read(&path, "secrets/hallpass_clean")
+    );
+    accepted(&path);
+    let mut job = claims("github-actions.json");
+    let ours = [
+        ("repository", "acme/shop"),
+        ("repository_id", "702114500"),
+        ("repository_owner", "acme"),
+        ("repository_owner_id", "65923871"),
+    ];
+    for (name, value) in ours {
+        job[name] = json!(value);
+    }
+    assert_eq!(explained(&path, &job, "shop-db/read"), Some(0));
+    job["ref"] = json!("refs/heads/other");
+    assert_eq!(explained(&path, &job, "shop-db/read"), Some(1));
+    let install = hallpass(&[
+        "target",
+        "install",
+        "shop-db",
+        "--server-version",
+        "16",
+        "--config",
+        &path.join("hallpass.yaml").display().to_string(),
+    ])
+    .observed();
+    assert!(
+        stdout(&install).contains("group shop_readers"),
+        "{}",
+        told(&install)
+    );
+    assert!(read(&path, "job.github.yml").contains("hallpass exec shop-db/read -- psql"));
+}
+
+#[test]
+fn nothing_that_exists_is_changed_and_half_a_set_is_not_left() {
+    let folder = tempfile::tempdir().unwrap();
+    let arguments = [&ISSUER[..], &GITHUB].concat();
+    fs::write(folder.path().join("root.key"), "mine").unwrap();
+    let refused = init(folder.path(), &arguments);
+    assert_eq!(refused.status.code(), Some(5), "{}", told(&refused));
+    assert!(
+        stderr(&refused).contains("root.key` exist already"),
+        "{}",
+        told(&refused)
+    );
+    assert_eq!(tree(folder.path()), ["root.key"]);
+    assert_eq!(read(folder.path(), "root.key"), "mine");
+    fs::remove_file(folder.path().join("root.key")).unwrap();
+    // A file where a folder has to be: found after the first files were written.
+    fs::write(folder.path().join("policies"), "mine").unwrap();
+    let refused = init(folder.path(), &arguments);
+    assert_eq!(refused.status.code(), Some(5), "{}", told(&refused));
+    assert!(
+        stderr(&refused).contains("nothing was kept"),
+        "{}",
+        told(&refused)
+    );
+    assert_eq!(tree(folder.path()), ["policies"]);
+    fs::remove_file(folder.path().join("policies")).unwrap();
+    // Policies of somebody's own in the folder would be served too.
+    fs::create_dir(folder.path().join("policies")).unwrap();
+    fs::write(folder.path().join("policies/other.yaml"), "policies: [").unwrap();
+    let refused = init(folder.path(), &arguments);
+    assert_eq!(refused.status.code(), Some(5), "{}", told(&refused));
+    assert_eq!(tree(folder.path()), ["policies", "policies/other.yaml"]);
+}
+
+#[test]
+fn what_is_missing_or_wrong_is_named_and_nothing_is_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("new");
+    let said = |arguments: &[&str]| {
+        let output = init(&path, arguments);
+        assert_eq!(output.status.code(), Some(2), "{}", told(&output));
+        assert!(!path.exists(), "{arguments:?}");
+        let text = stderr(&output);
+        text.lines().next().unwrap_or_default().to_owned()
+    };
+    insta::assert_snapshot!(said(&GITHUB), @"hallpass: `--issuer` is missing");
+    insta::assert_snapshot!(said(&ISSUER), @"hallpass: `--github` or `--gitlab` is missing");
+    let without_ids = [&ISSUER[..], &GITHUB[..2]].concat();
+    insta::assert_snapshot!(said(&without_ids), @"hallpass: `--owner-id` is missing; `gh api repos/acme/shop --jq '.owner.id, .id'` prints the owner's and the repository's");
+    let with = |change: &dyn Fn(&mut Vec<&str>)| {
+        let mut arguments = [&ISSUER[..], &GITHUB].concat();
+        change(&mut arguments);
+        said(&arguments)
+    };
+    insta::assert_snapshot!(with(&|all| all[7] = "seven"), @"hallpass: `--repository-id` is `seven`, expected digits; `gh api repos/acme/shop --jq '.owner.id, .id'` prints the owner's and the repository's");
+    insta::assert_snapshot!(with(&|all| all[3] = "shop"), @"hallpass: the repository is `shop`, expected its full name, e.g. `acme/shop`");
+    insta::assert_snapshot!(with(&|all| all[3] = "acme/shop\nx: y"), @r"hallpass: the repository is `acme/shop\u{a}x: y`, expected its full name, e.g. `acme/shop`");
+    insta::assert_snapshot!(with(&|all| all.extend(["--postgres", "db/sh;op"])), @"hallpass: `--postgres` is `db/sh;op`, expected `HOST[:PORT]/DATABASE`, e.g. `db.acme.dev/shop`, with a database name of letters, digits, `_` and `-`");
+    let mut output = init(&path, &{
+        let mut arguments = [&ISSUER[..], &GITHUB].concat();
+        arguments[1] = "http://hallpass.acme.dev";
+        arguments
+    });
+    assert_eq!(output.status.code(), Some(2));
+    assert!(
+        stderr(&output).contains("`issuer` is not an https URL"),
+        "{}",
+        told(&output)
+    );
+    output = init(&path, &["--github", "a/b", "--gitlab", "c/d"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(!path.exists());
+}
+
+/// Of a server of one's own the issuer's address is part of the policies.
+#[test]
+fn a_token_names_ci_repository_ids_and_environment() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut job = claims("gitlab-ci.json");
+    job["iss"] = json!("https://gitlab.acme.dev");
+    let encode = |text: &str| BASE64URL_NOPAD.encode(text.as_bytes());
+    let token = format!(
+        "{}.{}.{}",
+        encode("{}"),
+        encode(&job.to_string()),
+        encode("x")
+    );
+    let file = folder.path().join("job.jwt");
+    fs::write(&file, &token).unwrap();
+    let path = folder.path().join("new");
+    let token_file = file.display().to_string();
+    let output = init(
+        &path,
+        &[&ISSUER[..], &["--from-token", &token_file]].concat(),
+    );
+    assert!(output.status.success(), "{}", told(&output));
+    assert!(
+        stderr(&output).contains("were not checked"),
+        "{}",
+        told(&output)
+    );
+    accepted(&path);
+    assert!(read(&path, "policies/root.yaml").contains("url: \"https://gitlab.acme.dev\""));
+    assert!(read(&path, "job.gitlab-ci.yml").contains("environment: production"));
+    assert_eq!(explained(&path, &job, "example-api"), Some(0));
+}
+
+/// On a terminal, what is not given is asked for.
+#[test]
+fn a_person_at_a_terminal_is_asked() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("new");
+    let answers = folder.path().join("answers");
+    let lines = "https://hallpass.acme.dev\ngithub:acme/shop\n65923871\n702114500\n";
+    fs::write(&answers, lines).unwrap();
+    let command = format!("{} init {}", env!("CARGO_BIN_EXE_hallpass"), path.display());
+    let output = Command::new("script")
+        .args(["--quiet", "--return", "--command", &command, "/dev/null"])
+        .stdin(fs::File::open(&answers).unwrap())
+        .observed();
+    assert!(output.status.success(), "{}", told(&output));
+    assert!(
+        stdout(&output).contains("The ID of its owner; `gh api repos/acme/shop"),
+        "{}",
+        told(&output)
+    );
+    accepted(&path);
+    let again = Command::new("script")
+        .args(["--quiet", "--return", "--command", &command, "/dev/null"])
+        .stdin(std::process::Stdio::null())
+        .observed();
+    assert!(!again.status.success(), "{}", told(&again));
+}
