@@ -1,19 +1,20 @@
-//! Used tokens on a Redis or Valkey server that replicas share: refuses when it cannot be sure.
+//! Used tokens on a Redis or Valkey server that replicas share.
 //!
-//! One server, or a managed one that looks like one; a cluster is not supported. What a use is and
-//! what comes of the next one is told by the module above: here is only how it gets there. A server
-//! that is down, slow, full, read-only, evicting or in the middle of loading mints nothing.
+//! The server is one, or a managed service that looks like one; clusters are not supported. If it is
+//! unreachable, slow, full, read-only, evicting or loading, no use can be taken and nothing is minted.
+//! The module above defines what a use is and what a second one gets.
 //!
-//! Uses are kept until the token could no longer be accepted, and ten minutes more: the server ends
-//! them by its own clock, and neither clock may open a token by a step. A server that restarted, was
-//! emptied, or took another's place may have lost uses. The run it was in stands in a record of its
-//! own, with the time of the first look at that run: tokens from before it are refused, whatever
-//! they are for, since nobody knows whether they were used.
+//! A use is kept until its token expires and ten minutes more, because the server ends entries by its
+//! own clock, and a step of either clock must not open a token. A restart, flush or replacement of the
+//! server may lose uses. Each script therefore compares the server's `run_id` with a record that also
+//! holds the time at which that run was first seen; tokens issued before that time are rejected.
 
+use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ::redis::{Client, ConnectionInfo, TlsCertificates};
 use async_trait::async_trait;
 use tokio::time::Instant;
 
@@ -22,9 +23,9 @@ use super::{
 };
 use crate::clock::Clock;
 use crate::policy::Permit;
-use crate::secret::SecretSource;
+use crate::secret::{Secret, SecretSource};
+use crate::tls;
 
-mod connection;
 mod entry;
 mod link;
 mod server;
@@ -58,10 +59,38 @@ impl RedisSettings {
     /// # Errors
     /// What cannot be read, and why.
     pub fn check(&self) -> Result<(), String> {
-        if self.tls {
-            connection::tls(self.ca.as_deref())?;
+        self.server()?;
+        self.password().map(drop)
+    }
+
+    /// Its address, and the certificates to trust.
+    fn server(&self) -> Result<ConnectionInfo, String> {
+        let host = if self.host.contains(':') {
+            format!("[{}]", self.host)
+        } else {
+            self.host.clone()
+        };
+        let client = if self.tls {
+            tls::to_server(self.ca.as_deref())?;
+            let ca = self.ca.as_ref().map(fs::read).transpose();
+            let trusted = TlsCertificates {
+                client_tls: None,
+                root_cert: ca.map_err(|error| format!("`replay.ca` cannot be read: {error}"))?,
+            };
+            Client::build_with_tls(format!("rediss://{host}:{}", self.port), trusted)
+        } else {
+            Client::open(format!("redis://{host}:{}", self.port))
+        };
+        match client {
+            Ok(client) => Ok(client.get_connection_info().clone()),
+            Err(error) => Err(format!("cannot be used: {}", server::said(&error))),
         }
-        connection::password(self).map(drop)
+    }
+
+    /// The password as it is now.
+    fn password(&self) -> Result<Option<Secret<String>>, String> {
+        let read = self.password.as_ref().map(SecretSource::read).transpose();
+        read.map_err(|error| format!("`replay.password` cannot be read: {error}"))
     }
 }
 
@@ -87,40 +116,31 @@ impl RedisTokens {
         })
     }
 
-    /// Takes the use within [`CALL_TIME`]. An answer that is lost is asked for once more: the mark
-    /// tells a use of ours from another's.
+    /// Takes the use within [`CALL_TIME`]. If the answer is lost, the script runs once more: the mark
+    /// identifies our own use.
     async fn take(&self, wanted: &Use) -> Result<Taken, ReplayError> {
+        let script = entry::take(&self.names, wanted);
         let deadline = deadline();
-        let mut answer = self.ask(wanted, deadline).await;
-        if let Err(Failure::Lost(_)) = &answer {
-            answer = match self.ask(wanted, deadline).await {
-                // It was not even asked: what became of the first is as unknown as before.
-                Err(Failure::Unreachable(problem)) => Err(Failure::Lost(problem)),
-                answered => answered,
-            };
+        let mut said = self.link.run(&script, deadline).await;
+        if matches!(said, Err(Failure::Lost(_))) {
+            let again = self.link.run(&script, deadline).await;
+            // Also if this one is refused, the first may have taken the use.
+            said = again.map_err(|failure| Failure::Lost(failure.problem()));
         }
-        let unsure = |problem| {
-            // It may be taken, and nothing will be minted: it is given back when the server answers.
-            self.link.owe(entry::GiveBack::of(&self.names, wanted));
-            ReplayError::Unavailable { problem }
-        };
-        match answer {
+        match said.map(|said| entry::answer(&said, wanted)) {
             Ok(Answer::Taken) => Ok(wanted.taken()),
             Ok(Answer::Held(first)) => first.meet(wanted),
             Ok(Answer::Early) => Err(ReplayError::IssuedBeforeStore),
             Ok(Answer::Foreign) => Err(ReplayError::unavailable(FOREIGN)),
-            Err(Failure::Lost(problem)) => Err(unsure(problem)),
-            Err(Failure::Unreachable(problem) | Failure::Refused(problem)) => {
+            Err(failure) => {
+                if matches!(failure, Failure::Lost(_)) {
+                    // Nothing will be minted, so the use is given back when the server answers.
+                    self.link.owe(entry::GiveBack::of(&self.names, wanted));
+                }
+                let problem = failure.problem();
                 Err(ReplayError::Unavailable { problem })
             }
         }
-    }
-
-    async fn ask(&self, wanted: &Use, deadline: Instant) -> Result<Answer, Failure> {
-        let live = self.link.live(deadline).await?;
-        let script = entry::take(&self.names, live.run(), wanted);
-        let answer = self.link.call(&live, &script, deadline).await?;
-        Ok(entry::answer(&answer, wanted))
     }
 }
 
@@ -146,14 +166,7 @@ impl UsedTokens for RedisTokens {
         let Some(give_back) = entry::GiveBack::of_slot(&self.names, slot) else {
             return;
         };
-        let deadline = deadline();
-        let given = match self.link.live(deadline).await {
-            Ok(live) => {
-                let script = give_back.script(live.run());
-                self.link.call(&live, &script, deadline).await.map(drop)
-            }
-            Err(failure) => Err(failure),
-        };
+        let given = self.link.run(&give_back.script(), deadline()).await;
         if given.is_err() {
             self.link.owe(give_back);
         }

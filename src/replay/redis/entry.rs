@@ -3,6 +3,8 @@
 //! A script runs whole or not at all, and nothing runs in between. Of tokens, keys and asks there are
 //! hashes only.
 
+use std::time::Duration;
+
 use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
 use redis::Value;
 
@@ -45,14 +47,13 @@ pub(super) enum Answer {
     Foreign,
 }
 
-/// The script that takes a use.
-pub(super) fn take(names: &Names, run: &str, wanted: &Use) -> redis::Cmd {
+/// The script that takes a use; [`answer`] reads what it says.
+pub(super) fn take(names: &Names, wanted: &Use) -> redis::Cmd {
     let left = wanted.usable_until.since(wanted.minted_at).max(0);
     // One second more, since our time has lost its fraction.
     let kept = left.saturating_add(1).saturating_add(MARGIN);
-    let mut script = eval(TAKE, &[&names.of(&wanted.slot), &names.run()]);
+    let mut script = eval(TAKE, &[&names.run(), &names.of(&wanted.slot)]);
     script
-        .arg(run)
         .arg(wanted.minted_at.unix())
         .arg(text(wanted))
         .arg(kept)
@@ -63,11 +64,10 @@ pub(super) fn take(names: &Names, run: &str, wanted: &Use) -> redis::Cmd {
     script
 }
 
-/// The script that looks which run is on record, and begins the record anew if it is another.
-pub(super) fn look(names: &Names, run: &str, now: Timestamp, anew: bool) -> redis::Cmd {
+/// The script that looks up the server's run, and begins a new record if it is another one or `anew`.
+pub(super) fn look(names: &Names, now: Timestamp, anew: bool) -> redis::Cmd {
     let mut script = eval(LOOK, &[&names.run()]);
     script
-        .arg(run)
         .arg(now.unix())
         .arg(if anew { "anew" } else { "look" });
     script
@@ -99,26 +99,37 @@ impl GiveBack {
         })
     }
 
-    pub(super) fn script(&self, run: &str) -> redis::Cmd {
-        let mut script = eval(GIVE_BACK, &[&self.key, &self.run]);
-        script.arg(HEXLOWER.encode(&self.mark)).arg(run);
+    pub(super) fn script(&self) -> redis::Cmd {
+        let mut script = eval(GIVE_BACK, &[&self.run, &self.key]);
+        // It compares no time: whatever the record says is not too late.
+        script.arg(i64::MAX).arg(HEXLOWER.encode(&self.mark));
         script
     }
 }
 
-/// Reads what [`take`] answered. Anything else than our own words is foreign.
-pub(super) fn answer(value: &Value, wanted: &Use) -> Answer {
-    let Value::Array(parts) = value else {
-        return Answer::Foreign;
+/// Reads the answer of any script: the server's time, and a word or a use.
+pub(super) fn timed(answer: &Value) -> Option<(Duration, String)> {
+    let Value::Array(parts) = answer else {
+        return None;
     };
-    let texts: Option<Vec<&str>> = parts.iter().map(as_text).collect();
-    match texts.as_deref() {
-        Some(["taken"]) => Answer::Taken,
-        Some(["early"]) => Answer::Early,
-        Some(["held", held]) => {
-            read(held, wanted).map_or(Answer::Foreign, |first| Answer::Held(Box::new(first)))
-        }
-        Some(_) | None => Answer::Foreign,
+    let [Value::Array(time), said] = parts.as_slice() else {
+        return None;
+    };
+    let [seconds, micros] = time.as_slice() else {
+        return None;
+    };
+    let number = |value| as_text(value)?.parse::<u64>().ok();
+    let time = Duration::from_secs(number(seconds)?);
+    let micros = Duration::from_micros(number(micros)?);
+    Some((time.saturating_add(micros), as_text(said)?.to_owned()))
+}
+
+/// Reads what [`take`] said.
+pub(super) fn answer(said: &str, wanted: &Use) -> Answer {
+    match said {
+        "taken" => Answer::Taken,
+        "early" => Answer::Early,
+        held => read(held, wanted).map_or(Answer::Foreign, |first| Answer::Held(Box::new(first))),
     }
 }
 
@@ -202,6 +213,7 @@ fn bytes<const N: usize>(hex: &str) -> Option<[u8; N]> {
 
 fn eval(script: &str, keys: &[&str]) -> redis::Cmd {
     let mut command = redis::cmd("EVAL");
+    let script = [RECORD, script].concat();
     command.arg(script).arg(keys.len()).arg(keys);
     command
 }
@@ -217,55 +229,54 @@ const VERSION: &str = "hp1";
 /// Bytes of a request's id; ours have 26.
 const LONGEST_ID: usize = 64;
 
-/// Takes a use, or says who has it. A repeat under the same key and ask is noted, since it may make
-/// what the first try did not: then the use is never given back.
-const TAKE: &str = r"
-local now = tonumber(ARGV[2])
-local since
-local record = redis.call('GET', KEYS[2])
-if record then
-  local run, time = string.match(record, '^hp1 (%w+) (%-?%d+)$')
-  if not run or tonumber(time) > now + 60 then return {'foreign'} end
-  if run == ARGV[1] then since = tonumber(time) end
-end
-if not since then
-  since = now
-  redis.call('SET', KEYS[2], 'hp1 ' .. ARGV[1] .. ' ' .. ARGV[2])
-end
-local held = redis.call('GET', KEYS[1])
-if not held then
-  if tonumber(ARGV[7]) <= since then return {'early'} end
-  redis.call('SET', KEYS[1], ARGV[3], 'EX', ARGV[4])
-  return {'taken'}
-end
-if #held > 512 then return {'foreign'} end
-local state, mark, key, ask, ends = string.match(held, '^hp1 ([ur]) (%x+) (%S+) (%x+) %-?%d+ (%-?%d+) ')
-if not state then return {'foreign'} end
-if mark == ARGV[8] then return {'taken'} end
-if state == 'u' and key ~= '-' and key == ARGV[5] and ask == ARGV[6] and now < tonumber(ends) then
-  redis.call('SETRANGE', KEYS[1], 4, 'r')
-end
-return {'held', held}
-";
-
-/// Notes the run of the server, with the time it was first seen in. Says `kept` when it is known.
-const LOOK: &str = r"
+/// The front of each script: reads the server's time and run, and the record of the run.
+const RECORD: &str = r"
+local time = redis.call('TIME')
+local run = string.match(redis.call('INFO', 'server'), 'run_id:(%w+)')
 local record = redis.call('GET', KEYS[1])
+local since
 if record then
-  local run, time = string.match(record, '^hp1 (%w+) (%-?%d+)$')
-  if not run or tonumber(time) > tonumber(ARGV[2]) + 60 then return 'foreign' end
-  if run == ARGV[1] and ARGV[3] == 'look' then return 'kept' end
+  local seen, first = string.match(record, '^hp1 (%w+) (%-?%d+)$')
+  if not seen or tonumber(first) > tonumber(ARGV[1]) + 60 then return {time, 'foreign'} end
+  if seen == run then since = tonumber(first) end
 end
-redis.call('SET', KEYS[1], 'hp1 ' .. ARGV[1] .. ' ' .. ARGV[2])
-return 'began'
+local function begin()
+  since = tonumber(ARGV[1])
+  redis.call('SET', KEYS[1], 'hp1 ' .. run .. ' ' .. ARGV[1])
+end
 ";
 
-/// Gives a use back to nobody but who took it, and only while the server is in the run that saw it.
+/// Takes a use, or returns the one that is there. A repeat under the same key and ask is marked `r`:
+/// it may make what the first request did not, so the use is never given back.
+const TAKE: &str = r"
+if not since then begin() end
+local held = redis.call('GET', KEYS[2])
+if not held then
+  if tonumber(ARGV[6]) <= since then return {time, 'early'} end
+  redis.call('SET', KEYS[2], ARGV[2], 'EX', ARGV[3])
+  return {time, 'taken'}
+end
+if #held > 512 then return {time, 'foreign'} end
+local state, mark, key, ask, ends = string.match(held, '^hp1 ([ur]) (%x+) (%S+) (%x+) %-?%d+ (%-?%d+) ')
+if not state then return {time, 'foreign'} end
+if mark == ARGV[7] then return {time, 'taken'} end
+if state == 'u' and key ~= '-' and key == ARGV[4] and ask == ARGV[5] and tonumber(ARGV[1]) < tonumber(ends) then
+  redis.call('SETRANGE', KEYS[2], 4, 'r')
+end
+return {time, held}
+";
+
+/// Notes the run of the server, with the time at which it was first seen.
+const LOOK: &str = r"
+if since and ARGV[2] == 'look' then return {time, 'kept'} end
+begin()
+return {time, 'began'}
+";
+
+/// Deletes a use if it has this mark and was not repeated, and the server is still in the run on record.
 const GIVE_BACK: &str = r"
-local record = redis.call('GET', KEYS[2])
-if not record or string.match(record, '^hp1 (%w+) ') ~= ARGV[2] then return 0 end
-local held = redis.call('GET', KEYS[1])
-local mine = 'hp1 u ' .. ARGV[1] .. ' '
-if held and string.sub(held, 1, #mine) == mine then return redis.call('DEL', KEYS[1]) end
-return 0
+local held = redis.call('GET', KEYS[2])
+local own = 'hp1 u ' .. ARGV[2] .. ' '
+if since and held and string.sub(held, 1, #own) == own then redis.call('DEL', KEYS[2]) end
+return {time, 'done'}
 ";

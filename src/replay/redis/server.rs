@@ -1,6 +1,8 @@
 //! What the server says of itself, and what its errors mean to us.
 
-use std::time::Duration;
+use std::error::Error;
+use std::io;
+use std::sync::Arc;
 
 use redis::{ErrorKind, RedisError, Value};
 
@@ -56,24 +58,19 @@ pub(super) fn about(info: &Value) -> Result<About, String> {
     })
 }
 
-/// Reads `TIME`.
-pub(super) fn time(value: &Value) -> Option<Duration> {
-    let Value::Array(parts) = value else {
-        return None;
-    };
-    let [seconds, micros] = parts.as_slice() else {
-        return None;
-    };
-    let number = |value| as_text(value)?.parse::<u64>().ok();
-    Some(
-        Duration::from_secs(number(seconds)?)
-            .saturating_add(Duration::from_micros(number(micros)?)),
-    )
-}
-
-/// What an error of the server means, without its own words: they may repeat what we sent.
+/// What an error means, without the server's own words: they may repeat what we sent.
 pub(super) fn said(error: &RedisError) -> String {
-    let code = code(error);
+    if error.is_timeout() {
+        return SLOW.to_owned();
+    }
+    if error.is_io_error() {
+        return lost(error);
+    }
+    let code = if error.kind() == ErrorKind::AuthenticationFailed {
+        "WRONGPASS".to_owned()
+    } else {
+        code(error)
+    };
     let known = MEANINGS.iter().find(|(known, _)| *known == code);
     match known {
         Some((_, meaning)) => (*meaning).to_owned(),
@@ -82,14 +79,26 @@ pub(super) fn said(error: &RedisError) -> String {
     }
 }
 
+fn lost(error: &RedisError) -> String {
+    // The crate hands on what went wrong inside of two errors: its own, and one of the system.
+    let is_tls = error
+        .source()
+        .and_then(|inner| inner.downcast_ref::<Arc<dyn Error + Send + Sync>>())
+        .and_then(|inner| inner.downcast_ref::<io::Error>())
+        .and_then(io::Error::get_ref)
+        .is_some_and(<dyn Error + Send + Sync>::is::<rustls::Error>);
+    if is_tls {
+        format!("cannot be trusted: {error}")
+    } else if error.is_connection_dropped() && !error.is_connection_refusal() {
+        "closed the connection".to_owned()
+    } else {
+        format!("cannot be reached: {error}")
+    }
+}
+
 /// The server refused, so it changed nothing.
 pub(super) fn is_refusal(error: &RedisError) -> bool {
     matches!(error.kind(), ErrorKind::Server(_) | ErrorKind::Extension)
-}
-
-/// The server refused, and the connection can go on.
-pub(super) fn is_answer(error: &RedisError) -> bool {
-    is_refusal(error) && !LEAVE.contains(&code(error).as_str())
 }
 
 /// The first word of an error. Older servers put it inside of the text of a script that failed.
@@ -149,8 +158,7 @@ const MEANINGS: [(&str, &str); 17] = [
 /// How servers tell that a script may not run one of its commands; no code is given for that.
 const DENIED: [&str; 2] = ["ACL failure in script", "executing the script can't run"];
 
-/// After these another connection may find a better server.
-const LEAVE: [&str; 4] = ["READONLY", "LOADING", "MASTERDOWN", "NOAUTH"];
+pub(super) const SLOW: &str = "did not answer in time";
 
 #[cfg(test)]
 mod tests {
@@ -215,6 +223,6 @@ mod tests {
         insta::assert_snapshot!(said(&error("ERR unknown command 'AUTH', with args beginning with: 'canary'")), @"refused a command (ERR)");
         insta::assert_snapshot!(said(&error("ERR Error running script (call to f_1): @user_script:1: -OOM command not allowed")), @"is full (OOM); give it more `maxmemory`");
         insta::assert_snapshot!(said(&error("ODD\u{1b}[31m thing")), @"refused with ODD31m");
-        assert!(is_answer(&error("OOM x")) && !is_answer(&error("READONLY x")));
+        assert!(is_refusal(&error("OOM x")) && is_refusal(&error("READONLY x")));
     }
 }

@@ -1,8 +1,8 @@
-//! Discovery and JWKS over HTTPS; cache, cool-down, one fetch at a time.
+//! Discovery and JWKS over HTTPS; one task per issuer fetches its keys.
 //!
 //! What callers may rely on: a known key never waits and never causes a fetch; an unknown one causes
-//! at most one fetch per issuer in 30 s, whatever comes of it; no lock is held while an issuer is
-//! asked; a request that goes away stops nothing. All intervals are the [`Clock`]'s monotonic time.
+//! at most one fetch per issuer in 30 s, whatever comes of it; one issuer never delays another; a
+//! request that goes away stops nothing. All intervals are the [`Clock`]'s monotonic time.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
-use tokio::task::JoinHandle;
 
 use super::{KeyError, KeySet, KeySource};
 use crate::clock::Clock;
@@ -24,52 +23,46 @@ mod state;
 
 pub use fetch::{Fetch, HttpsFetch, Lookup, key_set_url};
 
-use state::IssuerKeys;
+use state::{IssuerKeys, LONGEST_WAIT, Want};
 
-/// The key sets of all configured issuers, kept fresh in the background.
+/// The key sets of all configured issuers, kept fresh in the background until dropped.
 pub struct RemoteKeys {
-    shared: Arc<Shared>,
-    ticker: Option<JoinHandle<()>>,
-}
-
-struct Shared {
     issuers: ArcSwap<HashMap<String, Arc<IssuerKeys>>>,
     fetch: Arc<dyn Fetch>,
     clock: Arc<dyn Clock>,
+    ticks: bool,
 }
 
 impl RemoteKeys {
-    /// Fetches over HTTPS, and keeps on until dropped. Must be called within a tokio runtime.
-    /// Nothing is waited for: an issuer that is down does not delay the start (T-68).
+    /// Fetches over HTTPS. Must be called within a tokio runtime. Nothing is waited for: an issuer
+    /// that is down does not delay the start (T-68).
     #[must_use]
     pub fn start(issuers: &[Arc<TrustedIssuer>], clock: Arc<dyn Clock>) -> Self {
-        let mut keys = Self::with_fetch(issuers, clock, Arc::new(HttpsFetch::new()));
-        let shared = Arc::clone(&keys.shared);
-        keys.ticker = Some(tokio::spawn(async move {
-            let mut interval = tokio::time::interval(TICK);
-            loop {
-                interval.tick().await;
-                shared.tick();
-            }
-        }));
-        keys
+        Self::new(issuers, clock, Arc::new(HttpsFetch::new()), true)
     }
 
-    /// Fetches by `fetch`, and in the background only when [`tick`](Self::tick) is called.
+    /// Fetches by `fetch`, and in the background only when [`tick`](Self::tick) is called. Must be
+    /// called within a tokio runtime.
     #[must_use]
     pub fn with_fetch(
         issuers: &[Arc<TrustedIssuer>],
         clock: Arc<dyn Clock>,
         fetch: Arc<dyn Fetch>,
     ) -> Self {
-        let shared = Shared {
+        Self::new(issuers, clock, fetch, false)
+    }
+
+    fn new(
+        issuers: &[Arc<TrustedIssuer>],
+        clock: Arc<dyn Clock>,
+        fetch: Arc<dyn Fetch>,
+        ticks: bool,
+    ) -> Self {
+        let keys = Self {
             issuers: ArcSwap::default(),
             fetch,
             clock,
-        };
-        let keys = Self {
-            shared: Arc::new(shared),
-            ticker: None,
+            ticks,
         };
         keys.follow(issuers);
         keys
@@ -78,8 +71,7 @@ impl RemoteKeys {
     /// Takes over the issuers of a reload. Sets of issuers whose settings did not change stay; the
     /// others are forgotten, so that a stricter setting holds at once (T-64).
     pub fn follow(&self, issuers: &[Arc<TrustedIssuer>]) {
-        let now = self.shared.clock.monotonic();
-        let old = self.shared.issuers.load();
+        let old = self.issuers.load();
         let new = issuers
             .iter()
             .map(|issuer| {
@@ -87,45 +79,48 @@ impl RemoteKeys {
                     .get(&issuer.url)
                     .filter(|keys| keys.is_for(issuer))
                     .map(Arc::clone);
-                let keys = kept.unwrap_or_else(|| Arc::new(IssuerKeys::new(issuer, now)));
+                let keys = kept.unwrap_or_else(|| {
+                    Arc::new(IssuerKeys::start(
+                        issuer,
+                        &self.fetch,
+                        &self.clock,
+                        self.ticks,
+                    ))
+                });
                 (issuer.url.clone(), keys)
             })
             .collect();
-        self.shared.issuers.store(Arc::new(new));
+        self.issuers.store(Arc::new(new));
     }
 
     /// Starts every refresh that is due.
     pub fn tick(&self) {
-        self.shared.tick();
+        for keys in self.issuers.load().values() {
+            drop(keys.request(Want::Due));
+        }
     }
 
     /// Fetches every issuer's keys anew, cool-down or not, and waits for the answers (T-64).
     pub async fn force_refresh(&self) {
-        let started: Vec<_> = self
-            .shared
-            .issuers
-            .load()
-            .values()
-            .map(|keys| keys.start(&self.shared.fetch, &self.shared.clock))
-            .collect();
-        for done in started {
-            state::wait(done).await;
-        }
+        let issuers = self.issuers.load_full();
+        let fetches = issuers.values().map(|keys| keys.request(Want::Now));
+        let fetches = futures_util::future::join_all(fetches);
+        // Those that take longer end in the background.
+        let _ = tokio::time::timeout(LONGEST_WAIT, fetches).await;
     }
 
     /// The keys of the issuer with this URL, as far as they may be used now.
     #[must_use]
     pub fn set(&self, issuer: &str) -> Option<Arc<KeySet>> {
-        let issuers = self.shared.issuers.load();
-        issuers.get(issuer)?.set(self.shared.clock.monotonic())
+        let issuers = self.issuers.load();
+        issuers.get(issuer)?.usable().ok()
     }
 
     /// How it stands with each issuer's keys, in the order of their names.
     #[must_use]
     pub fn status(&self) -> Vec<IssuerStatus> {
-        let now = self.shared.clock.monotonic();
-        let issuers = self.shared.issuers.load();
-        let mut all: Vec<_> = issuers.values().map(|keys| keys.status(now)).collect();
+        let issuers = self.issuers.load();
+        let mut all: Vec<_> = issuers.values().map(|keys| keys.status()).collect();
         all.sort_by(|one, other| one.name.cmp(&other.name));
         all
     }
@@ -138,12 +133,12 @@ impl KeySource for RemoteKeys {
         issuer: &Arc<TrustedIssuer>,
         kid: Option<&str>,
     ) -> Result<Arc<KeySet>, KeyError> {
-        let found = self.shared.issuers.load().get(&issuer.url).map(Arc::clone);
+        let found = self.issuers.load().get(&issuer.url).map(Arc::clone);
         let keys = found.ok_or_else(|| KeyError::Unavailable {
             issuer: issuer.url.clone(),
             cause: "it is not among the issuers whose keys are fetched".to_owned(),
         })?;
-        keys.get(kid, &self.shared.fetch, &self.shared.clock).await
+        keys.get(kid).await
     }
 }
 
@@ -152,23 +147,6 @@ impl fmt::Debug for RemoteKeys {
         f.debug_struct("RemoteKeys")
             .field("status", &self.status())
             .finish_non_exhaustive()
-    }
-}
-
-impl Drop for RemoteKeys {
-    fn drop(&mut self) {
-        if let Some(ticker) = &self.ticker {
-            ticker.abort();
-        }
-    }
-}
-
-impl Shared {
-    fn tick(&self) {
-        let now = self.clock.monotonic();
-        for keys in self.issuers.load().values() {
-            keys.refresh_if_due(now, &self.fetch, &self.clock);
-        }
     }
 }
 
@@ -192,6 +170,3 @@ pub struct IssuerStatus {
     /// the issuer's settings change.
     pub fetches: BTreeMap<&'static str, u64>,
 }
-
-/// How often due refreshes are looked for.
-const TICK: Duration = Duration::from_secs(1);

@@ -115,9 +115,9 @@ async fn pass(mut client: TcpStream, server: u16, wishes: Arc<Wishes>) {
     }
 }
 
-/// Changes the seconds of an answer to `TIME`, which stands at the front.
+/// Changes the seconds of the server's time, which begins the answer of a script.
 fn set_ahead(said: &mut [u8], ahead: u64) {
-    const FRONT: &[u8] = b"*2\r\n$10\r\n";
+    const FRONT: &[u8] = b"*2\r\n*2\r\n$10\r\n";
     if ahead == 0 || !said.starts_with(FRONT) {
         return;
     }

@@ -452,6 +452,40 @@ async fn only_the_right_password_is_let_in() {
 
 /// T-98
 #[tokio::test]
+async fn a_password_that_was_wrong_or_has_changed_is_read_again() {
+    let mut redis = Redis::with_password("canary-81f2-right");
+    redis.known_for_long();
+    let file = redis.file("password");
+    fs::write(&file, "canary-81f2-wrong\n").unwrap();
+    let stage = Stage::with(RedisSettings {
+        password: Some(SecretSource::File(file.clone())),
+        ..settings(redis.port())
+    })
+    .await;
+    let said = stage.problem().await;
+    assert!(said.contains("refused the login"), "{said}");
+    fs::write(&file, "canary-81f2-right\n").unwrap();
+    stage.ready().await;
+    stage
+        .take(&stage.broker.github(|_| {}), READ)
+        .await
+        .unwrap();
+    fs::write(&file, "canary-81f2-next\n").unwrap();
+    redis.say(&["CONFIG", "SET", "requirepass", "canary-81f2-next"]);
+    redis.password = Some("canary-81f2-next".to_owned());
+    redis.say(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]);
+    stage
+        .until("the connection is lost", |problem| problem.is_some())
+        .await;
+    stage.ready().await;
+    stage
+        .take(&stage.broker.github(|_| {}), READ)
+        .await
+        .unwrap();
+}
+
+/// T-98
+#[tokio::test]
 async fn tls_trusts_the_configured_ca_and_no_other() {
     let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
     let redis = Redis::with_tls(&made.cert.pem(), &made.signing_key.serialize_pem());

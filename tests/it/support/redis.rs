@@ -20,7 +20,7 @@ pub(crate) struct Redis {
     port: u16,
     arguments: Vec<String>,
     child: Option<Child>,
-    password: Option<String>,
+    pub(crate) password: Option<String>,
 }
 
 impl Redis {

@@ -1,12 +1,13 @@
-//! One issuer's keys: the last good set, and when to ask again.
+//! One issuer's keys: the last good set, and the task that fetches it.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwapOption;
-use tokio::sync::{Semaphore, watch};
-use tracing::Instrument as _;
+use arc_swap::ArcSwap;
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::task::JoinSet;
+use tracing::{Instrument as _, Span};
 
 use super::fetch::Fetch;
 use super::{IssuerStatus, KeyError, KeySet, report};
@@ -14,66 +15,76 @@ use crate::clock::Clock;
 use crate::token::TrustedIssuer;
 use crate::token::keys::Admission;
 
-/// One issuer's keys. Readers load one pointer; the lock guards only the plan of fetches and is
-/// never held across one (T-61).
+/// One issuer's keys. Readers load what the issuer's task published, and send it a request where they
+/// need a fetch. The task ends when this is dropped.
 pub(super) struct IssuerKeys {
     issuer: Arc<TrustedIssuer>,
-    admission: Admission,
-    known: ArcSwapOption<Known>,
-    plan: Mutex<Plan>,
+    clock: Arc<dyn Clock>,
+    published: Arc<ArcSwap<State>>,
+    requests: mpsc::UnboundedSender<Request>,
     /// Requests that wait for a fetch. More than these are answered from what is known, so that
     /// unknown key ids at a hanging issuer cannot hold every exchange there is.
     waiters: Semaphore,
 }
 
-/// A set as a whole, and which fetch brought it.
-struct Known {
-    set: Arc<KeySet>,
-    asked_at: Duration,
-    sequence: u64,
-}
-
-struct Plan {
-    /// Of the fetch that was started last.
-    sequence: u64,
-    /// The fetch that was started last, while it runs.
-    running: Option<Done>,
-    /// The latest of the fetches that have ended.
-    ended: u64,
-    /// From when an unknown key id may cause a fetch (T-60).
-    slot_free_at: Duration,
-    /// When to refresh in the background.
-    due_at: Duration,
-    /// From when a request without any keys may cause a fetch.
-    retry_at: Duration,
-    failures: u32,
+#[derive(Clone, Default)]
+struct State {
+    known: Option<Known>,
     last_error: Option<KeyError>,
     /// How many fetches ended in which way.
     fetches: BTreeMap<&'static str, u64>,
 }
 
-/// Closes when a fetch is over.
-pub(super) type Done = watch::Receiver<()>;
+#[derive(Clone)]
+struct Known {
+    set: Arc<KeySet>,
+    asked_at: Duration,
+}
+
+/// Why a fetch is wanted.
+#[derive(Clone, Copy)]
+pub(super) enum Want {
+    /// A key that is not known: at most one fetch per cool-down (T-60).
+    Key,
+    /// A background refresh, if one is due.
+    Due,
+    /// Whatever else runs, and cool-down or not.
+    Now,
+}
+
+struct Request {
+    want: Want,
+    /// The fetch logs under the request's id.
+    span: Span,
+    /// Answered when the fetch has ended, dropped if there is none.
+    ended: oneshot::Sender<()>,
+}
 
 impl IssuerKeys {
-    /// Without keys yet; the first fetch is due within two seconds, spread so that replicas that
-    /// start together do not ask together (T-68).
-    pub(super) fn new(issuer: &Arc<TrustedIssuer>, now: Duration) -> Self {
+    /// Starts the issuer's task, without keys yet. It looks for due refreshes where it `ticks`.
+    pub(super) fn start(
+        issuer: &Arc<TrustedIssuer>,
+        fetch: &Arc<dyn Fetch>,
+        clock: &Arc<dyn Clock>,
+        ticks: bool,
+    ) -> Self {
+        let published = Arc::new(ArcSwap::default());
+        let (requests, received) = mpsc::unbounded_channel();
+        let task = Task {
+            issuer: Arc::clone(issuer),
+            fetch: Arc::clone(fetch),
+            clock: Arc::clone(clock),
+            published: Arc::clone(&published),
+            plan: Plan::new(clock.monotonic()),
+            running: JoinSet::new(),
+            waiting: Vec::new(),
+        };
+        tokio::spawn(task.run(received, ticks));
         Self {
             issuer: Arc::clone(issuer),
-            admission: Admission::for_issuer(issuer),
-            known: ArcSwapOption::empty(),
-            plan: Mutex::new(Plan {
-                sequence: 0,
-                running: None,
-                ended: 0,
-                slot_free_at: now,
-                due_at: now.saturating_add(spread(WARM_UP)),
-                retry_at: now,
-                failures: 0,
-                last_error: None,
-                fetches: BTreeMap::new(),
-            }),
+            clock: Arc::clone(clock),
+            published,
+            requests,
             waiters: Semaphore::new(MOST_WAITERS),
         }
     }
@@ -87,72 +98,43 @@ impl IssuerKeys {
 
     /// The set to check a token with that names `kid`: at once where it is known, else after one
     /// fetch where one may be made.
-    pub(super) async fn get(
-        self: &Arc<Self>,
-        kid: Option<&str>,
-        fetch: &Arc<dyn Fetch>,
-        clock: &Arc<dyn Clock>,
-    ) -> Result<Arc<KeySet>, KeyError> {
-        let usable = self.usable(clock.monotonic());
+    pub(super) async fn get(&self, kid: Option<&str>) -> Result<Arc<KeySet>, KeyError> {
+        let usable = self.usable();
         if has_answer(&usable, kid) {
             return usable;
         }
         let Ok(_waiting) = self.waiters.try_acquire() else {
             return usable;
         };
-        // Whether or not the wait came to its end, what is known by now is the answer.
-        let _ = tokio::time::timeout(LONGEST_WAIT, self.wait_for(kid, fetch, clock)).await;
-        self.usable(clock.monotonic())
-    }
-
-    /// Waits for the fetch that runs, or for one of our own. The running one may have asked before
-    /// the key was there, so it does not count as this request's fetch (T-63).
-    async fn wait_for(
-        self: &Arc<Self>,
-        kid: Option<&str>,
-        fetch: &Arc<dyn Fetch>,
-        clock: &Arc<dyn Clock>,
-    ) {
-        for _ in 0..2 {
-            let now = clock.monotonic();
-            let usable = self.usable(now);
-            if has_answer(&usable, kid) {
-                return;
+        // A fetch that runs already may have asked before the key was there, so it does not count as
+        // this request's own (T-63).
+        let fetches = async {
+            for _ in 0..2 {
+                if self.request(Want::Key).await.is_err() || has_answer(&self.usable(), kid) {
+                    return;
+                }
             }
-            match self.fetch_for_request(usable.is_ok(), now, fetch, clock) {
-                Some(done) => wait(done).await,
-                None => return,
-            }
-        }
-    }
-
-    /// Starts a fetch if one is due and none runs.
-    pub(super) fn refresh_if_due(
-        self: &Arc<Self>,
-        now: Duration,
-        fetch: &Arc<dyn Fetch>,
-        clock: &Arc<dyn Clock>,
-    ) {
-        let mut plan = self.plan();
-        if plan.running().is_none() && now >= plan.due_at {
-            self.start_with(&mut plan, fetch, clock);
-        }
-    }
-
-    /// Starts a fetch, whatever else runs.
-    pub(super) fn start(self: &Arc<Self>, fetch: &Arc<dyn Fetch>, clock: &Arc<dyn Clock>) -> Done {
-        let mut plan = self.plan();
-        self.start_with(&mut plan, fetch, clock)
-    }
-
-    pub(super) fn status(&self, now: Duration) -> IssuerStatus {
-        let known = self.known.load();
-        let (last_error, fetches) = {
-            let plan = self.plan();
-            let last_error = plan.last_error.as_ref().map(KeyError::to_string);
-            (last_error, plan.fetches.clone())
         };
-        let unusable = match self.usable(now) {
+        // Whether or not the wait came to its end, what is known by now is the answer.
+        let _ = tokio::time::timeout(LONGEST_WAIT, fetches).await;
+        self.usable()
+    }
+
+    /// Asks the task for a fetch. The receiver ends when the fetch has, and fails if there is none.
+    pub(super) fn request(&self, want: Want) -> oneshot::Receiver<()> {
+        let (ended, receiver) = oneshot::channel();
+        let span = Span::current();
+        // The task ends after its sender; should it be gone, the receiver fails.
+        let _ = self.requests.send(Request { want, span, ended });
+        receiver
+    }
+
+    pub(super) fn status(&self) -> IssuerStatus {
+        let state = self.published.load();
+        let last_error = state.last_error.as_ref().map(KeyError::to_string);
+        let known = state.known.as_ref();
+        let now = self.clock.monotonic();
+        let unusable = match state.usable(&self.issuer, now) {
             Ok(set) if set.is_empty() => Some(nothing_admitted(&set)),
             Ok(_) => None,
             Err(KeyError::Unavailable { cause, .. }) => Some(cause),
@@ -161,185 +143,203 @@ impl IssuerKeys {
         IssuerStatus {
             name: self.issuer.name.clone(),
             url: self.issuer.url.clone(),
-            keys: known.as_ref().map(|known| known.set.len()),
-            age: known
-                .as_ref()
-                .map(|known| now.saturating_sub(known.asked_at)),
+            keys: known.map(|known| known.set.len()),
+            age: known.map(|known| now.saturating_sub(known.asked_at)),
             usable: unusable.is_none(),
             problem: unusable.or_else(|| last_error.clone()),
             last_error,
-            fetches,
+            fetches: state.fetches.clone(),
         }
     }
 
     /// The last good set, if it may still be used.
-    pub(super) fn set(&self, now: Duration) -> Option<Arc<KeySet>> {
-        self.usable(now).ok()
+    pub(super) fn usable(&self) -> Result<Arc<KeySet>, KeyError> {
+        let state = self.published.load();
+        state.usable(&self.issuer, self.clock.monotonic())
     }
+}
 
+impl State {
     /// The last good set, unless it is too old (T-65). Traffic makes it no younger.
-    fn usable(&self, now: Duration) -> Result<Arc<KeySet>, KeyError> {
-        let cause = || match &self.plan().last_error {
+    fn usable(&self, issuer: &TrustedIssuer, now: Duration) -> Result<Arc<KeySet>, KeyError> {
+        let cause = || match &self.last_error {
             Some(error) => error.to_string(),
             None => "nothing was fetched yet".to_owned(),
         };
-        let Some(known) = self.known.load_full() else {
+        let Some(known) = &self.known else {
             return Err(KeyError::Unavailable {
-                issuer: self.issuer.url.clone(),
+                issuer: issuer.url.clone(),
                 cause: cause(),
             });
         };
         let age = now.saturating_sub(known.asked_at);
         if age > LONGEST_AGE {
             return Err(KeyError::Stale {
-                issuer: self.issuer.url.clone(),
+                issuer: issuer.url.clone(),
                 minutes: age.as_secs() / 60,
                 cause: cause(),
             });
         }
         Ok(Arc::clone(&known.set))
     }
-
-    /// Joins the fetch that runs, or starts one where the cool-down allows. The slot is taken before
-    /// the fetch and spent whatever comes of it.
-    fn fetch_for_request(
-        self: &Arc<Self>,
-        has_keys: bool,
-        now: Duration,
-        fetch: &Arc<dyn Fetch>,
-        clock: &Arc<dyn Clock>,
-    ) -> Option<Done> {
-        let mut plan = self.plan();
-        if let Some(done) = plan.running() {
-            return Some(done);
-        }
-        let allowed_at = if has_keys {
-            plan.slot_free_at
-        } else {
-            plan.retry_at
-        };
-        if now < allowed_at {
-            return None;
-        }
-        plan.slot_free_at = now.saturating_add(COOL_DOWN);
-        Some(self.start_with(&mut plan, fetch, clock))
-    }
-
-    /// The fetch runs in a task of its own, so that nobody who goes away takes it along (T-62). It
-    /// is made and read within another one, so that a panic there, over odd key material too, is a
-    /// failed fetch and nothing more (T-39).
-    fn start_with(
-        self: &Arc<Self>,
-        plan: &mut Plan,
-        fetch: &Arc<dyn Fetch>,
-        clock: &Arc<dyn Clock>,
-    ) -> Done {
-        plan.sequence = plan.sequence.saturating_add(1);
-        let sequence = plan.sequence;
-        let (still_running, done) = watch::channel(());
-        plan.running = Some(done.clone());
-        let (keys, fetch, clock) = (Arc::clone(self), Arc::clone(fetch), Arc::clone(clock));
-        let asked_at = clock.monotonic();
-        // A fetch that a request started logs under the request's id.
-        let fetched = async move {
-            let asking = Arc::clone(&keys);
-            let fetching = async move {
-                let document = fetch.key_set(&asking.issuer).await?;
-                KeySet::from_jwks(&document, &asking.admission)
-            };
-            let fetching = tokio::spawn(fetching.in_current_span());
-            let outcome = fetching.await.unwrap_or_else(|_| {
-                Err(KeyError::Fetch("the fetch stopped unexpectedly".to_owned()))
-            });
-            keys.finish(sequence, asked_at, outcome, clock.monotonic());
-            drop(still_running);
-        };
-        tokio::spawn(fetched.in_current_span());
-        done
-    }
-
-    fn finish(
-        &self,
-        sequence: u64,
-        asked_at: Duration,
-        outcome: Result<KeySet, KeyError>,
-        now: Duration,
-    ) {
-        let mut plan = self.plan();
-        plan.count(&outcome);
-        if plan.sequence == sequence {
-            plan.running = None;
-        }
-        // What became of an earlier fetch says nothing any more once a later one has ended.
-        let is_latest = sequence > plan.ended;
-        plan.ended = plan.ended.max(sequence);
-        match outcome {
-            Ok(set) => {
-                if is_latest {
-                    plan.succeeded(now);
-                }
-                self.store(Known {
-                    set: Arc::new(set),
-                    asked_at,
-                    sequence,
-                });
-            }
-            Err(error) => {
-                report::log_failure(&self.issuer, &error, self.known.load().is_some());
-                if is_latest {
-                    plan.failed(error, now);
-                }
-            }
-        }
-    }
-
-    /// A set replaces an older one as a whole. An answer to an earlier question never replaces one to
-    /// a later (T-62). Called with the plan locked, so two answers cannot pass each other here.
-    fn store(&self, new: Known) {
-        let old = self.known.load_full();
-        if old.as_ref().is_some_and(|old| old.sequence > new.sequence) {
-            return;
-        }
-        let before = old.as_ref().map(|old| &*old.set);
-        report::log_left_out(&self.issuer, &new.set, before);
-        self.known.store(Some(Arc::new(new)));
-    }
-
-    /// No code that can panic runs under this lock, and a plan is never half-changed.
-    fn plan(&self) -> MutexGuard<'_, Plan> {
-        self.plan.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
-impl Plan {
-    fn count(&mut self, outcome: &Result<KeySet, KeyError>) {
-        let ended = match outcome {
+/// Owns the plan of an issuer's fetches.
+struct Task {
+    issuer: Arc<TrustedIssuer>,
+    fetch: Arc<dyn Fetch>,
+    clock: Arc<dyn Clock>,
+    published: Arc<ArcSwap<State>>,
+    plan: Plan,
+    /// The fetch whose result counts, in a task of its own: a panic there, over odd key material too,
+    /// is a failed fetch and nothing more (T-39).
+    running: JoinSet<Result<Known, KeyError>>,
+    waiting: Vec<oneshot::Sender<()>>,
+}
+
+impl Task {
+    async fn run(mut self, mut requests: mpsc::UnboundedReceiver<Request>, ticks: bool) {
+        let mut tick = tokio::time::interval(TICK);
+        loop {
+            tokio::select! {
+                _ = tick.tick(), if ticks => self.refresh_if_due(Span::none()),
+                request = requests.recv() => match request {
+                    Some(request) => self.accept(request),
+                    None => return,
+                },
+                Some(ended) = self.running.join_next() => {
+                    self.finish(ended.unwrap_or_else(|_| {
+                        let error = KeyError::Fetch("the fetch stopped unexpectedly".to_owned());
+                        report::log_failure(&self.issuer, &error, self.published.load().known.is_some());
+                        Err(error)
+                    }));
+                    for waiting in self.waiting.drain(..) {
+                        // A request that has gone away needs no answer.
+                        let _ = waiting.send(());
+                    }
+                }
+            }
+        }
+    }
+
+    fn accept(&mut self, Request { want, span, ended }: Request) {
+        let now = self.clock.monotonic();
+        let has_keys = self.published.load().usable(&self.issuer, now).is_ok();
+        match want {
+            Want::Now => self.start(now, span),
+            Want::Due => self.refresh_if_due(span),
+            Want::Key if self.running.is_empty() && self.plan.take_slot(has_keys, now) => {
+                self.start(now, span);
+            }
+            Want::Key => {}
+        }
+        if !self.running.is_empty() {
+            self.waiting.push(ended);
+        }
+    }
+
+    fn refresh_if_due(&mut self, span: Span) {
+        let now = self.clock.monotonic();
+        if self.running.is_empty() && now >= self.plan.due_at {
+            self.start(now, span);
+        }
+    }
+
+    /// Starts a fetch. The result of one that still runs no longer counts, so an answer to an earlier
+    /// question never replaces one to a later (T-62).
+    fn start(&mut self, asked_at: Duration, span: Span) {
+        let (issuer, fetch) = (Arc::clone(&self.issuer), Arc::clone(&self.fetch));
+        let before = self.published.load_full();
+        let fetching = async move {
+            let fetched = match fetch.key_set(&issuer).await {
+                Ok(document) => KeySet::from_jwks(&document, &Admission::for_issuer(&issuer)),
+                Err(error) => Err(error),
+            };
+            let before = before.known.as_ref().map(|known| &*known.set);
+            match &fetched {
+                Ok(set) => report::log_left_out(&issuer, set, before),
+                Err(error) => report::log_failure(&issuer, error, before.is_some()),
+            }
+            fetched.map(|set| Known {
+                set: Arc::new(set),
+                asked_at,
+            })
+        };
+        self.running.detach_all();
+        self.running.spawn(fetching.instrument(span));
+    }
+
+    fn finish(&mut self, outcome: Result<Known, KeyError>) {
+        let now = self.clock.monotonic();
+        let mut state = State::clone(&self.published.load());
+        let ended = match &outcome {
             Ok(_) => "ok",
             Err(error) => error.reason().code(),
         };
-        let count = self.fetches.entry(ended).or_default();
+        let count = state.fetches.entry(ended).or_default();
         *count = count.saturating_add(1);
+        match outcome {
+            Ok(known) => {
+                self.plan.succeeded(now);
+                state.known = Some(known);
+                state.last_error = None;
+            }
+            Err(error) => {
+                self.plan.failed(now);
+                state.last_error = Some(error);
+            }
+        }
+        self.published.store(Arc::new(state));
+    }
+}
+
+struct Plan {
+    /// From when an unknown key id may cause a fetch (T-60).
+    slot_free_at: Duration,
+    /// When to refresh in the background.
+    due_at: Duration,
+    /// From when a request without any keys may cause a fetch.
+    retry_at: Duration,
+    failures: u32,
+}
+
+impl Plan {
+    /// The first fetch is due within two seconds, spread so that replicas that start together do not
+    /// ask together (T-68).
+    fn new(now: Duration) -> Self {
+        Self {
+            slot_free_at: now,
+            due_at: now.saturating_add(spread(WARM_UP)),
+            retry_at: now,
+            failures: 0,
+        }
     }
 
-    /// The fetch that runs, if one does. One whose task is gone without having told its end is over.
-    fn running(&self) -> Option<Done> {
-        let running = self.running.as_ref();
-        running.filter(|done| done.has_changed().is_ok()).cloned()
+    /// Takes the slot for a request's fetch, if it is free; it is spent whatever comes of the fetch.
+    fn take_slot(&mut self, has_keys: bool, now: Duration) -> bool {
+        let free_at = if has_keys {
+            self.slot_free_at
+        } else {
+            self.retry_at
+        };
+        let is_free = now >= free_at;
+        if is_free {
+            self.slot_free_at = now.saturating_add(COOL_DOWN);
+        }
+        is_free
     }
 
     fn succeeded(&mut self, now: Duration) {
         self.failures = 0;
-        self.last_error = None;
         self.retry_at = now;
         self.due_at = now.saturating_add(between(SOONEST_REFRESH, LATEST_REFRESH));
     }
 
-    fn failed(&mut self, error: KeyError, now: Duration) {
+    fn failed(&mut self, now: Duration) {
         let pause = back_off(self.failures);
         self.failures = self.failures.saturating_add(1);
         self.retry_at = now.saturating_add(pause);
         self.due_at = now.saturating_add(between(pause.saturating_sub(pause / 10), pause));
-        self.last_error = Some(error);
     }
 }
 
@@ -389,20 +389,9 @@ fn key_settings(issuer: &TrustedIssuer) -> impl PartialEq {
     (name, fetched, admitted)
 }
 
-/// Waits until a fetch is over, as long as one can take.
-pub(super) async fn wait(mut done: Done) {
-    // An error is the end of the fetch, and a timeout leaves the caller with what there is.
-    let _ = tokio::time::timeout(LONGEST_WAIT, done.changed()).await;
-}
-
 /// 1 s, doubled with every failure in a row, at most 60 s.
 fn back_off(failures: u32) -> Duration {
-    Duration::from_secs(
-        1_u64
-            .checked_shl(failures.min(6))
-            .unwrap_or(u64::MAX)
-            .min(60),
-    )
+    Duration::from_secs(2_u64.saturating_pow(failures).min(60))
 }
 
 /// Somewhere from the one to the other.
@@ -428,7 +417,9 @@ const COOL_DOWN: Duration = Duration::from_secs(30);
 /// How long a set serves after it was asked for (T-65).
 const LONGEST_AGE: Duration = Duration::from_secs(3_600);
 /// A fetch takes at most five seconds (T-58).
-const LONGEST_WAIT: Duration = Duration::from_secs(6);
+pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(6);
+/// How often a due refresh is looked for.
+const TICK: Duration = Duration::from_secs(1);
 /// Within which a new issuer's keys are fetched.
 const WARM_UP: Duration = Duration::from_secs(2);
 /// Per issuer.
@@ -437,8 +428,10 @@ const MOST_WAITERS: usize = 64;
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
+    use std::sync::atomic::{AtomicBool, Ordering};
 
     use super::*;
+    use crate::clock::SystemClock;
 
     /// T-65
     #[test]
@@ -455,13 +448,9 @@ mod tests {
     fn a_failed_background_fetch_is_repeated_after_a_minute_at_the_latest() {
         for _ in 0..1_000 {
             let now = Duration::from_secs(1_000);
-            let keys = IssuerKeys::new(
-                &Arc::new(TrustedIssuer::new("ci", "https://ci.example")),
-                now,
-            );
-            let mut plan = keys.plan();
+            let mut plan = Plan::new(now);
             plan.failures = 20;
-            plan.failed(KeyError::Fetch("down".to_owned()), now);
+            plan.failed(now);
             let pause = plan.due_at.saturating_sub(now).as_secs_f64();
             assert!((54.0..=60.0).contains(&pause), "{pause}");
         }
@@ -481,33 +470,43 @@ mod tests {
         assert!(seen.len() > 100, "replicas drift apart");
     }
 
+    #[derive(Debug, Default)]
+    struct PanicsOnce(AtomicBool);
+
+    #[async_trait::async_trait]
+    impl Fetch for PanicsOnce {
+        async fn key_set(&self, _: &TrustedIssuer) -> Result<Vec<u8>, KeyError> {
+            assert!(self.0.swap(true, Ordering::SeqCst), "the first time");
+            Ok(br#"{"keys":[]}"#.to_vec())
+        }
+    }
+
     /// T-39, T-60
-    #[test]
-    fn a_fetch_whose_task_is_gone_blocks_no_other() {
-        let now = Duration::ZERO;
-        let keys = IssuerKeys::new(
-            &Arc::new(TrustedIssuer::new("ci", "https://ci.example")),
-            now,
+    #[tokio::test]
+    async fn a_fetch_whose_task_is_gone_blocks_no_other() {
+        let issuer = Arc::new(TrustedIssuer::new("ci", "https://ci.example"));
+        let fetch: Arc<dyn Fetch> = Arc::new(PanicsOnce::default());
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+        let keys = IssuerKeys::start(&issuer, &fetch, &clock, false);
+        keys.request(Want::Now).await.unwrap();
+        let status = keys.status();
+        assert_eq!(
+            status.last_error.as_deref(),
+            Some("the fetch stopped unexpectedly")
         );
-        let mut plan = keys.plan();
-        let (still_running, done) = watch::channel(());
-        plan.running = Some(done);
-        assert!(plan.running().is_some());
-        drop(still_running);
-        assert!(plan.running().is_none());
+        keys.request(Want::Now).await.unwrap();
+        assert_eq!(keys.status().keys, Some(0));
     }
 
     /// T-64
     #[test]
     fn only_settings_that_decide_about_keys_lose_the_keys_at_hand() {
-        let issuer = TrustedIssuer::new("ci", "https://ci.example");
-        let keys = IssuerKeys::new(&Arc::new(issuer.clone()), Duration::ZERO);
+        let before = TrustedIssuer::new("ci", "https://ci.example");
         let changed = |change: fn(&mut TrustedIssuer)| {
-            let mut issuer = issuer.clone();
+            let mut issuer = before.clone();
             change(&mut issuer);
-            !keys.is_for(&issuer)
+            key_settings(&before) != key_settings(&issuer)
         };
-        assert!(keys.is_for(&issuer));
         assert!(!changed(|issuer| issuer.max_age = 60));
         assert!(!changed(
             |issuer| issuer.blocked_kids = vec!["k1".to_owned()]
