@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::support::TestBroker;
 use crate::support::broker::POLICIES;
 
-const KEY: &str = "0123456789abcdefghijklmnopqrstuvwxyz_-ABCDE";
+const KEY: &str = "Qm7zXw2Lr9Tk4Vb1Nc8Jd5Hf3Gs6Pa0Yu-EiOo_RtWx";
 
 /// T-69
 #[tokio::test]

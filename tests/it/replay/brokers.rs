@@ -79,7 +79,7 @@ async fn two_brokers_on_one_store_give_one_login_for_one_key() {
         Arc::new(broker(redis.port()).await),
     ];
     let token = brokers[0].github(|_| {});
-    let key = "0123456789abcdefghijklmnopqrstuv";
+    let key = "Zx4Kt8Wq1Lm6Rv3Bn9Cd2Fh7Js5Gp0Ya";
     let mut asked = tokio::task::JoinSet::new();
     for n in 0..50 {
         let (broker, token) = (Arc::clone(&brokers[n % 2]), token.clone());
