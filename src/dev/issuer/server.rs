@@ -110,7 +110,10 @@ fn id_token(shared: &Shared, headers: &HeaderMap, query: &str) -> Response<Full<
     let request_token = headers
         .get(AUTHORIZATION)
         .and_then(|value| value.to_str().ok())
-        .and_then(|value| value.strip_prefix("Bearer "));
+        .and_then(|value| value.split_once(' '))
+        // RFC 9110 section 11.1: the name of a scheme is case-insensitive.
+        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
+        .map(|(_, token)| token);
     let audience = url::form_urlencoded::parse(query.as_bytes())
         .find_map(|(name, value)| (name == "audience").then(|| value.into_owned()));
     let token = request_token.and_then(|token| shared.id_token(token, audience.as_deref()));

@@ -172,6 +172,10 @@ async fn a_job_fetches_its_id_token_with_its_request_token() {
     );
     assert_ne!(signed["jti"], claims["jti"]);
     assert_eq!(fetch("", "request-token").await.0, 200);
+    // As `hallpass` sends it; the name of a scheme is case-insensitive.
+    let request = client.get(&url);
+    let answer = request.header("authorization", "bearer request-token");
+    assert_eq!(answer.send().await.unwrap().status(), 200);
     assert_eq!(fetch("&audience=x", "other").await.0, 401);
     assert_eq!(issuer.requested_audiences(), [AUDIENCE]);
 }
