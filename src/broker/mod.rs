@@ -83,10 +83,10 @@ pub async fn start(settings: &Settings, mut overrides: Overrides) -> Result<Runn
     let current: Current = Arc::new(ArcSwap::from_pointee(version));
     let (stop, stopped) = watch::channel(false);
     let (public_addr, operator_addr) = (public_listener.1, operator_listener.1);
-    let run = |listener, door| tokio::spawn(listener::run(listener, door, stopped.clone()));
+    let run = |listener, service| tokio::spawn(listener::run(listener, service, stopped.clone()));
     let listeners = vec![
-        run(public_listener.0, version::public_door(&current)),
-        run(operator_listener.0, version::operator_door(&current)),
+        run(public_listener.0, version::public_service(&current)),
+        run(operator_listener.0, version::operator_service(&current)),
     ];
     let wake = Arc::new(Notify::new());
     let reloader = Reloader::new(&current, &process, seen, overrides.reload, &wake);

@@ -15,7 +15,7 @@ use crate::credential::jwt::{self, JwtMint, Keys};
 use crate::credential::target::{PreviousTarget, Target, TargetSettings, Targets, With};
 use crate::exchange::{Components, Exchange};
 use crate::http::connection::Times;
-use crate::http::listener::{Door, Entrance, Rules};
+use crate::http::listener::{CurrentService, Rules, Service};
 use crate::http::operator::{Readiness, ReloadStatus};
 use crate::http::{Shared, operators, public};
 use crate::token::keys::{KeyError, OwnKeys};
@@ -33,8 +33,8 @@ pub(super) struct Version {
     /// Targets that could not be set up with the new settings and stay as before, each with the
     /// reason.
     pub(super) left: Vec<String>,
-    public: Arc<Entrance>,
-    operators: Arc<Entrance>,
+    public: Arc<Service>,
+    operators: Arc<Service>,
 }
 
 impl Version {
@@ -84,11 +84,11 @@ impl Version {
             ..rules.clone()
         };
         Ok(Self {
-            public: Arc::new(Entrance {
+            public: Arc::new(Service {
                 router: public(&shared),
                 rules,
             }),
-            operators: Arc::new(Entrance {
+            operators: Arc::new(Service {
                 router: operators(&shared),
                 rules: operator_rules,
             }),
@@ -110,13 +110,13 @@ impl Version {
 
 /// Returns the current router and limits of the public listener; called for every connection and
 /// every request.
-pub(super) fn public_door(current: &Current) -> Door {
+pub(super) fn public_service(current: &Current) -> CurrentService {
     let current = Arc::clone(current);
     Arc::new(move || Arc::clone(&current.load().public))
 }
 
 /// Returns the current router and limits of the operator listener.
-pub(super) fn operator_door(current: &Current) -> Door {
+pub(super) fn operator_service(current: &Current) -> CurrentService {
     let current = Arc::clone(current);
     Arc::new(move || Arc::clone(&current.load().operators))
 }

@@ -161,7 +161,7 @@ async fn fetch(
     let sharing = if args.keep {
         Sharing::Job
     } else {
-        Sharing::Nobody
+        Sharing::None
     };
     let mut changes = Changes::default();
     let inputs = &args.inputs.read()?;

@@ -50,7 +50,7 @@ pub fn run() -> ExitCode {
     let mut out = Terminal::new();
     let result = match Cli::try_parse() {
         Ok(cli) => cli.command.run(&mut out),
-        Err(told) => out.told_by_clap(&told),
+        Err(message) => out.clap_message(&message),
     };
     // What was not written changes no other failure, which is printed and has its own code.
     match result.and_then(|()| out.check()) {
@@ -260,9 +260,9 @@ impl Terminal {
     }
 
     /// Help, the version, or a slip on the command line, as clap words it.
-    fn told_by_clap(&mut self, told: &clap::Error) -> Result<(), Failure> {
-        let printed = told.print().and_then(|()| io::stdout().flush());
-        if told.use_stderr() {
+    fn clap_message(&mut self, message: &clap::Error) -> Result<(), Failure> {
+        let printed = message.print().and_then(|()| io::stdout().flush());
+        if message.use_stderr() {
             return Err(Failure::Child(USAGE));
         }
         self.note(printed);

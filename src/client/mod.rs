@@ -71,13 +71,13 @@ pub struct Settings {
     pub environment: Environment,
 }
 
-/// Whether the steps of a job share what they get.
+/// Whether steps of a job share a login.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sharing {
-    /// A later step that asks for the same gets the same login.
+    /// A later step with the same request gets the same login.
     Job,
-    /// This login is for one caller, who may end it.
-    Nobody,
+    /// The login is for one caller, which may revoke it.
+    None,
 }
 
 /// What a job asks for.
@@ -191,7 +191,7 @@ impl Client {
     ) -> Result<Received, ClientError> {
         let source = self.source()?;
         match (sharing, source.makes_new_tokens()) {
-            (Sharing::Nobody, _) => {
+            (Sharing::None, _) => {
                 let token = self.token_or(token, deadline).await?;
                 let pair = Pair::new(None)?;
                 self.exchange(ask, &token, &pair, deadline).await

@@ -64,7 +64,7 @@ impl Client {
         let mut ask = ask.clone();
         ask.inputs.insert(PUBLIC_KEY.to_owned(), key.public_line()?);
         // No other step has the key, so none can use the credential.
-        let received = self.get_until(&ask, Sharing::Nobody, token, deadline).await;
+        let received = self.get_until(&ask, Sharing::None, token, deadline).await;
         Ok(Obtained {
             received: received.map_err(spent)?,
             key: Some(key),
@@ -105,7 +105,7 @@ impl Client {
     /// The token that an earlier step used for the same ask, where the CI makes a new one each time.
     fn kept_token(&self, ask: &Ask, sharing: Sharing) -> Result<Option<IdToken>, ClientError> {
         let source = self.source()?;
-        if sharing == Sharing::Nobody || !source.makes_new_tokens() {
+        if sharing == Sharing::None || !source.makes_new_tokens() {
             return Ok(None);
         }
         let slot = Slot::of(&self.broker, ask, &source.job(&self.environment));

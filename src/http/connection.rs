@@ -27,7 +27,7 @@ use tokio_util::io::InspectReader;
 use tower::ServiceExt as _;
 
 use super::answer::{Refusal, RequestId};
-use super::listener::{Door, unread};
+use super::listener::{CurrentService, unread};
 use super::{Peer, gate};
 use crate::clock::{Clock as _, SystemClock};
 use crate::reason::Reason;
@@ -48,8 +48,13 @@ pub(crate) struct Times {
 
 /// Serves requests until either side ends the connection, a time runs out, or the listener stops: then
 /// the request being answered is the last.
-pub(super) async fn serve<S>(stream: S, peer: SocketAddr, door: &Door, times: Times, stop: Watcher)
-where
+pub(super) async fn serve<S>(
+    stream: S,
+    peer: SocketAddr,
+    current: &CurrentService,
+    times: Times,
+    stop: Watcher,
+) where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
     if !has_http_date() {
@@ -65,7 +70,7 @@ where
     let service = service_fn(|request: http::Request<Incoming>| {
         let size = request_size(&request);
         deadline.send_modify(Deadline::asked);
-        let router = door().router.clone();
+        let router = current().router.clone();
         async move {
             let mut request = request.map(Body::new);
             request.extensions_mut().insert(Peer(peer));
@@ -216,7 +221,7 @@ mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
 
     use super::*;
-    use crate::http::listener::{Entrance, Rules};
+    use crate::http::listener::{Rules, Service};
 
     /// The times of a broker without settings, on a clock that moves on when all wait.
     const TIMES: Times = Times {
@@ -233,7 +238,7 @@ mod tests {
             .route("/healthz", get(async || "ok"))
             .route("/token", post(async |body: axum::body::Bytes| body))
             .route("/never", get(async || std::future::pending::<()>().await));
-        let entrance = Arc::new(Entrance {
+        let current = Arc::new(Service {
             router,
             rules: Rules {
                 times: TIMES,
@@ -242,11 +247,11 @@ mod tests {
                 grace: Duration::ZERO,
             },
         });
-        let door: Door = Arc::new(move || Arc::clone(&entrance));
+        let service: CurrentService = Arc::new(move || Arc::clone(&current));
         let stop = GracefulShutdown::new();
         let peer = SocketAddr::from(([127, 0, 0, 1], 1));
         let watcher = stop.watcher();
-        tokio::spawn(async move { serve(theirs, peer, &door, TIMES, watcher).await });
+        tokio::spawn(async move { serve(theirs, peer, &service, TIMES, watcher).await });
         (ours, stop)
     }
 

@@ -1,4 +1,4 @@
-//! The accept loop of a listener: bounded connections, TLS within its time, an end when told.
+//! The accept loop of a listener: connection limit, TLS handshake timeout, graceful shutdown.
 
 use std::fmt;
 use std::io;
@@ -20,19 +20,19 @@ use super::connection::{self, Times};
 use super::oauth;
 use crate::reason::Reason;
 
-/// What a listener opens to: asked anew for each connection, and for each request on it, so that a
-/// reload reaches connections that are open already.
-pub(crate) type Door = Arc<dyn Fn() -> Arc<Entrance> + Send + Sync>;
+/// Returns the current router and rules. It is called for every connection and every request, so that
+/// a reload also applies to open connections.
+pub(crate) type CurrentService = Arc<dyn Fn() -> Arc<Service> + Send + Sync>;
 
 /// The routes behind a listener, and its rules.
-pub(crate) struct Entrance {
+pub(crate) struct Service {
     pub(crate) router: Router,
     pub(crate) rules: Rules,
 }
 
-impl fmt::Debug for Entrance {
+impl fmt::Debug for Service {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Entrance")
+        f.write_str("Service")
     }
 }
 
@@ -41,7 +41,7 @@ pub(crate) struct Rules {
     pub(crate) times: Times,
     /// TLS, and how long a handshake may take.
     pub(crate) tls: Option<(TlsAcceptor, Duration)>,
-    /// Open connections at once; the next one is told so and closed.
+    /// The most open connections; the next one gets a 503 and is closed.
     pub(crate) connections: usize,
     /// How long requests may take to end after `stop`.
     pub(crate) grace: Duration,
@@ -49,7 +49,11 @@ pub(crate) struct Rules {
 
 /// Accepts until `stop` says true; then waits for requests under way, no longer than the rules'
 /// grace.
-pub(crate) async fn run(listener: TcpListener, door: Door, mut stop: watch::Receiver<bool>) {
+pub(crate) async fn run(
+    listener: TcpListener,
+    current: CurrentService,
+    mut stop: watch::Receiver<bool>,
+) {
     let mut open = JoinSet::new();
     let connections = GracefulShutdown::new();
     let mut turned_away = TurnedAway::default();
@@ -64,19 +68,19 @@ pub(crate) async fn run(listener: TcpListener, door: Door, mut stop: watch::Rece
             Some(_) = open.join_next() => {}
             accepted = listener.accept() => match accepted {
                 Ok((stream, peer)) => {
-                    let rules = door().rules.clone();
+                    let rules = current().rules.clone();
                     if open.len() >= rules.connections {
                         turned_away.tell(&stream, rules.tls.is_some());
                         continue;
                     }
-                    open.spawn(converse(stream, peer, Arc::clone(&door), rules, connections.watcher()));
+                    open.spawn(converse(stream, peer, Arc::clone(&current), rules, connections.watcher()));
                 }
                 Err(error) => pause(&error).await,
             },
         }
     }
     drop(listener);
-    let ended = tokio::time::timeout(door().rules.grace, connections.shutdown());
+    let ended = tokio::time::timeout(current().rules.grace, connections.shutdown());
     if ended.await.is_err() {
         tracing::warn!(
             reason = Reason::ListenerGrace.code(),
@@ -87,17 +91,23 @@ pub(crate) async fn run(listener: TcpListener, door: Door, mut stop: watch::Rece
     }
 }
 
-async fn converse(stream: TcpStream, peer: SocketAddr, door: Door, rules: Rules, stop: Watcher) {
+async fn converse(
+    stream: TcpStream,
+    peer: SocketAddr,
+    current: CurrentService,
+    rules: Rules,
+    stop: Watcher,
+) {
     // Answers are one small write each; waiting to join it with another only delays it.
     if stream.set_nodelay(true).is_err() {
         return;
     }
     let Some((acceptor, limit)) = rules.tls else {
-        return connection::serve(stream, peer, &door, rules.times, stop).await;
+        return connection::serve(stream, peer, &current, rules.times, stop).await;
     };
     // A failed or stalled handshake is a stranger's (T-04): closed without a word.
     if let Ok(Ok(stream)) = tokio::time::timeout(limit, acceptor.accept(stream)).await {
-        connection::serve(stream, peer, &door, rules.times, stop).await;
+        connection::serve(stream, peer, &current, rules.times, stop).await;
     }
 }
 
