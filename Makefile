@@ -9,7 +9,7 @@ SHELL := /bin/bash
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 16
 
-demo: ## the whole story on one machine, then everything is cleaned up
+demo: ## a complete example on one machine, then everything is cleaned up
 	@deploy/dev/install.sh demo
 	cargo build --locked
 	@cargo run --locked --quiet -- demo
@@ -51,7 +51,7 @@ lint-ci: ## workflows, the GitHub Action and the scripts of other CIs: actionlin
 	@deploy/dev/install.sh test
 	deploy/dev/lint-ci.sh
 
-fix: ## format, and apply what clippy can mend by itself
+fix: ## format, and apply the fixes of clippy
 	cargo clippy --fix --allow-dirty --allow-staged --workspace --all-targets
 	cargo fmt --all
 
@@ -59,7 +59,7 @@ build: ## the release binary: target/release/hallpass
 	@deploy/dev/install.sh demo
 	cargo build --locked --release
 
-fuzz: ## strangers' input made up for a minute per reader (FUZZ_SECONDS=…)
+fuzz: ## random input for each parser of untrusted text, a minute each (FUZZ_SECONDS=…)
 	@deploy/dev/install.sh fuzz
 	@tests/fuzz/run.sh
 

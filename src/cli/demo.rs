@@ -1,4 +1,4 @@
-//! `hallpass demo`: the whole story on one machine, then cleans up.
+//! `hallpass demo`: every step of an exchange on one machine, then cleans up.
 
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -7,7 +7,7 @@ use crate::clock::{Clock as _, SystemClock};
 use crate::dev::demo;
 use crate::dev::stage::Stage;
 
-/// Shows the whole story on this machine, then cleans up
+/// Runs a complete example on this machine, then cleans up
 ///
 /// Starts two CI issuers, a private PostgreSQL and a broker on free ports of 127.0.0.1, plays a job
 /// that gets a database login and a token, jobs that are refused, a revocation and an expiry, and
@@ -16,7 +16,7 @@ use crate::dev::stage::Stage;
 #[command(after_help = "Example:
   hallpass demo --keep")]
 pub struct Args {
-    /// Leave everything running after the story, until Ctrl-C
+    /// Keep everything running after the last step, until Ctrl-C
     #[arg(long)]
     keep: bool,
 }
@@ -33,24 +33,24 @@ async fn play(keep: bool, out: &mut Terminal) -> Result<(), Failure> {
     let mut stop = Stop::new()?;
     let clock = SystemClock::new();
     out.prose(
-        "hallpass demo: a CI, a database and a broker on this machine, and a job's whole story.",
+        "hallpass demo: a CI, a database and a broker on this machine, and the exchange of a job from start to end.",
     );
     let stage = start(&mut stop, out).await?;
     let mut line = |text: &str| out.prose(text);
-    let told = tokio::select! {
-        told = demo::tell(&stage, &mut line) => {
-            told.map_err(|error| Failure::Local(format!("this step did not do what it says: {error}")))
+    let result = tokio::select! {
+        result = demo::run(&stage, &mut line) => {
+            result.map_err(|error| Failure::Local(format!("this step did not do what it says: {error}")))
         }
         () = stop.asked() => Err(interrupted()),
     };
-    if told.is_ok() && keep {
+    if result.is_ok() && keep {
         super::dev::introduce(&stage, out)?;
         stop.asked().await;
     }
     out.line("");
     stage.stop().await;
     out.line("Everything is stopped, and its temporary files are removed.");
-    told?;
+    result?;
     out.line(&format!(
         "All 8 steps did what they say, in {:.1} s.",
         clock.monotonic().as_secs_f64()
@@ -94,7 +94,7 @@ fn interrupted() -> Failure {
     Failure::Local("interrupted; everything that was started is stopped".to_owned())
 }
 
-/// Ctrl-C, or being told to stop. Caught before anything is started, so that nothing is left behind.
+/// SIGINT or SIGTERM. Caught before anything is started, so that nothing is left behind.
 pub(super) struct Stop {
     interrupt: tokio::signal::unix::Signal,
     terminate: tokio::signal::unix::Signal,

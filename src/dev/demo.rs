@@ -1,4 +1,4 @@
-//! The story, told: a job gets a login and a token, others are refused, a lease ends early and
+//! The steps of `hallpass demo`: a job gets a login and a token, others are refused, a lease ends early and
 //! another by itself, and the record proves whole.
 
 use std::fs;
@@ -20,28 +20,28 @@ use crate::reason::Reason;
 use crate::text::escape;
 use crate::token::{Admission, Algorithm, KeySet, verify_jws};
 
-/// Where the story goes, line by line.
-pub type Tell<'a> = &'a mut (dyn FnMut(&str) + Send);
+/// Receives the output, line by line.
+pub type Print<'a> = &'a mut (dyn FnMut(&str) + Send);
 
-/// Tells the story on a stage that runs. Every step does what it says or ends the story.
+/// Runs the steps on a running stage. A step that does not do what it says ends the demo.
 ///
 /// # Errors
 /// The first step that did not, with what was found and what was expected.
-pub async fn tell(stage: &Stage, tell: Tell<'_>) -> Result<(), DemoError> {
-    let mut story = Story {
+pub async fn run(stage: &Stage, print: Print<'_>) -> Result<(), DemoError> {
+    let mut demo = Demo {
         stage,
-        tell,
+        print,
         clock: SystemClock::new(),
         step: 0,
     };
-    let migrated = story.migrate().await?;
-    story.sign_a_token().await?;
-    story.refuse_a_branch().await?;
-    story.refuse_a_stranger().await?;
-    story.repeat(&migrated).await?;
-    story.revoke(&migrated).await?;
-    story.expire().await?;
-    story.prove_the_record()
+    let migrated = demo.migrate().await?;
+    demo.sign_a_token().await?;
+    demo.refuse_a_branch().await?;
+    demo.refuse_another_repository().await?;
+    demo.repeat(&migrated).await?;
+    demo.revoke(&migrated).await?;
+    demo.expire().await?;
+    demo.prove_the_record()
 }
 
 /// A step that did not do what it says.
@@ -57,9 +57,9 @@ pub enum DemoError {
     File(#[from] std::io::Error),
 }
 
-struct Story<'a> {
+struct Demo<'a> {
     stage: &'a Stage,
-    tell: Tell<'a>,
+    print: Print<'a>,
     clock: SystemClock,
     step: u32,
 }
@@ -79,7 +79,7 @@ struct Migrated {
     session: Client,
 }
 
-impl Story<'_> {
+impl Demo<'_> {
     /// Step 1: the whole way from a CI token to a table.
     async fn migrate(&mut self) -> Result<Migrated, DemoError> {
         self.title("A job of acme/shop on main, environment production, asks for shop-db/migrate");
@@ -172,7 +172,7 @@ impl Story<'_> {
     }
 
     /// Step 4: who does not belong here learns nothing.
-    async fn refuse_a_stranger(&mut self) -> Result<(), DemoError> {
+    async fn refuse_another_repository(&mut self) -> Result<(), DemoError> {
         self.title(
             "A job of another repository asks for it, and for a credential that does not exist",
         );
@@ -246,7 +246,7 @@ impl Story<'_> {
         Ok(())
     }
 
-    /// Step 7: what nobody revokes ends by itself.
+    /// Step 7: a login that is not revoked ends on time.
     async fn expire(&mut self) -> Result<(), DemoError> {
         self.title("A second job gets a login for 5 seconds, which is not revoked");
         let token = self.production_token()?;
@@ -364,7 +364,7 @@ impl Story<'_> {
         self.job_token(|job| job.environment = Some("production".to_owned()))
     }
 
-    /// A token of the embedded CI for a push to main, changed as told.
+    /// A token of the embedded CI for a push to main, changed by `change`.
     fn job_token(&self, change: impl FnOnce(&mut GithubJob)) -> Result<String, DemoError> {
         let issuer = &self.stage.github;
         let mut job = GithubJob::new(issuer.url(), &self.stage.url, self.clock.now());
@@ -389,16 +389,16 @@ impl Story<'_> {
 
     fn title(&mut self, text: &str) {
         self.step = self.step.saturating_add(1);
-        (self.tell)("");
-        (self.tell)(&format!("{}. {text}", self.step));
+        (self.print)("");
+        (self.print)(&format!("{}. {text}", self.step));
     }
 
     fn say(&mut self, text: &str) {
-        (self.tell)(&format!("    {text}"));
+        (self.print)(&format!("    {text}"));
     }
 
     fn did(&mut self, text: &str) {
-        (self.tell)(&format!("  * {text}"));
+        (self.print)(&format!("  * {text}"));
     }
 }
 

@@ -1,4 +1,4 @@
-//! The demo itself, as a reader runs it: its story, its end, and what it leaves behind.
+//! The demo itself, as a reader runs it: its steps, its end, and what it leaves behind.
 
 #![cfg(test)]
 
@@ -121,7 +121,10 @@ fn every_step_does_what_it_says_and_nothing_is_left() {
         "its tail is cut off (--expect-head): found",
         "All 8 steps did what they say",
     ] {
-        assert!(told.contains(step), "`{step}` is not in the story:\n{told}");
+        assert!(
+            told.contains(step),
+            "`{step}` is not in the output:\n{told}"
+        );
     }
     assert_eq!(left_in(&folder), Vec::<String>::new());
     assert_eq!(running_in(&folder), Vec::<String>::new());
