@@ -11,7 +11,7 @@ use crate::audit::verify::{Expected, Report, Verification};
 use crate::audit::{AuditPublicKey, Head};
 use crate::text::{count, escape};
 
-/// Proves that an audit log is whole
+/// Verifies the integrity of an audit log
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(subcommand)]
@@ -23,11 +23,11 @@ enum Command {
     Verify(VerifyArgs),
 }
 
-/// Looks for lines of an audit log that were changed, removed, added, moved or cut off
+/// Detects changed, removed, added, reordered or truncated lines of an audit log
 ///
-/// Checks the chain of hashes, the sequence of every start of the broker, the signed checkpoints, and
-/// that every intent to mint has exactly one outcome. Needs no secret. Prints the head of the log:
-/// keep it elsewhere, and `--expect-head` shows later whether the log still has it.
+/// Checks the hash chain, the sequence numbers since each start, and the signed checkpoints. Checks
+/// that every intent has exactly one outcome. Needs no secret. Prints the head of the log: store it
+/// elsewhere, and pass it later as `--expect-head` to detect truncation.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   hallpass audit verify audit.jsonl --key hallpass-audit-1:8u0m… \\
@@ -40,16 +40,16 @@ struct VerifyArgs {
     /// `audit.jsonl.ops`, each `.jsonl` file is a log of its own
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
-    /// The public audit key, as `hallpass keys show` prints it; again for each root key that was used
+    /// The public audit key, as `hallpass keys show` prints it; repeat for each root key that was used
     #[arg(long = "key", value_name = "KEY")]
     keys: Vec<String>,
-    /// A head noted earlier: a line with this hash must be there; may be given again
+    /// A head from an earlier run; the log must contain its hash; may be repeated
     #[arg(long = "expect-head", value_name = "HEAD")]
     heads: Vec<String>,
-    /// The head of what came before the first file, when that is kept elsewhere
+    /// The head of the log before the first file, if earlier files are stored elsewhere
     #[arg(long, value_name = "HEAD")]
     after: Option<String>,
-    /// How to print the result
+    /// Output format
     #[arg(long, value_enum, default_value_t = Output::Text)]
     output: Output,
 }

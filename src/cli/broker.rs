@@ -19,24 +19,24 @@ use crate::text::{escape, escape_up_to};
 use crate::wire::{FailedCondition, Refusal};
 use crate::yaml::duration;
 
-/// How to reach the broker, and how to be known to it.
+/// Options for reaching the broker and for the job's token.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Broker")]
 pub(super) struct BrokerArgs {
     /// The broker's address, which is also the audience of the job's token [env: `HALLPASS_BROKER`]
     #[arg(long, value_name = "URL")]
     broker: Option<String>,
-    /// PEM certificates to trust beside the public ones [env: `HALLPASS_CA`]
+    /// PEM file of CA certificates to trust in addition to the public CAs [env: `HALLPASS_CA`]
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
-    /// Go through this proxy, except to this machine and to the hosts of `NO_PROXY`; `HTTPS_PROXY` and
-    /// its like are not looked at [env: `HALLPASS_PROXY`]
+    /// Proxy for all hosts but loopback and those of `NO_PROXY`; `HTTPS_PROXY` is ignored
+    /// [env: `HALLPASS_PROXY`]
     #[arg(long, value_name = "URL")]
     proxy: Option<String>,
-    /// How long to try a broker that is away or busy
+    /// How long to keep retrying if the broker is unreachable or busy
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = duration::parse)]
     timeout: Duration,
-    /// Where the job's token comes from: environment, github or gitlab; found by itself
+    /// Source of the job's token: environment, github or gitlab; default: detected
     #[arg(long, value_name = "NAME")]
     source: Option<String>,
 }
@@ -131,7 +131,7 @@ pub(super) fn failure_of_exchange(error: ClientError, client: &Client) -> Failur
     let failure = failure(error);
     if let (Failure::Unreachable(text), true) = (&failure, is_silent) {
         return Failure::Unreachable(format!(
-            "{text}\n\nIf the broker made a credential all the same, the same command in this job gives it out; else it ends by\nitself after its time."
+            "{text}\n\nIf the broker issued a credential, the same command in this job returns it; otherwise the credential\nexpires."
         ));
     }
     if let (Failure::Denied(text), true) = (&failure, is_replay) {
@@ -148,7 +148,7 @@ fn way_out(shared: Option<&Path>) -> String {
             "{why}\nIts steps can share one login, but no folder is known for it: set HALLPASS_JOB_DIR in every step to\na folder that only this job can read, and use `hallpass get` or `hallpass exec --keep` in each."
         ),
         Some(folder) => format!(
-            "{why}\nIts steps share one login if each uses `hallpass get` or `hallpass exec --keep` with the same options,\nas the same user, and sees the same folder {}. A login that has ended is not made again.",
+            "{why}\nIts steps share one login if each uses `hallpass get` or `hallpass exec --keep` with the same options,\nas the same user, and sees the same folder {}. A login that has ended is not reissued.",
             quoted(&folder.to_string_lossy())
         ),
     }
@@ -233,7 +233,7 @@ pub(super) fn table(rows: &[Vec<String>]) -> String {
 /// began, so there nothing can be done but not to print.
 ///
 /// # Errors
-/// The runner could not be told, so nothing must be printed.
+/// The masking command was not written, so the secret must not be printed.
 pub(super) fn mask(
     environment: &Environment,
     received: &Received,
@@ -371,7 +371,7 @@ mod tests {
         insta::assert_snapshot!(way_out(Some(Path::new("/job/hallpass-0"))), @r"
         This job's token was already used for this credential, and can be used for it once.
         Its steps share one login if each uses `hallpass get` or `hallpass exec --keep` with the same options,
-        as the same user, and sees the same folder `/job/hallpass-0`. A login that has ended is not made again.
+        as the same user, and sees the same folder `/job/hallpass-0`. A login that has ended is not reissued.
         ");
     }
 

@@ -18,7 +18,7 @@ use crate::dev::issuer::{GithubJob, GitlabJob, Issuer, SigningKey, github_claims
 use crate::dev::stage::Stage;
 use crate::http::install_panic_hook;
 
-/// Keeps the demo's servers running to play with, until Ctrl-C
+/// Runs the demo's servers for experiments, until Ctrl-C
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example, in two terminals:
   hallpass dev
@@ -45,16 +45,16 @@ enum Command {
   hallpass dev token --provider github --repository acme/shop \\
     --ref refs/heads/main --environment production")]
 struct TokenArgs {
-    /// Whose token it looks like
+    /// The CI provider to simulate
     #[arg(long, value_enum, default_value_t = Provider::Github)]
     provider: Provider,
     /// The repository, or the project on GitLab; acme/shop, or acme-group/reports on GitLab
     #[arg(long, value_name = "OWNER/NAME")]
     repository: Option<String>,
-    /// Its id; the one that the demo's policies name
+    /// The repository's ID; default: the one in the demo's policies
     #[arg(long, value_name = "ID")]
     repository_id: Option<String>,
-    /// The owner's id, or the namespace's on GitLab; the one that the demo's policies name
+    /// The owner's ID, or the namespace's on GitLab; default: the one in the demo's policies
     #[arg(long, value_name = "ID")]
     owner_id: Option<String>,
     /// The full git ref
@@ -66,13 +66,13 @@ struct TokenArgs {
     /// The deployment environment
     #[arg(long, value_name = "NAME")]
     environment: Option<String>,
-    /// What started the run, in the provider's word
+    /// The event that started the run, in the provider's spelling
     #[arg(long, value_name = "EVENT", default_value = "push")]
     event: String,
-    /// Whom the token is for; the broker
+    /// The token's audience; default: the broker
     #[arg(long, value_name = "URL")]
     audience: Option<String>,
-    /// The folder of the running servers, when there are several
+    /// The folder of the running servers, if several are running
     #[arg(long, value_name = "FOLDER")]
     folder: Option<PathBuf>,
 }

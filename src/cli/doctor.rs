@@ -1,4 +1,4 @@
-//! `hallpass doctor`: what stands between this job and its credentials, step by step.
+//! `hallpass doctor`: checks a job's setup step by step.
 
 use std::sync::Arc;
 
@@ -15,15 +15,15 @@ use crate::token::TrustedIssuer;
 use crate::token::json::{self, Object};
 use crate::wire::Offers;
 
-/// Checks, step by step, what a job needs to get credentials, and says what to put right
+/// Checks a job's setup step by step, and prints how to fix what fails
 ///
-/// Prints the ids that a policy wants (`repository_id`, `owner_id` and their like) and a `when:` block to
-/// paste. Nothing is minted, and the token itself is never printed. Exit code 4 if a check fails.
+/// Prints the IDs for a policy (such as `repository_id` and `owner_id`) and a `when:` block to paste.
+/// Requests no credential and never prints the token. Exit code 4 if a check fails.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:
   hallpass doctor --broker https://hallpass.example")]
 pub struct Args {
-    /// How to print the result
+    /// Output format
     #[arg(long, value_enum, default_value_t)]
     output: Output,
     #[command(flatten)]

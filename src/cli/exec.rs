@@ -1,4 +1,4 @@
-//! `hallpass exec`: a command with credentials that only it can see, and that end with it.
+//! `hallpass exec`: runs a command with credentials and revokes them when it ends.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
@@ -28,20 +28,20 @@ mod signals;
 
 /// Runs a command with credentials in its environment, and revokes them when it ends
 ///
-/// Only the command sees them: `PG*` and `DATABASE_URL` for a database, `HALLPASS_TOKEN` for a signed
-/// token, `SSH_AUTH_SOCK` for an SSH certificate, each with PREFIX_ before it where a prefix is given. Signals are passed on; the exit code
-/// is the command's own, or 128 and the signal's number. A credential is not renewed while the command
-/// runs: say with --at-least how long it takes.
+/// Only the command gets them: `PG*` and `DATABASE_URL` for a database, `HALLPASS_TOKEN` for a signed
+/// token, `SSH_AUTH_SOCK` for an SSH certificate. A PREFIX adds PREFIX_ to each name. `exec` forwards
+/// signals and exits with the command's exit code, or with 128 plus the signal number. Credentials are
+/// not renewed while the command runs: state its duration with --at-least.
 ///
-/// Variables of libpq that were set for another server (PGSERVICE, PGHOSTADDR and their like) would
-/// win over the login's, so they are taken out of the command's environment; beside a PREFIX they are
-/// left to it, with a warning. On GitHub the secrets are masked in the job's log; what the command
-/// writes to files, artifacts or caches is not.
+/// libpq variables set for another server, such as PGSERVICE and PGHOSTADDR, would override the
+/// login's. `exec` removes them from the command's environment; with a PREFIX it keeps them and prints a
+/// warning. On GitHub the runner masks the secrets in the job's log, but not in files, artifacts or
+/// caches.
 ///
-/// What the job itself is known by (`ACTIONS_ID_TOKEN_REQUEST_*`, `HALLPASS_ID_TOKEN` and its like) is
-/// taken out of the command's environment, so that a dump of it cannot be turned into more
-/// credentials. It is no wall: who can read other processes of the job finds it there. Commands that
-/// need it, such as cosign, get it with --keep-identity.
+/// `exec` removes the job's identity (`ACTIONS_ID_TOKEN_REQUEST_*`, `HALLPASS_ID_TOKEN*`) from the
+/// command's environment, so that a leaked environment cannot be exchanged for more credentials. This is
+/// not a sandbox: a process that can read the job's other processes still finds it. Use --keep-identity
+/// for commands that need it, such as cosign.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   hallpass exec shop-db/migrate -- ./migrate.sh
@@ -49,16 +49,16 @@ mod signals;
     ./report.sh
   hallpass exec deploy-host -- ssh deploy@web1.acme.dev")]
 pub struct Args {
-    /// Which, as [PREFIX=]CREDENTIAL: several need a prefix each
+    /// Credentials, as [PREFIX=]CREDENTIAL; with more than one, each needs a prefix
     #[arg(value_name = "CREDENTIAL", required = true, value_parser = wanted)]
     credentials: Vec<Wanted>,
     /// The command and its arguments
     #[arg(last = true, required = true, value_name = "COMMAND")]
     command: Vec<OsString>,
-    /// Fail before the start if a credential lives shorter than this
+    /// Fail before the command starts if a credential's lifetime is shorter than this
     #[arg(long, value_name = "TIME", value_parser = duration::parse)]
     at_least: Option<Duration>,
-    /// Do not revoke at the end: a later step that asks for the same gets the same login
+    /// Do not revoke at the end; a later step that sends the same request gets the same login
     #[arg(long)]
     keep: bool,
     /// Leave the job's own identity in the command's environment
@@ -214,20 +214,20 @@ async fn check_offers(args: &Args, client: &Client) -> Result<(), Failure> {
     offers.try_for_each(|offer| check_life(args, &offer.credential, offer.ttl))
 }
 
-/// Whether a life of so many seconds is as long as the command takes.
+/// Checks that a lifetime of `seconds` covers `--at-least`.
 fn check_life(args: &Args, credential: &str, seconds: u64) -> Result<(), Failure> {
     let life = Duration::from_secs(seconds);
     let Some(at_least) = args.at_least.filter(|at_least| life < *at_least) else {
         return Ok(());
     };
     Err(Failure::Denied(format!(
-        "`{credential}` lives {}, the command needs {}; a policy would have to grant more (`ttl`, `max_ttl`)",
+        "`{credential}` is granted for {}, but `--at-least` is {}; raise the grant's `ttl` and the credential's `max_ttl`",
         duration::print(life),
         duration::print(at_least)
     )))
 }
 
-/// Waits for the command's end, and passes on what comes meanwhile.
+/// Waits for the command to exit and forwards signals to it.
 async fn follow(
     mut child: Child,
     signals: &mut Signals,
@@ -275,7 +275,7 @@ fn start(
     })
 }
 
-/// The variables that job tokens can be had with, of every CI.
+/// The variables of every CI that give access to a job's ID token.
 fn identity(environment: &Environment) -> Vec<String> {
     SOURCES
         .iter()
@@ -295,7 +295,7 @@ fn check_prefixes(credentials: &[Wanted]) -> Result<(), Failure> {
     ))
 }
 
-/// Looks before anything is minted.
+/// Finds the program before any credential is requested.
 fn find_program(
     command: &[OsString],
     environment: &Environment,
@@ -303,7 +303,7 @@ fn find_program(
 ) -> Result<PathBuf, Failure> {
     let name = command.first().map(OsString::as_os_str).unwrap_or_default();
     program::find(name, environment.get_os("PATH")).map_err(|refused| {
-        out.error(&format!("hallpass: {refused}; nothing was asked for"));
+        out.error(&format!("hallpass: {refused}; no credential was requested"));
         Failure::Child(refused.exit_code())
     })
 }
@@ -315,8 +315,10 @@ async fn revoke(client: &Client, leases: &[Secret<String>], out: &mut Terminal) 
             Ok(Ok(LeaseState::Pending)) => {
                 "revocation accepted; the broker is still ending the login".to_owned()
             }
-            Ok(Err(error)) => format!("a login was not revoked and ends by itself: {error}"),
-            Err(_) => "a login was not revoked in time and ends by itself".to_owned(),
+            Ok(Err(error)) => {
+                format!("cannot revoke a login, which stays valid until it expires: {error}")
+            }
+            Err(_) => "revoking a login timed out; it stays valid until it expires".to_owned(),
         };
         out.error(&format!("hallpass: {said}"));
     }

@@ -21,17 +21,17 @@ use crate::yaml::duration;
 
 /// Fetches a credential and prints it, or writes it to a file
 ///
-/// A later step of the same job that asks for the same gets the same login, as long as the job's
-/// token lives. What steps share is kept in the runner's temporary folder, which GitHub and GitLab
-/// name; elsewhere set `HALLPASS_JOB_DIR` to a folder that only this job can read. A login that could
-/// not be handed over is revoked.
+/// A later step of the job that sends the same request gets the same login until the job's token
+/// expires. The steps share state in the runner's temporary folder on GitHub and GitLab. On other CIs,
+/// set `HALLPASS_JOB_DIR` to a folder that only this job can read. If the login cannot be delivered,
+/// `get` revokes it.
 ///
-/// On GitHub the secret is masked first: the runner then covers it in the job's log, and nowhere
-/// else, so not in files, artifacts or caches. No other CI masks what comes during a job: use --out,
-/// or `hallpass exec`, rather than printing.
+/// On GitHub the runner masks the secret in the job's log, but not in files, artifacts or caches. Other
+/// CIs cannot mask values that are created during a job: use --out or `hallpass exec` there instead of
+/// printing.
 ///
-/// Variables of libpq that were set for another server (PGSERVICE, PGHOSTADDR and their like) would
-/// win over the login's: --format env unsets them, other formats and --github-env warn.
+/// libpq variables set for another server, such as PGSERVICE and PGHOSTADDR, would override the
+/// login's. --format env unsets them; other formats and --github-env print a warning.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   login=$(hallpass get shop-db/migrate --format env) && eval \"$login\" &&
@@ -41,16 +41,16 @@ use crate::yaml::duration;
   git config credential.helper \\
     '!f() { test \"$1\" = get && hallpass get repo-token --format git; }; f'")]
 pub struct Args {
-    /// Its name in the policies, like shop-db/migrate
+    /// The credential's name in the policies, e.g. `shop-db/migrate`
     #[arg(value_name = "CREDENTIAL")]
     credential: String,
     /// Output format
     #[arg(long, value_name = "FORMAT", default_value = "json", value_parser = formats(), hide_possible_values = true, long_help = formats_help())]
     format: &'static Format,
-    /// Ask for a shorter life than the policy grants, like 10m
+    /// Request a shorter lifetime than the policy grants, e.g. `10m`
     #[arg(long, value_name = "TIME", value_parser = ttl)]
     ttl: Option<String>,
-    /// Ask for this scope only; may be given several times
+    /// Request only this scope; may be repeated
     #[arg(long = "scope", value_name = "SCOPE")]
     scopes: Vec<String>,
     #[command(flatten)]
@@ -64,8 +64,7 @@ pub struct Args {
     /// Set the variables for the job's later steps on GitHub, instead of printing
     #[arg(long, conflicts_with_all = ["out", "format"])]
     github_env: bool,
-    /// Write the CA certificates that the database is checked with to this file rather than to one in
-    /// the job's folder
+    /// File for the database's CA certificates, instead of one in the job's folder
     #[arg(long, value_name = "FILE")]
     database_ca: Option<PathBuf>,
     #[command(flatten)]
@@ -75,7 +74,7 @@ pub struct Args {
 /// Runs the command.
 ///
 /// # Errors
-/// No credential was to be had, or it cannot be written down.
+/// The broker issued no credential, or it cannot be written.
 pub fn run(args: &Args, out: &mut Terminal) -> Result<(), Failure> {
     let client = args.broker.client(Environment::of_this_process())?;
     block_on(get(args, &client, out))

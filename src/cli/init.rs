@@ -19,8 +19,8 @@ use files::{Ci, Database, Job, Plan};
 /// Writes the files of a first broker: settings, root key, policies and a job to try it with
 ///
 /// The policies let one repository have one credential: a login to a PostgreSQL database with `--postgres`,
-/// otherwise a signed token. What is not given is asked for on a terminal. Existing files are never
-/// changed: if one is in the way, nothing is written.
+/// otherwise a signed token. On a terminal, `init` prompts for missing options. It never changes existing
+/// files: if one exists, it writes nothing.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   hallpass init --issuer https://hallpass.acme.dev --github acme/shop \\
@@ -30,7 +30,7 @@ pub struct Args {
     /// The folder to write to; it is created if it does not exist
     #[arg(value_name = "DIR", default_value = ".")]
     folder: PathBuf,
-    /// The https URL by which jobs will reach the broker
+    /// The broker's https URL, as jobs reach it
     #[arg(long, value_name = "URL")]
     issuer: Option<String>,
     /// A repository on github.com whose jobs get the credential
@@ -49,7 +49,7 @@ pub struct Args {
     /// input. Nothing is verified
     #[arg(long, value_name = "FILE")]
     from_token: Option<PathBuf>,
-    /// A PostgreSQL database that the job gets a login for
+    /// The PostgreSQL database to issue logins for
     #[arg(long, value_name = "HOST[:PORT]/DATABASE")]
     postgres: Option<String>,
 }

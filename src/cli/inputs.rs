@@ -16,8 +16,7 @@ use crate::text::escape;
 /// The option `--input`.
 #[derive(Debug, clap::Args)]
 pub(super) struct InputArgs {
-    /// Send this input of the credential's kind, as NAME=VALUE or NAME=@FILE; may be given several
-    /// times
+    /// An input that the credential's kind defines, as NAME=VALUE or NAME=@FILE; may be repeated
     #[arg(long = "input", value_name = "NAME=VALUE")]
     inputs: Vec<String>,
 }

@@ -17,7 +17,7 @@ use crate::secret::Secret;
 use crate::text::escape;
 use crate::yaml::duration;
 
-/// Makes the root key, and shows what is public of it
+/// Generates the root key and shows its public keys
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(subcommand)]
@@ -30,11 +30,11 @@ enum Command {
     Show(ShowArgs),
 }
 
-/// Makes a root key, the one secret that a broker keeps
+/// Generates a root key, the broker's only secret of its own
 ///
-/// Every replica needs the same one. It is written to a file that only its owner can read; an existing
-/// file is never overwritten. Without `--out` it is printed, but not to a terminal, where it would
-/// stay in the scroll-back.
+/// All replicas use the same root key. `--out` writes it to a file that only its owner can read, and never
+/// overwrites a file. Without `--out` it goes to standard output, but not to a terminal, whose
+/// scroll-back would keep it.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   hallpass keys generate --out /run/secrets/hallpass-root
@@ -44,15 +44,16 @@ struct GenerateArgs {
     /// The file to create, with mode 0400
     #[arg(long, value_name = "FILE", conflicts_with = "print")]
     out: Option<PathBuf>,
-    /// Print it, also to a terminal
+    /// Print the key even to a terminal
     #[arg(long)]
     print: bool,
 }
 
 /// Shows the public keys that are derived from a root key
 ///
-/// The audit key is what `hallpass audit verify --key` wants. The key set is what the broker publishes
-/// now, so that relying parties can be configured in advance; keys of `signing.also` are published too and not shown.
+/// Pass the audit key to `hallpass audit verify --key`. The key set is what the broker publishes now, so
+/// that relying parties can be configured in advance. The broker also publishes the keys of
+/// `signing.also`, which are not shown.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:
   hallpass keys show --root-key /run/secrets/hallpass-root \\
@@ -61,7 +62,7 @@ struct ShowArgs {
     /// The root key's file, as `root_key` in the settings
     #[arg(long, value_name = "FILE")]
     root_key: PathBuf,
-    /// The broker's own name, as `issuer` in the settings
+    /// The broker's issuer URL, as `issuer` in the settings
     #[arg(long, value_name = "URL")]
     issuer: String,
     /// As `signing.generation` in the settings
@@ -73,7 +74,7 @@ struct ShowArgs {
     /// As `signing.epoch` in the settings
     #[arg(long, default_value = "7d", value_parser = duration::parse)]
     epoch: Duration,
-    /// How to print the result
+    /// Output format
     #[arg(long, value_enum, default_value_t = Output::Text)]
     output: Output,
 }

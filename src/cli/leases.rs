@@ -20,7 +20,7 @@ mod record;
 
 use record::Record as AuditRecord;
 
-/// Lists, ends and sweeps leases, directly in the databases
+/// Lists, revokes and sweeps leases, directly in the databases
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(subcommand)]
@@ -34,19 +34,19 @@ enum Command {
     Sweep(SweepArgs),
 }
 
-/// Shows every lease of every target: its end, its sessions, what it left behind, and for whom it is
+/// Lists the leases of all targets, with expiry, sessions, leftover objects and job
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:
   hallpass leases list --config /etc/hallpass/hallpass.yaml")]
 struct ListArgs {
     #[command(flatten)]
     common: Common,
-    /// How to print the result
+    /// Output format
     #[arg(long, value_enum, default_value_t)]
     output: Output,
 }
 
-/// Ends a lease by its login's name: its sessions end, and it is gone
+/// Revokes a lease by its login's name, and terminates its sessions
 ///
 /// The run is recorded first, with its user, in a file of its own in `<audit file>.ops`. What cannot
 /// be recorded is not done.
@@ -60,7 +60,7 @@ struct RevokeArgs {
     common: Common,
 }
 
-/// Removes every lease that has ended, once; the broker does so by itself all the time
+/// Removes all ended leases once; a running broker does this continuously
 ///
 /// The run is recorded first, with its user, in a file of its own in `<audit file>.ops`. What cannot
 /// be recorded is not done.
@@ -297,7 +297,7 @@ async fn revoke(args: &RevokeArgs, out: &mut Terminal) -> Result<(), Failure> {
     let recorded = recorded.and(record.close().await);
     let printed = match ended {
         Ok(Revoked::Gone) if !is_there => Err(Failure::Findings(format!(
-            "no such lease: target `{target}` has no login `{}`, it has ended or never was; `hallpass leases list` shows those there are",
+            "no such lease: target `{target}` has no login `{}`; it has ended or never existed; `hallpass leases list` lists the current ones",
             args.login
         ))),
         Ok(Revoked::Gone) => {
@@ -313,7 +313,7 @@ async fn revoke(args: &RevokeArgs, out: &mut Terminal) -> Result<(), Failure> {
             Ok(())
         }
         Ok(Revoked::Pending) => Err(Failure::Unreachable(format!(
-            "{} in target `{target}` has not ended: {}; run it again, or see what `hallpass target check {target}` finds; it ends by itself at {}",
+            "{} in target `{target}` has not ended: {}; run it again, or see what `hallpass target check {target}` finds; it expires at {}",
             args.login,
             escape(&why),
             name.expires_at()

@@ -9,12 +9,12 @@ use crate::yaml::duration;
 
 /// Lists the credentials that this job may have
 ///
-/// The broker answers from the job's own token and its policies; nothing is minted.
+/// The broker evaluates its policies for the job's token. It issues no credential.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:
   hallpass list --broker https://hallpass.example")]
 pub struct Args {
-    /// How to print the result
+    /// Output format
     #[arg(long, value_enum, default_value_t)]
     output: Output,
     #[command(flatten)]

@@ -141,14 +141,14 @@ fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
-        .map_err(|error| Failure::Local(format!("the runtime cannot be started: {error}")))
+        .map_err(|error| Failure::Local(format!("cannot start the async runtime: {error}")))
 }
 
 /// A target was named that the settings do not have.
 fn no_target(settings: &Settings, name: &str) -> Failure {
     let known: Vec<&str> = settings.targets.keys().map(String::as_str).collect();
     Failure::Usage(format!(
-        "no target `{}` in the settings (there: {})",
+        "no target `{}` in the settings; expected one of: {}",
         escape(name),
         known.join(", ")
     ))

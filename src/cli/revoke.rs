@@ -13,11 +13,11 @@ use crate::client::Environment;
 use crate::secret::Secret;
 use crate::wire::LeaseState;
 
-/// Ends a login before its time, by its lease handle
+/// Revokes a login early, by its lease handle
 ///
-/// A handle (`hpl_...`) can end its login and nothing else; still, other users of a machine see
-/// arguments, so it can also be read from a file or from standard input: the handle alone, or what
-/// `hallpass get --format json` wrote.
+/// A handle (`hpl_...`) can only revoke its login. Other users of the machine can see arguments, so the
+/// handle can also be read from a file or standard input. Both accept the bare handle or the output of
+/// `hallpass get --format json`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   hallpass revoke hpl_...
@@ -30,7 +30,7 @@ pub struct Args {
     /// Read the handle from this file
     #[arg(long, value_name = "FILE", conflicts_with = "lease")]
     file: Option<PathBuf>,
-    /// How to print the result
+    /// Output format
     #[arg(long, value_enum, default_value_t)]
     output: Output,
     #[command(flatten)]

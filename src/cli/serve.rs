@@ -1,4 +1,4 @@
-//! `hallpass serve`: the broker, until it is told to stop.
+//! `hallpass serve`: runs the broker until a signal stops it.
 
 use std::io;
 use std::path::PathBuf;
@@ -14,10 +14,10 @@ use crate::config::Settings;
 use crate::http::{install_panic_hook, log_subscriber};
 use crate::reason::Reason;
 
-/// Runs the broker: jobs ask on its public listener, operators look on the other
+/// Runs the broker, with a public listener for jobs and an operator listener
 ///
-/// It stops on SIGTERM and SIGINT, and lets requests under way end. On SIGHUP it loads settings and
-/// policies anew at once, fetches every issuer's keys, and begins a new audit file where the old one
+/// On SIGTERM or SIGINT the broker finishes the requests in progress and exits. On SIGHUP it reloads
+/// settings and policies and fetches every issuer's keys. It also starts a new audit file if the old one
 /// was renamed. Logs are JSON lines on standard error.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:
@@ -26,10 +26,10 @@ pub struct Args {
     /// The settings file
     #[arg(long, value_name = "FILE", default_value = "hallpass.yaml")]
     config: PathBuf,
-    /// Only say whether `serve` would start with these settings, policies and keys, and exit
+    /// Check whether `serve` would start with these settings, policies and keys, then exit
     #[arg(long)]
     check: bool,
-    /// How much is logged
+    /// Log level
     #[arg(long, value_name = "LEVEL", default_value = "info", value_parser = LEVELS)]
     log: String,
 }
@@ -72,12 +72,12 @@ pub fn run(args: Args, out: &mut Terminal) -> Result<(), Failure> {
     }
     allow_open_files(settings.limits.connections);
     let served = runtime.block_on(serve(&settings, signals));
-    // A load that is still under way reads files for nobody any more.
+    // Nothing uses the result of a load that is still in progress.
     runtime.shutdown_timeout(GRACE);
     served
 }
 
-/// What a service manager tells us.
+/// Signals of a service manager.
 struct Signals {
     terminate: Signal,
     interrupt: Signal,

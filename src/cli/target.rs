@@ -13,7 +13,7 @@ use crate::credential::target::{Finding, Installation, Severity, TargetSettings}
 use crate::policy::PolicySet;
 use crate::text::{count, escape_up_to};
 
-/// Sets up what credentials are made in or for, and checks it
+/// Sets up and checks targets: databases and SSH CAs
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(subcommand)]
@@ -28,8 +28,7 @@ enum Command {
     Uninstall(UninstallArgs),
 }
 
-/// Names what would let a credential fail, live on or reach too far; a database is tried with a
-/// throw-away lease
+/// Checks a target for misconfiguration; tests a database with a temporary lease
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:
   hallpass target check shop-db --config hallpass.yaml
@@ -42,16 +41,16 @@ struct CheckArgs {
     /// The settings file
     #[arg(long, value_name = "FILE", default_value = "hallpass.yaml")]
     config: PathBuf,
-    /// How to print the result
+    /// Output format
     #[arg(long, value_enum, default_value_t)]
     output: Output,
 }
 
-/// Prints what the target's administrator reviews and puts in place once
+/// Prints the setup that the target's administrator reviews and applies once
 ///
-/// For a database that is SQL, in which is all that the broker will be able to do: made for the
-/// target's databases, and for the groups that the policies give out, with their ceilings. Print it
-/// again when either changes. For an SSH CA it is what hosts need to trust it.
+/// For a database, it prints SQL that defines everything the broker can do there. The SQL covers the
+/// target's databases and the groups that policies grant, with their limits. Print and apply it again
+/// when either changes. For an SSH CA, it prints the configuration by which hosts trust the CA.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:
   hallpass target install shop-db --server-version 16 > install.sql
@@ -61,9 +60,9 @@ struct InstallArgs {
     print: PrintArgs,
 }
 
-/// Prints what takes it back
+/// Prints the SQL or steps that undo `install`
 ///
-/// The SQL for a database refuses to run while there are leases, or objects of ended ones.
+/// The SQL for a database fails while leases, or objects left by ended leases, exist.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:
   hallpass target uninstall shop-db --server-version 16 > uninstall.sql

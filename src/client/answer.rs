@@ -200,7 +200,7 @@ impl Received {
         let name = name.expose().clone();
         if name != asked {
             return Err(wrong(format!(
-                "it is about credential `{}`, asked for was `{}`",
+                "it is for credential `{}`, expected `{}`",
                 escape(&name),
                 escape(asked)
             )));
@@ -319,7 +319,7 @@ pub(super) fn parse_json<T: for<'de> Deserialize<'de>>(answer: &Answer) -> Resul
         who: answer.who,
         // Only the place: the text of the error may quote a secret.
         problem: format!(
-            "it is not the JSON expected (line {}, column {})",
+            "it is not the expected JSON (line {}, column {})",
             error.line(),
             error.column()
         ),

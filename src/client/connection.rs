@@ -1,4 +1,4 @@
-//! One request and its answer: TLS, limits, and patience with a broker that is busy.
+//! Sends HTTPS requests to the broker, with size limits and retries.
 
 use std::error::Error as _;
 use std::fmt;
@@ -75,7 +75,7 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// Reads the authorities, within `patience`; connects to nobody yet.
+    /// Reads the CA certificates within `patience`; opens no connection.
     ///
     /// # Errors
     /// The CA file cannot be read or holds no certificate; the proxy's address is none.
@@ -118,7 +118,7 @@ impl Connection {
         }
         let http = builder
             .build()
-            .map_err(|error| ClientError::Setting(format!("https cannot be set up: {error}")))?;
+            .map_err(|error| ClientError::Setting(format!("cannot set up TLS: {error}")))?;
         Ok(Self {
             http,
             own_authorities,
@@ -217,7 +217,7 @@ impl Connection {
     }
 }
 
-/// The certificates themselves are nobody's secret, and the headers are not kept here.
+/// Certificates are public, and headers are not stored here.
 impl fmt::Debug for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Connection").finish_non_exhaustive()
@@ -277,7 +277,7 @@ impl Request {
     ) -> Result<Self, ClientError> {
         let mut value = HeaderValue::from_str(value).map_err(|_| {
             ClientError::Setting(format!(
-                "header `{name}` cannot be sent: the value holds characters no header may hold"
+                "header `{name}` cannot be sent: its value has characters that are not allowed in a header"
             ))
         })?;
         value.set_sensitive(true);
@@ -370,7 +370,7 @@ async fn read(who: &'static str, mut response: reqwest::Response) -> Result<Answ
     let status = response.status().as_u16();
     if (300..400).contains(&status) {
         let problem = format!(
-            "it answers {status}, a redirect, and redirects are not followed; set the address it leads to"
+            "status {status} is a redirect, which hallpass does not follow; set the address it leads to"
         );
         return Err(ClientError::Answer { who, problem }.into());
     }
@@ -399,7 +399,7 @@ async fn read(who: &'static str, mut response: reqwest::Response) -> Result<Answ
     })
 }
 
-/// Seconds only: a date would make our clock part of the question.
+/// Accepts seconds only: a date would depend on this machine's clock.
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let seconds = headers.get(RETRY_AFTER)?.to_str().ok()?.parse().ok()?;
     Some(Duration::from_secs(seconds))
@@ -420,7 +420,7 @@ fn failure(who: &'static str, error: &reqwest::Error) -> Failed {
         }
         if inner.to_string().ends_with("proxy authorization required") {
             let problem =
-                "the proxy refuses the user and the password of its address, or wants some";
+                "the proxy rejected the user and password in its address, or requires them";
             return ClientError::unreachable(who, problem.to_owned()).into();
         }
         cause = inner.source();
@@ -429,10 +429,12 @@ fn failure(who: &'static str, error: &reqwest::Error) -> Failed {
         return again("it did not answer in time");
     }
     if error.is_connect() {
-        return again("no connection; is its name right, and known here?");
+        return again(
+            "cannot connect; check that its host name is right and resolves on this machine",
+        );
     }
     if error.is_builder() {
-        return ClientError::Setting(format!("the address of {who} is none")).into();
+        return ClientError::Setting(format!("the address of {who} is not a valid URL")).into();
     }
     again("the connection broke off")
 }
@@ -449,7 +451,7 @@ fn tls_error<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a rus
 fn tls_problem(error: &rustls::Error) -> String {
     if let rustls::Error::InvalidCertificate(problem) = error {
         format!(
-            "its certificate is not accepted ({}); is the CA missing? (`--ca` or HALLPASS_CA)",
+            "its certificate was rejected ({}); if a private CA issued it, set `--ca` or HALLPASS_CA",
             escape(&format!("{problem:?}"))
         )
     } else {

@@ -1,4 +1,4 @@
-//! What can go wrong between a job and its credential, told so that the job's author can fix it.
+//! The client's errors, each with the fix for the job's author.
 
 use crate::text::escape;
 use crate::wire::Refusal;
@@ -75,7 +75,7 @@ pub enum ClientError {
         problem: String,
     },
     /// Somebody answered what no broker says.
-    #[error("{who} sent an answer that is not understood: {problem}")]
+    #[error("{who} returned an unexpected response: {problem}")]
     Answer {
         who: &'static str,
         /// What is wrong with it.

@@ -178,7 +178,7 @@ pub(super) fn private_folder(path: &Path) -> io::Result<()> {
     } else {
         Err(io::Error::new(
             io::ErrorKind::PermissionDenied,
-            "the folder belongs to somebody else or is open to others",
+            "the folder belongs to another user or others can access it",
         ))
     }
 }

@@ -106,8 +106,9 @@ impl Pair {
     /// 256 random bits, in the alphabet of the header.
     pub(super) fn new(token: Option<IdToken>) -> Result<Self, ClientError> {
         let mut random = [0; 32];
-        aws_lc_rs::rand::fill(&mut random)
-            .map_err(|_| ClientError::Setting("this machine gives no random bytes".to_owned()))?;
+        aws_lc_rs::rand::fill(&mut random).map_err(|_| {
+            ClientError::Setting("the system's random number generator failed".to_owned())
+        })?;
         Ok(Self {
             key: Secret::new(BASE64URL_NOPAD.encode(&random)),
             token,

@@ -1,5 +1,5 @@
-//! How does a job get its credential?
-//! Discover the source, exchange with retries, keep the idempotency key. Not: clap, the terminal.
+//! Fetches a credential for a job: finds the ID token, exchanges it with retries, and shares the
+//! idempotency key between steps. It knows neither clap nor the terminal.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -63,7 +63,7 @@ pub struct Client {
 pub struct Settings {
     pub broker: BrokerAddress,
     pub route: Route,
-    /// How long to try, all in all.
+    /// Total time for all retries.
     pub patience: Duration,
     /// A source's name, when the job does not want the one that is found.
     pub source: Option<String>,
@@ -86,7 +86,7 @@ pub struct Ask {
     pub credential: String,
     /// The scopes; none asks for all that is granted.
     pub scopes: Vec<String>,
-    /// The life, `10m` or seconds; none asks for the grant's.
+    /// The requested lifetime with its unit, e.g. `10m`; default: the grant's.
     pub ttl: Option<String>,
     /// What the credential's kind takes from a request, by name.
     pub inputs: BTreeMap<String, String>,
@@ -116,7 +116,7 @@ impl Ask {
 }
 
 impl Client {
-    /// Reads the CA file; talks to nobody yet.
+    /// Reads the CA file; opens no connection.
     ///
     /// # Errors
     /// The CA file or the proxy's address cannot be used.
@@ -172,16 +172,10 @@ impl Client {
         )?)
     }
 
-    /// Exchanges the job's ID token for a credential (RFC 8693).
+    /// Exchanges the job's ID token for a credential (RFC 8693): `token` if it was fetched already.
     ///
     /// # Errors
     /// No token, no broker, or a refusal.
-    pub async fn get(&self, ask: &Ask, sharing: Sharing) -> Result<Received, ClientError> {
-        let deadline = self.connection.deadline(self.patience);
-        self.get_until(ask, sharing, None, deadline).await
-    }
-
-    /// [`get`](Self::get), with a new token that was fetched already, if there is one.
     async fn get_until(
         &self,
         ask: &Ask,
@@ -220,7 +214,7 @@ impl Client {
     /// What this job may have, as the broker explains it.
     ///
     /// # Errors
-    /// As [`get`](Self::get).
+    /// As [`obtain`](Self::obtain).
     pub async fn available(&self) -> Result<Offers, ClientError> {
         let deadline = self.connection.deadline(self.patience);
         let token = self.token_until(deadline).await?;
@@ -256,7 +250,7 @@ impl Client {
     /// The job's ID token for the broker, after [`check_issuer`](Self::check_issuer).
     ///
     /// # Errors
-    /// The CI gives none, or one for somebody else, which is then not used.
+    /// The CI gives no token, or one for another audience, which is not sent.
     pub async fn token(&self) -> Result<IdToken, ClientError> {
         self.token_until(self.connection.deadline(self.patience))
             .await

@@ -23,11 +23,11 @@ pub struct Obtained {
 }
 
 impl Client {
-    /// [`get`](Self::get), with a new key pair where the kind certifies one, and after a look whether
+    /// Exchanges the job's ID token for a credential, with a new key pair where the kind certifies one, and after a look whether
     /// `format` can hold the credential: both before the token is used.
     ///
     /// # Errors
-    /// As [`get`](Self::get), the format does not fit, or there is no randomness for a key.
+    /// No token, no broker or a refusal, the format does not fit, or there is no randomness for a key.
     pub async fn obtain(
         &self,
         ask: &Ask,
@@ -145,7 +145,7 @@ impl Obtained {
     }
 }
 
-/// Whatever kind the credential is of, the format holds it, and no key has to be made for it.
+/// Whether the format fits every kind and no kind needs a key pair.
 fn is_clear(ask: &Ask, format: Option<&Format>) -> bool {
     let fits = |kind: &Kind| {
         let holds = format.is_none_or(|format| format.check(&ask.credential, kind, None).is_ok());
@@ -154,7 +154,7 @@ fn is_clear(ask: &Ask, format: Option<&Format>) -> bool {
     KINDS.iter().all(|kind| fits(kind))
 }
 
-/// A token that was used before: the key that was made for that use is gone.
+/// Turns `token.replayed` into [`ClientError::Spent`]: the key pair of the first use is lost.
 fn spent(error: ClientError) -> ClientError {
     if let ClientError::Denied(refusal) = &error
         && refusal.is(Reason::TokenReplayed)

@@ -67,7 +67,7 @@ impl IdToken {
     #[must_use]
     pub fn audiences(&self) -> String {
         if self.audiences.is_empty() {
-            return "nobody".to_owned();
+            return "no audience".to_owned();
         }
         let escaped: Vec<String> = self
             .audiences

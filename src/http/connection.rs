@@ -1,4 +1,4 @@
-//! One connection of a listener: HTTP/1.1 with timers, from its first byte to its last answer.
+//! Serves one HTTP/1.1 connection, with a deadline for each phase.
 //!
 //! hyper has one timer, for reading a head, which runs from the answer before it: it cannot close a
 //! slow head after five seconds and keep an idle connection for thirty, and nothing limits how long a
@@ -115,9 +115,9 @@ async fn while_dated<F: Future>(mut connection: Pin<&mut F>) -> Option<F::Output
     .await
 }
 
-/// Answers without hyper, when the request has come or half of it.
+/// Writes an error response without hyper, after the first bytes of a request.
 async fn turn_away<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, times: Times) {
-    let text = "the clock of the broker is outside the years 1970 to 9999; nothing is served";
+    let text = "the clock of the broker is outside the years 1970 to 9999; the broker rejects all requests";
     let answer = unread(&RequestId::new(), &Refusal::new(Reason::ClockRange, text));
     let told = async {
         let mut head = [0; 1_024];
@@ -126,7 +126,7 @@ async fn turn_away<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, times: Time
         }
         stream.shutdown().await
     };
-    // Nothing is owed to a peer that takes no answer.
+    // A peer that does not read the response is dropped.
     let _: Result<io::Result<()>, _> = tokio::time::timeout(times.head, told).await;
 }
 

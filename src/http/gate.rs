@@ -1,5 +1,5 @@
-//! What every request must be, whatever its path: one host, bounded headers, a body that is framed
-//! in one way (RFC 9112 sections 3.2, 6.3).
+//! Checks every request before routing: one host, bounded headers, unambiguous body framing (RFC 9112
+//! sections 3.2, 6.3).
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -16,7 +16,7 @@ pub(super) struct HeadLimits {
     pub(super) bytes: usize,
 }
 
-/// The head is one we go on with.
+/// Checks a request's head.
 ///
 /// # Errors
 /// Names the first thing that is wrong.
@@ -29,7 +29,7 @@ pub(super) fn check(parts: &Parts, limits: HeadLimits) -> Result<(), RequestErro
 
 /// What follows it may have been framed in two ways: after the answer nothing more of this connection
 /// is read. hyper drops `Content-Length` where `Transfer-Encoding` is, before we can compare; and what
-/// comes after a CONNECT was meant for somebody else (T-08).
+/// follows a CONNECT is meant for another server (T-08).
 pub(super) fn is_last(method: &Method, headers: &HeaderMap) -> bool {
     method == Method::CONNECT || headers.contains_key(header::TRANSFER_ENCODING)
 }
@@ -81,7 +81,7 @@ fn check_host(parts: &Parts) -> Result<(), RequestError> {
         .ok()
         .filter(|text| !text.is_empty() && text.bytes().all(is_host_byte))
         .ok_or(RequestError::Host {
-            found: "found text that is no host",
+            found: "found text that is not a host",
         })?;
     match parts.uri.authority() {
         Some(authority) if !authority.as_str().eq_ignore_ascii_case(host) => {
@@ -139,8 +139,8 @@ fn check_coding(headers: &HeaderMap) -> Result<(), RequestError> {
 
 /// Who asks, for the log: the peer, or what a configured proxy says of its peer (T-09).
 ///
-/// The last address of `X-Forwarded-For` that is not itself a configured proxy: what stands
-/// before it was written by someone we do not know.
+/// The last address of `X-Forwarded-For` that is not itself a configured proxy. The
+/// entries before it are untrusted.
 pub(super) fn client(peer: IpAddr, headers: &HeaderMap, proxies: &[IpNet]) -> IpAddr {
     let is_proxy = |address: IpAddr| {
         proxies

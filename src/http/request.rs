@@ -1,4 +1,4 @@
-//! What a request must be before anything of it is believed, and what is wrong when it is not.
+//! Validates a request before its subject token is read; defines `RequestError`.
 
 use std::time::Duration;
 
@@ -19,13 +19,13 @@ use crate::yaml::duration;
 pub enum RequestError {
     #[error("nothing is served at this path; the token endpoint is POST /token")]
     Path,
-    #[error("this path does not take this method; it takes {allowed}")]
+    #[error("this path does not allow this method; it allows {allowed}")]
     Method { allowed: &'static str },
     #[error("the request needs exactly one Host header that fits its address, {found}")]
     Host { found: &'static str },
     #[error("a request of this method has no body")]
     Body,
-    #[error("only the transfer coding chunked is known")]
+    #[error("the only supported transfer coding is chunked")]
     TransferCoding,
     #[error("the request has more than {limit} header fields or its headers are too long")]
     Headers { limit: usize },
@@ -73,7 +73,7 @@ pub enum RequestError {
         name: &'static str,
         summary: &'static str,
     },
-    #[error("`scope` holds a character that no scope has (RFC 6749 section 3.3)")]
+    #[error("`scope` has a character that is not allowed in a scope (RFC 6749 section 3.3)")]
     Scope,
     #[error(
         "`{parameter}` names no scope; name at least one, or leave `{parameter}` out to ask for all that the policy grants"

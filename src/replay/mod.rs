@@ -1,4 +1,4 @@
-//! Was this token used for this before? trait `UsedTokens`; Reserved (its only maker).
+//! Reserves a token's one use per credential: trait [`UsedTokens`], and [`Reserved`] as evidence.
 
 use std::fmt;
 
@@ -36,8 +36,8 @@ pub trait UsedTokens: Send + Sync + fmt::Debug {
 
     /// Gives a use back, after a mint that is known to have made nothing.
     ///
-    /// A repeat has no use of its own to give back, and a use that was repeated stays taken: the
-    /// repeat may have made what the first try did not.
+    /// A no-op for a repeated request, and for a use that was repeated: the repeat may have issued the
+    /// credential.
     async fn release(&self, slot: &Slot);
 
     /// Whether replicas see each other's entries.
@@ -89,7 +89,7 @@ pub struct StoreStatus {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reach {
-    /// Nobody: a second replica, or this one after a restart, knows nothing of it.
+    /// This process only: other replicas, and this one after a restart, do not see it.
     PerReplica,
     Shared,
 }
@@ -228,7 +228,7 @@ impl Reserved {
 
 /// What a store remembers of a use, and compares the next one with.
 ///
-/// Of the key it has only a hash: at 128 random bits nobody finds the key by trying.
+/// It stores only a hash of the key, whose 128 random bits cannot be guessed.
 #[derive(Clone, Debug)]
 struct Use {
     /// The place, without who took it: that is `mark`.
@@ -372,7 +372,7 @@ pub enum ReplayError {
     /// A shared store began, or lost what it held, after the token was issued: nobody knows whether
     /// it was used.
     #[error(
-        "the store of used tokens began anew after the subject token was issued; ask the CI for a new token"
+        "the store of used tokens was reset after the subject token was issued; request a new ID token from the CI"
     )]
     IssuedBeforeStore,
     /// The store is full or cannot be reached.

@@ -193,4 +193,4 @@ fn deadline() -> Instant {
 const CALL_TIME: Duration = Duration::from_secs(1);
 
 const FOREIGN: &str =
-    "holds something under our keys that we did not write; see what else uses `replay.prefix`";
+    "has an unexpected value under `replay.prefix`; check what else writes keys with this prefix";

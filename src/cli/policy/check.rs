@@ -12,10 +12,10 @@ use crate::policy::{LoadOptions, PolicySet};
 use crate::text::count;
 use crate::yaml::{Diagnostics, Severity};
 
-/// Checks a folder of policies: format, references, and rules against policies wider than they read
+/// Checks a folder of policies: syntax, references and lint rules
 ///
-/// Errors and findings of all files come together, each with its place and what to do about it. The
-/// exit code is 4 when something must be put right before a broker may serve the policies.
+/// Reports the errors and findings of all files, each with its location and a fix. Exit code 4 if a
+/// finding must be fixed before a broker loads the policies.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:
   hallpass policy check policies")]
@@ -23,13 +23,13 @@ pub(super) struct Args {
     /// The folder
     #[arg(default_value = "policies")]
     dir: PathBuf,
-    /// How to write what was found
+    /// Output format
     #[arg(long, value_enum, default_value_t)]
     output: Output,
     /// The broker's own issuer name, to find policies that would trust it
     #[arg(long, value_name = "URL")]
     issuer: Option<String>,
-    /// Say what a rule finds, and why it matters, instead
+    /// Instead of checking, explain what a rule finds and why it matters
     #[arg(long, value_name = "RULE")]
     explain: Option<String>,
 }

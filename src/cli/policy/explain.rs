@@ -17,15 +17,15 @@ use crate::yaml::duration;
 
 /// Explains what a broker with these policies would decide, condition by condition
 ///
-/// The job is described by the claims of its token. Nothing is verified and nothing is minted. The
-/// exit code is 1 when the job would be refused. A token of `hallpass dev` is read as one of the issuer
-/// that its CI stands for.
+/// The claims of a token describe the job. Nothing is verified and no credential is issued. Exit code 1
+/// if the job would be denied. A token of `hallpass dev` counts as a token of the issuer that its CI
+/// simulates.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   hallpass policy explain --claims claims.json shop-db/migrate
   hallpass dev token | hallpass policy explain --token - shop-db/read")]
 pub(super) struct Args {
-    /// The credential asked for, e.g. `shop-db/migrate`
+    /// The requested credential, e.g. `shop-db/migrate`
     credential: String,
     /// A file with the claims as JSON; `-` reads standard input
     #[arg(
@@ -39,10 +39,10 @@ pub(super) struct Args {
     /// input
     #[arg(long, value_name = "FILE")]
     token: Option<PathBuf>,
-    /// How long it is asked for, e.g. `10m`; the grant's life if not given
+    /// The requested lifetime, e.g. `10m`; default: the grant's `ttl`
     #[arg(long)]
     ttl: Option<String>,
-    /// A scope asked for; may be given several times. All of the grant's if not given
+    /// A requested scope; may be repeated; default: all scopes of the grant
     #[arg(long = "scope", value_name = "SCOPE")]
     scopes: Vec<String>,
     #[command(flatten)]
@@ -50,7 +50,7 @@ pub(super) struct Args {
     /// The folder of policies
     #[arg(long, value_name = "DIR", default_value = "policies")]
     policies: PathBuf,
-    /// How to write the answer
+    /// Output format
     #[arg(long, value_enum, default_value_t)]
     output: Output,
 }

@@ -13,7 +13,7 @@ mod check;
 mod explain;
 mod new;
 
-/// Looks at the policies, without a broker
+/// Checks, explains and drafts policies, without a broker
 #[derive(Debug, ClapArgs)]
 pub struct Args {
     #[command(subcommand)]
@@ -27,7 +27,7 @@ enum Verb {
     New(new::Args),
 }
 
-/// What is wrong with a folder that says nothing: every job would be refused.
+/// The error for a folder without policies: every job would be denied.
 fn nothing_in(dir: &Path, set: &PolicySet) -> Option<Diagnostics> {
     let shown = dir.display().to_string();
     let message = format!("`{shown}` holds no policies, so every job would be refused");

@@ -40,10 +40,10 @@ pub(super) struct Args {
     /// A file with the claims of a token as JSON; `-` reads standard input
     #[arg(long, value_name = "FILE")]
     from_claims: Option<PathBuf>,
-    /// The name of the policy; the credential's name if not given
+    /// The name of the policy; default: the credential's name
     #[arg(long)]
     name: Option<String>,
-    /// How long the credential may live, e.g. `10m`; 15m or the credential's `max_ttl` if not given
+    /// The lifetime to grant, e.g. `10m`; default: 15m, or the credential's `max_ttl` if shorter
     #[arg(long, value_name = "TIME", value_parser = duration::parse)]
     ttl: Option<Duration>,
     /// The folder of policies

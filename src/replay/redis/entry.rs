@@ -1,4 +1,4 @@
-//! What stands on the server: names of keys, the text of a use, and the scripts that change it.
+//! The data on the server: key names, the encoding of a use, and the Lua scripts.
 //!
 //! A script runs whole or not at all, and nothing runs in between. Of tokens, keys and asks there are
 //! hashes only.

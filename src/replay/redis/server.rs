@@ -1,4 +1,4 @@
-//! What the server says of itself, and what its errors mean to us.
+//! Reads the server's INFO and maps its errors.
 
 use std::error::Error;
 use std::io;
@@ -22,7 +22,7 @@ pub(super) struct About {
 /// # Errors
 /// Why nothing can be kept there.
 pub(super) fn about(info: &Value) -> Result<About, String> {
-    let text = as_text(info).ok_or("does not say what it is (INFO)")?;
+    let text = as_text(info).ok_or("returned no text for INFO")?;
     let field = |name: &str| {
         text.lines()
             .filter_map(|line| line.trim_end().split_once(':'))
@@ -51,9 +51,7 @@ pub(super) fn about(info: &Value) -> Result<About, String> {
         (8..=64).contains(&run.len()) && run.bytes().all(|byte| byte.is_ascii_alphanumeric())
     });
     Ok(About {
-        run: run
-            .ok_or("does not say which run it is in (`run_id` of INFO)")?
-            .to_owned(),
+        run: run.ok_or("does not report its `run_id` (INFO)")?.to_owned(),
         says_policy: policy.is_some(),
     })
 }
@@ -131,14 +129,14 @@ const MEANINGS: [(&str, &str); 17] = [
     ("READONLY", READ_ONLY),
     ("LOADING", "is still loading its data"),
     ("MASTERDOWN", READ_ONLY),
-    ("NOAUTH", "wants a login; set `replay.password`"),
+    ("NOAUTH", "requires authentication; set `replay.password`"),
     (
         "WRONGPASS",
         "refused the login; see `replay.user` and `replay.password`",
     ),
     (
         "NOPERM",
-        "does not let our user run a command that it needs; `docs/operations.md` lists them",
+        "denies `replay.user` a command that hallpass needs; `docs/operations.md` lists these commands",
     ),
     ("WRONGTYPE", super::FOREIGN),
     ("MOVED", CLUSTER),
@@ -147,7 +145,7 @@ const MEANINGS: [(&str, &str); 17] = [
     ("CLUSTERDOWN", CLUSTER),
     (
         "MISCONF",
-        "cannot save its data and takes nothing (MISCONF)",
+        "cannot save its data and rejects writes (MISCONF)",
     ),
     ("NOREPLICAS", "has too few replicas of its own (NOREPLICAS)"),
     ("BUSY", "is busy with a script (BUSY)"),

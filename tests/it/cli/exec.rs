@@ -387,7 +387,7 @@ fn a_life_that_is_too_short_fails_before_the_start() {
     .observed();
     assert_eq!(output.status.code(), Some(1), "{}", told(&output));
     assert_eq!(stdout(&output), "");
-    assert!(stderr(&output).contains("the command needs 10m; a policy would have to grant more"));
+    assert!(stderr(&output).contains("but `--at-least` is 10m; raise the grant's `ttl`"));
     assert_eq!(revoked(&fake), [LEASE]);
 }
 
@@ -401,7 +401,7 @@ fn a_grant_that_is_too_short_fails_before_the_token_is_used() {
     )
     .observed();
     assert_eq!(output.status.code(), Some(1), "{}", told(&output));
-    insta::assert_snapshot!(stderr(&output), @"hallpass: `shop-db/migrate` lives 15m, the command needs 45m; a policy would have to grant more (`ttl`, `max_ttl`)");
+    insta::assert_snapshot!(stderr(&output), @"hallpass: `shop-db/migrate` is granted for 15m, but `--at-least` is 45m; raise the grant's `ttl` and the credential's `max_ttl`");
     assert!(fake.asked("/token").is_empty());
 }
 
@@ -412,7 +412,7 @@ fn a_command_that_does_not_exist_costs_no_login() {
         .on_github(&["exec", "shop-db/migrate", "--", "no-such-command-here"])
         .observed();
     assert_eq!(output.status.code(), Some(127), "{}", told(&output));
-    insta::assert_snapshot!(stderr(&output), @"hallpass: no command `no-such-command-here`; nothing was asked for");
+    insta::assert_snapshot!(stderr(&output), @"hallpass: no command `no-such-command-here`; no credential was requested");
     assert!(fake.asked("/idtoken").is_empty());
 }
 
@@ -440,7 +440,7 @@ fn a_command_that_cannot_be_started_costs_no_login() {
             assert_eq!(output.status.code(), Some(126), "{}", told(&output));
             let said = stderr(&output);
             assert!(
-                said.contains(problem) && said.contains("nothing was asked for"),
+                said.contains(problem) && said.contains("no credential was requested"),
                 "{said}"
             );
         }

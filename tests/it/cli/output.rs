@@ -217,7 +217,7 @@ fn a_target_that_is_not_there_is_a_slip_on_the_command_line() {
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");
         assert_eq!(
             stderr(&output),
-            "hallpass: no target `nope` in the settings (there: shop-db)\n"
+            "hallpass: no target `nope` in the settings; expected one of: shop-db\n"
         );
     }
 }

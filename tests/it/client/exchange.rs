@@ -359,7 +359,7 @@ fn a_broker_with_a_ca_of_its_own_needs_that_ca() {
         }
         stdout(&command.observed())
     };
-    assert!(run(None).contains("its certificate is not accepted (UnknownIssuer); is the CA missing? (`--ca` or HALLPASS_CA)"));
+    assert!(run(None).contains("its certificate was rejected (UnknownIssuer); if a private CA issued it, set `--ca` or HALLPASS_CA"));
     assert!(run(file.path().to_str()).contains("answers, and calls itself by its address"));
 }
 
@@ -425,7 +425,7 @@ fn a_broken_proxy_is_named_and_its_password_is_not() {
         stderr(&output).replace(&port.to_string(), "PORT")
     };
     let refusing = answer("HTTP/1.1 407 no\r\n\r\n");
-    insta::assert_snapshot!(problem(true, port), @"hallpass: the broker could not be reached through proxy `http://127.0.0.1:PORT` (`--proxy`): the proxy refuses the user and the password of its address, or wants some");
+    insta::assert_snapshot!(problem(true, port), @"hallpass: the broker could not be reached through proxy `http://127.0.0.1:PORT` (`--proxy`): the proxy rejected the user and password in its address, or requires them");
     refusing.join().unwrap();
     drop(listener);
     insta::assert_snapshot!(problem(false, port), @"hallpass: the broker could not be reached through proxy `http://127.0.0.1:PORT` (HALLPASS_PROXY): connection refused; is it running, and is the port right?");

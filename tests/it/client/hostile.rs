@@ -112,7 +112,7 @@ fn a_redirect_is_not_followed() {
     let output = fake.on_github(&["get", "shop-db/migrate"]).observed();
     assert_eq!(output.status.code(), Some(3), "{}", told(&output));
     assert!(elsewhere.asked("/token").is_empty());
-    insta::assert_snapshot!(stderr(&output), @"hallpass: the broker sent an answer that is not understood: it answers 307, a redirect, and redirects are not followed; set the address it leads to");
+    insta::assert_snapshot!(stderr(&output), @"hallpass: the broker returned an unexpected response: status 307 is a redirect, which hallpass does not follow; set the address it leads to");
 }
 
 #[test]
@@ -123,7 +123,7 @@ fn an_answer_without_end_is_cut_off() {
     fake.next("/token", reply);
     let output = fake.on_github(&["get", "shop-db/migrate"]).observed();
     assert_eq!(output.status.code(), Some(3), "{}", told(&output));
-    insta::assert_snapshot!(stderr(&output), @"hallpass: the broker sent an answer that is not understood: it is longer than 262144 bytes");
+    insta::assert_snapshot!(stderr(&output), @"hallpass: the broker returned an unexpected response: it is longer than 262144 bytes");
 }
 
 /// T-91
@@ -161,7 +161,7 @@ fn an_answer_about_another_credential_is_refused() {
     fake.next("/token", Reply::json(200, &login("shop-db/other")));
     let output = fake.on_github(&["get", "shop-db/migrate"]).observed();
     assert_eq!(output.status.code(), Some(3), "{}", told(&output));
-    insta::assert_snapshot!(stderr(&output), @"hallpass: the broker sent an answer that is not understood: it is about credential `shop-db/other`, asked for was `shop-db/migrate`");
+    insta::assert_snapshot!(stderr(&output), @"hallpass: the broker returned an unexpected response: it is for credential `shop-db/other`, expected `shop-db/migrate`");
 }
 
 #[test]
@@ -195,5 +195,5 @@ fn what_is_no_broker_at_all_is_said_so() {
     fake.next("/.well-known/openid-configuration", page);
     let output = fake.on_github(&["get", "shop-db/migrate"]).observed();
     assert_eq!(output.status.code(), Some(3), "{}", told(&output));
-    insta::assert_snapshot!(stderr(&output), @"hallpass: the broker sent an answer that is not understood: status 404 without an error in JSON; does the address lead to hallpass, or to something in front of it?");
+    insta::assert_snapshot!(stderr(&output), @"hallpass: the broker returned an unexpected response: status 404 without an error in JSON; does the address lead to hallpass, or to something in front of it?");
 }

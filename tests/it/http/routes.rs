@@ -47,7 +47,7 @@ fn body_of(status: u16, allowed: &str) -> String {
             "request.path",
         ),
         405 => error(
-            &format!("this path does not take this method; it takes {allowed}"),
+            &format!("this path does not allow this method; it allows {allowed}"),
             "request.method",
         ),
         415 => error(

@@ -60,7 +60,7 @@ async fn a_store_that_was_emptied_is_noticed() {
     let token = stage.broker.github(|_| {});
     stage.take(&token, READ).await.unwrap();
     stage.server().say(&["FLUSHALL"]);
-    insta::assert_snapshot!(stage.take(&token, READ).await.unwrap_err(), @"the store of used tokens began anew after the subject token was issued; ask the CI for a new token");
+    insta::assert_snapshot!(stage.take(&token, READ).await.unwrap_err(), @"the store of used tokens was reset after the subject token was issued; request a new ID token from the CI");
     stage.clock().advance(Duration::from_secs(2));
     let new = stage.broker.github(later(1));
     stage.take(&new, READ).await.unwrap();
@@ -248,7 +248,7 @@ async fn what_somebody_else_wrote_under_our_keys_is_refused() {
         let said = problem(stage.take_with(&token, "k1").await);
         assert_eq!(
             said,
-            "holds something under our keys that we did not write; see what else uses `replay.prefix`"
+            "has an unexpected value under `replay.prefix`; check what else writes keys with this prefix"
         );
     }
     stage.server().say(&["DEL", &name]);
@@ -422,7 +422,7 @@ async fn only_the_right_password_is_let_in() {
     let stage = Stage::with(with(None, Some(password("canary-81f2-right")))).await;
     stage.take(&token(&stage), READ).await.unwrap();
     let stage = Stage::with(with(None, None)).await;
-    insta::assert_snapshot!(problem(stage.take(&token(&stage), READ).await), @"wants a login; set `replay.password`");
+    insta::assert_snapshot!(problem(stage.take(&token(&stage), READ).await), @"requires authentication; set `replay.password`");
     let stage = Stage::with(with(None, Some(password("canary-81f2-wrong")))).await;
     insta::assert_snapshot!(problem(stage.take(&token(&stage), READ).await), @"refused the login; see `replay.user` and `replay.password`");
     let stage = Stage::with(with(None, Some(SecretSource::File("/nowhere/pw".into())))).await;
@@ -447,7 +447,7 @@ async fn only_the_right_password_is_let_in() {
     let stage = Stage::with(with(Some("hallpass"), Some(password("canary-81f2-user")))).await;
     stage.take(&token(&stage), READ).await.unwrap();
     redis.say(&["ACL", "SETUSER", "hallpass", "-set"]);
-    insta::assert_snapshot!(problem(stage.take(&token(&stage), READ).await), @"does not let our user run a command that it needs; `docs/operations.md` lists them");
+    insta::assert_snapshot!(problem(stage.take(&token(&stage), READ).await), @"denies `replay.user` a command that hallpass needs; `docs/operations.md` lists these commands");
 }
 
 /// T-98

@@ -208,7 +208,7 @@ async fn an_issuer_with_capitals_in_its_name_is_found_and_compared_as_it_is_writ
     let mut issuer = server.trusted();
     issuer.url = format!("https://LocalHost:{}", server.port);
     let error = fetch(&issuer).await.unwrap_err().to_string();
-    assert!(error.contains("is of another issuer"), "{error}");
+    assert!(error.contains("has another `issuer`"), "{error}");
     let document = serde_json::json!({ "issuer": issuer.url, "jwks_uri": server.jwks_url() });
     server.answer(DISCOVERY, Answer::ok(document.to_string().as_bytes()));
     assert_eq!(fetch(&issuer).await.unwrap(), EMPTY);

@@ -184,7 +184,7 @@ async fn plain_http_is_never_spoken() {
 #[tokio::test]
 async fn a_connection_that_never_stands_is_given_up_in_three_seconds() {
     let trap = Trap::start().await;
-    insta::assert_snapshot!(fetch(&at(&trap)).await.unwrap_err(), @"the connection for the discovery document did not stand within 3 s");
+    insta::assert_snapshot!(fetch(&at(&trap)).await.unwrap_err(), @"connecting for the discovery document timed out after 3 s");
     assert_eq!(trap.heard().len(), 1);
 }
 

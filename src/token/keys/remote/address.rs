@@ -14,7 +14,7 @@ pub(super) fn is_permitted(ip: IpAddr, networks: &[IpNet]) -> bool {
     is_within(ip, networks) || is_global(ip)
 }
 
-/// Whether one of the networks holds the address, or the address it stands for.
+/// Whether a network contains the address or the IPv4 address embedded in it.
 pub(in crate::token) fn is_within(ip: IpAddr, networks: &[IpNet]) -> bool {
     let inner = unmapped(ip);
     networks

@@ -24,7 +24,7 @@ use crate::token::keys::LONGEST_DOCUMENT;
 /// Brings an issuer's key set. Replaced in tests by one that needs no network.
 #[async_trait]
 pub trait Fetch: Send + Sync + fmt::Debug {
-    /// The bytes of the issuer's JWKS as it is now. Must end by itself within five seconds.
+    /// The bytes of the issuer's JWKS as it is now. Must return within five seconds.
     ///
     /// # Errors
     /// The issuer cannot be reached, or does not answer as it must.
@@ -159,7 +159,7 @@ pub fn key_set_url(discovery: &[u8], issuer: &TrustedIssuer) -> Result<Url, KeyE
     let document = json::parse_object(discovery, &json::Limits::for_bytes(LONGEST_DISCOVERY))
         .map_err(|error| wrong(format!("is not strict JSON: {error}")))?;
     if document.get("issuer").and_then(Value::as_text) != Some(&issuer.url) {
-        return Err(wrong(format!("is of another issuer than `{}`", issuer.url)));
+        return Err(wrong(format!("has another `issuer` than `{}`", issuer.url)));
     }
     let text = document
         .get("jwks_uri")
@@ -223,12 +223,12 @@ async fn read(mut response: Response, document: Document) -> Result<Vec<u8>, Key
 fn failed(name: &str, error: &reqwest::Error) -> KeyError {
     if error.is_timeout() && error.is_connect() {
         return KeyError::Fetch(format!(
-            "the connection for the {name} did not stand within {} s",
+            "connecting for the {name} timed out after {} s",
             CONNECT.as_secs()
         ));
     }
     if error.is_timeout() {
-        return KeyError::Fetch(format!("the {name} did not come in time"));
+        return KeyError::Fetch(format!("fetching the {name} timed out"));
     }
     let mut cause = error.source();
     let mut text = String::new();
@@ -290,7 +290,7 @@ impl Lookup for SystemLookup {
 
 const NO_PERMITTED_ADDRESS: &str =
     "the host has no address that is globally routable or in the issuer's `networks`";
-/// Until the connection stands.
+/// Connect timeout.
 const CONNECT: Duration = Duration::from_secs(3);
 /// For both documents together, bodies included.
 const WHOLE: Duration = Duration::from_secs(5);

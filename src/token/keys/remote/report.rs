@@ -1,4 +1,4 @@
-//! What logs are told of an issuer's keys. Never a key's or a document's text.
+//! Logs the outcome of key fetches, without the text of keys or documents.
 
 use super::{KeyError, KeySet};
 use crate::reason::Reason;

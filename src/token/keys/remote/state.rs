@@ -402,7 +402,7 @@ fn between(least: Duration, most: Duration) -> Duration {
 /// Somewhere between nothing and all of it.
 fn spread(most: Duration) -> Duration {
     let mut random = [0_u8; 2];
-    // Without randomness everyone asks at the same time: not nice, but right.
+    // Without randomness all replicas fetch at the same time, which is correct but less even.
     let _ = aws_lc_rs::rand::fill(&mut random);
     (most / 65_535).saturating_mul(u32::from(u16::from_be_bytes(random)))
 }
