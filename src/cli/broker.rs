@@ -10,7 +10,7 @@ use super::{Failure, Terminal};
 use crate::client::format::{rivals, variables};
 use crate::client::ssh::WAY_OUT;
 use crate::client::{
-    BrokerAddress, Client, ClientError, Environment, Proxy, Received, Route, Settings,
+    BrokerAddress, Client, ClientError, Environment, Proxy, Received, Settings, TransportSettings,
 };
 use crate::clock::SystemClock;
 use crate::reason::Reason;
@@ -70,7 +70,7 @@ impl BrokerArgs {
             })?;
         let settings = Settings {
             broker: BrokerAddress::parse(address).map_err(Failure::usage)?,
-            route: Route {
+            route: TransportSettings {
                 ca: self.ca.clone().or_else(|| environment.path("HALLPASS_CA")),
                 proxy: self.proxy(&environment),
                 no_proxy: environment

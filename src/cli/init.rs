@@ -14,7 +14,7 @@ use crate::text::escape;
 
 mod files;
 
-use files::{Ci, Database, Job, Plan};
+use files::{Ci, Database, FilePlan, Job};
 
 /// Writes the files of a first broker: settings, root key, policies and a job to try it with
 ///
@@ -97,7 +97,7 @@ pub fn run(args: &Args, out: &mut Terminal) -> Result<(), Failure> {
     Ok(())
 }
 
-fn plan(args: &Args, out: &mut Terminal) -> Result<Plan, Failure> {
+fn plan(args: &Args, out: &mut Terminal) -> Result<FilePlan, Failure> {
     let mut asker = Asker::new(out);
     let issuer = match &args.issuer {
         Some(issuer) => issuer.clone(),
@@ -114,7 +114,7 @@ fn plan(args: &Args, out: &mut Terminal) -> Result<Plan, Failure> {
         Some(text) => Some(Database::parse(text)?),
         None => None,
     };
-    Ok(Plan {
+    Ok(FilePlan {
         issuer,
         job,
         database,

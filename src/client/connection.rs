@@ -27,7 +27,7 @@ use super::no_proxy::NoProxy;
 
 /// Whom to trust and which way to go.
 #[derive(Clone, Debug, Default)]
-pub struct Route {
+pub struct TransportSettings {
     /// PEM certificates of authorities that count beside the public ones.
     pub ca: Option<PathBuf>,
     /// A proxy, only if asked for: one named by the environment would see addresses and choose
@@ -80,7 +80,7 @@ impl Connection {
     /// # Errors
     /// The CA file cannot be read or holds no certificate; the proxy's address is none.
     pub fn new(
-        route: &Route,
+        route: &TransportSettings,
         patience: Duration,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, ClientError> {

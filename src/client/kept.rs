@@ -49,7 +49,7 @@ impl Kept {
     }
 
     /// What an earlier step kept under that name, if it can still be used.
-    pub(super) fn find(&self, slot: &Slot, now: Timestamp) -> Option<Pair> {
+    pub(super) fn find(&self, slot: &StateFile, now: Timestamp) -> Option<Pair> {
         let path = self.path(slot)?;
         private_folder(path.parent()?).ok()?;
         let bytes = Secret::new(read_private(&path, MAX_KEPT).ok()?);
@@ -64,14 +64,14 @@ impl Kept {
     }
 
     /// Keeps `pair`, unless another step was faster: then what that one kept.
-    pub(super) fn keep(&self, slot: &Slot, pair: Pair, now: Timestamp) -> Pair {
+    pub(super) fn keep(&self, slot: &StateFile, pair: Pair, now: Timestamp) -> Pair {
         match self.try_keep(slot, &pair) {
             Ok(true) | Err(_) => pair,
             Ok(false) => self.find(slot, now).unwrap_or(pair),
         }
     }
 
-    pub(super) fn forget(&self, slot: &Slot) {
+    pub(super) fn forget(&self, slot: &StateFile) {
         if let Some(path) = self.path(slot)
             && fs::remove_file(path).is_err()
         {
@@ -79,7 +79,7 @@ impl Kept {
         }
     }
 
-    fn try_keep(&self, slot: &Slot, pair: &Pair) -> io::Result<bool> {
+    fn try_keep(&self, slot: &StateFile, pair: &Pair) -> io::Result<bool> {
         let path = self.path(slot).ok_or(io::ErrorKind::NotFound)?;
         private_folder(path.parent().ok_or(io::ErrorKind::NotFound)?)?;
         let raw = RawPair {
@@ -90,7 +90,7 @@ impl Kept {
         write_private_new(&path, text.expose(), 0o600)
     }
 
-    fn path(&self, slot: &Slot) -> Option<PathBuf> {
+    fn path(&self, slot: &StateFile) -> Option<PathBuf> {
         Some(self.0.as_deref()?.join(Path::new(&slot.0)))
     }
 }
@@ -138,9 +138,9 @@ impl Pair {
 
 /// A file name that differs as soon as the broker would tell two requests apart.
 #[derive(Debug)]
-pub(super) struct Slot(String);
+pub(super) struct StateFile(String);
 
-impl Slot {
+impl StateFile {
     /// `job` is what tells the job from others: its one token, or else [`Source::job`], since a
     /// source that makes new tokens has them kept inside.
     ///
@@ -190,9 +190,9 @@ mod tests {
         Kept::of(&environment)
     }
 
-    fn slot(credential: &str) -> Slot {
+    fn slot(credential: &str) -> StateFile {
         let broker = BrokerAddress::parse("https://hallpass.example").unwrap();
-        Slot::of(&broker, &Ask::new(credential).unwrap(), &["job"])
+        StateFile::of(&broker, &Ask::new(credential).unwrap(), &["job"])
     }
 
     fn token(expires_at: i64) -> IdToken {
@@ -227,7 +227,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let kept = kept_in(folder.path());
         let broker = BrokerAddress::parse("https://hallpass.example").unwrap();
-        let slot = |job: &[&str]| Slot::of(&broker, &Ask::new("a").unwrap(), job);
+        let slot = |job: &[&str]| StateFile::of(&broker, &Ask::new("a").unwrap(), job);
         kept.keep(&slot(&["token", "1"]), Pair::new(None).unwrap(), NOW);
         assert!(kept.find(&slot(&["token", "1"]), NOW).is_some());
         for other in [&["token", "2"][..], &["token"], &["token1", ""], &[]] {

@@ -33,7 +33,7 @@ mod token;
 pub use address::{AddressError, BrokerAddress};
 pub use answer::{Members, Received, Value};
 pub use ca::ca_file;
-pub use connection::{Connection, Deadline, Proxy, Route};
+pub use connection::{Connection, Deadline, Proxy, TransportSettings};
 pub use error::ClientError;
 pub use file::{FileError, check_target, read_bounded, read_own, write_private, write_private_new};
 pub use obtain::Obtained;
@@ -42,7 +42,7 @@ pub use token::IdToken;
 
 use answer::{parse_json, success};
 use connection::{Answer, Request};
-use kept::{Kept, Pair, Slot};
+use kept::{Kept, Pair, StateFile};
 use source::Fetch;
 
 /// A job's view of one broker.
@@ -62,7 +62,7 @@ pub struct Client {
 #[derive(Debug)]
 pub struct Settings {
     pub broker: BrokerAddress,
-    pub route: Route,
+    pub route: TransportSettings,
     /// Total time for all retries.
     pub patience: Duration,
     /// A source's name, when the job does not want the one that is found.
@@ -191,12 +191,12 @@ impl Client {
                 self.exchange(ask, &token, &pair, deadline).await
             }
             (Sharing::Job, true) => {
-                let slot = Slot::of(&self.broker, ask, &source.job(&self.environment));
+                let slot = StateFile::of(&self.broker, ask, &source.job(&self.environment));
                 self.get_with_kept_token(ask, &slot, token, deadline).await
             }
             (Sharing::Job, false) => {
                 let token = self.token_or(token, deadline).await?;
-                let slot = Slot::of(&self.broker, ask, &[token.expose()]);
+                let slot = StateFile::of(&self.broker, ask, &[token.expose()]);
                 let now = self.clock().now();
                 let (pair, is_repeat) = match self.kept.find(&slot, now) {
                     Some(pair) => (pair, true),
@@ -313,7 +313,7 @@ impl Client {
     async fn get_with_kept_token(
         &self,
         ask: &Ask,
-        slot: &Slot,
+        slot: &StateFile,
         token: Option<IdToken>,
         deadline: Deadline,
     ) -> Result<Received, ClientError> {

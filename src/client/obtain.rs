@@ -4,7 +4,7 @@ use super::answer::Received;
 use super::connection::{Deadline, Request};
 use super::error::ClientError;
 use super::format::Format;
-use super::kept::Slot;
+use super::kept::StateFile;
 use super::ssh::agent::Reports;
 use super::ssh::{Agent, PRIVATE_KEY, RunKey, makes_key_for};
 use super::token::IdToken;
@@ -108,7 +108,7 @@ impl Client {
         if sharing == Sharing::None || !source.makes_new_tokens() {
             return Ok(None);
         }
-        let slot = Slot::of(&self.broker, ask, &source.job(&self.environment));
+        let slot = StateFile::of(&self.broker, ask, &source.job(&self.environment));
         let kept = self.kept.find(&slot, self.clock().now());
         let token = kept.and_then(|pair| pair.token);
         Ok(token.filter(|token| token.is_for(&self.broker)))

@@ -13,7 +13,7 @@ use crate::credential::{Credential, MintError, Revoked};
 use crate::lease::{self, LeaseContents};
 use crate::policy::Permit;
 use crate::reason::Reason;
-use crate::replay::{IdempotencyKey, ReplayError, Reserved, Slot};
+use crate::replay::{IdempotencyKey, ReplayError, Reserved, UseKey};
 
 impl Exchange {
     /// Reserves the token's use, records the intent, mints, and records the outcome.
@@ -150,7 +150,7 @@ impl Exchange {
 
     /// Records a failed mint. Gives the use of the token back only if it is known that nothing was
     /// made.
-    async fn fail(&self, error: MintError, slot: &Slot, intent: &str) -> ExchangeError {
+    async fn fail(&self, error: MintError, slot: &UseKey, intent: &str) -> ExchangeError {
         let outcome = Outcome::Failed {
             reason: error.reason,
             message: Text::new(&error.message),

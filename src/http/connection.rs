@@ -61,7 +61,7 @@ pub(super) async fn serve<S>(
         // Boxed, so that it takes no room in every other connection (T-01).
         return Box::pin(turn_away(stream, times)).await;
     }
-    let (deadline, mut changed) = watch::channel(Deadline::new(times));
+    let (deadline, mut changed) = watch::channel(ConnectionDeadline::new(times));
     let reads = deadline.clone();
     let stream = InspectReader::new(stream, move |bytes: &[u8]| {
         reads.send_if_modified(|deadline| deadline.read(bytes.len()));
@@ -69,7 +69,7 @@ pub(super) async fn serve<S>(
     let deadline = &deadline;
     let service = service_fn(|request: http::Request<Incoming>| {
         let size = request_size(&request);
-        deadline.send_modify(Deadline::asked);
+        deadline.send_modify(ConnectionDeadline::asked);
         let router = current().router.clone();
         async move {
             let mut request = request.map(Body::new);
@@ -142,7 +142,7 @@ fn request_size(request: &http::Request<Incoming>) -> usize {
 
 /// When a connection is closed unless something happens.
 #[derive(Debug)]
-struct Deadline {
+struct ConnectionDeadline {
     at: Instant,
     times: Times,
     /// Between an answer and the next request.
@@ -151,7 +151,7 @@ struct Deadline {
     unanswered: usize,
 }
 
-impl Deadline {
+impl ConnectionDeadline {
     fn new(times: Times) -> Self {
         Self {
             at: after(times.head),
@@ -195,7 +195,7 @@ fn after(time: Duration) -> Instant {
 }
 
 /// Ends when a deadline has passed.
-async fn overdue(deadline: &mut watch::Receiver<Deadline>) {
+async fn overdue(deadline: &mut watch::Receiver<ConnectionDeadline>) {
     loop {
         let at = deadline.borrow_and_update().at;
         if timeout_at(at, deadline.changed()).await.is_err() {

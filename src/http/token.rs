@@ -74,7 +74,7 @@ fn read(
     check_type(form.required("subject_token_type")?)?;
     let wanted = form.one("requested_token_type")?;
     let wanted = wanted.map(requested_type).transpose()?;
-    let target = Target::read(form)?;
+    let target = TargetParameter::read(form)?;
     let request = exchange::Request {
         id: context.id.as_str().to_owned(),
         subject_token: SubjectToken::new(subject_token.to_owned()),
@@ -165,12 +165,12 @@ fn requested_type(text: &str) -> Result<TokenType, RequestError> {
 /// The one credential asked for: by its name in `audience`, by the URI it declares in `resource`, or
 /// by both (T-79).
 #[derive(Clone, Copy, Debug)]
-struct Target<'a> {
+struct TargetParameter<'a> {
     audience: Option<&'a str>,
     resource: Option<&'a str>,
 }
 
-impl<'a> Target<'a> {
+impl<'a> TargetParameter<'a> {
     fn read(form: &'a Form) -> Result<Self, RequestError> {
         let audience = match form.all("audience")?.as_slice() {
             [] => None,

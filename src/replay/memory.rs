@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::{
-    IdempotencyKey, Reach, ReplayError, Reserved, Slot, StoreStatus, Taken, Use, UsedTokens,
+    IdempotencyKey, Reach, ReplayError, Reserved, StoreStatus, Taken, Use, UseKey, UsedTokens,
 };
 use crate::clock::{Clock, Timestamp};
 use crate::policy::Permit;
@@ -77,7 +77,7 @@ impl MemoryTokens {
         })
     }
 
-    fn give_back(&self, slot: &Slot) {
+    fn give_back(&self, slot: &UseKey) {
         let Some(mark) = slot.taken_by else {
             return;
         };
@@ -117,7 +117,7 @@ impl UsedTokens for MemoryTokens {
         })
     }
 
-    async fn release(&self, slot: &Slot) {
+    async fn release(&self, slot: &UseKey) {
         self.give_back(slot);
     }
 
@@ -141,9 +141,9 @@ fn full(capacity: usize) -> String {
 
 #[derive(Debug, Default)]
 struct State {
-    uses: HashMap<Slot, Entry>,
+    uses: HashMap<UseKey, Entry>,
     /// By the end of each, so that what has ended is found without looking at the rest.
-    ends: BTreeMap<End, Slot>,
+    ends: BTreeMap<End, UseKey>,
     made: u64,
 }
 
@@ -224,8 +224,8 @@ mod tests {
         (clock, store)
     }
 
-    fn slot(token: &str, credential: &str) -> Slot {
-        Slot {
+    fn slot(token: &str, credential: &str) -> UseKey {
+        UseKey {
             issuer: "https://issuer.example".to_owned(),
             token: token.to_owned(),
             credential: credential.to_owned(),
@@ -234,8 +234,8 @@ mod tests {
     }
 
     /// The slot as the first exchange of it holds it.
-    fn own(token: &str, credential: &str) -> Slot {
-        Slot {
+    fn own(token: &str, credential: &str) -> UseKey {
+        UseKey {
             taken_by: Some([3; 16]),
             ..slot(token, credential)
         }
@@ -450,7 +450,7 @@ mod tests {
         store.take(with_key(7)).unwrap();
         store.give_back(&slot("t", "c"));
         assert_eq!(store.len(), 1, "a repeat has nothing to give back");
-        store.give_back(&Slot {
+        store.give_back(&UseKey {
             taken_by: Some([4; 16]),
             ..slot("t", "c")
         });

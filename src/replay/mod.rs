@@ -38,7 +38,7 @@ pub trait UsedTokens: Send + Sync + fmt::Debug {
     ///
     /// A no-op for a repeated request, and for a use that was repeated: the repeat may have issued the
     /// credential.
-    async fn release(&self, slot: &Slot);
+    async fn release(&self, slot: &UseKey);
 
     /// Whether replicas see each other's entries.
     fn reach(&self) -> Reach;
@@ -139,7 +139,7 @@ impl IdempotencyKey {
 
 /// Which use was taken: token and credential.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Slot {
+pub struct UseKey {
     pub issuer: String,
     /// The token's id within it.
     pub token: String,
@@ -153,7 +153,7 @@ pub struct Slot {
 /// knows its own, and no other request can claim it.
 type Mark = [u8; 16];
 
-impl Slot {
+impl UseKey {
     fn of(permit: &Permit, taken_by: Option<Mark>) -> Self {
         let token = permit.job().token();
         Self {
@@ -220,9 +220,9 @@ impl Reserved {
 
     /// The use that was taken.
     #[must_use]
-    pub fn slot(&self) -> Slot {
+    pub fn slot(&self) -> UseKey {
         let own = (!self.taken.is_repeat).then_some(self.taken.mark);
-        Slot::of(&self.permit, own)
+        UseKey::of(&self.permit, own)
     }
 }
 
@@ -232,7 +232,7 @@ impl Reserved {
 #[derive(Clone, Debug)]
 struct Use {
     /// The place, without who took it: that is `mark`.
-    slot: Slot,
+    slot: UseKey,
     mark: Mark,
     key: Option<[u8; 32]>,
     ask: [u8; 32],
@@ -258,7 +258,7 @@ impl Use {
         let may_repeat = permit.credential().kind.repeat != Repeat::Refused;
         rand::fill(&mut mark).map_err(|_| ReplayError::unavailable("has no random bytes"))?;
         Ok(Self {
-            slot: Slot::of(permit, None),
+            slot: UseKey::of(permit, None),
             mark,
             key: key
                 .filter(|_| may_repeat)

@@ -19,7 +19,7 @@ use async_trait::async_trait;
 use tokio::time::Instant;
 
 use super::{
-    IdempotencyKey, Reach, ReplayError, Reserved, Slot, StoreStatus, Taken, Use, UsedTokens,
+    IdempotencyKey, Reach, ReplayError, Reserved, StoreStatus, Taken, Use, UseKey, UsedTokens,
 };
 use crate::clock::Clock;
 use crate::policy::Permit;
@@ -30,7 +30,7 @@ mod entry;
 mod link;
 mod server;
 
-use entry::{Answer, Names};
+use entry::{Names, ScriptResult};
 use link::{Failure, Link};
 
 /// Where the server is and how to log in.
@@ -128,10 +128,10 @@ impl RedisTokens {
             said = again.map_err(|failure| Failure::Lost(failure.problem()));
         }
         match said.map(|said| entry::answer(&said, wanted)) {
-            Ok(Answer::Taken) => Ok(wanted.taken()),
-            Ok(Answer::Held(first)) => first.meet(wanted),
-            Ok(Answer::Early) => Err(ReplayError::IssuedBeforeStore),
-            Ok(Answer::Foreign) => Err(ReplayError::unavailable(FOREIGN)),
+            Ok(ScriptResult::Taken) => Ok(wanted.taken()),
+            Ok(ScriptResult::Held(first)) => first.meet(wanted),
+            Ok(ScriptResult::Early) => Err(ReplayError::IssuedBeforeStore),
+            Ok(ScriptResult::Foreign) => Err(ReplayError::unavailable(FOREIGN)),
             Err(failure) => {
                 if matches!(failure, Failure::Lost(_)) {
                     // Nothing will be minted, so the use is given back when the server answers.
@@ -162,7 +162,7 @@ impl UsedTokens for RedisTokens {
         })
     }
 
-    async fn release(&self, slot: &Slot) {
+    async fn release(&self, slot: &UseKey) {
         let Some(give_back) = entry::GiveBack::of_slot(&self.names, slot) else {
             return;
         };

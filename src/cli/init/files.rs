@@ -14,7 +14,7 @@ use crate::text::escape;
 use crate::yaml::scalar::{quoted, scalar};
 
 /// What the files are made from.
-pub(super) struct Plan {
+pub(super) struct FilePlan {
     pub(super) issuer: String,
     pub(super) job: Job,
     pub(super) database: Option<Database>,
@@ -200,7 +200,7 @@ impl Database {
     }
 }
 
-impl Plan {
+impl FilePlan {
     pub(super) fn files(&self) -> Result<Vec<File>, Failure> {
         let root_key = RootKey::generate().map_err(|error| Failure::Local(error.to_string()))?;
         let public = |name, text: String, what| File {

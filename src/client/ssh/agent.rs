@@ -182,7 +182,7 @@ async fn talk(mut stream: UnixStream, held: &Held) -> io::Result<()> {
     while let Some(message) = timeout(LONGEST_PAUSE, read(&mut stream)).await?? {
         let answer = answer(&message, held, &mut connection).unwrap_or_else(|_| {
             held.sessions.spoke_unbound(&mut connection);
-            Answer::go_on(FAILURE)
+            AgentReply::go_on(FAILURE)
         });
         let length = u32::try_from(answer.message.len()).map_err(io::Error::other)?;
         stream.write_u32(length).await?;
@@ -208,13 +208,13 @@ async fn read(stream: &mut UnixStream) -> io::Result<Option<Vec<u8>>> {
     Ok(Some(message))
 }
 
-struct Answer {
+struct AgentReply {
     message: Vec<u8>,
     /// The connection ends after it.
     is_last: bool,
 }
 
-impl Answer {
+impl AgentReply {
     fn go_on(code: u8) -> Self {
         Self {
             message: vec![code],
@@ -224,7 +224,11 @@ impl Answer {
 }
 
 /// The answer to one message; an error is a message that cannot be read.
-fn answer(mut message: &[u8], held: &Held, connection: &mut Connection) -> ssh_key::Result<Answer> {
+fn answer(
+    mut message: &[u8],
+    held: &Held,
+    connection: &mut Connection,
+) -> ssh_key::Result<AgentReply> {
     let reader = &mut message;
     let kind = u8::decode(reader)?;
     if kind == EXTENSION && String::decode(reader)? == SESSION_BIND {
@@ -245,18 +249,18 @@ fn answer(mut message: &[u8], held: &Held, connection: &mut Connection) -> ssh_k
             // Flags choose a hash for RSA keys; this one has no choice.
             u32::decode(reader)?;
             if key != held.certificate && key != held.public {
-                return Ok(Answer::go_on(FAILURE));
+                return Ok(AgentReply::go_on(FAILURE));
             }
             if let Err(refusal) = connection.admit(&key, Login::parse(&data)) {
                 held.report(refusal);
-                return Ok(Answer::go_on(FAILURE));
+                return Ok(AgentReply::go_on(FAILURE));
             }
             SIGN_RESPONSE.encode(&mut answer)?;
             held.key.sign(&data)?.encode_prefixed(&mut answer)?;
         }
         _ => answer.push(FAILURE),
     }
-    Ok(Answer {
+    Ok(AgentReply {
         message: answer,
         is_last: false,
     })
@@ -267,7 +271,11 @@ fn answer(mut message: &[u8], held: &Held, connection: &mut Connection) -> ssh_k
 ///
 /// The signature is not checked. It would tie the session to the host's key, and any key will do where
 /// the hosts are not limited: one who makes up a session signs it with a key that was made up too.
-fn bind(reader: &mut &[u8], held: &Held, connection: &mut Connection) -> ssh_key::Result<Answer> {
+fn bind(
+    reader: &mut &[u8],
+    held: &Held,
+    connection: &mut Connection,
+) -> ssh_key::Result<AgentReply> {
     let host_key = Vec::<u8>::decode(reader)?;
     let id = Vec::<u8>::decode(reader)?;
     Vec::<u8>::decode(reader)?;
@@ -280,12 +288,12 @@ fn bind(reader: &mut &[u8], held: &Held, connection: &mut Connection) -> ssh_key
     if let Err(refusal) = bound {
         held.report(refusal);
         // What comes next may be another machine.
-        return Ok(Answer {
+        return Ok(AgentReply {
             message: vec![FAILURE],
             is_last: true,
         });
     }
-    Ok(Answer::go_on(SUCCESS))
+    Ok(AgentReply::go_on(SUCCESS))
 }
 
 /// What leads to another agent.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
 use redis::Value;
 
-use super::super::{Mark, Slot, Use, hash};
+use super::super::{Mark, Use, UseKey, hash};
 use crate::clock::Timestamp;
 
 /// Names of keys under one prefix.
@@ -29,7 +29,7 @@ impl Names {
         format!("{}run", self.prefix)
     }
 
-    fn of(&self, slot: &Slot) -> String {
+    fn of(&self, slot: &UseKey) -> String {
         let parts = [&slot.issuer, &slot.token, &slot.credential];
         let name = hash(&parts.map(String::as_bytes));
         format!("{}used:{}", self.prefix, BASE64URL_NOPAD.encode(&name))
@@ -38,7 +38,7 @@ impl Names {
 
 /// What came of asking for a use.
 #[derive(Debug)]
-pub(super) enum Answer {
+pub(super) enum ScriptResult {
     Taken,
     Held(Box<Use>),
     /// The token is older than what the store knows.
@@ -91,7 +91,7 @@ impl GiveBack {
     }
 
     /// Nothing for a slot that was only repeated.
-    pub(super) fn of_slot(names: &Names, slot: &Slot) -> Option<Self> {
+    pub(super) fn of_slot(names: &Names, slot: &UseKey) -> Option<Self> {
         Some(Self {
             key: names.of(slot),
             run: names.run(),
@@ -125,11 +125,13 @@ pub(super) fn timed(answer: &Value) -> Option<(Duration, String)> {
 }
 
 /// Reads what [`take`] said.
-pub(super) fn answer(said: &str, wanted: &Use) -> Answer {
+pub(super) fn answer(said: &str, wanted: &Use) -> ScriptResult {
     match said {
-        "taken" => Answer::Taken,
-        "early" => Answer::Early,
-        held => read(held, wanted).map_or(Answer::Foreign, |first| Answer::Held(Box::new(first))),
+        "taken" => ScriptResult::Taken,
+        "early" => ScriptResult::Early,
+        held => read(held, wanted).map_or(ScriptResult::Foreign, |first| {
+            ScriptResult::Held(Box::new(first))
+        }),
     }
 }
 

@@ -16,7 +16,7 @@ use hallpass::exchange::{CallerInfo, Components, Exchange, Request};
 use hallpass::policy::{Ask, Permit};
 use hallpass::reason::Reason;
 use hallpass::replay::memory::MemoryTokens;
-use hallpass::replay::{IdempotencyKey, Reach, ReplayError, Reserved, Slot, UsedTokens};
+use hallpass::replay::{IdempotencyKey, Reach, ReplayError, Reserved, UseKey, UsedTokens};
 use hallpass::token::keys::{FileKeys, KeyError, KeySet, KeySource};
 use hallpass::token::{SubjectToken, TrustedIssuer, Verifier};
 
@@ -70,7 +70,7 @@ impl UsedTokens for Broken {
         }
     }
 
-    async fn release(&self, _slot: &Slot) {}
+    async fn release(&self, _slot: &UseKey) {}
 
     fn reach(&self) -> Reach {
         Reach::Shared

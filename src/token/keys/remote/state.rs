@@ -21,7 +21,7 @@ pub(super) struct IssuerKeys {
     issuer: Arc<TrustedIssuer>,
     clock: Arc<dyn Clock>,
     published: Arc<ArcSwap<State>>,
-    requests: mpsc::UnboundedSender<Request>,
+    requests: mpsc::UnboundedSender<FetchRequest>,
     /// Requests that wait for a fetch. More than these are answered from what is known, so that
     /// unknown key ids at a hanging issuer cannot hold every exchange there is.
     waiters: Semaphore,
@@ -52,7 +52,7 @@ pub(super) enum Want {
     Now,
 }
 
-struct Request {
+struct FetchRequest {
     want: Want,
     /// The fetch logs under the request's id.
     span: Span,
@@ -75,7 +75,7 @@ impl IssuerKeys {
             fetch: Arc::clone(fetch),
             clock: Arc::clone(clock),
             published: Arc::clone(&published),
-            plan: Plan::new(clock.monotonic()),
+            plan: FetchSchedule::new(clock.monotonic()),
             running: JoinSet::new(),
             waiting: Vec::new(),
         };
@@ -125,7 +125,7 @@ impl IssuerKeys {
         let (ended, receiver) = oneshot::channel();
         let span = Span::current();
         // The task ends after its sender; should it be gone, the receiver fails.
-        let _ = self.requests.send(Request { want, span, ended });
+        let _ = self.requests.send(FetchRequest { want, span, ended });
         receiver
     }
 
@@ -190,7 +190,7 @@ struct Task {
     fetch: Arc<dyn Fetch>,
     clock: Arc<dyn Clock>,
     published: Arc<ArcSwap<State>>,
-    plan: Plan,
+    plan: FetchSchedule,
     /// The fetch whose result counts, in a task of its own: a panic there, over odd key material too,
     /// is a failed fetch and nothing more (T-39).
     running: JoinSet<Result<Known, KeyError>>,
@@ -198,7 +198,7 @@ struct Task {
 }
 
 impl Task {
-    async fn run(mut self, mut requests: mpsc::UnboundedReceiver<Request>, ticks: bool) {
+    async fn run(mut self, mut requests: mpsc::UnboundedReceiver<FetchRequest>, ticks: bool) {
         let mut tick = tokio::time::interval(TICK);
         loop {
             tokio::select! {
@@ -222,7 +222,7 @@ impl Task {
         }
     }
 
-    fn accept(&mut self, Request { want, span, ended }: Request) {
+    fn accept(&mut self, FetchRequest { want, span, ended }: FetchRequest) {
         let now = self.clock.monotonic();
         let has_keys = self.published.load().usable(&self.issuer, now).is_ok();
         match want {
@@ -293,7 +293,7 @@ impl Task {
     }
 }
 
-struct Plan {
+struct FetchSchedule {
     /// From when an unknown key id may cause a fetch (T-60).
     slot_free_at: Duration,
     /// When to refresh in the background.
@@ -303,7 +303,7 @@ struct Plan {
     failures: u32,
 }
 
-impl Plan {
+impl FetchSchedule {
     /// The first fetch is due within two seconds, spread so that replicas that start together do not
     /// ask together (T-68).
     fn new(now: Duration) -> Self {
@@ -448,7 +448,7 @@ mod tests {
     fn a_failed_background_fetch_is_repeated_after_a_minute_at_the_latest() {
         for _ in 0..1_000 {
             let now = Duration::from_secs(1_000);
-            let mut plan = Plan::new(now);
+            let mut plan = FetchSchedule::new(now);
             plan.failures = 20;
             plan.failed(now);
             let pause = plan.due_at.saturating_sub(now).as_secs_f64();
