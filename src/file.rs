@@ -34,9 +34,20 @@ pub(crate) fn check_length(contents: &[u8], limit: u64) -> io::Result<()> {
     Err(io::Error::new(io::ErrorKind::FileTooLarge, problem))
 }
 
+/// Opens a regular file. A pipe or a device could keep its reader waiting for ever, or give other text
+/// to the next one (T-136).
+pub(crate) fn open_regular(path: &Path) -> io::Result<File> {
+    let file = open_at_once(path, OFlag::empty())?;
+    if file.metadata()?.is_file() {
+        return Ok(file);
+    }
+    let problem = "it is not a regular file";
+    Err(io::Error::new(io::ErrorKind::InvalidInput, problem))
+}
+
 /// The text of a file that the settings name, as [`read_up_to`].
 pub(crate) fn read_text(path: &Path, limit: u64) -> io::Result<String> {
-    let contents = read_up_to(File::open(path)?, limit)?;
+    let contents = read_up_to(open_regular(path)?, limit)?;
     String::from_utf8(contents)
         .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8"))
 }

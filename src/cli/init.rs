@@ -59,6 +59,7 @@ pub struct Args {
 /// # Errors
 /// Something is missing or wrong, a file exists, or a file cannot be written.
 pub fn run(args: &Args, out: &mut Terminal) -> Result<(), Failure> {
+    check_folder(&args.folder)?;
     let plan = plan(args, out)?;
     let files = plan.files()?;
     check_texts(&files, &args.folder)?;
@@ -214,6 +215,29 @@ fn check_texts(files: &[files::File], folder: &Path) -> Result<(), Failure> {
     let policies = named.map(|name| (name.trim_start_matches("policies/"), text(name)));
     let loaded = PolicySet::from_texts(&policies).and_then(crate::policy::Loaded::servable);
     loaded.map_err(|problems| wrong(&problems)).map(|_| ())
+}
+
+/// The folder is printed in commands to copy, and its own sub-folders must not lead elsewhere.
+fn check_folder(folder: &Path) -> Result<(), Failure> {
+    let name = folder.to_string_lossy();
+    let is_plain = |letter: char| letter.is_alphanumeric() || "/._-+@=,".contains(letter);
+    if !name.chars().all(is_plain) || name.starts_with('-') {
+        return Err(Failure::Usage(format!(
+            "the folder is `{}`, expected letters, digits and any of /._-+@=,",
+            escape(&name)
+        )));
+    }
+    for inner in ["policies", "secrets"] {
+        let path = folder.join(inner);
+        let is_link = fs::symlink_metadata(&path).is_ok_and(|metadata| metadata.is_symlink());
+        if is_link {
+            return Err(Failure::Local(format!(
+                "`{}` is a link, and files would be written where it leads; remove it, or choose another folder",
+                escape(&path.to_string_lossy())
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// Writes each file whole, and notes what was made.

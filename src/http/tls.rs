@@ -1,7 +1,6 @@
 //! TLS of the public listener: a certificate chain and its key become what takes handshakes.
 
 use std::fmt;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -12,7 +11,7 @@ use rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::TlsAcceptor;
 
 use crate::config::TlsFiles;
-use crate::file::read_up_to;
+use crate::file::{open_regular, read_up_to};
 use crate::secret::Secret;
 use crate::tls;
 
@@ -26,7 +25,7 @@ pub(crate) fn read(files: &TlsFiles) -> Result<Tls, TlsError> {
         problem,
     };
     let read = |path: &Path| {
-        let bytes = File::open(path).and_then(|file| read_up_to(file, LARGEST_FILE));
+        let bytes = open_regular(path).and_then(|file| read_up_to(file, LARGEST_FILE));
         let bytes = bytes.map(Secret::new);
         bytes.map_err(|error| refused(path, format!("cannot be read: {error}")))
     };

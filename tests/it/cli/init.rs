@@ -198,6 +198,52 @@ fn nothing_that_exists_is_changed_and_half_a_set_is_not_left() {
     assert_eq!(tree(folder.path()), ["policies", "policies/other.yaml"]);
 }
 
+/// What is printed is copied into a shell, and a link could lead out of the folder.
+#[test]
+fn a_folder_with_a_hostile_name_or_a_link_in_it_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let arguments = [&ISSUER[..], &GITHUB].concat();
+    for name in ["a\n; rm -rf x", "a b", "\u{1b}[31m", "$(id)"] {
+        let path = folder.path().join(name);
+        let refused = init(&path, &arguments);
+        assert_eq!(refused.status.code(), Some(2), "{}", told(&refused));
+        assert!(!path.exists(), "{name:?}");
+    }
+    let (target, path) = (folder.path().join("victim"), folder.path().join("new"));
+    fs::create_dir_all(&target).unwrap();
+    fs::create_dir(&path).unwrap();
+    std::os::unix::fs::symlink(&target, path.join("policies")).unwrap();
+    let refused = init(&path, &arguments);
+    assert_eq!(refused.status.code(), Some(5), "{}", told(&refused));
+    assert!(stderr(&refused).contains("is a link"), "{}", told(&refused));
+    assert_eq!(tree(&target), Vec::<String>::new());
+    assert!(!path.join("hallpass.yaml").exists());
+}
+
+/// T-136: a pipe would keep the broker waiting, also for a signal.
+#[test]
+fn settings_and_their_secrets_are_read_from_regular_files_only() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("new");
+    let mut arguments = [&ISSUER[..], &GITHUB].concat();
+    arguments.extend(["--postgres", "db.acme.dev/shop"]);
+    assert!(init(&path, &arguments).status.success());
+    let settings = path.join("hallpass.yaml").display().to_string();
+    for name in ["secrets/hallpass", "hallpass.yaml"] {
+        let file = path.join(name);
+        fs::remove_file(&file).unwrap();
+        let mode = nix::sys::stat::Mode::from_bits_truncate(0o600);
+        nix::unistd::mkfifo(&file, mode).unwrap();
+        let checked = hallpass(&["serve", "--check", "--config", &settings]).observed();
+        assert_eq!(checked.status.code(), Some(5), "{}", told(&checked));
+        assert!(
+            stderr(&checked).contains("it is not a regular file"),
+            "{}",
+            told(&checked)
+        );
+    }
+}
+
 #[test]
 fn what_is_missing_or_wrong_is_named_and_nothing_is_written() {
     let folder = tempfile::tempdir().unwrap();
