@@ -724,7 +724,7 @@ function credential(answer, asked) {
     revision: line(body, "policies_revision"),
     decision: line(body, "decision")
   };
-  if (Number.isNaN(Date.parse(result.expiresAt))) {
+  if (!/^\d{4}-\d\d-\d\dT[\d:.]+Z$/.test(result.expiresAt) || Number.isNaN(Date.parse(result.expiresAt))) {
     throw wrong("`expires_at` is not a time");
   }
   for (const [name, form] of Object.entries(known.shown)) {
@@ -788,7 +788,7 @@ var KINDS = {
 
 // src/files.ts
 import { mkdtempSync, realpathSync, rmSync, writeFileSync } from "node:fs";
-import { join, sep } from "node:path";
+import { basename, dirname, join, sep } from "node:path";
 var Folder = class {
   path;
   /** A new folder that only this user can enter, in `RUNNER_TEMP`. */
@@ -1216,7 +1216,7 @@ async function obtain(ask2, inputs, token, isSsh, folder, state) {
   for (const [name, value] of Object.entries(inputs.exportEnv ? written.secret : {})) {
     exportVariable(name, value);
   }
-  info(`hallpass: \`${one.name}\` until ${one.expiresAt}, by policy \`${one.policy}\``);
+  info(`hallpass: \`${plain(one.name)}\` until ${one.expiresAt}, by policy \`${plain(one.policy)}\``);
   const output = {
     kind: one.kind,
     ...one.shown,

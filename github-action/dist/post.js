@@ -380,9 +380,6 @@ function getState(name) {
   return process.env[`STATE_${name}`] || "";
 }
 
-// src/http.ts
-import { setTimeout as sleep } from "node:timers/promises";
-
 // src/text.ts
 var Failure = class extends Error {
 };
@@ -400,7 +397,33 @@ function plainLines(text) {
 }
 var HIDDEN = /[\p{C}\p{Zl}\p{Zp}]/gu;
 
+// src/address.ts
+function brokerAddress(text) {
+  const wrong = (problem, shown = plain(text)) => new Failure(
+    `input \`broker\` is \`${shown}\`, which ${problem}; expected an address like \`https://hallpass.example\``
+  );
+  if (!URL.canParse(text)) {
+    throw wrong("is not an address");
+  }
+  const url = new URL(text);
+  if (url.username !== "" || url.password !== "") {
+    throw wrong("holds a user or a password", "...@...");
+  }
+  if (!isPrivate(url)) {
+    throw wrong(url.protocol === "http:" ? "is plain http to another machine" : "is not https");
+  }
+  if (/[?#]/.test(text) || !/^[!-~]+$/.test(text)) {
+    throw wrong("has a query, a fragment or characters that need encoding");
+  }
+  return text.replace(/\/+$/, "");
+}
+function isPrivate(url) {
+  const isThisMachine = /^(localhost|127(\.\d{1,3}){3}|\[::1\])$/.test(url.hostname);
+  return url.protocol === "https:" || url.protocol === "http:" && isThisMachine;
+}
+
 // src/http.ts
+import { setTimeout as sleep } from "node:timers/promises";
 function within(milliseconds) {
   return performance.now() + milliseconds;
 }
@@ -560,10 +583,18 @@ function accepted(answer) {
 
 // src/files.ts
 import { mkdtempSync, realpathSync, rmSync, writeFileSync } from "node:fs";
-import { join, sep } from "node:path";
+import { basename, dirname, join, sep } from "node:path";
 function remove(path) {
-  if (path.includes(`${sep}${PREFIX}`)) {
+  const temporary = process.env["RUNNER_TEMP"];
+  if (temporary && basename(path).startsWith(PREFIX) && dirname(path) === real(temporary)) {
     rmSync(path, { recursive: true, force: true });
+  }
+}
+function real(path) {
+  try {
+    return realpathSync(path);
+  } catch {
+    return path;
   }
 }
 var PREFIX = "hallpass-";
@@ -595,7 +626,7 @@ if (state !== void 0) {
 async function end(broker, { credential, handle, expiresAt }) {
   mask(handle);
   try {
-    const became = await revoke(broker, handle, within(PATIENCE));
+    const became = await revoke(brokerAddress(broker), handle, within(PATIENCE));
     info(`hallpass: the lease of \`${credential}\` is ${became}`);
   } catch (error) {
     const why = plain(error?.message);

@@ -63,7 +63,7 @@ export function credential(answer: Answer, asked: string): Credential {
     revision: line(body, "policies_revision"),
     decision: line(body, "decision"),
   };
-  if (Number.isNaN(Date.parse(result.expiresAt))) {
+  if (!/^\d{4}-\d\d-\d\dT[\d:.]+Z$/.test(result.expiresAt) || Number.isNaN(Date.parse(result.expiresAt))) {
     throw wrong("`expires_at` is not a time");
   }
   for (const [name, form] of Object.entries<Form>(known.shown)) {

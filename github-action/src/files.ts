@@ -1,6 +1,6 @@
 // The private folder of one step, which the post step removes.
 import { mkdtempSync, realpathSync, rmSync, writeFileSync } from "node:fs";
-import { join, sep } from "node:path";
+import { basename, dirname, join, sep } from "node:path";
 import { Failure } from "./text.ts";
 
 export class Folder {
@@ -28,9 +28,10 @@ export class Folder {
   }
 }
 
-/** Removes a folder that a `Folder` made. */
+/** Removes a folder that a `Folder` made, and nothing else. */
 export function remove(path: string): void {
-  if (path.includes(`${sep}${PREFIX}`)) {
+  const temporary = process.env["RUNNER_TEMP"];
+  if (temporary && basename(path).startsWith(PREFIX) && dirname(path) === real(temporary)) {
     rmSync(path, { recursive: true, force: true });
   }
 }

@@ -11,7 +11,7 @@ import { Refused } from "./refusal.ts";
 import { newKeyPair } from "./sshkey.ts";
 import { type State, save } from "./state.ts";
 import { type Denied, summarize } from "./summary.ts";
-import { Failure } from "./text.ts";
+import { Failure, plain } from "./text.ts";
 import { idToken } from "./token.ts";
 
 async function run(): Promise<void> {
@@ -88,7 +88,7 @@ async function obtain(
   for (const [name, value] of Object.entries(inputs.exportEnv ? written.secret : {})) {
     core.exportVariable(name, value);
   }
-  core.info(`hallpass: \`${one.name}\` until ${one.expiresAt}, by policy \`${one.policy}\``);
+  core.info(`hallpass: \`${plain(one.name)}\` until ${one.expiresAt}, by policy \`${plain(one.policy)}\``);
   const output = {
     kind: one.kind,
     ...one.shown,

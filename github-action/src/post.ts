@@ -1,5 +1,6 @@
 // The post step, which also runs after a failure and a cancel: revokes every lease and removes the files.
 import * as core from "@actions/core";
+import { brokerAddress } from "./address.ts";
 import { revoke } from "./broker.ts";
 import { remove } from "./files.ts";
 import { within } from "./http.ts";
@@ -20,7 +21,7 @@ if (state !== undefined) {
 async function end(broker: string, { credential, handle, expiresAt }: Lease): Promise<void> {
   mask(handle);
   try {
-    const became = await revoke(broker, handle, within(PATIENCE));
+    const became = await revoke(brokerAddress(broker), handle, within(PATIENCE));
     core.info(`hallpass: the lease of \`${credential}\` is ${became}`);
   } catch (error) {
     const why = plain((error as Error)?.message);

@@ -9,7 +9,6 @@
 //! server may lose uses. Each script therefore compares the server's `run_id` with a record that also
 //! holds the time at which that run was first seen; tokens issued before that time are rejected.
 
-use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -72,10 +71,11 @@ impl RedisSettings {
         };
         let client = if self.tls {
             tls::to_server(self.ca.as_deref())?;
-            let ca = self.ca.as_ref().map(fs::read).transpose();
+            let ca = self.ca.as_deref().map(tls::read_ca).transpose();
+            let ca = ca.map_err(|error| format!("`replay.ca` cannot be read: {error}"))?;
             let trusted = TlsCertificates {
                 client_tls: None,
-                root_cert: ca.map_err(|error| format!("`replay.ca` cannot be read: {error}"))?,
+                root_cert: ca.map(String::into_bytes),
             };
             Client::build_with_tls(format!("rediss://{host}:{}", self.port), trusted)
         } else {

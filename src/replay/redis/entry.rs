@@ -231,10 +231,12 @@ const VERSION: &str = "hp1";
 /// Bytes of a request's id; ours have 26.
 const LONGEST_ID: usize = 64;
 
-/// The front of each script: reads the server's time and run, and the record of the run.
+/// The front of each script: reads the server's time and run, and the record of the run. A server that
+/// evicted keys may have lost uses, so the number of evictions is part of the run.
 const RECORD: &str = r"
 local time = redis.call('TIME')
 local run = string.match(redis.call('INFO', 'server'), 'run_id:(%w+)')
+  .. 'x' .. string.match(redis.call('INFO', 'stats'), 'evicted_keys:(%d+)')
 local record = redis.call('GET', KEYS[1])
 local since
 if record then

@@ -153,6 +153,30 @@ async fn a_server_that_evicts_is_refused_from_the_start_and_later() {
     problem(stage.take(&token, READ).await);
 }
 
+/// T-70: the run's record has no expiry, so what evicts only keys with one leaves it.
+#[tokio::test]
+async fn a_server_that_evicted_between_two_checks_opens_no_token() {
+    let mut stage = Stage::redis().await;
+    let token = stage.broker.github(|_| {});
+    stage.take(&token, READ).await.unwrap();
+    let server = stage.server();
+    server.say(&["CONFIG", "SET", "maxmemory-policy", "volatile-random"]);
+    server.say(&["CONFIG", "SET", "maxmemory", "1"]);
+    // It evicts all it may, and refuses the key all the same.
+    assert!(server.try_say(&["SET", "other", "1"]).is_err());
+    server.say(&["CONFIG", "SET", "maxmemory", "0"]);
+    server.say(&["CONFIG", "SET", "maxmemory-policy", "noeviction"]);
+    assert_eq!(server.uses(), Vec::<String>::new(), "nothing was evicted");
+    assert!(!server.say(&["GET", "hallpass:run"]).is_empty());
+    let found = stage.take(&token, READ).await;
+    assert!(found.is_err(), "{found:?}");
+    stage.ready().await;
+    assert_eq!(
+        stage.take(&token, READ).await.unwrap_err(),
+        ReplayError::IssuedBeforeStore
+    );
+}
+
 /// T-70
 #[tokio::test]
 async fn a_use_has_an_end_on_the_server_and_not_before_its_token() {

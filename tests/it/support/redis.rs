@@ -83,8 +83,9 @@ impl Redis {
     }
 
     pub(crate) fn known_for_long(&self) {
-        let run = self.field("run_id");
-        self.say(&["SET", "hallpass:run", &format!("hp1 {run} {}", NOW - 1_000)]);
+        let (run, evicted) = (self.field("run_id"), self.field("evicted_keys"));
+        let record = format!("hp1 {run}x{evicted} {}", NOW - 1_000);
+        self.say(&["SET", "hallpass:run", &record]);
     }
 
     /// What it answers to a command, as text.
@@ -180,7 +181,7 @@ impl Redis {
         false
     }
 
-    fn try_say(&self, command: &[&str]) -> io::Result<String> {
+    pub(crate) fn try_say(&self, command: &[&str]) -> io::Result<String> {
         let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port))?;
         stream.set_read_timeout(Some(Duration::from_secs(5)))?;
         let mut said = Vec::new();
