@@ -235,11 +235,7 @@ impl FilePlan {
                 "the password of the login `hallpass_clean`",
             ));
         }
-        files.push(public(
-            ROOT,
-            self.root(),
-            "whom to trust, and what no policy may relax",
-        ));
+        files.push(public(ROOT, self.root(), "whom to trust"));
         files.push(public(
             POLICY,
             self.policy(),
@@ -349,7 +345,7 @@ impl FilePlan {
                 self.credential()
             ),
             None => format!(
-                "hallpass exec {} -- ./call-the-service.sh",
+                "hallpass exec {} -- sh -c 'test -n \"$HALLPASS_TOKEN\" && echo got a token'",
                 self.credential()
             ),
         }
@@ -372,7 +368,7 @@ impl FilePlan {
     fn gitlab_job(&self) -> String {
         let issuer = scalar_of_url(&self.issuer);
         format!(
-            "# Copy to .gitlab-ci.yml in {repository}. `hallpass` must be on the runner's PATH.\n\
+            "# Add to .gitlab-ci.yml in {repository}. `hallpass` must be on the runner's PATH.\n\
              try:\n  rules:\n    - if: $CI_COMMIT_BRANCH == 'main'\n{environment}  id_tokens:\n    \
              HALLPASS_ID_TOKEN:\n      aud: {issuer}\n  variables:\n    HALLPASS_BROKER: {issuer}\n  \
              script:\n    - {command}\n",
@@ -409,6 +405,7 @@ impl FilePlan {
                     path(PASSWORD),
                     path(CLEANER_PASSWORD)
                 ),
+                "Close the server's other databases to leased logins: `REVOKE CONNECT, TEMPORARY ON DATABASE postgres FROM PUBLIC`, and the same for template1.".to_owned(),
                 format!("hallpass target check {target} --config {settings}"),
             ]);
         }
