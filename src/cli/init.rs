@@ -1,13 +1,14 @@
 //! `hallpass init`: the files of a first broker.
 
-use std::fs::{self, OpenOptions};
-use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::fs;
+use std::io::{self, BufRead as _, IsTerminal as _};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use super::job::JobFile;
 use super::{Failure, Terminal};
 use crate::broker;
+use crate::client::write_private_new;
 use crate::config::Settings;
 use crate::policy::PolicySet;
 use crate::text::escape;
@@ -258,17 +259,12 @@ fn write(files: &[files::File], folder: &Path, written: &mut Vec<PathBuf>) -> Re
             created.map_err(|error| problem(&parent, &error))?;
             written.push(parent);
         }
-        let opened = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(if file.is_secret { 0o600 } else { 0o644 })
-            .open(&path);
-        let mut opened = opened.map_err(|error| problem(&path, &error))?;
-        written.push(path.clone());
-        opened
-            .write_all(file.text.expose().as_bytes())
-            .and_then(|()| opened.sync_all())
-            .map_err(|error| problem(&path, &error))?;
+        let mode = if file.is_secret { 0o600 } else { 0o644 };
+        match write_private_new(&path, file.text.expose().as_bytes(), mode) {
+            Ok(true) => written.push(path),
+            Ok(false) => return Err(problem(&path, &io::ErrorKind::AlreadyExists.into())),
+            Err(error) => return Err(problem(&path, &error)),
+        }
     }
     Ok(())
 }
