@@ -1,7 +1,5 @@
 //! `hallpass doctor`: checks a job's setup step by step.
 
-use std::sync::Arc;
-
 use serde_json::{Value as Json, json};
 
 use super::broker::{BrokerArgs, block_on, failure};
@@ -11,7 +9,6 @@ use crate::client::{Client, ClientError, Environment, IdToken, Source};
 use crate::policy::decide::when_block;
 use crate::provider::{self, Fact, Facts, Provider, Reader};
 use crate::text::escape;
-use crate::token::TrustedIssuer;
 use crate::token::json::{self, Object};
 use crate::wire::Offers;
 
@@ -126,12 +123,7 @@ fn claims(client: &Client, token: &IdToken) -> Result<Facts, String> {
         .to_owned();
     let provider = provider_of(client, &claims, &issuer)
         .ok_or("the token is of no CI known here; its claims are not shown")?;
-    let reader = Reader {
-        issuer: Arc::new(TrustedIssuer::new(provider.name, &issuer)),
-        provider,
-        claim_map: provider::ClaimMap::default(),
-    };
-    reader
+    Reader::usual(provider, &issuer)
         .facts(claims)
         .map_err(|error| escape(&error.to_string()))
 }

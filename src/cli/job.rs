@@ -1,7 +1,6 @@
 //! A job described by a file: the claims of its token, or the token itself. Nothing is verified.
 
-use std::path::Path;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use data_encoding::BASE64URL_NOPAD;
@@ -9,9 +8,8 @@ use data_encoding::BASE64URL_NOPAD;
 use super::inputs::read_input;
 use super::{Failure, Terminal};
 use crate::policy::PolicySet;
-use crate::provider::{self, ClaimMap, Facts, PROVIDERS, Provider, Reader};
+use crate::provider::{self, Facts, PROVIDERS, Provider, Reader};
 use crate::text::escape;
-use crate::token::TrustedIssuer;
 use crate::token::json::{self as strict, Object, Value};
 
 /// The file that describes a job; `-` is standard input.
@@ -21,7 +19,18 @@ pub(super) enum JobFile<'a> {
     Token(&'a Path),
 }
 
-impl JobFile<'_> {
+impl<'a> JobFile<'a> {
+    /// The one of both options that was given; clap requires one.
+    pub(super) fn of(
+        claims: Option<&'a PathBuf>,
+        token: Option<&'a PathBuf>,
+    ) -> Result<Self, Failure> {
+        let claims = claims.map(|path| Self::Claims(path));
+        claims
+            .or_else(|| token.map(|path| Self::Token(path)))
+            .ok_or_else(|| Failure::Usage("give the job's claims or its token".to_owned()))
+    }
+
     /// The job's facts, read as a broker with these policies reads them.
     pub(super) fn facts(self, set: &PolicySet, out: &mut Terminal) -> Result<Facts, Failure> {
         facts(set, self.claims(out)?)
@@ -37,12 +46,7 @@ impl JobFile<'_> {
                 escape(&issuer)
             ))
         })?;
-        let reader = Reader {
-            issuer: Arc::new(TrustedIssuer::new(provider.name, &issuer)),
-            provider,
-            claim_map: ClaimMap::default(),
-        };
-        let facts = reader.facts(claims);
+        let facts = Reader::usual(provider, &issuer).facts(claims);
         facts.map_err(|error| Failure::Local(error.to_string()))
     }
 

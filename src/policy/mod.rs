@@ -28,6 +28,7 @@ pub use compile::{DefinitionReader, IssuerOverride, LoadOptions, Loaded, PolicyS
 pub use condition::{Block, Condition, Subject};
 pub use decide::{Available, Decision, Denial, Disclosure, RefusedJob};
 pub use inputs::InputError;
+pub(crate) use print::grant_to_yaml;
 pub(crate) use scan::Scan;
 
 /// A request for one credential, by its exact name.

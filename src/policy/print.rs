@@ -1,5 +1,7 @@
 //! Prints policies as YAML that parses to the same policies.
 
+use std::time::Duration;
+
 use super::{Block, Condition, Grant, Policy, Subject};
 use crate::yaml::duration;
 use crate::yaml::scalar::{quoted, scalar};
@@ -35,18 +37,23 @@ impl Block {
 
 impl Grant {
     fn to_yaml(&self) -> String {
-        let mut text = format!(
-            "{{ credential: {}, ttl: {}",
-            scalar(&self.credential.name),
-            duration::print(self.ttl)
-        );
-        if !self.scopes.is_empty() {
-            let scopes: Vec<_> = self.scopes.iter().map(|scope| quoted(scope)).collect();
-            text.extend([", scopes: [", &scopes.join(", "), "]"]);
-        }
-        text.push_str(" }");
-        text
+        grant_to_yaml(&self.credential.name, self.ttl, &self.scopes)
     }
+}
+
+/// A grant as a mapping in one line.
+pub(crate) fn grant_to_yaml(credential: &str, ttl: Duration, scopes: &[String]) -> String {
+    let mut text = format!(
+        "{{ credential: {}, ttl: {}",
+        scalar(credential),
+        duration::print(ttl)
+    );
+    if !scopes.is_empty() {
+        let scopes: Vec<_> = scopes.iter().map(|scope| scalar(scope)).collect();
+        text.extend([", scopes: [", &scopes.join(", "), "]"]);
+    }
+    text.push_str(" }");
+    text
 }
 
 impl Policy {

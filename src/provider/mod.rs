@@ -107,6 +107,16 @@ pub struct Reader {
 }
 
 impl Reader {
+    /// Reads the claims of an issuer that no policy describes, by the rules of its provider.
+    #[must_use]
+    pub fn usual(provider: &'static Provider, issuer: &str) -> Self {
+        Self {
+            issuer: Arc::new(TrustedIssuer::new(provider.name, issuer)),
+            provider,
+            claim_map: ClaimMap::default(),
+        }
+    }
+
     /// The type of a fact in its tokens.
     #[must_use]
     pub fn fact_type(&self, fact: Fact) -> FactType {

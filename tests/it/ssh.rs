@@ -7,6 +7,6 @@ mod host;
 mod keys;
 mod login;
 mod policy;
-mod real;
+pub(crate) mod real;
 mod serve;
 pub(crate) mod stage;

@@ -58,11 +58,7 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args, out: &mut Terminal) -> Result<(), Failure> {
     let ask = ask(args)?;
     let set = load(&args.policies, out)?;
-    let job = match (&args.claims, &args.token) {
-        (Some(path), _) => JobFile::Claims(path),
-        (None, Some(path)) => JobFile::Token(path),
-        (None, None) => return Err(Failure::Usage("give `--claims` or `--token`".to_owned())),
-    };
+    let job = JobFile::of(args.claims.as_ref(), args.token.as_ref())?;
     let facts = job.facts(&set, out)?;
     let decision = set.explain(&facts, &ask, SystemClock::new().now());
     // As the broker does: what a credential takes is looked at once the job may have it.

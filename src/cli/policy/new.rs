@@ -1,6 +1,5 @@
 //! `hallpass policy new`: a policy for one job, made from the claims of its token.
 
-use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -9,7 +8,7 @@ use crate::cli::job::JobFile;
 use crate::cli::{Failure, Terminal};
 use crate::clock::{Clock as _, SystemClock};
 use crate::policy::decide::{Verdict, when_block};
-use crate::policy::{Ask, CredentialDefinition, Inputs, LoadOptions, PolicySet};
+use crate::policy::{Ask, CredentialDefinition, Inputs, LoadOptions, PolicySet, grant_to_yaml};
 use crate::provider::Facts;
 use crate::text::escape;
 use crate::yaml::diagnostic::{Severity, nearest};
@@ -62,15 +61,7 @@ pub(super) fn run(args: &Args, out: &mut Terminal) -> Result<(), Failure> {
             duration::print(credential.max_ttl)
         )));
     }
-    let job = match (&args.from_claims, &args.from_token) {
-        (Some(path), _) => JobFile::Claims(path),
-        (None, Some(path)) => JobFile::Token(path),
-        (None, None) => {
-            return Err(Failure::Usage(
-                "give `--from-token` or `--from-claims`".to_owned(),
-            ));
-        }
-    };
+    let job = JobFile::of(args.from_claims.as_ref(), args.from_token.as_ref())?;
     let facts = job.facts(&set, out)?;
     let name = args.name.clone().unwrap_or_else(|| free_name(&set, args));
     let text = policy(&name, &facts, credential, args.ttl);
@@ -114,19 +105,7 @@ fn policy(
     ttl: Option<Duration>,
 ) -> String {
     let ttl = ttl.unwrap_or_else(|| USUAL_TTL.min(credential.max_ttl));
-    let mut grant = format!(
-        "credential: {}, ttl: {}",
-        scalar(&credential.name),
-        duration::print(ttl)
-    );
-    if !credential.scopes().is_empty() {
-        let scopes: Vec<_> = credential
-            .scopes()
-            .iter()
-            .map(|text| scalar(text))
-            .collect();
-        grant.extend([", scopes: [", &scopes.join(", "), "]"]);
-    }
+    let grant = grant_to_yaml(&credential.name, ttl, credential.scopes());
     let mut text = format!(
         "policies:\n  - name: {}\n    issuer: {}\n",
         scalar(name),
@@ -135,9 +114,7 @@ fn policy(
     for line in when_block(facts).lines() {
         text.extend(["    ", line, "\n"]);
     }
-    if write!(text, "    grant:\n      - {{ {grant} }}\n").is_err() {
-        // Writing to a String does not fail.
-    }
+    text.extend(["    grant:\n      - ", &grant, "\n"]);
     text
 }
 

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::runner::{Job, mode, node, on_page};
 use crate::client::fake::{Fake, LEASE, PASSWORD, Reply, login};
 use crate::client::real::Broker;
+use crate::ssh::real::POLICIES;
 use crate::ssh::stage::keygen;
 use crate::support::leaks;
 use crate::support::leaks::Observed as _;
@@ -137,33 +138,13 @@ async fn several_credentials_have_a_prefix_each_and_secrets_are_exported_on_requ
     stage.stop().await;
 }
 
-const SSH: &str = r#"
-issuers:
-  github: { provider: github, tenants: [ { owner: acme, owner_id: "48213377" } ] }
-credentials:
-  deploy-host:
-    kind: ssh
-    target: web-hosts
-    principals: [deploy]
-    max_ttl: 10m
-    owner: team-web
-    purpose: deploys the shop to its hosts
-    class: moderate
-policies:
-  - name: shop-deploy
-    issuer: github
-    when: { repository: acme/shop, repository_id: "702114589", ref: refs/heads/main }
-    grant:
-      - { credential: deploy-host, ttl: 5m }
-"#;
-
 /// T-200, T-206
 #[test]
 fn a_key_of_several_lines_stays_one_variable_and_fits_its_certificate() {
     let folder = tempfile::tempdir().unwrap();
     keygen(&folder.path().join("ca"), &["-t", "ed25519"]);
     let targets = "targets:\n  web-hosts: { kind: ssh-ca, key: { file: ca } }\n";
-    let broker = Broker::start_with(SSH, targets, folder);
+    let broker = Broker::start_with(POLICIES, targets, folder);
     let fake = Fake::start();
     fake.next(
         "/idtoken",

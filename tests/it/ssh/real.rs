@@ -24,7 +24,7 @@ use crate::support::client::get;
 use crate::support::leaks::Observed as _;
 use crate::support::wait::until;
 
-const POLICIES: &str = r#"
+pub(crate) const POLICIES: &str = r#"
 issuers:
   github: { provider: github, tenants: [ { owner: acme, owner_id: "48213377" } ] }
 credentials:
