@@ -98,7 +98,7 @@ impl LineLimiter {
         if !state.has_left_out {
             return Vec::new();
         }
-        let mut told = Vec::new();
+        let mut suppressed = Vec::new();
         let mut remains = false;
         for (reason, issuers) in &mut state.kinds {
             for (issuer, spent) in issuers {
@@ -108,7 +108,7 @@ impl LineLimiter {
                 }
                 remains |= spent.left_out > 0;
                 if spent.due > 0 {
-                    told.push(SuppressedLines {
+                    suppressed.push(SuppressedLines {
                         reason: *reason,
                         issuer: issuer.clone(),
                         lines: std::mem::take(&mut spent.due),
@@ -117,7 +117,7 @@ impl LineLimiter {
             }
         }
         state.has_left_out = remains;
-        told
+        suppressed
     }
 }
 
@@ -155,19 +155,22 @@ mod tests {
         }
         assert_eq!(flood.left_out(), [], "its second is not over");
         clock.advance(Duration::from_secs(1));
-        let told = SuppressedLines {
+        let suppressed = SuppressedLines {
             reason: Reason::TokenSignature,
             issuer: "github".to_owned(),
             lines: 7,
         };
         // Also while lines keep coming.
         assert!(flood.take(Reason::TokenSignature, "github"));
-        assert_eq!(flood.left_out(), [told]);
+        assert_eq!(flood.left_out(), [suppressed]);
         assert_eq!(flood.left_out(), []);
         for _ in 0..3 {
             flood.take(Reason::TokenSignature, "github");
         }
-        assert_eq!(flood.rest().first().map(|told| told.lines), Some(1));
+        assert_eq!(
+            flood.rest().first().map(|suppressed| suppressed.lines),
+            Some(1)
+        );
         assert_eq!(flood.rest(), []);
     }
 
@@ -181,6 +184,9 @@ mod tests {
             }
             clock.advance(Duration::from_secs(1));
         }
-        assert_eq!(flood.left_out().first().map(|told| told.lines), Some(21));
+        assert_eq!(
+            flood.left_out().first().map(|suppressed| suppressed.lines),
+            Some(21)
+        );
     }
 }

@@ -35,23 +35,23 @@ impl Exchange {
 
     /// Records how many refusals were suppressed in earlier seconds.
     pub(crate) fn note_suppressed(&self) {
-        for told in self.state.refusals.left_out() {
-            self.note_suppressed_lines(&told);
+        for suppressed in self.state.refusals.left_out() {
+            self.note_suppressed_lines(&suppressed);
         }
     }
 
     /// Records all suppressed refusals, at shutdown.
     pub(crate) fn note_all_suppressed(&self) {
-        for told in self.state.refusals.rest() {
-            self.note_suppressed_lines(&told);
+        for suppressed in self.state.refusals.rest() {
+            self.note_suppressed_lines(&suppressed);
         }
     }
 
-    fn note_suppressed_lines(&self, told: &SuppressedLines) {
+    fn note_suppressed_lines(&self, suppressed: &SuppressedLines) {
         self.note(&Event::LeftOut(event::LeftOutRecord {
-            reason: told.reason,
-            unverified_issuer: Text::new(&told.issuer),
-            refusals: told.lines,
+            reason: suppressed.reason,
+            unverified_issuer: Text::new(&suppressed.issuer),
+            refusals: suppressed.lines,
         }));
     }
 

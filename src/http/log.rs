@@ -147,11 +147,11 @@ fn name(method: &Method) -> &'static str {
 
 /// One line for all that were left out of one kind.
 pub(crate) fn tell(left_out: &[SuppressedLines]) {
-    for told in left_out {
+    for suppressed in left_out {
         tracing::warn!(
-            reason = told.reason.code(),
-            issuer = %escape(&told.issuer),
-            requests = told.lines,
+            reason = suppressed.reason.code(),
+            issuer = %escape(&suppressed.issuer),
+            requests = suppressed.lines,
             "requests left out of the log"
         );
     }

@@ -97,7 +97,7 @@ impl Logins {
         }
         report.ghosts = self.database.ghosts().await?;
         let leases = self.database.leases().await?;
-        let strangers = self.strangers(&leases);
+        let foreign = self.foreign(&leases);
         let quarantined = self.database.quarantined().await?;
         let status = TargetStatus {
             swept_at: Some(self.clock.now()),
@@ -107,10 +107,10 @@ impl Logins {
                 *count = count.saturating_add(1);
                 counts
             }),
-            foreign_leases: strangers.len(),
+            foreign_leases: foreign.len(),
             quarantined: quarantined.iter().map(|leftover| leftover.objects).sum(),
         };
-        report.foreign_leases = self.upkeep.news(strangers);
+        report.foreign_leases = self.upkeep.news(foreign);
         for login in &report.foreign_leases {
             tracing::error!(
                 reason = Reason::LeaseForeign.code(),
@@ -208,7 +208,7 @@ impl Logins {
         }
     }
 
-    fn strangers(&self, leases: &[LeaseRow]) -> Vec<String> {
+    fn foreign(&self, leases: &[LeaseRow]) -> Vec<String> {
         leases
             .iter()
             .filter(|lease| !lease.ended && lease.can_login)

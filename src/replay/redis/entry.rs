@@ -64,12 +64,12 @@ pub(super) fn take(names: &Names, wanted: &Use) -> redis::Cmd {
     script
 }
 
-/// The script that looks up the server's run, and begins a new record if it is another one or `anew`.
-pub(super) fn look(names: &Names, now: Timestamp, anew: bool) -> redis::Cmd {
+/// The script that looks up the server's run, and begins a new record if it is another one, or if `begins` is set.
+pub(super) fn look(names: &Names, now: Timestamp, begins: bool) -> redis::Cmd {
     let mut script = eval(LOOK, &[&names.run()]);
     script
         .arg(now.unix())
-        .arg(if anew { "anew" } else { "look" });
+        .arg(if begins { "begin" } else { "look" });
     script
 }
 

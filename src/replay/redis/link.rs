@@ -196,15 +196,15 @@ impl Shared {
         let refused = |problem: &str| Failure::Refused(problem.to_owned());
         let info = ask(manager, &redis::cmd("INFO")).await?;
         let about = server::about(&info).map_err(Failure::Refused)?;
-        let anew = self.ran_ahead.load(Ordering::SeqCst);
-        let look = entry::look(&self.names, self.clock.now(), anew);
+        let begins = self.ran_ahead.load(Ordering::SeqCst);
+        let look = entry::look(&self.names, self.clock.now(), begins);
         let (time, said) = run(manager, &look).await?;
         let now = time.saturating_sub(self.clock.monotonic());
         let mut offset = offset.unwrap_or(now);
         match said.as_str() {
             "kept" => {}
             "began" => {
-                if anew {
+                if begins {
                     self.ran_ahead.store(false, Ordering::SeqCst);
                     offset = now;
                 }
