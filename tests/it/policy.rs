@@ -15,6 +15,7 @@ use tempfile::TempDir;
 
 mod bad_input;
 mod cost;
+mod import;
 mod inputs;
 mod language;
 mod new;

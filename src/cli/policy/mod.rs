@@ -11,6 +11,7 @@ use crate::yaml::diagnostic::{Diagnostic, Place, Source, Span};
 
 mod check;
 mod explain;
+mod import;
 mod new;
 
 /// Checks, explains and drafts policies, without a broker
@@ -25,6 +26,7 @@ enum Verb {
     Check(check::Args),
     Explain(explain::Args),
     New(new::Args),
+    Import(import::Args),
 }
 
 /// The error for a folder without policies: every job would be denied.
@@ -58,5 +60,6 @@ pub fn run(args: Args, out: &mut Terminal) -> Result<(), Failure> {
         Verb::Check(args) => check::run(&args, out),
         Verb::Explain(args) => explain::run(&args, out),
         Verb::New(args) => new::run(&args, out),
+        Verb::Import(args) => import::run(args, out),
     }
 }
