@@ -14,6 +14,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 mod bad_input;
+mod check;
 mod cost;
 mod inputs;
 mod language;
@@ -221,12 +222,7 @@ fn a_policy_file_in_the_wrong_place_or_by_the_wrong_name_is_refused() {
         ("README.md", "x"),
     ]);
     let loaded = PolicySet::load(dir.path()).unwrap();
-    let notes: Vec<_> = loaded
-        .findings
-        .iter()
-        .map(|one| (one.severity, one.rule))
-        .collect();
-    assert_eq!(notes, [(Severity::Note, "tests")]);
+    assert!(loaded.findings.is_empty(), "tests are not policies");
 }
 
 /// T-76

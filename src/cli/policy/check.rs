@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use clap::ValueEnum;
 use serde_json::json;
 
-use super::nothing_in;
-use crate::cli::{Failure, Output, Terminal};
+use super::{must_be_folder, nothing_in, report};
+use crate::cli::{Failure, Terminal};
 use crate::policy::lint::{self, RULES};
 use crate::policy::{LoadOptions, PolicySet};
 use crate::text::count;
@@ -14,18 +15,20 @@ use crate::yaml::{Diagnostics, Severity};
 
 /// Checks a folder of policies: syntax, references and lint rules
 ///
-/// Reports the errors and findings of all files, each with its location and a fix. Exit code 4 if a
-/// finding must be fixed before a broker loads the policies.
+/// Reports the errors and findings of all files, each with its location and a fix. Exit code 0: the
+/// policies can be served; 4: an error must be fixed first; 5: the folder cannot be read.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:
-  hallpass policy check policies")]
+  hallpass policy check policies
+  hallpass policy check --output sarif policies > hallpass.sarif
+  hallpass policy check --output github policies")]
 pub(super) struct Args {
     /// The folder
     #[arg(default_value = "policies")]
     dir: PathBuf,
     /// Output format
     #[arg(long, value_enum, default_value_t)]
-    output: Output,
+    output: Format,
     /// The broker's own issuer name, to find policies that would trust it
     #[arg(long, value_name = "URL")]
     issuer: Option<String>,
@@ -34,16 +37,28 @@ pub(super) struct Args {
     explain: Option<String>,
 }
 
+/// How the findings are printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// For people
+    #[default]
+    #[value(alias = "human")]
+    Text,
+    /// One JSON document, for programs
+    Json,
+    /// A SARIF 2.1.0 log, e.g. for code scanning of GitHub
+    Sarif,
+    /// Annotations of a GitHub Actions job
+    Github,
+    /// A code quality report of GitLab
+    Gitlab,
+}
+
 pub(super) fn run(args: &Args, out: &mut Terminal) -> Result<(), Failure> {
     if let Some(id) = &args.explain {
         return explain(id, out);
     }
-    if !args.dir.is_dir() {
-        return Err(Failure::Local(format!(
-            "`{}` is not a folder of policies",
-            args.dir.display()
-        )));
-    }
+    must_be_folder(&args.dir)?;
     let options = LoadOptions {
         broker: args.issuer.clone(),
         ..LoadOptions::default()
@@ -57,11 +72,19 @@ pub(super) fn run(args: &Args, out: &mut Terminal) -> Result<(), Failure> {
         Err(errors) => (String::new(), None, errors),
     };
     match args.output {
-        Output::Json => {
+        Format::Json => {
             let answer = json!({ "revision": revision, "findings": found.to_json() });
             out.json(&answer.to_string());
         }
-        Output::Text => {
+        Format::Sarif => out.json(&report::sarif(&found).to_string()),
+        Format::Gitlab => out.json(&report::gitlab(&found).to_string()),
+        Format::Github => {
+            for annotation in report::github(&found) {
+                out.verbatim(&annotation);
+            }
+            summarise(args, &summary, &found, out);
+        }
+        Format::Text => {
             if !found.is_empty() {
                 let (shown, left_out) = first_of_each_rule(&found);
                 out.report(&shown.render(true));
@@ -71,11 +94,7 @@ pub(super) fn run(args: &Args, out: &mut Terminal) -> Result<(), Failure> {
                     ));
                 }
             }
-            out.line(&format!(
-                "{}: {summary}{}",
-                args.dir.display(),
-                tally(&found)
-            ));
+            summarise(args, &summary, &found, out);
         }
     }
     if found.has_errors() {
@@ -85,6 +104,11 @@ pub(super) fn run(args: &Args, out: &mut Terminal) -> Result<(), Failure> {
         )));
     }
     Ok(())
+}
+
+fn summarise(args: &Args, summary: &str, found: &Diagnostics, out: &mut Terminal) {
+    let dir = args.dir.display();
+    out.line(&format!("{dir}: {summary}{}", tally(found)));
 }
 
 /// All errors and the first other findings of each rule, in order, and how many more there are of
