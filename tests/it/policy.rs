@@ -16,6 +16,7 @@ use tempfile::TempDir;
 mod bad_input;
 mod check;
 mod cost;
+mod examples;
 mod inputs;
 mod language;
 mod new;

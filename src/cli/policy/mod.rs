@@ -11,9 +11,11 @@ use crate::yaml::Diagnostics;
 use crate::yaml::diagnostic::{Diagnostic, Place, Source, Span};
 
 mod check;
+mod edit;
 mod explain;
 mod new;
 mod report;
+mod test;
 
 /// Checks, explains and drafts policies, without a broker
 #[derive(Debug, ClapArgs)]
@@ -27,6 +29,7 @@ enum Verb {
     Check(check::Args),
     Explain(explain::Args),
     New(new::Args),
+    Test(test::Args),
 }
 
 /// The error for a folder without policies: every job would be denied.
@@ -72,5 +75,6 @@ pub fn run(args: Args, out: &mut Terminal) -> Result<(), Failure> {
         Verb::Check(args) => check::run(&args, out),
         Verb::Explain(args) => explain::run(&args, out),
         Verb::New(args) => new::run(&args, out),
+        Verb::Test(args) => test::run(&args, out),
     }
 }
