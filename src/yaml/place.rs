@@ -187,6 +187,10 @@ impl Place {
         &self.source
     }
 
+    pub(crate) fn shared_source(&self) -> Arc<Source> {
+        Arc::clone(&self.source)
+    }
+
     /// The bytes it covers.
     #[must_use]
     pub const fn span(&self) -> Span {

@@ -13,6 +13,7 @@ pub(super) const RULE: Rule = Rule {
     why: "Every job belongs to a tenant of its issuer, so a policy for another owner never \
         matches. Names are compared byte for byte, so an owner that differs only in upper and \
         lower case never matches either.",
+    incident: "PyPI: publishers that differ from the repository in upper and lower case",
     severity: Severity::Warning,
     check,
 };
