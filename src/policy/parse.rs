@@ -12,11 +12,26 @@ use crate::yaml::{self, Entry, Node};
 pub(super) struct Raw {
     pub(super) source: Arc<Source>,
     pub(super) issuers: Vec<Entry>,
+    pub(super) teams: Vec<Entry>,
+    pub(super) rosters: Vec<Entry>,
     pub(super) credentials: Vec<Entry>,
     pub(super) policies: Vec<Node>,
     pub(super) requirements: Vec<Node>,
+    /// Who may write the file.
+    pub(super) realm: Realm,
     /// Whether the whole file was read, so a missing definition is really missing.
     pub(super) is_whole: bool,
+}
+
+/// Who may write a file, which decides what it may define.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Realm {
+    /// Those who may write the files directly in the folder.
+    Root,
+    /// A team, by its number.
+    Team(usize),
+    /// Not known after an error that is already reported.
+    Unknown,
 }
 
 /// Reads one file. Adds errors to `problems` and reads on.
@@ -28,36 +43,77 @@ pub(super) fn parse(source: &Arc<Source>, problems: &Problems) -> Raw {
 }
 
 fn sections(source: &Arc<Source>, problems: &Problems) -> Raw {
+    let is_root = !source.name().contains('/');
     let mut raw = Raw {
         source: Arc::clone(source),
         issuers: Vec::new(),
+        teams: Vec::new(),
+        rosters: Vec::new(),
         credentials: Vec::new(),
         policies: Vec::new(),
         requirements: Vec::new(),
+        realm: if is_root { Realm::Root } else { Realm::Unknown },
         is_whole: true,
     };
     let Some(root) = yaml::parse(source, problems) else {
         return raw;
     };
     let yaml = NodeReader::new(source, problems);
-    let known = ["issuers", "credentials", "policies", "require"];
-    let Some(fields) = yaml.fields(&root, "a policy file", &known) else {
+    let Some(lines) = yaml.entries(&root, "a policy file") else {
         return raw;
     };
-    if let Some(node) = fields.get("issuers") {
-        raw.issuers = entries(&yaml, node, "`issuers`");
+    if !is_root {
+        refuse_sections(&yaml, lines);
     }
-    if let Some(node) = fields.get("credentials") {
-        raw.credentials = entries(&yaml, node, "`credentials`");
+    let all = SECTIONS.map(|(name, _)| name);
+    let Some(fields) = yaml.fields(&root, "a policy file", &all) else {
+        return raw;
+    };
+    let maps = [
+        ("issuers", &mut raw.issuers),
+        ("teams", &mut raw.teams),
+        ("rosters", &mut raw.rosters),
+        ("credentials", &mut raw.credentials),
+    ];
+    for (name, section) in maps {
+        if let Some(node) = fields.get(name) {
+            *section = entries(&yaml, node, &format!("`{name}`"));
+        }
     }
-    if let Some(node) = fields.get("policies") {
-        raw.policies = items(&yaml, node, "`policies`");
-    }
-    if let Some(node) = fields.get("require") {
-        raw.requirements = items(&yaml, node, "`require`");
+    let lists = [
+        ("policies", &mut raw.policies),
+        ("require", &mut raw.requirements),
+    ];
+    for (name, section) in lists {
+        if let Some(node) = fields.get(name) {
+            *section = items(&yaml, node, &format!("`{name}`"));
+        }
     }
     raw
 }
+
+/// Reports sections that a team's file must not have (T-120).
+fn refuse_sections(yaml: &NodeReader<'_>, lines: &[Entry]) {
+    for line in lines {
+        let name = line.key.text.as_str();
+        let is_refused = |(known, in_teams): &(&str, bool)| *known == name && !in_teams;
+        if SECTIONS.iter().any(is_refused) {
+            let message = format!("`{name}` is not allowed in a team's file");
+            let help = "move it to a file directly in the folder of policies; a team's file may have `credentials`, `policies` and `rosters`";
+            yaml.error_help("team-section", line.span, message, Some(help));
+        }
+    }
+}
+
+/// The sections of a file, and whether a team's file may have them.
+const SECTIONS: [(&str, bool); 6] = [
+    ("issuers", false),
+    ("teams", false),
+    ("rosters", true),
+    ("credentials", true),
+    ("policies", true),
+    ("require", false),
+];
 
 fn entries(yaml: &NodeReader<'_>, node: &Node, what: &str) -> Vec<Entry> {
     let Some(entries) = yaml.entries(node, what) else {
@@ -91,17 +147,15 @@ pub(super) fn name<'n>(
     if fits {
         return Some(text);
     }
-    let message = if text.contains(['{', '}']) {
-        format!("{what} `{text}` holds a template; rosters are not supported yet")
-    } else {
-        format!("{what} `{text}` must be at most {MAX_NAME} letters, digits, `-`, `_`, `.` and `/`")
-    };
-    let rule = if text.contains(['{', '}']) {
-        "not-supported"
-    } else {
-        "name"
-    };
-    yaml.error(rule, span, message);
+    if text.contains(['{', '}']) {
+        let message = format!("{what} `{text}` has a placeholder, but the entry has no `each`");
+        let help = "add e.g. `each: { roster: apps }`";
+        yaml.error_help("placeholder", span, message, Some(help));
+        return None;
+    }
+    let message =
+        format!("{what} `{text}` must be at most {MAX_NAME} letters, digits, `-`, `_`, `.` and `/`");
+    yaml.error("name", span, message);
     None
 }
 
