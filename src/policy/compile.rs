@@ -13,6 +13,7 @@ use super::index::Index;
 use super::lint;
 use super::parse::{self, Raw};
 use super::{CredentialDefinition, Policy, Requirement};
+use crate::clock::Timestamp;
 use crate::provider::Reader;
 use crate::yaml::diagnostic::{Diagnostic, Diagnostics, Place, Problems, Severity, Source, Span};
 
@@ -201,6 +202,28 @@ impl PolicySet {
     #[must_use]
     pub fn requirements(&self) -> &[Requirement] {
         &self.requirements
+    }
+
+    /// Entries whose `shadow_until` is past: they have no effect, which was to be decided by then.
+    #[must_use]
+    pub fn overdue(&self, now: Timestamp, severity: Severity) -> Vec<Diagnostic> {
+        let policies = self.policies.iter();
+        let policies = policies.map(|one| ("policy", &one.name, one.shadow_until, &one.place));
+        let requirements = self.requirements.iter();
+        let requirements =
+            requirements.map(|one| ("requirement", &one.name, one.shadow_until, &one.place));
+        let entries = policies.chain(requirements);
+        let overdue = entries.filter_map(|(what, name, until, place)| {
+            let until = until.filter(|until| now >= *until)?;
+            let message =
+                format!("`shadow_until` of {what} `{name}` was {until}: it still has no effect");
+            let help =
+                "remove the line to put the entry in force, remove the entry, or set a later time";
+            let mut problem = Diagnostic::error("shadow-past", place.clone(), message).help(help);
+            problem.severity = severity;
+            Some(problem)
+        });
+        overdue.collect()
     }
 
     fn compile(

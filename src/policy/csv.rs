@@ -82,7 +82,10 @@ impl Reader<'_> {
             }
             field.push(next);
         }
-        Err((one(start), "the quote that is opened here is not closed".to_owned()))
+        Err((
+            one(start),
+            "the quote that is opened here is not closed".to_owned(),
+        ))
     }
 }
 
@@ -125,7 +128,10 @@ mod tests {
     fn misplaced_quotes_are_errors_at_their_position() {
         for (text, expected) in [
             ("a,\"b", "2: the quote that is opened here is not closed"),
-            ("a,b\"c\n", "3: a quote within a field that does not begin with one"),
+            (
+                "a,b\"c\n",
+                "3: a quote within a field that does not begin with one",
+            ),
             ("\"a\"b\n", "3: `b` after a closing quote"),
             ("a\rb\n", "1: a carriage return without a line feed"),
         ] {

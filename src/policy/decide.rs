@@ -340,7 +340,9 @@ impl Policy {
 
     fn fits(&self, facts: &Facts, has_events: bool) -> bool {
         let mut blocks = self.when.iter();
-        self.within.as_ref().is_none_or(|within| within.holds(facts))
+        self.within
+            .as_ref()
+            .is_none_or(|within| within.holds(facts))
             && blocks.any(|block| block.holds(facts) && block.lets_run(facts, has_events))
     }
 }

@@ -153,8 +153,9 @@ pub(super) fn name<'n>(
         yaml.error_help("placeholder", span, message, Some(help));
         return None;
     }
-    let message =
-        format!("{what} `{text}` must be at most {MAX_NAME} letters, digits, `-`, `_`, `.` and `/`");
+    let message = format!(
+        "{what} `{text}` must be at most {MAX_NAME} letters, digits, `-`, `_`, `.` and `/`"
+    );
     yaml.error("name", span, message);
     None
 }

@@ -181,7 +181,9 @@ impl Diagnostics {
         let mut kept: Vec<Diagnostic> = Vec::with_capacity(list.len());
         let (mut alike, mut left_out): (usize, usize) = (1, 0);
         for one in list {
-            let is_alike = kept.last().is_some_and(|last| last.is_of_same_template(&one));
+            let is_alike = kept
+                .last()
+                .is_some_and(|last| last.is_of_same_template(&one));
             if is_alike && alike == MOST_ROWS {
                 left_out = left_out.saturating_add(1);
                 continue;

@@ -19,6 +19,9 @@ mod inputs;
 mod language;
 mod new;
 mod resource;
+mod rosters;
+mod shadow;
+mod teams;
 
 const ROOT: &str = r#"issuers:
   github: { provider: github, tenants: [ { owner: acme, owner_id: "65923871" } ] }

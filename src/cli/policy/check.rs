@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::nothing_in;
 use crate::cli::{Failure, Output, Terminal};
+use crate::clock::{Clock as _, SystemClock};
 use crate::policy::lint::{self, RULES};
 use crate::policy::{LoadOptions, PolicySet};
 use crate::text::count;
@@ -52,6 +53,8 @@ pub(super) fn run(args: &Args, out: &mut Terminal) -> Result<(), Failure> {
         Ok(loaded) => {
             let set = loaded.set;
             let found = nothing_in(&args.dir, &set).unwrap_or(loaded.findings);
+            let overdue = set.overdue(SystemClock::new().now(), Severity::Error);
+            let found = Diagnostics::new(found.iter().cloned().chain(overdue).collect());
             (summary(&set), Some(set.revision().to_owned()), found)
         }
         Err(errors) => (String::new(), None, errors),

@@ -206,7 +206,9 @@ fn credential(
         Some(node) => yaml.texts(node, format!("`dependents` of {what}")),
         None => Some(Vec::new()),
     };
-    let rotate = fields.get("rotate").and_then(|node| rotation(yaml, node, &what));
+    let rotate = fields
+        .get("rotate")
+        .and_then(|node| rotation(yaml, node, &what));
     let read = CredentialDefinition {
         name: name.to_owned(),
         kind: kind?,
@@ -356,7 +358,6 @@ const COMMON: &[&str] = &[
     "dependents",
     "rotate",
 ];
-
 
 /// The longest life of any credential (T-86).
 const LONGEST: Duration = Duration::from_secs(3_600);

@@ -105,7 +105,9 @@ impl<'a> Expansion<'a> {
         };
         let columns = table.columns();
         // Every part is checked, so that all errors are reported.
-        let checks = parts.iter().map(|part| check(yaml, part, &columns, each.span));
+        let checks = parts
+            .iter()
+            .map(|part| check(yaml, part, &columns, each.span));
         if checks.fold(true, |are_right, is_right| are_right && is_right) {
             table.rows(|cells, row| {
                 if make(cells, row).is_none() {
@@ -117,8 +119,7 @@ impl<'a> Expansion<'a> {
             self.has_gaps.set(true);
         }
         if self.left.get() == 0 {
-            let limit = MAX_WRITTEN / (1_024 * 1_024);
-            let message = format!("the entries of all rosters have more than {limit} MiB");
+            let message = "the entries of all rosters have more than 512 MiB";
             yaml.error("roster-size", each.span, message);
             self.has_gaps.set(true);
         }
@@ -132,7 +133,8 @@ impl<'a> Expansion<'a> {
     ) -> Option<Table<'r>> {
         let lines = yaml.entries(each, "`each`")?;
         if lines.is_empty() {
-            let help = "name a roster, or columns with their values: each: { tier: [dev, production] }";
+            let help =
+                "name a roster, or columns with their values: each: { tier: [dev, production] }";
             yaml.error_help("empty", each.span, "`each` is empty", Some(help));
             return None;
         }
@@ -170,6 +172,12 @@ impl<'a> Expansion<'a> {
             yaml.error_help("column", line.span, message, Some("rename one of them"));
             is_right = false;
         }
+        if is_right && table.size().is_none_or(|size| size > MAX_ENTRIES) {
+            let message = format!("`each` makes more than {MAX_ENTRIES} entries");
+            let help = "use fewer rows or values, or several entries";
+            yaml.error_help("roster-size", each.span, message, Some(help));
+            return None;
+        }
         is_right.then_some(table)
     }
 
@@ -187,7 +195,9 @@ impl<'a> Expansion<'a> {
                 NodeKind::Scalar(self.scalar(yaml, scalar, node.span, cells, key, row)?)
             }
             NodeKind::List(items) => {
-                let items = items.iter().map(|item| self.fill(yaml, item, cells, key, row));
+                let items = items
+                    .iter()
+                    .map(|item| self.fill(yaml, item, cells, key, row));
                 NodeKind::List(items.collect::<Option<_>>()?)
             }
             NodeKind::Map(entries) => {
@@ -251,11 +261,20 @@ impl Table<'_> {
         of_roster.map(String::as_str).chain(of_lists).collect()
     }
 
+    /// The number of entries; `None` if it cannot be counted.
+    fn size(&self) -> Option<usize> {
+        let rows = self.roster.map_or(1, |roster| roster.rows.len());
+        let mut lists = self.lists.iter();
+        lists.try_fold(rows, |size, (_, values)| size.checked_mul(values.len()))
+    }
+
     /// Calls `make` for each combination of a row of the roster and the values of the lists, until
     /// it returns `false`.
     fn rows(&self, mut make: impl FnMut(&Cells<'_>, &Arc<Row>) -> bool) {
         let Some(roster) = self.roster else {
-            combine(&self.lists, &mut Vec::new(), &mut |cells| make(cells, &self.row));
+            combine(&self.lists, &mut Vec::new(), &mut |cells| {
+                make(cells, &self.row)
+            });
             return;
         };
         for row in &roster.rows {
@@ -312,7 +331,9 @@ fn values<'r>(yaml: &NodeReader<'_>, name: &str, node: &'r Node) -> Option<Vec<&
 /// The value of an entry's `each`.
 fn each_of(node: &Node) -> Option<&Node> {
     let mut lines = node.entries()?.iter();
-    lines.find(|line| line.key.text == "each").map(|line| &line.value)
+    lines
+        .find(|line| line.key.text == "each")
+        .map(|line| &line.value)
 }
 
 /// Whether it is the `each` of the template itself, which its entries do not have.
@@ -384,7 +405,9 @@ fn check_text(yaml: &NodeReader<'_>, text: &str, span: Span, columns: &BTreeSet<
 /// A cell is exact text: it must not become a wildcard, or change what a path is below.
 fn check_use(key: &str, cell: &str) -> Result<(), &'static str> {
     match key {
-        "glob" if cell.contains('*') => Err("which must not contain `*` where it fills in a `glob`"),
+        "glob" if cell.contains('*') => {
+            Err("which must not contain `*` where it fills in a `glob`")
+        }
         "under" if cell.contains('*') || cell.ends_with('/') => {
             Err("which must not contain `*` or end in `/` where it fills in an `under`")
         }
@@ -421,6 +444,8 @@ fn parts(text: &str) -> Result<Vec<Part<'_>>, &'static str> {
     Ok(parts)
 }
 
+/// The most entries that one `each` may make.
+const MAX_ENTRIES: usize = 100_000;
 /// The most bytes of all entries that are made from rosters.
 const MAX_WRITTEN: usize = 512 * 1_024 * 1_024;
 /// What a text costs beside its bytes.

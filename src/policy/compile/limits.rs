@@ -98,13 +98,17 @@ impl Limited<'_> {
     }
 
     fn refuse(&self, key: &str, message: String, limit: &Place) {
-        let span = self.fields.get(key).map_or(self.fields.span(), |node| node.span);
+        let span = self
+            .fields
+            .get(key)
+            .map_or(self.fields.span(), |node| node.span);
         self.refuse_at(span, message, limit);
     }
 
     fn refuse_at(&self, span: Span, message: String, limit: &Place) {
         let help = format!("the limit is at {limit}");
-        self.yaml.error_help("team-limit", span, message, Some(help));
+        self.yaml
+            .error_help("team-limit", span, message, Some(help));
     }
 }
 

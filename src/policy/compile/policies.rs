@@ -14,8 +14,8 @@ use crate::clock::Timestamp;
 use crate::policy::parse::{self, Raw, Realm};
 use crate::policy::{CredentialDefinition, Grant, Policy};
 use crate::yaml::diagnostic::{Place, Problems, Span, nearest};
-use crate::yaml::{Node, duration};
 use crate::yaml::reader::{self, Fields, NodeReader, listed};
+use crate::yaml::{Node, duration};
 
 /// What policies refer to.
 pub(super) struct Parts<'a> {
@@ -160,7 +160,10 @@ fn check_grant(
         && ttl > *most
     {
         let [ttl, most] = [ttl, *most].map(duration::print);
-        let message = format!("`ttl` is {ttl}, team `{}` may grant at most {most}", team.name);
+        let message = format!(
+            "`ttl` is {ttl}, team `{}` may grant at most {most}",
+            team.name
+        );
         let help = format!("the limit is at {limit}");
         yaml.error_help("team-ttl", span("ttl"), message, Some(help));
     }

@@ -231,7 +231,11 @@ fn from_file(
         }
     }
     if rows.is_empty() && are_right {
-        yaml.error("roster", node.span, format!("`{name}` has a header but no rows"));
+        yaml.error(
+            "roster",
+            node.span,
+            format!("`{name}` has a header but no rows"),
+        );
         return None;
     }
     are_right.then_some((header.fields, rows))
@@ -266,7 +270,9 @@ fn from_rows(yaml: &NodeReader<'_>, node: &Node, what: &str) -> Option<Table> {
         let Some(fields) = yaml.fields(item, &name, &known) else {
             continue;
         };
-        are_right &= entries.iter().all(|entry| known.contains(&entry.key.text.as_str()));
+        are_right &= entries
+            .iter()
+            .all(|entry| known.contains(&entry.key.text.as_str()));
         let mut cells = Vec::new();
         for column in &columns {
             let cell = yaml
@@ -322,7 +328,9 @@ pub(super) fn is_column(name: &str) -> bool {
 fn check_cells(columns: &[String], cells: &[String]) -> Result<(), String> {
     let (expected, found) = (columns.len(), cells.len());
     if expected != found {
-        return Err(format!("the row has {found} fields, the header has {expected}"));
+        return Err(format!(
+            "the row has {found} fields, the header has {expected}"
+        ));
     }
     for (column, cell) in columns.iter().zip(cells) {
         check_cell(cell).map_err(|problem| format!("`{column}` {problem}"))?;

@@ -110,7 +110,10 @@ impl Teams {
                 let Some(team) = self.all.iter().find(|team| team.may_name(name)) else {
                     return;
                 };
-                let message = format!("the name of {what} `{name}` belongs to team `{}`", team.name);
+                let message = format!(
+                    "the name of {what} `{name}` belongs to team `{}`",
+                    team.name
+                );
                 let help = format!(
                     "choose another name, or change the names of the team at {}",
                     team.names_place
@@ -139,12 +142,17 @@ impl Teams {
     pub(super) fn assign(&self, raws: &mut [Raw], problems: &Problems) {
         for raw in raws.iter_mut().filter(|raw| raw.realm == Realm::Unknown) {
             let name = raw.source.name();
-            if let Some(number) = self.all.iter().position(|team| is_below(name, &team.folder)) {
+            if let Some(number) = self
+                .all
+                .iter()
+                .position(|team| is_below(name, &team.folder))
+            {
                 raw.realm = Realm::Team(number);
             } else if !self.has_gaps && !self.unread.iter().any(|folder| is_below(name, folder)) {
                 let place = Place::new(Arc::clone(&raw.source), Span::default());
                 let message = format!("`{}` is in a sub-folder that no team has", place.file());
-                let help = "move it to the folder of policies itself, or define a team with this `folder`";
+                let help =
+                    "move it to the folder of policies itself, or define a team with this `folder`";
                 problems.push(Diagnostic::error("sub-folder", place, message).help(help));
             }
         }
@@ -155,7 +163,9 @@ impl Teams {
     pub(super) fn check_files(&self, folder: &Folder, problems: &Problems) {
         let owner_of_name = |name: &str| {
             let mut teams = self.all.iter().enumerate();
-            teams.find(|(_, team)| is_below(name, &team.folder)).map(|(number, _)| number)
+            teams
+                .find(|(_, team)| is_below(name, &team.folder))
+                .map(|(number, _)| number)
         };
         let folders: Vec<Option<PathBuf>> = self
             .all
@@ -186,16 +196,22 @@ impl Teams {
             let real = folder.real(name);
             let mut real_owners = folders.iter();
             let owner_of_file = real_owners.position(|folder| {
-                folder.as_ref().is_some_and(|folder| real.starts_with(folder))
+                folder
+                    .as_ref()
+                    .is_some_and(|folder| real.starts_with(folder))
             });
             let owner = owner_of_name(name);
             if owner == owner_of_file {
                 continue;
             }
-            let team = owner_of_file.or(owner).and_then(|number| self.all.get(number));
+            let team = owner_of_file
+                .or(owner)
+                .and_then(|number| self.all.get(number));
             let team = team.map(|team| team.name.as_str()).unwrap_or_default();
             let problem = if owner_of_file.is_some() {
-                format!("is a file in the folder of team `{team}`, which others must not read as theirs")
+                format!(
+                    "is a file in the folder of team `{team}`, which others must not read as theirs"
+                )
             } else {
                 format!("is a symbolic link that leads out of the folder of team `{team}`")
             };
@@ -281,7 +297,8 @@ fn team(yaml: &NodeReader<'_>, entry: &Entry, issuers: &Issuers) -> Option<Team>
     let required = |key| yaml.required(&fields, key, &what, entry.span);
     let place = |key| yaml.place(fields.get(key).map_or(entry.span, |node| node.span));
     let folder = required("folder").and_then(|node| folder(yaml, node, &what));
-    let names = required("names").and_then(|node| texts_or_globs(yaml, node, &format!("`names` of {what}")));
+    let names = required("names")
+        .and_then(|node| texts_or_globs(yaml, node, &format!("`names` of {what}")));
     let jobs = required("jobs").and_then(|node| jobs(yaml, node, &what, issuers));
     let uses = match fields.get("uses") {
         Some(node) => uses(yaml, node, &what),
@@ -317,7 +334,8 @@ fn folder(yaml: &NodeReader<'_>, node: &Node, what: &str) -> Option<String> {
     if is_plain_path(text) {
         return Some(text.to_owned());
     }
-    let message = format!("`folder` of {what} is `{text}`, expected a folder within that of the policies");
+    let message =
+        format!("`folder` of {what} is `{text}`, expected a folder within that of the policies");
     let help = "write e.g. teams/pay, without `..`, a `/` at either end or hidden folders";
     yaml.error_help("team-folder", node.span, message, Some(help));
     None
@@ -377,7 +395,8 @@ fn use_of(yaml: &NodeReader<'_>, entry: &Entry, name: &str, what: &str) -> Optio
         .collect();
     let fields = yaml.fields(&entry.value, &what, &keys)?;
     let at_least = yaml.required(&fields, "at_least", &what, entry.span);
-    let class = at_least.and_then(|node| credentials::class(yaml, node, &format!("`at_least` of {what}")));
+    let class =
+        at_least.and_then(|node| credentials::class(yaml, node, &format!("`at_least` of {what}")));
     let mut bounds = BTreeMap::new();
     let mut is_right = true;
     for bound in known {
@@ -434,7 +453,10 @@ fn borrows(yaml: &NodeReader<'_>, node: &Node, what: &str) -> BTreeMap<String, P
 fn texts_or_globs(yaml: &NodeReader<'_>, node: &Node, what: &str) -> Option<Pattern> {
     if let NodeKind::List(_) = &node.kind {
         let items = yaml.items(node, what)?;
-        let read: Vec<_> = items.iter().map(|item| text_or_glob(yaml, item, what)).collect();
+        let read: Vec<_> = items
+            .iter()
+            .map(|item| text_or_glob(yaml, item, what))
+            .collect();
         return Some(Pattern::Any(read.into_iter().collect::<Option<_>>()?));
     }
     text_or_glob(yaml, node, what)
