@@ -255,8 +255,10 @@ impl<'a> Survey<'a> {
                 requirement: requirement.name.clone(),
             }),
             (best, None, Some(shadowed)) => {
-                let is_chosen = best.as_ref().is_none_or(|best| shadowed.precedes(best));
-                is_chosen.then(|| ShadowOutcome::WouldGrant {
+                let is_more = best
+                    .as_ref()
+                    .is_none_or(|best| shadowed.extent() > best.extent());
+                is_more.then(|| ShadowOutcome::WouldGrant {
                     policy: shadowed.policy.name.clone(),
                 })
             }
@@ -291,12 +293,16 @@ impl Chosen<'_> {
     /// The longer lifetime first, then more scopes, then the name, so the order of files never
     /// matters.
     fn precedes(&self, other: &Self) -> bool {
-        let rank = |chosen: &Self| (chosen.ttl, chosen.grant.scopes.len());
-        rank(self)
-            .cmp(&rank(other))
+        self.extent()
+            .cmp(&other.extent())
             .then_with(|| other.policy.name.cmp(&self.policy.name))
             .then_with(|| other.grant.scopes.cmp(&self.grant.scopes))
             .is_gt()
+    }
+
+    /// How much it is: the lifetime, and the number of scopes.
+    fn extent(&self) -> (Duration, usize) {
+        (self.ttl, self.grant.scopes.len())
     }
 
     /// The requested scopes, each once and in the grant's order, so the order of a request never

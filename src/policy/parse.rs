@@ -17,6 +17,8 @@ pub(super) struct Raw {
     pub(super) credentials: Vec<Entry>,
     pub(super) policies: Vec<Node>,
     pub(super) requirements: Vec<Node>,
+    /// The sections that only a file of the root may have.
+    pub(super) of_root: Vec<(&'static str, Span)>,
     /// Who may write the file.
     pub(super) realm: Realm,
     /// Whether the whole file was read, so a missing definition is really missing.
@@ -52,6 +54,7 @@ fn sections(source: &Arc<Source>, problems: &Problems) -> Raw {
         credentials: Vec::new(),
         policies: Vec::new(),
         requirements: Vec::new(),
+        of_root: Vec::new(),
         realm: if is_root { Realm::Root } else { Realm::Unknown },
         is_whole: true,
     };
@@ -62,9 +65,13 @@ fn sections(source: &Arc<Source>, problems: &Problems) -> Raw {
     let Some(lines) = yaml.entries(&root, "a policy file") else {
         return raw;
     };
-    if !is_root {
-        refuse_sections(&yaml, lines);
-    }
+    let sections = SECTIONS.iter().filter(|(_, in_teams)| !in_teams);
+    raw.of_root = sections
+        .filter_map(|(name, _)| {
+            let line = lines.iter().find(|line| line.key.text == *name)?;
+            Some((*name, line.span))
+        })
+        .collect();
     let all = SECTIONS.map(|(name, _)| name);
     let Some(fields) = yaml.fields(&root, "a policy file", &all) else {
         return raw;
@@ -90,19 +97,6 @@ fn sections(source: &Arc<Source>, problems: &Problems) -> Raw {
         }
     }
     raw
-}
-
-/// Reports sections that a team's file must not have (T-120).
-fn refuse_sections(yaml: &NodeReader<'_>, lines: &[Entry]) {
-    for line in lines {
-        let name = line.key.text.as_str();
-        let is_refused = |(known, in_teams): &(&str, bool)| *known == name && !in_teams;
-        if SECTIONS.iter().any(is_refused) {
-            let message = format!("`{name}` is not allowed in a team's file");
-            let help = "move it to a file directly in the folder of policies; a team's file may have `credentials`, `policies` and `rosters`";
-            yaml.error_help("team-section", line.span, message, Some(help));
-        }
-    }
 }
 
 /// The sections of a file, and whether a team's file may have them.

@@ -25,6 +25,7 @@ pub(crate) struct NodeReader<'a> {
 pub(crate) struct Fields<'n> {
     span: Span,
     entries: &'n [Entry],
+    known: &'n [&'n str],
 }
 
 impl<'n> Fields<'n> {
@@ -34,6 +35,13 @@ impl<'n> Fields<'n> {
 
     pub(crate) const fn span(&self) -> Span {
         self.span
+    }
+
+    /// Whether a key that was reported as unknown probably means this one, which then is not
+    /// missing.
+    pub(crate) fn is_misspelt(&self, name: &str) -> bool {
+        let mut unknown = unknown_keys(self.entries, self.known);
+        unknown.any(|(_, meant)| meant == Some(name))
     }
 }
 
@@ -133,13 +141,14 @@ impl<'a> NodeReader<'a> {
         &self,
         node: &'n Node,
         what: impl Display,
-        known: &[&str],
+        known: &'n [&'n str],
     ) -> Option<Fields<'n>> {
         let entries = self.entries(node, &what)?;
         self.unknown(entries, &what, known);
         Some(Fields {
             span: node.span,
             entries,
+            known,
         })
     }
 
@@ -175,7 +184,7 @@ impl<'a> NodeReader<'a> {
         at: Span,
     ) -> Option<&'n Node> {
         let found = fields.get(name);
-        if found.is_none() {
+        if found.is_none() && !fields.is_misspelt(name) {
             self.missing(name, what, at);
         }
         found

@@ -1,7 +1,7 @@
 //! `teams:` folders with limits. Reads the limits, and decides whose each file is. Not: how an entry
 //! is compared with them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -59,8 +59,7 @@ pub(super) struct Use {
 #[derive(Debug, Default)]
 pub(super) struct Teams {
     all: Vec<Team>,
-    /// Folders of teams that could not be read otherwise.
-    unread: BTreeSet<String>,
+    /// Some team or file could not be read, so there may be more.
     has_gaps: bool,
 }
 
@@ -138,22 +137,25 @@ impl Teams {
         }
     }
 
-    /// Sets the realm of every file, and reports those in a sub-folder of no team.
+    /// Sets the realm of every file. Reports files in a sub-folder of no team, and sections that a
+    /// team's file must not have (T-120).
     pub(super) fn assign(&self, raws: &mut [Raw], problems: &Problems) {
         for raw in raws.iter_mut().filter(|raw| raw.realm == Realm::Unknown) {
+            let yaml = NodeReader::new(&raw.source, problems);
             let name = raw.source.name();
-            if let Some(number) = self
-                .all
-                .iter()
-                .position(|team| is_below(name, &team.folder))
-            {
+            if let Some(number) = self.all.iter().position(|team| is_below(name, &team.folder)) {
+                for (name, span) in &raw.of_root {
+                    let message = format!("`{name}` is not allowed in a team's file");
+                    let help = "move it to a file directly in the folder of policies; a team's file may have `credentials`, `policies` and `rosters`";
+                    yaml.error_help("team-section", *span, message, Some(help));
+                }
                 raw.realm = Realm::Team(number);
-            } else if !self.has_gaps && !self.unread.iter().any(|folder| is_below(name, folder)) {
-                let place = Place::new(Arc::clone(&raw.source), Span::default());
-                let message = format!("`{}` is in a sub-folder that no team has", place.file());
+            } else if !self.has_gaps {
+                let shown = yaml.place(Span::default());
+                let message = format!("`{}` is in a sub-folder that no team has", shown.file());
                 let help =
                     "move it to the folder of policies itself, or define a team with this `folder`";
-                problems.push(Diagnostic::error("sub-folder", place, message).help(help));
+                yaml.error_help("sub-folder", Span::default(), message, Some(help));
             }
         }
     }
@@ -255,7 +257,7 @@ pub(super) fn compile(
             let before = problems.count();
             let read = team(&yaml, entry, issuers);
             let Some(team) = read.filter(|_| problems.count() == before) else {
-                teams.unread.extend(folder_word(entry));
+                teams.has_gaps = true;
                 continue;
             };
             let mut known = teams.all.iter();
@@ -279,13 +281,6 @@ pub(super) fn compile(
         }
     }
     teams
-}
-
-/// The folder of a team that could not be read otherwise.
-fn folder_word(entry: &Entry) -> Option<String> {
-    let lines = entry.value.entries()?;
-    let folder = crate::yaml::value_of(lines, "folder")?.scalar()?;
-    Some(folder.text.clone())
 }
 
 fn team(yaml: &NodeReader<'_>, entry: &Entry, issuers: &Issuers) -> Option<Team> {

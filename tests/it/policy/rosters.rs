@@ -198,7 +198,15 @@ fn an_error_points_at_the_template_and_at_the_row() {
         "policies:\n",
         "  other: { kind: jwt, audience: https://a.acme.dev, max_ttl: 5m, owner: o, purpose: p, class: low }\npolicies:\n",
     );
-    insta::assert_snapshot!(refused(&company, roster).lines().take(6).collect::<Vec<_>>().join("\n"), @"");
+    let said = refused(&company, roster);
+    let first: Vec<_> = said.lines().take(6).collect();
+    insta::assert_snapshot!(first.join("\n"), @r#"
+    error[name]: credential `bad name-db/migrate-dev` must be at most 128 letters, digits, `-`, `_`, `.` and `/`
+     --> root.yaml:6:3 (row apps.csv:3:1)
+      |
+    6 |   "{app}-db/migrate-{tier}":
+      |   ^^^^^^^^^^^^^^^^^^^^^^^^^
+    "#);
     let said = refused(
         COMPANY,
         "app,repository,repository_id\na,acme/a,1\na,acme/b,1\n",
@@ -229,9 +237,9 @@ fn an_error_points_at_the_template_and_at_the_row() {
 /// T-261
 #[test]
 fn a_mistake_of_a_template_is_reported_once_or_for_the_first_rows() {
-    let company = COMPANY.replace("{app}_owner", "{apq}_owner");
+    let company = COMPANY.replace("{app}_owner", "{appp}_owner");
     let said = refused(&company, &apps(3_000));
-    assert_eq!(said.matches("unknown column `apq`").count(), 1, "{said}");
+    assert_eq!(said.matches("unknown column `appp`").count(), 1, "{said}");
     assert!(said.contains("did you mean `{app}`?"), "{said}");
     assert_eq!(
         said.matches("error[").count(),

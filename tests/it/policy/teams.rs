@@ -295,7 +295,7 @@ fn a_teams_policy_grants_only_its_own_and_borrowed_credentials() {
     // Without `uses`, a team may define nothing.
     let said = said_of(&[("root.yaml", ROOT), ("teams/ops/ops.yaml", &ops)]);
     assert!(
-        said.contains("team `ops` may not use target `pay-db`"),
+        said.contains("team `ops` may not use target `ops-db`"),
         "{said}"
     );
 }
@@ -441,7 +441,7 @@ fn a_link_gives_a_team_no_file_of_others_and_others_no_file_of_a_team() {
         ("teams/pay/pay.yaml", "x.yaml"),
         ("../pay", "teams/ops/sub"),
         ("../../extra", "teams/ops/sub"),
-        ("teams/pay", "extra/pay"),
+        ("../teams/pay", "extra/pay"),
     ] {
         let dir = company();
         write(dir.path(), "extra/more.csv", "id\n");
@@ -659,5 +659,14 @@ fn check_shows_the_violation_and_the_limit() {
     ]);
     let output = hallpass(&["policy", "check", "policies"], dir.path());
     assert_eq!(output.status.code(), Some(4));
-    insta::assert_snapshot!(text(&output.stdout), @"");
+    insta::assert_snapshot!(text(&output.stdout), @r"
+    error[team-limit]: `group` is `app_owner`, which team `pay` may not use
+     --> policies/teams/pay/pay.yaml:2:75
+      |
+    2 |   pay-db/migrate: { kind: postgres, target: pay-db, database: pay, group: app_owner, max_ttl: 30m, owner: team-pay, purpose: migrations, class: moderate }
+      |                                                                           ^^^^^^^^^
+      = help: the limit is at policies/root.yaml:10:43
+
+    policies: 1 error
+    ");
 }
