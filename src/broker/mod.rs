@@ -37,6 +37,7 @@ use crate::http::listener;
 use crate::http::log;
 use crate::reason::Reason;
 use crate::token::verify_jws;
+use crate::yaml::{Diagnostics, Severity};
 
 /// A running broker. Dropped without [`shutdown`](Self::shutdown), it stops immediately.
 #[derive(Debug)]
@@ -165,7 +166,15 @@ impl Drop for Running {
 
 /// Looks now and then at what must be looked at without a request: the clock, log lines held back.
 async fn upkeep(process: Arc<ProcessState>, current: Current) {
+    let mut known = Diagnostics::default();
     loop {
+        let version = current.load_full();
+        let now = process.clock.now();
+        let overdue = version.loaded.policies.overdue(now, Severity::Warning);
+        let overdue = Diagnostics::new(overdue);
+        findings::log(Some(&known), &overdue, &version.loaded.settings.policies);
+        known = overdue;
+        drop(version);
         tokio::time::sleep(UPKEEP).await;
         log::tell(&process.lines.left_out());
         if !connection::has_http_date() {
