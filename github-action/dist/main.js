@@ -458,6 +458,8 @@ function saveState(name, value) {
 import { randomBytes } from "node:crypto";
 
 // src/http.ts
+import * as http from "node:http";
+import * as https from "node:https";
 import { setTimeout as sleep } from "node:timers/promises";
 
 // src/text.ts
@@ -503,21 +505,15 @@ async function send(request, deadline) {
 }
 async function once(request, left) {
   try {
-    const response = await fetch(request.url, {
-      method: request.method,
-      headers: { "user-agent": "hallpass-action", ...request.headers },
-      ...request.body === void 0 ? {} : { body: request.body },
-      redirect: "manual",
-      signal: AbortSignal.timeout(Math.ceil(Math.max(1, Math.min(left, ATTEMPT))))
-    });
-    if (response.status >= 300 && response.status < 400) {
-      await response.body?.cancel();
-      throw new Failure(`${request.who} answers ${response.status}, a redirect, which is not followed`);
+    const response = await respond(request, Math.ceil(Math.max(1, Math.min(left, ATTEMPT))));
+    const status = response.statusCode ?? 0;
+    if (status >= 300 && status < 400) {
+      response.destroy();
+      throw new Failure(`${request.who} answers ${status}, a redirect, which is not followed`);
     }
     const body = parse(await read(request.who, response));
-    const { status } = response;
     const isLater = status >= 400 && (body === void 0 ? [429, 502, 503, 504].includes(status) : body["retryable"] === true);
-    const seconds = Number(response.headers.get("retry-after") ?? 0);
+    const seconds = Number(response.headers["retry-after"] ?? 0);
     const retryAfter = Number.isFinite(seconds) ? Math.max(0, seconds * 1e3) : 0;
     return { who: request.who, status, body, isLater, retryAfter };
   } catch (error2) {
@@ -530,8 +526,21 @@ async function once(request, left) {
         `${problem}; is its certificate signed by a public CA? For another CA set NODE_EXTRA_CA_CERTS on the runner`
       );
     }
-    return { problem };
+    const hint = problem.includes("PROXY") ? "; check HTTPS_PROXY and NO_PROXY of the runner" : "";
+    return { problem: `${problem}${hint}` };
   }
+}
+function respond(request, milliseconds) {
+  const headers = { "user-agent": "hallpass-action", ...request.headers };
+  const signal = AbortSignal.timeout(milliseconds);
+  const isTls = new URL(request.url).protocol === "https:";
+  const agent = isTls ? new https.Agent({ proxyEnv: process.env }) : new http.Agent();
+  const options = { method: request.method, headers, signal, agent };
+  return new Promise((resolve, reject) => {
+    const sent = (isTls ? https : http).request(request.url, options, resolve);
+    sent.on("error", reject);
+    sent.end(request.body);
+  });
 }
 function code(error2) {
   const cause = error2 instanceof Error && error2.cause !== void 0 ? error2.cause : error2;
@@ -541,7 +550,7 @@ function code(error2) {
 async function read(who, response) {
   const pieces = [];
   let length = 0;
-  for await (const piece of response.body ?? []) {
+  for await (const piece of response) {
     length += piece.length;
     if (length > LONGEST) {
       throw new Failure(`${who} answers with more than ${LONGEST} bytes`);
@@ -721,6 +730,7 @@ function credential(answer, asked) {
     secrets: {},
     expiresAt: line(body, "expires_at"),
     policy: line(body, "policy"),
+    policyUrl: link(body["policy_url"]),
     revision: line(body, "policies_revision"),
     decision: line(body, "decision")
   };
@@ -752,6 +762,13 @@ function credential(answer, asked) {
     }
     return value;
   }
+}
+function link(text) {
+  if (typeof text !== "string" || text.length > 4096 || !/^https:\/\/[\w\-.~:/?#@!$&+,;=%]+$/.test(text)) {
+    return void 0;
+  }
+  const url2 = URL.canParse(text) ? new URL(text) : void 0;
+  return url2 === void 0 || url2.username !== "" || url2.password !== "" ? void 0 : text;
 }
 function fits(form, value) {
   const isLine = (one) => typeof one === "string" && !CONTROL.test(one);
@@ -1091,7 +1108,7 @@ function page(granted, denied) {
   if (granted.length > 0) {
     const head = row("th", ["Credential", "Kind", "Policy", "Policies revision", "Until"]);
     const rows = granted.map(
-      (one) => row("td", [one.name, one.kind, one.policy, one.revision, one.expiresAt])
+      (one) => row("td", [one.name, one.kind, one.policy, one.revision, one.expiresAt], one.policyUrl)
     );
     parts.push(`<table>${head}${rows.join("")}</table>`);
   }
@@ -1101,8 +1118,12 @@ function page(granted, denied) {
   }
   return parts.join("\n");
 }
-function row(tag, cells) {
-  return `<tr>${cells.map((cell) => `<${tag}>${html(plain(cell))}</${tag}>`).join("")}</tr>`;
+function row(tag, cells, policyUrl) {
+  const shown = cells.map((cell) => html(plain(cell)));
+  if (policyUrl !== void 0) {
+    shown[2] = `<a href="${html(policyUrl)}">${shown[2]}</a>`;
+  }
+  return `<tr>${shown.map((cell) => `<${tag}>${cell}</${tag}>`).join("")}</tr>`;
 }
 
 // src/token.ts
@@ -1222,6 +1243,7 @@ async function obtain(ask2, inputs, token, isSsh, folder, state) {
     ...one.shown,
     expires_at: one.expiresAt,
     policy: one.policy,
+    ...one.policyUrl === void 0 ? {} : { policy_url: one.policyUrl },
     policies_revision: one.revision,
     decision: one.decision,
     files: written.files

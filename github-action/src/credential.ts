@@ -12,6 +12,8 @@ export interface Credential {
   secrets: Record<string, string>;
   expiresAt: string;
   policy: string;
+  /** The link to the policy at its commit. */
+  policyUrl: string | undefined;
   revision: string;
   decision: string;
 }
@@ -60,6 +62,7 @@ export function credential(answer: Answer, asked: string): Credential {
     secrets: {},
     expiresAt: line(body, "expires_at"),
     policy: line(body, "policy"),
+    policyUrl: link(body["policy_url"]),
     revision: line(body, "policies_revision"),
     decision: line(body, "decision"),
   };
@@ -92,6 +95,15 @@ export function credential(answer: Answer, asked: string): Credential {
     }
     return value;
   }
+}
+
+/** A link that is safe to show; `undefined` for anything else. */
+export function link(text: unknown): string | undefined {
+  if (typeof text !== "string" || text.length > 4_096 || !/^https:\/\/[\w\-.~:/?#@!$&+,;=%]+$/.test(text)) {
+    return undefined;
+  }
+  const url = URL.canParse(text) ? new URL(text) : undefined;
+  return url === undefined || url.username !== "" || url.password !== "" ? undefined : text;
 }
 
 type Form = "text" | "text?" | "lines?" | "port" | "list" | "list?";

@@ -94,6 +94,7 @@ async function obtain(
     ...one.shown,
     expires_at: one.expiresAt,
     policy: one.policy,
+    ...(one.policyUrl === undefined ? {} : { policy_url: one.policyUrl }),
     policies_revision: one.revision,
     decision: one.decision,
     files: written.files,
