@@ -7,16 +7,18 @@ use std::time::Duration;
 
 use crate::audit::{SinkEntry, SinkError};
 use crate::clock::Clock;
-use crate::config::Settings;
+use crate::config::{PolicyUrl, Settings};
 use crate::credential::jwt::{self, KeysError, Rs256Error, Rs256Keys};
 use crate::credential::target::Target;
 use crate::exchange::self_test::VerifySignature;
+use crate::file::read_text;
 use crate::http::tls::{self, Tls, TlsError};
+use crate::policy::link::{Commit, PolicyLinks};
 use crate::policy::{IssuerOverride, LoadOptions, PolicySet};
 use crate::rootkey::{RingKey, RootKey, RootKeyError, RootKeys};
 use crate::token::TrustedIssuer;
 use crate::token::keys::KeySource;
-use crate::yaml::Diagnostics;
+use crate::yaml::diagnostic::{Diagnostic, Diagnostics, Place, Source, Span};
 
 /// What `hallpass demo` and tests replace.
 #[derive(Debug, Default)]
@@ -184,12 +186,34 @@ pub(super) fn policies(
     settings: &Settings,
     issuers: &BTreeMap<String, IssuerOverride>,
 ) -> Result<(PolicySet, Diagnostics), Diagnostics> {
+    let links = settings.policy_url.as_ref().map(links).transpose()?;
     let options = LoadOptions {
         issuer_overrides: issuers.clone(),
         broker: Some(settings.issuer.clone()),
+        links,
         ..LoadOptions::default()
     };
     PolicySet::load_with(&settings.policies, &options)?.servable()
+}
+
+/// The template with the commit in its file. What else may be in the file is not repeated.
+fn links(settings: &PolicyUrl) -> Result<PolicyLinks, Diagnostics> {
+    let shown = settings.commit.display().to_string();
+    let wrong = |problem: String| {
+        let place = Place::new(Source::new(&shown, &shown, String::new()), Span::default());
+        let problem = format!("`{shown}` {problem}");
+        let fix = "write it together with the policies, e.g. with `git rev-parse HEAD`";
+        Diagnostics::new(vec![Diagnostic::error("commit", place, problem).help(fix)])
+    };
+    let text = read_text(&settings.commit, MAX_COMMIT)
+        .map_err(|error| wrong(format!("cannot be read: {error}")))?;
+    let commit = Commit::parse(&text).ok_or_else(|| {
+        wrong("does not hold a commit: expected 40 or 64 hexadecimal digits".to_owned())
+    })?;
+    Ok(PolicyLinks {
+        template: settings.template.clone(),
+        commit,
+    })
 }
 
 /// Checks that settings and policies match, so a credential that can never be minted, or a block
@@ -220,3 +244,6 @@ pub(super) fn issuers(policies: &PolicySet) -> Vec<Arc<TrustedIssuer>> {
     let readers = policies.readers().iter();
     readers.map(|reader| Arc::clone(&reader.issuer)).collect()
 }
+
+/// More than any file with a commit.
+const MAX_COMMIT: u64 = 1_024;

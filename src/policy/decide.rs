@@ -49,6 +49,8 @@ pub struct RefusedJob {
 pub struct Available {
     pub credential: Arc<CredentialDefinition>,
     pub policy: String,
+    /// The link to the policy at its commit.
+    pub policy_url: Option<String>,
     /// The maximum lifetime.
     pub ttl: Duration,
     /// The scopes that one grant allows.
@@ -75,6 +77,7 @@ impl PolicySet {
             ttl: chosen.ttl,
             inputs: ask.inputs.clone(),
             policy: chosen.policy.name.clone(),
+            policy_url: self.policy_url(chosen.policy),
             revision: self.revision().to_owned(),
             job,
         })
@@ -128,6 +131,7 @@ impl PolicySet {
             .map(|chosen| Available {
                 credential: Arc::clone(&chosen.grant.credential),
                 policy: chosen.policy.name.clone(),
+                policy_url: self.policy_url(chosen.policy),
                 ttl: chosen.ttl,
                 scopes: chosen.grant.scopes.clone(),
             })

@@ -38,6 +38,7 @@ pub(super) fn attempt(before: &Version, process: &ProcessState) -> Attempt {
     let mut problems = Vec::new();
     let loaded = load(&before.loaded, process, &mut problems);
     let is_new = loaded.policies.revision() != before.loaded.policies.revision()
+        || loaded.policies.links() != before.loaded.policies.links()
         || !before.loaded.changes(&loaded).is_empty()
         || !before.is_connected_as(&loaded.settings);
     let version = is_new.then(|| Version::new(loaded, process, Some(before)));

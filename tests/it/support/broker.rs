@@ -115,6 +115,9 @@ pub(crate) fn policies_with_rs256() -> String {
         )
 }
 
+/// The setting `policies` of a broker that links to them.
+const LINKED: &str = r#"policies: { path: policies, url: "https://git.acme.dev/acme/policies/blob/{commit}/hallpass/{path}#L{line}", commit: { file: policies.commit } }"#;
+
 /// What `listen` has in a broker with TLS.
 const TLS: &str = "tls: { cert: cert.pem, key: key.pem }";
 
@@ -365,6 +368,14 @@ impl Builder {
         self.settings.push_str(line);
         self.settings.push('\n');
         self
+    }
+
+    /// Links to its policies, with the commit that the file `policies.commit` holds.
+    pub(crate) fn linked(mut self, commit: &str) -> Self {
+        self.settings = self
+            .settings
+            .replace("policies: { path: policies }", LINKED);
+        self.private_file("policies.commit", commit)
     }
 
     /// Reads its settings from `hallpass.yaml`, and looks that often whether anything changed. Limits
