@@ -18,7 +18,7 @@ use crate::policy::{IssuerOverride, LoadOptions, PolicySet};
 use crate::rootkey::{RingKey, RootKey, RootKeyError, RootKeys};
 use crate::token::TrustedIssuer;
 use crate::token::keys::KeySource;
-use crate::yaml::diagnostic::{Diagnostic, Diagnostics, Place, Source, Span};
+use crate::yaml::Diagnostics;
 
 /// What `hallpass demo` and tests replace.
 #[derive(Debug, Default)]
@@ -52,6 +52,9 @@ pub enum StartError {
     RootKey(#[from] RootKeyError),
     #[error("{0}\n\nthe policies in `{path}` have errors; `hallpass policy check {path}` shows them", path = .1.display())]
     Policies(Diagnostics, PathBuf),
+    /// The file with the commit of the policies.
+    #[error("`policies.commit`: `{path}` {problem}; write it together with the policies, e.g. with `git rev-parse HEAD`", path = .path.display())]
+    Commit { path: PathBuf, problem: String },
     /// The policy folder defines nothing.
     #[error("`{path}` holds no policies, so every job would be refused; expected at least one `*.yaml` file with `issuers:`, `credentials:` and `policies:`", path = .0.display())]
     NoPolicies(PathBuf),
@@ -125,8 +128,7 @@ impl LoadedConfig {
         let tls = settings.listen.tls.as_ref().map(tls::read);
         let roots = root_keys(settings)?;
         let rs256 = rs256_keys(settings)?;
-        let refused = |found| StartError::Policies(found, settings.policies.clone());
-        let (policies, findings) = policies(settings, &overrides.issuers).map_err(refused)?;
+        let (policies, findings) = policies(settings, &overrides.issuers)?;
         if policies.is_empty() {
             return Err(StartError::NoPolicies(settings.policies.clone()));
         }
@@ -185,7 +187,7 @@ pub(super) fn rs256_keys(settings: &Settings) -> Result<Option<Arc<Rs256Keys>>, 
 pub(super) fn policies(
     settings: &Settings,
     issuers: &BTreeMap<String, IssuerOverride>,
-) -> Result<(PolicySet, Diagnostics), Diagnostics> {
+) -> Result<(PolicySet, Diagnostics), StartError> {
     let links = settings.policy_url.as_ref().map(links).transpose()?;
     let options = LoadOptions {
         issuer_overrides: issuers.clone(),
@@ -193,17 +195,16 @@ pub(super) fn policies(
         links,
         ..LoadOptions::default()
     };
-    PolicySet::load_with(&settings.policies, &options)?.servable()
+    let refused = |found| StartError::Policies(found, settings.policies.clone());
+    let loaded = PolicySet::load_with(&settings.policies, &options).map_err(refused)?;
+    loaded.servable().map_err(refused)
 }
 
 /// The template with the commit in its file. What else may be in the file is not repeated.
-fn links(settings: &PolicyUrl) -> Result<PolicyLinks, Diagnostics> {
-    let shown = settings.commit.display().to_string();
-    let wrong = |problem: String| {
-        let place = Place::new(Source::new(&shown, &shown, String::new()), Span::default());
-        let problem = format!("`{shown}` {problem}");
-        let fix = "write it together with the policies, e.g. with `git rev-parse HEAD`";
-        Diagnostics::new(vec![Diagnostic::error("commit", place, problem).help(fix)])
+fn links(settings: &PolicyUrl) -> Result<PolicyLinks, StartError> {
+    let wrong = |problem: String| StartError::Commit {
+        path: settings.commit.clone(),
+        problem,
     };
     let text = read_text(&settings.commit, MAX_COMMIT)
         .map_err(|error| wrong(format!("cannot be read: {error}")))?;
