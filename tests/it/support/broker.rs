@@ -33,6 +33,8 @@ use super::tokens::{AUDIENCE, ISSUER, NOW, TestKey, jwks};
 
 pub(crate) const GITHUB: &str = "https://token.actions.githubusercontent.com";
 pub(crate) const GITLAB: &str = "https://gitlab.com";
+/// The tenant of `docs/ci/azure.md`.
+pub(crate) const ENTRA: &str = "https://sts.windows.net/5f2c6a0e-0a4b-4c5e-9d52-7c3b1a0d9e11/";
 
 /// Two shops that may deploy and read, under both issuers.
 pub(crate) const POLICIES: &str = r#"
@@ -467,6 +469,8 @@ fn keys(key: &TestKey) -> FileKeys {
         .with_document(&TrustedIssuer::new("gitlab", GITLAB), &set)
         .unwrap()
         .with_document(&TrustedIssuer::new("own-ci", ISSUER), &set)
+        .unwrap()
+        .with_document(&TrustedIssuer::new("entra", ENTRA), &set)
         .unwrap()
 }
 
