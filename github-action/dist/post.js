@@ -629,7 +629,8 @@ var PATIENCE = 2e4;
 var state = load();
 if (state !== void 0) {
   const { broker } = state;
-  await Promise.all(state.leases.map((lease) => end(broker, lease)));
+  const leases = state.leases.filter((lease) => lease.outlivesJob !== true);
+  await Promise.all(leases.map((lease) => end(broker, lease)));
   remove(state.folder);
 }
 async function end(broker, { credential, handle, expiresAt }) {

@@ -9,3 +9,4 @@ mod proxy;
 mod refused;
 mod runner;
 mod scripts;
+mod sealed;
