@@ -10,6 +10,7 @@ use ipnet::IpNet;
 use super::decide::Work;
 use super::files::Folder;
 use super::index::Index;
+use super::link::PolicyLinks;
 use super::lint;
 use super::parse::{self, Raw};
 use super::{CredentialDefinition, Policy, Requirement};
@@ -49,6 +50,7 @@ pub struct PolicySet {
     pub(super) index: Index,
     pub(super) work: Work,
     revision: String,
+    links: Option<PolicyLinks>,
 }
 
 /// An issuer as policies see it.
@@ -101,6 +103,8 @@ pub struct LoadOptions {
     pub targets: Option<BTreeSet<String>>,
     /// Policy files that are read as if they were in the folder, by name.
     pub more: Vec<(String, String)>,
+    /// How links to policies are made, with the commit of the folder.
+    pub links: Option<PolicyLinks>,
 }
 
 /// A replacement for an issuer's URL.
@@ -181,6 +185,17 @@ impl PolicySet {
     #[must_use]
     pub fn revision(&self) -> &str {
         &self.revision
+    }
+
+    /// How links to policies are made.
+    #[must_use]
+    pub const fn links(&self) -> Option<&PolicyLinks> {
+        self.links.as_ref()
+    }
+
+    /// The link to a policy of this set.
+    pub(super) fn policy_url(&self, policy: &Policy) -> Option<String> {
+        self.links.as_ref().map(|links| links.to(&policy.place))
     }
 
     pub fn credentials(&self) -> impl Iterator<Item = &Arc<CredentialDefinition>> {
@@ -289,6 +304,7 @@ impl PolicySet {
             requirements,
             work: Work::default(),
             revision: folder.revision(),
+            links: options.links.clone(),
         };
         let found = lint::check(&set, options, &waivers);
         let findings = diagnostics.iter().cloned().chain(found.findings);

@@ -53,6 +53,8 @@ pub struct RefusedJob {
 pub struct Available {
     pub credential: Arc<CredentialDefinition>,
     pub policy: String,
+    /// The link to the policy at its commit.
+    pub policy_url: Option<String>,
     /// The maximum lifetime.
     pub ttl: Duration,
     /// The scopes that one grant allows.
@@ -80,6 +82,7 @@ impl PolicySet {
             ttl: chosen.ttl,
             inputs: ask.inputs.clone(),
             policy: chosen.policy.name.clone(),
+            policy_url: self.policy_url(chosen.policy),
             revision: self.revision().to_owned(),
             shadow,
             job,
@@ -136,6 +139,7 @@ impl PolicySet {
             .map(|chosen| Available {
                 credential: Arc::clone(&chosen.grant.credential),
                 policy: chosen.policy.name.clone(),
+                policy_url: self.policy_url(chosen.policy),
                 ttl: chosen.ttl,
                 scopes: chosen.grant.scopes.clone(),
             })

@@ -22,7 +22,7 @@ pub(super) const FORMAT: Format = Format {
     reason = "the signature is that of every format"
 )]
 fn text(received: &Received, _: &Options<'_>) -> Option<Secret<String>> {
-    let document = json!({
+    let mut document = json!({
         "credential": credential(received),
         "expires_at": received.expires_at.to_string(),
         "lease": received.lease.as_ref().map(Secret::expose),
@@ -30,6 +30,9 @@ fn text(received: &Received, _: &Options<'_>) -> Option<Secret<String>> {
         "policies_revision": received.policies_revision,
         "decision": received.decision,
     });
+    if let Some(url) = &received.policy_url {
+        document["policy_url"] = url.as_str().into();
+    }
     Some(Secret::new(document.to_string()))
 }
 

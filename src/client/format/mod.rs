@@ -254,6 +254,7 @@ mod tests {
             expires_at: Timestamp::from_unix(1_790_000_600),
             lease: Some(Secret::new("hpl_abc".to_owned())),
             policy: "shop-migrate".to_owned(),
+            policy_url: None,
             policies_revision: "sha256:00".to_owned(),
             decision: "dec_1".to_owned(),
             is_repeat: false,
