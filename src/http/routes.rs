@@ -5,8 +5,8 @@ use std::sync::Arc;
 use axum::Router;
 use axum::routing::{MethodRouter, any, get, post};
 
-use super::request::RequestError;
 use super::clients::{self, Client};
+use super::request::RequestError;
 use super::{Shared, credentials, discovery, explain, operator, revoke, token};
 use super::{healthy, root};
 
