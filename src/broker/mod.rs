@@ -69,6 +69,8 @@ pub async fn start(settings: &Settings, mut overrides: Overrides) -> Result<Runn
     let operator_listener = bind(overrides.operator.take(), listen.operator, "operator")?;
     let seen = FileSnapshot::of(settings);
     let loaded = LoadedConfig::read(settings, &overrides)?;
+    // Only here: a reload, which may withdraw a policy, never fails because of a client.
+    check::check_clients(settings)?;
     let process = ProcessState::begin(&loaded, &mut overrides)?;
     let version = Version::new(loaded, &process, None)?;
     process.sweep(&version);
