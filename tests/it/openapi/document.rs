@@ -125,6 +125,7 @@ fn operation(route: &Route) -> Value {
 fn success(schema: &str, what: &str) -> Value {
     let (media, schema) = match schema {
         "" => ("text/plain", json!({ "type": "string" })),
+        "program" => ("application/octet-stream", json!({})),
         name => ("application/json", at(name)),
     };
     json!({
@@ -551,7 +552,7 @@ struct Operation {
     /// Media type and schema.
     request: Option<(&'static str, &'static str)>,
     has_key: bool,
-    /// Status, schema (empty for text) and meaning.
+    /// Status, schema (empty for text, `program` for bytes) and meaning.
     successes: &'static [(&'static str, &'static str, &'static str)],
     refusals: &'static [u16],
 }
@@ -603,6 +604,58 @@ const OPERATIONS: &[Operation] = &[
             ),
         ],
         refusals: &[400, 408, 413, 415, 431, 500],
+    },
+    Operation {
+        path: "/client/linux-x86_64",
+        id: "clientLinuxX86",
+        summary: "The command line for Linux on x86-64, if the setting `clients` names a folder",
+        request: None,
+        has_key: false,
+        successes: &[(
+            "200",
+            "program",
+            "the program; `Content-Digest` is its SHA-256",
+        )],
+        refusals: &[400, 404, 431, 503],
+    },
+    Operation {
+        path: "/client/linux-aarch64",
+        id: "clientLinuxArm",
+        summary: "The command line for Linux on arm64, if the setting `clients` names a folder",
+        request: None,
+        has_key: false,
+        successes: &[(
+            "200",
+            "program",
+            "the program; `Content-Digest` is its SHA-256",
+        )],
+        refusals: &[400, 404, 431, 503],
+    },
+    Operation {
+        path: "/client/macos-x86_64",
+        id: "clientMacX86",
+        summary: "The command line for macOS on x86-64, if the setting `clients` names a folder",
+        request: None,
+        has_key: false,
+        successes: &[(
+            "200",
+            "program",
+            "the program; `Content-Digest` is its SHA-256",
+        )],
+        refusals: &[400, 404, 431, 503],
+    },
+    Operation {
+        path: "/client/macos-aarch64",
+        id: "clientMacArm",
+        summary: "The command line for macOS on arm64, if the setting `clients` names a folder",
+        request: None,
+        has_key: false,
+        successes: &[(
+            "200",
+            "program",
+            "the program; `Content-Digest` is its SHA-256",
+        )],
+        refusals: &[400, 404, 431, 503],
     },
     Operation {
         path: "/.well-known/openid-configuration",
