@@ -65,6 +65,8 @@ pub struct Settings {
     pub disclose: Disclosure,
     /// Issuers and keys whose tokens are refused (T-64).
     pub blocked: Blocked,
+    /// The folder of the clients that the broker serves to jobs, if any.
+    pub clients: Option<PathBuf>,
     /// The file they were read from, to be read again.
     pub file: Option<PathBuf>,
 }
@@ -173,6 +175,9 @@ impl Settings {
         let blocked = root
             .optional("blocked")
             .map_or_else(|| Some(Blocked::new()), |item| blocked::read(&item));
+        let clients = root
+            .optional("clients")
+            .map_or(Some(None), |item| clients(&item).map(Some));
         root.finish();
         let (policies, policy_url, reload) = policies?;
         Some(Self {
@@ -190,6 +195,7 @@ impl Settings {
             limits: limits?,
             disclose: disclose?,
             blocked: blocked?,
+            clients: clients?,
             file: None,
         })
     }
@@ -339,6 +345,14 @@ fn link_template(item: &Item<'_>) -> Option<LinkTemplate> {
         Ok(template) => Some(template),
         Err(problem) => item.wrong_unseen(problem, URL_HELP),
     }
+}
+
+/// `{folder: …}`.
+fn clients(item: &Item<'_>) -> Option<PathBuf> {
+    let section = item.section()?;
+    let folder = section.required("folder").and_then(|item| item.path());
+    section.finish();
+    folder
 }
 
 fn audit(item: &Item<'_>) -> Option<Vec<AuditSink>> {

@@ -98,6 +98,9 @@ pub enum StartError {
         /// `public` or `operator`.
         key: &'static str,
     },
+    /// The clients that the broker serves.
+    #[error("{0}; see `clients:` in the settings")]
+    Clients(String),
     /// The cryptographic library failed the self-test (T-99).
     #[error("the self-test of the cryptographic library failed: {0}; this build must not be used")]
     SelfTest(String),

@@ -76,6 +76,7 @@ impl Settings {
             ("limits", self.limits != new.limits),
             ("disclose", self.disclose != new.disclose),
             ("blocked", self.blocked != new.blocked),
+            ("clients", self.clients != new.clients),
         ];
         let others = others.into_iter().filter(|(_, differs)| *differs);
         restarts

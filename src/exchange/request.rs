@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use super::ExchangeError;
 use crate::credential::Credential;
-use crate::policy::{Ask, Available, Decision, Denial};
+use crate::policy::{Ask, Available, Decision, Denial, ShadowOutcome};
 use crate::provider::{Fact, Job};
 use crate::replay::IdempotencyKey;
 use crate::token::{SubjectToken, Verified, Verifier};
@@ -62,9 +62,16 @@ pub struct CallerInfo {
     kid: OnceLock<String>,
     token: OnceLock<String>,
     repository: OnceLock<String>,
+    shadow: OnceLock<ShadowOutcome>,
 }
 
 impl CallerInfo {
+    /// What would be different if the entries with `shadow_until` were in force.
+    #[must_use]
+    pub fn shadow(&self) -> Option<&ShadowOutcome> {
+        self.shadow.get()
+    }
+
     /// The configured name of the token's issuer.
     #[must_use]
     pub fn issuer(&self) -> Option<&str> {
@@ -111,6 +118,12 @@ impl CallerInfo {
     pub(super) fn verified(&self, token: &Verified) {
         keep(&self.issuer, token.issuer().name.clone());
         keep(&self.token, token.id().digest.clone());
+    }
+
+    pub(super) fn shadowed(&self, outcome: Option<&ShadowOutcome>) {
+        if let Some(outcome) = outcome {
+            self.shadow.get_or_init(|| outcome.clone());
+        }
     }
 
     pub(super) fn identified(&self, job: &Job) {

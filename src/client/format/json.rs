@@ -3,13 +3,17 @@
 use serde_json::{Map, json};
 
 use super::libpq::login;
-use super::{Format, Holds, Options};
+use super::{Format, Holds, Options, join_with};
 use crate::client::answer::{Received, Value};
 use crate::credential::database::postgres::url::connection_url;
 use crate::secret::Secret;
 
 pub(super) const FORMAT: Format = Format {
     holds: Holds::Everything,
+    join: Some(|texts| {
+        let list = join_with(",", texts);
+        Secret::new(format!(r#"{{"credentials":[{}]}}"#, list.expose()))
+    }),
     ..Format::new(
         "json",
         "programs: the answer of /api/credentials, and for ssh the private_key",
