@@ -3,6 +3,7 @@
 
 mod doctor;
 mod exec;
+mod generated;
 mod help;
 mod init;
 mod keys;
