@@ -4,6 +4,7 @@
 mod doctor;
 mod exec;
 mod exec_file;
+mod generated;
 mod help;
 mod init;
 mod keys;
