@@ -17,6 +17,7 @@ mod bad_input;
 mod cost;
 mod inputs;
 mod language;
+mod model;
 mod new;
 mod resource;
 mod rosters;
