@@ -37,6 +37,7 @@ pub mod list;
 pub mod policy;
 pub mod revoke;
 pub mod serve;
+mod table;
 pub mod target;
 mod wanted;
 mod wrap;

@@ -6,6 +6,7 @@ mod exec;
 mod exec_file;
 mod help;
 mod init;
+mod job_file;
 mod keys;
 mod list;
 mod output;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
-use super::nothing_in;
+use super::{check_folder, nothing_in, other_folder};
 use crate::cli::{Failure, Output, Terminal};
 use crate::policy::lint::{self, RULES};
 use crate::policy::{LoadOptions, PolicySet};
@@ -38,12 +38,7 @@ pub(super) fn run(args: &Args, out: &mut Terminal) -> Result<(), Failure> {
     if let Some(id) = &args.explain {
         return explain(id, out);
     }
-    if !args.dir.is_dir() {
-        return Err(Failure::Local(format!(
-            "`{}` is not a folder of policies",
-            args.dir.display()
-        )));
-    }
+    check_folder(&args.dir)?;
     let options = LoadOptions {
         broker: args.issuer.clone(),
         ..LoadOptions::default()
@@ -80,8 +75,9 @@ pub(super) fn run(args: &Args, out: &mut Terminal) -> Result<(), Failure> {
     }
     if found.has_errors() {
         return Err(Failure::Findings(format!(
-            "the policies in `{}` cannot be served as they are",
-            args.dir.display()
+            "the policies in `{}` cannot be served as they are{}",
+            args.dir.display(),
+            other_folder(&args.dir)
         )));
     }
     Ok(())
