@@ -24,8 +24,8 @@ use crate::yaml::duration;
 /// Fetches credentials and prints them, or writes them to a file
 ///
 /// Several credentials are printed together, or not at all: if one is refused, `get` revokes the others.
-/// The formats `json`, `env` and `dotenv` hold several; for the last two, each needs a PREFIX, which
-/// stands before the names of its variables. --ttl, --scope and --input apply to each.
+/// `json` and the formats of variables hold several; for variables, each needs a PREFIX, which
+/// stands before their names. --ttl, --scope and --input apply to each.
 ///
 /// A later step of the job that sends the same request gets the same login until the job's token
 /// expires. The steps share state in the runner's temporary folder on GitHub, GitLab, Azure and Jenkins.
@@ -37,7 +37,7 @@ use crate::yaml::duration;
 /// printing.
 ///
 /// libpq variables set for another server, such as PGSERVICE and PGHOSTADDR, would override the
-/// login's. --format env unsets them; other formats and --github-env print a warning.
+/// login's. `env`, `fish` and `powershell` unset them; other formats and --github-env print a warning.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   login=$(hallpass get shop-db/migrate --format env) && eval \"$login\" &&
@@ -160,7 +160,7 @@ async fn obtain<'a>(
 fn check_several(args: &Args, format: &Format) -> Result<(), Failure> {
     let several = args.credentials.len() > 1;
     let problem = if several && format.join.is_none() {
-        "holds one credential; for several use `json`, `env` or `dotenv`, or one `get` each"
+        "holds one credential; for several use `json`, a format of variables such as `env`, or one `get` each"
     } else if !format.names_variables && args.credentials.iter().any(|one| one.prefix.is_some()) {
         "has no variables that a prefix could name; leave the prefix out"
     } else if several && format.names_variables {
@@ -363,7 +363,7 @@ fn formats() -> impl TypedValueParser<Value = &'static Format> {
 fn formats_help() -> String {
     let lines: Vec<String> = FORMATS
         .iter()
-        .map(|format| format!("{:<10} {}", format.name, format.summary))
+        .map(|format| format!("{:<11} {}", format.name, format.summary))
         .collect();
     format!("Output format:\n{}", lines.join("\n"))
 }

@@ -307,7 +307,9 @@ fn what_a_job_reads_fits_80_columns() {
             .observed();
         let text = String::from_utf8_lossy(&output.stdout).replace('\r', "");
         assert!(text.contains("fourteen"), "{text}");
-        for line in text.lines() {
+        // A line of a block to copy is not broken.
+        let is_prose = |line: &&str| !line.starts_with("    job_workflow: {");
+        for line in text.lines().filter(is_prose) {
             assert!(line.chars().count() <= 80, "{arguments:?}: {line:?}");
         }
     }
