@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use serde_json::{Map, Value};
+
 use super::claims::{self, ClaimType};
 use super::{
     ClaimError, ClaimMap, Fact, FactType, FactValue, Provider, TRIGGERS, Workflow, set_text,
@@ -20,6 +22,7 @@ pub(super) const PROVIDER: Provider = Provider {
     max_lifetime: 3_600,
     max_age: 3_600,
     identify,
+    write,
 };
 
 /// Whether the map has a claim for the event or the trigger. If so, the rule of ordinary triggers
@@ -56,6 +59,35 @@ fn identify(token: &Object, map: &ClaimMap) -> Result<BTreeMap<Fact, FactValue>,
         set_text(&mut facts, Fact::Trigger, trigger);
     }
     Ok(facts)
+}
+
+fn write(facts: &BTreeMap<Fact, FactValue>, map: &ClaimMap) -> Map<String, Value> {
+    let mut claims = Map::new();
+    for (fact, mapped) in map {
+        if let Some(value) = facts.get(fact) {
+            let value = claims::to_json(value, mapped.claim_type);
+            set(&mut claims, &mapped.pointer, value);
+        }
+    }
+    claims
+}
+
+/// Sets the member that a JSON pointer names, with the objects around it.
+fn set(claims: &mut Map<String, Value>, pointer: &str, value: Value) {
+    let mut names = pointer.split('/').skip(1).peekable();
+    let mut members = claims;
+    while let Some(name) = names.next() {
+        let name = name.replace("~1", "/").replace("~0", "~");
+        if names.peek().is_none() {
+            members.insert(name, value);
+            return;
+        }
+        let inner = members.entry(name).or_insert_with(|| Map::new().into());
+        let Value::Object(inner) = inner else {
+            return;
+        };
+        members = inner;
+    }
 }
 
 fn of_fact(fact: Fact, value: FactValue) -> FactValue {

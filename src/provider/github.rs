@@ -5,6 +5,8 @@
 
 use std::collections::BTreeMap;
 
+use serde_json::{Map, Value};
+
 use super::claims::ClaimType::{FlagText, FreeText, Text};
 use super::claims::{self, Claim, claim};
 use super::{ClaimError, ClaimMap, Fact, FactType, FactValue, Provider, ref_type, set_text};
@@ -20,6 +22,7 @@ pub(super) const PROVIDER: Provider = Provider {
     max_lifetime: 600,
     max_age: 600,
     identify,
+    write,
 };
 
 fn identify(token: &Object, _: &ClaimMap) -> Result<BTreeMap<Fact, FactValue>, ClaimError> {
@@ -57,6 +60,12 @@ fn identify(token: &Object, _: &ClaimMap) -> Result<BTreeMap<Fact, FactValue>, C
     let trigger = trigger(claims::text(token, "event_name").unwrap_or_default());
     set_text(&mut facts, Fact::Trigger, trigger);
     Ok(facts)
+}
+
+fn write(facts: &BTreeMap<Fact, FactValue>, _: &ClaimMap) -> Map<String, Value> {
+    let mut claims = claims::write(facts, CLAIMS, &[Fact::Runner, Fact::RefType]);
+    claims::write_shared(facts, "github-hosted", &mut claims);
+    claims
 }
 
 /// Maps the event to a trigger. An event that is not known to be harmless is `other` (T-52, T-114):

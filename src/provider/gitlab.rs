@@ -5,6 +5,8 @@
 
 use std::collections::BTreeMap;
 
+use serde_json::{Map, Value};
+
 use super::claims::ClaimType::{self, FlagText, FreeText, List, Number, Text};
 use super::claims::{self, Claim, claim};
 use super::{ClaimError, ClaimMap, Fact, FactType, FactValue, Provider, ref_type, set_text};
@@ -22,6 +24,7 @@ pub(super) const PROVIDER: Provider = Provider {
     max_lifetime: LONGEST_JOB,
     max_age: 3_600,
     identify,
+    write,
 };
 
 fn identify(token: &Object, _: &ClaimMap) -> Result<BTreeMap<Fact, FactValue>, ClaimError> {
@@ -49,10 +52,9 @@ fn identify(token: &Object, _: &ClaimMap) -> Result<BTreeMap<Fact, FactValue>, C
     if let Some(runner) = claims::text(token, "runner_environment").and_then(runner) {
         set_text(&mut facts, Fact::Runner, runner);
     }
-    if let (Some(runs_in), Some(source)) = (
-        claims::text(token, "job_project_id"),
-        claims::text(token, "project_id"),
-    ) {
+    // An empty text is absent (T-47).
+    let id = |name| claims::text(token, name).filter(|id| !id.is_empty());
+    if let (Some(runs_in), Some(source)) = (id("job_project_id"), id("project_id")) {
         facts.insert(Fact::FromFork, FactValue::Bool(runs_in != source));
     }
     if let Some(entry) = claims::workflow(token, "ci_config_ref_uri") {
@@ -66,6 +68,19 @@ fn identify(token: &Object, _: &ClaimMap) -> Result<BTreeMap<Fact, FactValue>, C
     let trigger = trigger(claims::text(token, "pipeline_source").unwrap_or_default());
     set_text(&mut facts, Fact::Trigger, trigger);
     Ok(facts)
+}
+
+fn write(facts: &BTreeMap<Fact, FactValue>, _: &ClaimMap) -> Map<String, Value> {
+    let skip = [Fact::Runner, Fact::RefType, Fact::Ref];
+    let mut claims = claims::write(facts, CLAIMS, &skip);
+    claims::write_shared(facts, "gitlab-hosted", &mut claims);
+    if let Some(full) = claims::text_of(facts, Fact::Ref) {
+        let mut prefixes = ["refs/heads/", "refs/tags/"].into_iter();
+        let short = prefixes.find_map(|prefix| full.strip_prefix(prefix));
+        claims.insert("ref".to_owned(), short.unwrap_or(full).into());
+        claims.insert("ref_path".to_owned(), full.into());
+    }
+    claims
 }
 
 /// The full ref: `ref_path`, or built from the short name for versions that do not send it.
