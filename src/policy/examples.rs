@@ -13,6 +13,7 @@ use crate::text::escape;
 use crate::yaml::diagnostic::Place;
 use crate::yaml::duration;
 
+mod change;
 mod coverage;
 mod files;
 mod job;
@@ -20,6 +21,7 @@ mod read;
 mod record;
 mod sample;
 
+pub use change::smallest_change;
 pub use coverage::{Coverage, Share, Uncovered};
 pub use files::{TestFile, test_files};
 pub use record::{Recorded, parse, record};

@@ -21,6 +21,7 @@ mod examples;
 mod inputs;
 mod language;
 mod new;
+mod reach;
 mod resource;
 mod waive;
 

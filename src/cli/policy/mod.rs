@@ -13,9 +13,12 @@ use crate::yaml::diagnostic::{Diagnostic, Place, Source, Span};
 mod check;
 mod edit;
 mod explain;
+mod inventory;
 mod new;
 mod report;
+mod sheet;
 mod test;
+mod who_can;
 
 /// Checks, explains and drafts policies, without a broker
 #[derive(Debug, ClapArgs)]
@@ -30,6 +33,8 @@ enum Verb {
     Explain(explain::Args),
     New(new::Args),
     Test(test::Args),
+    WhoCan(who_can::Args),
+    Inventory(inventory::Args),
 }
 
 /// The error for a folder without policies: every job would be denied.
@@ -76,5 +81,7 @@ pub fn run(args: Args, out: &mut Terminal) -> Result<(), Failure> {
         Verb::Explain(args) => explain::run(&args, out),
         Verb::New(args) => new::run(&args, out),
         Verb::Test(args) => test::run(&args, out),
+        Verb::WhoCan(args) => who_can::run(&args, out),
+        Verb::Inventory(args) => inventory::run(&args, out),
     }
 }

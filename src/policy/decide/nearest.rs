@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use crate::clock::Timestamp;
-use crate::policy::{Block, CredentialDefinition, Policy, PolicySet, Requirement};
+use crate::policy::{Block, CredentialDefinition, Grant, Policy, PolicySet, Requirement};
 use crate::provider::{Fact, Facts};
+use crate::yaml::Place;
 
 /// A block of a policy that grants a credential, as a job meets it.
 #[derive(Clone, Debug)]
@@ -72,6 +73,23 @@ impl PolicySet {
     pub fn serves(&self, facts: &Facts) -> bool {
         self.issuer_of(facts)
             .is_some_and(|issuer| issuer.serves(facts))
+    }
+
+    /// Every grant of a credential, with its policy.
+    pub fn grants_of(&self, credential: &str) -> impl Iterator<Item = (&Policy, &Grant)> {
+        let credential = self.credentials.get(credential);
+        let policies = self.policies.iter();
+        policies.flat_map(move |policy| {
+            policy
+                .grants_of(credential)
+                .map(move |grant| (policy, grant))
+        })
+    }
+
+    /// The position of a credential's definition.
+    #[must_use]
+    pub fn place_of(&self, credential: &str) -> Option<&Place> {
+        self.credential_places.get(credential)
     }
 
     /// The requirements that select a credential.
