@@ -23,6 +23,7 @@ mod language;
 mod new;
 mod reach;
 mod resource;
+mod schema;
 mod waive;
 
 const ROOT: &str = r#"issuers:

@@ -16,6 +16,7 @@ mod explain;
 mod inventory;
 mod new;
 mod report;
+mod schema;
 mod sheet;
 mod test;
 mod who_can;
@@ -35,6 +36,7 @@ enum Verb {
     Test(test::Args),
     WhoCan(who_can::Args),
     Inventory(inventory::Args),
+    Schema(schema::Args),
 }
 
 /// The error for a folder without policies: every job would be denied.
@@ -83,5 +85,6 @@ pub fn run(args: Args, out: &mut Terminal) -> Result<(), Failure> {
         Verb::Test(args) => test::run(&args, out),
         Verb::WhoCan(args) => who_can::run(&args, out),
         Verb::Inventory(args) => inventory::run(&args, out),
+        Verb::Schema(args) => schema::run(&args, out),
     }
 }
