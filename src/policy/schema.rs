@@ -34,7 +34,10 @@ fn definitions() -> Value {
     let mut add = |name: &str, value: Value| all.insert(name.to_owned(), value);
     add("block", block(false));
     add("requirementBlock", block(true));
-    add("blocks", json!({ "anyOf": [refer("block"), list_of(&refer("block"))] }));
+    add(
+        "blocks",
+        json!({ "anyOf": [refer("block"), list_of(&refer("block"))] }),
+    );
     add("issuer", issuer());
     add("credential", credential());
     add("policy", policy());
@@ -80,12 +83,19 @@ fn patterns() -> Map<String, Value> {
         refer("plainOperators"),
     ] });
     let plain = [("glob", refer("glob")), ("under", refer("path"))];
-    let operators = [("glob", refer("glob")), ("under", refer("path")), ("not", refer("not"))];
+    let operators = [
+        ("glob", refer("glob")),
+        ("under", refer("path")),
+        ("not", refer("not")),
+    ];
     let member = object(&[("member", refer("text"))], &["member"]);
     let entries = some(object(&[("member", refer("text")), ("not", member)], &[]));
     let text_or_operators = json!({ "anyOf": [refer("text"), refer("operators")] });
     let truth = json!({ "anyOf": [{ "type": "boolean" }, refer("present")] });
-    let path_and_ref = [("path", refer("textPattern")), ("ref", refer("textPattern"))];
+    let path_and_ref = [
+        ("path", refer("textPattern")),
+        ("ref", refer("textPattern")),
+    ];
     let known = json!({
         "text": { "type": "string", "minLength": 1, "maxLength": 256, "pattern": "^[ -~]*[!-~][ -~]*$" },
         "prose": { "type": "string", "pattern": "\\S" },
@@ -177,8 +187,14 @@ fn issuer() -> Value {
             ("iat_required", flag()),
             ("strip_leading_zero", flag()),
             ("key_use", refer("text")),
-            ("facts", json!({ "type": "object", "propertyNames": facts(), "additionalProperties": refer("text") })),
-            ("types", json!({ "type": "object", "propertyNames": facts(), "additionalProperties": types })),
+            (
+                "facts",
+                json!({ "type": "object", "propertyNames": facts(), "additionalProperties": refer("text") }),
+            ),
+            (
+                "types",
+                json!({ "type": "object", "propertyNames": facts(), "additionalProperties": types }),
+            ),
         ],
         &["provider"],
     );
@@ -197,26 +213,44 @@ fn facts() -> Value {
 }
 
 fn credential() -> Value {
-    let rotate = object(&[("every", refer("duration")), ("grace", refer("duration"))], &["every"]);
+    let rotate = object(
+        &[("every", refer("duration")), ("grace", refer("duration"))],
+        &["every"],
+    );
     let mut properties = vec![
         ("kind", words(KINDS.iter().map(|kind| kind.name))),
         ("max_ttl", refer("duration")),
         ("owner", refer("prose")),
         ("purpose", refer("prose")),
         ("class", refer("class")),
-        ("resource", json!({ "type": "string", "pattern": "^[A-Za-z][A-Za-z0-9+.-]*:[!-\"$-~]+$" })),
-        ("inputs", json!({ "type": "object", "minProperties": 1, "additionalProperties": refer("textPattern") })),
+        (
+            "resource",
+            json!({ "type": "string", "pattern": "^[A-Za-z][A-Za-z0-9+.-]*:[!-\"$-~]+$" }),
+        ),
+        (
+            "inputs",
+            json!({ "type": "object", "minProperties": 1, "additionalProperties": refer("textPattern") }),
+        ),
         ("dependents", refer("texts")),
         ("rotate", rotate),
         ("each", refer("each")),
     ];
     let known: Vec<&str> = properties.iter().map(|(name, _)| *name).collect();
     // What a key of a kind holds, its reader decides.
-    let own = KINDS.iter().flat_map(|kind| kind.keys).filter(|key| !known.contains(key));
+    let own = KINDS
+        .iter()
+        .flat_map(|kind| kind.keys)
+        .filter(|key| !known.contains(key));
     properties.extend(own.map(|key| (*key, json!({}))).collect::<Vec<_>>());
-    let mut credential = object(&properties, &["kind", "max_ttl", "owner", "purpose", "class"]);
+    let mut credential = object(
+        &properties,
+        &["kind", "max_ttl", "owner", "purpose", "class"],
+    );
     let of_kind = KINDS.iter().map(|kind| {
-        let others = KINDS.iter().flat_map(|other| other.keys).filter(|key| !kind.keys.contains(key));
+        let others = KINDS
+            .iter()
+            .flat_map(|other| other.keys)
+            .filter(|key| !kind.keys.contains(key));
         let refused: Map<_, _> = others
             .filter(|key| !known.contains(key))
             .map(|key| ((*key).to_owned(), Value::Bool(false)))
@@ -259,7 +293,10 @@ fn requirement() -> Value {
     object(
         &[
             ("name", refer("name")),
-            ("of", json!({ "anyOf": [{ "const": "all" }, refer("selector")] })),
+            (
+                "of",
+                json!({ "anyOf": [{ "const": "all" }, refer("selector")] }),
+            ),
             ("jobs", refer("requirementBlock")),
             ("unless", refer("requirementBlock")),
             ("because", refer("prose")),
@@ -276,7 +313,10 @@ fn selector() -> Value {
             ("credential", refer("textsOrGlobs")),
             ("class", several(refer("class"))),
             ("kind", several(words(KINDS.iter().map(|kind| kind.name)))),
-            ("owner", json!({ "anyOf": [refer("prose"), list_of(&refer("prose"))] })),
+            (
+                "owner",
+                json!({ "anyOf": [refer("prose"), list_of(&refer("prose"))] }),
+            ),
             ("target", refer("texts")),
         ],
         &[],
@@ -309,9 +349,14 @@ fn team() -> Value {
 }
 
 fn roster() -> Value {
-    let row = json!({ "type": "object", "minProperties": 1, "additionalProperties": refer("text") });
+    let row =
+        json!({ "type": "object", "minProperties": 1, "additionalProperties": refer("text") });
     let mut roster = object(
-        &[("key", refer("text")), ("file", refer("text")), ("rows", list_of(&row))],
+        &[
+            ("key", refer("text")),
+            ("file", refer("text")),
+            ("rows", list_of(&row)),
+        ],
         &["key"],
     );
     if let Some(members) = roster.as_object_mut() {

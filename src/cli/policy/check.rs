@@ -82,6 +82,8 @@ pub(super) fn run(args: &Args, out: &mut Terminal) -> Result<(), Failure> {
         Ok(loaded) => {
             let set = loaded.set;
             let found = nothing_in(&args.dir, &set).unwrap_or(loaded.findings);
+            let overdue = set.overdue(SystemClock::new().now(), Severity::Error);
+            let found = Diagnostics::new(found.iter().cloned().chain(overdue).collect());
             (summary(&set), Some(set.revision().to_owned()), found)
         }
         Err(errors) => (String::new(), None, errors),

@@ -13,6 +13,7 @@ use crate::yaml::diagnostic::{Diagnostic, Place, Source, Span};
 mod check;
 mod edit;
 mod explain;
+mod import;
 mod inventory;
 mod new;
 mod report;
@@ -33,6 +34,7 @@ enum Verb {
     Check(check::Args),
     Explain(explain::Args),
     New(new::Args),
+    Import(import::Args),
     Test(test::Args),
     WhoCan(who_can::Args),
     Inventory(inventory::Args),
@@ -82,6 +84,7 @@ pub fn run(args: Args, out: &mut Terminal) -> Result<(), Failure> {
         Verb::Check(args) => check::run(&args, out),
         Verb::Explain(args) => explain::run(&args, out),
         Verb::New(args) => new::run(&args, out),
+        Verb::Import(args) => import::run(args, out),
         Verb::Test(args) => test::run(&args, out),
         Verb::WhoCan(args) => who_can::run(&args, out),
         Verb::Inventory(args) => inventory::run(&args, out),

@@ -22,7 +22,9 @@ fn yaml(text: &str) -> Value {
                 "true" => json!(true),
                 "false" => json!(false),
                 "" | "~" | "null" => Value::Null,
-                text => text.parse::<i64>().map_or_else(|_| json!(text), |number| json!(number)),
+                text => text
+                    .parse::<i64>()
+                    .map_or_else(|_| json!(text), |number| json!(number)),
             },
             Event::SequenceStart(..) => {
                 stack.push(Open::List(Vec::new()));
@@ -42,7 +44,13 @@ fn yaml(text: &str) -> Value {
             None => root = value,
             Some(Open::List(items)) => items.push(value),
             Some(Open::Map(members, key)) => match key.take() {
-                None => *key = Some(value.as_str().map_or_else(|| value.to_string(), str::to_owned)),
+                None => {
+                    *key = Some(
+                        value
+                            .as_str()
+                            .map_or_else(|| value.to_string(), str::to_owned),
+                    )
+                }
                 Some(key) => {
                     members.insert(key, value);
                 }
@@ -64,7 +72,10 @@ fn the_schema_is_one_and_takes_every_policy_file_of_the_repository() {
     let meta = json!({ "$ref": "https://json-schema.org/draft/2020-12/schema" });
     conforms(&meta, &schema).unwrap();
     let mut count = 0;
-    let mut folders = vec![repository().join("policies"), repository().join("tests/lint")];
+    let mut folders = vec![
+        repository().join("policies"),
+        repository().join("tests/lint"),
+    ];
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
@@ -73,7 +84,8 @@ fn the_schema_is_one_and_takes_every_policy_file_of_the_repository() {
                 folders.push(path);
             } else if name.ends_with(".yaml") && !name.ends_with(".test.yaml") {
                 let text = fs::read_to_string(&path).unwrap();
-                conforms(&schema, &yaml(&text)).unwrap_or_else(|problem| panic!("{name}: {problem}"));
+                conforms(&schema, &yaml(&text))
+                    .unwrap_or_else(|problem| panic!("{name}: {problem}"));
                 count += 1;
             }
         }
@@ -118,7 +130,11 @@ fn what_the_reader_refuses_of_one_file_the_schema_refuses_too() {
         (APP, "repository: acme/app", "ref_protected: [true]"),
         (APP, "repository: acme/app", "job_workflow: a/b.yml"),
         (APP, "repository: acme/app", "job_workflow: {}"),
-        (APP, "repository: acme/app", "job_workflow: { path: a, present: true }"),
+        (
+            APP,
+            "repository: acme/app",
+            "job_workflow: { path: a, present: true }",
+        ),
         (APP, "repository: acme/app", "claim: { enterprise: x }"),
         (APP, "repository: acme/app", "claim: {}"),
         (APP, "repository: acme/app", "issuer: github"),
@@ -143,7 +159,11 @@ fn what_the_reader_refuses_of_one_file_the_schema_refuses_too() {
         (require, "of: all", "of: {}"),
         (require, "of: all", "of: { class: high }"),
         (require, ", because: x", ""),
-        (require, "jobs: { runner: hosted }", "jobs: [ { runner: hosted } ]"),
+        (
+            require,
+            "jobs: { runner: hosted }",
+            "jobs: [ { runner: hosted } ]",
+        ),
         (waive, "literal-star", "literal-stars"),
         (waive, ", because: x", ""),
         (waive, "2099-01-31T18:00:00Z", "2099-01-31"),
@@ -156,8 +176,15 @@ fn what_the_reader_refuses_of_one_file_the_schema_refuses_too() {
         let changed = text.replacen(from, to, 1);
         let refused = conforms(&schema, &yaml(&changed)).is_err();
         assert!(refused, "the schema takes {changed}");
-        let others = if *text == APP { vec![("root.yaml", ROOT)] } else { Vec::new() };
+        let others = if *text == APP {
+            vec![("root.yaml", ROOT)]
+        } else {
+            Vec::new()
+        };
         let files = [others, vec![("x.yaml", changed.as_str())]].concat();
-        assert!(PolicySet::from_texts(&files).is_err(), "the reader takes {changed}");
+        assert!(
+            PolicySet::from_texts(&files).is_err(),
+            "the reader takes {changed}"
+        );
     }
 }
