@@ -1,12 +1,16 @@
 //! The texts of a first broker's files. Not: where they are written.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use aws_lc_rs::rand;
 use data_encoding::BASE64URL_NOPAD;
 
 use crate::cli::Failure;
+use crate::clock::{Clock as _, SystemClock};
+use crate::policy::PolicySet;
 use crate::policy::decide::when_block;
+use crate::policy::examples::{Coverage, record};
 use crate::provider::{Fact, Facts};
 use crate::rootkey::RootKey;
 use crate::secret::Secret;
@@ -235,12 +239,16 @@ impl FilePlan {
                 "the password of the login `hallpass_clean`",
             ));
         }
+        let tests = self.tests();
         files.push(public(ROOT, self.root(), "whom to trust"));
         files.push(public(
             POLICY,
             self.policy(),
             "a credential, and the jobs that may have it",
         ));
+        if let Some(tests) = tests {
+            files.push(public(TESTS, tests, "tests: `hallpass policy test`"));
+        }
         let (name, text) = match self.job.ci {
             Ci::GitHub => ("job.github.yml", self.github_job()),
             Ci::GitLab => ("job.gitlab-ci.yml", self.gitlab_job()),
@@ -329,6 +337,25 @@ impl FilePlan {
             issuer = self.job.ci.name(),
             name = scalar(&self.credential()),
         )
+    }
+
+    /// The decisions of the policies as tests; `None` if they do not load, which is reported later.
+    fn tests(&self) -> Option<String> {
+        let (root, policy) = (self.root(), self.policy());
+        let texts = [
+            ("root.yaml", root.as_str()),
+            ("first.yaml", policy.as_str()),
+        ];
+        let set = PolicySet::from_texts(&texts).ok()?.set;
+        let coverage = Coverage::of(&set, &[]);
+        let recorded = record(&set, &coverage, &BTreeSet::new(), SystemClock::new().now());
+        let entries: Vec<String> = recorded.files.into_values().flatten().collect();
+        (!entries.is_empty()).then(|| {
+            format!(
+                "# Jobs, and the decision that each must get.\ntests:\n{}",
+                entries.concat()
+            )
+        })
     }
 
     fn credential(&self) -> String {
@@ -443,6 +470,7 @@ fn scalar_of_url(url: &str) -> String {
 pub(super) const SETTINGS: &str = "hallpass.yaml";
 pub(super) const ROOT: &str = "policies/root.yaml";
 pub(super) const POLICY: &str = "policies/first.yaml";
+const TESTS: &str = "policies/first.test.yaml";
 const ROOT_KEY: &str = "root.key";
 const PASSWORD: &str = "secrets/hallpass";
 const CLEANER_PASSWORD: &str = "secrets/hallpass_clean";
