@@ -303,9 +303,12 @@ fn by_lines(nearest: &super::decide::Nearest<'_>, job: &Facts) -> (Found, Option
     let because = names.map(|line| Because::Line(line.name.clone())).collect();
     let mut lines = vec![format!("policy {}:", policy.name)];
     for line in &nearest.failed {
-        let condition = line
-            .condition
-            .and_then(|number| nearest.block.conditions.get(number));
+        let limits = policy.within.iter().flat_map(|block| &block.conditions);
+        let mut limits = limits.filter(|limit| limit.subject.name() == line.name);
+        let condition = match line.condition {
+            Some(number) => nearest.block.conditions.get(number),
+            None => limits.find(|limit| !limit.holds(job)),
+        };
         lines.push(match condition {
             Some(condition) => {
                 let has = match shown(condition.subject.seen(job)) {

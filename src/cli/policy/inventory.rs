@@ -41,6 +41,8 @@ pub(super) fn run(args: &Args, out: &mut Terminal) -> Result<(), Failure> {
             "max_ttl",
             "longest_grant",
             "policies",
+            "dependents",
+            "rotate_every",
             "place",
             "last_change",
         ],
@@ -66,6 +68,7 @@ fn row(
         .collect();
     policies.sort_unstable();
     policies.dedup();
+    let rotate = credential.rotate.as_ref();
     let place = set.place_of(&credential.name);
     let file = place.map(|place| place.source().name()).unwrap_or_default();
     vec![
@@ -78,6 +81,10 @@ fn row(
         duration::print(credential.max_ttl),
         longest.map(duration::print).unwrap_or_default(),
         policies.join(" "),
+        credential.dependents.join(" "),
+        rotate
+            .map(|rotate| duration::print(rotate.every))
+            .unwrap_or_default(),
         place.map(ToString::to_string).unwrap_or_default(),
         changes.of_file(file),
     ]

@@ -122,6 +122,11 @@ fn sheet(set: &PolicySet, args: &Args) -> Sheet {
                 policy.name.clone(),
                 policy.issuer.clone(),
                 block.to_yaml(),
+                policy
+                    .within
+                    .as_ref()
+                    .map(|limits| limits.to_yaml())
+                    .unwrap_or_default(),
                 duration::print(grant.longest()),
                 grant.scopes.join(" "),
                 policy
@@ -139,6 +144,7 @@ fn sheet(set: &PolicySet, args: &Args) -> Sheet {
             "policy",
             "issuer",
             "when",
+            "team_jobs",
             "ttl",
             "scopes",
             "until",

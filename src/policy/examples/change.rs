@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use super::value_for;
 use crate::clock::Timestamp;
-use crate::policy::decide::{Cause, Verdict};
-use crate::policy::{Ask, Block, PolicySet, Subject};
+use crate::policy::decide::{Cause, Nearest, Verdict};
+use crate::policy::{Ask, PolicySet, Subject};
 use crate::provider::{Fact, FactValue, Facts};
 use crate::yaml::duration;
 
@@ -42,7 +42,7 @@ pub fn smallest_change(
             let changes = nearest
                 .iter()
                 .take(MOST_TRIED)
-                .filter_map(|one| changed(set, facts, one.block, ask, now));
+                .filter_map(|one| changed(set, facts, one, ask, now));
             changes.min_by_key(Vec::len)
         }
         Verdict::Denied(Cause::Tenant | Cause::Credential { .. }) | Verdict::Permitted { .. } => {
@@ -55,7 +55,7 @@ pub fn smallest_change(
 fn changed(
     set: &PolicySet,
     facts: &Facts,
-    block: &Block,
+    nearest: &Nearest<'_>,
     ask: &Ask,
     now: Timestamp,
 ) -> Option<Vec<String>> {
@@ -67,7 +67,8 @@ fn changed(
         .map(|(fact, value)| (fact, value.clone()))
         .collect();
     let mut lines = Vec::new();
-    for condition in std::iter::once(block)
+    for condition in std::iter::once(nearest.block)
+        .chain(nearest.policy.within.as_deref())
         .chain(required)
         .flat_map(|block| &block.conditions)
     {

@@ -7,14 +7,6 @@ const HOSTILE: &str = r#"credentials:
   sum: { kind: jwt, audience: https://y.acme.dev, max_ttl: 5m, owner: "+1,\"2", purpose: "-2 ::error ::x ##[error]", class: low }
 "#;
 
-fn company() -> TempDir {
-    let read = |name: &str| fs::read_to_string(repository().join("policies").join(name)).unwrap();
-    folder(&[
-        ("policies/root.yaml", &read("root.yaml")),
-        ("policies/shop.yaml", &read("shop.yaml")),
-    ])
-}
-
 fn printed(dir: &Path, args: &[&str], code: i32) -> String {
     let output = hallpass(&[&["policy"], args].concat(), dir);
     assert_eq!(output.status.code(), Some(code), "{output:?}");
@@ -79,7 +71,7 @@ fn words_of_policies_are_no_formula_and_no_markup_in_an_inventory() {
     let markdown = printed(dir.path(), &["inventory", "--output", "markdown"], 0);
     for line in markdown.lines() {
         let cells = line.replace("\\|", "").matches('|').count();
-        assert_eq!(cells, 12, "{line}");
+        assert_eq!(cells, 14, "{line}");
     }
     assert!(
         markdown.contains(r"\[x\](https&#58;//evil.test) &lt;b&gt; \@all"),
