@@ -61,12 +61,12 @@ pub(super) fn run(args: &Args, out: &mut Terminal) -> Result<(), Failure> {
     let set = load(&args.policies, out)?;
     let job = JobFile::of(args.claims.as_ref(), args.token.as_ref())?;
     let facts = job.facts(&set, out)?;
-    let decision = set.explain(&facts, &ask, SystemClock::new().now());
+    let now = SystemClock::new().now();
+    let decision = set.explain(&facts, &ask, now);
     // As the broker does: what a credential takes is looked at once the job may have it.
     let checked = decision.is_permitted().then(|| set.check_inputs(&ask));
     let misfit = checked.and_then(Result::err).map(|error| error.to_string());
     let is_permitted = decision.is_permitted() && misfit.is_none();
-    let now = SystemClock::new().now();
     let others = others(&set, &decision, &facts, now);
     let change = match is_permitted {
         true => None,

@@ -8,7 +8,7 @@ use clap::ValueEnum;
 use serde_json::{Map, Value};
 
 use crate::cli::Terminal;
-use crate::cli::broker::table;
+use crate::cli::table::table;
 use crate::text::escape_up_to;
 
 /// How rows are printed.
