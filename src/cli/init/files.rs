@@ -10,7 +10,10 @@ use url::Url;
 
 use crate::cli::Failure;
 use crate::cli::job::is_of_dev;
+use crate::clock::{Clock as _, SystemClock};
+use crate::policy::PolicySet;
 use crate::policy::decide::when_block;
+use crate::policy::examples::{Coverage, record};
 use crate::provider::{Fact, Facts};
 use crate::rootkey::RootKey;
 use crate::secret::Secret;
@@ -254,6 +257,7 @@ impl FilePlan {
                 "the password of the login `hallpass_clean`",
             ));
         }
+        let tests = self.tests();
         files.push(public(ROOT, self.root(), "whom to trust"));
         if let Some(ca) = &self.job.ci_ca {
             files.push(public(CI_CA, ca.clone(), "the CA of your CI"));
@@ -263,6 +267,9 @@ impl FilePlan {
             self.policy(),
             "a credential, and the jobs that may have it",
         ));
+        if let Some(tests) = tests {
+            files.push(public(TESTS, tests, "tests: `hallpass policy test`"));
+        }
         let (name, text) = match self.job.ci {
             Ci::GitHub => ("job.github.yml", self.github_job()),
             Ci::GitLab => ("job.gitlab-ci.yml", self.gitlab_job()),
@@ -388,6 +395,25 @@ impl FilePlan {
             issuer = self.job.ci.name(),
             name = scalar(&self.credential()),
         )
+    }
+
+    /// The decisions of the policies as tests; `None` if they do not load, which is reported later.
+    fn tests(&self) -> Option<String> {
+        let (root, policy) = (self.root(), self.policy());
+        let texts = [
+            ("root.yaml", root.as_str()),
+            ("first.yaml", policy.as_str()),
+        ];
+        let set = PolicySet::from_texts(&texts).ok()?.set;
+        let coverage = Coverage::of(&set, &[]);
+        let recorded = record(&set, &coverage, &BTreeSet::new(), SystemClock::new().now());
+        let entries: Vec<String> = recorded.files.into_values().flatten().collect();
+        (!entries.is_empty()).then(|| {
+            format!(
+                "# Jobs, and the decision that each must get.\ntests:\n{}",
+                entries.concat()
+            )
+        })
     }
 
     fn credential(&self) -> String {
@@ -529,6 +555,7 @@ pub(super) const ROOT: &str = "policies/root.yaml";
 pub(super) const POLICY: &str = "policies/first.yaml";
 /// Policies name it by its path in their folder.
 pub(super) const CI_CA: &str = "policies/ci-ca.pem";
+const TESTS: &str = "policies/first.test.yaml";
 const ROOT_KEY: &str = "root.key";
 const PASSWORD: &str = "secrets/hallpass";
 const CLEANER_PASSWORD: &str = "secrets/hallpass_clean";
