@@ -20,6 +20,7 @@ mod files;
 mod index;
 mod inputs;
 pub mod lint;
+pub mod literals;
 pub mod parse;
 pub mod pattern;
 mod print;

@@ -83,7 +83,11 @@ struct Company {
     requirements: Vec<Requirement>,
 }
 
-const REPOSITORIES: [[&str; 3]; 3] = [["a", "acme/a", "10"], ["b", "acme/b", "11"], ["c", "acme/c", "12"]];
+const REPOSITORIES: [[&str; 3]; 3] = [
+    ["a", "acme/a", "10"],
+    ["b", "acme/b", "11"],
+    ["c", "acme/c", "12"],
+];
 
 impl Pattern {
     fn random(random: &mut Random, fact: &str, for_row: bool) -> Self {
@@ -179,21 +183,35 @@ fn block_text(block: &Block) -> String {
     format!("{{ {} }}", lines.join(", "))
 }
 
-const FACTS: [&str; 6] = ["repository", "repository_id", "ref", "environment", "trigger", "runner"];
+const FACTS: [&str; 6] = [
+    "repository",
+    "repository_id",
+    "ref",
+    "environment",
+    "trigger",
+    "runner",
+];
 const WITHOUT_IDS: [&str; 5] = ["repository", "ref", "environment", "trigger", "runner"];
 
 impl Company {
     fn random(random: &mut Random) -> Self {
         let count = 1 + random.below(3);
-        let policy = |random: &mut Random, name: &str, choices: &[Grant], has_rows: bool, is_team: bool| Policy {
-            name: name.to_owned(),
-            when: (0..1 + random.below(2)).map(|_| block(random, &FACTS, has_rows)).collect(),
-            is_past: random.one_in(8),
-            is_shadowed: random.one_in(3),
-            has_rows,
-            is_team,
-            grants: (0..1 + random.below(2)).map(|_| random.pick(choices)).collect(),
-        };
+        let policy =
+            |random: &mut Random, name: &str, choices: &[Grant], has_rows: bool, is_team: bool| {
+                Policy {
+                    name: name.to_owned(),
+                    when: (0..1 + random.below(2))
+                        .map(|_| block(random, &FACTS, has_rows))
+                        .collect(),
+                    is_past: random.one_in(8),
+                    is_shadowed: random.one_in(3),
+                    has_rows,
+                    is_team,
+                    grants: (0..1 + random.below(2))
+                        .map(|_| random.pick(choices))
+                        .collect(),
+                }
+            };
         let grant = |credential, ttl, scopes: &[&'static str]| Grant {
             credential,
             ttl,
@@ -215,7 +233,12 @@ impl Company {
         policies.push(policy(random, "t-p/q", &of_team, false, true));
         let requirements = (0..random.below(3)).map(|number| Requirement {
             name: format!("q{number}"),
-            of: random.pick(&["all", "{ class: critical }", "{ credential: [b, t-c/d] }", "{ owner: t }"]),
+            of: random.pick(&[
+                "all",
+                "{ class: critical }",
+                "{ credential: [b, t-c/d] }",
+                "{ owner: t }",
+            ]),
             jobs: block(random, &WITHOUT_IDS, false),
             unless: random.one_in(3).then(|| block(random, &WITHOUT_IDS, false)),
             is_shadowed: random.one_in(2),
@@ -255,12 +278,27 @@ credentials:
                     scopes if scopes.is_empty() => String::new(),
                     scopes => format!(", scopes: [{scopes}]"),
                 };
-                format!("{{ credential: \"{}\", ttl: {}s{scopes} }}", grant.credential, grant.ttl)
+                format!(
+                    "{{ credential: \"{}\", ttl: {}s{scopes} }}",
+                    grant.credential, grant.ttl
+                )
             });
             let grants: Vec<_> = grants.collect();
-            let until = if policy.is_past { "until: 2020-01-01T00:00:00Z, " } else { "" };
-            let shadow = if policy.is_shadowed { "shadow_until: 2099-01-01T00:00:00Z, " } else { "" };
-            let each = if policy.has_rows { "each: { roster: apps }, " } else { "" };
+            let until = if policy.is_past {
+                "until: 2020-01-01T00:00:00Z, "
+            } else {
+                ""
+            };
+            let shadow = if policy.is_shadowed {
+                "shadow_until: 2099-01-01T00:00:00Z, "
+            } else {
+                ""
+            };
+            let each = if policy.has_rows {
+                "each: { roster: apps }, "
+            } else {
+                ""
+            };
             writeln!(
                 text,
                 "  - {{ name: \"{}\", {each}issuer: github, {until}{shadow}when: [ {} ], grant: [ {} ] }}",
@@ -274,8 +312,15 @@ credentials:
             root.push_str("require:\n");
         }
         for one in &self.requirements {
-            let shadow = if one.is_shadowed { "shadow_until: 2099-01-01T00:00:00Z, " } else { "" };
-            let unless = one.unless.as_ref().map(|block| format!("unless: {}, ", block_text(block)));
+            let shadow = if one.is_shadowed {
+                "shadow_until: 2099-01-01T00:00:00Z, "
+            } else {
+                ""
+            };
+            let unless = one
+                .unless
+                .as_ref()
+                .map(|block| format!("unless: {}, ", block_text(block)));
             writeln!(
                 root,
                 "  - {{ name: {}, {shadow}of: {}, jobs: {}, {}because: so }}",
@@ -301,12 +346,31 @@ fn job(random: &mut Random) -> Job {
     let id = if random.one_in(4) { "13" } else { id };
     vec![
         ("owner", Some(owner)),
-        ("repository", Some(if owner == "other" { "other/a" } else { repository })),
+        (
+            "repository",
+            Some(if owner == "other" {
+                "other/a"
+            } else {
+                repository
+            }),
+        ),
         ("repository_id", Some(id)),
-        ("ref", Some(random.pick(&["refs/heads/main", "refs/heads/x", "refs/tags/v1"]))),
-        ("environment", random.pick(&[None, Some("dev"), Some("prod")])),
-        ("trigger", Some(random.pick(&["push", "push", "manual", "pull_request", "chained", "other"]))),
-        ("runner", random.pick(&[None, Some("hosted"), Some("self-hosted")])),
+        (
+            "ref",
+            Some(random.pick(&["refs/heads/main", "refs/heads/x", "refs/tags/v1"])),
+        ),
+        (
+            "environment",
+            random.pick(&[None, Some("dev"), Some("prod")]),
+        ),
+        (
+            "trigger",
+            Some(random.pick(&["push", "push", "manual", "pull_request", "chained", "other"])),
+        ),
+        (
+            "runner",
+            random.pick(&[None, Some("hosted"), Some("self-hosted")]),
+        ),
     ]
 }
 
@@ -316,7 +380,10 @@ fn value(job: &Job, fact: &str) -> Option<&'static str> {
 
 fn claims(job: &Job) -> Value {
     let mut claims = Map::new();
-    claims.insert("iss".to_owned(), json!("https://token.actions.githubusercontent.com"));
+    claims.insert(
+        "iss".to_owned(),
+        json!("https://token.actions.githubusercontent.com"),
+    );
     for (fact, value) in job {
         let Some(value) = *value else { continue };
         let (name, value) = match *fact {
@@ -340,7 +407,9 @@ fn claims(job: &Job) -> Value {
 }
 
 fn holds(block: &Block, job: &Job, row: Option<&[&str; 3]>) -> bool {
-    block.iter().all(|(fact, pattern)| pattern.fits(value(job, fact), row))
+    block
+        .iter()
+        .all(|(fact, pattern)| pattern.fits(value(job, fact), row))
 }
 
 /// Policy, life and scopes.
@@ -352,7 +421,11 @@ fn decide(company: &Company, job: &Job, ask: &Ask, shadowed: bool) -> Option<Per
         return None;
     }
     let mut found: Vec<(u64, usize, String, Vec<String>)> = Vec::new();
-    for policy in company.policies.iter().filter(|policy| shadowed || !policy.is_shadowed) {
+    for policy in company
+        .policies
+        .iter()
+        .filter(|policy| shadowed || !policy.is_shadowed)
+    {
         let rows: Vec<_> = match policy.has_rows {
             true => company.rows.iter().map(Some).collect(),
             false => vec![None],
@@ -371,7 +444,10 @@ fn decide(company: &Company, job: &Job, ask: &Ask, shadowed: bool) -> Option<Per
                             }
                     })
             };
-            let fits = policy.when.iter().any(|block| holds(block, job, row) && lets_run(block));
+            let fits = policy
+                .when
+                .iter()
+                .any(|block| holds(block, job, row) && lets_run(block));
             let is_outside = policy.is_team && !holds(&company.team, job, None);
             if policy.is_past || !fits || is_outside {
                 continue;
@@ -397,12 +473,24 @@ fn decide(company: &Company, job: &Job, ask: &Ask, shadowed: bool) -> Option<Per
             }
         }
     }
-    found.sort_by(|one, two| (two.0, two.1).cmp(&(one.0, one.1)).then_with(|| (&one.2, &one.3).cmp(&(&two.2, &two.3))));
+    found.sort_by(|one, two| {
+        (two.0, two.1)
+            .cmp(&(one.0, one.1))
+            .then_with(|| (&one.2, &one.3).cmp(&(&two.2, &two.3)))
+    });
     let (life, _, policy, scopes) = found.into_iter().next()?;
-    if company.requirements.iter().any(|one| (shadowed || !one.is_shadowed) && is_broken(one, job, ask)) {
+    if company
+        .requirements
+        .iter()
+        .any(|one| (shadowed || !one.is_shadowed) && is_broken(one, job, ask))
+    {
         return None;
     }
-    let wanted = |scope: &String| ask.scopes.as_ref().is_none_or(|asked| asked.contains(scope));
+    let wanted = |scope: &String| {
+        ask.scopes
+            .as_ref()
+            .is_none_or(|asked| asked.contains(scope))
+    };
     Some((policy, life, scopes.into_iter().filter(wanted).collect()))
 }
 
@@ -413,21 +501,33 @@ fn is_broken(one: &Requirement, job: &Job, ask: &Ask) -> bool {
         "{ owner: t }" => ask.credential == "t-c/d",
         _ => ["b", "t-c/d"].contains(&ask.credential.as_str()),
     };
-    let is_exempt = one.unless.as_ref().is_some_and(|unless| holds(unless, job, None));
+    let is_exempt = one
+        .unless
+        .as_ref()
+        .is_some_and(|unless| holds(unless, job, None));
     selects && !holds(&one.jobs, job, None) && !is_exempt
 }
 
 fn shadow(company: &Company, job: &Job, ask: &Ask) -> Option<ShadowOutcome> {
     let extent = |permit: &Permit| permit.1;
-    match (decide(company, job, ask, false), decide(company, job, ask, true)) {
+    match (
+        decide(company, job, ask, false),
+        decide(company, job, ask, true),
+    ) {
         (Some(_), None) => {
-            let mut broken = company.requirements.iter().filter(|one| is_broken(one, job, ask));
+            let mut broken = company
+                .requirements
+                .iter()
+                .filter(|one| is_broken(one, job, ask));
             Some(ShadowOutcome::WouldRefuse {
                 requirement: broken.next().unwrap().name.clone(),
             })
         }
         (None, Some((policy, ..))) => Some(ShadowOutcome::WouldGrant { policy }),
-        (Some(one), Some(two)) if extent(&two) > extent(&one) || ask.scopes.is_none() && two.1 == one.1 && two.2.len() > one.2.len() => {
+        (Some(one), Some(two))
+            if extent(&two) > extent(&one)
+                || ask.scopes.is_none() && two.1 == one.1 && two.2.len() > one.2.len() =>
+        {
             Some(ShadowOutcome::WouldGrant { policy: two.0 })
         }
         _ => None,
@@ -437,9 +537,13 @@ fn shadow(company: &Company, job: &Job, ask: &Ask) -> Option<ShadowOutcome> {
 fn ask(random: &mut Random) -> Ask {
     let scopes = random.pick(&[None, Some(vec![]), Some(vec!["x"]), Some(vec!["x", "z"])]);
     Ask {
-        credential: random.pick(&["a", "a", "b", "b", "a-c", "b-c", "t-c/d", "none"]).to_owned(),
+        credential: random
+            .pick(&["a", "a", "b", "b", "a-c", "b-c", "t-c/d", "none"])
+            .to_owned(),
         scopes: scopes.map(|list: Vec<&str>| list.into_iter().map(str::to_owned).collect()),
-        ttl: random.pick(&[None, None, Some(30), Some(100), Some(250), Some(301)]).map(Duration::from_secs),
+        ttl: random
+            .pick(&[None, None, Some(30), Some(100), Some(250), Some(301)])
+            .map(Duration::from_secs),
         ..Ask::default()
     }
 }
@@ -454,7 +558,8 @@ fn compare(companies: usize, seed: u64) {
         let dir = folder(&[("root.yaml", &root), ("apps.csv", &csv)]);
         write(dir.path(), "teams/t/t.yaml", &team);
         // Rules of lint refuse some of these, which decide all the same.
-        let loaded = PolicySet::load(dir.path()).unwrap_or_else(|errors| panic!("{errors}\n{root}{team}"));
+        let loaded =
+            PolicySet::load(dir.path()).unwrap_or_else(|errors| panic!("{errors}\n{root}{team}"));
         let set = loaded.set;
         let reader = set.readers().first().unwrap();
         for _ in 0..100 {
@@ -462,7 +567,11 @@ fn compare(companies: usize, seed: u64) {
             let facts = reader.facts(object(&claims(&job))).unwrap();
             let decision = set.explain_nearest(&facts, &ask, NOW);
             let found = match decision.verdict {
-                Verdict::Permitted { policy, ttl, scopes } => Some((policy, ttl.as_secs(), scopes)),
+                Verdict::Permitted {
+                    policy,
+                    ttl,
+                    scopes,
+                } => Some((policy, ttl.as_secs(), scopes)),
                 Verdict::Denied(_) => None,
             };
             let context = || format!("{root}{team}{csv}{}\n{ask:?}", claims(&job));
@@ -470,7 +579,12 @@ fn compare(companies: usize, seed: u64) {
             assert_eq!(found, expected, "{}", context());
             // With scopes asked, how many a grant has beside them is of no use to the job.
             if ask.scopes.is_none() {
-                assert_eq!(decision.shadow, shadow(&company, &job, &ask), "{}", context());
+                assert_eq!(
+                    decision.shadow,
+                    shadow(&company, &job, &ask),
+                    "{}",
+                    context()
+                );
             }
             permits += usize::from(expected.is_some());
             shadows += usize::from(decision.shadow.is_some());
