@@ -66,6 +66,9 @@ pub struct PoliciesRecord {
     /// The hash of those before.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub previous: Option<Text>,
+    /// The commit of the policies, if the settings say where it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub commit: Option<Text>,
     /// Which brokers share the record of used tokens (T-72).
     #[serde(serialize_with = "reach")]
     pub replay: Reach,

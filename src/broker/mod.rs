@@ -35,6 +35,7 @@ use crate::exchange::self_test;
 use crate::http::connection;
 use crate::http::listener;
 use crate::http::log;
+use crate::policy::PolicySet;
 use crate::reason::Reason;
 use crate::token::verify_jws;
 use crate::yaml::{Diagnostics, Severity};
@@ -68,6 +69,8 @@ pub async fn start(settings: &Settings, mut overrides: Overrides) -> Result<Runn
     let operator_listener = bind(overrides.operator.take(), listen.operator, "operator")?;
     let seen = FileSnapshot::of(settings);
     let loaded = LoadedConfig::read(settings, &overrides)?;
+    // Only here: a reload, which may withdraw a policy, never fails because of a client.
+    check::check_clients(settings)?;
     let process = ProcessState::begin(&loaded, &mut overrides)?;
     let version = Version::new(loaded, &process, None)?;
     process.sweep(&version);
@@ -78,6 +81,7 @@ pub async fn start(settings: &Settings, mut overrides: Overrides) -> Result<Runn
         .record(&Event::Policies(event::PoliciesRecord {
             revision: Text::new(parts.policies.revision()),
             previous: None,
+            commit: commit(&parts.policies),
             replay: parts.used_tokens.reach(),
         }))
         .await?;
@@ -162,6 +166,12 @@ impl Drop for Running {
             listener.abort();
         }
     }
+}
+
+/// The commit of the policies, for the audit log.
+fn commit(policies: &PolicySet) -> Option<Text> {
+    let links = policies.links()?;
+    Some(Text::new(&links.commit.to_string()))
 }
 
 /// Looks now and then at what must be looked at without a request: the clock, log lines held back.

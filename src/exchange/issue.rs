@@ -142,6 +142,7 @@ impl Exchange {
             expires_in: expires_at.since(self.components.clock.now()).max(0),
             decision: draft.decision(&credential),
             policy: draft.policy,
+            policy_url: draft.policy_url,
             revision: draft.revision,
             is_repeat: draft.is_repeat,
             credential,
@@ -207,6 +208,7 @@ impl Exchange {
 struct Draft {
     request_id: String,
     policy: String,
+    policy_url: Option<String>,
     revision: String,
     /// A requirement that will refuse such requests.
     refused_by: Option<String>,
@@ -225,6 +227,7 @@ impl Draft {
             refused_by,
             request_id: id.to_owned(),
             policy: permit.policy().to_owned(),
+            policy_url: permit.policy_url().map(str::to_owned),
             revision: permit.revision().to_owned(),
             is_repeat: false,
             may_retry,

@@ -32,6 +32,8 @@ pub struct Granted {
     pub expires_in: i64,
     /// The policy that granted it.
     pub policy: String,
+    /// The link to the policy at its commit.
+    pub policy_url: Option<String>,
     /// The hash of the policies that decided, `sha256:…`.
     pub revision: String,
     /// The decision in one sentence.

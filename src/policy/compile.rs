@@ -1,7 +1,7 @@
 //! Sections to policies: rosters expanded, teams checked, references, tenants and requirements
 //! resolved.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -10,6 +10,7 @@ use ipnet::IpNet;
 use super::decide::Work;
 use super::files::Folder;
 use super::index::Index;
+use super::link::PolicyLinks;
 use super::lint;
 use super::parse::{self, Raw};
 use super::{CredentialDefinition, Policy, Requirement};
@@ -49,6 +50,7 @@ pub struct PolicySet {
     pub(super) index: Index,
     pub(super) work: Work,
     revision: String,
+    links: Option<PolicyLinks>,
 }
 
 /// An issuer as policies see it.
@@ -71,6 +73,8 @@ pub struct Loaded {
     /// Findings of the lint rules, and notes. With one of severity error the set must not be
     /// served: see [`servable`](Self::servable).
     pub findings: Diagnostics,
+    /// Changes of the files that remove findings.
+    pub fixes: Vec<lint::Fix>,
 }
 
 impl Loaded {
@@ -93,8 +97,14 @@ pub struct LoadOptions {
     pub issuer_overrides: BTreeMap<String, IssuerOverride>,
     /// The broker's own issuer URL, which no subject token may have.
     pub broker: Option<String>,
+    /// The time. Dates of waivers and policies are compared if it is known.
+    pub now: Option<Timestamp>,
+    /// The targets in the settings. Credentials are compared with them if they are known.
+    pub targets: Option<BTreeSet<String>>,
     /// Policy files that are read as if they were in the folder, by name.
     pub more: Vec<(String, String)>,
+    /// How links to policies are made, with the commit of the folder.
+    pub links: Option<PolicyLinks>,
 }
 
 /// A replacement for an issuer's URL.
@@ -175,6 +185,17 @@ impl PolicySet {
     #[must_use]
     pub fn revision(&self) -> &str {
         &self.revision
+    }
+
+    /// How links to policies are made.
+    #[must_use]
+    pub const fn links(&self) -> Option<&PolicyLinks> {
+        self.links.as_ref()
+    }
+
+    /// The link to a policy of this set.
+    pub(super) fn policy_url(&self, policy: &Policy) -> Option<String> {
+        self.links.as_ref().map(|links| links.to(&policy.place))
     }
 
     pub fn credentials(&self) -> impl Iterator<Item = &Arc<CredentialDefinition>> {
@@ -259,7 +280,8 @@ impl PolicySet {
         let policies = policies::compile(&raws, &parts, &expansion, &problems);
         let requirements = requirements::compile(&raws, &issuers, &credentials, &problems);
         let issuers = issuers.into_list();
-        let mut diagnostics = Diagnostics::from(problems);
+        let waivers = lint::Waiver::read_all(&raws, &problems);
+        let diagnostics = Diagnostics::from(problems);
         if diagnostics.has_errors() {
             return Err(diagnostics);
         }
@@ -282,12 +304,14 @@ impl PolicySet {
             requirements,
             work: Work::default(),
             revision: folder.revision(),
+            links: options.links.clone(),
         };
-        let found = lint::check(&set, options.broker.as_deref());
-        diagnostics = Diagnostics::new(diagnostics.iter().cloned().chain(found).collect());
+        let found = lint::check(&set, options, &waivers);
+        let findings = diagnostics.iter().cloned().chain(found.findings);
         Ok(Loaded {
             set,
-            findings: diagnostics,
+            findings: Diagnostics::new(findings.collect()),
+            fixes: found.fixes,
         })
     }
 }

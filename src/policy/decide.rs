@@ -22,6 +22,7 @@ mod cause;
 mod denial;
 mod disclosure;
 mod examine;
+mod nearest;
 mod outcome;
 mod trace;
 mod work;
@@ -29,10 +30,12 @@ mod work;
 pub use cause::Cause;
 pub use denial::{ACCESS_DENIED, Denial, DenialAnswer, FailedCondition, when_block};
 pub use disclosure::{Disclosed, Disclosure};
+pub use nearest::{FailedLine, Nearest};
 pub use outcome::{
     BlockOutcome, ConditionOutcome, Decision, GrantOutcome, PolicyOutcome, RequirementOutcome,
     ShadowOutcome, Verdict,
 };
+pub(super) use trace::shown;
 pub(super) use work::Work;
 pub use work::WorkDone;
 
@@ -50,6 +53,8 @@ pub struct RefusedJob {
 pub struct Available {
     pub credential: Arc<CredentialDefinition>,
     pub policy: String,
+    /// The link to the policy at its commit.
+    pub policy_url: Option<String>,
     /// The maximum lifetime.
     pub ttl: Duration,
     /// The scopes that one grant allows.
@@ -77,6 +82,7 @@ impl PolicySet {
             ttl: chosen.ttl,
             inputs: ask.inputs.clone(),
             policy: chosen.policy.name.clone(),
+            policy_url: self.policy_url(chosen.policy),
             revision: self.revision().to_owned(),
             shadow,
             job,
@@ -133,6 +139,7 @@ impl PolicySet {
             .map(|chosen| Available {
                 credential: Arc::clone(&chosen.grant.credential),
                 policy: chosen.policy.name.clone(),
+                policy_url: self.policy_url(chosen.policy),
                 ttl: chosen.ttl,
                 scopes: chosen.grant.scopes.clone(),
             })

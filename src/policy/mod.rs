@@ -16,9 +16,11 @@ pub mod compile;
 pub mod condition;
 mod csv;
 pub mod decide;
+pub mod examples;
 mod files;
 mod index;
 mod inputs;
+pub mod link;
 pub mod lint;
 pub mod literals;
 pub mod parse;
@@ -304,6 +306,7 @@ pub struct Permit {
     ttl: Duration,
     inputs: Inputs,
     policy: String,
+    policy_url: Option<String>,
     revision: String,
     shadow: Option<ShadowOutcome>,
 }
@@ -342,6 +345,12 @@ impl Permit {
     #[must_use]
     pub fn policy(&self) -> &str {
         &self.policy
+    }
+
+    /// The link to the policy at its commit, if the settings say how to make it.
+    #[must_use]
+    pub fn policy_url(&self) -> Option<&str> {
+        self.policy_url.as_deref()
     }
 
     /// The hash of the policies that decided, `sha256:…`.

@@ -17,6 +17,7 @@ pub(super) struct Raw {
     pub(super) credentials: Vec<Entry>,
     pub(super) policies: Vec<Node>,
     pub(super) requirements: Vec<Node>,
+    pub(super) waivers: Vec<Node>,
     /// The sections that only a file of the root may have.
     pub(super) of_root: Vec<(&'static str, Span)>,
     /// Who may write the file.
@@ -54,6 +55,7 @@ fn sections(source: &Arc<Source>, problems: &Problems) -> Raw {
         credentials: Vec::new(),
         policies: Vec::new(),
         requirements: Vec::new(),
+        waivers: Vec::new(),
         of_root: Vec::new(),
         realm: if is_root { Realm::Root } else { Realm::Unknown },
         is_whole: true,
@@ -90,6 +92,7 @@ fn sections(source: &Arc<Source>, problems: &Problems) -> Raw {
     let lists = [
         ("policies", &mut raw.policies),
         ("require", &mut raw.requirements),
+        ("waive", &mut raw.waivers),
     ];
     for (name, section) in lists {
         if let Some(node) = fields.get(name) {
@@ -100,13 +103,14 @@ fn sections(source: &Arc<Source>, problems: &Problems) -> Raw {
 }
 
 /// The sections of a file, and whether a team's file may have them.
-const SECTIONS: [(&str, bool); 6] = [
+const SECTIONS: [(&str, bool); 7] = [
     ("issuers", false),
     ("teams", false),
     ("rosters", true),
     ("credentials", true),
     ("policies", true),
     ("require", false),
+    ("waive", false),
 ];
 
 fn entries(yaml: &NodeReader<'_>, node: &Node, what: &str) -> Vec<Entry> {
