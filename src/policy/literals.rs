@@ -62,9 +62,10 @@ impl Literal<'_> {
                     return false;
                 };
                 let r#ref = workflow.r#ref.as_deref();
-                match &self.variable {
-                    Variable::Path(_) => Observed::Text(&workflow.path),
-                    _ => r#ref.map_or(Observed::Absent, Observed::Text),
+                if matches!(self.variable, Variable::Path(_)) {
+                    Observed::Text(&workflow.path)
+                } else {
+                    r#ref.map_or(Observed::Absent, Observed::Text)
                 }
             }
             Variable::Claim(pointer) => return Self::claim_holds(pointer, &self.constraint, facts),
