@@ -203,21 +203,18 @@ const WITHOUT_IDS: [&str; 5] = ["repository", "ref", "environment", "trigger", "
 impl Company {
     fn random(random: &mut Random) -> Self {
         let count = 1 + random.below(3);
-        let policy =
-            |random: &mut Random, name: &str, choices: &[Grant], home: Home| {
-                Policy {
-                    name: name.to_owned(),
-                    when: (0..1 + random.below(2))
-                        .map(|_| block(random, &FACTS, home == Home::Rows))
-                        .collect(),
-                    is_past: random.one_in(8),
-                    is_shadowed: random.one_in(3),
+        let policy = |random: &mut Random, name: &str, choices: &[Grant], home: Home| Policy {
+            name: name.to_owned(),
+            when: (0..1 + random.below(2))
+                .map(|_| block(random, &FACTS, home == Home::Rows))
+                .collect(),
+            is_past: random.one_in(8),
+            is_shadowed: random.one_in(3),
             home,
-                    grants: (0..1 + random.below(2))
-                        .map(|_| random.pick(choices))
-                        .collect(),
-                }
-            };
+            grants: (0..1 + random.below(2))
+                .map(|_| random.pick(choices))
+                .collect(),
+        };
         let grant = |credential, ttl, scopes: &[&'static str]| Grant {
             credential,
             ttl,
@@ -277,7 +274,11 @@ credentials:
         let mut team = "credentials:\n  t-c/d: { kind: jwt, audience: \"https://d.test\", max_ttl: 5m, purpose: p, class: low }\npolicies:\n".to_owned();
         root.push_str("policies:\n");
         for policy in &self.policies {
-            let text = if policy.home == Home::Team { &mut team } else { &mut root };
+            let text = if policy.home == Home::Team {
+                &mut team
+            } else {
+                &mut root
+            };
             let blocks: Vec<_> = policy.when.iter().map(block_text).collect();
             let grants = policy.grants.iter().map(|grant| {
                 let scopes = match grant.scopes.join(", ") {
@@ -432,7 +433,11 @@ fn decide(company: &Company, job: &Job, ask: &Ask, shadowed: bool) -> Option<Per
         .iter()
         .filter(|policy| shadowed || !policy.is_shadowed)
     {
-        let rows: Vec<_> = if policy.home == Home::Rows { company.rows.iter().map(Some).collect() } else { vec![None] };
+        let rows: Vec<_> = if policy.home == Home::Rows {
+            company.rows.iter().map(Some).collect()
+        } else {
+            vec![None]
+        };
         for row in rows {
             let fill = |text: &str| text.replace("{app}", row.map_or("", |row| row[0]));
             let trigger = value(job, "trigger").unwrap();
