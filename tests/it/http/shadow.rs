@@ -55,7 +55,7 @@ async fn a_shadow_is_recorded_counted_and_announced_and_has_no_effect() {
         "{decision}"
     );
     let refused = exchange(&broker, "other").await;
-    assert_eq!(refused.status, 403, "{}", refused.body);
+    assert_eq!(refused.status, 400, "{}", refused.body);
     assert!(!refused.body.contains("secret-plan"), "{}", refused.body);
     assert!(!refused.body.contains("shadow"), "{}", refused.body);
     let shadow = |event: &Value| event["shadow"].as_str().unwrap_or_default().to_owned();
