@@ -229,7 +229,9 @@ const WITHOUT_SECRETS: [&str; 13] = [
     "properties.rs",
     "provider.rs",
     "policy/bad_input.rs",
+    "policy/model.rs",
     "policy/resource.rs",
+    "policy/rosters.rs",
     "credential/attacks.rs",
 ];
 
