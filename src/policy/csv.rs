@@ -5,10 +5,10 @@ use std::str::CharIndices;
 
 use crate::yaml::diagnostic::Span;
 
-/// A record: its fields, and its position.
+/// A record: its cells, and its position.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Record {
-    pub(super) fields: Vec<String>,
+    pub(super) cells: Vec<String>,
     pub(super) span: Span,
 }
 
@@ -36,9 +36,9 @@ struct Reader<'a> {
 impl Reader<'_> {
     /// A record, with its line end.
     fn record(&mut self, start: usize) -> Result<Record, (Span, String)> {
-        let mut fields = Vec::new();
+        let mut cells = Vec::new();
         loop {
-            fields.push(self.field()?);
+            cells.push(self.field()?);
             let (at, next) = match self.characters.next() {
                 None => (self.text.len(), '\n'),
                 Some((at, '\r')) if self.characters.next_if(|next| next.1 == '\n').is_some() => {
@@ -50,7 +50,7 @@ impl Reader<'_> {
                 ',' => {}
                 '\n' => {
                     let span = Span { start, end: at };
-                    return Ok(Record { fields, span });
+                    return Ok(Record { cells, span });
                 }
                 '\r' => {
                     let message = "a carriage return without a line feed".to_owned();
@@ -106,7 +106,7 @@ mod tests {
 
     fn fields(text: &str) -> Result<Vec<Vec<String>>, String> {
         let records = read(text).map_err(|(span, problem)| format!("{}: {problem}", span.start))?;
-        Ok(records.into_iter().map(|record| record.fields).collect())
+        Ok(records.into_iter().map(|record| record.cells).collect())
     }
 
     #[test]

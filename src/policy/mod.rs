@@ -22,6 +22,7 @@ mod index;
 mod inputs;
 pub mod link;
 pub mod lint;
+pub mod literals;
 pub mod parse;
 pub mod pattern;
 mod print;

@@ -12,6 +12,7 @@ mod limits;
 mod operator;
 mod parameters;
 mod routes;
+mod shadow;
 mod smuggling;
 mod standard;
 pub(crate) mod start;

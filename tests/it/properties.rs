@@ -409,6 +409,23 @@ proptest! {
         prop_assert_eq!(decision.is_permitted(), policy && requirements && tenant);
     }
 
+    /// The literals of a credential's ways say the same as the decision.
+    #[test]
+    fn the_ways_to_a_credential_admit_what_the_decision_admits(drafts in drafts(), claims in claims()) {
+        let set = set(&drafts, None);
+        let facts = facts(&set, &claims);
+        let available = set.available(&facts, NOW);
+        for credential in set.credentials() {
+            let ways = set.ways(&credential.name);
+            let admitted = ways.iter().any(|way| way.literals.iter().all(|literal| literal.holds(&facts)));
+            let is_available = available.iter().any(|one| one.credential.name == credential.name);
+            prop_assert_eq!(admitted, is_available, "{}", credential.name);
+            for literal in ways.iter().flat_map(|way| &way.literals) {
+                prop_assert!(literal.place.position().0 > 0);
+            }
+        }
+    }
+
     /// T-132: an explanation within limits comes to the same verdict, and so does the list of what a
     /// job may have.
     #[test]

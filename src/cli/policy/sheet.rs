@@ -8,7 +8,6 @@ use clap::ValueEnum;
 use serde_json::{Map, Value};
 
 use crate::cli::Terminal;
-use crate::cli::table::table;
 use crate::text::escape_up_to;
 
 /// How rows are printed.
@@ -43,7 +42,7 @@ impl Sheet {
                 let rows = self.rows.iter().map(|row| cells(row, |cell| cell));
                 let rows: Vec<Vec<String>> =
                     std::iter::once(header.collect()).chain(rows).collect();
-                out.line(&table(&rows));
+                out.table(&rows);
             }
             Format::Json => out.json(&Value::Array(self.to_json()).to_string()),
             Format::Csv => {

@@ -99,8 +99,8 @@ fn policy(
                 issuer: issuer.reader.issuer.name.clone(),
                 when,
                 within: team.map(|team| Arc::clone(&team.jobs)),
-                until: until.flatten(),
-                shadow_until: shadow_until.flatten(),
+                until,
+                shadow_until,
                 grants: grants.clone(),
                 place: place.clone(),
             });
@@ -109,17 +109,14 @@ fn policy(
     Some((name?.to_owned(), place))
 }
 
-/// The time of a key; `Some(None)` without the key, `None` after an error.
+/// The time of a key, if it is given and right.
 pub(super) fn time(
     yaml: &NodeReader<'_>,
     fields: &Fields<'_>,
     key: &str,
     what: &str,
-) -> Option<Option<Timestamp>> {
-    match fields.get(key) {
-        Some(node) => yaml.time(node, format!("`{key}` of {what}")).map(Some),
-        None => Some(None),
-    }
+) -> Option<Timestamp> {
+    yaml.time(fields.get(key)?, format!("`{key}` of {what}"))
 }
 
 /// Reports issuers whose jobs are not the team's: the policy would never match.

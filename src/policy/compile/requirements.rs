@@ -79,7 +79,7 @@ fn requirement(
         jobs: jobs?,
         unless: unless?,
         because: because?.to_owned(),
-        shadow_until: shadow_until?,
+        shadow_until,
         place: yaml.place(at),
         of_place: yaml.place(of_node.map_or(at, |node| node.span)),
     })

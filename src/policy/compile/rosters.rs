@@ -215,15 +215,15 @@ fn from_file(
         yaml.error("roster", node.span, format!("`{name}` is empty"));
         return None;
     };
-    if let Err(problem) = check_columns(&header.fields) {
+    if let Err(problem) = check_columns(&header.cells) {
         report(header.span, problem);
         return None;
     }
     let mut rows = Vec::new();
     let mut are_right = true;
     for record in records {
-        match check_cells(&header.fields, &record.fields) {
-            Ok(()) => rows.push(row(&source, record.span, record.fields)),
+        match check_cells(&header.cells, &record.cells) {
+            Ok(()) => rows.push(row(&source, record.span, record.cells)),
             Err(problem) => {
                 report(record.span, problem);
                 are_right = false;
@@ -238,7 +238,7 @@ fn from_file(
         );
         return None;
     }
-    are_right.then_some((header.fields, rows))
+    are_right.then_some((header.cells, rows))
 }
 
 fn row(source: &Arc<Source>, span: Span, cells: Vec<String>) -> RosterRow {

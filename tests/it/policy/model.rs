@@ -62,10 +62,17 @@ struct Policy {
     when: Vec<Block>,
     is_past: bool,
     is_shadowed: bool,
-    /// One policy for each row.
-    has_rows: bool,
-    is_team: bool,
+    home: Home,
     grants: Vec<Grant>,
+}
+
+/// Where a policy is defined.
+#[derive(Clone, Copy, PartialEq)]
+enum Home {
+    Root,
+    /// In the root, once for each row.
+    Rows,
+    Team,
 }
 
 struct Requirement {
@@ -196,22 +203,18 @@ const WITHOUT_IDS: [&str; 5] = ["repository", "ref", "environment", "trigger", "
 impl Company {
     fn random(random: &mut Random) -> Self {
         let count = 1 + random.below(3);
-        let policy =
-            |random: &mut Random, name: &str, choices: &[Grant], has_rows: bool, is_team: bool| {
-                Policy {
-                    name: name.to_owned(),
-                    when: (0..1 + random.below(2))
-                        .map(|_| block(random, &FACTS, has_rows))
-                        .collect(),
-                    is_past: random.one_in(8),
-                    is_shadowed: random.one_in(3),
-                    has_rows,
-                    is_team,
-                    grants: (0..1 + random.below(2))
-                        .map(|_| random.pick(choices))
-                        .collect(),
-                }
-            };
+        let policy = |random: &mut Random, name: &str, choices: &[Grant], home: Home| Policy {
+            name: name.to_owned(),
+            when: (0..1 + random.below(2))
+                .map(|_| block(random, &FACTS, home == Home::Rows))
+                .collect(),
+            is_past: random.one_in(8),
+            is_shadowed: random.one_in(3),
+            home,
+            grants: (0..1 + random.below(2))
+                .map(|_| random.pick(choices))
+                .collect(),
+        };
         let grant = |credential, ttl, scopes: &[&'static str]| Grant {
             credential,
             ttl,
@@ -227,10 +230,10 @@ impl Company {
         let of_rows = [grant("{app}-c", 300, &[]), grant("b", 240, &[])];
         let of_team = [grant("t-c/d", 300, &[]), grant("b", 180, &[])];
         let mut policies: Vec<_> = (0..3)
-            .map(|number| policy(random, &format!("p{number}"), &of_root, false, false))
+            .map(|number| policy(random, &format!("p{number}"), &of_root, Home::Root))
             .collect();
-        policies.push(policy(random, "r-{app}", &of_rows, true, false));
-        policies.push(policy(random, "t-p/q", &of_team, false, true));
+        policies.push(policy(random, "r-{app}", &of_rows, Home::Rows));
+        policies.push(policy(random, "t-p/q", &of_team, Home::Team));
         let requirements = (0..random.below(3)).map(|number| Requirement {
             name: format!("q{number}"),
             of: random.pick(&[
@@ -271,7 +274,11 @@ credentials:
         let mut team = "credentials:\n  t-c/d: { kind: jwt, audience: \"https://d.test\", max_ttl: 5m, purpose: p, class: low }\npolicies:\n".to_owned();
         root.push_str("policies:\n");
         for policy in &self.policies {
-            let text = if policy.is_team { &mut team } else { &mut root };
+            let text = if policy.home == Home::Team {
+                &mut team
+            } else {
+                &mut root
+            };
             let blocks: Vec<_> = policy.when.iter().map(block_text).collect();
             let grants = policy.grants.iter().map(|grant| {
                 let scopes = match grant.scopes.join(", ") {
@@ -294,7 +301,7 @@ credentials:
             } else {
                 ""
             };
-            let each = if policy.has_rows {
+            let each = if policy.home == Home::Rows {
                 "each: { roster: apps }, "
             } else {
                 ""
@@ -426,9 +433,10 @@ fn decide(company: &Company, job: &Job, ask: &Ask, shadowed: bool) -> Option<Per
         .iter()
         .filter(|policy| shadowed || !policy.is_shadowed)
     {
-        let rows: Vec<_> = match policy.has_rows {
-            true => company.rows.iter().map(Some).collect(),
-            false => vec![None],
+        let rows: Vec<_> = if policy.home == Home::Rows {
+            company.rows.iter().map(Some).collect()
+        } else {
+            vec![None]
         };
         for row in rows {
             let fill = |text: &str| text.replace("{app}", row.map_or("", |row| row[0]));
@@ -448,7 +456,7 @@ fn decide(company: &Company, job: &Job, ask: &Ask, shadowed: bool) -> Option<Per
                 .when
                 .iter()
                 .any(|block| holds(block, job, row) && lets_run(block));
-            let is_outside = policy.is_team && !holds(&company.team, job, None);
+            let is_outside = policy.home == Home::Team && !holds(&company.team, job, None);
             if policy.is_past || !fits || is_outside {
                 continue;
             }

@@ -194,6 +194,26 @@ fn a_teams_credential_reaches_only_what_its_limits_list() {
             "max_ttl: 1h",
             "`max_ttl` of credential `pay-db/migrate` is 1h, team `pay` may have at most 30m",
         ),
+    ] {
+        let file = PAY.replacen(from, to, 1);
+        assert_ne!(file, PAY, "{from}");
+        let said = said(&file);
+        assert!(said.contains(expected), "{to}: {said}");
+        assert!(
+            said.contains("teams/pay/pay.yaml:"),
+            "the violation: {said}"
+        );
+        assert!(
+            said.contains(" at ") && said.contains("root.yaml:"),
+            "the limit: {said}"
+        );
+    }
+}
+
+/// T-120
+#[test]
+fn a_teams_credential_has_only_a_name_of_the_team() {
+    for (from, to, expected) in [
         (
             "pay-api/call:",
             "api/call:",

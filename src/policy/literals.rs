@@ -1,0 +1,189 @@
+//! Blocks of conditions as literals, each about one variable: the form that a proof about policies
+//! reads. Not: the search for a job that fits them.
+
+use super::condition::{Block, Condition, Subject};
+use super::pattern::{Observed, Operator, Pattern};
+use super::{Grant, Policy, PolicySet};
+use crate::provider::{Fact, Facts, ORDINARY_TRIGGERS};
+use crate::yaml::Place;
+
+/// What one literal is about.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Variable<'a> {
+    /// The issuer's name; in requirements and limits of teams only.
+    Issuer,
+    Fact(Fact),
+    /// The path of a workflow.
+    Path(Fact),
+    /// The ref of a workflow.
+    Ref(Fact),
+    /// A raw claim, by JSON pointer.
+    Claim(&'a str),
+}
+
+/// What a literal says of its variable.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Constraint<'a> {
+    Pattern(&'a Pattern),
+    /// One operator of a mapping, all of which must match.
+    Operator(&'a Operator),
+    /// One of these words: the rule of ordinary triggers.
+    Words(Vec<&'a str>),
+}
+
+/// One constraint on one variable, and where it is written. Several literals may be about the same
+/// variable.
+#[derive(Clone, Debug)]
+pub struct Literal<'a> {
+    pub variable: Variable<'a>,
+    pub constraint: Constraint<'a>,
+    pub place: &'a Place,
+}
+
+/// One way to get a credential: a job gets it if it satisfies every literal, and the requirements on
+/// the credential.
+#[derive(Clone, Debug)]
+pub struct Way<'a> {
+    pub policy: &'a Policy,
+    pub grant: &'a Grant,
+    /// Those of a tenant, of a block, of the team and of the trigger rule.
+    pub literals: Vec<Literal<'a>>,
+}
+
+impl Literal<'_> {
+    /// Whether the job satisfies it.
+    #[must_use]
+    pub fn holds(&self, facts: &Facts) -> bool {
+        let seen = match &self.variable {
+            Variable::Issuer => Observed::Text(facts.issuer()),
+            Variable::Fact(fact) => facts.get(*fact).into(),
+            Variable::Path(fact) | Variable::Ref(fact) => {
+                let Observed::Workflow(workflow) = facts.get(*fact).into() else {
+                    return false;
+                };
+                let r#ref = workflow.r#ref.as_deref();
+                if matches!(self.variable, Variable::Path(_)) {
+                    Observed::Text(&workflow.path)
+                } else {
+                    r#ref.map_or(Observed::Absent, Observed::Text)
+                }
+            }
+            Variable::Claim(pointer) => return Self::claim_holds(pointer, &self.constraint, facts),
+        };
+        self.constraint.fits(seen)
+    }
+
+    fn claim_holds(pointer: &str, constraint: &Constraint<'_>, facts: &Facts) -> bool {
+        constraint.fits(Subject::Claim(pointer.to_owned()).seen(facts))
+    }
+}
+
+impl Constraint<'_> {
+    fn fits(&self, seen: Observed<'_>) -> bool {
+        match self {
+            Self::Pattern(pattern) => pattern.fits(seen),
+            Self::Operator(operator) => operator.fits(seen),
+            Self::Words(words) => matches!(seen, Observed::Text(text) if words.contains(&text)),
+        }
+    }
+}
+
+impl Block {
+    /// Its conditions as literals. Operators of one mapping, and the parts of a workflow, are
+    /// literals of their own.
+    #[must_use]
+    pub fn literals(&self) -> Vec<Literal<'_>> {
+        let lines = self.conditions.iter().zip(&self.places);
+        lines
+            .flat_map(|(line, place)| of_line(line, place))
+            .collect()
+    }
+}
+
+fn of_line<'a>(line: &'a Condition, place: &'a Place) -> Vec<Literal<'a>> {
+    let literal = |variable, constraint| Literal {
+        variable,
+        constraint,
+        place,
+    };
+    match (&line.subject, &line.pattern) {
+        (Subject::Fact(fact), Pattern::Workflow { path, r#ref }) => {
+            let parts = [(Variable::Path(*fact), path), (Variable::Ref(*fact), r#ref)];
+            let parts = parts.into_iter().filter_map(|(variable, pattern)| {
+                let pattern = pattern.as_deref()?;
+                Some(
+                    split(pattern)
+                        .into_iter()
+                        .map(move |part| (variable.clone(), part)),
+                )
+            });
+            parts
+                .flatten()
+                .map(|(variable, part)| literal(variable, part))
+                .collect()
+        }
+        (subject, pattern) => {
+            let variable = match subject {
+                Subject::Issuer => Variable::Issuer,
+                Subject::Fact(fact) => Variable::Fact(*fact),
+                Subject::Claim(pointer) => Variable::Claim(pointer),
+            };
+            let parts = split(pattern).into_iter();
+            parts.map(|part| literal(variable.clone(), part)).collect()
+        }
+    }
+}
+
+fn split(pattern: &Pattern) -> Vec<Constraint<'_>> {
+    match pattern {
+        Pattern::All(operators) => operators.iter().map(Constraint::Operator).collect(),
+        other => vec![Constraint::Pattern(other)],
+    }
+}
+
+impl PolicySet {
+    /// Every way to get the credential, also by policies that are past their `until` or have
+    /// `shadow_until`.
+    #[must_use]
+    pub fn ways(&self, credential: &str) -> Vec<Way<'_>> {
+        let mut ways = Vec::new();
+        for policy in &self.policies {
+            let mut issuers = self.issuers.iter();
+            let of_policy = |name: &str| name == policy.issuer;
+            let Some(issuer) = issuers.find(|one| of_policy(&one.reader.issuer.name)) else {
+                continue;
+            };
+            let tenants: Vec<Vec<Literal<'_>>> = match &issuer.tenants {
+                None => vec![Vec::new()],
+                Some(tenants) => tenants.iter().map(Block::literals).collect(),
+            };
+            let granting = |grant: &&Grant| grant.credential.name == credential;
+            for grant in policy.grants.iter().filter(granting) {
+                for block in &policy.when {
+                    let mut own = block.literals();
+                    own.extend(policy.within.iter().flat_map(|within| within.literals()));
+                    if issuer.has_events {
+                        own.push(trigger_rule(policy, block));
+                    }
+                    ways.extend(tenants.iter().map(|tenant| Way {
+                        policy,
+                        grant,
+                        literals: tenant.iter().chain(&own).cloned().collect(),
+                    }));
+                }
+            }
+        }
+        ways
+    }
+}
+
+/// T-52: ordinary triggers, and those that the block names by exact text.
+fn trigger_rule<'a>(policy: &'a Policy, block: &'a Block) -> Literal<'a> {
+    let mut words = ORDINARY_TRIGGERS.to_vec();
+    words.extend(block.exact(Fact::Trigger).into_iter().flatten());
+    Literal {
+        variable: Variable::Fact(Fact::Trigger),
+        constraint: Constraint::Words(words),
+        place: block.place(Fact::Trigger).unwrap_or(&policy.place),
+    }
+}
