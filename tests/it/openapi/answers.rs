@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 use super::routes::{Route, routes};
 use super::{check, document, responses};
 use crate::support::TestBroker;
-use crate::support::client::{Answer, form, read_all, request};
+use crate::support::client::{Answer, form, get, read_all, request};
 use crate::support::database::Mood;
 
 type Pair = (&'static str, &'static str);
@@ -196,6 +196,23 @@ async fn every_documented_answer_is_one_of_the_real_router() {
         "/readyz",
         &request(lost.operator(), "GET", "/readyz", &[], b"").await,
     );
+
+    let clients = tempfile::tempdir().unwrap();
+    let setting = format!("clients: {{ folder: {} }}", clients.path().display());
+    let paths = routes().into_iter().map(|route| route.path);
+    let paths: Vec<String> = paths.filter(|path| path.starts_with("/client/")).collect();
+    let file = |path: &str| clients.path().join(path.trim_start_matches("/client/"));
+    for path in &paths {
+        std::fs::write(file(path), "program").unwrap();
+    }
+    let serving = TestBroker::builder().setting(&setting).start().await;
+    for path in &paths {
+        seen.note(path, &get(serving.public(), path).await);
+        // A link is not followed.
+        std::fs::remove_file(file(path)).unwrap();
+        std::os::unix::fs::symlink("/dev/null", file(path)).unwrap();
+        seen.note(path, &get(serving.public(), path).await);
+    }
 
     let document = document(false);
     let missing: Vec<_> = responses(&document)

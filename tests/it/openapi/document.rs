@@ -14,10 +14,9 @@ use super::routes::{Route, routes};
 pub(crate) fn document(strict: bool) -> Value {
     let mut paths = Map::new();
     for route in routes() {
-        paths.insert(
-            route.path.clone(),
-            json!({ route.method: operation(&route) }),
-        );
+        if let Some(operation) = operation(&route) {
+            paths.insert(route.path.clone(), json!({ route.method: operation }));
+        }
     }
     json!({
         "openapi": "3.1.1",
@@ -55,6 +54,11 @@ pub(crate) fn document(strict: bool) -> Value {
                     "description": "seconds after which the same request may succeed; absent if it cannot",
                     "schema": { "type": "integer", "minimum": 1 },
                 },
+                "Content-Digest": {
+                    "description": "the SHA-256 of the program (RFC 9530)",
+                    "required": true,
+                    "schema": { "type": "string", "pattern": "^sha-256=:[A-Za-z0-9+/]{43}=:$" },
+                },
                 "Allow": {
                     "description": "the methods that the path takes",
                     "schema": { "type": "string" },
@@ -74,9 +78,13 @@ pub(crate) fn document(strict: bool) -> Value {
     })
 }
 
-fn operation(route: &Route) -> Value {
-    let about = OPERATIONS.iter().find(|about| about.path == route.path);
-    let about = about.unwrap_or_else(|| panic!("`{}` has no description here", route.path));
+/// `None` for a route without a description here, which one test reports.
+fn operation(route: &Route) -> Option<Value> {
+    let is_about = |about: &&Operation| match about.path.strip_suffix('*') {
+        Some(start) => route.path.starts_with(start),
+        None => about.path == route.path,
+    };
+    let about = OPERATIONS.iter().find(is_about)?;
     let mut responses = Map::new();
     for (status, schema, what) in about.successes {
         responses.insert((*status).to_owned(), success(schema, what));
@@ -101,7 +109,7 @@ fn operation(route: &Route) -> Value {
     ];
     let tags = tags.iter().filter(|(is, _)| *is).map(|(_, tag)| *tag);
     let mut operation = json!({
-        "operationId": about.id,
+        "operationId": operation_id(about, route),
         "summary": about.summary,
         "tags": tags.collect::<Vec<_>>(),
         "responses": responses,
@@ -119,12 +127,31 @@ fn operation(route: &Route) -> Value {
     if about.has_key {
         operation["parameters"] = json!([{ "$ref": "#/components/parameters/Idempotency-Key" }]);
     }
-    operation
+    Some(operation)
+}
+
+/// The routes of one entry have its name with the rest of their path.
+fn operation_id(about: &Operation, route: &Route) -> String {
+    let start = about.path.trim_end_matches('*');
+    let rest = route.path.strip_prefix(start).unwrap_or_default();
+    let parts = rest.split(['-', '_']).filter(|part| !part.is_empty());
+    let parts = parts.map(|part| {
+        let (first, others) = part.split_at(1);
+        format!("{}{others}", first.to_uppercase())
+    });
+    format!("{}{}", about.id, parts.collect::<String>())
 }
 
 fn success(schema: &str, what: &str) -> Value {
     let (media, schema) = match schema {
-        "" => ("text/plain", json!({ "type": "string" })),
+        TEXT => ("text/plain", json!({ "type": "string" })),
+        BINARY => {
+            let mut answer = success(TEXT, what);
+            answer["content"] = json!({ "application/octet-stream": {} });
+            let header = "#/components/headers/Content-Digest";
+            answer["headers"]["Content-Digest"] = json!({ "$ref": header });
+            return answer;
+        }
         name => ("application/json", at(name)),
     };
     json!({
@@ -551,7 +578,7 @@ struct Operation {
     /// Media type and schema.
     request: Option<(&'static str, &'static str)>,
     has_key: bool,
-    /// Status, schema (empty for text) and meaning.
+    /// Status, schema and meaning.
     successes: &'static [(&'static str, &'static str, &'static str)],
     refusals: &'static [u16],
 }
@@ -560,7 +587,20 @@ const POST: &[u16] = &[400, 408, 413, 415, 431, 500, 503];
 const GET: &[u16] = &[400, 431];
 const FORM: &str = "application/x-www-form-urlencoded";
 
+/// In the place of a schema.
+const TEXT: &str = "text";
+const BINARY: &str = "binary";
+
 const OPERATIONS: &[Operation] = &[
+    Operation {
+        path: "/client/*",
+        id: "client",
+        summary: "The command line for this platform, if the setting `clients` names a folder",
+        request: None,
+        has_key: false,
+        successes: &[("200", BINARY, "the program")],
+        refusals: &[400, 404, 431, 503],
+    },
     Operation {
         path: "/token",
         id: "exchangeToken",
@@ -679,7 +719,7 @@ const OPERATIONS: &[Operation] = &[
         summary: "Metrics for Prometheus",
         request: None,
         has_key: false,
-        successes: &[("200", "", "the metrics in the text format")],
+        successes: &[("200", TEXT, "the metrics in the text format")],
         refusals: GET,
     },
 ];
