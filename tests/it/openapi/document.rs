@@ -54,11 +54,6 @@ pub(crate) fn document(strict: bool) -> Value {
                     "description": "seconds after which the same request may succeed; absent if it cannot",
                     "schema": { "type": "integer", "minimum": 1 },
                 },
-                "Content-Digest": {
-                    "description": "the SHA-256 of the program (RFC 9530)",
-                    "required": true,
-                    "schema": { "type": "string", "pattern": "^sha-256=:[A-Za-z0-9+/]{43}=:$" },
-                },
                 "Allow": {
                     "description": "the methods that the path takes",
                     "schema": { "type": "string" },
@@ -80,11 +75,7 @@ pub(crate) fn document(strict: bool) -> Value {
 
 /// `None` for a route without a description here, which one test reports.
 fn operation(route: &Route) -> Option<Value> {
-    let is_about = |about: &&Operation| match about.path.strip_suffix('*') {
-        Some(start) => route.path.starts_with(start),
-        None => about.path == route.path,
-    };
-    let about = OPERATIONS.iter().find(is_about)?;
+    let about = OPERATIONS.iter().find(|about| about.path == route.path)?;
     let mut responses = Map::new();
     for (status, schema, what) in about.successes {
         responses.insert((*status).to_owned(), success(schema, what));
@@ -109,7 +100,7 @@ fn operation(route: &Route) -> Option<Value> {
     ];
     let tags = tags.iter().filter(|(is, _)| *is).map(|(_, tag)| *tag);
     let mut operation = json!({
-        "operationId": operation_id(about, route),
+        "operationId": about.id,
         "summary": about.summary,
         "tags": tags.collect::<Vec<_>>(),
         "responses": responses,
@@ -130,28 +121,10 @@ fn operation(route: &Route) -> Option<Value> {
     Some(operation)
 }
 
-/// The routes of one entry have its name with the rest of their path.
-fn operation_id(about: &Operation, route: &Route) -> String {
-    let start = about.path.trim_end_matches('*');
-    let rest = route.path.strip_prefix(start).unwrap_or_default();
-    let parts = rest.split(['-', '_']).filter(|part| !part.is_empty());
-    let parts = parts.map(|part| {
-        let (first, others) = part.split_at(1);
-        format!("{}{others}", first.to_uppercase())
-    });
-    format!("{}{}", about.id, parts.collect::<String>())
-}
-
 fn success(schema: &str, what: &str) -> Value {
     let (media, schema) = match schema {
-        TEXT => ("text/plain", json!({ "type": "string" })),
-        BINARY => {
-            let mut answer = success(TEXT, what);
-            answer["content"] = json!({ "application/octet-stream": {} });
-            let header = "#/components/headers/Content-Digest";
-            answer["headers"]["Content-Digest"] = json!({ "$ref": header });
-            return answer;
-        }
+        "" => ("text/plain", json!({ "type": "string" })),
+        "program" => ("application/octet-stream", json!({})),
         name => ("application/json", at(name)),
     };
     json!({
@@ -578,7 +551,7 @@ struct Operation {
     /// Media type and schema.
     request: Option<(&'static str, &'static str)>,
     has_key: bool,
-    /// Status, schema and meaning.
+    /// Status, schema (empty for text, `program` for bytes) and meaning.
     successes: &'static [(&'static str, &'static str, &'static str)],
     refusals: &'static [u16],
 }
@@ -587,20 +560,7 @@ const POST: &[u16] = &[400, 408, 413, 415, 431, 500, 503];
 const GET: &[u16] = &[400, 431];
 const FORM: &str = "application/x-www-form-urlencoded";
 
-/// In the place of a schema.
-const TEXT: &str = "text";
-const BINARY: &str = "binary";
-
 const OPERATIONS: &[Operation] = &[
-    Operation {
-        path: "/client/*",
-        id: "client",
-        summary: "The command line for this platform, if the setting `clients` names a folder",
-        request: None,
-        has_key: false,
-        successes: &[("200", BINARY, "the program")],
-        refusals: &[400, 404, 431, 503],
-    },
     Operation {
         path: "/token",
         id: "exchangeToken",
@@ -643,6 +603,58 @@ const OPERATIONS: &[Operation] = &[
             ),
         ],
         refusals: &[400, 408, 413, 415, 431, 500],
+    },
+    Operation {
+        path: "/client/linux-x86_64",
+        id: "clientLinuxX86",
+        summary: "The command line for Linux on x86-64, if the setting `clients` names a folder",
+        request: None,
+        has_key: false,
+        successes: &[(
+            "200",
+            "program",
+            "the program; `Content-Digest` is its SHA-256",
+        )],
+        refusals: &[400, 404, 431, 503],
+    },
+    Operation {
+        path: "/client/linux-aarch64",
+        id: "clientLinuxArm",
+        summary: "The command line for Linux on arm64, if the setting `clients` names a folder",
+        request: None,
+        has_key: false,
+        successes: &[(
+            "200",
+            "program",
+            "the program; `Content-Digest` is its SHA-256",
+        )],
+        refusals: &[400, 404, 431, 503],
+    },
+    Operation {
+        path: "/client/macos-x86_64",
+        id: "clientMacX86",
+        summary: "The command line for macOS on x86-64, if the setting `clients` names a folder",
+        request: None,
+        has_key: false,
+        successes: &[(
+            "200",
+            "program",
+            "the program; `Content-Digest` is its SHA-256",
+        )],
+        refusals: &[400, 404, 431, 503],
+    },
+    Operation {
+        path: "/client/macos-aarch64",
+        id: "clientMacArm",
+        summary: "The command line for macOS on arm64, if the setting `clients` names a folder",
+        request: None,
+        has_key: false,
+        successes: &[(
+            "200",
+            "program",
+            "the program; `Content-Digest` is its SHA-256",
+        )],
+        refusals: &[400, 404, 431, 503],
     },
     Operation {
         path: "/.well-known/openid-configuration",
@@ -719,7 +731,7 @@ const OPERATIONS: &[Operation] = &[
         summary: "Metrics for Prometheus",
         request: None,
         has_key: false,
-        successes: &[("200", TEXT, "the metrics in the text format")],
+        successes: &[("200", "", "the metrics in the text format")],
         refusals: GET,
     },
 ];
