@@ -14,10 +14,9 @@ use super::routes::{Route, routes};
 pub(crate) fn document(strict: bool) -> Value {
     let mut paths = Map::new();
     for route in routes() {
-        paths.insert(
-            route.path.clone(),
-            json!({ route.method: operation(&route) }),
-        );
+        if let Some(operation) = operation(&route) {
+            paths.insert(route.path.clone(), json!({ route.method: operation }));
+        }
     }
     json!({
         "openapi": "3.1.1",
@@ -74,9 +73,9 @@ pub(crate) fn document(strict: bool) -> Value {
     })
 }
 
-fn operation(route: &Route) -> Value {
-    let about = OPERATIONS.iter().find(|about| about.path == route.path);
-    let about = about.unwrap_or_else(|| panic!("`{}` has no description here", route.path));
+/// `None` for a route without a description here, which one test reports.
+fn operation(route: &Route) -> Option<Value> {
+    let about = OPERATIONS.iter().find(|about| about.path == route.path)?;
     let mut responses = Map::new();
     for (status, schema, what) in about.successes {
         responses.insert((*status).to_owned(), success(schema, what));
@@ -119,7 +118,7 @@ fn operation(route: &Route) -> Value {
     if about.has_key {
         operation["parameters"] = json!([{ "$ref": "#/components/parameters/Idempotency-Key" }]);
     }
-    operation
+    Some(operation)
 }
 
 fn success(schema: &str, what: &str) -> Value {
