@@ -35,6 +35,7 @@ test-long: ## what takes minutes: full counts, every kind of installation, the c
 	deploy/container/test.sh
 	deploy/release-test.sh
 	deploy/dev/lint-ci.sh
+	deploy/dev/jenkins-library.sh
 
 check: ## formatting, lints, docs, dependencies, and our own policies
 	@deploy/dev/install.sh test

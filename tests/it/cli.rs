@@ -3,6 +3,7 @@
 
 mod doctor;
 mod exec;
+mod exec_file;
 mod generated;
 mod help;
 mod init;
@@ -10,4 +11,5 @@ mod keys;
 mod list;
 mod output;
 mod revoke;
+mod several;
 mod target;

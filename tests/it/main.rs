@@ -14,6 +14,7 @@ mod http;
 mod install;
 mod lists;
 mod logs;
+mod openapi;
 mod policy;
 mod properties;
 mod provider;
