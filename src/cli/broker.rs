@@ -124,6 +124,7 @@ impl BrokerArgs {
 /// No core file of this process, and no look into its memory or environment by the job's other
 /// processes (T-93). It does not pass on to a child.
 fn hide_memory() {
+    #[cfg(target_os = "linux")]
     if nix::sys::prctl::set_dumpable(false).is_err() {
         // Only a precaution: on a kernel without it we are as other programs are.
     }

@@ -130,7 +130,9 @@ pub(super) fn start_logging(level: &str) {
 /// A core file would hold every secret in memory (T-93).
 fn forbid_core_dumps() -> nix::Result<()> {
     let limited = setrlimit(Resource::RLIMIT_CORE, 0, 0);
-    nix::sys::prctl::set_dumpable(false).and(limited)
+    #[cfg(target_os = "linux")]
+    let limited = nix::sys::prctl::set_dumpable(false).and(limited);
+    limited
 }
 
 /// Each connection is an open file, and the usual limit is not above our own: without files nothing

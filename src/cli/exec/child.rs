@@ -8,10 +8,9 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::thread;
 
-use nix::errno::Errno;
 use nix::spawn::{PosixSpawnAttr, PosixSpawnFileActions, PosixSpawnFlags, posix_spawn};
 use nix::sys::signal::{SigSet, Signal, kill};
-use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
+use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{Pid, getpgid, getpgrp};
 use tokio::sync::oneshot;
 
@@ -23,6 +22,27 @@ use crate::secret::Secret;
 pub(super) struct Child {
     id: Pid,
     ended: oneshot::Receiver<()>,
+}
+
+/// Waits until a child ended, and leaves it to `waitpid`.
+#[cfg(target_os = "linux")]
+fn wait_for_end(id: Pid) {
+    use nix::errno::Errno;
+    use nix::sys::wait::{Id, WaitPidFlag, waitid};
+    let how = WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT;
+    while waitid(Id::Pid(id), how) == Err(Errno::EINTR) {}
+}
+
+/// Waits until a child ended, and leaves it to `waitpid`.
+#[cfg(not(target_os = "linux"))]
+fn wait_for_end(id: Pid) {
+    use rustix::io::Errno;
+    use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
+    let how = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+    let Some(id) = Pid::from_raw(id.as_raw()) else {
+        return;
+    };
+    while matches!(waitid(WaitId::Pid(id), how), Err(Errno::INTR)) {}
 }
 
 impl Child {
@@ -64,8 +84,7 @@ impl Child {
             .name("child".to_owned())
             .spawn(move || {
                 // It ends, but stays for `wait`, so that its id is not given to another process.
-                let how = WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT;
-                while waitid(Id::Pid(id), how) == Err(Errno::EINTR) {}
+                wait_for_end(id);
                 if sender.send(()).is_err() {
                     // `wait` is not called any more.
                 }

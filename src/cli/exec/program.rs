@@ -7,8 +7,6 @@ use std::io::Read as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-use nix::unistd::{AccessFlags, eaccess};
-
 use crate::text::escape_up_to;
 
 /// Why a command cannot be started.
@@ -114,7 +112,14 @@ fn interpreter(path: &Path) -> Option<PathBuf> {
 
 /// By the rights that we act with, and not from a file system that runs nothing.
 fn is_executable(path: &Path) -> bool {
-    eaccess(path, AccessFlags::X_OK).is_ok()
+    #[cfg(target_os = "linux")]
+    let access = nix::unistd::eaccess(path, nix::unistd::AccessFlags::X_OK);
+    #[cfg(not(target_os = "linux"))]
+    let access = {
+        use rustix::fs::{Access, AtFlags, CWD, accessat};
+        accessat(CWD, path, Access::EXEC_OK, AtFlags::EACCESS)
+    };
+    access.is_ok()
 }
 
 /// Where the C library looks when there is no PATH.

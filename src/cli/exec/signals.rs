@@ -7,9 +7,13 @@
 
 use std::{fmt, thread};
 
-use nix::errno::Errno;
 use nix::sys::signal::{SigSet, Signal};
+#[cfg(target_os = "linux")]
+use nix::errno::Errno;
+#[cfg(target_os = "linux")]
 use nix::sys::signalfd::{SfdFlags, SignalFd};
+#[cfg(not(target_os = "linux"))]
+use std::io::IsTerminal as _;
 use tokio::sync::mpsc::{self, UnboundedReceiver};
 
 use crate::cli::Failure;
@@ -55,16 +59,11 @@ impl Signals {
             set.remove(signal);
         }
         set.thread_block().map_err(|error| failed(&error))?;
-        let descriptor = SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC);
-        let descriptor = descriptor.map_err(|error| failed(&error))?;
+        let source = Source::new(set).map_err(|error| failed(&error))?;
         let (sender, caught) = mpsc::unbounded_channel();
         thread::Builder::new()
             .name("signals".to_owned())
-            .spawn(
-                move || {
-                    while read(&descriptor).is_some_and(|caught| sender.send(caught).is_ok()) {}
-                },
-            )
+            .spawn(move || while source.read().is_some_and(|caught| sender.send(caught).is_ok()) {})
             .map_err(|error| failed(&error))?;
         Ok(Self { caught, before })
     }
@@ -83,25 +82,58 @@ impl Signals {
     }
 }
 
-/// Waits for the next one; `None` if no more can be read.
-fn read(descriptor: &SignalFd) -> Option<Caught> {
-    loop {
-        match descriptor.read_signal() {
-            Ok(Some(read)) => {
-                let number = i32::try_from(read.ssi_signo).ok()?;
-                return Some(Caught {
-                    number,
-                    is_key: read.ssi_code == FROM_KERNEL && KEYS.contains(&number),
-                });
+/// Where blocked signals are read from.
+#[cfg(target_os = "linux")]
+struct Source(SignalFd);
+
+#[cfg(target_os = "linux")]
+impl Source {
+    fn new(set: SigSet) -> nix::Result<Self> {
+        SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC).map(Self)
+    }
+
+    /// Waits for the next one; `None` if no more can be read.
+    fn read(&self) -> Option<Caught> {
+        loop {
+            match self.0.read_signal() {
+                Ok(Some(read)) => {
+                    let number = i32::try_from(read.ssi_signo).ok()?;
+                    return Some(Caught {
+                        number,
+                        is_key: read.ssi_code == FROM_KERNEL && KEYS.contains(&number),
+                    });
+                }
+                Ok(None) | Err(Errno::EINTR) => {}
+                Err(_) => return None,
             }
-            Ok(None) | Err(Errno::EINTR) => {}
-            Err(_) => return None,
         }
+    }
+}
+
+/// Elsewhere a signal comes without its origin: one of a key's is taken for a key's on a terminal.
+#[cfg(not(target_os = "linux"))]
+struct Source(SigSet);
+
+#[cfg(not(target_os = "linux"))]
+impl Source {
+    #[expect(clippy::unnecessary_wraps, reason = "can fail on Linux")]
+    fn new(set: SigSet) -> nix::Result<Self> {
+        Ok(Self(set))
+    }
+
+    /// Waits for the next one; `None` if no more can be read.
+    fn read(&self) -> Option<Caught> {
+        let number = self.0.wait().ok()? as i32;
+        Some(Caught {
+            number,
+            is_key: KEYS.contains(&number) && std::io::stdin().is_terminal(),
+        })
     }
 }
 
 const KEYS: [i32; 2] = [Signal::SIGINT as i32, Signal::SIGQUIT as i32];
 /// `SI_KERNEL` of sigaction(2).
+#[cfg(target_os = "linux")]
 const FROM_KERNEL: i32 = 0x80;
 
 /// Signals that end no program: a child's end, stop and continue, and what is ignored by default. SIGPIPE is
