@@ -49,7 +49,7 @@ if [ "$purpose" = test ]; then
   python3 -c "import ensurepip" 2>/dev/null || need python3-venv "linters of workflows and shell scripts are wheels of PyPI"
   command -v git >/dev/null || need git "one test logs in to git with a minted token"
   command -v pkg-config >/dev/null || need pkg-config "finds the next one"
-  [ -e /usr/include/openssl/ssl.h ] || need libssl-dev "josekit, a second opinion on tokens, is built on it; hallpass is not"
+  [ -e /usr/include/openssl/ssl.h ] || need libssl-dev "josekit is built on it, for sealed delivery and as a second opinion on tokens; hallpass without the feature `sealed` is not"
   command -v openssl >/dev/null || need openssl "certificates that tests must refuse"
 fi
 

@@ -38,6 +38,7 @@ pub mod policy;
 pub mod revoke;
 pub mod serve;
 pub mod target;
+pub mod unseal;
 mod wrap;
 
 /// Runs the command that the arguments name; the exit code is 0; 1 denied; 2 usage;
@@ -97,6 +98,7 @@ struct Cli {
 enum Command {
     Serve(serve::Args),
     Get(get::Args),
+    Unseal(unseal::Args),
     Exec(exec::Args),
     List(list::Args),
     Revoke(revoke::Args),
@@ -118,6 +120,7 @@ impl Command {
         match self {
             Self::Serve(args) => serve::run(args, out),
             Self::Get(args) => get::run(&args, out),
+            Self::Unseal(args) => unseal::run(&args, out),
             Self::Exec(args) => exec::run(&args, out),
             Self::List(args) => list::run(&args, out),
             Self::Revoke(args) => revoke::run(args, out),

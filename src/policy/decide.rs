@@ -74,6 +74,7 @@ impl PolicySet {
             scopes: chosen.scopes(ask),
             ttl: chosen.ttl,
             inputs: ask.inputs.clone(),
+            seal_to: ask.seal_to.clone(),
             policy: chosen.policy.name.clone(),
             revision: self.revision().to_owned(),
             job,
