@@ -1,7 +1,7 @@
 //! Sections to policies: references, tenants and requirements resolved. Rosters and teams come here
 //! later.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -13,6 +13,7 @@ use super::index::Index;
 use super::lint;
 use super::parse::{self, Raw};
 use super::{CredentialDefinition, Policy, Requirement};
+use crate::clock::Timestamp;
 use crate::provider::Reader;
 use crate::yaml::diagnostic::{Diagnostic, Diagnostics, Place, Problems, Severity};
 
@@ -65,6 +66,8 @@ pub struct Loaded {
     /// Findings of the lint rules, and notes. With one of severity error the set must not be
     /// served: see [`servable`](Self::servable).
     pub findings: Diagnostics,
+    /// Changes of the files that remove findings.
+    pub fixes: Vec<lint::Fix>,
 }
 
 impl Loaded {
@@ -87,6 +90,10 @@ pub struct LoadOptions {
     pub issuer_overrides: BTreeMap<String, IssuerOverride>,
     /// The broker's own issuer URL, which no subject token may have.
     pub broker: Option<String>,
+    /// The time. Dates of waivers and policies are compared if it is known.
+    pub now: Option<Timestamp>,
+    /// The targets in the settings. Credentials are compared with them if they are known.
+    pub targets: Option<BTreeSet<String>>,
     /// Policy files that are read as if they were in the folder, by name.
     pub more: Vec<(String, String)>,
 }
@@ -216,7 +223,8 @@ impl PolicySet {
         let policies = policies::compile(&raws, &issuers, &credentials, &problems);
         let requirements = requirements::compile(&raws, &issuers, &credentials, &problems);
         let issuers = issuers.into_list();
-        let mut diagnostics = Diagnostics::from(problems);
+        let waivers = lint::Waiver::read_all(&raws, &problems);
+        let diagnostics = Diagnostics::from(problems);
         if diagnostics.has_errors() {
             return Err(diagnostics);
         }
@@ -240,11 +248,12 @@ impl PolicySet {
             work: Work::default(),
             revision: folder.revision(),
         };
-        let found = lint::check(&set, options.broker.as_deref());
-        diagnostics = Diagnostics::new(diagnostics.iter().cloned().chain(found).collect());
+        let found = lint::check(&set, options, &waivers);
+        let findings = diagnostics.iter().cloned().chain(found.findings);
         Ok(Loaded {
             set,
-            findings: diagnostics,
+            findings: Diagnostics::new(findings.collect()),
+            fixes: found.fixes,
         })
     }
 }

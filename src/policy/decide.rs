@@ -21,6 +21,7 @@ mod cause;
 mod denial;
 mod disclosure;
 mod examine;
+mod nearest;
 mod outcome;
 mod trace;
 mod work;
@@ -28,10 +29,12 @@ mod work;
 pub use cause::Cause;
 pub use denial::{ACCESS_DENIED, Denial, DenialAnswer, FailedCondition, when_block};
 pub use disclosure::{Disclosed, Disclosure};
+pub use nearest::{FailedLine, Nearest};
 pub use outcome::{
     BlockOutcome, ConditionOutcome, Decision, GrantOutcome, PolicyOutcome, RequirementOutcome,
     Verdict,
 };
+pub(super) use trace::shown;
 pub(super) use work::Work;
 pub use work::WorkDone;
 

@@ -16,6 +16,7 @@ use crate::yaml::Place;
 pub mod compile;
 pub mod condition;
 pub mod decide;
+pub mod examples;
 mod files;
 mod index;
 mod inputs;

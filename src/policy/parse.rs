@@ -15,6 +15,7 @@ pub(super) struct Raw {
     pub(super) credentials: Vec<Entry>,
     pub(super) policies: Vec<Node>,
     pub(super) requirements: Vec<Node>,
+    pub(super) waivers: Vec<Node>,
     /// Whether the whole file was read, so a missing definition is really missing.
     pub(super) is_whole: bool,
 }
@@ -34,13 +35,14 @@ fn sections(source: &Arc<Source>, problems: &Problems) -> Raw {
         credentials: Vec::new(),
         policies: Vec::new(),
         requirements: Vec::new(),
+        waivers: Vec::new(),
         is_whole: true,
     };
     let Some(root) = yaml::parse(source, problems) else {
         return raw;
     };
     let yaml = NodeReader::new(source, problems);
-    let known = ["issuers", "credentials", "policies", "require"];
+    let known = ["issuers", "credentials", "policies", "require", "waive"];
     let Some(fields) = yaml.fields(&root, "a policy file", &known) else {
         return raw;
     };
@@ -55,6 +57,9 @@ fn sections(source: &Arc<Source>, problems: &Problems) -> Raw {
     }
     if let Some(node) = fields.get("require") {
         raw.requirements = items(&yaml, node, "`require`");
+    }
+    if let Some(node) = fields.get("waive") {
+        raw.waivers = items(&yaml, node, "`waive`");
     }
     raw
 }

@@ -187,6 +187,10 @@ impl Place {
         &self.source
     }
 
+    pub(crate) fn shared_source(&self) -> Arc<Source> {
+        Arc::clone(&self.source)
+    }
+
     /// The bytes it covers.
     #[must_use]
     pub const fn span(&self) -> Span {
@@ -198,6 +202,20 @@ impl Place {
     pub fn position(&self) -> (usize, usize) {
         let (line, column) = self.source.position(self.span.start);
         (line.saturating_add(1), column.saturating_add(1))
+    }
+
+    /// Line and column one past its last character, both from 1.
+    #[must_use]
+    pub fn end(&self) -> (usize, usize) {
+        let end = self.span.end.max(self.span.start.saturating_add(1));
+        let (line, column) = self.source.position(end.min(self.source.text.len()));
+        (line.saturating_add(1), column.saturating_add(1))
+    }
+
+    /// The whole text of its first line; `None` when the span is not of the text.
+    #[must_use]
+    pub fn line(&self) -> Option<&str> {
+        self.source.line_at(self.span.start).map(|(_, line)| line)
     }
 
     /// The part of its first line that is worth showing; `None` when the span is not of the text.

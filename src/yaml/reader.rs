@@ -397,7 +397,7 @@ fn plain_number(text: &str) -> Option<u64> {
 }
 
 /// Keys of later versions of the policy language. Each is a limit, so they are refused, not ignored.
-const PLANNED: [&str; 5] = ["rosters", "teams", "tests", "each", "waive"];
+const PLANNED: [&str; 4] = ["rosters", "teams", "tests", "each"];
 
 /// The longest text of a key or value that is not free text, in bytes.
 pub(crate) const MAX_TEXT: usize = 256;

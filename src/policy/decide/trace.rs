@@ -255,7 +255,7 @@ fn extraordinary_trigger(facts: &Facts, has_events: bool) -> Option<String> {
 }
 
 /// The job's value as text.
-fn shown(seen: Observed<'_>) -> Option<String> {
+pub(in crate::policy) fn shown(seen: Observed<'_>) -> Option<String> {
     match seen {
         Observed::Absent => None,
         Observed::Text(text) => Some(text.to_owned()),
