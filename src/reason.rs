@@ -217,7 +217,7 @@ reasons! {
     TokenAge = "token.age" => REFUSED,
     /// `sub` is missing or malformed.
     TokenSubject = "token.subject" => REFUSED,
-    /// The token was used before.
+    /// The token was already used for this credential.
     TokenReplayed = "token.replayed" => REFUSED,
     /// Issued before the record of used tokens begins.
     TokenBeforeStart = "token.before_start" => REFUSED,
@@ -273,6 +273,8 @@ reasons! {
     PolicyReloadFailed = "policy.reload_failed" => Class::Unanswered,
     /// The limit of open requests or connections is reached.
     LimitBusy = "limit.busy" => SOON,
+    /// A served client cannot be read, must not be served, or changed while it was sent.
+    ClientsFile = "clients.file" => Class::Broken,
     /// The repository exceeded its rate limit.
     LimitRate = "limit.rate" => Class::RateLimited,
     /// The store of used tokens is unavailable.

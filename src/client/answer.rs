@@ -31,6 +31,8 @@ pub struct Received {
     pub lease: Option<Secret<String>>,
     /// The policy that allowed it.
     pub policy: String,
+    /// The link to the policy at its commit, if the broker makes links.
+    pub policy_url: Option<String>,
     /// The hash of the policies that were asked.
     pub policies_revision: String,
     /// The id of the decision, as the audit has it.
@@ -230,6 +232,7 @@ impl Received {
             expires_at,
             lease,
             policy,
+            policy_url,
             policies_revision,
             decision,
         } = answer;
@@ -268,6 +271,7 @@ impl Received {
             expires_at,
             lease,
             policy,
+            policy_url,
             policies_revision,
             decision,
             is_repeat: false,
@@ -315,6 +319,9 @@ impl Received {
             ("policies_revision", &self.policies_revision),
             ("decision", &self.decision),
         ];
+        if let Some(url) = &self.policy_url {
+            texts.push(("policy_url", url));
+        }
         if let Some(lease) = &self.lease {
             texts.push(("lease", lease.expose()));
         }

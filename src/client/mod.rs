@@ -14,7 +14,7 @@ use crate::clock::Clock;
 use crate::credential::sealed::{self, RecipientKey};
 use crate::secret::Secret;
 use crate::text::escape;
-use crate::wire::{LONGEST_NAME, LeaseState, Offers, RevokeAnswer};
+use crate::wire::{Explanation, LONGEST_NAME, LeaseState, Offers, RevokeAnswer};
 
 mod address;
 mod answer;
@@ -27,6 +27,7 @@ pub mod format;
 mod kept;
 mod no_proxy;
 mod obtain;
+mod run_file;
 pub mod source;
 pub mod ssh;
 mod token;
@@ -41,6 +42,7 @@ pub use file::{
     FileError, check_target, read_bounded, read_own, read_private, write_private, write_private_new,
 };
 pub use obtain::Obtained;
+pub use run_file::RunFile;
 pub use source::{Environment, Source, SourceError};
 pub use token::IdToken;
 pub use unseal::{UnsealError, unseal};
@@ -227,6 +229,17 @@ impl Client {
         let deadline = self.connection.deadline(self.patience);
         let token = self.token_until(deadline).await?;
         self.offers(&token, deadline).await
+    }
+
+    /// Whether the job may have a credential, and why not, as the broker explains it. No token is used.
+    ///
+    /// # Errors
+    /// As [`obtain`](Self::obtain), but for a denial, which is an explanation.
+    pub async fn explain(&self, credential: &str) -> Result<Explanation, ClientError> {
+        let deadline = self.connection.deadline(self.patience);
+        let token = self.token_until(deadline).await?;
+        let body = Secret::new(serde_json::json!({ "credential": credential }).to_string());
+        parse_json(&self.post_explain(body, &token, deadline).await?)
     }
 
     /// Ends a lease before its time (RFC 7009).

@@ -166,13 +166,52 @@ pub struct Span {
 pub struct Place {
     source: Arc<Source>,
     span: Span,
+    /// The row that filled in the entry, if it is made from a roster.
+    row: Option<Arc<Row>>,
+}
+
+/// A row of a roster, from which an entry of a policy file is made.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Row {
+    source: Arc<Source>,
+    span: Span,
+}
+
+impl Row {
+    #[must_use]
+    pub const fn new(source: Arc<Source>, span: Span) -> Self {
+        Self { source, span }
+    }
+
+    /// The position of the row itself.
+    #[must_use]
+    pub fn place(&self) -> Place {
+        Place::new(Arc::clone(&self.source), self.span)
+    }
 }
 
 impl Place {
     /// The span of that source.
     #[must_use]
     pub const fn new(source: Arc<Source>, span: Span) -> Self {
-        Self { source, span }
+        Self {
+            source,
+            span,
+            row: None,
+        }
+    }
+
+    /// The same position, in an entry that is made from this row.
+    #[must_use]
+    pub(crate) fn in_row(mut self, row: Option<&Arc<Row>>) -> Self {
+        self.row = row.cloned();
+        self
+    }
+
+    /// The row that the entry is made from.
+    #[must_use]
+    pub fn row(&self) -> Option<&Row> {
+        self.row.as_deref()
     }
 
     /// The file as a reader can open it.
@@ -187,6 +226,7 @@ impl Place {
         &self.source
     }
 
+    /// The text, to make other positions in it.
     pub(crate) fn shared_source(&self) -> Arc<Source> {
         Arc::clone(&self.source)
     }
@@ -253,7 +293,11 @@ impl fmt::Display for Place {
             return f.write_str(self.file());
         }
         let (line, column) = self.position();
-        write!(f, "{}:{line}:{column}", self.file())
+        write!(f, "{}:{line}:{column}", self.file())?;
+        match &self.row {
+            Some(row) => write!(f, " (row {})", row.place()),
+            None => Ok(()),
+        }
     }
 }
 

@@ -3,10 +3,14 @@
 
 mod doctor;
 mod exec;
+mod exec_file;
+mod generated;
 mod help;
 mod init;
+mod job_file;
 mod keys;
 mod list;
 mod output;
 mod revoke;
+mod several;
 mod target;

@@ -17,12 +17,16 @@ use tempfile::TempDir;
 mod bad_input;
 mod check;
 mod cost;
-mod import;
 mod examples;
+mod import;
 mod inputs;
 mod language;
+mod model;
 mod new;
 mod resource;
+mod rosters;
+mod shadow;
+mod teams;
 mod waive;
 
 const ROOT: &str = r#"issuers:
@@ -85,7 +89,16 @@ fn the_policies_of_this_repository_load_without_a_finding() {
         .credentials()
         .map(|one| one.name.as_str())
         .collect();
-    assert_eq!(names, ["deploy-api", "shop-db/migrate", "shop-db/read"]);
+    assert_eq!(
+        names,
+        [
+            "deploy-api",
+            "docs-site/publish",
+            "pay-ledger/post",
+            "shop-db/migrate",
+            "shop-db/read"
+        ]
+    );
 }
 
 #[test]
@@ -188,8 +201,27 @@ fn files_that_are_not_what_was_reviewed_are_refused() {
     assert_eq!(rules(dir.path()), ["writable"], "a folder others can write");
 
     let dir = folder(&[("root.yaml", ROOT), ("app.yaml", APP)]);
-    write(dir.path(), "big.yaml", &"# x\n".repeat(300_000));
-    assert_eq!(rules(dir.path()), ["unreadable"], "larger than 1 MiB");
+    write(
+        dir.path(),
+        "big.yaml",
+        &format!("{}issuers: {{}}\n", "# x\n".repeat(4_194_304)),
+    );
+    assert_eq!(rules(dir.path()), ["unreadable"], "larger than 16 MiB");
+    let comments = "#".repeat(15 * 1_024 * 1_024);
+    for number in 0..5 {
+        write(dir.path(), &format!("big{number}.csv"), &comments);
+        write(
+            dir.path(),
+            &format!("big{number}.yaml"),
+            &format!("{comments}\n"),
+        );
+    }
+    fs::remove_file(dir.path().join("big.yaml")).unwrap();
+    let said = PolicySet::load(dir.path()).unwrap_err().to_string();
+    assert!(
+        said.contains("makes the folder larger than 64 MiB"),
+        "{said}"
+    );
 
     let dir = folder(&[("root.yaml", ROOT), ("app.yaml", APP)]);
     fs::write(dir.path().join("bad.yaml"), b"issuers: \xff\n").unwrap();
@@ -211,7 +243,10 @@ fn a_policy_file_in_the_wrong_place_or_by_the_wrong_name_is_refused() {
         let dir = folder(&[
             ("root.yaml", ROOT),
             ("app.yaml", APP),
-            (name, "require: []\n"),
+            (
+                name,
+                "require: [ { name: r, of: all, jobs: { ref: refs/heads/main }, because: so } ]\n",
+            ),
         ]);
         assert_eq!(
             PolicySet::load(dir.path()).unwrap_err().iter().count(),
@@ -544,8 +579,9 @@ fn check_prints_everything_and_says_so_by_its_exit_code() {
 
     let output = hallpass(&["policy", "check", "--output", "json"], bad.path());
     let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!(answer["findings"][1]["rule"], "unknown-key");
-    assert_eq!(answer["findings"][1]["column"], 31);
+    assert_eq!(answer["findings"][0]["rule"], "unknown-key");
+    assert_eq!(answer["findings"][0]["column"], 31);
+    assert_eq!(answer["findings"].as_array().unwrap().len(), 1);
 
     assert_eq!(
         hallpass(&["policy", "check", "nowhere"], bad.path())

@@ -30,6 +30,7 @@ pub(super) struct Args {
     /// A file with the claims as JSON; `-` reads standard input
     #[arg(
         long,
+        visible_alias = "from-claims",
         value_name = "FILE",
         required_unless_present = "token",
         conflicts_with = "token"
@@ -37,7 +38,7 @@ pub(super) struct Args {
     claims: Option<PathBuf>,
     /// A file with a token, whose claims are read without verifying anything; `-` reads standard
     /// input
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, visible_alias = "from-token", value_name = "FILE")]
     token: Option<PathBuf>,
     /// The requested lifetime, e.g. `10m`; default: the grant's `ttl`
     #[arg(long)]
@@ -116,6 +117,9 @@ fn print(decision: &Decision, misfit: Option<&str>, facts: &Facts, out: &mut Ter
         Some(problem) => format!("DENIED: {problem}"),
         None => verdict(decision),
     });
+    if let Some(shadow) = &decision.shadow {
+        out.prose(&format!("in shadow: {shadow}"));
+    }
     for tenant in &decision.tenants {
         if !tenant.holds() || decision.policies.is_empty() {
             block(&format!("tenant of {}", decision.issuer), tenant, out);
@@ -125,8 +129,9 @@ fn print(decision: &Decision, misfit: Option<&str>, facts: &Facts, out: &mut Ter
         print_policy(policy, out);
     }
     for requirement in &decision.requirements {
+        let shadow = in_shadow(requirement.shadow_until.as_deref());
         let title = format!(
-            "requirement {} ({})",
+            "requirement {} ({}){shadow}",
             requirement.requirement, requirement.place
         );
         block(&title, &requirement.jobs, out);
@@ -164,13 +169,24 @@ fn print_policy(policy: &PolicyOutcome, out: &mut Terminal) {
         GrantOutcome::Scopes => "grants it with fewer scopes",
         GrantOutcome::Ttl => "grants it for a shorter time",
     };
-    let title = format!("policy {} ({}) {grant}", policy.policy, policy.place);
+    let shadow = in_shadow(policy.shadow_until.as_deref());
+    let title = format!(
+        "policy {} ({}) {grant}{shadow}",
+        policy.policy, policy.place
+    );
     for (index, lines) in policy.blocks.iter().enumerate() {
         block(if index == 0 { &title } else { "  or" }, lines, out);
     }
     if let Some(until) = &policy.until {
         line(until, out);
     }
+}
+
+/// What follows the title of an entry with `shadow_until`.
+fn in_shadow(until: Option<&str>) -> String {
+    until.map_or_else(String::new, |until| {
+        format!(", without effect (shadow_until {until})")
+    })
 }
 
 fn block(title: &str, block: &BlockOutcome, out: &mut Terminal) {

@@ -96,7 +96,7 @@ impl Walk<'_> {
     fn file(&mut self, shown: &Path, below: &Path) {
         let seen = shown.join(below);
         match read_within(self.root, &self.root.join(below)) {
-            Ok(text) => {
+            Ok((_, text)) => {
                 let (name, seen) = (below.display().to_string(), seen.display().to_string());
                 self.sources.push(Source::new(&name, &seen, text));
             }
