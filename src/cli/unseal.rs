@@ -43,7 +43,7 @@ pub struct Args {
     /// Output format
     #[arg(long, value_name = "FORMAT", default_value = "json", value_parser = formats(), hide_possible_values = true, long_help = formats_help())]
     format: &'static Format,
-    /// Put PREFIX_ before the names of variables (formats env and dotenv)
+    /// Put before the names of variables, in the formats that have any
     #[arg(long, value_name = "PREFIX", value_parser = Prefix::parse)]
     prefix: Option<Prefix>,
     /// Write to this file, with mode 0600, instead of printing; not to a link, a pipe or a device

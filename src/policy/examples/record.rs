@@ -12,9 +12,7 @@ use super::files::ENDING;
 use super::{Because, Coverage, Example, Found, decide, read, value_for};
 use crate::clock::Timestamp;
 use crate::policy::pattern::{Observed, Pattern};
-use crate::policy::{
-    Ask, Block, Condition, CredentialDefinition, Policy, PolicySet, Subject,
-};
+use crate::policy::{Ask, Block, Condition, CredentialDefinition, Policy, PolicySet, Subject};
 use crate::provider::{Fact, FactValue, ORDINARY_TRIGGERS, Reader};
 use crate::text::escape;
 use crate::yaml::diagnostic::{Diagnostics, Problems, Source};
