@@ -3,5 +3,6 @@
 
 mod broker;
 mod client;
+mod jwcrypto;
 mod message;
 mod open;

@@ -341,7 +341,6 @@ fn the_algorithm_of_the_signature_is_that_of_the_key() {
     assert!(open(&sign(&rsa, Algorithm::RS256), &recipient, &rsa).is_err());
 }
 
-/// A message that jwcrypto 1.5 made for the key of RFC 7748, in [`RFC_7748`]: see `tests/opinion`.
 #[test]
 fn an_x25519_key_opens_what_is_for_it_only() {
     let (recipient, broker) = (Recipient::x25519(), TestKey::p256("b1"));
