@@ -24,6 +24,8 @@ test: ## what CI runs: check, then every test against real servers
 	deploy/dev/embedded-postgres.sh
 	deploy/dev/gitlab-ci-local.sh
 	cargo test --locked
+	@# Sealed delivery is not in the default features; its tests without the feature ran above.
+	cargo test --locked --features sealed --test it -- sealed::
 	@# By itself, so that no feature of what it needs is in the hallpass that the others test.
 	cargo test --locked -p hallpass-opinion
 
@@ -43,6 +45,7 @@ check: ## formatting, lints, docs, dependencies, and our own policies
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	@# As the container image is built: without `demo` and `dev`.
 	cargo clippy --locked --no-default-features --lib --bins -- -D warnings
+	cargo clippy --locked --features sealed --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --quiet
 	deploy/dev/cargo-deny.sh
 	target/tools/bin/cargo-deny --locked --workspace check -D warnings bans licenses sources

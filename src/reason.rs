@@ -163,6 +163,10 @@ reasons! {
     RequestTarget = "request.target" => Class::Refused(Part::Target),
     /// An input is malformed, or the credential does not accept it.
     RequestInput = "request.input" => REFUSED,
+    /// The recipient's key of a sealed answer cannot be used.
+    RequestEncryptionJwk = "request.encryption_jwk" => REFUSED,
+    /// A sealed answer was requested, and this broker is built without sealed delivery.
+    RequestSealed = "request.sealed" => REFUSED,
     /// The scopes are malformed.
     RequestScope = "request.scope" => Class::Refused(Part::Scope),
     /// The lifetime is malformed.
@@ -391,6 +395,8 @@ reasons! {
     BugPanic = "bug.panic" => Class::Bug,
     /// A cryptographic operation on a lease handle failed.
     BugLease = "bug.lease" => Class::Bug,
+    /// The answer could not be sealed.
+    BugSeal = "bug.seal" => Class::Bug,
 }
 
 impl Reason {

@@ -28,6 +28,9 @@ pub struct CredentialRequest {
     /// The inputs of the credential's kind, by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub inputs: BTreeMap<String, String>,
+    /// The public key of the recipient that the answer is sealed to, as a JWK.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub response_encryption_jwk: Option<Value>,
 }
 
 /// The response of `POST /token` (RFC 8693 section 2.2.1). No `Debug`: the broker's holds the
@@ -199,15 +202,22 @@ pub const BODIES: &[Body] = &[
                 "requested_token_type",
                 "optional: the URI of the expected kind",
             ),
+            (
+                "response_encryption_jwk",
+                "optional: the public key of a recipient, as a JWK; the answer is sealed to it",
+            ),
         ],
     },
     Body {
         of: "its answer",
         members: &[
-            ("access_token", "the secret of the credential"),
+            (
+                "access_token",
+                "the secret of the credential, or the sealed message",
+            ),
             (
                 "issued_token_type",
-                "the URI of its kind, as it was asked for",
+                "the URI of its kind, as it was asked for, or `urn:hallpass:sealed`",
             ),
             ("token_type", "`Bearer` for a signed token, else `N_A`"),
             ("expires_in", "seconds until it expires"),
@@ -231,12 +241,19 @@ pub const BODIES: &[Body] = &[
                 "inputs",
                 "optional: what the credential's kind takes, by name; the form has a parameter for each",
             ),
+            (
+                "response_encryption_jwk",
+                "optional: the public key of a recipient, as a JWK; the answer is sealed to it",
+            ),
         ],
     },
     Body {
         of: "its answer",
         members: &[
-            ("credential", "`kind`, `name` and the members of the kind"),
+            (
+                "credential",
+                "`kind`, `name` and the members of the kind; in a sealed answer `sealed` instead of the secret ones",
+            ),
             ("expires_at", "when it expires (RFC 3339)"),
             ("lease", "the handle to revoke it with, or `null`"),
             ("policy", "the policy that allowed it"),
@@ -342,6 +359,7 @@ mod tests {
             scopes: Some(Vec::new()),
             ttl: Some(text()),
             inputs: [(text(), text())].into(),
+            response_encryption_jwk: Some(Value::Null),
         };
         let condition = FailedCondition {
             policy: text(),

@@ -174,6 +174,9 @@ pub struct IntentRecord {
     /// The inputs of the request, by name. Never a secret.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub inputs: BTreeMap<String, Text>,
+    /// The thumbprint of the key that the answer is sealed to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sealed_to: Option<Text>,
     /// The policy that grants it.
     pub policy: Text,
     /// The hash of the policies that decided.
@@ -210,6 +213,9 @@ impl IntentRecord {
                 .iter()
                 .map(|(name, value)| (name.clone(), Text::from(value)))
                 .collect(),
+            sealed_to: permit
+                .seal_to()
+                .map(|recipient| Text::new(recipient.thumbprint())),
             policy: Text::new(permit.policy()),
             revision: Text::new(permit.revision()),
             shadow: permit.shadow().map(|shadow| Text::new(&shadow.to_string())),

@@ -680,6 +680,7 @@ mod tests {
             class: "moderate",
             scopes: Vec::new(),
             inputs: std::collections::BTreeMap::new(),
+            sealed_to: None,
             policy: Text::new("shop-migrate"),
             revision: Text::new("sha256:00"),
             shadow: None,

@@ -152,6 +152,7 @@ pub(super) fn failure(error: ClientError) -> Failure {
         | ClientError::File(_)
         | ClientError::Key(_)
         | ClientError::Agent(_)
+        | ClientError::NotSealedAsAsked { .. }
         | ClientError::Source(_)
         | ClientError::FalseIssuer { .. } => Failure::Local(error.to_string()),
     }

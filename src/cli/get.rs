@@ -4,12 +4,13 @@ use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use nix::fcntl::OFlag;
 
 use super::broker::{BrokerArgs, JobArgs, block_on, failure_of_exchange, mask, warn_of_rivals};
-use super::inputs::InputArgs;
+use super::inputs::{InputArgs, read_input};
 use super::wanted::{self, Wanted, not_offered_first, offers};
 use super::{Failure, Terminal};
 use crate::client::format::{self, FORMATS, Format, GITHUB_ENV, Options, Prefix, Surroundings};
@@ -17,6 +18,7 @@ use crate::client::{
     Ask, Client, FileError, Obtained, Received, Sharing, ca_file, check_target, read_own,
     write_private,
 };
+use crate::credential::sealed::RecipientKey;
 use crate::secret::Secret;
 use crate::text::escape;
 use crate::yaml::duration;
@@ -68,6 +70,10 @@ pub struct Args {
     /// Write to this file, with mode 0600, instead of printing; not to a link, a pipe or a device
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
+    /// Have the broker seal the credential to the public key (JWK) in this file, or `-`, and print the
+    /// sealed message, which only the recipient can open
+    #[arg(long, value_name = "KEY", conflicts_with_all = ["format", "prefix", "github_env", "database_ca"])]
+    seal_to: Option<PathBuf>,
     /// Set the variables for the job's later steps on GitHub, instead of printing
     #[arg(long, conflicts_with_all = ["out", "format"])]
     github_env: bool,
@@ -86,7 +92,75 @@ pub struct Args {
 /// The broker issued no credential, or it cannot be written.
 pub fn run(args: &Args, out: &mut Terminal) -> Result<(), Failure> {
     let client = args.broker.client(args.job.environment()?)?;
-    block_on(get(args, &client, out))
+    match &args.seal_to {
+        Some(key) => block_on(get_sealed(args, key, &client, out)),
+        None => block_on(get(args, &client, out)),
+    }
+}
+
+/// A credential for a recipient that only the recipient can open.
+async fn get_sealed(
+    args: &Args,
+    key: &Path,
+    client: &Client,
+    out: &mut Terminal,
+) -> Result<(), Failure> {
+    let [wanted] = args.credentials.as_slice() else {
+        return Err(Failure::Usage(
+            "a sealed message holds one credential; use one `get --seal-to` each".to_owned(),
+        ));
+    };
+    if wanted.prefix.is_some() {
+        return Err(Failure::Usage(
+            "a sealed message has no variables that a prefix could name; leave the prefix out"
+                .to_owned(),
+        ));
+    }
+    let mut ask = ask(args, wanted)?;
+    ask.inputs = args.inputs.read()?;
+    ask.seal_to = Some(recipient(key)?);
+    match &args.out {
+        Some(path) => check_target(path)?,
+        None => out.can_hand_over()?,
+    }
+    let received = client
+        .obtain(&ask, Sharing::Job, &[])
+        .await
+        .and_then(Obtained::into_members)
+        .map_err(|error| failure_of_exchange(error, client))?;
+    let message = received.sealed.as_deref().unwrap_or_default();
+    let handed_over = match &args.out {
+        Some(path) => write_private(
+            path,
+            format!(
+                "{message}
+"
+            )
+            .as_bytes(),
+        )
+        .map_err(Failure::from),
+        None => {
+            out.verbatim(message);
+            out.check()
+        }
+    };
+    if handed_over.is_err() {
+        give_back(client, &received, false, out).await;
+    }
+    handed_over
+}
+
+fn recipient(path: &Path) -> Result<RecipientKey, Failure> {
+    let text = Secret::new(read_input(path, MAX_KEY, PATIENCE)?);
+    RecipientKey::parse(text.expose().trim_ascii())
+        .map_err(|problem| Failure::Usage(format!("the key of `--seal-to` {problem}")))
+}
+
+fn ask(args: &Args, wanted: &Wanted) -> Result<Ask, Failure> {
+    let mut ask = Ask::new(&wanted.credential).map_err(Failure::usage)?;
+    ask.scopes.clone_from(&args.scopes);
+    ask.ttl.clone_from(&args.ttl);
+    Ok(ask)
 }
 
 async fn get(args: &Args, client: &Client, out: &mut Terminal) -> Result<(), Failure> {
@@ -133,9 +207,7 @@ async fn obtain<'a>(
         not_offered_first(&mut in_order, &offers, |wanted| wanted);
     }
     for wanted in in_order {
-        let mut ask = Ask::new(&wanted.credential).map_err(Failure::usage)?;
-        ask.scopes.clone_from(&args.scopes);
-        ask.ttl.clone_from(&args.ttl);
+        let mut ask = ask(args, wanted)?;
         ask.inputs.clone_from(&inputs);
         let received = client
             .obtain(&ask, Sharing::Job, &[format])
@@ -355,12 +427,12 @@ fn add_to_github_env(client: &Client, text: &Secret<String>) -> Result<(), Failu
     append().map_err(|error| FileError::new(path.clone(), "written", error).into())
 }
 
-fn formats() -> impl TypedValueParser<Value = &'static Format> {
+pub(super) fn formats() -> impl TypedValueParser<Value = &'static Format> {
     let names = PossibleValuesParser::new(FORMATS.iter().map(|format| format.name));
     names.try_map(|name| format::find(&name).ok_or("no such format"))
 }
 
-fn formats_help() -> String {
+pub(super) fn formats_help() -> String {
     let lines: Vec<String> = FORMATS
         .iter()
         .map(|format| format!("{:<11} {}", format.name, format.summary))
@@ -373,5 +445,8 @@ pub(super) fn ttl(text: &str) -> Result<String, String> {
     duration::parse(text).map(|life| format!("{}s", life.as_secs()))
 }
 
+/// Bytes of a file with a recipient's public key; a key may be shorter only.
+const MAX_KEY: u64 = 4 * 1024;
+const PATIENCE: Duration = Duration::from_secs(10);
 /// Bytes of a file that a credential is added to.
-const MAX_OUT: u64 = 1024 * 1024;
+pub(super) const MAX_OUT: u64 = 1024 * 1024;

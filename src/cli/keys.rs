@@ -1,4 +1,5 @@
-//! `hallpass keys generate|show`: a new root key; what is public of the one there is.
+//! `hallpass keys generate|show|recipient`: a new root key; what is public of the one there is; a new
+//! key pair for a recipient of sealed credentials.
 
 use std::io::{self, IsTerminal as _};
 use std::path::PathBuf;
@@ -12,12 +13,13 @@ use crate::audit::AuditPublicKey;
 use crate::client::write_private_new;
 use crate::clock::{Clock as _, SystemClock};
 use crate::credential::jwt::{Keys, SigningAlgorithm};
+use crate::credential::sealed::RecipientPrivateKey;
 use crate::rootkey::{RootKey, RootKeys};
 use crate::secret::Secret;
 use crate::text::escape;
 use crate::yaml::duration;
 
-/// Generates the root key and shows its public keys
+/// Generates the root key, shows its public keys, and makes keys of recipients
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(subcommand)]
@@ -28,6 +30,7 @@ pub struct Args {
 enum Command {
     Generate(GenerateArgs),
     Show(ShowArgs),
+    Recipient(RecipientArgs),
 }
 
 /// Generates a root key, the broker's only secret of its own
@@ -79,6 +82,20 @@ struct ShowArgs {
     output: Output,
 }
 
+/// Makes a key pair that credentials are sealed to, for `hallpass get --seal-to`
+///
+/// The private key is written to a file that only its owner can read. The public key is printed, as a
+/// JWK: pass it to the job. Make a new pair for each delivery.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:
+  hallpass keys recipient --out deploy.key > deploy.pub
+  hallpass unseal shop-db/migrate sealed.txt --key deploy.key")]
+struct RecipientArgs {
+    /// The file to create for the private key, with mode 0600
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+}
+
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Algorithm {
     #[value(name = "ES256")]
@@ -95,7 +112,30 @@ pub fn run(args: Args, out: &mut Terminal) -> Result<(), Failure> {
     match args.command {
         Command::Generate(args) => generate(&args, out),
         Command::Show(args) => show(&args, out),
+        Command::Recipient(args) => recipient(&args, out),
     }
+}
+
+fn recipient(args: &RecipientArgs, out: &mut Terminal) -> Result<(), Failure> {
+    out.can_hand_over()?;
+    let shown = escape(&args.out.display().to_string());
+    let key = RecipientPrivateKey::generate().map_err(Failure::local)?;
+    let text = key.to_jwk().map_err(Failure::local)?;
+    let text = Secret::new(format!("{}\n", text.expose()));
+    match write_private_new(&args.out, text.expose().as_bytes(), 0o600) {
+        Ok(true) => {}
+        Ok(false) => {
+            return Err(Failure::Local(format!(
+                "`{shown}` exists already and is not overwritten: what is sealed to its key could not be opened; choose another file"
+            )));
+        }
+        Err(error) => {
+            let problem = format!("`{shown}` cannot be written: {error}");
+            return Err(Failure::Local(problem));
+        }
+    }
+    out.verbatim(&key.public().to_jwk());
+    out.check()
 }
 
 fn generate(args: &GenerateArgs, out: &mut Terminal) -> Result<(), Failure> {

@@ -41,6 +41,7 @@ pub mod revoke;
 pub mod serve;
 mod table;
 pub mod target;
+pub mod unseal;
 mod version;
 mod wanted;
 mod wrap;
@@ -103,6 +104,7 @@ struct Cli {
 enum Command {
     Serve(serve::Args),
     Get(get::Args),
+    Unseal(unseal::Args),
     Exec(exec::Args),
     List(list::Args),
     Revoke(revoke::Args),
@@ -126,6 +128,7 @@ impl Command {
         match self {
             Self::Serve(args) => serve::run(args, out),
             Self::Get(args) => get::run(&args, out),
+            Self::Unseal(args) => unseal::run(&args, out),
             Self::Exec(args) => exec::run(&args, out),
             Self::List(args) => list::run(&args, out),
             Self::Revoke(args) => revoke::run(args, out),

@@ -8,11 +8,13 @@ use serde::{Deserialize, Deserializer};
 
 use crate::clock::Timestamp;
 use crate::credential::kind::{self, Form, Kind};
+use crate::credential::sealed;
 use crate::reason::Reason;
 use crate::secret::Secret;
 use crate::text::escape;
 use crate::wire::{CredentialAnswer, Refusal, TokenAnswer};
 
+use super::Ask;
 use super::connection::Answer;
 use super::error::ClientError;
 
@@ -37,6 +39,8 @@ pub struct Received {
     pub decision: String,
     /// An earlier step of the job asked for the same, and may be using it.
     pub is_repeat: bool,
+    /// The sealed message, in an answer that is sealed and nothing else.
+    pub sealed: Option<String>,
 }
 
 /// The members of a credential, by name, and which one is the secret.
@@ -90,6 +94,26 @@ impl Members {
         }
         Ok(Self {
             secret,
+            own: Vec::new(),
+            named,
+        })
+    }
+
+    /// The public members of a sealed answer. In place of the secret is the message.
+    fn read_sealed(
+        kind: &'static Kind,
+        message: &str,
+        mut sent: BTreeMap<String, Value>,
+    ) -> Result<Self, String> {
+        let mut named = BTreeMap::new();
+        for member in kind.members {
+            if let Some(value) = sent.remove(member.name) {
+                check(member.name, member.form, &value)?;
+                named.insert(member.name, value);
+            }
+        }
+        Ok(Self {
+            secret: Secret::new(message.to_owned()),
             own: Vec::new(),
             named,
         })
@@ -179,11 +203,30 @@ fn check(name: &str, form: Form, value: &Value) -> Result<(), String> {
 impl Received {
     /// Reads the answer of the token endpoint to a request for `asked`.
     pub(super) fn parse(answer: &Answer, asked: &str) -> Result<Self, ClientError> {
-        let wrong = |problem: String| ClientError::Answer {
-            who: answer.who,
-            problem,
-        };
         let raw: TokenAnswer<Secret<String>, BTreeMap<String, Value>> = parse_json(answer)?;
+        let says_sealed = raw.issued_token_type == sealed::URN;
+        Self::read(raw.hallpass, raw.access_token, says_sealed, asked).map_err(|problem| {
+            ClientError::Answer {
+                who: answer.who,
+                problem,
+            }
+        })
+    }
+
+    /// Reads what is inside a sealed message to somebody who expects `asked`.
+    pub(super) fn read_unsealed(
+        answer: CredentialAnswer<Secret<String>, BTreeMap<String, Value>>,
+        asked: &str,
+    ) -> Result<Self, String> {
+        Self::read(answer, Secret::new(String::new()), false, asked)
+    }
+
+    fn read(
+        answer: CredentialAnswer<Secret<String>, BTreeMap<String, Value>>,
+        access_token: Secret<String>,
+        says_sealed: bool,
+        asked: &str,
+    ) -> Result<Self, String> {
         let CredentialAnswer {
             mut credential,
             expires_at,
@@ -192,29 +235,35 @@ impl Received {
             policy_url,
             policies_revision,
             decision,
-        } = raw.hallpass;
+        } = answer;
         let mut text = |name: &str| match credential.remove(name) {
             Some(Value::Text(text)) => Ok(text),
-            Some(Value::List(_) | Value::Number(_) | Value::Nothing) | None => Err(wrong(format!(
-                "`{name}` of `hallpass.credential` is no text"
-            ))),
+            Some(Value::List(_) | Value::Number(_) | Value::Nothing) | None => {
+                Err(format!("`{name}` of `hallpass.credential` is no text"))
+            }
         };
         let (name, kind) = (text("name")?, text("kind")?);
         let name = name.expose().clone();
         if name != asked {
-            return Err(wrong(format!(
+            return Err(format!(
                 "it is for credential `{}`, expected `{}`",
                 escape(&name),
                 escape(asked)
-            )));
+            ));
         }
         let expires_at = expires_at
             .parse::<jiff::Timestamp>()
             .map(|time| Timestamp::from_unix(time.as_second()))
-            .map_err(|_| wrong("`expires_at` is not a time of RFC 3339".to_owned()))?;
+            .map_err(|_| "`expires_at` is not a time of RFC 3339".to_owned())?;
         let kind = kind::find(kind.expose())
-            .ok_or_else(|| wrong("its kind is not known to this version of hallpass".to_owned()))?;
-        let members = Members::read(kind, raw.access_token, credential).map_err(wrong)?;
+            .ok_or_else(|| "its kind is not known to this version of hallpass".to_owned())?;
+        let sealed = says_sealed
+            .then(|| sealed_message(kind, &access_token, &mut credential))
+            .flatten();
+        let members = match &sealed {
+            Some(message) => Members::read_sealed(kind, message, credential)?,
+            None => Members::read(kind, access_token, credential)?,
+        };
         let received = Self {
             name,
             kind,
@@ -226,15 +275,28 @@ impl Received {
             policies_revision,
             decision,
             is_repeat: false,
+            sealed,
         };
-        received.check_texts().map_err(wrong)?;
+        received.check_texts()?;
         Ok(received)
+    }
+
+    /// Whether it is sealed to the recipient of this request, or is not where there is none.
+    pub(super) fn is_sealed_as(&self, ask: &Ask) -> bool {
+        let addressee = self.sealed.as_deref().map(sealed::addressee);
+        match (&ask.seal_to, addressee) {
+            (None, None) => true,
+            (Some(key), Some(Some(addressee))) => addressee == key.thumbprint(),
+            (Some(_), None | Some(None)) | (None, Some(_)) => false,
+        }
     }
 
     /// Everything in it that no log may show.
     #[must_use]
     pub fn secrets(&self) -> Vec<&Secret<String>> {
-        std::iter::once(self.members.secret())
+        let secret = self.sealed.is_none().then(|| self.members.secret());
+        secret
+            .into_iter()
             .chain(&self.members.own)
             .chain(self.lease.as_ref())
             .collect()
@@ -269,6 +331,22 @@ impl Received {
             .map_or(Ok(()), |(name, _)| {
                 Err(format!("`{name}` holds a control character"))
             })
+    }
+}
+
+/// The message of an answer that is sealed and nothing else: the same twice, and no secret beside it.
+fn sealed_message(
+    kind: &Kind,
+    access_token: &Secret<String>,
+    sent: &mut BTreeMap<String, Value>,
+) -> Option<String> {
+    let mut hidden = kind.members.iter().filter(|member| !member.is_public());
+    let is_beside = hidden.any(|member| sent.contains_key(member.name));
+    match sent.remove(sealed::MEMBER) {
+        Some(Value::Text(message)) if !is_beside && message.expose() == access_token.expose() => {
+            Some(message.expose().clone())
+        }
+        Some(Value::Text(_) | Value::List(_) | Value::Number(_) | Value::Nothing) | None => None,
     }
 }
 

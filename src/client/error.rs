@@ -74,6 +74,16 @@ pub enum ClientError {
         /// What happened at the last attempt.
         problem: String,
     },
+    /// A sealed answer was requested, and this is not it, or none was and this is one.
+    #[error(
+        "the answer is not sealed as requested, so it is not used{}: the broker is too old for sealed delivery, or something in between changed the request",
+        if *.revoked { "; its credential is revoked".to_owned() } else { format!("; its credential expires at {expires_at}") }
+    )]
+    NotSealedAsAsked {
+        /// Its credential was revoked.
+        revoked: bool,
+        expires_at: String,
+    },
     /// Somebody answered what no broker says.
     #[error("{who} returned an unexpected response: {problem}")]
     Answer {

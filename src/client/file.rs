@@ -114,7 +114,10 @@ pub fn write_private_new(path: &Path, contents: &[u8], mode: u32) -> io::Result<
 
 /// Reads a file that only we can have written: a plain file of ours that others cannot read, and no
 /// link to one. At most `limit` bytes.
-pub(super) fn read_private(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+///
+/// # Errors
+/// It is not such a file, or is longer.
+pub fn read_private(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     let file = open_at_once(path, OFlag::O_NOFOLLOW)?;
     let metadata = file.metadata()?;
     if !(metadata.is_file() && is_private(&metadata)) {

@@ -151,7 +151,10 @@ impl StateFile {
         let asked = [broker.as_str(), &ask.credential, &scopes, ttl];
         let inputs = ask.inputs.iter();
         let inputs = inputs.flat_map(|(name, value)| ["input", name.as_str(), value.as_str()]);
-        let parts = asked.into_iter().chain(inputs).chain(job.iter().copied());
+        let recipient = ask.seal_to.iter();
+        let recipient = recipient.flat_map(|key| ["sealed to", key.thumbprint()]);
+        let parts = asked.into_iter().chain(inputs).chain(recipient);
+        let parts = parts.chain(job.iter().copied());
         let mut hash = digest::Context::new(&digest::SHA256);
         length_prefix::update_with(parts, |bytes| hash.update(bytes));
         Self(HEXLOWER.encode(hash.finish().as_ref()))

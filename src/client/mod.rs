@@ -11,6 +11,7 @@ use tokio::sync::OnceCell;
 use url::form_urlencoded;
 
 use crate::clock::Clock;
+use crate::credential::sealed::{self, RecipientKey};
 use crate::secret::Secret;
 use crate::text::escape;
 use crate::wire::{Explanation, LONGEST_NAME, LeaseState, Offers, RevokeAnswer};
@@ -30,17 +31,21 @@ mod run_file;
 pub mod source;
 pub mod ssh;
 mod token;
+mod unseal;
 
 pub use address::{AddressError, BrokerAddress};
 pub use answer::{Members, Received, Value};
 pub use ca::ca_file;
 pub use connection::{Connection, Deadline, Proxy, TransportSettings};
 pub use error::ClientError;
-pub use file::{FileError, check_target, read_bounded, read_own, write_private, write_private_new};
+pub use file::{
+    FileError, check_target, read_bounded, read_own, read_private, write_private, write_private_new,
+};
 pub use obtain::Obtained;
 pub use run_file::RunFile;
 pub use source::{Environment, Source, SourceError};
 pub use token::IdToken;
+pub use unseal::{UnsealError, unseal};
 
 use answer::{parse_json, success};
 use connection::{Answer, Request};
@@ -92,6 +97,8 @@ pub struct Ask {
     pub ttl: Option<String>,
     /// What the credential's kind takes from a request, by name.
     pub inputs: BTreeMap<String, String>,
+    /// The recipient that the answer is sealed to.
+    pub seal_to: Option<RecipientKey>,
 }
 
 impl Ask {
@@ -113,6 +120,7 @@ impl Ask {
             scopes: Vec::new(),
             ttl: None,
             inputs: BTreeMap::new(),
+            seal_to: None,
         })
     }
 }
@@ -382,12 +390,40 @@ impl Client {
         if let Some(ttl) = &ask.ttl {
             parameters.push(("ttl", ttl));
         }
+        let recipient = ask.seal_to.as_ref().map(RecipientKey::to_jwk);
+        if let Some(recipient) = &recipient {
+            parameters.push((sealed::PARAMETER, recipient));
+        }
         let inputs = ask.inputs.iter();
         parameters.extend(inputs.map(|(name, value)| (name.as_str(), value.as_str())));
         let request = Request::post(BROKER, self.broker.route("/token"), FORM, form(&parameters))
             .secret_header("idempotency-key", pair.key.expose())?;
         let answer: Answer = success(self.connection.send(&request, deadline).await?)?;
-        Received::parse(&answer, &ask.credential)
+        let received = Received::parse(&answer, &ask.credential)?;
+        if received.is_sealed_as(ask) {
+            return Ok(received);
+        }
+        // Something in between removed the parameter or replaced the answer.
+        let revoked = match &received.lease {
+            Some(lease) => self.revoke(lease).await.is_ok(),
+            None => false,
+        };
+        Err(ClientError::NotSealedAsAsked {
+            revoked,
+            expires_at: received.expires_at.to_string(),
+        })
+    }
+
+    /// The keys that the broker signs with, as it publishes them: a JWKS.
+    ///
+    /// # Errors
+    /// The broker cannot be reached, or names itself otherwise (T-108).
+    pub async fn published_keys(&self) -> Result<Vec<u8>, ClientError> {
+        let deadline = self.connection.deadline(self.patience);
+        self.check_issuer_until(deadline).await?;
+        let request = Request::get(BROKER, self.broker.route("/.well-known/jwks.json"));
+        let answer = success(self.connection.send(&request, deadline).await?)?;
+        Ok(answer.body.expose().clone())
     }
 }
 

@@ -61,6 +61,12 @@ impl Client {
                 key: None,
             });
         }
+        if ask.seal_to.is_some() {
+            return Err(ClientError::Setting(format!(
+                "`{}` is a certificate for a key pair, and the recipient must make that pair: pass its public half with `--input {PUBLIC_KEY}=@FILE`",
+                ask.credential
+            )));
+        }
         let key = RunKey::generate()?;
         let mut ask = ask.clone();
         ask.inputs.insert(PUBLIC_KEY.to_owned(), key.public_line()?);

@@ -150,6 +150,12 @@ impl Member {
         matches!(self.secrecy, Secrecy::Secret)
     }
 
+    /// Whether it may be shown.
+    #[must_use]
+    pub const fn is_public(&self) -> bool {
+        matches!(self.secrecy, Secrecy::Public)
+    }
+
     /// A public member that is always present.
     #[must_use]
     pub const fn public(name: &'static str, form: Form) -> Self {

@@ -19,6 +19,7 @@ pub mod database;
 pub mod jwt;
 pub mod kind;
 mod member;
+pub mod sealed;
 pub mod ssh;
 pub mod target;
 

@@ -54,6 +54,8 @@ pub(super) struct Verdict {
     /// The public ID of the credential: the login's name, the token's `jti` or the certificate's serial
     /// number.
     pub(super) lease: Option<String>,
+    /// The thumbprint of the key that the answer is sealed to.
+    pub(super) sealed_to: Option<String>,
 }
 
 impl Verdict {
@@ -64,6 +66,7 @@ impl Verdict {
             credential: None,
             policy: None,
             lease: None,
+            sealed_to: None,
         }
     }
 }

@@ -9,6 +9,7 @@ use super::answer::{Answer, Context, Reply};
 use super::request::{self, RequestError};
 use super::{Shared, body, token};
 use crate::credential::kind;
+use crate::credential::sealed::{self, RecipientKey, RecipientKeyError};
 use crate::exchange;
 use crate::policy::parse::MAX_NAME;
 use crate::policy::{Ask, Inputs};
@@ -22,7 +23,7 @@ pub(super) async fn post(
     context: Context,
     asked: Asked,
 ) -> Answer {
-    let shape = |granted: &_| Reply::ok(&token::describe(granted));
+    let shape = |granted: &_, sealed: Option<&str>| Reply::ok(&token::describe(granted, sealed));
     match read(asked, &context) {
         Ok(request) => token::grant(&shared, request, shape).await,
         Err(error) => error.into(),
@@ -41,6 +42,7 @@ fn read(asked: Asked, context: &Context) -> Result<exchange::Request, RequestErr
             scopes: asked.scopes,
             ttl: asked.ttl,
             inputs: asked.inputs,
+            seal_to: asked.seal_to,
         },
         kind: None,
         resource: None,
@@ -56,6 +58,7 @@ pub(super) struct Asked {
     pub(super) scopes: Option<Vec<String>>,
     pub(super) ttl: Option<Duration>,
     pub(super) inputs: Inputs,
+    pub(super) seal_to: Option<Arc<RecipientKey>>,
     pub(super) key: Option<IdempotencyKey>,
 }
 
@@ -79,6 +82,7 @@ impl FromRequest<Arc<Shared>> for Asked {
             scopes: object.get("scopes").map(scopes).transpose()?,
             ttl: object.get("ttl").map(ttl).transpose()?,
             inputs: object.get("inputs").map_or(Ok(Inputs::new()), inputs)?,
+            seal_to: object.get(sealed::PARAMETER).map(recipient).transpose()?,
             key,
         })
     }
@@ -90,7 +94,7 @@ fn refuse_unknown(object: &Object) -> Result<(), RequestError> {
         Ok(())
     } else {
         Err(RequestError::Json(
-            "it has a member other than credential, ttl, scopes and inputs".to_owned(),
+            "it has a member other than credential, ttl, scopes, inputs and response_encryption_jwk".to_owned(),
         ))
     }
 }
@@ -148,6 +152,15 @@ fn inputs(value: &Value) -> Result<Inputs, RequestError> {
     Ok(inputs)
 }
 
+fn recipient(value: &Value) -> Result<Arc<RecipientKey>, RequestError> {
+    request::recipient(match value {
+        Value::Object(key) => RecipientKey::of(key),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Text(_) | Value::List(_) => {
+            Err(RecipientKeyError::NotAnObject)
+        }
+    })
+}
+
 fn ttl(value: &Value) -> Result<Duration, RequestError> {
     match value {
         Value::Text(text) => request::ttl(text),
@@ -156,10 +169,10 @@ fn ttl(value: &Value) -> Result<Duration, RequestError> {
     }
 }
 
-/// Four members, one of them a list and one an object: far less than a token or a key set may hold.
+/// Five members, one of them a list and two objects: far less than a token or a key set may hold.
 const LIMITS: json::Limits = json::Limits {
     depth: 4,
     values: 512,
     ..json::Limits::for_bytes(256 << 10)
 };
-const MEMBERS: [&str; 4] = ["credential", "ttl", "scopes", "inputs"];
+const MEMBERS: [&str; 5] = ["credential", "ttl", "scopes", "inputs", sealed::PARAMETER];

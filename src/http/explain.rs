@@ -23,6 +23,7 @@ pub(super) async fn post(
         scopes: asked.scopes,
         ttl: asked.ttl,
         inputs: asked.inputs,
+        seal_to: asked.seal_to,
     });
     let (id, token) = (context.id.as_str(), &asked.subject_token);
     let exchange = &shared.exchange;

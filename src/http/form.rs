@@ -9,7 +9,7 @@ use axum::extract::{FromRequest, Request};
 
 use super::request::{self, RequestError};
 use super::{Shared, body};
-use crate::credential::kind;
+use crate::credential::{kind, sealed};
 
 /// The parameters of an `application/x-www-form-urlencoded` body, decoded.
 ///
@@ -162,7 +162,7 @@ fn hex(byte: u8) -> Option<u8> {
 const MAX_PARAMETERS: usize = 64;
 
 /// Every parameter we read or refuse.
-const PARAMETERS: [&str; 13] = [
+const PARAMETERS: [&str; 14] = [
     "grant_type",
     "subject_token",
     "subject_token_type",
@@ -173,6 +173,7 @@ const PARAMETERS: [&str; 13] = [
     "resource",
     "scope",
     "ttl",
+    sealed::PARAMETER,
     "token",
     "token_type_hint",
     "client_id",

@@ -102,6 +102,7 @@ impl Line {
                     credential = verdict.credential.as_deref().map(escape),
                     policy = verdict.policy.as_deref().map(escape),
                     lease = verdict.lease.as_deref().map(escape),
+                    sealed_to = verdict.sealed_to.as_deref(),
                     detail = verdict.detail.as_deref().map(escape),
                     duration_ms,
                     "request"

@@ -1,5 +1,6 @@
 //! Validates a request before its subject token is read; defines `RequestError`.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::FromRequestParts;
@@ -7,6 +8,7 @@ use http::request::Parts;
 use http::{HeaderMap, header};
 
 use crate::credential::kind::Input;
+use crate::credential::sealed::{self, PARAMETER, RecipientKey, RecipientKeyError};
 use crate::policy::Inputs;
 use crate::reason::{Class, Reason};
 use crate::replay::IdempotencyKey;
@@ -73,6 +75,12 @@ pub enum RequestError {
         name: &'static str,
         summary: &'static str,
     },
+    #[error("`{PARAMETER}` {0}")]
+    Recipient(#[from] RecipientKeyError),
+    #[error(
+        "this broker is built without sealed delivery, so it refuses `{PARAMETER}` instead of answering unsealed; see docs/sealed.md"
+    )]
+    Sealed,
     #[error("`scope` has a character that is not allowed in a scope (RFC 6749 section 3.3)")]
     Scope,
     #[error(
@@ -125,6 +133,8 @@ impl RequestError {
             Self::TokenType { .. } => Reason::RequestTokenType,
             Self::Target(_) => Reason::RequestTarget,
             Self::Inputs | Self::InputText | Self::InputLine { .. } => Reason::RequestInput,
+            Self::Recipient(_) => Reason::RequestEncryptionJwk,
+            Self::Sealed => Reason::RequestSealed,
             Self::Scope | Self::NoScope { .. } => Reason::RequestScope,
             Self::Ttl | Self::TtlUnit(_) => Reason::RequestTtl,
             Self::Key(_) => Reason::RequestIdempotencyKey,
@@ -219,6 +229,17 @@ pub(super) fn check_inputs(inputs: &Inputs) -> Result<(), RequestError> {
         Err(RequestError::Inputs)
     } else {
         Ok(())
+    }
+}
+
+/// The key to seal to. A build that cannot seal refuses the request, whatever the key.
+pub(super) fn recipient(
+    key: Result<RecipientKey, RecipientKeyError>,
+) -> Result<Arc<RecipientKey>, RequestError> {
+    if sealed::IS_BUILT_IN {
+        Ok(Arc::new(key?))
+    } else {
+        Err(RequestError::Sealed)
     }
 }
 

@@ -1,15 +1,17 @@
 //! The token endpoint (RFC 8693): form to `exchange::Request`, credential to JSON.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::State;
 use serde_json::{Map, Value};
 
-use super::answer::{Answer, Context, Reply, Verdict};
+use super::answer::{Answer, Context, Refusal, Reply, Verdict};
 use super::form::Form;
 use super::request::{self, Repeatable, RequestError};
 use super::{Shared, error};
 use crate::credential::kind::{self, Input, KINDS, Kind};
+use crate::credential::sealed::{self, RecipientKey, SealError};
 use crate::exchange;
 use crate::policy::parse::{MAX_NAME, MAX_RESOURCE, is_resource};
 use crate::policy::{Ask, Inputs, PolicySet};
@@ -31,32 +33,69 @@ pub(super) async fn post(
     drop(form);
     match read {
         Ok((request, wanted)) => {
-            let shape = |granted: &_| Reply::ok(&form_answer(granted, wanted));
+            let shape =
+                |granted: &_, sealed: Option<&_>| Reply::ok(&form_answer(granted, wanted, sealed));
             grant(&shared, request, shape).await
         }
         Err(error) => error.into(),
     }
 }
 
-/// Asks the exchange; `shape` writes what was granted as the endpoint's answer.
+/// Asks the exchange; `shape` writes what was granted as the endpoint's answer, with the sealed
+/// message where one was requested.
 pub(super) async fn grant(
     shared: &Shared,
     request: exchange::Request,
-    shape: impl FnOnce(&exchange::Granted) -> Reply + Send,
+    shape: impl FnOnce(&exchange::Granted, Option<&str>) -> Reply + Send,
 ) -> Answer {
+    let (id, recipient) = (request.id.clone(), request.ask.seal_to.clone());
     match shared.exchange.exchange(request).await {
         Ok(granted) => {
-            let mut reply = shape(&granted);
+            let sealed = recipient.as_ref().map(|key| seal(shared, &granted, key));
+            let sealed = match sealed.transpose() {
+                Ok(sealed) => sealed,
+                Err(error) => return withhold(shared, &granted, &id, error).await.into(),
+            };
+            let mut reply = shape(&granted, sealed.as_deref());
             reply.verdict = Verdict {
                 credential: Some(granted.credential.definition.name.clone()),
                 policy: Some(granted.policy.clone()),
                 lease: Some(granted.credential.public_id.clone()),
+                sealed_to: recipient.map(|key| key.thumbprint().to_owned()),
                 ..Verdict::new(Reason::Success)
             };
             reply.into()
         }
         Err(refused) => error::refusal(&refused, shared.disclosure).into(),
     }
+}
+
+fn seal(
+    shared: &Shared,
+    granted: &exchange::Granted,
+    recipient: &RecipientKey,
+) -> Result<String, SealError> {
+    let (keys, expires_at) = (&shared.signing, granted.credential.expires_at);
+    let answer = describe(granted, None);
+    sealed::seal(&answer, recipient, keys, expires_at, shared.clock.now())
+}
+
+/// An answer that could not be sealed is not given unsealed: its credential is revoked.
+async fn withhold(
+    shared: &Shared,
+    granted: &exchange::Granted,
+    id: &str,
+    error: SealError,
+) -> Refusal {
+    if let Some(lease) = &granted.credential.lease {
+        let revoked = shared.exchange.revoke(lease, id, Duration::ZERO).await;
+        if revoked.is_err() {
+            // The log of the revocation says so, and the credential expires.
+        }
+    }
+    let mut refusal = Refusal::bug(Reason::BugSeal);
+    refusal.verdict.detail = Some(error.to_string());
+    refusal
 }
 
 fn read(
@@ -83,6 +122,10 @@ fn read(
             scopes: form.one("scope")?.map(request::scopes).transpose()?,
             ttl: form.one("ttl")?.map(request::ttl).transpose()?,
             inputs: inputs(form, KINDS.iter().flat_map(|kind| kind.inputs))?,
+            seal_to: form
+                .one(sealed::PARAMETER)?
+                .map(|text| request::recipient(RecipientKey::parse(text.as_bytes())))
+                .transpose()?,
         },
         kind: wanted.map(|wanted| wanted.kind.name),
         resource: target.resource.map(str::to_owned),
@@ -227,10 +270,11 @@ impl<'a> TargetParameter<'a> {
 
 /// RFC 8693 section 2.2.1, and our member `hallpass`.
 /// `issued_token_type` is what the request asked for by name, since clients compare the two.
-fn form_answer(
-    granted: &exchange::Granted,
+fn form_answer<'a>(
+    granted: &'a exchange::Granted,
     wanted: Option<TokenType>,
-) -> wire::TokenAnswer<&str, Map<String, Value>> {
+    sealed: Option<&'a str>,
+) -> wire::TokenAnswer<&'a str, Map<String, Value>> {
     let (kind, members) = (
         granted.credential.definition.kind,
         &granted.credential.members,
@@ -240,23 +284,37 @@ fn form_answer(
         let scopes: Vec<&str> = scopes.iter().filter_map(Value::as_str).collect();
         scopes.join(" ")
     });
+    let unsealed = (
+        members.secret().expose().as_str(),
+        wanted.map_or(kind.urn, |wanted| wanted.urn),
+        kind.token_type,
+    );
+    let (access_token, issued_token_type, token_type) = match sealed {
+        Some(message) => (message, sealed::URN, sealed::TOKEN_TYPE),
+        None => unsealed,
+    };
     wire::TokenAnswer {
-        access_token: members.secret().expose().as_str(),
-        issued_token_type: wanted.map_or(kind.urn, |wanted| wanted.urn).to_owned(),
-        token_type: kind.token_type.to_owned(),
+        access_token,
+        issued_token_type: issued_token_type.to_owned(),
+        token_type: token_type.to_owned(),
         expires_in: granted.expires_in,
         scope,
-        hallpass: describe(granted),
+        hallpass: describe(granted, sealed),
     }
 }
 
-/// The member `hallpass` of the form's answer, and the whole answer of the JSON endpoint.
-pub(super) fn describe(
-    granted: &exchange::Granted,
-) -> wire::CredentialAnswer<&str, Map<String, Value>> {
+/// The member `hallpass` of the form's answer, and the whole answer of the JSON endpoint. With a
+/// sealed message, that stands in place of the secret members.
+pub(super) fn describe<'a>(
+    granted: &'a exchange::Granted,
+    sealed: Option<&str>,
+) -> wire::CredentialAnswer<&'a str, Map<String, Value>> {
     let credential = &granted.credential;
     let definition = &credential.definition;
     let mut members = credential.members.expose();
+    if let Some(message) = sealed {
+        members = sealed::replace_secrets(definition.kind, members, message);
+    }
     members.insert("kind".to_owned(), definition.kind.name.into());
     members.insert("name".to_owned(), definition.name.as_str().into());
     wire::CredentialAnswer {

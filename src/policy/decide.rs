@@ -81,6 +81,7 @@ impl PolicySet {
             scopes: chosen.scopes(ask),
             ttl: chosen.ttl,
             inputs: ask.inputs.clone(),
+            seal_to: ask.seal_to.clone(),
             policy: chosen.policy.name.clone(),
             policy_url: self.policy_url(chosen.policy),
             revision: self.revision().to_owned(),

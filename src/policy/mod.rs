@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::credential::kind::{Definition, Kind};
+use crate::credential::sealed::RecipientKey;
 use crate::provider::Job;
 use crate::yaml::Place;
 
@@ -47,6 +48,8 @@ pub struct Ask {
     pub ttl: Option<Duration>,
     /// The inputs for the credential's kind.
     pub inputs: Inputs,
+    /// The key that the answer is sealed to. It decides nothing.
+    pub seal_to: Option<Arc<RecipientKey>>,
 }
 
 /// The inputs of a request, by name.
@@ -306,6 +309,7 @@ pub struct Permit {
     scopes: Vec<String>,
     ttl: Duration,
     inputs: Inputs,
+    seal_to: Option<Arc<RecipientKey>>,
     policy: String,
     policy_url: Option<String>,
     revision: String,
@@ -340,6 +344,12 @@ impl Permit {
     #[must_use]
     pub const fn inputs(&self) -> &Inputs {
         &self.inputs
+    }
+
+    /// The key that the answer is sealed to.
+    #[must_use]
+    pub fn seal_to(&self) -> Option<&RecipientKey> {
+        self.seal_to.as_deref()
     }
 
     /// The policy that grants it.

@@ -335,6 +335,10 @@ fn ask_digest(permit: &Permit) -> [u8; 32] {
         let inputs = permit.inputs().iter();
         parts.extend(inputs.flat_map(|(name, value)| [name.as_bytes(), value.as_bytes()]));
     }
+    if let Some(recipient) = permit.seal_to() {
+        // No input has a name with this byte.
+        parts.extend([&b"\0sealed"[..], recipient.thumbprint().as_bytes()]);
+    }
     hash(&parts)
 }
 

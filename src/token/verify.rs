@@ -48,6 +48,27 @@ pub fn verify_jws(
     Ok(token.unverified_payload)
 }
 
+/// Checks a compact JWS like [`verify_jws`], of at most `longest` bytes, whose `typ` must be exactly
+/// `token_type`.
+///
+/// # Errors
+/// The first rule that the token breaks.
+pub fn verify_typed_jws(
+    text: &str,
+    longest: usize,
+    token_type: &str,
+    keys: &KeySet,
+    algorithms: &[Algorithm],
+) -> Result<Vec<u8>, VerifyError> {
+    let token = UnverifiedToken::parse_up_to(text, longest)?;
+    check_algorithm(&token, algorithms)?;
+    if !token.has_type(token_type) {
+        return Err(VerifyError::Type);
+    }
+    check_signature(&token, choose_key(&token, keys, |_| false)?)?;
+    Ok(token.unverified_payload)
+}
+
 /// An additional rule for the key sets of issuers.
 pub trait KeyRule: Send + Sync + fmt::Debug {
     /// Checks the key set of an issuer.

@@ -20,6 +20,7 @@ mod properties;
 mod provider;
 mod reload;
 mod replay;
+mod sealed;
 mod ssh;
 mod support;
 mod verification;

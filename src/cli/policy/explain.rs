@@ -148,6 +148,7 @@ fn ask(args: &Args) -> Result<Ask, Failure> {
         scopes: (!args.scopes.is_empty()).then(|| args.scopes.clone()),
         ttl,
         inputs: args.inputs.read()?,
+        ..Ask::default()
     })
 }
 

@@ -8,7 +8,7 @@ use crate::cli::job::JobFile;
 use crate::cli::{Failure, Terminal};
 use crate::clock::{Clock as _, SystemClock};
 use crate::policy::decide::{Verdict, when_block};
-use crate::policy::{Ask, CredentialDefinition, Inputs, LoadOptions, PolicySet, grant_to_yaml};
+use crate::policy::{Ask, CredentialDefinition, LoadOptions, PolicySet, grant_to_yaml};
 use crate::provider::Facts;
 use crate::text::escape;
 use crate::yaml::diagnostic::{Severity, nearest};
@@ -140,9 +140,7 @@ fn check(args: &Args, text: &str, facts: &Facts, out: &mut Terminal) -> Result<(
     }
     let ask = Ask {
         credential: args.credential.clone(),
-        scopes: None,
-        ttl: None,
-        inputs: Inputs::default(),
+        ..Ask::default()
     };
     let decision = loaded.set.explain(facts, &ask, SystemClock::new().now());
     if let Verdict::Denied(cause) = &decision.verdict {

@@ -17,6 +17,7 @@ use super::rs256::Rs256Keys;
 use super::signing_key::SigningKey;
 use crate::clock::Timestamp;
 use crate::rootkey::{RingKey, RootKeys};
+use crate::secret::Secret;
 
 /// The algorithms a derived key may sign with. An RS256 key cannot be derived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -152,6 +153,19 @@ impl Keys {
         let active = held.active.iter().find(|(epoch, _)| *epoch == wanted);
         let (_, key) = active.ok_or(KeysError::Withdrawn)?;
         Ok(Arc::clone(key))
+    }
+
+    /// Signs something that is not an access token, with the derived key of now.
+    ///
+    /// # Errors
+    /// The cryptographic library refuses a key.
+    pub(crate) fn sign_as(
+        &self,
+        token_type: &str,
+        claims: &[u8],
+        now: Timestamp,
+    ) -> Result<Secret<String>, KeysError> {
+        self.signer(now, now)?.sign_as(token_type, claims)
     }
 
     /// The key of the settings that signs with RS256.

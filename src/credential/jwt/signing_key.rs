@@ -25,9 +25,11 @@ use crate::secret::Secret;
 /// A key pair ready to sign.
 pub(super) struct SigningKey {
     kid: String,
+    algorithm: Algorithm,
     /// Its public half, with exactly the public members (T-87).
     public: Jwk,
-    /// The encoded JOSE header and a dot: `alg` and `kid` are the key's, never a caller's.
+    /// The encoded JOSE header of access tokens and a dot: `alg` and `kid` are the key's, never a
+    /// caller's.
     header: String,
     pair: JwtKeyPair,
 }
@@ -67,14 +69,11 @@ impl SigningKey {
             key_id: Some(kid.clone()),
             ..CommonParameters::default()
         };
-        let mut header = Header::new(algorithm);
-        header.typ = Some("at+jwt".to_owned());
-        header.kid = Some(kid.clone());
-        let header = serde_json::to_vec(&header).map_err(|_| KeysError::Crypto)?;
         Ok(Self {
+            header: header(algorithm, &kid, "at+jwt")?,
             kid,
+            algorithm,
             public,
-            header: BASE64URL_NOPAD.encode(&header) + ".",
             pair,
         })
     }
@@ -94,21 +93,40 @@ impl SigningKey {
         matches!(self.pair, JwtKeyPair::Rs256(_))
     }
 
-    /// The compact serialisation (RFC 7515 section 3.1) of a token with these claims.
+    /// The compact serialisation (RFC 7515 section 3.1) of an access token with these claims.
     pub(super) fn sign(&self, claims: &[u8]) -> Result<Secret<String>, KeysError> {
+        self.sign_under(&self.header, claims)
+    }
+
+    /// The same with another `typ`, so that it cannot pass for an access token.
+    pub(super) fn sign_as(
+        &self,
+        token_type: &str,
+        claims: &[u8],
+    ) -> Result<Secret<String>, KeysError> {
+        self.sign_under(&header(self.algorithm, &self.kid, token_type)?, claims)
+    }
+
+    fn sign_under(&self, header: &str, claims: &[u8]) -> Result<Secret<String>, KeysError> {
         // Room for both encodings and an ECDSA or Ed25519 signature, so that nothing moves.
-        let room = self
-            .header
-            .len()
-            .saturating_add(claims.len().saturating_mul(2));
+        let room = header.len().saturating_add(claims.len().saturating_mul(2));
         let mut token = String::with_capacity(room.saturating_add(128));
-        token.push_str(&self.header);
+        token.push_str(header);
         BASE64URL_NOPAD.encode_append(claims, &mut token);
         let signature = self.pair.sign(token.as_bytes())?;
         token.push('.');
         token.push_str(&signature);
         Ok(Secret::new(token))
     }
+}
+
+/// An encoded JOSE header and a dot.
+fn header(algorithm: Algorithm, kid: &str, token_type: &str) -> Result<String, KeysError> {
+    let mut header = Header::new(algorithm);
+    header.typ = Some(token_type.to_owned());
+    header.kid = Some(kid.to_owned());
+    let header = serde_json::to_vec(&header).map_err(|_| KeysError::Crypto)?;
+    Ok(BASE64URL_NOPAD.encode(&header) + ".")
 }
 
 impl fmt::Debug for SigningKey {

@@ -92,6 +92,7 @@ fn ask(yaml: &NodeReader<'_>, node: &Node, what: &str) -> Option<Ask> {
         scopes,
         ttl,
         inputs,
+        ..Ask::default()
     })
 }
 

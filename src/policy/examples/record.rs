@@ -12,9 +12,7 @@ use super::files::ENDING;
 use super::{Because, Coverage, Example, Found, decide, read, value_for};
 use crate::clock::Timestamp;
 use crate::policy::pattern::{Observed, Pattern};
-use crate::policy::{
-    Ask, Block, Condition, CredentialDefinition, Inputs, Policy, PolicySet, Subject,
-};
+use crate::policy::{Ask, Block, Condition, CredentialDefinition, Policy, PolicySet, Subject};
 use crate::provider::{Fact, FactValue, ORDINARY_TRIGGERS, Reader};
 use crate::text::escape;
 use crate::yaml::diagnostic::{Diagnostics, Problems, Source};
@@ -152,9 +150,7 @@ impl<'a> Draft<'a> {
         let facts = facts.map_err(|problem| format!("no job could be made: it {problem}"))?;
         let ask = Ask {
             credential: self.credential.name.clone(),
-            scopes: None,
-            ttl: None,
-            inputs: Inputs::default(),
+            ..Ask::default()
         };
         let (found, _) = decide(self.set, &facts, &ask, now);
         self.check(&found)?;

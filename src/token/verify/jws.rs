@@ -25,13 +25,16 @@ pub(super) struct UnverifiedToken<'a> {
 }
 
 impl<'a> UnverifiedToken<'a> {
+    /// A token of the usual size.
+    pub(super) fn parse(text: &'a str) -> Result<Self, VerifyError> {
+        Self::parse_up_to(text, LONGEST_TOKEN)
+    }
+
     /// Size, shape, encoding and header rules, in that order. Bounded before anything is split,
     /// decoded or copied (T-01).
-    pub(super) fn parse(text: &'a str) -> Result<Self, VerifyError> {
-        if text.len() > LONGEST_TOKEN {
-            return Err(VerifyError::Size {
-                most: LONGEST_TOKEN,
-            });
+    pub(super) fn parse_up_to(text: &'a str, most: usize) -> Result<Self, VerifyError> {
+        if text.len() > most {
+            return Err(VerifyError::Size { most });
         }
         let [header, payload, signature] = split(text)?;
         let unverified_signing_input = text
@@ -46,6 +49,12 @@ impl<'a> UnverifiedToken<'a> {
             unverified_signature: decode(signature)?,
             unverified_header: header,
         })
+    }
+
+    /// Whether `typ` is exactly that.
+    pub(super) fn has_type(&self, wanted: &str) -> bool {
+        let found = self.unverified_header.get("typ").and_then(Value::as_text);
+        found == Some(wanted) && self.unverified_header.get("cty").is_none()
     }
 
     /// T-22: an access, logout or nested token of the right issuer is not an ID token.

@@ -101,7 +101,7 @@ fn no_code_knows_how_to_decrypt_or_inflate_a_token() {
             }
             let text = std::fs::read_to_string(&path).unwrap();
             // Sealing our own answers is for one module, and it does not open any.
-            let may_seal = path.ends_with("credential/seal.rs");
+            let may_seal = path.ends_with("credential/sealed/encrypt.rs");
             for word in [
                 "josekit",
                 "jsonwebkey",
