@@ -34,6 +34,7 @@ test-long: ## what takes minutes: full counts, every kind of installation, the c
 	@deploy/dev/install.sh image
 	deploy/container/test.sh
 	deploy/dev/lint-ci.sh
+	deploy/dev/jenkins-library.sh
 
 check: ## formatting, lints, docs, dependencies, and our own policies
 	@deploy/dev/install.sh test

@@ -38,6 +38,7 @@ pub mod policy;
 pub mod revoke;
 pub mod serve;
 pub mod target;
+mod wanted;
 mod wrap;
 
 /// Runs the command that the arguments name; the exit code is 0; 1 denied; 2 usage;

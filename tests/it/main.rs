@@ -13,6 +13,7 @@ mod fuzz;
 mod http;
 mod lists;
 mod logs;
+mod openapi;
 mod policy;
 mod properties;
 mod provider;

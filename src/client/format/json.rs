@@ -3,13 +3,17 @@
 use serde_json::{Map, json};
 
 use super::libpq::login;
-use super::{Format, Holds, Options};
+use super::{Format, Holds, Options, join_with};
 use crate::client::answer::{Received, Value};
 use crate::credential::database::postgres::url::connection_url;
 use crate::secret::Secret;
 
 pub(super) const FORMAT: Format = Format {
     holds: Holds::Everything,
+    join: Some(|texts| {
+        let list = join_with(",", texts);
+        Secret::new(format!(r#"{{"credentials":[{}]}}"#, list.expose()))
+    }),
     ..Format::new(
         "json",
         "programs: the answer of /api/credentials, and for ssh the private_key",
@@ -22,7 +26,7 @@ pub(super) const FORMAT: Format = Format {
     reason = "the signature is that of every format"
 )]
 fn text(received: &Received, _: &Options<'_>) -> Option<Secret<String>> {
-    let document = json!({
+    let mut document = json!({
         "credential": credential(received),
         "expires_at": received.expires_at.to_string(),
         "lease": received.lease.as_ref().map(Secret::expose),
@@ -30,6 +34,9 @@ fn text(received: &Received, _: &Options<'_>) -> Option<Secret<String>> {
         "policies_revision": received.policies_revision,
         "decision": received.decision,
     });
+    if let Some(url) = &received.policy_url {
+        document["policy_url"] = url.as_str().into();
+    }
     Some(Secret::new(document.to_string()))
 }
 

@@ -49,6 +49,11 @@ fn parts() -> Vec<Part> {
             name: "lint rules".to_owned(),
             text: rules(),
         },
+        Part {
+            path: "docs/policies/lint.md",
+            name: "every rule".to_owned(),
+            text: rules_with_examples(),
+        },
     ];
     let with_claims = PROVIDERS
         .iter()
@@ -139,9 +144,31 @@ fn rules() -> String {
     let mut text = "| Rule | Severity | Finds |\n|---|---|---|".to_owned();
     for rule in RULES {
         let severity = rule.severity.name();
-        write!(text, "\n| `{}` | {severity} | {} |", rule.id, rule.summary).unwrap();
+        let link = format!("[`{0}`](policies/lint.md#{0})", rule.id);
+        write!(text, "\n| {link} | {severity} | {} |", rule.summary).unwrap();
     }
     text
+}
+
+/// A section for each rule, with its examples.
+fn rules_with_examples() -> String {
+    let mut text = String::new();
+    for rule in RULES {
+        let example = |name: &str| Page::read(&format!("tests/lint/{}/{name}.yaml", rule.id)).text;
+        write!(
+            text,
+            "## {}\n\nSeverity: {}. Finds: {}.\n\n{}\n\nIt comes from: {}.\n\nBad:\n\n```yaml\n{}```\n\nGood:\n\n```yaml\n{}```\n\n",
+            rule.id,
+            rule.severity.name(),
+            rule.summary,
+            rule.why,
+            rule.incident,
+            example("bad"),
+            example("good"),
+        )
+        .unwrap();
+    }
+    text.trim_end().to_owned()
 }
 
 #[test]

@@ -484,7 +484,7 @@ credentials:
 }
 
 #[test]
-fn rosters_which_come_later_is_explained() {
+fn a_roster_without_rows_is_explained() {
     let text = r#"issuers:
   github: { provider: github, tenants: [ { owner: acme, owner_id: "65923871" } ] }
 credentials:
@@ -492,11 +492,12 @@ credentials:
 rosters: { apps: { key: id } }
 "#;
     insta::assert_snapshot!(errors(text), @"
-    error[not-supported]: `rosters` is not supported yet
-     --> root.yaml:5:1
+    error[missing-key]: roster `apps` has no rows
+     --> root.yaml:5:12
       |
     5 | rosters: { apps: { key: id } }
-      | ^^^^^^^
+      |            ^^^^
+      = help: add `file: NAME.csv`, or `rows: [ { ... }, ... ]`
     ");
 }
 
