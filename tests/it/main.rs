@@ -6,6 +6,7 @@ mod cli;
 mod client;
 mod credential;
 mod demo;
+mod dev;
 mod dependencies;
 mod docs;
 mod exchange;
