@@ -405,7 +405,7 @@ pub fn fresh_key() -> Result<Secret<String>, StageError> {
     Ok(Secret::new(data_encoding::BASE64URL_NOPAD.encode(&bytes)))
 }
 
-/// The policies of the repository, so that the demo shows what the README and `docs/policies.md` explain.
+/// The policies of the repository, so that the demo shows what the README and `docs/policies` explain.
 const POLICIES: [(&str, &str); 6] = [
     ("root.yaml", include_str!("../../policies/root.yaml")),
     ("shop.yaml", include_str!("../../policies/shop.yaml")),

@@ -269,12 +269,12 @@ mod tests {
             "",
             "main",
             "ref: refs/heads/main",
-            &hash[1..],
+            hash.strip_prefix('0').unwrap(),
             &format!("{hash} {hash}"),
         ] {
             assert_eq!(Commit::parse(text), None, "{text}");
         }
-        let crafted = format!("../{}", &hash[..37]);
+        let crafted = format!("../{}", "a".repeat(37));
         assert_eq!(Commit::parse(&crafted), None);
     }
 }

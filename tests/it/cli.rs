@@ -4,8 +4,10 @@
 mod doctor;
 mod exec;
 mod exec_file;
+mod generated;
 mod help;
 mod init;
+mod job_file;
 mod keys;
 mod list;
 mod output;

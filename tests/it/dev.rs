@@ -45,6 +45,12 @@ fn own_files() -> TempDir {
     ])
     .observed();
     assert!(output.status.success(), "{}", told(&output));
+    // A target and a signing key of each kind, none of whose files exist.
+    let file = folder.path().join("hallpass.yaml");
+    let settings = fs::read_to_string(&file).unwrap();
+    let more = "  web-hosts: { kind: ssh-ca, key: { file: nowhere } }\n\
+         signing: { also: [ { kind: file, algorithm: RS256, key: { file: nowhere.pem } } ] }\n";
+    fs::write(&file, settings + more).unwrap();
     fs::remove_dir_all(folder.path().join("secrets")).unwrap();
     fs::remove_file(folder.path().join("root.key")).unwrap();
     folder
@@ -89,6 +95,25 @@ fn ones_own_policies_run_against_embedded_servers_and_edits_are_picked_up() {
     let login = given["credential"]["username"].as_str().unwrap();
     assert!(login.starts_with("hp_"), "{login}");
     assert_eq!(get("refs/heads/next").status.code(), Some(1));
+
+    // `init` takes such a token for one of the issuer that the CI stands for.
+    let token = hallpass(&folder, &[&["dev", "token"][..], &JOB].concat()).observed();
+    let file = own.path().join("job.jwt");
+    fs::write(&file, &token.stdout).unwrap();
+    let new = own.path().join("new");
+    let written = hallpass(&folder, &["init", "--issuer", "https://hallpass.acme.dev"])
+        .args(["--from-token".as_ref(), file.as_os_str(), new.as_os_str()])
+        .observed();
+    assert!(written.status.success(), "{}", told(&written));
+    assert!(
+        told(&written).contains("is of `hallpass dev`"),
+        "{}",
+        told(&written)
+    );
+    let root = fs::read_to_string(new.join("policies/root.yaml")).unwrap();
+    assert!(!root.contains("url:") && root.contains("\"77\""), "{root}");
+    fs::remove_dir_all(new).unwrap();
+    fs::remove_file(file).unwrap();
 
     let file = own.path().join("policies/first.yaml");
     let text = fs::read_to_string(&file).unwrap();

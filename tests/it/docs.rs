@@ -332,7 +332,7 @@ fn every_example_of_policies_loads() {
         Page::read("policies/root.yaml").text,
         Page::read("policies/shop.yaml").text,
     );
-    let (issuers, _) = base.split_once("\nrequire:").unwrap();
+    let (issuers, _) = base.split_once("\n# A team's files").unwrap();
     let (credentials, _) = shop.split_once("\npolicies:").unwrap();
     let mut count = 0;
     for (place, example, text) in examples() {

@@ -12,6 +12,7 @@ mod docs;
 mod exchange;
 mod fuzz;
 mod http;
+mod install;
 mod lists;
 mod logs;
 mod openapi;

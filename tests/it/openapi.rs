@@ -37,8 +37,8 @@ fn strict() -> &'static Strict {
         compiler.add_resource(URL, document.clone()).unwrap();
         let mut schemas = Schemas::new();
         let mut compile = |pointer: &str| {
-            let compiled = compiler.compile(&format!("{URL}#{pointer}"), &mut schemas);
-            compiled.unwrap_or_else(|error| panic!("{pointer}: {error:#}"))
+            let schema = compiler.compile(&format!("{URL}#{pointer}"), &mut schemas);
+            schema.unwrap_or_else(|error| panic!("{pointer}: {error:#}"))
         };
         let mut answers = Vec::new();
         for (path, method, status, answer) in responses(&document) {

@@ -181,9 +181,11 @@ fn read_policies(
     process: &ProcessState,
 ) -> Result<Found, ReloadProblem> {
     let what = || format!("the folder `{}`", settings.policies.display());
-    let (set, findings) = policies(settings, &process.issuers).map_err(|error| match error {
-        StartError::Policies(found, _) => ReloadProblem::of(FAILED, &what(), &found),
-        error => ReloadProblem::new(FAILED, error.to_string()),
+    let (set, findings) = policies(settings, &process.issuers).map_err(|error| {
+        if let StartError::Policies(found, _) = &error {
+            return ReloadProblem::of(FAILED, &what(), found);
+        }
+        ReloadProblem::new(FAILED, error.to_string())
     })?;
     if set.is_empty() && !before.policies.is_empty() {
         let folder = settings.policies.display();

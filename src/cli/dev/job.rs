@@ -153,7 +153,7 @@ fn read_fact(text: &str) -> Result<(Fact, FactValue), Failure> {
         let near = crate::yaml::diagnostic::nearest(name, names.keys().copied());
         match near {
             Some(near) => wrong(&format!("did you mean `{near}`?")),
-            None => wrong("docs/policies.md lists the facts"),
+            None => wrong("docs/policies/conditions.md lists the facts"),
         }
     })?;
     let own = OPTIONS.iter().find(|(listed, _)| *listed == fact);

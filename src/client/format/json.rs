@@ -34,8 +34,8 @@ fn text(received: &Received, _: &Options<'_>) -> Option<Secret<String>> {
         "policies_revision": received.policies_revision,
         "decision": received.decision,
     });
-    if let Some(url) = &received.policy_url {
-        document["policy_url"] = url.as_str().into();
+    if let (Some(url), Some(members)) = (&received.policy_url, document.as_object_mut()) {
+        members.insert("policy_url".to_owned(), url.as_str().into());
     }
     Some(Secret::new(document.to_string()))
 }
@@ -79,6 +79,19 @@ mod tests {
         assert_eq!(document["credential"]["kind"], "postgres");
         assert_eq!(document["expires_at"], "2026-09-21T14:23:20Z");
         assert_eq!(document["lease"], "hpl_abc");
+    }
+
+    #[test]
+    fn the_link_to_the_policy_is_there_if_the_broker_makes_one() {
+        let with = |policy_url: Option<&str>| {
+            let mut login = login();
+            login.policy_url = policy_url.map(str::to_owned);
+            let document: Value = serde_json::from_str(&write(&FORMAT, &login)).unwrap();
+            document.get("policy_url").cloned()
+        };
+        let url = "https://git.acme.dev/0a1b/shop.yaml#L7";
+        assert_eq!(with(Some(url)), Some(url.into()));
+        assert_eq!(with(None), None);
     }
 
     #[test]

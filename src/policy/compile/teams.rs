@@ -179,16 +179,17 @@ impl Teams {
             .map(|team| folder.real_folder(&team.folder))
             .collect();
         for (number, team) in self.all.iter().enumerate() {
-            let Some(Some(own)) = folders.get(number) else {
-                continue;
-            };
-            let others = folders.iter().take(number).zip(&self.all);
-            let mut shared = others.filter(|(other, _)| {
-                other
-                    .as_ref()
-                    .is_some_and(|other| own.starts_with(other) || other.starts_with(own))
+            let own = folders.get(number).and_then(Option::as_ref);
+            let others = self.all.iter().zip(&folders).take(number);
+            let mut shared = others.filter(|(other, folder)| {
+                let by_name =
+                    is_in(&team.folder, &other.folder) || is_in(&other.folder, &team.folder);
+                let by_place = own
+                    .zip(folder.as_ref())
+                    .is_some_and(|(own, other)| own.starts_with(other) || other.starts_with(own));
+                by_name || by_place
             });
-            if let Some((_, other)) = shared.next() {
+            if let Some((other, _)) = shared.next() {
                 let message = format!(
                     "the folder `{}` of team `{}` is also that of team `{}`",
                     team.folder, team.name, other.name
@@ -242,6 +243,11 @@ impl Teams {
 fn is_below(name: &str, folder: &str) -> bool {
     name.strip_prefix(folder)
         .is_some_and(|rest| rest.starts_with('/'))
+}
+
+/// Whether the folder is the other, or in it.
+fn is_in(folder: &str, other: &str) -> bool {
+    folder == other || is_below(folder, other)
 }
 
 /// Every team of the root's files.

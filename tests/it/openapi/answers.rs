@@ -121,6 +121,32 @@ async fn of_bodies(broker: &TestBroker, path: &str, seen: &mut Seen) {
     seen.note(path, &answer);
 }
 
+/// Programs for jobs: as they are, and after each became a link, which is never followed.
+async fn clients(seen: &mut Seen) {
+    let folder = tempfile::tempdir().unwrap();
+    let paths: Vec<String> = routes().into_iter().map(|route| route.path).collect();
+    let paths = || {
+        paths
+            .iter()
+            .filter_map(|path| Some((path, path.strip_prefix("/client/")?)))
+    };
+    for (_, file) in paths() {
+        std::fs::write(folder.path().join(file), "program").unwrap();
+    }
+    let setting = format!("clients: {{ folder: {} }}", folder.path().display());
+    let broker = TestBroker::builder().setting(&setting).start().await;
+    for links in [false, true] {
+        for (path, file) in paths() {
+            if links {
+                let file = folder.path().join(file);
+                std::fs::rename(&file, folder.path().join("elsewhere")).unwrap();
+                std::os::unix::fs::symlink("elsewhere", &file).unwrap();
+            }
+            seen.note(path, &request(broker.public(), "GET", path, &[], b"").await);
+        }
+    }
+}
+
 #[tokio::test]
 async fn every_documented_answer_is_one_of_the_real_router() {
     let mut seen = Seen::default();
@@ -196,6 +222,8 @@ async fn every_documented_answer_is_one_of_the_real_router() {
         "/readyz",
         &request(lost.operator(), "GET", "/readyz", &[], b"").await,
     );
+
+    clients(&mut seen).await;
 
     let document = document(false);
     let missing: Vec<_> = responses(&document)

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::routes::{Route, routes};
 
-/// The OpenAPI document. `strict` closes every object of an answer, so that a member that it lacks
+/// The whole document. `strict` closes every object of an answer, so that a member that it lacks
 /// is found; the file leaves them open, because new versions may add members.
 pub(crate) fn document(strict: bool) -> Value {
     let mut paths = Map::new();
@@ -125,6 +125,7 @@ fn operation(route: &Route) -> Value {
 fn success(schema: &str, what: &str) -> Value {
     let (media, schema) = match schema {
         "" => ("text/plain", json!({ "type": "string" })),
+        "program" => ("application/octet-stream", json!({})),
         name => ("application/json", at(name)),
     };
     json!({
@@ -211,10 +212,10 @@ fn object(properties: impl Into<Map<String, Value>>, required: &[&str], is_close
 }
 
 fn map(value: Value) -> Map<String, Value> {
-    match value {
-        Value::Object(map) => map,
-        other => panic!("{other} is no object"),
-    }
+    let Value::Object(map) = value else {
+        panic!("{value} is no object");
+    };
+    map
 }
 
 fn text() -> Value {
@@ -225,7 +226,7 @@ fn time() -> Value {
     json!({ "type": "string", "format": "date-time" })
 }
 
-fn list_of(entries: Value) -> Value {
+fn list_of(entries: &Value) -> Value {
     json!({ "type": "array", "items": entries })
 }
 
@@ -397,7 +398,7 @@ fn schemas(strict: bool) -> Value {
             ("policy", text()),
             ("policy_url", url()),
             ("ttl", count()),
-            ("scopes", list_of(text())),
+            ("scopes", list_of(&text())),
             ("purpose", text()),
         ],
     );
@@ -428,7 +429,7 @@ fn schemas(strict: bool) -> Value {
                 ("reason", codes(reasons)),
                 ("request_id", id.clone()),
                 ("retryable", json!({ "type": "boolean" })),
-                ("failed_conditions", list_of(at("FailedCondition"))),
+                ("failed_conditions", list_of(&at("FailedCondition"))),
                 ("when", text()),
             ],
         )
@@ -471,12 +472,12 @@ fn schemas(strict: bool) -> Value {
 
     let metadata = map(json!({
         "issuer": url(), "jwks_uri": url(), "token_endpoint": url(), "revocation_endpoint": url(),
-        "revocation_endpoint_auth_methods_supported": list_of(json!({ "const": "none" })),
-        "grant_types_supported": list_of(text()),
-        "token_endpoint_auth_methods_supported": list_of(json!({ "const": "none" })),
-        "response_types_supported": list_of(text()),
-        "subject_types_supported": list_of(text()),
-        "id_token_signing_alg_values_supported": list_of(text()),
+        "revocation_endpoint_auth_methods_supported": list_of(&json!({ "const": "none" })),
+        "grant_types_supported": list_of(&text()),
+        "token_endpoint_auth_methods_supported": list_of(&json!({ "const": "none" })),
+        "response_types_supported": list_of(&text()),
+        "subject_types_supported": list_of(&text()),
+        "id_token_signing_alg_values_supported": list_of(&text()),
     }));
     let required: Vec<String> = metadata.keys().cloned().collect();
     let required: Vec<&str> = required.iter().map(String::as_str).collect();
@@ -487,7 +488,7 @@ fn schemas(strict: bool) -> Value {
         "crv": { "enum": ["P-256", "Ed25519"] }, "x": text(), "y": text(), "n": text(), "e": text(),
     }));
     let key = object(key, &["kty", "kid", "use", "alg"], strict);
-    let keys = map(json!({ "keys": list_of(key) }));
+    let keys = map(json!({ "keys": list_of(&key) }));
     add("Keys", object(keys, &["keys"], strict));
     let health = map(json!({ "status": { "const": "ok" } }));
     add(
@@ -526,7 +527,7 @@ fn credential(kind: &Kind, strict: bool) -> Value {
     for member in kind.members {
         let mut form = match member.form {
             Form::Text | Form::Lines => text(),
-            Form::List => list_of(text()),
+            Form::List => list_of(&text()),
             Form::Number => count(),
             Form::Port => json!({ "type": "integer", "minimum": 0, "maximum": 65_535 }),
             Form::OneOf(words) => json!({ "enum": words }),
@@ -551,7 +552,7 @@ struct Operation {
     /// Media type and schema.
     request: Option<(&'static str, &'static str)>,
     has_key: bool,
-    /// Status, schema (empty for text) and meaning.
+    /// Status, schema (empty for text, `program` for bytes) and meaning.
     successes: &'static [(&'static str, &'static str, &'static str)],
     refusals: &'static [u16],
 }
@@ -603,6 +604,58 @@ const OPERATIONS: &[Operation] = &[
             ),
         ],
         refusals: &[400, 408, 413, 415, 431, 500],
+    },
+    Operation {
+        path: "/client/linux-x86_64",
+        id: "clientLinuxX86",
+        summary: "The command line for Linux on x86-64, if the setting `clients` names a folder",
+        request: None,
+        has_key: false,
+        successes: &[(
+            "200",
+            "program",
+            "the program; `Content-Digest` is its SHA-256",
+        )],
+        refusals: &[400, 404, 431, 503],
+    },
+    Operation {
+        path: "/client/linux-aarch64",
+        id: "clientLinuxArm",
+        summary: "The command line for Linux on arm64, if the setting `clients` names a folder",
+        request: None,
+        has_key: false,
+        successes: &[(
+            "200",
+            "program",
+            "the program; `Content-Digest` is its SHA-256",
+        )],
+        refusals: &[400, 404, 431, 503],
+    },
+    Operation {
+        path: "/client/macos-x86_64",
+        id: "clientMacX86",
+        summary: "The command line for macOS on x86-64, if the setting `clients` names a folder",
+        request: None,
+        has_key: false,
+        successes: &[(
+            "200",
+            "program",
+            "the program; `Content-Digest` is its SHA-256",
+        )],
+        refusals: &[400, 404, 431, 503],
+    },
+    Operation {
+        path: "/client/macos-aarch64",
+        id: "clientMacArm",
+        summary: "The command line for macOS on arm64, if the setting `clients` names a folder",
+        request: None,
+        has_key: false,
+        successes: &[(
+            "200",
+            "program",
+            "the program; `Content-Digest` is its SHA-256",
+        )],
+        refusals: &[400, 404, 431, 503],
     },
     Operation {
         path: "/.well-known/openid-configuration",

@@ -30,13 +30,6 @@ credentials:
   app: { kind: jwt, audience: https://app.acme.dev, max_ttl: 10m, owner: team-app, purpose: calls, class: low }
 "#;
     insta::assert_snapshot!(errors(text), @r#"
-    error[shared-issuer]: issuer `github` signs for every customer of https://token.actions.githubusercontent.com, so it needs `tenants`
-     --> root.yaml:2:3
-      |
-    2 |   github: { provider: github, tenant: [ { owner: acme, owner_id: "65923871" } ] }
-      |   ^^^^^^
-      = help: tenants: [ { owner: your-organisation, owner_id: "its id" } ]
-
     error[unknown-key]: unknown key `tenant` in issuer `github`
      --> root.yaml:2:31
       |

@@ -32,10 +32,8 @@ async fn a_policy_and_its_commit_change_together() {
     let (one, two) = ("1".repeat(40), "2".repeat(64));
     let broker = broker().linked(&format!("{one}\n")).start().await;
     let line = |text: &str| {
-        text[..text.find("name: shop-deploy").unwrap()]
-            .matches('\n')
-            .count()
-            + 1
+        let (before, _) = text.split_once("name: shop-deploy").unwrap();
+        before.matches('\n').count() + 1
     };
     assert_eq!(
         links(&broker).await,
