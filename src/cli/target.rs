@@ -79,7 +79,7 @@ struct UninstallArgs {
 /// passwords.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:
-  hallpass target passwords shop-db | psql -X -h db.acme.dev -U postgres postgres")]
+  hallpass target passwords shop-db | psql -X -h db.acme.dev -U postgres shop")]
 struct PasswordsArgs {
     /// The target, as `targets:` of the settings names it
     name: String,

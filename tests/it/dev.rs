@@ -169,8 +169,8 @@ fn claims_are_explained_as_the_token_would_be() {
         ("acto=ann", "did you mean `actor`?"),
         ("actor", "there is no `=`"),
         ("repository=acme/x", "use `--repository`"),
-        ("trigger=manual", "no token describes this job"),
-        ("from_fork=true", "no token describes this job"),
+        ("trigger=manual", "describes this job"),
+        ("from_fork=true", "describes this job"),
         (
             "debug_session=maybe",
             "`debug_session` is `true` or `false`",

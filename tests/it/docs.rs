@@ -291,7 +291,7 @@ impl Example {
             return Some(Self::Conditions);
         }
         match key {
-            "issuers" | "credentials" | "require" => Some(Self::Policies),
+            "issuers" | "teams" | "rosters" | "credentials" | "require" => Some(Self::Policies),
             "policies" if is_list => Some(Self::Policies),
             "issuer" | "root_key" | "listen" | "policies" | "targets" | "signing" | "replay"
             | "audit" | "limits" | "disclose" | "blocked" => Some(Self::Settings),

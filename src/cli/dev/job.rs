@@ -70,7 +70,7 @@ impl JobArgs {
         issuer: &str,
         audience: &str,
     ) -> Result<Map<String, Value>, Failure> {
-        let (mut facts, others) = match self.provider {
+        let (mut facts, mut others) = match self.provider {
             Provider::Github => {
                 let job = self.github(issuer, audience);
                 (job.facts(), job.other_claims())
@@ -88,12 +88,9 @@ impl JobArgs {
         let provider = provider.ok_or_else(|| {
             Failure::Local(format!("there is no provider `{}`", self.provider.name()))
         })?;
-        let facts = Reader::usual(provider, issuer).facts_of(&facts, &Map::new());
-        let facts = facts.map_err(|problem| {
-            Failure::Usage(format!("no token describes this job: it {problem}"))
-        })?;
-        let mut claims = facts.claims().to_json();
-        claims.extend(others);
+        let claims = Reader::usual(provider, issuer).claims(&facts);
+        let mut claims = claims.map_err(|error| Failure::Usage(error.to_string()))?;
+        claims.append(&mut others);
         Ok(claims)
     }
 

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::fresh_id;
 use crate::clock::Timestamp;
-use crate::provider::{self, Fact, FactValue, Workflow};
+use crate::provider::{self, ClaimMap, Fact, FactValue, Workflow};
 
 /// A job on GitHub Actions.
 #[derive(Clone, Debug)]
@@ -118,11 +118,9 @@ impl GithubJob {
         facts
     }
 
-    /// The claims that are no facts, and those that repeat one.
+    /// The claims that are no facts.
     #[must_use]
     pub fn other_claims(&self) -> Map<String, Value> {
-        let is_tag = self.r#ref.starts_with("refs/tags/");
-        let ref_type = if is_tag { "tag" } else { "branch" };
         let (head_ref, base_ref) = if self.is_pull_request() {
             ("feature/cache", "main")
         } else {
@@ -132,7 +130,6 @@ impl GithubJob {
             "jti": fresh_id(),
             "sub": self.subject(),
             "aud": self.audience,
-            "ref_type": ref_type,
             "run_number": "412",
             "workflow": "Deploy",
             "head_ref": head_ref,
@@ -156,7 +153,9 @@ impl GithubJob {
 /// The claims of a GitHub Actions ID token, with a fresh `jti`.
 #[must_use]
 pub fn github_claims(job: &GithubJob) -> Value {
-    unchecked("github", &job.facts(), job.other_claims())
+    let mut claims = unchecked("github", &job.facts());
+    claims.append(&mut job.other_claims());
+    claims.into()
 }
 /// A job on GitLab CI.
 #[derive(Clone, Debug)]
@@ -265,12 +264,10 @@ impl GitlabJob {
         facts
     }
 
-    /// The claims that are no facts, and those that repeat one.
+    /// The claims that are no facts.
     #[must_use]
     pub fn other_claims(&self) -> Map<String, Value> {
         let claims = json!({
-            "ref": self.r#ref,
-            "ref_type": self.ref_type,
             "user_email": format!("{}@acme.example", self.user),
             "user_access_level": "maintainer",
             "job_project_path": self.project,
@@ -299,19 +296,17 @@ impl GitlabJob {
 /// The claims of a GitLab CI ID token, with a fresh `jti`.
 #[must_use]
 pub fn gitlab_claims(job: &GitlabJob) -> Value {
-    unchecked("gitlab", &job.facts(), job.other_claims())
+    let mut claims = unchecked("gitlab", &job.facts());
+    claims.append(&mut job.other_claims());
+    claims.into()
 }
 
-/// Tests also describe jobs that no CI has.
-fn unchecked(name: &str, facts: &BTreeMap<Fact, FactValue>, others: Map<String, Value>) -> Value {
-    let provider = provider::find(name);
-    let mut claims = provider.map_or_else(Map::new, |provider| provider.claims_of(facts));
-    claims.insert(
-        "runner_environment".to_owned(),
-        format!("{name}-hosted").into(),
-    );
-    claims.extend(others);
-    claims.into()
+/// The provider's own writer. Tests also describe jobs that no CI has.
+fn unchecked(provider: &str, facts: &BTreeMap<Fact, FactValue>) -> Map<String, Value> {
+    let provider = provider::find(provider);
+    provider.map_or_else(Map::new, |provider| {
+        (provider.write)(facts, &ClaimMap::default())
+    })
 }
 
 fn texts(facts: &[(Fact, &str)]) -> BTreeMap<Fact, FactValue> {

@@ -67,23 +67,11 @@ fn token(provider: &'static str) -> impl Strategy<Value = Map<String, Value>> {
     let members: Vec<_> = claims
         .map(|claim| value(claim.claim_type).prop_map(|value| (claim.name.to_owned(), value)))
         .collect();
-    (members, "[a-z]{1,5}", "[a-z]{1,5}").prop_map(move |(members, owner, event)| {
+    members.prop_map(|members| {
         let members = members.into_iter();
-        let mut token: Map<_, _> = members
+        members
             .filter_map(|(name, value)| Some((name, value?)))
-            .collect();
-        // A CI names the owner of the repository, and always what started the run.
-        let (repository, of, started) = match provider {
-            "github" => ("repository", "repository_owner", "event_name"),
-            _ => ("project_path", "namespace_path", "pipeline_source"),
-        };
-        token.insert(repository.to_owned(), format!("{owner}/shop").into());
-        token.insert(of.to_owned(), owner.into());
-        let given = token.get(started).and_then(Value::as_str);
-        if given.is_none_or(str::is_empty) {
-            token.insert(started.to_owned(), event.into());
-        }
-        token
+            .collect()
     })
 }
 
@@ -104,7 +92,7 @@ fn generic() -> Reader {
             (Fact::FromFork, mapped("/fork", ClaimType::FlagText)),
             (Fact::Environment, mapped("/environments", ClaimType::List)),
             (Fact::EntryWorkflow, mapped("/file", ClaimType::Text)),
-            (Fact::Trigger, mapped("/why/event", ClaimType::Text)),
+            (Fact::Event, mapped("/why/event", ClaimType::Text)),
         ]),
         ..reader("generic", "https://ci.example")
     }
@@ -139,11 +127,9 @@ fn law(reader: &Reader, token: Map<String, Value>) -> Result<(), TestCaseError> 
         return Ok(());
     };
     let facts = all(&facts);
-    let written = reader.facts_of(&facts, &Map::new());
-    let written =
-        written.map_err(|problem| TestCaseError::fail(format!("a job that {problem}")))?;
-    let claims = Value::Object(written.claims().to_json());
-    let read = reader.facts(object(&claims)).unwrap();
+    let claims = reader.claims(&facts);
+    let claims = claims.map_err(|error| TestCaseError::fail(error.to_string()))?;
+    let read = reader.facts(object(&claims.into())).unwrap();
     prop_assert_eq!(all(&read), facts);
     Ok(())
 }
@@ -166,4 +152,26 @@ proptest! {
     fn facts_of_a_mapped_issuer_written_as_claims_are_read_as_the_same_facts(token in generic_token()) {
         law(&generic(), token)?;
     }
+}
+
+#[test]
+fn facts_that_no_token_has_are_refused_by_name() {
+    let reader = reader("github", "https://ci.example");
+    let text = |text: &str| FactValue::Text(text.to_owned());
+    let refused = |facts: &[(Fact, FactValue)]| {
+        let facts = facts.iter().cloned().collect();
+        reader.claims(&facts).unwrap_err().to_string()
+    };
+    assert_eq!(
+        refused(&[(Fact::Event, text("push")), (Fact::Trigger, text("manual"))]),
+        "no token of provider `github` describes this job: `trigger` is `manual`, but the other facts make it `push`"
+    );
+    assert_eq!(
+        refused(&[(Fact::Phase, text("plan"))]),
+        "no token of provider `github` describes this job: `phase` is `plan`, which its tokens cannot say"
+    );
+    assert_eq!(
+        refused(&[(Fact::Repository, text("acme/sh\u{43e}p"))]),
+        "no token of provider `github` describes this job: claim `repository` has characters outside printable ASCII, which conditions cannot match"
+    );
 }
