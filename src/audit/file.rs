@@ -270,7 +270,10 @@ impl OpenFile {
             .read(true)
             .mode(0o640)
             .open(path)
-            .map_err(|error| unusable(path, &error))?;
+            .map_err(|error| {
+                let folder = check_folder(path).err();
+                folder.unwrap_or_else(|| unusable(path, &error))
+            })?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
@@ -646,7 +649,7 @@ mod tests {
         assert!(
             error
                 .problem
-                .ends_with("cannot be used: No such file or directory (os error 2)")
+                .ends_with("(os error 2); create the folder and give this user write access to it")
         );
     }
 }

@@ -20,6 +20,17 @@ use crate::token::TrustedIssuer;
 use crate::token::keys::KeySource;
 use crate::yaml::Diagnostics;
 
+/// Whether keys of the embedded issuers of `hallpass dev` are trusted (T-117).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DevKeys {
+    #[default]
+    Refused,
+    /// Tests have other issuers beside them.
+    Accepted,
+    /// A broker of `hallpass dev` trusts no other issuer, so it can serve no real job (T-251).
+    Only,
+}
+
 /// What `hallpass demo` and tests replace.
 #[derive(Debug, Default)]
 pub struct Overrides {
@@ -27,8 +38,8 @@ pub struct Overrides {
     pub clock: Option<Arc<dyn Clock>>,
     /// Replacement URLs for issuers of the policies, by name.
     pub issuers: BTreeMap<String, IssuerOverride>,
-    /// Accepts issuers that publish keys of `hallpass dev` (T-117). Never set by `serve`.
-    pub dev_keys: bool,
+    /// `serve` leaves it at its default (T-117).
+    pub dev_keys: DevKeys,
     /// Replaces HTTPS as the source of issuers' keys.
     pub keys: Option<Arc<dyn KeySource>>,
     /// Sinks in addition to those of the settings.

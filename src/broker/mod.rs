@@ -19,8 +19,8 @@ mod process;
 mod reload;
 mod version;
 
-pub use assemble::{Overrides, StartError, root_keys};
-pub use version::{DEV_KID_PREFIX, NoDevKeys};
+pub use assemble::{DevKeys, Overrides, StartError, root_keys};
+pub use version::{DEV_KID_PREFIX, NoDevKeys, OnlyDevKeys};
 
 use assemble::LoadedConfig;
 use process::ProcessState;

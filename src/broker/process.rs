@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
-use super::assemble::{LoadedConfig, Overrides, StartError, issuers};
+use super::assemble::{DevKeys, LoadedConfig, Overrides, StartError, issuers};
 use super::reload::Reloads;
 use super::version::Version;
 use crate::audit::event::{self, Event};
@@ -41,7 +41,7 @@ pub(super) struct ProcessState {
     /// Replacement URLs for issuers of the policies.
     pub(super) issuers: BTreeMap<String, IssuerOverride>,
     /// See [`Overrides::dev_keys`].
-    pub(super) dev_keys: bool,
+    pub(super) dev_keys: DevKeys,
     pub(super) reloads: Arc<Reloads>,
     sweeper: OnceLock<Sweeper>,
 }

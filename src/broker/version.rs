@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
-use super::assemble::{LoadedConfig, StartError, issuers};
+use super::assemble::{DevKeys, LoadedConfig, StartError, issuers};
 use super::process::ProcessState;
 use crate::clock::Clock;
 use crate::config::Settings;
@@ -175,10 +175,10 @@ fn verifier(loaded: &LoadedConfig, process: &ProcessState, signing: &Arc<Keys>) 
     )
     .refusing(own)
     .blocking(loaded.settings.blocked.clone());
-    if process.dev_keys {
-        verifier
-    } else {
-        verifier.with_rule(Arc::new(NoDevKeys))
+    match process.dev_keys {
+        DevKeys::Refused => verifier.with_rule(Arc::new(NoDevKeys)),
+        DevKeys::Accepted => verifier,
+        DevKeys::Only => verifier.with_rule(Arc::new(OnlyDevKeys)),
     }
 }
 
@@ -195,6 +195,22 @@ impl KeyRule for NoDevKeys {
             });
         }
         Ok(())
+    }
+}
+
+/// Rejects every issuer but the embedded ones: `hallpass dev` runs a user's own policies, and an issuer
+/// that is added to them while it runs is the real one (T-251).
+#[derive(Debug)]
+pub struct OnlyDevKeys;
+
+impl KeyRule for OnlyDevKeys {
+    fn check(&self, issuer: &TrustedIssuer, keys: &KeySet) -> Result<(), KeyError> {
+        if keys.kids().all(|kid| kid.starts_with(DEV_KID_PREFIX)) {
+            return Ok(());
+        }
+        Err(KeyError::NotDevKey {
+            issuer: issuer.url.clone(),
+        })
     }
 }
 

@@ -5,7 +5,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::{Failure, Terminal};
 use crate::clock::{Clock as _, SystemClock};
 use crate::dev::demo;
-use crate::dev::stage::Stage;
+use crate::dev::stage::{Source, Stage};
 
 /// Runs a complete example on this machine, then cleans up
 ///
@@ -35,7 +35,7 @@ async fn play(keep: bool, out: &mut Terminal) -> Result<(), Failure> {
     out.prose(
         "hallpass demo: a CI, a database and a broker on this machine, and the exchange of a job from start to end.",
     );
-    let stage = start(&mut stop, out).await?;
+    let stage = start(Source::Demo, &mut stop, out).await?;
     let mut line = |text: &str| out.prose(text);
     let result = tokio::select! {
         result = demo::run(&stage, &mut line) => {
@@ -44,7 +44,7 @@ async fn play(keep: bool, out: &mut Terminal) -> Result<(), Failure> {
         () = stop.asked() => Err(interrupted()),
     };
     if result.is_ok() && keep {
-        super::dev::introduce(&stage, out)?;
+        super::dev::introduce(&stage, Source::Demo, out)?;
         stop.asked().await;
     }
     out.line("");
@@ -60,24 +60,34 @@ async fn play(keep: bool, out: &mut Terminal) -> Result<(), Failure> {
 }
 
 /// Starts the servers; what is started is stopped again on Ctrl-C.
-pub(super) async fn start(stop: &mut Stop, out: &mut Terminal) -> Result<Stage, Failure> {
-    out.line("Starting two CI issuers, a private PostgreSQL and the broker …");
+pub(super) async fn start(
+    source: Source<'_>,
+    stop: &mut Stop,
+    out: &mut Terminal,
+) -> Result<Stage, Failure> {
+    out.line(match source {
+        Source::Demo => "Starting two CI issuers, a private PostgreSQL and the broker …",
+        Source::Own { .. } => "Starting CI issuers, private PostgreSQL servers and the broker …",
+    });
     let stage = tokio::select! {
-        stage = Stage::start() => stage.map_err(Failure::local)?,
+        stage = Stage::start_for(source) => stage.map_err(Failure::local)?,
         () = stop.asked() => return Err(interrupted()),
     };
-    out.line(&format!(
-        "  CI that signs like GitHub  {}",
-        stage.github.url()
-    ));
-    out.line(&format!(
-        "  CI that signs like GitLab  {}",
-        stage.gitlab.url()
-    ));
-    out.line(&format!(
-        "  PostgreSQL                 127.0.0.1:{}",
-        stage.postgres.port()
-    ));
+    for (name, provider, issuer) in stage.issuers() {
+        let url = issuer.url();
+        out.line(&match provider {
+            "github" => format!("  CI that signs like GitHub  {url}"),
+            "gitlab" => format!("  CI that signs like GitLab  {url}"),
+            _ => format!("  CI for issuer {name}  {url}"),
+        });
+    }
+    for (name, database) in stage.databases() {
+        let port = database.port();
+        out.line(&match source {
+            Source::Demo => format!("  PostgreSQL                 127.0.0.1:{port}"),
+            Source::Own { .. } => format!("  PostgreSQL for {name}  127.0.0.1:{port}"),
+        });
+    }
     out.line(&format!("  broker                     {}", stage.url));
     out.line(&format!(
         "  readiness and metrics      http://{}",

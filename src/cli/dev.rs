@@ -1,5 +1,6 @@
 //! `hallpass dev`: the demo's servers, kept running; job tokens for them; an issuer for `serve`.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
@@ -14,7 +15,7 @@ use super::serve::{LEVELS, start_logging};
 use super::{Failure, Terminal};
 use crate::clock::{Clock as _, SystemClock};
 use crate::dev::issuer::{Issuer, OfFolder};
-use crate::dev::stage::Stage;
+use crate::dev::stage::{Source, Stage};
 use crate::dev::state::{Ci, FILE, State};
 use crate::http::install_panic_hook;
 use crate::provider;
@@ -25,12 +26,27 @@ mod job;
 use job::JobArgs;
 
 /// Runs the demo's servers for experiments, until Ctrl-C
+///
+/// With `--settings` it runs your own policies, with a CI for each issuer and a PostgreSQL for each
+/// target in place of the real ones. Edits of the policies are picked up while it runs. Of the settings it
+/// uses targets, algorithms and `disclose`; no key, password, address or audit file is used or read. It
+/// listens on 127.0.0.1, and trusts its own CIs only: it cannot serve real jobs.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example, in two terminals:
   hallpass dev
   HALLPASS_ID_TOKEN=$(hallpass dev token --environment production) \\
-    hallpass get shop-db/migrate --broker http://127.0.0.1:PORT")]
+    hallpass get shop-db/migrate --broker http://127.0.0.1:PORT
+
+With your own policies:
+  hallpass dev --settings hallpass.yaml --policies policies")]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct Args {
+    /// Your settings file, whose policies and targets are used in place of the demo's
+    #[arg(long, value_name = "FILE")]
+    settings: Option<PathBuf>,
+    /// Your folder of policies; default: the one that the settings name
+    #[arg(long, value_name = "DIR", requires = "settings")]
+    policies: Option<PathBuf>,
     /// Also print the broker's log, of this level and above, on standard error
     #[arg(long, value_name = "LEVEL", value_parser = LEVELS)]
     log: Option<String>,
@@ -121,19 +137,28 @@ pub fn run(args: Args, out: &mut Terminal) -> Result<(), Failure> {
         Some(Command::Claims(args)) => claims(&args, out),
         Some(Command::Issuer(args)) => super::runtime()?.block_on(issuer(&args, out)),
         None => {
-            if let Some(level) = &args.log {
+            let source = match &args.settings {
+                Some(settings) => Source::Own {
+                    settings,
+                    policies: args.policies.as_deref(),
+                },
+                None => Source::Demo,
+            };
+            // What is wrong with an edit of one's own policies is in the log alone.
+            let usual = args.settings.is_some().then_some("warn");
+            if let Some(level) = args.log.as_deref().or(usual) {
                 start_logging(level);
                 install_panic_hook();
             }
-            super::runtime()?.block_on(keep(out))
+            super::runtime()?.block_on(keep(source, out))
         }
     }
 }
 
-async fn keep(out: &mut Terminal) -> Result<(), Failure> {
+async fn keep(source: Source<'_>, out: &mut Terminal) -> Result<(), Failure> {
     let mut stop = Stop::new()?;
-    let stage = start(&mut stop, out).await?;
-    introduce(&stage, out)?;
+    let stage = start(source, &mut stop, out).await?;
+    introduce(&stage, source, out)?;
     stop.asked().await;
     out.line("");
     stage.stop().await;
@@ -142,29 +167,54 @@ async fn keep(out: &mut Terminal) -> Result<(), Failure> {
 }
 
 /// Says what can be done with a running stage, and lets `hallpass dev token` sign for it.
-pub(super) fn introduce(stage: &Stage, out: &mut Terminal) -> Result<(), Failure> {
+pub(super) fn introduce(
+    stage: &Stage,
+    source: Source<'_>,
+    out: &mut Terminal,
+) -> Result<(), Failure> {
     let failed = |error: &dyn std::fmt::Display| {
         Failure::Local(format!("`dev token` cannot be prepared: {error}"))
     };
-    let ci = |issuer: &Issuer, name: &str| -> Result<(String, Ci), Failure> {
-        let ci = Ci::of(issuer, Some(name)).map_err(|error| failed(&error))?;
-        Ok((name.to_owned(), ci))
-    };
-    let issuers = [ci(&stage.github, "github")?, ci(&stage.gitlab, "gitlab")?];
+    let mut issuers = BTreeMap::new();
+    for (name, provider, issuer) in stage.issuers() {
+        let ci = Ci::of(issuer, Some(provider)).map_err(|error| failed(&error))?;
+        issuers.insert(name.to_owned(), ci);
+    }
     let state = State {
         broker: stage.url.clone(),
-        issuers: issuers.into(),
+        issuers,
         tls: None,
     };
     let written = state.write(stage.folder());
     written.map_err(|error| failed(&error))?;
     out.line("");
     out.line("In another terminal:");
-    out.line("  export HALLPASS_ID_TOKEN=$(hallpass dev token --environment production)");
-    out.line(&format!("  export HALLPASS_BROKER={}", stage.url));
-    out.line("  hallpass doctor");
-    out.line("  hallpass list");
-    out.line("  hallpass exec shop-db/migrate -- psql -c 'select current_user'");
+    match source {
+        Source::Demo => {
+            let token = "$(hallpass dev token --environment production)";
+            out.line(&format!("  export HALLPASS_ID_TOKEN={token}"));
+            out.line(&format!("  export HALLPASS_BROKER={}", stage.url));
+            out.line("  hallpass doctor");
+            out.line("  hallpass list");
+            out.line("  hallpass exec shop-db/migrate -- psql -c 'select current_user'");
+        }
+        Source::Own { .. } => {
+            let token =
+                "$(hallpass dev token --repository OWNER/NAME --repository-id ID --owner-id ID)";
+            out.line(&format!("  export HALLPASS_ID_TOKEN={token}"));
+            out.line(&format!("  export HALLPASS_BROKER={}", stage.url));
+            out.line("  hallpass list");
+            for (name, database) in stage.databases() {
+                let folder = stage.folder().display();
+                out.line(&format!(
+                    "  PGPASSWORD=$(cat {folder}/{name}.password) psql -h 127.0.0.1 -p {} -U postgres",
+                    database.port()
+                ));
+            }
+            out.prose("The groups of your policies exist in the databases, without rights: grant them what jobs need, as the user `postgres`.");
+        }
+    }
+    out.prose("Edits of the policies are picked up within a second or two. A new issuer, target or group needs a new start.");
     out.prose("A token is good for one login of each credential; for another, make a new token.");
     out.line("");
     out.line("Ctrl-C stops everything.");

@@ -101,7 +101,13 @@ pub fn run(args: &Args, out: &mut Terminal) -> Result<(), Failure> {
     }
     drop(uninterrupted);
     out.line("Wrote:");
-    let path = |file: &files::File| args.folder.join(file.name).display().to_string();
+    let path = |file: &files::File| {
+        let path = args.folder.join(file.name);
+        path.strip_prefix(".")
+            .unwrap_or(&path)
+            .display()
+            .to_string()
+    };
     let width = files.iter().map(|file| path(file).chars().count()).max();
     let width = width.unwrap_or_default();
     for file in &files {

@@ -239,7 +239,7 @@ impl Demo<'_> {
         self.did("a new login fails");
         self.expect_roles(0).await?;
         self.did("no role is left");
-        let shop = self.stage.postgres.connect("shop").await?;
+        let shop = self.stage.database(TARGET)?.connect("shop").await?;
         shop.query_one("SELECT count(*) FROM shop.parcels", &[])
             .await?;
         self.did("the table is still there");
@@ -366,7 +366,7 @@ impl Demo<'_> {
 
     /// A token of the embedded CI for a push to main, changed by `change`.
     fn job_token(&self, change: impl FnOnce(&mut GithubJob)) -> Result<String, DemoError> {
-        let issuer = &self.stage.github;
+        let issuer = self.stage.issuer("github")?;
         let mut job = GithubJob::new(issuer.url(), &self.stage.url, self.clock.now());
         "702114500".clone_into(&mut job.repository_id);
         "65923871".clone_into(&mut job.owner_id);
@@ -377,7 +377,7 @@ impl Demo<'_> {
     }
 
     async fn roles(&self) -> Result<i64, DemoError> {
-        let client = self.stage.postgres.connect("postgres").await?;
+        let client = self.stage.database(TARGET)?.connect("postgres").await?;
         let sql = "SELECT count(*) FROM pg_roles WHERE rolname ~ '^hp_'";
         Ok(client.query_one(sql, &[]).await?.get(0))
     }
@@ -477,6 +477,7 @@ fn expect(found: &str, expected: &str, what: &str) -> Result<(), DemoError> {
     )))
 }
 
+const TARGET: &str = "shop-db";
 const MIGRATE: &str = "shop-db/migrate";
 const TOKEN_EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
 const ID_TOKEN: &str = "urn:ietf:params:oauth:token-type:id_token";

@@ -2,6 +2,7 @@
 
 pub mod demo;
 pub mod issuer;
+mod own;
 pub mod postgres;
 pub mod stage;
 pub mod state;

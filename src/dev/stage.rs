@@ -1,4 +1,4 @@
-//! The servers of the demo: two CI issuers, a database and a broker, in one temporary folder.
+//! The servers of `demo` and `dev`: CI issuers, databases and a broker, in one temporary folder.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -7,19 +7,17 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use tempfile::TempDir;
 
 use super::issuer::{Issuer, IssuerError};
+use super::own;
 use super::postgres::{Options, PostgresError, Server};
-use crate::broker::{self, Running};
-use crate::broker::{Overrides, StartError};
-use crate::client::write_private_new;
+use crate::broker::{self, DevKeys, Overrides, Running, StartError};
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::Settings;
 use crate::credential::database::postgres::{PostgresSettings, install};
-use crate::policy::{IssuerOverride, PolicySet};
-use crate::rootkey::RootKey;
+use crate::policy::{IssuerOverride, Loaded, PolicySet};
 use crate::secret::Secret;
 
 /// Everything that `hallpass demo` and `hallpass dev` run. Dropping it stops all of it and removes
@@ -27,15 +25,28 @@ use crate::secret::Secret;
 #[derive(Debug)]
 pub struct Stage {
     broker: Running,
-    /// The CI that signs like GitHub.
-    pub github: Issuer,
-    /// The CI that signs like GitLab.
-    pub gitlab: Issuer,
-    pub postgres: Server,
+    /// The CIs, by the issuer of the policies that each stands for.
+    issuers: BTreeMap<String, (&'static str, Issuer)>,
+    /// The databases, by target.
+    databases: BTreeMap<String, Server>,
     /// The broker's name and address, e.g. `http://127.0.0.1:34567`.
     pub url: String,
     http: reqwest::Client,
     folder: TempDir,
+}
+
+/// What a stage is made for.
+#[derive(Clone, Copy, Debug)]
+pub enum Source<'a> {
+    /// The policies of this repository, with their application.
+    Demo,
+    /// A user's own settings and policies. The policies are used where they are; of the settings it takes
+    /// targets, algorithms and `disclose`, and no key, password, address or sink.
+    Own {
+        settings: &'a Path,
+        /// In place of those that the settings name.
+        policies: Option<&'a Path>,
+    },
 }
 
 /// What the broker answered. No `Debug`: the body may hold secrets.
@@ -46,32 +57,62 @@ pub struct Reply {
 }
 
 impl Stage {
-    /// Starts everything: the broker last, since it needs the others' addresses.
+    /// Starts the servers of the demo.
     ///
     /// # Errors
     /// Whatever could not be started, and what to do.
     pub async fn start() -> Result<Self, StageError> {
+        Self::start_for(Source::Demo).await
+    }
+
+    /// Starts everything: the broker last, since it needs the others' addresses.
+    ///
+    /// # Errors
+    /// Whatever could not be started, and what to do.
+    pub async fn start_for(source: Source<'_>) -> Result<Self, StageError> {
         broker::install_crypto_provider();
         let folder = tempfile::Builder::new()
             .prefix("hallpass-demo-")
             .tempdir()?;
-        let github = Issuer::start("/github").await?;
-        let gitlab = Issuer::start("/gitlab").await?;
-        let postgres = Server::start(&Options::default()).await?;
+        let wanted = source.settings(folder.path())?;
+        let policies = PolicySet::load(&wanted.policies).and_then(Loaded::servable);
+        let (policies, _) = policies.map_err(|errors| {
+            StageError::Settings(format!(
+                "the policies have errors:\n{}",
+                errors.render(false)
+            ))
+        })?;
+        let mut issuers = BTreeMap::new();
+        for reader in policies.readers() {
+            let name = &reader.issuer.name;
+            let issuer = Issuer::start(&format!("/{name}")).await?;
+            issuers.insert(name.clone(), (reader.provider.name, issuer));
+        }
+        let mut databases = BTreeMap::new();
+        for (name, target) in &wanted.targets {
+            if target.of::<PostgresSettings>().is_some() {
+                databases.insert(name.clone(), Server::start(&Options::default()).await?);
+            }
+        }
         let public = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         let operator = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         let url = format!("http://{}", public.local_addr()?);
         let addresses = (public.local_addr()?, operator.local_addr()?);
-        write_files(folder.path(), &url, addresses, &postgres)?;
+        own::write(folder.path(), &wanted, &url, addresses, &databases)?;
         let settings = Settings::load(&folder.path().join(SETTINGS))
             .map_err(|error| StageError::Settings(error.to_string()))?;
-        install_target(&settings, &postgres).await?;
+        for (name, postgres) in &databases {
+            if let Source::Demo = source {
+                make_application(postgres).await?;
+            }
+            install_target(&settings, &policies, name, postgres).await?;
+        }
+        let instead = issuers
+            .iter()
+            .map(|(name, (_, issuer))| (name.clone(), instead(issuer)));
         let overrides = Overrides {
-            issuers: BTreeMap::from([
-                ("github".to_owned(), instead(&github)),
-                ("gitlab".to_owned(), instead(&gitlab)),
-            ]),
-            dev_keys: true,
+            issuers: instead.collect(),
+            dev_keys: DevKeys::Only,
             public: Some(public),
             operator: Some(operator),
             ..Overrides::default()
@@ -85,29 +126,58 @@ impl Stage {
             .map_err(|error| StageError::Settings(error.without_url().to_string()))?;
         Ok(Self {
             broker,
-            github,
-            gitlab,
-            postgres,
+            issuers,
+            databases,
             url,
             http,
             folder,
         })
     }
 
+    /// The CI that stands for this issuer of the policies.
+    ///
+    /// # Errors
+    /// The policies have no such issuer.
+    pub fn issuer(&self, name: &str) -> Result<&Issuer, StageError> {
+        let found = self.issuers.get(name).map(|(_, issuer)| issuer);
+        found.ok_or_else(|| StageError::Settings(format!("there is no issuer `{name}`")))
+    }
+
+    /// Every CI: its issuer in the policies, its provider, and itself.
+    pub fn issuers(&self) -> impl Iterator<Item = (&str, &'static str, &Issuer)> {
+        let issuers = self.issuers.iter();
+        issuers.map(|(name, (provider, issuer))| (name.as_str(), *provider, issuer))
+    }
+
+    /// The database of this target.
+    ///
+    /// # Errors
+    /// There is no such target.
+    pub fn database(&self, target: &str) -> Result<&Server, StageError> {
+        let found = self.databases.get(target);
+        found.ok_or_else(|| StageError::Settings(format!("there is no target `{target}`")))
+    }
+
+    /// Every database, by target.
+    pub fn databases(&self) -> impl Iterator<Item = (&str, &Server)> {
+        let databases = self.databases.iter();
+        databases.map(|(name, server)| (name.as_str(), server))
+    }
+
     /// Ends the broker with a last checkpoint, then the rest.
     pub async fn stop(self) {
         let Self {
             broker,
-            github,
-            gitlab,
-            mut postgres,
+            issuers,
+            databases,
             folder,
             ..
         } = self;
         broker.shutdown().await;
-        drop((github, gitlab));
-        postgres.stop();
-        drop(postgres);
+        drop(issuers);
+        for mut database in databases.into_values() {
+            database.stop();
+        }
         drop(folder);
     }
 
@@ -209,93 +279,102 @@ pub enum StageError {
     Answer(String),
 }
 
-/// The root key, the repository's own policies, and settings that fit this machine.
-fn write_files(
-    folder: &Path,
-    url: &str,
-    (public, operator): (SocketAddr, SocketAddr),
-    postgres: &Server,
-) -> Result<(), StageError> {
-    let root = RootKey::generate().map_err(|error| StageError::Settings(error.to_string()))?;
-    let secrets = [
-        ("root.key", root.to_text()),
-        ("shop-db", postgres.password().clone()),
-    ];
-    for (name, text) in secrets {
-        write_private_new(&folder.join(name), text.expose().as_bytes(), 0o600)?;
+impl Source<'_> {
+    /// The settings that it starts from, with policies where they are read.
+    fn settings(self, folder: &Path) -> Result<Settings, StageError> {
+        let failed = |error: &dyn std::fmt::Display| StageError::Settings(error.to_string());
+        match self {
+            Self::Demo => {
+                let policies = folder.join("policies");
+                fs::create_dir(&policies)?;
+                // A folder that others may write to is refused, whatever the umask here.
+                fs::set_permissions(&policies, fs::Permissions::from_mode(0o755))?;
+                for (name, text) in POLICIES {
+                    let path = policies.join(name);
+                    let parent = path.parent().unwrap_or(&policies);
+                    fs::create_dir_all(parent)?;
+                    fs::set_permissions(parent, fs::Permissions::from_mode(0o755))?;
+                    fs::write(&path, text)?;
+                    fs::set_permissions(path, fs::Permissions::from_mode(0o644))?;
+                }
+                let text = DEMO_SETTINGS.to_owned();
+                Settings::parse("the demo", text, folder, &|_| None).map_err(|error| failed(&error))
+            }
+            Self::Own { settings, policies } => {
+                let mut settings = Settings::load(settings).map_err(|error| failed(&error))?;
+                if let Some(policies) = policies {
+                    policies.clone_into(&mut settings.policies);
+                }
+                settings.policies = std::path::absolute(&settings.policies)?;
+                Ok(settings)
+            }
+        }
     }
-    let policies = folder.join("policies");
-    fs::create_dir(&policies)?;
-    // A folder that others may write to is refused, whatever the umask here.
-    fs::set_permissions(&policies, fs::Permissions::from_mode(0o755))?;
-    for (name, text) in POLICIES {
-        let path = policies.join(name);
-        fs::create_dir_all(path.parent().unwrap_or(&policies))?;
-        fs::write(&path, text)?;
-        fs::set_permissions(path, fs::Permissions::from_mode(0o644))?;
-    }
-    let settings = json!({
-        "issuer": url,
-        "root_key": { "file": "root.key" },
-        "listen": { "public": public.to_string(), "operator": operator.to_string() },
-        "policies": { "path": "policies" },
-        "targets": { "shop-db": {
-            "kind": "postgres",
-            "host": "127.0.0.1",
-            "port": postgres.port(),
-            "databases": ["shop"],
-            "user": "hallpass",
-            "password": { "file": "shop-db" },
-            "cleaner": { "user": "hallpass_clean", "password": { "file": "shop-db" } },
-            "tls": "disable",
-            "sweep": "2s",
-        } },
-        "audit": { "sinks": [{ "kind": "file", "path": AUDIT, "required": true }] },
-    });
-    // JSON is YAML too.
-    fs::write(folder.join(SETTINGS), format!("{settings:#}\n"))?;
+}
+
+/// The schema of the demo's application, in a database of its own.
+async fn make_application(postgres: &Server) -> Result<(), StageError> {
+    let server = postgres.connect("postgres").await?;
+    server.batch_execute("CREATE DATABASE shop").await?;
+    let shop = postgres.connect("shop").await?;
+    shop.batch_execute(APPLICATION).await?;
     Ok(())
 }
 
-/// The application's own schema, then what a DBA would run from `hallpass target install`.
-async fn install_target(settings: &Settings, postgres: &Server) -> Result<(), StageError> {
+/// What a DBA would run from `hallpass target install`, after the databases and groups that are missing.
+async fn install_target(
+    settings: &Settings,
+    policies: &PolicySet,
+    name: &str,
+    postgres: &Server,
+) -> Result<(), StageError> {
+    let target = settings.targets.get(name);
+    let target = target.and_then(|target| target.of::<PostgresSettings>());
+    let target = target.ok_or_else(|| StageError::Settings(format!("no target `{name}`")))?;
+    let groups = target.ceilings(name, policies);
+    let groups = groups.map_err(StageError::Settings)?;
     let server = postgres.connect("postgres").await?;
-    server.batch_execute("CREATE DATABASE shop").await?;
-    server
-        .batch_execute("REVOKE ALL ON DATABASE shop FROM PUBLIC")
-        .await?;
+    let control = std::iter::once(&target.control_database);
+    for database in target.databases.iter().chain(control) {
+        let sql = "SELECT 1 FROM pg_database WHERE datname = $1";
+        if server.query_opt(sql, &[database]).await?.is_none() {
+            let sql = format!("CREATE DATABASE {}", install::identifier(database));
+            server.batch_execute(&sql).await?;
+        }
+    }
+    for group in &groups {
+        let sql = "SELECT 1 FROM pg_roles WHERE rolname = $1";
+        if server.query_opt(sql, &[&group.group]).await?.is_none() {
+            let sql = format!("CREATE ROLE {} NOLOGIN", install::identifier(&group.group));
+            server.batch_execute(&sql).await?;
+        }
+    }
     // No lease may enter a database that is not listed (T-101).
-    server
-        .batch_execute("REVOKE ALL ON DATABASE postgres, template1 FROM PUBLIC")
-        .await?;
-    postgres
-        .connect("shop")
-        .await?
-        .batch_execute(APPLICATION)
-        .await?;
+    for database in target
+        .databases
+        .iter()
+        .map(String::as_str)
+        .chain(["postgres", "template1"])
+    {
+        let name = install::identifier(database);
+        let sql = format!("REVOKE ALL ON DATABASE {name} FROM PUBLIC");
+        server.batch_execute(&sql).await?;
+    }
     let row = server.query_one(
         "SELECT current_setting('server_version_num')::int4 / 10000",
         &[],
     );
     let version = u32::try_from(row.await?.get::<_, i32>(0)).unwrap_or(0);
-    server.batch_execute("CREATE DATABASE hallpass").await?;
-    let target = settings.targets.get("shop-db");
-    let target = target.and_then(|target| target.of::<PostgresSettings>());
-    let target = target.ok_or_else(|| StageError::Settings("no target `shop-db`".to_owned()))?;
-    let policies = PolicySet::load(&settings.policies);
-    let policies = policies.map_err(|errors| StageError::Settings(errors.to_string()))?;
-    let groups = target.ceilings("shop-db", &policies.set);
-    let groups = groups.map_err(StageError::Settings)?;
     for section in install::sections(target, &groups, version).map_err(StageError::Settings)? {
         let client = postgres.connect(&section.database).await?;
         client.batch_execute(&section.sql).await?;
     }
     let password = postgres.password().expose();
     // The alphabet of the generated password has no quote in it.
-    for login in ["hallpass", "hallpass_clean"] {
-        server
-            .batch_execute(&format!("ALTER ROLE {login} PASSWORD '{password}'"))
-            .await?;
+    for login in [&target.user, &target.cleaner.user] {
+        let login = install::identifier(login);
+        let sql = format!("ALTER ROLE {login} PASSWORD '{password}'");
+        server.batch_execute(&sql).await?;
     }
     Ok(())
 }
@@ -355,7 +434,24 @@ INSERT INTO shop.orders VALUES (1, 'a bell'), (2, 'a lamp');
 RESET ROLE;
 ";
 
-const SETTINGS: &str = "hallpass.yaml";
-const AUDIT: &str = "audit.jsonl";
+/// Names only: the rest is made for the servers of the demo.
+const DEMO_SETTINGS: &str = "
+issuer: http://127.0.0.1:8080
+root_key: { file: root.key }
+policies: { path: policies }
+targets:
+  shop-db:
+    kind: postgres
+    host: 127.0.0.1
+    databases: [shop]
+    user: hallpass
+    password: { file: shop-db }
+    cleaner: { user: hallpass_clean, password: { file: shop-db } }
+    tls: disable
+    sweep: 2s
+audit: { sinks: [ { kind: file, path: audit.jsonl, required: true } ] }
+";
+pub(super) const SETTINGS: &str = "hallpass.yaml";
+pub(super) const AUDIT: &str = "audit.jsonl";
 const ANSWER_TIME: Duration = Duration::from_secs(20);
 const SHOWN: usize = 6;

@@ -250,6 +250,11 @@ pub enum KeyError {
     /// The set holds a key of the embedded issuer of `hallpass dev` (T-117).
     #[error("issuer `{issuer}` publishes a key of `hallpass dev` and is refused")]
     DevKey { issuer: String },
+    /// The reverse, in a broker of `hallpass dev` (T-251).
+    #[error(
+        "issuer `{issuer}` is not one of this `hallpass dev` and is refused; start it again after adding an issuer to the policies"
+    )]
+    NotDevKey { issuer: String },
 }
 
 impl KeyError {
@@ -263,7 +268,7 @@ impl KeyError {
             Self::Unavailable { .. } => Reason::KeysUnavailable,
             Self::Stale { .. } => Reason::KeysStale,
             Self::OwnKey { .. } => Reason::KeysOwn,
-            Self::DevKey { .. } => Reason::KeysDev,
+            Self::DevKey { .. } | Self::NotDevKey { .. } => Reason::KeysDev,
         }
     }
 }

@@ -14,13 +14,13 @@ use nix::unistd::Pid;
 use tempfile::TempDir;
 
 /// A folder for temporary files that holds nothing else, and that the database's account may enter.
-fn temporary() -> TempDir {
+pub(crate) fn temporary() -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
     folder
 }
 
-fn hallpass(folder: &TempDir, args: &[&str]) -> Command {
+pub(crate) fn hallpass(folder: &TempDir, args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_hallpass"));
     command
         .args(args)
@@ -29,7 +29,7 @@ fn hallpass(folder: &TempDir, args: &[&str]) -> Command {
     command
 }
 
-fn left_in(folder: &TempDir) -> Vec<String> {
+pub(crate) fn left_in(folder: &TempDir) -> Vec<String> {
     fs::read_dir(folder.path())
         .unwrap()
         .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
@@ -49,7 +49,7 @@ fn running_in(folder: &TempDir) -> Vec<String> {
 }
 
 /// Reads lines until one contains `what`; the child ending first is a failure.
-fn wait_for(child: &mut Child, what: &str) -> Vec<String> {
+pub(crate) fn wait_for(child: &mut Child, what: &str) -> Vec<String> {
     let stdout = child.stdout.take().unwrap();
     let mut lines = Vec::new();
     let mut reader = BufReader::new(stdout).lines();
@@ -67,7 +67,7 @@ fn wait_for(child: &mut Child, what: &str) -> Vec<String> {
     panic!("`{what}` was not printed: {lines:#?}");
 }
 
-fn end(child: &mut Child) -> Option<i32> {
+pub(crate) fn end(child: &mut Child) -> Option<i32> {
     for _ in 0..600 {
         if let Some(status) = child.try_wait().unwrap() {
             return status.code();
@@ -89,7 +89,7 @@ fn dev(folder: &TempDir) -> (Child, Vec<String>) {
     (stage, lines)
 }
 
-fn interrupt(stage: &mut Child) {
+pub(crate) fn interrupt(stage: &mut Child) {
     let stage_id = Pid::from_raw(i32::try_from(stage.id()).unwrap());
     kill(stage_id, Signal::SIGINT).unwrap();
     assert_eq!(end(stage), Some(0));

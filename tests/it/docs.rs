@@ -17,6 +17,7 @@ use hallpass::provider::Fact;
 
 use crate::support::sources::{root, sources};
 
+mod newcomer;
 mod written;
 
 /// A Markdown file of the repository.

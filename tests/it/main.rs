@@ -7,6 +7,7 @@ mod client;
 mod credential;
 mod demo;
 mod dependencies;
+mod dev;
 mod docs;
 mod exchange;
 mod fuzz;

@@ -7,9 +7,9 @@
 
 use std::{fmt, thread};
 
-use nix::sys::signal::{SigSet, Signal};
 #[cfg(target_os = "linux")]
 use nix::errno::Errno;
+use nix::sys::signal::{SigSet, Signal};
 #[cfg(target_os = "linux")]
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 #[cfg(not(target_os = "linux"))]
@@ -63,7 +63,12 @@ impl Signals {
         let (sender, caught) = mpsc::unbounded_channel();
         thread::Builder::new()
             .name("signals".to_owned())
-            .spawn(move || while source.read().is_some_and(|caught| sender.send(caught).is_ok()) {})
+            .spawn(move || {
+                while source
+                    .read()
+                    .is_some_and(|caught| sender.send(caught).is_ok())
+                {}
+            })
             .map_err(|error| failed(&error))?;
         Ok(Self { caught, before })
     }

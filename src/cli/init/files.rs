@@ -1,7 +1,7 @@
 //! The texts of a first broker's files. Not: where they are written.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
+use std::net::{IpAddr, ToSocketAddrs as _};
 use std::path::Path;
 
 use aws_lc_rs::rand;
@@ -190,20 +190,22 @@ impl Database {
             ))
         };
         let (server, name) = text.rsplit_once('/').ok_or_else(wrong)?;
-        let (host, port) = match server.rsplit_once(':') {
-            Some((host, port)) if !host.contains(':') => {
-                (host, Some(port.parse().map_err(|_| wrong())?))
-            }
-            Some(_) | None => (server, None),
-        };
+        let url = Url::parse(&format!("postgres://{server}")).map_err(|_| wrong())?;
+        let host = url.host_str().ok_or_else(wrong)?;
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        let is_host = |byte: u8| byte.is_ascii_alphanumeric() || b"._-:".contains(&byte);
         let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
         let starts = name.starts_with(|first: char| first.is_ascii_alphanumeric());
-        if host.is_empty() || !starts || name.len() > 40 || !name.bytes().all(is_plain) {
+        let is_only_host = url.username().is_empty() && url.password().is_none();
+        if !(is_only_host && host.bytes().all(is_host)) || url.path() != "" {
+            return Err(wrong());
+        }
+        if !starts || name.len() > 40 || !name.bytes().all(is_plain) {
             return Err(wrong());
         }
         Ok(Self {
             host: host.to_owned(),
-            port,
+            port: url.port(),
             name: name.to_owned(),
         })
     }
@@ -321,13 +323,10 @@ impl FilePlan {
     /// The address to listen at, and a port beside it, of a broker that jobs of this machine reach without a
     /// proxy.
     fn local_port(&self) -> Option<(String, u16)> {
-        let address = self.issuer.strip_prefix("http://")?;
-        let parsed: SocketAddr = address.parse().ok()?;
-        let operator = parsed.port().checked_add(1)?;
-        parsed
-            .ip()
-            .is_loopback()
-            .then(|| (quoted(address), operator))
+        let url = Url::parse(&self.issuer).ok()?;
+        let host = url.host_str().filter(|_| url.scheme() == "http")?;
+        let port = url.port_or_known_default()?;
+        Some((quoted(&format!("{host}:{port}")), port.checked_add(1)?))
     }
 
     fn root(&self) -> String {
@@ -476,29 +475,39 @@ impl FilePlan {
 
     /// What remains to be done by hand, one step a line.
     pub(super) fn next_steps(&self, folder: &Path) -> Vec<String> {
-        let path = |name: &str| folder.join(name).display().to_string();
-        let settings = path(SETTINGS);
+        // The commands look for the settings in the current folder.
+        let config = match folder.to_str() {
+            Some(".") => String::new(),
+            Some(_) | None => format!(" --config {}", folder.join(SETTINGS).display()),
+        };
         let mut steps = Vec::new();
         if let Some(database) = &self.database {
             let (target, group) = (database.target(), database.group());
             steps.extend([
                 format!("As an administrator of the database, create the role `{group}` (NOLOGIN) and grant it what jobs may read. `psql` below is that administrator's."),
-                format!("hallpass target install {target} --config {settings} --server-version \"$(psql -XAtc 'SHOW server_version' | cut -d. -f1)\" > install.sql"),
-                "Review install.sql, then run it: psql -X -f install.sql".to_owned(),
-                format!("Set the passwords of both logins: hallpass target passwords {target} --config {settings} | psql -X"),
-                "Close the server's other databases to leased logins: psql -Xc 'REVOKE CONNECT, TEMPORARY ON DATABASE postgres, template1 FROM PUBLIC'".to_owned(),
-                format!("hallpass target check {target} --config {settings}"),
+                format!("hallpass target install {target}{config} --server-version \"$(psql -XAtc 'SHOW server_version' postgres | cut -d. -f1)\" > install.sql"),
+                "Review install.sql, then run it: psql -X -f install.sql postgres".to_owned(),
+                format!("Set the passwords of both logins: hallpass target passwords {target}{config} | psql -X postgres"),
+                "Close the server's other databases to leased logins: psql -Xc 'REVOKE CONNECT, TEMPORARY ON DATABASE postgres, template1 FROM PUBLIC' postgres".to_owned(),
+                format!("hallpass target check {target}{config}"),
             ]);
         }
         steps.extend([
             match self.local_port() {
-                Some(_) => format!("hallpass serve --config {settings}"),
+                Some(_) => format!("hallpass serve{config}"),
                 None => format!(
-                    "hallpass serve --config {settings}, behind a proxy that serves {} with TLS.",
+                    "hallpass serve{config}, behind a proxy that serves {} with TLS.",
                     self.issuer
                 ),
             },
-            "Copy the job to the repository and run it. `hallpass doctor` in the job checks its set-up.".to_owned(),
+            match &self.job.ci_ca {
+                Some(_) => format!(
+                    "Be the job: HALLPASS_BROKER={} HALLPASS_ID_TOKEN=$(hallpass dev token --folder ci) {}",
+                    self.issuer,
+                    self.command()
+                ),
+                None => "Copy the job to the repository and run it. `hallpass doctor` in the job checks its set-up.".to_owned(),
+            },
         ]);
         steps
     }

@@ -34,9 +34,17 @@ impl Project {
             fs::copy(root().join(file), path.join(name)).unwrap();
         }
         fs::write(path.join(".gitlab-ci.yml"), pipeline).unwrap();
-        let mut job = GitlabJob::new(stage.gitlab.url(), &stage.url, SystemClock::new().now());
+        let mut job = GitlabJob::new(
+            stage.issuer("gitlab").unwrap().url(),
+            &stage.url,
+            SystemClock::new().now(),
+        );
         job.project = "acme-group/reports".to_owned();
-        let token = stage.gitlab.sign(&gitlab_claims(&job)).unwrap();
+        let token = stage
+            .issuer("gitlab")
+            .unwrap()
+            .sign(&gitlab_claims(&job))
+            .unwrap();
         leaks::token(&token);
         let mut all = json!({ "HALLPASS_ID_TOKEN": token, "GITLAB_CI": "true" });
         for (name, value) in variables {

@@ -21,15 +21,22 @@ const REQUEST_TOKEN: &str = "canary-77b0e4c19d";
 
 /// A job of the environment `production`, at a broker with a database.
 fn production(stage: &Stage, credentials: &str) -> Job {
-    let mut claims = GithubJob::new(stage.github.url(), "", SystemClock::new().now());
+    let mut claims = GithubJob::new(
+        stage.issuer("github").unwrap().url(),
+        "",
+        SystemClock::new().now(),
+    );
     claims.repository_id = "702114500".to_owned();
     claims.owner_id = "65923871".to_owned();
     claims.environment = Some("production".to_owned());
-    let url = stage.github.offer(REQUEST_TOKEN, github_claims(&claims));
+    let url = stage
+        .issuer("github")
+        .unwrap()
+        .offer(REQUEST_TOKEN, github_claims(&claims));
     let mut job = Job::new(&stage.url, credentials);
     job.tokens(&url, REQUEST_TOKEN);
     let ca = job.path("ca.pem");
-    fs::write(&ca, stage.github.ca_pem()).unwrap();
+    fs::write(&ca, stage.issuer("github").unwrap().ca_pem()).unwrap();
     job.set("NODE_EXTRA_CA_CERTS", ca.to_str().unwrap());
     job
 }

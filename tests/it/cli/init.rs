@@ -348,3 +348,100 @@ fn a_person_at_a_terminal_is_asked() {
         .observed();
     assert!(!again.status.success(), "{}", told(&again));
 }
+
+/// T-252
+#[test]
+fn an_interrupt_leaves_all_of_the_files_or_none() {
+    let whole = [
+        "hallpass.yaml",
+        "job.github.yml",
+        "policies",
+        "policies/first.yaml",
+        "policies/root.yaml",
+        "root.key",
+    ];
+    for round in 0..30_u32 {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().display().to_string();
+        let mut child = hallpass(&[&["init", &path][..], &ISSUER, &GITHUB].concat())
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        // From before the first file to after the last one.
+        let target = usize::try_from(round % 6).unwrap();
+        while tree(folder.path()).len() < target && child.try_wait().unwrap().is_none() {}
+        let pid = nix::unistd::Pid::from_raw(i32::try_from(child.id()).unwrap());
+        let signal = [
+            nix::sys::signal::Signal::SIGINT,
+            nix::sys::signal::Signal::SIGTERM,
+        ][usize::try_from(round % 2).unwrap()];
+        nix::sys::signal::kill(pid, signal).unwrap();
+        child.wait().unwrap();
+        let left = tree(folder.path());
+        assert!(left.is_empty() || left == whole, "{left:?}");
+    }
+}
+
+#[test]
+fn a_database_of_this_machine_needs_no_tls_and_one_of_another_does() {
+    for (database, host, needs_tls) in [
+        ("127.0.0.1/shop", "host: \"127.0.0.1\"\n", false),
+        ("[::1]:5433/shop", "host: \"::1\"\n    port: 5433\n", false),
+        ("localhost/shop", "host: \"localhost\"\n", false),
+        (
+            "db.acme.dev:5433/shop",
+            "host: \"db.acme.dev\"\n    port: 5433\n",
+            true,
+        ),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("new");
+        let arguments = [&ISSUER[..], &GITHUB, &["--postgres", database]].concat();
+        let output = init(&path, &arguments);
+        assert!(output.status.success(), "{}", told(&output));
+        let settings = read(&path, "hallpass.yaml");
+        assert!(settings.contains(host), "{settings}");
+        assert_eq!(!settings.contains("tls: disable"), needs_tls, "{settings}");
+        accepted(&path);
+    }
+    for odd in [
+        "db!/shop",
+        "a b/shop",
+        "user@db/shop",
+        "db/x/shop",
+        "db:99999/shop",
+        "/shop",
+        "db/sh op",
+        "db/-x",
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let output = init(
+            folder.path(),
+            &[&ISSUER[..], &GITHUB, &["--postgres", odd]].concat(),
+        );
+        assert_eq!(output.status.code(), Some(2), "{odd}: {}", told(&output));
+        assert_eq!(tree(folder.path()), Vec::<String>::new());
+    }
+}
+
+#[test]
+fn a_broker_of_this_machine_listens_where_jobs_reach_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("new");
+    let output = init(
+        &path,
+        &[&["--issuer", "http://127.0.0.1:18080"][..], &GITHUB].concat(),
+    );
+    assert!(output.status.success(), "{}", told(&output));
+    let settings = read(&path, "hallpass.yaml");
+    let listen = "listen: { public: \"127.0.0.1:18080\", operator: 127.0.0.1:18081 }";
+    assert!(settings.contains(listen), "{settings}");
+    assert!(!stdout(&output).contains("proxy"), "{}", told(&output));
+    accepted(&path);
+    let output = init(
+        &folder.path().join("b"),
+        &[&["--issuer", "http://acme.dev"][..], &GITHUB].concat(),
+    );
+    assert_eq!(output.status.code(), Some(2), "{}", told(&output));
+}

@@ -32,3 +32,21 @@ fn an_epoch_is_written_like_every_other_duration() {
     let text = String::from_utf8(refused.stderr).unwrap();
     assert!(text.contains("`7` has no unit; write `7s`"), "{text}");
 }
+
+/// Paths of the settings are relative to the settings file, not to where the key was made.
+#[test]
+fn a_new_root_key_is_named_by_a_path_that_holds_in_any_settings_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_hallpass"))
+        .args(["keys", "generate", "--out", "root.key"])
+        .current_dir(folder.path())
+        .observed();
+    assert!(output.status.success());
+    let text = String::from_utf8(output.stderr).unwrap();
+    let folder = folder.path().canonicalize().unwrap();
+    let expected = format!(
+        "root_key: {{ file: {} }}",
+        folder.join("root.key").display()
+    );
+    assert!(text.contains(&expected), "{text}");
+}

@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use hallpass::dev::postgres::{Options, Server};
 use hallpass::rootkey::RootKey;
 use tempfile::TempDir;
 
@@ -64,4 +65,58 @@ fn a_target_without_databases_or_leases_is_a_wrong_command_or_a_finding() {
     }
     let (code, said) = run(&["leases", "revoke", login, "--target", "other"]);
     assert_eq!(code, Some(2), "{said}");
+}
+
+#[test]
+fn passwords_are_those_of_databases() {
+    let folder = folder();
+    let config = folder.path().join("hallpass.yaml").display().to_string();
+    let output = hallpass(&["target", "passwords", "web-hosts", "--config", &config]).observed();
+    assert_eq!(output.status.code(), Some(5), "{}", told(&output));
+    assert!(
+        told(&output).contains("no logins with passwords"),
+        "{}",
+        told(&output)
+    );
+    let output = hallpass(&["target", "passwords", "other", "--config", &config]).observed();
+    assert_eq!(output.status.code(), Some(2), "{}", told(&output));
+}
+
+/// It is not unreachable: it answers, and says what it lacks.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_without_tls_is_told_from_one_that_does_not_answer() {
+    let server = Server::start(&Options::default()).await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().display().to_string();
+    let database = format!("127.0.0.1:{}/shop", server.port());
+    let arguments = [
+        "init",
+        &path,
+        "--issuer",
+        "https://hallpass.acme.dev",
+        "--github",
+        "acme/shop",
+        "--owner-id",
+        "1",
+        "--repository-id",
+        "2",
+        "--postgres",
+        &database,
+    ];
+    let check = |config: &str| {
+        let output = hallpass(&["target", "check", "shop-db", "--config", config]).observed();
+        assert_eq!(output.status.code(), Some(4), "{}", told(&output));
+        told(&output)
+    };
+    let said = tokio::task::block_in_place(|| {
+        let output = hallpass(&arguments).observed();
+        assert!(output.status.success(), "{}", told(&output));
+        let file = folder.path().join("hallpass.yaml");
+        let settings = fs::read_to_string(&file).unwrap();
+        fs::write(&file, settings.replace("tls: disable", "tls: verify-full")).unwrap();
+        check(&file.display().to_string())
+    });
+    assert!(said.contains("answers without TLS"), "{said}");
+    assert!(said.contains("turn on `ssl` on the server"), "{said}");
+    assert!(!said.contains("cannot be reached"), "{said}");
 }

@@ -15,7 +15,12 @@ use crate::support::wait::until;
 
 /// The server's processes that serve the broker's own logins.
 async fn sessions(stage: &Stage) -> Vec<i32> {
-    let server = stage.postgres.connect("postgres").await.unwrap();
+    let server = stage
+        .database("shop-db")
+        .unwrap()
+        .connect("postgres")
+        .await
+        .unwrap();
     let sql = "SELECT pid FROM pg_stat_activity WHERE usename IN ('hallpass', 'hallpass_clean') ORDER BY pid";
     let rows = server.query(sql, &[]).await.unwrap();
     rows.iter().map(|row| row.get(0)).collect()
@@ -107,7 +112,12 @@ async fn a_broker_that_gets_no_connection_says_so_until_it_does() {
     assert!(text.contains(&open), "{text}");
     let closed = "hallpass_leases{target=\"shop-db\",state=\"login closed\"} 0";
     assert!(text.contains(closed), "{text}");
-    let server = stage.postgres.connect("postgres").await.unwrap();
+    let server = stage
+        .database("shop-db")
+        .unwrap()
+        .connect("postgres")
+        .await
+        .unwrap();
     let limit = async |limit: &str| {
         let sql = format!(
             "ALTER ROLE hallpass CONNECTION LIMIT {limit}; SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'hallpass'"

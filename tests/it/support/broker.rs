@@ -10,7 +10,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hallpass::broker::{self, Running};
+use hallpass::broker::{self, DevKeys, Running};
 use hallpass::broker::{Overrides, StartError};
 use hallpass::clock::{FixedClock, Timestamp};
 use hallpass::config::{Limits, Settings, TlsFiles};
@@ -440,7 +440,11 @@ impl Builder {
                     .is_empty()
                     .then(|| Arc::new(keys(&key)) as Arc<_>)
             }),
-            dev_keys: !self.issuers.is_empty(),
+            dev_keys: if self.issuers.is_empty() {
+                DevKeys::Refused
+            } else {
+                DevKeys::Accepted
+            },
             issuers: self.issuers,
             target: (!self.has_targets).then(|| Arc::clone(&database) as Arc<_>),
             reload: self.reload,

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use hallpass::broker::NoDevKeys;
+use hallpass::broker::{NoDevKeys, OnlyDevKeys};
 use hallpass::clock::{FixedClock, Timestamp};
 use hallpass::token::keys::{FileKeys, KeyError};
 use hallpass::token::{
@@ -325,6 +325,28 @@ fn a_key_set_of_hallpass_dev_breaks_the_rule_of_serve() {
             clock: broker.clock,
         };
         assert_eq!(serve.reason(&key.token(&claims())), "keys.dev");
+    }
+}
+
+/// T-251: the reverse, for a broker of `hallpass dev`.
+#[test]
+fn a_key_set_of_another_issuer_breaks_the_rule_of_hallpass_dev() {
+    let dev = TestKey::rsa("dev-1");
+    let real = TestKey::other_rsa("k1");
+    for (keys, expected) in [
+        (vec![dev.jwk()], "ok"),
+        (vec![dev.jwk(), real.jwk()], "keys.dev"),
+        (
+            vec![dev.jwk(), with(&real, "use", json!("enc"))],
+            "keys.dev",
+        ),
+    ] {
+        let broker = Broker::trusting(TrustedIssuer::new("ci", ISSUER), &jwks(&keys));
+        let of_dev = Broker {
+            verifier: broker.verifier.with_rule(Arc::new(OnlyDevKeys)),
+            clock: broker.clock,
+        };
+        assert_eq!(of_dev.reason(&dev.token(&claims())), expected);
     }
 }
 

@@ -6,7 +6,7 @@ use aws_lc_rs::rand;
 use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 
-use super::connection::column;
+use super::connection::{WITHOUT_TLS, column};
 use super::{GroupCeiling, Postgres, install};
 use crate::clock::Timestamp;
 use crate::credential::database::order::random_password;
@@ -101,6 +101,13 @@ impl Postgres {
                 findings.error(
                     format!("the functions are not there: {error}"),
                     "run the file that `hallpass target install` prints",
+                );
+                None
+            }
+            Err(DatabaseError::Unreachable(problem)) if problem == WITHOUT_TLS => {
+                findings.error(
+                    format!("the server {}:{} answers without TLS, expected `ssl = on`", self.settings.host, self.settings.port),
+                    "turn on `ssl` on the server, with a certificate for this host name; only for a server on this machine, name it by a loopback address and write `tls: disable`",
                 );
                 None
             }

@@ -17,6 +17,7 @@ mod counts;
 mod login;
 mod pool;
 
+pub(super) use login::WITHOUT_TLS;
 use login::{Login, Session};
 use pool::Pool;
 

@@ -346,7 +346,7 @@ fn with_parts(text: &str) -> String {
 }
 
 /// A name as SQL takes it.
-pub(super) fn identifier(name: &str) -> String {
+pub(crate) fn identifier(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 

@@ -229,7 +229,14 @@ impl Login {
 
     fn refused(&self, error: &tokio_postgres::Error) -> Refused {
         let Some(database) = error.as_db_error() else {
-            return Refused::Other(text(error));
+            let text = text(error);
+            // The driver has no kind of error for it.
+            let is_without_tls = text.contains("server does not support TLS");
+            return Refused::Other(if is_without_tls {
+                WITHOUT_TLS.to_owned()
+            } else {
+                text
+            });
         };
         let message = database.message();
         if let Some(shortage) = Shortage::of(database) {
@@ -308,3 +315,5 @@ const MARK: &str = "hallpass.connection";
 const FIRST_WITH_TRANSACTION_TIMEOUT: u32 = 17;
 const CONNECT_TIME: Duration = Duration::from_secs(3);
 const CLOSE_TIME: Duration = Duration::from_secs(1);
+/// An answer of a server, so the target is not unreachable; `target check` says what to do.
+pub(in super::super) const WITHOUT_TLS: &str = "it answered, but without TLS";
