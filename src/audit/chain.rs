@@ -152,6 +152,7 @@ impl std::fmt::Display for Head {
 }
 
 /// The key that signs checkpoints.
+#[derive(Debug)]
 pub(super) struct CheckpointKey {
     pair: Ed25519KeyPair,
     public: AuditPublicKey,
@@ -174,14 +175,6 @@ impl CheckpointKey {
 
     pub(super) const fn public(&self) -> &AuditPublicKey {
         &self.public
-    }
-}
-
-impl std::fmt::Debug for CheckpointKey {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("CheckpointKey")
-            .field("public", &self.public)
-            .finish_non_exhaustive()
     }
 }
 

@@ -9,7 +9,6 @@
 //! Lines that a sink did not accept, or no longer has, are retried before newer ones. So a sink
 //! that recovers has no gap.
 
-use std::fmt;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -231,7 +230,7 @@ impl State {
     }
 }
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Batch {
     lines: Vec<AuditLine>,
     /// Their total length.
@@ -261,12 +260,6 @@ impl Batch {
     fn clear(&mut self) {
         self.lines.clear();
         self.bytes = 0;
-    }
-}
-
-impl fmt::Debug for Batch {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} bytes up to {}", self.bytes, self.last)
     }
 }
 

@@ -1,7 +1,6 @@
 //! One version of settings and policies: each request is served by exactly one version (T-77).
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -198,6 +197,7 @@ impl KeyRule for NoDevKeys {
 
 /// The current signing keys. Read for every check, because they change with the epoch (T-84,
 /// T-109).
+#[derive(Debug)]
 struct OwnSigningKeys {
     keys: Arc<Keys>,
     clock: Arc<dyn Clock>,
@@ -210,12 +210,6 @@ impl OwnKeys for OwnSigningKeys {
             // Without the broker's own keys, none can be compared with them.
             Err(_) => true,
         }
-    }
-}
-
-impl fmt::Debug for OwnSigningKeys {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("OwnSigningKeys")
     }
 }
 
