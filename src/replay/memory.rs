@@ -37,20 +37,8 @@ impl MemoryTokens {
     }
 
     /// How many uses are remembered, for metrics.
-    #[must_use]
-    pub fn len(&self) -> usize {
+    fn len(&self) -> usize {
         self.with_state(|state| state.uses.len())
-    }
-
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// How many uses it can remember.
-    #[must_use]
-    pub const fn capacity(&self) -> usize {
-        self.capacity
     }
 
     fn take(&self, wanted: Use) -> Result<Taken, ReplayError> {
@@ -436,7 +424,7 @@ mod tests {
         let (clock, store) = store(10);
         store.take(wanted("t", "c")).unwrap();
         store.give_back(&own("t", "c"));
-        assert!(store.is_empty());
+        assert!(store.len() == 0);
         store.take(wanted("t", "c")).unwrap();
         // The first use's end does not take the second one along.
         clock.advance(Duration::from_secs(300));

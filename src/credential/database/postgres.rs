@@ -104,11 +104,6 @@ impl Postgres {
         })
     }
 
-    #[must_use]
-    pub const fn settings(&self) -> &PostgresSettings {
-        &self.settings
-    }
-
     /// The functions that are installed are the ones that this broker knows. Asked once, and again after
     /// they turned out to be others.
     async fn require_contract(&self) -> Result<(), DatabaseError> {
