@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 
-.PHONY: help demo dev test test-long check lint-ci fix build bench fuzz clean
+.PHONY: help demo dev test test-long check lint-ci fix build release bench fuzz clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -27,13 +27,15 @@ test: ## what CI runs: check, then every test against real servers
 	@# By itself, so that no feature of what it needs is in the hallpass that the others test.
 	cargo test --locked -p hallpass-opinion
 
-test-long: ## what takes minutes: full counts, every kind of installation, the container image
+test-long: ## what takes minutes: full counts, every kind of installation, the container image, the release
 	@deploy/dev/install.sh test
 	deploy/dev/embedded-postgres.sh
 	cargo test --locked --test it -- --ignored long_ managed_15 cloud_sql_18 --test-threads=2
 	@deploy/dev/install.sh image
 	deploy/container/test.sh
+	deploy/release-test.sh
 	deploy/dev/lint-ci.sh
+	deploy/dev/jenkins-library.sh
 
 check: ## formatting, lints, docs, dependencies, and our own policies
 	@deploy/dev/install.sh test
@@ -58,6 +60,9 @@ fix: ## format, and apply the fixes of clippy
 build: ## the release binary: target/release/hallpass
 	@deploy/dev/install.sh demo
 	cargo build --locked --release
+
+release: ## archive, SBOM and checksums of this machine's release: target/release-files (TARGET=…)
+	deploy/release.sh $(TARGET)
 
 fuzz: ## random input for each parser of untrusted text, a minute each (FUZZ_SECONDS=…)
 	@deploy/dev/install.sh fuzz

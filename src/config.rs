@@ -14,6 +14,7 @@ use crate::audit::sink::{self, SinkSettings};
 use crate::credential::target::TargetSettings;
 use crate::file::read_text;
 use crate::policy::Disclosure;
+use crate::policy::link::LinkTemplate;
 use crate::replay::StoreSettings;
 use crate::token::Blocked;
 use crate::yaml;
@@ -48,6 +49,8 @@ pub struct Settings {
     pub listen: Listen,
     /// The folder of the policies.
     pub policies: PathBuf,
+    /// How jobs and their readers reach a policy at its commit.
+    pub policy_url: Option<PolicyUrl>,
     /// How often settings and policies are checked for changes; `None`: on SIGHUP only.
     pub reload: Option<Duration>,
     /// Where credentials are issued or created, by name.
@@ -62,8 +65,17 @@ pub struct Settings {
     pub disclose: Disclosure,
     /// Issuers and keys whose tokens are refused (T-64).
     pub blocked: Blocked,
+    /// The folder of the clients that the broker serves to jobs, if any.
+    pub clients: Option<PathBuf>,
     /// The file they were read from, to be read again.
     pub file: Option<PathBuf>,
+}
+
+/// Links to policies: the template, and the file with the commit of the policies' folder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PolicyUrl {
+    pub template: LinkTemplate,
+    pub commit: PathBuf,
 }
 
 #[derive(Clone, Debug)]
@@ -163,14 +175,18 @@ impl Settings {
         let blocked = root
             .optional("blocked")
             .map_or_else(|| Some(Blocked::new()), |item| blocked::read(&item));
+        let clients = root
+            .optional("clients")
+            .map_or(Some(None), |item| clients(&item).map(Some));
         root.finish();
-        let (policies, reload) = policies?;
+        let (policies, policy_url, reload) = policies?;
         Some(Self {
             issuer: issuer?,
             replica: replica.unwrap_or_else(|| Some(host_name()))?,
             root_keys: root_keys?,
             listen: listen?,
             policies,
+            policy_url,
             reload,
             targets: targets?,
             signing: signing?,
@@ -179,6 +195,7 @@ impl Settings {
             limits: limits?,
             disclose: disclose?,
             blocked: blocked?,
+            clients: clients?,
             file: None,
         })
     }
@@ -281,18 +298,61 @@ fn root_keys(item: &Item<'_>) -> Option<Vec<PathBuf>> {
     files.into_iter().collect()
 }
 
-/// The folder, and how often it is looked at.
-fn policies(item: &Item<'_>) -> Option<(PathBuf, Option<Duration>)> {
+/// The folder, links to what is in it, and how often it is looked at.
+fn policies(item: &Item<'_>) -> Option<(PathBuf, Option<PolicyUrl>, Option<Duration>)> {
     let section = item.section()?;
     let path = section.required("path").and_then(|item| item.path());
     let reload = section.optional("reload");
+    let url = section.optional("url");
+    let template = url.as_ref().map(link_template);
+    let commit = section.optional("commit").map(|item| {
+        let section = item.section()?;
+        let file = section.required("file").and_then(|item| item.path());
+        section.finish();
+        Some((item, file?))
+    });
     section.finish();
+    let policy_url = match (template, commit) {
+        (None, None) => None,
+        (Some(template), Some(commit)) => Some(PolicyUrl {
+            template: template?,
+            commit: commit?.1,
+        }),
+        (Some(_), None) => {
+            return url?.wrong(
+                "`policies.url` is set without `policies.commit`",
+                "write `commit: { file: policies.commit }`, a file with the commit of the policies",
+            );
+        }
+        (None, Some(commit)) => {
+            return commit?
+                .0
+                .wrong("`policies.commit` is set without `policies.url`", URL_HELP);
+        }
+    };
     let reload = match reload {
         None => Some(RELOAD),
         Some(item) if item.text()? == "off" => None,
         Some(item) => Some(item.duration(MIN_RELOAD, MAX_RELOAD)?),
     };
-    Some((path?, reload))
+    Some((path?, policy_url, reload))
+}
+
+/// The text is not repeated in an error, because a URL may hold a password.
+fn link_template(item: &Item<'_>) -> Option<LinkTemplate> {
+    let text = item.text_unseen()?;
+    match LinkTemplate::parse(&text) {
+        Ok(template) => Some(template),
+        Err(problem) => item.wrong_unseen(problem, URL_HELP),
+    }
+}
+
+/// `{folder: …}`.
+fn clients(item: &Item<'_>) -> Option<PathBuf> {
+    let section = item.section()?;
+    let folder = section.required("folder").and_then(|item| item.path());
+    section.finish();
+    folder
 }
 
 fn audit(item: &Item<'_>) -> Option<Vec<AuditSink>> {
@@ -379,6 +439,8 @@ fn environment(name: &str) -> Option<String> {
 const MAX_FILE: u64 = 1 << 20;
 /// How often changes are looked for where the settings do not say.
 const RELOAD: Duration = Duration::from_secs(10);
+const URL_HELP: &str =
+    "write e.g. `https://git.acme.dev/acme/policies/blob/{commit}/{path}#L{line}`";
 const MIN_RELOAD: Duration = Duration::from_secs(1);
 const MAX_RELOAD: Duration = Duration::from_secs(3_600);
 

@@ -255,8 +255,13 @@ impl Exchange {
     fn decide(&self, job: Job, request: &Request) -> Result<Permit, ExchangeError> {
         let now = self.components.clock.now();
         let permit = match self.components.policies.decide(job, &request.ask, now) {
-            Ok(permit) => permit,
+            Ok(permit) => {
+                request.caller.shadowed(permit.shadow());
+                permit
+            }
             Err(refused) => {
+                let decision = refused.denial.decision();
+                request.caller.shadowed(decision.shadow.as_ref());
                 self.note_denial(&refused.job, &refused.denial, request);
                 return Err(ExchangeError::Decide(Box::new(refused.denial)));
             }

@@ -269,6 +269,8 @@ reasons! {
     PolicyReloadFailed = "policy.reload_failed" => Class::Unanswered,
     /// The limit of open requests or connections is reached.
     LimitBusy = "limit.busy" => SOON,
+    /// A served client cannot be read, must not be served, or changed while it was sent.
+    ClientsFile = "clients.file" => Class::Broken,
     /// The repository exceeded its rate limit.
     LimitRate = "limit.rate" => Class::RateLimited,
     /// The store of used tokens is unavailable.

@@ -61,6 +61,9 @@ pub struct CredentialAnswer<S, M> {
     pub lease: Option<S>,
     /// The policy that granted it.
     pub policy: String,
+    /// The link to the policy at its commit, if the broker's settings say how to make it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy_url: Option<String>,
     /// The hash of the policies that decided.
     pub policies_revision: String,
     /// The decision in one sentence.
@@ -119,6 +122,9 @@ pub struct Offer {
     pub kind: String,
     /// The policy that grants it.
     pub policy: String,
+    /// The link to the policy at its commit, if the broker's settings say how to make it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy_url: Option<String>,
     /// Its maximum lifetime in seconds.
     pub ttl: u64,
     /// Its scopes, for kinds with scopes.
@@ -234,6 +240,7 @@ pub const BODIES: &[Body] = &[
             ("expires_at", "when it expires (RFC 3339)"),
             ("lease", "the handle to revoke it with, or `null`"),
             ("policy", "the policy that allowed it"),
+            ("policy_url", POLICY_URL),
             ("policies_revision", "the hash of the policies that decided"),
             ("decision", "the decision in one sentence"),
         ],
@@ -257,6 +264,7 @@ pub const BODIES: &[Body] = &[
             ("credential", "its name"),
             ("kind", "its kind"),
             ("policy", "the policy that allows it"),
+            ("policy_url", POLICY_URL),
             ("ttl", "its maximum lifetime in seconds"),
             ("scopes", "its scopes"),
             ("purpose", "what it is for"),
@@ -290,6 +298,9 @@ pub const BODIES: &[Body] = &[
     },
 ];
 
+const POLICY_URL: &str =
+    "the link to the policy at its commit, if the setting `policies.url` is set";
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -314,6 +325,7 @@ mod tests {
             expires_at: text(),
             lease: Some("hpl_1"),
             policy: text(),
+            policy_url: Some(text()),
             policies_revision: text(),
             decision: text(),
         };
@@ -351,6 +363,7 @@ mod tests {
             credential: text(),
             kind: text(),
             policy: text(),
+            policy_url: Some(text()),
             ttl: 1,
             scopes: Vec::new(),
             purpose: text(),

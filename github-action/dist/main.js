@@ -458,6 +458,8 @@ function saveState(name, value) {
 import { randomBytes } from "node:crypto";
 
 // src/http.ts
+import * as http from "node:http";
+import * as https from "node:https";
 import { setTimeout as sleep } from "node:timers/promises";
 
 // src/text.ts
@@ -503,21 +505,15 @@ async function send(request, deadline) {
 }
 async function once(request, left) {
   try {
-    const response = await fetch(request.url, {
-      method: request.method,
-      headers: { "user-agent": "hallpass-action", ...request.headers },
-      ...request.body === void 0 ? {} : { body: request.body },
-      redirect: "manual",
-      signal: AbortSignal.timeout(Math.ceil(Math.max(1, Math.min(left, ATTEMPT))))
-    });
-    if (response.status >= 300 && response.status < 400) {
-      await response.body?.cancel();
-      throw new Failure(`${request.who} answers ${response.status}, a redirect, which is not followed`);
+    const response = await respond(request, Math.ceil(Math.max(1, Math.min(left, ATTEMPT))));
+    const status = response.statusCode ?? 0;
+    if (status >= 300 && status < 400) {
+      response.destroy();
+      throw new Failure(`${request.who} answers ${status}, a redirect, which is not followed`);
     }
     const body = parse(await read(request.who, response));
-    const { status } = response;
     const isLater = status >= 400 && (body === void 0 ? [429, 502, 503, 504].includes(status) : body["retryable"] === true);
-    const seconds = Number(response.headers.get("retry-after") ?? 0);
+    const seconds = Number(response.headers["retry-after"] ?? 0);
     const retryAfter = Number.isFinite(seconds) ? Math.max(0, seconds * 1e3) : 0;
     return { who: request.who, status, body, isLater, retryAfter };
   } catch (error2) {
@@ -530,8 +526,21 @@ async function once(request, left) {
         `${problem}; is its certificate signed by a public CA? For another CA set NODE_EXTRA_CA_CERTS on the runner`
       );
     }
-    return { problem };
+    const hint = problem.includes("PROXY") ? "; check HTTPS_PROXY and NO_PROXY of the runner" : "";
+    return { problem: `${problem}${hint}` };
   }
+}
+function respond(request, milliseconds) {
+  const headers = { "user-agent": "hallpass-action", ...request.headers };
+  const signal = AbortSignal.timeout(milliseconds);
+  const isTls = new URL(request.url).protocol === "https:";
+  const agent = isTls ? new https.Agent({ proxyEnv: process.env }) : new http.Agent();
+  const options = { method: request.method, headers, signal, agent };
+  return new Promise((resolve, reject) => {
+    const sent = (isTls ? https : http).request(request.url, options, resolve);
+    sent.on("error", reject);
+    sent.end(request.body);
+  });
 }
 function code(error2) {
   const cause = error2 instanceof Error && error2.cause !== void 0 ? error2.cause : error2;
@@ -541,7 +550,7 @@ function code(error2) {
 async function read(who, response) {
   const pieces = [];
   let length = 0;
-  for await (const piece of response.body ?? []) {
+  for await (const piece of response) {
     length += piece.length;
     if (length > LONGEST) {
       throw new Failure(`${who} answers with more than ${LONGEST} bytes`);
@@ -683,6 +692,55 @@ async function masked() {
   });
 }
 
+// src/seal.ts
+import { createHash } from "node:crypto";
+function recipient(text) {
+  if (text.trim() === "") {
+    return void 0;
+  }
+  let jwk;
+  try {
+    jwk = Object(JSON.parse(text));
+  } catch {
+    throw new Failure(`input \`seal-to\` is not JSON; ${EXPECTED}`);
+  }
+  if (jwk["d"] !== void 0) {
+    mask(String(jwk["d"]));
+    throw new Failure(
+      "input `seal-to` holds a private key, which is now known to this job; make a new key pair, and give the job its public half"
+    );
+  }
+  const { kty, crv, x, y } = jwk;
+  if (kty === "EC" && crv === "P-256" && isCoordinate(x) && isCoordinate(y)) {
+    return { kty, crv, x, y };
+  }
+  if (kty === "OKP" && crv === "X25519" && isCoordinate(x)) {
+    return { kty, crv, x };
+  }
+  throw new Failure(`input \`seal-to\` is not a public key for sealing; ${EXPECTED}`);
+}
+function isCoordinate(value) {
+  return typeof value === "string" && /^[\w-]{43}$/.test(value);
+}
+function isSealedTo(key, message) {
+  if (typeof message !== "string" || !/^[\w-]+\.\.[\w-]{16}\.[\w-]+\.[\w-]{22}$/.test(message)) {
+    return false;
+  }
+  try {
+    const text = Buffer.from(message.split(".")[0] ?? "", "base64url").toString("utf8");
+    const { alg, enc, kid } = Object(JSON.parse(text));
+    return alg === "ECDH-ES" && enc === "A256GCM" && kid === thumbprint(key);
+  } catch {
+    return false;
+  }
+}
+function thumbprint(key) {
+  const { crv, kty, x } = key;
+  const members = kty === "EC" ? { crv, kty, x, y: key.y } : { crv, kty, x };
+  return createHash("sha256").update(JSON.stringify(members)).digest("base64url");
+}
+var EXPECTED = 'expected a JWK like `{"kty":"OKP","crv":"X25519","x":"..."}`';
+
 // src/credential.ts
 function lease(answer) {
   const handle = answer.body?.["lease"];
@@ -692,7 +750,7 @@ function lease(answer) {
   mask(handle);
   return handle;
 }
-function credential(answer, asked) {
+function credential(answer, asked, sealTo) {
   const wrong = (problem) => new Failure(`the broker returned an unexpected response for \`${asked}\`: ${problem}`);
   const body = answer.body ?? {};
   const sent = body["credential"];
@@ -703,7 +761,8 @@ function credential(answer, asked) {
   const kind = String(members.get("kind"));
   const known = Object.hasOwn(KINDS, kind) ? KINDS[kind] : void 0;
   for (const [name, value] of members) {
-    const isPublic = ["kind", "name"].includes(name) || Object.hasOwn(known?.shown ?? {}, name);
+    const isSealed = sealTo !== void 0 && name === "sealed" && isSealedTo(sealTo, value);
+    const isPublic = isSealed || ["kind", "name"].includes(name) || Object.hasOwn(known?.shown ?? {}, name);
     if (!isPublic && typeof value === "string") {
       mask(value);
     }
@@ -719,8 +778,10 @@ function credential(answer, asked) {
     kind,
     shown: {},
     secrets: {},
+    sealed: void 0,
     expiresAt: line(body, "expires_at"),
     policy: line(body, "policy"),
+    policyUrl: link(body["policy_url"]),
     revision: line(body, "policies_revision"),
     decision: line(body, "decision")
   };
@@ -739,6 +800,15 @@ function credential(answer, asked) {
       result.shown[name] = value;
     }
   }
+  if (sealTo !== void 0) {
+    const sealed = members.get("sealed");
+    const isOpen = [known.secret, "url"].some((name) => members.has(name));
+    if (isOpen || !isSealedTo(sealTo, sealed)) {
+      throw wrong("it is not sealed to the key of `seal-to`; does the broker support sealed delivery?");
+    }
+    result.sealed = sealed;
+    return result;
+  }
   const secret = members.get(known.secret);
   if (typeof secret !== "string" || secret === "" || CONTROL.test(secret)) {
     throw wrong(`\`${known.secret}\` is missing or not a single line`);
@@ -752,6 +822,13 @@ function credential(answer, asked) {
     }
     return value;
   }
+}
+function link(text) {
+  if (typeof text !== "string" || text.length > 4096 || !/^https:\/\/[\w\-.~:/?#@!$&+,;=%]+$/.test(text)) {
+    return void 0;
+  }
+  const url2 = URL.canParse(text) ? new URL(text) : void 0;
+  return url2 === void 0 || url2.username !== "" || url2.password !== "" ? void 0 : text;
 }
 function fits(form, value) {
   const isLine = (one) => typeof one === "string" && !CONTROL.test(one);
@@ -834,6 +911,11 @@ function write(credential2, ask2, format2, folder) {
     files[what] = path;
     return path;
   };
+  if (credential2.sealed !== void 0) {
+    files["sealed"] = folder.write(`${prefix}sealed`, `${credential2.sealed}
+`);
+    return { shown: { [`${prefix}HALLPASS_SEALED_FILE`]: files["sealed"] }, secret: {}, files };
+  }
   const { shown, secret } = variables(credential2, (text) => file("ca", "ca.pem", text));
   Object.values(secret).forEach(mask);
   switch (format2) {
@@ -978,15 +1060,20 @@ function isPrivate(url2) {
 
 // src/inputs.ts
 function readInputs() {
-  return {
+  const inputs = {
     broker: brokerAddress(getInput("broker", { required: true })),
     asks: asks(getInput("credentials", { required: true })),
     ttl: getInput("ttl") || void 0,
     scopes: getInput("scopes").split(/[\s,]+/).filter((scope) => scope !== ""),
     format: format(getInput("format") || "default"),
     exportEnv: getBooleanInput("export-env"),
-    failOnDenied: getBooleanInput("fail-on-denied")
+    failOnDenied: getBooleanInput("fail-on-denied"),
+    sealTo: recipient(getInput("seal-to"))
   };
+  if (inputs.sealTo !== void 0 && (inputs.exportEnv || inputs.format !== "default")) {
+    throw new Failure("with `seal-to` this job gets no secret; leave out `export-env` and `format`");
+  }
+  return inputs;
 }
 function asks(text) {
   const lines = text.split(/\r?\n/).map((line) => line.trim());
@@ -1091,7 +1178,7 @@ function page(granted, denied) {
   if (granted.length > 0) {
     const head = row("th", ["Credential", "Kind", "Policy", "Policies revision", "Until"]);
     const rows = granted.map(
-      (one) => row("td", [one.name, one.kind, one.policy, one.revision, one.expiresAt])
+      (one) => row("td", [one.name, one.kind, one.policy, one.revision, one.expiresAt], one.policyUrl)
     );
     parts.push(`<table>${head}${rows.join("")}</table>`);
   }
@@ -1101,8 +1188,12 @@ function page(granted, denied) {
   }
   return parts.join("\n");
 }
-function row(tag, cells) {
-  return `<tr>${cells.map((cell) => `<${tag}>${html(plain(cell))}</${tag}>`).join("")}</tr>`;
+function row(tag, cells, policyUrl) {
+  const shown = cells.map((cell) => html(plain(cell)));
+  if (policyUrl !== void 0) {
+    shown[2] = `<a href="${html(policyUrl)}">${shown[2]}</a>`;
+  }
+  return `<tr>${shown.map((cell) => `<${tag}>${cell}</${tag}>`).join("")}</tr>`;
 }
 
 // src/token.ts
@@ -1188,12 +1279,19 @@ async function run() {
   }
 }
 async function obtain(ask2, inputs, token, isSsh, folder, state) {
+  const { sealTo } = inputs;
+  if (isSsh && sealTo !== void 0) {
+    throw new Failure(
+      `\`${ask2.credential}\` is an SSH certificate, which needs the recipient's own SSH key; use \`hallpass get --seal-to\` with \`--input public_key=...\``
+    );
+  }
   const pair = isSsh ? newKeyPair() : void 0;
   const wanted = {
     credential: ask2.credential,
     ...inputs.ttl === void 0 ? {} : { ttl: inputs.ttl },
     ...inputs.scopes.length === 0 ? {} : { scopes: inputs.scopes },
-    ...pair === void 0 ? {} : { inputs: { public_key: pair.publicLine } }
+    ...pair === void 0 ? {} : { inputs: { public_key: pair.publicLine } },
+    ...sealTo === void 0 ? {} : { response_encryption_jwk: sealTo }
   };
   const answer = await exchange(inputs.broker, token, wanted, within(PATIENCE));
   const handle = lease(answer);
@@ -1202,7 +1300,7 @@ async function obtain(ask2, inputs, token, isSsh, folder, state) {
     state.leases.push({ credential: ask2.credential, handle, expiresAt });
     save(state);
   }
-  const one = credential(answer, ask2.credential);
+  const one = credential(answer, ask2.credential, sealTo);
   if (pair !== void 0) {
     mask(pair.privateText);
     one.secrets["private_key"] = pair.privateText;
@@ -1216,12 +1314,18 @@ async function obtain(ask2, inputs, token, isSsh, folder, state) {
   for (const [name, value] of Object.entries(inputs.exportEnv ? written.secret : {})) {
     exportVariable(name, value);
   }
+  if (one.sealed !== void 0) {
+    state.leases.filter((lease2) => lease2.handle === handle).forEach((lease2) => lease2.outlivesJob = true);
+    save(state);
+  }
   info(`hallpass: \`${plain(one.name)}\` until ${one.expiresAt}, by policy \`${plain(one.policy)}\``);
   const output = {
     kind: one.kind,
     ...one.shown,
+    ...one.sealed === void 0 ? {} : { sealed: one.sealed },
     expires_at: one.expiresAt,
     policy: one.policy,
+    ...one.policyUrl === void 0 ? {} : { policy_url: one.policyUrl },
     policies_revision: one.revision,
     decision: one.decision,
     files: written.files

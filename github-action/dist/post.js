@@ -423,6 +423,8 @@ function isPrivate(url) {
 }
 
 // src/http.ts
+import * as http from "node:http";
+import * as https from "node:https";
 import { setTimeout as sleep } from "node:timers/promises";
 function within(milliseconds) {
   return performance.now() + milliseconds;
@@ -446,21 +448,15 @@ async function send(request, deadline) {
 }
 async function once(request, left) {
   try {
-    const response = await fetch(request.url, {
-      method: request.method,
-      headers: { "user-agent": "hallpass-action", ...request.headers },
-      ...request.body === void 0 ? {} : { body: request.body },
-      redirect: "manual",
-      signal: AbortSignal.timeout(Math.ceil(Math.max(1, Math.min(left, ATTEMPT))))
-    });
-    if (response.status >= 300 && response.status < 400) {
-      await response.body?.cancel();
-      throw new Failure(`${request.who} answers ${response.status}, a redirect, which is not followed`);
+    const response = await respond(request, Math.ceil(Math.max(1, Math.min(left, ATTEMPT))));
+    const status = response.statusCode ?? 0;
+    if (status >= 300 && status < 400) {
+      response.destroy();
+      throw new Failure(`${request.who} answers ${status}, a redirect, which is not followed`);
     }
     const body = parse(await read(request.who, response));
-    const { status } = response;
     const isLater = status >= 400 && (body === void 0 ? [429, 502, 503, 504].includes(status) : body["retryable"] === true);
-    const seconds = Number(response.headers.get("retry-after") ?? 0);
+    const seconds = Number(response.headers["retry-after"] ?? 0);
     const retryAfter = Number.isFinite(seconds) ? Math.max(0, seconds * 1e3) : 0;
     return { who: request.who, status, body, isLater, retryAfter };
   } catch (error) {
@@ -473,8 +469,21 @@ async function once(request, left) {
         `${problem}; is its certificate signed by a public CA? For another CA set NODE_EXTRA_CA_CERTS on the runner`
       );
     }
-    return { problem };
+    const hint = problem.includes("PROXY") ? "; check HTTPS_PROXY and NO_PROXY of the runner" : "";
+    return { problem: `${problem}${hint}` };
   }
+}
+function respond(request, milliseconds) {
+  const headers = { "user-agent": "hallpass-action", ...request.headers };
+  const signal = AbortSignal.timeout(milliseconds);
+  const isTls = new URL(request.url).protocol === "https:";
+  const agent = isTls ? new https.Agent({ proxyEnv: process.env }) : new http.Agent();
+  const options = { method: request.method, headers, signal, agent };
+  return new Promise((resolve, reject) => {
+    const sent = (isTls ? https : http).request(request.url, options, resolve);
+    sent.on("error", reject);
+    sent.end(request.body);
+  });
 }
 function code(error) {
   const cause = error instanceof Error && error.cause !== void 0 ? error.cause : error;
@@ -484,7 +493,7 @@ function code(error) {
 async function read(who, response) {
   const pieces = [];
   let length = 0;
-  for await (const piece of response.body ?? []) {
+  for await (const piece of response) {
     length += piece.length;
     if (length > LONGEST) {
       throw new Failure(`${who} answers with more than ${LONGEST} bytes`);
@@ -620,7 +629,8 @@ var PATIENCE = 2e4;
 var state = load();
 if (state !== void 0) {
   const { broker } = state;
-  await Promise.all(state.leases.map((lease) => end(broker, lease)));
+  const leases = state.leases.filter((lease) => lease.outlivesJob !== true);
+  await Promise.all(leases.map((lease) => end(broker, lease)));
   remove(state.folder);
 }
 async function end(broker, { credential, handle, expiresAt }) {

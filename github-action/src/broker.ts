@@ -2,6 +2,7 @@
 import { randomBytes } from "node:crypto";
 import { type Answer, type Deadline, send } from "./http.ts";
 import { Refused } from "./refusal.ts";
+import type { Recipient } from "./seal.ts";
 import { Failure, plain } from "./text.ts";
 
 const WHO = "the broker";
@@ -41,6 +42,7 @@ export interface Wanted {
   ttl?: string;
   scopes?: string[];
   inputs?: Record<string, string>;
+  response_encryption_jwk?: Recipient;
 }
 
 /** Exchanges the token. All attempts have one idempotency key, so that they get one credential. */

@@ -1,6 +1,7 @@
 // A credential as the broker answers it, checked member by member: what is secret, what is public.
 import type { Answer } from "./http.ts";
 import { mask } from "./mask.ts";
+import { type Recipient, isSealedTo } from "./seal.ts";
 import { Failure, plain } from "./text.ts";
 
 export interface Credential {
@@ -10,8 +11,12 @@ export interface Credential {
   shown: Record<string, string | number | string[]>;
   /** What may not. */
   secrets: Record<string, string>;
+  /** The secrets, sealed to a recipient: this may be shown. */
+  sealed: string | undefined;
   expiresAt: string;
   policy: string;
+  /** The link to the policy at its commit. */
+  policyUrl: string | undefined;
   revision: string;
   decision: string;
 }
@@ -28,8 +33,8 @@ export function lease(answer: Answer): string | undefined {
   return handle;
 }
 
-/** The credential of an answer. Its secrets are masked. */
-export function credential(answer: Answer, asked: string): Credential {
+/** The credential of an answer, sealed if it was to be. Its secrets are masked. */
+export function credential(answer: Answer, asked: string, sealTo?: Recipient): Credential {
   const wrong = (problem: string) =>
     new Failure(`the broker returned an unexpected response for \`${asked}\`: ${problem}`);
   const body = answer.body ?? {};
@@ -42,7 +47,9 @@ export function credential(answer: Answer, asked: string): Credential {
   const kind = String(members.get("kind"));
   const known = Object.hasOwn(KINDS, kind) ? KINDS[kind as Kind] : undefined;
   for (const [name, value] of members) {
-    const isPublic = ["kind", "name"].includes(name) || Object.hasOwn(known?.shown ?? {}, name);
+    const isSealed = sealTo !== undefined && name === "sealed" && isSealedTo(sealTo, value);
+    const isPublic =
+      isSealed || ["kind", "name"].includes(name) || Object.hasOwn(known?.shown ?? {}, name);
     if (!isPublic && typeof value === "string") {
       mask(value);
     }
@@ -58,8 +65,10 @@ export function credential(answer: Answer, asked: string): Credential {
     kind: kind as Kind,
     shown: {},
     secrets: {},
+    sealed: undefined,
     expiresAt: line(body, "expires_at"),
     policy: line(body, "policy"),
+    policyUrl: link(body["policy_url"]),
     revision: line(body, "policies_revision"),
     decision: line(body, "decision"),
   };
@@ -78,6 +87,15 @@ export function credential(answer: Answer, asked: string): Credential {
       result.shown[name] = value as string;
     }
   }
+  if (sealTo !== undefined) {
+    const sealed = members.get("sealed");
+    const isOpen = [known.secret, "url"].some((name) => members.has(name));
+    if (isOpen || !isSealedTo(sealTo, sealed)) {
+      throw wrong("it is not sealed to the key of `seal-to`; does the broker support sealed delivery?");
+    }
+    result.sealed = sealed;
+    return result;
+  }
   const secret = members.get(known.secret);
   if (typeof secret !== "string" || secret === "" || CONTROL.test(secret)) {
     throw wrong(`\`${known.secret}\` is missing or not a single line`);
@@ -92,6 +110,15 @@ export function credential(answer: Answer, asked: string): Credential {
     }
     return value;
   }
+}
+
+/** A link that is safe to show; `undefined` for anything else. */
+export function link(text: unknown): string | undefined {
+  if (typeof text !== "string" || text.length > 4_096 || !/^https:\/\/[\w\-.~:/?#@!$&+,;=%]+$/.test(text)) {
+    return undefined;
+  }
+  const url = URL.canParse(text) ? new URL(text) : undefined;
+  return url === undefined || url.username !== "" || url.password !== "" ? undefined : text;
 }
 
 type Form = "text" | "text?" | "lines?" | "port" | "list" | "list?";

@@ -31,6 +31,11 @@ export function write(credential: Credential, ask: Ask, format: Format, folder: 
     files[what] = path;
     return path;
   };
+  if (credential.sealed !== undefined) {
+    // This job cannot log in with it, so there are no variables of a login.
+    files["sealed"] = folder.write(`${prefix}sealed`, `${credential.sealed}\n`);
+    return { shown: { [`${prefix}HALLPASS_SEALED_FILE`]: files["sealed"] }, secret: {}, files };
+  }
   const { shown, secret } = variables(credential, (text) => file("ca", "ca.pem", text));
   Object.values(secret).forEach(mask);
   switch (format) {

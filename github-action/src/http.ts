@@ -1,4 +1,6 @@
 // Requests that are repeated only if they can succeed, and never follow a redirect.
+import * as http from "node:http";
+import * as https from "node:https";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Failure, plain } from "./text.ts";
 
@@ -49,23 +51,17 @@ type Final = Answer & { isLater: boolean; retryAfter: number };
 
 async function once(request: Request, left: number): Promise<Final | { problem: string }> {
   try {
-    const response = await fetch(request.url, {
-      method: request.method,
-      headers: { "user-agent": "hallpass-action", ...request.headers },
-      ...(request.body === undefined ? {} : { body: request.body }),
-      redirect: "manual",
-      signal: AbortSignal.timeout(Math.ceil(Math.max(1, Math.min(left, ATTEMPT)))),
-    });
-    if (response.status >= 300 && response.status < 400) {
-      await response.body?.cancel();
-      throw new Failure(`${request.who} answers ${response.status}, a redirect, which is not followed`);
+    const response = await respond(request, Math.ceil(Math.max(1, Math.min(left, ATTEMPT))));
+    const status = response.statusCode ?? 0;
+    if (status >= 300 && status < 400) {
+      response.destroy();
+      throw new Failure(`${request.who} answers ${status}, a redirect, which is not followed`);
     }
     const body = parse(await read(request.who, response));
-    const { status } = response;
     const isLater =
       status >= 400 &&
       (body === undefined ? [429, 502, 503, 504].includes(status) : body["retryable"] === true);
-    const seconds = Number(response.headers.get("retry-after") ?? 0);
+    const seconds = Number(response.headers["retry-after"] ?? 0);
     const retryAfter = Number.isFinite(seconds) ? Math.max(0, seconds * 1_000) : 0;
     return { who: request.who, status, body, isLater, retryAfter };
   } catch (error) {
@@ -78,8 +74,24 @@ async function once(request: Request, left: number): Promise<Final | { problem: 
         `${problem}; is its certificate signed by a public CA? For another CA set NODE_EXTRA_CA_CERTS on the runner`,
       );
     }
-    return { problem };
+    const hint = problem.includes("PROXY") ? "; check HTTPS_PROXY and NO_PROXY of the runner" : "";
+    return { problem: `${problem}${hint}` };
   }
+}
+
+/** The head of the response. TLS ends at the other side, also behind the proxy of `HTTPS_PROXY`. */
+function respond(request: Request, milliseconds: number): Promise<http.IncomingMessage> {
+  const headers = { "user-agent": "hallpass-action", ...request.headers };
+  const signal = AbortSignal.timeout(milliseconds);
+  const isTls = new URL(request.url).protocol === "https:";
+  // Plain http is for this machine only, which no proxy can reach.
+  const agent = isTls ? new https.Agent({ proxyEnv: process.env }) : new http.Agent();
+  const options = { method: request.method, headers, signal, agent };
+  return new Promise((resolve, reject) => {
+    const sent = (isTls ? https : http).request(request.url, options, resolve);
+    sent.on("error", reject);
+    sent.end(request.body);
+  });
 }
 
 function code(error: unknown): string {
@@ -88,10 +100,10 @@ function code(error: unknown): string {
   return plain(known?.code ?? known?.name ?? "unknown error", 80);
 }
 
-async function read(who: string, response: Response): Promise<string> {
-  const pieces: Uint8Array[] = [];
+async function read(who: string, response: http.IncomingMessage): Promise<string> {
+  const pieces: Buffer[] = [];
   let length = 0;
-  for await (const piece of response.body ?? []) {
+  for await (const piece of response as AsyncIterable<Buffer>) {
     length += piece.length;
     if (length > LONGEST) {
       throw new Failure(`${who} answers with more than ${LONGEST} bytes`);

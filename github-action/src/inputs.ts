@@ -2,6 +2,7 @@
 import * as core from "@actions/core";
 import { brokerAddress } from "./address.ts";
 import { FORMATS, type Format } from "./formats.ts";
+import { type Recipient, recipient } from "./seal.ts";
 import { Failure, plain } from "./text.ts";
 
 export interface Ask {
@@ -18,10 +19,12 @@ export interface Inputs {
   format: Format;
   exportEnv: boolean;
   failOnDenied: boolean;
+  /** For whom the secrets are, if not for this job. */
+  sealTo: Recipient | undefined;
 }
 
 export function readInputs(): Inputs {
-  return {
+  const inputs = {
     broker: brokerAddress(core.getInput("broker", { required: true })),
     asks: asks(core.getInput("credentials", { required: true })),
     ttl: core.getInput("ttl") || undefined,
@@ -29,7 +32,12 @@ export function readInputs(): Inputs {
     format: format(core.getInput("format") || "default"),
     exportEnv: core.getBooleanInput("export-env"),
     failOnDenied: core.getBooleanInput("fail-on-denied"),
+    sealTo: recipient(core.getInput("seal-to")),
   };
+  if (inputs.sealTo !== undefined && (inputs.exportEnv || inputs.format !== "default")) {
+    throw new Failure("with `seal-to` this job gets no secret; leave out `export-env` and `format`");
+  }
+  return inputs;
 }
 
 /** The lines of input `credentials`. */

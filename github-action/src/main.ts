@@ -59,12 +59,19 @@ async function obtain(
   folder: Folder,
   state: State,
 ): Promise<[Credential, object]> {
+  const { sealTo } = inputs;
+  if (isSsh && sealTo !== undefined) {
+    throw new Failure(
+      `\`${ask.credential}\` is an SSH certificate, which needs the recipient's own SSH key; use \`hallpass get --seal-to\` with \`--input public_key=...\``,
+    );
+  }
   const pair = isSsh ? newKeyPair() : undefined;
   const wanted: Wanted = {
     credential: ask.credential,
     ...(inputs.ttl === undefined ? {} : { ttl: inputs.ttl }),
     ...(inputs.scopes.length === 0 ? {} : { scopes: inputs.scopes }),
     ...(pair === undefined ? {} : { inputs: { public_key: pair.publicLine } }),
+    ...(sealTo === undefined ? {} : { response_encryption_jwk: sealTo }),
   };
   const answer = await exchange(inputs.broker, token, wanted, within(PATIENCE));
   // Before anything can fail, so that the post step ends it.
@@ -74,7 +81,7 @@ async function obtain(
     state.leases.push({ credential: ask.credential, handle, expiresAt });
     save(state);
   }
-  const one = credential(answer, ask.credential);
+  const one = credential(answer, ask.credential, sealTo);
   if (pair !== undefined) {
     mask(pair.privateText);
     one.secrets["private_key"] = pair.privateText;
@@ -88,12 +95,19 @@ async function obtain(
   for (const [name, value] of Object.entries(inputs.exportEnv ? written.secret : {})) {
     core.exportVariable(name, value);
   }
+  if (one.sealed !== undefined) {
+    // It is for a recipient that may use it after this job: it ends at its own time.
+    state.leases.filter((lease) => lease.handle === handle).forEach((lease) => (lease.outlivesJob = true));
+    save(state);
+  }
   core.info(`hallpass: \`${plain(one.name)}\` until ${one.expiresAt}, by policy \`${plain(one.policy)}\``);
   const output = {
     kind: one.kind,
     ...one.shown,
+    ...(one.sealed === undefined ? {} : { sealed: one.sealed }),
     expires_at: one.expiresAt,
     policy: one.policy,
+    ...(one.policyUrl === undefined ? {} : { policy_url: one.policyUrl }),
     policies_revision: one.revision,
     decision: one.decision,
     files: written.files,

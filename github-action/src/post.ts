@@ -13,7 +13,8 @@ const PATIENCE = 20_000;
 const state = load();
 if (state !== undefined) {
   const { broker } = state;
-  await Promise.all(state.leases.map((lease) => end(broker, lease)));
+  const leases = state.leases.filter((lease) => lease.outlivesJob !== true);
+  await Promise.all(leases.map((lease) => end(broker, lease)));
   remove(state.folder);
 }
 

@@ -11,6 +11,8 @@ export interface Lease {
   credential: string;
   handle: string;
   expiresAt: string;
+  /** It was sealed to a recipient outside the job, and ends at its own time. */
+  outlivesJob?: true;
 }
 
 /** Saved again whenever something is added: the last entry counts, also if the step ends early. */

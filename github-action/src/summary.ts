@@ -21,7 +21,7 @@ export function page(granted: Credential[], denied: Denied[]): string {
   if (granted.length > 0) {
     const head = row("th", ["Credential", "Kind", "Policy", "Policies revision", "Until"]);
     const rows = granted.map((one) =>
-      row("td", [one.name, one.kind, one.policy, one.revision, one.expiresAt]),
+      row("td", [one.name, one.kind, one.policy, one.revision, one.expiresAt], one.policyUrl),
     );
     parts.push(`<table>${head}${rows.join("")}</table>`);
   }
@@ -32,6 +32,11 @@ export function page(granted: Credential[], denied: Denied[]): string {
   return parts.join("\n");
 }
 
-function row(tag: string, cells: string[]): string {
-  return `<tr>${cells.map((cell) => `<${tag}>${html(plain(cell))}</${tag}>`).join("")}</tr>`;
+/** A row of a table, the cell of the policy with a link if there is one. */
+function row(tag: string, cells: string[], policyUrl?: string): string {
+  const shown = cells.map((cell) => html(plain(cell)));
+  if (policyUrl !== undefined) {
+    shown[2] = `<a href="${html(policyUrl)}">${shown[2]}</a>`;
+  }
+  return `<tr>${shown.map((cell) => `<${tag}>${cell}</${tag}>`).join("")}</tr>`;
 }

@@ -3,6 +3,7 @@ import { readdirSync, readFileSync } from "node:fs";
 import { test } from "node:test";
 import { type Credential, credential, KINDS } from "../src/credential.ts";
 import { type Written, variables, write, FORMATS } from "../src/formats.ts";
+import { page } from "../src/summary.ts";
 import { quiet } from "./quiet.ts";
 
 const PASSWORD = "p'a:s\\s$(id)`w\"\u00f6/@?#%&";
@@ -52,6 +53,35 @@ test("members that no variable or line can hold are refused", () => {
   assert.throws(() => read({}, { policy: "a\nb" }), /`policy`/);
   assert.throws(() => read({}, { expires_at: "soon" }), /`expires_at`/);
   assert.throws(() => read({ kind: "constructor" }), /not known to this version/);
+});
+
+test("a link to the policy is an https URL without a user, or it is not shown", () => {
+  const right = "https://git.acme.dev/acme/policies/blob/0a1b/shop%20%28b%29.yaml?x=1&y=2#L7";
+  const linked = read({}, { policy_url: right });
+  assert.equal(linked.policyUrl, right);
+  assert.match(
+    page([linked], []),
+    /<td><a href="https:\/\/git\.acme\.dev\/[^"]*x=1&#38;y=2#L7">shop-migrate<\/a><\/td>/,
+  );
+  for (const wrong of [
+    "http://git.acme.dev/x",
+    "javascript:alert(1)",
+    "data:text/html,x",
+    "https://robot:canary-2@git.acme.dev/x",
+    "https://git.acme.dev/\"><script>",
+    "https://git.acme.dev/x)[y](https://evil.example",
+    "https://git.acme.dev/`x`",
+    "https://git.acme.dev/a b",
+    "https://git.acme.dev/x\n::error::y",
+    "https://",
+    `https://git.acme.dev/${"a".repeat(5_000)}`,
+    7,
+    null,
+  ]) {
+    const found = read({}, { policy_url: wrong });
+    assert.equal(found.policyUrl, undefined, String(wrong));
+    assert.match(page([found], []), /<td>shop-migrate<\/td>/);
+  }
 });
 
 test("members of unknown kinds are masked all the same", () => {

@@ -66,6 +66,9 @@ pub struct PoliciesRecord {
     /// The hash of those before.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub previous: Option<Text>,
+    /// The commit of the policies, if the settings say where it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub commit: Option<Text>,
     /// Which brokers share the record of used tokens (T-72).
     #[serde(serialize_with = "reach")]
     pub replay: Reach,
@@ -175,6 +178,9 @@ pub struct IntentRecord {
     pub policy: Text,
     /// The hash of the policies that decided.
     pub revision: Text,
+    /// What would be different if the entries with `shadow_until` were in force.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shadow: Option<Text>,
     #[serde(serialize_with = "time")]
     pub expires_at: Timestamp,
     /// The request repeats an earlier one with the same idempotency key.
@@ -206,6 +212,7 @@ impl IntentRecord {
                 .collect(),
             policy: Text::new(permit.policy()),
             revision: Text::new(permit.revision()),
+            shadow: permit.shadow().map(|shadow| Text::new(&shadow.to_string())),
             expires_at: reserved.expires_at(),
             repeat: reserved.is_repeat(),
             replay: reserved.reach(),
@@ -276,6 +283,9 @@ pub struct DenialRecord {
     pub decision: Text,
     /// The hash of the policies that decided.
     pub revision: Text,
+    /// What would be different if the entries with `shadow_until` were in force.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shadow: Option<Text>,
     /// Every failed condition, including those not disclosed to the job. At most [`LONGEST_LIST`]
     /// are kept.
     pub failed_conditions: Bounded<FailedConditionRecord>,

@@ -677,6 +677,7 @@ mod tests {
             inputs: std::collections::BTreeMap::new(),
             policy: Text::new("shop-migrate"),
             revision: Text::new("sha256:00"),
+            shadow: None,
             expires_at: Timestamp::from_unix(1_790_000_600),
             repeat: false,
             replay: crate::replay::Reach::PerReplica,

@@ -7,11 +7,13 @@ use std::time::Duration;
 
 use crate::audit::{SinkEntry, SinkError};
 use crate::clock::Clock;
-use crate::config::Settings;
+use crate::config::{PolicyUrl, Settings};
 use crate::credential::jwt::{self, KeysError, Rs256Error, Rs256Keys};
 use crate::credential::target::Target;
 use crate::exchange::self_test::VerifySignature;
+use crate::file::read_text;
 use crate::http::tls::{self, Tls, TlsError};
+use crate::policy::link::{Commit, PolicyLinks};
 use crate::policy::{IssuerOverride, LoadOptions, PolicySet};
 use crate::rootkey::{RingKey, RootKey, RootKeyError, RootKeys};
 use crate::token::TrustedIssuer;
@@ -50,6 +52,9 @@ pub enum StartError {
     RootKey(#[from] RootKeyError),
     #[error("{0}\n\nthe policies in `{path}` have errors; `hallpass policy check {path}` shows them", path = .1.display())]
     Policies(Diagnostics, PathBuf),
+    /// The file with the commit of the policies.
+    #[error("`policies.commit`: `{path}` {problem}; write it together with the policies, e.g. with `git rev-parse HEAD`", path = .path.display())]
+    Commit { path: PathBuf, problem: String },
     /// The policy folder defines nothing.
     #[error("`{path}` holds no policies, so every job would be refused; expected at least one `*.yaml` file with `issuers:`, `credentials:` and `policies:`", path = .0.display())]
     NoPolicies(PathBuf),
@@ -93,6 +98,9 @@ pub enum StartError {
         /// `public` or `operator`.
         key: &'static str,
     },
+    /// The clients that the broker serves.
+    #[error("{0}; see `clients:` in the settings")]
+    Clients(String),
     /// The cryptographic library failed the self-test (T-99).
     #[error("the self-test of the cryptographic library failed: {0}; this build must not be used")]
     SelfTest(String),
@@ -123,8 +131,7 @@ impl LoadedConfig {
         let tls = settings.listen.tls.as_ref().map(tls::read);
         let roots = root_keys(settings)?;
         let rs256 = rs256_keys(settings)?;
-        let refused = |found| StartError::Policies(found, settings.policies.clone());
-        let (policies, findings) = policies(settings, &overrides.issuers).map_err(refused)?;
+        let (policies, findings) = policies(settings, &overrides.issuers)?;
         if policies.is_empty() {
             return Err(StartError::NoPolicies(settings.policies.clone()));
         }
@@ -183,13 +190,34 @@ pub(super) fn rs256_keys(settings: &Settings) -> Result<Option<Arc<Rs256Keys>>, 
 pub(super) fn policies(
     settings: &Settings,
     issuers: &BTreeMap<String, IssuerOverride>,
-) -> Result<(PolicySet, Diagnostics), Diagnostics> {
+) -> Result<(PolicySet, Diagnostics), StartError> {
+    let links = settings.policy_url.as_ref().map(links).transpose()?;
     let options = LoadOptions {
         issuer_overrides: issuers.clone(),
         broker: Some(settings.issuer.clone()),
+        links,
         ..LoadOptions::default()
     };
-    PolicySet::load_with(&settings.policies, &options)?.servable()
+    let refused = |found| StartError::Policies(found, settings.policies.clone());
+    let loaded = PolicySet::load_with(&settings.policies, &options).map_err(refused)?;
+    loaded.servable().map_err(refused)
+}
+
+/// The template with the commit in its file. What else may be in the file is not repeated.
+fn links(settings: &PolicyUrl) -> Result<PolicyLinks, StartError> {
+    let wrong = |problem: String| StartError::Commit {
+        path: settings.commit.clone(),
+        problem,
+    };
+    let text = read_text(&settings.commit, MAX_COMMIT)
+        .map_err(|error| wrong(format!("cannot be read: {error}")))?;
+    let commit = Commit::parse(&text).ok_or_else(|| {
+        wrong("does not hold a commit: expected 40 or 64 hexadecimal digits".to_owned())
+    })?;
+    Ok(PolicyLinks {
+        template: settings.template.clone(),
+        commit,
+    })
 }
 
 /// Checks that settings and policies match, so a credential that can never be minted, or a block
@@ -220,3 +248,6 @@ pub(super) fn issuers(policies: &PolicySet) -> Vec<Arc<TrustedIssuer>> {
     let readers = policies.readers().iter();
     readers.map(|reader| Arc::clone(&reader.issuer)).collect()
 }
+
+/// More than any file with a commit.
+const MAX_COMMIT: u64 = 1_024;

@@ -11,6 +11,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::Settings;
 use crate::credential::jwt::Keys;
 use crate::credential::target::With;
+use crate::http::clients;
 use crate::replay::StoreSettings;
 
 /// Checks everything that [`start`](super::start) opens, in the same order. Returns warnings: a
@@ -22,6 +23,7 @@ pub(super) fn check(settings: &Settings) -> Result<Vec<String>, StartError> {
         remarks.extend(check_address(address, key)?);
     }
     let loaded = LoadedConfig::read(settings, &Overrides::default())?;
+    remarks.extend(check_clients(settings)?);
     for sink in &settings.sinks {
         sink.settings.check()?;
     }
@@ -52,6 +54,13 @@ pub(super) fn check(settings: &Settings) -> Result<Vec<String>, StartError> {
         })?;
     }
     Ok(remarks)
+}
+
+/// Checks the clients that the settings serve. Returns a remark if some platforms have none.
+pub(super) fn check_clients(settings: &Settings) -> Result<Option<String>, StartError> {
+    let folder = settings.clients.as_deref();
+    let checked = folder.map(clients::check).transpose();
+    checked.map(Option::flatten).map_err(StartError::Clients)
 }
 
 /// Binds the address and releases it immediately, without listening.

@@ -35,8 +35,10 @@ use crate::exchange::self_test;
 use crate::http::connection;
 use crate::http::listener;
 use crate::http::log;
+use crate::policy::PolicySet;
 use crate::reason::Reason;
 use crate::token::verify_jws;
+use crate::yaml::{Diagnostics, Severity};
 
 /// A running broker. Dropped without [`shutdown`](Self::shutdown), it stops immediately.
 #[derive(Debug)]
@@ -67,6 +69,8 @@ pub async fn start(settings: &Settings, mut overrides: Overrides) -> Result<Runn
     let operator_listener = bind(overrides.operator.take(), listen.operator, "operator")?;
     let seen = FileSnapshot::of(settings);
     let loaded = LoadedConfig::read(settings, &overrides)?;
+    // Only here: a reload, which may withdraw a policy, never fails because of a client.
+    check::check_clients(settings)?;
     let process = ProcessState::begin(&loaded, &mut overrides)?;
     let version = Version::new(loaded, &process, None)?;
     process.sweep(&version);
@@ -77,6 +81,7 @@ pub async fn start(settings: &Settings, mut overrides: Overrides) -> Result<Runn
         .record(&Event::Policies(event::PoliciesRecord {
             revision: Text::new(parts.policies.revision()),
             previous: None,
+            commit: commit(&parts.policies),
             replay: parts.used_tokens.reach(),
         }))
         .await?;
@@ -163,9 +168,23 @@ impl Drop for Running {
     }
 }
 
+/// The commit of the policies, for the audit log.
+fn commit(policies: &PolicySet) -> Option<Text> {
+    let links = policies.links()?;
+    Some(Text::new(&links.commit.to_string()))
+}
+
 /// Looks now and then at what must be looked at without a request: the clock, log lines held back.
 async fn upkeep(process: Arc<ProcessState>, current: Current) {
+    let mut known = Diagnostics::default();
     loop {
+        let version = current.load_full();
+        let now = process.clock.now();
+        let overdue = version.loaded.policies.overdue(now, Severity::Warning);
+        let overdue = Diagnostics::new(overdue);
+        findings::log(Some(&known), &overdue, &version.loaded.settings.policies);
+        known = overdue;
+        drop(version);
         tokio::time::sleep(UPKEEP).await;
         log::tell(&process.lines.left_out());
         if !connection::has_http_date() {

@@ -13,6 +13,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::Settings;
 use crate::credential::target::{SweepObserver, Sweeper, Target};
 use crate::exchange::LineLimiter;
+use crate::http::clients::Downloads;
 use crate::http::log;
 use crate::http::metrics::Metrics;
 use crate::policy::{IssuerOverride, PolicySet};
@@ -34,6 +35,7 @@ pub(super) struct ProcessState {
     pub(super) metrics: Arc<Metrics>,
     /// Limits the request lines in the log.
     pub(super) lines: Arc<LineLimiter>,
+    pub(super) downloads: Arc<Downloads>,
     /// Replaces every target that the policies name.
     pub(super) target: Option<Arc<dyn Target>>,
     /// Replacement URLs for issuers of the policies.
@@ -61,6 +63,7 @@ impl ProcessState {
             used_tokens: used_tokens(&loaded.settings.replay, &clock)?,
             metrics: Arc::new(Metrics::new()),
             lines: Arc::new(LineLimiter::new(log::LINES, Arc::clone(&clock))),
+            downloads: Arc::default(),
             target: overrides.target.take(),
             issuers: std::mem::take(&mut overrides.issuers),
             dev_keys: overrides.dev_keys,

@@ -245,7 +245,7 @@ fn record(process: &ProcessState, before: &Version, now: &Version) {
         process.note(&Event::Settings(event::SettingsRecord { changed }));
     }
     let (previous, revision) = (old.policies.revision(), new.policies.revision());
-    if previous != revision {
+    if previous != revision || old.policies.links() != new.policies.links() {
         tracing::info!(
             reason = Reason::PolicyReloaded.code(),
             revision,
@@ -255,6 +255,7 @@ fn record(process: &ProcessState, before: &Version, now: &Version) {
         process.note(&Event::Policies(event::PoliciesRecord {
             revision: Text::new(revision),
             previous: Some(Text::new(previous)),
+            commit: super::commit(&new.policies),
             replay: process.used_tokens.reach(),
         }));
     }

@@ -70,6 +70,8 @@ impl Version {
             clock: Arc::clone(&process.clock),
             metrics: Arc::clone(&process.metrics),
             lines: Arc::clone(&process.lines),
+            clients: settings.clients.clone(),
+            downloads: Arc::clone(&process.downloads),
             readiness: Readiness::new(
                 process.remote.clone(),
                 Arc::clone(&targets),

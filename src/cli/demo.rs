@@ -55,7 +55,7 @@ async fn play(keep: bool, out: &mut Terminal) -> Result<(), Failure> {
         "All 8 steps did what they say, in {:.1} s.",
         clock.monotonic().as_secs_f64()
     ));
-    out.prose("Next: `hallpass dev` keeps it running for you to try, docs/policies.md explains the policies it used.");
+    out.prose("Next: `hallpass dev` keeps it running for you to try, docs/policies/README.md explains the policies it used.");
     Ok(())
 }
 

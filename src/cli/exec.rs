@@ -1,6 +1,6 @@
 //! `hallpass exec`: runs a command with credentials and revokes them when it ends.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -8,21 +8,25 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use self::child::Child;
+use self::files::{FileArg, Files, Renewals, not_renewed};
 use self::signals::Signals;
 use super::broker::{BrokerArgs, block_on, failure_of_exchange, mask, quoted, warn_of_rivals};
 use super::get::database_ca;
 use super::inputs::InputArgs;
+use super::wanted::{self, Wanted, check_prefixes, offers};
 use super::{Failure, Terminal};
 use crate::client::format::{Prefix, Variable, rivals, variables};
 use crate::client::source::SOURCES;
 use crate::client::ssh::Agent;
 use crate::client::ssh::agent::{self, Reports};
-use crate::client::{Ask, Client, ClientError, Environment, Sharing};
+use crate::client::{Ask, Client, ClientError, Environment, Obtained, Received, Sharing};
 use crate::secret::Secret;
-use crate::wire::{LeaseState, Offer};
+use crate::text::escape;
+use crate::wire::{LeaseState, Offer, Offers};
 use crate::yaml::duration;
 
 mod child;
+mod files;
 mod program;
 mod signals;
 
@@ -30,8 +34,13 @@ mod signals;
 ///
 /// Only the command gets them: `PG*` and `DATABASE_URL` for a database, `HALLPASS_TOKEN` for a signed
 /// token, `SSH_AUTH_SOCK` for an SSH certificate. A PREFIX adds PREFIX_ to each name. `exec` forwards
-/// signals and exits with the command's exit code, or with 128 plus the signal number. Credentials are
+/// signals and exits with the command's exit code, or with 128 plus the signal number. Variables are
 /// not renewed while the command runs: state its duration with --at-least.
+///
+/// --file also writes a credential to a new file that only this user can read, in a format of `hallpass
+/// get`, and removes it when the command ends. Where the CI makes new ID tokens (GitHub), the file is
+/// replaced by one with a new credential when two thirds of its life are over, so that a tool which
+/// reads it again can run for hours. Connections opened with an earlier login end when that expires.
 ///
 /// libpq variables set for another server, such as PGSERVICE and PGHOSTADDR, would override the
 /// login's. `exec` removes them from the command's environment; with a PREFIX it keeps them and prints a
@@ -47,10 +56,11 @@ mod signals;
   hallpass exec shop-db/migrate -- ./migrate.sh
   hallpass exec SHOP=shop-db/read AUDIT=audit-db/read --at-least 45m -- \\
     ./report.sh
+  hallpass exec shop-db/read --file json=/run/job/login.json -- ./export.py
   hallpass exec deploy-host -- ssh deploy@web1.acme.dev")]
 pub struct Args {
     /// Credentials, as [PREFIX=]CREDENTIAL; with more than one, each needs a prefix
-    #[arg(value_name = "CREDENTIAL", required = true, value_parser = wanted)]
+    #[arg(value_name = "CREDENTIAL", required = true, value_parser = wanted::parse)]
     credentials: Vec<Wanted>,
     /// The command and its arguments
     #[arg(last = true, required = true, value_name = "COMMAND")]
@@ -58,6 +68,9 @@ pub struct Args {
     /// Fail before the command starts if a credential's lifetime is shorter than this
     #[arg(long, value_name = "TIME", value_parser = duration::parse)]
     at_least: Option<Duration>,
+    /// Also write the credential to a new file, with mode 0600, until the command ends; may be repeated
+    #[arg(long = "file", value_name = "[PREFIX:]FORMAT=PATH", value_parser = files::parse)]
+    files: Vec<FileArg>,
     /// Do not revoke at the end; a later step that sends the same request gets the same login
     #[arg(long)]
     keep: bool,
@@ -70,24 +83,6 @@ pub struct Args {
     broker: BrokerArgs,
 }
 
-#[derive(Clone, Debug)]
-struct Wanted {
-    prefix: Option<Prefix>,
-    credential: String,
-}
-
-fn wanted(text: &str) -> Result<Wanted, String> {
-    let (prefix, credential) = match text.split_once('=') {
-        Some((prefix, credential)) => (Some(Prefix::parse(prefix)?), credential),
-        None => (None, text),
-    };
-    Ask::new(credential).map_err(|error| error.to_string())?;
-    Ok(Wanted {
-        prefix,
-        credential: credential.to_owned(),
-    })
-}
-
 /// Runs the command.
 ///
 /// # Errors
@@ -96,38 +91,224 @@ pub fn run(args: &Args, out: &mut Terminal) -> Result<(), Failure> {
     let environment = Environment::of_this_process();
     check_prefixes(&args.credentials)?;
     let program = find_program(&args.command, &environment, out)?;
+    let files = Files::new(&args.files, &args.credentials)?;
     // From here on no signal ends us before what was handed out is revoked.
     let mut signals = Signals::catch()?;
     let client = args.broker.client(environment)?;
-    block_on(exec(args, &program, &client, &mut signals, out))
+    let run = Run {
+        args,
+        client: &client,
+        files,
+        renewals: Renewals::new(&client),
+        leases: Vec::new(),
+    };
+    block_on(run.exec(&program, &mut signals, out))
 }
 
-async fn exec(
-    args: &Args,
-    program: &Path,
-    client: &Client,
-    signals: &mut Signals,
-    out: &mut Terminal,
-) -> Result<(), Failure> {
-    let mut leases = Vec::new();
-    let (reports, mut reported) = mpsc::channel(MOST_REPORTS);
-    let result = tokio::select! {
-        result = fetch(args, client, &mut leases, &reports, out) => result,
-        caught = signals.next() => Err(Failure::Child(caught.exit_code())),
-    };
-    let result = match result {
-        Ok(changes) => match start(args, program, client, &changes, signals) {
-            Ok(child) => Ok(follow(child, signals, &mut reported, out).await),
+/// One run of a command.
+struct Run<'a> {
+    args: &'a Args,
+    client: &'a Client,
+    files: Files,
+    renewals: Renewals<'a>,
+    leases: Vec<Lease>,
+}
+
+/// A login that was obtained.
+struct Lease {
+    handle: Secret<String>,
+    /// Later or earlier steps of the job may use it.
+    is_shared: bool,
+    /// An earlier step obtained it.
+    is_repeat: bool,
+}
+
+impl Run<'_> {
+    async fn exec(
+        mut self,
+        program: &Path,
+        signals: &mut Signals,
+        out: &mut Terminal,
+    ) -> Result<(), Failure> {
+        let (reports, mut reported) = mpsc::channel(MOST_REPORTS);
+        let result = tokio::select! {
+            result = self.fetch(&reports, out) => result,
+            caught = signals.next() => Err(Failure::Child(caught.exit_code())),
+        };
+        let result = match result {
+            Ok(changes) => match start(self.args, program, self.client, &changes, signals) {
+                Ok(child) => Ok(self.follow(child, signals, &mut reported, out).await),
+                Err(failure) => Err(failure),
+            },
             Err(failure) => Err(failure),
-        },
-        Err(failure) => Err(failure),
-    };
-    if !args.keep {
-        revoke(client, &leases, out).await;
+        };
+        self.files.remove(out);
+        if let Some(obtained) = self.renewals.finish(REVOKE_TIME).await {
+            self.note(&obtained.received, Sharing::None);
+        }
+        // Nothing is left of a run that failed to start, unless an earlier step uses it.
+        let is_kept = |lease: &Lease| lease.is_repeat || (lease.is_shared && result.is_ok());
+        let over = self.leases.iter().filter(|lease| !is_kept(lease));
+        revoke(self.client, over, out).await;
+        match result? {
+            0 => Ok(()),
+            code => Err(Failure::Child(code)),
+        }
     }
-    match result? {
-        0 => Ok(()),
-        code => Err(Failure::Child(code)),
+
+    async fn fetch(&mut self, reports: &Reports, out: &mut Terminal) -> Result<Changes, Failure> {
+        let (args, client) = (self.args, self.client);
+        let sharing = if args.keep {
+            Sharing::Job
+        } else {
+            Sharing::None
+        };
+        let inputs = &args.inputs.read()?;
+        let offers = if args.at_least.is_some() || args.credentials.len() > 1 {
+            offers(client).await?
+        } else {
+            None
+        };
+        let mut in_order: Vec<(usize, &Wanted)> = args.credentials.iter().enumerate().collect();
+        if let Some(offers) = &offers {
+            check_offers(args, offers)?;
+            wanted::not_offered_first(&mut in_order, offers, |(_, wanted)| wanted);
+        }
+        let mut changes = Changes::default();
+        for (of, wanted) in in_order {
+            let mut ask = Ask::new(&wanted.credential).map_err(Failure::usage)?;
+            ask.inputs.clone_from(inputs);
+            let formats = self.files.formats(of);
+            let before = client.clock().now();
+            let mut obtained = client
+                .obtain(&ask, sharing, &formats)
+                .await
+                .map_err(|error| {
+                    wanted.failure(failure_of_exchange(error, client), &args.credentials)
+                })?;
+            self.note(&obtained.received, sharing);
+            if !formats.is_empty() {
+                obtained.hold_key().map_err(Failure::local)?;
+            }
+            let (received, agent) = obtained
+                .serve(client, reports.clone())
+                .map_err(Failure::local)?;
+            // The command may print what it was given.
+            mask(client.environment(), &received, out)?;
+            let life = u64::try_from(received.expires_at.since(before)).unwrap_or(0);
+            // A database ends a login up to a second later than it was granted for.
+            let granted = offers.as_ref().and_then(|offers| offer(offers, wanted));
+            let life = granted.map_or(life, |offer| life.min(offer.ttl));
+            check_life(args, &received.name, life)?;
+            let ca = database_ca(client, &received, None)?;
+            let (prefix, ca) = (wanted.prefix.as_ref(), ca.as_deref());
+            if prefix.is_some() {
+                warn_of_rivals(client.environment(), &received, ca, out);
+            } else {
+                changes.removed.extend(rivals(&received, ca));
+            }
+            changes.set.extend(variables(&received, prefix, ca));
+            if let Some(agent) = agent {
+                changes.serve(agent, prefix);
+            }
+            self.files.write(of, wanted, &received, client, false)?;
+            self.plan_renewal(of, &ask, &received, out)?;
+        }
+        Ok(changes)
+    }
+
+    /// Renews the credential's files while the command runs, or says that they are not renewed.
+    fn plan_renewal(
+        &mut self,
+        of: usize,
+        ask: &Ask,
+        received: &Received,
+        out: &mut Terminal,
+    ) -> Result<(), Failure> {
+        let Some(path) = self.files.path(of) else {
+            return Ok(());
+        };
+        let source = self.client.source().map_err(Failure::local)?;
+        let why = if !self.files.are_renewable(of) {
+            "a key and its certificate cannot be replaced in one step".to_owned()
+        } else if !source.makes_new_tokens() {
+            format!(
+                "source `{}` has one ID token for the whole job",
+                source.name()
+            )
+        } else {
+            let formats = self.files.formats(of);
+            self.renewals.add(of, ask, formats, received);
+            return Ok(());
+        };
+        out.error(&format!(
+            "hallpass: {} is valid until {} and is not renewed: {why}",
+            quoted(&path.to_string_lossy()),
+            received.expires_at
+        ));
+        Ok(())
+    }
+
+    /// Waits for the command to exit, forwards signals to it and renews its files.
+    async fn follow(
+        &mut self,
+        mut child: Child,
+        signals: &mut Signals,
+        reported: &mut mpsc::Receiver<String>,
+        out: &mut Terminal,
+    ) -> u8 {
+        loop {
+            tokio::select! {
+                biased;
+                Some(report) = reported.recv() => out.error(&format!("hallpass: {report}")),
+                code = child.wait() => return code,
+                caught = signals.next() => child.pass_on(caught),
+                (of, renewed) = self.renewals.next() => self.renew(of, renewed, out),
+            }
+        }
+    }
+
+    /// Puts a new credential into its files.
+    fn renew(&mut self, of: usize, renewed: Result<Obtained, ClientError>, out: &mut Terminal) {
+        let Some(wanted) = self.args.credentials.get(of) else {
+            return;
+        };
+        let obtained = match renewed {
+            Ok(obtained) => obtained,
+            Err(error) => {
+                let is_lasting = matches!(error, ClientError::Denied(_) | ClientError::Format(_));
+                let next = self.renewals.failed(of, is_lasting);
+                let said = not_renewed(&wanted.credential, error, next);
+                return out.error(&format!("hallpass: {said}"));
+            }
+        };
+        self.note(&obtained.received, Sharing::None);
+        let written = obtained.into_members().map_err(Failure::local);
+        let written = written.and_then(|received| {
+            mask(self.client.environment(), &received, out)?;
+            self.files.write(of, wanted, &received, self.client, true)?;
+            Ok(received)
+        });
+        match written {
+            Ok(received) => self.renewals.renewed(of, &received),
+            // Another attempt would make another login that no file may be able to hold.
+            Err(failure) => {
+                self.renewals.failed(of, true);
+                let name = escape(&wanted.credential);
+                out.error(&format!(
+                    "hallpass: `{name}` is not renewed any more: {failure}"
+                ));
+            }
+        }
+    }
+
+    fn note(&mut self, received: &Received, sharing: Sharing) {
+        self.leases
+            .extend(received.lease.clone().map(|handle| Lease {
+                handle,
+                is_shared: sharing == Sharing::Job,
+                is_repeat: received.is_repeat,
+            }));
     }
 }
 
@@ -151,67 +332,16 @@ impl Changes {
     }
 }
 
-async fn fetch(
-    args: &Args,
-    client: &Client,
-    leases: &mut Vec<Secret<String>>,
-    reports: &Reports,
-    out: &mut Terminal,
-) -> Result<Changes, Failure> {
-    let sharing = if args.keep {
-        Sharing::Job
-    } else {
-        Sharing::None
-    };
-    let mut changes = Changes::default();
-    let inputs = &args.inputs.read()?;
-    if args.at_least.is_some() {
-        check_offers(args, client).await?;
-    }
-    for wanted in &args.credentials {
-        let mut ask = Ask::new(&wanted.credential).map_err(Failure::usage)?;
-        ask.inputs.clone_from(inputs);
-        let obtained = client
-            .obtain(&ask, sharing, None)
-            .await
-            .map_err(|error| failure_of_exchange(error, client))?;
-        leases.extend(obtained.received.lease.clone());
-        let (received, agent) = obtained
-            .serve(client, reports.clone())
-            .map_err(Failure::local)?;
-        // The command may print what it was given.
-        mask(client.environment(), &received, out)?;
-        let left = received.expires_at.since(client.clock().now());
-        check_life(args, &received.name, u64::try_from(left).unwrap_or(0))?;
-        let ca = database_ca(client, &received, None)?;
-        let (prefix, ca) = (wanted.prefix.as_ref(), ca.as_deref());
-        if prefix.is_some() {
-            warn_of_rivals(client.environment(), &received, ca, out);
-        } else {
-            changes.removed.extend(rivals(&received, ca));
-        }
-        changes.set.extend(variables(&received, prefix, ca));
-        if let Some(agent) = agent {
-            changes.serve(agent, prefix);
-        }
-    }
-    Ok(changes)
+/// Whether the job may have each credential for long enough, before its token is used for any.
+fn check_offers(args: &Args, offers: &Offers) -> Result<(), Failure> {
+    let offered = |wanted: &Wanted| offer(offers, wanted);
+    let mut offers = args.credentials.iter().filter_map(offered);
+    offers.try_for_each(|offer| check_life(args, &offer.credential, offer.ttl))
 }
 
-/// Whether the job may have each credential for long enough, before its token is used for any.
-async fn check_offers(args: &Args, client: &Client) -> Result<(), Failure> {
-    let offers = match client.available().await {
-        Ok(offers) => offers.credentials,
-        // The answer to the request itself says more.
-        Err(ClientError::Denied(_) | ClientError::Answer { .. }) => return Ok(()),
-        Err(error) => return Err(failure_of_exchange(error, client)),
-    };
-    let is_wanted = |offer: &&Offer| {
-        let mut wanted = args.credentials.iter();
-        wanted.any(|wanted| wanted.credential == offer.credential)
-    };
-    let mut offers = offers.iter().filter(is_wanted);
-    offers.try_for_each(|offer| check_life(args, &offer.credential, offer.ttl))
+fn offer<'a>(offers: &'a Offers, wanted: &Wanted) -> Option<&'a Offer> {
+    let mut offers = offers.credentials.iter();
+    offers.find(|offer| offer.credential == wanted.credential)
 }
 
 /// Checks that a lifetime of `seconds` covers `--at-least`.
@@ -225,23 +355,6 @@ fn check_life(args: &Args, credential: &str, seconds: u64) -> Result<(), Failure
         duration::print(life),
         duration::print(at_least)
     )))
-}
-
-/// Waits for the command to exit and forwards signals to it.
-async fn follow(
-    mut child: Child,
-    signals: &mut Signals,
-    reported: &mut mpsc::Receiver<String>,
-    out: &mut Terminal,
-) -> u8 {
-    loop {
-        tokio::select! {
-            biased;
-            Some(report) = reported.recv() => out.error(&format!("hallpass: {report}")),
-            code = child.wait() => return code,
-            caught = signals.next() => child.pass_on(caught),
-        }
-    }
 }
 
 /// Starts the file that was looked at, under the name that was given.
@@ -283,18 +396,6 @@ fn identity(environment: &Environment) -> Vec<String> {
         .collect()
 }
 
-/// Two credentials without prefixes would overwrite each other's variables.
-fn check_prefixes(credentials: &[Wanted]) -> Result<(), Failure> {
-    let mut prefixes = BTreeSet::new();
-    if credentials.iter().all(|one| prefixes.insert(&one.prefix)) {
-        return Ok(());
-    }
-    Err(Failure::Usage(
-        "several credentials need a prefix each, like `SHOP=shop-db/read AUDIT=audit-db/read`"
-            .to_owned(),
-    ))
-}
-
 /// Finds the program before any credential is requested.
 fn find_program(
     command: &[OsString],
@@ -308,9 +409,10 @@ fn find_program(
     })
 }
 
-async fn revoke(client: &Client, leases: &[Secret<String>], out: &mut Terminal) {
+async fn revoke(client: &Client, leases: impl Iterator<Item = &Lease>, out: &mut Terminal) {
     for lease in leases {
-        let said = match tokio::time::timeout(REVOKE_TIME, client.revoke(lease)).await {
+        let revocation = client.revoke(&lease.handle);
+        let said = match tokio::time::timeout(REVOKE_TIME, revocation).await {
             Ok(Ok(LeaseState::Gone | LeaseState::Closed)) => continue,
             Ok(Ok(LeaseState::Pending)) => {
                 "revocation accepted; the broker is still ending the login".to_owned()

@@ -10,6 +10,7 @@ use nix::fcntl::OFlag;
 
 use super::broker::{BrokerArgs, block_on, failure_of_exchange, mask, warn_of_rivals};
 use super::inputs::InputArgs;
+use super::wanted::{self, Wanted, not_offered_first, offers};
 use super::{Failure, Terminal};
 use crate::client::format::{self, FORMATS, Format, GITHUB_ENV, Options, Prefix, Surroundings};
 use crate::client::{
@@ -17,9 +18,14 @@ use crate::client::{
     read_own, write_private,
 };
 use crate::secret::Secret;
+use crate::text::escape;
 use crate::yaml::duration;
 
-/// Fetches a credential and prints it, or writes it to a file
+/// Fetches credentials and prints them, or writes them to a file
+///
+/// Several credentials are printed together, or not at all: if one is refused, `get` revokes the others.
+/// The formats `json`, `env` and `dotenv` hold several; for the last two, each needs a PREFIX, which
+/// stands before the names of its variables. --ttl, --scope and --input apply to each.
 ///
 /// A later step of the job that sends the same request gets the same login until the job's token
 /// expires. The steps share state in the runner's temporary folder on GitHub and GitLab. On other CIs,
@@ -38,12 +44,13 @@ use crate::yaml::duration;
     psql -c 'select 1'
   hallpass get shop-db/migrate --format pgpass --out ~/.pgpass  # adds to it
   hallpass get deploy-api --github-env
+  hallpass get SHOP=shop-db/read AUDIT=audit-db/read --format dotenv --out .env
   git config credential.helper \\
     '!f() { test \"$1\" = get && hallpass get repo-token --format git; }; f'")]
 pub struct Args {
-    /// The credential's name in the policies, e.g. `shop-db/migrate`
-    #[arg(value_name = "CREDENTIAL")]
-    credential: String,
+    /// Credentials, as [PREFIX=]CREDENTIAL, e.g. `shop-db/migrate`
+    #[arg(value_name = "CREDENTIAL", required = true, value_parser = wanted::parse)]
+    credentials: Vec<Wanted>,
     /// Output format
     #[arg(long, value_name = "FORMAT", default_value = "json", value_parser = formats(), hide_possible_values = true, long_help = formats_help())]
     format: &'static Format,
@@ -55,7 +62,7 @@ pub struct Args {
     scopes: Vec<String>,
     #[command(flatten)]
     inputs: InputArgs,
-    /// Put PREFIX_ before the names of variables (formats env and dotenv)
+    /// The PREFIX of a single credential, put before the names of its variables
     #[arg(long, value_name = "PREFIX", value_parser = Prefix::parse)]
     prefix: Option<Prefix>,
     /// Write to this file, with mode 0600, instead of printing; not to a link, a pipe or a device
@@ -81,28 +88,103 @@ pub fn run(args: &Args, out: &mut Terminal) -> Result<(), Failure> {
 }
 
 async fn get(args: &Args, client: &Client, out: &mut Terminal) -> Result<(), Failure> {
-    let mut ask = Ask::new(&args.credential).map_err(Failure::usage)?;
-    ask.scopes.clone_from(&args.scopes);
-    ask.ttl.clone_from(&args.ttl);
-    ask.inputs = args.inputs.read()?;
     let format = if args.github_env {
         &GITHUB_ENV
     } else {
         args.format
     };
+    check_several(args, format)?;
     check_targets(args, client, format, out)?;
-    let received = client
-        .obtain(&ask, Sharing::Job, Some(format))
-        .await
-        .and_then(Obtained::into_members)
-        .map_err(|error| failure_of_exchange(error, client))?;
-    let handed_over = mask(client.environment(), &received, out)
-        .and_then(|()| hand_over(args, client, format, &received, out))
-        .and_then(|()| out.check());
+    let mut granted = Vec::new();
+    let handed_over = match obtain(args, client, format, &mut granted, out).await {
+        Ok(()) => hand_over(args, client, format, &granted, out).and_then(|()| out.check()),
+        Err(failure) => Err(failure),
+    };
     if handed_over.is_err() {
-        give_back(client, &received, out).await;
+        for one in &granted {
+            let is_reported = args.credentials.len() > 1;
+            give_back(client, &one.received, is_reported, out).await;
+        }
     }
     handed_over
+}
+
+/// A credential and where it was named on the command line.
+struct Granted<'a> {
+    wanted: &'a Wanted,
+    received: Received,
+}
+
+/// Obtains each credential; those that were granted before a failure are in `granted`.
+async fn obtain<'a>(
+    args: &'a Args,
+    client: &Client,
+    format: &Format,
+    granted: &mut Vec<Granted<'a>>,
+    out: &mut Terminal,
+) -> Result<(), Failure> {
+    let inputs = args.inputs.read()?;
+    let mut in_order: Vec<&Wanted> = args.credentials.iter().collect();
+    if in_order.len() > 1
+        && let Some(offers) = offers(client).await?
+    {
+        not_offered_first(&mut in_order, &offers, |wanted| wanted);
+    }
+    for wanted in in_order {
+        let mut ask = Ask::new(&wanted.credential).map_err(Failure::usage)?;
+        ask.scopes.clone_from(&args.scopes);
+        ask.ttl.clone_from(&args.ttl);
+        ask.inputs.clone_from(&inputs);
+        let received = client
+            .obtain(&ask, Sharing::Job, &[format])
+            .await
+            .and_then(Obtained::into_members)
+            .map_err(|error| {
+                wanted.failure(failure_of_exchange(error, client), &args.credentials)
+            })?;
+        let masked = mask(client.environment(), &received, out);
+        granted.push(Granted { wanted, received });
+        masked?;
+    }
+    let position = |one: &Granted<'_>| {
+        let mut credentials = args.credentials.iter();
+        credentials.position(|wanted| std::ptr::eq(wanted, one.wanted))
+    };
+    granted.sort_by_key(position);
+    Ok(())
+}
+
+/// Whether the format and the options fit as many credentials.
+fn check_several(args: &Args, format: &Format) -> Result<(), Failure> {
+    let several = args.credentials.len() > 1;
+    let problem = if several && format.join.is_none() {
+        "holds one credential; for several use `json`, `env` or `dotenv`, or one `get` each"
+    } else if !format.names_variables && args.credentials.iter().any(|one| one.prefix.is_some()) {
+        "has no variables that a prefix could name; leave the prefix out"
+    } else if several && format.names_variables {
+        return wanted::check_prefixes(&args.credentials).and_then(|()| check_options(args));
+    } else {
+        return check_options(args);
+    };
+    Err(Failure::Usage(format!(
+        "format `{}` {problem}",
+        format.name
+    )))
+}
+
+/// Options that are for a single credential.
+fn check_options(args: &Args) -> Result<(), Failure> {
+    let option = match args.credentials.as_slice() {
+        [only] if only.prefix.is_none() => return Ok(()),
+        _ if args.prefix.is_some() => {
+            "`--prefix` is for a single credential without a prefix of its own; write PREFIX=CREDENTIAL"
+        }
+        [_, _, ..] if args.database_ca.is_some() => {
+            "`--database-ca` is for a single credential; use one `get` each"
+        }
+        _ => return Ok(()),
+    };
+    Err(Failure::Usage(option.to_owned()))
 }
 
 /// Looks before anything is minted.
@@ -126,48 +208,57 @@ fn check_targets(
     Ok(())
 }
 
-/// Revokes a login that was not handed over (T-137), unless an earlier step received it.
-async fn give_back(client: &Client, received: &Received, out: &mut Terminal) {
-    let Some(lease) = &received.lease else {
-        return;
+/// Revokes a login that was not handed over (T-137, T-240), unless an earlier step received it.
+async fn give_back(client: &Client, received: &Received, is_reported: bool, out: &mut Terminal) {
+    let name = escape(&received.name);
+    let said = match &received.lease {
+        _ if received.is_repeat => {
+            format!("`{name}` is not revoked, because an earlier step of this job uses it")
+        }
+        None if is_reported => format!(
+            "`{name}` was issued but not delivered; it cannot be revoked and expires at {}",
+            received.expires_at
+        ),
+        None => return,
+        Some(lease) => match client.revoke(lease).await {
+            Ok(_) if is_reported => format!("`{name}` was not delivered, and is revoked"),
+            Ok(_) => return,
+            Err(error) => {
+                format!("`{name}` could not be revoked and expires on its own: {error}")
+            }
+        },
     };
-    if received.is_repeat {
-        out.error(
-            "hallpass: the login is not revoked, because an earlier step of this job uses it",
-        );
-    } else if let Err(error) = client.revoke(lease).await {
-        out.error(&format!(
-            "hallpass: the login could not be revoked and expires on its own: {error}"
-        ));
-    }
+    out.error(&format!("hallpass: {said}"));
 }
 
 fn hand_over(
     args: &Args,
     client: &Client,
     format: &Format,
-    received: &Received,
+    granted: &[Granted<'_>],
     out: &mut Terminal,
 ) -> Result<(), Failure> {
-    let ca = if format.wants_ca_file || args.database_ca.is_some() {
-        database_ca(client, received, args.database_ca.as_deref())?
-    } else {
-        None
+    let texts: Result<Vec<_>, _> = granted
+        .iter()
+        .map(|one| write(args, client, format, one, out))
+        .collect();
+    let texts = texts?;
+    let text = match (texts.as_slice(), format.join) {
+        ([one], _) => one.clone(),
+        (several, Some(join)) => join(several),
+        (_, None) => {
+            return Err(Failure::Usage(format!(
+                "format `{}` holds one credential",
+                format.name
+            )));
+        }
     };
-    let is_cleared = format.environment == Surroundings::Cleared && args.prefix.is_none();
-    if format.environment != Surroundings::Apart && !is_cleared {
-        warn_of_rivals(client.environment(), received, ca.as_deref(), out);
-    }
-    let options = Options {
-        prefix: args.prefix.as_ref(),
-        ca_file: ca.as_deref(),
-    };
-    let text = format.write(received, &options).map_err(Failure::usage)?;
     if args.github_env {
         return add_to_github_env(client, &text);
     }
+    let received = granted.first().map(|one| &one.received);
     let beside = format.beside.and_then(|(suffix, member)| {
-        let text = received.members.text(member)?;
+        let text = received?.members.text(member)?;
         Some((suffix, text))
     });
     let Some(path) = &args.out else {
@@ -181,14 +272,40 @@ fn hand_over(
         let contents = Secret::new(format!("{}\n", text.expose()).into_bytes());
         write_private(&with_suffix(path, suffix), contents.expose())?;
     }
-    let contents = match format.merge {
-        Some(merge) => {
+    let contents = match (format.merge, received) {
+        (Some(merge), Some(received)) => {
             let there = Secret::new(read_own(path, MAX_OUT)?);
             merge(there.expose(), &received.name, &text)
         }
-        None => Secret::new(format!("{}\n", text.expose()).into_bytes()),
+        (_, _) => Secret::new(format!("{}\n", text.expose()).into_bytes()),
     };
     Ok(write_private(path, contents.expose())?)
+}
+
+/// One credential in the format, with the file of its CA where the format names one.
+fn write(
+    args: &Args,
+    client: &Client,
+    format: &Format,
+    one: &Granted<'_>,
+    out: &mut Terminal,
+) -> Result<Secret<String>, Failure> {
+    let received = &one.received;
+    let ca = if format.wants_ca_file || args.database_ca.is_some() {
+        database_ca(client, received, args.database_ca.as_deref())?
+    } else {
+        None
+    };
+    let prefix = one.wanted.prefix.as_ref().or(args.prefix.as_ref());
+    let is_cleared = format.environment == Surroundings::Cleared && prefix.is_none();
+    if format.environment != Surroundings::Apart && !is_cleared {
+        warn_of_rivals(client.environment(), received, ca.as_deref(), out);
+    }
+    let options = Options {
+        prefix,
+        ca_file: ca.as_deref(),
+    };
+    format.write(received, &options).map_err(Failure::usage)
 }
 
 fn with_suffix(path: &Path, suffix: &str) -> PathBuf {

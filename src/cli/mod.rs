@@ -21,6 +21,7 @@ use crate::text::{ascii_json, escape};
 
 pub mod audit;
 mod broker;
+pub mod completions;
 #[cfg(feature = "dev")]
 pub mod demo;
 #[cfg(feature = "dev")]
@@ -34,10 +35,13 @@ mod job;
 pub mod keys;
 pub mod leases;
 pub mod list;
+pub mod man;
 pub mod policy;
 pub mod revoke;
 pub mod serve;
 pub mod target;
+mod version;
+mod wanted;
 mod wrap;
 
 /// Runs the command that the arguments name; the exit code is 0; 1 denied; 2 usage;
@@ -83,6 +87,7 @@ fn survive_full_files() {
 #[command(
     name = "hallpass",
     version,
+    long_version = version::LONG,
     propagate_version = true,
     after_help = "Example, in a job:
   export HALLPASS_BROKER=https://hallpass.example
@@ -107,6 +112,8 @@ enum Command {
     Leases(leases::Args),
     Audit(audit::Args),
     Keys(keys::Args),
+    Completions(completions::Args),
+    Man(man::Args),
     #[cfg(feature = "dev")]
     Demo(demo::Args),
     #[cfg(feature = "dev")]
@@ -128,6 +135,8 @@ impl Command {
             Self::Leases(args) => leases::run(args, out),
             Self::Audit(args) => audit::run(args, out),
             Self::Keys(args) => keys::run(args, out),
+            Self::Completions(args) => completions::run(&args, out),
+            Self::Man(args) => man::run(&args, out),
             #[cfg(feature = "dev")]
             Self::Demo(args) => demo::run(&args, out),
             #[cfg(feature = "dev")]

@@ -17,7 +17,7 @@ use crate::wire::LeaseState;
 ///
 /// A handle (`hpl_...`) can only revoke its login. Other users of the machine can see arguments, so the
 /// handle can also be read from a file or standard input. Both accept the bare handle or the output of
-/// `hallpass get --format json`.
+/// `hallpass get --format json`, also for several credentials: then each of their logins is revoked.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   hallpass revoke hpl_...
@@ -42,28 +42,44 @@ pub struct Args {
 /// # Errors
 /// The broker cannot be asked, or does not know the handle.
 pub fn run(args: Args, out: &mut Terminal) -> Result<(), Failure> {
-    let lease = lease(args.lease, args.file.as_deref(), args.broker.timeout())?;
+    let leases = leases(args.lease, args.file.as_deref(), args.broker.timeout())?;
     let client = args.broker.client(Environment::of_this_process())?;
-    let revocation = block_on(async { client.revoke(&lease).await.map_err(failure) })?;
-    let sentence = match revocation {
+    let (mut ended, mut failed) = (Vec::new(), Ok(()));
+    block_on(async {
+        for lease in &leases {
+            match client.revoke(lease).await {
+                Ok(state) => ended.push(state),
+                Err(error) if failed.is_ok() => failed = Err(failure(error)),
+                Err(_) => {}
+            }
+        }
+        Ok(())
+    })?;
+    match args.output {
+        Output::Text => ended.iter().for_each(|state| out.line(sentence(*state))),
+        Output::Json => match ended.as_slice() {
+            [only] if leases.len() == 1 => out.json(&json!({ "revocation": only }).to_string()),
+            all => out.json(&json!({ "revocations": all }).to_string()),
+        },
+    }
+    failed
+}
+
+const fn sentence(state: LeaseState) -> &'static str {
+    match state {
         LeaseState::Gone => "The login is gone.",
         LeaseState::Closed => {
             "The login is closed. Objects it left keep its name until they are cleaned up."
         }
         LeaseState::Pending => "The broker accepted the revocation and is still ending the login.",
-    };
-    match args.output {
-        Output::Text => out.line(sentence),
-        Output::Json => out.json(&json!({ "revocation": revocation }).to_string()),
     }
-    Ok(())
 }
 
-fn lease(
+fn leases(
     argument: Option<String>,
     file: Option<&Path>,
     patience: Duration,
-) -> Result<Secret<String>, Failure> {
+) -> Result<Vec<Secret<String>>, Failure> {
     let text = match (argument, file) {
         (Some(text), _) if text != "-" => Secret::new(text),
         (_, file) => {
@@ -72,17 +88,18 @@ fn lease(
             text.map_err(|_| Failure::Usage(NO_LEASE.to_owned()))?
         }
     };
-    let handle = if text.expose().trim_start().starts_with('{') {
-        serde_json::from_str::<RawAnswer>(text.expose())
-            .ok()
-            .and_then(|answer| answer.lease)
-            .map(Secret::new)
-            .ok_or_else(|| Failure::Usage(NO_LEASE.to_owned()))?
+    let handles = if text.expose().trim_start().starts_with('{') {
+        let answer = serde_json::from_str::<RawAnswer>(text.expose());
+        let answer = answer.map_err(|_| Failure::Usage(NO_LEASE.to_owned()))?;
+        let all = answer.lease.into_iter();
+        let several = answer.credentials.into_iter().filter_map(|one| one.lease);
+        all.chain(several).map(Secret::new).collect()
     } else {
-        Secret::new(text.expose().trim().to_owned())
+        vec![Secret::new(text.expose().trim().to_owned())]
     };
-    if handle.expose().starts_with("hpl_") {
-        Ok(handle)
+    let are_leases = handles.iter().all(|one| one.expose().starts_with("hpl_"));
+    if are_leases && !handles.is_empty() {
+        Ok(handles)
     } else {
         Err(Failure::Usage(NO_LEASE.to_owned()))
     }
@@ -90,6 +107,14 @@ fn lease(
 
 #[derive(Deserialize)]
 struct RawAnswer {
+    lease: Option<String>,
+    /// Of `get` for several credentials.
+    #[serde(default)]
+    credentials: Vec<RawCredential>,
+}
+
+#[derive(Deserialize)]
+struct RawCredential {
     lease: Option<String>,
 }
 

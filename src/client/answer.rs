@@ -29,6 +29,8 @@ pub struct Received {
     pub lease: Option<Secret<String>>,
     /// The policy that allowed it.
     pub policy: String,
+    /// The link to the policy at its commit, if the broker makes links.
+    pub policy_url: Option<String>,
     /// The hash of the policies that were asked.
     pub policies_revision: String,
     /// The id of the decision, as the audit has it.
@@ -187,6 +189,7 @@ impl Received {
             expires_at,
             lease,
             policy,
+            policy_url,
             policies_revision,
             decision,
         } = raw.hallpass;
@@ -219,6 +222,7 @@ impl Received {
             expires_at,
             lease,
             policy,
+            policy_url,
             policies_revision,
             decision,
             is_repeat: false,
@@ -253,6 +257,9 @@ impl Received {
             ("policies_revision", &self.policies_revision),
             ("decision", &self.decision),
         ];
+        if let Some(url) = &self.policy_url {
+            texts.push(("policy_url", url));
+        }
         if let Some(lease) = &self.lease {
             texts.push(("lease", lease.expose()));
         }

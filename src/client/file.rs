@@ -73,7 +73,7 @@ pub fn write_private(path: &Path, contents: &[u8]) -> Result<(), FileError> {
 pub(super) fn replace_private(path: &Path, contents: &[u8]) -> io::Result<()> {
     let draft = draft_beside(path)?;
     write_new(&draft, contents, 0o600)
-        .and_then(|()| fs::rename(&draft, path))
+        .and_then(|_| fs::rename(&draft, path))
         .inspect_err(|_| discard(&draft))
 }
 
@@ -103,7 +103,7 @@ pub fn read_own(path: &Path, limit: u64) -> Result<Vec<u8>, FileError> {
 /// The folder is missing or cannot be written to.
 pub fn write_private_new(path: &Path, contents: &[u8], mode: u32) -> io::Result<bool> {
     let draft = draft_beside(path)?;
-    let result = write_new(&draft, contents, mode).and_then(|()| fs::hard_link(&draft, path));
+    let result = write_new(&draft, contents, mode).and_then(|_| fs::hard_link(&draft, path));
     discard(&draft);
     match result {
         Ok(()) => Ok(true),
@@ -189,7 +189,7 @@ fn is_private(metadata: &Metadata) -> bool {
     metadata.uid() == nix::unistd::geteuid().as_raw() && rights_of_others == 0
 }
 
-fn draft_beside(path: &Path) -> io::Result<PathBuf> {
+pub(super) fn draft_beside(path: &Path) -> io::Result<PathBuf> {
     let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
     let mut draft = name.to_owned();
     draft.push(format!(".{}.tmp", random_word()?));
@@ -203,17 +203,18 @@ pub(super) fn random_word() -> io::Result<String> {
     Ok(HEXLOWER.encode(&random))
 }
 
-fn write_new(path: &Path, contents: &[u8], mode: u32) -> io::Result<()> {
+pub(super) fn write_new(path: &Path, contents: &[u8], mode: u32) -> io::Result<File> {
     let mut file = OpenOptions::new()
         .write(true)
         .create_new(true)
         .mode(mode)
         .open(path)?;
     file.write_all(contents)?;
-    file.sync_all()
+    file.sync_all()?;
+    Ok(file)
 }
 
-fn discard(draft: &Path) {
+pub(super) fn discard(draft: &Path) {
     if fs::remove_file(draft).is_err() {
         // It was renamed, or was never made.
     }

@@ -26,6 +26,7 @@ pub mod format;
 mod kept;
 mod no_proxy;
 mod obtain;
+mod run_file;
 pub mod source;
 pub mod ssh;
 mod token;
@@ -37,6 +38,7 @@ pub use connection::{Connection, Deadline, Proxy, TransportSettings};
 pub use error::ClientError;
 pub use file::{FileError, check_target, read_bounded, read_own, write_private, write_private_new};
 pub use obtain::Obtained;
+pub use run_file::RunFile;
 pub use source::{Environment, Source, SourceError};
 pub use token::IdToken;
 

@@ -24,18 +24,18 @@ pub struct Obtained {
 
 impl Client {
     /// Exchanges the job's ID token for a credential, with a new key pair where the kind certifies one, and after a look whether
-    /// `format` can hold the credential: both before the token is used.
+    /// all `formats` can hold the credential: both before the token is used.
     ///
     /// # Errors
-    /// No token, no broker or a refusal, the format does not fit, or there is no randomness for a key.
+    /// No token, no broker or a refusal, a format does not fit, or there is no randomness for a key.
     pub async fn obtain(
         &self,
         ask: &Ask,
         sharing: Sharing,
-        format: Option<&Format>,
+        formats: &[&Format],
     ) -> Result<Obtained, ClientError> {
         let deadline = self.connection.deadline(self.patience);
-        if is_clear(ask, format) {
+        if is_clear(ask, formats) {
             let received = self.get_until(ask, sharing, None, deadline).await?;
             return Ok(Obtained {
                 received,
@@ -48,9 +48,10 @@ impl Client {
         };
         let kind = self.kind_of(&ask.credential, &token, deadline).await?;
         let makes_key = kind.is_some_and(|kind| makes_key_for(kind, ask));
-        if let (Some(format), Some(kind)) = (format, kind) {
+        if let Some(kind) = kind {
             let own = makes_key.then_some(PRIVATE_KEY);
-            format.check(&ask.credential, kind, own)?;
+            let check = |format: &&Format| format.check(&ask.credential, kind, own);
+            formats.iter().try_for_each(check)?;
         }
         let token = (!kept).then_some(token);
         if !makes_key {
@@ -121,11 +122,20 @@ impl Obtained {
     /// # Errors
     /// The key cannot be encoded.
     pub fn into_members(mut self) -> Result<Received, ClientError> {
+        self.hold_key()?;
+        Ok(self.received)
+    }
+
+    /// Adds the private key to the members, for a file beside the agent.
+    ///
+    /// # Errors
+    /// The key cannot be encoded.
+    pub fn hold_key(&mut self) -> Result<(), ClientError> {
         if let Some(key) = &self.key {
             let text = key.private_text()?;
             self.received.members.hold(PRIVATE_KEY.name, text);
         }
-        Ok(self.received)
+        Ok(())
     }
 
     /// The credential, and the agent that a command uses while it runs. Must be called within a runtime.
@@ -145,10 +155,11 @@ impl Obtained {
     }
 }
 
-/// Whether the format fits every kind and no kind needs a key pair.
-fn is_clear(ask: &Ask, format: Option<&Format>) -> bool {
+/// Whether the formats fit every kind and no kind needs a key pair.
+fn is_clear(ask: &Ask, formats: &[&Format]) -> bool {
     let fits = |kind: &Kind| {
-        let holds = format.is_none_or(|format| format.check(&ask.credential, kind, None).is_ok());
+        let mut formats = formats.iter();
+        let holds = formats.all(|format| format.check(&ask.credential, kind, None).is_ok());
         holds && !makes_key_for(kind, ask)
     };
     KINDS.iter().all(|kind| fits(kind))

@@ -65,7 +65,8 @@ impl Settings {
             ("listen.proxies", self.listen.proxies != new.listen.proxies),
             (
                 "policies",
-                (&self.policies, self.reload) != (&new.policies, new.reload),
+                (&self.policies, &self.policy_url, self.reload)
+                    != (&new.policies, &new.policy_url, new.reload),
             ),
             ("targets", self.targets != new.targets),
             ("signing.algorithm", old.algorithm != now.algorithm),
@@ -75,6 +76,7 @@ impl Settings {
             ("limits", self.limits != new.limits),
             ("disclose", self.disclose != new.disclose),
             ("blocked", self.blocked != new.blocked),
+            ("clients", self.clients != new.clients),
         ];
         let others = others.into_iter().filter(|(_, differs)| *differs);
         restarts

@@ -462,6 +462,29 @@ fn who_may_ask_the_operator_listener_is_a_name_an_address_or_a_network() {
     }
 }
 
+/// T-231
+#[test]
+fn a_link_to_policies_has_a_commit_and_holds_no_secret() {
+    let with = |more: &str| problems("path: policies", &format!("path: policies, {more}"));
+    let url = "url: \"https://git.acme.dev/blob/{commit}/{path}\"";
+    let commit = "commit: { file: policies.commit }";
+    let right = GOOD.replace(
+        "path: policies",
+        &format!("path: policies, {url}, {commit}"),
+    );
+    let links = parse(&right).unwrap().policy_url.unwrap();
+    assert_eq!(links.commit, PathBuf::from("/etc/hallpass/policies.commit"));
+    insta::assert_snapshot!(with(url), @"`policies.url` is set without `policies.commit`");
+    insta::assert_snapshot!(with(commit), @"`policies.commit` is set without `policies.url`");
+    let branch = url.replace("{commit}", "main");
+    insta::assert_snapshot!(with(&format!("{branch}, {commit}")), @"line 5, column 34: `url` lacks `{commit}`: a link to a branch shows policies that did not decide");
+    for secret in ["https://robot:hunter2@git", "https://git/?token=hunter2&x="] {
+        let wrong = right.replace("https://git", secret);
+        let text = parse(&wrong).unwrap_err();
+        assert!(!text.contains("hunter2"), "{text}");
+    }
+}
+
 #[test]
 fn one_port_for_both_listeners_is_found_in_the_settings() {
     let public = "public: 0.0.0.0:8443";

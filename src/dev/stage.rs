@@ -229,8 +229,10 @@ fn write_files(
     // A folder that others may write to is refused, whatever the umask here.
     fs::set_permissions(&policies, fs::Permissions::from_mode(0o755))?;
     for (name, text) in POLICIES {
-        fs::write(policies.join(name), text)?;
-        fs::set_permissions(policies.join(name), fs::Permissions::from_mode(0o644))?;
+        let path = policies.join(name);
+        fs::create_dir_all(path.parent().unwrap_or(&policies))?;
+        fs::write(&path, text)?;
+        fs::set_permissions(path, fs::Permissions::from_mode(0o644))?;
     }
     let settings = json!({
         "issuer": url,
@@ -324,10 +326,20 @@ pub fn fresh_key() -> Result<Secret<String>, StageError> {
     Ok(Secret::new(data_encoding::BASE64URL_NOPAD.encode(&bytes)))
 }
 
-/// The policies of the repository, so that the demo shows what the README and `docs/policies.md` explain.
-const POLICIES: [(&str, &str); 2] = [
+/// The policies of the repository, so that the demo shows what the README and `docs/policies` explain.
+const POLICIES: [(&str, &str); 6] = [
     ("root.yaml", include_str!("../../policies/root.yaml")),
     ("shop.yaml", include_str!("../../policies/shop.yaml")),
+    ("apps.yaml", include_str!("../../policies/apps.yaml")),
+    ("apps.csv", include_str!("../../policies/apps.csv")),
+    (
+        "teams/pay/pay.yaml",
+        include_str!("../../policies/teams/pay/pay.yaml"),
+    ),
+    (
+        "teams/docs/docs.yaml",
+        include_str!("../../policies/teams/docs/docs.yaml"),
+    ),
 ];
 
 /// A group owns the schema and can do nothing else; nobody logs in as it.

@@ -11,7 +11,7 @@ use crate::audit::event::{self, Event};
 use crate::audit::{Outcome, Recorded, Text};
 use crate::credential::{Credential, MintError, Revoked};
 use crate::lease::{self, LeaseContents};
-use crate::policy::Permit;
+use crate::policy::{Permit, ShadowOutcome};
 use crate::reason::Reason;
 use crate::replay::{IdempotencyKey, ReplayError, Reserved, UseKey};
 
@@ -142,6 +142,7 @@ impl Exchange {
             expires_in: expires_at.since(self.components.clock.now()).max(0),
             decision: draft.decision(&credential),
             policy: draft.policy,
+            policy_url: draft.policy_url,
             revision: draft.revision,
             is_repeat: draft.is_repeat,
             credential,
@@ -207,16 +208,26 @@ impl Exchange {
 struct Draft {
     request_id: String,
     policy: String,
+    policy_url: Option<String>,
     revision: String,
+    /// A requirement that will refuse such requests.
+    refused_by: Option<String>,
     is_repeat: bool,
     may_retry: bool,
 }
 
 impl Draft {
     fn of(permit: &Permit, id: &str, may_retry: bool) -> Self {
+        let refused_by = match permit.shadow() {
+            Some(ShadowOutcome::WouldRefuse { requirement }) => Some(requirement.clone()),
+            // What a policy would grant is not the job's to know before it does.
+            Some(ShadowOutcome::WouldGrant { .. }) | None => None,
+        };
         Self {
+            refused_by,
             request_id: id.to_owned(),
             policy: permit.policy().to_owned(),
+            policy_url: permit.policy_url().map(str::to_owned),
             revision: permit.revision().to_owned(),
             is_repeat: false,
             may_retry,
@@ -224,10 +235,14 @@ impl Draft {
     }
 
     fn decision(&self, credential: &Credential) -> String {
-        format!(
+        let mut decision = format!(
             "policy `{}` grants `{}` until {}",
             self.policy, credential.definition.name, credential.expires_at
-        )
+        );
+        if let Some(requirement) = &self.refused_by {
+            decision.extend(["; will be refused by requirement `", requirement, "`"]);
+        }
+        decision
     }
 }
 

@@ -65,6 +65,8 @@ impl Exchange {
             reason: denial.reason(),
             decision: Text::new(&everything.description),
             revision: Text::new(self.components.policies.revision()),
+            shadow: (denial.decision().shadow.as_ref())
+                .map(|shadow| Text::new(&shadow.to_string())),
             failed_conditions: failed
                 .map(|line| event::FailedConditionRecord {
                     policy: Text::new(&line.policy),
@@ -92,6 +94,7 @@ impl Exchange {
             reason,
             decision: Text::new(&error.to_string()),
             revision: Text::new(self.components.policies.revision()),
+            shadow: None,
             failed_conditions: std::iter::empty().collect(),
         }));
     }

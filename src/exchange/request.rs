@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use super::ExchangeError;
 use crate::credential::Credential;
-use crate::policy::{Ask, Available, Decision, Denial};
+use crate::policy::{Ask, Available, Decision, Denial, ShadowOutcome};
 use crate::provider::{Fact, Job};
 use crate::replay::IdempotencyKey;
 use crate::token::{SubjectToken, Verified, Verifier};
@@ -32,6 +32,8 @@ pub struct Granted {
     pub expires_in: i64,
     /// The policy that granted it.
     pub policy: String,
+    /// The link to the policy at its commit.
+    pub policy_url: Option<String>,
     /// The hash of the policies that decided, `sha256:…`.
     pub revision: String,
     /// The decision in one sentence.
@@ -60,9 +62,16 @@ pub struct CallerInfo {
     kid: OnceLock<String>,
     token: OnceLock<String>,
     repository: OnceLock<String>,
+    shadow: OnceLock<ShadowOutcome>,
 }
 
 impl CallerInfo {
+    /// What would be different if the entries with `shadow_until` were in force.
+    #[must_use]
+    pub fn shadow(&self) -> Option<&ShadowOutcome> {
+        self.shadow.get()
+    }
+
     /// The configured name of the token's issuer.
     #[must_use]
     pub fn issuer(&self) -> Option<&str> {
@@ -109,6 +118,12 @@ impl CallerInfo {
     pub(super) fn verified(&self, token: &Verified) {
         keep(&self.issuer, token.issuer().name.clone());
         keep(&self.token, token.id().digest.clone());
+    }
+
+    pub(super) fn shadowed(&self, outcome: Option<&ShadowOutcome>) {
+        if let Some(outcome) = outcome {
+            self.shadow.get_or_init(|| outcome.clone());
+        }
     }
 
     pub(super) fn identified(&self, job: &Job) {

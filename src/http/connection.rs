@@ -5,6 +5,7 @@
 //! client takes to read an answer. So each connection has a deadline here, which moves with its
 //! requests (T-02).
 
+use std::convert::Infallible;
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
@@ -15,6 +16,7 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::response::Response;
 use http::header;
+use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -71,12 +73,24 @@ pub(super) async fn serve<S>(
         let size = request_size(&request);
         deadline.send_modify(ConnectionDeadline::asked);
         let router = current().router.clone();
+        let sending = deadline;
         async move {
             let mut request = request.map(Body::new);
             request.extensions_mut().insert(Peer(peer));
-            let response: Result<Response, _> = router.oneshot(request).await;
-            deadline.send_modify(|deadline| deadline.answered(size));
-            response
+            let response: Result<Response, Infallible> = router.oneshot(request).await;
+            let Ok(response) = response;
+            let deadline = deadline.clone();
+            let sent = move || deadline.send_modify(|deadline| deadline.answered(size));
+            Ok::<_, Infallible>(match response.extensions().get().copied() {
+                Some(SendingTime(time)) => {
+                    sending.send_modify(|deadline| deadline.at = after(time));
+                    with_end(response, sent)
+                }
+                None => {
+                    sent();
+                    response
+                }
+            })
         }
     });
     let mut builder = http1::Builder::new();
@@ -95,6 +109,29 @@ pub(super) async fn serve<S>(
             tracing::debug!(%peer, "a connection was closed after a timeout");
         }
     }
+}
+
+/// In the extensions of a response whose body takes long: how long the client may take to read it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct SendingTime(pub(super) Duration);
+
+/// Calls `ended` once the body of the response was sent or dropped.
+fn with_end(response: Response, ended: impl FnOnce() + Send + 'static) -> Response {
+    struct End<F: FnOnce()>(Option<F>);
+    impl<F: FnOnce()> Drop for End<F> {
+        fn drop(&mut self) {
+            if let Some(ended) = self.0.take() {
+                ended();
+            }
+        }
+    }
+    let end = End(Some(ended));
+    response.map(|body| {
+        Body::new(body.map_frame(move |frame| {
+            let _until_dropped = &end;
+            frame
+        }))
+    })
 }
 
 /// Whether the machine's time can be written as the `Date` of an answer. hyper reads it for itself
@@ -237,6 +274,7 @@ mod tests {
         let router = Router::new()
             .route("/healthz", get(async || "ok"))
             .route("/token", post(async |body: axum::body::Bytes| body))
+            .route("/long", get(long))
             .route("/never", get(async || std::future::pending::<()>().await));
         let current = Arc::new(Service {
             router,
@@ -322,6 +360,34 @@ mod tests {
             );
         }
     }
+
+    /// A response of more bytes than the connection holds, with a time of its own.
+    async fn long() -> Response {
+        let mut response = Response::new(Body::from(vec![b'x'; LONG]));
+        let time = SendingTime(Duration::from_secs(120));
+        response.extensions_mut().insert(time);
+        response
+    }
+
+    /// T-213
+    #[tokio::test(start_paused = true)]
+    async fn a_long_answer_has_a_time_of_its_own_and_the_next_request_the_usual_one() {
+        let ask = ASK.replace("/healthz", "/long");
+        let (mut stream, _stop) = connect();
+        stream.write_all(ask.as_bytes()).await.unwrap();
+        tokio::time::sleep(Duration::from_secs(119)).await;
+        let (seconds, text) = closed(&mut stream).await;
+        assert_eq!(seconds, 30, "idle after the answer was read");
+        assert!(text.len() > LONG, "{}", text.len());
+        let (mut stream, _stop) = connect();
+        stream.write_all(ask.as_bytes()).await.unwrap();
+        tokio::time::sleep(Duration::from_secs(121)).await;
+        let (seconds, text) = closed(&mut stream).await;
+        assert_eq!(seconds, 0, "closed after two minutes");
+        assert!(text.len() < LONG, "{}", text.len());
+    }
+
+    const LONG: usize = 1 << 20;
 
     /// T-02
     #[tokio::test(start_paused = true)]

@@ -72,6 +72,7 @@ fn offer(one: Available) -> wire::Offer {
         credential: one.credential.name.clone(),
         kind: one.credential.kind.name.to_owned(),
         policy: one.policy,
+        policy_url: one.policy_url,
         ttl: one.ttl.as_secs(),
         scopes: one.scopes,
         purpose: one.credential.purpose.clone(),

@@ -67,6 +67,9 @@ impl Line {
         if self.route.purpose == Purpose::Exchange {
             self.metrics
                 .exchange(self.route.path, issuer, verdict.reason);
+            if let Some(shadow) = seen.shadow() {
+                self.metrics.shadow(shadow);
+            }
         }
         let is_probe =
             verdict.reason.fault() == Fault::None && self.route.purpose == Purpose::Probe;

@@ -14,6 +14,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use crate::credential::target::{ConnectionStatus, LeaseState, TargetStatus};
+use crate::policy::ShadowOutcome;
 use crate::reason::Reason;
 use crate::replay::StoreStatus;
 use crate::token::keys::remote::IssuerStatus;
@@ -42,6 +43,7 @@ pub(crate) struct Metrics {
     requests: Labelled<Counter, 2>,
     request_seconds: Labelled<Histogram, 1>,
     exchanges: Labelled<Counter, 3>,
+    shadow_decisions: Labelled<Counter, 2>,
     unknown_parameters: Labelled<Counter, 0>,
     reloads: Labelled<Counter, 1>,
     used_tokens_usable: Labelled<Gauge, 0>,
@@ -78,6 +80,13 @@ impl Metrics {
                 ["door", "issuer", "reason"],
                 "Requests for a credential, by path (`door`), issuer (`unknown` unless it is configured) \
                  and reason code, which is `ok` for a grant",
+                Counter::default,
+            ),
+            shadow_decisions: list.add(
+                "hallpass_shadow_decisions_total",
+                ["would", "entry"],
+                "Decisions that an entry with `shadow_until` would change: `refuse` (a requirement) or \
+                 `grant` (a policy), and the name of the entry",
                 Counter::default,
             ),
             unknown_parameters: list.add(
@@ -170,6 +179,15 @@ impl Metrics {
     /// A subject token was exchanged or rejected; the issuer is one that is configured, or unknown.
     pub(super) fn exchange(&self, door: &str, issuer: &str, reason: Reason) {
         self.exchanges.with([door, issuer, reason.code()]).inc();
+    }
+
+    /// An entry with `shadow_until` would have changed a decision. Its name is one of the policies'.
+    pub(super) fn shadow(&self, outcome: &ShadowOutcome) {
+        let would = match outcome {
+            ShadowOutcome::WouldGrant { .. } => "grant",
+            ShadowOutcome::WouldRefuse { .. } => "refuse",
+        };
+        self.shadow_decisions.with([would, outcome.entry()]).inc();
     }
 
     /// Settings and policies were reloaded, or failed to.

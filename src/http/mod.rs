@@ -5,6 +5,7 @@
 //! cookies, redirects or HTML (T-12).
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use axum::Router;
@@ -14,6 +15,7 @@ use serde_json::json;
 
 mod answer;
 mod body;
+pub(crate) mod clients;
 pub(crate) mod connection;
 mod credentials;
 mod discovery;
@@ -60,6 +62,9 @@ pub(crate) struct Shared {
     pub(crate) metrics: Arc<metrics::Metrics>,
     pub(crate) lines: Arc<LineLimiter>,
     pub(crate) readiness: operator::Readiness,
+    /// The folder of the clients that are served, if any.
+    pub(crate) clients: Option<PathBuf>,
+    pub(crate) downloads: Arc<clients::Downloads>,
 }
 
 /// Whom a connection is with.

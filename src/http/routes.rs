@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::routing::{MethodRouter, any, get, post};
 
+use super::clients::{self, Client};
 use super::request::RequestError;
 use super::{Shared, credentials, discovery, explain, operator, revoke, token};
 use super::{healthy, root};
@@ -87,7 +88,7 @@ async fn only_get() -> RequestError {
     RequestError::Method { allowed }
 }
 
-static ROUTES: [Route; 11] = [
+static ROUTES: [Route; 15] = [
     Route {
         path: "/token",
         listeners: &[Listener::Public],
@@ -136,6 +137,34 @@ static ROUTES: [Route; 11] = [
         purpose: Purpose::Document,
         method: Method::Get,
         handler: || get(discovery::keys),
+    },
+    Route {
+        path: "/client/linux-x86_64",
+        listeners: &[Listener::Public],
+        purpose: Purpose::Document,
+        method: Method::Get,
+        handler: || get(async |shared| clients::get(shared, Client::LinuxX86).await),
+    },
+    Route {
+        path: "/client/linux-aarch64",
+        listeners: &[Listener::Public],
+        purpose: Purpose::Document,
+        method: Method::Get,
+        handler: || get(async |shared| clients::get(shared, Client::LinuxArm).await),
+    },
+    Route {
+        path: "/client/macos-x86_64",
+        listeners: &[Listener::Public],
+        purpose: Purpose::Document,
+        method: Method::Get,
+        handler: || get(async |shared| clients::get(shared, Client::MacX86).await),
+    },
+    Route {
+        path: "/client/macos-aarch64",
+        listeners: &[Listener::Public],
+        purpose: Purpose::Document,
+        method: Method::Get,
+        handler: || get(async |shared| clients::get(shared, Client::MacArm).await),
     },
     // `OPTIONS /` is the health check of `HAProxy` without further configuration.
     Route {

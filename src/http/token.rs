@@ -267,6 +267,7 @@ pub(super) fn describe(
             .as_ref()
             .map(|lease| lease.expose().as_str()),
         policy: granted.policy.clone(),
+        policy_url: granted.policy_url.clone(),
         policies_revision: granted.revision.clone(),
         decision: granted.decision.clone(),
     }

@@ -1,7 +1,7 @@
-//! Sections to policies: references, tenants and requirements resolved. Rosters and teams come here
-//! later.
+//! Sections to policies: rosters expanded, teams checked, references, tenants and requirements
+//! resolved.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -10,24 +10,31 @@ use ipnet::IpNet;
 use super::decide::Work;
 use super::files::Folder;
 use super::index::Index;
+use super::link::PolicyLinks;
 use super::lint;
 use super::parse::{self, Raw};
 use super::{CredentialDefinition, Policy, Requirement};
+use crate::clock::Timestamp;
 use crate::provider::Reader;
-use crate::yaml::diagnostic::{Diagnostic, Diagnostics, Place, Problems, Severity};
+use crate::yaml::diagnostic::{Diagnostic, Diagnostics, Place, Problems, Severity, Source, Span};
 
 mod bounds;
 mod claim_map;
 mod conditions;
 mod credentials;
 mod definition;
+mod each;
 mod issuers;
+mod limits;
 mod patterns;
 mod policies;
 mod requirements;
+mod rosters;
+mod teams;
 mod trust;
 
 pub use definition::DefinitionReader;
+use each::Expansion;
 
 /// All policies, ready to decide. Immutable: a changed folder is a new set.
 #[derive(Debug)]
@@ -43,6 +50,7 @@ pub struct PolicySet {
     pub(super) index: Index,
     pub(super) work: Work,
     revision: String,
+    links: Option<PolicyLinks>,
 }
 
 /// An issuer as policies see it.
@@ -65,6 +73,8 @@ pub struct Loaded {
     /// Findings of the lint rules, and notes. With one of severity error the set must not be
     /// served: see [`servable`](Self::servable).
     pub findings: Diagnostics,
+    /// Changes of the files that remove findings.
+    pub fixes: Vec<lint::Fix>,
 }
 
 impl Loaded {
@@ -87,8 +97,14 @@ pub struct LoadOptions {
     pub issuer_overrides: BTreeMap<String, IssuerOverride>,
     /// The broker's own issuer URL, which no subject token may have.
     pub broker: Option<String>,
+    /// The time. Dates of waivers and policies are compared if it is known.
+    pub now: Option<Timestamp>,
+    /// The targets in the settings. Credentials are compared with them if they are known.
+    pub targets: Option<BTreeSet<String>>,
     /// Policy files that are read as if they were in the folder, by name.
     pub more: Vec<(String, String)>,
+    /// How links to policies are made, with the commit of the folder.
+    pub links: Option<PolicyLinks>,
 }
 
 /// A replacement for an issuer's URL.
@@ -171,6 +187,17 @@ impl PolicySet {
         &self.revision
     }
 
+    /// How links to policies are made.
+    #[must_use]
+    pub const fn links(&self) -> Option<&PolicyLinks> {
+        self.links.as_ref()
+    }
+
+    /// The link to a policy of this set.
+    pub(super) fn policy_url(&self, policy: &Policy) -> Option<String> {
+        self.links.as_ref().map(|links| links.to(&policy.place))
+    }
+
     pub fn credentials(&self) -> impl Iterator<Item = &Arc<CredentialDefinition>> {
         self.credentials.values()
     }
@@ -198,6 +225,28 @@ impl PolicySet {
         &self.requirements
     }
 
+    /// Entries whose `shadow_until` is past: they have no effect, which was to be decided by then.
+    #[must_use]
+    pub fn overdue(&self, now: Timestamp, severity: Severity) -> Vec<Diagnostic> {
+        let policies = self.policies.iter();
+        let policies = policies.map(|one| ("policy", &one.name, one.shadow_until, &one.place));
+        let requirements = self.requirements.iter();
+        let requirements =
+            requirements.map(|one| ("requirement", &one.name, one.shadow_until, &one.place));
+        let entries = policies.chain(requirements);
+        let overdue = entries.filter_map(|(what, name, until, place)| {
+            let until = until.filter(|until| now >= *until)?;
+            let message =
+                format!("`shadow_until` of {what} `{name}` was {until}: it still has no effect");
+            let help =
+                "remove the line to put the entry in force, remove the entry, or set a later time";
+            let mut problem = Diagnostic::error("shadow-past", place.clone(), message).help(help);
+            problem.severity = severity;
+            Some(problem)
+        });
+        overdue.collect()
+    }
+
     fn compile(
         mut folder: Folder,
         options: &LoadOptions,
@@ -205,18 +254,34 @@ impl PolicySet {
     ) -> Result<Loaded, Diagnostics> {
         let unread = problems.iter().any(|one| one.severity == Severity::Error);
         let problems = Problems::from(problems);
-        let raws: Vec<Raw> = folder
+        let mut raws: Vec<Raw> = folder
             .policies
             .iter()
             .map(|source| parse::parse(source, &problems))
             .collect();
         let has_gaps = unread || raws.iter().any(|raw| !raw.is_whole);
         let issuers = issuers::compile(&raws, has_gaps, &mut folder, options, &problems);
-        let credentials = credentials::compile(&raws, has_gaps, &problems);
-        let policies = policies::compile(&raws, &issuers, &credentials, &problems);
+        let teams = teams::compile(&raws, has_gaps, &issuers, &problems);
+        for name in folder.referred() {
+            // So far, these are the files of the issuers.
+            teams.check_root_file(name, about_file(name), &problems);
+        }
+        teams.assign(&mut raws, &problems);
+        let rosters = rosters::compile(&raws, has_gaps, &mut folder, &teams, &problems);
+        teams.check_files(&folder, &problems);
+        let expansion = Expansion::new(&rosters);
+        let credentials = credentials::compile(&raws, has_gaps, &teams, &expansion, &problems);
+        teams.check_borrows(&credentials, &problems);
+        let parts = policies::Parts {
+            issuers: &issuers,
+            credentials: &credentials,
+            teams: &teams,
+        };
+        let policies = policies::compile(&raws, &parts, &expansion, &problems);
         let requirements = requirements::compile(&raws, &issuers, &credentials, &problems);
         let issuers = issuers.into_list();
-        let mut diagnostics = Diagnostics::from(problems);
+        let waivers = lint::Waiver::read_all(&raws, &problems);
+        let diagnostics = Diagnostics::from(problems);
         if diagnostics.has_errors() {
             return Err(diagnostics);
         }
@@ -239,12 +304,14 @@ impl PolicySet {
             requirements,
             work: Work::default(),
             revision: folder.revision(),
+            links: options.links.clone(),
         };
-        let found = lint::check(&set, options.broker.as_deref());
-        diagnostics = Diagnostics::new(diagnostics.iter().cloned().chain(found).collect());
+        let found = lint::check(&set, options, &waivers);
+        let findings = diagnostics.iter().cloned().chain(found.findings);
         Ok(Loaded {
             set,
-            findings: diagnostics,
+            findings: Diagnostics::new(findings.collect()),
+            fixes: found.fixes,
         })
     }
 }
@@ -254,6 +321,11 @@ fn by_resource(
 ) -> Option<(String, Arc<CredentialDefinition>)> {
     let uri = credential.resource.clone()?;
     Some((uri, Arc::clone(credential)))
+}
+
+/// The place of a file as a whole.
+fn about_file(name: &str) -> Place {
+    Place::new(Source::new(name, name, String::new()), Span::default())
 }
 
 /// An error about a name that is defined twice, with the position of the first definition.

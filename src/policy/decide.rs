@@ -3,7 +3,8 @@
 //! A request is permitted if all of these hold: the job belongs to a tenant of its issuer; a policy
 //! that grants the credential is not past its `until`, and one of its blocks matches; one of its
 //! grants covers the whole request; the job meets every requirement on the credential. Otherwise it
-//! is denied. [`PolicySet::explain`] shows the same evaluation line by line and has the same
+//! is denied. Policies and requirements with `shadow_until` have no effect: what they would change is
+//! only recorded, as a [`ShadowOutcome`]. [`PolicySet::explain`] shows the same evaluation line by line and has the same
 //! verdict.
 
 use std::cell::Cell;
@@ -13,7 +14,7 @@ use std::time::Duration;
 
 use super::compile::PolicyIssuer;
 use super::pattern::Pattern;
-use super::{Ask, Block, CredentialDefinition, Grant, Permit, Policy, PolicySet};
+use super::{Ask, Block, CredentialDefinition, Grant, Permit, Policy, PolicySet, Requirement};
 use crate::clock::Timestamp;
 use crate::provider::{Fact, Facts, Job, ORDINARY_TRIGGERS};
 
@@ -21,6 +22,7 @@ mod cause;
 mod denial;
 mod disclosure;
 mod examine;
+mod nearest;
 mod outcome;
 mod trace;
 mod work;
@@ -28,10 +30,12 @@ mod work;
 pub use cause::Cause;
 pub use denial::{ACCESS_DENIED, Denial, DenialAnswer, FailedCondition, when_block};
 pub use disclosure::{Disclosed, Disclosure};
+pub use nearest::{FailedLine, Nearest};
 pub use outcome::{
     BlockOutcome, ConditionOutcome, Decision, GrantOutcome, PolicyOutcome, RequirementOutcome,
-    Verdict,
+    ShadowOutcome, Verdict,
 };
+pub(super) use trace::shown;
 pub(super) use work::Work;
 pub use work::WorkDone;
 
@@ -49,6 +53,8 @@ pub struct RefusedJob {
 pub struct Available {
     pub credential: Arc<CredentialDefinition>,
     pub policy: String,
+    /// The link to the policy at its commit.
+    pub policy_url: Option<String>,
     /// The maximum lifetime.
     pub ttl: Duration,
     /// The scopes that one grant allows.
@@ -63,6 +69,7 @@ impl PolicySet {
     pub fn decide(&self, job: Job, ask: &Ask, now: Timestamp) -> Result<Permit, Box<RefusedJob>> {
         let ask = &*ask.distinct();
         let survey = self.survey(job.facts(), ask, now);
+        let shadow = survey.shadow();
         let Some(chosen) = survey.permitted() else {
             let (facts, extent) = (job.facts(), Extent::REQUEST);
             let decision = Decision::trace(self, &survey, facts, ask, now, extent);
@@ -75,7 +82,9 @@ impl PolicySet {
             ttl: chosen.ttl,
             inputs: ask.inputs.clone(),
             policy: chosen.policy.name.clone(),
+            policy_url: self.policy_url(chosen.policy),
             revision: self.revision().to_owned(),
+            shadow,
             job,
         })
     }
@@ -107,7 +116,8 @@ impl PolicySet {
         };
         let mut best: BTreeMap<&str, Chosen<'_>> = BTreeMap::new();
         let compared = Cell::new(0);
-        for policy in self.holding(issuer, facts, now, &compared) {
+        let holding = self.holding(issuer, facts, now, &compared);
+        for policy in holding.filter(|policy| policy.shadow_until.is_none()) {
             for grant in &policy.grants {
                 let ttl = grant.longest();
                 let chosen = Chosen { policy, grant, ttl };
@@ -119,7 +129,8 @@ impl PolicySet {
         }
         self.work.decided(compared.get());
         let requirements = self.requirements.iter();
-        let broken: Vec<_> = requirements.filter(|one| !one.holds(facts)).collect();
+        let in_force = requirements.filter(|one| one.shadow_until.is_none());
+        let broken: Vec<_> = in_force.filter(|one| !one.holds(facts)).collect();
         let is_free = |credential: &CredentialDefinition| {
             !broken.iter().any(|one| one.of.selects(credential))
         };
@@ -128,6 +139,7 @@ impl PolicySet {
             .map(|chosen| Available {
                 credential: Arc::clone(&chosen.grant.credential),
                 policy: chosen.policy.name.clone(),
+                policy_url: self.policy_url(chosen.policy),
                 ttl: chosen.ttl,
                 scopes: chosen.grant.scopes.clone(),
             })
@@ -146,8 +158,10 @@ impl PolicySet {
         let mut survey = Survey {
             issuer: self.issuer_of(facts).filter(|issuer| issuer.serves(facts)),
             best: None,
+            shadowed: None,
             short: None,
             is_forbidden: false,
+            shadow_requirement: None,
         };
         let Some(issuer) = survey.issuer else {
             return survey;
@@ -162,24 +176,35 @@ impl PolicySet {
                 };
                 covers = true;
                 let chosen = Chosen { policy, grant, ttl };
-                if survey
-                    .best
-                    .as_ref()
-                    .is_none_or(|best| chosen.precedes(best))
-                {
-                    survey.best = Some(chosen);
+                let best = match policy.shadow_until {
+                    None => &mut survey.best,
+                    Some(_) => &mut survey.shadowed,
+                };
+                if best.as_ref().is_none_or(|best| chosen.precedes(best)) {
+                    *best = Some(chosen);
                 }
             }
-            if !covers {
+            if !covers && policy.shadow_until.is_none() {
                 survey.falls_short(policy, GrantOutcome::of(policy, ask));
             }
         }
         self.work.decided(compared.get());
-        let mut requirements = self.requirements.iter();
-        survey.is_forbidden = survey.best.is_some()
-            && requirements.any(|one| {
-                credential.is_some_and(|credential| one.of.selects(credential)) && !one.holds(facts)
-            });
+        if survey.best.is_none() && survey.shadowed.is_none() {
+            return survey;
+        }
+        let requirements = self.requirements.iter().filter(|one| {
+            credential.is_some_and(|credential| one.of.selects(credential)) && !one.holds(facts)
+        });
+        for broken in requirements {
+            if broken.shadow_until.is_none() {
+                survey.is_forbidden = true;
+            } else if survey
+                .shadow_requirement
+                .is_none_or(|known| broken.name < known.name)
+            {
+                survey.shadow_requirement = Some(broken);
+            }
+        }
         survey
     }
 
@@ -212,15 +237,40 @@ struct Survey<'a> {
     /// The job's issuer, if the job belongs to one of its tenants.
     issuer: Option<&'a PolicyIssuer>,
     best: Option<Chosen<'a>>,
+    /// The best of the policies with `shadow_until`.
+    shadowed: Option<Chosen<'a>>,
     /// A policy that matches and grants the credential, but less than requested.
     short: Option<(GrantOutcome, &'a Policy)>,
     /// The job fails a requirement.
     is_forbidden: bool,
+    /// The first by name of the requirements with `shadow_until` that the job fails.
+    shadow_requirement: Option<&'a Requirement>,
 }
 
 impl<'a> Survey<'a> {
     fn permitted(&self) -> Option<&Chosen<'a>> {
         self.best.as_ref().filter(|_| !self.is_forbidden)
+    }
+
+    /// How the decision would differ if the entries with `shadow_until` were in force.
+    fn shadow(&self) -> Option<ShadowOutcome> {
+        if self.is_forbidden {
+            return None;
+        }
+        match (&self.best, self.shadow_requirement, &self.shadowed) {
+            (Some(_), Some(requirement), _) => Some(ShadowOutcome::WouldRefuse {
+                requirement: requirement.name.clone(),
+            }),
+            (best, None, Some(shadowed)) => {
+                let is_more = best
+                    .as_ref()
+                    .is_none_or(|best| shadowed.extent() > best.extent());
+                is_more.then(|| ShadowOutcome::WouldGrant {
+                    policy: shadowed.policy.name.clone(),
+                })
+            }
+            _ => None,
+        }
     }
 
     /// Keeps the policy that is nearest to the request; among equals the first by name.
@@ -250,12 +300,16 @@ impl Chosen<'_> {
     /// The longer lifetime first, then more scopes, then the name, so the order of files never
     /// matters.
     fn precedes(&self, other: &Self) -> bool {
-        let rank = |chosen: &Self| (chosen.ttl, chosen.grant.scopes.len());
-        rank(self)
-            .cmp(&rank(other))
+        self.extent()
+            .cmp(&other.extent())
             .then_with(|| other.policy.name.cmp(&self.policy.name))
             .then_with(|| other.grant.scopes.cmp(&self.grant.scopes))
             .is_gt()
+    }
+
+    /// How much it is: the lifetime, and the number of scopes.
+    fn extent(&self) -> (Duration, usize) {
+        (self.ttl, self.grant.scopes.len())
     }
 
     /// The requested scopes, each once and in the grant's order, so the order of a request never
@@ -299,7 +353,10 @@ impl Policy {
 
     fn fits(&self, facts: &Facts, has_events: bool) -> bool {
         let mut blocks = self.when.iter();
-        blocks.any(|block| block.holds(facts) && block.lets_run(facts, has_events))
+        self.within
+            .as_ref()
+            .is_none_or(|within| within.holds(facts))
+            && blocks.any(|block| block.holds(facts) && block.lets_run(facts, has_events))
     }
 }
 
@@ -345,7 +402,7 @@ impl Pattern {
     }
 }
 
-impl super::Requirement {
+impl Requirement {
     fn holds(&self, facts: &Facts) -> bool {
         self.jobs.holds(facts)
             || self

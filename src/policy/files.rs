@@ -14,17 +14,25 @@ use nix::fcntl::OFlag;
 
 use crate::file::{open_at_once, read_up_to};
 use crate::length_prefix;
-use crate::yaml::diagnostic::{Diagnostic, Place, Severity, Source, Span};
+use crate::yaml::diagnostic::{Diagnostic, Place, Source, Span};
 
 /// The texts of a folder.
 #[derive(Debug)]
 pub(super) struct Folder {
     pub(super) policies: Vec<Arc<Source>>,
-    /// Other texts that policy files can refer to; only those of `from_texts`.
+    /// Other texts that policy files can refer to, such as certificates and rosters.
     others: BTreeMap<String, String>,
     /// The folder, with links resolved; `None` for texts.
     root: Option<PathBuf>,
+    /// The folder as the user named it.
+    shown: PathBuf,
+    /// The names of the others that were referred to.
+    referred: BTreeSet<String>,
+    /// Where the files really are, with links resolved, by name.
+    real: BTreeMap<String, PathBuf>,
     visited: Visited,
+    /// The bytes read so far.
+    size: u64,
 }
 
 impl Folder {
@@ -34,7 +42,11 @@ impl Folder {
             policies: Vec::new(),
             others: BTreeMap::new(),
             root: None,
+            shown: PathBuf::new(),
+            referred: BTreeSet::new(),
+            real: BTreeMap::new(),
             visited: Visited::default(),
+            size: 0,
         };
         for (name, text) in texts {
             if Self::counts(name, name, problems) {
@@ -55,7 +67,11 @@ impl Folder {
             policies: Vec::new(),
             others: BTreeMap::new(),
             root: None,
+            shown: dir.to_owned(),
+            referred: BTreeSet::new(),
+            real: BTreeMap::new(),
             visited: Visited::default(),
+            size: 0,
         };
         let shown = dir.display().to_string();
         let root = match dir.canonicalize() {
@@ -93,15 +109,63 @@ impl Folder {
     /// Reads a file that a policy file refers to, such as a CA's certificates. It must be in the
     /// folder and is checked like a policy file.
     pub(super) fn other(&mut self, name: &str) -> Result<String, String> {
+        self.referred.insert(name.to_owned());
         if let Some(text) = self.others.get(name) {
             return Ok(text.clone());
         }
-        let Some(root) = &self.root else {
+        let Some(root) = self.root.clone() else {
             return Err("is not among the files".to_owned());
         };
-        let text = read_within(root, &root.join(name))?;
+        let (real, text) = read_within(&root, &root.join(name))?;
+        self.count(&text)?;
+        self.real.insert(name.to_owned(), real);
         self.others.insert(name.to_owned(), text.clone());
         Ok(text)
+    }
+
+    /// The same, as a source of positions.
+    pub(super) fn other_source(&mut self, name: &str) -> Result<Arc<Source>, String> {
+        let text = self.other(name)?;
+        let shown = self.shown.join(name).display().to_string();
+        Ok(Source::new(name, &shown, text))
+    }
+
+    /// The names of the policy files, and of the others that policies refer to.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        let policies = self.policies.iter().map(|source| source.name());
+        policies.chain(self.referred())
+    }
+
+    /// The names of the files that policies refer to.
+    pub(super) fn referred(&self) -> impl Iterator<Item = &str> {
+        self.referred.iter().map(String::as_str)
+    }
+
+    /// Where the file really is, with links resolved; its name for texts.
+    pub(super) fn real(&self, name: &str) -> PathBuf {
+        let known = self.real.get(name).cloned();
+        known.unwrap_or_else(|| self.root.clone().unwrap_or_default().join(name))
+    }
+
+    /// Where a sub-folder really is, if it exists; its name for texts.
+    pub(super) fn real_folder(&self, name: &str) -> Option<PathBuf> {
+        match &self.root {
+            Some(root) => root.join(name).canonicalize().ok(),
+            None => Some(PathBuf::from(name)),
+        }
+    }
+
+    /// Adds to the size of the folder, which is limited.
+    fn count(&mut self, text: &str) -> Result<(), String> {
+        let size = u64::try_from(text.len()).unwrap_or(u64::MAX);
+        self.size = self.size.saturating_add(size);
+        if self.size > MAX_FOLDER {
+            let limit = MAX_FOLDER.checked_div(MIB).unwrap_or_default();
+            return Err(format!(
+                "makes the folder larger than {limit} MiB, the most it may have"
+            ));
+        }
+        Ok(())
     }
 
     /// `sha256:` over names and contents of all files, independent of their order.
@@ -189,10 +253,20 @@ impl Folder {
             if path.is_dir() {
                 if depth < MAX_DEPTH {
                     self.walk(root, shown, &name, depth.saturating_add(1), problems);
+                } else {
+                    let problem = format!("is more than {MAX_DEPTH} folders deep");
+                    problems.push(about(&seen, "folder", problem));
                 }
             } else if Self::counts(&name, &seen, problems) {
-                match read_within(root, &path) {
-                    Ok(text) => self.policies.push(Source::new(&name, &seen, text)),
+                let read = read_within(root, &path).and_then(|(real, text)| {
+                    self.count(&text)?;
+                    Ok((real, text))
+                });
+                match read {
+                    Ok((real, text)) => {
+                        self.policies.push(Source::new(&name, &seen, text));
+                        self.real.insert(name, real);
+                    }
                     Err(problem) => problems.push(about(&seen, "unreadable", problem)),
                 }
             }
@@ -203,13 +277,7 @@ impl Folder {
     /// requirement in an ignored file protects nothing (T-76).
     fn counts(name: &str, shown: &str, problems: &mut Vec<Diagnostic>) -> bool {
         if name.ends_with(".test.yaml") {
-            let mut note = about(
-                shown,
-                "tests",
-                "was skipped: policy tests are not supported yet".to_owned(),
-            );
-            note.severity = Severity::Note;
-            problems.push(note);
+            // Tests: see `examples`.
             return false;
         }
         let stem = Path::new(name).with_extension("");
@@ -220,18 +288,7 @@ impl Folder {
                 .push(about(shown, "file-name", "does not end in `.yaml`".to_owned()).help(fix));
             return false;
         }
-        if extension != "yaml" {
-            return false;
-        }
-        if name.contains('/') {
-            let problem = "is in a sub-folder; those are for teams, which are not supported yet";
-            problems.push(
-                about(shown, "not-supported", problem.to_owned())
-                    .help("move it up into the folder itself"),
-            );
-            return false;
-        }
-        true
+        extension == "yaml"
     }
 }
 
@@ -273,14 +330,14 @@ impl Visited {
     }
 }
 
-fn about(shown: &str, rule: &'static str, problem: impl Display) -> Diagnostic {
+pub(super) fn about(shown: &str, rule: &'static str, problem: impl Display) -> Diagnostic {
     let place = Place::new(Source::new(shown, shown, String::new()), Span::default());
     Diagnostic::error(rule, place, format!("`{shown}` {problem}"))
 }
 
 /// Reads a file that is regular, in the folder after links are resolved, small enough, UTF-8, and
 /// not writable by others.
-pub(super) fn read_within(root: &Path, path: &Path) -> Result<String, String> {
+pub(super) fn read_within(root: &Path, path: &Path) -> Result<(PathBuf, String), String> {
     let real = path
         .canonicalize()
         .map_err(|error| format!("cannot be read: {error}"))?;
@@ -299,7 +356,8 @@ pub(super) fn read_within(root: &Path, path: &Path) -> Result<String, String> {
         );
     }
     let bytes = read_up_to(file, MAX_FILE).map_err(unreadable)?;
-    String::from_utf8(bytes).map_err(|_| "is not UTF-8".to_owned())
+    let text = String::from_utf8(bytes).map_err(|_| "is not UTF-8".to_owned())?;
+    Ok((real, text))
 }
 
 fn writable_by_others(path: &Path) -> bool {
@@ -308,8 +366,11 @@ fn writable_by_others(path: &Path) -> bool {
 }
 
 const LINK_OUT: &str = "is a symbolic link that leads out of the folder";
-/// The largest policy file, in bytes: 1 MiB.
-const MAX_FILE: u64 = 1_024 * 1_024;
+const MIB: u64 = 1_024 * 1_024;
+/// The largest policy file, in bytes.
+const MAX_FILE: u64 = 16 * MIB;
+/// The most bytes that all files of a folder may have.
+const MAX_FOLDER: u64 = 64 * MIB;
 /// The most policy files.
 const MAX_FILES: usize = 10_000;
 /// The most directory entries in one folder.

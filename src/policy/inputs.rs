@@ -179,6 +179,8 @@ mod tests {
             purpose: String::new(),
             class: CredentialClass::Low,
             resource: None,
+            dependents: Vec::new(),
+            rotate: None,
         };
         let sent: Inputs = sent
             .iter()

@@ -14,10 +14,13 @@ use crate::yaml::Place;
 
 pub mod compile;
 pub mod condition;
+mod csv;
 pub mod decide;
+pub mod examples;
 mod files;
 mod index;
 mod inputs;
+pub mod link;
 pub mod lint;
 pub mod parse;
 pub mod pattern;
@@ -26,7 +29,7 @@ mod scan;
 
 pub use compile::{DefinitionReader, IssuerOverride, LoadOptions, Loaded, PolicySet};
 pub use condition::{Block, Condition, Subject};
-pub use decide::{Available, Decision, Denial, Disclosure, RefusedJob};
+pub use decide::{Available, Decision, Denial, Disclosure, RefusedJob, ShadowOutcome};
 pub use inputs::InputError;
 pub(crate) use print::grant_to_yaml;
 pub(crate) use scan::Scan;
@@ -75,8 +78,12 @@ pub struct Policy {
     pub issuer: String,
     /// Blocks of conditions; a job must satisfy one of them. Never empty.
     pub when: Vec<Block>,
+    /// What its team's jobs must meet in addition, if it is a team's. Never unlocks a trigger.
+    pub within: Option<Arc<Block>>,
     /// When it expires.
     pub until: Option<Timestamp>,
+    /// It has no effect, neither before nor after this time: its decisions are only recorded.
+    pub shadow_until: Option<Timestamp>,
     /// What it grants. Never empty.
     pub grants: Vec<Grant>,
     pub place: Place,
@@ -89,13 +96,15 @@ impl PartialEq for Policy {
             &self.name,
             &self.issuer,
             &self.when,
-            self.until,
+            &self.within,
+            (self.until, self.shadow_until),
             &self.grants,
         ) == (
             &other.name,
             &other.issuer,
             &other.when,
-            other.until,
+            &other.within,
+            (other.until, other.shadow_until),
             &other.grants,
         )
     }
@@ -145,6 +154,8 @@ pub struct Requirement {
     pub unless: Option<Block>,
     /// The explanation for refused jobs.
     pub because: String,
+    /// It has no effect, neither before nor after this time: what it would refuse is only recorded.
+    pub shadow_until: Option<Timestamp>,
     pub place: Place,
     /// The place of `of`.
     pub of_place: Place,
@@ -197,6 +208,19 @@ pub struct CredentialDefinition {
     /// The URI by which a request can also name it (RFC 8693 `resource`). Unique in the set. No
     /// decision depends on it.
     pub resource: Option<String>,
+    /// What else uses what it gives, for the inventory and the order of a rotation.
+    pub dependents: Vec<String>,
+    /// How often its value must change, if it has one that lasts.
+    pub rotate: Option<Rotation>,
+}
+
+/// `rotate:` of a credential. How it is rotated is in the settings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rotation {
+    /// The longest time that a value stays.
+    pub every: Duration,
+    /// How long the old value stays valid after a change.
+    pub grace: Option<Duration>,
 }
 
 impl CredentialDefinition {
@@ -232,11 +256,14 @@ impl PartialEq for CredentialDefinition {
             purpose,
             class,
             resource,
+            dependents,
+            rotate,
         } = self;
         specific.is_same(&*other.specific)
             && (name, kind, inputs) == (&other.name, &other.kind, &other.inputs)
             && (max_ttl, owner, purpose) == (&other.max_ttl, &other.owner, &other.purpose)
             && (class, resource) == (&other.class, &other.resource)
+            && (dependents, rotate) == (&other.dependents, &other.rotate)
     }
 }
 
@@ -278,7 +305,9 @@ pub struct Permit {
     ttl: Duration,
     inputs: Inputs,
     policy: String,
+    policy_url: Option<String>,
     revision: String,
+    shadow: Option<ShadowOutcome>,
 }
 
 impl Permit {
@@ -317,9 +346,21 @@ impl Permit {
         &self.policy
     }
 
+    /// The link to the policy at its commit, if the settings say how to make it.
+    #[must_use]
+    pub fn policy_url(&self) -> Option<&str> {
+        self.policy_url.as_deref()
+    }
+
     /// The hash of the policies that decided, `sha256:…`.
     #[must_use]
     pub fn revision(&self) -> &str {
         &self.revision
+    }
+
+    /// What would be different if the entries with `shadow_until` were in force.
+    #[must_use]
+    pub const fn shadow(&self) -> Option<&ShadowOutcome> {
+        self.shadow.as_ref()
     }
 }

@@ -12,11 +12,29 @@ use crate::yaml::{self, Entry, Node};
 pub(super) struct Raw {
     pub(super) source: Arc<Source>,
     pub(super) issuers: Vec<Entry>,
+    pub(super) teams: Vec<Entry>,
+    pub(super) rosters: Vec<Entry>,
     pub(super) credentials: Vec<Entry>,
     pub(super) policies: Vec<Node>,
     pub(super) requirements: Vec<Node>,
+    pub(super) waivers: Vec<Node>,
+    /// The sections that only a file of the root may have.
+    pub(super) of_root: Vec<(&'static str, Span)>,
+    /// Who may write the file.
+    pub(super) realm: Realm,
     /// Whether the whole file was read, so a missing definition is really missing.
     pub(super) is_whole: bool,
+}
+
+/// Who may write a file, which decides what it may define.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Realm {
+    /// Those who may write the files directly in the folder.
+    Root,
+    /// A team, by its number.
+    Team(usize),
+    /// Not known after an error that is already reported.
+    Unknown,
 }
 
 /// Reads one file. Adds errors to `problems` and reads on.
@@ -28,36 +46,72 @@ pub(super) fn parse(source: &Arc<Source>, problems: &Problems) -> Raw {
 }
 
 fn sections(source: &Arc<Source>, problems: &Problems) -> Raw {
+    let is_root = !source.name().contains('/');
     let mut raw = Raw {
         source: Arc::clone(source),
         issuers: Vec::new(),
+        teams: Vec::new(),
+        rosters: Vec::new(),
         credentials: Vec::new(),
         policies: Vec::new(),
         requirements: Vec::new(),
+        waivers: Vec::new(),
+        of_root: Vec::new(),
+        realm: if is_root { Realm::Root } else { Realm::Unknown },
         is_whole: true,
     };
     let Some(root) = yaml::parse(source, problems) else {
         return raw;
     };
     let yaml = NodeReader::new(source, problems);
-    let known = ["issuers", "credentials", "policies", "require"];
-    let Some(fields) = yaml.fields(&root, "a policy file", &known) else {
+    let Some(lines) = yaml.entries(&root, "a policy file") else {
         return raw;
     };
-    if let Some(node) = fields.get("issuers") {
-        raw.issuers = entries(&yaml, node, "`issuers`");
+    let sections = SECTIONS.iter().filter(|(_, in_teams)| !in_teams);
+    raw.of_root = sections
+        .filter_map(|(name, _)| {
+            let line = lines.iter().find(|line| line.key.text == *name)?;
+            Some((*name, line.span))
+        })
+        .collect();
+    let all = SECTIONS.map(|(name, _)| name);
+    let Some(fields) = yaml.fields(&root, "a policy file", &all) else {
+        return raw;
+    };
+    let maps = [
+        ("issuers", &mut raw.issuers),
+        ("teams", &mut raw.teams),
+        ("rosters", &mut raw.rosters),
+        ("credentials", &mut raw.credentials),
+    ];
+    for (name, section) in maps {
+        if let Some(node) = fields.get(name) {
+            *section = entries(&yaml, node, &format!("`{name}`"));
+        }
     }
-    if let Some(node) = fields.get("credentials") {
-        raw.credentials = entries(&yaml, node, "`credentials`");
-    }
-    if let Some(node) = fields.get("policies") {
-        raw.policies = items(&yaml, node, "`policies`");
-    }
-    if let Some(node) = fields.get("require") {
-        raw.requirements = items(&yaml, node, "`require`");
+    let lists = [
+        ("policies", &mut raw.policies),
+        ("require", &mut raw.requirements),
+        ("waive", &mut raw.waivers),
+    ];
+    for (name, section) in lists {
+        if let Some(node) = fields.get(name) {
+            *section = items(&yaml, node, &format!("`{name}`"));
+        }
     }
     raw
 }
+
+/// The sections of a file, and whether a team's file may have them.
+const SECTIONS: [(&str, bool); 7] = [
+    ("issuers", false),
+    ("teams", false),
+    ("rosters", true),
+    ("credentials", true),
+    ("policies", true),
+    ("require", false),
+    ("waive", false),
+];
 
 fn entries(yaml: &NodeReader<'_>, node: &Node, what: &str) -> Vec<Entry> {
     let Some(entries) = yaml.entries(node, what) else {
@@ -91,17 +145,16 @@ pub(super) fn name<'n>(
     if fits {
         return Some(text);
     }
-    let message = if text.contains(['{', '}']) {
-        format!("{what} `{text}` holds a template; rosters are not supported yet")
-    } else {
-        format!("{what} `{text}` must be at most {MAX_NAME} letters, digits, `-`, `_`, `.` and `/`")
-    };
-    let rule = if text.contains(['{', '}']) {
-        "not-supported"
-    } else {
-        "name"
-    };
-    yaml.error(rule, span, message);
+    if text.contains(['{', '}']) {
+        let message = format!("{what} `{text}` has a placeholder, but the entry has no `each`");
+        let help = "add e.g. `each: { roster: apps }`";
+        yaml.error_help("placeholder", span, message, Some(help));
+        return None;
+    }
+    let message = format!(
+        "{what} `{text}` must be at most {MAX_NAME} letters, digits, `-`, `_`, `.` and `/`"
+    );
+    yaml.error("name", span, message);
     None
 }
 

@@ -1,5 +1,6 @@
 //! Patterns for facts: exact text, list, glob, `under`, `member`, `not` and `present`.
 
+use std::collections::HashSet;
 use std::fmt;
 
 use crate::provider::{FactValue, Workflow};
@@ -290,6 +291,45 @@ impl Glob {
         !now.is_empty()
     }
 
+    /// Whether some text matches both.
+    #[must_use]
+    pub fn overlaps(&self, other: &Self) -> bool {
+        let (ends_here, ends_there) = (self.tokens.len(), other.tokens.len());
+        let mut seen = HashSet::new();
+        let mut open = vec![(0, 0)];
+        while let Some((here, there)) = open.pop() {
+            if !seen.insert((here, there)) {
+                continue;
+            }
+            if (here, there) == (ends_here, ends_there) {
+                return true;
+            }
+            let (one, two) = (self.tokens.get(here), other.tokens.get(there));
+            let (after_here, after_there) = (here.saturating_add(1), there.saturating_add(1));
+            // A wildcard may match nothing more.
+            if matches!(one, Some(Token::Segment | Token::Anything)) {
+                open.push((after_here, there));
+            }
+            if matches!(two, Some(Token::Segment | Token::Anything)) {
+                open.push((here, after_there));
+            }
+            // Both take one more byte. Two wildcards need none in common.
+            match (one, two) {
+                (Some(Token::Byte(one)), Some(Token::Byte(two))) if one == two => {
+                    open.push((after_here, after_there));
+                }
+                (Some(Token::Byte(byte)), Some(wildcard)) if wildcard.takes(*byte) => {
+                    open.push((after_here, there));
+                }
+                (Some(wildcard), Some(Token::Byte(byte))) if wildcard.takes(*byte) => {
+                    open.push((here, after_there));
+                }
+                _ => {}
+            }
+        }
+        false
+    }
+
     /// Whether the whole value matches, and the number of steps: at most one per token and byte of
     /// the value.
     #[must_use]
@@ -306,6 +346,17 @@ impl Glob {
             _ => {}
         }
         simulate(tokens, rest.as_bytes())
+    }
+}
+
+impl Token {
+    /// Whether it is a wildcard that takes this byte.
+    const fn takes(self, byte: u8) -> bool {
+        match self {
+            Self::Byte(_) => false,
+            Self::Segment => byte != b'/',
+            Self::Anything => true,
+        }
     }
 }
 
@@ -535,6 +586,27 @@ mod tests {
             !member.fits(Observed::Text("eu-west-1")),
             "text has no entries"
         );
+    }
+
+    #[test]
+    fn globs_overlap_if_some_text_matches_both() {
+        for (one, two, expected) in [
+            ("pay-*/**", "pay-db/read", true),
+            ("pay-*/**", "pay/read", false),
+            ("pay-*/**", "*/read", true),
+            ("pay-*", "pay-db/read", false),
+            ("pay-**", "*-x/y", true),
+            ("a*b", "a*c", false),
+            ("a*", "*a", true),
+            ("*", "**", true),
+            ("a/*", "*/b", true),
+            ("a/*", "*b", false),
+            ("shop", "shop", true),
+            ("shop", "Shop", false),
+        ] {
+            assert_eq!(glob(one).overlaps(&glob(two)), expected, "{one} {two}");
+            assert_eq!(glob(two).overlaps(&glob(one)), expected, "{two} {one}");
+        }
     }
 
     #[test]

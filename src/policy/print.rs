@@ -68,8 +68,11 @@ impl Policy {
         for block in &self.when {
             text.extend(["      - ", &block.to_yaml(), "\n"]);
         }
-        if let Some(until) = self.until {
-            text.extend(["    until: ", &until.to_string(), "\n"]);
+        let times = [("until", self.until), ("shadow_until", self.shadow_until)];
+        for (key, time) in times {
+            if let Some(time) = time {
+                text.extend(["    ", key, ": ", &time.to_string(), "\n"]);
+            }
         }
         text.push_str("    grant:\n");
         for grant in &self.grants {

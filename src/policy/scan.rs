@@ -81,7 +81,7 @@ impl Scan {
         }
         let seen = read_within(root, &path).map_or_else(
             |problem| problem,
-            |text| HEXLOWER.encode(digest::digest(&digest::SHA256, text.as_bytes()).as_ref()),
+            |(_, text)| HEXLOWER.encode(digest::digest(&digest::SHA256, text.as_bytes()).as_ref()),
         );
         self.note(name, seen);
     }

@@ -2,9 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use serde_json::{Map, Value};
+
 use super::claims::{self, ClaimType};
 use super::{
-    ClaimError, ClaimMap, Fact, FactType, FactValue, Provider, TRIGGERS, Workflow, set_text,
+    ClaimError, ClaimMap, Fact, FactType, FactValue, Provider, TRIGGERS, Workflow, inverse,
+    set_text,
 };
 use crate::token::json::Object;
 
@@ -20,6 +23,8 @@ pub(super) const PROVIDER: Provider = Provider {
     max_lifetime: 3_600,
     max_age: 3_600,
     identify,
+    render,
+    split_owner: |_| None,
 };
 
 /// Whether the map has a claim for the event or the trigger. If so, the rule of ordinary triggers
@@ -56,6 +61,41 @@ fn identify(token: &Object, map: &ClaimMap) -> Result<BTreeMap<Fact, FactValue>,
         set_text(&mut facts, Fact::Trigger, trigger);
     }
     Ok(facts)
+}
+
+/// The claims of a job with these facts, where the map says.
+fn render(facts: &BTreeMap<Fact, FactValue>, map: &ClaimMap) -> Result<Map<String, Value>, String> {
+    let mut claims = Map::new();
+    for (fact, value) in facts {
+        let Some(mapped) = map.get(fact) else {
+            continue;
+        };
+        let value = inverse::claim_value(value, mapped.claim_type);
+        insert(&mut claims, &mapped.pointer, value)
+            .ok_or_else(|| format!("has `{fact}`, whose claim is below that of another fact"))?;
+    }
+    if has_events(map) && !map.contains_key(&Fact::Trigger) {
+        let words: Vec<_> = TRIGGERS.iter().map(|word| (*word, *word)).collect();
+        let event = inverse::event(facts, &words)?;
+        if let (Some(event), Some(mapped)) = (event, map.get(&Fact::Event)) {
+            insert(&mut claims, &mapped.pointer, event.into());
+        }
+    }
+    Ok(claims)
+}
+
+/// Inserts a value at a JSON pointer, with the objects that it passes.
+fn insert(claims: &mut Map<String, Value>, pointer: &str, value: Value) -> Option<()> {
+    let mut names = pointer.strip_prefix('/')?.split('/');
+    let last = names.next_back()?;
+    let unescaped = |name: &str| name.replace("~1", "/").replace("~0", "~");
+    let mut object = claims;
+    for name in names {
+        let entry = object.entry(unescaped(name));
+        object = entry.or_insert_with(|| Map::new().into()).as_object_mut()?;
+    }
+    object.insert(unescaped(last), value);
+    Some(())
 }
 
 fn of_fact(fact: Fact, value: FactValue) -> FactValue {

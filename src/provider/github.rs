@@ -5,9 +5,13 @@
 
 use std::collections::BTreeMap;
 
+use serde_json::{Map, Value};
+
 use super::claims::ClaimType::{FlagText, FreeText, Text};
 use super::claims::{self, Claim, claim};
-use super::{ClaimError, ClaimMap, Fact, FactType, FactValue, Provider, ref_type, set_text};
+use super::{
+    ClaimError, ClaimMap, Fact, FactType, FactValue, Provider, inverse, ref_type, set_text,
+};
 use crate::token::json::Object;
 
 pub(super) const PROVIDER: Provider = Provider {
@@ -20,6 +24,8 @@ pub(super) const PROVIDER: Provider = Provider {
     max_lifetime: 600,
     max_age: 600,
     identify,
+    render,
+    split_owner: |path| path.split_once('/'),
 };
 
 fn identify(token: &Object, _: &ClaimMap) -> Result<BTreeMap<Fact, FactValue>, ClaimError> {
@@ -79,6 +85,35 @@ fn trigger(event: &str) -> &'static str {
         _ => "other",
     }
 }
+
+/// The claims of a job with these facts.
+fn render(facts: &BTreeMap<Fact, FactValue>, _: &ClaimMap) -> Result<Map<String, Value>, String> {
+    inverse::owner_is(facts, &PROVIDER)?;
+    let mut claims = inverse::render(facts, CLAIMS);
+    let event = inverse::event(facts, &EVENTS)?;
+    claims.extend(event.map(|event| ("event_name".to_owned(), event.into())));
+    if let Some(FactValue::Text(word)) = facts.get(&Fact::Runner)
+        && word == "hosted"
+    {
+        claims.insert("runner_environment".to_owned(), "github-hosted".into());
+    }
+    Ok(claims)
+}
+
+/// The usual event of each trigger.
+const EVENTS: [(&str, &str); 11] = [
+    ("push", "push"),
+    ("pull_request", "pull_request"),
+    ("pull_request_target", "pull_request_target"),
+    ("merge_queue", "merge_group"),
+    ("schedule", "schedule"),
+    ("manual", "workflow_dispatch"),
+    ("api", "repository_dispatch"),
+    ("chained", "workflow_run"),
+    ("release", "release"),
+    ("comment", "issue_comment"),
+    ("other", "issues"),
+];
 
 fn runner(environment: &str) -> Option<&'static str> {
     match environment {

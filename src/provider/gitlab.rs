@@ -5,9 +5,13 @@
 
 use std::collections::BTreeMap;
 
+use serde_json::{Map, Value};
+
 use super::claims::ClaimType::{self, FlagText, FreeText, List, Number, Text};
 use super::claims::{self, Claim, claim};
-use super::{ClaimError, ClaimMap, Fact, FactType, FactValue, Provider, ref_type, set_text};
+use super::{
+    ClaimError, ClaimMap, Fact, FactType, FactValue, Provider, inverse, ref_type, set_text,
+};
 use crate::token::json::Object;
 
 pub(super) const PROVIDER: Provider = Provider {
@@ -22,6 +26,8 @@ pub(super) const PROVIDER: Provider = Provider {
     max_lifetime: LONGEST_JOB,
     max_age: 3_600,
     identify,
+    render,
+    split_owner: |path| path.rsplit_once('/'),
 };
 
 fn identify(token: &Object, _: &ClaimMap) -> Result<BTreeMap<Fact, FactValue>, ClaimError> {
@@ -97,6 +103,54 @@ fn trigger(source: &str) -> &'static str {
         _ => "other",
     }
 }
+
+/// The claims of a job with these facts.
+fn render(facts: &BTreeMap<Fact, FactValue>, _: &ClaimMap) -> Result<Map<String, Value>, String> {
+    inverse::owner_is(facts, &PROVIDER)?;
+    let mut claims = inverse::render(facts, CLAIMS);
+    let event = inverse::event(facts, &SOURCES)?;
+    claims.extend(event.map(|event| ("pipeline_source".to_owned(), event.into())));
+    if let Some(FactValue::Text(word)) = facts.get(&Fact::Runner)
+        && word == "hosted"
+    {
+        claims.insert("runner_environment".to_owned(), "gitlab-hosted".into());
+    }
+    if let Some(FactValue::Text(full)) = facts.get(&Fact::Ref) {
+        let short = [("refs/heads/", "branch"), ("refs/tags/", "tag")];
+        let found = short.iter().find_map(|(prefix, kind)| {
+            let name = full.strip_prefix(prefix)?;
+            Some((name, *kind))
+        });
+        if let Some((name, kind)) = found {
+            claims.insert("ref".to_owned(), name.into());
+            claims.insert("ref_type".to_owned(), kind.into());
+        }
+    }
+    if let (Some(FactValue::Bool(is_fork)), Some(FactValue::Text(id)), None) = (
+        facts.get(&Fact::FromFork),
+        facts.get(&Fact::RepositoryId),
+        facts.get(&Fact::RunRepositoryId),
+    ) {
+        let parent = if *is_fork {
+            format!("{id}0")
+        } else {
+            id.clone()
+        };
+        claims.insert("job_project_id".to_owned(), parent.into());
+    }
+    Ok(claims)
+}
+
+/// The usual source of each trigger.
+const SOURCES: [(&str, &str); 7] = [
+    ("push", "push"),
+    ("manual", "web"),
+    ("schedule", "schedule"),
+    ("api", "api"),
+    ("pull_request", "merge_request_event"),
+    ("chained", "pipeline"),
+    ("other", "chat"),
+];
 
 fn runner(environment: &str) -> Option<&'static str> {
     match environment {

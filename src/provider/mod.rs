@@ -17,6 +17,7 @@ mod fact;
 mod generic;
 mod github;
 mod gitlab;
+mod inverse;
 
 pub use claims::{Claim, ClaimType};
 pub use fact::{Fact, FactType, ORDINARY_TRIGGERS, TRIGGERS};
@@ -56,6 +57,10 @@ pub struct Provider {
     pub max_age: i64,
     /// Converts claims to facts. The claim map is empty except for the `generic` provider.
     pub identify: Identify,
+    /// Converts facts to claims that [`identify`](Self::identify) reads as the same facts.
+    render: inverse::Render,
+    /// Splits the path of a repository after its owner, if the provider has the owner there.
+    split_owner: fn(&str) -> Option<(&str, &str)>,
 }
 
 pub type Identify = fn(&Object, &ClaimMap) -> Result<BTreeMap<Fact, FactValue>, ClaimError>;
@@ -66,6 +71,13 @@ impl Provider {
     pub fn provides(&self, fact: Fact) -> bool {
         let is_claimed = || self.claims.iter().any(|claim| claim.fact == Some(fact));
         self.claims.is_empty() || self.derived.contains(&fact) || is_claimed()
+    }
+
+    /// The owner in the path of a repository: at GitHub its first part, at GitLab all but the last.
+    #[must_use]
+    pub fn owner_of<'a>(&self, repository: &'a str) -> Option<&'a str> {
+        let (owner, _) = (self.split_owner)(repository)?;
+        Some(owner)
     }
 
     /// The fact that its claim of that name becomes.

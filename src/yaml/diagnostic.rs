@@ -6,7 +6,7 @@ use std::fmt::{self, Write as _};
 use anstyle::{AnsiColor, Style};
 use serde_json::json;
 
-pub use super::place::{Place, Source, Span};
+pub use super::place::{Place, Row, Source, Span};
 use crate::text::escape_up_to;
 
 /// How much a diagnostic matters.
@@ -70,13 +70,23 @@ impl Diagnostic {
         self
     }
 
-    fn order(&self) -> (&str, Span, &'static str, &str) {
+    fn order(&self) -> (&str, Span, &'static str, Option<Span>, &str) {
         (
             self.place.file(),
             self.place.span(),
             self.rule,
+            self.place.row().map(|row| row.place().span()),
             &self.message,
         )
+    }
+
+    /// Whether both are the same problem of one template, in different rows.
+    fn is_of_same_template(&self, other: &Self) -> bool {
+        let key = |one: &Self| (one.severity, one.rule, one.place.span());
+        self.place.row().is_some()
+            && other.place.row().is_some()
+            && self.place.file() == other.place.file()
+            && key(self) == key(other)
     }
 
     fn render(&self, colour: bool, out: &mut String) -> fmt::Result {
@@ -115,7 +125,7 @@ impl Diagnostic {
 
     fn to_json(&self) -> serde_json::Value {
         let (line, column) = self.place.position();
-        json!({
+        let mut json = json!({
             "severity": self.severity.name(),
             "rule": self.rule,
             "file": self.place.file(),
@@ -123,7 +133,11 @@ impl Diagnostic {
             "column": column,
             "message": self.message,
             "help": self.help,
-        })
+        });
+        if let (Some(row), Some(members)) = (self.place.row(), json.as_object_mut()) {
+            members.insert("row".to_owned(), row.place().to_string().into());
+        }
+        json
     }
 }
 
@@ -158,12 +172,29 @@ impl From<Problems> for Diagnostics {
 pub struct Diagnostics(Vec<Diagnostic>);
 
 impl Diagnostics {
-    /// Sorts them and removes duplicates.
+    /// Sorts them and removes duplicates. A problem of a template is reported for the first rows
+    /// that have it.
     #[must_use]
     pub fn new(mut list: Vec<Diagnostic>) -> Self {
         list.sort_by(|a, b| a.order().cmp(&b.order()));
         list.dedup();
-        Self(list)
+        let mut kept: Vec<Diagnostic> = Vec::with_capacity(list.len());
+        let (mut alike, mut left_out): (usize, usize) = (1, 0);
+        for one in list {
+            let is_alike = kept
+                .last()
+                .is_some_and(|last| last.is_of_same_template(&one));
+            if is_alike && alike == MOST_ROWS {
+                left_out = left_out.saturating_add(1);
+                continue;
+            }
+            note_left_out(kept.last_mut(), left_out);
+            left_out = 0;
+            alike = if is_alike { alike.saturating_add(1) } else { 1 };
+            kept.push(one);
+        }
+        note_left_out(kept.last_mut(), left_out);
+        Self(kept)
     }
 
     #[must_use]
@@ -245,6 +276,21 @@ pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
         .map(|(_, candidate)| candidate)
 }
 
+/// Says how many further rows have the problem.
+fn note_left_out(last: Option<&mut Diagnostic>, count: usize) {
+    let Some(last) = last.filter(|_| count > 0) else {
+        return;
+    };
+    let rows = if count == 1 { "row has" } else { "rows have" };
+    let more = format!("{count} more {rows} the same problem");
+    last.help = Some(match last.help.take() {
+        Some(help) => format!("{help}\n{more}"),
+        None => more,
+    });
+}
+
+/// The rows of a roster for which one problem of a template is reported.
+const MOST_ROWS: usize = 3;
 const LIKE_ENOUGH: f64 = 0.85;
 /// Sentences may list every name there is.
 const LONGEST_SENTENCE: usize = 4_096;

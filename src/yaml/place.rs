@@ -166,13 +166,52 @@ pub struct Span {
 pub struct Place {
     source: Arc<Source>,
     span: Span,
+    /// The row that filled in the entry, if it is made from a roster.
+    row: Option<Arc<Row>>,
+}
+
+/// A row of a roster, from which an entry of a policy file is made.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Row {
+    source: Arc<Source>,
+    span: Span,
+}
+
+impl Row {
+    #[must_use]
+    pub const fn new(source: Arc<Source>, span: Span) -> Self {
+        Self { source, span }
+    }
+
+    /// The position of the row itself.
+    #[must_use]
+    pub fn place(&self) -> Place {
+        Place::new(Arc::clone(&self.source), self.span)
+    }
 }
 
 impl Place {
     /// The span of that source.
     #[must_use]
     pub const fn new(source: Arc<Source>, span: Span) -> Self {
-        Self { source, span }
+        Self {
+            source,
+            span,
+            row: None,
+        }
+    }
+
+    /// The same position, in an entry that is made from this row.
+    #[must_use]
+    pub(crate) fn in_row(mut self, row: Option<&Arc<Row>>) -> Self {
+        self.row = row.cloned();
+        self
+    }
+
+    /// The row that the entry is made from.
+    #[must_use]
+    pub fn row(&self) -> Option<&Row> {
+        self.row.as_deref()
     }
 
     /// The file as a reader can open it.
@@ -187,6 +226,11 @@ impl Place {
         &self.source
     }
 
+    /// The text, to make other positions in it.
+    pub(crate) fn shared_source(&self) -> Arc<Source> {
+        Arc::clone(&self.source)
+    }
+
     /// The bytes it covers.
     #[must_use]
     pub const fn span(&self) -> Span {
@@ -198,6 +242,20 @@ impl Place {
     pub fn position(&self) -> (usize, usize) {
         let (line, column) = self.source.position(self.span.start);
         (line.saturating_add(1), column.saturating_add(1))
+    }
+
+    /// Line and column one past its last character, both from 1.
+    #[must_use]
+    pub fn end(&self) -> (usize, usize) {
+        let end = self.span.end.max(self.span.start.saturating_add(1));
+        let (line, column) = self.source.position(end.min(self.source.text.len()));
+        (line.saturating_add(1), column.saturating_add(1))
+    }
+
+    /// The whole text of its first line; `None` when the span is not of the text.
+    #[must_use]
+    pub fn line(&self) -> Option<&str> {
+        self.source.line_at(self.span.start).map(|(_, line)| line)
     }
 
     /// The part of its first line that is worth showing; `None` when the span is not of the text.
@@ -235,7 +293,11 @@ impl fmt::Display for Place {
             return f.write_str(self.file());
         }
         let (line, column) = self.position();
-        write!(f, "{}:{line}:{column}", self.file())
+        write!(f, "{}:{line}:{column}", self.file())?;
+        match &self.row {
+            Some(row) => write!(f, " (row {})", row.place()),
+            None => Ok(()),
+        }
     }
 }
 

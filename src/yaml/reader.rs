@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::diagnostic::{Diagnostic, Place, Problems, Source, Span};
+use super::diagnostic::{Diagnostic, Place, Problems, Row, Source, Span};
 use super::scalar::{mistaken_for, quoted};
 use super::{Entry, Node, Scalar, duration, time, unknown_keys, value_of};
 use crate::clock::Timestamp;
@@ -16,6 +16,8 @@ use crate::text::is_printable;
 pub(crate) struct NodeReader<'a> {
     source: &'a Arc<Source>,
     problems: &'a Problems,
+    /// The row that the entry is made from.
+    row: Option<&'a Arc<Row>>,
 }
 
 /// A mapping whose keys were checked.
@@ -23,6 +25,7 @@ pub(crate) struct NodeReader<'a> {
 pub(crate) struct Fields<'n> {
     span: Span,
     entries: &'n [Entry],
+    known: &'n [&'n str],
 }
 
 impl<'n> Fields<'n> {
@@ -33,15 +36,43 @@ impl<'n> Fields<'n> {
     pub(crate) const fn span(&self) -> Span {
         self.span
     }
+
+    /// Whether a key that was reported as unknown probably means this one, which then is not
+    /// missing.
+    pub(crate) fn is_misspelt(&self, name: &str) -> bool {
+        let mut unknown = unknown_keys(self.entries, self.known);
+        unknown.any(|(_, meant)| meant == Some(name))
+    }
 }
 
 impl<'a> NodeReader<'a> {
     pub(crate) const fn new(source: &'a Arc<Source>, problems: &'a Problems) -> Self {
-        Self { source, problems }
+        Self {
+            source,
+            problems,
+            row: None,
+        }
+    }
+
+    /// The same reader, for an entry that is made from this row.
+    pub(crate) const fn in_row(self, row: Option<&'a Arc<Row>>) -> Self {
+        Self { row, ..self }
+    }
+
+    /// A reader of the same file, for an entry that is made from this row.
+    pub(crate) const fn again_in_row<'b>(&self, row: &'b Arc<Row>) -> NodeReader<'b>
+    where
+        'a: 'b,
+    {
+        NodeReader {
+            source: self.source,
+            problems: self.problems,
+            row: Some(row),
+        }
     }
 
     pub(crate) fn place(&self, span: Span) -> Place {
-        Place::new(Arc::clone(self.source), span)
+        Place::new(Arc::clone(self.source), span).in_row(self.row)
     }
 
     /// Reports an error.
@@ -110,13 +141,14 @@ impl<'a> NodeReader<'a> {
         &self,
         node: &'n Node,
         what: impl Display,
-        known: &[&str],
+        known: &'n [&'n str],
     ) -> Option<Fields<'n>> {
         let entries = self.entries(node, &what)?;
         self.unknown(entries, &what, known);
         Some(Fields {
             span: node.span,
             entries,
+            known,
         })
     }
 
@@ -152,7 +184,7 @@ impl<'a> NodeReader<'a> {
         at: Span,
     ) -> Option<&'n Node> {
         let found = fields.get(name);
-        if found.is_none() {
+        if found.is_none() && !fields.is_misspelt(name) {
             self.missing(name, what, at);
         }
         found
@@ -397,7 +429,7 @@ fn plain_number(text: &str) -> Option<u64> {
 }
 
 /// Keys of later versions of the policy language. Each is a limit, so they are refused, not ignored.
-const PLANNED: [&str; 5] = ["rosters", "teams", "tests", "each", "waive"];
+const PLANNED: [&str; 1] = ["tests"];
 
 /// The longest text of a key or value that is not free text, in bytes.
 pub(crate) const MAX_TEXT: usize = 256;

@@ -139,6 +139,12 @@ impl<'a> Item<'a> {
         Some(text.to_owned())
     }
 
+    /// Text that may hold a secret, as it is written. Errors about it must not repeat it.
+    pub(crate) fn text_unseen(&self) -> Option<String> {
+        let text = self.file.reader.any_text(self.node, &self.what)?;
+        Some(text.to_owned())
+    }
+
     /// A path; a relative one is relative to the settings file.
     pub(crate) fn path(&self) -> Option<PathBuf> {
         self.text().map(|text| self.file.folder.join(text))

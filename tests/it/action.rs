@@ -5,6 +5,8 @@
 mod gitlab;
 mod granted;
 mod hostile;
+mod proxy;
 mod refused;
 mod runner;
 mod scripts;
+mod sealed;

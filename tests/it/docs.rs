@@ -270,6 +270,8 @@ enum Example {
     Conditions,
     /// An entry of `signing.also`.
     Key,
+    /// A file of tests.
+    Tests,
     /// A CI's own file.
     Ci,
 }
@@ -292,6 +294,7 @@ impl Example {
             "policies" if is_list => Some(Self::Policies),
             "issuer" | "root_key" | "listen" | "policies" | "targets" | "signing" | "replay"
             | "audit" | "limits" | "disclose" | "blocked" => Some(Self::Settings),
+            "tests" => Some(Self::Tests),
             "jobs" | "name" | "steps" | "version" => Some(Self::Ci),
             _ if text.contains("script:") || text.contains("include:") => Some(Self::Ci),
             _ => None,
@@ -328,7 +331,7 @@ fn every_example_of_policies_loads() {
         Page::read("policies/root.yaml").text,
         Page::read("policies/shop.yaml").text,
     );
-    let (issuers, _) = base.split_once("\nrequire:").unwrap();
+    let (issuers, _) = base.split_once("\n# A team's files").unwrap();
     let (credentials, _) = shop.split_once("\npolicies:").unwrap();
     let mut count = 0;
     for (place, example, text) in examples() {
@@ -340,7 +343,7 @@ fn every_example_of_policies_loads() {
                     "policies:\n  - name: example\n    issuer: github\n    when:\n      {when}\n    grant: [ {{ credential: shop-db/read, ttl: 5m }} ]\n"
                 )
             }
-            Example::Settings | Example::Key | Example::Ci => continue,
+            Example::Settings | Example::Key | Example::Tests | Example::Ci => continue,
         };
         count += 1;
         let has = |section: &str| text.lines().any(|line| line.starts_with(section));
@@ -356,6 +359,29 @@ fn every_example_of_policies_loads() {
         }
     }
     assert!(count > 8, "the examples were not found");
+}
+
+#[test]
+fn every_example_of_tests_passes_on_the_policies_of_the_repository() {
+    let mut count = 0;
+    for (place, example, text) in examples() {
+        if !matches!(example, Example::Tests) {
+            continue;
+        }
+        count += 1;
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["root.yaml", "shop.yaml"] {
+            let text = Page::read(&format!("policies/{name}")).text;
+            fs::write(folder.path().join(name), text).unwrap();
+        }
+        fs::write(folder.path().join("shop.test.yaml"), text).unwrap();
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_hallpass"))
+            .args(["policy", "test"])
+            .arg(folder.path())
+            .observed();
+        assert!(output.status.success(), "{place}: {output:?}");
+    }
+    assert!(count > 0);
 }
 
 #[test]
@@ -386,7 +412,7 @@ fn every_example_of_settings_loads() {
                 let entry = text.lines().next().unwrap();
                 format!("signing:\n  also:\n    {entry}\n")
             }
-            Example::Policies | Example::Conditions | Example::Ci => continue,
+            Example::Policies | Example::Conditions | Example::Tests | Example::Ci => continue,
         };
         count += 1;
         // A page that is about a few settings of a target shows those only.

@@ -1,6 +1,7 @@
 //! What the listeners do with requests, well-formed and not, through real sockets.
 #![cfg(test)]
 
+mod clients;
 mod clock;
 mod cost;
 mod disclosure;

@@ -12,6 +12,7 @@ use crate::support::client::get;
 use crate::support::wait::until;
 
 mod connections;
+mod links;
 mod policies;
 mod process;
 mod secrets;

@@ -7,7 +7,9 @@ use std::sync::Arc;
 
 use super::FAILED;
 use super::status::ReloadProblem;
-use crate::broker::assemble::{LoadedConfig, check_fit, policies, root_keys, rs256_keys};
+use crate::broker::assemble::{
+    LoadedConfig, StartError, check_fit, policies, root_keys, rs256_keys,
+};
 use crate::broker::process::ProcessState;
 use crate::broker::version::Version;
 use crate::config::{Settings, SettingsError};
@@ -38,6 +40,7 @@ pub(super) fn attempt(before: &Version, process: &ProcessState) -> Attempt {
     let mut problems = Vec::new();
     let loaded = load(&before.loaded, process, &mut problems);
     let is_new = loaded.policies.revision() != before.loaded.policies.revision()
+        || loaded.policies.links() != before.loaded.policies.links()
         || !before.loaded.changes(&loaded).is_empty()
         || !before.is_connected_as(&loaded.settings);
     let version = is_new.then(|| Version::new(loaded, process, Some(before)));
@@ -178,8 +181,12 @@ fn read_policies(
     process: &ProcessState,
 ) -> Result<Found, ReloadProblem> {
     let what = || format!("the folder `{}`", settings.policies.display());
-    let (set, findings) = policies(settings, &process.issuers)
-        .map_err(|found| ReloadProblem::of(FAILED, &what(), &found))?;
+    let (set, findings) = policies(settings, &process.issuers).map_err(|error| {
+        if let StartError::Policies(found, _) = &error {
+            return ReloadProblem::of(FAILED, &what(), found);
+        }
+        ReloadProblem::new(FAILED, error.to_string())
+    })?;
     if set.is_empty() && !before.policies.is_empty() {
         let folder = settings.policies.display();
         return Err(ReloadProblem::new(

@@ -58,8 +58,14 @@ fn files(settings: &Settings) -> impl Iterator<Item = PathBuf> {
     let of_targets = targets.flat_map(|target| target.files());
     let rs256 = settings.signing.rs256.iter();
     let rs256 = rs256.flat_map(|files| std::iter::once(&files.key).chain(&files.next));
+    let commit = settings.policy_url.iter().map(|links| &links.commit);
     let settings = settings.file.iter().chain(&settings.root_keys);
-    settings.chain(tls).chain(rs256).cloned().chain(of_targets)
+    settings
+        .chain(commit)
+        .chain(tls)
+        .chain(rs256)
+        .cloned()
+        .chain(of_targets)
 }
 
 /// The state of one file: a hash, because it may be a secret.

@@ -3,65 +3,105 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use clap::ValueEnum;
 use serde_json::json;
 
-use super::nothing_in;
-use crate::cli::{Failure, Output, Terminal};
-use crate::policy::lint::{self, RULES};
+use super::edit::{Change, difference};
+use super::{must_be_folder, nothing_in, report};
+use crate::cli::{Failure, Terminal};
+use crate::clock::{Clock as _, SystemClock};
+use crate::config::Settings;
+use crate::policy::lint::{self, Fix, RULES};
 use crate::policy::{LoadOptions, PolicySet};
-use crate::text::count;
+use crate::text::{count, escape};
+use crate::yaml::diagnostic::Span;
 use crate::yaml::{Diagnostics, Severity};
 
 /// Checks a folder of policies: syntax, references and lint rules
 ///
-/// Reports the errors and findings of all files, each with its location and a fix. Exit code 4 if a
-/// finding must be fixed before a broker loads the policies.
+/// Reports the errors and findings of all files, each with its location and a fix. Exit code 0: the
+/// policies can be served; 4: an error must be fixed first; 5: the folder cannot be read.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:
-  hallpass policy check policies")]
+  hallpass policy check policies
+  hallpass policy check --fix --dry-run policies
+  hallpass policy check --settings hallpass.yaml policies
+  hallpass policy check --output sarif policies > hallpass.sarif
+  hallpass policy check --output github policies")]
 pub(super) struct Args {
     /// The folder
     #[arg(default_value = "policies")]
     dir: PathBuf,
     /// Output format
     #[arg(long, value_enum, default_value_t)]
-    output: Output,
+    output: Format,
     /// The broker's own issuer name, to find policies that would trust it
     #[arg(long, value_name = "URL")]
     issuer: Option<String>,
+    /// The settings of the broker, to find credentials for targets that it does not have
+    #[arg(long, value_name = "PATH")]
+    settings: Option<PathBuf>,
+    /// Apply the suggestions that let in no more jobs
+    #[arg(long)]
+    fix: bool,
+    /// With `--fix`: show the changes and write nothing
+    #[arg(long, requires = "fix")]
+    dry_run: bool,
     /// Instead of checking, explain what a rule finds and why it matters
     #[arg(long, value_name = "RULE")]
     explain: Option<String>,
+}
+
+/// How the findings are printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// For people
+    #[default]
+    #[value(alias = "human")]
+    Text,
+    /// One JSON document, for programs
+    Json,
+    /// A SARIF 2.1.0 log, e.g. for code scanning of GitHub
+    Sarif,
+    /// Annotations of a GitHub Actions job
+    Github,
+    /// A code quality report of GitLab
+    Gitlab,
 }
 
 pub(super) fn run(args: &Args, out: &mut Terminal) -> Result<(), Failure> {
     if let Some(id) = &args.explain {
         return explain(id, out);
     }
-    if !args.dir.is_dir() {
-        return Err(Failure::Local(format!(
-            "`{}` is not a folder of policies",
-            args.dir.display()
-        )));
+    must_be_folder(&args.dir)?;
+    let options = options(args)?;
+    if args.fix {
+        fix(args, &options, out)?;
     }
-    let options = LoadOptions {
-        broker: args.issuer.clone(),
-        ..LoadOptions::default()
-    };
     let (summary, revision, found) = match PolicySet::load_with(&args.dir, &options) {
         Ok(loaded) => {
             let set = loaded.set;
             let found = nothing_in(&args.dir, &set).unwrap_or(loaded.findings);
+            let overdue = set.overdue(SystemClock::new().now(), Severity::Error);
+            let found = Diagnostics::new(found.iter().cloned().chain(overdue).collect());
             (summary(&set), Some(set.revision().to_owned()), found)
         }
         Err(errors) => (String::new(), None, errors),
     };
     match args.output {
-        Output::Json => {
+        Format::Json => {
             let answer = json!({ "revision": revision, "findings": found.to_json() });
             out.json(&answer.to_string());
         }
-        Output::Text => {
+        Format::Sarif => out.json(&report::sarif(&found).to_string()),
+        Format::Gitlab => out.json(&report::gitlab(&found).to_string()),
+        Format::Github => {
+            for annotation in report::github(&found) {
+                out.verbatim(&annotation);
+            }
+            summarise(args, &summary, &found, out);
+        }
+        Format::Text => {
             if !found.is_empty() {
                 let (shown, left_out) = first_of_each_rule(&found);
                 out.report(&shown.render(true));
@@ -71,11 +111,7 @@ pub(super) fn run(args: &Args, out: &mut Terminal) -> Result<(), Failure> {
                     ));
                 }
             }
-            out.line(&format!(
-                "{}: {summary}{}",
-                args.dir.display(),
-                tally(&found)
-            ));
+            summarise(args, &summary, &found, out);
         }
     }
     if found.has_errors() {
@@ -85,6 +121,81 @@ pub(super) fn run(args: &Args, out: &mut Terminal) -> Result<(), Failure> {
         )));
     }
     Ok(())
+}
+
+fn options(args: &Args) -> Result<LoadOptions, Failure> {
+    let settings = args.settings.as_deref().map(Settings::load).transpose();
+    let settings = settings.map_err(|error| Failure::Local(error.to_string()))?;
+    Ok(LoadOptions {
+        broker: args.issuer.clone(),
+        now: Some(SystemClock::new().now()),
+        targets: settings.map(|settings| settings.targets.keys().cloned().collect()),
+        ..LoadOptions::default()
+    })
+}
+
+/// Applies the fixes file by file, or shows them.
+fn fix(args: &Args, options: &LoadOptions, out: &mut Terminal) -> Result<(), Failure> {
+    let Ok(loaded) = PolicySet::load_with(&args.dir, options) else {
+        // What does not load is reported as without `--fix`.
+        return Ok(());
+    };
+    let mut files: BTreeMap<String, Vec<&Fix>> = BTreeMap::new();
+    for fix in &loaded.fixes {
+        let file = fix.place.source().name().to_owned();
+        files.entry(file).or_default().push(fix);
+    }
+    for (name, mut fixes) in files {
+        let Some(first) = fixes.first() else {
+            continue;
+        };
+        let before = first.place.source().text().to_owned();
+        let after = fixed(&before, &mut fixes);
+        let shown = escape(&args.dir.join(&name).display().to_string());
+        let number = count(fixes.len(), "fix").replace("fixs", "fixes");
+        if args.dry_run {
+            out.error(&format!("{shown}: {number} would be applied"));
+            for line in difference(&before, &after) {
+                out.error(&line);
+            }
+            continue;
+        }
+        let change = Change {
+            name: &name,
+            before: Some(&before),
+            after: &after,
+        };
+        change.write(&args.dir)?;
+        out.error(&format!("{shown}: {number} applied"));
+    }
+    Ok(())
+}
+
+/// The text with the fixes. Those that contradict or overlap each other are dropped.
+fn fixed(text: &str, fixes: &mut Vec<&Fix>) -> String {
+    fixes.sort_by_key(|fix| (fix.place.span(), fix.text.clone()));
+    fixes.dedup_by(|a, b| a.place.span() == b.place.span() && a.text == b.text);
+    let spans: Vec<_> = fixes.iter().map(|fix| fix.place.span()).collect();
+    let overlaps = |span: Span| {
+        let others = spans
+            .iter()
+            .filter(|other| other.start <= span.end && span.start <= other.end);
+        others.count() > 1
+    };
+    fixes.retain(|fix| !overlaps(fix.place.span()));
+    let mut after = text.to_owned();
+    for fix in fixes.iter().rev() {
+        let Span { start, end } = fix.place.span();
+        if after.is_char_boundary(start) && after.is_char_boundary(end) && start <= end {
+            after.replace_range(start..end, &fix.text);
+        }
+    }
+    after
+}
+
+fn summarise(args: &Args, summary: &str, found: &Diagnostics, out: &mut Terminal) {
+    let dir = args.dir.display();
+    out.line(&format!("{dir}: {summary}{}", tally(found)));
 }
 
 /// All errors and the first other findings of each rule, in order, and how many more there are of
@@ -147,6 +258,8 @@ fn explain(id: &str, out: &mut Terminal) -> Result<(), Failure> {
     ));
     out.line("");
     out.prose(rule.why);
+    out.line("");
+    out.prose(&format!("It comes from: {}.", rule.incident));
     Ok(())
 }
 

@@ -115,6 +115,9 @@ fn print(decision: &Decision, misfit: Option<&str>, facts: &Facts, out: &mut Ter
         Some(problem) => format!("DENIED: {problem}"),
         None => verdict(decision),
     });
+    if let Some(shadow) = &decision.shadow {
+        out.prose(&format!("in shadow: {shadow}"));
+    }
     for tenant in &decision.tenants {
         if !tenant.holds() || decision.policies.is_empty() {
             block(&format!("tenant of {}", decision.issuer), tenant, out);
@@ -124,8 +127,9 @@ fn print(decision: &Decision, misfit: Option<&str>, facts: &Facts, out: &mut Ter
         print_policy(policy, out);
     }
     for requirement in &decision.requirements {
+        let shadow = in_shadow(requirement.shadow_until.as_deref());
         let title = format!(
-            "requirement {} ({})",
+            "requirement {} ({}){shadow}",
             requirement.requirement, requirement.place
         );
         block(&title, &requirement.jobs, out);
@@ -163,13 +167,24 @@ fn print_policy(policy: &PolicyOutcome, out: &mut Terminal) {
         GrantOutcome::Scopes => "grants it with fewer scopes",
         GrantOutcome::Ttl => "grants it for a shorter time",
     };
-    let title = format!("policy {} ({}) {grant}", policy.policy, policy.place);
+    let shadow = in_shadow(policy.shadow_until.as_deref());
+    let title = format!(
+        "policy {} ({}) {grant}{shadow}",
+        policy.policy, policy.place
+    );
     for (index, lines) in policy.blocks.iter().enumerate() {
         block(if index == 0 { &title } else { "  or" }, lines, out);
     }
     if let Some(until) = &policy.until {
         line(until, out);
     }
+}
+
+/// What follows the title of an entry with `shadow_until`.
+fn in_shadow(until: Option<&str>) -> String {
+    until.map_or_else(String::new, |until| {
+        format!(", without effect (shadow_until {until})")
+    })
 }
 
 fn block(title: &str, block: &BlockOutcome, out: &mut Terminal) {

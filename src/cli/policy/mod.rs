@@ -6,12 +6,17 @@ use std::path::Path;
 
 use super::{Failure, Terminal};
 use crate::policy::PolicySet;
+use crate::text::escape;
 use crate::yaml::Diagnostics;
 use crate::yaml::diagnostic::{Diagnostic, Place, Source, Span};
 
 mod check;
+mod edit;
 mod explain;
+mod import;
 mod new;
+mod report;
+mod test;
 
 /// Checks, explains and drafts policies, without a broker
 #[derive(Debug, ClapArgs)]
@@ -25,6 +30,8 @@ enum Verb {
     Check(check::Args),
     Explain(explain::Args),
     New(new::Args),
+    Import(import::Args),
+    Test(test::Args),
 }
 
 /// The error for a folder without policies: every job would be denied.
@@ -39,8 +46,20 @@ fn nothing_in(dir: &Path, set: &PolicySet) -> Option<Diagnostics> {
     set.is_empty().then(|| Diagnostics::new(vec![found]))
 }
 
+/// A path that is no folder is a slip on the command line rather than a finding.
+fn must_be_folder(dir: &Path) -> Result<(), Failure> {
+    let shown = escape(&dir.display().to_string());
+    match dir.is_dir() {
+        true => Ok(()),
+        false => Err(Failure::Local(format!(
+            "`{shown}` is not a folder of policies"
+        ))),
+    }
+}
+
 /// The policies of a folder, or a failure after its errors are printed.
 fn load(dir: &Path, out: &mut Terminal) -> Result<PolicySet, Failure> {
+    must_be_folder(dir)?;
     let loaded = PolicySet::load(dir).map(|loaded| loaded.set);
     let set = loaded.and_then(|set| nothing_in(dir, &set).map_or(Ok(set), Err));
     set.map_err(|errors| {
@@ -58,5 +77,7 @@ pub fn run(args: Args, out: &mut Terminal) -> Result<(), Failure> {
         Verb::Check(args) => check::run(&args, out),
         Verb::Explain(args) => explain::run(&args, out),
         Verb::New(args) => new::run(&args, out),
+        Verb::Import(args) => import::run(args, out),
+        Verb::Test(args) => test::run(&args, out),
     }
 }

@@ -1,7 +1,7 @@
 //! Lines of a `.env` file, as Docker, systemd and GitLab's `dotenv` reports read them.
 
 use super::variables::variables;
-use super::{Format, Holds, Options, Surroundings};
+use super::{Format, Holds, Options, Surroundings, join_with};
 use crate::client::answer::Received;
 use crate::secret::Secret;
 
@@ -9,6 +9,8 @@ pub(super) const FORMAT: Format = Format {
     holds: Holds::OneLine,
     wants_ca_file: true,
     environment: Surroundings::Kept,
+    names_variables: true,
+    join: Some(|texts| join_with("\n", texts)),
     ..Format::new(
         "dotenv",
         "a .env file: NAME=value, a value to the end of its line",

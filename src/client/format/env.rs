@@ -1,7 +1,7 @@
 //! Lines for a shell to read: `login=$(hallpass get … --format env) && eval "$login"`.
 
 use super::variables::{rivals, variables};
-use super::{Format, Holds, Options, Surroundings};
+use super::{Format, Holds, Options, Surroundings, join_with};
 use crate::client::answer::Received;
 use crate::secret::Secret;
 
@@ -9,6 +9,8 @@ pub(super) const FORMAT: Format = Format {
     holds: Holds::OneLine,
     wants_ca_file: true,
     environment: Surroundings::Cleared,
+    names_variables: true,
+    join: Some(|texts| join_with("\n", texts)),
     ..Format::new(
         "env",
         "a shell, by eval: PG* and DATABASE_URL, or HALLPASS_TOKEN",

@@ -2,7 +2,7 @@
 //! added to a file that the runner names, so it is no word of `--format`.
 
 use super::variables::{Variable, variables};
-use super::{Format, Holds, Options, Surroundings};
+use super::{Format, Holds, Options, Surroundings, join_with};
 use crate::client::answer::Received;
 use crate::client::file::random_word;
 use crate::secret::Secret;
@@ -12,6 +12,8 @@ pub const FORMAT: Format = Format {
     holds: Holds::OneLine,
     wants_ca_file: true,
     environment: Surroundings::Kept,
+    names_variables: true,
+    join: Some(|texts| join_with("", texts)),
     ..Format::new(
         "--github-env",
         "GitHub's runner, for later steps: the variables of env",

@@ -3,13 +3,17 @@
 use serde_json::{Map, json};
 
 use super::libpq::login;
-use super::{Format, Holds, Options};
+use super::{Format, Holds, Options, join_with};
 use crate::client::answer::{Received, Value};
 use crate::credential::database::postgres::url::connection_url;
 use crate::secret::Secret;
 
 pub(super) const FORMAT: Format = Format {
     holds: Holds::Everything,
+    join: Some(|texts| {
+        let list = join_with(",", texts);
+        Secret::new(format!(r#"{{"credentials":[{}]}}"#, list.expose()))
+    }),
     ..Format::new(
         "json",
         "programs: the answer of /api/credentials, and for ssh the private_key",
@@ -22,7 +26,7 @@ pub(super) const FORMAT: Format = Format {
     reason = "the signature is that of every format"
 )]
 fn text(received: &Received, _: &Options<'_>) -> Option<Secret<String>> {
-    let document = json!({
+    let mut document = json!({
         "credential": credential(received),
         "expires_at": received.expires_at.to_string(),
         "lease": received.lease.as_ref().map(Secret::expose),
@@ -30,6 +34,9 @@ fn text(received: &Received, _: &Options<'_>) -> Option<Secret<String>> {
         "policies_revision": received.policies_revision,
         "decision": received.decision,
     });
+    if let (Some(url), Some(members)) = (&received.policy_url, document.as_object_mut()) {
+        members.insert("policy_url".to_owned(), url.as_str().into());
+    }
     Some(Secret::new(document.to_string()))
 }
 
@@ -72,6 +79,19 @@ mod tests {
         assert_eq!(document["credential"]["kind"], "postgres");
         assert_eq!(document["expires_at"], "2026-09-21T14:23:20Z");
         assert_eq!(document["lease"], "hpl_abc");
+    }
+
+    #[test]
+    fn the_link_to_the_policy_is_there_if_the_broker_makes_one() {
+        let with = |policy_url: Option<&str>| {
+            let mut login = login();
+            login.policy_url = policy_url.map(str::to_owned);
+            let document: Value = serde_json::from_str(&write(&FORMAT, &login)).unwrap();
+            document.get("policy_url").cloned()
+        };
+        let url = "https://git.acme.dev/0a1b/shop.yaml#L7";
+        assert_eq!(with(Some(url)), Some(url.into()));
+        assert_eq!(with(None), None);
     }
 
     #[test]

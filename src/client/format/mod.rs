@@ -64,7 +64,14 @@ pub struct Format {
     pub merge: Option<Merge>,
     /// A second text, which a file of that suffix beside the first one holds.
     pub beside: Option<Beside>,
+    /// It consists of variables, whose names take a prefix.
+    pub names_variables: bool,
+    /// Makes one text of those of several credentials; without it a text holds one credential.
+    pub join: Option<Join>,
 }
+
+/// Makes one text of those of several credentials.
+pub type Join = fn(&[Secret<String>]) -> Secret<String>;
 
 /// The suffix of the second file, and the member that it holds.
 pub type Beside = (&'static str, &'static str);
@@ -119,6 +126,8 @@ impl Format {
             text,
             merge: None,
             beside: None,
+            names_variables: false,
+            join: None,
         }
     }
 
@@ -205,6 +214,12 @@ impl Format {
     }
 }
 
+/// The texts with `between` between them.
+fn join_with(between: &str, texts: &[Secret<String>]) -> Secret<String> {
+    let texts: Vec<&str> = texts.iter().map(|text| text.expose().as_str()).collect();
+    Secret::new(texts.join(between))
+}
+
 /// A credential that a format cannot hold.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
@@ -254,6 +269,7 @@ mod tests {
             expires_at: Timestamp::from_unix(1_790_000_600),
             lease: Some(Secret::new("hpl_abc".to_owned())),
             policy: "shop-migrate".to_owned(),
+            policy_url: None,
             policies_revision: "sha256:00".to_owned(),
             decision: "dec_1".to_owned(),
             is_repeat: false,

@@ -49,6 +49,20 @@ impl<'a> About<'a> {
         }
     }
 
+    /// The jobs of a team; `reader` where they are of one issuer.
+    pub(super) const fn team(
+        what: &'a str,
+        reader: Option<&'a Reader>,
+        issuers: &'a Issuers,
+    ) -> Self {
+        Self {
+            what,
+            reader,
+            issuers: Some(issuers),
+            without_ids: reader.is_none(),
+        }
+    }
+
     /// What the fact's values are. In a requirement a fact is a list where every issuer that has it
     /// declares it so, of those that the block names or else of all.
     fn fact_type(&self, fact: Fact, named: &[&str]) -> FactType {

@@ -4,10 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{DefinitionReader, bounds, taken};
+use super::each::Expansion;
+use super::teams::Teams;
+use super::{DefinitionReader, bounds, limits, taken};
 use crate::credential::kind::{self, KINDS, Kind};
-use crate::policy::parse::{self, Raw};
-use crate::policy::{CredentialClass, CredentialDefinition};
+use crate::policy::parse::{self, Raw, Realm};
+use crate::policy::{CredentialClass, CredentialDefinition, Rotation};
 use crate::yaml::diagnostic::{Place, Problems, Span, nearest};
 use crate::yaml::duration;
 use crate::yaml::reader::{Fields, NodeReader, listed};
@@ -18,6 +20,8 @@ use crate::yaml::{Entry, Node};
 pub(super) struct Credentials {
     pub(super) definitions: BTreeMap<String, Arc<CredentialDefinition>>,
     pub(super) places: BTreeMap<String, Place>,
+    /// Whose file defines each.
+    realms: BTreeMap<String, Realm>,
     /// Names of those too faulty to know what they are.
     unread: BTreeSet<String>,
     /// Some were read with a fault, so that an owner or a target may be missing.
@@ -61,60 +65,97 @@ impl Credentials {
     }
 }
 
+impl Credentials {
+    /// Adds a credential, unless its name or its `resource` is taken.
+    fn add(
+        &mut self,
+        yaml: &NodeReader<'_>,
+        entry: &Entry,
+        realm: Realm,
+        credential: CredentialDefinition,
+        resources: &mut BTreeMap<String, Place>,
+    ) {
+        let place = yaml.place(entry.span);
+        if let Some(first) = self.places.get(&credential.name) {
+            return yaml.report(taken("credential", &credential.name, place, first));
+        }
+        if let Some(uri) = &credential.resource {
+            // Compared byte for byte in a request, but two spellings of one URI must not lead to
+            // two credentials.
+            let spelling = url::Url::parse(uri).map_or_else(|_| uri.clone(), String::from);
+            let resource = yaml.place(entry.span_of("resource"));
+            if let Some(first) = resources.get(&spelling) {
+                return yaml.report(taken("resource", uri, resource, first));
+            }
+            resources.insert(spelling, resource);
+        }
+        let name = credential.name.clone();
+        self.places.insert(name.clone(), place);
+        self.realms.insert(name.clone(), realm);
+        self.definitions.insert(name, Arc::new(credential));
+    }
+
+    /// Whose file defines it.
+    pub(super) fn realm_of(&self, name: &str) -> Option<Realm> {
+        self.realms.get(name).copied()
+    }
+}
+
 fn distinct<'a>(words: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
     let words: BTreeSet<&str> = words.collect();
     words.into_iter().collect()
 }
 
 /// Every credential of all files.
-pub(super) fn compile(raws: &[Raw], has_gaps: bool, problems: &Problems) -> Credentials {
+pub(super) fn compile(
+    raws: &[Raw],
+    has_gaps: bool,
+    teams: &Teams,
+    expansion: &Expansion<'_>,
+    problems: &Problems,
+) -> Credentials {
     let mut credentials = Credentials {
         definitions: BTreeMap::new(),
         places: BTreeMap::new(),
+        realms: BTreeMap::new(),
         unread: BTreeSet::new(),
         has_faults: false,
         has_gaps,
     };
     let mut resources: BTreeMap<String, Place> = BTreeMap::new();
     for raw in raws {
-        for entry in &raw.credentials {
-            let before = problems.count();
+        for template in &raw.credentials {
             let yaml = NodeReader::new(&raw.source, problems);
-            let read = credential(&yaml, entry);
-            let place = yaml.place(entry.span);
-            credentials.has_faults |= problems.count() > before;
-            let Some(credential) = read else {
-                credentials.unread.insert(entry.key.text.clone());
-                continue;
-            };
-            if let Some(first) = credentials.places.get(&credential.name) {
-                problems.push(taken("credential", &credential.name, place, first));
-                continue;
-            }
-            let resource = Place::new(Arc::clone(&raw.source), entry.span_of("resource"));
-            if let Some(uri) = &credential.resource {
-                // Compared byte for byte in a request, but two spellings of one URI must not lead to
-                // two credentials.
-                let spelling = url::Url::parse(uri).map_or_else(|_| uri.clone(), String::from);
-                if let Some(first) = resources.get(&spelling) {
-                    problems.push(taken("resource", uri, resource, first));
-                    continue;
+            expansion.entries(&yaml, raw.realm, template, |entry, row| {
+                let before = problems.count();
+                let yaml = NodeReader::new(&raw.source, problems).in_row(row);
+                let read = credential(&yaml, entry, raw.realm, teams);
+                credentials.has_faults |= problems.count() > before;
+                match read {
+                    Some(read) => credentials.add(&yaml, entry, raw.realm, read, &mut resources),
+                    None => {
+                        credentials.unread.insert(entry.key.text.clone());
+                    }
                 }
-                resources.insert(spelling, resource);
-            }
-            let name = credential.name.clone();
-            credentials.places.insert(name.clone(), place);
-            credentials.definitions.insert(name, Arc::new(credential));
+            });
         }
     }
+    credentials.has_gaps |= expansion.has_gaps();
     credentials
 }
 
 /// Reads one definition to its end, so that all its errors are reported. A value that could not be
 /// read is replaced by a stand-in, since a set with an error is never built.
-fn credential(yaml: &NodeReader<'_>, entry: &Entry) -> Option<CredentialDefinition> {
+fn credential(
+    yaml: &NodeReader<'_>,
+    entry: &Entry,
+    realm: Realm,
+    teams: &Teams,
+) -> Option<CredentialDefinition> {
     let name = yaml.scalar(&entry.key, entry.span, "the name of a credential")?;
     let name = parse::name(yaml, name, entry.span, "credential")?;
+    teams.check_name(yaml, realm, "credential", name, entry.span);
+    let team = teams.of(realm);
     let what = format!("credential `{name}`");
     // The kind decides which keys there may be, so it is read first.
     let all = || KINDS.iter().flat_map(|kind| kind.keys).copied();
@@ -149,13 +190,26 @@ fn credential(yaml: &NodeReader<'_>, entry: &Entry) -> Option<CredentialDefiniti
     };
     let max_ttl = ceiling(yaml, &fields, &what, entry.span);
     let free = |key| free_text(yaml, &fields, key, &what, entry.span);
-    let (owner, purpose) = (free("owner"), free("purpose"));
-    let class = class(yaml, &fields, &what, entry.span);
+    let owner = match team.filter(|_| fields.get("owner").is_none()) {
+        Some(team) => Some(team.owner.clone()),
+        None => free("owner"),
+    };
+    let purpose = free("purpose");
+    let class = yaml
+        .required(&fields, "class", &what, entry.span)
+        .and_then(|node| class(yaml, node, &format!("`class` of {what}")));
     let resource = match fields.get("resource") {
         Some(node) => resource(yaml, node, &what).map(Some),
         None => Some(None),
     };
-    Some(CredentialDefinition {
+    let dependents = match fields.get("dependents") {
+        Some(node) => yaml.texts(node, format!("`dependents` of {what}")),
+        None => Some(Vec::new()),
+    };
+    let rotate = fields
+        .get("rotate")
+        .and_then(|node| rotation(yaml, node, &what));
+    let read = CredentialDefinition {
         name: name.to_owned(),
         kind: kind?,
         specific: specific?,
@@ -165,7 +219,32 @@ fn credential(yaml: &NodeReader<'_>, entry: &Entry) -> Option<CredentialDefiniti
         purpose: purpose.unwrap_or_default(),
         class: class.unwrap_or(CredentialClass::Low),
         resource: resource.unwrap_or_default(),
-    })
+        dependents: dependents.unwrap_or_default(),
+        rotate,
+    };
+    if let Some(team) = team {
+        limits::check(yaml, &fields, &read, team);
+    }
+    Some(read)
+}
+
+/// `rotate:` how often a value must change, and how long the old one stays valid.
+fn rotation(yaml: &NodeReader<'_>, node: &Node, what: &str) -> Option<Rotation> {
+    let what = format!("`rotate` of {what}");
+    let fields = yaml.fields(node, &what, &["every", "grace"])?;
+    let every = yaml.required(&fields, "every", &what, node.span);
+    let every = every.and_then(|node| yaml.duration(node, format!("`every` of {what}")));
+    let grace = match fields.get("grace") {
+        Some(node) => yaml.duration(node, format!("`grace` of {what}")).map(Some),
+        None => Some(None),
+    };
+    let (every, grace) = (every?, grace?);
+    if grace.is_some_and(|grace| grace >= every) {
+        let message = format!("`grace` of {what} must be shorter than `every`");
+        yaml.error("duration", node.span, message);
+        return None;
+    }
+    Some(Rotation { every, grace })
 }
 
 fn resource(yaml: &NodeReader<'_>, node: &Node, what: &str) -> Option<String> {
@@ -243,14 +322,8 @@ fn free_text(
         .map(str::to_owned)
 }
 
-fn class(
-    yaml: &NodeReader<'_>,
-    fields: &Fields<'_>,
-    what: &str,
-    at: Span,
-) -> Option<CredentialClass> {
-    let node = yaml.required(fields, "class", what, at)?;
-    let word = yaml.text(node, format!("`class` of {what}"))?;
+pub(super) fn class(yaml: &NodeReader<'_>, node: &Node, what: &str) -> Option<CredentialClass> {
+    let word = yaml.text(node, what)?;
     let classes = [
         CredentialClass::Low,
         CredentialClass::Moderate,
@@ -275,7 +348,15 @@ fn class(
 
 /// The keys of every kind.
 const COMMON: &[&str] = &[
-    "kind", "max_ttl", "owner", "purpose", "class", "resource", "inputs",
+    "kind",
+    "max_ttl",
+    "owner",
+    "purpose",
+    "class",
+    "resource",
+    "inputs",
+    "dependents",
+    "rotate",
 ];
 
 /// The longest life of any credential (T-86).

@@ -140,7 +140,8 @@ fn issuer(yaml: &NodeReader<'_>, entry: &Entry, folder: &mut Folder) -> Option<P
     });
     if let Some(url) = &url {
         check_address(yaml, url, provider, &what, entry.span_of("url"));
-        if provider::address::known(url).is_some_and(|known| known.is_shared) {
+        let is_shared = provider::address::known(url).is_some_and(|known| known.is_shared);
+        if is_shared && !fields.is_misspelt("tenants") {
             check_tenants(yaml, &what, &reader, tenants.as_deref(), entry.span);
         }
     }

@@ -2,38 +2,52 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::conditions::{self, About};
 use super::credentials::{self, Credentials};
+use super::each::Expansion;
 use super::issuers::Issuers;
+use super::teams::{Team, Teams};
 use super::{PolicyIssuer, taken};
-use crate::policy::parse::{self, Raw};
+use crate::clock::Timestamp;
+use crate::policy::parse::{self, Raw, Realm};
 use crate::policy::{CredentialDefinition, Grant, Policy};
-use crate::yaml::Node;
 use crate::yaml::diagnostic::{Place, Problems, Span, nearest};
 use crate::yaml::reader::{self, Fields, NodeReader, listed};
+use crate::yaml::{Node, duration};
+
+/// What policies refer to.
+pub(super) struct Parts<'a> {
+    pub(super) issuers: &'a Issuers,
+    pub(super) credentials: &'a Credentials,
+    pub(super) teams: &'a Teams,
+}
 
 /// Every policy of all files.
 pub(super) fn compile(
     raws: &[Raw],
-    issuers: &Issuers,
-    credentials: &Credentials,
+    parts: &Parts<'_>,
+    expansion: &Expansion<'_>,
     problems: &Problems,
 ) -> Vec<Policy> {
     let mut policies = Vec::new();
     let mut names: BTreeMap<String, Place> = BTreeMap::new();
     for raw in raws {
-        for node in &raw.policies {
+        for template in &raw.policies {
             let yaml = NodeReader::new(&raw.source, problems);
-            let Some((name, place)) = policy(&yaml, node, issuers, credentials, &mut policies)
-            else {
-                continue;
-            };
-            if let Some(first) = names.get(&name) {
-                problems.push(taken("policy", &name, place, first));
-            } else {
-                names.insert(name, place);
-            }
+            expansion.items(&yaml, raw.realm, template, |node, row| {
+                let yaml = NodeReader::new(&raw.source, problems).in_row(row);
+                let Some((name, place)) = policy(&yaml, node, raw.realm, parts, &mut policies)
+                else {
+                    return;
+                };
+                if let Some(first) = names.get(&name) {
+                    problems.push(taken("policy", &name, place, first));
+                } else {
+                    names.insert(name, place);
+                }
+            });
         }
     }
     policies
@@ -43,11 +57,11 @@ pub(super) fn compile(
 fn policy(
     yaml: &NodeReader<'_>,
     node: &Node,
-    issuers: &Issuers,
-    credentials: &Credentials,
+    realm: Realm,
+    parts: &Parts<'_>,
     policies: &mut Vec<Policy>,
 ) -> Option<(String, Place)> {
-    let keys = ["name", "issuer", "when", "until", "grant"];
+    let keys = ["name", "issuer", "when", "until", "shadow_until", "grant"];
     let fields = yaml.fields(node, "a policy", &keys)?;
     let name_node = yaml.required(&fields, "name", "a policy", first_line(node));
     let name = name_node.and_then(|node| {
@@ -58,12 +72,17 @@ fn policy(
     let what = name.map_or_else(|| "a policy".to_owned(), |name| format!("policy `{name}`"));
     let at = name_node.map_or_else(|| first_line(node), |node| node.span);
     let place = yaml.place(at);
-    let named = named_issuers(yaml, &fields, &what, at, issuers);
-    let grants = grants(yaml, &fields, &what, at, credentials);
-    let until = match fields.get("until") {
-        Some(node) => yaml.time(node, format!("`until` of {what}")).map(Some),
-        None => Some(None),
-    };
+    if let Some(name) = name {
+        parts.teams.check_name(yaml, realm, "policy", name, at);
+    }
+    let team = parts.teams.of(realm);
+    let named = named_issuers(yaml, &fields, &what, at, parts.issuers);
+    if let (Some(team), Some(node)) = (team, fields.get("issuer")) {
+        check_issuers(yaml, node, team, named.as_deref().unwrap_or_default());
+    }
+    let grants = grants(yaml, &fields, &what, at, parts, realm);
+    let until = time(yaml, &fields, "until", &what);
+    let shadow_until = time(yaml, &fields, "shadow_until", &what);
     let when = yaml
         .required(&fields, "when", &what, at)
         .filter(|node| !is_empty(yaml, node, "when", &what));
@@ -74,19 +93,80 @@ fn policy(
             named.as_ref().is_some_and(|list| list.len() > 1),
         );
         let blocks = when.and_then(|node| conditions::blocks(yaml, node, &about));
-        if let (Some(name), Some(when), Some(until), Some(grants)) = (name, blocks, until, &grants)
-        {
+        if let (Some(name), Some(when), Some(grants)) = (name, blocks, &grants) {
             policies.push(Policy {
                 name: name.to_owned(),
                 issuer: issuer.reader.issuer.name.clone(),
                 when,
-                until,
+                within: team.map(|team| Arc::clone(&team.jobs)),
+                until: until.flatten(),
+                shadow_until: shadow_until.flatten(),
                 grants: grants.clone(),
                 place: place.clone(),
             });
         }
     }
     Some((name?.to_owned(), place))
+}
+
+/// The time of a key; `Some(None)` without the key, `None` after an error.
+pub(super) fn time(
+    yaml: &NodeReader<'_>,
+    fields: &Fields<'_>,
+    key: &str,
+    what: &str,
+) -> Option<Option<Timestamp>> {
+    match fields.get(key) {
+        Some(node) => yaml.time(node, format!("`{key}` of {what}")).map(Some),
+        None => Some(None),
+    }
+}
+
+/// Reports issuers whose jobs are not the team's: the policy would never match.
+fn check_issuers(yaml: &NodeReader<'_>, node: &Node, team: &Team, named: &[&PolicyIssuer]) {
+    for issuer in named {
+        let name = &issuer.reader.issuer.name;
+        if !team.issuers.contains(name) {
+            let message = format!("issuer `{name}` is not one of team `{}`", team.name);
+            let help = format!("its jobs are limited at {}", team.jobs_place);
+            yaml.error_help("team-issuer", node.span, message, Some(help));
+        }
+    }
+}
+
+/// Reports a grant that the team may not give (T-120).
+fn check_grant(
+    yaml: &NodeReader<'_>,
+    fields: &Fields<'_>,
+    credential: &CredentialDefinition,
+    ttl: Option<Duration>,
+    parts: &Parts<'_>,
+    realm: Realm,
+) {
+    let Some(team) = parts.teams.of(realm) else {
+        return;
+    };
+    let name = &credential.name;
+    let span = |key: &str| fields.get(key).map_or(fields.span(), |node| node.span);
+    if parts.credentials.realm_of(name) != Some(realm) && !team.borrows(name) {
+        let message = format!("team `{}` may not grant credential `{name}`", team.name);
+        let help = format!(
+            "it may grant what its own files define, and what `borrows` lists; the team is defined at {}",
+            team.owner_place
+        );
+        yaml.error_help("team-grant", span("credential"), message, Some(help));
+    }
+    if let (Some(ttl), Some((most, limit))) = (ttl, &team.max_ttl)
+        && ttl > *most
+    {
+        let [ttl, most] = [ttl, *most].map(duration::print);
+        let message = format!(
+            "`ttl` is {ttl}, team `{}` may grant at most {most}",
+            team.name
+        );
+        let help = format!("the limit is at {limit}");
+        yaml.error_help("team-ttl", span("ttl"), message, Some(help));
+    }
 }
 
 /// Reports a key whose value was left out, with what it looks like.
@@ -119,7 +199,8 @@ fn grants(
     fields: &Fields<'_>,
     what: &str,
     at: Span,
-    credentials: &Credentials,
+    parts: &Parts<'_>,
+    realm: Realm,
 ) -> Option<Vec<Grant>> {
     let node = yaml.required(fields, "grant", what, at)?;
     if is_empty(yaml, node, "grant", what) {
@@ -128,7 +209,7 @@ fn grants(
     let items = yaml.items(node, format!("`grant` of {what}"))?;
     let read: Vec<_> = items
         .iter()
-        .map(|item| grant(yaml, item, what, credentials))
+        .map(|item| grant(yaml, item, what, parts, realm))
         .collect();
     read.into_iter().collect()
 }
@@ -137,8 +218,10 @@ fn grant(
     yaml: &NodeReader<'_>,
     node: &Node,
     what: &str,
-    credentials: &Credentials,
+    parts: &Parts<'_>,
+    realm: Realm,
 ) -> Option<Grant> {
+    let credentials = parts.credentials;
     let what = format!("a grant of {what}");
     let fields = yaml.fields(node, &what, &["credential", "ttl", "scopes"])?;
     let ttl_node = yaml.required(&fields, "ttl", &what, node.span);
@@ -153,6 +236,7 @@ fn grant(
         return None;
     };
     let scopes = scopes(yaml, &fields, node, credential, &what);
+    check_grant(yaml, &fields, credential, ttl, parts, realm);
     Some(Grant {
         credential: Arc::clone(credential),
         ttl: ttl?,

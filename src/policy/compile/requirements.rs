@@ -3,7 +3,7 @@
 use super::conditions::{self, About};
 use super::credentials::Credentials;
 use super::issuers::Issuers;
-use super::taken;
+use super::{policies, taken};
 use crate::credential::kind::KINDS;
 use crate::policy::parse::{self, Raw};
 use crate::policy::pattern::{Glob, Operator, Pattern};
@@ -43,7 +43,7 @@ fn requirement(
     issuers: &Issuers,
     credentials: &Credentials,
 ) -> Option<Requirement> {
-    let keys = ["name", "of", "jobs", "unless", "because"];
+    let keys = ["name", "of", "jobs", "unless", "because", "shadow_until"];
     let fields = yaml.fields(node, "a requirement", &keys)?;
     let start = Span {
         start: node.span.start,
@@ -72,12 +72,14 @@ fn requirement(
     let because = yaml
         .required(&fields, "because", &what, at)
         .and_then(|node| yaml.text(node, format!("`because` of {what}")));
+    let shadow_until = policies::time(yaml, &fields, "shadow_until", &what);
     Some(Requirement {
         name: name?.to_owned(),
         of: of?,
         jobs: jobs?,
         unless: unless?,
         because: because?.to_owned(),
+        shadow_until: shadow_until?,
         place: yaml.place(at),
         of_place: yaml.place(of_node.map_or(at, |node| node.span)),
     })

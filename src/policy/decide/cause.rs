@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::Survey;
-use super::examine::{Examination, Examined, Relation};
+use super::examine::{Examination, Relation};
 use super::has_scopes;
 use super::outcome::{GrantOutcome, seconds};
 use crate::policy::{Ask, Grant, Policy, PolicySet};
@@ -66,7 +66,8 @@ impl Cause {
                 },
             };
         }
-        if !examination.policies.iter().any(Examined::matters) {
+        let mut in_force = examination.policies.iter();
+        if !in_force.any(|one| one.matters() && one.policy.shadow_until.is_none()) {
             return Self::UnrelatedJob;
         }
         if !set.credentials.contains_key(&ask.credential) {
@@ -130,6 +131,7 @@ pub(super) fn granted(examination: &Examination<'_>) -> Vec<String> {
     let policies = examination.policies.iter();
     let grants = policies
         .filter(|examined| examined.relation == Relation::Named)
+        .filter(|examined| examined.policy.shadow_until.is_none())
         .flat_map(|examined| &examined.policy.grants);
     let mut names: Vec<_> = grants
         .take(MOST_GRANTS)

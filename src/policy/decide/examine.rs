@@ -23,6 +23,8 @@ pub(super) struct Extent {
     pub(super) entries: usize,
     /// Also list requirements that do not apply to the job.
     pub(super) all_requirements: bool,
+    /// Also list policies and requirements with `shadow_until`.
+    pub(super) shadowed: bool,
 }
 
 impl Extent {
@@ -33,6 +35,7 @@ impl Extent {
         lines: 64,
         entries: 16,
         all_requirements: false,
+        shadowed: false,
     };
 
     /// For an offline explanation.
@@ -42,6 +45,7 @@ impl Extent {
         lines: usize::MAX,
         entries: usize::MAX,
         all_requirements: true,
+        shadowed: true,
     };
 }
 
@@ -118,12 +122,14 @@ impl<'a> Examination<'a> {
         let credential = set.credentials.get(&ask.credential);
         let grants = |policy: &&Policy| policy.grants_of(credential).next().is_some();
         let about = set.index.about(facts);
-        let policy = |number: &usize| set.policies.get(*number);
+        let counts = |policy: &&Policy| extent.shadowed || policy.shadow_until.is_none();
+        let policy = |number: &usize| set.policies.get(*number).filter(counts);
         let own = about.own.iter().filter_map(policy);
         let (own, own_others): (Vec<_>, Vec<_>) = own.partition(grants);
         let wide = about.wide.iter().filter_map(policy);
         let (wide, wide_others): (Vec<_>, Vec<_>) = wide.partition(grants);
-        let is_granted = !own.is_empty() || !wide.is_empty();
+        let mut granting = own.iter().chain(&wide);
+        let is_granted = granting.any(|policy| policy.shadow_until.is_none());
         let mut left = extent.examined;
         let mut policies = Vec::new();
         let lists = [own, own_others, wide, wide_others];
@@ -135,7 +141,9 @@ impl<'a> Examination<'a> {
             left = left.saturating_sub(policy.when.len());
             let nearness = blocks.map(|block| Nearness::of(block, facts, has_events));
             let nearest = nearness.min().unwrap_or_default();
-            let is_past = usize::from(policy.is_past(now));
+            let within = policy.within.iter();
+            let outside: usize = within.map(|within| within.failed(facts)).sum();
+            let is_past = usize::from(policy.is_past(now)).saturating_add(outside);
             policies.push(Examined {
                 policy,
                 grant: GrantOutcome::of(policy, ask),
@@ -167,12 +175,20 @@ pub(super) struct Nearness {
 
 impl Nearness {
     pub(super) fn of(block: &Block, facts: &Facts, has_events: bool) -> Self {
-        let failed = block.conditions.iter().filter(|line| !line.holds(facts));
+        let failed = block.failed(facts);
         let is_locked = usize::from(!block.lets_run(facts, has_events));
         Self {
             relation: Reverse(Relation::of(block, facts, has_events)),
-            failed: failed.count().saturating_add(is_locked),
+            failed: failed.saturating_add(is_locked),
         }
+    }
+}
+
+impl Block {
+    /// How many conditions fail.
+    fn failed(&self, facts: &Facts) -> usize {
+        let lines = self.conditions.iter();
+        lines.filter(|line| !line.holds(facts)).count()
     }
 }
 

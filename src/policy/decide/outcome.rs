@@ -1,6 +1,7 @@
 //! A decision line by line, for the audit log, the offline explanation and the job.
 
 use std::cmp::Reverse;
+use std::fmt;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -27,6 +28,9 @@ pub struct Decision {
     pub policies: Vec<PolicyOutcome>,
     /// The requirements on the credential.
     pub requirements: Vec<RequirementOutcome>,
+    /// What would be different if the entries with `shadow_until` were in force.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shadow: Option<ShadowOutcome>,
     /// Whether a policy names the job's repository, so the job may learn why it is refused.
     pub names_repository: bool,
     /// How the job's repository relates to the policies.
@@ -53,6 +57,38 @@ pub enum Verdict {
     Denied(Cause),
 }
 
+/// How a decision would differ if the entries with `shadow_until` were in force.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ShadowOutcome {
+    /// A policy would grant it, or grant more.
+    WouldGrant { policy: String },
+    /// A requirement would refuse it.
+    WouldRefuse { requirement: String },
+}
+
+impl ShadowOutcome {
+    /// The entry's name.
+    #[must_use]
+    pub fn entry(&self) -> &str {
+        match self {
+            Self::WouldGrant { policy } => policy,
+            Self::WouldRefuse { requirement } => requirement,
+        }
+    }
+}
+
+impl fmt::Display for ShadowOutcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::WouldGrant { policy } => write!(f, "would have been granted by policy {policy}"),
+            Self::WouldRefuse { requirement } => {
+                write!(f, "would have been refused by requirement {requirement}")
+            }
+        }
+    }
+}
+
 /// A policy that was considered.
 #[derive(Clone, Debug, Serialize)]
 pub struct PolicyOutcome {
@@ -66,6 +102,9 @@ pub struct PolicyOutcome {
     pub blocks: Vec<BlockOutcome>,
     /// Its `until`, if it has one.
     pub until: Option<ConditionOutcome>,
+    /// Its `shadow_until`, if it has one: then it has no effect.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shadow_until: Option<String>,
     /// What it grants to the request.
     pub grant: GrantOutcome,
 }
@@ -116,6 +155,9 @@ pub struct RequirementOutcome {
     #[serde(serialize_with = "position")]
     pub place: Place,
     pub because: String,
+    /// Its `shadow_until`, if it has one: then it has no effect.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shadow_until: Option<String>,
     /// Whether the job meets it or is exempt.
     pub holds: bool,
     pub jobs: BlockOutcome,

@@ -62,6 +62,7 @@ impl Decision {
             tenants: walk.tenants(tenants),
             policies,
             requirements,
+            shadow: survey.shadow(),
             names_repository: relation == Relation::Named,
             relation,
             granted: granted(&examination),
@@ -107,7 +108,8 @@ impl Walk<'_> {
             blocks.sort_by_cached_key(|block| Nearness::of(block, self.facts, self.has_events));
             blocks.truncate(most);
         }
-        let blocks = blocks.into_iter().map(|block| self.block(block));
+        let within = policy.within.as_deref();
+        let blocks = blocks.into_iter().map(|block| self.block(block, within));
         let until = policy.until.map(|until| ConditionOutcome {
             fact: "until".to_owned(),
             expected: format!("before {until}"),
@@ -122,13 +124,16 @@ impl Walk<'_> {
             names_repository: examined.relation == Relation::Named,
             blocks: blocks.collect(),
             until,
+            shadow_until: policy.shadow_until.map(|until| until.to_string()),
             grant: examined.grant,
         }
     }
 
-    /// A block of a policy.
-    fn block(&self, block: &Block) -> BlockOutcome {
+    /// A block of a policy, with the lines that its team adds.
+    fn block(&self, block: &Block, within: Option<&Block>) -> BlockOutcome {
         let mut outcome = self.lines(block);
+        let limits = within.map(|within| self.lines(within).conditions);
+        outcome.conditions.extend(limits.into_iter().flatten());
         outcome.relation = Relation::of(block, self.facts, self.has_events);
         if !block.lets_run(self.facts, self.has_events) {
             outcome.conditions.push(trigger_rule(block, self.facts));
@@ -179,6 +184,7 @@ impl Walk<'_> {
             return Vec::new();
         };
         let all = set.requirements.iter();
+        let all = all.filter(|one| self.extent.shadowed || one.shadow_until.is_none());
         let mut selected: Vec<_> = all.filter(|one| one.of.selects(credential)).collect();
         if selected.len() > self.extent.written {
             selected.sort_by_cached_key(|one| one.holds(self.facts));
@@ -194,6 +200,7 @@ impl Walk<'_> {
             requirement: requirement.name.clone(),
             place: requirement.place.clone(),
             because: requirement.because.clone(),
+            shadow_until: requirement.shadow_until.map(|until| until.to_string()),
             holds: requirement.holds(self.facts),
             jobs: self.lines(&requirement.jobs),
             unless: unless.map(|unless| self.lines(unless)),
@@ -255,7 +262,7 @@ fn extraordinary_trigger(facts: &Facts, has_events: bool) -> Option<String> {
 }
 
 /// The job's value as text.
-fn shown(seen: Observed<'_>) -> Option<String> {
+pub(in crate::policy) fn shown(seen: Observed<'_>) -> Option<String> {
     match seen {
         Observed::Absent => None,
         Observed::Text(text) => Some(text.to_owned()),

@@ -10,6 +10,7 @@ pub(super) const RULE: Rule = Rule {
     why: "Anyone who can create a repository in the tenant gets the credential, from any \
         workflow. Name `repository` and `repository_id`. For a policy that trusts a whole owner \
         on purpose, this is a warning.",
+    incident: "Datadog (2023): AWS roles that any workflow on GitHub could assume",
     severity: Severity::Error,
     check,
 };

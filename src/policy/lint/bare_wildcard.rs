@@ -8,6 +8,7 @@ pub(super) const RULE: Rule = Rule {
     summary: "glob matches everything",
     why: "A condition that every job meets looks like a limit but is not one. Leave it out, or \
         write `{ present: true }` if the fact only has to be present.",
+    incident: "Checkov CKV_AWS_358: trust policies with a bare `*`",
     severity: Severity::Error,
     check,
 };

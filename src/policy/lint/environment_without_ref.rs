@@ -9,6 +9,7 @@ pub(super) const RULE: Rule = Rule {
     summary: "condition on `environment` without `ref`, `ref_protected` or `environment_protected`",
     why: "Anyone who can change a workflow on any branch can name an environment. GitHub \
         creates a missing environment without protection rules. Say which ref may deploy to it.",
+    incident: "GitHub creates an environment that does not exist, without protection rules",
     severity: Severity::Warning,
     check,
 };

@@ -11,6 +11,7 @@ pub(super) const RULE: Rule = Rule {
     why: "Pull requests, comments and chained runs can execute code or input from people \
         without write access, with the claims of the attacked repository. Grant such jobs no \
         credential, or a dedicated one with minimal rights.",
+    incident: "CVE-2026-45321 (TanStack): a fork's pull request took the token of `pull_request_target`",
     severity: Severity::Warning,
     check,
 };

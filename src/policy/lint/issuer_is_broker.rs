@@ -9,6 +9,7 @@ pub(super) const RULE: Rule = Rule {
     summary: "issuer of subject tokens is this broker itself",
     why: "A token from this broker could be exchanged for another one, again and again, so \
         access would never expire.",
+    incident: "hackingthe.cloud: a rogue issuer in a trust list as persistence",
     severity: Severity::Error,
     check,
 };

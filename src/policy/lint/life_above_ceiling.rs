@@ -1,6 +1,6 @@
 //! Finds grants with a longer `ttl` than their credential allows.
 
-use super::{LintFinding, LintInput, Rule};
+use super::{Fix, LintFinding, LintInput, Rule};
 use crate::yaml::diagnostic::Severity;
 use crate::yaml::duration::print;
 
@@ -9,6 +9,7 @@ pub(super) const RULE: Rule = Rule {
     summary: "grant has a longer `ttl` than its credential's `max_ttl`",
     why: "`max_ttl` wins, so the grant allows less than it says. Raising `max_ttl` later would \
         silently widen it.",
+    incident: "CVE-2025-30066 (tj-actions): credentials that were alive when a log was read",
     severity: Severity::Warning,
     check,
 };
@@ -20,7 +21,7 @@ fn check(checked: &LintInput<'_>) -> Vec<LintFinding> {
             let (credential, ttl) = (&grant.credential, grant.ttl);
             if ttl > credential.max_ttl {
                 let ceiling = print(credential.max_ttl);
-                findings.push(LintFinding::at(
+                let mut finding = LintFinding::at(
                     &grant.place,
                     format!(
                         "policy `{}` grants `{}` for {}, but its `max_ttl` is {ceiling}",
@@ -29,7 +30,9 @@ fn check(checked: &LintInput<'_>) -> Vec<LintFinding> {
                         print(ttl)
                     ),
                     &format!("write ttl: {ceiling}, or less"),
-                ));
+                );
+                finding.fix = Some(Fix::instead_of(&grant.place, ceiling));
+                findings.push(finding);
             }
         }
     }

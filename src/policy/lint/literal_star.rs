@@ -9,6 +9,7 @@ pub(super) const RULE: Rule = Rule {
     summary: "text with `*` is compared literally",
     why: "`*` is a wildcard only in a glob. As plain text it matches only a value that contains \
         `*`, so the policy never matches.",
+    incident: "policies carried over from systems where every text is a pattern",
     severity: Severity::Warning,
     check,
 };

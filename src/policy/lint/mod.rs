@@ -3,15 +3,23 @@
 //! A rule finds policies that are valid but allow more than they seem to (T-83). Policies with a
 //! finding of severity error are not served.
 
+use std::collections::BTreeSet;
+
 use super::compile::PolicyIssuer;
-use super::{Block, CredentialClass, Policy, PolicySet};
+use super::{Block, CredentialClass, LoadOptions, Policy, PolicySet};
+use crate::clock::Timestamp;
 use crate::provider::Fact;
-use crate::yaml::diagnostic::{Diagnostic, Place, Severity};
+use crate::yaml::diagnostic::{Diagnostic, Place, Severity, Span};
 
 mod any_repository;
 mod bare_wildcard;
+mod critical_without_gate;
+mod default_audience;
+mod encoded_environment;
+mod ended_policy;
 mod environment_without_ref;
 mod extraordinary_trigger;
+mod forks_let_in;
 mod issuer_is_broker;
 mod life_above_ceiling;
 mod literal_star;
@@ -19,18 +27,32 @@ mod name_without_id;
 mod negative_alone;
 mod never_matches;
 mod open_environment;
+mod public_self_hosted;
 mod requirement_selects_nothing;
+mod second_audience;
+mod sub_claim;
 mod tenant_without_id;
+mod unknown_target;
+mod unprotected_ref;
 mod unused_credential;
+mod user_controlled;
+mod waive;
 mod wildcard_owner;
 mod workflow_without_ref;
+
+pub(in crate::policy) use waive::Waiver;
 
 /// Every rule. A new rule is its file, a line here, and two examples.
 pub const RULES: &[&Rule] = &[
     &any_repository::RULE,
     &bare_wildcard::RULE,
+    &critical_without_gate::RULE,
+    &default_audience::RULE,
+    &encoded_environment::RULE,
+    &ended_policy::RULE,
     &environment_without_ref::RULE,
     &extraordinary_trigger::RULE,
+    &forks_let_in::RULE,
     &issuer_is_broker::RULE,
     &life_above_ceiling::RULE,
     &literal_star::RULE,
@@ -38,9 +60,15 @@ pub const RULES: &[&Rule] = &[
     &negative_alone::RULE,
     &never_matches::RULE,
     &open_environment::RULE,
+    &public_self_hosted::RULE,
     &requirement_selects_nothing::RULE,
+    &second_audience::RULE,
+    &sub_claim::RULE,
     &tenant_without_id::RULE,
+    &unknown_target::RULE,
+    &unprotected_ref::RULE,
     &unused_credential::RULE,
+    &user_controlled::RULE,
     &wildcard_owner::RULE,
     &workflow_without_ref::RULE,
 ];
@@ -60,6 +88,8 @@ pub struct Rule {
     pub summary: &'static str,
     /// Why it matters, and what to do.
     pub why: &'static str,
+    /// What it comes from.
+    pub incident: &'static str,
     /// The severity, unless a finding has its own.
     pub severity: Severity,
     check: fn(&LintInput<'_>) -> Vec<LintFinding>,
@@ -71,6 +101,44 @@ struct LintFinding {
     message: String,
     help: String,
     severity: Option<Severity>,
+    fix: Option<Fix>,
+}
+
+/// A change of a policy file that removes a finding. A fix never lets in more jobs and never grants more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fix {
+    /// The text that is replaced, perhaps empty.
+    pub place: Place,
+    pub text: String,
+}
+
+impl Fix {
+    /// Replaces the whole place.
+    fn instead_of(place: &Place, text: String) -> Self {
+        Self {
+            place: place.clone(),
+            text,
+        }
+    }
+
+    /// Adds a line to the mapping before the entry at that place, in the style of the mapping.
+    fn line_before(entry: &Place, line: &str) -> Self {
+        let start = entry.span().start;
+        let (_, column) = entry.position();
+        let before = entry.line().unwrap_or_default();
+        let indent: String = before.chars().take(column.saturating_sub(1)).collect();
+        let is_own_line = indent.chars().all(|letter| matches!(letter, ' ' | '-'));
+        let text = if is_own_line {
+            format!("{line}\n{}", " ".repeat(indent.len()))
+        } else {
+            format!("{line}, ")
+        };
+        let span = Span { start, end: start };
+        Self {
+            place: Place::new(entry.shared_source(), span),
+            text,
+        }
+    }
 }
 
 impl LintFinding {
@@ -80,6 +148,7 @@ impl LintFinding {
             message,
             help: help.to_owned(),
             severity: None,
+            fix: None,
         }
     }
 }
@@ -89,6 +158,10 @@ struct LintInput<'a> {
     set: &'a PolicySet,
     /// The broker's own issuer URL, if known.
     broker: Option<&'a str>,
+    /// The time, if dates are to be compared.
+    now: Option<Timestamp>,
+    /// The targets in the settings, if known.
+    targets: Option<&'a BTreeSet<String>>,
 }
 
 impl<'a> LintInput<'a> {
@@ -141,19 +214,35 @@ fn place_of<'a>(block: &'a Block, fact: Fact, policy: &'a Policy) -> &'a Place {
     block.place(fact).unwrap_or(&policy.place)
 }
 
-/// Every finding of every rule.
-pub(super) fn check(set: &PolicySet, broker: Option<&str>) -> Vec<Diagnostic> {
-    let checked = LintInput { set, broker };
+/// What the rules found.
+pub(super) struct Found {
+    pub(super) findings: Vec<Diagnostic>,
+    /// The fixes of findings that are not waived.
+    pub(super) fixes: Vec<Fix>,
+}
+
+/// Every finding of every rule, after the waivers.
+pub(super) fn check(set: &PolicySet, options: &LoadOptions, waivers: &[Waiver]) -> Found {
+    let checked = LintInput {
+        set,
+        broker: options.broker.as_deref(),
+        now: options.now,
+        targets: options.targets.as_ref(),
+    };
     let of_rule = |rule: &&'static Rule| {
         let findings = (rule.check)(&checked).into_iter();
         let (id, severity) = (rule.id, rule.severity);
-        findings.map(move |finding| Diagnostic {
-            severity: finding.severity.unwrap_or(severity),
-            rule: id,
-            place: finding.place,
-            message: finding.message,
-            help: Some(finding.help),
+        findings.map(move |finding| {
+            let diagnostic = Diagnostic {
+                severity: finding.severity.unwrap_or(severity),
+                rule: id,
+                place: finding.place,
+                message: finding.message,
+                help: Some(finding.help),
+            };
+            (diagnostic, finding.fix)
         })
     };
-    RULES.iter().flat_map(of_rule).collect()
+    let all = RULES.iter().flat_map(of_rule).collect();
+    waive::apply(waivers, all, options.now)
 }

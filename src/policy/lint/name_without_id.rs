@@ -10,6 +10,7 @@ pub(super) const RULE: Rule = Rule {
     summary: "repository is named without its id",
     why: "After a rename or deletion, anyone can register the old name and get the credential. \
         IDs are never reused. For credentials of class critical this is an error.",
+    incident: "PyPI and GitHub (2026): names that were freed and registered by others",
     severity: Severity::Warning,
     check,
 };

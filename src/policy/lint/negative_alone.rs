@@ -9,6 +9,7 @@ pub(super) const RULE: Rule = Rule {
     summary: "condition says only what a fact must not be",
     why: "The policy then allows every value that is not listed. Say what the fact must be, and \
         use `not` to exclude values.",
+    incident: "AWS: `ForAllValues` passes when the claim is absent",
     severity: Severity::Warning,
     check,
 };

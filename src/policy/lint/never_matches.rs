@@ -13,6 +13,7 @@ pub(super) const RULE: Rule = Rule {
     why: "Every job belongs to a tenant of its issuer, so a policy for another owner never \
         matches. Names are compared byte for byte, so an owner that differs only in upper and \
         lower case never matches either.",
+    incident: "PyPI: publishers that differ from the repository in upper and lower case",
     severity: Severity::Warning,
     check,
 };
@@ -88,7 +89,7 @@ fn excludes(
         let repositories = wanted.pattern.exact_texts()?;
         let owners: Option<Vec<&str>> = repositories
             .iter()
-            .map(|repository| owner(issuer, repository))
+            .map(|repository| issuer.reader.provider.owner_of(repository))
             .collect();
         return disjoint(&owners?, &wanted.pattern, &tenant.pattern);
     }
@@ -120,13 +121,4 @@ fn disjoint(texts: &[&str], wanted: &Pattern, tenant: &Pattern) -> Option<(Strin
         .iter()
         .any(|text| named.iter().any(|name| name.eq_ignore_ascii_case(text)));
     Some((wanted.to_string(), tenant.to_string(), is_case))
-}
-
-/// The owner in the path of a repository: at GitHub its first part, at GitLab all but the last.
-fn owner<'a>(issuer: &PolicyIssuer, repository: &'a str) -> Option<&'a str> {
-    match issuer.reader.provider.name {
-        "github" => repository.split_once('/').map(|(owner, _)| owner),
-        "gitlab" => repository.rsplit_once('/').map(|(owner, _)| owner),
-        _ => None,
-    }
 }

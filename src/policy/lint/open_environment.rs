@@ -9,6 +9,7 @@ pub(super) const RULE: Rule = Rule {
     summary: "glob on `environment` or `event`",
     why: "Both are open lists: anyone who can change a workflow can name an environment, and \
         GitHub creates it without protection rules. A glob also matches names that do not exist yet.",
+    incident: "GitHub creates an environment that does not exist, without protection rules",
     severity: Severity::Error,
     check,
 };

@@ -7,6 +7,7 @@ pub(super) const RULE: Rule = Rule {
     id: "requirement-selects-nothing",
     summary: "requirement applies to no credential",
     why: "It protects nothing, most likely because of a mistake in `of`.",
+    incident: "octo-sts: a policy that could not be read allowed everything",
     severity: Severity::Warning,
     check,
 };

@@ -8,6 +8,7 @@ pub(super) const RULE: Rule = Rule {
     summary: "tenant is identified by name only",
     why: "When an organisation is renamed or deleted, anyone can register its old name and \
         become the tenant. Pin the ID, which is never reused.",
+    incident: "GitHub (2026): dangling trust after a rename or a deletion",
     severity: Severity::Warning,
     check,
 };

@@ -10,6 +10,7 @@ pub(super) const RULE: Rule = Rule {
     summary: "wildcard in the owner of a repository",
     why: "On a shared CI anyone can register an owner that matches: `acme*` matches \
         `acme-evil`. Spell out the owner, and use wildcards only after the first `/`.",
+    incident: "hackingthe.cloud (2023): `organization:hackingthe*` matched other organisations",
     severity: Severity::Error,
     check,
 };

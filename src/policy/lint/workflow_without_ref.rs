@@ -10,6 +10,7 @@ pub(super) const RULE: Rule = Rule {
     summary: "workflow is named without the ref it comes from",
     why: "Anyone who can push a branch to the workflow's repository can change the file there \
         and call that version. Say which ref is trusted.",
+    incident: "PyPI: a workflow file is trusted together with its ref",
     severity: Severity::Warning,
     check,
 };

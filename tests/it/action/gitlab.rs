@@ -133,6 +133,8 @@ async fn a_gitlab_job_has_its_login_until_it_ends() {
     let page = page.replace(component, "local: hallpass.yml");
     let pipeline = page.replace(PAGES_BROKER, &stage.url)
         + r#"    - printf '%s\n' "$DATABASE_URL" > url
+    - hallpass get shop-db/read --format url > again
+    - hallpass get shop-db/read --format url > third
     - stat --format '%a %n' "$CI_PROJECT_DIR".tmp/hallpass-job-* "$CI_PROJECT_DIR".tmp/hallpass-job-*/* > modes
 "#;
     let project = Project::new(&stage, &pipeline, &[]);
@@ -146,6 +148,11 @@ async fn a_gitlab_job_has_its_login_until_it_ends() {
     );
     leaks::check();
     assert!(!logs_in(&url));
+    // Each further request of the job got the same login.
+    let (login, _) = url.split_once('?').unwrap();
+    for file in ["again", "third"] {
+        assert!(project.written(file).starts_with(login), "{file}");
+    }
     let modes = project.written("modes");
     let mut modes = modes.lines().map(|line| line.split(' ').next().unwrap());
     assert_eq!(modes.next(), Some("700"));

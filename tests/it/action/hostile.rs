@@ -118,6 +118,45 @@ fn a_credential_of_a_hostile_broker_sets_no_variable_of_its_own() {
     }
 }
 
+/// T-204, T-236
+#[test]
+fn a_link_of_a_hostile_broker_is_not_shown() {
+    let fake = Fake::start();
+    let page = |link: serde_json::Value| {
+        let mut answer = login("shop-db/migrate")["hallpass"].clone();
+        answer["policy_url"] = link;
+        fake.next("/api/credentials", Reply::json(200, &answer));
+        let job = at(&fake);
+        let ran = job.main();
+        assert_eq!(ran.code, Some(0), "{}", ran.log);
+        let output = job.entries("OUTPUT")["credentials"].clone();
+        (
+            fs::read_to_string(job.path("STEP_SUMMARY")).unwrap(),
+            output,
+        )
+    };
+    let right = "https://git.acme.dev/acme/policies/blob/0a1b/shop.yaml#L7";
+    let (summary, output) = page(json!(right));
+    let cell = format!("<td><a href=\"{right}\">shop-migrate</a></td>");
+    assert!(summary.contains(&cell), "{summary}");
+    assert!(output.contains(right), "{output}");
+    for link in [
+        json!(HOSTILE),
+        json!("javascript:alert(1)"),
+        json!("https://evil.example/\" onclick=\"x"),
+        json!("https://git.acme.dev@evil.example/"),
+        json!("https://evil.example/)[x](https://evil.example"),
+        json!(["https://evil.example/"]),
+    ] {
+        let (summary, output) = page(link);
+        assert!(summary.contains("<td>shop-migrate</td>"), "{summary}");
+        assert!(
+            !summary.contains("href") && !output.contains("policy_url"),
+            "{output}"
+        );
+    }
+}
+
 /// T-205
 #[test]
 fn a_prefix_makes_no_variable_of_the_runner() {

@@ -1,4 +1,4 @@
-//! The scripts for Buildkite, CircleCI, Bitbucket and Jenkins, each run with the variables and programs
+//! The scripts for Azure, Buildkite, CircleCI, Bitbucket and Jenkins, each run with the variables and programs
 //! that its CI documents, against a fake broker.
 
 use std::fs;
@@ -6,10 +6,11 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Command;
 
+use serde_json::json;
 use tempfile::TempDir;
 
 use super::runner::on_page;
-use crate::client::fake::{Fake, LEASE, PASSWORD, told};
+use crate::client::fake::{Fake, LEASE, PASSWORD, token_for, told};
 use crate::support::leaks;
 use crate::support::leaks::Observed as _;
 use crate::support::sources::root;
@@ -41,6 +42,10 @@ impl Machine {
             "circleci",
             &format!("run oidc get --claims {{\"aud\": \"{url}\"}}"),
         );
+        machine.program(
+            "az",
+            &format!("account get-access-token --resource {url} --query accessToken --output tsv"),
+        );
         machine
     }
 
@@ -58,9 +63,13 @@ impl Machine {
 
     /// The script with these variables, in the folder of [`JOB`].
     fn runs(&self, script: &str, arguments: &[&str], variables: &[(&str, &str)]) {
+        self.runs_file(&root().join("deploy/ci").join(script), arguments, variables);
+    }
+
+    fn runs_file(&self, script: &Path, arguments: &[&str], variables: &[(&str, &str)]) {
         let hallpass = Path::new(env!("CARGO_BIN_EXE_hallpass")).parent().unwrap();
         let tools = self.folder.path().display();
-        let output = Command::new(root().join("deploy/ci").join(script))
+        let output = Command::new(script)
             .args(arguments)
             .current_dir(self.folder.path())
             .env_clear()
@@ -80,6 +89,69 @@ impl Machine {
         assert_eq!(revoked.len(), 1, "{log}");
         assert_eq!(revoked[0].form["token"], LEASE);
     }
+}
+
+/// T-210
+#[test]
+fn an_azure_step_has_a_login_until_it_fails() {
+    let machine = Machine::new();
+    let template = fs::read_to_string(root().join("deploy/ci/azure/hallpass.yml")).unwrap();
+    let (_, script) = template.split_once("inlineScript: |\n").unwrap();
+    let (script, rest) = script.split_once("    env:\n").unwrap();
+    assert!(!script.contains("${{"), "an expression in a script is code");
+    for name in ["BROKER", "CREDENTIALS", "COMMAND"] {
+        let parameter = name.to_lowercase();
+        assert!(rest.contains(&format!(
+            "HALLPASS_{name}: ${{{{ parameters.{parameter} }}}}"
+        )));
+    }
+    let path = machine.folder.path().join("inline.sh");
+    fs::write(
+        &path,
+        format!(
+            "#!/bin/bash\n{}",
+            script.replace("\n        ", "\n").trim_start()
+        ),
+    )
+    .unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    let job = on_page("azure", "command: ");
+    // The command cannot use what az is logged in as.
+    let command = format!("test ! -e \"$AZURE_CONFIG_DIR/azureProfile.json\" && {job}");
+    let logged_in = machine.folder.path().join("azure");
+    fs::create_dir(&logged_in).unwrap();
+    fs::write(logged_in.join("azureProfile.json"), "{}").unwrap();
+    machine.runs_file(
+        &path,
+        &[],
+        &[
+            ("AZURE_CONFIG_DIR", logged_in.to_str().unwrap()),
+            ("HALLPASS_BROKER", &machine.fake.url()),
+            ("HALLPASS_CREDENTIALS", &on_page("azure", "credentials: ")),
+            ("HALLPASS_COMMAND", &command),
+        ],
+    );
+}
+
+/// A step whose token is good elsewhere too: Azure DevOps' own, or Bitbucket's with its default audience.
+#[test]
+fn a_token_that_names_another_party_is_not_sent() {
+    let fake = Fake::start();
+    let url = fake.url();
+    for audience in [
+        json!("api://AzureADTokenExchange"),
+        json!([url, "ari:cloud:bitbucket::workspace/0f0a8a1c"]),
+    ] {
+        let output = fake
+            .hallpass(&["exec", "shop-db/migrate", "--", "true"])
+            .env("HALLPASS_ID_TOKEN", token_for(&audience, "1"))
+            .observed();
+        let log = told(&output);
+        assert!(!output.status.success(), "{log}");
+        let other = audience.as_str().or(audience[1].as_str()).unwrap();
+        assert!(log.contains(other), "{log}");
+    }
+    assert!(fake.asked("/token").is_empty());
 }
 
 /// T-210

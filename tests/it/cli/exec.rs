@@ -335,7 +335,8 @@ fn a_key_reaches_the_command_once_and_a_signal_sent_to_us_alone_does_too() {
 fn a_signal_before_the_child_starts_ends_what_was_handed_out() {
     let fake = Fake::start();
     let busy = json!({ "error": "temporarily_unavailable" });
-    fake.next("/token", Reply::json(200, &login("shop-db/migrate")))
+    fake.next("/api/explain", refusal("policy.condition"))
+        .next("/token", Reply::json(200, &login("shop-db/migrate")))
         .next("/token", Reply::json(503, &busy).with("retry-after", "50"));
     let mut hallpass = exec(
         &fake,
@@ -360,7 +361,8 @@ fn a_signal_before_the_child_starts_ends_what_was_handed_out() {
 #[test]
 fn a_second_credential_that_is_denied_ends_the_first() {
     let fake = Fake::start();
-    fake.next("/token", Reply::json(200, &login("shop-db/migrate")))
+    fake.next("/api/explain", refusal("policy.condition"))
+        .next("/token", Reply::json(200, &login("shop-db/migrate")))
         .next("/token", refusal("policy.condition"));
     let output = exec(
         &fake,

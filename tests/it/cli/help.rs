@@ -20,6 +20,7 @@ const COMMANDS: &[&[&str]] = &[
     &["policy", "check"],
     &["policy", "explain"],
     &["policy", "new"],
+    &["policy", "import"],
     &["audit", "verify"],
     &["keys", "generate"],
     &["keys", "show"],

@@ -43,6 +43,11 @@ impl Reply {
         }
     }
 
+    pub(crate) fn of_status(mut self, status: u16) -> Self {
+        self.status = status;
+        self
+    }
+
     pub(crate) fn with(mut self, name: &'static str, value: &str) -> Self {
         self.headers.push((name, value.to_owned()));
         self

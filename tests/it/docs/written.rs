@@ -40,14 +40,19 @@ const ENDS: &str = "\n\n<!-- end -->";
 fn parts() -> Vec<Part> {
     let mut parts = vec![
         Part {
-            path: POLICIES,
+            path: CONDITIONS,
             name: "facts".to_owned(),
             text: facts(),
         },
         Part {
-            path: POLICIES,
+            path: "docs/policies/check.md",
             name: "lint rules".to_owned(),
             text: rules(),
+        },
+        Part {
+            path: "docs/policies/lint.md",
+            name: "every rule".to_owned(),
+            text: rules_with_examples(),
         },
     ];
     let with_claims = PROVIDERS
@@ -61,15 +66,15 @@ fn parts() -> Vec<Part> {
     parts
 }
 
-const POLICIES: &str = "docs/policies.md";
+const CONDITIONS: &str = "docs/policies/conditions.md";
 
 /// The vocabulary, with what the page itself says of each fact in the last column.
 fn facts() -> String {
-    let page = Page::read(POLICIES).text;
+    let page = Page::read(CONDITIONS).text;
     let meaning = |fact: Fact| {
         let start = format!("| `{fact}` |");
         let row = page.lines().find(|line| line.starts_with(&start));
-        let row = row.unwrap_or_else(|| panic!("{POLICIES} has no row of `{fact}`; add one"));
+        let row = row.unwrap_or_else(|| panic!("{CONDITIONS} has no row of `{fact}`; add one"));
         let cell = row.trim_end_matches(" |").rsplit(" | ").next().unwrap();
         assert!(!cell.trim_matches(['|', ' ']).is_empty(), "{fact}");
         cell.to_owned()
@@ -139,9 +144,31 @@ fn rules() -> String {
     let mut text = "| Rule | Severity | Finds |\n|---|---|---|".to_owned();
     for rule in RULES {
         let severity = rule.severity.name();
-        write!(text, "\n| `{}` | {severity} | {} |", rule.id, rule.summary).unwrap();
+        let link = format!("[`{0}`](lint.md#{0})", rule.id);
+        write!(text, "\n| {link} | {severity} | {} |", rule.summary).unwrap();
     }
     text
+}
+
+/// A section for each rule, with its examples.
+fn rules_with_examples() -> String {
+    let mut text = String::new();
+    for rule in RULES {
+        let example = |name: &str| Page::read(&format!("tests/lint/{}/{name}.yaml", rule.id)).text;
+        write!(
+            text,
+            "## {}\n\nSeverity: {}. Finds: {}.\n\n{}\n\nIt comes from: {}.\n\nBad:\n\n```yaml\n{}```\n\nGood:\n\n```yaml\n{}```\n\n",
+            rule.id,
+            rule.severity.name(),
+            rule.summary,
+            rule.why,
+            rule.incident,
+            example("bad"),
+            example("good"),
+        )
+        .unwrap();
+    }
+    text.trim_end().to_owned()
 }
 
 #[test]
@@ -162,7 +189,7 @@ fn same(name: &str, found: &str, expected: &str) {
 }
 
 #[test]
-#[ignore = "writes docs/cli.md and the tables of docs/policies.md and docs/providers.md"]
+#[ignore = "writes docs/cli.md and the tables of docs/policies/ and docs/providers.md"]
 fn write_the_generated_parts() {
     for part in parts() {
         let (before, _, after) = part.around();

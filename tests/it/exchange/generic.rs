@@ -1,10 +1,14 @@
 //! Jobs of an issuer whose claims the policies name: the happy path, then one test per claim that
 //! can fail.
 
+use std::fs;
+
 use serde_json::{Value, json};
 
 use crate::support::TestBroker;
-use crate::support::tokens::claims;
+use crate::support::broker::ENTRA;
+use crate::support::sources::root;
+use crate::support::tokens::{AUDIENCE, NOW, claims};
 
 const POLICIES: &str = r#"
 issuers:
@@ -60,6 +64,56 @@ async fn a_job_that_fits_gets_a_token() {
 async fn another_branch_is_denied() {
     let text = told(|claims| claims["ref"] = json!("refs/heads/x")).await;
     insta::assert_snapshot!(text, @"policy.conditions: fact `ref` is `refs/heads/x`, policy `own-deploy` wants `refs/heads/main`");
+}
+
+/// The policies of `docs/ci/azure.md`, with claims of an access token of Entra, version 1.0.
+#[tokio::test]
+async fn an_identity_of_entra_gets_a_token_of_its_own() {
+    let page = fs::read_to_string(root().join("docs/ci/azure.md")).unwrap();
+    let (_, policies) = page.split_once("```yaml\nissuers:").unwrap();
+    let (policies, _) = policies.split_once("```").unwrap();
+    let (_, credentials) = POLICIES.split_once("credentials:").unwrap();
+    let (credentials, _) = credentials.split_once("policies:").unwrap();
+    let policies = policies.replace(
+        "shop-db/migrate, ttl: 15m",
+        "deploy-api, ttl: 5m, scopes: [\"deploy:staging\"]",
+    );
+    let policies = format!("issuers:{policies}credentials:{credentials}");
+    let broker = TestBroker::builder().policies(&policies).start().await;
+    let answer = async |change: &dyn Fn(&mut Value)| {
+        let tenant = "5f2c6a0e-0a4b-4c5e-9d52-7c3b1a0d9e11";
+        let identity = "3c1d9f84-6f0e-4f0b-8a77-2d4e5b6c7a80";
+        let mut claims = json!({
+            "aud": AUDIENCE, "iss": ENTRA,
+            "iat": NOW - 300, "nbf": NOW - 300, "exp": NOW + 5_100,
+            "aio": "k2RgYFj", "appid": "9a1b2c3d-0000-4000-8000-000000000001", "appidacr": "2",
+            "idp": ENTRA, "idtyp": "app", "oid": identity,
+            "rh": "1.AAAA", "sub": identity, "tid": tenant, "uti": "aGVsbG8", "ver": "1.0",
+        });
+        change(&mut claims);
+        let answer = broker
+            .exchange(&broker.key.token(&claims), "deploy-api")
+            .await;
+        (answer.status, answer.reason())
+    };
+    assert_eq!(answer(&|_| {}).await, (200, String::new()));
+    for (claim, value, reason) in [
+        (
+            "oid",
+            "3c1d9f84-6f0e-4f0b-8a77-2d4e5b6c7a81",
+            "policy.denied",
+        ),
+        (
+            "tid",
+            "5f2c6a0e-0a4b-4c5e-9d52-7c3b1a0d9e12",
+            "policy.denied",
+        ),
+        // Of Azure DevOps, which every party that trusts pipelines accepts.
+        ("aud", "api://AzureADTokenExchange", "token.audience"),
+    ] {
+        let found = answer(&|claims| claims[claim] = value.into()).await;
+        assert_eq!(found, (400, reason.to_owned()), "{claim}");
+    }
 }
 
 /// T-46

@@ -1,10 +1,12 @@
 //! GitLab jobs: the happy path, then one test per claim that can fail.
 
+use std::time::Duration;
+
 use hallpass::clock::Timestamp;
 use hallpass::dev::issuer::{GitlabJob, gitlab_claims};
 
 use crate::support::TestBroker;
-use crate::support::broker::GITLAB;
+use crate::support::broker::{GITLAB, POLICIES};
 use crate::support::tokens::{AUDIENCE, NOW};
 
 #[tokio::test]
@@ -34,6 +36,32 @@ async fn a_job_with_a_long_timeout_gets_a_token() {
     let answer = broker.exchange(&lives(32 * 86_400), "deploy-api").await;
     assert_eq!(answer.reason(), "token.lifetime");
     insta::assert_snapshot!(answer.text("/error_description"), @"the subject token lives for 2764800 s, expected 1 to 2678400 s; `max_lifetime` of its issuer in the policies is the limit");
+}
+
+/// A job's token is as old as the job. In its first hour it still gets a credential, and after
+/// hours if the policies say so.
+#[tokio::test]
+async fn a_job_that_runs_for_hours_gets_a_credential_late() {
+    let late = POLICIES.replace(
+        "gitlab: { provider: gitlab,",
+        "gitlab: { provider: gitlab, max_age: 3h,",
+    );
+    assert_ne!(late, POLICIES);
+    for (policies, age, reason) in [
+        (POLICIES, 3_590, ""),
+        (POLICIES, 3_700, "token.age"),
+        (&late, 10_700, ""),
+    ] {
+        let broker = TestBroker::builder().policies(policies).start().await;
+        let job = GitlabJob::new(GITLAB, AUDIENCE, Timestamp::from_unix(NOW));
+        let mut claims = gitlab_claims(&job);
+        // The timeout of the job.
+        claims["exp"] = (NOW + 3 * 3_600).into();
+        let token = broker.key.token(&claims);
+        broker.clock.advance(Duration::from_secs(age));
+        let answer = broker.exchange(&token, "deploy-api").await;
+        assert_eq!(answer.reason(), reason, "{age}: {}", answer.body);
+    }
 }
 
 /// What a job with one claim changed is told.

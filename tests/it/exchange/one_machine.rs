@@ -1,4 +1,4 @@
-//! `hallpass serve` itself, on one machine with a CI's issuer: tried as `docs/policies.md` says.
+//! `hallpass serve` itself, on one machine with a CI's issuer: tried as `docs/policies` says.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};

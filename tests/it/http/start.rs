@@ -76,7 +76,12 @@ pub(crate) fn folder() -> TempDir {
     folder
 }
 
-fn serve(folder: &Path, more: &[&str]) -> Command {
+/// Adds to the settings of a [`folder`].
+pub(crate) fn write_settings(folder: &Path, more: &str) {
+    fs::write(folder.join("hallpass.yaml"), format!("{SETTINGS}{more}")).unwrap();
+}
+
+pub(crate) fn serve(folder: &Path, more: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_hallpass"));
     command
         .arg("serve")

@@ -30,13 +30,6 @@ credentials:
   app: { kind: jwt, audience: https://app.acme.dev, max_ttl: 10m, owner: team-app, purpose: calls, class: low }
 "#;
     insta::assert_snapshot!(errors(text), @r#"
-    error[shared-issuer]: issuer `github` signs for every customer of https://token.actions.githubusercontent.com, so it needs `tenants`
-     --> root.yaml:2:3
-      |
-    2 |   github: { provider: github, tenant: [ { owner: acme, owner_id: "65923871" } ] }
-      |   ^^^^^^
-      = help: tenants: [ { owner: your-organisation, owner_id: "its id" } ]
-
     error[unknown-key]: unknown key `tenant` in issuer `github`
      --> root.yaml:2:31
       |
@@ -484,7 +477,7 @@ credentials:
 }
 
 #[test]
-fn rosters_which_come_later_is_explained() {
+fn a_roster_without_rows_is_explained() {
     let text = r#"issuers:
   github: { provider: github, tenants: [ { owner: acme, owner_id: "65923871" } ] }
 credentials:
@@ -492,11 +485,12 @@ credentials:
 rosters: { apps: { key: id } }
 "#;
     insta::assert_snapshot!(errors(text), @"
-    error[not-supported]: `rosters` is not supported yet
-     --> root.yaml:5:1
+    error[missing-key]: roster `apps` has no rows
+     --> root.yaml:5:12
       |
     5 | rosters: { apps: { key: id } }
-      | ^^^^^^^
+      |            ^^^^
+      = help: add `file: NAME.csv`, or `rows: [ { ... }, ... ]`
     ");
 }
 

@@ -53,8 +53,16 @@ async fn a_target_keeps_its_connections_until_it_is_removed() {
     // Without the target, and without what needs it.
     let root =
         "issuers:\n  github: { provider: github, tenants: [ { owner: acme, owner_id: \"1\" } ] }\n";
-    fs::remove_file(&file).unwrap();
-    fs::write(stage.folder().join("policies/root.yaml"), root).unwrap();
+    let policies = stage.folder().join("policies");
+    for entry in fs::read_dir(&policies).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            fs::remove_dir_all(&path).unwrap();
+        } else {
+            fs::remove_file(&path).unwrap();
+        }
+    }
+    fs::write(policies.join("root.yaml"), root).unwrap();
     let settings = stage.folder().join("hallpass.yaml");
     let mut text: serde_json::Value =
         serde_json::from_str(&fs::read_to_string(&settings).unwrap()).unwrap();

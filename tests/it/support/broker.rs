@@ -33,6 +33,8 @@ use super::tokens::{AUDIENCE, ISSUER, NOW, TestKey, jwks};
 
 pub(crate) const GITHUB: &str = "https://token.actions.githubusercontent.com";
 pub(crate) const GITLAB: &str = "https://gitlab.com";
+/// The tenant of `docs/ci/azure.md`.
+pub(crate) const ENTRA: &str = "https://sts.windows.net/5f2c6a0e-0a4b-4c5e-9d52-7c3b1a0d9e11/";
 
 /// Two shops that may deploy and read, under both issuers.
 pub(crate) const POLICIES: &str = r#"
@@ -114,6 +116,9 @@ pub(crate) fn policies_with_rs256() -> String {
             1,
         )
 }
+
+/// The setting `policies` of a broker that links to them.
+const LINKED: &str = r#"policies: { path: policies, url: "https://git.acme.dev/acme/policies/blob/{commit}/hallpass/{path}#L{line}", commit: { file: policies.commit } }"#;
 
 /// What `listen` has in a broker with TLS.
 const TLS: &str = "tls: { cert: cert.pem, key: key.pem }";
@@ -367,6 +372,14 @@ impl Builder {
         self
     }
 
+    /// Links to its policies, with the commit that the file `policies.commit` holds.
+    pub(crate) fn linked(mut self, commit: &str) -> Self {
+        self.settings = self
+            .settings
+            .replace("policies: { path: policies }", LINKED);
+        self.private_file("policies.commit", commit)
+    }
+
     /// Reads its settings from `hallpass.yaml`, and looks that often whether anything changed. Limits
     /// are those of the file.
     pub(crate) const fn reloading(mut self, interval: Duration) -> Self {
@@ -456,6 +469,8 @@ fn keys(key: &TestKey) -> FileKeys {
         .with_document(&TrustedIssuer::new("gitlab", GITLAB), &set)
         .unwrap()
         .with_document(&TrustedIssuer::new("own-ci", ISSUER), &set)
+        .unwrap()
+        .with_document(&TrustedIssuer::new("entra", ENTRA), &set)
         .unwrap()
 }
 

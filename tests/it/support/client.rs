@@ -8,6 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use super::leaks;
+use crate::openapi;
 
 /// One HTTP answer.
 #[derive(Debug, Clone)]
@@ -110,7 +111,10 @@ pub(crate) async fn request(
     }
     head.push("\r\n".to_owned());
     let text = send(address, [head.concat().as_bytes(), body].concat()).await;
-    Answer::parse(&text).unwrap_or_else(|| panic!("no answer to {method} {path}: {text:?}"))
+    let answer = Answer::parse(&text);
+    let answer = answer.unwrap_or_else(|| panic!("no answer to {method} {path}: {text:?}"));
+    openapi::check(method, path, answer.status, &answer.body);
+    answer
 }
 
 pub(crate) async fn get(address: SocketAddr, path: &str) -> Answer {

@@ -1,0 +1,387 @@
+//! `hallpass policy test`: the decisions that the test files of a folder expect.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+use clap::ValueEnum;
+use serde_json::{Value, json};
+
+use super::edit::{Change, difference};
+use super::load;
+use crate::cli::{Failure, Terminal};
+use crate::clock::{Clock as _, SystemClock, Timestamp};
+use crate::file::read_text;
+use crate::policy::PolicySet;
+use crate::policy::examples::{
+    self, Coverage, Example, Found, Outcome, Share, TestFile, test_files,
+};
+use crate::text::{count, escape};
+
+/// Runs the tests of a folder of policies
+///
+/// A test is a job and the decision it must get, in a file that ends in `.test.yaml`. Exit code 0: all
+/// tests pass; 4: a test fails, a file has an error, or the coverage is below `--threshold`; 5: the
+/// folder cannot be read.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  hallpass policy test policies
+  hallpass policy test --coverage --threshold 80 policies
+  hallpass policy test --write policies")]
+pub(super) struct Args {
+    /// The folder of policies
+    #[arg(default_value = "policies")]
+    dir: PathBuf,
+    /// Output format
+    #[arg(long, value_enum, default_value_t)]
+    output: Format,
+    /// Only tests whose name contains this text
+    #[arg(long, value_name = "PATTERN")]
+    run: Option<String>,
+    /// Also list the policies, conditions and requirements that no test exercises
+    #[arg(long)]
+    coverage: bool,
+    /// The coverage that is needed, in percent
+    #[arg(
+        long,
+        value_name = "PERCENT",
+        requires = "coverage",
+        value_parser = clap::value_parser!(u8).range(0..=100)
+    )]
+    threshold: Option<u8>,
+    /// Record today's decisions as tests, for what no test exercises
+    #[arg(long, conflicts_with_all = ["run", "coverage"])]
+    write: bool,
+    /// With `--write`: show what would be written
+    #[arg(long, requires = "write")]
+    dry_run: bool,
+}
+
+/// How the results are printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// For people
+    #[default]
+    #[value(alias = "human")]
+    Text,
+    /// One JSON document, for programs
+    Json,
+    /// A JUnit report in XML
+    Junit,
+}
+
+pub(super) fn run(args: &Args, out: &mut Terminal) -> Result<(), Failure> {
+    let set = load(&args.dir, out)?;
+    let files = test_files(&args.dir, &set).map_err(|errors| {
+        out.error_report(&errors.render(true));
+        Failure::Findings(format!("the tests in `{}` do not load", shown(args)))
+    })?;
+    let now = SystemClock::new().now();
+    if args.write {
+        return write(args, &set, &files, now, out);
+    }
+    let wanted = |test: &&Example| args.run.as_ref().is_none_or(|run| test.name.contains(run));
+    let results: Vec<(&TestFile, Vec<Outcome<'_>>)> = files
+        .iter()
+        .map(|file| {
+            let tests = file.tests.iter().filter(wanted);
+            (
+                file,
+                tests.map(|test| examples::run(&set, test, now)).collect(),
+            )
+        })
+        .collect();
+    let outcomes: Vec<Outcome<'_>> = results.iter().flat_map(|(_, list)| list.clone()).collect();
+    let coverage = args.coverage.then(|| Coverage::of(&set, &outcomes));
+    match args.output {
+        Format::Json => out.json(&in_json(&results, coverage.as_ref()).to_string()),
+        Format::Junit => out.verbatim(junit(&results).trim_end()),
+        Format::Text => print(&results, coverage.as_ref(), out),
+    }
+    verdict(args, &outcomes, coverage.as_ref())
+}
+
+fn verdict(
+    args: &Args,
+    outcomes: &[Outcome<'_>],
+    coverage: Option<&Coverage>,
+) -> Result<(), Failure> {
+    let failed = outcomes.iter().filter(|one| !one.passed()).count();
+    if failed > 0 {
+        return Err(Failure::Findings(format!(
+            "{} of the policies failed",
+            count(failed, "test")
+        )));
+    }
+    if outcomes.is_empty() {
+        let what = match &args.run {
+            Some(run) => format!(
+                "no test in `{}` has `{}` in its name",
+                shown(args),
+                escape(run)
+            ),
+            None => format!(
+                "`{}` has no tests; write a file that ends in `.test.yaml`, or record today's decisions with `--write`",
+                shown(args)
+            ),
+        };
+        return Err(Failure::Findings(what));
+    }
+    let threshold = args.threshold.map_or(0, usize::from);
+    match coverage.map(Coverage::percent) {
+        Some(percent) if percent < threshold => Err(Failure::Findings(format!(
+            "the coverage is {percent}%, expected at least {threshold}%"
+        ))),
+        Some(_) | None => Ok(()),
+    }
+}
+
+fn shown(args: &Args) -> String {
+    escape(&args.dir.display().to_string())
+}
+
+fn print(
+    results: &[(&TestFile, Vec<Outcome<'_>>)],
+    coverage: Option<&Coverage>,
+    out: &mut Terminal,
+) {
+    let (mut passed, mut failed) = (0_usize, 0_usize);
+    for (file, outcomes) in results.iter().filter(|(_, outcomes)| !outcomes.is_empty()) {
+        out.line(&escape(&file.shown));
+        for outcome in outcomes {
+            let name = escape(&outcome.example.name);
+            if outcome.passed() {
+                passed = passed.saturating_add(1);
+                out.line(&format!("  ✓ {name}"));
+            } else {
+                failed = failed.saturating_add(1);
+                out.line(&format!("  ✗ {name}"));
+                for line in explanation(outcome) {
+                    out.line(&format!("      {line}"));
+                }
+            }
+            if outcome.needs_time {
+                out.line("      warning: a policy with `until` is part of the result; add `at: TIME` to the test");
+            }
+        }
+    }
+    if let Some(coverage) = coverage {
+        out.line("");
+        for uncovered in &coverage.uncovered {
+            out.line(&format!("{}: {}", uncovered.place, uncovered.message));
+        }
+        let of =
+            |share: Share, noun: &str| format!("{} of {}", share.covered, count(share.of, noun));
+        out.line(&format!(
+            "coverage {}%: {} covered, {}, {}",
+            coverage.percent(),
+            of_policies(coverage.policies),
+            of(coverage.conditions, "condition"),
+            of(coverage.requirements, "requirement"),
+        ));
+    }
+    out.line(&format!(
+        "{}: {passed} passed, {failed} failed",
+        count(passed.saturating_add(failed), "test")
+    ));
+}
+
+fn of_policies(share: Share) -> String {
+    let noun = if share.of == 1 { "policy" } else { "policies" };
+    format!("{} of {} {noun}", share.covered, share.of)
+}
+
+/// What was expected and found, and why.
+fn explanation(outcome: &Outcome<'_>) -> Vec<String> {
+    let mut lines = vec![
+        format!("at {}", outcome.example.place),
+        format!("- {}", outcome.example.expected),
+        format!("+ {}", outcome.found),
+    ];
+    if let Found::Refused { lines: more, .. } = &outcome.found {
+        lines.extend(more.iter().map(|line| format!("  {line}")));
+    }
+    lines
+}
+
+fn in_json(results: &[(&TestFile, Vec<Outcome<'_>>)], coverage: Option<&Coverage>) -> Value {
+    let tests = results.iter().flat_map(|(file, outcomes)| {
+        outcomes.iter().map(|outcome| {
+            let details = match &outcome.found {
+                Found::Refused { lines, .. } => lines.clone(),
+                Found::Gets { .. } => Vec::new(),
+            };
+            json!({
+                "file": file.shown,
+                "line": outcome.example.place.position().0,
+                "name": outcome.example.name,
+                "passed": outcome.passed(),
+                "expected": outcome.example.expected.to_string(),
+                "found": outcome.found.to_string(),
+                "details": details,
+                "depends_on_clock": outcome.needs_time,
+            })
+        })
+    });
+    let mut answer = json!({ "tests": tests.collect::<Vec<_>>() });
+    if let (Some(coverage), Some(members)) = (coverage, answer.as_object_mut()) {
+        let share = |share: Share| json!({ "covered": share.covered, "of": share.of });
+        let uncovered = coverage.uncovered.iter().map(|one| {
+            let (line, column) = one.place.position();
+            json!({ "file": one.place.file(), "line": line, "column": column, "message": one.message })
+        });
+        let coverage = json!({
+            "percent": coverage.percent(),
+            "policies": share(coverage.policies),
+            "conditions": share(coverage.conditions),
+            "requirements": share(coverage.requirements),
+            "uncovered": uncovered.collect::<Vec<_>>(),
+        });
+        members.insert("coverage".to_owned(), coverage);
+    }
+    answer
+}
+
+/// A report as JUnit readers of GitLab, Jenkins and others take it.
+fn junit(results: &[(&TestFile, Vec<Outcome<'_>>)]) -> String {
+    let mut xml =
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites name=\"hallpass policy test\">\n"
+            .to_owned();
+    for (file, outcomes) in results {
+        let failed = outcomes.iter().filter(|one| !one.passed()).count();
+        let name = attribute(&file.shown);
+        let total = outcomes.len();
+        push(
+            &mut xml,
+            &format!(
+                "  <testsuite name=\"{name}\" tests=\"{total}\" failures=\"{failed}\" errors=\"0\">"
+            ),
+        );
+        for outcome in outcomes {
+            let case = attribute(&outcome.example.name);
+            let line = outcome.example.place.position().0;
+            let head = format!(
+                "    <testcase classname=\"{name}\" name=\"{case}\" file=\"{name}\" line=\"{line}\""
+            );
+            if outcome.passed() {
+                push(&mut xml, &format!("{head}/>"));
+                continue;
+            }
+            push(&mut xml, &format!("{head}>"));
+            let message = attribute(&format!("found {}", outcome.found));
+            let lines: Vec<_> = explanation(outcome)
+                .iter()
+                .map(|line| attribute(line))
+                .collect();
+            push(
+                &mut xml,
+                &format!(
+                    "      <failure message=\"{message}\">{}</failure>",
+                    lines.join("\n")
+                ),
+            );
+            push(&mut xml, "    </testcase>");
+        }
+        push(&mut xml, "  </testsuite>");
+    }
+    push(&mut xml, "</testsuites>");
+    xml
+}
+
+fn push(xml: &mut String, line: &str) {
+    if writeln!(xml, "{line}").is_err() {
+        // Writing to a String does not fail.
+    }
+}
+
+/// Text of an attribute or element: printable ASCII without markup (T-274).
+fn attribute(text: &str) -> String {
+    let text = escape(text).replace('&', "&amp;").replace('<', "&lt;");
+    text.replace('>', "&gt;")
+        .replace('"', "&quot;")
+        .replace('\'', "&apos;")
+}
+
+fn write(
+    args: &Args,
+    set: &PolicySet,
+    files: &[TestFile],
+    now: Timestamp,
+    out: &mut Terminal,
+) -> Result<(), Failure> {
+    let tests = files.iter().flat_map(|file| &file.tests);
+    let outcomes: Vec<_> = tests.map(|test| examples::run(set, test, now)).collect();
+    let taken: BTreeSet<String> = outcomes
+        .iter()
+        .map(|one| one.example.name.clone())
+        .collect();
+    let recorded = examples::record(set, &Coverage::of(set, &outcomes), &taken, now);
+    for skipped in &recorded.skipped {
+        out.error(&format!("not recorded: {skipped}"));
+    }
+    let mut number = 0_usize;
+    for (name, entries) in &recorded.files {
+        let path = args.dir.join(name);
+        let before = match path.try_exists() {
+            Ok(false) => None,
+            Ok(true) | Err(_) => Some(read_text(&path, LARGEST).map_err(|error| {
+                Failure::Local(format!(
+                    "`{}` cannot be read: {error}",
+                    escape(&path.display().to_string())
+                ))
+            })?),
+        };
+        let after = appended(before.as_deref(), entries);
+        let known = files
+            .iter()
+            .find(|file| file.shown == path.display().to_string());
+        let known = known.map_or(0, |file| file.tests.len());
+        let expected = known.saturating_add(entries.len());
+        match examples::parse(name, &after, set) {
+            Ok(tests) if tests.len() == expected => {}
+            Ok(_) | Err(_) => {
+                return Err(Failure::Local(format!(
+                    "tests cannot be added to the end of `{}`: expected a list `tests:` there, indented by two spaces",
+                    escape(&path.display().to_string())
+                )));
+            }
+        }
+        number = number.saturating_add(entries.len());
+        if args.dry_run {
+            out.line(&escape(&path.display().to_string()));
+            for line in difference(before.as_deref().unwrap_or_default(), &after) {
+                out.line(&line);
+            }
+            continue;
+        }
+        let change = Change {
+            name,
+            before: before.as_deref(),
+            after: &after,
+        };
+        let path = change.write(&args.dir)?;
+        out.line(&format!(
+            "{}: {} recorded",
+            escape(&path.display().to_string()),
+            count(entries.len(), "test")
+        ));
+    }
+    if number == 0 {
+        out.line("every policy, condition and requirement has a test already");
+    }
+    Ok(())
+}
+
+fn appended(before: Option<&str>, entries: &[String]) -> String {
+    let mut text = before.unwrap_or("tests:\n").to_owned();
+    if !text.ends_with('\n') {
+        text.push('\n');
+    }
+    for entry in entries {
+        text.push_str(entry);
+    }
+    text
+}
+
+/// The largest test file, in bytes.
+const LARGEST: u64 = 16 * 1_024 * 1_024;

@@ -1,0 +1,169 @@
+//! The job of a test: facts as written, or a sample job with changes, read as a token of its issuer.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value};
+
+use super::sample;
+use crate::policy::PolicySet;
+use crate::provider::{Fact, FactType, FactValue, Facts, Reader, Workflow};
+use crate::yaml::Node;
+use crate::yaml::diagnostic::nearest;
+use crate::yaml::reader::{Fields, MAX_TEXT, NodeReader, listed};
+
+/// The facts of a token of such a job.
+pub(super) fn read(
+    yaml: &NodeReader<'_>,
+    node: &Node,
+    what: &str,
+    set: &PolicySet,
+) -> Option<Facts> {
+    let what = format!("`job` of {what}");
+    let names = Fact::ALL.iter().map(|fact| fact.name());
+    let keys: Vec<_> = ["issuer", "like", "facts_unset", "claim"]
+        .into_iter()
+        .chain(names)
+        .collect();
+    let fields = yaml.fields(node, &what, &keys)?;
+    let like = match fields.get("like") {
+        Some(node) => Some(sample::find(yaml, node)?),
+        None => None,
+    };
+    let reader = issuer(yaml, &fields, &what, set, like)?;
+    let mut given = BTreeMap::new();
+    let mut complete = true;
+    for fact in Fact::ALL {
+        let Some(node) = fields.get(fact.name()) else {
+            continue;
+        };
+        match value(yaml, node, *fact, reader.fact_type(*fact)) {
+            Some(value) => {
+                given.insert(*fact, value);
+            }
+            None => complete = false,
+        }
+    }
+    let claims = raw_claims(yaml, &fields, &what);
+    let unset = unset(yaml, &fields, &what);
+    if !complete {
+        return None;
+    }
+    let (claims, unset) = (claims?, unset?);
+    if let Some(sample) = like {
+        given = sample.with(given, &unset);
+    }
+    match reader.facts_of(&given, &claims) {
+        Ok(facts) => Some(facts),
+        Err(problem) => {
+            let message = format!("no job is like {what}: it {problem}");
+            let help = "a test describes a job that the issuer can send a token for";
+            yaml.error_help("job", node.span, message, Some(help));
+            None
+        }
+    }
+}
+
+/// The issuer as named, or the only one of the sample's provider.
+fn issuer<'s>(
+    yaml: &NodeReader<'_>,
+    fields: &Fields<'_>,
+    what: &str,
+    set: &'s PolicySet,
+    like: Option<&sample::Sample>,
+) -> Option<&'s Reader> {
+    let readers = set.readers();
+    let names: Vec<_> = readers.iter().map(|one| one.issuer.name.as_str()).collect();
+    let Some(node) = fields.get("issuer") else {
+        let of_provider =
+            |one: &&Reader| like.is_some_and(|like| like.provider == one.provider.name);
+        let mut fitting = readers.iter().filter(of_provider);
+        if let (Some(only), None) = (fitting.next(), fitting.next()) {
+            return Some(only);
+        }
+        let message = format!("key `issuer` is missing from {what}");
+        let help = format!("the issuers are {}", listed(&names));
+        yaml.error_help("missing-key", fields.span(), message, Some(help));
+        return None;
+    };
+    let name = yaml.ascii(node, format!("`issuer` in {what}"), MAX_TEXT)?;
+    let found = readers.iter().find(|one| one.issuer.name == name);
+    if found.is_none() {
+        let help = match nearest(name, names.iter().copied()) {
+            Some(meant) => format!("did you mean `{meant}`?"),
+            None => format!("the issuers are {}", listed(&names)),
+        };
+        let message = format!("unknown issuer `{name}`");
+        yaml.error_help("unknown-issuer", node.span, message, Some(help));
+    }
+    found
+}
+
+fn value(yaml: &NodeReader<'_>, node: &Node, fact: Fact, fact_type: FactType) -> Option<FactValue> {
+    let what = format!("`{fact}`");
+    Some(match fact_type {
+        FactType::Bool => FactValue::Bool(yaml.boolean(node, what)?),
+        FactType::List => FactValue::List(yaml.texts(node, what)?),
+        FactType::Workflow => {
+            let fields = yaml.fields(node, &what, &["path", "ref"])?;
+            let path = yaml.required(&fields, "path", &what, node.span)?;
+            let r#ref = match fields.get("ref") {
+                Some(node) => Some(yaml.ascii(node, "`ref`", MAX_TEXT)?.to_owned()),
+                None => None,
+            };
+            let path = yaml.ascii(path, "`path`", MAX_TEXT)?.to_owned();
+            FactValue::Workflow(Workflow { path, r#ref })
+        }
+        FactType::Text => FactValue::Text(yaml.ascii(node, what, MAX_TEXT)?.to_owned()),
+    })
+}
+
+/// Further claims, by the pointer to a claim at the top.
+fn raw_claims(
+    yaml: &NodeReader<'_>,
+    fields: &Fields<'_>,
+    what: &str,
+) -> Option<Map<String, Value>> {
+    let mut claims = Map::new();
+    let Some(node) = fields.get("claim") else {
+        return Some(claims);
+    };
+    for entry in yaml.entries(node, format!("`claim` in {what}"))? {
+        let name = entry.key.text.strip_prefix('/');
+        let Some(name) = name.filter(|name| !name.is_empty() && !name.contains('/')) else {
+            let message = format!("`{}` is not the pointer to a claim", entry.key.text);
+            let help = "write \"/name\", for a claim at the top of the token";
+            yaml.error_help("pointer", entry.span, message, Some(help));
+            return None;
+        };
+        let name = name.replace("~1", "/").replace("~0", "~");
+        let value = match entry.value.truth() {
+            Some(truth) => Value::Bool(truth),
+            None => yaml.ascii(&entry.value, "a claim", MAX_TEXT)?.into(),
+        };
+        claims.insert(name, value);
+    }
+    Some(claims)
+}
+
+fn unset(yaml: &NodeReader<'_>, fields: &Fields<'_>, what: &str) -> Option<Vec<Fact>> {
+    let Some(node) = fields.get("facts_unset") else {
+        return Some(Vec::new());
+    };
+    let names = yaml.texts(node, format!("`facts_unset` in {what}"))?;
+    let mut facts = Vec::new();
+    for name in names {
+        let Some(fact) = Fact::from_name(&name) else {
+            let known = Fact::ALL.iter().map(|fact| fact.name());
+            let help = nearest(&name, known).map(|meant| format!("did you mean `{meant}`?"));
+            yaml.error_help(
+                "unknown-fact",
+                node.span,
+                format!("unknown fact `{name}`"),
+                help,
+            );
+            return None;
+        };
+        facts.push(fact);
+    }
+    Some(facts)
+}

@@ -1,0 +1,384 @@
+//! Records the decisions of today as tests: for each policy a job that gets its credential, for each
+//! condition and requirement a job that is refused by it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+
+use super::coverage::Entry;
+use super::files::ENDING;
+use super::{Because, Coverage, Example, Found, decide, read, value_for};
+use crate::clock::Timestamp;
+use crate::policy::pattern::{Observed, Pattern};
+use crate::policy::{
+    Ask, Block, Condition, CredentialDefinition, Inputs, Policy, PolicySet, Subject,
+};
+use crate::provider::{Fact, FactValue, ORDINARY_TRIGGERS, Reader};
+use crate::text::escape;
+use crate::yaml::diagnostic::{Diagnostics, Problems, Source};
+use crate::yaml::scalar::{quoted, scalar};
+
+/// Tests of one file that were made.
+#[derive(Debug, Default)]
+pub struct Recorded {
+    /// Entries for a list `tests:`, by the name of the test file within the folder.
+    pub files: BTreeMap<String, Vec<String>>,
+    /// What no test could be made for, with the reason.
+    pub skipped: Vec<String>,
+}
+
+/// Makes a test for each entry that no test exercises. `taken` are the names of tests that exist.
+#[must_use]
+pub fn record(
+    set: &PolicySet,
+    coverage: &Coverage,
+    taken: &BTreeSet<String>,
+    now: Timestamp,
+) -> Recorded {
+    let mut recorded = Recorded::default();
+    let mut taken = taken.clone();
+    for uncovered in &coverage.uncovered {
+        let Some(draft) = Draft::of(set, uncovered.entry) else {
+            recorded
+                .skipped
+                .push(format!("{}: its job could not be found", uncovered.message));
+            continue;
+        };
+        match draft.record(now, &mut taken) {
+            Ok(text) => {
+                let source = uncovered.place.source().name();
+                let stem = source.strip_suffix(".yaml").unwrap_or(source);
+                let file = recorded.files.entry(format!("{stem}{ENDING}")).or_default();
+                file.push(text);
+            }
+            Err(problem) => recorded
+                .skipped
+                .push(format!("{}: {problem}", uncovered.message)),
+        }
+    }
+    recorded
+}
+
+/// The tests in the text of a file, for one that is about to be written.
+///
+/// # Errors
+/// All errors in it.
+pub fn parse(name: &str, text: &str, set: &PolicySet) -> Result<Vec<Example>, Diagnostics> {
+    let problems = Problems::default();
+    let source = Source::new(name, name, text.to_owned());
+    let tests = read::tests(&source, set, &problems);
+    let found = Diagnostics::from(problems);
+    if found.has_errors() {
+        return Err(found);
+    }
+    Ok(tests)
+}
+
+/// A job for a policy, and what is to be changed about it.
+struct Draft<'a> {
+    set: &'a PolicySet,
+    reader: &'a Reader,
+    policy: &'a Policy,
+    block: usize,
+    credential: &'a Arc<CredentialDefinition>,
+    /// The condition that the job must not meet.
+    without: Option<&'a Condition>,
+    /// The requirement that the job must not meet.
+    unmet: Option<&'a str>,
+}
+
+impl<'a> Draft<'a> {
+    fn of(set: &'a PolicySet, entry: Entry) -> Option<Self> {
+        let of_policy = |number: usize, block: usize, without, unmet, credential| {
+            let policy: &Policy = set.policies.get(number)?;
+            let mut readers = set.readers.iter();
+            Some(Self {
+                set,
+                reader: readers.find(|reader| reader.issuer.name == policy.issuer)?,
+                policy,
+                block,
+                credential: match credential {
+                    Some(credential) => credential,
+                    None => &policy.grants.first()?.credential,
+                },
+                without,
+                unmet,
+            })
+        };
+        match entry {
+            Entry::Policy(number) => of_policy(number, 0, None, None, None),
+            Entry::Condition {
+                policy,
+                block,
+                line,
+            } => {
+                let condition = set
+                    .policies
+                    .get(policy)?
+                    .when
+                    .get(block)?
+                    .conditions
+                    .get(line);
+                of_policy(policy, block, condition, None, None)
+            }
+            Entry::Requirement(number) => {
+                let requirement = set.requirements.get(number)?;
+                let policies = set.policies.iter().enumerate();
+                let mut granted = policies.flat_map(|(number, policy)| {
+                    policy
+                        .grants
+                        .iter()
+                        .map(move |grant| (number, &grant.credential))
+                });
+                let (policy, credential) =
+                    granted.find(|(_, credential)| requirement.of.selects(credential))?;
+                let without = requirement.jobs.conditions.first();
+                of_policy(
+                    policy,
+                    0,
+                    without,
+                    Some(&requirement.name),
+                    Some(credential),
+                )
+            }
+        }
+    }
+
+    fn record(&self, now: Timestamp, taken: &mut BTreeSet<String>) -> Result<String, String> {
+        let (given, claims) = self.job()?;
+        let facts = self.reader.facts_of(&given, &claims);
+        let facts = facts.map_err(|problem| format!("no job could be made: it {problem}"))?;
+        let ask = Ask {
+            credential: self.credential.name.clone(),
+            scopes: None,
+            ttl: None,
+            inputs: Inputs::default(),
+        };
+        let (found, _) = decide(self.set, &facts, &ask, now);
+        self.check(&found)?;
+        let name = free(&self.name(), taken);
+        let mut text = format!("  - name: {}\n", scalar(&name));
+        text.push_str("    job:\n");
+        push_line(&mut text, "issuer", &scalar(&self.policy.issuer));
+        for (fact, value) in &given {
+            push_line(&mut text, fact.name(), &written(value));
+        }
+        if !claims.is_empty() {
+            let claims: Vec<_> = claims
+                .iter()
+                .map(|(name, value)| {
+                    let value = match value {
+                        Value::String(text) => quoted(text),
+                        other => other.to_string(),
+                    };
+                    let name = name.replace('~', "~0").replace('/', "~1");
+                    format!("{}: {value}", quoted(&format!("/{name}")))
+                })
+                .collect();
+            push_line(&mut text, "claim", &format!("{{ {} }}", claims.join(", ")));
+        }
+        let credential = scalar(&ask.credential);
+        text.push_str(&format!("    asks: {{ credential: {credential} }}\n"));
+        text.push_str(&format!("    {found}\n"));
+        if self.policy.until.is_some() {
+            text.push_str(&format!("    at: {now}\n"));
+        }
+        Ok(text)
+    }
+
+    /// A test that shows something else than it is made for would say nothing.
+    fn check(&self, found: &Found) -> Result<(), String> {
+        let is_meant = match (found, self.without, self.unmet) {
+            (Found::Gets { policy, .. }, None, None) => *policy == self.policy.name,
+            (Found::Refused { because, .. }, Some(_), Some(name)) => {
+                because.contains(&Because::Requirement(name.to_owned()))
+            }
+            (Found::Refused { because, .. }, Some(condition), None) => {
+                because.contains(&Because::Line(condition.subject.name().to_owned()))
+            }
+            _ => false,
+        };
+        if is_meant {
+            return Ok(());
+        }
+        Err(format!(
+            "the job that was made for it has another decision: {found}"
+        ))
+    }
+
+    fn name(&self) -> String {
+        let policy = &self.policy.name;
+        match (self.without, self.unmet) {
+            (_, Some(requirement)) => format!("{policy} is refused by {requirement}"),
+            (Some(condition), None) => {
+                format!("{policy} without {}", escape(condition.subject.name()))
+            }
+            (None, None) => format!("{policy} gets {}", self.credential.name),
+        }
+    }
+
+    /// Facts and further claims of the job.
+    fn job(&self) -> Result<(BTreeMap<Fact, FactValue>, Map<String, Value>), String> {
+        let mut job = Made {
+            reader: self.reader,
+            facts: BTreeMap::new(),
+            claims: Map::new(),
+            without: self.without,
+        };
+        let block = self.policy.when.get(self.block).ok_or("it has no block")?;
+        job.add(block)?;
+        job.add_owner();
+        let issuers = self.set.issuers.iter();
+        let mut issuers = issuers.filter(|one| one.reader.issuer.name == self.policy.issuer);
+        let tenants = issuers.next().and_then(|issuer| issuer.tenants.as_deref());
+        if let Some(tenant) = tenants.and_then(|tenants| {
+            let fitting = tenants.iter().find(|tenant| job.can_be(tenant));
+            fitting.or(tenants.first())
+        }) {
+            job.add(tenant)?;
+        }
+        let requirements = self.set.requirements_on(self.credential);
+        for requirement in requirements {
+            job.add(&requirement.jobs)?;
+        }
+        if self.reader.has_events() && !job.leaves_out(Fact::Trigger) {
+            let push = FactValue::Text("push".to_owned());
+            job.facts.entry(Fact::Trigger).or_insert(push);
+        }
+        if self.reader.has_events() && !job.facts.contains_key(&Fact::Trigger) {
+            // A run has a trigger: here one that only the condition refuses, if there is one.
+            let pattern = self.without.map(|condition| &condition.pattern);
+            let is_refused =
+                |word: &&&str| pattern.is_none_or(|pattern| !pattern.fits(Observed::Text(word)));
+            let word = ORDINARY_TRIGGERS
+                .iter()
+                .find(is_refused)
+                .unwrap_or(&"other");
+            let word = FactValue::Text((*word).to_owned());
+            job.facts.insert(Fact::Trigger, word);
+        }
+        Ok((job.facts, job.claims))
+    }
+}
+
+/// A job while it is made.
+struct Made<'a> {
+    reader: &'a Reader,
+    facts: BTreeMap<Fact, FactValue>,
+    claims: Map<String, Value>,
+    without: Option<&'a Condition>,
+}
+
+impl Made<'_> {
+    fn leaves_out(&self, fact: Fact) -> bool {
+        let subject = self.without.map(|condition| &condition.subject);
+        subject == Some(&Subject::Fact(fact))
+    }
+
+    /// Adds what a block needs and the job does not have yet.
+    fn add(&mut self, block: &Block) -> Result<(), String> {
+        for condition in &block.conditions {
+            let is_left_out = self
+                .without
+                .is_some_and(|one| one.subject == condition.subject);
+            match &condition.subject {
+                Subject::Issuer => {}
+                Subject::Fact(fact) => {
+                    if self.facts.contains_key(fact) {
+                        continue;
+                    }
+                    let is_absence = condition.pattern == Pattern::Present(false);
+                    // To fail `{ present: false }`, the job must have a value.
+                    let pattern = match (is_absence, is_left_out) {
+                        (true, false) | (false, true) => continue,
+                        (true, true) => &Pattern::Present(true),
+                        (false, false) => &condition.pattern,
+                    };
+                    let value = value_for(pattern, self.reader.fact_type(*fact));
+                    let value = value.ok_or_else(|| format!("no value for `{fact}: {pattern}`"))?;
+                    self.facts.insert(*fact, value);
+                }
+                Subject::Claim(pointer) if !is_left_out => {
+                    self.add_claim(pointer, &condition.pattern)?
+                }
+                Subject::Claim(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn add_claim(&mut self, pointer: &str, pattern: &Pattern) -> Result<(), String> {
+        let name = pointer.strip_prefix('/').filter(|name| !name.contains('/'));
+        let name = name.ok_or_else(|| format!("the claim `{pointer}` is inside another"))?;
+        let value = match pattern {
+            Pattern::Is(value) => Value::Bool(*value),
+            Pattern::Present(false) => return Ok(()),
+            _ => match value_for(pattern, crate::provider::FactType::Text) {
+                Some(FactValue::Text(text)) => text.into(),
+                _ => return Err(format!("no value for the claim `{pointer}`")),
+            },
+        };
+        self.claims
+            .insert(name.replace("~1", "/").replace("~0", "~"), value);
+        Ok(())
+    }
+
+    /// The owner in the name of the repository, where a provider has it there.
+    fn add_owner(&mut self) {
+        if self.leaves_out(Fact::Owner) {
+            return;
+        }
+        if let Some(FactValue::Text(repository)) = self.facts.get(&Fact::Repository)
+            && let Some(owner) = self.reader.provider.owner_of(repository)
+        {
+            let owner = FactValue::Text(owner.to_owned());
+            self.facts.entry(Fact::Owner).or_insert(owner);
+        }
+    }
+
+    /// Whether no fact of the job excludes the tenant.
+    fn can_be(&self, tenant: &Block) -> bool {
+        tenant.conditions.iter().all(|condition| {
+            let Subject::Fact(fact) = &condition.subject else {
+                return true;
+            };
+            let value = self.facts.get(fact);
+            value.is_none() || condition.pattern.fits(value.into())
+        })
+    }
+}
+
+fn free(name: &str, taken: &mut BTreeSet<String>) -> String {
+    let numbered = (2..=u32::MAX).map(|number| format!("{name} {number}"));
+    let mut names = std::iter::once(name.to_owned()).chain(numbered);
+    let free = names.find(|name| !taken.contains(name)).unwrap_or_default();
+    taken.insert(free.clone());
+    free
+}
+
+fn push_line(text: &mut String, key: &str, value: &str) {
+    if writeln!(text, "      {key}: {value}").is_err() {
+        // Writing to a String does not fail.
+    }
+}
+
+fn written(value: &FactValue) -> String {
+    match value {
+        FactValue::Text(text) => scalar(text),
+        FactValue::Bool(value) => value.to_string(),
+        FactValue::List(entries) => {
+            let entries: Vec<_> = entries.iter().map(|entry| scalar(entry)).collect();
+            format!("[{}]", entries.join(", "))
+        }
+        FactValue::Workflow(workflow) => match &workflow.r#ref {
+            Some(r#ref) => format!(
+                "{{ path: {}, ref: {} }}",
+                scalar(&workflow.path),
+                scalar(r#ref)
+            ),
+            None => format!("{{ path: {} }}", scalar(&workflow.path)),
+        },
+    }
+}

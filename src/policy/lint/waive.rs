@@ -1,0 +1,110 @@
+//! `waive:` findings that a policy file accepts, with a reason and an end.
+//!
+//! A waiver holds for its own file. It turns the finding into a note, so that it stays visible. Once it
+//! has ended, `check` fails; a broker, which does not compare dates here, keeps serving.
+
+use super::super::parse::Raw;
+use super::{Fix, Found, RULES, find};
+use crate::clock::Timestamp;
+use crate::text::escape;
+use crate::yaml::Node;
+use crate::yaml::diagnostic::{Diagnostic, Place, Problems, Severity, nearest};
+use crate::yaml::reader::{MAX_TEXT, NodeReader};
+
+/// An entry of `waive:`.
+#[derive(Debug)]
+pub(in crate::policy) struct Waiver {
+    rule: &'static str,
+    because: String,
+    until: Timestamp,
+    place: Place,
+}
+
+impl Waiver {
+    /// The waivers of all files.
+    pub(in crate::policy) fn read_all(raws: &[Raw], problems: &Problems) -> Vec<Self> {
+        let nodes = raws.iter().flat_map(|raw| {
+            let yaml = NodeReader::new(&raw.source, problems);
+            let entries = raw.waivers.iter();
+            entries.filter_map(move |node| Self::read(&yaml, node))
+        });
+        nodes.collect()
+    }
+
+    fn read(yaml: &NodeReader<'_>, node: &Node) -> Option<Self> {
+        let what = "an entry of `waive`";
+        let fields = yaml.fields(node, what, &["rule", "because", "until"])?;
+        let because = yaml.required(&fields, "because", what, node.span);
+        let because = because.and_then(|node| yaml.text(node, format!("`because` of {what}")));
+        let until = yaml.required(&fields, "until", what, node.span);
+        let until = until.and_then(|node| yaml.time(node, format!("`until` of {what}")));
+        let rule = yaml.required(&fields, "rule", what, node.span)?;
+        let id = yaml.ascii(rule, format!("`rule` of {what}"), MAX_TEXT)?;
+        let Some(known) = find(id) else {
+            let ids = RULES.iter().map(|rule| rule.id);
+            let help = match nearest(id, ids) {
+                Some(meant) => format!("did you mean `{meant}`?"),
+                None => "only findings of lint rules can be waived".to_owned(),
+            };
+            yaml.error_help(
+                "unknown-rule",
+                rule.span,
+                format!("no rule `{id}`"),
+                Some(help),
+            );
+            return None;
+        };
+        Some(Self {
+            rule: known.id,
+            because: because?.to_owned(),
+            until: until?,
+            place: yaml.place(rule.span),
+        })
+    }
+
+    fn has_ended(&self, now: Option<Timestamp>) -> bool {
+        now.is_some_and(|now| now >= self.until)
+    }
+
+    fn covers(&self, finding: &Diagnostic) -> bool {
+        self.rule == finding.rule && self.place.source().name() == finding.place.source().name()
+    }
+}
+
+/// The findings with the waived ones as notes, and what is wrong with the waivers.
+pub(super) fn apply(
+    waivers: &[Waiver],
+    found: Vec<(Diagnostic, Option<Fix>)>,
+    now: Option<Timestamp>,
+) -> Found {
+    let is_unused = |waiver: &&Waiver| !found.iter().any(|(finding, _)| waiver.covers(finding));
+    let unused = waivers.iter().filter(is_unused).map(|waiver| {
+        let message = format!("nothing in this file is found by rule `{}`", waiver.rule);
+        let mut problem = Diagnostic::error("waiver-unused", waiver.place.clone(), message);
+        problem.severity = Severity::Warning;
+        problem.help("remove the entry of `waive`")
+    });
+    let ended = waivers.iter().filter(|waiver| waiver.has_ended(now));
+    let ended = ended.map(|waiver| {
+        let (rule, until) = (waiver.rule, waiver.until);
+        let message = format!("the waiver of rule `{rule}` ended at {until}");
+        Diagnostic::error("waiver-ended", waiver.place.clone(), message)
+            .help("mend what the rule finds, or set a later `until` with a reason")
+    });
+    let mut result = Found {
+        findings: unused.chain(ended).collect(),
+        fixes: Vec::new(),
+    };
+    for (mut finding, fix) in found {
+        let mut active = waivers.iter().filter(|waiver| !waiver.has_ended(now));
+        if let Some(waiver) = active.find(|waiver| waiver.covers(&finding)) {
+            let (until, because) = (waiver.until, escape(&waiver.because));
+            finding.severity = Severity::Note;
+            finding.help = Some(format!("waived until {until}: {because}"));
+        } else {
+            result.fixes.extend(fix);
+        }
+        result.findings.push(finding);
+    }
+    result
+}

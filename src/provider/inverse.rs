@@ -1,0 +1,225 @@
+//! Facts to claims: the inverse of a provider's reader. Not: which facts a job should have.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value, json};
+
+use super::claims::{Claim, ClaimType};
+use super::{ClaimMap, Fact, FactValue, Facts, Provider, Reader};
+use crate::text::escape;
+use crate::token::json as strict;
+
+/// Claims that hold these facts, without those of the token itself.
+pub(super) type Render =
+    fn(&BTreeMap<Fact, FactValue>, &ClaimMap) -> Result<Map<String, Value>, String>;
+
+impl Reader {
+    /// The facts of a token that this reader reads as the given ones. Facts that follow from them are
+    /// filled in. `raw` are further claims.
+    ///
+    /// # Errors
+    /// No token of the issuer has these facts: the end of a sentence about the job.
+    pub fn facts_of(
+        &self,
+        given: &BTreeMap<Fact, FactValue>,
+        raw: &Map<String, Value>,
+    ) -> Result<Facts, String> {
+        let mut claims = (self.provider.render)(given, &self.claim_map)?;
+        claims.insert("iss".to_owned(), self.issuer.url.as_str().into());
+        for (name, value) in raw {
+            let read = self.provider.claims.iter();
+            if let Some(line) = read.into_iter().find(|line| line.name == name)
+                && let Some(fact) = line.fact
+            {
+                return Err(format!("has the claim `{name}`; write it as fact `{fact}`"));
+            }
+            claims.insert(name.clone(), value.clone());
+        }
+        let bytes = Value::Object(claims).to_string();
+        let claims = strict::parse_object(bytes.as_bytes(), &strict::Limits::default())
+            .map_err(|error| format!("is not a token: {error}"))?;
+        let facts = self.facts(claims).map_err(|error| error.to_string())?;
+        for (fact, value) in given {
+            let read = facts.get(*fact);
+            if read == Some(value) {
+                continue;
+            }
+            let issuer = &self.issuer.name;
+            return Err(match read {
+                None => format!("has `{fact}`, which tokens of issuer `{issuer}` do not tell here"),
+                Some(read) => format!(
+                    "has `{fact}: {value}`, but a token of issuer `{issuer}` with its other facts has `{read}`"
+                ),
+            });
+        }
+        Ok(facts)
+    }
+}
+
+/// Each claim of the table that is a fact, as the provider spells its type.
+pub(super) fn render(facts: &BTreeMap<Fact, FactValue>, table: &[Claim]) -> Map<String, Value> {
+    let lines = table.iter().filter_map(|line| {
+        let value = facts.get(&line.fact?)?;
+        Some((line.name.to_owned(), claim_value(value, line.claim_type)))
+    });
+    lines.collect()
+}
+
+/// A fact's value as a claim of that type.
+pub(super) fn claim_value(value: &FactValue, claim_type: ClaimType) -> Value {
+    match value {
+        FactValue::Bool(value) if claim_type == ClaimType::FlagText => {
+            Value::String(value.to_string())
+        }
+        FactValue::Bool(value) => Value::Bool(*value),
+        FactValue::Text(text) if claim_type == ClaimType::Number => {
+            serde_json::from_str(text).unwrap_or_else(|_| text.as_str().into())
+        }
+        FactValue::Text(text) => text.as_str().into(),
+        FactValue::List(entries) => json!(entries),
+        FactValue::Workflow(workflow) => Value::String(match &workflow.r#ref {
+            Some(r#ref) => format!("{}@{ref}", workflow.path),
+            None => workflow.path.clone(),
+        }),
+    }
+}
+
+/// The event of a run: as given, or the first that has the trigger.
+///
+/// # Errors
+/// The job has neither, or no event of the provider has the trigger.
+pub(super) fn event(
+    facts: &BTreeMap<Fact, FactValue>,
+    events: &[(&str, &str)],
+) -> Result<Option<String>, String> {
+    let text = |fact| match facts.get(&fact) {
+        Some(FactValue::Text(text)) => Some(text.as_str()),
+        Some(FactValue::Bool(_) | FactValue::List(_) | FactValue::Workflow(_)) | None => None,
+    };
+    if let Some(event) = text(Fact::Event) {
+        return Ok(Some(event.to_owned()));
+    }
+    let Some(trigger) = text(Fact::Trigger) else {
+        return Err("has neither `trigger` nor `event`".to_owned());
+    };
+    match events.iter().find(|(word, _)| *word == trigger) {
+        Some((_, event)) => Ok(Some((*event).to_owned())),
+        None => {
+            let words: Vec<String> = events.iter().map(|(word, _)| format!("`{word}`")).collect();
+            Err(format!(
+                "has trigger `{}`, which no run of this CI has; its triggers are {}",
+                escape(trigger),
+                words.join(", ")
+            ))
+        }
+    }
+}
+
+/// Checks that the owner is the one in the path of the repository.
+///
+/// # Errors
+/// It is another.
+pub(super) fn owner_is(
+    facts: &BTreeMap<Fact, FactValue>,
+    provider: &Provider,
+) -> Result<(), String> {
+    if let (Some(FactValue::Text(owner)), Some(FactValue::Text(repository))) =
+        (facts.get(&Fact::Owner), facts.get(&Fact::Repository))
+        && provider.owner_of(repository) != Some(owner.as_str())
+    {
+        return Err(format!(
+            "has owner `{}`, which is not the owner of repository `{}`",
+            escape(owner),
+            escape(repository)
+        ));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use super::*;
+    use crate::provider;
+
+    fn reader(name: &str, claims: &strict::Object) -> Reader {
+        let issuer = claims.get("iss").and_then(strict::Value::as_text).unwrap();
+        Reader::usual(provider::find(name).unwrap(), issuer)
+    }
+
+    /// The law of an inverse, on every sample token.
+    #[test]
+    fn facts_rendered_as_claims_read_back_as_the_same_facts() {
+        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/ci-tokens");
+        let mut seen = 0;
+        for entry in fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_str().unwrap();
+            let provider = match name.split_once(['-', '.']) {
+                Some(("github", _)) => "github",
+                Some(("gitlab", _)) => "gitlab",
+                _ => continue,
+            };
+            let bytes = fs::read(&path).unwrap();
+            let claims = strict::parse_object(&bytes, &strict::Limits::default()).unwrap();
+            let reader = reader(provider, &claims);
+            let facts = reader.facts(claims).unwrap();
+            let given: BTreeMap<_, _> = facts.iter().map(|(fact, v)| (fact, v.clone())).collect();
+            let again = reader.facts_of(&given, &Map::new());
+            let again = again.unwrap_or_else(|problem| panic!("{name}: a job that {problem}"));
+            let read: BTreeMap<_, _> = again.iter().map(|(fact, v)| (fact, v.clone())).collect();
+            assert_eq!(read, given, "{name}");
+            seen += 1;
+        }
+        assert!(seen >= 8, "{seen}");
+    }
+
+    #[test]
+    fn a_job_that_no_token_is_of_is_refused() {
+        let text = |text: &str| FactValue::Text(text.to_owned());
+        let given = |facts: &[(Fact, FactValue)]| facts.iter().cloned().collect();
+        let of = |provider: &str, facts: &[(Fact, FactValue)]| {
+            let provider = provider::find(provider).unwrap();
+            Reader::usual(provider, provider.usual_issuer.unwrap())
+                .facts_of(&given(facts), &Map::new())
+        };
+        let push = (Fact::Trigger, text("push"));
+        let tag = (Fact::Ref, text("refs/tags/v1"));
+        for (provider, facts) in [
+            ("github", vec![(Fact::Repository, text("acme/shop"))]),
+            ("github", vec![push.clone(), (Fact::Event, text("issues"))]),
+            (
+                "github",
+                vec![push.clone(), tag.clone(), (Fact::RefType, text("branch"))],
+            ),
+            (
+                "github",
+                vec![push.clone(), (Fact::FromFork, FactValue::Bool(true))],
+            ),
+            (
+                "github",
+                vec![
+                    push.clone(),
+                    (Fact::Repository, text("a/b")),
+                    (Fact::Owner, text("c")),
+                ],
+            ),
+            ("gitlab", vec![(Fact::Trigger, text("release"))]),
+            (
+                "gitlab",
+                vec![
+                    push.clone(),
+                    (Fact::Ref, text("refs/heads/a")),
+                    (Fact::RefType, text("tag")),
+                ],
+            ),
+        ] {
+            assert!(of(provider, &facts).is_err(), "{facts:?}");
+        }
+        let filled = of("github", &[push, tag]).unwrap();
+        assert_eq!(filled.text(Fact::Event), Some("push"));
+        assert_eq!(filled.text(Fact::RefType), Some("tag"));
+    }
+}

@@ -1,0 +1,230 @@
+//! `policy check`: what it prints for other programs, and its exit codes.
+
+use std::collections::BTreeSet;
+
+use boon::{Compiler, Draft, Schemas};
+
+use super::*;
+
+/// A policy file with a finding in it, in names that would end a property or a line elsewhere.
+const FOUND: &str = "policies:
+  - name: wide
+    issuer: github
+    when: { owner_id: \"65923871\", ref: refs/heads/main }
+    grant: [ { credential: app, ttl: 5m } ]
+";
+
+fn checked(dir: &Path, output: &str, code: i32) -> String {
+    let result = hallpass(&["policy", "check", "--output", output, "policies"], dir);
+    assert_eq!(result.status.code(), Some(code), "{result:?}");
+    text(&result.stdout)
+}
+
+fn json(dir: &Path, output: &str, code: i32) -> Value {
+    serde_json::from_str(&checked(dir, output, code)).unwrap()
+}
+
+/// What an independent validator says of a document.
+pub(crate) fn conforms(schema: &Value, document: &Value) -> Result<(), String> {
+    let mut schemas = Schemas::new();
+    let mut compiler = Compiler::new();
+    compiler.set_default_draft(Draft::V2020_12);
+    compiler
+        .add_resource("https://schema.test/x", schema.clone())
+        .unwrap();
+    let index = compiler
+        .compile("https://schema.test/x", &mut schemas)
+        .unwrap();
+    schemas
+        .validate(document, index)
+        .map_err(|error| format!("{error:#}"))
+}
+
+fn sarif_schema() -> Value {
+    let path = repository().join("tests/vectors/schemas/sarif-2.1.0.json");
+    serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap()
+}
+
+#[test]
+fn a_sarif_log_conforms_to_the_schema_of_2_1_0() {
+    let dir = folder(&[
+        ("policies/root.yaml", ROOT),
+        ("policies/wide app.yaml", FOUND),
+        (
+            "policies/unused.yaml",
+            "credentials:\n  x: { kind: jwt, audience: https://x.dev, max_ttl: 1m, owner: a, purpose: b, class: low }\n",
+        ),
+    ]);
+    let log = json(dir.path(), "sarif", 0);
+    conforms(&sarif_schema(), &log).unwrap();
+    let results = log["runs"][0]["results"].as_array().unwrap();
+    let found: Vec<_> = results
+        .iter()
+        .map(|one| {
+            let place = &one["locations"][0]["physicalLocation"];
+            (
+                one["ruleId"].as_str().unwrap(),
+                place["artifactLocation"]["uri"].as_str().unwrap(),
+                place["region"]["startLine"].as_u64(),
+            )
+        })
+        .collect();
+    assert!(
+        found.contains(&("any-repository", "policies/wide%20app.yaml", Some(4))),
+        "{found:?}"
+    );
+    // Each result points at its rule.
+    for result in results {
+        let index = usize::try_from(result["ruleIndex"].as_u64().unwrap()).unwrap();
+        let rule = &log["runs"][0]["tool"]["driver"]["rules"][index];
+        assert_eq!(rule["id"], result["ruleId"]);
+    }
+    // What does not load is reported alike, and a place without a text has no region.
+    let dir = folder(&[("policies/root.yaml", ROOT), ("policies/more.yml", APP)]);
+    write(dir.path(), "policies/bad.yaml", "policies: [\n");
+    let log = json(dir.path(), "sarif", 4);
+    conforms(&sarif_schema(), &log).unwrap();
+    let mut wrong = log.clone();
+    wrong["runs"][0]["results"][0]["level"] = "fatal".into();
+    assert!(
+        conforms(&sarif_schema(), &wrong).is_err(),
+        "the validator reads"
+    );
+    let nothing = folder(&[("policies/root.yaml", ROOT), ("policies/app.yaml", APP)]);
+    conforms(&sarif_schema(), &json(nothing.path(), "sarif", 0)).unwrap();
+}
+
+#[test]
+fn annotations_of_github_have_file_line_and_rule() {
+    let dir = folder(&[("policies/root.yaml", ROOT), ("policies/app.yaml", FOUND)]);
+    let printed = checked(dir.path(), "github", 0);
+    let first = printed.lines().next().unwrap();
+    assert!(
+        first.starts_with(
+            "::warning file=policies/app.yaml,line=4,endLine=4,col=13,endColumn=33,title=any-repository::policy `wide`"
+        ),
+        "{printed}"
+    );
+    assert!(first.contains("%0Ahelp: "), "{first}");
+    assert!(
+        printed.ends_with("policies: 1 policy, 1 credential, 0 requirements; 1 warning\n"),
+        "{printed}"
+    );
+}
+
+/// T-271
+#[test]
+fn a_name_of_a_file_or_a_word_in_it_begins_no_annotation_of_its_own() {
+    let name = "policies/a,line=1::b%0A::error file=x::y\n::error ::z.yaml";
+    let dir = folder(&[
+        ("policies/root.yaml", ROOT),
+        (
+            name,
+            "policies: [ { name: \"\\n::error ::pwned %0A::error ::x\", issuer: github } ]\n",
+        ),
+    ]);
+    let printed = checked(dir.path(), "github", 4);
+    let commands: Vec<_> = printed
+        .lines()
+        .filter(|line| line.trim_start().starts_with("::"))
+        .collect();
+    assert!(!commands.is_empty(), "{printed}");
+    for command in commands {
+        let (head, _) = command[2..].split_once("::").unwrap();
+        assert!(
+            head.starts_with("error file=policies/a%2Cline=1%3A%3Ab%250A%3A%3Aerror file=x%3A%3Ay"),
+            "{command}"
+        );
+        assert_eq!(head.matches(',').count(), 5, "{command}");
+    }
+    assert!(printed.is_ascii(), "{printed}");
+}
+
+#[test]
+fn fingerprints_differ_and_stay_when_a_line_is_added_above() {
+    let unused = |name: &str| {
+        format!(
+            "  {name}: {{ kind: jwt, audience: https://x.dev, max_ttl: 1m, owner: a, purpose: b, class: low }}\n"
+        )
+    };
+    let body = format!("credentials:\n{}{}", unused("one"), unused("two"));
+    let dir = folder(&[
+        ("policies/root.yaml", ROOT),
+        ("policies/app.yaml", FOUND),
+        ("policies/more.yaml", &body),
+    ]);
+    let entries = |report: &Value| -> Vec<(String, String, u64)> {
+        let list = report.as_array().unwrap().iter();
+        list.map(|one| {
+            (
+                one["check_name"].as_str().unwrap().to_owned(),
+                one["fingerprint"].as_str().unwrap().to_owned(),
+                one["location"]["lines"]["begin"].as_u64().unwrap(),
+            )
+        })
+        .collect()
+    };
+    let first = json(dir.path(), "gitlab", 0);
+    for one in first.as_array().unwrap() {
+        // What GitLab requires of an entry.
+        assert!(!one["description"].as_str().unwrap().is_empty());
+        assert!(
+            ["info", "minor", "major", "critical", "blocker"]
+                .contains(&one["severity"].as_str().unwrap())
+        );
+        assert!(
+            one["location"]["path"]
+                .as_str()
+                .unwrap()
+                .starts_with("policies/")
+        );
+    }
+    let before = entries(&first);
+    let distinct: BTreeSet<_> = before.iter().map(|one| &one.1).collect();
+    assert!(before.len() >= 3);
+    assert_eq!(distinct.len(), before.len(), "{before:?}");
+    for (name, text) in [
+        ("policies/app.yaml", FOUND),
+        ("policies/more.yaml", body.as_str()),
+    ] {
+        write(dir.path(), name, &format!("# a new line\n\n{text}"));
+    }
+    let after = entries(&json(dir.path(), "gitlab", 0));
+    let moved: Vec<_> = before
+        .into_iter()
+        .map(|(rule, print, line)| (rule, print, line + 2))
+        .collect();
+    assert_eq!(after, moved);
+}
+
+#[test]
+fn exit_codes_tell_a_finding_from_a_folder_that_is_not_there() {
+    let dir = folder(&[("policies/root.yaml", ROOT), ("policies/app.yaml", FOUND)]);
+    for output in ["text", "json", "sarif", "github", "gitlab"] {
+        checked(dir.path(), output, 0);
+        let missing = hallpass(
+            &["policy", "check", "--output", output, "nowhere"],
+            dir.path(),
+        );
+        assert_eq!(missing.status.code(), Some(5), "{missing:?}");
+    }
+    write(dir.path(), "policies/bad.yaml", "policies: 1\n");
+    for output in ["text", "json", "sarif", "github", "gitlab"] {
+        checked(dir.path(), output, 4);
+    }
+    let wrong = hallpass(&["policy", "check", "--output", "xml"], dir.path());
+    assert_eq!(wrong.status.code(), Some(2));
+    let explain = hallpass(
+        &[
+            "policy",
+            "explain",
+            "--claims",
+            "x",
+            "--policies",
+            "nowhere",
+            "app",
+        ],
+        dir.path(),
+    );
+    assert_eq!(explain.status.code(), Some(5), "{explain:?}");
+}
