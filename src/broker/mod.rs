@@ -20,7 +20,7 @@ mod reload;
 mod version;
 
 pub use assemble::{Overrides, StartError, root_keys};
-pub use version::{DEV_KID_PREFIX, NoDevKeys};
+pub use version::DEV_KID_PREFIX;
 
 use assemble::LoadedConfig;
 use process::ProcessState;

@@ -17,8 +17,8 @@ use crate::http::connection::Times;
 use crate::http::listener::{CurrentService, Rules, Service};
 use crate::http::operator::{Readiness, ReloadStatus};
 use crate::http::{Shared, operators, public};
-use crate::token::keys::{KeyError, OwnKeys};
-use crate::token::{KeyRule, KeySet, TrustedIssuer, Verifier};
+use crate::token::keys::OwnKeys;
+use crate::token::Verifier;
 
 /// The current version: the pointer that a reload swaps.
 pub(super) type Current = Arc<ArcSwap<Version>>;
@@ -177,23 +177,7 @@ fn verifier(loaded: &LoadedConfig, process: &ProcessState, signing: &Arc<Keys>) 
     if process.dev_keys {
         verifier
     } else {
-        verifier.with_rule(Arc::new(NoDevKeys))
-    }
-}
-
-/// Rejects issuers that publish a key of the embedded issuer of `hallpass dev`, admitted or not: it
-/// signs anything (T-117).
-#[derive(Debug)]
-pub struct NoDevKeys;
-
-impl KeyRule for NoDevKeys {
-    fn check(&self, issuer: &TrustedIssuer, keys: &KeySet) -> Result<(), KeyError> {
-        if keys.kids().any(|kid| kid.starts_with(DEV_KID_PREFIX)) {
-            return Err(KeyError::DevKey {
-                issuer: issuer.url.clone(),
-            });
-        }
-        Ok(())
+        verifier.refusing_dev_keys(DEV_KID_PREFIX)
     }
 }
 

@@ -17,7 +17,7 @@ pub mod keys;
 pub mod verify;
 
 pub use keys::{Admission, KeyError, KeySet, KeySource};
-pub use verify::{Blocked, KeyRule, Verifier, VerifyError, verify_jws};
+pub use verify::{Blocked, Verifier, VerifyError, verify_jws};
 
 /// A subject token as the caller sent it: unverified text.
 ///
