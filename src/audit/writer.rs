@@ -156,24 +156,24 @@ struct Progress {
 
 #[derive(Debug, Default)]
 struct Shared {
-    state: Mutex<State>,
+    state: Mutex<Queue>,
     wakes: Condvar,
 }
 
 impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, Queue> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Blocks the thread until it is woken or `time` has passed.
     fn rest<'a>(
         &self,
-        mut state: MutexGuard<'a, State>,
+        mut state: MutexGuard<'a, Queue>,
         rest: Rest,
         time: Option<Duration>,
-    ) -> MutexGuard<'a, State> {
+    ) -> MutexGuard<'a, Queue> {
         state.rest = rest;
-        let is_resting = |state: &mut State| state.rest == rest && !state.closing;
+        let is_resting = |state: &mut Queue| state.rest == rest && !state.closing;
         let mut state = if let Some(time) = time {
             let waited = self.wakes.wait_timeout_while(state, time, is_resting);
             waited.unwrap_or_else(PoisonError::into_inner).0
@@ -186,7 +186,7 @@ impl Shared {
     }
 
     /// Wakes the thread, if it waits in a state that may be interrupted.
-    fn wake(&self, state: &mut State) {
+    fn wake(&self, state: &mut Queue) {
         if matches!(state.rest, Rest::Gathering | Rest::Idle) {
             state.rest = Rest::None;
             self.wakes.notify_one();
@@ -195,7 +195,7 @@ impl Shared {
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct Queue {
     buffer: Batch,
     /// Bytes that the thread has taken and the sink has not accepted.
     held: usize,
@@ -224,7 +224,7 @@ enum Rest {
     Stuck,
 }
 
-impl State {
+impl Queue {
     const fn backlog(&self) -> usize {
         self.buffer.bytes.saturating_add(self.held)
     }
@@ -349,7 +349,7 @@ impl SinkWorker {
     }
 
     /// Moves the buffered lines to the waiting batch.
-    fn absorb(&mut self, state: &mut State) {
+    fn absorb(&mut self, state: &mut Queue) {
         state.is_called = false;
         self.waiting.append(&mut state.buffer);
         state.taken = self.waiting.last;

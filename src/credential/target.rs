@@ -27,7 +27,7 @@ use crate::yaml::settings::Section;
 mod lease;
 mod sweeper;
 
-pub use lease::{LeaseRow, LeaseState, Leftover, Listed, Listing, Record};
+pub use lease::{LeaseRecord, LeaseRow, LeaseState, Leftover, Listed, Listing};
 pub use sweeper::{SweepObserver, Sweeper};
 
 /// Every kind of target, by the word after `kind:`.

@@ -201,7 +201,10 @@ impl Verifier {
     /// Whether tokens may be verified with this key set. Rejects a set that contains a key of this
     /// broker, admitted or not (T-84, T-109), or one of `hallpass dev`.
     fn check_keys(&self, issuer: &TrustedIssuer, keys: &KeySet) -> Result<(), KeyError> {
-        let is_refused = |kid: &str| self.refused_kids.is_some_and(|refused| kid.starts_with(refused));
+        let is_refused = |kid: &str| {
+            self.refused_kids
+                .is_some_and(|refused| kid.starts_with(refused))
+        };
         if keys.kids().any(is_refused) {
             return Err(KeyError::DevKey {
                 issuer: issuer.url.clone(),

@@ -2,7 +2,6 @@
 //!
 //! Its strength is checked by the rules for the keys of issuers (T-33, T-34).
 
-
 use data_encoding::BASE64URL_NOPAD;
 use serde_json::{Value, json};
 use ssh_key::public::{EcdsaPublicKey, Ed25519PublicKey, KeyData, RsaPublicKey};
