@@ -145,33 +145,33 @@ fn unreadable(path: &Path, error: &io::Error) -> Failure {
 
 fn print(report: &Report, out: &mut Terminal) {
     for finding in &report.findings {
-        out.line(&finding.to_string());
+        out.prose(&finding.to_string());
     }
-    out.line(&format!(
+    out.prose(&format!(
         "{}, {}, {}",
         count(report.lines, "line"),
         count(report.boots, "start"),
         count(report.checkpoints, "signed checkpoint")
     ));
     for key in &report.keys {
-        out.line(&format!("signed by {key}"));
+        out.prose(&format!("signed by {key}"));
     }
     if let Some(head) = &report.head {
-        out.line(&format!("head {head}"));
+        out.prose(&format!("head {head}"));
     }
     for note in &report.notes {
-        out.line(&format!("note: {note}"));
+        out.prose(&format!("note: {note}"));
     }
     if !report.findings.is_empty() {
         return;
     }
     match &report.proven_until {
         Some(time) if !report.proven_to_the_end => {
-            out.line(&format!("the log is whole until {time}"));
+            out.prose(&format!("the log is whole until {time}"));
         }
         None if report.checkpoints == 0 => {
-            out.line("the log agrees with itself; nothing of it is signed yet");
+            out.prose("the log agrees with itself; nothing of it is signed yet");
         }
-        Some(_) | None => out.line("the log is whole"),
+        Some(_) | None => out.prose("the log is whole"),
     }
 }

@@ -32,11 +32,11 @@ pub fn run(args: &Args, out: &mut Terminal) -> Result<(), Failure> {
 async fn play(keep: bool, out: &mut Terminal) -> Result<(), Failure> {
     let mut stop = Stop::new()?;
     let clock = SystemClock::new();
-    out.line(
+    out.prose(
         "hallpass demo: a CI, a database and a broker on this machine, and the exchange of a job from start to end.",
     );
     let stage = start(&mut stop, out).await?;
-    let mut line = |text: &str| out.line(text);
+    let mut line = |text: &str| out.prose(text);
     let result = tokio::select! {
         result = demo::run(&stage, &mut line) => {
             result.map_err(|error| Failure::Local(format!("this step did not do what it says: {error}")))
@@ -55,7 +55,7 @@ async fn play(keep: bool, out: &mut Terminal) -> Result<(), Failure> {
         "All 8 steps did what they say, in {:.1} s.",
         clock.monotonic().as_secs_f64()
     ));
-    out.line("Next: `hallpass dev` keeps it running for you to try, docs/policies/README.md explains the policies it used.");
+    out.prose("Next: `hallpass dev` keeps it running for you to try, docs/policies/README.md explains the policies it used.");
     Ok(())
 }
 

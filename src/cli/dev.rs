@@ -142,7 +142,7 @@ pub(super) fn introduce(stage: &Stage, out: &mut Terminal) -> Result<(), Failure
     out.line("  hallpass doctor");
     out.line("  hallpass list");
     out.line("  hallpass exec shop-db/migrate -- psql -c 'select current_user'");
-    out.line("A token is good for one login of each credential; for another, make a new token.");
+    out.prose("A token is good for one login of each credential; for another, make a new token.");
     out.line("");
     out.line("Ctrl-C stops everything.");
     Ok(())

@@ -157,7 +157,7 @@ impl Report {
                 Err(said) => (RED, "FAIL", said),
             };
             let step = format!("{style}{mark}{style:#}  {check:<14}  {said}");
-            out.line(&step);
+            out.prose_under(&step, HANG);
         }
         let Some(facts) = &self.facts else {
             return;
@@ -200,6 +200,9 @@ const IDS: [Fact; 6] = [
     Fact::ActorId,
     Fact::RunRepositoryId,
 ];
+
+/// Columns before what a step says.
+const HANG: usize = 22;
 
 /// Seconds a CI's clock may be ahead, as the broker has it.
 const LEEWAY: i64 = crate::token::DEFAULT_LEEWAY;

@@ -94,7 +94,7 @@ pub fn run(args: &Args, out: &mut Terminal) -> Result<(), Failure> {
     out.line("");
     out.line("Next:");
     for (index, step) in plan.next_steps(&args.folder).iter().enumerate() {
-        out.line(&format!("  {}. {step}", index.saturating_add(1)));
+        out.prose_under(&format!("  {}. {step}", index.saturating_add(1)), HANG);
     }
     Ok(())
 }
@@ -181,7 +181,7 @@ impl<'a> Asker<'a> {
         if !self.is_interactive {
             return Err(Failure::Usage(format!("`{flag}` is missing{hint}")));
         }
-        self.out.error(&format!("{question}{hint}:"));
+        self.out.error_report(&format!("{question}{hint}:"));
         let mut line = String::new();
         let read = io::stdin().lock().read_line(&mut line);
         let answer = line.trim();
@@ -286,3 +286,6 @@ fn check(folder: &Path) -> Result<(), Failure> {
         .map(|_| ())
         .map_err(|error| Failure::Local(error.to_string()))
 }
+
+/// Columns before the text of a step.
+const HANG: usize = 5;

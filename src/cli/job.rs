@@ -54,7 +54,7 @@ impl<'a> JobFile<'a> {
         let (path, bytes) = match self {
             Self::Claims(path) => (path, read(path)?),
             Self::Token(path) => {
-                out.error("The token was only decoded: its signature, issuer, audience and times were not checked.");
+                out.error_report("The token was only decoded: its signature, issuer, audience and times were not checked.");
                 (path, payload(path, &read(path)?)?)
             }
         };

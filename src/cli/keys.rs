@@ -125,7 +125,7 @@ fn generate(args: &GenerateArgs, out: &mut Terminal) -> Result<(), Failure> {
             return Err(Failure::Local(problem));
         }
     }
-    out.error(&format!(
+    out.error_report(&format!(
         "wrote a new root key to `{shown}` (mode 0400). Give every replica the same one, as a secret, and name it in the settings:\n  root_key: {{ file: {shown} }}\nKeep a copy where you keep your other secrets: without it nobody can revoke by handle or sign as this broker."
     ));
     Ok(())

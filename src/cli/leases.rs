@@ -176,22 +176,22 @@ fn print(rows: &[(String, Listed)], quarantined: &[(String, Leftover)], out: &mu
             groups => format!(", group {}", escape(&groups.join(", "))),
         };
         let sessions = count(lease.sessions.len(), "session");
-        out.line(&format!(
+        out.prose(&format!(
             "{}: {}, ends {}, target {target}{group}, {sessions}",
             escape(&lease.login),
             lease.state.name(),
             lease.expires_at,
         ));
-        out.line(&format!("  {}", holder(record.as_ref())));
+        out.prose(&format!("  {}", holder(record.as_ref())));
         for leftover in &lease.leftovers {
-            out.line(&format!("  left in {}", escape(leftover)));
+            out.prose(&format!("  left in {}", escape(leftover)));
         }
         for reason in reasons {
-            out.line(&format!("  waits: {}", escape(reason)));
+            out.prose(&format!("  waits: {}", escape(reason)));
         }
     }
     for (target, left) in quarantined {
-        out.line(&format!(
+        out.prose(&format!(
             "{} in quarantine in {target}, database {}: left by jobs, owned by hallpass_quarantine",
             count(left.objects, "object"),
             escape(left.database.as_deref().unwrap_or("(server)"))
@@ -301,11 +301,11 @@ async fn revoke(args: &RevokeArgs, out: &mut Terminal) -> Result<(), Failure> {
             args.login
         ))),
         Ok(Revoked::Gone) => {
-            out.line(&format!("{} is gone from {target}", args.login));
+            out.prose(&format!("{} is gone from {target}", args.login));
             Ok(())
         }
         Ok(Revoked::Closed) => {
-            out.line(&format!(
+            out.prose(&format!(
                 "{} is closed in {target} and its code disarmed; objects it left keep its name: {}",
                 args.login,
                 escape(&why)
@@ -336,14 +336,14 @@ async fn sweep(args: &SweepArgs, out: &mut Terminal) -> Result<(), Failure> {
         record.end_operation(operation.of_sweep(&swept)).await?;
         match swept {
             Ok(report) => {
-                out.line(&format!(
+                out.prose(&format!(
                     "{name}: {} removed, {} left, {} without a login ended",
                     report.removed.len(),
                     report.left.len(),
                     count(report.ghosts, "session")
                 ));
                 for (login, reason) in &report.left {
-                    out.line(&format!("  {} stays: {}", escape(login), escape(reason)));
+                    out.prose(&format!("  {} stays: {}", escape(login), escape(reason)));
                 }
                 left = left.saturating_add(report.left.len());
             }

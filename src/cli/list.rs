@@ -37,7 +37,9 @@ pub fn run(args: &Args, out: &mut Terminal) -> Result<(), Failure> {
 
 fn print(available: &Offers, out: &mut Terminal) {
     if available.credentials.is_empty() {
-        out.error("no policy grants this job anything; `hallpass doctor` shows what the job is");
+        out.error_report(
+            "no policy grants this job anything; `hallpass doctor` shows what the job is",
+        );
         return;
     }
     let header = ["CREDENTIAL", "KIND", "LIFE", "POLICY", "SCOPES", "PURPOSE"];

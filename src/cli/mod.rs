@@ -42,6 +42,7 @@ pub mod serve;
 pub mod target;
 mod version;
 mod wanted;
+mod wrap;
 
 /// Runs the command that the arguments name; the exit code is 0; 1 denied; 2 usage;
 /// 3 broker unreachable or busy; 4 findings; 5 local failure.
@@ -220,7 +221,7 @@ impl Failure {
     fn report(&self, out: &mut Terminal) -> ExitCode {
         let text = self.to_string();
         if !text.is_empty() {
-            out.error(&format!("hallpass: {text}"));
+            out.error_report(&format!("hallpass: {text}"));
         }
         ExitCode::from(self.code())
     }

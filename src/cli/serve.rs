@@ -54,7 +54,7 @@ pub fn run(args: Args, out: &mut Terminal) -> Result<(), Failure> {
         let remarks = broker::check(&settings);
         let remarks = remarks.map_err(Failure::local)?;
         for remark in &remarks {
-            out.error(&format!("hallpass: {remark}"));
+            out.error_report(&format!("hallpass: {remark}"));
         }
         out.line(&format!(
             "{}: settings, policies, keys and the files they name are right",

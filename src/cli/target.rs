@@ -136,12 +136,12 @@ fn print(findings: &[Finding], out: &mut Terminal) {
             Severity::Fine => GREEN,
             Severity::Warning => Style::new(),
         };
-        out.line(&format!(
+        out.prose(&format!(
             "{style}{word}{style:#}: {}",
             escape_up_to(&finding.message, LONGEST)
         ));
         if !finding.fix.is_empty() {
-            out.line(&format!("  fix: {}", escape_up_to(&finding.fix, LONGEST)));
+            out.prose(&format!("  fix: {}", escape_up_to(&finding.fix, LONGEST)));
         }
     }
 }

@@ -104,7 +104,7 @@ pub(super) fn run(args: &Args, out: &mut Terminal) -> Result<(), Failure> {
         Format::Text => {
             if !found.is_empty() {
                 let (shown, left_out) = first_of_each_rule(&found);
-                out.line(&shown.render(true));
+                out.report(&shown.render(true));
                 for (rule, count) in left_out {
                     out.line(&format!(
                         "{count} more of rule `{rule}` are not shown; `--output json` lists all"
@@ -250,16 +250,16 @@ fn explain(id: &str, out: &mut Terminal) -> Result<(), Failure> {
             ids.join(", ")
         )));
     };
-    out.line(&format!(
+    out.prose(&format!(
         "{} ({}): {}",
         rule.id,
         rule.severity.name(),
         rule.summary
     ));
     out.line("");
-    out.line(rule.why);
+    out.prose(rule.why);
     out.line("");
-    out.line(&format!("It comes from: {}.", rule.incident));
+    out.prose(&format!("It comes from: {}.", rule.incident));
     Ok(())
 }
 

@@ -111,12 +111,12 @@ fn print(decision: &Decision, misfit: Option<&str>, facts: &Facts, out: &mut Ter
     }
     out.line(&format!("policies    {}", decision.revision));
     out.line("");
-    out.line(&match misfit {
+    out.prose(&match misfit {
         Some(problem) => format!("DENIED: {problem}"),
         None => verdict(decision),
     });
     if let Some(shadow) = &decision.shadow {
-        out.line(&format!("in shadow: {shadow}"));
+        out.prose(&format!("in shadow: {shadow}"));
     }
     for tenant in &decision.tenants {
         if !tenant.holds() || decision.policies.is_empty() {
@@ -133,7 +133,7 @@ fn print(decision: &Decision, misfit: Option<&str>, facts: &Facts, out: &mut Ter
             requirement.requirement, requirement.place
         );
         block(&title, &requirement.jobs, out);
-        out.line(&format!("    because {}", escape(&requirement.because)));
+        out.prose(&format!("    because {}", escape(&requirement.because)));
         if let Some(unless) = &requirement.unless {
             block("  unless", unless, out);
         }
@@ -207,7 +207,7 @@ fn line(condition: &ConditionOutcome, out: &mut Terminal) {
         ..
     } = condition;
     if *holds {
-        out.line(&format!("  ✓ {fact:<16} {expected}"));
+        out.prose_under(&format!("  ✓ {fact:<16} {expected}"), HANG);
         return;
     }
     let actual = match actual {
@@ -219,7 +219,7 @@ fn line(condition: &ConditionOutcome, out: &mut Terminal) {
         .map(|hint| format!(" ({})", escape(hint)))
         .unwrap_or_default();
     let text = format!("  ✗ {fact:<16} {expected}: {actual}{hint}");
-    out.line(&text);
+    out.prose_under(&text, HANG);
 }
 
 /// A fact's value in one line, as a policy would spell it.
@@ -234,3 +234,6 @@ const SHOWN: [Fact; 5] = [
     Fact::Trigger,
     Fact::Actor,
 ];
+
+/// Columns before what a condition wants.
+const HANG: usize = 21;

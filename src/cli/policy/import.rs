@@ -140,9 +140,9 @@ fn print(draft: &Draft, out: &mut Terminal) {
     if losses.is_empty() {
         return;
     }
-    out.error(&format!("hallpass: {} not carried over:", losses.len()));
+    out.error_report(&format!("hallpass: {} not carried over:", losses.len()));
     for loss in losses {
-        out.error(&format!("  - {loss}"));
+        out.error_report(&format!("  - {loss}"));
     }
 }
 

@@ -63,7 +63,7 @@ fn load(dir: &Path, out: &mut Terminal) -> Result<PolicySet, Failure> {
     let loaded = PolicySet::load(dir).map(|loaded| loaded.set);
     let set = loaded.and_then(|set| nothing_in(dir, &set).map_or(Ok(set), Err));
     set.map_err(|errors| {
-        out.error(&errors.render(true));
+        out.error_report(&errors.render(true));
         Failure::Findings(format!("the policies in `{}` do not load", dir.display()))
     })
 }

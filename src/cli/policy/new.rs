@@ -126,7 +126,7 @@ fn check(args: &Args, text: &str, facts: &Facts, out: &mut Terminal) -> Result<(
         ..LoadOptions::default()
     };
     let loaded = PolicySet::load_with(&args.policies, &options).map_err(|errors| {
-        out.error(&errors.render(true));
+        out.error_report(&errors.render(true));
         Failure::Findings("the policy would not load".to_owned())
     })?;
     let findings = loaded
@@ -135,7 +135,7 @@ fn check(args: &Args, text: &str, facts: &Facts, out: &mut Terminal) -> Result<(
         .filter(|finding| finding.place.file() == NEW_FILE && finding.severity > Severity::Note);
     let findings = Diagnostics::new(findings.cloned().collect());
     if !findings.is_empty() {
-        out.error(&findings.render(true));
+        out.error_report(&findings.render(true));
     }
     let ask = Ask {
         credential: args.credential.clone(),
@@ -145,7 +145,7 @@ fn check(args: &Args, text: &str, facts: &Facts, out: &mut Terminal) -> Result<(
     };
     let decision = loaded.set.explain(facts, &ask, SystemClock::new().now());
     if let Verdict::Denied(cause) = &decision.verdict {
-        out.error(&format!(
+        out.error_report(&format!(
             "With this policy the job would still be refused: {}. `hallpass policy explain` shows why.",
             cause.sentence()
         ));

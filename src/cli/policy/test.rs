@@ -73,7 +73,7 @@ enum Format {
 pub(super) fn run(args: &Args, out: &mut Terminal) -> Result<(), Failure> {
     let set = load(&args.dir, out)?;
     let files = test_files(&args.dir, &set).map_err(|errors| {
-        out.error(&errors.render(true));
+        out.error_report(&errors.render(true));
         Failure::Findings(format!("the tests in `{}` do not load", shown(args)))
     })?;
     let now = SystemClock::new().now();
