@@ -213,7 +213,7 @@ reasons! {
     TokenAge = "token.age" => REFUSED,
     /// `sub` is missing or malformed.
     TokenSubject = "token.subject" => REFUSED,
-    /// The token was used before.
+    /// The token was already used for this credential.
     TokenReplayed = "token.replayed" => REFUSED,
     /// Issued before the record of used tokens begins.
     TokenBeforeStart = "token.before_start" => REFUSED,

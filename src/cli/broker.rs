@@ -1,11 +1,14 @@
 //! What every command has in common that talks to a broker: its options, its errors, its masks.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
 
+use super::table::table;
+use super::wrap::columns;
 use super::{Failure, Terminal};
 use crate::client::format::{rivals, variables};
 use crate::client::ssh::WAY_OUT;
@@ -41,6 +44,38 @@ pub(super) struct BrokerArgs {
     source: Option<String>,
 }
 
+/// The folder that the steps of a job share.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Broker")]
+pub(super) struct JobArgs {
+    /// Folder that only this job can read, for what its steps share; made if it is missing
+    /// [env: `HALLPASS_JOB_DIR`]
+    #[arg(long, value_name = "DIR")]
+    job_dir: Option<PathBuf>,
+}
+
+impl JobArgs {
+    /// The environment of this process, with the folder of `--job-dir` in it.
+    ///
+    /// # Errors
+    /// The folder of `--job-dir` cannot be made.
+    pub(super) fn environment(&self) -> Result<Environment, Failure> {
+        let mut environment = Environment::of_this_process();
+        if let Some(folder) = &self.job_dir {
+            let folder = std::path::absolute(folder).map_err(Failure::local)?;
+            environment.set_job_folder(&folder);
+        }
+        match (environment.make_job_folder(), &self.job_dir) {
+            (Err(error), Some(folder)) => Err(Failure::Local(format!(
+                "`--job-dir {}` cannot be used: {error}",
+                escape(&folder.to_string_lossy())
+            ))),
+            // Without the folder each step gets a login of its own (T-136).
+            (Err(_), None) | (Ok(()), _) => Ok(environment),
+        }
+    }
+}
+
 impl BrokerArgs {
     /// How long to try, all in all.
     pub(super) const fn timeout(&self) -> Duration {
@@ -64,7 +99,7 @@ impl BrokerArgs {
             .or_else(|| environment.get("HALLPASS_BROKER"))
             .ok_or_else(|| {
                 Failure::Usage(
-                    "which broker? Give its address with `--broker` or HALLPASS_BROKER, like `https://hallpass.example`"
+                    "which broker? Give its address with `--broker` or HALLPASS_BROKER, like `https://hallpass.example`; to try hallpass on this machine, run `hallpass dev`"
                         .to_owned(),
                 )
             })?;
@@ -97,10 +132,11 @@ fn hide_memory() {
 /// The exit code and the text of an error.
 pub(super) fn failure(error: ClientError) -> Failure {
     match error {
-        ClientError::Denied(refusal) => Failure::Denied(denial(&refusal)),
-        ClientError::Spent(refusal) => {
-            Failure::Denied(format!("{}\n\n{WAY_OUT}", denial(&refusal)))
-        }
+        ClientError::Denied(refusal) => Failure::Denied(denial(&refusal, columns(io::stderr()))),
+        ClientError::Spent(refusal) => Failure::Denied(format!(
+            "{}\n\n{WAY_OUT}",
+            denial(&refusal, columns(io::stderr()))
+        )),
         ClientError::Unreachable { .. }
         | ClientError::NotNow { .. }
         | ClientError::Silent { .. }
@@ -122,11 +158,18 @@ pub(super) fn failure(error: ClientError) -> Failure {
 
 /// [`failure`] of `get` or `exec`. A token that was used before comes with the way out, which depends
 /// on what the steps of this job share.
-pub(super) fn failure_of_exchange(error: ClientError, client: &Client) -> Failure {
+pub(super) fn failure_of_exchange(mut error: ClientError, client: &Client) -> Failure {
     let is_replay = matches!(
         &error,
         ClientError::Denied(refusal) if refusal.is(Reason::TokenReplayed)
     );
+    if let ClientError::Denied(refusal) | ClientError::Spent(refusal) = &mut error
+        && refusal.is(Reason::TokenReplayed)
+    {
+        // The broker's sentence is for programs that send requests: it names a header.
+        refusal.error_description =
+            Some("the job's ID token was already used for this credential".to_owned());
+    }
     let is_silent = matches!(&error, ClientError::Silent { .. });
     let failure = failure(error);
     if let (Failure::Unreachable(text), true) = (&failure, is_silent) {
@@ -142,24 +185,24 @@ pub(super) fn failure_of_exchange(error: ClientError, client: &Client) -> Failur
 
 /// What lets the steps of a job with one token have a credential more than once.
 fn way_out(shared: Option<&Path>) -> String {
-    let why = "This job's token was already used for this credential, and can be used for it once.";
+    let why = "An ID token can be used once for each credential.";
     match shared {
         None => format!(
-            "{why}\nIts steps can share one login, but no folder is known for it: set HALLPASS_JOB_DIR in every step to\na folder that only this job can read, and use `hallpass get` or `hallpass exec --keep` in each."
+            "{why}\nThe steps of a job can share one login, but no folder is known for it: name one that only this\njob can read in every step, with `--job-dir DIR` or HALLPASS_JOB_DIR, and use `hallpass get` or\n`hallpass exec --keep` in each."
         ),
         Some(folder) => format!(
-            "{why}\nIts steps share one login if each uses `hallpass get` or `hallpass exec --keep` with the same options,\nas the same user, and sees the same folder {}. A login that has ended is not reissued.",
+            "{why}\nThe steps of this job share one login if each uses `hallpass get` or `hallpass exec --keep` with the\nsame options, as the same user, and sees the same folder {}. A login that has ended is not reissued.",
             quoted(&folder.to_string_lossy())
         ),
     }
 }
 
 /// A refusal as its reader can act on it: the sentence, a table of what failed, the job's own facts.
-fn denial(refusal: &Refusal) -> String {
+fn denial(refusal: &Refusal, width: Option<usize>) -> String {
     let mut text = format!("denied: {refusal}");
     if !refusal.failed_conditions.is_empty() {
         text.push_str("\n\n");
-        text.push_str(&conditions(&refusal.failed_conditions));
+        text.push_str(&table(&conditions(&refusal.failed_conditions), width));
     }
     if let Some(when) = refusal.when.as_deref().filter(|when| !when.is_empty()) {
         text.push_str("\n\nThis job, as a policy would name it:\n");
@@ -171,10 +214,13 @@ fn denial(refusal: &Refusal) -> String {
     text
 }
 
-fn conditions(failed: &[FailedCondition]) -> String {
+/// The conditions that failed, as a table.
+pub(super) fn conditions<'a>(
+    failed: impl IntoIterator<Item = &'a FailedCondition>,
+) -> Vec<Vec<String>> {
     let header = ["policy", "fact", "expected", "actual"].map(str::to_owned);
     let mut rows = vec![header.to_vec()];
-    for condition in failed.iter().take(MAX_LINES) {
+    for condition in failed.into_iter().take(MAX_LINES) {
         let mut actual = shown(&condition.actual);
         if let Some(hint) = &condition.hint {
             actual = format!("{actual}  ({})", escape(hint));
@@ -186,7 +232,7 @@ fn conditions(failed: &[FailedCondition]) -> String {
             actual,
         ]);
     }
-    table(&rows)
+    rows
 }
 
 fn shown(value: &Value) -> String {
@@ -197,32 +243,6 @@ fn shown(value: &Value) -> String {
             escape(&value.to_string())
         }
     }
-}
-
-/// Rows of escaped cells, each column as wide as its widest cell, two spaces before each line.
-pub(super) fn table(rows: &[Vec<String>]) -> String {
-    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..columns)
-        .map(|column| {
-            rows.iter()
-                .filter_map(|row| row.get(column))
-                .map(String::len)
-                .max()
-                .unwrap_or(0)
-        })
-        .collect();
-    let lines: Vec<String> = rows
-        .iter()
-        .map(|row| {
-            let cells: Vec<String> = row
-                .iter()
-                .zip(&widths)
-                .map(|(cell, width)| format!("{cell:width$}"))
-                .collect();
-            format!("  {}", cells.join("  ")).trim_end().to_owned()
-        })
-        .collect();
-    lines.join("\n")
 }
 
 /// Tells GitHub's runner to cover these texts in the log, before anything can print them.
@@ -325,7 +345,7 @@ mod tests {
 
     #[test]
     fn a_denial_shows_what_failed_and_what_to_paste() {
-        insta::assert_snapshot!(denial(&refusal()), @r"
+        insta::assert_snapshot!(denial(&refusal(), None), @r"
         denied: fact `ref` is `refs/heads/dev` (policy.condition, request req_1)
 
           policy        fact  expected         actual
@@ -354,7 +374,7 @@ mod tests {
             actual: hostile.into(),
             hint: Some(hostile.to_owned()),
         }];
-        let text = denial(&refusal);
+        let text = denial(&refusal, Some(40));
         assert!(
             text.bytes().all(|byte| matches!(byte, b' '..=b'~' | b'\n')),
             "{text:?}"
@@ -364,14 +384,15 @@ mod tests {
     #[test]
     fn the_way_out_of_a_replay_fits_what_the_steps_share() {
         insta::assert_snapshot!(way_out(None), @r"
-        This job's token was already used for this credential, and can be used for it once.
-        Its steps can share one login, but no folder is known for it: set HALLPASS_JOB_DIR in every step to
-        a folder that only this job can read, and use `hallpass get` or `hallpass exec --keep` in each.
+        An ID token can be used once for each credential.
+        The steps of a job can share one login, but no folder is known for it: name one that only this
+        job can read in every step, with `--job-dir DIR` or HALLPASS_JOB_DIR, and use `hallpass get` or
+        `hallpass exec --keep` in each.
         ");
         insta::assert_snapshot!(way_out(Some(Path::new("/job/hallpass-0"))), @r"
-        This job's token was already used for this credential, and can be used for it once.
-        Its steps share one login if each uses `hallpass get` or `hallpass exec --keep` with the same options,
-        as the same user, and sees the same folder `/job/hallpass-0`. A login that has ended is not reissued.
+        An ID token can be used once for each credential.
+        The steps of this job share one login if each uses `hallpass get` or `hallpass exec --keep` with the
+        same options, as the same user, and sees the same folder `/job/hallpass-0`. A login that has ended is not reissued.
         ");
     }
 

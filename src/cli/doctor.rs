@@ -1,30 +1,43 @@
 //! `hallpass doctor`: checks a job's setup step by step.
 
+use std::time::Duration;
+
 use serde_json::{Value as Json, json};
 
-use super::broker::{BrokerArgs, block_on, failure};
+use super::broker::{BrokerArgs, block_on, conditions, failure};
 use super::job::provider_of as provider_of_claims;
 use super::{Failure, GREEN, Output, RED, Terminal};
-use crate::client::{Client, ClientError, Environment, IdToken, Source};
+use crate::client::{Ask, Client, ClientError, Environment, IdToken, Source};
 use crate::policy::decide::when_block;
 use crate::provider::{self, Fact, Facts, Provider, Reader};
 use crate::text::escape;
 use crate::token::json::{self, Object};
-use crate::wire::Offers;
+use crate::wire::{Offers, Refusal};
+use crate::yaml::duration;
 
 /// Checks a job's setup step by step, and prints how to fix what fails
 ///
 /// Prints the IDs for a policy (such as `repository_id` and `owner_id`) and a `when:` block to paste.
-/// Requests no credential and never prints the token. Exit code 4 if a check fails.
+/// With CREDENTIAL it also says whether this job may have that credential, and if not, which conditions
+/// fail. Requests no credential, leaves the job's token unused and never prints it. Exit code 4 if a
+/// check fails.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:
-  hallpass doctor --broker https://hallpass.example")]
+#[command(after_help = "Examples:
+  hallpass doctor --broker https://hallpass.example
+  hallpass doctor shop-db/migrate")]
 pub struct Args {
+    /// A credential that this job should get, e.g. `shop-db/migrate`
+    #[arg(value_name = "CREDENTIAL", value_parser = name)]
+    credential: Option<String>,
     /// Output format
     #[arg(long, value_enum, default_value_t)]
     output: Output,
     #[command(flatten)]
     broker: BrokerArgs,
+}
+
+fn name(text: &str) -> Result<String, ClientError> {
+    Ask::new(text).map(|ask| ask.credential)
 }
 
 /// Runs the command.
@@ -61,11 +74,11 @@ async fn examine(args: &Args, report: &mut Report) {
     report.note("CI", source.map_err(text));
     // Without the broker's name confirmed there is no token to look at (T-108).
     if report.steps.iter().all(|(_, outcome)| outcome.is_ok()) {
-        examine_token(&client, report).await;
+        examine_token(args, &client, report).await;
     }
 }
 
-async fn examine_token(client: &Client, report: &mut Report) {
+async fn examine_token(args: &Args, client: &Client, report: &mut Report) {
     let token = match client.token().await {
         Ok(token) => token,
         Err(error) => return report.note("ID token", Err(text(error))),
@@ -77,7 +90,33 @@ async fn examine_token(client: &Client, report: &mut Report) {
         Err(problem) => report.note("claims", Err(problem)),
     }
     let available = client.available().await.map_err(text);
-    report.note("policies", available.and_then(|offers| offered(&offers)));
+    let policies = available.as_ref().map_err(Clone::clone);
+    report.note("policies", policies.and_then(offered));
+    if let Some(credential) = &args.credential {
+        let explained = client.explain(credential).await;
+        let explained = explained.map_err(text).and_then(|explanation| {
+            if explanation.permitted {
+                return Ok(granted(credential, available.as_ref().ok()));
+            }
+            let refused = explanation.refusal.as_ref().map(ToString::to_string);
+            report.refusal = explanation.refusal;
+            Err(format!(
+                "this job may not have `{credential}`: {}",
+                refused.as_deref().unwrap_or("the broker does not say why")
+            ))
+        });
+        report.note("credential", explained);
+    }
+}
+
+fn granted(credential: &str, offers: Option<&Offers>) -> String {
+    let mut offers = offers.into_iter().flat_map(|offers| &offers.credentials);
+    let by = offers.find(|offer| offer.credential == credential);
+    let by = by.map_or(String::new(), |offer| {
+        let life = duration::print(Duration::from_secs(offer.ttl));
+        format!(" for {life}, by policy {}", escape(&offer.policy))
+    });
+    format!("this job may have `{credential}`{by}")
 }
 
 /// The token's own times show whether this machine's clock is right; the broker's leeway is 30 s.
@@ -140,6 +179,8 @@ fn text(error: ClientError) -> String {
 
 #[derive(Debug, Default)]
 struct Report {
+    /// Why the job may not have the credential.
+    refusal: Option<Refusal>,
     /// Each check with what it found, or with what is wrong.
     steps: Vec<(&'static str, Result<String, String>)>,
     facts: Option<Facts>,
@@ -159,10 +200,18 @@ impl Report {
             let step = format!("{style}{mark}{style:#}  {check:<14}  {said}");
             out.prose_under(&step, HANG);
         }
+        let failed = self.refusal.iter();
+        let failed: Vec<_> = failed
+            .flat_map(|refusal| &refusal.failed_conditions)
+            .collect();
+        if !failed.is_empty() {
+            out.line("\nThe conditions that fail:\n");
+            out.table(&conditions(failed));
+        }
         let Some(facts) = &self.facts else {
             return;
         };
-        out.line("\nThe ids, which stay when a repository or its owner is renamed:\n");
+        out.line("\nThe IDs, which stay when a repository or its owner is renamed:\n");
         for fact in IDS {
             if let Some(value) = facts.text(fact) {
                 out.line(&format!("  {:<18} \"{}\"", fact.name(), escape(value)));
@@ -187,7 +236,8 @@ impl Report {
                 Some((fact.name().to_owned(), value.into()))
             })
             .collect();
-        json!({ "checks": steps, "ids": ids, "when": self.facts.as_ref().map(when_block) })
+        let when = self.facts.as_ref().map(when_block);
+        json!({ "checks": steps, "ids": ids, "when": when, "refusal": self.refusal })
     }
 }
 

@@ -10,7 +10,9 @@ use tokio::sync::mpsc;
 use self::child::Child;
 use self::files::{FileArg, Files, Renewals, not_renewed};
 use self::signals::Signals;
-use super::broker::{BrokerArgs, block_on, failure_of_exchange, mask, quoted, warn_of_rivals};
+use super::broker::{
+    BrokerArgs, JobArgs, block_on, failure_of_exchange, mask, quoted, warn_of_rivals,
+};
 use super::get::database_ca;
 use super::inputs::InputArgs;
 use super::wanted::{self, Wanted, check_prefixes, offers};
@@ -80,6 +82,8 @@ pub struct Args {
     #[command(flatten)]
     inputs: InputArgs,
     #[command(flatten)]
+    job: JobArgs,
+    #[command(flatten)]
     broker: BrokerArgs,
 }
 
@@ -88,7 +92,7 @@ pub struct Args {
 /// # Errors
 /// The command's own exit code, or why it was not started.
 pub fn run(args: &Args, out: &mut Terminal) -> Result<(), Failure> {
-    let environment = Environment::of_this_process();
+    let environment = args.job.environment()?;
     check_prefixes(&args.credentials)?;
     let program = find_program(&args.command, &environment, out)?;
     let files = Files::new(&args.files, &args.credentials)?;

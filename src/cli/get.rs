@@ -8,14 +8,14 @@ use std::path::{Path, PathBuf};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use nix::fcntl::OFlag;
 
-use super::broker::{BrokerArgs, block_on, failure_of_exchange, mask, warn_of_rivals};
+use super::broker::{BrokerArgs, JobArgs, block_on, failure_of_exchange, mask, warn_of_rivals};
 use super::inputs::InputArgs;
 use super::wanted::{self, Wanted, not_offered_first, offers};
 use super::{Failure, Terminal};
 use crate::client::format::{self, FORMATS, Format, GITHUB_ENV, Options, Prefix, Surroundings};
 use crate::client::{
-    Ask, Client, Environment, FileError, Obtained, Received, Sharing, ca_file, check_target,
-    read_own, write_private,
+    Ask, Client, FileError, Obtained, Received, Sharing, ca_file, check_target, read_own,
+    write_private,
 };
 use crate::secret::Secret;
 use crate::text::escape;
@@ -24,20 +24,20 @@ use crate::yaml::duration;
 /// Fetches credentials and prints them, or writes them to a file
 ///
 /// Several credentials are printed together, or not at all: if one is refused, `get` revokes the others.
-/// The formats `json`, `env` and `dotenv` hold several; for the last two, each needs a PREFIX, which
-/// stands before the names of its variables. --ttl, --scope and --input apply to each.
+/// `json` and the formats of variables hold several; for variables, each needs a PREFIX, which
+/// stands before their names. --ttl, --scope and --input apply to each.
 ///
 /// A later step of the job that sends the same request gets the same login until the job's token
-/// expires. The steps share state in the runner's temporary folder on GitHub and GitLab. On other CIs,
-/// set `HALLPASS_JOB_DIR` to a folder that only this job can read. If the login cannot be delivered,
-/// `get` revokes it.
+/// expires. The steps share state in the runner's temporary folder on GitHub, GitLab, Azure and Jenkins.
+/// On other CIs, name a folder that only this job can read with --job-dir or `HALLPASS_JOB_DIR`. If the
+/// login cannot be delivered, `get` revokes it.
 ///
 /// On GitHub the runner masks the secret in the job's log, but not in files, artifacts or caches. Other
 /// CIs cannot mask values that are created during a job: use --out or `hallpass exec` there instead of
 /// printing.
 ///
 /// libpq variables set for another server, such as PGSERVICE and PGHOSTADDR, would override the
-/// login's. --format env unsets them; other formats and --github-env print a warning.
+/// login's. `env`, `fish` and `powershell` unset them; other formats and --github-env print a warning.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   login=$(hallpass get shop-db/migrate --format env) && eval \"$login\" &&
@@ -52,7 +52,7 @@ pub struct Args {
     #[arg(value_name = "CREDENTIAL", required = true, value_parser = wanted::parse)]
     credentials: Vec<Wanted>,
     /// Output format
-    #[arg(long, value_name = "FORMAT", default_value = "json", value_parser = formats(), hide_possible_values = true, long_help = formats_help())]
+    #[arg(long, visible_alias = "output", value_name = "FORMAT", default_value = "json", value_parser = formats(), hide_possible_values = true, long_help = formats_help())]
     format: &'static Format,
     /// Request a shorter lifetime than the policy grants, e.g. `10m`
     #[arg(long, value_name = "TIME", value_parser = ttl)]
@@ -75,6 +75,8 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     database_ca: Option<PathBuf>,
     #[command(flatten)]
+    job: JobArgs,
+    #[command(flatten)]
     broker: BrokerArgs,
 }
 
@@ -83,7 +85,7 @@ pub struct Args {
 /// # Errors
 /// The broker issued no credential, or it cannot be written.
 pub fn run(args: &Args, out: &mut Terminal) -> Result<(), Failure> {
-    let client = args.broker.client(Environment::of_this_process())?;
+    let client = args.broker.client(args.job.environment()?)?;
     block_on(get(args, &client, out))
 }
 
@@ -158,7 +160,7 @@ async fn obtain<'a>(
 fn check_several(args: &Args, format: &Format) -> Result<(), Failure> {
     let several = args.credentials.len() > 1;
     let problem = if several && format.join.is_none() {
-        "holds one credential; for several use `json`, `env` or `dotenv`, or one `get` each"
+        "holds one credential; for several use `json`, a format of variables such as `env`, or one `get` each"
     } else if !format.names_variables && args.credentials.iter().any(|one| one.prefix.is_some()) {
         "has no variables that a prefix could name; leave the prefix out"
     } else if several && format.names_variables {
@@ -361,7 +363,7 @@ fn formats() -> impl TypedValueParser<Value = &'static Format> {
 fn formats_help() -> String {
     let lines: Vec<String> = FORMATS
         .iter()
-        .map(|format| format!("{:<10} {}", format.name, format.summary))
+        .map(|format| format!("{:<11} {}", format.name, format.summary))
         .collect();
     format!("Output format:\n{}", lines.join("\n"))
 }

@@ -52,10 +52,20 @@ impl<'a> JobFile<'a> {
 
     fn claims(self, out: &mut Terminal) -> Result<Object, Failure> {
         let (path, bytes) = match self {
-            Self::Claims(path) => (path, read(path)?),
+            Self::Claims(path) => {
+                let bytes = read(path)?;
+                if payload(path, &bytes).is_ok() {
+                    return Err(Failure::Usage(format!(
+                        "`{}` holds a token, expected its claims as JSON; use `--token`",
+                        escape(&path.to_string_lossy())
+                    )));
+                }
+                (path, bytes)
+            }
             Self::Token(path) => {
+                let claims = payload(path, &read(path)?)?;
                 out.error_report("The token was only decoded: its signature, issuer, audience and times were not checked.");
-                (path, payload(path, &read(path)?)?)
+                (path, claims)
             }
         };
         strict::parse_object(&bytes, &strict::Limits::default())

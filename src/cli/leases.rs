@@ -12,7 +12,9 @@ use crate::broker::root_keys;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Settings;
 use crate::credential::Revoked;
-use crate::credential::target::{LeaseRecord, Leftover, Listed, Target, Targets, With};
+use crate::credential::target::{
+    LeaseRecord, Leftover, Listed, SweepReport, Target, Targets, With,
+};
 use crate::lease::{LeaseContents, LeaseName};
 use crate::text::{count, escape};
 
@@ -56,6 +58,9 @@ struct ListArgs {
 struct RevokeArgs {
     /// The login, as `leases list` shows it
     login: String,
+    /// Output format
+    #[arg(long, value_enum, default_value_t)]
+    output: Output,
     #[command(flatten)]
     common: Common,
 }
@@ -68,6 +73,9 @@ struct RevokeArgs {
 #[command(after_help = "Example, in cron, for when no broker runs:
   hallpass leases sweep --config /etc/hallpass/hallpass.yaml")]
 struct SweepArgs {
+    /// Output format
+    #[arg(long, value_enum, default_value_t)]
+    output: Output,
     #[command(flatten)]
     common: Common,
 }
@@ -295,11 +303,25 @@ async fn revoke(args: &RevokeArgs, out: &mut Terminal) -> Result<(), Failure> {
     };
     let recorded = record.end_operation(operation.of_revocation(&ended)).await;
     let recorded = recorded.and(record.close().await);
+    let is_text = args.output == Output::Text;
+    if let (false, Ok(revoked)) = (is_text, &ended) {
+        let state = match revoked {
+            Revoked::Gone if !is_there => "unknown",
+            Revoked::Gone => "gone",
+            Revoked::Closed => "closed",
+            Revoked::Pending => "pending",
+        };
+        let document = json!({
+            "target": target, "login": args.login, "revocation": state, "reason": why,
+        });
+        out.json(&document.to_string());
+    }
     let printed = match ended {
         Ok(Revoked::Gone) if !is_there => Err(Failure::Findings(format!(
             "no such lease: target `{target}` has no login `{}`; it has ended or never existed; `hallpass leases list` lists the current ones",
             args.login
         ))),
+        Ok(Revoked::Gone | Revoked::Closed) if !is_text => Ok(()),
         Ok(Revoked::Gone) => {
             out.prose(&format!("{} is gone from {target}", args.login));
             Ok(())
@@ -330,20 +352,16 @@ async fn sweep(args: &SweepArgs, out: &mut Terminal) -> Result<(), Failure> {
     let names: Vec<String> = targets.names().map(str::to_owned).collect();
     let mut down = Vec::new();
     let mut left = 0_usize;
+    let mut swept_targets = Vec::new();
     for name in &names {
         let operation = record.begin_operation("leases sweep", name, None).await?;
         let swept = targets.sweep(name).await;
         record.end_operation(operation.of_sweep(&swept)).await?;
         match swept {
             Ok(report) => {
-                out.prose(&format!(
-                    "{name}: {} removed, {} left, {} without a login ended",
-                    report.removed.len(),
-                    report.left.len(),
-                    count(report.ghosts, "session")
-                ));
-                for (login, reason) in &report.left {
-                    out.prose(&format!("  {} stays: {}", escape(login), escape(reason)));
+                match args.output {
+                    Output::Text => print_swept(name, &report, out),
+                    Output::Json => swept_targets.push(swept_json(name, &report)),
                 }
                 left = left.saturating_add(report.left.len());
             }
@@ -351,6 +369,10 @@ async fn sweep(args: &SweepArgs, out: &mut Terminal) -> Result<(), Failure> {
         }
     }
     record.close().await?;
+    if args.output == Output::Json {
+        let document = json!({ "targets": swept_targets, "unreachable": down });
+        out.json(&document.to_string());
+    }
     match (down.is_empty(), left) {
         (true, 0) => Ok(()),
         (true, left) => Err(Failure::Findings(format!(
@@ -359,4 +381,27 @@ async fn sweep(args: &SweepArgs, out: &mut Terminal) -> Result<(), Failure> {
         ))),
         (false, _) => Err(Failure::Unreachable(down.join("; "))),
     }
+}
+
+fn print_swept(name: &str, report: &SweepReport, out: &mut Terminal) {
+    out.prose(&format!(
+        "{name}: {} removed, {} left, {} without a login ended",
+        report.removed.len(),
+        report.left.len(),
+        count(report.ghosts, "session")
+    ));
+    for (login, reason) in &report.left {
+        out.prose(&format!("  {} stays: {}", escape(login), escape(reason)));
+    }
+}
+
+fn swept_json(name: &str, report: &SweepReport) -> Value {
+    let left = report.left.iter();
+    let left = left.map(|(login, reason)| json!({ "login": login, "reason": reason }));
+    json!({
+        "target": name,
+        "removed": report.removed,
+        "left": left.collect::<Vec<_>>(),
+        "sessions_without_login": report.ghosts,
+    })
 }

@@ -1,6 +1,6 @@
 //! `hallpass list`: what this job may have.
 
-use super::broker::{BrokerArgs, block_on, failure, table};
+use super::broker::{BrokerArgs, block_on, failure};
 use super::{Failure, Output, Terminal};
 use crate::client::Environment;
 use crate::text::escape;
@@ -45,7 +45,7 @@ fn print(available: &Offers, out: &mut Terminal) {
     let header = ["CREDENTIAL", "KIND", "LIFE", "POLICY", "SCOPES", "PURPOSE"];
     let mut rows = vec![header.map(str::to_owned).to_vec()];
     rows.extend(available.credentials.iter().map(row));
-    out.line(&table(&rows));
+    out.table(&rows);
 }
 
 fn row(offer: &Offer) -> Vec<String> {

@@ -39,6 +39,7 @@ pub mod man;
 pub mod policy;
 pub mod revoke;
 pub mod serve;
+mod table;
 pub mod target;
 mod version;
 mod wanted;

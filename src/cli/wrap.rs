@@ -7,6 +7,7 @@ use std::os::fd::AsFd;
 use terminal_size::{Width, terminal_size_of};
 
 use super::Terminal;
+use super::table::table;
 
 impl Terminal {
     /// A line of prose. What is to be copied, and what stands in columns, is a [`line`](Self::line).
@@ -20,6 +21,11 @@ impl Terminal {
             Some(width) => self.line(&wrap(text, width, hang)),
             None => self.line(text),
         }
+    }
+
+    /// A table, as wide as the terminal at most.
+    pub(super) fn table(&mut self, rows: &[Vec<String>]) {
+        self.line(&table(rows, columns(io::stdout())));
     }
 
     /// Prose with blocks in it, such as findings.
@@ -55,7 +61,7 @@ fn wrap_prose(text: &str, width: usize) -> String {
 }
 
 /// The width of the stream, if it is a terminal.
-fn columns(stream: impl AsFd) -> Option<usize> {
+pub(super) fn columns(stream: impl AsFd) -> Option<usize> {
     terminal_size_of(stream).map(|(Width(columns), _)| usize::from(columns))
 }
 
@@ -64,7 +70,7 @@ fn indent_of(text: &str) -> usize {
 }
 
 /// One line in as many as it needs, the further ones under `hang` spaces.
-fn wrap(line: &str, width: usize, hang: usize) -> String {
+pub(super) fn wrap(line: &str, width: usize, hang: usize) -> String {
     let mut out = String::new();
     let mut column = 0_usize;
     for piece in pieces(line) {

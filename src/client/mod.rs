@@ -13,7 +13,7 @@ use url::form_urlencoded;
 use crate::clock::Clock;
 use crate::secret::Secret;
 use crate::text::escape;
-use crate::wire::{LONGEST_NAME, LeaseState, Offers, RevokeAnswer};
+use crate::wire::{Explanation, LONGEST_NAME, LeaseState, Offers, RevokeAnswer};
 
 mod address;
 mod answer;
@@ -221,6 +221,17 @@ impl Client {
         let deadline = self.connection.deadline(self.patience);
         let token = self.token_until(deadline).await?;
         self.offers(&token, deadline).await
+    }
+
+    /// Whether the job may have a credential, and why not, as the broker explains it. No token is used.
+    ///
+    /// # Errors
+    /// As [`obtain`](Self::obtain), but for a denial, which is an explanation.
+    pub async fn explain(&self, credential: &str) -> Result<Explanation, ClientError> {
+        let deadline = self.connection.deadline(self.patience);
+        let token = self.token_until(deadline).await?;
+        let body = Secret::new(serde_json::json!({ "credential": credential }).to_string());
+        parse_json(&self.post_explain(body, &token, deadline).await?)
     }
 
     /// Ends a lease before its time (RFC 7009).

@@ -1,7 +1,7 @@
 //! A credential, with the key pair that this side makes for it where it is an SSH certificate.
 
 use super::answer::Received;
-use super::connection::{Deadline, Request};
+use super::connection::{Answer, Deadline, Request};
 use super::error::ClientError;
 use super::format::Format;
 use super::kept::StateFile;
@@ -97,10 +97,19 @@ impl Client {
         deadline: Deadline,
     ) -> Result<Offers, ClientError> {
         let body = Secret::new("{}".to_owned());
+        parse_json(&self.post_explain(body, token, deadline).await?)
+    }
+
+    pub(super) async fn post_explain(
+        &self,
+        body: Secret<String>,
+        token: &IdToken,
+        deadline: Deadline,
+    ) -> Result<Answer, ClientError> {
         let url = self.broker.route("/api/explain");
         let request = Request::post(BROKER, url, "application/json", body)
             .secret_header("authorization", &format!("Bearer {}", token.expose()))?;
-        parse_json(&success(self.connection.send(&request, deadline).await?)?)
+        success(self.connection.send(&request, deadline).await?)
     }
 
     /// The token that an earlier step used for the same ask, where the CI makes a new one each time.

@@ -7,6 +7,7 @@ mod exec_file;
 mod generated;
 mod help;
 mod init;
+mod job_file;
 mod keys;
 mod list;
 mod output;

@@ -9,6 +9,7 @@ mod github;
 mod gitlab;
 pub(crate) mod handed_over;
 mod hostile;
+mod job_dir;
 mod kept;
 pub(crate) mod real;
 mod tls;

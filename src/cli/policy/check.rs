@@ -7,7 +7,7 @@ use clap::ValueEnum;
 use serde_json::json;
 
 use super::edit::{Change, difference};
-use super::{must_be_folder, nothing_in, report};
+use super::{check_folder, nothing_in, other_folder, report};
 use crate::cli::{Failure, Terminal};
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::Settings;
@@ -73,7 +73,7 @@ pub(super) fn run(args: &Args, out: &mut Terminal) -> Result<(), Failure> {
     if let Some(id) = &args.explain {
         return explain(id, out);
     }
-    must_be_folder(&args.dir)?;
+    check_folder(&args.dir)?;
     let options = options(args)?;
     if args.fix {
         fix(args, &options, out)?;
@@ -116,8 +116,9 @@ pub(super) fn run(args: &Args, out: &mut Terminal) -> Result<(), Failure> {
     }
     if found.has_errors() {
         return Err(Failure::Findings(format!(
-            "the policies in `{}` cannot be served as they are",
-            args.dir.display()
+            "the policies in `{}` cannot be served as they are{}",
+            args.dir.display(),
+            other_folder(&args.dir)
         )));
     }
     Ok(())

@@ -30,6 +30,7 @@ pub(super) struct Args {
     /// A file with the claims as JSON; `-` reads standard input
     #[arg(
         long,
+        visible_alias = "from-claims",
         value_name = "FILE",
         required_unless_present = "token",
         conflicts_with = "token"
@@ -37,7 +38,7 @@ pub(super) struct Args {
     claims: Option<PathBuf>,
     /// A file with a token, whose claims are read without verifying anything; `-` reads standard
     /// input
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, visible_alias = "from-token", value_name = "FILE")]
     token: Option<PathBuf>,
     /// The requested lifetime, e.g. `10m`; default: the grant's `ttl`
     #[arg(long)]

@@ -46,25 +46,42 @@ fn nothing_in(dir: &Path, set: &PolicySet) -> Option<Diagnostics> {
     set.is_empty().then(|| Diagnostics::new(vec![found]))
 }
 
-/// A path that is no folder is a slip on the command line rather than a finding.
-fn must_be_folder(dir: &Path) -> Result<(), Failure> {
-    let shown = escape(&dir.display().to_string());
-    match dir.is_dir() {
-        true => Ok(()),
-        false => Err(Failure::Local(format!(
-            "`{shown}` is not a folder of policies"
-        ))),
+/// Whether `dir` is a folder.
+fn check_folder(dir: &Path) -> Result<(), Failure> {
+    if !dir.is_dir() {
+        let shown = escape(&dir.display().to_string());
+        return Err(Failure::Local(format!(
+            "`{shown}` is not a folder of policies; name one, such as `policies`"
+        )));
+    }
+    Ok(())
+}
+
+/// What to do if the folder of the settings was named instead of the one of the policies.
+fn other_folder(dir: &Path) -> String {
+    let policies = dir.join("policies");
+    if dir.join("hallpass.yaml").is_file() && policies.is_dir() {
+        format!(
+            "; it holds a broker's settings, `hallpass.yaml`: its policies are in `{}`",
+            policies.display()
+        )
+    } else {
+        String::new()
     }
 }
 
 /// The policies of a folder, or a failure after its errors are printed.
 fn load(dir: &Path, out: &mut Terminal) -> Result<PolicySet, Failure> {
-    must_be_folder(dir)?;
+    check_folder(dir)?;
     let loaded = PolicySet::load(dir).map(|loaded| loaded.set);
     let set = loaded.and_then(|set| nothing_in(dir, &set).map_or(Ok(set), Err));
     set.map_err(|errors| {
         out.error_report(&errors.render(true));
-        Failure::Findings(format!("the policies in `{}` do not load", dir.display()))
+        Failure::Findings(format!(
+            "the policies in `{}` do not load{}",
+            dir.display(),
+            other_folder(dir)
+        ))
     })
 }
 

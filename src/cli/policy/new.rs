@@ -31,13 +31,14 @@ pub(super) struct Args {
     /// input
     #[arg(
         long,
+        visible_alias = "token",
         value_name = "FILE",
         required_unless_present = "from_claims",
         conflicts_with = "from_claims"
     )]
     from_token: Option<PathBuf>,
     /// A file with the claims of a token as JSON; `-` reads standard input
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, visible_alias = "claims", value_name = "FILE")]
     from_claims: Option<PathBuf>,
     /// The name of the policy; default: the credential's name
     #[arg(long)]

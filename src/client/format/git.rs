@@ -63,6 +63,6 @@ mod tests {
 
     #[test]
     fn a_login_is_refused() {
-        insta::assert_snapshot!(refusal(&FORMAT, &login()), @"format `git` needs member `token`, which `shop-db/migrate`, a PostgreSQL login, does not have: use one of `json`, `env`, `dotenv`, `url`, `pgpass`");
+        insta::assert_snapshot!(refusal(&FORMAT, &login()), @"format `git` needs member `token`, which `shop-db/migrate`, a PostgreSQL login, does not have: use one of `json`, `env`, `fish`, `powershell`, `dotenv`, `url`, `pgpass`, `pg-service`");
     }
 }

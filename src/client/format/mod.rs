@@ -9,12 +9,15 @@ use crate::secret::Secret;
 mod docker;
 mod dotenv;
 mod env;
+mod fish;
 mod git;
 mod github_env;
 mod json;
 mod kube_exec;
 mod libpq;
+mod pg_service;
 mod pgpass;
+mod powershell;
 mod ssh;
 mod url;
 mod variables;
@@ -26,9 +29,12 @@ pub use variables::{Prefix, Variable, rivals, variables};
 pub const FORMATS: &[Format] = &[
     json::FORMAT,
     env::FORMAT,
+    fish::FORMAT,
+    powershell::FORMAT,
     dotenv::FORMAT,
     url::FORMAT,
     pgpass::FORMAT,
+    pg_service::FORMAT,
     docker::FORMAT,
     kube_exec::FORMAT,
     git::FORMAT,

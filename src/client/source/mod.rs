@@ -52,7 +52,7 @@ pub fn find(
             .copied()
             .find(|source| source.is_here(environment))
             .ok_or_else(|| SourceError::Missing {
-                fix: "no CI was found here: neither GITHUB_ACTIONS nor GITLAB_CI is `true`; elsewhere set HALLPASS_ID_TOKEN or HALLPASS_ID_TOKEN_FILE to an ID token for the broker".to_owned(),
+                fix: "no CI was found here: neither GITHUB_ACTIONS nor GITLAB_CI is `true`; on another CI, set HALLPASS_ID_TOKEN or HALLPASS_ID_TOKEN_FILE to an ID token for the broker; people cannot sign in yet: to try hallpass on this machine, run `hallpass dev`".to_owned(),
             }),
     }
 }

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
-use std::fmt;
-use std::path::PathBuf;
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+use std::{fmt, io};
 
 /// The variables of one process. Read once; tests make their own.
 #[derive(Clone, Default)]
@@ -62,10 +64,27 @@ impl Environment {
         self.get("GITLAB_CI") == Some("true")
     }
 
+    /// Names the folder of the job, for this process and the command that it starts.
+    pub fn set_job_folder(&mut self, folder: &Path) {
+        self.0.insert(JOB_DIR.into(), folder.into());
+    }
+
+    /// Makes the folder of the job where a runner leaves that to the job.
+    ///
+    /// # Errors
+    /// It cannot be made.
+    pub fn make_job_folder(&self) -> io::Result<()> {
+        let folder = self.path(JOB_DIR).or_else(|| self.of_jenkins());
+        folder.map_or(Ok(()), |folder| {
+            let mut builder = DirBuilder::new();
+            builder.recursive(true).mode(0o700).create(folder)
+        })
+    }
+
     /// A folder that lives as long as the job: the runner's own temporary folder, not `/tmp`.
     #[must_use]
     pub fn job_folder(&self) -> Option<PathBuf> {
-        if let Some(folder) = self.path("HALLPASS_JOB_DIR") {
+        if let Some(folder) = self.path(JOB_DIR) {
             return Some(folder);
         }
         if self.is_github() {
@@ -77,7 +96,17 @@ impl Environment {
             folder.push(".tmp");
             return Some(folder.into());
         }
-        None
+        if self.get("TF_BUILD") == Some("True") {
+            // Azure Pipelines: the agent empties it after each job.
+            return self.path("AGENT_TEMPDIRECTORY");
+        }
+        self.of_jenkins()
+    }
+
+    /// Outlives the build, and may not exist yet. It is not archived and not part of the checkout.
+    fn of_jenkins(&self) -> Option<PathBuf> {
+        self.get("JENKINS_URL")
+            .and_then(|_| self.path("WORKSPACE_TMP"))
     }
 }
 
@@ -98,6 +127,8 @@ impl fmt::Debug for Environment {
         f.debug_set().entries(self.0.keys()).finish()
     }
 }
+
+const JOB_DIR: &str = "HALLPASS_JOB_DIR";
 
 #[cfg(test)]
 mod tests {

@@ -1,6 +1,6 @@
 //! `hallpass doctor`: the first step that fails is named, and the ids a policy wants are printed.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::client::fake::{Fake, PASSWORD, Reply, stdout, told};
 use crate::support::leaks::Observed as _;
@@ -23,7 +23,7 @@ fn a_healthy_job_sees_its_ids_and_a_block_to_paste() {
     ok    ID token        for `http://broker`
     ok    policies        this job may have shop-db/migrate
 
-    The ids, which stay when a repository or its owner is renamed:
+    The IDs, which stay when a repository or its owner is renamed:
 
       owner_id           "48213377"
       repository_id      "702114589"
@@ -88,9 +88,69 @@ fn a_job_without_grants_is_a_finding_with_its_block() {
     );
     let output = fake.on_github(&["doctor", "--output", "json"]).observed();
     assert_eq!(output.status.code(), Some(4), "{}", told(&output));
-    let document: serde_json::Value = serde_json::from_str(&stdout(&output)).unwrap();
+    let document: Value = serde_json::from_str(&stdout(&output)).unwrap();
     assert_eq!(document["ids"]["repository_id"], "702114589");
     assert!(document["when"].as_str().unwrap().starts_with("when:\n"));
     let checks = document["checks"].as_array().unwrap();
     assert_eq!(checks.last().unwrap()["passed"], false);
+}
+
+/// The token is looked at, and not used.
+#[test]
+fn a_credential_that_the_job_may_not_have_shows_the_conditions_that_fail() {
+    let explanation = json!({
+        "permitted": false, "error": "access_denied", "reason": "policy.conditions",
+        "error_description": "fact `ref` is `refs/heads/main`", "request_id": "req_1",
+        "failed_conditions": [{
+            "policy": "shop-read", "fact": "ref",
+            "expected": "refs/heads/prod", "actual": "refs/heads/main",
+        }],
+    });
+    let offers = json!({ "credentials": [{
+        "credential": "shop-db/migrate", "kind": "postgres", "policy": "shop-migrate", "ttl": 900,
+    }] });
+    let fake = Fake::start();
+    let doctor = |arguments: &[&str]| {
+        fake.next("/api/explain", Reply::json(200, &offers));
+        fake.next("/api/explain", Reply::json(200, &explanation));
+        fake.on_github(&[&["doctor", "shop-db/read"], arguments].concat())
+            .observed()
+    };
+    let output = doctor(&[]);
+    assert_eq!(output.status.code(), Some(4), "{}", told(&output));
+    let text = stdout(&output);
+    let from = text.find("FAIL").unwrap();
+    let to = text.find("\nThe IDs").unwrap();
+    insta::assert_snapshot!(text[from..to], @"
+    FAIL  credential      this job may not have `shop-db/read`: fact `ref` is `refs/heads/main` (policy.conditions, request req_1)
+
+    The conditions that fail:
+
+      policy     fact  expected         actual
+      shop-read  ref   refs/heads/prod  refs/heads/main
+    ");
+    let json: Value = serde_json::from_str(&stdout(&doctor(&["--output", "json"]))).unwrap();
+    assert_eq!(json["refusal"]["failed_conditions"][0]["fact"], "ref");
+    let mut names: Vec<&String> = json["ids"].as_object().unwrap().keys().collect();
+    names.sort();
+    assert_eq!(names, ["owner_id", "repository_id"]);
+    assert!(fake.asked("/token").is_empty());
+}
+
+#[test]
+fn a_credential_that_the_job_may_have_is_named_with_its_policy_and_life() {
+    let fake = Fake::start();
+    let offers = json!({ "credentials": [{
+        "credential": "shop-db/migrate", "kind": "postgres", "policy": "shop-migrate", "ttl": 900,
+    }] });
+    fake.next("/api/explain", Reply::json(200, &offers));
+    fake.next(
+        "/api/explain",
+        Reply::json(200, &json!({ "permitted": true })),
+    );
+    let output = fake.on_github(&["doctor", "shop-db/migrate"]).observed();
+    assert_eq!(output.status.code(), Some(0), "{}", told(&output));
+    let said =
+        "ok    credential      this job may have `shop-db/migrate` for 15m, by policy shop-migrate";
+    assert!(stdout(&output).contains(said), "{}", told(&output));
 }

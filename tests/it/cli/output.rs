@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use hallpass::rootkey::RootKey;
 use serde_json::json;
 
-use crate::client::fake::{Fake, stderr, told};
+use crate::client::fake::{Fake, Reply, stderr, told};
 use crate::client::handed_over::{closed_pipe, full_disk, in_shell};
 use crate::support::broker::write_root_key;
 use crate::support::leaks::Observed as _;
@@ -241,6 +241,76 @@ fn findings_fit_the_terminal() {
         assert!(text.lines().count() > 2, "{text}");
         for line in text.lines() {
             assert!(line.chars().count() <= 60, "{arguments}: {line:?}");
+        }
+    }
+}
+
+/// Tables, refusals and reports about a job, on a terminal of 80 columns.
+#[test]
+fn what_a_job_reads_fits_80_columns() {
+    let long = "one two three four five six seven eight nine ten eleven twelve thirteen fourteen";
+    let offers = json!({ "credentials": [
+        { "credential": "shop-db/migrate", "kind": "postgres", "policy": "shop-migrate", "ttl": 900,
+          "purpose": long },
+        { "credential": "a-credential-of-a-long-name/read", "kind": "postgres", "ttl": 900,
+          "policy": "a-policy-of-a-long-name-as-well", "purpose": long },
+    ] });
+    let refused = json!({
+        "error": "access_denied", "error_description": long, "reason": "policy.conditions",
+        "failed_conditions": [{
+            "policy": "a-policy-of-a-long-name-as-well", "fact": "job_workflow",
+            "expected": "acme/shop/.github/workflows/deploy.yml", "actual": long,
+        }],
+        "when": "when:\n  repository: acme/shop\n",
+    });
+    let mut explained = refused.clone();
+    explained["permitted"] = false.into();
+    for (arguments, next) in [
+        (
+            &["list"][..],
+            vec![("/api/explain", Reply::json(200, &offers))],
+        ),
+        (
+            &["doctor", "x"],
+            vec![
+                ("/api/explain", Reply::json(200, &offers)),
+                ("/api/explain", Reply::json(200, &explained)),
+            ],
+        ),
+        (
+            &["exec", "deploy-api", "--", "true"],
+            vec![
+                ("/api/explain", Reply::json(200, &offers)),
+                ("/token", Reply::json(400, &refused)),
+            ],
+        ),
+    ] {
+        let fake = Fake::start();
+        for (path, reply) in next {
+            fake.next(path, reply);
+        }
+        let inner = fake.on_github(arguments);
+        let words = arguments.join(" ");
+        let command = format!(
+            "stty rows 24 cols 80; {} {words}",
+            env!("CARGO_BIN_EXE_hallpass")
+        );
+        let output = Command::new("script")
+            .args(["-q", "-c", &command, "/dev/null"])
+            .envs(
+                inner
+                    .get_envs()
+                    .filter_map(|(name, value)| Some((name, value?))),
+            )
+            .env("NO_COLOR", "1")
+            .stdin(Stdio::null())
+            .observed();
+        let text = String::from_utf8_lossy(&output.stdout).replace('\r', "");
+        assert!(text.contains("fourteen"), "{text}");
+        // A line of a block to copy is not broken.
+        let is_prose = |line: &&str| !line.starts_with("    job_workflow: {");
+        for line in text.lines().filter(is_prose) {
+            assert!(line.chars().count() <= 80, "{arguments:?}: {line:?}");
         }
     }
 }

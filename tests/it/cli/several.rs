@@ -79,7 +79,7 @@ fn what_fits_one_credential_only_is_refused_before_the_request() {
         assert_eq!(output.status.code(), Some(2), "{}", told(&output));
         stderr(&output)
     };
-    insta::assert_snapshot!(error(&["a", "b", "--format", "url"]), @"hallpass: format `url` holds one credential; for several use `json`, `env` or `dotenv`, or one `get` each");
+    insta::assert_snapshot!(error(&["a", "b", "--format", "url"]), @"hallpass: format `url` holds one credential; for several use `json`, a format of variables such as `env`, or one `get` each");
     insta::assert_snapshot!(error(&["A=a", "A=b", "--format", "env"]), @"hallpass: several credentials need a prefix each, like `SHOP=shop-db/read AUDIT=audit-db/read`");
     insta::assert_snapshot!(error(&["A=a", "b"]), @"hallpass: format `json` has no variables that a prefix could name; leave the prefix out");
     insta::assert_snapshot!(error(&["A=a", "b", "--format", "env", "--prefix", "X"]), @"hallpass: `--prefix` is for a single credential without a prefix of its own; write PREFIX=CREDENTIAL");

@@ -1,11 +1,14 @@
 //! Formats with their real consumers: libpq reads what we wrote, from variables, file and address.
 
 use std::collections::BTreeMap;
-use std::io::{Read as _, Write as _};
+use std::fs;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
+use data_encoding::BASE64;
 use serde_json::json;
 
 use super::fake::{Fake, LEASE, PASSWORD, Reply, login, stderr, stdout, told};
@@ -202,6 +205,167 @@ fn psql_logs_in_with_the_password_file() {
     heard_by_server(&listener, psql);
 }
 
+/// libpq cuts spaces off the end of a line, so this password ends in something else.
+#[test]
+fn psql_logs_in_with_the_service_file() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let fake = Fake::start();
+    let mut answer = login("shop-db/migrate");
+    let credential = &mut answer["hallpass"]["credential"];
+    credential["host"] = "127.0.0.1".into();
+    credential["port"] = listener.local_addr().unwrap().port().into();
+    credential["sslmode"] = "disable".into();
+    credential["password"] = HARD_PASSWORD.trim_end().into();
+    fake.next("/token", Reply::json(200, &answer));
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("services");
+    let inner = "PGSERVICEFILE=\"$0\" PGSERVICE=shop-db/migrate exec env -u PGHOST -u PGPORT -u PGUSER -u PGPASSWORD -u PGDATABASE -u PGSSLMODE psql -c 'select 1'";
+    let wanted = format!("pg-service={}", file.display());
+    let mut exec = fake.on_github(&[
+        "exec",
+        "shop-db/migrate",
+        "--file",
+        &wanted,
+        "--",
+        "sh",
+        "-c",
+        inner,
+    ]);
+    let mut child = exec
+        .arg(&file)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let heard = hear_login(&listener);
+    child.wait().unwrap();
+    assert_eq!(heard.password, HARD_PASSWORD.trim_end());
+    assert_eq!(heard.parameters["user"], "hp_abc1234_x");
+    assert_eq!(heard.parameters["database"], "shop");
+    assert!(!file.exists());
+}
+
+/// Answers HTTP requests until one carries credentials, which it returns.
+fn hear_authorization(listener: &TcpListener) -> String {
+    loop {
+        let (stream, _) = listener.accept().unwrap();
+        let mut reader = BufReader::new(&stream);
+        let mut authorization = None;
+        loop {
+            let mut line = String::new();
+            reader.read_line(&mut line).unwrap();
+            let Some((name, value)) = line.trim().split_once(": ") else {
+                break;
+            };
+            if name.eq_ignore_ascii_case("authorization") {
+                authorization = Some(value.to_owned());
+            }
+        }
+        drop(reader);
+        let answer = "HTTP/1.1 401 No\r\nWWW-Authenticate: Basic realm=\"test\"\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+        (&stream).write_all(answer.as_bytes()).unwrap();
+        if let Some(authorization) = authorization {
+            return authorization;
+        }
+    }
+}
+
+/// What a program that is started with the job's environment sends to a server that wants credentials.
+fn sent_by(
+    fake: &Fake,
+    program: &str,
+    arguments: &[&str],
+    path: Option<&Path>,
+    listener: &TcpListener,
+) -> String {
+    let job = fake.on_github(&[]);
+    let mut command = Command::new(program);
+    command.args(arguments).env_clear().envs(
+        job.get_envs()
+            .filter_map(|(name, value)| Some((name, value?))),
+    );
+    if let Some(path) = path {
+        command.env("PATH", path).env("HOME", path);
+    }
+    let mut child = command
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let heard = hear_authorization(listener);
+    let _ = child.kill();
+    child.wait().unwrap();
+    heard
+}
+
+fn write_program(path: &Path, text: &str) {
+    fs::write(path, text).unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+#[test]
+fn a_registrys_client_logs_in_by_the_credential_helper() {
+    let (fake, folder) = (Fake::start(), tempfile::tempdir().unwrap());
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let registry = listener.local_addr().unwrap().to_string();
+    let hallpass = env!("CARGO_BIN_EXE_hallpass");
+    let helper =
+        format!("#!/bin/sh\n/bin/cat >/dev/null\nexec {hallpass} get deploy-api --format docker\n");
+    write_program(&folder.path().join("docker-credential-hallpass"), &helper);
+    let config = json!({ "credHelpers": { &registry: "hallpass" } });
+    fs::write(folder.path().join("auth.json"), config.to_string()).unwrap();
+    let authfile = folder.path().join("auth.json");
+    let image = format!("docker://{registry}/image:tag");
+    let arguments = [
+        "inspect",
+        "--tls-verify=false",
+        "--authfile",
+        authfile.to_str().unwrap(),
+        &image,
+    ];
+    let skopeo = "/usr/bin/skopeo";
+    let sent = sent_by(&fake, skopeo, &arguments, Some(folder.path()), &listener);
+    let basic = BASE64.encode(b"hallpass:canary.5d2e9c.a07f13");
+    assert_eq!(sent, format!("Basic {basic}"));
+}
+
+/// Debian's kubectl is older than `client.authentication.k8s.io/v1`, so this needs one of another source.
+#[test]
+fn kubectl_sends_the_token() {
+    let (fake, folder) = (Fake::start(), tempfile::tempdir().unwrap());
+    let version = Command::new("kubectl")
+        .args(["version", "--client"])
+        .output();
+    let version = version.map_or(String::new(), |output| stdout(&output));
+    if version.is_empty() || version.contains("v1.20.") {
+        println!("skipped: no kubectl of 1.22 or later in PATH");
+        return;
+    }
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let server = format!("http://{}", listener.local_addr().unwrap());
+    let config = json!({
+        "apiVersion": "v1", "kind": "Config", "current-context": "c",
+        "clusters": [{ "name": "c", "cluster": { "server": server } }],
+        "contexts": [{ "name": "c", "context": { "cluster": "c", "user": "u" } }],
+        "users": [{ "name": "u", "user": { "exec": {
+            "apiVersion": "client.authentication.k8s.io/v1", "interactiveMode": "Never",
+            "command": env!("CARGO_BIN_EXE_hallpass"),
+            "args": ["get", "deploy-api", "--format", "kube-exec"],
+        } } }],
+    });
+    let path = folder.path().join("config");
+    fs::write(&path, config.to_string()).unwrap();
+    let arguments = [
+        "--kubeconfig",
+        path.to_str().unwrap(),
+        "get",
+        "--raw",
+        "/version",
+    ];
+    let sent = sent_by(&fake, "kubectl", &arguments, None, &listener);
+    assert_eq!(sent, "Bearer canary.5d2e9c.a07f13");
+}
+
 #[test]
 fn a_file_is_for_its_owner_alone() {
     let fake = Fake::start();
@@ -213,7 +377,7 @@ fn a_file_is_for_its_owner_alone() {
         .observed();
     assert_eq!(output.status.code(), Some(0), "{}", told(&output));
     assert_eq!(
-        std::fs::metadata(&file).unwrap().permissions().mode() & 0o777,
+        fs::metadata(&file).unwrap().permissions().mode() & 0o777,
         0o600
     );
 }
@@ -244,14 +408,14 @@ fn elsewhere_nothing_is_masked() {
 fn later_steps_on_github_get_the_variables() {
     let fake = Fake::start();
     let file = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(file.path(), "BEFORE=1\n").unwrap();
+    fs::write(file.path(), "BEFORE=1\n").unwrap();
     let output = fake
         .on_github(&["get", "shop-db/migrate", "--github-env", "--prefix", "SHOP"])
         .env("GITHUB_ENV", file.path())
         .observed();
     assert_eq!(output.status.code(), Some(0), "{}", told(&output));
     assert_eq!(stdout(&output), "");
-    let text = std::fs::read_to_string(file.path()).unwrap();
+    let text = fs::read_to_string(file.path()).unwrap();
     assert!(
         text.starts_with("BEFORE=1\nSHOP_PGHOST<<hallpass_"),
         "{text}"
@@ -278,7 +442,7 @@ fn the_databases_ca_is_written_for_libpq() {
         .unwrap();
     assert!(path.starts_with(folder.path().to_str().unwrap()));
     assert_eq!(
-        std::fs::read_to_string(path).unwrap(),
+        fs::read_to_string(path).unwrap(),
         "-----BEGIN CERTIFICATE-----\nx\n"
     );
 }

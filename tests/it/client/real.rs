@@ -168,7 +168,7 @@ fn a_second_use_of_a_token_without_its_key_comes_with_the_way_out() {
         .env("HALLPASS_ID_TOKEN", &token)
         .observed();
     assert_eq!(alone.status.code(), Some(1), "{}", told(&alone));
-    assert!(stderr(&alone).contains("set HALLPASS_JOB_DIR in every step"));
+    assert!(stderr(&alone).contains("with `--job-dir DIR` or HALLPASS_JOB_DIR"));
 }
 
 #[test]
