@@ -121,12 +121,8 @@ impl Head {
     /// The hash of a line.
     #[must_use]
     pub fn of(line: &[u8]) -> Self {
-        let mut head = Self::default();
         let hash = digest::digest(&digest::SHA256, line);
-        for (to, from) in head.0.iter_mut().zip(hash.as_ref()) {
-            *to = *from;
-        }
-        head
+        Self(hash.as_ref().try_into().unwrap_or_default())
     }
 
     /// The `prev` of the first line of a log: 64 zeros.

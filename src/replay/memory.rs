@@ -21,7 +21,7 @@ pub struct MemoryTokens {
     clock: Arc<dyn Clock>,
     capacity: usize,
     started: Timestamp,
-    state: Mutex<Uses>,
+    state: Mutex<TokenTable>,
 }
 
 impl MemoryTokens {
@@ -32,7 +32,7 @@ impl MemoryTokens {
             started: clock.now(),
             clock,
             capacity,
-            state: Mutex::new(Uses::default()),
+            state: Mutex::new(TokenTable::default()),
         }
     }
 
@@ -82,7 +82,7 @@ impl MemoryTokens {
         });
     }
 
-    fn with_state<T>(&self, act: impl FnOnce(&mut Uses) -> T) -> T {
+    fn with_state<T>(&self, act: impl FnOnce(&mut TokenTable) -> T) -> T {
         act(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
@@ -128,7 +128,7 @@ fn full(capacity: usize) -> String {
 }
 
 #[derive(Debug, Default)]
-struct Uses {
+struct TokenTable {
     uses: HashMap<UseKey, Entry>,
     /// By the end of each, so that what has ended is found without looking at the rest.
     ends: BTreeMap<End, UseKey>,
@@ -145,7 +145,7 @@ struct Entry {
     was_repeated: bool,
 }
 
-impl Uses {
+impl TokenTable {
     fn insert(&mut self, first: Use, now: Timestamp, uptime: Duration) -> Taken {
         let taken = first.taken();
         let end = self.end(first.usable_until, now, uptime);
