@@ -1,22 +1,28 @@
-//! `hallpass dev`: the demo's servers, kept running; `hallpass dev token` makes job tokens for them.
+//! `hallpass dev`: the demo's servers, kept running; job tokens for them; an issuer for `serve`.
 
 use std::fs;
+use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use clap::{Subcommand, ValueEnum};
-use data_encoding::BASE64;
-use serde::{Deserialize, Serialize};
+use clap::Subcommand;
 use serde_json::Value;
 
 use super::demo::{Stop, start};
 use super::serve::{LEVELS, start_logging};
 use super::{Failure, Terminal};
-use crate::client::write_private_new;
 use crate::clock::{Clock as _, SystemClock};
-use crate::dev::issuer::{GithubJob, GitlabJob, Issuer, SigningKey, github_claims, gitlab_claims};
+use crate::dev::issuer::{Issuer, OfFolder};
 use crate::dev::stage::Stage;
+use crate::dev::state::{Ci, FILE, State};
 use crate::http::install_panic_hook;
+use crate::provider;
+use crate::text::escape;
+
+mod job;
+
+use job::JobArgs;
 
 /// Runs the demo's servers for experiments, until Ctrl-C
 #[derive(Debug, clap::Args)]
@@ -35,54 +41,74 @@ pub struct Args {
 #[derive(Debug, Subcommand)]
 enum Command {
     Token(TokenArgs),
+    Claims(ClaimsArgs),
+    Issuer(IssuerArgs),
 }
 
-/// Prints a job's ID token, signed by the CI of a running `hallpass dev`
+/// Prints a job's ID token, signed by a running `hallpass dev` or by the issuer of a folder
 ///
 /// Without options it is a push to `main` of acme/shop, without an environment.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:
+#[command(after_help = "Examples:
   hallpass dev token --provider github --repository acme/shop \\
-    --ref refs/heads/main --environment production")]
+    --ref refs/heads/main --environment production
+  hallpass dev token --folder ci")]
 struct TokenArgs {
-    /// The CI provider to simulate
-    #[arg(long, value_enum, default_value_t = Provider::Github)]
-    provider: Provider,
-    /// The repository, or the project on GitLab; acme/shop, or acme-group/reports on GitLab
-    #[arg(long, value_name = "OWNER/NAME")]
-    repository: Option<String>,
-    /// The repository's ID; default: the one in the demo's policies
-    #[arg(long, value_name = "ID")]
-    repository_id: Option<String>,
-    /// The owner's ID, or the namespace's on GitLab; default: the one in the demo's policies
-    #[arg(long, value_name = "ID")]
-    owner_id: Option<String>,
-    /// The full git ref
-    #[arg(long = "ref", value_name = "REF", default_value = "refs/heads/main")]
-    r#ref: String,
-    /// The ref is not protected
-    #[arg(long)]
-    unprotected: bool,
-    /// The deployment environment
-    #[arg(long, value_name = "NAME")]
-    environment: Option<String>,
-    /// The event that started the run, in the provider's spelling
-    #[arg(long, value_name = "EVENT", default_value = "push")]
-    event: String,
+    #[command(flatten)]
+    job: JobArgs,
     /// The token's audience; default: the broker
     #[arg(long, value_name = "URL")]
     audience: Option<String>,
-    /// The folder of the running servers, if several are running
+    /// The issuer that signs, by its name in the policies, if several sign for the provider
+    #[arg(long, value_name = "NAME")]
+    issuer: Option<String>,
+    /// The folder of the running servers, if several are running, or of `hallpass dev issuer`
     #[arg(long, value_name = "FOLDER")]
     folder: Option<PathBuf>,
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Provider {
-    /// GitHub Actions
-    Github,
-    /// GitLab CI
-    Gitlab,
+/// Prints the claims of a job's ID token, for `hallpass policy explain --claims`
+///
+/// Nothing has to run, and nothing is signed. Without options it is a push to `main` of acme/shop,
+/// without an environment.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:
+  hallpass dev claims --environment production |
+    hallpass policy explain --claims - shop-db/migrate")]
+struct ClaimsArgs {
+    #[command(flatten)]
+    job: JobArgs,
+    /// The token's issuer; default: github.com's or gitlab.com's
+    #[arg(long, value_name = "URL")]
+    issuer_url: Option<String>,
+    /// The token's audience
+    #[arg(long, value_name = "URL", default_value = "https://hallpass.example")]
+    audience: String,
+}
+
+/// Runs a CI issuer of your own on this machine, for trying `hallpass serve`, until Ctrl-C
+///
+/// It serves its discovery document and its keys over TLS, on a loopback address only. The keys are in
+/// its folder, made at the first start: whoever can read the folder can sign a token for any job. To
+/// trust it, `serve` needs policies with its URL, its CA and the loopback network, as `hallpass init
+/// --from-token FILE --ci-ca FOLDER/ca.pem` writes them. Do not trust it in production.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:
+  hallpass dev issuer --folder ci &
+  hallpass dev token --folder ci > job.jwt")]
+struct IssuerArgs {
+    /// The folder of its keys
+    #[arg(long, value_name = "FOLDER")]
+    folder: PathBuf,
+    /// A host name that resolves to a loopback address; default: one that this machine has
+    #[arg(long, value_name = "NAME")]
+    host: Option<String>,
+    /// Its port; default at the first start: 9443
+    #[arg(long, value_name = "PORT")]
+    port: Option<u16>,
+    /// The broker's URL, the audience of tokens unless `dev token` names another
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080")]
+    broker: String,
 }
 
 /// Runs the command.
@@ -92,6 +118,8 @@ enum Provider {
 pub fn run(args: Args, out: &mut Terminal) -> Result<(), Failure> {
     match args.command {
         Some(Command::Token(args)) => token(&args, out),
+        Some(Command::Claims(args)) => claims(&args, out),
+        Some(Command::Issuer(args)) => super::runtime()?.block_on(issuer(&args, out)),
         None => {
             if let Some(level) = &args.log {
                 start_logging(level);
@@ -118,23 +146,18 @@ pub(super) fn introduce(stage: &Stage, out: &mut Terminal) -> Result<(), Failure
     let failed = |error: &dyn std::fmt::Display| {
         Failure::Local(format!("`dev token` cannot be prepared: {error}"))
     };
-    let ci = |issuer: &Issuer| -> Result<Ci, Failure> {
-        let key = issuer.signing_key().map_err(|error| failed(&error))?;
-        let pkcs8 = key.to_pkcs8().map_err(|error| failed(&error))?;
-        Ok(Ci {
-            url: issuer.url().to_owned(),
-            kid: key.kid().to_owned(),
-            key: BASE64.encode(pkcs8.expose()),
-        })
+    let ci = |issuer: &Issuer, name: &str| -> Result<(String, Ci), Failure> {
+        let ci = Ci::of(issuer, Some(name)).map_err(|error| failed(&error))?;
+        Ok((name.to_owned(), ci))
     };
-    let running = Running {
+    let issuers = [ci(&stage.github, "github")?, ci(&stage.gitlab, "gitlab")?];
+    let state = State {
         broker: stage.url.clone(),
-        github: ci(&stage.github)?,
-        gitlab: ci(&stage.gitlab)?,
+        issuers: issuers.into(),
+        tls: None,
     };
-    let text = serde_json::to_string(&running).map_err(|error| failed(&error))?;
-    write_private_new(&stage.folder().join(STATE), text.as_bytes(), 0o600)
-        .map_err(|error| failed(&error))?;
+    let written = state.write(stage.folder());
+    written.map_err(|error| failed(&error))?;
     out.line("");
     out.line("In another terminal:");
     out.line("  export HALLPASS_ID_TOKEN=$(hallpass dev token --environment production)");
@@ -151,93 +174,109 @@ pub(super) fn introduce(stage: &Stage, out: &mut Terminal) -> Result<(), Failure
 fn token(args: &TokenArgs, out: &mut Terminal) -> Result<(), Failure> {
     let running = find(args.folder.as_deref())?;
     let audience = args.audience.as_deref().unwrap_or(&running.broker);
-    let (ci, claims) = match args.provider {
-        Provider::Github => (&running.github, args.github(&running.github.url, audience)),
-        Provider::Gitlab => (&running.gitlab, args.gitlab(&running.gitlab.url, audience)?),
-    };
-    let unreadable = |error: &dyn std::fmt::Display| {
+    let ci = args.signer(&running)?;
+    let claims = args.job.claims(&ci.url, audience)?;
+    let signed = ci.signing_key().and_then(|key| key.sign(&claims.into()));
+    let signed = signed.map_err(|error| {
         Failure::Local(format!(
             "the state of `hallpass dev` cannot be used: {error}"
         ))
+    })?;
+    out.verbatim(&signed);
+    Ok(())
+}
+
+fn claims(args: &ClaimsArgs, out: &mut Terminal) -> Result<(), Failure> {
+    let provider = provider::find(args.job.provider.name());
+    let usual = provider.and_then(|provider| provider.usual_issuer);
+    let issuer = args.issuer_url.as_deref().or(usual).unwrap_or_default();
+    let claims = Value::Object(args.job.claims(issuer, &args.audience)?);
+    out.json(&format!("{claims:#}"));
+    Ok(())
+}
+
+async fn issuer(args: &IssuerArgs, out: &mut Terminal) -> Result<(), Failure> {
+    let mut stop = Stop::new()?;
+    let folder = args.folder.display();
+    let wanted = OfFolder {
+        folder: &args.folder,
+        host: args.host.as_deref(),
+        port: args.port,
+        broker: &args.broker,
     };
-    let key = BASE64
-        .decode(ci.key.as_bytes())
-        .map_err(|error| unreadable(&error))?;
-    let key = SigningKey::from_pkcs8(&ci.kid, &key).map_err(|error| unreadable(&error))?;
-    out.verbatim(&key.sign(&claims).map_err(|error| unreadable(&error))?);
+    let issuer = Issuer::of_folder(&wanted).await.map_err(Failure::local)?;
+    out.line(&format!("The issuer {} is running.", issuer.url()));
+    out.prose(&format!(
+        "Whoever can read `{folder}` can sign a token for any job. Trust it on this machine only."
+    ));
+    out.line("");
+    out.line("In another terminal:");
+    out.line(&format!("  hallpass dev token --folder {folder} > job.jwt"));
+    out.line(&format!(
+        "  hallpass init broker --issuer {} --from-token job.jwt --ci-ca {folder}/ca.pem",
+        args.broker
+    ));
+    out.line("");
+    out.line("Ctrl-C stops it.");
+    stop.asked().await;
     Ok(())
 }
 
 impl TokenArgs {
-    fn github(&self, issuer: &str, audience: &str) -> Value {
-        let mut job = GithubJob::new(issuer, audience, SystemClock::new().now());
-        job.repository = or(self.repository.as_deref(), "acme/shop");
-        job.repository_id = or(self.repository_id.as_deref(), "702114500");
-        job.owner_id = or(self.owner_id.as_deref(), "65923871");
-        self.r#ref.clone_into(&mut job.r#ref);
-        job.ref_protected = !self.unprotected;
-        job.environment.clone_from(&self.environment);
-        self.event.clone_into(&mut job.event);
-        github_claims(&job)
-    }
-
-    fn gitlab(&self, issuer: &str, audience: &str) -> Result<Value, Failure> {
-        let mut job = GitlabJob::new(issuer, audience, SystemClock::new().now());
-        job.project = or(self.repository.as_deref(), "acme-group/reports");
-        job.project_id = or(self.repository_id.as_deref(), "61840277");
-        job.namespace_id = or(self.owner_id.as_deref(), "9133570");
-        let branch = self.r#ref.strip_prefix("refs/heads/");
-        let tag = || self.r#ref.strip_prefix("refs/tags/");
-        let named = branch.map(|name| ("branch", name));
-        let named = named.or_else(|| Some(("tag", tag()?)));
-        let (ref_type, name) = named.ok_or_else(|| {
-            Failure::Usage(format!(
-                "--ref is `{}`, expected refs/heads/… or refs/tags/…",
-                crate::text::escape(&self.r#ref)
-            ))
-        })?;
-        ref_type.clone_into(&mut job.ref_type);
-        name.clone_into(&mut job.r#ref);
-        job.ref_protected = !self.unprotected;
-        job.environment.clone_from(&self.environment);
-        self.event.clone_into(&mut job.source);
-        Ok(gitlab_claims(&job))
+    /// The issuer that `--issuer` names, or the only one that signs for the provider.
+    fn signer<'a>(&self, running: &'a State) -> Result<&'a Ci, Failure> {
+        let provider = self.job.provider.name();
+        let fits = |ci: &Ci| ci.provider.as_deref().is_none_or(|of| of == provider);
+        let fitting: Vec<_> = running.issuers.iter().filter(|(_, ci)| fits(ci)).collect();
+        let names: Vec<_> = fitting
+            .iter()
+            .map(|(name, _)| format!("`{name}`"))
+            .collect();
+        let named = |wanted: &String| fitting.iter().find(|(name, _)| *name == wanted);
+        match (&self.issuer, fitting.as_slice()) {
+            (Some(wanted), _) => named(wanted).map(|(_, ci)| *ci).ok_or_else(|| {
+                Failure::Usage(format!(
+                    "there is no issuer `{}` of provider `{provider}`; found {}",
+                    escape(wanted),
+                    if names.is_empty() {
+                        "none".to_owned()
+                    } else {
+                        names.join(", ")
+                    }
+                ))
+            }),
+            (None, [(_, ci)]) => Ok(ci),
+            (None, []) => Err(Failure::Usage(format!(
+                "the policies of the running `hallpass dev` have no issuer of provider `{provider}`"
+            ))),
+            (None, _) => Err(Failure::Usage(format!(
+                "several issuers have provider `{provider}`; choose one with `--issuer`: {}",
+                names.join(", ")
+            ))),
+        }
     }
 }
 
-fn or(given: Option<&str>, usual: &str) -> String {
-    given.unwrap_or(usual).to_owned()
-}
-
-/// What `hallpass dev` leaves in its folder, readable by its user alone, while it runs.
-#[derive(Deserialize, Serialize)]
-struct Running {
-    broker: String,
-    github: Ci,
-    gitlab: Ci,
-}
-
-#[derive(Deserialize, Serialize)]
-struct Ci {
-    url: String,
-    kid: String,
-    key: String,
-}
-
-fn find(folder: Option<&Path>) -> Result<Running, Failure> {
-    let folder = match folder {
-        Some(folder) => folder.to_owned(),
-        None => only_folder()?,
+fn find(folder: Option<&Path>) -> Result<State, Failure> {
+    let (folder, patience) = match folder {
+        Some(folder) => (folder.to_owned(), STARTING),
+        None => (only_folder()?, Duration::ZERO),
     };
-    let file = folder.join(STATE);
-    let text = fs::read_to_string(&file).map_err(|error| {
-        Failure::Local(format!(
-            "`{}` cannot be read: {error}; is `hallpass dev` running?",
-            file.display()
-        ))
-    })?;
-    serde_json::from_str(&text)
-        .map_err(|error| Failure::Local(format!("`{}` is damaged: {error}", file.display())))
+    let clock = SystemClock::new();
+    loop {
+        let missing = match State::read(&folder) {
+            Ok(state) => return Ok(state),
+            Err(error) => error,
+        };
+        let is_starting = missing.kind() == io::ErrorKind::NotFound;
+        if !is_starting || clock.monotonic() >= patience {
+            return Err(Failure::Local(format!(
+                "`{}` cannot be read: {missing}; is `hallpass dev` running?",
+                folder.join(FILE).display()
+            )));
+        }
+        std::thread::sleep(POLL);
+    }
 }
 
 /// The folder of the one stage that this user runs.
@@ -266,7 +305,7 @@ fn folders() -> Vec<PathBuf> {
     let is_stage = |path: &PathBuf| {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         name.starts_with("hallpass-demo-")
-            && path.join(STATE).is_file()
+            && path.join(FILE).is_file()
             && fs::symlink_metadata(path).is_ok_and(|folder| folder.uid() == ours)
     };
     let entries = fs::read_dir(std::env::temp_dir());
@@ -275,14 +314,15 @@ fn folders() -> Vec<PathBuf> {
 }
 
 /// The issuer of the policies in whose place a running `hallpass dev` has put the CI at this URL.
-pub(super) fn issuer_at(url: &str) -> Option<&'static str> {
+pub(super) fn issuer_at(url: &str) -> Option<String> {
     let running = folders();
-    let mut running = running.iter().filter_map(|folder| find(Some(folder)).ok());
+    let mut running = running.iter().filter_map(|folder| State::read(folder).ok());
     running.find_map(|running| {
-        let cis = [("github", running.github), ("gitlab", running.gitlab)];
-        let mut names = cis.into_iter().filter(|(_, ci)| ci.url == url);
-        names.next().map(|(name, _)| name)
+        let mut issuers = running.issuers.into_iter();
+        issuers.find(|(_, ci)| ci.url == url).map(|(name, _)| name)
     })
 }
 
-const STATE: &str = "dev.json";
+/// How long an issuer that was just started may take until its folder is complete.
+const STARTING: Duration = Duration::from_secs(5);
+const POLL: Duration = Duration::from_millis(50);

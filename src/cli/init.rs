@@ -4,8 +4,12 @@ use std::fs;
 use std::io::{self, BufRead as _, IsTerminal as _};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use super::job::JobFile;
+use nix::sys::signal::{SigSet, Signal};
+
+use super::inputs::read_input;
+use super::job::{JobFile, is_of_dev};
 use super::{Failure, Terminal};
 use crate::broker;
 use crate::client::write_private_new;
@@ -26,12 +30,16 @@ use files::{Ci, Database, FilePlan, Job};
 #[command(after_help = "Examples:
   hallpass init --issuer https://hallpass.acme.dev --github acme/shop \\
     --owner-id 65923871 --repository-id 702114500 --postgres db.acme.dev/shop
-  hallpass init --issuer https://hallpass.acme.dev --from-token job.jwt")]
+  hallpass init --issuer https://hallpass.acme.dev --from-token job.jwt
+
+On one machine, with a CI of your own (docs/one-machine.md):
+  hallpass init broker --issuer http://127.0.0.1:8080 --from-token job.jwt \\
+    --ci-ca ci/ca.pem --postgres 127.0.0.1/shop")]
 pub struct Args {
     /// The folder to write to; it is created if it does not exist
     #[arg(value_name = "DIR", default_value = ".")]
     folder: PathBuf,
-    /// The broker's https URL, as jobs reach it
+    /// The broker's https URL, as jobs reach it; or `http://127.0.0.1:PORT` to try it on one machine
     #[arg(long, value_name = "URL")]
     issuer: Option<String>,
     /// A repository on github.com whose jobs get the credential
@@ -50,6 +58,9 @@ pub struct Args {
     /// input. Nothing is verified
     #[arg(long, value_name = "FILE")]
     from_token: Option<PathBuf>,
+    /// The PEM file of the CA that signed the certificate of a CI of your own; it is copied
+    #[arg(long, value_name = "FILE", requires = "from_token")]
+    ci_ca: Option<PathBuf>,
     /// The PostgreSQL database to issue logins for
     #[arg(long, value_name = "HOST[:PORT]/DATABASE")]
     postgres: Option<String>,
@@ -75,6 +86,8 @@ pub fn run(args: &Args, out: &mut Terminal) -> Result<(), Failure> {
             existing.join(", ")
         )));
     }
+    // Ctrl-C from here on waits until everything is written, or nothing.
+    let uninterrupted = hold_signals();
     let mut written = Vec::new();
     let result = write(&files, &args.folder, &mut written).and_then(|()| check(&args.folder));
     if let Err(failure) = result {
@@ -86,10 +99,13 @@ pub fn run(args: &Args, out: &mut Terminal) -> Result<(), Failure> {
         }
         return Err(failure);
     }
+    drop(uninterrupted);
     out.line("Wrote:");
+    let path = |file: &files::File| args.folder.join(file.name).display().to_string();
+    let width = files.iter().map(|file| path(file).chars().count()).max();
+    let width = width.unwrap_or_default();
     for file in &files {
-        let path = args.folder.join(file.name);
-        out.line(&format!("  {:<24} {}", path.display(), file.what));
+        out.line(&format!("  {:<width$}  {}", path(file), file.what));
     }
     out.line("");
     out.line("Next:");
@@ -109,7 +125,7 @@ fn plan(args: &Args, out: &mut Terminal) -> Result<FilePlan, Failure> {
         )?,
     };
     let job = match &args.from_token {
-        Some(path) => Job::of_facts(&JobFile::Token(path).facts_by_claims(asker.out)?)?,
+        Some(path) => job_of_token(path, args.ci_ca.as_deref(), asker.out)?,
         None => job(args, &mut asker)?,
     };
     let database = match &args.postgres {
@@ -121,6 +137,30 @@ fn plan(args: &Args, out: &mut Terminal) -> Result<FilePlan, Failure> {
         job,
         database,
     })
+}
+
+fn job_of_token(path: &Path, ca: Option<&Path>, out: &mut Terminal) -> Result<Job, Failure> {
+    let facts = JobFile::Token(path).facts_by_claims(out)?;
+    let ca = ca.map(read_ca).transpose()?;
+    let job = Job::of_facts(&facts, ca)?;
+    if is_of_dev(facts.issuer_url()) {
+        out.error_report(
+            "The token is of `hallpass dev`; the policies trust the issuer that its CI stands for. Try them with `hallpass dev --settings FILE`.",
+        );
+    }
+    Ok(job)
+}
+
+fn read_ca(path: &Path) -> Result<String, Failure> {
+    let name = escape(&path.to_string_lossy());
+    let bytes = read_input(path, MAX_CA, PATIENCE)?;
+    let text = String::from_utf8(bytes).unwrap_or_default();
+    if text.contains("-----BEGIN CERTIFICATE-----") && !text.contains("PRIVATE KEY") {
+        return Ok(text);
+    }
+    Err(Failure::Usage(format!(
+        "`--ci-ca` is `{name}`, expected a PEM file that holds certificates and nothing else"
+    )))
 }
 
 fn job(args: &Args, asker: &mut Asker<'_>) -> Result<Job, Failure> {
@@ -212,8 +252,13 @@ fn check_texts(files: &[files::File], folder: &Path) -> Result<(), Failure> {
     let settings = text(files::SETTINGS).to_owned();
     Settings::parse(files::SETTINGS, settings, folder, &|_| None)
         .map_err(|problems| wrong(&problems))?;
-    let named = [files::ROOT, files::POLICY];
-    let policies = named.map(|name| (name.trim_start_matches("policies/"), text(name)));
+    let named = [files::ROOT, files::POLICY, files::CI_CA];
+    let named = named
+        .into_iter()
+        .filter(|name| files.iter().any(|file| file.name == *name));
+    let policies: Vec<_> = named
+        .map(|name| (name.trim_start_matches("policies/"), text(name)))
+        .collect();
     let loaded = PolicySet::from_texts(&policies).and_then(crate::policy::Loaded::servable);
     loaded.map_err(|problems| wrong(&problems)).map(|_| ())
 }
@@ -239,6 +284,26 @@ fn check_folder(folder: &Path) -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+/// Holds back the signals that end a process until it is dropped.
+struct HeldSignals(SigSet);
+
+fn hold_signals() -> HeldSignals {
+    let ending = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP];
+    let set: SigSet = ending.into_iter().collect();
+    if set.thread_block().is_err() {
+        // Only a bad set of signals is refused, and this one is good.
+    }
+    HeldSignals(set)
+}
+
+impl Drop for HeldSignals {
+    fn drop(&mut self) {
+        if self.0.thread_unblock().is_err() {
+            // As above.
+        }
+    }
 }
 
 /// Writes each file whole, and notes what was made.
@@ -287,5 +352,9 @@ fn check(folder: &Path) -> Result<(), Failure> {
         .map_err(|error| Failure::Local(error.to_string()))
 }
 
+/// The most that is read of a CA file, in bytes.
+const MAX_CA: u64 = 64 * 1_024;
+/// For a pipe whose writer does not end.
+const PATIENCE: Duration = Duration::from_secs(60);
 /// Columns before the text of a step.
 const HANG: usize = 5;

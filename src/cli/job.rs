@@ -123,6 +123,17 @@ fn reader_of_dev<'a>(set: &'a PolicySet, url: &str) -> Option<&'a Reader> {
         .find(|reader| reader.issuer.name == name)
 }
 
+/// Whether it is the URL of an issuer of a running `hallpass dev`.
+#[cfg(feature = "dev")]
+pub(super) fn is_of_dev(url: &str) -> bool {
+    crate::cli::dev::issuer_at(url).is_some()
+}
+
+#[cfg(not(feature = "dev"))]
+pub(super) const fn is_of_dev(_: &str) -> bool {
+    false
+}
+
 #[cfg(not(feature = "dev"))]
 const fn reader_of_dev<'a>(_: &'a PolicySet, _: &str) -> Option<&'a Reader> {
     None

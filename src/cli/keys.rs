@@ -125,8 +125,11 @@ fn generate(args: &GenerateArgs, out: &mut Terminal) -> Result<(), Failure> {
             return Err(Failure::Local(problem));
         }
     }
+    // Relative paths of the settings are relative to the settings file.
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.clone());
+    let absolute = escape(&absolute.display().to_string());
     out.error_report(&format!(
-        "wrote a new root key to `{shown}` (mode 0400). Give every replica the same one, as a secret, and name it in the settings:\n  root_key: {{ file: {shown} }}\nKeep a copy where you keep your other secrets: without it nobody can revoke by handle or sign as this broker."
+        "wrote a new root key to `{shown}` (mode 0400). Give every replica the same one, as a secret, and name it in the settings:\n  root_key: {{ file: {absolute} }}\nKeep a copy where you keep your other secrets: without it nobody can revoke by handle or sign as this broker."
     ));
     Ok(())
 }

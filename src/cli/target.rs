@@ -26,6 +26,7 @@ enum Command {
     #[command(alias = "install-sql")]
     Install(InstallArgs),
     Uninstall(UninstallArgs),
+    Passwords(PasswordsArgs),
 }
 
 /// Checks a target for misconfiguration; tests a database with a temporary lease
@@ -72,6 +73,21 @@ struct UninstallArgs {
     print: PrintArgs,
 }
 
+/// Prints the SQL that sets the passwords of the broker's logins, after `install`
+///
+/// The passwords are those of the files that the settings name. The SQL holds SCRAM verifiers, not the
+/// passwords.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:
+  hallpass target passwords shop-db | psql -X -h db.acme.dev -U postgres shop")]
+struct PasswordsArgs {
+    /// The target, as `targets:` of the settings names it
+    name: String,
+    /// The settings file
+    #[arg(long, value_name = "FILE", default_value = "hallpass.yaml")]
+    config: PathBuf,
+}
+
 #[derive(Debug, clap::Args)]
 struct PrintArgs {
     /// The target, as `targets:` of the settings names it
@@ -93,6 +109,7 @@ pub fn run(args: Args, out: &mut Terminal) -> Result<(), Failure> {
         Command::Check(args) => check(&args, out),
         Command::Install(args) => print_text(&args.print, false, out),
         Command::Uninstall(args) => print_text(&args.print, true, out),
+        Command::Passwords(args) => passwords(&args, out),
     }
 }
 
@@ -179,6 +196,18 @@ fn print_text(args: &PrintArgs, uninstall: bool, out: &mut Terminal) -> Result<(
         out.error(&format!("hallpass: {note}"));
     }
     out.verbatim(made.text.trim_end());
+    Ok(())
+}
+
+fn passwords(args: &PasswordsArgs, out: &mut Terminal) -> Result<(), Failure> {
+    let settings = Settings::load(&args.config).map_err(Failure::local)?;
+    let Some(target) = settings.targets.get(&args.name) else {
+        return Err(super::no_target(&settings, &args.name));
+    };
+    let sql = target.passwords();
+    let sql =
+        sql.map_err(|problem| Failure::Local(format!("target `{}`: {problem}", args.name)))?;
+    out.verbatim(sql.expose().trim_end());
     Ok(())
 }
 

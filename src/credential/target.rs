@@ -22,6 +22,7 @@ use crate::lease::LeaseContents;
 use crate::policy::{CredentialDefinition, PolicySet};
 use crate::reason::Reason;
 use crate::rootkey::RootKeys;
+use crate::secret::Secret;
 use crate::yaml::settings::Section;
 
 mod lease;
@@ -95,6 +96,15 @@ pub trait TargetSettings: SameSettings + Any + Send + Sync + fmt::Debug {
     /// # Errors
     /// There is no such text, or it cannot be generated.
     fn installation(&self, wanted: &Installation<'_>) -> Result<InstallText, String>;
+
+    /// The statements that set the passwords of the broker's logins. They hold what the server checks a
+    /// password with, not the password.
+    ///
+    /// # Errors
+    /// It has no logins, or a password cannot be used.
+    fn passwords(&self) -> Result<Secret<String>, String> {
+        Err("it has no logins with passwords; only databases have".to_owned())
+    }
 }
 
 impl dyn TargetSettings + '_ {

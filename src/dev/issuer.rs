@@ -4,6 +4,9 @@
 //! a running job its token. It signs whatever it is asked to sign, so its keys are new at each start,
 //! their ids begin with `dev-`, and it listens on loopback only. `serve` refuses both: such keys when it
 //! verifies a token, and such an address when it reads the policies (T-117).
+//!
+//! [`Issuer::of_folder`] is the one that `serve` can be told to trust: its keys are in a folder of its
+//! user, and its name is a host name.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -23,7 +26,11 @@ use crate::secret::Secret;
 use crate::token::TrustedIssuer;
 
 mod claims;
+mod folder;
 mod server;
+
+pub use folder::{OfFolder, name_of_this_machine};
+pub use server::KeptTls;
 
 pub use claims::{GithubJob, GitlabJob, github_claims, gitlab_claims};
 
@@ -64,15 +71,27 @@ impl Issuer {
     /// # Errors
     /// Keys cannot be made or no port can be had.
     pub async fn start(path: &str) -> Result<Self, IssuerError> {
-        let certificate = server::Certificate::generate()?;
         let listener = TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await?;
         let port = listener.local_addr()?.port();
+        let certificate = server::Certificate::generate(&["localhost", "127.0.0.1", "::1"])?;
+        let url = format!("https://localhost:{port}{path}");
+        let key = SigningKey::generate(DEV_KID_PREFIX)?;
+        Self::serve(url, path, key, certificate, listener)
+    }
+
+    fn serve(
+        url: String,
+        path: &str,
+        key: SigningKey,
+        certificate: server::Certificate,
+        listener: TcpListener,
+    ) -> Result<Self, IssuerError> {
         let shared = Arc::new(Shared {
-            url: format!("https://localhost:{port}{path}"),
+            url,
             path: path.to_owned(),
             ca_pem: certificate.ca_pem.clone(),
             state: Mutex::new(State {
-                keys: vec![Arc::new(SigningKey::generate()?)],
+                keys: vec![Arc::new(key)],
                 offers: Vec::new(),
                 audiences: Vec::new(),
             }),
@@ -136,7 +155,7 @@ impl Issuer {
     /// # Errors
     /// The crypto backend cannot make a key.
     pub fn rotate(&self, keep_old: bool) -> Result<(), IssuerError> {
-        let key = Arc::new(SigningKey::generate()?);
+        let key = Arc::new(SigningKey::generate(DEV_KID_PREFIX)?);
         let mut state = self.shared.state();
         if !keep_old {
             state.keys.clear();
@@ -258,9 +277,9 @@ impl std::fmt::Debug for SigningKey {
 }
 
 impl SigningKey {
-    fn generate() -> Result<Self, IssuerError> {
+    fn generate(prefix: &str) -> Result<Self, IssuerError> {
         Ok(Self {
-            kid: format!("{DEV_KID_PREFIX}{}", fresh_id()),
+            kid: format!("{prefix}{}", fresh_id()),
             pair: RsaKeyPair::generate(KeySize::Rsa2048)
                 .map_err(|_| IssuerError::Crypto("make a key"))?,
         })
@@ -344,6 +363,9 @@ pub enum IssuerError {
     /// It could not listen.
     #[error("the embedded issuer could not listen on 127.0.0.1: {0}")]
     Listen(#[from] std::io::Error),
+    /// An issuer of a folder cannot start as it was asked to.
+    #[error("{0}")]
+    Kept(String),
 }
 
 /// 122 random bits in the form of a UUID (RFC 9562 section 5.4), as CIs give their tokens.

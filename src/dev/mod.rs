@@ -4,3 +4,4 @@ pub mod demo;
 pub mod issuer;
 pub mod postgres;
 pub mod stage;
+pub mod state;

@@ -13,6 +13,7 @@ use crate::text::escape;
 use crate::yaml::diagnostic::Place;
 use crate::yaml::duration;
 
+mod change;
 mod coverage;
 mod files;
 mod job;
@@ -20,6 +21,7 @@ mod read;
 mod record;
 mod sample;
 
+pub use change::smallest_change;
 pub use coverage::{Coverage, Share, Uncovered};
 pub use files::{TestFile, test_files};
 pub use record::{Recorded, parse, record};
@@ -301,9 +303,12 @@ fn by_lines(nearest: &super::decide::Nearest<'_>, job: &Facts) -> (Found, Option
     let because = names.map(|line| Because::Line(line.name.clone())).collect();
     let mut lines = vec![format!("policy {}:", policy.name)];
     for line in &nearest.failed {
-        let condition = line
-            .condition
-            .and_then(|number| nearest.block.conditions.get(number));
+        let limits = policy.within.iter().flat_map(|block| &block.conditions);
+        let mut limits = limits.filter(|limit| limit.subject.name() == line.name);
+        let condition = match line.condition {
+            Some(number) => nearest.block.conditions.get(number),
+            None => limits.find(|limit| !limit.holds(job)),
+        };
         lines.push(match condition {
             Some(condition) => {
                 let has = match shown(condition.subject.seen(job)) {

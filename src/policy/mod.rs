@@ -26,6 +26,7 @@ pub mod parse;
 pub mod pattern;
 mod print;
 mod scan;
+pub mod schema;
 
 pub use compile::{DefinitionReader, IssuerOverride, LoadOptions, Loaded, PolicySet};
 pub use condition::{Block, Condition, Subject};

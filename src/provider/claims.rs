@@ -1,5 +1,9 @@
 //! Reads claims with their types. No value is converted, and an absent claim stays absent.
 
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value as Json};
+
 use super::{ClaimError, Fact, FactValue, Workflow};
 use crate::text::is_printable;
 use crate::token::json::{Object, Value};
@@ -157,6 +161,72 @@ pub(super) fn printable<'a>(name: &str, text: &'a str) -> Result<&'a str, ClaimE
             name,
             "has characters outside printable ASCII, which conditions cannot match".to_owned(),
         ))
+    }
+}
+
+/// Writes facts as the claims of a provider's table: each as its line says. A fact in `skip` is left to
+/// the provider.
+pub(super) fn write(
+    facts: &BTreeMap<Fact, FactValue>,
+    table: &[Claim],
+    skip: &[Fact],
+) -> Map<String, Json> {
+    let mut claims = Map::new();
+    for line in table {
+        let fact = line.fact.filter(|fact| !skip.contains(fact));
+        if let Some(value) = fact.and_then(|fact| facts.get(&fact)) {
+            claims.insert(line.name.to_owned(), to_json(value, line.claim_type));
+        }
+    }
+    claims
+}
+
+/// A fact's value as a claim of that type.
+pub(super) fn to_json(value: &FactValue, claim_type: ClaimType) -> Json {
+    match (value, claim_type) {
+        (FactValue::Bool(value), ClaimType::FlagText) => value.to_string().into(),
+        (FactValue::Bool(value), _) => (*value).into(),
+        (FactValue::List(entries), _) => entries.clone().into(),
+        (FactValue::Text(text), ClaimType::Number) => text
+            .parse::<i64>()
+            .map_or_else(|_| text.as_str().into(), Json::from),
+        (FactValue::Text(text), _) => text.as_str().into(),
+        (FactValue::Workflow(workflow), _) => match &workflow.r#ref {
+            Some(r#ref) => format!("{}@{}", workflow.path, r#ref).into(),
+            None => workflow.path.as_str().into(),
+        },
+    }
+}
+
+/// The text of a text fact.
+pub(super) fn text_of(facts: &BTreeMap<Fact, FactValue>, fact: Fact) -> Option<&str> {
+    match facts.get(&fact)? {
+        FactValue::Text(text) => Some(text),
+        FactValue::Bool(_) | FactValue::List(_) | FactValue::Workflow(_) => None,
+    }
+}
+
+/// The claims `runner_environment` and `ref_type`, which GitHub and GitLab share. `hosted` is the word
+/// for runners of the CI itself.
+pub(super) fn write_shared(
+    facts: &BTreeMap<Fact, FactValue>,
+    hosted: &str,
+    claims: &mut Map<String, Json>,
+) {
+    let runner = text_of(facts, Fact::Runner);
+    if let Some(runner) = runner {
+        let word = if runner == "hosted" { hosted } else { runner };
+        claims.insert("runner_environment".to_owned(), word.into());
+    }
+    // A full ref decides about the type; where there is none, the word does.
+    let full = text_of(facts, Fact::Ref).filter(|full| full.starts_with("refs/"));
+    let word = match full {
+        Some(full) if full.starts_with("refs/tags/") => Some("tag"),
+        Some(_) => Some("branch"),
+        None => text_of(facts, Fact::RefType),
+    };
+    if let Some(word) = word {
+        claims.insert("ref_type".to_owned(), word.into());
     }
 }
 

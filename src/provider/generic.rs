@@ -6,8 +6,7 @@ use serde_json::{Map, Value};
 
 use super::claims::{self, ClaimType};
 use super::{
-    ClaimError, ClaimMap, Fact, FactType, FactValue, Provider, TRIGGERS, Workflow, inverse,
-    set_text,
+    ClaimError, ClaimMap, Fact, FactType, FactValue, Provider, TRIGGERS, Workflow, set_text,
 };
 use crate::token::json::Object;
 
@@ -23,7 +22,9 @@ pub(super) const PROVIDER: Provider = Provider {
     max_lifetime: 3_600,
     max_age: 3_600,
     identify,
-    render,
+    write,
+    // The claim's text is the trigger, if it is one.
+    events: &[],
     split_owner: |_| None,
 };
 
@@ -63,39 +64,33 @@ fn identify(token: &Object, map: &ClaimMap) -> Result<BTreeMap<Fact, FactValue>,
     Ok(facts)
 }
 
-/// The claims of a job with these facts, where the map says.
-fn render(facts: &BTreeMap<Fact, FactValue>, map: &ClaimMap) -> Result<Map<String, Value>, String> {
+fn write(facts: &BTreeMap<Fact, FactValue>, map: &ClaimMap) -> Map<String, Value> {
     let mut claims = Map::new();
-    for (fact, value) in facts {
-        let Some(mapped) = map.get(fact) else {
-            continue;
-        };
-        let value = inverse::claim_value(value, mapped.claim_type);
-        insert(&mut claims, &mapped.pointer, value)
-            .ok_or_else(|| format!("has `{fact}`, whose claim is below that of another fact"))?;
-    }
-    if has_events(map) && !map.contains_key(&Fact::Trigger) {
-        let words: Vec<_> = TRIGGERS.iter().map(|word| (*word, *word)).collect();
-        let event = inverse::event(facts, &words)?;
-        if let (Some(event), Some(mapped)) = (event, map.get(&Fact::Event)) {
-            insert(&mut claims, &mapped.pointer, event.into());
+    for (fact, mapped) in map {
+        if let Some(value) = facts.get(fact) {
+            let value = claims::to_json(value, mapped.claim_type);
+            set(&mut claims, &mapped.pointer, value);
         }
     }
-    Ok(claims)
+    claims
 }
 
-/// Inserts a value at a JSON pointer, with the objects that it passes.
-fn insert(claims: &mut Map<String, Value>, pointer: &str, value: Value) -> Option<()> {
-    let mut names = pointer.strip_prefix('/')?.split('/');
-    let last = names.next_back()?;
-    let unescaped = |name: &str| name.replace("~1", "/").replace("~0", "~");
-    let mut object = claims;
-    for name in names {
-        let entry = object.entry(unescaped(name));
-        object = entry.or_insert_with(|| Map::new().into()).as_object_mut()?;
+/// Sets the member that a JSON pointer names, with the objects around it.
+fn set(claims: &mut Map<String, Value>, pointer: &str, value: Value) {
+    let mut names = pointer.split('/').skip(1).peekable();
+    let mut members = claims;
+    while let Some(name) = names.next() {
+        let name = name.replace("~1", "/").replace("~0", "~");
+        if names.peek().is_none() {
+            members.insert(name, value);
+            return;
+        }
+        let inner = members.entry(name).or_insert_with(|| Map::new().into());
+        let Value::Object(inner) = inner else {
+            return;
+        };
+        members = inner;
     }
-    object.insert(unescaped(last), value);
-    Some(())
 }
 
 fn of_fact(fact: Fact, value: FactValue) -> FactValue {

@@ -9,9 +9,7 @@ use serde_json::{Map, Value};
 
 use super::claims::ClaimType::{FlagText, FreeText, Text};
 use super::claims::{self, Claim, claim};
-use super::{
-    ClaimError, ClaimMap, Fact, FactType, FactValue, Provider, inverse, ref_type, set_text,
-};
+use super::{ClaimError, ClaimMap, Fact, FactType, FactValue, Provider, ref_type, set_text};
 use crate::token::json::Object;
 
 pub(super) const PROVIDER: Provider = Provider {
@@ -24,7 +22,8 @@ pub(super) const PROVIDER: Provider = Provider {
     max_lifetime: 600,
     max_age: 600,
     identify,
-    render,
+    write,
+    events: &EVENTS,
     split_owner: |path| path.split_once('/'),
 };
 
@@ -65,6 +64,27 @@ fn identify(token: &Object, _: &ClaimMap) -> Result<BTreeMap<Fact, FactValue>, C
     Ok(facts)
 }
 
+fn write(facts: &BTreeMap<Fact, FactValue>, _: &ClaimMap) -> Map<String, Value> {
+    let mut claims = claims::write(facts, CLAIMS, &[Fact::Runner, Fact::RefType]);
+    claims::write_shared(facts, "github-hosted", &mut claims);
+    claims
+}
+
+/// The usual event of each trigger.
+const EVENTS: [(&str, &str); 11] = [
+    ("push", "push"),
+    ("pull_request", "pull_request"),
+    ("pull_request_target", "pull_request_target"),
+    ("merge_queue", "merge_group"),
+    ("schedule", "schedule"),
+    ("manual", "workflow_dispatch"),
+    ("api", "repository_dispatch"),
+    ("chained", "workflow_run"),
+    ("release", "release"),
+    ("comment", "issue_comment"),
+    ("other", "issues"),
+];
+
 /// Maps the event to a trigger. An event that is not known to be harmless is `other` (T-52, T-114):
 /// outsiders can open issues, star, fork and comment.
 fn trigger(event: &str) -> &'static str {
@@ -85,35 +105,6 @@ fn trigger(event: &str) -> &'static str {
         _ => "other",
     }
 }
-
-/// The claims of a job with these facts.
-fn render(facts: &BTreeMap<Fact, FactValue>, _: &ClaimMap) -> Result<Map<String, Value>, String> {
-    inverse::owner_is(facts, &PROVIDER)?;
-    let mut claims = inverse::render(facts, CLAIMS);
-    let event = inverse::event(facts, &EVENTS)?;
-    claims.extend(event.map(|event| ("event_name".to_owned(), event.into())));
-    if let Some(FactValue::Text(word)) = facts.get(&Fact::Runner)
-        && word == "hosted"
-    {
-        claims.insert("runner_environment".to_owned(), "github-hosted".into());
-    }
-    Ok(claims)
-}
-
-/// The usual event of each trigger.
-const EVENTS: [(&str, &str); 11] = [
-    ("push", "push"),
-    ("pull_request", "pull_request"),
-    ("pull_request_target", "pull_request_target"),
-    ("merge_queue", "merge_group"),
-    ("schedule", "schedule"),
-    ("manual", "workflow_dispatch"),
-    ("api", "repository_dispatch"),
-    ("chained", "workflow_run"),
-    ("release", "release"),
-    ("comment", "issue_comment"),
-    ("other", "issues"),
-];
 
 fn runner(environment: &str) -> Option<&'static str> {
     match environment {

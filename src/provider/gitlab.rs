@@ -9,9 +9,7 @@ use serde_json::{Map, Value};
 
 use super::claims::ClaimType::{self, FlagText, FreeText, List, Number, Text};
 use super::claims::{self, Claim, claim};
-use super::{
-    ClaimError, ClaimMap, Fact, FactType, FactValue, Provider, inverse, ref_type, set_text,
-};
+use super::{ClaimError, ClaimMap, Fact, FactType, FactValue, Provider, ref_type, set_text};
 use crate::token::json::Object;
 
 pub(super) const PROVIDER: Provider = Provider {
@@ -26,7 +24,8 @@ pub(super) const PROVIDER: Provider = Provider {
     max_lifetime: LONGEST_JOB,
     max_age: 3_600,
     identify,
-    render,
+    write,
+    events: &SOURCES,
     split_owner: |path| path.rsplit_once('/'),
 };
 
@@ -55,10 +54,9 @@ fn identify(token: &Object, _: &ClaimMap) -> Result<BTreeMap<Fact, FactValue>, C
     if let Some(runner) = claims::text(token, "runner_environment").and_then(runner) {
         set_text(&mut facts, Fact::Runner, runner);
     }
-    if let (Some(runs_in), Some(source)) = (
-        claims::text(token, "job_project_id"),
-        claims::text(token, "project_id"),
-    ) {
+    // An empty text is absent (T-47).
+    let id = |name| claims::text(token, name).filter(|id| !id.is_empty());
+    if let (Some(runs_in), Some(source)) = (id("job_project_id"), id("project_id")) {
         facts.insert(Fact::FromFork, FactValue::Bool(runs_in != source));
     }
     if let Some(entry) = claims::workflow(token, "ci_config_ref_uri") {
@@ -73,6 +71,43 @@ fn identify(token: &Object, _: &ClaimMap) -> Result<BTreeMap<Fact, FactValue>, C
     set_text(&mut facts, Fact::Trigger, trigger);
     Ok(facts)
 }
+
+fn write(facts: &BTreeMap<Fact, FactValue>, _: &ClaimMap) -> Map<String, Value> {
+    let skip = [Fact::Runner, Fact::RefType, Fact::Ref];
+    let mut claims = claims::write(facts, CLAIMS, &skip);
+    claims::write_shared(facts, "gitlab-hosted", &mut claims);
+    if let Some(full) = claims::text_of(facts, Fact::Ref) {
+        let mut prefixes = ["refs/heads/", "refs/tags/"].into_iter();
+        let short = prefixes.find_map(|prefix| full.strip_prefix(prefix));
+        claims.insert("ref".to_owned(), short.unwrap_or(full).into());
+        claims.insert("ref_path".to_owned(), full.into());
+    }
+    if let (Some(FactValue::Bool(is_fork)), Some(id), None) = (
+        facts.get(&Fact::FromFork),
+        claims::text_of(facts, Fact::RepositoryId),
+        facts.get(&Fact::RunRepositoryId),
+    ) {
+        // Any other id is that of another project.
+        let parent = if *is_fork {
+            format!("{id}0")
+        } else {
+            id.to_owned()
+        };
+        claims.insert("job_project_id".to_owned(), parent.into());
+    }
+    claims
+}
+
+/// The usual source of each trigger.
+const SOURCES: [(&str, &str); 7] = [
+    ("push", "push"),
+    ("manual", "web"),
+    ("schedule", "schedule"),
+    ("api", "api"),
+    ("pull_request", "merge_request_event"),
+    ("chained", "pipeline"),
+    ("other", "chat"),
+];
 
 /// The full ref: `ref_path`, or built from the short name for versions that do not send it.
 fn set_ref(facts: &mut BTreeMap<Fact, FactValue>, token: &Object) {
@@ -103,54 +138,6 @@ fn trigger(source: &str) -> &'static str {
         _ => "other",
     }
 }
-
-/// The claims of a job with these facts.
-fn render(facts: &BTreeMap<Fact, FactValue>, _: &ClaimMap) -> Result<Map<String, Value>, String> {
-    inverse::owner_is(facts, &PROVIDER)?;
-    let mut claims = inverse::render(facts, CLAIMS);
-    let event = inverse::event(facts, &SOURCES)?;
-    claims.extend(event.map(|event| ("pipeline_source".to_owned(), event.into())));
-    if let Some(FactValue::Text(word)) = facts.get(&Fact::Runner)
-        && word == "hosted"
-    {
-        claims.insert("runner_environment".to_owned(), "gitlab-hosted".into());
-    }
-    if let Some(FactValue::Text(full)) = facts.get(&Fact::Ref) {
-        let short = [("refs/heads/", "branch"), ("refs/tags/", "tag")];
-        let found = short.iter().find_map(|(prefix, kind)| {
-            let name = full.strip_prefix(prefix)?;
-            Some((name, *kind))
-        });
-        if let Some((name, kind)) = found {
-            claims.insert("ref".to_owned(), name.into());
-            claims.insert("ref_type".to_owned(), kind.into());
-        }
-    }
-    if let (Some(FactValue::Bool(is_fork)), Some(FactValue::Text(id)), None) = (
-        facts.get(&Fact::FromFork),
-        facts.get(&Fact::RepositoryId),
-        facts.get(&Fact::RunRepositoryId),
-    ) {
-        let parent = if *is_fork {
-            format!("{id}0")
-        } else {
-            id.clone()
-        };
-        claims.insert("job_project_id".to_owned(), parent.into());
-    }
-    Ok(claims)
-}
-
-/// The usual source of each trigger.
-const SOURCES: [(&str, &str); 7] = [
-    ("push", "push"),
-    ("manual", "web"),
-    ("schedule", "schedule"),
-    ("api", "api"),
-    ("pull_request", "merge_request_event"),
-    ("chained", "pipeline"),
-    ("other", "chat"),
-];
 
 fn runner(environment: &str) -> Option<&'static str> {
     match environment {

@@ -2,16 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
-use super::claims::{Claim, ClaimType};
-use super::{ClaimMap, Fact, FactValue, Facts, Provider, Reader};
+use super::claims::text_of;
+use super::{Fact, FactValue, Facts, Provider, Reader, TRIGGERS};
 use crate::text::escape;
 use crate::token::json as strict;
-
-/// Claims that hold these facts, without those of the token itself.
-pub(super) type Render =
-    fn(&BTreeMap<Fact, FactValue>, &ClaimMap) -> Result<Map<String, Value>, String>;
 
 impl Reader {
     /// The facts of a token that this reader reads as the given ones. Facts that follow from them are
@@ -24,7 +20,12 @@ impl Reader {
         given: &BTreeMap<Fact, FactValue>,
         raw: &Map<String, Value>,
     ) -> Result<Facts, String> {
-        let mut claims = (self.provider.render)(given, &self.claim_map)?;
+        owner_is(given, self.provider)?;
+        let mut facts = given.clone();
+        if let Some(event) = self.event(given)? {
+            facts.insert(Fact::Event, FactValue::Text(event));
+        }
+        let mut claims = (self.provider.write)(&facts, &self.claim_map);
         claims.insert("iss".to_owned(), self.issuer.url.as_str().into());
         for (name, value) in raw {
             let read = self.provider.claims.iter();
@@ -54,64 +55,33 @@ impl Reader {
         }
         Ok(facts)
     }
-}
 
-/// Each claim of the table that is a fact, as the provider spells its type.
-pub(super) fn render(facts: &BTreeMap<Fact, FactValue>, table: &[Claim]) -> Map<String, Value> {
-    let lines = table.iter().filter_map(|line| {
-        let value = facts.get(&line.fact?)?;
-        Some((line.name.to_owned(), claim_value(value, line.claim_type)))
-    });
-    lines.collect()
-}
-
-/// A fact's value as a claim of that type.
-pub(super) fn claim_value(value: &FactValue, claim_type: ClaimType) -> Value {
-    match value {
-        FactValue::Bool(value) if claim_type == ClaimType::FlagText => {
-            Value::String(value.to_string())
+    /// The event of the run, if it is not given: the usual one of the trigger.
+    ///
+    /// # Errors
+    /// The job has neither, or no event of the provider has the trigger.
+    fn event(&self, given: &BTreeMap<Fact, FactValue>) -> Result<Option<String>, String> {
+        let is_claimed = self.claim_map.contains_key(&Fact::Trigger);
+        if !self.has_events() || is_claimed || given.contains_key(&Fact::Event) {
+            return Ok(None);
         }
-        FactValue::Bool(value) => Value::Bool(*value),
-        FactValue::Text(text) if claim_type == ClaimType::Number => {
-            serde_json::from_str(text).unwrap_or_else(|_| text.as_str().into())
+        let Some(trigger) = text_of(given, Fact::Trigger) else {
+            return Err("has neither `trigger` nor `event`".to_owned());
+        };
+        let own: Vec<_> = TRIGGERS.iter().map(|word| (*word, *word)).collect();
+        let events = match self.provider.events {
+            [] => &own,
+            events => events,
+        };
+        if let Some((_, event)) = events.iter().find(|(word, _)| *word == trigger) {
+            return Ok(Some((*event).to_owned()));
         }
-        FactValue::Text(text) => text.as_str().into(),
-        FactValue::List(entries) => json!(entries),
-        FactValue::Workflow(workflow) => Value::String(match &workflow.r#ref {
-            Some(r#ref) => format!("{}@{ref}", workflow.path),
-            None => workflow.path.clone(),
-        }),
-    }
-}
-
-/// The event of a run: as given, or the first that has the trigger.
-///
-/// # Errors
-/// The job has neither, or no event of the provider has the trigger.
-pub(super) fn event(
-    facts: &BTreeMap<Fact, FactValue>,
-    events: &[(&str, &str)],
-) -> Result<Option<String>, String> {
-    let text = |fact| match facts.get(&fact) {
-        Some(FactValue::Text(text)) => Some(text.as_str()),
-        Some(FactValue::Bool(_) | FactValue::List(_) | FactValue::Workflow(_)) | None => None,
-    };
-    if let Some(event) = text(Fact::Event) {
-        return Ok(Some(event.to_owned()));
-    }
-    let Some(trigger) = text(Fact::Trigger) else {
-        return Err("has neither `trigger` nor `event`".to_owned());
-    };
-    match events.iter().find(|(word, _)| *word == trigger) {
-        Some((_, event)) => Ok(Some((*event).to_owned())),
-        None => {
-            let words: Vec<String> = events.iter().map(|(word, _)| format!("`{word}`")).collect();
-            Err(format!(
-                "has trigger `{}`, which no run of this CI has; its triggers are {}",
-                escape(trigger),
-                words.join(", ")
-            ))
-        }
+        let words: Vec<String> = events.iter().map(|(word, _)| format!("`{word}`")).collect();
+        Err(format!(
+            "has trigger `{}`, which no run of this CI has; its triggers are {}",
+            escape(trigger),
+            words.join(", ")
+        ))
     }
 }
 

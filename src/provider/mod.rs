@@ -5,10 +5,11 @@ use std::fmt;
 use std::sync::Arc;
 
 use serde::Serialize;
+use serde_json::{Map, Value};
 
 use crate::clock::Timestamp;
 use crate::text::escape;
-use crate::token::json::Object;
+use crate::token::json::{Limits, Object, parse_object};
 use crate::token::{TokenId, TrustedIssuer, Verified};
 
 pub mod address;
@@ -57,11 +58,15 @@ pub struct Provider {
     pub max_age: i64,
     /// Converts claims to facts. The claim map is empty except for the `generic` provider.
     pub identify: Identify,
-    /// Converts facts to claims that [`identify`](Self::identify) reads as the same facts.
-    render: inverse::Render,
+    /// The inverse of `identify`, as far as there is one: see [`Reader::claims`].
+    pub write: Write,
+    /// The usual event of each trigger that the CI has.
+    events: &'static [(&'static str, &'static str)],
     /// Splits the path of a repository after its owner, if the provider has the owner there.
     split_owner: fn(&str) -> Option<(&str, &str)>,
 }
+
+pub type Write = fn(&BTreeMap<Fact, FactValue>, &ClaimMap) -> Map<String, Value>;
 
 pub type Identify = fn(&Object, &ClaimMap) -> Result<BTreeMap<Fact, FactValue>, ClaimError>;
 
@@ -185,6 +190,48 @@ impl Reader {
             claims,
         })
     }
+
+    /// The claims of a job with these facts. [`identify`](Self::identify) reads back what was given, and
+    /// what follows from it, such as `ref_type` from `ref`. Claims that are no fact are left out, such as
+    /// `iss`, `aud` and times.
+    ///
+    /// # Errors
+    /// No token of this issuer has these facts; the error names one.
+    pub fn claims(
+        &self,
+        facts: &BTreeMap<Fact, FactValue>,
+    ) -> Result<Map<String, Value>, UnfitFact> {
+        let claims = (self.provider.write)(facts, &self.claim_map);
+        let unfit = |problem: String| UnfitFact {
+            provider: self.provider.name,
+            problem,
+        };
+        let text = Value::Object(claims.clone()).to_string();
+        let object = parse_object(text.as_bytes(), &Limits::default())
+            .map_err(|error| unfit(error.to_string()))?;
+        let read = (self.provider.identify)(&object, &self.claim_map)
+            .map_err(|error| unfit(error.to_string()))?;
+        match facts
+            .iter()
+            .find(|(fact, value)| read.get(fact) != Some(value))
+        {
+            None => Ok(claims),
+            Some((fact, value)) => Err(unfit(match read.get(fact) {
+                Some(read) => {
+                    format!("`{fact}` is `{value}`, but the other facts make it `{read}`")
+                }
+                None => format!("`{fact}` is `{value}`, which its tokens cannot say"),
+            })),
+        }
+    }
+}
+
+/// A fact that no token of the provider has, at least not with the others.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no token of provider `{provider}` describes this job: {problem}")]
+pub struct UnfitFact {
+    provider: &'static str,
+    problem: String,
 }
 
 /// The facts in a token's claims. They are not evidence: see [`Job`].

@@ -23,8 +23,10 @@ mod inputs;
 mod language;
 mod model;
 mod new;
+mod reach;
 mod resource;
 mod rosters;
+mod schema;
 mod shadow;
 mod teams;
 mod waive;
@@ -60,6 +62,18 @@ fn write(dir: &Path, name: &str, text: &str) {
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     fs::write(&path, text).unwrap();
     fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+}
+
+/// The policies of this repository without those of teams and rosters, in a folder of their own.
+fn company() -> TempDir {
+    let read = |name: &str| fs::read_to_string(repository().join("policies").join(name)).unwrap();
+    let root = read("root.yaml");
+    let (issuers, rest) = root.split_once("# A team's files").unwrap();
+    let (_, require) = rest.split_once("\nrequire:").unwrap();
+    folder(&[
+        ("policies/root.yaml", &format!("{issuers}require:{require}")),
+        ("policies/shop.yaml", &read("shop.yaml")),
+    ])
 }
 
 fn rules(dir: &Path) -> Vec<&'static str> {

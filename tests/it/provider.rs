@@ -14,6 +14,7 @@ use hallpass::token::json::{self, Object};
 use serde_json::{Value, json};
 
 mod strangers;
+mod written;
 
 pub(crate) fn object(value: &Value) -> Object {
     json::parse_object(value.to_string().as_bytes(), &json::Limits::default()).unwrap()

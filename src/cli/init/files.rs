@@ -1,12 +1,19 @@
 //! The texts of a first broker's files. Not: where they are written.
 
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
 use std::path::Path;
 
 use aws_lc_rs::rand;
 use data_encoding::BASE64URL_NOPAD;
+use url::Url;
 
 use crate::cli::Failure;
+use crate::cli::job::is_of_dev;
+use crate::clock::{Clock as _, SystemClock};
+use crate::policy::PolicySet;
 use crate::policy::decide::when_block;
+use crate::policy::examples::{Coverage, record};
 use crate::provider::{Fact, Facts};
 use crate::rootkey::RootKey;
 use crate::secret::Secret;
@@ -31,6 +38,8 @@ pub(super) struct Job {
     ci: Ci,
     /// The address of its issuer, if it is not the usual one.
     issuer_url: Option<String>,
+    /// The CA of that issuer, as PEM.
+    ci_ca: Option<String>,
     owner: String,
     owner_id: String,
     repository: String,
@@ -127,6 +136,7 @@ impl Job {
         Ok(Self {
             ci,
             issuer_url: None,
+            ci_ca: None,
             owner: owner.to_owned(),
             owner_id: owner_id.to_owned(),
             repository: repository.to_owned(),
@@ -136,7 +146,7 @@ impl Job {
     }
 
     /// The job that a token describes.
-    pub(super) fn of_facts(facts: &Facts) -> Result<Self, Failure> {
+    pub(super) fn of_facts(facts: &Facts, ci_ca: Option<String>) -> Result<Self, Failure> {
         let ci = match facts.provider().name {
             "github" => Ci::GitHub,
             "gitlab" => Ci::GitLab,
@@ -151,10 +161,17 @@ impl Job {
             text.ok_or_else(|| Failure::Usage(format!("the token does not say its `{fact}`")))
         };
         let url = facts.issuer_url();
-        let is_usual = facts.provider().usual_issuer == Some(url);
+        let is_usual = facts.provider().usual_issuer == Some(url) || is_of_dev(url);
+        if is_usual && ci_ca.is_some() {
+            return Err(Failure::Usage(format!(
+                "`--ci-ca` is for a CI of your own, and the token is of `{}`; leave it out",
+                escape(url)
+            )));
+        }
         Ok(Self {
             ci,
             issuer_url: (!is_usual).then(|| url.to_owned()),
+            ci_ca,
             owner: text(Fact::Owner)?,
             owner_id: text(Fact::OwnerId)?,
             repository: text(Fact::Repository)?,
@@ -193,6 +210,11 @@ impl Database {
 
     fn target(&self) -> String {
         format!("{}-db", self.name)
+    }
+
+    /// On this machine, where the connection needs no TLS.
+    fn is_local(&self) -> bool {
+        self.host == "localhost" || is_loopback_address(&self.host)
     }
 
     fn group(&self) -> String {
@@ -235,12 +257,19 @@ impl FilePlan {
                 "the password of the login `hallpass_clean`",
             ));
         }
+        let tests = self.tests();
         files.push(public(ROOT, self.root(), "whom to trust"));
+        if let Some(ca) = &self.job.ci_ca {
+            files.push(public(CI_CA, ca.clone(), "the CA of your CI"));
+        }
         files.push(public(
             POLICY,
             self.policy(),
             "a credential, and the jobs that may have it",
         ));
+        if let Some(tests) = tests {
+            files.push(public(TESTS, tests, "tests: `hallpass policy test`"));
+        }
         let (name, text) = match self.job.ci {
             Ci::GitHub => ("job.github.yml", self.github_job()),
             Ci::GitLab => ("job.gitlab-ci.yml", self.gitlab_job()),
@@ -250,13 +279,20 @@ impl FilePlan {
     }
 
     fn settings(&self) -> String {
+        let listen = match self.local_port() {
+            Some((address, operator)) => {
+                format!("listen: {{ public: {address}, operator: 127.0.0.1:{operator} }}\n")
+            }
+            None => "# A proxy in front terminates TLS and forwards to this address.\n\
+                listen: { public: 127.0.0.1:8080, operator: 127.0.0.1:8081 }\n"
+                .to_owned(),
+        };
         let mut text = format!(
             "# The settings of hallpass. Paths are relative to this file.\n\
              issuer: {issuer} # the URL by which jobs reach the broker\n\
              root_key: {{ file: {ROOT_KEY} }} # the same on every replica\n\
              policies: {{ path: policies }} # changes are loaded while the broker runs\n\
-             # A proxy in front terminates TLS and forwards to this address.\n\
-             listen: {{ public: 127.0.0.1:8080, operator: 127.0.0.1:8081 }}\n\
+             {listen}\
              audit:\n  sinks:\n    - {{ kind: file, path: audit.jsonl, required: true }}\n",
             issuer = scalar_of_url(&self.issuer),
         );
@@ -268,13 +304,30 @@ impl FilePlan {
                 "targets:\n  {target}:\n    kind: postgres\n    host: {host}\n{port}    \
                  databases: [{name}] # credentials name one of them\n    \
                  user: hallpass\n    password: {{ file: {PASSWORD} }}\n    \
-                 cleaner: {{ user: hallpass_clean, password: {{ file: {CLEANER_PASSWORD} }} }}\n",
+                 cleaner: {{ user: hallpass_clean, password: {{ file: {CLEANER_PASSWORD} }} }}\n{tls}",
                 target = database.target(),
                 host = quoted(&database.host),
+                tls = if database.is_local() {
+                    "    tls: disable # only for a server on this machine\n"
+                } else {
+                    ""
+                },
                 name = scalar(&database.name),
             )]);
         }
         text
+    }
+
+    /// The address to listen at, and a port beside it, of a broker that jobs of this machine reach without a
+    /// proxy.
+    fn local_port(&self) -> Option<(String, u16)> {
+        let address = self.issuer.strip_prefix("http://")?;
+        let parsed: SocketAddr = address.parse().ok()?;
+        let operator = parsed.port().checked_add(1)?;
+        parsed
+            .ip()
+            .is_loopback()
+            .then(|| (quoted(address), operator))
     }
 
     fn root(&self) -> String {
@@ -286,9 +339,22 @@ impl FilePlan {
             ..
         } = &self.job;
         let name = ci.name();
-        let url = issuer_url
+        let mut url = issuer_url
             .as_ref()
             .map_or_else(String::new, |url| format!("    url: {}\n", quoted(url)));
+        if self.job.ci_ca.is_some() {
+            let file = CI_CA.trim_start_matches("policies/");
+            url.extend(["    ca: ", file, "\n"]);
+        }
+        let networks = issuer_url.as_deref().map(networks).unwrap_or_default();
+        if !networks.is_empty() {
+            let networks = networks.join(", ");
+            url.extend([
+                "    networks: [",
+                &networks,
+                "] # where it is, since that is not the internet\n",
+            ]);
+        }
         format!(
             "# Whom to trust. A shared issuer signs for all its customers, so `tenants` says which are yours.\n\
              issuers:\n  {name}:\n    provider: {name}\n{url}    tenants:\n      \
@@ -329,6 +395,25 @@ impl FilePlan {
             issuer = self.job.ci.name(),
             name = scalar(&self.credential()),
         )
+    }
+
+    /// The decisions of the policies as tests; `None` if they do not load, which is reported later.
+    fn tests(&self) -> Option<String> {
+        let (root, policy) = (self.root(), self.policy());
+        let texts = [
+            ("root.yaml", root.as_str()),
+            ("first.yaml", policy.as_str()),
+        ];
+        let set = PolicySet::from_texts(&texts).ok()?.set;
+        let coverage = Coverage::of(&set, &[]);
+        let recorded = record(&set, &coverage, &BTreeSet::new(), SystemClock::new().now());
+        let entries: Vec<String> = recorded.files.into_values().flatten().collect();
+        (!entries.is_empty()).then(|| {
+            format!(
+                "# Jobs, and the decision that each must get.\ntests:\n{}",
+                entries.concat()
+            )
+        })
     }
 
     fn credential(&self) -> String {
@@ -397,27 +482,52 @@ impl FilePlan {
         if let Some(database) = &self.database {
             let (target, group) = (database.target(), database.group());
             steps.extend([
-                format!("In the database, create the role `{group}` (NOLOGIN) and grant it what jobs may read."),
-                format!("hallpass target install {target} --config {settings} --server-version 16 > install.sql"),
-                "Review install.sql and run it with psql as an administrator.".to_owned(),
-                format!(
-                    "Set the passwords with psql: `\\password hallpass` to that of {}, `\\password hallpass_clean` to that of {}.",
-                    path(PASSWORD),
-                    path(CLEANER_PASSWORD)
-                ),
-                "Close the server's other databases to leased logins: `REVOKE CONNECT, TEMPORARY ON DATABASE postgres FROM PUBLIC`, and the same for template1.".to_owned(),
+                format!("As an administrator of the database, create the role `{group}` (NOLOGIN) and grant it what jobs may read. `psql` below is that administrator's."),
+                format!("hallpass target install {target} --config {settings} --server-version \"$(psql -XAtc 'SHOW server_version' | cut -d. -f1)\" > install.sql"),
+                "Review install.sql, then run it: psql -X -f install.sql".to_owned(),
+                format!("Set the passwords of both logins: hallpass target passwords {target} --config {settings} | psql -X"),
+                "Close the server's other databases to leased logins: psql -Xc 'REVOKE CONNECT, TEMPORARY ON DATABASE postgres, template1 FROM PUBLIC'".to_owned(),
                 format!("hallpass target check {target} --config {settings}"),
             ]);
         }
         steps.extend([
-            format!(
-                "hallpass serve --config {settings}, behind a proxy that serves {} with TLS.",
-                self.issuer
-            ),
+            match self.local_port() {
+                Some(_) => format!("hallpass serve --config {settings}"),
+                None => format!(
+                    "hallpass serve --config {settings}, behind a proxy that serves {} with TLS.",
+                    self.issuer
+                ),
+            },
             "Copy the job to the repository and run it. `hallpass doctor` in the job checks its set-up.".to_owned(),
         ]);
         steps
     }
+}
+
+/// The addresses of an issuer that is not on the internet, as networks. None if it cannot be resolved: then
+/// `serve` says what is missing.
+fn networks(issuer: &str) -> Vec<String> {
+    let Ok(url) = Url::parse(issuer) else {
+        return Vec::new();
+    };
+    let port = url.port_or_known_default().unwrap_or_default();
+    let found = url.host_str().map(|host| (host, port).to_socket_addrs());
+    let found = found.and_then(Result::ok).into_iter().flatten();
+    let networks = found.filter_map(|address| match address.ip() {
+        IpAddr::V4(ip) if ip.is_loopback() || ip.is_private() => Some(format!("{ip}/32")),
+        IpAddr::V6(ip) if ip.is_loopback() || ip.is_unique_local() => Some(format!("\"{ip}/128\"")),
+        IpAddr::V4(_) | IpAddr::V6(_) => None,
+    });
+    networks.collect::<BTreeSet<_>>().into_iter().collect()
+}
+
+fn is_loopback_address(host: &str) -> bool {
+    let host = host
+        .strip_prefix('[')
+        .and_then(|host| host.strip_suffix(']'))
+        .unwrap_or(host);
+    host.parse()
+        .is_ok_and(|address: IpAddr| address.is_loopback())
 }
 
 fn password() -> Result<Secret<String>, Failure> {
@@ -443,6 +553,9 @@ fn scalar_of_url(url: &str) -> String {
 pub(super) const SETTINGS: &str = "hallpass.yaml";
 pub(super) const ROOT: &str = "policies/root.yaml";
 pub(super) const POLICY: &str = "policies/first.yaml";
+/// Policies name it by its path in their folder.
+pub(super) const CI_CA: &str = "policies/ci-ca.pem";
+const TESTS: &str = "policies/first.test.yaml";
 const ROOT_KEY: &str = "root.key";
 const PASSWORD: &str = "secrets/hallpass";
 const CLEANER_PASSWORD: &str = "secrets/hallpass_clean";

@@ -8,9 +8,9 @@ use super::load;
 use crate::cli::inputs::InputArgs;
 use crate::cli::job::JobFile;
 use crate::cli::{Failure, Output, Terminal};
-use crate::clock::{Clock as _, SystemClock};
+use crate::clock::{Clock as _, SystemClock, Timestamp};
 use crate::policy::decide::{BlockOutcome, ConditionOutcome, GrantOutcome, PolicyOutcome, Verdict};
-use crate::policy::{Ask, Decision};
+use crate::policy::{Ask, Decision, PolicySet, examples};
 use crate::provider::{Fact, Facts};
 use crate::text::escape;
 use crate::yaml::duration;
@@ -61,11 +61,17 @@ pub(super) fn run(args: &Args, out: &mut Terminal) -> Result<(), Failure> {
     let set = load(&args.policies, out)?;
     let job = JobFile::of(args.claims.as_ref(), args.token.as_ref())?;
     let facts = job.facts(&set, out)?;
-    let decision = set.explain(&facts, &ask, SystemClock::new().now());
+    let now = SystemClock::new().now();
+    let decision = set.explain(&facts, &ask, now);
     // As the broker does: what a credential takes is looked at once the job may have it.
     let checked = decision.is_permitted().then(|| set.check_inputs(&ask));
     let misfit = checked.and_then(Result::err).map(|error| error.to_string());
     let is_permitted = decision.is_permitted() && misfit.is_none();
+    let others = others(&set, &decision, &facts, now);
+    let change = match is_permitted {
+        true => None,
+        false => examples::smallest_change(&set, &facts, &ask, now),
+    };
     match args.output {
         Output::Json => {
             let facts: serde_json::Map<_, _> = facts
@@ -75,12 +81,34 @@ pub(super) fn run(args: &Args, out: &mut Terminal) -> Result<(), Failure> {
             let decision = serde_json::to_value(&decision).map_err(Failure::local)?;
             let mut answer =
                 json!({ "permitted": is_permitted, "facts": facts, "decision": decision });
-            if let (Some(problem), Some(members)) = (misfit, answer.as_object_mut()) {
-                members.insert("inputs".to_owned(), problem.into());
+            if let Some(members) = answer.as_object_mut() {
+                members.extend(misfit.map(|problem| ("inputs".to_owned(), problem.into())));
+                let others = others
+                    .iter()
+                    .map(|one| json!({ "policy": one.0, "failed": one.1 }));
+                members.insert("other_policies".to_owned(), others.collect());
+                let change = change.map(|change| ("would_be_granted".to_owned(), json!(change)));
+                members.extend(change);
             }
             out.json(&answer.to_string());
         }
-        Output::Text => print(&decision, misfit.as_deref(), &facts, out),
+        Output::Text => {
+            print(&decision, misfit.as_deref(), &facts, out);
+            if !others.is_empty() {
+                out.line("");
+                out.line("policies for other jobs that grant it, the nearest first");
+            }
+            for (policy, failed) in &others {
+                out.prose_under(&format!("  {policy}: fails {}", failed.join(", ")), 4);
+            }
+            if let Some(change) = change {
+                out.line("");
+                out.line("would be granted with");
+                for line in change {
+                    out.line(&format!("  {}", escape(&line)));
+                }
+            }
+        }
     }
     if is_permitted {
         return Ok(());
@@ -89,6 +117,27 @@ pub(super) fn run(args: &Args, out: &mut Terminal) -> Result<(), Failure> {
         "`{}` would be refused",
         ask.credential
     )))
+}
+
+/// The policies that grant the credential and that the decision did not consider, since they are for
+/// other repositories: each with the lines that fail.
+fn others(
+    set: &PolicySet,
+    decision: &Decision,
+    facts: &Facts,
+    now: Timestamp,
+) -> Vec<(String, Vec<String>)> {
+    let considered = |name: &str| decision.policies.iter().any(|one| one.policy == name);
+    let nearest = set.nearest(facts, &decision.credential, now).into_iter();
+    let others = nearest
+        .filter(|one| !considered(&one.policy.name))
+        .take(MOST_OTHERS);
+    others
+        .map(|one| {
+            let failed = one.failed.into_iter().map(|line| line.name);
+            (one.policy.name.clone(), failed.collect())
+        })
+        .collect()
 }
 
 fn ask(args: &Args) -> Result<Ask, Failure> {
@@ -236,5 +285,7 @@ const SHOWN: [Fact; 5] = [
     Fact::Actor,
 ];
 
+/// Policies for other jobs that are shown.
+const MOST_OTHERS: usize = 16;
 /// Columns before what a condition wants.
 const HANG: usize = 21;

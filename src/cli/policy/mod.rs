@@ -14,9 +14,13 @@ mod check;
 mod edit;
 mod explain;
 mod import;
+mod inventory;
 mod new;
 mod report;
+mod schema;
+mod sheet;
 mod test;
+mod who_can;
 
 /// Checks, explains and drafts policies, without a broker
 #[derive(Debug, ClapArgs)]
@@ -32,6 +36,9 @@ enum Verb {
     New(new::Args),
     Import(import::Args),
     Test(test::Args),
+    WhoCan(who_can::Args),
+    Inventory(inventory::Args),
+    Schema(schema::Args),
 }
 
 /// The error for a folder without policies: every job would be denied.
@@ -96,5 +103,8 @@ pub fn run(args: Args, out: &mut Terminal) -> Result<(), Failure> {
         Verb::New(args) => new::run(&args, out),
         Verb::Import(args) => import::run(args, out),
         Verb::Test(args) => test::run(&args, out),
+        Verb::WhoCan(args) => who_can::run(&args, out),
+        Verb::Inventory(args) => inventory::run(&args, out),
+        Verb::Schema(args) => schema::run(&args, out),
     }
 }

@@ -1,9 +1,13 @@
-//! Claims shaped like the real ones: every member, with its type, from a few parameters.
+//! Claims shaped like the real ones: every member, with its type, from a few parameters. What is a fact
+//! is written by the provider itself, which also reads it.
 
-use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value, json};
 
 use super::fresh_id;
 use crate::clock::Timestamp;
+use crate::provider::{self, ClaimMap, Fact, FactValue, Workflow};
 
 /// A job on GitHub Actions.
 #[derive(Clone, Debug)]
@@ -84,67 +88,75 @@ impl GithubJob {
             self.repository_id
         )
     }
+
+    /// What policies can say of it.
+    #[must_use]
+    pub fn facts(&self) -> BTreeMap<Fact, FactValue> {
+        let entry = format!("{}/{}@{}", self.repository, self.workflow, self.r#ref);
+        let job = self.job_workflow_ref.as_ref().unwrap_or(&entry);
+        let mut facts = texts(&[
+            (Fact::Ref, &self.r#ref),
+            (Fact::Sha, COMMIT),
+            (Fact::Repository, &self.repository),
+            (Fact::RepositoryId, &self.repository_id),
+            (Fact::Owner, self.owner()),
+            (Fact::OwnerId, &self.owner_id),
+            (Fact::Visibility, &self.visibility),
+            (Fact::Actor, &self.actor),
+            (Fact::ActorId, "9911204"),
+            (Fact::Event, &self.event),
+            (Fact::RunId, "18244017713"),
+            (Fact::RunAttempt, "1"),
+            (Fact::JobId, "51877120934"),
+            (Fact::Runner, "hosted"),
+        ]);
+        let workflow = |text: &str| FactValue::Workflow(Workflow::parse(text));
+        facts.insert(Fact::EntryWorkflow, workflow(&entry));
+        facts.insert(Fact::JobWorkflow, workflow(job));
+        facts.insert(Fact::RefProtected, FactValue::Bool(self.ref_protected));
+        facts.extend(text(Fact::Environment, self.environment.as_deref()));
+        facts
+    }
+
+    /// The claims that are no facts.
+    #[must_use]
+    pub fn other_claims(&self) -> Map<String, Value> {
+        let (head_ref, base_ref) = if self.is_pull_request() {
+            ("feature/cache", "main")
+        } else {
+            ("", "")
+        };
+        let claims = json!({
+            "jti": fresh_id(),
+            "sub": self.subject(),
+            "aud": self.audience,
+            "run_number": "412",
+            "workflow": "Deploy",
+            "head_ref": head_ref,
+            "base_ref": base_ref,
+            "workflow_sha": COMMIT,
+            "job_workflow_sha": COMMIT,
+            "iss": self.issuer,
+            "nbf": self.issued_at.plus(-600).unix(),
+            "exp": self.issued_at.plus(300).unix(),
+            "iat": self.issued_at.unix(),
+        });
+        let mut claims = members(claims);
+        if self.environment.is_some() {
+            let id = "EN_kwDOKdl-ZM8AAAABB1c9Tw";
+            claims.insert("environment_node_id".to_owned(), id.into());
+        }
+        claims
+    }
 }
 
 /// The claims of a GitHub Actions ID token, with a fresh `jti`.
 #[must_use]
 pub fn github_claims(job: &GithubJob) -> Value {
-    let workflow_ref = format!("{}/{}@{}", job.repository, job.workflow, job.r#ref);
-    let job_workflow_ref = job.job_workflow_ref.as_ref().unwrap_or(&workflow_ref);
-    let ref_type = if job.r#ref.starts_with("refs/tags/") {
-        "tag"
-    } else {
-        "branch"
-    };
-    let (head_ref, base_ref) = if job.is_pull_request() {
-        ("feature/cache", "main")
-    } else {
-        ("", "")
-    };
-    let issued_at = job.issued_at;
-    let mut claims = json!({
-        "jti": fresh_id(),
-        "sub": job.subject(),
-        "aud": job.audience,
-        "ref": job.r#ref,
-        "sha": COMMIT,
-        "repository": job.repository,
-        "repository_owner": job.owner(),
-        "repository_owner_id": job.owner_id,
-        "run_id": "18244017713",
-        "run_number": "412",
-        "run_attempt": "1",
-        "repository_visibility": job.visibility,
-        "repository_id": job.repository_id,
-        "actor_id": "9911204",
-        "actor": job.actor,
-        "workflow": "Deploy",
-        "head_ref": head_ref,
-        "base_ref": base_ref,
-        "event_name": job.event,
-        "ref_protected": job.ref_protected.to_string(),
-        "ref_type": ref_type,
-        "workflow_ref": workflow_ref,
-        "workflow_sha": COMMIT,
-        "job_workflow_ref": job_workflow_ref,
-        "job_workflow_sha": COMMIT,
-        "runner_environment": "github-hosted",
-        "check_run_id": "51877120934",
-        "iss": job.issuer,
-        "nbf": issued_at.plus(-600).unix(),
-        "exp": issued_at.plus(300).unix(),
-        "iat": issued_at.unix(),
-    });
-    if let (Some(environment), Value::Object(members)) = (&job.environment, &mut claims) {
-        members.insert("environment".to_owned(), environment.as_str().into());
-        members.insert(
-            "environment_node_id".to_owned(),
-            "EN_kwDOKdl-ZM8AAAABB1c9Tw".into(),
-        );
-    }
-    claims
+    let mut claims = unchecked("github", &job.facts());
+    claims.append(&mut job.other_claims());
+    claims.into()
 }
-
 /// A job on GitLab CI.
 #[derive(Clone, Debug)]
 pub struct GitlabJob {
@@ -216,56 +228,105 @@ impl GitlabJob {
     fn host(&self) -> &str {
         self.issuer.strip_prefix("https://").unwrap_or(&self.issuer)
     }
+
+    /// What policies can say of it.
+    #[must_use]
+    pub fn facts(&self) -> BTreeMap<Fact, FactValue> {
+        let ref_path = self.ref_path();
+        let mut facts = texts(&[
+            (Fact::RepositoryId, &self.project_id),
+            (Fact::Repository, &self.project),
+            (Fact::OwnerId, &self.namespace_id),
+            (Fact::Owner, self.namespace()),
+            (Fact::RunRepositoryId, &self.project_id),
+            (Fact::ActorId, "1402233"),
+            (Fact::Actor, &self.user),
+            (Fact::RunId, "2204417820"),
+            (Fact::JobId, "13880214477"),
+            (Fact::Event, &self.source),
+            (Fact::Ref, &ref_path),
+            (Fact::Runner, "hosted"),
+            (Fact::Sha, COMMIT),
+            (Fact::Visibility, &self.visibility),
+        ]);
+        let file = format!(
+            "{}/{}//.gitlab-ci.yml@{ref_path}",
+            self.host(),
+            self.project
+        );
+        let file = FactValue::Workflow(Workflow::parse(&file));
+        facts.insert(Fact::EntryWorkflow, file);
+        facts.insert(Fact::RefProtected, FactValue::Bool(self.ref_protected));
+        if let Some(environment) = text(Fact::Environment, self.environment.as_deref()) {
+            let protected = FactValue::Bool(self.environment_protected);
+            facts.extend([environment, (Fact::EnvironmentProtected, protected)]);
+        }
+        facts
+    }
+
+    /// The claims that are no facts.
+    #[must_use]
+    pub fn other_claims(&self) -> Map<String, Value> {
+        let claims = json!({
+            "user_email": format!("{}@acme.example", self.user),
+            "user_access_level": "maintainer",
+            "job_project_path": self.project,
+            "job_namespace_id": self.namespace_id,
+            "job_namespace_path": self.namespace(),
+            "runner_id": 12_270_840,
+            "job_source": self.source,
+            "ci_config_sha": COMMIT,
+            "jti": fresh_id(),
+            "iat": self.issued_at.unix(),
+            "nbf": self.issued_at.plus(-5).unix(),
+            "exp": self.issued_at.plus(3_600).unix(),
+            "iss": self.issuer,
+            "sub": format!("project_path:{}:ref_type:{}:ref:{}", self.project, self.ref_type, self.r#ref),
+            "aud": self.audience,
+        });
+        let mut claims = members(claims);
+        if let Some(environment) = &self.environment {
+            claims.insert("deployment_tier".to_owned(), environment.as_str().into());
+            claims.insert("environment_action".to_owned(), "start".into());
+        }
+        claims
+    }
 }
 
 /// The claims of a GitLab CI ID token, with a fresh `jti`.
 #[must_use]
 pub fn gitlab_claims(job: &GitlabJob) -> Value {
-    let ref_path = job.ref_path();
-    let issued_at = job.issued_at;
-    let mut claims = json!({
-        "project_id": job.project_id,
-        "project_path": job.project,
-        "namespace_id": job.namespace_id,
-        "namespace_path": job.namespace(),
-        "user_id": "1402233",
-        "user_login": job.user,
-        "user_email": format!("{}@acme.example", job.user),
-        "user_access_level": "maintainer",
-        "job_project_id": job.project_id,
-        "job_project_path": job.project,
-        "job_namespace_id": job.namespace_id,
-        "job_namespace_path": job.namespace(),
-        "pipeline_id": "2204417820",
-        "pipeline_source": job.source,
-        "job_id": "13880214477",
-        "ref": job.r#ref,
-        "ref_type": job.ref_type,
-        "ref_path": ref_path,
-        "ref_protected": job.ref_protected.to_string(),
-        "runner_id": 12_270_840,
-        "runner_environment": "gitlab-hosted",
-        "sha": COMMIT,
-        "project_visibility": job.visibility,
-        "job_source": job.source,
-        "ci_config_ref_uri": format!("{}/{}//.gitlab-ci.yml@{ref_path}", job.host(), job.project),
-        "ci_config_sha": COMMIT,
-        "jti": fresh_id(),
-        "iat": issued_at.unix(),
-        "nbf": issued_at.plus(-5).unix(),
-        "exp": issued_at.plus(3_600).unix(),
-        "iss": job.issuer,
-        "sub": format!("project_path:{}:ref_type:{}:ref:{}", job.project, job.ref_type, job.r#ref),
-        "aud": job.audience,
-    });
-    if let (Some(environment), Value::Object(members)) = (&job.environment, &mut claims) {
-        let protected = job.environment_protected.to_string();
-        members.insert("environment".to_owned(), environment.as_str().into());
-        members.insert("environment_protected".to_owned(), protected.into());
-        members.insert("deployment_tier".to_owned(), environment.as_str().into());
-        members.insert("environment_action".to_owned(), "start".into());
+    let mut claims = unchecked("gitlab", &job.facts());
+    claims.append(&mut job.other_claims());
+    claims.into()
+}
+
+/// The provider's own writer. Tests also describe jobs that no CI has.
+fn unchecked(provider: &str, facts: &BTreeMap<Fact, FactValue>) -> Map<String, Value> {
+    let provider = provider::find(provider);
+    provider.map_or_else(Map::new, |provider| {
+        (provider.write)(facts, &ClaimMap::default())
+    })
+}
+
+fn texts(facts: &[(Fact, &str)]) -> BTreeMap<Fact, FactValue> {
+    let facts = facts.iter();
+    facts
+        .filter_map(|(fact, value)| text(*fact, Some(value)))
+        .collect()
+}
+
+fn text(fact: Fact, value: Option<&str>) -> Option<(Fact, FactValue)> {
+    value.map(|value| (fact, FactValue::Text(value.to_owned())))
+}
+
+fn members(value: Value) -> Map<String, Value> {
+    match value {
+        Value::Object(members) => members,
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
+            Map::new()
+        }
     }
-    claims
 }
 
 const COMMIT: &str = "5f0c1d9e7a2b48c36d41f8e90ab7c2d35e6f1a04";

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
+use data_encoding::BASE64;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::Full;
@@ -15,6 +16,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use rustls::ServerConfig;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
@@ -30,19 +32,41 @@ pub(super) struct Certificate {
 }
 
 impl Certificate {
-    pub(super) fn generate() -> Result<Self, IssuerError> {
+    /// For servers of these names.
+    pub(super) fn generate(names: &[&str]) -> Result<Self, IssuerError> {
         let mut ca = CertificateParams::new(Vec::new())?;
         ca.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         ca.distinguished_name
             .push(DnType::CommonName, "hallpass dev issuer");
         let ca = CertifiedIssuer::self_signed(ca, KeyPair::generate()?)?;
         let key = KeyPair::generate()?;
-        let names = ["localhost", "127.0.0.1", "::1"].map(str::to_owned);
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         let certificate = CertificateParams::new(names)?.signed_by(&key, &ca)?;
         Ok(Self {
             ca_pem: ca.pem(),
             chain: vec![certificate.der().clone()],
             key: PrivatePkcs8KeyDer::from(key.serialize_der()).into(),
+        })
+    }
+
+    pub(super) fn to_kept(&self) -> KeptTls {
+        KeptTls {
+            ca: self.ca_pem.clone(),
+            chain: self.chain.iter().map(|one| BASE64.encode(one)).collect(),
+            key: BASE64.encode(self.key.secret_der()),
+        }
+    }
+
+    pub(super) fn from_kept(kept: &KeptTls) -> Result<Self, IssuerError> {
+        let decode = |text: &String| BASE64.decode(text.as_bytes());
+        let damaged = |_| IssuerError::Kept("its TLS certificate is damaged".to_owned());
+        let chain = kept.chain.iter().map(decode);
+        let chain: Vec<Vec<u8>> = chain.collect::<Result<_, _>>().map_err(damaged)?;
+        let key = decode(&kept.key).map_err(damaged)?;
+        Ok(Self {
+            ca_pem: kept.ca.clone(),
+            chain: chain.into_iter().map(CertificateDer::from).collect(),
+            key: PrivatePkcs8KeyDer::from(key).into(),
         })
     }
 
@@ -54,6 +78,14 @@ impl Certificate {
             .with_single_cert(self.chain, self.key)?;
         Ok(TlsAcceptor::from(Arc::new(config)))
     }
+}
+
+/// The certificate of an issuer that starts again, with its key. No `Debug`.
+#[derive(Deserialize, Serialize)]
+pub struct KeptTls {
+    ca: String,
+    chain: Vec<String>,
+    key: String,
 }
 
 /// Serves until its task is stopped; its connections stop with it.

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use crate::clock::Timestamp;
-use crate::policy::{Block, CredentialDefinition, Policy, PolicySet, Requirement};
+use crate::policy::{Block, CredentialDefinition, Grant, Policy, PolicySet, Requirement};
 use crate::provider::{Fact, Facts};
+use crate::yaml::Place;
 
 /// A block of a policy that grants a credential, as a job meets it.
 #[derive(Clone, Debug)]
@@ -20,7 +21,8 @@ pub struct Nearest<'a> {
 pub struct FailedLine {
     /// The fact, the pointer of a claim, or `until`.
     pub name: String,
-    /// Its number in the block; `None` for the rule of ordinary triggers and for `until`.
+    /// Its number in the block; `None` for the limits of a team, the rule of ordinary triggers and
+    /// `until`.
     pub condition: Option<usize>,
 }
 
@@ -35,7 +37,9 @@ impl PolicySet {
         };
         let has_events = self.issuer_of(facts).is_none_or(|issuer| issuer.has_events);
         let grants = |policy: &&Policy| {
-            policy.issuer == facts.issuer() && policy.grants_of(Some(credential)).next().is_some()
+            policy.issuer == facts.issuer()
+                && policy.shadow_until.is_none()
+                && policy.grants_of(Some(credential)).next().is_some()
         };
         let policies = self.policies.iter().filter(grants);
         let mut nearest: Vec<_> = policies
@@ -62,8 +66,8 @@ impl PolicySet {
         let Some(credential) = self.credentials.get(credential) else {
             return Vec::new();
         };
-        let all = self.requirements.iter();
-        all.filter(|one| one.of.selects(credential) && !one.holds(facts))
+        self.requirements_on(credential)
+            .filter(|one| !one.holds(facts))
             .collect()
     }
 
@@ -74,13 +78,31 @@ impl PolicySet {
             .is_some_and(|issuer| issuer.serves(facts))
     }
 
-    /// The requirements that select a credential.
+    /// Every grant of a credential by a policy in force, with its policy.
+    pub fn grants_of(&self, credential: &str) -> impl Iterator<Item = (&Policy, &Grant)> {
+        let credential = self.credentials.get(credential);
+        let policies = self.policies.iter();
+        let in_force = policies.filter(|policy| policy.shadow_until.is_none());
+        in_force.flat_map(move |policy| {
+            policy
+                .grants_of(credential)
+                .map(move |grant| (policy, grant))
+        })
+    }
+
+    /// The position of a credential's definition.
+    #[must_use]
+    pub fn place_of(&self, credential: &str) -> Option<&Place> {
+        self.credential_places.get(credential)
+    }
+
+    /// The requirements in force that select a credential.
     pub fn requirements_on(
         &self,
         credential: &Arc<CredentialDefinition>,
     ) -> impl Iterator<Item = &Requirement> {
         let all = self.requirements.iter();
-        all.filter(move |one| one.of.selects(credential))
+        all.filter(move |one| one.shadow_until.is_none() && one.of.selects(credential))
     }
 }
 
@@ -103,6 +125,10 @@ fn failed(
         name: name.to_owned(),
         condition: None,
     };
+    let limits = policy.within.iter().flat_map(|block| &block.conditions);
+    for condition in limits.filter(|condition| !condition.holds(facts)) {
+        failed.push(more(condition.subject.name()));
+    }
     let trigger = Fact::Trigger.name();
     let is_named = failed.iter().any(|line| line.name == trigger);
     if !block.lets_run(facts, has_events) && !is_named {

@@ -229,6 +229,9 @@ impl<'a> Draft<'a> {
         };
         let block = self.policy.when.get(self.block).ok_or("it has no block")?;
         job.add(block)?;
+        if let Some(limits) = &self.policy.within {
+            job.add(limits)?;
+        }
         job.add_owner();
         let issuers = self.set.issuers.iter();
         let mut issuers = issuers.filter(|one| one.reader.issuer.name == self.policy.issuer);

@@ -107,6 +107,7 @@ fn the_files_of_a_first_broker_are_accepted_and_let_in_that_repository() {
             "hallpass.yaml",
             "job.github.yml",
             "policies",
+            "policies/first.test.yaml",
             "policies/first.yaml",
             "policies/root.yaml",
             "root.key",
@@ -115,6 +116,10 @@ fn the_files_of_a_first_broker_are_accepted_and_let_in_that_repository() {
             "secrets/hallpass_clean"
         ]
     );
+    let tests = hallpass(&["policy", "test", "--coverage", "--threshold", "100"])
+        .arg(path.join("policies"))
+        .observed();
+    assert!(tests.status.success(), "{}", told(&tests));
     for secret in ["root.key", "secrets/hallpass", "secrets/hallpass_clean"] {
         let mode = fs::metadata(path.join(secret))
             .unwrap()

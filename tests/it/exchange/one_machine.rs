@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
-use std::net::{IpAddr, SocketAddr, TcpListener, ToSocketAddrs as _};
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::Receiver;
@@ -60,26 +60,9 @@ fn folder(policies: &str) -> TempDir {
 /// service knows, since that is what a broker asks. Debian and most others have the host's name in
 /// /etc/hosts, containers have `ip6-loopback`.
 pub(crate) fn name_of_this_machine() -> (String, IpAddr) {
-    let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let hosts = fs::read_to_string("/etc/hosts").unwrap_or_default();
-    let lines = hosts.lines().filter(|line| !line.starts_with('#'));
-    let listed = lines.flat_map(|line| line.split_whitespace().skip(1));
-    let names = std::iter::once(host.trim()).chain(listed);
-    for name in names {
-        let name = name.to_ascii_lowercase();
-        if name == "localhost" || name.ends_with(".localhost") {
-            continue;
-        }
-        let Ok(found) = (name.as_str(), 0).to_socket_addrs() else {
-            continue;
-        };
-        let addresses: Vec<IpAddr> = found.map(|address| address.ip()).collect();
-        let is_here = |ip: &IpAddr| ip.is_loopback() && TcpListener::bind((*ip, 0)).is_ok();
-        if let Some(first) = addresses.first().filter(|_| addresses.iter().all(is_here)) {
-            return (name, *first);
-        }
-    }
-    panic!("no name but localhost leads to this machine: add `127.0.0.1 ci.test` to /etc/hosts");
+    hallpass::dev::issuer::name_of_this_machine().expect(
+        "no name but localhost leads to this machine: add `127.0.0.1 ci.test` to /etc/hosts",
+    )
 }
 
 /// `hallpass serve` until dropped, and what it logs.

@@ -4,15 +4,6 @@ use std::os::unix::fs::MetadataExt as _;
 
 use super::*;
 
-/// The worked policies of the repository, in a folder of their own.
-fn company() -> TempDir {
-    let read = |name: &str| fs::read_to_string(repository().join("policies").join(name)).unwrap();
-    folder(&[
-        ("policies/root.yaml", &read("root.yaml")),
-        ("policies/shop.yaml", &read("shop.yaml")),
-    ])
-}
-
 fn test(dir: &Path, more: &[&str]) -> Output {
     let mut args = vec!["policy", "test"];
     args.extend(more);

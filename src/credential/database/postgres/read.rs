@@ -10,14 +10,15 @@ use async_trait::async_trait;
 
 use super::{
     ChannelBinding, Cleaner, GroupCeiling, HELD, MAX_LIVE, PORT, Postgres, PostgresDefinition,
-    PostgresSettings, Tls, install,
+    PostgresSettings, Tls, install, verifier,
 };
 use crate::credential::database::{Database, Logins};
 use crate::credential::target::{
     self, Finding, InstallText, Installation, Target, TargetKind, TargetSettings, With,
 };
 use crate::policy::{CredentialDefinition, PolicySet};
-use crate::text::escape;
+use crate::secret::Secret;
+use crate::text::{escape, is_printable};
 use crate::yaml::settings::{Item, Section};
 
 /// `kind: postgres`.
@@ -122,6 +123,30 @@ impl TargetSettings for PostgresSettings {
             text,
             note: wanted.server_version.is_none().then(|| note.to_owned()),
         })
+    }
+
+    fn passwords(&self) -> Result<Secret<String>, String> {
+        let mut text = String::new();
+        let logins = [
+            (&self.user, &self.password),
+            (&self.cleaner.user, &self.cleaner.password),
+        ];
+        for (user, password) in logins {
+            let password = password
+                .read()
+                .map_err(|error| format!("the password of `{user}` cannot be read: {error}"))?;
+            // SASLprep leaves ASCII as it is.
+            if password.expose().is_empty() || !is_printable(password.expose()) {
+                return Err(format!(
+                    "the password of `{user}` must be printable ASCII; set it with `\\password {user}` in psql"
+                ));
+            }
+            let verifier = verifier(&password).map_err(|error| error.to_string())?;
+            let user = install::identifier(user);
+            // A verifier holds no quote.
+            text.extend(["ALTER ROLE ", &user, " PASSWORD '", &verifier, "';\n"]);
+        }
+        Ok(Secret::new(text))
     }
 }
 

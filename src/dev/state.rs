@@ -1,0 +1,108 @@
+//! What `hallpass dev token` reads of an issuer of this machine: a file that only its user can read.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Read as _};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+
+use data_encoding::BASE64;
+use serde::{Deserialize, Serialize};
+
+use super::issuer::{Issuer, IssuerError, KeptTls, SigningKey};
+use crate::client::write_private_new;
+use crate::secret::Secret;
+
+/// The issuers in a folder. No `Debug`: it holds their private keys.
+#[derive(Deserialize, Serialize)]
+pub struct State {
+    /// The broker's URL, the usual audience of a token.
+    pub broker: String,
+    /// By the name that the policies give them.
+    pub issuers: BTreeMap<String, Ci>,
+    /// Of an issuer that starts again with the same certificate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<KeptTls>,
+}
+
+/// One issuer.
+#[derive(Deserialize, Serialize)]
+pub struct Ci {
+    /// The provider whose tokens it signs; `None` if it signs those of any.
+    pub provider: Option<String>,
+    pub url: String,
+    kid: String,
+    key: String,
+}
+
+impl Ci {
+    /// What another process needs to sign as this issuer.
+    ///
+    /// # Errors
+    /// The crypto backend refuses.
+    pub fn of(issuer: &Issuer, provider: Option<&str>) -> Result<Self, IssuerError> {
+        let key = issuer.signing_key()?;
+        let pkcs8 = key.to_pkcs8()?;
+        Ok(Self {
+            provider: provider.map(str::to_owned),
+            url: issuer.url().to_owned(),
+            kid: key.kid().to_owned(),
+            key: BASE64.encode(pkcs8.expose()),
+        })
+    }
+
+    /// Its signing key.
+    ///
+    /// # Errors
+    /// The file was damaged.
+    pub fn signing_key(&self) -> Result<SigningKey, IssuerError> {
+        let key = BASE64.decode(self.key.as_bytes());
+        let key = Secret::new(key.map_err(|_| IssuerError::Crypto("read a key"))?);
+        SigningKey::from_pkcs8(&self.kid, key.expose())
+    }
+}
+
+impl State {
+    /// Reads the file of a folder.
+    ///
+    /// # Errors
+    /// There is none, it belongs to another user or is not a plain file, or it is damaged.
+    pub fn read(folder: &Path) -> io::Result<Self> {
+        let text = Secret::new(read_own(&folder.join(FILE))?);
+        serde_json::from_str(text.expose())
+            .map_err(|error| io::Error::other(format!("`{FILE}` is damaged: {error}")))
+    }
+
+    /// Writes the file, which must be new.
+    ///
+    /// # Errors
+    /// It exists, or cannot be written.
+    pub fn write(&self, folder: &Path) -> io::Result<()> {
+        let text = Secret::new(serde_json::to_string(self)?);
+        let path = folder.join(FILE);
+        match write_private_new(&path, text.expose().as_bytes(), 0o600)? {
+            true => Ok(()),
+            false => Err(io::ErrorKind::AlreadyExists.into()),
+        }
+    }
+}
+
+/// A file that another user could write decides about no keys.
+fn read_own(path: &Path) -> io::Result<String> {
+    let found = fs::symlink_metadata(path)?;
+    if !found.is_file() || found.uid() != nix::unistd::geteuid().as_raw() {
+        return Err(io::Error::other(format!(
+            "`{FILE}` is not a file of this user"
+        )));
+    }
+    let mut text = String::new();
+    File::open(path)?
+        .take(MAX_BYTES)
+        .read_to_string(&mut text)?;
+    Ok(text)
+}
+
+/// More than any number of issuers takes.
+const MAX_BYTES: u64 = 1_048_576;
+/// The file's name.
+pub const FILE: &str = "dev.json";

@@ -1,0 +1,401 @@
+//! The JSON Schema of a policy file, for editors. The reader decides; the schema is as strict as a
+//! schema can be about one file.
+
+use serde_json::{Map, Value, json};
+
+use super::lint::RULES;
+use crate::credential::kind::KINDS;
+use crate::provider::{Fact, FactType, PROVIDERS, TRIGGERS};
+
+/// The schema, in draft 2020-12.
+#[must_use]
+pub fn schema() -> Value {
+    json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "hallpass policy file",
+        "type": "object",
+        "additionalProperties": false,
+        "minProperties": 1,
+        "properties": {
+            "issuers": map_of(&refer("issuer"), &refer("name")),
+            "teams": map_of(&refer("team"), &refer("name")),
+            "rosters": map_of(&refer("roster"), &refer("name")),
+            "credentials": map_of(&refer("credential"), &refer("name")),
+            "policies": list_of(&refer("policy")),
+            "require": list_of(&refer("requirement")),
+            "waive": list_of(&refer("waiver")),
+        },
+        "$defs": definitions(),
+    })
+}
+
+fn definitions() -> Value {
+    let mut all = patterns();
+    let mut add = |name: &str, value: Value| all.insert(name.to_owned(), value);
+    add("block", block(false));
+    add("requirementBlock", block(true));
+    add(
+        "blocks",
+        json!({ "anyOf": [refer("block"), list_of(&refer("block"))] }),
+    );
+    add("issuer", issuer());
+    add("credential", credential());
+    add("policy", policy());
+    add("requirement", requirement());
+    add("selector", selector());
+    add("team", team());
+    add("roster", roster());
+    add(
+        "waiver",
+        object(
+            &[
+                ("rule", words(RULES.iter().map(|rule| rule.id))),
+                ("because", refer("prose")),
+                ("until", refer("time")),
+            ],
+            &["rule", "because", "until"],
+        ),
+    );
+    add(
+        "each",
+        json!({
+            "type": "object",
+            "minProperties": 1,
+            "properties": { "roster": refer("text") },
+            "additionalProperties": list_of(&refer("text")),
+        }),
+    );
+    Value::Object(all)
+}
+
+/// Scalars and patterns.
+fn patterns() -> Map<String, Value> {
+    let present = || object(&[("present", json!({ "type": "boolean" }))], &["present"]);
+    let some = |mut value: Value| {
+        if let Some(members) = value.as_object_mut() {
+            members.insert("minProperties".to_owned(), 1.into());
+        }
+        value
+    };
+    let not = json!({ "anyOf": [
+        refer("text"),
+        list_of(&json!({ "anyOf": [refer("text"), refer("plainOperators")] })),
+        refer("plainOperators"),
+    ] });
+    let plain = [("glob", refer("glob")), ("under", refer("path"))];
+    let operators = [
+        ("glob", refer("glob")),
+        ("under", refer("path")),
+        ("not", refer("not")),
+    ];
+    let member = object(&[("member", refer("text"))], &["member"]);
+    let entries = some(object(&[("member", refer("text")), ("not", member)], &[]));
+    let text_or_operators = json!({ "anyOf": [refer("text"), refer("operators")] });
+    let truth = json!({ "anyOf": [{ "type": "boolean" }, refer("present")] });
+    let path_and_ref = [
+        ("path", refer("textPattern")),
+        ("ref", refer("textPattern")),
+    ];
+    let known = json!({
+        "text": { "type": "string", "minLength": 1, "maxLength": 256, "pattern": "^[ -~]*[!-~][ -~]*$" },
+        "prose": { "type": "string", "pattern": "\\S" },
+        // Braces are those of a template.
+        "name": { "type": "string", "maxLength": 256, "pattern": "^[A-Za-z0-9{]([A-Za-z0-9._/{}-]*[A-Za-z0-9}])?$" },
+        "glob": { "type": "string", "minLength": 1, "maxLength": 256, "pattern": "^[ ->@-Z^-~]+$" },
+        "path": { "type": "string", "minLength": 1, "maxLength": 256, "pattern": "^[ -)+-~]*[ -)+-.0-~]$" },
+        "duration": { "type": "string", "pattern": "^(?=[0-9])([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?$" },
+        "time": { "type": "string", "pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}(\\.[0-9]+)?([Zz]|[+-][0-9]{2}:[0-9]{2})$" },
+        "texts": { "anyOf": [refer("text"), { "type": "array", "minItems": 1, "uniqueItems": true, "items": refer("text") }] },
+        "present": present(),
+        "plainOperators": some(object(&plain, &[])),
+        "not": not,
+        "operators": some(object(&operators, &[])),
+        "textPattern": { "anyOf": [refer("text"), list_of(&text_or_operators), refer("operators"), refer("present")] },
+        "entries": entries,
+        "listPattern": { "anyOf": [list_of(&refer("entries")), refer("entries"), refer("present")] },
+        "booleanPattern": truth,
+        "workflowPattern": { "anyOf": [some(object(&path_and_ref, &[])), refer("present")] },
+        "textOrGlob": { "anyOf": [refer("text"), object(&[("glob", refer("glob"))], &["glob"])] },
+        "textsOrGlobs": { "anyOf": [refer("textOrGlob"), list_of(&refer("textOrGlob"))] },
+        "class": { "enum": ["critical", "moderate", "low"] },
+    });
+    match known {
+        Value::Object(known) => known,
+        _ => Map::new(),
+    }
+}
+
+/// A block of conditions. Which facts an issuer tells, a schema cannot know.
+fn block(of_requirement: bool) -> Value {
+    let mut properties = Map::new();
+    for fact in Fact::ALL {
+        properties.insert(fact.name().to_owned(), pattern_of(*fact));
+    }
+    if of_requirement {
+        properties.insert("issuer".to_owned(), refer("texts"));
+    }
+    let pattern = json!({ "anyOf": [refer("textPattern"), { "type": "boolean" }] });
+    let pointer = json!({ "type": "string", "pattern": "^/[ -~]+$" });
+    properties.insert("claim".to_owned(), map_of(&pattern, &pointer));
+    json!({
+        "type": "object",
+        "additionalProperties": false,
+        "minProperties": 1,
+        "properties": properties,
+    })
+}
+
+fn pattern_of(fact: Fact) -> Value {
+    let of_words = |known: &[&str]| {
+        let word = words(known.iter().copied());
+        json!({ "anyOf": [word, list_of(&word), refer("present")] })
+    };
+    match fact {
+        Fact::Trigger => of_words(&TRIGGERS),
+        Fact::RefType => of_words(&["branch", "tag", "pull", "other"]),
+        Fact::Runner => of_words(&["hosted", "self-hosted"]),
+        _ => match fact.fact_type() {
+            FactType::Bool => refer("booleanPattern"),
+            FactType::Workflow => refer("workflowPattern"),
+            // An issuer of `generic` may declare a text to be a list.
+            FactType::Text | FactType::List => {
+                json!({ "anyOf": [refer("textPattern"), refer("listPattern")] })
+            }
+        },
+    }
+}
+
+fn issuer() -> Value {
+    let flag = || json!({ "type": "boolean" });
+    let types = words(["text", "number", "boolean", "list"]);
+    let mut issuer = object(
+        &[
+            ("provider", words(PROVIDERS.iter().map(|one| one.name))),
+            ("url", json!({ "type": "string", "pattern": "^https://" })),
+            ("tenants", refer("blocks")),
+            ("ca", refer("text")),
+            ("networks", refer("texts")),
+            ("key_hosts", refer("texts")),
+            ("blocked_kids", refer("texts")),
+            ("algorithms", refer("texts")),
+            ("audiences", refer("texts")),
+            ("token_types", refer("texts")),
+            ("max_lifetime", refer("duration")),
+            ("max_age", refer("duration")),
+            ("leeway", refer("duration")),
+            ("kid_required", flag()),
+            ("iat_required", flag()),
+            ("strip_leading_zero", flag()),
+            ("key_use", refer("text")),
+            (
+                "facts",
+                json!({ "type": "object", "propertyNames": facts(), "additionalProperties": refer("text") }),
+            ),
+            (
+                "types",
+                json!({ "type": "object", "propertyNames": facts(), "additionalProperties": types }),
+            ),
+        ],
+        &["provider"],
+    );
+    if let Some(members) = issuer.as_object_mut() {
+        let generic = json!({ "properties": { "provider": { "const": "generic" } }, "required": ["provider"] });
+        members.insert("if".to_owned(), generic);
+        members.insert("then".to_owned(), json!({ "required": ["url", "facts"] }));
+        let others = json!({ "properties": { "facts": false, "types": false } });
+        members.insert("else".to_owned(), others);
+    }
+    issuer
+}
+
+fn facts() -> Value {
+    words(Fact::ALL.iter().map(|fact| fact.name()))
+}
+
+fn credential() -> Value {
+    let rotate = object(
+        &[("every", refer("duration")), ("grace", refer("duration"))],
+        &["every"],
+    );
+    let mut properties = vec![
+        ("kind", words(KINDS.iter().map(|kind| kind.name))),
+        ("max_ttl", refer("duration")),
+        ("owner", refer("prose")),
+        ("purpose", refer("prose")),
+        ("class", refer("class")),
+        (
+            "resource",
+            json!({ "type": "string", "pattern": "^[A-Za-z][A-Za-z0-9+.-]*:[!-\"$-~]+$" }),
+        ),
+        (
+            "inputs",
+            json!({ "type": "object", "minProperties": 1, "additionalProperties": refer("textPattern") }),
+        ),
+        ("dependents", refer("texts")),
+        ("rotate", rotate),
+        ("each", refer("each")),
+    ];
+    let known: Vec<&str> = properties.iter().map(|(name, _)| *name).collect();
+    // What a key of a kind holds, its reader decides.
+    let own = KINDS
+        .iter()
+        .flat_map(|kind| kind.keys)
+        .filter(|key| !known.contains(key));
+    properties.extend(own.map(|key| (*key, json!({}))).collect::<Vec<_>>());
+    let mut credential = object(
+        &properties,
+        &["kind", "max_ttl", "owner", "purpose", "class"],
+    );
+    let of_kind = KINDS.iter().map(|kind| {
+        let others = KINDS
+            .iter()
+            .flat_map(|other| other.keys)
+            .filter(|key| !kind.keys.contains(key));
+        let refused: Map<_, _> = others
+            .filter(|key| !known.contains(key))
+            .map(|key| ((*key).to_owned(), Value::Bool(false)))
+            .collect();
+        json!({
+            "if": { "properties": { "kind": { "const": kind.name } }, "required": ["kind"] },
+            "then": { "properties": refused },
+        })
+    });
+    if let Some(members) = credential.as_object_mut() {
+        members.insert("allOf".to_owned(), of_kind.collect());
+    }
+    credential
+}
+
+fn policy() -> Value {
+    let grant = object(
+        &[
+            ("credential", refer("name")),
+            ("ttl", refer("duration")),
+            ("scopes", refer("texts")),
+        ],
+        &["credential", "ttl"],
+    );
+    object(
+        &[
+            ("name", refer("name")),
+            ("issuer", refer("texts")),
+            ("when", refer("blocks")),
+            ("until", refer("time")),
+            ("shadow_until", refer("time")),
+            ("grant", list_of(&grant)),
+            ("each", refer("each")),
+        ],
+        &["name", "issuer", "when", "grant"],
+    )
+}
+
+fn requirement() -> Value {
+    object(
+        &[
+            ("name", refer("name")),
+            (
+                "of",
+                json!({ "anyOf": [{ "const": "all" }, refer("selector")] }),
+            ),
+            ("jobs", refer("requirementBlock")),
+            ("unless", refer("requirementBlock")),
+            ("because", refer("prose")),
+            ("shadow_until", refer("time")),
+        ],
+        &["name", "of", "jobs", "because"],
+    )
+}
+
+fn selector() -> Value {
+    let several = |word: Value| json!({ "anyOf": [word, list_of(&word)] });
+    let mut selector = object(
+        &[
+            ("credential", refer("textsOrGlobs")),
+            ("class", several(refer("class"))),
+            ("kind", several(words(KINDS.iter().map(|kind| kind.name)))),
+            (
+                "owner",
+                json!({ "anyOf": [refer("prose"), list_of(&refer("prose"))] }),
+            ),
+            ("target", refer("texts")),
+        ],
+        &[],
+    );
+    if let Some(members) = selector.as_object_mut() {
+        members.insert("minProperties".to_owned(), 1.into());
+    }
+    selector
+}
+
+fn team() -> Value {
+    let uses = json!({
+        "type": "object",
+        "required": ["at_least"],
+        "properties": { "at_least": refer("class") },
+        "additionalProperties": refer("textsOrGlobs"),
+    });
+    object(
+        &[
+            ("folder", refer("text")),
+            ("names", refer("textsOrGlobs")),
+            ("jobs", refer("requirementBlock")),
+            ("uses", map_of(&uses, &refer("text"))),
+            ("owner", refer("prose")),
+            ("may", object(&[("max_ttl", refer("duration"))], &[])),
+            ("borrows", list_of(&refer("name"))),
+        ],
+        &["folder", "names", "jobs"],
+    )
+}
+
+fn roster() -> Value {
+    let row =
+        json!({ "type": "object", "minProperties": 1, "additionalProperties": refer("text") });
+    let mut roster = object(
+        &[
+            ("key", refer("text")),
+            ("file", refer("text")),
+            ("rows", list_of(&row)),
+        ],
+        &["key"],
+    );
+    if let Some(members) = roster.as_object_mut() {
+        let one = json!([{ "required": ["file"] }, { "required": ["rows"] }]);
+        members.insert("oneOf".to_owned(), one);
+    }
+    roster
+}
+
+fn refer(name: &str) -> Value {
+    json!({ "$ref": format!("#/$defs/{name}") })
+}
+
+fn list_of(item: &Value) -> Value {
+    json!({ "type": "array", "minItems": 1, "items": item })
+}
+
+fn map_of(value: &Value, names: &Value) -> Value {
+    json!({
+        "type": "object",
+        "minProperties": 1,
+        "propertyNames": names,
+        "additionalProperties": value,
+    })
+}
+
+fn object(properties: &[(&str, Value)], required: &[&str]) -> Value {
+    let properties: Map<_, _> = properties
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), value.clone()))
+        .collect();
+    json!({
+        "type": "object",
+        "additionalProperties": false,
+        "required": required,
+        "properties": properties,
+    })
+}
+
+fn words<'a>(words: impl IntoIterator<Item = &'a str>) -> Value {
+    json!({ "enum": words.into_iter().collect::<Vec<_>>() })
+}

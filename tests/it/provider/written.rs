@@ -1,0 +1,177 @@
+//! Facts written as claims are read back as the same facts: `dev token` and `dev claims` describe exactly
+//! the job that they are given.
+
+use std::collections::BTreeMap;
+
+use hallpass::provider::{ClaimMap, ClaimType, Fact, FactValue, Facts, MappedClaim, Reader};
+use proptest::prelude::*;
+use serde_json::{Map, Value, json};
+
+use super::{object, reader};
+
+fn all(facts: &Facts) -> BTreeMap<Fact, FactValue> {
+    facts
+        .iter()
+        .map(|(fact, value)| (fact, value.clone()))
+        .collect()
+}
+
+/// Values of claims, also such as no CI sends.
+fn value(claim_type: ClaimType) -> BoxedStrategy<Option<Value>> {
+    let commit = "5f0c1d9e7a2b48c36d41f8e90ab7c2d35e6f1a04";
+    let texts = prop::sample::select(vec![
+        String::new(),
+        "acme/shop".to_owned(),
+        "main".to_owned(),
+        "branch".to_owned(),
+        "tag".to_owned(),
+        "push".to_owned(),
+        "pull_request".to_owned(),
+        "merge_request_event".to_owned(),
+        "github-hosted".to_owned(),
+        "gitlab-hosted".to_owned(),
+        "self-hosted".to_owned(),
+        "hosted".to_owned(),
+        "refs/heads/main".to_owned(),
+        "refs/heads/".to_owned(),
+        "refs/tags/v4".to_owned(),
+        "refs/pull/7/merge".to_owned(),
+        "refs/merge-requests/7/head".to_owned(),
+        "refs/notes/x".to_owned(),
+        "acme/shop/.github/workflows/a.yml@refs/heads/main".to_owned(),
+        "acme/shop/.github/workflows/a.yml@refs/heads/x@refs/tags/v4".to_owned(),
+        format!("gitlab.com/acme/shop//a.yml@{commit}"),
+        "a@b".to_owned(),
+        "@refs/".to_owned(),
+        "1".to_owned(),
+    ]);
+    let texts = prop_oneof![texts, "[ -~]{1,20}"];
+    let value = match claim_type {
+        ClaimType::Text | ClaimType::FreeText => texts.prop_map(Value::from).boxed(),
+        ClaimType::FlagText => any::<bool>().prop_map(|it| json!(it.to_string())).boxed(),
+        ClaimType::Boolean => any::<bool>().prop_map(Value::from).boxed(),
+        ClaimType::Number => any::<i64>().prop_map(Value::from).boxed(),
+        ClaimType::List => prop::collection::vec("[a-z]{1,5}", 0..3)
+            .prop_map(Value::from)
+            .boxed(),
+        ClaimType::Object => Just(json!({})).boxed(),
+    };
+    prop::option::of(value).boxed()
+}
+
+fn token(provider: &'static str) -> impl Strategy<Value = Map<String, Value>> {
+    let claims = reader(provider, "https://ci.example")
+        .provider
+        .claims
+        .iter();
+    let members: Vec<_> = claims
+        .map(|claim| value(claim.claim_type).prop_map(|value| (claim.name.to_owned(), value)))
+        .collect();
+    members.prop_map(|members| {
+        let members = members.into_iter();
+        members
+            .filter_map(|(name, value)| Some((name, value?)))
+            .collect()
+    })
+}
+
+/// An issuer whose claims of every type are facts, some of them deep inside.
+fn generic() -> Reader {
+    let mapped = |pointer: &str, claim_type| MappedClaim {
+        pointer: pointer.to_owned(),
+        claim_type,
+    };
+    Reader {
+        claim_map: ClaimMap::from([
+            (
+                Fact::Repository,
+                mapped("/repo/full~1name", ClaimType::Text),
+            ),
+            (Fact::RepositoryId, mapped("/repo/id", ClaimType::Number)),
+            (Fact::RefProtected, mapped("/protected", ClaimType::Boolean)),
+            (Fact::FromFork, mapped("/fork", ClaimType::FlagText)),
+            (Fact::Environment, mapped("/environments", ClaimType::List)),
+            (Fact::EntryWorkflow, mapped("/file", ClaimType::Text)),
+            (Fact::Event, mapped("/why/event", ClaimType::Text)),
+        ]),
+        ..reader("generic", "https://ci.example")
+    }
+}
+
+fn generic_token() -> impl Strategy<Value = Map<String, Value>> {
+    (
+        value(ClaimType::Text),
+        value(ClaimType::Number),
+        value(ClaimType::Boolean),
+        value(ClaimType::FlagText),
+        value(ClaimType::List),
+        value(ClaimType::Text),
+        value(ClaimType::Text),
+    )
+        .prop_map(|(name, id, protected, fork, environments, file, event)| {
+            let token = json!({
+                "repo": { "full/name": name, "id": id },
+                "protected": protected,
+                "fork": fork,
+                "environments": environments,
+                "file": file,
+                "why": { "event": event },
+            });
+            token.as_object().unwrap().clone()
+        })
+}
+
+/// `identify(claims(facts)) == facts`, for the facts of any token.
+fn law(reader: &Reader, token: Map<String, Value>) -> Result<(), TestCaseError> {
+    let Ok(facts) = reader.facts(object(&token.into())) else {
+        return Ok(());
+    };
+    let facts = all(&facts);
+    let claims = reader.claims(&facts);
+    let claims = claims.map_err(|error| TestCaseError::fail(error.to_string()))?;
+    let read = reader.facts(object(&claims.into())).unwrap();
+    prop_assert_eq!(all(&read), facts);
+    Ok(())
+}
+
+proptest! {
+    /// T-46
+    #[test]
+    fn facts_of_github_written_as_claims_are_read_as_the_same_facts(token in token("github")) {
+        law(&reader("github", "https://ci.example"), token)?;
+    }
+
+    /// T-46
+    #[test]
+    fn facts_of_gitlab_written_as_claims_are_read_as_the_same_facts(token in token("gitlab")) {
+        law(&reader("gitlab", "https://ci.example"), token)?;
+    }
+
+    /// T-46
+    #[test]
+    fn facts_of_a_mapped_issuer_written_as_claims_are_read_as_the_same_facts(token in generic_token()) {
+        law(&generic(), token)?;
+    }
+}
+
+#[test]
+fn facts_that_no_token_has_are_refused_by_name() {
+    let reader = reader("github", "https://ci.example");
+    let text = |text: &str| FactValue::Text(text.to_owned());
+    let refused = |facts: &[(Fact, FactValue)]| {
+        let facts = facts.iter().cloned().collect();
+        reader.claims(&facts).unwrap_err().to_string()
+    };
+    assert_eq!(
+        refused(&[(Fact::Event, text("push")), (Fact::Trigger, text("manual"))]),
+        "no token of provider `github` describes this job: `trigger` is `manual`, but the other facts make it `push`"
+    );
+    assert_eq!(
+        refused(&[(Fact::Phase, text("plan"))]),
+        "no token of provider `github` describes this job: `phase` is `plan`, which its tokens cannot say"
+    );
+    assert_eq!(
+        refused(&[(Fact::Repository, text("acme/sh\u{43e}p"))]),
+        "no token of provider `github` describes this job: claim `repository` has characters outside printable ASCII, which conditions cannot match"
+    );
+}
