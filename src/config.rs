@@ -157,7 +157,7 @@ impl Settings {
             None => Some(BTreeMap::new()),
         };
         let signing = match root.optional("signing") {
-            Some(item) => item.section().and_then(|section| signing::read(&section)),
+            Some(item) => item.section().map(|section| signing::read(&section)),
             None => Some(Signing::default()),
         };
         let replay = root.optional("replay").map_or_else(

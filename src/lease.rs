@@ -70,12 +70,6 @@ impl LeaseName {
         Self::new(prefix, Timestamp::from_unix(seconds), rand13)
     }
 
-    /// The configured prefix.
-    #[must_use]
-    pub fn prefix(&self) -> &str {
-        &self.prefix
-    }
-
     #[must_use]
     pub const fn expires_at(&self) -> Timestamp {
         self.expires_at
@@ -117,17 +111,22 @@ pub fn rand13(mac: &[u8; 32]) -> String {
     digits
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What a handle holds. The names of its JSON are short.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
 pub struct LeaseContents {
     /// The target in the settings.
     pub target: String,
     pub name: String,
+    #[serde(rename = "exp", with = "seconds")]
     pub expires_at: Timestamp,
     /// The policy that granted it.
     pub policy: String,
     /// The issuer of the job's token.
+    #[serde(rename = "iss")]
     pub issuer: String,
     /// The token's `sub`.
+    #[serde(rename = "sub")]
     pub subject: String,
     /// The job's repository, if known.
     pub repository: Option<String>,
@@ -142,7 +141,7 @@ pub fn seal(contents: &LeaseContents, keys: &RootKeys) -> Result<Secret<String>,
     let member = keys.active();
     let mut nonce = [0; NONCE_LEN];
     rand::fill(&mut nonce).map_err(|_| LeaseError::Crypto)?;
-    let mut sealed = serde_json::to_vec(&Sealed::from(contents)).map_err(|_| LeaseError::Crypto)?;
+    let mut sealed = serde_json::to_vec(contents).map_err(|_| LeaseError::Crypto)?;
     let front = front(member);
     aead_key(member)?
         .seal_in_place_append_tag(
@@ -190,8 +189,7 @@ pub fn open(handle: &str, keys: &RootKeys) -> Result<LeaseContents, LeaseError> 
             &mut sealed,
         )
         .map_err(|_| LeaseError::Changed)?;
-    let sealed: Sealed = serde_json::from_slice(opened).map_err(|_| LeaseError::Changed)?;
-    Ok(sealed.into())
+    serde_json::from_slice(opened).map_err(|_| LeaseError::Changed)
 }
 
 /// Why a lease name or handle is rejected.
@@ -220,45 +218,22 @@ pub enum LeaseError {
     Crypto,
 }
 
-/// The sealed contents, as JSON with short names.
-#[derive(Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-struct Sealed {
-    target: String,
-    name: String,
-    exp: i64,
-    policy: String,
-    iss: String,
-    sub: String,
-    repository: Option<String>,
-}
+/// A time as Unix seconds.
+mod seconds {
+    use serde::{Deserialize as _, Deserializer, Serializer};
 
-impl From<&LeaseContents> for Sealed {
-    fn from(contents: &LeaseContents) -> Self {
-        let contents = contents.clone();
-        Self {
-            target: contents.target,
-            name: contents.name,
-            exp: contents.expires_at.unix(),
-            policy: contents.policy,
-            iss: contents.issuer,
-            sub: contents.subject,
-            repository: contents.repository,
-        }
+    use crate::clock::Timestamp;
+
+    #[expect(
+        clippy::trivially_copy_pass_by_ref,
+        reason = "serde passes fields by reference"
+    )]
+    pub(super) fn serialize<S: Serializer>(time: &Timestamp, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_i64(time.unix())
     }
-}
 
-impl From<Sealed> for LeaseContents {
-    fn from(sealed: Sealed) -> Self {
-        Self {
-            target: sealed.target,
-            name: sealed.name,
-            expires_at: Timestamp::from_unix(sealed.exp),
-            policy: sealed.policy,
-            issuer: sealed.iss,
-            subject: sealed.sub,
-            repository: sealed.repository,
-        }
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Timestamp, D::Error> {
+        i64::deserialize(from).map(Timestamp::from_unix)
     }
 }
 
@@ -358,7 +333,7 @@ mod tests {
         assert_eq!(name, "hp_1lg7ei3_0123456789abc");
         let parsed: LeaseName = name.parse().unwrap();
         assert_eq!(parsed.expires_at().unix(), 1_795_406_403);
-        assert_eq!((parsed.prefix(), parsed.rand13()), ("hp_", "0123456789abc"));
+        assert_eq!((&*parsed.prefix, parsed.rand13()), ("hp_", "0123456789abc"));
     }
 
     #[test]

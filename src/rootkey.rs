@@ -57,22 +57,6 @@ impl RootKey {
         Ok(Self(Secret::new(bytes)))
     }
 
-    /// Reads the key in a file that others cannot read.
-    ///
-    /// # Errors
-    /// The file cannot be read, is readable by others, is not a regular file, or does not hold
-    /// exactly one root key.
-    pub fn read(path: &Path) -> Result<Self, RootKeyError> {
-        let mut keys = Self::read_ring(path)?;
-        match (keys.pop(), keys.is_empty()) {
-            (Some(key), true) => Ok(key),
-            (Some(_) | None, _) => Err(RootKeyError::in_file(
-                path,
-                RootKeyError::Ring("more than one key where one was expected"),
-            )),
-        }
-    }
-
     /// Reads a file with one key per line, the active key first. Ignores empty lines and lines that
     /// begin with `#`.
     ///
@@ -104,7 +88,7 @@ impl RootKey {
 }
 
 /// The root keys in use for one issuer and generation. Clones share the keys.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct RootKeys {
     issuer: Arc<str>,
     generation: u32,
@@ -175,19 +159,8 @@ impl RootKeys {
     }
 }
 
-/// Shows key ids only.
-impl fmt::Debug for RootKeys {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RootKeys")
-            .field("issuer", &self.issuer)
-            .field("generation", &self.generation)
-            .field("ids", &self.members().map(|m| m.id).collect::<Vec<_>>())
-            .finish_non_exhaustive()
-    }
-}
-
 /// One root of a ring, ready to derive from.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct RingKey {
     id: KeyId,
     extracted: Arc<hmac::Key>,
@@ -239,12 +212,6 @@ impl RingKey {
         let mut key = [0; KEY_BYTES];
         copy_front(&mut key, expand.sign().as_ref());
         Secret::new(key)
-    }
-}
-
-impl fmt::Debug for RingKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("RingKey").field(&self.id).finish()
     }
 }
 
@@ -309,21 +276,6 @@ pub enum Label {
 }
 
 impl Label {
-    /// Every label there is.
-    pub const ALL: [Self; 11] = [
-        Self::KeyId,
-        Self::LeaseHandle,
-        Self::LeaseName,
-        Self::Password,
-        Self::AuditSigning,
-        Self::TokenSigningEs256,
-        Self::TokenSigningEdDsa,
-        Self::TokenJti,
-        Self::CredentialId,
-        Self::IdempotencyHash,
-        Self::RecordMac,
-    ];
-
     const fn name(self) -> &'static str {
         match self {
             Self::KeyId => "hallpass key id",
@@ -513,7 +465,20 @@ mod tests {
         let mut seen = HashSet::new();
         let mut add = |secret: Secret<[u8; 32]>| assert!(seen.insert(*secret.expose()));
         let one = ring(vec![key(1), key(2)]);
-        for label in Label::ALL {
+        let labels = [
+            Label::KeyId,
+            Label::LeaseHandle,
+            Label::LeaseName,
+            Label::Password,
+            Label::AuditSigning,
+            Label::TokenSigningEs256,
+            Label::TokenSigningEdDsa,
+            Label::TokenJti,
+            Label::CredentialId,
+            Label::IdempotencyHash,
+            Label::RecordMac,
+        ];
+        for label in labels {
             add(one.derive(label, &[]));
         }
         add(one.derive(Label::Password, &[b"ab", b"c"]));
@@ -591,11 +556,11 @@ mod tests {
         for mode in PRIVATE_MODES {
             let (_folder, path) = file(text.expose(), mode);
             // Without root's rights only the owner bits decide, and all four have them.
-            RootKey::read(&path).unwrap();
+            RootKey::read_ring(&path).unwrap();
         }
         for mode in [0o644, 0o604, 0o444, 0o660, 0o700, 0o666, 0o4400] {
             let (_folder, path) = file(text.expose(), mode);
-            let error = RootKey::read(&path).unwrap_err();
+            let error = RootKey::read_ring(&path).unwrap_err();
             assert!(
                 matches!(
                     &error,
@@ -608,7 +573,7 @@ mod tests {
             );
         }
         let (_folder, path) = file(text.expose(), 0o644);
-        let error = RootKey::read(&path).unwrap_err().to_string();
+        let error = RootKey::read_ring(&path).unwrap_err().to_string();
         let error = error.replace(&path.display().to_string(), "FILE");
         insta::assert_snapshot!(error, @"root key file `FILE` has mode 0644, expected 0400, 0440, 0600 or 0640; fix it with `chmod 0400`, in Kubernetes with `defaultMode: 0440` in the secret volume");
     }
@@ -621,14 +586,14 @@ mod tests {
                 .to_string()
                 .replace(&folder.path().display().to_string(), "FOLDER")
         };
-        insta::assert_snapshot!(shorten(RootKey::read(&path).unwrap_err()), @"root key file `FOLDER/root`: the root key has 4 bytes, expected 32; make one with `hallpass keys generate`");
-        insta::assert_snapshot!(shorten(RootKey::read(folder.path()).unwrap_err()), @"root key file `FOLDER` is a directory, expected a regular file");
+        insta::assert_snapshot!(shorten(RootKey::read_ring(&path).unwrap_err()), @"root key file `FOLDER/root`: the root key has 4 bytes, expected 32; make one with `hallpass keys generate`");
+        insta::assert_snapshot!(shorten(RootKey::read_ring(folder.path()).unwrap_err()), @"root key file `FOLDER` is a directory, expected a regular file");
         let missing = folder.path().join("missing");
-        insta::assert_snapshot!(shorten(RootKey::read(&missing).unwrap_err()), @"root key file `FOLDER/missing` cannot be read: No such file or directory (os error 2)");
+        insta::assert_snapshot!(shorten(RootKey::read_ring(&missing).unwrap_err()), @"root key file `FOLDER/missing` cannot be read: No such file or directory (os error 2)");
         let long = folder.path().join("long");
         fs::write(&long, "#".repeat(4_097)).unwrap();
         fs::set_permissions(&long, fs::Permissions::from_mode(0o600)).unwrap();
-        insta::assert_snapshot!(shorten(RootKey::read(&long).unwrap_err()), @"root key file `FOLDER/long` cannot be read: it has more than 4096 bytes");
+        insta::assert_snapshot!(shorten(RootKey::read_ring(&long).unwrap_err()), @"root key file `FOLDER/long` cannot be read: it has more than 4096 bytes");
     }
 
     #[test]
@@ -640,7 +605,5 @@ mod tests {
         );
         let (_folder, path) = file(&text, 0o440);
         assert_eq!(RootKey::read_ring(&path).unwrap().len(), 2);
-        let error = RootKey::read(&path).unwrap_err().to_string();
-        assert!(error.ends_with("the root key ring has more than one key where one was expected"));
     }
 }

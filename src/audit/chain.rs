@@ -121,12 +121,8 @@ impl Head {
     /// The hash of a line.
     #[must_use]
     pub fn of(line: &[u8]) -> Self {
-        let mut head = Self::default();
         let hash = digest::digest(&digest::SHA256, line);
-        for (to, from) in head.0.iter_mut().zip(hash.as_ref()) {
-            *to = *from;
-        }
-        head
+        Self(hash.as_ref().try_into().unwrap_or_default())
     }
 
     /// The `prev` of the first line of a log: 64 zeros.
@@ -152,6 +148,7 @@ impl std::fmt::Display for Head {
 }
 
 /// The key that signs checkpoints.
+#[derive(Debug)]
 pub(super) struct CheckpointKey {
     pair: Ed25519KeyPair,
     public: AuditPublicKey,
@@ -174,14 +171,6 @@ impl CheckpointKey {
 
     pub(super) const fn public(&self) -> &AuditPublicKey {
         &self.public
-    }
-}
-
-impl std::fmt::Debug for CheckpointKey {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("CheckpointKey")
-            .field("public", &self.public)
-            .finish_non_exhaustive()
     }
 }
 

@@ -158,11 +158,6 @@ impl AuditLog {
         }
     }
 
-    /// Signs unsigned lines, without waiting for the sinks.
-    pub fn checkpoint(&self) {
-        self.shared.checkpoint();
-    }
-
     /// Makes every sink check that its file is still at its path. If the file was renamed, a new
     /// file continues immediately, so the old one can be compressed.
     pub fn reopen(&self) {
@@ -899,7 +894,7 @@ mod tests {
         for task in tasks {
             task.await.unwrap();
         }
-        test.log.checkpoint();
+        test.log.shared.checkpoint();
         test.log.close().await.unwrap();
         assert_eq!(test.told().len(), 601);
         assert_eq!(test.verify(), Vec::<String>::new());

@@ -9,7 +9,6 @@
 //! Lines that a sink did not accept, or no longer has, are retried before newer ones. So a sink
 //! that recovers has no gap.
 
-use std::fmt;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -157,24 +156,24 @@ struct Progress {
 
 #[derive(Debug, Default)]
 struct Shared {
-    state: Mutex<State>,
+    state: Mutex<Queue>,
     wakes: Condvar,
 }
 
 impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, Queue> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Blocks the thread until it is woken or `time` has passed.
     fn rest<'a>(
         &self,
-        mut state: MutexGuard<'a, State>,
+        mut state: MutexGuard<'a, Queue>,
         rest: Rest,
         time: Option<Duration>,
-    ) -> MutexGuard<'a, State> {
+    ) -> MutexGuard<'a, Queue> {
         state.rest = rest;
-        let is_resting = |state: &mut State| state.rest == rest && !state.closing;
+        let is_resting = |state: &mut Queue| state.rest == rest && !state.closing;
         let mut state = if let Some(time) = time {
             let waited = self.wakes.wait_timeout_while(state, time, is_resting);
             waited.unwrap_or_else(PoisonError::into_inner).0
@@ -187,7 +186,7 @@ impl Shared {
     }
 
     /// Wakes the thread, if it waits in a state that may be interrupted.
-    fn wake(&self, state: &mut State) {
+    fn wake(&self, state: &mut Queue) {
         if matches!(state.rest, Rest::Gathering | Rest::Idle) {
             state.rest = Rest::None;
             self.wakes.notify_one();
@@ -196,7 +195,7 @@ impl Shared {
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct Queue {
     buffer: Batch,
     /// Bytes that the thread has taken and the sink has not accepted.
     held: usize,
@@ -225,13 +224,13 @@ enum Rest {
     Stuck,
 }
 
-impl State {
+impl Queue {
     const fn backlog(&self) -> usize {
         self.buffer.bytes.saturating_add(self.held)
     }
 }
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Batch {
     lines: Vec<AuditLine>,
     /// Their total length.
@@ -261,12 +260,6 @@ impl Batch {
     fn clear(&mut self) {
         self.lines.clear();
         self.bytes = 0;
-    }
-}
-
-impl fmt::Debug for Batch {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} bytes up to {}", self.bytes, self.last)
     }
 }
 
@@ -356,7 +349,7 @@ impl SinkWorker {
     }
 
     /// Moves the buffered lines to the waiting batch.
-    fn absorb(&mut self, state: &mut State) {
+    fn absorb(&mut self, state: &mut Queue) {
         state.is_called = false;
         self.waiting.append(&mut state.buffer);
         state.taken = self.waiting.last;

@@ -1,7 +1,6 @@
 //! One version of settings and policies: each request is served by exactly one version (T-77).
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -18,8 +17,8 @@ use crate::http::connection::Times;
 use crate::http::listener::{CurrentService, Rules, Service};
 use crate::http::operator::{Readiness, ReloadStatus};
 use crate::http::{Shared, operators, public};
-use crate::token::keys::{KeyError, OwnKeys};
-use crate::token::{KeyRule, KeySet, TrustedIssuer, Verifier};
+use crate::token::Verifier;
+use crate::token::keys::OwnKeys;
 
 /// The current version: the pointer that a reload swaps.
 pub(super) type Current = Arc<ArcSwap<Version>>;
@@ -216,6 +215,7 @@ impl KeyRule for OnlyDevKeys {
 
 /// The current signing keys. Read for every check, because they change with the epoch (T-84,
 /// T-109).
+#[derive(Debug)]
 struct OwnSigningKeys {
     keys: Arc<Keys>,
     clock: Arc<dyn Clock>,
@@ -228,12 +228,6 @@ impl OwnKeys for OwnSigningKeys {
             // Without the broker's own keys, none can be compared with them.
             Err(_) => true,
         }
-    }
-}
-
-impl fmt::Debug for OwnSigningKeys {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("OwnSigningKeys")
     }
 }
 

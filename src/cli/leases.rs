@@ -12,13 +12,15 @@ use crate::broker::root_keys;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Settings;
 use crate::credential::Revoked;
-use crate::credential::target::{Leftover, Listed, Record, SweepReport, Target, Targets, With};
+use crate::credential::target::{
+    LeaseRecord, Leftover, Listed, SweepReport, Target, Targets, With,
+};
 use crate::lease::{LeaseContents, LeaseName};
 use crate::text::{count, escape};
 
 mod record;
 
-use record::Record as AuditRecord;
+use record::AuditRecord;
 
 /// Lists, revokes and sweeps leases, directly in the databases
 #[derive(Debug, clap::Args)]
@@ -206,7 +208,7 @@ fn print(rows: &[(String, Listed)], quarantined: &[(String, Leftover)], out: &mu
 }
 
 /// Records are public text: one that no key of ours wrote says nothing.
-fn holder(record: Option<&Record>) -> String {
+fn holder(record: Option<&LeaseRecord>) -> String {
     let Some(record) = record else {
         return "made by no broker with our keys".to_owned();
     };

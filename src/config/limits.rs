@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::yaml::settings::{Item, Section};
+use crate::yaml::settings::Section;
 
 /// The load that one broker accepts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,13 +53,9 @@ impl Default for Limits {
 pub(super) fn read(section: &Section<'_>) -> Limits {
     let mut limits = Limits::default();
     let count = |key, least, most, field: &mut usize| {
-        if let Some(number) = section
-            .optional(key)
-            .and_then(|item| item.number(least, most))
-            && let Ok(number) = usize::try_from(number)
-        {
-            *field = number;
-        }
+        section.set(key, field, |item| {
+            usize::try_from(item.number(least, most)?).ok()
+        });
     };
     count("connections", 16, 65_536, &mut limits.connections);
     count("exchanges", 1, 4_096, &mut limits.exchanges);
@@ -72,17 +68,15 @@ pub(super) fn read(section: &Section<'_>) -> Limits {
     );
     count("head_bytes", 8 << 10, 64 << 10, &mut limits.head);
     count("head_fields", 16, 96, &mut limits.fields);
-    if let Some(number) = section
-        .optional("per_repository_and_minute")
-        .and_then(|item| item.number(1, 6_000))
-    {
-        limits.per_repository = u32::try_from(number).unwrap_or(limits.per_repository);
-    }
+    section.set(
+        "per_repository_and_minute",
+        &mut limits.per_repository,
+        |item| u32::try_from(item.number(1, 6_000)?).ok(),
+    );
     let time = |key, most: u64, field: &mut Duration| {
-        let read = |item: Item<'_>| item.duration(SHORTEST, Duration::from_secs(most));
-        if let Some(time) = section.optional(key).and_then(read) {
-            *field = time;
-        }
+        section.set(key, field, |item| {
+            item.duration(SHORTEST, Duration::from_secs(most))
+        });
     };
     time("head_time", 30, &mut limits.head_time);
     time("request_time", 60, &mut limits.request_time);

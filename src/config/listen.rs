@@ -53,20 +53,20 @@ pub(super) fn read(section: &Section<'_>) -> Option<Listen> {
     let (public_item, operator_item) = (section.optional("public"), section.optional("operator"));
     let public = public_item.as_ref().map(address);
     let operator = operator_item.as_ref().map(address);
-    let hosts = section
-        .optional("operator_hosts")
-        .map(|item| all(&item, operator_host));
-    let tls = section.optional("tls").map(|item| {
+    section.set("operator_hosts", &mut listen.operator_hosts, |item| {
+        all(item, operator_host)
+    });
+    section.set("tls", &mut listen.tls, |item| {
         let section = item.section()?;
         let cert = section.required("cert").and_then(|item| item.path());
         let key = section.required("key").and_then(|item| item.path());
         section.finish();
-        Some(TlsFiles {
+        Some(Some(TlsFiles {
             cert: cert?,
             key: key?,
-        })
+        }))
     });
-    let proxies = section.optional("proxies").map(|item| all(&item, network));
+    section.set("proxies", &mut listen.proxies, |item| all(item, network));
     section.finish();
     if let Some(public) = public {
         listen.public = public?;
@@ -85,9 +85,6 @@ pub(super) fn read(section: &Section<'_>) -> Option<Listen> {
             "choose another port for one of them",
         );
     }
-    listen.operator_hosts = hosts.unwrap_or(Some(Vec::new()))?;
-    listen.tls = tls.map_or(Some(None), |tls| tls.map(Some))?;
-    listen.proxies = proxies.unwrap_or(Some(Vec::new()))?;
     Some(listen)
 }
 

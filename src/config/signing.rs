@@ -29,12 +29,11 @@ impl Default for Signing {
     }
 }
 
-pub(super) fn read(section: &Section<'_>) -> Option<Signing> {
+pub(super) fn read(section: &Section<'_>) -> Signing {
     let mut signing = Signing::default();
     section.planned("kind", "signing keys are derived from the root key");
-    let algorithm = section
-        .optional("algorithm")
-        .map(|item| match item.text()?.as_str() {
+    section.set("algorithm", &mut signing.algorithm, |item| {
+        match item.text()?.as_str() {
             "ES256" => Some(SigningAlgorithm::Es256),
             "EdDSA" => Some(SigningAlgorithm::EdDsa),
             "RS256" => item.wrong(
@@ -45,28 +44,17 @@ pub(super) fn read(section: &Section<'_>) -> Option<Signing> {
                 &format!("we do not sign with `{other}`"),
                 "write `ES256` or `EdDSA`",
             ),
-        });
-    let epoch = section
-        .optional("epoch")
-        .map(|item| item.duration(MIN_EPOCH, MAX_EPOCH));
-    let generation = section
-        .optional("generation")
-        .map(|item| item.number(1, 1_000_000));
-    let rs256 = section.optional("also").map(|item| also(&item));
+        }
+    });
+    section.set("epoch", &mut signing.epoch, |item| {
+        item.duration(MIN_EPOCH, MAX_EPOCH)
+    });
+    section.set("generation", &mut signing.generation, |item| {
+        u32::try_from(item.number(1, 1_000_000)?).ok()
+    });
+    section.set("also", &mut signing.rs256, |item| also(item).map(Some));
     section.finish();
-    if let Some(algorithm) = algorithm {
-        signing.algorithm = algorithm?;
-    }
-    if let Some(epoch) = epoch {
-        signing.epoch = epoch?;
-    }
-    if let Some(generation) = generation {
-        signing.generation = u32::try_from(generation?).ok()?;
-    }
-    if let Some(rs256) = rs256 {
-        signing.rs256 = Some(rs256?);
-    }
-    Some(signing)
+    signing
 }
 
 /// A list of further keys, at most one entry for each algorithm; RS256 is the only one yet.

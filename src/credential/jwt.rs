@@ -3,14 +3,12 @@
 //! The shape is that of RFC 9068: `typ` is `at+jwt`, and `sub` names the credential, never the CI's
 //! subject. So what relying parties trust ends with the credential (T-84).
 
-use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use aws_lc_rs::hmac;
 use data_encoding::BASE64URL_NOPAD;
-use serde::Serialize;
-use serde::ser::{SerializeMap as _, Serializer};
+use serde::{Serialize, Serializer};
 
 use super::{Credential, Members, Mint, MintError};
 use crate::audit::Recorded;
@@ -33,6 +31,7 @@ pub use rs256::{Rs256Error, Rs256Files, Rs256Keys};
 use signing_key::SigningKey;
 
 /// Mints tokens, signed with the keys of the epoch.
+#[derive(Debug)]
 pub struct JwtMint {
     keys: Arc<Keys>,
     clock: Arc<dyn Clock>,
@@ -52,11 +51,6 @@ impl JwtMint {
     }
 
     /// The signing keys, to publish.
-    #[must_use]
-    pub const fn keys(&self) -> &Arc<Keys> {
-        &self.keys
-    }
-
     /// Everything about a token but its signature.
     fn prepare(&self, wanted: &TokenSpec<'_>) -> Result<Unsigned, MintError> {
         let issuer = self.keys.roots().issuer();
@@ -90,7 +84,7 @@ impl JwtMint {
                 iss: wanted.issuer,
                 sub: wanted.subject,
             },
-            job: JobClaim(&wanted.facts),
+            job: &wanted.facts,
         };
         let claims = serde_json::to_vec(&claims).map_err(|_| broken(KeysError::Crypto))?;
         let key = match wanted.signer {
@@ -156,14 +150,6 @@ impl Mint for JwtMint {
             lease: None,
             public_id: jti,
         })
-    }
-}
-
-impl fmt::Debug for JwtMint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("JwtMint")
-            .field("keys", &self.keys)
-            .finish_non_exhaustive()
     }
 }
 
@@ -262,7 +248,8 @@ struct Claims<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     scope: Option<&'a String>,
     act: Actor<'a>,
-    job: JobClaim<'a>,
+    #[serde(serialize_with = "by_name")]
+    job: &'a [(Fact, &'a FactValue)],
 }
 
 #[derive(Serialize)]
@@ -271,36 +258,9 @@ struct Actor<'a> {
     sub: &'a str,
 }
 
-/// The listed facts, each with its type.
-struct JobClaim<'a>(&'a [(Fact, &'a FactValue)]);
-
-impl Serialize for JobClaim<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(Some(self.0.len()))?;
-        for (fact, value) in self.0 {
-            match value {
-                FactValue::Text(text) => map.serialize_entry(fact.name(), text)?,
-                FactValue::Bool(bool) => map.serialize_entry(fact.name(), bool)?,
-                FactValue::List(entries) => map.serialize_entry(fact.name(), entries)?,
-                FactValue::Workflow(workflow) => map.serialize_entry(
-                    fact.name(),
-                    &WorkflowClaim {
-                        path: &workflow.path,
-                        r#ref: workflow.r#ref.as_deref(),
-                    },
-                )?,
-            }
-        }
-        map.end()
-    }
-}
-
-/// Separate, so no reader has to split path and ref.
-#[derive(Serialize)]
-struct WorkflowClaim<'a> {
-    path: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    r#ref: Option<&'a str>,
+/// The facts by their names.
+fn by_name<S: Serializer>(facts: &&[(Fact, &FactValue)], to: S) -> Result<S::Ok, S::Error> {
+    to.collect_map(facts.iter().map(|(fact, value)| (fact.name(), value)))
 }
 
 /// Outside text is never truncated in a token: it could become another name (T-85).
@@ -399,9 +359,9 @@ mod tests {
     /// Reads a token as a relying party would: a key of our key set by its id, every claim checked.
     fn read(mint: &JwtMint, token: &Secret<String>, now: Timestamp) -> (Header, Value) {
         let header = decode_header(token.expose()).unwrap();
-        let keys = mint.keys().jwks(now).unwrap();
+        let keys = mint.keys.jwks(now).unwrap();
         let key = keys.find(header.kid.as_deref().unwrap()).unwrap();
-        let mut rules = Validation::new(mint.keys().algorithm().jose());
+        let mut rules = Validation::new(mint.keys.algorithm().jose());
         rules.set_audience(&["https://deploy.example"]);
         rules.set_issuer(&["https://hallpass.example"]);
         rules.validate_exp = false;

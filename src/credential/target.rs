@@ -28,7 +28,7 @@ use crate::yaml::settings::Section;
 mod lease;
 mod sweeper;
 
-pub use lease::{LeaseRow, LeaseState, Leftover, Listed, Listing, Record};
+pub use lease::{LeaseRecord, LeaseRow, LeaseState, Leftover, Listed, Listing};
 pub use sweeper::{SweepObserver, Sweeper};
 
 /// Every kind of target, by the word after `kind:`.
@@ -288,11 +288,7 @@ impl Targets {
     /// # Errors
     /// The target is not in the settings, or has no leases.
     pub async fn revoke(&self, lease: &LeaseContents) -> Result<Revoked, MintError> {
-        let name = &lease.target;
-        let target = self.get(name).ok_or_else(|| {
-            let message = format!("target `{name}` of the lease is not in the settings");
-            MintError::new(Reason::TargetUnknown, message)
-        })?;
+        let target = self.named(&lease.target)?;
         target.revoke(lease).await.map(|(revoked, _)| revoked)
     }
 
@@ -324,16 +320,19 @@ impl Targets {
             .collect()
     }
 
+    fn named(&self, name: &str) -> Result<&Arc<dyn Target>, MintError> {
+        self.get(name).ok_or_else(|| {
+            let message = format!("target `{name}` is not in the settings");
+            MintError::new(Reason::TargetUnknown, message)
+        })
+    }
+
     /// Mints in the target of that name.
     ///
     /// # Errors
     /// The target does not exist, or refuses.
     pub async fn mint(&self, name: &str, recorded: Recorded) -> Result<Credential, MintError> {
-        let target = self.get(name).ok_or_else(|| {
-            let message = format!("target `{name}` is not in the settings");
-            MintError::new(Reason::TargetUnknown, message)
-        })?;
-        target.mint(recorded).await
+        self.named(name)?.mint(recorded).await
     }
 }
 

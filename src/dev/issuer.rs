@@ -2,8 +2,8 @@
 //!
 //! Real HTTPS under an authority of its own, discovery, JWKS, RS256, and GitHub's endpoint that gives
 //! a running job its token. It signs whatever it is asked to sign, so its keys are new at each start,
-//! their ids begin with `dev-`, and it listens on loopback only. `serve` refuses both: such keys by
-//! [`NoDevKeys`](crate::broker::NoDevKeys), and such an address when it reads the policies (T-117).
+//! their ids begin with `dev-`, and it listens on loopback only. `serve` refuses both: such keys when it
+//! verifies a token, and such an address when it reads the policies (T-117).
 //!
 //! [`Issuer::of_folder`] is the one that `serve` can be told to trust: its keys are in a folder of its
 //! user, and its name is a host name.

@@ -13,11 +13,11 @@ use crate::reason::Reason;
 #[derive(Debug)]
 pub(super) struct ClockWatch {
     clock: Arc<dyn Clock>,
-    state: Mutex<State>,
+    state: Mutex<Watched>,
 }
 
 #[derive(Debug)]
-struct State {
+struct Watched {
     /// Both times when they were last accepted.
     wall: Timestamp,
     monotonic: Duration,
@@ -44,7 +44,7 @@ pub enum ClockError {
 
 impl ClockWatch {
     pub(super) fn new(clock: Arc<dyn Clock>) -> Self {
-        let state = State {
+        let state = Watched {
             wall: clock.now(),
             monotonic: clock.monotonic(),
             unstable_until: None,

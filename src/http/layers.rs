@@ -22,18 +22,14 @@ use super::routes::Route;
 use crate::exchange::catch_panic;
 use crate::reason::Reason;
 
-/// The routes of the public listener, complete.
-pub(super) fn public(router: Router<Arc<Shared>>, shared: &Arc<Shared>) -> Router {
-    around(router, shared)
-}
-
 /// The routes of the operators' listener, complete.
 pub(super) fn operators(router: Router<Arc<Shared>>, shared: &Arc<Shared>) -> Router {
     let host = from_fn_with_state(Arc::clone(shared), known_host);
-    around(router.layer(host), shared)
+    public(router.layer(host), shared)
 }
 
-fn around(router: Router<Arc<Shared>>, shared: &Arc<Shared>) -> Router {
+/// The routes of the public listener, complete; those of the operators have one layer more.
+pub(super) fn public(router: Router<Arc<Shared>>, shared: &Arc<Shared>) -> Router {
     let layers = ServiceBuilder::new()
         .layer(from_fn_with_state(Arc::clone(shared), logged))
         .layer(from_fn_with_state(Arc::clone(shared), gated))

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::clock::Timestamp;
@@ -347,7 +348,8 @@ impl Job {
 }
 
 /// A fact's value. Types never mix: text is not a boolean (T-46).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
 pub enum FactValue {
     /// Text, compared byte for byte.
     Text(String),
@@ -377,11 +379,12 @@ impl fmt::Display for FactValue {
 }
 
 /// A workflow file: its path and the git ref it was taken from.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Workflow {
     /// E.g. `acme/ci/.github/workflows/deploy.yml`.
     pub path: String,
     /// E.g. `refs/heads/main`, or a full commit id; `None` when the claim has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub r#ref: Option<String>,
 }
 

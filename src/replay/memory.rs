@@ -21,7 +21,7 @@ pub struct MemoryTokens {
     clock: Arc<dyn Clock>,
     capacity: usize,
     started: Timestamp,
-    state: Mutex<State>,
+    state: Mutex<TokenTable>,
 }
 
 impl MemoryTokens {
@@ -32,25 +32,13 @@ impl MemoryTokens {
             started: clock.now(),
             clock,
             capacity,
-            state: Mutex::new(State::default()),
+            state: Mutex::new(TokenTable::default()),
         }
     }
 
     /// How many uses are remembered, for metrics.
-    #[must_use]
-    pub fn len(&self) -> usize {
+    fn len(&self) -> usize {
         self.with_state(|state| state.uses.len())
-    }
-
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// How many uses it can remember.
-    #[must_use]
-    pub const fn capacity(&self) -> usize {
-        self.capacity
     }
 
     fn take(&self, wanted: Use) -> Result<Taken, ReplayError> {
@@ -94,7 +82,7 @@ impl MemoryTokens {
         });
     }
 
-    fn with_state<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
+    fn with_state<T>(&self, act: impl FnOnce(&mut TokenTable) -> T) -> T {
         act(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
@@ -140,7 +128,7 @@ fn full(capacity: usize) -> String {
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct TokenTable {
     uses: HashMap<UseKey, Entry>,
     /// By the end of each, so that what has ended is found without looking at the rest.
     ends: BTreeMap<End, UseKey>,
@@ -157,7 +145,7 @@ struct Entry {
     was_repeated: bool,
 }
 
-impl State {
+impl TokenTable {
     fn insert(&mut self, first: Use, now: Timestamp, uptime: Duration) -> Taken {
         let taken = first.taken();
         let end = self.end(first.usable_until, now, uptime);
@@ -436,7 +424,7 @@ mod tests {
         let (clock, store) = store(10);
         store.take(wanted("t", "c")).unwrap();
         store.give_back(&own("t", "c"));
-        assert!(store.is_empty());
+        assert!(store.len() == 0);
         store.take(wanted("t", "c")).unwrap();
         // The first use's end does not take the second one along.
         clock.advance(Duration::from_secs(300));

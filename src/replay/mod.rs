@@ -346,11 +346,7 @@ fn ask_digest(permit: &Permit) -> [u8; 32] {
 fn hash(parts: &[&[u8]]) -> [u8; 32] {
     let mut context = digest::Context::new(&digest::SHA256);
     length_prefix::update_with(parts, |bytes| context.update(bytes));
-    let mut hash = [0; 32];
-    for (to, from) in hash.iter_mut().zip(context.finish().as_ref()) {
-        *to = *from;
-    }
-    hash
+    context.finish().as_ref().try_into().unwrap_or_default()
 }
 
 /// Why a use could not be taken.

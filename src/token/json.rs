@@ -5,8 +5,6 @@
 //! text is rejected: duplicate names (also as `\u0061`), lone surrogates, a byte order mark, and
 //! anything after the end. Numbers keep their original text, so nothing is rounded.
 
-use std::fmt;
-
 mod number;
 mod parser;
 
@@ -70,18 +68,6 @@ impl Object {
         self.0.iter().map(|(name, value)| (name.as_str(), value))
     }
 
-    /// How many members there are.
-    #[must_use]
-    pub const fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    /// Whether there is no member.
-    #[must_use]
-    pub const fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
     /// The value at a non-empty JSON pointer (RFC 6901).
     #[must_use]
     pub fn pointer(&self, pointer: &str) -> Option<&Value> {
@@ -119,19 +105,6 @@ impl Value {
         match self {
             Self::Text(text) => Some(text),
             Self::Null | Self::Bool(_) | Self::Number(_) | Self::List(_) | Self::Object(_) => None,
-        }
-    }
-
-    /// The word for its type, for messages.
-    #[must_use]
-    pub const fn type_name(&self) -> &'static str {
-        match self {
-            Self::Null => "null",
-            Self::Bool(_) => "a boolean",
-            Self::Number(_) => "a number",
-            Self::Text(_) => "a string",
-            Self::List(_) => "a list",
-            Self::Object(_) => "an object",
         }
     }
 
@@ -194,57 +167,26 @@ pub struct JsonError {
 }
 
 /// The rules a text can break.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum JsonProblem {
-    /// The text is longer than it may be.
+    #[error("text too long")]
     TooLong,
-    /// The bytes are not UTF-8.
+    #[error("text not UTF-8")]
     NotUtf8,
-    /// The text does not begin with an object.
+    #[error("expected an object")]
     NotAnObject,
-    /// It ends too early.
-    Unfinished,
-    /// Text after the object.
-    TextAfterEnd,
-    /// An unexpected character.
-    Unexpected,
-    /// A control character inside a string.
-    ControlCharacter,
-    /// An unknown escape.
-    Escape,
-    /// An unpaired surrogate.
+    #[error("malformed JSON")]
+    Malformed,
+    #[error("unpaired surrogate")]
     LoneSurrogate,
-    /// A malformed number.
-    Number,
-    /// A number longer than it may be.
+    #[error("number too long")]
     NumberTooLong,
-    /// A duplicate name in one object.
+    #[error("duplicate member in the object that ends")]
     DuplicateName,
-    /// Nested deeper than it may be.
+    #[error("nesting too deep")]
     TooDeep,
-    /// More values than there may be.
+    #[error("too many values")]
     TooManyValues,
-}
-
-impl fmt::Display for JsonProblem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::TooLong => "text too long",
-            Self::NotUtf8 => "text not UTF-8",
-            Self::NotAnObject => "expected an object",
-            Self::Unfinished => "unexpected end",
-            Self::TextAfterEnd => "unexpected text after the object",
-            Self::Unexpected => "unexpected character",
-            Self::ControlCharacter => "unescaped control character",
-            Self::Escape => "unknown escape",
-            Self::LoneSurrogate => "unpaired surrogate",
-            Self::Number => "malformed number",
-            Self::NumberTooLong => "number too long",
-            Self::DuplicateName => "duplicate member in the object that ends",
-            Self::TooDeep => "nesting too deep",
-            Self::TooManyValues => "too many values",
-        })
-    }
 }
 
 #[cfg(test)]

@@ -43,7 +43,7 @@ pub trait KeySource: Send + Sync + fmt::Debug {
 }
 
 /// An issuer's public keys that were admitted, each ready to check signatures.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub struct KeySet {
     keys: Vec<Key>,
     ambiguous: BTreeSet<String>,
@@ -178,18 +178,8 @@ impl KeySet {
     }
 }
 
-impl fmt::Debug for KeySet {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let kids: Vec<Option<&str>> = self.keys.iter().map(|key| key.kid.as_deref()).collect();
-        f.debug_struct("KeySet")
-            .field("kids", &kids)
-            .field("ambiguous", &self.ambiguous)
-            .field("rejected", &self.rejected)
-            .finish_non_exhaustive()
-    }
-}
-
 /// An admitted key under the name its issuer gave it.
+#[derive(Debug)]
 pub(super) struct Key {
     kid: Option<String>,
     public: PublicKey,

@@ -49,6 +49,19 @@ impl<'a> Section<'a> {
         })
     }
 
+    /// Reads an optional key into its field. A value that is wrong is reported, and the field stays as
+    /// it is.
+    pub(crate) fn set<T>(
+        &self,
+        key: &'static str,
+        field: &mut T,
+        read: impl FnOnce(&Item<'a>) -> Option<T>,
+    ) {
+        if let Some(value) = self.optional(key).and_then(|item| read(&item)) {
+            *field = value;
+        }
+    }
+
     /// The value of a key that must be present.
     pub(crate) fn required(&self, key: &'static str) -> Option<Item<'a>> {
         let item = self.optional(key);

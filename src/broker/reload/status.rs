@@ -12,10 +12,10 @@ use crate::yaml::{Diagnostic, Diagnostics, Severity};
 
 /// The last reload, for readiness.
 #[derive(Debug)]
-pub(in crate::broker) struct Reloads(Mutex<State>);
+pub(in crate::broker) struct Reloads(Mutex<ReloadState>);
 
 #[derive(Debug)]
-struct State {
+struct ReloadState {
     loaded_at: Timestamp,
     problems: Vec<(ReloadProblem, Timestamp)>,
 }
@@ -54,7 +54,7 @@ impl ReloadProblem {
 
 impl Reloads {
     pub(in crate::broker) const fn new(started: Timestamp) -> Self {
-        Self(Mutex::new(State {
+        Self(Mutex::new(ReloadState {
             loaded_at: started,
             problems: Vec::new(),
         }))
@@ -91,7 +91,7 @@ impl Reloads {
         self.state().problems.len()
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, ReloadState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

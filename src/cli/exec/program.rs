@@ -1,7 +1,6 @@
 //! Which file a command names, found before anything is minted: one that cannot be started costs no login.
 
 use std::ffi::{OsStr, OsString};
-use std::fmt;
 use std::fs::File;
 use std::io::Read as _;
 use std::os::unix::ffi::OsStrExt as _;
@@ -10,13 +9,14 @@ use std::path::{Path, PathBuf};
 use crate::text::escape_up_to;
 
 /// Why a command cannot be started.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Refused {
-    /// There is no such file.
+    #[error("no command `{}`", shown(.0))]
     Missing(OsString),
-    /// The file is there, and may not be run.
+    #[error("`{}` is not executable; `chmod +x` it, or name the program that reads it", shown(.0.as_os_str()))]
     NotExecutable(PathBuf),
     /// A script whose first line names a program that cannot be run.
+    #[error("the first line of `{}` names `{}`, which cannot be run", shown(.script.as_os_str()), shown(.interpreter.as_os_str()))]
     Interpreter {
         script: PathBuf,
         /// What its first line names.
@@ -34,27 +34,8 @@ impl Refused {
     }
 }
 
-impl fmt::Display for Refused {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let shown = |text: &OsStr| escape_up_to(&text.to_string_lossy(), 120);
-        match self {
-            Self::Missing(name) => write!(f, "no command `{}`", shown(name)),
-            Self::NotExecutable(path) => write!(
-                f,
-                "`{}` is not executable; `chmod +x` it, or name the program that reads it",
-                shown(path.as_os_str())
-            ),
-            Self::Interpreter {
-                script,
-                interpreter,
-            } => write!(
-                f,
-                "the first line of `{}` names `{}`, which cannot be run",
-                shown(script.as_os_str()),
-                shown(interpreter.as_os_str())
-            ),
-        }
-    }
+fn shown(text: &OsStr) -> String {
+    escape_up_to(&text.to_string_lossy(), 120)
 }
 
 /// The file that `program` names: itself where it has a `/`, else the first executable one in `path`.

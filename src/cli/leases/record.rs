@@ -25,7 +25,7 @@ use crate::text::escape;
 
 /// The record of one run of a command.
 #[derive(Debug)]
-pub(super) struct Record {
+pub(super) struct AuditRecord {
     log: AuditLog,
     boot: String,
     operations: u64,
@@ -39,7 +39,7 @@ pub(super) struct Begun {
     intent: String,
 }
 
-impl Record {
+impl AuditRecord {
     /// Begins a file beside each audit file of the settings.
     ///
     /// # Errors

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use super::{Class, Cleaned, Database, DatabaseError, Leftover, Logins};
+use super::{Cleaned, Database, DatabaseError, Leftover, Logins, RefusalKind};
 use crate::credential::Revoked;
 use crate::lease::LeaseContents;
 use crate::reason::Reason;
@@ -140,9 +140,9 @@ async fn remove(database: &dyn Database, login: &str, turns: u32) -> Result<Ende
     if leftovers.is_empty() {
         match database.drop_login(login).await {
             Ok(()) => return Ok(Ended::Gone),
-            Err(error) if error.class() == Some(Class::StillReferenced) => {}
+            Err(error) if error.kind() == Some(RefusalKind::StillReferenced) => {}
             // The login is closed and left nothing: the answer does not wait for a session that names it in a grant.
-            Err(error) if error.class() == Some(Class::Locked) => {
+            Err(error) if error.kind() == Some(RefusalKind::Locked) => {
                 cleaned.more = true;
                 cleaned
                     .problems
@@ -290,8 +290,8 @@ pub(super) fn left(target: &str, login: &str, what: &str) {
 
 pub(super) fn is_passing(error: &DatabaseError) -> bool {
     matches!(
-        error.class(),
-        Some(Class::Passing | Class::Locked | Class::Gone)
+        error.kind(),
+        Some(RefusalKind::Passing | RefusalKind::Locked | RefusalKind::Gone)
     )
 }
 

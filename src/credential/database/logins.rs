@@ -9,7 +9,7 @@ use super::Database;
 use super::sweep::Upkeep;
 use crate::clock::Clock;
 use crate::credential::target::{
-    ConnectionStatus, LeaseRow, LeaseState, Listed, Listing, Record, SweepReport, Target,
+    ConnectionStatus, LeaseRecord, LeaseRow, LeaseState, Listed, Listing, SweepReport, Target,
     TargetStatus, With,
 };
 use crate::credential::{MintError, Revoked};
@@ -61,8 +61,8 @@ impl Logins {
     }
 
     /// What a broker with one of our keys wrote down about a lease, if one did.
-    pub(super) fn record(&self, lease: &LeaseRow) -> Option<Record> {
-        Record::read(
+    pub(super) fn record(&self, lease: &LeaseRow) -> Option<LeaseRecord> {
+        LeaseRecord::read(
             &self.root_keys,
             &self.name,
             &lease.login,

@@ -4,9 +4,9 @@ use async_trait::async_trait;
 use aws_lc_rs::constant_time;
 
 use super::order::Order;
-use super::{Class, Database, DatabaseError, Found, Login, Logins, NewLogin};
+use super::{Database, DatabaseError, Found, Login, Logins, NewLogin, RefusalKind};
 use crate::audit::Recorded;
-use crate::credential::target::Record;
+use crate::credential::target::LeaseRecord;
 use crate::credential::{Credential, Members, Mint, MintError};
 use crate::lease::{self, LeaseContents};
 use crate::reason::Reason;
@@ -96,7 +96,7 @@ impl Logins {
     /// A login that was there before is given again only for the key that it was made with, while it
     /// lives, with the group and database that are permitted now (T-110).
     fn check_repeat(&self, order: &Order, found: &Found) -> Result<(), MintError> {
-        let record = Record::read(
+        let record = LeaseRecord::read(
             &self.root_keys,
             &order.target,
             &found.login,
@@ -198,7 +198,7 @@ fn refused(target: &str, error: &DatabaseError, sent_before: bool) -> MintError 
     let (problem, reason) = match error {
         DatabaseError::Unreachable(_) => ("cannot be reached", Reason::DatabaseUnreachable),
         DatabaseError::Unknown(_) => ("did not answer", Reason::DatabaseUnknown),
-        DatabaseError::Refused { class, .. } => refusal(*class),
+        DatabaseError::Refused { kind, .. } => refusal(*kind),
     };
     MintError {
         message: format!(
@@ -210,26 +210,28 @@ fn refused(target: &str, error: &DatabaseError, sent_before: bool) -> MintError 
 }
 
 /// What is wrong with the target, and our code for it.
-const fn refusal(class: Class) -> (&'static str, Reason) {
-    match class {
-        Class::GroupUnfit => ("does not hand out this group", Reason::DatabaseGroup),
-        Class::Full => ("has as many logins as it may", Reason::DatabaseFull),
-        Class::RepositoryFull => (
+const fn refusal(kind: RefusalKind) -> (&'static str, Reason) {
+    match kind {
+        RefusalKind::GroupUnfit => ("does not hand out this group", Reason::DatabaseGroup),
+        RefusalKind::Full => ("has as many logins as it may", Reason::DatabaseFull),
+        RefusalKind::RepositoryFull => (
             "has as many logins for this repository as it may",
             Reason::DatabaseRepositoryFull,
         ),
-        Class::Ceiling => (
+        RefusalKind::Ceiling => (
             "allows less than the policies grant",
             Reason::DatabaseCeiling,
         ),
-        Class::NotInstalled => ("is not installed", Reason::DatabaseNotInstalled),
-        Class::Outdated => (
+        RefusalKind::NotInstalled => ("is not installed", Reason::DatabaseNotInstalled),
+        RefusalKind::Outdated => (
             "has functions of an older version",
             Reason::DatabaseOutdated,
         ),
-        Class::Passing | Class::Locked | Class::Gone | Class::StillReferenced | Class::Other => {
-            ("did not create the login", Reason::DatabaseRefused)
-        }
+        RefusalKind::Passing
+        | RefusalKind::Locked
+        | RefusalKind::Gone
+        | RefusalKind::StillReferenced
+        | RefusalKind::Other => ("did not create the login", Reason::DatabaseRefused),
     }
 }
 

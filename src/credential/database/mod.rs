@@ -219,7 +219,7 @@ pub enum DatabaseError {
     #[error("{message} ({code})")]
     Refused {
         /// What the error means, as its backend says.
-        class: Class,
+        kind: RefusalKind,
         /// The server's own code, for people; in `PostgreSQL` the SQLSTATE.
         code: String,
         message: String,
@@ -229,9 +229,9 @@ pub enum DatabaseError {
 impl DatabaseError {
     /// What the error means, if the server answered.
     #[must_use]
-    pub const fn class(&self) -> Option<Class> {
+    pub const fn kind(&self) -> Option<RefusalKind> {
         match self {
-            Self::Refused { class, .. } => Some(*class),
+            Self::Refused { kind, .. } => Some(*kind),
             Self::Unreachable(_) | Self::Unknown(_) => None,
         }
     }
@@ -248,7 +248,7 @@ impl DatabaseError {
 
 /// What an error of a server means for a lease, whatever the server calls it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Class {
+pub enum RefusalKind {
     /// It passes: a conflict with another replica, a session that came late.
     Passing,
     /// Another session holds a lock.

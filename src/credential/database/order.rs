@@ -10,7 +10,7 @@ use super::Wanted;
 use crate::audit::Recorded;
 use crate::clock::Timestamp;
 use crate::credential::MintError;
-use crate::credential::target::Record;
+use crate::credential::target::LeaseRecord;
 use crate::lease::{self, LeaseName};
 use crate::provider::Fact;
 use crate::reason::Reason;
@@ -258,7 +258,7 @@ fn sealed_record(keys: &RootKeys, target: &str, random: &str, about: Value) -> S
     Value::Object(members).to_string()
 }
 
-impl Record {
+impl LeaseRecord {
     /// Reads the record of a login, if one of our keys wrote it for this very login. Records are public:
     /// one copied to another login, or to one that lives longer or is in another group, does not count.
     /// `groups` are none for a login that is ending.

@@ -32,7 +32,7 @@ pub use settings::{
     SHORTEST_LIFE, Tls,
 };
 
-use super::{Class, Cleaned, Database, DatabaseError, Found, Login, NewLogin, Wanted};
+use super::{Cleaned, Database, DatabaseError, Found, Login, NewLogin, RefusalKind, Wanted};
 use crate::clock::Timestamp;
 use crate::credential::Members;
 use crate::credential::target::{ConnectionStatus, LeaseRow, Leftover};
@@ -104,11 +104,6 @@ impl Postgres {
         })
     }
 
-    #[must_use]
-    pub const fn settings(&self) -> &PostgresSettings {
-        &self.settings
-    }
-
     /// The functions that are installed are the ones that this broker knows. Asked once, and again after
     /// they turned out to be others.
     async fn require_contract(&self) -> Result<(), DatabaseError> {
@@ -127,7 +122,7 @@ impl Postgres {
             return Ok(());
         }
         Err(DatabaseError::Refused {
-            class: Class::Outdated,
+            kind: RefusalKind::Outdated,
             code: OUTDATED.to_owned(),
             message: format!(
                 "the installed functions are version {}, expected {}: logins are ended and none are made; run the file that `hallpass target install` prints",
@@ -141,7 +136,7 @@ impl Postgres {
     async fn is_first_contract(&self) -> Result<bool, DatabaseError> {
         match self.require_contract().await {
             Ok(()) => Ok(false),
-            Err(error) if error.class() == Some(Class::Outdated) => Ok(true),
+            Err(error) if error.kind() == Some(RefusalKind::Outdated) => Ok(true),
             Err(error) => Err(error),
         }
     }
@@ -197,7 +192,7 @@ impl Database for Postgres {
             [row] => found(row).map(Some),
             // One token has two logins: nobody can say which is the right one.
             [_, ..] => Err(DatabaseError::Refused {
-                class: Class::Other,
+                kind: RefusalKind::Other,
                 code: "HP009".to_owned(),
                 message: "several logins have the same random part".to_owned(),
             }),
@@ -485,7 +480,7 @@ fn count(rows: &[Row]) -> Result<u32, DatabaseError> {
 }
 
 fn gone_is_done(error: DatabaseError) -> Result<(), DatabaseError> {
-    if error.class() == Some(Class::Gone) {
+    if error.kind() == Some(RefusalKind::Gone) {
         Ok(())
     } else {
         Err(error)

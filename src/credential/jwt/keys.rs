@@ -5,7 +5,6 @@
 //! the ring. So a relying party that caches the key set has every key a whole epoch before it signs
 //! (T-88).
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -47,6 +46,7 @@ impl SigningAlgorithm {
 }
 
 /// The current signing keys, with those of the epochs before and after.
+#[derive(Debug)]
 pub struct Keys {
     roots: RootKeys,
     algorithm: SigningAlgorithm,
@@ -192,17 +192,6 @@ impl Keys {
     }
 }
 
-impl fmt::Debug for Keys {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Keys")
-            .field("roots", &self.roots)
-            .field("algorithm", &self.algorithm)
-            .field("epoch", &self.epoch)
-            .field("rs256", &self.rs256)
-            .finish_non_exhaustive()
-    }
-}
-
 /// Why there is no signing key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KeysError {
@@ -224,6 +213,7 @@ pub enum KeysError {
 }
 
 /// The keys of one epoch and its neighbours.
+#[derive(Debug)]
 struct EpochKeys {
     epoch: i64,
     /// Of the active root, each with its epoch.

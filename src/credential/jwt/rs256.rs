@@ -5,7 +5,6 @@
 //! caches the key set has a key before its first signature (T-171). Files change roles only by the
 //! settings or by their content.
 
-use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -33,6 +32,7 @@ pub struct Rs256Files {
 }
 
 /// The key that signs with RS256, and the one that is published before it does.
+#[derive(Debug)]
 pub struct Rs256Keys {
     signer: Arc<SigningKey>,
     next: Option<Arc<SigningKey>>,
@@ -88,16 +88,6 @@ impl Rs256Keys {
 impl PartialEq for Rs256Keys {
     fn eq(&self, other: &Self) -> bool {
         self.kids() == other.kids()
-    }
-}
-
-/// Shows key ids only.
-impl fmt::Debug for Rs256Keys {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Rs256Keys")
-            .field("signer", &self.signer)
-            .field("next", &self.next)
-            .finish()
     }
 }
 

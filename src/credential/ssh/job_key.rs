@@ -2,8 +2,6 @@
 //!
 //! Its strength is checked by the rules for the keys of issuers (T-33, T-34).
 
-use std::fmt;
-
 use data_encoding::BASE64URL_NOPAD;
 use serde_json::{Value, json};
 use ssh_key::public::{EcdsaPublicKey, Ed25519PublicKey, KeyData, RsaPublicKey};
@@ -12,7 +10,7 @@ use ssh_key::{EcdsaCurve, PublicKey};
 use crate::token::{Admission, KeySet};
 
 /// A public key that a certificate may be made for.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JobKey(KeyData);
 
 impl JobKey {
@@ -55,12 +53,6 @@ impl JobKey {
     #[must_use]
     pub fn fingerprint(&self) -> String {
         self.0.fingerprint(ssh_key::HashAlg::Sha256).to_string()
-    }
-}
-
-impl fmt::Debug for JobKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("JobKey").field(&self.fingerprint()).finish()
     }
 }
 

@@ -15,7 +15,7 @@ pub struct Listing {
 pub struct Listed {
     pub lease: LeaseRow,
     /// The record of the broker that issued it, if it is signed with one of the root keys.
-    pub record: Option<Record>,
+    pub record: Option<LeaseRecord>,
     /// Why it could not be removed yet.
     pub reasons: Vec<String>,
 }
@@ -91,7 +91,7 @@ pub struct Leftover {
 
 /// What a broker recorded about a login, signed with a root key.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Record {
+pub struct LeaseRecord {
     /// The policy that granted it.
     pub policy: String,
     /// The repository, if known.

@@ -57,14 +57,14 @@ struct Shared {
     server: ConnectionInfo,
     names: Names,
     clock: Arc<dyn Clock>,
-    state: watch::Sender<State>,
+    state: watch::Sender<LinkState>,
     owed: Mutex<VecDeque<GiveBack>>,
     /// The server's clock ran ahead and may have ended live entries: a new record must begin.
     ran_ahead: AtomicBool,
 }
 
 /// The result of the last check; none while a check decides.
-type State = Option<Result<Live, String>>;
+type LinkState = Option<Result<Live, String>>;
 
 /// A server that passed its check.
 #[derive(Clone, Debug)]

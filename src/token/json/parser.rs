@@ -1,328 +1,151 @@
-//! The strict JSON parser: bytes to values, within limits.
+//! The strict JSON reader: `serde_json` knows the grammar, the limits and duplicate names are checked
+//! here.
+
+use std::fmt;
+
+use serde::de::{Deserializer as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
 
 use super::{JsonError, JsonProblem, Limits, Number, Object, Value};
 
 /// Reads exactly one object and the white space around it.
 pub(super) fn parse(text: &[u8], limits: &Limits) -> Result<Object, JsonError> {
+    let error = |offset, problem| JsonError { offset, problem };
     if text.len() > limits.bytes {
-        return Err(JsonError {
-            offset: limits.bytes,
-            problem: JsonProblem::TooLong,
-        });
+        return Err(error(limits.bytes, JsonProblem::TooLong));
     }
-    let text = std::str::from_utf8(text).map_err(|error| JsonError {
-        offset: error.valid_up_to(),
-        problem: JsonProblem::NotUtf8,
+    let text = std::str::from_utf8(text)
+        .map_err(|problem| error(problem.valid_up_to(), JsonProblem::NotUtf8))?;
+    let trimmed = text.trim_start_matches([' ', '\t', '\n', '\r']);
+    if !trimmed.starts_with('{') {
+        let offset = text.len().saturating_sub(trimmed.len());
+        return Err(error(offset, JsonProblem::NotAnObject));
+    }
+    let whole: &RawValue = serde_json::from_str(text).map_err(|problem| {
+        let before = text.split_inclusive('\n').map(str::len);
+        let before: usize = before.take(problem.line().saturating_sub(1)).sum();
+        let offset = before.saturating_add(problem.column().saturating_sub(1));
+        error(offset, JsonProblem::Malformed)
     })?;
-    let mut parser = Parser {
+    let mut reader = Reader {
         text,
-        at: 0,
         values: 0,
         limits: *limits,
     };
-    parser.skip_white_space();
-    if parser.peek() != Some(b'{') {
-        return Err(parser.error(JsonProblem::NotAnObject));
-    }
-    let object = parser.object(1)?;
-    parser.skip_white_space();
-    match parser.peek() {
-        None => Ok(object),
-        Some(_) => Err(parser.error(JsonProblem::TextAfterEnd)),
-    }
+    reader.count_value(whole.get())?;
+    reader.object(whole.get(), 1)
 }
 
-struct Parser<'a> {
+/// Reads pieces of a text that are well-formed JSON. Numbers and names are read from the text
+/// itself, so nothing is rounded and no member overwrites another.
+struct Reader<'a> {
     text: &'a str,
-    /// Always at a character's first byte.
-    at: usize,
     values: usize,
     limits: Limits,
 }
 
-impl Parser<'_> {
+impl Reader<'_> {
     /// `depth` counts the objects and lists around the value: recursion ends at the limit.
-    fn value(&mut self, depth: usize) -> Result<Value, JsonError> {
-        match self.peek() {
-            Some(b'{') => self.object(depth.saturating_add(1)).map(Value::Object),
-            Some(b'[') => self.list(depth.saturating_add(1)).map(Value::List),
+    fn value(&mut self, raw: &str, depth: usize) -> Result<Value, JsonError> {
+        self.count_value(raw)?;
+        Ok(match raw.as_bytes().first() {
+            Some(b'{') => Value::Object(self.object(raw, depth.saturating_add(1))?),
+            Some(b'[') => Value::List(self.list(raw, depth.saturating_add(1))?),
             Some(b'"') => {
-                self.count_value()?;
-                self.string().map(Value::Text)
+                let text = serde_json::from_str(raw);
+                Value::Text(text.map_err(|_| self.error(raw, JsonProblem::LoneSurrogate))?)
             }
-            Some(b'-' | b'0'..=b'9') => {
-                self.count_value()?;
-                self.number().map(Value::Number)
+            Some(b't') => Value::Bool(true),
+            Some(b'f') => Value::Bool(false),
+            Some(b'n') => Value::Null,
+            Some(_) | None if raw.len() > self.limits.number => {
+                return Err(self.error(raw, JsonProblem::NumberTooLong));
             }
-            Some(b't') => self.word("true", Value::Bool(true)),
-            Some(b'f') => self.word("false", Value::Bool(false)),
-            Some(b'n') => self.word("null", Value::Null),
-            Some(_) | None => Err(self.unexpected()),
-        }
+            Some(_) | None => Value::Number(Number::new(raw)),
+        })
     }
 
-    fn object(&mut self, depth: usize) -> Result<Object, JsonError> {
-        self.open(depth)?;
+    fn object(&mut self, raw: &str, depth: usize) -> Result<Object, JsonError> {
         let mut members = Vec::new();
-        if self.closes(b'}') {
-            return Ok(Object(members));
-        }
-        loop {
-            if self.peek() != Some(b'"') {
-                return Err(self.unexpected());
-            }
-            let name = self.string()?;
-            self.skip_white_space();
-            self.expect(b':')?;
-            self.skip_white_space();
-            members.push((name, self.value(depth)?));
-            if self.ends_item(b'}')? {
-                break;
-            }
-        }
+        self.each(raw, depth, |name, value| members.push((name, value)))?;
         if has_duplicate(&members) {
-            return Err(self.error(JsonProblem::DuplicateName));
+            let mut error = self.error(raw, JsonProblem::DuplicateName);
+            error.offset = error.offset.saturating_add(raw.len());
+            return Err(error);
         }
         Ok(Object(members))
     }
 
-    fn list(&mut self, depth: usize) -> Result<Vec<Value>, JsonError> {
-        self.open(depth)?;
-        if self.closes(b']') {
-            return Ok(Vec::new());
-        }
-        let mut items = Vec::with_capacity(self.scalars_ahead());
-        loop {
-            items.push(self.value(depth)?);
-            if self.ends_item(b']')? {
-                return Ok(items);
-            }
-        }
-    }
-
-    /// The number of items in a list of scalars, up to the limit. Growing by doubling would
-    /// allocate half as much again (T-01).
-    fn scalars_ahead(&self) -> usize {
-        let ends = |byte: &u8| matches!(byte, b'[' | b'{' | b'"' | b']' | b'}');
-        let scalars = self.rest().bytes().take_while(|byte| !ends(byte));
-        let commas = scalars.filter(|byte| *byte == b',').count();
+    /// The items are counted first: growing by doubling would allocate half as much again (T-01).
+    fn list(&mut self, raw: &str, depth: usize) -> Result<Vec<Value>, JsonError> {
+        let count = serde_json::from_str::<Vec<IgnoredAny>>(raw).map_or(0, |items| items.len());
         let left = self.limits.values.saturating_sub(self.values);
-        commas.saturating_add(1).min(left)
+        let mut items = Vec::with_capacity(count.min(left));
+        self.each(raw, depth, |_, value| items.push(value))?;
+        Ok(items)
     }
 
-    /// Takes the opening bracket, which counts as a value and a level.
-    fn open(&mut self, depth: usize) -> Result<(), JsonError> {
+    /// Reads the members of an object, or the items of a list without names.
+    fn each(
+        &mut self,
+        raw: &str,
+        depth: usize,
+        mut take: impl FnMut(String, Value),
+    ) -> Result<(), JsonError> {
         if depth > self.limits.depth {
-            return Err(self.error(JsonProblem::TooDeep));
+            return Err(self.error(raw, JsonProblem::TooDeep));
         }
-        self.count_value()?;
-        self.advance(1);
-        self.skip_white_space();
-        Ok(())
-    }
-
-    fn closes(&mut self, bracket: u8) -> bool {
-        let closes = self.peek() == Some(bracket);
-        if closes {
-            self.advance(1);
-        }
-        closes
-    }
-
-    /// After an item: the closing bracket ends it all, a comma must be followed by another item.
-    fn ends_item(&mut self, bracket: u8) -> Result<bool, JsonError> {
-        self.skip_white_space();
-        if self.closes(bracket) {
-            return Ok(true);
-        }
-        self.expect(b',')?;
-        self.skip_white_space();
-        Ok(false)
-    }
-
-    fn word(&mut self, word: &str, value: Value) -> Result<Value, JsonError> {
-        self.count_value()?;
-        if !self.rest().starts_with(word) {
-            return Err(self.error(JsonProblem::Unexpected));
-        }
-        self.advance(word.len());
-        Ok(value)
-    }
-
-    fn string(&mut self) -> Result<String, JsonError> {
-        self.advance(1);
-        let mut text = String::new();
-        loop {
-            let rest = self.rest();
-            let plain = rest
-                .bytes()
-                .position(|byte| matches!(byte, b'"' | b'\\' | 0..0x20))
-                .unwrap_or(rest.len());
-            text.push_str(rest.get(..plain).unwrap_or_default());
-            self.advance(plain);
-            match self.peek() {
-                Some(b'"') => {
-                    self.advance(1);
-                    return Ok(text);
-                }
-                Some(b'\\') => text.push(self.escape()?),
-                Some(_) => return Err(self.error(JsonProblem::ControlCharacter)),
-                None => return Err(self.error(JsonProblem::Unfinished)),
+        let mut read = Ok(());
+        let mut deserializer = serde_json::Deserializer::from_str(raw);
+        let visited = deserializer.deserialize_any(Each(|name, item: &RawValue| {
+            if read.is_ok() {
+                read = self.value(item.get(), depth).map(|value| take(name, value));
             }
-        }
+        }));
+        // The text is well-formed, so only a name can fail.
+        read.and(visited.map_err(|_| self.error(raw, JsonProblem::LoneSurrogate)))
     }
 
-    fn escape(&mut self) -> Result<char, JsonError> {
-        self.advance(1);
-        let character = match self.peek() {
-            Some(b'"') => '"',
-            Some(b'\\') => '\\',
-            Some(b'/') => '/',
-            Some(b'b') => '\u{8}',
-            Some(b'f') => '\u{c}',
-            Some(b'n') => '\n',
-            Some(b'r') => '\r',
-            Some(b't') => '\t',
-            Some(b'u') => return self.unicode_escape(),
-            Some(_) => return Err(self.error(JsonProblem::Escape)),
-            None => return Err(self.error(JsonProblem::Unfinished)),
-        };
-        self.advance(1);
-        Ok(character)
-    }
-
-    /// `\uXXXX`, or two of them where the first is a high surrogate (RFC 8259 section 7).
-    fn unicode_escape(&mut self) -> Result<char, JsonError> {
-        self.advance(1);
-        let start = self.at;
-        let first = self.four_hex_digits()?;
-        if !(0xD800..0xDC00).contains(&first) {
-            return char::from_u32(first).ok_or_else(|| lone_surrogate(start));
-        }
-        if !self.rest().starts_with("\\u") {
-            return Err(lone_surrogate(start));
-        }
-        self.advance(2);
-        let second = self.four_hex_digits()?;
-        let low = second.checked_sub(0xDC00).filter(|low| *low < 0x400);
-        let high = first.saturating_sub(0xD800) << 10;
-        low.map(|low| 0x1_0000_u32.saturating_add(high | low))
-            .and_then(char::from_u32)
-            .ok_or_else(|| lone_surrogate(start))
-    }
-
-    fn four_hex_digits(&mut self) -> Result<u32, JsonError> {
-        let mut code: u32 = 0;
-        for _ in 0..4 {
-            let digit = match self.peek() {
-                Some(byte) => char::from(byte).to_digit(16),
-                None => return Err(self.error(JsonProblem::Unfinished)),
-            };
-            let Some(digit) = digit else {
-                return Err(self.error(JsonProblem::Escape));
-            };
-            code = (code << 4) | digit;
-            self.advance(1);
-        }
-        Ok(code)
-    }
-
-    fn number(&mut self) -> Result<Number, JsonError> {
-        let start = self.at;
-        if self.peek() == Some(b'-') {
-            self.advance(1);
-        }
-        if self.peek() == Some(b'0') {
-            self.advance(1);
-        } else {
-            self.digits()?;
-        }
-        if self.peek() == Some(b'.') {
-            self.advance(1);
-            self.digits()?;
-        }
-        if let Some(b'e' | b'E') = self.peek() {
-            self.advance(1);
-            if let Some(b'+' | b'-') = self.peek() {
-                self.advance(1);
-            }
-            self.digits()?;
-        }
-        let literal = self.text.get(start..self.at).unwrap_or_default();
-        if literal.len() > self.limits.number {
-            return Err(JsonError {
-                offset: start,
-                problem: JsonProblem::NumberTooLong,
-            });
-        }
-        Ok(Number::new(literal))
-    }
-
-    fn digits(&mut self) -> Result<(), JsonError> {
-        let count = self.rest().bytes().take_while(u8::is_ascii_digit).count();
-        if count == 0 {
-            return Err(self.error(JsonProblem::Number));
-        }
-        self.advance(count);
-        Ok(())
-    }
-
-    fn expect(&mut self, byte: u8) -> Result<(), JsonError> {
-        if self.peek() != Some(byte) {
-            return Err(self.unexpected());
-        }
-        self.advance(1);
-        Ok(())
-    }
-
-    fn count_value(&mut self) -> Result<(), JsonError> {
+    fn count_value(&mut self, raw: &str) -> Result<(), JsonError> {
         self.values = self.values.saturating_add(1);
         if self.values > self.limits.values {
-            return Err(self.error(JsonProblem::TooManyValues));
+            return Err(self.error(raw, JsonProblem::TooManyValues));
         }
         Ok(())
     }
 
-    fn skip_white_space(&mut self) {
-        let count = self
-            .rest()
-            .bytes()
-            .take_while(|byte| matches!(byte, b' ' | b'\t' | b'\n' | b'\r'))
-            .count();
-        self.advance(count);
-    }
-
-    fn rest(&self) -> &str {
-        self.text.get(self.at..).unwrap_or_default()
-    }
-
-    fn peek(&self) -> Option<u8> {
-        self.text.as_bytes().get(self.at).copied()
-    }
-
-    fn advance(&mut self, bytes: usize) {
-        self.at = self.at.saturating_add(bytes);
-    }
-
-    fn unexpected(&self) -> JsonError {
-        self.error(match self.peek() {
-            Some(_) => JsonProblem::Unexpected,
-            None => JsonProblem::Unfinished,
-        })
-    }
-
-    fn error(&self, problem: JsonProblem) -> JsonError {
+    /// An error at a piece of the text.
+    fn error(&self, raw: &str, problem: JsonProblem) -> JsonError {
+        let (start, begin) = (self.text.as_ptr().addr(), raw.as_ptr().addr());
         JsonError {
-            offset: self.at,
+            offset: begin.saturating_sub(start),
             problem,
         }
     }
 }
 
-fn lone_surrogate(offset: usize) -> JsonError {
-    JsonError {
-        offset,
-        problem: JsonProblem::LoneSurrogate,
+/// Hands over the members of an object with their names, or the items of a list.
+struct Each<F>(F);
+
+impl<'de, F: FnMut(String, &'de RawValue)> Visitor<'de> for Each<F> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object or a list")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(mut self, mut members: A) -> Result<(), A::Error> {
+        while let Some((name, value)) = members.next_entry()? {
+            self.0(name, value);
+        }
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut items: A) -> Result<(), A::Error> {
+        while let Some(value) = items.next_element()? {
+            self.0(String::new(), value);
+        }
+        Ok(())
     }
 }
 
@@ -561,6 +384,10 @@ mod tests {
         );
         assert_eq!(
             problem(format!("{{\"a\":{}", "[".repeat(100_000)).as_bytes()),
+            Some(JsonProblem::Malformed)
+        );
+        assert_eq!(
+            problem(nested(100_000).as_bytes()),
             Some(JsonProblem::TooDeep)
         );
 
@@ -643,7 +470,7 @@ mod tests {
             let members: Vec<String> = names.iter().map(|name| format!("\"{name}\":0")).collect();
             let distinct: std::collections::BTreeSet<&String> = names.iter().collect();
             match parse(format!("{{{}}}", members.join(",")).as_bytes(), &Limits::default()) {
-                Ok(object) => prop_assert_eq!(object.len(), names.len()),
+                Ok(object) => prop_assert_eq!(object.iter().count(), names.len()),
                 Err(error) => {
                     prop_assert_eq!(error.problem, JsonProblem::DuplicateName);
                     prop_assert!(distinct.len() < names.len());

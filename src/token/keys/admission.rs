@@ -1,7 +1,5 @@
 //! Which entries of a key set may check signatures.
 
-use std::fmt;
-
 use super::super::json::{Object, Value};
 use super::super::{Algorithm, TrustedIssuer};
 use super::Key;
@@ -153,47 +151,48 @@ pub struct Rejected {
     pub rule: Rule,
 }
 
-/// What keeps an entry out of a set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What keeps an entry out of a set (T-29, T-32, T-34).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Rule {
-    /// The entry is not an object.
+    #[error("it is not an object")]
     NotAnObject,
-    /// It has a private or symmetric member: the issuer is leaking (T-32).
+    #[error("it has a private or symmetric member: the issuer is leaking a key")]
     PrivateMember,
-    /// Its `kid` is not a string of 1 to 256 bytes.
+    #[error("its `kid` is not a string of 1 to 256 bytes")]
     Kid,
-    /// Another entry has the same `kid` (T-29).
+    #[error("another entry has the same `kid`")]
     SharedKid,
-    /// Its `use` is not for signatures.
+    #[error("its `use` is not `sig`")]
     Use,
-    /// Its `key_ops` has no `verify`.
+    #[error("its `key_ops` has no `verify`")]
     Operations,
-    /// Its `kty` is not `RSA`, `EC` or `OKP`.
+    #[error("its `kty` is not `RSA`, `EC` or `OKP`")]
     KeyType,
-    /// Its `crv` is none we know.
+    #[error("its `crv` is not `P-256`, `P-384` or `Ed25519`")]
     Curve,
-    /// Its `alg` does not fit it, or is none the issuer may use.
+    #[error("its `alg` does not fit the key or the issuer's algorithms")]
     Algorithm,
-    /// A member of the key is missing, or not canonical base64url.
+    #[error("a member of the key is missing or not base64url without padding")]
     Encoding,
-    /// A number begins with a zero byte.
+    #[error("a number begins with a zero byte (see `strip_leading_zero`)")]
     LeadingZero,
-    /// The modulus is not 2048 to 8192 bits.
+    #[error("its modulus is not 2048 to 8192 bits long")]
     ModulusSize,
+    #[error("its modulus is even")]
     EvenModulus,
-    /// The exponent is even, below 3, or 2^32 and more.
+    #[error("its exponent is not an odd number from 3 to 2^32 - 1")]
     Exponent,
-    /// A small prime divides the modulus.
+    #[error("its modulus has a small prime factor")]
     SmallFactor,
-    /// The modulus is of a generator known to be broken (T-34).
+    #[error("its modulus has the ROCA fingerprint (CVE-2017-15361)")]
     WeakGenerator,
-    /// A coordinate has the wrong length.
+    #[error("a coordinate has the wrong length for the curve")]
     CoordinateLength,
-    /// The point is not on its curve.
+    #[error("its point is not on the curve")]
     NotOnCurve,
-    /// The point is of small order, or not written canonically.
+    #[error("its point is of small order or not canonical")]
     SmallOrder,
-    /// The crypto backend does not take it.
+    #[error("the crypto backend does not accept it")]
     Backend,
 }
 
@@ -205,35 +204,6 @@ impl Rule {
         } else {
             Reason::KeysRejected
         }
-    }
-}
-
-impl fmt::Display for Rule {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::NotAnObject => "it is not an object",
-            Self::PrivateMember => {
-                "it has a private or symmetric member: the issuer is leaking a key"
-            }
-            Self::Kid => "its `kid` is not a string of 1 to 256 bytes",
-            Self::SharedKid => "another entry has the same `kid`",
-            Self::Use => "its `use` is not `sig`",
-            Self::Operations => "its `key_ops` has no `verify`",
-            Self::KeyType => "its `kty` is not `RSA`, `EC` or `OKP`",
-            Self::Curve => "its `crv` is not `P-256`, `P-384` or `Ed25519`",
-            Self::Algorithm => "its `alg` does not fit the key or the issuer's algorithms",
-            Self::Encoding => "a member of the key is missing or not base64url without padding",
-            Self::LeadingZero => "a number begins with a zero byte (see `strip_leading_zero`)",
-            Self::ModulusSize => "its modulus is not 2048 to 8192 bits long",
-            Self::EvenModulus => "its modulus is even",
-            Self::Exponent => "its exponent is not an odd number from 3 to 2^32 - 1",
-            Self::SmallFactor => "its modulus has a small prime factor",
-            Self::WeakGenerator => "its modulus has the ROCA fingerprint (CVE-2017-15361)",
-            Self::CoordinateLength => "a coordinate has the wrong length for the curve",
-            Self::NotOnCurve => "its point is not on the curve",
-            Self::SmallOrder => "its point is of small order or not canonical",
-            Self::Backend => "the crypto backend does not accept it",
-        })
     }
 }
 

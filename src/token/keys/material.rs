@@ -97,6 +97,7 @@ impl Material {
 }
 
 /// A public key the crypto backend has taken in, once per algorithm it may be used with.
+#[derive(Debug)]
 pub(in crate::token) struct PublicKey {
     backends: Vec<(Algorithm, ParsedPublicKey)>,
     signature_length: usize,

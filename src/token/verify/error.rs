@@ -1,7 +1,5 @@
 //! The errors of token verification.
 
-use std::fmt;
-
 use crate::clock::Timestamp;
 use crate::reason::Reason;
 use crate::text::escape_up_to;
@@ -159,20 +157,12 @@ impl VerifyError {
 }
 
 /// The parts of a token that are JSON.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TokenPart {
+    #[error("header")]
     Header,
-    /// The second part.
+    #[error("payload")]
     Payload,
-}
-
-impl fmt::Display for TokenPart {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Header => "header",
-            Self::Payload => "payload",
-        })
-    }
 }
 
 /// The job's own value for an error text: escaped, truncated, in backticks.

@@ -91,7 +91,7 @@ fn size(value: &Value) -> Size {
 }
 
 fn members(object: &Object) -> usize {
-    object.len() + object.iter().map(|(_, value)| within(value)).sum::<usize>()
+    object.iter().count() + object.iter().map(|(_, value)| within(value)).sum::<usize>()
 }
 
 fn within(value: &Value) -> usize {
@@ -119,7 +119,7 @@ fn colons(input: &[u8]) -> usize {
 
 fn is_same_object(ours: &Object, theirs: &serde_json::Value) -> bool {
     theirs.as_object().is_some_and(|theirs| {
-        ours.len() == theirs.len()
+        ours.iter().count() == theirs.len()
             && ours.iter().all(|(name, value)| {
                 theirs
                     .get(name)

@@ -40,7 +40,7 @@ async fn a_changed_and_a_cut_log_are_found_with_exit_code_4() {
     assert_eq!(permissions.mode() & 0o777, 0o400);
 
     let path = folder.path().join("audit.jsonl");
-    let root = RootKey::read(&root_file).unwrap();
+    let root = RootKey::read_ring(&root_file).unwrap().remove(0);
     let log = log(&root, "b1", FileSink::open(&path, true).unwrap()).unwrap();
     for number in 0..5 {
         let event = Event::Alert(AlertRecord {

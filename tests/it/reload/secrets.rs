@@ -67,7 +67,9 @@ fn ring(broker: &TestBroker, roots: &[&RootKey]) {
 #[tokio::test]
 async fn a_new_root_in_the_ring_is_published_before_it_signs() {
     let broker = broker().start().await;
-    let old = RootKey::read(&broker.file("root.key")).unwrap();
+    let old = RootKey::read_ring(&broker.file("root.key"))
+        .unwrap()
+        .remove(0);
     let new = RootKey::generate().unwrap();
     let first = minted_with(&broker).await;
     swapped(&broker, || ring(&broker, &[&old, &new])).await;
@@ -99,7 +101,9 @@ async fn a_new_root_in_the_ring_is_published_before_it_signs() {
 async fn a_ring_that_cannot_be_used_keeps_the_one_before() {
     let broker = broker().start().await;
     let before = published(&broker).await;
-    let old = RootKey::read(&broker.file("root.key")).unwrap();
+    let old = RootKey::read_ring(&broker.file("root.key"))
+        .unwrap()
+        .remove(0);
     fs::write(broker.file("root.key"), "hallpass-root-1:AAECAw\n").unwrap();
     let (reason, text) = problem(&broker).await;
     insta::assert_snapshot!(format!("{reason}: {text}"), @"rootkey.reload_failed: root key file `root.key`: the root key has 4 bytes, expected 32; make one with `hallpass keys generate`");

@@ -8,7 +8,7 @@ use tokio_postgres::types::Type;
 
 use super::connection::{Connections, column};
 use super::{Postgres, install};
-use crate::credential::database::{Class, Cleaned, DatabaseError};
+use crate::credential::database::{Cleaned, DatabaseError, RefusalKind};
 
 /// What is done in a turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,7 +76,7 @@ impl Postgres {
     /// names, only what was installed is called (T-101, T-121).
     pub(super) async fn check_cleaner(&self, cleaner: &Connections) -> Result<(), DatabaseError> {
         let not_ours = |what: &str| DatabaseError::Refused {
-            class: Class::Other,
+            kind: RefusalKind::Other,
             code: "HP008".to_owned(),
             message: format!("{what}; run the file that `hallpass target install` prints"),
         };

@@ -9,7 +9,7 @@ use tokio_postgres::types::{FromSql, ToSql, Type};
 use tokio_postgres::{Client, Row};
 
 use super::settings::PostgresSettings;
-use crate::credential::database::{Class, DatabaseError};
+use crate::credential::database::{DatabaseError, RefusalKind};
 use crate::credential::target::ConnectionStatus;
 use crate::secret::SecretSource;
 
@@ -29,7 +29,7 @@ impl From<tokio_postgres::Error> for DatabaseError {
                 Self::Unknown(database.message().to_owned())
             }
             Some(database) => Self::Refused {
-                class: class_of(database.code().code()),
+                kind: kind_of(database.code().code()),
                 code: database.code().code().to_owned(),
                 message: database.message().to_owned(),
             },
@@ -41,7 +41,7 @@ impl From<tokio_postgres::Error> for DatabaseError {
 /// A column of an answer. Functions that were installed by somebody else may answer otherwise.
 pub(super) fn column<'a, T: FromSql<'a>>(row: &'a Row, index: usize) -> Result<T, DatabaseError> {
     row.try_get(index).map_err(|error| DatabaseError::Refused {
-        class: Class::Other,
+        kind: RefusalKind::Other,
         code: "HP008".to_owned(),
         message: format!("the functions answer otherwise than they should: {error}"),
     })
@@ -49,19 +49,19 @@ pub(super) fn column<'a, T: FromSql<'a>>(row: &'a Row, index: usize) -> Result<T
 
 /// What a SQLSTATE means; those of the installed functions begin with `HP`. `XX000` is a catalogue row
 /// that changed at the same time.
-pub(super) fn class_of(code: &str) -> Class {
+pub(super) fn kind_of(code: &str) -> RefusalKind {
     match code {
-        "XX000" | "40001" | "40P01" | "23505" | "42710" | "HP006" | "HP007" => Class::Passing,
-        "55P03" => Class::Locked,
-        "42704" => Class::Gone,
-        "2BP01" => Class::StillReferenced,
-        "HP001" => Class::GroupUnfit,
-        "HP002" => Class::Full,
-        "HP010" => Class::RepositoryFull,
-        "HP003" => Class::Ceiling,
-        "HP013" => Class::Outdated,
-        "3F000" | "42883" | "42501" => Class::NotInstalled,
-        _ => Class::Other,
+        "XX000" | "40001" | "40P01" | "23505" | "42710" | "HP006" | "HP007" => RefusalKind::Passing,
+        "55P03" => RefusalKind::Locked,
+        "42704" => RefusalKind::Gone,
+        "2BP01" => RefusalKind::StillReferenced,
+        "HP001" => RefusalKind::GroupUnfit,
+        "HP002" => RefusalKind::Full,
+        "HP010" => RefusalKind::RepositoryFull,
+        "HP003" => RefusalKind::Ceiling,
+        "HP013" => RefusalKind::Outdated,
+        "3F000" | "42883" | "42501" => RefusalKind::NotInstalled,
+        _ => RefusalKind::Other,
     }
 }
 

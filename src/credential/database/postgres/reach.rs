@@ -9,7 +9,7 @@ use tokio_postgres::types::Type;
 
 use super::connection::column;
 use super::{Postgres, install};
-use crate::credential::database::{Class, DatabaseError};
+use crate::credential::database::{DatabaseError, RefusalKind};
 
 /// What was found about groups, by name, for as long as it counts.
 pub(super) type Reaches = Cache<String, Arc<[String]>>;
@@ -39,7 +39,7 @@ impl Postgres {
         match problems.first() {
             None => Ok(()),
             Some(problem) => Err(DatabaseError::Refused {
-                class: Class::GroupUnfit,
+                kind: RefusalKind::GroupUnfit,
                 code: "HP001".to_owned(),
                 message: format!("group {group} may not be used without acting as it: {problem}"),
             }),

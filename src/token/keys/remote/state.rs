@@ -20,7 +20,7 @@ use crate::token::keys::Admission;
 pub(super) struct IssuerKeys {
     issuer: Arc<TrustedIssuer>,
     clock: Arc<dyn Clock>,
-    published: Arc<ArcSwap<State>>,
+    published: Arc<ArcSwap<Published>>,
     requests: mpsc::UnboundedSender<FetchRequest>,
     /// Requests that wait for a fetch. More than these are answered from what is known, so that
     /// unknown key ids at a hanging issuer cannot hold every exchange there is.
@@ -28,7 +28,7 @@ pub(super) struct IssuerKeys {
 }
 
 #[derive(Clone, Default)]
-struct State {
+struct Published {
     known: Option<Known>,
     last_error: Option<KeyError>,
     /// How many fetches ended in which way.
@@ -159,7 +159,7 @@ impl IssuerKeys {
     }
 }
 
-impl State {
+impl Published {
     /// The last good set, unless it is too old (T-65). Traffic makes it no younger.
     fn usable(&self, issuer: &TrustedIssuer, now: Duration) -> Result<Arc<KeySet>, KeyError> {
         let cause = || match &self.last_error {
@@ -189,7 +189,7 @@ struct Task {
     issuer: Arc<TrustedIssuer>,
     fetch: Arc<dyn Fetch>,
     clock: Arc<dyn Clock>,
-    published: Arc<ArcSwap<State>>,
+    published: Arc<ArcSwap<Published>>,
     plan: FetchSchedule,
     /// The fetch whose result counts, in a task of its own: a panic there, over odd key material too,
     /// is a failed fetch and nothing more (T-39).
@@ -271,7 +271,7 @@ impl Task {
 
     fn finish(&mut self, outcome: Result<Known, KeyError>) {
         let now = self.clock.monotonic();
-        let mut state = State::clone(&self.published.load());
+        let mut state = Published::clone(&self.published.load());
         let ended = match &outcome {
             Ok(_) => "ok",
             Err(error) => error.reason().code(),
