@@ -17,8 +17,8 @@ use crate::http::connection::Times;
 use crate::http::listener::{CurrentService, Rules, Service};
 use crate::http::operator::{Readiness, ReloadStatus};
 use crate::http::{Shared, operators, public};
-use crate::token::Verifier;
-use crate::token::keys::OwnKeys;
+use crate::token::keys::{KeyError, OwnKeys};
+use crate::token::{KeyRule, KeySet, TrustedIssuer, Verifier};
 
 /// The current version: the pointer that a reload swaps.
 pub(super) type Current = Arc<ArcSwap<Version>>;

@@ -63,6 +63,12 @@ impl Object {
             .find_map(|(member, value)| (member == name).then_some(value))
     }
 
+    /// How many members it has.
+    #[must_use]
+    pub(crate) fn count(&self) -> usize {
+        self.0.len()
+    }
+
     /// The members in the order of the text.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Value)> {
         self.0.iter().map(|(name, value)| (name.as_str(), value))

@@ -6,6 +6,7 @@
 //! in a response before its signature is verified.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::Arc;
 
 use aws_lc_rs::digest;
@@ -86,7 +87,7 @@ pub struct Verifier {
     clock: Arc<dyn Clock>,
     own_keys: Option<Arc<dyn OwnKeys>>,
     blocked: Blocked,
-    refused_kids: Option<&'static str>,
+    rules: Vec<Arc<dyn KeyRule>>,
     limiter: SignatureLimiter,
 }
 
@@ -112,16 +113,15 @@ impl Verifier {
             clock,
             own_keys: None,
             blocked: Blocked::new(),
-            refused_kids: None,
+            rules: Vec::new(),
             limiter: SignatureLimiter::of_this_machine(),
         }
     }
 
-    /// Rejects every issuer that publishes a key of `hallpass dev`, admitted or not: the `kid` of one
-    /// begins with `prefix`, and its issuer signs anything (T-117).
+    /// Rejects every issuer whose key set breaks this rule.
     #[must_use]
-    pub const fn refusing_dev_keys(mut self, prefix: &'static str) -> Self {
-        self.refused_kids = Some(prefix);
+    pub fn with_rule(mut self, rule: Arc<dyn KeyRule>) -> Self {
+        self.rules.push(rule);
         self
     }
 
@@ -229,16 +229,10 @@ impl Verifier {
     }
 
     /// Whether tokens may be verified with this key set. Rejects a set that contains a key of this
-    /// broker, admitted or not (T-84, T-109), or one of `hallpass dev`.
+    /// broker, admitted or not (T-84, T-109), or breaks a rule.
     fn check_keys(&self, issuer: &TrustedIssuer, keys: &KeySet) -> Result<(), KeyError> {
-        let is_refused = |kid: &str| {
-            self.refused_kids
-                .is_some_and(|refused| kid.starts_with(refused))
-        };
-        if keys.kids().any(is_refused) {
-            return Err(KeyError::DevKey {
-                issuer: issuer.url.clone(),
-            });
+        for rule in &self.rules {
+            rule.check(issuer, keys)?;
         }
         let is_own = |thumbprint| {
             self.own_keys

@@ -158,7 +158,7 @@ impl<'a> Parts<'a> {
         let header = json::parse_object(&decode(header_text)?, &HEADER_LIMITS).ok()?;
         let is = |name, wanted| header.get(name).and_then(Value::as_text) == Some(wanted);
         // Exactly these members: so no `crit`, `zip`, `apu`, `p2c` or key to look up elsewhere.
-        let is_ours = header.len() == HEADER_MEMBERS
+        let is_ours = header.count() == HEADER_MEMBERS
             && is("alg", ALGORITHM)
             && is("enc", CONTENT_ENCRYPTION)
             && is("cty", CONTENT_TYPE)
@@ -182,7 +182,7 @@ impl<'a> Parts<'a> {
             return None;
         };
         let key = RecipientKey::of(epk).ok()?;
-        (key.curve == ours.curve && epk.len() == key.members().count()).then_some(key)
+        (key.curve == ours.curve && epk.count() == key.members().count()).then_some(key)
     }
 }
 
