@@ -271,7 +271,7 @@ fn open(folder: &Path, client: Client) -> io::Result<(File, Identity)> {
     }
     match about.size() {
         0 => unfit("it is empty"),
-        ..=MOST => Ok((
+        1..=MOST => Ok((
             file,
             Identity {
                 device: about.dev(),

@@ -81,15 +81,13 @@ pub(super) async fn serve<S>(
             let Ok(response) = response;
             let deadline = deadline.clone();
             let sent = move || deadline.send_modify(|deadline| deadline.answered(size));
-            Ok::<_, Infallible>(match response.extensions().get().copied() {
-                Some(SendingTime(time)) => {
-                    sending.send_modify(|deadline| deadline.at = after(time));
-                    with_end(response, sent)
-                }
-                None => {
-                    sent();
-                    response
-                }
+            let time = response.extensions().get::<SendingTime>().copied();
+            Ok::<_, Infallible>(if let Some(SendingTime(time)) = time {
+                sending.send_modify(|deadline| deadline.at = after(time));
+                with_end(response, sent)
+            } else {
+                sent();
+                response
             })
         }
     });
