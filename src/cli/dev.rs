@@ -180,12 +180,12 @@ pub(super) fn introduce(
         let ci = Ci::of(issuer, Some(provider)).map_err(|error| failed(&error))?;
         issuers.insert(name.to_owned(), ci);
     }
-    let state = State {
+    let running = State {
         broker: stage.url.clone(),
         issuers,
         tls: None,
     };
-    let written = state.write(stage.folder());
+    let written = running.write(stage.folder());
     written.map_err(|error| failed(&error))?;
     out.line("");
     out.line("In another terminal:");
@@ -282,9 +282,9 @@ impl TokenArgs {
             .iter()
             .map(|(name, _)| format!("`{name}`"))
             .collect();
-        let named = |wanted: &String| fitting.iter().find(|(name, _)| *name == wanted);
+        let found = |wanted: &String| fitting.iter().find(|(name, _)| *name == wanted);
         match (&self.issuer, fitting.as_slice()) {
-            (Some(wanted), _) => named(wanted).map(|(_, ci)| *ci).ok_or_else(|| {
+            (Some(wanted), _) => found(wanted).map(|(_, ci)| *ci).ok_or_else(|| {
                 Failure::Usage(format!(
                     "there is no issuer `{}` of provider `{provider}`; found {}",
                     escape(wanted),

@@ -129,20 +129,19 @@ async fn get_sealed(
         .and_then(Obtained::into_members)
         .map_err(|error| failure_of_exchange(error, client))?;
     let message = received.sealed.as_deref().unwrap_or_default();
-    let handed_over = match &args.out {
-        Some(path) => write_private(
+    let handed_over = if let Some(path) = &args.out {
+        write_private(
             path,
             format!(
                 "{message}
-"
+    "
             )
             .as_bytes(),
         )
-        .map_err(Failure::from),
-        None => {
-            out.verbatim(message);
-            out.check()
-        }
+        .map_err(Failure::from)
+    } else {
+        out.verbatim(message);
+        out.check()
     };
     if handed_over.is_err() {
         give_back(client, &received, false, out).await;

@@ -108,11 +108,12 @@ pub fn run(args: &Args, out: &mut Terminal) -> Result<(), Failure> {
 fn private_key(path: &Path) -> Result<RecipientPrivateKey, Failure> {
     let shown = quoted(&path.display().to_string());
     let text = read_private(path, MAX_PRIVATE_KEY).map_err(|error| {
-        Failure::Local(match error.kind() {
-            io::ErrorKind::PermissionDenied => format!(
+        Failure::Local(if error.kind() == io::ErrorKind::PermissionDenied {
+            format!(
                 "{shown} is no private file: expected a file of this user, not a link, that others cannot read (mode 0600)"
-            ),
-            _ => format!("{shown} cannot be read: {error}"),
+            )
+        } else {
+            format!("{shown} cannot be read: {error}")
         })
     })?;
     let text = Secret::new(text);

@@ -19,8 +19,10 @@ impl Wanted {
     /// `failure`, with this credential's name in front where `all` are several.
     pub(super) fn failure(&self, failure: Failure, all: &[Self]) -> Failure {
         let name = |text: String| format!("`{}`: {text}", self.credential);
+        if all.len() < 2 {
+            return failure;
+        }
         match failure {
-            other if all.len() < 2 => other,
             Failure::Denied(text) => Failure::Denied(name(text)),
             Failure::Usage(text) => Failure::Usage(name(text)),
             Failure::Unreachable(text) => Failure::Unreachable(name(text)),

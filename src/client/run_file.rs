@@ -57,9 +57,12 @@ impl RunFile {
                 // Unlike a rename, a link never replaces a file.
                 let placed = fs::hard_link(&draft, &self.path);
                 discard(&draft);
-                placed.map_err(|error| match error.kind() {
-                    io::ErrorKind::AlreadyExists => exists(),
-                    _ => error,
+                placed.map_err(|error| {
+                    if error.kind() == io::ErrorKind::AlreadyExists {
+                        exists()
+                    } else {
+                        error
+                    }
                 })
             } else {
                 self.check_is_ours()

@@ -41,16 +41,15 @@ pub(super) fn write(
     secret(folder, "root.key", &root.to_text())?;
     let mut targets = Map::new();
     for (name, target) in &wanted.targets {
-        let target = match (target.of::<PostgresSettings>(), databases.get(name)) {
-            (Some(target), Some(server)) => {
-                secret(folder, &format!("{name}.password"), server.password())?;
-                postgres(name, target, server)
-            }
-            (Some(_) | None, _) => {
-                let key = ssh_ca().map_err(|error| failed(&error))?;
-                secret(folder, &format!("{name}.ca"), &key)?;
-                json!({ "kind": "ssh-ca", "key": { "file": format!("{name}.ca") } })
-            }
+        let target = if let (Some(target), Some(server)) =
+            (target.of::<PostgresSettings>(), databases.get(name))
+        {
+            secret(folder, &format!("{name}.password"), server.password())?;
+            postgres(name, target, server)
+        } else {
+            let key = ssh_ca().map_err(|error| failed(&error))?;
+            secret(folder, &format!("{name}.ca"), &key)?;
+            json!({ "kind": "ssh-ca", "key": { "file": format!("{name}.ca") } })
         };
         targets.insert(name.clone(), target);
     }

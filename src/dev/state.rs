@@ -80,9 +80,10 @@ impl State {
     pub fn write(&self, folder: &Path) -> io::Result<()> {
         let text = Secret::new(serde_json::to_string(self)?);
         let path = folder.join(FILE);
-        match write_private_new(&path, text.expose().as_bytes(), 0o600)? {
-            true => Ok(()),
-            false => Err(io::ErrorKind::AlreadyExists.into()),
+        if write_private_new(&path, text.expose().as_bytes(), 0o600)? {
+            Ok(())
+        } else {
+            Err(io::ErrorKind::AlreadyExists.into())
         }
     }
 }

@@ -60,6 +60,7 @@ pub(crate) struct Metrics {
 }
 
 impl Metrics {
+    #[expect(clippy::too_many_lines, reason = "one metric after the other")]
     pub(crate) fn new() -> Self {
         let mut list = List::default();
         let metrics = Self {

@@ -258,14 +258,14 @@ impl Folder {
                     problems.push(about(&seen, "folder", problem));
                 }
             } else if Self::counts(&name, &seen, problems) {
-                let read = read_within(root, &path).and_then(|(real, text)| {
+                let found = read_within(root, &path).and_then(|(home, text)| {
                     self.count(&text)?;
-                    Ok((real, text))
+                    Ok((home, text))
                 });
-                match read {
-                    Ok((real, text)) => {
+                match found {
+                    Ok((home, text)) => {
                         self.policies.push(Source::new(&name, &seen, text));
-                        self.real.insert(name, real);
+                        self.real.insert(name, home);
                     }
                     Err(problem) => problems.push(about(&seen, "unreadable", problem)),
                 }

@@ -137,7 +137,11 @@ fn of_line<'a>(line: &'a Condition, place: &'a Place) -> Vec<Literal<'a>> {
 fn split(pattern: &Pattern) -> Vec<Constraint<'_>> {
     match pattern {
         Pattern::All(operators) => operators.iter().map(Constraint::Operator).collect(),
-        other => vec![Constraint::Pattern(other)],
+        Pattern::Exact(_)
+        | Pattern::Any(_)
+        | Pattern::Is(_)
+        | Pattern::Present(_)
+        | Pattern::Workflow { .. } => vec![Constraint::Pattern(pattern)],
     }
 }
 

@@ -294,35 +294,35 @@ impl Glob {
     /// Whether some text matches both.
     #[must_use]
     pub fn overlaps(&self, other: &Self) -> bool {
-        let (ends_here, ends_there) = (self.tokens.len(), other.tokens.len());
+        let (own_end, other_end) = (self.tokens.len(), other.tokens.len());
         let mut seen = HashSet::new();
         let mut open = vec![(0, 0)];
         while let Some((here, there)) = open.pop() {
             if !seen.insert((here, there)) {
                 continue;
             }
-            if (here, there) == (ends_here, ends_there) {
+            if (here, there) == (own_end, other_end) {
                 return true;
             }
             let (one, two) = (self.tokens.get(here), other.tokens.get(there));
-            let (after_here, after_there) = (here.saturating_add(1), there.saturating_add(1));
+            let (own_next, other_next) = (here.saturating_add(1), there.saturating_add(1));
             // A wildcard may match nothing more.
             if matches!(one, Some(Token::Segment | Token::Anything)) {
-                open.push((after_here, there));
+                open.push((own_next, there));
             }
             if matches!(two, Some(Token::Segment | Token::Anything)) {
-                open.push((here, after_there));
+                open.push((here, other_next));
             }
             // Both take one more byte. Two wildcards need none in common.
             match (one, two) {
                 (Some(Token::Byte(one)), Some(Token::Byte(two))) if one == two => {
-                    open.push((after_here, after_there));
+                    open.push((own_next, other_next));
                 }
                 (Some(Token::Byte(byte)), Some(wildcard)) if wildcard.takes(*byte) => {
-                    open.push((after_here, there));
+                    open.push((own_next, there));
                 }
                 (Some(wildcard), Some(Token::Byte(byte))) if wildcard.takes(*byte) => {
-                    open.push((here, after_there));
+                    open.push((here, other_next));
                 }
                 _ => {}
             }

@@ -119,10 +119,7 @@ fn patterns() -> Map<String, Value> {
         "textsOrGlobs": { "anyOf": [refer("textOrGlob"), list_of(&refer("textOrGlob"))] },
         "class": { "enum": ["critical", "moderate", "low"] },
     });
-    match known {
-        Value::Object(known) => known,
-        _ => Map::new(),
-    }
+    known.as_object().cloned().unwrap_or_default()
 }
 
 /// A block of conditions. Which facts an issuer tells, a schema cannot know.
@@ -150,18 +147,21 @@ fn pattern_of(fact: Fact) -> Value {
         let word = words(known.iter().copied());
         json!({ "anyOf": [word, list_of(&word), refer("present")] })
     };
-    match fact {
-        Fact::Trigger => of_words(&TRIGGERS),
-        Fact::RefType => of_words(&["branch", "tag", "pull", "other"]),
-        Fact::Runner => of_words(&["hosted", "self-hosted"]),
-        _ => match fact.fact_type() {
-            FactType::Bool => refer("booleanPattern"),
-            FactType::Workflow => refer("workflowPattern"),
-            // An issuer of `generic` may declare a text to be a list.
-            FactType::Text | FactType::List => {
-                json!({ "anyOf": [refer("textPattern"), refer("listPattern")] })
-            }
-        },
+    let vocabularies: [(Fact, &[&str]); 3] = [
+        (Fact::Trigger, &TRIGGERS),
+        (Fact::RefType, &["branch", "tag", "pull", "other"]),
+        (Fact::Runner, &["hosted", "self-hosted"]),
+    ];
+    if let Some((_, known)) = vocabularies.iter().find(|(one, _)| *one == fact) {
+        return of_words(known);
+    }
+    match fact.fact_type() {
+        FactType::Bool => refer("booleanPattern"),
+        FactType::Workflow => refer("workflowPattern"),
+        // An issuer of `generic` may declare a text to be a list.
+        FactType::Text | FactType::List => {
+            json!({ "anyOf": [refer("textPattern"), refer("listPattern")] })
+        }
     }
 }
 

@@ -1,6 +1,5 @@
 //! The job that `dev token` and `dev claims` describe: options, and the claims of its token.
 
-use std::collections::BTreeMap;
 
 use clap::ValueEnum;
 use serde_json::{Map, Value};
@@ -146,8 +145,8 @@ fn read_fact(text: &str) -> Result<(Fact, FactValue), Failure> {
         .split_once('=')
         .ok_or_else(|| wrong("there is no `=`"))?;
     let fact = Fact::from_name(name).ok_or_else(|| {
-        let names: BTreeMap<_, _> = Fact::ALL.iter().map(|fact| (fact.name(), ())).collect();
-        let near = crate::yaml::diagnostic::nearest(name, names.keys().copied());
+        let names = Fact::ALL.iter().map(|fact| fact.name());
+        let near = crate::yaml::diagnostic::nearest(name, names);
         match near {
             Some(near) => wrong(&format!("did you mean `{near}`?")),
             None => wrong("docs/policies/conditions.md lists the facts"),

@@ -311,4 +311,4 @@ pub(super) fn not_renewed(name: &str, error: ClientError, next: Option<Duration>
 /// A credential that lives shorter than this is still not renewed more often.
 const SHORTEST_WAIT: Duration = Duration::from_secs(1);
 const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
-const LONGEST_PAUSE: Duration = Duration::from_mins(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);

@@ -28,8 +28,7 @@ impl Change<'_> {
         let shown = escape(&path.display().to_string());
         let failed = |problem: &str| Failure::Local(format!("`{shown}` is not written: {problem}"));
         let unwritten = |error: io::Error| failed(&error.to_string());
-        self.check_place(dir, &path)
-            .map_err(|problem| failed(&problem))?;
+        Self::check_place(dir, &path).map_err(|problem| failed(&problem))?;
         let found = match fs::symlink_metadata(&path) {
             Ok(found) => Some(found),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
@@ -65,7 +64,7 @@ impl Change<'_> {
     }
 
     /// A name never leads out of the folder, not even by a link among its parents.
-    fn check_place(&self, dir: &Path, path: &Path) -> Result<(), String> {
+    fn check_place(dir: &Path, path: &Path) -> Result<(), String> {
         let unreadable = |error: io::Error| format!("its folder cannot be read: {error}");
         let root = dir.canonicalize().map_err(unreadable)?;
         let parent = path.parent().unwrap_or(dir);

@@ -68,9 +68,10 @@ pub(super) fn run(args: &Args, out: &mut Terminal) -> Result<(), Failure> {
     let misfit = checked.and_then(Result::err).map(|error| error.to_string());
     let is_permitted = decision.is_permitted() && misfit.is_none();
     let others = others(&set, &decision, &facts, now);
-    let change = match is_permitted {
-        true => None,
-        false => examples::smallest_change(&set, &facts, &ask, now),
+    let change = if is_permitted {
+        None
+    } else {
+        examples::smallest_change(&set, &facts, &ask, now)
     };
     match args.output {
         Output::Json => {

@@ -122,7 +122,7 @@ pub(super) fn github(found: &Diagnostics) -> impl Iterator<Item = String> {
             text.push_str(&lines);
             // GitHub refuses columns of a finding that has more than one line.
             if line == last {
-                text.push_str(&format!(",endColumn={end}"));
+                text.extend([",endColumn=", &end.to_string()]);
             }
         }
         text.extend([",title=", &property(one.rule), "::", &data(&sentence(one))]);

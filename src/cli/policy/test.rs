@@ -66,7 +66,7 @@ enum Format {
     Text,
     /// One JSON document, for programs
     Json,
-    /// A JUnit report in XML
+    /// A `JUnit` report in XML
     Junit,
 }
 
@@ -242,7 +242,7 @@ fn in_json(results: &[(&TestFile, Vec<Outcome<'_>>)], coverage: Option<&Coverage
     answer
 }
 
-/// A report as JUnit readers of GitLab, Jenkins and others take it.
+/// A report as `JUnit` readers of GitLab, Jenkins and others take it.
 fn junit(results: &[(&TestFile, Vec<Outcome<'_>>)]) -> String {
     let mut xml =
         "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites name=\"hallpass policy test\">\n"

@@ -50,7 +50,7 @@ pub(super) fn run(args: &Args, out: &mut Terminal) -> Result<(), Failure> {
                 json!({
                     "requirement": one.name,
                     "jobs": one.jobs.to_yaml(),
-                    "unless": one.unless.as_ref().map(|unless| unless.to_yaml()),
+                    "unless": one.unless.as_ref().map(crate::policy::condition::Block::to_yaml),
                     "because": one.because,
                     "place": one.place.to_string(),
                 })

@@ -33,7 +33,7 @@ fn text(received: &Received, options: &Options<'_>) -> Option<Secret<String>> {
 }
 
 /// Between single quotes PowerShell reads everything as it is, but for single quotes, which are
-/// doubled. It takes four other characters for them (about_Quoting_Rules).
+/// doubled. It takes four other characters for them (`about_Quoting_Rules`).
 fn quote(text: &str) -> Secret<String> {
     let mut quoted = Secret::new(String::from("'"));
     for letter in text.chars() {

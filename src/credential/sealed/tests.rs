@@ -1,6 +1,7 @@
 use data_encoding::BASE64URL_NOPAD;
 use serde_json::json;
 
+use super::RecipientKeyError as E;
 use super::*;
 use crate::credential::kind::KINDS;
 
@@ -41,7 +42,6 @@ fn a_recipients_key_is_one_valid_public_key_on_a_known_curve() {
     );
     assert_eq!(parse(&labelled).unwrap(), key);
     assert_eq!(parse(&x25519(X25519)).unwrap().thumbprint().len(), 43);
-    use RecipientKeyError as E;
     let long = with(p256(), "kid", &"k".repeat(1_024));
     assert_eq!(parse(&long), Err(E::Size));
     assert!(matches!(RecipientKey::parse(b"[]"), Err(E::Json(_))));
@@ -60,7 +60,7 @@ fn a_recipients_key_is_one_valid_public_key_on_a_known_curve() {
         ("kty", "RSA", E::Curve),
         ("kty", "oct", E::Curve),
         ("x", "", E::Coordinate { member: "x" }),
-        ("x", &X[..42], E::Coordinate { member: "x" }),
+        ("x", X.get(..42).unwrap(), E::Coordinate { member: "x" }),
         ("x", &format!("{X}="), E::Coordinate { member: "x" }),
         ("y", &format!("{Y}AA"), E::Coordinate { member: "y" }),
         // Not on the curve: the other coordinate, and the origin.

@@ -108,7 +108,7 @@ impl<'a> Expansion<'a> {
         let checks = parts
             .iter()
             .map(|part| check(yaml, part, &columns, each.span));
-        if checks.fold(true, |are_right, is_right| are_right && is_right) {
+        if checks.filter(|is_right| !is_right).count() == 0 {
             table.rows(|cells, row| {
                 if make(cells, row).is_none() {
                     self.has_gaps.set(true);
@@ -350,7 +350,7 @@ fn check(yaml: &NodeReader<'_>, node: &Node, columns: &BTreeSet<&str>, each: Spa
         NodeKind::Scalar(scalar) => check_text(yaml, &scalar.text, node.span, columns),
         NodeKind::List(items) => {
             let checks = items.iter().map(|item| check(yaml, item, columns, each));
-            checks.fold(true, |are_right, is_right| are_right && is_right)
+            checks.filter(|is_right| !is_right).count() == 0
         }
         NodeKind::Map(entries) => {
             let mut are_right = true;

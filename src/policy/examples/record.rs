@@ -165,10 +165,8 @@ impl<'a> Draft<'a> {
             let claims: Vec<_> = claims
                 .iter()
                 .map(|(name, value)| {
-                    let value = match value {
-                        Value::String(text) => quoted(text),
-                        other => other.to_string(),
-                    };
+                    let text = value.as_str().map(quoted);
+                    let value = text.unwrap_or_else(|| value.to_string());
                     let name = name.replace('~', "~0").replace('/', "~1");
                     format!("{}: {value}", quoted(&format!("/{name}")))
                 })
@@ -176,10 +174,10 @@ impl<'a> Draft<'a> {
             push_line(&mut text, "claim", &format!("{{ {} }}", claims.join(", ")));
         }
         let credential = scalar(&ask.credential);
-        text.push_str(&format!("    asks: {{ credential: {credential} }}\n"));
-        text.push_str(&format!("    {found}\n"));
+        text.extend(["    asks: { credential: ", &credential, " }\n"]);
+        text.extend(["    ", &found.to_string(), "\n"]);
         if self.policy.until.is_some() {
-            text.push_str(&format!("    at: {now}\n"));
+            text.extend(["    at: ", &now.to_string(), "\n"]);
         }
         Ok(text)
     }
@@ -216,7 +214,7 @@ impl<'a> Draft<'a> {
     }
 
     /// Facts and further claims of the job.
-    fn job(&self) -> Result<(BTreeMap<Fact, FactValue>, Map<String, Value>), String> {
+    fn job(&self) -> Result<(Given, Map<String, Value>), String> {
         let mut job = Made {
             reader: self.reader,
             facts: BTreeMap::new(),
@@ -270,6 +268,9 @@ struct Made<'a> {
     without: Option<&'a Condition>,
 }
 
+/// The facts of a job.
+type Given = BTreeMap<Fact, FactValue>;
+
 impl Made<'_> {
     fn leaves_out(&self, fact: Fact) -> bool {
         let subject = self.without.map(|condition| &condition.subject);
@@ -283,7 +284,6 @@ impl Made<'_> {
                 .without
                 .is_some_and(|one| one.subject == condition.subject);
             match &condition.subject {
-                Subject::Issuer => {}
                 Subject::Fact(fact) => {
                     if self.facts.contains_key(fact) {
                         continue;
@@ -300,9 +300,9 @@ impl Made<'_> {
                     self.facts.insert(*fact, value);
                 }
                 Subject::Claim(pointer) if !is_left_out => {
-                    self.add_claim(pointer, &condition.pattern)?
+                    self.add_claim(pointer, &condition.pattern)?;
                 }
-                Subject::Claim(_) => {}
+                Subject::Claim(_) | Subject::Issuer => {}
             }
         }
         Ok(())
@@ -314,10 +314,17 @@ impl Made<'_> {
         let value = match pattern {
             Pattern::Is(value) => Value::Bool(*value),
             Pattern::Present(false) => return Ok(()),
-            _ => match value_for(pattern, crate::provider::FactType::Text) {
-                Some(FactValue::Text(text)) => text.into(),
-                _ => return Err(format!("no value for the claim `{pointer}`")),
-            },
+            Pattern::Exact(_)
+            | Pattern::Any(_)
+            | Pattern::All(_)
+            | Pattern::Present(true)
+            | Pattern::Workflow { .. } => {
+                let value = value_for(pattern, crate::provider::FactType::Text);
+                let Some(FactValue::Text(text)) = value else {
+                    return Err(format!("no value for the claim `{pointer}`"));
+                };
+                text.into()
+            }
         };
         self.claims
             .insert(name.replace("~1", "/").replace("~0", "~"), value);

@@ -172,7 +172,6 @@ pub(crate) fn value_for(pattern: &Pattern, fact_type: FactType) -> Option<FactVa
     match (fact_type, pattern) {
         (FactType::Bool, Pattern::Is(value)) => Some(FactValue::Bool(*value)),
         (FactType::Bool, Pattern::Present(true)) => Some(FactValue::Bool(true)),
-        (FactType::Bool, _) => None,
         (FactType::Workflow, Pattern::Workflow { path, r#ref }) => {
             let part = |part: &Option<Box<Pattern>>, usual: &str| match part {
                 Some(pattern) => text_for(pattern),
@@ -187,7 +186,7 @@ pub(crate) fn value_for(pattern: &Pattern, fact_type: FactType) -> Option<FactVa
             path: "acme/ci/.github/workflows/ci.yml".to_owned(),
             r#ref: Some("refs/heads/main".to_owned()),
         })),
-        (FactType::Workflow, _) => None,
+        (FactType::Bool | FactType::Workflow, _) => None,
         (FactType::List, _) => {
             let entries = members(pattern);
             let entries = if entries.is_empty() {

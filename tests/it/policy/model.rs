@@ -205,13 +205,13 @@ impl Company {
         let count = 1 + random.below(3);
         let policy = |random: &mut Random, name: &str, choices: &[Grant], home: Home| Policy {
             name: name.to_owned(),
-            when: (0..1 + random.below(2))
+            when: (0..=random.below(2))
                 .map(|_| block(random, &FACTS, home == Home::Rows))
                 .collect(),
             is_past: random.one_in(8),
             is_shadowed: random.one_in(3),
             home,
-            grants: (0..1 + random.below(2))
+            grants: (0..=random.below(2))
                 .map(|_| random.pick(choices))
                 .collect(),
         };

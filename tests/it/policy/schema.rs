@@ -49,7 +49,7 @@ fn yaml(text: &str) -> Value {
                         value
                             .as_str()
                             .map_or_else(|| value.to_string(), str::to_owned),
-                    )
+                    );
                 }
                 Some(key) => {
                     members.insert(key, value);
