@@ -258,10 +258,8 @@ fn a_release_is_installed_after_its_signature_was_verified() {
         let verified = fs::read_to_string(machine.path("verified")).unwrap();
         let mut rest = verified.trim();
         for part in expected.split(".*") {
-            let found = rest
-                .find(part)
-                .unwrap_or_else(|| panic!("{part:?} in {verified}"));
-            rest = &rest[found + part.len()..];
+            let found = rest.split_once(part);
+            (_, rest) = found.unwrap_or_else(|| panic!("{part:?} in {verified}"));
         }
         assert_eq!(rest, "");
         // And again, over the earlier one, by its other name.

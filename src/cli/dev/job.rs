@@ -1,6 +1,5 @@
 //! The job that `dev token` and `dev claims` describe: options, and the claims of its token.
 
-
 use clap::ValueEnum;
 use serde_json::{Map, Value};
 

@@ -121,7 +121,7 @@ fn a_credential_that_the_job_may_not_have_shows_the_conditions_that_fail() {
     let text = stdout(&output);
     let from = text.find("FAIL").unwrap();
     let to = text.find("\nThe IDs").unwrap();
-    insta::assert_snapshot!(text[from..to], @"
+    insta::assert_snapshot!(text.get(from..to).unwrap(), @"
     FAIL  credential      this job may not have `shop-db/read`: fact `ref` is `refs/heads/main` (policy.conditions, request req_1)
 
     The conditions that fail:

@@ -58,7 +58,8 @@ fn the_version_says_what_the_binary_was_built_from() {
 fn build_script(script: &Path, folder: &Path, variables: &[(&str, &str)]) -> String {
     let mut command = Command::new(script);
     command.current_dir(folder).env_clear();
-    command.env("PATH", std::env::var_os("PATH").unwrap());
+    // Programs that it calls, such as git.
+    command.env("PATH", "/usr/local/bin:/usr/bin:/bin");
     command
         .env("PROFILE", "release")
         .envs(variables.iter().copied());

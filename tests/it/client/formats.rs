@@ -331,16 +331,9 @@ fn a_registrys_client_logs_in_by_the_credential_helper() {
 
 /// Debian's kubectl is older than `client.authentication.k8s.io/v1`, so this needs one of another source.
 #[test]
+#[ignore = "needs a kubectl of 1.22 or later in PATH"]
 fn kubectl_sends_the_token() {
     let (fake, folder) = (Fake::start(), tempfile::tempdir().unwrap());
-    let version = Command::new("kubectl")
-        .args(["version", "--client"])
-        .output();
-    let version = version.map_or(String::new(), |output| stdout(&output));
-    if version.is_empty() || version.contains("v1.20.") {
-        println!("skipped: no kubectl of 1.22 or later in PATH");
-        return;
-    }
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let server = format!("http://{}", listener.local_addr().unwrap());
     let config = json!({

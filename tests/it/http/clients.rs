@@ -419,11 +419,7 @@ fn the_lines_of_the_docs_fetch_and_run_the_client() {
         }
         std::thread::yield_now();
     };
-    let sum: String = digest(&SHA256, &program)
-        .as_ref()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    let sum = data_encoding::HEXLOWER.encode(digest(&SHA256, &program).as_ref());
     let job = tempfile::tempdir().unwrap();
     let run = |sum: &str| {
         let lines = lines

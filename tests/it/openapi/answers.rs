@@ -256,6 +256,7 @@ async fn documented_members_of_requests_are_those_that_the_router_takes() {
         "scopes" => json!(["deploy:staging"]),
         "ttl" => json!("1m"),
         "inputs" => json!({}),
+        "response_encryption_jwk" => json!({ "kty": "EC", "crv": "P-256" }),
         other => panic!("`{other}` has no example here"),
     };
     let members = schema("CredentialRequest");
@@ -270,6 +271,13 @@ async fn documented_members_of_requests_are_those_that_the_router_takes() {
             &broker.github(|_| {}),
             &request.clone().into(),
         )
+        .await;
+    // Sealing is a feature, which refuses this key in any build, and knows the member.
+    assert_eq!(answer.reason(), "request.sealed", "{}", answer.body);
+    let mut plain = request.clone();
+    plain.remove("response_encryption_jwk");
+    let answer = broker
+        .ask("/api/credentials", &broker.github(|_| {}), &plain.into())
         .await;
     assert_eq!(answer.status, 200, "{}", answer.body);
     let mut more = request;

@@ -271,6 +271,8 @@ fn schemas(strict: bool) -> Value {
             ("scope", text()),
             ("ttl", duration.clone()),
             ("requested_token_type", json!({ "enum": types })),
+            // One parameter: the JWK as text.
+            ("response_encryption_jwk", text()),
         ],
     );
     let inputs = || KINDS.iter().flat_map(|kind| kind.inputs);
@@ -310,6 +312,7 @@ fn schemas(strict: bool) -> Value {
                     "inputs",
                     json!({ "type": "object", "properties": known.clone(), "additionalProperties": { "type": "string" } }),
                 ),
+                ("response_encryption_jwk", json!({ "type": "object" })),
             ],
         );
         object(properties, required, true)
@@ -331,7 +334,14 @@ fn schemas(strict: bool) -> Value {
         object(revoke, &["lease", "request_id"], strict),
     );
 
-    let kinds: Vec<Value> = KINDS.iter().map(|kind| credential(kind, strict)).collect();
+    let plain = KINDS.iter().map(|kind| credential(kind, false, strict));
+    let sealed = KINDS.iter().map(|kind| credential(kind, true, strict));
+    let kinds: Vec<Value> = plain.chain(sealed).collect();
+    let issued: Vec<&str> = types
+        .iter()
+        .copied()
+        .chain(["urn:hallpass:sealed"])
+        .collect();
     add("Credential", json!({ "oneOf": kinds }));
     let answer = body(
         3,
@@ -369,7 +379,7 @@ fn schemas(strict: bool) -> Value {
         1,
         &[
             ("access_token", text()),
-            ("issued_token_type", json!({ "enum": types })),
+            ("issued_token_type", json!({ "enum": issued })),
             ("token_type", json!({ "enum": ["Bearer", "N_A"] })),
             ("expires_in", count()),
             ("scope", text()),
@@ -520,10 +530,20 @@ fn readiness(with_id: &dyn Fn(Map<String, Value>) -> Map<String, Value>, strict:
     object(with_id(properties), &required, strict)
 }
 
-fn credential(kind: &Kind, strict: bool) -> Value {
+/// A credential as it is, or with `sealed` in place of its secret members.
+fn credential(kind: &Kind, is_sealed: bool, strict: bool) -> Value {
     let mut properties = map(json!({ "kind": { "const": kind.name }, "name": text() }));
     let mut required = vec!["kind", "name"];
-    for member in kind.members {
+    if is_sealed {
+        let what = "the secret members, encrypted to the key of the request: docs/sealed.md";
+        properties.insert(
+            "sealed".to_owned(),
+            json!({ "type": "string", "description": what }),
+        );
+        required.push("sealed");
+    }
+    let members = kind.members.iter();
+    for member in members.filter(|member| !is_sealed || !member.is_secret()) {
         let mut form = match member.form {
             Form::Text | Form::Lines => text(),
             Form::List => list_of(&text()),

@@ -130,7 +130,7 @@ fn a_name_of_a_file_or_a_word_in_it_begins_no_annotation_of_its_own() {
         .collect();
     assert!(!commands.is_empty(), "{printed}");
     for command in commands {
-        let (head, _) = command[2..].split_once("::").unwrap();
+        let (head, _) = command.trim_start_matches(':').split_once("::").unwrap();
         assert!(
             head.starts_with("error file=policies/a%2Cline=1%3A%3Ab%250A%3A%3Aerror file=x%3A%3Ay"),
             "{command}"

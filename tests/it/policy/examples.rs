@@ -81,6 +81,7 @@ fn tests_of_decisions_pass_and_fail_with_what_differs() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one mistake after the other")]
 fn a_test_file_with_a_mistake_is_explained_and_nothing_is_run() {
     let dir = company();
     let job = "job: { like: github-push }\n    asks: { credential: shop-db/migrate }";
@@ -280,8 +281,8 @@ fn recorded_tests_cover_everything_and_notice_each_change() {
         }
         let mut kept = lines.clone();
         kept.remove(number);
-        let changed = format!("{credentials}\npolicies:\n{}\n", kept.join("\n"));
-        write(dir.path(), "policies/shop.yaml", &changed);
+        let other = format!("{credentials}\npolicies:\n{}\n", kept.join("\n"));
+        write(dir.path(), "policies/shop.yaml", &other);
         let failed = printed(dir.path(), &[], 4);
         assert!(failed.contains('✗'), "{line}: {failed}");
         changes += 1;

@@ -448,7 +448,10 @@ fn decide(company: &Company, job: &Job, ask: &Ask, shadowed: bool) -> Option<Per
                             && match pattern {
                                 Pattern::Text(text) => *text == trigger,
                                 Pattern::List(list) => list.contains(&trigger),
-                                _ => false,
+                                Pattern::Glob(_)
+                                | Pattern::Not(_)
+                                | Pattern::Present(_)
+                                | Pattern::Cell(_) => false,
                             }
                     })
             };

@@ -7,6 +7,10 @@ use super::check::conforms;
 use super::*;
 
 /// A document as an editor's YAML reader sees it.
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "what has no value is skipped"
+)]
 fn yaml(text: &str) -> Value {
     enum Open {
         List(Vec<Value>),
@@ -82,7 +86,9 @@ fn the_schema_is_one_and_takes_every_policy_file_of_the_repository() {
             let name = path.display().to_string();
             if path.is_dir() {
                 folders.push(path);
-            } else if name.ends_with(".yaml") && !name.ends_with(".test.yaml") {
+            } else if path.extension().is_some_and(|ending| ending == "yaml")
+                && !name.ends_with(".test.yaml")
+            {
                 let text = fs::read_to_string(&path).unwrap();
                 conforms(&schema, &yaml(&text))
                     .unwrap_or_else(|problem| panic!("{name}: {problem}"));
@@ -173,18 +179,18 @@ fn what_the_reader_refuses_of_one_file_the_schema_refuses_too() {
     }
     for (text, from, to) in changes {
         assert!(text.contains(from), "{from}");
-        let changed = text.replacen(from, to, 1);
-        let refused = conforms(&schema, &yaml(&changed)).is_err();
-        assert!(refused, "the schema takes {changed}");
+        let other = text.replacen(from, to, 1);
+        let refused = conforms(&schema, &yaml(&other)).is_err();
+        assert!(refused, "the schema takes {other}");
         let others = if *text == APP {
             vec![("root.yaml", ROOT)]
         } else {
             Vec::new()
         };
-        let files = [others, vec![("x.yaml", changed.as_str())]].concat();
+        let files = [others, vec![("x.yaml", other.as_str())]].concat();
         assert!(
             PolicySet::from_texts(&files).is_err(),
-            "the reader takes {changed}"
+            "the reader takes {other}"
         );
     }
 }

@@ -57,16 +57,16 @@ fn decide(text: &str, r#ref: &str, runner: &str) -> (bool, Option<ShadowOutcome>
     (decision.is_permitted(), decision.shadow)
 }
 
-fn would_grant(policy: &str) -> Option<ShadowOutcome> {
-    Some(ShadowOutcome::WouldGrant {
+fn would_grant(policy: &str) -> ShadowOutcome {
+    ShadowOutcome::WouldGrant {
         policy: policy.to_owned(),
-    })
+    }
 }
 
-fn would_refuse(requirement: &str) -> Option<ShadowOutcome> {
-    Some(ShadowOutcome::WouldRefuse {
+fn would_refuse(requirement: &str) -> ShadowOutcome {
+    ShadowOutcome::WouldRefuse {
         requirement: requirement.to_owned(),
-    })
+    }
 }
 
 /// T-267
@@ -76,8 +76,8 @@ fn a_shadowed_entry_never_has_an_effect() {
     let (hosted, own) = ("github-hosted", "self-hosted");
     for (r#ref, runner, expected) in [
         (main, hosted, (true, None)),
-        (main, own, (true, would_refuse("hosted"))),
-        (other, hosted, (false, would_grant("branches"))),
+        (main, own, (true, Some(would_refuse("hosted")))),
+        (other, hosted, (false, Some(would_grant("branches")))),
         // The policy would grant what the requirement would refuse.
         (other, own, (false, None)),
         ("refs/tags/v1", hosted, (false, None)),
@@ -105,7 +105,7 @@ fn a_shadowed_entry_never_has_an_effect() {
     );
     assert_eq!(
         decide(&longer, main, hosted),
-        (true, would_grant("branches"))
+        (true, Some(would_grant("branches")))
     );
 }
 
