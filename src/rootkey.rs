@@ -61,7 +61,7 @@ impl RootKey {
     /// begin with `#`.
     ///
     /// # Errors
-    /// As [`read`](Self::read).
+    /// The file is not private or cannot be read, or a line is no key: see [`parse`](Self::parse).
     pub fn read_ring(path: &Path) -> Result<Vec<Self>, RootKeyError> {
         let text = read_private(path)?;
         let keys = text

@@ -130,15 +130,7 @@ async fn get_sealed(
         .map_err(|error| failure_of_exchange(error, client))?;
     let message = received.sealed.as_deref().unwrap_or_default();
     let handed_over = if let Some(path) = &args.out {
-        write_private(
-            path,
-            format!(
-                "{message}
-    "
-            )
-            .as_bytes(),
-        )
-        .map_err(Failure::from)
+        write_private(path, format!("{message}\n").as_bytes()).map_err(Failure::from)
     } else {
         out.verbatim(message);
         out.check()

@@ -41,7 +41,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     broker_keys: Option<PathBuf>,
     /// Output format
-    #[arg(long, value_name = "FORMAT", default_value = "json", value_parser = formats(), hide_possible_values = true, long_help = formats_help())]
+    #[arg(long, visible_alias = "output", value_name = "FORMAT", default_value = "json", value_parser = formats(), hide_possible_values = true, long_help = formats_help())]
     format: &'static Format,
     /// Put before the names of variables, in the formats that have any
     #[arg(long, value_name = "PREFIX", value_parser = Prefix::parse)]

@@ -103,7 +103,7 @@ fn patterns() -> Map<String, Value> {
         "name": { "type": "string", "maxLength": 256, "pattern": "^[A-Za-z0-9{]([A-Za-z0-9._/{}-]*[A-Za-z0-9}])?$" },
         "glob": { "type": "string", "minLength": 1, "maxLength": 256, "pattern": "^[ ->@-Z^-~]+$" },
         "path": { "type": "string", "minLength": 1, "maxLength": 256, "pattern": "^[ -)+-~]*[ -)+-.0-~]$" },
-        "duration": { "type": "string", "pattern": "^(?=[0-9])([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?$" },
+        "duration": { "type": "string", "pattern": "^([0-9]+d([0-9]+h)?([0-9]+m)?([0-9]+s)?|[0-9]+h([0-9]+m)?([0-9]+s)?|[0-9]+m([0-9]+s)?|[0-9]+s)$" },
         "time": { "type": "string", "pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}(\\.[0-9]+)?([Zz]|[+-][0-9]{2}:[0-9]{2})$" },
         "texts": { "anyOf": [refer("text"), { "type": "array", "minItems": 1, "uniqueItems": true, "items": refer("text") }] },
         "present": present(),

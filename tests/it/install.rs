@@ -15,6 +15,7 @@ use std::thread;
 use aws_lc_rs::digest::{SHA256, digest};
 use tempfile::TempDir;
 
+use crate::support::leaks::Observed as _;
 use crate::support::sources::root;
 
 const VERSION: &str = "1.2.3";
@@ -169,7 +170,7 @@ impl Machine {
         command
             .env("HALLPASS_RELEASES", releases)
             .env("HOME", self.folder.path());
-        let output = command.envs(variables.iter().copied()).output().unwrap();
+        let output = command.envs(variables.iter().copied()).observed();
         if let Ok(entries) = fs::read_dir(self.path("to")) {
             let names = entries.map(|entry| entry.unwrap().file_name());
             let names: Vec<_> = names.filter(|name| name != "hallpass").collect();

@@ -22,7 +22,7 @@ pub struct OfFolder<'a> {
     pub folder: &'a Path,
     /// Its host name, which must resolve to loopback; found if it is not given.
     pub host: Option<&'a str>,
-    /// At the first start, [`PORT`] if it is not given.
+    /// At the first start, `PORT` if it is not given.
     pub port: Option<u16>,
     /// The usual audience of its tokens.
     pub broker: &'a str,

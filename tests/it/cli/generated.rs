@@ -4,11 +4,12 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
+use crate::support::leaks::Observed as _;
 use crate::support::sources::root;
 
 fn hallpass(arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_hallpass"));
-    command.args(arguments).output().unwrap()
+    command.args(arguments).observed()
 }
 
 fn printed(command: &mut Command) -> String {
@@ -16,7 +17,7 @@ fn printed(command: &mut Command) -> String {
         status,
         stdout,
         stderr,
-    } = command.output().unwrap();
+    } = command.observed();
     let errors = String::from_utf8(stderr).unwrap();
     assert!(
         status.success() && errors.is_empty(),
@@ -236,7 +237,7 @@ fn the_manual_has_a_page_for_each_command_and_mandoc_finds_no_fault() {
     let mut lint = Command::new("mandoc");
     lint.args(["-T", "lint", "-W", "warning"])
         .current_dir(&pages);
-    let findings = lint.args(&names).output().unwrap();
+    let findings = lint.args(&names).observed();
     let findings = String::from_utf8(findings.stdout).unwrap();
     // The date is that of a release; other builds have none.
     let findings = findings

@@ -117,6 +117,7 @@ const WITHOUT_JSON: &[(&str, &str)] = &[
     ("exec", "its command's output"),
     ("init", "writes files"),
     ("policy new", "prints YAML"),
+    ("policy schema", "prints JSON"),
     ("policy import vault", "prints YAML"),
     ("policy import octo-sts", "prints YAML"),
     ("policy import aws", "prints YAML"),

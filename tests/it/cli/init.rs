@@ -356,6 +356,7 @@ fn an_interrupt_leaves_all_of_the_files_or_none() {
         "hallpass.yaml",
         "job.github.yml",
         "policies",
+        "policies/first.test.yaml",
         "policies/first.yaml",
         "policies/root.yaml",
         "root.key",

@@ -50,8 +50,7 @@ fn variables_of_several_credentials_have_prefixes() {
         let text = stdout(&output).replace("-c role=shop_owner", "x");
         let read = Command::new("sh")
             .args(["-euc", script, "sh", &text])
-            .output()
-            .unwrap();
+            .observed();
         assert_eq!(
             stdout(&read),
             "hp_abc1234_x canary.5d2e9c.a07f13",

@@ -217,7 +217,10 @@ const ENTRIES: [&str; 10] = [
 ];
 
 /// Modules whose tests make and receive nothing secret.
-const WITHOUT_SECRETS: [&str; 15] = [
+const WITHOUT_SECRETS: [&str; 18] = [
+    "openapi.rs",
+    "provider/written.rs",
+    "sealed/jwcrypto.rs",
     "docs.rs",
     "docs/written.rs",
     "ssh/policy.rs",

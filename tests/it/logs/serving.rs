@@ -81,20 +81,24 @@ impl Serving {
         leaks::prefixed("a root key", read(&self.folder.join("root.key")).trim());
         leaks::secret(
             "a database's password",
-            read(&self.folder.join("shop-db")).trim(),
+            read(&self.folder.join("shop-db.password")).trim(),
         );
         for ci in ["github", "gitlab"] {
             // Keys begin with what kind they are.
             leaks::secret(
                 "a signing key",
-                self.state[ci]["key"].as_str().unwrap().get(64..).unwrap(),
+                self.state["issuers"][ci]["key"]
+                    .as_str()
+                    .unwrap()
+                    .get(64..)
+                    .unwrap(),
             );
         }
     }
 
     /// A token of GitHub's: a push to `main` of `acme/shop` for production, with changes.
     pub(super) fn github(&self, change: impl FnOnce(&mut GithubJob)) -> String {
-        let url = self.state["github"]["url"].as_str().unwrap();
+        let url = self.state["issuers"]["github"]["url"].as_str().unwrap();
         let mut job = GithubJob::new(url, &self.url, SystemClock::new().now());
         job.environment = Some("production".to_owned());
         // As the policies of `hallpass dev` have them.
@@ -106,7 +110,7 @@ impl Serving {
 
     /// A token of GitLab's, of the group's reports.
     pub(super) fn gitlab(&self) -> String {
-        let url = self.state["gitlab"]["url"].as_str().unwrap();
+        let url = self.state["issuers"]["gitlab"]["url"].as_str().unwrap();
         let mut job = GitlabJob::new(url, &self.url, SystemClock::new().now());
         job.project = "acme-group/reports".to_owned();
         job.project_id = "61840277".to_owned();
@@ -114,7 +118,7 @@ impl Serving {
     }
 
     pub(super) fn sign(&self, ci: &str, claims: &Value) -> String {
-        let text = |name: &str| self.state[ci][name].as_str().unwrap();
+        let text = |name: &str| self.state["issuers"][ci][name].as_str().unwrap();
         let key = BASE64.decode(text("key").as_bytes()).unwrap();
         let token = SigningKey::from_pkcs8(text("kid"), &key)
             .unwrap()
@@ -126,7 +130,7 @@ impl Serving {
 
     /// The `iss` of GitHub's tokens.
     pub(super) fn issuer(&self) -> &str {
-        self.state["github"]["url"].as_str().unwrap()
+        self.state["issuers"]["github"]["url"].as_str().unwrap()
     }
 
     /// The database server is gone from one moment to the next.

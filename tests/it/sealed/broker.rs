@@ -312,10 +312,10 @@ mod sealing {
             let mut command = broker.command(token, arguments);
             command.current_dir(broker.folder.path()).observed()
         };
-        let made = run(&["keys", "recipient", "--out", "deploy.key"], "none");
-        assert_eq!(made.status.code(), Some(0), "{}", told(&made));
+        let output = run(&["keys", "recipient", "--out", "deploy.key"], "none");
+        assert_eq!(output.status.code(), Some(0), "{}", told(&output));
         let file = |name: &str| broker.folder.path().join(name);
-        std::fs::write(file("deploy.pub"), &made.stdout).unwrap();
+        std::fs::write(file("deploy.pub"), &output.stdout).unwrap();
         let token = broker.token(|_| {});
         let got = run(&["get", "deploy-api", "--seal-to", "deploy.pub"], &token);
         assert_eq!(got.status.code(), Some(0), "{}", told(&got));
@@ -340,8 +340,8 @@ mod sealing {
             std::os::unix::fs::MetadataExt::mode(&std::fs::metadata(file("token.json")).unwrap());
         assert_eq!((mode & 0o777, stdout(&output).as_str()), (0o600, ""));
         // Another credential, another key, and another broker under that key set.
-        let made = run(&["keys", "recipient", "--out", "other.key"], "none");
-        assert_eq!(made.status.code(), Some(0), "{}", told(&made));
+        let output = run(&["keys", "recipient", "--out", "other.key"], "none");
+        assert_eq!(output.status.code(), Some(0), "{}", told(&output));
         let other = Broker::start();
         let keys = other
             .command(
