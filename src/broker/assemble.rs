@@ -67,7 +67,7 @@ pub enum StartError {
     #[error("`policies.commit`: `{path}` {problem}; write it together with the policies, e.g. with `git rev-parse HEAD`", path = .path.display())]
     Commit { path: PathBuf, problem: String },
     /// The policy folder defines nothing.
-    #[error("`{path}` holds no policies, so every job would be refused; expected at least one `*.yaml` file with `issuers:`, `credentials:` and `policies:`", path = .0.display())]
+    #[error("`{path}` holds no policies, so every job would be denied; expected at least one `*.yaml` file with `issuers:`, `credentials:` and `policies:`", path = .0.display())]
     NoPolicies(PathBuf),
     /// A credential uses a target that is not in the settings.
     #[error(

@@ -215,7 +215,9 @@ pub(super) fn introduce(
         }
     }
     out.prose("Edits of the policies are picked up within a second or two. A new issuer, target or group needs a new start.");
-    out.prose("A token is good for one login of each credential; for another, make a new token.");
+    out.prose(
+        "Each token can be exchanged once per credential; make a new token for the next login.",
+    );
     out.line("");
     out.line("Ctrl-C stops everything.");
     Ok(())

@@ -42,7 +42,14 @@ fn print(available: &Offers, out: &mut Terminal) {
         );
         return;
     }
-    let header = ["CREDENTIAL", "KIND", "LIFE", "POLICY", "SCOPES", "PURPOSE"];
+    let header = [
+        "CREDENTIAL",
+        "KIND",
+        "LIFETIME",
+        "POLICY",
+        "SCOPES",
+        "PURPOSE",
+    ];
     let mut rows = vec![header.map(str::to_owned).to_vec()];
     rows.extend(available.credentials.iter().map(row));
     out.table(&rows);

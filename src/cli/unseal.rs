@@ -72,7 +72,7 @@ pub fn run(args: &Args, out: &mut Terminal) -> Result<(), Failure> {
     if args.out.is_none() {
         if !args.print && io::stdout().is_terminal() {
             return Err(Failure::Usage(
-                "a credential does not belong on a terminal: give `--out FILE`, pipe it to its reader, or say `--print`"
+                "refusing to print a credential to a terminal; use `--out FILE`, a pipe or `--print`"
                     .to_owned(),
             ));
         }
@@ -109,9 +109,7 @@ fn private_key(path: &Path) -> Result<RecipientPrivateKey, Failure> {
     let shown = quoted(&path.display().to_string());
     let text = read_private(path, MAX_PRIVATE_KEY).map_err(|error| {
         Failure::Local(if error.kind() == io::ErrorKind::PermissionDenied {
-            format!(
-                "{shown} is no private file: expected a file of this user, not a link, that others cannot read (mode 0600)"
-            )
+            format!("{shown} is not private; expected a regular file owned by this user, mode 0600")
         } else {
             format!("{shown} cannot be read: {error}")
         })

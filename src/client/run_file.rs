@@ -125,7 +125,7 @@ fn identity(metadata: &Metadata) -> (u64, u64) {
 fn exists() -> io::Error {
     io::Error::new(
         io::ErrorKind::AlreadyExists,
-        "it exists, and only a new file is written; remove it or name another",
+        "it already exists; remove it or choose another path",
     )
 }
 

@@ -88,7 +88,7 @@ pub enum UnsealError {
     #[error("the broker's keys cannot be used: {0}")]
     Keys(#[from] KeyError),
     #[error(
-        "the message is not signed as a sealed answer with a key of this broker; anybody can encrypt to a public key, so nothing in it is used"
+        "the message is not signed as a sealed answer with a key of this broker; its content is rejected"
     )]
     Signature(#[from] VerifyError),
     #[error("the message does not have the claims of a sealed answer")]
@@ -101,7 +101,7 @@ pub enum UnsealError {
     Issuer { found: String, expected: String },
     #[error("the message was sealed to another key and encrypted again; nothing in it is used")]
     OtherKey,
-    #[error("the credential in the message expired at {at}; have a new one sealed")]
+    #[error("the credential in the message expired at {at}; request a new one")]
     Expired { at: String },
     #[error("the message was sealed at {at}, which is in the future; check the clock")]
     Early { at: String },

@@ -236,8 +236,7 @@ impl Stage {
     }
 }
 
-/// A broker with a memory of its own takes tokens for critical credentials from the second after its
-/// start on (T-72).
+/// With the in-memory replay store, the broker accepts tokens for critical credentials only from the second after its start (T-72).
 async fn past_this_second() {
     let clock = SystemClock::new();
     let started = clock.now();

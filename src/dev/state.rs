@@ -1,9 +1,7 @@
 //! What `hallpass dev token` reads of an issuer of this machine: a file that only its user can read.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::{self, Read as _};
-use std::os::unix::fs::MetadataExt as _;
+use std::io;
 use std::path::Path;
 
 use data_encoding::BASE64;
@@ -11,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::issuer::{Issuer, IssuerError, KeptTls, SigningKey};
 use crate::client::write_private_new;
-use crate::secret::Secret;
+use crate::secret::{Secret, file::read_private};
 
 /// The issuers in a folder. No `Debug`: it holds their private keys.
 #[derive(Deserialize, Serialize)]
@@ -66,9 +64,9 @@ impl State {
     /// Reads the file of a folder.
     ///
     /// # Errors
-    /// There is none, it belongs to another user or is not a plain file, or it is damaged.
+    /// There is none, others can read it, or it is damaged.
     pub fn read(folder: &Path) -> io::Result<Self> {
-        let text = Secret::new(read_own(&folder.join(FILE))?);
+        let text = read_private(&folder.join(FILE), MAX_BYTES).map_err(io::Error::other)?;
         serde_json::from_str(text.expose())
             .map_err(|error| io::Error::other(format!("`{FILE}` is damaged: {error}")))
     }
@@ -86,21 +84,6 @@ impl State {
             Err(io::ErrorKind::AlreadyExists.into())
         }
     }
-}
-
-/// A file that another user could write decides about no keys.
-fn read_own(path: &Path) -> io::Result<String> {
-    let found = fs::symlink_metadata(path)?;
-    if !found.is_file() || found.uid() != nix::unistd::geteuid().as_raw() {
-        return Err(io::Error::other(format!(
-            "`{FILE}` is not a file of this user"
-        )));
-    }
-    let mut text = String::new();
-    File::open(path)?
-        .take(MAX_BYTES)
-        .read_to_string(&mut text)?;
-    Ok(text)
 }
 
 /// More than any number of issuers takes.

@@ -121,7 +121,7 @@ pub(super) async fn get(State(shared): State<Arc<Shared>>, client: Client) -> Re
     match opened {
         Ok((Ok(opened), slot)) => response(opened, client, Arc::clone(downloads), slot),
         Ok((Err(error), _)) if error.kind() == io::ErrorKind::NotFound => {
-            let text = "this broker serves no client for this platform";
+            let text = "this broker has no binary for this platform";
             Refusal::new(Reason::RequestPath, text).into_response()
         }
         Ok((Err(error), _)) => {
@@ -200,7 +200,7 @@ fn content(
                     reason = Reason::ClientsFile.code(),
                     client = download.client.file(),
                     %error,
-                    "a client was not sent to its end"
+                    "download of a binary aborted"
                 );
                 Err(error)
             }

@@ -122,7 +122,7 @@ fn patterns() -> Map<String, Value> {
     known.as_object().cloned().unwrap_or_default()
 }
 
-/// A block of conditions. Which facts an issuer tells, a schema cannot know.
+/// A block of conditions. A schema cannot know which facts an issuer provides.
 fn block(of_requirement: bool) -> Value {
     let mut properties = Map::new();
     for fact in Fact::ALL {

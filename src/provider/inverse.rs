@@ -47,7 +47,9 @@ impl Reader {
             }
             let issuer = &self.issuer.name;
             return Err(match read {
-                None => format!("has `{fact}`, which tokens of issuer `{issuer}` do not tell here"),
+                None => format!(
+                    "has `{fact}`, which a token of issuer `{issuer}` with these facts does not contain"
+                ),
                 Some(read) => format!(
                     "has `{fact}: {value}`, but a token of issuer `{issuer}` with its other facts has `{read}`"
                 ),
@@ -95,7 +97,8 @@ pub(super) fn owner_is(
 ) -> Result<(), String> {
     if let (Some(FactValue::Text(owner)), Some(FactValue::Text(repository))) =
         (facts.get(&Fact::Owner), facts.get(&Fact::Repository))
-        && provider.owner_of(repository) != Some(owner.as_str())
+        // Of a provider without the owner in the path, the claims say both.
+        && provider.owner_of(repository).is_some_and(|own| own != owner)
     {
         return Err(format!(
             "has owner `{}`, which is not the owner of repository `{}`",

@@ -463,7 +463,7 @@ fn a_folder_without_policies_is_a_finding() {
     assert_eq!(finding["severity"], "error");
     assert_eq!(finding["rule"], "no-policies");
     assert_eq!(finding["file"], "policies");
-    let sentence = "`policies` holds no policies, so every job would be refused";
+    let sentence = "`policies` holds no policies, so every job would be denied";
     assert_eq!(finding["message"], sentence);
     let output = hallpass(&["policy", "check"], dir.path());
     assert_eq!(output.status.code(), Some(4));

@@ -41,7 +41,7 @@ pub(super) struct Args {
     /// The settings of the broker, to find credentials for targets that it does not have
     #[arg(long, value_name = "PATH")]
     settings: Option<PathBuf>,
-    /// Apply the suggestions that let in no more jobs
+    /// Apply suggested fixes; a fix never widens access
     #[arg(long)]
     fix: bool,
     /// With `--fix`: show the changes and write nothing
@@ -260,7 +260,7 @@ fn explain(id: &str, out: &mut Terminal) -> Result<(), Failure> {
     out.line("");
     out.prose(rule.why);
     out.line("");
-    out.prose(&format!("It comes from: {}.", rule.incident));
+    out.prose(&format!("Background: {}.", rule.incident));
     Ok(())
 }
 

@@ -115,7 +115,7 @@ pub(super) fn run(args: &Args, out: &mut Terminal) -> Result<(), Failure> {
         return Ok(());
     }
     Err(Failure::Denied(format!(
-        "`{}` would be refused",
+        "`{}` would be denied",
         ask.credential
     )))
 }

@@ -20,7 +20,7 @@ mod vault;
 
 use draft::Draft;
 
-/// Prints policies that say what the policies of another system say
+/// Converts policies of Vault, OpenBao, octo-sts or AWS IAM
 ///
 /// The text goes to standard output with a comment at each change of meaning. What has no counterpart is
 /// listed at the top of the text and on standard error. A policy with a condition that hallpass does not
@@ -71,7 +71,7 @@ enum From {
 
 #[derive(Debug, ClapArgs)]
 struct Options {
-    /// The provider of the tokens; it says what the claims mean
+    /// The provider of the tokens; it determines what the claims mean
     #[arg(long, value_name = "NAME", default_value = "github", value_parser = named_provider)]
     provider: &'static Provider,
     /// The issuer in your policies; default: the provider's name
@@ -179,7 +179,7 @@ fn life_note(seconds: u64) -> Option<String> {
     let there = Duration::from_secs(seconds);
     (there > LONGEST).then(|| {
         format!(
-            "the life there was {}; jobs ask again instead",
+            "the lifetime was {}; jobs request a new credential instead",
             duration::print(there)
         )
     })

@@ -44,7 +44,7 @@ enum Verb {
 /// The error for a folder without policies: every job would be denied.
 fn nothing_in(dir: &Path, set: &PolicySet) -> Option<Diagnostics> {
     let shown = dir.display().to_string();
-    let message = format!("`{shown}` holds no policies, so every job would be refused");
+    let message = format!("`{shown}` holds no policies, so every job would be denied");
     let source = Source::new("", &shown, String::new());
     let found = Diagnostic::error("no-policies", Place::new(source, Span::default()), message)
         .help(

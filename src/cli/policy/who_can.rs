@@ -1,4 +1,4 @@
-//! `hallpass policy who-can`: the policies that grant a credential, and what they want.
+//! `hallpass policy who-can`: the policies that grant a credential, and their conditions.
 
 use std::path::PathBuf;
 

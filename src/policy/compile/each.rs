@@ -298,13 +298,13 @@ fn combine<'r>(
     };
     values.iter().all(|value| {
         cells.push((name, value));
-        let goes_on = combine(rest, cells, make);
+        let continues = combine(rest, cells, make);
         cells.pop();
-        goes_on
+        continues
     })
 }
 
-/// The values of a column that stands in `each` itself.
+/// The values of a column listed in `each`.
 fn values<'r>(yaml: &NodeReader<'_>, name: &str, node: &'r Node) -> Option<Vec<&'r str>> {
     let what = format!("column `{name}` of `each`");
     let nodes = yaml.items(node, &what)?;

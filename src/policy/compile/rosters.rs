@@ -329,7 +329,7 @@ fn check_cells(columns: &[String], cells: &[String]) -> Result<(), String> {
     let (expected, found) = (columns.len(), cells.len());
     if expected != found {
         return Err(format!(
-            "the row has {found} fields, the header has {expected}"
+            "the row has {found} values, the header has {expected}"
         ));
     }
     for (column, cell) in columns.iter().zip(cells) {

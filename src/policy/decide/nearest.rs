@@ -71,13 +71,6 @@ impl PolicySet {
             .collect()
     }
 
-    /// Whether the job belongs to a tenant of its issuer.
-    #[must_use]
-    pub fn serves(&self, facts: &Facts) -> bool {
-        self.issuer_of(facts)
-            .is_some_and(|issuer| issuer.serves(facts))
-    }
-
     /// Every grant of a credential by a policy in force, with its policy.
     pub fn grants_of(&self, credential: &str) -> impl Iterator<Item = (&Policy, &Grant)> {
         let credential = self.credentials.get(credential);

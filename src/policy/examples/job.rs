@@ -55,7 +55,7 @@ pub(super) fn read(
     match reader.facts_of(&given, &claims) {
         Ok(facts) => Some(facts),
         Err(problem) => {
-            let message = format!("no job is like {what}: it {problem}");
+            let message = format!("{what} is impossible: it {problem}");
             let help = "a test describes a job that the issuer can send a token for";
             yaml.error_help("job", node.span, message, Some(help));
             None

@@ -175,7 +175,7 @@ fn reason(yaml: &NodeReader<'_>, node: &Node, what: &str) -> Option<Because> {
                 listed(&REASONS)
             ),
         };
-        let message = format!("`{word}` is no reason for a refusal in {what}");
+        let message = format!("unknown reason `{word}` in {what}");
         yaml.error_help("reason", node.span, message, Some(help));
     }
     known

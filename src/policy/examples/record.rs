@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 use super::coverage::Entry;
 use super::files::ENDING;
-use super::{Because, Coverage, Example, Found, decide, read, value_for};
+use super::{Because, Coverage, Example, Found, NearestLines, decide, read, value_for};
 use crate::clock::Timestamp;
 use crate::policy::pattern::{Observed, Pattern};
 use crate::policy::{Ask, Block, Condition, CredentialDefinition, Policy, PolicySet, Subject};
@@ -152,8 +152,8 @@ impl<'a> Draft<'a> {
             credential: self.credential.name.clone(),
             ..Ask::default()
         };
-        let (found, _) = decide(self.set, &facts, &ask, now);
-        self.check(&found)?;
+        let (found, nearest) = decide(self.set, &facts, &ask, now);
+        self.check(&found, nearest.as_ref())?;
         let name = free(&self.name(), taken);
         let mut text = format!("  - name: {}\n", scalar(&name));
         text.push_str("    job:\n");
@@ -183,14 +183,14 @@ impl<'a> Draft<'a> {
     }
 
     /// A test that shows something else than it is made for would say nothing.
-    fn check(&self, found: &Found) -> Result<(), String> {
+    fn check(&self, found: &Found, nearest: Option<&NearestLines>) -> Result<(), String> {
         let is_meant = match (found, self.without, self.unmet) {
             (Found::Gets { policy, .. }, None, None) => *policy == self.policy.name,
             (Found::Refused { because, .. }, Some(_), Some(name)) => {
                 because.contains(&Because::Requirement(name.to_owned()))
             }
-            (Found::Refused { because, .. }, Some(condition), None) => {
-                because.contains(&Because::Line(condition.subject.name().to_owned()))
+            (Found::Refused { .. }, Some(condition), None) => {
+                nearest.is_some_and(|nearest| self.is_of(nearest, condition))
             }
             _ => false,
         };
@@ -200,6 +200,17 @@ impl<'a> Draft<'a> {
         Err(format!(
             "the job that was made for it has another decision: {found}"
         ))
+    }
+
+    /// Whether the job is refused by this condition of this policy: another policy may be nearer, and the
+    /// condition would still have no test.
+    fn is_of(&self, nearest: &NearestLines, condition: &Condition) -> bool {
+        let (name, issuer) = &nearest.policy;
+        let mut blocks = self.policy.when.iter().skip(self.block);
+        let conditions = blocks.next().map_or(&[][..], |block| &block.conditions);
+        let is_line = |line: &usize| conditions.get(*line) == Some(condition);
+        (name, issuer, nearest.block) == (&self.policy.name, &self.policy.issuer, self.block)
+            && nearest.lines.iter().any(is_line)
     }
 
     fn name(&self) -> String {

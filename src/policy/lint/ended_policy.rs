@@ -6,7 +6,7 @@ use crate::yaml::diagnostic::Severity;
 pub(super) const RULE: Rule = Rule {
     id: "ended-policy",
     summary: "policy has ended",
-    why: "It grants nothing any more. Remove it, so that nobody extends it by mistake.",
+    why: "It no longer grants anything. Remove it before someone extends it by mistake.",
     incident: "house-keeping: access that was granted for a time tends to come back",
     severity: Severity::Warning,
     check,

@@ -5,7 +5,7 @@ use crate::yaml::diagnostic::Severity;
 
 pub(super) const RULE: Rule = Rule {
     id: "second-audience",
-    summary: "second audience is accepted, but the CI can issue tokens for one",
+    summary: "second audience is accepted, but the CI can issue tokens with a single audience",
     why: "The second party holds a token that the broker accepts. GitHub and GitLab make a token for exactly the audience that a job asks for, so `audiences` is not needed.",
     incident: "PyPI accepts only tokens with a single audience, and so does SPIFFE (section 7.2)",
     severity: Severity::Warning,

@@ -8,8 +8,8 @@ use crate::yaml::diagnostic::Severity;
 
 pub(super) const RULE: Rule = Rule {
     id: "unprotected-ref",
-    summary: "GitLab policy does not want a protected ref or environment",
-    why: "Everyone with push access can create an unprotected branch or tag of any name, and change the protection of none. Name `ref_protected: true`, or `environment_protected: true`.",
+    summary: "GitLab policy does not require a protected ref or environment",
+    why: "Everyone with push access can create an unprotected branch or tag of any name, but cannot protect it. Name `ref_protected: true`, or `environment_protected: true`.",
     incident: "hackingthe.cloud (2023): roles for GitLab that any branch could take",
     severity: Severity::Warning,
     check,

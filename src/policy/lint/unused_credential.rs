@@ -9,7 +9,7 @@ pub(super) const RULE: Rule = Rule {
     id: "unused-credential",
     summary: "no policy grants the credential",
     why: "It is left over, or a policy names another by mistake.",
-    incident: "house-keeping: what nothing uses is checked by no one",
+    incident: "housekeeping: unused entries escape review",
     severity: Severity::Warning,
     check,
 };

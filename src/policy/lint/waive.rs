@@ -79,7 +79,7 @@ pub(super) fn apply(
 ) -> Found {
     let is_unused = |waiver: &&Waiver| !found.iter().any(|(finding, _)| waiver.covers(finding));
     let unused = waivers.iter().filter(is_unused).map(|waiver| {
-        let message = format!("nothing in this file is found by rule `{}`", waiver.rule);
+        let message = format!("rule `{}` has no finding in this file", waiver.rule);
         let mut problem = Diagnostic::error("waiver-unused", waiver.place.clone(), message);
         problem.severity = Severity::Warning;
         problem.help("remove the entry of `waive`")
@@ -89,7 +89,7 @@ pub(super) fn apply(
         let (rule, until) = (waiver.rule, waiver.until);
         let message = format!("the waiver of rule `{rule}` ended at {until}");
         Diagnostic::error("waiver-ended", waiver.place.clone(), message)
-            .help("mend what the rule finds, or set a later `until` with a reason")
+            .help("fix the finding, or set a later `until` with a reason")
     });
     let mut result = Found {
         findings: unused.chain(ended).collect(),

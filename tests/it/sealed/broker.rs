@@ -372,7 +372,7 @@ mod sealing {
         insta::assert_snapshot!(said.concat(), @r"
         hallpass: the message does not hold the expected credential: it is for credential `deploy-api`, expected `shop-db/read`
         hallpass: the sealed message cannot be opened with this key: it is damaged, for another key, or not a sealed answer of hallpass
-        hallpass: the message is not signed as a sealed answer with a key of this broker; anybody can encrypt to a public key, so nothing in it is used
+        hallpass: the message is not signed as a sealed answer with a key of this broker; its content is rejected
         ");
     }
 }

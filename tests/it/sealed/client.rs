@@ -250,7 +250,7 @@ fn a_private_key_that_others_can_read_opens_nothing() {
     ];
     insta::assert_snapshot!(said.concat(), @r"
     hallpass: the sealed message cannot be opened with this key: it is damaged, for another key, or not a sealed answer of hallpass
-    hallpass: `deploy.key` is no private file: expected a file of this user, not a link, that others cannot read (mode 0600)
+    hallpass: `deploy.key` is not private; expected a regular file owned by this user, mode 0600
     hallpass: `link.key` cannot be read: Too many levels of symbolic links (os error 40)
     hallpass: `none` cannot be read: No such file or directory (os error 2)
     ");

@@ -282,20 +282,20 @@ fn what_opens_counts_only_as_a_fresh_answer_of_this_broker_to_this_key() {
         told.push(format!("{what}: {error}"));
     }
     insta::assert_snapshot!(told.join("\n"), @r"
-    another broker: the message is not signed as a sealed answer with a key of this broker; anybody can encrypt to a public key, so nothing in it is used
-    an unknown key: the message is not signed as a sealed answer with a key of this broker; anybody can encrypt to a public key, so nothing in it is used
-    no signature: the message is not signed as a sealed answer with a key of this broker; anybody can encrypt to a public key, so nothing in it is used
-    alg none: the message is not signed as a sealed answer with a key of this broker; anybody can encrypt to a public key, so nothing in it is used
-    a changed claim: the message is not signed as a sealed answer with a key of this broker; anybody can encrypt to a public key, so nothing in it is used
-    an access token: the message is not signed as a sealed answer with a key of this broker; anybody can encrypt to a public key, so nothing in it is used
-    no type: the message is not signed as a sealed answer with a key of this broker; anybody can encrypt to a public key, so nothing in it is used
-    not a token: the message is not signed as a sealed answer with a key of this broker; anybody can encrypt to a public key, so nothing in it is used
+    another broker: the message is not signed as a sealed answer with a key of this broker; its content is rejected
+    an unknown key: the message is not signed as a sealed answer with a key of this broker; its content is rejected
+    no signature: the message is not signed as a sealed answer with a key of this broker; its content is rejected
+    alg none: the message is not signed as a sealed answer with a key of this broker; its content is rejected
+    a changed claim: the message is not signed as a sealed answer with a key of this broker; its content is rejected
+    an access token: the message is not signed as a sealed answer with a key of this broker; its content is rejected
+    no type: the message is not signed as a sealed answer with a key of this broker; its content is rejected
+    not a token: the message is not signed as a sealed answer with a key of this broker; its content is rejected
     another issuer: the message was sealed by `https://evil.example`, expected `https://hallpass.example`; nothing in it is used
     for another key: the message was sealed to another key and encrypted again; nothing in it is used
     for an audience: the message was sealed to another key and encrypted again; nothing in it is used
     for several: the message does not have the claims of a sealed answer
-    expired: the credential in the message expired at 2026-09-21T14:13:19Z; have a new one sealed
-    expired now: the credential in the message expired at 2026-09-21T14:13:20Z; have a new one sealed
+    expired: the credential in the message expired at 2026-09-21T14:13:19Z; request a new one
+    expired now: the credential in the message expired at 2026-09-21T14:13:20Z; request a new one
     not yet: the message was sealed at 2026-09-21T14:15:20Z, which is in the future; check the clock
     without exp: the message does not have the claims of a sealed answer
     another credential: the message does not hold the expected credential: it is for credential `evil-api`, expected `deploy-api`

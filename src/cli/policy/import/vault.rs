@@ -162,7 +162,7 @@ fn check_policies(role: &Map<String, Value>, given: &[(String, Rules)], draft: &
     }
     for (name, _) in given.iter().filter(|(name, _)| !named.contains(name)) {
         draft.lost.push(format!(
-            "`{name}` is no policy of the role; what it allows is imported all the same"
+            "`{name}` is not a policy of the role; imported anyway"
         ));
     }
 }
