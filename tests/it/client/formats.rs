@@ -250,16 +250,19 @@ fn hear_authorization(listener: &TcpListener) -> String {
     loop {
         let (stream, _) = listener.accept().unwrap();
         let mut reader = BufReader::new(&stream);
+        // A client that tries TLS first begins with a byte that begins no request.
+        if reader.fill_buf().unwrap().first() == Some(&TLS_HANDSHAKE) {
+            continue;
+        }
         let mut authorization = None;
-        loop {
-            let mut line = String::new();
-            reader.read_line(&mut line).unwrap();
-            let Some((name, value)) = line.trim().split_once(": ") else {
-                break;
-            };
-            if name.eq_ignore_ascii_case("authorization") {
+        let mut line = String::new();
+        while reader.read_line(&mut line).unwrap() > 2 {
+            if let Some((name, value)) = line.trim().split_once(": ")
+                && name.eq_ignore_ascii_case("authorization")
+            {
                 authorization = Some(value.to_owned());
             }
+            line.clear();
         }
         drop(reader);
         let answer = "HTTP/1.1 401 No\r\nWWW-Authenticate: Basic realm=\"test\"\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
@@ -269,6 +272,8 @@ fn hear_authorization(listener: &TcpListener) -> String {
         }
     }
 }
+
+const TLS_HANDSHAKE: u8 = 0x16;
 
 /// What a program that is started with the job's environment sends to a server that wants credentials.
 fn sent_by(

@@ -240,6 +240,15 @@ fn a_condition_that_cannot_be_carried_over_leaves_its_policy_out() {
         r#""bound_claims": { "repository": "acme/shop", "ref": "main" }"#,
         r#""bound_claims": { "repository": "acme/sh[op" }, "bound_claims_type": "glob", "bound_subject": "repo:*""#,
         r#""bound_claims": {}"#,
+        // Compared as written there: a star is a star, and no job has one.
+        r#""bound_subject": "repo:acme/*:environment:prod""#,
+        r#""bound_claims": { "sub": "repo:acme/shop:**" }"#,
+        r#""bound_claims": { "job_workflow_ref": "acme/ci/.github/workflows/d.yml@**" }"#,
+        // Of another shape than Vault writes: each could hold a condition.
+        r#""bound_claims": ["repository"]"#,
+        r#""bound_subject": ["repo:acme/shop:environment:prod"]"#,
+        r#""bound_claims": { "repository": "acme/shop", "ref_protected": [] }"#,
+        r#""token_bound_cidrs": { "a": "10.0.0.0/8" }"#,
     ] {
         let files = [("shop.json", role(change))];
         let files: Vec<_> = files
@@ -254,6 +263,76 @@ fn a_condition_that_cannot_be_carried_over_leaves_its_policy_out() {
         assert!(set.policies().is_empty(), "{change}: {printed}");
         assert!(printed.contains("NOT CARRIED OVER"), "{change}: {printed}");
         assert!(text(&output.stderr).contains("policy `shop`"), "{change}");
+    }
+}
+
+/// T-290: a policy for another issuer, or with a condition in a shape that is not known, lets nobody in.
+#[test]
+fn a_policy_of_another_issuer_or_shape_is_left_out() {
+    let octo = |lines: &str| format!("subject: repo:acme/shop:environment:prod\n{lines}\n");
+    let aws = |host: &str, condition: &str| {
+        format!(
+            r#"{{ "Statement": [ {{ "Effect": "Allow", "Action": "sts:AssumeRoleWithWebIdentity",
+              "Principal": {{ "Federated": "arn:aws:iam::1:oidc-provider/{host}" }}, "Condition": {condition} }} ] }}"#
+        )
+    };
+    let github = "token.actions.githubusercontent.com";
+    let sub = |sub: &str| format!(r#"{{ "StringEquals": {{ "{github}:sub": "{sub}" }} }}"#);
+    for (name, system, text, is_kept) in [
+        (
+            "a.yaml",
+            "octo-sts",
+            octo("issuer: https://token.actions.githubusercontent.com"),
+            true,
+        ),
+        (
+            "b.yaml",
+            "octo-sts",
+            octo("issuer: https://idp.evil.example"),
+            false,
+        ),
+        (
+            "c.yaml",
+            "octo-sts",
+            octo("issuer: https://token.actions.githubusercontent.com\nclaim_pattern: [a]"),
+            false,
+        ),
+        (
+            "a.json",
+            "aws",
+            aws(github, &sub("repo:acme/shop:environment:prod")),
+            true,
+        ),
+        (
+            "b.json",
+            "aws",
+            aws("gitlab.com", &sub("repo:acme/shop:environment:prod")),
+            false,
+        ),
+        (
+            "c.json",
+            "aws",
+            aws(github, &sub("repo:acme/*:ref:refs/heads/main")),
+            false,
+        ),
+        (
+            "d.json",
+            "aws",
+            aws(github, r#"{ "Bool": [ { "x": "true" } ] }"#),
+            false,
+        ),
+        ("e.json", "aws", aws(github, r#"["x"]"#), false),
+    ] {
+        let (_dir, output) = import(
+            &[(name, &text)],
+            &[system, "--credential", "deploy-api", name],
+        );
+        let (printed, set) = loaded(&output);
+        assert_eq!(
+            set.policies().len(),
+            usize::from(is_kept),
+            "{name}: {printed}"
+        );
     }
 }
 
