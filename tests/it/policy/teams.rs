@@ -136,7 +136,7 @@ fn a_teams_policy_for_jobs_outside_the_teams_jobs_is_found() {
             .find(|one| one.rule == "never-matches")
             .map(|one| one.message.clone())
     };
-    insta::assert_snapshot!(found("repository: acme/pay, repository_id: \"702114999\"").unwrap(), @"");
+    insta::assert_snapshot!(found("repository: acme/pay, repository_id: \"702114999\"").unwrap(), @r##"policy `pay-db/main` requires `"702114999"`, which no job of its team has: the team's `jobs` have `["702114500", "702114501"]`"##);
     for never in [
         "repository: acme/pay, owner_id: \"1\"",
         "repository_id: { glob: \"8*\" }",
