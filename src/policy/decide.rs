@@ -123,7 +123,8 @@ impl PolicySet {
                 let ttl = grant.longest();
                 let chosen = Chosen { policy, grant, ttl };
                 let name = grant.credential.name.as_str();
-                if !ttl.is_zero() && best.get(name).is_none_or(|best| chosen.precedes(best)) {
+                let is_long_enough = ttl >= grant.credential.kind.shortest();
+                if is_long_enough && best.get(name).is_none_or(|best| chosen.precedes(best)) {
                     best.insert(name, chosen);
                 }
             }
@@ -420,7 +421,8 @@ fn covered(grant: &Grant, ask: &Ask) -> Option<Duration> {
         return None;
     }
     let ttl = ask.ttl.unwrap_or_else(|| grant.longest());
-    (!ttl.is_zero() && ttl <= grant.longest()).then_some(ttl)
+    let shortest = grant.credential.kind.shortest();
+    (shortest <= ttl && ttl <= grant.longest()).then_some(ttl)
 }
 
 fn has_scopes(grant: &Grant, ask: &Ask) -> bool {

@@ -152,6 +152,7 @@ mod tests {
         other_urns: &[],
         token_type: "",
         keys: &[],
+        shortest_life: 1,
         inputs: &[],
         members: &[],
         repeat: crate::credential::kind::Repeat::Same,

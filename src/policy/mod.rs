@@ -146,6 +146,9 @@ impl Grant {
     }
 }
 
+/// What `policy import` writes where a person has to fill in a value.
+pub(crate) const PLACEHOLDER: &str = "CHANGE_ME";
+
 /// An entry of `require:`, which no policy can relax.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Requirement {

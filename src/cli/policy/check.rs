@@ -14,7 +14,7 @@ use crate::config::Settings;
 use crate::policy::lint::{self, Fix, RULES};
 use crate::policy::{LoadOptions, PolicySet};
 use crate::text::{count, escape};
-use crate::yaml::diagnostic::Span;
+use crate::yaml::diagnostic::{Span, nearest};
 use crate::yaml::{Diagnostics, Severity};
 
 /// Checks a folder of policies: syntax, references and lint rules
@@ -246,10 +246,10 @@ fn tally(found: &Diagnostics) -> String {
 fn explain(id: &str, out: &mut Terminal) -> Result<(), Failure> {
     let Some(rule) = lint::find(id) else {
         let ids: Vec<_> = RULES.iter().map(|rule| rule.id).collect();
-        return Err(Failure::Usage(format!(
-            "no rule `{id}`; the rules are {}",
-            ids.join(", ")
-        )));
+        return Err(Failure::Usage(match nearest(id, ids.iter().copied()) {
+            Some(meant) => format!("no rule `{id}`; did you mean `{meant}`?"),
+            None => format!("no rule `{id}`; the rules are {}", ids.join(", ")),
+        }));
     };
     out.prose(&format!(
         "{} ({}): {}",

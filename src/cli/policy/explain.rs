@@ -135,8 +135,14 @@ fn others(
         .take(MOST_OTHERS);
     others
         .map(|one| {
-            let failed = one.failed.into_iter().map(|line| line.name);
-            (one.policy.name.clone(), failed.collect())
+            // A policy and its team can both have a condition on one fact.
+            let mut failed = Vec::new();
+            for line in one.failed {
+                if !failed.contains(&line.name) {
+                    failed.push(line.name);
+                }
+            }
+            (one.policy.name.clone(), failed)
         })
         .collect()
 }

@@ -18,6 +18,7 @@ pub static KIND: Kind = Kind {
     ],
     token_type: "Bearer",
     keys: &["audience", "scopes", "claims", "algorithm"],
+    shortest_life: 1,
     inputs: &[],
     members: &[
         Member::secret("token"),

@@ -21,6 +21,7 @@ pub static KIND: Kind = Kind {
         "force_command",
         "source_address",
     ],
+    shortest_life: 1,
     inputs: &[Input {
         name: PUBLIC_KEY,
         summary: "the public key to sign, as in the `.pub` file of ssh-keygen",

@@ -188,7 +188,7 @@ fn credential(
         (Some(kind), Some(node)) => bounds::read(yaml, node, kind, &what),
         (Some(_) | None, _) => BTreeMap::new(),
     };
-    let max_ttl = ceiling(yaml, &fields, &what, entry.span);
+    let max_ttl = ceiling(yaml, &fields, kind, &what, entry.span);
     let free = |key| free_text(yaml, &fields, key, &what, entry.span);
     let owner = match team.filter(|_| fields.get("owner").is_none()) {
         Some(team) => Some(team.owner.clone()),
@@ -295,7 +295,13 @@ pub(super) fn scopes(yaml: &NodeReader<'_>, node: &Node, what: &str) -> Option<V
 }
 
 /// T-86: the ceiling of ceilings is an hour.
-fn ceiling(yaml: &NodeReader<'_>, fields: &Fields<'_>, what: &str, at: Span) -> Option<Duration> {
+fn ceiling(
+    yaml: &NodeReader<'_>,
+    fields: &Fields<'_>,
+    kind: Option<&Kind>,
+    what: &str,
+    at: Span,
+) -> Option<Duration> {
     let node = yaml.required(fields, "max_ttl", what, at)?;
     let max_ttl = yaml.duration(node, format!("`max_ttl` of {what}"))?;
     if max_ttl > LONGEST {
@@ -307,7 +313,32 @@ fn ceiling(yaml: &NodeReader<'_>, fields: &Fields<'_>, what: &str, at: Span) -> 
         yaml.error("duration", node.span, message);
         return None;
     }
+    if let Some(kind) = kind {
+        check_shortest(yaml, node, &format!("`max_ttl` of {what}"), max_ttl, kind);
+    }
     Some(max_ttl)
+}
+
+/// Reports a lifetime that the kind cannot be issued for: the broker would refuse every request.
+pub(super) fn check_shortest(
+    yaml: &NodeReader<'_>,
+    node: &Node,
+    what: &str,
+    ttl: Duration,
+    kind: &Kind,
+) {
+    let shortest = kind.shortest();
+    if ttl < shortest {
+        let [found, least] = [ttl, shortest].map(duration::print);
+        let noun = kind.noun;
+        let message = format!("{what} is {found}, {noun} can only be issued for at least {least}");
+        yaml.error_help(
+            "duration",
+            node.span,
+            message,
+            Some(format!("write `{least}` or more")),
+        );
+    }
 }
 
 fn free_text(

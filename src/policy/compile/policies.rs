@@ -149,7 +149,7 @@ fn check_grant(
         let message = format!("team `{}` may not grant credential `{name}`", team.name);
         let help = format!(
             "it may grant what its own files define, and what `borrows` lists; the team is defined at {}",
-            team.owner_place
+            team.place
         );
         yaml.error_help("team-grant", span("credential"), message, Some(help));
     }
@@ -234,6 +234,10 @@ fn grant(
     };
     let scopes = scopes(yaml, &fields, node, credential, &what);
     check_grant(yaml, &fields, credential, ttl, parts, realm);
+    if let (Some(node), Some(ttl)) = (ttl_node, ttl) {
+        let what = format!("`ttl` of {what}");
+        credentials::check_shortest(yaml, node, &what, ttl, credential.kind);
+    }
     Some(Grant {
         credential: Arc::clone(credential),
         ttl: ttl?,

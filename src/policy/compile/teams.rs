@@ -24,6 +24,8 @@ use crate::yaml::{Entry, Node, NodeKind};
 #[derive(Debug)]
 pub(super) struct Team {
     pub(super) name: String,
+    /// The place of its name.
+    pub(super) place: Place,
     folder: String,
     folder_place: Place,
     /// The names of its credentials and policies.
@@ -273,7 +275,7 @@ pub(super) fn compile(
             let mut known = teams.all.iter();
             if let Some(first) = known.find(|known| known.name == team.name) {
                 let place = yaml.place(entry.span);
-                problems.push(taken("team", &team.name, place, &first.folder_place));
+                problems.push(taken("team", &team.name, place, &first.place));
                 continue;
             }
             for other in &teams.all {
@@ -318,6 +320,7 @@ fn team(yaml: &NodeReader<'_>, entry: &Entry, issuers: &Issuers) -> Option<Team>
     let (jobs, issuers) = jobs?;
     Some(Team {
         name: name.to_owned(),
+        place: yaml.place(entry.span),
         folder: folder?,
         folder_place: place("folder"),
         names: names?,

@@ -32,8 +32,11 @@ pub enum Cause {
     Conditions,
     /// The job matches, but no single grant has all scopes.
     Scopes { allowed: Vec<String> },
-    /// The job matches, but the requested lifetime is too long.
+    /// The job matches, but the requested lifetime is too long or too short.
     Ttl {
+        /// The minimum lifetime of the credential's kind.
+        #[serde(serialize_with = "seconds")]
+        shortest: Duration,
         /// The maximum lifetime.
         #[serde(serialize_with = "seconds")]
         allowed: Duration,
@@ -62,6 +65,7 @@ impl Cause {
                     allowed: scopes(policy, ask),
                 },
                 GrantOutcome::Ttl | GrantOutcome::Covers => Self::Ttl {
+                    shortest: shortest(policy, ask),
                     allowed: longest(policy, ask),
                 },
             };
@@ -115,11 +119,9 @@ impl Cause {
                     listed(allowed)
                 )
             }
-            Self::Ttl { allowed } => {
-                format!(
-                    "the lifetime is too long, expected 1s to {}",
-                    duration::print(*allowed)
-                )
+            Self::Ttl { shortest, allowed } => {
+                let [least, most] = [*shortest, *allowed].map(duration::print);
+                format!("the requested lifetime is not allowed, expected {least} to {most}")
             }
             Self::Requirement => "a requirement is not met".to_owned(),
         }
@@ -150,6 +152,11 @@ fn grants_of<'a>(policy: &'a Policy, ask: &'a Ask) -> impl Iterator<Item = &'a G
 fn longest(policy: &Policy, ask: &Ask) -> Duration {
     let lives = grants_of(policy, ask).filter(|grant| has_scopes(grant, ask));
     lives.map(Grant::longest).max().unwrap_or_default()
+}
+
+fn shortest(policy: &Policy, ask: &Ask) -> Duration {
+    let lives = grants_of(policy, ask).map(|grant| grant.credential.kind.shortest());
+    lives.min().unwrap_or_default()
 }
 
 fn scopes(policy: &Policy, ask: &Ask) -> Vec<String> {

@@ -176,11 +176,9 @@ impl Denial {
                     listed(allowed)
                 )
             }
-            Cause::Ttl { allowed } => {
-                format!(
-                    "`{credential}` can be issued for 1s to {}",
-                    duration::print(*allowed)
-                )
+            Cause::Ttl { shortest, allowed } => {
+                let [least, most] = [*shortest, *allowed].map(duration::print);
+                format!("`{credential}` can be issued for {least} to {most}")
             }
             Cause::Conditions | Cause::Requirement => failed_sentence(cause, failed),
         }

@@ -119,7 +119,7 @@ pub enum GrantOutcome {
     Covers,
     /// None of its grants has all the scopes.
     Scopes,
-    /// No grant has the requested lifetime.
+    /// No grant allows the requested lifetime.
     Ttl,
 }
 

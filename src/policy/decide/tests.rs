@@ -171,14 +171,19 @@ fn a_scope_that_is_asked_for_many_times_is_compared_once() {
 /// T-80, T-86
 #[test]
 fn a_life_above_the_grant_or_of_nothing_is_refused_and_never_trimmed() {
-    for seconds in [901, 100_000, 0] {
+    for seconds in [901, 100_000, 4, 1, 0] {
         let answer = told(&claims(), &lasting("db", seconds));
         assert_eq!(
             (answer.reason.class(), answer.reason),
             (Class::Refused(Part::Request), Reason::PolicyTtl)
         );
-        assert_eq!(answer.description, "`db` can be issued for 1s to 15m");
+        assert_eq!(answer.description, "`db` can be issued for 5s to 15m");
     }
+    let permit = decide(&claims(), &lasting("db", 5)).unwrap();
+    assert_eq!(permit.ttl(), Duration::from_secs(5));
+    // A signed token has no such limit.
+    let permit = decide(&claims(), &lasting("api", 1)).unwrap();
+    assert_eq!(permit.ttl(), Duration::from_secs(1));
 }
 
 /// T-48: also where the tenant is pinned by id alone, for operators and the record, and not for the job.

@@ -19,12 +19,13 @@ pub fn smallest_change(
     now: Timestamp,
 ) -> Option<Vec<String>> {
     match set.explain(facts, ask, now).verdict {
-        Verdict::Denied(Cause::Ttl { allowed }) => {
+        Verdict::Denied(Cause::Ttl { shortest, allowed }) => {
             let ask = Ask {
                 ttl: Some(allowed),
                 ..ask.clone()
             };
-            let line = vec![format!("ttl: {} or less", duration::print(allowed))];
+            let [least, most] = [shortest, allowed].map(duration::print);
+            let line = vec![format!("ttl: {least} to {most}")];
             set.explain(facts, &ask, now).is_permitted().then_some(line)
         }
         Verdict::Denied(Cause::Scopes { allowed }) => {

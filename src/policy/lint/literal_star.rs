@@ -2,7 +2,7 @@
 
 use super::{LintFinding, LintInput, Rule};
 use crate::policy::pattern::Pattern;
-use crate::yaml::diagnostic::Severity;
+use crate::yaml::diagnostic::{Place, Severity};
 
 pub(super) const RULE: Rule = Rule {
     id: "literal-star",
@@ -19,15 +19,27 @@ fn check(checked: &LintInput<'_>) -> Vec<LintFinding> {
     for block in checked.all_blocks() {
         for (condition, place) in block.conditions.iter().zip(&block.places) {
             if let Some(text) = starred(&condition.pattern) {
+                let help = if is_of_a_roster(place) {
+                    "values of a roster are no patterns; for a pattern, write the `glob` in the template".to_owned()
+                } else {
+                    format!("for a pattern, write {{ glob: \"{text}\" }}")
+                };
                 findings.push(LintFinding::at(
                     place,
                     format!("`{text}` is compared literally, including the `*`"),
-                    &format!("for a pattern, write {{ glob: \"{text}\" }}"),
+                    &help,
                 ));
             }
         }
     }
     findings
+}
+
+/// Whether the `*` comes from a row: the template does not have it.
+fn is_of_a_roster(place: &Place) -> bool {
+    let span = place.span();
+    let written = place.source().text().get(span.start..span.end);
+    place.row().is_some() && written.is_some_and(|text| !text.contains('*'))
 }
 
 fn starred(pattern: &Pattern) -> Option<&str> {

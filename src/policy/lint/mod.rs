@@ -27,6 +27,7 @@ mod name_without_id;
 mod negative_alone;
 mod never_matches;
 mod open_environment;
+mod placeholder;
 mod public_self_hosted;
 mod requirement_selects_nothing;
 mod second_audience;
@@ -60,6 +61,7 @@ pub const RULES: &[&Rule] = &[
     &negative_alone::RULE,
     &never_matches::RULE,
     &open_environment::RULE,
+    &placeholder::RULE,
     &public_self_hosted::RULE,
     &requirement_selects_nothing::RULE,
     &second_audience::RULE,

@@ -1,17 +1,17 @@
-//! Finds blocks of conditions that no job of any tenant can meet.
+//! Finds blocks of conditions that no job of any tenant, or of the policy's team, can meet.
 
 use super::{LintFinding, LintInput, Rule};
 use crate::policy::compile::PolicyIssuer;
 use crate::policy::pattern::{Observed, Pattern};
-use crate::policy::{Block, Condition, Subject};
+use crate::policy::{Block, Condition, Policy, Subject};
 use crate::provider::Fact;
 use crate::yaml::diagnostic::Severity;
 
 pub(super) const RULE: Rule = Rule {
     id: "never-matches",
-    summary: "conditions that no job of a tenant can satisfy",
+    summary: "conditions that no job of a tenant or of the team can satisfy",
     why: "Every job belongs to a tenant of its issuer, so a policy for another owner never \
-        matches. Names are compared byte for byte, so an owner that differs only in upper and \
+        matches. Nor does a policy of a team for jobs outside the team's `jobs`. Names are compared byte for byte, so an owner that differs only in upper and \
         lower case never matches either.",
     incident: "PyPI: publishers that differ from the repository in upper and lower case",
     severity: Severity::Warning,
@@ -21,6 +21,18 @@ pub(super) const RULE: Rule = Rule {
 fn check(checked: &LintInput<'_>) -> Vec<LintFinding> {
     let mut findings = Vec::new();
     for (policy, issuer, block) in checked.blocks() {
+        let within = policy.within.as_deref();
+        if let Some(found) = within.and_then(|within| clash(issuer, within, block)) {
+            findings.push(found.finding(
+                policy,
+                block,
+                |wanted, jobs| {
+                    format!("requires `{wanted}`, which no job of its team has: the team's `jobs` have `{jobs}`")
+                },
+                "correct the policy, or let the team's `jobs` include this job",
+            ));
+            continue;
+        }
         let tenants = issuer.tenants.as_deref().unwrap_or_default();
         let clashes: Vec<_> = tenants
             .iter()
@@ -33,23 +45,14 @@ fn check(checked: &LintInput<'_>) -> Vec<LintFinding> {
         else {
             continue;
         };
-        let Clash {
-            line,
-            wanted,
-            tenant,
-            is_case,
-        } = first;
-        let place = block.places.get(*line).unwrap_or(&policy.place);
-        let message = format!(
-            "policy `{}` requires `{wanted}`, which no job of a tenant has: a tenant is `{tenant}`",
-            policy.name
-        );
-        let help = if *is_case {
-            "they differ in upper and lower case only; write it as the provider spells it"
-        } else {
-            "add the tenant to the issuer, or correct the policy"
-        };
-        findings.push(LintFinding::at(place, message, help));
+        findings.push(first.finding(
+            policy,
+            block,
+            |wanted, tenant| {
+                format!("requires `{wanted}`, which no job of a tenant has: a tenant is `{tenant}`")
+            },
+            "add the tenant to the issuer, or correct the policy",
+        ));
     }
     findings
 }
@@ -59,20 +62,45 @@ struct Clash {
     /// The block's line, by its place in it.
     line: usize,
     wanted: String,
-    tenant: String,
+    /// What the other block has instead.
+    other: String,
     is_case: bool,
 }
 
-fn clash(issuer: &PolicyIssuer, tenant: &Block, block: &Block) -> Option<Clash> {
+impl Clash {
+    fn finding(
+        &self,
+        policy: &Policy,
+        block: &Block,
+        say: impl Fn(&str, &str) -> String,
+        help: &str,
+    ) -> LintFinding {
+        let place = block.places.get(self.line).unwrap_or(&policy.place);
+        let message = format!(
+            "policy `{}` {}",
+            policy.name,
+            say(&self.wanted, &self.other)
+        );
+        let help = if self.is_case {
+            "they differ in upper and lower case only; write it as the provider spells it"
+        } else {
+            help
+        };
+        LintFinding::at(place, message, help)
+    }
+}
+
+/// `limits` are conditions that every job meets: of a tenant, or of a team.
+fn clash(issuer: &PolicyIssuer, limits: &Block, block: &Block) -> Option<Clash> {
     let lines = block.conditions.iter().enumerate();
     lines
-        .flat_map(|line| tenant.conditions.iter().map(move |other| (line, other)))
+        .flat_map(|line| limits.conditions.iter().map(move |other| (line, other)))
         .find_map(|((line, condition), other)| {
-            let (wanted, tenant, is_case) = excludes(issuer, condition, other)?;
+            let (wanted, other, is_case) = excludes(issuer, condition, other)?;
             Some(Clash {
                 line,
                 wanted,
-                tenant,
+                other,
                 is_case,
             })
         })

@@ -199,6 +199,18 @@ async fn asking_for_more_than_the_grant_is_refused_and_never_trimmed() {
             "{more:?}"
         );
     }
+    // The kind has a shortest lifetime too: no database is asked for less.
+    for ttl in ["1s", "4s", "16m"] {
+        let answer = broker
+            .exchange_with(&token, "shop-db/read", &[("ttl", ttl)], &[])
+            .await;
+        assert_eq!(answer.status, 400, "{}", answer.body);
+        assert_eq!(answer.text("/reason"), "policy.ttl");
+        assert_eq!(
+            answer.text("/error_description"),
+            "`shop-db/read` can be issued for 5s to 15m"
+        );
+    }
     let more = [("scope", "deploy:staging"), ("ttl", "1m")];
     let answer = broker.exchange_with(&token, "deploy-api", &more, &[]).await;
     assert_eq!(answer.text("/scope"), "deploy:staging", "{}", answer.body);

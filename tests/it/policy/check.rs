@@ -40,13 +40,48 @@ pub(crate) fn conforms(schema: &Value, document: &Value) -> Result<(), String> {
         .map_err(|error| format!("{error:#}"))
 }
 
-fn sarif_schema() -> Value {
-    let path = repository().join("tests/vectors/schemas/sarif-2.1.0.json");
-    serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap()
+/// What SARIF 2.1.0 requires of a log. `deploy/dev/lint-ci.sh` compares logs with its schema.
+fn is_sarif(log: &Value) {
+    assert_eq!(log["version"], "2.1.0");
+    let [run] = log["runs"].as_array().unwrap().as_slice() else {
+        panic!("{log}")
+    };
+    let driver = &run["tool"]["driver"];
+    assert_eq!(driver["name"], "hallpass");
+    let rules = driver["rules"].as_array().unwrap();
+    let ids: BTreeSet<_> = rules.iter().map(|rule| rule["id"].as_str()).collect();
+    assert_eq!(ids.len(), rules.len(), "each rule once");
+    let levels = ["error", "warning", "note"];
+    for rule in rules {
+        assert_ne!(rule["id"].as_str().unwrap(), "");
+        assert_ne!(rule["shortDescription"]["text"].as_str().unwrap(), "");
+        assert!(levels.contains(&rule["defaultConfiguration"]["level"].as_str().unwrap()));
+    }
+    for result in run["results"].as_array().unwrap() {
+        // Each result points at its rule.
+        let index = usize::try_from(result["ruleIndex"].as_u64().unwrap()).unwrap();
+        assert_eq!(rules[index]["id"], result["ruleId"]);
+        assert!(
+            levels.contains(&result["level"].as_str().unwrap()),
+            "{result}"
+        );
+        assert_ne!(result["message"]["text"].as_str().unwrap(), "");
+        let fingerprints = result["partialFingerprints"].as_object().unwrap();
+        assert!(fingerprints.values().all(Value::is_string) && !fingerprints.is_empty());
+        let [location] = result["locations"].as_array().unwrap().as_slice() else {
+            panic!("{result}")
+        };
+        let place = &location["physicalLocation"];
+        let uri = place["artifactLocation"]["uri"].as_str().unwrap();
+        assert!(!uri.is_empty() && !uri.contains([' ', '\\']), "{uri}");
+        for (_, number) in place["region"].as_object().into_iter().flatten() {
+            assert!(number.as_u64().unwrap() >= 1, "{result}");
+        }
+    }
 }
 
 #[test]
-fn a_sarif_log_conforms_to_the_schema_of_2_1_0() {
+fn a_sarif_log_has_what_2_1_0_requires() {
     let dir = folder(&[
         ("policies/root.yaml", ROOT),
         ("policies/wide app.yaml", FOUND),
@@ -56,7 +91,7 @@ fn a_sarif_log_conforms_to_the_schema_of_2_1_0() {
         ),
     ]);
     let log = json(dir.path(), "sarif", 0);
-    conforms(&sarif_schema(), &log).unwrap();
+    is_sarif(&log);
     let results = log["runs"][0]["results"].as_array().unwrap();
     let found: Vec<_> = results
         .iter()
@@ -73,25 +108,26 @@ fn a_sarif_log_conforms_to_the_schema_of_2_1_0() {
         found.contains(&("any-repository", "policies/wide%20app.yaml", Some(4))),
         "{found:?}"
     );
-    // Each result points at its rule.
-    for result in results {
-        let index = usize::try_from(result["ruleIndex"].as_u64().unwrap()).unwrap();
-        let rule = &log["runs"][0]["tool"]["driver"]["rules"][index];
-        assert_eq!(rule["id"], result["ruleId"]);
-    }
     // What does not load is reported alike, and a place without a text has no region.
     let dir = folder(&[("policies/root.yaml", ROOT), ("policies/more.yml", APP)]);
     write(dir.path(), "policies/bad.yaml", "policies: [\n");
-    let log = json(dir.path(), "sarif", 4);
-    conforms(&sarif_schema(), &log).unwrap();
-    let mut wrong = log.clone();
-    wrong["runs"][0]["results"][0]["level"] = "fatal".into();
-    assert!(
-        conforms(&sarif_schema(), &wrong).is_err(),
-        "the validator reads"
-    );
+    is_sarif(&json(dir.path(), "sarif", 4));
     let nothing = folder(&[("policies/root.yaml", ROOT), ("policies/app.yaml", APP)]);
-    conforms(&sarif_schema(), &json(nothing.path(), "sarif", 0)).unwrap();
+    is_sarif(&json(nothing.path(), "sarif", 0));
+}
+
+#[test]
+fn the_rule_that_was_meant_is_named() {
+    let dir = folder(&[]);
+    for (id, expected) in [
+        ("name-without-i", "did you mean `name-without-id`?"),
+        ("xyz", "the rules are any-repository, "),
+    ] {
+        let output = hallpass(&["policy", "check", "--explain", id], dir.path());
+        assert_eq!(output.status.code(), Some(2));
+        let said = text(&output.stderr);
+        assert!(said.contains(expected), "{said}");
+    }
 }
 
 #[test]

@@ -224,6 +224,34 @@ permissions:
     );
 }
 
+#[test]
+fn a_placeholder_that_was_left_over_is_an_error() {
+    let files = [("shop.json", ROLE), ("shop-db.hcl", POLICY)];
+    let (_dir, output) = import(&files, &["vault", "shop.json", "shop-db.hcl"]);
+    let printed = text(&output.stdout);
+    assert!(printed.contains("group: shop_CHANGE_ME"), "{printed}");
+    let owned = printed.replace("owner: CHANGE_ME", "owner: team-shop");
+    let done = owned.replace("shop_CHANGE_ME", "shop_owner");
+    for (imported, found) in [
+        (&printed, Some("has the placeholder `CHANGE_ME`")),
+        (&owned, Some("has the placeholder `shop_CHANGE_ME`")),
+        (&done, None),
+    ] {
+        let dir = folder(&[
+            ("policies/root.yaml", ROOT),
+            ("policies/imported.yaml", imported),
+        ]);
+        let output = hallpass(&["policy", "check"], dir.path());
+        let said = text(&output.stdout) + &text(&output.stderr);
+        assert_eq!(
+            said.contains("error[placeholder]"),
+            found.is_some(),
+            "{said}"
+        );
+        assert!(said.contains(found.unwrap_or("policies: ")), "{said}");
+    }
+}
+
 /// T-290: a policy without one of its conditions would let more jobs in.
 #[test]
 fn a_condition_that_cannot_be_carried_over_leaves_its_policy_out() {
@@ -375,6 +403,19 @@ fn what_is_no_such_file_is_said() {
         ("a.json", "{}", "vault", "is none of"),
         ("a.hcl", "path {", "vault", "neither JSON nor HCL"),
         ("a.hcl", "x = 1", "vault", "has no `path"),
+        ("a.json", ROLE, "octo-sts", "is no trust policy"),
+        (
+            "a.yaml",
+            "issuer: https://x.test",
+            "octo-sts",
+            "is no trust policy",
+        ),
+        (
+            "a.json",
+            r#"{ "Statement": [ { "Effect": "Allow", "Action": "s3:*", "Resource": "*" } ] }"#,
+            "aws",
+            "no statement has a `Principal`",
+        ),
         ("a.json", "[", "aws", "is not JSON"),
         ("a.json", "{}", "aws", "has no `Statement`"),
         ("a.yaml", "- x", "octo-sts", "expected a mapping"),

@@ -584,6 +584,37 @@ fn a_policy_that_no_job_of_a_tenant_can_satisfy_is_found() {
     assert!(found(two, "{ repository: third/shop }").is_some());
 }
 
+#[test]
+fn a_lifetime_below_that_of_the_kind_is_an_error() {
+    let check = |max_ttl: &str, ttl: &str, kind: &str| {
+        let root = format!(
+            "issuers:\n  github: {{ provider: github, tenants: [ {{ owner: acme, owner_id: \"1\" }} ] }}\ncredentials:\n  c: {{ {kind}, max_ttl: {max_ttl}, owner: o, purpose: p, class: low }}\npolicies:\n  - {{ name: a, issuer: github, when: {{ repository: acme/shop, repository_id: \"7\" }}, grant: [ {{ credential: c, ttl: {ttl} }} ] }}\n"
+        );
+        let dir = folder(&[("policies/root.yaml", root.as_str())]);
+        let output = hallpass(&["policy", "check"], dir.path());
+        (
+            output.status.code(),
+            text(&output.stderr) + &text(&output.stdout),
+        )
+    };
+    let database = "kind: postgres, target: db, group: g";
+    let (code, said) = check("1h", "3s", database);
+    assert_eq!(code, Some(4), "{said}");
+    assert!(
+        said.contains("`ttl` of a grant of policy `a` is 3s, a PostgreSQL login can only be issued for at least 5s"),
+        "{said}"
+    );
+    let (code, said) = check("4s", "4s", database);
+    assert_eq!(code, Some(4), "{said}");
+    assert!(
+        said.contains("`max_ttl` of credential `c` is 4s, a PostgreSQL login can only be issued for at least 5s"),
+        "{said}"
+    );
+    assert_eq!(check("5s", "5s", database).0, Some(0));
+    let token = "kind: jwt, audience: https://a.test";
+    assert_eq!(check("1s", "1s", token).0, Some(0));
+}
+
 /// T-84: whatever is put between our name and the end of the line.
 #[test]
 fn this_broker_is_no_issuer_of_subject_tokens_however_it_is_spelled() {

@@ -170,7 +170,7 @@ fn an_explanation_ends_with_the_smallest_change_that_would_be_let_in() {
     let answer = explain(&["--ttl", "40m", "shop-db/migrate"], 1);
     assert_eq!(
         answer["would_be_granted"],
-        serde_json::json!(["ttl: 15m or less"])
+        serde_json::json!(["ttl: 5s to 15m"])
     );
     let answer = explain(
         &[

@@ -96,6 +96,29 @@ fn forty_repositories_in_three_environments_take_fewer_than_forty_lines() {
     }
 }
 
+#[test]
+fn a_star_in_a_row_is_no_pattern_and_the_finding_points_at_the_template() {
+    let help = |company: &str, roster: &str| {
+        let loaded = load(&[("root.yaml", company), ("apps.csv", roster)]).unwrap();
+        let mut findings = loaded.findings.iter();
+        let found = findings.find(|one| one.rule == "literal-star").unwrap();
+        found.help.clone().unwrap()
+    };
+    let starred = "app,repository,repository_id\napp1,acme/w*b,702114001\n";
+    assert_eq!(
+        help(COMPANY, starred),
+        "values of a roster are no patterns; for a pattern, write the `glob` in the template"
+    );
+    let template = COMPANY.replace(
+        "ref: refs/heads/main",
+        "ref: [refs/heads/main, \"refs/heads/r*\"]",
+    );
+    assert_eq!(
+        help(&template, &apps(1)),
+        "for a pattern, write { glob: \"refs/heads/r*\" }"
+    );
+}
+
 /// A law of the language: expansion equals writing it out.
 #[test]
 fn an_expanded_entry_is_the_same_as_the_written_one() {

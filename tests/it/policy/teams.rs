@@ -125,6 +125,33 @@ fn a_teams_policy_lets_in_no_job_of_others() {
     assert!(!gets(&set, "702114500", "pull_request", "pay-db/migrate"));
 }
 
+#[test]
+fn a_teams_policy_for_jobs_outside_the_teams_jobs_is_found() {
+    let found = |when: &str| {
+        let pay = PAY.replace("ref: refs/heads/main", when);
+        let dir = folder(&[("root.yaml", ROOT), ("teams/pay/pay.yaml", &pay)]);
+        let loaded = PolicySet::load(dir.path()).unwrap();
+        let mut findings = loaded.findings.iter();
+        findings
+            .find(|one| one.rule == "never-matches")
+            .map(|one| one.message.clone())
+    };
+    insta::assert_snapshot!(found("repository: acme/pay, repository_id: \"702114999\"").unwrap(), @r##"policy `pay-db/main` requires `"702114999"`, which no job of its team has: the team's `jobs` have `["702114500", "702114501"]`"##);
+    for never in [
+        "repository: acme/pay, owner_id: \"1\"",
+        "repository_id: { glob: \"8*\" }",
+    ] {
+        assert!(found(never).is_some(), "{never}");
+    }
+    for fine in [
+        "repository: acme/pay, repository_id: \"702114501\"",
+        "repository_id: [\"702114500\", \"7\"]",
+        "repository: acme/pay",
+    ] {
+        assert_eq!(found(fine), None, "{fine}");
+    }
+}
+
 /// T-120: one way out after the other, each with the place of the limit.
 #[test]
 fn a_teams_credential_reaches_only_what_its_limits_list() {
@@ -253,6 +280,46 @@ fn a_teams_credential_has_only_a_name_of_the_team() {
             "the limit: {said}"
         );
     }
+}
+
+#[test]
+fn a_grant_of_others_points_at_the_team_that_may_not_give_it() {
+    let said = said(&PAY.replace("credential: app-db/read", "credential: root-api"));
+    let line = ROOT.lines().position(|line| line == "  pay:").unwrap() + 1;
+    let expected = format!("the team is defined at root.yaml:{line}:3");
+    assert!(said.contains(&expected), "{said}");
+}
+
+/// An operator reads which facts fail: the conditions of a policy and of its team may be on one fact.
+#[test]
+fn explain_names_each_fact_that_fails_once() {
+    let pay = PAY.replace(
+        "ref: refs/heads/main",
+        "repository: acme/pay, repository_id: \"702114500\", ref: refs/heads/main",
+    );
+    let claims = json!({
+        "iss": "https://token.actions.githubusercontent.com",
+        "repository": "acme/other", "repository_id": "9",
+        "repository_owner": "acme", "repository_owner_id": "65923871",
+        "ref": "refs/heads/main", "event_name": "push",
+    });
+    let dir = folder(&[
+        ("policies/root.yaml", ROOT),
+        ("policies/teams/pay/pay.yaml", &pay),
+        ("claims.json", &claims.to_string()),
+    ]);
+    let args = [
+        "policy",
+        "explain",
+        "--claims",
+        "claims.json",
+        "pay-db/migrate",
+    ];
+    let said = text(&hallpass(&args, dir.path()).stdout);
+    assert!(
+        said.contains("pay-db/main: fails repository, repository_id\n"),
+        "{said}"
+    );
 }
 
 /// T-120

@@ -569,6 +569,16 @@ async fn a_new_ca_key_signs_after_a_reload_and_a_broken_one_changes_nothing() {
     };
     let fingerprint = |name: &str| CaKey::read(&path(name)).unwrap().fingerprint();
     assert!(signer().await.contains(&fingerprint("first")));
+    // Other policies alone are no change of the targets.
+    let revision = || broker.now().components().policies.revision().to_owned();
+    let before = revision();
+    let policies = broker.file("policies/root.yaml");
+    let text = fs::read_to_string(&policies).unwrap();
+    fs::write(&policies, format!("{text}# changed\n")).unwrap();
+    until("other policies serve", async || revision() != before).await;
+    assert_eq!(broker.events("settings").await, Vec::<Value>::new());
+    // That of the start, and that of the change.
+    assert_eq!(broker.events("policies").await.len(), 2);
     put("second");
     until("the new key signs", async || {
         signer().await.contains(&fingerprint("second"))

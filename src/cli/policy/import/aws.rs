@@ -7,6 +7,7 @@ use super::draft::{CredentialDraft, Draft, PolicyDraft};
 use super::subject::subject;
 use super::{File, Target, life, life_note, object};
 use crate::cli::Failure;
+use crate::policy::PLACEHOLDER;
 use crate::yaml::duration;
 use crate::yaml::scalar::scalar;
 
@@ -26,6 +27,15 @@ pub(super) fn draft(file: &File, target: &Target) -> Result<Draft, Failure> {
             ));
         }
     };
+    let has_principal = |statement: &Value| {
+        let keys = ["Principal", "NotPrincipal"];
+        keys.iter().any(|key| statement.get(key).is_some())
+    };
+    if !statements.iter().any(has_principal) {
+        return Err(wrong(
+            "is no trust policy, no statement has a `Principal`; save the role with `aws iam get-role --role-name NAME`",
+        ));
+    }
     let name = role
         .get("RoleName")
         .and_then(Value::as_str)
@@ -88,7 +98,7 @@ fn token_for_aws(name: &str, role: &Value, ttl: u64) -> CredentialDraft {
             ("kind", "jwt".to_owned()),
             ("audience", "sts.amazonaws.com".to_owned()),
             ("max_ttl", duration::print(life(ttl))),
-            ("owner", "CHANGE_ME".to_owned()),
+            ("owner", PLACEHOLDER.to_owned()),
             ("purpose", scalar(&format!("sessions of {arn}"))),
             ("class", "moderate".to_owned()),
         ],

@@ -29,9 +29,10 @@ pub(super) fn draft(file: &File, target: &Target) -> Result<Draft, Failure> {
             problems.render(false)
         )));
     }
-    let Some(entries) = root.as_ref().and_then(Node::entries) else {
+    let entries = root.as_ref().and_then(Node::entries);
+    let Some(entries) = entries.filter(|entries| is_trust_policy(entries)) else {
         return Err(Failure::Local(format!(
-            "`{}` is no trust policy, expected a mapping with `issuer` and `subject`",
+            "`{}` is no trust policy, expected a mapping with `issuer` and `subject`, or with `issuer_pattern` and `subject_pattern`",
             file.path()
         )));
     };
@@ -80,6 +81,11 @@ pub(super) fn draft(file: &File, target: &Target) -> Result<Draft, Failure> {
     Ok(draft)
 }
 
+fn is_trust_policy(entries: &[Entry]) -> bool {
+    let has = |key| value_of(entries, key).is_some();
+    (has("issuer") || has("issuer_pattern")) && (has("subject") || has("subject_pattern"))
+}
+
 fn text<'a>(entries: &'a [Entry], key: &str) -> Option<&'a str> {
     let scalar = value_of(entries, key)?.scalar()?;
     Some(scalar.text.as_str()).filter(|text| !text.is_empty())
@@ -126,6 +132,11 @@ fn wanted(pattern: &str) -> Result<Vec<Wanted>, String> {
     let cannot =
         |why: &str| format!("the regular expression `{pattern}` {why}; write its pattern by hand");
     let hir = regex_syntax::parse(pattern).map_err(|_| cannot("cannot be read"))?;
+    if let Some(part) = bare_dot(&hir) {
+        return Err(format!(
+            "the `.` in `{part}` of the regular expression `{pattern}` fits any character: `.` must be written `\\.`"
+        ));
+    }
     let texts =
         globs(&hir).ok_or_else(|| cannot("has more than text, alternatives, `.*` and `[^/]*`"))?;
     texts
@@ -204,6 +215,43 @@ fn globs(hir: &Hir) -> Option<Vec<Vec<Piece>>> {
     }
 }
 
+/// A `.` that is not repeated, with the text around it: most often a dot that lacks its backslash.
+fn bare_dot(hir: &Hir) -> Option<String> {
+    match hir.kind() {
+        HirKind::Class(class) if is_any(class) => Some(".".to_owned()),
+        HirKind::Capture(capture) => bare_dot(&capture.sub),
+        HirKind::Alternation(all) => all.iter().find_map(bare_dot),
+        HirKind::Concat(all) => {
+            let (number, dot) = (0..).zip(all).find_map(|(number, part)| {
+                let dot = bare_dot(part)?;
+                Some((number, dot))
+            })?;
+            let number: usize = number;
+            let near = |number: Option<usize>| {
+                let literal = match number.and_then(|number| all.get(number))?.kind() {
+                    HirKind::Literal(literal) => literal.0.to_vec(),
+                    _ => return None,
+                };
+                String::from_utf8(literal).ok()
+            };
+            let before = near(number.checked_sub(1)).unwrap_or_default();
+            let after = near(number.checked_add(1)).unwrap_or_default();
+            let before = before.rsplit('/').next().unwrap_or_default();
+            let after = after.split('/').next().unwrap_or_default();
+            Some([before, &dot, after].concat())
+        }
+        HirKind::Class(_)
+        | HirKind::Empty
+        | HirKind::Literal(_)
+        | HirKind::Look(_)
+        | HirKind::Repetition(_) => None,
+    }
+}
+
+fn is_any(class: &Class) -> bool {
+    matches!(wide(class), Some(Piece::Anything))
+}
+
 /// A class of a few characters, one alternative each.
 fn few(class: &Class) -> Option<Vec<Vec<Piece>>> {
     let Class::Unicode(class) = class else {
@@ -267,6 +315,20 @@ mod tests {
         }
         for pattern in [r"v\d+", "a{3}", "(ab)*", "a.b", r"\bx", "[", r".*\*"] {
             assert!(wanted(pattern).is_err(), "{pattern}");
+        }
+        for (pattern, part) in [
+            (
+                r"acme/ci/.github/workflows/x\.yml@refs/heads/main",
+                "`.github`",
+            ),
+            ("acme/ci/(build|deploy.yml)", "`deploy.yml`"),
+            ("repo:acme/shop:.*/a.b", "`a.b`"),
+        ] {
+            let Err(error) = wanted(pattern) else {
+                panic!("{pattern}");
+            };
+            assert!(error.contains(part), "{error}");
+            assert!(error.ends_with(r"`.` must be written `\.`"), "{error}");
         }
     }
 }

@@ -10,8 +10,8 @@ use super::draft::{CredentialDraft, Draft, PolicyDraft};
 use super::subject::subject;
 use super::{File, Target, life, life_note, object};
 use crate::cli::Failure;
-use crate::policy::Subject;
 use crate::policy::pattern::Pattern;
+use crate::policy::{PLACEHOLDER, Subject};
 use crate::provider::Provider;
 use crate::yaml::duration;
 use crate::yaml::scalar::scalar;
@@ -255,10 +255,10 @@ fn database_login(
             ),
             (
                 "group",
-                scalar(&group.unwrap_or_else(|| format!("{name}_CHANGE_ME"))),
+                scalar(&group.unwrap_or_else(|| format!("{name}_{PLACEHOLDER}"))),
             ),
             ("max_ttl", duration::print(life(longest.max(ttl)))),
-            ("owner", "CHANGE_ME".to_owned()),
+            ("owner", PLACEHOLDER.to_owned()),
             (
                 "purpose",
                 scalar(&format!("imported from Vault's `{path}`")),

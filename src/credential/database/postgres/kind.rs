@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use super::settings::SHORTEST_LIFE;
 use super::url::connection_url;
 use crate::credential::Members;
 use crate::credential::kind::{Definition, Form, Kind, Member, Repeat, Secrecy, TeamBound};
@@ -17,6 +18,7 @@ pub static KIND: Kind = Kind {
     other_urns: &[],
     token_type: "N_A",
     keys: &["target", "database", "group", "act_as_group"],
+    shortest_life: SHORTEST_LIFE,
     inputs: &[],
     members: &[
         Member::public("username", Form::Text),
