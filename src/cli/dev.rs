@@ -211,7 +211,9 @@ pub(super) fn introduce(
                     database.port()
                 ));
             }
-            out.prose("The groups of your policies exist in the databases, without rights: grant them what jobs need, as the user `postgres`.");
+            if stage.databases().next().is_some() {
+                out.prose("The groups of your policies exist in the databases, without rights: grant them what jobs need, as the user `postgres`.");
+            }
         }
     }
     out.prose("Edits of the policies are picked up within a second or two. A new issuer, target or group needs a new start.");

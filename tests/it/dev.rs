@@ -138,6 +138,37 @@ fn ones_own_policies_run_against_embedded_servers_and_edits_are_picked_up() {
 }
 
 #[test]
+fn a_job_that_no_ci_would_describe_is_refused() {
+    let said = |arguments: &[&str]| {
+        let refused = plain(&[&["dev", "claims"][..], arguments].concat()).observed();
+        assert_eq!(refused.status.code(), Some(2), "{}", told(&refused));
+        let text = String::from_utf8(refused.stderr).unwrap();
+        text.lines().next().unwrap_or_default().to_owned()
+    };
+    insta::assert_snapshot!(said(&["--ref", "main"]), @"hallpass: `--ref` is `main`, expected a full ref, such as `refs/heads/main`");
+    insta::assert_snapshot!(said(&["--event", "nope"]), @"hallpass: `--event` is `nope`, expected an event of GitHub Actions, such as `push`");
+    insta::assert_snapshot!(said(&["--event", "workflow_dispach"]), @"hallpass: `--event` is `workflow_dispach`, expected an event of GitHub Actions, such as `push`; did you mean `workflow_dispatch`?");
+    insta::assert_snapshot!(said(&["--repository", "acme"]), @"hallpass: `--repository` is `acme`, expected owner and name, such as `acme/shop`");
+    insta::assert_snapshot!(said(&["--repository-id", "abc"]), @"hallpass: `--repository-id` is `abc`, expected digits");
+    insta::assert_snapshot!(said(&["--owner-id", ""]), @"hallpass: `--owner-id` is ``, expected digits");
+    let gitlab = |option: &str, value: &str| said(&["--provider", "gitlab", option, value]);
+    insta::assert_snapshot!(gitlab("--ref", "refs/pull/7/merge"), @"hallpass: `--ref` is `refs/pull/7/merge`, expected the full ref of a branch or tag, such as `refs/heads/main`");
+    insta::assert_snapshot!(gitlab("--event", "workflow_dispatch"), @"hallpass: `--event` is `workflow_dispatch`, expected a pipeline source of GitLab, such as `push`");
+    insta::assert_snapshot!(gitlab("--repository", "acme//shop"), @"hallpass: `--repository` is `acme//shop`, expected the full path, such as `acme-group/reports`");
+    for name in ["a/b/c", "/shop", "acme/"] {
+        said(&["--repository", name]);
+    }
+    for reference in ["", "refs/heads/", "heads/main"] {
+        said(&["--ref", reference]);
+    }
+    let right = ["dev", "claims", "--provider", "gitlab", "--event", "web"];
+    let right = plain(&right)
+        .args(["--repository", "a/b/c", "--ref", "refs/tags/v1"])
+        .observed();
+    assert!(right.status.success(), "{}", told(&right));
+}
+
+#[test]
 fn claims_are_explained_as_the_token_would_be() {
     let own = own_files();
     let policies = own.path().join("policies").display().to_string();
