@@ -301,7 +301,8 @@ fn what_is_missing_or_wrong_is_named_and_nothing_is_written() {
 /// A token file with these claims, and no signature.
 fn token_file(folder: &Path, claims: &Value) -> String {
     let encode = |text: &str| BASE64URL_NOPAD.encode(text.as_bytes());
-    let token = [&encode("{}"), &encode(&claims.to_string()), &encode("x")].map(String::as_str);
+    let parts = ["{}", &claims.to_string(), "x"];
+    let token = parts.map(encode);
     let file = folder.join("job.jwt");
     fs::write(&file, token.join(".")).unwrap();
     file.display().to_string()
