@@ -225,7 +225,8 @@ fn issuer(item: &Item<'_>) -> Option<String> {
     }
 }
 
-fn issuer_problem(text: &str) -> Option<(&'static str, &'static str)> {
+/// What is wrong with the URL of a broker, and the likely fix.
+pub(crate) fn issuer_problem(text: &str) -> Option<(&'static str, &'static str)> {
     let https = "write the https URL that jobs reach hallpass by, e.g. `https://hallpass.acme.dev`";
     let Ok(url) = Url::parse(text) else {
         return Some(("is not a URL", https));

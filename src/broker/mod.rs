@@ -135,6 +135,12 @@ impl Running {
         self.wake.notify_one();
     }
 
+    /// How many problems the last reload had; see `reload` in `/readyz`.
+    #[must_use]
+    pub fn reload_problems(&self) -> usize {
+        self.process.reloads.problems()
+    }
+
     /// Stops accepting, waits for open requests within the time in the settings, and closes the
     /// audit log with a checkpoint.
     pub async fn shutdown(mut self) {

@@ -9,7 +9,7 @@ use crate::dev::stage::{Source, Stage};
 
 /// Runs a complete example on this machine, then cleans up
 ///
-/// Starts two CI issuers, a private PostgreSQL and a broker on free ports of 127.0.0.1, plays a job
+/// Starts three CI issuers, a private PostgreSQL and a broker on free ports of 127.0.0.1, plays a job
 /// that gets a database login and a token, jobs that are refused, a revocation and an expiry, and
 /// checks the audit record. Needs no configuration. Exit code 0 only if every step did what it says.
 #[derive(Debug, clap::Args)]
@@ -66,8 +66,8 @@ pub(super) async fn start(
     out: &mut Terminal,
 ) -> Result<Stage, Failure> {
     out.line(match source {
-        Source::Demo => "Starting two CI issuers, a private PostgreSQL and the broker …",
-        Source::Own { .. } => "Starting CI issuers, private PostgreSQL servers and the broker …",
+        Source::Demo => "Starting three CI issuers, a private PostgreSQL and the broker …",
+        Source::Own { .. } => "Starting the CI issuers, the broker, and a private PostgreSQL for each database target …",
     });
     let stage = tokio::select! {
         stage = Stage::start_for(source) => stage.map_err(Failure::local)?,

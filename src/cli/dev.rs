@@ -159,11 +159,27 @@ async fn keep(source: Source<'_>, out: &mut Terminal) -> Result<(), Failure> {
     let mut stop = Stop::new()?;
     let stage = start(source, &mut stop, out).await?;
     introduce(&stage, source, out)?;
-    stop.asked().await;
+    tokio::select! {
+        () = stop.asked() => {}
+        () = watch(&stage, out) => {}
+    }
     out.line("");
     stage.stop().await;
     out.line("Everything is stopped, and its temporary files are removed.");
     Ok(())
+}
+
+/// Reports that a broken edit is repaired. The log has what was wrong with it.
+async fn watch(stage: &Stage, out: &mut Terminal) {
+    let mut was_broken = false;
+    loop {
+        tokio::time::sleep(WATCH).await;
+        let is_broken = stage.reload_problems() > 0;
+        if was_broken && !is_broken {
+            out.error_report("The policies load again.");
+        }
+        was_broken = is_broken;
+    }
 }
 
 /// Says what can be done with a running stage, and lets `hallpass dev token` sign for it.
@@ -211,7 +227,9 @@ pub(super) fn introduce(
                     database.port()
                 ));
             }
-            out.prose("The groups of your policies exist in the databases, without rights: grant them what jobs need, as the user `postgres`.");
+            if stage.databases().next().is_some() {
+                out.prose("The groups of your policies exist in the databases, without rights: grant them what jobs need, as the user `postgres`.");
+            }
         }
     }
     out.prose("Edits of the policies are picked up within a second or two. A new issuer, target or group needs a new start.");
@@ -378,3 +396,5 @@ pub(super) fn issuer_at(url: &str) -> Option<String> {
 /// How long an issuer that was just started may take until its folder is complete.
 const STARTING: Duration = Duration::from_secs(5);
 const POLL: Duration = Duration::from_millis(50);
+/// Between two looks at the reload, which is done once a second.
+const WATCH: Duration = Duration::from_millis(500);

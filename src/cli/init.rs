@@ -7,19 +7,22 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nix::sys::signal::{SigSet, Signal};
+use url::{Host, Url};
 
 use super::inputs::read_input;
 use super::job::{JobFile, is_of_dev};
 use super::{Failure, Terminal};
 use crate::broker;
 use crate::client::write_private_new;
-use crate::config::Settings;
+use crate::config::{Settings, issuer_problem};
 use crate::policy::PolicySet;
 use crate::text::escape;
 
 mod files;
+mod job;
 
-use files::{Ci, Database, FilePlan, Job};
+use files::{Database, FilePlan};
+use job::{Ci, Job, JobNames};
 
 /// Writes the files of a first broker: settings, root key, policies and a job to try it with
 ///
@@ -54,12 +57,13 @@ pub struct Args {
     /// The ID of the repository
     #[arg(long, value_name = "ID", conflicts_with = "from_token")]
     repository_id: Option<String>,
-    /// A file with a token of the job, from which CI, repository and IDs are read; `-` reads standard
-    /// input. Nothing is verified
+    /// A file with a token of the job, from which CI, repository, IDs, ref and environment are read; `-`
+    /// reads standard input. Nothing is verified
     #[arg(long, value_name = "FILE")]
     from_token: Option<PathBuf>,
-    /// The PEM file of the CA that signed the certificate of a CI of your own; it is copied
-    #[arg(long, value_name = "FILE", requires = "from_token")]
+    /// With `--from-token`: the PEM file of the CA that signed the certificate of a CI of your own; it is
+    /// copied
+    #[arg(long, value_name = "FILE")]
     ci_ca: Option<PathBuf>,
     /// The PostgreSQL database to issue logins for
     #[arg(long, value_name = "HOST[:PORT]/DATABASE")]
@@ -73,8 +77,9 @@ pub struct Args {
 pub fn run(args: &Args, out: &mut Terminal) -> Result<(), Failure> {
     check_folder(&args.folder)?;
     let plan = plan(args, out)?;
-    let files = plan.files()?;
-    check_texts(&files, &args.folder)?;
+    let mut files = plan.files()?;
+    let policies = check_texts(&files, &args.folder)?;
+    files.extend(files::tests(&policies));
     let paths = files.iter().map(|file| args.folder.join(file.name));
     let existing: Vec<String> = paths
         .filter(|path| fs::symlink_metadata(path).is_ok())
@@ -122,27 +127,69 @@ pub fn run(args: &Args, out: &mut Terminal) -> Result<(), Failure> {
 }
 
 fn plan(args: &Args, out: &mut Terminal) -> Result<FilePlan, Failure> {
+    // clap drops `requires` where the required option conflicts with one that was given.
+    if args.ci_ca.is_some() && args.from_token.is_none() {
+        return Err(Failure::Usage(
+            "`--ci-ca` needs `--from-token`: it is the CA of the issuer that the token names"
+                .to_owned(),
+        ));
+    }
+    let database = args.postgres.as_deref().map(Database::parse).transpose()?;
     let mut asker = Asker::new(out);
     let issuer = match &args.issuer {
-        Some(issuer) => issuer.clone(),
+        Some(issuer) => broker_url(issuer)?,
         None => asker.ask(
             "--issuer",
             "The https URL by which jobs will reach the broker",
+            "",
+            broker_url,
         )?,
     };
     let job = match &args.from_token {
         Some(path) => job_of_token(path, args.ci_ca.as_deref(), asker.out)?,
         None => job(args, &mut asker)?,
     };
-    let database = match &args.postgres {
-        Some(text) => Some(Database::parse(text)?),
-        None => None,
-    };
     Ok(FilePlan {
         issuer,
         job,
         database,
     })
+}
+
+/// Checks the broker's URL: https, or a port of this machine.
+fn broker_url(text: &str) -> Result<String, Failure> {
+    let problem = if text.starts_with("http://") && !is_local_url(text) {
+        Some(("", ""))
+    } else {
+        issuer_problem(text)
+    };
+    let Some((problem, _)) = problem else {
+        return Ok(text.to_owned());
+    };
+    let has_scheme = text.starts_with("http://") || text.starts_with("https://");
+    let detail = if problem.is_empty() || !has_scheme {
+        String::new()
+    } else {
+        format!("; it {problem}")
+    };
+    Err(Failure::Usage(format!(
+        "`--issuer` is `{}`, expected `https://…` or `http://127.0.0.1:PORT`{detail}",
+        escape(text)
+    )))
+}
+
+/// Whether it is a URL by which jobs of this machine reach a broker without a proxy. A name is not
+/// enough: the broker listens at the address in it.
+fn is_local_url(text: &str) -> bool {
+    let Ok(url) = Url::parse(text) else {
+        return false;
+    };
+    let is_loopback = match url.host() {
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        Some(Host::Domain(_)) | None => false,
+    };
+    is_loopback && url.port().is_some_and(|port| port != 0)
 }
 
 fn job_of_token(path: &Path, ca: Option<&Path>, out: &mut Terminal) -> Result<Job, Failure> {
@@ -170,34 +217,33 @@ fn read_ca(path: &Path) -> Result<String, Failure> {
 }
 
 fn job(args: &Args, asker: &mut Asker<'_>) -> Result<Job, Failure> {
-    let (ci, repository) = match (&args.github, &args.gitlab) {
-        (Some(repository), _) => (Ci::GitHub, repository.clone()),
-        (None, Some(project)) => (Ci::GitLab, project.clone()),
-        (None, None) => {
-            let answer = asker.ask(
-                "--github` or `--gitlab",
-                "The repository, as github:OWNER/REPOSITORY or gitlab:GROUP/PROJECT",
-            )?;
-            Ci::of_answer(&answer)?
-        }
+    let given = match (&args.github, &args.gitlab) {
+        (Some(repository), _) => Some((Ci::GitHub, repository)),
+        (None, Some(project)) => Some((Ci::GitLab, project)),
+        (None, None) => None,
     };
-    let owner_id = match &args.owner_id {
-        Some(id) => id.clone(),
-        None => asker.ask_with(
-            "--owner-id",
-            "The ID of its owner",
-            &ci.how_to_get(&repository),
+    let names = match given {
+        Some((ci, repository)) => JobNames::new(ci, repository)?,
+        None => asker.ask(
+            "--github` or `--gitlab",
+            "The repository, as github:OWNER/REPOSITORY or gitlab:GROUP/PROJECT",
+            "",
+            JobNames::of_answer,
         )?,
     };
-    let repository_id = match &args.repository_id {
-        Some(id) => id.clone(),
-        None => asker.ask_with(
-            "--repository-id",
-            "The ID of the repository",
-            &ci.how_to_get(&repository),
-        )?,
+    let mut id = |given: &Option<String>, flag: &str, question: &str| match given {
+        Some(id) => names.id(flag, id),
+        None => asker.ask(flag, question, &names.how_to_get(), |answer| {
+            names.id(flag, answer)
+        }),
     };
-    Job::new(ci, &repository, &owner_id, &repository_id)
+    let owner_id = id(&args.owner_id, "--owner-id", "The ID of its owner")?;
+    let repository_id = id(
+        &args.repository_id,
+        "--repository-id",
+        "The ID of the repository",
+    )?;
+    Ok(Job::new(names, owner_id, repository_id))
 }
 
 /// Asks on a terminal; elsewhere, what is missing is an error.
@@ -214,11 +260,14 @@ impl<'a> Asker<'a> {
         }
     }
 
-    fn ask(&mut self, flag: &str, question: &str) -> Result<String, Failure> {
-        self.ask_with(flag, question, "")
-    }
-
-    fn ask_with(&mut self, flag: &str, question: &str, hint: &str) -> Result<String, Failure> {
+    /// Asks until `read` accepts the answer, or there is none.
+    fn ask<T>(
+        &mut self,
+        flag: &str,
+        question: &str,
+        hint: &str,
+        read: impl Fn(&str) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
         let hint = if hint.is_empty() {
             String::new()
         } else {
@@ -227,24 +276,32 @@ impl<'a> Asker<'a> {
         if !self.is_interactive {
             return Err(Failure::Usage(format!("`{flag}` is missing{hint}")));
         }
-        self.out.error_report(&format!("{question}{hint}:"));
-        let mut line = String::new();
-        let read = io::stdin().lock().read_line(&mut line);
-        let answer = line.trim();
-        match read {
-            Ok(_) if !answer.is_empty() => Ok(answer.to_owned()),
-            Ok(_) => Err(Failure::Usage(format!(
-                "no answer; nothing was written; `{flag}` gives it"
-            ))),
-            Err(error) => Err(Failure::Local(format!(
-                "the answer cannot be read: {error}"
-            ))),
+        loop {
+            self.out.error_report(&format!("{question}{hint}:"));
+            let mut line = String::new();
+            match io::stdin().lock().read_line(&mut line) {
+                Ok(0) => {
+                    return Err(Failure::Usage(format!(
+                        "no answer; nothing was written; `{flag}` gives it"
+                    )));
+                }
+                Ok(_) => {}
+                Err(error) => {
+                    return Err(Failure::Local(format!(
+                        "the answer cannot be read: {error}"
+                    )));
+                }
+            }
+            match read(line.trim()) {
+                Ok(answer) => return Ok(answer),
+                Err(problem) => self.out.error_report(&problem.to_string()),
+            }
         }
     }
 }
 
 /// What the readers of settings and policies say of the texts, before one of them is written.
-fn check_texts(files: &[files::File], folder: &Path) -> Result<(), Failure> {
+fn check_texts(files: &[files::File], folder: &Path) -> Result<PolicySet, Failure> {
     let text = |name: &str| {
         let file = files.iter().find(|file| file.name == name);
         file.map_or("", |file| file.text.expose())
@@ -266,7 +323,9 @@ fn check_texts(files: &[files::File], folder: &Path) -> Result<(), Failure> {
         .map(|name| (name.trim_start_matches("policies/"), text(name)))
         .collect();
     let loaded = PolicySet::from_texts(&policies).and_then(crate::policy::Loaded::servable);
-    loaded.map_err(|problems| wrong(&problems)).map(|_| ())
+    loaded
+        .map(|(set, _)| set)
+        .map_err(|problems| wrong(&problems))
 }
 
 /// The folder is printed in commands to copy, and its own sub-folders must not lead elsewhere.

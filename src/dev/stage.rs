@@ -181,6 +181,12 @@ impl Stage {
         drop(folder);
     }
 
+    /// How many problems the last reload had.
+    #[must_use]
+    pub fn reload_problems(&self) -> usize {
+        self.broker.reload_problems()
+    }
+
     /// Where metrics and readiness are.
     #[must_use]
     pub const fn operator(&self) -> SocketAddr {

@@ -3,6 +3,7 @@
 #![cfg(test)]
 
 use std::fs;
+use std::io::{Read as _, Seek as _};
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
@@ -62,14 +63,16 @@ fn ones_own_policies_run_against_embedded_servers_and_edits_are_picked_up() {
     let own = own_files();
     let folder = temporary();
     let settings = own.path().join("hallpass.yaml").display().to_string();
+    let mut log = tempfile::NamedTempFile::new().unwrap();
     let mut stage = hallpass(&folder, &["dev", "--settings", &settings])
         .stdout(Stdio::piped())
-        .stderr(Stdio::null())
+        .stderr(log.reopen().unwrap())
         .spawn()
         .unwrap();
     let lines = wait_for(&mut stage, "Ctrl-C stops everything");
     let all = lines.join("\n");
     assert!(all.contains("Edits of the policies are picked up"), "{all}");
+    assert!(all.contains("The groups of your policies exist"), "{all}");
     let broker = lines
         .iter()
         .find_map(|line| line.trim().strip_prefix("export HALLPASS_BROKER="))
@@ -127,6 +130,25 @@ fn ones_own_policies_run_against_embedded_servers_and_edits_are_picked_up() {
         next = get("refs/heads/next");
     }
     assert!(next.status.success(), "{}", told(&next));
+
+    // A broken edit is reported, and its repair.
+    let mut reported = |text: &str| {
+        let mut all = String::new();
+        for _ in 0..200 {
+            log.rewind().unwrap();
+            all.clear();
+            log.read_to_string(&mut all).unwrap();
+            if all.contains(text) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        panic!("`{text}` was not reported: {all}");
+    };
+    fs::write(&file, "policies: [").unwrap();
+    reported("a reload failed");
+    fs::write(&file, text).unwrap();
+    reported("The policies load again.");
     interrupt(&mut stage);
     assert_eq!(left_in(&folder), Vec::<String>::new());
     let mut kept: Vec<_> = fs::read_dir(own.path())
@@ -135,6 +157,58 @@ fn ones_own_policies_run_against_embedded_servers_and_edits_are_picked_up() {
         .collect();
     kept.sort();
     assert_eq!(kept, ["hallpass.yaml", "job.github.yml", "policies"]);
+}
+
+#[test]
+fn without_a_database_no_groups_are_promised() {
+    let own = tempfile::tempdir().unwrap();
+    let path = own.path().display().to_string();
+    let output = plain(&["init", &path, "--issuer", "https://hallpass.acme.dev"])
+        .args(["--github", "acme/web", "--owner-id", "77"])
+        .args(["--repository-id", "5150"])
+        .observed();
+    assert!(output.status.success(), "{}", told(&output));
+    let folder = temporary();
+    let settings = own.path().join("hallpass.yaml").display().to_string();
+    let mut stage = hallpass(&folder, &["dev", "--settings", &settings])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let all = wait_for(&mut stage, "Ctrl-C stops everything").join("\n");
+    assert!(!all.contains("The groups of your policies"), "{all}");
+    interrupt(&mut stage);
+}
+
+#[test]
+fn a_job_that_no_ci_would_describe_is_refused() {
+    let said = |arguments: &[&str]| {
+        let refused = plain(&[&["dev", "claims"][..], arguments].concat()).observed();
+        assert_eq!(refused.status.code(), Some(2), "{}", told(&refused));
+        let text = String::from_utf8(refused.stderr).unwrap();
+        text.lines().next().unwrap_or_default().to_owned()
+    };
+    insta::assert_snapshot!(said(&["--ref", "main"]), @"hallpass: `--ref` is `main`, expected a full ref, such as `refs/heads/main`");
+    insta::assert_snapshot!(said(&["--event", "nope"]), @"hallpass: `--event` is `nope`, expected an event of GitHub Actions, such as `push`");
+    insta::assert_snapshot!(said(&["--event", "workflow_dispach"]), @"hallpass: `--event` is `workflow_dispach`, expected an event of GitHub Actions, such as `push`; did you mean `workflow_dispatch`?");
+    insta::assert_snapshot!(said(&["--repository", "acme"]), @"hallpass: `--repository` is `acme`, expected owner and name, such as `acme/shop`");
+    insta::assert_snapshot!(said(&["--repository-id", "abc"]), @"hallpass: `--repository-id` is `abc`, expected digits");
+    insta::assert_snapshot!(said(&["--owner-id", ""]), @"hallpass: `--owner-id` is ``, expected digits");
+    let gitlab = |option: &str, value: &str| said(&["--provider", "gitlab", option, value]);
+    insta::assert_snapshot!(gitlab("--ref", "refs/pull/7/merge"), @"hallpass: `--ref` is `refs/pull/7/merge`, expected the full ref of a branch or tag, such as `refs/heads/main`");
+    insta::assert_snapshot!(gitlab("--event", "workflow_dispatch"), @"hallpass: `--event` is `workflow_dispatch`, expected a pipeline source of GitLab, such as `push`");
+    insta::assert_snapshot!(gitlab("--repository", "acme//shop"), @"hallpass: `--repository` is `acme//shop`, expected the full path, such as `acme-group/reports`");
+    for name in ["a/b/c", "/shop", "acme/"] {
+        said(&["--repository", name]);
+    }
+    for reference in ["", "refs/heads/", "heads/main"] {
+        said(&["--ref", reference]);
+    }
+    let right = ["dev", "claims", "--provider", "gitlab", "--event", "web"];
+    let right = plain(&right)
+        .args(["--repository", "a/b/c", "--ref", "refs/tags/v1"])
+        .observed();
+    assert!(right.status.success(), "{}", told(&right));
 }
 
 #[test]

@@ -87,7 +87,7 @@ impl Reloads {
     }
 
     /// How many problems there are.
-    pub(super) fn problems(&self) -> usize {
+    pub(in crate::broker) fn problems(&self) -> usize {
         self.state().problems.len()
     }
 

@@ -8,6 +8,7 @@ use crate::clock::{Clock as _, SystemClock};
 use crate::dev::issuer::{GithubJob, GitlabJob};
 use crate::provider::{self, Fact, FactType, FactValue, Reader, Workflow};
 use crate::text::escape;
+use crate::yaml::diagnostic::nearest;
 
 /// Without options it is a push to `main` of acme/shop, without an environment.
 #[derive(Debug, clap::Args)]
@@ -68,13 +69,14 @@ impl JobArgs {
         issuer: &str,
         audience: &str,
     ) -> Result<Map<String, Value>, Failure> {
+        self.check()?;
         let (mut facts, mut others) = match self.provider {
             Provider::Github => {
                 let job = self.github(issuer, audience);
                 (job.facts(), job.other_claims())
             }
             Provider::Gitlab => {
-                let job = self.gitlab(issuer, audience)?;
+                let job = self.gitlab(issuer, audience);
                 (job.facts(), job.other_claims())
             }
         };
@@ -92,6 +94,64 @@ impl JobArgs {
         Ok(claims)
     }
 
+    /// Checks the values that no CI would send.
+    fn check(&self) -> Result<(), Failure> {
+        let wrong = |option: &str, value: &str, expected: &str| {
+            Failure::Usage(format!(
+                "`{option}` is `{}`, expected {expected}",
+                escape(value)
+            ))
+        };
+        let (refs, expected) = match self.provider {
+            Provider::Github => (
+                &["refs/heads/", "refs/tags/", "refs/pull/"][..],
+                "a full ref, such as `refs/heads/main`",
+            ),
+            Provider::Gitlab => (
+                &["refs/heads/", "refs/tags/"][..],
+                "the full ref of a branch or tag, such as `refs/heads/main`",
+            ),
+        };
+        let name = refs.iter().find_map(|kind| self.r#ref.strip_prefix(kind));
+        if name.is_none_or(str::is_empty) {
+            return Err(wrong("--ref", &self.r#ref, expected));
+        }
+        if let Some(repository) = &self.repository {
+            let mut parts = repository.split('/');
+            let has_parts = parts.clone().count() > 1 && !parts.any(str::is_empty);
+            let (fits, expected) = match self.provider {
+                Provider::Github => (
+                    repository.matches('/').count() == 1,
+                    "owner and name, such as `acme/shop`",
+                ),
+                Provider::Gitlab => (true, "the full path, such as `acme-group/reports`"),
+            };
+            if !(has_parts && fits) {
+                return Err(wrong("--repository", repository, expected));
+            }
+        }
+        for (option, id) in [
+            ("--repository-id", &self.repository_id),
+            ("--owner-id", &self.owner_id),
+        ] {
+            let Some(id) = id else { continue };
+            if id.is_empty() || !id.bytes().all(|byte| byte.is_ascii_digit()) {
+                return Err(wrong(option, id, "digits"));
+            }
+        }
+        let (events, of): (&[&str], _) = match self.provider {
+            Provider::Github => (&GITHUB_EVENTS, "an event of GitHub Actions"),
+            Provider::Gitlab => (&GITLAB_SOURCES, "a pipeline source of GitLab"),
+        };
+        if !events.contains(&self.event.as_str()) {
+            let near = nearest(&self.event, events.iter().copied());
+            let near = near.map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
+            let expected = format!("{of}, such as `push`{near}");
+            return Err(wrong("--event", &self.event, &expected));
+        }
+        Ok(())
+    }
+
     fn github(&self, issuer: &str, audience: &str) -> GithubJob {
         let mut job = GithubJob::new(issuer, audience, SystemClock::new().now());
         job.repository = or(self.repository.as_deref(), "acme/shop");
@@ -104,27 +164,22 @@ impl JobArgs {
         job
     }
 
-    fn gitlab(&self, issuer: &str, audience: &str) -> Result<GitlabJob, Failure> {
+    fn gitlab(&self, issuer: &str, audience: &str) -> GitlabJob {
         let mut job = GitlabJob::new(issuer, audience, SystemClock::new().now());
         job.project = or(self.repository.as_deref(), "acme-group/reports");
         job.project_id = or(self.repository_id.as_deref(), "61840277");
         job.namespace_id = or(self.owner_id.as_deref(), "9133570");
+        let tag = self.r#ref.strip_prefix("refs/tags/");
         let branch = self.r#ref.strip_prefix("refs/heads/");
-        let tag = || self.r#ref.strip_prefix("refs/tags/");
-        let named = branch.map(|name| ("branch", name));
-        let named = named.or_else(|| Some(("tag", tag()?)));
-        let (ref_type, name) = named.ok_or_else(|| {
-            Failure::Usage(format!(
-                "--ref is `{}`, expected refs/heads/… or refs/tags/…",
-                escape(&self.r#ref)
-            ))
-        })?;
+        let ref_type = if tag.is_some() { "tag" } else { "branch" };
         ref_type.clone_into(&mut job.ref_type);
-        name.clone_into(&mut job.r#ref);
+        tag.or(branch)
+            .unwrap_or(&self.r#ref)
+            .clone_into(&mut job.r#ref);
         job.ref_protected = !self.unprotected;
         job.environment.clone_from(&self.environment);
         self.event.clone_into(&mut job.source);
-        Ok(job)
+        job
     }
 }
 
@@ -145,8 +200,7 @@ fn read_fact(text: &str) -> Result<(Fact, FactValue), Failure> {
         .ok_or_else(|| wrong("there is no `=`"))?;
     let fact = Fact::from_name(name).ok_or_else(|| {
         let names = Fact::ALL.iter().map(|fact| fact.name());
-        let near = crate::yaml::diagnostic::nearest(name, names);
-        match near {
+        match nearest(name, names) {
             Some(near) => wrong(&format!("did you mean `{near}`?")),
             None => wrong("docs/policies/conditions.md lists the facts"),
         }
@@ -178,4 +232,64 @@ const OPTIONS: [(Fact, &str); 8] = [
     (Fact::RefProtected, "--unprotected"),
     (Fact::Environment, "--environment"),
     (Fact::Event, "--event"),
+];
+
+/// Every event that starts a workflow on GitHub.
+const GITHUB_EVENTS: [&str; 34] = [
+    "branch_protection_rule",
+    "check_run",
+    "check_suite",
+    "commit_comment",
+    "create",
+    "delete",
+    "deployment",
+    "deployment_status",
+    "discussion",
+    "discussion_comment",
+    "fork",
+    "gollum",
+    "image_version",
+    "issue_comment",
+    "issues",
+    "label",
+    "merge_group",
+    "milestone",
+    "page_build",
+    "public",
+    "pull_request",
+    "pull_request_review",
+    "pull_request_review_comment",
+    "pull_request_target",
+    "push",
+    "registry_package",
+    "release",
+    "repository_dispatch",
+    "schedule",
+    "status",
+    "watch",
+    "workflow_call",
+    "workflow_dispatch",
+    "workflow_run",
+];
+
+/// Every source of a pipeline on GitLab.
+const GITLAB_SOURCES: [&str; 18] = [
+    "api",
+    "chat",
+    "container_registry_push",
+    "duo_workflow",
+    "external",
+    "external_pull_request_event",
+    "merge_request_event",
+    "ondemand_dast_scan",
+    "ondemand_dast_validation",
+    "parent_pipeline",
+    "pipeline",
+    "pipeline_execution_policy",
+    "push",
+    "schedule",
+    "security_orchestration_policy",
+    "trigger",
+    "web",
+    "webide",
 ];

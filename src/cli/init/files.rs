@@ -8,13 +8,11 @@ use aws_lc_rs::rand;
 use data_encoding::BASE64URL_NOPAD;
 use url::Url;
 
+use super::job::{Ci, Job};
 use crate::cli::Failure;
-use crate::cli::job::is_of_dev;
 use crate::clock::{Clock as _, SystemClock};
 use crate::policy::PolicySet;
-use crate::policy::decide::when_block;
 use crate::policy::examples::{Coverage, record};
-use crate::provider::{Fact, Facts};
 use crate::rootkey::RootKey;
 use crate::secret::Secret;
 use crate::text::escape;
@@ -25,28 +23,6 @@ pub(super) struct FilePlan {
     pub(super) issuer: String,
     pub(super) job: Job,
     pub(super) database: Option<Database>,
-}
-
-#[derive(Clone, Copy)]
-pub(super) enum Ci {
-    GitHub,
-    GitLab,
-}
-
-/// The repository whose jobs get the credential.
-pub(super) struct Job {
-    ci: Ci,
-    /// The address of its issuer, if it is not the usual one.
-    issuer_url: Option<String>,
-    /// The CA of that issuer, as PEM.
-    ci_ca: Option<String>,
-    owner: String,
-    owner_id: String,
-    repository: String,
-    /// The deployment environment that the policy names.
-    environment: Option<String>,
-    /// The policy's conditions, in lines.
-    when: String,
 }
 
 /// `HOST[:PORT]/DATABASE`.
@@ -62,123 +38,6 @@ pub(super) struct File {
     pub(super) text: Secret<String>,
     pub(super) is_secret: bool,
     pub(super) what: &'static str,
-}
-
-impl Ci {
-    /// `github:acme/shop` or `gitlab:acme/shop`.
-    pub(super) fn of_answer(answer: &str) -> Result<(Self, String), Failure> {
-        match answer.split_once(':') {
-            Some(("github", repository)) => Ok((Self::GitHub, repository.to_owned())),
-            Some(("gitlab", project)) => Ok((Self::GitLab, project.to_owned())),
-            Some(_) | None => Err(Failure::Usage(format!(
-                "the repository is `{}`, expected e.g. `github:acme/shop` or `gitlab:acme/shop`",
-                escape(answer)
-            ))),
-        }
-    }
-
-    pub(super) fn how_to_get(self, repository: &str) -> String {
-        let repository = escape(repository);
-        match self {
-            Self::GitHub => format!(
-                "`gh api repos/{repository} --jq '.owner.id, .id'` prints the owner's and the repository's"
-            ),
-            Self::GitLab => {
-                "a job has them as CI_PROJECT_NAMESPACE_ID and CI_PROJECT_ID".to_owned()
-            }
-        }
-    }
-
-    /// The name of issuer and provider.
-    const fn name(self) -> &'static str {
-        match self {
-            Self::GitHub => "github",
-            Self::GitLab => "gitlab",
-        }
-    }
-}
-
-impl Job {
-    pub(super) fn new(
-        ci: Ci,
-        repository: &str,
-        owner_id: &str,
-        repository_id: &str,
-    ) -> Result<Self, Failure> {
-        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-/".contains(&byte);
-        let owner = match repository.rsplit_once('/') {
-            Some((owner, name))
-                if !owner.is_empty() && !name.is_empty() && repository.bytes().all(is_plain) =>
-            {
-                owner
-            }
-            Some(_) | None => {
-                return Err(Failure::Usage(format!(
-                    "the repository is `{}`, expected its full name, e.g. `acme/shop`",
-                    escape(repository)
-                )));
-            }
-        };
-        for (flag, id) in [("--owner-id", owner_id), ("--repository-id", repository_id)] {
-            if id.is_empty() || !id.bytes().all(|byte| byte.is_ascii_digit()) {
-                return Err(Failure::Usage(format!(
-                    "`{flag}` is `{}`, expected digits; {}",
-                    escape(id),
-                    ci.how_to_get(repository)
-                )));
-            }
-        }
-        let when = format!(
-            "when:\n  repository: {}\n  repository_id: {}\n  ref: refs/heads/main\n  trigger: [push, manual]\n",
-            scalar(repository),
-            quoted(repository_id)
-        );
-        Ok(Self {
-            ci,
-            issuer_url: None,
-            ci_ca: None,
-            owner: owner.to_owned(),
-            owner_id: owner_id.to_owned(),
-            repository: repository.to_owned(),
-            environment: None,
-            when,
-        })
-    }
-
-    /// The job that a token describes.
-    pub(super) fn of_facts(facts: &Facts, ci_ca: Option<String>) -> Result<Self, Failure> {
-        let ci = match facts.provider().name {
-            "github" => Ci::GitHub,
-            "gitlab" => Ci::GitLab,
-            other => {
-                return Err(Failure::Usage(format!(
-                    "the token is of provider `{other}`, expected `github` or `gitlab`; write the policies by hand"
-                )));
-            }
-        };
-        let text = |fact: Fact| {
-            let text = facts.text(fact).map(str::to_owned);
-            text.ok_or_else(|| Failure::Usage(format!("the token does not say its `{fact}`")))
-        };
-        let url = facts.issuer_url();
-        let is_usual = facts.provider().usual_issuer == Some(url) || is_of_dev(url);
-        if is_usual && ci_ca.is_some() {
-            return Err(Failure::Usage(format!(
-                "`--ci-ca` is for a CI of your own, and the token is of `{}`; leave it out",
-                escape(url)
-            )));
-        }
-        Ok(Self {
-            ci,
-            issuer_url: (!is_usual).then(|| url.to_owned()),
-            ci_ca,
-            owner: text(Fact::Owner)?,
-            owner_id: text(Fact::OwnerId)?,
-            repository: text(Fact::Repository)?,
-            environment: facts.text(Fact::Environment).map(str::to_owned),
-            when: when_block(facts),
-        })
-    }
 }
 
 impl Database {
@@ -259,7 +118,6 @@ impl FilePlan {
                 "the password of the login `hallpass_clean`",
             ));
         }
-        let tests = self.tests();
         files.push(public(ROOT, self.root(), "whom to trust"));
         if let Some(ca) = &self.job.ci_ca {
             files.push(public(CI_CA, ca.clone(), "the CA of your CI"));
@@ -269,9 +127,6 @@ impl FilePlan {
             self.policy(),
             "a credential, and the jobs that may have it",
         ));
-        if let Some(tests) = tests {
-            files.push(public(TESTS, tests, "tests: `hallpass policy test`"));
-        }
         let (name, text) = match self.job.ci {
             Ci::GitHub => ("job.github.yml", self.github_job()),
             Ci::GitLab => ("job.gitlab-ci.yml", self.gitlab_job()),
@@ -326,7 +181,8 @@ impl FilePlan {
         let url = Url::parse(&self.issuer).ok()?;
         let host = url.host_str().filter(|_| url.scheme() == "http")?;
         let port = url.port_or_known_default()?;
-        Some((quoted(&format!("{host}:{port}")), port.checked_add(1)?))
+        let beside = port.checked_add(1).or_else(|| port.checked_sub(1))?;
+        Some((quoted(&format!("{host}:{port}")), beside))
     }
 
     fn root(&self) -> String {
@@ -382,7 +238,7 @@ impl FilePlan {
             ),
         };
         let mut when = String::new();
-        for line in self.job.when.lines() {
+        for line in self.job.when().lines() {
             when.extend(["    ", line, "\n"]);
         }
         format!(
@@ -394,25 +250,6 @@ impl FilePlan {
             issuer = self.job.ci.name(),
             name = scalar(&self.credential()),
         )
-    }
-
-    /// The decisions of the policies as tests; `None` if they do not load, which is reported later.
-    fn tests(&self) -> Option<String> {
-        let (root, policy) = (self.root(), self.policy());
-        let texts = [
-            ("root.yaml", root.as_str()),
-            ("first.yaml", policy.as_str()),
-        ];
-        let set = PolicySet::from_texts(&texts).ok()?.set;
-        let coverage = Coverage::of(&set, &[]);
-        let recorded = record(&set, &coverage, &BTreeSet::new(), SystemClock::new().now());
-        let entries: Vec<String> = recorded.files.into_values().flatten().collect();
-        (!entries.is_empty()).then(|| {
-            format!(
-                "# Jobs, and the decision that each must get.\ntests:\n{}",
-                entries.concat()
-            )
-        })
     }
 
     fn credential(&self) -> String {
@@ -438,11 +275,12 @@ impl FilePlan {
     fn github_job(&self) -> String {
         format!(
             "# Copy to .github/workflows/hallpass.yml in {repository}. `hallpass` must be on the runner's PATH.\n\
-             on:\n  push: {{ branches: [main] }}\n  workflow_dispatch:\njobs:\n  try:\n    \
+             on:\n  push: {{ {refs} }}\n  workflow_dispatch:\njobs:\n  try:\n    \
              runs-on: ubuntu-24.04\n{environment}    permissions:\n      \
              id-token: write # lets the job request a token from GitHub\n    env:\n      \
              HALLPASS_BROKER: {issuer}\n    steps:\n      - run: {command}\n",
             repository = self.job.repository,
+            refs = self.job.git_ref.github(),
             environment = self.environment("    "),
             issuer = scalar_of_url(&self.issuer),
             command = self.command(),
@@ -453,10 +291,11 @@ impl FilePlan {
         let issuer = scalar_of_url(&self.issuer);
         format!(
             "# Add to .gitlab-ci.yml in {repository}. `hallpass` must be on the runner's PATH.\n\
-             try:\n  rules:\n    - if: $CI_COMMIT_BRANCH == 'main'\n{environment}  id_tokens:\n    \
+             try:\n  rules:\n    - if: {rule}\n{environment}  id_tokens:\n    \
              HALLPASS_ID_TOKEN:\n      aud: {issuer}\n  variables:\n    HALLPASS_BROKER: {issuer}\n  \
              script:\n    - {command}\n",
             repository = self.job.repository,
+            rule = self.job.git_ref.gitlab(),
             environment = self.environment("  "),
             command = self.command(),
         )
@@ -511,6 +350,22 @@ impl FilePlan {
         ]);
         steps
     }
+}
+
+/// The decisions of the policies as tests.
+pub(super) fn tests(set: &PolicySet) -> Option<File> {
+    let coverage = Coverage::of(set, &[]);
+    let recorded = record(set, &coverage, &BTreeSet::new(), SystemClock::new().now());
+    let entries: Vec<String> = recorded.files.into_values().flatten().collect();
+    (!entries.is_empty()).then(|| File {
+        name: TESTS,
+        text: Secret::new(format!(
+            "# Jobs, and the decision that each must get.\ntests:\n{}",
+            entries.concat()
+        )),
+        is_secret: false,
+        what: "tests: `hallpass policy test`",
+    })
 }
 
 /// The addresses of an issuer that is not on the internet, as networks. None if it cannot be resolved: then

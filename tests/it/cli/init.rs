@@ -273,20 +273,138 @@ fn what_is_missing_or_wrong_is_named_and_nothing_is_written() {
     insta::assert_snapshot!(with(&|all| all[3] = "shop"), @"hallpass: the repository is `shop`, expected its full name, e.g. `acme/shop`");
     insta::assert_snapshot!(with(&|all| all[3] = "acme/shop\nx: y"), @r"hallpass: the repository is `acme/shop\u{a}x: y`, expected its full name, e.g. `acme/shop`");
     insta::assert_snapshot!(with(&|all| all.extend(["--postgres", "db/sh;op"])), @"hallpass: `--postgres` is `db/sh;op`, expected `HOST[:PORT]/DATABASE`, e.g. `db.acme.dev/shop`, with a database name of letters, digits, `_` and `-`");
-    let mut output = init(&path, &{
-        let mut arguments = [&ISSUER[..], &GITHUB].concat();
-        arguments[1] = "http://hallpass.acme.dev";
-        arguments
-    });
-    assert_eq!(output.status.code(), Some(2));
-    assert!(
-        stderr(&output).contains("`issuer` is not an https URL"),
-        "{}",
-        told(&output)
-    );
-    output = init(&path, &["--github", "a/b", "--gitlab", "c/d"]);
+    let issuer = |issuer: &str| said(&[&["--issuer", issuer][..], &GITHUB].concat());
+    insta::assert_snapshot!(issuer("http://hallpass.acme.dev"), @"hallpass: `--issuer` is `http://hallpass.acme.dev`, expected `https://…` or `http://127.0.0.1:PORT`");
+    insta::assert_snapshot!(issuer("hallpass.acme.dev"), @"hallpass: `--issuer` is `hallpass.acme.dev`, expected `https://…` or `http://127.0.0.1:PORT`");
+    insta::assert_snapshot!(issuer("https://hallpass.acme.dev/"), @"hallpass: `--issuer` is `https://hallpass.acme.dev/`, expected `https://…` or `http://127.0.0.1:PORT`; it ends with a slash");
+    for wrong in [
+        "",
+        "http://localhost",
+        "http://localhost:8080",
+        "http://127.0.0.1",
+        "http://127.0.0.1:0",
+        "http://10.0.0.1:8080",
+        "ftp://127.0.0.1:8080",
+        "http://127.0.0.1:8080/",
+        "https://user@hallpass.acme.dev",
+    ] {
+        let text = issuer(wrong);
+        let expected = format!("hallpass: `--issuer` is `{wrong}`, expected `https://…`");
+        assert!(text.starts_with(&expected), "{text}");
+    }
+    insta::assert_snapshot!(with(&|all| all.extend(["--ci-ca", "nofile"])), @"hallpass: `--ci-ca` needs `--from-token`: it is the CA of the issuer that the token names");
+    let output = init(&path, &["--github", "a/b", "--gitlab", "c/d"]);
     assert_eq!(output.status.code(), Some(2));
     assert!(!path.exists());
+}
+
+/// A token file with these claims, and no signature.
+fn token_file(folder: &Path, claims: &Value) -> String {
+    let encode = |text: &str| BASE64URL_NOPAD.encode(text.as_bytes());
+    let parts = ["{}", &claims.to_string(), "x"];
+    let token = parts.map(encode);
+    let file = folder.join("job.jwt");
+    fs::write(&file, token.join(".")).unwrap();
+    file.display().to_string()
+}
+
+/// The policy of a token lets in the job that is written beside it, wherever the token's job runs.
+#[test]
+fn the_job_that_is_written_gets_a_permit_from_the_policy_that_is_written() {
+    for (reference, filter, rule) in [
+        (
+            "refs/heads/main",
+            "push: { branches: [main] }",
+            "$CI_COMMIT_BRANCH == 'main'",
+        ),
+        (
+            "refs/tags/v1+2",
+            "push: { tags: [\"v1\\\\+2\"] }",
+            "$CI_COMMIT_TAG == 'v1+2'",
+        ),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut job = claims("github-actions.json");
+        job["ref"] = json!(reference);
+        job["event_name"] = json!("schedule");
+        let file = token_file(folder.path(), &job);
+        let path = folder.path().join("github");
+        let output = init(&path, &[&ISSUER[..], &["--from-token", &file]].concat());
+        assert!(output.status.success(), "{}", told(&output));
+        accepted(&path);
+        assert_eq!(explained(&path, &job, "example-api"), Some(0));
+        let text = read(&path, "job.github.yml");
+        assert!(text.contains(filter), "{text}");
+        let name = text.split_once("Copy to ").unwrap().1;
+        let (name, rest) = name.split_once(" in ").unwrap();
+        let repository = rest.split_once(". ").unwrap().0;
+        let workflow = format!("{repository}/{name}@{reference}");
+        for event in ["push", "workflow_dispatch"] {
+            job["event_name"] = json!(event);
+            job["workflow_ref"] = json!(workflow);
+            job["job_workflow_ref"] = json!(workflow);
+            assert_eq!(explained(&path, &job, "example-api"), Some(0), "{event}");
+        }
+        job["event_name"] = json!("pull_request_target");
+        assert_eq!(explained(&path, &job, "example-api"), Some(1));
+
+        let mut job = claims("gitlab-ci.json");
+        job["ref_path"] = json!(reference);
+        let (kind, name) = match reference.strip_prefix("refs/tags/") {
+            Some(name) => ("tag", name),
+            None => ("branch", "main"),
+        };
+        (job["ref_type"], job["ref"]) = (json!(kind), json!(name));
+        let file = token_file(folder.path(), &job);
+        let path = folder.path().join("gitlab");
+        let output = init(&path, &[&ISSUER[..], &["--from-token", &file]].concat());
+        assert!(output.status.success(), "{}", told(&output));
+        accepted(&path);
+        let text = read(&path, "job.gitlab-ci.yml");
+        let rule = format!("- if: {rule} && $CI_PIPELINE_SOURCE =~ /^(push|web)$/\n");
+        assert!(text.contains(&rule), "{text}");
+        for source in ["push", "web"] {
+            job["pipeline_source"] = json!(source);
+            assert_eq!(explained(&path, &job, "example-api"), Some(0), "{source}");
+        }
+    }
+    let folder = tempfile::tempdir().unwrap();
+    for reference in ["refs/pull/7/merge", "refs/heads/a'b"] {
+        let mut job = claims("github-actions.json");
+        job["ref"] = json!(reference);
+        let file = token_file(folder.path(), &job);
+        let path = folder.path().join("new");
+        let output = init(&path, &[&ISSUER[..], &["--from-token", &file]].concat());
+        assert_eq!(output.status.code(), Some(2), "{}", told(&output));
+        let expected = format!("the token's ref is `{reference}`");
+        assert!(stderr(&output).contains(&expected), "{}", told(&output));
+        assert!(!path.exists());
+    }
+}
+
+#[test]
+fn a_project_on_gitlab_is_let_in_from_protected_refs_only() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut job = claims("gitlab-ci.json");
+    let project = [
+        "--gitlab",
+        job["project_path"].as_str().unwrap(),
+        "--owner-id",
+        job["namespace_id"].as_str().unwrap(),
+        "--repository-id",
+        job["project_id"].as_str().unwrap(),
+    ];
+    let output = init(folder.path(), &[&ISSUER[..], &project].concat());
+    assert!(output.status.success(), "{}", told(&output));
+    accepted(folder.path());
+    let tests = hallpass(&["policy", "test"])
+        .arg(folder.path().join("policies"))
+        .observed();
+    assert!(tests.status.success(), "{}", told(&tests));
+    assert!(read(folder.path(), "policies/first.test.yaml").contains("ref_protected"));
+    assert_eq!(explained(folder.path(), &job, "example-api"), Some(0));
+    job["ref_protected"] = json!("false");
+    assert_eq!(explained(folder.path(), &job, "example-api"), Some(1));
 }
 
 /// Of a server of one's own the issuer's address is part of the policies.
@@ -295,17 +413,8 @@ fn a_token_names_ci_repository_ids_and_environment() {
     let folder = tempfile::tempdir().unwrap();
     let mut job = claims("gitlab-ci.json");
     job["iss"] = json!("https://gitlab.acme.dev");
-    let encode = |text: &str| BASE64URL_NOPAD.encode(text.as_bytes());
-    let token = format!(
-        "{}.{}.{}",
-        encode("{}"),
-        encode(&job.to_string()),
-        encode("x")
-    );
-    let file = folder.path().join("job.jwt");
-    fs::write(&file, &token).unwrap();
+    let token_file = token_file(folder.path(), &job);
     let path = folder.path().join("new");
-    let token_file = file.display().to_string();
     let output = init(
         &path,
         &[&ISSUER[..], &["--from-token", &token_file]].concat(),
@@ -320,6 +429,23 @@ fn a_token_names_ci_repository_ids_and_environment() {
     assert!(read(&path, "policies/root.yaml").contains("url: \"https://gitlab.acme.dev\""));
     assert!(read(&path, "job.gitlab-ci.yml").contains("environment: production"));
     assert_eq!(explained(&path, &job, "example-api"), Some(0));
+    assert!(path.join("policies/first.test.yaml").exists());
+
+    // The CA of that server is read with the policies, also when their tests are written.
+    let path = folder.path().join("with-ca");
+    let ca = rcgen::generate_simple_self_signed(["gitlab.acme.dev".to_owned()]).unwrap();
+    let ca_file = folder.path().join("ca.pem");
+    fs::write(&ca_file, ca.cert.pem()).unwrap();
+    let ca_file = ca_file.display().to_string();
+    let from = ["--from-token", &token_file, "--ci-ca", &ca_file];
+    let output = init(&path, &[&ISSUER[..], &from].concat());
+    assert!(output.status.success(), "{}", told(&output));
+    accepted(&path);
+    let tests = hallpass(&["policy", "test", "--coverage", "--threshold", "100"])
+        .arg(path.join("policies"))
+        .observed();
+    assert!(tests.status.success(), "{}", told(&tests));
+    assert!(path.join("policies/first.test.yaml").exists());
 }
 
 /// On a terminal, what is not given is asked for.
@@ -328,7 +454,9 @@ fn a_person_at_a_terminal_is_asked() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("new");
     let answers = folder.path().join("answers");
-    let lines = "https://hallpass.acme.dev\ngithub:acme/shop\n65923871\n702114500\n";
+    // What is wrong is asked for again.
+    let lines = "http://acme.dev\n\nhttps://hallpass.acme.dev\ngithub:shop\nacme/shop\ngithub:acme/shop\n\
+                 six\n65923871\n-1\n702114500\n";
     fs::write(&answers, lines).unwrap();
     let command = format!("{} init {}", env!("CARGO_BIN_EXE_hallpass"), path.display());
     let output = Command::new("script")
@@ -341,6 +469,16 @@ fn a_person_at_a_terminal_is_asked() {
         "{}",
         told(&output)
     );
+    for wrong in [
+        "`--issuer` is `http://acme.dev`, expected",
+        "`--issuer` is ``, expected",
+        "the repository is `shop`, expected",
+        "the repository is `acme/shop`, expected",
+        "`--owner-id` is `six`, expected digits",
+        "`--repository-id` is `-1`, expected digits",
+    ] {
+        assert!(stdout(&output).contains(wrong), "{}", told(&output));
+    }
     accepted(&path);
     let again = Command::new("script")
         .args(["--quiet", "--return", "--command", &command, "/dev/null"])
@@ -440,6 +578,16 @@ fn a_broker_of_this_machine_listens_where_jobs_reach_it() {
     assert!(settings.contains(listen), "{settings}");
     assert!(!stdout(&output).contains("proxy"), "{}", told(&output));
     accepted(&path);
+    // The last port has no next one.
+    let last = folder.path().join("last");
+    let output = init(
+        &last,
+        &[&["--issuer", "http://127.0.0.1:65535"][..], &GITHUB].concat(),
+    );
+    assert!(output.status.success(), "{}", told(&output));
+    let listen = "listen: { public: \"127.0.0.1:65535\", operator: 127.0.0.1:65534 }";
+    assert!(read(&last, "hallpass.yaml").contains(listen));
+    accepted(&last);
     let output = init(
         &folder.path().join("b"),
         &[&["--issuer", "http://acme.dev"][..], &GITHUB].concat(),

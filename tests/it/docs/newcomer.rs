@@ -93,19 +93,24 @@ async fn the_newcomers_path_ends_with_a_login_that_worked_and_is_gone() {
     let path = format!("{}:/usr/local/bin:/usr/bin:/bin", binary.display());
     let clock = SystemClock::new();
     let started = clock.monotonic();
-    let output = tokio::task::block_in_place(|| {
-        Command::new("bash")
-            .args(["-euo", "pipefail", "-c", &script])
-            .current_dir(folder.path())
-            .env_clear()
-            .env("PATH", path)
-            .env("HOME", folder.path())
-            .env("PGHOST", "127.0.0.1")
-            .env("PGPORT", postgres.port().to_string())
-            .env("PGUSER", "postgres")
-            .env("PGPASSWORD", postgres.password().expose())
-            .observed()
-    });
+    let run = |script: &str| {
+        tokio::task::block_in_place(|| {
+            Command::new("bash")
+                .args(["-euo", "pipefail", "-c", script])
+                .current_dir(folder.path())
+                .env_clear()
+                .env("PATH", &path)
+                .env("HOME", folder.path())
+                .env("PGHOST", "127.0.0.1")
+                .env("PGPORT", postgres.port().to_string())
+                .env("PGUSER", "postgres")
+                .env("PGPASSWORD", postgres.password().expose())
+                .observed()
+        })
+    };
+    let clean_up = script.find("hallpass target uninstall").unwrap();
+    let (script, clean_up) = script.split_at(clean_up);
+    let output = run(script);
     let took = clock.monotonic().saturating_sub(started);
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     let errors = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -152,4 +157,22 @@ async fn the_newcomers_path_ends_with_a_login_that_worked_and_is_gone() {
     for row in admin.query(stored, &[]).await.unwrap() {
         assert!(row.get::<_, String>(0).starts_with("SCRAM-SHA-256$4096:"));
     }
+
+    // Cleaned up, the server is as it was.
+    drop(admin);
+    let cleaned = run(clean_up);
+    let errors = String::from_utf8_lossy(&cleaned.stderr);
+    assert!(cleaned.status.success(), "{errors}");
+    let admin = postgres.connect("postgres").await.unwrap();
+    let left = "SELECT rolname::text FROM pg_roles WHERE rolname ~ '^(hallpass|shop)' \
+                UNION ALL SELECT datname::text FROM pg_database \
+                WHERE datname NOT IN ('postgres', 'template0', 'template1')";
+    let left: Vec<String> = admin
+        .query(left, &[])
+        .await
+        .unwrap()
+        .iter()
+        .map(|row| row.get(0))
+        .collect();
+    assert_eq!(left, Vec::<String>::new());
 }
