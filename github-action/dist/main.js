@@ -418,17 +418,6 @@ function getInput(name, options) {
   }
   return val.trim();
 }
-function getBooleanInput(name, options) {
-  const trueValue = ["true", "True", "TRUE"];
-  const falseValue = ["false", "False", "FALSE"];
-  const val = getInput(name, options);
-  if (trueValue.includes(val))
-    return true;
-  if (falseValue.includes(val))
-    return false;
-  throw new TypeError(`Input does not meet YAML 1.2 "Core Schema" specification: ${name}
-Support boolean input list: \`true | True | TRUE | false | False | FALSE\``);
-}
 function setOutput(name, value) {
   const filePath = process.env["GITHUB_OUTPUT"] || "";
   if (filePath) {
@@ -1061,19 +1050,37 @@ function isPrivate(url2) {
 // src/inputs.ts
 function readInputs() {
   const inputs = {
-    broker: brokerAddress(getInput("broker", { required: true })),
-    asks: asks(getInput("credentials", { required: true })),
+    broker: brokerAddress(required("broker", "an address like `https://hallpass.example`")),
+    asks: asks(required("credentials", "the name of a credential like `shop-db/read`")),
     ttl: getInput("ttl") || void 0,
     scopes: getInput("scopes").split(/[\s,]+/).filter((scope) => scope !== ""),
     format: format(getInput("format") || "default"),
-    exportEnv: getBooleanInput("export-env"),
-    failOnDenied: getBooleanInput("fail-on-denied"),
+    exportEnv: flag("export-env", false),
+    failOnDenied: flag("fail-on-denied", true),
     sealTo: recipient(getInput("seal-to"))
   };
   if (inputs.sealTo !== void 0 && (inputs.exportEnv || inputs.format !== "default")) {
     throw new Failure("with `seal-to` this job gets no secret; leave out `export-env` and `format`");
   }
   return inputs;
+}
+function required(name, expected) {
+  const text = getInput(name);
+  if (text === "") {
+    throw new Failure(`input \`${name}\` is empty; expected ${expected}`);
+  }
+  return text;
+}
+function flag(name, usual2) {
+  const text = getInput(name);
+  if (text === "") {
+    return usual2;
+  }
+  const lower = text.toLowerCase();
+  if (lower !== "true" && lower !== "false") {
+    throw new Failure(`input \`${name}\` is \`${plain(text)}\`; expected \`true\` or \`false\``);
+  }
+  return lower === "true";
 }
 function asks(text) {
   const lines = text.split(/\r?\n/).map((line) => line.trim());

@@ -83,6 +83,39 @@ fn a_job_without_the_permission_reads_which_one_it_needs() {
     assert_eq!(job.post().code, Some(0));
 }
 
+/// An unset `${{ vars.X }}` is an empty input.
+#[test]
+fn an_input_that_is_empty_or_no_truth_value_is_named() {
+    let fake = Fake::start();
+    for (name, value, error) in [
+        (
+            "broker",
+            "",
+            "input `broker` is empty; expected an address like `https://hallpass.example`",
+        ),
+        (
+            "credentials",
+            "",
+            "input `credentials` is empty; expected the name of a credential like `shop-db/read`",
+        ),
+        (
+            "export-env",
+            "yes",
+            "input `export-env` is `yes`; expected `true` or `false`",
+        ),
+        (
+            "fail-on-denied",
+            "1",
+            "input `fail-on-denied` is `1`; expected `true` or `false`",
+        ),
+    ] {
+        let ran = at(&fake).input(name, value).main();
+        assert_eq!(ran.code, Some(1), "{}", ran.log);
+        assert_eq!(ran.texts("error"), [error]);
+    }
+    assert!(fake.asked("/idtoken").is_empty());
+}
+
 /// T-208
 #[test]
 fn what_can_succeed_is_tried_again_with_one_token_and_one_key() {
