@@ -510,6 +510,9 @@ async function once(request, left) {
       throw error2;
     }
     const problem = `${request.who} cannot be reached: ${code(error2)}`;
+    if (/ERR_SSL_(WRONG_VERSION_NUMBER|PACKET_LENGTH_TOO_LONG)/.test(problem)) {
+      throw new Failure(`${problem}; does ${request.who} speak plain http?`);
+    }
     if (/CERT|TLS|SSL|ERR_INVALID|SIGNATURE/.test(problem)) {
       throw new Failure(
         `${problem}; is its certificate signed by a public CA? For another CA set NODE_EXTRA_CA_CERTS on the runner`
@@ -614,6 +617,8 @@ var FIXES = {
   "token.issuer": "the policies must have this CI as an issuer",
   "request.scope": "correct the input `scopes`",
   "request.ttl": "correct the input `ttl`; it has a unit, like `10m`",
+  "request.sealed": "the input `seal-to` needs a broker that is built with the feature `sealed`; nothing was issued",
+  "request.path": "the input `broker` must be the address of the broker's public listener",
   "request.input": "the credential needs an input that this action does not send; use `hallpass get --input`"
 };
 
@@ -1274,7 +1279,8 @@ async function run() {
         denied.push({ credential: ask2.credential, refused: error2 });
         const report = inputs.failOnDenied || !error2.isDenial ? fail : warning;
         const verb = error2.isDenial ? "denied" : "not available";
-        report(`\`${ask2.credential}\` is ${verb}: ${error2.text}`, { title: "hallpass" });
+        const why = error2.text.replace(/^access denied: /, "");
+        report(`\`${ask2.credential}\` is ${verb}: ${why}`, { title: "hallpass" });
       }
     }
   } finally {

@@ -69,6 +69,9 @@ async function once(request: Request, left: number): Promise<Final | { problem: 
       throw error;
     }
     const problem = `${request.who} cannot be reached: ${code(error)}`;
+    if (/ERR_SSL_(WRONG_VERSION_NUMBER|PACKET_LENGTH_TOO_LONG)/.test(problem)) {
+      throw new Failure(`${problem}; does ${request.who} speak plain http?`);
+    }
     if (/CERT|TLS|SSL|ERR_INVALID|SIGNATURE/.test(problem)) {
       throw new Failure(
         `${problem}; is its certificate signed by a public CA? For another CA set NODE_EXTRA_CA_CERTS on the runner`,
