@@ -56,7 +56,7 @@ if [ "$purpose" = test ]; then
   command -v fish >/dev/null || need fish "reads what \`hallpass get --format fish\` prints"
   command -v skopeo >/dev/null || need skopeo "a registry's client, which asks a Docker credential helper"
   command -v pkg-config >/dev/null || need pkg-config "finds the next one"
-  [ -e /usr/include/openssl/ssl.h ] || need libssl-dev "josekit is built on it, for sealed delivery and as a second opinion on tokens; hallpass without the feature `sealed` is not"
+  [ -e /usr/include/openssl/ssl.h ] || need libssl-dev "josekit is built on it, for sealed delivery and as a second opinion on tokens; hallpass without the feature sealed is not"
   command -v openssl >/dev/null || need openssl "certificates that tests must refuse"
 fi
 
