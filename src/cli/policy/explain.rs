@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use clap::ArgGroup;
 use serde_json::json;
 
 use super::load;
@@ -21,6 +22,7 @@ use crate::yaml::duration;
 /// if the job would be denied. A token of `hallpass dev` counts as a token of the issuer that its CI
 /// simulates.
 #[derive(Debug, clap::Args)]
+#[command(group(ArgGroup::new("job").args(["claims", "token"]).required(true)))]
 #[command(after_help = "Examples:
   hallpass policy explain --claims claims.json shop-db/migrate
   hallpass dev token | hallpass policy explain --token - shop-db/read")]
@@ -28,13 +30,7 @@ pub(super) struct Args {
     /// The requested credential, e.g. `shop-db/migrate`
     credential: String,
     /// A file with the claims as JSON; `-` reads standard input
-    #[arg(
-        long,
-        visible_alias = "from-claims",
-        value_name = "FILE",
-        required_unless_present = "token",
-        conflicts_with = "token"
-    )]
+    #[arg(long, visible_alias = "from-claims", value_name = "FILE")]
     claims: Option<PathBuf>,
     /// A file with a token, whose claims are read without verifying anything; `-` reads standard
     /// input

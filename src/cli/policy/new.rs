@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::ArgGroup;
+
 use super::load;
 use crate::cli::job::JobFile;
 use crate::cli::{Failure, Terminal};
@@ -21,6 +23,7 @@ use crate::yaml::{Diagnostics, duration};
 /// you use it: remove what may differ, and scopes that the job does not need. It is checked together with
 /// the policies of the folder, and nothing is written.
 #[derive(Debug, clap::Args)]
+#[command(group(ArgGroup::new("job").args(["from_token", "from_claims"]).required(true)))]
 #[command(after_help = "Examples:
   hallpass policy new --from-token job.jwt shop-db/read > policies/read.yaml
   hallpass policy new --from-claims claims.json --ttl 5m deploy-api")]
@@ -29,13 +32,7 @@ pub(super) struct Args {
     credential: String,
     /// A file with a token, whose claims are read without verifying anything; `-` reads standard
     /// input
-    #[arg(
-        long,
-        visible_alias = "token",
-        value_name = "FILE",
-        required_unless_present = "from_claims",
-        conflicts_with = "from_claims"
-    )]
+    #[arg(long, visible_alias = "token", value_name = "FILE")]
     from_token: Option<PathBuf>,
     /// A file with the claims of a token as JSON; `-` reads standard input
     #[arg(long, visible_alias = "claims", value_name = "FILE")]

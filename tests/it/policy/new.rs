@@ -179,3 +179,15 @@ fn unknown_credentials_names_and_lives_are_refused() {
     let both = new(folder.path(), &["--from-token", "x", "deploy-api"]);
     assert_eq!(both.status.code(), Some(2), "{}", told(&both));
 }
+
+#[test]
+fn a_job_that_is_not_described_can_be_in_two_ways() {
+    for (command, ways) in [
+        ("new", "<--from-token <FILE>|--from-claims <FILE>>"),
+        ("explain", "<--claims <FILE>|--token <FILE>>"),
+    ] {
+        let output = hallpass(&["policy", command, "deploy-api"]).observed();
+        assert_eq!(output.status.code(), Some(2), "{}", told(&output));
+        assert!(stderr(&output).contains(ways), "{}", told(&output));
+    }
+}
