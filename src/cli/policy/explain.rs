@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 
-use clap::ArgGroup;
 use serde_json::json;
 
 use super::load;
@@ -22,7 +21,6 @@ use crate::yaml::duration;
 /// if the job would be denied. A token of `hallpass dev` counts as a token of the issuer that its CI
 /// simulates.
 #[derive(Debug, clap::Args)]
-#[command(group(ArgGroup::new("job").args(["claims", "token"]).required(true)))]
 #[command(after_help = "Examples:
   hallpass policy explain --claims claims.json shop-db/migrate
   hallpass dev token | hallpass policy explain --token - shop-db/read")]
@@ -30,7 +28,7 @@ pub(super) struct Args {
     /// The requested credential, e.g. `shop-db/migrate`
     credential: String,
     /// A file with the claims as JSON; `-` reads standard input
-    #[arg(long, visible_alias = "from-claims", value_name = "FILE")]
+    #[arg(long, visible_alias = "from-claims", value_name = "FILE", conflicts_with = "token")]
     claims: Option<PathBuf>,
     /// A file with a token, whose claims are read without verifying anything; `-` reads standard
     /// input
@@ -53,9 +51,9 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args, out: &mut Terminal) -> Result<(), Failure> {
+    let job = JobFile::of(args.claims.as_ref(), args.token.as_ref())?;
     let ask = ask(args)?;
     let set = load(&args.policies, out)?;
-    let job = JobFile::of(args.claims.as_ref(), args.token.as_ref())?;
     let facts = job.facts(&set, out)?;
     let now = SystemClock::new().now();
     let decision = set.explain(&facts, &ask, now);

@@ -3,8 +3,6 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::ArgGroup;
-
 use super::load;
 use crate::cli::job::JobFile;
 use crate::cli::{Failure, Terminal};
@@ -23,7 +21,6 @@ use crate::yaml::{Diagnostics, duration};
 /// you use it: remove what may differ, and scopes that the job does not need. It is checked together with
 /// the policies of the folder, and nothing is written.
 #[derive(Debug, clap::Args)]
-#[command(group(ArgGroup::new("job").args(["from_token", "from_claims"]).required(true)))]
 #[command(after_help = "Examples:
   hallpass policy new --from-token job.jwt shop-db/read > policies/read.yaml
   hallpass policy new --from-claims claims.json --ttl 5m deploy-api")]
@@ -32,7 +29,7 @@ pub(super) struct Args {
     credential: String,
     /// A file with a token, whose claims are read without verifying anything; `-` reads standard
     /// input
-    #[arg(long, visible_alias = "token", value_name = "FILE")]
+    #[arg(long, visible_alias = "token", value_name = "FILE", conflicts_with = "from_claims")]
     from_token: Option<PathBuf>,
     /// A file with the claims of a token as JSON; `-` reads standard input
     #[arg(long, visible_alias = "claims", value_name = "FILE")]
@@ -49,6 +46,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args, out: &mut Terminal) -> Result<(), Failure> {
+    let job = JobFile::of(args.from_claims.as_ref(), args.from_token.as_ref())?;
     let set = load(&args.policies, out)?;
     let credential = definition(&set, args)?;
     if let Some(ttl) = args.ttl.filter(|ttl| *ttl > credential.max_ttl) {
@@ -59,7 +57,6 @@ pub(super) fn run(args: &Args, out: &mut Terminal) -> Result<(), Failure> {
             duration::print(credential.max_ttl)
         )));
     }
-    let job = JobFile::of(args.from_claims.as_ref(), args.from_token.as_ref())?;
     let facts = job.facts(&set, out)?;
     let name = args.name.clone().unwrap_or_else(|| free_name(&set, args));
     let text = policy(&name, &facts, credential, args.ttl);

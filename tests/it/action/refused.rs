@@ -85,9 +85,10 @@ fn a_job_without_the_permission_reads_which_one_it_needs() {
 
 #[test]
 fn a_broker_of_plain_http_is_guessed_from_its_answer() {
+    let broker = Broker::start();
     let fake = Fake::start();
     let mut job = at(&fake);
-    job.input("broker", &fake.url().replace("http:", "https:"));
+    job.input("broker", &broker.url.replace("http:", "https:"));
     let ran = job.main();
     assert_eq!(ran.code, Some(1), "{}", ran.log);
     let error = ran.texts("error")[0];

@@ -10,7 +10,7 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use super::runner::on_page;
-use crate::client::fake::{Fake, LEASE, PASSWORD, token_for, told};
+use crate::client::fake::{Fake, LEASE, PASSWORD, stderr, token_for, told};
 use crate::support::leaks;
 use crate::support::leaks::Observed as _;
 use crate::support::sources::root;
@@ -250,7 +250,7 @@ fn a_step_without_a_credential_fails_and_asks_for_no_token() {
         let output = machine.output(&script, &[], &variables);
         assert_eq!(output.status.code(), Some(2), "{}", told(&output));
         let expected = "hallpass: credentials is empty; expected one or more, such as shop-db/read";
-        assert_eq!(told(&output).trim(), expected);
+        assert_eq!(stderr(&output), expected);
     }
     // The plugin of Buildkite takes a list, one of whose members may be empty.
     let variables = [

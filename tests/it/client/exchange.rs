@@ -7,6 +7,7 @@ use std::thread;
 use serde_json::json;
 
 use super::fake::{Fake, PASSWORD, Reply, hallpass, refusal, stderr, stdout, told};
+use super::real::Broker;
 use crate::support::TestBroker;
 use crate::support::database::Mood;
 use crate::support::leaks::Observed as _;
@@ -292,10 +293,11 @@ fn a_listener_that_is_not_public_is_named() {
 
 #[test]
 fn a_broker_of_plain_http_is_guessed_from_its_answer() {
-    let fake = Fake::start();
-    let output = fake
-        .on_github(&["get", "shop-db/migrate", "--timeout", "5s"])
-        .env("HALLPASS_BROKER", fake.url().replace("http:", "https:"))
+    let broker = Broker::start();
+    let get = ["get", "deploy-api", "--timeout", "5s"];
+    let output = broker
+        .command(&broker.token(|_| {}), &get)
+        .env("HALLPASS_BROKER", broker.url.replace("http:", "https:"))
         .observed();
     assert_eq!(output.status.code(), Some(3), "{}", told(&output));
     insta::assert_snapshot!(stderr(&output), @"hallpass: the broker could not be reached: its answer is not TLS; does the broker speak plain http?");

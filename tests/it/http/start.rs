@@ -143,6 +143,7 @@ fn settings_that_are_not_there_are_named() {
 #[test]
 fn the_option_that_names_other_settings_is_the_commands_own() {
     let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("policies")).unwrap();
     for (arguments, option) in [
         (&["policy", "check", "--settings", "none"][..], "--settings"),
         (&["dev", "--settings", "none"], "--settings"),
