@@ -48,15 +48,13 @@ if [ "$purpose" = test ]; then
   command -v rsync >/dev/null || need rsync "gitlab-ci-local copies the checkout of a job with it"
   python3 -c "import ensurepip" 2>/dev/null || need python3-venv "linters of workflows and shell scripts are wheels of PyPI"
   command -v curl >/dev/null || need curl "a job fetches hallpass from a broker or a release with it"
-  command -v zsh >/dev/null || need zsh "completions are loaded into it"
-  command -v fish >/dev/null || need fish "completions are loaded into it"
+  command -v zsh >/dev/null || need zsh "completions are loaded into it, and it reads \`hallpass get --format env\`"
+  command -v fish >/dev/null || need fish "completions are loaded into it, and it reads \`hallpass get --format fish\`"
   command -v mandoc >/dev/null || need mandoc "checks the manual pages"
   command -v git >/dev/null || need git "one test logs in to git with a minted token"
-  command -v zsh >/dev/null || need zsh "reads what \`hallpass get --format env\` prints"
-  command -v fish >/dev/null || need fish "reads what \`hallpass get --format fish\` prints"
   command -v skopeo >/dev/null || need skopeo "a registry's client, which asks a Docker credential helper"
   command -v pkg-config >/dev/null || need pkg-config "finds the next one"
-  [ -e /usr/include/openssl/ssl.h ] || need libssl-dev "josekit is built on it, for sealed delivery and as a second opinion on tokens; hallpass without the feature sealed is not"
+  [ -e /usr/include/openssl/ssl.h ] || need libssl-dev "josekit is built on it, for sealed delivery and as a second opinion on tokens; hallpass without the feature \`sealed\` is not"
   command -v openssl >/dev/null || need openssl "certificates that tests must refuse"
 fi
 

@@ -202,7 +202,7 @@ mod tests {
         symlink("nowhere", path("broken")).unwrap();
         for name in ["theirs", "link", "broken"] {
             let error = RunFile::new(&path(name)).unwrap_err().to_string();
-            assert!(error.contains("it exists"), "{error}");
+            assert!(error.contains("it already exists"), "{error}");
         }
         // Made after the check, and in place of the file that was written.
         let mut late = RunFile::new(&path("late")).unwrap();

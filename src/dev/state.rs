@@ -1,8 +1,8 @@
 //! What `hallpass dev token` reads of an issuer of this machine: a file that only its user can read.
 
 use std::collections::BTreeMap;
-use std::io;
 use std::path::Path;
+use std::{fs, io};
 
 use data_encoding::BASE64;
 use serde::{Deserialize, Serialize};
@@ -64,9 +64,14 @@ impl State {
     /// Reads the file of a folder.
     ///
     /// # Errors
-    /// There is none, others can read it, or it is damaged.
+    /// There is none, it is a link, others can read it, or it is damaged.
     pub fn read(folder: &Path) -> io::Result<Self> {
-        let text = read_private(&folder.join(FILE), MAX_BYTES).map_err(io::Error::other)?;
+        let path = folder.join(FILE);
+        // The owner of a link's target has not chosen this folder for it.
+        if fs::symlink_metadata(&path)?.is_symlink() {
+            return Err(io::Error::other("it is a link"));
+        }
+        let text = read_private(&path, MAX_BYTES)?;
         serde_json::from_str(text.expose())
             .map_err(|error| io::Error::other(format!("`{FILE}` is damaged: {error}")))
     }

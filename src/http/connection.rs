@@ -359,9 +359,11 @@ mod tests {
         }
     }
 
-    /// A response of more bytes than the connection holds, with a time of its own.
+    /// A response of more bytes than the connection holds, in parts, with a time of its own.
     async fn long() -> Response {
-        let mut response = Response::new(Body::from(vec![b'x'; LONG]));
+        let parts = std::iter::repeat_n(vec![b'x'; PART], LONG / PART);
+        let parts = futures_util::stream::iter(parts.map(Ok::<_, Infallible>));
+        let mut response = Response::new(Body::from_stream(parts));
         let time = SendingTime(Duration::from_secs(120));
         response.extensions_mut().insert(time);
         response
@@ -386,6 +388,7 @@ mod tests {
     }
 
     const LONG: usize = 1 << 20;
+    const PART: usize = 1 << 13;
 
     /// T-02
     #[tokio::test(start_paused = true)]

@@ -389,6 +389,9 @@ mod tests {
                 ..ConnectionStatus::default()
             },
         );
+        metrics.shadow(&ShadowOutcome::WouldGrant {
+            policy: "shop-migrate".to_owned(),
+        });
         let text = metrics.render();
         let of_list: Vec<String> = list()
             .iter()

@@ -61,6 +61,18 @@ pub enum PrivateFileError {
     Owner(Owner),
 }
 
+/// Keeps the kind of an error of the system, such as that there is no file.
+impl From<PrivateFileError> for io::Error {
+    fn from(error: PrivateFileError) -> Self {
+        match error {
+            PrivateFileError::Unreadable(error) => error,
+            PrivateFileError::NotAFile(_)
+            | PrivateFileError::Mode(_)
+            | PrivateFileError::Owner(_) => Self::other(error),
+        }
+    }
+}
+
 /// A file's owner that is neither root nor the user of this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(

@@ -293,7 +293,7 @@ fn the_issuer_of_a_folder_keeps_its_keys_to_its_user_and_signs_nothing_over_the_
     let refused = plain(&["dev", "token", "--folder", &linked.display().to_string()]).observed();
     assert_eq!(refused.status.code(), Some(5), "{}", told(&refused));
     assert!(
-        told(&refused).contains("not a file of this user"),
+        told(&refused).contains("it is a link"),
         "{}",
         told(&refused)
     );

@@ -83,6 +83,6 @@ mod tests {
 
     #[test]
     fn a_signed_token_is_no_password() {
-        insta::assert_snapshot!(refusal(&FORMAT, &jwt()), @"format `pgpass` needs member `host`, which `deploy-api`, a signed token, does not have: use one of `json`, `env`, `dotenv`, `docker`, `kube-exec`, `git`");
+        insta::assert_snapshot!(refusal(&FORMAT, &jwt()), @"format `pgpass` needs member `host`, which `deploy-api`, a signed token, does not have: use one of `json`, `env`, `fish`, `powershell`, `dotenv`, `docker`, `kube-exec`, `git`");
     }
 }

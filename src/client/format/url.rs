@@ -44,6 +44,6 @@ mod tests {
 
     #[test]
     fn a_signed_token_has_no_address() {
-        insta::assert_snapshot!(refusal(&FORMAT, &jwt()), @"format `url` needs member `host`, which `deploy-api`, a signed token, does not have: use one of `json`, `env`, `dotenv`, `docker`, `kube-exec`, `git`");
+        insta::assert_snapshot!(refusal(&FORMAT, &jwt()), @"format `url` needs member `host`, which `deploy-api`, a signed token, does not have: use one of `json`, `env`, `fish`, `powershell`, `dotenv`, `docker`, `kube-exec`, `git`");
     }
 }

@@ -106,8 +106,8 @@ fn a_path_that_is_not_new_and_private_costs_no_login() {
     for (name, expected) in [
         ("open/login", "can be changed by other users"),
         ("way/login", "can be changed by other users"),
-        ("theirs", "it exists"),
-        ("link", "it exists"),
+        ("theirs", "it already exists"),
+        ("link", "it already exists"),
         ("missing/login", "its folder"),
     ] {
         let file = format!("json={}", base.path().join(name).display());

@@ -126,9 +126,13 @@ const WITHOUT_JSON: &[(&str, &str)] = &[
     ("target uninstall", "prints SQL"),
     ("target passwords", "prints SQL"),
     ("keys generate", "prints a key"),
+    ("keys recipient", "prints a key"),
+    ("completions", "prints a script"),
+    ("man", "prints a page"),
     ("demo", "shows how hallpass works"),
     ("dev", "runs until it is stopped"),
     ("dev token", "prints a token"),
+    ("dev claims", "prints JSON"),
 ];
 
 /// The names of all commands that can be run.

@@ -11,8 +11,8 @@ fn a_job_sees_what_it_may_have() {
     let output = fake.on_github(&["list"]).observed();
     assert_eq!(output.status.code(), Some(0), "{}", told(&output));
     insta::assert_snapshot!(stdout(&output), @r"
-      CREDENTIAL       KIND      LIFE  POLICY        SCOPES  PURPOSE
-      shop-db/migrate  postgres  15m   shop-migrate          schema migrations
+      CREDENTIAL       KIND      LIFETIME  POLICY        SCOPES  PURPOSE
+      shop-db/migrate  postgres  15m       shop-migrate          schema migrations
     ");
     assert!(fake.asked("/token").is_empty());
     assert!(fake.asked("/api/explain")[0].headers["authorization"].starts_with("Bearer eyJ"));

@@ -147,7 +147,7 @@ async fn a_platform_without_a_client_is_not_found() {
     let answer = get(broker.public(), "/client/macos-x86_64").await;
     assert_eq!(answer.status, 404);
     assert!(
-        answer.body.contains("no client for this platform"),
+        answer.body.contains("no binary for this platform"),
         "{}",
         answer.body
     );

@@ -95,7 +95,7 @@ fn a_role_of_vault_becomes_a_policy_and_a_login() {
 
     policies:
       # the audience there was https://vault.acme.dev; jobs now ask their CI for the broker's URL
-      # the life there was 2h; jobs ask again instead
+      # the lifetime was 2h; jobs request a new credential instead
       - name: shop
         issuer: github
         when:

@@ -281,11 +281,11 @@ fn a_roster_that_is_not_a_table_is_refused_at_its_row() {
         ),
         (
             "app,repository,repository_id\na,acme/a\n",
-            "the row has 2 fields, the header has 3",
+            "the row has 2 values, the header has 3",
         ),
         (
             "app,repository,repository_id\n\na,acme/a,1\n",
-            "the row has 1 fields, the header has 3",
+            "the row has 1 values, the header has 3",
         ),
         (
             "app,repository,repository_id\na,,1\n",
