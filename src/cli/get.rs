@@ -15,8 +15,8 @@ use super::wanted::{self, Wanted, not_offered_first, offers};
 use super::{Failure, Terminal};
 use crate::client::format::{self, FORMATS, Format, GITHUB_ENV, Options, Prefix, Surroundings};
 use crate::client::{
-    Ask, Client, ClientError, FileError, Obtained, Received, Sharing, ca_file, check_target, read_own,
-    write_private,
+    Ask, Client, ClientError, FileError, Obtained, Received, Sharing, ca_file, check_target,
+    read_own, write_private,
 };
 use crate::credential::sealed::RecipientKey;
 use crate::reason::Reason;

@@ -10,8 +10,8 @@ use std::time::Duration;
 use backon::{ExponentialBuilder, Retryable as _};
 use reqwest::Method;
 use reqwest::header::{HeaderMap, HeaderValue, RETRY_AFTER};
-use rustls::{InvalidMessage, RootCertStore};
 use rustls::pki_types::CertificateDer;
+use rustls::{InvalidMessage, RootCertStore};
 use serde::Deserialize;
 use url::Url;
 

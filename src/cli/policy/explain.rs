@@ -28,7 +28,12 @@ pub(super) struct Args {
     /// The requested credential, e.g. `shop-db/migrate`
     credential: String,
     /// A file with the claims as JSON; `-` reads standard input
-    #[arg(long, visible_alias = "from-claims", value_name = "FILE", conflicts_with = "token")]
+    #[arg(
+        long,
+        visible_alias = "from-claims",
+        value_name = "FILE",
+        conflicts_with = "token"
+    )]
     claims: Option<PathBuf>,
     /// A file with a token, whose claims are read without verifying anything; `-` reads standard
     /// input

@@ -29,7 +29,12 @@ pub(super) struct Args {
     credential: String,
     /// A file with a token, whose claims are read without verifying anything; `-` reads standard
     /// input
-    #[arg(long, visible_alias = "token", value_name = "FILE", conflicts_with = "from_claims")]
+    #[arg(
+        long,
+        visible_alias = "token",
+        value_name = "FILE",
+        conflicts_with = "from_claims"
+    )]
     from_token: Option<PathBuf>,
     /// A file with the claims of a token as JSON; `-` reads standard input
     #[arg(long, visible_alias = "claims", value_name = "FILE")]

@@ -37,7 +37,10 @@ pub(super) fn claim_map(
             "missing-key",
             at,
             format!("key `facts` is missing from {what}"),
-            Some("say which claim holds which fact, such as `facts: { repository: /claim }`".to_owned()),
+            Some(
+                "say which claim holds which fact, such as `facts: { repository: /claim }`"
+                    .to_owned(),
+            ),
         );
         return map;
     };

@@ -250,14 +250,17 @@ fn a_step_without_a_credential_fails_and_asks_for_no_token() {
         let output = machine.output(&script, &[], &variables);
         assert_eq!(output.status.code(), Some(2), "{}", told(&output));
         let expected = "hallpass: credentials is empty; expected one or more, such as shop-db/read";
-        assert_eq!(stderr(&output), expected);
+        assert_eq!(stderr(&output).trim(), expected);
     }
     // The plugin of Buildkite takes a list, one of whose members may be empty.
     let variables = [
         ("BUILDKITE_PLUGIN_HALLPASS_BROKER", url.as_str()),
         ("BUILDKITE_PLUGIN_HALLPASS_CREDENTIALS_0", "A=shop-db/read"),
         ("BUILDKITE_PLUGIN_HALLPASS_CREDENTIALS_1", ""),
-        ("BUILDKITE_PLUGIN_HALLPASS_CREDENTIALS_2", "B=shop-db/migrate"),
+        (
+            "BUILDKITE_PLUGIN_HALLPASS_CREDENTIALS_2",
+            "B=shop-db/migrate",
+        ),
         ("BUILDKITE_COMMAND", "exit 7"),
     ];
     let hook = root().join("deploy/ci/buildkite/hooks/command");

@@ -188,9 +188,21 @@ fn a_job_that_is_not_described_can_be_in_two_ways() {
         insta::allow_duplicates! {
             insta::assert_snapshot!(stderr(&output), @"hallpass: which job? Give a file with its claims by `--claims FILE`, or with its token by `--token FILE`; `-` reads standard input");
         }
-        let both = ["policy", command, "deploy-api", "--claims", "a", "--token", "b"];
+        let both = [
+            "policy",
+            command,
+            "deploy-api",
+            "--claims",
+            "a",
+            "--token",
+            "b",
+        ];
         let output = hallpass(&both).observed();
         assert_eq!(output.status.code(), Some(2), "{}", told(&output));
-        assert!(stderr(&output).contains("cannot be used with"), "{}", told(&output));
+        assert!(
+            stderr(&output).contains("cannot be used with"),
+            "{}",
+            told(&output)
+        );
     }
 }

@@ -264,7 +264,10 @@ fn a_broker_that_cannot_seal_is_named_by_its_missing_feature() {
     let broker = crate::client::real::Broker::start();
     let key = public_key(folder.path(), &recipient);
     let output = broker
-        .command(&broker.token(|_| {}), &["get", "deploy-api", "--seal-to", &key])
+        .command(
+            &broker.token(|_| {}),
+            &["get", "deploy-api", "--seal-to", &key],
+        )
         .observed();
     assert_eq!(output.status.code(), Some(1), "{}", told(&output));
     let text = stderr(&output);
