@@ -510,7 +510,7 @@ async function once(request, left) {
       throw error2;
     }
     const problem = `${request.who} cannot be reached: ${code(error2)}`;
-    if (/ERR_SSL_(WRONG_VERSION_NUMBER|PACKET_LENGTH_TOO_LONG)/.test(problem)) {
+    if (/wrong.version.number|packet.length.too.long/i.test(`${problem} ${error2}`)) {
       throw new Failure(`${problem}; does ${request.who} speak plain http?`);
     }
     if (/CERT|TLS|SSL|ERR_INVALID|SIGNATURE/.test(problem)) {

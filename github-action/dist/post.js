@@ -464,7 +464,7 @@ async function once(request, left) {
       throw error;
     }
     const problem = `${request.who} cannot be reached: ${code(error)}`;
-    if (/ERR_SSL_(WRONG_VERSION_NUMBER|PACKET_LENGTH_TOO_LONG)/.test(problem)) {
+    if (/wrong.version.number|packet.length.too.long/i.test(`${problem} ${error}`)) {
       throw new Failure(`${problem}; does ${request.who} speak plain http?`);
     }
     if (/CERT|TLS|SSL|ERR_INVALID|SIGNATURE/.test(problem)) {

@@ -69,7 +69,8 @@ async function once(request: Request, left: number): Promise<Final | { problem: 
       throw error;
     }
     const problem = `${request.who} cannot be reached: ${code(error)}`;
-    if (/ERR_SSL_(WRONG_VERSION_NUMBER|PACKET_LENGTH_TOO_LONG)/.test(problem)) {
+    // What OpenSSL makes of an answer without TLS. The text itself is not shown.
+    if (/wrong.version.number|packet.length.too.long/i.test(`${problem} ${error}`)) {
       throw new Failure(`${problem}; does ${request.who} speak plain http?`);
     }
     if (/CERT|TLS|SSL|ERR_INVALID|SIGNATURE/.test(problem)) {
