@@ -89,10 +89,21 @@ pub struct AuditSink {
 #[derive(Debug, thiserror::Error)]
 pub enum SettingsError {
     /// The file cannot be read.
-    #[error("settings file `{path}` cannot be read: {problem}; name another with `--config`", path = .path.display())]
+    #[error("settings file `{path}` cannot be read: {problem}", path = .path.display())]
     Unreadable { path: PathBuf, problem: String },
     #[error("{0}")]
     Wrong(Diagnostics),
+}
+
+impl SettingsError {
+    /// The error with the option that names another file, where that may help.
+    #[must_use]
+    pub fn with_option(&self, option: &str) -> String {
+        match self {
+            Self::Unreadable { .. } => format!("{self}; name another with `{option}`"),
+            Self::Wrong(_) => self.to_string(),
+        }
+    }
 }
 
 impl Settings {

@@ -418,17 +418,6 @@ function getInput(name, options) {
   }
   return val.trim();
 }
-function getBooleanInput(name, options) {
-  const trueValue = ["true", "True", "TRUE"];
-  const falseValue = ["false", "False", "FALSE"];
-  const val = getInput(name, options);
-  if (trueValue.includes(val))
-    return true;
-  if (falseValue.includes(val))
-    return false;
-  throw new TypeError(`Input does not meet YAML 1.2 "Core Schema" specification: ${name}
-Support boolean input list: \`true | True | TRUE | false | False | FALSE\``);
-}
 function setOutput(name, value) {
   const filePath = process.env["GITHUB_OUTPUT"] || "";
   if (filePath) {
@@ -521,6 +510,9 @@ async function once(request, left) {
       throw error2;
     }
     const problem = `${request.who} cannot be reached: ${code(error2)}`;
+    if (/wrong.version.number|packet.length.too.long/i.test(`${problem} ${error2}`)) {
+      throw new Failure(`${problem}; does ${request.who} speak plain http?`);
+    }
     if (/CERT|TLS|SSL|ERR_INVALID|SIGNATURE/.test(problem)) {
       throw new Failure(
         `${problem}; is its certificate signed by a public CA? For another CA set NODE_EXTRA_CA_CERTS on the runner`
@@ -625,6 +617,8 @@ var FIXES = {
   "token.issuer": "the policies must have this CI as an issuer",
   "request.scope": "correct the input `scopes`",
   "request.ttl": "correct the input `ttl`; it has a unit, like `10m`",
+  "request.sealed": "the input `seal-to` needs a broker that is built with the feature `sealed`; nothing was issued",
+  "request.path": "the input `broker` must be the address of the broker's public listener",
   "request.input": "the credential needs an input that this action does not send; use `hallpass get --input`"
 };
 
@@ -1061,19 +1055,37 @@ function isPrivate(url2) {
 // src/inputs.ts
 function readInputs() {
   const inputs = {
-    broker: brokerAddress(getInput("broker", { required: true })),
-    asks: asks(getInput("credentials", { required: true })),
+    broker: brokerAddress(required("broker", "an address like `https://hallpass.example`")),
+    asks: asks(required("credentials", "the name of a credential like `shop-db/read`")),
     ttl: getInput("ttl") || void 0,
     scopes: getInput("scopes").split(/[\s,]+/).filter((scope) => scope !== ""),
     format: format(getInput("format") || "default"),
-    exportEnv: getBooleanInput("export-env"),
-    failOnDenied: getBooleanInput("fail-on-denied"),
+    exportEnv: flag("export-env", false),
+    failOnDenied: flag("fail-on-denied", true),
     sealTo: recipient(getInput("seal-to"))
   };
   if (inputs.sealTo !== void 0 && (inputs.exportEnv || inputs.format !== "default")) {
     throw new Failure("with `seal-to` this job gets no secret; leave out `export-env` and `format`");
   }
   return inputs;
+}
+function required(name, expected) {
+  const text = getInput(name);
+  if (text === "") {
+    throw new Failure(`input \`${name}\` is empty; expected ${expected}`);
+  }
+  return text;
+}
+function flag(name, usual2) {
+  const text = getInput(name);
+  if (text === "") {
+    return usual2;
+  }
+  const lower = text.toLowerCase();
+  if (lower !== "true" && lower !== "false") {
+    throw new Failure(`input \`${name}\` is \`${plain(text)}\`; expected \`true\` or \`false\``);
+  }
+  return lower === "true";
 }
 function asks(text) {
   const lines = text.split(/\r?\n/).map((line) => line.trim());
@@ -1267,7 +1279,8 @@ async function run() {
         denied.push({ credential: ask2.credential, refused: error2 });
         const report = inputs.failOnDenied || !error2.isDenial ? fail : warning;
         const verb = error2.isDenial ? "denied" : "not available";
-        report(`\`${ask2.credential}\` is ${verb}: ${error2.text}`, { title: "hallpass" });
+        const why = error2.text.replace(/^access denied: /, "");
+        report(`\`${ask2.credential}\` is ${verb}: ${why}`, { title: "hallpass" });
       }
     }
   } finally {

@@ -464,6 +464,9 @@ async function once(request, left) {
       throw error;
     }
     const problem = `${request.who} cannot be reached: ${code(error)}`;
+    if (/wrong.version.number|packet.length.too.long/i.test(`${problem} ${error}`)) {
+      throw new Failure(`${problem}; does ${request.who} speak plain http?`);
+    }
     if (/CERT|TLS|SSL|ERR_INVALID|SIGNATURE/.test(problem)) {
       throw new Failure(
         `${problem}; is its certificate signed by a public CA? For another CA set NODE_EXTRA_CA_CERTS on the runner`
@@ -568,6 +571,8 @@ var FIXES = {
   "token.issuer": "the policies must have this CI as an issuer",
   "request.scope": "correct the input `scopes`",
   "request.ttl": "correct the input `ttl`; it has a unit, like `10m`",
+  "request.sealed": "the input `seal-to` needs a broker that is built with the feature `sealed`; nothing was issued",
+  "request.path": "the input `broker` must be the address of the broker's public listener",
   "request.input": "the credential needs an input that this action does not send; use `hallpass get --input`"
 };
 

@@ -69,6 +69,10 @@ async function once(request: Request, left: number): Promise<Final | { problem: 
       throw error;
     }
     const problem = `${request.who} cannot be reached: ${code(error)}`;
+    // What OpenSSL makes of an answer without TLS. The text itself is not shown.
+    if (/wrong.version.number|packet.length.too.long/i.test(`${problem} ${error}`)) {
+      throw new Failure(`${problem}; does ${request.who} speak plain http?`);
+    }
     if (/CERT|TLS|SSL|ERR_INVALID|SIGNATURE/.test(problem)) {
       throw new Failure(
         `${problem}; is its certificate signed by a public CA? For another CA set NODE_EXTRA_CA_CERTS on the runner`,

@@ -25,19 +25,41 @@ export interface Inputs {
 
 export function readInputs(): Inputs {
   const inputs = {
-    broker: brokerAddress(core.getInput("broker", { required: true })),
-    asks: asks(core.getInput("credentials", { required: true })),
+    broker: brokerAddress(required("broker", "an address like `https://hallpass.example`")),
+    asks: asks(required("credentials", "the name of a credential like `shop-db/read`")),
     ttl: core.getInput("ttl") || undefined,
     scopes: core.getInput("scopes").split(/[\s,]+/).filter((scope) => scope !== ""),
     format: format(core.getInput("format") || "default"),
-    exportEnv: core.getBooleanInput("export-env"),
-    failOnDenied: core.getBooleanInput("fail-on-denied"),
+    exportEnv: flag("export-env", false),
+    failOnDenied: flag("fail-on-denied", true),
     sealTo: recipient(core.getInput("seal-to")),
   };
   if (inputs.sealTo !== undefined && (inputs.exportEnv || inputs.format !== "default")) {
     throw new Failure("with `seal-to` this job gets no secret; leave out `export-env` and `format`");
   }
   return inputs;
+}
+
+/** An unset variable of the workflow, like `${{ vars.X }}`, is an empty input. */
+function required(name: string, expected: string): string {
+  const text = core.getInput(name);
+  if (text === "") {
+    throw new Failure(`input \`${name}\` is empty; expected ${expected}`);
+  }
+  return text;
+}
+
+/** As action.yml has it if the workflow leaves it out or empty. */
+function flag(name: string, usual: boolean): boolean {
+  const text = core.getInput(name);
+  if (text === "") {
+    return usual;
+  }
+  const lower = text.toLowerCase();
+  if (lower !== "true" && lower !== "false") {
+    throw new Failure(`input \`${name}\` is \`${plain(text)}\`; expected \`true\` or \`false\``);
+  }
+  return lower === "true";
 }
 
 /** The lines of input `credentials`. */

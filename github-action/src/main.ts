@@ -40,7 +40,8 @@ async function run(): Promise<void> {
         denied.push({ credential: ask.credential, refused: error });
         const report = inputs.failOnDenied || !error.isDenial ? fail : core.warning;
         const verb = error.isDenial ? "denied" : "not available";
-        report(`\`${ask.credential}\` is ${verb}: ${error.text}`, { title: "hallpass" });
+        const why = error.text.replace(/^access denied: /, "");
+        report(`\`${ask.credential}\` is ${verb}: ${why}`, { title: "hallpass" });
       }
     }
   } finally {

@@ -64,5 +64,8 @@ export const FIXES: Readonly<Record<string, string>> = {
   "token.issuer": "the policies must have this CI as an issuer",
   "request.scope": "correct the input `scopes`",
   "request.ttl": "correct the input `ttl`; it has a unit, like `10m`",
+  "request.sealed":
+    "the input `seal-to` needs a broker that is built with the feature `sealed`; nothing was issued",
+  "request.path": "the input `broker` must be the address of the broker's public listener",
   "request.input": "the credential needs an input that this action does not send; use `hallpass get --input`",
 };

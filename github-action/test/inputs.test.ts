@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { brokerAddress } from "../src/address.ts";
-import { asks } from "../src/inputs.ts";
+import { asks, readInputs } from "../src/inputs.ts";
+import { Failure } from "../src/text.ts";
 
 test("credentials are one per line, with a prefix each if there are several", () => {
   assert.deepEqual(asks("shop-db/read\n"), [{ credential: "shop-db/read", prefix: undefined }]);
@@ -44,4 +45,39 @@ test("the broker is asked over https, or on this machine", () => {
     () => brokerAddress("https://me:canary@hallpass.example"),
     (error: Error) => !error.message.includes("canary"),
   );
+});
+
+test("an input that is empty or no truth value is named, with what was expected", () => {
+  const given = {
+    broker: "https://hallpass.example",
+    credentials: "shop-db/read",
+    "export-env": "false",
+    "fail-on-denied": "true",
+  };
+  const read = (inputs: Record<string, string>) => {
+    for (const [name, value] of Object.entries({ ...given, ...inputs })) {
+      process.env[`INPUT_${name.toUpperCase()}`] = value;
+    }
+    return readInputs();
+  };
+  const refused = (inputs: Record<string, string>, message: string) =>
+    assert.throws(
+      () => read(inputs),
+      (error: Error) => error instanceof Failure && error.message === message,
+    );
+  refused(
+    { broker: " " },
+    "input `broker` is empty; expected an address like `https://hallpass.example`",
+  );
+  refused(
+    { credentials: "\n" },
+    "input `credentials` is empty; expected the name of a credential like `shop-db/read`",
+  );
+  for (const name of ["export-env", "fail-on-denied"]) {
+    refused({ [name]: "yes" }, `input \`${name}\` is \`yes\`; expected \`true\` or \`false\``);
+  }
+  assert.equal(read({ "export-env": "True" }).exportEnv, true);
+  assert.equal(read({ "fail-on-denied": "FALSE" }).failOnDenied, false);
+  const { exportEnv, failOnDenied } = read({ "export-env": "", "fail-on-denied": "" });
+  assert.deepEqual([exportEnv, failOnDenied], [false, true]);
 });

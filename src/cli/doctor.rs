@@ -54,9 +54,16 @@ pub fn run(args: &Args, out: &mut Terminal) -> Result<(), Failure> {
         Output::Text => report.print(out),
         Output::Json => out.json(&report.to_json().to_string()),
     }
-    match report.steps.iter().find(|(_, outcome)| outcome.is_err()) {
-        None => Ok(()),
-        Some((check, _)) => Err(Failure::Findings(format!("the check `{check}` failed"))),
+    let failed = report.steps.iter().filter(|(_, outcome)| outcome.is_err());
+    let failed: Vec<&str> = failed.map(|(check, _)| *check).collect();
+    match failed.as_slice() {
+        [] => Ok(()),
+        [check] => Err(Failure::Findings(format!("the check `{check}` failed"))),
+        several => Err(Failure::Findings(format!(
+            "{} checks failed: {}",
+            several.len(),
+            several.join(", ")
+        ))),
     }
 }
 

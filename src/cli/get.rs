@@ -15,10 +15,11 @@ use super::wanted::{self, Wanted, not_offered_first, offers};
 use super::{Failure, Terminal};
 use crate::client::format::{self, FORMATS, Format, GITHUB_ENV, Options, Prefix, Surroundings};
 use crate::client::{
-    Ask, Client, FileError, Obtained, Received, Sharing, ca_file, check_target, read_own,
-    write_private,
+    Ask, Client, ClientError, FileError, Obtained, Received, Sharing, ca_file, check_target,
+    read_own, write_private,
 };
 use crate::credential::sealed::RecipientKey;
+use crate::reason::Reason;
 use crate::secret::Secret;
 use crate::text::escape;
 use crate::yaml::duration;
@@ -127,7 +128,7 @@ async fn get_sealed(
         .obtain(&ask, Sharing::Job, &[])
         .await
         .and_then(Obtained::into_members)
-        .map_err(|error| failure_of_exchange(error, client))?;
+        .map_err(|error| failure_of_exchange(in_own_words(error), client))?;
     let message = received.sealed.as_deref().unwrap_or_default();
     let handed_over = if let Some(path) = &args.out {
         write_private(path, format!("{message}\n").as_bytes()).map_err(Failure::from)
@@ -139,6 +140,19 @@ async fn get_sealed(
         give_back(client, &received, false, out).await;
     }
     handed_over
+}
+
+/// The broker's sentence names the member of the request, which the user has not written.
+fn in_own_words(mut error: ClientError) -> ClientError {
+    if let ClientError::Denied(refusal) = &mut error
+        && refusal.is(Reason::RequestSealed)
+    {
+        refusal.error_description = Some(
+            "this broker cannot seal credentials (`--seal-to`): it is built without the feature `sealed`; nothing was issued"
+                .to_owned(),
+        );
+    }
+    error
 }
 
 fn recipient(path: &Path) -> Result<RecipientKey, Failure> {

@@ -20,7 +20,7 @@ pub(super) enum JobFile<'a> {
 }
 
 impl<'a> JobFile<'a> {
-    /// The one of both options that was given; clap requires one.
+    /// The one of both options that was given.
     pub(super) fn of(
         claims: Option<&'a PathBuf>,
         token: Option<&'a PathBuf>,
@@ -28,7 +28,7 @@ impl<'a> JobFile<'a> {
         let claims = claims.map(|path| Self::Claims(path));
         claims
             .or_else(|| token.map(|path| Self::Token(path)))
-            .ok_or_else(|| Failure::Usage("give the job's claims or its token".to_owned()))
+            .ok_or_else(|| Failure::Usage(JOB_WANTED.to_owned()))
     }
 
     /// The job's facts, read as a broker with these policies reads them.
@@ -72,6 +72,9 @@ impl<'a> JobFile<'a> {
             .map_err(|error| Failure::Local(format!("`{}`: {error}", path.display())))
     }
 }
+
+/// Each command has both options, one of them under another name too.
+const JOB_WANTED: &str = "which job? Give a file with its claims by `--claims FILE`, or with its token by `--token FILE`; `-` reads standard input";
 
 /// The provider whose usual issuer it is, or by claims that only one CI's tokens have.
 pub(super) fn provider_of(claims: &Object, issuer: &str) -> Option<&'static Provider> {

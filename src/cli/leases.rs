@@ -105,7 +105,7 @@ pub fn run(args: Args, out: &mut Terminal) -> Result<(), Failure> {
 
 impl Common {
     fn settings(&self) -> Result<Settings, Failure> {
-        Settings::load(&self.config).map_err(|error| Failure::Local(error.to_string()))
+        super::settings(&self.config)
     }
 
     fn targets(&self, settings: &Settings) -> Result<Targets, Failure> {

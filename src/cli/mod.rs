@@ -4,6 +4,7 @@ use std::fmt;
 use std::fs::File;
 use std::io::{self, Write as _};
 use std::os::fd::AsFd;
+use std::path::Path;
 use std::process::ExitCode;
 
 use anstream::adapter::strip_str;
@@ -155,6 +156,11 @@ fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
         .enable_all()
         .build()
         .map_err(|error| Failure::Local(format!("cannot start the async runtime: {error}")))
+}
+
+/// The settings of `--config`.
+fn settings(config: &Path) -> Result<Settings, Failure> {
+    Settings::load(config).map_err(|error| Failure::Local(error.with_option("--config")))
 }
 
 /// A target was named that the settings do not have.

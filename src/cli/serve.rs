@@ -49,7 +49,7 @@ pub fn run(args: Args, out: &mut Terminal) -> Result<(), Failure> {
         Signals::catch()
             .map_err(|error| Failure::Local(format!("signals cannot be caught: {error}")))?
     };
-    let settings = Settings::load(&config).map_err(Failure::local)?;
+    let settings = super::settings(&config)?;
     if check {
         let remarks = broker::check(&settings);
         let remarks = remarks.map_err(Failure::local)?;

@@ -8,7 +8,6 @@ use clap::Subcommand;
 use serde_json::json;
 
 use super::{Failure, GREEN, Output, RED, Terminal};
-use crate::config::Settings;
 use crate::credential::target::{Finding, Installation, Severity, TargetSettings};
 use crate::policy::PolicySet;
 use crate::text::{count, escape_up_to};
@@ -115,7 +114,7 @@ pub fn run(args: Args, out: &mut Terminal) -> Result<(), Failure> {
 
 fn find(config: &Path, name: &str) -> Result<(Arc<dyn TargetSettings>, PolicySet), Failure> {
     let local = |error: &dyn std::fmt::Display| Failure::Local(error.to_string());
-    let settings = Settings::load(config).map_err(|error| local(&error))?;
+    let settings = super::settings(config)?;
     let Some(target) = settings.targets.get(name) else {
         return Err(super::no_target(&settings, name));
     };
@@ -200,7 +199,7 @@ fn print_text(args: &PrintArgs, uninstall: bool, out: &mut Terminal) -> Result<(
 }
 
 fn passwords(args: &PasswordsArgs, out: &mut Terminal) -> Result<(), Failure> {
-    let settings = Settings::load(&args.config).map_err(Failure::local)?;
+    let settings = super::settings(&args.config)?;
     let Some(target) = settings.targets.get(&args.name) else {
         return Err(super::no_target(&settings, &args.name));
     };

@@ -48,13 +48,18 @@ pub(super) fn parse(text: &str) -> Result<Wanted, String> {
 /// Two credentials without prefixes would overwrite each other's variables.
 pub(super) fn check_prefixes(credentials: &[Wanted]) -> Result<(), Failure> {
     let mut prefixes = BTreeSet::new();
-    if credentials.iter().all(|one| prefixes.insert(&one.prefix)) {
-        return Ok(());
+    let mut all = credentials.iter();
+    match all.find(|one| !prefixes.insert(&one.prefix)) {
+        None => Ok(()),
+        Some(Wanted {
+            prefix: Some(prefix),
+            ..
+        }) => Err(Failure::Usage(format!("prefix `{prefix}` is given twice"))),
+        Some(_) => Err(Failure::Usage(
+            "several credentials need a prefix each, like `SHOP=shop-db/read AUDIT=audit-db/read`"
+                .to_owned(),
+        )),
     }
-    Err(Failure::Usage(
-        "several credentials need a prefix each, like `SHOP=shop-db/read AUDIT=audit-db/read`"
-            .to_owned(),
-    ))
 }
 
 /// What the job may have; `None` where the broker does not say, since its answer to the exchange says

@@ -368,7 +368,9 @@ impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let description = self.error_description.as_deref();
         let sentence = description.filter(|text| !text.is_empty());
-        f.write_str(&escape(sentence.unwrap_or(&self.error)))?;
+        let sentence = sentence.unwrap_or(&self.error);
+        // What stands in front of a refusal says this already.
+        f.write_str(&escape(sentence.trim_start_matches("access denied: ")))?;
         let mut marks = vec![escape(self.reason.as_deref().unwrap_or(&self.error))];
         if let Some(id) = &self.request_id {
             marks.push(format!("request {}", escape(id)));
@@ -384,6 +386,10 @@ pub(super) fn success(answer: Answer) -> Result<Answer, ClientError> {
     match answer.status {
         200..300 => Ok(answer),
         400..500 => match Refusal::parse(&answer) {
+            // The public listener serves every path that this client asks for.
+            Some(refusal) if refusal.is(Reason::RequestPath) => {
+                Err(ClientError::Setting(NOT_PUBLIC.to_owned()))
+            }
             Some(refusal) => Err(ClientError::Denied(Box::new(refusal))),
             None => Err(not_a_broker(&answer)),
         },
@@ -397,6 +403,8 @@ pub(super) fn success(answer: Answer) -> Result<Answer, ClientError> {
         },
     }
 }
+
+const NOT_PUBLIC: &str = "nothing is served at this path: this is not the broker's public listener; set the broker's address to its setting `issuer`";
 
 /// The JSON document of an answer.
 pub(super) fn parse_json<T: for<'de> Deserialize<'de>>(answer: &Answer) -> Result<T, ClientError> {

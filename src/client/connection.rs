@@ -10,8 +10,8 @@ use std::time::Duration;
 use backon::{ExponentialBuilder, Retryable as _};
 use reqwest::Method;
 use reqwest::header::{HeaderMap, HeaderValue, RETRY_AFTER};
-use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
+use rustls::{InvalidMessage, RootCertStore};
 use serde::Deserialize;
 use url::Url;
 
@@ -449,6 +449,9 @@ fn tls_error<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a rus
 }
 
 fn tls_problem(error: &rustls::Error) -> String {
+    if let rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType) = error {
+        return "its answer is not TLS; does the broker speak plain http?".to_owned();
+    }
     if let rustls::Error::InvalidCertificate(problem) = error {
         format!(
             "its certificate was rejected ({}); if a private CA issued it, set `--ca` or HALLPASS_CA",

@@ -306,7 +306,8 @@ impl Source<'_> {
                 Settings::parse("the demo", text, folder, &|_| None).map_err(|error| failed(&error))
             }
             Self::Own { settings, policies } => {
-                let mut settings = Settings::load(settings).map_err(|error| failed(&error))?;
+                let mut settings = Settings::load(settings)
+                    .map_err(|error| StageError::Settings(error.with_option("--settings")))?;
                 if let Some(policies) = policies {
                     policies.clone_into(&mut settings.policies);
                 }

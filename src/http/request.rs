@@ -89,6 +89,8 @@ pub enum RequestError {
     NoScope { parameter: &'static str },
     #[error("`ttl` must be a number with s, m or h, such as 600s or 10m")]
     Ttl,
+    #[error("`ttl` is longer than 24h, the longest that a request may ask for")]
+    TtlLong,
     #[error("`ttl` is {0} without a unit; write {0}s for seconds or {0}m for minutes")]
     TtlUnit(u64),
     #[error("{0}")]
@@ -136,7 +138,7 @@ impl RequestError {
             Self::Recipient(_) => Reason::RequestEncryptionJwk,
             Self::Sealed => Reason::RequestSealed,
             Self::Scope | Self::NoScope { .. } => Reason::RequestScope,
-            Self::Ttl | Self::TtlUnit(_) => Reason::RequestTtl,
+            Self::Ttl | Self::TtlLong | Self::TtlUnit(_) => Reason::RequestTtl,
             Self::Key(_) => Reason::RequestIdempotencyKey,
             Self::Authorization => Reason::RequestAuthorization,
             Self::Json(_) => Reason::RequestJson,
@@ -277,9 +279,11 @@ pub(super) fn ttl(text: &str) -> Result<Duration, RequestError> {
     if let Some(number) = bare_number(text) {
         return Err(RequestError::TtlUnit(number));
     }
-    let life = duration::parse(text).ok();
-    life.filter(|life| life.as_secs() <= MAX_TTL)
-        .ok_or(RequestError::Ttl)
+    match duration::parse(text) {
+        Ok(life) if life.as_secs() <= MAX_TTL => Ok(life),
+        Ok(_) => Err(RequestError::TtlLong),
+        Err(_) => Err(RequestError::Ttl),
+    }
 }
 
 /// Digits alone, few enough to be repeated in an answer.
@@ -349,8 +353,6 @@ mod tests {
             "m",
             "10 m",
             "10M",
-            "2d",
-            "25h",
             "1h1d",
             "500ms",
             "9999999",
@@ -358,6 +360,9 @@ mod tests {
             "１",
         ] {
             assert_eq!(ttl(text), Err(RequestError::Ttl), "{text}");
+        }
+        for text in ["2d", "25h", "24h1s", "86401s", "99999999999d"] {
+            assert_eq!(ttl(text), Err(RequestError::TtlLong), "{text}");
         }
     }
 

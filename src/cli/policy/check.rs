@@ -126,7 +126,7 @@ pub(super) fn run(args: &Args, out: &mut Terminal) -> Result<(), Failure> {
 
 fn options(args: &Args) -> Result<LoadOptions, Failure> {
     let settings = args.settings.as_deref().map(Settings::load).transpose();
-    let settings = settings.map_err(|error| Failure::Local(error.to_string()))?;
+    let settings = settings.map_err(|error| Failure::Local(error.with_option("--settings")))?;
     Ok(LoadOptions {
         broker: args.issuer.clone(),
         now: Some(SystemClock::new().now()),

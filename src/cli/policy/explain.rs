@@ -32,7 +32,6 @@ pub(super) struct Args {
         long,
         visible_alias = "from-claims",
         value_name = "FILE",
-        required_unless_present = "token",
         conflicts_with = "token"
     )]
     claims: Option<PathBuf>,
@@ -57,9 +56,9 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args, out: &mut Terminal) -> Result<(), Failure> {
+    let job = JobFile::of(args.claims.as_ref(), args.token.as_ref())?;
     let ask = ask(args)?;
     let set = load(&args.policies, out)?;
-    let job = JobFile::of(args.claims.as_ref(), args.token.as_ref())?;
     let facts = job.facts(&set, out)?;
     let now = SystemClock::new().now();
     let decision = set.explain(&facts, &ask, now);

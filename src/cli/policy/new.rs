@@ -33,7 +33,6 @@ pub(super) struct Args {
         long,
         visible_alias = "token",
         value_name = "FILE",
-        required_unless_present = "from_claims",
         conflicts_with = "from_claims"
     )]
     from_token: Option<PathBuf>,
@@ -52,6 +51,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args, out: &mut Terminal) -> Result<(), Failure> {
+    let job = JobFile::of(args.from_claims.as_ref(), args.from_token.as_ref())?;
     let set = load(&args.policies, out)?;
     let credential = definition(&set, args)?;
     if let Some(ttl) = args.ttl.filter(|ttl| *ttl > credential.max_ttl) {
@@ -62,7 +62,6 @@ pub(super) fn run(args: &Args, out: &mut Terminal) -> Result<(), Failure> {
             duration::print(credential.max_ttl)
         )));
     }
-    let job = JobFile::of(args.from_claims.as_ref(), args.from_token.as_ref())?;
     let facts = job.facts(&set, out)?;
     let name = args.name.clone().unwrap_or_else(|| free_name(&set, args));
     let text = policy(&name, &facts, credential, args.ttl);

@@ -1,6 +1,7 @@
 //! A credential as environment variables: the names that libpq and its friends look for.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::path::Path;
 
 use super::libpq::login;
@@ -54,6 +55,12 @@ impl Prefix {
                 escape(text)
             ))
         }
+    }
+}
+
+impl fmt::Display for Prefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
     }
 }
 

@@ -33,10 +33,14 @@ pub(super) fn claim_map(
         return map;
     }
     let Some(node) = named else {
-        yaml.error(
+        yaml.error_help(
             "missing-key",
             at,
             format!("key `facts` is missing from {what}"),
+            Some(
+                "say which claim holds which fact, such as `facts: { repository: /claim }`"
+                    .to_owned(),
+            ),
         );
         return map;
     };

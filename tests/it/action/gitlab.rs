@@ -139,6 +139,10 @@ async fn a_gitlab_job_has_its_login_until_it_ends() {
     let page = job_of_page("gitlab");
     assert!(page.contains(component));
     let page = page.replace(component, "local: hallpass.yml");
+    // Spaces around the only credential are no second one.
+    let only = "credentials: shop-db/read";
+    assert!(page.contains(only));
+    let page = page.replace(only, "credentials: \" shop-db/read \"");
     let pipeline = page.replace(PAGES_BROKER, &stage.url)
         + r#"    - printf '%s\n' "$DATABASE_URL" > url
     - hallpass get shop-db/read --format url > again
@@ -185,7 +189,7 @@ report:
 ";
     let variables = [
         ("HALLPASS_BROKER", stage.url.as_str()),
-        ("HALLPASS_CREDENTIALS", "SHOP=shop-db/read"),
+        ("HALLPASS_CREDENTIALS", " SHOP=shop-db/read "),
     ];
     let project = Project::new(&stage, pipeline, &variables);
     let output = project.run();
@@ -206,6 +210,13 @@ report:
     assert!(log.contains("The login is gone."), "{log}");
     assert!(!project.path().join("url").exists());
     assert_eq!(project.left(), Vec::<PathBuf>::new());
+
+    // Without a credential the job would run with a login of its own, or none.
+    let variables = [variables[0], ("HALLPASS_CREDENTIALS", " ")];
+    let project = Project::new(&stage, pipeline, &variables);
+    let output = project.run();
+    assert!(!output.status.success(), "{}", told(&output));
+    assert!(told(&output).contains("HALLPASS_CREDENTIALS is empty"));
 
     // A trace would print the login.
     let variables = [variables[0], variables[1], ("CI_DEBUG_TRACE", "true")];

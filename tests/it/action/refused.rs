@@ -83,6 +83,70 @@ fn a_job_without_the_permission_reads_which_one_it_needs() {
     assert_eq!(job.post().code, Some(0));
 }
 
+#[test]
+fn a_broker_of_plain_http_is_guessed_from_its_answer() {
+    let broker = Broker::start();
+    let fake = Fake::start();
+    let mut job = at(&fake);
+    job.input("broker", &broker.url.replace("http:", "https:"));
+    let ran = job.main();
+    assert_eq!(ran.code, Some(1), "{}", ran.log);
+    let error = ran.texts("error")[0];
+    assert!(
+        error.ends_with("; does the broker speak plain http?"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_refusal_to_seal_names_the_input() {
+    let fake = Fake::start();
+    let refused = json!({
+        "error": "invalid_request", "reason": "request.sealed",
+        "error_description": "this broker is built without sealed delivery",
+    });
+    fake.next("/api/credentials", Reply::json(400, &refused));
+    let key = json!({ "kty": "OKP", "crv": "X25519", "x": "A".repeat(43) });
+    let ran = at(&fake).input("seal-to", &key.to_string()).main();
+    assert_eq!(ran.code, Some(1), "{}", ran.log);
+    let error = ran.texts("error")[0];
+    let fix = "likely fix: the input `seal-to` needs a broker that is built with the feature `sealed`; nothing was issued";
+    assert!(error.contains(fix), "{error}");
+}
+
+/// An unset `${{ vars.X }}` is an empty input.
+#[test]
+fn an_input_that_is_empty_or_no_truth_value_is_named() {
+    let fake = Fake::start();
+    for (name, value, error) in [
+        (
+            "broker",
+            "",
+            "input `broker` is empty; expected an address like `https://hallpass.example`",
+        ),
+        (
+            "credentials",
+            "",
+            "input `credentials` is empty; expected the name of a credential like `shop-db/read`",
+        ),
+        (
+            "export-env",
+            "yes",
+            "input `export-env` is `yes`; expected `true` or `false`",
+        ),
+        (
+            "fail-on-denied",
+            "1",
+            "input `fail-on-denied` is `1`; expected `true` or `false`",
+        ),
+    ] {
+        let ran = at(&fake).input(name, value).main();
+        assert_eq!(ran.code, Some(1), "{}", ran.log);
+        assert_eq!(ran.texts("error"), [error]);
+    }
+    assert!(fake.asked("/idtoken").is_empty());
+}
+
 /// T-208
 #[test]
 fn what_can_succeed_is_tried_again_with_one_token_and_one_key() {

@@ -3,14 +3,14 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
-use std::process::Command;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
 
 use serde_json::json;
 use tempfile::TempDir;
 
 use super::runner::on_page;
-use crate::client::fake::{Fake, LEASE, PASSWORD, token_for, told};
+use crate::client::fake::{Fake, LEASE, PASSWORD, stderr, token_for, told};
 use crate::support::leaks;
 use crate::support::leaks::Observed as _;
 use crate::support::sources::root;
@@ -61,12 +61,36 @@ impl Machine {
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
     }
 
+    /// The template's script, as a file.
+    fn azure(&self) -> PathBuf {
+        let template = fs::read_to_string(root().join("deploy/ci/azure/hallpass.yml")).unwrap();
+        let (_, script) = template.split_once("inlineScript: |\n").unwrap();
+        let (script, _) = script.split_once("    env:\n").unwrap();
+        assert!(!script.contains("${{"), "an expression in a script is code");
+        let lines = script.replace("\n        ", "\n");
+        let path = self.folder.path().join("inline.sh");
+        fs::write(&path, format!("#!/bin/bash\n{}", lines.trim_start())).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        path
+    }
+
     /// The script with these variables, in the folder of [`JOB`].
     fn runs(&self, script: &str, arguments: &[&str], variables: &[(&str, &str)]) {
         self.runs_file(&root().join("deploy/ci").join(script), arguments, variables);
     }
 
     fn runs_file(&self, script: &Path, arguments: &[&str], variables: &[(&str, &str)]) {
+        let output = self.output(script, arguments, variables);
+        let log = told(&output);
+        assert_eq!(output.status.code(), Some(7), "{log}");
+        assert!(log.contains("as hp_abc1234_x"), "{log}");
+        assert!(!log.contains(PASSWORD) && !log.contains(LEASE), "{log}");
+        let revoked = self.fake.asked("/revoke");
+        assert_eq!(revoked.len(), 1, "{log}");
+        assert_eq!(revoked[0].form["token"], LEASE);
+    }
+
+    fn output(&self, script: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> Output {
         let hallpass = Path::new(env!("CARGO_BIN_EXE_hallpass")).parent().unwrap();
         let tools = self.folder.path().display();
         let output = Command::new(script)
@@ -82,13 +106,13 @@ impl Machine {
         let log = told(&output);
         leaks::said("the log of a job", log.as_bytes());
         leaks::check();
-        assert_eq!(output.status.code(), Some(7), "{log}");
-        assert!(log.contains("as hp_abc1234_x"), "{log}");
-        assert!(!log.contains(PASSWORD) && !log.contains(LEASE), "{log}");
-        let revoked = self.fake.asked("/revoke");
-        assert_eq!(revoked.len(), 1, "{log}");
-        assert_eq!(revoked[0].form["token"], LEASE);
+        output
     }
+}
+
+/// The page's credential as a block of YAML may hold it: on a line of its own, indented.
+fn lines(page: &str) -> String {
+    format!("\n  {} \n", on_page(page, "credentials: "))
 }
 
 /// T-210
@@ -96,25 +120,14 @@ impl Machine {
 fn an_azure_step_has_a_login_until_it_fails() {
     let machine = Machine::new();
     let template = fs::read_to_string(root().join("deploy/ci/azure/hallpass.yml")).unwrap();
-    let (_, script) = template.split_once("inlineScript: |\n").unwrap();
-    let (script, rest) = script.split_once("    env:\n").unwrap();
-    assert!(!script.contains("${{"), "an expression in a script is code");
+    let (_, rest) = template.split_once("    env:\n").unwrap();
     for name in ["BROKER", "CREDENTIALS", "COMMAND"] {
         let parameter = name.to_lowercase();
         assert!(rest.contains(&format!(
             "HALLPASS_{name}: ${{{{ parameters.{parameter} }}}}"
         )));
     }
-    let path = machine.folder.path().join("inline.sh");
-    fs::write(
-        &path,
-        format!(
-            "#!/bin/bash\n{}",
-            script.replace("\n        ", "\n").trim_start()
-        ),
-    )
-    .unwrap();
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    let path = machine.azure();
     let job = on_page("azure", "command: ");
     // The command cannot use what az is logged in as.
     let command = format!("test ! -e \"$AZURE_CONFIG_DIR/azureProfile.json\" && {job}");
@@ -127,7 +140,7 @@ fn an_azure_step_has_a_login_until_it_fails() {
         &[
             ("AZURE_CONFIG_DIR", logged_in.to_str().unwrap()),
             ("HALLPASS_BROKER", &machine.fake.url()),
-            ("HALLPASS_CREDENTIALS", &on_page("azure", "credentials: ")),
+            ("HALLPASS_CREDENTIALS", &lines("azure")),
             ("HALLPASS_COMMAND", &command),
         ],
     );
@@ -182,10 +195,7 @@ fn a_circleci_step_has_a_login_until_it_fails() {
         &[
             ("CIRCLECI", "true"),
             ("HALLPASS_BROKER", &machine.fake.url()),
-            (
-                "HALLPASS_CREDENTIALS",
-                &on_page("circleci", "credentials: "),
-            ),
+            ("HALLPASS_CREDENTIALS", &lines("circleci")),
             ("HALLPASS_COMMAND", &on_page("circleci", "command: ")),
         ],
     );
@@ -215,9 +225,46 @@ fn a_jenkins_step_has_a_login_until_it_fails() {
         &[],
         &[
             ("HALLPASS_BROKER", &machine.fake.url()),
-            ("HALLPASS_CREDENTIALS", &on_page("jenkins", "credentials: ")),
+            ("HALLPASS_CREDENTIALS", &lines("jenkins")),
             ("HALLPASS_COMMAND", &on_page("jenkins", "script: ")),
             ("HALLPASS_ID_TOKEN", &machine.token()),
         ],
     );
+}
+
+/// An unset variable of the pipeline must not become a job without its login.
+#[test]
+fn a_step_without_a_credential_fails_and_asks_for_no_token() {
+    let machine = Machine::new();
+    let url = machine.fake.url();
+    for script in [
+        machine.azure(),
+        root().join("deploy/ci/circleci/src/scripts/exec.sh"),
+        root().join("deploy/ci/jenkins/resources/hallpass.sh"),
+    ] {
+        let variables = [
+            ("HALLPASS_BROKER", url.as_str()),
+            ("HALLPASS_CREDENTIALS", " \n"),
+            ("HALLPASS_COMMAND", "exit 7"),
+        ];
+        let output = machine.output(&script, &[], &variables);
+        assert_eq!(output.status.code(), Some(2), "{}", told(&output));
+        let expected = "hallpass: credentials is empty; expected one or more, such as shop-db/read";
+        assert_eq!(stderr(&output).trim(), expected);
+    }
+    // The plugin of Buildkite takes a list, one of whose members may be empty.
+    let variables = [
+        ("BUILDKITE_PLUGIN_HALLPASS_BROKER", url.as_str()),
+        ("BUILDKITE_PLUGIN_HALLPASS_CREDENTIALS_0", "A=shop-db/read"),
+        ("BUILDKITE_PLUGIN_HALLPASS_CREDENTIALS_1", ""),
+        (
+            "BUILDKITE_PLUGIN_HALLPASS_CREDENTIALS_2",
+            "B=shop-db/migrate",
+        ),
+        ("BUILDKITE_COMMAND", "exit 7"),
+    ];
+    let hook = root().join("deploy/ci/buildkite/hooks/command");
+    let output = machine.output(&hook, &[], &variables);
+    assert_eq!(output.status.code(), Some(2), "{}", told(&output));
+    assert!(machine.fake.asked("/token").is_empty());
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::client::fake::{Fake, PASSWORD, Reply, stdout, told};
+use crate::client::fake::{Fake, PASSWORD, Reply, stderr, stdout, told};
 use crate::support::leaks::Observed as _;
 
 #[test]
@@ -77,6 +77,32 @@ fn the_step_that_fails_says_what_to_do() {
         .observed();
     assert_eq!(output.status.code(), Some(4), "{}", told(&output));
     assert!(stdout(&output).contains("FAIL  ID token        is `id-token: write` missing?"));
+}
+
+#[test]
+fn each_check_that_fails_is_named_in_the_last_line() {
+    let fake = Fake::start();
+    let refused = json!({
+        "permitted": false, "error": "access_denied", "reason": "policy.denied",
+        "error_description": "access denied: no policy matches this job", "request_id": "req_1",
+    });
+    fake.next(
+        "/api/explain",
+        Reply::json(200, &json!({ "credentials": [] })),
+    );
+    fake.next("/api/explain", Reply::json(200, &refused));
+    let output = fake.on_github(&["doctor", "shop-db/read"]).observed();
+    assert_eq!(output.status.code(), Some(4), "{}", told(&output));
+    let text = stderr(&output);
+    assert_eq!(
+        text.trim(),
+        "hallpass: 2 checks failed: policies, credential"
+    );
+    assert!(
+        !stdout(&output).contains("access denied"),
+        "{}",
+        told(&output)
+    );
 }
 
 #[test]

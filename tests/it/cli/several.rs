@@ -79,7 +79,7 @@ fn what_fits_one_credential_only_is_refused_before_the_request() {
         stderr(&output)
     };
     insta::assert_snapshot!(error(&["a", "b", "--format", "url"]), @"hallpass: format `url` holds one credential; for several use `json`, a format of variables such as `env`, or one `get` each");
-    insta::assert_snapshot!(error(&["A=a", "A=b", "--format", "env"]), @"hallpass: several credentials need a prefix each, like `SHOP=shop-db/read AUDIT=audit-db/read`");
+    insta::assert_snapshot!(error(&["A=a", "A=b", "--format", "env"]), @"hallpass: prefix `A` is given twice");
     insta::assert_snapshot!(error(&["A=a", "b"]), @"hallpass: format `json` has no variables that a prefix could name; leave the prefix out");
     insta::assert_snapshot!(error(&["A=a", "b", "--format", "env", "--prefix", "X"]), @"hallpass: `--prefix` is for a single credential without a prefix of its own; write PREFIX=CREDENTIAL");
     insta::assert_snapshot!(error(&["A=a", "b", "--format", "env", "--database-ca", "x"]), @"hallpass: `--database-ca` is for a single credential; use one `get` each");

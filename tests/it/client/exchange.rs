@@ -7,6 +7,7 @@ use std::thread;
 use serde_json::json;
 
 use super::fake::{Fake, PASSWORD, Reply, hallpass, refusal, stderr, stdout, told};
+use super::real::Broker;
 use crate::support::TestBroker;
 use crate::support::database::Mood;
 use crate::support::leaks::Observed as _;
@@ -270,6 +271,49 @@ fn a_proxy_of_the_environment_is_not_used() {
         ])
         .observed();
     assert_eq!(output.status.code(), Some(0), "{}", told(&output));
+}
+
+/// The operator listener has no path that a client asks for.
+#[test]
+fn a_listener_that_is_not_public_is_named() {
+    let fake = Fake::start();
+    let refused = json!({
+        "error": "invalid_request", "reason": "request.path", "request_id": "req_1",
+        "error_description": "nothing is served at this path; the token endpoint is POST /token",
+    });
+    fake.next(
+        "/.well-known/openid-configuration",
+        Reply::json(404, &refused),
+    );
+    let output = fake.on_github(&["get", "shop-db/migrate"]).observed();
+    assert_eq!(output.status.code(), Some(5), "{}", told(&output));
+    insta::assert_snapshot!(stderr(&output), @"hallpass: nothing is served at this path: this is not the broker's public listener; set the broker's address to its setting `issuer`");
+    assert!(fake.asked("/idtoken").is_empty());
+}
+
+#[test]
+fn a_broker_of_plain_http_is_guessed_from_its_answer() {
+    let broker = Broker::start();
+    let get = ["get", "deploy-api", "--timeout", "5s"];
+    let output = broker
+        .command(&broker.token(|_| {}), &get)
+        .env("HALLPASS_BROKER", broker.url.replace("http:", "https:"))
+        .observed();
+    assert_eq!(output.status.code(), Some(3), "{}", told(&output));
+    insta::assert_snapshot!(stderr(&output), @"hallpass: the broker could not be reached: its answer is not TLS; does the broker speak plain http?");
+}
+
+#[test]
+fn a_denial_says_so_once() {
+    let fake = Fake::start();
+    let refused = json!({
+        "error": "access_denied", "reason": "policy.denied", "request_id": "req_1",
+        "error_description": "access denied: no policy matches this job",
+    });
+    fake.next("/token", Reply::json(403, &refused));
+    let output = fake.on_github(&["get", "shop-db/migrate"]).observed();
+    assert_eq!(output.status.code(), Some(1), "{}", told(&output));
+    insta::assert_snapshot!(stderr(&output), @"hallpass: denied: no policy matches this job (policy.denied, request req_1)");
 }
 
 /// Accepts connections as a proxy would, and answers none of them.

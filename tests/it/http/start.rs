@@ -139,6 +139,29 @@ fn settings_that_are_not_there_are_named() {
     insta::assert_snapshot!(text, @"hallpass: settings file `hallpass.yaml` cannot be read: No such file or directory (os error 2); name another with `--config`");
 }
 
+/// The option is the one that the command has.
+#[test]
+fn the_option_that_names_other_settings_is_the_commands_own() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("policies")).unwrap();
+    for (arguments, option) in [
+        (&["policy", "check", "--settings", "none"][..], "--settings"),
+        (&["dev", "--settings", "none"], "--settings"),
+        (&["serve", "--config", "none"], "--config"),
+        (&["target", "check", "x", "--config", "none"], "--config"),
+        (&["leases", "list", "--config", "none"], "--config"),
+    ] {
+        let output = Command::new(env!("CARGO_BIN_EXE_hallpass"))
+            .args(arguments)
+            .current_dir(folder.path())
+            .observed();
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(5), "{arguments:?}: {text}");
+        let wanted = format!("; name another with `{option}`");
+        assert!(text.contains(&wanted), "{arguments:?}: {text}");
+    }
+}
+
 #[test]
 fn a_misspelt_setting_is_shown_where_it_stands() {
     let folder = folder();

@@ -39,6 +39,19 @@ credentials:
     "#);
 }
 
+#[test]
+fn a_generic_issuer_without_facts_reads_what_they_look_like() {
+    let text = "issuers:\n  ci: { provider: generic, url: https://ci.acme.dev }\n";
+    insta::assert_snapshot!(errors(text), @"
+    error[missing-key]: key `facts` is missing from issuer `ci`
+     --> root.yaml:2:3
+      |
+    2 |   ci: { provider: generic, url: https://ci.acme.dev }
+      |   ^^
+      = help: say which claim holds which fact, such as `facts: { repository: /claim }`
+    ");
+}
+
 /// T-170
 #[test]
 fn a_token_asks_for_rs256_or_for_no_algorithm() {

@@ -179,3 +179,30 @@ fn unknown_credentials_names_and_lives_are_refused() {
     let both = new(folder.path(), &["--from-token", "x", "deploy-api"]);
     assert_eq!(both.status.code(), Some(2), "{}", told(&both));
 }
+
+#[test]
+fn a_job_that_is_not_described_can_be_in_two_ways() {
+    for command in ["new", "explain"] {
+        let output = hallpass(&["policy", command, "deploy-api"]).observed();
+        assert_eq!(output.status.code(), Some(2), "{}", told(&output));
+        insta::allow_duplicates! {
+            insta::assert_snapshot!(stderr(&output), @"hallpass: which job? Give a file with its claims by `--claims FILE`, or with its token by `--token FILE`; `-` reads standard input");
+        }
+        let both = [
+            "policy",
+            command,
+            "deploy-api",
+            "--claims",
+            "a",
+            "--token",
+            "b",
+        ];
+        let output = hallpass(&both).observed();
+        assert_eq!(output.status.code(), Some(2), "{}", told(&output));
+        assert!(
+            stderr(&output).contains("cannot be used with"),
+            "{}",
+            told(&output)
+        );
+    }
+}

@@ -255,3 +255,22 @@ fn a_private_key_that_others_can_read_opens_nothing() {
     hallpass: `none` cannot be read: No such file or directory (os error 2)
     ");
 }
+
+/// The user wrote `--seal-to`, and no member of a request.
+#[cfg(not(feature = "sealed"))]
+#[test]
+fn a_broker_that_cannot_seal_is_named_by_its_missing_feature() {
+    let (folder, recipient) = (tempfile::tempdir().unwrap(), Recipient::new());
+    let broker = crate::client::real::Broker::start();
+    let key = public_key(folder.path(), &recipient);
+    let output = broker
+        .command(
+            &broker.token(|_| {}),
+            &["get", "deploy-api", "--seal-to", &key],
+        )
+        .observed();
+    assert_eq!(output.status.code(), Some(1), "{}", told(&output));
+    let text = stderr(&output);
+    let wanted = "hallpass: denied: this broker cannot seal credentials (`--seal-to`): it is built without the feature `sealed`; nothing was issued (request.sealed, ";
+    assert!(text.starts_with(wanted), "{text}");
+}

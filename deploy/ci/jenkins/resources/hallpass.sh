@@ -2,5 +2,10 @@
 # Runs HALLPASS_COMMAND by `hallpass exec`, as vars/hallpass.groovy sets it up.
 set -euo pipefail
 
-read -ra credentials <<<"$HALLPASS_CREDENTIALS"
+# Every line of it; read fails at the end, as it must.
+read -rd '' -a credentials <<<"$HALLPASS_CREDENTIALS" || true
+if [ ${#credentials[@]} -eq 0 ]; then
+  echo "hallpass: credentials is empty; expected one or more, such as shop-db/read" >&2
+  exit 2
+fi
 exec hallpass exec "${credentials[@]}" -- bash -e -c "$HALLPASS_COMMAND"
