@@ -421,24 +421,38 @@ fn the_lines_of_the_docs_fetch_and_run_the_client() {
     };
     let sum = data_encoding::HEXLOWER.encode(digest(&SHA256, &program).as_ref());
     let job = tempfile::tempdir().unwrap();
-    let run = |sum: &str| {
+    let run = |options: &[&str], sum: &str| {
         let lines = lines
             .replace("https://hallpass.acme.dev", &format!("http://{public}"))
             .replace("--proto =https ", "");
         let mut shell = Command::new("sh");
-        shell.args(["-e", "-c", &lines]).current_dir(job.path());
+        shell.args(options).args(["-c", &lines]);
+        shell.current_dir(job.path());
         shell.env("HALLPASS_SHA256", sum).observed()
     };
-    let good = run(&sum);
+    let good = run(&["-e"], &sum);
     assert!(
         good.status.success(),
         "{}",
         String::from_utf8_lossy(&good.stderr)
     );
     assert!(String::from_utf8_lossy(&good.stdout).contains("hallpass 0.1.0"));
-    let other = run(&sum.replace(['0', '1', '2'], "3"));
-    assert!(!other.status.success());
-    assert!(!String::from_utf8_lossy(&other.stdout).contains("hallpass 0.1.0"));
+    // The file is not the pinned one; then it is a program that leaves a trace, and nothing is pinned.
+    let trace = job.path().join("trace");
+    let changed = format!("#!/bin/sh\ntouch {}\n", trace.display());
+    let refused = |sum: &str| {
+        for options in [&["-e"][..], &[]] {
+            let other = run(options, sum);
+            assert!(!other.status.success(), "{options:?}");
+            let said = String::from_utf8_lossy(&other.stdout).into_owned();
+            assert!(!said.contains("hallpass 0.1.0"), "{options:?}: {said}");
+            assert!(!trace.exists(), "{options:?}");
+        }
+    };
+    refused(&sum.replace(['0', '1', '2'], "3"));
+    put(clients.path(), "linux-x86_64", changed.as_bytes());
+    refused(&sum);
+    refused("");
 }
 
 /// More than the sockets between the broker and a client hold.
