@@ -81,6 +81,10 @@ elif command -v shasum >/dev/null; then
 else
   fail "nothing computes a SHA-256: install sha256sum or shasum"
 fi
+# What is before an `@` is no host, even if it looks like one.
+case ${releases#*://} in
+*@*) fail "HALLPASS_RELEASES has an \`@\`; expected an https URL without a user name" ;;
+esac
 # Plain HTTP only from this machine itself, as tests and local mirrors do.
 case $releases in
 http://127.0.0.1:* | http://localhost:*) protocols='=http,https' ;;

@@ -2,31 +2,32 @@
 //!
 //! A name is one of a fixed list and opens that file of the folder, never through a link. A file is opened
 //! for each request, so an upgrade is a rename. Its digest is in the head, and what is sent is compared with
-//! it before the last chunk: a complete response is the file that the digest names. The module leaves to
-//! [`super::connection`] how long a client may take to read.
+//! it before the last chunk: a complete response is the file that the digest names. No client address
+//! takes more than its share of the downloads (T-213). The module leaves it to [`super::connection`] to
+//! end a download that takes longer than [`SENDING`] allows.
 
 use std::fs::File;
 use std::io::{self, Read as _};
+use std::net::{IpAddr, Ipv6Addr};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use aws_lc_rs::digest;
 use axum::body::{Body, Bytes};
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::response::{IntoResponse as _, Response};
 use futures_util::stream::{self, Stream};
 use http::{HeaderName, HeaderValue, header};
 use nix::fcntl::OFlag;
 use tokio::io::AsyncReadExt as _;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::spawn_blocking;
 
-use super::Shared;
 use super::answer::Refusal;
 use super::connection::SendingTime;
 use super::request::RequestError;
+use super::{Shared, gate};
 use crate::file::open_at_once;
 use crate::reason::Reason;
 
@@ -54,20 +55,12 @@ impl Client {
 }
 
 /// The downloads in progress and the digests of their files. Survives reloads.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Downloads {
-    slots: Arc<Semaphore>,
+    /// The source of each download in progress.
+    sources: Mutex<Vec<IpAddr>>,
     /// The digest of each client's file as it was read last.
     known: Mutex<[Option<(Identity, Digest)>; Client::ALL.len()]>,
-}
-
-impl Default for Downloads {
-    fn default() -> Self {
-        Self {
-            slots: Arc::new(Semaphore::new(SLOTS)),
-            known: Mutex::default(),
-        }
-    }
 }
 
 impl Downloads {
@@ -77,11 +70,60 @@ impl Downloads {
         (entry.0 == *identity).then_some(entry.1)
     }
 
+    fn sources(&self) -> MutexGuard<'_, Vec<IpAddr>> {
+        self.sources.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn keep(&self, client: Client, entry: Option<(Identity, Digest)>) {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(slot) = known.get_mut(client as usize) {
             *slot = entry;
         }
+    }
+}
+
+/// One of the downloads in progress, until it is dropped.
+struct Slot {
+    downloads: Arc<Downloads>,
+    source: IpAddr,
+}
+
+impl Slot {
+    /// A slot for a client at this address, or why there is none.
+    fn take(downloads: &Arc<Downloads>, address: IpAddr) -> Result<Self, &'static str> {
+        let source = source(address);
+        let mut sources = downloads.sources();
+        let own = sources.iter().filter(|other| **other == source).count();
+        if own >= SLOTS_OF_A_SOURCE {
+            return Err("too many downloads at once from this address; try again in a second");
+        }
+        if sources.len() >= SLOTS {
+            return Err("too many downloads at once; try again in a second");
+        }
+        sources.push(source);
+        drop(sources);
+        Ok(Self {
+            downloads: Arc::clone(downloads),
+            source,
+        })
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        let mut sources = self.downloads.sources();
+        if let Some(index) = sources.iter().position(|other| *other == self.source) {
+            sources.swap_remove(index);
+        }
+    }
+}
+
+/// What shares slots: an IPv4 address, or the first 64 bits of an IPv6 address, which is what one machine
+/// may have.
+fn source(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => address,
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & NETWORK_OF_IPV6).into(),
     }
 }
 
@@ -106,20 +148,23 @@ struct Opened {
 }
 
 /// Serves `client`.
-pub(super) async fn get(State(shared): State<Arc<Shared>>, client: Client) -> Response {
+pub(super) async fn get(
+    State(shared): State<Arc<Shared>>,
+    request: Request,
+    client: Client,
+) -> Response {
     let Some(folder) = shared.clients.clone() else {
         return RequestError::Path.into_response();
     };
-    let downloads = &shared.downloads;
-    let Ok(slot) = Arc::clone(&downloads.slots).try_acquire_owned() else {
-        let text = "too many downloads at once; try again in a second";
-        return Refusal::new(Reason::LimitBusy, text).into_response();
+    let address = gate::client_of(&request, &shared.proxies);
+    let slot = match Slot::take(&shared.downloads, address) {
+        Ok(slot) => slot,
+        Err(text) => return Refusal::new(Reason::LimitBusy, text).into_response(),
     };
-    let reading = Arc::clone(downloads);
     // The slot goes along: a request that ended early leaves no reader behind that is not counted.
-    let opened = spawn_blocking(move || (opened(&folder, client, &reading), slot)).await;
+    let opened = spawn_blocking(move || (opened(&folder, client, &slot.downloads), slot)).await;
     match opened {
-        Ok((Ok(opened), slot)) => response(opened, client, Arc::clone(downloads), slot),
+        Ok((Ok(opened), slot)) => response(opened, client, slot),
         Ok((Err(error), _)) if error.kind() == io::ErrorKind::NotFound => {
             let text = "this broker has no binary for this platform";
             Refusal::new(Reason::RequestPath, text).into_response()
@@ -134,17 +179,12 @@ pub(super) async fn get(State(shared): State<Arc<Shared>>, client: Client) -> Re
     }
 }
 
-fn response(
-    opened: Opened,
-    client: Client,
-    downloads: Arc<Downloads>,
-    slot: OwnedSemaphorePermit,
-) -> Response {
+fn response(opened: Opened, client: Client, slot: Slot) -> Response {
     let digest = data_encoding::BASE64.encode(&opened.digest);
     let size = opened.identity.size;
-    let body = Body::from_stream(content(opened, client, downloads, slot));
+    let body = Body::from_stream(content(opened, client, slot));
     let mut response = Response::new(body);
-    response.extensions_mut().insert(SendingTime(TIME));
+    response.extensions_mut().insert(SENDING);
     let headers = response.headers_mut();
     headers.insert(
         header::CONTENT_TYPE,
@@ -166,26 +206,19 @@ struct Download {
     seen: digest::Context,
     expected: Digest,
     client: Client,
-    downloads: Arc<Downloads>,
-    _slot: OwnedSemaphorePermit,
+    slot: Slot,
 }
 
 /// The file in chunks. Ends with an error in place of the last chunk if the file is not what its digest
 /// says.
-fn content(
-    opened: Opened,
-    client: Client,
-    downloads: Arc<Downloads>,
-    slot: OwnedSemaphorePermit,
-) -> impl Stream<Item = io::Result<Bytes>> {
+fn content(opened: Opened, client: Client, slot: Slot) -> impl Stream<Item = io::Result<Bytes>> {
     let download = Download {
         file: tokio::fs::File::from_std(opened.file),
         left: opened.identity.size,
         seen: digest::Context::new(&digest::SHA256),
         expected: opened.digest,
         client,
-        downloads,
-        _slot: slot,
+        slot,
     };
     stream::try_unfold(download, |mut download| async move {
         if download.left == 0 {
@@ -195,7 +228,7 @@ fn content(
             Ok(chunk) => Ok(Some((chunk, download))),
             Err(error) => {
                 // Whatever happened, the next request reads the file again.
-                download.downloads.keep(download.client, None);
+                download.slot.downloads.keep(download.client, None);
                 tracing::error!(
                     reason = Reason::ClientsFile.code(),
                     client = download.client.file(),
@@ -350,8 +383,14 @@ pub(crate) fn check(folder: &Path) -> Result<Option<String>, String> {
 
 /// The most downloads at once.
 const SLOTS: usize = 8;
-/// How long a job may take to read a client: 20 MB at 1.5 Mbit/s.
-const TIME: Duration = Duration::from_secs(120);
+/// The most downloads at once from one source.
+const SLOTS_OF_A_SOURCE: usize = 2;
+const NETWORK_OF_IPV6: u128 = u128::MAX << 64;
+/// How long a job may take to read a client, 20 MB at 1.5 Mbit/s, and a chunk of it.
+pub(super) const SENDING: SendingTime = SendingTime {
+    whole: Duration::from_secs(120),
+    chunk: Duration::from_secs(10),
+};
 /// What a download has in memory.
 const CHUNK: u64 = 64 << 10;
 /// The largest file that is served.

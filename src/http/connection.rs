@@ -82,9 +82,15 @@ pub(super) async fn serve<S>(
             let deadline = deadline.clone();
             let sent = move || deadline.send_modify(|deadline| deadline.answered(size));
             let time = response.extensions().get::<SendingTime>().copied();
-            Ok::<_, Infallible>(if let Some(SendingTime(time)) = time {
-                sending.send_modify(|deadline| deadline.at = after(time));
-                with_end(response, sent)
+            Ok::<_, Infallible>(if let Some(time) = time {
+                let end = after(time.whole);
+                let deadline = sending.clone();
+                let part = move || {
+                    let at = end.min(after(time.chunk));
+                    deadline.send_modify(|deadline| deadline.at = at);
+                };
+                part();
+                watched(response, part, sent)
             } else {
                 sent();
                 response
@@ -111,10 +117,19 @@ pub(super) async fn serve<S>(
 
 /// In the extensions of a response whose body takes long: how long the client may take to read it.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct SendingTime(pub(super) Duration);
+pub(super) struct SendingTime {
+    /// From the head to the end.
+    pub(super) whole: Duration,
+    /// Until there is room for the next chunk: a client that stopped reading is given up after it.
+    pub(super) chunk: Duration,
+}
 
-/// Calls `ended` once the body of the response was sent or dropped.
-fn with_end(response: Response, ended: impl FnOnce() + Send + 'static) -> Response {
+/// Calls `part` for each part of the response's body, and `ended` once it was sent or dropped.
+fn watched(
+    response: Response,
+    part: impl Fn() + Send + 'static,
+    ended: impl FnOnce() + Send + 'static,
+) -> Response {
     struct End<F: FnOnce()>(Option<F>);
     impl<F: FnOnce()> Drop for End<F> {
         fn drop(&mut self) {
@@ -127,6 +142,7 @@ fn with_end(response: Response, ended: impl FnOnce() + Send + 'static) -> Respon
     response.map(|body| {
         Body::new(body.map_frame(move |frame| {
             let _until_dropped = &end;
+            part();
             frame
         }))
     })
@@ -256,6 +272,7 @@ mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
 
     use super::*;
+    use crate::http::clients::SENDING;
     use crate::http::listener::{Rules, Service};
 
     /// The times of a broker without settings, on a clock that moves on when all wait.
@@ -364,8 +381,7 @@ mod tests {
         let parts = std::iter::repeat_n(vec![b'x'; PART], LONG / PART);
         let parts = futures_util::stream::iter(parts.map(Ok::<_, Infallible>));
         let mut response = Response::new(Body::from_stream(parts));
-        let time = SendingTime(Duration::from_secs(120));
-        response.extensions_mut().insert(time);
+        response.extensions_mut().insert(SENDING);
         response
     }
 
@@ -375,16 +391,41 @@ mod tests {
         let ask = ASK.replace("/healthz", "/long");
         let (mut stream, _stop) = connect();
         stream.write_all(ask.as_bytes()).await.unwrap();
-        tokio::time::sleep(Duration::from_secs(119)).await;
+        let mut read = read_slowly(&mut stream, 13).await;
         let (seconds, text) = closed(&mut stream).await;
         assert_eq!(seconds, 30, "idle after the answer was read");
-        assert!(text.len() > LONG, "{}", text.len());
+        assert!(read + text.len() > LONG, "{read}");
         let (mut stream, _stop) = connect();
         stream.write_all(ask.as_bytes()).await.unwrap();
-        tokio::time::sleep(Duration::from_secs(121)).await;
+        read = read_slowly(&mut stream, 14).await;
         let (seconds, text) = closed(&mut stream).await;
         assert_eq!(seconds, 0, "closed after two minutes");
-        assert!(text.len() < LONG, "{}", text.len());
+        assert!(read + text.len() < LONG, "{read}");
+    }
+
+    /// Reads two parts every nine seconds.
+    async fn read_slowly(stream: &mut DuplexStream, times: usize) -> usize {
+        let mut parts = vec![0; 2 * PART];
+        for _ in 0..times {
+            tokio::time::sleep(Duration::from_secs(9)).await;
+            stream.read_exact(&mut parts).await.unwrap();
+        }
+        times * parts.len()
+    }
+
+    /// T-213
+    #[tokio::test(start_paused = true)]
+    async fn a_reader_that_stops_is_given_up_after_ten_seconds() {
+        let ask = ASK.replace("/healthz", "/long");
+        for slow in [0, 3] {
+            let (mut stream, _stop) = connect();
+            stream.write_all(ask.as_bytes()).await.unwrap();
+            let read = read_slowly(&mut stream, slow).await;
+            tokio::time::sleep(Duration::from_secs(11)).await;
+            let (seconds, text) = closed(&mut stream).await;
+            assert_eq!(seconds, 0, "closed after {slow} reads");
+            assert!(read + text.len() < LONG, "{read}");
+        }
     }
 
     const LONG: usize = 1 << 20;

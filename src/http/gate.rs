@@ -1,12 +1,14 @@
 //! Checks every request before routing: one host, bounded headers, unambiguous body framing (RFC 9112
 //! sections 3.2, 6.3).
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+use axum::extract::Request;
 use http::request::Parts;
 use http::{HeaderMap, Method, Uri, Version, header};
 use ipnet::IpNet;
 
+use super::Peer;
 use super::request::RequestError;
 use crate::config::OperatorHost;
 
@@ -137,11 +139,18 @@ fn check_coding(headers: &HeaderMap) -> Result<(), RequestError> {
     }
 }
 
-/// Who asks, for the log: the peer, or what a configured proxy says of its peer (T-09).
+/// Who sent a request, as [`client`].
+pub(super) fn client_of(request: &Request, proxies: &[IpNet]) -> IpAddr {
+    let peer = request.extensions().get::<Peer>();
+    let peer = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.0.ip());
+    client(peer, request.headers(), proxies)
+}
+
+/// Who asks, for the log and the share of downloads: the peer, or what a configured proxy says of its peer (T-09).
 ///
 /// The last address of `X-Forwarded-For` that is not itself a configured proxy. The
 /// entries before it are untrusted.
-pub(super) fn client(peer: IpAddr, headers: &HeaderMap, proxies: &[IpNet]) -> IpAddr {
+fn client(peer: IpAddr, headers: &HeaderMap, proxies: &[IpNet]) -> IpAddr {
     let is_proxy = |address: IpAddr| {
         proxies
             .iter()

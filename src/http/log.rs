@@ -1,6 +1,6 @@
 //! One log line where a request is answered, and what panics leave behind.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::panic::PanicHookInfo;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +15,7 @@ pub use lines::log_subscriber;
 use super::answer::{Context, Verdict};
 use super::metrics::Metrics;
 use super::routes::{Purpose, Route};
-use super::{Peer, Shared, gate};
+use super::{Shared, gate};
 use crate::clock::Clock;
 use crate::exchange::{LineLimiter, SuppressedLines, UNKNOWN};
 use crate::reason::{Fault, Reason};
@@ -37,12 +37,10 @@ pub(super) struct Line {
 impl Line {
     /// The line of a request that has just come.
     pub(super) fn of(shared: &Shared, request: &Request, context: &Context) -> Self {
-        let peer = request.extensions().get::<Peer>();
-        let peer = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.0.ip());
         Self {
             route: Route::of(request.uri().path()),
             context: context.clone(),
-            client: gate::client(peer, request.headers(), &shared.proxies),
+            client: gate::client_of(request, &shared.proxies),
             method: name(request.method()),
             started: shared.clock.monotonic(),
             clock: Arc::clone(&shared.clock),

@@ -143,28 +143,36 @@ static ROUTES: [Route; 15] = [
         listeners: &[Listener::Public],
         purpose: Purpose::Document,
         method: Method::Get,
-        handler: || get(async |shared| clients::get(shared, Client::LinuxX86).await),
+        handler: || {
+            get(async |shared, request| clients::get(shared, request, Client::LinuxX86).await)
+        },
     },
     Route {
         path: "/client/linux-aarch64",
         listeners: &[Listener::Public],
         purpose: Purpose::Document,
         method: Method::Get,
-        handler: || get(async |shared| clients::get(shared, Client::LinuxArm).await),
+        handler: || {
+            get(async |shared, request| clients::get(shared, request, Client::LinuxArm).await)
+        },
     },
     Route {
         path: "/client/macos-x86_64",
         listeners: &[Listener::Public],
         purpose: Purpose::Document,
         method: Method::Get,
-        handler: || get(async |shared| clients::get(shared, Client::MacX86).await),
+        handler: || {
+            get(async |shared, request| clients::get(shared, request, Client::MacX86).await)
+        },
     },
     Route {
         path: "/client/macos-aarch64",
         listeners: &[Listener::Public],
         purpose: Purpose::Document,
         method: Method::Get,
-        handler: || get(async |shared| clients::get(shared, Client::MacArm).await),
+        handler: || {
+            get(async |shared, request| clients::get(shared, request, Client::MacArm).await)
+        },
     },
     // `OPTIONS /` is the health check of `HAProxy` without further configuration.
     Route {

@@ -418,6 +418,15 @@ fn what_cannot_be_installed_is_said_with_what_can() {
             .unwrap_err();
         assert!(said.contains("expected an https URL"), "{said}");
     }
+    // The host is what follows the `@`: this is not the machine itself, and could be any other.
+    let server = machine.server.address;
+    for loopback in ["127.0.0.1:x", "localhost:x", "127.0.0.1:80"] {
+        let releases = format!("http://{loopback}@{server}/releases");
+        let said = machine
+            .install(&[("HALLPASS_RELEASES", &releases)])
+            .unwrap_err();
+        insta::assert_snapshot!(said, @"install.sh: HALLPASS_RELEASES has an `@`; expected an https URL without a user name");
+    }
     assert_eq!(machine.asked(), Vec::<String>::new());
     let said = machine.install_with(&["9.9.9"], &[]).unwrap_err();
     assert!(

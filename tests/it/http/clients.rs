@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{Seek as _, SeekFrom, Write as _};
+use std::net::SocketAddr;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
@@ -11,7 +12,7 @@ use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
 use super::start::{folder, serve, write_settings};
 use crate::support::TestBroker;
@@ -67,9 +68,16 @@ struct Download {
 
 impl Download {
     async fn begin(broker: &TestBroker, path: &str) -> Self {
-        let stream = TcpStream::connect(broker.public()).await.unwrap();
+        Self::begin_from(1, broker, path, "").await
+    }
+
+    /// From `127.0.0.x`, with more lines in the head.
+    async fn begin_from(x: u8, broker: &TestBroker, path: &str, headers: &str) -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind(SocketAddr::from(([127, 0, 0, x], 0))).unwrap();
+        let stream = socket.connect(broker.public()).await.unwrap();
         let mut stream = BufReader::with_capacity(1, stream);
-        let ask = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        let ask = format!("GET {path} HTTP/1.1\r\nHost: x\r\n{headers}Connection: close\r\n\r\n");
         stream.write_all(ask.as_bytes()).await.unwrap();
         let mut head = String::new();
         while !head.ends_with("\r\n\r\n") {
@@ -244,8 +252,8 @@ async fn downloads_have_eight_slots_and_take_none_of_the_exchanges() {
     put(clients.path(), "linux-x86_64", &content);
     let broker = broker(clients.path()).await;
     let mut slow = Vec::new();
-    for _ in 0..8 {
-        let download = Download::begin(&broker, "/client/linux-x86_64").await;
+    for x in [2, 2, 3, 3, 4, 4, 5, 5] {
+        let download = Download::begin_from(x, &broker, "/client/linux-x86_64", "").await;
         assert_eq!(download.answer().status, 200);
         slow.push(download);
     }
@@ -266,6 +274,64 @@ async fn downloads_have_eight_slots_and_take_none_of_the_exchanges() {
     assert_eq!(next.answer().status, 200);
     assert!(slow.pop().unwrap().rest().await == content);
     free(&broker).await;
+}
+
+/// T-213
+#[tokio::test]
+async fn one_address_takes_two_slots_and_leaves_the_others() {
+    let clients = clients();
+    put(clients.path(), "linux-x86_64", &vec![b'x'; LARGE]);
+    let broker = broker(clients.path()).await;
+    let path = "/client/linux-x86_64";
+    let mut slow = Vec::new();
+    for number in 0..8 {
+        // What it says of itself changes nothing: the peer is no proxy of the settings.
+        let headers = format!("X-Forwarded-For: 10.0.0.{number}\r\n");
+        slow.push(Download::begin_from(1, &broker, path, &headers).await);
+    }
+    let statuses: Vec<_> = slow
+        .iter()
+        .map(|download| download.answer().status)
+        .collect();
+    assert_eq!(statuses, [200, 200, 503, 503, 503, 503, 503, 503]);
+    assert_eq!(slow[2].answer().header("retry-after"), Some("1"));
+    let other = Download::begin_from(2, &broker, path, "").await;
+    assert_eq!(other.answer().status, 200);
+    assert_eq!(other.rest().await.len(), LARGE);
+    // One that goes away gives its slot back.
+    drop(slow);
+    free(&broker).await;
+}
+
+/// T-213
+#[tokio::test]
+async fn behind_a_proxy_of_the_settings_each_client_has_its_own_slots() {
+    let clients = clients();
+    put(clients.path(), "linux-x86_64", &vec![b'x'; LARGE]);
+    let setting = format!("clients: {{ folder: {} }}", clients.path().display());
+    let broker = TestBroker::builder()
+        .setting(&setting)
+        .listen("proxies: [127.0.0.0/8]")
+        .start()
+        .await;
+    let mut slow = Vec::new();
+    // Two addresses of one IPv6 network are one source.
+    for (client, status) in [
+        ("10.0.0.1", 200),
+        ("10.0.0.1", 200),
+        ("10.0.0.1", 503),
+        ("10.0.0.2", 200),
+        ("2001:db8:0:1::1", 200),
+        ("2001:db8:0:1::2", 200),
+        ("2001:db8:0:1:ffff::3", 503),
+        ("2001:db8:0:2::1", 200),
+        ("::ffff:10.0.0.1", 503),
+    ] {
+        let headers = format!("X-Forwarded-For: 10.9.9.9, {client}\r\n");
+        let download = Download::begin_from(1, &broker, "/client/linux-x86_64", &headers).await;
+        assert_eq!(download.answer().status, status, "{client}");
+        slow.push(download);
+    }
 }
 
 /// Until a slot is free.
@@ -421,24 +487,38 @@ fn the_lines_of_the_docs_fetch_and_run_the_client() {
     };
     let sum = data_encoding::HEXLOWER.encode(digest(&SHA256, &program).as_ref());
     let job = tempfile::tempdir().unwrap();
-    let run = |sum: &str| {
+    let run = |options: &[&str], sum: &str| {
         let lines = lines
             .replace("https://hallpass.acme.dev", &format!("http://{public}"))
             .replace("--proto =https ", "");
         let mut shell = Command::new("sh");
-        shell.args(["-e", "-c", &lines]).current_dir(job.path());
+        shell.args(options).args(["-c", &lines]);
+        shell.current_dir(job.path());
         shell.env("HALLPASS_SHA256", sum).observed()
     };
-    let good = run(&sum);
+    let good = run(&["-e"], &sum);
     assert!(
         good.status.success(),
         "{}",
         String::from_utf8_lossy(&good.stderr)
     );
     assert!(String::from_utf8_lossy(&good.stdout).contains("hallpass 0.1.0"));
-    let other = run(&sum.replace(['0', '1', '2'], "3"));
-    assert!(!other.status.success());
-    assert!(!String::from_utf8_lossy(&other.stdout).contains("hallpass 0.1.0"));
+    // The file is not the pinned one; then it is a program that leaves a trace, and nothing is pinned.
+    let trace = job.path().join("trace");
+    let changed = format!("#!/bin/sh\ntouch {}\n", trace.display());
+    let refused = |sum: &str| {
+        for options in [&["-e"][..], &[]] {
+            let other = run(options, sum);
+            assert!(!other.status.success(), "{options:?}");
+            let said = String::from_utf8_lossy(&other.stdout).into_owned();
+            assert!(!said.contains("hallpass 0.1.0"), "{options:?}: {said}");
+            assert!(!trace.exists(), "{options:?}");
+        }
+    };
+    refused(&sum.replace(['0', '1', '2'], "3"));
+    put(clients.path(), "linux-x86_64", changed.as_bytes());
+    refused(&sum);
+    refused("");
 }
 
 /// More than the sockets between the broker and a client hold.
