@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args as ClapArgs, Subcommand};
+use serde_json::{Map, Value};
 
 use crate::cli::inputs::read_input;
 use crate::cli::{Failure, Terminal};
@@ -86,6 +87,8 @@ struct Options {
 struct Target {
     provider: &'static Provider,
     issuer: String,
+    /// The issuer was named on the command line.
+    is_named: bool,
     credential: Option<String>,
 }
 
@@ -149,10 +152,34 @@ fn print(draft: &Draft, out: &mut Terminal) {
 impl Options {
     fn target(self) -> Target {
         Target {
+            is_named: self.issuer.is_some(),
             issuer: self.issuer.unwrap_or_else(|| self.provider.name.to_owned()),
             provider: self.provider,
             credential: self.credential,
         }
+    }
+}
+
+impl Target {
+    /// Checks that the jobs of another system are those of the issuer that the policy is for.
+    fn check_issuer(&self, found: &str) -> Result<(), String> {
+        let is_usual = self.provider.usual_issuer == Some(found.trim_end_matches('/'));
+        if is_usual || self.is_named {
+            return Ok(());
+        }
+        Err(format!(
+            "its issuer is `{found}`, not the usual one of `{}`; name yours with `--issuer`",
+            self.provider.name
+        ))
+    }
+}
+
+/// The members of an object, which may be left out. Anything else may hold a condition.
+fn object(value: Option<&Value>, name: &str) -> Result<Map<String, Value>, String> {
+    match value {
+        None | Some(Value::Null) => Ok(Map::new()),
+        Some(Value::Object(members)) => Ok(members.clone()),
+        Some(other) => Err(format!("`{name}` is {other}, expected an object")),
     }
 }
 

@@ -5,9 +5,8 @@ use serde_json::{Map, Value};
 use super::condition::{Lines, Wanted, blocks, both};
 use super::draft::{CredentialDraft, Draft, PolicyDraft};
 use super::subject::subject;
-use super::{File, Target, life, life_note};
+use super::{File, Target, life, life_note, object};
 use crate::cli::Failure;
-use crate::provider::Provider;
 use crate::yaml::duration;
 use crate::yaml::scalar::scalar;
 
@@ -51,10 +50,13 @@ pub(super) fn draft(file: &File, target: &Target) -> Result<Draft, Failure> {
                 .push(format!("statement {number} is not an object"));
             continue;
         };
-        if let Err(reason) = is_for_jobs(statement) {
-            draft.lost.push(format!("statement {number}: {reason}"));
-            continue;
-        }
+        let host = match issuer_host(statement) {
+            Ok(host) => host,
+            Err(reason) => {
+                draft.lost.push(format!("statement {number}: {reason}"));
+                continue;
+            }
+        };
         draft.policies.push(PolicyDraft {
             name: if number == 1 {
                 name.clone()
@@ -63,7 +65,7 @@ pub(super) fn draft(file: &File, target: &Target) -> Result<Draft, Failure> {
             },
             issuer: target.issuer.clone(),
             notes: life_note(ttl).into_iter().collect(),
-            when: conditions(statement, target.provider),
+            when: conditions(statement, &host, target),
             grants: vec![(credential.clone(), life(ttl))],
         });
     }
@@ -93,7 +95,8 @@ fn token_for_aws(name: &str, role: &Value, ttl: u64) -> CredentialDraft {
     }
 }
 
-fn is_for_jobs(statement: &Map<String, Value>) -> Result<(), String> {
+/// The issuer of the jobs that a statement lets in, without `https://`, as its keys begin.
+fn issuer_host(statement: &Map<String, Value>) -> Result<String, String> {
     if statement.get("Effect").and_then(Value::as_str) != Some("Allow") {
         return Err(
             "it denies, and hallpass has no such rule; say under `require:` what must hold"
@@ -113,33 +116,37 @@ fn is_for_jobs(statement: &Map<String, Value>) -> Result<(), String> {
     let principals = statement
         .get("Principal")
         .and_then(|principal| principal.get("Federated"));
-    if texts(principals).is_empty() {
-        return Err("it trusts no OIDC provider".to_owned());
+    match texts(principals).as_slice() {
+        [one] => one
+            .split_once(":oidc-provider/")
+            .map(|(_, host)| host.to_owned())
+            .ok_or_else(|| format!("it trusts `{one}`, which is no OIDC provider")),
+        [] => Err("it trusts no OIDC provider".to_owned()),
+        [..] => Err("it trusts several OIDC providers; import one at a time".to_owned()),
     }
-    Ok(())
 }
 
 /// Every condition of a statement.
 fn conditions(
     statement: &Map<String, Value>,
-    provider: &'static Provider,
+    host: &str,
+    target: &Target,
 ) -> Result<Vec<Lines>, String> {
+    target.check_issuer(&format!("https://{host}"))?;
+    let provider = target.provider;
     let mut all = vec![Lines::new()];
-    let none = Map::new();
-    let operators = statement
-        .get("Condition")
-        .and_then(Value::as_object)
-        .unwrap_or(&none);
-    for (operator, keys) in operators {
-        for (key, values) in keys.as_object().unwrap_or(&none) {
+    for (operator, keys) in &object(statement.get("Condition"), "Condition")? {
+        for (key, values) in &object(Some(keys), operator)? {
             let values = texts(Some(values));
             let wanted: Vec<_> = values
                 .iter()
                 .map(|value| compared(operator, value))
                 .collect::<Result<_, _>>()?;
-            let Some((_, claim)) = key.rsplit_once(':').filter(|(host, _)| host.contains('.'))
-            else {
-                return Err(format!("it compares `{key}`, which no token of a CI has"));
+            let of_issuer = key.strip_prefix(host).and_then(|key| key.strip_prefix(':'));
+            let Some(claim) = of_issuer else {
+                return Err(format!(
+                    "it compares `{key}`, which no token of `{host}` has"
+                ));
             };
             let more = match claim {
                 // The broker checks the audience of every token.

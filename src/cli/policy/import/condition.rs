@@ -46,6 +46,17 @@ impl Wanted {
         }
     }
 
+    /// Refuses a text that is compared as written and has a `*`, which no value of a CI has. Taken apart,
+    /// its parts would be read as patterns, and let more jobs in.
+    pub(super) fn check_stars(&self) -> Result<(), String> {
+        match self {
+            Self::Exact(text) if text.contains('*') => Err(format!(
+                "`{text}` is compared as written there, so its `*` never fits"
+            )),
+            Self::Exact(_) | Self::Glob(_) => Ok(()),
+        }
+    }
+
     /// The same kind of comparison with another text.
     pub(super) fn of(&self, text: &str) -> Self {
         match self {
@@ -107,6 +118,9 @@ pub(super) fn blocks(
         let pattern = any(wanted.iter().map(Wanted::pattern))?;
         return Ok(vec![vec![Line::new(Subject::Claim(pointer), pattern)]]);
     };
+    if wanted.is_empty() {
+        return Err(NO_VALUE.to_owned());
+    }
     match fact.fact_type() {
         FactType::Bool => Ok(vec![vec![flag(fact, wanted)?]]),
         // A block has one file with one ref.
@@ -182,6 +196,7 @@ pub(super) fn reference(provider: &'static Provider, wanted: &[Wanted]) -> Resul
     let is_short = provider.name == "gitlab";
     let mut patterns = Vec::new();
     for one in wanted {
+        one.check_stars()?;
         let text = one.text();
         if !is_short && !text.starts_with("refs/") && !text.starts_with('*') {
             return Err(format!(
@@ -248,15 +263,18 @@ fn flag(fact: Fact, wanted: &[Wanted]) -> Result<Line, String> {
         })
         .collect();
     let truths = truths?;
-    let pattern = match truths.first() {
-        Some(first) if truths.iter().all(|truth| truth == first) => Pattern::Is(*first),
-        Some(_) | None => Pattern::Present(true),
+    let first = truths.first().ok_or(NO_VALUE)?;
+    let pattern = if truths.iter().all(|truth| truth == first) {
+        Pattern::Is(*first)
+    } else {
+        Pattern::Present(true)
     };
     Ok(Line::new(Subject::Fact(fact), pattern).note("a boolean here, text in the token"))
 }
 
 /// `owner/repository/path@ref`, cut as tokens are.
 fn workflow(wanted: &Wanted) -> Result<Pattern, String> {
+    wanted.check_stars()?;
     let text = wanted.text();
     let (path, at) = match text.split_once("@refs/") {
         Some((path, name)) => (path, Some(format!("refs/{name}"))),
@@ -289,7 +307,7 @@ fn any(patterns: impl Iterator<Item = Result<Pattern, String>>) -> Result<Patter
         return Ok(Pattern::Present(true));
     }
     match (patterns.len(), patterns.pop()) {
-        (_, None) => Err("it allows no value at all".to_owned()),
+        (_, None) => Err(NO_VALUE.to_owned()),
         (1, Some(one)) => Ok(one),
         (_, Some(last)) => {
             patterns.push(last);
@@ -355,6 +373,8 @@ fn common(texts: &[&str], pattern: &Pattern) -> Option<Pattern> {
         .filter(|text| pattern.fits(Observed::Text(text)));
     any(kept.map(|text| Ok(Pattern::Exact((*text).to_owned())))).ok()
 }
+
+const NO_VALUE: &str = "it allows no value at all";
 
 pub(super) const NO_EXTRAORDINARY: &str = "pull requests and other runs that outsiders can start stay refused: name them under `trigger` if they \
      should get it";

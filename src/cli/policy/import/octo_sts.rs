@@ -7,7 +7,6 @@ use super::draft::{Draft, PolicyDraft};
 use super::subject::subject;
 use super::{File, Target, life};
 use crate::cli::Failure;
-use crate::provider::Provider;
 use crate::yaml::diagnostic::{Problems, Source};
 use crate::yaml::{Diagnostics, Entry, Node, parse, value_of};
 
@@ -75,7 +74,7 @@ pub(super) fn draft(file: &File, target: &Target) -> Result<Draft, Failure> {
         name: name.to_owned(),
         issuer: target.issuer.clone(),
         notes,
-        when: conditions(entries, target.provider),
+        when: conditions(entries, target),
         grants: vec![(credential.clone(), life(0))],
     });
     Ok(draft)
@@ -86,12 +85,14 @@ fn text<'a>(entries: &'a [Entry], key: &str) -> Option<&'a str> {
     Some(scalar.text.as_str()).filter(|text| !text.is_empty())
 }
 
-fn conditions(entries: &[Entry], provider: &'static Provider) -> Result<Vec<Lines>, String> {
+fn conditions(entries: &[Entry], target: &Target) -> Result<Vec<Lines>, String> {
+    let provider = target.provider;
     if let Some(pattern) = text(entries, "issuer_pattern") {
         return Err(format!(
             "`issuer_pattern` is `{pattern}`; a policy of hallpass names its issuer"
         ));
     }
+    target.check_issuer(text(entries, "issuer").unwrap_or_default())?;
     let subjects = match (text(entries, "subject"), text(entries, "subject_pattern")) {
         (Some(exact), None) => vec![Wanted::Exact(exact.to_owned())],
         (None, Some(pattern)) => wanted(pattern)?,
@@ -104,8 +105,13 @@ fn conditions(entries: &[Entry], provider: &'static Provider) -> Result<Vec<Line
         .map(|one| subject(provider, one))
         .collect::<Result<Vec<_>, _>>()?;
     let mut all = both(&[Lines::new()], &subjects)?;
-    let claims = value_of(entries, "claim_pattern").and_then(|node| node.entries());
-    for entry in claims.unwrap_or_default() {
+    let claims = match value_of(entries, "claim_pattern").filter(|node| !node.is_nothing()) {
+        None => &[][..],
+        Some(node) => node
+            .entries()
+            .ok_or_else(|| format!("`claim_pattern` is {}, expected a mapping", node.is_a()))?,
+    };
+    for entry in claims {
         let pattern = entry
             .value
             .scalar()

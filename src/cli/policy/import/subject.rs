@@ -10,6 +10,7 @@ use crate::provider::{Fact, Provider};
 /// # Errors
 /// Why the text cannot be taken apart.
 pub(super) fn subject(provider: &'static Provider, wanted: &Wanted) -> Result<Lines, String> {
+    wanted.check_stars()?;
     match provider.name {
         "github" => github(provider, wanted),
         "gitlab" => gitlab(provider, wanted),

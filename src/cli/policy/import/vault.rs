@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use super::condition::{Line, Lines, Wanted, blocks, both};
 use super::draft::{CredentialDraft, Draft, PolicyDraft};
 use super::subject::subject;
-use super::{File, Target, life, life_note};
+use super::{File, Target, life, life_note, object};
 use crate::cli::Failure;
 use crate::policy::Subject;
 use crate::policy::pattern::Pattern;
@@ -305,11 +305,10 @@ fn conditions(
     role: &Map<String, Value>,
     provider: &'static Provider,
 ) -> Result<Vec<Lines>, String> {
-    let cidrs = texts(role.get("token_bound_cidrs").unwrap_or(&Value::Null));
-    if !cidrs.is_empty() {
+    let cidrs = role.get("token_bound_cidrs").unwrap_or(&Value::Null);
+    if !cidrs.is_null() && *cidrs != Value::Array(Vec::new()) {
         return Err(format!(
-            "`token_bound_cidrs` is {}, and hallpass would not check it",
-            cidrs.join(", ")
+            "`token_bound_cidrs` is {cidrs}, and hallpass would not check it"
         ));
     }
     let is_glob = match role.get("bound_claims_type").and_then(Value::as_str) {
@@ -329,19 +328,10 @@ fn conditions(
         }
     };
     let mut all = vec![Lines::new()];
-    if let Some(text) = role
-        .get("bound_subject")
-        .and_then(Value::as_str)
-        .filter(|text| !text.is_empty())
-    {
+    if let Some(text) = bound_subject(role)? {
         all = both(&all, &[subject(provider, &Wanted::Exact(text.to_owned()))?])?;
     }
-    let none = Map::new();
-    let claims = role
-        .get("bound_claims")
-        .and_then(Value::as_object)
-        .unwrap_or(&none);
-    for (claim, value) in claims {
+    for (claim, value) in &object(role.get("bound_claims"), "bound_claims")? {
         let values = texts(value);
         if values.is_empty() {
             return Err(format!(
@@ -361,6 +351,15 @@ fn conditions(
         all = both(&all, &more)?;
     }
     Ok(all)
+}
+
+/// The `sub` that the role wants.
+fn bound_subject(role: &Map<String, Value>) -> Result<Option<&str>, String> {
+    match role.get("bound_subject") {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text.as_str()).filter(|text| !text.is_empty())),
+        Some(other) => Err(format!("`bound_subject` is {other}, expected text")),
+    }
 }
 
 /// A claim within another, by the JSON pointer that Vault has for it too.
