@@ -42,7 +42,7 @@ pub use file::{
     FileError, check_target, read_bounded, read_own, read_private, write_private, write_private_new,
 };
 pub use obtain::Obtained;
-pub use run_file::RunFile;
+pub use run_file::{RunFile, closed_folder};
 pub use source::{Environment, Source, SourceError};
 pub use token::IdToken;
 pub use unseal::{UnsealError, unseal};

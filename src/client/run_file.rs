@@ -135,12 +135,21 @@ fn resolve(path: &Path) -> io::Result<PathBuf> {
     let (Some(folder), Some(name)) = (absolute.parent(), absolute.file_name()) else {
         return Err(io::Error::other("it is not the path of a file"));
     };
-    let resolved = fs::canonicalize(folder)
+    Ok(closed_folder(folder)?.join(name))
+}
+
+/// The folder without links in its path, if no other user can change where the path leads.
+///
+/// # Errors
+/// The folder is missing, or other users can change it or a folder above it.
+pub fn closed_folder(folder: &Path) -> io::Result<PathBuf> {
+    let absolute = std::path::absolute(folder)?;
+    let resolved = fs::canonicalize(&absolute)
         .map_err(|error| io::Error::new(error.kind(), format!("its folder: {error}")))?;
-    for folder in folder.ancestors().chain(resolved.ancestors()) {
+    for folder in absolute.ancestors().chain(resolved.ancestors()) {
         check_folder(folder)?;
     }
-    Ok(resolved.join(name))
+    Ok(resolved)
 }
 
 /// Whether a folder, or a link to one, is ours or the system's, and others can change nothing in it

@@ -60,7 +60,7 @@ pub struct Kind {
     pub repeat: Repeat,
     /// Whether it has a lease handle to revoke it with.
     pub revocable: bool,
-    /// What a `uses:` entry of a team must restrict.
+    /// The keys that decide what its credentials reach, which a `uses:` entry of a team limits.
     pub teams: &'static [TeamBound],
     /// Reads the definition from its keys. `None` after an error that is already reported.
     pub read: fn(&mut DefinitionReader<'_, '_>) -> Option<Arc<dyn Definition>>,
@@ -229,15 +229,36 @@ pub enum Repeat {
     Refused,
 }
 
-/// A key of the definition that a `uses:` entry of a team must restrict. Without it, the team could
-/// define credentials without that limit.
+/// A key of the definition that decides what a credential reaches, and that a `uses:` entry of a team
+/// can limit.
 #[derive(Clone, Copy, Debug)]
 pub struct TeamBound {
     /// The key of the definition.
     pub key: &'static str,
     /// The key of the `uses:` entry that lists its allowed values.
     pub uses: &'static str,
+    /// What the team may do with the key, besides choosing a listed value.
+    pub rule: BoundRule,
 }
+
+/// How a key of a team's definition relates to the list in `uses:`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BoundRule {
+    /// It names what is reached. Listed, the team must give it, because a default is not the team's
+    /// choice; not listed, it may not.
+    Names,
+    /// It adds to what is reached, and nothing without it. Not listed, the team may not give it.
+    Adds,
+    /// It narrows what is reached. Listed, the team must give it; not listed, it may.
+    Narrows,
+}
+
+/// The limit of `resource`, which a credential of every kind can have.
+pub const RESOURCE: TeamBound = TeamBound {
+    key: "resource",
+    uses: "resources",
+    rule: BoundRule::Adds,
+};
 
 /// The definition that a kind read from its own keys. Each kind has its own type, which its mint
 /// gets back through [`CredentialDefinition::of`](crate::policy::CredentialDefinition::of).

@@ -272,7 +272,7 @@ pub enum StageError {
     #[error(transparent)]
     Postgres(#[from] PostgresError),
     /// What was run in it.
-    #[error("the database refused the set-up: {0}")]
+    #[error("the database refused the set-up: {}", in_words(.0))]
     Sql(#[from] tokio_postgres::Error),
     #[error(transparent)]
     Broker(#[from] StartError),
@@ -282,6 +282,14 @@ pub enum StageError {
     /// An answer that is none.
     #[error("the broker did not answer as it should: {0}")]
     Answer(String),
+}
+
+/// What the server said, or how the connection failed.
+fn in_words(error: &tokio_postgres::Error) -> String {
+    match error.as_db_error() {
+        Some(said) => format!("{} (SQLSTATE {})", said.message(), said.code().code()),
+        None => error.to_string(),
+    }
 }
 
 impl Source<'_> {

@@ -1,6 +1,7 @@
 //! What `hallpass dev token` reads of an issuer of this machine: a file that only its user can read.
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::{fs, io};
 
@@ -8,7 +9,7 @@ use data_encoding::BASE64;
 use serde::{Deserialize, Serialize};
 
 use super::issuer::{Issuer, IssuerError, KeptTls, SigningKey};
-use crate::client::write_private_new;
+use crate::client::{closed_folder, write_private_new};
 use crate::secret::{Secret, file::read_private};
 
 /// The issuers in a folder. No `Debug`: it holds their private keys.
@@ -64,8 +65,9 @@ impl State {
     /// Reads the file of a folder.
     ///
     /// # Errors
-    /// There is none, it is a link, others can read it, or it is damaged.
+    /// There is none, it is a link, others can read it or replace it, or it is damaged.
     pub fn read(folder: &Path) -> io::Result<Self> {
+        check_folder(folder)?;
         let path = folder.join(FILE);
         // The owner of a link's target has not chosen this folder for it.
         if fs::symlink_metadata(&path)?.is_symlink() {
@@ -91,6 +93,23 @@ impl State {
     }
 }
 
+/// Checks that no other user can put files into the folder, or another folder in its place.
+///
+/// # Errors
+/// The folder is missing, or other users can change it.
+pub fn check_folder(folder: &Path) -> io::Result<()> {
+    let folder = closed_folder(folder)?;
+    // In a sticky folder, others could make the files first.
+    if fs::metadata(&folder)?.mode() & GROUP_OR_OTHERS_WRITE == 0 {
+        return Ok(());
+    }
+    Err(io::Error::new(
+        io::ErrorKind::PermissionDenied,
+        "other users can make files in it; use a folder of this user alone, such as one of `mktemp -d`",
+    ))
+}
+
+const GROUP_OR_OTHERS_WRITE: u32 = 0o022;
 /// More than any number of issuers takes.
 const MAX_BYTES: u64 = 1_048_576;
 /// The file's name.

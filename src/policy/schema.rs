@@ -4,7 +4,7 @@
 use serde_json::{Map, Value, json};
 
 use super::lint::RULES;
-use crate::credential::kind::KINDS;
+use crate::credential::kind::{KINDS, RESOURCE};
 use crate::provider::{Fact, FactType, PROVIDERS, TRIGGERS};
 
 /// The schema, in draft 2020-12.
@@ -328,12 +328,11 @@ fn selector() -> Value {
 }
 
 fn team() -> Value {
-    let uses = json!({
-        "type": "object",
-        "required": ["at_least"],
-        "properties": { "at_least": refer("class") },
-        "additionalProperties": refer("textsOrGlobs"),
-    });
+    let bounds = KINDS.iter().flat_map(|kind| kind.teams);
+    let limits = bounds.chain([&RESOURCE]).map(|bound| bound.uses);
+    let mut keys: Vec<_> = limits.map(|key| (key, refer("textsOrGlobs"))).collect();
+    keys.push(("at_least", refer("class")));
+    let uses = object(&keys, &["at_least"]);
     object(
         &[
             ("folder", refer("text")),

@@ -159,6 +159,58 @@ fn ones_own_policies_run_against_embedded_servers_and_edits_are_picked_up() {
     assert_eq!(kept, ["hallpass.yaml", "job.github.yml", "policies"]);
 }
 
+/// T-251: what the install file cannot make is refused with its reason, and so is what the server refuses.
+#[test]
+fn other_logins_than_those_of_the_install_file_and_errors_of_the_server_are_named() {
+    let own = own_files();
+    let settings = own.path().join("hallpass.yaml");
+    let policies = own.path().join("policies/first.yaml");
+    let (right, rules) = (
+        fs::read_to_string(&settings).unwrap(),
+        fs::read_to_string(&policies).unwrap(),
+    );
+    let folder = temporary();
+    let name = settings.display().to_string();
+    let dev = || hallpass(&folder, &["dev", "--settings", &name]).observed();
+    for (from, to, expected) in [
+        (
+            "user: hallpass\n",
+            "user: hallpass_broker\n",
+            "`user` of the target is `hallpass_broker`, but the install file makes the login `hallpass`",
+        ),
+        (
+            "user: hallpass_clean,",
+            "user: hallpass_tidy,",
+            "`cleaner.user` of the target is `hallpass_tidy`, but the install file makes the login `hallpass_clean`",
+        ),
+    ] {
+        let wrong = right.replace(from, to);
+        assert_ne!(wrong, right, "{from}");
+        fs::write(&settings, wrong).unwrap();
+        let install = ["target", "install", "web-db", "--config", &name];
+        for refused in [dev(), plain(&install).observed()] {
+            assert_ne!(refused.status.code(), Some(0));
+            assert!(told(&refused).contains(expected), "{}", told(&refused));
+            assert!(refused.stdout.is_empty());
+        }
+    }
+    fs::write(&settings, right).unwrap();
+    let lines = rules.lines().map(|line| match line.split_once("group: ") {
+        Some((before, _)) if !line.contains('{') => format!("{before}group: pg_reports"),
+        Some(_) | None => line.to_owned(),
+    });
+    let wrong = lines.collect::<Vec<_>>().join("\n");
+    assert_ne!(wrong.trim(), rules.trim());
+    fs::write(&policies, wrong).unwrap();
+    let refused = dev();
+    assert!(
+        told(&refused).contains("role name \"pg_reports\" is reserved (SQLSTATE 42939)"),
+        "{}",
+        told(&refused)
+    );
+    assert_eq!(left_in(&folder), Vec::<String>::new());
+}
+
 #[test]
 fn without_a_database_no_groups_are_promised() {
     let own = tempfile::tempdir().unwrap();
@@ -360,15 +412,44 @@ fn the_issuer_of_a_folder_keeps_its_keys_to_its_user_and_signs_nothing_over_the_
         assert!(!folder.path().join("other").exists());
     }
 
+    // A key that others can read, or a folder in which they can replace it, is not used.
+    let chmod = |path: &Path, mode| {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    };
+    let open = folder.path().join("open");
+    fs::create_dir(&open).unwrap();
+    let start = |folder: &Path| {
+        let folder = folder.display().to_string();
+        let port = port.to_string();
+        plain(&["dev", "issuer", "--port", &port, "--folder", &folder]).observed()
+    };
+    chmod(&ci.join("dev.json"), 0o644);
+    let refused = start(&ci);
+    assert_eq!(refused.status.code(), Some(5), "{}", told(&refused));
+    assert_eq!(token().status.code(), Some(5));
+    chmod(&ci.join("dev.json"), 0o600);
+    for mode in [0o777, 0o775, 0o1777] {
+        chmod(&ci, mode);
+        chmod(&open, mode);
+        for refused in [start(&ci), token(), start(&open)] {
+            assert_eq!(refused.status.code(), Some(5), "{}", told(&refused));
+            assert!(told(&refused).contains("other users"), "{}", told(&refused));
+        }
+        assert_eq!(fs::read_dir(&open).unwrap().count(), 0);
+    }
+    chmod(&ci, 0o700);
+
     // A link is not followed, whoever owns its target.
     let linked = folder.path().join("linked");
     fs::create_dir(&linked).unwrap();
     std::os::unix::fs::symlink(ci.join("dev.json"), linked.join("dev.json")).unwrap();
-    let refused = plain(&["dev", "token", "--folder", &linked.display().to_string()]).observed();
-    assert_eq!(refused.status.code(), Some(5), "{}", told(&refused));
-    assert!(
-        told(&refused).contains("it is a link"),
-        "{}",
-        told(&refused)
-    );
+    let name = linked.display().to_string();
+    for refused in [
+        start(&linked),
+        plain(&["dev", "token", "--folder", &name]).observed(),
+    ] {
+        assert_eq!(refused.status.code(), Some(5), "{}", told(&refused));
+        let told = told(&refused);
+        assert!(told.contains("it is a link"), "{told}");
+    }
 }

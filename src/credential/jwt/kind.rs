@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::keys::RS256;
-use crate::credential::kind::{Definition, Form, Kind, Member, Repeat, TeamBound};
+use crate::credential::kind::{BoundRule, Definition, Form, Kind, Member, Repeat, TeamBound};
 use crate::policy::{CredentialDefinition, DefinitionReader};
 use crate::provider::Fact;
 
@@ -27,10 +27,18 @@ pub static KIND: Kind = Kind {
     ],
     repeat: Repeat::Same,
     revocable: false,
-    teams: &[TeamBound {
-        key: "audience",
-        uses: "audiences",
-    }],
+    teams: &[
+        TeamBound {
+            key: "audience",
+            uses: "audiences",
+            rule: BoundRule::Names,
+        },
+        TeamBound {
+            key: "scopes",
+            uses: "scopes",
+            rule: BoundRule::Adds,
+        },
+    ],
     read,
 };
 

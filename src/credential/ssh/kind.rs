@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use super::definition::{DefinitionError, Extension, Principals, SourceAddress, SshDefinition};
 use super::job_key::{JobKey, LONGEST};
-use crate::credential::kind::{Definition, Form, Input, Kind, Member, Repeat, TeamBound};
+use crate::credential::kind::{
+    BoundRule, Definition, Form, Input, Kind, Member, Repeat, TeamBound,
+};
 use crate::policy::DefinitionReader;
 
 pub static KIND: Kind = Kind {
@@ -42,10 +44,28 @@ pub static KIND: Kind = Kind {
     ],
     repeat: Repeat::Same,
     revocable: false,
-    teams: &[TeamBound {
-        key: "principals",
-        uses: "principals",
-    }],
+    teams: &[
+        TeamBound {
+            key: "principals",
+            uses: "principals",
+            rule: BoundRule::Names,
+        },
+        TeamBound {
+            key: "extensions",
+            uses: "extensions",
+            rule: BoundRule::Adds,
+        },
+        TeamBound {
+            key: "force_command",
+            uses: "force_command",
+            rule: BoundRule::Narrows,
+        },
+        TeamBound {
+            key: "source_address",
+            uses: "source_address",
+            rule: BoundRule::Narrows,
+        },
+    ],
     read,
 };
 

@@ -12,7 +12,7 @@ use url::Url;
 use super::server::Certificate;
 use super::{Issuer, IssuerError, SigningKey};
 use crate::client::write_private_new;
-use crate::dev::state::{Ci, State};
+use crate::dev::state::{Ci, State, check_folder};
 use crate::text::escape;
 
 /// How an issuer is started.
@@ -65,6 +65,7 @@ async fn first(wanted: &OfFolder<'_>) -> Result<Issuer, IssuerError> {
     let write = || {
         let mut builder = fs::DirBuilder::new();
         builder.recursive(true).mode(0o700).create(wanted.folder)?;
+        check_folder(wanted.folder)?;
         write_private_new(&wanted.folder.join(CA), ca.as_bytes(), 0o644)?;
         state.write(wanted.folder)
     };

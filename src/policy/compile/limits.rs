@@ -2,7 +2,7 @@
 //! grant, so the limits are about what it reaches (T-120).
 
 use super::teams::{Team, Use};
-use crate::credential::kind::TeamBound;
+use crate::credential::kind::{BoundRule, RESOURCE, TeamBound};
 use crate::policy::CredentialDefinition;
 use crate::policy::pattern::{Observed, Pattern};
 use crate::yaml::diagnostic::{Place, Span};
@@ -50,7 +50,7 @@ pub(super) fn check(
         );
         limited.refuse("class", message, &allowed.at_least_place);
     }
-    for bound in credential.kind.teams {
+    for bound in credential.kind.teams.iter().chain([&RESOURCE]) {
         limited.check_bound(bound, allowed, reached);
     }
 }
@@ -63,36 +63,36 @@ struct Limited<'a> {
 }
 
 impl Limited<'_> {
-    /// Compares one key of the definition. A key that is not limited is not allowed, and one that
-    /// is limited must be given: the default of a target is not the team's choice.
+    /// Compares one key of the definition. An empty list is as if the key were missing.
     fn check_bound(&self, bound: &TeamBound, allowed: &Use, reached: &str) {
         let (key, team) = (bound.key, &self.team.name);
         let node = self.fields.get(key);
-        match (node, allowed.bounds.get(key)) {
-            (None, None) => {}
-            (Some(_), None) => {
+        let nodes = node.map_or(&[][..], |node| {
+            node.items().unwrap_or(std::slice::from_ref(node))
+        });
+        let Some((pattern, limit)) = allowed.bounds.get(key) else {
+            let may_give = bound.rule == BoundRule::Narrows;
+            if node.is_some() && !may_give {
                 let message = format!(
                     "team `{team}` may not choose `{key}`: `{}` is missing from `{reached}` in its `uses`",
                     bound.uses
                 );
                 self.refuse(key, message, &allowed.place);
             }
-            (None, Some((_, limit))) => {
-                let message = format!("key `{key}` is missing: team `{team}` must choose it");
-                self.refuse("kind", message, limit);
-            }
-            (Some(node), Some((pattern, limit))) => {
-                let nodes = node.items().unwrap_or(std::slice::from_ref(node));
-                for node in nodes {
-                    let value = node.scalar().map(|scalar| scalar.text.as_str());
-                    if !value.is_some_and(|value| fits(pattern, value)) {
-                        let message = format!(
-                            "`{key}` is `{}`, which team `{team}` may not use",
-                            value.unwrap_or_default()
-                        );
-                        self.refuse_at(node.span, message, limit);
-                    }
-                }
+            return;
+        };
+        if nodes.is_empty() && bound.rule != BoundRule::Adds {
+            let message = format!("key `{key}` is missing: team `{team}` must choose it");
+            self.refuse("kind", message, limit);
+        }
+        for node in nodes {
+            let value = node.scalar().map(|scalar| scalar.text.as_str());
+            if !value.is_some_and(|value| fits(pattern, value)) {
+                let message = format!(
+                    "`{key}` is `{}`, which team `{team}` may not use",
+                    value.unwrap_or_default()
+                );
+                self.refuse_at(node.span, message, limit);
             }
         }
     }

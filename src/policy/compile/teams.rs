@@ -429,13 +429,19 @@ fn use_of(yaml: &NodeReader<'_>, entry: &Entry, name: &str, what: &str) -> Optio
     })
 }
 
-/// What an entry of `uses` may limit: a kind's keys, or those of every kind that has targets.
+/// What an entry of `uses` may limit: a kind's keys, or those of every kind that has targets, and
+/// the keys of every credential.
 fn bounds_of(name: &str) -> Vec<TeamBound> {
-    if let Some(kind) = kind::find(name) {
-        return kind.teams.to_vec();
-    }
-    let with_targets = KINDS.iter().filter(|kind| kind.keys.contains(&"target"));
-    with_targets.flat_map(|kind| kind.teams).copied().collect()
+    let with_targets = || KINDS.iter().filter(|kind| kind.keys.contains(&"target"));
+    let mut bounds = match kind::find(name) {
+        Some(kind) => kind.teams.to_vec(),
+        None => with_targets()
+            .flat_map(|kind| kind.teams)
+            .copied()
+            .collect(),
+    };
+    bounds.push(kind::RESOURCE);
+    bounds
 }
 
 fn may(yaml: &NodeReader<'_>, node: &Node, what: &str) -> Option<(Duration, Place)> {

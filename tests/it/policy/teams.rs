@@ -237,6 +237,120 @@ fn a_teams_credential_reaches_only_what_its_limits_list() {
     }
 }
 
+/// T-120: the keys besides target and audience that decide what is reached, one after the other.
+#[test]
+fn a_team_chooses_no_scope_extension_or_resource_and_drops_no_restriction() {
+    const SSH: &str = "  pay-hosts/deploy: { kind: ssh, target: hosts, principals: [pay-deploy], KEYSmax_ttl: 10m, purpose: deployments, class: critical }\n";
+    let company = |limits: [&str; 2], jwt: &str, ssh: &str| {
+        let [of_jwt, of_ssh] = limits;
+        let root = ROOT
+            .replace(
+                "acme.dev/pay\"], at_least",
+                &format!("acme.dev/pay\"], {of_jwt}at_least"),
+            )
+            .replace(
+                "[pay-deploy], at_least",
+                &format!("[pay-deploy], {of_ssh}at_least"),
+            );
+        let pay = PAY
+            .replace("max_ttl: 10m", &format!("{jwt}max_ttl: 10m"))
+            .replace(
+                "policies:\n",
+                &format!("{}policies:\n", SSH.replace("KEYS", ssh)),
+            );
+        said_of(&[("root.yaml", &root), ("teams/pay/pay.yaml", &pay)])
+    };
+    let jwt = |limits, keys| company([limits, ""], keys, "");
+    let ssh = |limits, keys| company(["", limits], "", keys);
+
+    // What adds to the reach must be listed, and may be left out.
+    let staging = "scopes: [\"deploy:staging\"], ";
+    let pty = "extensions: [permit-pty], ";
+    let uri = "resources: { glob: \"https://pay.acme.dev/**\" }, ";
+    for said in [
+        jwt("", ""),
+        jwt(staging, ""),
+        jwt(staging, staging),
+        jwt(uri, "resource: \"https://pay.acme.dev/api\", "),
+        jwt("", "algorithm: RS256, claims: [repository], "),
+        ssh("", ""),
+        ssh(pty, ""),
+        ssh(pty, pty),
+        ssh(uri, "resource: \"https://pay.acme.dev/hosts\", "),
+    ] {
+        assert_eq!(said, "");
+    }
+    for (said, expected) in [
+        (
+            jwt("", "scopes: [admin], "),
+            "may not choose `scopes`: `scopes` is missing from `jwt`",
+        ),
+        (
+            jwt(staging, "scopes: [\"deploy:staging\", admin], "),
+            "`scopes` is `admin`, which team `pay` may not use",
+        ),
+        (
+            jwt("", "resource: \"https://shop.acme.dev\", "),
+            "may not choose `resource`: `resources` is missing from `jwt`",
+        ),
+        (
+            jwt(uri, "resource: \"https://shop.acme.dev\", "),
+            "`resource` is `https://shop.acme.dev`, which team `pay` may not use",
+        ),
+        (
+            ssh("", "extensions: [permit-port-forwarding], "),
+            "may not choose `extensions`: `extensions` is missing from `hosts`",
+        ),
+        (
+            ssh(pty, "extensions: [permit-pty, permit-agent-forwarding], "),
+            "`extensions` is `permit-agent-forwarding`, which team `pay` may not use",
+        ),
+    ] {
+        assert!(said.contains(expected), "{said}");
+        assert!(
+            said.contains(" at ") && said.contains("root.yaml:"),
+            "{said}"
+        );
+    }
+
+    // What narrows it must be there once it is listed, and is the team's own choice otherwise.
+    let command = "force_command: /usr/bin/deploy pay, ";
+    let network = "source_address: [10.1.0.0/16, 10.2.0.0/16], ";
+    for said in [
+        ssh("", command),
+        ssh("", network),
+        ssh(command, command),
+        ssh(network, network),
+        ssh(network, "source_address: 10.2.0.0/16, "),
+    ] {
+        assert_eq!(said, "");
+    }
+    for (said, expected) in [
+        (
+            ssh(command, ""),
+            "key `force_command` is missing: team `pay` must choose it",
+        ),
+        (
+            ssh(command, "force_command: /bin/sh, "),
+            "`force_command` is `/bin/sh`, which team `pay` may not use",
+        ),
+        (
+            ssh(network, ""),
+            "key `source_address` is missing: team `pay` must choose it",
+        ),
+        (
+            ssh(network, "source_address: [], "),
+            "key `source_address` is missing: team `pay` must choose it",
+        ),
+        (
+            ssh(network, "source_address: [10.1.0.0/16, 0.0.0.0/0], "),
+            "`source_address` is `0.0.0.0/0`, which team `pay` may not use",
+        ),
+    ] {
+        assert!(said.contains(expected), "{said}");
+    }
+}
+
 /// T-120
 #[test]
 fn a_teams_credential_has_only_a_name_of_the_team() {

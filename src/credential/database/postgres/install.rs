@@ -21,7 +21,8 @@ pub struct Section {
 /// The whole installation for a server of that major version.
 ///
 /// # Errors
-/// The version is not supported, or no credential uses the target.
+/// The version is not supported, no credential uses the target, or the settings name other logins
+/// than those that it makes.
 pub fn sections(
     settings: &PostgresSettings,
     groups: &[GroupCeiling],
@@ -125,6 +126,23 @@ fn check(settings: &PostgresSettings, groups: &[GroupCeiling], version: u32) -> 
     }
     for name in groups.iter().map(|group| &group.group) {
         check_name(name)?;
+    }
+    check_logins(settings)
+}
+
+/// The names of the logins are part of the functions, so the file makes no others.
+fn check_logins(settings: &PostgresSettings) -> Result<(), String> {
+    let logins = [
+        ("user", &settings.user, "hallpass"),
+        ("cleaner.user", &settings.cleaner.user, "hallpass_clean"),
+    ];
+    for (key, found, expected) in logins {
+        if found != expected {
+            return Err(format!(
+                "`{key}` of the target is `{}`, but the install file makes the login `{expected}`; write `{expected}` in the settings",
+                crate::text::escape(found)
+            ));
+        }
     }
     Ok(())
 }

@@ -7,7 +7,9 @@ use serde_json::Value;
 use super::settings::SHORTEST_LIFE;
 use super::url::connection_url;
 use crate::credential::Members;
-use crate::credential::kind::{Definition, Form, Kind, Member, Repeat, Secrecy, TeamBound};
+use crate::credential::kind::{
+    BoundRule, Definition, Form, Kind, Member, Repeat, Secrecy, TeamBound,
+};
 use crate::policy::DefinitionReader;
 use crate::secret::Secret;
 
@@ -42,10 +44,12 @@ pub static KIND: Kind = Kind {
         TeamBound {
             key: "database",
             uses: "databases",
+            rule: BoundRule::Names,
         },
         TeamBound {
             key: "group",
             uses: "groups",
+            rule: BoundRule::Names,
         },
     ],
     read,
