@@ -285,8 +285,8 @@ fn opened(folder: &Path, client: Client, downloads: &Downloads) -> io::Result<Op
 /// The file of that name in the folder itself, if it may be served.
 fn open(folder: &Path, client: Client) -> io::Result<(File, Identity)> {
     let unfit = |problem: &str| Err(io::Error::new(io::ErrorKind::InvalidData, problem));
-    if is_writable_by_all(folder)? {
-        return unfit("every user of this machine may write its folder");
+    if is_writable_by_others(folder)? {
+        return unfit("users other than its owner may write its folder");
     }
     let path = folder.join(client.file());
     let file = match open_at_once(&path, OFlag::O_NOFOLLOW) {
@@ -299,8 +299,12 @@ fn open(folder: &Path, client: Client) -> io::Result<(File, Identity)> {
     if !about.is_file() {
         return unfit("it is not a regular file");
     }
-    if about.permissions().mode() & WRITABLE_BY_ALL != 0 {
-        return unfit("every user of this machine may write it");
+    if about.permissions().mode() & WRITABLE_BY_OTHERS != 0 {
+        return unfit("users other than its owner may write it");
+    }
+    // Another name of the file may be that of a secret.
+    if about.nlink() > 1 {
+        return unfit("it has other names (hard links)");
     }
     match about.size() {
         0 => unfit("it is empty"),
@@ -318,9 +322,9 @@ fn open(folder: &Path, client: Client) -> io::Result<(File, Identity)> {
     }
 }
 
-fn is_writable_by_all(folder: &Path) -> io::Result<bool> {
+fn is_writable_by_others(folder: &Path) -> io::Result<bool> {
     let mode = folder.metadata()?.permissions().mode();
-    Ok(mode & WRITABLE_BY_ALL != 0)
+    Ok(mode & WRITABLE_BY_OTHERS != 0)
 }
 
 fn digest_of(file: &mut File, size: u64) -> io::Result<Digest> {
@@ -395,5 +399,5 @@ pub(super) const SENDING: SendingTime = SendingTime {
 const CHUNK: u64 = 64 << 10;
 /// The largest file that is served.
 const MOST: u64 = 256 << 20;
-const WRITABLE_BY_ALL: u32 = 0o002;
+const WRITABLE_BY_OTHERS: u32 = 0o022;
 const CONTENT_DIGEST: HeaderName = HeaderName::from_static("content-digest");

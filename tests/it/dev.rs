@@ -340,6 +340,7 @@ fn header(token: &Output) -> Value {
 
 /// T-250, T-253
 #[test]
+#[expect(clippy::too_many_lines, reason = "one start after the other")]
 fn the_issuer_of_a_folder_keeps_its_keys_to_its_user_and_signs_nothing_over_the_network() {
     let folder = tempfile::tempdir().unwrap();
     let ci = folder.path().join("ci");

@@ -56,6 +56,7 @@ fn replaced(script: &str, from: &str, to: &str) -> String {
 
 /// T-250, T-256
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[expect(clippy::too_many_lines, reason = "one path from its start to its end")]
 async fn the_newcomers_path_ends_with_a_login_that_worked_and_is_gone() {
     let _leaks = leaks::watch();
     let page = Page::read("docs/one-machine.md");

@@ -44,6 +44,7 @@ fn file(path: &str) -> &str {
 fn put(folder: &Path, path: &str, content: &[u8]) {
     let draft = folder.join("draft");
     fs::write(&draft, content).unwrap();
+    fs::set_permissions(&draft, fs::Permissions::from_mode(0o644)).unwrap();
     fs::rename(&draft, folder.join(file(path))).unwrap();
 }
 
@@ -191,6 +192,11 @@ async fn what_is_no_plain_file_of_the_folder_is_not_sent() {
     fs::write(&path, "x").unwrap();
     fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).unwrap();
     refused("a file that every user may write").await;
+    fs::write(&path, "x").unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o664)).unwrap();
+    refused("a file that its group may write").await;
+    fs::hard_link(&secret, &path).unwrap();
+    refused("another name of a file").await;
     fs::File::create(&path)
         .unwrap()
         .set_len((256 << 20) + 1)
@@ -198,9 +204,11 @@ async fn what_is_no_plain_file_of_the_folder_is_not_sent() {
     refused("a file that is too large").await;
     put(clients.path(), "linux-x86_64", b"right again");
     let mode = |mode| fs::set_permissions(clients.path(), fs::Permissions::from_mode(mode));
-    mode(0o777).unwrap();
-    let answer = get(broker.public(), "/client/linux-aarch64").await;
-    assert_eq!(answer.reason(), "clients.file");
+    for open in [0o777, 0o775] {
+        mode(open).unwrap();
+        let answer = get(broker.public(), "/client/linux-aarch64").await;
+        assert_eq!(answer.reason(), "clients.file");
+    }
     mode(0o755).unwrap();
     let answer = get(broker.public(), "/client/linux-x86_64").await;
     assert_eq!((answer.status, answer.body.as_str()), (200, "right again"));

@@ -239,6 +239,7 @@ fn a_teams_credential_reaches_only_what_its_limits_list() {
 
 /// T-120: the keys besides target and audience that decide what is reached, one after the other.
 #[test]
+#[expect(clippy::too_many_lines, reason = "one key after the other")]
 fn a_team_chooses_no_scope_extension_or_resource_and_drops_no_restriction() {
     const SSH: &str = "  pay-hosts/deploy: { kind: ssh, target: hosts, principals: [pay-deploy], KEYSmax_ttl: 10m, purpose: deployments, class: critical }\n";
     let company = |limits: [&str; 2], jwt: &str, ssh: &str| {

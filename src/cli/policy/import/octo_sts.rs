@@ -228,11 +228,11 @@ fn bare_dot(hir: &Hir) -> Option<String> {
             })?;
             let number: usize = number;
             let near = |number: Option<usize>| {
-                let literal = match number.and_then(|number| all.get(number))?.kind() {
-                    HirKind::Literal(literal) => literal.0.to_vec(),
-                    _ => return None,
+                let HirKind::Literal(literal) = number.and_then(|number| all.get(number))?.kind()
+                else {
+                    return None;
                 };
-                String::from_utf8(literal).ok()
+                String::from_utf8(literal.0.to_vec()).ok()
             };
             let before = near(number.checked_sub(1)).unwrap_or_default();
             let after = near(number.checked_add(1)).unwrap_or_default();
