@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use aws_lc_rs::constant_time::verify_slices_are_equal;
 use serde::de::{SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
@@ -340,10 +341,14 @@ fn sealed_message(
     access_token: &Secret<String>,
     sent: &mut BTreeMap<String, Value>,
 ) -> Option<String> {
+    let is_same = |one: &Secret<String>, other: &Secret<String>| {
+        let (one, other) = (one.expose().as_bytes(), other.expose().as_bytes());
+        verify_slices_are_equal(one, other).is_ok()
+    };
     let mut hidden = kind.members.iter().filter(|member| !member.is_public());
     let is_beside = hidden.any(|member| sent.contains_key(member.name));
     match sent.remove(sealed::MEMBER) {
-        Some(Value::Text(message)) if !is_beside && message.expose() == access_token.expose() => {
+        Some(Value::Text(message)) if !is_beside && is_same(&message, access_token) => {
             Some(message.expose().clone())
         }
         Some(Value::Text(_) | Value::List(_) | Value::Number(_) | Value::Nothing) | None => None,

@@ -108,7 +108,7 @@ fn every_step_does_what_it_says_and_nothing_is_left() {
         "its signature is valid under the broker's published keys",
         "policy shop-migrate: ref is refs/heads/try-it, expected refs/heads/main",
         "policy shop-migrate: environment is absent, expected production",
-        "hallpass: denied: no policy matches this job",
+        "access denied: no policy matches this job",
         "the same user and the same password",
         "token.replayed",
         "the open session was ended",

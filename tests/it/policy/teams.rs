@@ -344,8 +344,8 @@ fn a_team_chooses_no_scope_extension_or_resource_and_drops_no_restriction() {
             "key `source_address` is missing: team `pay` must choose it",
         ),
         (
-            ssh(network, "source_address: [10.1.0.0/16, 0.0.0.0/0], "),
-            "`source_address` is `0.0.0.0/0`, which team `pay` may not use",
+            ssh(network, "source_address: [10.1.0.0/16, 10.3.0.0/16], "),
+            "`source_address` is `10.3.0.0/16`, which team `pay` may not use",
         ),
     ] {
         assert!(said.contains(expected), "{said}");
