@@ -272,7 +272,6 @@ mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
 
     use super::*;
-    use crate::http::clients::SENDING;
     use crate::http::listener::{Rules, Service};
 
     /// The times of a broker without settings, on a clock that moves on when all wait.
@@ -289,7 +288,6 @@ mod tests {
         let router = Router::new()
             .route("/healthz", get(async || "ok"))
             .route("/token", post(async |body: axum::body::Bytes| body))
-            .route("/long", get(long))
             .route("/never", get(async || std::future::pending::<()>().await));
         let current = Arc::new(Service {
             router,
@@ -375,61 +373,6 @@ mod tests {
             );
         }
     }
-
-    /// A response of more bytes than the connection holds, in parts, with a time of its own.
-    async fn long() -> Response {
-        let parts = std::iter::repeat_n(vec![b'x'; PART], LONG / PART);
-        let parts = futures_util::stream::iter(parts.map(Ok::<_, Infallible>));
-        let mut response = Response::new(Body::from_stream(parts));
-        response.extensions_mut().insert(SENDING);
-        response
-    }
-
-    /// T-213
-    #[tokio::test(start_paused = true)]
-    async fn a_long_answer_has_a_time_of_its_own_and_the_next_request_the_usual_one() {
-        let ask = ASK.replace("/healthz", "/long");
-        let (mut stream, _stop) = connect();
-        stream.write_all(ask.as_bytes()).await.unwrap();
-        let mut read = read_slowly(&mut stream, 13).await;
-        let (seconds, text) = closed(&mut stream).await;
-        assert_eq!(seconds, 30, "idle after the answer was read");
-        assert!(read + text.len() > LONG, "{read}");
-        let (mut stream, _stop) = connect();
-        stream.write_all(ask.as_bytes()).await.unwrap();
-        read = read_slowly(&mut stream, 14).await;
-        let (seconds, text) = closed(&mut stream).await;
-        assert_eq!(seconds, 0, "closed after two minutes");
-        assert!(read + text.len() < LONG, "{read}");
-    }
-
-    /// Reads two parts every nine seconds.
-    async fn read_slowly(stream: &mut DuplexStream, times: usize) -> usize {
-        let mut parts = vec![0; 2 * PART];
-        for _ in 0..times {
-            tokio::time::sleep(Duration::from_secs(9)).await;
-            stream.read_exact(&mut parts).await.unwrap();
-        }
-        times * parts.len()
-    }
-
-    /// T-213
-    #[tokio::test(start_paused = true)]
-    async fn a_reader_that_stops_is_given_up_after_ten_seconds() {
-        let ask = ASK.replace("/healthz", "/long");
-        for slow in [0, 3] {
-            let (mut stream, _stop) = connect();
-            stream.write_all(ask.as_bytes()).await.unwrap();
-            let read = read_slowly(&mut stream, slow).await;
-            tokio::time::sleep(Duration::from_secs(11)).await;
-            let (seconds, text) = closed(&mut stream).await;
-            assert_eq!(seconds, 0, "closed after {slow} reads");
-            assert!(read + text.len() < LONG, "{read}");
-        }
-    }
-
-    const LONG: usize = 1 << 20;
-    const PART: usize = 1 << 13;
 
     /// T-02
     #[tokio::test(start_paused = true)]
