@@ -515,7 +515,8 @@ fn an_interrupt_leaves_all_of_the_files_or_none() {
             nix::sys::signal::Signal::SIGINT,
             nix::sys::signal::Signal::SIGTERM,
         ][usize::try_from(round % 2).unwrap()];
-        nix::sys::signal::kill(pid, signal).unwrap();
+        // It may have ended by now.
+        let _ = nix::sys::signal::kill(pid, signal);
         child.wait().unwrap();
         let left = tree(folder.path());
         assert!(left.is_empty() || left == whole, "{left:?}");

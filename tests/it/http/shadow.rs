@@ -69,8 +69,10 @@ async fn a_shadow_is_recorded_counted_and_announced_and_has_no_effect() {
         shadow(&denials[0]),
         "would have been granted by policy secret-plan"
     );
+    let mut counted = series(&broker).await;
+    counted.sort();
     assert_eq!(
-        series(&broker).await,
+        counted,
         [
             "hallpass_shadow_decisions_total{would=\"grant\",entry=\"secret-plan\"} 1",
             "hallpass_shadow_decisions_total{would=\"refuse\",entry=\"self-hosted-only\"} 1",
