@@ -76,13 +76,29 @@ pub fn is_printable(text: &str) -> bool {
     text.bytes().all(|byte| matches!(byte, b' '..=b'~'))
 }
 
-/// A number with its noun: `1 lease`, `2 leases`.
+/// A number with its noun: `1 lease`, `2 leases`, `2 fixes`.
 #[must_use]
 pub fn count(number: impl TryInto<u64>, noun: &str) -> String {
     match number.try_into().unwrap_or(u64::MAX) {
         1 => format!("1 {noun}"),
+        number if noun.ends_with('x') => format!("{number} {noun}es"),
         number => format!("{number} {noun}s"),
     }
+}
+
+/// A path in a URL: everything but unreserved characters and `/` as percent escapes (RFC 3986
+/// section 2.1).
+pub(crate) fn url_path(path: &str) -> String {
+    let mut text = String::with_capacity(path.len());
+    for byte in path.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte) {
+            text.push(char::from(byte));
+        } else {
+            text.push('%');
+            text.push_str(&data_encoding::HEXUPPER.encode(&[byte]));
+        }
+    }
+    text
 }
 
 #[cfg(test)]

@@ -105,7 +105,7 @@ struct ClaimsArgs {
 /// Runs a CI issuer of your own on this machine, for trying `hallpass serve`, until Ctrl-C
 ///
 /// It serves its discovery document and its keys over TLS, on a loopback address only. The keys are in
-/// its folder, made at the first start: whoever can read the folder can sign a token for any job. To
+/// its folder, made at the first start: a user who can read the folder can sign a token for any job. To
 /// trust it, `serve` needs policies with its URL, its CA and the loopback network, as `hallpass init
 /// --from-token FILE --ci-ca FOLDER/ca.pem` writes them. Do not trust it in production.
 #[derive(Debug, clap::Args)]

@@ -27,8 +27,8 @@ use crate::yaml::duration;
 /// Fetches credentials and prints them, or writes them to a file
 ///
 /// Several credentials are printed together, or not at all: if one is refused, `get` revokes the others.
-/// `json` and the formats of variables hold several; for variables, each needs a PREFIX, which
-/// stands before their names. --ttl, --scope and --input apply to each.
+/// `json` and the formats of variables hold several; for variables, each needs a PREFIX for
+/// their names. --ttl, --scope and --input apply to each.
 ///
 /// A later step of the job that sends the same request gets the same login until the job's token
 /// expires. The steps share state in the runner's temporary folder on GitHub, GitLab, Azure and Jenkins.

@@ -198,7 +198,7 @@ fn job_of_token(path: &Path, ca: Option<&Path>, out: &mut Terminal) -> Result<Jo
     let job = Job::of_facts(&facts, ca)?;
     if is_of_dev(facts.issuer_url()) {
         out.error_report(
-            "The token is of `hallpass dev`; the policies trust the issuer that its CI stands for. Try them with `hallpass dev --settings FILE`.",
+            "The token is of `hallpass dev`; the policies trust the issuer that its CI represents. Try them with `hallpass dev --settings FILE`.",
         );
     }
     Ok(job)

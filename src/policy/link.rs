@@ -9,6 +9,7 @@ use std::fmt;
 
 use url::Url;
 
+use crate::text::url_path;
 use crate::yaml::Place;
 
 /// An https URL with `{commit}`, `{path}` and, if wanted, `{line}`.
@@ -79,7 +80,7 @@ impl LinkTemplate {
             match part {
                 Part::Text(text) => url.push_str(text),
                 Part::Commit => url.push_str(commit),
-                Part::Path => url.push_str(&escaped(path)),
+                Part::Path => url.push_str(&url_path(path)),
                 Part::Line => url.push_str(&line.to_string()),
             }
         }
@@ -113,20 +114,6 @@ fn parts(text: &str) -> Result<Vec<Part>, &'static str> {
         parts.push(Part::Text(rest.to_owned()));
     }
     Ok(parts)
-}
-
-/// Everything but unreserved characters and `/` as percent escapes (RFC 3986 section 2.1).
-fn escaped(path: &str) -> String {
-    let mut text = String::with_capacity(path.len());
-    for byte in path.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte) {
-            text.push(char::from(byte));
-        } else {
-            text.push('%');
-            text.push_str(&data_encoding::HEXUPPER.encode(&[byte]));
-        }
-    }
-    text
 }
 
 /// The full hash of a commit: SHA-1 or SHA-256, in lower case.

@@ -8,7 +8,7 @@ use super::claims::{self, ClaimType};
 use super::{
     ClaimError, ClaimMap, Fact, FactType, FactValue, Provider, TRIGGERS, Workflow, set_text,
 };
-use crate::token::json::Object;
+use crate::token::json::{Object, unescape_step};
 
 /// Any other issuer of signed tokens.
 pub(super) const PROVIDER: Provider = Provider {
@@ -80,7 +80,9 @@ fn set(claims: &mut Map<String, Value>, pointer: &str, value: Value) {
     let mut names = pointer.split('/').skip(1).peekable();
     let mut members = claims;
     while let Some(name) = names.next() {
-        let name = name.replace("~1", "/").replace("~0", "~");
+        let Some(name) = unescape_step(name) else {
+            return;
+        };
         if names.peek().is_none() {
             members.insert(name, value);
             return;

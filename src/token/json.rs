@@ -138,7 +138,13 @@ impl Value {
     }
 }
 
-fn unescape_step(step: &str) -> Option<String> {
+/// The JSON pointer to the member of that name (RFC 6901).
+pub(crate) fn pointer_to(name: &str) -> String {
+    format!("/{}", name.replace('~', "~0").replace('/', "~1"))
+}
+
+/// A step of a JSON pointer as the name of a member; `None` if `~` begins no escape.
+pub(crate) fn unescape_step(step: &str) -> Option<String> {
     let mut plain = String::with_capacity(step.len());
     let mut characters = step.chars();
     while let Some(character) = characters.next() {

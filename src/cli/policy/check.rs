@@ -153,7 +153,7 @@ fn fix(args: &Args, options: &LoadOptions, out: &mut Terminal) -> Result<(), Fai
         let before = first.place.source().text().to_owned();
         let after = fixed(&before, &mut fixes);
         let shown = escape(&args.dir.join(&name).display().to_string());
-        let number = count(fixes.len(), "fix").replace("fixs", "fixes");
+        let number = count(fixes.len(), "fix");
         if args.dry_run {
             out.error(&format!("{shown}: {number} would be applied"));
             for line in difference(&before, &after) {

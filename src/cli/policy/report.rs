@@ -2,7 +2,6 @@
 //! quality report of GitLab. Not: what is found.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write as _;
 
 use aws_lc_rs::digest;
 use data_encoding::HEXLOWER;
@@ -10,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::length_prefix;
 use crate::policy::lint;
-use crate::text::escape_up_to;
+use crate::text::{escape_up_to, url_path};
 use crate::yaml::diagnostic::{Diagnostic, Diagnostics, Severity};
 
 /// A SARIF 2.1.0 log with one run.
@@ -79,23 +78,8 @@ fn region(one: &Diagnostic) -> Option<Value> {
 
 /// A path as a relative reference, or as a `file` URL if it is absolute.
 fn uri(path: &str) -> String {
-    let mut uri = String::new();
-    if path.starts_with('/') {
-        uri.push_str("file://");
-    }
-    for byte in relative(path).bytes() {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' => {
-                uri.push(char::from(byte));
-            }
-            _ => {
-                if write!(uri, "%{byte:02X}").is_err() {
-                    // Writing to a String does not fail.
-                }
-            }
-        }
-    }
-    uri
+    let scheme = if path.starts_with('/') { "file://" } else { "" };
+    format!("{scheme}{}", url_path(relative(path)))
 }
 
 /// A path without the `./` in front, which CI systems do not match with a path of the repository.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::{Example, read};
 use crate::policy::PolicySet;
-use crate::policy::files::{Entered, MAX_DEPTH, MAX_ENTRIES, Visited, read_within};
+use crate::policy::files::{Entered, MAX_DEPTH, MAX_ENTRIES, Visited, about, read_within};
 use crate::yaml::diagnostic::{Diagnostic, Diagnostics, Place, Problems, Source, Span};
 
 /// A file of tests.
@@ -35,7 +35,7 @@ pub fn test_files(dir: &Path, set: &PolicySet) -> Result<Vec<TestFile>, Diagnost
             };
             walk.folder(dir, &mut PathBuf::new(), 0);
         }
-        Err(error) => problems.push(about(dir, &format!("cannot be read: {error}"))),
+        Err(error) => problems.push(unreadable(dir, format!("cannot be read: {error}"))),
     }
     sources.sort_by(|a: &Arc<Source>, b| a.name().cmp(b.name()));
     let files = sources.iter().map(|source| TestFile {
@@ -65,13 +65,13 @@ impl Walk<'_> {
         match self.visited.enter(self.root, &path) {
             Ok(Entered::New(_)) => {}
             Ok(Entered::Again(_)) => return,
-            Err(problem) => return self.problems.push(about(&shown.join(&below), &problem)),
+            Err(problem) => return self.problems.push(unreadable(&shown.join(&below), problem)),
         }
         let entries = match fs::read_dir(&path) {
             Ok(entries) => entries,
             Err(error) => {
                 let problem = format!("cannot be read: {error}");
-                return self.problems.push(about(&shown.join(&below), &problem));
+                return self.problems.push(unreadable(&shown.join(&below), problem));
             }
         };
         let names = entries.take(MAX_ENTRIES).filter_map(Result::ok);
@@ -100,15 +100,14 @@ impl Walk<'_> {
                 let (name, seen) = (below.display().to_string(), seen.display().to_string());
                 self.sources.push(Source::new(&name, &seen, text));
             }
-            Err(problem) => self.problems.push(about(&seen, &problem)),
+            Err(problem) => self.problems.push(unreadable(&seen, problem)),
         }
     }
 }
 
-fn about(path: &Path, problem: &str) -> Diagnostic {
-    let shown = path.display().to_string();
-    let place = Place::new(Source::new(&shown, &shown, String::new()), Span::default());
-    Diagnostic::error("unreadable", place, format!("`{shown}` {problem}"))
+/// A file or folder that is not read, by its path as given.
+fn unreadable(path: &Path, problem: String) -> Diagnostic {
+    about(&path.display().to_string(), "unreadable", problem)
 }
 
 /// What the name of a test file ends in.

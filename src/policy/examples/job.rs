@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 use super::sample;
 use crate::policy::PolicySet;
 use crate::provider::{Fact, FactType, FactValue, Facts, Reader, Workflow};
+use crate::token::json::unescape_step;
 use crate::yaml::Node;
 use crate::yaml::diagnostic::nearest;
 use crate::yaml::reader::{Fields, MAX_TEXT, NodeReader, listed};
@@ -129,13 +130,13 @@ fn raw_claims(
     };
     for entry in yaml.entries(node, format!("`claim` in {what}"))? {
         let name = entry.key.text.strip_prefix('/');
-        let Some(name) = name.filter(|name| !name.is_empty() && !name.contains('/')) else {
+        let name = name.filter(|name| !name.is_empty() && !name.contains('/'));
+        let Some(name) = name.and_then(unescape_step) else {
             let message = format!("`{}` is not the pointer to a claim", entry.key.text);
             let help = "write \"/name\", for a claim at the top of the token";
             yaml.error_help("pointer", entry.span, message, Some(help));
             return None;
         };
-        let name = name.replace("~1", "/").replace("~0", "~");
         let value = match entry.value.truth() {
             Some(truth) => Value::Bool(truth),
             None => yaml.ascii(&entry.value, "a claim", MAX_TEXT)?.into(),

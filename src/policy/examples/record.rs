@@ -15,6 +15,7 @@ use crate::policy::pattern::{Observed, Pattern};
 use crate::policy::{Ask, Block, Condition, CredentialDefinition, Policy, PolicySet, Subject};
 use crate::provider::{Fact, FactValue, ORDINARY_TRIGGERS, Reader};
 use crate::text::escape;
+use crate::token::json::{pointer_to, unescape_step};
 use crate::yaml::diagnostic::{Diagnostics, Problems, Source};
 use crate::yaml::scalar::{quoted, scalar};
 
@@ -167,8 +168,7 @@ impl<'a> Draft<'a> {
                 .map(|(name, value)| {
                     let text = value.as_str().map(quoted);
                     let value = text.unwrap_or_else(|| value.to_string());
-                    let name = name.replace('~', "~0").replace('/', "~1");
-                    format!("{}: {value}", quoted(&format!("/{name}")))
+                    format!("{}: {value}", quoted(&pointer_to(name)))
                 })
                 .collect();
             push_line(&mut text, "claim", &format!("{{ {} }}", claims.join(", ")));
@@ -321,6 +321,7 @@ impl Made<'_> {
 
     fn add_claim(&mut self, pointer: &str, pattern: &Pattern) -> Result<(), String> {
         let name = pointer.strip_prefix('/').filter(|name| !name.contains('/'));
+        let name = name.and_then(unescape_step);
         let name = name.ok_or_else(|| format!("the claim `{pointer}` is inside another"))?;
         let value = match pattern {
             Pattern::Is(value) => Value::Bool(*value),
@@ -337,8 +338,7 @@ impl Made<'_> {
                 text.into()
             }
         };
-        self.claims
-            .insert(name.replace("~1", "/").replace("~0", "~"), value);
+        self.claims.insert(name, value);
         Ok(())
     }
 

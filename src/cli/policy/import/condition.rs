@@ -114,7 +114,7 @@ pub(super) fn blocks(
     wanted: &[Wanted],
 ) -> Result<Vec<Lines>, String> {
     let Some(fact) = provider.fact_of_claim(claim) else {
-        let pointer = format!("/{}", claim.replace('~', "~0").replace('/', "~1"));
+        let pointer = strict::pointer_to(claim);
         let pattern = any(wanted.iter().map(Wanted::pattern))?;
         return Ok(vec![vec![Line::new(Subject::Claim(pointer), pattern)]]);
     };
