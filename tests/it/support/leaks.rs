@@ -163,7 +163,7 @@ fn sealed(text: &str) -> Option<(&str, &str)> {
     is_sealed.then(|| text.split_once('.')).flatten()
 }
 
-const HANDED_OUT: [&str; 11] = [
+const HANDED_OUT: [&str; 12] = [
     "/access_token",
     "/hallpass/lease",
     "/hallpass/credential/token",
@@ -173,6 +173,7 @@ const HANDED_OUT: [&str; 11] = [
     "/credential/password",
     "/hallpass/credential/certificate",
     "/credential/certificate",
+    "/credential/sealed",
     "/token",
     "/password",
 ];
