@@ -1,5 +1,6 @@
 //! Conditions on a job, and blocks of them.
 
+use super::decide::shown;
 use super::pattern::{Observed, Pattern};
 use crate::provider::{Fact, Facts};
 use crate::text::is_printable;
@@ -32,6 +33,7 @@ impl Subject {
     #[must_use]
     pub fn seen<'a>(&self, facts: &'a Facts) -> Observed<'a> {
         match self {
+            Self::Fact(Fact::Time) => facts.decided_at().map_or(Observed::Absent, Observed::Time),
             Self::Fact(fact) => facts.get(*fact).into(),
             Self::Issuer => Observed::Text(facts.issuer()),
             Self::Claim(pointer) => match facts.claims().pointer(pointer) {
@@ -60,6 +62,15 @@ impl Condition {
     #[must_use]
     pub fn holds(&self, facts: &Facts) -> bool {
         self.pattern.fits(self.subject.seen(facts))
+    }
+
+    /// The job's value as text, in the terms of the pattern.
+    #[must_use]
+    pub fn shown(&self, facts: &Facts) -> Option<String> {
+        match (&self.pattern, self.subject.seen(facts)) {
+            (Pattern::Time(window), Observed::Time(at)) => Some(window.shown(at)),
+            (_, seen) => shown(seen),
+        }
     }
 }
 

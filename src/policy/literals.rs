@@ -142,6 +142,7 @@ fn split(pattern: &Pattern) -> Vec<Constraint<'_>> {
         | Pattern::Is(_)
         | Pattern::Present(_)
         | Pattern::Network(_)
+        | Pattern::Time(_)
         | Pattern::Workflow { .. } => vec![Constraint::Pattern(pattern)],
     }
 }

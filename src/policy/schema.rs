@@ -4,6 +4,7 @@
 use serde_json::{Map, Value, json};
 
 use super::lint::RULES;
+use super::time_window::DAYS;
 use crate::credential::kind::{KINDS, RESOURCE};
 use crate::provider::{Fact, FactType, PROVIDERS, TRIGGERS};
 
@@ -24,6 +25,7 @@ pub fn schema() -> Value {
             "policies": list_of(&refer("policy")),
             "require": list_of(&refer("requirement")),
             "waive": list_of(&refer("waiver")),
+            "zone": refer("text"),
         },
         "$defs": definitions(),
     })
@@ -96,6 +98,9 @@ fn patterns() -> Map<String, Value> {
         ("path", refer("textPattern")),
         ("ref", refer("textPattern")),
     ];
+    let day = words(DAYS);
+    let days = json!({ "anyOf": [day, { "type": "array", "minItems": 1, "maxItems": 6, "uniqueItems": true, "items": day }] });
+    let hours = json!({ "type": "string", "pattern": "^([01][0-9]|2[0-3]):[0-5][0-9]-(([01][0-9]|2[0-3]):[0-5][0-9]|24:00)$" });
     let known = json!({
         "text": { "type": "string", "minLength": 1, "maxLength": 256, "pattern": "^[ -~]*[!-~][ -~]*$" },
         "prose": { "type": "string", "pattern": "\\S" },
@@ -115,6 +120,7 @@ fn patterns() -> Map<String, Value> {
         "listPattern": { "anyOf": [list_of(&refer("entries")), refer("entries"), refer("present")] },
         "booleanPattern": truth,
         "network": { "type": "string", "pattern": "^[0-9a-f.:]+/[1-9][0-9]{0,2}$" },
+        "timePattern": some(object(&[("days", days), ("hours", hours)], &[])),
         "networks": { "anyOf": [refer("network"), list_of(&refer("network"))] },
         "networkPattern": { "anyOf": [refer("networks"), object(&[("not", refer("networks"))], &["not"])] },
         "workflowPattern": { "anyOf": [some(object(&path_and_ref, &[])), refer("present")] },
@@ -172,8 +178,10 @@ fn pattern_of(fact: Fact) -> Value {
         FactType::Bool => refer("booleanPattern"),
         FactType::Workflow => refer("workflowPattern"),
         FactType::Network => refer("networkPattern"),
+        FactType::Clock => refer("timePattern"),
+        FactType::List => refer("listPattern"),
         // An issuer of `generic` may declare a text to be a list.
-        FactType::Text | FactType::List => {
+        FactType::Text => {
             json!({ "anyOf": [refer("textPattern"), refer("listPattern")] })
         }
     }

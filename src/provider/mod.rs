@@ -1,5 +1,6 @@
 //! Reads a verified token's claims into the facts of a [`Job`]. The list of providers.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
@@ -192,6 +193,7 @@ impl Reader {
             provider: self.provider,
             values,
             claims,
+            decided_at: None,
         })
     }
 
@@ -245,6 +247,8 @@ pub struct Facts {
     provider: &'static Provider,
     values: BTreeMap<Fact, FactValue>,
     claims: Object,
+    /// When a decision is made about them.
+    decided_at: Option<Timestamp>,
 }
 
 impl Facts {
@@ -297,6 +301,24 @@ impl Facts {
         self
     }
 
+    /// The same facts, for a decision at this time: what conditions on `time` read.
+    #[must_use]
+    pub fn at(&self, now: Timestamp) -> Cow<'_, Self> {
+        if self.decided_at == Some(now) {
+            return Cow::Borrowed(self);
+        }
+        Cow::Owned(Self {
+            decided_at: Some(now),
+            ..self.clone()
+        })
+    }
+
+    /// The time of the decision; `None` outside decisions.
+    #[must_use]
+    pub const fn decided_at(&self) -> Option<Timestamp> {
+        self.decided_at
+    }
+
     /// All facts, in the order of [`Fact`].
     pub fn iter(&self) -> impl Iterator<Item = (Fact, &FactValue)> {
         self.values.iter().map(|(fact, value)| (*fact, value))
@@ -330,6 +352,13 @@ impl Job {
     #[must_use]
     pub fn from_address(mut self, address: Option<IpAddr>) -> Self {
         self.facts = self.facts.from_address(address);
+        self
+    }
+
+    /// The same job, for a decision at this time.
+    #[must_use]
+    pub const fn at(mut self, now: Timestamp) -> Self {
+        self.facts.decided_at = Some(now);
         self
     }
 

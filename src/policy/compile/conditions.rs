@@ -2,6 +2,7 @@
 
 use super::issuers::Issuers;
 use super::patterns::{self, Compared};
+use super::time::{self, Zone};
 use crate::policy::pattern::{MAX_PATTERN, Operator, Pattern};
 use crate::policy::{Block, Condition, Subject};
 use crate::provider::{Fact, FactType, Reader, TRIGGERS, is_commit_id};
@@ -19,8 +20,9 @@ pub(super) struct About<'a> {
     issuers: Option<&'a Issuers>,
     /// It is about jobs of several issuers, whose ids mean different things.
     without_ids: bool,
-    /// It is read at each decision, so it may name what a request has and its job has not.
-    of_request: bool,
+    /// It is read at each decision, so it may name what a request has and its job has not. The zone of
+    /// its times.
+    of_request: Option<&'a Zone>,
 }
 
 impl<'a> About<'a> {
@@ -30,27 +32,32 @@ impl<'a> About<'a> {
             reader: Some(reader),
             issuers: None,
             without_ids: false,
-            of_request: false,
+            of_request: None,
         }
     }
 
-    pub(super) const fn policy(what: &'a str, reader: &'a Reader, without_ids: bool) -> Self {
+    pub(super) const fn policy(
+        what: &'a str,
+        reader: &'a Reader,
+        without_ids: bool,
+        zone: &'a Zone,
+    ) -> Self {
         Self {
             what,
             reader: Some(reader),
             issuers: None,
             without_ids,
-            of_request: true,
+            of_request: Some(zone),
         }
     }
 
-    pub(super) const fn requirement(what: &'a str, issuers: &'a Issuers) -> Self {
+    pub(super) const fn requirement(what: &'a str, issuers: &'a Issuers, zone: &'a Zone) -> Self {
         Self {
             what,
             reader: None,
             issuers: Some(issuers),
             without_ids: false,
-            of_request: true,
+            of_request: Some(zone),
         }
     }
 
@@ -65,7 +72,7 @@ impl<'a> About<'a> {
             reader,
             issuers: Some(issuers),
             without_ids: reader.is_none(),
-            of_request: false,
+            of_request: None,
         }
     }
 
@@ -196,7 +203,12 @@ fn lines(
         || Compared::Fact(about.fact_type(fact, named)),
         Compared::Word,
     );
-    let pattern = patterns::pattern(yaml, &entry.value, fact.name(), compared)?;
+    let pattern = match (compared, about.of_request) {
+        (Compared::Fact(FactType::Clock), Some(zone)) => {
+            time::pattern(yaml, &entry.value, fact.name(), zone)?
+        }
+        _ => patterns::pattern(yaml, &entry.value, fact.name(), compared)?,
+    };
     full_ref(yaml, fact, &pattern, entry.value.span, about)?;
     Some(vec![Condition {
         subject: Subject::Fact(fact),
@@ -269,7 +281,7 @@ fn fact(yaml: &NodeReader<'_>, entry: &Entry, about: &About<'_>) -> Option<Fact>
         unknown_fact(yaml, name, entry.span, &known, about.reader);
         return None;
     };
-    if fact.is_of_request() && !about.of_request {
+    if fact.is_of_request() && about.of_request.is_none() {
         let message = format!("`{name}` cannot be named by {}", about.what);
         let help = "it is of the request, not of the job: name it in `when` of a policy, or in a requirement";
         yaml.error_help("of-request", entry.span, message, Some(help));
@@ -398,9 +410,11 @@ fn short_ref(pattern: &Pattern, or_commit: bool) -> Option<&str> {
             Operator::Not(pattern) => short_ref(pattern, or_commit),
             Operator::Member(_) => None,
         }),
-        Pattern::Is(_) | Pattern::Present(_) | Pattern::Workflow { .. } | Pattern::Network(_) => {
-            None
-        }
+        Pattern::Is(_)
+        | Pattern::Present(_)
+        | Pattern::Workflow { .. }
+        | Pattern::Network(_)
+        | Pattern::Time(_) => None,
     }
 }
 

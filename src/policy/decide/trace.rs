@@ -212,7 +212,7 @@ impl ConditionOutcome {
     fn trace(condition: &Condition, facts: &Facts, extent: Extent) -> Self {
         let seen = condition.subject.seen(facts);
         let holds = condition.pattern.fits(seen);
-        let actual = shown(seen);
+        let actual = condition.shown(facts);
         let hint = match (&actual, holds) {
             (None, false) => absent(&condition.subject).map(str::to_owned),
             (Some(actual), false) => case(condition, actual),
@@ -273,6 +273,7 @@ pub(in crate::policy) fn shown(seen: Observed<'_>) -> Option<String> {
             None => workflow.path.clone(),
         }),
         Observed::Address(address) => Some(address.to_string()),
+        Observed::Time(at) => Some(at.to_string()),
         Observed::Other => Some("neither text nor a boolean".to_owned()),
         Observed::Foreign => Some("text outside printable ASCII".to_owned()),
     }

@@ -146,14 +146,14 @@ impl<'a> Draft<'a> {
     }
 
     fn record(&self, now: Timestamp, taken: &mut BTreeSet<String>) -> Result<String, String> {
-        let (given, claims) = self.job()?;
+        let Meeting { given, claims, at } = self.job(now)?;
         let facts = self.reader.facts_of(&given, &claims);
         let facts = facts.map_err(|problem| format!("no job could be made: it {problem}"))?;
         let ask = Ask {
             credential: self.credential.name.clone(),
             ..Ask::default()
         };
-        let (found, nearest) = decide(self.set, &facts, &ask, now);
+        let (found, nearest) = decide(self.set, &facts, &ask, at);
         self.check(&found, nearest.as_ref())?;
         let name = free(&self.name(), taken);
         let mut text = format!("  - name: {}\n", scalar(&name));
@@ -176,8 +176,8 @@ impl<'a> Draft<'a> {
         let credential = scalar(&ask.credential);
         text.extend(["    asks: { credential: ", &credential, " }\n"]);
         text.extend(["    ", &found.to_string(), "\n"]);
-        if self.policy.until.is_some() {
-            text.extend(["    at: ", &now.to_string(), "\n"]);
+        if self.policy.until.is_some() || self.names_time() {
+            text.extend(["    at: ", &at.to_string(), "\n"]);
         }
         Ok(text)
     }
@@ -224,12 +224,21 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// Facts and further claims of the job.
-    fn job(&self) -> Result<(Given, Map<String, Value>), String> {
+    /// Whether the decision depends on the hour.
+    fn names_time(&self) -> bool {
+        let required = self.set.requirements_on(self.credential);
+        let required = required.flat_map(|one| std::iter::once(&one.jobs).chain(&one.unless));
+        let mut blocks = self.policy.when.iter().chain(required);
+        blocks.any(|block| block.has(Fact::Time))
+    }
+
+    /// The job and its request.
+    fn job(&self, now: Timestamp) -> Result<Meeting, String> {
         let mut job = Made {
             reader: self.reader,
             facts: BTreeMap::new(),
             claims: Map::new(),
+            at: now,
             without: self.without,
         };
         let block = self.policy.when.get(self.block).ok_or("it has no block")?;
@@ -267,7 +276,11 @@ impl<'a> Draft<'a> {
             let word = FactValue::Text((*word).to_owned());
             job.facts.insert(Fact::Trigger, word);
         }
-        Ok((job.facts, job.claims))
+        Ok(Meeting {
+            given: job.facts,
+            claims: job.claims,
+            at: job.at,
+        })
     }
 }
 
@@ -276,7 +289,17 @@ struct Made<'a> {
     reader: &'a Reader,
     facts: BTreeMap<Fact, FactValue>,
     claims: Map<String, Value>,
+    /// When it asks.
+    at: Timestamp,
     without: Option<&'a Condition>,
+}
+
+/// A job, and when it asks.
+struct Meeting {
+    given: Given,
+    /// Further claims.
+    claims: Map<String, Value>,
+    at: Timestamp,
 }
 
 /// The facts of a job.
@@ -294,8 +317,12 @@ impl Made<'_> {
             let is_left_out = self
                 .without
                 .is_some_and(|one| one.subject == condition.subject);
-            match &condition.subject {
-                Subject::Fact(fact) => {
+            match (&condition.subject, &condition.pattern) {
+                (Subject::Fact(_), Pattern::Time(window)) => {
+                    let at = window.next(self.at, !is_left_out);
+                    self.at = at.ok_or_else(|| format!("no time for `time: {window}`"))?;
+                }
+                (Subject::Fact(fact), _) => {
                     if self.facts.contains_key(fact) {
                         continue;
                     }
@@ -310,10 +337,10 @@ impl Made<'_> {
                     let value = value.ok_or_else(|| format!("no value for `{fact}: {pattern}`"))?;
                     self.facts.insert(*fact, value);
                 }
-                Subject::Claim(pointer) if !is_left_out => {
+                (Subject::Claim(pointer), _) if !is_left_out => {
                     self.add_claim(pointer, &condition.pattern)?;
                 }
-                Subject::Claim(_) | Subject::Issuer => {}
+                (Subject::Claim(_) | Subject::Issuer, _) => {}
             }
         }
         Ok(())
@@ -331,6 +358,7 @@ impl Made<'_> {
             | Pattern::All(_)
             | Pattern::Present(true)
             | Pattern::Network(_)
+            | Pattern::Time(_)
             | Pattern::Workflow { .. } => {
                 let value = value_for(pattern, crate::provider::FactType::Text);
                 let Some(FactValue::Text(text)) = value else {
