@@ -210,6 +210,7 @@ fn every_page_is_reachable_from_the_index() {
 fn source_points_only_at_documents_that_exist() {
     let mut files = sources(&[
         "src",
+        "benches",
         "tests/it",
         "tests/memory",
         "tests/opinion/src",
