@@ -130,6 +130,7 @@ impl FactRecord {
             let text = match value {
                 FactValue::Text(text) => FactText::Text(Text::new(text)),
                 FactValue::Bool(bool) => FactText::Bool(*bool),
+                FactValue::Address(address) => FactText::Text(Text::new(&address.to_string())),
                 FactValue::List(entries) => FactText::Text(Text::new(&entries.join(","))),
                 FactValue::Workflow(workflow) => FactText::Text(match &workflow.r#ref {
                     Some(r#ref) => Text::new(&format!("{}@{ref}", workflow.path)),

@@ -26,6 +26,7 @@ mod definition;
 mod each;
 mod issuers;
 mod limits;
+mod network;
 mod patterns;
 mod policies;
 mod requirements;

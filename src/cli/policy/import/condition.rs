@@ -132,6 +132,7 @@ pub(super) fn blocks(
         FactType::List => Err(format!(
             "hallpass compares entries of the list `{claim}`, not its text"
         )),
+        FactType::Network => Err(format!("the claim `{claim}` is no address of a request")),
     }
 }
 
