@@ -27,6 +27,7 @@ mod each;
 mod issuers;
 mod limits;
 mod patterns;
+mod pinned;
 mod policies;
 mod requirements;
 mod rosters;

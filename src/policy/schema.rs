@@ -177,6 +177,7 @@ fn issuer() -> Value {
             ("ca", refer("text")),
             ("networks", refer("texts")),
             ("key_hosts", refer("texts")),
+            ("jwks", object(&[("file", refer("text"))], &["file"])),
             ("blocked_kids", refer("texts")),
             ("algorithms", refer("texts")),
             ("audiences", refer("texts")),
@@ -205,6 +206,9 @@ fn issuer() -> Value {
         members.insert("then".to_owned(), json!({ "required": ["url", "facts"] }));
         let others = json!({ "properties": { "facts": false, "types": false } });
         members.insert("else".to_owned(), others);
+        let pinned =
+            json!({ "properties": { "ca": false, "networks": false, "key_hosts": false } });
+        members.insert("dependentSchemas".to_owned(), json!({ "jwks": pinned }));
     }
     issuer
 }
