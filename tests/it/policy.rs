@@ -23,6 +23,7 @@ mod inputs;
 mod language;
 mod model;
 mod new;
+mod pinned;
 mod reach;
 mod resource;
 mod rosters;
