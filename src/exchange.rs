@@ -257,6 +257,7 @@ impl Exchange {
         let permit = match self.components.policies.decide(job, &request.ask, now) {
             Ok(permit) => {
                 request.caller.shadowed(permit.shadow());
+                request.caller.may_have(permit.credential());
                 permit
             }
             Err(refused) => {

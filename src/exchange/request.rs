@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use super::ExchangeError;
 use crate::credential::Credential;
-use crate::policy::{Ask, Available, Decision, Denial, ShadowOutcome};
+use crate::policy::{Ask, Available, CredentialDefinition, Decision, Denial, ShadowOutcome};
 use crate::provider::{Fact, Job};
 use crate::replay::IdempotencyKey;
 use crate::token::{SubjectToken, Verified, Verifier};
@@ -66,6 +66,7 @@ pub struct CallerInfo {
     token: OnceLock<String>,
     repository: OnceLock<String>,
     shadow: OnceLock<ShadowOutcome>,
+    permitted: OnceLock<Arc<CredentialDefinition>>,
 }
 
 impl CallerInfo {
@@ -86,6 +87,12 @@ impl CallerInfo {
     #[must_use]
     pub fn shadow(&self) -> Option<&ShadowOutcome> {
         self.shadow.get()
+    }
+
+    /// The credential that the policies let the job have.
+    #[must_use]
+    pub fn permitted(&self) -> Option<&CredentialDefinition> {
+        self.permitted.get().map(AsRef::as_ref)
     }
 
     /// The configured name of the token's issuer.
@@ -140,6 +147,10 @@ impl CallerInfo {
         if let Some(outcome) = outcome {
             self.shadow.get_or_init(|| outcome.clone());
         }
+    }
+
+    pub(super) fn may_have(&self, credential: &Arc<CredentialDefinition>) {
+        self.permitted.get_or_init(|| Arc::clone(credential));
     }
 
     pub(super) fn identified(&self, job: &Job) {

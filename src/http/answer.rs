@@ -1,5 +1,6 @@
 //! What a handler returns: a reply or a refusal as data, which becomes JSON with the request's id.
 
+use std::borrow::Cow;
 use std::convert::Infallible;
 use std::sync::Arc;
 
@@ -246,8 +247,12 @@ fn refused(refusal: &Refusal, body: Map<String, Value>) -> Response {
 fn json(status: StatusCode, cache: &'static str, body: Map<String, Value>) -> Response {
     let json = Value::Object(body).to_string();
     // Jobs show answers in their logs.
-    let bytes = ascii_json(&json).into_owned();
-    let mut response = (status, Body::from(bytes)).into_response();
+    let text = if let Cow::Owned(escaped) = ascii_json(&json) {
+        escaped
+    } else {
+        json
+    };
+    let mut response = (status, Body::from(text)).into_response();
     let headers = response.headers_mut();
     headers.insert(
         header::CONTENT_TYPE,

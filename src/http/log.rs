@@ -65,6 +65,11 @@ impl Line {
             if let Some(shadow) = seen.shadow() {
                 self.metrics.shadow(shadow);
             }
+            if let Some(credential) = seen.permitted()
+                && verdict.reason == Reason::Success
+            {
+                self.metrics.granted(&credential.labels);
+            }
         }
         let is_probe =
             verdict.reason.fault() == Fault::None && self.route.purpose == Purpose::Probe;

@@ -114,7 +114,7 @@ const SECTIONS: [(&str, bool); 8] = [
     ("credentials", true),
     ("policies", true),
     ("require", false),
-    ("waive", false),
+    ("waive", true),
     ("zone", false),
 ];
 

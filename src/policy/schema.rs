@@ -3,6 +3,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::MOST_LABELS;
 use super::lint::RULES;
 use super::time_window::DAYS;
 use crate::credential::kind::{KINDS, RESOURCE};
@@ -110,7 +111,7 @@ fn patterns() -> Map<String, Value> {
         "path": { "type": "string", "minLength": 1, "maxLength": 256, "pattern": "^[ -)+-~]*[ -)+-.0-~]$" },
         "duration": { "type": "string", "pattern": "^([0-9]+d([0-9]+h)?([0-9]+m)?([0-9]+s)?|[0-9]+h([0-9]+m)?([0-9]+s)?|[0-9]+m([0-9]+s)?|[0-9]+s)$" },
         "time": { "type": "string", "pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}(\\.[0-9]+)?([Zz]|[+-][0-9]{2}:[0-9]{2})$" },
-        "texts": { "anyOf": [refer("text"), { "type": "array", "minItems": 1, "uniqueItems": true, "items": refer("text") }] },
+        "texts": texts_of(&refer("text")),
         "present": present(),
         "plainOperators": some(object(&plain, &[])),
         "not": not,
@@ -198,6 +199,7 @@ fn issuer() -> Value {
             ("ca", refer("text")),
             ("networks", refer("texts")),
             ("key_hosts", refer("texts")),
+            ("jwks", object(&[("file", refer("text"))], &["file"])),
             ("blocked_kids", refer("texts")),
             ("algorithms", refer("texts")),
             ("audiences", refer("texts")),
@@ -226,6 +228,9 @@ fn issuer() -> Value {
         members.insert("then".to_owned(), json!({ "required": ["url", "facts"] }));
         let others = json!({ "properties": { "facts": false, "types": false } });
         members.insert("else".to_owned(), others);
+        let pinned =
+            json!({ "properties": { "ca": false, "networks": false, "key_hosts": false } });
+        members.insert("dependentSchemas".to_owned(), json!({ "jwks": pinned }));
     }
     issuer
 }
@@ -256,6 +261,16 @@ fn credential() -> Value {
         ),
         ("dependents", refer("texts")),
         ("rotate", rotate),
+        (
+            "labels",
+            json!({
+                "type": "object",
+                "minProperties": 1,
+                "maxProperties": MOST_LABELS,
+                "propertyNames": { "type": "string", "pattern": "^[a-z][a-z0-9_]{0,62}$" },
+                "additionalProperties": refer("text"),
+            }),
+        ),
         ("each", refer("each")),
     ];
     let known: Vec<&str> = properties.iter().map(|(name, _)| *name).collect();
@@ -356,14 +371,21 @@ fn team() -> Value {
     let mut keys: Vec<_> = limits.map(|key| (key, refer("textsOrGlobs"))).collect();
     keys.push(("at_least", refer("class")));
     let uses = object(&keys, &["at_least"]);
+    let targeted = KINDS.iter().filter(|kind| kind.keys.contains(&"target"));
+    let reached =
+        json!({ "allOf": [refer("text"), { "not": words(targeted.map(|kind| kind.name)) }] });
+    let waive = texts_of(&words(RULES.iter().map(|rule| rule.id)));
     object(
         &[
             ("folder", refer("text")),
             ("names", refer("textsOrGlobs")),
             ("jobs", refer("requirementBlock")),
-            ("uses", map_of(&uses, &refer("text"))),
+            ("uses", map_of(&uses, &reached)),
             ("owner", refer("prose")),
-            ("may", object(&[("max_ttl", refer("duration"))], &[])),
+            (
+                "may",
+                object(&[("max_ttl", refer("duration")), ("waive", waive)], &[]),
+            ),
             ("borrows", list_of(&refer("name"))),
         ],
         &["folder", "names", "jobs"],
@@ -386,6 +408,11 @@ fn roster() -> Value {
         members.insert("oneOf".to_owned(), one);
     }
     roster
+}
+
+/// One text or a list of different ones.
+fn texts_of(word: &Value) -> Value {
+    json!({ "anyOf": [word, { "type": "array", "minItems": 1, "uniqueItems": true, "items": word }] })
 }
 
 fn refer(name: &str) -> Value {

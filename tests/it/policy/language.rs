@@ -1184,3 +1184,35 @@ fn groups_are_a_list_that_an_issuer_maps() {
         assert!(reader.facts(object(&claims)).is_err(), "{groups}");
     }
 }
+
+#[test]
+fn labels_are_at_most_sixteen_names_with_a_text_each() {
+    let with = |labels: &str| {
+        format!(
+            "credentials:\n  app: {{ kind: jwt, audience: \"https://app.acme.dev\", max_ttl: 10m, owner: o, purpose: p, class: low, labels: {labels} }}\n"
+        )
+    };
+    let many = |count: usize| {
+        let labels: Vec<_> = (0..count).map(|number| format!("l{number}: x")).collect();
+        format!("{{ {} }}", labels.join(", "))
+    };
+    let text = with("{ service: shop, cost_center: \"4711\" }");
+    let set = PolicySet::from_texts(&[("root.yaml", &text)]).unwrap().set;
+    let labels = &set.credential("app").unwrap().labels;
+    assert_eq!(labels["service"], "shop");
+    assert_eq!(labels["cost_center"], "4711");
+    assert_eq!(rules(&with(&many(16))), [""; 0]);
+    for (wrong, rule) in [
+        (many(17).as_str(), "labels"),
+        ("{}", "labels"),
+        ("{ Service: shop }", "labels"),
+        ("{ cost-center: shop }", "labels"),
+        ("{ 1: shop }", "unquoted"),
+        ("{ service: 4711 }", "unquoted"),
+        ("{ service: \"\" }", "empty"),
+        ("{ service: { present: true } }", "wrong-type"),
+        ("[service]", "wrong-type"),
+    ] {
+        assert_eq!(rules(&with(wrong)), [rule], "{wrong}");
+    }
+}
