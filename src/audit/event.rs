@@ -131,6 +131,7 @@ impl FactRecord {
             let text = match value {
                 FactValue::Text(text) => FactText::Text(Text::new(text)),
                 FactValue::Bool(bool) => FactText::Bool(*bool),
+                FactValue::Time(time) => FactText::Text(Text::new(&time.to_string())),
                 FactValue::Address(address) => FactText::Text(Text::new(&address.to_string())),
                 FactValue::List(entries) => FactText::Text(Text::new(&entries.join(","))),
                 FactValue::Workflow(workflow) => FactText::Text(match &workflow.r#ref {

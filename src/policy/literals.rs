@@ -3,7 +3,7 @@
 
 use super::condition::{Block, Condition, Subject};
 use super::pattern::{Observed, Operator, Pattern};
-use super::{Grant, Policy, PolicySet};
+use super::{CredentialClass, Grant, Policy, PolicySet};
 use crate::provider::{Fact, Facts, ORDINARY_TRIGGERS};
 use crate::yaml::Place;
 
@@ -143,6 +143,7 @@ fn split(pattern: &Pattern) -> Vec<Constraint<'_>> {
         | Pattern::Present(_)
         | Pattern::Network(_)
         | Pattern::Time(_)
+        | Pattern::Age(_)
         | Pattern::Workflow { .. } => vec![Constraint::Pattern(pattern)],
     }
 }
@@ -165,7 +166,11 @@ impl PolicySet {
             };
             let granting = |grant: &&Grant| grant.credential.name == credential;
             for grant in policy.grants.iter().filter(granting) {
-                for block in &policy.when {
+                let needs_sign_in = issuer.reader.provider.is_of_people()
+                    && grant.credential.class == CredentialClass::Critical;
+                let opens =
+                    |block: &&Block| !needs_sign_in || block.sign_in_lacks().next().is_none();
+                for block in policy.when.iter().filter(opens) {
                     let mut own = block.literals();
                     own.extend(policy.within.iter().flat_map(|within| within.literals()));
                     if issuer.has_events {

@@ -78,7 +78,8 @@ impl Sample {
                 FactValue::Bool(_)
                 | FactValue::List(_)
                 | FactValue::Workflow(_)
-                | FactValue::Address(_),
+                | FactValue::Address(_)
+                | FactValue::Time(_),
             )
             | None => None,
         };
@@ -193,7 +194,8 @@ pub(crate) fn value_for(pattern: &Pattern, fact_type: FactType) -> Option<FactVa
             path: "acme/ci/.github/workflows/ci.yml".to_owned(),
             r#ref: Some("refs/heads/main".to_owned()),
         })),
-        (FactType::Bool | FactType::Workflow, _) => None,
+        // A job has no time: its test has.
+        (FactType::Bool | FactType::Workflow | FactType::Clock | FactType::Age, _) => None,
         (FactType::List, _) => {
             let entries = members(pattern);
             let entries = if entries.is_empty() {
@@ -205,8 +207,6 @@ pub(crate) fn value_for(pattern: &Pattern, fact_type: FactType) -> Option<FactVa
             fits.then_some(FactValue::List(entries))
         }
         (FactType::Text, _) => text_for(pattern).map(FactValue::Text),
-        // A job has no time: its test has.
-        (FactType::Clock, _) => None,
         (FactType::Network, _) => address_for(pattern).map(FactValue::Address),
     }
 }
@@ -236,7 +236,8 @@ fn candidates(pattern: &Pattern) -> Vec<String> {
         | Pattern::Present(_)
         | Pattern::Workflow { .. }
         | Pattern::Network(_)
-        | Pattern::Time(_) => Vec::new(),
+        | Pattern::Time(_)
+        | Pattern::Age(_) => Vec::new(),
     }
 }
 
@@ -250,7 +251,8 @@ fn address_for(pattern: &Pattern) -> Option<IpAddr> {
         | Pattern::Present(_)
         | Pattern::Workflow { .. }
         | Pattern::Network(_)
-        | Pattern::Time(_) => std::slice::from_ref(pattern),
+        | Pattern::Time(_)
+        | Pattern::Age(_) => std::slice::from_ref(pattern),
     };
     let first = networks.iter().filter_map(|network| match network {
         Pattern::Network(network) => network.hosts().next(),
@@ -260,6 +262,7 @@ fn address_for(pattern: &Pattern) -> Option<IpAddr> {
         | Pattern::Is(_)
         | Pattern::Present(_)
         | Pattern::Time(_)
+        | Pattern::Age(_)
         | Pattern::Workflow { .. } => None,
     });
     let mut found = first.chain(ADDRESSES);
@@ -281,7 +284,8 @@ fn members(pattern: &Pattern) -> Vec<String> {
         | Pattern::Present(_)
         | Pattern::Workflow { .. }
         | Pattern::Network(_)
-        | Pattern::Time(_) => Vec::new(),
+        | Pattern::Time(_)
+        | Pattern::Age(_) => Vec::new(),
     }
 }
 
