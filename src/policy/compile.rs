@@ -29,6 +29,7 @@ mod limits;
 mod patterns;
 mod pinned;
 mod policies;
+mod properties;
 mod requirements;
 mod rosters;
 mod teams;

@@ -16,7 +16,7 @@ const NOW: Timestamp = Timestamp::from_unix(1_790_000_000);
 
 const ROOT: &str = r#"
 issuers:
-  github: { provider: github, tenants: [ { owner: acme, owner_id: "1" } ] }
+  github: { provider: github, properties: { tier: text, pci: boolean }, tenants: [ { owner: acme, owner_id: "1" } ] }
   plain: { provider: generic, url: https://ci.acme.dev, facts: { repository: "/repository" } }
 credentials:
   a: { kind: jwt, audience: https://a.acme.dev, scopes: [x, z], max_ttl: 10m, owner: o, purpose: p, class: low }
@@ -99,6 +99,15 @@ fn condition() -> impl Strategy<Value = (usize, String)> {
             ],
         ),
         (
+            "property",
+            &[
+                "{ tier: critical }",
+                "{ pci: true }",
+                "{ tier: { not: low } }",
+                "{ tier: { glob: \"c*\" }, pci: false }",
+            ],
+        ),
+        (
             "claim",
             &[
                 "{ \"/enterprise\": e }",
@@ -159,6 +168,10 @@ fn requirement() -> impl Strategy<Value = String> {
                 .into_iter()
                 .filter(|line| !line.starts_with("repository_id"))
                 .collect();
+            let mut jobs = jobs;
+            if jobs.iter().any(|line| line.starts_with("property")) {
+                jobs.push("issuer: github".to_owned());
+            }
             let jobs = if jobs.is_empty() {
                 "runner: hosted".to_owned()
             } else {
@@ -180,10 +193,11 @@ fn claims() -> impl Strategy<Value = Map<String, Value>> {
         any_of(&["push", "push", "pull_request", "workflow_run", "issues"]),
         any_of(&["true", "false"]),
         any_of(&["w.yml@refs/heads/main", "v.yml@refs/heads/x", "w.yml"]),
-        prop::collection::vec(any::<bool>(), 8),
+        any_of(&["critical", "low", ""]),
+        prop::collection::vec(any::<bool>(), 10),
     )
         .prop_map(
-            |(repository, id, r#ref, environment, event, protected, workflow, keep)| {
+            |(repository, id, r#ref, environment, event, protected, workflow, tier, keep)| {
                 let all = json!({
                     "iss": "https://token.actions.githubusercontent.com",
                     "repository_owner": "acme", "repository_owner_id": "1",
@@ -191,6 +205,7 @@ fn claims() -> impl Strategy<Value = Map<String, Value>> {
                     "runner_environment": "github-hosted", "list": "k,m",
                     "ref": r#ref, "environment": environment, "ref_protected": protected,
                     "job_workflow_ref": workflow, "enterprise": "e", "extra": true,
+                    "repo_property_tier": tier, "repo_property_pci": "true",
                 });
                 let Value::Object(mut all) = all else {
                     panic!("an object")
@@ -203,6 +218,8 @@ fn claims() -> impl Strategy<Value = Map<String, Value>> {
                     "enterprise",
                     "extra",
                     "list",
+                    "repo_property_tier",
+                    "repo_property_pci",
                     "runner_environment",
                 ];
                 for (name, keep) in optional.iter().zip(keep) {

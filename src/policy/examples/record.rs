@@ -13,7 +13,7 @@ use super::{Because, Coverage, Example, Found, NearestLines, decide, read, value
 use crate::clock::Timestamp;
 use crate::policy::pattern::{Observed, Pattern};
 use crate::policy::{Ask, Block, Condition, CredentialDefinition, Policy, PolicySet, Subject};
-use crate::provider::{Fact, FactValue, ORDINARY_TRIGGERS, Reader};
+use crate::provider::{Fact, FactType, FactValue, ORDINARY_TRIGGERS, PropertyName, Reader};
 use crate::text::escape;
 use crate::token::json::{pointer_to, unescape_step};
 use crate::yaml::diagnostic::{Diagnostics, Problems, Source};
@@ -146,8 +146,18 @@ impl<'a> Draft<'a> {
     }
 
     fn record(&self, now: Timestamp, taken: &mut BTreeSet<String>) -> Result<String, String> {
-        let (given, claims) = self.job()?;
-        let facts = self.reader.facts_of(&given, &claims);
+        let Made {
+            facts: given,
+            properties,
+            claims,
+            ..
+        } = self.job()?;
+        let mut raw = claims.clone();
+        let of_properties = properties.iter();
+        raw.extend(
+            of_properties.filter_map(|(name, value)| self.reader.property_claim(name, value)),
+        );
+        let facts = self.reader.facts_of(&given, &raw);
         let facts = facts.map_err(|problem| format!("no job could be made: it {problem}"))?;
         let ask = Ask {
             credential: self.credential.name.clone(),
@@ -161,6 +171,17 @@ impl<'a> Draft<'a> {
         push_line(&mut text, "issuer", &scalar(&self.policy.issuer));
         for (fact, value) in &given {
             push_line(&mut text, fact.name(), &written(value));
+        }
+        if !properties.is_empty() {
+            let lines: Vec<_> = properties
+                .iter()
+                .map(|(name, value)| format!("{}: {}", quoted(name.name()), written(value)))
+                .collect();
+            push_line(
+                &mut text,
+                "property",
+                &format!("{{ {} }}", lines.join(", ")),
+            );
         }
         if !claims.is_empty() {
             let claims: Vec<_> = claims
@@ -225,10 +246,11 @@ impl<'a> Draft<'a> {
     }
 
     /// Facts and further claims of the job.
-    fn job(&self) -> Result<(Given, Map<String, Value>), String> {
+    fn job(&self) -> Result<Made<'_>, String> {
         let mut job = Made {
             reader: self.reader,
             facts: BTreeMap::new(),
+            properties: BTreeMap::new(),
             claims: Map::new(),
             without: self.without,
         };
@@ -267,7 +289,7 @@ impl<'a> Draft<'a> {
             let word = FactValue::Text((*word).to_owned());
             job.facts.insert(Fact::Trigger, word);
         }
-        Ok((job.facts, job.claims))
+        Ok(job)
     }
 }
 
@@ -275,12 +297,10 @@ impl<'a> Draft<'a> {
 struct Made<'a> {
     reader: &'a Reader,
     facts: BTreeMap<Fact, FactValue>,
+    properties: BTreeMap<PropertyName, FactValue>,
     claims: Map<String, Value>,
     without: Option<&'a Condition>,
 }
-
-/// The facts of a job.
-type Given = BTreeMap<Fact, FactValue>;
 
 impl Made<'_> {
     fn leaves_out(&self, fact: Fact) -> bool {
@@ -299,16 +319,21 @@ impl Made<'_> {
                     if self.facts.contains_key(fact) {
                         continue;
                     }
-                    let is_absence = condition.pattern == Pattern::Present(false);
-                    // To fail `{ present: false }`, the job must have a value.
-                    let pattern = match (is_absence, is_left_out) {
-                        (true, false) | (false, true) => continue,
-                        (true, true) => &Pattern::Present(true),
-                        (false, false) => &condition.pattern,
+                    let fact_type = self.reader.fact_type(*fact);
+                    if let Some(value) = value_of(condition, is_left_out, fact_type)? {
+                        self.facts.insert(*fact, value);
+                    }
+                }
+                Subject::Property(name) => {
+                    let declared = self.reader.property_type(name);
+                    let Some(declared) = declared.filter(|_| !self.properties.contains_key(name))
+                    else {
+                        continue;
                     };
-                    let value = value_for(pattern, self.reader.fact_type(*fact));
-                    let value = value.ok_or_else(|| format!("no value for `{fact}: {pattern}`"))?;
-                    self.facts.insert(*fact, value);
+                    let fact_type = declared.fact_type();
+                    if let Some(value) = value_of(condition, is_left_out, fact_type)? {
+                        self.properties.insert(name.clone(), value);
+                    }
                 }
                 Subject::Claim(pointer) if !is_left_out => {
                     self.add_claim(pointer, &condition.pattern)?;
@@ -331,7 +356,7 @@ impl Made<'_> {
             | Pattern::All(_)
             | Pattern::Present(true)
             | Pattern::Workflow { .. } => {
-                let value = value_for(pattern, crate::provider::FactType::Text);
+                let value = value_for(pattern, FactType::Text);
                 let Some(FactValue::Text(text)) = value else {
                     return Err(format!("no value for the claim `{pointer}`"));
                 };
@@ -365,6 +390,26 @@ impl Made<'_> {
             value.is_none() || condition.pattern.fits(value.into())
         })
     }
+}
+
+/// The value that a condition needs, or the one that it must not find; `None` if the job has none.
+fn value_of(
+    condition: &Condition,
+    is_left_out: bool,
+    fact_type: FactType,
+) -> Result<Option<FactValue>, String> {
+    let is_absence = condition.pattern == Pattern::Present(false);
+    // To fail `{ present: false }`, the job must have a value.
+    let pattern = match (is_absence, is_left_out) {
+        (true, false) | (false, true) => return Ok(None),
+        (true, true) => &Pattern::Present(true),
+        (false, false) => &condition.pattern,
+    };
+    let name = condition.subject.name();
+    let value = value_for(pattern, fact_type);
+    value
+        .map(Some)
+        .ok_or_else(|| format!("no value for `{name}: {pattern}`"))
 }
 
 fn free(name: &str, taken: &mut BTreeSet<String>) -> String {

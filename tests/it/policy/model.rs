@@ -45,6 +45,8 @@ enum Pattern {
     Present(bool),
     /// The cell of a row.
     Cell(&'static str),
+    /// An entry of a list.
+    Member(&'static str),
 }
 
 type Block = Vec<(&'static str, Pattern)>;
@@ -98,7 +100,11 @@ const REPOSITORIES: [[&str; 3]; 3] = [
 
 impl Pattern {
     fn random(random: &mut Random, fact: &str, for_row: bool) -> Self {
+        if fact == "property team" {
+            return Self::Member(random.pick(&["pay", "ops"]));
+        }
         let values: &[&str] = match fact {
+            "property tier" => &["critical", "low", "none"],
             "repository" => &["acme/a", "acme/b", "acme/c"],
             "repository_id" => &["10", "11", "12"],
             "ref" => &["refs/heads/main", "refs/heads/x", "refs/tags/v1"],
@@ -121,7 +127,9 @@ impl Pattern {
                 Self::List(values[start..start + 2].to_vec())
             }
             2 => Self::Present(fact == "repository_id" || !random.one_in(3)),
-            3 if !matches!(fact, "environment" | "repository_id") => Self::Glob(random.pick(globs)),
+            3 if !matches!(fact, "environment" | "repository_id" | "property tier") => {
+                Self::Glob(random.pick(globs))
+            }
             _ => Self::Not(random.pick(values)),
         }
     }
@@ -134,6 +142,7 @@ impl Pattern {
             Self::Not(text) => format!("{{ not: \"{text}\" }}"),
             Self::Present(value) => format!("{{ present: {value} }}"),
             Self::Cell(column) => format!("\"{{{column}}}\""),
+            Self::Member(entry) => format!("{{ member: {entry} }}"),
         }
     }
 
@@ -147,6 +156,7 @@ impl Pattern {
             Self::Glob(glob) => glob_fits(glob.as_bytes(), value.as_bytes()),
             Self::Not(text) => *text != value,
             Self::Present(present) => *present,
+            Self::Member(entry) => value.split(',').any(|one| one == *entry),
             Self::Cell("repository") => row.unwrap()[1] == value,
             Self::Cell(_) => row.unwrap()[2] == value,
         }
@@ -183,14 +193,33 @@ fn block(random: &mut Random, facts: &[&'static str], for_row: bool) -> Block {
 }
 
 fn block_text(block: &Block) -> String {
-    let lines: Vec<_> = block
-        .iter()
-        .map(|(fact, pattern)| format!("{fact}: {}", pattern.text()))
-        .collect();
+    let line = |name: &str, pattern: &Pattern| format!("{name}: {}", pattern.text());
+    let mut lines = Vec::new();
+    let mut properties = Vec::new();
+    for (fact, pattern) in block {
+        match fact.strip_prefix("property ") {
+            Some(name) => properties.push(line(name, pattern)),
+            None => lines.push(line(fact, pattern)),
+        }
+    }
+    if !properties.is_empty() {
+        lines.push(format!("property: {{ {} }}", properties.join(", ")));
+    }
     format!("{{ {} }}", lines.join(", "))
 }
 
-const FACTS: [&str; 6] = [
+/// A block of a requirement, which names the issuer of its properties.
+fn required_text(block: &Block) -> String {
+    let text = block_text(block);
+    if text.contains("property: {") {
+        return text.replacen('{', "{ issuer: github,", 1);
+    }
+    text
+}
+
+const FACTS: [&str; 8] = [
+    "property tier",
+    "property team",
     "repository",
     "repository_id",
     "ref",
@@ -198,7 +227,14 @@ const FACTS: [&str; 6] = [
     "trigger",
     "runner",
 ];
-const WITHOUT_IDS: [&str; 5] = ["repository", "ref", "environment", "trigger", "runner"];
+const WITHOUT_IDS: [&str; 6] = [
+    "repository",
+    "ref",
+    "environment",
+    "trigger",
+    "runner",
+    "property tier",
+];
 
 impl Company {
     fn random(random: &mut Random) -> Self {
@@ -259,7 +295,7 @@ impl Company {
     fn texts(&self) -> (String, String, String) {
         let mut root = format!(
             r#"issuers:
-  github: {{ provider: github, tenants: [ {{ owner: acme }} ] }}
+  github: {{ provider: github, properties: {{ tier: text, team: list }}, tenants: [ {{ owner: acme }} ] }}
 teams:
   t: {{ folder: teams/t, names: [ {{ glob: "t-*/*" }} ], jobs: {{ issuer: github, {}, uses: {{ jwt: {{ audiences: ["https://d.test"], at_least: low }} }}, owner: t, borrows: [b] }}
 rosters:
@@ -327,13 +363,13 @@ credentials:
             let unless = one
                 .unless
                 .as_ref()
-                .map(|block| format!("unless: {}, ", block_text(block)));
+                .map(|block| format!("unless: {}, ", required_text(block)));
             writeln!(
                 root,
                 "  - {{ name: {}, {shadow}of: {}, jobs: {}, {}because: so }}",
                 one.name,
                 one.of,
-                block_text(&one.jobs),
+                required_text(&one.jobs),
                 unless.unwrap_or_default()
             )
             .unwrap();
@@ -378,6 +414,14 @@ fn job(random: &mut Random) -> Job {
             "runner",
             random.pick(&[None, Some("hosted"), Some("self-hosted")]),
         ),
+        (
+            "property tier",
+            random.pick(&[None, Some("critical"), Some("low")]),
+        ),
+        (
+            "property team",
+            random.pick(&[None, Some("pay"), Some("ops,pay"), Some("payments")]),
+        ),
     ]
 }
 
@@ -397,6 +441,8 @@ fn claims(job: &Job) -> Value {
             "owner" => ("repository_owner", value),
             "runner" if value == "hosted" => ("runner_environment", "github-hosted"),
             "runner" => ("runner_environment", value),
+            "property tier" => ("repo_property_tier", value),
+            "property team" => ("repo_property_team", value),
             "trigger" => (
                 "event_name",
                 match value {
@@ -449,6 +495,7 @@ fn decide(company: &Company, job: &Job, ask: &Ask, shadowed: bool) -> Option<Per
                                 Pattern::Text(text) => *text == trigger,
                                 Pattern::List(list) => list.contains(&trigger),
                                 Pattern::Glob(_)
+                                | Pattern::Member(_)
                                 | Pattern::Not(_)
                                 | Pattern::Present(_)
                                 | Pattern::Cell(_) => false,
