@@ -30,6 +30,7 @@ mod network;
 mod patterns;
 mod pinned;
 mod policies;
+mod properties;
 mod requirements;
 mod rosters;
 mod teams;

@@ -21,9 +21,12 @@ mod generic;
 mod github;
 mod gitlab;
 mod inverse;
+mod property;
 
 pub use claims::{Claim, ClaimType};
 pub use fact::{Fact, FactType, ORDINARY_TRIGGERS, TRIGGERS};
+pub use property::{Properties, PropertyName, PropertyType};
+pub(crate) use property::{is_dotted as is_property, is_name as is_property_name};
 
 /// Every provider. A new provider is its file and a line here.
 pub const PROVIDERS: &[&Provider] = &[&github::PROVIDER, &gitlab::PROVIDER, &generic::PROVIDER];
@@ -62,6 +65,8 @@ pub struct Provider {
     pub identify: Identify,
     /// The inverse of `identify`, as far as there is one: see [`Reader::claims`].
     pub write: Write,
+    /// What the names of claims with repository properties begin with, if it has such claims.
+    pub property_claims: Option<&'static str>,
     /// The usual event of each trigger that the CI has.
     events: &'static [(&'static str, &'static str)],
     /// Splits the path of a repository after its owner, if the provider has the owner there.
@@ -128,6 +133,8 @@ pub struct Reader {
     pub provider: &'static Provider,
     /// For `generic`: where the facts are.
     pub claim_map: ClaimMap,
+    /// The repository properties that are read.
+    pub properties: Properties,
 }
 
 impl Reader {
@@ -138,6 +145,7 @@ impl Reader {
             issuer: Arc::new(TrustedIssuer::new(provider.name, issuer)),
             provider,
             claim_map: ClaimMap::default(),
+            properties: Properties::default(),
         }
     }
 
@@ -188,10 +196,12 @@ impl Reader {
     /// As [`identify`](Self::identify).
     pub fn facts(&self, claims: Object) -> Result<Facts, ClaimError> {
         let values = (self.provider.identify)(&claims, &self.claim_map)?;
+        let properties = self.read_properties(&claims)?;
         Ok(Facts {
             issuer: Arc::clone(&self.issuer),
             provider: self.provider,
             values,
+            properties,
             claims,
             decided_at: None,
         })
@@ -246,6 +256,7 @@ pub struct Facts {
     issuer: Arc<TrustedIssuer>,
     provider: &'static Provider,
     values: BTreeMap<Fact, FactValue>,
+    properties: BTreeMap<PropertyName, FactValue>,
     claims: Object,
     /// When a decision is made about them.
     decided_at: Option<Timestamp>,
