@@ -25,7 +25,7 @@ pub use change::smallest_change;
 pub use coverage::{Coverage, Share, Uncovered};
 pub use files::{TestFile, test_files};
 pub use record::{Recorded, parse, record};
-pub(crate) use sample::value_for;
+pub(crate) use sample::{usual_text, value_for};
 
 /// An entry of `tests:`.
 #[derive(Clone, Debug)]

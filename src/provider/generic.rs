@@ -25,6 +25,7 @@ pub(super) const PROVIDER: Provider = Provider {
     write,
     // The claim's text is the trigger, if it is one.
     events: &[],
+    sources: &[],
     split_owner: |_| None,
 };
 
