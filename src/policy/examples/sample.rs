@@ -138,6 +138,11 @@ const GITHUB_WORKFLOW: &str = "REPOSITORY/.github/workflows/deploy.yml";
 const GITLAB_WORKFLOW: &str = "gitlab.com/REPOSITORY//.gitlab-ci.yml";
 
 /// Every sample job.
+/// The names that `like` takes.
+pub(crate) fn sample_names() -> impl Iterator<Item = &'static str> {
+    SAMPLES.iter().map(|sample| sample.name)
+}
+
 const SAMPLES: [Sample; 4] = [
     sample("github-push", "github", "push", GITHUB_WORKFLOW, GITHUB),
     sample(

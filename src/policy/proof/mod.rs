@@ -14,6 +14,7 @@ use crate::policy::literals::Way;
 use crate::policy::{Ask, Block, Inputs, PolicySet};
 
 mod derived;
+mod fitting;
 mod gain;
 mod lang;
 mod render;
@@ -24,6 +25,7 @@ mod value;
 mod ways;
 mod workflow;
 
+pub use fitting::{Fit, fit, is_closed};
 pub use gain::{Gain, Side, gains};
 pub use render::Witness;
 
