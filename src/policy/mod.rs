@@ -27,6 +27,7 @@ pub mod literals;
 pub mod parse;
 pub mod pattern;
 mod print;
+pub mod proof;
 mod scan;
 pub mod schema;
 pub mod time_window;
