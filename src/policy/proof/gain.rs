@@ -68,7 +68,7 @@ pub fn gains<'a>(old: Side<'_>, new: Side<'a>, at: Timestamp, most: usize) -> Ve
             match comparison.through(way, &clauses, at) {
                 Answer::Proven => {}
                 answer @ (Answer::Found(_) | Answer::NotDecided(_)) => {
-                    gains.push(Gain { way, answer })
+                    gains.push(Gain { way, answer });
                 }
             }
             if gains.len() >= most {
