@@ -23,12 +23,14 @@ mod inputs;
 mod language;
 mod model;
 mod new;
+mod pinned;
 mod reach;
 mod resource;
 mod rosters;
 mod schema;
 mod shadow;
 mod teams;
+mod usage;
 mod waive;
 
 const ROOT: &str = r#"issuers:

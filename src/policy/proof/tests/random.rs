@@ -390,7 +390,7 @@ pub(super) fn policies(random: &mut Random, world: &World, topics: &[&Topic]) ->
         };
         let shadow = shadow(random);
         let _ = write!(
-        text,
+            text,
             "  - {{ name: r{number}, of: all, jobs: {jobs}, {unless}{shadow}because: b }}\n"
         );
     }
@@ -411,7 +411,7 @@ pub(super) fn policies(random: &mut Random, world: &World, topics: &[&Topic]) ->
         let scopes = random.pick(&["[a]", "[b]", "[a, b]"]);
         let shadow = shadow(random);
         let _ = write!(
-        text,
+            text,
             "  - {{ name: p{number}, issuer: ci, when: [{}], {until}{shadow}grant: [ {{ credential: api, ttl: {ttl}, scopes: {scopes} }} ] }}\n",
             blocks.join(", ")
         );
