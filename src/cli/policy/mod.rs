@@ -11,12 +11,14 @@ use crate::yaml::Diagnostics;
 use crate::yaml::diagnostic::{Diagnostic, Place, Source, Span};
 
 mod check;
+mod diff;
 mod edit;
 mod explain;
 mod import;
 mod inventory;
 mod new;
 mod report;
+mod revision;
 mod schema;
 mod sheet;
 mod test;
@@ -37,6 +39,7 @@ enum Verb {
     New(new::Args),
     Import(import::Args),
     Test(test::Args),
+    Diff(diff::Args),
     WhoCan(who_can::Args),
     Inventory(inventory::Args),
     Usage(usage::Args),
@@ -105,6 +108,7 @@ pub fn run(args: Args, out: &mut Terminal) -> Result<(), Failure> {
         Verb::New(args) => new::run(&args, out),
         Verb::Import(args) => import::run(args, out),
         Verb::Test(args) => test::run(&args, out),
+        Verb::Diff(args) => diff::run(&args, out),
         Verb::WhoCan(args) => who_can::run(&args, out),
         Verb::Inventory(args) => inventory::run(&args, out),
         Verb::Usage(args) => usage::run(&args, out),
