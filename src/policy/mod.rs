@@ -17,6 +17,7 @@ pub mod compile;
 pub mod condition;
 mod csv;
 pub mod decide;
+pub mod diff;
 pub mod examples;
 mod files;
 mod index;
