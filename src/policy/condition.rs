@@ -2,7 +2,7 @@
 
 use super::decide::shown;
 use super::pattern::{Observed, Pattern};
-use crate::provider::{Fact, FactValue, Facts};
+use crate::provider::{Fact, FactValue, Facts, PropertyName};
 use crate::text::is_printable;
 use crate::token::json::Value;
 use crate::yaml::diagnostic::Place;
@@ -14,17 +14,20 @@ pub enum Subject {
     Fact(Fact),
     /// A raw claim by JSON pointer (RFC 6901).
     Claim(String),
+    /// A repository property that the issuer declares.
+    Property(PropertyName),
     /// The issuer's name; in requirements only.
     Issuer,
 }
 
 impl Subject {
-    /// Its name in responses: the fact's name, the pointer, or `issuer`.
+    /// Its name in responses: the fact's name, the pointer, `property.NAME`, or `issuer`.
     #[must_use]
     pub fn name(&self) -> &str {
         match self {
             Self::Fact(fact) => fact.name(),
             Self::Claim(pointer) => pointer,
+            Self::Property(name) => name.dotted(),
             Self::Issuer => "issuer",
         }
     }
@@ -42,6 +45,7 @@ impl Subject {
                 _ => Observed::Absent,
             },
             Self::Fact(fact) => facts.get(*fact).into(),
+            Self::Property(name) => facts.property(name).into(),
             Self::Issuer => Observed::Text(facts.issuer()),
             Self::Claim(pointer) => match facts.claims().pointer(pointer) {
                 None | Some(Value::Null) => Observed::Absent,

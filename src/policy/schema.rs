@@ -1,13 +1,17 @@
-//! The JSON Schema of a policy file, for editors. The reader decides; the schema is as strict as a
+//! The JSON Schemas of a policy file and of a test file, for editors. The reader decides; the schema is as strict as a
 //! schema can be about one file.
 
 use serde_json::{Map, Value, json};
+
+mod tests;
+
+pub use tests::schema as test_schema;
 
 use super::MOST_LABELS;
 use super::lint::RULES;
 use super::time_window::DAYS;
 use crate::credential::kind::{KINDS, RESOURCE};
-use crate::provider::{Fact, FactType, PROVIDERS, TRIGGERS};
+use crate::provider::{Fact, FactType, PROVIDERS, PropertyType, TRIGGERS};
 
 /// The schema, in draft 2020-12.
 #[must_use]
@@ -154,12 +158,19 @@ fn block(about: About) -> Value {
     let pattern = json!({ "anyOf": [refer("textPattern"), { "type": "boolean" }] });
     let pointer = json!({ "type": "string", "pattern": "^/[ -~]+$" });
     properties.insert("claim".to_owned(), map_of(&pattern, &pointer));
+    let pattern =
+        json!({ "anyOf": [refer("textPattern"), refer("listPattern"), { "type": "boolean" }] });
+    properties.insert("property".to_owned(), map_of(&pattern, &property_name()));
     json!({
         "type": "object",
         "additionalProperties": false,
         "minProperties": 1,
         "properties": properties,
     })
+}
+
+fn property_name() -> Value {
+    json!({ "type": "string", "pattern": "^[A-Za-z0-9_$#-]{1,75}$" })
 }
 
 fn pattern_of(fact: Fact) -> Value {
@@ -192,6 +203,7 @@ fn pattern_of(fact: Fact) -> Value {
 fn issuer() -> Value {
     let flag = || json!({ "type": "boolean" });
     let types = words(["text", "number", "boolean", "list"]);
+    let property_type = words(PropertyType::ALL.map(PropertyType::name));
     let mut issuer = object(
         &[
             ("provider", words(PROVIDERS.iter().map(|one| one.name))),
@@ -221,6 +233,7 @@ fn issuer() -> Value {
                 "facts",
                 json!({ "type": "object", "propertyNames": facts(), "additionalProperties": refer("text") }),
             ),
+            ("properties", map_of(&property_type, &property_name())),
             (
                 "types",
                 json!({ "type": "object", "propertyNames": facts(), "additionalProperties": types }),
@@ -234,9 +247,17 @@ fn issuer() -> Value {
         members.insert("then".to_owned(), json!({ "required": ["url", "facts"] }));
         let others = json!({ "properties": { "facts": false, "types": false } });
         members.insert("else".to_owned(), others);
+        let with = PROVIDERS.iter().filter(|one| one.property_claims.is_some());
+        let provider = json!({ "provider": words(with.map(|one| one.name)) });
         let pinned =
             json!({ "properties": { "ca": false, "networks": false, "key_hosts": false } });
-        members.insert("dependentSchemas".to_owned(), json!({ "jwks": pinned }));
+        members.insert(
+            "dependentSchemas".to_owned(),
+            json!({
+                "jwks": pinned,
+                "properties": { "properties": provider },
+            }),
+        );
     }
     issuer
 }

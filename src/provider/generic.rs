@@ -23,8 +23,10 @@ pub(super) const PROVIDER: Provider = Provider {
     max_age: 3_600,
     identify,
     write,
+    property_claims: None,
     // The claim's text is the trigger, if it is one.
     events: &[],
+    sources: &[],
     split_owner: |_| None,
 };
 

@@ -22,10 +22,15 @@ mod github;
 mod gitlab;
 mod inverse;
 mod people;
+mod property;
+mod source;
 
 pub use claims::{Claim, ClaimType};
 pub use fact::{Fact, FactType, ORDINARY_TRIGGERS, TRIGGERS};
 pub use people::SecondFactor;
+pub use property::{Properties, PropertyName, PropertyType};
+pub(crate) use property::{is_dotted as is_property, is_name as is_property_name};
+pub use source::{Cut, Derivation, Source};
 
 /// Every provider. A new provider is its file and a line here.
 pub const PROVIDERS: &[&Provider] = &[
@@ -69,8 +74,12 @@ pub struct Provider {
     pub identify: Identify,
     /// The inverse of `identify`, as far as there is one: see [`Reader::claims`].
     pub write: Write,
-    /// The usual event of each trigger that the CI has.
+    /// What the names of claims with repository properties begin with, if it has such claims.
+    pub property_claims: Option<&'static str>,
+    /// The events of each trigger that the CI has, the usual one first.
     events: &'static [(&'static str, &'static str)],
+    /// How the facts that are no claim as sent are computed.
+    pub sources: &'static [(Fact, Derivation)],
     /// Splits the path of a repository after its owner, if the provider has the owner there.
     split_owner: fn(&str) -> Option<(&str, &str)>,
 }
@@ -143,6 +152,8 @@ pub struct Reader {
     pub claim_map: ClaimMap,
     /// For `people`: what says that there was a second factor.
     pub second_factor: SecondFactor,
+    /// The repository properties that are read.
+    pub properties: Properties,
 }
 
 impl Reader {
@@ -154,6 +165,7 @@ impl Reader {
             provider,
             claim_map: ClaimMap::default(),
             second_factor: SecondFactor::default(),
+            properties: Properties::default(),
         }
     }
 
@@ -204,10 +216,12 @@ impl Reader {
     /// As [`identify`](Self::identify).
     pub fn facts(&self, claims: Object) -> Result<Facts, ClaimError> {
         let values = self.values(&claims)?;
+        let properties = self.read_properties(&claims)?;
         Ok(Facts {
             issuer: Arc::clone(&self.issuer),
             provider: self.provider,
             values,
+            properties,
             claims,
             decided_at: None,
         })
@@ -284,6 +298,7 @@ pub struct Facts {
     issuer: Arc<TrustedIssuer>,
     provider: &'static Provider,
     values: BTreeMap<Fact, FactValue>,
+    properties: BTreeMap<PropertyName, FactValue>,
     claims: Object,
     /// When a decision is made about them.
     decided_at: Option<Timestamp>,
@@ -506,21 +521,21 @@ fn set_text(facts: &mut BTreeMap<Fact, FactValue>, fact: Fact, value: &str) {
     }
 }
 
+/// The types of full refs by prefix, the first that fits.
+pub const REF_TYPES: [(&str, &str); 5] = [
+    ("refs/heads/", "branch"),
+    ("refs/tags/", "tag"),
+    ("refs/pull/", "pull"),
+    ("refs/merge-requests/", "pull"),
+    ("refs/", "other"),
+];
+
 /// `branch`, `tag`, `pull` or `other`: by the full ref first, by the provider's own word where that
 /// says nothing.
 fn ref_type(full: Option<&str>, word: Option<&str>) -> Option<&'static str> {
     let full = full.unwrap_or_default();
-    let by_prefix = [
-        ("refs/heads/", "branch"),
-        ("refs/tags/", "tag"),
-        ("refs/pull/", "pull"),
-        ("refs/merge-requests/", "pull"),
-        ("refs/", "other"),
-    ];
-    if let Some((_, kind)) = by_prefix
-        .iter()
-        .find(|(prefix, _)| full.starts_with(prefix))
-    {
+    let mut prefixes = REF_TYPES.iter();
+    if let Some((_, kind)) = prefixes.find(|(prefix, _)| full.starts_with(prefix)) {
         return Some(kind);
     }
     match word? {

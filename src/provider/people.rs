@@ -9,7 +9,7 @@ use serde_json::{Map, Value as Json};
 
 use super::claims::ClaimType::{Boolean, FreeText, List, Number, Text};
 use super::claims::{self, Claim, claim, text_of};
-use super::{ClaimError, ClaimMap, Fact, FactValue, Provider, set_text};
+use super::{ClaimError, ClaimMap, Derivation, Fact, FactValue, Provider, set_text};
 use crate::clock::Timestamp;
 use crate::text::is_printable;
 use crate::token::json::{Object, Value};
@@ -25,7 +25,17 @@ pub(super) const PROVIDER: Provider = Provider {
     max_age: 3_600,
     identify,
     write,
+    property_claims: None,
     events: &[(PERSON, PERSON)],
+    // The word is the same whatever the token says.
+    sources: &[(
+        Fact::Trigger,
+        Derivation::Words {
+            claim: "sub",
+            words: &[],
+            other: Some(PERSON),
+        },
+    )],
     split_owner: |_| None,
 };
 

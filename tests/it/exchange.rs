@@ -8,6 +8,7 @@ mod gitlab;
 mod makers;
 pub(crate) mod one_machine;
 mod people;
+mod properties;
 mod remote;
 mod repeats;
 mod revoke;

@@ -21,6 +21,7 @@ mod examples;
 mod import;
 mod inputs;
 mod language;
+mod lines;
 mod model;
 mod new;
 mod pinned;

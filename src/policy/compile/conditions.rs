@@ -2,6 +2,7 @@
 
 use super::issuers::Issuers;
 use super::patterns::{self, Compared};
+use super::properties;
 use super::time::{self, Zone};
 use crate::policy::pattern::{MAX_PATTERN, Operator, Pattern};
 use crate::policy::{Block, Condition, Subject};
@@ -74,6 +75,22 @@ impl<'a> About<'a> {
             without_ids: reader.is_none(),
             of_request: None,
         }
+    }
+
+    pub(super) const fn what(&self) -> &str {
+        self.what
+    }
+
+    /// The readers of the jobs: of the one issuer, or of those that the block names.
+    pub(super) fn readers(&self, named: &[&str]) -> Vec<&'a Reader> {
+        if let Some(reader) = self.reader {
+            return vec![reader];
+        }
+        let issuers = self.issuers.into_iter().flat_map(Issuers::iter);
+        let readers = issuers.map(|issuer| &issuer.reader);
+        readers
+            .filter(|reader| named.contains(&reader.issuer.name.as_str()))
+            .collect()
     }
 
     /// What the fact's values are. In a requirement a fact is a list where every issuer that has it
@@ -153,7 +170,7 @@ fn ids_have_issuer(yaml: &NodeReader<'_>, block: &Block, about: &About<'_>, span
         .iter()
         .find_map(|condition| match &condition.subject {
             Subject::Fact(fact) if fact.is_id() => Some(*fact),
-            Subject::Fact(_) | Subject::Claim(_) | Subject::Issuer => None,
+            Subject::Fact(_) | Subject::Claim(_) | Subject::Property(_) | Subject::Issuer => None,
         });
     let Some(id) = id.filter(|_| !named) else {
         return true;
@@ -192,6 +209,9 @@ fn lines(
     let name = entry.key.text.as_str();
     if name == "claim" {
         return claims(yaml, entry);
+    }
+    if name == "property" {
+        return properties::conditions(yaml, entry, about, named);
     }
     if name == "issuer"
         && let Some(issuers) = about.issuers
@@ -330,7 +350,11 @@ pub(super) fn unknown_fact(
 ) {
     let names: Vec<_> = known.iter().map(|fact| fact.name()).collect();
     let of_claim = reader.and_then(|reader| reader.provider.fact_of_claim(name));
+    let is_property = |reader: &Reader| reader.properties.contains_key(name);
     let help = match (of_claim, nearest(name, names.iter().copied())) {
+        _ if reader.is_some_and(is_property) => {
+            format!("write it as a property: `property: {{ {name}: ... }}`")
+        }
         (Some(fact), _) => format!("the claim `{name}` is our fact `{fact}`"),
         (None, _) if name == "sub" => {
             "conditions read separate facts, such as `repository` and `ref`, not pieces of `sub`"

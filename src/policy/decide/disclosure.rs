@@ -413,7 +413,7 @@ fn may_name_repository(subject: &Subject) -> bool {
     match subject {
         Subject::Fact(fact) => IDENTITY.contains(fact) || fact.fact_type() == FactType::Workflow,
         Subject::Claim(_) => true,
-        Subject::Issuer => false,
+        Subject::Property(_) | Subject::Issuer => false,
     }
 }
 

@@ -320,7 +320,9 @@ fn absent(subject: &Subject) -> Option<&'static str> {
     match subject {
         Subject::Fact(Fact::Environment) => Some("the job names no environment"),
         Subject::Fact(Fact::SourceIp) => Some("the address of the request is not known"),
-        Subject::Fact(_) | Subject::Claim(_) => Some("the token does not say"),
+        Subject::Fact(_) | Subject::Claim(_) | Subject::Property(_) => {
+            Some("the token does not say")
+        }
         Subject::Issuer => None,
     }
 }
@@ -331,7 +333,7 @@ fn renamed(subject: &Subject, id_fits: impl Fn(Fact) -> bool) -> Option<&'static
         Subject::Fact(Fact::Repository) => id_fits(Fact::RepositoryId),
         Subject::Fact(Fact::Owner) => id_fits(Fact::OwnerId),
         Subject::Fact(Fact::Project) => id_fits(Fact::ProjectId),
-        Subject::Fact(_) | Subject::Claim(_) | Subject::Issuer => false,
+        Subject::Fact(_) | Subject::Claim(_) | Subject::Property(_) | Subject::Issuer => false,
     };
     renamed.then_some("the id fits: it was renamed or moved")
 }

@@ -11,9 +11,10 @@ use super::coverage::Entry;
 use super::files::ENDING;
 use super::{Because, Coverage, Example, Found, NearestLines, decide, read, value_for};
 use crate::clock::Timestamp;
+use crate::policy::compile::Vocabulary;
 use crate::policy::pattern::{Observed, Pattern};
 use crate::policy::{Ask, Block, Condition, CredentialDefinition, Policy, PolicySet, Subject};
-use crate::provider::{Fact, FactValue, ORDINARY_TRIGGERS, Reader};
+use crate::provider::{Fact, FactType, FactValue, ORDINARY_TRIGGERS, PropertyName, Reader};
 use crate::text::escape;
 use crate::token::json::{pointer_to, unescape_step};
 use crate::yaml::diagnostic::{Diagnostics, Problems, Source};
@@ -67,7 +68,7 @@ pub fn record(
 pub fn parse(name: &str, text: &str, set: &PolicySet) -> Result<Vec<Example>, Diagnostics> {
     let problems = Problems::default();
     let source = Source::new(name, name, text.to_owned());
-    let tests = read::tests(&source, set, &problems);
+    let (tests, _) = read::file(&source, set, &Vocabulary::of(set), &problems);
     let found = Diagnostics::from(problems);
     if found.has_errors() {
         return Err(found);
@@ -146,8 +147,19 @@ impl<'a> Draft<'a> {
     }
 
     fn record(&self, now: Timestamp, taken: &mut BTreeSet<String>) -> Result<String, String> {
-        let Meeting { given, claims, at } = self.job(now)?;
-        let facts = self.reader.facts_of(&given, &claims);
+        let Made {
+            facts: given,
+            properties,
+            claims,
+            at,
+            ..
+        } = self.job(now)?;
+        let mut raw = claims.clone();
+        let of_properties = properties.iter();
+        raw.extend(
+            of_properties.filter_map(|(name, value)| self.reader.property_claim(name, value)),
+        );
+        let facts = self.reader.facts_of(&given, &raw);
         let facts = facts.map_err(|problem| format!("no job could be made: it {problem}"))?;
         let ask = Ask {
             credential: self.credential.name.clone(),
@@ -161,6 +173,17 @@ impl<'a> Draft<'a> {
         push_line(&mut text, "issuer", &scalar(&self.policy.issuer));
         for (fact, value) in &given {
             push_line(&mut text, fact.name(), &written(value));
+        }
+        if !properties.is_empty() {
+            let lines: Vec<_> = properties
+                .iter()
+                .map(|(name, value)| format!("{}: {}", quoted(name.name()), written(value)))
+                .collect();
+            push_line(
+                &mut text,
+                "property",
+                &format!("{{ {} }}", lines.join(", ")),
+            );
         }
         if !claims.is_empty() {
             let claims: Vec<_> = claims
@@ -233,10 +256,11 @@ impl<'a> Draft<'a> {
     }
 
     /// The job and its request.
-    fn job(&self, now: Timestamp) -> Result<Meeting, String> {
+    fn job(&self, now: Timestamp) -> Result<Made<'_>, String> {
         let mut job = Made {
             reader: self.reader,
             facts: BTreeMap::new(),
+            properties: BTreeMap::new(),
             claims: Map::new(),
             at: now,
             without: self.without,
@@ -276,11 +300,7 @@ impl<'a> Draft<'a> {
             let word = FactValue::Text((*word).to_owned());
             job.facts.insert(Fact::Trigger, word);
         }
-        Ok(Meeting {
-            given: job.facts,
-            claims: job.claims,
-            at: job.at,
-        })
+        Ok(job)
     }
 }
 
@@ -288,22 +308,12 @@ impl<'a> Draft<'a> {
 struct Made<'a> {
     reader: &'a Reader,
     facts: BTreeMap<Fact, FactValue>,
+    properties: BTreeMap<PropertyName, FactValue>,
     claims: Map<String, Value>,
     /// When it asks.
     at: Timestamp,
     without: Option<&'a Condition>,
 }
-
-/// A job, and when it asks.
-struct Meeting {
-    given: Given,
-    /// Further claims.
-    claims: Map<String, Value>,
-    at: Timestamp,
-}
-
-/// The facts of a job.
-type Given = BTreeMap<Fact, FactValue>;
 
 impl Made<'_> {
     fn leaves_out(&self, fact: Fact) -> bool {
@@ -332,16 +342,21 @@ impl Made<'_> {
                     if self.facts.contains_key(fact) {
                         continue;
                     }
-                    let is_absence = condition.pattern == Pattern::Present(false);
-                    // To fail `{ present: false }`, the job must have a value.
-                    let pattern = match (is_absence, is_left_out) {
-                        (true, false) | (false, true) => continue,
-                        (true, true) => &Pattern::Present(true),
-                        (false, false) => &condition.pattern,
+                    let fact_type = self.reader.fact_type(*fact);
+                    if let Some(value) = value_of(condition, is_left_out, fact_type)? {
+                        self.facts.insert(*fact, value);
+                    }
+                }
+                (Subject::Property(name), _) => {
+                    let declared = self.reader.property_type(name);
+                    let Some(declared) = declared.filter(|_| !self.properties.contains_key(name))
+                    else {
+                        continue;
                     };
-                    let value = value_for(pattern, self.reader.fact_type(*fact));
-                    let value = value.ok_or_else(|| format!("no value for `{fact}: {pattern}`"))?;
-                    self.facts.insert(*fact, value);
+                    let fact_type = declared.fact_type();
+                    if let Some(value) = value_of(condition, is_left_out, fact_type)? {
+                        self.properties.insert(name.clone(), value);
+                    }
                 }
                 (Subject::Claim(pointer), _) if !is_left_out => {
                     self.add_claim(pointer, &condition.pattern)?;
@@ -367,7 +382,7 @@ impl Made<'_> {
             | Pattern::Time(_)
             | Pattern::Age(_)
             | Pattern::Workflow { .. } => {
-                let value = value_for(pattern, crate::provider::FactType::Text);
+                let value = value_for(pattern, FactType::Text);
                 let Some(FactValue::Text(text)) = value else {
                     return Err(format!("no value for the claim `{pointer}`"));
                 };
@@ -401,6 +416,26 @@ impl Made<'_> {
             value.is_none() || condition.pattern.fits(value.into())
         })
     }
+}
+
+/// The value that a condition needs, or the one that it must not find; `None` if the job has none.
+fn value_of(
+    condition: &Condition,
+    is_left_out: bool,
+    fact_type: FactType,
+) -> Result<Option<FactValue>, String> {
+    let is_absence = condition.pattern == Pattern::Present(false);
+    // To fail `{ present: false }`, the job must have a value.
+    let pattern = match (is_absence, is_left_out) {
+        (true, false) | (false, true) => return Ok(None),
+        (true, true) => &Pattern::Present(true),
+        (false, false) => &condition.pattern,
+    };
+    let name = condition.subject.name();
+    let value = value_for(pattern, fact_type);
+    value
+        .map(Some)
+        .ok_or_else(|| format!("no value for `{name}: {pattern}`"))
 }
 
 fn free(name: &str, taken: &mut BTreeSet<String>) -> String {

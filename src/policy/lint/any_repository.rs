@@ -54,7 +54,10 @@ fn any_person(policy: &Policy, block: &Block) -> Option<LintFinding> {
     (!is_named).then(|| {
         LintFinding::at(
             block.places.first().unwrap_or(&policy.place),
-            format!("policy `{}` does not say which people it trusts", policy.name),
+            format!(
+                "policy `{}` does not say which people it trusts",
+                policy.name
+            ),
             "name `groups` or `user_id`",
         )
     })

@@ -1216,3 +1216,95 @@ fn labels_are_at_most_sixteen_names_with_a_text_each() {
         assert_eq!(rules(&with(wrong)), [rule], "{wrong}");
     }
 }
+
+const DECLARED: &str = r#"issuers:
+  github: { provider: github, tenants: [ { owner: acme, owner_id: "1" } ], properties: { tier: text, team: list, pci: boolean } }
+  ghes: { provider: github, url: "https://ghes.acme.dev", properties: { tier: list } }
+  gitlab: { provider: gitlab, url: "https://gitlab.acme.dev" }
+credentials:
+  app: { kind: jwt, audience: "https://app.acme.dev", max_ttl: 10m, owner: o, purpose: p, class: low }
+"#;
+
+/// T-310
+#[test]
+fn a_property_is_named_only_where_its_issuer_declares_it_and_as_its_type() {
+    let policy = |issuer: &str, lines: &str| {
+        format!(
+            "{DECLARED}policies:\n  - {{ name: a, issuer: {issuer}, when: {{ repository: acme/app, {lines} }}, grant: [ {{ credential: app, ttl: 5m }} ] }}\n"
+        )
+    };
+    let require = |lines: &str| {
+        format!(
+            "{DECLARED}require:\n  - {{ name: r, of: all, jobs: {{ {lines} }}, because: so }}\n"
+        )
+    };
+    for fine in [
+        policy("github", "property: { tier: critical }"),
+        policy(
+            "github",
+            "property: { tier: [critical, { glob: \"h*\" }], pci: true }",
+        ),
+        policy(
+            "github",
+            "property: { team: { member: pay }, pci: { present: true } }",
+        ),
+        policy("github", "property: { tier: { not: low } }"),
+        policy("ghes", "property: { tier: { not: { member: low } } }"),
+        require("issuer: github, property: { pci: false }"),
+    ] {
+        assert_eq!(rules(&fine), [""; 0], "{fine}");
+    }
+    for (wrong, rule) in [
+        (
+            policy("github", "property: { teir: critical }"),
+            "unknown-property",
+        ),
+        (
+            policy("ghes", "property: { pci: true }"),
+            "unknown-property",
+        ),
+        (
+            policy("gitlab", "property: { tier: critical }"),
+            "unknown-property",
+        ),
+        (
+            policy("[github, ghes]", "property: { team: { member: x } }"),
+            "unknown-property",
+        ),
+        (policy("github", "property: {}"), "empty"),
+        (policy("github", "property: critical"), "wrong-type"),
+        (
+            policy("github", "property: { pci: \"true\" }"),
+            "wrong-type",
+        ),
+        (policy("github", "property: { team: pay }"), "wrong-type"),
+        (policy("github", "tier: critical"), "unknown-fact"),
+        (
+            require("property: { tier: critical }"),
+            "property-without-issuer",
+        ),
+        (
+            require("issuer: [github, ghes], property: { tier: critical }"),
+            "property-type",
+        ),
+        (
+            require("issuer: gitlab, property: { tier: critical }"),
+            "unknown-property",
+        ),
+        (DECLARED.replace("tier: text", "tier: txt"), "unknown-type"),
+        (
+            DECLARED.replace("tier: text", "tier: number"),
+            "unknown-type",
+        ),
+        (DECLARED.replace("tier: text", "\"a b\": text"), "name"),
+        (
+            DECLARED.replace("acme.dev\" }", "acme.dev\", properties: { a: text } }"),
+            "unknown-key",
+        ),
+    ] {
+        let found = rules(&wrong);
+        assert_eq!(found, [rule], "{wrong}");
+    }
+    insta::assert_snapshot!(said(&policy("github", "tier: critical")), @"");
+    insta::assert_snapshot!(said(&require("property: { tier: critical }")), @"");
+}

@@ -47,6 +47,8 @@ enum Pattern {
     OtherNetworks(Vec<&'static str>),
     /// Days, and minutes of the day.
     Window(Option<Vec<&'static str>>, Option<(u32, u32)>),
+    /// An entry of a list.
+    Member(&'static str),
 }
 
 type Block = Vec<(&'static str, Pattern)>;
@@ -124,7 +126,11 @@ impl Pattern {
                 Self::Networks(names.collect())
             };
         }
+        if fact == "property team" {
+            return Self::Member(random.pick(&["pay", "ops"]));
+        }
         let values: &[&str] = match fact {
+            "property tier" => &["critical", "low", "none"],
             "repository" => &["acme/a", "acme/b", "acme/c"],
             "repository_id" => &["10", "11", "12"],
             "ref" => &["refs/heads/main", "refs/heads/x", "refs/tags/v1"],
@@ -147,7 +153,9 @@ impl Pattern {
                 Self::List(values[start..start + 2].to_vec())
             }
             2 => Self::Present(fact == "repository_id" || !random.one_in(3)),
-            3 if !matches!(fact, "environment" | "repository_id") => Self::Glob(random.pick(globs)),
+            3 if !matches!(fact, "environment" | "repository_id" | "property tier") => {
+                Self::Glob(random.pick(globs))
+            }
             _ => Self::Not(random.pick(values)),
         }
     }
@@ -174,6 +182,7 @@ impl Pattern {
             Self::OtherNetworks(list) => {
                 format!("{{ not: [\"{}\"] }}", list.join("\", \""))
             }
+            Self::Member(entry) => format!("{{ member: {entry} }}"),
         }
     }
 
@@ -187,6 +196,7 @@ impl Pattern {
             Self::Glob(glob) => glob_fits(glob.as_bytes(), value.as_bytes()),
             Self::Not(text) => *text != value,
             Self::Present(present) => *present,
+            Self::Member(entry) => value.split(',').any(|one| one == *entry),
             Self::Cell("repository") => row.unwrap()[1] == value,
             Self::Cell(_) => row.unwrap()[2] == value,
             Self::Networks(list) => is_in(list, value),
@@ -266,15 +276,34 @@ fn block(random: &mut Random, facts: &[&'static str], for_row: bool) -> Block {
 }
 
 fn block_text(block: &Block) -> String {
-    let lines: Vec<_> = block
-        .iter()
-        .map(|(fact, pattern)| format!("{fact}: {}", pattern.text()))
-        .collect();
+    let line = |name: &str, pattern: &Pattern| format!("{name}: {}", pattern.text());
+    let mut lines = Vec::new();
+    let mut properties = Vec::new();
+    for (fact, pattern) in block {
+        match fact.strip_prefix("property ") {
+            Some(name) => properties.push(line(name, pattern)),
+            None => lines.push(line(fact, pattern)),
+        }
+    }
+    if !properties.is_empty() {
+        lines.push(format!("property: {{ {} }}", properties.join(", ")));
+    }
     format!("{{ {} }}", lines.join(", "))
 }
 
+/// A block of a requirement, which names the issuer of its properties.
+fn required_text(block: &Block) -> String {
+    let text = block_text(block);
+    if text.contains("property: {") {
+        return text.replacen('{', "{ issuer: github,", 1);
+    }
+    text
+}
+
 /// What conditions of a team name.
-const FACTS: [&str; 6] = [
+const FACTS: [&str; 8] = [
+    "property tier",
+    "property team",
     "repository",
     "repository_id",
     "ref",
@@ -283,7 +312,9 @@ const FACTS: [&str; 6] = [
     "runner",
 ];
 /// What conditions of a policy name.
-const OF_REQUEST: [&str; 8] = [
+const OF_REQUEST: [&str; 10] = [
+    "property tier",
+    "property team",
     "repository",
     "repository_id",
     "ref",
@@ -293,7 +324,7 @@ const OF_REQUEST: [&str; 8] = [
     "source_ip",
     "time",
 ];
-const WITHOUT_IDS: [&str; 7] = [
+const WITHOUT_IDS: [&str; 8] = [
     "repository",
     "ref",
     "environment",
@@ -301,6 +332,7 @@ const WITHOUT_IDS: [&str; 7] = [
     "runner",
     "source_ip",
     "time",
+    "property tier",
 ];
 
 impl Company {
@@ -363,7 +395,7 @@ impl Company {
         let mut root = format!(
             r#"zone: Europe/Berlin
 issuers:
-  github: {{ provider: github, tenants: [ {{ owner: acme }} ] }}
+  github: {{ provider: github, properties: {{ tier: text, team: list }}, tenants: [ {{ owner: acme }} ] }}
 teams:
   t: {{ folder: teams/t, names: [ {{ glob: "t-*/*" }} ], jobs: {{ issuer: github, {}, uses: {{ jwt: {{ audiences: ["https://d.test"], at_least: low }} }}, owner: t, borrows: [b] }}
 rosters:
@@ -431,13 +463,13 @@ credentials:
             let unless = one
                 .unless
                 .as_ref()
-                .map(|block| format!("unless: {}, ", block_text(block)));
+                .map(|block| format!("unless: {}, ", required_text(block)));
             writeln!(
                 root,
                 "  - {{ name: {}, {shadow}of: {}, jobs: {}, {}because: so }}",
                 one.name,
                 one.of,
-                block_text(&one.jobs),
+                required_text(&one.jobs),
                 unless.unwrap_or_default()
             )
             .unwrap();
@@ -494,6 +526,14 @@ fn job(random: &mut Random) -> Job {
                 Some("198.51.100.1"),
             ]),
         ),
+        (
+            "property tier",
+            random.pick(&[None, Some("critical"), Some("low")]),
+        ),
+        (
+            "property team",
+            random.pick(&[None, Some("pay"), Some("ops,pay"), Some("payments")]),
+        ),
     ]
 }
 
@@ -515,6 +555,8 @@ fn claims(job: &Job) -> Value {
             "owner" => ("repository_owner", value),
             "runner" if value == "hosted" => ("runner_environment", "github-hosted"),
             "runner" => ("runner_environment", value),
+            "property tier" => ("repo_property_tier", value),
+            "property team" => ("repo_property_team", value),
             "trigger" => (
                 "event_name",
                 match value {
@@ -567,6 +609,7 @@ fn decide(company: &Company, job: &Job, ask: &Ask, shadowed: bool) -> Option<Per
                                 Pattern::Text(text) => *text == trigger,
                                 Pattern::List(list) => list.contains(&trigger),
                                 Pattern::Glob(_)
+                                | Pattern::Member(_)
                                 | Pattern::Not(_)
                                 | Pattern::Present(_)
                                 | Pattern::Networks(_)
