@@ -132,7 +132,7 @@ impl PolicySet {
         let holding = self.holding(issuer, facts, now, &compared);
         for policy in holding.filter(|policy| policy.shadow_until.is_none()) {
             for grant in &policy.grants {
-                if self.needs_sign_in(facts, Some(&grant.credential))
+                if needs_sign_in(facts, Some(&grant.credential))
                     && !policy.fits_by_sign_in(facts, issuer.has_events)
                 {
                     continue;
@@ -187,9 +187,9 @@ impl PolicySet {
         };
         let credential = self.credentials.get(&ask.credential);
         let compared = Cell::new(0);
-        let needs_sign_in = self.needs_sign_in(facts, credential);
+        let is_sign_in_needed = needs_sign_in(facts, credential);
         for policy in self.holding(issuer, facts, now, &compared) {
-            if needs_sign_in && !policy.fits_by_sign_in(facts, issuer.has_events) {
+            if is_sign_in_needed && !policy.fits_by_sign_in(facts, issuer.has_events) {
                 continue;
             }
             let mut covers = false;
@@ -248,18 +248,18 @@ impl PolicySet {
         })
     }
 
-    /// Whether it is critical and a person asks, who needs a block that names how they signed in
-    /// (T-298).
-    fn needs_sign_in(&self, facts: &Facts, credential: Option<&Arc<CredentialDefinition>>) -> bool {
-        facts.provider().is_of_people()
-            && credential.is_some_and(|one| one.class == CredentialClass::Critical)
-    }
-
     fn issuer_of(&self, facts: &Facts) -> Option<&PolicyIssuer> {
         self.issuers
             .iter()
             .find(|issuer| issuer.reader.issuer.name == facts.issuer())
     }
+}
+
+/// Whether it is critical and a person asks, who needs a block that names how they signed in
+/// (T-298).
+fn needs_sign_in(facts: &Facts, credential: Option<&Arc<CredentialDefinition>>) -> bool {
+    facts.provider().is_of_people()
+        && credential.is_some_and(|one| one.class == CredentialClass::Critical)
 }
 
 /// Everything that the decision depends on, found in one pass.

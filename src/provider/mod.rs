@@ -479,6 +479,10 @@ pub enum FactValue {
     Time(#[serde(serialize_with = "as_text")] Timestamp),
 }
 
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde passes a reference"
+)]
 fn as_text<S: Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(time)
 }

@@ -37,7 +37,7 @@ impl PolicySet {
         };
         let facts = &*facts.at(now);
         let has_events = self.issuer_of(facts).is_none_or(|issuer| issuer.has_events);
-        let needs_sign_in = self.needs_sign_in(facts, Some(credential));
+        let needs_sign_in = super::needs_sign_in(facts, Some(credential));
         let grants = |policy: &&Policy| {
             policy.issuer == facts.issuer()
                 && policy.shadow_until.is_none()

@@ -1,12 +1,12 @@
 //! Writes out a decision line by line, within fixed limits.
 
-use super::Survey;
 use super::cause::{Cause, granted};
 use super::disclosure::{Audience, Writer};
 use super::examine::{Examination, Examined, Extent, Nearness, Relation};
 use super::outcome::{
     BlockOutcome, ConditionOutcome, Decision, PolicyOutcome, RequirementOutcome, Verdict,
 };
+use super::{Survey, needs_sign_in};
 use crate::clock::Timestamp;
 use crate::policy::pattern::{Observed, Pattern};
 use crate::policy::{Ask, Block, Condition, PolicySet, Requirement, Subject};
@@ -36,7 +36,7 @@ impl Decision {
             ask,
             now,
             has_events,
-            needs_sign_in: set.needs_sign_in(facts, set.credential(&ask.credential)),
+            needs_sign_in: needs_sign_in(facts, set.credential(&ask.credential)),
             extent,
         };
         let (policies, written) = walk.policies(&examination);
@@ -265,9 +265,10 @@ fn trigger_rule(block: &Block, facts: &Facts) -> ConditionOutcome {
 
 /// The rule of critical credentials for people, as a line that failed (T-298).
 fn sign_in_rule(fact: Fact, facts: &Facts) -> ConditionOutcome {
-    let expected = match fact {
-        Fact::Mfa => "true",
-        _ => "{ within: ... }",
+    let expected = if fact == Fact::Mfa {
+        "true"
+    } else {
+        "{ within: ... }"
     };
     ConditionOutcome {
         fact: fact.name().to_owned(),

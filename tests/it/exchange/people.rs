@@ -37,6 +37,7 @@ fn person(groups: &[&str]) -> Value {
     let mut claims = claims();
     claims["aud"] = json!("hallpass-login");
     claims["sub"] = json!("00u1");
+    claims["iat"] = json!(NOW);
     claims["groups"] = json!(groups);
     claims["amr"] = json!(["pwd", "mfa"]);
     claims["auth_time"] = json!(NOW - 60);

@@ -265,7 +265,8 @@ fn glob_fits(glob: &[u8], value: &[u8]) -> bool {
 fn block(random: &mut Random, facts: &[&'static str], for_row: bool) -> Block {
     let mut block = Block::new();
     for fact in facts {
-        if random.one_in(3) {
+        let rarity = if *fact == "time" { 8 } else { 3 };
+        if random.one_in(rarity) {
             block.push((fact, Pattern::random(random, fact, for_row)));
         }
     }
