@@ -393,7 +393,7 @@ fn a_job_of_a_test_has_declared_properties() {
     );
     let app = APP.replace(
         "repository_id: \"702114500\"",
-        "repository_id: \"702114500\", owner_id: \"65923871\", property: { tier: critical, team: { member: pay }, pci: false }",
+        "repository_id: \"702114500\", property: { tier: critical, team: { member: pay }, pci: false }",
     );
     let tests = r#"tests:
   - name: gets it
