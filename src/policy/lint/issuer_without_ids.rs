@@ -19,11 +19,13 @@ fn check(checked: &LintInput<'_>) -> Vec<LintFinding> {
     for issuer in &checked.set.issuers {
         let map = &issuer.reader.claim_map;
         let has = |facts: &[Fact]| facts.iter().any(|fact| map.contains_key(fact));
+        let name = &issuer.reader.issuer.name;
+        let mut policies = checked.set.policies.iter();
+        let is_used = policies.any(|policy| policy.issuer == *name);
         // Other providers have IDs.
-        if !has(&NAMES) || has(&IDS) {
+        if !is_used || !has(&NAMES) || has(&IDS) {
             continue;
         }
-        let name = &issuer.reader.issuer.name;
         findings.push(LintFinding::at(
             &issuer.place,
             format!("`facts` of issuer `{name}` have names and no ID"),
