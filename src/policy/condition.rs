@@ -1,5 +1,6 @@
 //! Conditions on a job, and blocks of them.
 
+use super::decide::shown;
 use super::pattern::{Observed, Pattern};
 use crate::provider::{Fact, Facts, PropertyName};
 use crate::text::is_printable;
@@ -35,6 +36,7 @@ impl Subject {
     #[must_use]
     pub fn seen<'a>(&self, facts: &'a Facts) -> Observed<'a> {
         match self {
+            Self::Fact(Fact::Time) => facts.decided_at().map_or(Observed::Absent, Observed::Time),
             Self::Fact(fact) => facts.get(*fact).into(),
             Self::Property(name) => facts.property(name).into(),
             Self::Issuer => Observed::Text(facts.issuer()),
@@ -64,6 +66,15 @@ impl Condition {
     #[must_use]
     pub fn holds(&self, facts: &Facts) -> bool {
         self.pattern.fits(self.subject.seen(facts))
+    }
+
+    /// The job's value as text, in the terms of the pattern.
+    #[must_use]
+    pub fn shown(&self, facts: &Facts) -> Option<String> {
+        match (&self.pattern, self.subject.seen(facts)) {
+            (Pattern::Time(window), Observed::Time(at)) => Some(window.shown(at)),
+            (_, seen) => shown(seen),
+        }
     }
 }
 

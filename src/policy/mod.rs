@@ -29,6 +29,8 @@ pub mod pattern;
 mod print;
 mod scan;
 pub mod schema;
+pub mod time_window;
+pub mod usage;
 
 pub use compile::{DefinitionReader, IssuerOverride, LoadOptions, Loaded, PolicySet};
 pub use condition::{Block, Condition, Subject};

@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::MOST_LABELS;
 use super::lint::RULES;
+use super::time_window::DAYS;
 use crate::credential::kind::{KINDS, RESOURCE};
 use crate::provider::{Fact, FactType, PROVIDERS, PropertyType, TRIGGERS};
 
@@ -25,6 +26,7 @@ pub fn schema() -> Value {
             "policies": list_of(&refer("policy")),
             "require": list_of(&refer("requirement")),
             "waive": list_of(&refer("waiver")),
+            "zone": refer("text"),
         },
         "$defs": definitions(),
     })
@@ -33,12 +35,12 @@ pub fn schema() -> Value {
 fn definitions() -> Value {
     let mut all = patterns();
     let mut add = |name: &str, value: Value| all.insert(name.to_owned(), value);
-    add("block", block(false));
-    add("requirementBlock", block(true));
-    add(
-        "blocks",
-        json!({ "anyOf": [refer("block"), list_of(&refer("block"))] }),
-    );
+    add("block", block(About::Jobs));
+    add("requestBlock", block(About::Requests));
+    add("requirementBlock", block(About::RequestsOfAnyIssuer));
+    for (name, one) in [("blocks", "block"), ("requestBlocks", "requestBlock")] {
+        add(name, json!({ "anyOf": [refer(one), list_of(&refer(one))] }));
+    }
     add("issuer", issuer());
     add("credential", credential());
     add("policy", policy());
@@ -97,6 +99,9 @@ fn patterns() -> Map<String, Value> {
         ("path", refer("textPattern")),
         ("ref", refer("textPattern")),
     ];
+    let day = words(DAYS);
+    let days = json!({ "anyOf": [day, { "type": "array", "minItems": 1, "maxItems": 6, "uniqueItems": true, "items": day }] });
+    let hours = json!({ "type": "string", "pattern": "^([01][0-9]|2[0-3]):[0-5][0-9]-(([01][0-9]|2[0-3]):[0-5][0-9]|24:00)$" });
     let known = json!({
         "text": { "type": "string", "minLength": 1, "maxLength": 256, "pattern": "^[ -~]*[!-~][ -~]*$" },
         "prose": { "type": "string", "pattern": "\\S" },
@@ -115,6 +120,10 @@ fn patterns() -> Map<String, Value> {
         "entries": entries,
         "listPattern": { "anyOf": [list_of(&refer("entries")), refer("entries"), refer("present")] },
         "booleanPattern": truth,
+        "network": { "type": "string", "pattern": "^[0-9a-f.:]+/[1-9][0-9]{0,2}$" },
+        "timePattern": some(object(&[("days", days), ("hours", hours)], &[])),
+        "networks": { "anyOf": [refer("network"), list_of(&refer("network"))] },
+        "networkPattern": { "anyOf": [refer("networks"), object(&[("not", refer("networks"))], &["not"])] },
         "workflowPattern": { "anyOf": [some(object(&path_and_ref, &[])), refer("present")] },
         "textOrGlob": { "anyOf": [refer("text"), object(&[("glob", refer("glob"))], &["glob"])] },
         "textsOrGlobs": { "anyOf": [refer("textOrGlob"), list_of(&refer("textOrGlob"))] },
@@ -123,13 +132,23 @@ fn patterns() -> Map<String, Value> {
     known.as_object().cloned().unwrap_or_default()
 }
 
+/// What a block of conditions is about.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum About {
+    Jobs,
+    Requests,
+    RequestsOfAnyIssuer,
+}
+
 /// A block of conditions. A schema cannot know which facts an issuer provides.
-fn block(of_requirement: bool) -> Value {
+fn block(about: About) -> Value {
     let mut properties = Map::new();
     for fact in Fact::ALL {
-        properties.insert(fact.name().to_owned(), pattern_of(*fact));
+        if about != About::Jobs || !fact.is_of_request() {
+            properties.insert(fact.name().to_owned(), pattern_of(*fact));
+        }
     }
-    if of_requirement {
+    if about == About::RequestsOfAnyIssuer {
         properties.insert("issuer".to_owned(), refer("texts"));
     }
     let pattern = json!({ "anyOf": [refer("textPattern"), { "type": "boolean" }] });
@@ -166,8 +185,11 @@ fn pattern_of(fact: Fact) -> Value {
     match fact.fact_type() {
         FactType::Bool => refer("booleanPattern"),
         FactType::Workflow => refer("workflowPattern"),
+        FactType::Network => refer("networkPattern"),
+        FactType::Clock => refer("timePattern"),
+        FactType::List => refer("listPattern"),
         // An issuer of `generic` may declare a text to be a list.
-        FactType::Text | FactType::List => {
+        FactType::Text => {
             json!({ "anyOf": [refer("textPattern"), refer("listPattern")] })
         }
     }
@@ -231,7 +253,8 @@ fn issuer() -> Value {
 }
 
 fn facts() -> Value {
-    words(Fact::ALL.iter().map(|fact| fact.name()))
+    let of_tokens = Fact::ALL.iter().filter(|fact| !fact.is_of_request());
+    words(of_tokens.map(|fact| fact.name()))
 }
 
 fn credential() -> Value {
@@ -311,7 +334,7 @@ fn policy() -> Value {
         &[
             ("name", refer("name")),
             ("issuer", refer("texts")),
-            ("when", refer("blocks")),
+            ("when", refer("requestBlocks")),
             ("until", refer("time")),
             ("shadow_until", refer("time")),
             ("grant", list_of(&grant)),

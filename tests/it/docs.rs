@@ -211,6 +211,7 @@ fn every_page_is_reachable_from_the_index() {
 fn source_points_only_at_documents_that_exist() {
     let mut files = sources(&[
         "src",
+        "benches",
         "tests/it",
         "tests/memory",
         "tests/opinion/src",
@@ -344,7 +345,7 @@ fn every_example_of_policies_loads() {
             Example::Conditions => {
                 let when = text.replace('\n', "\n      ");
                 format!(
-                    "policies:\n  - name: example\n    issuer: github\n    when:\n      {when}\n    grant: [ {{ credential: shop-db/read, ttl: 5m }} ]\n"
+                    "zone: Europe/Berlin\npolicies:\n  - name: example\n    issuer: github\n    when:\n      {when}\n    grant: [ {{ credential: shop-db/read, ttl: 5m }} ]\n"
                 )
             }
             Example::Settings | Example::Key | Example::Tests | Example::Ci => continue,

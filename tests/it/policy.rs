@@ -30,6 +30,7 @@ mod rosters;
 mod schema;
 mod shadow;
 mod teams;
+mod usage;
 mod waive;
 
 const ROOT: &str = r#"issuers:

@@ -108,6 +108,14 @@ fn condition() -> impl Strategy<Value = (usize, String)> {
             ],
         ),
         (
+            "source_ip",
+            &[
+                "10.0.0.0/8",
+                "[10.1.0.0/16, \"2001:db8::/32\"]",
+                "{ not: 10.1.0.0/16 }",
+            ],
+        ),
+        (
             "claim",
             &[
                 "{ \"/enterprise\": e }",
@@ -194,10 +202,22 @@ fn claims() -> impl Strategy<Value = Map<String, Value>> {
         any_of(&["true", "false"]),
         any_of(&["w.yml@refs/heads/main", "v.yml@refs/heads/x", "w.yml"]),
         any_of(&["critical", "low", ""]),
-        prop::collection::vec(any::<bool>(), 10),
+        any_of(&["10.1.2.3", "10.2.0.1", "192.0.2.7", "2001:db8::7"]),
+        prop::collection::vec(any::<bool>(), 11),
     )
         .prop_map(
-            |(repository, id, r#ref, environment, event, protected, workflow, tier, keep)| {
+            |(
+                repository,
+                id,
+                r#ref,
+                environment,
+                event,
+                protected,
+                workflow,
+                tier,
+                address,
+                keep,
+            )| {
                 let all = json!({
                     "iss": "https://token.actions.githubusercontent.com",
                     "repository_owner": "acme", "repository_owner_id": "1",
@@ -206,6 +226,7 @@ fn claims() -> impl Strategy<Value = Map<String, Value>> {
                     "ref": r#ref, "environment": environment, "ref_protected": protected,
                     "job_workflow_ref": workflow, "enterprise": "e", "extra": true,
                     "repo_property_tier": tier, "repo_property_pci": "true",
+                    ADDRESS: address,
                 });
                 let Value::Object(mut all) = all else {
                     panic!("an object")
@@ -221,6 +242,7 @@ fn claims() -> impl Strategy<Value = Map<String, Value>> {
                     "repo_property_tier",
                     "repo_property_pci",
                     "runner_environment",
+                    ADDRESS,
                 ];
                 for (name, keep) in optional.iter().zip(keep) {
                     if !keep {
@@ -265,10 +287,15 @@ fn set(drafts: &[Draft], requirement: Option<&str>) -> PolicySet {
 
 fn facts(set: &PolicySet, claims: &Map<String, Value>) -> Facts {
     let reader = set.reader_by_url(claims["iss"].as_str().unwrap()).unwrap();
-    reader
+    let facts = reader
         .facts(object(&Value::Object(claims.clone())))
-        .unwrap()
+        .unwrap();
+    let address = claims.get(ADDRESS).and_then(Value::as_str);
+    facts.from_address(address.map(|address| address.parse().unwrap()))
 }
+
+/// The address of the request, which the strategies keep with the claims.
+const ADDRESS: &str = "test_address";
 
 fn permits(set: &PolicySet, claims: &Map<String, Value>, ask: &Ask) -> bool {
     set.explain(&facts(set, claims), ask, NOW).is_permitted()

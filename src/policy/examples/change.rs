@@ -62,6 +62,7 @@ fn changed(
     ask: &Ask,
     now: Timestamp,
 ) -> Option<Vec<String>> {
+    let facts = &*facts.at(now);
     let reader = set.reader_by_url(facts.issuer_url())?;
     let credential = set.credential(&ask.credential)?;
     let required = set.requirements_on(credential).map(|one| &one.jobs);

@@ -150,8 +150,9 @@ impl<'a> Draft<'a> {
             facts: given,
             properties,
             claims,
+            at,
             ..
-        } = self.job()?;
+        } = self.job(now)?;
         let mut raw = claims.clone();
         let of_properties = properties.iter();
         raw.extend(
@@ -163,7 +164,7 @@ impl<'a> Draft<'a> {
             credential: self.credential.name.clone(),
             ..Ask::default()
         };
-        let (found, nearest) = decide(self.set, &facts, &ask, now);
+        let (found, nearest) = decide(self.set, &facts, &ask, at);
         self.check(&found, nearest.as_ref())?;
         let name = free(&self.name(), taken);
         let mut text = format!("  - name: {}\n", scalar(&name));
@@ -197,8 +198,8 @@ impl<'a> Draft<'a> {
         let credential = scalar(&ask.credential);
         text.extend(["    asks: { credential: ", &credential, " }\n"]);
         text.extend(["    ", &found.to_string(), "\n"]);
-        if self.policy.until.is_some() {
-            text.extend(["    at: ", &now.to_string(), "\n"]);
+        if self.policy.until.is_some() || self.names_time() {
+            text.extend(["    at: ", &at.to_string(), "\n"]);
         }
         Ok(text)
     }
@@ -245,13 +246,22 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// Facts and further claims of the job.
-    fn job(&self) -> Result<Made<'_>, String> {
+    /// Whether the decision depends on the hour.
+    fn names_time(&self) -> bool {
+        let required = self.set.requirements_on(self.credential);
+        let required = required.flat_map(|one| std::iter::once(&one.jobs).chain(&one.unless));
+        let mut blocks = self.policy.when.iter().chain(required);
+        blocks.any(|block| block.has(Fact::Time))
+    }
+
+    /// The job and its request.
+    fn job(&self, now: Timestamp) -> Result<Made<'_>, String> {
         let mut job = Made {
             reader: self.reader,
             facts: BTreeMap::new(),
             properties: BTreeMap::new(),
             claims: Map::new(),
+            at: now,
             without: self.without,
         };
         let block = self.policy.when.get(self.block).ok_or("it has no block")?;
@@ -299,6 +309,8 @@ struct Made<'a> {
     facts: BTreeMap<Fact, FactValue>,
     properties: BTreeMap<PropertyName, FactValue>,
     claims: Map<String, Value>,
+    /// When it asks.
+    at: Timestamp,
     without: Option<&'a Condition>,
 }
 
@@ -314,8 +326,12 @@ impl Made<'_> {
             let is_left_out = self
                 .without
                 .is_some_and(|one| one.subject == condition.subject);
-            match &condition.subject {
-                Subject::Fact(fact) => {
+            match (&condition.subject, &condition.pattern) {
+                (Subject::Fact(_), Pattern::Time(window)) => {
+                    let at = window.next(self.at, !is_left_out);
+                    self.at = at.ok_or_else(|| format!("no time for `time: {window}`"))?;
+                }
+                (Subject::Fact(fact), _) => {
                     if self.facts.contains_key(fact) {
                         continue;
                     }
@@ -324,7 +340,7 @@ impl Made<'_> {
                         self.facts.insert(*fact, value);
                     }
                 }
-                Subject::Property(name) => {
+                (Subject::Property(name), _) => {
                     let declared = self.reader.property_type(name);
                     let Some(declared) = declared.filter(|_| !self.properties.contains_key(name))
                     else {
@@ -335,10 +351,10 @@ impl Made<'_> {
                         self.properties.insert(name.clone(), value);
                     }
                 }
-                Subject::Claim(pointer) if !is_left_out => {
+                (Subject::Claim(pointer), _) if !is_left_out => {
                     self.add_claim(pointer, &condition.pattern)?;
                 }
-                Subject::Claim(_) | Subject::Issuer => {}
+                (Subject::Claim(_) | Subject::Issuer, _) => {}
             }
         }
         Ok(())
@@ -355,6 +371,8 @@ impl Made<'_> {
             | Pattern::Any(_)
             | Pattern::All(_)
             | Pattern::Present(true)
+            | Pattern::Network(_)
+            | Pattern::Time(_)
             | Pattern::Workflow { .. } => {
                 let value = value_for(pattern, FactType::Text);
                 let Some(FactValue::Text(text)) = value else {
@@ -430,6 +448,7 @@ fn written(value: &FactValue) -> String {
     match value {
         FactValue::Text(text) => scalar(text),
         FactValue::Bool(value) => value.to_string(),
+        FactValue::Address(address) => scalar(&address.to_string()),
         FactValue::List(entries) => {
             let entries: Vec<_> = entries.iter().map(|entry| scalar(entry)).collect();
             format!("[{}]", entries.join(", "))

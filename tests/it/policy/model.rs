@@ -12,8 +12,6 @@ use serde_json::{Map, Value, json};
 use super::{folder, write};
 use crate::provider::object;
 
-const NOW: Timestamp = Timestamp::from_unix(1_790_000_000);
-
 /// Numbers that look random and are the same in every run.
 struct Random(u64);
 
@@ -47,6 +45,10 @@ enum Pattern {
     Cell(&'static str),
     /// An entry of a list.
     Member(&'static str),
+    Networks(Vec<&'static str>),
+    OtherNetworks(Vec<&'static str>),
+    /// Days, and minutes of the day.
+    Window(Option<Vec<&'static str>>, Option<(u32, u32)>),
 }
 
 type Block = Vec<(&'static str, Pattern)>;
@@ -103,6 +105,30 @@ impl Pattern {
         if fact == "property team" {
             return Self::Member(random.pick(&["pay", "ops"]));
         }
+        if fact == "time" {
+            let days = random.pick(&[None, Some(vec!["mon"]), Some(vec!["sat", "sun", "fri"])]);
+            let hours = random.pick(&[
+                None,
+                Some((0, 60)),
+                Some((120, 180)),
+                Some((480, 973)),
+                Some((973, 1_440)),
+            ]);
+            return match (&days, hours) {
+                (None, None) => Self::Window(Some(vec!["mon", "thu"]), None),
+                _ => Self::Window(days, hours),
+            };
+        }
+        if fact == "source_ip" {
+            let start = random.below(NETWORKS.len() - 1);
+            let end = start + 1 + random.below(2);
+            let names = NETWORKS[start..end].iter().map(|(network, _)| *network);
+            return if random.one_in(3) {
+                Self::OtherNetworks(names.collect())
+            } else {
+                Self::Networks(names.collect())
+            };
+        }
         let values: &[&str] = match fact {
             "property tier" => &["critical", "low", "none"],
             "repository" => &["acme/a", "acme/b", "acme/c"],
@@ -143,6 +169,20 @@ impl Pattern {
             Self::Present(value) => format!("{{ present: {value} }}"),
             Self::Cell(column) => format!("\"{{{column}}}\""),
             Self::Member(entry) => format!("{{ member: {entry} }}"),
+            Self::Window(days, hours) => {
+                let clock = |minute: u32| format!("{:02}:{:02}", minute / 60, minute % 60);
+                let days = days
+                    .as_ref()
+                    .map(|days| format!("days: [{}]", days.join(", ")));
+                let hours =
+                    hours.map(|(from, to)| format!("hours: \"{}-{}\"", clock(from), clock(to)));
+                let lines: Vec<_> = days.into_iter().chain(hours).collect();
+                format!("{{ {} }}", lines.join(", "))
+            }
+            Self::Networks(list) => format!("[\"{}\"]", list.join("\", \"")),
+            Self::OtherNetworks(list) => {
+                format!("{{ not: [\"{}\"] }}", list.join("\", \""))
+            }
         }
     }
 
@@ -159,8 +199,51 @@ impl Pattern {
             Self::Member(entry) => value.split(',').any(|one| one == *entry),
             Self::Cell("repository") => row.unwrap()[1] == value,
             Self::Cell(_) => row.unwrap()[2] == value,
+            Self::Networks(list) => is_in(list, value),
+            Self::Window(days, hours) => {
+                let (_, day, minute) = instant(value);
+                days.as_ref().is_none_or(|days| days.contains(&day))
+                    && hours.is_none_or(|(from, to)| (from..to).contains(&minute))
+            }
+            Self::OtherNetworks(list) => !is_in(list, value),
         }
     }
+}
+
+/// Times, with the day and the minute of the day in Berlin, by another database of zones.
+const INSTANTS: [(&str, i64, &str, u32); 7] = [
+    ("an ordinary day", 1_790_000_000, "mon", 973),
+    ("the first half past two", 1_792_888_200, "sun", 150),
+    ("the second half past two", 1_792_891_800, "sun", 150),
+    (
+        "before the hour that is left out",
+        1_806_195_599,
+        "sun",
+        119,
+    ),
+    ("after the hour that is left out", 1_806_195_600, "sun", 180),
+    ("midnight", 1_798_758_000, "fri", 0),
+    ("before midnight", 1_790_459_999, "sat", 1_439),
+];
+
+fn instant(name: &str) -> (Timestamp, &'static str, u32) {
+    let found = INSTANTS.iter().find(|instant| instant.0 == name);
+    let (_, at, day, minute) = found.unwrap();
+    (Timestamp::from_unix(*at), *day, *minute)
+}
+
+/// Networks, and how the addresses in them begin.
+const NETWORKS: [(&str, &str); 4] = [
+    ("10.1.0.0/16", "10.1."),
+    ("10.0.0.0/8", "10."),
+    ("192.0.2.0/24", "192.0.2."),
+    ("2001:db8::/32", "2001:db8:"),
+];
+
+fn is_in(networks: &[&str], address: &str) -> bool {
+    NETWORKS
+        .iter()
+        .any(|(network, start)| networks.contains(network) && address.starts_with(start))
 }
 
 /// By the definition, with backtracking.
@@ -217,6 +300,7 @@ fn required_text(block: &Block) -> String {
     text
 }
 
+/// What conditions of a team name.
 const FACTS: [&str; 8] = [
     "property tier",
     "property team",
@@ -227,13 +311,28 @@ const FACTS: [&str; 8] = [
     "trigger",
     "runner",
 ];
-const WITHOUT_IDS: [&str; 6] = [
+/// What conditions of a policy name.
+const OF_REQUEST: [&str; 10] = [
+    "property tier",
+    "property team",
+    "repository",
+    "repository_id",
+    "ref",
+    "environment",
+    "trigger",
+    "runner",
+    "source_ip",
+    "time",
+];
+const WITHOUT_IDS: [&str; 8] = [
     "repository",
     "ref",
     "environment",
     "trigger",
     "runner",
     "property tier",
+    "source_ip",
+    "time",
 ];
 
 impl Company {
@@ -242,7 +341,7 @@ impl Company {
         let policy = |random: &mut Random, name: &str, choices: &[Grant], home: Home| Policy {
             name: name.to_owned(),
             when: (0..=random.below(2))
-                .map(|_| block(random, &FACTS, home == Home::Rows))
+                .map(|_| block(random, &OF_REQUEST, home == Home::Rows))
                 .collect(),
             is_past: random.one_in(8),
             is_shadowed: random.one_in(3),
@@ -294,7 +393,8 @@ impl Company {
     /// The files of the root, and that of the team.
     fn texts(&self) -> (String, String, String) {
         let mut root = format!(
-            r#"issuers:
+            r#"zone: Europe/Berlin
+issuers:
   github: {{ provider: github, properties: {{ tier: text, team: list }}, tenants: [ {{ owner: acme }} ] }}
 teams:
   t: {{ folder: teams/t, names: [ {{ glob: "t-*/*" }} ], jobs: {{ issuer: github, {}, uses: {{ jwt: {{ audiences: ["https://d.test"], at_least: low }} }}, owner: t, borrows: [b] }}
@@ -422,6 +522,18 @@ fn job(random: &mut Random) -> Job {
             "property team",
             random.pick(&[None, Some("pay"), Some("ops,pay"), Some("payments")]),
         ),
+        ("time", Some(random.pick(&INSTANTS).0)),
+        (
+            "source_ip",
+            random.pick(&[
+                None,
+                Some("10.1.2.3"),
+                Some("10.2.0.1"),
+                Some("192.0.2.7"),
+                Some("2001:db8::7"),
+                Some("198.51.100.1"),
+            ]),
+        ),
     ]
 }
 
@@ -438,6 +550,8 @@ fn claims(job: &Job) -> Value {
     for (fact, value) in job {
         let Some(value) = *value else { continue };
         let (name, value) = match *fact {
+            // No claim of the token.
+            "source_ip" | "time" => continue,
             "owner" => ("repository_owner", value),
             "runner" if value == "hosted" => ("runner_environment", "github-hosted"),
             "runner" => ("runner_environment", value),
@@ -498,6 +612,9 @@ fn decide(company: &Company, job: &Job, ask: &Ask, shadowed: bool) -> Option<Per
                                 | Pattern::Member(_)
                                 | Pattern::Not(_)
                                 | Pattern::Present(_)
+                                | Pattern::Networks(_)
+                                | Pattern::OtherNetworks(_)
+                                | Pattern::Window(..)
                                 | Pattern::Cell(_) => false,
                             }
                     })
@@ -623,7 +740,10 @@ fn compare(companies: usize, seed: u64) {
         for _ in 0..100 {
             let (job, ask) = (job(&mut random), ask(&mut random));
             let facts = reader.facts(object(&claims(&job))).unwrap();
-            let decision = set.explain_nearest(&facts, &ask, NOW);
+            let address = value(&job, "source_ip").map(|address| address.parse().unwrap());
+            let facts = facts.from_address(address);
+            let (now, ..) = instant(value(&job, "time").unwrap());
+            let decision = set.explain_nearest(&facts, &ask, now);
             let found = match decision.verdict {
                 Verdict::Permitted {
                     policy,
