@@ -13,10 +13,25 @@ impl Condition {
         match &self.subject {
             Subject::Fact(fact) => format!("{fact}: {}", self.pattern),
             Subject::Claim(pointer) => format!("{}: {}", quoted(pointer), self.pattern),
-            Subject::Property(name) => {
-                format!("property: {{ {}: {} }}", quoted(name.name()), self.pattern)
-            }
+            Subject::Property(_) => format!("property: {{ {} }}", self.line()),
             Subject::Issuer => format!("issuer: {}", self.pattern),
+        }
+    }
+
+    /// The key whose mapping has the condition as one of its lines.
+    const fn key(&self) -> Option<&'static str> {
+        match self.subject {
+            Subject::Fact(_) | Subject::Issuer => None,
+            Subject::Claim(_) => Some("claim"),
+            Subject::Property(_) => Some("property"),
+        }
+    }
+
+    /// The line, within the mapping of [`key`](Self::key) if it has one.
+    fn line(&self) -> String {
+        match &self.subject {
+            Subject::Fact(_) | Subject::Claim(_) | Subject::Issuer => self.to_yaml(),
+            Subject::Property(name) => format!("{}: {}", quoted(name.name()), self.pattern),
         }
     }
 }
@@ -25,22 +40,19 @@ impl Block {
     /// The block as a mapping in one line.
     #[must_use]
     pub fn to_yaml(&self) -> String {
-        let mut lines = Vec::new();
-        let (mut properties, mut claims) = (Vec::new(), Vec::new());
-        for condition in &self.conditions {
-            match &condition.subject {
-                Subject::Fact(_) | Subject::Issuer => lines.push(condition.to_yaml()),
-                Subject::Claim(_) => claims.push(condition.to_yaml()),
-                Subject::Property(name) => {
-                    properties.push(format!("{}: {}", quoted(name.name()), condition.pattern));
-                }
+        // The lines of one key are next to each other.
+        let groups = self
+            .conditions
+            .chunk_by(|one, next| one.key().is_some() && one.key() == next.key());
+        let lines = groups.map(|group| {
+            let lines: Vec<_> = group.iter().map(Condition::line).collect();
+            let lines = lines.join(", ");
+            match group.first().and_then(Condition::key) {
+                Some(key) => format!("{key}: {{ {lines} }}"),
+                None => lines,
             }
-        }
-        for (key, inner) in [("property", properties), ("claim", claims)] {
-            if !inner.is_empty() {
-                lines.push(format!("{key}: {{ {} }}", inner.join(", ")));
-            }
-        }
+        });
+        let lines: Vec<_> = lines.collect();
         format!("{{ {} }}", lines.join(", "))
     }
 }

@@ -65,10 +65,10 @@ fn finding(offer: Offer<'_>, others: &[Offer<'_>]) -> Option<LintFinding> {
             continue;
         }
         let by = &other.policy.name;
-        let is_same = offer.lets_in_all_of(&other);
+        let is_same = offer.lets_in_all_of(other);
         if other.gives_all_of(&offer) {
             // Of two equal grants, the later one is pointless.
-            let is_equal = is_same && offer.gives_all_of(&other);
+            let is_equal = is_same && offer.gives_all_of(other);
             if is_equal && offer.grant.place.span() < other.grant.place.span() {
                 continue;
             }
@@ -81,7 +81,7 @@ fn finding(offer: Offer<'_>, others: &[Offer<'_>]) -> Option<LintFinding> {
                 "remove the grant, or tighten the other policy if that lets in too much",
             ));
         }
-        if is_same && !offer.gives_all_of(&other) && name < by {
+        if is_same && !offer.gives_all_of(other) && name < by {
             let message = format!(
                 "policies `{name}` and `{by}` grant `{credential}` to the same jobs, and their grants do not add up"
             );
