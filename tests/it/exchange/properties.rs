@@ -56,7 +56,7 @@ async fn only_declared_properties_of_their_type_are_read_and_an_absent_one_fits_
         let answer = broker.exchange(&token, "deploy-api").await;
         match answer.status {
             200 => "ok".to_owned(),
-            _ => answer.reason().to_owned(),
+            _ => answer.reason(),
         }
     };
     assert_eq!(reason(fine.to_vec()).await, "ok");
