@@ -353,5 +353,6 @@ fn taken(what: &str, name: &str, place: Place, first: &Place) -> Diagnostic {
         place,
         message,
         help: Some(format!("the other definition is at {first}")),
+        instead: None,
     }
 }
