@@ -17,6 +17,7 @@ mod change;
 mod coverage;
 mod files;
 mod job;
+mod lines;
 mod read;
 mod record;
 mod sample;
@@ -24,8 +25,9 @@ mod sample;
 pub use change::smallest_change;
 pub use coverage::{Coverage, Share, Uncovered};
 pub use files::{TestFile, test_files};
+pub use lines::{Line, LineKind, LineOutcome, Remark, describe, prove};
 pub use record::{Recorded, parse, record};
-pub(crate) use sample::value_for;
+pub(crate) use sample::{sample_names, usual_text, value_for};
 
 /// An entry of `tests:`.
 #[derive(Clone, Debug)]

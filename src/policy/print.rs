@@ -13,25 +13,10 @@ impl Condition {
         match &self.subject {
             Subject::Fact(fact) => format!("{fact}: {}", self.pattern),
             Subject::Claim(pointer) => format!("{}: {}", quoted(pointer), self.pattern),
-            Subject::Property(_) => format!("property: {{ {} }}", self.line()),
+            Subject::Property(name) => {
+                format!("property: {{ {}: {} }}", quoted(name.name()), self.pattern)
+            }
             Subject::Issuer => format!("issuer: {}", self.pattern),
-        }
-    }
-
-    /// The key whose mapping has the condition as one of its lines.
-    const fn key(&self) -> Option<&'static str> {
-        match self.subject {
-            Subject::Fact(_) | Subject::Issuer => None,
-            Subject::Claim(_) => Some("claim"),
-            Subject::Property(_) => Some("property"),
-        }
-    }
-
-    /// The line, within the mapping of [`key`](Self::key) if it has one.
-    fn line(&self) -> String {
-        match &self.subject {
-            Subject::Fact(_) | Subject::Claim(_) | Subject::Issuer => self.to_yaml(),
-            Subject::Property(name) => format!("{}: {}", quoted(name.name()), self.pattern),
         }
     }
 }
@@ -40,17 +25,28 @@ impl Block {
     /// The block as a mapping in one line.
     #[must_use]
     pub fn to_yaml(&self) -> String {
-        // The lines of one key are next to each other.
-        let groups = self
-            .conditions
-            .chunk_by(|one, next| one.key().is_some() && one.key() == next.key());
-        let lines = groups.map(|group| {
-            let lines: Vec<_> = group.iter().map(Condition::line).collect();
-            let lines = lines.join(", ");
-            match group.first().and_then(Condition::key) {
-                Some(key) => format!("{key}: {{ {lines} }}"),
-                None => lines,
+        let mut lines: Vec<(&str, Vec<String>)> = Vec::new();
+        for condition in &self.conditions {
+            let (key, line) = match &condition.subject {
+                Subject::Fact(_) | Subject::Issuer => ("", condition.to_yaml()),
+                Subject::Claim(_) => ("claim", condition.to_yaml()),
+                Subject::Property(name) => {
+                    let name = quoted(name.name());
+                    ("property", format!("{name}: {}", condition.pattern))
+                }
+            };
+            // Several are one mapping, where the first is.
+            match lines
+                .iter_mut()
+                .find(|(known, _)| !key.is_empty() && *known == key)
+            {
+                Some((_, inner)) => inner.push(line),
+                None => lines.push((key, vec![line])),
             }
+        }
+        let lines = lines.into_iter().map(|(key, inner)| match key {
+            "" => inner.concat(),
+            key => format!("{key}: {{ {} }}", inner.join(", ")),
         });
         let lines: Vec<_> = lines.collect();
         format!("{{ {} }}", lines.join(", "))

@@ -11,12 +11,15 @@ use crate::yaml::Diagnostics;
 use crate::yaml::diagnostic::{Diagnostic, Place, Source, Span};
 
 mod check;
+mod diff;
 mod edit;
 mod explain;
 mod import;
 mod inventory;
 mod new;
 mod report;
+mod review;
+mod revision;
 mod schema;
 mod sheet;
 mod test;
@@ -37,9 +40,11 @@ enum Verb {
     New(new::Args),
     Import(import::Args),
     Test(test::Args),
+    Diff(diff::Args),
     WhoCan(who_can::Args),
     Inventory(inventory::Args),
     Usage(usage::Args),
+    Review(review::Args),
     Schema(schema::Args),
 }
 
@@ -105,9 +110,11 @@ pub fn run(args: Args, out: &mut Terminal) -> Result<(), Failure> {
         Verb::New(args) => new::run(&args, out),
         Verb::Import(args) => import::run(args, out),
         Verb::Test(args) => test::run(&args, out),
+        Verb::Diff(args) => diff::run(&args, out),
         Verb::WhoCan(args) => who_can::run(&args, out),
         Verb::Inventory(args) => inventory::run(&args, out),
         Verb::Usage(args) => usage::run(&args, out),
+        Verb::Review(args) => review::run(&args, out),
         Verb::Schema(args) => schema::run(&args, out),
     }
 }
