@@ -168,6 +168,7 @@ impl FactText {
         match value {
             FactValue::Text(text) => Self::Text(Text::new(text)),
             FactValue::Bool(bool) => Self::Bool(*bool),
+            FactValue::Time(time) => Self::Text(Text::new(&time.to_string())),
             FactValue::Address(address) => Self::Text(Text::new(&address.to_string())),
             FactValue::List(entries) => Self::Text(Text::new(&entries.join(","))),
             FactValue::Workflow(workflow) => Self::Text(match &workflow.r#ref {

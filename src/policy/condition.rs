@@ -2,7 +2,7 @@
 
 use super::decide::shown;
 use super::pattern::{Observed, Pattern};
-use crate::provider::{Fact, Facts, PropertyName};
+use crate::provider::{Fact, FactValue, Facts, PropertyName};
 use crate::text::is_printable;
 use crate::token::json::Value;
 use crate::yaml::diagnostic::Place;
@@ -37,6 +37,13 @@ impl Subject {
     pub fn seen<'a>(&self, facts: &'a Facts) -> Observed<'a> {
         match self {
             Self::Fact(Fact::Time) => facts.decided_at().map_or(Observed::Absent, Observed::Time),
+            Self::Fact(fact @ Fact::SignedIn) => match (facts.get(*fact), facts.decided_at()) {
+                // A time ahead of the clock by more than the leeway is a wrong one.
+                (Some(FactValue::Time(at)), Some(now)) if *at <= now.plus(facts.leeway()) => {
+                    Observed::Age(now.since(*at))
+                }
+                _ => Observed::Absent,
+            },
             Self::Fact(fact) => facts.get(*fact).into(),
             Self::Property(name) => facts.property(name).into(),
             Self::Issuer => Observed::Text(facts.issuer()),

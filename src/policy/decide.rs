@@ -14,7 +14,10 @@ use std::time::Duration;
 
 use super::compile::PolicyIssuer;
 use super::pattern::Pattern;
-use super::{Ask, Block, CredentialDefinition, Grant, Permit, Policy, PolicySet, Requirement};
+use super::{
+    Ask, Block, CredentialClass, CredentialDefinition, Grant, Permit, Policy, PolicySet,
+    Requirement,
+};
 use crate::clock::Timestamp;
 use crate::provider::{Fact, Facts, Job, ORDINARY_TRIGGERS};
 
@@ -129,6 +132,11 @@ impl PolicySet {
         let holding = self.holding(issuer, facts, now, &compared);
         for policy in holding.filter(|policy| policy.shadow_until.is_none()) {
             for grant in &policy.grants {
+                if self.needs_sign_in(facts, Some(&grant.credential))
+                    && !policy.fits_by_sign_in(facts, issuer.has_events)
+                {
+                    continue;
+                }
                 let ttl = grant.longest();
                 let chosen = Chosen { policy, grant, ttl };
                 let name = grant.credential.name.as_str();
@@ -179,7 +187,11 @@ impl PolicySet {
         };
         let credential = self.credentials.get(&ask.credential);
         let compared = Cell::new(0);
+        let needs_sign_in = self.needs_sign_in(facts, credential);
         for policy in self.holding(issuer, facts, now, &compared) {
+            if needs_sign_in && !policy.fits_by_sign_in(facts, issuer.has_events) {
+                continue;
+            }
             let mut covers = false;
             for grant in policy.grants_of(credential) {
                 let Some(ttl) = covered(grant, ask) else {
@@ -234,6 +246,13 @@ impl PolicySet {
             compared.set(compared.get().saturating_add(1));
             !policy.is_past(now) && policy.fits(facts, issuer.has_events)
         })
+    }
+
+    /// Whether it is critical and a person asks, who needs a block that names how they signed in
+    /// (T-298).
+    fn needs_sign_in(&self, facts: &Facts, credential: Option<&Arc<CredentialDefinition>>) -> bool {
+        facts.provider().is_of_people()
+            && credential.is_some_and(|one| one.class == CredentialClass::Critical)
     }
 
     fn issuer_of(&self, facts: &Facts) -> Option<&PolicyIssuer> {
@@ -371,7 +390,27 @@ impl Policy {
     }
 }
 
+impl Policy {
+    /// Whether a block that names how the person signed in matches.
+    fn fits_by_sign_in(&self, facts: &Facts, has_events: bool) -> bool {
+        self.when.iter().any(|block| {
+            block.sign_in_lacks().next().is_none()
+                && block.holds(facts)
+                && block.lets_run(facts, has_events)
+        })
+    }
+}
+
 impl Block {
+    /// What a block for people and critical credentials must name, and does not.
+    pub(super) fn sign_in_lacks(&self) -> impl Iterator<Item = Fact> {
+        let mfa = matches!(self.pattern(Fact::Mfa), Some(Pattern::Is(true)));
+        let age = matches!(self.pattern(Fact::SignedIn), Some(Pattern::Age(_)));
+        [(Fact::Mfa, mfa), (Fact::SignedIn, age)]
+            .into_iter()
+            .filter_map(|(fact, is_named)| (!is_named).then_some(fact))
+    }
+
     /// Whether the run's trigger is ordinary, or the block names it as exact text (T-52). A pattern
     /// or another fact never allows a trigger.
     fn lets_run(&self, facts: &Facts, has_events: bool) -> bool {
@@ -413,7 +452,8 @@ impl Pattern {
             | Self::Present(_)
             | Self::Workflow { .. }
             | Self::Network(_)
-            | Self::Time(_) => None,
+            | Self::Time(_)
+            | Self::Age(_) => None,
         }
     }
 }

@@ -322,6 +322,10 @@ fn by_lines(nearest: &super::decide::Nearest<'_>, job: &Facts) -> (Found, Option
                 format!("{}: {}: {has}", line.name, condition.pattern)
             }
             None if line.name == "until" => "until: the policy has ended".to_owned(),
+            None if line.name != Fact::Trigger.name() => format!(
+                "{}: a person gets a critical credential only by a block that names `mfa: true` and `signed_in`",
+                line.name
+            ),
             None => {
                 "trigger: anyone can start such a run; a policy must name the trigger".to_owned()
             }

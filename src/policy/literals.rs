@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use super::condition::{Block, Condition, Subject};
 use super::pattern::{Observed, Operator, Pattern};
-use super::{Grant, Policy, PolicySet};
+use super::{CredentialClass, Grant, Policy, PolicySet};
 use crate::provider::{Fact, Facts, ORDINARY_TRIGGERS, PropertyName, Reader};
 use crate::yaml::Place;
 
@@ -151,6 +151,7 @@ fn split(pattern: &Pattern) -> Vec<Constraint<'_>> {
         | Pattern::Present(_)
         | Pattern::Network(_)
         | Pattern::Time(_)
+        | Pattern::Age(_)
         | Pattern::Workflow { .. } => vec![Constraint::Pattern(pattern)],
     }
 }
@@ -195,9 +196,15 @@ impl PolicySet {
                 if issuer.has_events {
                     own.push(trigger_rule(policy, block));
                 }
+                let is_weak =
+                    issuer.reader.provider.is_of_people() && block.sign_in_lacks().next().is_some();
+                let opened = grants.iter().filter(|grant| {
+                    !is_weak || grant.credential.class != CredentialClass::Critical
+                });
+                let opened: Vec<_> = opened.collect();
                 for tenant in &tenants {
                     let literals: Vec<_> = tenant.iter().chain(&own).cloned().collect();
-                    ways.extend(grants.iter().map(|grant| Way {
+                    ways.extend(opened.iter().map(|grant| Way {
                         policy,
                         grant,
                         reader: &issuer.reader,

@@ -3,12 +3,14 @@
 use std::collections::HashSet;
 use std::fmt;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use ipnet::IpNet;
 
 use super::time_window::TimeWindow;
 use crate::clock::Timestamp;
 use crate::provider::{FactValue, Workflow};
+use crate::yaml::duration;
 use crate::yaml::scalar::scalar;
 
 /// The pattern that a fact must match.
@@ -32,6 +34,8 @@ pub enum Pattern {
     Network(IpNet),
     /// Decided within this window.
     Time(TimeWindow),
+    /// At most so long ago.
+    Age(Duration),
 }
 
 /// One line of a mapping of operators.
@@ -59,6 +63,8 @@ pub enum Observed<'a> {
     Address(IpAddr),
     /// When the decision is made.
     Time(Timestamp),
+    /// Seconds since it was.
+    Age(i64),
     /// A raw claim that is neither text nor boolean.
     Other,
     /// A raw claim with text outside printable ASCII. Matches nothing (T-48).
@@ -74,6 +80,7 @@ impl<'a> From<Option<&'a FactValue>> for Observed<'a> {
             Some(FactValue::List(entries)) => Self::List(entries),
             Some(FactValue::Workflow(workflow)) => Self::Workflow(workflow),
             Some(FactValue::Address(address)) => Self::Address(*address),
+            Some(FactValue::Time(at)) => Self::Time(*at),
         }
     }
 }
@@ -101,6 +108,9 @@ impl Pattern {
             ) => operators.iter().all(|operator| operator.fits(seen)),
             (Self::Network(network), Observed::Address(seen)) => network.contains(&seen),
             (Self::Time(window), Observed::Time(at)) => window.holds(at),
+            (Self::Age(most), Observed::Age(seconds)) => {
+                u64::try_from(seconds.max(0)).is_ok_and(|seconds| seconds <= most.as_secs())
+            }
             (Self::Is(wanted), Observed::Bool(seen)) => *wanted == seen,
             (Self::Workflow { path, r#ref }, Observed::Workflow(seen)) => {
                 let seen_ref = seen
@@ -117,7 +127,8 @@ impl Pattern {
                 | Self::Is(_)
                 | Self::Workflow { .. }
                 | Self::Network(_)
-                | Self::Time(_),
+                | Self::Time(_)
+                | Self::Age(_),
                 Observed::Absent
                 | Observed::Text(_)
                 | Observed::Bool(_)
@@ -125,6 +136,7 @@ impl Pattern {
                 | Observed::Workflow(_)
                 | Observed::Address(_)
                 | Observed::Time(_)
+                | Observed::Age(_)
                 | Observed::Other,
             ) => false,
         }
@@ -145,7 +157,8 @@ impl Pattern {
                     | Self::Present(_)
                     | Self::Workflow { .. }
                     | Self::Network(_)
-                    | Self::Time(_) => None,
+                    | Self::Time(_)
+                    | Self::Age(_) => None,
                 })
                 .collect(),
             Self::All(_)
@@ -153,7 +166,8 @@ impl Pattern {
             | Self::Present(_)
             | Self::Workflow { .. }
             | Self::Network(_)
-            | Self::Time(_) => None,
+            | Self::Time(_)
+            | Self::Age(_) => None,
         }
     }
 
@@ -168,16 +182,20 @@ impl Pattern {
             | Self::Present(_)
             | Self::Workflow { .. }
             | Self::Network(_)
-            | Self::Time(_) => false,
+            | Self::Time(_)
+            | Self::Age(_) => false,
         }
     }
 
     /// Every glob in it, except those under `not`.
     pub(super) fn globs(&self) -> Vec<&Glob> {
         match self {
-            Self::Exact(_) | Self::Is(_) | Self::Present(_) | Self::Network(_) | Self::Time(_) => {
-                Vec::new()
-            }
+            Self::Exact(_)
+            | Self::Is(_)
+            | Self::Present(_)
+            | Self::Network(_)
+            | Self::Time(_)
+            | Self::Age(_) => Vec::new(),
             Self::Any(patterns) => patterns.iter().flat_map(Self::globs).collect(),
             Self::All(operators) => operators
                 .iter()
@@ -211,6 +229,7 @@ impl fmt::Display for Pattern {
             Self::Is(value) => write!(f, "{value}"),
             Self::Network(network) => f.write_str(&scalar(&network.to_string())),
             Self::Time(window) => write!(f, "{window}"),
+            Self::Age(most) => write!(f, "{{ within: {} }}", duration::print(*most)),
             Self::Present(value) => write!(f, "{{ present: {value} }}"),
             Self::Workflow { path, r#ref } => {
                 let list: Vec<_> = [("path", path), ("ref", r#ref)]

@@ -191,6 +191,7 @@ fn pattern_of(fact: Fact) -> Value {
         FactType::Workflow => refer("workflowPattern"),
         FactType::Network => refer("networkPattern"),
         FactType::Clock => refer("timePattern"),
+        FactType::Age => object(&[("within", refer("duration"))], &["within"]),
         FactType::List => refer("listPattern"),
         // An issuer of `generic` may declare a text to be a list.
         FactType::Text => {
@@ -213,6 +214,11 @@ fn issuer() -> Value {
             ("key_hosts", refer("texts")),
             ("jwks", object(&[("file", refer("text"))], &["file"])),
             ("blocked_kids", refer("texts")),
+            ("client_id", refer("text")),
+            (
+                "mfa",
+                json!({ "type": "object", "minProperties": 1, "additionalProperties": false, "properties": { "amr": refer("texts"), "acr": refer("texts") } }),
+            ),
             ("algorithms", refer("texts")),
             ("audiences", refer("texts")),
             ("token_types", refer("texts")),

@@ -368,8 +368,16 @@ fn may_fit(subject: &Subject, pattern: &Pattern, one: &Use<'_>) -> bool {
     let entries: Vec<_> = text.split(',').map(str::to_owned).collect();
     match fact.fact_type() {
         FactType::Workflow => pattern.fits(Observed::Workflow(&Workflow::parse(text))),
+        FactType::Network => {
+            let address = text.parse();
+            address.is_ok_and(|address| pattern.fits(Observed::Address(address)))
+        }
+        // Compared with the time of the decision, which is not looked at.
+        FactType::Clock | FactType::Age => true,
         // The log states a list as one text, and only the issuer says which facts are lists.
-        _ => pattern.fits(Observed::Text(text)) || pattern.fits(Observed::List(&entries)),
+        FactType::Text | FactType::Bool | FactType::List => {
+            pattern.fits(Observed::Text(text)) || pattern.fits(Observed::List(&entries))
+        }
     }
 }
 

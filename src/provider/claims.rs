@@ -13,8 +13,8 @@ use crate::token::json::{Object, Value};
 pub enum ClaimType {
     /// Text that may become a fact: printable ASCII (T-48).
     Text,
-    /// Text that anyone can choose, e.g. a display name. Never a fact, so any characters are
-    /// accepted.
+    /// Text that anyone can choose, e.g. a display name. Any characters are accepted; only printable
+    /// ASCII becomes a fact, if any does.
     FreeText,
     /// The texts `"true"` and `"false"`.
     FlagText,
@@ -192,6 +192,7 @@ pub(super) fn to_json(value: &FactValue, claim_type: ClaimType) -> Json {
             .map_or_else(|_| text.as_str().into(), Json::from),
         (FactValue::Text(text), _) => text.as_str().into(),
         (FactValue::Address(address), _) => address.to_string().into(),
+        (FactValue::Time(time), _) => time.unix().into(),
         (FactValue::Workflow(workflow), _) => match &workflow.r#ref {
             Some(r#ref) => format!("{}@{}", workflow.path, r#ref).into(),
             None => workflow.path.as_str().into(),
@@ -206,7 +207,8 @@ pub(super) fn text_of(facts: &BTreeMap<Fact, FactValue>, fact: Fact) -> Option<&
         FactValue::Bool(_)
         | FactValue::List(_)
         | FactValue::Workflow(_)
-        | FactValue::Address(_) => None,
+        | FactValue::Address(_)
+        | FactValue::Time(_) => None,
     }
 }
 

@@ -15,6 +15,8 @@ pub enum FactType {
     Network,
     /// The time of the decision.
     Clock,
+    /// How long ago something was.
+    Age,
 }
 
 macro_rules! facts {
@@ -94,6 +96,14 @@ facts! {
     Time = "time",
     /// The groups of the identity that runs the job.
     Groups = "groups",
+    /// The ID of a person.
+    UserId = "user_id",
+    /// The verified mail address of a person.
+    Email = "email",
+    /// The person signed in with a second factor.
+    Mfa = "mfa",
+    /// When the person signed in.
+    SignedIn = "signed_in",
 }
 
 impl Fact {
@@ -110,7 +120,9 @@ impl Fact {
             Self::FromFork
             | Self::RefProtected
             | Self::EnvironmentProtected
-            | Self::DebugSession => FactType::Bool,
+            | Self::DebugSession
+            | Self::Mfa => FactType::Bool,
+            Self::SignedIn => FactType::Age,
             Self::EntryWorkflow | Self::JobWorkflow => FactType::Workflow,
             Self::SourceIp => FactType::Network,
             Self::Time => FactType::Clock,
@@ -141,7 +153,9 @@ impl Fact {
             | Self::Phase
             | Self::BaseRef
             | Self::DefinitionId
-            | Self::ServiceConnection => FactType::Text,
+            | Self::ServiceConnection
+            | Self::UserId
+            | Self::Email => FactType::Text,
         }
     }
 
@@ -165,7 +179,7 @@ impl fmt::Display for Fact {
 }
 
 /// The values of `trigger`: a closed list.
-pub const TRIGGERS: [&str; 11] = [
+pub const TRIGGERS: [&str; 12] = [
     "push",
     "pull_request",
     "pull_request_target",
@@ -176,6 +190,7 @@ pub const TRIGGERS: [&str; 11] = [
     "chained",
     "comment",
     "release",
+    "person",
     "other",
 ];
 

@@ -61,7 +61,8 @@ fn identify(token: &Object, map: &ClaimMap) -> Result<BTreeMap<Fact, FactValue>,
                 FactValue::Bool(_)
                 | FactValue::List(_)
                 | FactValue::Workflow(_)
-                | FactValue::Address(_),
+                | FactValue::Address(_)
+                | FactValue::Time(_),
             )
             | None => "",
         };
@@ -112,7 +113,8 @@ fn of_fact(fact: Fact, value: FactValue) -> FactValue {
             | FactType::List
             | FactType::Workflow
             | FactType::Network
-            | FactType::Clock,
+            | FactType::Clock
+            | FactType::Age,
             value,
         ) => value,
     }
@@ -125,6 +127,7 @@ pub(super) const fn usual_type(fact_type: FactType) -> ClaimType {
         FactType::Text | FactType::Workflow | FactType::Network | FactType::Clock => {
             ClaimType::Text
         }
+        FactType::Age => ClaimType::Number,
         FactType::Bool => ClaimType::Boolean,
         FactType::List => ClaimType::List,
     }

@@ -29,7 +29,7 @@ impl Reader {
         if let Some(event) = self.event(given)? {
             facts.insert(Fact::Event, FactValue::Text(event));
         }
-        let mut claims = (self.provider.write)(&facts, &self.claim_map);
+        let mut claims = self.written(&facts);
         claims.insert("iss".to_owned(), self.issuer.url.as_str().into());
         for (name, value) in raw {
             let read = self.provider.claims.iter();
@@ -69,7 +69,11 @@ impl Reader {
     /// The job has neither, or no event of the provider has the trigger.
     fn event(&self, given: &BTreeMap<Fact, FactValue>) -> Result<Option<String>, String> {
         let is_claimed = self.claim_map.contains_key(&Fact::Trigger);
-        if !self.has_events() || is_claimed || given.contains_key(&Fact::Event) {
+        if !self.has_events()
+            || self.provider.is_of_people()
+            || is_claimed
+            || given.contains_key(&Fact::Event)
+        {
             return Ok(None);
         }
         let Some(trigger) = text_of(given, Fact::Trigger) else {

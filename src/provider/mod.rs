@@ -6,7 +6,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
 
 use crate::clock::Timestamp;
@@ -21,17 +21,24 @@ mod generic;
 mod github;
 mod gitlab;
 mod inverse;
+mod people;
 mod property;
 mod source;
 
 pub use claims::{Claim, ClaimType};
 pub use fact::{Fact, FactType, ORDINARY_TRIGGERS, TRIGGERS};
+pub use people::SecondFactor;
 pub use property::{Properties, PropertyName, PropertyType};
 pub(crate) use property::{is_dotted as is_property, is_name as is_property_name};
 pub use source::{Cut, Derivation, Source};
 
 /// Every provider. A new provider is its file and a line here.
-pub const PROVIDERS: &[&Provider] = &[&github::PROVIDER, &gitlab::PROVIDER, &generic::PROVIDER];
+pub const PROVIDERS: &[&Provider] = &[
+    &github::PROVIDER,
+    &gitlab::PROVIDER,
+    &people::PROVIDER,
+    &generic::PROVIDER,
+];
 
 /// The provider of that name, e.g. `github`.
 #[must_use]
@@ -92,6 +99,12 @@ impl Provider {
             || is_claimed()
     }
 
+    /// Whether its tokens are of people, and not of jobs.
+    #[must_use]
+    pub fn is_of_people(&self) -> bool {
+        self.name == people::PROVIDER.name
+    }
+
     /// The owner in the path of a repository: at GitHub its first part, at GitLab all but the last.
     #[must_use]
     pub fn owner_of<'a>(&self, repository: &'a str) -> Option<&'a str> {
@@ -137,6 +150,8 @@ pub struct Reader {
     pub provider: &'static Provider,
     /// For `generic`: where the facts are.
     pub claim_map: ClaimMap,
+    /// For `people`: what says that there was a second factor.
+    pub second_factor: SecondFactor,
     /// The repository properties that are read.
     pub properties: Properties,
 }
@@ -149,6 +164,7 @@ impl Reader {
             issuer: Arc::new(TrustedIssuer::new(provider.name, issuer)),
             provider,
             claim_map: ClaimMap::default(),
+            second_factor: SecondFactor::default(),
             properties: Properties::default(),
         }
     }
@@ -199,7 +215,7 @@ impl Reader {
     /// # Errors
     /// As [`identify`](Self::identify).
     pub fn facts(&self, claims: Object) -> Result<Facts, ClaimError> {
-        let values = (self.provider.identify)(&claims, &self.claim_map)?;
+        let values = self.values(&claims)?;
         let properties = self.read_properties(&claims)?;
         Ok(Facts {
             issuer: Arc::clone(&self.issuer),
@@ -209,6 +225,27 @@ impl Reader {
             claims,
             decided_at: None,
         })
+    }
+
+    fn values(&self, claims: &Object) -> Result<BTreeMap<Fact, FactValue>, ClaimError> {
+        let mut values = (self.provider.identify)(claims, &self.claim_map)?;
+        if self.provider.is_of_people()
+            && let Some(mfa) = self.second_factor.shown_by(claims)
+        {
+            values.insert(Fact::Mfa, FactValue::Bool(mfa));
+        }
+        Ok(values)
+    }
+
+    /// The claims that [`values`](Self::values) reads, as far as there are some.
+    fn written(&self, facts: &BTreeMap<Fact, FactValue>) -> Map<String, Value> {
+        let mut claims = (self.provider.write)(facts, &self.claim_map);
+        if let Some(FactValue::Bool(mfa)) = facts.get(&Fact::Mfa)
+            && self.provider.is_of_people()
+        {
+            self.second_factor.write(*mfa, &mut claims);
+        }
+        claims
     }
 
     /// The claims of a job with these facts. [`identify`](Self::identify) reads back what was given, and
@@ -221,7 +258,7 @@ impl Reader {
         &self,
         facts: &BTreeMap<Fact, FactValue>,
     ) -> Result<Map<String, Value>, UnfitFact> {
-        let claims = (self.provider.write)(facts, &self.claim_map);
+        let claims = self.written(facts);
         let unfit = |problem: String| UnfitFact {
             provider: self.provider.name,
             problem,
@@ -229,7 +266,8 @@ impl Reader {
         let text = Value::Object(claims.clone()).to_string();
         let object = parse_object(text.as_bytes(), &Limits::default())
             .map_err(|error| unfit(error.to_string()))?;
-        let read = (self.provider.identify)(&object, &self.claim_map)
+        let read = self
+            .values(&object)
             .map_err(|error| unfit(error.to_string()))?;
         match facts
             .iter()
@@ -273,6 +311,12 @@ impl Facts {
         &self.issuer.name
     }
 
+    /// Seconds between two clocks that are no error.
+    #[must_use]
+    pub fn leeway(&self) -> i64 {
+        self.issuer.leeway
+    }
+
     /// The `iss` claim.
     #[must_use]
     pub fn issuer_url(&self) -> &str {
@@ -298,7 +342,8 @@ impl Facts {
             FactValue::Bool(_)
             | FactValue::List(_)
             | FactValue::Workflow(_)
-            | FactValue::Address(_) => None,
+            | FactValue::Address(_)
+            | FactValue::Time(_) => None,
         }
     }
 
@@ -431,6 +476,11 @@ pub enum FactValue {
     Workflow(Workflow),
     /// IPv4 addresses that are mapped to IPv6 are IPv4 here.
     Address(IpAddr),
+    Time(#[serde(serialize_with = "as_text")] Timestamp),
+}
+
+fn as_text<S: Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(time)
 }
 
 /// In one line: the text, `true` or `false`, the entries with commas, or `path@ref`; control
@@ -441,6 +491,7 @@ impl fmt::Display for FactValue {
             Self::Text(text) => write!(f, "{}", escape(text)),
             Self::Bool(value) => write!(f, "{value}"),
             Self::Address(address) => write!(f, "{address}"),
+            Self::Time(time) => write!(f, "{time}"),
             Self::List(entries) => write!(f, "{}", escape(&entries.join(","))),
             Self::Workflow(Workflow { path, r#ref: None }) => write!(f, "{}", escape(path)),
             Self::Workflow(Workflow {

@@ -106,7 +106,7 @@ impl Reader {
             FactValue::Text(text) => text.clone(),
             FactValue::Bool(value) => value.to_string(),
             FactValue::List(entries) => entries.join(","),
-            FactValue::Workflow(_) | FactValue::Address(_) => return None,
+            FactValue::Workflow(_) | FactValue::Address(_) | FactValue::Time(_) => return None,
         };
         Some((format!("{prefix}{}", name.name()), text.into()))
     }

@@ -24,6 +24,7 @@ pub(crate) fn reader(provider: &str, url: &str) -> Reader {
     Reader {
         issuer: Arc::new(TrustedIssuer::new(provider, url)),
         provider: find(provider).unwrap(),
+        second_factor: hallpass::provider::SecondFactor::default(),
         claim_map: ClaimMap::new(),
         properties: hallpass::provider::Properties::new(),
     }
@@ -54,6 +55,7 @@ fn written(facts: &Facts) -> BTreeMap<String, Value> {
         FactValue::Text(text) => json!(text),
         FactValue::Bool(value) => json!(value),
         FactValue::Address(address) => json!(address),
+        FactValue::Time(time) => json!(time.to_string()),
         FactValue::List(entries) => json!(entries),
         FactValue::Workflow(workflow) => json!({ "path": workflow.path, "ref": workflow.r#ref }),
     };

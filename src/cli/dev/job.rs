@@ -214,7 +214,9 @@ fn read_fact(text: &str) -> Result<(Fact, FactValue), Failure> {
         return Err(wrong(&format!("use `{option}` for `{fact}`")));
     }
     let value = match fact.fact_type() {
-        FactType::Text | FactType::Network | FactType::Clock => FactValue::Text(value.to_owned()),
+        FactType::Text | FactType::Network | FactType::Clock | FactType::Age => {
+            FactValue::Text(value.to_owned())
+        }
         FactType::Workflow => FactValue::Workflow(Workflow::parse(value)),
         FactType::List => FactValue::List(value.split(',').map(str::to_owned).collect()),
         FactType::Bool => match value {

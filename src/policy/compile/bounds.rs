@@ -77,7 +77,8 @@ fn mismatch(input: &Input, pattern: &Pattern) -> Option<String> {
         | Pattern::Present(_)
         | Pattern::Workflow { .. }
         | Pattern::Network(_)
-        | Pattern::Time(_) => return None,
+        | Pattern::Time(_)
+        | Pattern::Age(_) => return None,
     };
     if input.is_list && text.contains(',') {
         return Some("it is compared with one entry of the list, which has no comma".to_owned());

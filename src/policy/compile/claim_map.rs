@@ -84,7 +84,8 @@ fn claim_type(yaml: &NodeReader<'_>, entry: &Entry, map: &mut ClaimMap) {
             | FactType::List
             | FactType::Workflow
             | FactType::Network
-            | FactType::Clock,
+            | FactType::Clock
+            | FactType::Age,
             _,
         ) => {
             let help = match fact.fact_type() {
@@ -94,7 +95,9 @@ fn claim_type(yaml: &NodeReader<'_>, entry: &Entry, map: &mut ClaimMap) {
                 FactType::Text if can_be_list(fact) => "write `text`, `number` or `list`",
                 FactType::Text => "write `text` or `number`",
                 FactType::List => "write `list`",
-                FactType::Workflow | FactType::Network | FactType::Clock => "write `text`",
+                FactType::Workflow | FactType::Network | FactType::Clock | FactType::Age => {
+                    "write `text`"
+                }
             };
             yaml.error_help(
                 "claim-type",
@@ -134,6 +137,12 @@ fn fact_name(yaml: &NodeReader<'_>, entry: &Entry) -> Option<Fact> {
         conditions::unknown_fact(yaml, name, entry.span, Fact::ALL, None);
         return None;
     };
+    if fact == Fact::SignedIn {
+        let message = format!("`{fact}` is of people, and not of jobs");
+        let help = "an issuer of provider `people` has it";
+        yaml.error_help("claim-type", entry.span, message, Some(help));
+        return None;
+    }
     if fact.is_of_request() {
         let message = format!("`{fact}` is read at each decision, not from a claim");
         let help = format!("leave it out: every policy can name `{fact}`");

@@ -438,7 +438,8 @@ fn short_ref(pattern: &Pattern, or_commit: bool) -> Option<&str> {
         | Pattern::Present(_)
         | Pattern::Workflow { .. }
         | Pattern::Network(_)
-        | Pattern::Time(_) => None,
+        | Pattern::Time(_)
+        | Pattern::Age(_) => None,
     }
 }
 

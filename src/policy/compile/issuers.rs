@@ -19,7 +19,7 @@ use super::trust::{check_address, check_tenants};
 use super::{LoadOptions, PolicyIssuer, pinned, properties, taken};
 use crate::policy::files::Folder;
 use crate::policy::parse::{self, Raw};
-use crate::provider::{self, PROVIDERS, Provider, Reader};
+use crate::provider::{self, PROVIDERS, Provider, Reader, SecondFactor};
 use crate::token::issuer::{LONGEST_LIFE, is_same_but_for_spelling};
 use crate::token::{Algorithm, TrustedIssuer};
 use crate::yaml::Entry;
@@ -133,6 +133,7 @@ fn issuer(yaml: &NodeReader<'_>, entry: &Entry, folder: &mut Folder) -> Option<P
     trusted.max_lifetime = provider.max_lifetime;
     trusted.max_age = provider.max_age;
     verification(yaml, &fields, &mut trusted);
+    let second_factor = people(yaml, &fields, provider, &mut trusted, entry.span);
     network(yaml, &fields, &mut trusted, folder);
     pinned::read(yaml, &fields, &mut trusted, folder);
     if url.is_some()
@@ -145,6 +146,7 @@ fn issuer(yaml: &NodeReader<'_>, entry: &Entry, folder: &mut Folder) -> Option<P
         issuer: Arc::new(trusted),
         provider,
         claim_map,
+        second_factor,
         properties: properties::declared(yaml, &fields, provider),
     };
     let tenants = fields.get("tenants").map(|node| {
@@ -165,6 +167,48 @@ fn issuer(yaml: &NodeReader<'_>, entry: &Entry, folder: &mut Folder) -> Option<P
         place: yaml.place(entry.span),
         url_place: yaml.place(entry.span_of("url")),
     })
+}
+
+/// `client_id` and `mfa`, which issuers of people have and others have not.
+fn people(
+    yaml: &NodeReader<'_>,
+    fields: &Fields<'_>,
+    provider: &Provider,
+    trusted: &mut TrustedIssuer,
+    at: Span,
+) -> SecondFactor {
+    let mut factor = SecondFactor::default();
+    if !provider.is_of_people() {
+        for key in ["client_id", "mfa"] {
+            if let Some(node) = fields.get(key) {
+                let message = format!(
+                    "`{key}` is for people, and provider `{}` is of jobs",
+                    provider.name
+                );
+                yaml.error("unknown-key", node.span, message);
+            }
+        }
+        return factor;
+    }
+    let what = format!("issuer `{}`, whose tokens are of people", trusted.name);
+    trusted.client_id = yaml
+        .required(fields, "client_id", &what, at)
+        .and_then(|node| yaml.ascii(node, "`client_id`", MAX_TEXT))
+        .map(str::to_owned);
+    if let Some(node) = fields.get("mfa")
+        && let Some(mapped) = yaml.fields(node, "`mfa`", &["amr", "acr"])
+    {
+        let list = |key: &str| texts(yaml, &mapped, key).unwrap_or_default();
+        factor = SecondFactor {
+            amr: list("amr"),
+            acr: list("acr"),
+        };
+        if factor.amr.is_empty() && factor.acr.is_empty() {
+            let help = "for example { amr: [mfa] } or { acr: [gold] }";
+            yaml.error_help("empty", node.span, "`mfa` is empty", Some(help));
+        }
+    }
+    factor
 }
 
 fn provider_of(
@@ -355,7 +399,7 @@ fn texts(yaml: &NodeReader<'_>, fields: &Fields<'_>, key: &str) -> Option<Vec<St
 }
 
 /// What may stand in an issuer.
-const KEYS: [&str; 21] = [
+const KEYS: [&str; 23] = [
     "provider",
     "url",
     "tenants",
@@ -377,6 +421,8 @@ const KEYS: [&str; 21] = [
     "key_hosts",
     "jwks",
     "blocked_kids",
+    "client_id",
+    "mfa",
 ];
 
 /// The ceiling of `max_age`, in seconds: one day.

@@ -43,6 +43,7 @@ pub(super) fn pattern(
         Compared::Word(known) => word(yaml, node, what, known),
         Compared::Fact(FactType::Workflow) => workflow(yaml, node, what),
         Compared::Fact(FactType::Network) => network::pattern(yaml, node, what),
+        Compared::Fact(FactType::Age) => age(yaml, node, what),
         // Times have a zone, which is read where conditions are: see `time::pattern`.
         Compared::Fact(FactType::Clock) => None,
         Compared::Claim => match &node.kind {
@@ -328,6 +329,25 @@ fn truth(yaml: &NodeReader<'_>, node: &Node, what: &str) -> Option<Pattern> {
             None
         }
     }
+}
+
+/// `{ within: 1h }`.
+fn age(yaml: &NodeReader<'_>, node: &Node, what: &str) -> Option<Pattern> {
+    let NodeKind::Map(_) = &node.kind else {
+        let message = format!("`{what}` is compared with the time of the decision");
+        yaml.error_help(
+            "wrong-type",
+            node.span,
+            message,
+            Some("write { within: 1h }"),
+        );
+        return None;
+    };
+    let of = format!("the pattern of `{what}`");
+    let fields = yaml.fields(node, &of, &["within"])?;
+    let within = yaml.required(&fields, "within", &of, node.span)?;
+    let within = yaml.duration(within, format!("`within` of `{what}`"))?;
+    Some(Pattern::Age(within))
 }
 
 fn is_truth(text: &str) -> bool {

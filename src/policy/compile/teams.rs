@@ -350,7 +350,8 @@ fn as_globs(pattern: &Pattern) -> Vec<Glob> {
         | Pattern::Present(_)
         | Pattern::Workflow { .. }
         | Pattern::Network(_)
-        | Pattern::Time(_) => Vec::new(),
+        | Pattern::Time(_)
+        | Pattern::Age(_) => Vec::new(),
     }
 }
 

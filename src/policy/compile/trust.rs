@@ -95,7 +95,8 @@ fn is_pinned(pattern: &Pattern) -> bool {
         | Pattern::Present(_)
         | Pattern::Workflow { .. }
         | Pattern::Network(_)
-        | Pattern::Time(_) => false,
+        | Pattern::Time(_)
+        | Pattern::Age(_) => false,
     }
 }
 

@@ -286,9 +286,11 @@ impl<'a> Writer<'a> {
     fn pattern(&self, pattern: &Pattern, seen: Observed<'_>, position: Position) -> Option<String> {
         match pattern {
             // They name nothing.
-            Pattern::Is(_) | Pattern::Present(_) | Pattern::Network(_) | Pattern::Time(_) => {
-                Some(pattern.to_string())
-            }
+            Pattern::Is(_)
+            | Pattern::Present(_)
+            | Pattern::Network(_)
+            | Pattern::Time(_)
+            | Pattern::Age(_) => Some(pattern.to_string()),
             Pattern::Exact(text) => self
                 .shows(text, pattern.fits(seen), seen, position)
                 .then(|| pattern.to_string()),
@@ -370,6 +372,7 @@ impl<'a> Writer<'a> {
             | Observed::Workflow(_)
             | Observed::Address(_)
             | Observed::Time(_)
+            | Observed::Age(_)
             | Observed::Other
             | Observed::Foreign => None,
         };
@@ -398,6 +401,7 @@ fn parts(seen: Observed<'_>) -> (Observed<'_>, Observed<'_>) {
         | Observed::List(_)
         | Observed::Address(_)
         | Observed::Time(_)
+        | Observed::Age(_)
         | Observed::Other
         | Observed::Foreign => (Observed::Absent, Observed::Absent),
     }

@@ -37,6 +37,7 @@ impl PolicySet {
         };
         let facts = &*facts.at(now);
         let has_events = self.issuer_of(facts).is_none_or(|issuer| issuer.has_events);
+        let needs_sign_in = self.needs_sign_in(facts, Some(credential));
         let grants = |policy: &&Policy| {
             policy.issuer == facts.issuer()
                 && policy.shadow_until.is_none()
@@ -49,7 +50,16 @@ impl PolicySet {
                 let compared = blocks.map(|block| Nearest {
                     policy,
                     block,
-                    failed: failed(policy, block, facts, has_events, now),
+                    failed: failed(
+                        policy,
+                        block,
+                        facts,
+                        &Asked {
+                            has_events,
+                            needs_sign_in,
+                            now,
+                        },
+                    ),
                 });
                 compared.min_by_key(|nearest| nearest.failed.len())
             })
@@ -111,13 +121,14 @@ impl PolicySet {
     }
 }
 
-fn failed(
-    policy: &Policy,
-    block: &Block,
-    facts: &Facts,
+/// What decides beside the lines of a block.
+struct Asked {
     has_events: bool,
+    needs_sign_in: bool,
     now: Timestamp,
-) -> Vec<FailedLine> {
+}
+
+fn failed(policy: &Policy, block: &Block, facts: &Facts, asked: &Asked) -> Vec<FailedLine> {
     let lines = block.conditions.iter().enumerate();
     let lines = lines.filter(|(_, condition)| !condition.holds(facts));
     let mut failed: Vec<_> = lines
@@ -136,10 +147,15 @@ fn failed(
     }
     let trigger = Fact::Trigger.name();
     let is_named = failed.iter().any(|line| line.name == trigger);
-    if !block.lets_run(facts, has_events) && !is_named {
+    if asked.needs_sign_in {
+        for fact in block.sign_in_lacks() {
+            failed.push(more(fact.name()));
+        }
+    }
+    if !block.lets_run(facts, asked.has_events) && !is_named {
         failed.push(more(trigger));
     }
-    if policy.is_past(now) {
+    if policy.is_past(asked.now) {
         failed.push(more("until"));
     }
     failed

@@ -36,6 +36,7 @@ impl Decision {
             ask,
             now,
             has_events,
+            needs_sign_in: set.needs_sign_in(facts, set.credential(&ask.credential)),
             extent,
         };
         let (policies, written) = walk.policies(&examination);
@@ -78,6 +79,8 @@ struct Walk<'a> {
     ask: &'a Ask,
     now: Timestamp,
     has_events: bool,
+    /// It asks for a person what only a strong sign-in gets.
+    needs_sign_in: bool,
     extent: Extent,
 }
 
@@ -137,6 +140,12 @@ impl Walk<'_> {
         outcome.relation = Relation::of(block, self.facts, self.has_events);
         if !block.lets_run(self.facts, self.has_events) {
             outcome.conditions.push(trigger_rule(block, self.facts));
+        }
+        if self.needs_sign_in {
+            let lines = block
+                .sign_in_lacks()
+                .map(|fact| sign_in_rule(fact, self.facts));
+            outcome.conditions.extend(lines);
         }
         outcome
     }
@@ -254,6 +263,22 @@ fn trigger_rule(block: &Block, facts: &Facts) -> ConditionOutcome {
     }
 }
 
+/// The rule of critical credentials for people, as a line that failed (T-298).
+fn sign_in_rule(fact: Fact, facts: &Facts) -> ConditionOutcome {
+    let expected = match fact {
+        Fact::Mfa => "true",
+        _ => "{ within: ... }",
+    };
+    ConditionOutcome {
+        fact: fact.name().to_owned(),
+        expected: expected.to_owned(),
+        actual: shown(Subject::Fact(fact).seen(facts)),
+        holds: false,
+        hint: Some("a person gets a critical credential only by a block that names `mfa: true` and `signed_in`".to_owned()),
+        disclosed: None,
+    }
+}
+
 /// The run's trigger, if it is not ordinary. A run without one is `other`.
 fn extraordinary_trigger(facts: &Facts, has_events: bool) -> Option<String> {
     let trigger = facts.text(Fact::Trigger).unwrap_or("other");
@@ -274,6 +299,7 @@ pub(in crate::policy) fn shown(seen: Observed<'_>) -> Option<String> {
         }),
         Observed::Address(address) => Some(address.to_string()),
         Observed::Time(at) => Some(at.to_string()),
+        Observed::Age(seconds) => Some(format!("{seconds}s ago")),
         Observed::Other => Some("neither text nor a boolean".to_owned()),
         Observed::Foreign => Some("text outside printable ASCII".to_owned()),
     }

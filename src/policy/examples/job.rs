@@ -128,6 +128,7 @@ fn value(yaml: &NodeReader<'_>, node: &Node, name: &str, fact_type: FactType) ->
         }
         FactType::Text => FactValue::Text(yaml.ascii(node, what, MAX_TEXT)?.to_owned()),
         FactType::Network => FactValue::Address(address(yaml, node, &what)?),
+        FactType::Age => FactValue::Time(yaml.time(node, what)?),
         FactType::Clock => {
             let message = format!("{what} is not of a job: it is the time of the decision");
             let help = "write `at:` beside `job`";

@@ -252,7 +252,7 @@ impl<'a> Draft<'a> {
         let required = self.set.requirements_on(self.credential);
         let required = required.flat_map(|one| std::iter::once(&one.jobs).chain(&one.unless));
         let mut blocks = self.policy.when.iter().chain(required);
-        blocks.any(|block| block.has(Fact::Time))
+        blocks.any(|block| block.has(Fact::Time) || block.has(Fact::SignedIn))
     }
 
     /// The job and its request.
@@ -332,6 +332,12 @@ impl Made<'_> {
                     let at = window.next(self.at, !is_left_out);
                     self.at = at.ok_or_else(|| format!("no time for `time: {window}`"))?;
                 }
+                (Subject::Fact(fact), Pattern::Age(_)) => {
+                    if !is_left_out {
+                        let at = self.at.plus(-1);
+                        self.facts.entry(*fact).or_insert(FactValue::Time(at));
+                    }
+                }
                 (Subject::Fact(fact), _) => {
                     if self.facts.contains_key(fact) {
                         continue;
@@ -374,6 +380,7 @@ impl Made<'_> {
             | Pattern::Present(true)
             | Pattern::Network(_)
             | Pattern::Time(_)
+            | Pattern::Age(_)
             | Pattern::Workflow { .. } => {
                 let value = value_for(pattern, FactType::Text);
                 let Some(FactValue::Text(text)) = value else {
@@ -450,6 +457,7 @@ fn written(value: &FactValue) -> String {
         FactValue::Text(text) => scalar(text),
         FactValue::Bool(value) => value.to_string(),
         FactValue::Address(address) => scalar(&address.to_string()),
+        FactValue::Time(time) => time.to_string(),
         FactValue::List(entries) => {
             let entries: Vec<_> = entries.iter().map(|entry| scalar(entry)).collect();
             format!("[{}]", entries.join(", "))

@@ -78,7 +78,8 @@ impl Sample {
                 FactValue::Bool(_)
                 | FactValue::List(_)
                 | FactValue::Workflow(_)
-                | FactValue::Address(_),
+                | FactValue::Address(_)
+                | FactValue::Time(_),
             )
             | None => None,
         };
@@ -207,7 +208,8 @@ pub(crate) fn value_for(pattern: &Pattern, fact_type: FactType) -> Option<FactVa
             path: "acme/ci/.github/workflows/ci.yml".to_owned(),
             r#ref: Some("refs/heads/main".to_owned()),
         })),
-        (FactType::Bool | FactType::Workflow, _) => None,
+        // A job has no time: its test has.
+        (FactType::Bool | FactType::Workflow | FactType::Clock | FactType::Age, _) => None,
         (FactType::List, _) => {
             let entries = members(pattern);
             let entries = if entries.is_empty() {
@@ -219,8 +221,6 @@ pub(crate) fn value_for(pattern: &Pattern, fact_type: FactType) -> Option<FactVa
             fits.then_some(FactValue::List(entries))
         }
         (FactType::Text, _) => text_for(pattern).map(FactValue::Text),
-        // A job has no time: its test has.
-        (FactType::Clock, _) => None,
         (FactType::Network, _) => address_for(pattern).map(FactValue::Address),
     }
 }
@@ -250,7 +250,8 @@ fn candidates(pattern: &Pattern) -> Vec<String> {
         | Pattern::Present(_)
         | Pattern::Workflow { .. }
         | Pattern::Network(_)
-        | Pattern::Time(_) => Vec::new(),
+        | Pattern::Time(_)
+        | Pattern::Age(_) => Vec::new(),
     }
 }
 
@@ -264,7 +265,8 @@ fn address_for(pattern: &Pattern) -> Option<IpAddr> {
         | Pattern::Present(_)
         | Pattern::Workflow { .. }
         | Pattern::Network(_)
-        | Pattern::Time(_) => std::slice::from_ref(pattern),
+        | Pattern::Time(_)
+        | Pattern::Age(_) => std::slice::from_ref(pattern),
     };
     let first = networks.iter().filter_map(|network| match network {
         Pattern::Network(network) => network.hosts().next(),
@@ -274,6 +276,7 @@ fn address_for(pattern: &Pattern) -> Option<IpAddr> {
         | Pattern::Is(_)
         | Pattern::Present(_)
         | Pattern::Time(_)
+        | Pattern::Age(_)
         | Pattern::Workflow { .. } => None,
     });
     let mut found = first.chain(ADDRESSES);
@@ -295,7 +298,8 @@ fn members(pattern: &Pattern) -> Vec<String> {
         | Pattern::Present(_)
         | Pattern::Workflow { .. }
         | Pattern::Network(_)
-        | Pattern::Time(_) => Vec::new(),
+        | Pattern::Time(_)
+        | Pattern::Age(_) => Vec::new(),
     }
 }
 

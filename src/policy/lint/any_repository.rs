@@ -1,6 +1,7 @@
 //! Finds policies that do not say which repository they trust.
 
 use super::{LintFinding, LintInput, Rule};
+use crate::policy::{Block, Policy};
 use crate::provider::Fact;
 use crate::yaml::diagnostic::Severity;
 
@@ -17,7 +18,11 @@ pub(super) const RULE: Rule = Rule {
 
 fn check(checked: &LintInput<'_>) -> Vec<LintFinding> {
     let mut findings = Vec::new();
-    for (policy, _, block) in checked.blocks() {
+    for (policy, issuer, block) in checked.blocks() {
+        if issuer.reader.provider.is_of_people() {
+            findings.extend(any_person(policy, block));
+            continue;
+        }
         if IDENTITY.iter().any(|fact| block.has(*fact)) {
             continue;
         }
@@ -43,6 +48,23 @@ fn check(checked: &LintInput<'_>) -> Vec<LintFinding> {
     findings
 }
 
+/// Finds a block for everyone who can sign in.
+fn any_person(policy: &Policy, block: &Block) -> Option<LintFinding> {
+    let is_named = PEOPLE.iter().any(|fact| block.has(*fact));
+    (!is_named).then(|| {
+        LintFinding::at(
+            block.places.first().unwrap_or(&policy.place),
+            format!(
+                "policy `{}` does not say which people it trusts",
+                policy.name
+            ),
+            "name `groups` or `user_id`",
+        )
+    })
+}
+
+/// Facts that say who signed in.
+const PEOPLE: [Fact; 3] = [Fact::UserId, Fact::Email, Fact::Groups];
 /// Facts that say whose code runs.
 const IDENTITY: [Fact; 6] = [
     Fact::Repository,

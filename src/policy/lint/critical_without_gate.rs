@@ -20,7 +20,9 @@ fn check(checked: &LintInput<'_>) -> Vec<LintFinding> {
     let mut findings = Vec::new();
     for (policy, issuer, block) in checked.blocks() {
         let is_critical = class_of(policy) == CredentialClass::Critical;
-        if is_critical && !has_workflow(block) && !has_environment(issuer, block) {
+        // For people the decision itself wants more: see `docs/providers.md`.
+        let is_of_jobs = !issuer.reader.provider.is_of_people();
+        if is_of_jobs && is_critical && !has_workflow(block) && !has_environment(issuer, block) {
             findings.push(LintFinding::at(
                 block.places.first().unwrap_or(&policy.place),
                 format!(

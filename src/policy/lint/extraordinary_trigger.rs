@@ -2,6 +2,7 @@
 
 use super::{LintFinding, LintInput, Rule, class_of, place_of};
 use crate::policy::CredentialClass;
+use crate::policy::compile::PolicyIssuer;
 use crate::provider::{Fact, ORDINARY_TRIGGERS, TRIGGERS};
 use crate::yaml::diagnostic::Severity;
 
@@ -18,7 +19,10 @@ pub(super) const RULE: Rule = Rule {
 
 fn check(checked: &LintInput<'_>) -> Vec<LintFinding> {
     let mut findings = Vec::new();
-    for (policy, _, block) in checked.blocks() {
+    // Of people there is no other trigger.
+    let of_jobs = |issuer: &PolicyIssuer| !issuer.reader.provider.is_of_people();
+    let blocks = checked.blocks().filter(|(_, issuer, _)| of_jobs(issuer));
+    for (policy, _, block) in blocks {
         let Some(pattern) = block.pattern(Fact::Trigger) else {
             continue;
         };

@@ -54,6 +54,7 @@ fn starred(pattern: &Pattern) -> Option<&str> {
         | Pattern::Is(_)
         | Pattern::Present(_)
         | Pattern::Network(_)
-        | Pattern::Time(_) => None,
+        | Pattern::Time(_)
+        | Pattern::Age(_) => None,
     }
 }

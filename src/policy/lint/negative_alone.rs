@@ -44,6 +44,7 @@ fn only_negative(pattern: &Pattern) -> bool {
         | Pattern::Present(_)
         | Pattern::Workflow { .. }
         | Pattern::Network(_)
-        | Pattern::Time(_) => false,
+        | Pattern::Time(_)
+        | Pattern::Age(_) => false,
     }
 }

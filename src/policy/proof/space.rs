@@ -219,10 +219,16 @@ impl<'a> Space<'a> {
                 Some(Constraints::single(number, ValueSet::texts(text)))
             }
             Variable::Fact(fact) => {
+                // Read from several claims, which the proof does not follow yet.
+                if reader.provider.is_of_people() && [Fact::Mfa, Fact::Email].contains(fact) {
+                    return None;
+                }
                 let set = match reader.fact_type(*fact) {
                     FactType::Workflow => ValueSet::of_workflow(constraint),
                     FactType::Text | FactType::Bool => ValueSet::of(constraint),
-                    FactType::List | FactType::Network | FactType::Clock => return None,
+                    FactType::List | FactType::Network | FactType::Clock | FactType::Age => {
+                        return None;
+                    }
                 };
                 self.fact(*fact, set, reader)
             }

@@ -149,7 +149,9 @@ fn of_pattern(pattern: &Pattern) -> ValueSet {
         Pattern::Present(true) => present(),
         Pattern::Present(false) => ValueSet::optional(Lang::none()),
         // An address is no claim's value.
-        Pattern::Workflow { .. } | Pattern::Network(_) | Pattern::Time(_) => ValueSet::none(),
+        Pattern::Workflow { .. } | Pattern::Network(_) | Pattern::Time(_) | Pattern::Age(_) => {
+            ValueSet::none()
+        }
     }
 }
 
@@ -191,7 +193,8 @@ fn of_workflow(pattern: &Pattern) -> ValueSet {
         | Pattern::All(_)
         | Pattern::Is(_)
         | Pattern::Network(_)
-        | Pattern::Time(_) => ValueSet::none(),
+        | Pattern::Time(_)
+        | Pattern::Age(_) => ValueSet::none(),
     }
 }
 

@@ -68,7 +68,14 @@ impl Signed {
         audience: &str,
         now: Timestamp,
     ) -> Result<CheckedClaims, VerifyError> {
+        let audience = issuer.client_id.as_deref().unwrap_or(audience);
         check_audience(&audiences(&self.0)?, issuer, audience)?;
+        if let Some(client) = &issuer.client_id {
+            check_client(&self.0, client)?;
+            if let Some(signed_in) = seconds(&self.0, "auth_time")? {
+                check_not_ahead("auth_time", signed_in, issuer, now)?;
+            }
+        }
         let expires_at = required_seconds(&self.0, "exp")?;
         if now >= expires_at.plus(issuer.leeway) {
             return Err(VerifyError::Expired);
@@ -181,6 +188,24 @@ fn check_audience(
     Err(VerifyError::Audience {
         found: audience_text(found),
         expected: audience.to_owned(),
+    })
+}
+
+/// The client that the token was issued to, by OpenID Connect Core 1.0 section 3.1.3.7: it must be
+/// named where there are several audiences, and is ours where it is named.
+fn check_client(claims: &Object, client: &str) -> Result<(), VerifyError> {
+    let found = match claims.get("azp") {
+        None | Some(Value::Null) if audiences(claims)?.len() == 1 => return Ok(()),
+        Some(Value::Text(found)) if found == client => return Ok(()),
+        Some(Value::Text(found)) => quoted(found),
+        None | Some(Value::Null) => "missing beside several audiences".to_owned(),
+        Some(Value::Bool(_) | Value::Number(_) | Value::List(_) | Value::Object(_)) => {
+            "not text".to_owned()
+        }
+    };
+    Err(VerifyError::Client {
+        found,
+        expected: client.to_owned(),
     })
 }
 

@@ -87,10 +87,17 @@ pub enum VerifyError {
         found: String,
         expected: String,
     },
-    /// Before `nbf` or `iat`.
+    /// Of another client of the identity provider.
+    #[error("claim `azp` is {found}, expected `{expected}`")]
+    Client {
+        found: String,
+        /// The issuer's `client_id`.
+        expected: String,
+    },
+    /// Before `nbf`, `iat` or `auth_time`.
     #[error("claim `{name}` is {at}, {ahead} s ahead of this broker's clock")]
     NotYet {
-        /// `nbf` or `iat`.
+        /// `nbf`, `iat` or `auth_time`.
         name: &'static str,
         at: Timestamp,
         /// Seconds from now to it.
@@ -145,7 +152,9 @@ impl VerifyError {
             Self::Form { .. } => Reason::TokenClaim,
             Self::Expired => Reason::TokenExpired,
             Self::Signature => Reason::TokenSignature,
-            Self::AudienceForm(_) | Self::Audience { .. } => Reason::TokenAudience,
+            Self::AudienceForm(_) | Self::Audience { .. } | Self::Client { .. } => {
+                Reason::TokenAudience
+            }
             Self::NotYet { .. } => Reason::TokenNotYet,
             Self::Lifetime { .. } => Reason::TokenLifetime,
             Self::Age { .. } => Reason::TokenAge,

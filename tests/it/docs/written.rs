@@ -105,6 +105,7 @@ fn type_of(fact: Fact) -> &'static str {
         FactType::Workflow => "workflow",
         FactType::Network => "network",
         FactType::Clock => "clock",
+        FactType::Age => "age",
     }
 }
 
@@ -131,6 +132,7 @@ fn claims(provider: &Provider) -> String {
     for claim in provider.claims {
         let sent = match claim.claim_type {
             ClaimType::Text => "text",
+            ClaimType::FreeText if claim.fact.is_some() => "free text",
             ClaimType::FreeText => "free text, never a fact",
             ClaimType::FlagText => "`\"true\"` or `\"false\"`",
             ClaimType::Boolean => "boolean",

@@ -334,7 +334,7 @@ policies:
       |
     8 |     when: { repository: acme/app, repository_id: "702114500", trigger: [push, workflow_dispatch] }
       |                                                                               ^^^^^^^^^^^^^^^^^
-      = help: it is one of `push`, `pull_request`, `pull_request_target`, `merge_queue`, `schedule`, `manual`, `api`, `chained`, `comment`, `release` and `other`
+      = help: it is one of `push`, `pull_request`, `pull_request_target`, `merge_queue`, `schedule`, `manual`, `api`, `chained`, `comment`, `release`, `person` and `other`
     "#);
 }
 

@@ -132,7 +132,7 @@ pub(super) fn blocks(
         FactType::List => Err(format!(
             "hallpass compares entries of the list `{claim}`, not its text"
         )),
-        FactType::Network | FactType::Clock => Err(format!(
+        FactType::Network | FactType::Clock | FactType::Age => Err(format!(
             "the claim `{claim}` is of a token, and not of a request"
         )),
     }

@@ -395,6 +395,7 @@ fn key_settings(issuer: &TrustedIssuer) -> impl PartialEq {
         url,
         algorithms,
         tolerated_audiences: _,
+        client_id: _,
         token_types: _,
         leeway: _,
         max_lifetime: _,
