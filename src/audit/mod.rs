@@ -6,10 +6,12 @@
 
 use crate::replay::Reserved;
 
+mod asked;
 pub mod chain;
 pub mod event;
 pub mod file;
 mod log;
+mod recorded;
 pub mod sink;
 pub mod stdout;
 mod stream;
@@ -20,6 +22,7 @@ pub use chain::verify;
 pub use chain::{AuditPublicKey, Head};
 pub use event::{Event, Outcome};
 pub use log::{AuditLog, new_boot_id};
+pub use recorded::{Asked, RecordedDecision, RecordedOutcome};
 pub use sink::{AuditLine, Confirmed, Found, Sink, SinkEntry};
 pub use text::Text;
 

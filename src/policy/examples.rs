@@ -24,6 +24,7 @@ mod sample;
 pub use change::smallest_change;
 pub use coverage::{Coverage, Share, Uncovered};
 pub use files::{TestFile, test_files};
+pub use job::job_of_text;
 pub use record::{Recorded, parse, record};
 pub(crate) use sample::value_for;
 

@@ -1,6 +1,6 @@
 //! Reads a verified token's claims into the facts of a [`Job`]. The list of providers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -19,9 +19,12 @@ mod generic;
 mod github;
 mod gitlab;
 mod inverse;
+mod recorded;
 
 pub use claims::{Claim, ClaimType};
 pub use fact::{Fact, FactType, ORDINARY_TRIGGERS, TRIGGERS};
+pub use recorded::RecordedJob;
+pub(crate) use recorded::unrecorded;
 
 /// Every provider. A new provider is its file and a line here.
 pub const PROVIDERS: &[&Provider] = &[&github::PROVIDER, &gitlab::PROVIDER, &generic::PROVIDER];
@@ -123,6 +126,8 @@ pub struct Reader {
     pub provider: &'static Provider,
     /// For `generic`: where the facts are.
     pub claim_map: ClaimMap,
+    /// The raw claims that its policies read, by JSON pointer.
+    pub pointers: Arc<BTreeSet<String>>,
 }
 
 impl Reader {
@@ -133,6 +138,7 @@ impl Reader {
             issuer: Arc::new(TrustedIssuer::new(provider.name, issuer)),
             provider,
             claim_map: ClaimMap::default(),
+            pointers: Arc::default(),
         }
     }
 
@@ -188,6 +194,7 @@ impl Reader {
             provider: self.provider,
             values,
             claims,
+            pointers: Arc::clone(&self.pointers),
         })
     }
 
@@ -241,9 +248,16 @@ pub struct Facts {
     provider: &'static Provider,
     values: BTreeMap<Fact, FactValue>,
     claims: Object,
+    pointers: Arc<BTreeSet<String>>,
 }
 
 impl Facts {
+    /// The raw claims that policies of the issuer read, by JSON pointer.
+    #[must_use]
+    pub fn pointers(&self) -> &BTreeSet<String> {
+        &self.pointers
+    }
+
     /// The issuer's name in the policies.
     #[must_use]
     pub fn issuer(&self) -> &str {

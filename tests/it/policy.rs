@@ -18,12 +18,14 @@ mod bad_input;
 mod check;
 mod cost;
 mod examples;
+mod explain;
 mod import;
 mod inputs;
 mod language;
 mod model;
 mod new;
 mod reach;
+mod replay;
 mod resource;
 mod rosters;
 mod schema;
@@ -656,7 +658,16 @@ fn explain_walks_the_decision_and_verifies_nothing() {
     write(dir.path(), "token", &token);
     let output = hallpass(
         &[
-            "policy", "explain", "--token", "token", "app", "--ttl", "1h", "--output", "json",
+            "policy",
+            "explain",
+            "--token",
+            "token",
+            "--unverified",
+            "app",
+            "--ttl",
+            "1h",
+            "--output",
+            "json",
         ],
         dir.path(),
     );

@@ -134,6 +134,7 @@ fn issuer(yaml: &NodeReader<'_>, entry: &Entry, folder: &mut Folder) -> Option<P
         issuer: Arc::new(trusted),
         provider,
         claim_map,
+        pointers: Arc::default(),
     };
     let tenants = fields.get("tenants").map(|node| {
         conditions::blocks(yaml, node, &About::tenants(&what, &reader)).unwrap_or_default()

@@ -23,6 +23,7 @@ const COMMANDS: &[&[&str]] = &[
     &["policy", "explain"],
     &["policy", "new"],
     &["policy", "import"],
+    &["policy", "replay"],
     &["audit", "verify"],
     &["keys", "generate"],
     &["keys", "show"],
