@@ -137,8 +137,8 @@ impl Exchange {
     ) -> Result<Explained, ExchangeError> {
         let _in_flight = self.enter()?;
         let token = self.verify(subject_token, id, caller).await?;
-        let job = self.identify(&token, id, ask, caller)?;
         let (policies, now) = (&self.components.policies, self.components.clock.now());
+        let job = self.identify(&token, id, ask, caller)?.at(now);
         let Some(ask) = ask else {
             self.state.rates.listed(&job);
             return Ok(Explained::Available(policies.available(job.facts(), now)));
@@ -224,7 +224,7 @@ impl Exchange {
             .reader_by_url(&token.issuer().url)
             .ok_or(VerifyError::Issuer)?;
         let job = match reader.identify(token) {
-            Ok(job) => job,
+            Ok(job) => job.from_address(caller.address()),
             Err(error) => {
                 self.note_refusal(id, Reason::TokenClaim, &error.to_string(), caller);
                 return Err(error.into());
@@ -257,6 +257,7 @@ impl Exchange {
         let permit = match self.components.policies.decide(job, &request.ask, now) {
             Ok(permit) => {
                 request.caller.shadowed(permit.shadow());
+                request.caller.may_have(permit.credential());
                 permit
             }
             Err(refused) => {

@@ -11,6 +11,7 @@ use serde::ser::{SerializeMap as _, Serializer};
 pub use super::asked::{AskedRecord, ClaimRecord};
 use super::text::Text;
 use crate::clock::Timestamp;
+use crate::policy::CredentialDefinition;
 use crate::provider::{FactValue, Facts, Job};
 use crate::reason::Reason;
 use crate::replay::{Reach, Reserved};
@@ -128,32 +129,35 @@ impl JobRecord {
 
 /// Facts under our names, escaped and bounded.
 #[derive(Clone, Debug, Default)]
-pub struct FactRecord(Vec<(&'static str, FactText)>);
+pub struct FactRecord(
+    Vec<(&'static str, FactText)>,
+    /// The declared repository properties.
+    BTreeMap<String, FactText>,
+);
 
 impl FactRecord {
     #[must_use]
     pub fn of(facts: &Facts) -> Self {
-        let facts = facts.iter().map(|(fact, value)| {
-            let text = match value {
-                FactValue::Text(text) => FactText::Text(Text::new(text)),
-                FactValue::Bool(bool) => FactText::Bool(*bool),
-                FactValue::List(entries) => FactText::Text(Text::new(&entries.join(","))),
-                FactValue::Workflow(workflow) => FactText::Text(match &workflow.r#ref {
-                    Some(r#ref) => Text::new(&format!("{}@{ref}", workflow.path)),
-                    None => Text::new(&workflow.path),
-                }),
-            };
-            (fact.name(), text)
-        });
-        Self(facts.collect())
+        let properties = facts.properties();
+        Self(
+            (facts.iter())
+                .map(|(fact, value)| (fact.name(), FactText::of(value)))
+                .collect(),
+            properties
+                .map(|(name, value)| (name.name().to_owned(), FactText::of(value)))
+                .collect(),
+        )
     }
 }
 
 impl Serialize for FactRecord {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(Some(self.0.len()))?;
+        let mut map = serializer.serialize_map(None)?;
         for (fact, value) in &self.0 {
             map.serialize_entry(fact, value)?;
+        }
+        if !self.1.is_empty() {
+            map.serialize_entry("property", &self.1)?;
         }
         map.end()
     }
@@ -164,6 +168,21 @@ impl Serialize for FactRecord {
 enum FactText {
     Text(Text),
     Bool(bool),
+}
+
+impl FactText {
+    fn of(value: &FactValue) -> Self {
+        match value {
+            FactValue::Text(text) => Self::Text(Text::new(text)),
+            FactValue::Bool(bool) => Self::Bool(*bool),
+            FactValue::Address(address) => Self::Text(Text::new(&address.to_string())),
+            FactValue::List(entries) => Self::Text(Text::new(&entries.join(","))),
+            FactValue::Workflow(workflow) => Self::Text(match &workflow.r#ref {
+                Some(r#ref) => Text::new(&format!("{}@{ref}", workflow.path)),
+                None => Text::new(&workflow.path),
+            }),
+        }
+    }
 }
 
 /// Something is about to be minted.
@@ -177,6 +196,9 @@ pub struct IntentRecord {
     pub credential: Text,
     pub kind: &'static str,
     pub class: &'static str,
+    /// The `labels` of the credential.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, Text>,
     pub scopes: Vec<Text>,
     /// The granted life, e.g. `15m`.
     pub ttl: String,
@@ -217,6 +239,7 @@ impl IntentRecord {
             credential: Text::new(&credential.name),
             kind: credential.kind.name,
             class: credential.class.name(),
+            labels: labels(credential),
             scopes: permit.scopes().iter().map(Text::from).collect(),
             ttl: duration::print(permit.ttl()),
             asked: AskedRecord::of(permit.ask()),
@@ -237,6 +260,14 @@ impl IntentRecord {
             replay: reserved.reach(),
         }
     }
+}
+
+/// The `labels` of a credential, by name.
+pub(crate) fn labels(credential: &CredentialDefinition) -> BTreeMap<String, Text> {
+    let labels = credential.labels.iter();
+    labels
+        .map(|(name, value)| (name.clone(), Text::from(value)))
+        .collect()
 }
 
 /// The outcome of one intent.
@@ -300,6 +331,9 @@ pub struct DenialRecord {
     /// What the request named beside it. Absent if the reason is not one of the policies.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub asked: Option<AskedRecord>,
+    /// The `labels` of the credential, if it exists.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, Text>,
     pub reason: Reason,
     /// The decision in a sentence.
     pub decision: Text,

@@ -674,6 +674,7 @@ mod tests {
             credential: Text::new("shop-db/migrate"),
             kind: "postgres",
             class: "moderate",
+            labels: std::collections::BTreeMap::new(),
             scopes: Vec::new(),
             ttl: "10m".to_owned(),
             asked: super::super::event::AskedRecord::of(&crate::policy::Ask::default()),

@@ -10,6 +10,7 @@ mod asked;
 pub mod chain;
 pub mod event;
 pub mod file;
+pub(crate) mod lines;
 mod log;
 mod recorded;
 pub mod sink;

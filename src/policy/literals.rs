@@ -4,7 +4,7 @@
 use super::condition::{Block, Condition, Subject};
 use super::pattern::{Observed, Operator, Pattern};
 use super::{Grant, Policy, PolicySet};
-use crate::provider::{Fact, Facts, ORDINARY_TRIGGERS};
+use crate::provider::{Fact, Facts, ORDINARY_TRIGGERS, PropertyName};
 use crate::yaml::Place;
 
 /// What one literal is about.
@@ -19,6 +19,8 @@ pub enum Variable<'a> {
     Ref(Fact),
     /// A raw claim, by JSON pointer.
     Claim(&'a str),
+    /// A repository property.
+    Property(&'a PropertyName),
 }
 
 /// What a literal says of its variable.
@@ -55,8 +57,9 @@ impl Literal<'_> {
     #[must_use]
     pub fn holds(&self, facts: &Facts) -> bool {
         let seen = match &self.variable {
-            Variable::Issuer => Observed::Text(facts.issuer()),
-            Variable::Fact(fact) => facts.get(*fact).into(),
+            Variable::Issuer => Subject::Issuer.seen(facts),
+            Variable::Fact(fact) => Subject::Fact(*fact).seen(facts),
+            Variable::Property(name) => facts.property(name).into(),
             Variable::Path(fact) | Variable::Ref(fact) => {
                 let Observed::Workflow(workflow) = facts.get(*fact).into() else {
                     return false;
@@ -127,6 +130,7 @@ fn of_line<'a>(line: &'a Condition, place: &'a Place) -> Vec<Literal<'a>> {
                 Subject::Issuer => Variable::Issuer,
                 Subject::Fact(fact) => Variable::Fact(*fact),
                 Subject::Claim(pointer) => Variable::Claim(pointer),
+                Subject::Property(name) => Variable::Property(name),
             };
             let parts = split(pattern).into_iter();
             parts.map(|part| literal(variable.clone(), part)).collect()
@@ -141,6 +145,8 @@ fn split(pattern: &Pattern) -> Vec<Constraint<'_>> {
         | Pattern::Any(_)
         | Pattern::Is(_)
         | Pattern::Present(_)
+        | Pattern::Network(_)
+        | Pattern::Time(_)
         | Pattern::Workflow { .. } => vec![Constraint::Pattern(pattern)],
     }
 }

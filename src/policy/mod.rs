@@ -30,6 +30,8 @@ mod print;
 mod recorded;
 mod scan;
 pub mod schema;
+pub mod time_window;
+pub mod usage;
 
 pub use compile::{DefinitionReader, IssuerOverride, LoadOptions, Loaded, PolicySet};
 pub use condition::{Block, Condition, Subject};
@@ -198,6 +200,9 @@ impl Selector {
     }
 }
 
+/// The most `labels` of a credential.
+pub(crate) const MOST_LABELS: usize = 16;
+
 /// An entry of `credentials:`.
 #[derive(Clone, Debug)]
 pub struct CredentialDefinition {
@@ -221,6 +226,8 @@ pub struct CredentialDefinition {
     pub dependents: Vec<String>,
     /// How often its value must change, if it has one that lasts.
     pub rotate: Option<Rotation>,
+    /// Words of the company, copied into audit events and metrics. No decision depends on them.
+    pub labels: BTreeMap<String, String>,
 }
 
 /// `rotate:` of a credential. How it is rotated is in the settings.
@@ -267,12 +274,14 @@ impl PartialEq for CredentialDefinition {
             resource,
             dependents,
             rotate,
+            labels,
         } = self;
         specific.is_same(&*other.specific)
             && (name, kind, inputs) == (&other.name, &other.kind, &other.inputs)
             && (max_ttl, owner, purpose) == (&other.max_ttl, &other.owner, &other.purpose)
             && (class, resource) == (&other.class, &other.resource)
             && (dependents, rotate) == (&other.dependents, &other.rotate)
+            && labels == &other.labels
     }
 }
 

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::compile::PolicyIssuer;
 use super::{Block, Policy, PolicySet, Requirement, Subject};
 use crate::clock::Timestamp;
-use crate::provider::Facts;
+use crate::provider::{Fact, Facts, PropertyName};
 
 /// The pointers that policies read, by the name of the issuer.
 pub(super) fn pointers(
@@ -21,7 +21,11 @@ pub(super) fn pointers(
         let mapped = issuer.reader.claim_map.values();
         let mapped = mapped.map(|mapped| mapped.pointer.clone());
         let tenants = issuer.tenants.iter().flatten().flat_map(of_block).cloned();
+        let properties = issuer.reader.properties.keys();
+        let properties =
+            properties.filter_map(|name| issuer.reader.property_pointer(&PropertyName::new(name)));
         let read = mapped.chain(tenants).chain(required.iter().cloned());
+        let read = read.chain(properties);
         (issuer.reader.issuer.name.clone(), read.collect())
     };
     let mut read: BTreeMap<String, BTreeSet<String>> = issuers.iter().map(of_issuer).collect();
@@ -40,7 +44,7 @@ fn of_block(block: &Block) -> impl Iterator<Item = &String> {
     let subjects = block.conditions.iter().map(|condition| &condition.subject);
     subjects.filter_map(|subject| match subject {
         Subject::Claim(pointer) => Some(pointer),
-        Subject::Fact(_) | Subject::Issuer => None,
+        Subject::Fact(_) | Subject::Property(_) | Subject::Issuer => None,
     })
 }
 
@@ -52,8 +56,8 @@ impl PolicySet {
         credential.is_some_and(|one| !one.inputs.is_empty())
     }
 
-    /// The pointer of a claim that may decide about the request and is not known: it is in a block
-    /// whose other conditions hold.
+    /// The claim, property or address that may decide about the request and is not known: it is in a
+    /// block whose other conditions hold.
     #[must_use]
     pub fn undecided_by(
         &self,
@@ -62,44 +66,47 @@ impl PolicySet {
         now: Timestamp,
         known: &BTreeSet<String>,
     ) -> Option<String> {
-        if facts.pointers().is_subset(known) {
-            return None;
-        }
-        let missing = |blocks: &[&'_ Block]| -> Option<String> {
-            let conditions = || blocks.iter().flat_map(|block| &block.conditions);
-            let unknown = |subject: &Subject| match subject {
-                Subject::Claim(pointer) => !known.contains(pointer),
-                Subject::Fact(_) | Subject::Issuer => false,
+        let facts = &*facts.at(now);
+        let issuer = self
+            .issuers
+            .iter()
+            .find(|one| one.reader.issuer.name == facts.issuer())?;
+        let is_known = |subject: &Subject| match subject {
+            Subject::Claim(pointer) => known.contains(pointer),
+            Subject::Property(name) => {
+                let pointer = issuer.reader.property_pointer(name);
+                pointer.is_none_or(|pointer| known.contains(&pointer))
+            }
+            Subject::Fact(Fact::SourceIp) => facts.get(Fact::SourceIp).is_some(),
+            Subject::Fact(_) | Subject::Issuer => true,
+        };
+        let missing = |block: &Block, within: Option<&Block>| -> Option<String> {
+            let lines = || {
+                block
+                    .conditions
+                    .iter()
+                    .chain(within.iter().flat_map(|one| &one.conditions))
             };
-            let may_hold = conditions().all(|one| unknown(&one.subject) || one.holds(facts));
-            let first = conditions().find(|one| unknown(&one.subject))?;
+            let first = lines().find(|one| !is_known(&one.subject))?;
+            let may_hold = lines().all(|one| !is_known(&one.subject) || one.holds(facts));
             may_hold.then(|| first.subject.name().to_owned())
         };
-        let issuers = self.issuers.iter();
-        let issuer = issuers.filter(|one| one.reader.issuer.name == facts.issuer());
-        let tenants = issuer.flat_map(|one| one.tenants.iter().flatten());
-        let mut tenants = tenants.map(|tenant| missing(&[tenant]));
         let definition = self.credentials.get(credential);
+        let of_tenant = issuer.tenants.iter().flatten().map(|tenant| (tenant, None));
         let policies = self.grants_of(credential).map(|(policy, _)| policy);
-        let policies = policies
-            .filter(|one| one.issuer == facts.issuer() && one.until.is_none_or(|end| now < end));
-        let mut policies = policies.flat_map(|policy| {
-            let within = policy.within.as_deref();
-            let blocks = policy.when.iter();
-            blocks.map(move |block| {
-                let limits: Vec<_> = std::iter::once(block).chain(within).collect();
-                missing(&limits)
-            })
-        });
+        let of_policy = policies
+            .filter(|one| one.issuer == facts.issuer() && one.until.is_none_or(|end| now < end))
+            .flat_map(|policy| {
+                let within = policy.within.as_deref();
+                policy.when.iter().map(move |block| (block, within))
+            });
         let required = definition
             .into_iter()
             .flat_map(|one| self.requirements_on(one));
-        let mut required = required
+        let of_requirement = required
             .flat_map(|one| std::iter::once(&one.jobs).chain(&one.unless))
-            .map(|block| missing(&[block]));
-        tenants
-            .find_map(|one| one)
-            .or_else(|| policies.find_map(|one| one))
-            .or_else(|| required.find_map(|one| one))
+            .map(|block| (block, None));
+        let mut blocks = of_tenant.chain(of_policy).chain(of_requirement);
+        blocks.find_map(|(block, within)| missing(block, within))
     }
 }

@@ -3,9 +3,11 @@
 
 use serde_json::{Map, Value, json};
 
+use super::MOST_LABELS;
 use super::lint::RULES;
+use super::time_window::DAYS;
 use crate::credential::kind::{KINDS, RESOURCE};
-use crate::provider::{Fact, FactType, PROVIDERS, TRIGGERS};
+use crate::provider::{Fact, FactType, PROVIDERS, PropertyType, TRIGGERS};
 
 /// The schema, in draft 2020-12.
 #[must_use]
@@ -24,6 +26,7 @@ pub fn schema() -> Value {
             "policies": list_of(&refer("policy")),
             "require": list_of(&refer("requirement")),
             "waive": list_of(&refer("waiver")),
+            "zone": refer("text"),
         },
         "$defs": definitions(),
     })
@@ -32,12 +35,12 @@ pub fn schema() -> Value {
 fn definitions() -> Value {
     let mut all = patterns();
     let mut add = |name: &str, value: Value| all.insert(name.to_owned(), value);
-    add("block", block(false));
-    add("requirementBlock", block(true));
-    add(
-        "blocks",
-        json!({ "anyOf": [refer("block"), list_of(&refer("block"))] }),
-    );
+    add("block", block(About::Jobs));
+    add("requestBlock", block(About::Requests));
+    add("requirementBlock", block(About::RequestsOfAnyIssuer));
+    for (name, one) in [("blocks", "block"), ("requestBlocks", "requestBlock")] {
+        add(name, json!({ "anyOf": [refer(one), list_of(&refer(one))] }));
+    }
     add("issuer", issuer());
     add("credential", credential());
     add("policy", policy());
@@ -96,6 +99,9 @@ fn patterns() -> Map<String, Value> {
         ("path", refer("textPattern")),
         ("ref", refer("textPattern")),
     ];
+    let day = words(DAYS);
+    let days = json!({ "anyOf": [day, { "type": "array", "minItems": 1, "maxItems": 6, "uniqueItems": true, "items": day }] });
+    let hours = json!({ "type": "string", "pattern": "^([01][0-9]|2[0-3]):[0-5][0-9]-(([01][0-9]|2[0-3]):[0-5][0-9]|24:00)$" });
     let known = json!({
         "text": { "type": "string", "minLength": 1, "maxLength": 256, "pattern": "^[ -~]*[!-~][ -~]*$" },
         "prose": { "type": "string", "pattern": "\\S" },
@@ -105,7 +111,7 @@ fn patterns() -> Map<String, Value> {
         "path": { "type": "string", "minLength": 1, "maxLength": 256, "pattern": "^[ -)+-~]*[ -)+-.0-~]$" },
         "duration": { "type": "string", "pattern": "^([0-9]+d([0-9]+h)?([0-9]+m)?([0-9]+s)?|[0-9]+h([0-9]+m)?([0-9]+s)?|[0-9]+m([0-9]+s)?|[0-9]+s)$" },
         "time": { "type": "string", "pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}(\\.[0-9]+)?([Zz]|[+-][0-9]{2}:[0-9]{2})$" },
-        "texts": { "anyOf": [refer("text"), { "type": "array", "minItems": 1, "uniqueItems": true, "items": refer("text") }] },
+        "texts": texts_of(&refer("text")),
         "present": present(),
         "plainOperators": some(object(&plain, &[])),
         "not": not,
@@ -114,6 +120,10 @@ fn patterns() -> Map<String, Value> {
         "entries": entries,
         "listPattern": { "anyOf": [list_of(&refer("entries")), refer("entries"), refer("present")] },
         "booleanPattern": truth,
+        "network": { "type": "string", "pattern": "^[0-9a-f.:]+/[1-9][0-9]{0,2}$" },
+        "timePattern": some(object(&[("days", days), ("hours", hours)], &[])),
+        "networks": { "anyOf": [refer("network"), list_of(&refer("network"))] },
+        "networkPattern": { "anyOf": [refer("networks"), object(&[("not", refer("networks"))], &["not"])] },
         "workflowPattern": { "anyOf": [some(object(&path_and_ref, &[])), refer("present")] },
         "textOrGlob": { "anyOf": [refer("text"), object(&[("glob", refer("glob"))], &["glob"])] },
         "textsOrGlobs": { "anyOf": [refer("textOrGlob"), list_of(&refer("textOrGlob"))] },
@@ -122,24 +132,41 @@ fn patterns() -> Map<String, Value> {
     known.as_object().cloned().unwrap_or_default()
 }
 
+/// What a block of conditions is about.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum About {
+    Jobs,
+    Requests,
+    RequestsOfAnyIssuer,
+}
+
 /// A block of conditions. A schema cannot know which facts an issuer provides.
-fn block(of_requirement: bool) -> Value {
+fn block(about: About) -> Value {
     let mut properties = Map::new();
     for fact in Fact::ALL {
-        properties.insert(fact.name().to_owned(), pattern_of(*fact));
+        if about != About::Jobs || !fact.is_of_request() {
+            properties.insert(fact.name().to_owned(), pattern_of(*fact));
+        }
     }
-    if of_requirement {
+    if about == About::RequestsOfAnyIssuer {
         properties.insert("issuer".to_owned(), refer("texts"));
     }
     let pattern = json!({ "anyOf": [refer("textPattern"), { "type": "boolean" }] });
     let pointer = json!({ "type": "string", "pattern": "^/[ -~]+$" });
     properties.insert("claim".to_owned(), map_of(&pattern, &pointer));
+    let pattern =
+        json!({ "anyOf": [refer("textPattern"), refer("listPattern"), { "type": "boolean" }] });
+    properties.insert("property".to_owned(), map_of(&pattern, &property_name()));
     json!({
         "type": "object",
         "additionalProperties": false,
         "minProperties": 1,
         "properties": properties,
     })
+}
+
+fn property_name() -> Value {
+    json!({ "type": "string", "pattern": "^[A-Za-z0-9_$#-]{1,75}$" })
 }
 
 fn pattern_of(fact: Fact) -> Value {
@@ -158,8 +185,11 @@ fn pattern_of(fact: Fact) -> Value {
     match fact.fact_type() {
         FactType::Bool => refer("booleanPattern"),
         FactType::Workflow => refer("workflowPattern"),
+        FactType::Network => refer("networkPattern"),
+        FactType::Clock => refer("timePattern"),
+        FactType::List => refer("listPattern"),
         // An issuer of `generic` may declare a text to be a list.
-        FactType::Text | FactType::List => {
+        FactType::Text => {
             json!({ "anyOf": [refer("textPattern"), refer("listPattern")] })
         }
     }
@@ -168,6 +198,7 @@ fn pattern_of(fact: Fact) -> Value {
 fn issuer() -> Value {
     let flag = || json!({ "type": "boolean" });
     let types = words(["text", "number", "boolean", "list"]);
+    let property_type = words(PropertyType::ALL.map(PropertyType::name));
     let mut issuer = object(
         &[
             ("provider", words(PROVIDERS.iter().map(|one| one.name))),
@@ -176,6 +207,7 @@ fn issuer() -> Value {
             ("ca", refer("text")),
             ("networks", refer("texts")),
             ("key_hosts", refer("texts")),
+            ("jwks", object(&[("file", refer("text"))], &["file"])),
             ("blocked_kids", refer("texts")),
             ("algorithms", refer("texts")),
             ("audiences", refer("texts")),
@@ -191,6 +223,7 @@ fn issuer() -> Value {
                 "facts",
                 json!({ "type": "object", "propertyNames": facts(), "additionalProperties": refer("text") }),
             ),
+            ("properties", map_of(&property_type, &property_name())),
             (
                 "types",
                 json!({ "type": "object", "propertyNames": facts(), "additionalProperties": types }),
@@ -204,12 +237,24 @@ fn issuer() -> Value {
         members.insert("then".to_owned(), json!({ "required": ["url", "facts"] }));
         let others = json!({ "properties": { "facts": false, "types": false } });
         members.insert("else".to_owned(), others);
+        let with = PROVIDERS.iter().filter(|one| one.property_claims.is_some());
+        let provider = json!({ "provider": words(with.map(|one| one.name)) });
+        let pinned =
+            json!({ "properties": { "ca": false, "networks": false, "key_hosts": false } });
+        members.insert(
+            "dependentSchemas".to_owned(),
+            json!({
+                "jwks": pinned,
+                "properties": { "properties": provider },
+            }),
+        );
     }
     issuer
 }
 
 fn facts() -> Value {
-    words(Fact::ALL.iter().map(|fact| fact.name()))
+    let of_tokens = Fact::ALL.iter().filter(|fact| !fact.is_of_request());
+    words(of_tokens.map(|fact| fact.name()))
 }
 
 fn credential() -> Value {
@@ -233,6 +278,16 @@ fn credential() -> Value {
         ),
         ("dependents", refer("texts")),
         ("rotate", rotate),
+        (
+            "labels",
+            json!({
+                "type": "object",
+                "minProperties": 1,
+                "maxProperties": MOST_LABELS,
+                "propertyNames": { "type": "string", "pattern": "^[a-z][a-z0-9_]{0,62}$" },
+                "additionalProperties": refer("text"),
+            }),
+        ),
         ("each", refer("each")),
     ];
     let known: Vec<&str> = properties.iter().map(|(name, _)| *name).collect();
@@ -279,7 +334,7 @@ fn policy() -> Value {
         &[
             ("name", refer("name")),
             ("issuer", refer("texts")),
-            ("when", refer("blocks")),
+            ("when", refer("requestBlocks")),
             ("until", refer("time")),
             ("shadow_until", refer("time")),
             ("grant", list_of(&grant)),
@@ -333,14 +388,21 @@ fn team() -> Value {
     let mut keys: Vec<_> = limits.map(|key| (key, refer("textsOrGlobs"))).collect();
     keys.push(("at_least", refer("class")));
     let uses = object(&keys, &["at_least"]);
+    let targeted = KINDS.iter().filter(|kind| kind.keys.contains(&"target"));
+    let reached =
+        json!({ "allOf": [refer("text"), { "not": words(targeted.map(|kind| kind.name)) }] });
+    let waive = texts_of(&words(RULES.iter().map(|rule| rule.id)));
     object(
         &[
             ("folder", refer("text")),
             ("names", refer("textsOrGlobs")),
             ("jobs", refer("requirementBlock")),
-            ("uses", map_of(&uses, &refer("text"))),
+            ("uses", map_of(&uses, &reached)),
             ("owner", refer("prose")),
-            ("may", object(&[("max_ttl", refer("duration"))], &[])),
+            (
+                "may",
+                object(&[("max_ttl", refer("duration")), ("waive", waive)], &[]),
+            ),
             ("borrows", list_of(&refer("name"))),
         ],
         &["folder", "names", "jobs"],
@@ -363,6 +425,11 @@ fn roster() -> Value {
         members.insert("oneOf".to_owned(), one);
     }
     roster
+}
+
+/// One text or a list of different ones.
+fn texts_of(word: &Value) -> Value {
+    json!({ "anyOf": [word, { "type": "array", "minItems": 1, "uniqueItems": true, "items": word }] })
 }
 
 fn refer(name: &str) -> Value {

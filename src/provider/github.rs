@@ -23,6 +23,7 @@ pub(super) const PROVIDER: Provider = Provider {
     max_age: 600,
     identify,
     write,
+    property_claims: Some("repo_property_"),
     events: &EVENTS,
     split_owner: |path| path.split_once('/'),
 };

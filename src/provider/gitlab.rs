@@ -25,6 +25,7 @@ pub(super) const PROVIDER: Provider = Provider {
     max_age: 3_600,
     identify,
     write,
+    property_claims: None,
     events: &SOURCES,
     split_owner: |path| path.rsplit_once('/'),
 };

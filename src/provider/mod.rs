@@ -1,7 +1,9 @@
 //! Reads a verified token's claims into the facts of a [`Job`]. The list of providers.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -19,10 +21,13 @@ mod generic;
 mod github;
 mod gitlab;
 mod inverse;
+mod property;
 mod recorded;
 
 pub use claims::{Claim, ClaimType};
 pub use fact::{Fact, FactType, ORDINARY_TRIGGERS, TRIGGERS};
+pub use property::{Properties, PropertyName, PropertyType};
+pub(crate) use property::{is_dotted as is_property, is_name as is_property_name};
 pub use recorded::RecordedJob;
 pub(crate) use recorded::unrecorded;
 
@@ -63,6 +68,8 @@ pub struct Provider {
     pub identify: Identify,
     /// The inverse of `identify`, as far as there is one: see [`Reader::claims`].
     pub write: Write,
+    /// What the names of claims with repository properties begin with, if it has such claims.
+    pub property_claims: Option<&'static str>,
     /// The usual event of each trigger that the CI has.
     events: &'static [(&'static str, &'static str)],
     /// Splits the path of a repository after its owner, if the provider has the owner there.
@@ -78,7 +85,10 @@ impl Provider {
     #[must_use]
     pub fn provides(&self, fact: Fact) -> bool {
         let is_claimed = || self.claims.iter().any(|claim| claim.fact == Some(fact));
-        self.claims.is_empty() || self.derived.contains(&fact) || is_claimed()
+        fact.is_of_request()
+            || self.claims.is_empty()
+            || self.derived.contains(&fact)
+            || is_claimed()
     }
 
     /// The owner in the path of a repository: at GitHub its first part, at GitLab all but the last.
@@ -128,6 +138,8 @@ pub struct Reader {
     pub claim_map: ClaimMap,
     /// The raw claims that its policies read, by JSON pointer.
     pub pointers: Arc<BTreeSet<String>>,
+    /// The repository properties that are read.
+    pub properties: Properties,
 }
 
 impl Reader {
@@ -139,6 +151,7 @@ impl Reader {
             provider,
             claim_map: ClaimMap::default(),
             pointers: Arc::default(),
+            properties: Properties::default(),
         }
     }
 
@@ -189,12 +202,15 @@ impl Reader {
     /// As [`identify`](Self::identify).
     pub fn facts(&self, claims: Object) -> Result<Facts, ClaimError> {
         let values = (self.provider.identify)(&claims, &self.claim_map)?;
+        let properties = self.read_properties(&claims)?;
         Ok(Facts {
             issuer: Arc::clone(&self.issuer),
             provider: self.provider,
             values,
+            properties,
             claims,
             pointers: Arc::clone(&self.pointers),
+            decided_at: None,
         })
     }
 
@@ -247,8 +263,11 @@ pub struct Facts {
     issuer: Arc<TrustedIssuer>,
     provider: &'static Provider,
     values: BTreeMap<Fact, FactValue>,
+    properties: BTreeMap<PropertyName, FactValue>,
     claims: Object,
     pointers: Arc<BTreeSet<String>>,
+    /// When a decision is made about them.
+    decided_at: Option<Timestamp>,
 }
 
 impl Facts {
@@ -286,8 +305,43 @@ impl Facts {
     pub fn text(&self, fact: Fact) -> Option<&str> {
         match self.values.get(&fact)? {
             FactValue::Text(text) => Some(text),
-            FactValue::Bool(_) | FactValue::List(_) | FactValue::Workflow(_) => None,
+            FactValue::Bool(_)
+            | FactValue::List(_)
+            | FactValue::Workflow(_)
+            | FactValue::Address(_) => None,
         }
+    }
+
+    /// The same facts, of a request from this address. Where it is `None`, `source_ip` is absent.
+    #[must_use]
+    pub fn from_address(mut self, address: Option<IpAddr>) -> Self {
+        match address {
+            // An IPv4 address has one spelling, whatever the socket.
+            Some(address) => {
+                let address = FactValue::Address(address.to_canonical());
+                self.values.insert(Fact::SourceIp, address)
+            }
+            None => self.values.remove(&Fact::SourceIp),
+        };
+        self
+    }
+
+    /// The same facts, for a decision at this time: what conditions on `time` read.
+    #[must_use]
+    pub fn at(&self, now: Timestamp) -> Cow<'_, Self> {
+        if self.decided_at == Some(now) {
+            return Cow::Borrowed(self);
+        }
+        Cow::Owned(Self {
+            decided_at: Some(now),
+            ..self.clone()
+        })
+    }
+
+    /// The time of the decision; `None` outside decisions.
+    #[must_use]
+    pub const fn decided_at(&self) -> Option<Timestamp> {
+        self.decided_at
     }
 
     /// All facts, in the order of [`Fact`].
@@ -317,6 +371,20 @@ impl Job {
     #[must_use]
     pub const fn facts(&self) -> &Facts {
         &self.facts
+    }
+
+    /// The same job, in a request from this address.
+    #[must_use]
+    pub fn from_address(mut self, address: Option<IpAddr>) -> Self {
+        self.facts = self.facts.from_address(address);
+        self
+    }
+
+    /// The same job, for a decision at this time.
+    #[must_use]
+    pub const fn at(mut self, now: Timestamp) -> Self {
+        self.facts.decided_at = Some(now);
+        self
     }
 
     #[must_use]
@@ -371,6 +439,8 @@ pub enum FactValue {
     /// Entries, as sent; never none.
     List(Vec<String>),
     Workflow(Workflow),
+    /// IPv4 addresses that are mapped to IPv6 are IPv4 here.
+    Address(IpAddr),
 }
 
 /// In one line: the text, `true` or `false`, the entries with commas, or `path@ref`; control
@@ -380,6 +450,7 @@ impl fmt::Display for FactValue {
         match self {
             Self::Text(text) => write!(f, "{}", escape(text)),
             Self::Bool(value) => write!(f, "{value}"),
+            Self::Address(address) => write!(f, "{address}"),
             Self::List(entries) => write!(f, "{}", escape(&entries.join(","))),
             Self::Workflow(Workflow { path, r#ref: None }) => write!(f, "{}", escape(path)),
             Self::Workflow(Workflow {

@@ -31,11 +31,19 @@ impl Reader {
         let known = claims.iter().filter(|(_, value)| is_known(value));
         let known: BTreeSet<_> = known.map(|(pointer, _)| pointer.clone()).collect();
         let object = object(&known, claims)?;
+        let address = match job.get(Fact::SourceIp.name()).and_then(Value::as_str) {
+            Some(text) => Some(
+                text.parse()
+                    .map_err(|_| "the event has no address in `source_ip`")?,
+            ),
+            None => None,
+        };
         let facts = if self.claim_map.is_empty() {
             let mut values = BTreeMap::new();
             for (name, value) in job {
                 // A fact that this version does not have is read by no policy.
-                if let Some(fact) = Fact::from_name(name) {
+                let fact = Fact::from_name(name).filter(|fact| *fact != Fact::SourceIp);
+                if let Some(fact) = fact {
                     values.insert(fact, self.value(fact, value)?);
                 }
             }
@@ -43,7 +51,11 @@ impl Reader {
                 issuer: Arc::clone(&self.issuer),
                 provider: self.provider,
                 values,
+                properties: self
+                    .read_properties(&object)
+                    .map_err(|error| error.to_string())?,
                 claims: object,
+                decided_at: None,
                 pointers: Arc::clone(&self.pointers),
             }
         } else {
@@ -55,7 +67,10 @@ impl Reader {
             }
             self.facts(object).map_err(|error| error.to_string())?
         };
-        Ok(RecordedJob { facts, known })
+        Ok(RecordedJob {
+            facts: facts.from_address(address),
+            known,
+        })
     }
 
     fn value(&self, fact: Fact, value: &Value) -> Result<FactValue, String> {
@@ -69,7 +84,7 @@ impl Reader {
             (FactType::List, Value::String(text)) => {
                 FactValue::List(text.split(',').map(str::to_owned).collect())
             }
-            (FactType::Bool | FactType::Text | FactType::Workflow | FactType::List, _) => {
+            (_, _) => {
                 return Err(format!("the event has `{fact}` with another type"));
             }
         })
@@ -79,7 +94,7 @@ impl Reader {
 /// What is missing from an event.
 pub(crate) fn unrecorded(pointer: &str) -> String {
     format!(
-        "a policy reads claim `{}`, which the event does not record",
+        "a policy reads `{}`, which the event does not record",
         crate::text::escape(pointer)
     )
 }

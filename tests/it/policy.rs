@@ -24,6 +24,7 @@ mod inputs;
 mod language;
 mod model;
 mod new;
+mod pinned;
 mod reach;
 mod replay;
 mod resource;
@@ -31,6 +32,7 @@ mod rosters;
 mod schema;
 mod shadow;
 mod teams;
+mod usage;
 mod waive;
 
 const ROOT: &str = r#"issuers:

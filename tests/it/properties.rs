@@ -16,7 +16,7 @@ const NOW: Timestamp = Timestamp::from_unix(1_790_000_000);
 
 const ROOT: &str = r#"
 issuers:
-  github: { provider: github, tenants: [ { owner: acme, owner_id: "1" } ] }
+  github: { provider: github, properties: { tier: text, pci: boolean }, tenants: [ { owner: acme, owner_id: "1" } ] }
   plain: { provider: generic, url: https://ci.acme.dev, facts: { repository: "/repository" } }
 credentials:
   a: { kind: jwt, audience: https://a.acme.dev, scopes: [x, z], max_ttl: 10m, owner: o, purpose: p, class: low }
@@ -99,6 +99,23 @@ fn condition() -> impl Strategy<Value = (usize, String)> {
             ],
         ),
         (
+            "source_ip",
+            &[
+                "10.0.0.0/8",
+                "[10.1.0.0/16, \"2001:db8::/32\"]",
+                "{ not: 10.1.0.0/16 }",
+            ],
+        ),
+        (
+            "property",
+            &[
+                "{ tier: critical }",
+                "{ pci: true }",
+                "{ tier: { not: low } }",
+                "{ tier: { glob: \"c*\" }, pci: false }",
+            ],
+        ),
+        (
             "claim",
             &[
                 "{ \"/enterprise\": e }",
@@ -159,6 +176,10 @@ fn requirement() -> impl Strategy<Value = String> {
                 .into_iter()
                 .filter(|line| !line.starts_with("repository_id"))
                 .collect();
+            let mut jobs = jobs;
+            if jobs.iter().any(|line| line.starts_with("property")) {
+                jobs.push("issuer: github".to_owned());
+            }
             let jobs = if jobs.is_empty() {
                 "runner: hosted".to_owned()
             } else {
@@ -180,10 +201,23 @@ fn claims() -> impl Strategy<Value = Map<String, Value>> {
         any_of(&["push", "push", "pull_request", "workflow_run", "issues"]),
         any_of(&["true", "false"]),
         any_of(&["w.yml@refs/heads/main", "v.yml@refs/heads/x", "w.yml"]),
-        prop::collection::vec(any::<bool>(), 8),
+        any_of(&["10.1.2.3", "10.2.0.1", "192.0.2.7", "2001:db8::7"]),
+        any_of(&["critical", "low", ""]),
+        prop::collection::vec(any::<bool>(), 11),
     )
         .prop_map(
-            |(repository, id, r#ref, environment, event, protected, workflow, keep)| {
+            |(
+                repository,
+                id,
+                r#ref,
+                environment,
+                event,
+                protected,
+                workflow,
+                address,
+                tier,
+                keep,
+            )| {
                 let all = json!({
                     "iss": "https://token.actions.githubusercontent.com",
                     "repository_owner": "acme", "repository_owner_id": "1",
@@ -191,6 +225,8 @@ fn claims() -> impl Strategy<Value = Map<String, Value>> {
                     "runner_environment": "github-hosted", "list": "k,m",
                     "ref": r#ref, "environment": environment, "ref_protected": protected,
                     "job_workflow_ref": workflow, "enterprise": "e", "extra": true,
+                    ADDRESS: address,
+                    "repo_property_tier": tier, "repo_property_pci": "true",
                 });
                 let Value::Object(mut all) = all else {
                     panic!("an object")
@@ -203,7 +239,10 @@ fn claims() -> impl Strategy<Value = Map<String, Value>> {
                     "enterprise",
                     "extra",
                     "list",
+                    "repo_property_tier",
+                    "repo_property_pci",
                     "runner_environment",
+                    ADDRESS,
                 ];
                 for (name, keep) in optional.iter().zip(keep) {
                     if !keep {
@@ -248,10 +287,15 @@ fn set(drafts: &[Draft], requirement: Option<&str>) -> PolicySet {
 
 fn facts(set: &PolicySet, claims: &Map<String, Value>) -> Facts {
     let reader = set.reader_by_url(claims["iss"].as_str().unwrap()).unwrap();
-    reader
+    let facts = reader
         .facts(object(&Value::Object(claims.clone())))
-        .unwrap()
+        .unwrap();
+    let address = claims.get(ADDRESS).and_then(Value::as_str);
+    facts.from_address(address.map(|address| address.parse().unwrap()))
 }
+
+/// The address of the request, which the strategies keep with the claims.
+const ADDRESS: &str = "test_address";
 
 fn permits(set: &PolicySet, claims: &Map<String, Value>, ask: &Ask) -> bool {
     set.explain(&facts(set, claims), ask, NOW).is_permitted()

@@ -26,6 +26,7 @@ pub(crate) fn reader(provider: &str, url: &str) -> Reader {
         provider: find(provider).unwrap(),
         claim_map: ClaimMap::new(),
         pointers: Arc::default(),
+        properties: hallpass::provider::Properties::new(),
     }
 }
 
@@ -53,6 +54,7 @@ fn written(facts: &Facts) -> BTreeMap<String, Value> {
     let value = |value: &FactValue| match value {
         FactValue::Text(text) => json!(text),
         FactValue::Bool(value) => json!(value),
+        FactValue::Address(address) => json!(address),
         FactValue::List(entries) => json!(entries),
         FactValue::Workflow(workflow) => json!({ "path": workflow.path, "ref": workflow.r#ref }),
     };

@@ -3,12 +3,13 @@
 //! Reads files of any size line by line. Needs no secret.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::io::{self, BufRead, Read as _};
+use std::io::{self, BufRead};
 
 use serde::Deserialize;
 
 use super::{AuditPublicKey, Head};
 use crate::audit::LONGEST_LINE;
+use crate::audit::lines::{Ending, next_line};
 use crate::text::{count, escape};
 
 mod report;
@@ -87,28 +88,20 @@ impl Verification {
     ) -> io::Result<()> {
         name.clone_into(&mut self.file);
         self.line = 0;
-        let longest = u64::try_from(LONGEST_LINE).unwrap_or(u64::MAX);
         let mut line = Vec::new();
-        loop {
-            line.clear();
-            let limit = longest.saturating_add(1);
-            if (&mut file).take(limit).read_until(b'\n', &mut line)? == 0 {
-                return Ok(());
-            }
+        while let Some(ending) = next_line(&mut file, &mut line)? {
             self.line = self.line.saturating_add(1);
-            if line.last() == Some(&b'\n') {
-                line.pop();
-            } else if line.len() > LONGEST_LINE {
-                self.find(format!(
+            match ending {
+                Ending::Newline => {}
+                Ending::TooLong => self.find(format!(
                     "is longer than {LONGEST_LINE} bytes, the limit for an event"
-                ));
-                skip_line(&mut file)?;
-            } else {
-                self.find("does not end with a newline: it was cut".to_owned());
+                )),
+                Ending::Cut => self.find("does not end with a newline: it was cut".to_owned()),
             }
             self.read_line(&line);
             each(self.line, &line);
         }
+        Ok(())
     }
 
     /// Ends the log of one run of a command. The next file begins another log.
@@ -501,21 +494,6 @@ struct Boot {
 fn parse_time(text: &str) -> Option<i64> {
     let time: jiff::Timestamp = text.parse().ok()?;
     Some(time.as_second())
-}
-
-fn skip_line(file: &mut impl BufRead) -> io::Result<()> {
-    loop {
-        let buffer = file.fill_buf()?;
-        if buffer.is_empty() {
-            return Ok(());
-        }
-        let end = buffer.iter().position(|byte| *byte == b'\n');
-        let length = end.map_or(buffer.len(), |at| at.saturating_add(1));
-        file.consume(length);
-        if end.is_some() {
-            return Ok(());
-        }
-    }
 }
 
 /// Seconds. Checkpoints come every 10.

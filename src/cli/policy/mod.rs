@@ -22,6 +22,7 @@ mod report;
 mod schema;
 mod sheet;
 mod test;
+mod usage;
 mod who_can;
 
 /// Checks, explains and drafts policies, without a broker
@@ -41,6 +42,7 @@ enum Verb {
     Replay(replay::Args),
     WhoCan(who_can::Args),
     Inventory(inventory::Args),
+    Usage(usage::Args),
     Schema(schema::Args),
 }
 
@@ -109,6 +111,7 @@ pub fn run(args: Args, out: &mut Terminal) -> Result<(), Failure> {
         Verb::Replay(args) => replay::run(&args, out),
         Verb::WhoCan(args) => who_can::run(&args, out),
         Verb::Inventory(args) => inventory::run(&args, out),
+        Verb::Usage(args) => usage::run(&args, out),
         Verb::Schema(args) => schema::run(&args, out),
     }
 }

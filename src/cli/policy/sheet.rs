@@ -8,6 +8,7 @@ use clap::ValueEnum;
 use serde_json::{Map, Value};
 
 use crate::cli::Terminal;
+use crate::clock::Timestamp;
 use crate::text::escape_up_to;
 
 /// How rows are printed.
@@ -145,7 +146,30 @@ impl<'a> Changes<'a> {
         found
     }
 
+    /// When the file or a roster last changed; `None` without git, and if one of them differs from
+    /// the last commit.
+    pub(super) fn time_of(&self, name: &str) -> Option<Timestamp> {
+        let files = [format!(":(literal){name}"), ":(glob)**/*.csv".to_owned()];
+        let changed = self.git(&["status", "--porcelain", "--"], &files)?;
+        if !changed.is_empty() {
+            return None;
+        }
+        let time = self.git(
+            &["log", "-1", "--no-ext-diff", "--format=%ct", "--"],
+            &files,
+        )?;
+        time.parse().ok().map(Timestamp::from_unix)
+    }
+
     fn ask(&self, name: &str) -> Option<String> {
+        let file = [format!(":(literal){name}")];
+        self.git(
+            &["log", "-1", "--no-ext-diff", "--format=%cs %h", "--"],
+            &file,
+        )
+    }
+
+    fn git(&self, command: &[&str], files: &[String]) -> Option<String> {
         let output = Command::new("git")
             .args([
                 "-c",
@@ -155,8 +179,8 @@ impl<'a> Changes<'a> {
             ])
             .arg("-C")
             .arg(self.dir)
-            .args(["log", "-1", "--no-ext-diff", "--format=%cs %h", "--"])
-            .arg(format!(":(literal){name}"))
+            .args(command)
+            .args(files)
             .env("GIT_OPTIONAL_LOCKS", "0")
             .env("GIT_TERMINAL_PROMPT", "0")
             .stdin(Stdio::null())

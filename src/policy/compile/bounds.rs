@@ -72,10 +72,16 @@ fn mismatch(input: &Input, pattern: &Pattern) -> Option<String> {
     let text = match pattern {
         Pattern::Exact(text) => text.as_str(),
         Pattern::All(operators) => operators.iter().find_map(only_text)?,
-        Pattern::Any(_) | Pattern::Is(_) | Pattern::Present(_) | Pattern::Workflow { .. } => {
-            return None;
-        }
+        Pattern::Any(_)
+        | Pattern::Is(_)
+        | Pattern::Present(_)
+        | Pattern::Workflow { .. }
+        | Pattern::Network(_)
+        | Pattern::Time(_) => return None,
     };
+    if input.is_list && text.contains(',') {
+        return Some("it is compared with one entry of the list, which has no comma".to_owned());
+    }
     if let Err(problem) = input.check_value(text) {
         return Some(format!("a value {problem}"));
     }

@@ -212,7 +212,7 @@ impl ConditionOutcome {
     fn trace(condition: &Condition, facts: &Facts, extent: Extent) -> Self {
         let seen = condition.subject.seen(facts);
         let holds = condition.pattern.fits(seen);
-        let actual = shown(seen);
+        let actual = condition.shown(facts);
         let hint = match (&actual, holds) {
             (None, false) => absent(&condition.subject).map(str::to_owned),
             (Some(actual), false) => case(condition, actual),
@@ -272,6 +272,8 @@ pub(in crate::policy) fn shown(seen: Observed<'_>) -> Option<String> {
             Some(r#ref) => format!("{}@{ref}", workflow.path),
             None => workflow.path.clone(),
         }),
+        Observed::Address(address) => Some(address.to_string()),
+        Observed::Time(at) => Some(at.to_string()),
         Observed::Other => Some("neither text nor a boolean".to_owned()),
         Observed::Foreign => Some("text outside printable ASCII".to_owned()),
     }
@@ -291,7 +293,10 @@ fn case(condition: &Condition, actual: &str) -> Option<String> {
 fn absent(subject: &Subject) -> Option<&'static str> {
     match subject {
         Subject::Fact(Fact::Environment) => Some("the job names no environment"),
-        Subject::Fact(_) | Subject::Claim(_) => Some("the token does not say"),
+        Subject::Fact(Fact::SourceIp) => Some("the address of the request is not known"),
+        Subject::Fact(_) | Subject::Claim(_) | Subject::Property(_) => {
+            Some("the token does not say")
+        }
         Subject::Issuer => None,
     }
 }
@@ -302,7 +307,7 @@ fn renamed(subject: &Subject, id_fits: impl Fn(Fact) -> bool) -> Option<&'static
         Subject::Fact(Fact::Repository) => id_fits(Fact::RepositoryId),
         Subject::Fact(Fact::Owner) => id_fits(Fact::OwnerId),
         Subject::Fact(Fact::Project) => id_fits(Fact::ProjectId),
-        Subject::Fact(_) | Subject::Claim(_) | Subject::Issuer => false,
+        Subject::Fact(_) | Subject::Claim(_) | Subject::Property(_) | Subject::Issuer => false,
     };
     renamed.then_some("the id fits: it was renamed or moved")
 }

@@ -24,6 +24,7 @@ const COMMANDS: &[&[&str]] = &[
     &["policy", "new"],
     &["policy", "import"],
     &["policy", "replay"],
+    &["policy", "usage"],
     &["audit", "verify"],
     &["keys", "generate"],
     &["keys", "show"],

@@ -383,3 +383,134 @@ fn names_of_tests_do_not_drive_the_terminal() {
     let shown = printed(dir.path(), &[], 0);
     assert!(shown.contains("#\\u{23}[error]"), "{shown}");
 }
+
+/// T-291
+#[test]
+fn a_test_says_where_the_request_comes_from() {
+    let dir = folder(&[(
+        "policies/root.yaml",
+        r#"issuers:
+  github: { provider: github, tenants: [ { owner: acme, owner_id: "65923871" } ] }
+credentials:
+  api: { kind: jwt, audience: "https://api.test", max_ttl: 10m, owner: a, purpose: p, class: low }
+policies:
+  - { name: office, issuer: github, when: { repository: acme/shop, source_ip: [192.0.2.0/24, "2001:db8::/32"] }, grant: [ { credential: api, ttl: 5m } ] }
+"#,
+    )]);
+    let tests = |job: &str, expected: &str| {
+        let text = format!(
+            "tests:\n  - {{ name: t, job: {{ like: github-push{job} }}, asks: {{ credential: api }}, {expected} }}\n"
+        );
+        write(dir.path(), "policies/shop.test.yaml", &text);
+        let output = test(dir.path(), &[]);
+        (output.status.code(), text_of(&output))
+    };
+    for (job, expected) in [
+        (", source_ip: 192.0.2.7", "gets: { policy: office }"),
+        (", source_ip: \"2001:db8::7\"", "gets: { policy: office }"),
+        (
+            ", source_ip: \"::ffff:192.0.2.7\"",
+            "gets: { policy: office }",
+        ),
+        (
+            ", source_ip: 198.51.100.1",
+            "refused: { because: source_ip }",
+        ),
+        ("", "refused: { because: source_ip }"),
+        (
+            ", source_ip: 192.0.2.7, facts_unset: [source_ip]",
+            "refused: { because: source_ip }",
+        ),
+    ] {
+        let (code, said) = tests(job, expected);
+        assert_eq!(code, Some(0), "{job}: {said}");
+    }
+    let (code, said) = tests(", source_ip: 192.0.2.0/24", "gets: { policy: office }");
+    assert_eq!(code, Some(4), "{said}");
+    assert!(
+        said.contains("`source_ip` is `192.0.2.0/24`, which is no address"),
+        "{said}"
+    );
+    // Recorded tests say it too.
+    fs::remove_file(dir.path().join("policies/shop.test.yaml")).unwrap();
+    let written = printed(dir.path(), &["--write", "--dry-run"], 0);
+    assert!(written.contains("source_ip: 192.0.2.1"), "{written}");
+}
+
+fn text_of(output: &Output) -> String {
+    text(&output.stdout) + &text(&output.stderr)
+}
+
+/// T-310: a test describes properties as a token has them, and `--write` records them.
+#[test]
+fn a_job_of_a_test_has_declared_properties() {
+    let root = ROOT.replace(
+        "provider: github,",
+        "provider: github, properties: { tier: text, team: list, pci: boolean },",
+    );
+    let app = APP.replace(
+        "repository_id: \"702114500\"",
+        "repository_id: \"702114500\", owner_id: \"65923871\", property: { tier: critical, team: { member: pay }, pci: false }",
+    );
+    let tests = r#"tests:
+  - name: gets it
+    job: { issuer: github, repository: acme/app, repository_id: "702114500", owner: acme, owner_id: "65923871", trigger: push, property: { tier: critical, team: [ops, pay], pci: false } }
+    asks: { credential: app }
+    gets: { policy: app }
+  - name: without one
+    job: { issuer: github, repository: acme/app, repository_id: "702114500", owner: acme, owner_id: "65923871", trigger: push, property: { tier: low, pci: false } }
+    asks: { credential: app }
+    refused: { because: [property.tier, property.team] }
+"#;
+    let dir = folder(&[("policies/root.yaml", &root), ("policies/app.yaml", &app)]);
+    write(dir.path(), "policies/app.test.yaml", tests);
+    let all = printed(dir.path(), &[], 0);
+    assert!(all.ends_with("2 tests: 2 passed, 0 failed\n"), "{all}");
+    for (from, to, expected) in [
+        ("tier: low", "teir: low", "does not declare property `teir`"),
+        ("tier: low", "pci: low", "`pci`"),
+        ("[ops, pay]", "[\"ops,x\", pay]", "has a comma"),
+        (
+            "property: { tier: low, pci: false }",
+            "claim: { \"/repo_property_tier\": low }",
+            "write it as `property: { tier: ... }`",
+        ),
+        ("property.tier,", "property.,", "unknown reason `property.`"),
+    ] {
+        assert!(tests.contains(from), "{from}");
+        write(
+            dir.path(),
+            "policies/app.test.yaml",
+            &tests.replace(from, to),
+        );
+        let output = test(dir.path(), &[]);
+        assert!(!output.status.success(), "{to}");
+        let told = format!("{}{}", text(&output.stdout), text(&output.stderr));
+        assert!(told.contains(expected), "{to}: {told}");
+    }
+    // Recorded tests pass, and each condition has one.
+    fs::remove_file(dir.path().join("policies/app.test.yaml")).unwrap();
+    let output = test(dir.path(), &["--write"]);
+    assert!(output.status.success(), "{output:?}");
+    let recorded = fs::read_to_string(dir.path().join("policies/app.test.yaml")).unwrap();
+    assert!(
+        recorded.contains("property: { \"pci\": false, \"team\": [pay], \"tier\": critical }"),
+        "{recorded}"
+    );
+    let covered = printed(dir.path(), &["--coverage", "--threshold", "100"], 0);
+    assert!(covered.contains("100"), "{covered}");
+    // The change that would be let in names properties too.
+    let claims = serde_json::json!({
+        "iss": "https://token.actions.githubusercontent.com",
+        "repository": "acme/app", "repository_id": "702114500",
+        "repository_owner": "acme", "repository_owner_id": "65923871",
+        "event_name": "push", "repo_property_tier": "low", "repo_property_pci": "false",
+    });
+    write(dir.path(), "claims.json", &claims.to_string());
+    let output = hallpass(
+        &["policy", "explain", "--claims", "claims.json", "app"],
+        dir.path(),
+    );
+    let told = text(&output.stdout);
+    assert!(told.contains("property.tier: critical"), "{told}");
+}

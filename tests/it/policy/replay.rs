@@ -298,7 +298,7 @@ async fn a_recorded_decision_is_explained_again() {
     let (code, said, _) = explain(&events[0]["request_id"], &[]);
     assert_eq!(code, 1, "{said}");
     assert!(
-        said.contains("claim `/other`, which the event does not record"),
+        said.contains("`/other`, which the event does not record"),
         "{said}"
     );
     assert!(said.contains("other ones decided"), "{said}");

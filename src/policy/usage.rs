@@ -1,0 +1,377 @@
+//! What was used of a set of policies: which grants, scopes, blocks and members of lists, and when.
+//!
+//! A use is what the audit log says of one intent. Where a log does not say enough, as for raw claims
+//! or a value that was cut, the part counts as used.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use super::pattern::{Observed, Pattern};
+use super::{Block, Condition, Grant, Policy, PolicySet, Subject};
+use crate::clock::Timestamp;
+use crate::provider::{FactType, Workflow};
+use crate::text::CUT_MARK;
+use crate::yaml::diagnostic::Place;
+use crate::yaml::duration;
+
+/// One issued credential.
+#[derive(Clone, Debug)]
+pub struct Use<'a> {
+    pub at: Timestamp,
+    /// The `iss` claim of the job.
+    pub issuer: &'a str,
+    pub policy: &'a str,
+    pub credential: &'a str,
+    pub scopes: Vec<&'a str>,
+    /// Seconds.
+    pub life: i64,
+    /// The facts as the log has them, by name.
+    pub job: BTreeMap<&'a str, Stated<'a>>,
+}
+
+/// The value of a fact in the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stated<'a> {
+    Text(&'a str),
+    Bool(bool),
+}
+
+/// What was used of each policy that is in force.
+#[derive(Debug)]
+pub struct Usage<'set> {
+    pub policies: Vec<PolicyUse<'set>>,
+    /// By the policy's name and the issuer's `url`.
+    index: HashMap<(&'set str, &'set str), usize>,
+    /// Uses by policies or grants that are not in the set.
+    pub elsewhere: BTreeMap<Elsewhere, Times>,
+}
+
+/// A policy or a grant that is not in the set.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Elsewhere {
+    pub policy: String,
+    pub issuer: String,
+    pub credential: String,
+}
+
+/// How often something was used, and when last.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Times {
+    pub uses: u64,
+    pub last: Option<Timestamp>,
+}
+
+impl Times {
+    fn add(&mut self, at: Timestamp) {
+        self.uses = self.uses.saturating_add(1);
+        self.last = self.last.max(Some(at));
+    }
+
+    fn since(&self, from: Timestamp) -> bool {
+        self.last.is_some_and(|last| last >= from)
+    }
+}
+
+/// What was used of a policy.
+#[derive(Debug)]
+pub struct PolicyUse<'set> {
+    pub policy: &'set Policy,
+    pub times: Times,
+    pub grants: Vec<GrantUse<'set>>,
+    blocks: Vec<BlockUse<'set>>,
+}
+
+/// What was used of a grant.
+#[derive(Debug)]
+pub struct GrantUse<'set> {
+    pub grant: &'set Grant,
+    pub times: Times,
+    /// The longest life of what it issued, in seconds. The log counts whole seconds, so it may be up
+    /// to two seconds off.
+    pub longest: Option<i64>,
+    /// Each scope of the grant.
+    pub scopes: Vec<(&'set str, Times)>,
+}
+
+#[derive(Debug)]
+struct BlockUse<'set> {
+    block: &'set Block,
+    times: Times,
+    /// The members of each condition that is a list.
+    members: Vec<(&'set Condition, &'set Place, Vec<(&'set Pattern, Times)>)>,
+}
+
+/// A part of a policy that was not used.
+#[derive(Debug)]
+pub struct Unused<'set> {
+    pub part: Part<'set>,
+    pub policy: &'set Policy,
+    pub place: &'set Place,
+    /// The use before the period, if there was one.
+    pub last: Option<Timestamp>,
+}
+
+/// A part of a policy.
+#[derive(Clone, Copy, Debug)]
+pub enum Part<'set> {
+    Policy,
+    Grant(&'set Grant),
+    Scope(&'set Grant, &'set str),
+    Block,
+    Member(&'set Condition, &'set Pattern),
+}
+
+impl Part<'_> {
+    /// Its word in JSON.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Policy => "policy",
+            Self::Grant(_) => "grant",
+            Self::Scope(..) => "scope",
+            Self::Block => "block",
+            Self::Member(..) => "condition",
+        }
+    }
+}
+
+impl Unused<'_> {
+    /// What was not used, in words.
+    #[must_use]
+    pub fn message(&self) -> String {
+        let policy = format!(
+            "policy `{}` of issuer `{}`",
+            self.policy.name, self.policy.issuer
+        );
+        let text = match self.part {
+            Part::Policy => format!("{policy} issued nothing"),
+            Part::Grant(grant) => format!(
+                "{policy} issued no `{}` of at most {}",
+                grant.credential.name,
+                duration::print(grant.longest())
+            ),
+            Part::Scope(grant, scope) => format!(
+                "{policy} issued no `{}` with scope `{scope}`",
+                grant.credential.name
+            ),
+            Part::Block => format!("no job that {policy} served fits this block"),
+            Part::Member(condition, member) => format!(
+                "no job that {policy} served has `{}: {member}`",
+                condition.subject.name()
+            ),
+        };
+        match self.last {
+            None => text,
+            Some(last) => format!("{text}; last use {last}"),
+        }
+    }
+}
+
+impl<'set> Usage<'set> {
+    /// Nothing was used yet.
+    #[must_use]
+    pub fn of(set: &'set PolicySet) -> Self {
+        let in_force = set.policies().iter();
+        let in_force = in_force.filter(|policy| policy.shadow_until.is_none());
+        let policies: Vec<_> = in_force.map(PolicyUse::of).collect();
+        let urls: HashMap<&str, &str> = set
+            .readers()
+            .iter()
+            .map(|reader| (reader.issuer.name.as_str(), reader.issuer.url.as_str()))
+            .collect();
+        let numbered = policies.iter().enumerate();
+        let index = numbered.filter_map(|(number, one)| {
+            let url = urls.get(one.policy.issuer.as_str())?;
+            Some(((one.policy.name.as_str(), *url), number))
+        });
+        Self {
+            index: index.collect(),
+            policies,
+            elsewhere: BTreeMap::new(),
+        }
+    }
+
+    /// Counts a use.
+    pub fn add(&mut self, one: &Use<'_>) {
+        let number = self.index.get(&(one.policy, one.issuer));
+        let policy = number.and_then(|number| self.policies.get_mut(*number));
+        if policy.is_some_and(|policy| policy.add(one)) {
+            return;
+        }
+        let elsewhere = Elsewhere {
+            policy: one.policy.to_owned(),
+            issuer: one.issuer.to_owned(),
+            credential: one.credential.to_owned(),
+        };
+        self.elsewhere.entry(elsewhere).or_default().add(one.at);
+    }
+
+    /// What was not used since `from`. Of a policy that was not used at all, only the policy.
+    #[must_use]
+    pub fn unused_since(&self, from: Timestamp) -> Vec<Unused<'set>> {
+        self.policies
+            .iter()
+            .flat_map(|policy| policy.unused_since(from))
+            .collect()
+    }
+}
+
+impl<'set> PolicyUse<'set> {
+    fn of(policy: &'set Policy) -> Self {
+        Self {
+            policy,
+            times: Times::default(),
+            grants: policy.grants.iter().map(GrantUse::of).collect(),
+            blocks: policy.when.iter().map(BlockUse::of).collect(),
+        }
+    }
+
+    /// Whether one of its grants may have given it.
+    fn add(&mut self, one: &Use<'_>) -> bool {
+        let mut is_known = false;
+        for grant in &mut self.grants {
+            if grant.may_have_given(one) {
+                grant.add(one);
+                is_known = true;
+            }
+        }
+        if is_known {
+            self.times.add(one.at);
+            for block in &mut self.blocks {
+                block.add(one);
+            }
+        }
+        is_known
+    }
+
+    fn unused_since(&self, from: Timestamp) -> Vec<Unused<'set>> {
+        let policy = self.policy;
+        let unused = |part, place, last| Unused {
+            part,
+            policy,
+            place,
+            last,
+        };
+        if !self.times.since(from) {
+            return vec![unused(Part::Policy, &policy.place, self.times.last)];
+        }
+        let mut found = Vec::new();
+        for one in &self.grants {
+            let (grant, place) = (one.grant, &one.grant.place);
+            if !one.times.since(from) {
+                found.push(unused(Part::Grant(grant), place, one.times.last));
+                continue;
+            }
+            let scopes = one.scopes.iter().filter(|(_, times)| !times.since(from));
+            found.extend(
+                scopes.map(|(scope, times)| unused(Part::Scope(grant, scope), place, times.last)),
+            );
+        }
+        for one in &self.blocks {
+            if !one.times.since(from) {
+                // The one block of a policy that was used has changed since.
+                let place = one.block.places.first().unwrap_or(&policy.place);
+                found.push(unused(Part::Block, place, one.times.last));
+                continue;
+            }
+            for (condition, place, members) in &one.members {
+                let members = members.iter().filter(|(_, times)| !times.since(from));
+                found.extend(members.map(|(member, times)| {
+                    unused(Part::Member(condition, member), place, times.last)
+                }));
+            }
+        }
+        found
+    }
+}
+
+impl<'set> GrantUse<'set> {
+    fn of(grant: &'set Grant) -> Self {
+        let scopes = grant.scopes.iter();
+        Self {
+            grant,
+            times: Times::default(),
+            longest: None,
+            scopes: scopes
+                .map(|scope| (scope.as_str(), Times::default()))
+                .collect(),
+        }
+    }
+
+    /// Several grants of a policy may have given the same: each of them counts as used.
+    fn may_have_given(&self, one: &Use<'_>) -> bool {
+        let has = |scope: &&str| self.grant.scopes.iter().any(|own| own == scope);
+        let longest = self.grant.longest().saturating_add(ROUNDING);
+        let life = u64::try_from(one.life).unwrap_or_default();
+        self.grant.credential.name == one.credential
+            && one.scopes.iter().all(has)
+            && Duration::from_secs(life) <= longest
+    }
+
+    fn add(&mut self, one: &Use<'_>) {
+        self.times.add(one.at);
+        self.longest = self.longest.max(Some(one.life));
+        for (scope, times) in &mut self.scopes {
+            if one.scopes.contains(scope) {
+                times.add(one.at);
+            }
+        }
+    }
+}
+
+impl<'set> BlockUse<'set> {
+    fn of(block: &'set Block) -> Self {
+        let lines = block.conditions.iter().zip(&block.places);
+        let lists = lines.filter_map(|(condition, place)| {
+            let Pattern::Any(members) = &condition.pattern else {
+                return None;
+            };
+            let members = members.iter().map(|member| (member, Times::default()));
+            Some((condition, place, members.collect()))
+        });
+        Self {
+            block,
+            times: Times::default(),
+            members: lists.collect(),
+        }
+    }
+
+    fn add(&mut self, one: &Use<'_>) {
+        let mut conditions = self.block.conditions.iter();
+        if !conditions.all(|condition| may_fit(&condition.subject, &condition.pattern, one)) {
+            return;
+        }
+        self.times.add(one.at);
+        for (condition, _, members) in &mut self.members {
+            for (member, times) in members {
+                if may_fit(&condition.subject, member, one) {
+                    times.add(one.at);
+                }
+            }
+        }
+    }
+}
+
+/// Whether the job's value fits the pattern, as far as the log says.
+fn may_fit(subject: &Subject, pattern: &Pattern, one: &Use<'_>) -> bool {
+    let Subject::Fact(fact) = subject else {
+        return true;
+    };
+    let text = match one.job.get(fact.name()) {
+        None => return pattern.fits(Observed::Absent),
+        Some(Stated::Bool(value)) => return pattern.fits(Observed::Bool(*value)),
+        Some(Stated::Text(text)) => *text,
+    };
+    if text.ends_with(CUT_MARK) || text.contains("\\u{") {
+        return true;
+    }
+    let entries: Vec<_> = text.split(',').map(str::to_owned).collect();
+    match fact.fact_type() {
+        FactType::Workflow => pattern.fits(Observed::Workflow(&Workflow::parse(text))),
+        // The log states a list as one text, and only the issuer says which facts are lists.
+        _ => pattern.fits(Observed::Text(text)) || pattern.fits(Observed::List(&entries)),
+    }
+}
+
+/// The log counts whole seconds.
+const ROUNDING: Duration = Duration::from_secs(2);
