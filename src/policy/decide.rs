@@ -89,6 +89,14 @@ impl PolicySet {
         })
     }
 
+    /// Whether a job with these facts gets what it requests. Nothing can be minted from the answer, so
+    /// the facts may be unverified.
+    #[must_use]
+    pub fn permits(&self, facts: &Facts, ask: &Ask, now: Timestamp) -> bool {
+        let ask = &*ask.distinct();
+        self.survey(facts, ask, now).permitted().is_some()
+    }
+
     /// Explains the decision with every policy and every condition, for operators. The time grows
     /// with the number of policies. Nothing can be minted from an explanation, so the facts may be
     /// unverified.

@@ -17,6 +17,7 @@ mod change;
 mod coverage;
 mod files;
 mod job;
+mod lines;
 mod read;
 mod record;
 mod sample;
@@ -25,8 +26,9 @@ pub use change::smallest_change;
 pub use coverage::{Coverage, Share, Uncovered};
 pub use files::{TestFile, test_files};
 pub use job::job_of_text;
+pub use lines::{Line, LineKind, LineOutcome, Remark, describe, prove};
 pub use record::{Recorded, parse, record};
-pub(crate) use sample::value_for;
+pub(crate) use sample::{sample_names, usual_text, value_for};
 
 /// An entry of `tests:`.
 #[derive(Clone, Debug)]

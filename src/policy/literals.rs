@@ -1,10 +1,12 @@
 //! Blocks of conditions as literals, each about one variable: the form that a proof about policies
 //! reads. Not: the search for a job that fits them.
 
+use std::collections::BTreeMap;
+
 use super::condition::{Block, Condition, Subject};
 use super::pattern::{Observed, Operator, Pattern};
 use super::{Grant, Policy, PolicySet};
-use crate::provider::{Fact, Facts, ORDINARY_TRIGGERS, PropertyName};
+use crate::provider::{Fact, Facts, ORDINARY_TRIGGERS, PropertyName, Reader};
 use crate::yaml::Place;
 
 /// What one literal is about.
@@ -48,6 +50,8 @@ pub struct Literal<'a> {
 pub struct Way<'a> {
     pub policy: &'a Policy,
     pub grant: &'a Grant,
+    /// The issuer of its jobs.
+    pub reader: &'a Reader,
     /// Those of a tenant, of a block, of the team and of the trigger rule.
     pub literals: Vec<Literal<'a>>,
 }
@@ -156,29 +160,48 @@ impl PolicySet {
     /// `shadow_until`.
     #[must_use]
     pub fn ways(&self, credential: &str) -> Vec<Way<'_>> {
+        self.ways_of(|grant| grant.credential.name == credential)
+    }
+
+    /// Every way to get any credential, by its name.
+    #[must_use]
+    pub fn all_ways(&self) -> BTreeMap<&str, Vec<Way<'_>>> {
+        let mut ways: BTreeMap<&str, Vec<Way<'_>>> = BTreeMap::new();
+        for way in self.ways_of(|_| true) {
+            let name = way.grant.credential.name.as_str();
+            ways.entry(name).or_default().push(way);
+        }
+        ways
+    }
+
+    fn ways_of(&self, is_wanted: impl Fn(&Grant) -> bool) -> Vec<Way<'_>> {
         let mut ways = Vec::new();
         for policy in &self.policies {
+            let grants = policy.grants.iter().filter(|grant| is_wanted(grant));
+            let grants: Vec<&Grant> = grants.collect();
             let mut issuers = self.issuers.iter();
             let of_policy = |name: &str| name == policy.issuer;
-            let Some(issuer) = issuers.find(|one| of_policy(&one.reader.issuer.name)) else {
+            let issuer = issuers.find(|one| of_policy(&one.reader.issuer.name));
+            let Some(issuer) = issuer.filter(|_| !grants.is_empty()) else {
                 continue;
             };
             let tenants: Vec<Vec<Literal<'_>>> = match &issuer.tenants {
                 None => vec![Vec::new()],
                 Some(tenants) => tenants.iter().map(Block::literals).collect(),
             };
-            let granting = |grant: &&Grant| grant.credential.name == credential;
-            for grant in policy.grants.iter().filter(granting) {
-                for block in &policy.when {
-                    let mut own = block.literals();
-                    own.extend(policy.within.iter().flat_map(|within| within.literals()));
-                    if issuer.has_events {
-                        own.push(trigger_rule(policy, block));
-                    }
-                    ways.extend(tenants.iter().map(|tenant| Way {
+            for block in &policy.when {
+                let mut own = block.literals();
+                own.extend(policy.within.iter().flat_map(|within| within.literals()));
+                if issuer.has_events {
+                    own.push(trigger_rule(policy, block));
+                }
+                for tenant in &tenants {
+                    let literals: Vec<_> = tenant.iter().chain(&own).cloned().collect();
+                    ways.extend(grants.iter().map(|grant| Way {
                         policy,
                         grant,
-                        literals: tenant.iter().chain(&own).cloned().collect(),
+                        reader: &issuer.reader,
+                        literals: literals.clone(),
                     }));
                 }
             }

@@ -257,7 +257,7 @@ impl fmt::Display for Operator {
 
 /// A pattern of literal text, `*` for any characters within one `/` segment, and `**` for any
 /// characters at all. It matches the whole value, in time linear in the value (T-75).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Glob {
     text: String,
     /// Literal bytes up to the first `*`. Most values already differ here.
@@ -265,7 +265,7 @@ pub struct Glob {
     tokens: Vec<Token>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Token {
     Byte(u8),
     Segment,
@@ -324,12 +324,37 @@ impl Glob {
     /// Whether some text with this prefix matches.
     #[must_use]
     pub fn allows_start(&self, start: &str) -> bool {
+        let start = start.bytes();
+        let now = start.fold(self.start(), |now, byte| self.step(now, byte));
+        !now.is_empty()
+    }
+
+    /// Where a walk over a value starts.
+    pub(super) fn start(&self) -> Positions {
         let mut now = Positions::default();
         now.add(0, &self.tokens);
-        for byte in start.bytes() {
-            now = step(&self.tokens, now, byte);
+        now
+    }
+
+    /// The positions after one more byte.
+    pub(super) fn step(&self, now: Positions, byte: u8) -> Positions {
+        step(&self.tokens, now, byte)
+    }
+
+    /// Whether a value that ends here matches.
+    pub(super) fn ends(&self, now: Positions) -> bool {
+        now.has(self.tokens.len())
+    }
+
+    /// Whether every value that goes on from here matches, or none; `None`: it depends.
+    pub(super) fn fate(&self, now: Positions) -> Option<bool> {
+        let last = self.tokens.len().saturating_sub(1);
+        let is_open = self.tokens.last() == Some(&Token::Anything) && now.has(last);
+        match (now.is_empty(), is_open) {
+            (true, _) => Some(false),
+            (false, true) => Some(true),
+            (false, false) => None,
         }
-        !now.is_empty()
     }
 
     /// Whether some text matches both.
@@ -434,8 +459,8 @@ fn step(tokens: &[Token], now: Positions, byte: u8) -> Positions {
 }
 
 /// A set of positions in a glob, one bit each: a glob has at most 256 bytes.
-#[derive(Clone, Copy, Default)]
-struct Positions([u64; 5]);
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct Positions([u64; 5]);
 
 impl Positions {
     /// Adds a position, and the next one if the token is a wildcard, which may match nothing.

@@ -1,7 +1,11 @@
-//! The JSON Schema of a policy file, for editors. The reader decides; the schema is as strict as a
+//! The JSON Schemas of a policy file and of a test file, for editors. The reader decides; the schema is as strict as a
 //! schema can be about one file.
 
 use serde_json::{Map, Value, json};
+
+mod tests;
+
+pub use tests::schema as test_schema;
 
 use super::MOST_LABELS;
 use super::lint::RULES;

@@ -26,6 +26,7 @@ pub(super) const PROVIDER: Provider = Provider {
     property_claims: None,
     // The claim's text is the trigger, if it is one.
     events: &[],
+    sources: &[],
     split_owner: |_| None,
 };
 

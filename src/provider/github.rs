@@ -9,7 +9,9 @@ use serde_json::{Map, Value};
 
 use super::claims::ClaimType::{FlagText, FreeText, Text};
 use super::claims::{self, Claim, claim};
-use super::{ClaimError, ClaimMap, Fact, FactType, FactValue, Provider, ref_type, set_text};
+use super::{
+    ClaimError, ClaimMap, Cut, Derivation, Fact, FactType, FactValue, Provider, ref_type, set_text,
+};
 use crate::token::json::Object;
 
 pub(super) const PROVIDER: Provider = Provider {
@@ -25,6 +27,38 @@ pub(super) const PROVIDER: Provider = Provider {
     write,
     property_claims: Some("repo_property_"),
     events: &EVENTS,
+    sources: &[
+        (
+            Fact::Trigger,
+            Derivation::Words {
+                claim: "event_name",
+                words: &EVENTS,
+                other: Some("other"),
+            },
+        ),
+        (
+            Fact::RefType,
+            Derivation::RefType {
+                full: "ref",
+                word: "ref_type",
+            },
+        ),
+        (
+            Fact::Runner,
+            Derivation::Words {
+                claim: "runner_environment",
+                words: &RUNNERS,
+                other: None,
+            },
+        ),
+        (
+            Fact::Workflow,
+            Derivation::File {
+                claim: "workflow_ref",
+                cut: Cut::SecondSlash,
+            },
+        ),
+    ],
     split_owner: |path| path.split_once('/'),
 };
 
@@ -51,7 +85,7 @@ fn identify(token: &Object, _: &ClaimMap) -> Result<BTreeMap<Fact, FactValue>, C
     }
     if let Some(entry) = claims::workflow(token, "workflow_ref") {
         if let FactValue::Workflow(workflow) = &entry
-            && let Some(path) = in_repository(&workflow.path)
+            && let Some(path) = Cut::SecondSlash.rest(&workflow.path)
         {
             set_text(&mut facts, Fact::Workflow, path);
         }
@@ -71,8 +105,10 @@ fn write(facts: &BTreeMap<Fact, FactValue>, _: &ClaimMap) -> Map<String, Value> 
     claims
 }
 
-/// The usual event of each trigger.
-const EVENTS: [(&str, &str); 11] = [
+/// The trigger of each event that is known to be harmless or to come from outsiders: the usual event of
+/// a trigger first. Every other event is `other` (T-52, T-114): outsiders can open issues, star and
+/// fork.
+const EVENTS: [(&str, &str); 14] = [
     ("push", "push"),
     ("pull_request", "pull_request"),
     ("pull_request_target", "pull_request_target"),
@@ -83,43 +119,20 @@ const EVENTS: [(&str, &str); 11] = [
     ("chained", "workflow_run"),
     ("release", "release"),
     ("comment", "issue_comment"),
+    ("comment", "discussion_comment"),
+    ("comment", "commit_comment"),
+    ("comment", "pull_request_review_comment"),
     ("other", "issues"),
 ];
 
-/// Maps the event to a trigger. An event that is not known to be harmless is `other` (T-52, T-114):
-/// outsiders can open issues, star, fork and comment.
+const RUNNERS: [(&str, &str); 2] = [("hosted", "github-hosted"), ("self-hosted", "self-hosted")];
+
 fn trigger(event: &str) -> &'static str {
-    match event {
-        "push" => "push",
-        "pull_request" => "pull_request",
-        "pull_request_target" => "pull_request_target",
-        "merge_group" => "merge_queue",
-        "schedule" => "schedule",
-        "workflow_dispatch" => "manual",
-        "repository_dispatch" => "api",
-        "workflow_run" => "chained",
-        "release" => "release",
-        "issue_comment"
-        | "discussion_comment"
-        | "commit_comment"
-        | "pull_request_review_comment" => "comment",
-        _ => "other",
-    }
+    Provider::word(&EVENTS, event).unwrap_or("other")
 }
 
 fn runner(environment: &str) -> Option<&'static str> {
-    match environment {
-        "github-hosted" => Some("hosted"),
-        "self-hosted" => Some("self-hosted"),
-        _ => None,
-    }
-}
-
-/// `acme/shop/.github/workflows/deploy.yml` without the leading repository.
-fn in_repository(path: &str) -> Option<&str> {
-    let (_, rest) = path.split_once('/')?;
-    let (_, rest) = rest.split_once('/')?;
-    Some(rest)
+    Provider::word(&RUNNERS, environment)
 }
 
 /// The claims in GitHub's documentation, and others observed in its tokens.

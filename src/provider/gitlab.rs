@@ -9,7 +9,9 @@ use serde_json::{Map, Value};
 
 use super::claims::ClaimType::{self, FlagText, FreeText, List, Number, Text};
 use super::claims::{self, Claim, claim};
-use super::{ClaimError, ClaimMap, Fact, FactType, FactValue, Provider, ref_type, set_text};
+use super::{
+    ClaimError, ClaimMap, Cut, Derivation, Fact, FactType, FactValue, Provider, ref_type, set_text,
+};
 use crate::token::json::Object;
 
 pub(super) const PROVIDER: Provider = Provider {
@@ -27,6 +29,44 @@ pub(super) const PROVIDER: Provider = Provider {
     write,
     property_claims: None,
     events: &SOURCES,
+    sources: &[
+        (
+            Fact::Trigger,
+            Derivation::Words {
+                claim: "pipeline_source",
+                words: &SOURCES,
+                other: Some("other"),
+            },
+        ),
+        // The same refs can be said without `ref_path`, as a short name and its type.
+        (
+            Fact::RefType,
+            Derivation::RefType {
+                full: "ref_path",
+                word: "ref_type",
+            },
+        ),
+        (Fact::Ref, Derivation::Full("ref_path")),
+        (
+            Fact::Runner,
+            Derivation::Words {
+                claim: "runner_environment",
+                words: &RUNNERS,
+                other: None,
+            },
+        ),
+        (
+            Fact::FromFork,
+            Derivation::Differ("job_project_id", "project_id"),
+        ),
+        (
+            Fact::Workflow,
+            Derivation::File {
+                claim: "ci_config_ref_uri",
+                cut: Cut::DoubleSlash,
+            },
+        ),
+    ],
     split_owner: |path| path.rsplit_once('/'),
 };
 
@@ -62,7 +102,7 @@ fn identify(token: &Object, _: &ClaimMap) -> Result<BTreeMap<Fact, FactValue>, C
     }
     if let Some(entry) = claims::workflow(token, "ci_config_ref_uri") {
         if let FactValue::Workflow(workflow) = &entry
-            && let Some((_, path)) = workflow.path.split_once("//")
+            && let Some(path) = Cut::DoubleSlash.rest(&workflow.path)
         {
             set_text(&mut facts, Fact::Workflow, path);
         }
@@ -99,16 +139,22 @@ fn write(facts: &BTreeMap<Fact, FactValue>, _: &ClaimMap) -> Map<String, Value> 
     claims
 }
 
-/// The usual source of each trigger.
-const SOURCES: [(&str, &str); 7] = [
+/// The trigger of each pipeline source that is known, the usual source of a trigger first. Every other
+/// source is `other`.
+const SOURCES: [(&str, &str); 10] = [
     ("push", "push"),
     ("manual", "web"),
     ("schedule", "schedule"),
     ("api", "api"),
+    ("api", "trigger"),
     ("pull_request", "merge_request_event"),
+    ("pull_request", "external_pull_request_event"),
     ("chained", "pipeline"),
+    ("chained", "parent_pipeline"),
     ("other", "chat"),
 ];
+
+const RUNNERS: [(&str, &str); 2] = [("hosted", "gitlab-hosted"), ("self-hosted", "self-hosted")];
 
 /// The full ref: `ref_path`, or built from the short name for versions that do not send it.
 fn set_ref(facts: &mut BTreeMap<Fact, FactValue>, token: &Object) {
@@ -127,25 +173,12 @@ fn set_ref(facts: &mut BTreeMap<Fact, FactValue>, token: &Object) {
     }
 }
 
-/// Maps the pipeline source to a trigger. A source that is not known to be harmless is `other`.
 fn trigger(source: &str) -> &'static str {
-    match source {
-        "push" => "push",
-        "web" => "manual",
-        "schedule" => "schedule",
-        "api" | "trigger" => "api",
-        "merge_request_event" | "external_pull_request_event" => "pull_request",
-        "pipeline" | "parent_pipeline" => "chained",
-        _ => "other",
-    }
+    Provider::word(&SOURCES, source).unwrap_or("other")
 }
 
 fn runner(environment: &str) -> Option<&'static str> {
-    match environment {
-        "gitlab-hosted" => Some("hosted"),
-        "self-hosted" => Some("self-hosted"),
-        _ => None,
-    }
+    Provider::word(&RUNNERS, environment)
 }
 
 const CLAIMS: &[Claim] = &[

@@ -83,7 +83,8 @@ impl Reader {
         if let Some((_, event)) = events.iter().find(|(word, _)| *word == trigger) {
             return Ok(Some((*event).to_owned()));
         }
-        let words: Vec<String> = events.iter().map(|(word, _)| format!("`{word}`")).collect();
+        let mut words: Vec<String> = events.iter().map(|(word, _)| format!("`{word}`")).collect();
+        words.dedup();
         Err(format!(
             "has trigger `{}`, which no run of this CI has; its triggers are {}",
             escape(trigger),

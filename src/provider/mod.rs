@@ -23,6 +23,7 @@ mod gitlab;
 mod inverse;
 mod property;
 mod recorded;
+mod source;
 
 pub use claims::{Claim, ClaimType};
 pub use fact::{Fact, FactType, ORDINARY_TRIGGERS, TRIGGERS};
@@ -30,6 +31,7 @@ pub use property::{Properties, PropertyName, PropertyType};
 pub(crate) use property::{is_dotted as is_property, is_name as is_property_name};
 pub use recorded::RecordedJob;
 pub(crate) use recorded::unrecorded;
+pub use source::{Cut, Derivation, Source};
 
 /// Every provider. A new provider is its file and a line here.
 pub const PROVIDERS: &[&Provider] = &[&github::PROVIDER, &gitlab::PROVIDER, &generic::PROVIDER];
@@ -70,8 +72,10 @@ pub struct Provider {
     pub write: Write,
     /// What the names of claims with repository properties begin with, if it has such claims.
     pub property_claims: Option<&'static str>,
-    /// The usual event of each trigger that the CI has.
+    /// The events of each trigger that the CI has, the usual one first.
     events: &'static [(&'static str, &'static str)],
+    /// How the facts that are no claim as sent are computed.
+    pub sources: &'static [(Fact, Derivation)],
     /// Splits the path of a repository after its owner, if the provider has the owner there.
     split_owner: fn(&str) -> Option<(&str, &str)>,
 }
@@ -480,21 +484,21 @@ fn set_text(facts: &mut BTreeMap<Fact, FactValue>, fact: Fact, value: &str) {
     }
 }
 
+/// The types of full refs by prefix, the first that fits.
+pub const REF_TYPES: [(&str, &str); 5] = [
+    ("refs/heads/", "branch"),
+    ("refs/tags/", "tag"),
+    ("refs/pull/", "pull"),
+    ("refs/merge-requests/", "pull"),
+    ("refs/", "other"),
+];
+
 /// `branch`, `tag`, `pull` or `other`: by the full ref first, by the provider's own word where that
 /// says nothing.
 fn ref_type(full: Option<&str>, word: Option<&str>) -> Option<&'static str> {
     let full = full.unwrap_or_default();
-    let by_prefix = [
-        ("refs/heads/", "branch"),
-        ("refs/tags/", "tag"),
-        ("refs/pull/", "pull"),
-        ("refs/merge-requests/", "pull"),
-        ("refs/", "other"),
-    ];
-    if let Some((_, kind)) = by_prefix
-        .iter()
-        .find(|(prefix, _)| full.starts_with(prefix))
-    {
+    let mut prefixes = REF_TYPES.iter();
+    if let Some((_, kind)) = prefixes.find(|(prefix, _)| full.starts_with(prefix)) {
         return Some(kind);
     }
     match word? {

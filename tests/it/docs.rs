@@ -297,7 +297,7 @@ impl Example {
             "policies" if is_list => Some(Self::Policies),
             "issuer" | "root_key" | "listen" | "policies" | "targets" | "signing" | "replay"
             | "audit" | "limits" | "disclose" | "blocked" => Some(Self::Settings),
-            "tests" => Some(Self::Tests),
+            "tests" | "never" | "only" => Some(Self::Tests),
             "jobs" | "name" | "steps" | "version" => Some(Self::Ci),
             _ if text.contains("script:") || text.contains("include:") => Some(Self::Ci),
             _ => None,

@@ -11,6 +11,7 @@ use crate::yaml::Diagnostics;
 use crate::yaml::diagnostic::{Diagnostic, Place, Source, Span};
 
 mod check;
+mod diff;
 mod edit;
 mod explain;
 mod import;
@@ -19,6 +20,8 @@ mod new;
 mod recorded;
 mod replay;
 mod report;
+mod review;
+mod revision;
 mod schema;
 mod sheet;
 mod test;
@@ -40,9 +43,11 @@ enum Verb {
     Import(import::Args),
     Test(test::Args),
     Replay(replay::Args),
+    Diff(diff::Args),
     WhoCan(who_can::Args),
     Inventory(inventory::Args),
     Usage(usage::Args),
+    Review(review::Args),
     Schema(schema::Args),
 }
 
@@ -109,9 +114,11 @@ pub fn run(args: Args, out: &mut Terminal) -> Result<(), Failure> {
         Verb::Import(args) => import::run(args, out),
         Verb::Test(args) => test::run(&args, out),
         Verb::Replay(args) => replay::run(&args, out),
+        Verb::Diff(args) => diff::run(&args, out),
         Verb::WhoCan(args) => who_can::run(&args, out),
         Verb::Inventory(args) => inventory::run(&args, out),
         Verb::Usage(args) => usage::run(&args, out),
+        Verb::Review(args) => review::run(&args, out),
         Verb::Schema(args) => schema::run(&args, out),
     }
 }

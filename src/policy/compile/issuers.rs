@@ -36,6 +36,15 @@ pub(super) struct Issuers {
 }
 
 impl Issuers {
+    /// Those of a set that was read whole.
+    pub(super) const fn of(list: Vec<PolicyIssuer>) -> Self {
+        Self {
+            list,
+            unread: BTreeSet::new(),
+            has_gaps: false,
+        }
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = &PolicyIssuer> {
         self.list.iter()
     }

@@ -75,7 +75,7 @@ fn requirement(yaml: &NodeReader<'_>, node: &Node, parts: &Parts<'_>) -> Option<
     })
 }
 
-fn selector(
+pub(super) fn selector(
     yaml: &NodeReader<'_>,
     node: &Node,
     what: &str,
@@ -221,7 +221,7 @@ fn all_of(
             None if known.is_empty() => format!("no credential has a {key}"),
             None => format!("there are {}", listed(known)),
         };
-        let message = format!("unknown {key} `{text}`: the requirement would bind nothing");
+        let message = format!("unknown {key} `{text}`: it would select nothing");
         yaml.error_help("unknown-selector", node.span, message, Some(help));
         is_right = false;
     }

@@ -93,6 +93,11 @@ impl Teams {
         }
     }
 
+    /// Every folder.
+    pub(super) fn folders(&self) -> Vec<String> {
+        self.all.iter().map(|team| team.folder.clone()).collect()
+    }
+
     pub(super) fn folder_of(&self, realm: Realm) -> Option<&str> {
         self.of(realm).map(|team| team.folder.as_str())
     }

@@ -11,7 +11,8 @@ use crate::yaml::diagnostic::{Place, Problems, Span, nearest};
 use crate::yaml::reader::{MAX_TEXT, NodeReader, listed};
 
 /// The zone of a folder.
-pub(super) enum Zone {
+#[derive(Clone, Debug)]
+pub(in crate::policy) enum Zone {
     Missing,
     /// An error that is already reported.
     Unread,

@@ -151,17 +151,6 @@ fn value(yaml: &NodeReader<'_>, node: &Node, name: &str, fact_type: FactType) ->
     })
 }
 
-fn address(yaml: &NodeReader<'_>, node: &Node, what: &str) -> Option<IpAddr> {
-    let text = yaml.ascii(node, what, MAX_TEXT)?;
-    let address = text.parse::<IpAddr>();
-    if address.is_err() {
-        let message = format!("{what} is `{text}`, which is no address");
-        let help = "write one IP address, such as 10.1.2.3";
-        yaml.error_help("address", node.span, message, Some(help));
-    }
-    address.ok().map(|address| address.to_canonical())
-}
-
 /// The claims of repository properties.
 fn properties(
     yaml: &NodeReader<'_>,
@@ -196,6 +185,17 @@ fn properties(
         claims.insert(claim, value);
     }
     Some(claims)
+}
+
+fn address(yaml: &NodeReader<'_>, node: &Node, what: &str) -> Option<IpAddr> {
+    let text = yaml.ascii(node, what, MAX_TEXT)?;
+    let address = text.parse::<IpAddr>();
+    if address.is_err() {
+        let message = format!("{what} is `{text}`, which is no address");
+        let help = "write one IP address, such as 10.1.2.3";
+        yaml.error_help("address", node.span, message, Some(help));
+    }
+    address.ok().map(|address| address.to_canonical())
 }
 
 /// Further claims, by the pointer to a claim at the top.

@@ -11,6 +11,7 @@ use super::coverage::Entry;
 use super::files::ENDING;
 use super::{Because, Coverage, Example, Found, NearestLines, decide, read, value_for};
 use crate::clock::Timestamp;
+use crate::policy::compile::Vocabulary;
 use crate::policy::pattern::{Observed, Pattern};
 use crate::policy::{Ask, Block, Condition, CredentialDefinition, Policy, PolicySet, Subject};
 use crate::provider::{Fact, FactType, FactValue, ORDINARY_TRIGGERS, PropertyName, Reader};
@@ -67,7 +68,7 @@ pub fn record(
 pub fn parse(name: &str, text: &str, set: &PolicySet) -> Result<Vec<Example>, Diagnostics> {
     let problems = Problems::default();
     let source = Source::new(name, name, text.to_owned());
-    let tests = read::tests(&source, set, &problems);
+    let (tests, _) = read::file(&source, set, &Vocabulary::of(set), &problems);
     let found = Diagnostics::from(problems);
     if found.has_errors() {
         return Err(found);

@@ -132,10 +132,24 @@ const GITLAB: &[(Fact, &str)] = &[
     (Fact::Visibility, "private"),
 ];
 
+/// The text of a fact in the samples of a provider; of another provider, as at GitHub.
+pub(crate) fn usual_text(provider: &str, fact: Fact) -> Option<&'static str> {
+    let samples = if provider == "gitlab" { GITLAB } else { GITHUB };
+    let mut texts = samples.iter();
+    texts
+        .find(|(known, _)| *known == fact)
+        .map(|(_, text)| *text)
+}
+
 const GITHUB_WORKFLOW: &str = "REPOSITORY/.github/workflows/deploy.yml";
 const GITLAB_WORKFLOW: &str = "gitlab.com/REPOSITORY//.gitlab-ci.yml";
 
 /// Every sample job.
+/// The names that `like` takes.
+pub(crate) fn sample_names() -> impl Iterator<Item = &'static str> {
+    SAMPLES.iter().map(|sample| sample.name)
+}
+
 const SAMPLES: [Sample; 4] = [
     sample("github-push", "github", "push", GITHUB_WORKFLOW, GITHUB),
     sample(

@@ -51,9 +51,9 @@ fn a_pinned_key_set_is_checked_like_a_fetched_one_and_holds_no_private_key() {
     private["d"] = json!("Ca4NAr1e");
     // It shares its `kid` with another, and is a leaked key all the same.
     let leaked = found(&root(""), &set(&[rsa.clone(), private]));
-    assert_eq!(leaked[0].0, Severity::Error);
     assert!(
-        leaked[0].1.contains("private or symmetric member"),
+        (leaked.iter()).any(|(severity, message)| *severity == Severity::Error
+            && message.contains("private or symmetric member")),
         "{leaked:?}"
     );
     let symmetric = json!({ "kty": "oct", "kid": "k2", "k": "Ca4NAr1e" });

@@ -102,6 +102,38 @@ fn the_schema_is_one_and_takes_every_policy_file_of_the_repository() {
 }
 
 #[test]
+fn the_schema_of_test_files_takes_what_the_reader_takes() {
+    let output = hallpass(&["policy", "schema", "--tests"], &repository());
+    let schema: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let meta = json!({ "$ref": "https://json-schema.org/draft/2020-12/schema" });
+    conforms(&meta, &schema).unwrap();
+    for name in ["root.test.yaml", "teams/pay/pay.test.yaml"] {
+        let text = fs::read_to_string(repository().join("policies").join(name)).unwrap();
+        conforms(&schema, &yaml(&text)).unwrap_or_else(|problem| panic!("{name}: {problem}"));
+    }
+    let test = "tests:\n  - { name: a, job: { like: github-push, facts_unset: [runner], claim: { /a: b } }, asks: { credential: app, ttl: 5m, scopes: [x] }, refused: { because: [tenant, { requirement: x }] }, at: 2027-01-31T18:00:00Z }\n";
+    let line =
+        "never:\n  - { name: a, of: all, jobs: { issuer: github }, longer_than: 5m, because: x }\n";
+    conforms(&schema, &yaml(test)).unwrap();
+    conforms(&schema, &yaml(line)).unwrap();
+    for (text, from, to) in [
+        (test, "refused:", "gets: { policy: x }, refused:"),
+        (test, "like: github-push", "like: github"),
+        (test, "asks", "ask"),
+        (test, "ttl: 5m", "ttl: 5"),
+        (line, "of: all", "of: any"),
+        (line, ", because: x", ""),
+        (line, "issuer", "isuer"),
+        (line, "never", "nevr"),
+        (line, "longer_than: 5m", "unless: { runner: hosted }"),
+    ] {
+        let changed = text.replacen(from, to, 1);
+        assert_ne!(changed, text);
+        assert!(conforms(&schema, &yaml(&changed)).is_err(), "{changed}");
+    }
+}
+
+#[test]
 fn what_the_reader_refuses_of_one_file_the_schema_refuses_too() {
     let schema = printed();
     let credential = ROOT.split_once("credentials:").unwrap().1;

@@ -1,0 +1,188 @@
+//! What jobs gain from a change of policies: for each way of the new set a job that the old set refuses.
+
+use std::time::Duration;
+
+use super::search::{Search, Values};
+use super::shortest::Budget;
+use super::space::{Clause, Space};
+use super::ways::{Rule, Ways};
+use super::{Answer, Found, STEPS, entered, finish};
+use crate::clock::Timestamp;
+use crate::policy::literals::Way;
+use crate::policy::{Ask, PolicySet};
+
+/// A way by which some job gets more than before, or may.
+#[derive(Debug)]
+pub struct Gain<'a> {
+    pub way: &'a Way<'a>,
+    /// Never [`Answer::Proven`].
+    pub answer: Answer,
+}
+
+/// One of two sets, and its ways to the credential.
+#[derive(Clone, Copy, Debug)]
+pub struct Side<'a> {
+    pub set: &'a PolicySet,
+    /// The credential's name in the set.
+    pub credential: &'a str,
+    pub ways: &'a [Way<'a>],
+}
+
+impl Side<'_> {
+    /// Whether the set refuses the job what was found to be granted by the other set.
+    #[must_use]
+    pub fn refuses(&self, found: &Found) -> bool {
+        let facts = &found.witness.facts;
+        let ask = Ask {
+            credential: self.credential.to_owned(),
+            ..found.ask.clone()
+        };
+        let reader = self.set.reader_by_url(facts.issuer_url());
+        match reader.map(|reader| reader.facts(facts.claims().clone())) {
+            Some(Ok(read)) => !self.set.permits(&read, &ask, found.at),
+            // It accepts no such token.
+            Some(Err(_)) | None => true,
+        }
+    }
+}
+
+/// The ways of `new` by which some job gets, from `at` on, what it does not get in `old`. Ends after
+/// `most` of them.
+///
+/// The issuers are paired by `url`. What their tokens must be like to be accepted is not compared, nor is
+/// what the credential is.
+#[must_use]
+pub fn gains<'a>(old: Side<'_>, new: Side<'a>, at: Timestamp, most: usize) -> Vec<Gain<'a>> {
+    let mut gains = Vec::new();
+    let mut issuers: Vec<&str> = new
+        .ways
+        .iter()
+        .map(|way| way.reader.issuer.url.as_str())
+        .collect();
+    issuers.sort_unstable();
+    issuers.dedup();
+    for url in issuers {
+        let of_issuer = |way: &&Way<'_>| way.reader.issuer.url == url;
+        let mut own = new.ways.iter().filter(of_issuer);
+        let Some(first) = own.clone().next() else {
+            continue;
+        };
+        let mut space = Space::new(first.reader);
+        let known = Ways::new(&mut space, old.ways.iter().filter(of_issuer));
+        let broken = lifted(&mut space, old, new, url);
+        let entries: Vec<_> = own
+            .clone()
+            .map(|way| entered(&mut space, new.set, way))
+            .collect();
+        let comparison = Comparison {
+            old,
+            new,
+            space: &space,
+            known: &known,
+            lifted: &broken,
+        };
+        for clauses in entries {
+            let Some(way) = own.next() else { break };
+            match comparison.through(way, &clauses, at) {
+                Answer::Proven => {}
+                answer @ (Answer::Found(_) | Answer::NotDecided(_)) => {
+                    gains.push(Gain { way, answer });
+                }
+            }
+            if gains.len() >= most {
+                return gains;
+            }
+        }
+    }
+    gains
+}
+
+/// What must hold of a job that breaks an old requirement, for each that the new set does not have.
+fn lifted(space: &mut Space<'_>, old: Side<'_>, new: Side<'_>, url: &str) -> Vec<Vec<Clause>> {
+    let credential = |side: Side<'_>| side.set.credential(side.credential).cloned();
+    let (Some(before), Some(after)) = (credential(old), credential(new)) else {
+        return Vec::new();
+    };
+    let Some(reader) = old.set.reader_by_url(url) else {
+        return Vec::new();
+    };
+    let kept: Vec<_> = new.set.requirements_on(&after).collect();
+    let is_lifted = |one: &&super::super::Requirement| {
+        !kept
+            .iter()
+            .any(|kept| (&kept.jobs, &kept.unless) == (&one.jobs, &one.unless))
+    };
+    let lifted = old.set.requirements_on(&before).filter(is_lifted);
+    let rules = lifted.map(|one| Rule::of(space, one, reader));
+    rules.map(|rule| rule.broken()).collect()
+}
+
+struct Comparison<'a> {
+    old: Side<'a>,
+    new: Side<'a>,
+    space: &'a Space<'a>,
+    known: &'a Ways<'a>,
+    lifted: &'a [Vec<Clause>],
+}
+
+impl Comparison<'_> {
+    fn through(&self, way: &Way<'_>, clauses: &[Clause], at: Timestamp) -> Answer {
+        let longest = way.grant.longest();
+        if !way.policy.is_in_force(at) || longest < way.grant.credential.kind.shortest() {
+            return Answer::Proven;
+        }
+        // Policies only end, so the old set refuses most at the last moment of the way. What it also
+        // refuses at the first moment is shown there.
+        let ends = self.old.ways.iter().filter_map(|old| old.policy.until);
+        let last = match way.policy.until {
+            Some(until) => until.plus(-1),
+            None => ends.fold(at, Timestamp::max),
+        };
+        let mut budget = Budget::new(STEPS);
+        for moment in [at, last.max(at)] {
+            let covers =
+                |old: &Way<'_>| covers(old, way, longest) && old.policy.is_in_force(moment);
+            let admitted = |space: &Space<'_>, values: &Values| {
+                let known = self.known.admitting(space, values, covers)?;
+                Some(known.failing())
+            };
+            let refused_before = self.search(way, clauses, moment, &admitted, &mut budget);
+            if !matches!(refused_before, Answer::Proven) {
+                return refused_before;
+            }
+            for broken in self.lifted {
+                let all = [clauses, broken].concat();
+                let answer = self.search(way, &all, moment, &|_, _| None, &mut budget);
+                if !matches!(answer, Answer::Proven) {
+                    return answer;
+                }
+            }
+        }
+        Answer::Proven
+    }
+
+    fn search(
+        &self,
+        way: &Way<'_>,
+        clauses: &[Clause],
+        at: Timestamp,
+        admitted: &dyn Fn(&Space<'_>, &Values) -> Option<Clause>,
+        budget: &mut Budget,
+    ) -> Answer {
+        let search = Search {
+            space: self.space,
+            clauses: clauses.to_vec(),
+            admitted,
+            budget,
+        };
+        finish(search, way, at, |found| {
+            let facts = &found.witness.facts;
+            self.old.refuses(found) && self.new.set.permits(facts, &found.ask, at)
+        })
+    }
+}
+
+fn covers(old: &Way<'_>, new: &Way<'_>, longest: Duration) -> bool {
+    let scopes = &new.grant.scopes;
+    old.grant.longest() >= longest && scopes.iter().all(|scope| old.grant.scopes.contains(scope))
+}

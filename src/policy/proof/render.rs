@@ -1,0 +1,68 @@
+//! The values of a job as the claims of a token, read back by the provider.
+
+use serde_json::{Map, Value as Json};
+
+use super::search::Values;
+use super::space::Space;
+use super::value::Value;
+use crate::provider::{Facts, Reader};
+use crate::token::json::{Limits, parse_object, unescape_step};
+
+/// A job, as a token of its issuer says it. Claims that no condition is about are left out.
+#[derive(Clone, Debug)]
+pub struct Witness {
+    pub facts: Facts,
+    pub claims: Map<String, Json>,
+}
+
+/// The claims of the job, and its facts.
+///
+/// # Errors
+/// The reader does not accept such a token, or none can be written: the reason.
+pub(super) fn witness(
+    space: &Space<'_>,
+    values: &Values,
+    reader: &Reader,
+) -> Result<Witness, String> {
+    let mut claims = Map::new();
+    claims.insert("iss".to_owned(), reader.issuer.url.as_str().into());
+    let mut members: Vec<_> = space.claims.iter().zip(values).collect();
+    // An object before its members.
+    members.sort_by(|(one, _), (other, _)| one.pointer.cmp(&other.pointer));
+    for (claim, value) in members {
+        let json = match value {
+            Value::Absent => continue,
+            Value::Text(digits) if claim.is_number => digits
+                .parse::<i64>()
+                .map_err(|_| format!("`{}` is a long number", claim.pointer))?
+                .into(),
+            Value::Text(text) => text.as_str().into(),
+            Value::Bool(value) => (*value).into(),
+            Value::Other => Json::Object(Map::new()),
+            Value::Foreign => FOREIGN.into(),
+        };
+        set(&mut claims, &claim.pointer, json)
+            .ok_or_else(|| format!("no token has `{}` beside its other claims", claim.pointer))?;
+    }
+    let json = Json::Object(claims.clone()).to_string();
+    let object = parse_object(json.as_bytes(), &Limits::default())
+        .map_err(|error| format!("the token is not read: {error}"))?;
+    let facts = reader.facts(object).map_err(|error| error.to_string())?;
+    Ok(Witness { facts, claims })
+}
+
+/// A text in another script.
+const FOREIGN: &str = "\u{e4}";
+
+fn set(claims: &mut Map<String, Json>, pointer: &str, value: Json) -> Option<()> {
+    let names = pointer.split('/').skip(1).map(unescape_step);
+    let mut names: Vec<String> = names.collect::<Option<_>>()?;
+    let last = names.pop()?;
+    let mut members = claims;
+    for name in names {
+        let inner = members.entry(name).or_insert_with(|| Map::new().into());
+        members = inner.as_object_mut()?;
+    }
+    members.insert(last, value);
+    Some(())
+}
