@@ -130,7 +130,7 @@ mod tests {
     fn a_claim_is_recorded_exactly_or_as_its_type() {
         let long = "x".repeat(300);
         let text = format!(
-            r###"{{"a":"42","b":true,"c":null,"d":-7,"e":1.50,"f":"{long}","g":"a\u001b[2J","h":["x","y"],"i":[1],"j":{{}},"k":[]}}"###
+            r#"{{"a":"42","b":true,"c":null,"d":-7,"e":1.50,"f":"{long}","g":"a\u001b[2J","h":["x","y"],"i":[1],"j":{{}},"k":[]}}"#
         );
         let claims = parse_object(text.as_bytes(), &Limits::default()).unwrap();
         let recorded =

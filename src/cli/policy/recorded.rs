@@ -52,11 +52,10 @@ pub(super) fn read(
             };
             match RecordedDecision::parse(text) {
                 Ok(Some(decision)) => each(place, decision),
-                Ok(None) => {}
                 Err(problem) if problems.len() < MOST_PROBLEMS => {
                     problems.push(format!("{place} {problem}"));
                 }
-                Err(_) => {}
+                Ok(None) | Err(_) => {}
             }
         });
         read.map_err(|error| unreadable(path, &error))?;

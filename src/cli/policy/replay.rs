@@ -58,7 +58,7 @@ pub(super) fn run(args: &Args, out: &mut Terminal) -> Result<(), Failure> {
                 out.error(&format!("{read} MiB read"));
             }
         },
-        |place, decision| replay.add(&set, place, &decision),
+        |place, decision| replay.add(&set, &place, &decision),
     )?;
     for problem in &problems {
         out.error_report(problem);
@@ -119,7 +119,8 @@ impl Kind {
 /// Decisions that change in the same way.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 struct Change {
-    change: Kind,
+    #[serde(rename = "change")]
+    kind: Kind,
     credential: String,
     issuer: String,
     /// The repository, or the subject of jobs without one.
@@ -177,7 +178,7 @@ struct Replay {
 }
 
 impl Replay {
-    fn add(&mut self, set: &PolicySet, place: LineOf, decision: &RecordedDecision) {
+    fn add(&mut self, set: &PolicySet, place: &LineOf, decision: &RecordedDecision) {
         self.totals.decisions = self.totals.decisions.saturating_add(1);
         let found = match again(set, decision) {
             Ok(now) => compare(decision, &now).map(|kind| (kind, now.to_string())),
@@ -190,7 +191,7 @@ impl Replay {
         self.totals.add(change);
         let repository = decision.job.get("repository").and_then(|one| one.as_str());
         let change = Change {
-            change,
+            kind: change,
             credential: escape(&decision.credential),
             issuer: escape(&decision.issuer),
             job: repository.map(escape).unwrap_or_default(),
@@ -238,7 +239,7 @@ impl Replay {
                 "" => format!("for jobs of {}", change.issuer),
                 job => format!("for {job}"),
             };
-            let (title, number) = (change.change.title(), count(*number, "decision"));
+            let (title, number) = (change.kind.title(), count(*number, "decision"));
             out.prose(&format!(
                 "{title}: {} {for_job}, {number}",
                 change.credential

@@ -185,7 +185,8 @@ fn a_token_is_verified_with_the_keys_of_its_issuer() {
     // A token for another broker, and one with a changed signature, are rejected.
     token("https://other.example", "other.jwt");
     let (head, signature) = good.rsplit_once('.').unwrap();
-    let turned: String = signature.chars().rev().collect();
+    let first = if signature.starts_with('A') { "B" } else { "A" };
+    let turned = format!("{first}{}", &signature[1..]);
     write(dir.path(), "forged.jwt", &format!("{head}.{turned}"));
     for (file, expected) in [("other.jwt", "`aud`"), ("forged.jwt", "signature")] {
         let (code, said, error) = verify(file, &with_broker);

@@ -70,17 +70,17 @@ pub(super) struct Job {
     pub(super) is_verified: bool,
     /// What a reader must know, each a sentence.
     pub(super) warnings: Vec<String>,
-    pub(super) recorded: Option<Recorded>,
+    pub(super) recorded: Option<Audited>,
 }
 
 /// The decision in the audit file.
-pub(super) struct Recorded {
+pub(super) struct Audited {
     pub(super) place: LineOf,
     pub(super) decision: RecordedDecision,
     pub(super) ask: Ask,
 }
 
-impl Recorded {
+impl Audited {
     /// What was decided, in a sentence.
     pub(super) fn sentence(&self) -> String {
         match &self.decision.outcome {
@@ -156,11 +156,14 @@ impl SourceArgs {
                 .with_rule(Arc::new(NoDevKeys));
             verifier.verify(&token.token).await
         });
-        let verified = verified.map_err(|error| match error.reason().class() {
-            Class::Refused(_) => Failure::Denied(format!(
-                "a broker would reject the token: {error}; `--unverified` explains its claims anyway"
-            )),
-            _ => Failure::Local(format!("the token cannot be verified: {error}")),
+        let verified = verified.map_err(|error| {
+            if matches!(error.reason().class(), Class::Refused(_)) {
+                Failure::Denied(format!(
+                    "a broker would reject the token: {error}; `--unverified` explains its claims anyway"
+                ))
+            } else {
+                Failure::Local(format!("the token cannot be verified: {error}"))
+            }
         })?;
         let job = reader.identify(&verified);
         let job = job.map_err(|error| Failure::Denied(error.to_string()))?;
@@ -237,7 +240,7 @@ fn of_audit(path: &Path, id: &str, set: &PolicySet) -> Result<Job, Failure> {
         from: "audit",
         is_verified: false,
         warnings,
-        recorded: Some(Recorded {
+        recorded: Some(Audited {
             place,
             decision,
             ask: request.ask,
