@@ -19,6 +19,7 @@ mod check;
 mod cost;
 mod diff;
 mod examples;
+mod explain;
 mod import;
 mod inputs;
 mod language;
@@ -27,6 +28,7 @@ mod model;
 mod new;
 mod pinned;
 mod reach;
+mod replay;
 mod resource;
 mod rosters;
 mod schema;
@@ -661,7 +663,16 @@ fn explain_walks_the_decision_and_verifies_nothing() {
     write(dir.path(), "token", &token);
     let output = hallpass(
         &[
-            "policy", "explain", "--token", "token", "app", "--ttl", "1h", "--output", "json",
+            "policy",
+            "explain",
+            "--token",
+            "token",
+            "--unverified",
+            "app",
+            "--ttl",
+            "1h",
+            "--output",
+            "json",
         ],
         dir.path(),
     );

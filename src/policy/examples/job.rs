@@ -9,9 +9,23 @@ use super::sample;
 use crate::policy::PolicySet;
 use crate::provider::{Fact, FactType, FactValue, Facts, PropertyName, Reader, Workflow};
 use crate::token::json::unescape_step;
-use crate::yaml::Node;
-use crate::yaml::diagnostic::nearest;
+use crate::yaml::diagnostic::{Diagnostics, Problems, Source, nearest};
 use crate::yaml::reader::{Fields, MAX_TEXT, NodeReader, listed};
+use crate::yaml::{self, Node};
+
+/// The job in a file of its own: the mapping that a test has as `job`, in YAML or JSON.
+///
+/// # Errors
+/// All errors in it.
+pub fn job_of_text(shown: &str, text: &str, set: &PolicySet) -> Result<Facts, Diagnostics> {
+    let problems = Problems::default();
+    let source = Source::new(shown, shown, text.to_owned());
+    let yaml = NodeReader::new(&source, &problems);
+    let root = yaml::parse(&source, &problems);
+    let facts = root.and_then(|root| read(&yaml, &root, &format!("`{shown}`"), set));
+    let found = Diagnostics::from(problems);
+    facts.filter(|_| !found.has_errors()).ok_or(found)
+}
 
 /// The facts of a token of such a job.
 pub(super) fn read(
