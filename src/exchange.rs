@@ -224,7 +224,7 @@ impl Exchange {
             .reader_by_url(&token.issuer().url)
             .ok_or(VerifyError::Issuer)?;
         let job = match reader.identify(token) {
-            Ok(job) => job,
+            Ok(job) => job.from_address(caller.address()),
             Err(error) => {
                 self.note_refusal(id, Reason::TokenClaim, &error.to_string(), caller);
                 return Err(error.into());
@@ -257,6 +257,7 @@ impl Exchange {
         let permit = match self.components.policies.decide(job, &request.ask, now) {
             Ok(permit) => {
                 request.caller.shadowed(permit.shadow());
+                request.caller.may_have(permit.credential());
                 permit
             }
             Err(refused) => {

@@ -15,6 +15,9 @@ pub fn escape(text: &str) -> String {
 /// [`escape`] with another limit, for texts that have one of their own.
 #[must_use]
 pub fn escape_up_to(text: &str, longest: usize) -> String {
+    if text.len() <= longest && is_printable(text) {
+        return text.to_owned();
+    }
     let mut escaped = String::with_capacity(text.len().min(longest));
     for character in text.chars() {
         let before = escaped.len();
@@ -34,8 +37,8 @@ pub fn escape_up_to(text: &str, longest: usize) -> String {
 /// `#` is escaped too, because some CI runners interpret `##[` anywhere in a line as a command.
 #[must_use]
 pub fn ascii_json(json: &str) -> Cow<'_, str> {
-    let is_plain = |byte: u8| matches!(byte, b' '..=b'~' | b'\n');
-    if json.bytes().all(is_plain) && !json.contains("##") {
+    let is_plain = |byte| matches!(byte, b' '..=b'~' | b'\n');
+    if all_bytes(json.as_bytes(), is_plain) && !json.contains("##") {
         return Cow::Borrowed(json);
     }
     let mut text = String::with_capacity(json.len());
@@ -73,7 +76,13 @@ pub const CUT_MARK: &str = "[cut]";
 /// Only bytes from space to `~`.
 #[must_use]
 pub fn is_printable(text: &str) -> bool {
-    text.bytes().all(|byte| matches!(byte, b' '..=b'~'))
+    all_bytes(text.as_bytes(), |byte| matches!(byte, b' '..=b'~'))
+}
+
+/// Whether every byte is fit. It looks at all of them, so that the compiler compares many at a time.
+#[inline]
+pub(crate) fn all_bytes(bytes: &[u8], is_fit: impl Fn(u8) -> bool) -> bool {
+    bytes.iter().fold(true, |all, byte| all & is_fit(*byte))
 }
 
 /// A number with its noun: `1 lease`, `2 leases`, `2 fixes`.

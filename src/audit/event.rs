@@ -10,6 +10,7 @@ use serde::ser::{SerializeMap as _, Serializer};
 
 use super::text::Text;
 use crate::clock::Timestamp;
+use crate::policy::CredentialDefinition;
 use crate::provider::{FactValue, Facts, Job};
 use crate::reason::Reason;
 use crate::replay::{Reach, Reserved};
@@ -130,6 +131,7 @@ impl FactRecord {
             let text = match value {
                 FactValue::Text(text) => FactText::Text(Text::new(text)),
                 FactValue::Bool(bool) => FactText::Bool(*bool),
+                FactValue::Address(address) => FactText::Text(Text::new(&address.to_string())),
                 FactValue::List(entries) => FactText::Text(Text::new(&entries.join(","))),
                 FactValue::Workflow(workflow) => FactText::Text(match &workflow.r#ref {
                     Some(r#ref) => Text::new(&format!("{}@{ref}", workflow.path)),
@@ -170,6 +172,9 @@ pub struct IntentRecord {
     pub credential: Text,
     pub kind: &'static str,
     pub class: &'static str,
+    /// The `labels` of the credential.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, Text>,
     pub scopes: Vec<Text>,
     /// The inputs of the request, by name. Never a secret.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
@@ -206,6 +211,7 @@ impl IntentRecord {
             credential: Text::new(&credential.name),
             kind: credential.kind.name,
             class: credential.class.name(),
+            labels: labels(credential),
             scopes: permit.scopes().iter().map(Text::from).collect(),
             // The inputs were checked, so the names are those of the kind.
             inputs: permit
@@ -224,6 +230,14 @@ impl IntentRecord {
             replay: reserved.reach(),
         }
     }
+}
+
+/// The `labels` of a credential, by name.
+pub(crate) fn labels(credential: &CredentialDefinition) -> BTreeMap<String, Text> {
+    let labels = credential.labels.iter();
+    labels
+        .map(|(name, value)| (name.clone(), Text::from(value)))
+        .collect()
 }
 
 /// The outcome of one intent.
@@ -284,6 +298,9 @@ pub struct DenialRecord {
     pub job: JobRecord,
     /// The requested credential. Empty if the job listed its credentials.
     pub credential: Text,
+    /// The `labels` of the credential, if it exists.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, Text>,
     pub reason: Reason,
     /// The decision in a sentence.
     pub decision: Text,

@@ -673,6 +673,7 @@ mod tests {
             credential: Text::new("shop-db/migrate"),
             kind: "postgres",
             class: "moderate",
+            labels: std::collections::BTreeMap::new(),
             scopes: Vec::new(),
             inputs: std::collections::BTreeMap::new(),
             sealed_to: None,

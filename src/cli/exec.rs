@@ -13,7 +13,7 @@ use self::signals::Signals;
 use super::broker::{
     BrokerArgs, JobArgs, block_on, failure_of_exchange, mask, quoted, warn_of_rivals,
 };
-use super::get::database_ca;
+use super::deliver::database_ca;
 use super::inputs::InputArgs;
 use super::wanted::{self, Wanted, check_prefixes, offers};
 use super::{Failure, Terminal};

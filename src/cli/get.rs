@@ -9,14 +9,14 @@ use std::time::Duration;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use nix::fcntl::OFlag;
 
-use super::broker::{BrokerArgs, JobArgs, block_on, failure_of_exchange, mask, warn_of_rivals};
+use super::broker::{BrokerArgs, JobArgs, block_on, failure_of_exchange, mask};
+use super::deliver::{self, Delivery};
 use super::inputs::{InputArgs, read_input};
 use super::wanted::{self, Wanted, not_offered_first, offers};
 use super::{Failure, Terminal};
-use crate::client::format::{self, FORMATS, Format, GITHUB_ENV, Options, Prefix, Surroundings};
+use crate::client::format::{self, FORMATS, Format, GITHUB_ENV, Prefix};
 use crate::client::{
-    Ask, Client, ClientError, FileError, Obtained, Received, Sharing, ca_file, check_target,
-    read_own, write_private,
+    Ask, Client, ClientError, FileError, Obtained, Received, Sharing, check_target, write_private,
 };
 use crate::credential::sealed::RecipientKey;
 use crate::reason::Reason;
@@ -317,11 +317,16 @@ fn hand_over(
     granted: &[Granted<'_>],
     out: &mut Terminal,
 ) -> Result<(), Failure> {
-    let texts: Result<Vec<_>, _> = granted
-        .iter()
-        .map(|one| write(args, client, format, one, out))
-        .collect();
-    let texts = texts?;
+    let mut texts = Vec::new();
+    for one in granted {
+        let delivery = Delivery {
+            client,
+            format,
+            prefix: one.wanted.prefix.as_ref().or(args.prefix.as_ref()),
+            database_ca: args.database_ca.as_deref(),
+        };
+        texts.push(delivery.text(&one.received, Some(&mut *out))?);
+    }
     let text = match (texts.as_slice(), format.join) {
         ([one], _) => one.clone(),
         (several, Some(join)) => join(several),
@@ -351,62 +356,14 @@ fn hand_over(
         let contents = Secret::new(format!("{}\n", text.expose()).into_bytes());
         write_private(&with_suffix(path, suffix), contents.expose())?;
     }
-    let contents = match (format.merge, received) {
-        (Some(merge), Some(received)) => {
-            let there = Secret::new(read_own(path, MAX_OUT)?);
-            merge(there.expose(), &received.name, &text)
-        }
-        (_, _) => Secret::new(format!("{}\n", text.expose()).into_bytes()),
-    };
-    Ok(write_private(path, contents.expose())?)
-}
-
-/// One credential in the format, with the file of its CA where the format names one.
-fn write(
-    args: &Args,
-    client: &Client,
-    format: &Format,
-    one: &Granted<'_>,
-    out: &mut Terminal,
-) -> Result<Secret<String>, Failure> {
-    let received = &one.received;
-    let ca = if format.wants_ca_file || args.database_ca.is_some() {
-        database_ca(client, received, args.database_ca.as_deref())?
-    } else {
-        None
-    };
-    let prefix = one.wanted.prefix.as_ref().or(args.prefix.as_ref());
-    let is_cleared = format.environment == Surroundings::Cleared && prefix.is_none();
-    if format.environment != Surroundings::Apart && !is_cleared {
-        warn_of_rivals(client.environment(), received, ca.as_deref(), out);
-    }
-    let options = Options {
-        prefix,
-        ca_file: ca.as_deref(),
-    };
-    format.write(received, &options).map_err(Failure::usage)
+    let name = received.map(|received| received.name.as_str());
+    deliver::to_file(path, format, name, &text)
 }
 
 fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     name.into()
-}
-
-/// The certificates that the database is checked with as a file, if any are.
-pub(super) fn database_ca(
-    client: &Client,
-    received: &Received,
-    wanted: Option<&Path>,
-) -> Result<Option<PathBuf>, Failure> {
-    let Some(pem) = received.authorities(|| client.roots()) else {
-        return Ok(None);
-    };
-    let Some(path) = wanted else {
-        return Ok(Some(ca_file(client.environment(), &pem)?));
-    };
-    write_private(path, pem.as_bytes())?;
-    Ok(Some(path.to_owned()))
 }
 
 fn github_env(client: &Client) -> Result<PathBuf, Failure> {
@@ -453,5 +410,3 @@ pub(super) fn ttl(text: &str) -> Result<String, String> {
 /// Bytes of a file with a recipient's public key; a key may be shorter only.
 const MAX_KEY: u64 = 4 * 1024;
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Bytes of a file that a credential is added to.
-pub(super) const MAX_OUT: u64 = 1024 * 1024;

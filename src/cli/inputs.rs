@@ -11,7 +11,7 @@ use crate::client::read_bounded;
 use crate::credential::kind::{self, KINDS};
 use crate::file::read_up_to;
 use crate::secret::without_line_end;
-use crate::text::escape;
+use crate::text::{escape, is_printable};
 
 /// The option `--input`.
 #[derive(Debug, clap::Args)]
@@ -43,7 +43,7 @@ impl InputArgs {
                 None => value.to_owned(),
             };
             let wrong = |problem: &str| Failure::Usage(format!("input `{name}` {problem}"));
-            if value.is_empty() || !value.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+            if value.is_empty() || !is_printable(&value) {
                 return Err(wrong("must be one line of printable ASCII, and not empty"));
             }
             input

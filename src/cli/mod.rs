@@ -23,6 +23,7 @@ use crate::text::{ascii_json, escape};
 pub mod audit;
 mod broker;
 pub mod completions;
+mod deliver;
 #[cfg(feature = "dev")]
 pub mod demo;
 #[cfg(feature = "dev")]
@@ -48,7 +49,8 @@ mod wanted;
 mod wrap;
 
 /// Runs the command that the arguments name; the exit code is 0; 1 denied; 2 usage;
-/// 3 broker unreachable or busy; 4 findings; 5 local failure.
+/// 3 broker unreachable or busy; 4 findings; 5 local failure; 6 not
+/// decided.
 #[must_use]
 pub fn run() -> ExitCode {
     // Before anything else, so that no command can find another one, or none.
@@ -84,7 +86,8 @@ fn survive_full_files() {
 
 /// A CI identity broker: a job's OIDC token in, a short-lived scoped credential out
 ///
-/// Exit codes: 0 done; 1 denied; 2 usage; 3 broker unreachable or busy; 4 findings; 5 local failure.
+/// Exit codes: 0 done; 1 denied; 2 usage; 3 broker unreachable or busy; 4 findings; 5 local failure; 6 not
+/// decided.
 /// `exec` returns its command's own.
 #[derive(Debug, Parser)]
 #[command(
@@ -202,6 +205,9 @@ pub enum Failure {
     /// Settings, a file, a port: exit code 5.
     #[error("{0}")]
     Local(String),
+    /// A question was not decided: exit code 6.
+    #[error("{0}")]
+    Undecided(String),
     /// A child process ended with this code; nothing more to say.
     #[error("")]
     Child(u8),
@@ -224,6 +230,7 @@ impl Failure {
             Self::Unreachable(_) => 3,
             Self::Findings(_) => 4,
             Self::Local(_) => 5,
+            Self::Undecided(_) => 6,
             Self::Child(code) => *code,
         }
     }

@@ -4,14 +4,15 @@ use std::io::{self, IsTerminal as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::broker::{BrokerArgs, block_on, failure, mask, quoted, warn_of_rivals};
-use super::get::{MAX_OUT, database_ca, formats, formats_help};
+use super::broker::{BrokerArgs, block_on, failure, mask, quoted};
+use super::deliver::{self, Delivery};
+use super::get::{formats, formats_help};
 use super::inputs::read_input;
 use super::{Failure, Terminal};
-use crate::client::format::{Format, Options, Prefix, Surroundings};
+use crate::client::format::{Format, Prefix};
 use crate::client::{
-    Ask, Client, Environment, Received, UnsealError, check_target, read_bounded, read_own,
-    read_private, unseal, write_private,
+    Ask, Client, Environment, Received, UnsealError, check_target, read_bounded, read_private,
+    unseal,
 };
 use crate::credential::sealed::{self, RecipientPrivateKey};
 use crate::secret::Secret;
@@ -129,32 +130,18 @@ fn hand_over(
     format
         .check(&received.name, received.kind, None)
         .map_err(Failure::usage)?;
-    let ca = if format.wants_ca_file || args.database_ca.is_some() {
-        database_ca(client, received, args.database_ca.as_deref())?
-    } else {
-        None
-    };
-    let is_cleared = format.environment == Surroundings::Cleared && args.prefix.is_none();
-    if format.environment != Surroundings::Apart && !is_cleared {
-        warn_of_rivals(client.environment(), received, ca.as_deref(), out);
-    }
-    let options = Options {
+    let delivery = Delivery {
+        client,
+        format,
         prefix: args.prefix.as_ref(),
-        ca_file: ca.as_deref(),
+        database_ca: args.database_ca.as_deref(),
     };
-    let text = format.write(received, &options).map_err(Failure::usage)?;
+    let text = delivery.text(received, Some(&mut *out))?;
     let Some(path) = &args.out else {
         out.verbatim(text.expose());
         return Ok(());
     };
-    let contents = match format.merge {
-        Some(merge) => {
-            let there = Secret::new(read_own(path, MAX_OUT)?);
-            merge(there.expose(), &received.name, &text)
-        }
-        None => Secret::new(format!("{}\n", text.expose()).into_bytes()),
-    };
-    Ok(write_private(path, contents.expose())?)
+    deliver::to_file(path, format, Some(&received.name), &text)
 }
 
 /// Bytes of a file with a sealed message, with white space around it.

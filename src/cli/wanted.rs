@@ -27,7 +27,7 @@ impl Wanted {
             Failure::Usage(text) => Failure::Usage(name(text)),
             Failure::Unreachable(text) => Failure::Unreachable(name(text)),
             Failure::Local(text) => Failure::Local(name(text)),
-            other @ (Failure::Findings(_) | Failure::Child(_)) => other,
+            other @ (Failure::Findings(_) | Failure::Undecided(_) | Failure::Child(_)) => other,
         }
     }
 }

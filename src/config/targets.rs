@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::credential::kind;
 use crate::credential::target::{KINDS, TargetSettings};
 use crate::yaml::settings::Item;
 
@@ -32,6 +33,12 @@ fn named(name: &str, item: &Item<'_>) -> Option<Arc<dyn TargetSettings>> {
         return item.wrong(
             "the name of a target must be 1 to 63 letters, digits, `-` or `_`",
             "rename it, also in the policies",
+        );
+    }
+    if kind::find(name).is_some() {
+        return item.wrong(
+            &format!("target `{name}` has the name of the credential kind `{name}`"),
+            "rename the target, also in the policies; `uses` of a team could not tell them apart",
         );
     }
     target

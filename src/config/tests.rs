@@ -402,6 +402,16 @@ fn two(host: &str, more: &str) -> Result<Settings, String> {
     parse(&GOOD.replacen("signing:", &second, 1))
 }
 
+/// T-120: `uses` of a team names targets and kinds by one word each.
+#[test]
+fn no_target_has_the_name_of_a_kind() {
+    for kind in ["jwt", "postgres", "ssh"] {
+        let found = problems("shop-db:", &format!("{kind}:"));
+        let expected = format!("target `{kind}` has the name of the credential kind `{kind}`");
+        assert_eq!(found, expected);
+    }
+}
+
 #[test]
 fn one_server_is_one_target() {
     for host in ["db.acme.dev", "DB.acme.dev", "db.acme.dev."] {

@@ -269,7 +269,7 @@ fn check_lengths(wanted: &TokenSpec<'_>) -> Result<(), MintError> {
     let facts = wanted.facts.iter().map(|(fact, value)| {
         let length = match value {
             FactValue::Text(text) => text.len(),
-            FactValue::Bool(_) => 0,
+            FactValue::Bool(_) | FactValue::Address(_) => 0,
             FactValue::List(entries) => entries.iter().map(String::len).sum(),
             FactValue::Workflow(workflow) => workflow
                 .path

@@ -1,5 +1,7 @@
 //! Records the events of an exchange other than intents and outcomes. Nothing waits for them.
 
+use std::collections::BTreeMap;
+
 use super::{CallerInfo, Exchange, Request, SuppressedLines, UNKNOWN};
 use crate::audit::Text;
 use crate::audit::event::{self, Event, RevocationResult};
@@ -62,6 +64,7 @@ impl Exchange {
             request_id: Text::new(&request.id),
             job: event::JobRecord::of(job),
             credential: Text::new(&request.ask.credential),
+            labels: self.labels_of(&request.ask.credential),
             reason: denial.reason(),
             decision: Text::new(&everything.description),
             revision: Text::new(self.components.policies.revision()),
@@ -90,13 +93,20 @@ impl Exchange {
         self.note(&Event::Denial(event::DenialRecord {
             request_id: Text::new(id),
             job: who.job,
-            credential: who.credential,
+            labels: self.labels_of(&who.name),
+            credential: Text::new(&who.name),
             reason,
             decision: Text::new(&error.to_string()),
             revision: Text::new(self.components.policies.revision()),
             shadow: None,
             failed_conditions: std::iter::empty().collect(),
         }));
+    }
+
+    /// The labels of a credential; none if there is no such credential.
+    fn labels_of(&self, credential: &str) -> BTreeMap<String, Text> {
+        let credential = self.components.policies.credential(credential);
+        credential.map_or_else(BTreeMap::new, |credential| event::labels(credential))
     }
 
     pub(super) fn note_revocation(&self, lease: &LeaseContents, id: &str, ended: Option<Revoked>) {
@@ -125,14 +135,15 @@ impl Exchange {
 /// The job and credential of a possible denial. Kept while the store of used tokens has the permit.
 pub(super) struct DenialSubject {
     job: event::JobRecord,
-    credential: Text,
+    /// The name of the credential, perhaps of none that exists.
+    name: String,
 }
 
 impl DenialSubject {
     pub(super) fn of(job: &Job, credential: &str) -> Self {
         Self {
             job: event::JobRecord::without_facts(job),
-            credential: Text::new(credential),
+            name: credential.to_owned(),
         }
     }
 }

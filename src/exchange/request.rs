@@ -1,10 +1,11 @@
 //! The request and the result of an exchange, and what is known of its caller.
 
+use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 
 use super::ExchangeError;
 use crate::credential::Credential;
-use crate::policy::{Ask, Available, Decision, Denial, ShadowOutcome};
+use crate::policy::{Ask, Available, CredentialDefinition, Decision, Denial, ShadowOutcome};
 use crate::provider::{Fact, Job};
 use crate::replay::IdempotencyKey;
 use crate::token::{SubjectToken, Verified, Verifier};
@@ -53,23 +54,45 @@ pub enum Explained {
     Available(Vec<Available>),
 }
 
-/// What is known of the caller, for the request's log line. Filled in during the exchange, and
-/// readable even if the exchange never finishes.
+/// What is known of the caller: where the request came from, for the decision, and the rest for the
+/// request's log line. Filled in during the exchange, and readable even if the exchange never
+/// finishes.
 #[derive(Debug, Default)]
 pub struct CallerInfo {
+    address: Option<IpAddr>,
     issuer: OnceLock<String>,
     foreign_issuer: OnceLock<String>,
     kid: OnceLock<String>,
     token: OnceLock<String>,
     repository: OnceLock<String>,
     shadow: OnceLock<ShadowOutcome>,
+    permitted: OnceLock<Arc<CredentialDefinition>>,
 }
 
 impl CallerInfo {
+    /// A caller at this address; `None` if it is not known.
+    #[must_use]
+    pub fn at(address: Option<IpAddr>) -> Self {
+        Self {
+            address,
+            ..Self::default()
+        }
+    }
+
+    pub(super) const fn address(&self) -> Option<IpAddr> {
+        self.address
+    }
+
     /// What would be different if the entries with `shadow_until` were in force.
     #[must_use]
     pub fn shadow(&self) -> Option<&ShadowOutcome> {
         self.shadow.get()
+    }
+
+    /// The credential that the policies let the job have.
+    #[must_use]
+    pub fn permitted(&self) -> Option<&CredentialDefinition> {
+        self.permitted.get().map(AsRef::as_ref)
     }
 
     /// The configured name of the token's issuer.
@@ -124,6 +147,10 @@ impl CallerInfo {
         if let Some(outcome) = outcome {
             self.shadow.get_or_init(|| outcome.clone());
         }
+    }
+
+    pub(super) fn may_have(&self, credential: &Arc<CredentialDefinition>) {
+        self.permitted.get_or_init(|| Arc::clone(credential));
     }
 
     pub(super) fn identified(&self, job: &Job) {

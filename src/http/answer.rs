@@ -1,5 +1,6 @@
 //! What a handler returns: a reply or a refusal as data, which becomes JSON with the request's id.
 
+use std::borrow::Cow;
 use std::convert::Infallible;
 use std::sync::Arc;
 
@@ -11,6 +12,7 @@ use http::{HeaderName, HeaderValue, StatusCode, header};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use super::gate::ClientAddress;
 use super::oauth;
 use super::request::RequestError;
 use crate::exchange::CallerInfo;
@@ -245,8 +247,12 @@ fn refused(refusal: &Refusal, body: Map<String, Value>) -> Response {
 fn json(status: StatusCode, cache: &'static str, body: Map<String, Value>) -> Response {
     let json = Value::Object(body).to_string();
     // Jobs show answers in their logs.
-    let bytes = ascii_json(&json).into_owned();
-    let mut response = (status, Body::from(bytes)).into_response();
+    let text = if let Cow::Owned(escaped) = ascii_json(&json) {
+        escaped
+    } else {
+        json
+    };
+    let mut response = (status, Body::from(text)).into_response();
     let headers = response.headers_mut();
     headers.insert(
         header::CONTENT_TYPE,
@@ -261,14 +267,17 @@ fn json(status: StatusCode, cache: &'static str, body: Map<String, Value>) -> Re
 pub(super) struct Context {
     pub(super) id: RequestId,
     pub(super) caller: Arc<CallerInfo>,
+    /// Where the request came from, for the log and for the share of downloads.
+    pub(super) client: ClientAddress,
 }
 
 impl Context {
     /// Of a request that has just come.
-    pub(super) fn new() -> Self {
+    pub(super) fn new(client: ClientAddress) -> Self {
         Self {
             id: RequestId::new(),
-            caller: Arc::default(),
+            caller: Arc::new(CallerInfo::at(client.known())),
+            client,
         }
     }
 }
@@ -279,7 +288,7 @@ impl<S: Sync> FromRequestParts<S> for Context {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
         let context = parts.extensions.get::<Self>().cloned();
-        Ok(context.unwrap_or_else(Self::new))
+        Ok(context.unwrap_or_else(|| Self::new(ClientAddress::default())))
     }
 }
 

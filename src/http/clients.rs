@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use aws_lc_rs::digest;
 use axum::body::{Body, Bytes};
-use axum::extract::{Request, State};
+use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use futures_util::stream::{self, Stream};
 use http::{HeaderName, HeaderValue, header};
@@ -24,10 +24,10 @@ use nix::fcntl::OFlag;
 use tokio::io::AsyncReadExt as _;
 use tokio::task::spawn_blocking;
 
-use super::answer::Refusal;
+use super::Shared;
+use super::answer::{Context, Refusal};
 use super::connection::SendingTime;
 use super::request::RequestError;
-use super::{Shared, gate};
 use crate::file::open_at_once;
 use crate::reason::Reason;
 
@@ -150,13 +150,13 @@ struct Opened {
 /// Serves `client`.
 pub(super) async fn get(
     State(shared): State<Arc<Shared>>,
-    request: Request,
+    context: Context,
     client: Client,
 ) -> Response {
     let Some(folder) = shared.clients.clone() else {
         return RequestError::Path.into_response();
     };
-    let address = gate::client_of(&request, &shared.proxies);
+    let address = context.client.address();
     let slot = match Slot::take(&shared.downloads, address) {
         Ok(slot) => slot,
         Err(text) => return Refusal::new(Reason::LimitBusy, text).into_response(),

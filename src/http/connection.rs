@@ -25,7 +25,7 @@ use hyper_util::server::graceful::Watcher;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
-use tokio_util::io::InspectReader;
+use tokio_util::io::{InspectReader, InspectWriter};
 use tower::ServiceExt as _;
 
 use super::answer::{Refusal, RequestId};
@@ -65,8 +65,12 @@ pub(super) async fn serve<S>(
     }
     let (deadline, mut changed) = watch::channel(ConnectionDeadline::new(times));
     let reads = deadline.clone();
+    let writes = deadline.clone();
     let stream = InspectReader::new(stream, move |bytes: &[u8]| {
         reads.send_if_modified(|deadline| deadline.read(bytes.len()));
+    });
+    let stream = InspectWriter::new(stream, move |bytes: &[u8]| {
+        writes.send_if_modified(|deadline| deadline.wrote(bytes.len()));
     });
     let deadline = &deadline;
     let service = service_fn(|request: http::Request<Incoming>| {
@@ -83,14 +87,8 @@ pub(super) async fn serve<S>(
             let sent = move || deadline.send_modify(|deadline| deadline.answered(size));
             let time = response.extensions().get::<SendingTime>().copied();
             Ok::<_, Infallible>(if let Some(time) = time {
-                let end = after(time.whole);
-                let deadline = sending.clone();
-                let part = move || {
-                    let at = end.min(after(time.chunk));
-                    deadline.send_modify(|deadline| deadline.at = at);
-                };
-                part();
-                watched(response, part, sent)
+                sending.send_modify(|deadline| deadline.sends(time));
+                at_end(response, sent)
             } else {
                 sent();
                 response
@@ -120,16 +118,13 @@ pub(super) async fn serve<S>(
 pub(super) struct SendingTime {
     /// From the head to the end.
     pub(super) whole: Duration,
-    /// Until there is room for the next chunk: a client that stopped reading is given up after it.
+    /// Between two writes to the client: one that stopped reading is given up after it. What hyper takes
+    /// into its own buffer is no progress.
     pub(super) chunk: Duration,
 }
 
-/// Calls `part` for each part of the response's body, and `ended` once it was sent or dropped.
-fn watched(
-    response: Response,
-    part: impl Fn() + Send + 'static,
-    ended: impl FnOnce() + Send + 'static,
-) -> Response {
+/// Calls `ended` once the response's body was handed over or dropped.
+fn at_end(response: Response, ended: impl FnOnce() + Send + 'static) -> Response {
     struct End<F: FnOnce()>(Option<F>);
     impl<F: FnOnce()> Drop for End<F> {
         fn drop(&mut self) {
@@ -142,7 +137,6 @@ fn watched(
     response.map(|body| {
         Body::new(body.map_frame(move |frame| {
             let _until_dropped = &end;
-            part();
             frame
         }))
     })
@@ -200,6 +194,8 @@ struct ConnectionDeadline {
     is_idle: bool,
     /// Bytes that were read and belong to no answered request.
     unanswered: usize,
+    /// The end of a response that takes long, and its time between two writes.
+    sending: Option<(Instant, Duration)>,
 }
 
 impl ConnectionDeadline {
@@ -209,6 +205,7 @@ impl ConnectionDeadline {
             times,
             is_idle: false,
             unanswered: 0,
+            sending: None,
         }
     }
 
@@ -227,9 +224,25 @@ impl ConnectionDeadline {
         self.at = after(self.times.request.saturating_mul(2));
     }
 
+    /// A response begins that takes long.
+    fn sends(&mut self, time: SendingTime) {
+        self.sending = Some((after(time.whole), time.chunk));
+        self.wrote(1);
+    }
+
+    /// The client took bytes. True if that moves the deadline.
+    fn wrote(&mut self, bytes: usize) -> bool {
+        if let Some((end, chunk)) = self.sending.filter(|_| bytes > 0) {
+            self.at = end.min(after(chunk));
+            return true;
+        }
+        false
+    }
+
     /// A request of `size` bytes was answered. hyper reads ahead, so the next head may have begun: its
     /// first bytes are then in hyper's buffer, and need not be followed by others.
     fn answered(&mut self, size: usize) {
+        self.sending = None;
         self.unanswered = self.unanswered.saturating_sub(size);
         self.is_idle = self.unanswered == 0;
         self.at = after(if self.is_idle {
@@ -272,6 +285,7 @@ mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
 
     use super::*;
+    use crate::http::clients::SENDING;
     use crate::http::listener::{Rules, Service};
 
     /// The times of a broker without settings, on a clock that moves on when all wait.
@@ -288,6 +302,7 @@ mod tests {
         let router = Router::new()
             .route("/healthz", get(async || "ok"))
             .route("/token", post(async |body: axum::body::Bytes| body))
+            .route("/long", get(long))
             .route("/never", get(async || std::future::pending::<()>().await));
         let current = Arc::new(Service {
             router,
@@ -373,6 +388,61 @@ mod tests {
             );
         }
     }
+
+    /// A response of more bytes than the connection holds, in parts, with a time of its own.
+    async fn long() -> Response {
+        let parts = std::iter::repeat_n(vec![b'x'; PART], LONG / PART);
+        let parts = futures_util::stream::iter(parts.map(Ok::<_, Infallible>));
+        let mut response = Response::new(Body::from_stream(parts));
+        response.extensions_mut().insert(SENDING);
+        response
+    }
+
+    /// T-213
+    #[tokio::test(start_paused = true)]
+    async fn a_long_answer_has_a_time_of_its_own_and_the_next_request_the_usual_one() {
+        let ask = ASK.replace("/healthz", "/long");
+        let (mut stream, _stop) = connect();
+        stream.write_all(ask.as_bytes()).await.unwrap();
+        let mut read = read_slowly(&mut stream, 13).await;
+        let (seconds, text) = closed(&mut stream).await;
+        assert_eq!(seconds, 30, "idle after the answer was read");
+        assert!(read + text.len() > LONG, "{read}");
+        let (mut stream, _stop) = connect();
+        stream.write_all(ask.as_bytes()).await.unwrap();
+        read = read_slowly(&mut stream, 14).await;
+        let (seconds, text) = closed(&mut stream).await;
+        assert_eq!(seconds, 0, "closed after two minutes");
+        assert!(read + text.len() < LONG, "{read}");
+    }
+
+    /// Reads two parts every nine seconds.
+    async fn read_slowly(stream: &mut DuplexStream, times: usize) -> usize {
+        let mut parts = vec![0; 2 * PART];
+        for _ in 0..times {
+            tokio::time::sleep(Duration::from_secs(9)).await;
+            stream.read_exact(&mut parts).await.unwrap();
+        }
+        times * parts.len()
+    }
+
+    /// T-213
+    #[tokio::test(start_paused = true)]
+    async fn a_reader_that_stops_is_given_up_after_ten_seconds() {
+        let ask = ASK.replace("/healthz", "/long");
+        for slow in [0, 3] {
+            let (mut stream, _stop) = connect();
+            stream.write_all(ask.as_bytes()).await.unwrap();
+            let read = read_slowly(&mut stream, slow).await;
+            tokio::time::sleep(Duration::from_secs(11)).await;
+            let (seconds, text) = closed(&mut stream).await;
+            assert_eq!(seconds, 0, "closed after {slow} reads");
+            assert!(read + text.len() < LONG, "{read}");
+        }
+    }
+
+    const LONG: usize = 1 << 20;
+    const PART: usize = 1 << 13;
 
     /// T-02
     #[tokio::test(start_paused = true)]

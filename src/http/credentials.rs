@@ -14,6 +14,7 @@ use crate::exchange;
 use crate::policy::parse::MAX_NAME;
 use crate::policy::{Ask, Inputs};
 use crate::replay::IdempotencyKey;
+use crate::text::is_printable;
 use crate::token::SubjectToken;
 use crate::token::json::{self, Object, Value};
 
@@ -103,7 +104,6 @@ fn credential(value: &Value) -> Result<String, RequestError> {
     let text = value.as_text().ok_or(RequestError::Target(
         "member `credential` must be text: the name of one credential",
     ))?;
-    let is_plain = text.bytes().all(|byte| matches!(byte, b' '..=b'~'));
     match text {
         "" => Err(RequestError::Target(
             "member `credential` is empty: it names the one credential wanted",
@@ -111,7 +111,7 @@ fn credential(value: &Value) -> Result<String, RequestError> {
         _ if text.len() > MAX_NAME => Err(RequestError::Target(
             "member `credential` is longer than any name of a credential",
         )),
-        _ if !is_plain => Err(RequestError::Encoding {
+        _ if !is_printable(text) => Err(RequestError::Encoding {
             parameter: Some("credential"),
         }),
         _ => Ok(text.to_owned()),
@@ -135,15 +135,14 @@ fn inputs(value: &Value) -> Result<Inputs, RequestError> {
     let Value::Object(object) = value else {
         return Err(RequestError::InputText);
     };
-    let is_plain = |text: &str| text.bytes().all(|byte| matches!(byte, b' '..=b'~'));
     let mut inputs = Inputs::new();
     for (name, value) in object.iter() {
         let value = value.as_text().ok_or(RequestError::InputText)?;
-        if !is_plain(value) {
+        if !is_printable(value) {
             let known = kind::input(name).map(request::input_line);
             return Err(known.unwrap_or(RequestError::InputText));
         }
-        if !is_plain(name) {
+        if !is_printable(name) {
             return Err(RequestError::InputText);
         }
         inputs.insert(name.to_owned(), value.to_owned());

@@ -10,6 +10,7 @@ use axum::extract::{FromRequest, Request};
 use super::request::{self, RequestError};
 use super::{Shared, body};
 use crate::credential::{kind, sealed};
+use crate::text::{all_bytes, is_printable};
 
 /// The parameters of an `application/x-www-form-urlencoded` body, decoded.
 ///
@@ -70,7 +71,7 @@ impl Form {
         }
         match first {
             None | Some("") => Ok(None),
-            Some(text) if is_plain(text) => Ok(Some(text)),
+            Some(text) if is_printable(text) => Ok(Some(text)),
             Some(_) => Err(RequestError::Encoding {
                 parameter: Some(name),
             }),
@@ -94,7 +95,7 @@ impl Form {
     pub fn all(&self, name: &'static str) -> Result<Vec<&str>, RequestError> {
         let values = self.values(name).filter(|text| !text.is_empty());
         let values: Vec<&str> = values.collect();
-        if values.iter().all(|text| is_plain(text)) {
+        if values.iter().all(|text| is_printable(text)) {
             Ok(values)
         } else {
             Err(RequestError::Encoding {
@@ -130,11 +131,12 @@ fn known(name: &str) -> Option<&'static str> {
         .or_else(|| kind::input(name).map(|input| input.name))
 }
 
-fn is_plain(text: &str) -> bool {
-    text.bytes().all(|byte| matches!(byte, b' '..=b'~'))
-}
-
 fn decode(text: &[u8]) -> Option<String> {
+    if all_bytes(text, |byte| {
+        matches!(byte, b'!'..=b'~') & (byte != b'+') & (byte != b'%')
+    }) {
+        return String::from_utf8(text.to_vec()).ok();
+    }
     let mut out = Vec::with_capacity(text.len());
     let mut bytes = text.iter().copied();
     while let Some(byte) = bytes.next() {

@@ -139,18 +139,46 @@ fn check_coding(headers: &HeaderMap) -> Result<(), RequestError> {
     }
 }
 
-/// Who sent a request, as [`client`].
-pub(super) fn client_of(request: &Request, proxies: &[IpNet]) -> IpAddr {
-    let peer = request.extensions().get::<Peer>();
-    let peer = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.0.ip());
-    client(peer, request.headers(), proxies)
+/// Where a request came from: the peer, or what a configured proxy says of its peer (T-09).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum ClientAddress {
+    Known(IpAddr),
+    /// A proxy did not say. Its own address, for the log.
+    Behind(IpAddr),
+    /// The connection has no address.
+    #[default]
+    None,
 }
 
-/// Who asks, for the log and the share of downloads: the peer, or what a configured proxy says of its peer (T-09).
-///
+impl ClientAddress {
+    /// For the log, and for shares of each address.
+    pub(super) fn address(self) -> IpAddr {
+        match self {
+            Self::Known(address) | Self::Behind(address) => address,
+            Self::None => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        }
+    }
+
+    /// For decisions. The address of a proxy is not that of a job behind it (T-292).
+    pub(super) const fn known(self) -> Option<IpAddr> {
+        match self {
+            Self::Known(address) => Some(address),
+            Self::Behind(_) | Self::None => None,
+        }
+    }
+}
+
+/// Where a request came from, as [`client`].
+pub(super) fn client_of(request: &Request, proxies: &[IpNet]) -> ClientAddress {
+    match request.extensions().get::<Peer>() {
+        Some(peer) => client(peer.0.ip(), request.headers(), proxies),
+        None => ClientAddress::None,
+    }
+}
+
 /// The last address of `X-Forwarded-For` that is not itself a configured proxy. The
 /// entries before it are untrusted.
-fn client(peer: IpAddr, headers: &HeaderMap, proxies: &[IpNet]) -> IpAddr {
+fn client(peer: IpAddr, headers: &HeaderMap, proxies: &[IpNet]) -> ClientAddress {
     let is_proxy = |address: IpAddr| {
         proxies
             .iter()
@@ -169,10 +197,10 @@ fn client(peer: IpAddr, headers: &HeaderMap, proxies: &[IpNet]) -> IpAddr {
         }
         match forwarded_address(text) {
             Some(address) => client = address.to_canonical(),
-            None => break,
+            None => return ClientAddress::Behind(client),
         }
     }
-    client
+    ClientAddress::Known(client)
 }
 
 /// An entry of `X-Forwarded-For`: an address, which some proxies write with its port, and IPv6 with
@@ -236,7 +264,10 @@ mod tests {
     fn a_forwarding_header_counts_only_from_a_configured_proxy() {
         let peer: IpAddr = "10.1.2.3".parse().unwrap();
         let proxies = ["10.0.0.0/8".parse().unwrap()];
-        let seen = |text, proxies: &[IpNet]| client(peer, &forwarded(text), proxies).to_string();
+        let seen = |text, proxies: &[IpNet]| {
+            let client = client(peer, &forwarded(text), proxies);
+            client.address().to_string()
+        };
         assert_eq!(seen("192.0.2.7", &[]), "10.1.2.3");
         assert_eq!(seen("192.0.2.7", &proxies), "192.0.2.7");
         assert_eq!(seen("198.51.100.1, 192.0.2.7", &proxies), "192.0.2.7");
@@ -253,7 +284,11 @@ mod tests {
             "10.0.0.0/8".parse().unwrap(),
             "2001:db8:ff::/48".parse().unwrap(),
         ];
-        let seen = |text| client(peer, &forwarded(text), &proxies).to_string();
+        let seen = |text| {
+            client(peer, &forwarded(text), &proxies)
+                .address()
+                .to_string()
+        };
         for (text, client) in [
             ("192.0.2.7:51234", "192.0.2.7"),
             ("2001:db8::7", "2001:db8::7"),
@@ -271,6 +306,36 @@ mod tests {
         ] {
             assert_eq!(seen(text), client, "{text}");
         }
+    }
+
+    /// T-292
+    #[test]
+    fn an_address_that_a_proxy_does_not_say_is_not_known() {
+        let peer: IpAddr = "10.1.2.3".parse().unwrap();
+        let proxies = ["10.0.0.0/8".parse().unwrap()];
+        let seen = |headers: &HeaderMap| client(peer, headers, &proxies).known();
+        let none = HeaderMap::new();
+        // A request of the proxy's own network, which no proxy passed on.
+        assert_eq!(seen(&none), Some(peer));
+        assert_eq!(seen(&forwarded("192.0.2.7")), "192.0.2.7".parse().ok());
+        // The caller's own entry comes before the one of the proxy.
+        assert_eq!(
+            seen(&forwarded("unknown, 192.0.2.7")),
+            "192.0.2.7".parse().ok()
+        );
+        for text in [
+            "unknown",
+            "_hidden",
+            "192.0.2.7, unknown",
+            "unknown, 10.9.9.9",
+            "",
+        ] {
+            assert_eq!(seen(&forwarded(text)), None, "{text}");
+        }
+        // What a peer says that is no proxy is not read.
+        let other = "192.0.2.9".parse().unwrap();
+        let found = client(other, &forwarded("10.1.2.3"), &proxies);
+        assert_eq!(found.known(), Some(other));
     }
 
     /// T-118

@@ -43,7 +43,7 @@ fn logged(
     mut request: Request,
     next: Next,
 ) -> impl Future<Output = Response> {
-    let context = Context::new();
+    let context = Context::new(gate::client_of(&request, &shared.proxies));
     let line = Line::of(&shared, &request, &context);
     let route = line.route;
     let is_last = gate::is_last(request.method(), request.headers());

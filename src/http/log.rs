@@ -1,6 +1,5 @@
 //! One log line where a request is answered, and what panics leave behind.
 
-use std::net::IpAddr;
 use std::panic::PanicHookInfo;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,10 +11,10 @@ mod lines;
 
 pub use lines::log_subscriber;
 
+use super::Shared;
 use super::answer::{Context, Verdict};
 use super::metrics::Metrics;
 use super::routes::{Purpose, Route};
-use super::{Shared, gate};
 use crate::clock::Clock;
 use crate::exchange::{LineLimiter, SuppressedLines, UNKNOWN};
 use crate::reason::{Fault, Reason};
@@ -25,7 +24,6 @@ use crate::text::{escape, escape_up_to};
 pub(super) struct Line {
     pub(super) route: &'static Route,
     context: Context,
-    client: IpAddr,
     method: &'static str,
     started: Duration,
     clock: Arc<dyn Clock>,
@@ -40,7 +38,6 @@ impl Line {
         Self {
             route: Route::of(request.uri().path()),
             context: context.clone(),
-            client: gate::client_of(request, &shared.proxies),
             method: name(request.method()),
             started: shared.clock.monotonic(),
             clock: Arc::clone(&shared.clock),
@@ -68,6 +65,11 @@ impl Line {
             if let Some(shadow) = seen.shadow() {
                 self.metrics.shadow(shadow);
             }
+            if let Some(credential) = seen.permitted()
+                && verdict.reason == Reason::Success
+            {
+                self.metrics.granted(&credential.labels);
+            }
         }
         let is_probe =
             verdict.reason.fault() == Fault::None && self.route.purpose == Purpose::Probe;
@@ -91,7 +93,7 @@ impl Line {
                     status,
                     method = self.method,
                     route = self.route.path,
-                    client = %self.client,
+                    client = %self.context.client.address(),
                     issuer = %escape(issuer),
                     unverified_iss = seen.foreign_issuer(),
                     kid = seen.kid().map(|kid| escape_up_to(kid, 64)),

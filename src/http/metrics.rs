@@ -1,8 +1,10 @@
 //! Metrics: one list, from which `/metrics` and `docs/metrics.md` are made. The values of every label
 //! come from closed sets, so that no caller can add a series (T-97).
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::atomic::Ordering;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use prometheus_client::encoding::{EncodeMetric, prometheus_text};
@@ -44,6 +46,8 @@ pub(crate) struct Metrics {
     request_seconds: Labelled<Histogram, 1>,
     exchanges: Labelled<Counter, 3>,
     shadow_decisions: Labelled<Counter, 2>,
+    labelled_grants: Labelled<Counter, 2>,
+    labels: Mutex<BTreeSet<(String, String)>>,
     unknown_parameters: Labelled<Counter, 0>,
     reloads: Labelled<Counter, 1>,
     used_tokens_usable: Labelled<Gauge, 0>,
@@ -90,6 +94,14 @@ impl Metrics {
                  `grant` (a policy), and the name of the entry",
                 Counter::default,
             ),
+            labelled_grants: list.add(
+                "hallpass_labelled_grants_total",
+                ["label", "value"],
+                "Grants of credentials that have `labels`, once for each label. At most 1,000 labels have \
+                 a series; further ones are counted with an empty `label` and `value`",
+                Counter::default,
+            ),
+            labels: Mutex::default(),
             unknown_parameters: list.add(
                 "hallpass_unknown_parameters_total",
                 [],
@@ -189,6 +201,22 @@ impl Metrics {
             ShadowOutcome::WouldRefuse { .. } => "refuse",
         };
         self.shadow_decisions.with([would, outcome.entry()]).inc();
+    }
+
+    /// A credential was granted. Its labels are those of the policies, which may have many over time.
+    pub(super) fn granted(&self, labels: &BTreeMap<String, String>) {
+        for (label, value) in labels {
+            let pair = (label.clone(), value.clone());
+            let mut known = self.labels.lock().unwrap_or_else(PoisonError::into_inner);
+            let is_counted =
+                known.contains(&pair) || known.len() < MOST_LABEL_SERIES && known.insert(pair);
+            let labels = if is_counted {
+                [label.as_str(), value.as_str()]
+            } else {
+                ["", ""]
+            };
+            self.labelled_grants.with(labels).inc();
+        }
     }
 
     /// Settings and policies were reloaded, or failed to.
@@ -317,6 +345,9 @@ impl<const N: usize> Labelled<Counter, N> {
     }
 }
 
+/// The most series for labels of credentials.
+const MOST_LABEL_SERIES: usize = 1_000;
+
 /// Seconds: an exchange for a token takes a fraction of a millisecond, one for a database login
 /// about ten, a request at most ten seconds.
 const BUCKETS: [f64; 10] = [
@@ -325,8 +356,6 @@ const BUCKETS: [f64; 10] = [
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
 
     /// T-97
@@ -356,6 +385,22 @@ mod tests {
             text.contains(r#"hallpass_request_seconds_bucket{route="/token",le="0.005"} 3"#),
             "{text}"
         );
+    }
+
+    /// T-307
+    #[test]
+    fn labels_of_credentials_have_a_bounded_number_of_series() {
+        let metrics = Metrics::new();
+        let grant = |value: usize| {
+            metrics.granted(&BTreeMap::from([("app".to_owned(), value.to_string())]));
+        };
+        (0..1_500).for_each(grant);
+        grant(7);
+        let text = metrics.render();
+        let name = "hallpass_labelled_grants_total{";
+        assert_eq!(text.matches(name).count(), 1_001);
+        assert!(text.contains(r#"{label="app",value="7"} 2"#));
+        assert!(text.contains(r#"{label="",value=""} 500"#));
     }
 
     #[test]
@@ -392,6 +437,7 @@ mod tests {
         metrics.shadow(&ShadowOutcome::WouldGrant {
             policy: "shop-migrate".to_owned(),
         });
+        metrics.granted(&BTreeMap::from([("service".to_owned(), "shop".to_owned())]));
         let text = metrics.render();
         let of_list: Vec<String> = list()
             .iter()

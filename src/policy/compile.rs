@@ -26,7 +26,9 @@ mod definition;
 mod each;
 mod issuers;
 mod limits;
+mod network;
 mod patterns;
+mod pinned;
 mod policies;
 mod requirements;
 mod rosters;
@@ -36,6 +38,7 @@ mod vocabulary;
 
 pub use definition::DefinitionReader;
 use each::Expansion;
+pub(in crate::policy) use teams::Teams;
 pub(in crate::policy) use vocabulary::Vocabulary;
 
 /// All policies, ready to decide. Immutable: a changed folder is a new set.
@@ -284,7 +287,7 @@ impl PolicySet {
         let policies = policies::compile(&raws, &parts, &expansion, &problems);
         let requirements = requirements::compile(&raws, &issuers, &credentials, &problems);
         let issuers = issuers.into_list();
-        let waivers = lint::Waiver::read_all(&raws, &problems);
+        let waivers = lint::Waiver::read_all(&raws, &teams, &problems);
         let diagnostics = Diagnostics::from(problems);
         if diagnostics.has_errors() {
             return Err(diagnostics);

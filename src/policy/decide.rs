@@ -407,7 +407,11 @@ impl Pattern {
             Self::Any(patterns) => patterns.iter().try_fold(false, |found, pattern| {
                 Some(pattern.is_exactly(text)? || found)
             }),
-            Self::All(_) | Self::Is(_) | Self::Present(_) | Self::Workflow { .. } => None,
+            Self::All(_)
+            | Self::Is(_)
+            | Self::Present(_)
+            | Self::Workflow { .. }
+            | Self::Network(_) => None,
         }
     }
 }

@@ -182,6 +182,7 @@ mod tests {
             resource: None,
             dependents: Vec::new(),
             rotate: None,
+            labels: BTreeMap::new(),
         };
         let sent: Inputs = sent
             .iter()

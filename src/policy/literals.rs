@@ -59,8 +59,8 @@ impl Literal<'_> {
     #[must_use]
     pub fn holds(&self, facts: &Facts) -> bool {
         let seen = match &self.variable {
-            Variable::Issuer => Observed::Text(facts.issuer()),
-            Variable::Fact(fact) => facts.get(*fact).into(),
+            Variable::Issuer => Subject::Issuer.seen(facts),
+            Variable::Fact(fact) => Subject::Fact(*fact).seen(facts),
             Variable::Path(fact) | Variable::Ref(fact) => {
                 let Observed::Workflow(workflow) = facts.get(*fact).into() else {
                     return false;
@@ -145,6 +145,7 @@ fn split(pattern: &Pattern) -> Vec<Constraint<'_>> {
         | Pattern::Any(_)
         | Pattern::Is(_)
         | Pattern::Present(_)
+        | Pattern::Network(_)
         | Pattern::Workflow { .. } => vec![Constraint::Pattern(pattern)],
     }
 }

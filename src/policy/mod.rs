@@ -17,6 +17,7 @@ pub mod compile;
 pub mod condition;
 mod csv;
 pub mod decide;
+pub mod diff;
 pub mod examples;
 mod files;
 mod index;
@@ -199,6 +200,9 @@ impl Selector {
     }
 }
 
+/// The most `labels` of a credential.
+pub(crate) const MOST_LABELS: usize = 16;
+
 /// An entry of `credentials:`.
 #[derive(Clone, Debug)]
 pub struct CredentialDefinition {
@@ -222,6 +226,8 @@ pub struct CredentialDefinition {
     pub dependents: Vec<String>,
     /// How often its value must change, if it has one that lasts.
     pub rotate: Option<Rotation>,
+    /// Words of the company, copied into audit events and metrics. No decision depends on them.
+    pub labels: BTreeMap<String, String>,
 }
 
 /// `rotate:` of a credential. How it is rotated is in the settings.
@@ -268,12 +274,14 @@ impl PartialEq for CredentialDefinition {
             resource,
             dependents,
             rotate,
+            labels,
         } = self;
         specific.is_same(&*other.specific)
             && (name, kind, inputs) == (&other.name, &other.kind, &other.inputs)
             && (max_ttl, owner, purpose) == (&other.max_ttl, &other.owner, &other.purpose)
             && (class, resource) == (&other.class, &other.resource)
             && (dependents, rotate) == (&other.dependents, &other.rotate)
+            && labels == &other.labels
     }
 }
 

@@ -110,7 +110,7 @@ const SECTIONS: [(&str, bool); 7] = [
     ("credentials", true),
     ("policies", true),
     ("require", false),
-    ("waive", false),
+    ("waive", true),
 ];
 
 fn entries(yaml: &NodeReader<'_>, node: &Node, what: &str) -> Vec<Entry> {

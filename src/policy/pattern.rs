@@ -2,6 +2,9 @@
 
 use std::collections::HashSet;
 use std::fmt;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
 
 use crate::provider::{FactValue, Workflow};
 use crate::yaml::scalar::scalar;
@@ -23,6 +26,8 @@ pub enum Pattern {
         /// The ref of the workflow file.
         r#ref: Option<Box<Self>>,
     },
+    /// An address of this network.
+    Network(IpNet),
 }
 
 /// One line of a mapping of operators.
@@ -47,6 +52,7 @@ pub enum Observed<'a> {
     Bool(bool),
     List(&'a [String]),
     Workflow(&'a Workflow),
+    Address(IpAddr),
     /// A raw claim that is neither text nor boolean.
     Other,
     /// A raw claim with text outside printable ASCII. Matches nothing (T-48).
@@ -61,6 +67,7 @@ impl<'a> From<Option<&'a FactValue>> for Observed<'a> {
             Some(FactValue::Bool(value)) => Self::Bool(*value),
             Some(FactValue::List(entries)) => Self::List(entries),
             Some(FactValue::Workflow(workflow)) => Self::Workflow(workflow),
+            Some(FactValue::Address(address)) => Self::Address(*address),
         }
     }
 }
@@ -82,9 +89,11 @@ impl Pattern {
             (Self::Present(wanted), seen) => *wanted != matches!(seen, Observed::Absent),
             (Self::Exact(text), Observed::Text(seen)) => text == seen,
             (Self::Any(patterns), seen) => patterns.iter().any(|pattern| pattern.fits(seen)),
-            (Self::All(operators), seen @ (Observed::Text(_) | Observed::List(_))) => {
-                operators.iter().all(|operator| operator.fits(seen))
-            }
+            (
+                Self::All(operators),
+                seen @ (Observed::Text(_) | Observed::List(_) | Observed::Address(_)),
+            ) => operators.iter().all(|operator| operator.fits(seen)),
+            (Self::Network(network), Observed::Address(seen)) => network.contains(&seen),
             (Self::Is(wanted), Observed::Bool(seen)) => *wanted == seen,
             (Self::Workflow { path, r#ref }, Observed::Workflow(seen)) => {
                 let seen_ref = seen
@@ -96,12 +105,17 @@ impl Pattern {
                     && r#ref.as_ref().is_none_or(|pattern| pattern.fits(seen_ref))
             }
             (
-                Self::Exact(_) | Self::All(_) | Self::Is(_) | Self::Workflow { .. },
+                Self::Exact(_)
+                | Self::All(_)
+                | Self::Is(_)
+                | Self::Workflow { .. }
+                | Self::Network(_),
                 Observed::Absent
                 | Observed::Text(_)
                 | Observed::Bool(_)
                 | Observed::List(_)
                 | Observed::Workflow(_)
+                | Observed::Address(_)
                 | Observed::Other,
             ) => false,
         }
@@ -120,10 +134,15 @@ impl Pattern {
                     | Self::All(_)
                     | Self::Is(_)
                     | Self::Present(_)
-                    | Self::Workflow { .. } => None,
+                    | Self::Workflow { .. }
+                    | Self::Network(_) => None,
                 })
                 .collect(),
-            Self::All(_) | Self::Is(_) | Self::Present(_) | Self::Workflow { .. } => None,
+            Self::All(_)
+            | Self::Is(_)
+            | Self::Present(_)
+            | Self::Workflow { .. }
+            | Self::Network(_) => None,
         }
     }
 
@@ -133,14 +152,18 @@ impl Pattern {
         match self {
             Self::Exact(exact) => exact == text,
             Self::Any(patterns) => patterns.iter().any(|pattern| pattern.names(text)),
-            Self::All(_) | Self::Is(_) | Self::Present(_) | Self::Workflow { .. } => false,
+            Self::All(_)
+            | Self::Is(_)
+            | Self::Present(_)
+            | Self::Workflow { .. }
+            | Self::Network(_) => false,
         }
     }
 
     /// Every glob in it, except those under `not`.
     pub(super) fn globs(&self) -> Vec<&Glob> {
         match self {
-            Self::Exact(_) | Self::Is(_) | Self::Present(_) => Vec::new(),
+            Self::Exact(_) | Self::Is(_) | Self::Present(_) | Self::Network(_) => Vec::new(),
             Self::Any(patterns) => patterns.iter().flat_map(Self::globs).collect(),
             Self::All(operators) => operators
                 .iter()
@@ -172,6 +195,7 @@ impl fmt::Display for Pattern {
                 write!(f, "{{ {} }}", list.join(", "))
             }
             Self::Is(value) => write!(f, "{value}"),
+            Self::Network(network) => f.write_str(&scalar(&network.to_string())),
             Self::Present(value) => write!(f, "{{ present: {value} }}"),
             Self::Workflow { path, r#ref } => {
                 let list: Vec<_> = [("path", path), ("ref", r#ref)]
@@ -185,13 +209,15 @@ impl fmt::Display for Pattern {
 }
 
 impl Operator {
-    /// Whether text or a list matches. Text has no entries, and a list is not text (T-46).
+    /// Whether text, a list or an address matches. Text has no entries, and a list is not text (T-46).
     pub(super) fn fits(&self, seen: Observed<'_>) -> bool {
         match (self, seen) {
             (Self::Glob(glob), Observed::Text(seen)) => glob.fits(seen),
             (Self::Under(top), Observed::Text(seen)) => is_under(top, seen),
             (Self::Member(member), Observed::List(entries)) => entries.contains(member),
-            (Self::Not(pattern), Observed::Text(_) | Observed::List(_)) => !pattern.fits(seen),
+            (Self::Not(pattern), Observed::Text(_) | Observed::List(_) | Observed::Address(_)) => {
+                !pattern.fits(seen)
+            }
             (Self::Glob(_) | Self::Under(_) | Self::Member(_) | Self::Not(_), _) => false,
         }
     }

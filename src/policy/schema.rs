@@ -7,6 +7,7 @@ mod tests;
 
 pub use tests::schema as test_schema;
 
+use super::MOST_LABELS;
 use super::lint::RULES;
 use crate::credential::kind::{KINDS, RESOURCE};
 use crate::provider::{Fact, FactType, PROVIDERS, TRIGGERS};
@@ -36,12 +37,12 @@ pub fn schema() -> Value {
 fn definitions() -> Value {
     let mut all = patterns();
     let mut add = |name: &str, value: Value| all.insert(name.to_owned(), value);
-    add("block", block(false));
-    add("requirementBlock", block(true));
-    add(
-        "blocks",
-        json!({ "anyOf": [refer("block"), list_of(&refer("block"))] }),
-    );
+    add("block", block(About::Jobs));
+    add("requestBlock", block(About::Requests));
+    add("requirementBlock", block(About::RequestsOfAnyIssuer));
+    for (name, one) in [("blocks", "block"), ("requestBlocks", "requestBlock")] {
+        add(name, json!({ "anyOf": [refer(one), list_of(&refer(one))] }));
+    }
     add("issuer", issuer());
     add("credential", credential());
     add("policy", policy());
@@ -109,7 +110,7 @@ fn patterns() -> Map<String, Value> {
         "path": { "type": "string", "minLength": 1, "maxLength": 256, "pattern": "^[ -)+-~]*[ -)+-.0-~]$" },
         "duration": { "type": "string", "pattern": "^([0-9]+d([0-9]+h)?([0-9]+m)?([0-9]+s)?|[0-9]+h([0-9]+m)?([0-9]+s)?|[0-9]+m([0-9]+s)?|[0-9]+s)$" },
         "time": { "type": "string", "pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}(\\.[0-9]+)?([Zz]|[+-][0-9]{2}:[0-9]{2})$" },
-        "texts": { "anyOf": [refer("text"), { "type": "array", "minItems": 1, "uniqueItems": true, "items": refer("text") }] },
+        "texts": texts_of(&refer("text")),
         "present": present(),
         "plainOperators": some(object(&plain, &[])),
         "not": not,
@@ -118,6 +119,9 @@ fn patterns() -> Map<String, Value> {
         "entries": entries,
         "listPattern": { "anyOf": [list_of(&refer("entries")), refer("entries"), refer("present")] },
         "booleanPattern": truth,
+        "network": { "type": "string", "pattern": "^[0-9a-f.:]+/[1-9][0-9]{0,2}$" },
+        "networks": { "anyOf": [refer("network"), list_of(&refer("network"))] },
+        "networkPattern": { "anyOf": [refer("networks"), object(&[("not", refer("networks"))], &["not"])] },
         "workflowPattern": { "anyOf": [some(object(&path_and_ref, &[])), refer("present")] },
         "textOrGlob": { "anyOf": [refer("text"), object(&[("glob", refer("glob"))], &["glob"])] },
         "textsOrGlobs": { "anyOf": [refer("textOrGlob"), list_of(&refer("textOrGlob"))] },
@@ -126,13 +130,23 @@ fn patterns() -> Map<String, Value> {
     known.as_object().cloned().unwrap_or_default()
 }
 
+/// What a block of conditions is about.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum About {
+    Jobs,
+    Requests,
+    RequestsOfAnyIssuer,
+}
+
 /// A block of conditions. A schema cannot know which facts an issuer provides.
-fn block(of_requirement: bool) -> Value {
+fn block(about: About) -> Value {
     let mut properties = Map::new();
     for fact in Fact::ALL {
-        properties.insert(fact.name().to_owned(), pattern_of(*fact));
+        if about != About::Jobs || !fact.is_of_request() {
+            properties.insert(fact.name().to_owned(), pattern_of(*fact));
+        }
     }
-    if of_requirement {
+    if about == About::RequestsOfAnyIssuer {
         properties.insert("issuer".to_owned(), refer("texts"));
     }
     let pattern = json!({ "anyOf": [refer("textPattern"), { "type": "boolean" }] });
@@ -162,6 +176,7 @@ fn pattern_of(fact: Fact) -> Value {
     match fact.fact_type() {
         FactType::Bool => refer("booleanPattern"),
         FactType::Workflow => refer("workflowPattern"),
+        FactType::Network => refer("networkPattern"),
         // An issuer of `generic` may declare a text to be a list.
         FactType::Text | FactType::List => {
             json!({ "anyOf": [refer("textPattern"), refer("listPattern")] })
@@ -180,6 +195,7 @@ fn issuer() -> Value {
             ("ca", refer("text")),
             ("networks", refer("texts")),
             ("key_hosts", refer("texts")),
+            ("jwks", object(&[("file", refer("text"))], &["file"])),
             ("blocked_kids", refer("texts")),
             ("algorithms", refer("texts")),
             ("audiences", refer("texts")),
@@ -208,12 +224,16 @@ fn issuer() -> Value {
         members.insert("then".to_owned(), json!({ "required": ["url", "facts"] }));
         let others = json!({ "properties": { "facts": false, "types": false } });
         members.insert("else".to_owned(), others);
+        let pinned =
+            json!({ "properties": { "ca": false, "networks": false, "key_hosts": false } });
+        members.insert("dependentSchemas".to_owned(), json!({ "jwks": pinned }));
     }
     issuer
 }
 
 fn facts() -> Value {
-    words(Fact::ALL.iter().map(|fact| fact.name()))
+    let of_tokens = Fact::ALL.iter().filter(|fact| !fact.is_of_request());
+    words(of_tokens.map(|fact| fact.name()))
 }
 
 fn credential() -> Value {
@@ -237,6 +257,16 @@ fn credential() -> Value {
         ),
         ("dependents", refer("texts")),
         ("rotate", rotate),
+        (
+            "labels",
+            json!({
+                "type": "object",
+                "minProperties": 1,
+                "maxProperties": MOST_LABELS,
+                "propertyNames": { "type": "string", "pattern": "^[a-z][a-z0-9_]{0,62}$" },
+                "additionalProperties": refer("text"),
+            }),
+        ),
         ("each", refer("each")),
     ];
     let known: Vec<&str> = properties.iter().map(|(name, _)| *name).collect();
@@ -283,7 +313,7 @@ fn policy() -> Value {
         &[
             ("name", refer("name")),
             ("issuer", refer("texts")),
-            ("when", refer("blocks")),
+            ("when", refer("requestBlocks")),
             ("until", refer("time")),
             ("shadow_until", refer("time")),
             ("grant", list_of(&grant)),
@@ -337,14 +367,21 @@ fn team() -> Value {
     let mut keys: Vec<_> = limits.map(|key| (key, refer("textsOrGlobs"))).collect();
     keys.push(("at_least", refer("class")));
     let uses = object(&keys, &["at_least"]);
+    let targeted = KINDS.iter().filter(|kind| kind.keys.contains(&"target"));
+    let reached =
+        json!({ "allOf": [refer("text"), { "not": words(targeted.map(|kind| kind.name)) }] });
+    let waive = texts_of(&words(RULES.iter().map(|rule| rule.id)));
     object(
         &[
             ("folder", refer("text")),
             ("names", refer("textsOrGlobs")),
             ("jobs", refer("requirementBlock")),
-            ("uses", map_of(&uses, &refer("text"))),
+            ("uses", map_of(&uses, &reached)),
             ("owner", refer("prose")),
-            ("may", object(&[("max_ttl", refer("duration"))], &[])),
+            (
+                "may",
+                object(&[("max_ttl", refer("duration")), ("waive", waive)], &[]),
+            ),
             ("borrows", list_of(&refer("name"))),
         ],
         &["folder", "names", "jobs"],
@@ -367,6 +404,11 @@ fn roster() -> Value {
         members.insert("oneOf".to_owned(), one);
     }
     roster
+}
+
+/// One text or a list of different ones.
+fn texts_of(word: &Value) -> Value {
+    json!({ "anyOf": [word, { "type": "array", "minItems": 1, "uniqueItems": true, "items": word }] })
 }
 
 fn refer(name: &str) -> Value {

@@ -191,6 +191,7 @@ pub(super) fn to_json(value: &FactValue, claim_type: ClaimType) -> Json {
             .parse::<i64>()
             .map_or_else(|_| text.as_str().into(), Json::from),
         (FactValue::Text(text), _) => text.as_str().into(),
+        (FactValue::Address(address), _) => address.to_string().into(),
         (FactValue::Workflow(workflow), _) => match &workflow.r#ref {
             Some(r#ref) => format!("{}@{}", workflow.path, r#ref).into(),
             None => workflow.path.as_str().into(),
@@ -202,7 +203,10 @@ pub(super) fn to_json(value: &FactValue, claim_type: ClaimType) -> Json {
 pub(super) fn text_of(facts: &BTreeMap<Fact, FactValue>, fact: Fact) -> Option<&str> {
     match facts.get(&fact)? {
         FactValue::Text(text) => Some(text),
-        FactValue::Bool(_) | FactValue::List(_) | FactValue::Workflow(_) => None,
+        FactValue::Bool(_)
+        | FactValue::List(_)
+        | FactValue::Workflow(_)
+        | FactValue::Address(_) => None,
     }
 }
 

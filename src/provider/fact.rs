@@ -10,6 +10,8 @@ pub enum FactType {
     /// A list of texts: only where an issuer of the `generic` provider declares it.
     List,
     Workflow,
+    /// The address that the request came from.
+    Network,
 }
 
 macro_rules! facts {
@@ -83,6 +85,8 @@ facts! {
     BaseRef = "base_ref",
     DefinitionId = "definition_id",
     ServiceConnection = "service_connection",
+    /// The address that the request came from: no claim of the token.
+    SourceIp = "source_ip",
 }
 
 impl Fact {
@@ -101,6 +105,7 @@ impl Fact {
             | Self::EnvironmentProtected
             | Self::DebugSession => FactType::Bool,
             Self::EntryWorkflow | Self::JobWorkflow => FactType::Workflow,
+            Self::SourceIp => FactType::Network,
             Self::TenantId
             | Self::Owner
             | Self::OwnerId
@@ -129,6 +134,12 @@ impl Fact {
             | Self::DefinitionId
             | Self::ServiceConnection => FactType::Text,
         }
+    }
+
+    /// Whether it is of the request, and not of the token: read again for each decision.
+    #[must_use]
+    pub const fn is_of_request(self) -> bool {
+        matches!(self, Self::SourceIp)
     }
 
     /// Whether it is an ID that cannot be registered again.

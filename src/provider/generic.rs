@@ -56,7 +56,13 @@ fn identify(token: &Object, map: &ClaimMap) -> Result<BTreeMap<Fact, FactValue>,
             .or_else(|| facts.get(&Fact::Event))
         {
             Some(FactValue::Text(word)) => word.as_str(),
-            Some(FactValue::Bool(_) | FactValue::List(_) | FactValue::Workflow(_)) | None => "",
+            Some(
+                FactValue::Bool(_)
+                | FactValue::List(_)
+                | FactValue::Workflow(_)
+                | FactValue::Address(_),
+            )
+            | None => "",
         };
         let trigger = TRIGGERS.iter().find(|trigger| **trigger == word);
         let trigger = trigger.copied().unwrap_or("other");
@@ -99,14 +105,22 @@ fn set(claims: &mut Map<String, Value>, pointer: &str, value: Value) {
 fn of_fact(fact: Fact, value: FactValue) -> FactValue {
     match (fact.fact_type(), value) {
         (FactType::Workflow, FactValue::Text(text)) => FactValue::Workflow(Workflow::parse(&text)),
-        (FactType::Text | FactType::Bool | FactType::List | FactType::Workflow, value) => value,
+        (
+            FactType::Text
+            | FactType::Bool
+            | FactType::List
+            | FactType::Workflow
+            | FactType::Network,
+            value,
+        ) => value,
     }
 }
 
 /// The default type of a fact's claim; the issuer's `types` can override it.
 pub(super) const fn usual_type(fact_type: FactType) -> ClaimType {
     match fact_type {
-        FactType::Text | FactType::Workflow => ClaimType::Text,
+        // No claim holds an address of a request: see `Fact::is_of_request`.
+        FactType::Text | FactType::Workflow | FactType::Network => ClaimType::Text,
         FactType::Bool => ClaimType::Boolean,
         FactType::List => ClaimType::List,
     }

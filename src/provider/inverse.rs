@@ -22,6 +22,10 @@ impl Reader {
     ) -> Result<Facts, String> {
         owner_is(given, self.provider)?;
         let mut facts = given.clone();
+        let address = match facts.remove(&Fact::SourceIp) {
+            Some(FactValue::Address(address)) => Some(address),
+            Some(_) | None => None,
+        };
         if let Some(event) = self.event(given)? {
             facts.insert(Fact::Event, FactValue::Text(event));
         }
@@ -40,6 +44,7 @@ impl Reader {
         let claims = strict::parse_object(bytes.as_bytes(), &strict::Limits::default())
             .map_err(|error| format!("is not a token: {error}"))?;
         let facts = self.facts(claims).map_err(|error| error.to_string())?;
+        let facts = facts.from_address(address);
         for (fact, value) in given {
             let read = facts.get(*fact);
             if read == Some(value) {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -79,7 +80,10 @@ impl Provider {
     #[must_use]
     pub fn provides(&self, fact: Fact) -> bool {
         let is_claimed = || self.claims.iter().any(|claim| claim.fact == Some(fact));
-        self.claims.is_empty() || self.derived.contains(&fact) || is_claimed()
+        fact.is_of_request()
+            || self.claims.is_empty()
+            || self.derived.contains(&fact)
+            || is_claimed()
     }
 
     /// The owner in the path of a repository: at GitHub its first part, at GitLab all but the last.
@@ -276,8 +280,25 @@ impl Facts {
     pub fn text(&self, fact: Fact) -> Option<&str> {
         match self.values.get(&fact)? {
             FactValue::Text(text) => Some(text),
-            FactValue::Bool(_) | FactValue::List(_) | FactValue::Workflow(_) => None,
+            FactValue::Bool(_)
+            | FactValue::List(_)
+            | FactValue::Workflow(_)
+            | FactValue::Address(_) => None,
         }
+    }
+
+    /// The same facts, of a request from this address. Where it is `None`, `source_ip` is absent.
+    #[must_use]
+    pub fn from_address(mut self, address: Option<IpAddr>) -> Self {
+        match address {
+            // An IPv4 address has one spelling, whatever the socket.
+            Some(address) => {
+                let address = FactValue::Address(address.to_canonical());
+                self.values.insert(Fact::SourceIp, address)
+            }
+            None => self.values.remove(&Fact::SourceIp),
+        };
+        self
     }
 
     /// All facts, in the order of [`Fact`].
@@ -307,6 +328,13 @@ impl Job {
     #[must_use]
     pub const fn facts(&self) -> &Facts {
         &self.facts
+    }
+
+    /// The same job, in a request from this address.
+    #[must_use]
+    pub fn from_address(mut self, address: Option<IpAddr>) -> Self {
+        self.facts = self.facts.from_address(address);
+        self
     }
 
     #[must_use]
@@ -361,6 +389,8 @@ pub enum FactValue {
     /// Entries, as sent; never none.
     List(Vec<String>),
     Workflow(Workflow),
+    /// IPv4 addresses that are mapped to IPv6 are IPv4 here.
+    Address(IpAddr),
 }
 
 /// In one line: the text, `true` or `false`, the entries with commas, or `path@ref`; control
@@ -370,6 +400,7 @@ impl fmt::Display for FactValue {
         match self {
             Self::Text(text) => write!(f, "{}", escape(text)),
             Self::Bool(value) => write!(f, "{value}"),
+            Self::Address(address) => write!(f, "{address}"),
             Self::List(entries) => write!(f, "{}", escape(&entries.join(","))),
             Self::Workflow(Workflow { path, r#ref: None }) => write!(f, "{}", escape(path)),
             Self::Workflow(Workflow {

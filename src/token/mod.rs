@@ -146,6 +146,8 @@ pub struct TrustedIssuer {
     pub key_hosts: Vec<String>,
     /// Key IDs that are rejected (T-64).
     pub blocked_kids: Vec<String>,
+    /// The issuer's key set, if it is pinned: then none is ever fetched.
+    pub pinned_keys: Option<String>,
 }
 
 impl TrustedIssuer {
@@ -169,6 +171,7 @@ impl TrustedIssuer {
             networks: Vec::new(),
             key_hosts: Vec::new(),
             blocked_kids: Vec::new(),
+            pinned_keys: None,
         }
     }
 }

@@ -4,6 +4,7 @@
 #![cfg(test)]
 
 use crate::support::leaks::Observed as _;
+use crate::support::tokens::{TestKey, jwks};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Component, Path, PathBuf};
@@ -210,6 +211,7 @@ fn every_page_is_reachable_from_the_index() {
 fn source_points_only_at_documents_that_exist() {
     let mut files = sources(&[
         "src",
+        "benches",
         "tests/it",
         "tests/memory",
         "tests/opinion/src",
@@ -334,6 +336,8 @@ fn every_example_of_policies_loads() {
     );
     let (issuers, _) = base.split_once("\n# A team's files").unwrap();
     let (credentials, _) = shop.split_once("\npolicies:").unwrap();
+    let keys = jwks(&[TestKey::rsa("k1").jwk()]);
+    let keys = String::from_utf8(keys).unwrap();
     let mut count = 0;
     for (place, example, text) in examples() {
         let text = match example {
@@ -349,6 +353,9 @@ fn every_example_of_policies_loads() {
         count += 1;
         let has = |section: &str| text.lines().any(|line| line.starts_with(section));
         let mut files = vec![("example.yaml", text.as_str())];
+        if text.contains("keys/ci-lab.json") {
+            files.push(("keys/ci-lab.json", &keys));
+        }
         if !has("issuers:") {
             files.push(("issuers.yaml", issuers));
         }

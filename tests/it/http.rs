@@ -8,6 +8,7 @@ mod disclosure;
 mod doors;
 mod failures;
 mod inputs;
+mod labels;
 mod limits;
 mod operator;
 mod parameters;

@@ -24,6 +24,7 @@ mod language;
 mod lines;
 mod model;
 mod new;
+mod pinned;
 mod reach;
 mod resource;
 mod rosters;

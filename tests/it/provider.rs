@@ -52,6 +52,7 @@ fn written(facts: &Facts) -> BTreeMap<String, Value> {
     let value = |value: &FactValue| match value {
         FactValue::Text(text) => json!(text),
         FactValue::Bool(value) => json!(value),
+        FactValue::Address(address) => json!(address),
         FactValue::List(entries) => json!(entries),
         FactValue::Workflow(workflow) => json!({ "path": workflow.path, "ref": workflow.r#ref }),
     };

@@ -13,6 +13,7 @@ use crate::support::wait::until;
 
 mod connections;
 mod links;
+mod pinned;
 mod policies;
 mod process;
 mod secrets;

@@ -205,12 +205,16 @@ fn read_fact(text: &str) -> Result<(Fact, FactValue), Failure> {
             None => wrong("docs/policies/conditions.md lists the facts"),
         }
     })?;
+    if fact.is_of_request() {
+        let problem = format!("`{fact}` is read from the request, so no token has it");
+        return Err(wrong(&problem));
+    }
     let own = OPTIONS.iter().find(|(listed, _)| *listed == fact);
     if let Some((_, option)) = own {
         return Err(wrong(&format!("use `{option}` for `{fact}`")));
     }
     let value = match fact.fact_type() {
-        FactType::Text => FactValue::Text(value.to_owned()),
+        FactType::Text | FactType::Network => FactValue::Text(value.to_owned()),
         FactType::Workflow => FactValue::Workflow(Workflow::parse(value)),
         FactType::List => FactValue::List(value.split(',').map(str::to_owned).collect()),
         FactType::Bool => match value {

@@ -8,10 +8,10 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::super::broker::failure;
-use super::super::get::database_ca;
+use super::super::deliver::Delivery;
 use super::super::wanted::Wanted;
 use super::super::{Failure, Terminal};
-use crate::client::format::{self, FORMATS, Format, Options, Prefix};
+use crate::client::format::{self, FORMATS, Format, Prefix};
 use crate::client::{Ask, Client, ClientError, Obtained, Received, RunFile, Sharing};
 use crate::secret::Secret;
 use crate::text::escape;
@@ -118,19 +118,13 @@ impl Files {
     ) -> Result<(), Failure> {
         let files = self.0.iter_mut().filter(|file| file.of == of);
         for file in files.filter(|file| !only_renewable || file.is_renewable()) {
-            let ca = if file.format.wants_ca_file {
-                database_ca(client, received, None)?
-            } else {
-                None
-            };
-            let options = Options {
+            let delivery = Delivery {
+                client,
+                format: file.format,
                 prefix: wanted.prefix.as_ref(),
-                ca_file: ca.as_deref(),
+                database_ca: None,
             };
-            let text = file
-                .format
-                .write(received, &options)
-                .map_err(Failure::usage)?;
+            let text = delivery.text(received, None)?;
             let with_end = |text: &Secret<String>| Secret::new(format!("{}\n", text.expose()));
             file.file.write(with_end(&text).expose().as_bytes())?;
             if let (Some(beside), Some((_, member))) = (&mut file.beside, file.format.beside)

@@ -11,6 +11,7 @@ use crate::yaml::Diagnostics;
 use crate::yaml::diagnostic::{Diagnostic, Place, Source, Span};
 
 mod check;
+mod diff;
 mod edit;
 mod explain;
 mod import;
@@ -18,6 +19,7 @@ mod inventory;
 mod new;
 mod report;
 mod review;
+mod revision;
 mod schema;
 mod sheet;
 mod test;
@@ -38,6 +40,7 @@ enum Verb {
     New(new::Args),
     Import(import::Args),
     Test(test::Args),
+    Diff(diff::Args),
     WhoCan(who_can::Args),
     Inventory(inventory::Args),
     Usage(usage::Args),
@@ -107,6 +110,7 @@ pub fn run(args: Args, out: &mut Terminal) -> Result<(), Failure> {
         Verb::New(args) => new::run(&args, out),
         Verb::Import(args) => import::run(args, out),
         Verb::Test(args) => test::run(&args, out),
+        Verb::Diff(args) => diff::run(&args, out),
         Verb::WhoCan(args) => who_can::run(&args, out),
         Verb::Inventory(args) => inventory::run(&args, out),
         Verb::Usage(args) => usage::run(&args, out),

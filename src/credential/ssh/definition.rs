@@ -9,6 +9,8 @@ use std::str::FromStr;
 
 use ipnet::IpNet;
 
+use crate::text::is_printable;
+
 /// What a certificate of one credential says beside whose key it is and how long it lives.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SshDefinition {
@@ -137,7 +139,7 @@ impl FromStr for ForceCommand {
 
     /// One line of printable ASCII: a line end would begin a second command.
     fn from_str(text: &str) -> Result<Self, DefinitionError> {
-        let is_line = text.bytes().all(|byte| matches!(byte, b' '..=b'~'));
+        let is_line = is_printable(text);
         let is_trimmed = text == text.trim();
         if !text.is_empty() && text.len() <= LONGEST_COMMAND && is_line && is_trimmed {
             Ok(Self(text.to_owned()))

@@ -72,9 +72,11 @@ fn mismatch(input: &Input, pattern: &Pattern) -> Option<String> {
     let text = match pattern {
         Pattern::Exact(text) => text.as_str(),
         Pattern::All(operators) => operators.iter().find_map(only_text)?,
-        Pattern::Any(_) | Pattern::Is(_) | Pattern::Present(_) | Pattern::Workflow { .. } => {
-            return None;
-        }
+        Pattern::Any(_)
+        | Pattern::Is(_)
+        | Pattern::Present(_)
+        | Pattern::Workflow { .. }
+        | Pattern::Network(_) => return None,
     };
     if let Err(problem) = input.check_value(text) {
         return Some(format!("a value {problem}"));

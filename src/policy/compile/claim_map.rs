@@ -77,14 +77,21 @@ fn claim_type(yaml: &NodeReader<'_>, entry: &Entry, map: &mut ClaimMap) {
         (FactType::Text, "number") => ClaimType::Number,
         (FactType::Text, "list") if can_be_list(fact) => ClaimType::List,
         (FactType::Text | FactType::Workflow, "text") => ClaimType::Text,
-        (FactType::Text | FactType::Bool | FactType::List | FactType::Workflow, _) => {
+        (
+            FactType::Text
+            | FactType::Bool
+            | FactType::List
+            | FactType::Workflow
+            | FactType::Network,
+            _,
+        ) => {
             let help = match fact.fact_type() {
                 FactType::Bool => {
                     "write `boolean`, or `text` where it is sent as \"true\" or \"false\""
                 }
                 FactType::Text if can_be_list(fact) => "write `text`, `number` or `list`",
                 FactType::Text | FactType::List => "write `text` or `number`",
-                FactType::Workflow => "write `text`",
+                FactType::Workflow | FactType::Network => "write `text`",
             };
             yaml.error_help(
                 "claim-type",
@@ -120,8 +127,15 @@ fn can_be_list(fact: Fact) -> bool {
 fn fact_name(yaml: &NodeReader<'_>, entry: &Entry) -> Option<Fact> {
     let name = yaml.scalar(&entry.key, entry.span, "the name of a fact")?;
     let fact = Fact::from_name(name);
-    if fact.is_none() {
+    let Some(fact) = fact else {
         conditions::unknown_fact(yaml, name, entry.span, Fact::ALL, None);
+        return None;
+    };
+    if fact.is_of_request() {
+        let message = format!("`{fact}` is read from the request, not from a claim");
+        let help = format!("leave it out: every policy can name `{fact}`");
+        yaml.error_help("claim-type", entry.span, message, Some(help));
+        return None;
     }
-    fact
+    Some(fact)
 }

@@ -19,6 +19,8 @@ pub(super) struct About<'a> {
     issuers: Option<&'a Issuers>,
     /// It is about jobs of several issuers, whose ids mean different things.
     without_ids: bool,
+    /// It is read at each decision, so it may name what a request has and its job has not.
+    of_request: bool,
 }
 
 impl<'a> About<'a> {
@@ -28,6 +30,7 @@ impl<'a> About<'a> {
             reader: Some(reader),
             issuers: None,
             without_ids: false,
+            of_request: false,
         }
     }
 
@@ -37,6 +40,7 @@ impl<'a> About<'a> {
             reader: Some(reader),
             issuers: None,
             without_ids,
+            of_request: true,
         }
     }
 
@@ -46,6 +50,7 @@ impl<'a> About<'a> {
             reader: None,
             issuers: Some(issuers),
             without_ids: false,
+            of_request: true,
         }
     }
 
@@ -60,6 +65,7 @@ impl<'a> About<'a> {
             reader,
             issuers: Some(issuers),
             without_ids: reader.is_none(),
+            of_request: false,
         }
     }
 
@@ -263,6 +269,12 @@ fn fact(yaml: &NodeReader<'_>, entry: &Entry, about: &About<'_>) -> Option<Fact>
         unknown_fact(yaml, name, entry.span, &known, about.reader);
         return None;
     };
+    if fact.is_of_request() && !about.of_request {
+        let message = format!("`{name}` cannot be named by {}", about.what);
+        let help = "it is of the request, not of the job: name it in `when` of a policy, or in a requirement";
+        yaml.error_help("of-request", entry.span, message, Some(help));
+        return None;
+    }
     if about.without_ids && fact.is_id() {
         let message = format!(
             "`{name}` cannot be named by {}, which has several issuers",
@@ -284,7 +296,9 @@ fn facts_of(reader: Option<&Reader>) -> Vec<Fact> {
         return Fact::ALL.to_vec();
     };
     let mapped = |fact: &Fact| {
-        reader.claim_map.contains_key(fact) || (*fact == Fact::Trigger && reader.has_events())
+        reader.claim_map.contains_key(fact)
+            || fact.is_of_request()
+            || (*fact == Fact::Trigger && reader.has_events())
     };
     let provider = reader.provider;
     let facts = Fact::ALL.iter().copied();
@@ -384,7 +398,9 @@ fn short_ref(pattern: &Pattern, or_commit: bool) -> Option<&str> {
             Operator::Not(pattern) => short_ref(pattern, or_commit),
             Operator::Member(_) => None,
         }),
-        Pattern::Is(_) | Pattern::Present(_) | Pattern::Workflow { .. } => None,
+        Pattern::Is(_) | Pattern::Present(_) | Pattern::Workflow { .. } | Pattern::Network(_) => {
+            None
+        }
     }
 }
 

@@ -9,10 +9,10 @@ use super::teams::Teams;
 use super::{DefinitionReader, bounds, limits, taken};
 use crate::credential::kind::{self, KINDS, Kind};
 use crate::policy::parse::{self, Raw, Realm};
-use crate::policy::{CredentialClass, CredentialDefinition, PolicySet, Rotation};
+use crate::policy::{CredentialClass, CredentialDefinition, MOST_LABELS, PolicySet, Rotation};
 use crate::yaml::diagnostic::{Place, Problems, Span, nearest};
 use crate::yaml::duration;
-use crate::yaml::reader::{Fields, NodeReader, listed};
+use crate::yaml::reader::{Fields, MAX_TEXT, NodeReader, listed};
 use crate::yaml::{Entry, Node};
 
 /// The credentials of all files, as far as they could be read. What is wrong with one of them is
@@ -221,6 +221,19 @@ fn credential(
     let rotate = fields
         .get("rotate")
         .and_then(|node| rotation(yaml, node, &what));
+    let labels = fields
+        .get("labels")
+        .and_then(|node| labels(yaml, node, &what));
+    if let (Some(target), Some(node)) = (
+        specific.as_ref().and_then(|specific| specific.target()),
+        fields.get("target"),
+    ) && kind::find(target).is_some()
+    {
+        let message = format!("`target` of {what} is `{target}`, which is the name of a kind");
+        let help =
+            "rename the target, also in the settings; `uses` of a team could not tell them apart";
+        yaml.error_help("target-name", node.span, message, Some(help));
+    }
     let read = CredentialDefinition {
         name: name.to_owned(),
         kind: kind?,
@@ -233,6 +246,7 @@ fn credential(
         resource: resource.unwrap_or_default(),
         dependents: dependents.unwrap_or_default(),
         rotate,
+        labels: labels.unwrap_or_default(),
     };
     if let Some(team) = team {
         limits::check(yaml, &fields, &read, team);
@@ -257,6 +271,43 @@ fn rotation(yaml: &NodeReader<'_>, node: &Node, what: &str) -> Option<Rotation> 
         return None;
     }
     Some(Rotation { every, grace })
+}
+
+/// `labels:` of a credential, for audit events and metrics.
+fn labels(yaml: &NodeReader<'_>, node: &Node, what: &str) -> Option<BTreeMap<String, String>> {
+    let what = format!("`labels` of {what}");
+    let entries = yaml.entries(node, &what)?;
+    if !(1..=MOST_LABELS).contains(&entries.len()) {
+        let message = format!(
+            "{what} are {} labels, expected 1 to {MOST_LABELS}",
+            entries.len()
+        );
+        yaml.error("labels", node.span, message);
+        return None;
+    }
+    let mut labels = BTreeMap::new();
+    for entry in entries {
+        let name = yaml.scalar(&entry.key, entry.span, "the name of a label")?;
+        if !is_label(name) {
+            let message = format!(
+                "`{name}` in {what} must be 1 to {LONGEST_LABEL} lower-case letters, digits and `_`, beginning with a letter"
+            );
+            yaml.error("labels", entry.span, message);
+            continue;
+        }
+        let value = yaml.ascii(&entry.value, format!("`{name}` in {what}"), MAX_TEXT);
+        labels.insert(name.to_owned(), value.unwrap_or_default().to_owned());
+    }
+    Some(labels)
+}
+
+/// What Prometheus and SQL take as a name without quotes.
+fn is_label(name: &str) -> bool {
+    name.len() <= LONGEST_LABEL
+        && name.starts_with(|c: char| c.is_ascii_lowercase())
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
 }
 
 fn resource(yaml: &NodeReader<'_>, node: &Node, what: &str) -> Option<String> {
@@ -400,7 +451,11 @@ const COMMON: &[&str] = &[
     "inputs",
     "dependents",
     "rotate",
+    "labels",
 ];
+
+/// The longest name of a label, in bytes.
+const LONGEST_LABEL: usize = 63;
 
 /// The longest life of any credential (T-86).
 const LONGEST: Duration = Duration::from_secs(3_600);

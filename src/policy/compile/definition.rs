@@ -78,6 +78,13 @@ impl DefinitionReader<'_, '_> {
         let mut facts = Vec::new();
         for name in names {
             match Fact::from_name(&name) {
+                Some(fact) if fact.is_of_request() => {
+                    let message = format!(
+                        "{} names `{fact}`, which is of the request and not of the job",
+                        self.name(key)
+                    );
+                    self.yaml.error("definition", node.span, message);
+                }
                 Some(fact) => facts.push(fact),
                 None => conditions::unknown_fact(self.yaml, &name, node.span, Fact::ALL, None),
             }

@@ -367,10 +367,28 @@ fn check(yaml: &NodeReader<'_>, node: &Node, columns: &BTreeSet<&str>, each: Spa
                     yaml.error_help("placeholder", node.span, message, Some(help));
                     are_right = false;
                 }
+                if WITHOUT_CELLS.contains(&key)
+                    && let Some(span) = placeholder(&entry.value)
+                {
+                    let message = format!("`{key}` has a placeholder");
+                    let help = "a cell is text, and this is not text: write the value itself";
+                    yaml.error_help("placeholder", span, message, Some(help));
+                    are_right = false;
+                    continue;
+                }
                 are_right &= check(yaml, &entry.value, columns, each);
             }
             are_right
         }
+    }
+}
+
+/// The first text with a brace.
+fn placeholder(node: &Node) -> Option<Span> {
+    match &node.kind {
+        NodeKind::Scalar(scalar) => scalar.text.contains('{').then_some(node.span),
+        NodeKind::List(items) => items.iter().find_map(placeholder),
+        NodeKind::Map(entries) => entries.iter().find_map(|entry| placeholder(&entry.value)),
     }
 }
 
@@ -444,6 +462,8 @@ fn parts(text: &str) -> Result<Vec<Part<'_>>, &'static str> {
     Ok(parts)
 }
 
+/// The keys whose values are no text.
+const WITHOUT_CELLS: [&str; 1] = ["source_ip"];
 /// The most entries that one `each` may make.
 const MAX_ENTRIES: usize = 100_000;
 /// The most bytes of all entries that are made from rosters.

@@ -2,7 +2,7 @@
 //!
 //! Beside `provider`, an issuer may have: `url` (where it differs from the provider's usual one),
 //! `tenants`, `ca` (a PEM file in the folder), `networks` (not globally routable ones that hold it),
-//! `key_hosts` (others that serve its keys), `blocked_kids`; and, where it needs another rule than
+//! `key_hosts` (others that serve its keys), `jwks` (its keys in a file), `blocked_kids`; and, where it needs another rule than
 //! its provider's: `algorithms` (default RS256), `audiences` (tolerated beside ours), `token_types`,
 //! `max_age` and `max_lifetime` (durations), `leeway` (30s, at most 1m), `kid_required`,
 //! `iat_required` (true), `strip_leading_zero` (false), `key_use`. The `generic` provider wants
@@ -16,7 +16,7 @@ use ipnet::IpNet;
 use super::claim_map::claim_map;
 use super::conditions::{self, About};
 use super::trust::{check_address, check_tenants};
-use super::{LoadOptions, PolicyIssuer, taken};
+use super::{LoadOptions, PolicyIssuer, pinned, taken};
 use crate::policy::files::Folder;
 use crate::policy::parse::{self, Raw};
 use crate::provider::{self, PROVIDERS, Provider, Reader};
@@ -111,6 +111,7 @@ pub(super) fn compile(
             trusted.url.clone_from(&over.url);
             trusted.ca.clone_from(&over.ca);
             trusted.networks.clone_from(&over.networks);
+            trusted.pinned_keys = None;
             issuer.reader.issuer = Arc::new(trusted);
         }
     }
@@ -133,6 +134,7 @@ fn issuer(yaml: &NodeReader<'_>, entry: &Entry, folder: &mut Folder) -> Option<P
     trusted.max_age = provider.max_age;
     verification(yaml, &fields, &mut trusted);
     network(yaml, &fields, &mut trusted, folder);
+    pinned::read(yaml, &fields, &mut trusted, folder);
     if url.is_some()
         && let Err(problem) = trusted.check()
     {
@@ -352,7 +354,7 @@ fn texts(yaml: &NodeReader<'_>, fields: &Fields<'_>, key: &str) -> Option<Vec<St
 }
 
 /// What may stand in an issuer.
-const KEYS: [&str; 19] = [
+const KEYS: [&str; 20] = [
     "provider",
     "url",
     "tenants",
@@ -371,6 +373,7 @@ const KEYS: [&str; 19] = [
     "strip_leading_zero",
     "key_use",
     "key_hosts",
+    "jwks",
     "blocked_kids",
 ];
 

@@ -25,7 +25,7 @@ pub(super) fn check(
         );
         limited.refuse("owner", message, &team.owner_place);
     }
-    if let Some((most, limit)) = &team.max_ttl
+    if let Some((most, limit)) = &team.may.max_ttl
         && credential.max_ttl > *most
     {
         let [found, most] = [credential.max_ttl, *most].map(duration::print);

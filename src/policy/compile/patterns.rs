@@ -3,6 +3,7 @@
 //! A pattern that no value of its type can match is an error, so that none looks like a limit and is
 //! none.
 
+use super::network;
 use crate::policy::pattern::{Glob, Operator, Pattern, check_text};
 use crate::provider::FactType;
 use crate::yaml::diagnostic::nearest;
@@ -41,6 +42,7 @@ pub(super) fn pattern(
         Compared::Fact(FactType::List) => list(yaml, node, what),
         Compared::Word(known) => word(yaml, node, what, known),
         Compared::Fact(FactType::Workflow) => workflow(yaml, node, what),
+        Compared::Fact(FactType::Network) => network::pattern(yaml, node, what),
         Compared::Claim => match &node.kind {
             NodeKind::Scalar(scalar) if scalar.plain && is_truth(&scalar.text) => {
                 truth(yaml, node, what)

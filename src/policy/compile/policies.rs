@@ -153,7 +153,7 @@ fn check_grant(
         );
         yaml.error_help("team-grant", span("credential"), message, Some(help));
     }
-    if let (Some(ttl), Some((most, limit))) = (ttl, &team.max_ttl)
+    if let (Some(ttl), Some((most, limit))) = (ttl, &team.may.max_ttl)
         && ttl > *most
     {
         let [ttl, most] = [ttl, *most].map(duration::print);

@@ -6,19 +6,17 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::conditions::{self, About};
-use super::credentials::{self, Credentials};
+use super::credentials::Credentials;
 use super::issuers::Issuers;
-use super::rosters::is_plain_path;
 use super::taken;
-use crate::credential::kind::{self, KINDS, TeamBound};
 use crate::policy::files::{Folder, about};
-use crate::policy::parse::{self, Raw, Realm};
+use crate::policy::parse::{Raw, Realm};
 use crate::policy::pattern::{Glob, Observed, Operator, Pattern};
 use crate::policy::{Block, CredentialClass};
 use crate::yaml::diagnostic::{Diagnostic, Place, Problems, Span, nearest};
-use crate::yaml::reader::{Fields, MAX_TEXT, NodeReader};
-use crate::yaml::{Entry, Node, NodeKind};
+use crate::yaml::reader::NodeReader;
+
+mod read;
 
 /// A team: its folder, and what its files may define.
 #[derive(Debug)]
@@ -41,9 +39,19 @@ pub(super) struct Team {
     pub(super) uses_place: Place,
     pub(super) owner: String,
     pub(super) owner_place: Place,
-    pub(super) max_ttl: Option<(Duration, Place)>,
+    pub(super) may: May,
+    may_place: Place,
     /// Credentials of others that it may grant.
     borrows: BTreeMap<String, Place>,
+}
+
+/// `may:` of a team.
+#[derive(Debug, Default)]
+pub(super) struct May {
+    /// The longest lifetime of what it defines and grants.
+    pub(super) max_ttl: Option<(Duration, Place)>,
+    /// The lint rules whose findings its files may waive.
+    waive: Vec<&'static str>,
 }
 
 /// What a team may reach in one target, or with one kind that has no targets.
@@ -59,7 +67,7 @@ pub(super) struct Use {
 
 /// The teams of all files.
 #[derive(Debug, Default)]
-pub(super) struct Teams {
+pub(in crate::policy) struct Teams {
     all: Vec<Team>,
     /// Some team or file could not be read, so there may be more.
     has_gaps: bool,
@@ -130,6 +138,29 @@ impl Teams {
         }
     }
 
+    /// Whether a file of this realm may waive findings of the rule. If not, it is reported.
+    pub(in crate::policy) fn may_waive(
+        &self,
+        yaml: &NodeReader<'_>,
+        realm: Realm,
+        rule: &str,
+        span: Span,
+    ) -> bool {
+        let Some(team) = self.of(realm) else {
+            return true;
+        };
+        if team.may.waive.contains(&rule) {
+            return true;
+        }
+        let message = format!("team `{}` may not waive rule `{rule}`", team.name);
+        let help = format!(
+            "the limits of the team are at {}: the rule is missing from `waive` of its `may`",
+            team.may_place
+        );
+        yaml.error_help("team-limit", span, message, Some(help));
+        false
+    }
+
     /// Reports borrowed credentials that do not exist, or that the team defines itself.
     pub(super) fn check_borrows(&self, credentials: &Credentials, problems: &Problems) {
         let borrowed = self.all.iter().flat_map(|team| team.borrows.iter());
@@ -157,7 +188,7 @@ impl Teams {
             {
                 for (name, span) in &raw.of_root {
                     let message = format!("`{name}` is not allowed in a team's file");
-                    let help = "move it to a file directly in the folder of policies; a team's file may have `credentials`, `policies` and `rosters`";
+                    let help = "move it to a file directly in the folder of policies; a team's file may have `credentials`, `policies`, `rosters` and `waive`";
                     yaml.error_help("team-section", *span, message, Some(help));
                 }
                 raw.realm = Realm::Team(number);
@@ -272,7 +303,7 @@ pub(super) fn compile(
         for entry in &raw.teams {
             let yaml = NodeReader::new(&raw.source, problems);
             let before = problems.count();
-            let read = team(&yaml, entry, issuers);
+            let read = read::team(&yaml, entry, issuers);
             let Some(team) = read.filter(|_| problems.count() == before) else {
                 teams.has_gaps = true;
                 continue;
@@ -300,203 +331,6 @@ pub(super) fn compile(
     teams
 }
 
-fn team(yaml: &NodeReader<'_>, entry: &Entry, issuers: &Issuers) -> Option<Team> {
-    let name = yaml.scalar(&entry.key, entry.span, "the name of a team")?;
-    let name = parse::name(yaml, name, entry.span, "team")?;
-    let what = format!("team `{name}`");
-    let keys = ["folder", "names", "jobs", "uses", "owner", "may", "borrows"];
-    let fields = yaml.fields(&entry.value, &what, &keys)?;
-    let required = |key| yaml.required(&fields, key, &what, entry.span);
-    let place = |key| yaml.place(fields.get(key).map_or(entry.span, |node| node.span));
-    let folder = required("folder").and_then(|node| folder(yaml, node, &what));
-    let names = required("names")
-        .and_then(|node| texts_or_globs(yaml, node, &format!("`names` of {what}")));
-    let jobs = required("jobs").and_then(|node| jobs(yaml, node, &what, issuers));
-    let uses = match fields.get("uses") {
-        Some(node) => uses(yaml, node, &what),
-        None => Some(BTreeMap::new()),
-    };
-    let owner = required("owner").and_then(|node| yaml.text(node, format!("`owner` of {what}")));
-    let max_ttl = fields.get("may").and_then(|node| may(yaml, node, &what));
-    let borrows = match fields.get("borrows") {
-        Some(node) => borrows(yaml, node, &what),
-        None => BTreeMap::new(),
-    };
-    let (jobs, issuers) = jobs?;
-    Some(Team {
-        name: name.to_owned(),
-        place: yaml.place(entry.span),
-        folder: folder?,
-        folder_place: place("folder"),
-        names: names?,
-        names_place: place("names"),
-        jobs: Arc::new(jobs),
-        issuers,
-        jobs_place: place("jobs"),
-        uses: uses?,
-        uses_place: place("uses"),
-        owner: owner?.to_owned(),
-        owner_place: place("owner"),
-        max_ttl,
-        borrows,
-    })
-}
-
-fn folder(yaml: &NodeReader<'_>, node: &Node, what: &str) -> Option<String> {
-    let text = yaml.ascii(node, format!("`folder` of {what}"), MAX_TEXT)?;
-    if is_plain_path(text) {
-        return Some(text.to_owned());
-    }
-    let message =
-        format!("`folder` of {what} is `{text}`, expected a folder within that of the policies");
-    let help = "write e.g. teams/pay, without `..`, a `/` at either end or hidden folders";
-    yaml.error_help("team-folder", node.span, message, Some(help));
-    None
-}
-
-fn jobs(
-    yaml: &NodeReader<'_>,
-    node: &Node,
-    what: &str,
-    issuers: &Issuers,
-) -> Option<(Block, Vec<String>)> {
-    let what = format!("`jobs` of {what}");
-    let lines = yaml.entries(node, &what)?;
-    let Some(line) = crate::yaml::value_of(lines, "issuer") else {
-        let help = "add e.g. `issuer: github`";
-        let message = format!("key `issuer` is missing from {what}");
-        yaml.error_help("missing-key", node.span, message, Some(help));
-        return None;
-    };
-    let names = yaml.texts(line, format!("`issuer` of {what}"))?;
-    let found: Vec<_> = names
-        .iter()
-        .filter_map(|name| issuers.find(yaml, name, line.span))
-        .collect();
-    let reader = match found.as_slice() {
-        [one] => Some(&one.reader),
-        _ => None,
-    };
-    if found.len() < names.len() {
-        return None;
-    }
-    let about = About::team(&what, reader, issuers);
-    Some((conditions::block(yaml, node, &about)?, names))
-}
-
-fn uses(yaml: &NodeReader<'_>, node: &Node, what: &str) -> Option<BTreeMap<String, Use>> {
-    let what = format!("`uses` of {what}");
-    let mut uses = BTreeMap::new();
-    let mut is_right = true;
-    for entry in yaml.entries(node, &what)? {
-        let name = yaml.scalar(&entry.key, entry.span, "the name of a target or kind");
-        match name.and_then(|name| use_of(yaml, entry, name, &what)) {
-            Some(read) => {
-                uses.insert(entry.key.text.clone(), read);
-            }
-            None => is_right = false,
-        }
-    }
-    is_right.then_some(uses)
-}
-
-fn use_of(yaml: &NodeReader<'_>, entry: &Entry, name: &str, what: &str) -> Option<Use> {
-    let what = format!("`{name}` in {what}");
-    let known = bounds_of(name);
-    let keys: Vec<&str> = std::iter::once("at_least")
-        .chain(known.iter().map(|bound| bound.uses))
-        .collect();
-    let fields = yaml.fields(&entry.value, &what, &keys)?;
-    let at_least = yaml.required(&fields, "at_least", &what, entry.span);
-    let class =
-        at_least.and_then(|node| credentials::class(yaml, node, &format!("`at_least` of {what}")));
-    let mut bounds = BTreeMap::new();
-    let mut is_right = true;
-    for bound in known {
-        let Some(node) = fields.get(bound.uses) else {
-            continue;
-        };
-        match texts_or_globs(yaml, node, &format!("`{}` of {what}", bound.uses)) {
-            Some(pattern) => {
-                bounds.insert(bound.key, (pattern, yaml.place(node.span)));
-            }
-            None => is_right = false,
-        }
-    }
-    if !is_right {
-        return None;
-    }
-    Some(Use {
-        bounds,
-        at_least: class?,
-        at_least_place: yaml.place(at_least.map_or(entry.span, |node| node.span)),
-        place: yaml.place(entry.span),
-    })
-}
-
-/// What an entry of `uses` may limit: a kind's keys, or those of every kind that has targets, and
-/// the keys of every credential.
-fn bounds_of(name: &str) -> Vec<TeamBound> {
-    let with_targets = || KINDS.iter().filter(|kind| kind.keys.contains(&"target"));
-    let mut bounds = match kind::find(name) {
-        Some(kind) => kind.teams.to_vec(),
-        None => with_targets()
-            .flat_map(|kind| kind.teams)
-            .copied()
-            .collect(),
-    };
-    bounds.push(kind::RESOURCE);
-    bounds
-}
-
-fn may(yaml: &NodeReader<'_>, node: &Node, what: &str) -> Option<(Duration, Place)> {
-    let what = format!("`may` of {what}");
-    let fields: Fields<'_> = yaml.fields(node, &what, &["max_ttl"])?;
-    let node = fields.get("max_ttl")?;
-    let max_ttl = yaml.duration(node, format!("`max_ttl` of {what}"))?;
-    Some((max_ttl, yaml.place(node.span)))
-}
-
-fn borrows(yaml: &NodeReader<'_>, node: &Node, what: &str) -> BTreeMap<String, Place> {
-    let what = format!("`borrows` of {what}");
-    let mut borrows = BTreeMap::new();
-    for item in yaml.items(node, &what).unwrap_or_default() {
-        if let Some(name) = yaml.ascii(item, format!("an entry of {what}"), MAX_TEXT) {
-            borrows.insert(name.to_owned(), yaml.place(item.span));
-        }
-    }
-    borrows
-}
-
-/// A text, `{ glob: … }`, or a list of these.
-fn texts_or_globs(yaml: &NodeReader<'_>, node: &Node, what: &str) -> Option<Pattern> {
-    if let NodeKind::List(_) = &node.kind {
-        let items = yaml.items(node, what)?;
-        let read: Vec<_> = items
-            .iter()
-            .map(|item| text_or_glob(yaml, item, what))
-            .collect();
-        return Some(Pattern::Any(read.into_iter().collect::<Option<_>>()?));
-    }
-    text_or_glob(yaml, node, what)
-}
-
-fn text_or_glob(yaml: &NodeReader<'_>, node: &Node, what: &str) -> Option<Pattern> {
-    let NodeKind::Map(_) = &node.kind else {
-        return Some(Pattern::Exact(yaml.ascii(node, what, MAX_TEXT)?.to_owned()));
-    };
-    let fields = yaml.fields(node, what, &["glob"])?;
-    let text = yaml.required(&fields, "glob", what, node.span)?;
-    let glob = yaml.text(text, format!("`glob` of {what}"))?;
-    match Glob::parse(glob) {
-        Ok(glob) => Some(Pattern::All(vec![Operator::Glob(glob)])),
-        Err(problem) => {
-            yaml.error("glob", text.span, problem);
-            None
-        }
-    }
-}
-
 /// Two parts of the patterns that one name could fit.
 fn overlap(one: &Pattern, two: &Pattern) -> Option<(String, String)> {
     let others = as_globs(two);
@@ -512,7 +346,9 @@ fn as_globs(pattern: &Pattern) -> Vec<Glob> {
         Pattern::Exact(text) => Glob::parse(text).into_iter().collect(),
         Pattern::Any(patterns) => patterns.iter().flat_map(as_globs).collect(),
         Pattern::All(operators) => operators.iter().filter_map(as_glob).collect(),
-        Pattern::Is(_) | Pattern::Present(_) | Pattern::Workflow { .. } => Vec::new(),
+        Pattern::Is(_) | Pattern::Present(_) | Pattern::Workflow { .. } | Pattern::Network(_) => {
+            Vec::new()
+        }
     }
 }
 

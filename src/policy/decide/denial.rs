@@ -290,6 +290,8 @@ fn exactly(value: &FactValue) -> Option<Pattern> {
         FactValue::Bool(value) => Some(Pattern::Is(*value)),
         // A list equals nothing; a policy can only name its entries.
         FactValue::List(_) => None,
+        // Where a request comes from is no property of the job.
+        FactValue::Address(_) => None,
         FactValue::Workflow(workflow) => Some(Pattern::Workflow {
             path: exact(&workflow.path).map(Box::new),
             r#ref: workflow.r#ref.as_deref().and_then(exact).map(Box::new),

@@ -286,7 +286,7 @@ impl<'a> Writer<'a> {
     fn pattern(&self, pattern: &Pattern, seen: Observed<'_>, position: Position) -> Option<String> {
         match pattern {
             // They name nothing.
-            Pattern::Is(_) | Pattern::Present(_) => Some(pattern.to_string()),
+            Pattern::Is(_) | Pattern::Present(_) | Pattern::Network(_) => Some(pattern.to_string()),
             Pattern::Exact(text) => self
                 .shows(text, pattern.fits(seen), seen, position)
                 .then(|| pattern.to_string()),
@@ -366,6 +366,7 @@ impl<'a> Writer<'a> {
             | Observed::Bool(_)
             | Observed::List(_)
             | Observed::Workflow(_)
+            | Observed::Address(_)
             | Observed::Other
             | Observed::Foreign => None,
         };
@@ -392,6 +393,7 @@ fn parts(seen: Observed<'_>) -> (Observed<'_>, Observed<'_>) {
         | Observed::Text(_)
         | Observed::Bool(_)
         | Observed::List(_)
+        | Observed::Address(_)
         | Observed::Other
         | Observed::Foreign => (Observed::Absent, Observed::Absent),
     }

@@ -272,6 +272,7 @@ pub(in crate::policy) fn shown(seen: Observed<'_>) -> Option<String> {
             Some(r#ref) => format!("{}@{ref}", workflow.path),
             None => workflow.path.clone(),
         }),
+        Observed::Address(address) => Some(address.to_string()),
         Observed::Other => Some("neither text nor a boolean".to_owned()),
         Observed::Foreign => Some("text outside printable ASCII".to_owned()),
     }
@@ -291,6 +292,7 @@ fn case(condition: &Condition, actual: &str) -> Option<String> {
 fn absent(subject: &Subject) -> Option<&'static str> {
     match subject {
         Subject::Fact(Fact::Environment) => Some("the job names no environment"),
+        Subject::Fact(Fact::SourceIp) => Some("the address of the request is not known"),
         Subject::Fact(_) | Subject::Claim(_) => Some("the token does not say"),
         Subject::Issuer => None,
     }

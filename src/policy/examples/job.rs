@@ -1,6 +1,7 @@
 //! The job of a test: facts as written, or a sample job with changes, read as a token of its issuer.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use serde_json::{Map, Value};
 
@@ -115,7 +116,19 @@ fn value(yaml: &NodeReader<'_>, node: &Node, fact: Fact, fact_type: FactType) ->
             FactValue::Workflow(Workflow { path, r#ref })
         }
         FactType::Text => FactValue::Text(yaml.ascii(node, what, MAX_TEXT)?.to_owned()),
+        FactType::Network => FactValue::Address(address(yaml, node, &what)?),
     })
+}
+
+fn address(yaml: &NodeReader<'_>, node: &Node, what: &str) -> Option<IpAddr> {
+    let text = yaml.ascii(node, what, MAX_TEXT)?;
+    let address = text.parse::<IpAddr>();
+    if address.is_err() {
+        let message = format!("{what} is `{text}`, which is no address");
+        let help = "write one IP address, such as 10.1.2.3";
+        yaml.error_help("address", node.span, message, Some(help));
+    }
+    address.ok().map(|address| address.to_canonical())
 }
 
 /// Further claims, by the pointer to a claim at the top.

@@ -331,6 +331,7 @@ impl Made<'_> {
             | Pattern::Any(_)
             | Pattern::All(_)
             | Pattern::Present(true)
+            | Pattern::Network(_)
             | Pattern::Workflow { .. } => {
                 let value = value_for(pattern, crate::provider::FactType::Text);
                 let Some(FactValue::Text(text)) = value else {
@@ -386,6 +387,7 @@ fn written(value: &FactValue) -> String {
     match value {
         FactValue::Text(text) => scalar(text),
         FactValue::Bool(value) => value.to_string(),
+        FactValue::Address(address) => scalar(&address.to_string()),
         FactValue::List(entries) => {
             let entries: Vec<_> = entries.iter().map(|entry| scalar(entry)).collect();
             format!("[{}]", entries.join(", "))

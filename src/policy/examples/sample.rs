@@ -1,6 +1,7 @@
 //! Sample jobs of each provider, and values that fit a pattern.
 
 use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::policy::pattern::{Observed, Operator, Pattern};
 use crate::provider::{self, Fact, FactType, FactValue, Workflow};
@@ -73,7 +74,13 @@ impl Sample {
         facts.extend(given);
         let value = |facts: &BTreeMap<Fact, FactValue>, fact| match facts.get(&fact) {
             Some(FactValue::Text(text)) => Some(text.clone()),
-            Some(FactValue::Bool(_) | FactValue::List(_) | FactValue::Workflow(_)) | None => None,
+            Some(
+                FactValue::Bool(_)
+                | FactValue::List(_)
+                | FactValue::Workflow(_)
+                | FactValue::Address(_),
+            )
+            | None => None,
         };
         let repository = value(&facts, Fact::Repository).unwrap_or_default();
         let owner = provider::find(self.provider).and_then(|one| one.owner_of(&repository));
@@ -212,6 +219,7 @@ pub(crate) fn value_for(pattern: &Pattern, fact_type: FactType) -> Option<FactVa
             fits.then_some(FactValue::List(entries))
         }
         (FactType::Text, _) => text_for(pattern).map(FactValue::Text),
+        (FactType::Network, _) => address_for(pattern).map(FactValue::Address),
     }
 }
 
@@ -236,8 +244,34 @@ fn candidates(pattern: &Pattern) -> Vec<String> {
                 Operator::Member(_) | Operator::Not(_) => Vec::new(),
             })
             .collect(),
-        Pattern::Is(_) | Pattern::Present(_) | Pattern::Workflow { .. } => Vec::new(),
+        Pattern::Is(_) | Pattern::Present(_) | Pattern::Workflow { .. } | Pattern::Network(_) => {
+            Vec::new()
+        }
     }
+}
+
+/// An address that fits the pattern, if one is found: the first of a network, or one for documentation.
+fn address_for(pattern: &Pattern) -> Option<IpAddr> {
+    let networks: &[Pattern] = match pattern {
+        Pattern::Any(networks) => networks,
+        Pattern::Exact(_)
+        | Pattern::All(_)
+        | Pattern::Is(_)
+        | Pattern::Present(_)
+        | Pattern::Workflow { .. }
+        | Pattern::Network(_) => std::slice::from_ref(pattern),
+    };
+    let first = networks.iter().filter_map(|network| match network {
+        Pattern::Network(network) => network.hosts().next(),
+        Pattern::Exact(_)
+        | Pattern::Any(_)
+        | Pattern::All(_)
+        | Pattern::Is(_)
+        | Pattern::Present(_)
+        | Pattern::Workflow { .. } => None,
+    });
+    let mut found = first.chain(ADDRESSES);
+    found.find(|address| pattern.fits(Observed::Address(*address)))
 }
 
 fn members(pattern: &Pattern) -> Vec<String> {
@@ -250,11 +284,19 @@ fn members(pattern: &Pattern) -> Vec<String> {
                 Operator::Glob(_) | Operator::Under(_) | Operator::Not(_) => None,
             })
             .collect(),
-        Pattern::Exact(_) | Pattern::Is(_) | Pattern::Present(_) | Pattern::Workflow { .. } => {
-            Vec::new()
-        }
+        Pattern::Exact(_)
+        | Pattern::Is(_)
+        | Pattern::Present(_)
+        | Pattern::Workflow { .. }
+        | Pattern::Network(_) => Vec::new(),
     }
 }
+
+/// Addresses for documentation (RFC 5737, RFC 3849).
+const ADDRESSES: [IpAddr; 2] = [
+    IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7)),
+    IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 7)),
+];
 
 /// Texts for a pattern that says only what a fact must not be.
 const OTHERS: [&str; 4] = ["refs/heads/other", "refs/tags/other", "other", "1"];

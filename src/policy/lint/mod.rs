@@ -9,7 +9,9 @@ use super::compile::PolicyIssuer;
 use super::{Block, CredentialClass, LoadOptions, Policy, PolicySet};
 use crate::clock::Timestamp;
 use crate::provider::Fact;
-use crate::yaml::diagnostic::{Diagnostic, Place, Severity, Span};
+use crate::yaml::Node;
+use crate::yaml::diagnostic::{Diagnostic, Place, Severity, Span, nearest};
+use crate::yaml::reader::{MAX_TEXT, NodeReader};
 
 mod any_repository;
 mod bare_wildcard;
@@ -79,6 +81,25 @@ pub const RULES: &[&Rule] = &[
 #[must_use]
 pub fn find(id: &str) -> Option<&'static Rule> {
     RULES.iter().copied().find(|rule| rule.id == id)
+}
+
+/// The rule that a policy file names. One that does not exist is reported.
+pub(super) fn rule_named(yaml: &NodeReader<'_>, node: &Node, what: &str) -> Option<&'static Rule> {
+    let id = yaml.ascii(node, what, MAX_TEXT)?;
+    let known = find(id);
+    if known.is_none() {
+        let help = match nearest(id, RULES.iter().map(|rule| rule.id)) {
+            Some(meant) => format!("did you mean `{meant}`?"),
+            None => "only findings of lint rules can be waived".to_owned(),
+        };
+        yaml.error_help(
+            "unknown-rule",
+            node.span,
+            format!("no rule `{id}`"),
+            Some(help),
+        );
+    }
+    known
 }
 
 /// A lint rule.

@@ -39,8 +39,10 @@ fn only_negative(pattern: &Pattern) -> bool {
             .iter()
             .all(|operator| matches!(operator, Operator::Not(_))),
         Pattern::Any(patterns) => patterns.iter().any(only_negative),
-        Pattern::Exact(_) | Pattern::Is(_) | Pattern::Present(_) | Pattern::Workflow { .. } => {
-            false
-        }
+        Pattern::Exact(_)
+        | Pattern::Is(_)
+        | Pattern::Present(_)
+        | Pattern::Workflow { .. }
+        | Pattern::Network(_) => false,
     }
 }

@@ -38,6 +38,7 @@ fn left_over(credential: &CredentialDefinition) -> Option<String> {
     let common = [&credential.owner, &credential.purpose]
         .into_iter()
         .chain(&credential.dependents)
+        .chain(credential.labels.values())
         .map(|text| text.as_str().into());
     let mut values = common.chain(specific);
     let found = values.find(|value| value.contains(PLACEHOLDER))?;

@@ -1,15 +1,16 @@
 //! `waive:` findings that a policy file accepts, with a reason and an end.
 //!
-//! A waiver holds for its own file. It turns the finding into a note, so that it stays visible. Once it
+//! A waiver holds for its own file. A team's file waives only what the team's `may` lists. It turns the finding into a note, so that it stays visible. Once it
 //! has ended, `check` fails; a broker, which does not compare dates here, keeps serving.
 
-use super::super::parse::Raw;
-use super::{Fix, Found, RULES, find};
+use super::super::compile::Teams;
+use super::super::parse::{Raw, Realm};
+use super::{Fix, Found};
 use crate::clock::Timestamp;
 use crate::text::escape;
 use crate::yaml::Node;
-use crate::yaml::diagnostic::{Diagnostic, Place, Problems, Severity, nearest};
-use crate::yaml::reader::{MAX_TEXT, NodeReader};
+use crate::yaml::diagnostic::{Diagnostic, Place, Problems, Severity};
+use crate::yaml::reader::NodeReader;
 
 /// An entry of `waive:`.
 #[derive(Debug)]
@@ -22,16 +23,20 @@ pub(in crate::policy) struct Waiver {
 
 impl Waiver {
     /// The waivers of all files.
-    pub(in crate::policy) fn read_all(raws: &[Raw], problems: &Problems) -> Vec<Self> {
+    pub(in crate::policy) fn read_all(
+        raws: &[Raw],
+        teams: &Teams,
+        problems: &Problems,
+    ) -> Vec<Self> {
         let nodes = raws.iter().flat_map(|raw| {
             let yaml = NodeReader::new(&raw.source, problems);
             let entries = raw.waivers.iter();
-            entries.filter_map(move |node| Self::read(&yaml, node))
+            entries.filter_map(move |node| Self::read(&yaml, raw.realm, teams, node))
         });
         nodes.collect()
     }
 
-    fn read(yaml: &NodeReader<'_>, node: &Node) -> Option<Self> {
+    fn read(yaml: &NodeReader<'_>, realm: Realm, teams: &Teams, node: &Node) -> Option<Self> {
         let what = "an entry of `waive`";
         let fields = yaml.fields(node, what, &["rule", "because", "until"])?;
         let because = yaml.required(&fields, "because", what, node.span);
@@ -39,21 +44,10 @@ impl Waiver {
         let until = yaml.required(&fields, "until", what, node.span);
         let until = until.and_then(|node| yaml.time(node, format!("`until` of {what}")));
         let rule = yaml.required(&fields, "rule", what, node.span)?;
-        let id = yaml.ascii(rule, format!("`rule` of {what}"), MAX_TEXT)?;
-        let Some(known) = find(id) else {
-            let ids = RULES.iter().map(|rule| rule.id);
-            let help = match nearest(id, ids) {
-                Some(meant) => format!("did you mean `{meant}`?"),
-                None => "only findings of lint rules can be waived".to_owned(),
-            };
-            yaml.error_help(
-                "unknown-rule",
-                rule.span,
-                format!("no rule `{id}`"),
-                Some(help),
-            );
+        let known = super::rule_named(yaml, rule, &format!("`rule` of {what}"))?;
+        if !teams.may_waive(yaml, realm, known.id, rule.span) {
             return None;
-        };
+        }
         Some(Self {
             rule: known.id,
             because: because?.to_owned(),

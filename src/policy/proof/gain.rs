@@ -6,7 +6,7 @@ use super::search::{Search, Values};
 use super::shortest::Budget;
 use super::space::{Clause, Space};
 use super::ways::{Rule, Ways};
-use super::{Answer, STEPS, entered, finish};
+use super::{Answer, Found, STEPS, entered, finish};
 use crate::clock::Timestamp;
 use crate::policy::literals::Way;
 use crate::policy::{Ask, PolicySet};
@@ -26,6 +26,24 @@ pub struct Side<'a> {
     /// The credential's name in the set.
     pub credential: &'a str,
     pub ways: &'a [Way<'a>],
+}
+
+impl Side<'_> {
+    /// Whether the set refuses the job what was found to be granted by the other set.
+    #[must_use]
+    pub fn refuses(&self, found: &Found) -> bool {
+        let facts = &found.witness.facts;
+        let ask = Ask {
+            credential: self.credential.to_owned(),
+            ..found.ask.clone()
+        };
+        let reader = self.set.reader_by_url(facts.issuer_url());
+        match reader.map(|reader| reader.facts(facts.claims().clone())) {
+            Some(Ok(read)) => !self.set.permits(&read, &ask, found.at),
+            // It accepts no such token.
+            Some(Err(_)) | None => true,
+        }
+    }
 }
 
 /// The ways of `new` by which some job gets, from `at` on, what it does not get in `old`. Ends after
@@ -68,7 +86,7 @@ pub fn gains<'a>(old: Side<'_>, new: Side<'a>, at: Timestamp, most: usize) -> Ve
             match comparison.through(way, &clauses, at) {
                 Answer::Proven => {}
                 answer @ (Answer::Found(_) | Answer::NotDecided(_)) => {
-                    gains.push(Gain { way, answer })
+                    gains.push(Gain { way, answer });
                 }
             }
             if gains.len() >= most {
@@ -159,19 +177,7 @@ impl Comparison<'_> {
         };
         finish(search, way, at, |found| {
             let facts = &found.witness.facts;
-            let before = Ask {
-                credential: self.old.credential.to_owned(),
-                ..found.ask.clone()
-            };
-            let claims = facts.claims().clone();
-            let reader = self.old.set.reader_by_url(facts.issuer_url());
-            let old = reader.map(|reader| reader.facts(claims));
-            let was = match old {
-                Some(Ok(old)) => self.old.set.permits(&old, &before, at),
-                // The old set accepts no such token.
-                Some(Err(_)) | None => false,
-            };
-            !was && self.new.set.permits(facts, &found.ask, at)
+            self.old.refuses(found) && self.new.set.permits(facts, &found.ask, at)
         })
     }
 }

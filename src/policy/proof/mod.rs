@@ -10,7 +10,8 @@
 use std::time::Duration;
 
 use crate::clock::Timestamp;
-use crate::policy::literals::Way;
+use crate::policy::literals::{Constraint, Way};
+use crate::policy::pattern::Pattern;
 use crate::policy::{Ask, Block, Inputs, PolicySet};
 
 mod derived;
@@ -32,6 +33,7 @@ pub use render::Witness;
 use search::Search;
 use shortest::Budget;
 use space::Space;
+use value::ValueSet;
 use ways::{Rule, of_block};
 
 /// The answer to a question about all jobs.
@@ -185,6 +187,14 @@ fn most(way: &Way<'_>) -> Ask {
         inputs: Inputs::new(),
         seal_to: None,
     }
+}
+
+/// Whether some text fits `now` and not `was`, or that is not known.
+pub(super) fn some_text_is_new(was: &Pattern, now: &Pattern) -> bool {
+    let of = |pattern| ValueSet::of(&Constraint::Pattern(pattern)).text;
+    let sets = [of(now), of(was).inverted()];
+    let found = shortest::text(&sets.each_ref(), &[], &mut Budget::new(STEPS));
+    !matches!(found, Ok(None))
 }
 
 /// Steps of the search for one way.

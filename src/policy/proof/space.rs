@@ -221,7 +221,7 @@ impl<'a> Space<'a> {
                 let set = match reader.fact_type(*fact) {
                     FactType::Workflow => ValueSet::of_workflow(constraint),
                     FactType::Text | FactType::Bool => ValueSet::of(constraint),
-                    FactType::List => return None,
+                    FactType::List | FactType::Network => return None,
                 };
                 self.fact(*fact, set, reader)
             }

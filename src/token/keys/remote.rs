@@ -158,7 +158,7 @@ pub struct IssuerStatus {
     pub url: String,
     /// Keys in the last good set; `None` before there was one.
     pub keys: Option<usize>,
-    /// Time since the last good set was asked for.
+    /// Time since the last good set was asked for; `None` for pinned keys, which do not age.
     pub age: Option<Duration>,
     /// Tokens of this issuer can be verified now.
     pub usable: bool,

@@ -3,6 +3,7 @@
 use data_encoding::BASE64URL_NOPAD;
 
 use super::error::{TokenPart, VerifyError};
+use crate::text::all_bytes;
 use crate::token::json::{self, Object, Value};
 use crate::token::{Algorithm, keys};
 
@@ -87,7 +88,9 @@ fn is_same_type(one: &str, other: &str) -> bool {
 
 /// Exactly three parts, none empty (T-13). At most four are ever made.
 fn split(text: &str) -> Result<[&str; 3], VerifyError> {
-    if let Some(byte) = text.bytes().find(|byte| !is_token_byte(*byte)) {
+    if !all_bytes(text.as_bytes(), is_token_byte)
+        && let Some(byte) = text.bytes().find(|byte| !is_token_byte(*byte))
+    {
         // Another spelling of a token is T-14; anything else is not a token.
         return Err(match byte {
             b'=' | b'+' | b'/' | b' ' | b'\t' | b'\r' | b'\n' => VerifyError::Encoding,

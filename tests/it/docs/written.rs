@@ -103,11 +103,15 @@ fn type_of(fact: Fact) -> &'static str {
         FactType::Bool => "boolean",
         FactType::List => "list",
         FactType::Workflow => "workflow",
+        FactType::Network => "network",
     }
 }
 
 /// The claims that hold a fact; *derived* where it is computed.
 fn source_of(provider: &Provider, fact: Fact) -> String {
+    if fact.is_of_request() {
+        return "request".to_owned();
+    }
     let held = |claim: &&Claim| claim.fact == Some(fact);
     let names: Vec<String> = provider
         .claims

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::json;
+
 use crate::support::TestBroker;
 use crate::support::broker::POLICIES;
 
@@ -190,4 +192,87 @@ async fn a_denial_is_on_record_with_every_condition_that_failed() {
     assert_eq!(failed["first"][0]["fact"], "ref");
     assert_eq!(failed["first"][0]["actual"], "refs/heads/side");
     assert_eq!(failed["first"][0]["expected"], "refs/heads/main");
+}
+
+/// T-291, T-292: through a proxy, by both endpoints and in an explanation.
+#[tokio::test]
+async fn a_policy_that_names_a_network_reads_the_address_of_each_request() {
+    let policies = POLICIES.replace(
+        "      trigger: [push, manual]\n",
+        "      trigger: [push, manual]\n      source_ip: 192.0.2.0/24\n",
+    );
+    let broker = TestBroker::builder()
+        .policies(&policies)
+        .listen("proxies: [127.0.0.0/8]")
+        .start()
+        .await;
+    let token = broker.github(|_| {});
+    for forwarded in [
+        "198.51.100.1",
+        // What the caller adds in front is not read.
+        "192.0.2.7, 198.51.100.1",
+        "192.0.2.7, unknown",
+        "unknown",
+        "127.0.0.1",
+    ] {
+        let headers = [("X-Forwarded-For", forwarded)];
+        let refused = broker
+            .exchange_with(&token, "deploy-api", &[], &headers)
+            .await;
+        assert_eq!(refused.reason(), "policy.conditions", "{forwarded}");
+        assert!(refused.body.contains("source_ip"), "{}", refused.body);
+    }
+    // Nothing but the header of a proxy is read.
+    let headers = [("X-Real-IP", "192.0.2.7"), ("Forwarded", "for=192.0.2.7")];
+    let refused = broker
+        .exchange_with(&token, "deploy-api", &[], &headers)
+        .await;
+    assert_eq!(refused.reason(), "policy.conditions");
+    let answer = broker.credentials(&token, "deploy-api").await;
+    assert_eq!(answer.reason(), "policy.conditions");
+    let listed = broker.ask("/api/explain", &token, &json!({})).await;
+    assert_eq!(listed.json()["credentials"], json!([]), "{}", listed.body);
+
+    let headers = [
+        ("X-Forwarded-For", "::ffff:192.0.2.7"),
+        ("Idempotency-Key", KEY),
+    ];
+    let first = broker
+        .exchange_with(&token, "deploy-api", &[], &headers)
+        .await;
+    assert_eq!(first.status, 200, "{}", first.body);
+    let intents = broker.events("intent").await;
+    assert_eq!(intents[0]["job"]["source_ip"], "192.0.2.7");
+    // The same request under the same key is decided again, by where it comes from now.
+    let elsewhere = [
+        ("X-Forwarded-For", "198.51.100.1"),
+        ("Idempotency-Key", KEY),
+    ];
+    let refused = broker
+        .exchange_with(&token, "deploy-api", &[], &elsewhere)
+        .await;
+    assert_eq!(refused.reason(), "policy.conditions");
+    let again = broker
+        .exchange_with(&token, "deploy-api", &[], &headers)
+        .await;
+    assert_eq!(again.status, 200, "{}", again.body);
+    assert_eq!(broker.events("outcome").await.len(), 2);
+}
+
+/// T-292: without a proxy in the settings, the peer is the source, whatever a header says.
+#[tokio::test]
+async fn without_a_configured_proxy_the_peer_is_the_source() {
+    let line = |network: &str| {
+        let line = format!("      trigger: [push, manual]\n      source_ip: {network}\n");
+        POLICIES.replace("      trigger: [push, manual]\n", &line)
+    };
+    let headers = [("X-Forwarded-For", "192.0.2.7")];
+    for (network, status) in [("127.0.0.0/8", 200), ("192.0.2.0/24", 400)] {
+        let broker = TestBroker::builder().policies(&line(network)).start().await;
+        let token = broker.github(|_| {});
+        let answer = broker
+            .exchange_with(&token, "deploy-api", &[], &headers)
+            .await;
+        assert_eq!(answer.status, status, "{}", answer.body);
+    }
 }

@@ -383,3 +383,60 @@ fn names_of_tests_do_not_drive_the_terminal() {
     let shown = printed(dir.path(), &[], 0);
     assert!(shown.contains("#\\u{23}[error]"), "{shown}");
 }
+
+/// T-291
+#[test]
+fn a_test_says_where_the_request_comes_from() {
+    let dir = folder(&[(
+        "policies/root.yaml",
+        r#"issuers:
+  github: { provider: github, tenants: [ { owner: acme, owner_id: "65923871" } ] }
+credentials:
+  api: { kind: jwt, audience: "https://api.test", max_ttl: 10m, owner: a, purpose: p, class: low }
+policies:
+  - { name: office, issuer: github, when: { repository: acme/shop, source_ip: [192.0.2.0/24, "2001:db8::/32"] }, grant: [ { credential: api, ttl: 5m } ] }
+"#,
+    )]);
+    let tests = |job: &str, expected: &str| {
+        let text = format!(
+            "tests:\n  - {{ name: t, job: {{ like: github-push{job} }}, asks: {{ credential: api }}, {expected} }}\n"
+        );
+        write(dir.path(), "policies/shop.test.yaml", &text);
+        let output = test(dir.path(), &[]);
+        (output.status.code(), text_of(&output))
+    };
+    for (job, expected) in [
+        (", source_ip: 192.0.2.7", "gets: { policy: office }"),
+        (", source_ip: \"2001:db8::7\"", "gets: { policy: office }"),
+        (
+            ", source_ip: \"::ffff:192.0.2.7\"",
+            "gets: { policy: office }",
+        ),
+        (
+            ", source_ip: 198.51.100.1",
+            "refused: { because: source_ip }",
+        ),
+        ("", "refused: { because: source_ip }"),
+        (
+            ", source_ip: 192.0.2.7, facts_unset: [source_ip]",
+            "refused: { because: source_ip }",
+        ),
+    ] {
+        let (code, said) = tests(job, expected);
+        assert_eq!(code, Some(0), "{job}: {said}");
+    }
+    let (code, said) = tests(", source_ip: 192.0.2.0/24", "gets: { policy: office }");
+    assert_eq!(code, Some(4), "{said}");
+    assert!(
+        said.contains("`source_ip` is `192.0.2.0/24`, which is no address"),
+        "{said}"
+    );
+    // Recorded tests say it too.
+    fs::remove_file(dir.path().join("policies/shop.test.yaml")).unwrap();
+    let written = printed(dir.path(), &["--write", "--dry-run"], 0);
+    assert!(written.contains("source_ip: 192.0.2.1"), "{written}");
+}
+
+fn text_of(output: &Output) -> String {
+    text(&output.stdout) + &text(&output.stderr)
+}

@@ -771,3 +771,182 @@ require:
     let found: Vec<_> = errors.iter().map(|one| one.rule).collect();
     assert_eq!(found, ["unknown-issuer", "unknown-credential"]);
 }
+
+/// T-291
+#[test]
+fn a_source_ip_is_compared_with_networks_and_never_when_it_is_not_known() {
+    let job = json!({
+        "repository": "acme/shop", "repository_owner": "acme", "repository_owner_id": "65923871",
+        "event_name": "push", "source_ip": "10.1.2.3",
+    });
+    for (pattern, fitting, others) in [
+        (
+            "10.0.0.0/8",
+            &["10.1.2.3", "::ffff:10.1.2.3"][..],
+            &["11.0.0.1", "2001:db8::7", "::10.1.2.3"][..],
+        ),
+        (
+            "[10.1.0.0/16, \"2001:db8::/32\"]",
+            &["10.1.2.3", "2001:db8::7"],
+            &["10.2.2.3", "2001:db9::7"],
+        ),
+        (
+            "{ not: 10.1.0.0/16 }",
+            &["10.2.2.3", "2001:db8::7"],
+            &["10.1.2.3", "::ffff:10.1.2.3"],
+        ),
+        (
+            "{ not: [10.1.0.0/16, \"2001:db8::/32\"] }",
+            &["10.2.2.3"],
+            &["10.1.2.3", "2001:db8::7"],
+        ),
+        (
+            "\"2001:db8::7/128\"",
+            &["2001:db8::7"],
+            &["2001:db8::8", "10.1.2.3"],
+        ),
+    ] {
+        let line = format!("source_ip: {pattern}");
+        for text in [policy("github", &line), requirement(&line)] {
+            let loaded = PolicySet::from_texts(&[("root.yaml", &text)]);
+            let set = loaded.unwrap_or_else(|errors| panic!("{errors}")).set;
+            let reader = set.readers().first().unwrap();
+            let permits = |address: Option<&str>| {
+                let facts = reader.facts(object(&job)).unwrap();
+                let facts = facts.from_address(address.map(|address| address.parse().unwrap()));
+                let ask = hallpass::policy::Ask {
+                    credential: "api".to_owned(),
+                    ..hallpass::policy::Ask::default()
+                };
+                let now = hallpass::clock::Timestamp::from_unix(1_790_000_000);
+                set.explain(&facts, &ask, now).is_permitted()
+            };
+            for address in fitting {
+                assert!(permits(Some(address)), "{line} {address}");
+            }
+            for address in others {
+                assert!(!permits(Some(address)), "{line} {address}");
+            }
+            // What a token says of its address is not read.
+            assert!(!permits(None), "{line}");
+        }
+    }
+}
+
+/// A policy for every job, with a requirement that has this line.
+fn requirement(line: &str) -> String {
+    let text = policy("github", "environment: { present: false }");
+    format!("{text}require:\n  - {{ name: r, of: all, jobs: {{ {line} }}, because: so }}\n")
+}
+
+/// T-291
+#[test]
+fn a_source_ip_stands_in_policies_and_requirements_only_and_is_no_pattern_of_text() {
+    let network = "source_ip: 10.0.0.0/8";
+    for line in [
+        "source_ip: 10.1.2.3/8",
+        "source_ip: 0.0.0.0/0",
+        "source_ip: [10.0.0.0/8, 10.1.2.3]",
+        "source_ip: { not: 10.1.2.3 }",
+        "source_ip: { not: [\"::ffff:10.0.0.0/104\"] }",
+    ] {
+        assert_eq!(rules(&policy("github", line)), ["network"], "{line}");
+        assert_eq!(rules(&requirement(line)), ["network"], "{line}");
+    }
+    for line in [
+        "source_ip: { glob: \"10.*\" }",
+        "source_ip: { under: 10.0.0.0/8 }",
+        "source_ip: { present: true }",
+        "source_ip: { present: false }",
+        "source_ip: { not: { not: 10.0.0.0/8 } }",
+        "source_ip: []",
+        "source_ip: {}",
+        "source_ip: [[10.0.0.0/8]]",
+        "source_ip: true",
+        "source_ip: 10",
+    ] {
+        assert!(!rules(&policy("github", line)).is_empty(), "{line}");
+    }
+    let tenant = policy("github", network).replacen(
+        "owner: acme,",
+        "owner: acme, source_ip: 10.0.0.0/8,",
+        1,
+    );
+    assert_eq!(rules(&tenant), ["of-request"]);
+    let team = format!(
+        "{ISSUERS}teams:\n  t: {{ folder: teams/t, names: [ {{ glob: \"t-*/*\" }} ], jobs: {{ issuer: github, repository: acme/t, {network} }}, uses: {{ jwt: {{ audiences: [\"https://d.test\"], at_least: low }} }}, owner: t }}\n"
+    );
+    assert_eq!(rules(&team), ["of-request"]);
+    let mapped = ISSUERS.replace("actor: /who", "source_ip: /ip");
+    assert_eq!(rules(&mapped), ["claim-type"]);
+    let typed = ISSUERS.replace("environment: list", "environment: list, source_ip: text");
+    assert_eq!(rules(&typed), ["claim-type"]);
+    let copied = ISSUERS.replace(
+        "audience: \"https://api.test\"",
+        "audience: \"https://api.test\", claims: [source_ip]",
+    );
+    assert_eq!(rules(&copied), ["definition"]);
+    let each = policy("github", "source_ip: \"{net}\"").replace(
+        "- { name: p,",
+        "- { name: \"p-{net}\", each: { net: [a, b] },",
+    );
+    assert_eq!(rules(&each), ["placeholder"]);
+    let each = each.replace(
+        "source_ip: \"{net}\"",
+        "source_ip: { not: [ \"10.{net}.0.0/16\" ] }",
+    );
+    assert_eq!(rules(&each), ["placeholder"]);
+}
+
+/// T-291: what is printed is read as the same.
+#[test]
+fn a_printed_network_is_read_as_the_same() {
+    for line in [
+        "source_ip: 10.0.0.0/8",
+        "source_ip: [10.0.0.0/8, \"2001:db8::/32\"]",
+        "source_ip: { not: \"2001:db8::/32\" }",
+        "source_ip: { not: [10.0.0.0/8, \"::/8\"] }",
+    ] {
+        let set = |text: &str| PolicySet::from_texts(&[("root.yaml", text)]).unwrap().set;
+        let first = set(&policy("github", line));
+        let printed: String = first
+            .policies()
+            .iter()
+            .map(|policy| policy.to_yaml())
+            .collect();
+        let again = set(&format!("{ISSUERS}policies:\n{printed}"));
+        assert_eq!(first.policies(), again.policies(), "{printed}");
+    }
+}
+
+#[test]
+fn labels_are_at_most_sixteen_names_with_a_text_each() {
+    let with = |labels: &str| {
+        format!(
+            "credentials:\n  app: {{ kind: jwt, audience: \"https://app.acme.dev\", max_ttl: 10m, owner: o, purpose: p, class: low, labels: {labels} }}\n"
+        )
+    };
+    let many = |count: usize| {
+        let labels: Vec<_> = (0..count).map(|number| format!("l{number}: x")).collect();
+        format!("{{ {} }}", labels.join(", "))
+    };
+    let text = with("{ service: shop, cost_center: \"4711\" }");
+    let set = PolicySet::from_texts(&[("root.yaml", &text)]).unwrap().set;
+    let labels = &set.credential("app").unwrap().labels;
+    assert_eq!(labels["service"], "shop");
+    assert_eq!(labels["cost_center"], "4711");
+    assert_eq!(rules(&with(&many(16))), [""; 0]);
+    for (wrong, rule) in [
+        (many(17).as_str(), "labels"),
+        ("{}", "labels"),
+        ("{ Service: shop }", "labels"),
+        ("{ cost-center: shop }", "labels"),
+        ("{ 1: shop }", "unquoted"),
+        ("{ service: 4711 }", "unquoted"),
+        ("{ service: \"\" }", "empty"),
+        ("{ service: { present: true } }", "wrong-type"),
+        ("[service]", "wrong-type"),
+    ] {
+        assert_eq!(rules(&with(wrong)), [rule], "{wrong}");
+    }
+}

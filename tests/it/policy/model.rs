@@ -45,6 +45,8 @@ enum Pattern {
     Present(bool),
     /// The cell of a row.
     Cell(&'static str),
+    Networks(Vec<&'static str>),
+    OtherNetworks(Vec<&'static str>),
 }
 
 type Block = Vec<(&'static str, Pattern)>;
@@ -98,6 +100,16 @@ const REPOSITORIES: [[&str; 3]; 3] = [
 
 impl Pattern {
     fn random(random: &mut Random, fact: &str, for_row: bool) -> Self {
+        if fact == "source_ip" {
+            let start = random.below(NETWORKS.len() - 1);
+            let end = start + 1 + random.below(2);
+            let names = NETWORKS[start..end].iter().map(|(network, _)| *network);
+            return if random.one_in(3) {
+                Self::OtherNetworks(names.collect())
+            } else {
+                Self::Networks(names.collect())
+            };
+        }
         let values: &[&str] = match fact {
             "repository" => &["acme/a", "acme/b", "acme/c"],
             "repository_id" => &["10", "11", "12"],
@@ -134,6 +146,10 @@ impl Pattern {
             Self::Not(text) => format!("{{ not: \"{text}\" }}"),
             Self::Present(value) => format!("{{ present: {value} }}"),
             Self::Cell(column) => format!("\"{{{column}}}\""),
+            Self::Networks(list) => format!("[\"{}\"]", list.join("\", \"")),
+            Self::OtherNetworks(list) => {
+                format!("{{ not: [\"{}\"] }}", list.join("\", \""))
+            }
         }
     }
 
@@ -149,8 +165,24 @@ impl Pattern {
             Self::Present(present) => *present,
             Self::Cell("repository") => row.unwrap()[1] == value,
             Self::Cell(_) => row.unwrap()[2] == value,
+            Self::Networks(list) => is_in(list, value),
+            Self::OtherNetworks(list) => !is_in(list, value),
         }
     }
+}
+
+/// Networks, and how the addresses in them begin.
+const NETWORKS: [(&str, &str); 4] = [
+    ("10.1.0.0/16", "10.1."),
+    ("10.0.0.0/8", "10."),
+    ("192.0.2.0/24", "192.0.2."),
+    ("2001:db8::/32", "2001:db8:"),
+];
+
+fn is_in(networks: &[&str], address: &str) -> bool {
+    NETWORKS
+        .iter()
+        .any(|(network, start)| networks.contains(network) && address.starts_with(start))
 }
 
 /// By the definition, with backtracking.
@@ -190,6 +222,7 @@ fn block_text(block: &Block) -> String {
     format!("{{ {} }}", lines.join(", "))
 }
 
+/// What conditions of a team name.
 const FACTS: [&str; 6] = [
     "repository",
     "repository_id",
@@ -198,7 +231,24 @@ const FACTS: [&str; 6] = [
     "trigger",
     "runner",
 ];
-const WITHOUT_IDS: [&str; 5] = ["repository", "ref", "environment", "trigger", "runner"];
+/// What conditions of a policy name.
+const OF_REQUEST: [&str; 7] = [
+    "repository",
+    "repository_id",
+    "ref",
+    "environment",
+    "trigger",
+    "runner",
+    "source_ip",
+];
+const WITHOUT_IDS: [&str; 6] = [
+    "repository",
+    "ref",
+    "environment",
+    "trigger",
+    "runner",
+    "source_ip",
+];
 
 impl Company {
     fn random(random: &mut Random) -> Self {
@@ -206,7 +256,7 @@ impl Company {
         let policy = |random: &mut Random, name: &str, choices: &[Grant], home: Home| Policy {
             name: name.to_owned(),
             when: (0..=random.below(2))
-                .map(|_| block(random, &FACTS, home == Home::Rows))
+                .map(|_| block(random, &OF_REQUEST, home == Home::Rows))
                 .collect(),
             is_past: random.one_in(8),
             is_shadowed: random.one_in(3),
@@ -378,6 +428,17 @@ fn job(random: &mut Random) -> Job {
             "runner",
             random.pick(&[None, Some("hosted"), Some("self-hosted")]),
         ),
+        (
+            "source_ip",
+            random.pick(&[
+                None,
+                Some("10.1.2.3"),
+                Some("10.2.0.1"),
+                Some("192.0.2.7"),
+                Some("2001:db8::7"),
+                Some("198.51.100.1"),
+            ]),
+        ),
     ]
 }
 
@@ -394,6 +455,8 @@ fn claims(job: &Job) -> Value {
     for (fact, value) in job {
         let Some(value) = *value else { continue };
         let (name, value) = match *fact {
+            // No claim of the token.
+            "source_ip" => continue,
             "owner" => ("repository_owner", value),
             "runner" if value == "hosted" => ("runner_environment", "github-hosted"),
             "runner" => ("runner_environment", value),
@@ -451,6 +514,8 @@ fn decide(company: &Company, job: &Job, ask: &Ask, shadowed: bool) -> Option<Per
                                 Pattern::Glob(_)
                                 | Pattern::Not(_)
                                 | Pattern::Present(_)
+                                | Pattern::Networks(_)
+                                | Pattern::OtherNetworks(_)
                                 | Pattern::Cell(_) => false,
                             }
                     })
@@ -576,6 +641,8 @@ fn compare(companies: usize, seed: u64) {
         for _ in 0..100 {
             let (job, ask) = (job(&mut random), ask(&mut random));
             let facts = reader.facts(object(&claims(&job))).unwrap();
+            let address = value(&job, "source_ip").map(|address| address.parse().unwrap());
+            let facts = facts.from_address(address);
             let decision = set.explain_nearest(&facts, &ask, NOW);
             let found = match decision.verdict {
                 Verdict::Permitted {

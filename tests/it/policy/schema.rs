@@ -173,6 +173,19 @@ fn what_the_reader_refuses_of_one_file_the_schema_refuses_too() {
             "repository: acme/app",
             "job_workflow: { path: a, present: true }",
         ),
+        (APP, "repository: acme/app", "source_ip: 10.0.0.0/0"),
+        (APP, "repository: acme/app", "source_ip: 10.0.0.1"),
+        (APP, "repository: acme/app", "source_ip: { present: true }"),
+        (
+            APP,
+            "repository: acme/app",
+            "source_ip: { not: { not: 10.0.0.0/8 } }",
+        ),
+        (
+            issuers,
+            "dev }",
+            "dev, tenants: [ { owner: acme, source_ip: 10.0.0.0/8 } ] }",
+        ),
         (APP, "repository: acme/app", "claim: { enterprise: x }"),
         (APP, "repository: acme/app", "claim: {}"),
         (APP, "repository: acme/app", "issuer: github"),
@@ -208,6 +221,14 @@ fn what_the_reader_refuses_of_one_file_the_schema_refuses_too() {
     ];
     for text in [APP, &credentials, issuers, require, waive] {
         conforms(&schema, &yaml(text)).unwrap_or_else(|problem| panic!("{text}: {problem}"));
+    }
+    for line in [
+        "source_ip: 10.0.0.0/8",
+        "source_ip: [10.0.0.0/8, \"2001:db8::/32\"]",
+        "source_ip: { not: [10.0.0.0/8] }",
+    ] {
+        let text = APP.replacen("repository: acme/app", line, 1);
+        conforms(&schema, &yaml(&text)).unwrap_or_else(|problem| panic!("{text}: {problem}"));
     }
     for (text, from, to) in changes {
         assert!(text.contains(from), "{from}");

@@ -189,7 +189,7 @@ fn a_teams_credential_reaches_only_what_its_limits_list() {
         (
             "target: pay-db",
             "target: jwt",
-            "team `pay` may not choose `group`",
+            "`target` of credential `pay-db/migrate` is `jwt`, which is the name of a kind",
         ),
         (
             "target: pay-db",
@@ -403,6 +403,84 @@ fn a_grant_of_others_points_at_the_team_that_may_not_give_it() {
     let line = ROOT.lines().position(|line| line == "  pay:").unwrap() + 1;
     let expected = format!("the team is defined at root.yaml:{line}:3");
     assert!(said.contains(&expected), "{said}");
+}
+
+/// T-306: a team waives only rules that the root lists, and only what its own files cause.
+#[test]
+fn a_team_waives_only_the_rules_that_its_limits_list() {
+    let pay = PAY.replace(
+        "ref: refs/heads/main",
+        "repository: acme/pay, repository_id: \"702114500\", trigger: pull_request",
+    );
+    let waiver = |rule: &str| {
+        format!(
+            "{pay}waive:\n  - {{ rule: {rule}, because: it only reads, until: 2099-01-01T00:00:00Z }}\n"
+        )
+    };
+    let root = ROOT.replace(
+        "may: { max_ttl: 30m }",
+        "may: { max_ttl: 30m, waive: [extraordinary-trigger] }",
+    );
+    let fine = waiver("extraordinary-trigger");
+    let expected = "team `pay` may not waive rule `extraordinary-trigger`";
+    let refused = said(&fine);
+    assert!(refused.contains(expected), "{refused}");
+    assert!(refused.contains("teams/pay/pay.yaml:12:13"), "{refused}");
+    assert!(
+        refused.contains("limits of the team are at root.yaml:"),
+        "{refused}"
+    );
+    let severity = |root: &str, pay: &str, rule: &str| {
+        let dir = folder(&[("root.yaml", root), ("teams/pay/pay.yaml", pay)]);
+        let loaded = PolicySet::load(dir.path()).unwrap_or_else(|errors| panic!("{errors}"));
+        let mut findings = loaded.findings.iter();
+        findings
+            .find(|one| one.rule == rule)
+            .map(|one| one.severity)
+    };
+    use hallpass::yaml::Severity::{Note, Warning};
+    let rule = "extraordinary-trigger";
+    assert_eq!(severity(&root, &pay, rule), Some(Warning));
+    assert_eq!(severity(&root, &fine, rule), Some(Note));
+    // Another rule, and another team, are as before.
+    let other = said_of(&[
+        ("root.yaml", &root),
+        ("teams/pay/pay.yaml", &waiver("name-without-id")),
+    ]);
+    assert!(
+        other.contains("may not waive rule `name-without-id`"),
+        "{other}"
+    );
+    let ops =
+        "waive:\n  - { rule: extraordinary-trigger, because: so, until: 2099-01-01T00:00:00Z }\n";
+    let other = said_of(&[("root.yaml", &root), ("teams/ops/ops.yaml", ops)]);
+    assert!(other.contains("team `ops` may not waive"), "{other}");
+    // A rule that does not exist is an error of the limits.
+    let wrong = root.replace("[extraordinary-trigger]", "[extraordinary-triger]");
+    let wrong = said_of(&[("root.yaml", &wrong), ("teams/pay/pay.yaml", PAY)]);
+    assert!(wrong.contains("no rule `extraordinary-triger`"), "{wrong}");
+    assert!(
+        wrong.contains("did you mean `extraordinary-trigger`?"),
+        "{wrong}"
+    );
+    assert_eq!(wrong.matches("error[").count(), 1, "{wrong}");
+}
+
+/// T-120: `uses` names targets and kinds without targets, and no target is named like a kind.
+#[test]
+fn a_kind_with_targets_is_no_entry_of_uses_and_no_name_of_a_target() {
+    let root = ROOT.replace("      hosts: {", "      ssh: {");
+    let said = said_of(&[("root.yaml", &root), ("teams/pay/pay.yaml", PAY)]);
+    assert!(
+        said.contains("`uses` of team `pay` names the kind `ssh`, expected one of its targets"),
+        "{said}"
+    );
+    let root = ROOT.replace("target: app-db", "target: jwt");
+    let said = said_of(&[("root.yaml", &root)]);
+    assert!(
+        said.contains("`target` of credential `app-db/read` is `jwt`, which is the name of a kind"),
+        "{said}"
+    );
 }
 
 /// An operator reads which facts fail: the conditions of a policy and of its team may be on one fact.

@@ -309,3 +309,27 @@ async fn the_keys_at_hand_outlive_every_bad_answer_and_the_first_good_one_replac
     keys.force_refresh().await;
     verify(&verifier, token_of(&server, &new)).await.unwrap();
 }
+
+/// T-308: an issuer that would answer is not asked, whatever a token names.
+#[tokio::test]
+async fn an_issuer_with_pinned_keys_is_never_asked() {
+    let key = TestKey::rsa("k1");
+    let server = HostileIssuer::publishing(&jwks(&[TestKey::other_rsa("k2").jwk()])).await;
+    let mut issuer = server.trusted();
+    issuer.pinned_keys = Some(String::from_utf8(jwks(&[key.jwk()])).unwrap());
+    let (verifier, keys) = verifier(vec![issuer]);
+    let claims = claims_with("iss", Some(server.url().into()));
+    keys.tick();
+    keys.force_refresh().await;
+    assert!(verify(&verifier, key.token(&claims)).await.is_ok());
+    let published = TestKey::other_rsa("k2").token(&claims);
+    let refused = verify(&verifier, published).await.unwrap_err();
+    assert_eq!(refused.reason().code(), "token.key_unknown");
+    let status = &keys.status()[0];
+    assert_eq!(
+        (status.keys, status.age, status.usable),
+        (Some(1), None, true)
+    );
+    assert_eq!(status.last_error, None);
+    assert_eq!(server.connections(), 0);
+}

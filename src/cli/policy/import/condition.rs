@@ -3,6 +3,7 @@
 use crate::policy::pattern::{Glob, Observed, Operator, Pattern};
 use crate::policy::{Condition, Subject};
 use crate::provider::{Fact, FactType, ORDINARY_TRIGGERS, Provider, Reader};
+use crate::text::is_printable;
 use crate::token::json::{self as strict, Limits};
 
 /// A text that a claim may have, as another system compares it.
@@ -76,8 +77,7 @@ impl Wanted {
 
 /// Text that a pattern can hold.
 fn exact(text: &str) -> Result<Pattern, String> {
-    if text.is_empty() || text.len() > 256 || !text.bytes().all(|byte| matches!(byte, b' '..=b'~'))
-    {
+    if text.is_empty() || text.len() > 256 || !is_printable(text) {
         return Err(format!(
             "the text `{}` is not 1 to 256 characters of printable ASCII",
             crate::text::escape(text)
@@ -132,6 +132,7 @@ pub(super) fn blocks(
         FactType::List => Err(format!(
             "hallpass compares entries of the list `{claim}`, not its text"
         )),
+        FactType::Network => Err(format!("the claim `{claim}` is no address of a request")),
     }
 }
 

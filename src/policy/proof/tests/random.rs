@@ -1,5 +1,7 @@
 //! Random numbers, policies and jobs.
 
+use std::fmt::Write as _;
+
 /// Numbers that follow from a seed (`SplitMix64`).
 pub(super) struct Random(pub(super) u64);
 
@@ -370,7 +372,8 @@ pub(super) fn policies(random: &mut Random, world: &World, topics: &[&Topic]) ->
     let tenants = random.pick(world.tenants);
     let mut text = format!("issuers:\n  ci: {{ {}{tenants} }}\n", world.issuer);
     let most = random.pick(&["5m", "10m"]);
-    text += &format!(
+    let _ = write!(
+        text,
         "credentials:\n  api: {{ kind: jwt, audience: https://api.acme.dev, scopes: [a, b], max_ttl: {most}, owner: o, purpose: p, class: low }}\n"
     );
     let requirements = random.number(3).saturating_sub(1);
@@ -386,7 +389,8 @@ pub(super) fn policies(random: &mut Random, world: &World, topics: &[&Topic]) ->
             String::new()
         };
         let shadow = shadow(random);
-        text += &format!(
+        let _ = write!(
+            text,
             "  - {{ name: r{number}, of: all, jobs: {jobs}, {unless}{shadow}because: b }}\n"
         );
     }
@@ -406,7 +410,8 @@ pub(super) fn policies(random: &mut Random, world: &World, topics: &[&Topic]) ->
         let ttl = random.pick(&["2m", "5m", "10m"]);
         let scopes = random.pick(&["[a]", "[b]", "[a, b]"]);
         let shadow = shadow(random);
-        text += &format!(
+        let _ = write!(
+            text,
             "  - {{ name: p{number}, issuer: ci, when: [{}], {until}{shadow}grant: [ {{ credential: api, ttl: {ttl}, scopes: {scopes} }} ] }}\n",
             blocks.join(", ")
         );

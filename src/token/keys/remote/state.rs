@@ -61,7 +61,7 @@ struct FetchRequest {
 }
 
 impl IssuerKeys {
-    /// Starts the issuer's task, without keys yet. It looks for due refreshes where it `ticks`.
+    /// Starts the issuer's task, without keys yet, unless its keys are pinned. It looks for due refreshes where it `ticks`.
     pub(super) fn start(
         issuer: &Arc<TrustedIssuer>,
         fetch: &Arc<dyn Fetch>,
@@ -70,6 +70,18 @@ impl IssuerKeys {
     ) -> Self {
         let published = Arc::new(ArcSwap::default());
         let (requests, received) = mpsc::unbounded_channel();
+        let keys = Self {
+            issuer: Arc::clone(issuer),
+            clock: Arc::clone(clock),
+            published: Arc::clone(&published),
+            requests,
+            waiters: Semaphore::new(MOST_WAITERS),
+        };
+        if let Some(document) = &issuer.pinned_keys {
+            // Without a task every request for a fetch ends at once, without one.
+            published.store(Arc::new(Published::pinned(issuer, document)));
+            return keys;
+        }
         let task = Task {
             issuer: Arc::clone(issuer),
             fetch: Arc::clone(fetch),
@@ -80,13 +92,7 @@ impl IssuerKeys {
             waiting: Vec::new(),
         };
         tokio::spawn(task.run(received, ticks));
-        Self {
-            issuer: Arc::clone(issuer),
-            clock: Arc::clone(clock),
-            published,
-            requests,
-            waiters: Semaphore::new(MOST_WAITERS),
-        }
+        keys
     }
 
     /// Whether these keys would be fetched and admitted in the same way for that issuer. What its
@@ -144,7 +150,9 @@ impl IssuerKeys {
             name: self.issuer.name.clone(),
             url: self.issuer.url.clone(),
             keys: known.map(|known| known.set.len()),
-            age: known.map(|known| now.saturating_sub(known.asked_at)),
+            age: known
+                .filter(|_| self.issuer.pinned_keys.is_none())
+                .map(|known| now.saturating_sub(known.asked_at)),
             usable: unusable.is_none(),
             problem: unusable.or_else(|| last_error.clone()),
             last_error,
@@ -160,6 +168,22 @@ impl IssuerKeys {
 }
 
 impl Published {
+    /// The keys of a file. They were read before, so an error is not expected.
+    fn pinned(issuer: &TrustedIssuer, document: &str) -> Self {
+        let mut state = Self::default();
+        match KeySet::from_jwks(document.as_bytes(), &Admission::for_issuer(issuer)) {
+            Ok(set) => {
+                report::log_left_out(issuer, &set, None);
+                state.known = Some(Known {
+                    set: Arc::new(set),
+                    asked_at: Duration::ZERO,
+                });
+            }
+            Err(error) => state.last_error = Some(error),
+        }
+        state
+    }
+
     /// The last good set, unless it is too old (T-65). Traffic makes it no younger.
     fn usable(&self, issuer: &TrustedIssuer, now: Duration) -> Result<Arc<KeySet>, KeyError> {
         let cause = || match &self.last_error {
@@ -173,7 +197,7 @@ impl Published {
             });
         };
         let age = now.saturating_sub(known.asked_at);
-        if age > LONGEST_AGE {
+        if age > LONGEST_AGE && issuer.pinned_keys.is_none() {
             return Err(KeyError::Stale {
                 issuer: issuer.url.clone(),
                 minutes: age.as_secs() / 60,
@@ -383,8 +407,9 @@ fn key_settings(issuer: &TrustedIssuer) -> impl PartialEq {
         networks,
         key_hosts,
         blocked_kids: _,
+        pinned_keys,
     } = issuer;
-    let fetched = (url, ca, networks, key_hosts);
+    let fetched = (url, ca, networks, key_hosts, pinned_keys);
     let admitted = (algorithms, strip_leading_zero, key_use);
     (name, fetched, admitted)
 }

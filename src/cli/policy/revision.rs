@@ -1,0 +1,171 @@
+//! Policies of a folder, or of a revision of a git repository. Git only reads objects: no hook, filter,
+//! diff driver, monitor or file of the working tree of the repository runs or is read.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use super::{load, nothing_in};
+use crate::cli::{Failure, Terminal};
+use crate::policy::PolicySet;
+use crate::policy::examples::{self, test_files};
+use crate::provider::Facts;
+use crate::text::escape;
+use crate::yaml::Diagnostics;
+
+/// A set, and the jobs of its tests.
+pub(super) struct Revision {
+    pub(super) set: PolicySet,
+    pub(super) jobs: Vec<Facts>,
+}
+
+/// The policies of `name`: a folder, or else a revision of the repository of `folder`.
+pub(super) fn read(name: &str, folder: &Path, out: &mut Terminal) -> Result<Revision, Failure> {
+    let path = Path::new(name);
+    if path.is_dir() {
+        let set = load(path, out)?;
+        let files = test_files(path, &set).unwrap_or_default();
+        let tests = files.into_iter().flat_map(|file| file.tests);
+        let jobs = tests.map(|test| test.job).collect();
+        return Ok(Revision { set, jobs });
+    }
+    let texts = Repository::of(name, folder)?.texts()?;
+    let borrowed: Vec<(&str, &str)> = texts
+        .iter()
+        .map(|(name, text)| (name.as_str(), text.as_str()))
+        .collect();
+    let loaded = PolicySet::from_texts(&borrowed).map(|loaded| loaded.set);
+    let set = loaded.and_then(|set| nothing_in(folder, &set).map_or(Ok(set), Err));
+    let set = set.map_err(|errors: Diagnostics| {
+        out.error_report(&errors.render(true));
+        let name = escape(name);
+        Failure::Findings(format!("the policies of revision `{name}` do not load"))
+    })?;
+    let mut jobs = Vec::new();
+    for (name, text) in texts
+        .iter()
+        .filter(|(name, _)| name.ends_with(".test.yaml"))
+    {
+        let tests = examples::parse(name, text, &set).unwrap_or_default();
+        jobs.extend(tests.into_iter().map(|test| test.job));
+    }
+    Ok(Revision { set, jobs })
+}
+
+struct Repository<'a> {
+    folder: &'a Path,
+    /// The folder's path in the repository, ending in `/` unless it is the top.
+    prefix: String,
+    /// The full id of the commit.
+    commit: String,
+}
+
+impl<'a> Repository<'a> {
+    fn of(name: &str, folder: &'a Path) -> Result<Self, Failure> {
+        let shown = escape(name);
+        let unknown = || {
+            let folder = escape(&folder.display().to_string());
+            Failure::Usage(format!(
+                "`{shown}` is neither a folder nor a revision of the git repository of `{folder}`; \
+                 name the folder of the policies with `--policies`"
+            ))
+        };
+        let prefix = git(folder, &["rev-parse", "--show-prefix"]).ok_or_else(unknown)?;
+        let prefix = String::from_utf8(prefix).map_err(|_| unknown())?;
+        let spec = format!("{name}^{{commit}}");
+        let commit = git(
+            folder,
+            &[
+                "rev-parse",
+                "--verify",
+                "--quiet",
+                "--end-of-options",
+                &spec,
+            ],
+        );
+        let commit = commit.and_then(|bytes| String::from_utf8(bytes).ok());
+        let commit = commit.map(|text| text.trim().to_owned());
+        let is_id = |id: &String| crate::provider::is_commit_id(id);
+        Ok(Self {
+            folder,
+            prefix: prefix.trim_end_matches('\n').to_owned(),
+            commit: commit.filter(is_id).ok_or_else(unknown)?,
+        })
+    }
+
+    /// The files of the folder at that commit, by their path below it.
+    fn texts(&self) -> Result<Vec<(String, String)>, Failure> {
+        let tree = format!("{}:{}", self.commit, self.prefix);
+        let list = git(self.folder, &["ls-tree", "-r", "-z", "-l", &tree]).ok_or_else(|| {
+            Failure::Local(format!(
+                "commit {} has no folder `{}`",
+                self.commit,
+                escape(&self.prefix)
+            ))
+        })?;
+        let list = String::from_utf8(list).map_err(|_| {
+            Failure::Local("a file of the folder has a name that is not UTF-8".to_owned())
+        })?;
+        let mut texts = Vec::new();
+        let mut total: u64 = 0;
+        for line in list.split('\0').filter(|line| !line.is_empty()) {
+            let Some((about, name)) = line.split_once('\t') else {
+                continue;
+            };
+            let about: Vec<&str> = about.split_whitespace().collect();
+            let [mode, "blob", id, size] = about.as_slice() else {
+                continue;
+            };
+            // A link, or a file that no policy set reads.
+            if !mode.starts_with("100") || name.split('/').any(|part| part.starts_with('.')) {
+                continue;
+            }
+            total = total.saturating_add(size.parse().unwrap_or(u64::MAX));
+            if total > MAX_FOLDER || texts.len() >= MAX_FILES {
+                let commit = &self.commit;
+                return Err(Failure::Local(format!(
+                    "the folder of policies at commit {commit} is larger than 64 MiB or has more \
+                     than {MAX_FILES} files"
+                )));
+            }
+            let text = git(self.folder, &["cat-file", "blob", id]);
+            let text = text.and_then(|bytes| String::from_utf8(bytes).ok());
+            let text = text.ok_or_else(|| {
+                let name = escape(name);
+                Failure::Local(format!(
+                    "`{name}` at commit {} is not UTF-8 text",
+                    self.commit
+                ))
+            })?;
+            texts.push((name.to_owned(), text));
+        }
+        Ok(texts)
+    }
+}
+
+/// What git prints; `None` if it fails.
+fn git(folder: &Path, arguments: &[&str]) -> Option<Vec<u8>> {
+    let output = Command::new("git")
+        .args(["--no-pager", "--no-replace-objects", "--literal-pathspecs"])
+        .args([
+            "-c",
+            "core.fsmonitor=false",
+            "-c",
+            "core.hooksPath=/dev/null",
+        ])
+        .arg("-C")
+        .arg(folder)
+        .args(arguments)
+        .env("GIT_OPTIONAL_LOCKS", "0")
+        .env("GIT_TERMINAL_PROMPT", "0")
+        // Objects that are missing are not fetched.
+        .env("GIT_NO_LAZY_FETCH", "1")
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .output()
+        .ok()?;
+    output.status.success().then_some(output.stdout)
+}
+
+/// As of a folder: see `policy::files`.
+const MAX_FOLDER: u64 = 64 * 1_024 * 1_024;
+const MAX_FILES: usize = 10_000;
