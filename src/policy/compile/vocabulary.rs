@@ -4,6 +4,7 @@ use super::conditions::{self, About};
 use super::credentials::Credentials;
 use super::issuers::Issuers;
 use super::requirements;
+use super::time::Zone;
 use crate::policy::{Block, PolicySet, Selector};
 use crate::yaml::Node;
 use crate::yaml::reader::NodeReader;
@@ -12,6 +13,7 @@ use crate::yaml::reader::NodeReader;
 pub(in crate::policy) struct Vocabulary {
     issuers: Issuers,
     credentials: Credentials,
+    zone: Zone,
 }
 
 impl Vocabulary {
@@ -19,6 +21,7 @@ impl Vocabulary {
         Self {
             issuers: Issuers::of(set.issuers.clone()),
             credentials: Credentials::of(set),
+            zone: set.zone.clone(),
         }
     }
 
@@ -39,6 +42,10 @@ impl Vocabulary {
         node: &Node,
         what: &str,
     ) -> Option<Block> {
-        conditions::block(yaml, node, &About::requirement(what, &self.issuers))
+        conditions::block(
+            yaml,
+            node,
+            &About::requirement(what, &self.issuers, &self.zone),
+        )
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::{Because, Example, Expected, Line, LineKind, job, lines};
 use crate::policy::compile::Vocabulary;
 use crate::policy::{Ask, Inputs, PolicySet};
-use crate::provider::Fact;
+use crate::provider::{Fact, is_property};
 use crate::text::escape;
 use crate::yaml::diagnostic::{Place, Problems, Source, Span, nearest};
 use crate::yaml::reader::{Fields, MAX_TEXT, NodeReader, listed};
@@ -185,7 +185,7 @@ fn reason(yaml: &NodeReader<'_>, node: &Node, what: &str) -> Option<Because> {
         "scopes" => Some(Because::Scopes),
         "inputs" => Some(Because::Inputs),
         "until" => Some(Because::Line(word.to_owned())),
-        _ if Fact::from_name(word).is_some() || word.starts_with('/') => {
+        _ if Fact::from_name(word).is_some() || word.starts_with('/') || is_property(word) => {
             Some(Because::Line(word.to_owned()))
         }
         _ => None,

@@ -2,7 +2,7 @@
 
 use super::{LintFinding, LintInput, Rule};
 use crate::policy::compile::PolicyIssuer;
-use crate::policy::pattern::{Observed, Pattern};
+use crate::policy::pattern::{Observed, Operator, Pattern};
 use crate::policy::{Block, Condition, Policy, Subject};
 use crate::provider::Fact;
 use crate::yaml::diagnostic::Severity;
@@ -114,7 +114,9 @@ fn excludes(
 ) -> Option<(String, String, bool)> {
     let is_repository = wanted.subject == Subject::Fact(Fact::Repository);
     if is_repository && tenant.subject == Subject::Fact(Fact::Owner) {
-        let repositories = wanted.pattern.exact_texts()?;
+        let Some(repositories) = wanted.pattern.exact_texts() else {
+            return other_owner(&wanted.pattern, &tenant.pattern);
+        };
         let owners: Option<Vec<&str>> = repositories
             .iter()
             .map(|repository| issuer.reader.provider.owner_of(repository))
@@ -138,6 +140,29 @@ fn excludes(
             false,
         )
     })
+}
+
+/// A glob or a path for repositories, and an owner whose repositories all begin otherwise.
+fn other_owner(repository: &Pattern, owner: &Pattern) -> Option<(String, String, bool)> {
+    let Pattern::All(operators) = repository else {
+        return None;
+    };
+    let owners = owner.exact_texts()?;
+    let excludes = |operator: &Operator, owner: &str| match operator {
+        Operator::Glob(glob) => !glob.allows_start(&format!("{owner}/")),
+        Operator::Under(top) => {
+            let below = |path: &str, top: &str| {
+                path.strip_prefix(top)
+                    .is_some_and(|rest| rest.starts_with('/'))
+            };
+            top != owner && !below(top, owner) && !below(owner, top)
+        }
+        Operator::Member(_) | Operator::Not(_) => false,
+    };
+    let fits_none = owners
+        .iter()
+        .all(|owner| operators.iter().any(|operator| excludes(operator, owner)));
+    fits_none.then(|| (repository.to_string(), owner.to_string(), false))
 }
 
 fn disjoint(texts: &[&str], wanted: &Pattern, tenant: &Pattern) -> Option<(String, String, bool)> {

@@ -140,6 +140,7 @@ fn what_the_reader_refuses_of_one_file_the_schema_refuses_too() {
     let credentials = format!("credentials:{credential}");
     let issuers = "issuers:\n  a: { provider: gitlab, url: https://gitlab.acme.dev }\n";
     let require = "require:\n  - { name: a, of: all, jobs: { runner: hosted }, because: x }\n";
+    let github = "issuers:\n  a: { provider: github, url: https://ghes.acme.dev, properties: { tier: text } }\n";
     let waive = "waive:\n  - { rule: literal-star, because: x, until: 2099-01-31T18:00:00Z }\n";
     let changes: &[(&str, &str, &str)] = &[
         (APP, "policies:", "policy:"),
@@ -203,6 +204,24 @@ fn what_the_reader_refuses_of_one_file_the_schema_refuses_too() {
         (&credentials, "max_ttl: 10m", "max_ttl: ten"),
         (issuers, "provider: gitlab", "provider: gitlabs"),
         (issuers, "https:", "http:"),
+        (issuers, "dev }", "dev, properties: { tier: text } }"),
+        (issuers, "dev }", "dev, jwks: keys.json }"),
+        (
+            issuers,
+            "dev }",
+            "dev, jwks: { file: x }, networks: [10.0.0.0/8] }",
+        ),
+        (github, "tier: text", "tier: number"),
+        (github, "tier: text", "a b: text"),
+        (github, "{ tier: text }", "{}"),
+        (APP, "repository: acme/app", "property: {}"),
+        (APP, "repository: acme/app", "property: { \"a b\": x }"),
+        (&credentials, "class: low", "class: low, labels: {}"),
+        (
+            &credentials,
+            "class: low",
+            "class: low, labels: { Service: x }",
+        ),
         (issuers, "dev }", "dev, facts: { repository: \"/r\" } }"),
         (issuers, "dev }", "dev, kid_required: \"no\" }"),
         (issuers, "provider: gitlab", "provider: generic"),
@@ -219,7 +238,7 @@ fn what_the_reader_refuses_of_one_file_the_schema_refuses_too() {
         (waive, ", because: x", ""),
         (waive, "2099-01-31T18:00:00Z", "2099-01-31"),
     ];
-    for text in [APP, &credentials, issuers, require, waive] {
+    for text in [APP, &credentials, issuers, github, require, waive] {
         conforms(&schema, &yaml(text)).unwrap_or_else(|problem| panic!("{text}: {problem}"));
     }
     for line in [
