@@ -17,6 +17,7 @@ use tempfile::TempDir;
 mod bad_input;
 mod check;
 mod cost;
+mod diff;
 mod examples;
 mod import;
 mod inputs;
