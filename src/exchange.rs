@@ -137,8 +137,8 @@ impl Exchange {
     ) -> Result<Explained, ExchangeError> {
         let _in_flight = self.enter()?;
         let token = self.verify(subject_token, id, caller).await?;
-        let job = self.identify(&token, id, ask, caller)?;
         let (policies, now) = (&self.components.policies, self.components.clock.now());
+        let job = self.identify(&token, id, ask, caller)?.at(now);
         let Some(ask) = ask else {
             self.state.rates.listed(&job);
             return Ok(Explained::Available(policies.available(job.facts(), now)));

@@ -37,15 +37,15 @@ fi
 PATH=$folder/bin:$PATH
 
 actionlint
-zizmor --offline --quiet .github github-action/action.yml
+zizmor --offline --quiet .github github-action/action.yml github-action/policy-review/action.yml
 
 # Scripts by their first line, wherever they are.
-git grep --files-with-matches --extended-regexp '^#!(/usr)?/bin/(env )?(ba)?sh' -- deploy tests .ci |
+git grep --files-with-matches --extended-regexp '^#!(/usr)?/bin/(env )?(ba)?sh' -- deploy github-action tests .ci |
   xargs shellcheck
 # And those within the YAML of GitLab.
 scripts=$(mktemp -d)
 trap 'rm -rf "$scripts"' EXIT
-for file in deploy/gitlab/templates/hallpass.yml deploy/gitlab/hallpass.gitlab-ci.yml; do
+for file in deploy/gitlab/templates/*.yml deploy/gitlab/hallpass.gitlab-ci.yml; do
   awk -v folder="$scripts" '
     /^    - \|$/ { number++; name = folder "/" number ".sh"; print "#!/bin/sh" >name; next }
     /^      / && name { print substr($0, 7) >name; next }
@@ -67,7 +67,8 @@ page() {
   echo "$scripts/$1.yml"
 }
 valid github-workflows "$(page github)"
-valid github-actions github-action/action.yml
+valid github-actions github-action/action.yml github-action/policy-review/action.yml
+valid github-workflows "$(page policy-review)"
 valid gitlab-ci --data-transform gitlab-ci "$(page gitlab)" deploy/gitlab/hallpass.gitlab-ci.yml
 valid buildkite "$(page buildkite)"
 valid azure-pipelines "$(page azure)" deploy/ci/azure/hallpass.yml

@@ -122,33 +122,35 @@ impl JobRecord {
 
 /// Facts under our names, escaped and bounded.
 #[derive(Clone, Debug, Default)]
-pub struct FactRecord(Vec<(&'static str, FactText)>);
+pub struct FactRecord(
+    Vec<(&'static str, FactText)>,
+    /// The declared repository properties.
+    BTreeMap<String, FactText>,
+);
 
 impl FactRecord {
     #[must_use]
     pub fn of(facts: &Facts) -> Self {
-        let facts = facts.iter().map(|(fact, value)| {
-            let text = match value {
-                FactValue::Text(text) => FactText::Text(Text::new(text)),
-                FactValue::Bool(bool) => FactText::Bool(*bool),
-                FactValue::Address(address) => FactText::Text(Text::new(&address.to_string())),
-                FactValue::List(entries) => FactText::Text(Text::new(&entries.join(","))),
-                FactValue::Workflow(workflow) => FactText::Text(match &workflow.r#ref {
-                    Some(r#ref) => Text::new(&format!("{}@{ref}", workflow.path)),
-                    None => Text::new(&workflow.path),
-                }),
-            };
-            (fact.name(), text)
-        });
-        Self(facts.collect())
+        let properties = facts.properties();
+        Self(
+            (facts.iter())
+                .map(|(fact, value)| (fact.name(), FactText::of(value)))
+                .collect(),
+            properties
+                .map(|(name, value)| (name.name().to_owned(), FactText::of(value)))
+                .collect(),
+        )
     }
 }
 
 impl Serialize for FactRecord {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(Some(self.0.len()))?;
+        let mut map = serializer.serialize_map(None)?;
         for (fact, value) in &self.0 {
             map.serialize_entry(fact, value)?;
+        }
+        if !self.1.is_empty() {
+            map.serialize_entry("property", &self.1)?;
         }
         map.end()
     }
@@ -159,6 +161,21 @@ impl Serialize for FactRecord {
 enum FactText {
     Text(Text),
     Bool(bool),
+}
+
+impl FactText {
+    fn of(value: &FactValue) -> Self {
+        match value {
+            FactValue::Text(text) => Self::Text(Text::new(text)),
+            FactValue::Bool(bool) => Self::Bool(*bool),
+            FactValue::Address(address) => Self::Text(Text::new(&address.to_string())),
+            FactValue::List(entries) => Self::Text(Text::new(&entries.join(","))),
+            FactValue::Workflow(workflow) => Self::Text(match &workflow.r#ref {
+                Some(r#ref) => Text::new(&format!("{}@{ref}", workflow.path)),
+                None => Text::new(&workflow.path),
+            }),
+        }
+    }
 }
 
 /// Something is about to be minted.

@@ -177,6 +177,12 @@ impl Connection {
             .map_err(|failed| self.name_proxy(failed.error, &request.url))
     }
 
+    /// Sends once: for what must not arrive twice.
+    pub(super) async fn send_once(&self, request: &Request) -> Result<Answer, ClientError> {
+        let attempt = self.attempt(request).await;
+        attempt.map_err(|failed| self.name_proxy(failed.error, &request.url))
+    }
+
     /// Says which proxy was in between where there is no answer: it may be what is broken.
     fn name_proxy(&self, mut error: ClientError, url: &str) -> ClientError {
         if let ClientError::Unreachable { via, .. } | ClientError::Silent { via, .. } = &mut error
@@ -206,7 +212,7 @@ impl Connection {
             .send()
             .await
             .map_err(|error| failure(request.who, &error))?;
-        let answer = read(request.who, response).await?;
+        let answer = read(request, response).await?;
         if answer.is_later() {
             return Err(Failed {
                 error: answer.later_error(),
@@ -236,6 +242,8 @@ pub(super) struct Request {
     pub url: String,
     pub headers: HeaderMap,
     pub body: Option<Secret<String>>,
+    /// The most bytes of the answer.
+    pub longest: usize,
 }
 
 impl Request {
@@ -246,6 +254,7 @@ impl Request {
             url,
             headers: HeaderMap::new(),
             body: None,
+            longest: MAX_ANSWER,
         }
     }
 
@@ -266,6 +275,7 @@ impl Request {
             url,
             headers,
             body: Some(body),
+            longest: MAX_ANSWER,
         }
     }
 
@@ -366,7 +376,8 @@ fn add_authorities(
     })
 }
 
-async fn read(who: &'static str, mut response: reqwest::Response) -> Result<Answer, Failed> {
+async fn read(request: &Request, mut response: reqwest::Response) -> Result<Answer, Failed> {
+    let (who, longest) = (request.who, request.longest);
     let status = response.status().as_u16();
     if (300..400).contains(&status) {
         let problem = format!(
@@ -382,8 +393,8 @@ async fn read(who: &'static str, mut response: reqwest::Response) -> Result<Answ
         .map_err(|error| failure(who, &error))?
     {
         let length = body.expose().len().saturating_add(chunk.len());
-        if length > MAX_ANSWER {
-            let problem = format!("it is longer than {MAX_ANSWER} bytes");
+        if length > longest {
+            let problem = format!("it is longer than {longest} bytes");
             return Err(ClientError::Answer { who, problem }.into());
         }
         let mut longer = Vec::with_capacity(length);

@@ -23,6 +23,7 @@ mod connection;
 mod error;
 mod file;
 mod folder;
+mod forge;
 pub mod format;
 mod kept;
 mod no_proxy;
@@ -41,6 +42,7 @@ pub use error::ClientError;
 pub use file::{
     FileError, check_target, read_bounded, read_own, read_private, write_private, write_private_new,
 };
+pub use forge::{Forge, Posted};
 pub use obtain::Obtained;
 pub use run_file::{RunFile, closed_folder};
 pub use source::{Environment, Source, SourceError};

@@ -118,6 +118,8 @@ pub struct Input {
     pub summary: &'static str,
     /// Whether a request without it is rejected.
     pub required: bool,
+    /// Whether it is a list: entries with commas between, of which each is checked.
+    pub is_list: bool,
     /// The most bytes it may have.
     pub longest: usize,
     /// Checks a value that is not too long. The error completes a sentence that begins with the
@@ -136,7 +138,16 @@ impl Input {
         if found > longest {
             return Err(format!("has {found} bytes, at most {longest} are allowed"));
         }
-        (self.check)(value)
+        if self.is_list && self.entries(value).any(str::is_empty) {
+            return Err("has an empty entry".to_owned());
+        }
+        self.entries(value).try_for_each(self.check)
+    }
+
+    /// The entries of a list; of another input, its value.
+    pub fn entries<'v>(&self, value: &'v str) -> impl Iterator<Item = &'v str> {
+        let most = if self.is_list { usize::MAX } else { 1 };
+        value.splitn(most, ',')
     }
 }
 

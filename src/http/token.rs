@@ -340,6 +340,7 @@ mod tests {
     use super::*;
 
     const SESSION: Input = Input {
+        is_list: false,
         name: "scope",
         summary: "any parameter will do here",
         required: false,

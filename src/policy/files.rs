@@ -168,8 +168,9 @@ impl Folder {
         Ok(())
     }
 
-    /// `sha256:` over names and contents of all files, independent of their order.
-    pub(super) fn revision(&self) -> String {
+    /// `sha256:` over names and contents of all files, independent of their order, and the version of
+    /// the zone database if decisions read it.
+    pub(super) fn revision(&self, zones: Option<&str>) -> String {
         let policies = self
             .policies
             .iter()
@@ -181,6 +182,8 @@ impl Folder {
         let mut files: Vec<_> = policies.chain(others).collect();
         files.sort_unstable();
         let mut context = digest::Context::new(&digest::SHA256);
+        // No file has an empty name.
+        files.extend(zones.map(|version| ("", version)));
         let parts = files.into_iter().flat_map(|(name, text)| [name, text]);
         length_prefix::update_with(parts, |bytes| context.update(bytes));
         format!("sha256:{}", HEXLOWER.encode(context.finish().as_ref()))

@@ -1,7 +1,7 @@
 //! Checks the inputs of a request against the credential: its kind's grammar, and the patterns of
 //! its definition.
 
-use super::pattern::Observed;
+use super::pattern::{Observed, Pattern};
 use super::{Ask, CredentialDefinition, PolicySet};
 use crate::text::escape;
 
@@ -97,7 +97,11 @@ impl CredentialDefinition {
                 problem,
             };
             input.check_value(value).map_err(wrong)?;
-            if bound.is_some_and(|pattern| !pattern.fits(Observed::Text(value))) {
+            let fits = |pattern: &Pattern| {
+                let mut entries = input.entries(value);
+                entries.all(|entry| pattern.fits(Observed::Text(entry)))
+            };
+            if bound.is_some_and(|pattern| !fits(pattern)) {
                 return Err(InputError::NotAllowed {
                     credential: self.name.clone(),
                     name,
@@ -117,7 +121,6 @@ mod tests {
     use super::*;
     use crate::credential::jwt::{JwtDefinition, KIND, Signer};
     use crate::credential::kind::{Input, Kind};
-    use crate::policy::pattern::Pattern;
     use crate::policy::{CredentialClass, Inputs};
 
     static SESSIONS: Kind = Kind {
@@ -126,6 +129,7 @@ mod tests {
             Input {
                 name: "session_name",
                 summary: "what the session is called",
+                is_list: false,
                 required: true,
                 longest: 8,
                 check: |value| {
@@ -138,6 +142,7 @@ mod tests {
             Input {
                 name: "region",
                 summary: "where it is",
+                is_list: false,
                 required: false,
                 longest: 8,
                 check: |_| Ok(()),
@@ -215,5 +220,55 @@ mod tests {
         assert_eq!(sent(("region", "eu")), "fits");
         insta::assert_snapshot!(sent(("region", "us")), @"input `region` is not one that credential `shop` allows under `inputs`");
         insta::assert_snapshot!(check(&SESSIONS, bounds, &[("session_name", "shop")]), @"credential `shop` is of kind `session`, which needs input `region`: where it is");
+    }
+
+    static REGIONS: Kind = Kind {
+        name: "regions",
+        inputs: &[Input {
+            name: "regions",
+            summary: "where it is",
+            required: false,
+            is_list: true,
+            longest: 24,
+            check: |value| {
+                let is_lower = value.bytes().all(|byte| byte.is_ascii_lowercase());
+                is_lower
+                    .then_some(())
+                    .ok_or_else(|| "must be lower-case letters".to_owned())
+            },
+        }],
+        ..KIND_FOR_TESTS
+    };
+
+    /// T-295
+    #[test]
+    fn a_list_fits_when_every_entry_fits() {
+        let bounds = &[("regions", "eu")][..];
+        let sent = |regions| check(&REGIONS, bounds, &[("regions", regions)]);
+        assert_eq!(sent("eu"), "fits");
+        assert_eq!(sent("eu,eu"), "fits");
+        for regions in ["us", "eu,us", "us,eu"] {
+            assert_eq!(
+                sent(regions),
+                "input `regions` is not one that credential `shop` allows under `inputs`"
+            );
+        }
+        for regions in ["eu,", ",eu", "eu,,eu", ""] {
+            assert_eq!(
+                sent(regions),
+                "input `regions` of credential `shop` has an empty entry"
+            );
+        }
+        for regions in ["eu, eu", "eu,EU", "eu;eu"] {
+            assert_eq!(
+                sent(regions),
+                "input `regions` of credential `shop` must be lower-case letters"
+            );
+        }
+        assert_eq!(check(&REGIONS, &[], &[("regions", "eu,us")]), "fits");
+        // The text of an input that is no list has no entries.
+        let text = &[("session_name", "shop"), ("region", "eu,us")];
+        assert_eq!(check(&SESSIONS, &[("region", "eu,us")], text), "fits");
+        assert!(check(&SESSIONS, &[("region", "eu")], text).contains("not one that"));
     }
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use super::condition::{Block, Condition, Subject};
 use super::pattern::{Observed, Operator, Pattern};
 use super::{Grant, Policy, PolicySet};
-use crate::provider::{Fact, Facts, ORDINARY_TRIGGERS, Reader};
+use crate::provider::{Fact, Facts, ORDINARY_TRIGGERS, PropertyName, Reader};
 use crate::yaml::Place;
 
 /// What one literal is about.
@@ -21,6 +21,8 @@ pub enum Variable<'a> {
     Ref(Fact),
     /// A raw claim, by JSON pointer.
     Claim(&'a str),
+    /// A repository property.
+    Property(&'a PropertyName),
 }
 
 /// What a literal says of its variable.
@@ -61,6 +63,7 @@ impl Literal<'_> {
         let seen = match &self.variable {
             Variable::Issuer => Subject::Issuer.seen(facts),
             Variable::Fact(fact) => Subject::Fact(*fact).seen(facts),
+            Variable::Property(name) => facts.property(name).into(),
             Variable::Path(fact) | Variable::Ref(fact) => {
                 let Observed::Workflow(workflow) = facts.get(*fact).into() else {
                     return false;
@@ -131,6 +134,7 @@ fn of_line<'a>(line: &'a Condition, place: &'a Place) -> Vec<Literal<'a>> {
                 Subject::Issuer => Variable::Issuer,
                 Subject::Fact(fact) => Variable::Fact(*fact),
                 Subject::Claim(pointer) => Variable::Claim(pointer),
+                Subject::Property(name) => Variable::Property(name),
             };
             let parts = split(pattern).into_iter();
             parts.map(|part| literal(variable.clone(), part)).collect()
@@ -146,6 +150,7 @@ fn split(pattern: &Pattern) -> Vec<Constraint<'_>> {
         | Pattern::Is(_)
         | Pattern::Present(_)
         | Pattern::Network(_)
+        | Pattern::Time(_)
         | Pattern::Workflow { .. } => vec![Constraint::Pattern(pattern)],
     }
 }

@@ -31,6 +31,7 @@ mod print;
 pub mod proof;
 mod scan;
 pub mod schema;
+pub mod time_window;
 pub mod usage;
 
 pub use compile::{DefinitionReader, IssuerOverride, LoadOptions, Loaded, PolicySet};

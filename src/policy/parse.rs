@@ -18,6 +18,8 @@ pub(super) struct Raw {
     pub(super) policies: Vec<Node>,
     pub(super) requirements: Vec<Node>,
     pub(super) waivers: Vec<Node>,
+    /// The zone of all local times.
+    pub(super) zone: Option<Node>,
     /// The sections that only a file of the root may have.
     pub(super) of_root: Vec<(&'static str, Span)>,
     /// Who may write the file.
@@ -56,6 +58,7 @@ fn sections(source: &Arc<Source>, problems: &Problems) -> Raw {
         policies: Vec::new(),
         requirements: Vec::new(),
         waivers: Vec::new(),
+        zone: None,
         of_root: Vec::new(),
         realm: if is_root { Realm::Root } else { Realm::Unknown },
         is_whole: true,
@@ -99,11 +102,12 @@ fn sections(source: &Arc<Source>, problems: &Problems) -> Raw {
             *section = items(&yaml, node, &format!("`{name}`"));
         }
     }
+    raw.zone = fields.get("zone").cloned();
     raw
 }
 
 /// The sections of a file, and whether a team's file may have them.
-const SECTIONS: [(&str, bool); 7] = [
+const SECTIONS: [(&str, bool); 8] = [
     ("issuers", false),
     ("teams", false),
     ("rosters", true),
@@ -111,6 +115,7 @@ const SECTIONS: [(&str, bool); 7] = [
     ("policies", true),
     ("require", false),
     ("waive", true),
+    ("zone", false),
 ];
 
 fn entries(yaml: &NodeReader<'_>, node: &Node, what: &str) -> Vec<Entry> {

@@ -6,6 +6,8 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
+use super::time_window::TimeWindow;
+use crate::clock::Timestamp;
 use crate::provider::{FactValue, Workflow};
 use crate::yaml::scalar::scalar;
 
@@ -28,6 +30,8 @@ pub enum Pattern {
     },
     /// An address of this network.
     Network(IpNet),
+    /// Decided within this window.
+    Time(TimeWindow),
 }
 
 /// One line of a mapping of operators.
@@ -53,6 +57,8 @@ pub enum Observed<'a> {
     List(&'a [String]),
     Workflow(&'a Workflow),
     Address(IpAddr),
+    /// When the decision is made.
+    Time(Timestamp),
     /// A raw claim that is neither text nor boolean.
     Other,
     /// A raw claim with text outside printable ASCII. Matches nothing (T-48).
@@ -94,6 +100,7 @@ impl Pattern {
                 seen @ (Observed::Text(_) | Observed::List(_) | Observed::Address(_)),
             ) => operators.iter().all(|operator| operator.fits(seen)),
             (Self::Network(network), Observed::Address(seen)) => network.contains(&seen),
+            (Self::Time(window), Observed::Time(at)) => window.holds(at),
             (Self::Is(wanted), Observed::Bool(seen)) => *wanted == seen,
             (Self::Workflow { path, r#ref }, Observed::Workflow(seen)) => {
                 let seen_ref = seen
@@ -109,13 +116,15 @@ impl Pattern {
                 | Self::All(_)
                 | Self::Is(_)
                 | Self::Workflow { .. }
-                | Self::Network(_),
+                | Self::Network(_)
+                | Self::Time(_),
                 Observed::Absent
                 | Observed::Text(_)
                 | Observed::Bool(_)
                 | Observed::List(_)
                 | Observed::Workflow(_)
                 | Observed::Address(_)
+                | Observed::Time(_)
                 | Observed::Other,
             ) => false,
         }
@@ -135,14 +144,16 @@ impl Pattern {
                     | Self::Is(_)
                     | Self::Present(_)
                     | Self::Workflow { .. }
-                    | Self::Network(_) => None,
+                    | Self::Network(_)
+                    | Self::Time(_) => None,
                 })
                 .collect(),
             Self::All(_)
             | Self::Is(_)
             | Self::Present(_)
             | Self::Workflow { .. }
-            | Self::Network(_) => None,
+            | Self::Network(_)
+            | Self::Time(_) => None,
         }
     }
 
@@ -156,14 +167,17 @@ impl Pattern {
             | Self::Is(_)
             | Self::Present(_)
             | Self::Workflow { .. }
-            | Self::Network(_) => false,
+            | Self::Network(_)
+            | Self::Time(_) => false,
         }
     }
 
     /// Every glob in it, except those under `not`.
     pub(super) fn globs(&self) -> Vec<&Glob> {
         match self {
-            Self::Exact(_) | Self::Is(_) | Self::Present(_) | Self::Network(_) => Vec::new(),
+            Self::Exact(_) | Self::Is(_) | Self::Present(_) | Self::Network(_) | Self::Time(_) => {
+                Vec::new()
+            }
             Self::Any(patterns) => patterns.iter().flat_map(Self::globs).collect(),
             Self::All(operators) => operators
                 .iter()
@@ -196,6 +210,7 @@ impl fmt::Display for Pattern {
             }
             Self::Is(value) => write!(f, "{value}"),
             Self::Network(network) => f.write_str(&scalar(&network.to_string())),
+            Self::Time(window) => write!(f, "{window}"),
             Self::Present(value) => write!(f, "{{ present: {value} }}"),
             Self::Workflow { path, r#ref } => {
                 let list: Vec<_> = [("path", path), ("ref", r#ref)]

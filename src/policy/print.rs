@@ -7,12 +7,15 @@ use crate::yaml::duration;
 use crate::yaml::scalar::{quoted, scalar};
 
 impl Condition {
-    /// `fact: pattern`, or `claim: { "/pointer": pattern }`.
+    /// `fact: pattern`, `property: { name: pattern }`, or `"/pointer": pattern` within `claim`.
     #[must_use]
     pub fn to_yaml(&self) -> String {
         match &self.subject {
             Subject::Fact(fact) => format!("{fact}: {}", self.pattern),
             Subject::Claim(pointer) => format!("{}: {}", quoted(pointer), self.pattern),
+            Subject::Property(name) => {
+                format!("property: {{ {}: {} }}", quoted(name.name()), self.pattern)
+            }
             Subject::Issuer => format!("issuer: {}", self.pattern),
         }
     }
@@ -22,14 +25,21 @@ impl Block {
     /// The block as a mapping in one line.
     #[must_use]
     pub fn to_yaml(&self) -> String {
-        let (claims, facts): (Vec<_>, Vec<_>) = self
-            .conditions
-            .iter()
-            .partition(|condition| matches!(condition.subject, Subject::Claim(_)));
-        let mut lines: Vec<_> = facts.iter().map(|condition| condition.to_yaml()).collect();
-        if !claims.is_empty() {
-            let claims: Vec<_> = claims.iter().map(|condition| condition.to_yaml()).collect();
-            lines.push(format!("claim: {{ {} }}", claims.join(", ")));
+        let mut lines = Vec::new();
+        let (mut properties, mut claims) = (Vec::new(), Vec::new());
+        for condition in &self.conditions {
+            match &condition.subject {
+                Subject::Fact(_) | Subject::Issuer => lines.push(condition.to_yaml()),
+                Subject::Claim(_) => claims.push(condition.to_yaml()),
+                Subject::Property(name) => {
+                    properties.push(format!("{}: {}", quoted(name.name()), condition.pattern));
+                }
+            }
+        }
+        for (key, inner) in [("property", properties), ("claim", claims)] {
+            if !inner.is_empty() {
+                lines.push(format!("{key}: {{ {} }}", inner.join(", ")));
+            }
         }
         format!("{{ {} }}", lines.join(", "))
     }

@@ -1,12 +1,17 @@
-//! The JSON Schema of a policy file, for editors. The reader decides; the schema is as strict as a
+//! The JSON Schemas of a policy file and of a test file, for editors. The reader decides; the schema is as strict as a
 //! schema can be about one file.
 
 use serde_json::{Map, Value, json};
 
+mod tests;
+
+pub use tests::schema as test_schema;
+
 use super::MOST_LABELS;
 use super::lint::RULES;
+use super::time_window::DAYS;
 use crate::credential::kind::{KINDS, RESOURCE};
-use crate::provider::{Fact, FactType, PROVIDERS, TRIGGERS};
+use crate::provider::{Fact, FactType, PROVIDERS, PropertyType, TRIGGERS};
 
 /// The schema, in draft 2020-12.
 #[must_use]
@@ -25,6 +30,7 @@ pub fn schema() -> Value {
             "policies": list_of(&refer("policy")),
             "require": list_of(&refer("requirement")),
             "waive": list_of(&refer("waiver")),
+            "zone": refer("text"),
         },
         "$defs": definitions(),
     })
@@ -97,6 +103,9 @@ fn patterns() -> Map<String, Value> {
         ("path", refer("textPattern")),
         ("ref", refer("textPattern")),
     ];
+    let day = words(DAYS);
+    let days = json!({ "anyOf": [day, { "type": "array", "minItems": 1, "maxItems": 6, "uniqueItems": true, "items": day }] });
+    let hours = json!({ "type": "string", "pattern": "^([01][0-9]|2[0-3]):[0-5][0-9]-(([01][0-9]|2[0-3]):[0-5][0-9]|24:00)$" });
     let known = json!({
         "text": { "type": "string", "minLength": 1, "maxLength": 256, "pattern": "^[ -~]*[!-~][ -~]*$" },
         "prose": { "type": "string", "pattern": "\\S" },
@@ -116,6 +125,7 @@ fn patterns() -> Map<String, Value> {
         "listPattern": { "anyOf": [list_of(&refer("entries")), refer("entries"), refer("present")] },
         "booleanPattern": truth,
         "network": { "type": "string", "pattern": "^[0-9a-f.:]+/[1-9][0-9]{0,2}$" },
+        "timePattern": some(object(&[("days", days), ("hours", hours)], &[])),
         "networks": { "anyOf": [refer("network"), list_of(&refer("network"))] },
         "networkPattern": { "anyOf": [refer("networks"), object(&[("not", refer("networks"))], &["not"])] },
         "workflowPattern": { "anyOf": [some(object(&path_and_ref, &[])), refer("present")] },
@@ -148,12 +158,19 @@ fn block(about: About) -> Value {
     let pattern = json!({ "anyOf": [refer("textPattern"), { "type": "boolean" }] });
     let pointer = json!({ "type": "string", "pattern": "^/[ -~]+$" });
     properties.insert("claim".to_owned(), map_of(&pattern, &pointer));
+    let pattern =
+        json!({ "anyOf": [refer("textPattern"), refer("listPattern"), { "type": "boolean" }] });
+    properties.insert("property".to_owned(), map_of(&pattern, &property_name()));
     json!({
         "type": "object",
         "additionalProperties": false,
         "minProperties": 1,
         "properties": properties,
     })
+}
+
+fn property_name() -> Value {
+    json!({ "type": "string", "pattern": "^[A-Za-z0-9_$#-]{1,75}$" })
 }
 
 fn pattern_of(fact: Fact) -> Value {
@@ -173,8 +190,10 @@ fn pattern_of(fact: Fact) -> Value {
         FactType::Bool => refer("booleanPattern"),
         FactType::Workflow => refer("workflowPattern"),
         FactType::Network => refer("networkPattern"),
+        FactType::Clock => refer("timePattern"),
+        FactType::List => refer("listPattern"),
         // An issuer of `generic` may declare a text to be a list.
-        FactType::Text | FactType::List => {
+        FactType::Text => {
             json!({ "anyOf": [refer("textPattern"), refer("listPattern")] })
         }
     }
@@ -183,6 +202,7 @@ fn pattern_of(fact: Fact) -> Value {
 fn issuer() -> Value {
     let flag = || json!({ "type": "boolean" });
     let types = words(["text", "number", "boolean", "list"]);
+    let property_type = words(PropertyType::ALL.map(PropertyType::name));
     let mut issuer = object(
         &[
             ("provider", words(PROVIDERS.iter().map(|one| one.name))),
@@ -207,6 +227,7 @@ fn issuer() -> Value {
                 "facts",
                 json!({ "type": "object", "propertyNames": facts(), "additionalProperties": refer("text") }),
             ),
+            ("properties", map_of(&property_type, &property_name())),
             (
                 "types",
                 json!({ "type": "object", "propertyNames": facts(), "additionalProperties": types }),
@@ -220,9 +241,17 @@ fn issuer() -> Value {
         members.insert("then".to_owned(), json!({ "required": ["url", "facts"] }));
         let others = json!({ "properties": { "facts": false, "types": false } });
         members.insert("else".to_owned(), others);
+        let with = PROVIDERS.iter().filter(|one| one.property_claims.is_some());
+        let provider = json!({ "provider": words(with.map(|one| one.name)) });
         let pinned =
             json!({ "properties": { "ca": false, "networks": false, "key_hosts": false } });
-        members.insert("dependentSchemas".to_owned(), json!({ "jwks": pinned }));
+        members.insert(
+            "dependentSchemas".to_owned(),
+            json!({
+                "jwks": pinned,
+                "properties": { "properties": provider },
+            }),
+        );
     }
     issuer
 }

@@ -7,11 +7,14 @@ use std::fmt;
 pub enum FactType {
     Text,
     Bool,
-    /// A list of texts: only where an issuer of the `generic` provider declares it.
+    /// A list of texts. A fact of another type may be one where an issuer of the `generic` provider
+    /// declares it.
     List,
     Workflow,
     /// The address that the request came from.
     Network,
+    /// The time of the decision.
+    Clock,
 }
 
 macro_rules! facts {
@@ -87,6 +90,10 @@ facts! {
     ServiceConnection = "service_connection",
     /// The address that the request came from: no claim of the token.
     SourceIp = "source_ip",
+    /// The time of the decision: no claim of the token.
+    Time = "time",
+    /// The groups of the identity that runs the job.
+    Groups = "groups",
 }
 
 impl Fact {
@@ -106,6 +113,8 @@ impl Fact {
             | Self::DebugSession => FactType::Bool,
             Self::EntryWorkflow | Self::JobWorkflow => FactType::Workflow,
             Self::SourceIp => FactType::Network,
+            Self::Time => FactType::Clock,
+            Self::Groups => FactType::List,
             Self::TenantId
             | Self::Owner
             | Self::OwnerId
@@ -139,7 +148,7 @@ impl Fact {
     /// Whether it is of the request, and not of the token: read again for each decision.
     #[must_use]
     pub const fn is_of_request(self) -> bool {
-        matches!(self, Self::SourceIp)
+        matches!(self, Self::SourceIp | Self::Time)
     }
 
     /// Whether it is an ID that cannot be registered again.

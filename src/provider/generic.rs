@@ -23,6 +23,7 @@ pub(super) const PROVIDER: Provider = Provider {
     max_age: 3_600,
     identify,
     write,
+    property_claims: None,
     // The claim's text is the trigger, if it is one.
     events: &[],
     sources: &[],
@@ -110,7 +111,8 @@ fn of_fact(fact: Fact, value: FactValue) -> FactValue {
             | FactType::Bool
             | FactType::List
             | FactType::Workflow
-            | FactType::Network,
+            | FactType::Network
+            | FactType::Clock,
             value,
         ) => value,
     }
@@ -119,8 +121,10 @@ fn of_fact(fact: Fact, value: FactValue) -> FactValue {
 /// The default type of a fact's claim; the issuer's `types` can override it.
 pub(super) const fn usual_type(fact_type: FactType) -> ClaimType {
     match fact_type {
-        // No claim holds an address of a request: see `Fact::is_of_request`.
-        FactType::Text | FactType::Workflow | FactType::Network => ClaimType::Text,
+        // No claim holds what is of a request: see `Fact::is_of_request`.
+        FactType::Text | FactType::Workflow | FactType::Network | FactType::Clock => {
+            ClaimType::Text
+        }
         FactType::Bool => ClaimType::Boolean,
         FactType::List => ClaimType::List,
     }

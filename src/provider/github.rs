@@ -25,6 +25,7 @@ pub(super) const PROVIDER: Provider = Provider {
     max_age: 600,
     identify,
     write,
+    property_claims: Some("repo_property_"),
     events: &EVENTS,
     sources: &[
         (

@@ -27,6 +27,7 @@ pub(super) const PROVIDER: Provider = Provider {
     max_age: 3_600,
     identify,
     write,
+    property_claims: None,
     events: &SOURCES,
     sources: &[
         (

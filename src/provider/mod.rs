@@ -1,5 +1,6 @@
 //! Reads a verified token's claims into the facts of a [`Job`]. The list of providers.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
@@ -20,10 +21,13 @@ mod generic;
 mod github;
 mod gitlab;
 mod inverse;
+mod property;
 mod source;
 
 pub use claims::{Claim, ClaimType};
 pub use fact::{Fact, FactType, ORDINARY_TRIGGERS, TRIGGERS};
+pub use property::{Properties, PropertyName, PropertyType};
+pub(crate) use property::{is_dotted as is_property, is_name as is_property_name};
 pub use source::{Cut, Derivation, Source};
 
 /// Every provider. A new provider is its file and a line here.
@@ -63,6 +67,8 @@ pub struct Provider {
     pub identify: Identify,
     /// The inverse of `identify`, as far as there is one: see [`Reader::claims`].
     pub write: Write,
+    /// What the names of claims with repository properties begin with, if it has such claims.
+    pub property_claims: Option<&'static str>,
     /// The events of each trigger that the CI has, the usual one first.
     events: &'static [(&'static str, &'static str)],
     /// How the facts that are no claim as sent are computed.
@@ -131,6 +137,8 @@ pub struct Reader {
     pub provider: &'static Provider,
     /// For `generic`: where the facts are.
     pub claim_map: ClaimMap,
+    /// The repository properties that are read.
+    pub properties: Properties,
 }
 
 impl Reader {
@@ -141,6 +149,7 @@ impl Reader {
             issuer: Arc::new(TrustedIssuer::new(provider.name, issuer)),
             provider,
             claim_map: ClaimMap::default(),
+            properties: Properties::default(),
         }
     }
 
@@ -191,11 +200,14 @@ impl Reader {
     /// As [`identify`](Self::identify).
     pub fn facts(&self, claims: Object) -> Result<Facts, ClaimError> {
         let values = (self.provider.identify)(&claims, &self.claim_map)?;
+        let properties = self.read_properties(&claims)?;
         Ok(Facts {
             issuer: Arc::clone(&self.issuer),
             provider: self.provider,
             values,
+            properties,
             claims,
+            decided_at: None,
         })
     }
 
@@ -248,7 +260,10 @@ pub struct Facts {
     issuer: Arc<TrustedIssuer>,
     provider: &'static Provider,
     values: BTreeMap<Fact, FactValue>,
+    properties: BTreeMap<PropertyName, FactValue>,
     claims: Object,
+    /// When a decision is made about them.
+    decided_at: Option<Timestamp>,
 }
 
 impl Facts {
@@ -301,6 +316,24 @@ impl Facts {
         self
     }
 
+    /// The same facts, for a decision at this time: what conditions on `time` read.
+    #[must_use]
+    pub fn at(&self, now: Timestamp) -> Cow<'_, Self> {
+        if self.decided_at == Some(now) {
+            return Cow::Borrowed(self);
+        }
+        Cow::Owned(Self {
+            decided_at: Some(now),
+            ..self.clone()
+        })
+    }
+
+    /// The time of the decision; `None` outside decisions.
+    #[must_use]
+    pub const fn decided_at(&self) -> Option<Timestamp> {
+        self.decided_at
+    }
+
     /// All facts, in the order of [`Fact`].
     pub fn iter(&self) -> impl Iterator<Item = (Fact, &FactValue)> {
         self.values.iter().map(|(fact, value)| (*fact, value))
@@ -334,6 +367,13 @@ impl Job {
     #[must_use]
     pub fn from_address(mut self, address: Option<IpAddr>) -> Self {
         self.facts = self.facts.from_address(address);
+        self
+    }
+
+    /// The same job, for a decision at this time.
+    #[must_use]
+    pub const fn at(mut self, now: Timestamp) -> Self {
+        self.facts.decided_at = Some(now);
         self
     }
 

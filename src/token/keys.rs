@@ -164,10 +164,11 @@ impl KeySet {
         for (index, entry) in entries.iter().enumerate() {
             let is_shared = admission.is_for_signatures(entry)
                 && kid_of(entry).is_some_and(|kid| set.ambiguous.contains(kid));
-            let admitted = if is_shared {
-                Err(Rule::SharedKid)
-            } else {
-                admission.admit(entry)
+            let admitted = match admission.admit(entry) {
+                // A leaked key is one whatever else is wrong with it (T-32).
+                Err(Rule::PrivateMember) => Err(Rule::PrivateMember),
+                Ok(_) | Err(_) if is_shared => Err(Rule::SharedKid),
+                admitted => admitted,
             };
             match admitted {
                 Ok(key) => set.keys.push(key),

@@ -7,6 +7,7 @@ mod granted;
 mod hostile;
 mod proxy;
 mod refused;
+mod review;
 mod runner;
 mod scripts;
 mod sealed;

@@ -297,7 +297,7 @@ impl Example {
             "policies" if is_list => Some(Self::Policies),
             "issuer" | "root_key" | "listen" | "policies" | "targets" | "signing" | "replay"
             | "audit" | "limits" | "disclose" | "blocked" => Some(Self::Settings),
-            "tests" => Some(Self::Tests),
+            "tests" | "never" | "only" => Some(Self::Tests),
             "jobs" | "name" | "steps" | "version" => Some(Self::Ci),
             _ if text.contains("script:") || text.contains("include:") => Some(Self::Ci),
             _ => None,
@@ -345,7 +345,7 @@ fn every_example_of_policies_loads() {
             Example::Conditions => {
                 let when = text.replace('\n', "\n      ");
                 format!(
-                    "policies:\n  - name: example\n    issuer: github\n    when:\n      {when}\n    grant: [ {{ credential: shop-db/read, ttl: 5m }} ]\n"
+                    "zone: Europe/Berlin\npolicies:\n  - name: example\n    issuer: github\n    when:\n      {when}\n    grant: [ {{ credential: shop-db/read, ttl: 5m }} ]\n"
                 )
             }
             Example::Settings | Example::Key | Example::Tests | Example::Ci => continue,

@@ -7,6 +7,7 @@ mod github;
 mod gitlab;
 mod makers;
 pub(crate) mod one_machine;
+mod properties;
 mod remote;
 mod repeats;
 mod revoke;

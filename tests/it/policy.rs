@@ -22,6 +22,7 @@ mod examples;
 mod import;
 mod inputs;
 mod language;
+mod lines;
 mod model;
 mod new;
 mod pinned;

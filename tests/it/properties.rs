@@ -16,7 +16,7 @@ const NOW: Timestamp = Timestamp::from_unix(1_790_000_000);
 
 const ROOT: &str = r#"
 issuers:
-  github: { provider: github, tenants: [ { owner: acme, owner_id: "1" } ] }
+  github: { provider: github, properties: { tier: text, pci: boolean }, tenants: [ { owner: acme, owner_id: "1" } ] }
   plain: { provider: generic, url: https://ci.acme.dev, facts: { repository: "/repository" } }
 credentials:
   a: { kind: jwt, audience: https://a.acme.dev, scopes: [x, z], max_ttl: 10m, owner: o, purpose: p, class: low }
@@ -107,6 +107,15 @@ fn condition() -> impl Strategy<Value = (usize, String)> {
             ],
         ),
         (
+            "property",
+            &[
+                "{ tier: critical }",
+                "{ pci: true }",
+                "{ tier: { not: low } }",
+                "{ tier: { glob: \"c*\" }, pci: false }",
+            ],
+        ),
+        (
             "claim",
             &[
                 "{ \"/enterprise\": e }",
@@ -167,6 +176,10 @@ fn requirement() -> impl Strategy<Value = String> {
                 .into_iter()
                 .filter(|line| !line.starts_with("repository_id"))
                 .collect();
+            let mut jobs = jobs;
+            if jobs.iter().any(|line| line.starts_with("property")) {
+                jobs.push("issuer: github".to_owned());
+            }
             let jobs = if jobs.is_empty() {
                 "runner: hosted".to_owned()
             } else {
@@ -189,10 +202,22 @@ fn claims() -> impl Strategy<Value = Map<String, Value>> {
         any_of(&["true", "false"]),
         any_of(&["w.yml@refs/heads/main", "v.yml@refs/heads/x", "w.yml"]),
         any_of(&["10.1.2.3", "10.2.0.1", "192.0.2.7", "2001:db8::7"]),
-        prop::collection::vec(any::<bool>(), 9),
+        any_of(&["critical", "low", ""]),
+        prop::collection::vec(any::<bool>(), 11),
     )
         .prop_map(
-            |(repository, id, r#ref, environment, event, protected, workflow, address, keep)| {
+            |(
+                repository,
+                id,
+                r#ref,
+                environment,
+                event,
+                protected,
+                workflow,
+                address,
+                tier,
+                keep,
+            )| {
                 let all = json!({
                     "iss": "https://token.actions.githubusercontent.com",
                     "repository_owner": "acme", "repository_owner_id": "1",
@@ -201,6 +226,7 @@ fn claims() -> impl Strategy<Value = Map<String, Value>> {
                     "ref": r#ref, "environment": environment, "ref_protected": protected,
                     "job_workflow_ref": workflow, "enterprise": "e", "extra": true,
                     ADDRESS: address,
+                    "repo_property_tier": tier, "repo_property_pci": "true",
                 });
                 let Value::Object(mut all) = all else {
                     panic!("an object")
@@ -213,6 +239,8 @@ fn claims() -> impl Strategy<Value = Map<String, Value>> {
                     "enterprise",
                     "extra",
                     "list",
+                    "repo_property_tier",
+                    "repo_property_pci",
                     "runner_environment",
                     ADDRESS,
                 ];

@@ -25,6 +25,7 @@ pub(crate) fn reader(provider: &str, url: &str) -> Reader {
         issuer: Arc::new(TrustedIssuer::new(provider, url)),
         provider: find(provider).unwrap(),
         claim_map: ClaimMap::new(),
+        properties: hallpass::provider::Properties::new(),
     }
 }
 

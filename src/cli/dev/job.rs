@@ -206,7 +206,7 @@ fn read_fact(text: &str) -> Result<(Fact, FactValue), Failure> {
         }
     })?;
     if fact.is_of_request() {
-        let problem = format!("`{fact}` is read from the request, so no token has it");
+        let problem = format!("`{fact}` is read at each decision, so no token has it");
         return Err(wrong(&problem));
     }
     let own = OPTIONS.iter().find(|(listed, _)| *listed == fact);
@@ -214,7 +214,7 @@ fn read_fact(text: &str) -> Result<(Fact, FactValue), Failure> {
         return Err(wrong(&format!("use `{option}` for `{fact}`")));
     }
     let value = match fact.fact_type() {
-        FactType::Text | FactType::Network => FactValue::Text(value.to_owned()),
+        FactType::Text | FactType::Network | FactType::Clock => FactValue::Text(value.to_owned()),
         FactType::Workflow => FactValue::Workflow(Workflow::parse(value)),
         FactType::List => FactValue::List(value.split(',').map(str::to_owned).collect()),
         FactType::Bool => match value {

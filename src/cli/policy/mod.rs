@@ -18,6 +18,7 @@ mod import;
 mod inventory;
 mod new;
 mod report;
+mod review;
 mod revision;
 mod schema;
 mod sheet;
@@ -43,6 +44,7 @@ enum Verb {
     WhoCan(who_can::Args),
     Inventory(inventory::Args),
     Usage(usage::Args),
+    Review(review::Args),
     Schema(schema::Args),
 }
 
@@ -112,6 +114,7 @@ pub fn run(args: Args, out: &mut Terminal) -> Result<(), Failure> {
         Verb::WhoCan(args) => who_can::run(&args, out),
         Verb::Inventory(args) => inventory::run(&args, out),
         Verb::Usage(args) => usage::run(&args, out),
+        Verb::Review(args) => review::run(&args, out),
         Verb::Schema(args) => schema::run(&args, out),
     }
 }

@@ -14,13 +14,16 @@ use crate::clock::{Clock as _, SystemClock, Timestamp};
 use crate::file::read_text;
 use crate::policy::PolicySet;
 use crate::policy::examples::{
-    self, Coverage, Example, Found, Outcome, Share, TestFile, test_files,
+    self, Coverage, Found, LineOutcome, Outcome, Share, TestFile, test_files,
 };
 use crate::text::{count, escape};
 
+mod lines;
+
 /// Runs the tests of a folder of policies
 ///
-/// A test is a job and the decision it must get, in a file that ends in `.test.yaml`. Exit code 0: all
+/// A test is a job and the decision it must get, in a file that ends in `.test.yaml`. An entry of
+/// `never:` or `only:` is a statement about all jobs, which is proven. Exit code 0: all
 /// tests pass; 4: a test fails, a file has an error, or the coverage is below `--threshold`; 5: the
 /// folder cannot be read.
 #[derive(Debug, clap::Args)]
@@ -80,40 +83,60 @@ pub(super) fn run(args: &Args, out: &mut Terminal) -> Result<(), Failure> {
     if args.write {
         return write(args, &set, &files, now, out);
     }
-    let wanted = |test: &&Example| args.run.as_ref().is_none_or(|run| test.name.contains(run));
-    let results: Vec<(&TestFile, Vec<Outcome<'_>>)> = files
-        .iter()
-        .map(|file| {
-            let tests = file.tests.iter().filter(wanted);
-            (
-                file,
-                tests.map(|test| examples::run(&set, test, now)).collect(),
-            )
-        })
-        .collect();
-    let outcomes: Vec<Outcome<'_>> = results.iter().flat_map(|(_, list)| list.clone()).collect();
+    let wanted = |name: &str| args.run.as_ref().is_none_or(|run| name.contains(run));
+    let result = |file| {
+        let TestFile { tests, lines, .. }: &TestFile = file;
+        let tests = tests.iter().filter(|test| wanted(&test.name));
+        let lines = lines.iter().filter(|line| wanted(&line.name));
+        Results {
+            file,
+            tests: tests.map(|test| examples::run(&set, test, now)).collect(),
+            lines: lines.map(|line| examples::prove(&set, line, now)).collect(),
+        }
+    };
+    let results: Vec<Results<'_>> = files.iter().map(result).collect();
+    let outcomes: Vec<Outcome<'_>> = results.iter().flat_map(|one| one.tests.clone()).collect();
     let coverage = args.coverage.then(|| Coverage::of(&set, &outcomes));
     match args.output {
         Format::Json => out.json(&in_json(&results, coverage.as_ref()).to_string()),
         Format::Junit => out.verbatim(junit(&results).trim_end()),
         Format::Text => print(&results, coverage.as_ref(), out),
     }
-    verdict(args, &outcomes, coverage.as_ref())
+    verdict(args, &results, coverage.as_ref())
+}
+
+/// The results of one file.
+struct Results<'a> {
+    file: &'a TestFile,
+    tests: Vec<Outcome<'a>>,
+    lines: Vec<LineOutcome<'a>>,
+}
+
+impl Results<'_> {
+    fn count(&self) -> usize {
+        self.tests.len().saturating_add(self.lines.len())
+    }
+
+    fn failed(&self) -> usize {
+        let tests = self.tests.iter().filter(|one| !one.passed()).count();
+        let lines = self.lines.iter().filter(|one| one.problem.is_some());
+        tests.saturating_add(lines.count())
+    }
 }
 
 fn verdict(
     args: &Args,
-    outcomes: &[Outcome<'_>],
+    results: &[Results<'_>],
     coverage: Option<&Coverage>,
 ) -> Result<(), Failure> {
-    let failed = outcomes.iter().filter(|one| !one.passed()).count();
+    let failed: usize = results.iter().map(Results::failed).sum();
     if failed > 0 {
         return Err(Failure::Findings(format!(
             "{} of the policies failed",
             count(failed, "test")
         )));
     }
-    if outcomes.is_empty() {
+    if results.iter().all(|one| one.count() == 0) {
         let what = match &args.run {
             Some(run) => format!(
                 "no test in `{}` has `{}` in its name",
@@ -140,21 +163,16 @@ fn shown(args: &Args) -> String {
     escape(&args.dir.display().to_string())
 }
 
-fn print(
-    results: &[(&TestFile, Vec<Outcome<'_>>)],
-    coverage: Option<&Coverage>,
-    out: &mut Terminal,
-) {
-    let (mut passed, mut failed) = (0_usize, 0_usize);
-    for (file, outcomes) in results.iter().filter(|(_, outcomes)| !outcomes.is_empty()) {
-        out.line(&escape(&file.shown));
-        for outcome in outcomes {
+fn print(results: &[Results<'_>], coverage: Option<&Coverage>, out: &mut Terminal) {
+    let total: usize = results.iter().map(Results::count).sum();
+    let failed: usize = results.iter().map(Results::failed).sum();
+    for one in results.iter().filter(|one| one.count() > 0) {
+        out.line(&escape(&one.file.shown));
+        for outcome in &one.tests {
             let name = escape(&outcome.example.name);
             if outcome.passed() {
-                passed = passed.saturating_add(1);
                 out.line(&format!("  ✓ {name}"));
             } else {
-                failed = failed.saturating_add(1);
                 out.line(&format!("  ✗ {name}"));
                 for line in explanation(outcome) {
                     out.line(&format!("      {line}"));
@@ -163,6 +181,9 @@ fn print(
             if outcome.needs_time {
                 out.line("      warning: a policy with `until` is part of the result; add `at: TIME` to the test");
             }
+        }
+        for outcome in &one.lines {
+            lines::print(outcome, out);
         }
     }
     if let Some(coverage) = coverage {
@@ -181,8 +202,9 @@ fn print(
         ));
     }
     out.line(&format!(
-        "{}: {passed} passed, {failed} failed",
-        count(passed.saturating_add(failed), "test")
+        "{}: {} passed, {failed} failed",
+        count(total, "test"),
+        total.saturating_sub(failed)
     ));
 }
 
@@ -204,15 +226,15 @@ fn explanation(outcome: &Outcome<'_>) -> Vec<String> {
     lines
 }
 
-fn in_json(results: &[(&TestFile, Vec<Outcome<'_>>)], coverage: Option<&Coverage>) -> Value {
-    let tests = results.iter().flat_map(|(file, outcomes)| {
-        outcomes.iter().map(|outcome| {
+fn in_json(results: &[Results<'_>], coverage: Option<&Coverage>) -> Value {
+    let tests = results.iter().flat_map(|one| {
+        one.tests.iter().map(|outcome| {
             let details = match &outcome.found {
                 Found::Refused { lines, .. } => lines.clone(),
                 Found::Gets { .. } => Vec::new(),
             };
             json!({
-                "file": file.shown,
+                "file": one.file.shown,
                 "line": outcome.example.place.position().0,
                 "name": outcome.example.name,
                 "passed": outcome.passed(),
@@ -223,7 +245,14 @@ fn in_json(results: &[(&TestFile, Vec<Outcome<'_>>)], coverage: Option<&Coverage
             })
         })
     });
-    let mut answer = json!({ "tests": tests.collect::<Vec<_>>() });
+    let lines = results.iter().flat_map(|one| {
+        let file = &one.file.shown;
+        one.lines
+            .iter()
+            .map(|outcome| lines::in_json(file, outcome))
+    });
+    let mut answer =
+        json!({ "tests": tests.collect::<Vec<_>>(), "lines": lines.collect::<Vec<_>>() });
     if let (Some(coverage), Some(members)) = (coverage, answer.as_object_mut()) {
         let share = |share: Share| json!({ "covered": share.covered, "of": share.of });
         let uncovered = coverage.uncovered.iter().map(|one| {
@@ -243,49 +272,66 @@ fn in_json(results: &[(&TestFile, Vec<Outcome<'_>>)], coverage: Option<&Coverage
 }
 
 /// A report as `JUnit` readers of GitLab, Jenkins and others take it.
-fn junit(results: &[(&TestFile, Vec<Outcome<'_>>)]) -> String {
+fn junit(results: &[Results<'_>]) -> String {
     let mut xml =
         "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites name=\"hallpass policy test\">\n"
             .to_owned();
-    for (file, outcomes) in results {
-        let failed = outcomes.iter().filter(|one| !one.passed()).count();
-        let name = attribute(&file.shown);
-        let total = outcomes.len();
+    for one in results {
+        let (total, failed) = (one.count(), one.failed());
+        let name = attribute(&one.file.shown);
         push(
             &mut xml,
             &format!(
                 "  <testsuite name=\"{name}\" tests=\"{total}\" failures=\"{failed}\" errors=\"0\">"
             ),
         );
-        for outcome in outcomes {
-            let case = attribute(&outcome.example.name);
-            let line = outcome.example.place.position().0;
-            let head = format!(
-                "    <testcase classname=\"{name}\" name=\"{case}\" file=\"{name}\" line=\"{line}\""
-            );
-            if outcome.passed() {
-                push(&mut xml, &format!("{head}/>"));
-                continue;
-            }
-            push(&mut xml, &format!("{head}>"));
-            let message = attribute(&format!("found {}", outcome.found));
-            let lines: Vec<_> = explanation(outcome)
-                .iter()
-                .map(|line| attribute(line))
-                .collect();
-            push(
-                &mut xml,
-                &format!(
-                    "      <failure message=\"{message}\">{}</failure>",
-                    lines.join("\n")
-                ),
-            );
-            push(&mut xml, "    </testcase>");
+        for outcome in &one.tests {
+            let example = outcome.example;
+            let failure = (!outcome.passed())
+                .then(|| (format!("found {}", outcome.found), explanation(outcome)));
+            let line = example.place.position().0;
+            case(&mut xml, &name, &example.name, line, failure);
+        }
+        for outcome in &one.lines {
+            let line = outcome.line;
+            let problem = outcome.problem.as_ref();
+            let failure =
+                problem.map(|problem| (problem.text.clone(), lines::explanation(outcome)));
+            let title = format!("{}: {}", line.kind, line.name);
+            case(&mut xml, &name, &title, line.place.position().0, failure);
         }
         push(&mut xml, "  </testsuite>");
     }
     push(&mut xml, "</testsuites>");
     xml
+}
+
+/// One test, and if it failed a sentence and the details.
+fn case(
+    xml: &mut String,
+    file: &str,
+    name: &str,
+    line: usize,
+    failure: Option<(String, Vec<String>)>,
+) {
+    let name = attribute(name);
+    let head = format!(
+        "    <testcase classname=\"{file}\" name=\"{name}\" file=\"{file}\" line=\"{line}\""
+    );
+    let Some((message, details)) = failure else {
+        return push(xml, &format!("{head}/>"));
+    };
+    push(xml, &format!("{head}>"));
+    let details: Vec<_> = details.iter().map(|line| attribute(line)).collect();
+    push(
+        xml,
+        &format!(
+            "      <failure message=\"{}\">{}</failure>",
+            attribute(&message),
+            details.join("\n")
+        ),
+    );
+    push(xml, "    </testcase>");
 }
 
 fn push(xml: &mut String, line: &str) {

@@ -27,6 +27,7 @@ pub static KIND: Kind = Kind {
     inputs: &[Input {
         name: PUBLIC_KEY,
         summary: "the public key to sign, as in the `.pub` file of ssh-keygen",
+        is_list: false,
         required: true,
         longest: LONGEST,
         check: |text| {

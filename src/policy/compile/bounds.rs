@@ -76,8 +76,12 @@ fn mismatch(input: &Input, pattern: &Pattern) -> Option<String> {
         | Pattern::Is(_)
         | Pattern::Present(_)
         | Pattern::Workflow { .. }
-        | Pattern::Network(_) => return None,
+        | Pattern::Network(_)
+        | Pattern::Time(_) => return None,
     };
+    if input.is_list && text.contains(',') {
+        return Some("it is compared with one entry of the list, which has no comma".to_owned());
+    }
     if let Err(problem) = input.check_value(text) {
         return Some(format!("a value {problem}"));
     }

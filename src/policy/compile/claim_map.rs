@@ -76,13 +76,15 @@ fn claim_type(yaml: &NodeReader<'_>, entry: &Entry, map: &mut ClaimMap) {
         (FactType::Bool, "text") => ClaimType::FlagText,
         (FactType::Text, "number") => ClaimType::Number,
         (FactType::Text, "list") if can_be_list(fact) => ClaimType::List,
+        (FactType::List, "list") => ClaimType::List,
         (FactType::Text | FactType::Workflow, "text") => ClaimType::Text,
         (
             FactType::Text
             | FactType::Bool
             | FactType::List
             | FactType::Workflow
-            | FactType::Network,
+            | FactType::Network
+            | FactType::Clock,
             _,
         ) => {
             let help = match fact.fact_type() {
@@ -90,8 +92,9 @@ fn claim_type(yaml: &NodeReader<'_>, entry: &Entry, map: &mut ClaimMap) {
                     "write `boolean`, or `text` where it is sent as \"true\" or \"false\""
                 }
                 FactType::Text if can_be_list(fact) => "write `text`, `number` or `list`",
-                FactType::Text | FactType::List => "write `text` or `number`",
-                FactType::Workflow | FactType::Network => "write `text`",
+                FactType::Text => "write `text` or `number`",
+                FactType::List => "write `list`",
+                FactType::Workflow | FactType::Network | FactType::Clock => "write `text`",
             };
             yaml.error_help(
                 "claim-type",
@@ -132,7 +135,7 @@ fn fact_name(yaml: &NodeReader<'_>, entry: &Entry) -> Option<Fact> {
         return None;
     };
     if fact.is_of_request() {
-        let message = format!("`{fact}` is read from the request, not from a claim");
+        let message = format!("`{fact}` is read at each decision, not from a claim");
         let help = format!("leave it out: every policy can name `{fact}`");
         yaml.error_help("claim-type", entry.span, message, Some(help));
         return None;

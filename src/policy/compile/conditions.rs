@@ -2,6 +2,8 @@
 
 use super::issuers::Issuers;
 use super::patterns::{self, Compared};
+use super::properties;
+use super::time::{self, Zone};
 use crate::policy::pattern::{MAX_PATTERN, Operator, Pattern};
 use crate::policy::{Block, Condition, Subject};
 use crate::provider::{Fact, FactType, Reader, TRIGGERS, is_commit_id};
@@ -19,8 +21,9 @@ pub(super) struct About<'a> {
     issuers: Option<&'a Issuers>,
     /// It is about jobs of several issuers, whose ids mean different things.
     without_ids: bool,
-    /// It is read at each decision, so it may name what a request has and its job has not.
-    of_request: bool,
+    /// It is read at each decision, so it may name what a request has and its job has not. The zone of
+    /// its times.
+    of_request: Option<&'a Zone>,
 }
 
 impl<'a> About<'a> {
@@ -30,27 +33,32 @@ impl<'a> About<'a> {
             reader: Some(reader),
             issuers: None,
             without_ids: false,
-            of_request: false,
+            of_request: None,
         }
     }
 
-    pub(super) const fn policy(what: &'a str, reader: &'a Reader, without_ids: bool) -> Self {
+    pub(super) const fn policy(
+        what: &'a str,
+        reader: &'a Reader,
+        without_ids: bool,
+        zone: &'a Zone,
+    ) -> Self {
         Self {
             what,
             reader: Some(reader),
             issuers: None,
             without_ids,
-            of_request: true,
+            of_request: Some(zone),
         }
     }
 
-    pub(super) const fn requirement(what: &'a str, issuers: &'a Issuers) -> Self {
+    pub(super) const fn requirement(what: &'a str, issuers: &'a Issuers, zone: &'a Zone) -> Self {
         Self {
             what,
             reader: None,
             issuers: Some(issuers),
             without_ids: false,
-            of_request: true,
+            of_request: Some(zone),
         }
     }
 
@@ -65,8 +73,24 @@ impl<'a> About<'a> {
             reader,
             issuers: Some(issuers),
             without_ids: reader.is_none(),
-            of_request: false,
+            of_request: None,
         }
+    }
+
+    pub(super) const fn what(&self) -> &str {
+        self.what
+    }
+
+    /// The readers of the jobs: of the one issuer, or of those that the block names.
+    pub(super) fn readers(&self, named: &[&str]) -> Vec<&'a Reader> {
+        if let Some(reader) = self.reader {
+            return vec![reader];
+        }
+        let issuers = self.issuers.into_iter().flat_map(Issuers::iter);
+        let readers = issuers.map(|issuer| &issuer.reader);
+        readers
+            .filter(|reader| named.contains(&reader.issuer.name.as_str()))
+            .collect()
     }
 
     /// What the fact's values are. In a requirement a fact is a list where every issuer that has it
@@ -146,7 +170,7 @@ fn ids_have_issuer(yaml: &NodeReader<'_>, block: &Block, about: &About<'_>, span
         .iter()
         .find_map(|condition| match &condition.subject {
             Subject::Fact(fact) if fact.is_id() => Some(*fact),
-            Subject::Fact(_) | Subject::Claim(_) | Subject::Issuer => None,
+            Subject::Fact(_) | Subject::Claim(_) | Subject::Property(_) | Subject::Issuer => None,
         });
     let Some(id) = id.filter(|_| !named) else {
         return true;
@@ -186,6 +210,9 @@ fn lines(
     if name == "claim" {
         return claims(yaml, entry);
     }
+    if name == "property" {
+        return properties::conditions(yaml, entry, about, named);
+    }
     if name == "issuer"
         && let Some(issuers) = about.issuers
     {
@@ -196,7 +223,12 @@ fn lines(
         || Compared::Fact(about.fact_type(fact, named)),
         Compared::Word,
     );
-    let pattern = patterns::pattern(yaml, &entry.value, fact.name(), compared)?;
+    let pattern = match (compared, about.of_request) {
+        (Compared::Fact(FactType::Clock), Some(zone)) => {
+            time::pattern(yaml, &entry.value, fact.name(), zone)?
+        }
+        _ => patterns::pattern(yaml, &entry.value, fact.name(), compared)?,
+    };
     full_ref(yaml, fact, &pattern, entry.value.span, about)?;
     Some(vec![Condition {
         subject: Subject::Fact(fact),
@@ -269,7 +301,7 @@ fn fact(yaml: &NodeReader<'_>, entry: &Entry, about: &About<'_>) -> Option<Fact>
         unknown_fact(yaml, name, entry.span, &known, about.reader);
         return None;
     };
-    if fact.is_of_request() && !about.of_request {
+    if fact.is_of_request() && about.of_request.is_none() {
         let message = format!("`{name}` cannot be named by {}", about.what);
         let help = "it is of the request, not of the job: name it in `when` of a policy, or in a requirement";
         yaml.error_help("of-request", entry.span, message, Some(help));
@@ -318,7 +350,11 @@ pub(super) fn unknown_fact(
 ) {
     let names: Vec<_> = known.iter().map(|fact| fact.name()).collect();
     let of_claim = reader.and_then(|reader| reader.provider.fact_of_claim(name));
+    let is_property = |reader: &Reader| reader.properties.contains_key(name);
     let help = match (of_claim, nearest(name, names.iter().copied())) {
+        _ if reader.is_some_and(is_property) => {
+            format!("write it as a property: `property: {{ {name}: ... }}`")
+        }
         (Some(fact), _) => format!("the claim `{name}` is our fact `{fact}`"),
         (None, _) if name == "sub" => {
             "conditions read separate facts, such as `repository` and `ref`, not pieces of `sub`"
@@ -398,9 +434,11 @@ fn short_ref(pattern: &Pattern, or_commit: bool) -> Option<&str> {
             Operator::Not(pattern) => short_ref(pattern, or_commit),
             Operator::Member(_) => None,
         }),
-        Pattern::Is(_) | Pattern::Present(_) | Pattern::Workflow { .. } | Pattern::Network(_) => {
-            None
-        }
+        Pattern::Is(_)
+        | Pattern::Present(_)
+        | Pattern::Workflow { .. }
+        | Pattern::Network(_)
+        | Pattern::Time(_) => None,
     }
 }
 

@@ -9,7 +9,7 @@ use super::teams::Teams;
 use super::{DefinitionReader, bounds, limits, taken};
 use crate::credential::kind::{self, KINDS, Kind};
 use crate::policy::parse::{self, Raw, Realm};
-use crate::policy::{CredentialClass, CredentialDefinition, MOST_LABELS, Rotation};
+use crate::policy::{CredentialClass, CredentialDefinition, MOST_LABELS, PolicySet, Rotation};
 use crate::yaml::diagnostic::{Place, Problems, Span, nearest};
 use crate::yaml::duration;
 use crate::yaml::reader::{Fields, MAX_TEXT, NodeReader, listed};
@@ -31,6 +31,18 @@ pub(super) struct Credentials {
 }
 
 impl Credentials {
+    /// Those of a set that was read whole.
+    pub(super) fn of(set: &PolicySet) -> Self {
+        Self {
+            definitions: set.credentials.clone(),
+            places: set.credential_places.clone(),
+            realms: BTreeMap::new(),
+            unread: BTreeSet::new(),
+            has_faults: false,
+            has_gaps: false,
+        }
+    }
+
     pub(super) fn get(&self, name: &str) -> Option<&Arc<CredentialDefinition>> {
         self.definitions.get(name)
     }

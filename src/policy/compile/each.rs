@@ -463,7 +463,7 @@ fn parts(text: &str) -> Result<Vec<Part<'_>>, &'static str> {
 }
 
 /// The keys whose values are no text.
-const WITHOUT_CELLS: [&str; 1] = ["source_ip"];
+const WITHOUT_CELLS: [&str; 2] = ["source_ip", "time"];
 /// The most entries that one `each` may make.
 const MAX_ENTRIES: usize = 100_000;
 /// The most bytes of all entries that are made from rosters.

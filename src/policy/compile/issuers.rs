@@ -3,7 +3,7 @@
 //! Beside `provider`, an issuer may have: `url` (where it differs from the provider's usual one),
 //! `tenants`, `ca` (a PEM file in the folder), `networks` (not globally routable ones that hold it),
 //! `key_hosts` (others that serve its keys), `jwks` (its keys in a file), `blocked_kids`; and, where it needs another rule than
-//! its provider's: `algorithms` (default RS256), `audiences` (tolerated beside ours), `token_types`,
+//! its provider's: `properties` (repository properties to read, with their types), `algorithms` (default RS256), `audiences` (tolerated beside ours), `token_types`,
 //! `max_age` and `max_lifetime` (durations), `leeway` (30s, at most 1m), `kid_required`,
 //! `iat_required` (true), `strip_leading_zero` (false), `key_use`. The `generic` provider wants
 //! `facts` (fact to JSON pointer) and takes `types` (fact to `text`, `boolean`, `number` or `list`).
@@ -16,7 +16,7 @@ use ipnet::IpNet;
 use super::claim_map::claim_map;
 use super::conditions::{self, About};
 use super::trust::{check_address, check_tenants};
-use super::{LoadOptions, PolicyIssuer, pinned, taken};
+use super::{LoadOptions, PolicyIssuer, pinned, properties, taken};
 use crate::policy::files::Folder;
 use crate::policy::parse::{self, Raw};
 use crate::provider::{self, PROVIDERS, Provider, Reader};
@@ -36,6 +36,15 @@ pub(super) struct Issuers {
 }
 
 impl Issuers {
+    /// Those of a set that was read whole.
+    pub(super) const fn of(list: Vec<PolicyIssuer>) -> Self {
+        Self {
+            list,
+            unread: BTreeSet::new(),
+            has_gaps: false,
+        }
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = &PolicyIssuer> {
         self.list.iter()
     }
@@ -136,6 +145,7 @@ fn issuer(yaml: &NodeReader<'_>, entry: &Entry, folder: &mut Folder) -> Option<P
         issuer: Arc::new(trusted),
         provider,
         claim_map,
+        properties: properties::declared(yaml, &fields, provider),
     };
     let tenants = fields.get("tenants").map(|node| {
         conditions::blocks(yaml, node, &About::tenants(&what, &reader)).unwrap_or_default()
@@ -345,7 +355,7 @@ fn texts(yaml: &NodeReader<'_>, fields: &Fields<'_>, key: &str) -> Option<Vec<St
 }
 
 /// What may stand in an issuer.
-const KEYS: [&str; 20] = [
+const KEYS: [&str; 21] = [
     "provider",
     "url",
     "tenants",
@@ -353,6 +363,7 @@ const KEYS: [&str; 20] = [
     "networks",
     "facts",
     "types",
+    "properties",
     "algorithms",
     "audiences",
     "token_types",

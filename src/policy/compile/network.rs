@@ -148,10 +148,7 @@ mod tests {
                 "10.0.0.*",
                 "write an address and a prefix length, such as 10.0.0.0/8",
             ),
-            (
-                "010.0.0.0/8",
-                "write an address and a prefix length, such as 10.0.0.0/8",
-            ),
+            ("010.0.0.0/8", "write 10.0.0.0/8"),
             (
                 "10.0.0.0/255.0.0.0",
                 "write an address and a prefix length, such as 10.0.0.0/8",

@@ -43,6 +43,8 @@ pub(super) fn pattern(
         Compared::Word(known) => word(yaml, node, what, known),
         Compared::Fact(FactType::Workflow) => workflow(yaml, node, what),
         Compared::Fact(FactType::Network) => network::pattern(yaml, node, what),
+        // Times have a zone, which is read where conditions are: see `time::pattern`.
+        Compared::Fact(FactType::Clock) => None,
         Compared::Claim => match &node.kind {
             NodeKind::Scalar(scalar) if scalar.plain && is_truth(&scalar.text) => {
                 truth(yaml, node, what)

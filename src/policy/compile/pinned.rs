@@ -43,7 +43,7 @@ pub(super) fn read(
         Ok(set) => set,
         Err(error) => {
             let message = format!("`{name}` is not a key set: {error}");
-            let help = "expected the issuer's JWKS document, `{\"keys\":[…]}`";
+            let help = "expected the issuer's JWKS document, `{\"keys\":[...]}`";
             return yaml.error_help("jwks", file.span, message, Some(help));
         }
     };

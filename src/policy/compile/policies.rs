@@ -9,6 +9,7 @@ use super::credentials::{self, Credentials};
 use super::each::Expansion;
 use super::issuers::Issuers;
 use super::teams::{Team, Teams};
+use super::time::Zone;
 use super::{PolicyIssuer, taken};
 use crate::clock::Timestamp;
 use crate::policy::parse::{self, Raw, Realm};
@@ -22,6 +23,7 @@ pub(super) struct Parts<'a> {
     pub(super) issuers: &'a Issuers,
     pub(super) credentials: &'a Credentials,
     pub(super) teams: &'a Teams,
+    pub(super) zone: &'a Zone,
 }
 
 /// Every policy of all files.
@@ -91,6 +93,7 @@ fn policy(
             &what,
             &issuer.reader,
             named.as_ref().is_some_and(|list| list.len() > 1),
+            parts.zone,
         );
         let blocks = when.and_then(|node| conditions::blocks(yaml, node, &about));
         if let (Some(name), Some(when), Some(grants)) = (name, blocks, &grants) {

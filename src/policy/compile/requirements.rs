@@ -2,8 +2,8 @@
 
 use super::conditions::{self, About};
 use super::credentials::Credentials;
-use super::issuers::Issuers;
-use super::{policies, taken};
+use super::policies::{self, Parts};
+use super::taken;
 use crate::credential::kind::KINDS;
 use crate::policy::parse::{self, Raw};
 use crate::policy::pattern::{Glob, Operator, Pattern};
@@ -13,17 +13,12 @@ use crate::yaml::reader::{NodeReader, listed};
 use crate::yaml::{Node, NodeKind};
 
 /// Every requirement of all files.
-pub(super) fn compile(
-    raws: &[Raw],
-    issuers: &Issuers,
-    credentials: &Credentials,
-    problems: &Problems,
-) -> Vec<Requirement> {
+pub(super) fn compile(raws: &[Raw], parts: &Parts<'_>, problems: &Problems) -> Vec<Requirement> {
     let mut requirements: Vec<Requirement> = Vec::new();
     for raw in raws {
         for node in &raw.requirements {
             let yaml = NodeReader::new(&raw.source, problems);
-            let Some(read) = requirement(&yaml, node, issuers, credentials) else {
+            let Some(read) = requirement(&yaml, node, parts) else {
                 continue;
             };
             match requirements.iter().find(|known| known.name == read.name) {
@@ -37,12 +32,7 @@ pub(super) fn compile(
     requirements
 }
 
-fn requirement(
-    yaml: &NodeReader<'_>,
-    node: &Node,
-    issuers: &Issuers,
-    credentials: &Credentials,
-) -> Option<Requirement> {
+fn requirement(yaml: &NodeReader<'_>, node: &Node, parts: &Parts<'_>) -> Option<Requirement> {
     let keys = ["name", "of", "jobs", "unless", "because", "shadow_until"];
     let fields = yaml.fields(node, "a requirement", &keys)?;
     let start = Span {
@@ -60,8 +50,8 @@ fn requirement(
     );
     let at = name_node.map_or(start, |node| node.span);
     let of_node = yaml.required(&fields, "of", &what, at);
-    let of = of_node.and_then(|node| selector(yaml, node, &what, credentials));
-    let about = About::requirement(&what, issuers);
+    let of = of_node.and_then(|node| selector(yaml, node, &what, parts.credentials));
+    let about = About::requirement(&what, parts.issuers, parts.zone);
     let jobs = yaml
         .required(&fields, "jobs", &what, at)
         .and_then(|node| conditions::block(yaml, node, &about));
@@ -85,7 +75,7 @@ fn requirement(
     })
 }
 
-fn selector(
+pub(super) fn selector(
     yaml: &NodeReader<'_>,
     node: &Node,
     what: &str,
@@ -231,7 +221,7 @@ fn all_of(
             None if known.is_empty() => format!("no credential has a {key}"),
             None => format!("there are {}", listed(known)),
         };
-        let message = format!("unknown {key} `{text}`: the requirement would bind nothing");
+        let message = format!("unknown {key} `{text}`: it would select nothing");
         yaml.error_help("unknown-selector", node.span, message, Some(help));
         is_right = false;
     }

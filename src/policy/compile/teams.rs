@@ -93,6 +93,11 @@ impl Teams {
         }
     }
 
+    /// Every folder.
+    pub(super) fn folders(&self) -> Vec<String> {
+        self.all.iter().map(|team| team.folder.clone()).collect()
+    }
+
     pub(super) fn folder_of(&self, realm: Realm) -> Option<&str> {
         self.of(realm).map(|team| team.folder.as_str())
     }
@@ -341,9 +346,11 @@ fn as_globs(pattern: &Pattern) -> Vec<Glob> {
         Pattern::Exact(text) => Glob::parse(text).into_iter().collect(),
         Pattern::Any(patterns) => patterns.iter().flat_map(as_globs).collect(),
         Pattern::All(operators) => operators.iter().filter_map(as_glob).collect(),
-        Pattern::Is(_) | Pattern::Present(_) | Pattern::Workflow { .. } | Pattern::Network(_) => {
-            Vec::new()
-        }
+        Pattern::Is(_)
+        | Pattern::Present(_)
+        | Pattern::Workflow { .. }
+        | Pattern::Network(_)
+        | Pattern::Time(_) => Vec::new(),
     }
 }
 

@@ -91,9 +91,11 @@ fn is_pinned(pattern: &Pattern) -> bool {
         Pattern::All(operators) => operators
             .iter()
             .any(|operator| matches!(operator, Operator::Under(_))),
-        Pattern::Is(_) | Pattern::Present(_) | Pattern::Workflow { .. } | Pattern::Network(_) => {
-            false
-        }
+        Pattern::Is(_)
+        | Pattern::Present(_)
+        | Pattern::Workflow { .. }
+        | Pattern::Network(_)
+        | Pattern::Time(_) => false,
     }
 }
 

@@ -286,7 +286,9 @@ impl<'a> Writer<'a> {
     fn pattern(&self, pattern: &Pattern, seen: Observed<'_>, position: Position) -> Option<String> {
         match pattern {
             // They name nothing.
-            Pattern::Is(_) | Pattern::Present(_) | Pattern::Network(_) => Some(pattern.to_string()),
+            Pattern::Is(_) | Pattern::Present(_) | Pattern::Network(_) | Pattern::Time(_) => {
+                Some(pattern.to_string())
+            }
             Pattern::Exact(text) => self
                 .shows(text, pattern.fits(seen), seen, position)
                 .then(|| pattern.to_string()),
@@ -367,6 +369,7 @@ impl<'a> Writer<'a> {
             | Observed::List(_)
             | Observed::Workflow(_)
             | Observed::Address(_)
+            | Observed::Time(_)
             | Observed::Other
             | Observed::Foreign => None,
         };
@@ -394,6 +397,7 @@ fn parts(seen: Observed<'_>) -> (Observed<'_>, Observed<'_>) {
         | Observed::Bool(_)
         | Observed::List(_)
         | Observed::Address(_)
+        | Observed::Time(_)
         | Observed::Other
         | Observed::Foreign => (Observed::Absent, Observed::Absent),
     }
@@ -405,7 +409,7 @@ fn may_name_repository(subject: &Subject) -> bool {
     match subject {
         Subject::Fact(fact) => IDENTITY.contains(fact) || fact.fact_type() == FactType::Workflow,
         Subject::Claim(_) => true,
-        Subject::Issuer => false,
+        Subject::Property(_) | Subject::Issuer => false,
     }
 }
 

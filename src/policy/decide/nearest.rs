@@ -35,6 +35,7 @@ impl PolicySet {
         let Some(credential) = self.credentials.get(credential) else {
             return Vec::new();
         };
+        let facts = &*facts.at(now);
         let has_events = self.issuer_of(facts).is_none_or(|issuer| issuer.has_events);
         let grants = |policy: &&Policy| {
             policy.issuer == facts.issuer()
@@ -62,13 +63,24 @@ impl PolicySet {
 
     /// The requirements on a credential that the job does not meet.
     #[must_use]
-    pub fn unmet(&self, facts: &Facts, credential: &str) -> Vec<&Requirement> {
+    pub fn unmet(&self, facts: &Facts, credential: &str, now: Timestamp) -> Vec<&Requirement> {
+        let facts = &*facts.at(now);
         let Some(credential) = self.credentials.get(credential) else {
             return Vec::new();
         };
         self.requirements_on(credential)
             .filter(|one| !one.holds(facts))
             .collect()
+    }
+
+    /// Whether a requirement in force on the credential names the time.
+    pub(in crate::policy) fn requires_time(&self, credential: &str) -> bool {
+        let credential = self.credentials.get(credential);
+        let requirements = credential
+            .into_iter()
+            .flat_map(|one| self.requirements_on(one));
+        let mut blocks = requirements.flat_map(|one| std::iter::once(&one.jobs).chain(&one.unless));
+        blocks.any(|block| block.has(Fact::Time))
     }
 
     /// Every grant of a credential by a policy in force, with its policy.

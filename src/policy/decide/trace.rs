@@ -212,7 +212,7 @@ impl ConditionOutcome {
     fn trace(condition: &Condition, facts: &Facts, extent: Extent) -> Self {
         let seen = condition.subject.seen(facts);
         let holds = condition.pattern.fits(seen);
-        let actual = shown(seen);
+        let actual = condition.shown(facts);
         let hint = match (&actual, holds) {
             (None, false) => absent(&condition.subject).map(str::to_owned),
             (Some(actual), false) => case(condition, actual),
@@ -273,6 +273,7 @@ pub(in crate::policy) fn shown(seen: Observed<'_>) -> Option<String> {
             None => workflow.path.clone(),
         }),
         Observed::Address(address) => Some(address.to_string()),
+        Observed::Time(at) => Some(at.to_string()),
         Observed::Other => Some("neither text nor a boolean".to_owned()),
         Observed::Foreign => Some("text outside printable ASCII".to_owned()),
     }
@@ -293,7 +294,9 @@ fn absent(subject: &Subject) -> Option<&'static str> {
     match subject {
         Subject::Fact(Fact::Environment) => Some("the job names no environment"),
         Subject::Fact(Fact::SourceIp) => Some("the address of the request is not known"),
-        Subject::Fact(_) | Subject::Claim(_) => Some("the token does not say"),
+        Subject::Fact(_) | Subject::Claim(_) | Subject::Property(_) => {
+            Some("the token does not say")
+        }
         Subject::Issuer => None,
     }
 }
@@ -304,7 +307,7 @@ fn renamed(subject: &Subject, id_fits: impl Fn(Fact) -> bool) -> Option<&'static
         Subject::Fact(Fact::Repository) => id_fits(Fact::RepositoryId),
         Subject::Fact(Fact::Owner) => id_fits(Fact::OwnerId),
         Subject::Fact(Fact::Project) => id_fits(Fact::ProjectId),
-        Subject::Fact(_) | Subject::Claim(_) | Subject::Issuer => false,
+        Subject::Fact(_) | Subject::Claim(_) | Subject::Property(_) | Subject::Issuer => false,
     };
     renamed.then_some("the id fits: it was renamed or moved")
 }

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use serde_json::Map;
+
 use super::value_for;
 use crate::clock::Timestamp;
 use crate::policy::decide::{Cause, Nearest, Verdict};
@@ -60,6 +62,7 @@ fn changed(
     ask: &Ask,
     now: Timestamp,
 ) -> Option<Vec<String>> {
+    let facts = &*facts.at(now);
     let reader = set.reader_by_url(facts.issuer_url())?;
     let credential = set.credential(&ask.credential)?;
     let required = set.requirements_on(credential).map(|one| &one.jobs);
@@ -67,6 +70,14 @@ fn changed(
         .iter()
         .map(|(fact, value)| (fact, value.clone()))
         .collect();
+    let is_fact = |name: &str| {
+        let claims = reader.provider.claims.iter();
+        claims.into_iter().any(|claim| claim.name == name)
+            || reader.provider.claims.is_empty()
+            || name == "iss"
+    };
+    let raw = facts.claims().to_json().into_iter();
+    let mut raw: Map<_, _> = raw.filter(|(name, _)| !is_fact(name)).collect();
     let mut lines = Vec::new();
     for condition in std::iter::once(nearest.block)
         .chain(nearest.policy.within.as_deref())
@@ -76,8 +87,17 @@ fn changed(
         if condition.holds(facts) {
             continue;
         }
-        let Subject::Fact(fact) = &condition.subject else {
-            return None;
+        let fact = match &condition.subject {
+            Subject::Fact(fact) => fact,
+            Subject::Property(name) => {
+                let declared = reader.property_type(name)?;
+                let value = value_for(&condition.pattern, declared.fact_type())?;
+                lines.push(format!("{}: {value}", name.dotted()));
+                let (claim, value) = reader.property_claim(name, &value)?;
+                raw.insert(claim, value);
+                continue;
+            }
+            Subject::Claim(_) | Subject::Issuer => return None,
         };
         let value = value_for(&condition.pattern, reader.fact_type(*fact))?;
         lines.push(format!("{fact}: {value}"));
@@ -98,14 +118,6 @@ fn changed(
     if changes(Fact::EntryWorkflow) {
         given.remove(&Fact::Workflow);
     }
-    let raw = facts.claims().to_json();
-    let is_fact = |name: &str| {
-        let claims = reader.provider.claims.iter();
-        claims.into_iter().any(|claim| claim.name == name)
-            || reader.provider.claims.is_empty()
-            || name == "iss"
-    };
-    let raw = raw.into_iter().filter(|(name, _)| !is_fact(name)).collect();
     let other = reader.facts_of(&given, &raw).ok()?;
     set.explain(&other, ask, now)
         .is_permitted()

@@ -5,8 +5,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{Example, read};
+use super::{Example, Line, read};
 use crate::policy::PolicySet;
+use crate::policy::compile::Vocabulary;
 use crate::policy::files::{Entered, MAX_DEPTH, MAX_ENTRIES, Visited, about, read_within};
 use crate::yaml::diagnostic::{Diagnostic, Diagnostics, Place, Problems, Source, Span};
 
@@ -16,6 +17,8 @@ pub struct TestFile {
     /// Its path as given.
     pub shown: String,
     pub tests: Vec<Example>,
+    /// Its `never:` and `only:` lines.
+    pub lines: Vec<Line>,
 }
 
 /// Reads every test file of a folder, in order of their names.
@@ -38,11 +41,15 @@ pub fn test_files(dir: &Path, set: &PolicySet) -> Result<Vec<TestFile>, Diagnost
         Err(error) => problems.push(unreadable(dir, format!("cannot be read: {error}"))),
     }
     sources.sort_by(|a: &Arc<Source>, b| a.name().cmp(b.name()));
-    let files = sources.iter().map(|source| TestFile {
-        shown: Place::new(Arc::clone(source), Span::default())
-            .file()
-            .to_owned(),
-        tests: read::tests(source, set, &problems),
+    let words = Vocabulary::of(set);
+    let files = sources.iter().map(|source| {
+        let (tests, lines) = read::file(source, set, &words, &problems);
+        let place = Place::new(Arc::clone(source), Span::default());
+        TestFile {
+            shown: place.file().to_owned(),
+            tests,
+            lines,
+        }
     });
     let files: Vec<_> = files.collect();
     let found = Diagnostics::from(problems);

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use super::sample;
 use crate::policy::PolicySet;
-use crate::provider::{Fact, FactType, FactValue, Facts, Reader, Workflow};
+use crate::provider::{Fact, FactType, FactValue, Facts, PropertyName, Reader, Workflow};
 use crate::token::json::unescape_step;
 use crate::yaml::Node;
 use crate::yaml::diagnostic::nearest;
@@ -22,7 +22,7 @@ pub(super) fn read(
 ) -> Option<Facts> {
     let what = format!("`job` of {what}");
     let names = Fact::ALL.iter().map(|fact| fact.name());
-    let keys: Vec<_> = ["issuer", "like", "facts_unset", "claim"]
+    let keys: Vec<_> = ["issuer", "like", "facts_unset", "property", "claim"]
         .into_iter()
         .chain(names)
         .collect();
@@ -38,7 +38,7 @@ pub(super) fn read(
         let Some(node) = fields.get(fact.name()) else {
             continue;
         };
-        match value(yaml, node, *fact, reader.fact_type(*fact)) {
+        match value(yaml, node, fact.name(), reader.fact_type(*fact)) {
             Some(value) => {
                 given.insert(*fact, value);
             }
@@ -46,11 +46,22 @@ pub(super) fn read(
         }
     }
     let claims = raw_claims(yaml, &fields, &what);
+    let properties = properties(yaml, &fields, &what, reader);
     let unset = unset(yaml, &fields, &what);
     if !complete {
         return None;
     }
-    let (claims, unset) = (claims?, unset?);
+    let (mut claims, unset) = (claims?, unset?);
+    if let Some(name) = claims
+        .keys()
+        .find_map(|name| reader.property_of_claim(name))
+    {
+        let message = format!("{what} has the claim of property `{name}`");
+        let help = format!("write it as `property: {{ {name}: ... }}`");
+        yaml.error_help("job", node.span, message, Some(help));
+        return None;
+    }
+    claims.append(&mut properties?);
     if let Some(sample) = like {
         given = sample.with(given, &unset);
     }
@@ -100,8 +111,8 @@ fn issuer<'s>(
     found
 }
 
-fn value(yaml: &NodeReader<'_>, node: &Node, fact: Fact, fact_type: FactType) -> Option<FactValue> {
-    let what = format!("`{fact}`");
+fn value(yaml: &NodeReader<'_>, node: &Node, name: &str, fact_type: FactType) -> Option<FactValue> {
+    let what = format!("`{name}`");
     Some(match fact_type {
         FactType::Bool => FactValue::Bool(yaml.boolean(node, what)?),
         FactType::List => FactValue::List(yaml.texts(node, what)?),
@@ -117,6 +128,12 @@ fn value(yaml: &NodeReader<'_>, node: &Node, fact: Fact, fact_type: FactType) ->
         }
         FactType::Text => FactValue::Text(yaml.ascii(node, what, MAX_TEXT)?.to_owned()),
         FactType::Network => FactValue::Address(address(yaml, node, &what)?),
+        FactType::Clock => {
+            let message = format!("{what} is not of a job: it is the time of the decision");
+            let help = "write `at:` beside `job`";
+            yaml.error_help("job", node.span, message, Some(help));
+            return None;
+        }
     })
 }
 
@@ -129,6 +146,42 @@ fn address(yaml: &NodeReader<'_>, node: &Node, what: &str) -> Option<IpAddr> {
         yaml.error_help("address", node.span, message, Some(help));
     }
     address.ok().map(|address| address.to_canonical())
+}
+
+/// The claims of repository properties.
+fn properties(
+    yaml: &NodeReader<'_>,
+    fields: &Fields<'_>,
+    what: &str,
+    reader: &Reader,
+) -> Option<Map<String, Value>> {
+    let mut claims = Map::new();
+    let Some(node) = fields.get("property") else {
+        return Some(claims);
+    };
+    for entry in yaml.entries(node, format!("`property` in {what}"))? {
+        let name = yaml.scalar(&entry.key, entry.span, "the name of a property")?;
+        let property = PropertyName::new(name);
+        let Some(declared) = reader.property_type(&property) else {
+            let known = reader.properties.keys().map(String::as_str);
+            let help = nearest(name, known).map(|meant| format!("did you mean `{meant}`?"));
+            let issuer = &reader.issuer.name;
+            let message = format!("issuer `{issuer}` does not declare property `{name}`");
+            yaml.error_help("unknown-property", entry.span, message, help);
+            return None;
+        };
+        let value = value(yaml, &entry.value, property.dotted(), declared.fact_type())?;
+        if let FactValue::List(entries) = &value
+            && let Some(odd) = entries.iter().find(|entry| entry.contains(','))
+        {
+            let message = format!("`{odd}` has a comma, which separates the entries of a property");
+            yaml.error("job", entry.value.span, message);
+            return None;
+        }
+        let (claim, value) = reader.property_claim(&property, &value)?;
+        claims.insert(claim, value);
+    }
+    Some(claims)
 }
 
 /// Further claims, by the pointer to a claim at the top.

@@ -3,41 +3,65 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::{Because, Example, Expected, job};
+use super::{Because, Example, Expected, Line, LineKind, job, lines};
+use crate::policy::compile::Vocabulary;
 use crate::policy::{Ask, Inputs, PolicySet};
-use crate::provider::Fact;
+use crate::provider::{Fact, is_property};
 use crate::text::escape;
 use crate::yaml::diagnostic::{Place, Problems, Source, Span, nearest};
 use crate::yaml::reader::{Fields, MAX_TEXT, NodeReader, listed};
 use crate::yaml::{self, Node};
 
-/// The tests of one file.
-pub(super) fn tests(source: &Arc<Source>, set: &PolicySet, problems: &Problems) -> Vec<Example> {
+/// The tests and the lines of one file.
+pub(super) fn file(
+    source: &Arc<Source>,
+    set: &PolicySet,
+    words: &Vocabulary,
+    problems: &Problems,
+) -> (Vec<Example>, Vec<Line>) {
     let yaml = NodeReader::new(source, problems);
+    let (mut tests, mut lines) = (Vec::new(), Vec::new());
     let Some(root) = yaml::parse(source, problems) else {
-        return Vec::new();
+        return (tests, lines);
     };
-    let Some(fields) = yaml.fields(&root, "a test file", &["tests"]) else {
-        return Vec::new();
+    let Some(fields) = yaml.fields(&root, "a test file", &["tests", "never", "only"]) else {
+        return (tests, lines);
     };
-    let whole = Span::default();
-    let list = yaml.required(&fields, "tests", "a test file", whole);
-    let items = list.and_then(|list| yaml.items(list, "`tests`"));
-    let mut names: BTreeMap<String, Place> = BTreeMap::new();
-    let mut tests = Vec::new();
-    for item in items.unwrap_or_default() {
-        let Some(test) = test(&yaml, item, set) else {
-            continue;
-        };
-        if let Some(first) = names.get(&test.name) {
-            let message = format!("test `{}` is defined twice", escape(&test.name));
-            let help = format!("the other test is at {first}");
-            yaml.error_help("duplicate", test.place.span(), message, Some(help));
-        }
-        names.insert(test.name.clone(), test.place.clone());
-        tests.push(test);
+    let team = lines::team_of(set, source.name());
+    let kinds = [LineKind::Never, LineKind::Only];
+    if fields.get("tests").is_none() && kinds.iter().all(|kind| fields.get(kind.name()).is_none()) {
+        let help = Some("write a list `tests:`, `never:` or `only:`");
+        yaml.error_help("empty", Span::default(), "a test file has no tests", help);
     }
-    tests
+    let mut names: BTreeMap<String, Place> = BTreeMap::new();
+    let mut is_new = |what: &str, name: &str, place: &Place| {
+        if let Some(first) = names.get(name) {
+            let message = format!("{what} `{}` is defined twice", escape(name));
+            let help = format!("the other one is at {first}");
+            yaml.error_help("duplicate", place.span(), message, Some(help));
+        }
+        names.insert(name.to_owned(), place.clone());
+    };
+    let items = |name: &str| {
+        let list = fields.get(name);
+        let items = list.and_then(|list| yaml.items(list, format!("`{name}`")));
+        items.unwrap_or_default()
+    };
+    for item in items("tests") {
+        if let Some(test) = test(&yaml, item, set) {
+            is_new("test", &test.name, &test.place);
+            tests.push(test);
+        }
+    }
+    for kind in kinds {
+        for item in items(kind.name()) {
+            if let Some(line) = lines::read(&yaml, item, kind, words, team) {
+                is_new("line", &line.name, &line.place);
+                lines.push(line);
+            }
+        }
+    }
+    (tests, lines)
 }
 
 fn test(yaml: &NodeReader<'_>, node: &Node, set: &PolicySet) -> Option<Example> {
@@ -161,7 +185,7 @@ fn reason(yaml: &NodeReader<'_>, node: &Node, what: &str) -> Option<Because> {
         "scopes" => Some(Because::Scopes),
         "inputs" => Some(Because::Inputs),
         "until" => Some(Because::Line(word.to_owned())),
-        _ if Fact::from_name(word).is_some() || word.starts_with('/') => {
+        _ if Fact::from_name(word).is_some() || word.starts_with('/') || is_property(word) => {
             Some(Because::Line(word.to_owned()))
         }
         _ => None,

@@ -11,9 +11,10 @@ use super::coverage::Entry;
 use super::files::ENDING;
 use super::{Because, Coverage, Example, Found, NearestLines, decide, read, value_for};
 use crate::clock::Timestamp;
+use crate::policy::compile::Vocabulary;
 use crate::policy::pattern::{Observed, Pattern};
 use crate::policy::{Ask, Block, Condition, CredentialDefinition, Policy, PolicySet, Subject};
-use crate::provider::{Fact, FactValue, ORDINARY_TRIGGERS, Reader};
+use crate::provider::{Fact, FactType, FactValue, ORDINARY_TRIGGERS, PropertyName, Reader};
 use crate::text::escape;
 use crate::token::json::{pointer_to, unescape_step};
 use crate::yaml::diagnostic::{Diagnostics, Problems, Source};
@@ -67,7 +68,7 @@ pub fn record(
 pub fn parse(name: &str, text: &str, set: &PolicySet) -> Result<Vec<Example>, Diagnostics> {
     let problems = Problems::default();
     let source = Source::new(name, name, text.to_owned());
-    let tests = read::tests(&source, set, &problems);
+    let (tests, _) = read::file(&source, set, &Vocabulary::of(set), &problems);
     let found = Diagnostics::from(problems);
     if found.has_errors() {
         return Err(found);
@@ -146,14 +147,25 @@ impl<'a> Draft<'a> {
     }
 
     fn record(&self, now: Timestamp, taken: &mut BTreeSet<String>) -> Result<String, String> {
-        let (given, claims) = self.job()?;
-        let facts = self.reader.facts_of(&given, &claims);
+        let Made {
+            facts: given,
+            properties,
+            claims,
+            at,
+            ..
+        } = self.job(now)?;
+        let mut raw = claims.clone();
+        let of_properties = properties.iter();
+        raw.extend(
+            of_properties.filter_map(|(name, value)| self.reader.property_claim(name, value)),
+        );
+        let facts = self.reader.facts_of(&given, &raw);
         let facts = facts.map_err(|problem| format!("no job could be made: it {problem}"))?;
         let ask = Ask {
             credential: self.credential.name.clone(),
             ..Ask::default()
         };
-        let (found, nearest) = decide(self.set, &facts, &ask, now);
+        let (found, nearest) = decide(self.set, &facts, &ask, at);
         self.check(&found, nearest.as_ref())?;
         let name = free(&self.name(), taken);
         let mut text = format!("  - name: {}\n", scalar(&name));
@@ -161,6 +173,17 @@ impl<'a> Draft<'a> {
         push_line(&mut text, "issuer", &scalar(&self.policy.issuer));
         for (fact, value) in &given {
             push_line(&mut text, fact.name(), &written(value));
+        }
+        if !properties.is_empty() {
+            let lines: Vec<_> = properties
+                .iter()
+                .map(|(name, value)| format!("{}: {}", quoted(name.name()), written(value)))
+                .collect();
+            push_line(
+                &mut text,
+                "property",
+                &format!("{{ {} }}", lines.join(", ")),
+            );
         }
         if !claims.is_empty() {
             let claims: Vec<_> = claims
@@ -176,8 +199,8 @@ impl<'a> Draft<'a> {
         let credential = scalar(&ask.credential);
         text.extend(["    asks: { credential: ", &credential, " }\n"]);
         text.extend(["    ", &found.to_string(), "\n"]);
-        if self.policy.until.is_some() {
-            text.extend(["    at: ", &now.to_string(), "\n"]);
+        if self.policy.until.is_some() || self.names_time() {
+            text.extend(["    at: ", &at.to_string(), "\n"]);
         }
         Ok(text)
     }
@@ -224,12 +247,22 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// Facts and further claims of the job.
-    fn job(&self) -> Result<(Given, Map<String, Value>), String> {
+    /// Whether the decision depends on the hour.
+    fn names_time(&self) -> bool {
+        let required = self.set.requirements_on(self.credential);
+        let required = required.flat_map(|one| std::iter::once(&one.jobs).chain(&one.unless));
+        let mut blocks = self.policy.when.iter().chain(required);
+        blocks.any(|block| block.has(Fact::Time))
+    }
+
+    /// The job and its request.
+    fn job(&self, now: Timestamp) -> Result<Made<'_>, String> {
         let mut job = Made {
             reader: self.reader,
             facts: BTreeMap::new(),
+            properties: BTreeMap::new(),
             claims: Map::new(),
+            at: now,
             without: self.without,
         };
         let block = self.policy.when.get(self.block).ok_or("it has no block")?;
@@ -267,7 +300,7 @@ impl<'a> Draft<'a> {
             let word = FactValue::Text((*word).to_owned());
             job.facts.insert(Fact::Trigger, word);
         }
-        Ok((job.facts, job.claims))
+        Ok(job)
     }
 }
 
@@ -275,12 +308,12 @@ impl<'a> Draft<'a> {
 struct Made<'a> {
     reader: &'a Reader,
     facts: BTreeMap<Fact, FactValue>,
+    properties: BTreeMap<PropertyName, FactValue>,
     claims: Map<String, Value>,
+    /// When it asks.
+    at: Timestamp,
     without: Option<&'a Condition>,
 }
-
-/// The facts of a job.
-type Given = BTreeMap<Fact, FactValue>;
 
 impl Made<'_> {
     fn leaves_out(&self, fact: Fact) -> bool {
@@ -294,26 +327,35 @@ impl Made<'_> {
             let is_left_out = self
                 .without
                 .is_some_and(|one| one.subject == condition.subject);
-            match &condition.subject {
-                Subject::Fact(fact) => {
+            match (&condition.subject, &condition.pattern) {
+                (Subject::Fact(_), Pattern::Time(window)) => {
+                    let at = window.next(self.at, !is_left_out);
+                    self.at = at.ok_or_else(|| format!("no time for `time: {window}`"))?;
+                }
+                (Subject::Fact(fact), _) => {
                     if self.facts.contains_key(fact) {
                         continue;
                     }
-                    let is_absence = condition.pattern == Pattern::Present(false);
-                    // To fail `{ present: false }`, the job must have a value.
-                    let pattern = match (is_absence, is_left_out) {
-                        (true, false) | (false, true) => continue,
-                        (true, true) => &Pattern::Present(true),
-                        (false, false) => &condition.pattern,
-                    };
-                    let value = value_for(pattern, self.reader.fact_type(*fact));
-                    let value = value.ok_or_else(|| format!("no value for `{fact}: {pattern}`"))?;
-                    self.facts.insert(*fact, value);
+                    let fact_type = self.reader.fact_type(*fact);
+                    if let Some(value) = value_of(condition, is_left_out, fact_type)? {
+                        self.facts.insert(*fact, value);
+                    }
                 }
-                Subject::Claim(pointer) if !is_left_out => {
+                (Subject::Property(name), _) => {
+                    let declared = self.reader.property_type(name);
+                    let Some(declared) = declared.filter(|_| !self.properties.contains_key(name))
+                    else {
+                        continue;
+                    };
+                    let fact_type = declared.fact_type();
+                    if let Some(value) = value_of(condition, is_left_out, fact_type)? {
+                        self.properties.insert(name.clone(), value);
+                    }
+                }
+                (Subject::Claim(pointer), _) if !is_left_out => {
                     self.add_claim(pointer, &condition.pattern)?;
                 }
-                Subject::Claim(_) | Subject::Issuer => {}
+                (Subject::Claim(_) | Subject::Issuer, _) => {}
             }
         }
         Ok(())
@@ -331,8 +373,9 @@ impl Made<'_> {
             | Pattern::All(_)
             | Pattern::Present(true)
             | Pattern::Network(_)
+            | Pattern::Time(_)
             | Pattern::Workflow { .. } => {
-                let value = value_for(pattern, crate::provider::FactType::Text);
+                let value = value_for(pattern, FactType::Text);
                 let Some(FactValue::Text(text)) = value else {
                     return Err(format!("no value for the claim `{pointer}`"));
                 };
@@ -366,6 +409,26 @@ impl Made<'_> {
             value.is_none() || condition.pattern.fits(value.into())
         })
     }
+}
+
+/// The value that a condition needs, or the one that it must not find; `None` if the job has none.
+fn value_of(
+    condition: &Condition,
+    is_left_out: bool,
+    fact_type: FactType,
+) -> Result<Option<FactValue>, String> {
+    let is_absence = condition.pattern == Pattern::Present(false);
+    // To fail `{ present: false }`, the job must have a value.
+    let pattern = match (is_absence, is_left_out) {
+        (true, false) | (false, true) => return Ok(None),
+        (true, true) => &Pattern::Present(true),
+        (false, false) => &condition.pattern,
+    };
+    let name = condition.subject.name();
+    let value = value_for(pattern, fact_type);
+    value
+        .map(Some)
+        .ok_or_else(|| format!("no value for `{name}: {pattern}`"))
 }
 
 fn free(name: &str, taken: &mut BTreeSet<String>) -> String {

@@ -145,6 +145,11 @@ const GITHUB_WORKFLOW: &str = "REPOSITORY/.github/workflows/deploy.yml";
 const GITLAB_WORKFLOW: &str = "gitlab.com/REPOSITORY//.gitlab-ci.yml";
 
 /// Every sample job.
+/// The names that `like` takes.
+pub(crate) fn sample_names() -> impl Iterator<Item = &'static str> {
+    SAMPLES.iter().map(|sample| sample.name)
+}
+
 const SAMPLES: [Sample; 4] = [
     sample("github-push", "github", "push", GITHUB_WORKFLOW, GITHUB),
     sample(
@@ -214,6 +219,8 @@ pub(crate) fn value_for(pattern: &Pattern, fact_type: FactType) -> Option<FactVa
             fits.then_some(FactValue::List(entries))
         }
         (FactType::Text, _) => text_for(pattern).map(FactValue::Text),
+        // A job has no time: its test has.
+        (FactType::Clock, _) => None,
         (FactType::Network, _) => address_for(pattern).map(FactValue::Address),
     }
 }
@@ -239,9 +246,11 @@ fn candidates(pattern: &Pattern) -> Vec<String> {
                 Operator::Member(_) | Operator::Not(_) => Vec::new(),
             })
             .collect(),
-        Pattern::Is(_) | Pattern::Present(_) | Pattern::Workflow { .. } | Pattern::Network(_) => {
-            Vec::new()
-        }
+        Pattern::Is(_)
+        | Pattern::Present(_)
+        | Pattern::Workflow { .. }
+        | Pattern::Network(_)
+        | Pattern::Time(_) => Vec::new(),
     }
 }
 
@@ -254,7 +263,8 @@ fn address_for(pattern: &Pattern) -> Option<IpAddr> {
         | Pattern::Is(_)
         | Pattern::Present(_)
         | Pattern::Workflow { .. }
-        | Pattern::Network(_) => std::slice::from_ref(pattern),
+        | Pattern::Network(_)
+        | Pattern::Time(_) => std::slice::from_ref(pattern),
     };
     let first = networks.iter().filter_map(|network| match network {
         Pattern::Network(network) => network.hosts().next(),
@@ -263,6 +273,7 @@ fn address_for(pattern: &Pattern) -> Option<IpAddr> {
         | Pattern::All(_)
         | Pattern::Is(_)
         | Pattern::Present(_)
+        | Pattern::Time(_)
         | Pattern::Workflow { .. } => None,
     });
     let mut found = first.chain(ADDRESSES);
@@ -283,7 +294,8 @@ fn members(pattern: &Pattern) -> Vec<String> {
         | Pattern::Is(_)
         | Pattern::Present(_)
         | Pattern::Workflow { .. }
-        | Pattern::Network(_) => Vec::new(),
+        | Pattern::Network(_)
+        | Pattern::Time(_) => Vec::new(),
     }
 }
 

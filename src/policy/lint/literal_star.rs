@@ -50,6 +50,10 @@ fn starred(pattern: &Pattern) -> Option<&str> {
             .into_iter()
             .flatten()
             .find_map(|pattern| starred(pattern)),
-        Pattern::All(_) | Pattern::Is(_) | Pattern::Present(_) | Pattern::Network(_) => None,
+        Pattern::All(_)
+        | Pattern::Is(_)
+        | Pattern::Present(_)
+        | Pattern::Network(_)
+        | Pattern::Time(_) => None,
     }
 }

@@ -43,6 +43,7 @@ fn only_negative(pattern: &Pattern) -> bool {
         | Pattern::Is(_)
         | Pattern::Present(_)
         | Pattern::Workflow { .. }
-        | Pattern::Network(_) => false,
+        | Pattern::Network(_)
+        | Pattern::Time(_) => false,
     }
 }

@@ -50,7 +50,7 @@ fn is_chosen(subject: &Subject) -> bool {
     match subject {
         Subject::Fact(fact) => CHOSEN.contains(fact),
         Subject::Claim(pointer) => CLAIMS.contains(&pointer.as_str()),
-        Subject::Issuer => false,
+        Subject::Property(_) | Subject::Issuer => false,
     }
 }
 

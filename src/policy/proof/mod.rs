@@ -15,6 +15,7 @@ use crate::policy::pattern::Pattern;
 use crate::policy::{Ask, Block, Inputs, PolicySet};
 
 mod derived;
+mod fitting;
 mod gain;
 mod lang;
 mod render;
@@ -25,6 +26,7 @@ mod value;
 mod ways;
 mod workflow;
 
+pub use fitting::{Fit, fit, is_closed};
 pub use gain::{Gain, Side, gains};
 pub use render::Witness;
 

@@ -182,6 +182,7 @@ impl<'a> Space<'a> {
     fn read(&mut self, literal: &Literal<'_>, reader: &Reader) -> Option<Constraints> {
         let constraint = &literal.constraint;
         match &literal.variable {
+            Variable::Property(_) => None,
             Variable::Issuer => {
                 let name = Value::Text(reader.issuer.name.clone());
                 Some(Constraints::constant(ValueSet::of(constraint).has(&name)))
@@ -221,7 +222,7 @@ impl<'a> Space<'a> {
                 let set = match reader.fact_type(*fact) {
                     FactType::Workflow => ValueSet::of_workflow(constraint),
                     FactType::Text | FactType::Bool => ValueSet::of(constraint),
-                    FactType::List | FactType::Network => return None,
+                    FactType::List | FactType::Network | FactType::Clock => return None,
                 };
                 self.fact(*fact, set, reader)
             }

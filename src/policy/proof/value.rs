@@ -149,7 +149,7 @@ fn of_pattern(pattern: &Pattern) -> ValueSet {
         Pattern::Present(true) => present(),
         Pattern::Present(false) => ValueSet::optional(Lang::none()),
         // An address is no claim's value.
-        Pattern::Workflow { .. } | Pattern::Network(_) => ValueSet::none(),
+        Pattern::Workflow { .. } | Pattern::Network(_) | Pattern::Time(_) => ValueSet::none(),
     }
 }
 
@@ -187,9 +187,11 @@ fn of_workflow(pattern: &Pattern) -> ValueSet {
             let parts = path.into_iter().chain(r#ref);
             ValueSet::texts(Lang::And(parts.map(Arc::new).collect()))
         }
-        Pattern::Exact(_) | Pattern::All(_) | Pattern::Is(_) | Pattern::Network(_) => {
-            ValueSet::none()
-        }
+        Pattern::Exact(_)
+        | Pattern::All(_)
+        | Pattern::Is(_)
+        | Pattern::Network(_)
+        | Pattern::Time(_) => ValueSet::none(),
     }
 }
 

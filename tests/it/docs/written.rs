@@ -104,6 +104,7 @@ fn type_of(fact: Fact) -> &'static str {
         FactType::List => "list",
         FactType::Workflow => "workflow",
         FactType::Network => "network",
+        FactType::Clock => "clock",
     }
 }
 

@@ -276,3 +276,30 @@ async fn without_a_configured_proxy_the_peer_is_the_source() {
         assert_eq!(answer.status, status, "{}", answer.body);
     }
 }
+
+/// T-293: the window of the clock that the decision reads, also for a repeat.
+#[tokio::test]
+async fn a_policy_that_names_a_time_reads_the_clock_at_each_request() {
+    // It is 14:13:20 in UTC.
+    let window = "      trigger: [push, manual]\n      time: { hours: \"14:00-14:14\" }\n";
+    let policies = POLICIES.replace("      trigger: [push, manual]\n", window);
+    let policies = format!("zone: UTC\n{policies}");
+    let broker = TestBroker::builder().policies(&policies).start().await;
+    broker.clock.advance(Duration::from_secs(39));
+    let token = broker.github(|_| {});
+    let headers = [("Idempotency-Key", KEY)];
+    let first = broker
+        .exchange_with(&token, "deploy-api", &[], &headers)
+        .await;
+    assert_eq!(first.status, 200, "{}", first.body);
+    broker.clock.advance(Duration::from_secs(1));
+    let late = broker
+        .exchange_with(&token, "deploy-api", &[], &headers)
+        .await;
+    assert_eq!(late.reason(), "policy.conditions", "{}", late.body);
+    let failed = late.json()["failed_conditions"][0].clone();
+    assert_eq!(failed["fact"], "time", "{}", late.body);
+    assert_eq!(failed["actual"], "mon 14:14 (UTC)");
+    let listed = broker.ask("/api/explain", &token, &json!({})).await;
+    assert_eq!(listed.json()["credentials"], json!([]), "{}", listed.body);
+}

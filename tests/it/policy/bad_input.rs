@@ -146,7 +146,7 @@ policies:
       |
     8 |     when: { repository: acme/app, repository_id: "702114500", from_fork: false }
       |                                                               ^^^^^^^^^
-      = help: the facts are `tenant_id`, `owner`, `owner_id`, `repository`, `repository_id`, `ref`, `ref_type`, `ref_protected`, `environment`, `event`, `trigger`, `actor`, `actor_id`, `workflow`, `entry_workflow`, `job_workflow`, `sha`, `run_id`, `run_attempt`, `job_id`, `runner`, `visibility` and `source_ip`
+      = help: the facts are `tenant_id`, `owner`, `owner_id`, `repository`, `repository_id`, `ref`, `ref_type`, `ref_protected`, `environment`, `event`, `trigger`, `actor`, `actor_id`, `workflow`, `entry_workflow`, `job_workflow`, `sha`, `run_id`, `run_attempt`, `job_id`, `runner`, `visibility`, `source_ip` and `time`
     "#);
 }
 

@@ -440,3 +440,77 @@ policies:
 fn text_of(output: &Output) -> String {
     text(&output.stdout) + &text(&output.stderr)
 }
+
+/// T-310: a test describes properties as a token has them, and `--write` records them.
+#[test]
+fn a_job_of_a_test_has_declared_properties() {
+    let root = ROOT.replace(
+        "provider: github,",
+        "provider: github, properties: { tier: text, team: list, pci: boolean },",
+    );
+    let app = APP.replace(
+        "repository_id: \"702114500\"",
+        "repository_id: \"702114500\", owner_id: \"65923871\", property: { tier: critical, team: { member: pay }, pci: false }",
+    );
+    let tests = r#"tests:
+  - name: gets it
+    job: { issuer: github, repository: acme/app, repository_id: "702114500", owner: acme, owner_id: "65923871", trigger: push, property: { tier: critical, team: [ops, pay], pci: false } }
+    asks: { credential: app }
+    gets: { policy: app }
+  - name: without one
+    job: { issuer: github, repository: acme/app, repository_id: "702114500", owner: acme, owner_id: "65923871", trigger: push, property: { tier: low, pci: false } }
+    asks: { credential: app }
+    refused: { because: [property.tier, property.team] }
+"#;
+    let dir = folder(&[("policies/root.yaml", &root), ("policies/app.yaml", &app)]);
+    write(dir.path(), "policies/app.test.yaml", tests);
+    let all = printed(dir.path(), &[], 0);
+    assert!(all.ends_with("2 tests: 2 passed, 0 failed\n"), "{all}");
+    for (from, to, expected) in [
+        ("tier: low", "teir: low", "does not declare property `teir`"),
+        ("tier: low", "pci: low", "`pci`"),
+        ("[ops, pay]", "[\"ops,x\", pay]", "has a comma"),
+        (
+            "property: { tier: low, pci: false }",
+            "claim: { \"/repo_property_tier\": low }",
+            "write it as `property: { tier: ... }`",
+        ),
+        ("property.tier,", "property.,", "unknown reason `property.`"),
+    ] {
+        assert!(tests.contains(from), "{from}");
+        write(
+            dir.path(),
+            "policies/app.test.yaml",
+            &tests.replace(from, to),
+        );
+        let output = test(dir.path(), &[]);
+        assert!(!output.status.success(), "{to}");
+        let told = format!("{}{}", text(&output.stdout), text(&output.stderr));
+        assert!(told.contains(expected), "{to}: {told}");
+    }
+    // Recorded tests pass, and each condition has one.
+    fs::remove_file(dir.path().join("policies/app.test.yaml")).unwrap();
+    let output = test(dir.path(), &["--write"]);
+    assert!(output.status.success(), "{output:?}");
+    let recorded = fs::read_to_string(dir.path().join("policies/app.test.yaml")).unwrap();
+    assert!(
+        recorded.contains("property: { \"pci\": false, \"team\": [pay], \"tier\": critical }"),
+        "{recorded}"
+    );
+    let covered = printed(dir.path(), &["--coverage", "--threshold", "100"], 0);
+    assert!(covered.contains("100"), "{covered}");
+    // The change that would be let in names properties too.
+    let claims = serde_json::json!({
+        "iss": "https://token.actions.githubusercontent.com",
+        "repository": "acme/app", "repository_id": "702114500",
+        "repository_owner": "acme", "repository_owner_id": "65923871",
+        "event_name": "push", "repo_property_tier": "low", "repo_property_pci": "false",
+    });
+    write(dir.path(), "claims.json", &claims.to_string());
+    let output = hallpass(
+        &["policy", "explain", "--claims", "claims.json", "app"],
+        dir.path(),
+    );
+    let told = text(&output.stdout);
+    assert!(told.contains("property.tier: critical"), "{told}");
+}

@@ -919,6 +919,272 @@ fn a_printed_network_is_read_as_the_same() {
     }
 }
 
+/// The policies with a zone.
+fn zoned(text: &str) -> String {
+    format!("zone: Europe/Berlin\n{text}")
+}
+
+/// T-293, T-294
+#[test]
+fn a_time_is_a_window_of_the_zone_of_the_folder() {
+    let job = json!({
+        "repository": "acme/shop", "repository_owner": "acme", "repository_owner_id": "65923871",
+        "event_name": "push", "time": "fri 09:00",
+    });
+    // Fridays from 8 to 18 of Berlin, in winter and in summer.
+    let line = "time: { days: [fri], hours: \"08:00-18:00\" }";
+    for text in [policy("github", line), requirement(line)] {
+        let set = PolicySet::from_texts(&[("root.yaml", &zoned(&text))]);
+        let set = set.unwrap_or_else(|errors| panic!("{errors}")).set;
+        let facts = set.readers().first().unwrap().facts(object(&job)).unwrap();
+        for (time, expected) in [
+            ("2027-01-15T06:59:59Z", false),
+            ("2027-01-15T07:00:00Z", true),
+            ("2027-01-15T16:59:59Z", true),
+            ("2027-01-15T17:00:00Z", false),
+            ("2027-07-16T06:00:00Z", true),
+            ("2027-07-16T16:00:00Z", false),
+            ("2027-01-16T10:00:00Z", false),
+        ] {
+            let now = time.parse::<jiff::Timestamp>().unwrap().as_second();
+            let now = hallpass::clock::Timestamp::from_unix(now);
+            let ask = hallpass::policy::Ask {
+                credential: "api".to_owned(),
+                ..hallpass::policy::Ask::default()
+            };
+            let decision = set.explain(&facts, &ask, now);
+            assert_eq!(decision.is_permitted(), expected, "{time}");
+            // Facts of another time are read again.
+            let other = facts.at(hallpass::clock::Timestamp::from_unix(0));
+            assert_eq!(set.explain(&other, &ask, now).is_permitted(), expected);
+            assert_eq!(!set.available(&other, now).is_empty(), expected);
+            let is_met = set.unmet(&other, "api", now).is_empty();
+            assert_eq!(is_met, expected || !text.contains("require:"));
+        }
+    }
+}
+
+/// T-294
+#[test]
+fn a_window_of_time_has_one_meaning_or_is_an_error() {
+    for line in [
+        "time: { days: [mon, fri] }",
+        "time: { days: mon }",
+        "time: { hours: \"08:00-18:00\" }",
+        "time: { hours: \"00:00-00:01\" }",
+        "time: { hours: \"18:00-24:00\" }",
+        "time: { hours: \"23:59-24:00\", days: [sat, sun] }",
+    ] {
+        assert_eq!(rules(&zoned(&policy("github", line))), [""; 0], "{line}");
+        assert_eq!(rules(&zoned(&requirement(line))), [""; 0], "{line}");
+        assert_eq!(rules(&policy("github", line)), ["zone"], "{line}");
+        let set = |text: &str| PolicySet::from_texts(&[("root.yaml", text)]).unwrap().set;
+        let first = set(&zoned(&policy("github", line)));
+        let printed: String = first
+            .policies()
+            .iter()
+            .map(|policy| policy.to_yaml())
+            .collect();
+        let again = set(&zoned(&format!("{ISSUERS}policies:\n{printed}")));
+        assert_eq!(first.policies(), again.policies(), "{printed}");
+    }
+    for (line, rule) in [
+        ("{ hours: \"22:00-06:00\" }", "time-window"),
+        ("{ hours: \"08:00-08:00\" }", "time-window"),
+        ("{ hours: \"00:00-24:00\" }", "time-window"),
+        ("{ hours: \"24:00-24:00\" }", "time-window"),
+        ("{ hours: \"08:00-24:01\" }", "time-window"),
+        ("{ hours: \"08:00-25:00\" }", "time-window"),
+        ("{ hours: \"08:60-09:00\" }", "time-window"),
+        ("{ hours: \"8:00-18:00\" }", "time-window"),
+        ("{ hours: \"08-18\" }", "time-window"),
+        ("{ hours: \"08:00 - 18:00\" }", "time-window"),
+        ("{ hours: \"08:00-18:00-20:00\" }", "time-window"),
+        ("{ hours: \"+8:00-18:00\" }", "time-window"),
+        ("{ hours: \"08:00:00-18:00:00\" }", "time-window"),
+        (
+            "{ days: [mon, tue, wed, thu, fri, sat, sun] }",
+            "time-window",
+        ),
+        ("{ days: [monday] }", "unknown-word"),
+        ("{ days: [Mon] }", "unknown-word"),
+        ("{ days: [] }", "empty"),
+        ("{}", "empty"),
+        ("\"08:00-18:00\"", "wrong-type"),
+        ("[ { days: [mon] } ]", "wrong-type"),
+        ("{ not: { days: [mon] } }", "unknown-key"),
+        ("{ present: true }", "unknown-key"),
+        ("{ days: [mon], zone: UTC }", "unknown-key"),
+    ] {
+        let text = zoned(&policy("github", &format!("time: {line}")));
+        assert_eq!(rules(&text), [rule], "{line}");
+    }
+    let night = said(&zoned(&policy(
+        "github",
+        "time: { hours: \"22:00-06:00\" }",
+    )));
+    assert!(
+        night.contains("one with \"22:00-24:00\" and one with \"00:00-06:00\""),
+        "{night}"
+    );
+    let window = "time: { days: [mon] }";
+    let tenant =
+        policy("github", window).replacen("owner: acme,", "owner: acme, time: { days: [mon] },", 1);
+    assert_eq!(rules(&zoned(&tenant)), ["of-request"]);
+    let mapped = ISSUERS.replace("actor: /who", "time: /time");
+    assert_eq!(rules(&mapped), ["claim-type"]);
+    let copied = ISSUERS.replace(
+        "audience: \"https://api.test\"",
+        "audience: \"https://api.test\", claims: [time]",
+    );
+    assert_eq!(rules(&copied), ["definition"]);
+    let each = policy("github", "time: { days: [\"{day}\"] }").replace(
+        "- { name: p,",
+        "- { name: \"p-{day}\", each: { day: [mon, tue] },",
+    );
+    assert_eq!(rules(&zoned(&each)), ["placeholder"]);
+}
+
+/// T-294
+#[test]
+fn a_folder_has_one_zone_of_the_database_and_its_version_is_in_the_revision() {
+    let text = policy("github", "time: { days: [mon] }");
+    for (zone, help) in [
+        ("Europe/Berln", "did you mean `Europe/Berlin`?"),
+        ("europe/berlin", "did you mean `Europe/Berlin`?"),
+        ("utc", "did you mean `UTC`?"),
+        ("CEST", "did you mean"),
+        ("\"+02:00\"", "write a name of the IANA time zone database"),
+        (
+            "\"../etc/localtime\"",
+            "write a name of the IANA time zone database",
+        ),
+    ] {
+        let text = format!("zone: {zone}\n{text}");
+        assert_eq!(rules(&text), ["zone"], "{zone}");
+        assert!(said(&text).contains(help), "{}", said(&text));
+    }
+    for zone in [
+        "UTC",
+        "America/St_Johns",
+        "Asia/Kolkata",
+        "Australia/Lord_Howe",
+    ] {
+        assert_eq!(rules(&format!("zone: {zone}\n{text}")), [""; 0], "{zone}");
+    }
+    let twice = PolicySet::from_texts(&[
+        ("root.yaml", &zoned(&text)),
+        ("more.yaml", "zone: Europe/Berlin\n"),
+    ]);
+    assert_eq!(twice.unwrap_err().iter().next().unwrap().rule, "duplicate");
+    // The version of the database decides too, so the hash is not that of the text alone.
+    let revision = |text: &str| {
+        let set = PolicySet::from_texts(&[("root.yaml", text)]).unwrap().set;
+        set.revision().to_owned()
+    };
+    let plain = policy("github", "ref: refs/heads/main");
+    let digest = |text: &str| {
+        let mut bytes = Vec::new();
+        for part in ["root.yaml", text] {
+            bytes.extend(u64::try_from(part.len()).unwrap().to_be_bytes());
+            bytes.extend(part.as_bytes());
+        }
+        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &bytes);
+        let hex: String = digest
+            .as_ref()
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        format!("sha256:{hex}")
+    };
+    assert_eq!(revision(&plain), digest(&plain));
+    assert_ne!(revision(&zoned(&plain)), digest(&zoned(&plain)));
+}
+
+/// T-295
+#[test]
+fn groups_are_a_list_that_an_issuer_maps() {
+    let text = |line: &str| {
+        policy("plain", line).replace("actor: /who }", "actor: /who, groups: /groups }")
+    };
+    let permitted = |line: &str, groups: Value| {
+        let claims = json!({ "iss": "https://ci.acme.dev", "repo": "acme/shop", "groups": groups });
+        permits(&text(line), "plain", &claims)
+    };
+    let (member, other) = (
+        "groups: { member: ops }",
+        "groups: { not: { member: guests } }",
+    );
+    let both = "groups: { member: ops, not: { member: guests } }";
+    let any = "groups: [ { member: ops }, { member: admins } ]";
+    for (line, groups, expected) in [
+        (member, json!(["dev", "ops"]), true),
+        (member, json!("dev,ops"), true),
+        (member, json!("dev, ops"), false),
+        (member, json!(["dev,ops"]), false),
+        (member, json!(["OPS"]), false),
+        (member, json!(["\u{43e}ps"]), false),
+        (member, json!([]), false),
+        (member, Value::Null, false),
+        (other, json!(["dev"]), true),
+        (other, json!(["dev", "guests"]), false),
+        (other, json!([]), false),
+        // An entry that no condition could name is dropped, and then nothing is left.
+        (other, json!(["\u{43e}ps"]), false),
+        (other, json!(["\u{43e}ps", "dev"]), true),
+        (both, json!(["ops"]), true),
+        (both, json!(["ops", "guests"]), false),
+        (any, json!(["admins"]), true),
+        (any, json!(["dev"]), false),
+        ("groups: { present: true }", json!(["dev"]), true),
+        ("groups: { present: false }", json!([]), true),
+        ("groups: { present: false }", json!(["dev"]), false),
+    ] {
+        assert_eq!(permitted(line, groups.clone()), expected, "{line} {groups}");
+    }
+    for line in [
+        "groups: ops",
+        "groups: [ops]",
+        "groups: { glob: \"o*\" }",
+        "groups: { under: ops }",
+        "groups: true",
+    ] {
+        assert!(!rules(&text(line)).is_empty(), "{line}");
+    }
+    assert_eq!(rules(&policy("github", member)), ["unknown-fact"]);
+    assert_eq!(rules(&requirement(member)), [""; 0]);
+    for (word, expected) in [
+        ("list", &[][..]),
+        ("text", &["claim-type"]),
+        ("number", &["claim-type"]),
+    ] {
+        let typed = text(member).replace(
+            "environment: list",
+            &format!("environment: list, groups: {word}"),
+        );
+        assert_eq!(rules(&typed), expected, "{word}");
+    }
+    // A claim of another type is an error of the job.
+    let set = PolicySet::from_texts(&[("root.yaml", &text(member))])
+        .unwrap()
+        .set;
+    let reader = set
+        .readers()
+        .iter()
+        .find(|one| one.issuer.name == "plain")
+        .unwrap();
+    for groups in [
+        json!(true),
+        json!(7),
+        json!({ "ops": true }),
+        json!(["ops", 7]),
+        json!([["ops"]]),
+    ] {
+        let claims = json!({ "repo": "acme/shop", "groups": groups });
+        assert!(reader.facts(object(&claims)).is_err(), "{groups}");
+    }
+}
+
 #[test]
 fn labels_are_at_most_sixteen_names_with_a_text_each() {
     let with = |labels: &str| {
@@ -949,4 +1215,96 @@ fn labels_are_at_most_sixteen_names_with_a_text_each() {
     ] {
         assert_eq!(rules(&with(wrong)), [rule], "{wrong}");
     }
+}
+
+const DECLARED: &str = r#"issuers:
+  github: { provider: github, tenants: [ { owner: acme, owner_id: "1" } ], properties: { tier: text, team: list, pci: boolean } }
+  ghes: { provider: github, url: "https://ghes.acme.dev", properties: { tier: list } }
+  gitlab: { provider: gitlab, url: "https://gitlab.acme.dev" }
+credentials:
+  app: { kind: jwt, audience: "https://app.acme.dev", max_ttl: 10m, owner: o, purpose: p, class: low }
+"#;
+
+/// T-310
+#[test]
+fn a_property_is_named_only_where_its_issuer_declares_it_and_as_its_type() {
+    let policy = |issuer: &str, lines: &str| {
+        format!(
+            "{DECLARED}policies:\n  - {{ name: a, issuer: {issuer}, when: {{ repository: acme/app, {lines} }}, grant: [ {{ credential: app, ttl: 5m }} ] }}\n"
+        )
+    };
+    let require = |lines: &str| {
+        format!(
+            "{DECLARED}require:\n  - {{ name: r, of: all, jobs: {{ {lines} }}, because: so }}\n"
+        )
+    };
+    for fine in [
+        policy("github", "property: { tier: critical }"),
+        policy(
+            "github",
+            "property: { tier: [critical, { glob: \"h*\" }], pci: true }",
+        ),
+        policy(
+            "github",
+            "property: { team: { member: pay }, pci: { present: true } }",
+        ),
+        policy("github", "property: { tier: { not: low } }"),
+        policy("ghes", "property: { tier: { not: { member: low } } }"),
+        require("issuer: github, property: { pci: false }"),
+    ] {
+        assert_eq!(rules(&fine), [""; 0], "{fine}");
+    }
+    for (wrong, rule) in [
+        (
+            policy("github", "property: { teir: critical }"),
+            "unknown-property",
+        ),
+        (
+            policy("ghes", "property: { pci: true }"),
+            "unknown-property",
+        ),
+        (
+            policy("gitlab", "property: { tier: critical }"),
+            "unknown-property",
+        ),
+        (
+            policy("[github, ghes]", "property: { team: { member: x } }"),
+            "unknown-property",
+        ),
+        (policy("github", "property: {}"), "empty"),
+        (policy("github", "property: critical"), "wrong-type"),
+        (
+            policy("github", "property: { pci: \"true\" }"),
+            "wrong-type",
+        ),
+        (policy("github", "property: { team: pay }"), "wrong-type"),
+        (policy("github", "tier: critical"), "unknown-fact"),
+        (
+            require("property: { tier: critical }"),
+            "property-without-issuer",
+        ),
+        (
+            require("issuer: [github, ghes], property: { tier: critical }"),
+            "property-type",
+        ),
+        (
+            require("issuer: gitlab, property: { tier: critical }"),
+            "unknown-property",
+        ),
+        (DECLARED.replace("tier: text", "tier: txt"), "unknown-type"),
+        (
+            DECLARED.replace("tier: text", "tier: number"),
+            "unknown-type",
+        ),
+        (DECLARED.replace("tier: text", "\"a b\": text"), "name"),
+        (
+            DECLARED.replace("acme.dev\" }", "acme.dev\", properties: { a: text } }"),
+            "unknown-key",
+        ),
+    ] {
+        let found = rules(&wrong);
+        assert_eq!(found, [rule], "{wrong}");
+    }
+    insta::assert_snapshot!(said(&policy("github", "tier: critical")), @"");
+    insta::assert_snapshot!(said(&require("property: { tier: critical }")), @"");
 }

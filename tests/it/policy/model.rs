@@ -12,8 +12,6 @@ use serde_json::{Map, Value, json};
 use super::{folder, write};
 use crate::provider::object;
 
-const NOW: Timestamp = Timestamp::from_unix(1_790_000_000);
-
 /// Numbers that look random and are the same in every run.
 struct Random(u64);
 
@@ -47,6 +45,10 @@ enum Pattern {
     Cell(&'static str),
     Networks(Vec<&'static str>),
     OtherNetworks(Vec<&'static str>),
+    /// Days, and minutes of the day.
+    Window(Option<Vec<&'static str>>, Option<(u32, u32)>),
+    /// An entry of a list.
+    Member(&'static str),
 }
 
 type Block = Vec<(&'static str, Pattern)>;
@@ -100,6 +102,20 @@ const REPOSITORIES: [[&str; 3]; 3] = [
 
 impl Pattern {
     fn random(random: &mut Random, fact: &str, for_row: bool) -> Self {
+        if fact == "time" {
+            let days = random.pick(&[None, Some(vec!["mon"]), Some(vec!["sat", "sun", "fri"])]);
+            let hours = random.pick(&[
+                None,
+                Some((0, 60)),
+                Some((120, 180)),
+                Some((480, 973)),
+                Some((973, 1_440)),
+            ]);
+            return match (&days, hours) {
+                (None, None) => Self::Window(Some(vec!["mon", "thu"]), None),
+                _ => Self::Window(days, hours),
+            };
+        }
         if fact == "source_ip" {
             let start = random.below(NETWORKS.len() - 1);
             let end = start + 1 + random.below(2);
@@ -110,7 +126,11 @@ impl Pattern {
                 Self::Networks(names.collect())
             };
         }
+        if fact == "property team" {
+            return Self::Member(random.pick(&["pay", "ops"]));
+        }
         let values: &[&str] = match fact {
+            "property tier" => &["critical", "low", "none"],
             "repository" => &["acme/a", "acme/b", "acme/c"],
             "repository_id" => &["10", "11", "12"],
             "ref" => &["refs/heads/main", "refs/heads/x", "refs/tags/v1"],
@@ -133,7 +153,9 @@ impl Pattern {
                 Self::List(values[start..start + 2].to_vec())
             }
             2 => Self::Present(fact == "repository_id" || !random.one_in(3)),
-            3 if !matches!(fact, "environment" | "repository_id") => Self::Glob(random.pick(globs)),
+            3 if !matches!(fact, "environment" | "repository_id" | "property tier") => {
+                Self::Glob(random.pick(globs))
+            }
             _ => Self::Not(random.pick(values)),
         }
     }
@@ -146,10 +168,21 @@ impl Pattern {
             Self::Not(text) => format!("{{ not: \"{text}\" }}"),
             Self::Present(value) => format!("{{ present: {value} }}"),
             Self::Cell(column) => format!("\"{{{column}}}\""),
+            Self::Window(days, hours) => {
+                let clock = |minute: u32| format!("{:02}:{:02}", minute / 60, minute % 60);
+                let days = days
+                    .as_ref()
+                    .map(|days| format!("days: [{}]", days.join(", ")));
+                let hours =
+                    hours.map(|(from, to)| format!("hours: \"{}-{}\"", clock(from), clock(to)));
+                let lines: Vec<_> = days.into_iter().chain(hours).collect();
+                format!("{{ {} }}", lines.join(", "))
+            }
             Self::Networks(list) => format!("[\"{}\"]", list.join("\", \"")),
             Self::OtherNetworks(list) => {
                 format!("{{ not: [\"{}\"] }}", list.join("\", \""))
             }
+            Self::Member(entry) => format!("{{ member: {entry} }}"),
         }
     }
 
@@ -163,12 +196,40 @@ impl Pattern {
             Self::Glob(glob) => glob_fits(glob.as_bytes(), value.as_bytes()),
             Self::Not(text) => *text != value,
             Self::Present(present) => *present,
+            Self::Member(entry) => value.split(',').any(|one| one == *entry),
             Self::Cell("repository") => row.unwrap()[1] == value,
             Self::Cell(_) => row.unwrap()[2] == value,
             Self::Networks(list) => is_in(list, value),
+            Self::Window(days, hours) => {
+                let (_, day, minute) = instant(value);
+                days.as_ref().is_none_or(|days| days.contains(&day))
+                    && hours.is_none_or(|(from, to)| (from..to).contains(&minute))
+            }
             Self::OtherNetworks(list) => !is_in(list, value),
         }
     }
+}
+
+/// Times, with the day and the minute of the day in Berlin, by another database of zones.
+const INSTANTS: [(&str, i64, &str, u32); 7] = [
+    ("an ordinary day", 1_790_000_000, "mon", 973),
+    ("the first half past two", 1_792_888_200, "sun", 150),
+    ("the second half past two", 1_792_891_800, "sun", 150),
+    (
+        "before the hour that is left out",
+        1_806_195_599,
+        "sun",
+        119,
+    ),
+    ("after the hour that is left out", 1_806_195_600, "sun", 180),
+    ("midnight", 1_798_758_000, "fri", 0),
+    ("before midnight", 1_790_459_999, "sat", 1_439),
+];
+
+fn instant(name: &str) -> (Timestamp, &'static str, u32) {
+    let found = INSTANTS.iter().find(|instant| instant.0 == name);
+    let (_, at, day, minute) = found.unwrap();
+    (Timestamp::from_unix(*at), *day, *minute)
 }
 
 /// Networks, and how the addresses in them begin.
@@ -215,15 +276,34 @@ fn block(random: &mut Random, facts: &[&'static str], for_row: bool) -> Block {
 }
 
 fn block_text(block: &Block) -> String {
-    let lines: Vec<_> = block
-        .iter()
-        .map(|(fact, pattern)| format!("{fact}: {}", pattern.text()))
-        .collect();
+    let line = |name: &str, pattern: &Pattern| format!("{name}: {}", pattern.text());
+    let mut lines = Vec::new();
+    let mut properties = Vec::new();
+    for (fact, pattern) in block {
+        match fact.strip_prefix("property ") {
+            Some(name) => properties.push(line(name, pattern)),
+            None => lines.push(line(fact, pattern)),
+        }
+    }
+    if !properties.is_empty() {
+        lines.push(format!("property: {{ {} }}", properties.join(", ")));
+    }
     format!("{{ {} }}", lines.join(", "))
 }
 
+/// A block of a requirement, which names the issuer of its properties.
+fn required_text(block: &Block) -> String {
+    let text = block_text(block);
+    if text.contains("property: {") {
+        return text.replacen('{', "{ issuer: github,", 1);
+    }
+    text
+}
+
 /// What conditions of a team name.
-const FACTS: [&str; 6] = [
+const FACTS: [&str; 8] = [
+    "property tier",
+    "property team",
     "repository",
     "repository_id",
     "ref",
@@ -232,7 +312,9 @@ const FACTS: [&str; 6] = [
     "runner",
 ];
 /// What conditions of a policy name.
-const OF_REQUEST: [&str; 7] = [
+const OF_REQUEST: [&str; 10] = [
+    "property tier",
+    "property team",
     "repository",
     "repository_id",
     "ref",
@@ -240,14 +322,17 @@ const OF_REQUEST: [&str; 7] = [
     "trigger",
     "runner",
     "source_ip",
+    "time",
 ];
-const WITHOUT_IDS: [&str; 6] = [
+const WITHOUT_IDS: [&str; 8] = [
     "repository",
     "ref",
     "environment",
     "trigger",
     "runner",
     "source_ip",
+    "time",
+    "property tier",
 ];
 
 impl Company {
@@ -308,8 +393,9 @@ impl Company {
     /// The files of the root, and that of the team.
     fn texts(&self) -> (String, String, String) {
         let mut root = format!(
-            r#"issuers:
-  github: {{ provider: github, tenants: [ {{ owner: acme }} ] }}
+            r#"zone: Europe/Berlin
+issuers:
+  github: {{ provider: github, properties: {{ tier: text, team: list }}, tenants: [ {{ owner: acme }} ] }}
 teams:
   t: {{ folder: teams/t, names: [ {{ glob: "t-*/*" }} ], jobs: {{ issuer: github, {}, uses: {{ jwt: {{ audiences: ["https://d.test"], at_least: low }} }}, owner: t, borrows: [b] }}
 rosters:
@@ -377,13 +463,13 @@ credentials:
             let unless = one
                 .unless
                 .as_ref()
-                .map(|block| format!("unless: {}, ", block_text(block)));
+                .map(|block| format!("unless: {}, ", required_text(block)));
             writeln!(
                 root,
                 "  - {{ name: {}, {shadow}of: {}, jobs: {}, {}because: so }}",
                 one.name,
                 one.of,
-                block_text(&one.jobs),
+                required_text(&one.jobs),
                 unless.unwrap_or_default()
             )
             .unwrap();
@@ -428,6 +514,7 @@ fn job(random: &mut Random) -> Job {
             "runner",
             random.pick(&[None, Some("hosted"), Some("self-hosted")]),
         ),
+        ("time", Some(random.pick(&INSTANTS).0)),
         (
             "source_ip",
             random.pick(&[
@@ -438,6 +525,14 @@ fn job(random: &mut Random) -> Job {
                 Some("2001:db8::7"),
                 Some("198.51.100.1"),
             ]),
+        ),
+        (
+            "property tier",
+            random.pick(&[None, Some("critical"), Some("low")]),
+        ),
+        (
+            "property team",
+            random.pick(&[None, Some("pay"), Some("ops,pay"), Some("payments")]),
         ),
     ]
 }
@@ -456,10 +551,12 @@ fn claims(job: &Job) -> Value {
         let Some(value) = *value else { continue };
         let (name, value) = match *fact {
             // No claim of the token.
-            "source_ip" => continue,
+            "source_ip" | "time" => continue,
             "owner" => ("repository_owner", value),
             "runner" if value == "hosted" => ("runner_environment", "github-hosted"),
             "runner" => ("runner_environment", value),
+            "property tier" => ("repo_property_tier", value),
+            "property team" => ("repo_property_team", value),
             "trigger" => (
                 "event_name",
                 match value {
@@ -512,10 +609,12 @@ fn decide(company: &Company, job: &Job, ask: &Ask, shadowed: bool) -> Option<Per
                                 Pattern::Text(text) => *text == trigger,
                                 Pattern::List(list) => list.contains(&trigger),
                                 Pattern::Glob(_)
+                                | Pattern::Member(_)
                                 | Pattern::Not(_)
                                 | Pattern::Present(_)
                                 | Pattern::Networks(_)
                                 | Pattern::OtherNetworks(_)
+                                | Pattern::Window(..)
                                 | Pattern::Cell(_) => false,
                             }
                     })
@@ -643,7 +742,8 @@ fn compare(companies: usize, seed: u64) {
             let facts = reader.facts(object(&claims(&job))).unwrap();
             let address = value(&job, "source_ip").map(|address| address.parse().unwrap());
             let facts = facts.from_address(address);
-            let decision = set.explain_nearest(&facts, &ask, NOW);
+            let (now, ..) = instant(value(&job, "time").unwrap());
+            let decision = set.explain_nearest(&facts, &ask, now);
             let found = match decision.verdict {
                 Verdict::Permitted {
                     policy,

@@ -34,7 +34,7 @@ fn found_in(dir: &Path) -> Vec<(Severity, String)> {
 #[test]
 fn a_pinned_key_set_is_checked_like_a_fetched_one_and_holds_no_private_key() {
     let good = TestKey::p256("k1").jwk();
-    let rsa = TestKey::rsa("k1").jwk();
+    let rsa = TestKey::rsa("k2").jwk();
     let es256 = ", algorithms: [ES256]";
     assert_eq!(found(&root(es256), &set(&[good.clone()])), []);
     // The issuer's algorithms decide what is admitted, wherever they are written.
@@ -49,6 +49,7 @@ fn a_pinned_key_set_is_checked_like_a_fetched_one_and_holds_no_private_key() {
     insta::assert_snapshot!(format!("{other:?}"), @r#"[(Warning, "key 1 of `keys/lab.json` is left out: its `alg` does not fit the key or the issuer's algorithms")]"#);
     let mut private = rsa.clone();
     private["d"] = json!("Ca4NAr1e");
+    // It shares its `kid` with another, and is a leaked key all the same.
     let leaked = found(&root(""), &set(&[rsa.clone(), private]));
     assert_eq!(leaked[0].0, Severity::Error);
     assert!(

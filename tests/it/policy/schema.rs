@@ -102,12 +102,45 @@ fn the_schema_is_one_and_takes_every_policy_file_of_the_repository() {
 }
 
 #[test]
+fn the_schema_of_test_files_takes_what_the_reader_takes() {
+    let output = hallpass(&["policy", "schema", "--tests"], &repository());
+    let schema: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let meta = json!({ "$ref": "https://json-schema.org/draft/2020-12/schema" });
+    conforms(&meta, &schema).unwrap();
+    for name in ["root.test.yaml", "teams/pay/pay.test.yaml"] {
+        let text = fs::read_to_string(repository().join("policies").join(name)).unwrap();
+        conforms(&schema, &yaml(&text)).unwrap_or_else(|problem| panic!("{name}: {problem}"));
+    }
+    let test = "tests:\n  - { name: a, job: { like: github-push, facts_unset: [runner], claim: { /a: b } }, asks: { credential: app, ttl: 5m, scopes: [x] }, refused: { because: [tenant, { requirement: x }] }, at: 2027-01-31T18:00:00Z }\n";
+    let line =
+        "never:\n  - { name: a, of: all, jobs: { issuer: github }, longer_than: 5m, because: x }\n";
+    conforms(&schema, &yaml(test)).unwrap();
+    conforms(&schema, &yaml(line)).unwrap();
+    for (text, from, to) in [
+        (test, "refused:", "gets: { policy: x }, refused:"),
+        (test, "like: github-push", "like: github"),
+        (test, "asks", "ask"),
+        (test, "ttl: 5m", "ttl: 5"),
+        (line, "of: all", "of: any"),
+        (line, ", because: x", ""),
+        (line, "issuer", "isuer"),
+        (line, "never", "nevr"),
+        (line, "longer_than: 5m", "unless: { runner: hosted }"),
+    ] {
+        let changed = text.replacen(from, to, 1);
+        assert_ne!(changed, text);
+        assert!(conforms(&schema, &yaml(&changed)).is_err(), "{changed}");
+    }
+}
+
+#[test]
 fn what_the_reader_refuses_of_one_file_the_schema_refuses_too() {
     let schema = printed();
     let credential = ROOT.split_once("credentials:").unwrap().1;
     let credentials = format!("credentials:{credential}");
     let issuers = "issuers:\n  a: { provider: gitlab, url: https://gitlab.acme.dev }\n";
     let require = "require:\n  - { name: a, of: all, jobs: { runner: hosted }, because: x }\n";
+    let github = "issuers:\n  a: { provider: github, url: https://ghes.acme.dev, properties: { tier: text } }\n";
     let waive = "waive:\n  - { rule: literal-star, because: x, until: 2099-01-31T18:00:00Z }\n";
     let changes: &[(&str, &str, &str)] = &[
         (APP, "policies:", "policy:"),
@@ -171,6 +204,24 @@ fn what_the_reader_refuses_of_one_file_the_schema_refuses_too() {
         (&credentials, "max_ttl: 10m", "max_ttl: ten"),
         (issuers, "provider: gitlab", "provider: gitlabs"),
         (issuers, "https:", "http:"),
+        (issuers, "dev }", "dev, properties: { tier: text } }"),
+        (issuers, "dev }", "dev, jwks: keys.json }"),
+        (
+            issuers,
+            "dev }",
+            "dev, jwks: { file: x }, networks: [10.0.0.0/8] }",
+        ),
+        (github, "tier: text", "tier: number"),
+        (github, "tier: text", "a b: text"),
+        (github, "{ tier: text }", "{}"),
+        (APP, "repository: acme/app", "property: {}"),
+        (APP, "repository: acme/app", "property: { \"a b\": x }"),
+        (&credentials, "class: low", "class: low, labels: {}"),
+        (
+            &credentials,
+            "class: low",
+            "class: low, labels: { Service: x }",
+        ),
         (issuers, "dev }", "dev, facts: { repository: \"/r\" } }"),
         (issuers, "dev }", "dev, kid_required: \"no\" }"),
         (issuers, "provider: gitlab", "provider: generic"),
@@ -187,7 +238,7 @@ fn what_the_reader_refuses_of_one_file_the_schema_refuses_too() {
         (waive, ", because: x", ""),
         (waive, "2099-01-31T18:00:00Z", "2099-01-31"),
     ];
-    for text in [APP, &credentials, issuers, require, waive] {
+    for text in [APP, &credentials, issuers, github, require, waive] {
         conforms(&schema, &yaml(text)).unwrap_or_else(|problem| panic!("{text}: {problem}"));
     }
     for line in [

@@ -132,7 +132,9 @@ pub(super) fn blocks(
         FactType::List => Err(format!(
             "hallpass compares entries of the list `{claim}`, not its text"
         )),
-        FactType::Network => Err(format!("the claim `{claim}` is no address of a request")),
+        FactType::Network | FactType::Clock => Err(format!(
+            "the claim `{claim}` is of a token, and not of a request"
+        )),
     }
 }
 

@@ -1,0 +1,200 @@
+//! `hallpass policy review`: what a reviewer of a pull request must know, as one comment.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+
+use clap::ValueEnum;
+
+use self::markdown::{fenced, marker, name};
+use super::check_folder;
+use crate::cli::{Failure, Terminal, runtime};
+use crate::client::{ClientError, Environment, Forge, Posted, Proxy, TransportSettings};
+use crate::clock::SystemClock;
+use crate::file::read_text;
+use crate::policy::PolicySet;
+use crate::policy::examples::test_files;
+use crate::secret::Secret;
+use crate::text::escape;
+
+mod markdown;
+
+/// Checks and tests the policies of a pull request, and keeps one comment about it up to date
+///
+/// Prints the comment in Markdown, for a job summary. Needs no broker. `--post` reads the variables that
+/// the CI sets: a job of GitHub Actions on `pull_request` with GITHUB_TOKEN, or a merge request pipeline
+/// of GitLab with a project access token in HALLPASS_REVIEW_TOKEN. A token that may not write comments is
+/// no failure, as in a pull request from a fork.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  hallpass policy review policies
+  hallpass policy review --post github >> \"$GITHUB_STEP_SUMMARY\"
+
+Exit code 4 when the policies do not load, or a test fails.")]
+pub(super) struct Args {
+    /// The folder of policies
+    #[arg(default_value = "policies")]
+    dir: PathBuf,
+    /// Write the comment there
+    #[arg(long, value_enum)]
+    post: Option<Server>,
+    /// Login name of the token's owner on GitHub: its comment is updated
+    #[arg(long, value_name = "LOGIN", default_value = "github-actions[bot]")]
+    author: String,
+    /// PEM file of an additional CA of the server; or HALLPASS_CA
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Server {
+    /// The pull request of a GitHub Actions job
+    Github,
+    /// The merge request of a GitLab pipeline
+    Gitlab,
+}
+
+pub(super) fn run(args: &Args, out: &mut Terminal) -> Result<(), Failure> {
+    check_folder(&args.dir)?;
+    let environment = Environment::of_this_process();
+    let mut review = Review::default();
+    review.command("Check", &["check"], &args.dir)?;
+    if has_tests(&args.dir) {
+        review.command("Tests", &["test"], &args.dir)?;
+    }
+    let dir = args.dir.display().to_string();
+    let text = format!(
+        "{}\n## Policy review of {}\n\n{}",
+        marker(&dir),
+        name(&dir),
+        review.text
+    );
+    out.verbatim(text.trim_end());
+    if let Some(server) = args.post {
+        // The verdict counts, whether its comment was written or not.
+        match post(args, server, &environment, &text) {
+            Ok(Posted::Created) => out.error("the comment was written"),
+            Ok(Posted::Updated) => out.error("the comment was updated"),
+            Ok(Posted::NotAllowed) => out.error(
+                "the token may not write comments, as in a pull request from a fork: see the summary of the job",
+            ),
+            Err(error) => out.error(&format!("the comment was not written: {error}")),
+        }
+    }
+    match review.failed.as_slice() {
+        [] => Ok(()),
+        failed => Err(Failure::Findings(format!(
+            "the review of `{}` failed: {}",
+            escape(&dir),
+            failed.join(", ")
+        ))),
+    }
+}
+
+/// Whether there is anything to test. What does not load is reported by the check.
+fn has_tests(dir: &Path) -> bool {
+    let Ok(loaded) = PolicySet::load(dir) else {
+        return false;
+    };
+    match test_files(dir, &loaded.set) {
+        Ok(files) => !files.is_empty(),
+        Err(_) => true,
+    }
+}
+
+fn post(
+    args: &Args,
+    server: Server,
+    environment: &Environment,
+    text: &str,
+) -> Result<Posted, Failure> {
+    let proxy = environment.get("HALLPASS_PROXY").map(|url| Proxy {
+        url: Secret::new(url.to_owned()),
+        origin: "HALLPASS_PROXY",
+    });
+    let route = TransportSettings {
+        ca: args.ca.clone().or_else(|| environment.path("HALLPASS_CA")),
+        proxy,
+        no_proxy: environment.get("NO_PROXY").map(str::to_owned),
+    };
+    let clock = Arc::new(SystemClock::new());
+    let forge = match server {
+        Server::Github => {
+            let path = environment.path("GITHUB_EVENT_PATH").ok_or_else(|| {
+                Failure::Local("variable GITHUB_EVENT_PATH is not set".to_owned())
+            })?;
+            let event = read_text(&path, LARGEST_EVENT).map_err(|error| {
+                Failure::Local(format!(
+                    "the event in GITHUB_EVENT_PATH cannot be read: {error}"
+                ))
+            })?;
+            Forge::github(environment, &event, &args.author, &route, clock)
+        }
+        Server::Gitlab => Forge::gitlab(environment, &route, clock),
+    };
+    let forge = forge.map_err(failure)?;
+    let dir = args.dir.display().to_string();
+    runtime()?
+        .block_on(forge.post(&marker(&dir), text))
+        .map_err(failure)
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
+fn failure(error: ClientError) -> Failure {
+    Failure::local(error)
+}
+
+/// The sections of the comment.
+#[derive(Default)]
+struct Review {
+    text: String,
+    /// The sections that failed.
+    failed: Vec<&'static str>,
+}
+
+impl Review {
+    /// Adds the output of a `policy` command.
+    fn command(&mut self, title: &'static str, args: &[&str], dir: &Path) -> Result<(), Failure> {
+        let (code, output) = hallpass(args, dir)?;
+        let verdict = match code {
+            0 => "passed",
+            4 => "failed",
+            _ => return Err(Failure::Local(output)),
+        };
+        if code != 0 {
+            self.failed.push(title);
+        }
+        let output = fenced(&output, LONGEST_SECTION);
+        self.text
+            .push_str(&format!("### {title}: {verdict}\n\n{output}\n\n"));
+        Ok(())
+    }
+}
+
+/// The exit code and the output of a `policy` command of this program.
+fn hallpass(args: &[&str], dir: &Path) -> Result<(i32, String), Failure> {
+    let program = std::env::current_exe().map_err(Failure::local)?;
+    let mut command = Command::new(program);
+    command.arg("policy").args(args).arg("--").arg(dir);
+    for secret in TOKENS {
+        command.env_remove(secret);
+    }
+    let output = command
+        .env("NO_COLOR", "1")
+        .env_remove("CLICOLOR_FORCE")
+        .stdin(Stdio::null())
+        .output()
+        .map_err(Failure::local)?;
+    let code = output.status.code().ok_or_else(|| {
+        Failure::Local(format!("`hallpass policy {}` was killed", args.join(" ")))
+    })?;
+    let text = [output.stdout, output.stderr].concat();
+    Ok((code, String::from_utf8_lossy(&text).trim_end().to_owned()))
+}
+
+/// The variables that commands of a review do not get.
+const TOKENS: [&str; 3] = ["GITHUB_TOKEN", "HALLPASS_REVIEW_TOKEN", "HALLPASS_PROXY"];
+/// Bytes of an event of GitHub.
+const LARGEST_EVENT: u64 = 16 * 1024 * 1024;
+/// Bytes of a section: GitHub takes 65,536 in a comment.
+const LONGEST_SECTION: usize = 18_000;

@@ -1,0 +1,66 @@
+//! Text of a pull request in a comment, where none of it is markup, a mention or a command (T-347).
+
+/// Text in a block that Markdown does not read, cut after about `longest` bytes.
+pub(super) fn fenced(text: &str, longest: usize) -> String {
+    let mut block = String::new();
+    for line in text.lines() {
+        let line: String = line.chars().map(plain).collect();
+        if block.len().saturating_add(line.len()) > longest {
+            block.push_str("... cut: the log of the job has all of it\n");
+            break;
+        }
+        block.push_str(&line);
+        block.push('\n');
+    }
+    let fence = "`".repeat(longest_run(&block).saturating_add(1).max(3));
+    format!("{fence}text\n{block}{fence}")
+}
+
+/// A name in a line, as code.
+pub(super) fn name(text: &str) -> String {
+    let text: String = text.chars().map(plain).collect();
+    let fence = "`".repeat(longest_run(&text).saturating_add(1));
+    format!("{fence} {text} {fence}")
+}
+
+/// The first line of our comment about a folder, which is not shown.
+pub(super) fn marker(dir: &str) -> String {
+    let is_plain = |letter: &char| letter.is_ascii_alphanumeric() || "/._".contains(*letter);
+    let dir: String = dir
+        .chars()
+        .map(|letter| if is_plain(&letter) { letter } else { '_' })
+        .collect();
+    format!("<!-- hallpass policy review: {dir} -->")
+}
+
+/// Commands print ASCII and two marks. Nothing else comes from them.
+const fn plain(letter: char) -> char {
+    match letter {
+        ' '..='~' | '✓' | '✗' => letter,
+        _ => '?',
+    }
+}
+
+fn longest_run(text: &str) -> usize {
+    let runs = text.split(|letter| letter != '`');
+    runs.map(str::len).max().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// T-347
+    #[test]
+    fn a_block_ends_where_we_end_it_whatever_it_holds() {
+        let block = fenced("```\n@all <b>\n````x\n\u{202e}", 1_000);
+        assert_eq!(block, "`````text\n```\n@all <b>\n````x\n?\n`````");
+        assert_eq!(name("a`b``c"), "``` a`b``c ```");
+        assert_eq!(
+            marker("a --> b`\n"),
+            "<!-- hallpass policy review: a____b__ -->"
+        );
+        let cut = fenced(&"line\n".repeat(100), 20);
+        assert!(cut.ends_with("has all of it\n```"), "{cut}");
+    }
+}

@@ -1,0 +1,73 @@
+//! Whether conditions can be met at all: by any job of a tenant, and by any job through one way.
+
+use super::search::Search;
+use super::shortest::Budget;
+use super::space::{Clause, Space};
+use super::ways::of_block;
+use super::{STEPS, entered, render};
+use crate::policy::literals::Way;
+use crate::policy::{Block, PolicySet};
+
+/// Whether a block can be met.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fit {
+    /// Some job of some tenant meets it.
+    Possible,
+    /// No job does.
+    Impossible,
+    /// Neither is proven: the reason.
+    NotDecided(String),
+}
+
+/// Whether any job of a tenant of any issuer meets the block.
+#[must_use]
+pub fn fit(set: &PolicySet, block: &Block) -> Fit {
+    let mut undecided = None;
+    for issuer in &set.issuers {
+        let reader = &issuer.reader;
+        let tenants = issuer.tenants.as_ref();
+        let tenants = tenants.map_or_else(|| vec![None], |all| all.iter().map(Some).collect());
+        for tenant in tenants {
+            let mut space = Space::new(reader);
+            let mut clauses: Vec<Clause> = Vec::new();
+            for block in tenant.into_iter().chain([block]) {
+                let conditions = of_block(&mut space, block, reader);
+                clauses.extend(conditions.into_iter().map(|one| one.holds));
+            }
+            clauses.extend(space.laws());
+            let mut search = Search {
+                space: &space,
+                clauses,
+                admitted: &|_, _| None,
+                budget: &mut Budget::new(STEPS),
+            };
+            let reason = match search.run() {
+                Ok(None) => continue,
+                Err(_) => "the search took too many steps".to_owned(),
+                Ok(Some(values)) => match render::witness(&space, &values, reader) {
+                    Ok(witness) if block.holds(&witness.facts) => return Fit::Possible,
+                    Ok(_) => "a condition is of a type that the proof does not read".to_owned(),
+                    Err(reason) => reason,
+                },
+            };
+            undecided = Some(reason);
+        }
+    }
+    undecided.map_or(Fit::Impossible, Fit::NotDecided)
+}
+
+/// Whether it is proven, in at most so many steps, that no job gets anything this way, the requirements
+/// on the credential included. `until`, `shadow_until` and lifetimes are not looked at.
+#[must_use]
+pub fn is_closed(set: &PolicySet, way: &Way<'_>, steps: u64) -> bool {
+    let mut space = Space::new(way.reader);
+    let mut clauses = entered(&mut space, set, way);
+    clauses.extend(space.laws());
+    let mut search = Search {
+        space: &space,
+        clauses,
+        admitted: &|_, _| None,
+        budget: &mut Budget::new(steps),
+    };
+    matches!(search.run(), Ok(None))
+}
