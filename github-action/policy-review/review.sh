@@ -2,7 +2,7 @@
 # Installs hallpass, pinned by its checksum, and reviews the policies of a pull request.
 #
 # Usage: review.sh, by action.yml, with HALLPASS_VERSION, HALLPASS_SHA256, HALLPASS_FOLDER,
-# HALLPASS_AUTHOR and GITHUB_TOKEN.
+# HALLPASS_BASE, HALLPASS_FAIL_ON_WIDER, HALLPASS_AUTHOR and GITHUB_TOKEN.
 set -eu
 
 if [ -z "${HALLPASS_SHA256:-}" ]; then
@@ -22,4 +22,11 @@ program=$folder/hallpass
   unset GITHUB_TOKEN
   "$program" policy check --output github -- "$HALLPASS_FOLDER"
 ) || true
-"$program" policy review --post github --author "$HALLPASS_AUTHOR" -- "$HALLPASS_FOLDER" >>"$GITHUB_STEP_SUMMARY"
+set -- --post github --author "$HALLPASS_AUTHOR"
+if [ -n "${HALLPASS_BASE:-}" ]; then
+  set -- "$@" "--base=$HALLPASS_BASE"
+  if [ "${HALLPASS_FAIL_ON_WIDER:-false}" = true ]; then
+    set -- "$@" --fail-on wider
+  fi
+fi
+"$program" policy review "$@" -- "$HALLPASS_FOLDER" >>"$GITHUB_STEP_SUMMARY"

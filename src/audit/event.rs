@@ -8,12 +8,14 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde::ser::{SerializeMap as _, Serializer};
 
+pub use super::asked::{AskedRecord, ClaimRecord};
 use super::text::Text;
 use crate::clock::Timestamp;
 use crate::policy::CredentialDefinition;
 use crate::provider::{FactValue, Facts, Job};
 use crate::reason::Reason;
 use crate::replay::{Reach, Reserved};
+use crate::yaml::duration;
 
 /// One line of the log.
 #[derive(Clone, Debug, Serialize)]
@@ -92,6 +94,9 @@ pub struct JobRecord {
     /// The `sub` claim.
     pub subject: Text,
     pub job: FactRecord,
+    /// The raw claims that some policy reads.
+    #[serde(skip_serializing_if = "ClaimRecord::is_empty")]
+    pub claims: ClaimRecord,
 }
 
 impl JobRecord {
@@ -104,6 +109,7 @@ impl JobRecord {
             token: Text::new(&token.digest),
             subject: Text::new(job.subject()),
             job: FactRecord::of(job.facts()),
+            claims: ClaimRecord::of(job.facts()),
         }
     }
 
@@ -116,6 +122,7 @@ impl JobRecord {
             token: Text::new(&token.digest),
             subject: Text::new(job.subject()),
             job: FactRecord::default(),
+            claims: ClaimRecord::default(),
         }
     }
 }
@@ -194,6 +201,10 @@ pub struct IntentRecord {
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, Text>,
     pub scopes: Vec<Text>,
+    /// The granted life, e.g. `15m`.
+    pub ttl: String,
+    /// What the request named.
+    pub asked: AskedRecord,
     /// The inputs of the request, by name. Never a secret.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub inputs: BTreeMap<String, Text>,
@@ -231,6 +242,8 @@ impl IntentRecord {
             class: credential.class.name(),
             labels: labels(credential),
             scopes: permit.scopes().iter().map(Text::from).collect(),
+            ttl: duration::print(permit.ttl()),
+            asked: AskedRecord::of(permit.ask()),
             // The inputs were checked, so the names are those of the kind.
             inputs: permit
                 .inputs()
@@ -316,6 +329,9 @@ pub struct DenialRecord {
     pub job: JobRecord,
     /// The requested credential. Empty if the job listed its credentials.
     pub credential: Text,
+    /// What the request named beside it. Absent if the reason is not one of the policies.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub asked: Option<AskedRecord>,
     /// The `labels` of the credential, if it exists.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, Text>,

@@ -6,11 +6,13 @@
 
 use crate::replay::Reserved;
 
+mod asked;
 pub mod chain;
 pub mod event;
 pub mod file;
 pub(crate) mod lines;
 mod log;
+mod recorded;
 pub mod sink;
 pub mod stdout;
 mod stream;
@@ -21,6 +23,7 @@ pub use chain::verify;
 pub use chain::{AuditPublicKey, Head};
 pub use event::{Event, Outcome};
 pub use log::{AuditLog, new_boot_id};
+pub use recorded::{Asked, RecordedDecision, RecordedOutcome};
 pub use sink::{AuditLine, Confirmed, Found, Sink, SinkEntry};
 pub use text::Text;
 

@@ -102,6 +102,7 @@ impl VerifyArgs {
             keys,
             heads: heads.collect::<Result<_, _>>()?,
             after: self.after.as_deref().map(parse_head).transpose()?,
+            is_part: false,
         })
     }
 }

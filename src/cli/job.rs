@@ -10,6 +10,7 @@ use super::{Failure, Terminal};
 use crate::policy::PolicySet;
 use crate::provider::{self, Facts, PROVIDERS, Provider, Reader};
 use crate::text::escape;
+use crate::token::SubjectToken;
 use crate::token::json::{self as strict, Object, Value};
 
 /// The file that describes a job; `-` is standard input.
@@ -64,13 +65,66 @@ impl<'a> JobFile<'a> {
             }
             Self::Token(path) => {
                 let claims = payload(path, &read(path)?)?;
-                out.error_report("The token was only decoded: its signature, issuer, audience and times were not checked.");
+                out.error_report(NOT_VERIFIED);
                 (path, claims)
             }
         };
-        strict::parse_object(&bytes, &strict::Limits::default())
-            .map_err(|error| Failure::Local(format!("`{}`: {error}", path.display())))
+        parse(path, &bytes)
     }
+}
+
+/// The note about a token whose claims are read as they are.
+pub(super) const NOT_VERIFIED: &str = "The token was only decoded: its signature, issuer, audience and times were not checked. Anyone can write such a token.";
+
+/// A token that is not verified yet.
+pub(super) struct UnverifiedToken {
+    pub(super) token: SubjectToken,
+    claims: Object,
+    /// The `iss` that it claims.
+    pub(super) issuer: String,
+}
+
+impl UnverifiedToken {
+    pub(super) fn read(path: &Path) -> Result<Self, Failure> {
+        let bytes = read(path)?;
+        let claims = parse(path, &payload(path, &bytes)?)?;
+        let text = String::from_utf8_lossy(&bytes).trim().to_owned();
+        Ok(Self {
+            token: SubjectToken::new(text),
+            issuer: issuer(&claims)?,
+            claims,
+        })
+    }
+
+    /// The facts that it claims.
+    pub(super) fn facts(self, set: &PolicySet) -> Result<Facts, Failure> {
+        facts(set, self.claims)
+    }
+}
+
+fn parse(path: &Path, claims: &[u8]) -> Result<Object, Failure> {
+    strict::parse_object(claims, &strict::Limits::default())
+        .map_err(|error| Failure::Local(format!("`{}`: {error}", path.display())))
+}
+
+/// Refuses a token where something else is expected, without a copy of it.
+///
+/// # Errors
+/// It looks like a token: exit code 2.
+pub(super) fn refuse_token(text: &str) -> Result<(), Failure> {
+    let mut parts = text
+        .split('.')
+        .map(|part| BASE64URL_NOPAD.decode(part.as_bytes()));
+    let is_token = matches!(
+        (parts.next(), parts.next(), parts.next(), parts.next()),
+        (Some(Ok(head)), Some(Ok(_)), Some(Ok(_)), None) if head.starts_with(b"{")
+    );
+    if is_token {
+        return Err(Failure::Usage(
+            "a token is on the command line, where other users of this machine can read it; write it to a file, or pass it on standard input as `-`".to_owned(),
+        ));
+    }
+    Ok(())
 }
 
 /// Each command has both options, one of them under another name too.
@@ -99,21 +153,29 @@ fn issuer(claims: &Object) -> Result<String, Failure> {
 
 fn facts(set: &PolicySet, claims: Object) -> Result<Facts, Failure> {
     let url = issuer(&claims)?;
-    let Some(reader) = set.reader_by_url(&url).or_else(|| reader_of_dev(set, &url)) else {
+    let dev = reader_of_dev(set, &url);
+    dev.map_or_else(|| trusted(set, &url), Ok)?
+        .facts(claims)
+        .map_err(|error| Failure::Denied(error.to_string()))
+}
+
+/// The reader of an issuer's tokens.
+///
+/// # Errors
+/// The policies do not trust it: exit code 1.
+pub(super) fn trusted<'a>(set: &'a PolicySet, url: &str) -> Result<&'a Reader, Failure> {
+    set.reader_by_url(url).ok_or_else(|| {
         let known: Vec<_> = set
             .readers()
             .iter()
             .map(|reader| format!("`{}`", reader.issuer.url))
             .collect();
-        return Err(Failure::Denied(format!(
+        Failure::Denied(format!(
             "issuer `{}` is not trusted; the policies trust {}",
-            escape(&url),
+            escape(url),
             known.join(", ")
-        )));
-    };
-    reader
-        .facts(claims)
-        .map_err(|error| Failure::Denied(error.to_string()))
+        ))
+    })
 }
 
 /// A token of `hallpass dev` is read as what its broker takes it for: one of the issuer that the CI
@@ -162,7 +224,8 @@ fn payload(path: &Path, token: &[u8]) -> Result<Vec<u8>, Failure> {
     })
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, Failure> {
+pub(super) fn read(path: &Path) -> Result<Vec<u8>, Failure> {
+    refuse_token(&path.to_string_lossy())?;
     read_input(path, MAX_INPUT, PATIENCE)
 }
 

@@ -49,8 +49,7 @@ mod wanted;
 mod wrap;
 
 /// Runs the command that the arguments name; the exit code is 0; 1 denied; 2 usage;
-/// 3 broker unreachable or busy; 4 findings; 5 local failure; 6 not
-/// decided.
+/// 3 broker unreachable or busy; 4 findings; 5 local failure; 6 not decided.
 #[must_use]
 pub fn run() -> ExitCode {
     // Before anything else, so that no command can find another one, or none.
@@ -86,8 +85,8 @@ fn survive_full_files() {
 
 /// A CI identity broker: a job's OIDC token in, a short-lived scoped credential out
 ///
-/// Exit codes: 0 done; 1 denied; 2 usage; 3 broker unreachable or busy; 4 findings; 5 local failure; 6 not
-/// decided.
+/// Exit codes: 0 done; 1 denied; 2 usage; 3 broker unreachable or busy; 4 findings; 5 local failure;
+/// 6 not decided.
 /// `exec` returns its command's own.
 #[derive(Debug, Parser)]
 #[command(

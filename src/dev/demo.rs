@@ -424,9 +424,8 @@ fn login(body: &Value) -> Result<Config, DemoError> {
 
 fn check(file: &Path, heads: Vec<Head>) -> Result<Report, DemoError> {
     let expected = Expected {
-        keys: Vec::new(),
         heads,
-        after: None,
+        ..Expected::default()
     };
     let mut verification = Verification::new(expected);
     let name = file.file_name().unwrap_or_default().to_string_lossy();

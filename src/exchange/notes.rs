@@ -64,6 +64,7 @@ impl Exchange {
             request_id: Text::new(&request.id),
             job: event::JobRecord::of(job),
             credential: Text::new(&request.ask.credential),
+            asked: Some(event::AskedRecord::of(&request.ask)),
             labels: self.labels_of(&request.ask.credential),
             reason: denial.reason(),
             decision: Text::new(&everything.description),
@@ -93,6 +94,7 @@ impl Exchange {
         self.note(&Event::Denial(event::DenialRecord {
             request_id: Text::new(id),
             job: who.job,
+            asked: None,
             labels: self.labels_of(&who.name),
             credential: Text::new(&who.name),
             reason,

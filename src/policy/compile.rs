@@ -13,6 +13,7 @@ use super::index::Index;
 use super::link::PolicyLinks;
 use super::lint;
 use super::parse::{self, Raw};
+use super::recorded;
 use super::{CredentialDefinition, Policy, Requirement};
 use crate::clock::Timestamp;
 use crate::provider::Reader;
@@ -293,11 +294,16 @@ impl PolicySet {
         };
         let policies = policies::compile(&raws, &parts, &expansion, &problems);
         let requirements = requirements::compile(&raws, &parts, &problems);
-        let issuers = issuers.into_list();
+        let mut issuers = issuers.into_list();
         let waivers = lint::Waiver::read_all(&raws, &teams, &problems);
         let diagnostics = Diagnostics::from(problems);
         if diagnostics.has_errors() {
             return Err(diagnostics);
+        }
+        let mut pointers = recorded::pointers(&issuers, &policies, &requirements);
+        for issuer in &mut issuers {
+            let read = pointers.remove(&issuer.reader.issuer.name);
+            issuer.reader.pointers = Arc::new(read.unwrap_or_default());
         }
         let names: Vec<_> = issuers
             .iter()
@@ -353,5 +359,6 @@ fn taken(what: &str, name: &str, place: Place, first: &Place) -> Diagnostic {
         place,
         message,
         help: Some(format!("the other definition is at {first}")),
+        instead: None,
     }
 }

@@ -180,38 +180,50 @@ impl PolicySet {
         for policy in &self.policies {
             let grants = policy.grants.iter().filter(|grant| is_wanted(grant));
             let grants: Vec<&Grant> = grants.collect();
-            let mut issuers = self.issuers.iter();
-            let of_policy = |name: &str| name == policy.issuer;
-            let issuer = issuers.find(|one| of_policy(&one.reader.issuer.name));
-            let Some(issuer) = issuer.filter(|_| !grants.is_empty()) else {
+            if grants.is_empty() {
                 continue;
-            };
-            let tenants: Vec<Vec<Literal<'_>>> = match &issuer.tenants {
-                None => vec![Vec::new()],
-                Some(tenants) => tenants.iter().map(Block::literals).collect(),
-            };
-            for block in &policy.when {
-                let mut own = block.literals();
-                own.extend(policy.within.iter().flat_map(|within| within.literals()));
-                if issuer.has_events {
-                    own.push(trigger_rule(policy, block));
-                }
-                let is_weak =
-                    issuer.reader.provider.is_of_people() && block.sign_in_lacks().next().is_some();
-                let opened = grants.iter().filter(|grant| {
-                    !is_weak || grant.credential.class != CredentialClass::Critical
-                });
-                let opened: Vec<_> = opened.collect();
-                for tenant in &tenants {
-                    let literals: Vec<_> = tenant.iter().chain(&own).cloned().collect();
-                    ways.extend(opened.iter().map(|grant| Way {
-                        policy,
-                        grant,
-                        reader: &issuer.reader,
-                        literals: literals.clone(),
-                    }));
-                }
             }
+            for block in &policy.when {
+                ways.extend(self.ways_through(policy, block, &grants));
+            }
+        }
+        ways
+    }
+
+    /// The ways through one block of a policy: for each tenant those to each of the grants.
+    pub(super) fn ways_through<'a>(
+        &'a self,
+        policy: &'a Policy,
+        block: &'a Block,
+        grants: &[&'a Grant],
+    ) -> Vec<Way<'a>> {
+        let mut issuers = self.issuers.iter();
+        let Some(issuer) = issuers.find(|one| one.reader.issuer.name == policy.issuer) else {
+            return Vec::new();
+        };
+        let tenants: Vec<Vec<Literal<'_>>> = match &issuer.tenants {
+            None => vec![Vec::new()],
+            Some(tenants) => tenants.iter().map(Block::literals).collect(),
+        };
+        let mut own = block.literals();
+        own.extend(policy.within.iter().flat_map(|within| within.literals()));
+        if issuer.has_events {
+            own.push(trigger_rule(policy, block));
+        }
+        let is_weak =
+            issuer.reader.provider.is_of_people() && block.sign_in_lacks().next().is_some();
+        let opened =
+            |grant: &&&Grant| !is_weak || grant.credential.class != CredentialClass::Critical;
+        let opened: Vec<_> = grants.iter().filter(opened).collect();
+        let mut ways = Vec::new();
+        for tenant in &tenants {
+            let literals: Vec<_> = tenant.iter().chain(&own).cloned().collect();
+            ways.extend(opened.iter().map(|grant| Way {
+                policy,
+                grant,
+                reader: &issuer.reader,
+                literals: literals.clone(),
+            }));
         }
         ways
     }

@@ -29,6 +29,7 @@ pub mod parse;
 pub mod pattern;
 mod print;
 pub mod proof;
+mod recorded;
 mod scan;
 pub mod schema;
 pub mod time_window;
@@ -322,8 +323,7 @@ pub struct Permit {
     credential: Arc<CredentialDefinition>,
     scopes: Vec<String>,
     ttl: Duration,
-    inputs: Inputs,
-    seal_to: Option<Arc<RecipientKey>>,
+    ask: Ask,
     policy: String,
     policy_url: Option<String>,
     revision: String,
@@ -353,17 +353,23 @@ impl Permit {
         self.ttl
     }
 
+    /// What was requested.
+    #[must_use]
+    pub const fn ask(&self) -> &Ask {
+        &self.ask
+    }
+
     /// The inputs of the request, by name. Not checked yet: see
     /// [`CredentialDefinition::check_inputs`].
     #[must_use]
     pub const fn inputs(&self) -> &Inputs {
-        &self.inputs
+        &self.ask.inputs
     }
 
     /// The key that the answer is sealed to.
     #[must_use]
     pub fn seal_to(&self) -> Option<&RecipientKey> {
-        self.seal_to.as_deref()
+        self.ask.seal_to.as_deref()
     }
 
     /// The policy that grants it.

@@ -25,22 +25,30 @@ impl Block {
     /// The block as a mapping in one line.
     #[must_use]
     pub fn to_yaml(&self) -> String {
-        let mut lines = Vec::new();
-        let (mut properties, mut claims) = (Vec::new(), Vec::new());
+        let mut lines: Vec<(&str, Vec<String>)> = Vec::new();
         for condition in &self.conditions {
-            match &condition.subject {
-                Subject::Fact(_) | Subject::Issuer => lines.push(condition.to_yaml()),
-                Subject::Claim(_) => claims.push(condition.to_yaml()),
+            let (key, line) = match &condition.subject {
+                Subject::Fact(_) | Subject::Issuer => ("", condition.to_yaml()),
+                Subject::Claim(_) => ("claim", condition.to_yaml()),
                 Subject::Property(name) => {
-                    properties.push(format!("{}: {}", quoted(name.name()), condition.pattern));
+                    let name = quoted(name.name());
+                    ("property", format!("{name}: {}", condition.pattern))
                 }
+            };
+            // Several are one mapping, where the first is.
+            match lines
+                .iter_mut()
+                .find(|(known, _)| !key.is_empty() && *known == key)
+            {
+                Some((_, inner)) => inner.push(line),
+                None => lines.push((key, vec![line])),
             }
         }
-        for (key, inner) in [("property", properties), ("claim", claims)] {
-            if !inner.is_empty() {
-                lines.push(format!("{key}: {{ {} }}", inner.join(", ")));
-            }
-        }
+        let lines = lines.into_iter().map(|(key, inner)| match key {
+            "" => inner.concat(),
+            key => format!("{key}: {{ {} }}", inner.join(", ")),
+        });
+        let lines: Vec<_> = lines.collect();
         format!("{{ {} }}", lines.join(", "))
     }
 }

@@ -97,8 +97,7 @@ pub struct GrantUse<'set> {
 struct BlockUse<'set> {
     block: &'set Block,
     times: Times,
-    /// The members of each condition that is a list.
-    members: Vec<(&'set Condition, &'set Place, Vec<(&'set Pattern, Times)>)>,
+    lists: Vec<ListUse<'set>>,
 }
 
 /// A part of a policy that was not used.
@@ -165,6 +164,14 @@ impl Unused<'_> {
             Some(last) => format!("{text}; last use {last}"),
         }
     }
+}
+
+/// A condition that is a list.
+#[derive(Debug)]
+struct ListUse<'set> {
+    condition: &'set Condition,
+    place: &'set Place,
+    members: Vec<(&'set Pattern, Times)>,
 }
 
 impl<'set> Usage<'set> {
@@ -274,7 +281,12 @@ impl<'set> PolicyUse<'set> {
                 found.push(unused(Part::Block, place, one.times.last));
                 continue;
             }
-            for (condition, place, members) in &one.members {
+            for ListUse {
+                condition,
+                place,
+                members,
+            } in &one.lists
+            {
                 let members = members.iter().filter(|(_, times)| !times.since(from));
                 found.extend(members.map(|(member, times)| {
                     unused(Part::Member(condition, member), place, times.last)
@@ -327,12 +339,16 @@ impl<'set> BlockUse<'set> {
                 return None;
             };
             let members = members.iter().map(|member| (member, Times::default()));
-            Some((condition, place, members.collect()))
+            Some(ListUse {
+                condition,
+                place,
+                members: members.collect(),
+            })
         });
         Self {
             block,
             times: Times::default(),
-            members: lists.collect(),
+            lists: lists.collect(),
         }
     }
 
@@ -342,9 +358,9 @@ impl<'set> BlockUse<'set> {
             return;
         }
         self.times.add(one.at);
-        for (condition, _, members) in &mut self.members {
-            for (member, times) in members {
-                if may_fit(&condition.subject, member, one) {
+        for list in &mut self.lists {
+            for (member, times) in &mut list.members {
+                if may_fit(&list.condition.subject, member, one) {
                     times.add(one.at);
                 }
             }
@@ -358,6 +374,8 @@ fn may_fit(subject: &Subject, pattern: &Pattern, one: &Use<'_>) -> bool {
         return true;
     };
     let text = match one.job.get(fact.name()) {
+        // What is not in the token is not in the log.
+        None if matches!(fact.fact_type(), FactType::Network | FactType::Clock) => return true,
         None => return pattern.fits(Observed::Absent),
         Some(Stated::Bool(value)) => return pattern.fits(Observed::Bool(*value)),
         Some(Stated::Text(text)) => *text,

@@ -85,7 +85,7 @@ fn write(facts: &BTreeMap<Fact, FactValue>, map: &ClaimMap) -> Map<String, Value
 }
 
 /// Sets the member that a JSON pointer names, with the objects around it.
-fn set(claims: &mut Map<String, Value>, pointer: &str, value: Value) {
+pub(super) fn set(claims: &mut Map<String, Value>, pointer: &str, value: Value) {
     let mut names = pointer.split('/').skip(1).peekable();
     let mut members = claims;
     while let Some(name) = names.next() {

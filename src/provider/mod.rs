@@ -1,7 +1,7 @@
 //! Reads a verified token's claims into the facts of a [`Job`]. The list of providers.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -23,6 +23,7 @@ mod gitlab;
 mod inverse;
 mod people;
 mod property;
+mod recorded;
 mod source;
 
 pub use claims::{Claim, ClaimType};
@@ -30,6 +31,8 @@ pub use fact::{Fact, FactType, ORDINARY_TRIGGERS, TRIGGERS};
 pub use people::SecondFactor;
 pub use property::{Properties, PropertyName, PropertyType};
 pub(crate) use property::{is_dotted as is_property, is_name as is_property_name};
+pub use recorded::RecordedJob;
+pub(crate) use recorded::unrecorded;
 pub use source::{Cut, Derivation, Source};
 
 /// Every provider. A new provider is its file and a line here.
@@ -152,6 +155,8 @@ pub struct Reader {
     pub claim_map: ClaimMap,
     /// For `people`: what says that there was a second factor.
     pub second_factor: SecondFactor,
+    /// The raw claims that its policies read, by JSON pointer.
+    pub pointers: Arc<BTreeSet<String>>,
     /// The repository properties that are read.
     pub properties: Properties,
 }
@@ -165,6 +170,7 @@ impl Reader {
             provider,
             claim_map: ClaimMap::default(),
             second_factor: SecondFactor::default(),
+            pointers: Arc::default(),
             properties: Properties::default(),
         }
     }
@@ -223,6 +229,7 @@ impl Reader {
             values,
             properties,
             claims,
+            pointers: Arc::clone(&self.pointers),
             decided_at: None,
         })
     }
@@ -300,11 +307,18 @@ pub struct Facts {
     values: BTreeMap<Fact, FactValue>,
     properties: BTreeMap<PropertyName, FactValue>,
     claims: Object,
+    pointers: Arc<BTreeSet<String>>,
     /// When a decision is made about them.
     decided_at: Option<Timestamp>,
 }
 
 impl Facts {
+    /// The raw claims that policies of the issuer read, by JSON pointer.
+    #[must_use]
+    pub fn pointers(&self) -> &BTreeSet<String> {
+        &self.pointers
+    }
+
     /// The issuer's name in the policies.
     #[must_use]
     pub fn issuer(&self) -> &str {

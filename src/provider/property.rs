@@ -7,7 +7,7 @@ use serde_json::Value as Json;
 
 use super::claims::{self, ClaimType};
 use super::{ClaimError, FactType, FactValue, Facts, Reader};
-use crate::token::json::{Object, Value};
+use crate::token::json::{Object, Value, pointer_to};
 
 /// The type of a declared property.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,6 +95,13 @@ impl Reader {
     pub fn property_of_claim<'a>(&self, claim: &'a str) -> Option<&'a str> {
         let name = claim.strip_prefix(self.provider.property_claims?)?;
         self.properties.contains_key(name).then_some(name)
+    }
+
+    /// The pointer to the claim of a property.
+    #[must_use]
+    pub fn property_pointer(&self, name: &PropertyName) -> Option<String> {
+        let prefix = self.provider.property_claims?;
+        Some(pointer_to(&format!("{prefix}{}", name.name())))
     }
 
     /// A property as a claim of a token: its name and value.

@@ -48,6 +48,8 @@ pub struct Diagnostic {
     pub message: String,
     /// The likely fix, if it is known.
     pub help: Option<String>,
+    /// The one name that was meant instead of the text at the place.
+    pub instead: Option<String>,
 }
 
 impl Diagnostic {
@@ -60,6 +62,7 @@ impl Diagnostic {
             place,
             message,
             help: None,
+            instead: None,
         }
     }
 
@@ -276,6 +279,15 @@ pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
         .map(|(_, candidate)| candidate)
 }
 
+/// The only one of the known names that a slip of the hand could have made into the word.
+#[must_use]
+pub fn meant<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let near = |candidate: &&str| strsim::osa_distance(word, candidate) <= MOST_SLIPS;
+    let mut near = known.into_iter().filter(near);
+    let only = near.next()?;
+    near.all(|other| other == only).then_some(only)
+}
+
 /// Says how many further rows have the problem.
 fn note_left_out(last: Option<&mut Diagnostic>, count: usize) {
     let Some(last) = last.filter(|_| count > 0) else {
@@ -292,6 +304,8 @@ fn note_left_out(last: Option<&mut Diagnostic>, count: usize) {
 /// The rows of a roster for which one problem of a template is reported.
 const MOST_ROWS: usize = 3;
 const LIKE_ENOUGH: f64 = 0.85;
+/// Letters that are missing, added, wrong, or swapped with the next.
+const MOST_SLIPS: usize = 2;
 /// Sentences may list every name there is.
 const LONGEST_SENTENCE: usize = 4_096;
 

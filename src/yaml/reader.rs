@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::diagnostic::{Diagnostic, Place, Problems, Row, Source, Span};
+use super::diagnostic::{Diagnostic, Place, Problems, Row, Source, Span, meant};
 use super::scalar::{mistaken_for, quoted};
 use super::{Entry, Node, Scalar, duration, time, unknown_keys, value_of};
 use crate::clock::Timestamp;
@@ -90,6 +90,20 @@ impl<'a> NodeReader<'a> {
     ) {
         let mut problem = Diagnostic::error(rule, self.place(span), message.into());
         problem.help = help.map(Into::into);
+        self.report(problem);
+    }
+
+    /// Reports an unknown name, with the one that was meant if that is clear.
+    pub(crate) fn error_instead<'k>(
+        &self,
+        rule: &'static str,
+        span: Span,
+        (message, help): (String, String),
+        word: &str,
+        known: impl IntoIterator<Item = &'k str>,
+    ) {
+        let mut problem = Diagnostic::error(rule, self.place(span), message).help(help);
+        problem.instead = meant(word, known).map(str::to_owned);
         self.report(problem);
     }
 

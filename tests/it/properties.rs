@@ -99,20 +99,20 @@ fn condition() -> impl Strategy<Value = (usize, String)> {
             ],
         ),
         (
-            "source_ip",
-            &[
-                "10.0.0.0/8",
-                "[10.1.0.0/16, \"2001:db8::/32\"]",
-                "{ not: 10.1.0.0/16 }",
-            ],
-        ),
-        (
             "property",
             &[
                 "{ tier: critical }",
                 "{ pci: true }",
                 "{ tier: { not: low } }",
                 "{ tier: { glob: \"c*\" }, pci: false }",
+            ],
+        ),
+        (
+            "source_ip",
+            &[
+                "10.0.0.0/8",
+                "[10.1.0.0/16, \"2001:db8::/32\"]",
+                "{ not: 10.1.0.0/16 }",
             ],
         ),
         (
@@ -201,8 +201,8 @@ fn claims() -> impl Strategy<Value = Map<String, Value>> {
         any_of(&["push", "push", "pull_request", "workflow_run", "issues"]),
         any_of(&["true", "false"]),
         any_of(&["w.yml@refs/heads/main", "v.yml@refs/heads/x", "w.yml"]),
-        any_of(&["10.1.2.3", "10.2.0.1", "192.0.2.7", "2001:db8::7"]),
         any_of(&["critical", "low", ""]),
+        any_of(&["10.1.2.3", "10.2.0.1", "192.0.2.7", "2001:db8::7"]),
         prop::collection::vec(any::<bool>(), 11),
     )
         .prop_map(
@@ -214,8 +214,8 @@ fn claims() -> impl Strategy<Value = Map<String, Value>> {
                 event,
                 protected,
                 workflow,
-                address,
                 tier,
+                address,
                 keep,
             )| {
                 let all = json!({
@@ -225,8 +225,8 @@ fn claims() -> impl Strategy<Value = Map<String, Value>> {
                     "runner_environment": "github-hosted", "list": "k,m",
                     "ref": r#ref, "environment": environment, "ref_protected": protected,
                     "job_workflow_ref": workflow, "enterprise": "e", "extra": true,
-                    ADDRESS: address,
                     "repo_property_tier": tier, "repo_property_pci": "true",
+                    ADDRESS: address,
                 });
                 let Value::Object(mut all) = all else {
                     panic!("an object")

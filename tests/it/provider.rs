@@ -26,6 +26,7 @@ pub(crate) fn reader(provider: &str, url: &str) -> Reader {
         provider: find(provider).unwrap(),
         second_factor: hallpass::provider::SecondFactor::default(),
         claim_map: ClaimMap::new(),
+        pointers: Arc::default(),
         properties: hallpass::provider::Properties::new(),
     }
 }

@@ -28,6 +28,8 @@ pub struct Expected {
     pub heads: Vec<Head>,
     /// The head that the first file continues from, if earlier files are not given.
     pub after: Option<Head>,
+    /// The first file may continue from any line.
+    pub is_part: bool,
 }
 
 /// Verifies the files of one log, in order. Before it, logs of single runs may be read.
@@ -70,7 +72,20 @@ impl Verification {
     ///
     /// # Errors
     /// The file cannot be read.
-    pub fn read(&mut self, name: &str, mut file: impl BufRead) -> io::Result<()> {
+    pub fn read(&mut self, name: &str, file: impl BufRead) -> io::Result<()> {
+        self.read_each(name, file, |_, _| {})
+    }
+
+    /// The same, and hands each line over with its number, whether it agrees with the others or not.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn read_each(
+        &mut self,
+        name: &str,
+        mut file: impl BufRead,
+        mut each: impl FnMut(u64, &[u8]),
+    ) -> io::Result<()> {
         name.clone_into(&mut self.file);
         self.line = 0;
         let mut line = Vec::new();
@@ -84,6 +99,7 @@ impl Verification {
                 Ending::Cut => self.find("does not end with a newline: it was cut".to_owned()),
             }
             self.read_line(&line);
+            each(self.line, &line);
         }
         Ok(())
     }
@@ -238,7 +254,7 @@ impl Verification {
             Some(after) if after != previous => self.find(format!(
                 "follows sha256:{previous}, expected sha256:{after}: lines before it are missing"
             )),
-            None if line.seq != 1 || !previous.is_origin() => {
+            None if !self.expected.is_part && (line.seq != 1 || !previous.is_origin()) => {
                 let found = line.seq;
                 self.find(format!(
                     "has sequence {found} and follows sha256:{previous}, which is not in these \

@@ -41,7 +41,7 @@ pub(super) struct Args {
     /// The settings of the broker, to find credentials for targets that it does not have
     #[arg(long, value_name = "PATH")]
     settings: Option<PathBuf>,
-    /// Apply suggested fixes; a fix never widens access
+    /// Apply suggested fixes: names with one near spelling, and findings whose fix never widens access
     #[arg(long)]
     fix: bool,
     /// With `--fix`: show the changes and write nothing
@@ -137,12 +137,12 @@ fn options(args: &Args) -> Result<LoadOptions, Failure> {
 
 /// Applies the fixes file by file, or shows them.
 fn fix(args: &Args, options: &LoadOptions, out: &mut Terminal) -> Result<(), Failure> {
-    let Ok(loaded) = PolicySet::load_with(&args.dir, options) else {
-        // What does not load is reported as without `--fix`.
-        return Ok(());
+    let all = match PolicySet::load_with(&args.dir, options) {
+        Ok(loaded) => loaded.fixes,
+        Err(errors) => errors.iter().filter_map(lint::correction).collect(),
     };
     let mut files: BTreeMap<String, Vec<&Fix>> = BTreeMap::new();
-    for fix in &loaded.fixes {
+    for fix in &all {
         let file = fix.place.source().name().to_owned();
         files.entry(file).or_default().push(fix);
     }

@@ -84,8 +84,8 @@ pub(super) fn run(args: &Args, out: &mut Terminal) -> Result<(), Failure> {
     let diff = Diff::of(&old.set, &new.set, at, &new.jobs);
     match args.output {
         Format::Json => out.json(&to_json(&diff).to_string()),
-        Format::Text => out.line(report(&diff, plain).trim_end()),
-        Format::Markdown => out.verbatim(report(&diff, code).trim_end()),
+        Format::Text => out.line(report(&diff, &TEXT).trim_end()),
+        Format::Markdown => out.verbatim(report(&diff, &MARKDOWN).trim_end()),
     }
     if diff.is_wider() && args.fail_on == Some(FailOn::Wider) {
         return Err(Failure::Findings("the new policies are wider".to_owned()));
@@ -98,6 +98,28 @@ pub(super) fn run(args: &Args, out: &mut Terminal) -> Result<(), Failure> {
     Ok(())
 }
 
+/// How the parts of a report are spelled.
+struct Style {
+    name: fn(&str) -> String,
+    heading: &'static str,
+    section: &'static str,
+    fence: &'static str,
+}
+
+const TEXT: Style = Style {
+    name: plain,
+    heading: "",
+    section: "",
+    fence: "",
+};
+
+const MARKDOWN: Style = Style {
+    name: code,
+    heading: "## ",
+    section: "### ",
+    fence: "  ```\n",
+};
+
 /// A name for people.
 fn plain(name: &str) -> String {
     format!("`{}`", escape(name))
@@ -105,7 +127,7 @@ fn plain(name: &str) -> String {
 
 /// A name as a code span of Markdown: nothing in it is markup, a link or a mention.
 fn code(name: &str) -> String {
-    let name = escape(name);
+    let name = harmless(name);
     let longest = name.split(|letter| letter != '`').map(str::len).max();
     let fence = "`".repeat(longest.unwrap_or_default().saturating_add(1));
     if name.starts_with('`') || name.ends_with('`') {
@@ -115,10 +137,14 @@ fn code(name: &str) -> String {
     }
 }
 
-type Spell = fn(&str) -> String;
+/// One line that is no command to a CI's runner, which reads `##[` anywhere.
+fn harmless(text: &str) -> String {
+    escape(text).replace("##", "#\\u{23}")
+}
 
-fn report(diff: &Diff, spell: Spell) -> String {
-    let mut text = format!("## Policies: {}\n\n", summary(diff));
+fn report(diff: &Diff, style: &Style) -> String {
+    let spell = style.name;
+    let mut text = format!("{}Policies: {}\n\n", style.heading, summary(diff));
     for issuer in &diff.issuers {
         let (change, name, url) = (
             issuer.change.name(),
@@ -134,7 +160,7 @@ fn report(diff: &Diff, spell: Spell) -> String {
         text.push('\n');
     }
     for one in &diff.credentials {
-        credential(&mut text, one, spell);
+        credential(&mut text, one, style);
     }
     for entry in &diff.shadowed {
         push(
@@ -189,9 +215,10 @@ fn summary(diff: &Diff) -> String {
     }
 }
 
-fn credential(text: &mut String, one: &CredentialChange, spell: Spell) {
+fn credential(text: &mut String, one: &CredentialChange, style: &Style) {
+    let spell = style.name;
     let (name, change) = (spell(&one.name), one.change.name());
-    push(text, &format!("### {name}: {change}\n\n"));
+    push(text, &format!("{}{name}: {change}\n\n", style.section));
     if let Some(was) = &one.was {
         push(text, &format!("- renamed from {}\n", spell(was)));
     }
@@ -215,7 +242,7 @@ fn credential(text: &mut String, one: &CredentialChange, spell: Spell) {
         push(text, &format!("- not decided: {}\n", spell(reason)));
     }
     for gained in one.gained.iter().take(SHOWN) {
-        gain(text, gained, spell);
+        gain(text, gained, style);
     }
     if let Some(rest @ 1..) = one.gained.len().checked_sub(SHOWN) {
         push(text, &format!("- and {} more\n", count(rest, "way")));
@@ -230,7 +257,8 @@ fn more(all: usize) -> String {
     }
 }
 
-fn gain(text: &mut String, gained: &Gained, spell: Spell) {
+fn gain(text: &mut String, gained: &Gained, style: &Style) {
+    let spell = style.name;
     let (policy, place) = (spell(&gained.policy), spell(&gained.place));
     let ttl = duration::print(gained.ttl);
     let scopes: Vec<_> = gained.scopes.iter().map(|scope| spell(scope)).collect();
@@ -245,24 +273,24 @@ fn gain(text: &mut String, gained: &Gained, spell: Spell) {
         ),
     );
     let facts = &gained.found.witness.facts;
-    text.push_str("  ```\n");
+    text.push_str(style.fence);
     push(text, &format!("  issuer: {}\n", quoted(facts.issuer())));
     for (fact, value) in facts.iter() {
         push(text, &format!("  {fact}: {}\n", quoted(&value.to_string())));
     }
     for (name, value) in &gained.found.witness.claims {
         if name != "iss" && facts.provider().fact_of_claim(name).is_none() {
-            let value = escape(&value.to_string());
+            let value = harmless(&value.to_string());
             push(text, &format!("  claim {}: {value}\n", quoted(name)));
         }
     }
     push(text, &format!("  at: {}\n", gained.found.at));
-    text.push_str("  ```\n");
+    text.push_str(style.fence);
 }
 
 /// A value on its line, in quotes.
 fn quoted(value: &str) -> String {
-    escape(&Value::from(value).to_string())
+    harmless(&Value::from(value).to_string())
 }
 
 fn push(text: &mut String, line: &str) {

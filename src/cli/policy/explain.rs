@@ -1,44 +1,43 @@
 //! `hallpass policy explain`: the decision a broker would make, condition by condition.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
 use super::load;
 use crate::cli::inputs::InputArgs;
-use crate::cli::job::JobFile;
+use crate::cli::job::refuse_token;
 use crate::cli::{Failure, Output, Terminal};
 use crate::clock::{Clock as _, SystemClock, Timestamp};
 use crate::policy::decide::{BlockOutcome, ConditionOutcome, GrantOutcome, PolicyOutcome, Verdict};
-use crate::policy::{Ask, Decision, PolicySet, examples};
+use crate::policy::{Ask, Decision, Inputs, PolicySet, examples};
 use crate::provider::{Fact, Facts};
-use crate::text::escape;
+use crate::text::{escape, escape_up_to};
 use crate::yaml::duration;
+
+mod source;
+
+use source::{Job, SourceArgs};
 
 /// Explains what a broker with these policies would decide, condition by condition
 ///
-/// The claims of a token describe the job. Nothing is verified and no credential is issued. Exit code 1
-/// if the job would be denied. A token of `hallpass dev` counts as a token of the issuer that its CI
-/// simulates.
+/// The job is described by its facts, by the claims of its token, by the token itself, or by a decision
+/// in an audit file. No credential is issued. Exit code 1 if the job would be denied. A token of
+/// `hallpass dev` counts as a token of the issuer that its CI simulates, and is not verified.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   hallpass policy explain --claims claims.json shop-db/migrate
+  hallpass policy explain --facts job.yaml --ttl 10m shop-db/migrate
+  hallpass policy explain --token job.jwt --broker https://hallpass.example \\
+    shop-db/read
+  hallpass policy explain --audit audit.jsonl --decision req_1euvop0dhmni
   hallpass dev token | hallpass policy explain --token - shop-db/read")]
 pub(super) struct Args {
-    /// The requested credential, e.g. `shop-db/migrate`
-    credential: String,
-    /// A file with the claims as JSON; `-` reads standard input
-    #[arg(
-        long,
-        visible_alias = "from-claims",
-        value_name = "FILE",
-        conflicts_with = "token"
-    )]
-    claims: Option<PathBuf>,
-    /// A file with a token, whose claims are read without verifying anything; `-` reads standard
-    /// input
-    #[arg(long, visible_alias = "from-token", value_name = "FILE")]
-    token: Option<PathBuf>,
+    /// The requested credential, e.g. `shop-db/migrate`; default: that of the decision
+    credential: Option<String>,
+    #[command(flatten)]
+    source: SourceArgs,
     /// The requested lifetime, e.g. `10m`; default: the grant's `ttl`
     #[arg(long)]
     ttl: Option<String>,
@@ -56,67 +55,147 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args, out: &mut Terminal) -> Result<(), Failure> {
-    let job = JobFile::of(args.claims.as_ref(), args.token.as_ref())?;
-    let ask = ask(args)?;
+    if let Some(credential) = &args.credential {
+        refuse_token(credential)?;
+    } else if !args.source.is_audit() {
+        return Err(Failure::Usage(
+            "which credential? Give its name, such as `shop-db/migrate`".to_owned(),
+        ));
+    }
+    let asked = ask(args)?;
     let set = load(&args.policies, out)?;
-    let facts = job.facts(&set, out)?;
-    let now = SystemClock::new().now();
-    let decision = set.explain(&facts, &ask, now);
+    let job = args.source.job(&set, out)?;
+    let (ask, now) = match &job.recorded {
+        Some(recorded) => (asked.over(&recorded.ask), recorded.decision.time),
+        None => (asked.over(&Ask::default()), SystemClock::new().now()),
+    };
+    let decision = set.explain(&job.facts, &ask, now);
     // As the broker does: what a credential takes is looked at once the job may have it.
     let checked = decision.is_permitted().then(|| set.check_inputs(&ask));
     let misfit = checked.and_then(Result::err).map(|error| error.to_string());
     let is_permitted = decision.is_permitted() && misfit.is_none();
-    let others = others(&set, &decision, &facts, now);
-    let change = if is_permitted {
-        None
-    } else {
-        examples::smallest_change(&set, &facts, &ask, now)
+    let explained = Explained {
+        others: others(&set, &decision, &job.facts, now),
+        change: if is_permitted {
+            None
+        } else {
+            examples::smallest_change(&set, &job.facts, &ask, now)
+        },
+        decision,
+        misfit,
+        job,
     };
     match args.output {
-        Output::Json => {
-            let facts: serde_json::Map<_, _> = facts
-                .iter()
-                .map(|(fact, _)| (fact.name().to_owned(), json!(shown(&facts, fact))))
-                .collect();
-            let decision = serde_json::to_value(&decision).map_err(Failure::local)?;
-            let mut answer =
-                json!({ "permitted": is_permitted, "facts": facts, "decision": decision });
-            if let Some(members) = answer.as_object_mut() {
-                members.extend(misfit.map(|problem| ("inputs".to_owned(), problem.into())));
-                let others = others
-                    .iter()
-                    .map(|one| json!({ "policy": one.0, "failed": one.1 }));
-                members.insert("other_policies".to_owned(), others.collect());
-                let change = change.map(|change| ("would_be_granted".to_owned(), json!(change)));
-                members.extend(change);
-            }
-            out.json(&answer.to_string());
-        }
-        Output::Text => {
-            print(&decision, misfit.as_deref(), &facts, out);
-            if !others.is_empty() {
-                out.line("");
-                out.line("policies for other jobs that grant it, the nearest first");
-            }
-            for (policy, failed) in &others {
-                out.prose_under(&format!("  {policy}: fails {}", failed.join(", ")), 4);
-            }
-            if let Some(change) = change {
-                out.line("");
-                out.line("would be granted with");
-                for line in change {
-                    out.line(&format!("  {}", escape(&line)));
-                }
-            }
-        }
+        Output::Json => out.json(&explained.to_json()?.to_string()),
+        Output::Text => explained.print(out),
     }
     if is_permitted {
         return Ok(());
     }
     Err(Failure::Denied(format!(
         "`{}` would be denied",
-        ask.credential
+        escape(&ask.credential)
     )))
+}
+
+/// What the command line asks for; the rest is that of the recorded request.
+struct Asked {
+    credential: Option<String>,
+    ttl: Option<Duration>,
+    scopes: Option<Vec<String>>,
+    inputs: Inputs,
+}
+
+impl Asked {
+    fn over(self, recorded: &Ask) -> Ask {
+        let inputs = if self.inputs.is_empty() {
+            recorded.inputs.clone()
+        } else {
+            self.inputs
+        };
+        Ask {
+            credential: self
+                .credential
+                .unwrap_or_else(|| recorded.credential.clone()),
+            ttl: self.ttl.or(recorded.ttl),
+            scopes: self.scopes.or_else(|| recorded.scopes.clone()),
+            inputs,
+            ..Ask::default()
+        }
+    }
+}
+
+/// A decision and all that is shown about it.
+struct Explained {
+    decision: Decision,
+    /// Why the inputs do not fit, if the job may have the credential.
+    misfit: Option<String>,
+    job: Job,
+    /// Policies for other jobs, each with the lines that fail.
+    others: Vec<(String, Vec<String>)>,
+    change: Option<Vec<String>>,
+}
+
+impl Explained {
+    fn to_json(&self) -> Result<Value, Failure> {
+        let facts = &self.job.facts;
+        let of_fact = |fact: Fact| (fact.name().to_owned(), json!(shown(facts, fact)));
+        let facts: Map<_, _> = facts.iter().map(|(fact, _)| of_fact(fact)).collect();
+        let decision = serde_json::to_value(&self.decision).map_err(Failure::local)?;
+        let others = self.others.iter();
+        let others = others.map(|one| json!({ "policy": one.0, "failed": one.1 }));
+        let mut answer = json!({
+            "permitted": self.decision.is_permitted() && self.misfit.is_none(),
+            "from": self.job.from,
+            "verified": self.job.is_verified,
+            "facts": facts,
+            "decision": decision,
+            "other_policies": others.collect::<Vec<_>>(),
+        });
+        let Some(members) = answer.as_object_mut() else {
+            return Ok(answer);
+        };
+        let mut add = |name: &str, value: Option<Value>| {
+            members.extend(value.map(|value| (name.to_owned(), value)));
+        };
+        add("inputs", self.misfit.as_deref().map(Value::from));
+        add(
+            "would_be_granted",
+            self.change.as_ref().map(|change| json!(change)),
+        );
+        let warnings = &self.job.warnings;
+        add("warnings", (!warnings.is_empty()).then(|| json!(warnings)));
+        let recorded = self.job.recorded.as_ref().map(|recorded| {
+            json!({
+                "file": recorded.place.file,
+                "line": recorded.place.line,
+                "time": recorded.decision.time.to_string(),
+                "request_id": recorded.decision.request_id,
+                "revision": recorded.decision.revision,
+                "decision": recorded.sentence(),
+            })
+        });
+        add("recorded", recorded);
+        Ok(answer)
+    }
+
+    fn print(&self, out: &mut Terminal) {
+        print(&self.decision, self.misfit.as_deref(), &self.job, out);
+        if !self.others.is_empty() {
+            out.line("");
+            out.line("policies for other jobs that grant it, the nearest first");
+        }
+        for (policy, failed) in &self.others {
+            out.prose_under(&format!("  {policy}: fails {}", failed.join(", ")), 4);
+        }
+        if let Some(change) = &self.change {
+            out.line("");
+            out.line("would be granted with");
+            for line in change {
+                out.line(&format!("  {}", escape(line)));
+            }
+        }
+    }
 }
 
 /// The policies that grant the credential and that the decision did not consider, since they are for
@@ -146,27 +225,36 @@ fn others(
         .collect()
 }
 
-fn ask(args: &Args) -> Result<Ask, Failure> {
+fn ask(args: &Args) -> Result<Asked, Failure> {
     let ttl = args.ttl.as_deref().map(duration::parse).transpose();
-    let ttl = ttl.map_err(|problem| Failure::Usage(format!("`--ttl`: {problem}")))?;
-    Ok(Ask {
+    Ok(Asked {
         credential: args.credential.clone(),
+        ttl: ttl.map_err(|problem| Failure::Usage(format!("`--ttl`: {problem}")))?,
         scopes: (!args.scopes.is_empty()).then(|| args.scopes.clone()),
-        ttl,
         inputs: args.inputs.read()?,
-        ..Ask::default()
     })
 }
 
-fn print(decision: &Decision, misfit: Option<&str>, facts: &Facts, out: &mut Terminal) {
+fn print(decision: &Decision, misfit: Option<&str>, job: &Job, out: &mut Terminal) {
     out.line(&format!("credential  {}", escape(&decision.credential)));
     out.line(&format!("issuer      {}", decision.issuer));
     for fact in SHOWN {
-        if let Some(value) = shown(facts, fact) {
+        if let Some(value) = shown(&job.facts, fact) {
             out.line(&format!("{:<11} {value}", fact.name()));
         }
     }
+    if job.is_verified {
+        out.line("token       verified: signature, issuer, audience and times");
+    }
     out.line(&format!("policies    {}", decision.revision));
+    if let Some(recorded) = &job.recorded {
+        let (place, time) = (&recorded.place, recorded.decision.time);
+        out.line(&format!("recorded    {place}, at {time}"));
+        out.prose_under(&format!("            {}", escape(&recorded.sentence())), 12);
+    }
+    for warning in &job.warnings {
+        out.prose(&format!("note: {}", escape_up_to(warning, 1_024)));
+    }
     out.line("");
     out.prose(&match misfit {
         Some(problem) => format!("DENIED: {problem}"),
@@ -185,8 +273,13 @@ fn print(decision: &Decision, misfit: Option<&str>, facts: &Facts, out: &mut Ter
     }
     for requirement in &decision.requirements {
         let shadow = in_shadow(requirement.shadow_until.as_deref());
+        let holds = match (requirement.holds, requirement.jobs.holds()) {
+            (true, true) => "met",
+            (true, false) => "not met, but the job is exempt",
+            (false, _) => "not met",
+        };
         let title = format!(
-            "requirement {} ({}){shadow}",
+            "requirement {} ({}) {holds}{shadow}",
             requirement.requirement, requirement.place
         );
         block(&title, &requirement.jobs, out);

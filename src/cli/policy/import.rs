@@ -134,6 +134,10 @@ pub(super) fn run(args: Args, out: &mut Terminal) -> Result<(), Failure> {
         From::Aws { file, options } => aws::draft(&File::read(&file)?, &options.target()),
     }?;
     print(&draft, out);
+    if draft.leaves_all_out() {
+        let problem = "no policy could be imported; what is printed grants nothing";
+        return Err(Failure::Findings(problem.to_owned()));
+    }
     Ok(())
 }
 

@@ -17,6 +17,8 @@ mod explain;
 mod import;
 mod inventory;
 mod new;
+mod recorded;
+mod replay;
 mod report;
 mod review;
 mod revision;
@@ -40,6 +42,7 @@ enum Verb {
     New(new::Args),
     Import(import::Args),
     Test(test::Args),
+    Replay(replay::Args),
     Diff(diff::Args),
     WhoCan(who_can::Args),
     Inventory(inventory::Args),
@@ -110,6 +113,7 @@ pub fn run(args: Args, out: &mut Terminal) -> Result<(), Failure> {
         Verb::New(args) => new::run(&args, out),
         Verb::Import(args) => import::run(args, out),
         Verb::Test(args) => test::run(&args, out),
+        Verb::Replay(args) => replay::run(&args, out),
         Verb::Diff(args) => diff::run(&args, out),
         Verb::WhoCan(args) => who_can::run(&args, out),
         Verb::Inventory(args) => inventory::run(&args, out),

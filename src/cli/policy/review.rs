@@ -1,15 +1,16 @@
 //! `hallpass policy review`: what a reviewer of a pull request must know, as one comment.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use clap::ValueEnum;
 
-use self::markdown::{fenced, marker, name};
+use self::markdown::{cut, fenced, marker, name};
 use super::check_folder;
 use crate::cli::{Failure, Terminal, runtime};
-use crate::client::{ClientError, Environment, Forge, Posted, Proxy, TransportSettings};
+use crate::client::{Environment, Forge, Posted, Proxy, TransportSettings};
 use crate::clock::SystemClock;
 use crate::file::read_text;
 use crate::policy::PolicySet;
@@ -19,31 +20,44 @@ use crate::text::escape;
 
 mod markdown;
 
-/// Checks and tests the policies of a pull request, and keeps one comment about it up to date
+/// Checks, tests and compares the policies of a pull request, and keeps one comment about it up to date
 ///
 /// Prints the comment in Markdown, for a job summary. Needs no broker. `--post` reads the variables that
-/// the CI sets: a job of GitHub Actions on `pull_request` with GITHUB_TOKEN, or a merge request pipeline
-/// of GitLab with a project access token in HALLPASS_REVIEW_TOKEN. A token that may not write comments is
+/// the CI sets: a job of GitHub Actions on `pull_request` with `GITHUB_TOKEN`, or a merge request pipeline
+/// of GitLab with a project access token in `HALLPASS_REVIEW_TOKEN`. A token that may not write comments is
 /// no failure, as in a pull request from a fork.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
-  hallpass policy review policies
+  hallpass policy review --base origin/main policies
   hallpass policy review --post github >> \"$GITHUB_STEP_SUMMARY\"
 
-Exit code 4 when the policies do not load, or a test fails.")]
+Exit code 4 when the policies do not load, a test fails, or with `--fail-on wider` a
+job gains anything; 6 when that was not decided.")]
 pub(super) struct Args {
     /// The folder of policies
     #[arg(default_value = "policies")]
     dir: PathBuf,
+    /// The commit that the pull request is compared with
+    #[arg(long, value_name = "COMMIT")]
+    base: Option<String>,
+    /// What else makes the review fail
+    #[arg(long, value_enum, value_name = "WHAT", requires = "base")]
+    fail_on: Option<FailOn>,
     /// Write the comment there
     #[arg(long, value_enum)]
     post: Option<Server>,
     /// Login name of the token's owner on GitHub: its comment is updated
     #[arg(long, value_name = "LOGIN", default_value = "github-actions[bot]")]
     author: String,
-    /// PEM file of an additional CA of the server; or HALLPASS_CA
+    /// PEM file of an additional CA of the server; or `HALLPASS_CA`
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum FailOn {
+    /// A job may get more than before, or it is not decided
+    Wider,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -61,6 +75,9 @@ pub(super) fn run(args: &Args, out: &mut Terminal) -> Result<(), Failure> {
     review.command("Check", &["check"], &args.dir)?;
     if has_tests(&args.dir) {
         review.command("Tests", &["test"], &args.dir)?;
+    }
+    if let Some(base) = &args.base {
+        review.compare(base, &args.dir, args.fail_on)?;
     }
     let dir = args.dir.display().to_string();
     let text = format!(
@@ -82,6 +99,9 @@ pub(super) fn run(args: &Args, out: &mut Terminal) -> Result<(), Failure> {
         }
     }
     match review.failed.as_slice() {
+        [] if review.is_undecided => Err(Failure::Undecided(
+            "not everything was decided; see the entries `not decided`".to_owned(),
+        )),
         [] => Ok(()),
         failed => Err(Failure::Findings(format!(
             "the review of `{}` failed: {}",
@@ -132,16 +152,11 @@ fn post(
         }
         Server::Gitlab => Forge::gitlab(environment, &route, clock),
     };
-    let forge = forge.map_err(failure)?;
+    let forge = forge.map_err(Failure::local)?;
     let dir = args.dir.display().to_string();
     runtime()?
         .block_on(forge.post(&marker(&dir), text))
-        .map_err(failure)
-}
-
-#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
-fn failure(error: ClientError) -> Failure {
-    Failure::local(error)
+        .map_err(Failure::local)
 }
 
 /// The sections of the comment.
@@ -150,12 +165,14 @@ struct Review {
     text: String,
     /// The sections that failed.
     failed: Vec<&'static str>,
+    /// The comparison is to be decided, and is not.
+    is_undecided: bool,
 }
 
 impl Review {
     /// Adds the output of a `policy` command.
     fn command(&mut self, title: &'static str, args: &[&str], dir: &Path) -> Result<(), Failure> {
-        let (code, output) = hallpass(args, dir)?;
+        let (code, output) = hallpass(args, &[dir.as_os_str()])?.together();
         let verdict = match code {
             0 => "passed",
             4 => "failed",
@@ -165,17 +182,71 @@ impl Review {
             self.failed.push(title);
         }
         let output = fenced(&output, LONGEST_SECTION);
-        self.text
-            .push_str(&format!("### {title}: {verdict}\n\n{output}\n\n"));
+        self.section(&format!("{title}: {verdict}"), &output);
         Ok(())
+    }
+
+    /// Adds what the change gives to jobs.
+    fn compare(&mut self, base: &str, dir: &Path, fail_on: Option<FailOn>) -> Result<(), Failure> {
+        let folder = dir
+            .to_str()
+            .ok_or_else(|| Failure::Usage("the name of the folder is not UTF-8".to_owned()))?;
+        let args = [
+            "diff",
+            "--output",
+            "markdown",
+            "--fail-on",
+            "wider",
+            "--policies",
+            folder,
+        ];
+        let ran = hallpass(&args, &[OsStr::new(base), dir.as_os_str()])?;
+        // Without a report one of the two does not load, or git does not have the commit.
+        if ran.output.is_empty() {
+            let (_, output) = ran.together();
+            self.section("Changes: not compared", &fenced(&output, LONGEST_SECTION));
+            if fail_on.is_some() {
+                self.failed.push("Changes");
+            }
+            return Ok(());
+        }
+        let changes = cut(&ran.output, LONGEST_SECTION);
+        self.section(&format!("Changes since {}", name(base)), &changes);
+        if fail_on == Some(FailOn::Wider) {
+            match ran.code {
+                0 => {}
+                6 => self.is_undecided = true,
+                _ => self.failed.push("Changes"),
+            }
+        }
+        Ok(())
+    }
+
+    fn section(&mut self, heading: &str, text: &str) {
+        self.text.extend(["### ", heading, "\n\n", text, "\n\n"]);
     }
 }
 
-/// The exit code and the output of a `policy` command of this program.
-fn hallpass(args: &[&str], dir: &Path) -> Result<(i32, String), Failure> {
+/// The result of a `policy` command.
+struct Ran {
+    code: i32,
+    output: String,
+    errors: String,
+}
+
+impl Ran {
+    /// The exit code, and all that was printed.
+    fn together(self) -> (i32, String) {
+        let text = format!("{}\n{}", self.output, self.errors);
+        (self.code, text.trim().to_owned())
+    }
+}
+
+/// Runs a `policy` command of this program.
+fn hallpass(args: &[&str], operands: &[&OsStr]) -> Result<Ran, Failure> {
     let program = std::env::current_exe().map_err(Failure::local)?;
     let mut command = Command::new(program);
-    command.arg("policy").args(args).arg("--").arg(dir);
+    command.arg("policy").args(args).arg("--").args(operands);
     for secret in TOKENS {
         command.env_remove(secret);
     }
@@ -188,8 +259,12 @@ fn hallpass(args: &[&str], dir: &Path) -> Result<(i32, String), Failure> {
     let code = output.status.code().ok_or_else(|| {
         Failure::Local(format!("`hallpass policy {}` was killed", args.join(" ")))
     })?;
-    let text = [output.stdout, output.stderr].concat();
-    Ok((code, String::from_utf8_lossy(&text).trim_end().to_owned()))
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim_end().to_owned();
+    Ok(Ran {
+        code,
+        output: text(&output.stdout),
+        errors: text(&output.stderr),
+    })
 }
 
 /// The variables that commands of a review do not get.

@@ -95,7 +95,11 @@ impl<'a> Repository<'a> {
     /// The files of the folder at that commit, by their path below it.
     fn texts(&self) -> Result<Vec<(String, String)>, Failure> {
         let tree = format!("{}:{}", self.commit, self.prefix);
-        let list = git(self.folder, &["ls-tree", "-r", "-z", "-l", &tree]).ok_or_else(|| {
+        let list = git(
+            self.folder,
+            &["ls-tree", "--full-tree", "-r", "-z", "-l", &tree],
+        )
+        .ok_or_else(|| {
             Failure::Local(format!(
                 "commit {} has no folder `{}`",
                 self.commit,

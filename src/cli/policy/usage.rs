@@ -326,13 +326,12 @@ impl Ages<'_> {
             return None;
         }
         let file = policy.place.source().name();
-        let changed = match self.known.get(file) {
-            Some(known) => *known,
-            None => {
-                let changed = self.changes.time_of(file);
-                self.known.insert(file.to_owned(), changed);
-                changed
-            }
+        let changed = if let Some(known) = self.known.get(file) {
+            *known
+        } else {
+            let changed = self.changes.time_of(file);
+            self.known.insert(file.to_owned(), changed);
+            changed
         };
         match changed {
             Some(time) if time <= self.cutoff => None,

@@ -370,7 +370,7 @@ pub(super) fn unknown_fact(
         ),
         (Some(_) | None, _) => format!("unknown fact `{name}`"),
     };
-    yaml.error_help("unknown-fact", span, message, Some(help));
+    yaml.error_instead("unknown-fact", span, (message, help), name, names);
 }
 
 /// The words of a fact that has a closed list of them.

@@ -147,6 +147,7 @@ fn issuer(yaml: &NodeReader<'_>, entry: &Entry, folder: &mut Folder) -> Option<P
         provider,
         claim_map,
         second_factor,
+        pointers: Arc::default(),
         properties: properties::declared(yaml, &fields, provider),
     };
     let tenants = fields.get("tenants").map(|node| {

@@ -278,12 +278,9 @@ fn one_word(yaml: &NodeReader<'_>, node: &Node, what: &str, known: &[&str]) -> O
         Some(meant) => format!("did you mean `{meant}`?"),
         None => format!("it is one of {}", listed(known)),
     };
-    yaml.error_help(
-        "unknown-word",
-        node.span,
-        format!("`{what}` is never `{text}`"),
-        Some(help),
-    );
+    let message = format!("`{what}` is never `{text}`");
+    let known = known.iter().copied();
+    yaml.error_instead("unknown-word", node.span, (message, help), &text, known);
     None
 }
 

@@ -255,12 +255,9 @@ fn unknown_credential(yaml: &NodeReader<'_>, name: &str, span: Span, credentials
         Some(meant) => format!("did you mean `{meant}`?"),
         None => "define it under `credentials`".to_owned(),
     };
-    yaml.error_help(
-        "unknown-credential",
-        span,
-        format!("unknown credential `{name}`"),
-        Some(help),
-    );
+    let message = format!("unknown credential `{name}`");
+    let known = credentials.names();
+    yaml.error_instead("unknown-credential", span, (message, help), name, known);
 }
 
 /// Scopes must be said where there are any: leaving them out would grant all.

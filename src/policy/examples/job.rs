@@ -9,9 +9,23 @@ use super::sample;
 use crate::policy::PolicySet;
 use crate::provider::{Fact, FactType, FactValue, Facts, PropertyName, Reader, Workflow};
 use crate::token::json::unescape_step;
-use crate::yaml::Node;
-use crate::yaml::diagnostic::nearest;
+use crate::yaml::diagnostic::{Diagnostics, Problems, Source, nearest};
 use crate::yaml::reader::{Fields, MAX_TEXT, NodeReader, listed};
+use crate::yaml::{self, Node};
+
+/// The job in a file of its own: the mapping that a test has as `job`, in YAML or JSON.
+///
+/// # Errors
+/// All errors in it.
+pub fn job_of_text(shown: &str, text: &str, set: &PolicySet) -> Result<Facts, Diagnostics> {
+    let problems = Problems::default();
+    let source = Source::new(shown, shown, text.to_owned());
+    let yaml = NodeReader::new(&source, &problems);
+    let root = yaml::parse(&source, &problems);
+    let facts = root.and_then(|root| read(&yaml, &root, &format!("`{shown}`"), set));
+    let found = Diagnostics::from(problems);
+    facts.filter(|_| !found.has_errors()).ok_or(found)
+}
 
 /// The facts of a token of such a job.
 pub(super) fn read(
@@ -138,17 +152,6 @@ fn value(yaml: &NodeReader<'_>, node: &Node, name: &str, fact_type: FactType) ->
     })
 }
 
-fn address(yaml: &NodeReader<'_>, node: &Node, what: &str) -> Option<IpAddr> {
-    let text = yaml.ascii(node, what, MAX_TEXT)?;
-    let address = text.parse::<IpAddr>();
-    if address.is_err() {
-        let message = format!("{what} is `{text}`, which is no address");
-        let help = "write one IP address, such as 10.1.2.3";
-        yaml.error_help("address", node.span, message, Some(help));
-    }
-    address.ok().map(|address| address.to_canonical())
-}
-
 /// The claims of repository properties.
 fn properties(
     yaml: &NodeReader<'_>,
@@ -183,6 +186,17 @@ fn properties(
         claims.insert(claim, value);
     }
     Some(claims)
+}
+
+fn address(yaml: &NodeReader<'_>, node: &Node, what: &str) -> Option<IpAddr> {
+    let text = yaml.ascii(node, what, MAX_TEXT)?;
+    let address = text.parse::<IpAddr>();
+    if address.is_err() {
+        let message = format!("{what} is `{text}`, which is no address");
+        let help = "write one IP address, such as 10.1.2.3";
+        yaml.error_help("address", node.span, message, Some(help));
+    }
+    address.ok().map(|address| address.to_canonical())
 }
 
 /// Further claims, by the pointer to a claim at the top.

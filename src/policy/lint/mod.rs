@@ -12,9 +12,11 @@ use crate::provider::Fact;
 use crate::yaml::Node;
 use crate::yaml::diagnostic::{Diagnostic, Place, Severity, Span, nearest};
 use crate::yaml::reader::{MAX_TEXT, NodeReader};
+use crate::yaml::scalar::{quoted, scalar};
 
 mod any_repository;
 mod bare_wildcard;
+mod covered_grant;
 mod critical_without_gate;
 mod default_audience;
 mod encoded_environment;
@@ -23,12 +25,14 @@ mod environment_without_ref;
 mod extraordinary_trigger;
 mod forks_let_in;
 mod issuer_is_broker;
+mod issuer_without_ids;
 mod life_above_ceiling;
 mod literal_star;
 mod name_without_id;
 mod negative_alone;
 mod never_matches;
 mod open_environment;
+mod other_case;
 mod placeholder;
 mod public_self_hosted;
 mod requirement_selects_nothing;
@@ -49,6 +53,7 @@ pub(in crate::policy) use waive::Waiver;
 pub const RULES: &[&Rule] = &[
     &any_repository::RULE,
     &bare_wildcard::RULE,
+    &covered_grant::RULE,
     &critical_without_gate::RULE,
     &default_audience::RULE,
     &encoded_environment::RULE,
@@ -57,12 +62,14 @@ pub const RULES: &[&Rule] = &[
     &extraordinary_trigger::RULE,
     &forks_let_in::RULE,
     &issuer_is_broker::RULE,
+    &issuer_without_ids::RULE,
     &life_above_ceiling::RULE,
     &literal_star::RULE,
     &name_without_id::RULE,
     &negative_alone::RULE,
     &never_matches::RULE,
     &open_environment::RULE,
+    &other_case::RULE,
     &placeholder::RULE,
     &public_self_hosted::RULE,
     &requirement_selects_nothing::RULE,
@@ -164,6 +171,25 @@ impl Fix {
     }
 }
 
+/// The change that corrects a misspelt name, if only one name can be meant. It is for people to
+/// review: policies that do not load grant nothing, and corrected ones may.
+#[must_use]
+pub fn correction(problem: &Diagnostic) -> Option<Fix> {
+    let instead = problem.instead.as_deref()?;
+    // What a row of a roster says is not in the file.
+    if problem.place.row().is_some() {
+        return None;
+    }
+    let Span { start, end } = problem.place.span();
+    let written = problem.place.source().text().get(start..end)?;
+    let text = if written.starts_with(['"', '\'']) {
+        quoted(instead)
+    } else {
+        scalar(instead)
+    };
+    Some(Fix::instead_of(&problem.place, text))
+}
+
 impl LintFinding {
     fn at(place: &Place, message: String, help: &str) -> Self {
         Self {
@@ -262,6 +288,7 @@ pub(super) fn check(set: &PolicySet, options: &LoadOptions, waivers: &[Waiver]) 
                 place: finding.place,
                 message: finding.message,
                 help: Some(finding.help),
+                instead: None,
             };
             (diagnostic, finding.fix)
         })

@@ -157,6 +157,7 @@ struct PullRequest {
     folder: TempDir,
     server: Server,
     sha256: String,
+    fail_on_wider: &'static str,
     _leaks: leaks::Guard,
 }
 
@@ -176,6 +177,7 @@ impl PullRequest {
             folder,
             server,
             sha256,
+            fail_on_wider: "false",
             _leaks: guard,
         };
         for name in ["checkout/policies", "temp"] {
@@ -245,6 +247,8 @@ impl PullRequest {
             .env("GITHUB_API_URL", self.server.url())
             .env("GITHUB_REPOSITORY", "acme/app")
             .env("HALLPASS_AUTHOR", "github-actions[bot]")
+            .env("HALLPASS_BASE", "HEAD~1")
+            .env("HALLPASS_FAIL_ON_WIDER", self.fail_on_wider)
             .env("GITHUB_TOKEN", TOKEN)
             .observed()
     }
@@ -269,6 +273,7 @@ impl PullRequest {
             .env("CI_API_V4_URL", self.server.url())
             .env("CI_MERGE_REQUEST_PROJECT_ID", "12")
             .env("CI_MERGE_REQUEST_IID", "7")
+            .env("CI_MERGE_REQUEST_DIFF_BASE_SHA", "HEAD~1")
             .env(
                 "HALLPASS_INSTALLER",
                 format!("{}/install.sh", self.server.url()),
@@ -428,6 +433,45 @@ fn texts_of_a_pull_request_are_no_markup_no_mention_and_no_command() {
         }
         assert_eq!(fence, None, "{body}");
     }
+}
+
+#[test]
+fn the_comment_says_whom_a_change_lets_in() {
+    let mut request = PullRequest::new();
+    let ran = request.github();
+    assert_eq!(ran.status.code(), Some(0), "{}", told(&ran));
+    let first = request.summary();
+    assert!(
+        first.contains("### Changes: not compared"),
+        "no commit before: {first}"
+    );
+    let wider = POLICIES.replace(", ref: refs/heads/main", "");
+    request.commit(&[("policies/root.yaml", &wider)]);
+    let ran = request.github();
+    assert_eq!(ran.status.code(), Some(0), "{}", told(&ran));
+    let body = &request.server.bodies()[0];
+    for part in [
+        "### Changes since ` HEAD~1 `",
+        "`app`: wider",
+        "repository: \"acme/app\"",
+    ] {
+        assert!(body.contains(part), "{body}");
+    }
+    request.fail_on_wider = "true";
+    let ran = request.github();
+    assert_eq!(ran.status.code(), Some(4), "{}", told(&ran));
+    // The other way round no job gains anything.
+    request.commit(&[("policies/root.yaml", POLICIES)]);
+    let ran = request.github();
+    assert_eq!(ran.status.code(), Some(0), "{}", told(&ran));
+    let body = &request.server.bodies()[0];
+    assert!(body.contains("Proven: no job gains anything"), "{body}");
+    let ran = request.gitlab(None);
+    assert!(
+        told(&ran).contains("Proven: no job gains anything"),
+        "{}",
+        told(&ran)
+    );
 }
 
 /// T-349

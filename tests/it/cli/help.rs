@@ -23,6 +23,7 @@ const COMMANDS: &[&[&str]] = &[
     &["policy", "explain"],
     &["policy", "new"],
     &["policy", "import"],
+    &["policy", "replay"],
     &["policy", "usage"],
     &["policy", "review"],
     &["audit", "verify"],

@@ -384,63 +384,6 @@ fn names_of_tests_do_not_drive_the_terminal() {
     assert!(shown.contains("#\\u{23}[error]"), "{shown}");
 }
 
-/// T-291
-#[test]
-fn a_test_says_where_the_request_comes_from() {
-    let dir = folder(&[(
-        "policies/root.yaml",
-        r#"issuers:
-  github: { provider: github, tenants: [ { owner: acme, owner_id: "65923871" } ] }
-credentials:
-  api: { kind: jwt, audience: "https://api.test", max_ttl: 10m, owner: a, purpose: p, class: low }
-policies:
-  - { name: office, issuer: github, when: { repository: acme/shop, source_ip: [192.0.2.0/24, "2001:db8::/32"] }, grant: [ { credential: api, ttl: 5m } ] }
-"#,
-    )]);
-    let tests = |job: &str, expected: &str| {
-        let text = format!(
-            "tests:\n  - {{ name: t, job: {{ like: github-push{job} }}, asks: {{ credential: api }}, {expected} }}\n"
-        );
-        write(dir.path(), "policies/shop.test.yaml", &text);
-        let output = test(dir.path(), &[]);
-        (output.status.code(), text_of(&output))
-    };
-    for (job, expected) in [
-        (", source_ip: 192.0.2.7", "gets: { policy: office }"),
-        (", source_ip: \"2001:db8::7\"", "gets: { policy: office }"),
-        (
-            ", source_ip: \"::ffff:192.0.2.7\"",
-            "gets: { policy: office }",
-        ),
-        (
-            ", source_ip: 198.51.100.1",
-            "refused: { because: source_ip }",
-        ),
-        ("", "refused: { because: source_ip }"),
-        (
-            ", source_ip: 192.0.2.7, facts_unset: [source_ip]",
-            "refused: { because: source_ip }",
-        ),
-    ] {
-        let (code, said) = tests(job, expected);
-        assert_eq!(code, Some(0), "{job}: {said}");
-    }
-    let (code, said) = tests(", source_ip: 192.0.2.0/24", "gets: { policy: office }");
-    assert_eq!(code, Some(4), "{said}");
-    assert!(
-        said.contains("`source_ip` is `192.0.2.0/24`, which is no address"),
-        "{said}"
-    );
-    // Recorded tests say it too.
-    fs::remove_file(dir.path().join("policies/shop.test.yaml")).unwrap();
-    let written = printed(dir.path(), &["--write", "--dry-run"], 0);
-    assert!(written.contains("source_ip: 192.0.2.1"), "{written}");
-}
-
-fn text_of(output: &Output) -> String {
-    text(&output.stdout) + &text(&output.stderr)
-}
-
 /// T-310: a test describes properties as a token has them, and `--write` records them.
 #[test]
 fn a_job_of_a_test_has_declared_properties() {
@@ -450,7 +393,7 @@ fn a_job_of_a_test_has_declared_properties() {
     );
     let app = APP.replace(
         "repository_id: \"702114500\"",
-        "repository_id: \"702114500\", owner_id: \"65923871\", property: { tier: critical, team: { member: pay }, pci: false }",
+        "repository_id: \"702114500\", property: { tier: critical, team: { member: pay }, pci: false }",
     );
     let tests = r#"tests:
   - name: gets it
@@ -513,4 +456,61 @@ fn a_job_of_a_test_has_declared_properties() {
     );
     let told = text(&output.stdout);
     assert!(told.contains("property.tier: critical"), "{told}");
+}
+
+/// T-291
+#[test]
+fn a_test_says_where_the_request_comes_from() {
+    let dir = folder(&[(
+        "policies/root.yaml",
+        r#"issuers:
+  github: { provider: github, tenants: [ { owner: acme, owner_id: "65923871" } ] }
+credentials:
+  api: { kind: jwt, audience: "https://api.test", max_ttl: 10m, owner: a, purpose: p, class: low }
+policies:
+  - { name: office, issuer: github, when: { repository: acme/shop, source_ip: [192.0.2.0/24, "2001:db8::/32"] }, grant: [ { credential: api, ttl: 5m } ] }
+"#,
+    )]);
+    let tests = |job: &str, expected: &str| {
+        let text = format!(
+            "tests:\n  - {{ name: t, job: {{ like: github-push{job} }}, asks: {{ credential: api }}, {expected} }}\n"
+        );
+        write(dir.path(), "policies/shop.test.yaml", &text);
+        let output = test(dir.path(), &[]);
+        (output.status.code(), text_of(&output))
+    };
+    for (job, expected) in [
+        (", source_ip: 192.0.2.7", "gets: { policy: office }"),
+        (", source_ip: \"2001:db8::7\"", "gets: { policy: office }"),
+        (
+            ", source_ip: \"::ffff:192.0.2.7\"",
+            "gets: { policy: office }",
+        ),
+        (
+            ", source_ip: 198.51.100.1",
+            "refused: { because: source_ip }",
+        ),
+        ("", "refused: { because: source_ip }"),
+        (
+            ", source_ip: 192.0.2.7, facts_unset: [source_ip]",
+            "refused: { because: source_ip }",
+        ),
+    ] {
+        let (code, said) = tests(job, expected);
+        assert_eq!(code, Some(0), "{job}: {said}");
+    }
+    let (code, said) = tests(", source_ip: 192.0.2.0/24", "gets: { policy: office }");
+    assert_eq!(code, Some(4), "{said}");
+    assert!(
+        said.contains("`source_ip` is `192.0.2.0/24`, which is no address"),
+        "{said}"
+    );
+    // Recorded tests say it too.
+    fs::remove_file(dir.path().join("policies/shop.test.yaml")).unwrap();
+    let written = printed(dir.path(), &["--write", "--dry-run"], 0);
+    assert!(written.contains("source_ip: 192.0.2.1"), "{written}");
+}
+
+fn text_of(output: &Output) -> String {
+    text(&output.stdout) + &text(&output.stderr)
 }

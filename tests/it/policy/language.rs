@@ -1305,6 +1305,98 @@ fn a_property_is_named_only_where_its_issuer_declares_it_and_as_its_type() {
         let found = rules(&wrong);
         assert_eq!(found, [rule], "{wrong}");
     }
-    insta::assert_snapshot!(said(&policy("github", "tier: critical")), @"");
-    insta::assert_snapshot!(said(&require("property: { tier: critical }")), @"");
+    let tier = said(&policy("github", "tier: critical"));
+    let help = "write it as a property: `property: { tier: ... }`";
+    assert!(tier.contains(help), "{tier}");
+    let bare = said(&require("property: { tier: critical }"));
+    let message = "a block of requirement `r` names property `tier` without its issuer";
+    assert!(bare.contains(message), "{bare}");
+}
+
+#[test]
+fn repositories_of_an_owner_of_no_tenant_are_pointed_out() {
+    let found = |repository: &str| {
+        let text = format!(
+            "{DECLARED}policies:\n  - {{ name: a, issuer: github, when: {{ repository: {repository}, ref: refs/heads/main }}, grant: [ {{ credential: app, ttl: 5m }} ] }}\n"
+        );
+        let loaded = PolicySet::from_texts(&[("root.yaml", &text)]).unwrap();
+        let mut findings = loaded.findings.iter();
+        findings.any(|one| one.rule == "never-matches")
+    };
+    for never in [
+        "evil/app",
+        "[evil/app, evil/web]",
+        "{ glob: \"evil/*\" }",
+        "{ under: evil }",
+        "{ under: acme2 }",
+        "{ glob: \"ac/**\" }",
+    ] {
+        assert!(found(never), "{never}");
+    }
+    for fine in [
+        "acme/app",
+        "[evil/app, acme/app]",
+        "{ glob: \"acme/*\" }",
+        "{ glob: \"a**\" }",
+        "{ glob: \"*/app\" }",
+        "{ under: acme }",
+        "{ under: acme/app }",
+        "{ not: acme/web }",
+    ] {
+        assert!(!found(fine), "{fine}");
+    }
+}
+
+#[test]
+fn grants_that_another_policy_covers_or_does_not_add_to_are_pointed_out() {
+    let found = |first: (&str, &str), second: (&str, &str)| {
+        let policy = |name: &str, (when, grant): (&str, &str)| {
+            format!(
+                "  - {{ name: {name}, issuer: github, when: {{ repository: acme/a, {when} }}, grant: [ {{ credential: api, {grant} }} ] }}\n"
+            )
+        };
+        let credential = "  api: { kind: jwt, audience: \"https://api.acme.dev\", scopes: [x, z], max_ttl: 10m, owner: o, purpose: p, class: low }\n";
+        let text = format!(
+            "{DECLARED}{credential}policies:\n{}{}",
+            policy("one", first),
+            policy("two", second)
+        );
+        let loaded = PolicySet::from_texts(&[("root.yaml", &text)]).unwrap();
+        let findings = loaded.findings.iter();
+        let of_rule = findings.filter(|one| one.rule == "covered-grant");
+        let texts: Vec<_> = of_rule.map(|one| one.message.clone()).collect();
+        texts.join("; ")
+    };
+    let main = "ref: refs/heads/main";
+    let all = "ttl: 5m, scopes: [x, z]";
+    let covered = "policy `two` grants `api` to jobs that policy `one` grants as much";
+    assert_eq!(found((main, all), (main, all)), covered);
+    let narrower = "ref: refs/heads/main, environment: prod";
+    assert_eq!(
+        found((main, all), (narrower, "ttl: 4m, scopes: [x]")),
+        covered
+    );
+    assert_eq!(
+        found(
+            (main, "ttl: 5m, scopes: [x]"),
+            (main, "ttl: 5m, scopes: [z]")
+        ),
+        "policies `one` and `two` grant `api` to the same jobs, and their grants do not add up"
+    );
+    for fine in [
+        // It gives more, to fewer.
+        ((main, "ttl: 4m, scopes: [x]"), (narrower, all)),
+        // It lets others in.
+        ((main, all), ("ref: refs/heads/x", all)),
+        (
+            (main, all),
+            ("ref: refs/heads/main, trigger: pull_request", all),
+        ),
+    ] {
+        assert_eq!(found(fine.0, fine.1), "", "{fine:?}");
+    }
+    assert_eq!(
+        found((main, all), ("ref: refs/heads/main, trigger: push", all)),
+        covered
+    );
 }

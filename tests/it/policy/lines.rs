@@ -305,3 +305,36 @@ fn lines_are_results_beside_tests_in_every_output() {
     assert!(xml.contains("name=\"only: &lt;two&gt;\""), "{xml}");
     assert!(!xml.contains("never"), "{xml}");
 }
+
+#[test]
+fn a_policy_that_can_never_match_is_found_by_the_proof() {
+    let found = |when: &str, require: &str| {
+        let policies = APP.replace(
+            "repository: acme/app, repository_id: \"702114500\"",
+            &format!("repository: acme/app, repository_id: \"702114500\", {when}"),
+        );
+        let dir = folder(&[
+            ("root.yaml", &format!("{ROOT}{require}")),
+            ("app.yaml", &policies),
+        ]);
+        let loaded = PolicySet::load(dir.path()).unwrap();
+        let found = loaded.findings.iter();
+        let found = found.filter(|one| one.rule == "never-matches");
+        found.map(|one| one.message.clone()).collect::<Vec<_>>()
+    };
+    let require = "require:\n  - { name: hosted, of: all, jobs: { runner: hosted }, because: x }\n";
+    assert!(found("ref: refs/heads/main", require).is_empty());
+    for (when, require) in [
+        ("runner: self-hosted", require),
+        ("runner: { present: false }", require),
+        (
+            "ref: { glob: \"refs/heads/a*\", not: { glob: \"refs/heads/**\" } }",
+            "",
+        ),
+        ("ref: refs/heads/main, claim: { /ref: refs/heads/dev }", ""),
+    ] {
+        let found = found(when, require);
+        assert_eq!(found.len(), 1, "{when}: {found:?}");
+        assert!(found[0].contains("gives nothing to any job"), "{found:?}");
+    }
+}

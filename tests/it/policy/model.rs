@@ -43,12 +43,12 @@ enum Pattern {
     Present(bool),
     /// The cell of a row.
     Cell(&'static str),
+    /// An entry of a list.
+    Member(&'static str),
     Networks(Vec<&'static str>),
     OtherNetworks(Vec<&'static str>),
     /// Days, and minutes of the day.
     Window(Option<Vec<&'static str>>, Option<(u32, u32)>),
-    /// An entry of a list.
-    Member(&'static str),
 }
 
 type Block = Vec<(&'static str, Pattern)>;
@@ -102,6 +102,9 @@ const REPOSITORIES: [[&str; 3]; 3] = [
 
 impl Pattern {
     fn random(random: &mut Random, fact: &str, for_row: bool) -> Self {
+        if fact == "property team" {
+            return Self::Member(random.pick(&["pay", "ops"]));
+        }
         if fact == "time" {
             let days = random.pick(&[None, Some(vec!["mon"]), Some(vec!["sat", "sun", "fri"])]);
             let hours = random.pick(&[
@@ -125,9 +128,6 @@ impl Pattern {
             } else {
                 Self::Networks(names.collect())
             };
-        }
-        if fact == "property team" {
-            return Self::Member(random.pick(&["pay", "ops"]));
         }
         let values: &[&str] = match fact {
             "property tier" => &["critical", "low", "none"],
@@ -168,6 +168,7 @@ impl Pattern {
             Self::Not(text) => format!("{{ not: \"{text}\" }}"),
             Self::Present(value) => format!("{{ present: {value} }}"),
             Self::Cell(column) => format!("\"{{{column}}}\""),
+            Self::Member(entry) => format!("{{ member: {entry} }}"),
             Self::Window(days, hours) => {
                 let clock = |minute: u32| format!("{:02}:{:02}", minute / 60, minute % 60);
                 let days = days
@@ -182,7 +183,6 @@ impl Pattern {
             Self::OtherNetworks(list) => {
                 format!("{{ not: [\"{}\"] }}", list.join("\", \""))
             }
-            Self::Member(entry) => format!("{{ member: {entry} }}"),
         }
     }
 
@@ -265,8 +265,8 @@ fn glob_fits(glob: &[u8], value: &[u8]) -> bool {
 fn block(random: &mut Random, facts: &[&'static str], for_row: bool) -> Block {
     let mut block = Block::new();
     for fact in facts {
-        let rarity = if *fact == "time" { 8 } else { 3 };
-        if random.one_in(rarity) {
+        // Two lines or so: a job that meets all of many says little.
+        if random.below(facts.len()) < 2 {
             block.push((fact, Pattern::random(random, fact, for_row)));
         }
     }
@@ -331,9 +331,9 @@ const WITHOUT_IDS: [&str; 8] = [
     "environment",
     "trigger",
     "runner",
+    "property tier",
     "source_ip",
     "time",
-    "property tier",
 ];
 
 impl Company {
@@ -515,6 +515,14 @@ fn job(random: &mut Random) -> Job {
             "runner",
             random.pick(&[None, Some("hosted"), Some("self-hosted")]),
         ),
+        (
+            "property tier",
+            random.pick(&[None, Some("critical"), Some("low")]),
+        ),
+        (
+            "property team",
+            random.pick(&[None, Some("pay"), Some("ops,pay"), Some("payments")]),
+        ),
         ("time", Some(random.pick(&INSTANTS).0)),
         (
             "source_ip",
@@ -526,14 +534,6 @@ fn job(random: &mut Random) -> Job {
                 Some("2001:db8::7"),
                 Some("198.51.100.1"),
             ]),
-        ),
-        (
-            "property tier",
-            random.pick(&[None, Some("critical"), Some("low")]),
-        ),
-        (
-            "property team",
-            random.pick(&[None, Some("pay"), Some("ops,pay"), Some("payments")]),
         ),
     ]
 }

@@ -185,9 +185,12 @@ fn a_job_that_is_not_described_can_be_in_two_ways() {
     for command in ["new", "explain"] {
         let output = hallpass(&["policy", command, "deploy-api"]).observed();
         assert_eq!(output.status.code(), Some(2), "{}", told(&output));
-        insta::allow_duplicates! {
-            insta::assert_snapshot!(stderr(&output), @"hallpass: which job? Give a file with its claims by `--claims FILE`, or with its token by `--token FILE`; `-` reads standard input");
-        }
+        let said = stderr(&output);
+        assert!(
+            said.starts_with("hallpass: which job? Give a file with its "),
+            "{said}"
+        );
+        assert!(said.contains("claims by `--claims FILE`, or with its token by `--token FILE`; `-` reads standard input"), "{said}");
         let both = [
             "policy",
             command,

@@ -36,9 +36,9 @@ fn a_pinned_key_set_is_checked_like_a_fetched_one_and_holds_no_private_key() {
     let good = TestKey::p256("k1").jwk();
     let rsa = TestKey::rsa("k2").jwk();
     let es256 = ", algorithms: [ES256]";
-    assert_eq!(found(&root(es256), &set(&[good.clone()])), []);
+    assert_eq!(found(&root(es256), &set(std::slice::from_ref(&good))), []);
     // The issuer's algorithms decide what is admitted, wherever they are written.
-    let wrong = found(&root(""), &set(&[good.clone()]));
+    let wrong = found(&root(""), &set(std::slice::from_ref(&good)));
     assert_eq!(wrong.len(), 2, "{wrong:?}");
     let unusable = "`keys/lab.json` has no key that can be used";
     assert!(
@@ -51,9 +51,9 @@ fn a_pinned_key_set_is_checked_like_a_fetched_one_and_holds_no_private_key() {
     private["d"] = json!("Ca4NAr1e");
     // It shares its `kid` with another, and is a leaked key all the same.
     let leaked = found(&root(""), &set(&[rsa.clone(), private]));
-    assert_eq!(leaked[0].0, Severity::Error);
     assert!(
-        leaked[0].1.contains("private or symmetric member"),
+        (leaked.iter()).any(|(severity, message)| *severity == Severity::Error
+            && message.contains("private or symmetric member")),
         "{leaked:?}"
     );
     let symmetric = json!({ "kty": "oct", "kid": "k2", "k": "Ca4NAr1e" });

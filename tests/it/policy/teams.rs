@@ -6,6 +6,7 @@ use std::path::Path;
 
 use hallpass::clock::Timestamp;
 use hallpass::policy::{Ask, PolicySet};
+use hallpass::yaml::Severity;
 use serde_json::{Value, json};
 
 use super::{folder, hallpass, text, write};
@@ -438,10 +439,9 @@ fn a_team_waives_only_the_rules_that_its_limits_list() {
             .find(|one| one.rule == rule)
             .map(|one| one.severity)
     };
-    use hallpass::yaml::Severity::{Note, Warning};
     let rule = "extraordinary-trigger";
-    assert_eq!(severity(&root, &pay, rule), Some(Warning));
-    assert_eq!(severity(&root, &fine, rule), Some(Note));
+    assert_eq!(severity(&root, &pay, rule), Some(Severity::Warning));
+    assert_eq!(severity(&root, &fine, rule), Some(Severity::Note));
     // Another rule, and another team, are as before.
     let other = said_of(&[
         ("root.yaml", &root),

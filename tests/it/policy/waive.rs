@@ -210,3 +210,54 @@ fn targets_are_compared_with_the_settings() {
     let without = hallpass(&["policy", "check", "policies"], dir.path());
     assert!(without.status.success(), "{without:?}");
 }
+
+/// A slip of the hand is corrected if only one name can be meant; the other words stay as they are.
+#[test]
+fn names_with_one_near_spelling_are_corrected() {
+    let app = PULL
+        .replace("trigger: pull_request", "triger: [pul_request, push]")
+        .replace("credential: app,", "credential: \"aap\",")
+        .replace("repository_id", "repository_idd");
+    let dir = folder(&[("policies/root.yaml", ISSUER), ("policies/app.yaml", &app)]);
+    let read = || fs::read_to_string(dir.path().join("policies/app.yaml")).unwrap();
+    let fix = |more: &[&str]| {
+        let arguments = [&["policy", "check", "--fix"], more, &["policies"]].concat();
+        hallpass(&arguments, dir.path())
+    };
+    let planned = fix(&["--dry-run"]);
+    assert!(
+        text(&planned.stderr).contains("3 fixes would be applied"),
+        "{planned:?}"
+    );
+    assert_eq!(read(), app, "nothing is written");
+    // A word of a fact that was misspelt is seen once the fact is right.
+    fix(&[]);
+    let fixed = fix(&[]);
+    assert!(fixed.status.success(), "{fixed:?}");
+    let expected = PULL
+        .replace("trigger: pull_request", "trigger: [pull_request, push]")
+        .replace("credential: app,", "credential: \"app\",");
+    assert!(
+        read().contains("trigger: [pull_request, push] # reviews"),
+        "{}",
+        read()
+    );
+    assert!(read().contains("credential: \"app\","), "{}", read());
+    assert_eq!(
+        read()
+            .replace("      from_fork: false\n", "")
+            .replace("from_fork: false, ", ""),
+        expected
+    );
+    // Two names are near, or none: nothing is guessed.
+    let two = ISSUER.to_owned()
+        + "  apb: { kind: jwt, audience: https://apb.acme.dev, max_ttl: 10m, owner: o, purpose: p, class: low }\n";
+    write(dir.path(), "policies/root.yaml", &two);
+    for credential in ["apc", "something"] {
+        let app = PULL.replace("credential: app,", &format!("credential: {credential},"));
+        write(dir.path(), "policies/app.yaml", &app);
+        let output = fix(&[]);
+        assert_eq!(output.status.code(), Some(4), "{output:?}");
+        assert_eq!(read(), app);
+    }
+}

@@ -44,7 +44,7 @@ async fn reason(broker: &TestBroker, key: &TestKey) -> String {
     let answer = broker.exchange(&token(broker, key), "deploy-api").await;
     match answer.status {
         200 => "ok".to_owned(),
-        _ => answer.reason().to_owned(),
+        _ => answer.reason(),
     }
 }
 

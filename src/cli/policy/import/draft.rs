@@ -51,6 +51,12 @@ impl Draft {
             .collect()
     }
 
+    /// Whether there are policies, and none is carried over.
+    pub(super) fn leaves_all_out(&self) -> bool {
+        let mut policies = self.policies.iter();
+        !self.policies.is_empty() && policies.all(|policy| policy.problem().is_some())
+    }
+
     /// The text of the file.
     pub(super) fn text(&self) -> String {
         let mut text = format!(

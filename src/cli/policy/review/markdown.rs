@@ -16,6 +16,31 @@ pub(super) fn fenced(text: &str, longest: usize) -> String {
     format!("{fence}text\n{block}{fence}")
 }
 
+/// Markdown of our own, cut between two lines after about `longest` bytes. No line begins with a command
+/// of a CI's runner, or with a quick action of GitLab.
+pub(super) fn cut(text: &str, longest: usize) -> String {
+    let mut all = String::new();
+    let mut is_open = false;
+    for line in text.lines() {
+        if all.len().saturating_add(line.len()) > longest {
+            if is_open {
+                all.push_str("  ```\n");
+            }
+            all.push_str("\n... cut: `hallpass policy diff` shows all of it\n");
+            break;
+        }
+        if line.trim() == "```" {
+            is_open = !is_open;
+        }
+        if line.trim_start().starts_with(['/', ':']) {
+            all.push('\\');
+        }
+        all.extend(line.chars().map(plain));
+        all.push('\n');
+    }
+    all
+}
+
 /// A name in a line, as code.
 pub(super) fn name(text: &str) -> String {
     let text: String = text.chars().map(plain).collect();
@@ -60,7 +85,10 @@ mod tests {
             marker("a --> b`\n"),
             "<!-- hallpass policy review: a____b__ -->"
         );
-        let cut = fenced(&"line\n".repeat(100), 20);
-        assert!(cut.ends_with("has all of it\n```"), "{cut}");
+        let short = fenced(&"line\n".repeat(100), 20);
+        assert!(short.ends_with("has all of it\n```"), "{short}");
+        assert_eq!(cut("a\n::x\n/close\n", 100), "a\n\\::x\n\\/close\n");
+        let short = cut(&format!("  ```\n{}", "  fact: \"x\"\n".repeat(9)), 40);
+        assert_eq!(short.matches("```").count(), 2, "{short}");
     }
 }

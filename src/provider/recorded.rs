@@ -1,0 +1,135 @@
+//! Facts as an audit event has them: what a broker read from a verified token earlier.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+
+use super::generic::set;
+use super::{Fact, FactType, FactValue, Facts, Reader, Workflow};
+use crate::text::CUT_MARK;
+use crate::token::json::{Limits, Object, parse_object};
+
+/// A job as an event describes it. It is no evidence.
+#[derive(Debug)]
+pub struct RecordedJob {
+    pub facts: Facts,
+    /// The pointers of the claims that the event records.
+    pub known: BTreeSet<String>,
+}
+
+impl Reader {
+    /// The job of an event, from its facts and raw claims.
+    ///
+    /// # Errors
+    /// The event does not say enough, in a sentence.
+    pub fn recorded(
+        &self,
+        job: &Map<String, Value>,
+        claims: &Map<String, Value>,
+    ) -> Result<RecordedJob, String> {
+        let known = claims.iter().filter(|(_, value)| is_known(value));
+        let known: BTreeSet<_> = known.map(|(pointer, _)| pointer.clone()).collect();
+        let object = object(&known, claims)?;
+        let address = match job.get(Fact::SourceIp.name()).and_then(Value::as_str) {
+            Some(text) => Some(
+                text.parse()
+                    .map_err(|_| "the event has no address in `source_ip`")?,
+            ),
+            None => None,
+        };
+        let facts = if self.claim_map.is_empty() {
+            let mut values = BTreeMap::new();
+            for (name, value) in job {
+                // A fact that this version does not have is read by no policy.
+                let fact = Fact::from_name(name).filter(|fact| *fact != Fact::SourceIp);
+                if let Some(fact) = fact {
+                    values.insert(fact, self.value(fact, value)?);
+                }
+            }
+            Facts {
+                issuer: Arc::clone(&self.issuer),
+                provider: self.provider,
+                values,
+                properties: self
+                    .read_properties(&object)
+                    .map_err(|error| error.to_string())?,
+                claims: object,
+                decided_at: None,
+                pointers: Arc::clone(&self.pointers),
+            }
+        } else {
+            for mapped in self.claim_map.values() {
+                let is_exact = claims.get(&mapped.pointer).is_some_and(is_exact);
+                if !is_exact {
+                    return Err(unrecorded(&mapped.pointer));
+                }
+            }
+            self.facts(object).map_err(|error| error.to_string())?
+        };
+        Ok(RecordedJob {
+            facts: facts.from_address(address),
+            known,
+        })
+    }
+
+    fn value(&self, fact: Fact, value: &Value) -> Result<FactValue, String> {
+        Ok(match (self.fact_type(fact), value) {
+            (FactType::Bool, Value::Bool(value)) => FactValue::Bool(*value),
+            (_, Value::String(text)) if text.ends_with(CUT_MARK) => {
+                return Err(format!("the event has only the front of `{fact}`"));
+            }
+            (FactType::Text, Value::String(text)) => FactValue::Text(text.clone()),
+            (FactType::Workflow, Value::String(text)) => FactValue::Workflow(Workflow::parse(text)),
+            (FactType::List, Value::String(text)) => {
+                FactValue::List(text.split(',').map(str::to_owned).collect())
+            }
+            (_, _) => {
+                return Err(format!("the event has `{fact}` with another type"));
+            }
+        })
+    }
+}
+
+/// What is missing from an event.
+pub(crate) fn unrecorded(pointer: &str) -> String {
+    format!(
+        "a policy reads `{}`, which the event does not record",
+        crate::text::escape(pointer)
+    )
+}
+
+/// Claims under their pointers. Of lists, numbers and objects that are not recorded only the presence
+/// counts, which an object has too.
+fn object(known: &BTreeSet<String>, claims: &Map<String, Value>) -> Result<Object, String> {
+    let mut members = Map::new();
+    // In order, so that an object comes before what is in it.
+    for pointer in known {
+        match claims.get(pointer) {
+            None | Some(Value::Null) => {}
+            Some(Value::Object(of_type)) => {
+                let is_foreign = of_type.get("type").and_then(Value::as_str) == Some("foreign");
+                let value = if is_foreign {
+                    Value::from("\u{fffd}")
+                } else {
+                    Value::Object(Map::new())
+                };
+                set(&mut members, pointer, value);
+            }
+            Some(value) => set(&mut members, pointer, value.clone()),
+        }
+    }
+    let text = Value::Object(members).to_string();
+    parse_object(text.as_bytes(), &Limits::default())
+        .map_err(|error| format!("the event's claims are not readable: {error}"))
+}
+
+/// Whether conditions can be decided by what was recorded: a text that was too long cannot.
+fn is_known(value: &Value) -> bool {
+    value.get("type").and_then(Value::as_str) != Some("text")
+}
+
+/// Whether the value itself was recorded, or that there is none.
+fn is_exact(value: &Value) -> bool {
+    !value.is_object()
+}

@@ -1,0 +1,203 @@
+//! `policy diff`: who gets more and who gets less by a change.
+
+use std::os::unix::fs::PermissionsExt as _;
+
+use super::*;
+
+const AT: &str = "2026-12-01T00:00:00Z";
+
+fn git(dir: &Path, args: &[&str]) {
+    let identity = ["-c", "user.name=Test", "-c", "user.email=test@acme.example"];
+    let output = Command::new("git")
+        .args(identity)
+        .args(args)
+        .current_dir(dir)
+        .observed();
+    assert!(output.status.success(), "{output:?}");
+}
+
+/// The policies in a repository with one commit.
+fn repository_of_policies() -> TempDir {
+    let dir = company();
+    git(dir.path(), &["init", "-q"]);
+    git(dir.path(), &["add", "policies"]);
+    git(dir.path(), &["commit", "-q", "-m", "policies"]);
+    dir
+}
+
+fn change(dir: &Path, file: &str, from: &str, to: &str) {
+    let path = dir.join("policies").join(file);
+    let text = fs::read_to_string(&path).unwrap();
+    assert!(text.contains(from), "{text}");
+    fs::write(path, text.replacen(from, to, 1)).unwrap();
+}
+
+fn diff(dir: &Path, more: &[&str]) -> Output {
+    hallpass(&[&["policy", "diff", "--at", AT], more].concat(), dir)
+}
+
+fn json(dir: &Path, more: &[&str]) -> Value {
+    let output = diff(dir, &[more, &["--output", "json", "HEAD"]].concat());
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"))
+}
+
+/// T-333
+#[test]
+fn a_change_is_compared_with_a_revision_and_has_a_witness() {
+    let dir = repository_of_policies();
+    let same = diff(dir.path(), &["--fail-on", "wider", "HEAD"]);
+    assert_eq!(same.status.code(), Some(0), "{same:?}");
+    assert!(text(&same.stdout).contains("Proven: no job gains anything."));
+
+    let glob = "environment: { glob: \"prod*\" }";
+    change(dir.path(), "shop.yaml", "environment: production", glob);
+    let wider = diff(
+        dir.path(),
+        &["--fail-on", "wider", "--output", "markdown", "HEAD"],
+    );
+    assert_eq!(wider.status.code(), Some(4), "{wider:?}");
+    let report = text(&wider.stdout);
+    // The page shows the first part of this report.
+    let page = fs::read_to_string(repository().join("docs/policies/diff.md")).unwrap();
+    let (_, shown) = page.split_once("```markdown\n").unwrap();
+    let (shown, _) = shown.split_once("\n```\n\nA second part").unwrap();
+    assert!(report.starts_with(shown), "{report}");
+
+    // A job of a test is preferred.
+    let test = "tests:\n  - name: a test environment\n    job: { like: github-push, environment: production-eu }\n    asks: { credential: shop-db/migrate }\n    gets: { policy: shop-migrate }\n";
+    write(dir.path(), "policies/shop.test.yaml", test);
+    let found = json(dir.path(), &[]);
+    let gained = &found["credentials"][0]["gained"][0]["witness"];
+    assert_eq!(gained["facts"]["environment"], "production-eu", "{found}");
+
+    // The other way round it is narrower.
+    git(dir.path(), &["commit", "-q", "-a", "-m", "wider"]);
+    let back = diff(dir.path(), &["--fail-on", "wider", "HEAD", "HEAD~"]);
+    assert_eq!(back.status.code(), Some(0), "{back:?}");
+    assert!(text(&back.stdout).contains("`shop-db/migrate`: narrower"));
+}
+
+/// T-333
+#[test]
+fn each_sort_of_change_is_told_apart() {
+    for (file, from, to, credential, expected) in [
+        (
+            "shop.yaml",
+            "group: shop_owner",
+            "group: other",
+            "shop-db/migrate",
+            "redefined",
+        ),
+        (
+            "shop.yaml",
+            "class: critical",
+            "class: moderate",
+            "shop-db/migrate",
+            "wider",
+        ),
+        (
+            "root.yaml",
+            "jobs: { runner: hosted }",
+            "jobs: { runner: [hosted, self-hosted] }",
+            "shop-db/migrate",
+            "wider",
+        ),
+        (
+            "root.yaml",
+            "owner_id: \"65923871\"",
+            "owner_id: \"7\"",
+            "shop-db/migrate",
+            "wider and narrower",
+        ),
+    ] {
+        let dir = repository_of_policies();
+        change(dir.path(), file, from, to);
+        let found = json(dir.path(), &[]);
+        let all = found["credentials"].as_array().unwrap();
+        let one = all.iter().find(|one| one["credential"] == credential);
+        assert_eq!(one.unwrap()["change"], expected, "{to}: {found}");
+    }
+    let dir = repository_of_policies();
+    change(
+        dir.path(),
+        "root.yaml",
+        "provider: gitlab",
+        "provider: gitlab\n    max_age: 2h",
+    );
+    let found = json(dir.path(), &[]);
+    assert_eq!(found["issuers"][0]["change"], "redefined", "{found}");
+    assert_eq!(found["is_wider"], true, "{found}");
+}
+
+/// T-334
+#[test]
+fn nothing_in_a_repository_runs_and_no_revision_is_an_option() {
+    let dir = repository_of_policies();
+    let ran = dir.path().join("ran");
+    let script = dir.path().join("script");
+    fs::write(
+        &script,
+        format!("#!/bin/sh\ntouch {}\ncat\n", ran.display()),
+    )
+    .unwrap();
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+    let script = script.to_str().unwrap();
+    for (key, value) in [
+        ("core.fsmonitor", script),
+        ("core.hooksPath", dir.path().to_str().unwrap()),
+        ("core.pager", script),
+        ("core.sshCommand", script),
+        ("diff.evil.textconv", script),
+        ("diff.external", script),
+        ("filter.evil.smudge", script),
+        ("filter.evil.clean", script),
+        ("alias.ls-tree", &format!("!{script}")),
+        ("alias.cat-file", &format!("!{script}")),
+    ] {
+        git(dir.path(), &["config", key, value]);
+    }
+    write(dir.path(), ".gitattributes", "* filter=evil diff=evil\n");
+    let output = diff(dir.path(), &["HEAD"]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let options = [
+        "--output=ran",
+        "--upload-pack=touch ran",
+        "-h",
+        "HEAD:policies",
+        "HEAD --output=ran",
+        "\u{1b}[2J",
+    ];
+    for revision in options {
+        let output = diff(dir.path(), &["--", revision, "policies"]);
+        assert_eq!(output.status.code(), Some(2), "{revision}: {output:?}");
+        assert!(!text(&output.stderr).contains('\u{1b}'), "{output:?}");
+    }
+    assert!(!ran.exists());
+}
+
+/// T-334
+#[test]
+fn words_of_policies_are_no_markup_and_no_command_in_a_comment() {
+    let dir = repository_of_policies();
+    let more = r#"policies:
+  - name: evil
+    issuer: github
+    when: { repository: "acme/`` @team <b> | ##[error] ::error::", repository_id: "7", environment: "```" }
+    grant: [ { credential: shop-db/migrate, ttl: 5m } ]
+"#;
+    write(dir.path(), "policies/evil.yaml", more);
+    for format in ["text", "markdown"] {
+        let output = diff(dir.path(), &["--output", format, "HEAD"]);
+        let report = text(&output.stdout);
+        assert!(report.contains("@team <b> | #\\u{23}[error]"), "{report}");
+        for line in report.lines() {
+            assert!(!line.contains("##["), "{line}");
+            assert!(!line.trim_start().starts_with("::"), "{line}");
+            // A fence is ours or none: each fact begins with its name.
+            assert!(
+                !line.contains("```") || line == "  ```" || line.contains(": \"```\""),
+                "{line}"
+            );
+        }
+    }
+}
