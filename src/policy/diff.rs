@@ -339,10 +339,14 @@ impl Way<'_> {
             let times = (way.policy.until, way.policy.shadow_until);
             (grant.longest(), grant.scopes.clone(), times)
         };
+        extent(self) == extent(other) && self.admits_same(other)
+    }
+
+    /// Whether its conditions are written alike and its tokens are read alike.
+    pub(super) fn admits_same(&self, other: &Way<'_>) -> bool {
         let mut literals = self.literals.iter().zip(&other.literals);
         self.literals.len() == other.literals.len()
             && reads_same(self.reader, other.reader)
-            && extent(self) == extent(other)
             && literals.all(|(one, other)| {
                 (&one.variable, &one.constraint) == (&other.variable, &other.constraint)
             })
@@ -354,6 +358,7 @@ fn reads_same(one: &Reader, other: &Reader) -> bool {
         && one.issuer.name == other.issuer.name
         && one.provider.name == other.provider.name
         && one.claim_map == other.claim_map
+        && one.properties == other.properties
 }
 
 /// Whether they mint the same, scopes aside.
@@ -466,7 +471,7 @@ fn trust(was: &Reader, now: &Reader) -> Change {
     ] {
         *narrowed = new.min(*narrowed);
     }
-    if narrowed != **new || was.claim_map != now.claim_map {
+    if narrowed != **new || was.claim_map != now.claim_map || was.properties != now.properties {
         return Change::Redefined;
     }
     narrowed.name.clone_from(&old.name);

@@ -86,7 +86,7 @@ impl Literal<'_> {
 }
 
 impl Constraint<'_> {
-    fn fits(&self, seen: Observed<'_>) -> bool {
+    pub(super) fn fits(&self, seen: Observed<'_>) -> bool {
         match self {
             Self::Pattern(pattern) => pattern.fits(seen),
             Self::Operator(operator) => operator.fits(seen),

@@ -1,7 +1,7 @@
 //! Which claims a fact is read from, for proofs about all jobs. Not: how a token is read.
 
 use super::claims::ClaimType;
-use super::{ClaimMap, Fact, Provider, Reader};
+use super::{ClaimMap, Fact, PropertyName, PropertyType, Provider, Reader};
 use crate::token::json::pointer_to;
 
 /// How a provider computes a fact that is no claim as sent. Claims are given by name.
@@ -83,6 +83,14 @@ impl Reader {
         }
     }
 
+    /// The claim of a property, by JSON pointer, if the issuer declares the property.
+    #[must_use]
+    pub fn property_source(&self, name: &PropertyName) -> Option<(String, PropertyType)> {
+        let property = self.property_type(name)?;
+        let prefix = self.provider.property_claims?;
+        Some((pointer_to(&format!("{prefix}{}", name.name())), property))
+    }
+
     /// The types that the reader demands of a claim, by JSON pointer. None: any value is accepted.
     #[must_use]
     pub fn claim_types(&self, pointer: &str) -> Vec<ClaimType> {
@@ -90,9 +98,19 @@ impl Reader {
         let lines = lines.filter(|line| pointer_to(line.name) == pointer);
         let mapped = self.claim_map.values();
         let mapped = mapped.filter(|mapped| mapped.pointer == pointer);
+        let properties = self.properties.iter().filter(|(name, _)| {
+            let prefix = self.provider.property_claims.unwrap_or_default();
+            pointer_to(&format!("{prefix}{name}")) == pointer
+        });
+        let properties = properties.map(|(_, property)| match property {
+            PropertyType::Text => ClaimType::Text,
+            PropertyType::Boolean => ClaimType::FlagText,
+            PropertyType::List => ClaimType::List,
+        });
         lines
             .map(|line| line.claim_type)
             .chain(mapped.map(|mapped| mapped.claim_type))
+            .chain(properties)
             .collect()
     }
 }

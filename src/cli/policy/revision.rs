@@ -45,8 +45,8 @@ pub(super) fn read(name: &str, folder: &Path, out: &mut Terminal) -> Result<Revi
         .iter()
         .filter(|(name, _)| name.ends_with(".test.yaml"))
     {
-        let tests = examples::parse(name, text, &set).unwrap_or_default();
-        jobs.extend(tests.into_iter().map(|test| test.job));
+        let found = examples::parse(name, text, &set).unwrap_or_default();
+        jobs.extend(found.into_iter().map(|test| test.job));
     }
     Ok(Revision { set, jobs })
 }

@@ -1,10 +1,11 @@
 //! Whether conditions can be met at all: by any job of a tenant, and by any job through one way.
 
+use super::network::Addresses;
 use super::search::Search;
 use super::shortest::Budget;
 use super::space::{Clause, Space};
 use super::ways::of_block;
-use super::{STEPS, entered, render};
+use super::{STEPS, blocks_on, entered, render};
 use crate::policy::literals::Way;
 use crate::policy::{Block, PolicySet};
 
@@ -28,9 +29,10 @@ pub fn fit(set: &PolicySet, block: &Block) -> Fit {
         let tenants = issuer.tenants.as_ref();
         let tenants = tenants.map_or_else(|| vec![None], |all| all.iter().map(Some).collect());
         for tenant in tenants {
-            let mut space = Space::new(reader);
+            let blocks: Vec<&Block> = tenant.into_iter().chain([block]).collect();
+            let mut space = Space::new(reader, Addresses::of([].iter(), &blocks));
             let mut clauses: Vec<Clause> = Vec::new();
-            for block in tenant.into_iter().chain([block]) {
+            for block in blocks {
                 let conditions = of_block(&mut space, block, reader);
                 clauses.extend(conditions.into_iter().map(|one| one.holds));
             }
@@ -60,7 +62,9 @@ pub fn fit(set: &PolicySet, block: &Block) -> Fit {
 /// on the credential included. `until`, `shadow_until` and lifetimes are not looked at.
 #[must_use]
 pub fn is_closed(set: &PolicySet, way: &Way<'_>, steps: u64) -> bool {
-    let mut space = Space::new(way.reader);
+    let blocks = blocks_on(set, &way.grant.credential.name);
+    let addresses = Addresses::of(way.literals.iter(), &blocks);
+    let mut space = Space::new(way.reader, addresses);
     let mut clauses = entered(&mut space, set, way);
     clauses.extend(space.laws());
     let mut search = Search {

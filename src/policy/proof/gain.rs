@@ -1,15 +1,18 @@
 //! What jobs gain from a change of policies: for each way of the new set a job that the old set refuses.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
+use super::network::Addresses;
 use super::search::{Search, Values};
 use super::shortest::Budget;
 use super::space::{Clause, Space};
 use super::ways::{Rule, Ways};
-use super::{Answer, Found, STEPS, entered, finish};
+use super::{Answer, Found, STEPS, blocks_on, entered, finish};
 use crate::clock::Timestamp;
 use crate::policy::literals::Way;
 use crate::policy::{Ask, PolicySet};
+use crate::provider::{Fact, FactValue};
 
 /// A way by which some job gets more than before, or may.
 #[derive(Debug)]
@@ -39,7 +42,14 @@ impl Side<'_> {
         };
         let reader = self.set.reader_by_url(facts.issuer_url());
         match reader.map(|reader| reader.facts(facts.claims().clone())) {
-            Some(Ok(read)) => !self.set.permits(&read, &ask, found.at),
+            Some(Ok(read)) => {
+                let address = match facts.get(Fact::SourceIp) {
+                    Some(FactValue::Address(address)) => Some(*address),
+                    Some(_) | None => None,
+                };
+                let read = read.from_address(address);
+                !self.set.permits(&read, &ask, found.at)
+            }
             // It accepts no such token.
             Some(Err(_)) | None => true,
         }
@@ -67,14 +77,22 @@ pub fn gains<'a>(old: Side<'_>, new: Side<'a>, at: Timestamp, most: usize) -> Ve
         let Some(first) = own.clone().next() else {
             continue;
         };
-        let mut space = Space::new(first.reader);
+        let blocks = [old, new].map(|side| blocks_on(side.set, side.credential));
+        let ways = old.ways.iter().chain(new.ways).filter(of_issuer);
+        let addresses = Addresses::of(ways.flat_map(|way| &way.literals), &blocks.concat());
+        let mut space = Space::new(first.reader, addresses);
         let known = Ways::new(&mut space, old.ways.iter().filter(of_issuer));
         let broken = lifted(&mut space, old, new, url);
         let entries: Vec<_> = own
             .clone()
             .map(|way| entered(&mut space, new.set, way))
             .collect();
+        let mut by_policy: HashMap<&str, Vec<&Way<'_>>> = HashMap::new();
+        for way in old.ways.iter().filter(of_issuer) {
+            by_policy.entry(&way.policy.name).or_default().push(way);
+        }
         let comparison = Comparison {
+            by_policy: &by_policy,
             old,
             new,
             space: &space,
@@ -122,6 +140,8 @@ struct Comparison<'a> {
     new: Side<'a>,
     space: &'a Space<'a>,
     known: &'a Ways<'a>,
+    /// The old ways by the names of their policies.
+    by_policy: &'a HashMap<&'a str, Vec<&'a Way<'a>>>,
     lifted: &'a [Vec<Clause>],
 }
 
@@ -129,6 +149,9 @@ impl Comparison<'_> {
     fn through(&self, way: &Way<'_>, clauses: &[Clause], at: Timestamp) -> Answer {
         let longest = way.grant.longest();
         if !way.policy.is_in_force(at) || longest < way.grant.credential.kind.shortest() {
+            return Answer::Proven;
+        }
+        if self.lifted.is_empty() && self.is_kept(way, longest) {
             return Answer::Proven;
         }
         // Policies only end, so the old set refuses most at the last moment of the way. What it also
@@ -159,6 +182,22 @@ impl Comparison<'_> {
             }
         }
         Answer::Proven
+    }
+
+    /// Whether an old way is written alike and grants as much for as long.
+    fn is_kept(&self, way: &Way<'_>, longest: Duration) -> bool {
+        let named = self.by_policy.get(way.policy.name.as_str());
+        named.into_iter().flatten().any(|old| {
+            let lasts = match (old.policy.until, way.policy.until) {
+                (None, _) => true,
+                (Some(old), Some(new)) => old >= new,
+                (Some(_), None) => false,
+            };
+            lasts
+                && old.policy.shadow_until.is_none()
+                && covers(old, way, longest)
+                && old.admits_same(way)
+        })
     }
 
     fn search(

@@ -18,6 +18,7 @@ mod derived;
 mod fitting;
 mod gain;
 mod lang;
+mod network;
 mod render;
 mod search;
 mod shortest;
@@ -30,6 +31,7 @@ pub use fitting::{Fit, fit, is_closed};
 pub use gain::{Gain, Side, gains};
 pub use render::Witness;
 
+use network::Addresses;
 use search::Search;
 use shortest::Budget;
 use space::Space;
@@ -109,7 +111,11 @@ impl<'a> Question<'a> {
         if !way.policy.is_in_force(self.at) || !has_scopes || !is_long {
             return Answer::Proven;
         }
-        let mut space = Space::new(way.reader);
+        let mut blocks = blocks_on(self.set, self.credential);
+        blocks.extend(&self.fits);
+        blocks.extend(self.unfit);
+        let addresses = Addresses::of(way.literals.iter(), &blocks);
+        let mut space = Space::new(way.reader, addresses);
         let mut clauses = entered(&mut space, self.set, way);
         for block in &self.fits {
             let conditions = of_block(&mut space, block, way.reader);
@@ -135,6 +141,17 @@ impl<'a> Question<'a> {
             fits(&found.witness) && self.set.permits(&found.witness.facts, &found.ask, at)
         })
     }
+}
+
+/// The blocks of the requirements on the credential.
+fn blocks_on<'s>(set: &'s PolicySet, credential: &str) -> Vec<&'s Block> {
+    let Some(credential) = set.credential(credential) else {
+        return Vec::new();
+    };
+    let requirements = set.requirements_on(credential);
+    requirements
+        .flat_map(|one| [&one.jobs].into_iter().chain(&one.unless))
+        .collect()
 }
 
 /// What must hold of a job that gets the credential that way.

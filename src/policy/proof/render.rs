@@ -1,7 +1,10 @@
 //! The values of a job as the claims of a token, read back by the provider.
 
+use std::net::IpAddr;
+
 use serde_json::{Map, Value as Json};
 
+use super::network::ADDRESS;
 use super::search::Values;
 use super::space::Space;
 use super::value::Value;
@@ -24,12 +27,19 @@ pub(super) fn witness(
     values: &Values,
     reader: &Reader,
 ) -> Result<Witness, String> {
+    let mut address: Option<IpAddr> = None;
     let mut claims = Map::new();
     claims.insert("iss".to_owned(), reader.issuer.url.as_str().into());
     let mut members: Vec<_> = space.claims.iter().zip(values).collect();
     // An object before its members.
     members.sort_by(|(one, _), (other, _)| one.pointer.cmp(&other.pointer));
     for (claim, value) in members {
+        if claim.pointer == ADDRESS {
+            if let Value::Text(text) = value {
+                address = text.parse().ok();
+            }
+            continue;
+        }
         let json = match value {
             Value::Absent => continue,
             Value::Text(digits) if claim.is_number => digits
@@ -48,6 +58,7 @@ pub(super) fn witness(
     let object = parse_object(json.as_bytes(), &Limits::default())
         .map_err(|error| format!("the token is not read: {error}"))?;
     let facts = reader.facts(object).map_err(|error| error.to_string())?;
+    let facts = facts.from_address(address);
     Ok(Witness { facts, claims })
 }
 

@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use super::derived;
 use super::lang::Lang;
+use super::network::{ADDRESS, Addresses};
 use super::value::{Value, ValueSet, path_of, ref_of};
 use crate::policy::examples::usual_text;
 use crate::policy::literals::{Literal, Variable};
-use crate::provider::{ClaimType, Derivation, Fact, FactType, Reader, Source};
+use crate::provider::{ClaimType, Derivation, Fact, FactType, PropertyType, Reader, Source};
 
 /// One constraint.
 #[derive(Clone, Debug)]
@@ -98,6 +99,7 @@ pub(super) struct Claim {
 #[derive(Debug)]
 pub(super) struct Space<'a> {
     reader: &'a Reader,
+    addresses: Addresses,
     pub(super) claims: Vec<Claim>,
     by_pointer: HashMap<String, usize>,
     /// A claim that is a member of another one, and that one.
@@ -107,9 +109,10 @@ pub(super) struct Space<'a> {
 }
 
 impl<'a> Space<'a> {
-    pub(super) fn new(reader: &'a Reader) -> Self {
+    pub(super) fn new(reader: &'a Reader, addresses: Addresses) -> Self {
         Self {
             reader,
+            addresses,
             claims: Vec::new(),
             by_pointer: HashMap::new(),
             nested: Vec::new(),
@@ -122,7 +125,11 @@ impl<'a> Space<'a> {
         if let Some(known) = self.by_pointer.get(pointer) {
             return Some(*known);
         }
-        let (domain, is_number) = domain(self.reader, pointer)?;
+        let (domain, is_number) = if pointer == ADDRESS {
+            (self.addresses.domain(), false)
+        } else {
+            domain(self.reader, pointer)?
+        };
         let parent = pointer.rsplit_once('/').map(|(parent, _)| parent);
         let parent = match parent.filter(|parent| !parent.is_empty()) {
             // An index of a list has no counterpart in an object.
@@ -182,7 +189,18 @@ impl<'a> Space<'a> {
     fn read(&mut self, literal: &Literal<'_>, reader: &Reader) -> Option<Constraints> {
         let constraint = &literal.constraint;
         match &literal.variable {
-            Variable::Property(_) => None,
+            Variable::Property(name) => {
+                let set = ValueSet::of(constraint);
+                let Some((pointer, property)) = reader.property_source(name) else {
+                    return Some(Constraints::constant(set.absent));
+                };
+                if property == PropertyType::List {
+                    return None;
+                }
+                let number = self.claim(&pointer, None)?;
+                let set = as_sent(set, &reader.claim_types(&pointer));
+                Some(Constraints::single(number, set))
+            }
             Variable::Issuer => {
                 let name = Value::Text(reader.issuer.name.clone());
                 Some(Constraints::constant(ValueSet::of(constraint).has(&name)))
@@ -226,9 +244,12 @@ impl<'a> Space<'a> {
                 let set = match reader.fact_type(*fact) {
                     FactType::Workflow => ValueSet::of_workflow(constraint),
                     FactType::Text | FactType::Bool => ValueSet::of(constraint),
-                    FactType::List | FactType::Network | FactType::Clock | FactType::Age => {
-                        return None;
+                    FactType::Network => {
+                        let set = self.addresses.fitting(constraint);
+                        let number = self.claim(ADDRESS, None)?;
+                        return Some(Constraints::single(number, set));
                     }
+                    FactType::List | FactType::Clock | FactType::Age => return None,
                 };
                 self.fact(*fact, set, reader)
             }
@@ -294,10 +315,16 @@ fn domain(reader: &Reader, pointer: &str) -> Option<(ValueSet, bool)> {
             ..ValueSet::optional(Lang::none())
         },
         ClaimType::Number => return Some((ValueSet::optional(Lang::Decimal), true)),
-        ClaimType::List if reader.provider.claims.is_empty() => return None,
+        ClaimType::List if !is_sent_as_list(reader, pointer) => return None,
         ClaimType::List | ClaimType::Object => other,
     };
     Some((domain, false))
+}
+
+/// Whether the provider's table says so. Other lists may be sent as one text too.
+fn is_sent_as_list(reader: &Reader, pointer: &str) -> bool {
+    let lines = &mut reader.provider.claims.iter();
+    lines.any(|line| pointer.strip_prefix('/') == Some(line.name))
 }
 
 /// The values of a claim that no reader has a type for. Some are the same in every token.

@@ -139,6 +139,22 @@ fn a_block_that_no_job_can_meet_is_proven() {
         ),
         ("plain", "{ repository: a, event: nightly }", false),
         ("plain", "{ repository: a, event: schedule }", true),
+        ("plain", "{ repository: a, source_ip: 10.0.0.0/8 }", true),
+        (
+            "plain",
+            "{ repository: a, source_ip: { not: 10.0.0.0/8 } }",
+            true,
+        ),
+        (
+            "plain",
+            "{ repository: a, source_ip: [\"10.0.0.0/8\", \"fd00::/8\"] }",
+            true,
+        ),
+        (
+            "plain",
+            "{ repository: a, source_ip: { present: true, } }",
+            true,
+        ),
     ] {
         match (ask(issuer, when), expected) {
             (Answer::Found(_), true) | (Answer::Proven, false) => {}
