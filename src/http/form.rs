@@ -132,9 +132,9 @@ fn known(name: &str) -> Option<&'static str> {
 }
 
 fn decode(text: &[u8]) -> Option<String> {
-    if all_bytes(text, |byte| {
-        matches!(byte, b'!'..=b'~') & (byte != b'+') & (byte != b'%')
-    }) {
+    // Without `%` and `+`.
+    let is_itself = |byte| matches!(byte, b'!'..=b'$' | b'&'..=b'*' | b','..=b'~');
+    if all_bytes(text, is_itself) {
         return String::from_utf8(text.to_vec()).ok();
     }
     let mut out = Vec::with_capacity(text.len());

@@ -59,7 +59,8 @@ impl Addresses {
             | Pattern::Is(_)
             | Pattern::Present(_)
             | Pattern::Workflow { .. }
-            | Pattern::Time(_) => {}
+            | Pattern::Time(_)
+            | Pattern::Age(_) => {}
         }
     }
 
