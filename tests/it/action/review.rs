@@ -258,11 +258,11 @@ impl PullRequest {
         let component = root().join("deploy/gitlab/templates/policy-review.yml");
         let text = fs::read_to_string(component).unwrap();
         let (_, script) = text.split_once("    - |\n").unwrap();
-        let script: String = script
-            .lines()
+        let lines = script.lines();
+        let lines: Vec<&str> = lines
             .map_while(|line| line.strip_prefix("      "))
-            .map(|line| format!("{line}\n"))
             .collect();
+        let script = lines.join("\n");
         fs::write(self.path("script.sh"), script).unwrap();
         let installer = fs::read(root().join("deploy/install.sh")).unwrap();
         let installer = HEXLOWER.encode(digest(&SHA256, &installer).as_ref());

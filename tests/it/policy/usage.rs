@@ -107,9 +107,9 @@ async fn nothing_is_called_unused_that_the_events_may_not_show() {
         "the events begin at 2026-12-30",
     );
     // A line is broken, and is named.
-    let mut broken = lines.clone();
-    broken[second] = "{\"v\":1,";
-    write_lines("broken", &broken);
+    let mut torn = lines.clone();
+    torn[second] = "{\"v\":1,";
+    write_lines("broken", &torn);
     let found = unknown(&["broken"], 4, "could not be read");
     assert_eq!(found["broken"][0]["line"], second + 1);
     let output = usage(&broker, &["broken"]);
