@@ -150,11 +150,6 @@ fn a_block_that_no_job_can_meet_is_proven() {
             "{ repository: a, source_ip: [\"10.0.0.0/8\", \"fd00::/8\"] }",
             true,
         ),
-        (
-            "plain",
-            "{ repository: a, source_ip: { present: true, } }",
-            true,
-        ),
     ] {
         match (ask(issuer, when), expected) {
             (Answer::Found(_), true) | (Answer::Proven, false) => {}
