@@ -348,7 +348,7 @@ fn what_is_of_people_stands_in_their_issuers_and_conditions_only() {
     let printed: String = first
         .policies()
         .iter()
-        .map(|policy| policy.to_yaml())
+        .map(hallpass::policy::Policy::to_yaml)
         .collect();
     let head = POLICIES.split_once("policies:").unwrap().0;
     let again = set(&format!("{head}policies:\n{printed}"));

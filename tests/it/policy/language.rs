@@ -912,7 +912,7 @@ fn a_printed_network_is_read_as_the_same() {
         let printed: String = first
             .policies()
             .iter()
-            .map(|policy| policy.to_yaml())
+            .map(hallpass::policy::Policy::to_yaml)
             .collect();
         let again = set(&format!("{ISSUERS}policies:\n{printed}"));
         assert_eq!(first.policies(), again.policies(), "{printed}");
@@ -983,7 +983,7 @@ fn a_window_of_time_has_one_meaning_or_is_an_error() {
         let printed: String = first
             .policies()
             .iter()
-            .map(|policy| policy.to_yaml())
+            .map(hallpass::policy::Policy::to_yaml)
             .collect();
         let again = set(&zoned(&format!("{ISSUERS}policies:\n{printed}")));
         assert_eq!(first.policies(), again.policies(), "{printed}");
@@ -1090,12 +1090,7 @@ fn a_folder_has_one_zone_of_the_database_and_its_version_is_in_the_revision() {
             bytes.extend(part.as_bytes());
         }
         let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &bytes);
-        let hex: String = digest
-            .as_ref()
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
-        format!("sha256:{hex}")
+        format!("sha256:{}", data_encoding::HEXLOWER.encode(digest.as_ref()))
     };
     assert_eq!(revision(&plain), digest(&plain));
     assert_ne!(revision(&zoned(&plain)), digest(&zoned(&plain)));

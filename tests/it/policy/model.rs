@@ -163,7 +163,9 @@ impl Pattern {
     fn text(&self) -> String {
         match self {
             Self::Text(text) => format!("\"{text}\""),
-            Self::List(list) => format!("[\"{}\"]", list.join("\", \"")),
+            Self::List(list) | Self::Networks(list) => {
+                format!("[\"{}\"]", list.join("\", \""))
+            }
             Self::Glob(glob) => format!("{{ glob: \"{glob}\" }}"),
             Self::Not(text) => format!("{{ not: \"{text}\" }}"),
             Self::Present(value) => format!("{{ present: {value} }}"),
@@ -179,7 +181,6 @@ impl Pattern {
                 let lines: Vec<_> = days.into_iter().chain(hours).collect();
                 format!("{{ {} }}", lines.join(", "))
             }
-            Self::Networks(list) => format!("[\"{}\"]", list.join("\", \"")),
             Self::OtherNetworks(list) => {
                 format!("{{ not: [\"{}\"] }}", list.join("\", \""))
             }

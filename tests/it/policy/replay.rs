@@ -223,7 +223,10 @@ async fn a_damaged_audit_file_is_reported_with_its_line() {
         (joined(&moved), format!("log.jsonl:{line}")),
         (joined(&removed), format!("log.jsonl:{line}")),
         (changed, "was changed".to_owned()),
-        (whole[..whole.len() - 5].to_owned(), "it was cut".to_owned()),
+        (
+            whole.get(..whole.len() - 5).unwrap().to_owned(),
+            "it was cut".to_owned(),
+        ),
         (
             whole.replacen("\"time\":\"2", "\"time\":\"x", 1),
             "log.jsonl:1".to_owned(),

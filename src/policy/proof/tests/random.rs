@@ -389,9 +389,9 @@ pub(super) fn policies(random: &mut Random, world: &World, topics: &[&Topic]) ->
             String::new()
         };
         let shadow = shadow(random);
-        let _ = write!(
+        let _ = writeln!(
             text,
-            "  - {{ name: r{number}, of: all, jobs: {jobs}, {unless}{shadow}because: b }}\n"
+            "  - {{ name: r{number}, of: all, jobs: {jobs}, {unless}{shadow}because: b }}"
         );
     }
     text.push_str("policies:\n");
@@ -410,9 +410,9 @@ pub(super) fn policies(random: &mut Random, world: &World, topics: &[&Topic]) ->
         let ttl = random.pick(&["2m", "5m", "10m"]);
         let scopes = random.pick(&["[a]", "[b]", "[a, b]"]);
         let shadow = shadow(random);
-        let _ = write!(
+        let _ = writeln!(
             text,
-            "  - {{ name: p{number}, issuer: ci, when: [{}], {until}{shadow}grant: [ {{ credential: api, ttl: {ttl}, scopes: {scopes} }} ] }}\n",
+            "  - {{ name: p{number}, issuer: ci, when: [{}], {until}{shadow}grant: [ {{ credential: api, ttl: {ttl}, scopes: {scopes} }} ] }}",
             blocks.join(", ")
         );
     }
