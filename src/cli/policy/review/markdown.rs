@@ -83,7 +83,7 @@ mod tests {
         assert_eq!(name("a`b``c"), "``` a`b``c ```");
         assert_eq!(
             marker("a --> b`\n"),
-            "<!-- hallpass policy review: a____b__ -->"
+            "<!-- hallpass policy review: a_____b__ -->"
         );
         let short = fenced(&"line\n".repeat(100), 20);
         assert!(short.ends_with("has all of it\n```"), "{short}");
