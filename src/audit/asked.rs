@@ -6,13 +6,16 @@ use serde::ser::{SerializeMap as _, Serializer};
 
 use super::event::{Bounded, LONGEST_LIST};
 use super::text::Text;
-use crate::policy::Ask;
+use crate::policy::{Ask, CredentialDefinition};
 use crate::provider::Facts;
 use crate::text::is_printable;
 use crate::token::json::Value;
 use crate::yaml::duration;
 
 /// The part of a request that it may leave open.
+///
+/// Scopes that the credential does not have are counted and not recorded: a request may have a token in
+/// the wrong place (T-92).
 #[derive(Clone, Debug, Serialize)]
 pub struct AskedRecord {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -23,10 +26,13 @@ pub struct AskedRecord {
 
 impl AskedRecord {
     #[must_use]
-    pub fn of(ask: &Ask) -> Self {
+    pub fn of(ask: &Ask, credential: Option<&CredentialDefinition>) -> Self {
+        let has = |scope: &&String| credential.is_some_and(|one| one.scopes().contains(scope));
         let scopes = ask.scopes.as_ref();
         Self {
-            scopes: scopes.map(|scopes| scopes.iter().map(Text::from).collect()),
+            scopes: scopes.map(|scopes| {
+                Bounded::of_longer(scopes.iter().filter(has).map(Text::from), scopes.len())
+            }),
             ttl: ask.ttl.map(duration::print),
         }
     }

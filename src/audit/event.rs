@@ -243,7 +243,7 @@ impl IntentRecord {
             labels: labels(credential),
             scopes: permit.scopes().iter().map(Text::from).collect(),
             ttl: duration::print(permit.ttl()),
-            asked: AskedRecord::of(permit.ask()),
+            asked: AskedRecord::of(permit.ask(), Some(credential)),
             // The inputs were checked, so the names are those of the kind.
             inputs: permit
                 .inputs()
@@ -516,6 +516,14 @@ pub struct AlertRecord {
 pub struct Bounded<T> {
     first: Vec<T>,
     total: usize,
+}
+
+impl<T> Bounded<T> {
+    /// Entries of a list that has more than these.
+    pub(super) fn of_longer(entries: impl IntoIterator<Item = T>, total: usize) -> Self {
+        let first: Vec<_> = entries.into_iter().take(LONGEST_LIST).collect();
+        Self { first, total }
+    }
 }
 
 impl<T> FromIterator<T> for Bounded<T> {

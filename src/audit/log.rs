@@ -677,7 +677,7 @@ mod tests {
             labels: std::collections::BTreeMap::new(),
             scopes: Vec::new(),
             ttl: "10m".to_owned(),
-            asked: super::super::event::AskedRecord::of(&crate::policy::Ask::default()),
+            asked: super::super::event::AskedRecord::of(&crate::policy::Ask::default(), None),
             inputs: std::collections::BTreeMap::new(),
             sealed_to: None,
             policy: Text::new("shop-migrate"),

@@ -34,7 +34,7 @@ pub struct RecordedDecision {
 /// The scopes and the life that a request named.
 #[derive(Clone, Debug, Default)]
 pub struct Asked {
-    /// `Err`: there were more than an event keeps.
+    /// `Err`: there were more than an event keeps, or some that the credential did not have.
     pub scopes: Option<Result<Vec<String>, TooMany>>,
     pub ttl: Option<Duration>,
 }

@@ -59,12 +59,16 @@ impl Exchange {
 
     pub(super) fn note_denial(&self, job: &Job, denial: &Denial, request: &Request) {
         let everything = denial.answer(Disclosure::Always);
+        let definition = self.components.policies.credential(&request.ask.credential);
         let failed = everything.failed_conditions.iter();
         self.note(&Event::Denial(event::DenialRecord {
             request_id: Text::new(&request.id),
             job: event::JobRecord::of(job),
             credential: Text::new(&request.ask.credential),
-            asked: Some(event::AskedRecord::of(&request.ask)),
+            asked: Some(event::AskedRecord::of(
+                &request.ask,
+                definition.map(AsRef::as_ref),
+            )),
             labels: self.labels_of(&request.ask.credential),
             reason: denial.reason(),
             decision: Text::new(&everything.description),
