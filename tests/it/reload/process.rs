@@ -174,7 +174,7 @@ fn with_findings(count: usize) -> String {
     for number in 0..count {
         writeln!(
             text,
-            "  - {{ name: p{number}, issuer: github, when: {{ repository: acme/a, repository_id: \"2\", environment: e }}, grant: [ {{ credential: a, ttl: 5m }} ] }}"
+            "  - {{ name: p{number}, issuer: github, when: {{ repository: acme/a, repository_id: \"2\", environment: e{number} }}, grant: [ {{ credential: a, ttl: 5m }} ] }}"
         )
         .unwrap();
     }
