@@ -156,6 +156,16 @@ fn split(pattern: &Pattern) -> Vec<Constraint<'_>> {
     }
 }
 
+impl Block {
+    /// Whether jobs that meet it may have the grant: a person gets what is critical only by a block that
+    /// names how they signed in (T-298).
+    pub(super) fn opens(&self, grant: &Grant, reader: &Reader) -> bool {
+        !reader.provider.is_of_people()
+            || grant.credential.class != CredentialClass::Critical
+            || self.sign_in_lacks().next().is_none()
+    }
+}
+
 impl PolicySet {
     /// Every way to get the credential, also by policies that are past their `until` or have
     /// `shadow_until`.
@@ -210,10 +220,7 @@ impl PolicySet {
         if issuer.has_events {
             own.push(trigger_rule(policy, block));
         }
-        let is_weak =
-            issuer.reader.provider.is_of_people() && block.sign_in_lacks().next().is_some();
-        let opened =
-            |grant: &&&Grant| !is_weak || grant.credential.class != CredentialClass::Critical;
+        let opened = |grant: &&&Grant| block.opens(grant, &issuer.reader);
         let opened: Vec<_> = grants.iter().filter(opened).collect();
         let mut ways = Vec::new();
         for tenant in &tenants {

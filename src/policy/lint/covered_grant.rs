@@ -29,9 +29,10 @@ struct Offer<'a> {
 fn check(checked: &LintInput<'_>) -> Vec<LintFinding> {
     // Offers for the same repository, or for no exact one, can let in the same jobs.
     let mut groups: HashMap<(&str, &str, Option<&str>), Vec<Offer<'_>>> = HashMap::new();
-    for (policy, _, block) in checked.blocks() {
+    for (policy, issuer, block) in checked.blocks() {
         let in_force = policy.shadow_until.is_none();
-        for grant in policy.grants.iter().filter(|_| in_force) {
+        let is_offered = |grant: &&Grant| in_force && block.opens(grant, &issuer.reader);
+        for grant in policy.grants.iter().filter(is_offered) {
             let repositories = block.exact(Fact::Repository);
             let repository = repositories.and_then(|texts| texts.first().copied());
             let key = (
