@@ -1,6 +1,7 @@
 //! The only reader of the time: the system clock, and a fixed clock for tests.
 
 use std::fmt;
+use std::str::FromStr;
 use std::sync::Mutex;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -43,6 +44,21 @@ impl fmt::Display for Timestamp {
         }
     }
 }
+
+/// RFC 3339 with a zone, in whole seconds.
+impl FromStr for Timestamp {
+    type Err = TimestampError;
+
+    fn from_str(text: &str) -> Result<Self, TimestampError> {
+        let time: jiff::Timestamp = text.parse().map_err(|_| TimestampError)?;
+        Ok(Self::from_unix(time.as_second()))
+    }
+}
+
+/// A text is no time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("expected a time with a zone, such as 2027-01-31T18:00:00Z")]
+pub struct TimestampError;
 
 /// The source of time. Claims are compared with [`now`](Self::now); caches, limits and back-off use
 /// [`monotonic`](Self::monotonic), which never jumps (T-73).

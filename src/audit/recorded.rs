@@ -76,13 +76,14 @@ impl RecordedDecision {
         if !matches!(parsed.event.as_str(), "intent" | "denial") {
             return Ok(None);
         }
-        let time = time(&parsed.time).ok_or("has no RFC 3339 time")?;
+        let time = (parsed.time.parse::<Timestamp>()).map_err(|_| "has no RFC 3339 time")?;
         let asked = parsed.asked.map(Asked::of).transpose()?;
         let outcome = if parsed.event == "intent" {
             let ttl = match (parsed.ttl, parsed.expires_at.as_deref()) {
                 (Some(ttl), _) => duration::parse(&ttl).map_err(|_| "has no duration in `ttl`")?,
                 (None, Some(end)) => {
-                    let end = self::time(end).ok_or("has no RFC 3339 time in `expires_at`")?;
+                    let end = end.parse::<Timestamp>();
+                    let end = end.map_err(|_| "has no RFC 3339 time in `expires_at`")?;
                     Duration::from_secs(u64::try_from(end.since(time)).unwrap_or_default())
                 }
                 (None, None) => return Err("has no `expires_at`".to_owned()),
@@ -174,9 +175,4 @@ struct AskedLine {
 struct ListLine {
     first: Vec<String>,
     total: usize,
-}
-
-fn time(text: &str) -> Option<Timestamp> {
-    let time: jiff::Timestamp = text.parse().ok()?;
-    Some(Timestamp::from_unix(time.as_second()))
 }

@@ -95,7 +95,7 @@ pub struct Diff {
     pub credentials: Vec<CredentialChange>,
     /// New entries that have no effect yet.
     pub shadowed: Vec<String>,
-    /// Credentials of the new set that were compared.
+    /// Credentials of both sets together.
     pub compared: usize,
 }
 
@@ -125,13 +125,17 @@ impl Diff {
             after: new.all_ways(),
         };
         let mut credentials = comparison.credentials();
+        let removed = credentials
+            .iter()
+            .filter(|one| one.change == Change::Removed);
+        let compared = new.credentials.len().saturating_add(removed.count());
         credentials.sort_by(|one, other| (one.change, &one.name).cmp(&(other.change, &other.name)));
         Self {
             at,
             issuers: issuers(old, new),
             credentials,
             shadowed: shadowed(old, new),
-            compared: new.credentials.len(),
+            compared,
         }
     }
 }

@@ -19,24 +19,6 @@ pub struct TimeWindow {
 }
 
 impl TimeWindow {
-    /// The days, from Monday on; `None` for every day.
-    #[must_use]
-    pub const fn days(&self) -> Option<&[bool; 7]> {
-        self.days.as_ref()
-    }
-
-    /// The first minute of the day, and the one after the last; `None` for the whole day.
-    #[must_use]
-    pub const fn minutes(&self) -> Option<(u16, u16)> {
-        self.hours
-    }
-
-    /// The zone of the folder.
-    #[must_use]
-    pub const fn zone(&self) -> &TimeZone {
-        &self.zone
-    }
-
     /// Whether it is that time. A time outside the calendar is in no window.
     #[must_use]
     pub fn holds(&self, at: Timestamp) -> bool {

@@ -84,6 +84,10 @@ impl Reader {
             (FactType::List, Value::String(text)) => {
                 FactValue::List(text.split(',').map(str::to_owned).collect())
             }
+            (FactType::Age, Value::String(text)) => {
+                let time = text.parse();
+                FactValue::Time(time.map_err(|_| format!("the event has no time in `{fact}`"))?)
+            }
             (_, _) => {
                 return Err(format!("the event has `{fact}` with another type"));
             }

@@ -17,9 +17,9 @@ use crate::yaml::duration;
 ///
 /// Each credential is wider, narrower, both, redefined, added, removed or the same, for every job whose
 /// token the broker would accept, not for examples. Each wider one has a job as witness, which was put
-/// through the decision: jobs of test files where one gains, else a job with no more claims than the
-/// conditions read. Exit code 4 with `--fail-on wider` if a job gains anything; 6 if the search
-/// came to no end or met a condition that it does not read.
+/// through the decision. A job from the test files is preferred; otherwise the witness has only the
+/// claims that the conditions read. Exit code 4 with `--fail-on wider` if a job gains anything; 6 if
+/// the search hit its step limit or met a condition that it does not read.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   hallpass policy diff main policies
@@ -29,19 +29,19 @@ pub(super) struct Args {
     /// The old policies: a folder, or a revision of the repository of `--policies`
     #[arg(value_name = "OLD")]
     old: String,
-    /// The new policies: likewise
+    /// The new policies: a folder or a revision
     #[arg(value_name = "NEW", default_value = "policies")]
     new: String,
     /// The folder of policies in the repository
     #[arg(long, value_name = "DIR", default_value = "policies")]
     policies: PathBuf,
     /// The first time of requests, such as 2027-01-31T18:00:00Z; now if it is not given
-    #[arg(long, value_name = "TIME", value_parser = time)]
+    #[arg(long, value_name = "TIME", value_parser = clap::value_parser!(Timestamp))]
     at: Option<Timestamp>,
     /// Compare as if every entry with `shadow_until` were in force
     #[arg(long)]
     as_if_enforced: bool,
-    /// What makes the exit code 4
+    /// Exit with code 4 in this case
     #[arg(long, value_enum, value_name = "WHAT")]
     fail_on: Option<FailOn>,
     /// Output format
@@ -65,12 +65,6 @@ enum Format {
     Markdown,
     /// One JSON document, for programs
     Json,
-}
-
-fn time(text: &str) -> Result<Timestamp, String> {
-    let time = text.parse::<jiff::Timestamp>();
-    let time = time.map_err(|_| "expected a time with a zone, such as 2027-01-31T18:00:00Z")?;
-    Ok(Timestamp::from_unix(time.as_second()))
 }
 
 pub(super) fn run(args: &Args, out: &mut Terminal) -> Result<(), Failure> {
@@ -204,14 +198,15 @@ fn summary(diff: &Diff) -> String {
     let parts: Vec<_> = parts
         .map(|(number, change)| format!("{number} {}", change.name()))
         .collect();
-    if parts.is_empty() {
-        format!("the same for {}", count(diff.compared, "credential"))
+    let all = count(diff.compared, "credential");
+    let credentials = if parts.is_empty() {
+        format!("the same for {all}")
     } else {
-        format!(
-            "{} of {}",
-            parts.join(", "),
-            count(diff.compared, "credential")
-        )
+        format!("{} of {all}", parts.join(", "))
+    };
+    match diff.issuers.len() {
+        0 => credentials,
+        number => format!("{}; {credentials}", count(number, "changed issuer")),
     }
 }
 

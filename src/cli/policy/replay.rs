@@ -21,8 +21,8 @@ use crate::yaml::duration;
 /// Decides recorded exchanges again, and shows what other policies would change
 ///
 /// Reads the events `intent` and `denial` of audit files and decides each by the policies of
-/// `--against`, at the time of the event. Nothing is issued. Where the policies read claims that an event
-/// does not record, it is not decidable.
+/// `--against`, at the time of the event. Nothing is issued. A decision that depends on
+/// a claim missing from the event is reported as not decidable.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   hallpass policy replay audit.jsonl --against policies

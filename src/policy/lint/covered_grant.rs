@@ -11,7 +11,7 @@ pub(super) const RULE: Rule = Rule {
     id: "covered-grant",
     summary: "grant that another policy covers, or does not add to",
     why: "A request gets one grant of one policy. A grant is pointless if another policy lets in the \
-        same jobs and gives at least as much: a reader who tightens it changes nothing. Two grants of \
+        same jobs and gives at least as much: tightening it has no effect. Two grants of \
         different scopes to the same jobs do not add up: a request for all of them is refused.",
     incident: "Buildkite and PyPI: the first or most specific rule that matches wins, and readers expect the sum",
     severity: Severity::Note,

@@ -315,10 +315,8 @@ fn parse<'a, T: Deserialize<'a>>(line: &'a [u8]) -> Result<T, String> {
 }
 
 fn time(text: &str) -> Result<Timestamp, String> {
-    let time: jiff::Timestamp = text
-        .parse()
-        .map_err(|_| format!("has the time `{}`, expected RFC 3339", escape(text)))?;
-    Ok(Timestamp::from_unix(time.as_second()))
+    text.parse()
+        .map_err(|_| format!("has the time `{}`, expected RFC 3339", escape(text)))
 }
 
 /// What every line has.
@@ -372,16 +370,19 @@ struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 enum FactText<'a> {
     Bool(bool),
     Text(#[serde(borrow)] Cow<'a, str>),
+    /// The properties of the repository, which no use is judged by.
+    Other(serde::de::IgnoredAny),
 }
 
 impl IntentLine<'_> {
     fn to_use(&self, at: Timestamp) -> Result<Use<'_>, String> {
-        let job = self.job.iter().map(|(name, value)| {
+        let job = self.job.iter().filter_map(|(name, value)| {
             let value = match value {
                 FactText::Bool(value) => Stated::Bool(*value),
                 FactText::Text(text) => Stated::Text(text),
+                FactText::Other(_) => return None,
             };
-            (&**name, value)
+            Some((&**name, value))
         });
         Ok(Use {
             at,
