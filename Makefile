@@ -50,6 +50,7 @@ check: ## formatting, lints, docs, dependencies, and our own policies
 	deploy/dev/cargo-deny.sh
 	target/tools/bin/cargo-deny --locked --workspace check -D warnings bans licenses sources
 	cargo run --locked --quiet -- policy check policies
+	cargo run --locked --quiet -- policy fmt --check policies
 	deploy/dev/github-action.sh
 
 lint-ci: ## workflows, the GitHub Action and the scripts of other CIs: actionlint, zizmor, shellcheck

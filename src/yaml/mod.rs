@@ -12,6 +12,7 @@ mod characters;
 pub mod diagnostic;
 pub mod duration;
 mod fault;
+pub(crate) mod format;
 mod node;
 mod place;
 pub(crate) mod reader;

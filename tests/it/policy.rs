@@ -20,6 +20,7 @@ mod cost;
 mod diff;
 mod examples;
 mod explain;
+mod fmt;
 mod import;
 mod inputs;
 mod language;

@@ -125,4 +125,4 @@ pub(super) fn difference(before: &str, after: &str) -> Vec<String> {
 }
 
 /// The largest policy file, in bytes.
-const LARGEST: u64 = 16 * 1_024 * 1_024;
+pub(super) const LARGEST: u64 = 16 * 1_024 * 1_024;

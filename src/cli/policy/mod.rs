@@ -14,6 +14,7 @@ mod check;
 mod diff;
 mod edit;
 mod explain;
+mod fmt;
 mod import;
 mod inventory;
 mod new;
@@ -39,6 +40,7 @@ pub struct Args {
 enum Verb {
     Check(check::Args),
     Explain(explain::Args),
+    Fmt(fmt::Args),
     New(new::Args),
     Import(import::Args),
     Test(test::Args),
@@ -110,6 +112,7 @@ pub fn run(args: Args, out: &mut Terminal) -> Result<(), Failure> {
     match args.verb {
         Verb::Check(args) => check::run(&args, out),
         Verb::Explain(args) => explain::run(&args, out),
+        Verb::Fmt(args) => fmt::run(&args, out),
         Verb::New(args) => new::run(&args, out),
         Verb::Import(args) => import::run(args, out),
         Verb::Test(args) => test::run(&args, out),
