@@ -55,7 +55,8 @@ impl<'a> JobFile<'a> {
         let (path, bytes) = match self {
             Self::Claims(path) => {
                 let bytes = read(path)?;
-                if payload(path, &bytes).is_ok() {
+                let is_json = bytes.trim_ascii_start().starts_with(b"{");
+                if !is_json && payload(path, &bytes).is_ok() {
                     return Err(Failure::Usage(format!(
                         "`{}` holds a token, expected its claims as JSON; use `--token`",
                         escape(&path.to_string_lossy())

@@ -137,3 +137,25 @@ fn is_known(value: &Value) -> bool {
 fn is_exact(value: &Value) -> bool {
     !value.is_object()
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_person_of_an_event_has_the_facts_of_the_event() {
+        let people = crate::provider::find("people").unwrap();
+        let reader = Reader::usual(people, "https://id.example");
+        let job = json!({ "user_id": "00u1", "groups": "a,b", "mfa": true, "trigger": "person", "signed_in": "2026-11-28T22:00:00Z" });
+        let job = job.as_object().unwrap();
+        let recorded = reader.recorded(job, &Map::new()).unwrap();
+        let signed_in = recorded.facts.get(Fact::SignedIn);
+        let at = "2026-11-28T22:00:00Z".parse().unwrap();
+        assert_eq!(signed_in, Some(&FactValue::Time(at)));
+        let wrong = json!({ "signed_in": "a while ago" });
+        let refused = reader.recorded(wrong.as_object().unwrap(), &Map::new());
+        assert_eq!(refused.unwrap_err(), "the event has no time in `signed_in`");
+    }
+}

@@ -84,9 +84,9 @@ fn lines(text: &str, scalars: &[Span]) -> String {
         rest = rest.get(passed..).unwrap_or_default();
         let here = rest.partition_point(|span| span.start < end);
         let here = rest.get(..here).unwrap_or_default();
-        let is_within = here
-            .iter()
-            .any(|span| span.start < start || span.end > end.saturating_sub(1).max(start.saturating_add(1)));
+        let is_within = here.iter().any(|span| {
+            span.start < start || span.end > end.saturating_sub(1).max(start.saturating_add(1))
+        });
         let is_within = is_within && here.iter().any(|span| several(text, *span));
         if is_within {
             after.push_str(line);

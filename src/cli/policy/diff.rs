@@ -230,7 +230,7 @@ fn credential(text: &mut String, one: &CredentialChange, style: &Style) {
         let more = more(one.lost.len());
         push(
             text,
-            &format!("- jobs lose what they got by {}{more}\n", some.join(", ")),
+            &format!("- jobs get less by {}{more}\n", some.join(", ")),
         );
     }
     for reason in &one.undecided {
@@ -240,7 +240,7 @@ fn credential(text: &mut String, one: &CredentialChange, style: &Style) {
         gain(text, gained, style);
     }
     if let Some(rest @ 1..) = one.gained.len().checked_sub(SHOWN) {
-        push(text, &format!("- and {} more\n", count(rest, "way")));
+        push(text, &format!("- and {}\n", count(rest, "more way")));
     }
     text.push('\n');
 }
@@ -264,7 +264,7 @@ fn gain(text: &mut String, gained: &Gained, style: &Style) {
     push(
         text,
         &format!(
-            "- policy {policy} ({place}) gives it for {ttl}{scopes} to this job, which did not get it:\n"
+            "- policy {policy} ({place}) gives it for {ttl}{scopes} to this job, which got less or nothing:\n"
         ),
     );
     let facts = &gained.found.witness.facts;

@@ -60,8 +60,30 @@ fn a_file_that_does_not_parse_and_a_link_are_left() {
 #[test]
 fn formatted_files_stay_as_they_are() {
     const PARTS: [&str; 24] = [
-        "a", "b c", "'x  y'", "\"q: , #\"", "{", "}", "[", "]", ",", ", ", ": ", ":", " ", "  ",
-        "\n", "\n  ", "\n- ", "\nk: ", "\nl:  ", " #c", "#", "|\n  t  \n", "\r\n", "\t",
+        "a",
+        "b c",
+        "'x  y'",
+        "\"q: , #\"",
+        "{",
+        "}",
+        "[",
+        "]",
+        ",",
+        ", ",
+        ": ",
+        ":",
+        " ",
+        "  ",
+        "\n",
+        "\n  ",
+        "\n- ",
+        "\nk: ",
+        "\nl:  ",
+        " #c",
+        "#",
+        "|\n  t  \n",
+        "\r\n",
+        "\t",
     ];
     let folder = tempfile::tempdir().unwrap();
     let mut seed = 1_u64;

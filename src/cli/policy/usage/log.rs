@@ -399,3 +399,21 @@ impl IntentLine<'_> {
 const GZIP: &[u8] = &[0x1f, 0x8b];
 /// Lines that could not be read and are shown.
 const MOST_BROKEN: usize = 100;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_intent_of_a_job_with_properties_is_a_use() {
+        let line = r#"{"issuer":"https://ci.example","policy":"p","revision":"r","credential":"c","expires_at":"2026-11-28T22:10:00Z","scopes":[],"job":{"repository":"acme/app","ref_protected":true,"property":{"tier":"critical"}}}"#;
+        let intent: IntentLine<'_> = serde_json::from_str(line).unwrap();
+        let at = "2026-11-28T22:00:00Z".parse().unwrap();
+        let one = intent.to_use(at).unwrap();
+        assert_eq!(one.life, 600);
+        assert_eq!(
+            one.job.keys().copied().collect::<Vec<_>>(),
+            ["ref_protected", "repository"]
+        );
+    }
+}
