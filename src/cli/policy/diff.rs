@@ -36,7 +36,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "DIR", default_value = "policies")]
     policies: PathBuf,
     /// OLD is a revision, also where a folder has its name
-    #[arg(long, hide = true)]
+    #[arg(long)]
     old_revision: bool,
     /// The first time of requests, such as 2027-01-31T18:00:00Z; now if it is not given
     #[arg(long, value_name = "TIME", value_parser = clap::value_parser!(Timestamp))]
