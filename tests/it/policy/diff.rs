@@ -1,6 +1,6 @@
 //! `policy diff`: who gets more and who gets less by a change.
 
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 
 use super::*;
 
@@ -290,7 +290,7 @@ fn a_link_in_a_revision_is_an_error() {
     let dir = repository_of_policies();
     let policies = dir.path().join("policies");
     fs::write(policies.join("extra.txt"), "policies: []\n").unwrap();
-    std::os::unix::fs::symlink("extra.txt", policies.join("extra.yaml")).unwrap();
+    symlink("extra.txt", policies.join("extra.yaml")).unwrap();
     git(dir.path(), &["add", "policies"]);
     git(dir.path(), &["commit", "-q", "-m", "a link"]);
     let refused = diff(dir.path(), &["HEAD~1", "HEAD"]);
