@@ -33,6 +33,7 @@ test-long: ## what takes minutes: full counts, every kind of installation, the c
 	@deploy/dev/install.sh test
 	deploy/dev/embedded-postgres.sh
 	cargo test --locked --test it -- --ignored long_ managed_15 cloud_sql_18 --test-threads=2
+	cargo test --locked --lib -- --ignored long_
 	@deploy/dev/install.sh image
 	deploy/container/test.sh
 	deploy/release-test.sh

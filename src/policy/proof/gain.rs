@@ -124,7 +124,11 @@ fn lifted(space: &mut Space<'_>, old: Side<'_>, new: Side<'_>, url: &str) -> Vec
     let Some(reader) = old.set.reader_by_url(url) else {
         return Vec::new();
     };
-    let kept: Vec<_> = new.set.requirements_on(&after).collect();
+    // Under another name the issuer meets other requirements, so each is compared.
+    let name = |set: &PolicySet| set.reader_by_url(url).map(|one| one.issuer.name.clone());
+    let is_renamed = name(old.set) != name(new.set);
+    let kept = new.set.requirements_on(&after).filter(|_| !is_renamed);
+    let kept: Vec<_> = kept.collect();
     let is_lifted = |one: &&super::super::Requirement| {
         !kept
             .iter()

@@ -58,6 +58,7 @@ fn test() -> Value {
             ("gets", gets),
             ("refused", refused),
             ("at", refer("time")),
+            ("each", refer("each")),
         ],
         &["name", "job", "asks"],
     );

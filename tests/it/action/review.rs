@@ -158,6 +158,7 @@ struct PullRequest {
     server: Server,
     sha256: String,
     fail_on_wider: &'static str,
+    base: &'static str,
     _leaks: leaks::Guard,
 }
 
@@ -178,6 +179,7 @@ impl PullRequest {
             server,
             sha256,
             fail_on_wider: "false",
+            base: "HEAD~1",
             _leaks: guard,
         };
         for name in ["checkout/policies", "temp"] {
@@ -247,7 +249,7 @@ impl PullRequest {
             .env("GITHUB_API_URL", self.server.url())
             .env("GITHUB_REPOSITORY", "acme/app")
             .env("HALLPASS_AUTHOR", "github-actions[bot]")
-            .env("HALLPASS_BASE", "HEAD~1")
+            .env("HALLPASS_BASE", self.base)
             .env("HALLPASS_FAIL_ON_WIDER", self.fail_on_wider)
             .env("GITHUB_TOKEN", TOKEN)
             .observed()
@@ -273,7 +275,8 @@ impl PullRequest {
             .env("CI_API_V4_URL", self.server.url())
             .env("CI_MERGE_REQUEST_PROJECT_ID", "12")
             .env("CI_MERGE_REQUEST_IID", "7")
-            .env("CI_MERGE_REQUEST_DIFF_BASE_SHA", "HEAD~1")
+            .env("CI_MERGE_REQUEST_DIFF_BASE_SHA", self.base)
+            .env("HALLPASS_FAIL_ON_WIDER", self.fail_on_wider)
             .env(
                 "HALLPASS_INSTALLER",
                 format!("{}/install.sh", self.server.url()),
@@ -492,6 +495,20 @@ fn what_is_not_the_pinned_release_is_not_run() {
         told(&ran)
     );
     assert!(request.server.asked().is_empty());
+}
+
+/// T-348
+#[test]
+fn a_change_that_must_not_be_wider_is_never_left_uncompared() {
+    let mut request = PullRequest::new();
+    (request.fail_on_wider, request.base) = ("true", "");
+    for (done, expected) in [
+        (request.github(), "fail-on-wider needs a commit"),
+        (request.gitlab(None), "fail_on_wider needs the pipeline"),
+    ] {
+        assert_eq!(done.status.code(), Some(1), "{}", told(&done));
+        assert!(told(&done).contains(expected), "{}", told(&done));
+    }
 }
 
 /// T-348

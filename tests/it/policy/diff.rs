@@ -1,6 +1,6 @@
 //! `policy diff`: who gets more and who gets less by a change.
 
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 
 use super::*;
 
@@ -199,5 +199,136 @@ fn words_of_policies_are_no_markup_and_no_command_in_a_comment() {
                 "{line}"
             );
         }
+    }
+}
+
+/// The id of the commit.
+fn head(dir: &Path) -> String {
+    let output = Command::new("git")
+        .args(["rev-parse", "HEAD"])
+        .current_dir(dir)
+        .observed();
+    text(&output.stdout).trim().to_owned()
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+/// T-334: a branch that widens a policy has a folder with the name of the commit it is compared with.
+#[test]
+fn a_folder_that_is_named_like_a_commit_is_not_compared_instead_of_it() {
+    let dir = repository_of_policies();
+    let commit = head(dir.path());
+    let glob = "environment: { glob: \"prod*\" }";
+    change(dir.path(), "shop.yaml", "environment: production", glob);
+    copy(&dir.path().join("policies"), &dir.path().join(&commit));
+    let refused = diff(dir.path(), &["--fail-on", "wider", &commit]);
+    assert_eq!(refused.status.code(), Some(2), "{refused:?}");
+    assert!(text(&refused.stderr).contains("both a folder and a revision"));
+    let named = diff(dir.path(), &["--fail-on", "wider", &format!("./{commit}")]);
+    assert_eq!(named.status.code(), Some(0), "{named:?}");
+    let review = |base: &str| {
+        let base = format!("--base={base}");
+        let args = [
+            "policy",
+            "review",
+            &base,
+            "--fail-on",
+            "wider",
+            "--",
+            "policies",
+        ];
+        hallpass(&args, dir.path())
+    };
+    let reviewed = review(&commit);
+    assert_eq!(reviewed.status.code(), Some(4), "{reviewed:?}");
+    assert!(text(&reviewed.stdout).contains("wider"), "{reviewed:?}");
+    // A commit that this clone does not have.
+    let unknown = "0123456789abcdef0123456789abcdef01234567";
+    copy(&dir.path().join("policies"), &dir.path().join(unknown));
+    let reviewed = review(unknown);
+    assert_eq!(reviewed.status.code(), Some(4), "{reviewed:?}");
+    assert!(
+        text(&reviewed.stdout).contains("not compared"),
+        "{reviewed:?}"
+    );
+}
+
+/// T-334: a branch that brings a repository of its own within the folder.
+#[test]
+fn a_repository_within_the_folder_of_policies_is_not_read() {
+    let dir = repository_of_policies();
+    let inner = dir.path().join("inner");
+    git(dir.path(), &["clone", "-q", "--bare", ".", "inner"]);
+    for name in ["HEAD", "objects", "refs", "packed-refs"] {
+        let to = dir.path().join("policies").join(name);
+        if inner.join(name).exists() {
+            fs::rename(inner.join(name), to).unwrap();
+        }
+    }
+    let refused = diff(dir.path(), &["HEAD"]);
+    assert!(!refused.status.success(), "{refused:?}");
+    assert!(
+        text(&refused.stderr).contains("looks like a git repository itself"),
+        "{refused:?}"
+    );
+}
+
+/// T-334: what a folder would read through a link is not left out of a revision.
+#[test]
+fn a_link_in_a_revision_is_an_error() {
+    let dir = repository_of_policies();
+    let policies = dir.path().join("policies");
+    fs::write(policies.join("extra.txt"), "policies: []\n").unwrap();
+    symlink("extra.txt", policies.join("extra.yaml")).unwrap();
+    git(dir.path(), &["add", "policies"]);
+    git(dir.path(), &["commit", "-q", "-m", "a link"]);
+    let refused = diff(dir.path(), &["HEAD~1", "HEAD"]);
+    assert!(!refused.status.success(), "{refused:?}");
+    assert!(
+        text(&refused.stderr).contains("`extra.yaml` at commit"),
+        "{refused:?}"
+    );
+}
+
+/// T-331: a requirement that names an issuer is about another one after a renaming.
+#[test]
+fn a_renamed_issuer_meets_other_requirements() {
+    let set = |one: &str, other: &str, unless: &str| {
+        format!(
+            r#"issuers:
+  {one}: {{ provider: github, url: "https://one.example" }}
+  {other}: {{ provider: github, url: "https://two.example" }}
+credentials:
+  api: {{ kind: jwt, audience: "https://api.test", max_ttl: 10m, owner: o, purpose: p, class: critical }}
+require:
+  - {{ name: r, of: {{ class: critical }}, {unless} because: so }}
+policies:
+  - {{ name: p, issuer: [{one}, {other}], when: {{ repository: acme/shop, ref: refs/heads/main }}, grant: [ {{ credential: api, ttl: 5m }} ] }}
+"#
+        )
+    };
+    for unless in [
+        "jobs: { issuer: a },",
+        "jobs: { environment: prod }, unless: { issuer: a },",
+    ] {
+        let dir = folder(&[
+            ("old/root.yaml", &set("a", "b", unless)),
+            ("new/root.yaml", &set("b", "a", unless)),
+        ]);
+        let output = diff(dir.path(), &["--fail-on", "wider", "old", "new"]);
+        assert_eq!(output.status.code(), Some(4), "{unless} {output:?}");
+        let said = text(&output.stdout);
+        assert!(said.contains("1 wider and narrower"), "{said}");
     }
 }

@@ -514,3 +514,57 @@ policies:
 fn text_of(output: &Output) -> String {
     text(&output.stdout) + &text(&output.stderr)
 }
+
+/// A test for each row, whose name and row are in what is printed.
+#[test]
+fn a_test_is_made_for_each_row() {
+    let apps = r#"rosters:
+  apps: { key: app, rows: [ { app: web, id: "1" }, { app: search, id: "2" } ] }
+policies:
+  - name: "{app}-deploy"
+    each: { roster: apps }
+    issuer: github
+    when: { repository: "acme/{app}", repository_id: "{id}", ref: refs/heads/main }
+    grant: [ { credential: app, ttl: 5m } ]
+"#;
+    let tests = r#"tests:
+  - name: "{app} in {environment}"
+    each: { roster: apps, environment: [dev, prod] }
+    job: { issuer: github, repository: "acme/{app}", repository_id: "{id}", owner: acme, owner_id: "65923871", ref: refs/heads/main, environment: "{environment}", trigger: push }
+    asks: { credential: app }
+    gets: { policy: "{app}-deploy" }
+"#;
+    let dir = folder(&[
+        ("policies/root.yaml", ROOT),
+        ("policies/app.yaml", APP),
+        ("policies/apps.yaml", apps),
+    ]);
+    write(dir.path(), "policies/apps.test.yaml", tests);
+    let all = printed(dir.path(), &[], 0);
+    for name in [
+        "web in dev",
+        "web in prod",
+        "search in dev",
+        "search in prod",
+    ] {
+        assert!(all.contains(&format!("\u{2713} {name}\n")), "{all}");
+    }
+    for (from, to, expected) in [
+        (
+            "\"{app} in {environment}\"",
+            "same",
+            "test `same` is defined twice",
+        ),
+        ("acme/{app}", "acme/{appp}", "unknown column `appp`"),
+        ("roster: apps", "roster: aps", "did you mean `apps`?"),
+        ("\"{app}-deploy\" }\n", "web-deploy }\n", "search in dev"),
+    ] {
+        let text_of_file = tests.replacen(from, to, 1);
+        assert_ne!(text_of_file, tests, "{from}");
+        write(dir.path(), "policies/apps.test.yaml", &text_of_file);
+        let output = test(dir.path(), &[]);
+        assert!(!output.status.success(), "{to}");
+        let told = format!("{}{}", text(&output.stdout), text(&output.stderr));
+        assert!(told.contains(expected), "{to}: {told}");
+    }
+}
