@@ -29,9 +29,9 @@
 //! lease      -> rootkey, clock, secret      rootkey -> length_prefix, secret
 //! ```
 //!
-//! `client` knows only `clock`, `file`, `length_prefix`, `reason`, `secret`, `text`, `tls`, `wire` and what a
-//! kind of credential is (`credential::kind`): the client needs nothing of the broker. `dev` starts a whole
-//! broker through `broker`, and `serve` never uses it.
+//! `client` knows only `clock`, `file`, `length_prefix`, `network`, `reason`, `secret`, `text`, `tls`, `wire`
+//! and what a kind of credential is (`credential::kind`): the client needs nothing of the broker. `dev` starts
+//! a whole broker through `broker`, and `serve` never uses it.
 
 pub mod audit;
 pub mod broker;
@@ -47,6 +47,7 @@ mod file;
 pub mod http;
 pub mod lease;
 mod length_prefix;
+mod network;
 pub mod policy;
 pub mod provider;
 pub mod reason;

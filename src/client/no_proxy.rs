@@ -8,6 +8,8 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use url::{Host, Url};
 
+use crate::network;
+
 /// The hosts that are asked without the proxy.
 #[derive(Clone, Debug)]
 pub(super) struct NoProxy(Vec<Entry>);
@@ -77,7 +79,7 @@ impl Hosts {
             .strip_prefix('[')
             .and_then(|rest| rest.strip_suffix(']'));
         let address = bare.unwrap_or(text);
-        if let Ok(network) = address.parse::<IpNet>() {
+        if let Some(network) = network::parse(address) {
             return Some(Self::Network(network));
         }
         if let Ok(address) = address.parse::<IpAddr>() {
@@ -158,10 +160,13 @@ mod tests {
         }
     }
 
+    /// T-299
     #[test]
     fn an_entry_covers_no_other_host() {
         for (named, url) in [
             ("", "https://hallpass.test"),
+            ("010.0.0.0/8", "https://10.1.2.3"),
+            ("010.0.0.0/8", "https://8.1.2.3"),
             (",", "https://hallpass.test"),
             ("pass.test", "https://hallpass.test"),
             ("hallpass.test", "https://hallpass.test.example"),

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use ipnet::IpNet;
 
+use crate::network;
 use crate::yaml::settings::{Item, Section};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -149,7 +150,7 @@ fn network(item: &Item<'_>) -> Option<IpNet> {
         Some(network) => Some(network),
         None => item.wrong(
             &format!("`{text}` is not a network"),
-            "write e.g. `10.0.0.0/8`",
+            "write e.g. `10.0.0.0/8`, without leading zeros",
         ),
     }
 }
@@ -160,8 +161,7 @@ fn parse_network(text: &str) -> Option<IpNet> {
         .strip_prefix('[')
         .and_then(|text| text.strip_suffix(']'));
     let address = bare.unwrap_or(text).parse::<IpAddr>();
-    let network = text.parse::<IpNet>();
-    network.or_else(|_| address.map(IpNet::from)).ok()
+    network::parse(text).or_else(|| address.ok().map(IpNet::from))
 }
 
 /// Reads every entry of a list, so that what is wrong in it comes together.

@@ -441,7 +441,7 @@ fn one_server_is_one_target() {
     }
 }
 
-/// T-118
+/// T-118, T-299
 #[test]
 fn who_may_ask_the_operator_listener_is_a_name_an_address_or_a_network() {
     let listen = "proxies: [10.0.0.0/8]";
@@ -460,6 +460,8 @@ fn who_may_ask_the_operator_listener_is_a_name_an_address_or_a_network() {
         "a b",
         "[ops]",
         "10.0.0.0/33",
+        "010.0.0.0/8",
+        "10.0.0.0/08",
     ] {
         let text = wrong(entry);
         assert!(
@@ -469,6 +471,21 @@ fn who_may_ask_the_operator_listener_is_a_name_an_address_or_a_network() {
     }
     for entry in ["0.0.0.0/0", "::/0"] {
         assert_eq!(wrong(entry), format!("`{entry}` is every address"));
+    }
+}
+
+/// T-299
+#[test]
+fn a_proxy_is_an_address_or_a_network_without_leading_zeros() {
+    let of = |entry: &str| format!("proxies: [\"{entry}\"]");
+    let listen = "proxies: [10.0.0.0/8]";
+    for entry in ["10.0.0.0/8", "10.1.2.3", "::1", "[::1]", "fd00::/8"] {
+        let settings = parse(&GOOD.replacen(listen, &of(entry), 1)).unwrap();
+        assert_eq!(settings.listen.proxies.len(), 1, "{entry}");
+    }
+    for entry in ["010.0.0.0/8", "10.0.0.0/08", "010.1.2.3", "10.0.0.0/33"] {
+        let found = problems(listen, &of(entry));
+        assert_eq!(found, format!("`{entry}` is not a network"));
     }
 }
 

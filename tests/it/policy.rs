@@ -345,7 +345,7 @@ fn what_is_missing_empty_or_doubled_never_loads() {
     }
 }
 
-/// T-40, T-49
+/// T-40, T-49, T-299
 #[test]
 fn issuers_that_cannot_be_told_apart_or_trusted_do_not_load() {
     let issuer = |lines: &str| format!("issuers:\n{lines}");
@@ -373,6 +373,8 @@ fn issuers_that_cannot_be_told_apart_or_trusted_do_not_load() {
         "  a: { provider: generic, url: https://ci.acme.dev, facts: { repository: \"/a~\" } }",
         "  a: { provider: gitlab, url: https://g.acme.dev, ca: ../ca.pem }",
         "  a: { provider: gitlab, url: https://g.acme.dev, networks: [10.0.0.0/99] }",
+        "  a: { provider: gitlab, url: https://g.acme.dev, networks: [010.0.0.0/8] }",
+        "  a: { provider: gitlab, url: https://g.acme.dev, networks: [10.0.0.0/8, 10.0.0.0/08] }",
     ] {
         let text = issuer(lines);
         assert!(

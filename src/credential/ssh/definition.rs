@@ -186,9 +186,9 @@ fn network(text: &str) -> Result<IpNet, DefinitionError> {
     };
     let network = match text.parse::<IpAddr>() {
         Ok(address) => IpNet::from(address),
-        Err(_) => text
-            .parse::<IpNet>()
-            .map_err(|_| wrong("expected an IP address or a network like `192.0.2.0/24`"))?,
+        Err(_) => crate::network::parse(text).ok_or_else(|| {
+            wrong("expected an IP address or a network like `192.0.2.0/24`, without leading zeros")
+        })?,
     };
     if network != network.trunc() {
         return Err(wrong(
@@ -348,7 +348,7 @@ mod tests {
         }
     }
 
-    /// T-148
+    /// T-148, T-299
     #[test]
     fn a_source_address_is_a_network_that_hosts_accept() {
         let accepted = SourceAddress::new(["192.0.2.7", "198.51.100.0/24", "2001:db8::/32"]);
@@ -371,6 +371,8 @@ mod tests {
             "host.example",
             "::ffff:192.0.2.7",
             "192.0.2.07",
+            "010.0.0.0/8",
+            "192.0.2.0/024",
             "fe80::1%eth0",
         ] {
             assert!(SourceAddress::new([text]).is_err(), "{text}");

@@ -369,14 +369,16 @@ fn network(
         let span = fields
             .get("networks")
             .map_or(fields.span(), |node| node.span);
-        let found: Result<Vec<IpNet>, _> = list.iter().map(|text| text.parse()).collect();
+        let read = list.iter().map(String::as_str);
+        let read = read.map(|text| crate::network::parse(text).ok_or(text));
+        let found: Result<Vec<IpNet>, &str> = read.collect();
         match found {
             Ok(networks) => trusted.networks = networks,
-            Err(_) => yaml.error_help(
+            Err(text) => yaml.error_help(
                 "network",
                 span,
-                "`networks` names something that is not a network",
-                Some("for example 10.0.0.0/8 or fd00::/8"),
+                format!("`networks` has `{text}`, which is not a network"),
+                Some("write e.g. 10.0.0.0/8 or fd00::/8, without leading zeros"),
             ),
         }
     }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use hallpass::clock::Timestamp;
+use hallpass::policy::proof::{Answer, Question};
 use hallpass::policy::{Ask, PolicySet};
 use hallpass::yaml::Severity;
 use serde_json::{Value, json};
@@ -363,4 +364,197 @@ fn what_is_of_people_stands_in_their_issuers_and_conditions_only() {
     let head = POLICIES.split_once("policies:").unwrap().0;
     let again = set(&format!("{head}policies:\n{printed}"));
     assert_eq!(first.policies(), again.policies(), "{printed}");
+}
+
+/// Tokens that differ in everything that a condition on a person reads.
+fn people() -> Vec<Value> {
+    let claims: [(&str, &[Value]); 7] = [
+        ("sub", &[json!("u1"), json!("u2")]),
+        ("groups", &[Value::Null, json!(["a"]), json!(["a", "b"])]),
+        ("amr", &[Value::Null, json!(["pwd"]), json!(["mfa"])]),
+        ("acr", &[Value::Null, json!("gold")]),
+        ("email", &[Value::Null, json!("x@acme.dev")]),
+        ("email_verified", &[json!(true), json!(false)]),
+        ("auth_time", &[Value::Null, json!(ISSUED - 60)]),
+    ];
+    let mut all = vec![person(&[])];
+    for (name, values) in claims {
+        let with = |one: &Value, value: &Value| {
+            let mut one = one.clone();
+            one[name] = value.clone();
+            one
+        };
+        all = all
+            .iter()
+            .flat_map(|one| values.iter().map(move |value| with(one, value)))
+            .collect();
+    }
+    all
+}
+
+/// Conditions of tenants, the class, conditions of the policy and of a requirement, and whether some person
+/// can have the grant.
+const GRANTS: &[(&str, &str, &str, &str, bool)] = &[
+    ("", "low", "groups: { member: a }", "", true),
+    (
+        "",
+        "low",
+        "groups: { member: a, not: { member: b } }",
+        "",
+        true,
+    ),
+    (
+        "",
+        "low",
+        "groups: [ { member: b }, { member: c } ]",
+        "",
+        true,
+    ),
+    ("", "low", "groups: { present: false }, mfa: true", "", true),
+    ("", "low", "mfa: false, user_id: u1", "", true),
+    ("", "low", "mfa: { present: false }, user_id: u1", "", true),
+    // By `acr`, and by either of two claims that disagree.
+    (
+        "",
+        "low",
+        "mfa: true, claim: { /amr: { present: false } }",
+        "",
+        true,
+    ),
+    (
+        "",
+        "low",
+        "mfa: true, claim: { /acr: { present: false } }",
+        "",
+        true,
+    ),
+    ("", "low", "mfa: true, claim: { /acr: gold }", "", true),
+    (
+        "",
+        "low",
+        "email: x@acme.dev, claim: { /email_verified: true }",
+        "",
+        true,
+    ),
+    // An address that is not verified is sent, and is no fact.
+    (
+        "",
+        "low",
+        "email: { present: false }, claim: { /email: x@acme.dev }",
+        "",
+        true,
+    ),
+    (
+        "",
+        "low",
+        "email: { glob: \"*@acme.dev\" }, groups: { member: b }",
+        "",
+        true,
+    ),
+    ("", "low", "user_id: u1, claim: { /sub: u1 }", "", true),
+    (
+        "",
+        "low",
+        "signed_in: { within: 1m }, claim: { /auth_time: { present: true } }",
+        "",
+        true,
+    ),
+    (
+        "",
+        "critical",
+        "groups: { member: a }, mfa: true, signed_in: { within: 15m }",
+        "",
+        true,
+    ),
+    (
+        "",
+        "critical",
+        "user_id: [u1, u3], mfa: true, signed_in: { within: 15m }",
+        "",
+        true,
+    ),
+    (
+        "groups: { member: a }",
+        "low",
+        "groups: { member: b }",
+        "",
+        true,
+    ),
+    (
+        "email: { glob: \"*@acme.dev\" }",
+        "low",
+        "email: [x@acme.dev, x@acme.example]",
+        "",
+        true,
+    ),
+    ("user_id: [u1, u2]", "low", "user_id: { not: u1 }", "", true),
+    ("", "low", "user_id: u1", "mfa: true", true),
+    (
+        "",
+        "low",
+        "user_id: u1",
+        "groups: { member: a }, signed_in: { within: 1h }",
+        true,
+    ),
+    // What follows is read, and is closed.
+    ("", "low", "user_id: u1, claim: { /sub: u2 }", "", false),
+    ("user_id: u2", "low", "user_id: u1", "", false),
+    ("", "low", "user_id: u1", "runner: hosted", false),
+    ("", "critical", "user_id: u1, mfa: true", "", false),
+    (
+        "",
+        "critical",
+        "user_id: u1, signed_in: { within: 15m }",
+        "",
+        false,
+    ),
+    (
+        "",
+        "critical",
+        "user_id: u1, mfa: { present: true }, signed_in: { within: 15m }",
+        "",
+        false,
+    ),
+];
+
+/// T-331: the proof does not read how a person signed in, their groups or their address, and calls
+/// nothing closed because of them.
+#[test]
+fn what_a_person_can_get_is_never_proven_to_be_closed() {
+    let people = people();
+    let at = Timestamp::from_unix(ISSUED);
+    let ask = Ask {
+        credential: "c".to_owned(),
+        ..Ask::default()
+    };
+    for (tenants, class, when, jobs, is_open) in GRANTS {
+        for trigger in [", trigger: person", "", ", trigger: push"] {
+            let of = |name: &str, block: &str, after: &str| match block {
+                "" => String::new(),
+                block => format!("{name}{block}{after}"),
+            };
+            let text = format!(
+                "issuers:\n  staff: {{ provider: people, url: https://ci.example, client_id: login, mfa: {{ amr: [mfa], acr: [gold] }}{} }}\ncredentials:\n  c: {{ kind: jwt, audience: https://c.acme.dev, max_ttl: 10m, owner: o, purpose: p, class: {class} }}\n{}policies:\n  - {{ name: p, issuer: staff, when: {{ {when}{trigger} }}, grant: [ {{ credential: c, ttl: 5m }} ] }}\n",
+                of(", tenants: [ { ", tenants, " } ]"),
+                of(
+                    "require:\n  - { name: r, of: all, because: b, jobs: { ",
+                    jobs,
+                    " } }\n"
+                ),
+            );
+            let is_open = *is_open && trigger == ", trigger: person";
+            let set = set(&text);
+            let reader = set.readers().first().unwrap();
+            let gets = |claims: &&Value| {
+                let facts = reader.facts(object(claims)).unwrap();
+                set.explain(&facts, &ask, at).is_permitted()
+            };
+            assert_eq!(people.iter().any(|one| gets(&one)), is_open, "{text}");
+            let answer = Question::any_job(&set, "c", at).answer();
+            let is_proven = matches!(answer, Answer::Proven);
+            assert_eq!(is_proven, !is_open, "{answer:?}\n{text}");
+            let is_reported = findings(&text).contains(&"never-matches");
+            assert_eq!(is_reported, !is_open, "{text}");
+        }
+    }
 }
