@@ -358,11 +358,8 @@ impl Way<'_> {
 }
 
 fn reads_same(one: &Reader, other: &Reader) -> bool {
-    one.issuer.url == other.issuer.url
-        && one.issuer.name == other.issuer.name
-        && one.provider.name == other.provider.name
-        && one.claim_map == other.claim_map
-        && one.properties == other.properties
+    let identity = |reader: &Reader| (reader.issuer.url.clone(), reader.issuer.name.clone());
+    identity(one) == identity(other) && one.reads_like(other)
 }
 
 /// Whether they mint the same, scopes aside.
@@ -475,15 +472,7 @@ fn trust(was: &Reader, now: &Reader) -> Change {
     ] {
         *narrowed = new.min(*narrowed);
     }
-    let reads = |reader: &Reader| {
-        (
-            reader.provider.name,
-            reader.claim_map.clone(),
-            reader.properties.clone(),
-            reader.second_factor.clone(),
-        )
-    };
-    if narrowed != **new || reads(was) != reads(now) {
+    if narrowed != **new || !was.reads_like(now) {
         return Change::Redefined;
     }
     narrowed.name.clone_from(&old.name);

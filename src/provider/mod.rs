@@ -175,6 +175,15 @@ impl Reader {
         }
     }
 
+    /// Whether both make the same facts of the same claims.
+    #[must_use]
+    pub fn reads_like(&self, other: &Self) -> bool {
+        self.provider.name == other.provider.name
+            && self.claim_map == other.claim_map
+            && self.properties == other.properties
+            && self.second_factor == other.second_factor
+    }
+
     /// The type of a fact in its tokens.
     #[must_use]
     pub fn fact_type(&self, fact: Fact) -> FactType {
