@@ -218,6 +218,12 @@ impl PolicySet {
         self.credentials.values()
     }
 
+    /// The issuer of exactly that name.
+    pub(super) fn issuer_named(&self, name: &str) -> Option<&PolicyIssuer> {
+        let mut issuers = self.issuers.iter();
+        issuers.find(|issuer| issuer.reader.issuer.name == name)
+    }
+
     /// The credential of exactly that name.
     #[must_use]
     pub fn credential(&self, name: &str) -> Option<&Arc<CredentialDefinition>> {

@@ -247,10 +247,8 @@ impl PolicySet {
         })
     }
 
-    fn issuer_of(&self, facts: &Facts) -> Option<&PolicyIssuer> {
-        self.issuers
-            .iter()
-            .find(|issuer| issuer.reader.issuer.name == facts.issuer())
+    pub(super) fn issuer_of(&self, facts: &Facts) -> Option<&PolicyIssuer> {
+        self.issuer_named(facts.issuer())
     }
 }
 

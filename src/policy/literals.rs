@@ -207,8 +207,7 @@ impl PolicySet {
         block: &'a Block,
         grants: &[&'a Grant],
     ) -> Vec<Way<'a>> {
-        let mut issuers = self.issuers.iter();
-        let Some(issuer) = issuers.find(|one| one.reader.issuer.name == policy.issuer) else {
+        let Some(issuer) = self.issuer_named(&policy.issuer) else {
             return Vec::new();
         };
         let tenants: Vec<Vec<Literal<'_>>> = match &issuer.tenants {

@@ -67,10 +67,7 @@ impl PolicySet {
         known: &BTreeSet<String>,
     ) -> Option<String> {
         let facts = &*facts.at(now);
-        let issuer = self
-            .issuers
-            .iter()
-            .find(|one| one.reader.issuer.name == facts.issuer())?;
+        let issuer = self.issuer_of(facts)?;
         let is_known = |subject: &Subject| match subject {
             Subject::Claim(pointer) => known.contains(pointer),
             Subject::Property(name) => {

@@ -6,7 +6,7 @@ use serde_json::{Map, Value as Json};
 
 use super::{ClaimError, Fact, FactValue, Workflow};
 use crate::text::is_printable;
-use crate::token::json::{Object, Value};
+use crate::token::json::{Object, Value, unescape_step};
 
 /// The type of a claim. Another JSON type is a [`ClaimError`] (T-46); `null` is absent (T-47).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -179,6 +179,21 @@ pub(super) fn write(
         }
     }
     claims
+}
+
+/// Sets the member that a JSON pointer names, with the objects around it. `None`: the pointer is not
+/// well-formed, or what is around the member is there and no object.
+pub(crate) fn set(claims: &mut Map<String, Json>, pointer: &str, value: Json) -> Option<()> {
+    let names = pointer.split('/').skip(1).map(unescape_step);
+    let mut names: Vec<String> = names.collect::<Option<_>>()?;
+    let last = names.pop()?;
+    let mut members = claims;
+    for name in names {
+        let inner = members.entry(name).or_insert_with(|| Map::new().into());
+        members = inner.as_object_mut()?;
+    }
+    members.insert(last, value);
+    Some(())
 }
 
 /// A fact's value as a claim of that type.

@@ -8,7 +8,7 @@ use super::claims::{self, ClaimType};
 use super::{
     ClaimError, ClaimMap, Fact, FactType, FactValue, Provider, TRIGGERS, Workflow, set_text,
 };
-use crate::token::json::{Object, unescape_step};
+use crate::token::json::Object;
 
 /// Any other issuer of signed tokens.
 pub(super) const PROVIDER: Provider = Provider {
@@ -74,34 +74,15 @@ fn identify(token: &Object, map: &ClaimMap) -> Result<BTreeMap<Fact, FactValue>,
 }
 
 fn write(facts: &BTreeMap<Fact, FactValue>, map: &ClaimMap) -> Map<String, Value> {
-    let mut claims = Map::new();
+    let mut written = Map::new();
     for (fact, mapped) in map {
         if let Some(value) = facts.get(fact) {
             let value = claims::to_json(value, mapped.claim_type);
-            set(&mut claims, &mapped.pointer, value);
+            // What could not be written is missed when the claims are read back.
+            claims::set(&mut written, &mapped.pointer, value);
         }
     }
-    claims
-}
-
-/// Sets the member that a JSON pointer names, with the objects around it.
-pub(super) fn set(claims: &mut Map<String, Value>, pointer: &str, value: Value) {
-    let mut names = pointer.split('/').skip(1).peekable();
-    let mut members = claims;
-    while let Some(name) = names.next() {
-        let Some(name) = unescape_step(name) else {
-            return;
-        };
-        if names.peek().is_none() {
-            members.insert(name, value);
-            return;
-        }
-        let inner = members.entry(name).or_insert_with(|| Map::new().into());
-        let Value::Object(inner) = inner else {
-            return;
-        };
-        members = inner;
-    }
+    written
 }
 
 fn of_fact(fact: Fact, value: FactValue) -> FactValue {

@@ -97,17 +97,22 @@ impl Reader {
         self.properties.contains_key(name).then_some(name)
     }
 
+    /// The claim of a property.
+    fn claim_of(&self, name: &str) -> Option<String> {
+        let prefix = self.provider.property_claims?;
+        Some(format!("{prefix}{name}"))
+    }
+
     /// The pointer to the claim of a property.
     #[must_use]
     pub fn property_pointer(&self, name: &PropertyName) -> Option<String> {
-        let prefix = self.provider.property_claims?;
-        Some(pointer_to(&format!("{prefix}{}", name.name())))
+        self.claim_of(name.name()).map(|claim| pointer_to(&claim))
     }
 
     /// A property as a claim of a token: its name and value.
     #[must_use]
     pub fn property_claim(&self, name: &PropertyName, value: &FactValue) -> Option<(String, Json)> {
-        let prefix = self.provider.property_claims?;
+        let claim = self.claim_of(name.name())?;
         // A CI sends no other type.
         let text = match value {
             FactValue::Text(text) => text.clone(),
@@ -115,7 +120,7 @@ impl Reader {
             FactValue::List(entries) => entries.join(","),
             FactValue::Workflow(_) | FactValue::Address(_) | FactValue::Time(_) => return None,
         };
-        Some((format!("{prefix}{}", name.name()), text.into()))
+        Some((claim, text.into()))
     }
 
     /// The declared properties in a token. Others are not read.
@@ -127,11 +132,10 @@ impl Reader {
         token: &Object,
     ) -> Result<BTreeMap<PropertyName, FactValue>, ClaimError> {
         let mut read = BTreeMap::new();
-        let Some(prefix) = self.provider.property_claims else {
-            return Ok(read);
-        };
         for (name, declared) in &self.properties {
-            let claim = format!("{prefix}{name}");
+            let Some(claim) = self.claim_of(name) else {
+                continue;
+            };
             let value = match token.get(&claim) {
                 // T-47: an empty text counts as absent.
                 None => continue,

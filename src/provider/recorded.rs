@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use super::generic::set;
+use super::claims::set;
 use super::{Fact, FactType, FactValue, Facts, Reader, Workflow};
 use crate::text::CUT_MARK;
 use crate::token::json::{Limits, Object, parse_object};
@@ -120,7 +120,9 @@ fn object(known: &BTreeSet<String>, claims: &Map<String, Value>) -> Result<Objec
                 };
                 set(&mut members, pointer, value);
             }
-            Some(value) => set(&mut members, pointer, value.clone()),
+            Some(value) => {
+                set(&mut members, pointer, value.clone());
+            }
         }
     }
     let text = Value::Object(members).to_string();

@@ -87,8 +87,7 @@ impl Reader {
     #[must_use]
     pub fn property_source(&self, name: &PropertyName) -> Option<(String, PropertyType)> {
         let property = self.property_type(name)?;
-        let prefix = self.provider.property_claims?;
-        Some((pointer_to(&format!("{prefix}{}", name.name())), property))
+        Some((self.property_pointer(name)?, property))
     }
 
     /// The types that the reader demands of a claim, by JSON pointer. None: any value is accepted.
@@ -99,8 +98,8 @@ impl Reader {
         let mapped = self.claim_map.values();
         let mapped = mapped.filter(|mapped| mapped.pointer == pointer);
         let properties = self.properties.iter().filter(|(name, _)| {
-            let prefix = self.provider.property_claims.unwrap_or_default();
-            pointer_to(&format!("{prefix}{name}")) == pointer
+            let own = self.property_pointer(&PropertyName::new(name));
+            own.is_some_and(|own| own == pointer)
         });
         let properties = properties.map(|(_, property)| match property {
             PropertyType::Text => ClaimType::Text,

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use super::{AuditPublicKey, Head};
 use crate::audit::LONGEST_LINE;
 use crate::audit::lines::{Ending, next_line};
+use crate::clock::Timestamp;
 use crate::text::{count, escape};
 
 mod report;
@@ -385,7 +386,7 @@ impl Verification {
             return;
         }
         self.report.unsigned = self.report.unsigned.saturating_add(1);
-        let Some(now) = parse_time(&line.time) else {
+        let Ok(now) = line.time.parse().map(Timestamp::unix) else {
             return self.find("has no RFC 3339 time".to_owned());
         };
         let since = *self.boot.unsigned_since.get_or_insert(now);
@@ -489,11 +490,6 @@ struct Boot {
     /// The time of the first unsigned line, in Unix seconds.
     unsigned_since: Option<i64>,
     unsigned_found: bool,
-}
-
-fn parse_time(text: &str) -> Option<i64> {
-    let time: jiff::Timestamp = text.parse().ok()?;
-    Some(time.as_second())
 }
 
 /// Seconds. Checkpoints come every 10.

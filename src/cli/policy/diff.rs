@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::ValueEnum;
 use serde_json::{Value, json};
 
+use super::markdown::fence;
 use super::revision;
 use crate::cli::{Failure, Terminal};
 use crate::clock::{Clock as _, SystemClock, Timestamp};
@@ -130,8 +131,7 @@ fn plain(name: &str) -> String {
 /// A name as a code span of Markdown: nothing in it is markup, a link or a mention.
 fn code(name: &str) -> String {
     let name = harmless(name);
-    let longest = name.split(|letter| letter != '`').map(str::len).max();
-    let fence = "`".repeat(longest.unwrap_or_default().saturating_add(1));
+    let fence = fence(&name, 1);
     if name.starts_with('`') || name.ends_with('`') {
         format!("{fence} {name} {fence}")
     } else {
@@ -281,11 +281,9 @@ fn gain(text: &mut String, gained: &Gained, style: &Style) {
     for (fact, value) in facts.iter() {
         push(text, &format!("  {fact}: {}\n", quoted(&value.to_string())));
     }
-    for (name, value) in &gained.found.witness.claims {
-        if name != "iss" && facts.provider().fact_of_claim(name).is_none() {
-            let value = harmless(&value.to_string());
-            push(text, &format!("  claim {}: {value}\n", quoted(name)));
-        }
+    for (name, value) in gained.found.witness.raw_claims() {
+        let value = harmless(&value.to_string());
+        push(text, &format!("  claim {}: {value}\n", quoted(name)));
     }
     push(text, &format!("  at: {}\n", gained.found.at));
     text.push_str(style.fence);

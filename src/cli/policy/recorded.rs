@@ -42,7 +42,7 @@ pub(super) fn read(
     let mut problems = Vec::new();
     for path in files {
         let name = path.display().to_string();
-        let file = open(path).map_err(|error| unreadable(path, &error))?;
+        let file = open(path).map_err(|error| unreadable(&name, &error))?;
         let read = verification.read_each(&name, BufReader::new(file), |line, text| {
             bytes = bytes.saturating_add(u64::try_from(text.len()).unwrap_or_default());
             progress(bytes);
@@ -58,7 +58,7 @@ pub(super) fn read(
                 Ok(None) | Err(_) => {}
             }
         });
-        read.map_err(|error| unreadable(path, &error))?;
+        read.map_err(|error| unreadable(&name, &error))?;
     }
     let findings = verification.finish().findings;
     problems.extend(findings.iter().map(ToString::to_string));
@@ -72,9 +72,9 @@ fn open(path: &Path) -> io::Result<Box<dyn Read>> {
     Ok(Box::new(File::open(path)?))
 }
 
-fn unreadable(path: &Path, error: &io::Error) -> Failure {
-    let path = escape(&path.display().to_string());
-    Failure::Local(format!("audit log `{path}` cannot be read: {error}"))
+pub(super) fn unreadable(name: &str, error: &io::Error) -> Failure {
+    let name = escape(name);
+    Failure::Local(format!("audit log `{name}` cannot be read: {error}"))
 }
 
 /// The request that a decision was about.

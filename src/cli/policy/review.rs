@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use clap::ValueEnum;
 
-use self::markdown::{cut, fenced, marker, name};
 use super::check_folder;
+use super::markdown::{cut, fenced, marker, name};
 use crate::cli::{Failure, Terminal, runtime};
 use crate::client::{Environment, Forge, Posted, Proxy, TransportSettings};
 use crate::clock::SystemClock;
@@ -17,8 +17,6 @@ use crate::policy::PolicySet;
 use crate::policy::examples::test_files;
 use crate::secret::Secret;
 use crate::text::escape;
-
-mod markdown;
 
 /// Checks, tests and compares the policies of a pull request, and keeps one comment about it up to date
 ///

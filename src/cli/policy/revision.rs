@@ -2,8 +2,8 @@
 //! diff driver, monitor or file of the working tree of the repository runs or is read.
 
 use std::path::Path;
-use std::process::{Command, Stdio};
 
+use super::git::git;
 use super::{load, nothing_in};
 use crate::cli::{Failure, Terminal};
 use crate::policy::PolicySet;
@@ -124,7 +124,15 @@ impl<'a> Repository<'a> {
         let tree = format!("{}:{}", self.commit, self.prefix);
         let list = git(
             self.folder,
-            &["ls-tree", "--full-tree", "-r", "-z", "-l", &tree],
+            &[
+                "--literal-pathspecs",
+                "ls-tree",
+                "--full-tree",
+                "-r",
+                "-z",
+                "-l",
+                &tree,
+            ],
         )
         .ok_or_else(|| {
             Failure::Local(format!(
@@ -179,34 +187,6 @@ impl<'a> Repository<'a> {
         }
         Ok(texts)
     }
-}
-
-/// What git prints; `None` if it fails.
-fn git(folder: &Path, arguments: &[&str]) -> Option<Vec<u8>> {
-    let output = Command::new("git")
-        .args(["--no-pager", "--no-replace-objects", "--literal-pathspecs"])
-        .args([
-            "-c",
-            "core.fsmonitor=false",
-            "-c",
-            "core.hooksPath=/dev/null",
-            "-c",
-            "safe.bareRepository=explicit",
-            "-c",
-            "protocol.allow=never",
-        ])
-        .arg("-C")
-        .arg(folder)
-        .args(arguments)
-        .env("GIT_OPTIONAL_LOCKS", "0")
-        .env("GIT_TERMINAL_PROMPT", "0")
-        // Objects that are missing are not fetched.
-        .env("GIT_NO_LAZY_FETCH", "1")
-        .stdin(Stdio::null())
-        .stderr(Stdio::null())
-        .output()
-        .ok()?;
-    output.status.success().then_some(output.stdout)
 }
 
 /// As of a folder: see `policy::files`.

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::process::{Command, Stdio};
 
 use clap::ValueEnum;
 use serde_json::{Map, Value};
 
+use super::git::git;
 use crate::cli::Terminal;
 use crate::clock::Timestamp;
 use crate::text::escape_up_to;
@@ -170,25 +170,10 @@ impl<'a> Changes<'a> {
     }
 
     fn git(&self, command: &[&str], files: &[String]) -> Option<String> {
-        let output = Command::new("git")
-            .args([
-                "-c",
-                "core.fsmonitor=false",
-                "-c",
-                "log.showSignature=false",
-            ])
-            .arg("-C")
-            .arg(self.dir)
-            .args(command)
-            .args(files)
-            .env("GIT_OPTIONAL_LOCKS", "0")
-            .env("GIT_TERMINAL_PROMPT", "0")
-            .stdin(Stdio::null())
-            .stderr(Stdio::null())
-            .output()
-            .ok()?;
-        let text = String::from_utf8(output.stdout).ok()?;
-        output.status.success().then(|| text.trim().to_owned())
+        let files = files.iter().map(String::as_str);
+        let arguments: Vec<&str> = command.iter().copied().chain(files).collect();
+        let text = String::from_utf8(git(self.dir, &arguments)?).ok()?;
+        Some(text.trim().to_owned())
     }
 }
 

@@ -282,9 +282,7 @@ pub fn describe(found: &Found) -> Vec<String> {
             .iter()
             .map(|(fact, value)| format!("{}: {value}", fact.name())),
     );
-    let claims = found.witness.claims.iter();
-    let raw =
-        claims.filter(|(name, _)| *name != "iss" && facts.provider().fact_of_claim(name).is_none());
+    let raw = found.witness.raw_claims();
     lines.extend(raw.map(|(name, value)| format!("claim {name}: {value}")));
     lines.push(format!("at: {}", found.at));
     lines.iter().map(|line| escape(line)).collect()

@@ -93,10 +93,9 @@ impl<'a> Draft<'a> {
     fn of(set: &'a PolicySet, entry: Entry) -> Option<Self> {
         let of_policy = |number: usize, block: usize, without, unmet, credential| {
             let policy: &Policy = set.policies.get(number)?;
-            let mut readers = set.readers.iter();
             Some(Self {
                 set,
-                reader: readers.find(|reader| reader.issuer.name == policy.issuer)?,
+                reader: &set.issuer_named(&policy.issuer)?.reader,
                 policy,
                 block,
                 credential: match credential {
@@ -271,9 +270,8 @@ impl<'a> Draft<'a> {
             job.add(limits)?;
         }
         job.add_owner();
-        let issuers = self.set.issuers.iter();
-        let mut issuers = issuers.filter(|one| one.reader.issuer.name == self.policy.issuer);
-        let tenants = issuers.next().and_then(|issuer| issuer.tenants.as_deref());
+        let issuer = self.set.issuer_named(&self.policy.issuer);
+        let tenants = issuer.and_then(|issuer| issuer.tenants.as_deref());
         if let Some(tenant) = tenants.and_then(|tenants| {
             let fitting = tenants.iter().find(|tenant| job.can_be(tenant));
             fitting.or(tenants.first())

@@ -1,4 +1,4 @@
-//! Finds issuers whose jobs are told apart by names alone.
+//! Finds issuers whose jobs differ by names alone.
 
 use super::{LintFinding, LintInput, Rule};
 use crate::provider::Fact;

@@ -218,8 +218,7 @@ impl<'a> LintInput<'a> {
     fn blocks(&self) -> impl Iterator<Item = (&'a Policy, &'a PolicyIssuer, &'a Block)> {
         let set = self.set;
         set.policies.iter().flat_map(move |policy| {
-            let mut issuers = set.issuers.iter();
-            let issuer = issuers.find(|issuer| issuer.reader.issuer.name == policy.issuer);
+            let issuer = set.issuer_named(&policy.issuer);
             issuer.into_iter().flat_map(move |issuer| {
                 policy.when.iter().map(move |block| (policy, issuer, block))
             })

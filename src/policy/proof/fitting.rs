@@ -1,11 +1,11 @@
 //! Whether conditions can be met at all: by any job of a tenant, and by any job through one way.
 
 use super::network::Addresses;
-use super::search::Search;
-use super::shortest::Budget;
+use super::search::{Search, Values};
+use super::shortest::{Budget, Spent};
 use super::space::{Clause, Space};
 use super::ways::of_block;
-use super::{STEPS, blocks_on, entered, render};
+use super::{SPENT, STEPS, UNREAD, blocks_on, entered, render};
 use crate::policy::literals::Way;
 use crate::policy::{Block, PolicySet};
 
@@ -36,19 +36,12 @@ pub fn fit(set: &PolicySet, block: &Block) -> Fit {
                 let conditions = of_block(&mut space, block, reader);
                 clauses.extend(conditions.into_iter().map(|one| one.holds));
             }
-            clauses.extend(space.laws());
-            let mut search = Search {
-                space: &space,
-                clauses,
-                admitted: &|_, _| None,
-                budget: &mut Budget::new(STEPS),
-            };
-            let reason = match search.run() {
+            let reason = match any(&space, clauses, STEPS) {
                 Ok(None) => continue,
-                Err(_) => "the search took too many steps".to_owned(),
+                Err(Spent) => SPENT.to_owned(),
                 Ok(Some(values)) => match render::witness(&space, &values, reader) {
                     Ok(witness) if block.holds(&witness.facts) => return Fit::Possible,
-                    Ok(_) => "a condition is of a type that the proof does not read".to_owned(),
+                    Ok(_) => UNREAD.to_owned(),
                     Err(reason) => reason,
                 },
             };
@@ -65,13 +58,18 @@ pub fn is_closed(set: &PolicySet, way: &Way<'_>, steps: u64) -> bool {
     let blocks = blocks_on(set, &way.grant.credential.name);
     let addresses = Addresses::of(way.literals.iter(), &blocks);
     let mut space = Space::new(way.reader, addresses);
-    let mut clauses = entered(&mut space, set, way);
+    let clauses = entered(&mut space, set, way);
+    matches!(any(&space, clauses, steps), Ok(None))
+}
+
+/// The values of any job that the reader accepts and that satisfies the clauses.
+fn any(space: &Space<'_>, mut clauses: Vec<Clause>, steps: u64) -> Result<Option<Values>, Spent> {
     clauses.extend(space.laws());
     let mut search = Search {
-        space: &space,
+        space,
         clauses,
         admitted: &|_, _| None,
         budget: &mut Budget::new(steps),
     };
-    matches!(search.run(), Ok(None))
+    search.run()
 }

@@ -52,7 +52,7 @@ impl Ord for GlobText {
 pub(super) enum State {
     /// Nothing depends on what is read.
     Still,
-    /// No text that goes on from here is in the set.
+    /// No text that continues from here is in the set.
     Dead,
     /// Words with what was read as their start: from, to, and its length.
     Range(usize, usize, usize),
@@ -231,7 +231,7 @@ impl Lang {
         }
     }
 
-    /// Whether every text that goes on from here is in the set, or none; `None`: not known.
+    /// Whether every text that continues from here is in the set, or none; `None`: not known.
     pub(super) fn fate(&self, state: &State) -> Option<bool> {
         match (self, state) {
             (Self::All, _) => Some(true),

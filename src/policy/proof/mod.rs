@@ -178,7 +178,7 @@ fn finish(
         Ok(Some(values)) => values,
         Ok(None) => return Answer::Proven,
         Err(shortest::Spent) => {
-            return Answer::NotDecided("the search took too many steps".to_owned());
+            return Answer::NotDecided(SPENT.to_owned());
         }
     };
     let witness = match render::witness(search.space, &values, way.reader) {
@@ -190,8 +190,7 @@ fn finish(
     if is_true(&found) {
         Answer::Found(Box::new(found))
     } else {
-        let reason = "a condition is of a type that the proof does not read";
-        Answer::NotDecided(reason.to_owned())
+        Answer::NotDecided(UNREAD.to_owned())
     }
 }
 
@@ -214,6 +213,9 @@ pub(super) fn some_text_is_new(was: &Pattern, now: &Pattern) -> bool {
     !matches!(found, Ok(None))
 }
 
+/// Why an answer is not decided.
+const SPENT: &str = "the search took too many steps";
+const UNREAD: &str = "a condition is of a type that the proof does not read";
 /// Steps of the search for one way.
 const STEPS: u64 = 2_000_000;
 

@@ -8,14 +8,23 @@ use super::network::ADDRESS;
 use super::search::Values;
 use super::space::Space;
 use super::value::Value;
-use crate::provider::{Facts, Reader};
-use crate::token::json::{Limits, parse_object, unescape_step};
+use crate::provider::{Facts, Reader, set_claim};
+use crate::token::json::{Limits, parse_object};
 
 /// A job, as a token of its issuer says it. Claims that no condition is about are left out.
 #[derive(Clone, Debug)]
 pub struct Witness {
     pub facts: Facts,
     pub claims: Map<String, Json>,
+}
+
+impl Witness {
+    /// The claims that are no fact.
+    pub fn raw_claims(&self) -> impl Iterator<Item = (&String, &Json)> {
+        let provider = self.facts.provider();
+        let is_raw = |name: &str| name != "iss" && provider.fact_of_claim(name).is_none();
+        self.claims.iter().filter(move |(name, _)| is_raw(name))
+    }
 }
 
 /// The claims of the job, and its facts.
@@ -51,7 +60,7 @@ pub(super) fn witness(
             Value::Other => Json::Object(Map::new()),
             Value::Foreign => FOREIGN.into(),
         };
-        set(&mut claims, &claim.pointer, json)
+        set_claim(&mut claims, &claim.pointer, json)
             .ok_or_else(|| format!("no token has `{}` beside its other claims", claim.pointer))?;
     }
     let json = Json::Object(claims.clone()).to_string();
@@ -64,16 +73,3 @@ pub(super) fn witness(
 
 /// A text in another script.
 const FOREIGN: &str = "\u{e4}";
-
-fn set(claims: &mut Map<String, Json>, pointer: &str, value: Json) -> Option<()> {
-    let names = pointer.split('/').skip(1).map(unescape_step);
-    let mut names: Vec<String> = names.collect::<Option<_>>()?;
-    let last = names.pop()?;
-    let mut members = claims;
-    for name in names {
-        let inner = members.entry(name).or_insert_with(|| Map::new().into());
-        members = inner.as_object_mut()?;
-    }
-    members.insert(last, value);
-    Some(())
-}

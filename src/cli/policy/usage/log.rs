@@ -12,6 +12,7 @@ use serde::Deserialize;
 use crate::audit::Head;
 use crate::audit::lines::{Ending, next_line};
 use crate::cli::Failure;
+use crate::cli::policy::recorded::unreadable;
 use crate::clock::Timestamp;
 use crate::policy::usage::{Stated, Use};
 use crate::text::{count, escape};
@@ -104,12 +105,6 @@ impl Log {
         used: &mut impl FnMut(&Use<'_>),
     ) -> Result<(), Failure> {
         let shown = path.display().to_string();
-        let unreadable = |error: io::Error| {
-            Failure::Local(format!(
-                "audit log `{}` cannot be read: {error}",
-                escape(&shown)
-            ))
-        };
         if path == Path::new("-") {
             return self.read_lines("standard input", io::stdin().lock(), used);
         }
@@ -119,7 +114,7 @@ impl Log {
                 escape(&shown)
             )));
         }
-        let file = File::open(path).map_err(unreadable)?;
+        let file = File::open(path).map_err(|error| unreadable(&shown, &error))?;
         self.read_lines(&shown, BufReader::new(file), used)
     }
 
@@ -129,12 +124,7 @@ impl Log {
         mut file: impl BufRead,
         used: &mut impl FnMut(&Use<'_>),
     ) -> Result<(), Failure> {
-        let unreadable = |error: io::Error| {
-            Failure::Local(format!(
-                "audit log `{}` cannot be read: {error}",
-                escape(name)
-            ))
-        };
+        let unreadable = |error| unreadable(name, &error);
         if file.fill_buf().map_err(unreadable)?.starts_with(GZIP) {
             let shown = escape(name);
             return Err(Failure::Local(format!(

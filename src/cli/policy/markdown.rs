@@ -12,7 +12,7 @@ pub(super) fn fenced(text: &str, longest: usize) -> String {
         block.push_str(&line);
         block.push('\n');
     }
-    let fence = "`".repeat(longest_run(&block).saturating_add(1).max(3));
+    let fence = fence(&block, 3);
     format!("{fence}text\n{block}{fence}")
 }
 
@@ -44,7 +44,7 @@ pub(super) fn cut(text: &str, longest: usize) -> String {
 /// A name in a line, as code.
 pub(super) fn name(text: &str) -> String {
     let text: String = text.chars().map(plain).collect();
-    let fence = "`".repeat(longest_run(&text).saturating_add(1));
+    let fence = fence(&text, 1);
     format!("{fence} {text} {fence}")
 }
 
@@ -66,9 +66,11 @@ const fn plain(letter: char) -> char {
     }
 }
 
-fn longest_run(text: &str) -> usize {
-    let runs = text.split(|letter| letter != '`');
-    runs.map(str::len).max().unwrap_or_default()
+/// At least so many backticks, and more than are in the text one after the other.
+pub(super) fn fence(text: &str, least: usize) -> String {
+    let runs = text.split(|letter| letter != '`').map(str::len);
+    let longest = runs.max().unwrap_or_default();
+    "`".repeat(longest.saturating_add(1).max(least))
 }
 
 #[cfg(test)]
