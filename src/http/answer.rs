@@ -330,7 +330,10 @@ mod tests {
 
     #[test]
     fn a_member_is_added_to_any_object() {
-        for (before, after) in [("{}", r#"{"a":"b"}"#), (r#"{"c":{}}"#, r#"{"c":{},"a":"b"}"#)] {
+        for (before, after) in [
+            ("{}", r#"{"a":"b"}"#),
+            (r#"{"c":{}}"#, r#"{"c":{},"a":"b"}"#),
+        ] {
             let mut object = before.to_owned();
             add_member(&mut object, "a", "b");
             assert_eq!(object, after);

@@ -215,13 +215,15 @@ impl Reader {
     /// # Errors
     /// A claim does not have its documented type, or has text outside printable ASCII where a fact
     /// needs it (T-46, T-48).
-    pub fn identify(&self, token: &Verified) -> Result<Job, ClaimError> {
+    pub fn identify(&self, token: Verified) -> Result<Job, ClaimError> {
+        let (issued_at, usable_until) = (token.issued_at(), token.usable_until());
+        let (claims, token, subject) = token.into_parts();
         Ok(Job {
-            facts: self.facts(token.claims().clone())?,
-            token: token.id().clone(),
-            subject: token.subject().to_owned(),
-            issued_at: token.issued_at(),
-            usable_until: token.usable_until(),
+            facts: self.facts(claims)?,
+            token,
+            subject,
+            issued_at,
+            usable_until,
         })
     }
 
