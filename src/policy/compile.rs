@@ -13,7 +13,7 @@ use super::index::Index;
 use super::link::PolicyLinks;
 use super::lint;
 use super::parse::{self, Raw};
-use super::recorded;
+use super::raw_claims;
 use super::{CredentialDefinition, Policy, Requirement};
 use crate::clock::Timestamp;
 use crate::provider::Reader;
@@ -315,7 +315,7 @@ impl PolicySet {
         if diagnostics.has_errors() {
             return Err(diagnostics);
         }
-        let mut pointers = recorded::pointers(&issuers, &policies, &requirements);
+        let mut pointers = raw_claims::pointers(&issuers, &policies, &requirements);
         for issuer in &mut issuers {
             let read = pointers.remove(&issuer.reader.issuer.name);
             issuer.reader.pointers = Arc::new(read.unwrap_or_default());
