@@ -6,10 +6,12 @@ use std::path::PathBuf;
 use clap::ValueEnum;
 use serde_json::{Value, json};
 
+use super::export::{Export, Folder};
 use super::markdown::fence;
 use super::revision;
 use crate::cli::{Failure, Terminal};
 use crate::clock::{Clock as _, SystemClock, Timestamp};
+use crate::policy::proof::export::Compared;
 use crate::policy::diff::{Change, CredentialChange, Diff, Gained};
 use crate::text::{count, escape};
 use crate::yaml::duration;
@@ -25,7 +27,8 @@ use crate::yaml::duration;
 #[command(after_help = "Examples:
   hallpass policy diff main policies
   hallpass policy diff --output markdown --fail-on wider origin/main HEAD
-  hallpass policy diff old/policies new/policies")]
+  hallpass policy diff old/policies new/policies
+  hallpass policy diff --export smt2 --export-to questions main")]
 pub(super) struct Args {
     /// The old policies: a folder, or a revision of the repository of `--policies`
     #[arg(value_name = "OLD")]
@@ -45,6 +48,12 @@ pub(super) struct Args {
     /// Compare as if every entry with `shadow_until` were in force
     #[arg(long)]
     as_if_enforced: bool,
+    /// Also write each question of the comparison as a file for another solver
+    #[arg(long, value_enum, value_name = "FORMAT", requires = "export_to")]
+    export: Option<Export>,
+    /// The folder for `--export`: a new or an empty one
+    #[arg(long, value_name = "DIR", requires = "export")]
+    export_to: Option<PathBuf>,
     /// Exit with code 4 in this case
     #[arg(long, value_enum, value_name = "WHAT")]
     fail_on: Option<FailOn>,
@@ -83,12 +92,17 @@ pub(super) fn run(args: &Args, out: &mut Terminal) -> Result<(), Failure> {
         old.set.enforce_shadowed();
         new.set.enforce_shadowed();
     }
+    let folder = args.export_to.as_deref().map(Folder::new).transpose()?;
     let at = args.at.unwrap_or_else(|| SystemClock::new().now());
     let diff = Diff::of(&old.set, &new.set, at, &new.jobs);
     match args.output {
         Format::Json => out.json(&to_json(&diff).to_string()),
         Format::Text => out.line(report(&diff, &TEXT).trim_end()),
         Format::Markdown => out.verbatim(report(&diff, &MARKDOWN).trim_end()),
+    }
+    if let Some(folder) = folder {
+        let (old, new) = (&old.set, &new.set);
+        folder.write(Compared { old, new, at }, &diff, out)?;
     }
     if diff.is_wider() && args.fail_on == Some(FailOn::Wider) {
         return Err(Failure::Findings("the new policies are wider".to_owned()));
