@@ -83,7 +83,7 @@ impl<'a> Folder<'a> {
                 }
                 self.add(&question)?;
                 unsaid.extend(question.unsaid);
-                Ok(())
+                Ok::<(), Failure>(())
             })?;
         }
         let [sat, unsat, unknown] = answers;
