@@ -26,7 +26,6 @@ mod property;
 mod recorded;
 mod source;
 
-pub(crate) use claims::set as set_claim;
 pub use claims::{Claim, ClaimType};
 pub use fact::{Fact, FactType, ORDINARY_TRIGGERS, TRIGGERS};
 pub use people::SecondFactor;
