@@ -188,6 +188,7 @@ impl Comparison<'_> {
         let url = &gain.way.reader.issuer.url;
         let of_issuer = |facts: &&Facts| facts.issuer_url() == url;
         for facts in self.known.iter().filter(of_issuer) {
+            let facts = &*facts.at(found.at);
             let literals = &mut gain.way.literals.iter();
             if !literals.all(|literal| literal.holds(facts)) {
                 continue;

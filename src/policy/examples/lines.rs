@@ -161,7 +161,7 @@ fn problem(set: &PolicySet, line: &Line, at: Timestamp, notes: &mut Vec<Remark>)
             "`of` selects no credential{own}{scopes}"
         )));
     }
-    match fit(set, &line.jobs) {
+    match fit(set, &line.jobs, at) {
         Fit::Possible => {}
         Fit::Impossible => {
             return Some(Remark::new("no job of any tenant fits `jobs`".to_owned()));
