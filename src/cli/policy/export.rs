@@ -30,9 +30,8 @@ impl<'a> Folder<'a> {
     /// Makes the folder, unless there is an empty one.
     pub(super) fn new(path: &'a Path) -> Result<Self, Failure> {
         let shown = escape(&path.display().to_string());
-        let wrong = |error: io::Error| {
-            Failure::Local(format!("cannot make the folder `{shown}`: {error}"))
-        };
+        let wrong =
+            |error: io::Error| Failure::Local(format!("cannot make the folder `{shown}`: {error}"));
         let is_new = match fs::read_dir(path) {
             Ok(mut entries) => {
                 if entries.next().is_some() {

@@ -16,9 +16,9 @@ use crate::policy::{Ask, Block, Inputs, PolicySet};
 
 mod constraints;
 mod derived;
-pub mod export;
 mod domain;
 mod entries;
+pub mod export;
 mod fitting;
 mod gain;
 mod lang;
