@@ -6,6 +6,7 @@ mod agree;
 mod conditions;
 mod languages;
 mod random;
+mod solver;
 mod worlds;
 
 const NOW: Timestamp = Timestamp::from_unix(1_795_000_000);
