@@ -46,6 +46,7 @@ git grep --files-with-matches --extended-regexp '^#!(/usr)?/bin/(env )?(ba)?sh' 
 scripts=$(mktemp -d)
 trap 'rm -rf "$scripts"' EXIT
 for file in deploy/gitlab/templates/*.yml deploy/gitlab/hallpass.gitlab-ci.yml; do
+  rm -f "$scripts"/*.sh
   awk -v folder="$scripts" '
     /^    - \|$/ { number++; name = folder "/" number ".sh"; print "#!/bin/sh" >name; next }
     /^      / && name { print substr($0, 7) >name; next }
@@ -69,6 +70,9 @@ page() {
 valid github-workflows "$(page github)"
 valid github-actions github-action/action.yml github-action/policy-review/action.yml
 valid github-workflows "$(page policy-review)"
+# Readers copy these two.
+actionlint "$scripts/github.yml" "$scripts/policy-review.yml"
+zizmor --offline --quiet "$scripts/github.yml" "$scripts/policy-review.yml"
 valid gitlab-ci --data-transform gitlab-ci "$(page gitlab)" deploy/gitlab/hallpass.gitlab-ci.yml
 valid buildkite "$(page buildkite)"
 valid azure-pipelines "$(page azure)" deploy/ci/azure/hallpass.yml

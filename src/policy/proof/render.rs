@@ -103,7 +103,7 @@ pub(super) fn witness(
 }
 
 /// Sets a member of an object, or an entry of a list, that is in the token already.
-fn set(token: &mut Json, pointer: &str, value: Json) -> Option<()> {
+pub(super) fn set(token: &mut Json, pointer: &str, value: Json) -> Option<()> {
     let (parent, name) = pointer.rsplit_once('/')?;
     match token.pointer_mut(parent)? {
         Json::Object(members) => {

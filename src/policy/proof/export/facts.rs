@@ -52,7 +52,10 @@ impl Seen {
     pub(super) fn text(&self, claims: &Claims) -> Option<(String, String)> {
         match self {
             Self::Text { present, value } => Some((present.clone(), value.clone())),
-            Self::Raw(number) => Some((claims.kind_is(*number, Kind::Text), claims.text(*number))),
+            Self::Raw(number) => Some((
+                claims.kind_is(*number, Kind::Text),
+                claims.text(*number),
+            )),
             _ => None,
         }
     }
@@ -61,9 +64,10 @@ impl Seen {
     pub(super) fn truth(&self, claims: &Claims) -> Option<(String, String)> {
         match self {
             Self::Truth { present, value } => Some((present.clone(), value.clone())),
-            Self::Raw(number) => {
-                Some((claims.kind_is(*number, Kind::Truth), claims.truth(*number)))
-            }
+            Self::Raw(number) => Some((
+                claims.kind_is(*number, Kind::Truth),
+                claims.truth(*number),
+            )),
             _ => None,
         }
     }
@@ -185,18 +189,7 @@ fn derived(claims: &mut Claims, derivation: Derivation, reader: &Reader) -> Seen
             let number = top(claims, claim);
             of_words(claims, number, words, other)
         }
-        Derivation::Ref { full, name, word } => {
-            let numbers = [full, name, word].map(|name| top(claims, name));
-            full_ref(claims, numbers)
-        }
-        Derivation::Confirmed { claim, by } => {
-            let numbers = [claim, by].map(|name| top(claims, name));
-            confirmed(claims, numbers)
-        }
-        Derivation::SecondFactor { methods, class } => {
-            let numbers = [methods, class].map(|name| top(claims, name));
-            second_factor(claims, numbers, reader)
-        }
+        Derivation::Ref { full, name, word } => full_ref(claims, [full, name, word]),
         Derivation::RefType { full: name, word } => {
             let is_ref = match reader.source(Fact::Ref) {
                 Source::Claim(pointer) => pointer.strip_prefix('/') == Some(name),
@@ -219,6 +212,10 @@ fn derived(claims: &mut Claims, derivation: Derivation, reader: &Reader) -> Seen
                 present: all(&present),
                 value: not(&equal(&claims.text(one), &claims.text(other))),
             }
+        }
+        Derivation::Confirmed { claim, by } => confirmed(claims, claim, by),
+        Derivation::SecondFactor { methods, class } => {
+            second_factor(claims, [methods, class], reader)
         }
         Derivation::File { claim, cut } => Seen::File {
             number: top(claims, claim),
@@ -252,8 +249,9 @@ fn of_words(
     }
 }
 
-/// The full ref: a claim, or a short name and its type.
-fn full_ref(claims: &Claims, [number, short, word]: [usize; 3]) -> Seen {
+/// The full ref as sent, or else built of a short name and its type.
+fn full_ref(claims: &mut Claims, names: [&str; 3]) -> Seen {
+    let [number, short, word] = names.map(|name| top(claims, name));
     let is_sent = claims.kind_is(number, Kind::Text);
     let is_built = all(&[
         claims.kind_is(short, Kind::Text),
@@ -315,7 +313,8 @@ fn trigger(claims: &mut Claims, pointers: &[String], reader: &Reader) -> Seen {
 }
 
 /// Whether the token says that there was a second factor.
-fn second_factor(claims: &mut Claims, [methods, class]: [usize; 2], reader: &Reader) -> Seen {
+fn second_factor(claims: &mut Claims, [methods, class]: [&str; 2], reader: &Reader) -> Seen {
+    let (methods, class) = (top(claims, methods), top(claims, class));
     let named = &reader.second_factor;
     let entries = named.amr.iter().map(|method| claims.entry(methods, method));
     let entries: Vec<_> = entries.collect();
@@ -327,12 +326,16 @@ fn second_factor(claims: &mut Claims, [methods, class]: [usize; 2], reader: &Rea
     let by_class = is_one_of(&claims.text(class), &classes);
     Seen::Truth {
         present: any(&[is_list.clone(), is_class.clone()]),
-        value: any(&[all(&[is_list, any(&entries)]), all(&[is_class, by_class])]),
+        value: any(&[
+            all(&[is_list, any(&entries)]),
+            all(&[is_class, by_class]),
+        ]),
     }
 }
 
-/// The text of a claim, where another one is true.
-fn confirmed(claims: &Claims, [claim, by]: [usize; 2]) -> Seen {
+/// A text that counts where another claim is true.
+fn confirmed(claims: &mut Claims, claim: &str, by: &str) -> Seen {
+    let (claim, by) = (top(claims, claim), top(claims, by));
     Seen::Text {
         present: all(&[
             claims.kind_is(by, Kind::Truth),

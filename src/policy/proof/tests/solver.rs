@@ -6,13 +6,13 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::random::{Random, policies};
 use super::worlds::{Topic, WORLDS};
 use super::*;
 use crate::policy::proof::export::{Compared, Direction, Question as Exported, Status};
-use crate::provider::set_claim;
+use crate::policy::proof::render::set;
 use crate::token::json::{Limits, parse_object};
 
 /// T-300
@@ -131,9 +131,8 @@ fn job(
     question: &Exported,
     granting: &PolicySet,
 ) -> Option<(Value, Ask, Timestamp)> {
-    let mut claims = Map::new();
     let url = granting.readers()[0].issuer.url.as_str();
-    claims.insert("iss".to_owned(), url.into());
+    let mut claims = json!({ "iss": url });
     let kinds = model.iter().filter_map(|(constant, kind)| {
         let pointer = constant.strip_prefix("kind ")?;
         Some((pointer, kind.as_str()))
@@ -162,7 +161,7 @@ fn job(
             other => panic!("{other}"),
         };
         // An object comes before its members.
-        set_claim(&mut claims, pointer, value)?;
+        set(&mut claims, pointer, value)?;
     }
     let scopes = model.iter().filter_map(|(constant, is)| {
         let scope = constant.strip_prefix("scope ")?;
@@ -176,7 +175,7 @@ fn job(
         seal_to: None,
     };
     let at = Timestamp::from_unix(model["time"].parse().ok()?);
-    Some((claims.into(), ask, at))
+    Some((claims, ask, at))
 }
 
 /// The decision itself agrees with the model.
