@@ -154,8 +154,9 @@ impl<'a> Clocks<'a> {
     fn change(&self, after: i64) -> Option<i64> {
         let after = jiff::Timestamp::from_second(after).ok()?;
         let changes = self.zones.iter().filter_map(|one| {
-            let next = one.zone.following(after).next()?;
-            Some(next.timestamp().as_second())
+            let next = one.zone.following(after);
+            let mut next = next.map(|change| change.timestamp());
+            Some(next.find(|next| *next > after)?.as_second())
         });
         changes.min()
     }
