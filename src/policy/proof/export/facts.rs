@@ -52,11 +52,15 @@ impl Seen {
     pub(super) fn text(&self, claims: &Claims) -> Option<(String, String)> {
         match self {
             Self::Text { present, value } => Some((present.clone(), value.clone())),
-            Self::Raw(number) => Some((
-                claims.kind_is(*number, Kind::Text),
-                claims.text(*number),
-            )),
-            _ => None,
+            Self::Raw(number) => Some((claims.kind_is(*number, Kind::Text), claims.text(*number))),
+            Self::Never
+            | Self::Truth { .. }
+            | Self::List(_)
+            | Self::Workflow(_)
+            | Self::File { .. }
+            | Self::Address
+            | Self::Age { .. }
+            | Self::Unsaid => None,
         }
     }
 
@@ -64,11 +68,17 @@ impl Seen {
     pub(super) fn truth(&self, claims: &Claims) -> Option<(String, String)> {
         match self {
             Self::Truth { present, value } => Some((present.clone(), value.clone())),
-            Self::Raw(number) => Some((
-                claims.kind_is(*number, Kind::Truth),
-                claims.truth(*number),
-            )),
-            _ => None,
+            Self::Raw(number) => {
+                Some((claims.kind_is(*number, Kind::Truth), claims.truth(*number)))
+            }
+            Self::Never
+            | Self::Text { .. }
+            | Self::List(_)
+            | Self::Workflow(_)
+            | Self::File { .. }
+            | Self::Address
+            | Self::Age { .. }
+            | Self::Unsaid => None,
         }
     }
 
@@ -113,12 +123,12 @@ pub(super) fn seen(claims: &mut Claims, subject: &Subject, reader: &Reader) -> S
 }
 
 fn of_fact(claims: &mut Claims, fact: Fact, reader: &Reader) -> Seen {
-    if reader.provider.is_of_people() {
-        match fact {
-            Fact::Mfa => return second_factor(claims, reader),
-            Fact::Email => return verified_email(claims),
-            _ => {}
-        }
+    let is_of_people = reader.provider.is_of_people();
+    if is_of_people && fact == Fact::Mfa {
+        return second_factor(claims, reader);
+    }
+    if is_of_people && fact == Fact::Email {
+        return verified_email(claims);
     }
     match reader.fact_type(fact) {
         FactType::Network => return Seen::Address,
@@ -333,10 +343,7 @@ fn second_factor(claims: &mut Claims, reader: &Reader) -> Seen {
     let by_class = is_one_of(&claims.text(class), &classes);
     Seen::Truth {
         present: any(&[is_list.clone(), is_class.clone()]),
-        value: any(&[
-            all(&[is_list, any(&entries)]),
-            all(&[is_class, by_class]),
-        ]),
+        value: any(&[all(&[is_list, any(&entries)]), all(&[is_class, by_class])]),
     }
 }
 

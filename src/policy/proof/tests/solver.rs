@@ -49,7 +49,10 @@ fn for_each_pair(seed: u64, pairs: usize, mut check: impl FnMut(&str, &PolicySet
                 break ((texts[0].clone(), old), (texts[1].clone(), new));
             }
         };
-        let about = format!("pair {number} of seed {seed}:\nOLD\n{}\nNEW\n{}", old.0, new.0);
+        let about = format!(
+            "pair {number} of seed {seed}:\nOLD\n{}\nNEW\n{}",
+            old.0, new.0
+        );
         check(&about, &old.1, &new.1);
     }
 }
@@ -263,7 +266,9 @@ impl Drop for Z3 {
 
 /// The value in `((|name| value))`.
 fn value(line: &str) -> String {
-    let inner = line.strip_prefix("((").and_then(|line| line.strip_suffix("))"));
+    let inner = line
+        .strip_prefix("((")
+        .and_then(|line| line.strip_suffix("))"));
     let inner = inner.unwrap_or_else(|| panic!("{line}"));
     let after = match inner.strip_prefix('|') {
         Some(quoted) => quoted.split_once("| ").unwrap().1,
@@ -272,7 +277,10 @@ fn value(line: &str) -> String {
     if let Some(number) = after.strip_prefix("(- ") {
         return format!("-{}", number.trim_end_matches(')'));
     }
-    let Some(text) = after.strip_prefix('"').and_then(|text| text.strip_suffix('"')) else {
+    let Some(text) = after
+        .strip_prefix('"')
+        .and_then(|text| text.strip_suffix('"'))
+    else {
         return after.to_owned();
     };
     let mut plain = text.replace("\"\"", "\"");
@@ -303,10 +311,25 @@ const LISTS: &str = "provider: generic, url: https://ci.acme.dev, facts: { repos
 const PEOPLE: &str = "provider: people, url: https://id.acme.dev, client_id: hallpass";
 
 const CASES: &[Case] = &[
-    (GITHUB, "source_ip: 10.0.0.0/8", "source_ip: 10.0.0.0/7", "sat"),
-    (GITHUB, "source_ip: 10.0.0.0/7", "source_ip: 10.0.0.0/8", "unsat"),
+    (
+        GITHUB,
+        "source_ip: 10.0.0.0/8",
+        "source_ip: 10.0.0.0/7",
+        "sat",
+    ),
+    (
+        GITHUB,
+        "source_ip: 10.0.0.0/7",
+        "source_ip: 10.0.0.0/8",
+        "unsat",
+    ),
     (GITHUB, "source_ip: fd00::/9", "source_ip: fd00::/8", "sat"),
-    (GITHUB, "source_ip: fd00::/8", "source_ip: fd00::/9", "unsat"),
+    (
+        GITHUB,
+        "source_ip: fd00::/8",
+        "source_ip: fd00::/9",
+        "unsat",
+    ),
     (
         GITHUB,
         "source_ip: [10.0.0.0/8, { not: 10.0.0.0/9 }]",
@@ -463,7 +486,12 @@ const CASES: &[Case] = &[
         "trigger: person, groups: [ { member: a }, { member: \"b,c\" } ]",
         "sat",
     ),
-    (PEOPLE, "trigger: person, user_id: a", "groups: { member: a }", "unsat"),
+    (
+        PEOPLE,
+        "trigger: person, user_id: a",
+        "groups: { member: a }",
+        "unsat",
+    ),
 ];
 
 fn set_of(issuer: &str, when: &str) -> PolicySet {
@@ -499,7 +527,14 @@ fn z3_knows_what_jobs_gain_by_each_type_of_fact() {
             if answer == "sat"
                 && let Some((claims, ask, at)) = job(&z3.model(text), &question, granting)
             {
-                decide(granting, other, &claims, &ask, at, &format!("{claims}\n{about}\n{text}"));
+                decide(
+                    granting,
+                    other,
+                    &claims,
+                    &ask,
+                    at,
+                    &format!("{claims}\n{about}\n{text}"),
+                );
             }
         }
     }
@@ -528,7 +563,11 @@ fn a_condition_without_a_term_is_left_open() {
         assert_eq!(z3.answer(&lost.text), "sat", "{}", lost.text);
         for question in [gained, lost] {
             assert_eq!(question.unsaid.len(), 1, "{}", question.text);
-            assert!(question.text.contains(&format!("; {}\n", question.unsaid[0])));
+            assert!(
+                question
+                    .text
+                    .contains(&format!("; {}\n", question.unsaid[0]))
+            );
             assert!(question.text.contains("sat is none"), "{}", question.text);
         }
     }
@@ -569,7 +608,11 @@ fn long_cvc5_answers_like_the_search() {
         assert_eq!(answer, *expected, "{}", text());
     }
     assert_eq!(answers.lines().count(), expected.len());
-    assert!(unknown * 10 <= expected.len(), "{unknown} of {}", expected.len());
+    assert!(
+        unknown * 10 <= expected.len(),
+        "{unknown} of {}",
+        expected.len()
+    );
 }
 
 /// Prints the answer to each file.
