@@ -438,3 +438,112 @@ policies:
         assert!(said.contains("1 wider and narrower"), "{said}");
     }
 }
+
+/// T-301
+#[test]
+fn an_export_has_a_file_for_each_question_and_loses_none() {
+    let dir = repository_of_policies();
+    let glob = "environment: { glob: \"prod*\" }";
+    change(dir.path(), "shop.yaml", "environment: production", glob);
+    let export = ["--export", "smt2", "--export-to", "made/here", "HEAD"];
+    let output = diff(dir.path(), &export);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let names = || {
+        let files = fs::read_dir(dir.path().join("made/here")).unwrap();
+        let names = files.map(|file| file.unwrap().file_name().into_string().unwrap());
+        let mut names: Vec<_> = names.collect();
+        names.sort();
+        names
+    };
+    let expected = [
+        "0001-gained-deploy-api.smt2",
+        "0002-lost-deploy-api.smt2",
+        "0003-gained-shop-db_migrate.smt2",
+        "0004-lost-shop-db_migrate.smt2",
+    ];
+    assert_eq!(names(), expected);
+    let said = text(&output.stderr);
+    assert!(
+        said.contains("4 questions written to `made/here`: 2 sat, 2 unsat, 0 unknown"),
+        "{said}"
+    );
+    let first = fs::read_to_string(dir.path().join("made/here").join(expected[0])).unwrap();
+    for part in [
+        "Is there a job of the issuer `github`",
+        "(set-info :status sat)",
+        "(str.in_re |text /environment|",
+        "(check-sat)\n(get-model)\n",
+    ] {
+        assert!(first.contains(part), "{first}");
+    }
+
+    // What is there is kept.
+    let again = diff(dir.path(), &export);
+    assert_eq!(again.status.code(), Some(5), "{again:?}");
+    let said = text(&again.stderr);
+    assert!(
+        said.contains("the folder `made/here` is not empty"),
+        "{said}"
+    );
+    assert_eq!(names(), expected);
+    let same = diff(
+        dir.path(),
+        &["--export", "smt2", "--export-to", "none", "./policies"],
+    );
+    let said = text(&same.stderr);
+    assert!(said.contains("0 questions written to `none`"), "{said}");
+    for half in [["--export", "smt2"], ["--export-to", "x"]] {
+        let output = diff(dir.path(), &[&half[..], &["HEAD"]].concat());
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
+    }
+}
+
+/// T-301: a disk that is full, as a file that may not grow.
+#[test]
+fn an_export_that_cannot_be_written_leaves_no_file() {
+    let dir = repository_of_policies();
+    let glob = "environment: { glob: \"prod*\" }";
+    change(dir.path(), "shop.yaml", "environment: production", glob);
+    fs::write(dir.path().join("file"), "").unwrap();
+    let hallpass = env!("CARGO_BIN_EXE_hallpass");
+    let full = Command::new("sh")
+        .args([
+            "-c",
+            "ulimit -f 2; exec \"$@\"",
+            "sh",
+            hallpass,
+            "policy",
+            "diff",
+        ])
+        .args([
+            "--at",
+            AT,
+            "--export",
+            "smt2",
+            "--export-to",
+            "made",
+            "HEAD",
+        ])
+        .current_dir(dir.path())
+        .observed();
+    assert_eq!(full.status.code(), Some(5), "{full:?}");
+    let said = text(&full.stderr);
+    assert!(
+        said.contains("cannot write `made/0001-gained-deploy-api.smt2`"),
+        "{said}"
+    );
+    assert!(said.contains("no file of the export was kept"), "{said}");
+    assert!(!dir.path().join("made").exists());
+    for folder in ["file", "file/below", "/proc/questions"] {
+        let output = diff(
+            dir.path(),
+            &["--export", "smt2", "--export-to", folder, "HEAD"],
+        );
+        assert_eq!(output.status.code(), Some(5), "{output:?}");
+        let said = text(&output.stderr);
+        assert!(
+            said.contains(&format!("cannot make the folder `{folder}`")),
+            "{said}"
+        );
+    }
+}

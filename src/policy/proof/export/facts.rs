@@ -53,7 +53,14 @@ impl Seen {
         match self {
             Self::Text { present, value } => Some((present.clone(), value.clone())),
             Self::Raw(number) => Some((claims.kind_is(*number, Kind::Text), claims.text(*number))),
-            _ => None,
+            Self::Never
+            | Self::Truth { .. }
+            | Self::List(_)
+            | Self::Workflow(_)
+            | Self::File { .. }
+            | Self::Address
+            | Self::Age { .. }
+            | Self::Unsaid => None,
         }
     }
 
@@ -64,7 +71,14 @@ impl Seen {
             Self::Raw(number) => {
                 Some((claims.kind_is(*number, Kind::Truth), claims.truth(*number)))
             }
-            _ => None,
+            Self::Never
+            | Self::Text { .. }
+            | Self::List(_)
+            | Self::Workflow(_)
+            | Self::File { .. }
+            | Self::Address
+            | Self::Age { .. }
+            | Self::Unsaid => None,
         }
     }
 
