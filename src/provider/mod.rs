@@ -26,7 +26,6 @@ mod people;
 mod property;
 mod source;
 
-pub(crate) use claims::set as set_claim;
 pub use claims::{Claim, ClaimType};
 pub use fact::{Fact, FactType, ORDINARY_TRIGGERS, TRIGGERS};
 pub use from_event::RecordedJob;
@@ -215,13 +214,15 @@ impl Reader {
     /// # Errors
     /// A claim does not have its documented type, or has text outside printable ASCII where a fact
     /// needs it (T-46, T-48).
-    pub fn identify(&self, token: &Verified) -> Result<Job, ClaimError> {
+    pub fn identify(&self, token: Verified) -> Result<Job, ClaimError> {
+        let (issued_at, usable_until) = (token.issued_at(), token.usable_until());
+        let (claims, token, subject) = token.into_parts();
         Ok(Job {
-            facts: self.facts(token.claims().clone())?,
-            token: token.id().clone(),
-            subject: token.subject().to_owned(),
-            issued_at: token.issued_at(),
-            usable_until: token.usable_until(),
+            facts: self.facts(claims)?,
+            token,
+            subject,
+            issued_at,
+            usable_until,
         })
     }
 
@@ -566,7 +567,8 @@ fn ref_type(full: Option<&str>, word: Option<&str>) -> Option<&'static str> {
     if let Some((_, kind)) = prefixes.find(|(prefix, _)| full.starts_with(prefix)) {
         return Some(kind);
     }
-    match word? {
+    // T-47: an empty text counts as absent.
+    match word.filter(|word| !word.is_empty())? {
         "branch" => Some("branch"),
         "tag" => Some("tag"),
         _ => Some("other"),

@@ -1,4 +1,4 @@
-//! `never:` and `only:` lines: statements about all jobs, which the proof decides.
+//! `never:` and `only:` lines about all jobs, which the proof decides.
 
 use std::fmt;
 use std::sync::Arc;
@@ -161,7 +161,7 @@ fn problem(set: &PolicySet, line: &Line, at: Timestamp, notes: &mut Vec<Remark>)
             "`of` selects no credential{own}{scopes}"
         )));
     }
-    match fit(set, &line.jobs) {
+    match fit(set, &line.jobs, at) {
         Fit::Possible => {}
         Fit::Impossible => {
             return Some(Remark::new("no job of any tenant fits `jobs`".to_owned()));
@@ -246,7 +246,11 @@ fn silent(question: &Question<'_>, line: &Line) -> Vec<Remark> {
 
 impl Line {
     /// Whether it is about the credential.
-    fn selects(&self, set: &PolicySet, credential: &Arc<CredentialDefinition>) -> bool {
+    pub(in crate::policy) fn selects(
+        &self,
+        set: &PolicySet,
+        credential: &Arc<CredentialDefinition>,
+    ) -> bool {
         let is_own = self.team.as_deref().is_none_or(|team| {
             let place = set.place_of(&credential.name);
             place.is_some_and(|place| is_below(place.source().name(), team))

@@ -7,9 +7,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::constraints::{Atom, Clause, Term};
 use super::lang::Lang;
 use super::shortest::{self, Budget, Spent};
-use super::space::{Atom, Clause, Space, Term};
+use super::space::Space;
 use super::value::{Value, ValueSet};
 
 /// The values of a job's claims, in the order of the space.

@@ -165,7 +165,7 @@ impl SourceArgs {
                 Failure::Local(format!("the token cannot be verified: {error}"))
             }
         })?;
-        let job = reader.identify(&verified);
+        let job = reader.identify(verified);
         let job = job.map_err(|error| Failure::Denied(error.to_string()))?;
         Ok(job.facts().clone())
     }
