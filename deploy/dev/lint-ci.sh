@@ -30,6 +30,7 @@ if [ "$(cat "$folder/version" 2>/dev/null)" != "$versions" ]; then
     "check-jsonschema==$jsonschema" "openapi-spec-validator==$openapi"
   # Its source has the schema of SARIF 2.1.0 that OASIS publishes, as a constant.
   module=$(go mod download -json "github.com/owenrumney/go-sarif/v3@v$sarif" | awk -F '"' '$2 == "Dir" { print $4 }')
+  # shellcheck disable=SC2016 # the backticks are Go's
   sed -n 's/^const schema = `//; 3,/`$/ { s/`$//; p }' "$module/pkg/report/v210/sarif/schema.go" >"$folder/sarif.json"
   GOBIN=$folder/bin go install "github.com/rhysd/actionlint/cmd/actionlint@v$actionlint"
   echo "$versions" >"$folder/version"
