@@ -188,7 +188,10 @@ impl Claims {
         let pointer = pointer.unwrap_or_default();
         let types = reader.claim_types(pointer);
         let is = |kinds: &[Kind]| {
-            let kinds: Vec<_> = kinds.iter().map(|kind| self.kind_is(number, *kind)).collect();
+            let kinds: Vec<_> = kinds
+                .iter()
+                .map(|kind| self.kind_is(number, *kind))
+                .collect();
             any(&kinds)
         };
         if types.is_empty() {

@@ -83,9 +83,7 @@ impl Job {
                 Some(all(&fit.collect::<Option<Vec<_>>>()?))
             }
             Pattern::Exact(wanted) => match (seen, seen.text(&self.claims)) {
-                (_, Some((present, value))) => {
-                    Some(all(&[present, equal(&value, &text(wanted))]))
-                }
+                (_, Some((present, value))) => Some(all(&[present, equal(&value, &text(wanted))])),
                 (Seen::File { number, cut }, _) => {
                     Some(self.file(*number, *cut, &of_pattern(pattern)))
                 }

@@ -87,7 +87,10 @@ impl Asked<'_> {
             text.push_str(address::DECLARATIONS);
         }
         if !job.unsaid.is_empty() {
-            section(&mut text, "Conditions that are left open: they may hold or fail");
+            section(
+                &mut text,
+                "Conditions that are left open: they may hold or fail",
+            );
             for (shown, constant) in &job.unsaid {
                 text.push_str(&comment(shown));
                 text.push_str(&declare(constant, "Bool"));
@@ -218,7 +221,10 @@ impl Asked<'_> {
             text.push_str(&assert(&job.trigger(self.block, reader)));
         }
         for one in requirements(self.granting) {
-            text.push_str(&comment(&format!("requirement {} ({})", one.name, one.place)));
+            text.push_str(&comment(&format!(
+                "requirement {} ({})",
+                one.name, one.place
+            )));
             text.push_str(&assert(&met(job, one, reader)));
         }
         text
@@ -326,7 +332,9 @@ pub(super) fn requirements(half: Half<'_>) -> impl Iterator<Item = &Requirement>
 
 fn met(job: &mut Job, requirement: &Requirement, reader: &Reader) -> String {
     let blocks = [&requirement.jobs].into_iter().chain(&requirement.unless);
-    any(&blocks.map(|block| job.block(block, reader)).collect::<Vec<_>>())
+    any(&blocks
+        .map(|block| job.block(block, reader))
+        .collect::<Vec<_>>())
 }
 
 fn section(text: &mut String, title: &str) {
