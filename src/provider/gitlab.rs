@@ -158,13 +158,15 @@ const RUNNERS: [(&str, &str); 2] = [("hosted", "gitlab-hosted"), ("self-hosted",
 
 /// The full ref: `ref_path`, or built from the short name for versions that do not send it.
 fn set_ref(facts: &mut BTreeMap<Fact, FactValue>, token: &Object) {
-    let kind = claims::text(token, "ref_type");
-    let built = match (claims::text(token, "ref"), kind) {
+    // T-47: an empty text counts as absent.
+    let sent = |name| claims::text(token, name).filter(|text| !text.is_empty());
+    let kind = sent("ref_type");
+    let built = match (sent("ref"), kind) {
         (Some(name), Some("branch")) => Some(format!("refs/heads/{name}")),
         (Some(name), Some("tag")) => Some(format!("refs/tags/{name}")),
         (Some(_) | None, Some(_) | None) => None,
     };
-    let full = claims::text(token, "ref_path").map(str::to_owned).or(built);
+    let full = sent("ref_path").map(str::to_owned).or(built);
     if let Some(kind) = ref_type(full.as_deref(), kind) {
         set_text(facts, Fact::RefType, kind);
     }

@@ -568,7 +568,8 @@ fn ref_type(full: Option<&str>, word: Option<&str>) -> Option<&'static str> {
     if let Some((_, kind)) = prefixes.find(|(prefix, _)| full.starts_with(prefix)) {
         return Some(kind);
     }
-    match word? {
+    // T-47: an empty text counts as absent.
+    match word.filter(|word| !word.is_empty())? {
         "branch" => Some("branch"),
         "tag" => Some("tag"),
         _ => Some("other"),

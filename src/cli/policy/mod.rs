@@ -14,6 +14,7 @@ mod check;
 mod diff;
 mod edit;
 mod explain;
+mod export;
 mod fmt;
 mod git;
 mod import;
