@@ -52,10 +52,7 @@ impl Seen {
     pub(super) fn text(&self, claims: &Claims) -> Option<(String, String)> {
         match self {
             Self::Text { present, value } => Some((present.clone(), value.clone())),
-            Self::Raw(number) => Some((
-                claims.kind_is(*number, Kind::Text),
-                claims.text(*number),
-            )),
+            Self::Raw(number) => Some((claims.kind_is(*number, Kind::Text), claims.text(*number))),
             _ => None,
         }
     }
@@ -64,10 +61,9 @@ impl Seen {
     pub(super) fn truth(&self, claims: &Claims) -> Option<(String, String)> {
         match self {
             Self::Truth { present, value } => Some((present.clone(), value.clone())),
-            Self::Raw(number) => Some((
-                claims.kind_is(*number, Kind::Truth),
-                claims.truth(*number),
-            )),
+            Self::Raw(number) => {
+                Some((claims.kind_is(*number, Kind::Truth), claims.truth(*number)))
+            }
             _ => None,
         }
     }
@@ -326,10 +322,7 @@ fn second_factor(claims: &mut Claims, [methods, class]: [&str; 2], reader: &Read
     let by_class = is_one_of(&claims.text(class), &classes);
     Seen::Truth {
         present: any(&[is_list.clone(), is_class.clone()]),
-        value: any(&[
-            all(&[is_list, any(&entries)]),
-            all(&[is_class, by_class]),
-        ]),
+        value: any(&[all(&[is_list, any(&entries)]), all(&[is_class, by_class])]),
     }
 }
 
