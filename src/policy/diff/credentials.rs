@@ -8,7 +8,7 @@ use super::{Change, CredentialChange, Gained};
 use crate::clock::Timestamp;
 use crate::policy::literals::{Granted, Way};
 use crate::policy::proof::{Answer, Found, Gain, Side, Witness, gains};
-use crate::policy::{CredentialDefinition, Policy, PolicySet};
+use crate::policy::{CredentialDefinition, Policy, PolicySet, Requirement};
 use crate::provider::{Facts, Reader};
 
 pub(super) struct Comparison<'a> {
@@ -202,11 +202,6 @@ impl Comparison<'_> {
     }
 
     fn is_required_alike(&self, was: &CredentialDefinition, now: &CredentialDefinition) -> bool {
-        let required = |set: &'_ PolicySet, one: &CredentialDefinition| {
-            let all = set.requirements.iter();
-            let selected = all.filter(|each| each.shadow_until.is_none() && each.of.selects(one));
-            selected.collect::<Vec<_>>()
-        };
         let (before, after) = (required(self.old, was), required(self.new, now));
         let mut both = before.iter().zip(&after);
         before.len() == after.len()
@@ -295,6 +290,13 @@ fn reads_same(one: &Reader, other: &Reader) -> bool {
     one.issuer.url == other.issuer.url
         && one.issuer.name == other.issuer.name
         && one.reads_like(other)
+}
+
+/// The requirements on the credential that are in force.
+fn required<'a>(set: &'a PolicySet, one: &CredentialDefinition) -> Vec<&'a Requirement> {
+    let all = set.requirements.iter();
+    let selected = all.filter(|each| each.shadow_until.is_none() && each.of.selects(one));
+    selected.collect()
 }
 
 fn are_requirements_kept(old: &PolicySet, new: &PolicySet) -> bool {
