@@ -204,7 +204,7 @@ fn derived(claims: &mut Claims, fact: Fact, derivation: Derivation, reader: &Rea
             other,
         } => {
             let number = top(claims, claim);
-            of_words(claims, number, words, other)
+            of_words(claims, fact, number, words, other)
         }
         Derivation::Full(name) => full(claims, fact, name, reader),
         Derivation::RefType { full: name, word } => {
@@ -239,7 +239,8 @@ fn derived(claims: &mut Claims, fact: Fact, derivation: Derivation, reader: &Rea
 
 /// One of a few words for the texts of a claim.
 fn of_words(
-    claims: &Claims,
+    claims: &mut Claims,
+    fact: Fact,
     number: usize,
     words: &[(&'static str, &'static str)],
     other: Option<&'static str>,
@@ -258,7 +259,7 @@ fn of_words(
         } else {
             is_known
         },
-        value,
+        value: claims.computed(fact, value),
     }
 }
 
@@ -269,7 +270,7 @@ fn full(claims: &mut Claims, fact: Fact, name: &str, reader: &Reader) -> Seen {
         return Seen::text_of(claims, number);
     }
     let (short, word) = (top(claims, "ref"), top(claims, "ref_type"));
-    let is_sent = claims.kind_is(number, Kind::Text);
+    let (is_sent, sent) = (claims.kind_is(number, Kind::Text), claims.text(number));
     let is_built = all(&[
         claims.kind_is(short, Kind::Text),
         claims.kind_is(word, Kind::Text),
@@ -280,12 +281,12 @@ fn full(claims: &mut Claims, fact: Fact, name: &str, reader: &Reader) -> Seen {
     let built = choice(&is_branch, &after("refs/heads/"), &after("refs/tags/"));
     Seen::Text {
         present: any(&[is_sent.clone(), is_built]),
-        value: choice(&is_sent, &claims.text(number), &built),
+        value: claims.computed(fact, choice(&is_sent, &sent, &built)),
     }
 }
 
 /// The type by the full ref where that says it, else by the word.
-fn ref_type(claims: &Claims, full: Seen, word: usize) -> Seen {
+fn ref_type(claims: &mut Claims, full: Seen, word: usize) -> Seen {
     let Seen::Text { present, value } = full else {
         return Seen::Unsaid;
     };
@@ -306,7 +307,7 @@ fn ref_type(claims: &Claims, full: Seen, word: usize) -> Seen {
     let prefixes = REF_TYPES.iter().map(|(prefix, _)| begins(prefix));
     Seen::Text {
         present: any(&prefixes.chain([is_said]).collect::<Vec<_>>()),
-        value: by_ref,
+        value: claims.computed(Fact::RefType, by_ref),
     }
 }
 
@@ -325,7 +326,7 @@ fn trigger(claims: &mut Claims, pointers: &[String], reader: &Reader) -> Seen {
     }
     Seen::Text {
         present: "true".to_owned(),
-        value,
+        value: claims.computed(Fact::Trigger, value),
     }
 }
 

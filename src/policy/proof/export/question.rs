@@ -72,6 +72,7 @@ impl Asked<'_> {
         section(&mut text, "The claims of the token");
         text.push_str(&Kind::declaration());
         text.push_str(&job.claims.declarations());
+        text.push_str(&job.claims.definitions());
         let laws = job.claims.laws();
         text.extend(laws.iter().map(|law| assert(law)));
         let provider = reader.provider.name;
