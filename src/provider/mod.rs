@@ -26,6 +26,7 @@ mod people;
 mod property;
 mod source;
 
+#[cfg(test)]
 pub(crate) use claims::set as set_claim;
 pub use claims::{Claim, ClaimType};
 pub use fact::{Fact, FactType, ORDINARY_TRIGGERS, TRIGGERS};
