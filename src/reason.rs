@@ -323,6 +323,8 @@ reasons! {
     LeaseChanged = "lease.changed" => REFUSED,
     /// The login issued for the token has ended.
     LeaseOver = "lease.over" => REFUSED,
+    /// The login that the tokens of a subject share was revoked; the next request gets another one.
+    LeaseRevoked = "lease.revoked" => SOON,
     /// A login could not be removed.
     LeaseLeft = "lease.left" => Class::Unanswered,
     /// A login has a record that no key of this broker signed.

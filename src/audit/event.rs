@@ -222,6 +222,9 @@ pub struct IntentRecord {
     pub expires_at: Timestamp,
     /// The request repeats an earlier one with the same idempotency key.
     pub repeat: bool,
+    /// Other tokens of the subject get the same login.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub shared: bool,
     /// Which brokers know that the token is used (T-72).
     #[serde(serialize_with = "reach")]
     pub replay: Reach,
@@ -258,6 +261,7 @@ impl IntentRecord {
             shadow: permit.shadow().map(|shadow| Text::new(&shadow.to_string())),
             expires_at: reserved.expires_at(),
             repeat: reserved.is_repeat(),
+            shared: reserved.is_shared(),
             replay: reserved.reach(),
         }
     }
