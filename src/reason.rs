@@ -217,6 +217,8 @@ reasons! {
     TokenAge = "token.age" => REFUSED,
     /// `sub` is missing or malformed.
     TokenSubject = "token.subject" => REFUSED,
+    /// A verified token has a claim that its provider did not send before; it is served.
+    TokenNewClaim = "token.new_claim" => Class::Unanswered,
     /// The token was already used for this credential.
     TokenReplayed = "token.replayed" => REFUSED,
     /// Issued before the record of used tokens begins.

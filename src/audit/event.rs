@@ -41,6 +41,8 @@ pub enum Event {
     LeftOut(LeftOutRecord),
     /// A token was used twice (T-69).
     Replay(ReplayRecord),
+    /// A claim that the provider of an issuer did not send before.
+    NewClaim(NewClaimRecord),
     Revocation(RevocationRecord),
     /// Expired leases were removed.
     Sweep(SweepRecord),
@@ -283,6 +285,15 @@ pub struct OutcomeRecord {
     pub(super) credential: Text,
     #[serde(flatten)]
     pub(super) outcome: Outcome,
+}
+
+/// A claim that the provider of an issuer did not send before.
+#[derive(Clone, Debug, Serialize)]
+pub struct NewClaimRecord {
+    /// The issuer's name in the policies.
+    pub issuer: Text,
+    /// The name of the claim, without its value.
+    pub claim: Text,
 }
 
 /// The result of an intent.
