@@ -38,7 +38,6 @@ pub(super) const PROVIDER: Provider = Provider {
                 other: Some("other"),
             },
         ),
-        // The same refs can be said without `ref_path`, as a short name and its type.
         (
             Fact::RefType,
             Derivation::RefType {
@@ -46,7 +45,14 @@ pub(super) const PROVIDER: Provider = Provider {
                 word: "ref_type",
             },
         ),
-        (Fact::Ref, Derivation::Full("ref_path")),
+        (
+            Fact::Ref,
+            Derivation::Ref {
+                full: "ref_path",
+                name: "ref",
+                word: "ref_type",
+            },
+        ),
         (
             Fact::Runner,
             Derivation::Words {

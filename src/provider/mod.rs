@@ -26,7 +26,6 @@ mod people;
 mod property;
 mod source;
 
-pub(crate) use claims::set as set_claim;
 pub use claims::{Claim, ClaimType};
 pub use fact::{Fact, FactType, ORDINARY_TRIGGERS, TRIGGERS};
 pub use from_event::RecordedJob;

@@ -36,6 +36,7 @@ mod resource;
 mod rosters;
 mod schema;
 mod shadow;
+mod suggest;
 mod teams;
 mod usage;
 mod waive;

@@ -53,7 +53,14 @@ impl Seen {
         match self {
             Self::Text { present, value } => Some((present.clone(), value.clone())),
             Self::Raw(number) => Some((claims.kind_is(*number, Kind::Text), claims.text(*number))),
-            _ => None,
+            Self::Never
+            | Self::Truth { .. }
+            | Self::List(_)
+            | Self::Workflow(_)
+            | Self::File { .. }
+            | Self::Address
+            | Self::Age { .. }
+            | Self::Unsaid => None,
         }
     }
 
@@ -64,7 +71,14 @@ impl Seen {
             Self::Raw(number) => {
                 Some((claims.kind_is(*number, Kind::Truth), claims.truth(*number)))
             }
-            _ => None,
+            Self::Never
+            | Self::Text { .. }
+            | Self::List(_)
+            | Self::Workflow(_)
+            | Self::File { .. }
+            | Self::Address
+            | Self::Age { .. }
+            | Self::Unsaid => None,
         }
     }
 
@@ -109,13 +123,6 @@ pub(super) fn seen(claims: &mut Claims, subject: &Subject, reader: &Reader) -> S
 }
 
 fn of_fact(claims: &mut Claims, fact: Fact, reader: &Reader) -> Seen {
-    if reader.provider.is_of_people() {
-        match fact {
-            Fact::Mfa => return second_factor(claims, reader),
-            Fact::Email => return verified_email(claims),
-            _ => {}
-        }
-    }
     match reader.fact_type(fact) {
         FactType::Network => return Seen::Address,
         FactType::Clock => return Seen::Unsaid,
@@ -123,7 +130,7 @@ fn of_fact(claims: &mut Claims, fact: Fact, reader: &Reader) -> Seen {
     }
     match reader.source(fact) {
         Source::Never => Seen::Never,
-        Source::Derived(derivation) => derived(claims, fact, derivation, reader),
+        Source::Derived(derivation) => derived(claims, derivation, reader),
         Source::Trigger(pointers) => trigger(claims, &pointers, reader),
         Source::Claim(pointer) => {
             let number = claims.claim(&pointer);
@@ -182,7 +189,7 @@ fn top(claims: &mut Claims, name: &str) -> usize {
     claims.claim(&format!("/{name}"))
 }
 
-fn derived(claims: &mut Claims, fact: Fact, derivation: Derivation, reader: &Reader) -> Seen {
+fn derived(claims: &mut Claims, derivation: Derivation, reader: &Reader) -> Seen {
     match derivation {
         Derivation::Words {
             claim,
@@ -192,11 +199,11 @@ fn derived(claims: &mut Claims, fact: Fact, derivation: Derivation, reader: &Rea
             let number = top(claims, claim);
             of_words(claims, number, words, other)
         }
-        Derivation::Full(name) => full(claims, fact, name, reader),
+        Derivation::Ref { full, name, word } => full_ref(claims, [full, name, word]),
         Derivation::RefType { full: name, word } => {
             let is_ref = match reader.source(Fact::Ref) {
                 Source::Claim(pointer) => pointer.strip_prefix('/') == Some(name),
-                Source::Derived(Derivation::Full(full)) => full == name,
+                Source::Derived(Derivation::Ref { full, .. }) => full == name,
                 Source::Derived(_) | Source::Trigger(_) | Source::Never => false,
             };
             let full = if is_ref {
@@ -215,6 +222,10 @@ fn derived(claims: &mut Claims, fact: Fact, derivation: Derivation, reader: &Rea
                 present: all(&present),
                 value: not(&equal(&claims.text(one), &claims.text(other))),
             }
+        }
+        Derivation::Confirmed { claim, by } => confirmed(claims, claim, by),
+        Derivation::SecondFactor { methods, class } => {
+            second_factor(claims, [methods, class], reader)
         }
         Derivation::File { claim, cut } => Seen::File {
             number: top(claims, claim),
@@ -248,13 +259,9 @@ fn of_words(
     }
 }
 
-/// The full ref: a claim, or at GitLab a short name and its type.
-fn full(claims: &mut Claims, fact: Fact, name: &str, reader: &Reader) -> Seen {
-    let number = top(claims, name);
-    if (reader.provider.name, fact) != ("gitlab", Fact::Ref) {
-        return Seen::text_of(claims, number);
-    }
-    let (short, word) = (top(claims, "ref"), top(claims, "ref_type"));
+/// The full ref as sent, or else built of a short name and its type.
+fn full_ref(claims: &mut Claims, names: [&str; 3]) -> Seen {
+    let [number, short, word] = names.map(|name| top(claims, name));
     let is_sent = claims.kind_is(number, Kind::Text);
     let is_built = all(&[
         claims.kind_is(short, Kind::Text),
@@ -316,8 +323,8 @@ fn trigger(claims: &mut Claims, pointers: &[String], reader: &Reader) -> Seen {
 }
 
 /// Whether the token says that there was a second factor.
-fn second_factor(claims: &mut Claims, reader: &Reader) -> Seen {
-    let (methods, class) = (top(claims, "amr"), top(claims, "acr"));
+fn second_factor(claims: &mut Claims, [methods, class]: [&str; 2], reader: &Reader) -> Seen {
+    let (methods, class) = (top(claims, methods), top(claims, class));
     let named = &reader.second_factor;
     let entries = named.amr.iter().map(|method| claims.entry(methods, method));
     let entries: Vec<_> = entries.collect();
@@ -333,15 +340,16 @@ fn second_factor(claims: &mut Claims, reader: &Reader) -> Seen {
     }
 }
 
-fn verified_email(claims: &mut Claims) -> Seen {
-    let (email, verified) = (top(claims, "email"), top(claims, "email_verified"));
+/// A text that counts where another claim is true.
+fn confirmed(claims: &mut Claims, claim: &str, by: &str) -> Seen {
+    let (claim, by) = (top(claims, claim), top(claims, by));
     Seen::Text {
         present: all(&[
-            claims.kind_is(verified, Kind::Truth),
-            claims.truth(verified),
-            claims.kind_is(email, Kind::Text),
+            claims.kind_is(by, Kind::Truth),
+            claims.truth(by),
+            claims.kind_is(claim, Kind::Text),
         ]),
-        value: claims.text(email),
+        value: claims.text(claim),
     }
 }
 
