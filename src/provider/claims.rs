@@ -183,7 +183,7 @@ pub(super) fn write(
 
 /// Sets the member that a JSON pointer names, with the objects around it. `None`: the pointer is not
 /// well-formed, or what is around the member is there and no object.
-pub(super) fn set(claims: &mut Map<String, Json>, pointer: &str, value: Json) -> Option<()> {
+pub(crate) fn set(claims: &mut Map<String, Json>, pointer: &str, value: Json) -> Option<()> {
     let names = pointer.split('/').skip(1).map(unescape_step);
     let mut names: Vec<String> = names.collect::<Option<_>>()?;
     let last = names.pop()?;

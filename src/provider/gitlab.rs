@@ -101,6 +101,7 @@ fn identify(token: &Object, _: &ClaimMap) -> Result<BTreeMap<Fact, FactValue>, C
     if let Some(runner) = claims::text(token, "runner_environment").and_then(runner) {
         set_text(&mut facts, Fact::Runner, runner);
     }
+    // An empty text is absent (T-47).
     let id = |name| claims::text(token, name).filter(|id| !id.is_empty());
     if let (Some(runs_in), Some(source)) = (id("job_project_id"), id("project_id")) {
         facts.insert(Fact::FromFork, FactValue::Bool(runs_in != source));

@@ -216,6 +216,7 @@ impl Reader {
     /// needs it (T-46, T-48).
     pub fn identify(&self, token: Verified) -> Result<Job, ClaimError> {
         let (issued_at, usable_until) = (token.issued_at(), token.usable_until());
+        let reuses_by_subject = token.issuer().reuse_by_subject;
         let (claims, token, subject) = token.into_parts();
         Ok(Job {
             facts: self.facts(claims)?,
@@ -223,6 +224,7 @@ impl Reader {
             subject,
             issued_at,
             usable_until,
+            reuses_by_subject,
         })
     }
 
@@ -424,6 +426,7 @@ pub struct Job {
     subject: String,
     issued_at: Timestamp,
     usable_until: Timestamp,
+    reuses_by_subject: bool,
 }
 
 impl Job {
@@ -469,6 +472,12 @@ impl Job {
     pub const fn usable_until(&self) -> Timestamp {
         self.usable_until
     }
+
+    /// Its issuer has `reuse: subject`.
+    #[must_use]
+    pub const fn reuses_by_subject(&self) -> bool {
+        self.reuses_by_subject
+    }
 }
 
 #[cfg(test)]
@@ -485,6 +494,7 @@ impl Job {
             subject: "test".to_owned(),
             issued_at: Timestamp::from_unix(0),
             usable_until: Timestamp::from_unix(0),
+            reuses_by_subject: false,
         }
     }
 }

@@ -30,9 +30,8 @@ impl<'a> Folder<'a> {
     /// Makes the folder, unless there is an empty one.
     pub(super) fn new(path: &'a Path) -> Result<Self, Failure> {
         let shown = escape(&path.display().to_string());
-        let wrong = |error: io::Error| {
-            Failure::Local(format!("cannot make the folder `{shown}`: {error}"))
-        };
+        let wrong =
+            |error: io::Error| Failure::Local(format!("cannot make the folder `{shown}`: {error}"));
         let is_new = match fs::read_dir(path) {
             Ok(mut entries) => {
                 if entries.next().is_some() {
@@ -83,7 +82,7 @@ impl<'a> Folder<'a> {
                 }
                 self.add(&question)?;
                 unsaid.extend(question.unsaid);
-                Ok::<(), Failure>(())
+                Ok::<_, Failure>(())
             })?;
         }
         let [sat, unsat, unknown] = answers;
@@ -132,9 +131,9 @@ impl<'a> Folder<'a> {
 
 /// A number, the direction and the credential, as far as its name can be part of a file's.
 fn file_name(number: usize, question: &Question) -> String {
-    let harmless = |letter: char| match letter {
-        'a'..='z' | 'A'..='Z' | '0'..='9' | '-' | '_' | '.' => letter,
-        _ => '_',
+    let harmless = |letter: char| {
+        let is_harmless = letter.is_ascii_alphanumeric() || "-_.".contains(letter);
+        if is_harmless { letter } else { '_' }
     };
     let credential = question.credential.chars().map(harmless);
     let credential: String = credential.take(LONGEST_NAME).collect();

@@ -282,9 +282,9 @@ pub fn describe(found: &Found) -> Vec<String> {
     let facts = &found.witness.facts;
     let mut lines = vec![format!("issuer: {}", facts.issuer())];
     lines.extend(
-        facts
-            .iter()
-            .map(|(fact, value)| format!("{}: {value}", fact.name())),
+        found
+            .facts()
+            .map(|(fact, value)| format!("{fact}: {value}")),
     );
     let raw = found.witness.raw_claims();
     lines.extend(raw.map(|(name, value)| format!("claim {name}: {value}")));

@@ -13,17 +13,20 @@ use crate::clock::Timestamp;
 use crate::policy::literals::{Constraint, Way};
 use crate::policy::pattern::Pattern;
 use crate::policy::{Ask, Block, Inputs, PolicySet};
+use crate::provider::{Fact, FactValue};
+use crate::yaml::duration;
 
 mod constraints;
 mod derived;
-pub mod export;
 mod domain;
 mod entries;
+pub mod export;
 mod fitting;
 mod gain;
 mod lang;
 mod moments;
 mod network;
+mod plausible;
 mod points;
 mod render;
 mod search;
@@ -62,6 +65,20 @@ pub struct Found {
     pub witness: Witness,
     pub ask: Ask,
     pub at: Timestamp,
+}
+
+impl Found {
+    /// The job's facts for a reader: times also as what they were before the request.
+    pub fn facts(&self) -> impl Iterator<Item = (Fact, String)> {
+        self.witness.facts.iter().map(|(fact, value)| {
+            let FactValue::Time(time) = value else {
+                return (fact, value.to_string());
+            };
+            let age = u64::try_from(self.at.since(*time)).unwrap_or_default();
+            let age = duration::print(Duration::from_secs(age));
+            (fact, format!("{value}, {age} before"))
+        })
+    }
 }
 
 /// Can any job get a credential?

@@ -215,7 +215,7 @@ impl<'a> Universe<'a> {
                 .facts(claims)
                 .unwrap();
             let address = match found.witness.facts.get(Fact::SourceIp) {
-                Some(crate::provider::FactValue::Address(address)) => Some(*address),
+                Some(FactValue::Address(address)) => Some(*address),
                 _ => None,
             };
             let job = Job::of_facts(facts.from_address(address));

@@ -329,6 +329,55 @@ fn every_condition_of_the_language_is_read() {
     }
 }
 
+/// T-313
+#[test]
+fn a_witness_has_names_that_look_real() {
+    for (issuer, was, now, fact, expected) in [
+        (
+            "github",
+            "{ ref: refs/heads/main }",
+            "{ ref: { glob: \"refs/heads/**\" } }",
+            Fact::Ref,
+            "refs/heads/feature",
+        ),
+        (
+            "github",
+            "{ ref: [refs/heads/main, refs/heads/feature] }",
+            "{ ref: { glob: \"refs/heads/**\" } }",
+            Fact::Ref,
+            "refs/heads/next",
+        ),
+        (
+            "github",
+            "{ job_workflow: { path: acme/ci/x.yml, ref: refs/heads/main } }",
+            "{ job_workflow: { path: acme/ci/x.yml, ref: { glob: \"refs/heads/**\" } } }",
+            Fact::JobWorkflow,
+            "acme/ci/x.yml@refs/heads/next",
+        ),
+        (
+            "people",
+            "{ trigger: person, email: a@acme.dev }",
+            "{ trigger: person, email: { glob: \"*@acme.dev\" } }",
+            Fact::Email,
+            "next@acme.dev",
+        ),
+        (
+            "plain",
+            "{ repository: shop, source_ip: 10.0.0.0/8 }",
+            "{ repository: shop }",
+            Fact::SourceIp,
+            "192.0.2.7",
+        ),
+    ] {
+        let answers = gained(&with(issuer, was, "", ""), &with(issuer, now, "", ""));
+        let [Answer::Found(found)] = answers.as_slice() else {
+            panic!("{answers:?}");
+        };
+        let shown = found.witness.facts.get(fact).map(FactValue::to_string);
+        assert_eq!(shown.as_deref(), Some(expected));
+    }
+}
+
 /// T-303
 #[test]
 fn a_window_that_is_left_out_or_shorter_is_found_with_a_moment_outside_it() {
@@ -364,15 +413,15 @@ fn a_window_that_is_left_out_or_shorter_is_found_with_a_moment_outside_it() {
 /// T-303
 #[test]
 fn an_end_and_a_window_are_read_together() {
-    // Wednesday is not before the end.
-    let days = "{ time: { days: [wed] } }";
-    let ended = with("github", days, "2026-11-24T00:00:00Z", "");
+    // Now it is Wednesday, and in Berlin it is Thursday from eleven o'clock on.
+    let days = "{ time: { days: [thu] } }";
+    let ended = with("github", days, "2026-11-18T23:00:00Z", "");
     assert!(is_found(&ended, days).is_none());
-    let day = with("github", days, "2026-11-26T00:00:00Z", "");
+    let day = with("github", days, "2026-11-20T00:00:00Z", "");
     assert!(is_found(&day, days).is_some());
     changes(&ended, &day, true, false);
     // A longer time in which no such day is.
-    let longer = with("github", days, "2026-11-28T00:00:00Z", "");
+    let longer = with("github", days, "2026-11-25T00:00:00Z", "");
     changes(&day, &longer, false, false);
 }
 

