@@ -87,9 +87,6 @@ fn lines(first: u64, text: &[u8]) -> Vec<AuditLine> {
     let texts = text.split_inclusive(|byte| *byte == b'\n');
     (first..)
         .zip(texts)
-        .map(|(sequence, text)| AuditLine {
-            sequence,
-            text: bytes::Bytes::copy_from_slice(text),
-        })
+        .map(|(sequence, text)| AuditLine::new(sequence, text.to_vec()))
         .collect()
 }

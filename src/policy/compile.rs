@@ -17,6 +17,8 @@ use super::raw_claims;
 use super::{CredentialDefinition, Policy, Requirement};
 use crate::clock::Timestamp;
 use crate::provider::Reader;
+use crate::token::json::Object;
+use crate::token::spiffe;
 use crate::yaml::diagnostic::{Diagnostic, Diagnostics, Place, Problems, Severity, Source, Span};
 
 mod bounds;
@@ -118,7 +120,7 @@ pub struct LoadOptions {
     pub now: Option<Timestamp>,
     /// The targets in the settings. Credentials are compared with them if they are known.
     pub targets: Option<BTreeSet<String>>,
-    /// Policy files that are read as if they were in the folder, by name.
+    /// Policy files that are read as if they were in the folder, by name, instead of those that are.
     pub more: Vec<(String, String)>,
     /// How links to policies are made, with the commit of the folder.
     pub links: Option<PolicyLinks>,
@@ -196,6 +198,14 @@ impl PolicySet {
     #[must_use]
     pub fn reader_by_url(&self, url: &str) -> Option<&Reader> {
         self.readers.iter().find(|reader| reader.issuer.url == url)
+    }
+
+    /// The reader of a token that has no `iss`, by the trust domain of its `sub`.
+    #[must_use]
+    pub fn reader_by_trust_domain(&self, claims: &Object) -> Option<&Reader> {
+        let domain = spiffe::domain_without_issuer(claims)?;
+        let mut readers = self.readers.iter();
+        readers.find(|reader| reader.issuer.trust_domain.as_deref() == Some(domain))
     }
 
     /// The hash of all files, `sha256:…`.

@@ -26,7 +26,6 @@ mod people;
 mod property;
 mod source;
 
-pub(crate) use claims::set as set_claim;
 pub use claims::{Claim, ClaimType};
 pub use fact::{Fact, FactType, ORDINARY_TRIGGERS, TRIGGERS};
 pub use from_event::RecordedJob;
@@ -217,6 +216,7 @@ impl Reader {
     /// needs it (T-46, T-48).
     pub fn identify(&self, token: Verified) -> Result<Job, ClaimError> {
         let (issued_at, usable_until) = (token.issued_at(), token.usable_until());
+        let reuses_by_subject = token.issuer().reuse_by_subject;
         let (claims, token, subject) = token.into_parts();
         Ok(Job {
             facts: self.facts(claims)?,
@@ -224,6 +224,7 @@ impl Reader {
             subject,
             issued_at,
             usable_until,
+            reuses_by_subject,
         })
     }
 
@@ -425,6 +426,7 @@ pub struct Job {
     subject: String,
     issued_at: Timestamp,
     usable_until: Timestamp,
+    reuses_by_subject: bool,
 }
 
 impl Job {
@@ -470,6 +472,12 @@ impl Job {
     pub const fn usable_until(&self) -> Timestamp {
         self.usable_until
     }
+
+    /// Its issuer has `reuse: subject`.
+    #[must_use]
+    pub const fn reuses_by_subject(&self) -> bool {
+        self.reuses_by_subject
+    }
 }
 
 #[cfg(test)]
@@ -486,6 +494,7 @@ impl Job {
             subject: "test".to_owned(),
             issued_at: Timestamp::from_unix(0),
             usable_until: Timestamp::from_unix(0),
+            reuses_by_subject: false,
         }
     }
 }
@@ -568,7 +577,8 @@ fn ref_type(full: Option<&str>, word: Option<&str>) -> Option<&'static str> {
     if let Some((_, kind)) = prefixes.find(|(prefix, _)| full.starts_with(prefix)) {
         return Some(kind);
     }
-    match word? {
+    // T-47: an empty text counts as absent.
+    match word.filter(|word| !word.is_empty())? {
         "branch" => Some("branch"),
         "tag" => Some("tag"),
         _ => Some("other"),

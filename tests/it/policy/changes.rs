@@ -191,7 +191,7 @@ fn a_credential_that_leaves_a_line_counts_as_wider() {
     let policies = fs::read_to_string(&path).unwrap();
     let (before, rest) = policies.split_once("  shop-db/read:").unwrap();
     let (_, after) = rest.split_once("  deploy-api:").unwrap();
-    let (after, _) = after.split_once("  - name: shop-read").unwrap();
+    let (after, _) = after.split_once("  - name: shop-reports").unwrap();
     fs::write(&path, format!("{before}  deploy-api:{after}")).unwrap();
     let (lines, _) = LINES.split_once("only:").unwrap();
     write(dir.path(), "policies/shop.test.yaml", lines);

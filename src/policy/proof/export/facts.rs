@@ -52,11 +52,15 @@ impl Seen {
     pub(super) fn text(&self, claims: &Claims) -> Option<(String, String)> {
         match self {
             Self::Text { present, value } => Some((present.clone(), value.clone())),
-            Self::Raw(number) => Some((
-                claims.kind_is(*number, Kind::Text),
-                claims.text(*number),
-            )),
-            _ => None,
+            Self::Raw(number) => Some((claims.kind_is(*number, Kind::Text), claims.text(*number))),
+            Self::Never
+            | Self::Truth { .. }
+            | Self::List(_)
+            | Self::Workflow(_)
+            | Self::File { .. }
+            | Self::Address
+            | Self::Age { .. }
+            | Self::Unsaid => None,
         }
     }
 
@@ -64,11 +68,17 @@ impl Seen {
     pub(super) fn truth(&self, claims: &Claims) -> Option<(String, String)> {
         match self {
             Self::Truth { present, value } => Some((present.clone(), value.clone())),
-            Self::Raw(number) => Some((
-                claims.kind_is(*number, Kind::Truth),
-                claims.truth(*number),
-            )),
-            _ => None,
+            Self::Raw(number) => {
+                Some((claims.kind_is(*number, Kind::Truth), claims.truth(*number)))
+            }
+            Self::Never
+            | Self::Text { .. }
+            | Self::List(_)
+            | Self::Workflow(_)
+            | Self::File { .. }
+            | Self::Address
+            | Self::Age { .. }
+            | Self::Unsaid => None,
         }
     }
 
@@ -113,13 +123,6 @@ pub(super) fn seen(claims: &mut Claims, subject: &Subject, reader: &Reader) -> S
 }
 
 fn of_fact(claims: &mut Claims, fact: Fact, reader: &Reader) -> Seen {
-    if reader.provider.is_of_people() {
-        match fact {
-            Fact::Mfa => return second_factor(claims, reader),
-            Fact::Email => return verified_email(claims),
-            _ => {}
-        }
-    }
     match reader.fact_type(fact) {
         FactType::Network => return Seen::Address,
         FactType::Clock => return Seen::Unsaid,
@@ -194,13 +197,13 @@ fn derived(claims: &mut Claims, fact: Fact, derivation: Derivation, reader: &Rea
             other,
         } => {
             let number = top(claims, claim);
-            of_words(claims, number, words, other)
+            of_words(claims, fact, number, words, other)
         }
-        Derivation::Full(name) => full(claims, fact, name, reader),
+        Derivation::Ref { full, name, word } => full_ref(claims, [full, name, word]),
         Derivation::RefType { full: name, word } => {
             let is_ref = match reader.source(Fact::Ref) {
                 Source::Claim(pointer) => pointer.strip_prefix('/') == Some(name),
-                Source::Derived(Derivation::Full(full)) => full == name,
+                Source::Derived(Derivation::Ref { full, .. }) => full == name,
                 Source::Derived(_) | Source::Trigger(_) | Source::Never => false,
             };
             let full = if is_ref {
@@ -220,6 +223,10 @@ fn derived(claims: &mut Claims, fact: Fact, derivation: Derivation, reader: &Rea
                 value: not(&equal(&claims.text(one), &claims.text(other))),
             }
         }
+        Derivation::Confirmed { claim, by } => confirmed(claims, claim, by),
+        Derivation::SecondFactor { methods, class } => {
+            second_factor(claims, [methods, class], reader)
+        }
         Derivation::File { claim, cut } => Seen::File {
             number: top(claims, claim),
             cut,
@@ -229,7 +236,8 @@ fn derived(claims: &mut Claims, fact: Fact, derivation: Derivation, reader: &Rea
 
 /// One of a few words for the texts of a claim.
 fn of_words(
-    claims: &Claims,
+    claims: &mut Claims,
+    fact: Fact,
     number: usize,
     words: &[(&'static str, &'static str)],
     other: Option<&'static str>,
@@ -248,18 +256,14 @@ fn of_words(
         } else {
             is_known
         },
-        value,
+        value: claims.computed(fact, value),
     }
 }
 
-/// The full ref: a claim, or at GitLab a short name and its type.
-fn full(claims: &mut Claims, fact: Fact, name: &str, reader: &Reader) -> Seen {
-    let number = top(claims, name);
-    if (reader.provider.name, fact) != ("gitlab", Fact::Ref) {
-        return Seen::text_of(claims, number);
-    }
-    let (short, word) = (top(claims, "ref"), top(claims, "ref_type"));
-    let is_sent = claims.kind_is(number, Kind::Text);
+/// The full ref as sent, or else built of a short name and its type.
+fn full_ref(claims: &mut Claims, names: [&str; 3]) -> Seen {
+    let [number, short, word] = names.map(|name| top(claims, name));
+    let (is_sent, sent) = (claims.kind_is(number, Kind::Text), claims.text(number));
     let is_built = all(&[
         claims.kind_is(short, Kind::Text),
         claims.kind_is(word, Kind::Text),
@@ -270,12 +274,12 @@ fn full(claims: &mut Claims, fact: Fact, name: &str, reader: &Reader) -> Seen {
     let built = choice(&is_branch, &after("refs/heads/"), &after("refs/tags/"));
     Seen::Text {
         present: any(&[is_sent.clone(), is_built]),
-        value: choice(&is_sent, &claims.text(number), &built),
+        value: claims.computed(Fact::Ref, choice(&is_sent, &sent, &built)),
     }
 }
 
 /// The type by the full ref where that says it, else by the word.
-fn ref_type(claims: &Claims, full: Seen, word: usize) -> Seen {
+fn ref_type(claims: &mut Claims, full: Seen, word: usize) -> Seen {
     let Seen::Text { present, value } = full else {
         return Seen::Unsaid;
     };
@@ -296,7 +300,7 @@ fn ref_type(claims: &Claims, full: Seen, word: usize) -> Seen {
     let prefixes = REF_TYPES.iter().map(|(prefix, _)| begins(prefix));
     Seen::Text {
         present: any(&prefixes.chain([is_said]).collect::<Vec<_>>()),
-        value: by_ref,
+        value: claims.computed(Fact::RefType, by_ref),
     }
 }
 
@@ -315,13 +319,13 @@ fn trigger(claims: &mut Claims, pointers: &[String], reader: &Reader) -> Seen {
     }
     Seen::Text {
         present: "true".to_owned(),
-        value,
+        value: claims.computed(Fact::Trigger, value),
     }
 }
 
 /// Whether the token says that there was a second factor.
-fn second_factor(claims: &mut Claims, reader: &Reader) -> Seen {
-    let (methods, class) = (top(claims, "amr"), top(claims, "acr"));
+fn second_factor(claims: &mut Claims, [methods, class]: [&str; 2], reader: &Reader) -> Seen {
+    let (methods, class) = (top(claims, methods), top(claims, class));
     let named = &reader.second_factor;
     let entries = named.amr.iter().map(|method| claims.entry(methods, method));
     let entries: Vec<_> = entries.collect();
@@ -333,22 +337,20 @@ fn second_factor(claims: &mut Claims, reader: &Reader) -> Seen {
     let by_class = is_one_of(&claims.text(class), &classes);
     Seen::Truth {
         present: any(&[is_list.clone(), is_class.clone()]),
-        value: any(&[
-            all(&[is_list, any(&entries)]),
-            all(&[is_class, by_class]),
-        ]),
+        value: any(&[all(&[is_list, any(&entries)]), all(&[is_class, by_class])]),
     }
 }
 
-fn verified_email(claims: &mut Claims) -> Seen {
-    let (email, verified) = (top(claims, "email"), top(claims, "email_verified"));
+/// A text that counts where another claim is true.
+fn confirmed(claims: &mut Claims, claim: &str, by: &str) -> Seen {
+    let (claim, by) = (top(claims, claim), top(claims, by));
     Seen::Text {
         present: all(&[
-            claims.kind_is(verified, Kind::Truth),
-            claims.truth(verified),
-            claims.kind_is(email, Kind::Text),
+            claims.kind_is(by, Kind::Truth),
+            claims.truth(by),
+            claims.kind_is(claim, Kind::Text),
         ]),
-        value: claims.text(email),
+        value: claims.text(claim),
     }
 }
 

@@ -33,12 +33,12 @@ impl Job {
         let seen = seen(&mut self.claims, &line.subject, reader);
         let fits = self.fits(&seen, &line.pattern);
         fits.unwrap_or_else(|| {
-            let zone = match &line.pattern {
-                Pattern::Time(window) => window.zone.iana_name().unwrap_or_default(),
-                _ => "",
-            };
-            let shown = format!("{}: {} {zone}", line.subject.name(), line.pattern);
-            self.left_open(shown.trim_end(), reader)
+            let mut shown = format!("{}: {}", line.subject.name(), line.pattern);
+            if let Pattern::Time(window) = &line.pattern {
+                shown.push(' ');
+                shown.push_str(window.zone.iana_name().unwrap_or_default());
+            }
+            self.left_open(&shown, reader)
         })
     }
 
@@ -83,9 +83,7 @@ impl Job {
                 Some(all(&fit.collect::<Option<Vec<_>>>()?))
             }
             Pattern::Exact(wanted) => match (seen, seen.text(&self.claims)) {
-                (_, Some((present, value))) => {
-                    Some(all(&[present, equal(&value, &text(wanted))]))
-                }
+                (_, Some((present, value))) => Some(all(&[present, equal(&value, &text(wanted))])),
                 (Seen::File { number, cut }, _) => {
                     Some(self.file(*number, *cut, &of_pattern(pattern)))
                 }

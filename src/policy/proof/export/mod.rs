@@ -164,7 +164,9 @@ impl Compared<'_> {
             ways: &ways,
         };
         let gained = gains(old, new, self.at, usize::MAX);
-        let gained = gained.iter().map(|gain| (ptr::from_ref(gain.way), &gain.answer));
+        let gained = gained
+            .iter()
+            .map(|gain| (ptr::from_ref(gain.way), &gain.answer));
         let gained: HashMap<_, _> = gained.collect();
         for (one, range) in asked {
             let ways = ways.get(range).unwrap_or_default().iter();

@@ -67,11 +67,17 @@ impl Asked<'_> {
         let mut text = self.head(status, &job);
         text.push_str("(set-info :smt-lib-version 2.6)\n(set-option :produce-models true)\n");
         text.push_str("(set-logic ALL)\n");
-        text.push_str(&format!("(set-info :status {})\n", status.name()));
+        // With conditions that are left open, another solver may find more.
+        let expected = match status {
+            Status::Unsat if !job.unsaid.is_empty() => "unknown",
+            Status::Sat | Status::Unsat | Status::Unknown(_) => status.name(),
+        };
+        text.push_str(&format!("(set-info :status {expected})\n"));
         text.push_str(&self.request());
         section(&mut text, "The claims of the token");
         text.push_str(&Kind::declaration());
         text.push_str(&job.claims.declarations());
+        text.push_str(&job.claims.definitions());
         let laws = job.claims.laws();
         text.extend(laws.iter().map(|law| assert(law)));
         let provider = reader.provider.name;
@@ -87,7 +93,10 @@ impl Asked<'_> {
             text.push_str(address::DECLARATIONS);
         }
         if !job.unsaid.is_empty() {
-            section(&mut text, "Conditions that are left open: they may hold or fail");
+            section(
+                &mut text,
+                "Conditions that are left open: they may hold or fail",
+            );
             for (shown, constant) in &job.unsaid {
                 text.push_str(&comment(shown));
                 text.push_str(&declare(constant, "Bool"));
@@ -218,7 +227,10 @@ impl Asked<'_> {
             text.push_str(&assert(&job.trigger(self.block, reader)));
         }
         for one in requirements(self.granting) {
-            text.push_str(&comment(&format!("requirement {} ({})", one.name, one.place)));
+            text.push_str(&comment(&format!(
+                "requirement {} ({})",
+                one.name, one.place
+            )));
             text.push_str(&assert(&met(job, one, reader)));
         }
         text
@@ -326,7 +338,9 @@ pub(super) fn requirements(half: Half<'_>) -> impl Iterator<Item = &Requirement>
 
 fn met(job: &mut Job, requirement: &Requirement, reader: &Reader) -> String {
     let blocks = [&requirement.jobs].into_iter().chain(&requirement.unless);
-    any(&blocks.map(|block| job.block(block, reader)).collect::<Vec<_>>())
+    any(&blocks
+        .map(|block| job.block(block, reader))
+        .collect::<Vec<_>>())
 }
 
 fn section(text: &mut String, title: &str) {
