@@ -23,6 +23,7 @@ mod concurrency;
 mod error;
 mod issue;
 mod line_limit;
+mod new_claims;
 mod notes;
 mod rate_limit;
 mod request;
@@ -38,6 +39,7 @@ pub use request::{CallerInfo, Explained, Granted, Request};
 use clock_watch::ClockWatch;
 use completion::run_to_completion;
 use concurrency::{ConcurrencyLimiter, ConcurrencySlot};
+use new_claims::NewClaims;
 use notes::DenialSubject;
 use rate_limit::RateLimiter;
 
@@ -57,6 +59,7 @@ struct ExchangeState {
     clock_watch: ClockWatch,
     rates: RateLimiter,
     refusals: LineLimiter,
+    new_claims: NewClaims,
     exchanges: ConcurrencyLimiter,
     revocations: ConcurrencyLimiter,
 }
@@ -69,6 +72,7 @@ impl Exchange {
             clock_watch: ClockWatch::new(Arc::clone(&components.clock)),
             rates: RateLimiter::new(Arc::clone(&components.clock)),
             refusals: LineLimiter::new(REFUSAL_EVENTS, Arc::clone(&components.clock)),
+            new_claims: NewClaims::default(),
             exchanges: ConcurrencyLimiter::default(),
             revocations: ConcurrencyLimiter::default(),
         };
@@ -101,6 +105,12 @@ impl Exchange {
         self.state.clock_watch.check()
     }
 
+    /// How many claims each issuer's tokens have that its provider's table has not.
+    #[must_use]
+    pub fn new_claims(&self) -> Vec<(String, usize)> {
+        self.state.new_claims.counts()
+    }
+
     /// A credential for a subject token.
     ///
     /// From the reservation on it runs to completion, even if the caller drops this future (T-90).
@@ -113,7 +123,7 @@ impl Exchange {
             .verify(&request.subject_token, &request.id, &request.caller)
             .await?;
         let (id, ask, caller) = (&request.id, Some(&request.ask), &request.caller);
-        let job = self.identify(&token, id, ask, caller)?;
+        let job = self.identify(token, id, ask, caller)?;
         let permit = self.decide(job, &request)?;
         let (exchange, id, key) = (Arc::clone(self), request.id, request.key);
         let issued = run_to_completion(|abandoned| async move {
@@ -138,7 +148,7 @@ impl Exchange {
         let _in_flight = self.enter()?;
         let token = self.verify(subject_token, id, caller).await?;
         let (policies, now) = (&self.components.policies, self.components.clock.now());
-        let job = self.identify(&token, id, ask, caller)?.at(now);
+        let job = self.identify(token, id, ask, caller)?.at(now);
         let Some(ask) = ask else {
             self.state.rates.listed(&job);
             return Ok(Explained::Available(policies.available(job.facts(), now)));
@@ -212,7 +222,7 @@ impl Exchange {
 
     fn identify(
         &self,
-        token: &Verified,
+        token: Verified,
         id: &str,
         ask: Option<&Ask>,
         caller: &CallerInfo,
@@ -231,6 +241,10 @@ impl Exchange {
             }
         };
         caller.identified(&job);
+        let claims = job.facts().claims();
+        for claim in self.state.new_claims.notice(reader, claims) {
+            self.note_new_claim(&reader.issuer.name, &claim);
+        }
         let rates = &self.state.rates;
         if ask.is_some() && rates.was_listed(&job) {
             return Ok(job);

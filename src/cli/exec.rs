@@ -123,7 +123,7 @@ struct Lease {
     handle: Secret<String>,
     /// Later or earlier steps of the job may use it.
     is_shared: bool,
-    /// An earlier step obtained it.
+    /// An earlier step obtained it, or others of the subject have it too.
     is_repeat: bool,
 }
 
@@ -235,10 +235,10 @@ impl Run<'_> {
         let source = self.client.source().map_err(Failure::local)?;
         let why = if !self.files.are_renewable(of) {
             "a key and its certificate cannot be replaced in one step".to_owned()
-        } else if !source.makes_new_tokens() {
+        } else if !source.makes_new_tokens {
             format!(
                 "source `{}` has one ID token for the whole job",
-                source.name()
+                source.name
             )
         } else {
             let formats = self.files.formats(of);
@@ -311,7 +311,7 @@ impl Run<'_> {
             .extend(received.lease.clone().map(|handle| Lease {
                 handle,
                 is_shared: sharing == Sharing::Job,
-                is_repeat: received.is_repeat,
+                is_repeat: received.is_repeat || received.is_shared,
             }));
     }
 }

@@ -13,10 +13,12 @@ use super::index::Index;
 use super::link::PolicyLinks;
 use super::lint;
 use super::parse::{self, Raw};
-use super::recorded;
+use super::raw_claims;
 use super::{CredentialDefinition, Policy, Requirement};
 use crate::clock::Timestamp;
 use crate::provider::Reader;
+use crate::token::json::Object;
+use crate::token::spiffe;
 use crate::yaml::diagnostic::{Diagnostic, Diagnostics, Place, Problems, Severity, Source, Span};
 
 mod bounds;
@@ -120,7 +122,7 @@ pub struct LoadOptions {
     pub now: Option<Timestamp>,
     /// The targets in the settings. Credentials are compared with them if they are known.
     pub targets: Option<BTreeSet<String>>,
-    /// Policy files that are read as if they were in the folder, by name.
+    /// Policy files that are read as if they were in the folder, by name, instead of those that are.
     pub more: Vec<(String, String)>,
     /// How links to policies are made, with the commit of the folder.
     pub links: Option<PolicyLinks>,
@@ -198,6 +200,14 @@ impl PolicySet {
     #[must_use]
     pub fn reader_by_url(&self, url: &str) -> Option<&Reader> {
         self.readers.iter().find(|reader| reader.issuer.url == url)
+    }
+
+    /// The reader of a token that has no `iss`, by the trust domain of its `sub`.
+    #[must_use]
+    pub fn reader_by_trust_domain(&self, claims: &Object) -> Option<&Reader> {
+        let domain = spiffe::domain_without_issuer(claims)?;
+        let mut readers = self.readers.iter();
+        readers.find(|reader| reader.issuer.trust_domain.as_deref() == Some(domain))
     }
 
     /// The hash of all files, `sha256:…`.
@@ -317,7 +327,7 @@ impl PolicySet {
         if diagnostics.has_errors() {
             return Err(diagnostics);
         }
-        let mut pointers = recorded::pointers(&issuers, &policies, &requirements);
+        let mut pointers = raw_claims::pointers(&issuers, &policies, &requirements);
         for issuer in &mut issuers {
             let read = pointers.remove(&issuer.reader.issuer.name);
             issuer.reader.pointers = Arc::new(read.unwrap_or_default());

@@ -96,7 +96,7 @@ impl PolicySet {
     /// the facts may be unverified.
     #[must_use]
     pub fn permits(&self, facts: &Facts, ask: &Ask, now: Timestamp) -> bool {
-        let ask = &*ask.distinct();
+        let (facts, ask) = (&*facts.at(now), &*ask.distinct());
         self.survey(facts, ask, now).permitted().is_some()
     }
 

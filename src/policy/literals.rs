@@ -1,7 +1,7 @@
 //! Blocks of conditions as literals, each about one variable: the form that a proof about policies
 //! reads. Not: the search for a job that fits them.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 
 use super::condition::{Block, Condition, Subject};
 use super::pattern::{Observed, Operator, Pattern};
@@ -24,6 +24,9 @@ pub enum Variable<'a> {
     /// A repository property.
     Property(&'a PropertyName),
 }
+
+/// A grant, and its policy.
+pub(super) type Granted<'a> = (&'a Policy, &'a Grant);
 
 /// What a literal says of its variable.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -171,33 +174,32 @@ impl PolicySet {
     /// `shadow_until`.
     #[must_use]
     pub fn ways(&self, credential: &str) -> Vec<Way<'_>> {
-        self.ways_of(|grant| grant.credential.name == credential)
+        let policies = self.policies.iter();
+        let granted =
+            policies.flat_map(|policy| policy.grants.iter().map(move |one| (policy, one)));
+        let granted = granted.filter(|(_, grant)| grant.credential.name == credential);
+        self.ways_of(&granted.collect::<Vec<_>>())
     }
 
-    /// Every way to get any credential, by its name.
-    #[must_use]
-    pub fn all_ways(&self) -> BTreeMap<&str, Vec<Way<'_>>> {
-        let mut ways: BTreeMap<&str, Vec<Way<'_>>> = BTreeMap::new();
-        for way in self.ways_of(|_| true) {
-            let name = way.grant.credential.name.as_str();
-            ways.entry(name).or_default().push(way);
-        }
-        ways
-    }
-
-    fn ways_of(&self, is_wanted: impl Fn(&Grant) -> bool) -> Vec<Way<'_>> {
-        let mut ways = Vec::new();
+    /// The grants of each credential, by its name, in the order of the policies.
+    pub(super) fn granted(&self) -> HashMap<&str, Vec<Granted<'_>>> {
+        let mut granted: HashMap<&str, Vec<Granted<'_>>> = HashMap::new();
         for policy in &self.policies {
-            let grants = policy.grants.iter().filter(|grant| is_wanted(grant));
-            let grants: Vec<&Grant> = grants.collect();
-            if grants.is_empty() {
-                continue;
-            }
-            for block in &policy.when {
-                ways.extend(self.ways_through(policy, block, &grants));
+            for grant in &policy.grants {
+                let name = grant.credential.name.as_str();
+                granted.entry(name).or_default().push((policy, grant));
             }
         }
-        ways
+        granted
+    }
+
+    /// The ways by which these grants are had.
+    pub(super) fn ways_of<'a>(&'a self, granted: &[Granted<'a>]) -> Vec<Way<'a>> {
+        let each = granted.iter().copied().flat_map(|(policy, grant)| {
+            let blocks = policy.when.iter();
+            blocks.flat_map(move |block| self.ways_through(policy, block, &[grant]))
+        });
+        each.collect()
     }
 
     /// The ways through one block of a policy: for each tenant those to each of the grants.

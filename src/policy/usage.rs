@@ -3,6 +3,9 @@
 //! A use is what the audit log says of one intent. Where a log does not say enough, as for raw claims
 //! or a value that was cut, the part counts as used.
 
+mod narrow;
+mod unused;
+
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
@@ -12,7 +15,9 @@ use crate::clock::Timestamp;
 use crate::provider::{FactType, Workflow};
 use crate::text::CUT_MARK;
 use crate::yaml::diagnostic::Place;
-use crate::yaml::duration;
+
+pub(crate) use narrow::{Narrowing, Remark};
+pub use unused::{Part, Unused};
 
 /// One issued credential.
 #[derive(Clone, Debug)]
@@ -23,8 +28,8 @@ pub struct Use<'a> {
     pub policy: &'a str,
     pub credential: &'a str,
     pub scopes: Vec<&'a str>,
-    /// Seconds.
-    pub life: i64,
+    /// The life that it was issued for.
+    pub life: Duration,
     /// The facts as the log has them, by name.
     pub job: BTreeMap<&'a str, Stated<'a>>,
 }
@@ -86,9 +91,8 @@ pub struct PolicyUse<'set> {
 pub struct GrantUse<'set> {
     pub grant: &'set Grant,
     pub times: Times,
-    /// The longest life of what it issued, in seconds. The log counts whole seconds, so it may be up
-    /// to two seconds off.
-    pub longest: Option<i64>,
+    /// The longest life of what it issued. In lines of earlier versions up to some seconds less.
+    pub longest: Option<Duration>,
     /// Each scope of the grant.
     pub scopes: Vec<(&'set str, Times)>,
 }
@@ -98,72 +102,6 @@ struct BlockUse<'set> {
     block: &'set Block,
     times: Times,
     lists: Vec<ListUse<'set>>,
-}
-
-/// A part of a policy that was not used.
-#[derive(Debug)]
-pub struct Unused<'set> {
-    pub part: Part<'set>,
-    pub policy: &'set Policy,
-    pub place: &'set Place,
-    /// The use before the period, if there was one.
-    pub last: Option<Timestamp>,
-}
-
-/// A part of a policy.
-#[derive(Clone, Copy, Debug)]
-pub enum Part<'set> {
-    Policy,
-    Grant(&'set Grant),
-    Scope(&'set Grant, &'set str),
-    Block,
-    Member(&'set Condition, &'set Pattern),
-}
-
-impl Part<'_> {
-    /// Its word in JSON.
-    #[must_use]
-    pub const fn name(&self) -> &'static str {
-        match self {
-            Self::Policy => "policy",
-            Self::Grant(_) => "grant",
-            Self::Scope(..) => "scope",
-            Self::Block => "block",
-            Self::Member(..) => "condition",
-        }
-    }
-}
-
-impl Unused<'_> {
-    /// What was not used, in words.
-    #[must_use]
-    pub fn message(&self) -> String {
-        let policy = format!(
-            "policy `{}` of issuer `{}`",
-            self.policy.name, self.policy.issuer
-        );
-        let text = match self.part {
-            Part::Policy => format!("{policy} issued nothing"),
-            Part::Grant(grant) => format!(
-                "{policy} issued no `{}` of at most {}",
-                grant.credential.name,
-                duration::print(grant.longest())
-            ),
-            Part::Scope(grant, scope) => format!(
-                "{policy} issued no `{}` with scope `{scope}`",
-                grant.credential.name
-            ),
-            Part::Block => format!("no job that {policy} served fits this block"),
-            Part::Member(condition, member) => format!(
-                "no job that {policy} served has `{}: {member}`",
-                condition.subject.name()
-            ),
-        };
-        match self.last {
-            None => text,
-            Some(last) => format!("{text}; last use {last}"),
-        }
-    }
 }
 
 /// A condition that is a list.
@@ -213,6 +151,19 @@ impl<'set> Usage<'set> {
         self.elsewhere.entry(elsewhere).or_default().add(one.at);
     }
 
+    /// Counts a use of everything that may have given the credential to a job of the issuer: what was
+    /// needed is not known.
+    pub fn add_all(&mut self, issuer: &str, credential: &str, at: Timestamp) {
+        let url = issuer;
+        let numbers = self.index.iter().filter(|((_, issuer), _)| *issuer == url);
+        let numbers: Vec<usize> = numbers.map(|(_, number)| *number).collect();
+        for number in numbers {
+            if let Some(policy) = self.policies.get_mut(number) {
+                policy.add_all(credential, at);
+            }
+        }
+    }
+
     /// What was not used since `from`. Of a policy that was not used at all, only the policy.
     #[must_use]
     pub fn unused_since(&self, from: Timestamp) -> Vec<Unused<'set>> {
@@ -249,6 +200,29 @@ impl<'set> PolicyUse<'set> {
             }
         }
         is_known
+    }
+
+    fn add_all(&mut self, credential: &str, at: Timestamp) {
+        let mut is_of_it = false;
+        let of_it = |one: &&mut GrantUse<'_>| one.grant.credential.name == credential;
+        for grant in self.grants.iter_mut().filter(of_it) {
+            is_of_it = true;
+            grant.times.add(at);
+            grant.longest = Some(grant.grant.longest());
+            for (_, times) in &mut grant.scopes {
+                times.add(at);
+            }
+        }
+        if !is_of_it {
+            return;
+        }
+        self.times.add(at);
+        for block in &mut self.blocks {
+            block.times.add(at);
+            for (_, times) in block.lists.iter_mut().flat_map(|list| &mut list.members) {
+                times.add(at);
+            }
+        }
     }
 
     fn unused_since(&self, from: Timestamp) -> Vec<Unused<'set>> {
@@ -314,10 +288,9 @@ impl<'set> GrantUse<'set> {
     fn may_have_given(&self, one: &Use<'_>) -> bool {
         let has = |scope: &&str| self.grant.scopes.iter().any(|own| own == scope);
         let longest = self.grant.longest().saturating_add(ROUNDING);
-        let life = u64::try_from(one.life).unwrap_or_default();
         self.grant.credential.name == one.credential
             && one.scopes.iter().all(has)
-            && Duration::from_secs(life) <= longest
+            && one.life <= longest
     }
 
     fn add(&mut self, one: &Use<'_>) {
@@ -399,5 +372,5 @@ fn may_fit(subject: &Subject, pattern: &Pattern, one: &Use<'_>) -> bool {
     }
 }
 
-/// The log counts whole seconds.
+/// Lines of earlier versions have the end in whole seconds instead of the life.
 const ROUNDING: Duration = Duration::from_secs(2);

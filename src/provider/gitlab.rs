@@ -38,7 +38,6 @@ pub(super) const PROVIDER: Provider = Provider {
                 other: Some("other"),
             },
         ),
-        // The same refs can be said without `ref_path`, as a short name and its type.
         (
             Fact::RefType,
             Derivation::RefType {
@@ -46,7 +45,14 @@ pub(super) const PROVIDER: Provider = Provider {
                 word: "ref_type",
             },
         ),
-        (Fact::Ref, Derivation::Full("ref_path")),
+        (
+            Fact::Ref,
+            Derivation::Ref {
+                full: "ref_path",
+                name: "ref",
+                word: "ref_type",
+            },
+        ),
         (
             Fact::Runner,
             Derivation::Words {
@@ -158,13 +164,15 @@ const RUNNERS: [(&str, &str); 2] = [("hosted", "gitlab-hosted"), ("self-hosted",
 
 /// The full ref: `ref_path`, or built from the short name for versions that do not send it.
 fn set_ref(facts: &mut BTreeMap<Fact, FactValue>, token: &Object) {
-    let kind = claims::text(token, "ref_type");
-    let built = match (claims::text(token, "ref"), kind) {
+    // T-47: an empty text counts as absent.
+    let sent = |name| claims::text(token, name).filter(|text| !text.is_empty());
+    let kind = sent("ref_type");
+    let built = match (sent("ref"), kind) {
         (Some(name), Some("branch")) => Some(format!("refs/heads/{name}")),
         (Some(name), Some("tag")) => Some(format!("refs/tags/{name}")),
         (Some(_) | None, Some(_) | None) => None,
     };
-    let full = claims::text(token, "ref_path").map(str::to_owned).or(built);
+    let full = sent("ref_path").map(str::to_owned).or(built);
     if let Some(kind) = ref_type(full.as_deref(), kind) {
         set_text(facts, Fact::RefType, kind);
     }

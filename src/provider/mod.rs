@@ -17,23 +17,22 @@ use crate::token::{TokenId, TrustedIssuer, Verified};
 pub mod address;
 mod claims;
 mod fact;
+mod from_event;
 mod generic;
 mod github;
 mod gitlab;
 mod inverse;
 mod people;
 mod property;
-mod recorded;
 mod source;
 
-pub(crate) use claims::set as set_claim;
 pub use claims::{Claim, ClaimType};
 pub use fact::{Fact, FactType, ORDINARY_TRIGGERS, TRIGGERS};
+pub use from_event::RecordedJob;
+pub(crate) use from_event::unrecorded;
 pub use people::SecondFactor;
 pub use property::{Properties, PropertyName, PropertyType};
 pub(crate) use property::{is_dotted as is_property, is_name as is_property_name};
-pub use recorded::RecordedJob;
-pub(crate) use recorded::unrecorded;
 pub use source::{Cut, Derivation, Source};
 
 /// Every provider. A new provider is its file and a line here.
@@ -215,13 +214,17 @@ impl Reader {
     /// # Errors
     /// A claim does not have its documented type, or has text outside printable ASCII where a fact
     /// needs it (T-46, T-48).
-    pub fn identify(&self, token: &Verified) -> Result<Job, ClaimError> {
+    pub fn identify(&self, token: Verified) -> Result<Job, ClaimError> {
+        let (issued_at, usable_until) = (token.issued_at(), token.usable_until());
+        let reuses_by_subject = token.issuer().reuse_by_subject;
+        let (claims, token, subject) = token.into_parts();
         Ok(Job {
-            facts: self.facts(token.claims().clone())?,
-            token: token.id().clone(),
-            subject: token.subject().to_owned(),
-            issued_at: token.issued_at(),
-            usable_until: token.usable_until(),
+            facts: self.facts(claims)?,
+            token,
+            subject,
+            issued_at,
+            usable_until,
+            reuses_by_subject,
         })
     }
 
@@ -423,6 +426,7 @@ pub struct Job {
     subject: String,
     issued_at: Timestamp,
     usable_until: Timestamp,
+    reuses_by_subject: bool,
 }
 
 impl Job {
@@ -468,6 +472,12 @@ impl Job {
     pub const fn usable_until(&self) -> Timestamp {
         self.usable_until
     }
+
+    /// Its issuer has `reuse: subject`.
+    #[must_use]
+    pub const fn reuses_by_subject(&self) -> bool {
+        self.reuses_by_subject
+    }
 }
 
 #[cfg(test)]
@@ -484,6 +494,7 @@ impl Job {
             subject: "test".to_owned(),
             issued_at: Timestamp::from_unix(0),
             usable_until: Timestamp::from_unix(0),
+            reuses_by_subject: false,
         }
     }
 }
@@ -566,7 +577,8 @@ fn ref_type(full: Option<&str>, word: Option<&str>) -> Option<&'static str> {
     if let Some((_, kind)) = prefixes.find(|(prefix, _)| full.starts_with(prefix)) {
         return Some(kind);
     }
-    match word? {
+    // T-47: an empty text counts as absent.
+    match word.filter(|word| !word.is_empty())? {
         "branch" => Some("branch"),
         "tag" => Some("tag"),
         _ => Some("other"),

@@ -27,15 +27,31 @@ pub(super) const PROVIDER: Provider = Provider {
     write,
     property_claims: None,
     events: &[(PERSON, PERSON)],
-    // The word is the same whatever the token says.
-    sources: &[(
-        Fact::Trigger,
-        Derivation::Words {
-            claim: "sub",
-            words: &[],
-            other: Some(PERSON),
-        },
-    )],
+    sources: &[
+        // The word is the same whatever the token says.
+        (
+            Fact::Trigger,
+            Derivation::Words {
+                claim: "sub",
+                words: &[],
+                other: Some(PERSON),
+            },
+        ),
+        (
+            Fact::Email,
+            Derivation::Confirmed {
+                claim: "email",
+                by: "email_verified",
+            },
+        ),
+        (
+            Fact::Mfa,
+            Derivation::SecondFactor {
+                methods: "amr",
+                class: "acr",
+            },
+        ),
+    ],
     split_owner: |_| None,
 };
 

@@ -20,10 +20,25 @@ pub enum Derivation {
         full: &'static str,
         word: &'static str,
     },
-    /// The claim as sent, where another claim can say the same.
-    Full(&'static str),
+    /// The full ref as sent; where it is absent, it is built of a short name and its type.
+    Ref {
+        full: &'static str,
+        name: &'static str,
+        word: &'static str,
+    },
     /// Whether two claims differ; absent if one of them is.
     Differ(&'static str, &'static str),
+    /// The claim as sent, where another one is true.
+    Confirmed {
+        claim: &'static str,
+        by: &'static str,
+    },
+    /// Whether there was a second factor, by the methods or the class of the sign-in: see
+    /// [`SecondFactor`](super::SecondFactor).
+    SecondFactor {
+        methods: &'static str,
+        class: &'static str,
+    },
     /// The part of a workflow's path after the repository.
     File { claim: &'static str, cut: Cut },
 }

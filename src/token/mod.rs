@@ -14,6 +14,7 @@ use crate::secret::Secret;
 pub mod issuer;
 pub mod json;
 pub mod keys;
+pub(crate) mod spiffe;
 pub mod verify;
 
 pub use keys::{Admission, KeyError, KeySet, KeySource};
@@ -150,6 +151,11 @@ pub struct TrustedIssuer {
     pub blocked_kids: Vec<String>,
     /// The issuer's key set, if it is pinned: then none is ever fetched.
     pub pinned_keys: Option<String>,
+    /// The SPIFFE trust domain whose tokens have no `iss`: they are this issuer's, and each `sub` of
+    /// this issuer must be in the domain.
+    pub trust_domain: Option<String>,
+    /// `reuse: subject`: the tokens of one subject share a login for a while.
+    pub reuse_by_subject: bool,
 }
 
 impl TrustedIssuer {
@@ -175,6 +181,8 @@ impl TrustedIssuer {
             key_hosts: Vec::new(),
             blocked_kids: Vec::new(),
             pinned_keys: None,
+            trust_domain: None,
+            reuse_by_subject: false,
         }
     }
 }
@@ -235,6 +243,12 @@ impl Verified {
     #[must_use]
     pub const fn issued_at(&self) -> Timestamp {
         self.issued_at
+    }
+
+    /// The claims, the identity and the `sub` claim.
+    #[must_use]
+    pub(crate) fn into_parts(self) -> (json::Object, TokenId, String) {
+        (self.claims, self.id, self.subject)
     }
 
     /// The last second the token could be accepted: `exp` and the issuer's leeway.

@@ -378,7 +378,7 @@ fn every_source_and_format_is_in_the_help() {
             "format {name} is not in the help of `get`"
         );
     }
-    for name in SOURCES.iter().map(|source| source.name()) {
+    for name in SOURCES.iter().map(|source| source.name) {
         assert!(
             help.contains(name),
             "source {name} is not in the help of `get`"

@@ -5,10 +5,12 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 
+use super::export::{Export, Folder};
 use super::revision::{self, Revision, Side};
 use crate::cli::{Failure, Terminal};
 use crate::clock::{Clock as _, SystemClock, Timestamp};
 use crate::policy::diff::{Diff, Tested};
+use crate::policy::proof::export::Compared;
 use crate::text::escape;
 
 mod json;
@@ -21,12 +23,13 @@ mod settings;
 /// token the broker would accept, not for examples. Each wider one has a job as witness, which was put
 /// through the decision. A job from the test files is preferred; otherwise the witness has only the
 /// claims that the conditions read. Exit code 4 with `--fail-on wider` if a job gains anything; 6 if
-/// the search hit its step limit or met a condition that it does not read.
+/// the search hit its step limit.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   hallpass policy diff main policies
   hallpass policy diff --output markdown --fail-on wider origin/main HEAD
-  hallpass policy diff old/policies new/policies")]
+  hallpass policy diff old/policies new/policies
+  hallpass policy diff --export smt2 --export-to questions main")]
 pub(super) struct Args {
     /// The old policies: a folder, or a revision of the repository of `--policies`
     #[arg(value_name = "OLD")]
@@ -53,6 +56,12 @@ pub(super) struct Args {
     /// The settings file of OLD, if it is not `--settings` at the revision
     #[arg(long, value_name = "FILE", requires = "settings")]
     old_settings: Option<PathBuf>,
+    /// Also write each question of the comparison as a file for another solver
+    #[arg(long, value_enum, value_name = "FORMAT", requires = "export_to")]
+    export: Option<Export>,
+    /// The folder for `--export`: a new or an empty one
+    #[arg(long, value_name = "DIR", requires = "export")]
+    export_to: Option<PathBuf>,
     /// Exit with code 4 in this case
     #[arg(long, value_enum, value_name = "WHAT")]
     fail_on: Option<FailOn>,
@@ -91,6 +100,7 @@ pub(super) fn run(args: &Args, out: &mut Terminal) -> Result<(), Failure> {
         old.set.enforce_shadowed();
         new.set.enforce_shadowed();
     }
+    let folder = args.export_to.as_deref().map(Folder::new).transpose()?;
     let at = args.at.unwrap_or_else(|| SystemClock::new().now());
     let destinations = settings::destinations(args, &old, &new, out)?;
     let mut diff = compare(&args.new, &old, &new, at, out)?;
@@ -103,6 +113,10 @@ pub(super) fn run(args: &Args, out: &mut Terminal) -> Result<(), Failure> {
         Format::Json => out.json(&json::document(&diff, args.settings.is_some()).to_string()),
         Format::Text => out.line(report(&report::TEXT).trim_end()),
         Format::Markdown => out.verbatim(report(&report::MARKDOWN).trim_end()),
+    }
+    if let Some(folder) = folder {
+        let (old, new) = (&old.set, &new.set);
+        folder.write(Compared { old, new, at }, &diff, out)?;
     }
     if diff.is_wider() && args.fail_on == Some(FailOn::Wider) {
         return Err(Failure::Findings("the new policies are wider".to_owned()));

@@ -1,35 +1,41 @@
 //! `hallpass policy usage`: what the audit log says was used of the policies.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use self::log::{Log, Period};
+use self::ages::Ages;
+use self::log::{Log, Period, to_use};
+use self::suggest::{Needed, Suggestion, withheld};
 use super::load;
-use super::sheet::Changes;
 use crate::cli::{Failure, Output, Terminal};
 use crate::clock::Timestamp;
 use crate::policy::usage::{GrantUse, Part, PolicyUse, Unused, Usage};
-use crate::policy::{Policy, PolicySet};
 use crate::text::{count, escape};
 use crate::yaml::duration;
 
+mod ages;
 mod log;
+mod suggest;
 
 /// Lists what audit logs say was used of the policies, and what was not
 ///
 /// Per policy and credential: the number of uses, the last one, the longest lifetime and the scopes.
 /// A part that no event shows is unused only if the events cover the last `--days` days without a
 /// gap, and if the policies are that old, by the log or by git. Otherwise the reason is printed.
-/// Files of several brokers and in any order are read together.
+/// Files of several brokers and in any order are read together. With `--suggest` the output is a patch
+/// that removes what was not used. It is printed only if it is proven, as by `policy diff`, that no
+/// job gets more.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   hallpass policy usage audit.jsonl.1 audit.jsonl
   zcat audit.jsonl-*.gz | hallpass policy usage --days 30 - audit.jsonl
+  hallpass policy usage --suggest audit.jsonl > narrower.patch
+  git apply narrower.patch
 
-Exit code 4 when a line could not be read.")]
+Exit code 4 when a line could not be read, or with `--suggest` when the events are
+too few for a suggestion; 6 when it is not decided whether a job gets more by it.")]
 pub(super) struct Args {
     /// Audit files, in any order; `-` reads standard input
     #[arg(required = true, value_name = "AUDIT")]
@@ -45,6 +51,12 @@ pub(super) struct Args {
         value_parser = clap::value_parser!(u16).range(1..=3_650)
     )]
     days: u16,
+    /// Print a patch without what was not used, instead of the list
+    ///
+    /// Removes policies that were unused for `--days` days, and of the others grants, scopes, blocks and
+    /// values of lists that no event shows. Lowers each `ttl` to the longest life that a job got.
+    #[arg(long)]
+    suggest: bool,
     /// Output format
     #[arg(long, value_enum, default_value_t)]
     output: Output,
@@ -53,9 +65,17 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args, out: &mut Terminal) -> Result<(), Failure> {
     let set = load(&args.policies, out)?;
     let mut usage = Usage::of(&set);
+    let mut needed = args.suggest.then(|| Needed::of(&set));
     let mut log = Log::default();
     for path in &args.files {
-        log.read(path, &mut |one| usage.add(one))?;
+        log.read(path, &mut |decision| {
+            if let Some(one) = to_use(decision) {
+                usage.add(&one);
+            }
+            if let Some(needed) = &mut needed {
+                needed.add(decision);
+            }
+        })?;
     }
     log.finish();
     for line in &log.broken {
@@ -67,20 +87,44 @@ pub(super) fn run(args: &Args, out: &mut Terminal) -> Result<(), Failure> {
             count(args.files.len(), "file")
         )));
     };
-    let report = Report::of(args, &set, &usage, &log, period);
-    match args.output {
-        Output::Text => report.print(out),
-        Output::Json => {
-            let json = serde_json::to_string_pretty(&report.to_json());
+    let mut ages = Ages::of(&args.policies, args.days, &set, &log, period);
+    let report = Report::of(args, &usage, &log, period, &mut ages);
+    let suggestion = needed.map(|needed| match log.gap_since(ages.cutoff) {
+        // T-320: what the events may not show is no reason to take anything away.
+        Some(gap) => {
+            let days = count(args.days, "day");
+            Err(withheld(&format!("it needs all events of {days}: {gap}")))
+        }
+        None => Suggestion::of(&args.policies, &needed, ages.cutoff, |policy| {
+            ages.too_young(policy)
+        }),
+    });
+    match (args.output, &suggestion) {
+        (Output::Text, None) => report.print(out),
+        (Output::Text, Some(Ok(suggestion))) => suggestion.print(out),
+        (Output::Text, Some(Err(_))) => {}
+        (Output::Json, suggestion) => {
+            let mut json = report.to_json();
+            if let (Some(suggestion), Some(members)) = (suggestion, json.as_object_mut()) {
+                let suggestion = match suggestion {
+                    Ok(suggestion) => suggestion.to_json(),
+                    Err(reason) => json!({ "withheld": reason.to_string() }),
+                };
+                members.insert("suggestion".to_owned(), suggestion);
+            }
+            let json = serde_json::to_string_pretty(&json);
             out.json(&json.map_err(Failure::local)?);
         }
     }
-    match log.unread {
-        0 => Ok(()),
-        lines => Err(Failure::Findings(format!(
+    if log.unread > 0 {
+        return Err(Failure::Findings(format!(
             "{} could not be read; what they recorded is missing",
-            count(lines, "line")
-        ))),
+            count(log.unread, "line")
+        )));
+    }
+    match suggestion {
+        Some(Err(reason)) => Err(reason),
+        Some(Ok(_)) | None => Ok(()),
     }
 }
 
@@ -97,22 +141,12 @@ struct Report<'a> {
 impl<'a> Report<'a> {
     fn of(
         args: &Args,
-        set: &PolicySet,
         usage: &'a Usage<'a>,
         log: &'a Log,
         period: Period,
+        ages: &mut Ages<'_>,
     ) -> Self {
-        let seconds = i64::from(args.days).saturating_mul(DAY);
-        let cutoff = period.until.plus(seconds.saturating_neg());
-        let gap = log.gap_since(cutoff);
-        let mut ages = Ages {
-            is_old: log
-                .served_since(set.revision())
-                .is_some_and(|since| since <= cutoff),
-            cutoff,
-            changes: Changes::of(&args.policies),
-            known: BTreeMap::new(),
-        };
+        let gap = log.gap_since(ages.cutoff);
         let mut report = Self {
             usage,
             log,
@@ -121,7 +155,7 @@ impl<'a> Report<'a> {
             unused: Vec::new(),
             unknown: Vec::new(),
         };
-        for part in usage.unused_since(cutoff) {
+        for part in usage.unused_since(ages.cutoff) {
             match gap.clone().or_else(|| ages.too_young(part.policy)) {
                 None => report.unused.push(part),
                 Some(reason) => report.unknown.push((part, reason)),
@@ -205,7 +239,7 @@ impl<'a> Report<'a> {
                     "credential": grant.grant.credential.name,
                     "uses": grant.times.uses,
                     "last_used": time(grant.times.last),
-                    "longest_life_seconds": grant.longest,
+                    "longest_life_seconds": grant.longest.map(|life| life.as_secs()),
                     "ttl_seconds": grant.grant.longest().as_secs(),
                     "scopes": scopes.collect::<Vec<_>>(),
                 })
@@ -277,11 +311,6 @@ fn entry(part: &Unused<'_>) -> Value {
 fn row(policy: &PolicyUse<'_>, grant: &GrantUse<'_>) -> Vec<String> {
     let scopes = grant.scopes.iter().filter(|(_, times)| times.uses > 0);
     let scopes: Vec<_> = scopes.map(|(scope, _)| escape(scope)).collect();
-    let life = |seconds: i64| {
-        duration::print(Duration::from_secs(
-            u64::try_from(seconds).unwrap_or_default(),
-        ))
-    };
     vec![
         escape(&policy.policy.name),
         escape(&policy.policy.issuer),
@@ -292,7 +321,7 @@ fn row(policy: &PolicyUse<'_>, grant: &GrantUse<'_>) -> Vec<String> {
             .last
             .map(|last| last.to_string())
             .unwrap_or_default(),
-        grant.longest.map(life).unwrap_or_default(),
+        grant.longest.map(duration::print).unwrap_or_default(),
         duration::print(grant.grant.longest()),
         scopes.join(" "),
     ]
@@ -308,44 +337,6 @@ const HEADER: [&str; 8] = [
     "TTL",
     "SCOPES USED",
 ];
-
-/// Whether policies are old enough to be called unused.
-struct Ages<'a> {
-    /// The log shows that a broker had exactly these policies before the period.
-    is_old: bool,
-    cutoff: Timestamp,
-    changes: Changes<'a>,
-    /// The last change of each file, by git.
-    known: BTreeMap<String, Option<Timestamp>>,
-}
-
-impl Ages<'_> {
-    /// Why the policy may be younger than the period.
-    fn too_young(&mut self, policy: &Policy) -> Option<String> {
-        if self.is_old {
-            return None;
-        }
-        let file = policy.place.source().name();
-        let changed = if let Some(known) = self.known.get(file) {
-            *known
-        } else {
-            let changed = self.changes.time_of(file);
-            self.known.insert(file.to_owned(), changed);
-            changed
-        };
-        match changed {
-            Some(time) if time <= self.cutoff => None,
-            Some(time) => Some(format!(
-                "`{}`, or a roster, was changed at {time}",
-                escape(policy.place.file())
-            )),
-            None => Some(
-                "the age of the policies is not known: no earlier event shows these policies, and git has no commit of exactly these files"
-                    .to_owned(),
-            ),
-        }
-    }
-}
 
 fn days(period: Period) -> String {
     count(period.until.since(period.from).max(0) / DAY, "day")

@@ -1,15 +1,15 @@
 //! The credentials of both sets: what jobs gain and lose.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::defaults;
 use super::definition::{defines_same, inputs, keys};
 use super::rows::{Index, Rows};
 use super::{Change, CredentialChange, Gained};
 use crate::clock::Timestamp;
-use crate::policy::literals::Way;
+use crate::policy::literals::{Granted, Way};
 use crate::policy::proof::{Answer, Found, Gain, Side, Witness, gains};
-use crate::policy::{CredentialDefinition, PolicySet};
+use crate::policy::{CredentialDefinition, Policy, PolicySet, Requirement};
 use crate::provider::{Facts, Reader};
 
 pub(super) struct Comparison<'a> {
@@ -18,8 +18,12 @@ pub(super) struct Comparison<'a> {
     at: Timestamp,
     known: &'a [Facts],
     rosters: Index,
-    before: BTreeMap<&'a str, Vec<Way<'a>>>,
-    after: BTreeMap<&'a str, Vec<Way<'a>>>,
+    before: HashMap<&'a str, Vec<Granted<'a>>>,
+    after: HashMap<&'a str, Vec<Granted<'a>>>,
+    /// Issuers of which tokens are read alike in both sets, and which have the same tenants, by name.
+    kept_issuers: HashSet<&'a str>,
+    /// All requirements are written alike.
+    are_requirements_kept: bool,
 }
 
 impl<'a> Comparison<'a> {
@@ -35,8 +39,10 @@ impl<'a> Comparison<'a> {
             at,
             known,
             rosters: Index::of(new),
-            before: old.all_ways(),
-            after: new.all_ways(),
+            before: old.granted(),
+            after: new.granted(),
+            kept_issuers: kept_issuers(old, new),
+            are_requirements_kept: are_requirements_kept(old, new),
         }
     }
 }
@@ -82,25 +88,36 @@ impl Comparison<'_> {
         now: &CredentialDefinition,
     ) -> Option<CredentialChange> {
         let old_name = was.map_or(now.name.as_str(), |was| was.name.as_str());
-        let none = Vec::new();
         let before = self.before.get(old_name).filter(|_| was.is_some());
-        let before = before.unwrap_or(&none);
-        let after = self.after.get(now.name.as_str()).unwrap_or(&none);
+        let before = before.map_or(&[][..], Vec::as_slice);
+        let after = self.after.get(now.name.as_str());
+        let after = after.map_or(&[][..], Vec::as_slice);
         let is_unused = after.is_empty() && before.is_empty();
+        let are_same = is_unused || self.are_same(was, now, before, after);
+        let changed = was.filter(|was| *was != now);
+        let keys = changed.map(|was| keys(was, now)).unwrap_or_default();
+        // Of two grants that give as much, the name decides.
+        let [old_names, new_names] =
+            [before, after].map(|granted| granted.iter().map(|(policy, _)| policy.name.as_str()));
+        let are_named_alike = old_names.eq(new_names);
+        let is_unchanged = are_same && are_named_alike && was.is_some();
+        if is_unchanged && keys.is_empty() && old_name == now.name {
+            return None;
+        }
         let mut change = CredentialChange {
             was: Some(old_name.to_owned()).filter(|was| *was != now.name),
-            keys: was
-                .filter(|was| *was != now)
-                .map(|was| keys(was, now))
-                .unwrap_or_default(),
+            keys,
             place: self.new.place_of(&now.name).cloned(),
             ..CredentialChange::of(&now.name)
         };
-        let old = Self::side(self.old, old_name, before);
-        let new = Self::side(self.new, &now.name, after);
         let mut is_narrower = false;
-        let is_changed = !is_unused && !self.are_same(was, now, before, after);
-        if is_changed {
+        if !are_same || (was.is_some() && !are_named_alike) {
+            let (before, after) = (self.old.ways_of(before), self.new.ways_of(after));
+            let old = Self::side(self.old, old_name, &before);
+            let new = Self::side(self.new, &now.name, &after);
+            if was.is_some() {
+                change.defaults = defaults::changes(old, new, self.at, self.known);
+            }
             for gain in gains(old, new, self.at, usize::MAX) {
                 change.take(self.known(gain, old));
             }
@@ -117,12 +134,6 @@ impl Comparison<'_> {
                     }
                 }
             }
-        }
-        // Of two grants that give as much, the name decides.
-        let [old_names, new_names] =
-            [before, after].map(|ways| ways.iter().map(|way| way.policy.name.as_str()));
-        if was.is_some() && (is_changed || !old_names.eq(new_names)) {
-            change.defaults = defaults::changes(old, new, self.at, self.known);
         }
         let is_redefined = was.is_some_and(|was| !defines_same(was, now));
         if let Some(was) = was {
@@ -170,27 +181,43 @@ impl Comparison<'_> {
         (!is_silent).then_some(change)
     }
 
-    /// Whether the ways, and the requirements on the credential, are written alike.
+    /// Whether the grants, and the requirements on the credential, are written alike.
     fn are_same(
         &self,
         was: Option<&CredentialDefinition>,
         now: &CredentialDefinition,
-        before: &[Way<'_>],
-        after: &[Way<'_>],
+        before: &[Granted<'_>],
+        after: &[Granted<'_>],
     ) -> bool {
         let Some(was) = was else { return false };
-        let requirements = |set: &PolicySet, one: &CredentialDefinition| {
-            let all = set.requirements.iter();
-            let selected = all.filter(|each| each.shadow_until.is_none() && each.of.selects(one));
-            let blocks = selected.map(|each| (each.jobs.clone(), each.unless.clone()));
-            blocks.collect::<Vec<_>>()
-        };
-        before.len() == after.len()
+        let is_selected_alike = self.are_requirements_kept
+            && (&was.name, &was.owner, was.target()) == (&now.name, &now.owner, now.target());
+        (was.class, was.kind.name) == (now.class, now.kind.name)
+            && before.len() == after.len()
             && before
                 .iter()
                 .zip(after)
-                .all(|(one, other)| one.grants_same(other))
-            && requirements(self.old, was) == requirements(self.new, now)
+                .all(|(one, other)| self.grants_same(*one, *other))
+            && (is_selected_alike || self.is_required_alike(was, now))
+    }
+
+    /// Whether it is granted to the same jobs, for the same request at the same times.
+    fn grants_same(&self, (was, one): Granted<'_>, (now, other): Granted<'_>) -> bool {
+        let times = |policy: &Policy| (policy.until, policy.shadow_until);
+        was.issuer == now.issuer
+            && self.kept_issuers.contains(now.issuer.as_str())
+            && times(was) == times(now)
+            && one.longest() == other.longest()
+            && one.scopes == other.scopes
+            && was.within == now.within
+            && was.when == now.when
+    }
+
+    fn is_required_alike(&self, was: &CredentialDefinition, now: &CredentialDefinition) -> bool {
+        let (before, after) = (required(self.old, was), required(self.new, now));
+        let mut both = before.iter().zip(&after);
+        before.len() == after.len()
+            && both.all(|(one, other)| (&one.jobs, &one.unless) == (&other.jobs, &other.unless))
     }
 
     /// The same gain with a known job as witness, if one gains.
@@ -201,6 +228,7 @@ impl Comparison<'_> {
         let url = &gain.way.reader.issuer.url;
         let of_issuer = |facts: &&Facts| facts.issuer_url() == url;
         for facts in self.known.iter().filter(of_issuer) {
+            let facts = &*facts.at(found.at);
             let literals = &mut gain.way.literals.iter();
             if !literals.all(|literal| literal.holds(facts)) {
                 continue;
@@ -222,9 +250,9 @@ impl Comparison<'_> {
     }
 }
 
-/// The policies of the ways, those without effect aside.
-pub(super) fn granting(ways: &[Way<'_>]) -> BTreeSet<String> {
-    let policies = ways.iter().map(|way| way.policy);
+/// The policies of the grants, those without effect aside.
+pub(super) fn granting(granted: &[Granted<'_>]) -> BTreeSet<String> {
+    let policies = granted.iter().map(|(policy, _)| policy);
     let in_force = policies.filter(|policy| policy.shadow_until.is_none());
     in_force.map(|policy| policy.name.clone()).collect()
 }
@@ -281,16 +309,6 @@ impl CredentialChange {
 }
 
 impl Way<'_> {
-    /// Whether it is written like the other, for the same request at the same times.
-    fn grants_same(&self, other: &Way<'_>) -> bool {
-        let extent = |way: &Way<'_>| {
-            let grant = way.grant;
-            let times = (way.policy.until, way.policy.shadow_until);
-            (grant.longest(), grant.scopes.clone(), times)
-        };
-        extent(self) == extent(other) && self.admits_same(other)
-    }
-
     /// Whether its conditions are written alike and its tokens are read alike.
     pub(in crate::policy) fn admits_same(&self, other: &Way<'_>) -> bool {
         let mut literals = self.literals.iter().zip(&other.literals);
@@ -303,6 +321,36 @@ impl Way<'_> {
 }
 
 fn reads_same(one: &Reader, other: &Reader) -> bool {
-    let identity = |reader: &Reader| (reader.issuer.url.clone(), reader.issuer.name.clone());
-    identity(one) == identity(other) && one.reads_like(other)
+    one.issuer.url == other.issuer.url
+        && one.issuer.name == other.issuer.name
+        && one.reads_like(other)
+}
+
+/// The requirements on the credential that are in force.
+fn required<'a>(set: &'a PolicySet, one: &CredentialDefinition) -> Vec<&'a Requirement> {
+    let all = set.requirements.iter();
+    let selected = all.filter(|each| each.shadow_until.is_none() && each.of.selects(one));
+    selected.collect()
+}
+
+fn are_requirements_kept(old: &PolicySet, new: &PolicySet) -> bool {
+    let mut both = old.requirements.iter().zip(&new.requirements);
+    old.requirements.len() == new.requirements.len()
+        && both.all(|(one, other)| {
+            (&one.of, &one.jobs, &one.unless) == (&other.of, &other.jobs, &other.unless)
+                && one.shadow_until == other.shadow_until
+        })
+}
+
+fn kept_issuers<'a>(old: &PolicySet, new: &'a PolicySet) -> HashSet<&'a str> {
+    let issuers = new.issuers.iter();
+    let kept = issuers.filter(|now| {
+        let was = old.issuer_named(&now.reader.issuer.name);
+        was.is_some_and(|was| {
+            reads_same(&was.reader, &now.reader)
+                && was.tenants == now.tenants
+                && was.has_events == now.has_events
+        })
+    });
+    kept.map(|now| now.reader.issuer.name.as_str()).collect()
 }

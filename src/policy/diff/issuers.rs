@@ -106,6 +106,8 @@ fn entry(issuer: &PolicyIssuer) -> Vec<(String, String)> {
         key_hosts,
         blocked_kids,
         pinned_keys,
+        trust_domain,
+        reuse_by_subject,
     } = &*reader.issuer;
     let texts = |all: &[String]| list(all.iter().map(String::as_str));
     let seconds = |number: &i64| {
@@ -129,6 +131,8 @@ fn entry(issuer: &PolicyIssuer) -> Vec<(String, String)> {
         ("blocked_kids", texts(blocked_kids)),
     ];
     let optional = [
+        ("trust_domain", trust_domain.as_deref().map(scalar)),
+        ("reuse", reuse_by_subject.then(|| "subject".to_owned())),
         ("client_id", client_id.as_deref().map(scalar)),
         ("key_use", key_use.as_deref().map(scalar)),
         ("ca", ca.as_deref().map(sha256)),

@@ -20,8 +20,8 @@ impl Diff {
         before: &Destinations,
         after: &Destinations,
     ) {
-        let ways = new.all_ways();
-        let granted_by = |name: &str| ways.get(name).map(|ways| granting(ways));
+        let granted = new.granted();
+        let granted_by = |name: &str| granted.get(name).map(|granted| granting(granted));
         let positions = self.positions();
         for credential in new.credentials() {
             let name = credential.name.as_str();

@@ -29,6 +29,11 @@ pub(super) enum Lang {
     },
     /// Paths with such a file after the repository.
     File(Cut, Arc<Self>),
+    /// Lists in one text, with commas between the entries, that have this entry; without one, those
+    /// that have any.
+    Listed(Option<Arc<str>>),
+    /// The rests of texts of the set that begin so.
+    After(Arc<str>, Arc<Self>),
 }
 
 /// A glob, ordered by its text.
@@ -124,6 +129,11 @@ impl Lang {
             Self::File(cut, files) => cut
                 .rest(text)
                 .is_some_and(|file| !file.is_empty() && files.has(file)),
+            Self::Listed(wanted) => text.split(',').any(|entry| match wanted {
+                Some(wanted) => **wanted == *entry,
+                None => !entry.is_empty(),
+            }),
+            Self::After(start, texts) => texts.has(&format!("{start}{text}")),
         }
     }
 
@@ -148,7 +158,9 @@ impl Lang {
             | Self::Decimal
             | Self::Path(_)
             | Self::Ref { .. }
-            | Self::File(..) => None,
+            | Self::File(..)
+            | Self::Listed(_)
+            | Self::After(..) => None,
         }
     }
 
@@ -158,7 +170,7 @@ impl Lang {
             Self::Words(words) if words.is_empty() => State::Dead,
             Self::Words(words) => State::Range(0, words.len(), 0),
             Self::Glob(glob) => State::Positions(glob.0.start()),
-            Self::Under(_) | Self::Decimal => State::At(0),
+            Self::Under(_) | Self::Decimal | Self::Listed(_) => State::At(0),
             Self::Not(inner) => inner.start(),
             Self::And(parts) | Self::Or(parts) => {
                 State::Many(parts.iter().map(|part| part.start()).collect())
@@ -166,6 +178,10 @@ impl Lang {
             Self::Path(paths) => State::Cutting(Box::new(Cutting::of_path(paths))),
             Self::Ref { .. } => State::Cutting(Box::new(Cutting::of_ref())),
             Self::File(..) => State::File(Box::default()),
+            Self::After(start, texts) => {
+                let start = start.bytes();
+                start.fold(texts.start(), |state, byte| texts.step(&state, byte))
+            }
         }
     }
 
@@ -199,7 +215,9 @@ impl Lang {
             (Self::File(cut, files), State::File(now)) => {
                 State::File(Box::new(now.step(*cut, files, byte)))
             }
-            (Self::All, _) => State::Still,
+            (Self::Listed(wanted), State::At(at)) => listed(wanted.as_deref(), *at, byte),
+            (Self::After(_, texts), state) => texts.step(state, byte),
+            (Self::All, _) | (Self::Listed(_), State::Still) => State::Still,
             // The states of one set never get another form.
             _ => State::Dead,
         }
@@ -226,7 +244,11 @@ impl Lang {
             (Self::Path(paths), State::Cutting(now)) => now.path_accepts(paths),
             (Self::Ref { texts, absent }, State::Cutting(now)) => now.ref_accepts(texts, *absent),
             (Self::File(_, files), State::File(now)) => now.accepts(files),
-            (Self::All, _) => true,
+            (Self::Listed(wanted), State::At(at)) => {
+                wanted.as_deref().is_some_and(|wanted| wanted.len() == *at)
+            }
+            (Self::After(_, texts), state) => texts.accepts(state),
+            (Self::All, _) | (Self::Listed(_), State::Still) => true,
             _ => false,
         }
     }
@@ -234,8 +256,9 @@ impl Lang {
     /// Whether every text that continues from here is in the set, or none; `None`: not known.
     pub(super) fn fate(&self, state: &State) -> Option<bool> {
         match (self, state) {
-            (Self::All, _) => Some(true),
+            (Self::All, _) | (Self::Listed(_), State::Still) => Some(true),
             (Self::Not(inner), state) => inner.fate(state).map(|fate| !fate),
+            (Self::After(_, texts), state) => texts.fate(state),
             (_, State::Dead) => Some(false),
             (Self::Glob(glob), State::Positions(now)) => glob.0.fate(*now),
             (Self::Under(top), State::At(at)) => (*at > top.len()).then_some(true),
@@ -288,6 +311,11 @@ impl Lang {
                 mark(b"/");
                 files.bytes(seen);
             }
+            Self::Listed(wanted) => {
+                mark(b",");
+                mark(wanted.as_deref().unwrap_or_default().as_bytes());
+            }
+            Self::After(_, texts) => texts.bytes(seen),
         }
     }
 }
@@ -318,6 +346,20 @@ fn narrow(words: &[String], from: usize, to: usize, length: usize, byte: u8) -> 
         from.saturating_add(through),
         length.saturating_add(1),
     )
+}
+
+/// Bytes of the entry that were read since the last comma; `OTHER`: it is another one.
+fn listed(wanted: Option<&str>, at: usize, byte: u8) -> State {
+    const OTHER: usize = usize::MAX;
+    match (wanted, byte) {
+        (Some(wanted), b',') if at == wanted.len() => State::Still,
+        (_, b',') => State::At(0),
+        (None, _) => State::Still,
+        (Some(wanted), byte) if wanted.as_bytes().get(at) == Some(&byte) => {
+            State::At(at.saturating_add(1))
+        }
+        (Some(_), _) => State::At(OTHER),
+    }
 }
 
 /// 0: nothing read, 1: a sign, 2: a zero and so the end, 3: digits.

@@ -74,6 +74,17 @@ impl ValueSet {
         }
     }
 
+    pub(super) fn and(self, set: Self) -> Self {
+        Self {
+            absent: self.absent && set.absent,
+            yes: self.yes && set.yes,
+            no: self.no && set.no,
+            other: self.other && set.other,
+            foreign: self.foreign && set.foreign,
+            text: Lang::And(vec![Arc::new(self.text), Arc::new(set.text)]),
+        }
+    }
+
     fn or(self, set: Self) -> Self {
         Self {
             absent: self.absent || set.absent,

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::fs;
 
 use clap::{Arg, Command};
+use hallpass::client::source::{SOURCES, Way};
 use hallpass::policy::lint::RULES;
 use hallpass::provider::{Claim, ClaimType, Fact, FactType, PROVIDERS, Provider};
 
@@ -55,6 +56,11 @@ fn parts() -> Vec<Part> {
             text: rules_with_examples(),
         },
     ];
+    parts.push(Part {
+        path: "docs/clients.md",
+        name: "sources".to_owned(),
+        text: token_sources(),
+    });
     let with_claims = PROVIDERS
         .iter()
         .filter(|provider| !provider.claims.is_empty());
@@ -143,6 +149,31 @@ fn claims(provider: &Provider) -> String {
         let fact = claim.fact.map(|fact| format!("`{fact}`"));
         let fact = fact.unwrap_or_default();
         write!(text, "\n| `{}` | {sent} | {fact} |", claim.name).unwrap();
+    }
+    text
+}
+
+/// Where a job's token comes from.
+fn token_sources() -> String {
+    let mut text =
+        "| Source | Of | Recognised by | Token | Audience |\n|---|---|---|---|---|".to_owned();
+    for source in SOURCES {
+        let marks: Vec<String> = source
+            .marks
+            .iter()
+            .map(|mark| format!("`{mark}`"))
+            .collect();
+        let marks = match source.way {
+            Way::Ours => "either variable".to_owned(),
+            _ => marks.join(", "),
+        };
+        let (name, title) = (source.name, source.title);
+        let (way, audience) = (source.way, source.audience);
+        write!(
+            text,
+            "\n| `{name}` | {title} | {marks} | {way} | {audience} |"
+        )
+        .unwrap();
     }
     text
 }

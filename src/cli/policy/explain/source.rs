@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::audit::{RecordedDecision, RecordedOutcome};
 use crate::broker::NoDevKeys;
 use crate::cli::job::{self, JobFile};
-use crate::cli::policy::recorded::{self, LineOf, Request};
+use crate::cli::policy::request::{self, LineOf, Request};
 use crate::cli::{Failure, Terminal, runtime};
 use crate::client::Environment;
 use crate::clock::{Clock, SystemClock};
@@ -123,7 +123,7 @@ impl SourceArgs {
     /// The job of a token, which is verified as a broker does, with the keys that its issuer
     /// publishes now. Tokens of `hallpass dev` are of keys that no broker takes.
     fn of_token(&self, path: &Path, set: &PolicySet, out: &mut Terminal) -> Result<Job, Failure> {
-        let token = job::UnverifiedToken::read(path)?;
+        let token = job::UnverifiedToken::read(path, set)?;
         let is_verified = !self.unverified && !job::is_of_dev(&token.issuer);
         let (facts, warnings) = if is_verified {
             (self.verified(&token, set)?, Vec::new())
@@ -165,7 +165,7 @@ impl SourceArgs {
                 Failure::Local(format!("the token cannot be verified: {error}"))
             }
         })?;
-        let job = reader.identify(&verified);
+        let job = reader.identify(verified);
         let job = job.map_err(|error| Failure::Denied(error.to_string()))?;
         Ok(job.facts().clone())
     }
@@ -184,8 +184,9 @@ fn of_facts(path: &Path, set: &PolicySet, out: &mut Terminal) -> Result<Facts, F
 fn of_audit(path: &Path, id: &str, set: &PolicySet) -> Result<Job, Failure> {
     let mut found = None;
     let files = [path.to_owned()];
-    let problems = recorded::read(
+    let problems = request::read(
         &files,
+        "policy explain --decision ID --audit",
         |_| {},
         |place, decision| {
             let is_it = decision.request_id == id || decision.intent.as_deref() == Some(id);
