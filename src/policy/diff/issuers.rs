@@ -9,7 +9,7 @@ use super::{Change, IssuerChange};
 use crate::policy::compile::PolicyIssuer;
 use crate::policy::{Block, PolicySet};
 use crate::provider::{ClaimType, Reader};
-use crate::token::TrustedIssuer;
+use crate::token::{Reuse, TrustedIssuer};
 use crate::yaml::duration;
 use crate::yaml::scalar::{list, quoted, scalar};
 
@@ -108,7 +108,7 @@ fn entry(issuer: &PolicyIssuer) -> Vec<(String, String)> {
         blocked_kids,
         pinned_keys,
         trust_domain,
-        reuse_by_subject,
+        reuse,
     } = &*reader.issuer;
     let texts = |all: &[String]| list(all.iter().map(String::as_str));
     let seconds = |number: &i64| {
@@ -133,7 +133,10 @@ fn entry(issuer: &PolicyIssuer) -> Vec<(String, String)> {
     ];
     let optional = [
         ("trust_domain", trust_domain.as_deref().map(scalar)),
-        ("reuse", reuse_by_subject.then(|| "subject".to_owned())),
+        (
+            "reuse",
+            (*reuse == Reuse::Subject).then(|| "subject".to_owned()),
+        ),
         ("client_id", client_id.as_deref().map(scalar)),
         ("key_use", key_use.as_deref().map(scalar)),
         ("ca", ca.as_deref().map(hash)),
