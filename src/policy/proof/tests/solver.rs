@@ -161,7 +161,13 @@ fn job(
                 _ => json!(named.chain(["zz"]).collect::<Vec<_>>()),
             },
             "object" => json!({}),
-            "foreign" => json!("\u{e4}"),
+            // A list may be sent as text, with an entry that is none of ours.
+            "foreign" => json!(
+                std::iter::once("\u{e4}")
+                    .chain(named)
+                    .collect::<Vec<_>>()
+                    .join(",")
+            ),
             other => panic!("{other}"),
         };
         // An object comes before its members.
@@ -340,12 +346,6 @@ const CASES: &[Case] = &[
         GITHUB,
         "source_ip: fd00::/8",
         "source_ip: fd00::/9",
-        "unsat",
-    ),
-    (
-        GITHUB,
-        "source_ip: [10.0.0.0/8, { not: 10.0.0.0/9 }]",
-        "source_ip: { present: true }",
         "unsat",
     ),
     (
