@@ -161,13 +161,11 @@ fn job(
                 _ => json!(named.chain(["zz"]).collect::<Vec<_>>()),
             },
             "object" => json!({}),
-            // A list may be sent as text, with an entry that is none of ours.
-            "foreign" => json!(
-                std::iter::once("\u{e4}")
-                    .chain(named)
-                    .collect::<Vec<_>>()
-                    .join(",")
-            ),
+            "foreign" => {
+                let listed = of("listed").is_some_and(|is| is == "true");
+                let entries = named.chain(listed.then_some("zz")).chain(["\u{e4}"]);
+                json!(entries.collect::<Vec<_>>().join(","))
+            }
             other => panic!("{other}"),
         };
         // An object comes before its members.
@@ -346,6 +344,12 @@ const CASES: &[Case] = &[
         GITHUB,
         "source_ip: fd00::/8",
         "source_ip: fd00::/9",
+        "unsat",
+    ),
+    (
+        GITHUB,
+        "source_ip: [10.0.0.0/9, 10.128.0.0/9]",
+        "source_ip: 10.0.0.0/8",
         "unsat",
     ),
     (
