@@ -130,7 +130,7 @@ fn of_fact(claims: &mut Claims, fact: Fact, reader: &Reader) -> Seen {
     }
     match reader.source(fact) {
         Source::Never => Seen::Never,
-        Source::Derived(derivation) => derived(claims, derivation, reader),
+        Source::Derived(derivation) => derived(claims, fact, derivation, reader),
         Source::Trigger(pointers) => trigger(claims, &pointers, reader),
         Source::Claim(pointer) => {
             let number = claims.claim(&pointer);
@@ -189,7 +189,7 @@ fn top(claims: &mut Claims, name: &str) -> usize {
     claims.claim(&format!("/{name}"))
 }
 
-fn derived(claims: &mut Claims, derivation: Derivation, reader: &Reader) -> Seen {
+fn derived(claims: &mut Claims, fact: Fact, derivation: Derivation, reader: &Reader) -> Seen {
     match derivation {
         Derivation::Words {
             claim,
@@ -197,7 +197,7 @@ fn derived(claims: &mut Claims, derivation: Derivation, reader: &Reader) -> Seen
             other,
         } => {
             let number = top(claims, claim);
-            of_words(claims, number, words, other)
+            of_words(claims, fact, number, words, other)
         }
         Derivation::Ref { full, name, word } => full_ref(claims, [full, name, word]),
         Derivation::RefType { full: name, word } => {
@@ -236,7 +236,8 @@ fn derived(claims: &mut Claims, derivation: Derivation, reader: &Reader) -> Seen
 
 /// One of a few words for the texts of a claim.
 fn of_words(
-    claims: &Claims,
+    claims: &mut Claims,
+    fact: Fact,
     number: usize,
     words: &[(&'static str, &'static str)],
     other: Option<&'static str>,
@@ -255,14 +256,14 @@ fn of_words(
         } else {
             is_known
         },
-        value,
+        value: claims.computed(fact, value),
     }
 }
 
 /// The full ref as sent, or else built of a short name and its type.
 fn full_ref(claims: &mut Claims, names: [&str; 3]) -> Seen {
     let [number, short, word] = names.map(|name| top(claims, name));
-    let is_sent = claims.kind_is(number, Kind::Text);
+    let (is_sent, sent) = (claims.kind_is(number, Kind::Text), claims.text(number));
     let is_built = all(&[
         claims.kind_is(short, Kind::Text),
         claims.kind_is(word, Kind::Text),
@@ -273,12 +274,12 @@ fn full_ref(claims: &mut Claims, names: [&str; 3]) -> Seen {
     let built = choice(&is_branch, &after("refs/heads/"), &after("refs/tags/"));
     Seen::Text {
         present: any(&[is_sent.clone(), is_built]),
-        value: choice(&is_sent, &claims.text(number), &built),
+        value: claims.computed(Fact::Ref, choice(&is_sent, &sent, &built)),
     }
 }
 
 /// The type by the full ref where that says it, else by the word.
-fn ref_type(claims: &Claims, full: Seen, word: usize) -> Seen {
+fn ref_type(claims: &mut Claims, full: Seen, word: usize) -> Seen {
     let Seen::Text { present, value } = full else {
         return Seen::Unsaid;
     };
@@ -299,7 +300,7 @@ fn ref_type(claims: &Claims, full: Seen, word: usize) -> Seen {
     let prefixes = REF_TYPES.iter().map(|(prefix, _)| begins(prefix));
     Seen::Text {
         present: any(&prefixes.chain([is_said]).collect::<Vec<_>>()),
-        value: by_ref,
+        value: claims.computed(Fact::RefType, by_ref),
     }
 }
 
@@ -318,7 +319,7 @@ fn trigger(claims: &mut Claims, pointers: &[String], reader: &Reader) -> Seen {
     }
     Seen::Text {
         present: "true".to_owned(),
-        value,
+        value: claims.computed(Fact::Trigger, value),
     }
 }
 
