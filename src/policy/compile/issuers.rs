@@ -130,8 +130,8 @@ fn issuer(yaml: &NodeReader<'_>, entry: &Entry, folder: &mut Folder) -> Option<P
     let provider = provider_of(yaml, &fields, &what, entry.span)?;
     let url = url(yaml, &fields, provider, &what, entry.span);
     let mut trusted = TrustedIssuer::new(name, url.as_deref().unwrap_or_default());
-    trusted.max_lifetime = provider.max_lifetime;
-    trusted.max_age = provider.max_age;
+    trusted.max_lifetime = provider.rules.max_lifetime;
+    trusted.max_age = provider.rules.max_age;
     verification(yaml, &fields, &mut trusted);
     let second_factor = people(yaml, &fields, provider, &mut trusted, entry.span);
     network(yaml, &fields, &mut trusted, folder);

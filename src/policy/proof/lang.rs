@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use super::part::PartOf;
 use super::workflow::{self, Cutting, FileStart};
 use crate::policy::pattern::{Glob, Positions, is_under};
-use crate::provider::{Cut, Workflow};
+use crate::provider::{Cut, Shape, Workflow};
 
 /// A set of texts. The empty text is a text like any other here.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -29,6 +30,12 @@ pub(super) enum Lang {
     },
     /// Paths with such a file after the repository.
     File(Cut, Arc<Self>),
+    /// Texts that start like this.
+    Starting(&'static str),
+    /// Texts that are in the set with this prefix before them.
+    Prefixed(&'static str, Arc<Self>),
+    /// Texts of this shape with a part in the set.
+    Part(Shape, Arc<Self>),
 }
 
 /// A glob, ordered by its text.
@@ -62,6 +69,7 @@ pub(super) enum State {
     Many(Vec<Self>),
     Cutting(Box<Cutting>),
     File(Box<FileStart>),
+    Part(Box<PartOf>),
 }
 
 impl Lang {
@@ -86,6 +94,15 @@ impl Lang {
             return Arc::unwrap_or_clone(inner);
         }
         Self::Not(Arc::new(self))
+    }
+
+    pub(super) fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::All, other) | (other, Self::All) => other,
+            (Self::Or(list), _) | (_, Self::Or(list)) if list.is_empty() => Self::none(),
+            (one, other) if one == other => one,
+            (one, other) => Self::And(vec![Arc::new(one), Arc::new(other)]),
+        }
     }
 
     pub(super) fn or(self, other: Self) -> Self {
@@ -124,6 +141,9 @@ impl Lang {
             Self::File(cut, files) => cut
                 .rest(text)
                 .is_some_and(|file| !file.is_empty() && files.has(file)),
+            Self::Starting(start) => text.starts_with(start),
+            Self::Prefixed(prefix, inner) => inner.has(&format!("{prefix}{text}")),
+            Self::Part(shape, parts) => shape.part(text).is_some_and(|part| parts.has(part)),
         }
     }
 
@@ -141,6 +161,10 @@ impl Lang {
                 let lists: Option<Vec<_>> = parts.iter().map(|part| part.finite()).collect();
                 Some(lists?.into_iter().flatten().collect())
             }
+            Self::Prefixed(prefix, inner) => {
+                let texts = inner.finite()?.into_iter();
+                Some(texts.filter_map(|text| text.strip_prefix(prefix)).collect())
+            }
             Self::All
             | Self::Glob(_)
             | Self::Under(_)
@@ -148,7 +172,9 @@ impl Lang {
             | Self::Decimal
             | Self::Path(_)
             | Self::Ref { .. }
-            | Self::File(..) => None,
+            | Self::File(..)
+            | Self::Starting(_)
+            | Self::Part(..) => None,
         }
     }
 
@@ -158,7 +184,7 @@ impl Lang {
             Self::Words(words) if words.is_empty() => State::Dead,
             Self::Words(words) => State::Range(0, words.len(), 0),
             Self::Glob(glob) => State::Positions(glob.0.start()),
-            Self::Under(_) | Self::Decimal => State::At(0),
+            Self::Under(_) | Self::Decimal | Self::Starting(_) => State::At(0),
             Self::Not(inner) => inner.start(),
             Self::And(parts) | Self::Or(parts) => {
                 State::Many(parts.iter().map(|part| part.start()).collect())
@@ -166,6 +192,13 @@ impl Lang {
             Self::Path(paths) => State::Cutting(Box::new(Cutting::of_path(paths))),
             Self::Ref { .. } => State::Cutting(Box::new(Cutting::of_ref())),
             Self::File(..) => State::File(Box::default()),
+            Self::Prefixed(prefix, inner) => {
+                let start = inner.start();
+                prefix
+                    .bytes()
+                    .fold(start, |state, byte| inner.step(&state, byte))
+            }
+            Self::Part(..) => State::Part(Box::default()),
         }
     }
 
@@ -199,6 +232,16 @@ impl Lang {
             (Self::File(cut, files), State::File(now)) => {
                 State::File(Box::new(now.step(*cut, files, byte)))
             }
+            (Self::Starting(start), State::At(at)) => match start.as_bytes().get(*at) {
+                None => State::At(*at),
+                Some(wanted) if *wanted == byte => State::At(at.saturating_add(1)),
+                Some(_) => State::Dead,
+            },
+            (Self::Prefixed(_, inner), state) => inner.step(state, byte),
+            (Self::Part(shape, parts), State::Part(now)) => match now.step(*shape, parts, byte) {
+                Some(next) => State::Part(Box::new(next)),
+                None => State::Dead,
+            },
             (Self::All, _) => State::Still,
             // The states of one set never get another form.
             _ => State::Dead,
@@ -226,6 +269,9 @@ impl Lang {
             (Self::Path(paths), State::Cutting(now)) => now.path_accepts(paths),
             (Self::Ref { texts, absent }, State::Cutting(now)) => now.ref_accepts(texts, *absent),
             (Self::File(_, files), State::File(now)) => now.accepts(files),
+            (Self::Starting(start), State::At(at)) => *at >= start.len(),
+            (Self::Prefixed(_, inner), state) => inner.accepts(state),
+            (Self::Part(shape, parts), State::Part(now)) => now.accepts(*shape, parts),
             (Self::All, _) => true,
             _ => false,
         }
@@ -236,9 +282,11 @@ impl Lang {
         match (self, state) {
             (Self::All, _) => Some(true),
             (Self::Not(inner), state) => inner.fate(state).map(|fate| !fate),
+            (Self::Prefixed(_, inner), state) => inner.fate(state),
             (_, State::Dead) => Some(false),
             (Self::Glob(glob), State::Positions(now)) => glob.0.fate(*now),
             (Self::Under(top), State::At(at)) => (*at > top.len()).then_some(true),
+            (Self::Starting(start), State::At(at)) => (*at >= start.len()).then_some(true),
             (Self::And(parts), State::Many(states)) => {
                 let fates = parts
                     .iter()
@@ -287,6 +335,13 @@ impl Lang {
             Self::File(_, files) => {
                 mark(b"/");
                 files.bytes(seen);
+            }
+            Self::Starting(start) => mark(start.as_bytes()),
+            Self::Prefixed(_, inner) => inner.bytes(seen),
+            Self::Part(shape, parts) => {
+                mark(b"/");
+                mark(shape.0.as_bytes());
+                parts.bytes(seen);
             }
         }
     }

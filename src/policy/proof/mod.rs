@@ -19,6 +19,7 @@ mod fitting;
 mod gain;
 mod lang;
 mod network;
+mod part;
 mod render;
 mod search;
 mod shortest;

@@ -9,7 +9,7 @@ use super::network::{ADDRESS, Addresses};
 use super::value::{Value, ValueSet, path_of, ref_of};
 use crate::policy::examples::usual_text;
 use crate::policy::literals::{Literal, Variable};
-use crate::provider::{ClaimType, Derivation, Fact, FactType, PropertyType, Reader, Source};
+use crate::provider::{ClaimType, Fact, FactType, PropertyType, Reader, Source};
 
 /// One constraint.
 #[derive(Clone, Debug)]
@@ -206,16 +206,8 @@ impl<'a> Space<'a> {
                 Some(Constraints::constant(ValueSet::of(constraint).has(&name)))
             }
             Variable::Claim(pointer) => {
-                let sources = reader.provider.sources.iter();
-                let mut is_shared = sources.filter_map(|(_, derivation)| match derivation {
-                    Derivation::Full(name) => Some(format!("/{name}")),
-                    Derivation::Words { .. }
-                    | Derivation::RefType { .. }
-                    | Derivation::Differ(..)
-                    | Derivation::File { .. } => None,
-                });
                 // What another claim can say too is not always in this one.
-                if is_shared.any(|shared| shared == *pointer) {
+                if reader.provider.is_shared(pointer) {
                     return None;
                 }
                 let number = self.claim(pointer, None)?;
@@ -238,7 +230,7 @@ impl<'a> Space<'a> {
             }
             Variable::Fact(fact) => {
                 // Read from several claims, which the proof does not follow yet.
-                if reader.provider.is_of_people() && [Fact::Mfa, Fact::Email].contains(fact) {
+                if reader.provider.is_of_people() && *fact == Fact::Mfa {
                     return None;
                 }
                 let set = match reader.fact_type(*fact) {
@@ -264,7 +256,7 @@ impl<'a> Space<'a> {
                 let set = as_sent(set, &reader.claim_types(&pointer));
                 Some(Constraints::single(number, set))
             }
-            Source::Derived(derivation) => derived::read(self, fact, derivation, set),
+            Source::Read(line, reading) => derived::read(self, line, reading, set),
             Source::Trigger(pointers) => {
                 let text = |pointer: &String| reader.claim_types(pointer) == [ClaimType::Text];
                 if !pointers.iter().all(text) {
@@ -288,6 +280,9 @@ fn as_sent(mut set: ValueSet, types: &[ClaimType]) -> ValueSet {
 
 /// The values that the reader accepts, and whether the texts are numbers.
 fn domain(reader: &Reader, pointer: &str) -> Option<(ValueSet, bool)> {
+    if pointer == "/iss" {
+        return Some((raw(reader, pointer), false));
+    }
     let types = reader.claim_types(pointer);
     let Some((first, others)) = types.split_first() else {
         return Some((raw(reader, pointer), false));
@@ -315,16 +310,12 @@ fn domain(reader: &Reader, pointer: &str) -> Option<(ValueSet, bool)> {
             ..ValueSet::optional(Lang::none())
         },
         ClaimType::Number => return Some((ValueSet::optional(Lang::Decimal), true)),
-        ClaimType::List if !is_sent_as_list(reader, pointer) => return None,
-        ClaimType::List | ClaimType::Object => other,
+        ClaimType::List if reader.provider.is_json_list(pointer) => other,
+        // It may be sent as one text too.
+        ClaimType::List => return None,
+        ClaimType::Object => other,
     };
     Some((domain, false))
-}
-
-/// Whether the provider's table says so. Other lists may be sent as one text too.
-fn is_sent_as_list(reader: &Reader, pointer: &str) -> bool {
-    let lines = &mut reader.provider.claims.iter();
-    lines.any(|line| pointer.strip_prefix('/') == Some(line.name))
 }
 
 /// The values of a claim that no reader has a type for. Some are the same in every token.

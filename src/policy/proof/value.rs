@@ -74,7 +74,18 @@ impl ValueSet {
         }
     }
 
-    fn or(self, set: Self) -> Self {
+    pub(super) fn and(self, set: Self) -> Self {
+        Self {
+            absent: self.absent && set.absent,
+            yes: self.yes && set.yes,
+            no: self.no && set.no,
+            other: self.other && set.other,
+            foreign: self.foreign && set.foreign,
+            text: self.text.and(set.text),
+        }
+    }
+
+    pub(super) fn or(self, set: Self) -> Self {
         Self {
             absent: self.absent || set.absent,
             yes: self.yes || set.yes,

@@ -6,7 +6,7 @@ use std::fs;
 
 use clap::{Arg, Command};
 use hallpass::policy::lint::RULES;
-use hallpass::provider::{Claim, ClaimType, Fact, FactType, PROVIDERS, Provider};
+use hallpass::provider::{ClaimType, Fact, FactType, PROVIDERS, Provider};
 
 use super::Page;
 use crate::support::sources::root;
@@ -114,35 +114,39 @@ fn source_of(provider: &Provider, fact: Fact) -> String {
     if fact.is_of_request() {
         return "request".to_owned();
     }
-    let held = |claim: &&Claim| claim.fact == Some(fact);
-    let names: Vec<String> = provider
-        .claims
-        .iter()
-        .filter(held)
-        .map(|claim| format!("`{}`", claim.name))
-        .collect();
-    if names.is_empty() && provider.provides(fact) {
-        return "derived".to_owned();
-    }
+    let Some((line, reading)) = provider.reading(fact) else {
+        return if provider.provides(fact) {
+            "derived".to_owned()
+        } else {
+            String::new()
+        };
+    };
+    let names = reading.claims(line.name);
+    let names: Vec<_> = names.iter().map(|name| format!("`{name}`")).collect();
     names.join(", ")
 }
 
 fn claims(provider: &Provider) -> String {
-    let mut text = "| Claim | Type | Fact |\n|---|---|---|".to_owned();
+    let mut text = "| Claim | Type | Kind | Facts |\n|---|---|---|---|".to_owned();
     for claim in provider.claims {
         let sent = match claim.claim_type {
             ClaimType::Text => "text",
-            ClaimType::FreeText if claim.fact.is_some() => "free text",
-            ClaimType::FreeText => "free text, never a fact",
+            ClaimType::FreeText => "free text",
             ClaimType::FlagText => "`\"true\"` or `\"false\"`",
             ClaimType::Boolean => "boolean",
             ClaimType::Number => "number",
             ClaimType::List => "list",
             ClaimType::Object => "object",
         };
-        let fact = claim.fact.map(|fact| format!("`{fact}`"));
-        let fact = fact.unwrap_or_default();
-        write!(text, "\n| `{}` | {sent} | {fact} |", claim.name).unwrap();
+        let facts = provider.facts_of_claim(claim.name).into_iter();
+        let facts: Vec<_> = facts.map(|fact| format!("`{fact}`")).collect();
+        let (name, kind) = (claim.name, claim.kind.name());
+        write!(
+            text,
+            "\n| `{name}` | {sent} | {kind} | {} |",
+            facts.join(", ")
+        )
+        .unwrap();
     }
     text
 }
