@@ -23,6 +23,7 @@ test: ## what CI runs: check, then every test against real servers
 	$(MAKE) --no-print-directory check
 	deploy/dev/embedded-postgres.sh
 	deploy/dev/gitlab-ci-local.sh
+	deploy/dev/smt-solvers.sh
 	cargo test --locked
 	@# Sealed delivery is not in the default features; its tests without the feature ran above.
 	cargo test --locked --features sealed --test it -- sealed::
@@ -33,6 +34,7 @@ test-long: ## what takes minutes: full counts, every kind of installation, the c
 	@deploy/dev/install.sh test
 	deploy/dev/embedded-postgres.sh
 	cargo test --locked --test it -- --ignored long_ managed_15 cloud_sql_18 --test-threads=2
+	deploy/dev/smt-solvers.sh
 	cargo test --locked --lib -- --ignored long_
 	@deploy/dev/install.sh image
 	deploy/container/test.sh

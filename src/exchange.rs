@@ -113,7 +113,7 @@ impl Exchange {
             .verify(&request.subject_token, &request.id, &request.caller)
             .await?;
         let (id, ask, caller) = (&request.id, Some(&request.ask), &request.caller);
-        let job = self.identify(&token, id, ask, caller)?;
+        let job = self.identify(token, id, ask, caller)?;
         let permit = self.decide(job, &request)?;
         let (exchange, id, key) = (Arc::clone(self), request.id, request.key);
         let issued = run_to_completion(|abandoned| async move {
@@ -138,7 +138,7 @@ impl Exchange {
         let _in_flight = self.enter()?;
         let token = self.verify(subject_token, id, caller).await?;
         let (policies, now) = (&self.components.policies, self.components.clock.now());
-        let job = self.identify(&token, id, ask, caller)?.at(now);
+        let job = self.identify(token, id, ask, caller)?.at(now);
         let Some(ask) = ask else {
             self.state.rates.listed(&job);
             return Ok(Explained::Available(policies.available(job.facts(), now)));
@@ -212,7 +212,7 @@ impl Exchange {
 
     fn identify(
         &self,
-        token: &Verified,
+        token: Verified,
         id: &str,
         ask: Option<&Ask>,
         caller: &CallerInfo,

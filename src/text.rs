@@ -9,7 +9,17 @@ use std::fmt::Write as _;
 /// terminal (ESC, CR, U+202E) or begin a second log line (LF, U+2028): T-91.
 #[must_use]
 pub fn escape(text: &str) -> String {
-    escape_up_to(text, LONGEST)
+    escaped(text).into_owned()
+}
+
+/// [`escape`] without a copy of the text that needs none.
+#[must_use]
+pub fn escaped(text: &str) -> Cow<'_, str> {
+    if text.len() <= LONGEST && is_printable(text) {
+        Cow::Borrowed(text)
+    } else {
+        Cow::Owned(escape_up_to(text, LONGEST))
+    }
 }
 
 /// [`escape`] with another limit, for texts that have one of their own.

@@ -190,9 +190,8 @@ impl FileSink {
         let Some(last) = taken.last() else {
             return;
         };
-        let head = Head::of(last.text.strip_suffix(b"\n").unwrap_or(&last.text));
-        self.head = Some(head);
-        let Some(Err(error)) = self.head_file.as_ref().map(|file| file.write(head)) else {
+        self.head = Some(last.head);
+        let Some(Err(error)) = self.head_file.as_ref().map(|file| file.write(last.head)) else {
             return;
         };
         self.head_file = None;

@@ -430,6 +430,7 @@ fn open(
 fn line(chain: &Chain, text: Vec<u8>) -> AuditLine {
     AuditLine {
         sequence: chain.sequence(),
+        head: chain.head(),
         text: text.into(),
     }
 }

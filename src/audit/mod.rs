@@ -8,11 +8,11 @@ use crate::replay::Reserved;
 
 mod asked;
 pub mod chain;
+mod decision;
 pub mod event;
 pub mod file;
 pub(crate) mod lines;
 mod log;
-mod recorded;
 pub mod sink;
 pub mod stdout;
 mod stream;
@@ -21,9 +21,9 @@ mod writer;
 
 pub use chain::verify;
 pub use chain::{AuditPublicKey, Head};
+pub use decision::{Asked, RecordedDecision, RecordedLine, RecordedOutcome, Said};
 pub use event::{Event, Outcome};
 pub use log::{AuditLog, new_boot_id};
-pub use recorded::{Asked, RecordedDecision, RecordedOutcome};
 pub use sink::{AuditLine, Confirmed, Found, Sink, SinkEntry};
 pub use text::Text;
 
@@ -87,9 +87,6 @@ fn lines(first: u64, text: &[u8]) -> Vec<AuditLine> {
     let texts = text.split_inclusive(|byte| *byte == b'\n');
     (first..)
         .zip(texts)
-        .map(|(sequence, text)| AuditLine {
-            sequence,
-            text: bytes::Bytes::copy_from_slice(text),
-        })
+        .map(|(sequence, text)| AuditLine::new(sequence, text.to_vec()))
         .collect()
 }

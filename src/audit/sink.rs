@@ -53,8 +53,23 @@ pub trait SinkSettings: Send + Sync + fmt::Debug {
 pub struct AuditLine {
     /// Its `seq`: the number of the line in this boot.
     pub sequence: u64,
+    /// The hash of the line.
+    pub head: Head,
     /// JSON with a line feed at the end.
     pub text: Bytes,
+}
+
+impl AuditLine {
+    /// A line that is in no chain, with its line feed.
+    #[must_use]
+    pub fn new(sequence: u64, text: impl Into<Bytes>) -> Self {
+        let text = text.into();
+        Self {
+            sequence,
+            head: Head::of(text.strip_suffix(b"\n").unwrap_or(&text)),
+            text,
+        }
+    }
 }
 
 /// Takes events. Each sink has its own thread, so a slow sink delays only requests that require it.

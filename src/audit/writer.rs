@@ -533,10 +533,7 @@ mod tests {
     }
 
     fn line(sequence: u64) -> AuditLine {
-        AuditLine {
-            sequence,
-            text: "line\n".into(),
-        }
+        AuditLine::new(sequence, "line\n")
     }
 
     #[tokio::test]

@@ -228,11 +228,9 @@ struct OwnSigningKeys {
 
 impl OwnKeys for OwnSigningKeys {
     fn is_own(&self, thumbprint: &str) -> bool {
-        match self.keys.thumbprints(self.clock.now()) {
-            Ok(own) => own.iter().any(|own| own == thumbprint),
-            // Without the broker's own keys, none can be compared with them.
-            Err(_) => true,
-        }
+        // Without the broker's own keys, none can be compared with them.
+        let publishes = self.keys.publishes(thumbprint, self.clock.now());
+        publishes.unwrap_or(true)
     }
 }
 

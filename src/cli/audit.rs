@@ -1,11 +1,11 @@
 //! `hallpass audit verify`: is a log whole?
 
-use std::fs::File;
-use std::io::{self, BufReader};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 
+use super::audit_file::{AuditFile, unreadable};
 use super::{Failure, Output, Terminal};
 use crate::audit::verify::{Expected, Report, Verification};
 use crate::audit::{AuditPublicKey, Head};
@@ -68,13 +68,14 @@ fn verify(args: &VerifyArgs, out: &mut Terminal) -> Result<(), Failure> {
     let mut verification = Verification::new(args.expected()?);
     let (folders, files): (Vec<_>, Vec<_>) = args.files.iter().partition(|path| path.is_dir());
     for folder in folders {
-        for path in runs(folder).map_err(|error| unreadable(folder, &error))? {
-            read(&mut verification, &path).map_err(|error| unreadable(&path, &error))?;
+        let name = folder.display().to_string();
+        for path in runs(folder).map_err(|error| unreadable(&name, &error))? {
+            read(&mut verification, &path)?;
             verification.end_run();
         }
     }
     for path in files {
-        read(&mut verification, path).map_err(|error| unreadable(path, &error))?;
+        read(&mut verification, path)?;
     }
     let report = verification.finish();
     match args.output {
@@ -116,12 +117,10 @@ fn parse_head(text: &str) -> Result<Head, Failure> {
     })
 }
 
-fn read(verification: &mut Verification, path: &Path) -> io::Result<()> {
-    if path == Path::new("-") {
-        return verification.read("-", io::stdin().lock());
-    }
-    let file = File::open(path)?;
-    verification.read(&path.display().to_string(), BufReader::new(file))
+fn read(verification: &mut Verification, path: &Path) -> Result<(), Failure> {
+    let file = AuditFile::open(path, "audit verify")?;
+    let read = verification.read(&file.name, file.lines);
+    read.map_err(|error| unreadable(&file.name, &error))
 }
 
 /// The logs in a folder, the oldest first: their names begin with the time.
@@ -137,11 +136,6 @@ fn runs(folder: &Path) -> io::Result<Vec<PathBuf>> {
         return Err(io::Error::other("there is no `.jsonl` file in it"));
     }
     Ok(paths)
-}
-
-fn unreadable(path: &Path, error: &io::Error) -> Failure {
-    let path = escape(&path.display().to_string());
-    Failure::Local(format!("audit log `{path}` cannot be read: {error}"))
 }
 
 fn print(report: &Report, out: &mut Terminal) {

@@ -21,6 +21,7 @@ use crate::stdio::check_open;
 use crate::text::{ascii_json, escape};
 
 pub mod audit;
+mod audit_file;
 mod broker;
 pub mod completions;
 mod deliver;

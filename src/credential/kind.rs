@@ -284,6 +284,9 @@ pub trait Definition: SameDefinition + Any + fmt::Debug + Send + Sync {
         &[]
     }
 
+    /// Each key that is given, with its value as in the file.
+    fn keys(&self) -> Vec<(&'static str, String)>;
+
     /// Everything that determines what is minted, except the scopes. Two requests are the same only
     /// if these are equal.
     fn decisive(&self) -> Vec<&[u8]>;

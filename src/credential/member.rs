@@ -1,6 +1,7 @@
 //! The members that a minted credential consists of.
 
-use serde_json::{Map, Value};
+use serde::{Serialize, Serializer};
+use serde_json::Value;
 
 use crate::secret::Secret;
 
@@ -57,18 +58,47 @@ impl Members {
         })
     }
 
-    /// All members as JSON, including secrets. Only for the response to the job.
+    /// All members, including secrets. Only for the response to the job.
     #[must_use]
-    pub fn expose(&self) -> Map<String, Value> {
+    pub fn expose(&self) -> ExposedMembers<'_> {
         let others = self.others.iter().map(|(name, other)| {
             let value = match other {
-                Other::Public(value) => value.clone(),
-                Other::HoldsSecret(text) => text.expose().as_str().into(),
+                Other::Public(value) => Exposed::Value(value),
+                Other::HoldsSecret(text) => Exposed::Text(text.expose()),
             };
-            ((*name).to_owned(), value)
+            (*name, value)
         });
-        let secret = self.secret.expose().as_str().into();
-        others.chain([(self.name.to_owned(), secret)]).collect()
+        let secret = Exposed::Text(self.secret.expose());
+        ExposedMembers(others.chain([(self.name, secret)]).collect())
+    }
+}
+
+/// Members as a JSON object, secrets among them. No `Debug`, as for every text that may be secret.
+#[derive(Clone, Default, PartialEq)]
+pub struct ExposedMembers<'a>(Vec<(&'static str, Exposed<'a>)>);
+
+#[derive(Clone, Copy, PartialEq, Serialize)]
+#[serde(untagged)]
+enum Exposed<'a> {
+    Value(&'a Value),
+    Text(&'a str),
+}
+
+impl<'a> ExposedMembers<'a> {
+    /// Adds a text.
+    pub fn insert(&mut self, name: &'static str, text: &'a str) {
+        self.0.push((name, Exposed::Text(text)));
+    }
+
+    /// Removes the members with other names.
+    pub fn retain(&mut self, is_kept: impl Fn(&str) -> bool) {
+        self.0.retain(|(name, _)| is_kept(name));
+    }
+}
+
+impl Serialize for ExposedMembers<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(name, value)| (name, value)))
     }
 }
 
@@ -88,6 +118,7 @@ mod tests {
             "{shown}"
         );
         assert_eq!(members.get("url"), None);
-        assert_eq!(members.expose().len(), 3);
+        let exposed = serde_json::to_string(&members.expose()).unwrap();
+        insta::assert_snapshot!(exposed, @r#"{"host":"db.acme.dev","url":"canary-2","password":"canary-1"}"#);
     }
 }

@@ -5,8 +5,8 @@
 //! the cryptographic library that everything else uses, in every build.
 
 use serde::Serialize;
-use serde_json::{Map, Value};
 
+use super::ExposedMembers;
 use super::jwt::{Keys, KeysError};
 use super::kind::Kind;
 use crate::clock::Timestamp;
@@ -92,19 +92,12 @@ const fn encrypt(_: &[u8], _: &RecipientKey) -> Result<String, SealError> {
 
 /// The members of a credential that may be shown, by the list of its kind, with the message in place
 /// of the others.
-#[must_use]
-pub fn replace_secrets(
-    kind: &Kind,
-    mut members: Map<String, Value>,
-    message: &str,
-) -> Map<String, Value> {
-    let is_public = |name: &str| {
+pub fn replace_secrets<'a>(kind: &Kind, members: &mut ExposedMembers<'a>, message: &'a str) {
+    members.retain(|name| {
         let mut known = kind.members.iter();
         known.any(|member| member.name == name && member.is_public())
-    };
-    members.retain(|name, _| is_public(name));
-    members.insert(MEMBER.to_owned(), message.into());
-    members
+    });
+    members.insert(MEMBER, message);
 }
 
 /// Why an answer could not be sealed.

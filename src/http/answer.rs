@@ -10,7 +10,6 @@ use axum::response::{IntoResponse, Response};
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use serde::Serialize;
-use serde_json::{Map, Value};
 
 use super::gate::ClientAddress;
 use super::oauth;
@@ -77,7 +76,8 @@ impl Verdict {
 #[derive(Clone)]
 pub(super) struct Reply {
     pub(super) status: StatusCode,
-    pub(super) body: Map<String, Value>,
+    /// The text of the object.
+    pub(super) body: String,
     /// `Cache-Control`. A body that may be cached keeps the form that its standard gives it: the
     /// request's id is in the header only.
     pub(super) cache: &'static str,
@@ -89,7 +89,7 @@ impl Reply {
     pub(super) fn ok(body: &impl Serialize) -> Self {
         Self {
             status: StatusCode::OK,
-            body: object(body),
+            body: to_json(body),
             cache: NO_STORE,
             verdict: Verdict::new(Reason::Success),
         }
@@ -209,12 +209,15 @@ impl IntoResponse for Answer {
 pub(super) fn write(mut response: Response, id: &RequestId) -> (Response, Verdict) {
     let (mut written, closes, verdict) = match response.extensions_mut().remove() {
         Some(Answer::Reply(reply)) => {
-            let body = members(reply.body, reply.cache, id);
+            let mut body = reply.body;
+            if reply.cache == NO_STORE {
+                add_member(&mut body, "request_id", id.as_str());
+            }
             let written = json(reply.status, reply.cache, body);
             (written, false, reply.verdict)
         }
         Some(Answer::Refusal(refusal)) => {
-            let written = refused(&refusal, object(&oauth::body(&refusal, Some(id))));
+            let written = refused(&refusal, to_json(&oauth::body(&refusal, Some(id))));
             (written, refusal.closes, refusal.verdict)
         }
         None => (response, false, Verdict::new(Reason::Success)),
@@ -223,14 +226,15 @@ pub(super) fn write(mut response: Response, id: &RequestId) -> (Response, Verdic
     (written, verdict)
 }
 
-fn members(mut body: Map<String, Value>, cache: &str, id: &RequestId) -> Map<String, Value> {
-    if cache == NO_STORE {
-        body.insert("request_id".to_owned(), id.as_str().into());
+/// Adds a member to the text of an object. `value` has no character that JSON escapes.
+fn add_member(object: &mut String, name: &str, value: &str) {
+    if object.pop() == Some('}') {
+        let comma = if object.ends_with('{') { "" } else { "," };
+        object.extend([comma, "\"", name, "\":\"", value, "\"}"]);
     }
-    body
 }
 
-fn refused(refusal: &Refusal, body: Map<String, Value>) -> Response {
+fn refused(refusal: &Refusal, body: String) -> Response {
     let status = StatusCode::from_u16(refusal.class.status());
     let status = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut response = json(status, NO_STORE, body);
@@ -244,13 +248,12 @@ fn refused(refusal: &Refusal, body: Map<String, Value>) -> Response {
     response
 }
 
-fn json(status: StatusCode, cache: &'static str, body: Map<String, Value>) -> Response {
-    let json = Value::Object(body).to_string();
+fn json(status: StatusCode, cache: &'static str, body: String) -> Response {
     // Jobs show answers in their logs.
-    let text = if let Cow::Owned(escaped) = ascii_json(&json) {
+    let text = if let Cow::Owned(escaped) = ascii_json(&body) {
         escaped
     } else {
-        json
+        body
     };
     let mut response = (status, Body::from(text)).into_response();
     let headers = response.headers_mut();
@@ -306,15 +309,9 @@ pub(super) fn seal(headers: &mut http::HeaderMap, id: &RequestId, closes: bool) 
     }
 }
 
-/// The members of a body. Types of text, lists and numbers always have them.
-pub(super) fn object(body: &impl Serialize) -> Map<String, Value> {
-    match serde_json::to_value(body) {
-        Ok(Value::Object(object)) => object,
-        Ok(
-            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_),
-        )
-        | Err(_) => Map::new(),
-    }
+/// The text of a body. Types of text, lists and numbers always have one.
+pub(super) fn to_json(body: &impl Serialize) -> String {
+    serde_json::to_string(body).unwrap_or_else(|_| "{}".to_owned())
 }
 
 const NO_STORE: &str = "no-store";
@@ -329,5 +326,17 @@ mod tests {
         let (one, two) = (RequestId::new(), RequestId::new());
         assert_ne!(one.as_str(), two.as_str());
         assert_eq!(one.as_str().len(), 28);
+    }
+
+    #[test]
+    fn a_member_is_added_to_any_object() {
+        for (before, after) in [
+            ("{}", r#"{"a":"b"}"#),
+            (r#"{"c":{}}"#, r#"{"c":{},"a":"b"}"#),
+        ] {
+            let mut object = before.to_owned();
+            add_member(&mut object, "a", "b");
+            assert_eq!(object, after);
+        }
     }
 }

@@ -8,14 +8,13 @@ use std::time::Duration;
 
 use axum::Router;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
-use serde_json::Value;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 
-use super::answer::{Refusal, RequestId, object};
+use super::answer::{Refusal, RequestId, to_json};
 use super::connection::{self, Times};
 use super::oauth;
 use crate::reason::Reason;
@@ -156,7 +155,7 @@ fn full(id: &RequestId) -> String {
 
 /// The answer to a connection that no request is read from.
 pub(super) fn unread(id: &RequestId, refusal: &Refusal) -> String {
-    let body = Value::Object(object(&oauth::body(refusal, Some(id)))).to_string();
+    let body = to_json(&oauth::body(refusal, Some(id)));
     let (id, retry_after) = (id.as_str(), refusal.retry_after.unwrap_or(1));
     format!(
         "HTTP/1.1 503 Service Unavailable\r\n\
@@ -190,6 +189,8 @@ const LOG_EVERY: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::*;
 
     /// T-03

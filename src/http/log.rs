@@ -18,7 +18,7 @@ use super::routes::{Purpose, Route};
 use crate::clock::Clock;
 use crate::exchange::{LineLimiter, SuppressedLines, UNKNOWN};
 use crate::reason::{Fault, Reason};
-use crate::text::{escape, escape_up_to};
+use crate::text::{escape, escape_up_to, escaped};
 
 /// The line of one request. It is written also when the caller goes away before the answer.
 pub(super) struct Line {
@@ -83,6 +83,11 @@ impl Line {
                 return;
             }
         }
+        let repository = seen.repository().map(escaped);
+        let credential = verdict.credential.as_deref().map(escaped);
+        let policy = verdict.policy.as_deref().map(escaped);
+        let lease = verdict.lease.as_deref().map(escaped);
+        let detail = verdict.detail.as_deref().map(escaped);
         let duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
         // One macro call per level: a level is part of the call's static description.
         macro_rules! line {
@@ -94,16 +99,16 @@ impl Line {
                     method = self.method,
                     route = self.route.path,
                     client = %self.context.client.address(),
-                    issuer = %escape(issuer),
+                    issuer = &*escaped(issuer),
                     unverified_iss = seen.foreign_issuer(),
                     kid = seen.kid().map(|kid| escape_up_to(kid, 64)),
                     subject_token_id = seen.token(),
-                    repository = seen.repository().map(escape),
-                    credential = verdict.credential.as_deref().map(escape),
-                    policy = verdict.policy.as_deref().map(escape),
-                    lease = verdict.lease.as_deref().map(escape),
+                    repository = repository.as_deref(),
+                    credential = credential.as_deref(),
+                    policy = policy.as_deref(),
+                    lease = lease.as_deref(),
                     sealed_to = verdict.sealed_to.as_deref(),
-                    detail = verdict.detail.as_deref().map(escape),
+                    detail = detail.as_deref(),
                     duration_ms,
                     "request"
                 )

@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::State;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::answer::{Answer, Context, Refusal, Reply, Verdict};
 use super::form::Form;
 use super::request::{self, Repeatable, RequestError};
 use super::{Shared, error};
+use crate::credential::ExposedMembers;
 use crate::credential::kind::{self, Input, KINDS, Kind};
 use crate::credential::sealed::{self, RecipientKey, SealError};
 use crate::exchange;
@@ -274,7 +275,7 @@ fn form_answer<'a>(
     granted: &'a exchange::Granted,
     wanted: Option<TokenType>,
     sealed: Option<&'a str>,
-) -> wire::TokenAnswer<&'a str, Map<String, Value>> {
+) -> wire::TokenAnswer<&'a str, ExposedMembers<'a>> {
     let (kind, members) = (
         granted.credential.definition.kind,
         &granted.credential.members,
@@ -307,16 +308,16 @@ fn form_answer<'a>(
 /// sealed message, that stands in place of the secret members.
 pub(super) fn describe<'a>(
     granted: &'a exchange::Granted,
-    sealed: Option<&str>,
-) -> wire::CredentialAnswer<&'a str, Map<String, Value>> {
+    sealed: Option<&'a str>,
+) -> wire::CredentialAnswer<&'a str, ExposedMembers<'a>> {
     let credential = &granted.credential;
     let definition = &credential.definition;
     let mut members = credential.members.expose();
     if let Some(message) = sealed {
-        members = sealed::replace_secrets(definition.kind, members, message);
+        sealed::replace_secrets(definition.kind, &mut members, message);
     }
-    members.insert("kind".to_owned(), definition.kind.name.into());
-    members.insert("name".to_owned(), definition.name.as_str().into());
+    members.insert("kind", definition.kind.name);
+    members.insert("name", &definition.name);
     wire::CredentialAnswer {
         credential: members,
         expires_at: credential.expires_at.to_string(),

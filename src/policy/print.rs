@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Block, Condition, Grant, Policy, Subject};
+use super::{Block, Condition, Grant, Policy, Selector, Subject};
 use crate::yaml::duration;
 use crate::yaml::scalar::{quoted, scalar};
 
@@ -50,6 +50,30 @@ impl Block {
         });
         let lines: Vec<_> = lines.collect();
         format!("{{ {} }}", lines.join(", "))
+    }
+}
+
+impl Selector {
+    /// As under `of`.
+    #[must_use]
+    pub fn to_yaml(&self) -> String {
+        let parts = [
+            ("credential", &self.credential),
+            ("class", &self.class),
+            ("kind", &self.kind),
+            ("owner", &self.owner),
+            ("target", &self.target),
+        ];
+        let parts = parts.into_iter().filter_map(|(key, pattern)| {
+            let pattern = pattern.as_ref()?;
+            Some(format!("{key}: {pattern}"))
+        });
+        let parts: Vec<_> = parts.collect();
+        if parts.is_empty() {
+            "all".to_owned()
+        } else {
+            format!("{{ {} }}", parts.join(", "))
+        }
     }
 }
 

@@ -23,8 +23,8 @@ pub struct Use<'a> {
     pub policy: &'a str,
     pub credential: &'a str,
     pub scopes: Vec<&'a str>,
-    /// Seconds.
-    pub life: i64,
+    /// The life that it was issued for.
+    pub life: Duration,
     /// The facts as the log has them, by name.
     pub job: BTreeMap<&'a str, Stated<'a>>,
 }
@@ -86,9 +86,8 @@ pub struct PolicyUse<'set> {
 pub struct GrantUse<'set> {
     pub grant: &'set Grant,
     pub times: Times,
-    /// The longest life of what it issued, in seconds. The log counts whole seconds, so it may be up
-    /// to two seconds off.
-    pub longest: Option<i64>,
+    /// The longest life of what it issued. In lines of earlier versions up to some seconds less.
+    pub longest: Option<Duration>,
     /// Each scope of the grant.
     pub scopes: Vec<(&'set str, Times)>,
 }
@@ -314,10 +313,9 @@ impl<'set> GrantUse<'set> {
     fn may_have_given(&self, one: &Use<'_>) -> bool {
         let has = |scope: &&str| self.grant.scopes.iter().any(|own| own == scope);
         let longest = self.grant.longest().saturating_add(ROUNDING);
-        let life = u64::try_from(one.life).unwrap_or_default();
         self.grant.credential.name == one.credential
             && one.scopes.iter().all(has)
-            && Duration::from_secs(life) <= longest
+            && one.life <= longest
     }
 
     fn add(&mut self, one: &Use<'_>) {
@@ -399,5 +397,5 @@ fn may_fit(subject: &Subject, pattern: &Pattern, one: &Use<'_>) -> bool {
     }
 }
 
-/// The log counts whole seconds.
+/// Lines of earlier versions have the end in whole seconds instead of the life.
 const ROUNDING: Duration = Duration::from_secs(2);

@@ -17,6 +17,7 @@ use crate::token::{TokenId, TrustedIssuer, Verified};
 pub mod address;
 mod claims;
 mod fact;
+mod from_event;
 mod generic;
 mod github;
 mod gitlab;
@@ -24,7 +25,6 @@ mod inverse;
 mod people;
 mod property;
 mod read;
-mod recorded;
 mod source;
 mod table;
 mod write;
@@ -33,11 +33,11 @@ use address::IssuerAddress;
 pub use claims::ClaimType;
 pub(crate) use claims::set as set_claim;
 pub use fact::{Fact, FactType, ORDINARY_TRIGGERS, TRIGGERS};
+pub use from_event::RecordedJob;
+pub(crate) use from_event::unrecorded;
 pub use people::SecondFactor;
 pub use property::{Properties, PropertyName, PropertyType};
 pub(crate) use property::{is_dotted as is_property, is_name as is_property_name};
-pub use recorded::RecordedJob;
-pub(crate) use recorded::unrecorded;
 pub use source::Source;
 pub use table::{
     Agreement, Claim, Cut, How, Kind, Piece, REF_TYPES, Reading, Shape, Take, Way, When, pointer,
@@ -234,13 +234,15 @@ impl Reader {
     /// # Errors
     /// A claim does not have its documented type, or has text outside printable ASCII where a fact
     /// needs it (T-46, T-48).
-    pub fn identify(&self, token: &Verified) -> Result<Job, ClaimError> {
+    pub fn identify(&self, token: Verified) -> Result<Job, ClaimError> {
+        let (issued_at, usable_until) = (token.issued_at(), token.usable_until());
+        let (claims, token, subject) = token.into_parts();
         Ok(Job {
-            facts: self.facts(token.claims().clone())?,
-            token: token.id().clone(),
-            subject: token.subject().to_owned(),
-            issued_at: token.issued_at(),
-            usable_until: token.usable_until(),
+            facts: self.facts(claims)?,
+            token,
+            subject,
+            issued_at,
+            usable_until,
         })
     }
 

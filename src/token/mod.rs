@@ -237,6 +237,12 @@ impl Verified {
         self.issued_at
     }
 
+    /// The claims, the identity and the `sub` claim.
+    #[must_use]
+    pub(crate) fn into_parts(self) -> (json::Object, TokenId, String) {
+        (self.claims, self.id, self.subject)
+    }
+
     /// The last second the token could be accepted: `exp` and the issuer's leeway.
     #[must_use]
     pub fn usable_until(&self) -> Timestamp {

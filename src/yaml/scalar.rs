@@ -2,6 +2,12 @@
 
 use std::fmt::Write as _;
 
+/// A list of texts in one line.
+pub(crate) fn list<'t>(texts: impl IntoIterator<Item = &'t str>) -> String {
+    let texts: Vec<_> = texts.into_iter().map(scalar).collect();
+    format!("[{}]", texts.join(", "))
+}
+
 /// What an unquoted scalar could be taken for by some reader of YAML 1.1 or 1.2; `None` if it can
 /// only be text.
 pub(crate) fn mistaken_for(text: &str) -> Option<&'static str> {

@@ -15,6 +15,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 mod bad_input;
+mod changes;
 mod check;
 mod cost;
 mod diff;

@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::load;
-use super::recorded::{self, LineOf, Request, TOLERANCE};
+use super::request::{self, LineOf, Request, TOLERANCE};
 use crate::audit::{RecordedDecision, RecordedOutcome};
 use crate::cli::{Failure, Output, Terminal};
 use crate::policy::PolicySet;
@@ -48,8 +48,9 @@ pub(super) fn run(args: &Args, out: &mut Terminal) -> Result<(), Failure> {
     let mut replay = Replay::default();
     let mut steps = 0;
     let is_shown = io::stderr().is_terminal();
-    let problems = recorded::read(
+    let problems = request::read(
         &args.files,
+        "policy replay --against DIR",
         |bytes| {
             let step = bytes.checked_div(PROGRESS).unwrap_or_default();
             if is_shown && step > steps {

@@ -30,7 +30,8 @@ use crate::text::escape;
   hallpass policy review --post github >> \"$GITHUB_STEP_SUMMARY\"
 
 Exit code 4 when the policies do not load, a test fails, or with `--fail-on wider` a
-job gains anything; 6 when that was not decided.")]
+job gains anything; 5 when git does not have the base, as in a shallow clone; 6 when
+with `--fail-on wider` it was not decided.")]
 pub(super) struct Args {
     /// The folder of policies
     #[arg(default_value = "policies")]
@@ -73,6 +74,8 @@ pub(super) fn run(args: &Args, out: &mut Terminal) -> Result<(), Failure> {
     review.command("Check", &["check"], &args.dir)?;
     if has_tests(&args.dir) {
         review.command("Tests", &["test"], &args.dir)?;
+    } else {
+        review.section("Tests: none", "No file of the folder ends in `.test.yaml`.");
     }
     if let Some(base) = &args.base {
         review.compare(base, &args.dir, args.fail_on)?;
@@ -97,6 +100,9 @@ pub(super) fn run(args: &Args, out: &mut Terminal) -> Result<(), Failure> {
         }
     }
     match review.failed.as_slice() {
+        [] if review.is_uncompared => Err(Failure::Local(
+            "the policies are not compared with the base; see the section `Changes`".to_owned(),
+        )),
         [] if review.is_undecided => Err(Failure::Undecided(
             "not everything was decided; see the entries `not decided`".to_owned(),
         )),
@@ -165,6 +171,8 @@ struct Review {
     failed: Vec<&'static str>,
     /// The comparison is to be decided, and is not.
     is_undecided: bool,
+    /// Git does not have the base, or cannot be asked.
+    is_uncompared: bool,
 }
 
 impl Review {
@@ -200,12 +208,14 @@ impl Review {
             folder,
         ];
         let ran = hallpass(&args, &[OsStr::new(base), dir.as_os_str()])?;
-        // Without a report one of the two does not load, or git does not have the commit.
         if ran.output.is_empty() {
-            let (_, output) = ran.together();
+            let (code, output) = ran.together();
             self.section("Changes: not compared", &fenced(&output, LONGEST_SECTION));
-            if fail_on.is_some() {
-                self.failed.push("Changes");
+            match code {
+                // One of the two does not load.
+                4 if fail_on.is_some() => self.failed.push("Changes"),
+                4 => {}
+                _ => self.is_uncompared = true,
             }
             return Ok(());
         }

@@ -7,22 +7,34 @@ use super::git::git;
 use super::{load, nothing_in};
 use crate::cli::{Failure, Terminal};
 use crate::policy::PolicySet;
-use crate::policy::examples::{self, test_files};
-use crate::provider::Facts;
+use crate::policy::examples::{TestFile, test_files, test_files_of_texts};
 use crate::text::escape;
 use crate::yaml::Diagnostics;
 
-/// A set, and the jobs of its tests.
+/// A set, and its test files or what is wrong in them.
 pub(super) struct Revision {
     pub(super) set: PolicySet,
-    pub(super) jobs: Vec<Facts>,
+    pub(super) tests: Result<Vec<TestFile>, Diagnostics>,
+}
+
+/// Which of the two sides of a comparison it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Side {
+    /// A commit may be older than the policies.
+    Old,
+    New,
 }
 
 /// The policies of `name`: a folder, or else a revision of the repository of `folder`.
 ///
 /// Who writes a branch can name a folder like a commit. So a name that is both is an error, unless it is
 /// a path by its spelling.
-pub(super) fn read(name: &str, folder: &Path, out: &mut Terminal) -> Result<Revision, Failure> {
+pub(super) fn read(
+    name: &str,
+    folder: &Path,
+    side: Side,
+    out: &mut Terminal,
+) -> Result<Revision, Failure> {
     let path = Path::new(name);
     if path.is_dir() {
         let is_path = path.is_absolute() || name.starts_with("./") || name.starts_with("../");
@@ -33,41 +45,37 @@ pub(super) fn read(name: &str, folder: &Path, out: &mut Terminal) -> Result<Revi
             )));
         }
         let set = load(path, out)?;
-        let files = test_files(path, &set).unwrap_or_default();
-        let tests = files.into_iter().flat_map(|file| file.tests);
-        let jobs = tests.map(|test| test.job).collect();
-        return Ok(Revision { set, jobs });
+        let tests = test_files(path, &set);
+        return Ok(Revision { set, tests });
     }
-    read_commit(name, folder, out)
+    read_commit(name, folder, side, out)
 }
 
 /// The policies of a revision, also where a folder has its name.
 pub(super) fn read_commit(
     name: &str,
     folder: &Path,
+    side: Side,
     out: &mut Terminal,
 ) -> Result<Revision, Failure> {
-    let texts = Repository::of(name, folder)?.texts()?;
+    let texts = Repository::of(name, folder)?.texts(side)?;
     let borrowed: Vec<(&str, &str)> = texts
         .iter()
         .map(|(name, text)| (name.as_str(), text.as_str()))
         .collect();
     let loaded = PolicySet::from_texts(&borrowed).map(|loaded| loaded.set);
-    let set = loaded.and_then(|set| nothing_in(folder, &set).map_or(Ok(set), Err));
+    let nothing = |set: &PolicySet| match side {
+        Side::Old => None,
+        Side::New => nothing_in(folder, set),
+    };
+    let set = loaded.and_then(|set| nothing(&set).map_or(Ok(set), Err));
     let set = set.map_err(|errors: Diagnostics| {
         out.error_report(&errors.render(true));
         let name = escape(name);
         Failure::Findings(format!("the policies of revision `{name}` do not load"))
     })?;
-    let mut jobs = Vec::new();
-    for (name, text) in texts
-        .iter()
-        .filter(|(name, _)| name.ends_with(".test.yaml"))
-    {
-        let found = examples::parse(name, text, &set).unwrap_or_default();
-        jobs.extend(found.into_iter().map(|test| test.job));
-    }
-    Ok(Revision { set, jobs })
+    let tests = test_files_of_texts(&borrowed, &set);
+    Ok(Revision { set, tests })
 }
 
 struct Repository<'a> {
@@ -82,10 +90,17 @@ impl<'a> Repository<'a> {
     fn of(name: &str, folder: &'a Path) -> Result<Self, Failure> {
         let shown = escape(name);
         let unknown = || {
+            let shallow = git(folder, &["rev-parse", "--is-shallow-repository"]);
+            let is_shallow = shallow.is_some_and(|said| said.starts_with(b"true"));
             let folder = escape(&folder.display().to_string());
+            let fix = if is_shallow {
+                "the clone is shallow: fetch the whole history, with `fetch-depth: 0` of \
+                 actions/checkout, `GIT_DEPTH: 0` in GitLab, or `git fetch --unshallow`"
+            } else {
+                "fetch the commit, or name the folder of the policies with `--policies`"
+            };
             Failure::Usage(format!(
-                "`{shown}` is neither a folder nor a revision of the git repository of `{folder}`; \
-                 name the folder of the policies with `--policies`"
+                "`{shown}` is neither a folder nor a revision of the git repository of `{folder}`; {fix}"
             ))
         };
         // Git would take the folder itself for a repository, with the settings in it.
@@ -119,8 +134,28 @@ impl<'a> Repository<'a> {
         })
     }
 
+    /// Whether the commit has no such folder. Where git cannot say, it is not so.
+    fn is_without_folder(&self) -> bool {
+        let path = self.prefix.trim_end_matches('/');
+        let found = git(
+            self.folder,
+            &[
+                "--literal-pathspecs",
+                "ls-tree",
+                "--full-tree",
+                &self.commit,
+                "--",
+                path,
+            ],
+        );
+        !path.is_empty() && found.is_some_and(|entry| entry.is_empty())
+    }
+
     /// The files of the folder at that commit, by their path below it.
-    fn texts(&self) -> Result<Vec<(String, String)>, Failure> {
+    fn texts(&self, side: Side) -> Result<Vec<(String, String)>, Failure> {
+        if side == Side::Old && self.is_without_folder() {
+            return Ok(Vec::new());
+        }
         let tree = format!("{}:{}", self.commit, self.prefix);
         let list = git(
             self.folder,

@@ -383,8 +383,8 @@ fn write(
             .find(|file| file.shown == path.display().to_string());
         let known = known.map_or(0, |file| file.tests.len());
         let expected = known.saturating_add(entries.len());
-        match examples::parse(name, &after, set) {
-            Ok(tests) if tests.len() == expected => {}
+        match examples::test_files_of_texts(&[(name.as_str(), after.as_str())], set) {
+            Ok(files) if files.iter().map(|file| file.tests.len()).sum::<usize>() == expected => {}
             Ok(_) | Err(_) => {
                 return Err(Failure::Local(format!(
                     "tests cannot be added to the end of `{}`: expected a list `tests:` there, indented by two spaces",

@@ -2,11 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use self::log::{Log, Period};
+use self::log::{Log, Period, to_use};
 use super::load;
 use super::sheet::Changes;
 use crate::cli::{Failure, Output, Terminal};
@@ -55,7 +54,11 @@ pub(super) fn run(args: &Args, out: &mut Terminal) -> Result<(), Failure> {
     let mut usage = Usage::of(&set);
     let mut log = Log::default();
     for path in &args.files {
-        log.read(path, &mut |one| usage.add(one))?;
+        log.read(path, &mut |decision| {
+            if let Some(one) = to_use(decision) {
+                usage.add(&one);
+            }
+        })?;
     }
     log.finish();
     for line in &log.broken {
@@ -205,7 +208,7 @@ impl<'a> Report<'a> {
                     "credential": grant.grant.credential.name,
                     "uses": grant.times.uses,
                     "last_used": time(grant.times.last),
-                    "longest_life_seconds": grant.longest,
+                    "longest_life_seconds": grant.longest.map(|life| life.as_secs()),
                     "ttl_seconds": grant.grant.longest().as_secs(),
                     "scopes": scopes.collect::<Vec<_>>(),
                 })
@@ -277,11 +280,6 @@ fn entry(part: &Unused<'_>) -> Value {
 fn row(policy: &PolicyUse<'_>, grant: &GrantUse<'_>) -> Vec<String> {
     let scopes = grant.scopes.iter().filter(|(_, times)| times.uses > 0);
     let scopes: Vec<_> = scopes.map(|(scope, _)| escape(scope)).collect();
-    let life = |seconds: i64| {
-        duration::print(Duration::from_secs(
-            u64::try_from(seconds).unwrap_or_default(),
-        ))
-    };
     vec![
         escape(&policy.policy.name),
         escape(&policy.policy.issuer),
@@ -292,7 +290,7 @@ fn row(policy: &PolicyUse<'_>, grant: &GrantUse<'_>) -> Vec<String> {
             .last
             .map(|last| last.to_string())
             .unwrap_or_default(),
-        grant.longest.map(life).unwrap_or_default(),
+        grant.longest.map(duration::print).unwrap_or_default(),
         duration::print(grant.grant.longest()),
         scopes.join(" "),
     ]

@@ -99,15 +99,14 @@ impl Keys {
         })
     }
 
-    /// The RFC 7638 thumbprints of everything in the key set of `now`. An issuer that publishes one
-    /// of these is this broker or has its key, and is rejected (T-84, T-109).
+    /// Whether the key with this RFC 7638 thumbprint is in the key set of `now`. An issuer that
+    /// publishes it is this broker or has its key, and is rejected (T-84, T-109).
     ///
     /// # Errors
     /// The cryptographic library refuses a key.
-    pub fn thumbprints(&self, now: Timestamp) -> Result<Vec<String>, KeysError> {
+    pub fn publishes(&self, thumbprint: &str, now: Timestamp) -> Result<bool, KeysError> {
         let held = self.held(now)?;
-        let keys = self.published(&held);
-        Ok(keys.map(|key| key.kid().to_owned()).collect())
+        Ok(self.published(&held).any(|key| key.kid() == thumbprint))
     }
 
     /// The names of all algorithms that tokens are signed with.
@@ -304,8 +303,14 @@ mod tests {
     }
 
     fn set(keys: &Keys, at: i64) -> BTreeSet<String> {
-        let found = keys.thumbprints(Timestamp::from_unix(at)).unwrap();
-        found.into_iter().collect()
+        let at = Timestamp::from_unix(at);
+        let published = json!(keys.jwks(at).unwrap());
+        let published = published["keys"].as_array().unwrap().iter();
+        let found = published.map(|key| key["kid"].as_str().unwrap().to_owned());
+        let found: BTreeSet<String> = found.collect();
+        assert!(found.iter().all(|kid| keys.publishes(kid, at).unwrap()));
+        assert!(!keys.publishes("other", at).unwrap());
+        found
     }
 
     fn signer(keys: &Keys, at: i64) -> String {

@@ -6,6 +6,7 @@ use super::keys::RS256;
 use crate::credential::kind::{BoundRule, Definition, Form, Kind, Member, Repeat, TeamBound};
 use crate::policy::{CredentialDefinition, DefinitionReader};
 use crate::provider::Fact;
+use crate::yaml::scalar::{list, scalar};
 
 pub static KIND: Kind = Kind {
     name: "jwt",
@@ -66,6 +67,20 @@ pub enum Signer {
 impl Definition for JwtDefinition {
     fn scopes(&self) -> &[String] {
         &self.scopes
+    }
+
+    fn keys(&self) -> Vec<(&'static str, String)> {
+        let mut keys = vec![("audience", scalar(&self.audience))];
+        if !self.scopes.is_empty() {
+            keys.push(("scopes", list(self.scopes.iter().map(String::as_str))));
+        }
+        if !self.claims.is_empty() {
+            keys.push(("claims", list(self.claims.iter().map(|fact| fact.name()))));
+        }
+        if self.signer == Signer::Rs256 {
+            keys.push(("algorithm", RS256.to_owned()));
+        }
+        keys
     }
 
     fn decisive(&self) -> Vec<&[u8]> {

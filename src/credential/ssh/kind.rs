@@ -9,6 +9,7 @@ use crate::credential::kind::{
     BoundRule, Definition, Form, Input, Kind, Member, Repeat, TeamBound,
 };
 use crate::policy::DefinitionReader;
+use crate::yaml::scalar::{list, scalar};
 
 pub static KIND: Kind = Kind {
     name: "ssh",
@@ -76,6 +77,25 @@ pub const PUBLIC_KEY: &str = "public_key";
 impl Definition for SshDefinition {
     fn target(&self) -> Option<&str> {
         Some(&self.target)
+    }
+
+    fn keys(&self) -> Vec<(&'static str, String)> {
+        let principals = self.principals.as_slice().iter().map(String::as_str);
+        let mut keys = vec![
+            ("target", scalar(&self.target)),
+            ("principals", list(principals)),
+        ];
+        if !self.extensions.is_empty() {
+            let names = self.extensions.iter().map(|one| one.name());
+            keys.push(("extensions", list(names)));
+        }
+        if let Some(command) = &self.force_command {
+            keys.push(("force_command", scalar(command.as_str())));
+        }
+        if let Some(networks) = &self.source_address {
+            keys.push(("source_address", list(networks.as_str().split(','))));
+        }
+        keys
     }
 
     fn decisive(&self) -> Vec<&[u8]> {

@@ -1,18 +1,17 @@
-//! The log as a stream: whose lines are written, and the last escape before they are.
+//! The log as a stream: whose lines are written, and how an event becomes one.
 
-use std::fmt;
-use std::io::{self, Write};
+use std::fmt::{self, Write};
 
-use serde_json::Value;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Subscriber};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::field::RecordFields;
-use tracing_subscriber::fmt::format::{Writer, format};
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::{FormatTime as _, SystemTime};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, FormattedFields, MakeWriter};
 use tracing_subscriber::registry::LookupSpan;
 
-use crate::text::{ascii_json, escape};
+use crate::text::{all_bytes, escape};
 
 /// JSON lines to `writer`: ours from `level` on (`error` to `trace`).
 ///
@@ -29,15 +28,9 @@ where
 {
     tracing_subscriber::fmt()
         .fmt_fields(CarriedFields)
-        .event_format(WithCarried(
-            format()
-                .json()
-                .flatten_event(true)
-                .with_current_span(false)
-                .with_span_list(false),
-        ))
+        .event_format(JsonLines)
         .with_env_filter(EnvFilter::new(format!("warn,hallpass={level}")))
-        .with_writer(Ascii(writer))
+        .with_writer(writer)
         .finish()
 }
 
@@ -73,15 +66,16 @@ impl Visit for CarriedVisitor<'_> {
     fn record_debug(&mut self, _: &Field, _: &dyn fmt::Debug) {}
 }
 
-/// Appends the carried fields of the spans to the JSON of events that have none of their own.
+/// An event as one JSON object: time, level, its fields, the carried fields of its spans that it lacks,
+/// and its target. Every request writes
+/// one, so it is written in one go: not serialised first and escaped then.
 #[derive(Debug)]
-struct WithCarried<F>(F);
+struct JsonLines;
 
-impl<S, N, F> FormatEvent<S, N> for WithCarried<F>
+impl<S, N> FormatEvent<S, N> for JsonLines
 where
     S: Subscriber + for<'span> LookupSpan<'span>,
     N: for<'writer> FormatFields<'writer> + 'static,
-    F: FormatEvent<S, N>,
 {
     fn format_event(
         &self,
@@ -89,28 +83,144 @@ where
         mut writer: Writer<'_>,
         event: &Event<'_>,
     ) -> fmt::Result {
+        writer.write_str("{\"timestamp\":\"")?;
+        SystemTime.format_time(&mut writer)?;
+        writer.write_str("\",\"level\":\"")?;
+        writer.write_str(event.metadata().level().as_str())?;
+        writer.write_char('"')?;
+        let mut members = Members {
+            writer,
+            target: None,
+            result: Ok(()),
+        };
+        event.record(&mut members);
         let fields = event.metadata().fields();
-        let carried = carried(context, |name| fields.field(name).is_none());
-        if carried.is_empty() {
-            return self.0.format_event(context, writer, event);
+        add_carried(context, &mut members, |name| fields.field(name).is_none());
+        let target = members.target.take();
+        members.add(
+            "target",
+            target.as_deref().unwrap_or(event.metadata().target()),
+        );
+        members.result?;
+        members.writer.write_str("}\n")
+    }
+}
+
+/// Writes members into an open JSON object.
+struct Members<'writer> {
+    writer: Writer<'writer>,
+    /// Where a line of the crate `log` came from.
+    target: Option<String>,
+    result: fmt::Result,
+}
+
+impl Members<'_> {
+    fn add(&mut self, name: &str, text: impl fmt::Display) {
+        self.write(name, |writer| {
+            writer.write_char('"')?;
+            write!(EscapingWriter::new(writer), "{text}")?;
+            writer.write_char('"')
+        });
+    }
+
+    fn write(&mut self, name: &str, value: impl FnOnce(&mut Writer<'_>) -> fmt::Result) {
+        // What the crate `log` knows of its own line, beside the target.
+        if self.result.is_err() || name.starts_with("log.") {
+            return;
         }
-        let mut line = String::new();
-        self.0
-            .format_event(context, Writer::new(&mut line), event)?;
-        match line.strip_suffix("}\n") {
-            Some(open) => writeln!(writer, "{open}{carried}}}"),
-            None => writer.write_str(&line),
+        let writer = &mut self.writer;
+        self.result = writer
+            .write_str(",\"")
+            .and_then(|()| EscapingWriter::new(writer).write_str(name))
+            .and_then(|()| writer.write_str("\":"))
+            .and_then(|()| value(writer));
+    }
+}
+
+impl Visit for Members<'_> {
+    fn record_str(&mut self, field: &Field, text: &str) {
+        if field.name() == "log.target" {
+            self.target = Some(text.to_owned());
+        }
+        self.write(field.name(), |writer| {
+            writer.write_char('"')?;
+            EscapingWriter::new(writer).write_str(text)?;
+            writer.write_char('"')
+        });
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.write(field.name(), |writer| write!(writer, "{value}"));
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.write(field.name(), |writer| write!(writer, "{value}"));
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.write(field.name(), |writer| write!(writer, "{value}"));
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.add(field.name(), format_args!("{value:?}"));
+    }
+}
+
+/// Writes what stands between the quotes of a JSON text, in printable ASCII (T-91). The second of two `#`
+/// is escaped, because some CI runners interpret `##[` anywhere in a line as a command.
+struct EscapingWriter<'a, 'writer> {
+    writer: &'a mut Writer<'writer>,
+    /// The last character was a `#` as it is.
+    after_hash: bool,
+}
+
+impl<'a, 'writer> EscapingWriter<'a, 'writer> {
+    const fn new(writer: &'a mut Writer<'writer>) -> Self {
+        Self {
+            writer,
+            after_hash: false,
         }
     }
 }
 
-/// The carried fields that an event lacks, as further members of its JSON object.
-fn carried<S, N>(context: &FmtContext<'_, S, N>, is_wanted: impl Fn(&str) -> bool) -> String
-where
+impl Write for EscapingWriter<'_, '_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        // Without `"`, `#` and `\`.
+        let is_itself = |byte| matches!(byte, b' ' | b'!' | b'$'..=b'[' | b']'..=b'~');
+        if all_bytes(text.as_bytes(), is_itself) {
+            self.after_hash &= text.is_empty();
+            return self.writer.write_str(text);
+        }
+        for character in text.chars() {
+            let is_second_hash = character == '#' && self.after_hash;
+            match character {
+                '"' | '\\' => {
+                    self.writer.write_char('\\')?;
+                    self.writer.write_char(character)?;
+                }
+                ' '..='~' if !is_second_hash => self.writer.write_char(character)?,
+                _ => {
+                    for unit in character.encode_utf16(&mut [0; 2]) {
+                        write!(self.writer, "\\u{unit:04x}")?;
+                    }
+                }
+            }
+            self.after_hash = character == '#' && !is_second_hash;
+        }
+        Ok(())
+    }
+}
+
+/// Adds the carried fields of the spans around an event.
+fn add_carried<S, N>(
+    context: &FmtContext<'_, S, N>,
+    members: &mut Members<'_>,
+    is_wanted: impl Fn(&str) -> bool,
+) where
     S: Subscriber + for<'span> LookupSpan<'span>,
     N: for<'writer> FormatFields<'writer> + 'static,
 {
-    let mut members = String::new();
+    let mut seen = Vec::new();
     for span in context.event_scope().into_iter().flatten() {
         let extensions = span.extensions();
         let Some(kept) = extensions.get::<FormattedFields<N>>() else {
@@ -118,49 +228,27 @@ where
         };
         let words = kept.fields.split_ascii_whitespace();
         for (name, value) in words.filter_map(|word| word.split_once('=')) {
-            let is_new = !members.contains(&format!(",\"{name}\":"));
-            if is_new && is_wanted(name) {
-                members.extend([",\"", name, "\":", &Value::from(value).to_string()]);
+            let known = CARRIED.iter().find(|carried| **carried == name);
+            if let Some(name) = known
+                && !seen.contains(name)
+                && is_wanted(name)
+            {
+                seen.push(*name);
+                members.add(name, value);
             }
         }
     }
-    members
 }
 
 /// The fields of spans that their lines carry. Their values have no blanks.
 const CARRIED: [&str; 2] = ["request_id", "issuer"];
 
-/// Makes writers that spell out what is not printable ASCII.
-#[derive(Debug)]
-struct Ascii<W>(W);
-
-impl<'writer, W: MakeWriter<'writer>> MakeWriter<'writer> for Ascii<W> {
-    type Writer = AsciiLine<W::Writer>;
-
-    fn make_writer(&'writer self) -> Self::Writer {
-        AsciiLine(self.0.make_writer())
-    }
-}
-
-/// Gets one event's JSON at a time, with its line end.
-#[derive(Debug)]
-struct AsciiLine<W>(W);
-
-impl<W: Write> Write for AsciiLine<W> {
-    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        let text = String::from_utf8_lossy(line);
-        self.0.write_all(ascii_json(&text).as_bytes())?;
-        Ok(line.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.0.flush()
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::io::{self, Write};
     use std::sync::{Arc, Mutex};
+
+    use serde_json::Value;
 
     use super::*;
     use crate::reason::Reason;
@@ -272,5 +360,37 @@ mod tests {
         }
         let first: Value = serde_json::from_str(lines[0]).unwrap();
         assert_eq!(first["text"], hostile);
+    }
+
+    #[test]
+    fn a_line_is_json_with_typed_fields() {
+        let log = written("info", || {
+            tracing::info!(
+                target: "hallpass::http", text = "a\"b\\c\td", none = Option::<&str>::None, shown = %"x",
+                debugged = ?"y", number = 7_u64, below = -7_i64, is_so = true, hashes = "a##b###c", "said"
+            );
+        });
+        let (front, rest) = log.split_once(",\"level\"").unwrap();
+        assert!(front.starts_with("{\"timestamp\":\"20"), "{log}");
+        insta::assert_snapshot!(rest.trim_end(), @r##":"INFO","message":"said","text":"a\"b\\c\u0009d","shown":"x","debugged":"\"y\"","number":7,"below":-7,"is_so":true,"hashes":"a#\u0023b#\u0023#c","target":"hallpass::http"}"##);
+        let json: Value = serde_json::from_str(&log).unwrap();
+        assert_eq!(json["hashes"], "a##b###c");
+        assert_eq!(json["text"], "a\"b\\c\td");
+    }
+
+    proptest::proptest! {
+        /// T-91
+        #[test]
+        fn any_field_is_read_back_from_one_line_of_printable_ascii(text in proptest::prelude::any::<String>()) {
+            let log = written("info", || {
+                tracing::info!(target: "hallpass::http", text, shown = %format_args!("{text}#{text}"));
+            });
+            let line = log.strip_suffix('\n').unwrap();
+            proptest::prop_assert!(line.bytes().all(|byte| matches!(byte, b' '..=b'~')));
+            proptest::prop_assert!(!line.contains("##"));
+            let json: Value = serde_json::from_str(line).unwrap();
+            proptest::prop_assert_eq!(&json["shown"], &format!("{text}#{text}"));
+            proptest::prop_assert_eq!(&json["text"], &text);
+        }
     }
 }

@@ -104,7 +104,7 @@ impl<'a> About<'a> {
             .filter(|issuer| {
                 named.is_empty() || named.contains(&issuer.reader.issuer.name.as_str())
             })
-            .filter(|issuer| facts_of(Some(&issuer.reader)).contains(&fact))
+            .filter(|issuer| has_fact(Some(&issuer.reader), fact))
             .map(|issuer| issuer.reader.fact_type(fact));
         match types.next() {
             Some(first) if types.all(|other| other == first) => first,
@@ -296,8 +296,9 @@ fn check_pointer(yaml: &NodeReader<'_>, text: &str, span: Span, what: &str) -> O
 
 fn fact(yaml: &NodeReader<'_>, entry: &Entry, about: &About<'_>) -> Option<Fact> {
     let name = entry.key.text.as_str();
-    let known = facts_of(about.reader);
-    let Some(fact) = Fact::from_name(name).filter(|fact| known.contains(fact)) else {
+    let Some(fact) = Fact::from_name(name).filter(|fact| has_fact(about.reader, *fact)) else {
+        let known = Fact::ALL.iter().copied();
+        let known: Vec<Fact> = known.filter(|fact| has_fact(about.reader, *fact)).collect();
         unknown_fact(yaml, name, entry.span, &known, about.reader);
         return None;
     };
@@ -323,21 +324,18 @@ fn fact(yaml: &NodeReader<'_>, entry: &Entry, about: &About<'_>) -> Option<Fact>
     Some(fact)
 }
 
-fn facts_of(reader: Option<&Reader>) -> Vec<Fact> {
+/// Whether tokens of the issuer have the fact. Without an issuer, any issuer may.
+fn has_fact(reader: Option<&Reader>, fact: Fact) -> bool {
     let Some(reader) = reader else {
-        return Fact::ALL.to_vec();
-    };
-    let mapped = |fact: &Fact| {
-        reader.claim_map.contains_key(fact)
-            || fact.is_of_request()
-            || (*fact == Fact::Trigger && reader.has_events())
+        return true;
     };
     let provider = reader.provider;
-    let facts = Fact::ALL.iter().copied();
-    facts
-        .filter(|fact| provider.provides(*fact))
-        .filter(|fact| !provider.claims.is_empty() || mapped(fact))
-        .collect()
+    let is_mapped = || {
+        reader.claim_map.contains_key(&fact)
+            || fact.is_of_request()
+            || (fact == Fact::Trigger && reader.has_events())
+    };
+    provider.provides(fact) && (!provider.claims.is_empty() || is_mapped())
 }
 
 /// Reports a fact that there is not, or that this issuer's tokens do not tell.

@@ -9,16 +9,48 @@ use super::{Example, Line, read};
 use crate::policy::PolicySet;
 use crate::policy::compile::Vocabulary;
 use crate::policy::files::{Entered, MAX_DEPTH, MAX_ENTRIES, Visited, about, read_within};
-use crate::yaml::diagnostic::{Diagnostic, Diagnostics, Place, Problems, Source, Span};
+use crate::yaml::diagnostic::{Diagnostic, Diagnostics, Problems, Source};
 
 /// A file of tests.
 #[derive(Debug)]
 pub struct TestFile {
+    /// Its path in the folder of policies.
+    pub name: String,
     /// Its path as given.
     pub shown: String,
     pub tests: Vec<Example>,
     /// Its `never:` and `only:` lines.
     pub lines: Vec<Line>,
+}
+
+/// Reads test files from texts by file name.
+///
+/// # Errors
+/// All errors in all of them.
+pub fn test_files_of_texts(
+    texts: &[(&str, &str)],
+    set: &PolicySet,
+) -> Result<Vec<TestFile>, Diagnostics> {
+    let texts = texts.iter().filter(|(name, _)| name.ends_with(ENDING));
+    let sources = texts.map(|(name, text)| Source::new(name, name, (*text).to_owned()));
+    read_all(&sources.collect::<Vec<_>>(), set, Problems::default())
+}
+
+fn read_all(
+    sources: &[Arc<Source>],
+    set: &PolicySet,
+    problems: Problems,
+) -> Result<Vec<TestFile>, Diagnostics> {
+    let words = Vocabulary::of(set);
+    let files = sources.iter();
+    let files: Vec<_> = files
+        .map(|source| read::file(source, set, &words, &problems))
+        .collect();
+    let found = Diagnostics::from(problems);
+    if found.has_errors() {
+        return Err(found);
+    }
+    Ok(files)
 }
 
 /// Reads every test file of a folder, in order of their names.
@@ -41,22 +73,7 @@ pub fn test_files(dir: &Path, set: &PolicySet) -> Result<Vec<TestFile>, Diagnost
         Err(error) => problems.push(unreadable(dir, format!("cannot be read: {error}"))),
     }
     sources.sort_by(|a: &Arc<Source>, b| a.name().cmp(b.name()));
-    let words = Vocabulary::of(set);
-    let files = sources.iter().map(|source| {
-        let (tests, lines) = read::file(source, set, &words, &problems);
-        let place = Place::new(Arc::clone(source), Span::default());
-        TestFile {
-            shown: place.file().to_owned(),
-            tests,
-            lines,
-        }
-    });
-    let files: Vec<_> = files.collect();
-    let found = Diagnostics::from(problems);
-    if found.has_errors() {
-        return Err(found);
-    }
-    Ok(files)
+    read_all(&sources, set, problems)
 }
 
 struct Walk<'a> {

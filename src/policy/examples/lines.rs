@@ -1,4 +1,4 @@
-//! `never:` and `only:` lines: statements about all jobs, which the proof decides.
+//! `never:` and `only:` lines about all jobs, which the proof decides.
 
 use std::fmt;
 use std::sync::Arc;
@@ -246,7 +246,11 @@ fn silent(question: &Question<'_>, line: &Line) -> Vec<Remark> {
 
 impl Line {
     /// Whether it is about the credential.
-    fn selects(&self, set: &PolicySet, credential: &Arc<CredentialDefinition>) -> bool {
+    pub(in crate::policy) fn selects(
+        &self,
+        set: &PolicySet,
+        credential: &Arc<CredentialDefinition>,
+    ) -> bool {
         let is_own = self.team.as_deref().is_none_or(|team| {
             let place = set.place_of(&credential.name);
             place.is_some_and(|place| is_below(place.source().name(), team))

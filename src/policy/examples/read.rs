@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::{Because, Example, Expected, Line, LineKind, job, lines};
+use super::{Because, Example, Expected, LineKind, TestFile, job, lines};
 use crate::policy::compile::Vocabulary;
 use crate::policy::{Ask, Inputs, PolicySet};
 use crate::provider::{Fact, is_property};
@@ -18,14 +18,21 @@ pub(super) fn file(
     set: &PolicySet,
     words: &Vocabulary,
     problems: &Problems,
-) -> (Vec<Example>, Vec<Line>) {
+) -> TestFile {
     let yaml = NodeReader::new(source, problems);
-    let (mut tests, mut lines) = (Vec::new(), Vec::new());
+    let mut file = TestFile {
+        name: source.name().to_owned(),
+        shown: Place::new(Arc::clone(source), Span::default())
+            .file()
+            .to_owned(),
+        tests: Vec::new(),
+        lines: Vec::new(),
+    };
     let Some(root) = yaml::parse(source, problems) else {
-        return (tests, lines);
+        return file;
     };
     let Some(fields) = yaml.fields(&root, "a test file", &["tests", "never", "only"]) else {
-        return (tests, lines);
+        return file;
     };
     let team = set.team_of(source.name());
     let kinds = [LineKind::Never, LineKind::Only];
@@ -52,7 +59,7 @@ pub(super) fn file(
             let yaml = NodeReader::new(source, problems).in_row(row);
             if let Some(test) = test(&yaml, item, set) {
                 is_new("test", &test.name, &test.place);
-                tests.push(test);
+                file.tests.push(test);
             }
         });
     }
@@ -60,11 +67,11 @@ pub(super) fn file(
         for item in items(kind.name()) {
             if let Some(line) = lines::read(&yaml, item, kind, words, team) {
                 is_new("line", &line.name, &line.place);
-                lines.push(line);
+                file.lines.push(line);
             }
         }
     }
-    (tests, lines)
+    file
 }
 
 fn test(yaml: &NodeReader<'_>, node: &Node, set: &PolicySet) -> Option<Example> {

@@ -9,15 +9,13 @@ use serde_json::{Map, Value};
 
 use super::coverage::Entry;
 use super::files::ENDING;
-use super::{Because, Coverage, Example, Found, NearestLines, decide, read, value_for};
+use super::{Because, Coverage, Found, NearestLines, decide, value_for};
 use crate::clock::Timestamp;
-use crate::policy::compile::Vocabulary;
 use crate::policy::pattern::{Observed, Pattern};
 use crate::policy::{Ask, Block, Condition, CredentialDefinition, Policy, PolicySet, Subject};
 use crate::provider::{Fact, FactType, FactValue, ORDINARY_TRIGGERS, PropertyName, Reader};
 use crate::text::escape;
 use crate::token::json::{pointer_to, unescape_step};
-use crate::yaml::diagnostic::{Diagnostics, Problems, Source};
 use crate::yaml::scalar::{quoted, scalar};
 
 /// Tests of one file that were made.
@@ -59,21 +57,6 @@ pub fn record(
         }
     }
     recorded
-}
-
-/// The tests in the text of a file, for one that is about to be written.
-///
-/// # Errors
-/// All errors in it.
-pub fn parse(name: &str, text: &str, set: &PolicySet) -> Result<Vec<Example>, Diagnostics> {
-    let problems = Problems::default();
-    let source = Source::new(name, name, text.to_owned());
-    let (tests, _) = read::file(&source, set, &Vocabulary::of(set), &problems);
-    let found = Diagnostics::from(problems);
-    if found.has_errors() {
-        return Err(found);
-    }
-    Ok(tests)
 }
 
 /// A job for a policy, and what is to be changed about it.

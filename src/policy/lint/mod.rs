@@ -270,7 +270,7 @@ pub(super) struct Found {
 }
 
 /// Every finding of every rule, after the waivers.
-pub(super) fn check(set: &PolicySet, options: &LoadOptions, waivers: &[Waiver]) -> Found {
+pub(super) fn check(set: &PolicySet, options: &LoadOptions) -> Found {
     let checked = LintInput {
         set,
         broker: options.broker.as_deref(),
@@ -293,5 +293,5 @@ pub(super) fn check(set: &PolicySet, options: &LoadOptions, waivers: &[Waiver]) 
         })
     };
     let all = RULES.iter().flat_map(of_rule).collect();
-    waive::apply(waivers, all, options.now)
+    waive::apply(&set.waivers, all, options.now)
 }

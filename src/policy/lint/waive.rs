@@ -15,10 +15,10 @@ use crate::yaml::reader::NodeReader;
 /// An entry of `waive:`.
 #[derive(Debug)]
 pub(in crate::policy) struct Waiver {
-    rule: &'static str,
-    because: String,
-    until: Timestamp,
-    place: Place,
+    pub(in crate::policy) rule: &'static str,
+    pub(in crate::policy) because: String,
+    pub(in crate::policy) until: Timestamp,
+    pub(in crate::policy) place: Place,
 }
 
 impl Waiver {

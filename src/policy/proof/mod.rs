@@ -15,6 +15,7 @@ use crate::policy::pattern::Pattern;
 use crate::policy::{Ask, Block, Inputs, PolicySet};
 
 mod derived;
+pub mod export;
 mod fitting;
 mod gain;
 mod lang;

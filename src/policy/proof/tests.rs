@@ -5,6 +5,7 @@ use super::*;
 mod agree;
 mod languages;
 mod random;
+mod solver;
 
 const NOW: Timestamp = Timestamp::from_unix(1_795_000_000);
 

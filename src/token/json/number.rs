@@ -25,7 +25,8 @@ impl Number {
     #[must_use]
     pub fn as_seconds(&self) -> Option<i64> {
         let decimal = Decimal::of(&self.0);
-        if decimal.digits.is_empty() {
+        let mut digits = decimal.digits();
+        if digits.clone().next().is_none() {
             return Some(0);
         }
         if decimal.negative || decimal.point > LONGEST {
@@ -33,15 +34,11 @@ impl Number {
         }
         let whole_digits = usize::try_from(decimal.point).unwrap_or(0);
         let mut whole: i64 = 0;
-        for position in 0..whole_digits {
-            let digit = decimal.digits.get(position).copied().unwrap_or(0);
+        for _ in 0..whole_digits {
+            let digit = digits.next().unwrap_or(0);
             whole = whole.checked_mul(10)?.checked_add(i64::from(digit))?;
         }
-        let has_fraction = decimal
-            .digits
-            .iter()
-            .skip(whole_digits)
-            .any(|digit| *digit != 0);
+        let has_fraction = digits.any(|digit| digit != 0);
         (whole < MOST_SECONDS || (whole == MOST_SECONDS && !has_fraction)).then_some(whole)
     }
 
@@ -70,15 +67,17 @@ impl fmt::Display for Number {
     }
 }
 
-/// `0.digits × 10^point`, without leading zeros in `digits`; no digits is zero.
-struct Decimal {
+/// `0.digits × 10^point`, without leading zeros in the digits; no digits is zero.
+struct Decimal<'a> {
     negative: bool,
-    digits: Vec<u8>,
+    whole: &'a str,
+    fraction: &'a str,
+    leading_zeros: usize,
     point: i64,
 }
 
-impl Decimal {
-    fn of(literal: &str) -> Self {
+impl<'a> Decimal<'a> {
+    fn of(literal: &'a str) -> Self {
         let (negative, rest) = match literal.strip_prefix('-') {
             Some(rest) => (true, rest),
             None => (false, literal),
@@ -86,20 +85,24 @@ impl Decimal {
         let (mantissa, exponent) = rest.split_once(['e', 'E']).unwrap_or((rest, "0"));
         let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
         let all = whole.bytes().chain(fraction.bytes());
-        let zeros = all.clone().take_while(|byte| *byte == b'0').count();
-        let digits = all
-            .skip(zeros)
-            .map(|byte| byte.wrapping_sub(b'0'))
-            .collect();
+        let zeros = all.take_while(|byte| *byte == b'0').count();
         let count = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
         let point = parse_exponent(exponent)
             .saturating_add(count(whole.len()))
             .saturating_sub(count(zeros));
         Self {
             negative,
-            digits,
+            whole,
+            fraction,
+            leading_zeros: zeros,
             point,
         }
+    }
+
+    fn digits(&self) -> impl Iterator<Item = u8> + Clone {
+        let all = self.whole.bytes().chain(self.fraction.bytes());
+        all.skip(self.leading_zeros)
+            .map(|byte| byte.wrapping_sub(b'0'))
     }
 }
 

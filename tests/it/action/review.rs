@@ -192,6 +192,8 @@ impl PullRequest {
         )
         .unwrap();
         request.git(&["init", "-q", "-b", "main"]);
+        // The commit before that of the policies.
+        request.git(&["commit", "-q", "--allow-empty", "-m", "first"]);
         request.commit(&[
             ("policies/root.yaml", POLICIES),
             ("policies/app.test.yaml", TESTS),
@@ -441,18 +443,19 @@ fn texts_of_a_pull_request_are_no_markup_no_mention_and_no_command() {
 #[test]
 fn the_comment_says_whom_a_change_lets_in() {
     let mut request = PullRequest::new();
+    request.base = "0123456789abcdef0123456789abcdef01234567";
     let ran = request.github();
-    assert_eq!(ran.status.code(), Some(0), "{}", told(&ran));
+    assert_eq!(ran.status.code(), Some(5), "{}", told(&ran));
     let first = request.summary();
-    assert!(
-        first.contains("### Changes: not compared"),
-        "no commit before: {first}"
-    );
+    assert!(first.contains("### Changes: not compared"), "{first}");
+    assert!(first.contains("fetch the commit"), "{first}");
+    request.base = "HEAD~1";
     let wider = POLICIES.replace(", ref: refs/heads/main", "");
     request.commit(&[("policies/root.yaml", &wider)]);
     let ran = request.github();
     assert_eq!(ran.status.code(), Some(0), "{}", told(&ran));
-    let body = &request.server.bodies()[0];
+    let bodies = request.server.bodies();
+    let body = bodies.last().unwrap();
     for part in [
         "### Changes since ` HEAD~1 `",
         "`app`: wider",

@@ -106,7 +106,7 @@ async fn only_the_listed_paths_take_only_the_listed_methods() {
                 if (*path, method, address) == ("/", "OPTIONS", broker.public()) {
                     // A load balancer's check of health.
                     let id = answer.header("x-request-id").unwrap();
-                    let body = format!(r#"{{"request_id":"{id}","status":"ok"}}"#);
+                    let body = format!(r#"{{"status":"ok","request_id":"{id}"}}"#);
                     assert_eq!((answer.status, &answer.body), (200, &body));
                     continue;
                 }
@@ -174,7 +174,7 @@ async fn health_says_ok_and_nothing_else() {
         let id = answer.text("/request_id");
         assert_eq!(
             answer.body,
-            format!(r#"{{"request_id":"{id}","status":"ok"}}"#)
+            format!(r#"{{"status":"ok","request_id":"{id}"}}"#)
         );
     }
 }
@@ -300,11 +300,7 @@ async fn logged_client(broker: &TestBroker, log: &Log, headers: &[(&str, &str)])
 #[tokio::test]
 async fn forwarding_headers_change_the_log_only_behind_a_configured_proxy() {
     let log = Log::default();
-    let subscriber = tracing_subscriber::fmt()
-        .json()
-        .flatten_event(true)
-        .with_writer(log.clone())
-        .finish();
+    let subscriber = hallpass::http::log_subscriber("info", log.clone());
     let _guard = tracing::subscriber::set_default(subscriber);
     let forged = [
         ("X-Forwarded-For", "192.0.2.7"),

@@ -60,10 +60,7 @@ fn child_that_leaks() {
             );
         }),
         ("an event", |text| {
-            let line = AuditLine {
-                sequence: 1,
-                text: format!("{{\"event\":\"{text}\"}}\n").into(),
-            };
+            let line = AuditLine::new(1, format!("{{\"event\":\"{text}\"}}\n"));
             MemorySink::default().write(&[line]).unwrap();
         }),
         ("the body of an answer", |text| {

@@ -6,7 +6,7 @@ use super::*;
 
 const AT: &str = "2026-12-01T00:00:00Z";
 
-fn git(dir: &Path, args: &[&str]) {
+pub(super) fn git(dir: &Path, args: &[&str]) {
     let identity = ["-c", "user.name=Test", "-c", "user.email=test@acme.example"];
     let output = Command::new("git")
         .args(identity)
@@ -17,7 +17,7 @@ fn git(dir: &Path, args: &[&str]) {
 }
 
 /// The policies in a repository with one commit.
-fn repository_of_policies() -> TempDir {
+pub(super) fn repository_of_policies() -> TempDir {
     let dir = company();
     git(dir.path(), &["init", "-q"]);
     git(dir.path(), &["add", "policies"]);
@@ -25,18 +25,18 @@ fn repository_of_policies() -> TempDir {
     dir
 }
 
-fn change(dir: &Path, file: &str, from: &str, to: &str) {
+pub(super) fn change(dir: &Path, file: &str, from: &str, to: &str) {
     let path = dir.join("policies").join(file);
     let text = fs::read_to_string(&path).unwrap();
     assert!(text.contains(from), "{text}");
     fs::write(path, text.replacen(from, to, 1)).unwrap();
 }
 
-fn diff(dir: &Path, more: &[&str]) -> Output {
+pub(super) fn diff(dir: &Path, more: &[&str]) -> Output {
     hallpass(&[&["policy", "diff", "--at", AT], more].concat(), dir)
 }
 
-fn json(dir: &Path, more: &[&str]) -> Value {
+pub(super) fn json(dir: &Path, more: &[&str]) -> Value {
     let output = diff(dir, &[more, &["--output", "json", "HEAD"]].concat());
     serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"))
 }
@@ -107,7 +107,7 @@ fn each_sort_of_change_is_told_apart() {
             "owner_id: \"65923871\"",
             "owner_id: \"7\"",
             "shop-db/migrate",
-            "wider and narrower",
+            "wider_and_narrower",
         ),
     ] {
         let dir = repository_of_policies();

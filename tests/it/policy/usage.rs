@@ -164,4 +164,21 @@ async fn files_that_are_no_audit_log_are_refused_with_the_reason() {
     fails("empty", 4, "no event in 1 file");
     fs::write(broker.file("other"), "\u{1b}]0;x\u{7} ::error::x\n").unwrap();
     fails("other", 4, "other:1: is not an event");
+    // Every command that reads an audit log gives the same advice.
+    let explain = ["policy", "explain", "--decision", "x", "--audit"];
+    for command in [
+        &["audit", "verify"][..],
+        &["policy", "replay", "--against", "policies"],
+        &explain,
+    ] {
+        let said = |name: &str| {
+            let output = hallpass(&[command, &[name]].concat(), &broker.file(""));
+            assert_eq!(output.status.code(), Some(5), "{output:?}");
+            text(&output.stderr)
+        };
+        assert!(said("old.gz").contains("is compressed; read it with `zcat old.gz | hallpass "));
+        if command[0] == "policy" {
+            assert!(said("policies").contains("is a folder"));
+        }
+    }
 }

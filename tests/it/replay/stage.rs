@@ -78,7 +78,7 @@ impl Stage {
         let token = SubjectToken::new(token.to_owned());
         let verified = parts.verifier.verify(&token).await.unwrap();
         let reader = parts.policies.reader_by_url(&verified.issuer().url);
-        let job = reader.unwrap().identify(&verified).unwrap();
+        let job = reader.unwrap().identify(verified).unwrap();
         let permit = parts.policies.decide(job, &ask, parts.clock.now());
         permit.unwrap_or_else(|refused| panic!("{:?}", refused.denial))
     }
@@ -100,7 +100,7 @@ impl Stage {
         let token = SubjectToken::new(token.to_owned());
         let genuine = verifier.verify(&token).await;
         let reader = parts.policies.reader_by_url(GITHUB).unwrap();
-        let job = reader.identify(&genuine.unwrap()).unwrap();
+        let job = reader.identify(genuine.unwrap()).unwrap();
         let permit = parts.policies.decide(job, &ask(READ), parts.clock.now());
         permit.unwrap_or_else(|refused| panic!("{:?}", refused.denial))
     }

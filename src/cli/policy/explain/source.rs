@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::audit::{RecordedDecision, RecordedOutcome};
 use crate::broker::NoDevKeys;
 use crate::cli::job::{self, JobFile};
-use crate::cli::policy::recorded::{self, LineOf, Request};
+use crate::cli::policy::request::{self, LineOf, Request};
 use crate::cli::{Failure, Terminal, runtime};
 use crate::client::Environment;
 use crate::clock::{Clock, SystemClock};
@@ -165,7 +165,7 @@ impl SourceArgs {
                 Failure::Local(format!("the token cannot be verified: {error}"))
             }
         })?;
-        let job = reader.identify(&verified);
+        let job = reader.identify(verified);
         let job = job.map_err(|error| Failure::Denied(error.to_string()))?;
         Ok(job.facts().clone())
     }
@@ -184,8 +184,9 @@ fn of_facts(path: &Path, set: &PolicySet, out: &mut Terminal) -> Result<Facts, F
 fn of_audit(path: &Path, id: &str, set: &PolicySet) -> Result<Job, Failure> {
     let mut found = None;
     let files = [path.to_owned()];
-    let problems = recorded::read(
+    let problems = request::read(
         &files,
+        "policy explain --decision ID --audit",
         |_| {},
         |place, decision| {
             let is_it = decision.request_id == id || decision.intent.as_deref() == Some(id);

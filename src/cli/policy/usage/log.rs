@@ -1,18 +1,15 @@
 //! Audit files to uses, replicas and gaps.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs::File;
-use std::io::{self, BufRead, BufReader};
 use std::path::Path;
 
-use serde::Deserialize;
+use serde_json::Value;
 
-use crate::audit::Head;
 use crate::audit::lines::{Ending, next_line};
+use crate::audit::{Head, RecordedDecision, RecordedLine, RecordedOutcome, Said};
 use crate::cli::Failure;
-use crate::cli::policy::recorded::unreadable;
+use crate::cli::audit_file::{AuditFile, unreadable};
 use crate::clock::Timestamp;
 use crate::policy::usage::{Stated, Use};
 use crate::text::{count, escape};
@@ -95,57 +92,33 @@ struct Boot {
 }
 
 impl Log {
-    /// Reads one file.
+    /// Reads one file, and hands its decisions over.
     ///
     /// # Errors
     /// It cannot be read. Lines that are not events are kept in [`Self::broken`].
     pub(super) fn read(
         &mut self,
         path: &Path,
-        used: &mut impl FnMut(&Use<'_>),
+        each: &mut impl FnMut(&RecordedDecision),
     ) -> Result<(), Failure> {
-        let shown = path.display().to_string();
-        if path == Path::new("-") {
-            return self.read_lines("standard input", io::stdin().lock(), used);
-        }
-        if path.is_dir() {
-            return Err(Failure::Local(format!(
-                "audit log `{}` is a folder; expected files of a broker: name them one by one",
-                escape(&shown)
-            )));
-        }
-        let file = File::open(path).map_err(|error| unreadable(&shown, &error))?;
-        self.read_lines(&shown, BufReader::new(file), used)
-    }
-
-    fn read_lines(
-        &mut self,
-        name: &str,
-        mut file: impl BufRead,
-        used: &mut impl FnMut(&Use<'_>),
-    ) -> Result<(), Failure> {
-        let unreadable = |error| unreadable(name, &error);
-        if file.fill_buf().map_err(unreadable)?.starts_with(GZIP) {
-            let shown = escape(name);
-            return Err(Failure::Local(format!(
-                "audit log `{shown}` is compressed; read it with `zcat {shown} | hallpass policy usage -`"
-            )));
-        }
+        let AuditFile { name, mut lines } = AuditFile::open(path, "policy usage")?;
         let mut line = Vec::new();
         let mut number = 0_u64;
-        while let Some(ending) = next_line(&mut file, &mut line).map_err(unreadable)? {
+        while let Some(ending) =
+            next_line(&mut lines, &mut line).map_err(|error| unreadable(&name, &error))?
+        {
             number = number.saturating_add(1);
             let read = match ending {
                 Ending::TooLong => Err("is longer than an event can be".to_owned()),
                 // The end of a file that is written right now.
                 Ending::Cut if line.is_empty() => Ok(()),
-                Ending::Newline | Ending::Cut => self.read_line(&line, used),
+                Ending::Newline | Ending::Cut => self.read_line(&line, each),
             };
             if let Err(problem) = read {
                 self.unread = self.unread.saturating_add(1);
                 if self.broken.len() < MOST_BROKEN {
                     self.broken.push(BrokenLine {
-                        file: name.to_owned(),
+                        file: name.clone(),
                         line: number,
                         problem,
                     });
@@ -155,27 +128,23 @@ impl Log {
         Ok(())
     }
 
-    fn read_line(&mut self, line: &[u8], used: &mut impl FnMut(&Use<'_>)) -> Result<(), String> {
-        let head: LineHead<'_> = parse(line)?;
-        if head.v != 1 {
-            return Err(format!("has version {}, expected 1", head.v));
-        }
-        let at = time(&head.time)?;
-        match &*head.event {
-            "intent" => {
-                let intent: IntentLine<'_> = parse(line)?;
-                used(&intent.to_use(at)?);
-                self.saw_revision(&intent.revision, at);
+    fn read_line(
+        &mut self,
+        text: &[u8],
+        each: &mut impl FnMut(&RecordedDecision),
+    ) -> Result<(), String> {
+        let line = RecordedLine::parse(text)?;
+        let at = line.at()?;
+        match line.said()? {
+            Said::Decision(decision) => {
+                each(&decision);
+                self.saw_revision(&decision.revision, at);
             }
-            "policies" => {
-                let policies: PoliciesLine<'_> = parse(line)?;
-                self.saw_revision(&policies.revision, at);
-            }
-            // Other events say nothing of policies that granted.
-            _ => {}
+            Said::Policies { revision } => self.saw_revision(&revision, at),
+            Said::Other => {}
         }
         self.lines = self.lines.saturating_add(1);
-        self.saw_line(&head, at, line);
+        self.saw_line(&line, at, text);
         Ok(())
     }
 
@@ -187,7 +156,7 @@ impl Log {
         }
     }
 
-    fn saw_line(&mut self, head: &LineHead<'_>, at: Timestamp, line: &[u8]) {
+    fn saw_line(&mut self, head: &RecordedLine<'_>, at: Timestamp, line: &[u8]) {
         let chain = match self.chains.get_mut(&*head.chain) {
             Some(chain) => chain,
             None => self.chains.entry(head.chain.to_string()).or_default(),
@@ -291,119 +260,43 @@ impl Log {
     }
 }
 
+/// The use that a decision is, if it was a grant.
+pub(super) fn to_use(decision: &RecordedDecision) -> Option<Use<'_>> {
+    let RecordedOutcome::Granted {
+        policy,
+        scopes,
+        ttl,
+    } = &decision.outcome
+    else {
+        return None;
+    };
+    Some(Use {
+        at: decision.time,
+        issuer: &decision.issuer,
+        policy,
+        credential: &decision.credential,
+        scopes: scopes.iter().map(String::as_str).collect(),
+        life: *ttl,
+        job: stated(decision),
+    })
+}
+
+/// The facts of the job. Its properties are not among them, which no use is judged by.
+pub(super) fn stated(decision: &RecordedDecision) -> BTreeMap<&str, Stated<'_>> {
+    let facts = decision.job.iter().filter_map(|(name, value)| {
+        let value = match value {
+            Value::Bool(value) => Stated::Bool(*value),
+            Value::String(text) => Stated::Text(text),
+            _ => return None,
+        };
+        Some((name.as_str(), value))
+    });
+    facts.collect()
+}
+
 fn is_origin(previous: &str) -> bool {
     Head::parse(previous).is_some_and(|head| head.is_origin())
 }
 
-fn parse<'a, T: Deserialize<'a>>(line: &'a [u8]) -> Result<T, String> {
-    serde_json::from_slice(line).map_err(|error| {
-        format!(
-            "is not an event of an audit log ({})",
-            escape(&error.to_string())
-        )
-    })
-}
-
-fn time(text: &str) -> Result<Timestamp, String> {
-    text.parse()
-        .map_err(|_| format!("has the time `{}`, expected RFC 3339", escape(text)))
-}
-
-/// What every line has.
-#[derive(Debug, Deserialize)]
-struct LineHead<'a> {
-    v: u32,
-    #[serde(borrow)]
-    time: Cow<'a, str>,
-    #[serde(borrow)]
-    chain: Cow<'a, str>,
-    #[serde(borrow)]
-    boot: Cow<'a, str>,
-    seq: u64,
-    #[serde(borrow)]
-    prev: Cow<'a, str>,
-    #[serde(borrow)]
-    event: Cow<'a, str>,
-}
-
-#[derive(Debug, Deserialize)]
-struct PoliciesLine<'a> {
-    #[serde(borrow)]
-    revision: Cow<'a, str>,
-}
-
-#[derive(Debug, Deserialize)]
-struct IntentLine<'a> {
-    #[serde(borrow)]
-    issuer: Cow<'a, str>,
-    #[serde(borrow)]
-    policy: Cow<'a, str>,
-    #[serde(borrow)]
-    revision: Cow<'a, str>,
-    #[serde(borrow)]
-    credential: Cow<'a, str>,
-    #[serde(borrow)]
-    expires_at: Cow<'a, str>,
-    #[serde(borrow)]
-    scopes: Vec<Text<'a>>,
-    #[serde(borrow)]
-    job: BTreeMap<Cow<'a, str>, FactText<'a>>,
-}
-
-/// Text of a list: `borrow` reaches only one level.
-#[derive(Debug, Deserialize)]
-#[serde(transparent)]
-struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
-
-#[derive(Debug, Deserialize)]
-#[serde(untagged)]
-enum FactText<'a> {
-    Bool(bool),
-    Text(#[serde(borrow)] Cow<'a, str>),
-    /// The properties of the repository, which no use is judged by.
-    Other(serde::de::IgnoredAny),
-}
-
-impl IntentLine<'_> {
-    fn to_use(&self, at: Timestamp) -> Result<Use<'_>, String> {
-        let job = self.job.iter().filter_map(|(name, value)| {
-            let value = match value {
-                FactText::Bool(value) => Stated::Bool(*value),
-                FactText::Text(text) => Stated::Text(text),
-                FactText::Other(_) => return None,
-            };
-            Some((&**name, value))
-        });
-        Ok(Use {
-            at,
-            issuer: &self.issuer,
-            policy: &self.policy,
-            credential: &self.credential,
-            scopes: self.scopes.iter().map(|Text(scope)| &**scope).collect(),
-            life: time(&self.expires_at)?.since(at),
-            job: job.collect(),
-        })
-    }
-}
-
-const GZIP: &[u8] = &[0x1f, 0x8b];
 /// Lines that could not be read and are shown.
 const MOST_BROKEN: usize = 100;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_intent_of_a_job_with_properties_is_a_use() {
-        let line = r#"{"issuer":"https://ci.example","policy":"p","revision":"r","credential":"c","expires_at":"2026-11-28T22:10:00Z","scopes":[],"job":{"repository":"acme/app","ref_protected":true,"property":{"tier":"critical"}}}"#;
-        let intent: IntentLine<'_> = serde_json::from_str(line).unwrap();
-        let at = "2026-11-28T22:00:00Z".parse().unwrap();
-        let one = intent.to_use(at).unwrap();
-        assert_eq!(one.life, 600);
-        assert_eq!(
-            one.job.keys().copied().collect::<Vec<_>>(),
-            ["ref_protected", "repository"]
-        );
-    }
-}

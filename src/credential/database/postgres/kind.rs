@@ -12,6 +12,7 @@ use crate::credential::kind::{
 };
 use crate::policy::DefinitionReader;
 use crate::secret::Secret;
+use crate::yaml::scalar::scalar;
 
 pub static KIND: Kind = Kind {
     name: "postgres",
@@ -81,6 +82,16 @@ pub struct PostgresDefinition {
 impl Definition for PostgresDefinition {
     fn target(&self) -> Option<&str> {
         Some(&self.target)
+    }
+
+    fn keys(&self) -> Vec<(&'static str, String)> {
+        let mut keys = vec![("target", scalar(&self.target))];
+        keys.extend(self.database.iter().map(|name| ("database", scalar(name))));
+        keys.push(("group", scalar(&self.group)));
+        if self.act_as_group {
+            keys.push(("act_as_group", "true".to_owned()));
+        }
+        keys
     }
 
     fn decisive(&self) -> Vec<&[u8]> {

@@ -1,13 +1,12 @@
-//! Reads audit files, and turns a recorded decision into the job and the request that it was about.
+//! The decisions in audit files, and the request that each was about.
 
-use std::fs::File;
-use std::io::{self, BufReader, Read};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::audit::verify::{Expected, Verification};
-use crate::audit::{RecordedDecision, RecordedOutcome};
+use crate::audit::{RecordedDecision, RecordedLine, RecordedOutcome, Said};
 use crate::cli::Failure;
+use crate::cli::audit_file::{AuditFile, unreadable};
 use crate::policy::Ask;
 use crate::text::{CUT_MARK, escape};
 
@@ -25,12 +24,14 @@ impl std::fmt::Display for LineOf {
     }
 }
 
-/// Reads the decisions in audit files, line by line. Returns what is wrong with the files.
+/// Reads the decisions in audit files for `command`, line by line. Returns what is wrong with the
+/// files.
 ///
 /// # Errors
 /// A file cannot be read.
 pub(super) fn read(
     files: &[PathBuf],
+    command: &str,
     mut progress: impl FnMut(u64),
     mut each: impl FnMut(LineOf, RecordedDecision),
 ) -> Result<Vec<String>, Failure> {
@@ -41,21 +42,24 @@ pub(super) fn read(
     let mut bytes = 0_u64;
     let mut problems = Vec::new();
     for path in files {
-        let name = path.display().to_string();
-        let file = open(path).map_err(|error| unreadable(&name, &error))?;
-        let read = verification.read_each(&name, BufReader::new(file), |line, text| {
+        let AuditFile { name, lines } = AuditFile::open(path, command)?;
+        let read = verification.read_each(&name, lines, |line, text| {
             bytes = bytes.saturating_add(u64::try_from(text.len()).unwrap_or_default());
             progress(bytes);
+            // What is no event, verification reports.
+            let Ok(event) = RecordedLine::parse(text) else {
+                return;
+            };
             let place = LineOf {
                 file: name.clone(),
                 line,
             };
-            match RecordedDecision::parse(text) {
-                Ok(Some(decision)) => each(place, decision),
+            match event.said() {
+                Ok(Said::Decision(decision)) => each(place, *decision),
                 Err(problem) if problems.len() < MOST_PROBLEMS => {
                     problems.push(format!("{place} {problem}"));
                 }
-                Ok(None) | Err(_) => {}
+                Ok(Said::Policies { .. } | Said::Other) | Err(_) => {}
             }
         });
         read.map_err(|error| unreadable(&name, &error))?;
@@ -63,18 +67,6 @@ pub(super) fn read(
     let findings = verification.finish().findings;
     problems.extend(findings.iter().map(ToString::to_string));
     Ok(problems)
-}
-
-fn open(path: &Path) -> io::Result<Box<dyn Read>> {
-    if path == Path::new("-") {
-        return Ok(Box::new(io::stdin().lock()));
-    }
-    Ok(Box::new(File::open(path)?))
-}
-
-pub(super) fn unreadable(name: &str, error: &io::Error) -> Failure {
-    let name = escape(name);
-    Failure::Local(format!("audit log `{name}` cannot be read: {error}"))
 }
 
 /// The request that a decision was about.

@@ -1,5 +1,7 @@
-//! Reads decisions back from audit lines: for whom, what was asked, and what was decided.
+//! Reads a line of an audit log back: which event it is, and of a decision for whom, what was asked,
+//! and what was decided.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -8,6 +10,94 @@ use serde_json::{Map, Value};
 use crate::clock::Timestamp;
 use crate::text::escape;
 use crate::yaml::duration;
+
+/// A line, and what every event has.
+#[derive(Debug, Deserialize)]
+pub struct RecordedLine<'a> {
+    v: u32,
+    #[serde(borrow)]
+    time: Cow<'a, str>,
+    /// The name of the replica.
+    #[serde(borrow, default)]
+    pub chain: Cow<'a, str>,
+    /// The start of the broker.
+    #[serde(borrow)]
+    pub boot: Cow<'a, str>,
+    /// The number of the line since that start.
+    pub seq: u64,
+    /// The hash of the line before.
+    #[serde(borrow)]
+    pub prev: Cow<'a, str>,
+    #[serde(borrow)]
+    event: Cow<'a, str>,
+    #[serde(skip)]
+    text: &'a [u8],
+}
+
+/// What an event says of policies.
+#[derive(Debug)]
+pub enum Said {
+    /// A grant, or a denial by the policies.
+    Decision(Box<RecordedDecision>),
+    /// Policies of this revision are in use from now on.
+    Policies { revision: String },
+    /// Nothing.
+    Other,
+}
+
+impl<'a> RecordedLine<'a> {
+    /// Reads what every event has.
+    ///
+    /// # Errors
+    /// It is no event of this version: the end of a sentence about the line.
+    pub fn parse(text: &'a [u8]) -> Result<Self, String> {
+        let head: Self = parse(text)?;
+        if head.v != 1 {
+            return Err(format!("has version {}, expected 1", head.v));
+        }
+        Ok(Self { text, ..head })
+    }
+
+    /// When it was written.
+    ///
+    /// # Errors
+    /// As [`parse`](Self::parse).
+    pub fn at(&self) -> Result<Timestamp, String> {
+        time(&self.time)
+    }
+
+    /// Reads the rest of the event.
+    ///
+    /// # Errors
+    /// The event lacks a field, or has one of another type: the end of a sentence about the line.
+    pub fn said(&self) -> Result<Said, String> {
+        match &*self.event {
+            "intent" | "denial" => {
+                let decision = RecordedDecision::parse(self.at()?, self.text)?;
+                Ok(decision.map_or(Said::Other, |one| Said::Decision(Box::new(one))))
+            }
+            "policies" => {
+                let PoliciesLine { revision } = parse(self.text)?;
+                Ok(Said::Policies { revision })
+            }
+            _ => Ok(Said::Other),
+        }
+    }
+}
+
+fn parse<'a, T: Deserialize<'a>>(line: &'a [u8]) -> Result<T, String> {
+    serde_json::from_slice(line).map_err(|error| {
+        format!(
+            "is not an event of an audit log ({})",
+            escape(&error.to_string())
+        )
+    })
+}
+
+fn time(text: &str) -> Result<Timestamp, String> {
+    text.parse()
+        .map_err(|_| format!("has the time `{}`, expected RFC 3339", escape(text)))
+}
 
 /// A decision by the policies, as its event describes it. Not verified: see
 /// [`Verification`](super::verify::Verification).
@@ -59,32 +149,16 @@ pub enum RecordedOutcome {
 }
 
 impl RecordedDecision {
-    /// Reads a line; `None` if it is another event, a denial for a reason other than the policies,
-    /// or no JSON, which verification reports.
-    ///
-    /// # Errors
-    /// The event lacks a field, or has one of another type: the end of a sentence about it.
-    pub fn parse(line: &[u8]) -> Result<Option<Self>, String> {
-        let parsed: Line = match serde_json::from_slice(line) {
-            Ok(parsed) => parsed,
-            Err(error) if error.is_data() => {
-                let problem = escape(&error.to_string());
-                return Err(format!("is not an event of this version: {problem}"));
-            }
-            Err(_) => return Ok(None),
-        };
-        if !matches!(parsed.event.as_str(), "intent" | "denial") {
-            return Ok(None);
-        }
-        let time = (parsed.time.parse::<Timestamp>()).map_err(|_| "has no RFC 3339 time")?;
+    fn parse(at: Timestamp, line: &[u8]) -> Result<Option<Self>, String> {
+        let parsed: Line = parse(line)?;
+        let is_intent = parsed.is_intent()?;
         let asked = parsed.asked.map(Asked::of).transpose()?;
-        let outcome = if parsed.event == "intent" {
+        let outcome = if is_intent {
             let ttl = match (parsed.ttl, parsed.expires_at.as_deref()) {
                 (Some(ttl), _) => duration::parse(&ttl).map_err(|_| "has no duration in `ttl`")?,
                 (None, Some(end)) => {
-                    let end = end.parse::<Timestamp>();
-                    let end = end.map_err(|_| "has no RFC 3339 time in `expires_at`")?;
-                    Duration::from_secs(u64::try_from(end.since(time)).unwrap_or_default())
+                    let end = time(end)?;
+                    Duration::from_secs(u64::try_from(end.since(at)).unwrap_or_default())
                 }
                 (None, None) => return Err("has no `expires_at`".to_owned()),
             };
@@ -105,7 +179,7 @@ impl RecordedDecision {
             }
         };
         Ok(Some(Self {
-            time,
+            time: at,
             request_id: parsed.request_id,
             intent: parsed.intent,
             issuer: parsed.issuer,
@@ -136,11 +210,15 @@ impl Asked {
     }
 }
 
-/// The fields of all events that are read; those of other events are absent.
+#[derive(Debug, Deserialize)]
+struct PoliciesLine {
+    revision: String,
+}
+
+/// The fields of both events; those of the other one are absent.
 #[derive(Debug, Deserialize)]
 struct Line {
     event: String,
-    time: String,
     #[serde(default)]
     request_id: String,
     intent: Option<String>,
@@ -163,6 +241,21 @@ struct Line {
     expires_at: Option<String>,
     reason: Option<String>,
     decision: Option<String>,
+}
+
+impl Line {
+    /// Whether it is a grant, which has more fields than a denial.
+    fn is_intent(&self) -> Result<bool, String> {
+        if self.event != "intent" {
+            return Ok(false);
+        }
+        for (field, value) in [("issuer", &self.issuer), ("credential", &self.credential)] {
+            if value.is_empty() {
+                return Err(format!("has no `{field}`"));
+            }
+        }
+        Ok(true)
+    }
 }
 
 #[derive(Debug, Deserialize)]

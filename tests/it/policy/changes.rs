@@ -1,0 +1,450 @@
+//! `policy diff` and `policy review`: what was removed or loosened beside the policies, and the names of
+//! what changed.
+
+use super::diff::{change, diff, git, json, repository_of_policies};
+use super::*;
+
+const LINES: &str = r#"tests:
+  - name: main migrates
+    job: { like: github-push, environment: production }
+    asks: { credential: shop-db/migrate }
+    gets: { policy: shop-migrate }
+never:
+  - name: no pull request
+    of: { class: [moderate, critical] }
+    jobs: { trigger: [pull_request, pull_request_target] }
+    because: nobody reviewed it
+  - name: no long production
+    of: { credential: deploy-api }
+    jobs: { ref: { glob: "refs/heads/**" } }
+    scopes: [deploy:production]
+    longer_than: 5m
+    because: short is enough
+only:
+  - name: hosted
+    of: { credential: { glob: "shop-db/*" } }
+    jobs: { issuer: github, repository_id: "702114500" }
+    because: machines that we wipe
+"#;
+
+fn with_lines() -> TempDir {
+    let dir = repository_of_policies();
+    write(dir.path(), "policies/shop.test.yaml", LINES);
+    git(dir.path(), &["add", "policies"]);
+    git(dir.path(), &["commit", "-q", "-m", "tests"]);
+    dir
+}
+
+/// T-314
+#[test]
+fn a_line_that_asks_less_counts_as_wider() {
+    for (from, to, name, change_of, key) in [
+        (
+            "[moderate, critical]",
+            "critical",
+            "no pull request",
+            "loosened",
+            "of",
+        ),
+        (
+            "[pull_request, pull_request_target]",
+            "pull_request",
+            "no pull request",
+            "loosened",
+            "jobs",
+        ),
+        (
+            "    scopes: [deploy:production]",
+            "    scopes: [deploy:staging]",
+            "no long production",
+            "loosened",
+            "scopes",
+        ),
+        (
+            "longer_than: 5m",
+            "longer_than: 6m",
+            "no long production",
+            "loosened",
+            "longer_than",
+        ),
+        (
+            "\"refs/heads/**\"",
+            "\"refs/heads/*\"",
+            "no long production",
+            "loosened",
+            "jobs",
+        ),
+        (
+            "\"shop-db/*\"",
+            "\"shop-db/r*\"",
+            "hosted",
+            "loosened",
+            "of",
+        ),
+        (
+            ", repository_id: \"702114500\" }",
+            ", repository_id: [\"702114500\", \"7\"] }",
+            "hosted",
+            "loosened",
+            "jobs",
+        ),
+        (
+            "issuer: github, repository_id: \"702114500\" }",
+            "issuer: github, owner_id: \"65923871\" }",
+            "hosted",
+            "loosened",
+            "jobs",
+        ),
+        (
+            "name: hosted",
+            "name: other\n    scopes: [deploy:staging]",
+            "hosted",
+            "removed",
+            "",
+        ),
+    ] {
+        let dir = with_lines();
+        change(dir.path(), "shop.test.yaml", from, to);
+        let found = json(dir.path(), &[]);
+        let line = &found["lines"][0];
+        assert_eq!(line["name"], name, "{to}: {found}");
+        assert_eq!(line["change"], change_of, "{to}: {found}");
+        let keys: Vec<_> = line["keys"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|one| one["key"].as_str().unwrap())
+            .collect();
+        assert_eq!(keys.concat(), key, "{to}: {found}");
+        assert_eq!(found["is_wider"], true, "{to}: {found}");
+        for (format, end) in [("text", "("), ("markdown", "(")] {
+            let output = diff(
+                dir.path(),
+                &["--fail-on", "wider", "--output", format, "HEAD"],
+            );
+            assert_eq!(output.status.code(), Some(4), "{to}: {output:?}");
+            let report = text(&output.stdout);
+            assert!(report.contains(&format!("line `{name}` {end}")), "{report}");
+            assert!(report.contains(&format!("**{change_of}**")), "{report}");
+            assert!(!report.contains("Proven"), "{report}");
+        }
+    }
+}
+
+/// T-314
+#[test]
+fn a_line_that_asks_as_much_is_no_change() {
+    for (from, to) in [
+        ("[moderate, critical]", "all"),
+        ("{ class: all }", "all"),
+        (
+            "trigger: [pull_request, pull_request_target]",
+            "trigger: { present: true }",
+        ),
+        ("    scopes: [deploy:production]\n", ""),
+        ("longer_than: 5m", "longer_than: 4m"),
+        ("\"shop-db/*\"", "\"shop-*/**\""),
+        (
+            "issuer: github, repository_id: \"702114500\" }",
+            "issuer: github, repository_id: \"702114500\", runner: hosted }",
+        ),
+        ("name: hosted", "name: another name"),
+        ("because: short is enough", "because: other words"),
+    ] {
+        let dir = with_lines();
+        let path = dir.path().join("policies/shop.test.yaml");
+        let lines = fs::read_to_string(&path)
+            .unwrap()
+            .replace(from, to)
+            .replace("{ class: all }", "all");
+        fs::write(&path, lines).unwrap();
+        let found = json(dir.path(), &[]);
+        assert_eq!(found["lines"], serde_json::json!([]), "{to}: {found}");
+        assert_eq!(found["is_wider"], false, "{to}: {found}");
+    }
+}
+
+/// T-314: the line stays as it is, and the credential is not what it selects any more.
+#[test]
+fn a_credential_that_leaves_a_line_counts_as_wider() {
+    let dir = with_lines();
+    let path = dir.path().join("policies/shop.yaml");
+    let policies = fs::read_to_string(&path).unwrap();
+    fs::write(&path, policies.replace("shop-db/read", "reports-db/read")).unwrap();
+    let found = json(dir.path(), &[]);
+    assert_eq!(found["lines"][0]["name"], "hosted", "{found}");
+    assert_eq!(
+        found["lines"][0]["uncovered"],
+        serde_json::json!(["reports-db/read"]),
+        "{found}"
+    );
+    // With the credential its line may go.
+    let dir = with_lines();
+    change(
+        dir.path(),
+        "shop.test.yaml",
+        "    of: { credential: { glob: \"shop-db/*\" } }",
+        "    of: { credential: shop-db/read }",
+    );
+    git(dir.path(), &["commit", "-q", "-a", "-m", "one"]);
+    let path = dir.path().join("policies/shop.yaml");
+    let policies = fs::read_to_string(&path).unwrap();
+    let (before, rest) = policies.split_once("  shop-db/read:").unwrap();
+    let (_, after) = rest.split_once("  deploy-api:").unwrap();
+    let (after, _) = after.split_once("  - name: shop-read").unwrap();
+    fs::write(&path, format!("{before}  deploy-api:{after}")).unwrap();
+    let (lines, _) = LINES.split_once("only:").unwrap();
+    write(dir.path(), "policies/shop.test.yaml", lines);
+    let found = json(dir.path(), &[]);
+    assert_eq!(found["lines"], serde_json::json!([]), "{found}");
+    assert_eq!(found["is_wider"], false, "{found}");
+}
+
+/// T-314
+#[test]
+fn a_test_file_does_not_go_in_silence() {
+    let dir = with_lines();
+    fs::remove_file(dir.path().join("policies/shop.test.yaml")).unwrap();
+    let found = json(dir.path(), &[]);
+    let removed = serde_json::json!([{ "file": "shop.test.yaml", "tests": ["main migrates"], "is_file_removed": true }]);
+    assert_eq!(found["removed_tests"], removed, "{found}");
+    assert_eq!(found["lines"].as_array().unwrap().len(), 3, "{found}");
+    let args = ["policy", "review", "--base", "HEAD", "policies"];
+    let reviewed = hallpass(&args, dir.path());
+    assert_eq!(reviewed.status.code(), Some(0), "{reviewed:?}");
+    let comment = text(&reviewed.stdout);
+    for part in [
+        "### Tests: none",
+        "3 lines removed or loosened; 1 test removed",
+        "- test file `shop.test.yaml`: **removed** with 1 test: `main migrates`",
+        "- `never` line `no pull request` (`shop.test.yaml:7:11`): **removed**; it was about `deploy-api`, `shop-db/migrate`, `shop-db/read`\n  - it was `{ of: { class: [moderate, critical] }, jobs: { trigger: [pull_request, pull_request_target] } }`, because `nobody reviewed it`",
+    ] {
+        assert!(comment.contains(part), "{part}: {comment}");
+    }
+    let wider = hallpass(&[&args[..], &["--fail-on", "wider"]].concat(), dir.path());
+    assert_eq!(wider.status.code(), Some(4), "{wider:?}");
+
+    // Test files that do not load are no test files without lines.
+    write(dir.path(), "policies/shop.test.yaml", "never: [ {} ]\n");
+    let unread = diff(dir.path(), &["HEAD"]);
+    assert_eq!(unread.status.code(), Some(4), "{unread:?}");
+    assert!(
+        text(&unread.stderr).contains("the tests of `policies` do not load"),
+        "{unread:?}"
+    );
+    git(dir.path(), &["commit", "-q", "-a", "-m", "broken"]);
+    write(dir.path(), "policies/shop.test.yaml", LINES);
+    let unread = diff(dir.path(), &["HEAD"]);
+    assert_eq!(unread.status.code(), Some(6), "{unread:?}");
+    assert!(
+        text(&unread.stdout).contains("the old test files do not load"),
+        "{unread:?}"
+    );
+    assert!(!text(&unread.stdout).contains("Proven"), "{unread:?}");
+}
+
+/// T-314
+#[test]
+fn a_waiver_that_is_added_or_prolonged_counts_as_wider() {
+    let dir = repository_of_policies();
+    let waive = |until: &str| {
+        let entry =
+            format!("waive:\n  - {{ rule: name-without-id, because: it moves, until: {until} }}\n");
+        write(dir.path(), "policies/more.yaml", &entry);
+    };
+    waive("2027-01-01T00:00:00Z");
+    let found = json(dir.path(), &[]);
+    let waiver = serde_json::json!([{
+        "rule": "name-without-id",
+        "place": "policies/more.yaml:2:13",
+        "until": "2027-01-01T00:00:00Z",
+        "was_until": null,
+        "because": "it moves",
+    }]);
+    assert_eq!(found["waivers"], waiver, "{found}");
+    assert_eq!(found["is_wider"], true, "{found}");
+    git(dir.path(), &["add", "policies"]);
+    git(dir.path(), &["commit", "-q", "-m", "a waiver"]);
+    waive("2027-02-01T00:00:00Z");
+    let output = diff(
+        dir.path(),
+        &["--fail-on", "wider", "--output", "markdown", "HEAD"],
+    );
+    assert_eq!(output.status.code(), Some(4), "{output:?}");
+    let report = text(&output.stdout);
+    let expected = "- waiver of lint rule `name-without-id` (`policies/more.yaml:2:13`): **prolonged** from 2027-01-01T00:00:00Z, until 2027-02-01T00:00:00Z, because `it moves`";
+    assert!(report.contains(expected), "{report}");
+    waive("2026-12-15T00:00:00Z");
+    assert_eq!(json(dir.path(), &[])["is_wider"], false);
+}
+
+/// T-315
+#[test]
+fn a_base_that_git_does_not_have_never_passes() {
+    let dir = repository_of_policies();
+    let review = |dir: &Path, more: &[&str]| {
+        hallpass(&[&["policy", "review"], more, &["policies"]].concat(), dir)
+    };
+    let base = head(dir.path());
+    git(
+        dir.path(),
+        &["commit", "-q", "--allow-empty", "-m", "second"],
+    );
+    let clone = folder(&[]);
+    let from = format!("file://{}", dir.path().display());
+    git(clone.path(), &["clone", "-q", "--depth", "1", &from, "."]);
+    for more in [
+        &["--base", &base][..],
+        &["--base", &base, "--fail-on", "wider"],
+    ] {
+        let reviewed = review(clone.path(), more);
+        assert_eq!(reviewed.status.code(), Some(5), "{reviewed:?}");
+        let comment = text(&reviewed.stdout);
+        assert!(comment.contains("### Changes: not compared"), "{comment}");
+        assert!(comment.contains("`fetch-depth: 0`"), "{comment}");
+        assert!(!comment.contains("Proven"), "{comment}");
+    }
+    let unknown = review(dir.path(), &["--base", "origin/main"]);
+    assert_eq!(unknown.status.code(), Some(5), "{unknown:?}");
+    assert!(
+        text(&unknown.stdout).contains("fetch the commit"),
+        "{unknown:?}"
+    );
+}
+
+/// T-315: the first policies of a repository have a base without any.
+#[test]
+fn a_base_without_policies_makes_everything_new() {
+    let dir = company();
+    git(dir.path(), &["init", "-q"]);
+    git(
+        dir.path(),
+        &["commit", "-q", "--allow-empty", "-m", "first"],
+    );
+    let args = [
+        "policy",
+        "review",
+        "--base",
+        "HEAD",
+        "--fail-on",
+        "wider",
+        "policies",
+    ];
+    let reviewed = hallpass(&args, dir.path());
+    assert_eq!(reviewed.status.code(), Some(4), "{reviewed:?}");
+    let comment = text(&reviewed.stdout);
+    assert!(comment.contains("3 added of 3 credentials"), "{comment}");
+    assert!(
+        comment.contains("`HEAD` has no policies, so everything is new."),
+        "{comment}"
+    );
+    // The new side is never without.
+    let gone = diff(dir.path(), &["policies", "HEAD"]);
+    assert_eq!(gone.status.code(), Some(5), "{gone:?}");
+}
+
+fn head(dir: &Path) -> String {
+    let output = Command::new("git")
+        .args(["rev-parse", "HEAD"])
+        .current_dir(dir)
+        .observed();
+    text(&output.stdout).trim().to_owned()
+}
+
+/// T-316
+#[test]
+fn what_was_redefined_is_named_with_both_values() {
+    let dir = repository_of_policies();
+    change(dir.path(), "shop.yaml", "group: shop_owner", "group: other");
+    change(
+        dir.path(),
+        "shop.yaml",
+        "    act_as_group: true",
+        "    labels: { service: shop }",
+    );
+    change(
+        dir.path(),
+        "shop.yaml",
+        "class: critical",
+        "class: moderate",
+    );
+    change(
+        dir.path(),
+        "root.yaml",
+        "provider: gitlab",
+        "provider: gitlab\n    max_age: 2h\n    ca: ca.pem",
+    );
+    let ca = rcgen::generate_simple_self_signed(["gitlab.example".to_owned()])
+        .unwrap()
+        .cert
+        .pem();
+    write(dir.path(), "policies/ca.pem", &ca);
+    let output = diff(dir.path(), &["HEAD"]);
+    let report = text(&output.stdout);
+    for part in [
+        "- issuer `gitlab` (`https://gitlab.com`): **redefined**",
+        "  - `max_age`: `1h` before, `2h` now",
+        "  - `ca`: not given before, `sha256:",
+        "`shop-db/migrate`: redefined",
+        "- `group`: `shop_owner` before, `other` now",
+        "- `act_as_group`: `true` before, not given now",
+        "- `labels.service`: not given before, `shop` now",
+        "- `class`: `critical` before, `moderate` now",
+        "- its class was lowered: what is required of class `critical` is not required of it",
+    ] {
+        assert!(report.contains(part), "{part}: {report}");
+    }
+    let found = json(dir.path(), &[]);
+    let all = found["credentials"].as_array().unwrap();
+    let one = all
+        .iter()
+        .find(|one| one["credential"] == "shop-db/migrate")
+        .unwrap();
+    let group = serde_json::json!({ "key": "group", "old": "shop_owner", "new": "other" });
+    assert!(one["keys"].as_array().unwrap().contains(&group), "{found}");
+}
+
+/// T-317
+#[test]
+fn a_change_of_many_rows_is_one_section_with_their_number() {
+    let root = r#"issuers:
+  github: { provider: github, tenants: [ { owner: acme, owner_id: "65923871" } ] }
+rosters:
+  apps: { key: app, file: apps.csv }
+credentials:
+  "{app}": { each: { roster: apps }, kind: jwt, audience: "https://{app}.acme.dev", max_ttl: 10m, owner: team-app, purpose: calls, class: low }
+policies:
+  - name: "{app}"
+    each: { roster: apps }
+    issuer: github
+    when: { repository: "acme/{app}", repository_id: "{id}", ref: refs/heads/main }
+    grant: [ { credential: "{app}", ttl: 5m } ]
+"#;
+    let rows = |number: u32| {
+        let rows = (0..number).map(|row| format!("app-{row},{}\n", 100 + row));
+        format!("app,id\n{}", rows.collect::<String>())
+    };
+    let wider = root.replace(", ref: refs/heads/main", "");
+    let dir = folder(&[
+        ("old/root.yaml", root),
+        ("old/apps.csv", &rows(40)),
+        ("new/root.yaml", &wider),
+        ("new/apps.csv", &rows(42)),
+    ]);
+    let output = diff(dir.path(), &["--output", "markdown", "old", "new"]);
+    let report = text(&output.stdout);
+    for part in [
+        "Policies: 40 wider, 2 added of 42 credentials",
+        "### `app-0` and 39 more of the same entry: wider",
+        "- touches 40 of 42 rows of `apps.csv`",
+        "### `app-40` and 1 more of the same entry: added",
+        "- touches 2 of 42 rows of `apps.csv`",
+    ] {
+        assert!(report.contains(part), "{part}: {report}");
+    }
+    assert!(report.len() < 3_000, "{}: {report}", report.len());
+    let output = diff(dir.path(), &["--output", "json", "old", "new"]);
+    let found: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let rows = serde_json::json!([{ "roster": "apps.csv", "touched": 1, "of": 42 }]);
+    assert_eq!(found["credentials"][0]["rows"], rows, "{found}");
+}
