@@ -30,6 +30,7 @@ if [ "$(cat "$folder/version" 2>/dev/null)" != "$versions" ]; then
     "check-jsonschema==$jsonschema" "openapi-spec-validator==$openapi"
   # Its source has the schema of SARIF 2.1.0 that OASIS publishes, as a constant.
   module=$(go mod download -json "github.com/owenrumney/go-sarif/v3@v$sarif" | awk -F '"' '$2 == "Dir" { print $4 }')
+  # shellcheck disable=SC2016 # the backticks are Go's
   sed -n 's/^const schema = `//; 3,/`$/ { s/`$//; p }' "$module/pkg/report/v210/sarif/schema.go" >"$folder/sarif.json"
   GOBIN=$folder/bin go install "github.com/rhysd/actionlint/cmd/actionlint@v$actionlint"
   echo "$versions" >"$folder/version"
@@ -46,6 +47,7 @@ git grep --files-with-matches --extended-regexp '^#!(/usr)?/bin/(env )?(ba)?sh' 
 scripts=$(mktemp -d)
 trap 'rm -rf "$scripts"' EXIT
 for file in deploy/gitlab/templates/*.yml deploy/gitlab/hallpass.gitlab-ci.yml; do
+  rm -f "$scripts"/*.sh
   awk -v folder="$scripts" '
     /^    - \|$/ { number++; name = folder "/" number ".sh"; print "#!/bin/sh" >name; next }
     /^      / && name { print substr($0, 7) >name; next }
@@ -69,6 +71,9 @@ page() {
 valid github-workflows "$(page github)"
 valid github-actions github-action/action.yml github-action/policy-review/action.yml
 valid github-workflows "$(page policy-review)"
+# Readers copy these two.
+actionlint "$scripts/github.yml" "$scripts/policy-review.yml"
+zizmor --offline --quiet "$scripts/github.yml" "$scripts/policy-review.yml"
 valid gitlab-ci --data-transform gitlab-ci "$(page gitlab)" deploy/gitlab/hallpass.gitlab-ci.yml
 valid buildkite "$(page buildkite)"
 valid azure-pipelines "$(page azure)" deploy/ci/azure/hallpass.yml

@@ -5,12 +5,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use clap::builder::PossibleValuesParser;
 use serde_json::Value;
 
 use super::table::table;
 use super::wrap::columns;
 use super::{Failure, Terminal};
 use crate::client::format::{rivals, variables};
+use crate::client::source::{self, SOURCES};
 use crate::client::ssh::WAY_OUT;
 use crate::client::{
     BrokerAddress, Client, ClientError, Environment, Proxy, Received, Settings, TransportSettings,
@@ -39,8 +41,8 @@ pub(super) struct BrokerArgs {
     /// How long to keep retrying if the broker is unreachable or busy
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = duration::parse)]
     timeout: Duration,
-    /// Source of the job's token: environment, github or gitlab; default: detected
-    #[arg(long, value_name = "NAME")]
+    /// Source of the job's token; default: detected
+    #[arg(long, value_name = "NAME", value_parser = PossibleValuesParser::new(SOURCES.iter().map(|source| source.name)))]
     source: Option<String>,
 }
 
@@ -114,7 +116,7 @@ impl BrokerArgs {
                     .map(str::to_owned),
             },
             patience: self.timeout,
-            source: self.source.clone(),
+            source: self.source.as_deref().and_then(source::named),
             environment,
         };
         Client::new(settings, Arc::new(SystemClock::new())).map_err(failure)
@@ -145,7 +147,7 @@ pub(super) fn failure(error: ClientError) -> Failure {
         ClientError::Source(crate::client::SourceError::Request(inner)) => failure(*inner),
         ClientError::Address(_)
         | ClientError::Format(_)
-        | ClientError::Source(crate::client::SourceError::Unknown { .. }) => {
+        | ClientError::Source(crate::client::SourceError::Several { .. }) => {
             Failure::Usage(error.to_string())
         }
         ClientError::Setting(_)

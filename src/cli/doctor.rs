@@ -7,7 +7,7 @@ use serde_json::{Value as Json, json};
 use super::broker::{BrokerArgs, block_on, conditions, failure};
 use super::job::provider_of as provider_of_claims;
 use super::{Failure, GREEN, Output, RED, Terminal};
-use crate::client::{Ask, Client, ClientError, Environment, IdToken, Source};
+use crate::client::{Ask, Client, ClientError, Environment, IdToken};
 use crate::policy::decide::when_block;
 use crate::provider::{self, Fact, Facts, Provider, Reader};
 use crate::text::escape;
@@ -77,7 +77,9 @@ async fn examine(args: &Args, report: &mut Report) {
     let answers = client.check_issuer().await;
     let answers = answers.map(|()| "answers, and calls itself by its address".to_owned());
     report.note("broker", answers.map_err(text));
-    let source = client.source().map(|source| source.name().to_owned());
+    let source = client
+        .source()
+        .map(|source| format!("{} (`{}`): {}", source.title, source.name, source.way));
     report.note("CI", source.map_err(text));
     // Without the broker's name confirmed there is no token to look at (T-108).
     if report.steps.iter().all(|(_, outcome)| outcome.is_ok()) {
@@ -176,7 +178,7 @@ fn claims(client: &Client, token: &IdToken) -> Result<Facts, String> {
 
 /// By the token, or else by the CI that it came from.
 fn provider_of(client: &Client, claims: &Object, issuer: &str) -> Option<&'static Provider> {
-    let by_source = || client.source().ok().and_then(Source::provider);
+    let by_source = || client.source().ok().and_then(|source| source.provider);
     provider_of_claims(claims, issuer).or_else(|| by_source().and_then(provider::find))
 }
 

@@ -235,10 +235,10 @@ impl Run<'_> {
         let source = self.client.source().map_err(Failure::local)?;
         let why = if !self.files.are_renewable(of) {
             "a key and its certificate cannot be replaced in one step".to_owned()
-        } else if !source.makes_new_tokens() {
+        } else if !source.makes_new_tokens {
             format!(
                 "source `{}` has one ID token for the whole job",
-                source.name()
+                source.name
             )
         } else {
             let formats = self.files.formats(of);

@@ -89,16 +89,7 @@ impl Connection {
             Some(path) => add_authorities(&mut roots, path, patience)?,
             None => Vec::new(),
         };
-        let tls = tls::trusting(roots)
-            .map_err(|error| ClientError::Setting(format!("TLS cannot be set up: {error}")))?;
-        let mut builder = reqwest::Client::builder()
-            .tls_backend_preconfigured(tls)
-            .redirect(reqwest::redirect::Policy::none())
-            .referer(false)
-            .no_proxy()
-            .connect_timeout(CONNECT_TIMEOUT)
-            .timeout(ATTEMPT_TIMEOUT)
-            .user_agent(concat!("hallpass/", env!("CARGO_PKG_VERSION")));
+        let mut builder = builder(roots)?;
         let direct = NoProxy::new(route.no_proxy.as_deref());
         let named = route
             .proxy
@@ -116,14 +107,26 @@ impl Connection {
                 (!direct.covers(url)).then(|| proxy.clone())
             }));
         }
-        let http = builder
-            .build()
-            .map_err(|error| ClientError::Setting(format!("cannot set up TLS: {error}")))?;
         Ok(Self {
-            http,
+            http: build(builder)?,
             own_authorities,
             proxy: named,
             clock,
+        })
+    }
+
+    /// One to a service of this machine's platform: without the proxy, without TLS, and over a Unix
+    /// socket if one is named.
+    pub(super) fn local(&self, socket: Option<&Path>) -> Result<Self, ClientError> {
+        let mut builder = builder(RootCertStore::empty())?;
+        if let Some(path) = socket {
+            builder = builder.unix_socket(path);
+        }
+        Ok(Self {
+            http: build(builder)?,
+            own_authorities: Vec::new(),
+            proxy: None,
+            clock: Arc::clone(&self.clock),
         })
     }
 
@@ -361,6 +364,24 @@ impl From<ClientError> for Failed {
             may_succeed_after: None,
         }
     }
+}
+
+fn builder(roots: RootCertStore) -> Result<reqwest::ClientBuilder, ClientError> {
+    let tls = tls::trusting(roots)
+        .map_err(|error| ClientError::Setting(format!("TLS cannot be set up: {error}")))?;
+    Ok(reqwest::Client::builder()
+        .tls_backend_preconfigured(tls)
+        .redirect(reqwest::redirect::Policy::none())
+        .referer(false)
+        .no_proxy()
+        .connect_timeout(CONNECT_TIMEOUT)
+        .timeout(ATTEMPT_TIMEOUT)
+        .user_agent(concat!("hallpass/", env!("CARGO_PKG_VERSION"))))
+}
+
+fn build(builder: reqwest::ClientBuilder) -> Result<reqwest::Client, ClientError> {
+    let built = builder.build();
+    built.map_err(|error| ClientError::Setting(format!("cannot set up TLS: {error}")))
 }
 
 /// Adds the authorities of a file, and returns them.

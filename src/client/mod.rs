@@ -59,7 +59,7 @@ use source::Fetch;
 pub struct Client {
     broker: BrokerAddress,
     environment: Environment,
-    forced_source: Option<String>,
+    source: Option<&'static Source>,
     patience: Duration,
     connection: Connection,
     kept: Kept,
@@ -74,8 +74,8 @@ pub struct Settings {
     pub route: TransportSettings,
     /// Total time for all retries.
     pub patience: Duration,
-    /// A source's name, when the job does not want the one that is found.
-    pub source: Option<String>,
+    /// The source, where the job does not want the one that is found.
+    pub source: Option<&'static Source>,
     /// The variables of the job.
     pub environment: Environment,
 }
@@ -138,7 +138,7 @@ impl Client {
             kept: Kept::of(&settings.environment),
             broker: settings.broker,
             environment: settings.environment,
-            forced_source: settings.source,
+            source: settings.source,
             patience: settings.patience,
             is_itself: OnceCell::new(),
         })
@@ -176,12 +176,12 @@ impl Client {
     /// Where this job's token comes from.
     ///
     /// # Errors
-    /// No CI is found, or the forced source does not exist.
-    pub fn source(&self) -> Result<&'static dyn Source, ClientError> {
-        Ok(source::find(
-            &self.environment,
-            self.forced_source.as_deref(),
-        )?)
+    /// No CI is found, or several are.
+    pub fn source(&self) -> Result<&'static Source, ClientError> {
+        match self.source {
+            Some(source) => Ok(source),
+            None => Ok(source::find(&self.environment)?),
+        }
     }
 
     /// Exchanges the job's ID token for a credential (RFC 8693): `token` if it was fetched already.
@@ -196,7 +196,7 @@ impl Client {
         deadline: Deadline,
     ) -> Result<Received, ClientError> {
         let source = self.source()?;
-        match (sharing, source.makes_new_tokens()) {
+        match (sharing, source.makes_new_tokens) {
             (Sharing::None, _) => {
                 let token = self.token_or(token, deadline).await?;
                 let pair = Pair::new(None)?;
@@ -327,7 +327,7 @@ impl Client {
         Err(SourceError::Audience {
             found: token.audiences(),
             broker: self.broker.as_str().to_owned(),
-            fix: source.wrong_audience(self.broker.as_str()),
+            fix: source.wrong_audience(&self.environment, self.broker.as_str()),
         }
         .into())
     }

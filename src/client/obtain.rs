@@ -121,7 +121,7 @@ impl Client {
     /// The token that an earlier step used for the same ask, where the CI makes a new one each time.
     fn kept_token(&self, ask: &Ask, sharing: Sharing) -> Result<Option<IdToken>, ClientError> {
         let source = self.source()?;
-        if sharing == Sharing::None || !source.makes_new_tokens() {
+        if sharing == Sharing::None || !source.makes_new_tokens {
             return Ok(None);
         }
         let slot = StateFile::of(&self.broker, ask, &source.job(&self.environment));

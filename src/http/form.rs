@@ -39,21 +39,19 @@ impl Form {
     /// An incomplete or invalid escape, text that is not UTF-8, a raw byte outside ASCII, or more
     /// than 64 parameters.
     pub fn parse(body: &[u8]) -> Result<Self, RequestError> {
+        let unreadable = |parameter| RequestError::Encoding { parameter };
+        let text = std::str::from_utf8(body).map_err(|_| unreadable(None))?;
         let mut fields = Vec::new();
-        for piece in body.split(|byte| *byte == b'&') {
+        for piece in text.split('&') {
             if piece.is_empty() {
                 continue;
             }
             if fields.len() >= MAX_PARAMETERS {
                 return Err(RequestError::Parameters);
             }
-            let mut halves = piece.splitn(2, |byte| *byte == b'=');
-            let name = decode(halves.next().unwrap_or_default())
-                .ok_or(RequestError::Encoding { parameter: None })?;
-            let value =
-                decode(halves.next().unwrap_or_default()).ok_or(RequestError::Encoding {
-                    parameter: known(&name),
-                })?;
+            let (name, value) = piece.split_once('=').unwrap_or((piece, ""));
+            let name = decode(name).ok_or_else(|| unreadable(None))?;
+            let value = decode(value).ok_or_else(|| unreadable(known(&name)))?;
             fields.push((name, value));
         }
         Ok(Self { fields })
@@ -131,14 +129,14 @@ fn known(name: &str) -> Option<&'static str> {
         .or_else(|| kind::input(name).map(|input| input.name))
 }
 
-fn decode(text: &[u8]) -> Option<String> {
+fn decode(text: &str) -> Option<String> {
     // Without `%` and `+`.
     let is_itself = |byte| matches!(byte, b'!'..=b'$' | b'&'..=b'*' | b','..=b'~');
-    if all_bytes(text, is_itself) {
-        return String::from_utf8(text.to_vec()).ok();
+    if all_bytes(text.as_bytes(), is_itself) {
+        return Some(text.to_owned());
     }
     let mut out = Vec::with_capacity(text.len());
-    let mut bytes = text.iter().copied();
+    let mut bytes = text.bytes();
     while let Some(byte) = bytes.next() {
         match byte {
             b'+' => out.push(b' '),

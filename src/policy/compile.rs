@@ -118,7 +118,7 @@ pub struct LoadOptions {
     pub now: Option<Timestamp>,
     /// The targets in the settings. Credentials are compared with them if they are known.
     pub targets: Option<BTreeSet<String>>,
-    /// Policy files that are read as if they were in the folder, by name.
+    /// Policy files that are read as if they were in the folder, by name, instead of those that are.
     pub more: Vec<(String, String)>,
     /// How links to policies are made, with the commit of the folder.
     pub links: Option<PolicyLinks>,

@@ -28,7 +28,7 @@ pub use files::{TestFile, test_files, test_files_of_texts};
 pub use job::job_of_text;
 pub use lines::{Line, LineKind, LineOutcome, Remark, describe, prove};
 pub use record::{Recorded, record};
-pub(crate) use sample::{sample_names, usual_text, value_for};
+pub(crate) use sample::{sample_names, usual_texts, value_for};
 
 /// An entry of `tests:`.
 #[derive(Clone, Debug)]

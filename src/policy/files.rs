@@ -98,8 +98,10 @@ impl Folder {
         folder
     }
 
-    /// Adds policy files that are in memory.
+    /// Adds policy files that are in memory, instead of those of their names.
     pub(super) fn add(&mut self, files: &[(String, String)]) {
+        let is_added = |name: &str| files.iter().any(|(added, _)| added == name);
+        self.policies.retain(|source| !is_added(source.name()));
         let sources = files.iter();
         let sources = sources.map(|(name, text)| Source::new(name, name, text.clone()));
         self.policies.extend(sources);

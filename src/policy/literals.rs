@@ -1,7 +1,7 @@
 //! Blocks of conditions as literals, each about one variable: the form that a proof about policies
 //! reads. Not: the search for a job that fits them.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 
 use super::condition::{Block, Condition, Subject};
 use super::pattern::{Observed, Operator, Pattern};
@@ -25,6 +25,9 @@ pub enum Variable<'a> {
     Property(&'a PropertyName),
 }
 
+/// A grant, and its policy.
+pub(super) type Granted<'a> = (&'a Policy, &'a Grant);
+
 /// What a literal says of its variable.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Constraint<'a> {
@@ -33,6 +36,8 @@ pub enum Constraint<'a> {
     Operator(&'a Operator),
     /// One of these words: the rule of ordinary triggers.
     Words(Vec<&'a str>),
+    /// One of these words, or absent: that rule where a CI tells the trigger of some runs only.
+    WordsOrAbsent(Vec<&'a str>),
 }
 
 /// One constraint on one variable, and where it is written. Several literals may be about the same
@@ -91,6 +96,10 @@ impl Constraint<'_> {
             Self::Pattern(pattern) => pattern.fits(seen),
             Self::Operator(operator) => operator.fits(seen),
             Self::Words(words) => matches!(seen, Observed::Text(text) if words.contains(&text)),
+            Self::WordsOrAbsent(words) => match seen {
+                Observed::Absent => true,
+                seen => matches!(seen, Observed::Text(text) if words.contains(&text)),
+            },
         }
     }
 }
@@ -171,33 +180,32 @@ impl PolicySet {
     /// `shadow_until`.
     #[must_use]
     pub fn ways(&self, credential: &str) -> Vec<Way<'_>> {
-        self.ways_of(|grant| grant.credential.name == credential)
+        let policies = self.policies.iter();
+        let granted =
+            policies.flat_map(|policy| policy.grants.iter().map(move |one| (policy, one)));
+        let granted = granted.filter(|(_, grant)| grant.credential.name == credential);
+        self.ways_of(&granted.collect::<Vec<_>>())
     }
 
-    /// Every way to get any credential, by its name.
-    #[must_use]
-    pub fn all_ways(&self) -> BTreeMap<&str, Vec<Way<'_>>> {
-        let mut ways: BTreeMap<&str, Vec<Way<'_>>> = BTreeMap::new();
-        for way in self.ways_of(|_| true) {
-            let name = way.grant.credential.name.as_str();
-            ways.entry(name).or_default().push(way);
-        }
-        ways
-    }
-
-    fn ways_of(&self, is_wanted: impl Fn(&Grant) -> bool) -> Vec<Way<'_>> {
-        let mut ways = Vec::new();
+    /// The grants of each credential, by its name, in the order of the policies.
+    pub(super) fn granted(&self) -> HashMap<&str, Vec<Granted<'_>>> {
+        let mut granted: HashMap<&str, Vec<Granted<'_>>> = HashMap::new();
         for policy in &self.policies {
-            let grants = policy.grants.iter().filter(|grant| is_wanted(grant));
-            let grants: Vec<&Grant> = grants.collect();
-            if grants.is_empty() {
-                continue;
-            }
-            for block in &policy.when {
-                ways.extend(self.ways_through(policy, block, &grants));
+            for grant in &policy.grants {
+                let name = grant.credential.name.as_str();
+                granted.entry(name).or_default().push((policy, grant));
             }
         }
-        ways
+        granted
+    }
+
+    /// The ways by which these grants are had.
+    pub(super) fn ways_of<'a>(&'a self, granted: &[Granted<'a>]) -> Vec<Way<'a>> {
+        let each = granted.iter().flat_map(|(policy, grant)| {
+            let blocks = policy.when.iter();
+            blocks.flat_map(|block| self.ways_through(policy, block, &[*grant]))
+        });
+        each.collect()
     }
 
     /// The ways through one block of a policy: for each tenant those to each of the grants.
@@ -216,8 +224,8 @@ impl PolicySet {
         };
         let mut own = block.literals();
         own.extend(policy.within.iter().flat_map(|within| within.literals()));
-        if issuer.has_events {
-            own.push(trigger_rule(policy, block));
+        if issuer.has_events || issuer.reader.provider.reading(Fact::Trigger).is_some() {
+            own.push(trigger_rule(policy, block, issuer.has_events));
         }
         let opened = |grant: &&&Grant| block.opens(grant, &issuer.reader);
         let opened: Vec<_> = grants.iter().filter(opened).collect();
@@ -236,12 +244,16 @@ impl PolicySet {
 }
 
 /// T-52: ordinary triggers, and those that the block names by exact text.
-fn trigger_rule<'a>(policy: &'a Policy, block: &'a Block) -> Literal<'a> {
+fn trigger_rule<'a>(policy: &'a Policy, block: &'a Block, has_events: bool) -> Literal<'a> {
     let mut words = ORDINARY_TRIGGERS.to_vec();
     words.extend(block.exact(Fact::Trigger).into_iter().flatten());
     Literal {
         variable: Variable::Fact(Fact::Trigger),
-        constraint: Constraint::Words(words),
+        constraint: if has_events {
+            Constraint::Words(words)
+        } else {
+            Constraint::WordsOrAbsent(words)
+        },
         place: block.place(Fact::Trigger).unwrap_or(&policy.place),
     }
 }

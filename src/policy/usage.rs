@@ -3,6 +3,8 @@
 //! A use is what the audit log says of one intent. Where a log does not say enough, as for raw claims
 //! or a value that was cut, the part counts as used.
 
+mod narrow;
+
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
@@ -13,6 +15,8 @@ use crate::provider::{FactType, Workflow};
 use crate::text::CUT_MARK;
 use crate::yaml::diagnostic::Place;
 use crate::yaml::duration;
+
+pub(crate) use narrow::{Narrowing, Remark};
 
 /// One issued credential.
 #[derive(Clone, Debug)]
@@ -212,6 +216,19 @@ impl<'set> Usage<'set> {
         self.elsewhere.entry(elsewhere).or_default().add(one.at);
     }
 
+    /// Counts a use of everything that may have given the credential to a job of the issuer: what was
+    /// needed is not known.
+    pub fn add_all(&mut self, issuer: &str, credential: &str, at: Timestamp) {
+        let url = issuer;
+        let numbers = self.index.iter().filter(|((_, issuer), _)| *issuer == url);
+        let numbers: Vec<usize> = numbers.map(|(_, number)| *number).collect();
+        for number in numbers {
+            if let Some(policy) = self.policies.get_mut(number) {
+                policy.add_all(credential, at);
+            }
+        }
+    }
+
     /// What was not used since `from`. Of a policy that was not used at all, only the policy.
     #[must_use]
     pub fn unused_since(&self, from: Timestamp) -> Vec<Unused<'set>> {
@@ -248,6 +265,29 @@ impl<'set> PolicyUse<'set> {
             }
         }
         is_known
+    }
+
+    fn add_all(&mut self, credential: &str, at: Timestamp) {
+        let mut is_of_it = false;
+        let of_it = |one: &&mut GrantUse<'_>| one.grant.credential.name == credential;
+        for grant in self.grants.iter_mut().filter(of_it) {
+            is_of_it = true;
+            grant.times.add(at);
+            grant.longest = Some(grant.grant.longest());
+            for (_, times) in &mut grant.scopes {
+                times.add(at);
+            }
+        }
+        if !is_of_it {
+            return;
+        }
+        self.times.add(at);
+        for block in &mut self.blocks {
+            block.times.add(at);
+            for (_, times) in block.lists.iter_mut().flat_map(|list| &mut list.members) {
+                times.add(at);
+            }
+        }
     }
 
     fn unused_since(&self, from: Timestamp) -> Vec<Unused<'set>> {

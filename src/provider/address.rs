@@ -32,7 +32,7 @@ pub fn known(issuer: &str) -> Option<KnownIssuer> {
         provider,
         is_shared: match line.customers {
             Everyone => true,
-            EveryoneAtRoot => is_root,
+            Customers::EveryoneAtRoot => is_root,
             One => false,
         },
     })
@@ -75,7 +75,7 @@ pub enum Customers {
     One,
 }
 
-use Customers::{Everyone, EveryoneAtRoot, One};
+use Customers::{Everyone, One};
 
 pub(super) const fn at(host: &'static str, customers: Customers) -> IssuerAddress {
     IssuerAddress {
@@ -107,39 +107,14 @@ const OTHERS: &[(Option<&str>, IssuerAddress)] = &[
             Everyone,
         ),
     ),
-    (Some("generic"), at("agent.buildkite.com", Everyone)),
-    (Some("generic"), at("api.bitbucket.org", One)),
     (Some("generic"), at("api.pulumi.com", Everyone)),
     (Some("generic"), at("app.harness.io", One)),
-    (Some("generic"), at("app.terraform.io", Everyone)),
-    (Some("generic"), at("accounts.google.com", Everyone)),
     (Some("generic"), at("login.microsoftonline.com", One)),
-    (Some("generic"), at("oidc.circleci.com", EveryoneAtRoot)),
-    (Some("generic"), at("oidc.codefresh.io", Everyone)),
-    (Some("generic"), at("oidc.fly.io", One)),
-    (Some("generic"), at("oidc.vercel.com", EveryoneAtRoot)),
-    (Some("generic"), at("oidc.buddyusercontent.com", Everyone)),
-    (
-        Some("generic"),
-        at("eu-oidc.buddyusercontent.com", Everyone),
-    ),
-    (
-        Some("generic"),
-        at("asia-oidc.buddyusercontent.com", Everyone),
-    ),
     (Some("generic"), at("proidc.upbound.io", Everyone)),
     (Some("generic"), at("sandboxes.cloud", Everyone)),
     (Some("generic"), at("scalr.io", Everyone)),
     (Some("generic"), at("studio.datachain.ai", Everyone)),
-    (Some("generic"), at("token.builds.bitrise.io", Everyone)),
     (Some("generic"), at("tokens.cloud.shisho.dev", Everyone)),
-    (Some("generic"), at("vstoken.dev.azure.com", One)),
-    (Some("generic"), between("", ".app.spacelift.io", One)),
-    (Some("generic"), between("", ".semaphoreci.com", One)),
-    (
-        Some("generic"),
-        between("", ".tokens.sts.global.api.aws", One),
-    ),
 ];
 
 #[cfg(test)]

@@ -5,12 +5,15 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 
 use super::claims::{self, ClaimType};
-use super::{ClaimError, ClaimMap, Fact, FactType, FactValue, Provider, Rules, TRIGGERS, Workflow};
+use super::{
+    ClaimError, ClaimMap, Fact, FactType, FactValue, Guide, Provider, Rules, TRIGGERS, Workflow,
+};
 use crate::token::json::Object;
 
 /// Any other issuer of signed tokens.
 pub(super) const PROVIDER: Provider = Provider {
     name: "generic",
+    title: "Any other issuer",
     usual_issuer: None,
     issuers: &[],
     claims: &[],
@@ -19,6 +22,7 @@ pub(super) const PROVIDER: Provider = Provider {
     rules: Rules::USUAL,
     property_claims: None,
     owner_in: None,
+    guide: GUIDE,
 };
 
 /// Whether the map has a claim for the event or the trigger. If so, the rule of ordinary triggers
@@ -107,3 +111,12 @@ pub(super) const fn usual_type(fact_type: FactType) -> ClaimType {
         FactType::List => ClaimType::List,
     }
 }
+
+const GUIDE: Guide = Guide {
+    token: "# As the CI documents it, with the audience of the broker.",
+    issuer: "url: https://ci.example, facts: { repository: /repository, repository_id: /repository_id, ref: /ref }",
+    when: r#"repository: acme/shop
+repository_id: "77"
+ref: refs/heads/main"#,
+    limits: &["The policies name the claims."],
+};

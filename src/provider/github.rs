@@ -10,10 +10,11 @@ use super::table::{
     Claim, Cut, GIT_REF_TYPES, Take, Way, chosen, context, id, name, ref_types, sent, take,
     triggers, ways,
 };
-use super::{Fact, OwnerIn, Provider, Rules};
+use super::{Fact, Guide, OwnerIn, Provider, Rules};
 
 pub(super) const PROVIDER: Provider = Provider {
     name: "github",
+    title: "GitHub Actions",
     usual_issuer: Some("https://token.actions.githubusercontent.com"),
     issuers: &[
         at("token.actions.githubusercontent.com", Everyone),
@@ -29,6 +30,7 @@ pub(super) const PROVIDER: Provider = Provider {
     },
     property_claims: Some("repo_property_"),
     owner_in: Some(OwnerIn::First),
+    guide: GUIDE,
 };
 
 /// The claims in GitHub's documentation, and others observed in its tokens.
@@ -110,3 +112,23 @@ const RUNNER: &[Way] = &[take(
         other: None,
     },
 )];
+
+const GUIDE: Guide = Guide {
+    token: r"permissions:
+  id-token: write
+jobs:
+  deploy:
+    runs-on: ubuntu-latest
+    steps:
+      - run: hallpass exec deploy-api -- ./deploy.sh",
+    issuer: r#"tenants: [ { owner: acme, owner_id: "65923871" } ]"#,
+    when: r#"repository: acme/shop
+repository_id: "702114500"
+ref: refs/heads/main
+ref_protected: true
+trigger: [push, manual]"#,
+    limits: &[
+        "Any step of a job with `id-token: write` can ask for a token with any audience.",
+        "An environment that a workflow names is created, unprotected, if it does not exist.",
+    ],
+};

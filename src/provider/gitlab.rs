@@ -10,10 +10,11 @@ use super::table::{
     Claim, Cut, GIT_REF_TYPES, Take, Way, When, chosen, context, differs, id, name, ref_types,
     sent, take, take_when, triggers, ways,
 };
-use super::{Fact, OwnerIn, Provider, Rules};
+use super::{Fact, Guide, OwnerIn, Provider, Rules};
 
 pub(super) const PROVIDER: Provider = Provider {
     name: "gitlab",
+    title: "GitLab CI",
     usual_issuer: Some("https://gitlab.com"),
     issuers: &[at("gitlab.com", Everyone)],
     claims: CLAIMS,
@@ -28,6 +29,7 @@ pub(super) const PROVIDER: Provider = Provider {
     },
     property_claims: None,
     owner_in: Some(OwnerIn::AllButLast),
+    guide: GUIDE,
 };
 
 const CLAIMS: &[Claim] = &[
@@ -137,3 +139,21 @@ const RUNNER: &[Way] = &[take(
 
 /// Seconds of 31 days.
 const LONGEST_JOB: i64 = 31 * 86_400;
+
+const GUIDE: Guide = Guide {
+    token: r"deploy:
+  id_tokens:
+    HALLPASS_TOKEN: { aud: https://hallpass.example }
+  script: [ hallpass exec deploy-api -- ./deploy.sh ]",
+    issuer: r#"tenants: [ { owner: acme-group, owner_id: "9133570" } ]"#,
+    when: r#"repository: acme-group/shop
+repository_id: "61840277"
+ref: refs/heads/main
+ref_protected: true
+from_fork: false
+trigger: [push, manual, schedule]"#,
+    limits: &[
+        "A token lives as long as the timeout of its job.",
+        "`environment_protected` is always false without Premium or Ultimate.",
+    ],
+};

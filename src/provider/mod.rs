@@ -8,30 +8,52 @@ use std::sync::Arc;
 
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
+use url::Url;
 
 use crate::clock::Timestamp;
 use crate::text::escape;
 use crate::token::json::{Limits, Object, parse_object};
-use crate::token::{TokenId, TrustedIssuer, Verified};
+use crate::token::{Algorithm, TokenId, TrustedIssuer, Verified};
 
 pub mod address;
+mod aws;
+mod azure_devops;
+mod bitbucket;
+mod bitrise;
+mod buddy;
+mod buildkite;
+mod circleci;
 mod claims;
+mod codefresh;
+mod describe;
 mod fact;
+mod fly;
+mod forgejo;
 mod from_event;
 mod generic;
 mod github;
 mod gitlab;
+mod google;
+mod hcp_terraform;
 mod inverse;
+mod jenkins;
+mod kubernetes;
 mod people;
 mod property;
 mod read;
+mod semaphore;
 mod source;
+mod spacelift;
+mod spiffe;
 mod table;
+mod vercel;
 mod write;
 
 use address::IssuerAddress;
 pub use claims::ClaimType;
+#[cfg(test)]
 pub(crate) use claims::set as set_claim;
+pub use describe::Description;
 pub use fact::{Fact, FactType, ORDINARY_TRIGGERS, TRIGGERS};
 pub use from_event::RecordedJob;
 pub(crate) use from_event::unrecorded;
@@ -47,6 +69,24 @@ pub use table::{
 pub const PROVIDERS: &[&Provider] = &[
     &github::PROVIDER,
     &gitlab::PROVIDER,
+    &forgejo::PROVIDER,
+    &jenkins::PROVIDER,
+    &circleci::PROVIDER,
+    &buildkite::PROVIDER,
+    &azure_devops::PROVIDER,
+    &bitbucket::PROVIDER,
+    &kubernetes::PROVIDER,
+    &google::PROVIDER,
+    &aws::PROVIDER,
+    &spiffe::PROVIDER,
+    &hcp_terraform::PROVIDER,
+    &spacelift::PROVIDER,
+    &semaphore::PROVIDER,
+    &codefresh::PROVIDER,
+    &bitrise::PROVIDER,
+    &vercel::PROVIDER,
+    &fly::PROVIDER,
+    &buddy::PROVIDER,
     &people::PROVIDER,
     &generic::PROVIDER,
 ];
@@ -65,6 +105,8 @@ pub fn find(name: &str) -> Option<&'static Provider> {
 pub struct Provider {
     /// Its name in `issuers:`.
     pub name: &'static str,
+    /// What it is, for people.
+    pub title: &'static str,
     /// The shared issuer of its customers, if any.
     pub usual_issuer: Option<&'static str>,
     /// The addresses of its issuers, as far as they are known.
@@ -82,23 +124,88 @@ pub struct Provider {
     pub property_claims: Option<&'static str>,
     /// Where the path of a repository has its owner, if the provider has it there.
     pub owner_in: Option<OwnerIn>,
+    /// What `hallpass provider show` says beside the table.
+    pub guide: Guide,
 }
 
-/// How the tokens of a provider are verified.
+/// How a job gets a token and a policy, for people.
+#[derive(Clone, Copy, Debug)]
+pub struct Guide {
+    /// How a job gets a token, to copy.
+    pub token: &'static str,
+    /// The keys of an issuer in the policies beside `provider`, as in a flow mapping.
+    pub issuer: &'static str,
+    /// The conditions of a policy to start from, one in each line.
+    pub when: &'static str,
+    /// What its tokens do not say, or not reliably.
+    pub limits: &'static [&'static str],
+}
+
+/// How the tokens of a provider are verified, unless an issuer in the policies says otherwise.
 #[derive(Clone, Copy, Debug)]
 pub struct Rules {
     /// The limit of `exp - iat`, in seconds.
     pub max_lifetime: i64,
     /// The limit of `now - iat`, in seconds.
     pub max_age: i64,
+    pub algorithms: &'static [Algorithm],
+    /// Values of the header `typ`.
+    pub token_types: &'static [&'static str],
+    pub audience: Audience,
+    /// Whether a token has an ID of its own, `jti`. If not, its hash is remembered.
+    pub has_jti: bool,
+    /// Whether a token says when it was issued.
+    pub iat_required: bool,
+    /// A value of a key's `use` beside `sig`.
+    pub key_use: Option<&'static str>,
+    /// Whether RSA numbers have a zero byte in front.
+    pub strip_leading_zero: bool,
 }
 
 impl Rules {
-    /// An hour.
+    /// An hour, RS256, and an audience that the job chooses.
     pub const USUAL: Self = Self {
         max_lifetime: 3_600,
         max_age: 3_600,
+        algorithms: &[Algorithm::RS256],
+        token_types: &["JWT"],
+        audience: Audience::Own,
+        has_jti: true,
+        iat_required: true,
+        key_use: None,
+        strip_leading_zero: false,
     };
+}
+
+/// The audience of a provider's tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Audience {
+    /// What the job asks for, alone.
+    Own,
+    /// What the job asks for, beside the provider's own.
+    Beside,
+    /// This one, for every service that takes such tokens.
+    Fixed(&'static str),
+    /// The URL of the issuer, for every service that takes such tokens.
+    Issuer,
+    /// The host of the issuer, for every service that takes such tokens.
+    IssuerHost,
+}
+
+impl Audience {
+    /// The audience that a job cannot choose, in tokens of the issuer.
+    #[must_use]
+    pub fn fixed(self, issuer: &str) -> Option<String> {
+        match self {
+            Self::Own | Self::Beside => None,
+            Self::Fixed(audience) => Some(audience.to_owned()),
+            Self::Issuer => Some(issuer.to_owned()),
+            Self::IssuerHost => {
+                let url = Url::parse(issuer).ok()?;
+                url.host_str().map(str::to_owned)
+            }
+        }
+    }
 }
 
 /// Where the path of a repository has its owner.
@@ -118,6 +225,39 @@ impl Provider {
             || self.claims.is_empty()
             || self.reading(fact).is_some()
             || (fact == Fact::Mfa && self.is_of_people())
+    }
+
+    /// Policies to start from: the issuer of the guide, a credential and its policy.
+    #[must_use]
+    pub fn policies(&self) -> String {
+        let (name, guide) = (self.name, &self.guide);
+        let mut conditions = String::new();
+        for line in guide.when.lines() {
+            conditions.push_str("      ");
+            conditions.push_str(line);
+            conditions.push('\n');
+        }
+        format!(
+            "issuers:
+  {name}: {{ provider: {name}, {} }}
+credentials:
+  deploy-api:
+    kind: jwt
+    audience: https://deploy.example
+    scopes: [\"deploy:production\"]
+    max_ttl: 10m
+    owner: team-platform
+    purpose: calls to the deploy service
+    class: moderate
+policies:
+  - name: {name}-deploy
+    issuer: {name}
+    when:
+{conditions}    grant:
+      - {{ credential: deploy-api, ttl: 5m, scopes: [\"deploy:production\"] }}
+",
+            guide.issuer
+        )
     }
 
     /// Whether its tokens are of people, and not of jobs.

@@ -8,11 +8,12 @@ use serde_json::{Map, Value as Json};
 use super::claims::ClaimType::{Boolean, FreeText, List, Number, Text};
 use super::read;
 use super::table::{Claim, Take, Way, When, context, id, name, sent, take, take_when, ways};
-use super::{Fact, Provider, Rules};
+use super::{Fact, Guide, Provider, Rules};
 use crate::token::json::{Object, Value};
 
 pub(super) const PROVIDER: Provider = Provider {
     name: "people",
+    title: "People, by an identity provider",
     usual_issuer: None,
     issuers: &[],
     claims: CLAIMS,
@@ -21,6 +22,7 @@ pub(super) const PROVIDER: Provider = Provider {
     rules: Rules::USUAL,
     property_claims: None,
     owner_in: None,
+    guide: GUIDE,
 };
 
 /// Which claims of an issuer say that a person signed in with a second factor.
@@ -100,3 +102,11 @@ const EMAIL: &[Way] = &[take_when(
     Take::Sent,
     &[When::True("email_verified")],
 )];
+
+const GUIDE: Guide = Guide {
+    token: "# The identity provider signs in the person; the client sends the ID token.",
+    issuer: "url: https://login.example/realms/acme, client_id: hallpass-login",
+    when: r"groups: { member: on-call }
+mfa: true",
+    limits: &["The audience is the client ID of the sign-in, not the broker."],
+};

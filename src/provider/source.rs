@@ -1,7 +1,7 @@
 //! Which claims a fact is read from, for proofs about all jobs. Not: how a token is read.
 
 use super::claims::ClaimType;
-use super::table::{Claim, How, Reading, Take, pointer};
+use super::table::{Claim, How, Reading, Take};
 use super::{ClaimMap, Fact, PropertyName, PropertyType, Provider, Reader};
 
 /// What a fact is read from.
@@ -11,6 +11,8 @@ pub enum Source {
     Claim(String),
     /// A line of the provider's table.
     Read(&'static Claim, &'static Reading),
+    /// How a person signed in: see [`SecondFactor`](super::SecondFactor).
+    SecondFactor,
     /// The trigger of a `generic` issuer: a word of the first claim, or of the second if the first is
     /// absent. A text that is no trigger is `other`.
     Trigger(Vec<String>),
@@ -21,7 +23,7 @@ pub enum Source {
 impl Reading {
     /// The claim that can say every value of the fact as sent, where other claims can say some of them
     /// too.
-    fn shared(&self) -> Option<&'static str> {
+    pub(crate) fn shared(&self) -> Option<&'static str> {
         match self.how {
             How::Ways([first, _, ..])
                 if matches!(first.take, Take::Sent) && first.when.is_empty() =>
@@ -40,13 +42,6 @@ impl Provider {
         let mut lines = self.claims.iter();
         lines.any(|line| !line.is_list_of_texts() && line.pointer() == claim)
     }
-
-    /// Whether another claim can say what this one says, by JSON pointer.
-    #[must_use]
-    pub fn is_shared(&self, claim: &str) -> bool {
-        let mut shared = self.readings().filter_map(|(_, reading)| reading.shared());
-        shared.any(|name| pointer(name) == claim)
-    }
 }
 
 impl Reader {
@@ -57,11 +52,11 @@ impl Reader {
             return of_map(fact, &self.claim_map, self.has_events());
         }
         match self.provider.reading(fact) {
+            None if fact == Fact::Mfa && self.provider.is_of_people() => Source::SecondFactor,
             None => Source::Never,
-            Some((line, reading)) => match (reading.how, reading.shared()) {
-                (How::Sent, _) => Source::Claim(line.pointer()),
-                (_, Some(name)) => Source::Claim(pointer(name)),
-                (_, None) => Source::Read(line, reading),
+            Some((line, reading)) => match reading.how {
+                How::Sent => Source::Claim(line.pointer()),
+                How::Ways(_) | How::Differs(_) | How::Below(_) => Source::Read(line, reading),
             },
         }
     }

@@ -301,6 +301,14 @@ pub(super) const fn differs(fact: Fact, other: &'static str) -> Reading {
     }
 }
 
+/// The text of the claim `top`, `/`, and the text of this one.
+pub(super) const fn below(fact: Fact, top: &'static str) -> Reading {
+    Reading {
+        fact,
+        how: How::Below(top),
+    }
+}
+
 /// A way without conditions.
 pub(super) const fn take(claim: &'static str, take: Take) -> Way {
     Way {
@@ -467,6 +475,18 @@ impl Provider {
         match self.reading(Fact::Trigger).map(|(_, reading)| reading.how) {
             Some(How::Ways(ways)) => ways,
             Some(How::Sent | How::Differs(_) | How::Below(_)) | None => &[],
+        }
+    }
+
+    /// Whether the fact is a short name of a ref, such as `main`: then a branch and a tag of one name are
+    /// the same.
+    #[must_use]
+    pub fn has_short(&self, fact: Fact) -> bool {
+        match fact {
+            // Without a full ref there is no type either.
+            Fact::Ref => self.reading(Fact::Ref).is_some() && self.reading(Fact::RefType).is_none(),
+            Fact::BaseRef => true,
+            _ => false,
         }
     }
 

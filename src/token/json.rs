@@ -161,7 +161,7 @@ pub(crate) fn unescape_step(step: &str) -> Option<String> {
 }
 
 /// RFC 6901 section 4: digits without a leading zero.
-fn list_index(step: &str) -> Option<usize> {
+pub(crate) fn list_index(step: &str) -> Option<usize> {
     let canonical = step == "0" || !step.starts_with('0');
     (canonical && step.bytes().all(|byte| byte.is_ascii_digit()))
         .then(|| step.parse().ok())

@@ -11,6 +11,7 @@ use granit_parser::{Event, Parser, ScalarStyle, StrInput, Tag};
 mod characters;
 pub mod diagnostic;
 pub mod duration;
+pub(crate) mod edit;
 mod fault;
 pub(crate) mod format;
 mod node;

@@ -12,4 +12,5 @@ mod hostile;
 mod job_dir;
 mod kept;
 pub(crate) mod real;
+mod sources;
 mod tls;

@@ -555,7 +555,7 @@ fn the_pages_name_every_route_source_format_and_recorded_field() {
     }
     let clients = page("docs/clients.md");
     for source in SOURCES {
-        expect("docs/clients.md", &clients, source.name());
+        expect("docs/clients.md", &clients, source.name);
     }
     for format in FORMATS
         .iter()

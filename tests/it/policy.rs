@@ -35,6 +35,7 @@ mod resource;
 mod rosters;
 mod schema;
 mod shadow;
+mod suggest;
 mod teams;
 mod usage;
 mod waive;

@@ -22,7 +22,7 @@ mod report;
 /// token the broker would accept, not for examples. Each wider one has a job as witness, which was put
 /// through the decision. A job from the test files is preferred; otherwise the witness has only the
 /// claims that the conditions read. Exit code 4 with `--fail-on wider` if a job gains anything; 6 if
-/// the search hit its step limit or met a condition that it does not read.
+/// the search hit its step limit.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   hallpass policy diff main policies

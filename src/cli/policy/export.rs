@@ -82,7 +82,7 @@ impl<'a> Folder<'a> {
                 }
                 self.add(&question)?;
                 unsaid.extend(question.unsaid);
-                Ok::<(), Failure>(())
+                Ok::<_, Failure>(())
             })?;
         }
         let [sat, unsat, unknown] = answers;
@@ -131,9 +131,9 @@ impl<'a> Folder<'a> {
 
 /// A number, the direction and the credential, as far as its name can be part of a file's.
 fn file_name(number: usize, question: &Question) -> String {
-    let harmless = |letter: char| match letter {
-        'a'..='z' | 'A'..='Z' | '0'..='9' | '-' | '_' | '.' => letter,
-        _ => '_',
+    let harmless = |letter: char| {
+        let is_harmless = letter.is_ascii_alphanumeric() || "-_.".contains(letter);
+        if is_harmless { letter } else { '_' }
     };
     let credential = question.credential.chars().map(harmless);
     let credential: String = credential.take(LONGEST_NAME).collect();

@@ -10,6 +10,7 @@ use crate::text::escape;
 use crate::yaml::Diagnostics;
 use crate::yaml::diagnostic::{Diagnostic, Place, Source, Span};
 
+mod again;
 mod check;
 mod diff;
 mod edit;
@@ -21,6 +22,7 @@ mod import;
 mod inventory;
 mod markdown;
 mod new;
+mod patch;
 mod replay;
 mod report;
 mod request;

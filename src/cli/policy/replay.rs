@@ -3,20 +3,17 @@
 use std::collections::BTreeMap;
 use std::io::{self, IsTerminal as _};
 use std::path::PathBuf;
-use std::time::Duration;
 
 use serde::Serialize;
 use serde_json::json;
 
+use super::again::{Now, again, granted};
 use super::load;
-use super::request::{self, LineOf, Request, TOLERANCE};
+use super::request::{self, LineOf, TOLERANCE};
 use crate::audit::{RecordedDecision, RecordedOutcome};
 use crate::cli::{Failure, Output, Terminal};
 use crate::policy::PolicySet;
-use crate::policy::decide::Verdict;
-use crate::provider::unrecorded;
 use crate::text::{count, escape};
-use crate::yaml::duration;
 
 /// Decides recorded exchanges again, and shows what other policies would change
 ///
@@ -279,42 +276,6 @@ impl Replay {
     }
 }
 
-/// A decision by the other policies.
-enum Now {
-    Granted {
-        policy: String,
-        ttl: Duration,
-        scopes: Vec<String>,
-        /// The event did not say what was asked: it was decided for an open request.
-        is_open: bool,
-    },
-    Refused(String),
-}
-
-/// In a sentence.
-impl std::fmt::Display for Now {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Granted {
-                policy,
-                ttl,
-                scopes,
-                ..
-            } => f.write_str(&granted(policy, *ttl, scopes)),
-            Self::Refused(why) => write!(f, "refused: {why}"),
-        }
-    }
-}
-
-fn granted(policy: &str, ttl: Duration, scopes: &[String]) -> String {
-    let scopes = match scopes.join(" ") {
-        scopes if scopes.is_empty() => scopes,
-        scopes => format!(", scopes {}", escape(&scopes)),
-    };
-    let (policy, ttl) = (escape(policy), duration::print(ttl));
-    format!("granted by policy {policy} for {ttl}{scopes}")
-}
-
 fn was(decision: &RecordedDecision) -> String {
     match &decision.outcome {
         RecordedOutcome::Granted {
@@ -324,58 +285,6 @@ fn was(decision: &RecordedDecision) -> String {
         } => granted(policy, *ttl, scopes),
         RecordedOutcome::Denied { reason, .. } => format!("refused ({})", escape(reason)),
     }
-}
-
-/// Decides again.
-///
-/// # Errors
-/// It cannot be decided: why, in a sentence.
-fn again(set: &PolicySet, decision: &RecordedDecision) -> Result<Now, String> {
-    let Some(reader) = set.reader_by_url(&decision.issuer) else {
-        return Ok(Now::Refused("the issuer is not trusted".to_owned()));
-    };
-    let job = reader.recorded(&decision.job, &decision.claims)?;
-    let request = Request::of(decision)?;
-    let (credential, at) = (&decision.credential, decision.time);
-    if let Some(pointer) = set.undecided_by(&job.facts, credential, at, &job.known) {
-        return Err(unrecorded(&pointer));
-    }
-    let explained = set.explain_nearest(&job.facts, &request.ask, at);
-    let (policy, ttl, scopes) = match explained.verdict {
-        Verdict::Permitted {
-            policy,
-            ttl,
-            scopes,
-        } => (policy, ttl, scopes),
-        Verdict::Denied(cause) => {
-            let nearest = set.nearest(&job.facts, credential, at);
-            let lines = nearest.first().map(|one| {
-                let mut names: Vec<_> = one.failed.iter().map(|line| line.name.as_str()).collect();
-                names.dedup();
-                names.join(", ")
-            });
-            let lines = lines.filter(|lines| !lines.is_empty());
-            let lines = lines.map(|lines| format!(" ({lines})")).unwrap_or_default();
-            return Ok(Now::Refused(format!("{}{lines}", cause.sentence())));
-        }
-    };
-    let was_granted = matches!(decision.outcome, RecordedOutcome::Granted { .. });
-    if !request.is_whole && !was_granted {
-        return Err("the event does not record the requested life and scopes".to_owned());
-    }
-    if request.has_inputs {
-        if let Err(error) = set.check_inputs(&request.ask) {
-            return Ok(Now::Refused(error.to_string()));
-        }
-    } else if set.bounds_inputs(credential) {
-        return Err("the event does not record the inputs of the request".to_owned());
-    }
-    Ok(Now::Granted {
-        policy,
-        ttl,
-        scopes,
-        is_open: !request.is_whole,
-    })
 }
 
 /// How the decision differs, if it does. That it is refused for another reason is no difference.

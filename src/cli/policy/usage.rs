@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 
 use self::log::{Log, Period, to_use};
+use self::suggest::{Needed, Suggestion, withheld};
 use super::load;
 use super::sheet::Changes;
 use crate::cli::{Failure, Output, Terminal};
@@ -16,19 +17,25 @@ use crate::text::{count, escape};
 use crate::yaml::duration;
 
 mod log;
+mod suggest;
 
 /// Lists what audit logs say was used of the policies, and what was not
 ///
 /// Per policy and credential: the number of uses, the last one, the longest lifetime and the scopes.
 /// A part that no event shows is unused only if the events cover the last `--days` days without a
 /// gap, and if the policies are that old, by the log or by git. Otherwise the reason is printed.
-/// Files of several brokers and in any order are read together.
+/// Files of several brokers and in any order are read together. With `--suggest` the output is a patch
+/// that removes what was not used. It is printed only if it is proven, as by `policy diff`, that no
+/// job gets more.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   hallpass policy usage audit.jsonl.1 audit.jsonl
   zcat audit.jsonl-*.gz | hallpass policy usage --days 30 - audit.jsonl
+  hallpass policy usage --suggest audit.jsonl > narrower.patch
+  git apply narrower.patch
 
-Exit code 4 when a line could not be read.")]
+Exit code 4 when a line could not be read, or with `--suggest` when the events are
+too few for a suggestion; 6 when it is not decided whether a job gets more by it.")]
 pub(super) struct Args {
     /// Audit files, in any order; `-` reads standard input
     #[arg(required = true, value_name = "AUDIT")]
@@ -44,6 +51,12 @@ pub(super) struct Args {
         value_parser = clap::value_parser!(u16).range(1..=3_650)
     )]
     days: u16,
+    /// Print a patch without what was not used, instead of the list
+    ///
+    /// Removes policies that were unused for `--days` days, and of the others grants, scopes, blocks and
+    /// values of lists that no event shows. Lowers each `ttl` to the longest life that a job got.
+    #[arg(long)]
+    suggest: bool,
     /// Output format
     #[arg(long, value_enum, default_value_t)]
     output: Output,
@@ -52,11 +65,15 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args, out: &mut Terminal) -> Result<(), Failure> {
     let set = load(&args.policies, out)?;
     let mut usage = Usage::of(&set);
+    let mut needed = args.suggest.then(|| Needed::of(&set));
     let mut log = Log::default();
     for path in &args.files {
         log.read(path, &mut |decision| {
             if let Some(one) = to_use(decision) {
                 usage.add(&one);
+            }
+            if let Some(needed) = &mut needed {
+                needed.add(decision);
             }
         })?;
     }
@@ -70,20 +87,44 @@ pub(super) fn run(args: &Args, out: &mut Terminal) -> Result<(), Failure> {
             count(args.files.len(), "file")
         )));
     };
-    let report = Report::of(args, &set, &usage, &log, period);
-    match args.output {
-        Output::Text => report.print(out),
-        Output::Json => {
-            let json = serde_json::to_string_pretty(&report.to_json());
+    let mut ages = Ages::of(args, &set, &log, period);
+    let report = Report::of(args, &usage, &log, period, &mut ages);
+    let suggestion = needed.map(|needed| match log.gap_since(ages.cutoff) {
+        // T-320: what the events may not show is no reason to take anything away.
+        Some(gap) => {
+            let days = count(args.days, "day");
+            Err(withheld(&format!("it needs all events of {days}: {gap}")))
+        }
+        None => Suggestion::of(&args.policies, &needed, ages.cutoff, |policy| {
+            ages.too_young(policy)
+        }),
+    });
+    match (args.output, &suggestion) {
+        (Output::Text, None) => report.print(out),
+        (Output::Text, Some(Ok(suggestion))) => suggestion.print(out),
+        (Output::Text, Some(Err(_))) => {}
+        (Output::Json, suggestion) => {
+            let mut json = report.to_json();
+            if let (Some(suggestion), Some(members)) = (suggestion, json.as_object_mut()) {
+                let suggestion = match suggestion {
+                    Ok(suggestion) => suggestion.to_json(),
+                    Err(reason) => json!({ "withheld": reason.to_string() }),
+                };
+                members.insert("suggestion".to_owned(), suggestion);
+            }
+            let json = serde_json::to_string_pretty(&json);
             out.json(&json.map_err(Failure::local)?);
         }
     }
-    match log.unread {
-        0 => Ok(()),
-        lines => Err(Failure::Findings(format!(
+    if log.unread > 0 {
+        return Err(Failure::Findings(format!(
             "{} could not be read; what they recorded is missing",
-            count(lines, "line")
-        ))),
+            count(log.unread, "line")
+        )));
+    }
+    match suggestion {
+        Some(Err(reason)) => Err(reason),
+        Some(Ok(_)) | None => Ok(()),
     }
 }
 
@@ -100,22 +141,12 @@ struct Report<'a> {
 impl<'a> Report<'a> {
     fn of(
         args: &Args,
-        set: &PolicySet,
         usage: &'a Usage<'a>,
         log: &'a Log,
         period: Period,
+        ages: &mut Ages<'_>,
     ) -> Self {
-        let seconds = i64::from(args.days).saturating_mul(DAY);
-        let cutoff = period.until.plus(seconds.saturating_neg());
-        let gap = log.gap_since(cutoff);
-        let mut ages = Ages {
-            is_old: log
-                .served_since(set.revision())
-                .is_some_and(|since| since <= cutoff),
-            cutoff,
-            changes: Changes::of(&args.policies),
-            known: BTreeMap::new(),
-        };
+        let gap = log.gap_since(ages.cutoff);
         let mut report = Self {
             usage,
             log,
@@ -124,7 +155,7 @@ impl<'a> Report<'a> {
             unused: Vec::new(),
             unknown: Vec::new(),
         };
-        for part in usage.unused_since(cutoff) {
+        for part in usage.unused_since(ages.cutoff) {
             match gap.clone().or_else(|| ages.too_young(part.policy)) {
                 None => report.unused.push(part),
                 Some(reason) => report.unknown.push((part, reason)),
@@ -317,7 +348,19 @@ struct Ages<'a> {
     known: BTreeMap<String, Option<Timestamp>>,
 }
 
-impl Ages<'_> {
+impl<'a> Ages<'a> {
+    fn of(args: &'a Args, set: &PolicySet, log: &Log, period: Period) -> Self {
+        let seconds = i64::from(args.days).saturating_mul(DAY);
+        let cutoff = period.until.plus(seconds.saturating_neg());
+        let served = log.served_since(set.revision());
+        Self {
+            is_old: served.is_some_and(|since| since <= cutoff),
+            cutoff,
+            changes: Changes::of(&args.policies),
+            known: BTreeMap::new(),
+        }
+    }
+
     /// Why the policy may be younger than the period.
     fn too_young(&mut self, policy: &Policy) -> Option<String> {
         if self.is_old {

@@ -1,8 +1,8 @@
-//! Where a job's ID token comes from. The list of sources; with config the only reader of the environment.
+//! Finds a job's ID token: recognises the CI by its variables and requests the token as that CI documents.
+//!
+//! [`SOURCES`] is the whole list. With `config`, this module is the only reader of the environment.
 
 use std::fmt;
-
-use async_trait::async_trait;
 
 use super::address::BrokerAddress;
 use super::connection::{Connection, Deadline};
@@ -11,87 +11,204 @@ use super::file::FileError;
 use super::token::IdToken;
 use crate::text::escape;
 
-mod environment;
-mod github;
-mod gitlab;
+mod command;
+mod service;
 mod snapshot;
+mod table;
+mod way;
 
 pub use snapshot::Environment;
+pub use table::SOURCES;
+pub use way::Way;
 
-/// Every source there is, in the order they are looked for: what somebody set on purpose comes
-/// before what a CI offers. A new one is its file and a line here.
-pub const SOURCES: &[&dyn Source] = &[
-    &environment::FromEnvironment,
-    &github::GitHub,
-    &gitlab::GitLab,
-];
+/// One CI's or platform's way to give a job its ID token: a row of [`SOURCES`].
+#[derive(Debug)]
+pub struct Source {
+    /// The word for it in `--source`.
+    pub name: &'static str,
+    /// What its users call it.
+    pub title: &'static str,
+    /// The provider whose claims its tokens hold, where that is known.
+    pub provider: Option<&'static str>,
+    pub level: Level,
+    /// How it is recognised: any of them. Without one, only `--source` chooses it.
+    pub marks: &'static [Mark],
+    pub way: Way,
+    pub audience: Audience,
+    /// Each request gives another token; else the job has one, whose use for a credential counts.
+    pub makes_new_tokens: bool,
+    /// The variables that tell this job from every other, where
+    /// [`makes_new_tokens`](Self::makes_new_tokens): what an earlier job kept on the same runner is not
+    /// for this one (T-136).
+    pub job: &'static [&'static str],
+    /// The likely fix in the CI's own words. `{audience}` is the broker, `{variable}` the token's variable.
+    pub setup: &'static str,
+}
 
-/// The source of that name, or the first that is here.
-///
-/// # Errors
-/// No source has that name, or none is here.
-pub fn find(
-    environment: &Environment,
-    forced: Option<&str>,
-) -> Result<&'static dyn Source, SourceError> {
-    let known = || {
-        let names: Vec<&str> = SOURCES.iter().map(|source| source.name()).collect();
-        names.join(", ")
-    };
-    match forced {
-        Some(name) => SOURCES
-            .iter()
-            .copied()
-            .find(|source| source.name() == name)
-            .ok_or_else(|| SourceError::Unknown {
-                name: escape(name),
-                known: known(),
-            }),
-        None => SOURCES
-            .iter()
-            .copied()
-            .find(|source| source.is_here(environment))
-            .ok_or_else(|| SourceError::Missing {
-                fix: "no CI was found here: neither GITHUB_ACTIONS nor GITLAB_CI is `true`; on another CI, set HALLPASS_ID_TOKEN or HALLPASS_ID_TOKEN_FILE to an ID token for the broker; people cannot sign in yet: to try hallpass on this machine, run `hallpass dev`".to_owned(),
-            }),
+/// Which sources come first: a job of a CI may run on a platform that has tokens too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// Our own variables.
+    Ours,
+    Ci,
+    /// The platform that the program runs on.
+    Platform,
+}
+
+/// A variable that the CI sets in every job.
+#[derive(Clone, Copy, Debug)]
+pub enum Mark {
+    Set(&'static str),
+    Is(&'static str, &'static str),
+}
+
+impl Mark {
+    fn is_here(self, environment: &Environment) -> bool {
+        match self {
+            Self::Set(name) => environment.get_os(name).is_some(),
+            Self::Is(name, value) => environment.get(name) == Some(value),
+        }
     }
 }
 
-/// One CI's way to give a job its ID token.
-#[async_trait]
-pub trait Source: Send + Sync + fmt::Debug {
-    /// The word for it in `--source`.
-    fn name(&self) -> &'static str;
+impl fmt::Display for Mark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Set(name) => f.write_str(name),
+            Self::Is(name, value) => write!(f, "{name}={value}"),
+        }
+    }
+}
 
-    /// The provider whose claims its tokens hold, where that is known.
-    fn provider(&self) -> Option<&'static str>;
+/// Who chooses the audience of the token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Audience {
+    /// hallpass requests a token for the broker.
+    Requested,
+    /// The job's configuration.
+    Job,
+    /// Nobody: it is the same for every job of an account.
+    Fixed,
+}
 
-    /// We seem to run in it.
-    fn is_here(&self, environment: &Environment) -> bool;
+impl fmt::Display for Audience {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Requested => "requested by hallpass",
+            Self::Job => "chosen by the job's configuration",
+            Self::Fixed => "fixed: not usable",
+        })
+    }
+}
 
-    /// Each request gives another token; else the job has one, whose use for a credential counts.
-    fn makes_new_tokens(&self) -> bool;
-
-    /// What tells this job from every other, where [`makes_new_tokens`](Self::makes_new_tokens): what
-    /// an earlier job kept on the same runner is not for this one (T-136).
-    fn job<'a>(&self, _environment: &'a Environment) -> Vec<&'a str> {
-        Vec::new()
+impl Source {
+    /// Whether hallpass seems to run in it.
+    #[must_use]
+    pub fn is_here(&self, environment: &Environment) -> bool {
+        let is_marked = self.marks.iter().any(|mark| mark.is_here(environment));
+        is_marked || (matches!(self.way, Way::Ours) && Way::is_set_on_purpose(environment))
     }
 
-    /// The variables that a token can be had with.
-    fn variables(&self, environment: &Environment) -> Vec<String>;
+    /// What tells this job from every other.
+    #[must_use]
+    pub fn job<'a>(&self, environment: &'a Environment) -> Vec<&'a str> {
+        let names = self.job.iter();
+        names
+            .map(|name| environment.get(name).unwrap_or_default())
+            .collect()
+    }
+
+    /// The variables that give access to a token and to nothing else.
+    #[must_use]
+    pub fn variables(&self, environment: &Environment) -> Vec<String> {
+        self.way.variables(environment)
+    }
 
     /// Gets the token. It may be for another audience, where the job cannot choose: see
     /// [`wrong_audience`](Self::wrong_audience).
-    async fn fetch(&self, fetch: &Fetch<'_>) -> Result<IdToken, SourceError>;
+    ///
+    /// # Errors
+    /// The CI gives no token; the text ends in the likely fix.
+    pub(super) async fn fetch(&self, fetch: &Fetch<'_>) -> Result<IdToken, SourceError> {
+        if let Some(what) = self.way.missing(fetch.environment) {
+            let fix = self.fix(fetch.environment, fetch.audience.as_str());
+            return Err(SourceError::Missing { what, fix });
+        }
+        self.way.fetch(self, fetch).await
+    }
 
     /// What to do about a token that is not for the broker.
-    fn wrong_audience(&self, audience: &str) -> String;
+    pub(super) fn wrong_audience(&self, environment: &Environment, audience: &str) -> String {
+        match self.audience {
+            Audience::Requested => {
+                format!(
+                    "{} gave a token for another audience than requested",
+                    self.title
+                )
+            }
+            Audience::Job | Audience::Fixed => self.fix(environment, audience),
+        }
+    }
+
+    pub(super) fn fix(&self, environment: &Environment, audience: &str) -> String {
+        let variable = escape(way::named(environment));
+        self.setup
+            .replace("{audience}", audience)
+            .replace("{variable}", &variable)
+    }
+}
+
+/// The source of that name.
+#[must_use]
+pub fn named(name: &str) -> Option<&'static Source> {
+    SOURCES.iter().find(|source| source.name == name)
+}
+
+/// The source that is recognised here.
+///
+/// # Errors
+/// None is, or several are.
+pub fn find(environment: &Environment) -> Result<&'static Source, SourceError> {
+    let mut here: Vec<&Source> = SOURCES
+        .iter()
+        .filter(|source| source.is_here(environment))
+        .collect();
+    // Forgejo's runner calls itself GitHub's too.
+    if here.iter().any(|source| source.name == "forgejo") {
+        here.retain(|source| source.name != "github");
+    }
+    let Some(first) = here.iter().map(|source| source.level).min() else {
+        return Err(SourceError::None);
+    };
+    let here: Vec<&Source> = here
+        .into_iter()
+        .filter(|source| source.level == first)
+        .collect();
+    if let [one] = here.as_slice() {
+        return Ok(one);
+    }
+    let is_ready = |source: &&&Source| source.way.missing(environment).is_none();
+    let ready: Vec<&&Source> = here.iter().filter(is_ready).collect();
+    match ready.as_slice() {
+        [one] => Ok(one),
+        _ => Err(SourceError::Several {
+            found: here
+                .iter()
+                .map(|source| {
+                    let mut marks = source.marks.iter();
+                    let mark = marks.find(|mark| mark.is_here(environment));
+                    let mark = mark.map(ToString::to_string).unwrap_or_default();
+                    format!("`{}` ({mark})", source.name)
+                })
+                .collect::<Vec<_>>()
+                .join(", "),
+        }),
+    }
 }
 
 /// What a source may use.
 #[derive(Debug)]
-pub struct Fetch<'a> {
+pub(super) struct Fetch<'a> {
     pub environment: &'a Environment,
     /// The way to the CI's own services.
     pub connection: &'a Connection,
@@ -103,12 +220,17 @@ pub struct Fetch<'a> {
 /// Why the job has no token. Each text ends in the likely fix.
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
-    /// `--source` names none.
-    #[error("no source `{name}`; there are: {known}")]
-    Unknown { name: String, known: String },
+    /// Nothing here is recognised.
+    #[error(
+        "no CI was recognised by its variables; set HALLPASS_ID_TOKEN or HALLPASS_ID_TOKEN_FILE to an ID token for the broker, or choose a source by `--source` (`hallpass get --help` lists them); people cannot sign in yet: to try hallpass on this machine, run `hallpass dev`"
+    )]
+    None,
+    /// It is not clear which of them the job's token comes from.
+    #[error("several sources of an ID token were recognised: {found}; choose one by `--source`")]
+    Several { found: String },
     /// There is nothing to get a token with.
-    #[error("{fix}")]
-    Missing { fix: String },
+    #[error("{what}; {fix}")]
+    Missing { what: String, fix: String },
     #[error("{who} gave no token: {fix}")]
     Refused {
         who: &'static str,
@@ -122,9 +244,9 @@ pub enum SourceError {
     #[error(transparent)]
     File(#[from] FileError),
     /// What was found is not a token.
-    #[error("what {origin} holds is not a JWT (three parts with dots between them)")]
+    #[error("{origin} has no ID token: expected a JWT, three parts with dots between them")]
     NotAToken { origin: String },
-    /// The token is for somebody else and was not sent.
+    /// The token is for another party and was not sent.
     #[error(
         "the job's ID token is for {found}, not for the broker `{broker}` alone, and was not sent: {fix}"
     )]
@@ -145,43 +267,68 @@ impl SourceError {
 mod tests {
     use super::*;
 
-    fn found(variables: &[(&str, &str)]) -> Option<&'static str> {
+    fn found(variables: &[(&str, &str)]) -> Result<&'static str, String> {
         let environment: Environment = variables.iter().copied().collect();
-        find(&environment, None).ok().map(Source::name)
+        find(&environment)
+            .map(|source| source.name)
+            .map_err(|error| error.to_string())
+    }
+
+    /// T-380
+    #[test]
+    fn each_ci_is_recognised_by_each_of_its_marks() {
+        for source in SOURCES {
+            for mark in source.marks {
+                let (name, value) = match *mark {
+                    Mark::Set(name) => (name, "x"),
+                    Mark::Is(name, value) => (name, value),
+                };
+                assert_eq!(found(&[(name, value)]), Ok(source.name), "{mark}");
+                assert!(found(&[(name, "")]).is_err(), "{mark}");
+            }
+        }
+        assert_eq!(found(&[("GITHUB_ACTIONS", "false")]).ok(), None);
+        assert_eq!(found(&[("HALLPASS_ID_TOKEN", "x")]), Ok("environment"));
+    }
+
+    /// T-380
+    #[test]
+    fn what_was_set_on_purpose_comes_first_then_the_ci_then_the_platform() {
+        let platform = ("KUBERNETES_SERVICE_HOST", "10.0.0.1");
+        let ci = ("CIRCLECI", "true");
+        assert_eq!(found(&[platform]), Ok("kubernetes"));
+        assert_eq!(found(&[platform, ci]), Ok("circleci"));
+        let ours = ("HALLPASS_ID_TOKEN_FILE", "/x");
+        assert_eq!(found(&[platform, ci, ours]), Ok("environment"));
+    }
+
+    /// T-380
+    #[test]
+    fn of_several_the_one_that_has_a_token_is_used_and_else_none() {
+        let both = [("GITHUB_ACTIONS", "true"), ("SEMAPHORE", "true")];
+        insta::assert_snapshot!(found(&both).unwrap_err(), @"several sources of an ID token were recognised: `github` (GITHUB_ACTIONS=true), `semaphore` (SEMAPHORE=true); choose one by `--source`");
+        let ready = [&both[..], &[("SEMAPHORE_OIDC_TOKEN", "x")]].concat();
+        assert_eq!(found(&ready), Ok("semaphore"));
+        let github = [
+            ("ACTIONS_ID_TOKEN_REQUEST_URL", "https://x.example"),
+            ("ACTIONS_ID_TOKEN_REQUEST_TOKEN", "x"),
+        ];
+        assert!(found(&[&ready[..], &github].concat()).is_err());
     }
 
     #[test]
-    fn the_ci_is_found_by_what_it_sets() {
-        assert_eq!(found(&[]), None);
-        assert_eq!(found(&[("GITHUB_ACTIONS", "true")]), Some("github"));
-        assert_eq!(found(&[("GITLAB_CI", "true")]), Some("gitlab"));
-        assert_eq!(found(&[("HALLPASS_ID_TOKEN", "x")]), Some("environment"));
+    fn forgejo_calls_itself_github_too() {
+        let both = [("GITHUB_ACTIONS", "true"), ("FORGEJO_ACTIONS", "true")];
+        assert_eq!(found(&both), Ok("forgejo"));
     }
 
     #[test]
-    fn what_was_set_on_purpose_comes_first() {
-        assert_eq!(
-            found(&[("GITHUB_ACTIONS", "true"), ("HALLPASS_ID_TOKEN", "x")]),
-            Some("environment")
-        );
-    }
-
-    #[test]
-    fn on_gitlab_the_usual_variable_is_gitlabs() {
-        assert_eq!(
-            found(&[("GITLAB_CI", "true"), ("HALLPASS_ID_TOKEN", "x")]),
-            Some("gitlab")
-        );
-        assert_eq!(
-            found(&[("GITLAB_CI", "true"), ("HALLPASS_ID_TOKEN_FILE", "x")]),
-            Some("environment")
-        );
-    }
-
-    #[test]
-    fn a_source_can_be_forced_and_misspelt() {
-        let environment = Environment::default();
-        assert_eq!(find(&environment, Some("gitlab")).unwrap().name(), "gitlab");
-        insta::assert_snapshot!(find(&environment, Some("gihub")).unwrap_err(), @"no source `gihub`; there are: environment, github, gitlab");
+    fn where_a_ci_has_no_variable_of_its_own_the_usual_one_is_the_cis() {
+        for (mark, name) in [("GITLAB_CI", "gitlab"), ("BUDDY", "buddy")] {
+            let token = ("HALLPASS_ID_TOKEN", "x");
+            assert_eq!(found(&[(mark, "true"), token]), Ok(name));
+            let file = ("HALLPASS_ID_TOKEN_FILE", "x");
+            assert_eq!(found(&[(mark, "true"), token, file]), Ok("environment"));
+        }
     }
 }

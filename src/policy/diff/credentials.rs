@@ -1,14 +1,14 @@
 //! The credentials of both sets: what jobs gain and lose.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::definition::{defines_same, inputs, keys};
 use super::rows::{Index, Rows};
 use super::{Change, CredentialChange, Gained};
 use crate::clock::Timestamp;
-use crate::policy::literals::Way;
+use crate::policy::literals::{Granted, Way};
 use crate::policy::proof::{Answer, Found, Gain, Side, Witness, gains};
-use crate::policy::{CredentialDefinition, PolicySet};
+use crate::policy::{CredentialDefinition, Policy, PolicySet};
 use crate::provider::{Facts, Reader};
 
 pub(super) struct Comparison<'a> {
@@ -17,8 +17,12 @@ pub(super) struct Comparison<'a> {
     at: Timestamp,
     known: &'a [Facts],
     rosters: Index,
-    before: BTreeMap<&'a str, Vec<Way<'a>>>,
-    after: BTreeMap<&'a str, Vec<Way<'a>>>,
+    before: HashMap<&'a str, Vec<Granted<'a>>>,
+    after: HashMap<&'a str, Vec<Granted<'a>>>,
+    /// Issuers of which tokens are read alike in both sets, and which have the same tenants, by name.
+    kept_issuers: HashSet<&'a str>,
+    /// All requirements are written alike.
+    are_requirements_kept: bool,
 }
 
 impl<'a> Comparison<'a> {
@@ -34,8 +38,10 @@ impl<'a> Comparison<'a> {
             at,
             known,
             rosters: Index::of(new),
-            before: old.all_ways(),
-            after: new.all_ways(),
+            before: old.granted(),
+            after: new.granted(),
+            kept_issuers: kept_issuers(old, new),
+            are_requirements_kept: are_requirements_kept(old, new),
         }
     }
 }
@@ -81,21 +87,27 @@ impl Comparison<'_> {
         now: &CredentialDefinition,
     ) -> Option<CredentialChange> {
         let old_name = was.map_or(now.name.as_str(), |was| was.name.as_str());
-        let none = Vec::new();
         let before = self.before.get(old_name).filter(|_| was.is_some());
-        let before = before.unwrap_or(&none);
-        let after = self.after.get(now.name.as_str()).unwrap_or(&none);
+        let before = before.map_or(&[][..], Vec::as_slice);
+        let after = self.after.get(now.name.as_str());
+        let after = after.map_or(&[][..], Vec::as_slice);
         let is_unused = after.is_empty() && before.is_empty();
+        let are_same = is_unused || self.are_same(was, now, before, after);
+        let keys = was.map(|was| keys(was, now)).unwrap_or_default();
+        if are_same && was.is_some() && keys.is_empty() && old_name == now.name {
+            return None;
+        }
         let mut change = CredentialChange {
             was: Some(old_name.to_owned()).filter(|was| *was != now.name),
-            keys: was.map(|was| keys(was, now)).unwrap_or_default(),
+            keys,
             place: self.new.place_of(&now.name).cloned(),
             ..CredentialChange::of(&now.name)
         };
-        let old = Self::side(self.old, old_name, before);
-        let new = Self::side(self.new, &now.name, after);
         let mut is_narrower = false;
-        if !is_unused && !self.are_same(was, now, before, after) {
+        if !are_same {
+            let (before, after) = (self.old.ways_of(before), self.new.ways_of(after));
+            let old = Self::side(self.old, old_name, &before);
+            let new = Self::side(self.new, &now.name, &after);
             for gain in gains(old, new, self.at, usize::MAX) {
                 change.take(self.known(gain, old));
             }
@@ -157,27 +169,48 @@ impl Comparison<'_> {
         (!is_silent).then_some(change)
     }
 
-    /// Whether the ways, and the requirements on the credential, are written alike.
+    /// Whether the grants, and the requirements on the credential, are written alike.
     fn are_same(
         &self,
         was: Option<&CredentialDefinition>,
         now: &CredentialDefinition,
-        before: &[Way<'_>],
-        after: &[Way<'_>],
+        before: &[Granted<'_>],
+        after: &[Granted<'_>],
     ) -> bool {
         let Some(was) = was else { return false };
-        let requirements = |set: &PolicySet, one: &CredentialDefinition| {
-            let all = set.requirements.iter();
-            let selected = all.filter(|each| each.shadow_until.is_none() && each.of.selects(one));
-            let blocks = selected.map(|each| (each.jobs.clone(), each.unless.clone()));
-            blocks.collect::<Vec<_>>()
-        };
-        before.len() == after.len()
+        let is_selected_alike = self.are_requirements_kept
+            && (&was.name, &was.owner, was.target()) == (&now.name, &now.owner, now.target());
+        (was.class, was.kind.name) == (now.class, now.kind.name)
+            && before.len() == after.len()
             && before
                 .iter()
                 .zip(after)
-                .all(|(one, other)| one.grants_same(other))
-            && requirements(self.old, was) == requirements(self.new, now)
+                .all(|(one, other)| self.grants_same(*one, *other))
+            && (is_selected_alike || self.is_required_alike(was, now))
+    }
+
+    /// Whether it is granted to the same jobs, for the same request at the same times.
+    fn grants_same(&self, (was, one): Granted<'_>, (now, other): Granted<'_>) -> bool {
+        let times = |policy: &Policy| (policy.until, policy.shadow_until);
+        was.issuer == now.issuer
+            && self.kept_issuers.contains(now.issuer.as_str())
+            && times(was) == times(now)
+            && one.longest() == other.longest()
+            && one.scopes == other.scopes
+            && was.within == now.within
+            && was.when == now.when
+    }
+
+    fn is_required_alike(&self, was: &CredentialDefinition, now: &CredentialDefinition) -> bool {
+        let required = |set: &'_ PolicySet, one: &CredentialDefinition| {
+            let all = set.requirements.iter();
+            let selected = all.filter(|each| each.shadow_until.is_none() && each.of.selects(one));
+            selected.collect::<Vec<_>>()
+        };
+        let (before, after) = (required(self.old, was), required(self.new, now));
+        let mut both = before.iter().zip(&after);
+        before.len() == after.len()
+            && both.all(|(one, other)| (&one.jobs, &one.unless) == (&other.jobs, &other.unless))
     }
 
     /// The same gain with a known job as witness, if one gains.
@@ -188,6 +221,7 @@ impl Comparison<'_> {
         let url = &gain.way.reader.issuer.url;
         let of_issuer = |facts: &&Facts| facts.issuer_url() == url;
         for facts in self.known.iter().filter(of_issuer) {
+            let facts = &*facts.at(found.at);
             let literals = &mut gain.way.literals.iter();
             if !literals.all(|literal| literal.holds(facts)) {
                 continue;
@@ -246,16 +280,6 @@ impl CredentialChange {
 }
 
 impl Way<'_> {
-    /// Whether it is written like the other, for the same request at the same times.
-    fn grants_same(&self, other: &Way<'_>) -> bool {
-        let extent = |way: &Way<'_>| {
-            let grant = way.grant;
-            let times = (way.policy.until, way.policy.shadow_until);
-            (grant.longest(), grant.scopes.clone(), times)
-        };
-        extent(self) == extent(other) && self.admits_same(other)
-    }
-
     /// Whether its conditions are written alike and its tokens are read alike.
     pub(in crate::policy) fn admits_same(&self, other: &Way<'_>) -> bool {
         let mut literals = self.literals.iter().zip(&other.literals);
@@ -268,6 +292,29 @@ impl Way<'_> {
 }
 
 fn reads_same(one: &Reader, other: &Reader) -> bool {
-    let identity = |reader: &Reader| (reader.issuer.url.clone(), reader.issuer.name.clone());
-    identity(one) == identity(other) && one.reads_like(other)
+    one.issuer.url == other.issuer.url
+        && one.issuer.name == other.issuer.name
+        && one.reads_like(other)
+}
+
+fn are_requirements_kept(old: &PolicySet, new: &PolicySet) -> bool {
+    let mut both = old.requirements.iter().zip(&new.requirements);
+    old.requirements.len() == new.requirements.len()
+        && both.all(|(one, other)| {
+            (&one.of, &one.jobs, &one.unless) == (&other.of, &other.jobs, &other.unless)
+                && one.shadow_until == other.shadow_until
+        })
+}
+
+fn kept_issuers<'a>(old: &PolicySet, new: &'a PolicySet) -> HashSet<&'a str> {
+    let issuers = new.issuers.iter();
+    let kept = issuers.filter(|now| {
+        let was = old.issuer_named(&now.reader.issuer.name);
+        was.is_some_and(|was| {
+            reads_same(&was.reader, &now.reader)
+                && was.tenants == now.tenants
+                && was.has_events == now.has_events
+        })
+    });
+    kept.map(|now| now.reader.issuer.name.as_str()).collect()
 }

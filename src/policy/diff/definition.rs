@@ -22,6 +22,9 @@ pub(super) fn keys(was: &CredentialDefinition, now: &CredentialDefinition) -> Ve
 
 /// The keys with another value, in the order of the old list and then of the new one.
 pub(super) fn changed(old: &[(String, String)], new: &[(String, String)]) -> Vec<KeyChange> {
+    if old == new {
+        return Vec::new();
+    }
     let of = |list: &[(String, String)]| list.iter().cloned().collect::<BTreeMap<_, _>>();
     let (by_key, by_new_key) = (of(old), of(new));
     let mut seen = BTreeSet::new();

@@ -94,6 +94,7 @@ fn entry(issuer: &PolicyIssuer) -> Vec<(String, String)> {
         algorithms,
         tolerated_audiences,
         client_id,
+        shared_audience,
         token_types,
         leeway,
         max_lifetime,
@@ -131,6 +132,7 @@ fn entry(issuer: &PolicyIssuer) -> Vec<(String, String)> {
     ];
     let optional = [
         ("client_id", client_id.as_deref().map(scalar)),
+        ("shared_audience", shared_audience.as_deref().map(scalar)),
         ("key_use", key_use.as_deref().map(scalar)),
         ("ca", ca.as_deref().map(hash)),
         ("jwks", pinned_keys.as_deref().map(hash)),

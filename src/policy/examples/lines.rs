@@ -161,7 +161,7 @@ fn problem(set: &PolicySet, line: &Line, at: Timestamp, notes: &mut Vec<Remark>)
             "`of` selects no credential{own}{scopes}"
         )));
     }
-    match fit(set, &line.jobs) {
+    match fit(set, &line.jobs, at) {
         Fit::Possible => {}
         Fit::Impossible => {
             return Some(Remark::new("no job of any tenant fits `jobs`".to_owned()));
@@ -282,9 +282,9 @@ pub fn describe(found: &Found) -> Vec<String> {
     let facts = &found.witness.facts;
     let mut lines = vec![format!("issuer: {}", facts.issuer())];
     lines.extend(
-        facts
-            .iter()
-            .map(|(fact, value)| format!("{}: {value}", fact.name())),
+        found
+            .facts()
+            .map(|(fact, value)| format!("{fact}: {value}")),
     );
     let raw = found.witness.raw_claims();
     lines.extend(raw.map(|(name, value)| format!("claim {name}: {value}")));

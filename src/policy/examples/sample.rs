@@ -133,14 +133,21 @@ const GITLAB: &[(Fact, &str)] = &[
     (Fact::Visibility, "private"),
 ];
 
-/// The text of a fact in the samples of a provider; of another provider, as at GitHub.
-pub(crate) fn usual_text(provider: &str, fact: Fact) -> Option<&'static str> {
+/// Texts of a fact as they occur at a provider, that of its samples first; of another provider, as at
+/// GitHub.
+pub(crate) fn usual_texts(provider: &str, fact: Fact) -> impl Iterator<Item = &'static str> {
     let samples = if provider == "gitlab" { GITLAB } else { GITHUB };
-    let mut texts = samples.iter();
+    let texts = samples.iter().chain(REFS);
     texts
-        .find(|(known, _)| *known == fact)
+        .filter(move |(known, _)| *known == fact)
         .map(|(_, text)| *text)
 }
+
+/// Refs beside those of the samples.
+const REFS: &[(Fact, &str)] = &[
+    (Fact::Ref, "refs/heads/feature"),
+    (Fact::Ref, "refs/tags/v1.0.0"),
+];
 
 const GITHUB_WORKFLOW: &str = "REPOSITORY/.github/workflows/deploy.yml";
 const GITLAB_WORKFLOW: &str = "gitlab.com/REPOSITORY//.gitlab-ci.yml";

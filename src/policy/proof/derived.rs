@@ -2,10 +2,14 @@
 
 use std::sync::Arc;
 
+use super::constraints::{Atom, Clause, Constraints, Term, within};
+use super::entries;
 use super::lang::Lang;
-use super::space::{Atom, Clause, Constraints, Space, Term};
+use super::space::Space;
 use super::value::ValueSet;
-use crate::provider::{Claim, Fact, FactType, How, Reading, TRIGGERS, Take, Way, When, pointer};
+use crate::provider::{
+    Claim, Fact, FactType, How, Reader, Reading, TRIGGERS, Take, Way, When, pointer,
+};
 
 /// The fact's value is in the set.
 pub(super) fn read(
@@ -14,19 +18,30 @@ pub(super) fn read(
     reading: &Reading,
     set: ValueSet,
 ) -> Option<Constraints> {
-    let mut claim = |name: &str| space.claim(&pointer(name), None);
+    let fact = Some(reading.fact);
     match reading.how {
-        How::Sent => Some(Constraints::single(claim(line.name)?, set)),
+        How::Sent => Some(Constraints::single(space.claim(&line.pointer(), fact), set)),
         How::Ways(ways) => {
+            if let Some(name) = reading.shared() {
+                let mut claims = ways.iter().map(|way| pointer(way.claim));
+                // It can say every value, unless a condition is about how it is said.
+                if !claims.any(|claim| space.names(&claim)) {
+                    let number = space.claim(&pointer(name), fact);
+                    return Some(Constraints::single(number, set));
+                }
+            }
             let set = as_words(reading.fact, set);
             let (holds, fails) = (
-                of_ways(space, ways, &set)?,
-                of_ways(space, ways, &set.inverted())?,
+                of_ways(space, ways, &set),
+                of_ways(space, ways, &set.inverted()),
             );
             Some(collapsed(&holds).unwrap_or(Constraints { holds, fails }))
         }
         How::Differs(other) => {
-            let pair = (claim(line.name)?, claim(other)?);
+            let pair = (
+                space.claim(&line.pointer(), fact),
+                space.claim(&pointer(other), fact),
+            );
             if space.pair.is_some_and(|known| known != pair) {
                 return None;
             }
@@ -56,13 +71,13 @@ type Part = (usize, ValueSet);
 
 /// The first way that applies makes a value of the set, or none applies and the set has the absent
 /// value.
-fn of_ways(space: &mut Space<'_>, ways: &[Way], set: &ValueSet) -> Option<Clause> {
+fn of_ways(space: &mut Space<'_>, ways: &[Way], set: &ValueSet) -> Clause {
     let mut clause = Vec::new();
     let mut before: Vec<Vec<Part>> = vec![Vec::new()];
     for way in ways {
         let mut applies: Vec<Part> = Vec::new();
         for when in way.when {
-            applies.push((space.claim(&pointer(when.claim()), None)?, satisfying(when)));
+            applies.push((space.claim(&pointer(when.claim()), None), satisfying(when)));
         }
         let mut fits = applies.clone();
         if let Take::Always(word) = way.take {
@@ -70,7 +85,7 @@ fn of_ways(space: &mut Space<'_>, ways: &[Way], set: &ValueSet) -> Option<Clause
                 fits.push((0, ValueSet::none()));
             }
         } else {
-            let number = space.claim(&pointer(way.claim), None)?;
+            let number = space.claim(&pointer(way.claim), None);
             let (takes, fitting) = taken(way.take, &set.text);
             applies.push((number, ValueSet::texts(takes)));
             fits.push((number, ValueSet::texts(fitting)));
@@ -91,7 +106,7 @@ fn of_ways(space: &mut Space<'_>, ways: &[Way], set: &ValueSet) -> Option<Clause
         let parts = term.into_iter();
         parts.map(|(number, set)| within(number, set)).collect()
     };
-    Some(clause.into_iter().map(atoms).collect())
+    clause.into_iter().map(atoms).collect()
 }
 
 /// Both hold; `None` if it is plain that they cannot.
@@ -144,7 +159,7 @@ fn taken(take: Take, set: &Lang) -> (Lang, Lang) {
     match take {
         Take::Sent => (Lang::All, set.clone()),
         Take::Prefixed(prefix) => {
-            let texts = Lang::Prefixed(prefix, Arc::new(set.clone()));
+            let texts = Lang::After(prefix.into(), Arc::new(set.clone()));
             (Lang::All, texts)
         }
         Take::Starting(start) => {
@@ -199,10 +214,6 @@ fn starting(start: &'static str) -> Lang {
     Lang::Starting(start)
 }
 
-fn within(number: usize, set: ValueSet) -> Atom {
-    Atom::In(number, Arc::new(set))
-}
-
 fn differ((one, other): (usize, usize), set: &ValueSet) -> Clause {
     let mut clause = Vec::new();
     for (is_wanted, equal) in [(set.yes, false), (set.no, true)] {
@@ -219,18 +230,44 @@ fn differ((one, other): (usize, usize), set: &ValueSet) -> Clause {
     clause
 }
 
-/// The trigger is in the set: a word of the first claim that is present.
-pub(super) fn trigger(
+/// Whether a second factor is named among the methods of the sign-in, or is its class; absent where the
+/// token says neither.
+pub(super) fn second_factor(
     space: &mut Space<'_>,
-    pointers: &[String],
     set: &ValueSet,
+    reader: &Reader,
 ) -> Option<Constraints> {
+    let [methods, class] = ["/amr", "/acr"].map(|claim| space.claim(claim, None));
+    let named = &reader.second_factor;
+    let single = Constraints::single;
+    let mut shown = single(class, ValueSet::texts(Lang::words(named.acr.clone())));
+    for method in &named.amr {
+        shown = shown.or(entries::has(space, methods, method))?;
+    }
+    let unsaid = ValueSet::optional(Lang::none());
+    let said = single(methods, unsaid.clone()).and(single(class, unsaid))?;
+    let said = said.inverted();
+    let mut all = Constraints::constant(false);
+    for (is_wanted, value) in [
+        (set.yes, shown.clone()),
+        (set.no, said.clone().and(shown.inverted())?),
+        (set.absent, said.inverted()),
+    ] {
+        if is_wanted {
+            all = all.or(value)?;
+        }
+    }
+    Some(all)
+}
+
+/// The trigger is in the set: a word of the first claim that is present.
+pub(super) fn trigger(space: &mut Space<'_>, pointers: &[String], set: &ValueSet) -> Constraints {
     let numbers = pointers.iter().map(|pointer| space.claim(pointer, None));
-    let numbers: Vec<usize> = numbers.collect::<Option<_>>()?;
-    Some(Constraints {
+    let numbers: Vec<usize> = numbers.collect();
+    Constraints {
         holds: trigger_is(&numbers, set),
         fails: trigger_is(&numbers, &set.clone().inverted()),
-    })
+    }
 }
 
 fn trigger_is(numbers: &[usize], set: &ValueSet) -> Clause {

@@ -1,11 +1,13 @@
 //! Whether conditions can be met at all: by any job of a tenant, and by any job through one way.
 
-use super::network::Addresses;
+use super::constraints::Clause;
+use super::points::Points;
 use super::search::{Search, Values};
 use super::shortest::{Budget, Spent};
-use super::space::{Clause, Space};
+use super::space::Space;
 use super::ways::of_block;
 use super::{SPENT, STEPS, UNREAD, blocks_on, entered, render};
+use crate::clock::Timestamp;
 use crate::policy::literals::Way;
 use crate::policy::{Block, PolicySet};
 
@@ -20,9 +22,9 @@ pub enum Fit {
     NotDecided(String),
 }
 
-/// Whether any job of a tenant of any issuer meets the block.
+/// Whether any job of a tenant of any issuer meets the block, at any time from `at` on.
 #[must_use]
-pub fn fit(set: &PolicySet, block: &Block) -> Fit {
+pub fn fit(set: &PolicySet, block: &Block, at: Timestamp) -> Fit {
     let mut undecided = None;
     for issuer in &set.issuers {
         let reader = &issuer.reader;
@@ -30,7 +32,8 @@ pub fn fit(set: &PolicySet, block: &Block) -> Fit {
         let tenants = tenants.map_or_else(|| vec![None], |all| all.iter().map(Some).collect());
         for tenant in tenants {
             let blocks: Vec<&Block> = tenant.into_iter().chain([block]).collect();
-            let mut space = Space::new(reader, Addresses::of([].iter(), &blocks));
+            let points = Points::of([].iter(), &blocks, [].into_iter(), at);
+            let mut space = Space::new(reader, points);
             let mut clauses: Vec<Clause> = Vec::new();
             for block in blocks {
                 let conditions = of_block(&mut space, block, reader);
@@ -39,7 +42,7 @@ pub fn fit(set: &PolicySet, block: &Block) -> Fit {
             let reason = match any(&space, clauses, STEPS) {
                 Ok(None) => continue,
                 Err(Spent) => SPENT.to_owned(),
-                Ok(Some(values)) => match render::witness(&space, &values, reader) {
+                Ok(Some(values)) => match render::witness(&space, &values, reader, at) {
                     Ok(witness) if block.holds(&witness.facts) => return Fit::Possible,
                     Ok(_) => UNREAD.to_owned(),
                     Err(reason) => reason,
@@ -52,12 +55,14 @@ pub fn fit(set: &PolicySet, block: &Block) -> Fit {
 }
 
 /// Whether it is proven, in at most so many steps, that no job gets anything this way, the requirements
-/// on the credential included. `until`, `shadow_until` and lifetimes are not looked at.
+/// on the credential included, at any time. `until`, `shadow_until` and lifetimes are not looked at.
 #[must_use]
 pub fn is_closed(set: &PolicySet, way: &Way<'_>, steps: u64) -> bool {
     let blocks = blocks_on(set, &way.grant.credential.name);
-    let addresses = Addresses::of(way.literals.iter(), &blocks);
-    let mut space = Space::new(way.reader, addresses);
+    let ends = way.policy.until.into_iter();
+    let first = Timestamp::from_unix(0);
+    let points = Points::of(way.literals.iter(), &blocks, ends, first);
+    let mut space = Space::new(way.reader, points);
     let clauses = entered(&mut space, set, way);
     matches!(any(&space, clauses, steps), Ok(None))
 }

@@ -3,12 +3,13 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use super::network::Addresses;
+use super::constraints::Clause;
+use super::points::Points;
 use super::search::{Search, Values};
 use super::shortest::Budget;
-use super::space::{Clause, Space};
+use super::space::Space;
 use super::ways::{Rule, Ways};
-use super::{Answer, Found, STEPS, blocks_on, entered, finish};
+use super::{Answer, Found, STEPS, blocks_on, entered, finish, is_served};
 use crate::clock::Timestamp;
 use crate::policy::literals::Way;
 use crate::policy::{Ask, PolicySet};
@@ -79,8 +80,10 @@ pub fn gains<'a>(old: Side<'_>, new: Side<'a>, at: Timestamp, most: usize) -> Ve
         };
         let blocks = [old, new].map(|side| blocks_on(side.set, side.credential));
         let ways = old.ways.iter().chain(new.ways).filter(of_issuer);
-        let addresses = Addresses::of(ways.flat_map(|way| &way.literals), &blocks.concat());
-        let mut space = Space::new(first.reader, addresses);
+        let ends = ways.clone().filter_map(|way| way.policy.until);
+        let literals = ways.clone().flat_map(|way| &way.literals);
+        let points = Points::of(literals, &blocks.concat(), ends, at);
+        let mut space = Space::new(first.reader, points);
         let known = Ways::new(&mut space, old.ways.iter().filter(of_issuer));
         let broken = lifted(&mut space, old, new, url);
         let entries: Vec<_> = own
@@ -152,37 +155,24 @@ struct Comparison<'a> {
 impl Comparison<'_> {
     fn through(&self, way: &Way<'_>, clauses: &[Clause], at: Timestamp) -> Answer {
         let longest = way.grant.longest();
-        if !way.policy.is_in_force(at) || longest < way.grant.credential.kind.shortest() {
+        if !is_served(way, at) || (self.lifted.is_empty() && self.is_kept(way, longest)) {
             return Answer::Proven;
         }
-        if self.lifted.is_empty() && self.is_kept(way, longest) {
-            return Answer::Proven;
-        }
-        // Policies only end, so the old set refuses most at the last moment of the way. What it also
-        // refuses at the first moment is shown there.
-        let ends = self.old.ways.iter().filter_map(|old| old.policy.until);
-        let last = match way.policy.until {
-            Some(until) => until.plus(-1),
-            None => ends.fold(at, Timestamp::max),
-        };
         let mut budget = Budget::new(STEPS);
-        for moment in [at, last.max(at)] {
-            let covers =
-                |old: &Way<'_>| covers(old, way, longest) && old.policy.is_in_force(moment);
-            let admitted = |space: &Space<'_>, values: &Values| {
-                let known = self.known.admitting(space, values, covers)?;
-                Some(known.failing())
-            };
-            let refused_before = self.search(way, clauses, moment, &admitted, &mut budget);
-            if !matches!(refused_before, Answer::Proven) {
-                return refused_before;
-            }
-            for broken in self.lifted {
-                let all = [clauses, broken].concat();
-                let answer = self.search(way, &all, moment, &|_, _| None, &mut budget);
-                if !matches!(answer, Answer::Proven) {
-                    return answer;
-                }
+        let admitted = |space: &Space<'_>, values: &Values| {
+            let covers = |old: &Way<'_>| covers(old, way, longest);
+            let known = self.known.admitting(space, values, covers)?;
+            Some(known.failing())
+        };
+        let refused_before = self.search(way, clauses, at, &admitted, &mut budget);
+        if !matches!(refused_before, Answer::Proven) {
+            return refused_before;
+        }
+        for broken in self.lifted {
+            let all = [clauses, broken].concat();
+            let answer = self.search(way, &all, at, &|_, _| None, &mut budget);
+            if !matches!(answer, Answer::Proven) {
+                return answer;
             }
         }
         Answer::Proven
@@ -220,7 +210,7 @@ impl Comparison<'_> {
         };
         finish(search, way, at, |found| {
             let facts = &found.witness.facts;
-            self.old.refuses(found) && self.new.set.permits(facts, &found.ask, at)
+            self.old.refuses(found) && self.new.set.permits(facts, &found.ask, found.at)
         })
     }
 }

@@ -30,10 +30,13 @@ pub(super) enum Lang {
     },
     /// Paths with such a file after the repository.
     File(Cut, Arc<Self>),
-    /// Texts that start like this.
+    /// Lists in one text, with commas between the entries, that have this entry; without one, those
+    /// that have any.
+    Listed(Option<Arc<str>>),
+    /// The rests of texts of the set that begin so.
+    After(Arc<str>, Arc<Self>),
+    /// Texts that begin like this.
     Starting(&'static str),
-    /// Texts that are in the set with this prefix before them.
-    Prefixed(&'static str, Arc<Self>),
     /// Texts of this shape with a part in the set.
     Part(Shape, Arc<Self>),
 }
@@ -141,8 +144,12 @@ impl Lang {
             Self::File(cut, files) => cut
                 .rest(text)
                 .is_some_and(|file| !file.is_empty() && files.has(file)),
+            Self::Listed(wanted) => text.split(',').any(|entry| match wanted {
+                Some(wanted) => **wanted == *entry,
+                None => !entry.is_empty(),
+            }),
+            Self::After(start, texts) => texts.has(&format!("{start}{text}")),
             Self::Starting(start) => text.starts_with(start),
-            Self::Prefixed(prefix, inner) => inner.has(&format!("{prefix}{text}")),
             Self::Part(shape, parts) => shape.part(text).is_some_and(|part| parts.has(part)),
         }
     }
@@ -161,10 +168,6 @@ impl Lang {
                 let lists: Option<Vec<_>> = parts.iter().map(|part| part.finite()).collect();
                 Some(lists?.into_iter().flatten().collect())
             }
-            Self::Prefixed(prefix, inner) => {
-                let texts = inner.finite()?.into_iter();
-                Some(texts.filter_map(|text| text.strip_prefix(prefix)).collect())
-            }
             Self::All
             | Self::Glob(_)
             | Self::Under(_)
@@ -173,8 +176,17 @@ impl Lang {
             | Self::Path(_)
             | Self::Ref { .. }
             | Self::File(..)
+            | Self::Listed(_)
             | Self::Starting(_)
             | Self::Part(..) => None,
+            Self::After(start, texts) => {
+                let texts = texts.finite()?.into_iter();
+                Some(
+                    texts
+                        .filter_map(|text| text.strip_prefix(&**start))
+                        .collect(),
+                )
+            }
         }
     }
 
@@ -184,7 +196,8 @@ impl Lang {
             Self::Words(words) if words.is_empty() => State::Dead,
             Self::Words(words) => State::Range(0, words.len(), 0),
             Self::Glob(glob) => State::Positions(glob.0.start()),
-            Self::Under(_) | Self::Decimal | Self::Starting(_) => State::At(0),
+            Self::Under(_) | Self::Decimal | Self::Listed(_) | Self::Starting(_) => State::At(0),
+            Self::Part(..) => State::Part(Box::default()),
             Self::Not(inner) => inner.start(),
             Self::And(parts) | Self::Or(parts) => {
                 State::Many(parts.iter().map(|part| part.start()).collect())
@@ -192,13 +205,10 @@ impl Lang {
             Self::Path(paths) => State::Cutting(Box::new(Cutting::of_path(paths))),
             Self::Ref { .. } => State::Cutting(Box::new(Cutting::of_ref())),
             Self::File(..) => State::File(Box::default()),
-            Self::Prefixed(prefix, inner) => {
-                let start = inner.start();
-                prefix
-                    .bytes()
-                    .fold(start, |state, byte| inner.step(&state, byte))
+            Self::After(start, texts) => {
+                let start = start.bytes();
+                start.fold(texts.start(), |state, byte| texts.step(&state, byte))
             }
-            Self::Part(..) => State::Part(Box::default()),
         }
     }
 
@@ -232,17 +242,18 @@ impl Lang {
             (Self::File(cut, files), State::File(now)) => {
                 State::File(Box::new(now.step(*cut, files, byte)))
             }
+            (Self::Listed(wanted), State::At(at)) => listed(wanted.as_deref(), *at, byte),
+            (Self::After(_, texts), state) => texts.step(state, byte),
             (Self::Starting(start), State::At(at)) => match start.as_bytes().get(*at) {
                 None => State::At(*at),
                 Some(wanted) if *wanted == byte => State::At(at.saturating_add(1)),
                 Some(_) => State::Dead,
             },
-            (Self::Prefixed(_, inner), state) => inner.step(state, byte),
             (Self::Part(shape, parts), State::Part(now)) => match now.step(*shape, parts, byte) {
                 Some(next) => State::Part(Box::new(next)),
                 None => State::Dead,
             },
-            (Self::All, _) => State::Still,
+            (Self::All, _) | (Self::Listed(_), State::Still) => State::Still,
             // The states of one set never get another form.
             _ => State::Dead,
         }
@@ -269,10 +280,13 @@ impl Lang {
             (Self::Path(paths), State::Cutting(now)) => now.path_accepts(paths),
             (Self::Ref { texts, absent }, State::Cutting(now)) => now.ref_accepts(texts, *absent),
             (Self::File(_, files), State::File(now)) => now.accepts(files),
+            (Self::Listed(wanted), State::At(at)) => {
+                wanted.as_deref().is_some_and(|wanted| wanted.len() == *at)
+            }
+            (Self::After(_, texts), state) => texts.accepts(state),
             (Self::Starting(start), State::At(at)) => *at >= start.len(),
-            (Self::Prefixed(_, inner), state) => inner.accepts(state),
             (Self::Part(shape, parts), State::Part(now)) => now.accepts(*shape, parts),
-            (Self::All, _) => true,
+            (Self::All, _) | (Self::Listed(_), State::Still) => true,
             _ => false,
         }
     }
@@ -280,9 +294,9 @@ impl Lang {
     /// Whether every text that continues from here is in the set, or none; `None`: not known.
     pub(super) fn fate(&self, state: &State) -> Option<bool> {
         match (self, state) {
-            (Self::All, _) => Some(true),
+            (Self::All, _) | (Self::Listed(_), State::Still) => Some(true),
             (Self::Not(inner), state) => inner.fate(state).map(|fate| !fate),
-            (Self::Prefixed(_, inner), state) => inner.fate(state),
+            (Self::After(_, texts), state) => texts.fate(state),
             (_, State::Dead) => Some(false),
             (Self::Glob(glob), State::Positions(now)) => glob.0.fate(*now),
             (Self::Under(top), State::At(at)) => (*at > top.len()).then_some(true),
@@ -336,8 +350,12 @@ impl Lang {
                 mark(b"/");
                 files.bytes(seen);
             }
+            Self::Listed(wanted) => {
+                mark(b",");
+                mark(wanted.as_deref().unwrap_or_default().as_bytes());
+            }
+            Self::After(_, texts) => texts.bytes(seen),
             Self::Starting(start) => mark(start.as_bytes()),
-            Self::Prefixed(_, inner) => inner.bytes(seen),
             Self::Part(shape, parts) => {
                 mark(b"/");
                 mark(shape.0.as_bytes());
@@ -373,6 +391,20 @@ fn narrow(words: &[String], from: usize, to: usize, length: usize, byte: u8) -> 
         from.saturating_add(through),
         length.saturating_add(1),
     )
+}
+
+/// Bytes of the entry that were read since the last comma; `OTHER`: it is another one.
+fn listed(wanted: Option<&str>, at: usize, byte: u8) -> State {
+    const OTHER: usize = usize::MAX;
+    match (wanted, byte) {
+        (Some(wanted), b',') if at == wanted.len() => State::Still,
+        (_, b',') => State::At(0),
+        (None, _) => State::Still,
+        (Some(wanted), byte) if wanted.as_bytes().get(at) == Some(&byte) => {
+            State::At(at.saturating_add(1))
+        }
+        (Some(_), _) => State::At(OTHER),
+    }
 }
 
 /// 0: nothing read, 1: a sign, 2: a zero and so the end, 3: digits.

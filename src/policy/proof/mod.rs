@@ -4,8 +4,8 @@
 //! The claims of a token are the variables, and each condition is a constraint on one or two of them, so
 //! a set of texts or a few other values. The search holds one candidate job and branches over the
 //! conditions that it must fail. A found job is written as a token, read by its provider, and put
-//! through the decision before it is an answer. A condition whose values the search does not read can
-//! only make the answer [`Answer::NotDecided`].
+//! through the decision before it is an answer. What takes too many steps or is too long makes the answer
+//! [`Answer::NotDecided`].
 
 use std::time::Duration;
 
@@ -13,14 +13,22 @@ use crate::clock::Timestamp;
 use crate::policy::literals::{Constraint, Way};
 use crate::policy::pattern::Pattern;
 use crate::policy::{Ask, Block, Inputs, PolicySet};
+use crate::provider::{Fact, FactValue};
+use crate::yaml::duration;
 
+mod constraints;
 mod derived;
+mod domain;
+mod entries;
 pub mod export;
 mod fitting;
 mod gain;
 mod lang;
+mod moments;
 mod network;
 mod part;
+mod plausible;
+mod points;
 mod render;
 mod search;
 mod shortest;
@@ -33,7 +41,8 @@ pub use fitting::{Fit, fit, is_closed};
 pub use gain::{Gain, Side, gains};
 pub use render::Witness;
 
-use network::Addresses;
+use constraints::Clause;
+use points::Points;
 use search::Search;
 use shortest::Budget;
 use space::Space;
@@ -57,6 +66,20 @@ pub struct Found {
     pub witness: Witness,
     pub ask: Ask,
     pub at: Timestamp,
+}
+
+impl Found {
+    /// The job's facts for a reader: times also as what they were before the request.
+    pub fn facts(&self) -> impl Iterator<Item = (Fact, String)> {
+        self.witness.facts.iter().map(|(fact, value)| {
+            let FactValue::Time(time) = value else {
+                return (fact, value.to_string());
+            };
+            let age = u64::try_from(self.at.since(*time)).unwrap_or_default();
+            let age = duration::print(Duration::from_secs(age));
+            (fact, format!("{value}, {age} before"))
+        })
+    }
 }
 
 /// Can any job get a credential?
@@ -108,16 +131,16 @@ impl<'a> Question<'a> {
     fn through(&self, way: &Way<'_>) -> Answer {
         let has_scopes = self.scopes.iter().all(|one| way.grant.scopes.contains(one));
         let longest = way.grant.longest();
-        let is_long = self.longer_than.is_none_or(|limit| longest > limit)
-            && longest >= way.grant.credential.kind.shortest();
-        if !way.policy.is_in_force(self.at) || !has_scopes || !is_long {
+        let is_long = self.longer_than.is_none_or(|limit| longest > limit);
+        if !is_served(way, self.at) || !has_scopes || !is_long {
             return Answer::Proven;
         }
         let mut blocks = blocks_on(self.set, self.credential);
         blocks.extend(&self.fits);
         blocks.extend(self.unfit);
-        let addresses = Addresses::of(way.literals.iter(), &blocks);
-        let mut space = Space::new(way.reader, addresses);
+        let ends = way.policy.until.into_iter();
+        let points = Points::of(way.literals.iter(), &blocks, ends, self.at);
+        let mut space = Space::new(way.reader, points);
         let mut clauses = entered(&mut space, self.set, way);
         for block in &self.fits {
             let conditions = of_block(&mut space, block, way.reader);
@@ -138,9 +161,9 @@ impl<'a> Question<'a> {
             admitted: &|_, _| None,
             budget: &mut budget,
         };
-        let at = self.at;
-        finish(search, way, at, |found| {
-            fits(&found.witness) && self.set.permits(&found.witness.facts, &found.ask, at)
+        finish(search, way, self.at, |found| {
+            let facts = &found.witness.facts;
+            fits(&found.witness) && self.set.permits(facts, &found.ask, found.at)
         })
     }
 }
@@ -156,18 +179,26 @@ fn blocks_on<'s>(set: &'s PolicySet, credential: &str) -> Vec<&'s Block> {
         .collect()
 }
 
+/// Whether some request from that time on is granted this way, whatever the job.
+fn is_served(way: &Way<'_>, at: Timestamp) -> bool {
+    way.policy.shadow_until.is_none()
+        && way.policy.until.is_none_or(|until| at < until)
+        && way.grant.longest() >= way.grant.credential.kind.shortest()
+}
+
 /// What must hold of a job that gets the credential that way.
-fn entered(space: &mut Space<'_>, set: &PolicySet, way: &Way<'_>) -> Vec<space::Clause> {
+fn entered(space: &mut Space<'_>, set: &PolicySet, way: &Way<'_>) -> Vec<Clause> {
     let literals = way.literals.iter();
     let literals = literals.map(|one| space.constraints(one, way.reader).holds);
     let mut clauses: Vec<_> = literals.collect();
+    clauses.extend(way.policy.until.map(|until| space.before(until).holds));
     for rule in Rule::all(space, set, &way.grant.credential, way.reader) {
         clauses.extend(rule.met());
     }
     clauses
 }
 
-/// Runs the search, and checks what it found.
+/// Runs the search for requests from `at` on, and checks what it found.
 fn finish(
     mut search: Search<'_>,
     way: &Way<'_>,
@@ -183,11 +214,12 @@ fn finish(
             return Answer::NotDecided(SPENT.to_owned());
         }
     };
-    let witness = match render::witness(search.space, &values, way.reader) {
+    let witness = match render::witness(search.space, &values, way.reader, at) {
         Ok(witness) => witness,
         Err(reason) => return Answer::NotDecided(reason),
     };
     let ask = most(way);
+    let at = witness.facts.decided_at().unwrap_or(at);
     let found = Found { witness, ask, at };
     if is_true(&found) {
         Answer::Found(Box::new(found))
@@ -217,7 +249,7 @@ pub(super) fn some_text_is_new(was: &Pattern, now: &Pattern) -> bool {
 
 /// Why an answer is not decided.
 const SPENT: &str = "the search took too many steps";
-const UNREAD: &str = "a condition is of a type that the proof does not read";
+const UNREAD: &str = "a condition is too long for the proof";
 /// Steps of the search for one way.
 const STEPS: u64 = 2_000_000;
 

@@ -3,72 +3,36 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use ipnet::IpNet;
+
 use super::lang::Lang;
 use super::value::ValueSet;
-use crate::policy::Block;
-use crate::policy::literals::{Constraint, Literal};
-use crate::policy::pattern::{Observed, Operator, Pattern};
+use crate::policy::literals::Constraint;
+use crate::policy::pattern::Observed;
 
 /// The addresses. The networks cut the addresses into ranges, and each range begins at the first address
 /// of all, the first of a network, or the first after one.
 #[derive(Clone, Debug)]
 pub(super) struct Addresses(BTreeSet<IpAddr>);
 
-impl Addresses {
-    pub(super) fn new<'l>(constraints: impl Iterator<Item = &'l Constraint<'l>>) -> Self {
+impl Default for Addresses {
+    fn default() -> Self {
         let first = [
             IpAddr::V4(Ipv4Addr::UNSPECIFIED),
             IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+            IpAddr::V6(AFTER_IPV4),
         ];
-        let mut found = Self(BTreeSet::from(first));
-        for constraint in constraints {
-            match constraint {
-                Constraint::Pattern(pattern) => found.pattern(pattern),
-                Constraint::Operator(operator) => found.operator(operator),
-                Constraint::Words(_) => {}
-            }
-        }
+        Self(first.into_iter().chain(USUAL).collect())
+    }
+}
+
+impl Addresses {
+    /// Tells the addresses of the network from the others.
+    pub(super) fn name(&mut self, network: IpNet) {
+        let found = [Some(network.network()), after(network.broadcast())];
         // An address of IPv4 in the form of IPv6 is one of IPv4.
-        found.0.retain(|address| address.to_canonical() == *address);
-        found
-    }
-
-    /// Of blocks and literals.
-    pub(super) fn of<'l>(
-        literals: impl Iterator<Item = &'l Literal<'l>>,
-        blocks: &[&Block],
-    ) -> Self {
-        let mut found = Self::new(literals.map(|literal| &literal.constraint));
-        for block in blocks {
-            let literals = block.literals();
-            let of_block = Self::new(literals.iter().map(|literal| &literal.constraint));
-            found.0.extend(of_block.0);
-        }
-        found
-    }
-
-    fn pattern(&mut self, pattern: &Pattern) {
-        match pattern {
-            Pattern::Network(network) => {
-                self.0.insert(network.network());
-                self.0.extend(after(network.broadcast()));
-            }
-            Pattern::Any(patterns) => patterns.iter().for_each(|one| self.pattern(one)),
-            Pattern::All(operators) => operators.iter().for_each(|one| self.operator(one)),
-            Pattern::Exact(_)
-            | Pattern::Is(_)
-            | Pattern::Present(_)
-            | Pattern::Workflow { .. }
-            | Pattern::Time(_)
-            | Pattern::Age(_) => {}
-        }
-    }
-
-    fn operator(&mut self, operator: &Operator) {
-        match operator {
-            Operator::Not(pattern) => self.pattern(pattern),
-            Operator::Glob(_) | Operator::Under(_) | Operator::Member(_) => {}
-        }
+        let own = |address: &IpAddr| address.to_canonical() == *address;
+        self.0.extend(found.into_iter().flatten().filter(own));
     }
 
     /// All of them, and none.
@@ -86,6 +50,15 @@ impl Addresses {
     }
 }
 
+/// Addresses for documentation (RFC 5737, RFC 3849), which are shown where they fit.
+pub(super) const USUAL: [IpAddr; 2] = [
+    IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7)),
+    IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 7)),
+];
+
+/// The first address of IPv6 after those that are of IPv4.
+const AFTER_IPV4: Ipv6Addr = Ipv6Addr::from_bits(1 << 48);
+
 fn after(address: IpAddr) -> Option<IpAddr> {
     match address {
         IpAddr::V4(address) => {
@@ -98,6 +71,3 @@ fn after(address: IpAddr) -> Option<IpAddr> {
         }
     }
 }
-
-/// The pointer of the address among the claims: that of no claim.
-pub(super) const ADDRESS: &str = "";

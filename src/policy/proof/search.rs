@@ -7,9 +7,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::constraints::{Atom, Clause, Term};
 use super::lang::Lang;
 use super::shortest::{self, Budget, Spent};
-use super::space::{Atom, Clause, Space, Term};
+use super::space::{Claim, Key, Space};
 use super::value::{Value, ValueSet};
 
 /// The values of a job's claims, in the order of the space.
@@ -181,7 +182,9 @@ impl Search<'_> {
             .chain(demands)
             .collect();
         let takes = |value: &Value| not != Some(value) && sets.iter().all(|set| set.has(value));
-        if takes(&Value::Absent) {
+        // A request has an address, where nothing says otherwise.
+        let is_usual = |claim: &&Claim| claim.key == Key::Address;
+        if !claims.iter().any(is_usual) && takes(&Value::Absent) {
             return Ok(Some(Value::Absent));
         }
         let excluded = match not {
@@ -195,6 +198,7 @@ impl Search<'_> {
             return Ok(Some(Value::Text(text)));
         }
         let others = [
+            Value::Absent,
             Value::Bool(true),
             Value::Bool(false),
             Value::Other,

@@ -4,6 +4,7 @@ use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 
 use super::lang::{Lang, State};
+use super::plausible;
 
 /// Steps that a search may still take.
 #[derive(Debug)]
@@ -24,7 +25,8 @@ impl Budget {
     }
 }
 
-/// A text that is not empty and in every set: the first of `known` that is, else a shortest one.
+/// A text that is not empty and in every set: the first of `known` that is, else one that looks real,
+/// else a shortest one.
 pub(super) fn text(
     sets: &[&Lang],
     known: &[String],
@@ -41,7 +43,14 @@ pub(super) fn text(
     if let Some(text) = known.iter().find(|text| fits(text)) {
         return Ok(Some(text.clone()));
     }
-    walk(&joined(sets), budget)
+    let Some(text) = walk(&joined(sets), budget)? else {
+        return Ok(None);
+    };
+    if plausible::is_plain(&text) {
+        return Ok(Some(text));
+    }
+    let mut others = plausible::texts(sets).into_iter();
+    Ok(Some(others.find(|other| fits(other)).unwrap_or(text)))
 }
 
 fn rank(known: &[String], text: &str) -> usize {

@@ -122,6 +122,9 @@ impl ValueSet {
             Constraint::Words(words) => {
                 Self::texts(Lang::words(words.iter().map(|word| (*word).to_owned())))
             }
+            Constraint::WordsOrAbsent(words) => {
+                Self::optional(Lang::words(words.iter().map(|word| (*word).to_owned())))
+            }
         }
     }
 
@@ -130,7 +133,9 @@ impl ValueSet {
         match constraint {
             Constraint::Pattern(pattern) => of_workflow(pattern),
             // Operators and words are of texts.
-            Constraint::Operator(_) | Constraint::Words(_) => Self::none(),
+            Constraint::Operator(_) | Constraint::Words(_) | Constraint::WordsOrAbsent(_) => {
+                Self::none()
+            }
         }
     }
 }

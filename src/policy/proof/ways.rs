@@ -3,12 +3,12 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
+use super::constraints::{Clause, Constraints};
 use super::search::{Values, satisfies};
-use super::space::{Clause, Constraints, Space};
+use super::space::Space;
 use super::value::Value;
-use crate::clock::Timestamp;
 use crate::policy::literals::Way;
-use crate::policy::{Block, CredentialDefinition, Policy, PolicySet, Requirement};
+use crate::policy::{Block, CredentialDefinition, PolicySet, Requirement};
 use crate::provider::Reader;
 
 /// A way, and its conditions.
@@ -45,14 +45,16 @@ pub(super) struct Ways<'a> {
 }
 
 impl<'a> Ways<'a> {
-    /// Those whose conditions the proof reads all of. Without the others fewer jobs are admitted, so
-    /// a proof stays sound and a witness must be checked.
+    /// Those that are in force before their `until`, and whose conditions are not too long for the
+    /// proof. Without the others fewer jobs are admitted, so a proof stays sound and a witness must be
+    /// checked.
     pub(super) fn new(space: &mut Space<'_>, ways: impl Iterator<Item = &'a Way<'a>>) -> Self {
         let mut list = Vec::new();
-        for way in ways {
+        for way in ways.filter(|way| way.policy.shadow_until.is_none()) {
             let literals = way.literals.iter();
             let conditions = literals.map(|one| space.constraints(one, way.reader));
-            let conditions: Vec<Constraints> = conditions.collect();
+            let mut conditions: Vec<Constraints> = conditions.collect();
+            conditions.extend(way.policy.until.map(|until| space.before(until)));
             if conditions.iter().all(Constraints::is_known) {
                 list.push(Prepared { way, conditions });
             }
@@ -172,12 +174,5 @@ impl Rule {
                 .collect()
         };
         blocks.map(fails).collect()
-    }
-}
-
-impl Policy {
-    /// Whether it has an effect at that time.
-    pub(super) fn is_in_force(&self, at: Timestamp) -> bool {
-        self.shadow_until.is_none() && self.until.is_none_or(|until| at < until)
     }
 }

@@ -1,10 +1,4 @@
-//! The strict JSON reader: `serde_json` knows the grammar, the limits and duplicate names are checked
-//! here.
-
-use std::fmt;
-
-use serde::de::{Deserializer as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
-use serde_json::value::RawValue;
+//! The strict JSON reader: RFC 8259's grammar in one pass, within the limits.
 
 use super::{JsonError, JsonProblem, Limits, Number, Object, Value};
 
@@ -16,136 +10,279 @@ pub(super) fn parse(text: &[u8], limits: &Limits) -> Result<Object, JsonError> {
     }
     let text = std::str::from_utf8(text)
         .map_err(|problem| error(problem.valid_up_to(), JsonProblem::NotUtf8))?;
-    let trimmed = text.trim_start_matches([' ', '\t', '\n', '\r']);
-    if !trimmed.starts_with('{') {
-        let offset = text.len().saturating_sub(trimmed.len());
-        return Err(error(offset, JsonProblem::NotAnObject));
-    }
-    let whole: &RawValue = serde_json::from_str(text).map_err(|problem| {
-        let before = text.split_inclusive('\n').map(str::len);
-        let before: usize = before.take(problem.line().saturating_sub(1)).sum();
-        let offset = before.saturating_add(problem.column().saturating_sub(1));
-        error(offset, JsonProblem::Malformed)
-    })?;
     let mut reader = Reader {
         text,
+        at: 0,
         values: 0,
-        limits: *limits,
+        limits,
     };
-    reader.count_value(whole.get())?;
-    reader.object(whole.get(), 1)
+    reader.skip_space();
+    if reader.peek() != Some(b'{') {
+        return Err(reader.error(JsonProblem::NotAnObject));
+    }
+    reader.count_value()?;
+    let object = reader.object(1)?;
+    reader.skip_space();
+    if reader.peek().is_some() {
+        return Err(reader.error(JsonProblem::Malformed));
+    }
+    Ok(object)
 }
 
-/// Reads pieces of a text that are well-formed JSON. Numbers and names are read from the text
-/// itself, so nothing is rounded and no member overwrites another.
+/// A position in a text. Every method begins at the first byte of what it reads, and ends behind it.
 struct Reader<'a> {
     text: &'a str,
+    at: usize,
     values: usize,
-    limits: Limits,
+    limits: &'a Limits,
 }
 
-impl Reader<'_> {
+impl<'a> Reader<'a> {
     /// `depth` counts the objects and lists around the value: recursion ends at the limit.
-    fn value(&mut self, raw: &str, depth: usize) -> Result<Value, JsonError> {
-        self.count_value(raw)?;
-        Ok(match raw.as_bytes().first() {
-            Some(b'{') => Value::Object(self.object(raw, depth.saturating_add(1))?),
-            Some(b'[') => Value::List(self.list(raw, depth.saturating_add(1))?),
-            Some(b'"') => {
-                let text = serde_json::from_str(raw);
-                Value::Text(text.map_err(|_| self.error(raw, JsonProblem::LoneSurrogate))?)
-            }
-            Some(b't') => Value::Bool(true),
-            Some(b'f') => Value::Bool(false),
-            Some(b'n') => Value::Null,
-            Some(_) | None if raw.len() > self.limits.number => {
-                return Err(self.error(raw, JsonProblem::NumberTooLong));
-            }
-            Some(_) | None => Value::Number(Number::new(raw)),
-        })
+    fn value(&mut self, depth: usize) -> Result<Value, JsonError> {
+        self.count_value()?;
+        let inner = depth.saturating_add(1);
+        match self.peek() {
+            Some(b'{') => self.object(inner).map(Value::Object),
+            Some(b'[') => self.list(inner).map(Value::List),
+            Some(b'"') => self.string().map(Value::Text),
+            Some(b't') => self.word("true", Value::Bool(true)),
+            Some(b'f') => self.word("false", Value::Bool(false)),
+            Some(b'n') => self.word("null", Value::Null),
+            Some(_) | None => self.number().map(Value::Number),
+        }
     }
 
-    fn object(&mut self, raw: &str, depth: usize) -> Result<Object, JsonError> {
+    fn object(&mut self, depth: usize) -> Result<Object, JsonError> {
+        self.enter(depth)?;
         let mut members = Vec::new();
-        self.each(raw, depth, |name, value| members.push((name, value)))?;
+        if !self.take(b'}') {
+            loop {
+                self.skip_space();
+                let name = self.string()?;
+                self.skip_space();
+                self.expect(b':')?;
+                self.skip_space();
+                members.push((name, self.value(depth)?));
+                self.skip_space();
+                if !self.take(b',') {
+                    break;
+                }
+            }
+            self.expect(b'}')?;
+        }
         if has_duplicate(&members) {
-            let mut error = self.error(raw, JsonProblem::DuplicateName);
-            error.offset = error.offset.saturating_add(raw.len());
-            return Err(error);
+            return Err(self.error(JsonProblem::DuplicateName));
         }
         Ok(Object(members))
     }
 
-    /// The items are counted first: growing by doubling would allocate half as much again (T-01).
-    fn list(&mut self, raw: &str, depth: usize) -> Result<Vec<Value>, JsonError> {
-        let count = serde_json::from_str::<Vec<IgnoredAny>>(raw).map_or(0, |items| items.len());
+    fn list(&mut self, depth: usize) -> Result<Vec<Value>, JsonError> {
+        self.enter(depth)?;
+        if self.take(b']') {
+            return Ok(Vec::new());
+        }
         let left = self.limits.values.saturating_sub(self.values);
-        let mut items = Vec::with_capacity(count.min(left));
-        self.each(raw, depth, |_, value| items.push(value))?;
+        let mut items = Vec::with_capacity(self.items_ahead().min(left));
+        loop {
+            self.skip_space();
+            items.push(self.value(depth)?);
+            self.skip_space();
+            if !self.take(b',') {
+                break;
+            }
+        }
+        self.expect(b']')?;
         Ok(items)
     }
 
-    /// Reads the members of an object, or the items of a list without names.
-    fn each(
-        &mut self,
-        raw: &str,
-        depth: usize,
-        mut take: impl FnMut(String, Value),
-    ) -> Result<(), JsonError> {
-        if depth > self.limits.depth {
-            return Err(self.error(raw, JsonProblem::TooDeep));
-        }
-        let mut read = Ok(());
-        let mut deserializer = serde_json::Deserializer::from_str(raw);
-        let visited = deserializer.deserialize_any(Each(|name, item: &RawValue| {
-            if read.is_ok() {
-                read = self.value(item.get(), depth).map(|value| take(name, value));
+    /// How many items the list has, if it is well-formed. Growing by doubling would allocate half as
+    /// much again (T-01).
+    fn items_ahead(&self) -> usize {
+        let (mut items, mut depth, mut in_text) = (1_usize, 0_usize, false);
+        let mut bytes = self.rest().bytes();
+        while let Some(byte) = bytes.next() {
+            match byte {
+                b'\\' if in_text => {
+                    let _escaped = bytes.next();
+                }
+                b'"' => in_text = !in_text,
+                _ if in_text => {}
+                b',' if depth == 0 => items = items.saturating_add(1),
+                b'[' | b'{' => depth = depth.saturating_add(1),
+                b']' | b'}' if depth == 0 => break,
+                b']' | b'}' => depth = depth.saturating_sub(1),
+                _ => {}
             }
-        }));
-        // The text is well-formed, so only a name can fail.
-        read.and(visited.map_err(|_| self.error(raw, JsonProblem::LoneSurrogate)))
+        }
+        items
     }
 
-    fn count_value(&mut self, raw: &str) -> Result<(), JsonError> {
+    fn string(&mut self) -> Result<String, JsonError> {
+        let start = self.at;
+        self.expect(b'"')?;
+        let plain = self.plain_text();
+        if self.take(b'"') {
+            return Ok(plain.to_owned());
+        }
+        let mut text = plain.to_owned();
+        while self.take(b'\\') {
+            let character = match self.peek() {
+                Some(byte @ (b'"' | b'\\' | b'/')) => char::from(byte),
+                Some(b'b') => '\u{8}',
+                Some(b'f') => '\u{c}',
+                Some(b'n') => '\n',
+                Some(b'r') => '\r',
+                Some(b't') => '\t',
+                Some(b'u') => {
+                    let character = self.unicode_escape()?;
+                    text.push(character.ok_or(JsonError {
+                        offset: start,
+                        problem: JsonProblem::LoneSurrogate,
+                    })?);
+                    text.push_str(self.plain_text());
+                    continue;
+                }
+                Some(_) | None => return Err(self.error(JsonProblem::Malformed)),
+            };
+            self.step(1);
+            text.push(character);
+            text.push_str(self.plain_text());
+        }
+        self.expect(b'"')?;
+        Ok(text)
+    }
+
+    /// The text up to the next quote, escape or control character.
+    fn plain_text(&mut self) -> &'a str {
+        let rest = self.rest();
+        let is_plain = |byte: &u8| !matches!(byte, b'"' | b'\\' | 0..=0x1f);
+        let length = rest.as_bytes().iter().take_while(|byte| is_plain(byte));
+        let plain = rest.get(..length.count()).unwrap_or_default();
+        self.step(plain.len());
+        plain
+    }
+
+    /// What stands behind `\`: one unit of UTF-16, or two. `None`: half a pair.
+    fn unicode_escape(&mut self) -> Result<Option<char>, JsonError> {
+        let first = self.unit()?;
+        if !matches!(first, 0xd800..=0xdbff) || !self.rest().starts_with("\\u") {
+            return Ok(char::from_u32(u32::from(first)));
+        }
+        self.step(1);
+        let pair = [first, self.unit()?];
+        Ok(char::decode_utf16(pair).next().and_then(Result::ok))
+    }
+
+    /// `u` and four hexadecimal digits.
+    fn unit(&mut self) -> Result<u16, JsonError> {
+        let digits = self.rest().get(1..5);
+        let digits = digits.filter(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()));
+        let unit = digits.and_then(|digits| u16::from_str_radix(digits, 16).ok());
+        let unit = unit.ok_or_else(|| self.error(JsonProblem::Malformed))?;
+        self.step(5);
+        Ok(unit)
+    }
+
+    /// The text of a number: nothing is rounded.
+    fn number(&mut self) -> Result<Number, JsonError> {
+        let (start, rest) = (self.at, self.rest());
+        self.take(b'-');
+        if !self.take(b'0') {
+            self.digits()?;
+        }
+        if self.take(b'.') {
+            self.digits()?;
+        }
+        if self.take(b'e') || self.take(b'E') {
+            let _has_sign = self.take(b'+') || self.take(b'-');
+            self.digits()?;
+        }
+        let length = self.at.saturating_sub(start);
+        if length > self.limits.number {
+            return Err(JsonError {
+                offset: start,
+                problem: JsonProblem::NumberTooLong,
+            });
+        }
+        Ok(Number::new(rest.get(..length).unwrap_or_default()))
+    }
+
+    /// At least one digit.
+    fn digits(&mut self) -> Result<(), JsonError> {
+        let digits = self.rest().bytes().take_while(u8::is_ascii_digit).count();
+        self.step(digits);
+        if digits == 0 {
+            return Err(self.error(JsonProblem::Malformed));
+        }
+        Ok(())
+    }
+
+    fn word(&mut self, word: &str, value: Value) -> Result<Value, JsonError> {
+        if !self.rest().starts_with(word) {
+            return Err(self.error(JsonProblem::Malformed));
+        }
+        self.step(word.len());
+        Ok(value)
+    }
+
+    /// Steps into an object or a list.
+    fn enter(&mut self, depth: usize) -> Result<(), JsonError> {
+        if depth > self.limits.depth {
+            return Err(self.error(JsonProblem::TooDeep));
+        }
+        self.step(1);
+        self.skip_space();
+        Ok(())
+    }
+
+    fn count_value(&mut self) -> Result<(), JsonError> {
         self.values = self.values.saturating_add(1);
         if self.values > self.limits.values {
-            return Err(self.error(raw, JsonProblem::TooManyValues));
+            return Err(self.error(JsonProblem::TooManyValues));
         }
         Ok(())
     }
 
-    /// An error at a piece of the text.
-    fn error(&self, raw: &str, problem: JsonProblem) -> JsonError {
-        let (start, begin) = (self.text.as_ptr().addr(), raw.as_ptr().addr());
+    fn rest(&self) -> &'a str {
+        self.text.get(self.at..).unwrap_or_default()
+    }
+
+    fn peek(&self) -> Option<u8> {
+        self.text.as_bytes().get(self.at).copied()
+    }
+
+    const fn step(&mut self, bytes: usize) {
+        self.at = self.at.saturating_add(bytes);
+    }
+
+    fn take(&mut self, byte: u8) -> bool {
+        let is_there = self.peek() == Some(byte);
+        if is_there {
+            self.step(1);
+        }
+        is_there
+    }
+
+    fn expect(&mut self, byte: u8) -> Result<(), JsonError> {
+        if self.take(byte) {
+            Ok(())
+        } else {
+            Err(self.error(JsonProblem::Malformed))
+        }
+    }
+
+    fn skip_space(&mut self) {
+        while matches!(self.peek(), Some(b' ' | b'\t' | b'\n' | b'\r')) {
+            self.step(1);
+        }
+    }
+
+    const fn error(&self, problem: JsonProblem) -> JsonError {
         JsonError {
-            offset: begin.saturating_sub(start),
+            offset: self.at,
             problem,
         }
-    }
-}
-
-/// Hands over the members of an object with their names, or the items of a list.
-struct Each<F>(F);
-
-impl<'de, F: FnMut(String, &'de RawValue)> Visitor<'de> for Each<F> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object or a list")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(mut self, mut members: A) -> Result<(), A::Error> {
-        while let Some((name, value)) = members.next_entry()? {
-            self.0(name, value);
-        }
-        Ok(())
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(mut self, mut items: A) -> Result<(), A::Error> {
-        while let Some(value) = items.next_element()? {
-            self.0(String::new(), value);
-        }
-        Ok(())
     }
 }
 
@@ -384,7 +521,7 @@ mod tests {
         );
         assert_eq!(
             problem(format!("{{\"a\":{}", "[".repeat(100_000)).as_bytes()),
-            Some(JsonProblem::Malformed)
+            Some(JsonProblem::TooDeep)
         );
         assert_eq!(
             problem(nested(100_000).as_bytes()),

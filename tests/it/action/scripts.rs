@@ -36,11 +36,11 @@ impl Machine {
         let url = machine.fake.url();
         machine.program(
             "buildkite-agent",
-            &format!("oidc request-token --audience {url}"),
+            &format!("oidc request-token --audience {url} --claim organization_id,pipeline_id"),
         );
         machine.program(
             "circleci",
-            &format!("run oidc get --claims {{\"aud\": \"{url}\"}}"),
+            &format!("run oidc get --claims {{\"aud\":\"{url}\"}}"),
         );
         machine.program(
             "az",
@@ -175,6 +175,7 @@ fn a_buildkite_step_has_a_login_until_it_fails() {
         "buildkite/hooks/command",
         &[],
         &[
+            ("BUILDKITE", "true"),
             ("BUILDKITE_PLUGIN_HALLPASS_BROKER", &machine.fake.url()),
             (
                 "BUILDKITE_PLUGIN_HALLPASS_CREDENTIALS_0",
@@ -205,12 +206,16 @@ fn a_circleci_step_has_a_login_until_it_fails() {
 #[test]
 fn a_bitbucket_step_has_a_login_until_it_fails() {
     let machine = Machine::new();
-    let arguments = on_page("bitbucket", "./hallpass.sh ");
-    machine.runs(
-        "bitbucket/hallpass.sh",
-        &arguments.split(' ').collect::<Vec<_>>(),
+    let arguments = on_page("bitbucket", "hallpass exec ");
+    let arguments: Vec<&str> = std::iter::once("exec")
+        .chain(arguments.split(' '))
+        .collect();
+    machine.runs_file(
+        Path::new(env!("CARGO_BIN_EXE_hallpass")),
+        &arguments,
         &[
             ("HALLPASS_BROKER", &machine.fake.url()),
+            ("BITBUCKET_BUILD_NUMBER", "7"),
             ("BITBUCKET_STEP_OIDC_TOKEN", &machine.token()),
         ],
     );

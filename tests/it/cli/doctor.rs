@@ -19,7 +19,7 @@ fn a_healthy_job_sees_its_ids_and_a_block_to_paste() {
     insta::assert_snapshot!(text.join("\n").replace(&fake.url(), "http://broker"), @r#"
     ok    broker address  `http://broker`
     ok    broker          answers, and calls itself by its address
-    ok    CI              github
+    ok    CI              GitHub Actions (`github`): a request to `$ACTIONS_ID_TOKEN_REQUEST_URL` with `ACTIONS_ID_TOKEN_REQUEST_TOKEN`
     ok    ID token        for `http://broker`
     ok    policies        this job may have shop-db/migrate
 
@@ -76,7 +76,8 @@ fn the_step_that_fails_says_what_to_do() {
         .env("GITHUB_ACTIONS", "true")
         .observed();
     assert_eq!(output.status.code(), Some(4), "{}", told(&output));
-    assert!(stdout(&output).contains("FAIL  ID token        is `id-token: write` missing?"));
+    let expected = "FAIL  ID token        ACTIONS_ID_TOKEN_REQUEST_URL is not set; is `id-token: write` missing?";
+    assert!(stdout(&output).contains(expected), "{}", told(&output));
 }
 
 #[test]

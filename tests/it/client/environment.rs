@@ -24,7 +24,7 @@ fn outside_of_any_ci_the_way_in_is_told() {
     let fake = Fake::start();
     let output = fake.hallpass(&["get", "shop-db/migrate"]).observed();
     assert_eq!(output.status.code(), Some(5), "{}", told(&output));
-    insta::assert_snapshot!(stderr(&output), @"hallpass: no CI was found here: neither GITHUB_ACTIONS nor GITLAB_CI is `true`; on another CI, set HALLPASS_ID_TOKEN or HALLPASS_ID_TOKEN_FILE to an ID token for the broker; people cannot sign in yet: to try hallpass on this machine, run `hallpass dev`");
+    insta::assert_snapshot!(stderr(&output), @"hallpass: no CI was recognised by its variables; set HALLPASS_ID_TOKEN or HALLPASS_ID_TOKEN_FILE to an ID token for the broker, or choose a source by `--source` (`hallpass get --help` lists them); people cannot sign in yet: to try hallpass on this machine, run `hallpass dev`");
 }
 
 #[test]

@@ -20,10 +20,12 @@ const REQUEST_TOKEN: &str = "canary-e81d07b4c2";
 /// What was asked.
 #[derive(Clone, Debug)]
 pub(crate) struct Asked {
+    pub(crate) method: String,
     pub(crate) path: String,
     pub(crate) query: BTreeMap<String, String>,
     pub(crate) headers: BTreeMap<String, String>,
     pub(crate) form: BTreeMap<String, String>,
+    pub(crate) body: Vec<u8>,
 }
 
 /// What is answered.
@@ -337,7 +339,8 @@ fn read(stream: &TcpStream) -> Option<Asked> {
     let mut reader = BufReader::new(stream);
     let mut line = String::new();
     reader.read_line(&mut line).ok()?;
-    let target = line.split(' ').nth(1)?.to_owned();
+    let mut words = line.split(' ').map(str::to_owned);
+    let (method, target) = (words.next()?, words.next()?);
     let mut headers = BTreeMap::new();
     loop {
         let mut line = String::new();
@@ -358,10 +361,12 @@ fn read(stream: &TcpStream) -> Option<Asked> {
     let (path, query) = target.split_once('?').unwrap_or((&target, ""));
     let pairs = |text: &[u8]| url::form_urlencoded::parse(text).into_owned().collect();
     Some(Asked {
+        method,
         path: path.to_owned(),
         query: pairs(query.as_bytes()),
         headers,
         form: pairs(&body),
+        body,
     })
 }
 

@@ -14,7 +14,7 @@ fn a_github_job_without_permission_hears_which() {
         .observed();
     assert_eq!(output.status.code(), Some(5), "{}", told(&output));
     insta::assert_snapshot!(stderr(&output), @r"
-    hallpass: is `id-token: write` missing? Add to the job:
+    hallpass: ACTIONS_ID_TOKEN_REQUEST_URL is not set; is `id-token: write` missing? Add to the job:
 
       permissions:
         id-token: write

@@ -9,7 +9,7 @@ fn a_gitlab_job_without_a_token_hears_the_block_to_add() {
     let output = fake.on_gitlab(&["get", "shop-db/migrate"], "").observed();
     assert_eq!(output.status.code(), Some(5), "{}", told(&output));
     insta::assert_snapshot!(stderr(&output).replace(&fake.url(), "http://broker"), @r"
-    hallpass: the job has no ID token in `HALLPASS_ID_TOKEN`; add to the job in .gitlab-ci.yml:
+    hallpass: HALLPASS_ID_TOKEN is not set; add to the job in .gitlab-ci.yml:
 
       id_tokens:
         HALLPASS_ID_TOKEN:

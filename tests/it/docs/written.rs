@@ -5,8 +5,9 @@ use std::fmt::Write as _;
 use std::fs;
 
 use clap::{Arg, Command};
+use hallpass::client::source::{SOURCES, Way};
 use hallpass::policy::lint::RULES;
-use hallpass::provider::{ClaimType, Fact, FactType, PROVIDERS, Provider};
+use hallpass::provider::{Fact, FactType, PROVIDERS, Provider};
 
 use super::Page;
 use crate::support::sources::root;
@@ -55,14 +56,21 @@ fn parts() -> Vec<Part> {
             text: rules_with_examples(),
         },
     ];
-    let with_claims = PROVIDERS
-        .iter()
-        .filter(|provider| !provider.claims.is_empty());
-    parts.extend(with_claims.map(|provider| Part {
+    parts.push(Part {
+        path: "docs/clients.md",
+        name: "sources".to_owned(),
+        text: token_sources(),
+    });
+    parts.extend(["github", "gitlab", "people"].map(|name| Part {
         path: "docs/providers.md",
-        name: format!("claims of {}", provider.name),
-        text: claims(provider),
+        name: format!("claims of {name}"),
+        text: claims(hallpass::provider::find(name).unwrap()),
     }));
+    parts.push(Part {
+        path: "docs/providers.md",
+        name: "other providers".to_owned(),
+        text: other_providers(),
+    });
     parts
 }
 
@@ -128,19 +136,9 @@ fn source_of(provider: &Provider, fact: Fact) -> String {
 
 fn claims(provider: &Provider) -> String {
     let mut text = "| Claim | Type | Kind | Facts |\n|---|---|---|---|".to_owned();
-    for claim in provider.claims {
-        let sent = match claim.claim_type {
-            ClaimType::Text => "text",
-            ClaimType::FreeText => "free text",
-            ClaimType::FlagText => "`\"true\"` or `\"false\"`",
-            ClaimType::Boolean => "boolean",
-            ClaimType::Number => "number",
-            ClaimType::List => "list",
-            ClaimType::Object => "object",
-        };
-        let facts = provider.facts_of_claim(claim.name).into_iter();
-        let facts: Vec<_> = facts.map(|fact| format!("`{fact}`")).collect();
-        let (name, kind) = (claim.name, claim.kind.name());
+    for line in provider.description().claims {
+        let facts: Vec<_> = line.facts.iter().map(|fact| format!("`{fact}`")).collect();
+        let (name, sent, kind) = (line.name, line.claim_type, line.kind);
         write!(
             text,
             "\n| `{name}` | {sent} | {kind} | {} |",
@@ -149,6 +147,40 @@ fn claims(provider: &Provider) -> String {
         .unwrap();
     }
     text
+}
+
+/// A section for each provider that the page does not describe itself.
+fn other_providers() -> String {
+    let own = ["github", "gitlab", "people", "generic"];
+    let others = PROVIDERS.iter().filter(|one| !own.contains(&one.name));
+    let sections = others.map(|provider| {
+        let shown = provider.description();
+        let fence = if shown.token.contains(": ") && !shown.token.contains("export ") {
+            "yaml"
+        } else {
+            "sh"
+        };
+        let mut text = format!(
+            "### {}\n\nProvider `{}`.\n\n",
+            shown.title, shown.name
+        );
+        for rule in &shown.rules {
+            writeln!(text, "- {rule}").unwrap();
+        }
+        write!(
+            text,
+            "\nHow a job gets a token:\n\n```{fence}\n{}\n```\n\nPolicies to start from:\n\n```yaml\n{}```\n\n{}\n",
+            shown.token,
+            shown.policies,
+            claims(provider)
+        )
+        .unwrap();
+        for limit in shown.limits {
+            write!(text, "\n- {limit}").unwrap();
+        }
+        text
+    });
+    sections.collect::<Vec<_>>().join("\n\n")
 }
 
 fn rules() -> String {

@@ -129,6 +129,112 @@ fn each_sort_of_change_is_told_apart() {
     assert_eq!(found["is_wider"], true, "{found}");
 }
 
+/// Policies of jobs and people, with these conditions in place of `JOBS` and `PEOPLE`.
+fn with_conditions(jobs: &str, people: &str) -> String {
+    let text = r#"zone: Europe/Berlin
+issuers:
+  github: { provider: github, url: https://ghe.acme.dev/_services/token, properties: { team: list } }
+  people: { provider: people, url: https://id.acme.dev, client_id: hallpass }
+credentials:
+  deploy: { kind: jwt, audience: https://deploy.acme.dev, max_ttl: 1h, owner: team-shop, purpose: deploys, class: critical }
+policies:
+  - { name: jobs, issuer: github, when: JOBS, grant: [ { credential: deploy, ttl: 5m } ] }
+  - { name: people, issuer: people, when: { trigger: person, mfa: true, signed_in: { within: 1h }, PEOPLE }, grant: [ { credential: deploy, ttl: 5m } ] }
+"#;
+    text.replace("JOBS", jobs).replace("PEOPLE", people)
+}
+
+/// T-311
+#[test]
+fn windows_lists_and_people_are_compared_and_shown_by_a_witness() {
+    let office = "{ repository: acme/shop, time: { days: [mon, tue, wed, thu, fri], hours: \"08:00-18:00\" } }";
+    let halves = "[ { repository: acme/shop, time: { days: [mon, tue, wed, thu, fri], hours: \"08:00-12:00\" } }, { repository: acme/shop, time: { days: [fri, thu, wed, tue, mon], hours: \"12:00-18:00\" } } ]";
+    let team =
+        "{ repository: acme/shop, property: { team: { member: pay, not: { member: ext } } } }";
+    let people = "groups: { member: ops }, email: { glob: \"*@acme.dev\" }";
+    for (old, new, expected, shown) in [
+        ((office, people), (office, people), "same", vec![]),
+        ((office, people), (halves, people), "same", vec![]),
+        ((halves, people), (office, people), "same", vec![]),
+        // AT is a Tuesday, at one o'clock in Berlin.
+        (
+            (office, people),
+            ("{ repository: acme/shop }", people),
+            "wider",
+            vec!["repository: \"acme/shop\"", "at: 2026-12-01T00:00:00Z"],
+        ),
+        (
+            (office, people),
+            (
+                "{ repository: acme/shop, time: { days: [mon, tue, wed, thu, fri], hours: \"08:00-18:30\" } }",
+                people,
+            ),
+            "wider",
+            vec!["at: 2026-12-01T17:00:00Z"],
+        ),
+        (
+            ("{ repository: acme/shop }", people),
+            (office, people),
+            "narrower",
+            vec![],
+        ),
+        (
+            (team, people),
+            (
+                "{ repository: acme/shop, property: { team: { member: pay } } }",
+                people,
+            ),
+            "wider",
+            vec!["claim \"repo_property_team\": [\"pay\",\"ext\"]"],
+        ),
+        (
+            (office, people),
+            (office, "groups: { member: ops }"),
+            "wider",
+            vec![
+                "groups: \"ops\"",
+                "mfa: \"true\"",
+                "signed_in: \"2026-12-01T00:00:00Z, 0s before\"",
+                "trigger: \"person\"",
+            ],
+        ),
+        (
+            (office, people),
+            (
+                office,
+                "groups: [ { member: ops }, { member: dev } ], email: { glob: \"*@acme.dev\" }",
+            ),
+            "wider",
+            vec!["groups: \"dev\"", "email: \"next@acme.dev\""],
+        ),
+    ] {
+        let dir = folder(&[
+            ("old/root.yaml", &with_conditions(old.0, old.1)),
+            ("new/root.yaml", &with_conditions(new.0, new.1)),
+        ]);
+        let output = diff(dir.path(), &["./old", "./new"]);
+        let report = text(&output.stdout);
+        assert_eq!(output.status.code(), Some(0), "{report}");
+        if expected == "same" {
+            assert!(
+                report.contains("Proven: no job gains anything."),
+                "{report}"
+            );
+        } else {
+            assert!(
+                report.contains(&format!("`deploy`: {expected}\n")),
+                "{report}"
+            );
+        }
+        for part in shown {
+            assert!(report.contains(part), "{part}: {report}");
+        }
+        let back = diff(dir.path(), &["--fail-on", "wider", "./new", "./old"]);
+        let is_narrower = expected == "narrower";
+        assert_eq!(back.status.code(), Some(if is_narrower { 4 } else { 0 }));
+    }
+}
+
 /// T-334
 #[test]
 fn nothing_in_a_repository_runs_and_no_revision_is_an_option() {
@@ -330,5 +436,114 @@ policies:
         assert_eq!(output.status.code(), Some(4), "{unless} {output:?}");
         let said = text(&output.stdout);
         assert!(said.contains("1 wider and narrower"), "{said}");
+    }
+}
+
+/// T-301
+#[test]
+fn an_export_has_a_file_for_each_question_and_loses_none() {
+    let dir = repository_of_policies();
+    let glob = "environment: { glob: \"prod*\" }";
+    change(dir.path(), "shop.yaml", "environment: production", glob);
+    let export = ["--export", "smt2", "--export-to", "made/here", "HEAD"];
+    let output = diff(dir.path(), &export);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let names = || {
+        let files = fs::read_dir(dir.path().join("made/here")).unwrap();
+        let names = files.map(|file| file.unwrap().file_name().into_string().unwrap());
+        let mut names: Vec<_> = names.collect();
+        names.sort();
+        names
+    };
+    let expected = [
+        "0001-gained-deploy-api.smt2",
+        "0002-lost-deploy-api.smt2",
+        "0003-gained-shop-db_migrate.smt2",
+        "0004-lost-shop-db_migrate.smt2",
+    ];
+    assert_eq!(names(), expected);
+    let said = text(&output.stderr);
+    assert!(
+        said.contains("4 questions written to `made/here`: 2 sat, 2 unsat, 0 unknown"),
+        "{said}"
+    );
+    let first = fs::read_to_string(dir.path().join("made/here").join(expected[0])).unwrap();
+    for part in [
+        "Is there a job of the issuer `github`",
+        "(set-info :status sat)",
+        "(str.in_re |text /environment|",
+        "(check-sat)\n(get-model)\n",
+    ] {
+        assert!(first.contains(part), "{first}");
+    }
+
+    // What is there is kept.
+    let again = diff(dir.path(), &export);
+    assert_eq!(again.status.code(), Some(5), "{again:?}");
+    let said = text(&again.stderr);
+    assert!(
+        said.contains("the folder `made/here` is not empty"),
+        "{said}"
+    );
+    assert_eq!(names(), expected);
+    let same = diff(
+        dir.path(),
+        &["--export", "smt2", "--export-to", "none", "./policies"],
+    );
+    let said = text(&same.stderr);
+    assert!(said.contains("0 questions written to `none`"), "{said}");
+    for half in [["--export", "smt2"], ["--export-to", "x"]] {
+        let output = diff(dir.path(), &[&half[..], &["HEAD"]].concat());
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
+    }
+}
+
+/// T-301: a disk that is full, as a file that may not grow.
+#[test]
+fn an_export_that_cannot_be_written_leaves_no_file() {
+    let dir = repository_of_policies();
+    let glob = "environment: { glob: \"prod*\" }";
+    change(dir.path(), "shop.yaml", "environment: production", glob);
+    fs::write(dir.path().join("file"), "").unwrap();
+    let hallpass = env!("CARGO_BIN_EXE_hallpass");
+    let full = Command::new("sh")
+        .args([
+            "-c",
+            "ulimit -f 2; exec \"$@\"",
+            "sh",
+            hallpass,
+            "policy",
+            "diff",
+        ])
+        .args([
+            "--at",
+            AT,
+            "--export",
+            "smt2",
+            "--export-to",
+            "made",
+            "HEAD",
+        ])
+        .current_dir(dir.path())
+        .observed();
+    assert_eq!(full.status.code(), Some(5), "{full:?}");
+    let said = text(&full.stderr);
+    assert!(
+        said.contains("cannot write `made/0001-gained-deploy-api.smt2`"),
+        "{said}"
+    );
+    assert!(said.contains("no file of the export was kept"), "{said}");
+    assert!(!dir.path().join("made").exists());
+    for folder in ["file", "file/below", "/proc/questions"] {
+        let output = diff(
+            dir.path(),
+            &["--export", "smt2", "--export-to", folder, "HEAD"],
+        );
+        assert_eq!(output.status.code(), Some(5), "{output:?}");
+        let said = text(&output.stderr);
+        assert!(
+            said.contains(&format!("cannot make the folder `{folder}`")),
+            "{said}"
+        );
     }
 }

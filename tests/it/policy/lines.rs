@@ -2,17 +2,19 @@
 
 use super::*;
 
-const POLICIES: &str = r#"issuers:
+const POLICIES: &str = r#"zone: Europe/Berlin
+issuers:
   github: { provider: github, tenants: [ { owner: acme, owner_id: "65923871" } ] }
   ci:
     provider: generic
     url: https://ci.acme.dev
     facts: { repository: /repo, ref: /branch, phase: /groups }
     types: { phase: list }
+  people: { provider: people, url: https://id.acme.dev, client_id: hallpass }
 credentials:
   deploy: { kind: jwt, audience: https://deploy.acme.dev, scopes: [staging, production], max_ttl: 1h, owner: team-shop, purpose: deploys, class: critical }
   report: { kind: jwt, audience: https://report.acme.dev, max_ttl: 10m, owner: team-shop, purpose: reports, class: low }
-  first: { kind: jwt, audience: https://first.acme.dev, max_ttl: 10m, owner: team-ci, purpose: a claim that the proof does not read, class: low }
+  first: { kind: jwt, audience: https://first.acme.dev, max_ttl: 10m, owner: team-ci, purpose: a condition that is too long for the proof, class: low }
 policies:
   - name: shop-staging
     issuer: github
@@ -26,9 +28,13 @@ policies:
     issuer: github
     when: { repository: acme/shop, repository_id: "702114500", trigger: pull_request }
     grant: [ { credential: report, ttl: 5m } ]
+  - name: shop-operators
+    issuer: people
+    when: { trigger: person, groups: { member: operators, not: { member: guests } }, mfa: true, signed_in: { within: 1h }, email: { glob: "*@acme.dev" }, time: { days: [mon, tue, wed, thu, fri], hours: "08:00-18:00" }, source_ip: 10.0.0.0/8 }
+    grant: [ { credential: deploy, ttl: 5m, scopes: [staging] } ]
   - name: shop-first
     issuer: ci
-    when: { repository: shop, claim: { "/groups/0": admins } }
+    when: { repository: shop, phase: [ { member: a0, not: { member: b0 } }, { member: a1, not: { member: b1 } }, { member: a2, not: { member: b2 } }, { member: a3, not: { member: b3 } }, { member: a4, not: { member: b4 } }, { member: a5, not: { member: b5 } }, { member: a6, not: { member: b6 } }, { member: a7, not: { member: b7 } } ] }
     grant: [ { credential: first, ttl: 5m } ]
 "#;
 
@@ -203,6 +209,50 @@ fn a_line_that_says_nothing_or_is_not_decided_fails() {
     );
 }
 
+/// T-312
+#[test]
+fn a_line_is_proven_about_windows_groups_and_people() {
+    let of = "of: { credential: deploy }";
+    for jobs in [
+        "{ groups: { member: guests } }",
+        "{ mfa: false }",
+        "{ mfa: { present: false }, trigger: person }",
+        "{ email: { glob: \"*@other.dev\" } }",
+        "{ trigger: person, time: { days: [sat, sun] } }",
+        "{ trigger: person, time: { hours: \"18:00-24:00\" } }",
+        "{ trigger: person, source_ip: 192.168.0.0/16 }",
+    ] {
+        passes(&line("never", &format!("{of}, jobs: {jobs}")));
+    }
+    for (jobs, shown) in [
+        (
+            "{ trigger: person, groups: { member: operators } }",
+            "groups: operators",
+        ),
+        ("{ mfa: true }", "mfa: true"),
+        (
+            "{ trigger: person, time: { days: [mon], hours: \"17:59-18:00\" } }",
+            // A Monday in Berlin.
+            "T16:59:00Z",
+        ),
+        (
+            "{ trigger: person, source_ip: 10.7.0.0/16 }",
+            "source_ip: 10.7.0.0",
+        ),
+        ("{ signed_in: { within: 1h } }", "signed_in: "),
+    ] {
+        fails(
+            &line("never", &format!("{of}, jobs: {jobs}")),
+            &["a job that fits `jobs` gets `deploy`", shown],
+        );
+    }
+    let staging = "of: { credential: deploy }, scopes: [staging]";
+    fails(
+        &line("only", &format!("{staging}, jobs: {{ runner: hosted }}")),
+        &["a job that does not fit `jobs` gets `deploy`"],
+    );
+}
+
 #[test]
 fn lines_are_read_as_strictly_as_requirements() {
     for (lines, part) in [
@@ -306,6 +356,7 @@ fn lines_are_results_beside_tests_in_every_output() {
     assert!(!xml.contains("never"), "{xml}");
 }
 
+/// T-312
 #[test]
 fn a_policy_that_can_never_match_is_found_by_the_proof() {
     let found = |when: &str, require: &str| {
@@ -324,9 +375,13 @@ fn a_policy_that_can_never_match_is_found_by_the_proof() {
     };
     let require = "require:\n  - { name: hosted, of: all, jobs: { runner: hosted }, because: x }\n";
     assert!(found("ref: refs/heads/main", require).is_empty());
+    let window = "zone: Europe/Berlin\nrequire:\n  - { name: window, of: all, jobs: { time: { days: [mon, tue], hours: \"08:00-18:00\" } }, because: x }\n";
+    assert!(found("time: { hours: \"17:00-24:00\" }", window).is_empty());
     for (when, require) in [
         ("runner: self-hosted", require),
         ("runner: { present: false }", require),
+        ("time: { days: [wed] }", window),
+        ("time: { hours: \"18:00-24:00\" }", window),
         (
             "ref: { glob: \"refs/heads/a*\", not: { glob: \"refs/heads/**\" } }",
             "",

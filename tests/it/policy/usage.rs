@@ -9,7 +9,7 @@ use crate::support::TestBroker;
 
 /// The log of a broker that issued `deploy-api` whole, and 100 days later for one scope and two
 /// minutes.
-async fn used_broker() -> TestBroker {
+pub(super) async fn used_broker() -> TestBroker {
     let broker = TestBroker::start().await;
     let token = broker.github(|_| ());
     assert_eq!(broker.exchange(&token, "deploy-api").await.status, 200);

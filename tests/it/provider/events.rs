@@ -74,6 +74,62 @@ const EVENTS: &[(&str, &[(&str, Option<&str>)])] = &[
             ("webide", None),
         ],
     ),
+    (
+        "forgejo",
+        &[
+            ("push", Some("push")),
+            ("schedule", Some("schedule")),
+            ("workflow_dispatch", Some("manual")),
+            ("release", Some("release")),
+            ("pull_request", None),
+            ("pull_request_target", None),
+            ("pull_request_review", None),
+            ("issue_comment", None),
+            ("issues", None),
+            ("create", None),
+            ("delete", None),
+            ("fork", None),
+            ("workflow_run", None),
+        ],
+    ),
+    (
+        "buildkite",
+        &[
+            ("ui", Some("manual")),
+            ("api", Some("api")),
+            ("schedule", Some("schedule")),
+            ("webhook", None),
+            ("trigger_job", None),
+        ],
+    ),
+    (
+        "spacelift",
+        &[
+            ("TRACKED", Some("push")),
+            ("TASK", Some("manual")),
+            ("DESTROY", Some("manual")),
+            ("PROPOSED", None),
+            ("TESTING", None),
+        ],
+    ),
+    (
+        "semaphore",
+        &[
+            ("h:f-i:f", Some("push")),
+            ("h:", Some("push")),
+            ("h:t-u:t", Some("push")),
+            ("s:f-i:f", Some("schedule")),
+            ("s:", Some("schedule")),
+            ("s:t-i:f", Some("schedule")),
+            ("m:f-i:f", Some("manual")),
+            ("m:", Some("manual")),
+            ("m:f-n:f", Some("manual")),
+            ("a:f-i:f", Some("api")),
+            ("a:", Some("api")),
+            ("a:f-u:t", Some("api")),
+        ],
+    ),
+    ("buddy", &[("MANUAL", Some("manual"))]),
 ];
 
 /// T-52, T-114

@@ -343,8 +343,8 @@ impl Report<'_> {
         let fence = self.style.fence;
         let witness = &gained.found.witness;
         let mut lines = vec![format!("issuer: {}", quoted(witness.facts.issuer()))];
-        let facts = witness.facts.iter();
-        lines.extend(facts.map(|(fact, value)| format!("{fact}: {}", quoted(&value.to_string()))));
+        let facts = gained.found.facts();
+        lines.extend(facts.map(|(fact, value)| format!("{fact}: {}", quoted(&value))));
         let claims = witness.raw_claims();
         lines.extend(claims.map(|(name, value)| {
             format!("claim {}: {}", quoted(name), harmless(&value.to_string()))

@@ -54,7 +54,14 @@ impl Seen {
         match self {
             Self::Text { present, value } => Some((present.clone(), value.clone())),
             Self::Raw(number) => Some((claims.kind_is(*number, Kind::Text), claims.text(*number))),
-            _ => None,
+            Self::Never
+            | Self::Truth { .. }
+            | Self::List(_)
+            | Self::Workflow(_)
+            | Self::File { .. }
+            | Self::Address
+            | Self::Age { .. }
+            | Self::Unsaid => None,
         }
     }
 
@@ -65,7 +72,14 @@ impl Seen {
             Self::Raw(number) => {
                 Some((claims.kind_is(*number, Kind::Truth), claims.truth(*number)))
             }
-            _ => None,
+            Self::Never
+            | Self::Text { .. }
+            | Self::List(_)
+            | Self::Workflow(_)
+            | Self::File { .. }
+            | Self::Address
+            | Self::Age { .. }
+            | Self::Unsaid => None,
         }
     }
 
@@ -110,9 +124,6 @@ pub(super) fn seen(claims: &mut Claims, subject: &Subject, reader: &Reader) -> S
 }
 
 fn of_fact(claims: &mut Claims, fact: Fact, reader: &Reader) -> Seen {
-    if reader.provider.is_of_people() && fact == Fact::Mfa {
-        return second_factor(claims, reader);
-    }
     match reader.fact_type(fact) {
         FactType::Network => return Seen::Address,
         FactType::Clock => return Seen::Unsaid,
@@ -130,6 +141,7 @@ fn of_fact(claims: &mut Claims, fact: Fact, reader: &Reader) -> Seen {
     match reader.source(fact) {
         Source::Never => Seen::Never,
         Source::Read(..) => Seen::Unsaid,
+        Source::SecondFactor => second_factor(claims, reader),
         Source::Trigger(pointers) => trigger(claims, &pointers, reader),
         Source::Claim(pointer) => {
             let number = claims.claim(&pointer);

@@ -33,12 +33,12 @@ impl Job {
         let seen = seen(&mut self.claims, &line.subject, reader);
         let fits = self.fits(&seen, &line.pattern);
         fits.unwrap_or_else(|| {
-            let zone = match &line.pattern {
-                Pattern::Time(window) => window.zone.iana_name().unwrap_or_default(),
-                _ => "",
-            };
-            let shown = format!("{}: {} {zone}", line.subject.name(), line.pattern);
-            self.left_open(shown.trim_end(), reader)
+            let mut shown = format!("{}: {}", line.subject.name(), line.pattern);
+            if let Pattern::Time(window) = &line.pattern {
+                shown.push(' ');
+                shown.push_str(window.zone.iana_name().unwrap_or_default());
+            }
+            self.left_open(&shown, reader)
         })
     }
 
@@ -51,7 +51,10 @@ impl Job {
         let words: Vec<&str> = words.collect();
         let seen = seen(&mut self.claims, &Subject::Fact(Fact::Trigger), reader);
         match seen.text(&self.claims) {
-            Some((present, value)) => all(&[present, is_one_of(&value, &words)]),
+            Some((present, value)) if reader.has_events() => {
+                all(&[present, is_one_of(&value, &words)])
+            }
+            Some((present, value)) => any(&[not(&present), is_one_of(&value, &words)]),
             None => self.left_open(&format!("trigger: [{}]", words.join(", ")), reader),
         }
     }
