@@ -71,7 +71,7 @@ build: ## the release binary: target/release/hallpass
 release: ## archive, SBOM and checksums of this machine's release: target/release-files (TARGET=…)
 	deploy/release.sh $(TARGET)
 
-bench: build ## CPU time of an exchange beside the ceiling; see benches/README.md (BENCH=…)
+bench: build ## speed and memory beside a ceiling and other programs; see benches/README.md (BENCH=…)
 	cargo run --locked --release --quiet --package hallpass-bench -- $(BENCH)
 
 fuzz: ## random input for each parser of untrusted text, a minute each (FUZZ_SECONDS=…)

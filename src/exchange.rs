@@ -23,6 +23,7 @@ mod concurrency;
 mod error;
 mod issue;
 mod line_limit;
+mod new_claims;
 mod notes;
 mod rate_limit;
 mod request;
@@ -38,6 +39,7 @@ pub use request::{CallerInfo, Explained, Granted, Request};
 use clock_watch::ClockWatch;
 use completion::run_to_completion;
 use concurrency::{ConcurrencyLimiter, ConcurrencySlot};
+use new_claims::NewClaims;
 use notes::DenialSubject;
 use rate_limit::RateLimiter;
 
@@ -57,6 +59,7 @@ struct ExchangeState {
     clock_watch: ClockWatch,
     rates: RateLimiter,
     refusals: LineLimiter,
+    new_claims: NewClaims,
     exchanges: ConcurrencyLimiter,
     revocations: ConcurrencyLimiter,
 }
@@ -69,6 +72,7 @@ impl Exchange {
             clock_watch: ClockWatch::new(Arc::clone(&components.clock)),
             rates: RateLimiter::new(Arc::clone(&components.clock)),
             refusals: LineLimiter::new(REFUSAL_EVENTS, Arc::clone(&components.clock)),
+            new_claims: NewClaims::default(),
             exchanges: ConcurrencyLimiter::default(),
             revocations: ConcurrencyLimiter::default(),
         };
@@ -99,6 +103,12 @@ impl Exchange {
     /// It jumped, or is wrong.
     pub fn check_clock(&self) -> Result<(), ClockError> {
         self.state.clock_watch.check()
+    }
+
+    /// How many claims each issuer's tokens have that its provider's table has not.
+    #[must_use]
+    pub fn new_claims(&self) -> Vec<(String, usize)> {
+        self.state.new_claims.counts()
     }
 
     /// A credential for a subject token.
@@ -231,6 +241,10 @@ impl Exchange {
             }
         };
         caller.identified(&job);
+        let claims = job.facts().claims();
+        for claim in self.state.new_claims.notice(reader, claims) {
+            self.note_new_claim(&reader.issuer.name, &claim);
+        }
         let rates = &self.state.rates;
         if ask.is_some() && rates.was_listed(&job) {
             return Ok(job);

@@ -217,6 +217,8 @@ reasons! {
     TokenAge = "token.age" => REFUSED,
     /// `sub` is missing or malformed.
     TokenSubject = "token.subject" => REFUSED,
+    /// A verified token has a claim that its provider did not send before; it is served.
+    TokenNewClaim = "token.new_claim" => Class::Unanswered,
     /// The token was already used for this credential.
     TokenReplayed = "token.replayed" => REFUSED,
     /// Issued before the record of used tokens begins.
@@ -323,6 +325,8 @@ reasons! {
     LeaseChanged = "lease.changed" => REFUSED,
     /// The login issued for the token has ended.
     LeaseOver = "lease.over" => REFUSED,
+    /// The login that the tokens of a subject share was revoked; the next request gets another one.
+    LeaseRevoked = "lease.revoked" => SOON,
     /// A login could not be removed.
     LeaseLeft = "lease.left" => Class::Unanswered,
     /// A login has a record that no key of this broker signed.

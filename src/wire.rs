@@ -71,6 +71,9 @@ pub struct CredentialAnswer<S, M> {
     pub policies_revision: String,
     /// The decision in one sentence.
     pub decision: String,
+    /// Other tokens of the subject get the same login, which a revocation ends for all of them.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub shared: bool,
 }
 
 /// A refusal of any endpoint (RFC 6749 section 5.2, with members of ours).
@@ -260,6 +263,10 @@ pub const BODIES: &[Body] = &[
             ("policy_url", POLICY_URL),
             ("policies_revision", "the hash of the policies that decided"),
             ("decision", "the decision in one sentence"),
+            (
+                "shared",
+                "`true` if other tokens of the subject get the same login; otherwise left out",
+            ),
         ],
     },
     Body {
@@ -345,6 +352,7 @@ mod tests {
             policy_url: Some(text()),
             policies_revision: text(),
             decision: text(),
+            shared: true,
         };
         let token = TokenAnswer {
             access_token: "a",

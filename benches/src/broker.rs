@@ -1,36 +1,63 @@
-//! The servers of a measurement, and one measurement.
+//! A broker to measure: its settings, policies and keys, and how it is started.
 
 use std::fmt::Write as _;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
 
+use rustls::ClientConfig;
 use tempfile::TempDir;
 
 use crate::Result;
-use crate::case::{self, Broker, Case, Request, Server};
-use crate::load;
+use crate::ci::{AUDIENCE, Ci, Jobs, repository_id};
+use crate::database::Postgres;
+use crate::load::{Connection, Target, get};
 use crate::process::{Process, free_address};
-use crate::report::Sample;
-use crate::tokens::{AUDIENCE, Ci};
+use crate::tls::Certificate;
 
 /// Everything that all measurements share.
 pub(crate) struct Bench {
-    hallpass: PathBuf,
-    folder: TempDir,
+    pub(crate) hallpass: PathBuf,
+    pub(crate) folder: TempDir,
     /// Of a file system without a disk: a sync costs nothing there.
-    memory: TempDir,
-    ci: Ci,
-    /// Those of the warm-up come first.
-    good: Vec<String>,
-    bad: Vec<String>,
-    foreign: Vec<String>,
+    pub(crate) memory: TempDir,
+    pub(crate) ci: Ci,
+    /// Of the servers that speak TLS.
+    pub(crate) certificate: Certificate,
+    client: Arc<ClientConfig>,
+    /// The key that a job sends for an SSH certificate; `None` without `ssh-keygen`.
+    pub(crate) job_key: Option<String>,
+}
+
+/// How a broker is set up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Broker {
+    pub(crate) policies: usize,
+    /// Each audit line is on the disk before the credential is minted.
+    pub(crate) durable: bool,
+    /// Writes a log line for each request.
+    pub(crate) logs: bool,
+    pub(crate) tls: bool,
+}
+
+/// A broker that runs.
+pub(crate) struct Running {
+    pub(crate) process: Process,
+    pub(crate) target: Target,
+    /// Where its metrics are.
+    pub(crate) operator: Target,
+    pub(crate) folder: PathBuf,
+    pub(crate) audit: PathBuf,
+    pub(crate) log: PathBuf,
 }
 
 impl Bench {
-    /// Starts the CI and signs the tokens.
-    pub(crate) fn prepare(hallpass: &Path, requests: usize) -> Result<Self> {
+    /// Starts the CI.
+    pub(crate) fn prepare(hallpass: &Path, jobs: Jobs) -> Result<Self> {
         let hallpass = hallpass.canonicalize().map_err(|error| {
             format!(
                 "{}: {error}; build it with `make build`",
@@ -38,106 +65,69 @@ impl Bench {
             )
         })?;
         let folder = TempDir::new()?;
-        let ci = Ci::start(&hallpass, folder.path())?;
-        eprintln!("signing {requests} tokens");
-        let count = WARM_UP + requests;
-        let good = (0..count)
-            .map(|number| ci.token(number))
-            .collect::<Result<_>>()?;
-        let bad = (0..count).map(|number| ci.with_bad_signature(number));
-        let bad = bad.collect::<Result<_>>()?;
-        let foreign = (0..count).map(|number| ci.of_another_issuer(number));
-        let foreign = foreign.collect::<Result<_>>()?;
+        let ci = folder.path().join("ci");
+        fs::create_dir(&ci)?;
+        let certificate = Certificate::generate(&["localhost"], folder.path())?;
+        let job_key = ssh_key(&folder.path().join("job"));
+        if ssh_key(&folder.path().join("ssh-ca")).is_none() {
+            eprintln!("skipped, since `ssh-keygen` is missing: SSH certificates");
+        }
         Ok(Self {
             hallpass,
+            ci: Ci::start(jobs, &ci)?,
             folder,
             memory: TempDir::new_in("/dev/shm")?,
-            ci,
-            good,
-            bad,
-            foreign,
+            client: certificate.client()?,
+            certificate,
+            job_key,
         })
     }
 
-    /// Starts the server of a case, and measures it after a warm-up.
-    pub(crate) fn measure(&self, case: &Case) -> Result<Sample> {
-        let (server, address) = self.start(case.server, &[])?;
-        let (tokens, status) = match case.load.request {
-            Request::Exchange | Request::Explain => (&self.good, 200),
-            Request::BadSignature => (&self.bad, 400),
-            Request::UnknownIssuer => (&self.foreign, 400),
-        };
-        let requests = tokens
-            .iter()
-            .map(|token| match (case.server, case.load.request) {
-                (Server::Echo, _) => load::form("/echo", token, case.load),
-                (_, Request::Explain) => load::explain(token),
-                _ => load::form("/token", token, case.load),
-            });
-        let requests: Vec<Vec<u8>> = requests.collect();
-        let (warm_up, requests) = requests.split_at(WARM_UP);
-        load::send(address, warm_up, case.load, status)?;
-        let before = server.cpu_time()?;
-        let times = load::send(address, requests, case.load, status)?;
-        let used = server.cpu_time()? - before;
-        #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
-        let cpu = used as f64 / 1e3 / requests.len() as f64;
-        Ok(Sample {
-            cpu,
-            times,
-            memory: server.memory()?,
+    /// Starts a broker, below the program `under` if it is not empty. `postgres` becomes a target.
+    pub(crate) fn start(
+        &self,
+        broker: Broker,
+        postgres: Option<&Postgres>,
+        under: &[&str],
+    ) -> Result<Running> {
+        let (address, operator) = (free_address()?, free_address()?);
+        let name = format!("{broker:?}{}", if postgres.is_some() { " db" } else { "" });
+        let name = name.replace(|c: char| !c.is_ascii_alphanumeric(), "");
+        let folder = self.folder.path().join(&name);
+        let memory = self.memory.path().join(&name);
+        if !folder.exists() {
+            fs::create_dir_all(&memory)?;
+            self.write(&folder, broker.policies, postgres.is_some())?;
+        }
+        let audit = if broker.durable { &folder } else { &memory }.join("audit.jsonl");
+        if audit.exists() {
+            // The rounds before must not make this one longer.
+            fs::remove_file(&audit)?;
+        }
+        let settings = self.settings(broker, postgres, (address, operator), &audit);
+        fs::write(folder.join("hallpass.yaml"), settings)?;
+        let mut command = Command::new(&self.hallpass);
+        let level = if broker.logs { "info" } else { "error" };
+        command.args(["serve", "--log", level]);
+        command.current_dir(&folder);
+        let log = memory.join("serve.log");
+        Ok(Running {
+            process: Process::start(&command, under, &log, address)?,
+            target: self.target(address, broker.tls),
+            operator: self.target(operator, false),
+            folder,
+            audit,
+            log,
         })
     }
 
-    /// The instructions of a run with so many exchanges.
-    pub(crate) fn instructions(&self, count: usize, out: &Path) -> Result<u64> {
-        let file = format!(
-            "--callgrind-out-file={}",
-            std::path::absolute(out)?.display()
-        );
-        let under = ["valgrind", "--tool=callgrind", &file];
-        let (server, address) = self.start(Server::Hallpass(case::FEW_POLICIES), &under)?;
-        let requests = self.good.iter().take(count);
-        let requests = requests.map(|token| load::form("/token", token, case::EIGHT));
-        load::send(address, &requests.collect::<Vec<_>>(), case::EIGHT, 200)?;
-        server.stop()?;
-        let text = fs::read_to_string(out)?;
-        let total = text.lines().find_map(|line| line.strip_prefix("totals: "));
-        Ok(total.ok_or("callgrind wrote no total")?.trim().parse()?)
-    }
-
-    fn start(&self, server: Server, under: &[&str]) -> Result<(Process, SocketAddr)> {
-        let address = free_address()?;
-        let (command, log) = match server {
-            Server::Echo | Server::Ceiling => {
-                let mut command = Command::new(std::env::current_exe()?);
-                command.args(["ceiling", &address.to_string(), &self.ci.public_key()]);
-                (command, self.memory.path().join("ceiling.log"))
-            }
-            Server::Hallpass(broker) => {
-                let folder = self.folder.path().join(name(broker));
-                let memory = self.memory.path().join(name(broker));
-                if !folder.exists() {
-                    fs::create_dir_all(&memory)?;
-                    self.write(&folder, broker.policies)?;
-                }
-                let audit = if broker.durable { &folder } else { &memory }.join("audit.jsonl");
-                if audit.exists() {
-                    // The rounds before must not make this one longer.
-                    fs::remove_file(&audit)?;
-                }
-                fs::write(folder.join("hallpass.yaml"), settings(address, &audit))?;
-                let mut command = Command::new(&self.hallpass);
-                let level = if broker.logs { "info" } else { "error" };
-                command.args(["serve", "--log", level]).current_dir(folder);
-                (command, memory.join("serve.log"))
-            }
-        };
-        Ok((Process::start(&command, under, &log, address)?, address))
+    pub(crate) fn target(&self, address: SocketAddr, tls: bool) -> Target {
+        let tls = tls.then(|| Arc::clone(&self.client));
+        Target { address, tls }
     }
 
     /// The files of a broker.
-    fn write(&self, folder: &Path, policies: usize) -> Result<()> {
+    fn write(&self, folder: &Path, policies: usize, with_database: bool) -> Result<()> {
         fs::create_dir_all(folder.join("policies"))?;
         let made = Command::new(&self.hallpass)
             .args(["keys", "generate", "--out", "root.key"])
@@ -146,63 +136,151 @@ impl Bench {
         if !made.status.success() {
             return Err(String::from_utf8_lossy(&made.stderr).into());
         }
-        let ca = self.folder.path().join("ci/ca.pem");
-        fs::copy(ca, folder.join("policies/ca.pem"))?;
-        fs::write(folder.join("policies/root.yaml"), self.root())?;
+        if self.job_key.is_some() {
+            fs::copy(self.folder.path().join("ssh-ca"), folder.join("ssh-ca"))?;
+        }
+        let own = Own {
+            repositories: self.ci.jobs().repositories,
+            ssh: self.job_key.is_some(),
+            database: with_database,
+        };
+        self.write_policies(&folder.join("policies"), policies, own)
+    }
+
+    /// A folder of so many policies: those of the CI's jobs first, and others of other repositories.
+    pub(crate) fn write_policies(&self, folder: &Path, policies: usize, own: Own) -> Result<()> {
+        fs::create_dir_all(folder)?;
+        fs::copy(self.folder.path().join("ci/ca.pem"), folder.join("ca.pem"))?;
+        fs::write(folder.join("root.yaml"), self.root(own))?;
         let numbers: Vec<usize> = (0..policies).collect();
         for (file, numbers) in numbers.chunks(POLICIES_OF_A_FILE).enumerate() {
-            let path = folder.join(format!("policies/{file}.yaml"));
-            fs::write(path, policies_text(numbers, policies / 2))?;
+            let path = folder.join(format!("{file}.yaml"));
+            fs::write(path, policies_text(numbers, own))?;
         }
         Ok(())
     }
 
-    /// Whom to trust, and the one credential.
-    fn root(&self) -> String {
-        format!(
-            "issuers:\n  ci: {{ provider: github, url: \"{}\", ca: ca.pem, networks: [127.0.0.0/8], max_lifetime: 2h, max_age: 2h, tenants: [ {{ owner: acme, owner_id: \"48213377\" }} ] }}\n\
-             credentials:\n  deploy-api: {{ kind: jwt, audience: \"https://deploy.acme.dev\", scopes: [\"deploy:staging\"], claims: [repository, repository_id, ref], max_ttl: 10m, owner: team-platform, purpose: deploys, class: moderate }}\n",
-            self.ci.url
-        )
+    /// Whom to trust, and the credentials.
+    fn root(&self, own: Own) -> String {
+        let (url, algorithm) = (&self.ci.url, self.ci.jobs().algorithm.name());
+        let mut text = format!(
+            "issuers:\n  ci: {{ provider: github, url: \"{url}\", algorithms: [{algorithm}], ca: ca.pem, networks: [127.0.0.0/8], leeway: 1s, max_lifetime: 2h, max_age: 2h, tenants: [ {{ owner: acme, owner_id: \"48213377\" }} ] }}\n\
+             credentials:\n  deploy-api: {{ kind: jwt, audience: \"https://deploy.acme.dev\", scopes: [\"deploy:staging\"], claims: [repository, repository_id, ref], max_ttl: 10m, owner: team-platform, purpose: deploys, class: moderate }}\n"
+        );
+        if own.ssh {
+            text += "  deploy-host: { kind: ssh, target: web-hosts, principals: [deploy], max_ttl: 10m, owner: team-web, purpose: deploys, class: moderate }\n";
+        }
+        if own.database {
+            text += "  shop-db/app: { kind: postgres, target: shop-db, group: shop_app, max_ttl: 10m, owner: team-shop, purpose: tests, class: moderate }\n";
+        }
+        text
+    }
+
+    fn settings(
+        &self,
+        broker: Broker,
+        postgres: Option<&Postgres>,
+        (public, operator): (SocketAddr, SocketAddr),
+        audit: &Path,
+    ) -> String {
+        let audit = audit.display();
+        let tls = if broker.tls {
+            let (cert, key) = (&self.certificate.chain, &self.certificate.key);
+            let (cert, key) = (cert.display(), key.display());
+            format!(", tls: {{ cert: \"{cert}\", key: \"{key}\" }}")
+        } else {
+            String::new()
+        };
+        let mut text = format!(
+            "issuer: {AUDIENCE}\nreplica: bench\nroot_key: {{ file: root.key }}\n\
+             listen: {{ public: \"{public}\", operator: \"{operator}\"{tls} }}\n\
+             policies: {{ path: policies }}\nlimits: {{ per_repository_and_minute: 6000, connections: 2048 }}\n\
+             audit: {{ sinks: [ {{ kind: file, path: \"{audit}\", required: true }} ] }}\n\
+             targets:\n"
+        );
+        if self.job_key.is_some() {
+            text += "  web-hosts: { kind: ssh-ca, key: { file: ssh-ca } }\n";
+        }
+        if let Some(postgres) = postgres {
+            text += &postgres.target();
+        }
+        if text.ends_with("targets:\n") {
+            text.truncate(text.len() - "targets:\n".len());
+        }
+        text
     }
 }
 
-/// One policy of these numbers each: the job's own, and others of other repositories.
-fn policies_text(numbers: &[usize], own: usize) -> String {
+impl Running {
+    /// Asks it whether it serves.
+    pub(crate) fn ask(&self) -> Result<Connection> {
+        let mut connection = Connection::open(&self.target)?;
+        let answer = connection.exchange(&get("/healthz"))?;
+        if answer.status == 200 {
+            Ok(connection)
+        } else {
+            Err(format!("/healthz answered {}", answer.status).into())
+        }
+    }
+
+    /// Lets it load its files, and go on with a new audit file; the old one is removed.
+    pub(crate) fn reload(&self) -> Result<()> {
+        let old = self.audit.with_extension("old");
+        fs::rename(&self.audit, &old)?;
+        self.process.signal("HUP")?;
+        // It may end the old one until it has begun the new one.
+        let until = Instant::now() + LONGEST_RELOAD;
+        while !self.audit.exists() {
+            if Instant::now() > until {
+                return Err("the broker does not begin a new audit file".into());
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+        fs::remove_file(old)?;
+        Ok(())
+    }
+}
+
+/// What the jobs of the CI get.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Own {
+    /// The policies that grant it: so many, the first ones.
+    pub(crate) repositories: usize,
+    pub(crate) ssh: bool,
+    pub(crate) database: bool,
+}
+
+/// One policy of each number.
+fn policies_text(numbers: &[usize], own: Own) -> String {
     let mut text = "policies:\n".to_owned();
     for number in numbers {
-        let (name, id) = if *number == own {
-            ("shop".to_owned(), 702_114_589)
-        } else {
-            (format!("repository-{number}"), *number)
-        };
+        let mut grants =
+            "{ credential: deploy-api, ttl: 5m, scopes: [\"deploy:staging\"] }".to_owned();
+        if *number < own.repositories {
+            if own.ssh {
+                grants += ", { credential: deploy-host, ttl: 5m }";
+            }
+            if own.database {
+                grants += ", { credential: shop-db/app, ttl: 5m }";
+            }
+        }
+        let id = repository_id(*number);
         let _ignored = writeln!(
             text,
-            "  - {{ name: \"{name}-deploy\", issuer: ci, when: {{ repository: acme/{name}, repository_id: \"{id}\", ref: refs/heads/main, trigger: [push, manual] }}, grant: [ {{ credential: deploy-api, ttl: 5m, scopes: [\"deploy:staging\"] }} ] }}"
+            "  - {{ name: \"repository-{number}-deploy\", issuer: ci, when: {{ repository: acme/repository-{number}, repository_id: \"{id}\", ref: refs/heads/main, trigger: [push, manual] }}, grant: [ {grants} ] }}"
         );
     }
     text
 }
 
-fn settings(address: SocketAddr, audit: &Path) -> String {
-    let audit = audit.display();
-    format!(
-        "issuer: {AUDIENCE}\nreplica: bench\nroot_key: {{ file: root.key }}\n\
-         listen: {{ public: \"{address}\", operator: \"127.0.0.1:0\" }}\n\
-         policies: {{ path: policies }}\nlimits: {{ per_repository_and_minute: 6000 }}\n\
-         audit: {{ sinks: [ {{ kind: file, path: \"{audit}\", required: true }} ] }}\n"
-    )
+/// Makes a key file, and returns its public key; `None` without `ssh-keygen`.
+fn ssh_key(path: &Path) -> Option<String> {
+    let mut command = Command::new("ssh-keygen");
+    command.args(["-q", "-t", "ed25519", "-N", "", "-C", "bench", "-f"]);
+    let made = command.arg(path).status().ok()?;
+    let public = fs::read_to_string(path.with_extension("pub")).ok()?;
+    made.success().then(|| public.trim().to_owned())
 }
 
-fn name(broker: Broker) -> String {
-    let Broker {
-        policies,
-        durable,
-        logs,
-    } = broker;
-    format!("broker-{policies}-{durable}-{logs}")
-}
-
-/// Requests before each measurement.
-const WARM_UP: usize = 300;
 const POLICIES_OF_A_FILE: usize = 20_000;
+const LONGEST_RELOAD: Duration = Duration::from_secs(5);

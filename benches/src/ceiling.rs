@@ -1,6 +1,7 @@
 //! The ceiling: the same request through axum and hyper, one signature verified and one made.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 
 use aws_lc_rs::rand::SystemRandom;
@@ -17,6 +18,7 @@ use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
 use tokio::net::TcpListener;
 
 use crate::Result;
+use crate::tls::Listener;
 
 struct Keys {
     theirs: ParsedPublicKey,
@@ -24,8 +26,8 @@ struct Keys {
     random: SystemRandom,
 }
 
-/// Serves until it is stopped.
-pub(crate) fn serve(address: SocketAddr, key: &str) -> Result<()> {
+/// Serves until it is stopped; over TLS with this chain and its key.
+pub(crate) fn serve(address: SocketAddr, key: &str, tls: Option<(&Path, &Path)>) -> Result<()> {
     let key = HEXLOWER.decode(key.as_bytes())?;
     let keys = Keys {
         theirs: ParsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, key)?,
@@ -42,7 +44,12 @@ pub(crate) fn serve(address: SocketAddr, key: &str) -> Result<()> {
         .build()?;
     runtime.block_on(async {
         let listener = TcpListener::bind(address).await?;
-        axum::serve(listener, router).await?;
+        match tls {
+            None => axum::serve(listener, router).await?,
+            Some((chain, key)) => {
+                axum::serve(Listener::new(listener, chain, key)?, router).await?;
+            }
+        }
         Ok(())
     })
 }

@@ -1,26 +1,48 @@
 //! The client: so many connections, each with one request at a time.
 
-use std::io::{Read as _, Write as _};
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::Result;
-use crate::case::Load;
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection, StreamOwned};
 
-/// A token exchange, as a client sends it.
-pub(crate) fn form(path: &str, token: &str, load: Load) -> Vec<u8> {
+use crate::Result;
+
+/// Where requests go.
+#[derive(Clone)]
+pub(crate) struct Target {
+    pub(crate) address: SocketAddr,
+    /// For a server that speaks TLS.
+    pub(crate) tls: Option<Arc<ClientConfig>>,
+}
+
+/// How requests are sent.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Load {
+    pub(crate) connections: usize,
+    /// False: a new connection for each request.
+    pub(crate) keep_alive: bool,
+}
+
+pub(crate) const fn kept(connections: usize) -> Load {
+    Load {
+        connections,
+        keep_alive: true,
+    }
+}
+
+/// A token exchange, as a client sends it. `more` is further parameters, each with `&` before it.
+pub(crate) fn form(path: &str, token: &str, more: &str, keep_alive: bool) -> Vec<u8> {
     let body = format!(
         "grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Atoken-exchange\
          &subject_token_type=urn%3Aietf%3Aparams%3Aoauth%3Atoken-type%3Ajwt\
-         &audience=deploy-api&subject_token={token}"
+         {more}&subject_token={token}"
     );
-    let connection = if load.keep_alive {
-        "keep-alive"
-    } else {
-        "close"
-    };
+    let connection = if keep_alive { "keep-alive" } else { "close" };
     let fields =
         format!("Connection: {connection}\r\nContent-Type: application/x-www-form-urlencoded");
     request(path, &fields, &body)
@@ -32,6 +54,10 @@ pub(crate) fn explain(token: &str) -> Vec<u8> {
     request("/api/explain", &fields, r#"{"credential":"deploy-api"}"#)
 }
 
+pub(crate) fn get(path: &str) -> Vec<u8> {
+    format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n").into_bytes()
+}
+
 fn request(path: &str, fields: &str, body: &str) -> Vec<u8> {
     let size = body.len();
     format!(
@@ -40,82 +66,115 @@ fn request(path: &str, fields: &str, body: &str) -> Vec<u8> {
     .into_bytes()
 }
 
-/// Sends each request once, and returns the time that each took.
+/// Sends `count` requests, each made just before it is sent, and returns the time that each took.
 ///
 /// # Errors
-/// An answer has another status than `status`.
+/// A request cannot be made, or an answer has another status than `status`.
 pub(crate) fn send(
-    to: SocketAddr,
-    requests: &[Vec<u8>],
+    to: &Target,
     load: Load,
+    count: usize,
+    request: &(dyn Fn(usize) -> Result<Vec<u8>> + Sync),
     status: u16,
 ) -> Result<Vec<Duration>> {
     let next = AtomicUsize::new(0);
-    let client = || -> std::result::Result<Vec<Duration>, String> {
+    let client = || -> Result<Vec<Duration>> {
         let mut times = Vec::new();
         let mut kept = None;
-        while let Some(request) = requests.get(next.fetch_add(1, Ordering::Relaxed)) {
+        loop {
+            let number = next.fetch_add(1, Ordering::Relaxed);
+            if number >= count {
+                return Ok(times);
+            }
+            let request = request(number)?;
             let begun = Instant::now();
-            let stream = match kept.take() {
-                Some(stream) => stream,
-                None => connect(to).map_err(|error| error.to_string())?,
+            let mut connection = match kept.take() {
+                Some(connection) => connection,
+                None => Connection::open(to)?,
             };
-            kept = exchange(stream, request, status)?.filter(|_| load.keep_alive);
+            let answer = connection.exchange(&request)?;
             times.push(begun.elapsed());
+            if answer.status != status {
+                return Err(format!("status {}: {}", answer.status, answer.body).into());
+            }
+            kept = load.keep_alive.then_some(connection);
         }
-        Ok(times)
     };
-    let mut all = Vec::new();
+    on_threads(load.connections, client).map(|times| times.concat())
+}
+
+/// Runs it on so many threads at once.
+pub(crate) fn on_threads<T: Send>(
+    count: usize,
+    act: impl Fn() -> Result<T> + Sync,
+) -> Result<Vec<T>> {
     thread::scope(|scope| {
-        let clients = (0..load.connections).map(|_| scope.spawn(client));
-        let clients: Vec<_> = clients.collect();
-        for client in clients {
-            all.extend(
-                client
-                    .join()
-                    .map_err(|_| "a client panicked".to_owned())??,
-            );
+        let threads: Vec<_> = (0..count).map(|_| scope.spawn(&act)).collect();
+        let ended = threads.into_iter().map(|thread| {
+            let panicked = |_| "a client panicked".to_owned();
+            thread.join().map_err(panicked)?
+        });
+        ended.collect()
+    })
+}
+
+/// An open connection.
+pub(crate) struct Connection(Box<dyn Stream>);
+
+trait Stream: Read + Write + Send {}
+
+impl<S: Read + Write + Send> Stream for S {}
+
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) body: String,
+}
+
+impl Connection {
+    pub(crate) fn open(to: &Target) -> Result<Self> {
+        let stream = TcpStream::connect(to.address)?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(Duration::from_secs(30)))?;
+        let Some(tls) = &to.tls else {
+            return Ok(Self(Box::new(stream)));
+        };
+        let name = ServerName::try_from("localhost")?;
+        let tls = ClientConnection::new(Arc::clone(tls), name)?;
+        Ok(Self(Box::new(StreamOwned::new(tls, stream))))
+    }
+
+    /// Sends one request and reads its answer.
+    pub(crate) fn exchange(&mut self, request: &[u8]) -> Result<Answer> {
+        self.0.write_all(request)?;
+        let mut answer = Vec::with_capacity(4 << 10);
+        let mut piece = [0; 16 << 10];
+        loop {
+            match self.0.read(&mut piece)? {
+                0 => return Err("the server closed the connection".into()),
+                count => answer.extend_from_slice(&piece[..count]),
+            }
+            if let Some(answer) = read(&answer) {
+                return Ok(answer);
+            }
         }
-        Ok::<_, String>(())
-    })?;
-    Ok(all)
+    }
 }
 
-fn connect(to: SocketAddr) -> std::io::Result<TcpStream> {
-    let stream = TcpStream::connect(to)?;
-    stream.set_nodelay(true)?;
-    stream.set_read_timeout(Some(Duration::from_secs(30)))?;
-    Ok(stream)
-}
-
-/// Sends one request and reads its answer.
-fn exchange(
-    mut stream: TcpStream,
-    request: &[u8],
-    status: u16,
-) -> std::result::Result<Option<TcpStream>, String> {
-    stream
-        .write_all(request)
-        .map_err(|error| error.to_string())?;
-    let mut answer = vec![0; 16 << 10];
-    let mut length = 0;
-    let is_whole = |answer: &[u8]| {
-        let text = String::from_utf8_lossy(answer);
-        let (head, body) = text.split_once("\r\n\r\n")?;
-        let head = head.to_ascii_lowercase();
-        let (_, size) = head.split_once("content-length: ")?;
+/// The answer, once it is whole.
+fn read(bytes: &[u8]) -> Option<Answer> {
+    let end = bytes.windows(4).position(|four| four == b"\r\n\r\n")?;
+    let head = String::from_utf8_lossy(&bytes[..end]).to_ascii_lowercase();
+    let body = &bytes[end + 4..];
+    let is_whole = if let Some((_, size)) = head.split_once("content-length: ") {
         let size: usize = size.split("\r\n").next()?.parse().ok()?;
-        (body.len() >= size).then_some(())
+        body.len() >= size
+    } else {
+        // In chunks: the last one is empty.
+        body.ends_with(b"0\r\n\r\n")
     };
-    while is_whole(&answer[..length]).is_none() {
-        let count = stream.read(&mut answer[length..]);
-        match count.map_err(|error| error.to_string())? {
-            0 => return Err("the server closed the connection".to_owned()),
-            count => length += count,
-        }
-    }
-    if !answer.starts_with(format!("HTTP/1.1 {status} ").as_bytes()) {
-        return Err(String::from_utf8_lossy(&answer[..length]).into_owned());
-    }
-    Ok(Some(stream))
+    let status = head.split(' ').nth(1)?.parse().ok()?;
+    is_whole.then(|| Answer {
+        status,
+        body: String::from_utf8_lossy(body).into_owned(),
+    })
 }

@@ -4,37 +4,51 @@
 //! axum and hyper, verifies one RS256 signature, makes one ES256 signature, and answers.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
 mod broker;
 mod case;
 mod ceiling;
+mod ci;
+mod database;
+mod instructions;
 mod load;
+mod measure;
+mod memory;
+mod peers;
 mod process;
 mod report;
-mod tokens;
+mod soak;
+mod start;
+mod tls;
 
+use broker::Bench;
 use case::{CASES, Case};
-use report::Report;
+use ci::{Algorithm, Jobs};
 
-pub(crate) type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
+/// An error of any thread.
+pub(crate) type Error = Box<dyn std::error::Error + Send + Sync>;
+pub(crate) type Result<T> = std::result::Result<T, Error>;
 
 /// Measures hallpass beside the ceiling
+///
+/// Without a command: CPU time of each case, the start, PostgreSQL logins and instructions.
 #[derive(Debug, Parser)]
 struct Arguments {
     /// The program to measure, built with `--release`
     #[arg(long, default_value = "target/release/hallpass")]
     hallpass: PathBuf,
-    /// Rounds; every case is measured once in each
+    /// Rounds; everything is measured once in each
     #[arg(long, default_value_t = 9)]
     rounds: usize,
-    /// Requests of one measurement
+    /// Requests of one measurement of CPU time
     #[arg(long, default_value_t = 3_000)]
     requests: usize,
-    /// Only cases whose name contains it, and the ceiling
+    /// Only the CPU time of cases whose name contains it, and of the ceiling
     #[arg(long)]
     only: Option<String>,
     #[command(subcommand)]
@@ -43,11 +57,34 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Counts the instructions of one exchange with callgrind, which no other load disturbs
+    /// Time and memory of a start, and the size of the binary
+    Start,
+    /// PostgreSQL logins beside the same statement alone
+    Database,
+    /// Instructions of one exchange by callgrind, which no other load disturbs, beside the last record
     Instructions {
         /// The file of callgrind, for `callgrind_annotate`
-        #[arg(long, default_value = "target/callgrind.out")]
+        #[arg(long, default_value = CALLGRIND)]
         out: PathBuf,
+        /// Add the count to benches/instructions.txt
+        #[arg(long)]
+        record: bool,
+    },
+    /// Resident memory, idle and after many exchanges and refused tokens
+    Memory {
+        /// How many of each
+        #[arg(long, default_value_t = 100_000)]
+        count: usize,
+    },
+    /// A long run with reloads, key rotations and bad tokens; exit code 1 if it fails
+    Soak {
+        #[arg(long, default_value_t = 10)]
+        minutes: u64,
+    },
+    /// Parts of an exchange inside one process, built with `cargo bench`
+    Inside {
+        /// Arguments of divan, such as part of a name
+        arguments: Vec<String>,
     },
     /// Is the ceiling: serves until it is stopped
     #[command(hide = true)]
@@ -56,53 +93,85 @@ enum Command {
         address: SocketAddr,
         /// The public key of the tokens, in DER, as hex
         key: String,
+        /// To serve TLS: a certificate chain in PEM, and its key
+        tls: Vec<PathBuf>,
     },
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let ended = match &arguments.command {
-        Some(Command::Ceiling { address, key }) => ceiling::serve(*address, key),
-        Some(Command::Instructions { out }) => instructions(&arguments, out),
-        None => measure(&arguments),
-    };
-    if let Err(error) = ended {
+    if let Err(error) = run(&arguments) {
         eprintln!("hallpass-bench: {error}");
         return ExitCode::FAILURE;
     }
     ExitCode::SUCCESS
 }
 
-fn measure(arguments: &Arguments) -> Result<()> {
-    let wanted = |case: &&Case| {
-        let text = arguments.only.as_deref().unwrap_or_default();
-        case.is_ceiling() || case.name.contains(text)
-    };
-    let cases: Vec<&Case> = CASES.iter().filter(wanted).collect();
-    let bench = broker::Bench::prepare(&arguments.hallpass, arguments.requests)?;
-    let mut report = Report::new(&cases);
-    for round in 1..=arguments.rounds {
-        for (index, case) in cases.iter().enumerate() {
-            eprint!("\rround {round} of {}, {:<40}", arguments.rounds, case.name);
-            report.add(index, bench.measure(case)?);
-        }
+fn run(arguments: &Arguments) -> Result<()> {
+    if let Some(Command::Ceiling { address, key, tls }) = &arguments.command {
+        let tls = match tls.as_slice() {
+            [chain, key] => Some((chain.as_path(), key.as_path())),
+            _ => None,
+        };
+        return ceiling::serve(*address, key, tls);
     }
-    eprintln!("\r{:<60}", "");
-    print!("{}", report.table());
+    if let Some(Command::Inside { arguments }) = &arguments.command {
+        return inside(arguments);
+    }
+    process::keep_to_other_cores()?;
+    let jobs = match arguments.command {
+        Some(Command::Memory { .. } | Command::Soak { .. }) => SIGNED_MEANWHILE,
+        _ => SIGNED_BEFORE,
+    };
+    let bench = Bench::prepare(&arguments.hallpass, jobs)?;
+    let rounds = arguments.rounds;
+    match &arguments.command {
+        Some(Command::Start) => start::run(&bench, rounds),
+        Some(Command::Database) => database::run(&bench, rounds),
+        Some(Command::Instructions { out, record }) => instructions::run(&bench, out, *record),
+        Some(Command::Memory { count }) => memory::run(&bench, *count),
+        Some(Command::Soak { minutes }) => soak::run(&bench, Duration::from_secs(minutes * 60)),
+        Some(Command::Ceiling { .. } | Command::Inside { .. }) => Ok(()),
+        None => all(arguments, &bench),
+    }
+}
+
+fn inside(arguments: &[String]) -> Result<()> {
+    let mut cargo = std::process::Command::new("cargo");
+    cargo.args(["bench", "--locked", "--package", "hallpass-bench"]);
+    let ended = cargo.args(["--bench", "inside", "--"]).args(arguments);
+    if ended.status()?.success() {
+        Ok(())
+    } else {
+        Err("`cargo bench` failed".into())
+    }
+}
+
+/// What is measured without a command.
+fn all(arguments: &Arguments, bench: &Bench) -> Result<()> {
+    let (rounds, only) = (arguments.rounds, arguments.only.as_deref());
+    let wanted =
+        |case: &&Case| case.is_ceiling() || only.is_none_or(|text| case.name.contains(text));
+    let cases: Vec<&Case> = CASES.iter().filter(wanted).collect();
+    measure::run(bench, &cases, rounds, arguments.requests)?;
+    if only.is_none() {
+        println!();
+        start::run(bench, rounds)?;
+        database::run(bench, rounds)?;
+        instructions::run(bench, CALLGRIND.as_ref(), false)?;
+    }
     Ok(())
 }
 
-/// What more requests take more, so that the start is not counted.
-fn instructions(arguments: &Arguments, out: &Path) -> Result<()> {
-    let bench = broker::Bench::prepare(&arguments.hallpass, MORE)?;
-    let few = bench.instructions(FEW, out)?;
-    let more = bench.instructions(MORE, out)?;
-    println!(
-        "{} instructions per exchange",
-        (more - few) / (MORE - FEW) as u64
-    );
-    Ok(())
-}
-
-const FEW: usize = 100;
-const MORE: usize = 600;
+const CALLGRIND: &str = "target/callgrind.out";
+const SIGNED_BEFORE: Jobs = Jobs {
+    algorithm: Algorithm::Rs256,
+    repositories: 10,
+    life: 6_000,
+};
+/// Short lives, so that the store of used tokens is soon as large as it gets.
+const SIGNED_MEANWHILE: Jobs = Jobs {
+    algorithm: Algorithm::Es256,
+    repositories: memory::REPOSITORIES,
+    life: 5,
+};

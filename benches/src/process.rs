@@ -1,4 +1,4 @@
-//! A server process on one core, and what it has used.
+//! A server process, and what it has used.
 
 use std::fs::{self, File};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -12,6 +12,22 @@ use crate::Result;
 /// A port of loopback that nothing listens on now.
 pub(crate) fn free_address() -> Result<SocketAddr> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
+}
+
+/// Leaves the first core to the server that is measured, if there is another one.
+pub(crate) fn keep_to_other_cores() -> Result<()> {
+    let cores = thread::available_parallelism()?.get();
+    if cores > 1 {
+        let (others, id) = (format!("1-{}", cores - 1), std::process::id().to_string());
+        let mut taskset = Command::new("taskset");
+        let taskset = taskset.args(["--all-tasks", "--cpu-list", "--pid", &others, &id]);
+        let ended = taskset.output();
+        let ended = ended.map_err(|error| format!("`taskset` of util-linux: {error}"))?;
+        if !ended.status.success() {
+            return Err(String::from_utf8_lossy(&ended.stderr).into());
+        }
+    }
+    Ok(())
 }
 
 /// A running server; stopped when it is dropped.
@@ -28,32 +44,47 @@ impl Process {
         address: SocketAddr,
     ) -> Result<Self> {
         let mut pinned = Command::new("taskset");
-        pinned
-            .args(["-c", SERVER_CORE])
-            .args(under)
-            .arg(command.get_program())
-            .args(command.get_args());
+        pinned.args(["-c", SERVER_CORE]).args(under);
+        pinned.arg(command.get_program()).args(command.get_args());
         if let Some(folder) = command.get_current_dir() {
             pinned.current_dir(folder);
         }
+        Self::spawn(pinned, log, |_| TcpStream::connect(address).is_ok())
+    }
+
+    /// Starts one on the cores of the client, and waits until it has written `text`.
+    pub(crate) fn start_beside(command: Command, log: &Path, text: &str) -> Result<Self> {
+        Self::spawn(command, log, |said| said.contains(text))
+    }
+
+    fn spawn(mut command: Command, log: &Path, is_ready: impl Fn(&str) -> bool) -> Result<Self> {
         let file = File::create(log)?;
-        pinned.stdout(file.try_clone()?).stderr(file);
-        let mut process = Self(pinned.spawn()?);
+        command.stdout(file.try_clone()?).stderr(file);
+        let mut process = Self(command.spawn()?);
         let until = Instant::now() + LONGEST_START;
-        while TcpStream::connect(address).is_err() {
+        loop {
+            let said = fs::read_to_string(log)?;
+            if is_ready(&said) {
+                return Ok(process);
+            }
             if process.0.try_wait()?.is_some() || Instant::now() > until {
-                let said = fs::read_to_string(log)?;
-                return Err(format!("{command:?} does not listen on {address}: {said}").into());
+                return Err(format!("{command:?} did not start: {said}").into());
             }
             thread::sleep(Duration::from_millis(1));
         }
-        Ok(process)
     }
 
     /// Asks it to end, and waits until it has.
     pub(crate) fn stop(mut self) -> Result<()> {
-        Command::new("kill").arg(self.0.id().to_string()).status()?;
+        self.signal("TERM")?;
         self.0.wait()?;
+        Ok(())
+    }
+
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, name: &str) -> Result<()> {
+        let id = self.0.id().to_string();
+        Command::new("kill").args(["-s", name, &id]).status()?;
         Ok(())
     }
 
@@ -78,6 +109,14 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
+        if !matches!(self.0.try_wait(), Ok(None)) {
+            return;
+        }
+        let _ignored = self.signal("TERM");
+        let until = Instant::now() + LONGEST_END;
+        while matches!(self.0.try_wait(), Ok(None)) && Instant::now() < until {
+            thread::sleep(Duration::from_millis(5));
+        }
         let _ignored = self.0.kill();
         let _ignored = self.0.wait();
     }
@@ -87,3 +126,4 @@ impl Drop for Process {
 const SERVER_CORE: &str = "0";
 const PAGE: u64 = 4_096;
 const LONGEST_START: Duration = Duration::from_secs(60);
+const LONGEST_END: Duration = Duration::from_secs(10);

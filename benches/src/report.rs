@@ -40,15 +40,8 @@ impl<'a> Report<'a> {
         let mut text = "| case | CPU µs per request: min, median, max | to the ceiling | p50, p99 ms | MB |\n| --- | --- | --- | --- | --- |\n".to_owned();
         for (case, samples) in &self.cases {
             let cpu = spread(samples.iter().map(|sample| sample.cpu));
-            let mut times: Vec<Duration> =
-                samples.iter().flat_map(|one| one.times.clone()).collect();
-            times.sort_unstable();
-            let at = |share: usize| {
-                let index = (times.len() * share / 100).min(times.len().saturating_sub(1));
-                times
-                    .get(index)
-                    .map_or(f64::NAN, |time| time.as_secs_f64() * 1e3)
-            };
+            let times = samples.iter().flat_map(|one| one.times.iter().copied());
+            let times = Times::new(times.collect());
             let memory = samples
                 .iter()
                 .map(|sample| sample.memory)
@@ -63,8 +56,8 @@ impl<'a> Report<'a> {
                 cpu[2],
                 cpu[0] / ceiling[0],
                 cpu[1] / ceiling[1],
-                at(50),
-                at(99),
+                times.at(50),
+                times.at(99),
                 memory >> 20,
             );
         }
@@ -72,9 +65,26 @@ impl<'a> Report<'a> {
     }
 }
 
+/// Sorted times.
+pub(crate) struct Times(Vec<Duration>);
+
+impl Times {
+    pub(crate) fn new(mut times: Vec<Duration>) -> Self {
+        times.sort_unstable();
+        Self(times)
+    }
+
+    /// Milliseconds within which so many per cent ended.
+    pub(crate) fn at(&self, share: usize) -> f64 {
+        let index = (self.0.len() * share / 100).min(self.0.len().saturating_sub(1));
+        let time = self.0.get(index);
+        time.map_or(f64::NAN, |time| time.as_secs_f64() * 1e3)
+    }
+}
+
 /// Smallest, median and largest.
-fn spread(values: impl Iterator<Item = f64>) -> [f64; 3] {
-    let mut values: Vec<f64> = values.collect();
+pub(crate) fn spread(values: impl IntoIterator<Item = f64>) -> [f64; 3] {
+    let mut values: Vec<f64> = values.into_iter().collect();
     values.sort_by(f64::total_cmp);
     let at = |index: usize| values.get(index).copied().unwrap_or(f64::NAN);
     [

@@ -41,6 +41,8 @@ pub enum Event {
     LeftOut(LeftOutRecord),
     /// A token was used twice (T-69).
     Replay(ReplayRecord),
+    /// A claim that the provider of an issuer did not send before.
+    NewClaim(NewClaimRecord),
     Revocation(RevocationRecord),
     /// Expired leases were removed.
     Sweep(SweepRecord),
@@ -222,6 +224,9 @@ pub struct IntentRecord {
     pub expires_at: Timestamp,
     /// The request repeats an earlier one with the same idempotency key.
     pub repeat: bool,
+    /// Other tokens of the subject get the same login.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub shared: bool,
     /// Which brokers know that the token is used (T-72).
     #[serde(serialize_with = "reach")]
     pub replay: Reach,
@@ -258,6 +263,7 @@ impl IntentRecord {
             shadow: permit.shadow().map(|shadow| Text::new(&shadow.to_string())),
             expires_at: reserved.expires_at(),
             repeat: reserved.is_repeat(),
+            shared: reserved.is_shared(),
             replay: reserved.reach(),
         }
     }
@@ -279,6 +285,15 @@ pub struct OutcomeRecord {
     pub(super) credential: Text,
     #[serde(flatten)]
     pub(super) outcome: Outcome,
+}
+
+/// A claim that the provider of an issuer did not send before.
+#[derive(Clone, Debug, Serialize)]
+pub struct NewClaimRecord {
+    /// The issuer's name in the policies.
+    pub issuer: Text,
+    /// The name of the claim, without its value.
+    pub claim: Text,
 }
 
 /// The result of an intent.

@@ -123,7 +123,7 @@ struct Lease {
     handle: Secret<String>,
     /// Later or earlier steps of the job may use it.
     is_shared: bool,
-    /// An earlier step obtained it.
+    /// An earlier step obtained it, or others of the subject have it too.
     is_repeat: bool,
 }
 
@@ -311,7 +311,7 @@ impl Run<'_> {
             .extend(received.lease.clone().map(|handle| Lease {
                 handle,
                 is_shared: sharing == Sharing::Job,
-                is_repeat: received.is_repeat,
+                is_repeat: received.is_repeat || received.is_shared,
             }));
     }
 }

@@ -294,6 +294,11 @@ async fn give_back(client: &Client, received: &Received, is_reported: bool, out:
         _ if received.is_repeat => {
             format!("`{name}` is not revoked, because an earlier step of this job uses it")
         }
+        _ if received.is_shared => {
+            format!(
+                "`{name}` is not revoked, because other tokens of this subject have the same login"
+            )
+        }
         None if is_reported => format!(
             "`{name}` was issued but not delivered; it cannot be revoked and expires at {}",
             received.expires_at

@@ -81,18 +81,18 @@ pub(super) const NOT_VERIFIED: &str = "The token was only decoded: its signature
 pub(super) struct UnverifiedToken {
     pub(super) token: SubjectToken,
     claims: Object,
-    /// The `iss` that it claims.
+    /// The `iss` that it claims, or the URL of its trust domain's issuer.
     pub(super) issuer: String,
 }
 
 impl UnverifiedToken {
-    pub(super) fn read(path: &Path) -> Result<Self, Failure> {
+    pub(super) fn read(path: &Path, set: &PolicySet) -> Result<Self, Failure> {
         let bytes = read(path)?;
         let claims = parse(path, &payload(path, &bytes)?)?;
         let text = String::from_utf8_lossy(&bytes).trim().to_owned();
         Ok(Self {
             token: SubjectToken::new(text),
-            issuer: issuer(&claims)?,
+            issuer: issuer_in(set, &claims)?,
             claims,
         })
     }
@@ -152,8 +152,16 @@ fn issuer(claims: &Object) -> Result<String, Failure> {
     }
 }
 
+/// The issuer's URL: SPIFFE tokens name a trust domain instead.
+fn issuer_in(set: &PolicySet, claims: &Object) -> Result<String, Failure> {
+    match set.reader_by_trust_domain(claims) {
+        Some(reader) => Ok(reader.issuer.url.clone()),
+        None => issuer(claims),
+    }
+}
+
 fn facts(set: &PolicySet, claims: Object) -> Result<Facts, Failure> {
-    let url = issuer(&claims)?;
+    let url = issuer_in(set, &claims)?;
     let dev = reader_of_dev(set, &url);
     dev.map_or_else(|| trusted(set, &url), Ok)?
         .facts(claims)

@@ -40,6 +40,8 @@ pub struct Received {
     pub decision: String,
     /// An earlier step of the job asked for the same, and may be using it.
     pub is_repeat: bool,
+    /// Others with a token of the same subject have the same login, so that it is theirs to keep.
+    pub is_shared: bool,
     /// The sealed message, in an answer that is sealed and nothing else.
     pub sealed: Option<String>,
 }
@@ -236,6 +238,7 @@ impl Received {
             policy_url,
             policies_revision,
             decision,
+            shared: is_shared,
         } = answer;
         let mut text = |name: &str| match credential.remove(name) {
             Some(Value::Text(text)) => Ok(text),
@@ -276,6 +279,7 @@ impl Received {
             policies_revision,
             decision,
             is_repeat: false,
+            is_shared,
             sealed,
         };
         received.check_texts()?;

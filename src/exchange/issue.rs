@@ -27,18 +27,19 @@ impl Exchange {
         let mut draft = Draft::of(&permit, id, key.is_some());
         let reserved = self.reserve(permit, key, id).await?;
         draft.is_repeat = reserved.is_repeat();
-        let slot = reserved.slot();
+        draft.is_shared = reserved.is_shared();
+        let taken = TakenUses::of(&reserved);
         let recorded = match self.components.audit.record_intent(reserved, id).await {
             Ok(recorded) => recorded,
             Err(error) => {
-                self.components.used_tokens.release(&slot).await;
+                self.release(&taken, false).await;
                 return Err(ExchangeError::Record(error));
             }
         };
         let intent = recorded.intent().to_owned();
         match self.mint(recorded).await {
             Ok(credential) => self.deliver(credential, draft, &intent, abandoned).await,
-            Err(error) => Err(self.fail(error, &slot, &intent).await),
+            Err(error) => Err(self.fail(error, &taken, &intent).await),
         }
     }
 
@@ -103,6 +104,7 @@ impl Exchange {
         abandoned: &Abandoned,
     ) -> Result<Granted, ExchangeError> {
         let (public_id, expires_at) = (Text::new(&credential.public_id), credential.expires_at);
+        let (is_shared, is_repeat) = (draft.is_shared, draft.is_repeat);
         let was_abandoned = abandoned.is_set();
         let outcome = if was_abandoned {
             Outcome::Undelivered {
@@ -122,7 +124,8 @@ impl Exchange {
             }
         };
         if let Err(error) = self.components.audit.record_outcome(intent, outcome).await {
-            let revoked = self.revoke_unrecorded(&credential).await;
+            // Other tokens of the subject may have a shared login, which is on record then.
+            let revoked = !(is_shared && is_repeat) && self.revoke_unrecorded(&credential).await;
             tracing::error!(
                 reason = Reason::SinkFailed.code(),
                 request_id = %draft.request_id,
@@ -132,7 +135,7 @@ impl Exchange {
             );
             return Err(ExchangeError::Record(error));
         }
-        if abandoned.is_set() && !was_abandoned && !draft.may_retry {
+        if abandoned.is_set() && !was_abandoned && !draft.is_kept() {
             // The outcome says that it was delivered. This event says that it was revoked since.
             if let Some((lease, ended)) = self.revoke_lease(&credential).await {
                 self.note_revocation(&lease, &draft.request_id, ended);
@@ -144,14 +147,17 @@ impl Exchange {
             policy: draft.policy,
             policy_url: draft.policy_url,
             revision: draft.revision,
-            is_repeat: draft.is_repeat,
+            is_repeat,
+            is_shared,
             credential,
         })
     }
 
     /// Records a failed mint. Gives the use of the token back only if it is known that nothing was
     /// made.
-    async fn fail(&self, error: MintError, slot: &UseKey, intent: &str) -> ExchangeError {
+    async fn fail(&self, error: MintError, taken: &TakenUses, intent: &str) -> ExchangeError {
+        let is_over = taken.window.is_some() && error.reason == Reason::LeaseOver;
+        let error = if is_over { revoked() } else { error };
         let outcome = Outcome::Failed {
             reason: error.reason,
             message: Text::new(&error.message),
@@ -171,7 +177,7 @@ impl Exchange {
             );
         }
         if error.nothing_made {
-            self.components.used_tokens.release(slot).await;
+            self.release(taken, is_over).await;
         }
         if error.reason == Reason::BugPanic {
             ExchangeError::Bug
@@ -180,10 +186,22 @@ impl Exchange {
         }
     }
 
+    /// Gives back what the exchange took. A window that others opened is closed only if its login has
+    /// ended.
+    async fn release(&self, taken: &TakenUses, is_over: bool) {
+        let used_tokens = &self.components.used_tokens;
+        used_tokens.release(&taken.token).await;
+        let window = taken.window.as_ref();
+        if let Some(window) = window.filter(|_| is_over || taken.opened) {
+            used_tokens.release(window).await;
+        }
+    }
+
     /// Revokes a credential that was not delivered. With an idempotency key the caller is expected
-    /// to retry, and a revoked lease cannot be reissued, so that credential is left to expire.
+    /// to retry, and a revoked lease cannot be reissued, so that credential is left to expire. So is a
+    /// shared one.
     async fn revoke_undelivered(&self, credential: &Credential, draft: &Draft) -> bool {
-        !draft.may_retry && self.revoke_unrecorded(credential).await
+        !draft.is_kept() && self.revoke_unrecorded(credential).await
     }
 
     async fn revoke_unrecorded(&self, credential: &Credential) -> bool {
@@ -203,6 +221,34 @@ impl Exchange {
     }
 }
 
+/// What an exchange took in the store of used tokens.
+#[derive(Debug)]
+struct TakenUses {
+    token: UseKey,
+    window: Option<UseKey>,
+    /// This exchange opened the window.
+    opened: bool,
+}
+
+impl TakenUses {
+    fn of(reserved: &Reserved) -> Self {
+        Self {
+            token: reserved.slot(),
+            window: reserved.window(),
+            opened: !reserved.is_repeat(),
+        }
+    }
+}
+
+/// A shared login that was revoked: nothing was made, and the same request gets another login.
+fn revoked() -> MintError {
+    MintError {
+        message: "the login that the tokens of this subject shared was revoked; the same request gets another one".to_owned(),
+        reason: Reason::LeaseRevoked,
+        nothing_made: true,
+    }
+}
+
 /// What the response says beside the credential. Kept because the permit is consumed.
 #[derive(Debug)]
 struct Draft {
@@ -213,6 +259,7 @@ struct Draft {
     /// A requirement that will refuse such requests.
     refused_by: Option<String>,
     is_repeat: bool,
+    is_shared: bool,
     may_retry: bool,
 }
 
@@ -230,8 +277,14 @@ impl Draft {
             policy_url: permit.policy_url().map(str::to_owned),
             revision: permit.revision().to_owned(),
             is_repeat: false,
+            is_shared: false,
             may_retry,
         }
+    }
+
+    /// The credential stays if it is not delivered: a retry gets it, or another token of the subject.
+    const fn is_kept(&self) -> bool {
+        self.may_retry || self.is_shared
     }
 
     fn decision(&self, credential: &Credential) -> String {

@@ -57,6 +57,19 @@ impl Exchange {
         }));
     }
 
+    pub(super) fn note_new_claim(&self, issuer: &str, claim: &str) {
+        tracing::warn!(
+            reason = Reason::TokenNewClaim.code(),
+            issuer,
+            claim,
+            "a verified token has a claim that its provider did not send before; no job is refused for it"
+        );
+        self.note(&Event::NewClaim(event::NewClaimRecord {
+            issuer: Text::new(issuer),
+            claim: Text::new(claim),
+        }));
+    }
+
     pub(super) fn note_denial(&self, job: &Job, denial: &Denial, request: &Request) {
         let everything = denial.answer(Disclosure::Always);
         let definition = self.components.policies.credential(&request.ask.credential);

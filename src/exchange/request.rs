@@ -39,8 +39,10 @@ pub struct Granted {
     pub revision: String,
     /// The decision in one sentence.
     pub decision: String,
-    /// It was issued before, under the same idempotency key.
+    /// It was issued before, under the same idempotency key or to another token of the subject.
     pub is_repeat: bool,
+    /// Other tokens of the subject get it too.
+    pub is_shared: bool,
 }
 
 #[derive(Debug)]

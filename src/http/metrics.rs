@@ -53,6 +53,7 @@ pub(crate) struct Metrics {
     used_tokens_usable: Labelled<Gauge, 0>,
     used_tokens: Labelled<Gauge, 0>,
     used_tokens_capacity: Labelled<Gauge, 0>,
+    new_claims: Labelled<Gauge, 1>,
     key_fetches: Labelled<Counter, 2>,
     leases: Labelled<Gauge, 2>,
     foreign_leases: Labelled<Gauge, 1>,
@@ -130,6 +131,13 @@ impl Metrics {
                 "hallpass_used_tokens_capacity",
                 [],
                 "Used tokens that the store has room for (store in memory only)",
+                Gauge::default,
+            ),
+            new_claims: list.add(
+                "hallpass_new_claims",
+                ["issuer"],
+                "Claims in an issuer's tokens that its provider did not send before: the audit event \
+                 `new_claim` names each. At most 32 are told apart",
                 Gauge::default,
             ),
             key_fetches: list.add(
@@ -242,6 +250,10 @@ impl Metrics {
         if let Some(capacity) = status.capacity {
             self.used_tokens_capacity.set([], capacity);
         }
+    }
+
+    pub(super) fn new_claims(&self, issuer: &str, count: usize) {
+        self.new_claims.set([issuer], count);
     }
 
     pub(super) fn key_fetches(&self, issuer: &IssuerStatus) {
@@ -414,6 +426,7 @@ mod tests {
             used: Some(1),
             capacity: Some(2),
         });
+        metrics.new_claims("github", 2);
         metrics.key_fetches(&IssuerStatus {
             name: "github".to_owned(),
             url: String::new(),

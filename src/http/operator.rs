@@ -34,6 +34,9 @@ pub(super) async fn ready(State(shared): State<Arc<Shared>>) -> Answer {
 pub(super) async fn metrics(State(shared): State<Arc<Shared>>) -> impl IntoResponse {
     let used_tokens = shared.exchange.components().used_tokens.status();
     shared.metrics.used_tokens(&used_tokens);
+    for (issuer, count) in shared.exchange.new_claims() {
+        shared.metrics.new_claims(&issuer, count);
+    }
     let remote = shared.readiness.remote.iter();
     for issuer in remote.flat_map(|remote| remote.status()) {
         shared.metrics.key_fetches(&issuer);

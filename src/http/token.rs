@@ -329,6 +329,7 @@ pub(super) fn describe<'a>(
         policy_url: granted.policy_url.clone(),
         policies_revision: granted.revision.clone(),
         decision: granted.decision.clone(),
+        shared: granted.is_shared,
     }
 }
 

@@ -17,6 +17,8 @@ use super::raw_claims;
 use super::{CredentialDefinition, Policy, Requirement};
 use crate::clock::Timestamp;
 use crate::provider::Reader;
+use crate::token::json::Object;
+use crate::token::spiffe;
 use crate::yaml::diagnostic::{Diagnostic, Diagnostics, Place, Problems, Severity, Source, Span};
 
 mod bounds;
@@ -55,6 +57,8 @@ pub struct PolicySet {
     pub(super) credential_places: BTreeMap<String, Place>,
     /// The folders of teams, within the folder.
     pub(super) team_folders: Vec<String>,
+    /// The keys of each team with their values, by its name.
+    pub(super) team_limits: BTreeMap<String, Vec<(String, String)>>,
     /// Credentials by their `resource`, if they declare one.
     resources: BTreeMap<String, Arc<CredentialDefinition>>,
     pub(super) policies: Vec<Policy>,
@@ -198,6 +202,14 @@ impl PolicySet {
         self.readers.iter().find(|reader| reader.issuer.url == url)
     }
 
+    /// The reader of a token that has no `iss`, by the trust domain of its `sub`.
+    #[must_use]
+    pub fn reader_by_trust_domain(&self, claims: &Object) -> Option<&Reader> {
+        let domain = spiffe::domain_without_issuer(claims)?;
+        let mut readers = self.readers.iter();
+        readers.find(|reader| reader.issuer.trust_domain.as_deref() == Some(domain))
+    }
+
     /// The hash of all files, `sha256:…`.
     #[must_use]
     pub fn revision(&self) -> &str {
@@ -336,6 +348,7 @@ impl PolicySet {
             credentials: credentials.definitions,
             credential_places: credentials.places,
             team_folders: teams.folders(),
+            team_limits: teams.limits(),
             policies,
             requirements,
             work: Work::default(),

@@ -201,9 +201,9 @@ impl PolicySet {
 
     /// The ways by which these grants are had.
     pub(super) fn ways_of<'a>(&'a self, granted: &[Granted<'a>]) -> Vec<Way<'a>> {
-        let each = granted.iter().flat_map(|(policy, grant)| {
+        let each = granted.iter().copied().flat_map(|(policy, grant)| {
             let blocks = policy.when.iter();
-            blocks.flat_map(|block| self.ways_through(policy, block, &[*grant]))
+            blocks.flat_map(move |block| self.ways_through(policy, block, &[grant]))
         });
         each.collect()
     }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Timestamp;
-use crate::credential::kind::{Definition, Kind};
+use crate::credential::kind::{Definition, Kind, Repeat};
 use crate::credential::sealed::RecipientKey;
 use crate::provider::Job;
 use crate::yaml::Place;
@@ -357,6 +357,17 @@ impl Permit {
     #[must_use]
     pub const fn ask(&self) -> &Ask {
         &self.ask
+    }
+
+    /// All tokens of the subject get one login while its window lasts: the issuer says so, and the
+    /// credential is one that can be revoked and is not critical.
+    #[must_use]
+    pub fn shares_login(&self) -> bool {
+        let credential = &self.credential;
+        self.job.reuses_by_subject()
+            && credential.class != CredentialClass::Critical
+            && credential.kind.revocable
+            && credential.kind.repeat == Repeat::Same
     }
 
     /// The inputs of the request, by name. Not checked yet: see

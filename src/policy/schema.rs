@@ -230,6 +230,11 @@ fn issuer() -> Value {
             ("iat_required", flag()),
             ("strip_leading_zero", flag()),
             ("key_use", refer("text")),
+            ("reuse", words(["subject"])),
+            (
+                "trust_domain",
+                json!({ "type": "string", "pattern": "^[a-z0-9._-]{1,255}$" }),
+            ),
             (
                 "facts",
                 json!({ "type": "object", "propertyNames": facts(), "additionalProperties": refer("text") }),

@@ -4,6 +4,7 @@
 //! or a value that was cut, the part counts as used.
 
 mod narrow;
+mod unused;
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
@@ -14,9 +15,9 @@ use crate::clock::Timestamp;
 use crate::provider::{FactType, Workflow};
 use crate::text::CUT_MARK;
 use crate::yaml::diagnostic::Place;
-use crate::yaml::duration;
 
 pub(crate) use narrow::{Narrowing, Remark};
+pub use unused::{Part, Unused};
 
 /// One issued credential.
 #[derive(Clone, Debug)]
@@ -101,72 +102,6 @@ struct BlockUse<'set> {
     block: &'set Block,
     times: Times,
     lists: Vec<ListUse<'set>>,
-}
-
-/// A part of a policy that was not used.
-#[derive(Debug)]
-pub struct Unused<'set> {
-    pub part: Part<'set>,
-    pub policy: &'set Policy,
-    pub place: &'set Place,
-    /// The use before the period, if there was one.
-    pub last: Option<Timestamp>,
-}
-
-/// A part of a policy.
-#[derive(Clone, Copy, Debug)]
-pub enum Part<'set> {
-    Policy,
-    Grant(&'set Grant),
-    Scope(&'set Grant, &'set str),
-    Block,
-    Member(&'set Condition, &'set Pattern),
-}
-
-impl Part<'_> {
-    /// Its word in JSON.
-    #[must_use]
-    pub const fn name(&self) -> &'static str {
-        match self {
-            Self::Policy => "policy",
-            Self::Grant(_) => "grant",
-            Self::Scope(..) => "scope",
-            Self::Block => "block",
-            Self::Member(..) => "condition",
-        }
-    }
-}
-
-impl Unused<'_> {
-    /// What was not used, in words.
-    #[must_use]
-    pub fn message(&self) -> String {
-        let policy = format!(
-            "policy `{}` of issuer `{}`",
-            self.policy.name, self.policy.issuer
-        );
-        let text = match self.part {
-            Part::Policy => format!("{policy} issued nothing"),
-            Part::Grant(grant) => format!(
-                "{policy} issued no `{}` of at most {}",
-                grant.credential.name,
-                duration::print(grant.longest())
-            ),
-            Part::Scope(grant, scope) => format!(
-                "{policy} issued no `{}` with scope `{scope}`",
-                grant.credential.name
-            ),
-            Part::Block => format!("no job that {policy} served fits this block"),
-            Part::Member(condition, member) => format!(
-                "no job that {policy} served has `{}: {member}`",
-                condition.subject.name()
-            ),
-        };
-        match self.last {
-            None => text,
-            Some(last) => format!("{text}; last use {last}"),
-        }
-    }
 }
 
 /// A condition that is a list.

@@ -14,6 +14,8 @@ pub struct KnownIssuer {
     pub provider: Option<&'static str>,
     /// Every customer has the same `iss`, so the signature does not tell them apart (T-49).
     pub is_shared: bool,
+    /// The issuer is of one cluster, whose subjects are its owner's workloads.
+    pub is_private: bool,
 }
 
 /// What is known about the issuer with this `iss`; `None` for self-hosted issuers.
@@ -28,13 +30,15 @@ pub fn known(issuer: &str) -> Option<KnownIssuer> {
     let mut lines = of_providers.chain(OTHERS.iter().map(|(provider, line)| (*provider, line)));
     let (provider, line) = lines.find(|(_, line)| line.host.is(host))?;
     let is_root = url.path().bytes().all(|byte| byte == b'/');
+    let is_private = line.customers == Customers::Cluster;
     Some(KnownIssuer {
-        provider,
+        provider: provider.filter(|_| !is_private),
         is_shared: match line.customers {
             Everyone => true,
             Customers::EveryoneAtRoot => is_root,
-            One => false,
+            One | Customers::Cluster => false,
         },
+        is_private,
     })
 }
 
@@ -72,7 +76,10 @@ pub enum Customers {
     Everyone,
     /// All customers at the root; each path below belongs to one customer.
     EveryoneAtRoot,
+    /// One customer of a platform.
     One,
+    /// One cluster. Any provider may read its tokens.
+    Cluster,
 }
 
 use Customers::{Everyone, One};

@@ -2,7 +2,7 @@
 //!
 //! A token says nothing of repository, branch or workflow.
 
-use super::address::Customers::One;
+use super::address::Customers::Cluster;
 use super::address::{at, between};
 use super::claims::ClaimType::{Number, Object, Text};
 use super::table::{Agreement, Claim, Shape, chosen, context, id, name, sent};
@@ -14,9 +14,9 @@ pub(super) const PROVIDER: Provider = Provider {
     title: "Kubernetes service accounts",
     usual_issuer: None,
     issuers: &[
-        between("oidc.eks.", ".amazonaws.com", One),
-        at("container.googleapis.com", One),
-        between("", ".oic.prod-aks.azure.com", One),
+        between("oidc.eks.", ".amazonaws.com", Cluster),
+        at("container.googleapis.com", Cluster),
+        between("", ".oic.prod-aks.azure.com", Cluster),
     ],
     claims: CLAIMS,
     agreements: &[

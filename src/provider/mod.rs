@@ -13,7 +13,7 @@ use url::Url;
 use crate::clock::Timestamp;
 use crate::text::escape;
 use crate::token::json::{Limits, Object, parse_object};
-use crate::token::{Algorithm, TokenId, TrustedIssuer, Verified};
+use crate::token::{Algorithm, Reuse, TokenId, TrustedIssuer, Verified};
 
 pub mod address;
 mod aws;
@@ -51,8 +51,6 @@ mod write;
 
 use address::IssuerAddress;
 pub use claims::ClaimType;
-#[cfg(test)]
-pub(crate) use claims::set as set_claim;
 pub use describe::Description;
 pub use fact::{Fact, FactType, ORDINARY_TRIGGERS, TRIGGERS};
 pub use from_event::RecordedJob;
@@ -376,6 +374,7 @@ impl Reader {
     /// needs it (T-46, T-48).
     pub fn identify(&self, token: Verified) -> Result<Job, ClaimError> {
         let (issued_at, usable_until) = (token.issued_at(), token.usable_until());
+        let reuses_by_subject = token.issuer().reuse == Reuse::Subject;
         let (claims, token, subject) = token.into_parts();
         Ok(Job {
             facts: self.facts(claims)?,
@@ -383,6 +382,7 @@ impl Reader {
             subject,
             issued_at,
             usable_until,
+            reuses_by_subject,
         })
     }
 
@@ -592,6 +592,7 @@ pub struct Job {
     subject: String,
     issued_at: Timestamp,
     usable_until: Timestamp,
+    reuses_by_subject: bool,
 }
 
 impl Job {
@@ -637,6 +638,12 @@ impl Job {
     pub const fn usable_until(&self) -> Timestamp {
         self.usable_until
     }
+
+    /// Its issuer has `reuse: subject`.
+    #[must_use]
+    pub const fn reuses_by_subject(&self) -> bool {
+        self.reuses_by_subject
+    }
 }
 
 #[cfg(test)]
@@ -653,6 +660,7 @@ impl Job {
             subject: "test".to_owned(),
             issued_at: Timestamp::from_unix(0),
             usable_until: Timestamp::from_unix(0),
+            reuses_by_subject: false,
         }
     }
 }

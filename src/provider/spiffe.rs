@@ -48,11 +48,11 @@ const TRUST_DOMAIN: &[Way] = &[
 
 const GUIDE: Guide = Guide {
     token: "spire-agent api fetch jwt -audience https://hallpass.example",
-    issuer: "url: https://oidc.prod.acme.example",
+    issuer: "url: https://oidc.prod.acme.example, trust_domain: prod.acme.example",
     when: r"tenant_id: prod.acme.example
 project: spiffe://prod.acme.example/ns/ci/sa/release-runner",
     limits: &[
         "A registration entry can be given to another workload: there is no ID.",
-        "Tokens without `iss` are not accepted yet; the OIDC discovery provider of SPIRE sets it.",
+        "Tokens have no `iss`: `trust_domain` says whose they are, and `url` where the keys are.",
     ],
 };

@@ -7,7 +7,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::{
-    IdempotencyKey, Reach, ReplayError, Reserved, StoreStatus, Taken, Use, UseKey, UsedTokens,
+    IdempotencyKey, Reach, ReplayError, Reserved, StoreStatus, Take, Taken, Use, UseKey,
+    UsedTokens, reserve,
 };
 use crate::clock::{Clock, Timestamp};
 use crate::policy::Permit;
@@ -41,19 +42,23 @@ impl MemoryTokens {
         self.with_state(|state| state.uses.len())
     }
 
-    fn take(&self, wanted: Use) -> Result<Taken, ReplayError> {
+    fn take_now(&self, wanted: &Use) -> Result<Taken, ReplayError> {
         // Times are in whole seconds: one of the start's own second may have been used before it.
         if wanted.is_critical && wanted.issued_at <= self.started {
             return Err(ReplayError::IssuedBeforeStart {
-                credential: wanted.slot.credential,
+                credential: wanted.slot.credential.clone(),
             });
         }
         let (now, uptime) = (self.clock.now(), self.clock.monotonic());
         self.with_state(|state| {
             state.forget_expired(now, uptime);
+            if wanted.slot.is_window {
+                state.close_window_before(wanted);
+            }
             if let Some(entry) = state.uses.get_mut(&wanted.slot) {
-                let taken = entry.first.meet(&wanted)?;
-                entry.was_repeated = true;
+                let taken = entry.first.meet(wanted)?;
+                // A window is closed by any of its requests.
+                entry.was_repeated = !wanted.slot.is_window;
                 return Ok(taken);
             }
             if state.uses.len() >= self.capacity {
@@ -61,7 +66,7 @@ impl MemoryTokens {
                     problem: full(self.capacity),
                 });
             }
-            Ok(state.insert(wanted, now, uptime))
+            Ok(state.insert(wanted.clone(), now, uptime))
         })
     }
 
@@ -71,13 +76,9 @@ impl MemoryTokens {
         };
         let place = slot.place();
         self.with_state(|state| {
-            if state
-                .uses
-                .get(&place)
-                .is_some_and(|entry| !entry.was_repeated && entry.first.mark == mark)
-                && let Some(entry) = state.uses.remove(&place)
-            {
-                state.ends.remove(&entry.end);
+            let is_own = |entry: &Entry| !entry.was_repeated && entry.first.mark == mark;
+            if state.uses.get(&place).is_some_and(is_own) {
+                state.remove(&place);
             }
         });
     }
@@ -95,14 +96,7 @@ impl UsedTokens for MemoryTokens {
         key: Option<IdempotencyKey>,
         request_id: &str,
     ) -> Result<Reserved, ReplayError> {
-        let wanted = Use::of(&permit, key.as_ref(), request_id, self.clock.now())?;
-        let taken = self.take(wanted)?;
-        Ok(Reserved {
-            permit,
-            key,
-            taken,
-            reach: self.reach(),
-        })
+        reserve(self, permit, key, request_id, self.clock.now()).await
     }
 
     async fn release(&self, slot: &UseKey) {
@@ -120,6 +114,13 @@ impl UsedTokens for MemoryTokens {
             used: Some(used),
             capacity: Some(self.capacity),
         }
+    }
+}
+
+#[async_trait]
+impl Take for MemoryTokens {
+    async fn take(&self, wanted: &Use) -> Result<Taken, ReplayError> {
+        self.take_now(wanted)
     }
 }
 
@@ -158,6 +159,20 @@ impl TokenTable {
         };
         self.uses.insert(slot, entry);
         taken
+    }
+
+    fn remove(&mut self, slot: &UseKey) {
+        if let Some(entry) = self.uses.remove(slot) {
+            self.ends.remove(&entry.end);
+        }
+    }
+
+    /// Forgets the window that was open before this one, if it is over.
+    fn close_window_before(&mut self, window: &Use) {
+        let is_over = |entry: &Entry| !entry.first.is_open_for(window);
+        if self.uses.get(&window.slot).is_some_and(is_over) {
+            self.remove(&window.slot);
+        }
     }
 
     /// Forgets uses whose token can no longer be accepted.
@@ -218,6 +233,7 @@ mod tests {
             token: token.to_owned(),
             credential: credential.to_owned(),
             taken_by: None,
+            is_window: false,
         }
     }
 
@@ -265,7 +281,7 @@ mod tests {
         let (_clock, store) = store(1_000);
         let taken = thread::scope(|scope| {
             let threads: Vec<_> = (0..100)
-                .map(|_| scope.spawn(|| store.take(wanted("t", "c")).is_ok()))
+                .map(|_| scope.spawn(|| store.take_now(&wanted("t", "c")).is_ok()))
                 .collect();
             let taken = threads.into_iter().map(|thread| thread.join().unwrap());
             taken.filter(|is_taken| *is_taken).count()
@@ -277,12 +293,12 @@ mod tests {
     #[test]
     fn a_second_use_names_the_first_request() {
         let (_clock, store) = store(10);
-        store.take(wanted("t", "c")).unwrap();
+        store.take_now(&wanted("t", "c")).unwrap();
         let again = Use {
             request_id: "req-2".to_owned(),
             ..wanted("t", "c")
         };
-        let error = store.take(again).unwrap_err();
+        let error = store.take_now(&again).unwrap_err();
         assert_eq!(error, replayed());
         insta::assert_snapshot!(error, @"the subject token was already used for credential `c`; ask the CI for a new one, or repeat with the same `Idempotency-Key`");
     }
@@ -299,7 +315,7 @@ mod tests {
             wanted("t", "d"),
             elsewhere,
         ] {
-            store.take(wanted).unwrap();
+            store.take_now(&wanted).unwrap();
         }
         assert_eq!(store.len(), 4);
     }
@@ -308,13 +324,13 @@ mod tests {
     #[test]
     fn a_full_store_refuses_and_forgets_nothing() {
         let (clock, store) = store(2);
-        store.take(wanted("a", "c")).unwrap();
-        store.take(wanted("b", "c")).unwrap();
-        let error = store.take(wanted("new", "c")).unwrap_err();
+        store.take_now(&wanted("a", "c")).unwrap();
+        store.take_now(&wanted("b", "c")).unwrap();
+        let error = store.take_now(&wanted("new", "c")).unwrap_err();
         insta::assert_snapshot!(error, @"the store of used tokens is full (2 uses)");
-        assert_eq!(store.take(wanted("a", "c")).unwrap_err(), replayed());
+        assert_eq!(store.take_now(&wanted("a", "c")).unwrap_err(), replayed());
         clock.advance(Duration::from_secs(332));
-        store.take(wanted("new", "c")).unwrap();
+        store.take_now(&wanted("new", "c")).unwrap();
         assert_eq!(store.len(), 1);
     }
 
@@ -323,10 +339,10 @@ mod tests {
     fn a_use_is_remembered_until_the_token_could_no_longer_be_accepted() {
         for (seconds, is_remembered) in [(0, true), (300, true), (330, true), (332, false)] {
             let (clock, store) = store(10);
-            store.take(wanted("t", "c")).unwrap();
+            store.take_now(&wanted("t", "c")).unwrap();
             clock.advance(Duration::from_secs(seconds));
             assert_eq!(
-                store.take(wanted("t", "c")).is_err(),
+                store.take_now(&wanted("t", "c")).is_err(),
                 is_remembered,
                 "{seconds}"
             );
@@ -337,17 +353,17 @@ mod tests {
     #[test]
     fn a_clock_that_jumps_on_and_back_opens_no_token() {
         let (clock, store) = store(10);
-        store.take(wanted("t", "c")).unwrap();
+        store.take_now(&wanted("t", "c")).unwrap();
         clock.step(Timestamp::from_unix(START + 100_000));
-        store.take(wanted("other", "c")).unwrap();
+        store.take_now(&wanted("other", "c")).unwrap();
         clock.step(Timestamp::from_unix(START));
-        assert_eq!(store.take(wanted("t", "c")).unwrap_err(), replayed());
+        assert_eq!(store.take_now(&wanted("t", "c")).unwrap_err(), replayed());
         // And one that is set back keeps what the token can still be used for.
         clock.advance(Duration::from_secs(400));
         clock.step(Timestamp::from_unix(START + 10));
-        assert_eq!(store.take(wanted("t", "c")).unwrap_err(), replayed());
+        assert_eq!(store.take_now(&wanted("t", "c")).unwrap_err(), replayed());
         clock.advance(Duration::from_secs(322));
-        store.take(wanted("t", "c")).unwrap();
+        store.take_now(&wanted("t", "c")).unwrap();
     }
 
     /// T-110
@@ -392,8 +408,8 @@ mod tests {
             ),
         ] {
             let (_clock, store) = store(10);
-            assert!(!store.take(first).unwrap().is_repeat, "{case}");
-            assert_eq!(store.take(second), expected, "{case}");
+            assert!(!store.take_now(&first).unwrap().is_repeat, "{case}");
+            assert_eq!(store.take_now(&second), expected, "{case}");
         }
     }
 
@@ -406,15 +422,15 @@ mod tests {
             issued_at: Timestamp::from_unix(issued_at),
             ..wanted("t", "c")
         };
-        let error = store.take(critical(START - 1)).unwrap_err();
+        let error = store.take_now(&critical(START - 1)).unwrap_err();
         insta::assert_snapshot!(error.to_string(), @"credential `c` is of class critical and the subject token was issued before this broker started; ask the CI for a new token");
-        assert_eq!(store.take(critical(START)).unwrap_err(), error);
-        store.take(critical(START + 1)).unwrap();
+        assert_eq!(store.take_now(&critical(START)).unwrap_err(), error);
+        store.take_now(&critical(START + 1)).unwrap();
         let early = Use {
             is_critical: false,
             ..critical(START - 1)
         };
-        assert_eq!(store.take(early).unwrap_err(), replayed());
+        assert_eq!(store.take_now(&early).unwrap_err(), replayed());
         assert_eq!(store.reach(), Reach::PerReplica);
     }
 
@@ -422,20 +438,20 @@ mod tests {
     #[test]
     fn a_use_that_made_nothing_is_given_back() {
         let (clock, store) = store(10);
-        store.take(wanted("t", "c")).unwrap();
+        store.take_now(&wanted("t", "c")).unwrap();
         store.give_back(&own("t", "c"));
         assert!(store.len() == 0);
-        store.take(wanted("t", "c")).unwrap();
+        store.take_now(&wanted("t", "c")).unwrap();
         // The first use's end does not take the second one along.
         clock.advance(Duration::from_secs(300));
-        assert_eq!(store.take(wanted("t", "c")).unwrap_err(), replayed());
+        assert_eq!(store.take_now(&wanted("t", "c")).unwrap_err(), replayed());
     }
 
     /// T-90
     #[test]
     fn a_repeated_use_is_never_given_back() {
         let (_clock, store) = store(10);
-        store.take(with_key(7)).unwrap();
+        store.take_now(&with_key(7)).unwrap();
         store.give_back(&slot("t", "c"));
         assert_eq!(store.len(), 1, "a repeat has nothing to give back");
         store.give_back(&UseKey {
@@ -443,7 +459,7 @@ mod tests {
             ..slot("t", "c")
         });
         assert_eq!(store.len(), 1, "another reservation's use");
-        store.take(with_key(7)).unwrap();
+        store.take_now(&with_key(7)).unwrap();
         store.give_back(&own("t", "c"));
         assert_eq!(store.len(), 1, "the repeat may have minted");
     }
@@ -477,7 +493,7 @@ mod tests {
                     Step::Take(token) => {
                         let name = format!("{generation}-{token}");
                         let wanted = Use { usable_until: until, ..wanted(&name, "c") };
-                        let is_taken = store.take(wanted).is_ok();
+                        let is_taken = store.take_now(&wanted).is_ok();
                         prop_assert_eq!(is_taken, live.len() < 4 && !live.contains(&name));
                         if is_taken {
                             live.insert(name);

@@ -1,9 +1,11 @@
 //! Reserves a token's one use per credential: trait [`UsedTokens`], and [`Reserved`] as evidence.
 
 use std::fmt;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use aws_lc_rs::{constant_time, digest, rand};
+use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
 
 use crate::clock::Timestamp;
 use crate::credential::kind::Repeat;
@@ -11,6 +13,7 @@ use crate::length_prefix;
 use crate::policy::{CredentialClass, Permit};
 use crate::reason::Reason;
 use crate::secret::Secret;
+use crate::token::TokenId;
 
 pub mod memory;
 pub mod redis;
@@ -26,7 +29,8 @@ pub trait UsedTokens: Send + Sync + fmt::Debug {
     /// longer be accepted.
     ///
     /// With the same idempotency key and the same ask as before, the first reservation's times come
-    /// back and [`Reserved::is_repeat`] holds.
+    /// back and [`Reserved::is_repeat`] holds. The same goes for another token of the subject whose
+    /// login is [shared](Reserved::is_shared), while the window of its first request lasts.
     async fn reserve(
         &self,
         permit: Permit,
@@ -34,7 +38,8 @@ pub trait UsedTokens: Send + Sync + fmt::Debug {
         request_id: &str,
     ) -> Result<Reserved, ReplayError>;
 
-    /// Gives a use back, after a mint that is known to have made nothing.
+    /// Gives a use back, after a mint that is known to have made nothing. Closes a window: the next
+    /// token of its subject opens another one.
     ///
     /// A no-op for a repeated request, and for a use that was repeated: the repeat may have issued the
     /// credential.
@@ -130,6 +135,11 @@ impl IdempotencyKey {
         Ok(Self(Secret::new(text.to_owned())))
     }
 
+    /// The key of all requests of a window: as random as a caller's.
+    fn of_window(mark: &Mark) -> Self {
+        Self(Secret::new(BASE64URL_NOPAD.encode(mark)))
+    }
+
     /// The key as sent: secret, since a database password is derived from it.
     #[must_use]
     pub fn expose(&self) -> &str {
@@ -147,6 +157,8 @@ pub struct UseKey {
     /// Which reservation took it; none for an exchange that repeats another, which has no use to
     /// give back.
     taken_by: Option<Mark>,
+    /// `token` is not the id of a token, but a hash of a subject and its ask.
+    is_window: bool,
 }
 
 /// Tells one reservation from every other: random, so that a request sent again after a lost answer
@@ -161,6 +173,17 @@ impl UseKey {
             token: token.id.clone(),
             credential: permit.credential().name.clone(),
             taken_by,
+            is_window: false,
+        }
+    }
+
+    /// The slot that all tokens of the permit's subject share for the same ask.
+    fn of_window(permit: &Permit, taken_by: Option<Mark>) -> Self {
+        let subject = permit.job().subject().as_bytes();
+        Self {
+            token: HEXLOWER.encode(&hash(&[subject, &ask_digest(permit)])),
+            is_window: true,
+            ..Self::of(permit, taken_by)
         }
     }
 
@@ -179,7 +202,16 @@ pub struct Reserved {
     permit: Permit,
     key: Option<IdempotencyKey>,
     taken: Taken,
+    window: Option<Window>,
+    now: Timestamp,
     reach: Reach,
+}
+
+/// The login that the tokens of one subject share.
+#[derive(Debug)]
+struct Window {
+    taken: Taken,
+    key: IdempotencyKey,
 }
 
 impl Reserved {
@@ -188,28 +220,72 @@ impl Reserved {
         &self.permit
     }
 
-    /// The caller's key, if it sent one.
+    /// The key that a login is made with and found by: the window's, or the caller's if it sent one.
     #[must_use]
-    pub const fn key(&self) -> Option<&IdempotencyKey> {
-        self.key.as_ref()
+    pub fn key(&self) -> Option<&IdempotencyKey> {
+        let window = self.window.as_ref().map(|window| &window.key);
+        window.or(self.key.as_ref())
+    }
+
+    /// Other tokens of the subject get the same login.
+    #[must_use]
+    pub const fn is_shared(&self) -> bool {
+        self.window.is_some()
+    }
+
+    /// What the name of a login is made of: the token, or the window.
+    #[must_use]
+    pub fn login_id(&self) -> TokenId {
+        let token = self.permit.job().token();
+        match &self.window {
+            None => token.clone(),
+            Some(window) => TokenId {
+                id: format!("window:{}", HEXLOWER.encode(&window.taken.mark)),
+                ..token.clone()
+            },
+        }
+    }
+
+    /// A login may be made, and not only found. One of a window may: its name is the window's, and a
+    /// database makes no name twice.
+    #[must_use]
+    pub const fn may_create(&self) -> bool {
+        !self.taken().is_repeat || self.window.is_some()
+    }
+
+    /// For how long a login is made now: a later request of a window makes no longer one.
+    #[must_use]
+    pub fn life(&self) -> Duration {
+        if self.window.is_none() {
+            return self.permit.ttl();
+        }
+        let left = self.taken().expires_at.since(self.now);
+        Duration::from_secs(u64::try_from(left).unwrap_or(0)).min(self.permit.ttl())
+    }
+
+    const fn taken(&self) -> &Taken {
+        match &self.window {
+            Some(window) => &window.taken,
+            None => &self.taken,
+        }
     }
 
     /// When the credential was first asked for: the `iat` of what is minted, also of a repeat.
     #[must_use]
     pub const fn minted_at(&self) -> Timestamp {
-        self.taken.minted_at
+        self.taken().minted_at
     }
 
     /// When the credential ends, by our clock; a repeat never moves it.
     #[must_use]
     pub const fn expires_at(&self) -> Timestamp {
-        self.taken.expires_at
+        self.taken().expires_at
     }
 
-    /// The same ask came before under the same key.
+    /// The same ask came before, under the same key or in the same window.
     #[must_use]
     pub const fn is_repeat(&self) -> bool {
-        self.taken.is_repeat
+        self.taken().is_repeat
     }
 
     /// Who else knows of this use (T-72).
@@ -223,6 +299,63 @@ impl Reserved {
     pub fn slot(&self) -> UseKey {
         let own = (!self.taken.is_repeat).then_some(self.taken.mark);
         UseKey::of(&self.permit, own)
+    }
+
+    /// The window, to be closed: by whichever request finds that its login has ended.
+    #[must_use]
+    pub fn window(&self) -> Option<UseKey> {
+        let window = self.window.as_ref()?;
+        Some(UseKey::of_window(&self.permit, Some(window.taken.mark)))
+    }
+}
+
+/// Takes one use of a store.
+#[async_trait]
+trait Take: UsedTokens {
+    async fn take(&self, wanted: &Use) -> Result<Taken, ReplayError>;
+}
+
+/// [`UsedTokens::reserve`] of every store. A token has its one use also where its subject shares a
+/// login; a window that cannot be reached gives that use back.
+async fn reserve(
+    store: &impl Take,
+    permit: Permit,
+    key: Option<IdempotencyKey>,
+    request_id: &str,
+    now: Timestamp,
+) -> Result<Reserved, ReplayError> {
+    let wanted = Use::of(&permit, key.as_ref(), request_id, now)?;
+    let taken = store.take(&wanted).await?;
+    let mut reserved = Reserved {
+        permit,
+        key,
+        taken,
+        window: None,
+        now,
+        reach: store.reach(),
+    };
+    if !reserved.permit.shares_login() {
+        return Ok(reserved);
+    }
+    let window = Use::of_window(&reserved.permit, &wanted, request_id)?;
+    match store.take(&window).await {
+        Ok(taken) => {
+            let key = IdempotencyKey::of_window(&taken.mark);
+            // A used token opens no window, or its repeat would be a second login.
+            let is_second = reserved.taken.is_repeat && !taken.is_repeat;
+            reserved.window = Some(Window { taken, key });
+            if is_second {
+                if let Some(window) = reserved.window() {
+                    store.release(&window).await;
+                }
+                return Err(wanted.replayed());
+            }
+            Ok(reserved)
+        }
+        Err(error) => {
+            store.release(&reserved.slot()).await;
+            Err(error)
+        }
     }
 }
 
@@ -238,7 +371,7 @@ struct Use {
     ask: [u8; 32],
     minted_at: Timestamp,
     expires_at: Timestamp,
-    /// The last second the token could be accepted.
+    /// The last second the token could be accepted; the end of a window.
     usable_until: Timestamp,
     issued_at: Timestamp,
     is_critical: bool,
@@ -273,6 +406,31 @@ impl Use {
         })
     }
 
+    /// The window of a token's use. It is over after two thirds of the life, so that a later token never
+    /// gets a login that is about to end.
+    fn of_window(permit: &Permit, token: &Self, request_id: &str) -> Result<Self, ReplayError> {
+        let window = Self::of(permit, None, request_id, token.minted_at)?;
+        let life = window.expires_at.since(window.minted_at);
+        let open = life.saturating_mul(2).checked_div(3).unwrap_or(life);
+        Ok(Self {
+            slot: UseKey::of_window(permit, None),
+            usable_until: window.minted_at.plus(open),
+            ..window
+        })
+    }
+
+    /// This window is open at the time of a later use of its slot.
+    fn is_open_for(&self, later: &Self) -> bool {
+        later.minted_at < self.usable_until
+    }
+
+    fn replayed(&self) -> ReplayError {
+        ReplayError::Replayed {
+            credential: self.slot.credential.clone(),
+            first_request_id: self.request_id.clone(),
+        }
+    }
+
     /// What the first exchange for a slot gets.
     const fn taken(&self) -> Taken {
         Taken {
@@ -285,6 +443,12 @@ impl Use {
 
     /// What comes of another exchange for the slot that this use took.
     fn meet(&self, later: &Self) -> Result<Taken, ReplayError> {
+        if later.slot.is_window {
+            return Ok(Taken {
+                is_repeat: true,
+                ..self.taken()
+            });
+        }
         let same_key = match (&self.key, &later.key) {
             (Some(first), Some(again)) => {
                 constant_time::verify_slices_are_equal(first, again).is_ok()
@@ -293,10 +457,7 @@ impl Use {
         };
         // Past its end there is nothing to give again, and a repeat never makes it longer.
         if !same_key || later.minted_at >= self.expires_at {
-            return Err(ReplayError::Replayed {
-                credential: self.slot.credential.clone(),
-                first_request_id: self.request_id.clone(),
-            });
+            return Err(self.replayed());
         }
         if self.ask != later.ask {
             return Err(ReplayError::KeyReused);

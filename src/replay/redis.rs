@@ -18,7 +18,8 @@ use async_trait::async_trait;
 use tokio::time::Instant;
 
 use super::{
-    IdempotencyKey, Reach, ReplayError, Reserved, StoreStatus, Taken, Use, UseKey, UsedTokens,
+    IdempotencyKey, Reach, ReplayError, Reserved, StoreStatus, Take, Taken, Use, UseKey,
+    UsedTokens, reserve,
 };
 use crate::clock::Clock;
 use crate::policy::Permit;
@@ -115,7 +116,10 @@ impl RedisTokens {
             clock,
         })
     }
+}
 
+#[async_trait]
+impl Take for RedisTokens {
     /// Takes the use within [`CALL_TIME`]. If the answer is lost, the script runs once more: the mark
     /// identifies our own use.
     async fn take(&self, wanted: &Use) -> Result<Taken, ReplayError> {
@@ -152,14 +156,7 @@ impl UsedTokens for RedisTokens {
         key: Option<IdempotencyKey>,
         request_id: &str,
     ) -> Result<Reserved, ReplayError> {
-        let wanted = Use::of(&permit, key.as_ref(), request_id, self.clock.now())?;
-        let taken = self.take(&wanted).await?;
-        Ok(Reserved {
-            permit,
-            key,
-            taken,
-            reach: self.reach(),
-        })
+        reserve(self, permit, key, request_id, self.clock.now()).await
     }
 
     async fn release(&self, slot: &UseKey) {

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use url::{Host, Url};
 
 use super::keys::remote::address;
-use super::{TrustedIssuer, keys};
+use super::{TrustedIssuer, keys, spiffe};
 use crate::text::is_printable;
 use crate::tls;
 
@@ -90,6 +90,15 @@ impl TrustedIssuer {
         if let Some(odd) = self.tolerated_audiences.iter().find(|text| !audience(text)) {
             return Err(format!(
                 "issuer `{url}` tolerates audience `{odd}`, expected 1 to 512 ASCII characters"
+            ));
+        }
+        if let Some(domain) = self
+            .trust_domain
+            .as_deref()
+            .filter(|one| !spiffe::is_domain(one))
+        {
+            return Err(format!(
+                "issuer `{url}` has trust domain `{domain}`, expected 1 to 255 characters of a-z, 0-9, `.`, `-` and `_`, such as `acme.dev`"
             ));
         }
         if self.tolerated_audiences.len() > MOST_TOLERATED {

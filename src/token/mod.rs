@@ -14,6 +14,7 @@ use crate::secret::Secret;
 pub mod issuer;
 pub mod json;
 pub mod keys;
+pub(crate) mod spiffe;
 pub mod verify;
 
 pub use keys::{Admission, KeyError, KeySet, KeySource};
@@ -152,6 +153,20 @@ pub struct TrustedIssuer {
     pub blocked_kids: Vec<String>,
     /// The issuer's key set, if it is pinned: then none is ever fetched.
     pub pinned_keys: Option<String>,
+    /// The SPIFFE trust domain whose tokens have no `iss`: they are this issuer's, and each `sub` of
+    /// this issuer must be in the domain.
+    pub trust_domain: Option<String>,
+    pub reuse: Reuse,
+}
+
+/// Which tokens get one login.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Reuse {
+    /// Each its own.
+    #[default]
+    None,
+    /// Those of one subject, for a while (`reuse: subject`).
+    Subject,
 }
 
 impl TrustedIssuer {
@@ -178,6 +193,8 @@ impl TrustedIssuer {
             key_hosts: Vec::new(),
             blocked_kids: Vec::new(),
             pinned_keys: None,
+            trust_domain: None,
+            reuse: Reuse::None,
         }
     }
 }

@@ -83,6 +83,8 @@ pub trait KeyRule: Send + Sync + fmt::Debug {
 pub struct Verifier {
     audience: String,
     issuers: HashMap<String, Arc<TrustedIssuer>>,
+    /// Those whose tokens may have no `iss`, by trust domain.
+    trust_domains: HashMap<String, Arc<TrustedIssuer>>,
     keys: Arc<dyn KeySource>,
     clock: Arc<dyn Clock>,
     own_keys: Option<Arc<dyn OwnKeys>>,
@@ -101,13 +103,17 @@ impl Verifier {
         keys: Arc<dyn KeySource>,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        let issuers = issuers
+        let issuers: HashMap<_, _> = issuers
             .into_iter()
             .filter(|issuer| !issuer::is_same_but_for_spelling(&issuer.url, &audience))
             .map(|issuer| (issuer.url.clone(), issuer))
             .collect();
+        let domains = issuers.values();
+        let domains =
+            domains.filter_map(|issuer| Some((issuer.trust_domain.clone()?, Arc::clone(issuer))));
         Self {
             audience,
+            trust_domains: domains.collect(),
             issuers,
             keys,
             clock,
@@ -191,7 +197,10 @@ impl Verifier {
         let foreign_issuer = claims
             .as_ref()
             .filter(|_| issuer.is_none())
-            .and_then(claims::Unverified::unverified_issuer)
+            .and_then(|claims| {
+                let iss = claims.unverified_issuer();
+                iss.or_else(|| claims.unverified_trust_domain())
+            })
             .map(|iss| escape_up_to(iss, LONGEST_ISSUER_IN_LOG));
         UnverifiedLabels {
             issuer,
@@ -204,12 +213,13 @@ impl Verifier {
     }
 
     /// Only configured issuers are used: a token never causes a fetch from an issuer that it names
-    /// (T-40, T-53).
+    /// (T-40, T-53). A trust domain chooses only where there is no `iss` at all.
     fn issuer(&self, claims: &claims::Unverified) -> Result<&Arc<TrustedIssuer>, VerifyError> {
-        claims
+        let by_url = claims
             .unverified_issuer()
-            .and_then(|url| self.issuers.get(url))
-            .ok_or(VerifyError::Issuer)
+            .and_then(|url| self.issuers.get(url));
+        let by_domain = || self.trust_domains.get(claims.unverified_trust_domain()?);
+        by_url.or_else(by_domain).ok_or(VerifyError::Issuer)
     }
 
     /// By the issuer's settings or by the operator's `blocked`.
@@ -253,7 +263,8 @@ impl Verifier {
 pub struct UnverifiedLabels {
     /// The configured name of the issuer it names, if it is configured.
     pub issuer: Option<String>,
-    /// Its `iss` if it is not configured, escaped and truncated to 128 characters.
+    /// Its `iss`, or its trust domain where it has none, if that is not configured; escaped and truncated
+    /// to 128 characters.
     pub foreign_issuer: Option<String>,
     /// Its `kid`, escaped and truncated to 64 characters.
     pub kid: Option<String>,

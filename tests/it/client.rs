@@ -14,3 +14,4 @@ mod kept;
 pub(crate) mod real;
 mod sources;
 mod tls;
+mod vercel;

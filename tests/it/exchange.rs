@@ -7,6 +7,7 @@ mod generic;
 mod github;
 mod gitlab;
 mod makers;
+mod new_claims;
 pub(crate) mod one_machine;
 mod people;
 mod properties;

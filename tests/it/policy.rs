@@ -24,6 +24,7 @@ mod explain;
 mod fmt;
 mod import;
 mod inputs;
+mod issuers;
 mod language;
 mod lines;
 mod model;

@@ -7,3 +7,4 @@ mod proxy;
 mod server;
 mod stage;
 mod suite;
+mod windows;

@@ -16,6 +16,7 @@ mod network;
 mod outage;
 mod remote;
 mod shape;
+mod spiffe;
 mod times;
 mod vectors;
 mod world;

@@ -1,21 +1,21 @@
 //! `hallpass policy usage`: what the audit log says was used of the policies.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
+use self::ages::Ages;
 use self::log::{Log, Period, to_use};
 use self::suggest::{Needed, Suggestion, withheld};
 use super::load;
-use super::sheet::Changes;
 use crate::cli::{Failure, Output, Terminal};
 use crate::clock::Timestamp;
 use crate::policy::usage::{GrantUse, Part, PolicyUse, Unused, Usage};
-use crate::policy::{Policy, PolicySet};
 use crate::text::{count, escape};
 use crate::yaml::duration;
 
+mod ages;
 mod log;
 mod suggest;
 
@@ -87,7 +87,7 @@ pub(super) fn run(args: &Args, out: &mut Terminal) -> Result<(), Failure> {
             count(args.files.len(), "file")
         )));
     };
-    let mut ages = Ages::of(args, &set, &log, period);
+    let mut ages = Ages::of(&args.policies, args.days, &set, &log, period);
     let report = Report::of(args, &usage, &log, period, &mut ages);
     let suggestion = needed.map(|needed| match log.gap_since(ages.cutoff) {
         // T-320: what the events may not show is no reason to take anything away.
@@ -337,56 +337,6 @@ const HEADER: [&str; 8] = [
     "TTL",
     "SCOPES USED",
 ];
-
-/// Whether policies are old enough to be called unused.
-struct Ages<'a> {
-    /// The log shows that a broker had exactly these policies before the period.
-    is_old: bool,
-    cutoff: Timestamp,
-    changes: Changes<'a>,
-    /// The last change of each file, by git.
-    known: BTreeMap<String, Option<Timestamp>>,
-}
-
-impl<'a> Ages<'a> {
-    fn of(args: &'a Args, set: &PolicySet, log: &Log, period: Period) -> Self {
-        let seconds = i64::from(args.days).saturating_mul(DAY);
-        let cutoff = period.until.plus(seconds.saturating_neg());
-        let served = log.served_since(set.revision());
-        Self {
-            is_old: served.is_some_and(|since| since <= cutoff),
-            cutoff,
-            changes: Changes::of(&args.policies),
-            known: BTreeMap::new(),
-        }
-    }
-
-    /// Why the policy may be younger than the period.
-    fn too_young(&mut self, policy: &Policy) -> Option<String> {
-        if self.is_old {
-            return None;
-        }
-        let file = policy.place.source().name();
-        let changed = if let Some(known) = self.known.get(file) {
-            *known
-        } else {
-            let changed = self.changes.time_of(file);
-            self.known.insert(file.to_owned(), changed);
-            changed
-        };
-        match changed {
-            Some(time) if time <= self.cutoff => None,
-            Some(time) => Some(format!(
-                "`{}`, or a roster, was changed at {time}",
-                escape(policy.place.file())
-            )),
-            None => Some(
-                "the age of the policies is not known: no earlier event shows these policies, and git has no commit of exactly these files"
-                    .to_owned(),
-            ),
-        }
-    }
-}
 
 fn days(period: Period) -> String {
     count(period.until.since(period.from).max(0) / DAY, "day")

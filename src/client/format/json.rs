@@ -37,6 +37,9 @@ fn text(received: &Received, _: &Options<'_>) -> Option<Secret<String>> {
     if let (Some(url), Some(members)) = (&received.policy_url, document.as_object_mut()) {
         members.insert("policy_url".to_owned(), url.as_str().into());
     }
+    if let (true, Some(members)) = (received.is_shared, document.as_object_mut()) {
+        members.insert("shared".to_owned(), true.into());
+    }
     Some(Secret::new(document.to_string()))
 }
 

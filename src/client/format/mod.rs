@@ -279,6 +279,7 @@ mod tests {
             policies_revision: "sha256:00".to_owned(),
             decision: "dec_1".to_owned(),
             is_repeat: false,
+            is_shared: false,
             sealed: None,
         }
     }

@@ -103,7 +103,7 @@ impl Order {
             life,
             token,
             key,
-            is_repeat,
+            may_create,
             minted_at,
             expires_at,
             used_until,
@@ -145,7 +145,7 @@ impl Order {
             key_hash,
             used_until,
             holder_hash: holder_hash(&holder),
-            may_create: !is_repeat,
+            may_create,
             holder,
         })
     }
@@ -167,10 +167,10 @@ impl Order {
             database: wanted.database.as_deref(),
             group: &wanted.group,
             act_as_group: wanted.act_as_group,
-            life: u32::try_from(permit.ttl().as_secs()).unwrap_or(u32::MAX),
-            token: job.token(),
+            life: u32::try_from(reserved.life().as_secs()).unwrap_or(u32::MAX),
+            token: &reserved.login_id(),
             key: reserved.key(),
-            is_repeat: reserved.is_repeat(),
+            may_create: reserved.may_create(),
             minted_at: reserved.minted_at(),
             expires_at: reserved.expires_at(),
             used_until: job.usable_until(),
@@ -202,8 +202,8 @@ pub struct Parts<'a> {
     pub token: &'a TokenId,
     /// The key it was asked for with.
     pub key: Option<&'a IdempotencyKey>,
-    /// The same ask came before under that key.
-    pub is_repeat: bool,
+    /// Make it if it is not there: off for a repeat, which brings nothing back (T-110).
+    pub may_create: bool,
     /// When it was first asked for, by our clock.
     pub minted_at: Timestamp,
     /// When it ends, by our clock.

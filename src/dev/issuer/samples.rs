@@ -114,7 +114,7 @@ pub fn sample_claims(
             let first = audiences.first().cloned();
             Value::Array(first.into_iter().chain([audience.into()]).collect())
         }
-        (Audience::Own | Audience::Beside, Some(Value::Array(_))) => vec![audience].into(),
+        (Audience::Own, Some(Value::Array(_))) => vec![audience].into(),
         (Audience::Own | Audience::Beside, _) => audience.into(),
         (fixed, _) => fixed.fixed(issuer).unwrap_or_default().into(),
     };

@@ -5,7 +5,7 @@
 //! `key_hosts` (others that serve its keys), `jwks` (its keys in a file), `blocked_kids`; and, where it needs another rule than
 //! its provider's: `shared_audience: accepted`, `properties` (repository properties to read, with their types), `algorithms` (default RS256), `audiences` (tolerated beside ours), `token_types`,
 //! `max_age` and `max_lifetime` (durations), `leeway` (30s, at most 1m), `kid_required`,
-//! `iat_required` (true), `strip_leading_zero` (false), `key_use`. The `generic` provider wants
+//! `iat_required` (true), `strip_leading_zero` (false), `key_use`; `reuse` (`subject`) and `trust_domain` (SPIFFE). The `generic` provider wants
 //! `facts` (fact to JSON pointer) and takes `types` (fact to `text`, `boolean`, `number` or `list`).
 
 use std::collections::BTreeSet;
@@ -21,7 +21,7 @@ use crate::policy::files::Folder;
 use crate::policy::parse::{self, Raw};
 use crate::provider::{self, PROVIDERS, Provider, Reader, Rules, SecondFactor};
 use crate::token::issuer::{LONGEST_LIFE, is_same_but_for_spelling};
-use crate::token::{Algorithm, TrustedIssuer};
+use crate::token::{Algorithm, Reuse, TrustedIssuer};
 use crate::yaml::Entry;
 use crate::yaml::diagnostic::{Diagnostic, Problems, Span, nearest};
 use crate::yaml::reader::{Fields, MAX_TEXT, NodeReader, listed};
@@ -132,10 +132,14 @@ fn issuer(yaml: &NodeReader<'_>, entry: &Entry, folder: &mut Folder) -> Option<P
     let mut trusted = TrustedIssuer::new(name, url.as_deref().unwrap_or_default());
     follow(&provider.rules, &mut trusted);
     shared_audience(yaml, &fields, provider, &mut trusted, entry.span);
+    // Tokens of a trust domain need not say when they were issued.
+    trusted.iat_required &= fields.get("trust_domain").is_none();
     verification(yaml, &fields, &mut trusted);
     let second_factor = people(yaml, &fields, provider, &mut trusted, entry.span);
     network(yaml, &fields, &mut trusted, folder);
     pinned::read(yaml, &fields, &mut trusted, folder);
+    reuse(yaml, &fields, &mut trusted, &what);
+    trust_domain(yaml, &fields, provider, &mut trusted, &what);
     if url.is_some()
         && let Err(problem) = trusted.check()
     {
@@ -222,6 +226,54 @@ fn shared_audience(
         }
         (None, None) => {}
     }
+}
+
+/// `trust_domain`: SPIFFE tokens have no `iss`.
+fn trust_domain(
+    yaml: &NodeReader<'_>,
+    fields: &Fields<'_>,
+    provider: &Provider,
+    trusted: &mut TrustedIssuer,
+    what: &str,
+) {
+    let Some(node) = fields.get("trust_domain") else {
+        return;
+    };
+    if !["generic", "spiffe"].contains(&provider.name) {
+        let message = format!(
+            "`trust_domain` is for SPIFFE tokens, and provider `{}` of {what} reads others",
+            provider.name
+        );
+        yaml.error("trust-domain", node.span, message);
+        return;
+    }
+    let domain = yaml.ascii(node, "`trust_domain`", MAX_TEXT);
+    trusted.trust_domain = domain.map(str::to_owned);
+}
+
+/// `reuse: subject`: for issuers of one customer's own, whose subjects are that customer's workloads. On
+/// a platform's issuer, a subject is a job, and two jobs do not share a login.
+fn reuse(yaml: &NodeReader<'_>, fields: &Fields<'_>, trusted: &mut TrustedIssuer, what: &str) {
+    let Some(node) = fields.get("reuse") else {
+        return;
+    };
+    if yaml.text(node, "`reuse`") != Some("subject") {
+        let help = "write `reuse: subject`, or leave it out: then each token gets its own login";
+        yaml.error_help("reuse", node.span, "`reuse` is not `subject`", Some(help));
+        return;
+    }
+    let known = provider::address::known(&trusted.url);
+    let is_private = known.is_none_or(|known| known.is_private);
+    if !is_private || trusted.client_id.is_some() {
+        let message = format!(
+            "{what} has `reuse: subject`, but {} is not a private issuer",
+            trusted.url
+        );
+        let help = "use it for the issuer of your own cluster, trust domain or server only";
+        yaml.error_help("reuse", node.span, message, Some(help));
+        return;
+    }
+    trusted.reuse = Reuse::Subject;
 }
 
 /// `client_id` and `mfa`, which issuers of people have and others have not.
@@ -318,6 +370,15 @@ fn clash(issuer: &PolicyIssuer, others: &[PolicyIssuer]) -> Option<Diagnostic> {
         let name = &issuer.reader.issuer.name;
         if *name == other.reader.issuer.name {
             return Some(taken("issuer", name, issuer.place.clone(), &other.place));
+        }
+        let domain = issuer.reader.issuer.trust_domain.as_deref();
+        if domain.is_some() && domain == other.reader.issuer.trust_domain.as_deref() {
+            let message = format!(
+                "issuers `{name}` and `{}` have the same `trust_domain`, so that a token without `iss` would be of both",
+                other.reader.issuer.name
+            );
+            let place = issuer.place.clone();
+            return Some(Diagnostic::error("trust-domain", place, message));
         }
         if is_same_but_for_spelling(&issuer.reader.issuer.url, &other.reader.issuer.url) {
             let message = format!(
@@ -456,7 +517,7 @@ fn texts(yaml: &NodeReader<'_>, fields: &Fields<'_>, key: &str) -> Option<Vec<St
 }
 
 /// What may stand in an issuer.
-const KEYS: [&str; 24] = [
+const KEYS: [&str; 26] = [
     "provider",
     "url",
     "tenants",
@@ -481,6 +542,8 @@ const KEYS: [&str; 24] = [
     "blocked_kids",
     "client_id",
     "mfa",
+    "reuse",
+    "trust_domain",
 ];
 
 /// The ceiling of `max_age`, in seconds: one day.

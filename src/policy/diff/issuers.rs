@@ -1,15 +1,14 @@
 //! The issuers of both sets, paired by `url`: how their tokens are checked and read, and which jobs are
 //! served.
 
-use aws_lc_rs::digest;
-use data_encoding::HEXLOWER;
-
 use super::definition::changed;
 use super::{Change, IssuerChange};
+
 use crate::policy::compile::PolicyIssuer;
 use crate::policy::{Block, PolicySet};
 use crate::provider::{ClaimType, Reader};
-use crate::token::TrustedIssuer;
+use crate::text::sha256;
+use crate::token::{Reuse, TrustedIssuer};
 use crate::yaml::duration;
 use crate::yaml::scalar::{list, quoted, scalar};
 
@@ -108,6 +107,8 @@ fn entry(issuer: &PolicyIssuer) -> Vec<(String, String)> {
         key_hosts,
         blocked_kids,
         pinned_keys,
+        trust_domain,
+        reuse,
     } = &*reader.issuer;
     let texts = |all: &[String]| list(all.iter().map(String::as_str));
     let seconds = |number: &i64| {
@@ -131,11 +132,16 @@ fn entry(issuer: &PolicyIssuer) -> Vec<(String, String)> {
         ("blocked_kids", texts(blocked_kids)),
     ];
     let optional = [
+        ("trust_domain", trust_domain.as_deref().map(scalar)),
+        (
+            "reuse",
+            (*reuse == Reuse::Subject).then(|| "subject".to_owned()),
+        ),
         ("client_id", client_id.as_deref().map(scalar)),
         ("shared_audience", shared_audience.as_deref().map(scalar)),
         ("key_use", key_use.as_deref().map(scalar)),
-        ("ca", ca.as_deref().map(hash)),
-        ("jwks", pinned_keys.as_deref().map(hash)),
+        ("ca", ca.as_deref().map(sha256)),
+        ("jwks", pinned_keys.as_deref().map(sha256)),
         ("tenants", issuer.tenants.as_deref().map(blocks)),
     ];
     keys.extend(
@@ -178,11 +184,6 @@ const fn type_word(claim_type: ClaimType) -> &'static str {
         ClaimType::List => "list",
         ClaimType::Object => "object",
     }
-}
-
-fn hash(text: &str) -> String {
-    let hash = digest::digest(&digest::SHA256, text.as_bytes());
-    format!("sha256:{}", HEXLOWER.encode(hash.as_ref()))
 }
 
 fn blocks(blocks: &[Block]) -> String {

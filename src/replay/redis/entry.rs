@@ -32,7 +32,8 @@ impl Names {
     fn of(&self, slot: &UseKey) -> String {
         let parts = [&slot.issuer, &slot.token, &slot.credential];
         let name = hash(&parts.map(String::as_bytes));
-        format!("{}used:{}", self.prefix, BASE64URL_NOPAD.encode(&name))
+        let kind = if slot.is_window { "window" } else { "used" };
+        format!("{}{kind}:{}", self.prefix, BASE64URL_NOPAD.encode(&name))
     }
 }
 
@@ -52,7 +53,8 @@ pub(super) fn take(names: &Names, wanted: &Use) -> redis::Cmd {
     let left = wanted.usable_until.since(wanted.minted_at).max(0);
     // One second more, since our time has lost its fraction.
     let kept = left.saturating_add(1).saturating_add(MARGIN);
-    let mut script = eval(TAKE, &[&names.run(), &names.of(&wanted.slot)]);
+    let take = if wanted.slot.is_window { JOIN } else { TAKE };
+    let mut script = eval(take, &[&names.run(), &names.of(&wanted.slot)]);
     script
         .arg(wanted.minted_at.unix())
         .arg(text(wanted))
@@ -268,6 +270,21 @@ if state == 'u' and key ~= '-' and key == ARGV[4] and ask == ARGV[5] and tonumbe
   redis.call('SETRANGE', KEYS[2], 4, 'r')
 end
 return {time, held}
+";
+
+/// Opens a window, or returns the one that is open. It stays `u`, since any of its requests may close it.
+const JOIN: &str = r"
+if not since then begin() end
+local held = redis.call('GET', KEYS[2])
+if held then
+  if #held > 512 then return {time, 'foreign'} end
+  local mark, ends = string.match(held, '^hp1 u (%x+) %S+ %x+ %-?%d+ %-?%d+ (%-?%d+) ')
+  if not mark then return {time, 'foreign'} end
+  if mark == ARGV[7] then return {time, 'taken'} end
+  if tonumber(ARGV[1]) < tonumber(ends) then return {time, held} end
+end
+redis.call('SET', KEYS[2], ARGV[2], 'EX', ARGV[3])
+return {time, 'taken'}
 ";
 
 /// Notes the run of the server, with the time at which it was first seen.

@@ -7,7 +7,7 @@ use super::error::{TokenPart, VerifyError, quoted};
 use super::{jws, short};
 use crate::clock::Timestamp;
 use crate::token::json::{self, Object, Value};
-use crate::token::{TokenId, TrustedIssuer, Verified};
+use crate::token::{TokenId, TrustedIssuer, Verified, spiffe};
 
 /// Unverified claims. Used only for their form, for `iss` to choose the issuer, and for `exp` to
 /// reject an expired token before its signature is checked.
@@ -29,6 +29,11 @@ impl Unverified {
     /// `iss`, if it is text.
     pub(super) fn unverified_issuer(&self) -> Option<&str> {
         self.0.get("iss").and_then(Value::as_text)
+    }
+
+    /// The trust domain that the claims are about, if they name no issuer.
+    pub(super) fn unverified_trust_domain(&self) -> Option<&str> {
+        spiffe::domain_without_issuer(&self.0)
     }
 
     /// Checks what needs no key: the form of times and audience, and expiry.
@@ -96,6 +101,7 @@ impl Signed {
         let earliest = expires_at.plus(issuer.max_lifetime.saturating_neg());
         let issued_at = said.unwrap_or(earliest.min(now));
         let subject = subject(&self.0)?;
+        check_trust_domain(&subject, issuer)?;
         Ok(CheckedClaims {
             claims: self.0,
             subject,
@@ -262,6 +268,20 @@ fn check_lifetime(
         });
     }
     Ok(())
+}
+
+/// The keys of a trust domain prove nothing about another one.
+fn check_trust_domain(subject: &str, issuer: &TrustedIssuer) -> Result<(), VerifyError> {
+    let Some(expected) = &issuer.trust_domain else {
+        return Ok(());
+    };
+    if spiffe::domain_of(subject) == Some(expected) {
+        return Ok(());
+    }
+    Err(VerifyError::TrustDomain {
+        found: quoted(subject),
+        expected: expected.clone(),
+    })
 }
 
 /// T-45.

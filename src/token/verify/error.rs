@@ -122,6 +122,9 @@ pub enum VerifyError {
         /// The issuer's `max_age`.
         most: i64,
     },
+    /// `sub` is not in the issuer's trust domain.
+    #[error("claim `sub` is {found}, expected `spiffe://{expected}/` and a path")]
+    TrustDomain { found: String, expected: String },
     /// `sub` is missing or malformed.
     #[error("claim `sub` is not a string of 1 to 1024 bytes without control characters")]
     Subject,
@@ -158,7 +161,7 @@ impl VerifyError {
             Self::NotYet { .. } => Reason::TokenNotYet,
             Self::Lifetime { .. } => Reason::TokenLifetime,
             Self::Age { .. } => Reason::TokenAge,
-            Self::Subject => Reason::TokenSubject,
+            Self::Subject | Self::TrustDomain { .. } => Reason::TokenSubject,
             Self::Busy => Reason::LimitBusy,
             Self::Keys(error) => error.reason(),
         }

@@ -537,3 +537,15 @@ fn a_revocation_that_was_accepted_is_told_and_changes_no_exit_code() {
         told(&output)
     );
 }
+
+/// T-386
+#[test]
+fn a_shared_login_is_left_to_its_other_holders() {
+    let fake = Fake::start();
+    let mut answer = login("shop-db/migrate");
+    answer["hallpass"]["shared"] = json!(true);
+    fake.next("/token", Reply::json(200, &answer));
+    let output = exec(&fake, &["shop-db/migrate"], "true").observed();
+    assert_eq!(output.status.code(), Some(0), "{}", told(&output));
+    assert_eq!(revoked(&fake).len(), 0);
+}

@@ -449,7 +449,7 @@ pub(super) fn keyed(group: &str, token: &str, key: &str, is_repeat: bool) -> Ord
     let key = IdempotencyKey::parse(&format!("{key:-<32}")).unwrap();
     let token = token_id(token);
     let mut parts = parts(group, 600, &token, Some(&key));
-    parts.is_repeat = is_repeat;
+    parts.may_create = !is_repeat;
     Order::new(&KEYS, parts).unwrap()
 }
 
@@ -459,7 +459,7 @@ pub(super) fn sent_to(database: &str, token: &str, is_repeat: bool) -> Order {
     let token = token_id(token);
     let mut parts = parts("app_ro", 600, &token, Some(&key));
     parts.database = Some(database);
-    parts.is_repeat = is_repeat;
+    parts.may_create = !is_repeat;
     Order::new(&KEYS, parts).unwrap()
 }
 
@@ -487,7 +487,7 @@ fn parts<'a>(
         life,
         token,
         key,
-        is_repeat: false,
+        may_create: true,
         minted_at: now,
         expires_at: now.plus(i64::from(life)),
         used_until: now.plus(3_600),

@@ -134,6 +134,31 @@ fn source_of(provider: &Provider, fact: Fact) -> String {
     names.join(", ")
 }
 
+/// Where a job's token comes from.
+fn token_sources() -> String {
+    let mut text =
+        "| Source | Of | Recognised by | Token | Audience |\n|---|---|---|---|---|".to_owned();
+    for source in SOURCES {
+        let marks: Vec<String> = source
+            .marks
+            .iter()
+            .map(|mark| format!("`{mark}`"))
+            .collect();
+        let marks = match source.way {
+            Way::Ours => "either variable".to_owned(),
+            _ => marks.join(", "),
+        };
+        let (name, title) = (source.name, source.title);
+        let (way, audience) = (source.way, source.audience);
+        write!(
+            text,
+            "\n| `{name}` | {title} | {marks} | {way} | {audience} |"
+        )
+        .unwrap();
+    }
+    text
+}
+
 fn claims(provider: &Provider) -> String {
     let mut text = "| Claim | Type | Kind | Facts |\n|---|---|---|---|".to_owned();
     for line in provider.description().claims {

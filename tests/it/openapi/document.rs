@@ -359,6 +359,7 @@ fn schemas(strict: bool) -> Value {
                 json!({ "type": "string", "pattern": "^sha256:[0-9a-f]{64}$" }),
             ),
             ("decision", text()),
+            ("shared", json!({ "const": true })),
         ],
     );
     let always = [

@@ -50,6 +50,8 @@ struct State {
     started: usize,
     minted: usize,
     live: BTreeSet<String>,
+    /// Names that were revoked, which a database makes no second time.
+    ended: BTreeSet<String>,
 }
 
 impl FakeDatabase {
@@ -125,8 +127,13 @@ impl Mint for FakeDatabase {
         }
         let reserved = recorded.reserved();
         let permit = reserved.permit();
-        let (id, _) = permit.job().token().digest.split_at(8);
-        let name = format!("hp_{id}");
+        let name = if reserved.is_shared() {
+            let id = reserved.login_id().id;
+            format!("hp_{}", &id[id.len() - 8..])
+        } else {
+            let (id, _) = permit.job().token().digest.split_at(8);
+            format!("hp_{id}")
+        };
         let lease = LeaseContents {
             target: "shop-db".to_owned(),
             name: name.clone(),
@@ -137,6 +144,12 @@ impl Mint for FakeDatabase {
             repository: None,
         };
         let mut state = self.state.lock().unwrap();
+        if reserved.is_shared() && state.ended.contains(&name) {
+            return Err(MintError {
+                reason: Reason::LeaseOver,
+                ..Self::refusal(false)
+            });
+        }
         if state.live.insert(name.clone()) {
             state.minted += 1;
         }
@@ -175,6 +188,7 @@ impl Target for FakeDatabase {
             return Ok((Revoked::Pending, String::new()));
         }
         state.live.remove(&lease.name);
+        state.ended.insert(lease.name.clone());
         Ok((Revoked::Gone, String::new()))
     }
 }

@@ -123,7 +123,7 @@ impl SourceArgs {
     /// The job of a token, which is verified as a broker does, with the keys that its issuer
     /// publishes now. Tokens of `hallpass dev` are of keys that no broker takes.
     fn of_token(&self, path: &Path, set: &PolicySet, out: &mut Terminal) -> Result<Job, Failure> {
-        let token = job::UnverifiedToken::read(path)?;
+        let token = job::UnverifiedToken::read(path, set)?;
         let is_verified = !self.unverified && !job::is_of_dev(&token.issuer);
         let (facts, warnings) = if is_verified {
             (self.verified(&token, set)?, Vec::new())

@@ -183,13 +183,13 @@ impl Suggestion {
             one.is_wider() || !matches!(one.change, Change::Narrower | Change::NotDecided)
         });
         if let Some(one) = not_narrower {
-            let (name, change) = (escape(&one.name), one.change.name());
+            let (name, change) = (escape(&one.name), one.change.name().replace('_', " "));
             return Err(withheld(&format!(
                 "`policy diff` calls `{name}` {change}, expected narrower"
             )));
         }
         if diff.is_wider() || !diff.issuers.is_empty() {
-            return Err(withheld("`policy diff` calls an issuer changed"));
+            return Err(withheld("`policy diff` finds a change beside credentials"));
         }
         if diff.is_undecided() {
             let of_credential = diff.credentials.iter().flat_map(|one| {

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::language::{DECIMAL, TEXTS, with_entry};
 use super::term::{all, any, comment, declare, equal, implies, name, not, text, within};
-use crate::provider::{ClaimType, Reader};
+use crate::provider::{ClaimType, Fact, Reader};
 
 /// A claim, and which of its values are asked about.
 struct Claim {
@@ -28,6 +28,8 @@ struct Claim {
 pub(super) struct Claims {
     list: Vec<Claim>,
     by_pointer: HashMap<String, usize>,
+    /// Facts that are computed from claims: each with its name and its term.
+    computed: Vec<(String, String)>,
 }
 
 impl Claims {
@@ -100,6 +102,24 @@ impl Claims {
             claim.is_list_fact = true;
         }
         self.constant(number, "listed")
+    }
+
+    /// A name for the text that a fact is computed as.
+    pub(super) fn computed(&mut self, fact: Fact, term: String) -> String {
+        if let Some((known, _)) = self.computed.iter().find(|(_, known)| *known == term) {
+            return known.clone();
+        }
+        let name = format!("|fact {fact} {}|", self.computed.len());
+        self.computed.push((name.clone(), term));
+        name
+    }
+
+    /// The definitions of computed facts.
+    pub(super) fn definitions(&self) -> String {
+        let lines = self.computed.iter();
+        lines
+            .map(|(name, term)| format!("(define-fun {name} () String {term})\n"))
+            .collect()
     }
 
     /// The constants.

@@ -244,7 +244,10 @@ fn of_ways(claims: &mut Claims, fact: Fact, ways: &[Way]) -> Seen {
             present,
             value: equal(&value, &text("true")),
         },
-        _ => Seen::Text { present, value },
+        _ => Seen::Text {
+            present,
+            value: claims.computed(fact, value),
+        },
     }
 }
 
@@ -315,7 +318,7 @@ fn trigger(claims: &mut Claims, pointers: &[String], reader: &Reader) -> Seen {
     }
     Seen::Text {
         present: "true".to_owned(),
-        value,
+        value: claims.computed(Fact::Trigger, value),
     }
 }
 

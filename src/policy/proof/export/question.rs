@@ -67,11 +67,17 @@ impl Asked<'_> {
         let mut text = self.head(status, &job);
         text.push_str("(set-info :smt-lib-version 2.6)\n(set-option :produce-models true)\n");
         text.push_str("(set-logic ALL)\n");
-        text.push_str(&format!("(set-info :status {})\n", status.name()));
+        // With conditions that are left open, another solver may find more.
+        let expected = match status {
+            Status::Unsat if !job.unsaid.is_empty() => "unknown",
+            Status::Sat | Status::Unsat | Status::Unknown(_) => status.name(),
+        };
+        text.push_str(&format!("(set-info :status {expected})\n"));
         text.push_str(&self.request());
         section(&mut text, "The claims of the token");
         text.push_str(&Kind::declaration());
         text.push_str(&job.claims.declarations());
+        text.push_str(&job.claims.definitions());
         let laws = job.claims.laws();
         text.extend(laws.iter().map(|law| assert(law)));
         let provider = reader.provider.name;

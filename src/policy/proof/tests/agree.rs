@@ -19,7 +19,7 @@ use crate::token::json::{Limits, parse_object};
 /// T-332
 #[test]
 fn the_proof_agrees_with_enumeration() {
-    agrees(1, 1_000, 100);
+    agrees(1, 500, 100);
 }
 
 /// T-332

@@ -413,15 +413,15 @@ fn a_window_that_is_left_out_or_shorter_is_found_with_a_moment_outside_it() {
 /// T-303
 #[test]
 fn an_end_and_a_window_are_read_together() {
-    // Wednesday is not before the end.
-    let days = "{ time: { days: [wed] } }";
-    let ended = with("github", days, "2026-11-24T00:00:00Z", "");
+    // Now it is Wednesday, and in Berlin it is Thursday from eleven o'clock on.
+    let days = "{ time: { days: [thu] } }";
+    let ended = with("github", days, "2026-11-18T23:00:00Z", "");
     assert!(is_found(&ended, days).is_none());
-    let day = with("github", days, "2026-11-26T00:00:00Z", "");
+    let day = with("github", days, "2026-11-20T00:00:00Z", "");
     assert!(is_found(&day, days).is_some());
     changes(&ended, &day, true, false);
     // A longer time in which no such day is.
-    let longer = with("github", days, "2026-11-28T00:00:00Z", "");
+    let longer = with("github", days, "2026-11-25T00:00:00Z", "");
     changes(&day, &longer, false, false);
 }
 

@@ -410,6 +410,8 @@ fn key_settings(issuer: &TrustedIssuer) -> impl PartialEq {
         key_hosts,
         blocked_kids: _,
         pinned_keys,
+        trust_domain: _,
+        reuse: _,
     } = issuer;
     let fetched = (url, ca, networks, key_hosts, pinned_keys);
     let admitted = (algorithms, strip_leading_zero, key_use);
