@@ -257,7 +257,7 @@ fn token(args: &TokenArgs, out: &mut Terminal) -> Result<(), Failure> {
 }
 
 fn claims(args: &ClaimsArgs, out: &mut Terminal) -> Result<(), Failure> {
-    let provider = provider::find(args.job.provider.name());
+    let provider = provider::find(&args.job.provider);
     let usual = provider.and_then(|provider| provider.usual_issuer);
     let issuer = args.issuer_url.as_deref().or(usual).unwrap_or_default();
     let claims = Value::Object(args.job.claims(issuer, &args.audience)?);
@@ -295,7 +295,7 @@ async fn issuer(args: &IssuerArgs, out: &mut Terminal) -> Result<(), Failure> {
 impl TokenArgs {
     /// The issuer that `--issuer` names, or the only one that signs for the provider.
     fn signer<'a>(&self, running: &'a State) -> Result<&'a Ci, Failure> {
-        let provider = self.job.provider.name();
+        let provider = self.job.provider.as_str();
         let fits = |ci: &Ci| ci.provider.as_deref().is_none_or(|of| of == provider);
         let fitting: Vec<_> = running.issuers.iter().filter(|(_, ci)| fits(ci)).collect();
         let names: Vec<_> = fitting

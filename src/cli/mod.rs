@@ -40,6 +40,7 @@ pub mod leases;
 pub mod list;
 pub mod man;
 pub mod policy;
+pub mod provider;
 pub mod revoke;
 pub mod serve;
 mod table;
@@ -114,6 +115,7 @@ enum Command {
     Revoke(revoke::Args),
     Doctor(doctor::Args),
     Policy(policy::Args),
+    Provider(provider::Args),
     Init(init::Args),
     Target(target::Args),
     Leases(leases::Args),
@@ -138,6 +140,7 @@ impl Command {
             Self::Revoke(args) => revoke::run(args, out),
             Self::Doctor(args) => doctor::run(&args, out),
             Self::Policy(args) => policy::run(args, out),
+            Self::Provider(args) => provider::run(&args, out),
             Self::Init(args) => init::run(&args, out),
             Self::Target(args) => target::run(args, out),
             Self::Leases(args) => leases::run(args, out),

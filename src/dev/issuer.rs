@@ -27,12 +27,14 @@ use crate::token::TrustedIssuer;
 
 mod claims;
 mod folder;
+mod samples;
 mod server;
 
 pub use folder::{OfFolder, name_of_this_machine};
 pub use server::KeptTls;
 
 pub use claims::{GithubJob, GitlabJob, github_claims, gitlab_claims};
+pub use samples::{sample_claims, sampled};
 
 /// A CI's token service on this machine, until dropped.
 pub struct Issuer {

@@ -408,18 +408,17 @@ impl Block {
             .filter_map(|(fact, is_named)| (!is_named).then_some(fact))
     }
 
-    /// Whether the run's trigger is ordinary, or the block names it as exact text (T-52). A pattern
+    /// Whether the run's trigger is ordinary, or the block names it as exact text (T-52). Of a CI that
+    /// tells it of some runs only, the others pass. A pattern
     /// or another fact never allows a trigger.
     fn lets_run(&self, facts: &Facts, has_events: bool) -> bool {
-        if !has_events {
-            return true;
-        }
-        facts.text(Fact::Trigger).is_some_and(|trigger| {
-            ORDINARY_TRIGGERS.contains(&trigger)
-                || self
-                    .pattern(Fact::Trigger)
-                    .is_some_and(|pattern| pattern.names(trigger))
-        })
+        let Some(trigger) = facts.text(Fact::Trigger) else {
+            return !has_events;
+        };
+        ORDINARY_TRIGGERS.contains(&trigger)
+            || self
+                .pattern(Fact::Trigger)
+                .is_some_and(|pattern| pattern.names(trigger))
     }
 
     /// Whether the block names the job's repository exactly. If the block gives IDs, they must

@@ -36,6 +36,8 @@ pub enum Constraint<'a> {
     Operator(&'a Operator),
     /// One of these words: the rule of ordinary triggers.
     Words(Vec<&'a str>),
+    /// One of these words, or absent: that rule where a CI tells the trigger of some runs only.
+    WordsOrAbsent(Vec<&'a str>),
 }
 
 /// One constraint on one variable, and where it is written. Several literals may be about the same
@@ -94,6 +96,10 @@ impl Constraint<'_> {
             Self::Pattern(pattern) => pattern.fits(seen),
             Self::Operator(operator) => operator.fits(seen),
             Self::Words(words) => matches!(seen, Observed::Text(text) if words.contains(&text)),
+            Self::WordsOrAbsent(words) => match seen {
+                Observed::Absent => true,
+                seen => matches!(seen, Observed::Text(text) if words.contains(&text)),
+            },
         }
     }
 }
@@ -218,8 +224,8 @@ impl PolicySet {
         };
         let mut own = block.literals();
         own.extend(policy.within.iter().flat_map(|within| within.literals()));
-        if issuer.has_events {
-            own.push(trigger_rule(policy, block));
+        if issuer.has_events || issuer.reader.provider.reading(Fact::Trigger).is_some() {
+            own.push(trigger_rule(policy, block, issuer.has_events));
         }
         let opened = |grant: &&&Grant| block.opens(grant, &issuer.reader);
         let opened: Vec<_> = grants.iter().filter(opened).collect();
@@ -238,12 +244,16 @@ impl PolicySet {
 }
 
 /// T-52: ordinary triggers, and those that the block names by exact text.
-fn trigger_rule<'a>(policy: &'a Policy, block: &'a Block) -> Literal<'a> {
+fn trigger_rule<'a>(policy: &'a Policy, block: &'a Block, has_events: bool) -> Literal<'a> {
     let mut words = ORDINARY_TRIGGERS.to_vec();
     words.extend(block.exact(Fact::Trigger).into_iter().flatten());
     Literal {
         variable: Variable::Fact(Fact::Trigger),
-        constraint: Constraint::Words(words),
+        constraint: if has_events {
+            Constraint::Words(words)
+        } else {
+            Constraint::WordsOrAbsent(words)
+        },
         place: block.place(Fact::Trigger).unwrap_or(&policy.place),
     }
 }

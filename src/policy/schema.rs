@@ -221,6 +221,7 @@ fn issuer() -> Value {
             ),
             ("algorithms", refer("texts")),
             ("audiences", refer("texts")),
+            ("shared_audience", words(["accepted"])),
             ("token_types", refer("texts")),
             ("max_lifetime", refer("duration")),
             ("max_age", refer("duration")),

@@ -5,6 +5,8 @@
 
 use url::Url;
 
+use super::PROVIDERS;
+
 /// What is known about an issuer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KnownIssuer {
@@ -12,6 +14,8 @@ pub struct KnownIssuer {
     pub provider: Option<&'static str>,
     /// Every customer has the same `iss`, so the signature does not tell them apart (T-49).
     pub is_shared: bool,
+    /// The issuer is of one cluster, whose subjects are its owner's workloads.
+    pub is_private: bool,
 }
 
 /// What is known about the issuer with this `iss`; `None` for self-hosted issuers.
@@ -19,25 +23,35 @@ pub struct KnownIssuer {
 pub fn known(issuer: &str) -> Option<KnownIssuer> {
     let url = Url::parse(issuer).ok()?;
     let host = url.host_str()?.trim_end_matches('.');
-    let line = ADDRESSES.iter().find(|line| line.host.is(host))?;
+    let of_providers = PROVIDERS.iter().flat_map(|provider| {
+        let lines = provider.issuers.iter();
+        lines.map(|line| (Some(provider.name), line))
+    });
+    let mut lines = of_providers.chain(OTHERS.iter().map(|(provider, line)| (*provider, line)));
+    let (provider, line) = lines.find(|(_, line)| line.host.is(host))?;
     let is_root = url.path().bytes().all(|byte| byte == b'/');
+    let is_private = line.customers == Customers::Cluster;
     Some(KnownIssuer {
-        provider: line.provider,
+        provider: provider.filter(|_| !is_private),
         is_shared: match line.customers {
             Everyone => true,
-            EveryoneAtRoot => is_root,
-            One => false,
+            Customers::EveryoneAtRoot => is_root,
+            One | Customers::Cluster => false,
         },
+        is_private,
     })
 }
 
-struct IssuerAddress {
-    host: Host,
-    provider: Option<&'static str>,
-    customers: Customers,
+/// Where issuers of a provider are.
+#[derive(Clone, Copy, Debug)]
+pub struct IssuerAddress {
+    pub host: Host,
+    pub customers: Customers,
 }
 
-enum Host {
+/// The host of an issuer.
+#[derive(Clone, Copy, Debug)]
+pub enum Host {
     Exact(&'static str),
     /// Any name with this prefix and suffix.
     Between(&'static str, &'static str),
@@ -56,73 +70,58 @@ impl Host {
 }
 
 /// Which customers share an issuer.
-enum Customers {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Customers {
     /// All customers, at every path of the host: the paths share one key.
     Everyone,
     /// All customers at the root; each path below belongs to one customer.
     EveryoneAtRoot,
+    /// One customer of a platform.
     One,
+    /// One cluster. Any provider may read its tokens.
+    Cluster,
 }
 
-use Customers::{Everyone, EveryoneAtRoot, One};
+use Customers::{Everyone, One};
 
-const fn at(host: &'static str, provider: &'static str, customers: Customers) -> IssuerAddress {
+pub(super) const fn at(host: &'static str, customers: Customers) -> IssuerAddress {
     IssuerAddress {
         host: Host::Exact(host),
-        provider: Some(provider),
         customers,
     }
 }
 
-const fn between(first: &'static str, last: &'static str, provider: &'static str) -> IssuerAddress {
+pub(super) const fn between(
+    first: &'static str,
+    last: &'static str,
+    customers: Customers,
+) -> IssuerAddress {
     IssuerAddress {
         host: Host::Between(first, last),
-        provider: Some(provider),
-        customers: One,
+        customers,
     }
 }
 
-/// Any provider, because its claims are not documented.
-const fn any(host: &'static str) -> IssuerAddress {
-    IssuerAddress {
-        host: Host::Exact(host),
-        provider: None,
-        customers: Everyone,
-    }
-}
-
-/// From the providers' documentation and from AWS's list of shared issuers (IAM User Guide,
-/// "Identity-provider controls for shared OIDC providers").
-const ADDRESSES: &[IssuerAddress] = &[
-    at("token.actions.githubusercontent.com", "github", Everyone),
-    any("vstoken.actions.githubusercontent.com"),
-    any("oidc-configuration.audit-log.githubusercontent.com"),
-    between("token.actions.", ".ghe.com", "github"),
-    at("gitlab.com", "gitlab", Everyone),
-    at("agent.buildkite.com", "generic", Everyone),
-    at("api.bitbucket.org", "generic", One),
-    at("api.pulumi.com", "generic", Everyone),
-    at("app.harness.io", "generic", One),
-    at("app.terraform.io", "generic", Everyone),
-    at("accounts.google.com", "generic", Everyone),
-    at("login.microsoftonline.com", "generic", One),
-    at("oidc.circleci.com", "generic", EveryoneAtRoot),
-    at("oidc.codefresh.io", "generic", Everyone),
-    at("oidc.fly.io", "generic", One),
-    at("oidc.vercel.com", "generic", EveryoneAtRoot),
-    at("oidc.buddyusercontent.com", "generic", Everyone),
-    at("eu-oidc.buddyusercontent.com", "generic", Everyone),
-    at("asia-oidc.buddyusercontent.com", "generic", Everyone),
-    at("proidc.upbound.io", "generic", Everyone),
-    at("sandboxes.cloud", "generic", Everyone),
-    at("scalr.io", "generic", Everyone),
-    at("studio.datachain.ai", "generic", Everyone),
-    at("token.builds.bitrise.io", "generic", Everyone),
-    at("tokens.cloud.shisho.dev", "generic", Everyone),
-    at("vstoken.dev.azure.com", "generic", One),
-    between("", ".app.spacelift.io", "generic"),
-    between("", ".semaphoreci.com", "generic"),
-    between("", ".tokens.sts.global.api.aws", "generic"),
+/// Issuers that have no provider of their own. From their documentation and from AWS's list of shared
+/// issuers (IAM User Guide, "Identity-provider controls for shared OIDC providers"). Without a
+/// provider any may read them, because the claims are not documented.
+const OTHERS: &[(Option<&str>, IssuerAddress)] = &[
+    (None, at("vstoken.actions.githubusercontent.com", Everyone)),
+    (
+        None,
+        at(
+            "oidc-configuration.audit-log.githubusercontent.com",
+            Everyone,
+        ),
+    ),
+    (Some("generic"), at("api.pulumi.com", Everyone)),
+    (Some("generic"), at("app.harness.io", One)),
+    (Some("generic"), at("login.microsoftonline.com", One)),
+    (Some("generic"), at("proidc.upbound.io", Everyone)),
+    (Some("generic"), at("sandboxes.cloud", Everyone)),
+    (Some("generic"), at("scalr.io", Everyone)),
+    (Some("generic"), at("studio.datachain.ai", Everyone)),
+    (Some("generic"), at("tokens.cloud.shisho.dev", Everyone)),
 ];
 
 #[cfg(test)]

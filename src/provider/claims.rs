@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value as Json};
 
-use super::{ClaimError, Fact, FactValue, Workflow};
+use super::{ClaimError, Fact, FactValue};
 use crate::text::is_printable;
-use crate::token::json::{Object, Value, unescape_step};
+use crate::token::json::{Value, unescape_step};
 
 /// The type of a claim. Another JSON type is a [`ClaimError`] (T-46); `null` is absent (T-47).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,7 +22,7 @@ pub enum ClaimType {
     Boolean,
     /// A JSON number. As a fact, its decimal digits.
     Number,
-    /// A JSON list. As a fact of the `generic` provider: its texts, or one text cut at commas.
+    /// A JSON list. As a fact: its texts, or one text cut at commas.
     List,
     /// A JSON object.
     Object,
@@ -39,48 +39,6 @@ impl ClaimType {
             Self::Object => "an object",
         }
     }
-}
-
-/// A claim that a provider's tokens hold.
-#[derive(Clone, Copy, Debug)]
-pub struct Claim {
-    /// Its name in the token.
-    pub name: &'static str,
-    pub claim_type: ClaimType,
-    /// The fact that it becomes, to suggest the fact to an author who writes the claim's name.
-    pub fact: Option<Fact>,
-}
-
-/// One line of a provider's table.
-pub(super) const fn claim(name: &'static str, claim_type: ClaimType, fact: Option<Fact>) -> Claim {
-    Claim {
-        name,
-        claim_type,
-        fact,
-    }
-}
-
-/// Checks every claim of the table, including those that become no fact.
-pub(super) fn check(claims: &Object, table: &[Claim]) -> Result<(), ClaimError> {
-    for claim in table {
-        if let Some(value) = claims.get(claim.name) {
-            fact_value(claim.name, value, claim.claim_type)?;
-        }
-    }
-    Ok(())
-}
-
-/// Text of a claim that [`check`] has passed.
-pub(super) fn text<'a>(claims: &'a Object, name: &str) -> Option<&'a str> {
-    match claims.get(name)? {
-        Value::Text(text) => Some(text),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::List(_) | Value::Object(_) => None,
-    }
-}
-
-/// The truth in a claim of type [`ClaimType::FlagText`] that [`check`] has passed.
-pub(super) fn flag(claims: &Object, name: &str) -> Option<bool> {
-    text(claims, name).map(|text| text == "true")
 }
 
 /// Converts a claim to a fact's value; `None` if it is absent, empty or cannot be a fact.
@@ -145,13 +103,6 @@ pub(super) fn list(name: &str, value: &Value) -> Result<Option<FactValue>, Claim
     Ok((!kept.is_empty()).then_some(FactValue::List(kept)))
 }
 
-/// A workflow claim as a fact's value; an empty text is absent.
-pub(super) fn workflow(claims: &Object, name: &str) -> Option<FactValue> {
-    text(claims, name)
-        .filter(|text| !text.is_empty())
-        .map(|text| FactValue::Workflow(Workflow::parse(text)))
-}
-
 /// Checks that text is printable ASCII, so that no look-alike passes (T-48).
 pub(super) fn printable<'a>(name: &str, text: &'a str) -> Result<&'a str, ClaimError> {
     if is_printable(text) {
@@ -162,23 +113,6 @@ pub(super) fn printable<'a>(name: &str, text: &'a str) -> Result<&'a str, ClaimE
             "has characters outside printable ASCII, which conditions cannot match".to_owned(),
         ))
     }
-}
-
-/// Writes facts as the claims of a provider's table: each as its line says. A fact in `skip` is left to
-/// the provider.
-pub(super) fn write(
-    facts: &BTreeMap<Fact, FactValue>,
-    table: &[Claim],
-    skip: &[Fact],
-) -> Map<String, Json> {
-    let mut claims = Map::new();
-    for line in table {
-        let fact = line.fact.filter(|fact| !skip.contains(fact));
-        if let Some(value) = fact.and_then(|fact| facts.get(&fact)) {
-            claims.insert(line.name.to_owned(), to_json(value, line.claim_type));
-        }
-    }
-    claims
 }
 
 /// Sets the member that a JSON pointer names, with the objects around it. `None`: the pointer is not
@@ -224,30 +158,6 @@ pub(super) fn text_of(facts: &BTreeMap<Fact, FactValue>, fact: Fact) -> Option<&
         | FactValue::Workflow(_)
         | FactValue::Address(_)
         | FactValue::Time(_) => None,
-    }
-}
-
-/// The claims `runner_environment` and `ref_type`, which GitHub and GitLab share. `hosted` is the word
-/// for runners of the CI itself.
-pub(super) fn write_shared(
-    facts: &BTreeMap<Fact, FactValue>,
-    hosted: &str,
-    claims: &mut Map<String, Json>,
-) {
-    let runner = text_of(facts, Fact::Runner);
-    if let Some(runner) = runner {
-        let word = if runner == "hosted" { hosted } else { runner };
-        claims.insert("runner_environment".to_owned(), word.into());
-    }
-    // A full ref decides about the type; where there is none, the word does.
-    let full = text_of(facts, Fact::Ref).filter(|full| full.starts_with("refs/"));
-    let word = match full {
-        Some(full) if full.starts_with("refs/tags/") => Some("tag"),
-        Some(_) => Some("branch"),
-        None => text_of(facts, Fact::RefType),
-    };
-    if let Some(word) = word {
-        claims.insert("ref_type".to_owned(), word.into());
     }
 }
 

@@ -6,28 +6,23 @@ use serde_json::{Map, Value};
 
 use super::claims::{self, ClaimType};
 use super::{
-    ClaimError, ClaimMap, Fact, FactType, FactValue, Provider, TRIGGERS, Workflow, set_text,
+    ClaimError, ClaimMap, Fact, FactType, FactValue, Guide, Provider, Rules, TRIGGERS, Workflow,
 };
 use crate::token::json::Object;
 
 /// Any other issuer of signed tokens.
 pub(super) const PROVIDER: Provider = Provider {
     name: "generic",
+    title: "Any other issuer",
     usual_issuer: None,
+    issuers: &[],
     claims: &[],
-    derived: &[],
+    agreements: &[],
     tenant_ids: &[],
-    // Unless the map names a claim for one: see `has_events`.
-    has_events: false,
-    max_lifetime: 3_600,
-    max_age: 3_600,
-    identify,
-    write,
+    rules: Rules::USUAL,
     property_claims: None,
-    // The claim's text is the trigger, if it is one.
-    events: &[],
-    sources: &[],
-    split_owner: |_| None,
+    owner_in: None,
+    guide: GUIDE,
 };
 
 /// Whether the map has a claim for the event or the trigger. If so, the rule of ordinary triggers
@@ -36,7 +31,10 @@ pub(super) fn has_events(map: &ClaimMap) -> bool {
     map.contains_key(&Fact::Event) || map.contains_key(&Fact::Trigger)
 }
 
-fn identify(token: &Object, map: &ClaimMap) -> Result<BTreeMap<Fact, FactValue>, ClaimError> {
+pub(super) fn facts(
+    token: &Object,
+    map: &ClaimMap,
+) -> Result<BTreeMap<Fact, FactValue>, ClaimError> {
     let mut facts = BTreeMap::new();
     for (fact, mapped) in map {
         let Some(value) = token.pointer(&mapped.pointer) else {
@@ -68,12 +66,12 @@ fn identify(token: &Object, map: &ClaimMap) -> Result<BTreeMap<Fact, FactValue>,
         };
         let trigger = TRIGGERS.iter().find(|trigger| **trigger == word);
         let trigger = trigger.copied().unwrap_or("other");
-        set_text(&mut facts, Fact::Trigger, trigger);
+        facts.insert(Fact::Trigger, FactValue::Text(trigger.to_owned()));
     }
     Ok(facts)
 }
 
-fn write(facts: &BTreeMap<Fact, FactValue>, map: &ClaimMap) -> Map<String, Value> {
+pub(super) fn write(facts: &BTreeMap<Fact, FactValue>, map: &ClaimMap) -> Map<String, Value> {
     let mut written = Map::new();
     for (fact, mapped) in map {
         if let Some(value) = facts.get(fact) {
@@ -113,3 +111,12 @@ pub(super) const fn usual_type(fact_type: FactType) -> ClaimType {
         FactType::List => ClaimType::List,
     }
 }
+
+const GUIDE: Guide = Guide {
+    token: "# As the CI documents it, with the audience of the broker.",
+    issuer: "url: https://ci.example, facts: { repository: /repository, repository_id: /repository_id, ref: /ref }",
+    when: r#"repository: acme/shop
+repository_id: "77"
+ref: refs/heads/main"#,
+    limits: &["The policies name the claims."],
+};

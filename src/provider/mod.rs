@@ -8,37 +8,83 @@ use std::sync::Arc;
 
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
+use url::Url;
 
 use crate::clock::Timestamp;
 use crate::text::escape;
 use crate::token::json::{Limits, Object, parse_object};
-use crate::token::{Reuse, TokenId, TrustedIssuer, Verified};
+use crate::token::{Algorithm, Reuse, TokenId, TrustedIssuer, Verified};
 
 pub mod address;
+mod aws;
+mod azure_devops;
+mod bitbucket;
+mod bitrise;
+mod buddy;
+mod buildkite;
+mod circleci;
 mod claims;
+mod codefresh;
+mod describe;
 mod fact;
+mod fly;
+mod forgejo;
 mod from_event;
 mod generic;
 mod github;
 mod gitlab;
+mod google;
+mod hcp_terraform;
 mod inverse;
+mod jenkins;
+mod kubernetes;
 mod people;
 mod property;
+mod read;
+mod semaphore;
 mod source;
+mod spacelift;
+mod spiffe;
+mod table;
+mod vercel;
+mod write;
 
-pub use claims::{Claim, ClaimType};
+use address::IssuerAddress;
+pub use claims::ClaimType;
+pub use describe::Description;
 pub use fact::{Fact, FactType, ORDINARY_TRIGGERS, TRIGGERS};
 pub use from_event::RecordedJob;
 pub(crate) use from_event::unrecorded;
 pub use people::SecondFactor;
 pub use property::{Properties, PropertyName, PropertyType};
 pub(crate) use property::{is_dotted as is_property, is_name as is_property_name};
-pub use source::{Cut, Derivation, Source};
+pub use source::Source;
+pub use table::{
+    Agreement, Claim, Cut, How, Kind, Piece, REF_TYPES, Reading, Shape, Take, Way, When, pointer,
+};
 
 /// Every provider. A new provider is its file and a line here.
 pub const PROVIDERS: &[&Provider] = &[
     &github::PROVIDER,
     &gitlab::PROVIDER,
+    &forgejo::PROVIDER,
+    &jenkins::PROVIDER,
+    &circleci::PROVIDER,
+    &buildkite::PROVIDER,
+    &azure_devops::PROVIDER,
+    &bitbucket::PROVIDER,
+    &kubernetes::PROVIDER,
+    &google::PROVIDER,
+    &aws::PROVIDER,
+    &spiffe::PROVIDER,
+    &hcp_terraform::PROVIDER,
+    &spacelift::PROVIDER,
+    &semaphore::PROVIDER,
+    &codefresh::PROVIDER,
+    &bitrise::PROVIDER,
+    &vercel::PROVIDER,
+    &fly::PROVIDER,
+    &buddy::PROVIDER,
     &people::PROVIDER,
     &generic::PROVIDER,
 ];
@@ -52,54 +98,164 @@ pub fn find(name: &str) -> Option<&'static Provider> {
         .find(|provider| provider.name == name)
 }
 
-/// A CI provider: its default issuer, and how its claims become facts.
+/// A CI provider: its issuers, and how its tokens are verified and read.
 #[derive(Debug)]
 pub struct Provider {
     /// Its name in `issuers:`.
     pub name: &'static str,
+    /// What it is, for people.
+    pub title: &'static str,
     /// The shared issuer of its customers, if any.
     pub usual_issuer: Option<&'static str>,
-    /// The claims its tokens can hold, with their types: one type each (T-46). `generic` has none of
-    /// its own: the map of its issuer names them.
+    /// The addresses of its issuers, as far as they are known.
+    pub issuers: &'static [IssuerAddress],
+    /// The claims its tokens can hold, and the facts they become. `generic` has none of its own: the
+    /// map of its issuer names them.
     pub claims: &'static [Claim],
-    /// The facts that no single claim holds.
-    pub derived: &'static [Fact],
+    /// Claims that say the same.
+    pub agreements: &'static [Agreement],
     /// The facts that pin a tenant to an ID that cannot be registered again (T-50).
     pub tenant_ids: &'static [Fact],
-    /// Whether its tokens say what started the run. If not, the rule of ordinary triggers does not
-    /// apply.
-    pub has_events: bool,
-    /// The default limit of `exp - iat`, in seconds.
-    pub max_lifetime: i64,
-    /// The default limit of `now - iat`, in seconds.
-    pub max_age: i64,
-    /// Converts claims to facts. The claim map is empty except for the `generic` provider.
-    pub identify: Identify,
-    /// The inverse of `identify`, as far as there is one: see [`Reader::claims`].
-    pub write: Write,
+    /// How its tokens are verified, unless the issuer in the policies says otherwise.
+    pub rules: Rules,
     /// What the names of claims with repository properties begin with, if it has such claims.
     pub property_claims: Option<&'static str>,
-    /// The events of each trigger that the CI has, the usual one first.
-    events: &'static [(&'static str, &'static str)],
-    /// How the facts that are no claim as sent are computed.
-    pub sources: &'static [(Fact, Derivation)],
-    /// Splits the path of a repository after its owner, if the provider has the owner there.
-    split_owner: fn(&str) -> Option<(&str, &str)>,
+    /// Where the path of a repository has its owner, if the provider has it there.
+    pub owner_in: Option<OwnerIn>,
+    /// What `hallpass provider show` says beside the table.
+    pub guide: Guide,
 }
 
-pub type Write = fn(&BTreeMap<Fact, FactValue>, &ClaimMap) -> Map<String, Value>;
+/// How a job gets a token and a policy, for people.
+#[derive(Clone, Copy, Debug)]
+pub struct Guide {
+    /// How a job gets a token, to copy.
+    pub token: &'static str,
+    /// The keys of an issuer in the policies beside `provider`, as in a flow mapping.
+    pub issuer: &'static str,
+    /// The conditions of a policy to start from, one in each line.
+    pub when: &'static str,
+    /// What its tokens do not say, or not reliably.
+    pub limits: &'static [&'static str],
+}
 
-pub type Identify = fn(&Object, &ClaimMap) -> Result<BTreeMap<Fact, FactValue>, ClaimError>;
+/// How the tokens of a provider are verified, unless an issuer in the policies says otherwise.
+#[derive(Clone, Copy, Debug)]
+pub struct Rules {
+    /// The limit of `exp - iat`, in seconds.
+    pub max_lifetime: i64,
+    /// The limit of `now - iat`, in seconds.
+    pub max_age: i64,
+    pub algorithms: &'static [Algorithm],
+    /// Values of the header `typ`.
+    pub token_types: &'static [&'static str],
+    pub audience: Audience,
+    /// Whether a token has an ID of its own, `jti`. If not, its hash is remembered.
+    pub has_jti: bool,
+    /// Whether a token says when it was issued.
+    pub iat_required: bool,
+    /// A value of a key's `use` beside `sig`.
+    pub key_use: Option<&'static str>,
+    /// Whether RSA numbers have a zero byte in front.
+    pub strip_leading_zero: bool,
+}
+
+impl Rules {
+    /// An hour, RS256, and an audience that the job chooses.
+    pub const USUAL: Self = Self {
+        max_lifetime: 3_600,
+        max_age: 3_600,
+        algorithms: &[Algorithm::RS256],
+        token_types: &["JWT"],
+        audience: Audience::Own,
+        has_jti: true,
+        iat_required: true,
+        key_use: None,
+        strip_leading_zero: false,
+    };
+}
+
+/// The audience of a provider's tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Audience {
+    /// What the job asks for, alone.
+    Own,
+    /// What the job asks for, beside the provider's own.
+    Beside,
+    /// This one, for every service that takes such tokens.
+    Fixed(&'static str),
+    /// The URL of the issuer, for every service that takes such tokens.
+    Issuer,
+    /// The host of the issuer, for every service that takes such tokens.
+    IssuerHost,
+}
+
+impl Audience {
+    /// The audience that a job cannot choose, in tokens of the issuer.
+    #[must_use]
+    pub fn fixed(self, issuer: &str) -> Option<String> {
+        match self {
+            Self::Own | Self::Beside => None,
+            Self::Fixed(audience) => Some(audience.to_owned()),
+            Self::Issuer => Some(issuer.to_owned()),
+            Self::IssuerHost => {
+                let url = Url::parse(issuer).ok()?;
+                url.host_str().map(str::to_owned)
+            }
+        }
+    }
+}
+
+/// Where the path of a repository has its owner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OwnerIn {
+    /// In front of the first `/`.
+    First,
+    /// In front of the last `/`.
+    AllButLast,
+}
 
 impl Provider {
     /// Whether it can provide this fact.
     #[must_use]
     pub fn provides(&self, fact: Fact) -> bool {
-        let is_claimed = || self.claims.iter().any(|claim| claim.fact == Some(fact));
         fact.is_of_request()
             || self.claims.is_empty()
-            || self.derived.contains(&fact)
-            || is_claimed()
+            || self.reading(fact).is_some()
+            || (fact == Fact::Mfa && self.is_of_people())
+    }
+
+    /// Policies to start from: the issuer of the guide, a credential and its policy.
+    #[must_use]
+    pub fn policies(&self) -> String {
+        let (name, guide) = (self.name, &self.guide);
+        let mut conditions = String::new();
+        for line in guide.when.lines() {
+            conditions.push_str("      ");
+            conditions.push_str(line);
+            conditions.push('\n');
+        }
+        format!(
+            "issuers:
+  {name}: {{ provider: {name}, {} }}
+credentials:
+  deploy-api:
+    kind: jwt
+    audience: https://deploy.example
+    scopes: [\"deploy:production\"]
+    max_ttl: 10m
+    owner: team-platform
+    purpose: calls to the deploy service
+    class: moderate
+policies:
+  - name: {name}-deploy
+    issuer: {name}
+    when:
+{conditions}    grant:
+      - {{ credential: deploy-api, ttl: 5m, scopes: [\"deploy:production\"] }}
+",
+            guide.issuer
+        )
     }
 
     /// Whether its tokens are of people, and not of jobs.
@@ -111,15 +267,17 @@ impl Provider {
     /// The owner in the path of a repository: at GitHub its first part, at GitLab all but the last.
     #[must_use]
     pub fn owner_of<'a>(&self, repository: &'a str) -> Option<&'a str> {
-        let (owner, _) = (self.split_owner)(repository)?;
+        let (owner, _) = match self.owner_in? {
+            OwnerIn::First => repository.split_once('/'),
+            OwnerIn::AllButLast => repository.rsplit_once('/'),
+        }?;
         Some(owner)
     }
 
     /// The fact that its claim of that name becomes.
     #[must_use]
     pub fn fact_of_claim(&self, claim: &str) -> Option<Fact> {
-        let line = self.claims.iter().find(|line| line.name == claim)?;
-        line.fact
+        self.facts_of_claim(claim).into_iter().next()
     }
 }
 
@@ -206,7 +364,7 @@ impl Reader {
     /// (T-52).
     #[must_use]
     pub fn has_events(&self) -> bool {
-        self.provider.has_events || generic::has_events(&self.claim_map)
+        self.provider.has_events() || generic::has_events(&self.claim_map)
     }
 
     /// Reads the verified claims of a job.
@@ -248,7 +406,10 @@ impl Reader {
     }
 
     fn values(&self, claims: &Object) -> Result<BTreeMap<Fact, FactValue>, ClaimError> {
-        let mut values = (self.provider.identify)(claims, &self.claim_map)?;
+        if self.provider.claims.is_empty() {
+            return generic::facts(claims, &self.claim_map);
+        }
+        let mut values = read::facts(claims, self.provider)?;
         if self.provider.is_of_people()
             && let Some(mfa) = self.second_factor.shown_by(claims)
         {
@@ -259,7 +420,10 @@ impl Reader {
 
     /// The claims that [`values`](Self::values) reads, as far as there are some.
     fn written(&self, facts: &BTreeMap<Fact, FactValue>) -> Map<String, Value> {
-        let mut claims = (self.provider.write)(facts, &self.claim_map);
+        if self.provider.claims.is_empty() {
+            return generic::write(facts, &self.claim_map);
+        }
+        let mut claims = self.provider.write(facts, &self.issuer.url);
         if let Some(FactValue::Bool(mfa)) = facts.get(&Fact::Mfa)
             && self.provider.is_of_people()
         {
@@ -283,7 +447,9 @@ impl Reader {
             provider: self.provider.name,
             problem,
         };
-        let text = Value::Object(claims.clone()).to_string();
+        let mut whole = claims.clone();
+        whole.insert("iss".to_owned(), self.issuer.url.as_str().into());
+        let text = Value::Object(whole).to_string();
         let object = parse_object(text.as_bytes(), &Limits::default())
             .map_err(|error| unfit(error.to_string()))?;
         let read = self
@@ -551,38 +717,6 @@ pub struct Workflow {
     /// E.g. `refs/heads/main`, or a full commit id; `None` when the claim has none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub r#ref: Option<String>,
-}
-
-/// An empty text is absent (T-47).
-fn set_text(facts: &mut BTreeMap<Fact, FactValue>, fact: Fact, value: &str) {
-    if !value.is_empty() {
-        facts.insert(fact, FactValue::Text(value.to_owned()));
-    }
-}
-
-/// The types of full refs by prefix, the first that fits.
-pub const REF_TYPES: [(&str, &str); 5] = [
-    ("refs/heads/", "branch"),
-    ("refs/tags/", "tag"),
-    ("refs/pull/", "pull"),
-    ("refs/merge-requests/", "pull"),
-    ("refs/", "other"),
-];
-
-/// `branch`, `tag`, `pull` or `other`: by the full ref first, by the provider's own word where that
-/// says nothing.
-fn ref_type(full: Option<&str>, word: Option<&str>) -> Option<&'static str> {
-    let full = full.unwrap_or_default();
-    let mut prefixes = REF_TYPES.iter();
-    if let Some((_, kind)) = prefixes.find(|(prefix, _)| full.starts_with(prefix)) {
-        return Some(kind);
-    }
-    // T-47: an empty text counts as absent.
-    match word.filter(|word| !word.is_empty())? {
-        "branch" => Some("branch"),
-        "tag" => Some("tag"),
-        _ => Some("other"),
-    }
 }
 
 impl Workflow {

@@ -3,98 +3,27 @@
 //! Their audience is the client ID of the sign-in, not the broker. What started the run is always
 //! `person`, which is not ordinary, so that no policy for jobs lets a person in.
 
-use std::collections::BTreeMap;
-
 use serde_json::{Map, Value as Json};
 
 use super::claims::ClaimType::{Boolean, FreeText, List, Number, Text};
-use super::claims::{self, Claim, claim, text_of};
-use super::{ClaimError, ClaimMap, Derivation, Fact, FactValue, Provider, set_text};
-use crate::clock::Timestamp;
-use crate::text::is_printable;
+use super::read;
+use super::table::{Claim, Take, Way, When, context, id, name, sent, take, take_when, ways};
+use super::{Fact, Guide, Provider, Rules};
 use crate::token::json::{Object, Value};
 
 pub(super) const PROVIDER: Provider = Provider {
     name: "people",
+    title: "People, by an identity provider",
     usual_issuer: None,
+    issuers: &[],
     claims: CLAIMS,
-    derived: &[Fact::Trigger, Fact::Mfa],
+    agreements: &[],
     tenant_ids: &[Fact::UserId],
-    has_events: true,
-    max_lifetime: 3_600,
-    max_age: 3_600,
-    identify,
-    write,
+    rules: Rules::USUAL,
     property_claims: None,
-    events: &[(PERSON, PERSON)],
-    sources: &[
-        // The word is the same whatever the token says.
-        (
-            Fact::Trigger,
-            Derivation::Words {
-                claim: "sub",
-                words: &[],
-                other: Some(PERSON),
-            },
-        ),
-        (
-            Fact::Email,
-            Derivation::Confirmed {
-                claim: "email",
-                by: "email_verified",
-            },
-        ),
-        (
-            Fact::Mfa,
-            Derivation::SecondFactor {
-                methods: "amr",
-                class: "acr",
-            },
-        ),
-    ],
-    split_owner: |_| None,
+    owner_in: None,
+    guide: GUIDE,
 };
-
-/// What started the run: a person, and no CI.
-const PERSON: &str = "person";
-
-fn identify(token: &Object, _: &ClaimMap) -> Result<BTreeMap<Fact, FactValue>, ClaimError> {
-    claims::check(token, CLAIMS)?;
-    let mut facts = BTreeMap::new();
-    if let Some(subject) = claims::text(token, "sub") {
-        set_text(&mut facts, Fact::UserId, subject);
-    }
-    // Anyone can type the address of another, until it is verified.
-    let is_verified = matches!(token.get("email_verified"), Some(Value::Bool(true)));
-    if let Some(email) = claims::text(token, "email").filter(|email| is_printable(email))
-        && is_verified
-    {
-        set_text(&mut facts, Fact::Email, email);
-    }
-    if let Some(groups) = token.get("groups")
-        && let Some(groups) = claims::list("groups", groups)?
-    {
-        facts.insert(Fact::Groups, groups);
-    }
-    if let Some(Value::Number(at)) = token.get("auth_time") {
-        let at = at.literal().parse().map_err(|_| ClaimError {
-            claim: "auth_time".to_owned(),
-            problem: "is not a time in seconds".to_owned(),
-        })?;
-        let at = FactValue::Time(Timestamp::from_unix(at));
-        facts.insert(Fact::SignedIn, at);
-    }
-    set_text(&mut facts, Fact::Trigger, PERSON);
-    Ok(facts)
-}
-
-fn write(facts: &BTreeMap<Fact, FactValue>, _: &ClaimMap) -> Map<String, Json> {
-    let mut claims = claims::write(facts, CLAIMS, &[]);
-    if text_of(facts, Fact::Email).is_some() {
-        claims.insert("email_verified".to_owned(), true.into());
-    }
-    claims
-}
 
 /// Which claims of an issuer say that a person signed in with a second factor.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -122,7 +51,7 @@ impl SecondFactor {
             Some(Value::List(methods)) if !methods.is_empty() => Some(methods),
             _ => None,
         };
-        let class = claims::text(claims, "acr").filter(|class| !class.is_empty());
+        let class = read::text(claims, "acr");
         if methods.is_none() && class.is_none() {
             return None;
         }
@@ -147,15 +76,37 @@ impl SecondFactor {
 
 /// Claims of OpenID Connect Core 1.0, sections 2 and 5.1, and `groups`, which every product adds.
 const CLAIMS: &[Claim] = &[
-    claim("sub", Text, Some(Fact::UserId)),
+    id(
+        "sub",
+        Text,
+        &[sent(Fact::UserId), ways(Fact::Trigger, TRIGGER)],
+    ),
     // An address may have any characters; one outside ASCII is no fact.
-    claim("email", FreeText, Some(Fact::Email)),
-    claim("email_verified", Boolean, None),
-    claim("groups", List, Some(Fact::Groups)),
-    claim("amr", List, None),
-    claim("acr", Text, None),
-    claim("auth_time", Number, Some(Fact::SignedIn)),
-    claim("azp", Text, None),
-    claim("name", FreeText, None),
-    claim("preferred_username", FreeText, None),
+    name("email", FreeText, &[ways(Fact::Email, EMAIL)]),
+    context("email_verified", Boolean, &[]),
+    context("groups", List, &[sent(Fact::Groups)]),
+    context("amr", List, &[]),
+    context("acr", Text, &[]),
+    context("auth_time", Number, &[sent(Fact::SignedIn)]),
+    context("azp", Text, &[]),
+    name("name", FreeText, &[]),
+    name("preferred_username", FreeText, &[]),
 ];
+
+/// What started the run: a person, and no CI.
+const TRIGGER: &[Way] = &[take("sub", Take::Always("person"))];
+
+/// Anyone can type the address of another, until it is verified.
+const EMAIL: &[Way] = &[take_when(
+    "email",
+    Take::Sent,
+    &[When::True("email_verified")],
+)];
+
+const GUIDE: Guide = Guide {
+    token: "# The identity provider signs in the person; the client sends the ID token.",
+    issuer: "url: https://login.example/realms/acme, client_id: hallpass-login",
+    when: r"groups: { member: on-call }
+mfa: true",
+    limits: &["The audience is the client ID of the sign-in, not the broker."],
+};

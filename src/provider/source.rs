@@ -1,78 +1,18 @@
 //! Which claims a fact is read from, for proofs about all jobs. Not: how a token is read.
 
 use super::claims::ClaimType;
+use super::table::{Claim, How, Reading, Take};
 use super::{ClaimMap, Fact, PropertyName, PropertyType, Provider, Reader};
-use crate::token::json::pointer_to;
-
-/// How a provider computes a fact that is no claim as sent. Claims are given by name.
-#[derive(Clone, Copy, Debug)]
-pub enum Derivation {
-    /// A word for each known text of the claim, and one for every other text and an absent claim;
-    /// `None`: the fact is absent.
-    Words {
-        claim: &'static str,
-        /// The word, and the claim's text.
-        words: &'static [(&'static str, &'static str)],
-        other: Option<&'static str>,
-    },
-    /// The type of the ref: by the full ref where that says it, else by the claim.
-    RefType {
-        full: &'static str,
-        word: &'static str,
-    },
-    /// The full ref as sent; where it is absent, it is built of a short name and its type.
-    Ref {
-        full: &'static str,
-        name: &'static str,
-        word: &'static str,
-    },
-    /// Whether two claims differ; absent if one of them is.
-    Differ(&'static str, &'static str),
-    /// The claim as sent, where another one is true.
-    Confirmed {
-        claim: &'static str,
-        by: &'static str,
-    },
-    /// Whether there was a second factor, by the methods or the class of the sign-in: see
-    /// [`SecondFactor`](super::SecondFactor).
-    SecondFactor {
-        methods: &'static str,
-        class: &'static str,
-    },
-    /// The part of a workflow's path after the repository.
-    File { claim: &'static str, cut: Cut },
-}
-
-/// Where the path of a file begins in the path of a workflow.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Cut {
-    /// After the second `/`.
-    SecondSlash,
-    /// After the first `//`.
-    DoubleSlash,
-}
-
-impl Cut {
-    /// The rest of the path.
-    #[must_use]
-    pub fn rest(self, path: &str) -> Option<&str> {
-        match self {
-            Self::SecondSlash => {
-                let (_, rest) = path.split_once('/')?;
-                rest.split_once('/')
-            }
-            Self::DoubleSlash => path.split_once("//"),
-        }
-        .map(|(_, rest)| rest)
-    }
-}
 
 /// What a fact is read from.
 #[derive(Clone, Debug)]
 pub enum Source {
     /// The claim itself, by JSON pointer.
     Claim(String),
-    Derived(Derivation),
+    /// A line of the provider's table.
+    Read(&'static Claim, &'static Reading),
+    /// How a person signed in: see [`SecondFactor`](super::SecondFactor).
+    SecondFactor,
     /// The trigger of a `generic` issuer: a word of the first claim, or of the second if the first is
     /// absent. A text that is no trigger is `other`.
     Trigger(Vec<String>),
@@ -80,21 +20,44 @@ pub enum Source {
     Never,
 }
 
+impl Reading {
+    /// The claim that can say every value of the fact as sent, where other claims can say some of them
+    /// too.
+    pub(crate) fn shared(&self) -> Option<&'static str> {
+        match self.how {
+            How::Ways([first, _, ..])
+                if matches!(first.take, Take::Sent) && first.when.is_empty() =>
+            {
+                Some(first.claim)
+            }
+            How::Ways(_) | How::Sent | How::Differs(_) | How::Below(_) => None,
+        }
+    }
+}
+
+impl Provider {
+    /// Whether the claim is a list that is never sent as one text, by JSON pointer.
+    #[must_use]
+    pub fn is_json_list(&self, claim: &str) -> bool {
+        let mut lines = self.claims.iter();
+        lines.any(|line| !line.is_list_of_texts() && line.pointer() == claim)
+    }
+}
+
 impl Reader {
     /// What the fact is read from.
     #[must_use]
     pub fn source(&self, fact: Fact) -> Source {
-        let mut derived = self.provider.sources.iter();
-        if let Some((_, derivation)) = derived.find(|(derived, _)| *derived == fact) {
-            return Source::Derived(*derivation);
-        }
         if self.provider.claims.is_empty() {
             return of_map(fact, &self.claim_map, self.has_events());
         }
-        let mut lines = self.provider.claims.iter();
-        match lines.find(|line| line.fact == Some(fact)) {
-            Some(line) => Source::Claim(pointer_to(line.name)),
+        match self.provider.reading(fact) {
+            None if fact == Fact::Mfa && self.provider.is_of_people() => Source::SecondFactor,
             None => Source::Never,
+            Some((line, reading)) => match reading.how {
+                How::Sent => Source::Claim(line.pointer()),
+                How::Ways(_) | How::Differs(_) | How::Below(_) => Source::Read(line, reading),
+            },
         }
     }
 
@@ -109,7 +72,7 @@ impl Reader {
     #[must_use]
     pub fn claim_types(&self, pointer: &str) -> Vec<ClaimType> {
         let lines = self.provider.claims.iter();
-        let lines = lines.filter(|line| pointer_to(line.name) == pointer);
+        let lines = lines.filter(|line| line.pointer() == pointer);
         let mapped = self.claim_map.values();
         let mapped = mapped.filter(|mapped| mapped.pointer == pointer);
         let properties = self.properties.iter().filter(|(name, _)| {
@@ -136,17 +99,4 @@ fn of_map(fact: Fact, map: &ClaimMap, has_events: bool) -> Source {
         return Source::Trigger(claims.filter_map(pointer).collect());
     }
     pointer(fact).map_or(Source::Never, Source::Claim)
-}
-
-impl Provider {
-    /// The word of a claim's text, by a table of words.
-    pub(super) fn word(
-        words: &'static [(&'static str, &'static str)],
-        text: &str,
-    ) -> Option<&'static str> {
-        let mut lines = words.iter();
-        lines
-            .find(|(_, known)| *known == text)
-            .map(|(word, _)| *word)
-    }
 }

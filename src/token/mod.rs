@@ -123,6 +123,8 @@ pub struct TrustedIssuer {
     pub tolerated_audiences: Vec<String>,
     /// The audience in place of the broker's, for people: the client that they signed in to.
     pub client_id: Option<String>,
+    /// The audience in place of the broker's, of a CI whose jobs cannot choose one (T-335).
+    pub shared_audience: Option<String>,
     /// Media types its `typ` header may name, e.g. `JWT`; an absent `typ` always passes (T-22).
     pub token_types: Vec<String>,
     /// Seconds its clock and ours may differ: at most 60 (T-42). The record of used tokens uses the
@@ -177,6 +179,7 @@ impl TrustedIssuer {
             algorithms: vec![Algorithm::RS256],
             tolerated_audiences: Vec::new(),
             client_id: None,
+            shared_audience: None,
             token_types: vec!["JWT".to_owned()],
             leeway: DEFAULT_LEEWAY,
             max_lifetime: 3_600,

@@ -11,6 +11,7 @@ mod job_file;
 mod keys;
 mod list;
 mod output;
+mod provider;
 mod revoke;
 mod several;
 mod target;

@@ -1,6 +1,7 @@
 //! An exchange from end to end, through the real router: what each kind of job gets, and hears.
 #![cfg(test)]
 
+mod every_provider;
 mod failures;
 mod generic;
 mod github;

@@ -330,25 +330,16 @@ fn every_sink_has_its_file_runs_the_shared_suite_and_is_documented() {
     }
 }
 
+/// That each has its sample token is a test of the samples, and that each is exchanged one of
+/// `exchange::every_provider`.
 #[test]
-fn every_provider_has_its_file_vector_and_exchange_tests() {
-    let companions = PROVIDERS.iter().flat_map(|provider| {
-        let name = provider.name;
-        [
-            format!("src/provider/{name}.rs"),
-            format!("tests/it/exchange/{name}.rs"),
-        ]
-    });
-    assert_eq!(missing(companions), Vec::<String>::new());
-    let vectors: Vec<String> = fs::read_dir(root().join("tests/vectors/ci-tokens"))
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
-        .collect();
-    for name in ["github", "gitlab"] {
-        assert!(
-            vectors.iter().any(|vector| vector.starts_with(name)),
-            "no vector of {name}"
-        );
+fn every_provider_has_its_file_and_its_part_of_the_page() {
+    let names = || PROVIDERS.iter().map(|provider| provider.name);
+    let files = names().map(|name| format!("src/provider/{}.rs", name.replace('-', "_")));
+    assert_eq!(missing(files), Vec::<String>::new());
+    let page = read("docs/providers.md");
+    for name in names() {
+        assert!(page.contains(&format!("| `{name}` |")), "{name}");
     }
 }
 

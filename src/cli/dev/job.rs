@@ -1,11 +1,13 @@
 //! The job that `dev token` and `dev claims` describe: options, and the claims of its token.
 
-use clap::ValueEnum;
+use std::collections::BTreeMap;
+
+use clap::builder::PossibleValuesParser;
 use serde_json::{Map, Value};
 
 use crate::cli::Failure;
 use crate::clock::{Clock as _, SystemClock};
-use crate::dev::issuer::{GithubJob, GitlabJob};
+use crate::dev::issuer::{GithubJob, GitlabJob, sample_claims, sampled};
 use crate::provider::{self, Fact, FactType, FactValue, Reader, Workflow};
 use crate::text::escape;
 use crate::yaml::diagnostic::nearest;
@@ -14,8 +16,8 @@ use crate::yaml::diagnostic::nearest;
 #[derive(Debug, clap::Args)]
 pub(super) struct JobArgs {
     /// The CI provider to simulate
-    #[arg(long, value_enum, default_value_t = Provider::Github)]
-    pub(super) provider: Provider,
+    #[arg(long, value_parser = provider_names(), default_value = "github")]
+    pub(super) provider: String,
     /// The repository, or the project on GitLab; acme/shop, or acme-group/reports on GitLab
     #[arg(long, value_name = "OWNER/NAME")]
     repository: Option<String>,
@@ -25,38 +27,27 @@ pub(super) struct JobArgs {
     /// The owner's ID, or the namespace's on GitLab; default: the one in the demo's policies
     #[arg(long, value_name = "ID")]
     owner_id: Option<String>,
-    /// The full git ref
-    #[arg(long = "ref", value_name = "REF", default_value = "refs/heads/main")]
-    r#ref: String,
+    /// The full git ref; default: refs/heads/main
+    #[arg(long = "ref", value_name = "REF")]
+    r#ref: Option<String>,
     /// The ref is not protected
     #[arg(long)]
     unprotected: bool,
     /// The deployment environment
     #[arg(long, value_name = "NAME")]
     environment: Option<String>,
-    /// The event that started the run, in the provider's spelling
-    #[arg(long, value_name = "EVENT", default_value = "push")]
-    event: String,
+    /// The event that started the run, in the provider's spelling; default: push
+    #[arg(long, value_name = "EVENT")]
+    event: Option<String>,
     /// Another fact of the job, e.g. `actor=ann` or `runner=self-hosted`; may be repeated
     #[arg(long = "fact", value_name = "NAME=VALUE")]
     facts: Vec<String>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(super) enum Provider {
-    /// GitHub Actions
-    Github,
-    /// GitLab CI
-    Gitlab,
-}
-
-impl Provider {
-    pub(super) const fn name(self) -> &'static str {
-        match self {
-            Self::Github => "github",
-            Self::Gitlab => "gitlab",
-        }
-    }
+/// The name of a provider that `hallpass dev` can sign for.
+fn provider_names() -> PossibleValuesParser {
+    let names = ["github", "gitlab"].into_iter().chain(sampled());
+    PossibleValuesParser::new(names.collect::<Vec<_>>())
 }
 
 impl JobArgs {
@@ -69,29 +60,64 @@ impl JobArgs {
         issuer: &str,
         audience: &str,
     ) -> Result<Map<String, Value>, Failure> {
+        let name = self.provider.as_str();
+        let provider = provider::find(name);
+        let provider =
+            provider.ok_or_else(|| Failure::Local(format!("there is no provider `{name}`")))?;
+        let now = SystemClock::new().now();
+        let given = self.given()?;
+        if let Some(claims) = sample_claims(provider, issuer, audience, now, &given) {
+            return claims.map_err(|error| Failure::Usage(error.to_string()));
+        }
         self.check()?;
-        let (mut facts, mut others) = match self.provider {
-            Provider::Github => {
-                let job = self.github(issuer, audience);
-                (job.facts(), job.other_claims())
-            }
-            Provider::Gitlab => {
-                let job = self.gitlab(issuer, audience);
-                (job.facts(), job.other_claims())
-            }
+        let (mut facts, mut others) = if name == "gitlab" {
+            let job = self.gitlab(issuer, audience);
+            (job.facts(), job.other_claims())
+        } else {
+            let job = self.github(issuer, audience);
+            (job.facts(), job.other_claims())
         };
         for text in &self.facts {
             let (fact, value) = read_fact(text)?;
             facts.insert(fact, value);
         }
-        let provider = provider::find(self.provider.name());
-        let provider = provider.ok_or_else(|| {
-            Failure::Local(format!("there is no provider `{}`", self.provider.name()))
-        })?;
         let claims = Reader::usual(provider, issuer).claims(&facts);
         let mut claims = claims.map_err(|error| Failure::Usage(error.to_string()))?;
         claims.append(&mut others);
         Ok(claims)
+    }
+
+    /// The facts that options give.
+    fn given(&self) -> Result<BTreeMap<Fact, FactValue>, Failure> {
+        let texts = [
+            (Fact::Repository, &self.repository),
+            (Fact::RepositoryId, &self.repository_id),
+            (Fact::OwnerId, &self.owner_id),
+            (Fact::Ref, &self.r#ref),
+            (Fact::Environment, &self.environment),
+            (Fact::Event, &self.event),
+        ];
+        let texts = texts.into_iter().filter_map(|(fact, text)| {
+            let text = text.as_ref()?;
+            Some((fact, FactValue::Text(text.clone())))
+        });
+        let mut given: BTreeMap<_, _> = texts.collect();
+        if self.unprotected {
+            given.insert(Fact::RefProtected, FactValue::Bool(false));
+        }
+        for text in &self.facts {
+            let (fact, value) = read_fact(text)?;
+            given.insert(fact, value);
+        }
+        Ok(given)
+    }
+
+    fn full_ref(&self) -> &str {
+        self.r#ref.as_deref().unwrap_or("refs/heads/main")
+    }
+
+    fn event(&self) -> &str {
+        self.event.as_deref().unwrap_or("push")
     }
 
     /// Checks the values that no CI would send.
@@ -102,29 +128,31 @@ impl JobArgs {
                 escape(value)
             ))
         };
-        let (refs, expected) = match self.provider {
-            Provider::Github => (
-                &["refs/heads/", "refs/tags/", "refs/pull/"][..],
-                "a full ref, such as `refs/heads/main`",
-            ),
-            Provider::Gitlab => (
+        let (refs, expected) = match self.provider.as_str() {
+            "gitlab" => (
                 &["refs/heads/", "refs/tags/"][..],
                 "the full ref of a branch or tag, such as `refs/heads/main`",
             ),
+            _ => (
+                &["refs/heads/", "refs/tags/", "refs/pull/"][..],
+                "a full ref, such as `refs/heads/main`",
+            ),
         };
-        let name = refs.iter().find_map(|kind| self.r#ref.strip_prefix(kind));
+        let name = refs
+            .iter()
+            .find_map(|kind| self.full_ref().strip_prefix(kind));
         if name.is_none_or(str::is_empty) {
-            return Err(wrong("--ref", &self.r#ref, expected));
+            return Err(wrong("--ref", self.full_ref(), expected));
         }
         if let Some(repository) = &self.repository {
             let mut parts = repository.split('/');
             let has_parts = parts.clone().count() > 1 && !parts.any(str::is_empty);
-            let (fits, expected) = match self.provider {
-                Provider::Github => (
+            let (fits, expected) = match self.provider.as_str() {
+                "gitlab" => (true, "the full path, such as `acme-group/reports`"),
+                _ => (
                     repository.matches('/').count() == 1,
                     "owner and name, such as `acme/shop`",
                 ),
-                Provider::Gitlab => (true, "the full path, such as `acme-group/reports`"),
             };
             if !(has_parts && fits) {
                 return Err(wrong("--repository", repository, expected));
@@ -139,15 +167,15 @@ impl JobArgs {
                 return Err(wrong(option, id, "digits"));
             }
         }
-        let (events, of): (&[&str], _) = match self.provider {
-            Provider::Github => (&GITHUB_EVENTS, "an event of GitHub Actions"),
-            Provider::Gitlab => (&GITLAB_SOURCES, "a pipeline source of GitLab"),
+        let (events, of): (&[&str], _) = match self.provider.as_str() {
+            "gitlab" => (&GITLAB_SOURCES, "a pipeline source of GitLab"),
+            _ => (&GITHUB_EVENTS, "an event of GitHub Actions"),
         };
-        if !events.contains(&self.event.as_str()) {
-            let near = nearest(&self.event, events.iter().copied());
+        if !events.contains(&self.event()) {
+            let near = nearest(self.event(), events.iter().copied());
             let near = near.map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
             let expected = format!("{of}, such as `push`{near}");
-            return Err(wrong("--event", &self.event, &expected));
+            return Err(wrong("--event", self.event(), &expected));
         }
         Ok(())
     }
@@ -157,10 +185,10 @@ impl JobArgs {
         job.repository = or(self.repository.as_deref(), "acme/shop");
         job.repository_id = or(self.repository_id.as_deref(), "702114500");
         job.owner_id = or(self.owner_id.as_deref(), "65923871");
-        self.r#ref.clone_into(&mut job.r#ref);
+        self.full_ref().clone_into(&mut job.r#ref);
         job.ref_protected = !self.unprotected;
         job.environment.clone_from(&self.environment);
-        self.event.clone_into(&mut job.event);
+        self.event().clone_into(&mut job.event);
         job
     }
 
@@ -169,16 +197,16 @@ impl JobArgs {
         job.project = or(self.repository.as_deref(), "acme-group/reports");
         job.project_id = or(self.repository_id.as_deref(), "61840277");
         job.namespace_id = or(self.owner_id.as_deref(), "9133570");
-        let tag = self.r#ref.strip_prefix("refs/tags/");
-        let branch = self.r#ref.strip_prefix("refs/heads/");
+        let tag = self.full_ref().strip_prefix("refs/tags/");
+        let branch = self.full_ref().strip_prefix("refs/heads/");
         let ref_type = if tag.is_some() { "tag" } else { "branch" };
         ref_type.clone_into(&mut job.ref_type);
         tag.or(branch)
-            .unwrap_or(&self.r#ref)
+            .unwrap_or(self.full_ref())
             .clone_into(&mut job.r#ref);
         job.ref_protected = !self.unprotected;
         job.environment.clone_from(&self.environment);
-        self.event.clone_into(&mut job.source);
+        self.event().clone_into(&mut job.source);
         job
     }
 }

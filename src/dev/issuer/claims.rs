@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::fresh_id;
 use crate::clock::Timestamp;
-use crate::provider::{self, ClaimMap, Fact, FactValue, Workflow};
+use crate::provider::{self, Fact, FactValue, Workflow};
 
 /// A job on GitHub Actions.
 #[derive(Clone, Debug)]
@@ -153,7 +153,7 @@ impl GithubJob {
 /// The claims of a GitHub Actions ID token, with a fresh `jti`.
 #[must_use]
 pub fn github_claims(job: &GithubJob) -> Value {
-    let mut claims = unchecked("github", &job.facts());
+    let mut claims = unchecked("github", &job.issuer, &job.facts());
     claims.append(&mut job.other_claims());
     claims.into()
 }
@@ -296,17 +296,19 @@ impl GitlabJob {
 /// The claims of a GitLab CI ID token, with a fresh `jti`.
 #[must_use]
 pub fn gitlab_claims(job: &GitlabJob) -> Value {
-    let mut claims = unchecked("gitlab", &job.facts());
+    let mut claims = unchecked("gitlab", &job.issuer, &job.facts());
     claims.append(&mut job.other_claims());
     claims.into()
 }
 
 /// The provider's own writer. Tests also describe jobs that no CI has.
-fn unchecked(provider: &str, facts: &BTreeMap<Fact, FactValue>) -> Map<String, Value> {
+fn unchecked(
+    provider: &str,
+    issuer: &str,
+    facts: &BTreeMap<Fact, FactValue>,
+) -> Map<String, Value> {
     let provider = provider::find(provider);
-    provider.map_or_else(Map::new, |provider| {
-        (provider.write)(facts, &ClaimMap::default())
-    })
+    provider.map_or_else(Map::new, |provider| provider.write(facts, issuer))
 }
 
 fn texts(facts: &[(Fact, &str)]) -> BTreeMap<Fact, FactValue> {

@@ -394,9 +394,10 @@ fn full_ref(
     about: &About<'_>,
 ) -> Option<()> {
     // What a `generic` issuer's claim holds is its own affair; a workflow's ref was cut by us.
-    let is_ours = about
-        .reader
-        .is_none_or(|reader| !reader.provider.claims.is_empty());
+    let is_ours = about.reader.is_none_or(|reader| {
+        let is_short = reader.provider.has_short(fact);
+        !reader.provider.claims.is_empty() && !is_short
+    });
     let short = if let Pattern::Workflow { r#ref, .. } = pattern {
         r#ref.as_ref().and_then(|r#ref| short_ref(r#ref, true))
     } else if is_ours && [Fact::Ref, Fact::BaseRef].contains(&fact) {

@@ -3,7 +3,7 @@
 //! Beside `provider`, an issuer may have: `url` (where it differs from the provider's usual one),
 //! `tenants`, `ca` (a PEM file in the folder), `networks` (not globally routable ones that hold it),
 //! `key_hosts` (others that serve its keys), `jwks` (its keys in a file), `blocked_kids`; and, where it needs another rule than
-//! its provider's: `properties` (repository properties to read, with their types), `algorithms` (default RS256), `audiences` (tolerated beside ours), `token_types`,
+//! its provider's: `shared_audience: accepted`, `properties` (repository properties to read, with their types), `algorithms` (default RS256), `audiences` (tolerated beside ours), `token_types`,
 //! `max_age` and `max_lifetime` (durations), `leeway` (30s, at most 1m), `kid_required`,
 //! `iat_required` (true), `strip_leading_zero` (false), `key_use`; `reuse` (`subject`) and `trust_domain` (SPIFFE). The `generic` provider wants
 //! `facts` (fact to JSON pointer) and takes `types` (fact to `text`, `boolean`, `number` or `list`).
@@ -19,7 +19,7 @@ use super::trust::{check_address, check_tenants};
 use super::{LoadOptions, PolicyIssuer, pinned, properties, taken};
 use crate::policy::files::Folder;
 use crate::policy::parse::{self, Raw};
-use crate::provider::{self, PROVIDERS, Provider, Reader, SecondFactor};
+use crate::provider::{self, PROVIDERS, Provider, Reader, Rules, SecondFactor};
 use crate::token::issuer::{LONGEST_LIFE, is_same_but_for_spelling};
 use crate::token::{Algorithm, Reuse, TrustedIssuer};
 use crate::yaml::Entry;
@@ -130,10 +130,10 @@ fn issuer(yaml: &NodeReader<'_>, entry: &Entry, folder: &mut Folder) -> Option<P
     let provider = provider_of(yaml, &fields, &what, entry.span)?;
     let url = url(yaml, &fields, provider, &what, entry.span);
     let mut trusted = TrustedIssuer::new(name, url.as_deref().unwrap_or_default());
-    trusted.max_lifetime = provider.max_lifetime;
-    trusted.max_age = provider.max_age;
+    follow(&provider.rules, &mut trusted);
+    shared_audience(yaml, &fields, provider, &mut trusted, entry.span);
     // Tokens of a trust domain need not say when they were issued.
-    trusted.iat_required = fields.get("trust_domain").is_none();
+    trusted.iat_required &= fields.get("trust_domain").is_none();
     verification(yaml, &fields, &mut trusted);
     let second_factor = people(yaml, &fields, provider, &mut trusted, entry.span);
     network(yaml, &fields, &mut trusted, folder);
@@ -174,6 +174,60 @@ fn issuer(yaml: &NodeReader<'_>, entry: &Entry, folder: &mut Folder) -> Option<P
     })
 }
 
+/// The provider's rules, before those of the issuer.
+fn follow(rules: &Rules, trusted: &mut TrustedIssuer) {
+    trusted.max_lifetime = rules.max_lifetime;
+    trusted.max_age = rules.max_age;
+    trusted.algorithms = rules.algorithms.to_vec();
+    let types = rules.token_types.iter();
+    trusted.token_types = types.map(|text| (*text).to_owned()).collect();
+    trusted.iat_required = rules.iat_required;
+    trusted.key_use = rules.key_use.map(str::to_owned);
+    trusted.strip_leading_zero = rules.strip_leading_zero;
+}
+
+/// `shared_audience: accepted`: that a token for any service is taken here, where the CI has no others
+/// (T-335).
+fn shared_audience(
+    yaml: &NodeReader<'_>,
+    fields: &Fields<'_>,
+    provider: &Provider,
+    trusted: &mut TrustedIssuer,
+    at: Span,
+) {
+    let key = "shared_audience";
+    let fixed = provider.rules.audience.fixed(&trusted.url);
+    match (fields.get(key), fixed) {
+        (Some(node), None) => {
+            let message = format!(
+                "`{key}` is for a CI whose jobs cannot choose the audience, and those of provider `{}` can",
+                provider.name
+            );
+            yaml.error("unknown-key", node.span, message);
+        }
+        (None, Some(audience)) => {
+            let message = format!(
+                "tokens of issuer `{}` always have the audience `{audience}`, so that other services can use them here",
+                trusted.name
+            );
+            let help = format!("write {key}: accepted, and pin ids in `tenants` and policies");
+            yaml.error_help("shared-audience", at, message, Some(help));
+        }
+        (Some(node), Some(audience)) => {
+            if yaml.text(node, format!("`{key}`")) == Some("accepted") {
+                trusted.shared_audience = Some(audience);
+            } else {
+                yaml.error(
+                    "shared-audience",
+                    node.span,
+                    format!("`{key}` is `accepted`, or is left out"),
+                );
+            }
+        }
+        (None, None) => {}
+    }
+}
+
 /// `trust_domain`: SPIFFE tokens have no `iss`.
 fn trust_domain(
     yaml: &NodeReader<'_>,
@@ -208,7 +262,9 @@ fn reuse(yaml: &NodeReader<'_>, fields: &Fields<'_>, trusted: &mut TrustedIssuer
         yaml.error_help("reuse", node.span, "`reuse` is not `subject`", Some(help));
         return;
     }
-    if provider::address::known(&trusted.url).is_some() || trusted.client_id.is_some() {
+    let known = provider::address::known(&trusted.url);
+    let is_private = known.is_none_or(|known| known.is_private);
+    if !is_private || trusted.client_id.is_some() {
         let message = format!(
             "{what} has `reuse: subject`, but {} is not a private issuer",
             trusted.url
@@ -461,7 +517,7 @@ fn texts(yaml: &NodeReader<'_>, fields: &Fields<'_>, key: &str) -> Option<Vec<St
 }
 
 /// What may stand in an issuer.
-const KEYS: [&str; 25] = [
+const KEYS: [&str; 26] = [
     "provider",
     "url",
     "tenants",
@@ -472,6 +528,7 @@ const KEYS: [&str; 25] = [
     "properties",
     "algorithms",
     "audiences",
+    "shared_audience",
     "token_types",
     "max_age",
     "max_lifetime",

@@ -282,9 +282,9 @@ fn sign_in_rule(fact: Fact, facts: &Facts) -> ConditionOutcome {
 
 /// The run's trigger, if it is not ordinary. A run without one is `other`.
 fn extraordinary_trigger(facts: &Facts, has_events: bool) -> Option<String> {
-    let trigger = facts.text(Fact::Trigger).unwrap_or("other");
-    let is_extraordinary = has_events && !ORDINARY_TRIGGERS.contains(&trigger);
-    is_extraordinary.then(|| trigger.to_owned())
+    let unsaid = has_events.then_some("other");
+    let trigger = facts.text(Fact::Trigger).or(unsaid)?;
+    (!ORDINARY_TRIGGERS.contains(&trigger)).then(|| trigger.to_owned())
 }
 
 /// The job's value as text.

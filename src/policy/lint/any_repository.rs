@@ -23,7 +23,11 @@ fn check(checked: &LintInput<'_>) -> Vec<LintFinding> {
             findings.extend(any_person(policy, block));
             continue;
         }
-        if IDENTITY.iter().any(|fact| block.has(*fact)) {
+        let provider = issuer.reader.provider;
+        let others = [Fact::Repository, Fact::Project];
+        let has_no_other = others.iter().all(|fact| !provider.provides(*fact));
+        let is_named = IDENTITY.iter().any(|fact| block.has(*fact));
+        if is_named || (has_no_other && block.has(Fact::Workflow)) {
             continue;
         }
         let owner = OWNERS.iter().any(|fact| block.has(*fact));

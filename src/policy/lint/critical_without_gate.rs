@@ -52,12 +52,7 @@ fn has_workflow(block: &Block) -> bool {
 fn has_environment(issuer: &PolicyIssuer, block: &Block) -> bool {
     let fact = Fact::EnvironmentProtected;
     let reader = &issuer.reader;
-    let tells = reader
-        .provider
-        .claims
-        .iter()
-        .any(|claim| claim.fact == Some(fact))
-        || reader.claim_map.contains_key(&fact);
+    let tells = reader.provider.reading(fact).is_some() || reader.claim_map.contains_key(&fact);
     if tells {
         return block.pattern(fact) == Some(&Pattern::Is(true));
     }

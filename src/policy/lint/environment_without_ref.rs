@@ -1,7 +1,7 @@
 //! Finds conditions on an environment that any branch can name.
 
 use super::{LintFinding, LintInput, Rule, place_of};
-use crate::provider::Fact;
+use crate::provider::{Fact, Kind};
 use crate::yaml::diagnostic::Severity;
 
 pub(super) const RULE: Rule = Rule {
@@ -16,8 +16,13 @@ pub(super) const RULE: Rule = Rule {
 
 fn check(checked: &LintInput<'_>) -> Vec<LintFinding> {
     let mut findings = Vec::new();
-    for (policy, _, block) in checked.blocks() {
-        if block.has(Fact::Environment) && !LIMITS.iter().any(|fact| block.has(*fact)) {
+    for (policy, issuer, block) in checked.blocks() {
+        // Elsewhere those who edit a job do not make its environment.
+        let provider = issuer.reader.provider;
+        let given = provider.reading(Fact::Environment);
+        let is_given = given.is_some_and(|(line, _)| line.kind != Kind::Chosen);
+        if !is_given && block.has(Fact::Environment) && !LIMITS.iter().any(|fact| block.has(*fact))
+        {
             let place = place_of(block, Fact::Environment, policy);
             findings.push(LintFinding::at(
                 place,

@@ -20,7 +20,7 @@ fn check(checked: &LintInput<'_>) -> Vec<LintFinding> {
             let pattern = block.pattern(Fact::Trigger);
             pattern.is_some_and(|pattern| pattern.names(word))
         };
-        let tells = issuer.reader.provider.derived.contains(&Fact::FromFork)
+        let tells = issuer.reader.provider.reading(Fact::FromFork).is_some()
             || issuer.reader.claim_map.contains_key(&Fact::FromFork);
         if !tells || !names("pull_request") || block.has(Fact::FromFork) {
             continue;

@@ -8,7 +8,7 @@ use crate::yaml::diagnostic::Severity;
 
 pub(super) const RULE: Rule = Rule {
     id: "unprotected-ref",
-    summary: "GitLab policy does not require a protected ref or environment",
+    summary: "policy for GitLab or Forgejo does not require a protected ref or environment",
     why: "Everyone with push access can create an unprotected branch or tag of any name, but cannot protect it. Name `ref_protected: true`, or `environment_protected: true`.",
     incident: "hackingthe.cloud (2023): roles for GitLab that any branch could take",
     severity: Severity::Warning,
@@ -18,8 +18,10 @@ pub(super) const RULE: Rule = Rule {
 fn check(checked: &LintInput<'_>) -> Vec<LintFinding> {
     let mut findings = Vec::new();
     for (policy, issuer, block) in checked.blocks() {
-        let is_gitlab = issuer.reader.provider.name == "gitlab";
-        if !is_gitlab || class_of(policy) == CredentialClass::Low {
+        // At GitHub an environment or the workflow does as much.
+        let protects = issuer.reader.provider.reading(Fact::RefProtected).is_some()
+            && issuer.reader.provider.reading(Fact::JobWorkflow).is_none();
+        if !protects || class_of(policy) == CredentialClass::Low {
             continue;
         }
         let is_protected = |fact| block.pattern(fact) == Some(&Pattern::Is(true));

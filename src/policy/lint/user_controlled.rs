@@ -2,7 +2,7 @@
 
 use super::{LintFinding, LintInput, Rule};
 use crate::policy::{Block, Subject};
-use crate::provider::Fact;
+use crate::provider::{Fact, Kind, Provider};
 use crate::yaml::diagnostic::Severity;
 
 pub(super) const RULE: Rule = Rule {
@@ -16,12 +16,13 @@ pub(super) const RULE: Rule = Rule {
 
 fn check(checked: &LintInput<'_>) -> Vec<LintFinding> {
     let mut findings = Vec::new();
-    for (policy, _, block) in checked.blocks() {
+    for (policy, issuer, block) in checked.blocks() {
+        let provider = issuer.reader.provider;
         if LIMITS.iter().any(|fact| block.has(*fact)) {
             continue;
         }
         for (condition, place) in block.conditions.iter().zip(&block.places) {
-            if !is_chosen(&condition.subject) {
+            if !is_chosen(&condition.subject, provider) {
                 continue;
             }
             let name = condition.subject.name();
@@ -33,7 +34,7 @@ fn check(checked: &LintInput<'_>) -> Vec<LintFinding> {
                 ),
                 "add `ref`, or an `environment` with protection rules",
             );
-            finding.severity = has_no_other(block).then_some(Severity::Error);
+            finding.severity = has_no_other(block, provider).then_some(Severity::Error);
             findings.push(finding);
         }
     }
@@ -41,13 +42,21 @@ fn check(checked: &LintInput<'_>) -> Vec<LintFinding> {
 }
 
 /// Whether every line is of this kind.
-fn has_no_other(block: &Block) -> bool {
+fn has_no_other(block: &Block, provider: &Provider) -> bool {
     let mut conditions = block.conditions.iter();
-    conditions.all(|condition| is_chosen(&condition.subject))
+    conditions.all(|condition| is_chosen(&condition.subject, provider))
 }
 
-fn is_chosen(subject: &Subject) -> bool {
+fn is_chosen(subject: &Subject, provider: &Provider) -> bool {
     match subject {
+        // Of some CIs it is the pipeline, which a job cannot choose.
+        Subject::Fact(Fact::Workflow)
+            if provider
+                .reading(Fact::Workflow)
+                .is_some_and(|(line, _)| matches!(line.kind, Kind::Id | Kind::Name)) =>
+        {
+            false
+        }
         Subject::Fact(fact) => CHOSEN.contains(fact),
         Subject::Claim(pointer) => CLAIMS.contains(&pointer.as_str()),
         Subject::Property(_) | Subject::Issuer => false,

@@ -5,55 +5,43 @@ use std::sync::Arc;
 use super::constraints::{Atom, Clause, Constraints, Term, within};
 use super::entries;
 use super::lang::Lang;
-use super::space::{Space, is_set};
+use super::space::Space;
 use super::value::ValueSet;
-use crate::provider::{Cut, Derivation, Fact, REF_TYPES, Reader, TRIGGERS};
+use crate::provider::{
+    Claim, Fact, FactType, How, Reader, Reading, TRIGGERS, Take, Way, When, pointer,
+};
 
 /// The fact's value is in the set.
 pub(super) fn read(
     space: &mut Space<'_>,
-    fact: Fact,
-    derivation: Derivation,
+    line: &Claim,
+    reading: &Reading,
     set: ValueSet,
-    reader: &Reader,
 ) -> Option<Constraints> {
-    let mut claim = |name: &str| space.claim(&format!("/{name}"), Some(fact));
-    match derivation {
-        Derivation::Ref { full, name, word } => {
-            let number = claim(full);
-            // Every ref can be said in full, unless a condition is about how it is said.
-            if !space.names(full) && !space.names(name) {
-                return Some(Constraints::single(number, set));
+    let fact = Some(reading.fact);
+    match reading.how {
+        How::Sent => Some(Constraints::single(space.claim(&line.pointer(), fact), set)),
+        How::Ways(ways) => {
+            if let Some(name) = reading.shared() {
+                let mut claims = ways.iter().map(|way| pointer(way.claim));
+                // It can say every value, unless a condition is about how it is said.
+                if !claims.any(|claim| space.names(&claim)) {
+                    let number = space.claim(&pointer(name), fact);
+                    return Some(Constraints::single(number, set));
+                }
             }
-            let name = space.claim(&format!("/{name}"), None);
-            let word = space.claim(&format!("/{word}"), None);
-            Some(Constraints {
-                holds: built([number, name, word], &set),
-                fails: built([number, name, word], &set.inverted()),
-            })
+            let set = as_words(reading.fact, set);
+            let (holds, fails) = (
+                of_ways(space, ways, &set),
+                of_ways(space, ways, &set.inverted()),
+            );
+            Some(collapsed(&holds).unwrap_or(Constraints { holds, fails }))
         }
-        Derivation::Words {
-            claim: name,
-            words,
-            other,
-        } => {
-            let number = space.claim(&format!("/{name}"), None);
-            Some(Constraints::single(number, of_words(words, other, &set)))
-        }
-        Derivation::File { claim: name, cut } => {
-            let number = space.claim(&format!("/{name}"), Some(Fact::EntryWorkflow));
-            Some(Constraints::single(number, of_file(cut, set)))
-        }
-        Derivation::RefType { full, word } => {
-            let full = space.claim(&format!("/{full}"), Some(Fact::Ref));
-            let word = space.claim(&format!("/{word}"), None);
-            Some(Constraints {
-                holds: ref_type(full, word, &set),
-                fails: ref_type(full, word, &set.inverted()),
-            })
-        }
-        Derivation::Differ(one, other) => {
-            let pair = (claim(one), claim(other));
+        How::Differs(other) => {
+            let pair = (
+                space.claim(&line.pointer(), fact),
+                space.claim(&pointer(other), fact),
+            );
             if space.pair.is_some_and(|known| known != pair) {
                 return None;
             }
@@ -63,107 +51,167 @@ pub(super) fn read(
                 fails: differ(pair, &set.inverted()),
             })
         }
-        Derivation::Confirmed { claim: name, by } => {
-            let pair = (claim(name), space.claim(&format!("/{by}"), None));
-            Some(Constraints {
-                holds: confirmed(pair, &set),
-                fails: confirmed(pair, &set.inverted()),
-            })
-        }
-        Derivation::SecondFactor { methods, class } => {
-            let methods = space.claim(&format!("/{methods}"), None);
-            let class = space.claim(&format!("/{class}"), None);
-            second_factor(space, methods, class, &set, reader)
-        }
+        // Two claims make one text, which the proof does not follow.
+        How::Below(_) => None,
     }
 }
 
-fn of_words(
-    words: &[(&'static str, &'static str)],
-    other: Option<&'static str>,
-    set: &ValueSet,
-) -> ValueSet {
-    let texts = |wanted: bool| {
-        let lines = words
-            .iter()
-            .filter(|(word, _)| set.text.has(word) == wanted);
-        Lang::words(lines.map(|(_, text)| (*text).to_owned()))
-    };
-    let takes_others = other.map_or(set.absent, |word| set.text.has(word));
-    if takes_others {
-        ValueSet::optional(texts(false).inverted())
-    } else {
-        ValueSet::texts(texts(true))
+/// The words that the ways make of a boolean fact.
+fn as_words(fact: Fact, mut set: ValueSet) -> ValueSet {
+    if fact.fact_type() == FactType::Bool {
+        let words = [("true", set.yes), ("false", set.no)].into_iter();
+        let words = words.filter(|(_, is)| *is);
+        set.text = Lang::words(words.map(|(word, _)| word.to_owned()));
     }
+    set
 }
 
-fn of_file(cut: Cut, set: ValueSet) -> ValueSet {
-    let with = |files: Lang| Lang::Path(Arc::new(Lang::File(cut, Arc::new(files))));
-    let texts = with(set.text);
-    if set.absent {
-        ValueSet::optional(texts.or(with(Lang::All).inverted()))
-    } else {
-        ValueSet::texts(texts)
-    }
-}
+/// A claim and values of it.
+type Part = (usize, ValueSet);
 
-/// The texts that begin with a prefix that ends in `/`.
-fn below(prefix: &str) -> Lang {
-    let top = prefix.trim_end_matches('/');
-    let parts = [Lang::Under(top.into()), Lang::word(top).inverted()];
-    Lang::And(parts.map(Arc::new).to_vec())
-}
-
-/// The full ref, or one that is built where it is absent.
-fn built([full, name, word]: [usize; 3], set: &ValueSet) -> Clause {
-    let unsaid = || ValueSet::optional(Lang::none());
-    let texts = Arc::new(set.text.clone());
-    let mut clause = vec![vec![within(full, ValueSet::texts(set.text.clone()))]];
-    let kinds = [("branch", "refs/heads/"), ("tag", "refs/tags/")];
-    for (kind, prefix) in kinds {
-        let names = Lang::After(prefix.into(), Arc::clone(&texts));
-        clause.push(vec![
-            within(full, unsaid()),
-            within(word, ValueSet::texts(Lang::word(kind))),
-            within(name, ValueSet::texts(names)),
-        ]);
-    }
-    if set.absent {
-        let words = Lang::words(kinds.map(|(kind, _)| kind.to_owned()));
-        let others = ValueSet::texts(words).inverted();
-        clause.push(vec![within(full, unsaid()), within(word, others)]);
-        clause.push(vec![within(full, unsaid()), within(name, unsaid())]);
-    }
-    clause
-}
-
-fn ref_type(full: usize, word: usize, set: &ValueSet) -> Clause {
+/// The first way that applies makes a value of the set, or none applies and the set has the absent
+/// value.
+fn of_ways(space: &mut Space<'_>, ways: &[Way], set: &ValueSet) -> Clause {
     let mut clause = Vec::new();
-    let mut before = Vec::new();
-    for (prefix, kind) in REF_TYPES {
-        let mut parts = before.clone();
-        before.push(Arc::new(below(prefix).inverted()));
-        parts.push(Arc::new(below(prefix)));
-        if set.text.has(kind) {
-            let texts = ValueSet::texts(Lang::And(parts));
-            clause.push(vec![within(full, texts)]);
+    let mut before: Vec<Vec<Part>> = vec![Vec::new()];
+    for way in ways {
+        let mut applies: Vec<Part> = Vec::new();
+        for when in way.when {
+            applies.push((space.claim(&pointer(when.claim()), None), satisfying(when)));
+        }
+        let mut fits = applies.clone();
+        if let Take::Always(word) = way.take {
+            if !set.text.has(word) {
+                fits.push((0, ValueSet::none()));
+            }
+        } else {
+            let number = space.claim(&pointer(way.claim), None);
+            let (takes, fitting) = taken(way.take, &set.text);
+            applies.push((number, ValueSet::texts(takes)));
+            fits.push((number, ValueSet::texts(fitting)));
+        }
+        clause.extend(before.iter().filter_map(|term| both(term, &fits)));
+        before = before
+            .iter()
+            .flat_map(|term| {
+                let failing = applies.iter();
+                failing.filter_map(|(number, set)| both(term, &[(*number, set.clone().inverted())]))
+            })
+            .collect();
+    }
+    if set.absent {
+        clause.extend(before);
+    }
+    let atoms = |term: Vec<Part>| {
+        let parts = term.into_iter();
+        parts.map(|(number, set)| within(number, set)).collect()
+    };
+    clause.into_iter().map(atoms).collect()
+}
+
+/// Both hold; `None` if it is plain that they cannot.
+fn both(term: &[Part], others: &[Part]) -> Option<Vec<Part>> {
+    let mut joined = term.to_vec();
+    for (number, set) in others {
+        if *set == ValueSet::none() {
+            return None;
+        }
+        match joined.iter_mut().find(|(known, _)| known == number) {
+            Some((_, known)) => *known = known.clone().and(set.clone()),
+            None => joined.push((*number, set.clone())),
         }
     }
-    let known = ["branch", "tag"];
-    let texts = |wanted: bool| {
-        let words = known.iter().filter(|word| set.text.has(word) == wanted);
-        Lang::words(words.map(|word| (*word).to_owned()))
-    };
-    let words = if set.text.has("other") {
-        texts(false).inverted()
-    } else {
-        texts(true)
-    };
-    let mut words = ValueSet::texts(words);
-    words.absent = set.absent;
-    let unsaid = ValueSet::optional(Lang::And(before));
-    clause.push(vec![within(full, unsaid), within(word, words)]);
-    clause
+    Some(joined)
+}
+
+/// One constraint, if all are on one claim.
+fn collapsed(clause: &Clause) -> Option<Constraints> {
+    let mut all: Option<Part> = None;
+    for term in clause {
+        let [Atom::In(number, set)] = term.as_slice() else {
+            return None;
+        };
+        let set = ValueSet::clone(set);
+        all = match all {
+            None => Some((*number, set)),
+            Some((known, _)) if known != *number => return None,
+            Some((known, joined)) => Some((known, joined.or(set))),
+        };
+    }
+    let (number, set) = all?;
+    Some(Constraints::single(number, set))
+}
+
+fn satisfying(when: &When) -> ValueSet {
+    match when {
+        When::Is(_, text) => ValueSet::texts(Lang::word(text)),
+        When::True(_) => ValueSet {
+            yes: true,
+            ..ValueSet::none()
+        },
+        When::Absent(_) => ValueSet::optional(Lang::none()),
+    }
+}
+
+/// The texts of which something is made, and those of which a text of the set is.
+fn taken(take: Take, set: &Lang) -> (Lang, Lang) {
+    let in_set = |word: &str| set.has(word);
+    match take {
+        Take::Sent => (Lang::All, set.clone()),
+        Take::Prefixed(prefix) => {
+            let texts = Lang::After(prefix.into(), Arc::new(set.clone()));
+            (Lang::All, texts)
+        }
+        Take::Starting(start) => {
+            let texts = starting(start);
+            (texts.clone(), texts.and(set.clone()))
+        }
+        Take::Part(shape) => {
+            let with = |parts: Lang| Lang::Part(shape, Arc::new(parts));
+            (with(Lang::All), with(set.clone()))
+        }
+        Take::File(cut) => {
+            let with = |files: Lang| Lang::Path(Arc::new(Lang::File(cut, Arc::new(files))));
+            (with(Lang::All), with(set.clone()))
+        }
+        Take::Words { words, other } => {
+            let texts = |is_wanted: &dyn Fn(&str) -> bool| {
+                let lines = words.iter().filter(|(word, _)| is_wanted(word));
+                Lang::words(lines.map(|(_, text)| (*text).to_owned()))
+            };
+            match other {
+                None => (texts(&|_| true), texts(&in_set)),
+                Some(other) if in_set(other) => {
+                    (Lang::All, texts(&|word| !in_set(word)).inverted())
+                }
+                Some(_) => (Lang::All, texts(&in_set)),
+            }
+        }
+        Take::Starts(words) => {
+            let (mut takes, mut fits) = (Lang::none(), Lang::none());
+            for (start, word) in words {
+                let texts = starting(start).and(takes.clone().inverted());
+                if in_set(word) {
+                    fits = fits.or(texts);
+                }
+                takes = takes.or(starting(start));
+            }
+            (takes, fits)
+        }
+        Take::Word(word) | Take::Always(word) => {
+            let fits = if in_set(word) {
+                Lang::All
+            } else {
+                Lang::none()
+            };
+            (Lang::All, fits)
+        }
+    }
+}
+
+/// The texts that start like this, and go on.
+fn starting(start: &'static str) -> Lang {
+    Lang::Starting(start)
 }
 
 fn differ((one, other): (usize, usize), set: &ValueSet) -> Clause {
@@ -182,27 +230,14 @@ fn differ((one, other): (usize, usize), set: &ValueSet) -> Clause {
     clause
 }
 
-/// The text of the first claim, where the second one is true.
-fn confirmed((claim, by): (usize, usize), set: &ValueSet) -> Clause {
-    let texts = ValueSet::texts(set.text.clone());
-    let mut clause = vec![vec![within(claim, texts), within(by, is_set())]];
-    if set.absent {
-        let no_text = ValueSet::texts(Lang::All).inverted();
-        clause.push(vec![within(claim, no_text)]);
-        clause.push(vec![within(by, is_set().inverted())]);
-    }
-    clause
-}
-
 /// Whether a second factor is named among the methods of the sign-in, or is its class; absent where the
 /// token says neither.
-fn second_factor(
+pub(super) fn second_factor(
     space: &mut Space<'_>,
-    methods: usize,
-    class: usize,
     set: &ValueSet,
     reader: &Reader,
 ) -> Option<Constraints> {
+    let [methods, class] = ["/amr", "/acr"].map(|claim| space.claim(claim, None));
     let named = &reader.second_factor;
     let single = Constraints::single;
     let mut shown = single(class, ValueSet::texts(Lang::words(named.acr.clone())));

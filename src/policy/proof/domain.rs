@@ -5,7 +5,7 @@ use super::points::Points;
 use super::space::Form;
 use super::value::ValueSet;
 use crate::provider::{ClaimType, Fact, Reader, Source};
-use crate::token::json::{list_index, pointer_to};
+use crate::token::json::list_index;
 
 /// The values that the reader accepts, and how they are sent.
 pub(super) fn domain(reader: &Reader, points: &Points, pointer: &str) -> (ValueSet, Form) {
@@ -18,6 +18,9 @@ pub(super) fn domain(reader: &Reader, points: &Points, pointer: &str) -> (ValueS
         && reader.claim_types(list).contains(&ClaimType::List)
     {
         return (at_index(reader, list, index), Form::Plain);
+    }
+    if pointer == "/iss" {
+        return (raw(reader, pointer), Form::Plain);
     }
     let types = reader.claim_types(pointer);
     let Some((first, others)) = types.split_first() else {
@@ -63,7 +66,7 @@ fn of_type(reader: &Reader, pointer: &str, claim_type: ClaimType) -> ValueSet {
             ..ValueSet::optional(Lang::none())
         },
         ClaimType::Number => ValueSet::optional(Lang::Decimal),
-        ClaimType::List if !is_sent_as_list(reader, pointer) => ValueSet {
+        ClaimType::List if !reader.provider.is_json_list(pointer) => ValueSet {
             foreign: true,
             text: Lang::All,
             ..other
@@ -74,8 +77,7 @@ fn of_type(reader: &Reader, pointer: &str, claim_type: ClaimType) -> ValueSet {
 
 /// What a list has at an index. An entry that is an empty text is absent there.
 fn at_index(reader: &Reader, list: &str, index: &str) -> ValueSet {
-    let lines = &mut reader.provider.claims.iter();
-    let is_free = lines.any(|line| line.fact.is_none() && pointer_to(line.name) == list);
+    let is_free = reader.provider.is_json_list(list);
     if list_index(index).is_none() {
         ValueSet::optional(Lang::none())
     } else if is_free {
@@ -86,12 +88,6 @@ fn at_index(reader: &Reader, list: &str, index: &str) -> ValueSet {
             ..ValueSet::optional(Lang::All)
         }
     }
-}
-
-/// Whether the provider's table says so. Other lists may be sent as one text too.
-fn is_sent_as_list(reader: &Reader, pointer: &str) -> bool {
-    let lines = &mut reader.provider.claims.iter();
-    lines.any(|line| pointer.strip_prefix('/') == Some(line.name))
 }
 
 /// The values of a claim that no reader has a type for. Some are the same in every token.

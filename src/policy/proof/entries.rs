@@ -18,7 +18,7 @@ pub(super) fn read(
         Constraint::Pattern(pattern) => of_pattern(space, list, pattern),
         Constraint::Operator(operator) => of_operator(space, list, operator),
         // A list is no text.
-        Constraint::Words(_) => Some(Constraints::constant(false)),
+        Constraint::Words(_) | Constraint::WordsOrAbsent(_) => Some(Constraints::constant(false)),
     }
 }
 

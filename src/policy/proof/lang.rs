@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use super::part::PartOf;
 use super::workflow::{self, Cutting, FileStart};
 use crate::policy::pattern::{Glob, Positions, is_under};
-use crate::provider::{Cut, Workflow};
+use crate::provider::{Cut, Shape, Workflow};
 
 /// A set of texts. The empty text is a text like any other here.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -34,6 +35,10 @@ pub(super) enum Lang {
     Listed(Option<Arc<str>>),
     /// The rests of texts of the set that begin so.
     After(Arc<str>, Arc<Self>),
+    /// Texts that begin like this.
+    Starting(&'static str),
+    /// Texts of this shape with a part in the set.
+    Part(Shape, Arc<Self>),
 }
 
 /// A glob, ordered by its text.
@@ -67,6 +72,7 @@ pub(super) enum State {
     Many(Vec<Self>),
     Cutting(Box<Cutting>),
     File(Box<FileStart>),
+    Part(Box<PartOf>),
 }
 
 impl Lang {
@@ -91,6 +97,15 @@ impl Lang {
             return Arc::unwrap_or_clone(inner);
         }
         Self::Not(Arc::new(self))
+    }
+
+    pub(super) fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::All, other) | (other, Self::All) => other,
+            (Self::Or(list), _) | (_, Self::Or(list)) if list.is_empty() => Self::none(),
+            (one, other) if one == other => one,
+            (one, other) => Self::And(vec![Arc::new(one), Arc::new(other)]),
+        }
     }
 
     pub(super) fn or(self, other: Self) -> Self {
@@ -134,6 +149,8 @@ impl Lang {
                 None => !entry.is_empty(),
             }),
             Self::After(start, texts) => texts.has(&format!("{start}{text}")),
+            Self::Starting(start) => text.starts_with(start),
+            Self::Part(shape, parts) => shape.part(text).is_some_and(|part| parts.has(part)),
         }
     }
 
@@ -160,7 +177,16 @@ impl Lang {
             | Self::Ref { .. }
             | Self::File(..)
             | Self::Listed(_)
-            | Self::After(..) => None,
+            | Self::Starting(_)
+            | Self::Part(..) => None,
+            Self::After(start, texts) => {
+                let texts = texts.finite()?.into_iter();
+                Some(
+                    texts
+                        .filter_map(|text| text.strip_prefix(&**start))
+                        .collect(),
+                )
+            }
         }
     }
 
@@ -170,7 +196,8 @@ impl Lang {
             Self::Words(words) if words.is_empty() => State::Dead,
             Self::Words(words) => State::Range(0, words.len(), 0),
             Self::Glob(glob) => State::Positions(glob.0.start()),
-            Self::Under(_) | Self::Decimal | Self::Listed(_) => State::At(0),
+            Self::Under(_) | Self::Decimal | Self::Listed(_) | Self::Starting(_) => State::At(0),
+            Self::Part(..) => State::Part(Box::default()),
             Self::Not(inner) => inner.start(),
             Self::And(parts) | Self::Or(parts) => {
                 State::Many(parts.iter().map(|part| part.start()).collect())
@@ -217,6 +244,15 @@ impl Lang {
             }
             (Self::Listed(wanted), State::At(at)) => listed(wanted.as_deref(), *at, byte),
             (Self::After(_, texts), state) => texts.step(state, byte),
+            (Self::Starting(start), State::At(at)) => match start.as_bytes().get(*at) {
+                None => State::At(*at),
+                Some(wanted) if *wanted == byte => State::At(at.saturating_add(1)),
+                Some(_) => State::Dead,
+            },
+            (Self::Part(shape, parts), State::Part(now)) => match now.step(*shape, parts, byte) {
+                Some(next) => State::Part(Box::new(next)),
+                None => State::Dead,
+            },
             (Self::All, _) | (Self::Listed(_), State::Still) => State::Still,
             // The states of one set never get another form.
             _ => State::Dead,
@@ -248,6 +284,8 @@ impl Lang {
                 wanted.as_deref().is_some_and(|wanted| wanted.len() == *at)
             }
             (Self::After(_, texts), state) => texts.accepts(state),
+            (Self::Starting(start), State::At(at)) => *at >= start.len(),
+            (Self::Part(shape, parts), State::Part(now)) => now.accepts(*shape, parts),
             (Self::All, _) | (Self::Listed(_), State::Still) => true,
             _ => false,
         }
@@ -262,6 +300,7 @@ impl Lang {
             (_, State::Dead) => Some(false),
             (Self::Glob(glob), State::Positions(now)) => glob.0.fate(*now),
             (Self::Under(top), State::At(at)) => (*at > top.len()).then_some(true),
+            (Self::Starting(start), State::At(at)) => (*at >= start.len()).then_some(true),
             (Self::And(parts), State::Many(states)) => {
                 let fates = parts
                     .iter()
@@ -316,6 +355,12 @@ impl Lang {
                 mark(wanted.as_deref().unwrap_or_default().as_bytes());
             }
             Self::After(_, texts) => texts.bytes(seen),
+            Self::Starting(start) => mark(start.as_bytes()),
+            Self::Part(shape, parts) => {
+                mark(b"/");
+                mark(shape.0.as_bytes());
+                parts.bytes(seen);
+            }
         }
     }
 }

@@ -26,6 +26,7 @@ mod gain;
 mod lang;
 mod moments;
 mod network;
+mod part;
 mod plausible;
 mod points;
 mod render;

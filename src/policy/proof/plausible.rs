@@ -59,6 +59,8 @@ fn named(set: &Lang) -> Vec<String> {
         | Lang::Ref { .. }
         | Lang::File(..)
         | Lang::Listed(_)
+        | Lang::Starting(_)
+        | Lang::Part(..)
         | Lang::After(..) => Vec::new(),
     }
 }

@@ -12,7 +12,6 @@ use crate::policy::Block;
 use crate::policy::literals::{Constraint, Literal, Variable};
 use crate::policy::pattern::{Observed, Operator, Pattern};
 use crate::policy::time_window::TimeWindow;
-use crate::token::json::pointer_to;
 
 /// One value of each kind that some conditions tell apart.
 #[derive(Clone, Debug)]
@@ -70,9 +69,9 @@ impl Points {
         }
     }
 
-    /// Whether some condition is about the claim, by its name.
+    /// Whether some condition is about the claim, by its pointer.
     pub(super) fn names(&self, claim: &str) -> bool {
-        self.claims.contains(&pointer_to(claim))
+        self.claims.contains(claim)
     }
 }
 
@@ -80,7 +79,7 @@ fn within(constraint: &Constraint<'_>, named: &mut impl FnMut(&Pattern)) {
     match constraint {
         Constraint::Pattern(pattern) => within_pattern(pattern, named),
         Constraint::Operator(operator) => within_operator(operator, named),
-        Constraint::Words(_) => {}
+        Constraint::Words(_) | Constraint::WordsOrAbsent(_) => {}
     }
 }
 

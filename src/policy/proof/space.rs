@@ -332,7 +332,8 @@ impl<'a> Space<'a> {
                 let set = as_sent(set, is_flag, &reader.claim_types(&pointer));
                 Some(Constraints::single(number, set))
             }
-            Source::Derived(derivation) => derived::read(self, fact, derivation, set, reader),
+            Source::Read(line, reading) => derived::read(self, line, reading, set),
+            Source::SecondFactor => derived::second_factor(self, &set, reader),
             Source::Trigger(pointers) => Some(derived::trigger(self, &pointers, &set)),
         }
     }

@@ -81,11 +81,11 @@ impl ValueSet {
             no: self.no && set.no,
             other: self.other && set.other,
             foreign: self.foreign && set.foreign,
-            text: Lang::And(vec![Arc::new(self.text), Arc::new(set.text)]),
+            text: self.text.and(set.text),
         }
     }
 
-    fn or(self, set: Self) -> Self {
+    pub(super) fn or(self, set: Self) -> Self {
         Self {
             absent: self.absent || set.absent,
             yes: self.yes || set.yes,
@@ -122,6 +122,9 @@ impl ValueSet {
             Constraint::Words(words) => {
                 Self::texts(Lang::words(words.iter().map(|word| (*word).to_owned())))
             }
+            Constraint::WordsOrAbsent(words) => {
+                Self::optional(Lang::words(words.iter().map(|word| (*word).to_owned())))
+            }
         }
     }
 
@@ -130,7 +133,9 @@ impl ValueSet {
         match constraint {
             Constraint::Pattern(pattern) => of_workflow(pattern),
             // Operators and words are of texts.
-            Constraint::Operator(_) | Constraint::Words(_) => Self::none(),
+            Constraint::Operator(_) | Constraint::Words(_) | Constraint::WordsOrAbsent(_) => {
+                Self::none()
+            }
         }
     }
 }

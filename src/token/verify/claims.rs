@@ -73,7 +73,9 @@ impl Signed {
         audience: &str,
         now: Timestamp,
     ) -> Result<CheckedClaims, VerifyError> {
-        let audience = issuer.client_id.as_deref().unwrap_or(audience);
+        let other = issuer.client_id.as_deref();
+        let other = other.or(issuer.shared_audience.as_deref());
+        let audience = other.unwrap_or(audience);
         check_audience(&audiences(&self.0)?, issuer, audience)?;
         if let Some(client) = &issuer.client_id {
             check_client(&self.0, client)?;

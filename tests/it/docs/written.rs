@@ -7,7 +7,7 @@ use std::fs;
 use clap::{Arg, Command};
 use hallpass::client::source::{SOURCES, Way};
 use hallpass::policy::lint::RULES;
-use hallpass::provider::{Claim, ClaimType, Fact, FactType, PROVIDERS, Provider};
+use hallpass::provider::{Fact, FactType, PROVIDERS, Provider};
 
 use super::Page;
 use crate::support::sources::root;
@@ -61,14 +61,16 @@ fn parts() -> Vec<Part> {
         name: "sources".to_owned(),
         text: token_sources(),
     });
-    let with_claims = PROVIDERS
-        .iter()
-        .filter(|provider| !provider.claims.is_empty());
-    parts.extend(with_claims.map(|provider| Part {
+    parts.extend(["github", "gitlab", "people"].map(|name| Part {
         path: "docs/providers.md",
-        name: format!("claims of {}", provider.name),
-        text: claims(provider),
+        name: format!("claims of {name}"),
+        text: claims(hallpass::provider::find(name).unwrap()),
     }));
+    parts.push(Part {
+        path: "docs/providers.md",
+        name: "other providers".to_owned(),
+        text: other_providers(),
+    });
     parts
 }
 
@@ -120,37 +122,16 @@ fn source_of(provider: &Provider, fact: Fact) -> String {
     if fact.is_of_request() {
         return "request".to_owned();
     }
-    let held = |claim: &&Claim| claim.fact == Some(fact);
-    let names: Vec<String> = provider
-        .claims
-        .iter()
-        .filter(held)
-        .map(|claim| format!("`{}`", claim.name))
-        .collect();
-    if names.is_empty() && provider.provides(fact) {
-        return "derived".to_owned();
-    }
-    names.join(", ")
-}
-
-fn claims(provider: &Provider) -> String {
-    let mut text = "| Claim | Type | Fact |\n|---|---|---|".to_owned();
-    for claim in provider.claims {
-        let sent = match claim.claim_type {
-            ClaimType::Text => "text",
-            ClaimType::FreeText if claim.fact.is_some() => "free text",
-            ClaimType::FreeText => "free text, never a fact",
-            ClaimType::FlagText => "`\"true\"` or `\"false\"`",
-            ClaimType::Boolean => "boolean",
-            ClaimType::Number => "number",
-            ClaimType::List => "list",
-            ClaimType::Object => "object",
+    let Some((line, reading)) = provider.reading(fact) else {
+        return if provider.provides(fact) {
+            "derived".to_owned()
+        } else {
+            String::new()
         };
-        let fact = claim.fact.map(|fact| format!("`{fact}`"));
-        let fact = fact.unwrap_or_default();
-        write!(text, "\n| `{}` | {sent} | {fact} |", claim.name).unwrap();
-    }
-    text
+    };
+    let names = reading.claims(line.name);
+    let names: Vec<_> = names.iter().map(|name| format!("`{name}`")).collect();
+    names.join(", ")
 }
 
 /// Where a job's token comes from.
@@ -176,6 +157,55 @@ fn token_sources() -> String {
         .unwrap();
     }
     text
+}
+
+fn claims(provider: &Provider) -> String {
+    let mut text = "| Claim | Type | Kind | Facts |\n|---|---|---|---|".to_owned();
+    for line in provider.description().claims {
+        let facts: Vec<_> = line.facts.iter().map(|fact| format!("`{fact}`")).collect();
+        let (name, sent, kind) = (line.name, line.claim_type, line.kind);
+        write!(
+            text,
+            "\n| `{name}` | {sent} | {kind} | {} |",
+            facts.join(", ")
+        )
+        .unwrap();
+    }
+    text
+}
+
+/// A section for each provider that the page does not describe itself.
+fn other_providers() -> String {
+    let own = ["github", "gitlab", "people", "generic"];
+    let others = PROVIDERS.iter().filter(|one| !own.contains(&one.name));
+    let sections = others.map(|provider| {
+        let shown = provider.description();
+        let fence = if shown.token.contains(": ") && !shown.token.contains("export ") {
+            "yaml"
+        } else {
+            "sh"
+        };
+        let mut text = format!(
+            "### {}\n\nProvider `{}`.\n\n",
+            shown.title, shown.name
+        );
+        for rule in &shown.rules {
+            writeln!(text, "- {rule}").unwrap();
+        }
+        write!(
+            text,
+            "\nHow a job gets a token:\n\n```{fence}\n{}\n```\n\nPolicies to start from:\n\n```yaml\n{}```\n\n{}\n",
+            shown.token,
+            shown.policies,
+            claims(provider)
+        )
+        .unwrap();
+        for limit in shown.limits {
+            write!(text, "\n- {limit}").unwrap();
+        }
+        text
+    });
+    sections.collect::<Vec<_>>().join("\n\n")
 }
 
 fn rules() -> String {

@@ -64,15 +64,15 @@ fn a_shared_issuer_needs_tenants_whatever_it_is_called() {
         ("https://token.actions.githubusercontent.com/acme", "github"),
         ("https://gitlab.com", "gitlab"),
         ("https://GitLab.com:443/", "gitlab"),
-        ("https://agent.buildkite.com", "generic"),
-        ("https://app.terraform.io", "generic"),
-        ("https://accounts.google.com", "generic"),
-        ("https://oidc.circleci.com", "generic"),
-        ("https://oidc.codefresh.io", "generic"),
-        ("https://oidc.vercel.com", "generic"),
-        ("https://token.builds.bitrise.io", "generic"),
-        ("https://oidc.buddyusercontent.com", "generic"),
-        ("https://eu-oidc.buddyusercontent.com", "generic"),
+        ("https://agent.buildkite.com", "buildkite"),
+        ("https://app.terraform.io", "hcp-terraform"),
+        ("https://accounts.google.com", "google"),
+        ("https://oidc.circleci.com", "circleci"),
+        ("https://oidc.codefresh.io", "codefresh"),
+        ("https://oidc.vercel.com", "vercel"),
+        ("https://token.builds.bitrise.io", "bitrise"),
+        ("https://oidc.buddyusercontent.com", "buddy"),
+        ("https://eu-oidc.buddyusercontent.com", "buddy"),
         ("https://api.pulumi.com/oidc", "generic"),
         ("https://scalr.io", "generic"),
     ];
@@ -110,9 +110,10 @@ fn a_shared_issuer_needs_tenants_whatever_it_is_called() {
             );
         }
     }
-    for url in ["https://oidc.circleci.com/org/3a5b", "https://ci.acme.dev"] {
-        assert_eq!(rules(&issuer(url, "generic", "")), [""; 0], "{url}");
-    }
+    let plain = issuer("https://ci.acme.dev", "generic", "");
+    assert_eq!(rules(&plain), [""; 0]);
+    let own = issuer("https://oidc.circleci.com/org/3a5b", "circleci", "");
+    assert_eq!(rules(&own), [""; 0]);
     let tenant = issuer("https://token.actions.acme.ghe.com", "generic", "");
     assert_eq!(rules(&tenant), ["wrong-provider"]);
 }
@@ -527,10 +528,10 @@ policies:
     for (name, rules) in [
         ("gh", &["shared-issuer", "wrong-provider"][..]),
         ("gl", &["shared-issuer", "wrong-provider"]),
-        ("bk", &["shared-issuer"]),
-        ("google", &["shared-issuer"]),
-        ("tfc", &["shared-issuer"]),
-        ("circle", &["shared-issuer"]),
+        ("bk", &["shared-issuer", "wrong-provider"]),
+        ("google", &["shared-issuer", "wrong-provider"]),
+        ("tfc", &["shared-issuer", "wrong-provider"]),
+        ("circle", &["shared-issuer", "wrong-provider"]),
     ] {
         let about = format!("issuer `{name}` ");
         let of_issuer = findings

@@ -215,7 +215,7 @@ impl Claims {
                 .collect();
             any(&kinds)
         };
-        if types.is_empty() {
+        if types.is_empty() || pointer == "/iss" {
             return match pointer {
                 "/iss" => {
                     let url = equal(&self.text(number), &text(&reader.issuer.url));
@@ -228,11 +228,7 @@ impl Claims {
                 _ => "true".to_owned(),
             };
         }
-        let is_in_table = reader
-            .provider
-            .claims
-            .iter()
-            .any(|line| pointer.strip_prefix('/') == Some(line.name));
+        let is_json_list = reader.provider.is_json_list(pointer);
         let accepted = types.into_iter().map(|claim_type| match claim_type {
             ClaimType::Text => is(&[Kind::Absent, Kind::Text]),
             ClaimType::FreeText => is(&[Kind::Absent, Kind::Text, Kind::Foreign]),
@@ -247,7 +243,7 @@ impl Claims {
                 let whole = all(&[is(&[Kind::Number]), whole]);
                 any(&[is(&[Kind::Absent]), whole])
             }
-            ClaimType::List if is_in_table => is(&[Kind::Absent, Kind::List]),
+            ClaimType::List if is_json_list => is(&[Kind::Absent, Kind::List]),
             ClaimType::List => is(&[Kind::Absent, Kind::List, Kind::Text, Kind::Foreign]),
             ClaimType::Object => is(&[Kind::Absent, Kind::Object]),
         });

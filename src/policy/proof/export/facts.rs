@@ -4,7 +4,8 @@ use super::claims::{Claims, Kind, is_one_of};
 use super::term::{all, any, apply, equal, not, text};
 use crate::policy::Subject;
 use crate::provider::{
-    ClaimType, Cut, Derivation, Fact, FactType, PropertyType, REF_TYPES, Reader, Source, TRIGGERS,
+    ClaimType, Cut, Fact, FactType, How, PropertyType, Reader, Source, TRIGGERS, Take, Way, When,
+    pointer,
 };
 
 /// A job's value: terms that say whether there is one, and what it is.
@@ -128,9 +129,19 @@ fn of_fact(claims: &mut Claims, fact: Fact, reader: &Reader) -> Seen {
         FactType::Clock => return Seen::Unsaid,
         FactType::Age | FactType::Text | FactType::Bool | FactType::List | FactType::Workflow => {}
     }
+    if let Some((line, reading)) = reader.provider.reading(fact) {
+        match reading.how {
+            How::Sent => {}
+            How::Ways(ways) => return of_ways(claims, fact, ways),
+            How::Differs(other) => return differing(claims, line.name, other),
+            // Two texts are one fact, and could be so in several ways.
+            How::Below(_) => return Seen::Unsaid,
+        }
+    }
     match reader.source(fact) {
         Source::Never => Seen::Never,
-        Source::Derived(derivation) => derived(claims, fact, derivation, reader),
+        Source::Read(..) => Seen::Unsaid,
+        Source::SecondFactor => second_factor(claims, reader),
         Source::Trigger(pointers) => trigger(claims, &pointers, reader),
         Source::Claim(pointer) => {
             let number = claims.claim(&pointer);
@@ -153,7 +164,7 @@ fn of_claim(
     };
     match (reader.fact_type(fact), claim_type) {
         (FactType::Workflow, ClaimType::Text) => Seen::Workflow(number),
-        (FactType::Text, ClaimType::Text) => Seen::text_of(claims, number),
+        (FactType::Text, ClaimType::Text | ClaimType::FreeText) => Seen::text_of(claims, number),
         (FactType::Text, ClaimType::Number) => Seen::Text {
             present: claims.kind_is(number, Kind::Number),
             value: claims.text(number),
@@ -186,122 +197,110 @@ fn flag(claims: &Claims, number: usize) -> Seen {
 }
 
 fn top(claims: &mut Claims, name: &str) -> usize {
-    claims.claim(&format!("/{name}"))
+    claims.claim(&pointer(name))
 }
 
-fn derived(claims: &mut Claims, fact: Fact, derivation: Derivation, reader: &Reader) -> Seen {
-    match derivation {
-        Derivation::Words {
+/// Whether two claims differ.
+fn differing(claims: &mut Claims, one: &str, other: &str) -> Seen {
+    let (one, other) = (top(claims, one), top(claims, other));
+    let present = [one, other].map(|number| claims.kind_is(number, Kind::Text));
+    Seen::Truth {
+        present: all(&present),
+        value: not(&equal(&claims.text(one), &claims.text(other))),
+    }
+}
+
+/// What the first way that applies makes of the claims.
+fn of_ways(claims: &mut Claims, fact: Fact, ways: &[Way]) -> Seen {
+    if let [
+        Way {
             claim,
-            words,
-            other,
-        } => {
-            let number = top(claims, claim);
-            of_words(claims, fact, number, words, other)
-        }
-        Derivation::Ref { full, name, word } => full_ref(claims, [full, name, word]),
-        Derivation::RefType { full: name, word } => {
-            let is_ref = match reader.source(Fact::Ref) {
-                Source::Claim(pointer) => pointer.strip_prefix('/') == Some(name),
-                Source::Derived(Derivation::Ref { full, .. }) => full == name,
-                Source::Derived(_) | Source::Trigger(_) | Source::Never => false,
-            };
-            let full = if is_ref {
-                of_fact(claims, Fact::Ref, reader)
-            } else {
-                let number = top(claims, name);
-                Seen::text_of(claims, number)
-            };
-            let word = top(claims, word);
-            ref_type(claims, full, word)
-        }
-        Derivation::Differ(one, other) => {
-            let (one, other) = (top(claims, one), top(claims, other));
-            let present = [one, other].map(|number| claims.kind_is(number, Kind::Text));
-            Seen::Truth {
-                present: all(&present),
-                value: not(&equal(&claims.text(one), &claims.text(other))),
-            }
-        }
-        Derivation::Confirmed { claim, by } => confirmed(claims, claim, by),
-        Derivation::SecondFactor { methods, class } => {
-            second_factor(claims, [methods, class], reader)
-        }
-        Derivation::File { claim, cut } => Seen::File {
+            take: Take::File(cut),
+            when: [],
+        },
+    ] = ways
+    {
+        return Seen::File {
             number: top(claims, claim),
-            cut,
+            cut: *cut,
+        };
+    }
+    let mut seen = Vec::new();
+    for way in ways {
+        let Some((applies, value)) = of_way(claims, way) else {
+            return Seen::Unsaid;
+        };
+        seen.push((applies, value));
+    }
+    let applies: Vec<_> = seen.iter().map(|(applies, _)| applies.clone()).collect();
+    let mut values = seen.into_iter().rev();
+    let last = values.next().map(|(_, value)| value).unwrap_or_default();
+    let value = values.fold(last, |rest, (applies, value)| {
+        choice(&applies, &value, &rest)
+    });
+    let present = any(&applies);
+    match fact.fact_type() {
+        FactType::Bool => Seen::Truth {
+            present,
+            value: equal(&value, &text("true")),
+        },
+        _ => Seen::Text {
+            present,
+            value: claims.computed(fact, value),
         },
     }
 }
 
-/// One of a few words for the texts of a claim.
-fn of_words(
-    claims: &mut Claims,
-    fact: Fact,
-    number: usize,
-    words: &[(&'static str, &'static str)],
-    other: Option<&'static str>,
-) -> Seen {
-    let (is_text, sent) = (claims.kind_is(number, Kind::Text), claims.text(number));
-    let texts: Vec<&str> = words.iter().map(|(_, text)| *text).collect();
-    let is_known = all(&[is_text.clone(), is_one_of(&sent, &texts)]);
-    let last = text(other.unwrap_or_default());
-    let value = words.iter().rev().fold(last, |rest, (word, known)| {
-        let is = all(&[is_text.clone(), equal(&sent, &text(known))]);
-        choice(&is, &text(word), &rest)
-    });
-    Seen::Text {
-        present: if other.is_some() {
-            "true".to_owned()
-        } else {
-            is_known
-        },
-        value: claims.computed(fact, value),
+/// When the way applies, and what it makes; `None`: there is no term for it.
+fn of_way(claims: &mut Claims, way: &Way) -> Option<(String, String)> {
+    let mut applies = Vec::new();
+    for when in way.when {
+        let number = top(claims, when.claim());
+        applies.push(match when {
+            When::Is(_, wanted) => all(&[
+                claims.kind_is(number, Kind::Text),
+                equal(&claims.text(number), &text(wanted)),
+            ]),
+            When::True(_) => all(&[claims.kind_is(number, Kind::Truth), claims.truth(number)]),
+            When::Absent(_) => claims.kind_is(number, Kind::Absent),
+        });
     }
-}
-
-/// The full ref as sent, or else built of a short name and its type.
-fn full_ref(claims: &mut Claims, names: [&str; 3]) -> Seen {
-    let [number, short, word] = names.map(|name| top(claims, name));
-    let (is_sent, sent) = (claims.kind_is(number, Kind::Text), claims.text(number));
-    let is_built = all(&[
-        claims.kind_is(short, Kind::Text),
-        claims.kind_is(word, Kind::Text),
-        is_one_of(&claims.text(word), &["branch", "tag"]),
-    ]);
-    let after = |prefix: &str| apply("str.++", &[text(prefix), claims.text(short)]);
-    let is_branch = equal(&claims.text(word), &text("branch"));
-    let built = choice(&is_branch, &after("refs/heads/"), &after("refs/tags/"));
-    Seen::Text {
-        present: any(&[is_sent.clone(), is_built]),
-        value: claims.computed(Fact::Ref, choice(&is_sent, &sent, &built)),
+    if let Take::Always(word) = way.take {
+        return Some((all(&applies), text(word)));
     }
-}
-
-/// The type by the full ref where that says it, else by the word.
-fn ref_type(claims: &mut Claims, full: Seen, word: usize) -> Seen {
-    let Seen::Text { present, value } = full else {
-        return Seen::Unsaid;
+    let number = top(claims, way.claim);
+    let sent = claims.text(number);
+    applies.push(claims.kind_is(number, Kind::Text));
+    let begins = |start: &str| apply("str.prefixof", &[text(start), sent.clone()]);
+    let value = match way.take {
+        Take::Sent => sent.clone(),
+        Take::Prefixed(prefix) => apply("str.++", &[text(prefix), sent.clone()]),
+        Take::Starting(start) => {
+            applies.push(begins(start));
+            sent.clone()
+        }
+        Take::Words { words, other } => {
+            if other.is_none() {
+                let texts: Vec<&str> = words.iter().map(|(_, text)| *text).collect();
+                applies.push(is_one_of(&sent, &texts));
+            }
+            let last = text(other.unwrap_or_default());
+            words.iter().rev().fold(last, |rest, (word, known)| {
+                choice(&equal(&sent, &text(known)), &text(word), &rest)
+            })
+        }
+        Take::Starts(words) => {
+            let starts: Vec<_> = words.iter().map(|(start, _)| begins(start)).collect();
+            applies.push(any(&starts));
+            let words = words.iter().rev();
+            words.fold(text(""), |rest, (start, word)| {
+                choice(&begins(start), &text(word), &rest)
+            })
+        }
+        Take::Word(word) => text(word),
+        Take::Part(_) | Take::File(_) | Take::Always(_) => return None,
     };
-    let is_said = claims.kind_is(word, Kind::Text);
-    let said = claims.text(word);
-    let by_word = ["branch", "tag"].into_iter().rev();
-    let by_word = by_word.fold(text("other"), |rest, known| {
-        choice(&equal(&said, &text(known)), &text(known), &rest)
-    });
-    let begins = |prefix: &str| {
-        let begins = apply("str.prefixof", &[text(prefix), value.clone()]);
-        all(&[present.clone(), begins])
-    };
-    let by_ref = REF_TYPES.iter().rev();
-    let by_ref = by_ref.fold(by_word, |rest, (prefix, kind)| {
-        choice(&begins(prefix), &text(kind), &rest)
-    });
-    let prefixes = REF_TYPES.iter().map(|(prefix, _)| begins(prefix));
-    Seen::Text {
-        present: any(&prefixes.chain([is_said]).collect::<Vec<_>>()),
-        value: claims.computed(Fact::RefType, by_ref),
-    }
+    Some((all(&applies), value))
 }
 
 /// The word of the first of the claims that is present, `other` without one.
@@ -324,8 +323,8 @@ fn trigger(claims: &mut Claims, pointers: &[String], reader: &Reader) -> Seen {
 }
 
 /// Whether the token says that there was a second factor.
-fn second_factor(claims: &mut Claims, [methods, class]: [&str; 2], reader: &Reader) -> Seen {
-    let (methods, class) = (top(claims, methods), top(claims, class));
+fn second_factor(claims: &mut Claims, reader: &Reader) -> Seen {
+    let (methods, class) = (top(claims, "amr"), top(claims, "acr"));
     let named = &reader.second_factor;
     let entries = named.amr.iter().map(|method| claims.entry(methods, method));
     let entries: Vec<_> = entries.collect();
@@ -338,19 +337,6 @@ fn second_factor(claims: &mut Claims, [methods, class]: [&str; 2], reader: &Read
     Seen::Truth {
         present: any(&[is_list.clone(), is_class.clone()]),
         value: any(&[all(&[is_list, any(&entries)]), all(&[is_class, by_class])]),
-    }
-}
-
-/// A text that counts where another claim is true.
-fn confirmed(claims: &mut Claims, claim: &str, by: &str) -> Seen {
-    let (claim, by) = (top(claims, claim), top(claims, by));
-    Seen::Text {
-        present: all(&[
-            claims.kind_is(by, Kind::Truth),
-            claims.truth(by),
-            claims.kind_is(claim, Kind::Text),
-        ]),
-        value: claims.text(claim),
     }
 }
 

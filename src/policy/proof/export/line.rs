@@ -51,7 +51,10 @@ impl Job {
         let words: Vec<&str> = words.collect();
         let seen = seen(&mut self.claims, &Subject::Fact(Fact::Trigger), reader);
         match seen.text(&self.claims) {
-            Some((present, value)) => all(&[present, is_one_of(&value, &words)]),
+            Some((present, value)) if reader.has_events() => {
+                all(&[present, is_one_of(&value, &words)])
+            }
+            Some((present, value)) => any(&[not(&present), is_one_of(&value, &words)]),
             None => self.left_open(&format!("trigger: [{}]", words.join(", ")), reader),
         }
     }

@@ -12,7 +12,7 @@ use crate::policy::compile::PolicyIssuer;
 use crate::policy::{
     Block, CredentialClass, CredentialDefinition, Grant, Policy, PolicySet, Requirement,
 };
-use crate::provider::Reader;
+use crate::provider::{Fact, Reader};
 use crate::yaml::duration;
 
 /// A set, and what it calls the credential.
@@ -222,7 +222,7 @@ impl Asked<'_> {
                 text.push_str(&assert(&job.line(line, reader)));
             }
         }
-        if self.issuer.has_events {
+        if has_rule(self.issuer) {
             text.push_str(&comment("the trigger is ordinary or named"));
             text.push_str(&assert(&job.trigger(self.block, reader)));
         }
@@ -307,7 +307,7 @@ fn permitted(
     let blocks = blocks.filter(|block| is_open(block, reader, credential));
     let blocks = blocks.map(|block| {
         let mut lines = vec![job.block(block, reader)];
-        if issuer.has_events {
+        if has_rule(issuer) {
             lines.push(job.trigger(block, reader));
         }
         all(&lines)
@@ -315,6 +315,11 @@ fn permitted(
     let blocks = any(&blocks.collect::<Vec<_>>());
     terms.push(blocks);
     all(&terms)
+}
+
+/// Whether the rule of ordinary triggers applies to some of its runs.
+fn has_rule(issuer: &PolicyIssuer) -> bool {
+    issuer.has_events || issuer.reader.provider.reading(Fact::Trigger).is_some()
 }
 
 fn in_force(policy: &Policy) -> impl Iterator<Item = String> {

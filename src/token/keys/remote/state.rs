@@ -396,6 +396,7 @@ fn key_settings(issuer: &TrustedIssuer) -> impl PartialEq {
         algorithms,
         tolerated_audiences: _,
         client_id: _,
+        shared_audience: _,
         token_types: _,
         leeway: _,
         max_lifetime: _,

@@ -1,0 +1,133 @@
+//! A provider for people: what its table and rules say, in words.
+
+use serde::Serialize;
+
+use super::claims::ClaimType;
+use super::{Audience, Provider};
+use crate::yaml::duration;
+
+/// What is known of a provider.
+#[derive(Debug, Serialize)]
+pub struct Description {
+    pub name: &'static str,
+    pub title: &'static str,
+    /// How its tokens are verified, in sentences.
+    pub rules: Vec<String>,
+    /// How a job gets a token.
+    pub token: &'static str,
+    /// Policies to start from.
+    pub policies: String,
+    pub claims: Vec<ClaimLine>,
+    pub triggers: Vec<TriggerLine>,
+    /// What its tokens do not say.
+    pub limits: &'static [&'static str],
+}
+
+/// A line of the table.
+#[derive(Debug, Serialize)]
+pub struct ClaimLine {
+    pub name: &'static str,
+    #[serde(rename = "type")]
+    pub claim_type: &'static str,
+    pub kind: &'static str,
+    pub facts: Vec<&'static str>,
+}
+
+/// The trigger of an event.
+#[derive(Debug, Serialize)]
+pub struct TriggerLine {
+    pub event: &'static str,
+    pub trigger: &'static str,
+}
+
+impl ClaimType {
+    /// The words in documentation.
+    #[must_use]
+    pub const fn shown(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::FreeText => "free text",
+            Self::FlagText => "`\"true\"` or `\"false\"`",
+            Self::Boolean => "boolean",
+            Self::Number => "number",
+            Self::List => "list",
+            Self::Object => "object",
+        }
+    }
+}
+
+impl Provider {
+    /// The provider for people.
+    #[must_use]
+    pub fn description(&self) -> Description {
+        let claims = self.claims.iter().map(|line| ClaimLine {
+            name: line.name,
+            claim_type: line.claim_type.shown(),
+            kind: line.kind.name(),
+            facts: self
+                .facts_of_claim(line.name)
+                .into_iter()
+                .map(super::Fact::name)
+                .collect(),
+        });
+        let triggers = self.events().into_iter();
+        let triggers = triggers.map(|(trigger, event)| TriggerLine { event, trigger });
+        Description {
+            name: self.name,
+            title: self.title,
+            rules: self.rules_in_words(),
+            token: self.guide.token,
+            policies: self.policies(),
+            claims: claims.collect(),
+            triggers: triggers.collect(),
+            limits: self.guide.limits,
+        }
+    }
+
+    fn rules_in_words(&self) -> Vec<String> {
+        let rules = &self.rules;
+        let time = |seconds: i64| {
+            let seconds = u64::try_from(seconds).unwrap_or_default();
+            duration::print(std::time::Duration::from_secs(seconds))
+        };
+        let issuer = match self.usual_issuer {
+            Some(issuer) => format!("issuer: {issuer}"),
+            None => "issuer: its `url` is required".to_owned(),
+        };
+        let algorithms: Vec<_> = rules.algorithms.iter().map(|one| one.name()).collect();
+        let audience = match rules.audience {
+            Audience::Own if self.is_of_people() => {
+                "audience: the client ID of the sign-in".to_owned()
+            }
+            Audience::Own => "audience: the broker's, which the job asks for".to_owned(),
+            Audience::Beside => {
+                "audience: the broker's, beside the provider's own, which `audiences` must name"
+                    .to_owned()
+            }
+            Audience::Fixed(audience) => {
+                format!("audience: always {audience}, so `shared_audience: accepted` is required")
+            }
+            Audience::Issuer => {
+                "audience: always the issuer's URL, so `shared_audience: accepted` is required"
+                    .to_owned()
+            }
+            Audience::IssuerHost => {
+                "audience: always the issuer's host, so `shared_audience: accepted` is required"
+                    .to_owned()
+            }
+        };
+        let used_once = if rules.has_jti {
+            "used once by: `jti`"
+        } else {
+            "used once by: the hash of the token"
+        };
+        vec![
+            issuer,
+            format!("algorithms: {}", algorithms.join(", ")),
+            audience,
+            format!("longest life: {}", time(rules.max_lifetime)),
+            format!("greatest age: {}", time(rules.max_age)),
+            used_once.to_owned(),
+        ]
+    }
+}
