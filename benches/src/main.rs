@@ -40,10 +40,10 @@ pub(crate) type Result<T> = std::result::Result<T, Error>;
 #[derive(Debug, Parser)]
 struct Arguments {
     /// The program to measure, built with `--release`
-    #[arg(long, default_value = "target/release/hallpass")]
+    #[arg(long, global = true, default_value = "target/release/hallpass")]
     hallpass: PathBuf,
     /// Rounds; everything is measured once in each
-    #[arg(long, default_value_t = 9)]
+    #[arg(long, global = true, default_value_t = 9)]
     rounds: usize,
     /// Requests of one measurement of CPU time
     #[arg(long, default_value_t = 3_000)]

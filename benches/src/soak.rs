@@ -38,7 +38,8 @@ pub(crate) fn run(bench: &Bench, length: Duration) -> Result<()> {
         let times = on_threads(CLIENTS, || soak.client());
         soak.is_over.store(true, Ordering::Relaxed);
         let kept = keeper.join().map_err(|_| "the keeper panicked")?;
-        Ok::<_, crate::Error>((times?.concat(), kept?))
+        let (answers, late): (Vec<_>, Vec<_>) = times?.into_iter().unzip();
+        Ok::<_, crate::Error>(((answers.concat(), late.concat()), kept?))
     })?;
     let wrong = soak
         .wrong
@@ -48,9 +49,14 @@ pub(crate) fn run(bench: &Bench, length: Duration) -> Result<()> {
 }
 
 /// What the run found, one line each.
-fn verdict(running: &Running, times: Vec<Duration>, kept: &Kept, wrong: &[String]) -> Result<()> {
+fn verdict(
+    running: &Running,
+    (times, late): (Vec<Duration>, Vec<Duration>),
+    kept: &Kept,
+    wrong: &[String],
+) -> Result<()> {
     let (count, times) = (times.len(), Times::new(times));
-    let (half, most) = (times.at(50), times.at(99));
+    let (half, most, late) = (times.at(50), times.at(99), Times::new(late).at(99));
     let log = fs::read_to_string(&running.log)?;
     let quarter = kept.memory.len() / 4;
     let largest = |from: usize, to: usize| {
@@ -72,7 +78,7 @@ fn verdict(running: &Running, times: Vec<Duration>, kept: &Kept, wrong: &[String
         (
             wrong.is_empty() && log.is_empty(),
             format!(
-                "{} of {count} answers were not the expected ones; the log has {} errors",
+                "{} unexpected answers, beside {count} good exchanges; the log has {} errors",
                 wrong.len(),
                 log.lines().count()
             ),
@@ -80,7 +86,7 @@ fn verdict(running: &Running, times: Vec<Duration>, kept: &Kept, wrong: &[String
         (
             most <= 3.0 * half,
             format!(
-                "p50 {half:.2} ms, p99 {most:.2} ms: {:.1} times",
+                "p50 {half:.2} ms, p99 {most:.2} ms: {:.1} times; the client itself woke up {late:.2} ms late at p99",
                 most / half
             ),
         ),
@@ -131,21 +137,26 @@ struct Kept {
 }
 
 impl Soak<'_> {
-    /// Sends each request at its time, and returns how long after that time the good ones ended.
-    fn client(&self) -> Result<Vec<Duration>> {
-        let mut times = Vec::new();
+    /// Sends each request at its time. Returns how long after that time the good ones ended, and how late
+    /// the client woke up where it had slept: what a busy machine adds.
+    fn client(&self) -> Result<(Vec<Duration>, Vec<Duration>)> {
+        let (mut times, mut late) = (Vec::new(), Vec::new());
         let mut connection = Connection::open(&self.running.target)?;
         loop {
             let number = self.next.fetch_add(1, Ordering::Relaxed);
             #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
             let due = Duration::from_secs_f64(number as f64 / self.rate);
             if due >= self.length {
-                return Ok(times);
+                return Ok((times, late));
             }
             let (flaw, reason) = KINDS[number % KINDS.len()];
             let token = self.bench.ci.token(FIRST + number, flaw)?;
             let request = load::form("/token", &token, "&audience=deploy-api", true);
-            thread::sleep(due.saturating_sub(self.begun.elapsed()));
+            let left = due.saturating_sub(self.begun.elapsed());
+            if !left.is_zero() {
+                thread::sleep(left);
+                late.push(self.begun.elapsed().saturating_sub(due));
+            }
             let answer = connection.exchange(&request)?;
             let took = self.begun.elapsed().saturating_sub(due);
             let status = if reason.is_empty() { 200 } else { 400 };
