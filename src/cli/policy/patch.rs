@@ -41,7 +41,8 @@ pub(super) fn unified(name: &str, text: &str, edits: &[Edit]) -> Option<String> 
         );
         let start_now = start.saturating_add(added).saturating_sub(removed);
         let (from, to) = (range(start, were), range(start_now, are));
-        patch.push_str(&format!("@@ -{from} +{to} @@\n{}", lines.text));
+        let head = format!("@@ -{from} +{to} @@\n");
+        patch.extend([head.as_str(), lines.text.as_str()]);
         added = added.saturating_add(lines.added);
         removed = removed.saturating_add(lines.removed);
     }

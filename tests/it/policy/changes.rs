@@ -451,8 +451,8 @@ policies:
 
 const SETTINGS: &str = r#"issuer: https://hallpass.acme.dev
 root_key: { file: root.key }
-policies: policies
-audit: [ { kind: file, path: audit.jsonl } ]
+policies: { path: policies }
+audit: { sinks: [ { kind: file, path: audit.jsonl, required: true } ] }
 targets:
   shop-db:
     kind: postgres

@@ -3,7 +3,7 @@
 use super::*;
 use crate::provider::{Fact, FactValue, Job};
 
-const ROOT: &str = r#"
+const ROOT: &str = r"
 zone: Europe/Berlin
 issuers:
   github:
@@ -19,7 +19,7 @@ issuers:
   people: { provider: people, url: https://id.acme.dev, client_id: hallpass, mfa: { amr: [otp, hwk], acr: [gold] } }
 credentials:
   api: { kind: jwt, audience: https://api.acme.dev, max_ttl: 10m, owner: a, purpose: p, class: low }
-"#;
+";
 
 fn load(root: &str, more: &str) -> PolicySet {
     let loaded = PolicySet::from_texts(&[("root.yaml", root), ("more.yaml", more)]);
@@ -48,8 +48,8 @@ fn with(issuer: &str, when: &str, until: &str, require: &str) -> PolicySet {
 fn is_found(set: &PolicySet, about: &str) -> Option<Found> {
     match Question::any_job(set, "api", NOW).answer() {
         Answer::Found(found) => {
-            let job = Job::of_facts(found.witness.facts.clone());
-            set.decide(job, &found.ask, found.at).unwrap();
+            let witness = Job::of_facts(found.witness.facts.clone());
+            set.decide(witness, &found.ask, found.at).unwrap();
             Some(*found)
         }
         Answer::Proven => None,
@@ -66,9 +66,9 @@ fn changes(old: &PolicySet, new: &PolicySet, wider: bool, narrower: bool) {
             [] => assert!(!expected),
             [Answer::Found(found)] => {
                 assert!(expected, "{found:?}");
-                let job = || Job::of_facts(found.witness.facts.clone());
-                assert!(to.decide(job(), &found.ask, found.at).is_ok());
-                assert!(from.decide(job(), &found.ask, found.at).is_err());
+                let witness = || Job::of_facts(found.witness.facts.clone());
+                assert!(to.decide(witness(), &found.ask, found.at).is_ok());
+                assert!(from.decide(witness(), &found.ask, found.at).is_err());
             }
             answers => panic!("{answers:?}"),
         }
