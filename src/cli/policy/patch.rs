@@ -162,8 +162,9 @@ mod tests {
 
     #[test]
     fn lines_that_change_are_shown_with_those_around_them() {
-        let text: String = (1..=20).map(|number| format!("line {number}\n")).collect();
-        let text = text.trim_end();
+        let lines: Vec<String> = (1..=20).map(|number| format!("line {number}")).collect();
+        let text = lines.join("\n");
+        let text = text.as_str();
         let edits = [
             edit(text, "line 2\n", ""),
             edit(text, "4", "four"),

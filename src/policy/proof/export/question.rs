@@ -248,7 +248,7 @@ impl Asked<'_> {
         let reader = &issuer.reader;
         let mut define = |constant: String, shown: &str, term: &str| {
             text.push_str(&comment(shown));
-            text.push_str(&format!("(define-fun {constant} () Bool {term})\n"));
+            text.extend(["(define-fun ", &constant, " () Bool ", term, ")\n"]);
             constant
         };
         let mut permits = Vec::new();

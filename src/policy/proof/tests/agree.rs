@@ -63,7 +63,6 @@ fn agrees(seed: u64, pairs: usize, most: usize) {
             requests: all.requests + one.requests,
         })
     });
-    println!("{counts:?}");
     let Counts {
         gained,
         proven,
