@@ -3,6 +3,9 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
+use aws_lc_rs::digest;
+use data_encoding::HEXLOWER;
+
 /// `text` as one line of printable ASCII, of at most [`LONGEST`] bytes and a mark when it was cut.
 ///
 /// Printable ASCII stays as it is; everything else becomes `\u{…}`. So no text can control a
@@ -93,6 +96,12 @@ pub fn is_printable(text: &str) -> bool {
 #[inline]
 pub(crate) fn all_bytes(bytes: &[u8], is_fit: impl Fn(u8) -> bool) -> bool {
     bytes.iter().fold(true, |all, byte| all & is_fit(*byte))
+}
+
+/// The SHA-256 of a text, as `sha256:…`.
+pub(crate) fn sha256(text: &str) -> String {
+    let hash = digest::digest(&digest::SHA256, text.as_bytes());
+    format!("sha256:{}", HEXLOWER.encode(hash.as_ref()))
 }
 
 /// A number with its noun: `1 lease`, `2 leases`, `2 fixes`.

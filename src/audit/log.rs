@@ -686,6 +686,7 @@ mod tests {
             shadow: None,
             expires_at: Timestamp::from_unix(1_790_000_600),
             repeat: false,
+            shared: false,
             replay: crate::replay::Reach::PerReplica,
         }
     }

@@ -52,7 +52,7 @@ async fn play(keep: bool, out: &mut Terminal) -> Result<(), Failure> {
     out.line("Everything is stopped, and its temporary files are removed.");
     result?;
     out.line(&format!(
-        "All 8 steps did what they say, in {:.1} s.",
+        "All 9 steps did what they say, in {:.1} s.",
         clock.monotonic().as_secs_f64()
     ));
     out.prose("Next: `hallpass dev` keeps it running for you to try, docs/policies/README.md explains the policies it used.");

@@ -41,6 +41,16 @@ pub struct TargetKind {
     pub(crate) read: fn(&Section<'_>) -> Option<Arc<dyn TargetSettings>>,
 }
 
+/// The value of a key that decides where a credential leads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Destination {
+    Text(String),
+    /// A file of certificates, which are no secret.
+    Certificates(PathBuf),
+    /// A file with a key: only its name may be shown.
+    Key(PathBuf),
+}
+
 /// One target of the settings.
 #[async_trait]
 pub trait TargetSettings: SameSettings + Any + Send + Sync + fmt::Debug {
@@ -48,6 +58,9 @@ pub trait TargetSettings: SameSettings + Any + Send + Sync + fmt::Debug {
     fn clash(&self, _name: &str, _other: &dyn TargetSettings) -> Option<(String, &'static str)> {
         None
     }
+
+    /// Where the credential leads, by the keys of the settings.
+    fn destination(&self, credential: &CredentialDefinition) -> Vec<(&'static str, Destination)>;
 
     /// Files that are read when it connects. If one changes, the target reconnects. Secrets that
     /// are read at each use are not included.

@@ -1,5 +1,5 @@
 //! The steps of `hallpass demo`: a job gets a login and a token, others are refused, a lease ends early and
-//! another by itself, and the record proves whole.
+//! another on time, the record proves complete, and a change of the policies is compared.
 
 use std::fs;
 use std::io::BufReader;
@@ -19,6 +19,8 @@ use crate::clock::{Clock as _, SystemClock};
 use crate::reason::Reason;
 use crate::text::escape;
 use crate::token::{Admission, Algorithm, KeySet, verify_jws};
+
+mod change;
 
 /// Receives the output, line by line.
 pub type Print<'a> = &'a mut (dyn FnMut(&str) + Send);
@@ -41,7 +43,8 @@ pub async fn run(stage: &Stage, print: Print<'_>) -> Result<(), DemoError> {
     demo.repeat(&migrated).await?;
     demo.revoke(&migrated).await?;
     demo.expire().await?;
-    demo.prove_the_record()
+    demo.prove_the_record()?;
+    demo.compare_a_change()
 }
 
 /// A step that did not do what it says.

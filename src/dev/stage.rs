@@ -420,7 +420,7 @@ pub fn fresh_key() -> Result<Secret<String>, StageError> {
 }
 
 /// The policies of the repository, so that the demo shows what the README and `docs/policies` explain.
-const POLICIES: [(&str, &str); 6] = [
+pub(super) const POLICIES: [(&str, &str); 6] = [
     ("root.yaml", include_str!("../../policies/root.yaml")),
     ("shop.yaml", include_str!("../../policies/shop.yaml")),
     ("apps.yaml", include_str!("../../policies/apps.yaml")),

@@ -57,6 +57,8 @@ pub struct PolicySet {
     pub(super) credential_places: BTreeMap<String, Place>,
     /// The folders of teams, within the folder.
     pub(super) team_folders: Vec<String>,
+    /// The keys of each team with their values, by its name.
+    pub(super) team_limits: BTreeMap<String, Vec<(String, String)>>,
     /// Credentials by their `resource`, if they declare one.
     resources: BTreeMap<String, Arc<CredentialDefinition>>,
     pub(super) policies: Vec<Policy>,
@@ -346,6 +348,7 @@ impl PolicySet {
             credentials: credentials.definitions,
             credential_places: credentials.places,
             team_folders: teams.folders(),
+            team_limits: teams.limits(),
             policies,
             requirements,
             work: Work::default(),

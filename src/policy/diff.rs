@@ -1,6 +1,6 @@
 //! What a change of policies gives to jobs and takes from them, proven or with a job as witness.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use super::PolicySet;
@@ -10,16 +10,21 @@ use crate::provider::Facts;
 use crate::yaml::Place;
 
 mod credentials;
+mod defaults;
 mod definition;
+mod entries;
 mod implied;
 mod issuers;
 mod lines;
 mod rows;
+mod targets;
 mod waivers;
 
 use credentials::Comparison;
+pub use defaults::{DefaultChange, Given};
 pub use lines::{LineChange, RemovedTests, Tested};
 pub use rows::{RosterRows, Rows};
+pub use targets::Destinations;
 pub use waivers::WaiverChange;
 
 /// A change of a credential, or of an issuer.
@@ -93,6 +98,10 @@ pub struct CredentialChange {
     pub change: Change,
     /// One per way.
     pub gained: Vec<Gained>,
+    /// What requests get that name neither lifetime nor scopes, if that is something else.
+    pub defaults: Vec<DefaultChange>,
+    /// The new policies that grant it, if it was redefined: their jobs get something else.
+    pub granted_by: BTreeSet<String>,
     /// Old policies by which some job got more.
     pub lost: BTreeSet<String>,
     /// What the proof did not decide.
@@ -107,6 +116,10 @@ pub struct CredentialChange {
     pub place: Option<Place>,
     /// It counts as wider whatever jobs get it.
     pub is_wider: bool,
+    /// The same, the definition aside.
+    is_wider_as_defined: bool,
+    /// Some job gets less, or may send less.
+    is_narrower: bool,
 }
 
 impl CredentialChange {
@@ -131,6 +144,17 @@ pub struct IssuerChange {
     pub widened: usize,
 }
 
+/// A requirement, or the limits of a team, that is not the same in both sets.
+#[derive(Debug)]
+pub struct EntryChange {
+    /// `requirement` or `team`.
+    pub sort: &'static str,
+    pub name: String,
+    /// `added`, `removed` or `redefined`.
+    pub change: Change,
+    pub keys: Vec<KeyChange>,
+}
+
 /// The difference of two sets.
 #[derive(Debug)]
 pub struct Diff {
@@ -145,8 +169,11 @@ pub struct Diff {
     pub removed_tests: Vec<RemovedTests>,
     /// The test files of the old side do not load.
     pub are_lines_unread: bool,
-    /// New entries that have no effect yet.
-    pub shadowed: Vec<String>,
+    /// New entries that have no effect yet: the sort of entry, and its name.
+    pub shadowed: Vec<(&'static str, String)>,
+    /// Requirements and the limits of teams that are not the same. What jobs gain by them is with the
+    /// credentials.
+    pub entries: Vec<EntryChange>,
     /// Credentials of both sets together.
     pub compared: usize,
 }
@@ -170,7 +197,7 @@ impl Diff {
     /// Compares the sets for requests from `at` on. Jobs of `known` are preferred as witnesses.
     #[must_use]
     pub fn of(old: &PolicySet, new: &PolicySet, at: Timestamp, known: &[Facts]) -> Self {
-        let mut credentials = Comparison::of(old, new, at, known).credentials();
+        let credentials = Comparison::of(old, new, at, known).credentials();
         let removed = credentials
             .iter()
             .filter(|one| one.change == Change::Removed);
@@ -183,8 +210,7 @@ impl Diff {
             let widened = widened.filter(|one| one.gained.iter().any(is_of_issuer));
             issuer.widened = widened.count();
         }
-        credentials.sort_by(|one, other| (one.change, &one.name).cmp(&(other.change, &other.name)));
-        Self {
+        let mut diff = Self {
             at,
             issuers,
             credentials,
@@ -193,20 +219,37 @@ impl Diff {
             removed_tests: Vec::new(),
             are_lines_unread: false,
             shadowed: shadowed(old, new),
+            entries: entries::changes(old, new),
             compared,
-        }
+        };
+        diff.sort();
+        diff
+    }
+
+    /// Where each credential of the new set is in the list.
+    fn positions(&self) -> HashMap<String, usize> {
+        let all = self.credentials.iter().enumerate();
+        let new = all.filter(|(_, one)| one.change != Change::Removed);
+        new.map(|(number, one)| (one.name.clone(), number))
+            .collect()
+    }
+
+    /// What counts as wider comes first.
+    fn sort(&mut self) {
+        let all = &mut self.credentials;
+        all.sort_by(|one, other| (one.change, &one.name).cmp(&(other.change, &other.name)));
     }
 }
 
 /// New entries with `shadow_until`, as in the file.
-fn shadowed(old: &PolicySet, new: &PolicySet) -> Vec<String> {
+fn shadowed(old: &PolicySet, new: &PolicySet) -> Vec<(&'static str, String)> {
     let entries = |set: &PolicySet| {
         let policies = set.policies.iter().filter(|one| one.shadow_until.is_some());
-        let policies = policies.map(|one| format!("policy `{}`", one.name));
+        let policies = policies.map(|one| ("policy", one.name.clone()));
         let requirements = set.requirements.iter();
         let requirements = requirements.filter(|one| one.shadow_until.is_some());
-        let requirements = requirements.map(|one| format!("requirement `{}`", one.name));
-        policies.chain(requirements).collect::<BTreeSet<String>>()
+        let requirements = requirements.map(|one| ("requirement", one.name.clone()));
+        policies.chain(requirements).collect::<BTreeSet<_>>()
     };
     let known = entries(old);
     entries(new).difference(&known).cloned().collect()

@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 use crate::clock::Timestamp;
 use crate::text::escape;
 use crate::token::json::{Limits, Object, parse_object};
-use crate::token::{TokenId, TrustedIssuer, Verified};
+use crate::token::{Reuse, TokenId, TrustedIssuer, Verified};
 
 pub mod address;
 mod claims;
@@ -216,7 +216,7 @@ impl Reader {
     /// needs it (T-46, T-48).
     pub fn identify(&self, token: Verified) -> Result<Job, ClaimError> {
         let (issued_at, usable_until) = (token.issued_at(), token.usable_until());
-        let reuses_by_subject = token.issuer().reuse_by_subject;
+        let reuses_by_subject = token.issuer().reuse == Reuse::Subject;
         let (claims, token, subject) = token.into_parts();
         Ok(Job {
             facts: self.facts(claims)?,

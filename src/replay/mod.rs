@@ -203,7 +203,7 @@ pub struct Reserved {
     key: Option<IdempotencyKey>,
     taken: Taken,
     window: Option<Window>,
-    reserved_at: Timestamp,
+    now: Timestamp,
     reach: Reach,
 }
 
@@ -259,7 +259,7 @@ impl Reserved {
         if self.window.is_none() {
             return self.permit.ttl();
         }
-        let left = self.taken().expires_at.since(self.reserved_at);
+        let left = self.taken().expires_at.since(self.now);
         Duration::from_secs(u64::try_from(left).unwrap_or(0)).min(self.permit.ttl())
     }
 
@@ -331,7 +331,7 @@ async fn reserve(
         key,
         taken,
         window: None,
-        reserved_at: now,
+        now,
         reach: store.reach(),
     };
     if !reserved.permit.shares_login() {

@@ -154,8 +154,17 @@ pub struct TrustedIssuer {
     /// The SPIFFE trust domain whose tokens have no `iss`: they are this issuer's, and each `sub` of
     /// this issuer must be in the domain.
     pub trust_domain: Option<String>,
-    /// `reuse: subject`: the tokens of one subject share a login for a while.
-    pub reuse_by_subject: bool,
+    pub reuse: Reuse,
+}
+
+/// Which tokens get one login.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Reuse {
+    /// Each its own.
+    #[default]
+    None,
+    /// Those of one subject, for a while (`reuse: subject`).
+    Subject,
 }
 
 impl TrustedIssuer {
@@ -182,7 +191,7 @@ impl TrustedIssuer {
             blocked_kids: Vec::new(),
             pinned_keys: None,
             trust_domain: None,
-            reuse_by_subject: false,
+            reuse: Reuse::None,
         }
     }
 }

@@ -119,7 +119,10 @@ fn every_step_does_what_it_says_and_nothing_is_left() {
         "lines, complete",
         "one byte of a copy is changed: found",
         "its tail is cut off (--expect-head): found",
-        "All 8 steps did what they say",
+        "9. A pull request writes",
+        "shop-db/migrate: wider, proven by this job",
+        "  environment: prod",
+        "All 9 steps did what they say",
     ] {
         assert!(
             told.contains(step),

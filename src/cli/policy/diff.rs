@@ -15,6 +15,7 @@ use crate::text::escape;
 
 mod json;
 mod report;
+mod settings;
 
 /// Compares two versions of the policies: who gets more, who gets less
 ///
@@ -48,6 +49,13 @@ pub(super) struct Args {
     /// Compare as if every entry with `shadow_until` were in force
     #[arg(long)]
     as_if_enforced: bool,
+    /// The settings file of the broker: compare where targets lead. A side that is a revision has the
+    /// file of its commit
+    #[arg(long, value_name = "FILE")]
+    settings: Option<PathBuf>,
+    /// The settings file of OLD, if it is not `--settings` at the revision
+    #[arg(long, value_name = "FILE", requires = "settings")]
+    old_settings: Option<PathBuf>,
     /// Also write each question of the comparison as a file for another solver
     #[arg(long, value_enum, value_name = "FORMAT", requires = "export_to")]
     export: Option<Export>,
@@ -94,11 +102,15 @@ pub(super) fn run(args: &Args, out: &mut Terminal) -> Result<(), Failure> {
     }
     let folder = args.export_to.as_deref().map(Folder::new).transpose()?;
     let at = args.at.unwrap_or_else(|| SystemClock::new().now());
-    let diff = compare(&args.new, &old, &new, at, out)?;
+    let destinations = settings::destinations(args, &old, &new, out)?;
+    let mut diff = compare(&args.new, &old, &new, at, out)?;
+    if let Some([before, after]) = &destinations {
+        diff.compare_targets(&old.set, &new.set, before, after);
+    }
     let context = context(args, &old);
     let report = |style| report::report(&diff, style, &context);
     match args.output {
-        Format::Json => out.json(&json::document(&diff, false).to_string()),
+        Format::Json => out.json(&json::document(&diff, args.settings.is_some()).to_string()),
         Format::Text => out.line(report(&report::TEXT).trim_end()),
         Format::Markdown => out.verbatim(report(&report::MARKDOWN).trim_end()),
     }
@@ -158,6 +170,12 @@ fn context(args: &Args, old: &Revision) -> Vec<String> {
         let old = escape(&args.old);
         context.push(format!("`{old}` has no policies, so everything is new."));
     }
-    context.push("Where targets lead is in hallpass.yaml: not compared.".to_owned());
+    context.push(match &args.settings {
+        None => "Where targets lead is in hallpass.yaml: not compared.".to_owned(),
+        Some(path) => {
+            let path = escape(&path.display().to_string());
+            format!("Where targets lead is compared by `{path}`.")
+        }
+    });
     context
 }

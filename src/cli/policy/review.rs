@@ -39,6 +39,9 @@ pub(super) struct Args {
     /// The commit that the pull request is compared with
     #[arg(long, value_name = "COMMIT")]
     base: Option<String>,
+    /// The settings file of the broker in the same repository: compare where targets lead
+    #[arg(long, value_name = "FILE", requires = "base")]
+    settings: Option<PathBuf>,
     /// What else makes the review fail
     #[arg(long, value_enum, value_name = "WHAT", requires = "base")]
     fail_on: Option<FailOn>,
@@ -78,7 +81,7 @@ pub(super) fn run(args: &Args, out: &mut Terminal) -> Result<(), Failure> {
         review.section("Tests: none", "No file of the folder ends in `.test.yaml`.");
     }
     if let Some(base) = &args.base {
-        review.compare(base, &args.dir, args.fail_on)?;
+        review.compare(base, args)?;
     }
     let dir = args.dir.display().to_string();
     let text = format!(
@@ -193,11 +196,15 @@ impl Review {
     }
 
     /// Adds what the change gives to jobs.
-    fn compare(&mut self, base: &str, dir: &Path, fail_on: Option<FailOn>) -> Result<(), Failure> {
-        let folder = dir
-            .to_str()
-            .ok_or_else(|| Failure::Usage("the name of the folder is not UTF-8".to_owned()))?;
-        let args = [
+    fn compare(&mut self, base: &str, args: &Args) -> Result<(), Failure> {
+        let (dir, fail_on) = (&args.dir, args.fail_on);
+        let text = |path: &'_ Path| {
+            let text = path.to_str().map(str::to_owned);
+            text.ok_or_else(|| Failure::Usage("the name of a file is not UTF-8".to_owned()))
+        };
+        let folder = text(dir)?;
+        let settings = args.settings.as_deref().map(text).transpose()?;
+        let mut args = vec![
             "diff",
             "--old-revision",
             "--output",
@@ -205,8 +212,11 @@ impl Review {
             "--fail-on",
             "wider",
             "--policies",
-            folder,
+            &folder,
         ];
+        if let Some(path) = &settings {
+            args.extend(["--settings", path]);
+        }
         let ran = hallpass(&args, &[OsStr::new(base), dir.as_os_str()])?;
         if ran.output.is_empty() {
             let (code, output) = ran.together();

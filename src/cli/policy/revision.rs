@@ -15,6 +15,8 @@ use crate::yaml::Diagnostics;
 pub(super) struct Revision {
     pub(super) set: PolicySet,
     pub(super) tests: Result<Vec<TestFile>, Diagnostics>,
+    /// The id of its commit; `None`: it is a folder.
+    pub(super) commit: Option<String>,
 }
 
 /// Which of the two sides of a comparison it is.
@@ -46,7 +48,8 @@ pub(super) fn read(
         }
         let set = load(path, out)?;
         let tests = test_files(path, &set);
-        return Ok(Revision { set, tests });
+        let commit = None;
+        return Ok(Revision { set, tests, commit });
     }
     read_commit(name, folder, side, out)
 }
@@ -58,7 +61,8 @@ pub(super) fn read_commit(
     side: Side,
     out: &mut Terminal,
 ) -> Result<Revision, Failure> {
-    let texts = Repository::of(name, folder)?.texts(side)?;
+    let repository = Repository::of(name, folder)?;
+    let texts = repository.texts(side)?;
     let borrowed: Vec<(&str, &str)> = texts
         .iter()
         .map(|(name, text)| (name.as_str(), text.as_str()))
@@ -75,7 +79,8 @@ pub(super) fn read_commit(
         Failure::Findings(format!("the policies of revision `{name}` do not load"))
     })?;
     let tests = test_files_of_texts(&borrowed, &set);
-    Ok(Revision { set, tests })
+    let commit = Some(repository.commit);
+    Ok(Revision { set, tests, commit })
 }
 
 struct Repository<'a> {

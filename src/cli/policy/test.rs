@@ -1,29 +1,26 @@
 //! `hallpass policy test`: the decisions that the test files of a folder expect.
 
-use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use clap::ValueEnum;
 use serde_json::{Value, json};
 
-use super::edit::{Change, difference};
 use super::load;
 use crate::cli::{Failure, Terminal};
-use crate::clock::{Clock as _, SystemClock, Timestamp};
-use crate::file::read_text;
-use crate::policy::PolicySet;
+use crate::clock::{Clock as _, SystemClock};
 use crate::policy::examples::{
     self, Coverage, Found, LineOutcome, Outcome, Share, TestFile, test_files,
 };
 use crate::text::{count, escape};
 
 mod lines;
+mod write;
 
 /// Runs the tests of a folder of policies
 ///
 /// A test is a job and the decision it must get, in a file that ends in `.test.yaml`. An entry of
-/// `never:` or `only:` is a statement about all jobs, which is proven. Exit code 0: all
+/// `never:` or `only:` is a line about all jobs, which is proven. Exit code 0: all
 /// tests pass; 4: a test fails, a file has an error, or the coverage is below `--threshold`; 5: the
 /// folder cannot be read.
 #[derive(Debug, clap::Args)]
@@ -81,7 +78,7 @@ pub(super) fn run(args: &Args, out: &mut Terminal) -> Result<(), Failure> {
     })?;
     let now = SystemClock::new().now();
     if args.write {
-        return write(args, &set, &files, now, out);
+        return write::write(args, &set, &files, now, out);
     }
     let wanted = |name: &str| args.run.as_ref().is_none_or(|run| name.contains(run));
     let result = |file| {
@@ -347,87 +344,3 @@ fn attribute(text: &str) -> String {
         .replace('"', "&quot;")
         .replace('\'', "&apos;")
 }
-
-fn write(
-    args: &Args,
-    set: &PolicySet,
-    files: &[TestFile],
-    now: Timestamp,
-    out: &mut Terminal,
-) -> Result<(), Failure> {
-    let tests = files.iter().flat_map(|file| &file.tests);
-    let outcomes: Vec<_> = tests.map(|test| examples::run(set, test, now)).collect();
-    let taken: BTreeSet<String> = outcomes
-        .iter()
-        .map(|one| one.example.name.clone())
-        .collect();
-    let recorded = examples::record(set, &Coverage::of(set, &outcomes), &taken, now);
-    for skipped in &recorded.skipped {
-        out.error(&format!("not recorded: {skipped}"));
-    }
-    let mut number = 0_usize;
-    for (name, entries) in &recorded.files {
-        let path = args.dir.join(name);
-        let before = match path.try_exists() {
-            Ok(false) => None,
-            Ok(true) | Err(_) => Some(read_text(&path, LARGEST).map_err(|error| {
-                Failure::Local(format!(
-                    "`{}` cannot be read: {error}",
-                    escape(&path.display().to_string())
-                ))
-            })?),
-        };
-        let after = appended(before.as_deref(), entries);
-        let known = files
-            .iter()
-            .find(|file| file.shown == path.display().to_string());
-        let known = known.map_or(0, |file| file.tests.len());
-        let expected = known.saturating_add(entries.len());
-        match examples::test_files_of_texts(&[(name.as_str(), after.as_str())], set) {
-            Ok(files) if files.iter().map(|file| file.tests.len()).sum::<usize>() == expected => {}
-            Ok(_) | Err(_) => {
-                return Err(Failure::Local(format!(
-                    "tests cannot be added to the end of `{}`: expected a list `tests:` there, indented by two spaces",
-                    escape(&path.display().to_string())
-                )));
-            }
-        }
-        number = number.saturating_add(entries.len());
-        if args.dry_run {
-            out.line(&escape(&path.display().to_string()));
-            for line in difference(before.as_deref().unwrap_or_default(), &after) {
-                out.line(&line);
-            }
-            continue;
-        }
-        let change = Change {
-            name,
-            before: before.as_deref(),
-            after: &after,
-        };
-        let path = change.write(&args.dir)?;
-        out.line(&format!(
-            "{}: {} recorded",
-            escape(&path.display().to_string()),
-            count(entries.len(), "test")
-        ));
-    }
-    if number == 0 && recorded.skipped.is_empty() {
-        out.line("every policy, condition and requirement has a test already");
-    }
-    Ok(())
-}
-
-fn appended(before: Option<&str>, entries: &[String]) -> String {
-    let mut text = before.unwrap_or("tests:\n").to_owned();
-    if !text.ends_with('\n') {
-        text.push('\n');
-    }
-    for entry in entries {
-        text.push_str(entry);
-    }
-    text
-}
-
-/// The largest test file, in bytes.
-const LARGEST: u64 = 16 * 1_024 * 1_024;

@@ -9,7 +9,8 @@ use async_trait::async_trait;
 use super::{CaKey, CaKeyError, SshCa, SshDefinition, install};
 use crate::audit::Recorded;
 use crate::credential::target::{
-    self, Finding, InstallText, Installation, Severity, Target, TargetKind, TargetSettings, With,
+    self, Destination, Finding, InstallText, Installation, Severity, Target, TargetKind,
+    TargetSettings, With,
 };
 use crate::credential::{Credential, Mint, MintError};
 use crate::policy::{CredentialDefinition, PolicySet};
@@ -58,6 +59,13 @@ impl TargetSettings for SshCaSettings {
                 "give each its own key, or make one target of them and tell hosts apart by principals",
             )
         })
+    }
+
+    fn destination(&self, _: &CredentialDefinition) -> Vec<(&'static str, Destination)> {
+        vec![
+            ("kind", Destination::Text(TARGET.name.to_owned())),
+            ("key", Destination::Key(self.key.clone())),
+        ]
     }
 
     fn files(&self) -> Vec<PathBuf> {

@@ -21,7 +21,7 @@ use crate::policy::files::Folder;
 use crate::policy::parse::{self, Raw};
 use crate::provider::{self, PROVIDERS, Provider, Reader, SecondFactor};
 use crate::token::issuer::{LONGEST_LIFE, is_same_but_for_spelling};
-use crate::token::{Algorithm, TrustedIssuer};
+use crate::token::{Algorithm, Reuse, TrustedIssuer};
 use crate::yaml::Entry;
 use crate::yaml::diagnostic::{Diagnostic, Problems, Span, nearest};
 use crate::yaml::reader::{Fields, MAX_TEXT, NodeReader, listed};
@@ -217,7 +217,7 @@ fn reuse(yaml: &NodeReader<'_>, fields: &Fields<'_>, trusted: &mut TrustedIssuer
         yaml.error_help("reuse", node.span, message, Some(help));
         return;
     }
-    trusted.reuse_by_subject = true;
+    trusted.reuse = Reuse::Subject;
 }
 
 /// `client_id` and `mfa`, which issuers of people have and others have not.

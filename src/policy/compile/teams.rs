@@ -14,7 +14,9 @@ use crate::policy::parse::{Raw, Realm};
 use crate::policy::pattern::{Glob, Observed, Operator, Pattern};
 use crate::policy::{Block, CredentialClass};
 use crate::yaml::diagnostic::{Diagnostic, Place, Problems, Span, nearest};
+use crate::yaml::duration;
 use crate::yaml::reader::NodeReader;
+use crate::yaml::scalar::{list, scalar};
 
 mod read;
 
@@ -82,6 +84,29 @@ impl Team {
     pub(super) fn borrows(&self, credential: &str) -> bool {
         self.borrows.contains_key(credential)
     }
+
+    fn keys(&self) -> Vec<(String, String)> {
+        let mut keys = vec![
+            ("folder".to_owned(), scalar(&self.folder)),
+            ("names".to_owned(), self.names.to_string()),
+            ("jobs".to_owned(), self.jobs.to_yaml()),
+            ("owner".to_owned(), scalar(&self.owner)),
+        ];
+        let borrows = list(self.borrows.keys().map(String::as_str));
+        keys.push(("borrows".to_owned(), borrows));
+        if let Some((longest, _)) = self.may.max_ttl {
+            keys.push(("may.max_ttl".to_owned(), duration::print(longest)));
+        }
+        let waive = list(self.may.waive.iter().copied());
+        keys.push(("may.waive".to_owned(), waive));
+        for (name, limits) in &self.uses {
+            let key = |key: &str| format!("uses.{name}.{key}");
+            keys.push((key("at_least"), limits.at_least.name().to_owned()));
+            let bounds = limits.bounds.iter();
+            keys.extend(bounds.map(|(bound, (pattern, _))| (key(bound), pattern.to_string())));
+        }
+        keys
+    }
 }
 
 impl Teams {
@@ -96,6 +121,12 @@ impl Teams {
     /// Every folder.
     pub(super) fn folders(&self) -> Vec<String> {
         self.all.iter().map(|team| team.folder.clone()).collect()
+    }
+
+    /// The keys of each team with their values, as in the file.
+    pub(super) fn limits(&self) -> BTreeMap<String, Vec<(String, String)>> {
+        let teams = self.all.iter();
+        teams.map(|team| (team.name.clone(), team.keys())).collect()
     }
 
     pub(super) fn folder_of(&self, realm: Realm) -> Option<&str> {

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
+use super::defaults;
 use super::definition::{defines_same, inputs, keys};
 use super::rows::{Index, Rows};
 use super::{Change, CredentialChange, Gained};
@@ -93,8 +94,14 @@ impl Comparison<'_> {
         let after = after.map_or(&[][..], Vec::as_slice);
         let is_unused = after.is_empty() && before.is_empty();
         let are_same = is_unused || self.are_same(was, now, before, after);
-        let keys = was.map(|was| keys(was, now)).unwrap_or_default();
-        if are_same && was.is_some() && keys.is_empty() && old_name == now.name {
+        let changed = was.filter(|was| *was != now);
+        let keys = changed.map(|was| keys(was, now)).unwrap_or_default();
+        // Of two grants that give as much, the name decides.
+        let [old_names, new_names] =
+            [before, after].map(|granted| granted.iter().map(|(policy, _)| policy.name.as_str()));
+        let are_named_alike = old_names.eq(new_names);
+        let is_unchanged = are_same && are_named_alike && was.is_some();
+        if is_unchanged && keys.is_empty() && old_name == now.name {
             return None;
         }
         let mut change = CredentialChange {
@@ -104,10 +111,13 @@ impl Comparison<'_> {
             ..CredentialChange::of(&now.name)
         };
         let mut is_narrower = false;
-        if !are_same {
+        if !are_same || (was.is_some() && !are_named_alike) {
             let (before, after) = (self.old.ways_of(before), self.new.ways_of(after));
             let old = Self::side(self.old, old_name, &before);
             let new = Self::side(self.new, &now.name, &after);
+            if was.is_some() {
+                change.defaults = defaults::changes(old, new, self.at, self.known);
+            }
             for gain in gains(old, new, self.at, usize::MAX) {
                 change.take(self.known(gain, old));
             }
@@ -147,25 +157,27 @@ impl Comparison<'_> {
                 );
                 change.notes.push(note);
             }
-            change.is_wider = is_redefined || (wider && is_granted) || is_lowered;
+            change.is_wider_as_defined = (wider && is_granted) || is_lowered;
+            change.is_wider = is_redefined || change.is_wider_as_defined;
             is_narrower |= narrower;
         }
-        let is_wider = change.is_wider();
-        change.change = match (was.is_some(), is_redefined, is_wider, is_narrower) {
-            (true, true, _, _) => Change::Redefined,
-            (false, _, _, _) => Change::Added,
-            (true, false, true, true) => Change::WiderAndNarrower,
-            (true, false, true, false) => Change::Wider,
-            (true, false, false, _) if !change.undecided.is_empty() => Change::NotDecided,
-            (true, false, false, true) => Change::Narrower,
-            (true, false, false, false) => Change::Same,
+        change.is_narrower = is_narrower;
+        change.change = match was {
+            None => Change::Added,
+            Some(_) if is_redefined => {
+                change.granted_by = granting(after);
+                Change::Redefined
+            }
+            Some(_) => change.decided(),
         };
-        if is_wider || is_redefined {
+        if change.is_wider() {
             let gained = change.gained.iter().map(|one| &one.place);
             change.rows = self.rosters.rows(gained.chain(&change.place));
         }
-        let is_silent =
-            change.change == Change::Same && change.was.is_none() && change.keys.is_empty();
+        let is_silent = change.change == Change::Same
+            && change.was.is_none()
+            && change.keys.is_empty()
+            && change.defaults.is_empty();
         (!is_silent).then_some(change)
     }
 
@@ -238,13 +250,22 @@ impl Comparison<'_> {
     }
 }
 
+/// The policies of the grants, those without effect aside.
+pub(super) fn granting(granted: &[Granted<'_>]) -> BTreeSet<String> {
+    let policies = granted.iter().map(|(policy, _)| policy);
+    let in_force = policies.filter(|policy| policy.shadow_until.is_none());
+    in_force.map(|policy| policy.name.clone()).collect()
+}
+
 impl CredentialChange {
-    fn of(name: &str) -> Self {
+    pub(super) fn of(name: &str) -> Self {
         Self {
             name: name.to_owned(),
             was: None,
             change: Change::Same,
             gained: Vec::new(),
+            defaults: Vec::new(),
+            granted_by: BTreeSet::new(),
             lost: BTreeSet::new(),
             undecided: BTreeSet::new(),
             keys: Vec::new(),
@@ -252,6 +273,19 @@ impl CredentialChange {
             rows: Rows::new(),
             place: None,
             is_wider: false,
+            is_wider_as_defined: false,
+            is_narrower: false,
+        }
+    }
+
+    /// What the jobs gain and lose, of a credential that is defined alike in both sets.
+    pub(super) fn decided(&self) -> Change {
+        match (self.is_wider(), self.is_narrower) {
+            (true, true) => Change::WiderAndNarrower,
+            (true, false) => Change::Wider,
+            (false, _) if !self.undecided.is_empty() => Change::NotDecided,
+            (false, true) => Change::Narrower,
+            (false, false) => Change::Same,
         }
     }
 

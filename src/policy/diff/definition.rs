@@ -15,6 +15,19 @@ pub(super) fn defines_same(one: &CredentialDefinition, other: &CredentialDefinit
         && one.specific.decisive() == other.specific.decisive()
 }
 
+/// The same, targets aside.
+pub(super) fn defines_same_but_target(
+    one: &CredentialDefinition,
+    other: &CredentialDefinition,
+) -> bool {
+    let keys = |of: &CredentialDefinition| {
+        let keys = of.specific.keys().into_iter();
+        let keys = keys.filter(|(key, _)| !matches!(*key, "target" | "scopes"));
+        keys.collect::<Vec<_>>()
+    };
+    one.kind.name == other.kind.name && keys(one) == keys(other)
+}
+
 /// The keys with another value, those of the definition first.
 pub(super) fn keys(was: &CredentialDefinition, now: &CredentialDefinition) -> Vec<KeyChange> {
     changed(&entry(was), &entry(now))

@@ -1,15 +1,14 @@
 //! The issuers of both sets, paired by `url`: how their tokens are checked and read, and which jobs are
 //! served.
 
-use aws_lc_rs::digest;
-use data_encoding::HEXLOWER;
-
 use super::definition::changed;
 use super::{Change, IssuerChange};
+
 use crate::policy::compile::PolicyIssuer;
 use crate::policy::{Block, PolicySet};
 use crate::provider::{ClaimType, Reader};
-use crate::token::TrustedIssuer;
+use crate::text::sha256;
+use crate::token::{Reuse, TrustedIssuer};
 use crate::yaml::duration;
 use crate::yaml::scalar::{list, quoted, scalar};
 
@@ -108,7 +107,7 @@ fn entry(issuer: &PolicyIssuer) -> Vec<(String, String)> {
         blocked_kids,
         pinned_keys,
         trust_domain,
-        reuse_by_subject,
+        reuse,
     } = &*reader.issuer;
     let texts = |all: &[String]| list(all.iter().map(String::as_str));
     let seconds = |number: &i64| {
@@ -133,11 +132,14 @@ fn entry(issuer: &PolicyIssuer) -> Vec<(String, String)> {
     ];
     let optional = [
         ("trust_domain", trust_domain.as_deref().map(scalar)),
-        ("reuse", reuse_by_subject.then(|| "subject".to_owned())),
+        (
+            "reuse",
+            (*reuse == Reuse::Subject).then(|| "subject".to_owned()),
+        ),
         ("client_id", client_id.as_deref().map(scalar)),
         ("key_use", key_use.as_deref().map(scalar)),
-        ("ca", ca.as_deref().map(hash)),
-        ("jwks", pinned_keys.as_deref().map(hash)),
+        ("ca", ca.as_deref().map(sha256)),
+        ("jwks", pinned_keys.as_deref().map(sha256)),
         ("tenants", issuer.tenants.as_deref().map(blocks)),
     ];
     keys.extend(
@@ -180,11 +182,6 @@ const fn type_word(claim_type: ClaimType) -> &'static str {
         ClaimType::List => "list",
         ClaimType::Object => "object",
     }
-}
-
-fn hash(text: &str) -> String {
-    let hash = digest::digest(&digest::SHA256, text.as_bytes());
-    format!("sha256:{}", HEXLOWER.encode(hash.as_ref()))
 }
 
 fn blocks(blocks: &[Block]) -> String {

@@ -52,11 +52,14 @@ impl Tested<'_> {
 impl Diff {
     /// Compares the test files.
     pub fn compare_tests(&mut self, old: Tested<'_>, new: Tested<'_>) {
+        let positions = self.positions();
         // Credentials of both sides, by their old and new names.
         let mut pairs: Vec<(&str, &str)> = Vec::new();
         for credential in new.set.credentials() {
             let now = credential.name.as_str();
-            let change = self.credentials.iter().find(|one| one.name == now);
+            let change = positions
+                .get(now)
+                .and_then(|number| self.credentials.get(*number));
             let was = change.and_then(|one| one.was.as_deref()).unwrap_or(now);
             if old.set.credential(was).is_some() {
                 pairs.push((was, now));

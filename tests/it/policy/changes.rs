@@ -1,7 +1,7 @@
 //! `policy diff` and `policy review`: what was removed or loosened beside the policies, and the names of
 //! what changed.
 
-use super::diff::{change, diff, git, json, repository_of_policies};
+use super::diff::{change, copy, diff, git, json, repository_of_policies};
 use super::*;
 
 const LINES: &str = r#"tests:
@@ -447,4 +447,256 @@ policies:
     let found: Value = serde_json::from_slice(&output.stdout).unwrap();
     let rows = serde_json::json!([{ "roster": "apps.csv", "touched": 1, "of": 42 }]);
     assert_eq!(found["credentials"][0]["rows"], rows, "{found}");
+}
+
+const SETTINGS: &str = r#"issuer: https://hallpass.acme.dev
+root_key: { file: root.key }
+policies: policies
+audit: [ { kind: file, path: audit.jsonl } ]
+targets:
+  shop-db:
+    kind: postgres
+    host: db.acme.dev
+    databases: [shop, other]
+    user: hallpass
+    password: ${env:SHOP_DB_PASSWORD}
+    cleaner: { user: hallpass_clean, password: { file: clean.password } }
+    ca: ca.pem
+"#;
+
+fn authority() -> String {
+    let made = rcgen::generate_simple_self_signed(["db.acme.dev".to_owned()]).unwrap();
+    made.cert.pem()
+}
+
+/// T-316
+#[test]
+fn a_target_that_leads_elsewhere_redefines_its_credentials() {
+    let dir = repository_of_policies();
+    fs::create_dir(dir.path().join("broker")).unwrap();
+    write(dir.path(), "broker/hallpass.yaml", SETTINGS);
+    write(dir.path(), "broker/ca.pem", &authority());
+    git(dir.path(), &["add", "broker"]);
+    git(dir.path(), &["commit", "-q", "-m", "settings"]);
+    let settings = ["--settings", "broker/hallpass.yaml"];
+    let same = diff(dir.path(), &[&settings[..], &["HEAD"]].concat());
+    assert_eq!(same.status.code(), Some(0), "{same:?}");
+    let report = text(&same.stdout);
+    assert!(
+        report.contains("Proven: no job gains anything."),
+        "{report}"
+    );
+    assert!(
+        report.contains("Where targets lead is compared by `broker/hallpass.yaml`."),
+        "{report}"
+    );
+    let without = text(&diff(dir.path(), &["HEAD"]).stdout);
+    let end = "Where targets lead is in hallpass.yaml: not compared.\n";
+    assert!(without.ends_with(end), "{without}");
+
+    for (from, to, key) in [
+        ("host: db.acme.dev", "host: db2.acme.dev", "target.host"),
+        ("databases:", "port: 6432\n    databases:", "target.port"),
+        ("databases:", "prefix: hq_\n    databases:", "target.prefix"),
+        ("ca: ca.pem", "ca: other.pem", "target.ca"),
+        ("shop-db:", "old-db:", "target.host"),
+    ] {
+        write(dir.path(), "broker/other.pem", &authority());
+        write(
+            dir.path(),
+            "broker/hallpass.yaml",
+            &SETTINGS.replacen(from, to, 1),
+        );
+        let found = json(dir.path(), &settings);
+        let all = found["credentials"].as_array().unwrap();
+        let one = all.iter().find(|one| one["credential"] == "shop-db/read");
+        let one = one.unwrap_or_else(|| panic!("{to}: {found}"));
+        assert_eq!(one["change"], "redefined", "{to}: {found}");
+        let keys = one["keys"].as_array().unwrap();
+        assert!(keys.iter().any(|one| one["key"] == key), "{to}: {found}");
+        assert_eq!(
+            one["granted_by"],
+            serde_json::json!(["shop-reports"]),
+            "{found}"
+        );
+        assert_eq!(
+            (&found["is_wider"], &found["targets_compared"]),
+            (&true.into(), &true.into())
+        );
+    }
+    // Another authority in the same file.
+    write(dir.path(), "broker/hallpass.yaml", SETTINGS);
+    write(dir.path(), "broker/ca.pem", &authority());
+    assert_eq!(json(dir.path(), &settings)["is_wider"], true);
+
+    // Another name for the same place.
+    git(dir.path(), &["checkout", "-q", "--", "broker"]);
+    write(
+        dir.path(),
+        "broker/hallpass.yaml",
+        &SETTINGS.replace("shop-db:", "store-db:"),
+    );
+    let path = dir.path().join("policies/shop.yaml");
+    let policies = fs::read_to_string(&path).unwrap();
+    fs::write(
+        &path,
+        policies.replace("target: shop-db", "target: store-db"),
+    )
+    .unwrap();
+    let found = json(dir.path(), &settings);
+    assert_eq!(found["is_wider"], false, "{found}");
+    assert_eq!(json(dir.path(), &[])["is_wider"], true);
+}
+
+/// T-316
+#[test]
+fn old_settings_are_named_or_of_the_revision_and_no_secret_is_read() {
+    let dir = repository_of_policies();
+    write(dir.path(), "new.yaml", SETTINGS);
+    let unknown = diff(dir.path(), &["--settings", "new.yaml", "HEAD"]);
+    assert_eq!(unknown.status.code(), Some(5), "{unknown:?}");
+    assert!(
+        text(&unknown.stderr).contains("`--old-settings`"),
+        "{unknown:?}"
+    );
+    copy(&dir.path().join("policies"), &dir.path().join("before"));
+    let folders = diff(
+        dir.path(),
+        &["--settings", "new.yaml", "before", "policies"],
+    );
+    assert_eq!(folders.status.code(), Some(2), "{folders:?}");
+    assert!(
+        text(&folders.stderr).contains("name them with `--old-settings`"),
+        "{folders:?}"
+    );
+    write(
+        dir.path(),
+        "old.yaml",
+        &SETTINGS.replace("db.acme.dev", "db1.acme.dev"),
+    );
+    let args = [
+        "--settings",
+        "new.yaml",
+        "--old-settings",
+        "old.yaml",
+        "HEAD",
+    ];
+    let output = diff(dir.path(), &args);
+    let report = text(&output.stdout);
+    assert!(
+        report.contains("- `target.host`: `db1.acme.dev` before, `db.acme.dev` now"),
+        "{report}"
+    );
+    let wrong = SETTINGS.replace("kind: postgres", "kind: mysql");
+    write(dir.path(), "old.yaml", &wrong);
+    assert_eq!(diff(dir.path(), &args).status.code(), Some(4));
+    // A review takes the same option.
+    let args = [
+        "policy",
+        "review",
+        "--base",
+        "HEAD",
+        "--settings",
+        "new.yaml",
+        "policies",
+    ];
+    let reviewed = hallpass(&args, dir.path());
+    assert_eq!(reviewed.status.code(), Some(5), "{reviewed:?}");
+    git(dir.path(), &["add", "new.yaml"]);
+    git(dir.path(), &["commit", "-q", "-m", "settings"]);
+    write(
+        dir.path(),
+        "new.yaml",
+        &SETTINGS.replace("db.acme.dev", "db2.acme.dev"),
+    );
+    let reviewed = hallpass(&args, dir.path());
+    assert_eq!(reviewed.status.code(), Some(0), "{reviewed:?}");
+    assert!(
+        text(&reviewed.stdout)
+            .contains("- `target.host`: `db.acme.dev` before, `db2.acme.dev` now"),
+        "{reviewed:?}"
+    );
+}
+
+/// T-318
+#[test]
+fn a_request_that_leaves_lifetime_and_scopes_open_may_get_something_else() {
+    let dir = repository_of_policies();
+    let more = r#"policies:
+  - name: shop-more
+    issuer: github
+    when: { repository: acme/shop, repository_id: "702114500", ref: refs/heads/main, environment: staging }
+    grant: [ { credential: deploy-api, ttl: 9m, scopes: ["deploy:staging"] } ]
+"#;
+    write(dir.path(), "policies/more.yaml", more);
+    let found = json(dir.path(), &[]);
+    let all = found["credentials"].as_array().unwrap();
+    let one = all
+        .iter()
+        .find(|one| one["credential"] == "deploy-api")
+        .unwrap();
+    let default = &one["defaults"][0];
+    let given = |policy: &str, ttl: u32| serde_json::json!({ "policy": policy, "ttl_seconds": ttl, "scopes": ["deploy:staging"] });
+    assert_eq!(default["old"], given("shop-staging", 300), "{found}");
+    assert_eq!(default["new"], given("shop-more", 540), "{found}");
+    assert_eq!(
+        default["witness"]["facts"]["environment"], "staging",
+        "{found}"
+    );
+    let report = text(&diff(dir.path(), &["--output", "markdown", "HEAD"]).stdout);
+    let expected = "- default changed: a request without lifetime and scopes gets 9m with `deploy:staging` by policy `shop-more`, before 5m with `deploy:staging` by policy `shop-staging`";
+    assert!(report.contains(expected), "{report}");
+
+    // Of two grants of one length the name decides: nothing is wider or narrower.
+    let two = |first: &str, second: &str| {
+        more.replace("shop-more", first).replace("9m", "5m")
+            + &more
+                .replace("policies:\n", "")
+                .replace("shop-more", second)
+                .replace("9m", "5m")
+                .replace("[\"deploy:staging\"]", "[\"deploy:production\"]")
+    };
+    write(dir.path(), "policies/more.yaml", &two("a", "b"));
+    git(dir.path(), &["add", "policies"]);
+    git(dir.path(), &["commit", "-q", "-m", "two"]);
+    write(dir.path(), "policies/more.yaml", &two("c", "b"));
+    let found = json(dir.path(), &[]);
+    assert_eq!(found["is_wider"], false, "{found}");
+    let default = &found["credentials"][0]["defaults"][0];
+    assert_eq!(default["old"]["policy"], "a", "{found}");
+    assert_eq!(default["new"]["policy"], "b", "{found}");
+}
+
+/// T-334
+#[test]
+fn words_of_lines_and_keys_are_no_markup_and_no_command() {
+    let dir = repository_of_policies();
+    let evil = "``` @team <b> ##[error] ::error::";
+    let line = format!(
+        "never:\n  - {{ name: \"{evil}\", of: all, jobs: {{ repository: \"{evil}\" }}, because: \"{evil}\" }}\n"
+    );
+    write(dir.path(), "policies/evil.test.yaml", &line);
+    git(dir.path(), &["add", "policies"]);
+    git(dir.path(), &["commit", "-q", "-m", "a line"]);
+    fs::remove_file(dir.path().join("policies/evil.test.yaml")).unwrap();
+    change(
+        dir.path(),
+        "shop.yaml",
+        "owner: team-shop",
+        &format!("owner: \"{evil}\""),
+    );
+    for format in ["text", "markdown"] {
+        let report = text(&diff(dir.path(), &["--output", format, "HEAD"]).stdout);
+        assert!(report.contains("removed"), "{report}");
+        for line in report.lines() {
+            assert!(!line.contains("##["), "{line}");
+            if let Some(at) = line.find("@team").filter(|_| format == "markdown") {
+                let (before, _) = line.split_at(at);
+                assert!(
+                    before.contains("````"),
+                    "in a code span that is longer: {line}"
+                );
+            }
+        }
+    }
 }

@@ -317,7 +317,7 @@ fn head(dir: &Path) -> String {
     text(&output.stdout).trim().to_owned()
 }
 
-fn copy(from: &Path, to: &Path) {
+pub(super) fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();

@@ -329,7 +329,7 @@ fn lines_are_results_beside_tests_in_every_output() {
     let both = format!(
         "{}{}",
         line("never", "of: all, jobs: { trigger: pull_request }"),
-        "only:\n  - { name: '<two>', of: { class: critical }, jobs: { repository: acme/shop }, because: x }\n"
+        "only:\n  - { name: '<two>', of: { class: critical }, scopes: [production], jobs: { repository: acme/shop }, because: x }\n"
     );
     let dir = folder(&[
         ("policies/root.yaml", POLICIES),

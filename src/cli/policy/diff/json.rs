@@ -2,7 +2,8 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::policy::diff::{CredentialChange, Diff, Gained, KeyChange, Rows};
+use crate::policy::diff::{CredentialChange, DefaultChange, Diff, Gained, Given, KeyChange, Rows};
+use crate::provider::Facts;
 
 pub(super) fn document(diff: &Diff, are_targets_compared: bool) -> Value {
     let issuers = diff.issuers.iter().map(|one| {
@@ -43,6 +44,16 @@ pub(super) fn document(diff: &Diff, are_targets_compared: bool) -> Value {
             "is_file_removed": one.is_file_removed,
         })
     });
+    let shadowed = diff.shadowed.iter();
+    let shadowed = shadowed.map(|(sort, name)| json!({ "sort": sort, "name": name }));
+    let entries = diff.entries.iter().map(|one| {
+        json!({
+            "sort": one.sort,
+            "name": one.name,
+            "change": one.change.name(),
+            "keys": keys(&one.keys),
+        })
+    });
     json!({
         "at": diff.at.to_string(),
         "is_wider": diff.is_wider(),
@@ -53,7 +64,8 @@ pub(super) fn document(diff: &Diff, are_targets_compared: bool) -> Value {
         "lines_compared": !diff.are_lines_unread,
         "waivers": waivers.collect::<Vec<_>>(),
         "removed_tests": tests.collect::<Vec<_>>(),
-        "shadowed": diff.shadowed,
+        "shadowed": shadowed.collect::<Vec<_>>(),
+        "entries": entries.collect::<Vec<_>>(),
         "targets_compared": are_targets_compared,
     })
 }
@@ -65,7 +77,9 @@ fn credential(one: &CredentialChange) -> Value {
         "change": one.change.name(),
         "is_wider": one.is_wider(),
         "keys": keys(&one.keys),
+        "granted_by": one.granted_by,
         "gained": one.gained.iter().map(gained).collect::<Vec<_>>(),
+        "defaults": one.defaults.iter().map(default).collect::<Vec<_>>(),
         "lost": one.lost,
         "undecided": one.undecided,
         "notes": one.notes,
@@ -74,8 +88,6 @@ fn credential(one: &CredentialChange) -> Value {
 }
 
 fn gained(one: &Gained) -> Value {
-    let facts = one.found.witness.facts.iter();
-    let facts = facts.map(|(fact, value)| (fact.name().to_owned(), json!(value)));
     json!({
         "policy": one.policy,
         "place": one.place.to_string(),
@@ -83,11 +95,33 @@ fn gained(one: &Gained) -> Value {
         "scopes": one.scopes,
         "witness": {
             "issuer": one.found.witness.facts.issuer(),
-            "facts": facts.collect::<Map<_, _>>(),
+            "facts": facts(&one.found.witness.facts),
             "claims": one.found.witness.claims,
             "at": one.found.at.to_string(),
         },
     })
+}
+
+fn default(one: &DefaultChange) -> Value {
+    let given = |given: &Given| {
+        json!({
+            "policy": given.policy,
+            "ttl_seconds": given.ttl.as_secs(),
+            "scopes": given.scopes,
+        })
+    };
+    json!({
+        "old": given(&one.old),
+        "new": given(&one.new),
+        "witness": { "issuer": one.job.issuer(), "facts": facts(&one.job), "claims": one.job.claims().to_json() },
+    })
+}
+
+fn facts(job: &Facts) -> Map<String, Value> {
+    let facts = job.iter();
+    facts
+        .map(|(fact, value)| (fact.name().to_owned(), json!(value)))
+        .collect()
 }
 
 fn keys(all: &[KeyChange]) -> Vec<Value> {

@@ -6,15 +6,18 @@ use serde_json::Value;
 
 use crate::cli::policy::markdown::fence;
 use crate::policy::diff::{
-    Change, CredentialChange, Diff, Gained, IssuerChange, KeyChange, LineChange, RemovedTests,
-    Rows, WaiverChange,
+    Change, CredentialChange, Diff, EntryChange, IssuerChange, KeyChange, LineChange, RemovedTests,
+    WaiverChange,
 };
 use crate::text::{count, escape};
-use crate::yaml::duration;
+
+mod credential;
 
 /// How the parts of a report are spelled.
 pub(super) struct Style {
     name: fn(&str) -> String,
+    /// A sentence with names in it.
+    sentence: fn(&str) -> String,
     heading: &'static str,
     section: &'static str,
     fence: &'static str,
@@ -22,30 +25,36 @@ pub(super) struct Style {
     sections: usize,
     /// Jobs that are shown for one credential.
     witnesses: usize,
+    /// Jobs that are shown with a line for each fact; the others are one line.
+    blocks: usize,
 }
 
 pub(super) const TEXT: Style = Style {
     name: plain,
+    sentence: harmless,
     heading: "",
     section: "",
     fence: "",
     sections: usize::MAX,
     witnesses: 3,
+    blocks: usize::MAX,
 };
 
 /// A comment is read by people who have more to read.
 pub(super) const MARKDOWN: Style = Style {
     name: code,
+    sentence: code,
     heading: "## ",
     section: "### ",
     fence: "  ```\n",
     sections: 12,
     witnesses: 1,
+    blocks: 3,
 };
 
 /// A name for people.
 fn plain(name: &str) -> String {
-    format!("`{}`", escape(name))
+    format!("`{}`", harmless(name))
 }
 
 /// A name as a code span of Markdown: nothing in it is markup, a link or a mention.
@@ -108,10 +117,13 @@ impl Report<'_> {
         for tests in &diff.removed_tests {
             self.removed(tests);
         }
-        for entry in &diff.shadowed {
-            let entry = self.name(entry);
+        for entry in &diff.entries {
+            self.entry(entry);
+        }
+        for (sort, name) in &diff.shadowed {
+            let name = self.name(name);
             self.push(&format!(
-                "- {entry} has `shadow_until`, so it has no effect; `--as-if-enforced` shows what it would change\n"
+                "- {sort} {name} has `shadow_until`, so it has no effect; `--as-if-enforced` shows what it would change\n"
             ));
         }
         if self.text.ends_with("\n") && !self.text.ends_with("\n\n") {
@@ -187,6 +199,22 @@ impl Report<'_> {
         }
     }
 
+    fn entry(&mut self, entry: &EntryChange) {
+        let (sort, name) = (entry.sort, self.name(&entry.name));
+        let change = if entry.change == Change::Redefined {
+            "changed".to_owned()
+        } else {
+            word(entry.change)
+        };
+        self.push(&format!("- {sort} {name}: {change}\n"));
+        if entry.change != Change::Added {
+            for key in &entry.keys {
+                self.push("  ");
+                self.key(key);
+            }
+        }
+    }
+
     fn key(&mut self, change: &KeyChange) {
         let key = self.name(&change.key);
         let value = |value: &Option<String>| match value {
@@ -246,112 +274,6 @@ impl Report<'_> {
             )),
             (false, _) => self.push(&format!("- test file {file}: {number} removed: {names}\n")),
         }
-    }
-
-    /// Credentials of one entry with the same change: one for many rows.
-    fn group(&mut self, group: &[&CredentialChange]) {
-        let Some((one, others)) = group.split_first() else {
-            return;
-        };
-        let (name, change) = (self.name(&one.name), word(one.change));
-        let section = self.style.section;
-        let more = match others.len() {
-            0 => String::new(),
-            more => format!(" and {more} more of the same entry"),
-        };
-        self.push(&format!("{section}{name}{more}: {change}\n\n"));
-        if !others.is_empty() {
-            let names = self.names(others.iter().map(|other| other.name.as_str()));
-            self.push(&format!("- the others: {names}\n"));
-        }
-        self.rows(group);
-        if let Some(was) = &one.was {
-            let was = self.name(was);
-            self.push(&format!("- renamed from {was}\n"));
-        }
-        for key in &one.keys {
-            self.key(key);
-        }
-        for note in &one.notes {
-            self.push(&format!("- {note}\n"));
-        }
-        if !one.lost.is_empty() {
-            let names = self.names(one.lost.iter().map(String::as_str));
-            self.push(&format!("- jobs get less by {names}\n"));
-        }
-        for reason in &one.undecided {
-            let reason = self.name(reason);
-            self.push(&format!("- not decided: {reason}\n"));
-        }
-        for (number, gained) in one.gained.iter().take(SHOWN).enumerate() {
-            self.gain(&one.name, gained, number < self.style.witnesses);
-        }
-        if let Some(rest @ 1..) = one.gained.len().checked_sub(SHOWN) {
-            let ways = count(rest, "more way");
-            self.push(&format!("- and {ways}\n"));
-        }
-        self.push("\n");
-    }
-
-    fn rows(&mut self, group: &[&CredentialChange]) {
-        let mut all = Rows::new();
-        for one in group {
-            for (roster, rows) in &one.rows {
-                let known = all.entry(roster.clone()).or_default();
-                known.touched.extend(&rows.touched);
-                known.of = rows.of;
-            }
-        }
-        for (roster, rows) in all {
-            let (roster, of) = (self.name(&roster), count(rows.of, "row"));
-            let touched = count(rows.touched.len(), "row");
-            let touched = touched.split(' ').next().unwrap_or_default();
-            self.push(&format!("- touches {touched} of {of} of {roster}\n"));
-        }
-    }
-
-    fn gain(&mut self, credential: &str, gained: &Gained, is_shown: bool) {
-        let policy = self.name(&gained.policy);
-        let place = self.name(&gained.place.to_string());
-        let ttl = duration::print(gained.ttl);
-        let scopes: Vec<_> = gained.scopes.iter().map(|scope| self.name(scope)).collect();
-        let scopes = match scopes.as_slice() {
-            [] => String::new(),
-            scopes => format!(" with {}", scopes.join(", ")),
-        };
-        self.push(&format!(
-            "- policy {policy} ({place}) gives it for {ttl}{scopes}"
-        ));
-        let witness = self.witness(gained);
-        if let Some(shown) = self.witnesses.get(&witness) {
-            let shown = if shown == credential {
-                " to the same job\n".to_owned()
-            } else {
-                format!(" to the job that is shown for {}\n", self.name(shown))
-            };
-            self.push(&shown);
-        } else if is_shown {
-            self.push(" to this job, which got less or nothing:\n");
-            self.push(&witness);
-            self.witnesses.insert(witness, credential.to_owned());
-        } else {
-            self.push(" to jobs that got less or nothing\n");
-        }
-    }
-
-    fn witness(&self, gained: &Gained) -> String {
-        let fence = self.style.fence;
-        let witness = &gained.found.witness;
-        let mut lines = vec![format!("issuer: {}", quoted(witness.facts.issuer()))];
-        let facts = gained.found.facts();
-        lines.extend(facts.map(|(fact, value)| format!("{fact}: {}", quoted(&value))));
-        let claims = witness.raw_claims();
-        lines.extend(claims.map(|(name, value)| {
-            format!("claim {}: {}", quoted(name), harmless(&value.to_string()))
-        }));
-        lines.push(format!("at: {}", gained.found.at));
-        let lines: String = lines.iter().map(|line| format!("  {line}\n")).collect();
-        format!("{fence}{lines}{fence}")
     }
 }
 

@@ -14,11 +14,12 @@ use super::{
 };
 use crate::credential::database::{Database, Logins};
 use crate::credential::target::{
-    self, Finding, InstallText, Installation, Target, TargetKind, TargetSettings, With,
+    self, Destination, Finding, InstallText, Installation, Target, TargetKind, TargetSettings, With,
 };
 use crate::policy::{CredentialDefinition, PolicySet};
 use crate::secret::Secret;
 use crate::text::{escape, is_printable};
+use crate::yaml::scalar::scalar;
 use crate::yaml::settings::{Item, Section};
 
 /// `kind: postgres`.
@@ -53,6 +54,24 @@ impl TargetSettings for PostgresSettings {
             ),
             "make one target of them: list every database under its `databases`, and name one with `database:` in each credential",
         ))
+    }
+
+    fn destination(&self, credential: &CredentialDefinition) -> Vec<(&'static str, Destination)> {
+        let named = credential.of::<PostgresDefinition>();
+        let named = named.and_then(|definition| definition.database.as_ref());
+        let database = named.or_else(|| self.databases.first());
+        let text = |text: &str| Destination::Text(scalar(text));
+        let mut keys = vec![
+            ("kind", text(TARGET.name)),
+            ("host", text(&self.host)),
+            ("port", Destination::Text(self.port.to_string())),
+            ("tls", text(self.tls.name())),
+            ("prefix", text(&self.prefix)),
+        ];
+        keys.extend(database.map(|name| ("database", text(name))));
+        let ca = self.ca.clone();
+        keys.extend(ca.map(|path| ("ca", Destination::Certificates(path))));
+        keys
     }
 
     fn files(&self) -> Vec<PathBuf> {

@@ -19,7 +19,7 @@ use crate::token::json::{Limits, parse_object};
 /// T-332
 #[test]
 fn the_proof_agrees_with_enumeration() {
-    agrees(1, 1_000, 100);
+    agrees(1, 500, 100);
 }
 
 /// T-332
@@ -36,6 +36,8 @@ struct Counts {
     proven: usize,
     /// The search found a request that is not in the universe.
     outside: usize,
+    /// The search said that it came to no end.
+    undecided: usize,
     /// Requests that were decided by enumeration.
     requests: usize,
 }
@@ -57,6 +59,7 @@ fn agrees(seed: u64, pairs: usize, most: usize) {
             gained: all.gained + one.gained,
             proven: all.proven + one.proven,
             outside: all.outside + one.outside,
+            undecided: all.undecided + one.undecided,
             requests: all.requests + one.requests,
         })
     });
@@ -65,10 +68,14 @@ fn agrees(seed: u64, pairs: usize, most: usize) {
         gained,
         proven,
         outside,
+        undecided,
         ..
     } = counts;
     assert!(
-        gained > pairs / 10 && proven > pairs / 10 && outside < pairs / 20,
+        gained > pairs / 10
+            && proven > pairs / 10
+            && outside < pairs / 20
+            && undecided <= pairs / 1_000,
         "{counts:?}"
     );
 }
@@ -98,6 +105,15 @@ fn of_pair(seed: u64, number: usize, most: usize) -> Counts {
     );
     let universe = Universe::new(world, &topics, &old.1, &new.1);
     let answers = gained(&old.1, &new.1);
+    let undecided = answers
+        .iter()
+        .any(|answer| matches!(answer, Answer::NotDecided(_)));
+    if undecided {
+        return Counts {
+            undecided: 1,
+            ..Counts::default()
+        };
+    }
     for answer in &answers {
         match answer {
             Answer::Found(found) => universe.check(found, &about),

@@ -410,7 +410,7 @@ fn key_settings(issuer: &TrustedIssuer) -> impl PartialEq {
         blocked_kids: _,
         pinned_keys,
         trust_domain: _,
-        reuse_by_subject: _,
+        reuse: _,
     } = issuer;
     let fetched = (url, ca, networks, key_hosts, pinned_keys);
     let admitted = (algorithms, strip_leading_zero, key_use);
