@@ -239,6 +239,37 @@ async fn a_mint_that_made_nothing_leaves_no_window() {
     assert_eq!(intents[1]["repeat"], false);
 }
 
+/// T-391
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_used_token_never_gets_the_login_of_a_later_window() {
+    let stage = World::start().await;
+    let broker = &stage.broker;
+    let headers = [("Idempotency-Key", KEY)];
+    let ask = async |subject, id| {
+        let token = stage.token(subject, id);
+        broker.exchange_with(&token, READ, &[], &headers).await
+    };
+    // The window is over, and another token opens the next one.
+    login(&ask("poller-1", "t1").await);
+    broker.clock.advance(Duration::from_secs(600));
+    login(&stage.get("poller-1", "t2").await);
+    assert_eq!(ask("poller-1", "t1").await.reason(), "token.replayed");
+    // The login is revoked, and the next window is of the same second.
+    let first = ask("poller-2", "t3").await;
+    let joined = ask("poller-2", "t4").await;
+    assert_eq!(login(&first), login(&joined));
+    let handle = first.text("/hallpass/lease");
+    let revoked = post_form(broker.public(), "/revoke", &form(&[("token", &handle)])).await;
+    assert_eq!(revoked.status, 200, "{}", revoked.body);
+    assert_eq!(stage.get("poller-2", "t5").await.reason(), "lease.revoked");
+    let next = login(&stage.get("poller-2", "t5").await);
+    for id in ["t3", "t4"] {
+        assert_eq!(ask("poller-2", id).await.reason(), "token.replayed");
+    }
+    assert_eq!(login(&ask("poller-2", "t6").await), next);
+    assert_eq!(broker.database.minted(), 4);
+}
+
 /// A broker on the stage's database and a shared store, one of several.
 async fn replica(stage: &Stage, redis: &Redis, number: usize, key: &TestKey) -> Running {
     let folder = stage.folder();
