@@ -17,8 +17,8 @@ use crate::policy::link::{Commit, PolicyLinks};
 use crate::policy::{IssuerOverride, LoadOptions, PolicySet};
 use crate::replay::StoreSettings;
 use crate::rootkey::{RingKey, RootKey, RootKeyError, RootKeys};
-use crate::token::{Reuse, TrustedIssuer};
 use crate::token::keys::KeySource;
+use crate::token::{Reuse, TrustedIssuer};
 use crate::yaml::Diagnostics;
 
 /// Whether keys of the embedded issuers of `hallpass dev` are trusted (T-117).

@@ -134,7 +134,10 @@ async fn tokens_of_one_subject_share_a_login_until_its_window_is_over() {
     assert_ne!(login(&third).0, first.0);
     assert_eq!(stage.broker.database.minted(), 3);
     let intents = stage.broker.events("intent").await;
-    let said: Vec<_> = intents.iter().map(|one| (&one["shared"], &one["repeat"])).collect();
+    let said: Vec<_> = intents
+        .iter()
+        .map(|one| (&one["shared"], &one["repeat"]))
+        .collect();
     let (yes, no) = (json!(true), json!(false));
     assert_eq!(said, [(&yes, &no), (&yes, &yes), (&yes, &no), (&yes, &no)]);
 }
@@ -197,7 +200,9 @@ async fn another_ask_is_another_login() {
             let answer = broker.exchange(&token, credential).await;
             assert_eq!(answer.status, 200, "{}", answer.body);
             assert_eq!(answer.json()["hallpass"]["shared"], Value::Null);
-            publics.insert(answer.text("/access_token") + &answer.text("/hallpass/credential/username"));
+            publics.insert(
+                answer.text("/access_token") + &answer.text("/hallpass/credential/username"),
+            );
         }
         assert_eq!(publics.len(), 2, "{credential}");
     }
@@ -216,7 +221,10 @@ async fn a_revoked_login_is_not_given_again_and_the_next_request_gets_another() 
     assert_eq!(revoked.status, 200, "{}", revoked.body);
     assert_eq!(broker.database.live(), 0);
     let refused = stage.get("poller-1", "t3").await;
-    assert_eq!((refused.status, refused.reason().as_str()), (503, "lease.revoked"));
+    assert_eq!(
+        (refused.status, refused.reason().as_str()),
+        (503, "lease.revoked")
+    );
     assert_eq!(refused.json()["retryable"], true);
     // The same token: nothing was made, so it is as new.
     let third = login(&stage.get("poller-1", "t3").await);
