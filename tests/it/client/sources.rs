@@ -212,6 +212,23 @@ fn what_a_service_answers_instead_of_a_token_ends_in_the_fix_and_is_not_repeated
             assert!(said.contains(expected), "{}: {said}", service.name);
             assert!(said.contains(service.who), "{}: {said}", service.name);
         }
+        // What a service says of repeats is the broker's word only, and is neither heeded nor shown.
+        let says = json!({ "error": SECRET, "error_description": SECRET, "retryable": true });
+        fake.next(service.path, Reply::json(403, &says));
+        let refused = service.job(&fake, &fake.url()).observed();
+        assert_eq!(refused.status.code(), Some(5), "{}", told(&refused));
+        let expected = "gave no token: it answers 403; ";
+        assert!(stderr(&refused).contains(expected), "{}", stderr(&refused));
+        for _ in 0..40 {
+            fake.next(service.path, Reply::json(503, &says));
+        }
+        let busy = service.job(&fake, &fake.url()).observed();
+        assert_eq!(busy.status.code(), Some(3), "{}", told(&busy));
+        let expected = format!(
+            "hallpass: {} could not be reached: it answers 503\n",
+            service.who
+        );
+        assert_eq!(stderr(&busy), expected);
         assert_eq!(fake.asked("/token").len(), 0);
     }
 }
