@@ -486,6 +486,25 @@ impl Program {
     }
 }
 
+/// T-382
+#[test]
+fn a_program_that_takes_too_long_is_ended_with_what_it_started() {
+    let (fake, folder) = (Fake::start(), tempfile::tempdir().unwrap());
+    let note = folder.path().join("started");
+    let script = format!("sleep 600 &\necho $! > {}\nwait", note.display());
+    let output = PROGRAMS[0].job(&fake, folder.path(), &script);
+    assert_eq!(output.status.code(), Some(5), "{}", told(&output));
+    let id = fs::read_to_string(note).unwrap();
+    let stat = format!("/proc/{}/stat", id.trim());
+    // The system may keep the entry of an ended process until its new parent looks.
+    let lives = || fs::read_to_string(&stat).is_ok_and(|text| !text.contains(") Z"));
+    let asked = std::time::Instant::now();
+    while lives() {
+        assert!(asked.elapsed().as_secs() < 10, "its child still runs");
+        std::thread::yield_now();
+    }
+}
+
 /// T-392
 #[test]
 fn on_a_platform_a_later_build_never_gets_the_token_of_an_earlier_one() {
