@@ -407,9 +407,12 @@ async fn read(request: &Request, mut response: reqwest::Response) -> Result<Answ
     let (who, longest) = (request.who, request.longest);
     let status = response.status().as_u16();
     if (300..400).contains(&status) {
-        let problem = format!(
-            "status {status} is a redirect, which hallpass does not follow; set the address it leads to"
-        );
+        let fix = if who == BROKER {
+            "; set the address it leads to"
+        } else {
+            ""
+        };
+        let problem = format!("status {status} is a redirect, which hallpass does not follow{fix}");
         return Err(ClientError::Answer { who, problem }.into());
     }
     let retry_after = retry_after(response.headers());

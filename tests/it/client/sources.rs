@@ -192,7 +192,7 @@ fn what_a_service_answers_instead_of_a_token_ends_in_the_fix_and_is_not_repeated
             (
                 status(302).with("location", "https://evil.example/"),
                 3,
-                "status 302 is a redirect, which hallpass does not follow",
+                "status 302 is a redirect, which hallpass does not follow\n",
             ),
             (service.reply(SECRET), 5, "has no ID token: expected a JWT"),
             (
