@@ -47,8 +47,7 @@ fn no_feature_changes_how_json_is_read_or_printed() {
     let features: BTreeSet<&str> = readers
         .flat_map(|(_, features)| features.iter().map(String::as_str))
         .collect();
-    // `raw_value` adds a type and changes no other.
-    assert_eq!(features, BTreeSet::from(["default", "raw_value", "std"]));
+    assert_eq!(features, BTreeSet::from(["default", "std"]));
 }
 
 /// `tests/opinion` shows the same where `preserve_order` is on.

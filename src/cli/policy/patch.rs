@@ -41,7 +41,8 @@ pub(super) fn unified(name: &str, text: &str, edits: &[Edit]) -> Option<String> 
         );
         let start_now = start.saturating_add(added).saturating_sub(removed);
         let (from, to) = (range(start, were), range(start_now, are));
-        patch.push_str(&format!("@@ -{from} +{to} @@\n{}", lines.text));
+        let head = format!("@@ -{from} +{to} @@\n");
+        patch.extend([head.as_str(), lines.text.as_str()]);
         added = added.saturating_add(lines.added);
         removed = removed.saturating_add(lines.removed);
     }
@@ -161,8 +162,9 @@ mod tests {
 
     #[test]
     fn lines_that_change_are_shown_with_those_around_them() {
-        let text: String = (1..=20).map(|number| format!("line {number}\n")).collect();
-        let text = text.trim_end();
+        let lines: Vec<String> = (1..=20).map(|number| format!("line {number}")).collect();
+        let text = lines.join("\n");
+        let text = text.as_str();
         let edits = [
             edit(text, "line 2\n", ""),
             edit(text, "4", "four"),

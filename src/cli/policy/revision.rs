@@ -78,9 +78,11 @@ pub(super) fn read_commit(
         let name = escape(name);
         Failure::Findings(format!("the policies of revision `{name}` do not load"))
     })?;
-    let tests = test_files_of_texts(&borrowed, &set);
-    let commit = Some(repository.commit);
-    Ok(Revision { set, tests, commit })
+    Ok(Revision {
+        tests: test_files_of_texts(&borrowed, &set),
+        set,
+        commit: Some(repository.commit),
+    })
 }
 
 struct Repository<'a> {
@@ -195,8 +197,8 @@ impl<'a> Repository<'a> {
             if name.split('/').any(|part| part.starts_with('.')) {
                 continue;
             }
-            let [id, size] = match about.as_slice() {
-                [mode, "blob", id, size] if mode.starts_with("100") => [id, size],
+            let [blob, length] = match about.as_slice() {
+                [mode, "blob", blob, length] if mode.starts_with("100") => [blob, length],
                 // A folder follows links, and refuses what is no file: nothing may be left out here.
                 _ => {
                     let (name, commit) = (escape(name), &self.commit);
@@ -206,7 +208,7 @@ impl<'a> Repository<'a> {
                     )));
                 }
             };
-            total = total.saturating_add(size.parse().unwrap_or(u64::MAX));
+            total = total.saturating_add(length.parse().unwrap_or(u64::MAX));
             if total > MAX_FOLDER || texts.len() >= MAX_FILES {
                 let commit = &self.commit;
                 return Err(Failure::Local(format!(
@@ -214,7 +216,7 @@ impl<'a> Repository<'a> {
                      than {MAX_FILES} files"
                 )));
             }
-            let text = git(self.folder, &["cat-file", "blob", id]);
+            let text = git(self.folder, &["cat-file", "blob", blob]);
             let text = text.and_then(|bytes| String::from_utf8(bytes).ok());
             let text = text.ok_or_else(|| {
                 let name = escape(name);

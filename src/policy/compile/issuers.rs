@@ -15,13 +15,13 @@ use ipnet::IpNet;
 
 use super::claim_map::claim_map;
 use super::conditions::{self, About};
-use super::trust::{check_address, check_tenants};
+use super::trust::{check_address, check_tenants, reuse, trust_domain};
 use super::{LoadOptions, PolicyIssuer, pinned, properties, taken};
 use crate::policy::files::Folder;
 use crate::policy::parse::{self, Raw};
 use crate::provider::{self, PROVIDERS, Provider, Reader, Rules, SecondFactor};
 use crate::token::issuer::{LONGEST_LIFE, is_same_but_for_spelling};
-use crate::token::{Algorithm, Reuse, TrustedIssuer};
+use crate::token::{Algorithm, TrustedIssuer};
 use crate::yaml::Entry;
 use crate::yaml::diagnostic::{Diagnostic, Problems, Span, nearest};
 use crate::yaml::reader::{Fields, MAX_TEXT, NodeReader, listed};
@@ -226,54 +226,6 @@ fn shared_audience(
         }
         (None, None) => {}
     }
-}
-
-/// `trust_domain`: SPIFFE tokens have no `iss`.
-fn trust_domain(
-    yaml: &NodeReader<'_>,
-    fields: &Fields<'_>,
-    provider: &Provider,
-    trusted: &mut TrustedIssuer,
-    what: &str,
-) {
-    let Some(node) = fields.get("trust_domain") else {
-        return;
-    };
-    if !["generic", "spiffe"].contains(&provider.name) {
-        let message = format!(
-            "`trust_domain` is for SPIFFE tokens, and provider `{}` of {what} reads others",
-            provider.name
-        );
-        yaml.error("trust-domain", node.span, message);
-        return;
-    }
-    let domain = yaml.ascii(node, "`trust_domain`", MAX_TEXT);
-    trusted.trust_domain = domain.map(str::to_owned);
-}
-
-/// `reuse: subject`: for issuers of one customer's own, whose subjects are that customer's workloads. On
-/// a platform's issuer, a subject is a job, and two jobs do not share a login.
-fn reuse(yaml: &NodeReader<'_>, fields: &Fields<'_>, trusted: &mut TrustedIssuer, what: &str) {
-    let Some(node) = fields.get("reuse") else {
-        return;
-    };
-    if yaml.text(node, "`reuse`") != Some("subject") {
-        let help = "write `reuse: subject`, or leave it out: then each token gets its own login";
-        yaml.error_help("reuse", node.span, "`reuse` is not `subject`", Some(help));
-        return;
-    }
-    let known = provider::address::known(&trusted.url);
-    let is_private = known.is_none_or(|known| known.is_private);
-    if !is_private || trusted.client_id.is_some() {
-        let message = format!(
-            "{what} has `reuse: subject`, but {} is not a private issuer",
-            trusted.url
-        );
-        let help = "use it for the issuer of your own cluster, trust domain or server only";
-        yaml.error_help("reuse", node.span, message, Some(help));
-        return;
-    }
-    trusted.reuse = Reuse::Subject;
 }
 
 /// `client_id` and `mfa`, which issuers of people have and others have not.

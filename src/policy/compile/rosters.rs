@@ -48,11 +48,10 @@ pub(super) enum Found<'a> {
 impl Rosters {
     /// Each roster that was read, with the places of its rows.
     pub(super) fn rows(&self) -> impl Iterator<Item = (&str, impl Iterator<Item = Place>)> {
-        let all = self.all.iter().filter_map(|((_, name), roster)| {
+        self.all.iter().filter_map(|((_, name), roster)| {
             let rows = roster.as_ref()?.rows.iter();
             Some((name.as_str(), rows.map(|row| row.row.place())))
-        });
-        all
+        })
     }
 
     /// The roster of that name for a file of that realm. One that does not exist is reported.

@@ -1,13 +1,14 @@
 //! What the address of an issuer asks of its settings, whatever they call it: the right provider, and
-//! tenants that name a customer where everybody's tokens have the same `iss`. Not: how conditions
-//! are read.
+//! tenants that name a customer where everybody's tokens have the same `iss`, and what only issuers of
+//! one's own may have. Not: how conditions are read.
 
 use crate::policy::Block;
 use crate::policy::pattern::{Operator, Pattern};
 use crate::provider::{self, Fact, Provider, Reader};
 use crate::token::issuer::is_loopback;
+use crate::token::{Reuse, TrustedIssuer};
 use crate::yaml::diagnostic::{Diagnostic, Span};
-use crate::yaml::reader::{NodeReader, listed};
+use crate::yaml::reader::{Fields, MAX_TEXT, NodeReader, listed};
 
 /// What the address forbids, whatever the issuer is called: another provider's name, under which its
 /// claims are misread (T-133), and this machine, from which a broker takes no tokens (T-117).
@@ -98,6 +99,57 @@ fn is_pinned(pattern: &Pattern) -> bool {
         | Pattern::Time(_)
         | Pattern::Age(_) => false,
     }
+}
+
+/// `trust_domain`: SPIFFE tokens have no `iss`.
+pub(super) fn trust_domain(
+    yaml: &NodeReader<'_>,
+    fields: &Fields<'_>,
+    provider: &Provider,
+    trusted: &mut TrustedIssuer,
+    what: &str,
+) {
+    let Some(node) = fields.get("trust_domain") else {
+        return;
+    };
+    if !["generic", "spiffe"].contains(&provider.name) {
+        let message = format!(
+            "`trust_domain` is for SPIFFE tokens, and provider `{}` of {what} reads others",
+            provider.name
+        );
+        yaml.error("trust-domain", node.span, message);
+        return;
+    }
+    let domain = yaml.ascii(node, "`trust_domain`", MAX_TEXT);
+    trusted.trust_domain = domain.map(str::to_owned);
+}
+
+/// `reuse: subject`: for issuers of one customer's own, whose subjects are that customer's workloads. On
+/// a platform's issuer, a subject is a job, and two jobs do not share a login.
+pub(super) fn reuse(
+    yaml: &NodeReader<'_>,
+    fields: &Fields<'_>,
+    trusted: &mut TrustedIssuer,
+    what: &str,
+) {
+    let Some(node) = fields.get("reuse") else {
+        return;
+    };
+    if yaml.text(node, "`reuse`") != Some("subject") {
+        let help = "write `reuse: subject`, or leave it out: then each token gets its own login";
+        yaml.error_help("reuse", node.span, "`reuse` is not `subject`", Some(help));
+        return;
+    }
+    if provider::address::known(&trusted.url).is_some() || trusted.client_id.is_some() {
+        let message = format!(
+            "{what} has `reuse: subject`, but {} is not a private issuer",
+            trusted.url
+        );
+        let help = "use it for the issuer of your own cluster, trust domain or server only";
+        yaml.error_help("reuse", node.span, message, Some(help));
+        return;
+    }
+    trusted.reuse = Reuse::Subject;
 }
 
 /// Facts of which one must say whose job it is, at an issuer that signs for everybody.

@@ -42,8 +42,7 @@ fn change(was: Option<&PolicyIssuer>, now: &PolicyIssuer) -> Option<IssuerChange
     let (wider, narrower) = tenants(was, now);
     change.change = match (trust(&was.reader, &now.reader), wider, narrower) {
         (Change::Redefined, _, _) => Change::Redefined,
-        (_, true, true) => Change::WiderAndNarrower,
-        (Change::Narrower, true, false) => Change::WiderAndNarrower,
+        (_, true, true) | (Change::Narrower, true, false) => Change::WiderAndNarrower,
         (_, true, false) => Change::Wider,
         (_, false, true) => Change::Narrower,
         (trust, false, false) => trust,

@@ -114,8 +114,8 @@ impl Comparison<'_> {
         if selected.is_empty() && line.of.is_closed() {
             return None;
         }
-        let names = selected.into_iter().map(str::to_owned).collect();
-        Some(change(line, Vec::new(), names, true))
+        let about = selected.into_iter().map(str::to_owned).collect();
+        Some(change(line, Vec::new(), about, true))
     }
 
     /// The credentials that the old line is about, by their new names.

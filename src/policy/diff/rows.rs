@@ -1,9 +1,11 @@
 //! The rows of rosters that entries are made from.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::Path;
 
 use crate::policy::PolicySet;
 use crate::yaml::Place;
+use crate::yaml::diagnostic::Row;
 
 /// The rows of one roster that a change touches.
 #[derive(Clone, Debug, Default)]
@@ -34,7 +36,7 @@ impl Index {
             let mut label = name.to_owned();
             for place in rows {
                 let file = place.source().name();
-                label = if file.ends_with(".csv") {
+                label = if Path::new(file).extension().is_some_and(|end| end == "csv") {
                     file.to_owned()
                 } else {
                     format!("{file}: {name}")
@@ -52,7 +54,7 @@ impl Index {
     pub(super) fn rows<'p>(&self, places: impl Iterator<Item = &'p Place>) -> Rows {
         let mut rows = Rows::new();
         for place in places {
-            let Some(row) = place.row().map(|row| row.place()) else {
+            let Some(row) = place.row().map(Row::place) else {
                 continue;
             };
             let start = row.span().start;

@@ -271,7 +271,7 @@ mod tests {
         let sunday = Some([false, false, false, false, false, false, true]);
         let night = window("Europe/Berlin", sunday, Some((2 * 60, 3 * 60)));
         let (from, end) = (at("2027-03-27T00:00:00Z"), at("2027-03-29T00:00:00Z"));
-        let moments = Moments::new(from, [end], &[night.clone()]);
+        let moments = Moments::new(from, [end], std::slice::from_ref(&night));
         assert!(!moments.0.iter().any(|now| *now < end && night.holds(*now)));
         assert!(moments.0.iter().any(|now| *now >= end && night.holds(*now)));
     }

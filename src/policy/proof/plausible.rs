@@ -12,7 +12,9 @@ pub(super) fn is_plain(text: &str) -> bool {
 /// all sets.
 pub(super) fn texts(sets: &[&Lang]) -> Vec<String> {
     let mut parts = Parts::default();
-    sets.iter().for_each(|set| parts.read(set));
+    for set in sets {
+        parts.read(set);
+    }
     if parts.paths.is_empty() && parts.refs.is_empty() {
         return parts.texts;
     }
@@ -38,7 +40,18 @@ impl Parts {
             Lang::And(parts) => parts.iter().for_each(|part| self.read(part)),
             Lang::Path(paths) => self.paths.extend(named(paths)),
             Lang::Ref { texts, .. } => self.refs.extend(named(texts)),
-            other => self.texts.extend(named(other)),
+            Lang::All
+            | Lang::Words(_)
+            | Lang::Glob(_)
+            | Lang::Under(_)
+            | Lang::Not(_)
+            | Lang::Or(_)
+            | Lang::Decimal
+            | Lang::File(..)
+            | Lang::Listed(_)
+            | Lang::After(..)
+            | Lang::Starting(_)
+            | Lang::Part(..) => self.texts.extend(named(set)),
         }
     }
 }

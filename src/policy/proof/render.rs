@@ -71,17 +71,17 @@ pub(super) fn witness(
             (Form::List, Value::Other) => {
                 // Empty entries up to the last index that is named.
                 let claims = space.claims.iter().zip(values);
-                let sent = claims.filter(|(_, value)| **value != Value::Absent);
-                let last = sent
+                let present = claims.filter(|(_, value)| **value != Value::Absent);
+                let last = present
                     .filter_map(|(claim, _)| space.index(number, claim))
                     .max();
                 let length = last.map_or(0, |last| last.saturating_add(1));
                 if length > MOST_ENTRIES {
                     return Err(format!("`{pointer}` is a long list"));
                 }
-                let mut list = vec![String::new(); length];
-                list.extend(entries(space, values, number));
-                list.into()
+                let mut sent = vec![String::new(); length];
+                sent.extend(entries(space, values, number));
+                sent.into()
             }
             (Form::List, Value::Foreign) => {
                 let mut entries = entries(space, values, number);

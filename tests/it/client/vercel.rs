@@ -74,7 +74,7 @@ fn vercel(
         )
         .unwrap();
         stream.conn.send_close_notify();
-        if stream.flush().is_err() {}
+        stream.flush().ok();
         (connect, head, serde_json::from_slice(&body).unwrap())
     });
     (address, served)

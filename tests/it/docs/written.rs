@@ -144,9 +144,10 @@ fn token_sources() -> String {
             .iter()
             .map(|mark| format!("`{mark}`"))
             .collect();
-        let marks = match source.way {
-            Way::Ours => "either variable".to_owned(),
-            _ => marks.join(", "),
+        let marks = if matches!(source.way, Way::Ours) {
+            "either variable".to_owned()
+        } else {
+            marks.join(", ")
         };
         let (name, title) = (source.name, source.title);
         let (way, audience) = (source.way, source.audience);

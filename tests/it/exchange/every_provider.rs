@@ -65,14 +65,15 @@ fn entries(name: &str, facts: &Value) -> (String, String) {
     issuer.push_str(" }\n");
     let mut when = String::new();
     for (fact, value) in facts.as_object().unwrap() {
-        match value {
-            // A short base is no ref, and no policy names it.
-            _ if fact == "base_ref" => {}
-            Value::Object(workflow) => {
-                let (path, r#ref) = (&workflow["path"], &workflow["ref"]);
-                write!(when, ", {fact}: {{ path: {path}, ref: {ref} }}").unwrap();
-            }
-            value => write!(when, ", {fact}: {value}").unwrap(),
+        // A short base is no ref, and no policy names it.
+        if fact == "base_ref" {
+            continue;
+        }
+        if let Value::Object(workflow) = value {
+            let (path, r#ref) = (&workflow["path"], &workflow["ref"]);
+            write!(when, ", {fact}: {{ path: {path}, ref: {ref} }}").unwrap();
+        } else {
+            write!(when, ", {fact}: {value}").unwrap();
         }
     }
     if provider.name == "buildkite" {

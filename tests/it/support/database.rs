@@ -129,7 +129,8 @@ impl Mint for FakeDatabase {
         let permit = reserved.permit();
         let name = if reserved.is_shared() {
             let id = reserved.login_id().id;
-            format!("hp_{}", &id[id.len() - 8..])
+            let (_, end) = id.split_at(id.len() - 8);
+            format!("hp_{end}")
         } else {
             let (id, _) = permit.job().token().digest.split_at(8);
             format!("hp_{id}")

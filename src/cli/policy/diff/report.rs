@@ -126,7 +126,7 @@ impl Report<'_> {
                 "- {sort} {name} has `shadow_until`, so it has no effect; `--as-if-enforced` shows what it would change\n"
             ));
         }
-        if self.text.ends_with("\n") && !self.text.ends_with("\n\n") {
+        if self.text.ends_with('\n') && !self.text.ends_with("\n\n") {
             self.push("\n");
         }
         let groups = groups(&diff.credentials);
@@ -254,12 +254,12 @@ impl Report<'_> {
     fn waiver(&mut self, waiver: &WaiverChange) {
         let (rule, place) = (self.name(waiver.rule), self.name(&waiver.place));
         let change = match waiver.was_until {
-            None => "added".to_owned(),
-            Some(was) => format!("prolonged** from {was}**"),
+            None => "**added**".to_owned(),
+            Some(was) => format!("**prolonged** from {was}"),
         };
         let (until, because) = (waiver.until, self.name(&waiver.because));
         self.push(&format!(
-            "- waiver of lint rule {rule} ({place}): **{change}**, until {until}, because {because}\n"
+            "- waiver of lint rule {rule} ({place}): {change}, until {until}, because {because}\n"
         ));
     }
 
@@ -335,15 +335,14 @@ fn groups(all: &[CredentialChange]) -> Vec<Vec<&CredentialChange>> {
         let place = one.place.as_ref().filter(|place| place.row().is_some());
         let entry = place.map(|place| (place.source().name(), place.span().start, one.change));
         let known = entry.and_then(|entry| by_entry.get(&entry).copied());
-        match known.and_then(|number: usize| groups.get_mut(number)) {
-            Some(group) => group.push(one),
-            None => {
-                if let Some(entry) = entry {
-                    by_entry.insert(entry, groups.len());
-                }
-                groups.push(vec![one]);
-            }
+        if let Some(group) = known.and_then(|number: usize| groups.get_mut(number)) {
+            group.push(one);
+            continue;
         }
+        if let Some(entry) = entry {
+            by_entry.insert(entry, groups.len());
+        }
+        groups.push(vec![one]);
     }
     groups
 }

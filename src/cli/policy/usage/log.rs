@@ -287,7 +287,7 @@ pub(super) fn stated(decision: &RecordedDecision) -> BTreeMap<&str, Stated<'_>> 
         let value = match value {
             Value::Bool(value) => Stated::Bool(*value),
             Value::String(text) => Stated::Text(text),
-            _ => return None,
+            Value::Null | Value::Number(_) | Value::Array(_) | Value::Object(_) => return None,
         };
         Some((name.as_str(), value))
     });

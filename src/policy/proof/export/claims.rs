@@ -116,10 +116,11 @@ impl Claims {
 
     /// The definitions of computed facts.
     pub(super) fn definitions(&self) -> String {
-        let lines = self.computed.iter();
+        let mut lines = String::new();
+        for (name, term) in &self.computed {
+            lines.extend(["(define-fun ", name, " () String ", term, ")\n"]);
+        }
         lines
-            .map(|(name, term)| format!("(define-fun {name} () String {term})\n"))
-            .collect()
     }
 
     /// The constants.

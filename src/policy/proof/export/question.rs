@@ -72,7 +72,7 @@ impl Asked<'_> {
             Status::Unsat if !job.unsaid.is_empty() => "unknown",
             Status::Sat | Status::Unsat | Status::Unknown(_) => status.name(),
         };
-        text.push_str(&format!("(set-info :status {expected})\n"));
+        text.extend(["(set-info :status ", expected, ")\n"]);
         text.push_str(&self.request());
         section(&mut text, "The claims of the token");
         text.push_str(&Kind::declaration());
@@ -135,7 +135,7 @@ impl Asked<'_> {
         );
         match status {
             Status::Sat | Status::Unsat => head.push('.'),
-            Status::Unknown(reason) => head.push_str(&format!(": {reason}.")),
+            Status::Unknown(reason) => head.extend([": ", reason, "."]),
         }
         if !job.unsaid.is_empty() {
             head.push_str(
@@ -248,7 +248,7 @@ impl Asked<'_> {
         let reader = &issuer.reader;
         let mut define = |constant: String, shown: &str, term: &str| {
             text.push_str(&comment(shown));
-            text.push_str(&format!("(define-fun {constant} () Bool {term})\n"));
+            text.extend(["(define-fun ", &constant, " () Bool ", term, ")\n"]);
             constant
         };
         let mut permits = Vec::new();

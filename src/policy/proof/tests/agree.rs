@@ -63,7 +63,6 @@ fn agrees(seed: u64, pairs: usize, most: usize) {
             requests: all.requests + one.requests,
         })
     });
-    println!("{counts:?}");
     let Counts {
         gained,
         proven,
@@ -234,8 +233,8 @@ impl<'a> Universe<'a> {
                 Some(FactValue::Address(address)) => Some(*address),
                 _ => None,
             };
-            let job = Job::of_facts(facts.from_address(address));
-            set.decide(job, &found.ask, found.at).is_ok()
+            let found_job = Job::of_facts(facts.from_address(address));
+            set.decide(found_job, &found.ask, found.at).is_ok()
         };
         assert!(decide(self.new), "{found:?} in {about}");
         assert!(!decide(self.old), "{found:?} in {about}");

@@ -3,7 +3,7 @@
 use super::*;
 use crate::provider::{Fact, FactValue, Job};
 
-const ROOT: &str = r#"
+const ROOT: &str = r"
 zone: Europe/Berlin
 issuers:
   github:
@@ -19,7 +19,7 @@ issuers:
   people: { provider: people, url: https://id.acme.dev, client_id: hallpass, mfa: { amr: [otp, hwk], acr: [gold] } }
 credentials:
   api: { kind: jwt, audience: https://api.acme.dev, max_ttl: 10m, owner: a, purpose: p, class: low }
-"#;
+";
 
 fn load(root: &str, more: &str) -> PolicySet {
     let loaded = PolicySet::from_texts(&[("root.yaml", root), ("more.yaml", more)]);
@@ -37,9 +37,12 @@ fn with(issuer: &str, when: &str, until: &str, require: &str) -> PolicySet {
         "policies:\n  - {{ name: p, issuer: {issuer}, when: {when}, {until}grant: [ {{ credential: api, ttl: 5m }} ] }}\n"
     );
     if !require.is_empty() {
-        text.push_str(&format!(
-            "require:\n  - {{ name: r, of: all, jobs: {require}, because: b }}\n"
-        ));
+        let jobs = [
+            "require:\n  - { name: r, of: all, jobs: ",
+            require,
+            ", because: b }\n",
+        ];
+        text.extend(jobs);
     }
     load(ROOT, &text)
 }
@@ -48,8 +51,8 @@ fn with(issuer: &str, when: &str, until: &str, require: &str) -> PolicySet {
 fn is_found(set: &PolicySet, about: &str) -> Option<Found> {
     match Question::any_job(set, "api", NOW).answer() {
         Answer::Found(found) => {
-            let job = Job::of_facts(found.witness.facts.clone());
-            set.decide(job, &found.ask, found.at).unwrap();
+            let witness = Job::of_facts(found.witness.facts.clone());
+            set.decide(witness, &found.ask, found.at).unwrap();
             Some(*found)
         }
         Answer::Proven => None,
@@ -66,9 +69,9 @@ fn changes(old: &PolicySet, new: &PolicySet, wider: bool, narrower: bool) {
             [] => assert!(!expected),
             [Answer::Found(found)] => {
                 assert!(expected, "{found:?}");
-                let job = || Job::of_facts(found.witness.facts.clone());
-                assert!(to.decide(job(), &found.ask, found.at).is_ok());
-                assert!(from.decide(job(), &found.ask, found.at).is_err());
+                let witness = || Job::of_facts(found.witness.facts.clone());
+                assert!(to.decide(witness(), &found.ask, found.at).is_ok());
+                assert!(from.decide(witness(), &found.ask, found.at).is_err());
             }
             answers => panic!("{answers:?}"),
         }
@@ -78,256 +81,259 @@ fn changes(old: &PolicySet, new: &PolicySet, wider: bool, narrower: bool) {
 /// T-303, T-304, T-305
 #[test]
 fn every_condition_of_the_language_is_read() {
-    for (issuer, when, require, expected) in [
-        ("github", "{ time: { days: [mon] } }", "", true),
-        (
-            "github",
-            "{ time: { days: [mon] } }",
-            "{ time: { days: [tue] } }",
-            false,
-        ),
-        (
-            "github",
-            "{ time: { days: [mon], hours: \"08:00-18:00\" } }",
-            "{ time: { hours: \"17:59-24:00\" } }",
-            true,
-        ),
-        (
-            "github",
-            "{ time: { days: [mon], hours: \"08:00-18:00\" } }",
-            "{ time: { hours: \"18:00-24:00\" } }",
-            false,
-        ),
-        ("plain", "{ groups: { member: ops } }", "", true),
-        (
-            "plain",
-            "{ groups: { not: { member: ops } } }",
-            "{ groups: { member: ops } }",
-            false,
-        ),
-        (
-            "plain",
-            "{ groups: { member: dev, not: { member: ops } } }",
-            "{ groups: { present: true } }",
-            true,
-        ),
-        (
-            "plain",
-            "{ groups: { member: dev } }",
-            "{ groups: { present: false } }",
-            false,
-        ),
-        (
-            "plain",
-            "{ groups: { not: { member: dev } } }",
-            "{ groups: { not: { member: ops } } }",
-            true,
-        ),
-        (
-            "plain",
-            "{ groups: [ { member: a }, { not: { member: b } } ] }",
-            "{ groups: { member: b, not: { member: a } } }",
-            false,
-        ),
-        // The list as one text, or as a list; what is at an index is an entry.
-        (
-            "plain",
-            "{ groups: { member: a }, claim: { /in: \"b,a\" } }",
-            "",
-            true,
-        ),
-        (
-            "plain",
-            "{ groups: { member: a }, claim: { /in: \"b,c\" } }",
-            "",
-            false,
-        ),
-        (
-            "plain",
-            "{ groups: { member: a, not: { member: b } }, claim: { /in: { glob: \"**b**\" } } }",
-            "",
-            true,
-        ),
-        (
-            "plain",
-            "{ groups: { member: \"a,b\" }, claim: { /in: { glob: \"**\" } } }",
-            "",
-            false,
-        ),
-        (
-            "plain",
-            "{ groups: { present: false }, claim: { /in: { glob: \"**\" } } }",
-            "",
-            true,
-        ),
-        (
-            "plain",
-            "{ groups: { member: a }, claim: { /in/0: b } }",
-            "",
-            true,
-        ),
-        (
-            "plain",
-            "{ groups: { not: { member: b } }, claim: { /in/3: b } }",
-            "",
-            false,
-        ),
-        (
-            "plain",
-            "{ groups: { present: false }, claim: { /in/1: b } }",
-            "",
-            false,
-        ),
-        (
-            "plain",
-            "{ groups: { present: false }, claim: { /in/1: { present: false } } }",
-            "",
-            true,
-        ),
-        ("plain", "{ claim: { /in/x: a } }", "", false),
-        ("plain", "{ claim: { /in/0/x: a } }", "", false),
-        (
-            "gitlab",
-            "{ claim: { /user_identities/1/provider: a, /user_identities/0: { present: false } } }",
-            "",
-            true,
-        ),
-        (
-            "github",
-            "{ property: { team: { member: pay } } }",
-            "",
-            true,
-        ),
-        (
-            "github",
-            "{ property: { team: { member: pay }, tier: critical, pci: true } }",
-            "",
-            true,
-        ),
-        (
-            "github",
-            "{ property: { team: { member: pay, not: { member: pay } } } }",
-            "",
-            false,
-        ),
-        // A ref is said in full, or by its name and type.
-        (
-            "gitlab",
-            "{ ref: refs/heads/main, claim: { /ref_path: { present: false } } }",
-            "",
-            true,
-        ),
-        (
-            "gitlab",
-            "{ ref: refs/heads/main, claim: { /ref_path: { present: false }, /ref: other } }",
-            "",
-            false,
-        ),
-        (
-            "gitlab",
-            "{ ref: { present: false }, claim: { /ref: main, /ref_type: branch } }",
-            "",
-            false,
-        ),
-        (
-            "gitlab",
-            "{ ref: { present: false }, claim: { /ref: main, /ref_type: x } }",
-            "",
-            true,
-        ),
-        (
-            "gitlab",
-            "{ ref: refs/tags/a, ref_type: branch, claim: { /ref: a } }",
-            "",
-            false,
-        ),
-        ("people", "{ trigger: person, mfa: true }", "", true),
-        (
-            "people",
-            "{ trigger: person, mfa: true, claim: { /amr: { present: false } } }",
-            "",
-            true,
-        ),
-        (
-            "people",
-            "{ trigger: person, mfa: true, claim: { /amr: { present: false }, /acr: silver } }",
-            "",
-            false,
-        ),
-        (
-            "people",
-            "{ trigger: person, mfa: false, claim: { /acr: gold } }",
-            "",
-            false,
-        ),
-        (
-            "people",
-            "{ trigger: person, mfa: false, claim: { /acr: silver } }",
-            "",
-            true,
-        ),
-        (
-            "people",
-            "{ trigger: person, mfa: { present: false }, claim: { /acr: silver } }",
-            "",
-            false,
-        ),
-        (
-            "people",
-            "{ trigger: person, mfa: false, claim: { /amr/0: hwk } }",
-            "",
-            false,
-        ),
-        ("people", "{ trigger: person, email: a@acme.dev }", "", true),
-        (
-            "people",
-            "{ trigger: person, email: a@acme.dev, claim: { /email_verified: false } }",
-            "",
-            false,
-        ),
-        (
-            "people",
-            "{ trigger: person, email: { present: false }, claim: { /email: a@acme.dev } }",
-            "",
-            true,
-        ),
-        (
-            "people",
-            "{ trigger: person, email: { present: false }, claim: { /email: a@acme.dev, /email_verified: true } }",
-            "",
-            false,
-        ),
-        (
-            "people",
-            "{ trigger: person, signed_in: { within: 1h } }",
-            "",
-            true,
-        ),
-        (
-            "people",
-            "{ trigger: person, signed_in: { within: 1h }, claim: { /auth_time: { present: false } } }",
-            "",
-            false,
-        ),
-        (
-            "people",
-            "{ trigger: person, signed_in: { within: 1h }, groups: { member: ops } }",
-            "{ groups: { member: dev } }",
-            true,
-        ),
-        (
-            "people",
-            "{ trigger: person, groups: { member: ops }, claim: { /groups: ops } }",
-            "",
-            false,
-        ),
-    ] {
+    for &(issuer, when, require, expected) in CONDITIONS {
         let set = with(issuer, when, "", require);
         let found = is_found(&set, when);
         assert_eq!(found.is_some(), expected, "{when} {require}: {found:?}");
         changes(&set, &set, false, false);
     }
 }
+
+/// An issuer, a condition, a requirement if it is not empty, and whether there is a job for both.
+const CONDITIONS: &[(&str, &str, &str, bool)] = &[
+    ("github", "{ time: { days: [mon] } }", "", true),
+    (
+        "github",
+        "{ time: { days: [mon] } }",
+        "{ time: { days: [tue] } }",
+        false,
+    ),
+    (
+        "github",
+        "{ time: { days: [mon], hours: \"08:00-18:00\" } }",
+        "{ time: { hours: \"17:59-24:00\" } }",
+        true,
+    ),
+    (
+        "github",
+        "{ time: { days: [mon], hours: \"08:00-18:00\" } }",
+        "{ time: { hours: \"18:00-24:00\" } }",
+        false,
+    ),
+    ("plain", "{ groups: { member: ops } }", "", true),
+    (
+        "plain",
+        "{ groups: { not: { member: ops } } }",
+        "{ groups: { member: ops } }",
+        false,
+    ),
+    (
+        "plain",
+        "{ groups: { member: dev, not: { member: ops } } }",
+        "{ groups: { present: true } }",
+        true,
+    ),
+    (
+        "plain",
+        "{ groups: { member: dev } }",
+        "{ groups: { present: false } }",
+        false,
+    ),
+    (
+        "plain",
+        "{ groups: { not: { member: dev } } }",
+        "{ groups: { not: { member: ops } } }",
+        true,
+    ),
+    (
+        "plain",
+        "{ groups: [ { member: a }, { not: { member: b } } ] }",
+        "{ groups: { member: b, not: { member: a } } }",
+        false,
+    ),
+    // The list as one text, or as a list; what is at an index is an entry.
+    (
+        "plain",
+        "{ groups: { member: a }, claim: { /in: \"b,a\" } }",
+        "",
+        true,
+    ),
+    (
+        "plain",
+        "{ groups: { member: a }, claim: { /in: \"b,c\" } }",
+        "",
+        false,
+    ),
+    (
+        "plain",
+        "{ groups: { member: a, not: { member: b } }, claim: { /in: { glob: \"**b**\" } } }",
+        "",
+        true,
+    ),
+    (
+        "plain",
+        "{ groups: { member: \"a,b\" }, claim: { /in: { glob: \"**\" } } }",
+        "",
+        false,
+    ),
+    (
+        "plain",
+        "{ groups: { present: false }, claim: { /in: { glob: \"**\" } } }",
+        "",
+        true,
+    ),
+    (
+        "plain",
+        "{ groups: { member: a }, claim: { /in/0: b } }",
+        "",
+        true,
+    ),
+    (
+        "plain",
+        "{ groups: { not: { member: b } }, claim: { /in/3: b } }",
+        "",
+        false,
+    ),
+    (
+        "plain",
+        "{ groups: { present: false }, claim: { /in/1: b } }",
+        "",
+        false,
+    ),
+    (
+        "plain",
+        "{ groups: { present: false }, claim: { /in/1: { present: false } } }",
+        "",
+        true,
+    ),
+    ("plain", "{ claim: { /in/x: a } }", "", false),
+    ("plain", "{ claim: { /in/0/x: a } }", "", false),
+    (
+        "gitlab",
+        "{ claim: { /user_identities/1/provider: a, /user_identities/0: { present: false } } }",
+        "",
+        true,
+    ),
+    (
+        "github",
+        "{ property: { team: { member: pay } } }",
+        "",
+        true,
+    ),
+    (
+        "github",
+        "{ property: { team: { member: pay }, tier: critical, pci: true } }",
+        "",
+        true,
+    ),
+    (
+        "github",
+        "{ property: { team: { member: pay, not: { member: pay } } } }",
+        "",
+        false,
+    ),
+    // A ref is said in full, or by its name and type.
+    (
+        "gitlab",
+        "{ ref: refs/heads/main, claim: { /ref_path: { present: false } } }",
+        "",
+        true,
+    ),
+    (
+        "gitlab",
+        "{ ref: refs/heads/main, claim: { /ref_path: { present: false }, /ref: other } }",
+        "",
+        false,
+    ),
+    (
+        "gitlab",
+        "{ ref: { present: false }, claim: { /ref: main, /ref_type: branch } }",
+        "",
+        false,
+    ),
+    (
+        "gitlab",
+        "{ ref: { present: false }, claim: { /ref: main, /ref_type: x } }",
+        "",
+        true,
+    ),
+    (
+        "gitlab",
+        "{ ref: refs/tags/a, ref_type: branch, claim: { /ref: a } }",
+        "",
+        false,
+    ),
+    ("people", "{ trigger: person, mfa: true }", "", true),
+    (
+        "people",
+        "{ trigger: person, mfa: true, claim: { /amr: { present: false } } }",
+        "",
+        true,
+    ),
+    (
+        "people",
+        "{ trigger: person, mfa: true, claim: { /amr: { present: false }, /acr: silver } }",
+        "",
+        false,
+    ),
+    (
+        "people",
+        "{ trigger: person, mfa: false, claim: { /acr: gold } }",
+        "",
+        false,
+    ),
+    (
+        "people",
+        "{ trigger: person, mfa: false, claim: { /acr: silver } }",
+        "",
+        true,
+    ),
+    (
+        "people",
+        "{ trigger: person, mfa: { present: false }, claim: { /acr: silver } }",
+        "",
+        false,
+    ),
+    (
+        "people",
+        "{ trigger: person, mfa: false, claim: { /amr/0: hwk } }",
+        "",
+        false,
+    ),
+    ("people", "{ trigger: person, email: a@acme.dev }", "", true),
+    (
+        "people",
+        "{ trigger: person, email: a@acme.dev, claim: { /email_verified: false } }",
+        "",
+        false,
+    ),
+    (
+        "people",
+        "{ trigger: person, email: { present: false }, claim: { /email: a@acme.dev } }",
+        "",
+        true,
+    ),
+    (
+        "people",
+        "{ trigger: person, email: { present: false }, claim: { /email: a@acme.dev, /email_verified: true } }",
+        "",
+        false,
+    ),
+    (
+        "people",
+        "{ trigger: person, signed_in: { within: 1h } }",
+        "",
+        true,
+    ),
+    (
+        "people",
+        "{ trigger: person, signed_in: { within: 1h }, claim: { /auth_time: { present: false } } }",
+        "",
+        false,
+    ),
+    (
+        "people",
+        "{ trigger: person, signed_in: { within: 1h }, groups: { member: ops } }",
+        "{ groups: { member: dev } }",
+        true,
+    ),
+    (
+        "people",
+        "{ trigger: person, groups: { member: ops }, claim: { /groups: ops } }",
+        "",
+        false,
+    ),
+];
 
 /// T-313
 #[test]

@@ -132,9 +132,8 @@ impl Report<'_> {
 
     fn witness(&self, gained: &Gained) -> String {
         let fence = self.style.fence;
-        let lines = Self::facts(gained);
-        let lines: String = lines.iter().map(|line| format!("  {line}\n")).collect();
-        format!("{fence}{lines}{fence}")
+        let lines = Self::facts(gained).join("\n  ");
+        format!("{fence}  {lines}\n{fence}")
     }
 
     /// The job and the time, one part for each fact.
