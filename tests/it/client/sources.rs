@@ -469,6 +469,47 @@ impl Program {
     }
 }
 
+/// T-392
+#[test]
+fn on_a_platform_a_later_build_never_gets_the_token_of_an_earlier_one() {
+    let (fake, folder) = (Fake::start(), tempfile::tempdir().unwrap());
+    let next = folder.path().join("next");
+    let script = format!(
+        "read -r token < {0} && printf '%s\\n' \"$token\" && sed -i 1d {0}",
+        next.display()
+    );
+    write_program(&folder.path().join("spire-agent"), &script);
+    let tokens: Vec<String> = (1..=6).map(|id| fake.token(&id.to_string())).collect();
+    fs::write(&next, tokens.join("\n") + "\n").unwrap();
+    let get = |build: Option<&str>| {
+        let mut job = fake.hallpass(&["get", "shop-db/migrate", "--source", "spiffe"]);
+        if let Some(build) = build {
+            job.env("JENKINS_URL", "https://jenkins.example")
+                .env("BUILD_TAG", build);
+        }
+        let output = job
+            .env("SPIFFE_ENDPOINT_SOCKET", "unix:///run/spire/agent.sock")
+            .env("HALLPASS_JOB_DIR", folder.path())
+            .env("PATH", format!("{}:/usr/bin:/bin", folder.path().display()))
+            .observed();
+        assert_eq!(output.status.code(), Some(0), "{}", told(&output));
+        let asked = fake.asked("/token");
+        asked.last().unwrap().form["subject_token"].clone()
+    };
+    let used = [
+        None,
+        None,
+        Some(""),
+        Some("jenkins-shop-7"),
+        Some("jenkins-shop-7"),
+        Some("jenkins-shop-8"),
+    ];
+    let used = used.map(get);
+    assert_eq!(used[3], used[4], "steps of one build share their login");
+    let all: std::collections::BTreeSet<_> = used.iter().collect();
+    assert_eq!(all.len(), 5);
+}
+
 fn write_program(path: &Path, script: &str) {
     fs::write(path, format!("#!/bin/sh\n{script}\n")).unwrap();
     fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
