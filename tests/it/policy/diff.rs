@@ -131,7 +131,7 @@ fn each_sort_of_change_is_told_apart() {
 
 /// Policies of jobs and people, with these conditions in place of `JOBS` and `PEOPLE`.
 fn with_conditions(jobs: &str, people: &str) -> String {
-    let text = r#"zone: Europe/Berlin
+    let text = r"zone: Europe/Berlin
 issuers:
   github: { provider: github, url: https://ghe.acme.dev/_services/token, properties: { team: list } }
   people: { provider: people, url: https://id.acme.dev, client_id: hallpass }
@@ -140,7 +140,7 @@ credentials:
 policies:
   - { name: jobs, issuer: github, when: JOBS, grant: [ { credential: deploy, ttl: 5m } ] }
   - { name: people, issuer: people, when: { trigger: person, mfa: true, signed_in: { within: 1h }, PEOPLE }, grant: [ { credential: deploy, ttl: 5m } ] }
-"#;
+";
     text.replace("JOBS", jobs).replace("PEOPLE", people)
 }
 
