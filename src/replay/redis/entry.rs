@@ -195,6 +195,7 @@ fn read(text: &str, wanted: &Use) -> Option<Use> {
     if version != VERSION
         || !matches!(state, "u" | "r")
         || joined.len() > 1
+        || !joined.iter().all(|mark| bytes::<16>(mark).is_some())
         || request_id.len() > LONGEST_ID
         || !request_id.bytes().all(|byte| byte.is_ascii_graphic())
     {
