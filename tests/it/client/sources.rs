@@ -192,7 +192,7 @@ fn what_a_service_answers_instead_of_a_token_ends_in_the_fix_and_is_not_repeated
             (
                 status(302).with("location", "https://evil.example/"),
                 3,
-                "status 302 is a redirect, which hallpass does not follow",
+                "status 302 is a redirect, which hallpass does not follow\n",
             ),
             (service.reply(SECRET), 5, "has no ID token: expected a JWT"),
             (
@@ -212,6 +212,23 @@ fn what_a_service_answers_instead_of_a_token_ends_in_the_fix_and_is_not_repeated
             assert!(said.contains(expected), "{}: {said}", service.name);
             assert!(said.contains(service.who), "{}: {said}", service.name);
         }
+        // What a service says of repeats is the broker's word only, and is neither heeded nor shown.
+        let says = json!({ "error": SECRET, "error_description": SECRET, "retryable": true });
+        fake.next(service.path, Reply::json(403, &says));
+        let refused = service.job(&fake, &fake.url()).observed();
+        assert_eq!(refused.status.code(), Some(5), "{}", told(&refused));
+        let expected = "gave no token: it answers 403; ";
+        assert!(stderr(&refused).contains(expected), "{}", stderr(&refused));
+        for _ in 0..40 {
+            fake.next(service.path, Reply::json(503, &says));
+        }
+        let busy = service.job(&fake, &fake.url()).observed();
+        assert_eq!(busy.status.code(), Some(3), "{}", told(&busy));
+        let expected = format!(
+            "hallpass: {} could not be reached: it answers 503\n",
+            service.who
+        );
+        assert_eq!(stderr(&busy), expected);
         assert_eq!(fake.asked("/token").len(), 0);
     }
 }
@@ -466,6 +483,25 @@ impl Program {
             .envs(self.variables.iter().copied())
             .env("PATH", format!("{}:/usr/bin:/bin", folder.display()))
             .observed()
+    }
+}
+
+/// T-382
+#[test]
+fn a_program_that_takes_too_long_is_ended_with_what_it_started() {
+    let (fake, folder) = (Fake::start(), tempfile::tempdir().unwrap());
+    let note = folder.path().join("started");
+    let script = format!("sleep 600 &\necho $! > {}\nwait", note.display());
+    let output = PROGRAMS[0].job(&fake, folder.path(), &script);
+    assert_eq!(output.status.code(), Some(5), "{}", told(&output));
+    let id = fs::read_to_string(note).unwrap();
+    let stat = format!("/proc/{}/stat", id.trim());
+    // The system may keep the entry of an ended process until its new parent looks.
+    let lives = || fs::read_to_string(&stat).is_ok_and(|text| !text.contains(") Z"));
+    let asked = std::time::Instant::now();
+    while lives() {
+        assert!(asked.elapsed().as_secs() < 10, "its child still runs");
+        std::thread::yield_now();
     }
 }
 

@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use crate::support::TestBroker;
 use crate::support::client::{Answer, form, post_form};
 use crate::support::database::Mood;
+use crate::support::leaks::Log;
 use crate::support::redis::Redis;
 use crate::support::tokens::{AUDIENCE, ISSUER, TestKey, claims, jwks};
 
@@ -245,6 +246,34 @@ async fn a_mint_that_made_nothing_leaves_no_window() {
     assert_eq!(first.json()["expires_in"], 900, "{}", first.body);
     let intents = broker.events("intent").await;
     assert_eq!(intents[1]["repeat"], false);
+}
+
+/// T-386
+#[tokio::test]
+async fn a_login_that_its_workload_revoked_is_no_error_in_the_log() {
+    let log = Log::default();
+    let subscriber = hallpass::http::log_subscriber("info", log.clone());
+    let _guard = tracing::subscriber::set_default(subscriber);
+    let stage = World::start().await;
+    let handle = stage.get("poller-1", "t1").await.text("/hallpass/lease");
+    let revoked = post_form(
+        stage.broker.public(),
+        "/revoke",
+        &form(&[("token", &handle)]),
+    )
+    .await;
+    assert_eq!(revoked.status, 200, "{}", revoked.body);
+    let refused = stage.get("poller-1", "t2").await;
+    assert_eq!(refused.reason(), "lease.revoked");
+    let text = log.text();
+    let lines = text
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let levels: Vec<Value> = lines
+        .filter(|line| line["reason"] == "lease.revoked")
+        .map(|line| line["level"].clone())
+        .collect();
+    assert_eq!(levels, [json!("INFO")]);
 }
 
 /// T-391
