@@ -23,6 +23,7 @@ mod inventory;
 mod markdown;
 mod new;
 mod patch;
+mod place;
 mod replay;
 mod report;
 mod request;

@@ -1,9 +1,10 @@
 //! Where the targets of credentials lead, by the settings of both sides.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::Args;
 use crate::cli::policy::git::git;
+use crate::cli::policy::place;
 use crate::cli::policy::revision::Revision;
 use crate::cli::{Failure, Terminal};
 use crate::config::Settings;
@@ -40,6 +41,13 @@ pub(super) fn destinations(
     ]))
 }
 
+/// Why a file was not read.
+enum Unread {
+    /// It is reached through a link or a submodule, and never read.
+    Link(String),
+    Other(String),
+}
+
 /// Where a settings file is.
 struct Place<'a> {
     path: &'a Path,
@@ -57,6 +65,10 @@ impl<'a> Place<'a> {
         let name = self.path.file_name().unwrap_or_default();
         let text = self.text(Path::new(name)).map_err(|problem| {
             let shown = escape(&shown);
+            let problem = match problem {
+                Unread::Link(problem) => return Failure::Local(problem),
+                Unread::Other(problem) => problem,
+            };
             match self.commit {
                 None => Failure::Local(format!("`{shown}` cannot be read: {problem}")),
                 Some(commit) => Failure::Local(format!(
@@ -81,40 +93,48 @@ impl<'a> Place<'a> {
             };
             let keys = keys
                 .into_iter()
-                .map(|(key, value)| (format!("target.{key}"), self.shown(value)));
-            all.insert(credential.name.clone(), keys.collect());
+                .map(|(key, value)| Ok((format!("target.{key}"), self.shown(value)?)));
+            let keys: Result<Vec<_>, Failure> = keys.collect();
+            all.insert(credential.name.clone(), keys?);
         }
         Ok(all)
     }
 
-    fn shown(&self, value: Destination) -> String {
-        match value {
-            Destination::Text(text) => text,
-            Destination::Key(path) => scalar(&path.display().to_string()),
-            Destination::Certificates(path) => {
-                let name = scalar(&path.display().to_string());
-                match self.text(&path) {
-                    Ok(text) if path.is_relative() => format!("{name} ({})", sha256(&text)),
-                    Ok(_) | Err(_) => name,
-                }
-            }
+    fn shown(&self, value: Destination) -> Result<String, Failure> {
+        let path = match value {
+            Destination::Text(text) => return Ok(text),
+            Destination::Key(path) => return Ok(scalar(&path.display().to_string())),
+            Destination::Certificates(path) => path,
+        };
+        let name = scalar(&path.display().to_string());
+        if path.is_absolute() {
+            return Ok(name);
+        }
+        match self.text(&path) {
+            Ok(text) => Ok(format!("{name} ({})", sha256(&text))),
+            Err(Unread::Link(problem)) => Err(Failure::Local(problem)),
+            Err(Unread::Other(_)) => Ok(name),
         }
     }
 
     /// A text file by its path from the folder of the settings.
-    fn text(&self, path: &Path) -> Result<String, String> {
+    fn text(&self, path: &Path) -> Result<String, Unread> {
         let folder = match self.path.parent() {
             Some(folder) if folder != Path::new("") => folder,
             Some(_) | None => Path::new("."),
         };
+        let file = folder.join(path);
+        let place = place::Place::of(&file).map_err(Unread::Link)?;
         let Some(commit) = self.commit else {
-            return read_text(&folder.join(path), LARGEST).map_err(|error| error.to_string());
+            return read_text(&file, LARGEST).map_err(|error| Unread::Other(error.to_string()));
         };
-        let spec: PathBuf = path.components().collect();
-        let spec = spec.to_str().ok_or("the path is not UTF-8")?;
-        let spec = format!("{commit}:./{spec}");
-        let blob = git(folder, &["cat-file", "blob", &spec]).ok_or("git has no such file")?;
-        String::from_utf8(blob).map_err(|_| "it is not UTF-8 text".to_owned())
+        let other = |problem: &str| Unread::Other(problem.to_owned());
+        let place = place.ok_or_else(|| other("it is in no git repository"))?;
+        place.check_at(commit).map_err(Unread::Link)?;
+        let spec = format!("{commit}:{}", place.path);
+        let blob = git(&place.top, &["cat-file", "blob", &spec]);
+        let blob = blob.ok_or_else(|| other("git has no such file"))?;
+        String::from_utf8(blob).map_err(|_| other("it is not UTF-8 text"))
     }
 }
 

@@ -1,0 +1,111 @@
+//! `policy diff` and `policy review` in a repository whose branch leads a path or a name elsewhere.
+
+use std::os::unix::fs::symlink;
+
+use super::diff::{change, copy, diff, git, repository_of_policies};
+use super::*;
+
+/// Commits all that is there.
+fn commit(dir: &Path) {
+    git(dir, &["add", "-A"]);
+    git(dir, &["commit", "-q", "-m", "change"]);
+}
+
+/// Policies in `services/shop/policies` and the same in `other/shop/policies`, in two commits.
+fn services() -> TempDir {
+    let dir = repository_of_policies();
+    copy(
+        &dir.path().join("policies"),
+        &dir.path().join("services/shop/policies"),
+    );
+    copy(
+        &dir.path().join("policies"),
+        &dir.path().join("other/shop/policies"),
+    );
+    commit(dir.path());
+    dir
+}
+
+fn is_refused(output: &Output, words: &str) {
+    assert!(!output.status.success(), "{output:?}");
+    let all = format!("{}{}", text(&output.stdout), text(&output.stderr));
+    assert!(all.contains(words), "{words}: {all}");
+    assert!(!all.contains("Proven"), "{all}");
+}
+
+/// T-400
+#[test]
+fn a_folder_that_a_branch_replaces_by_a_link_is_not_compared() {
+    let folder = "services/shop/policies";
+    for (link, target) in [
+        (folder, "../../other/shop/policies"),
+        ("services/shop", "../other/shop"),
+        ("services", "other"),
+    ] {
+        let dir = services();
+        let path = dir.path();
+        fs::remove_dir_all(path.join(link)).unwrap();
+        symlink(target, path.join(link)).unwrap();
+        commit(path);
+        let of = |more: &[&str]| diff(path, &[&["--policies", folder], more].concat());
+        is_refused(&of(&["HEAD~1", folder]), "leads through the link");
+        is_refused(&of(&["HEAD~1", "HEAD"]), "leads through the link");
+        is_refused(&of(&["HEAD", "HEAD~1"]), "leads through the link");
+        is_refused(&diff(path, &["HEAD~1", folder]), "leads through the link");
+        is_refused(&diff(path, &[folder, "policies"]), "leads through the link");
+        let args = ["policy", "review", "--base", "HEAD~1", folder];
+        is_refused(&hallpass(&args, path), "leads through the link");
+        // The link is in commits only.
+        git(path, &["revert", "--no-edit", "HEAD"]);
+        is_refused(&of(&["HEAD~1", folder]), "is a link");
+        is_refused(&of(&["HEAD~2", "HEAD~1"]), "is a link");
+        let same = of(&["HEAD~2", "HEAD"]);
+        assert_eq!(same.status.code(), Some(0), "{same:?}");
+    }
+}
+
+/// T-400
+#[test]
+fn a_folder_that_a_branch_replaces_by_a_submodule_is_not_compared() {
+    let dir = services();
+    let path = dir.path();
+    let library = repository_of_policies();
+    fs::remove_dir_all(path.join("services/shop")).unwrap();
+    let from = format!("file://{}", library.path().display());
+    let allow = ["-c", "protocol.file.allow=always"];
+    let add = ["submodule", "--quiet", "add", &from, "services/shop"];
+    git(path, &["rm", "-q", "-r", "--cached", "services/shop"]);
+    git(path, &[&allow[..], &add].concat());
+    commit(path);
+    let folder = "services/shop/policies";
+    let of = |more: &[&str]| diff(path, &[&["--policies", folder], more].concat());
+    is_refused(&of(&["HEAD", folder]), "is in a submodule");
+    is_refused(&of(&["HEAD~1", "HEAD"]), "is in a submodule");
+    is_refused(&diff(path, &["HEAD", folder]), "is in a submodule");
+    let args = ["policy", "review", "--base", "HEAD", folder];
+    is_refused(&hallpass(&args, path), "is in a submodule");
+    git(path, &["checkout", "-q", "-f", "HEAD~1", "--detach"]);
+    let _ = fs::remove_dir_all(path.join("services/shop"));
+    git(path, &["checkout", "-q", "-f", "HEAD", "--", "services"]);
+    is_refused(&of(&["HEAD@{1}", folder]), "is a submodule");
+}
+
+/// T-400: a link above the repository is not in the hands of a branch.
+#[test]
+fn a_link_above_the_repository_is_followed() {
+    let dir = repository_of_policies();
+    let outside = folder(&[]);
+    symlink(dir.path(), outside.path().join("clone")).unwrap();
+    let policies = outside.path().join("clone/policies");
+    let policies = policies.to_str().unwrap();
+    let same = diff(outside.path(), &["--policies", policies, "HEAD", policies]);
+    assert_eq!(same.status.code(), Some(0), "{same:?}");
+    change(
+        dir.path(),
+        "shop.yaml",
+        "environment: production",
+        "environment: { glob: \"prod*\" }",
+    );
+    let wider = diff(outside.path(), &["--policies", policies, "HEAD", policies]);
+    assert!(text(&wider.stdout).contains("2 wider"), "{wider:?}");
+}
