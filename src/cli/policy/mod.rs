@@ -21,6 +21,7 @@ mod git;
 mod import;
 mod inventory;
 mod markdown;
+mod names;
 mod new;
 mod patch;
 mod place;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::git::git;
 use super::place::Place;
-use super::{load, nothing_in};
+use super::{load, names, nothing_in};
 use crate::cli::{Failure, Terminal};
 use crate::policy::PolicySet;
 use crate::policy::examples::{TestFile, test_files, test_files_of_texts};
@@ -90,16 +90,11 @@ pub(super) fn read_commit(
 /// Whether it names a commit of the repository of `folder`.
 fn is_commit(name: &str, folder: &Path) -> Result<bool, Failure> {
     let place = Place::of(folder).map_err(Failure::Local)?;
-    Ok(place.is_some_and(|place| commit(name, &place.top).is_some()))
-}
-
-/// The full id of a commit.
-fn commit(name: &str, top: &Path) -> Option<String> {
-    let spec = format!("{name}^{{commit}}");
-    let command = ["rev-parse", "--verify", "--quiet", "--end-of-options"];
-    let id = git(top, &[&command[..], &[spec.as_str()]].concat())?;
-    let id = String::from_utf8(id).ok()?.trim().to_owned();
-    crate::provider::is_commit_id(&id).then_some(id)
+    let Some(place) = place else {
+        return Ok(false);
+    };
+    let commit = names::commit(name, &place.top).map_err(Failure::Usage)?;
+    Ok(commit.is_some())
 }
 
 struct Repository {
@@ -137,7 +132,8 @@ impl Repository {
         }
         let place = Place::of(folder).map_err(Failure::Local)?;
         let place = place.ok_or_else(unknown)?;
-        let commit = commit(name, &place.top).ok_or_else(unknown)?;
+        let commit = names::commit(name, &place.top).map_err(Failure::Usage)?;
+        let commit = commit.ok_or_else(unknown)?;
         place.check_at(&commit).map_err(Failure::Local)?;
         Ok(Self {
             top: place.top,

@@ -109,3 +109,96 @@ fn a_link_above_the_repository_is_followed() {
     let wider = diff(outside.path(), &["--policies", policies, "HEAD", policies]);
     assert!(text(&wider.stdout).contains("2 wider"), "{wider:?}");
 }
+
+fn id(dir: &Path, name: &str) -> String {
+    let output = Command::new("git")
+        .args(["rev-parse", name])
+        .current_dir(dir)
+        .observed();
+    text(&output.stdout).trim().to_owned()
+}
+
+/// T-401
+#[test]
+fn a_name_of_two_things_is_no_commit() {
+    let dir = repository_of_policies();
+    let path = dir.path();
+    let base = id(path, "HEAD");
+    git(path, &["update-ref", "refs/remotes/origin/main", "HEAD"]);
+    git(path, &["branch", "stable"]);
+    change(
+        path,
+        "shop.yaml",
+        "environment: production",
+        "environment: { glob: \"prod*\" }",
+    );
+    commit(path);
+    let fails = ["--fail-on", "wider"];
+    for name in ["origin/main", "stable", "HEAD~1", &base] {
+        let wider = diff(path, &[&fails[..], &[name]].concat());
+        assert_eq!(wider.status.code(), Some(4), "{name}: {wider:?}");
+    }
+    // Each leads to the wider policies.
+    let short = base.get(..8).unwrap();
+    git(path, &["tag", "origin/main"]);
+    git(path, &["tag", "stable"]);
+    git(
+        path,
+        &["update-ref", &format!("refs/heads/{short}"), "HEAD"],
+    );
+    for (name, words) in [
+        (
+            "origin/main",
+            "`origin/main` is both a tag and a remote branch; write `refs/remotes/origin/main`",
+        ),
+        ("origin/main~0", "write `refs/remotes/origin/main`"),
+        (
+            "stable",
+            "`stable` is both a tag and a branch; write `refs/heads/stable`",
+        ),
+        (short, "is both a branch and a short commit id"),
+    ] {
+        let refused = diff(path, &[name]);
+        assert_eq!(refused.status.code(), Some(2), "{name}: {refused:?}");
+        is_refused(&refused, words);
+        let refused = diff(path, &["HEAD", name]);
+        assert_eq!(refused.status.code(), Some(2), "{name}: {refused:?}");
+        let base = format!("--base={name}");
+        is_refused(&hallpass(&["policy", "review", &base], path), words);
+    }
+    for name in ["refs/remotes/origin/main", "refs/heads/stable", &base] {
+        let wider = diff(path, &[&fails[..], &[name]].concat());
+        assert_eq!(wider.status.code(), Some(4), "{name}: {wider:?}");
+    }
+    is_refused(
+        &diff(path, &["refs/heads/none"]),
+        "neither a folder nor a revision",
+    );
+}
+
+/// T-401
+#[test]
+fn a_report_has_the_ids_of_the_commits() {
+    let dir = repository_of_policies();
+    let path = dir.path();
+    git(path, &["commit", "-q", "--allow-empty", "-m", "second"]);
+    let (old, new) = (id(path, "HEAD~1"), id(path, "HEAD"));
+    let line = format!("Compared commit {old} with commit {new}, for every request from ");
+    for format in ["text", "markdown"] {
+        let report = text(&diff(path, &["--output", format, "HEAD~1", "HEAD"]).stdout);
+        assert!(report.contains(&line), "{report}");
+        let report = text(&diff(path, &["--output", format, "HEAD"]).stdout);
+        let line = format!("Compared commit {new} with the folder `policies`, for ");
+        assert!(report.contains(&line), "{report}");
+    }
+    let output = diff(path, &["--output", "json", "HEAD~1", "HEAD"]);
+    let found: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(found["old_commit"], old.as_str(), "{found}");
+    assert_eq!(found["new_commit"], new.as_str(), "{found}");
+    let args = ["policy", "review", "--base", "HEAD~1", "policies"];
+    let comment = text(&hallpass(&args, path).stdout);
+    assert!(
+        comment.contains(&format!("Compared commit {old} with")),
+        "{comment}"
+    );
+}

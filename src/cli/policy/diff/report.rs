@@ -83,14 +83,21 @@ fn word(change: Change) -> String {
     change.name().replace('_', " ")
 }
 
+/// A side of the comparison.
+pub(super) enum Side {
+    /// By its full id.
+    Commit(String),
+    Folder(String),
+}
+
 /// The report. `context` are sentences about how the two sides were compared.
-pub(super) fn report(diff: &Diff, style: &Style, context: &[String]) -> String {
+pub(super) fn report(diff: &Diff, style: &Style, sides: &[Side; 2], context: &[String]) -> String {
     let mut report = Report {
         style,
         text: String::new(),
         witnesses: BTreeMap::new(),
     };
-    report.all(diff, context);
+    report.all(diff, sides, context);
     report.text
 }
 
@@ -102,7 +109,7 @@ struct Report<'a> {
 }
 
 impl Report<'_> {
-    fn all(&mut self, diff: &Diff, context: &[String]) {
+    fn all(&mut self, diff: &Diff, sides: &[Side; 2], context: &[String]) {
         let heading = self.style.heading;
         self.push(&format!("{heading}Policies: {}\n\n", summary(diff)));
         for issuer in &diff.issuers {
@@ -155,7 +162,12 @@ impl Report<'_> {
         if !diff.is_wider() && !diff.is_undecided() {
             self.push("Proven: no job gains anything.\n");
         }
-        self.push(&format!("Compared for every request from {} on.", diff.at));
+        let [old, new] = sides.each_ref().map(|side| match side {
+            Side::Commit(id) => format!("commit {id}"),
+            Side::Folder(name) => format!("the folder {}", self.name(name)),
+        });
+        self.push(&format!("Compared {old} with {new}"));
+        self.push(&format!(", for every request from {} on.", diff.at));
         for sentence in context {
             self.push(" ");
             self.push(sentence);
