@@ -102,10 +102,12 @@ pub(super) fn run(args: &Args, out: &mut Terminal) -> Result<(), Failure> {
     }
     let folder = args.export_to.as_deref().map(Folder::new).transpose()?;
     let at = args.at.unwrap_or_else(|| SystemClock::new().now());
-    let destinations = settings::destinations(args, &old, &new, out)?;
+    let settings = settings::read(args, &old, &new, out)?;
     let mut diff = compare(&args.new, &old, &new, at, out)?;
-    if let Some([before, after]) = &destinations {
-        diff.compare_targets(&old.set, &new.set, before, after);
+    if let Some([before, after]) = &settings {
+        let (from, to) = (&before.destinations, &after.destinations);
+        diff.compare_targets(&old.set, &new.set, from, to);
+        diff.compare_settings(&before.values, &after.values);
     }
     let context = context(args, &old);
     let side = |name: &str, side: &Revision| match &side.commit {

@@ -449,7 +449,7 @@ policies:
     assert_eq!(found["credentials"][0]["rows"], rows, "{found}");
 }
 
-const SETTINGS: &str = r#"issuer: https://hallpass.acme.dev
+pub(super) const SETTINGS: &str = r#"issuer: https://hallpass.acme.dev
 root_key: { file: root.key }
 policies: { path: policies }
 audit: { sinks: [ { kind: file, path: audit.jsonl, required: true } ] }
@@ -464,7 +464,7 @@ targets:
     ca: ca.pem
 "#;
 
-fn authority() -> String {
+pub(super) fn authority() -> String {
     let made = rcgen::generate_simple_self_signed(["db.acme.dev".to_owned()]).unwrap();
     made.cert.pem()
 }

@@ -2,6 +2,7 @@
 
 use std::os::unix::fs::symlink;
 
+use super::changes::{SETTINGS, authority};
 use super::diff::{change, copy, diff, git, repository_of_policies};
 use super::*;
 
@@ -201,4 +202,84 @@ fn a_report_has_the_ids_of_the_commits() {
         comment.contains(&format!("Compared commit {old} with")),
         "{comment}"
     );
+}
+
+/// T-402: the link stays as it is, and its target changes.
+#[test]
+fn settings_and_certificates_are_not_read_through_a_link() {
+    let dir = repository_of_policies();
+    let path = dir.path();
+    write(path, "broker/hallpass.yaml", SETTINGS);
+    write(path, "broker/real.pem", &authority());
+    symlink("real.pem", path.join("broker/ca.pem")).unwrap();
+    symlink("broker", path.join("deploy")).unwrap();
+    symlink("broker/hallpass.yaml", path.join("linked.yaml")).unwrap();
+    commit(path);
+    write(path, "broker/real.pem", &authority());
+    commit(path);
+    let of =
+        |settings: &str, more: &[&str]| diff(path, &[&["--settings", settings], more].concat());
+    for settings in [
+        "broker/hallpass.yaml",
+        "deploy/hallpass.yaml",
+        "linked.yaml",
+    ] {
+        for sides in [&["HEAD~1", "HEAD"][..], &["HEAD~1"]] {
+            is_refused(&of(settings, sides), "leads through the link");
+        }
+    }
+    // The link is in commits only.
+    fs::remove_file(path.join("broker/ca.pem")).unwrap();
+    let refused = of("broker/hallpass.yaml", &["HEAD~1", "HEAD"]);
+    is_refused(&refused, "`broker/ca.pem` at commit");
+    write(path, "broker/ca.pem", &authority());
+    commit(path);
+    is_refused(&of("broker/hallpass.yaml", &["HEAD~1"]), "is a link");
+    let same = of("broker/hallpass.yaml", &["HEAD"]);
+    assert_eq!(same.status.code(), Some(0), "{same:?}");
+}
+
+/// T-403
+#[test]
+fn another_name_other_proxies_and_another_folder_count_as_wider() {
+    let dir = repository_of_policies();
+    let path = dir.path();
+    write(path, "hallpass.yaml", SETTINGS);
+    commit(path);
+    let listen = "listen: { public: 127.0.0.1:8443, proxies: [10.0.0.0/8] }\nroot_key:";
+    for (from, to, key, line) in [
+        (
+            "https://hallpass.acme.dev",
+            "https://other.acme.dev",
+            "issuer",
+            "- setting `issuer`: `https://hallpass.acme.dev` before, `https://other.acme.dev` now",
+        ),
+        (
+            "path: policies",
+            "path: examples",
+            "policies",
+            "- setting `policies`: `policies` before, `examples` now",
+        ),
+        (
+            "root_key:",
+            listen,
+            "listen.proxies",
+            "- setting `listen.proxies`: not given before, `10.0.0.0/8` now",
+        ),
+    ] {
+        write(path, "hallpass.yaml", &SETTINGS.replacen(from, to, 1));
+        let settings = ["--settings", "hallpass.yaml", "--fail-on", "wider"];
+        let wider = diff(path, &[&settings[..], &["HEAD"]].concat());
+        assert_eq!(wider.status.code(), Some(4), "{wider:?}");
+        let report = text(&wider.stdout);
+        assert!(report.contains(line), "{report}");
+        assert!(!report.contains("Proven"), "{report}");
+        let output = diff(
+            path,
+            &[&settings[..], &["--output", "json", "HEAD"]].concat(),
+        );
+        let found: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(found["is_wider"], true, "{found}");
+        assert_eq!(found["settings"][0]["key"], key, "{found}");
+    }
 }

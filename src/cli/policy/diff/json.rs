@@ -73,6 +73,7 @@ pub(super) fn document(
         "removed_tests": tests.collect::<Vec<_>>(),
         "shadowed": shadowed.collect::<Vec<_>>(),
         "entries": entries.collect::<Vec<_>>(),
+        "settings": keys(&diff.settings),
         "targets_compared": are_targets_compared,
     })
 }

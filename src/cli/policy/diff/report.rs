@@ -112,6 +112,10 @@ impl Report<'_> {
     fn all(&mut self, diff: &Diff, sides: &[Side; 2], context: &[String]) {
         let heading = self.style.heading;
         self.push(&format!("{heading}Policies: {}\n\n", summary(diff)));
+        for setting in &diff.settings {
+            let values = self.values(setting);
+            self.push(&format!("- setting {values}\n"));
+        }
         for issuer in &diff.issuers {
             self.issuer(issuer);
         }
@@ -228,13 +232,19 @@ impl Report<'_> {
     }
 
     fn key(&mut self, change: &KeyChange) {
+        let values = self.values(change);
+        self.push(&format!("- {values}\n"));
+    }
+
+    /// A key with both values.
+    fn values(&self, change: &KeyChange) -> String {
         let key = self.name(&change.key);
         let value = |value: &Option<String>| match value {
             Some(value) => self.name(&shortened(value)),
             None => "not given".to_owned(),
         };
         let (old, new) = (value(&change.old), value(&change.new));
-        self.push(&format!("- {key}: {old} before, {new} now\n"));
+        format!("{key}: {old} before, {new} now")
     }
 
     fn line(&mut self, line: &LineChange) {
@@ -325,6 +335,7 @@ fn summary(diff: &Diff) -> String {
     };
     let tests: usize = diff.removed_tests.iter().map(|one| one.names.len()).sum();
     let others = [
+        (diff.settings.len(), "changed setting"),
         (diff.issuers.len(), "changed issuer"),
         (diff.lines.len(), "line removed or loosened"),
         (diff.waivers.len(), "waiver added or prolonged"),

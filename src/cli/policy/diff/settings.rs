@@ -1,5 +1,7 @@
-//! Where the targets of credentials lead, by the settings of both sides.
+//! What the settings of both sides say: where the targets of credentials lead, and which policies,
+//! name and proxies the broker has.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::Args;
@@ -14,13 +16,20 @@ use crate::policy::diff::Destinations;
 use crate::text::{escape, sha256};
 use crate::yaml::scalar::scalar;
 
-/// Where the credentials of both sides lead; `None` without `--settings`.
-pub(super) fn destinations(
+/// What is compared of one settings file.
+pub(super) struct Read {
+    pub(super) destinations: Destinations,
+    /// Values of settings by key.
+    pub(super) values: Vec<(String, String)>,
+}
+
+/// The settings of both sides; `None` without `--settings`.
+pub(super) fn read(
     args: &Args,
     old: &Revision,
     new: &Revision,
     out: &mut Terminal,
-) -> Result<Option<[Destinations; 2]>, Failure> {
+) -> Result<Option<[Read; 2]>, Failure> {
     let Some(path) = &args.settings else {
         return Ok(None);
     };
@@ -35,10 +44,7 @@ pub(super) fn destinations(
         }
     };
     let after = Place::of(path, new.commit.as_deref());
-    Ok(Some([
-        before.destinations(old, out)?,
-        after.destinations(new, out)?,
-    ]))
+    Ok(Some([before.read(old, out)?, after.read(new, out)?]))
 }
 
 /// Why a file was not read.
@@ -60,7 +66,7 @@ impl<'a> Place<'a> {
         Self { path, commit }
     }
 
-    fn destinations(&self, side: &Revision, out: &mut Terminal) -> Result<Destinations, Failure> {
+    fn read(&self, side: &Revision, out: &mut Terminal) -> Result<Read, Failure> {
         let shown = self.path.display().to_string();
         let name = self.path.file_name().unwrap_or_default();
         let text = self.text(Path::new(name)).map_err(|problem| {
@@ -97,7 +103,10 @@ impl<'a> Place<'a> {
             let keys: Result<Vec<_>, Failure> = keys.collect();
             all.insert(credential.name.clone(), keys?);
         }
-        Ok(all)
+        Ok(Read {
+            destinations: all,
+            values: values(&settings),
+        })
     }
 
     fn shown(&self, value: Destination) -> Result<String, Failure> {
@@ -136,6 +145,25 @@ impl<'a> Place<'a> {
         let blob = blob.ok_or_else(|| other("git has no such file"))?;
         String::from_utf8(blob).map_err(|_| other("it is not UTF-8 text"))
     }
+}
+
+/// Another folder has other policies, minted tokens are accepted by the name of the broker, and a proxy
+/// says which `source_ip` a job has.
+fn values(settings: &Settings) -> Vec<(String, String)> {
+    let proxies = settings.listen.proxies.iter();
+    let proxies: BTreeSet<String> = proxies.map(ToString::to_string).collect();
+    let proxies: Vec<String> = proxies.into_iter().collect();
+    let mut values = vec![
+        ("issuer".to_owned(), settings.issuer.clone()),
+        (
+            "policies".to_owned(),
+            settings.policies.display().to_string(),
+        ),
+    ];
+    if !proxies.is_empty() {
+        values.push(("listen.proxies".to_owned(), proxies.join(", ")));
+    }
+    values
 }
 
 /// More than any settings file needs.
