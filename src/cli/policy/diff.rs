@@ -110,9 +110,9 @@ pub(super) fn run(args: &Args, out: &mut Terminal) -> Result<(), Failure> {
         diff.compare_settings(&before.values, &after.values);
     }
     let context = context(args, &old);
-    let side = |name: &String, side: &Revision| match &side.commit {
+    let side = |name: &str, side: &Revision| match &side.commit {
         Some(id) => report::Side::Commit(id.clone()),
-        None => report::Side::Folder(name.clone()),
+        None => report::Side::Folder(name.to_owned()),
     };
     let sides = [side(&args.old, &old), side(&args.new, &new)];
     let report = |style| report::report(&diff, style, &sides, &context);

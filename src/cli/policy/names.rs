@@ -24,7 +24,7 @@ pub(super) fn commit(name: &str, top: &Path) -> Result<Option<String>, String> {
 fn resolved(name: &str, top: &Path) -> Option<String> {
     let spec = format!("{name}^{{commit}}");
     let command = ["rev-parse", "--verify", "--quiet", "--end-of-options"];
-    let id = git(top, &[&command[..], &[&spec]].concat())?;
+    let id = git(top, &[&command[..], &[spec.as_str()]].concat())?;
     let id = String::from_utf8(id).ok()?.trim().to_owned();
     is_commit_id(&id).then_some(id)
 }

@@ -231,7 +231,7 @@ impl Review {
         }
         // The last line has the commits, so it is never cut off.
         let lines = ran.output.rsplit_once('\n');
-        let (changes, end) = lines.unwrap_or(("", &ran.output));
+        let (changes, end) = lines.unwrap_or(("", ran.output.as_str()));
         let changes = cut(changes, LONGEST_SECTION);
         let changes = format!("{changes}{}", cut(end, LONGEST_SECTION));
         self.section(&format!("Changes since {}", name(base)), &changes);

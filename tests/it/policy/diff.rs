@@ -547,3 +547,18 @@ fn an_export_that_cannot_be_written_leaves_no_file() {
         );
     }
 }
+
+/// T-404: git has no ref with an empty part, or with `/` at its end.
+#[test]
+fn a_ref_of_a_witness_is_one_that_git_can_have() {
+    for (to, expected) in [
+        ("refs/heads/**", "refs/heads/next/one"),
+        ("refs/heads/r**", "refs/heads/rnext/one"),
+    ] {
+        let dir = repository_of_policies();
+        change(dir.path(), "shop.yaml", "refs/heads/*", to);
+        let found = json(dir.path(), &[]);
+        let gained = &found["credentials"][0]["gained"][0]["witness"];
+        assert_eq!(gained["facts"]["ref"], expected, "{found}");
+    }
+}

@@ -100,7 +100,7 @@ impl<'a> Place<'a> {
             let keys = keys
                 .into_iter()
                 .map(|(key, value)| Ok((format!("target.{key}"), self.shown(value)?)));
-            let keys: Result<_, Failure> = keys.collect();
+            let keys: Result<Vec<_>, Failure> = keys.collect();
             all.insert(credential.name.clone(), keys?);
         }
         Ok(Read {
