@@ -417,7 +417,8 @@ impl Reason {
         match (self, self.class()) {
             (Self::TokenReplayed, _) => Fault::Suspicious,
             // The one who asks for readiness is answered; what is not ready has lines of its own.
-            (Self::NotReady, _) => Fault::Theirs,
+            // A holder of the login ended it, too.
+            (Self::NotReady | Self::LeaseRevoked, _) => Fault::Theirs,
             (_, class) => class.fault(),
         }
     }

@@ -15,9 +15,10 @@ use crate::file::read_text;
 use crate::http::tls::{self, Tls, TlsError};
 use crate::policy::link::{Commit, PolicyLinks};
 use crate::policy::{IssuerOverride, LoadOptions, PolicySet};
+use crate::replay::StoreSettings;
 use crate::rootkey::{RingKey, RootKey, RootKeyError, RootKeys};
-use crate::token::TrustedIssuer;
 use crate::token::keys::KeySource;
+use crate::token::{Reuse, TrustedIssuer};
 use crate::yaml::Diagnostics;
 
 /// Whether keys of the embedded issuers of `hallpass dev` are trusted (T-117).
@@ -91,6 +92,13 @@ pub enum StartError {
     /// The store of used tokens.
     #[error("the store of used tokens: {0}; see `replay:` in the settings")]
     Replay(String),
+    /// An issuer whose tokens share logins needs a store that outlives this process (T-390).
+    #[error(
+        "issuer `{issuer}` of the policies has `reuse: subject`, and `replay.store` of the settings is \
+         `memory`, where a restart or another broker would accept its used tokens again; write \
+         `store: redis`, or remove `reuse`"
+    )]
+    Reuse { issuer: String },
     #[error("the signing keys cannot be derived: {0}; see `signing:` in the settings")]
     Signing(#[from] KeysError),
     /// The keys for RS256.
@@ -231,8 +239,8 @@ fn links(settings: &PolicyUrl) -> Result<PolicyLinks, StartError> {
     })
 }
 
-/// Checks that settings and policies match, so a credential that can never be minted, or a block
-/// that blocks nothing, is an error at start.
+/// Checks that settings and policies match, so a credential that can never be minted, a block that
+/// blocks nothing, or a shared login without a shared store, is an error at start.
 pub(super) fn check_fit(settings: &Settings, policies: &PolicySet) -> Result<(), StartError> {
     for credential in policies.credentials() {
         let has_rs256 = settings.signing.rs256.is_some();
@@ -250,7 +258,15 @@ pub(super) fn check_fit(settings: &Settings, policies: &PolicySet) -> Result<(),
         let admitted = target.admits(name, credential);
         admitted.map_err(StartError::Credential)?;
     }
-    let blocked = settings.blocked.check(&issuers(policies));
+    let issuers = issuers(policies);
+    if let StoreSettings::Memory { .. } = settings.replay
+        && let Some(sharing) = issuers.iter().find(|one| one.reuse == Reuse::Subject)
+    {
+        return Err(StartError::Reuse {
+            issuer: sharing.name.clone(),
+        });
+    }
+    let blocked = settings.blocked.check(&issuers);
     blocked.map_err(|problems| StartError::Blocked(problems.join("; ")))
 }
 

@@ -368,7 +368,8 @@ impl Refusal {
 
     /// The refusal in an answer; `None` when it is no broker's.
     pub(super) fn parse(answer: &Answer) -> Option<Self> {
-        serde_json::from_slice(answer.body.expose()).ok()
+        let parse = || serde_json::from_slice(answer.body.expose()).ok();
+        answer.is_of_broker().then(parse).flatten()
     }
 }
 

@@ -21,6 +21,7 @@ use crate::text::escape;
 use crate::tls;
 use crate::wire::Refusal;
 
+use super::BROKER;
 use super::error::ClientError;
 use super::file::read_bounded;
 use super::no_proxy::NoProxy;
@@ -308,16 +309,21 @@ pub(super) struct Answer {
 }
 
 impl Answer {
-    /// Whether the same request may succeed later: what the refusal says, or else too many requests,
-    /// busy, or a proxy that lost its broker.
+    /// Whether the broker sent it: what another party says is not read as a refusal (T-383).
+    pub(super) fn is_of_broker(&self) -> bool {
+        self.who == BROKER
+    }
+
+    /// Whether the same request may succeed later: what the broker's refusal says, or else too many
+    /// requests, busy, or a proxy that lost its broker.
     fn is_later(&self) -> bool {
         if self.status < 400 {
             return false;
         }
-        let refusal: Result<RawRetry, _> = serde_json::from_slice(self.body.expose());
-        match refusal {
-            Ok(refusal) => refusal.retryable,
-            Err(_) => matches!(self.status, 429 | 502 | 503 | 504),
+        let refusal = || serde_json::from_slice::<RawRetry>(self.body.expose()).ok();
+        match self.is_of_broker().then(refusal).flatten() {
+            Some(refusal) => refusal.retryable,
+            None => matches!(self.status, 429 | 502 | 503 | 504),
         }
     }
 
@@ -401,9 +407,12 @@ async fn read(request: &Request, mut response: reqwest::Response) -> Result<Answ
     let (who, longest) = (request.who, request.longest);
     let status = response.status().as_u16();
     if (300..400).contains(&status) {
-        let problem = format!(
-            "status {status} is a redirect, which hallpass does not follow; set the address it leads to"
-        );
+        let fix = if who == BROKER {
+            "; set the address it leads to"
+        } else {
+            ""
+        };
+        let problem = format!("status {status} is a redirect, which hallpass does not follow{fix}");
         return Err(ClientError::Answer { who, problem }.into());
     }
     let retry_after = retry_after(response.headers());

@@ -196,17 +196,18 @@ impl Client {
         deadline: Deadline,
     ) -> Result<Received, ClientError> {
         let source = self.source()?;
-        match (sharing, source.makes_new_tokens) {
-            (Sharing::None, _) => {
+        let job = source.job(&self.environment);
+        match (sharing, source.makes_new_tokens, job) {
+            (Sharing::None, _, _) | (Sharing::Job, true, None) => {
                 let token = self.token_or(token, deadline).await?;
                 let pair = Pair::new(None)?;
                 self.exchange(ask, &token, &pair, deadline).await
             }
-            (Sharing::Job, true) => {
-                let slot = StateFile::of(&self.broker, ask, &source.job(&self.environment));
+            (Sharing::Job, true, Some(job)) => {
+                let slot = StateFile::of(&self.broker, ask, &job);
                 self.get_with_kept_token(ask, &slot, token, deadline).await
             }
-            (Sharing::Job, false) => {
+            (Sharing::Job, false, _) => {
                 let token = self.token_or(token, deadline).await?;
                 let slot = StateFile::of(&self.broker, ask, &[token.expose()]);
                 let now = self.clock().now();

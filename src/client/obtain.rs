@@ -124,7 +124,10 @@ impl Client {
         if sharing == Sharing::None || !source.makes_new_tokens {
             return Ok(None);
         }
-        let slot = StateFile::of(&self.broker, ask, &source.job(&self.environment));
+        let Some(job) = source.job(&self.environment) else {
+            return Ok(None);
+        };
+        let slot = StateFile::of(&self.broker, ask, &job);
         let kept = self.kept.find(&slot, self.clock().now());
         let token = kept.and_then(|pair| pair.token);
         Ok(token.filter(|token| token.is_for(&self.broker)))

@@ -174,6 +174,8 @@ pub struct Diff {
     /// Requirements and the limits of teams that are not the same. What jobs gain by them is with the
     /// credentials.
     pub entries: Vec<EntryChange>,
+    /// Settings beside the targets that are not the same; see [`Diff::compare_settings`].
+    pub settings: Vec<KeyChange>,
     /// Credentials of both sets together.
     pub compared: usize,
 }
@@ -186,6 +188,7 @@ impl Diff {
         self.credentials.iter().any(CredentialChange::is_wider)
             || !self.lines.is_empty()
             || !self.waivers.is_empty()
+            || !self.settings.is_empty()
             || issuers.any(|one| matches!(one.change, Change::Redefined | Change::Added))
     }
 
@@ -220,6 +223,7 @@ impl Diff {
             are_lines_unread: false,
             shadowed: shadowed(old, new),
             entries: entries::changes(old, new),
+            settings: Vec::new(),
             compared,
         };
         diff.sort();

@@ -96,10 +96,10 @@ impl Constraint<'_> {
             Self::Pattern(pattern) => pattern.fits(seen),
             Self::Operator(operator) => operator.fits(seen),
             Self::Words(words) => matches!(seen, Observed::Text(text) if words.contains(&text)),
-            Self::WordsOrAbsent(words) => match seen {
-                Observed::Absent => true,
-                seen => matches!(seen, Observed::Text(text) if words.contains(&text)),
-            },
+            Self::WordsOrAbsent(words) => {
+                matches!(seen, Observed::Absent)
+                    || matches!(seen, Observed::Text(text) if words.contains(&text))
+            }
         }
     }
 }

@@ -1,4 +1,4 @@
-//! AWS outbound identity federation: roles, for CodeBuild, EC2 and Lambda.
+//! AWS outbound identity federation: roles, for `CodeBuild`, EC2 and Lambda.
 
 use super::address::Customers::One;
 use super::address::between;

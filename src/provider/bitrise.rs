@@ -42,13 +42,13 @@ const CLAIMS: &[Claim] = &[
     chosen(
         "branch_dest",
         Text,
-        &[
-            sent(Fact::BaseRef),
-            ways(Fact::RefType, REF_TYPE),
-            ways(Fact::Trigger, TRIGGER),
-        ],
+        &[sent(Fact::BaseRef), ways(Fact::Trigger, TRIGGER)],
     ),
-    chosen("branch", FreeText, &[ways(Fact::Ref, REF)]),
+    chosen(
+        "branch",
+        FreeText,
+        &[ways(Fact::Ref, REF), ways(Fact::RefType, REF_TYPE)],
+    ),
     chosen("tag", FreeText, &[]),
 ];
 

@@ -107,6 +107,7 @@ const GUIDE: Guide = Guide {
     token: "# The identity provider signs in the person; the client sends the ID token.",
     issuer: "url: https://login.example/realms/acme, client_id: hallpass-login",
     when: r"groups: { member: on-call }
-mfa: true",
+mfa: true
+trigger: person",
     limits: &["The audience is the client ID of the sign-in, not the broker."],
 };

@@ -386,6 +386,7 @@ pub fn pointer(name: &str) -> String {
 
 impl Reading {
     /// The claims that it reads, that of its own line first; not those of conditions.
+    #[must_use]
     pub fn claims(&self, line: &'static str) -> Vec<&'static str> {
         match self.how {
             How::Sent => vec![line],
@@ -437,7 +438,13 @@ impl Provider {
             .flat_map(|way| match way.take {
                 Take::Words { words, .. } => words.to_vec(),
                 Take::Starts(words) => words.iter().map(|(start, word)| (*word, *start)).collect(),
-                _ => Vec::new(),
+                Take::Sent
+                | Take::Prefixed(_)
+                | Take::Starting(_)
+                | Take::Part(_)
+                | Take::File(_)
+                | Take::Word(_)
+                | Take::Always(_) => Vec::new(),
             })
             .collect()
     }
@@ -482,12 +489,10 @@ impl Provider {
     /// the same.
     #[must_use]
     pub fn has_short(&self, fact: Fact) -> bool {
-        match fact {
-            // Without a full ref there is no type either.
-            Fact::Ref => self.reading(Fact::Ref).is_some() && self.reading(Fact::RefType).is_none(),
-            Fact::BaseRef => true,
-            _ => false,
-        }
+        // Without a full ref there is no type either.
+        let has_short_ref =
+            || self.reading(Fact::Ref).is_some() && self.reading(Fact::RefType).is_none();
+        fact == Fact::BaseRef || (fact == Fact::Ref && has_short_ref())
     }
 
     /// Whether its tokens say of every run what started it, so that the rule of ordinary triggers

@@ -159,9 +159,10 @@ impl Writer<'_> {
             | FactValue::Address(_)
             | FactValue::Time(_) => return,
         };
-        let text = match way.take {
-            Take::Part(_) => self.shaped(way.claim),
-            other => other.source(&value),
+        let text = if matches!(way.take, Take::Part(_)) {
+            self.shaped(way.claim)
+        } else {
+            way.take.source(&value)
         };
         let Some(text) = text else { return };
         self.set(way.claim, text.into());
@@ -182,9 +183,12 @@ impl Writer<'_> {
             How::Sent | How::Differs(_) | How::Below(_) => None,
         });
         let parts = parts.flat_map(|(ways, text)| ways.iter().map(move |way| (way, text)));
-        let parts = parts.filter_map(|(way, text)| match way.take {
-            Take::Part(shape) if way.claim == claim => Some((shape, text)),
-            _ => None,
+        let parts = parts.filter(|(way, _)| way.claim == claim);
+        let parts = parts.filter_map(|(way, text)| {
+            let Take::Part(shape) = way.take else {
+                return None;
+            };
+            Some((shape, text))
         });
         filled(&parts.collect::<Vec<_>>())
     }

@@ -15,7 +15,8 @@ use crate::policy::Permit;
 
 /// A bounded store that one replica has for itself.
 ///
-/// It forgets everything at a restart, so credentials of class `critical` are refused to tokens that
+/// It has no windows: settings and policies that would need them are refused together (T-390). It
+/// forgets everything at a restart, so credentials of class `critical` are refused to tokens that
 /// were issued before it was made (T-72).
 #[derive(Debug)]
 pub struct MemoryTokens {
@@ -43,6 +44,9 @@ impl MemoryTokens {
     }
 
     fn take_now(&self, wanted: &Use) -> Result<Taken, ReplayError> {
+        if wanted.slot.is_window {
+            return Err(ReplayError::unavailable("is in memory, and has no windows"));
+        }
         // Times are in whole seconds: one of the start's own second may have been used before it.
         if wanted.is_critical && wanted.issued_at <= self.started {
             return Err(ReplayError::IssuedBeforeStart {
@@ -52,13 +56,9 @@ impl MemoryTokens {
         let (now, uptime) = (self.clock.now(), self.clock.monotonic());
         self.with_state(|state| {
             state.forget_expired(now, uptime);
-            if wanted.slot.is_window {
-                state.close_window_before(wanted);
-            }
             if let Some(entry) = state.uses.get_mut(&wanted.slot) {
                 let taken = entry.first.meet(wanted)?;
-                // A window is closed by any of its requests.
-                entry.was_repeated = !wanted.slot.is_window;
+                entry.was_repeated = true;
                 return Ok(taken);
             }
             if state.uses.len() >= self.capacity {
@@ -167,14 +167,6 @@ impl TokenTable {
         }
     }
 
-    /// Forgets the window that was open before this one, if it is over.
-    fn close_window_before(&mut self, window: &Use) {
-        let is_over = |entry: &Entry| !entry.first.is_open_for(window);
-        if self.uses.get(&window.slot).is_some_and(is_over) {
-            self.remove(&window.slot);
-        }
-    }
-
     /// Forgets uses whose token can no longer be accepted.
     ///
     /// Both clocks must say so: wall time that jumps on and back again would otherwise open every
@@ -258,6 +250,7 @@ mod tests {
             issued_at: Timestamp::from_unix(START),
             is_critical: false,
             request_id: "req-1".to_owned(),
+            joined_by: None,
         }
     }
 

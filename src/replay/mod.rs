@@ -216,6 +216,8 @@ struct Use {
     issued_at: Timestamp,
     is_critical: bool,
     request_id: String,
+    /// Of a window: the use of the token that opens or joins it.
+    joined_by: Option<UseKey>,
 }
 
 impl Use {
@@ -243,25 +245,27 @@ impl Use {
             issued_at: permit.job().issued_at(),
             is_critical: permit.credential().class == CredentialClass::Critical,
             request_id: request_id.to_owned(),
+            joined_by: None,
         })
     }
 
-    /// The window of a token's use. It is over after two thirds of the life, so that a later token never
+    /// The window of a token's use, which has that mark. It is over after two thirds of the life, so that a later token never
     /// gets a login that is about to end.
-    fn of_window(permit: &Permit, token: &Self, request_id: &str) -> Result<Self, ReplayError> {
-        let window = Self::of(permit, None, request_id, token.minted_at)?;
+    fn of_window(
+        permit: &Permit,
+        token: Mark,
+        request_id: &str,
+        now: Timestamp,
+    ) -> Result<Self, ReplayError> {
+        let window = Self::of(permit, None, request_id, now)?;
         let life = window.expires_at.since(window.minted_at);
         let open = life.saturating_mul(2).checked_div(3).unwrap_or(life);
         Ok(Self {
             slot: UseKey::of_window(permit, None),
             usable_until: window.minted_at.plus(open),
+            joined_by: Some(UseKey::of(permit, Some(token))),
             ..window
         })
-    }
-
-    /// This window is open at the time of a later use of its slot.
-    fn is_open_for(&self, later: &Self) -> bool {
-        later.minted_at < self.usable_until
     }
 
     fn replayed(&self) -> ReplayError {

@@ -134,6 +134,7 @@ impl Take for RedisTokens {
         match said.map(|said| entry::answer(&said, wanted)) {
             Ok(ScriptResult::Taken) => Ok(wanted.taken()),
             Ok(ScriptResult::Held(first)) => first.meet(wanted),
+            Ok(ScriptResult::Closed) => Err(wanted.replayed()),
             Ok(ScriptResult::Early) => Err(ReplayError::IssuedBeforeStore),
             Ok(ScriptResult::Foreign) => Err(ReplayError::unavailable(FOREIGN)),
             Err(failure) => {

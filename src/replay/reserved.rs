@@ -127,6 +127,8 @@ impl Reserved {
 /// Takes one use of a store.
 #[async_trait]
 pub(super) trait Take: UsedTokens {
+    /// A token joins one window only, by the use that [`Use::joined_by`] names: its repeat gets that
+    /// window while it is open, and never a later one (T-391).
     async fn take(&self, wanted: &Use) -> Result<Taken, ReplayError>;
 }
 
@@ -152,19 +154,11 @@ pub(super) async fn reserve(
     if !reserved.permit.shares_login() {
         return Ok(reserved);
     }
-    let window = Use::of_window(&reserved.permit, &wanted, request_id)?;
+    let window = Use::of_window(&reserved.permit, reserved.taken.mark, request_id, now)?;
     match store.take(&window).await {
         Ok(taken) => {
             let key = IdempotencyKey::of_window(&taken.mark);
-            // A used token opens no window, or its repeat would be a second login.
-            let is_second = reserved.taken.is_repeat && !taken.is_repeat;
             reserved.window = Some(Window { taken, key });
-            if is_second {
-                if let Some(window) = reserved.window() {
-                    store.release(&window).await;
-                }
-                return Err(wanted.replayed());
-            }
             Ok(reserved)
         }
         Err(error) => {

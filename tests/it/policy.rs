@@ -33,6 +33,7 @@ mod pinned;
 mod reach;
 mod replay;
 mod resource;
+mod revisions;
 mod rosters;
 mod schema;
 mod shadow;

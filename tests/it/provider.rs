@@ -201,7 +201,7 @@ fn text_that_the_attacker_chooses_stays_in_its_own_fact() {
 }
 
 /// A token with one claim, given by name or pointer.
-fn with_claim(name: &str, value: Value) -> Value {
+fn with_claim(name: &str, value: &Value) -> Value {
     let mut steps: Vec<_> = hallpass::provider::pointer(name)
         .split('/')
         .skip(1)
@@ -244,7 +244,7 @@ fn a_claim_of_another_type_is_refused_by_name() {
             let right = of_type(claim.claim_type);
             assert!(
                 reader
-                    .facts(object(&with_claim(claim.name, right.clone())))
+                    .facts(object(&with_claim(claim.name, &right)))
                     .is_ok(),
                 "{}",
                 claim.name
@@ -254,7 +254,7 @@ fn a_claim_of_another_type_is_refused_by_name() {
                 let flag = claim.claim_type == ClaimType::FlagText;
                 let is_joined = claim.is_list_of_texts() && value.is_string();
                 let fits = is_joined || (same && (!flag || *value == json!("true")));
-                let read = reader.facts(object(&with_claim(claim.name, value.clone())));
+                let read = reader.facts(object(&with_claim(claim.name, value)));
                 match read {
                     Ok(_) => assert!(fits, "{} took {value}", claim.name),
                     Err(error) => {
@@ -384,12 +384,12 @@ fn null_and_empty_text_are_absent() {
         let reader = reader(provider.name, "https://ci.example");
         let without = written(&reader.facts(object(&json!({}))).unwrap());
         for claim in reader.provider.claims {
-            let with_null = with_claim(claim.name, Value::Null);
+            let with_null = with_claim(claim.name, &Value::Null);
             let with_null = written(&reader.facts(object(&with_null)).unwrap());
             assert_eq!(with_null, without, "{}", claim.name);
             let is_text = [ClaimType::Text, ClaimType::FreeText].contains(&claim.claim_type);
             if is_text || claim.is_list_of_texts() {
-                let empty = with_claim(claim.name, json!(""));
+                let empty = with_claim(claim.name, &json!(""));
                 let empty = written(&reader.facts(object(&empty)).unwrap());
                 assert_eq!(empty, without, "{}", claim.name);
             }
@@ -412,7 +412,7 @@ fn look_alikes_are_refused_in_facts_and_never_reach_them_from_free_text() {
                 "a\nb",
                 "a\u{0}",
             ] {
-                let read = reader.facts(object(&with_claim(claim.name, json!(odd))));
+                let read = reader.facts(object(&with_claim(claim.name, &json!(odd))));
                 if claim.claim_type == ClaimType::FreeText {
                     let facts = read.unwrap();
                     let odd = FactValue::Text(odd.to_owned());

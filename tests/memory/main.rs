@@ -180,6 +180,17 @@ fn tokens() -> Vec<Shape> {
             &token(HEADER, &members(11_000)),
         ),
         exchange(
+            "a payload of lists without items",
+            400,
+            &token(
+                HEADER,
+                &format!(
+                    "{{\"a\":[[[{}}}",
+                    many(&format!("{}]", many(",", 3_900)), 3 * 3_901)
+                ),
+            ),
+        ),
+        exchange(
             "a payload of zeros",
             400,
             &token(HEADER, &format!("{{\"a\":[{}0]}}", many("0,", 11_000))),

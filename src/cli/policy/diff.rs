@@ -102,15 +102,26 @@ pub(super) fn run(args: &Args, out: &mut Terminal) -> Result<(), Failure> {
     }
     let folder = args.export_to.as_deref().map(Folder::new).transpose()?;
     let at = args.at.unwrap_or_else(|| SystemClock::new().now());
-    let destinations = settings::destinations(args, &old, &new, out)?;
+    let settings = settings::read(args, &old, &new, out)?;
     let mut diff = compare(&args.new, &old, &new, at, out)?;
-    if let Some([before, after]) = &destinations {
-        diff.compare_targets(&old.set, &new.set, before, after);
+    if let Some([before, after]) = &settings {
+        let (from, to) = (&before.destinations, &after.destinations);
+        diff.compare_targets(&old.set, &new.set, from, to);
+        diff.compare_settings(&before.values, &after.values);
     }
     let context = context(args, &old);
-    let report = |style| report::report(&diff, style, &context);
+    let side = |name: &str, side: &Revision| match &side.commit {
+        Some(id) => report::Side::Commit(id.clone()),
+        None => report::Side::Folder(name.to_owned()),
+    };
+    let sides = [side(&args.old, &old), side(&args.new, &new)];
+    let report = |style| report::report(&diff, style, &sides, &context);
     match args.output {
-        Format::Json => out.json(&json::document(&diff, args.settings.is_some()).to_string()),
+        Format::Json => {
+            let commits = [old.commit.as_deref(), new.commit.as_deref()];
+            let document = json::document(&diff, commits, args.settings.is_some());
+            out.json(&document.to_string());
+        }
         Format::Text => out.line(report(&report::TEXT).trim_end()),
         Format::Markdown => out.verbatim(report(&report::MARKDOWN).trim_end()),
     }

@@ -229,7 +229,11 @@ impl Review {
             }
             return Ok(());
         }
-        let changes = cut(&ran.output, LONGEST_SECTION);
+        // The last line has the commits, so it is never cut off.
+        let lines = ran.output.rsplit_once('\n');
+        let (changes, end) = lines.unwrap_or(("", ran.output.as_str()));
+        let changes = cut(changes, LONGEST_SECTION);
+        let changes = format!("{changes}{}", cut(end, LONGEST_SECTION));
         self.section(&format!("Changes since {}", name(base)), &changes);
         if fail_on == Some(FailOn::Wider) {
             match ran.code {

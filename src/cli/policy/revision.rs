@@ -1,10 +1,11 @@
 //! Policies of a folder, or of a revision of a git repository. Git only reads objects: no hook, filter,
 //! diff driver, monitor or file of the working tree of the repository runs or is read.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::git::git;
-use super::{load, nothing_in};
+use super::place::Place;
+use super::{load, names, nothing_in};
 use crate::cli::{Failure, Terminal};
 use crate::policy::PolicySet;
 use crate::policy::examples::{TestFile, test_files, test_files_of_texts};
@@ -39,8 +40,9 @@ pub(super) fn read(
 ) -> Result<Revision, Failure> {
     let path = Path::new(name);
     if path.is_dir() {
+        Place::of(path).map_err(Failure::Local)?;
         let is_path = path.is_absolute() || name.starts_with("./") || name.starts_with("../");
-        if !is_path && Repository::of(name, folder).is_ok() {
+        if !is_path && is_commit(name, folder)? {
             let name = escape(name);
             return Err(Failure::Usage(format!(
                 "`{name}` is both a folder and a revision; write `./{name}` for the folder"
@@ -85,16 +87,26 @@ pub(super) fn read_commit(
     })
 }
 
-struct Repository<'a> {
-    folder: &'a Path,
-    /// The folder's path in the repository, ending in `/` unless it is the top.
+/// Whether it names a commit of the repository of `folder`.
+fn is_commit(name: &str, folder: &Path) -> Result<bool, Failure> {
+    let place = Place::of(folder).map_err(Failure::Local)?;
+    let Some(place) = place else {
+        return Ok(false);
+    };
+    let commit = names::commit(name, &place.top).map_err(Failure::Usage)?;
+    Ok(commit.is_some())
+}
+
+struct Repository {
+    top: PathBuf,
+    /// The folder's path in the repository; empty: it is the top.
     prefix: String,
     /// The full id of the commit.
     commit: String,
 }
 
-impl<'a> Repository<'a> {
-    fn of(name: &str, folder: &'a Path) -> Result<Self, Failure> {
+impl Repository {
+    fn of(name: &str, folder: &Path) -> Result<Self, Failure> {
         let shown = escape(name);
         let unknown = || {
             let shallow = git(folder, &["rev-parse", "--is-shallow-repository"]);
@@ -118,34 +130,23 @@ impl<'a> Repository<'a> {
                  folder of policies"
             )));
         }
-        let prefix = git(folder, &["rev-parse", "--show-prefix"]).ok_or_else(unknown)?;
-        let prefix = String::from_utf8(prefix).map_err(|_| unknown())?;
-        let spec = format!("{name}^{{commit}}");
-        let commit = git(
-            folder,
-            &[
-                "rev-parse",
-                "--verify",
-                "--quiet",
-                "--end-of-options",
-                &spec,
-            ],
-        );
-        let commit = commit.and_then(|bytes| String::from_utf8(bytes).ok());
-        let commit = commit.map(|text| text.trim().to_owned());
-        let is_id = |id: &String| crate::provider::is_commit_id(id);
+        let place = Place::of(folder).map_err(Failure::Local)?;
+        let place = place.ok_or_else(unknown)?;
+        let commit = names::commit(name, &place.top).map_err(Failure::Usage)?;
+        let commit = commit.ok_or_else(unknown)?;
+        place.check_at(&commit).map_err(Failure::Local)?;
         Ok(Self {
-            folder,
-            prefix: prefix.trim_end_matches('\n').to_owned(),
-            commit: commit.filter(is_id).ok_or_else(unknown)?,
+            top: place.top,
+            prefix: place.path,
+            commit,
         })
     }
 
     /// Whether the commit has no such folder. Where git cannot say, it is not so.
     fn is_without_folder(&self) -> bool {
-        let path = self.prefix.trim_end_matches('/');
+        let path = self.prefix.as_str();
         let found = git(
-            self.folder,
+            &self.top,
             &[
                 "--literal-pathspecs",
                 "ls-tree",
@@ -165,7 +166,7 @@ impl<'a> Repository<'a> {
         }
         let tree = format!("{}:{}", self.commit, self.prefix);
         let list = git(
-            self.folder,
+            &self.top,
             &[
                 "--literal-pathspecs",
                 "ls-tree",
@@ -216,7 +217,7 @@ impl<'a> Repository<'a> {
                      than {MAX_FILES} files"
                 )));
             }
-            let text = git(self.folder, &["cat-file", "blob", blob]);
+            let text = git(&self.top, &["cat-file", "blob", blob]);
             let text = text.and_then(|bytes| String::from_utf8(bytes).ok());
             let text = text.ok_or_else(|| {
                 let name = escape(name);

@@ -4,8 +4,10 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::process::Stdio;
 
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
 use tokio::io::AsyncReadExt as _;
-use tokio::process::Command;
+use tokio::process::{Child, Command};
 
 use super::{Environment, Fetch, Source, SourceError};
 use crate::client::token::IdToken;
@@ -61,8 +63,10 @@ impl Helper {
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .kill_on_drop(true)
+            .process_group(0)
             .spawn()
             .map_err(|error| refused(&format!("it cannot be started ({})", error.kind())))?;
+        let mut group = Group::of(&child);
         let output = child.stdout.take();
         let work = async {
             let mut bytes = Vec::with_capacity(USUAL_OUTPUT);
@@ -82,6 +86,9 @@ impl Helper {
             .await
             .map_err(|_| refused("it did not finish in time"))?;
         let (output, status) = done.map_err(|_| refused("its output cannot be read"))?;
+        if status.is_some() {
+            group.has_ended();
+        }
         match status {
             None => return Err(refused("its output is longer than 64 KiB")),
             Some(status) if !status.success() => {
@@ -112,6 +119,31 @@ impl Helper {
                 fix: "it printed several tokens; choose one and set HALLPASS_ID_TOKEN_FILE to a file with it".to_owned(),
             }),
             (None, _) => Err(SourceError::NotAToken { origin }),
+        }
+    }
+}
+
+/// A program and what it started: all of it is ended with this, unless the program ended first (T-382).
+struct Group(Option<Pid>);
+
+impl Group {
+    /// The group of a program that leads one.
+    fn of(child: &Child) -> Self {
+        let id = child.id().and_then(|id| i32::try_from(id).ok());
+        Self(id.map(Pid::from_raw))
+    }
+
+    /// The program was waited for, so its id may be another's.
+    const fn has_ended(&mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Some(group) = self.0 {
+            // It fails only if nothing is left of it.
+            killpg(group, Signal::SIGKILL).unwrap_or_default();
         }
     }
 }

@@ -37,9 +37,8 @@ pub struct Source {
     pub audience: Audience,
     /// Each request gives another token; else the job has one, whose use for a credential counts.
     pub makes_new_tokens: bool,
-    /// The variables that tell this job from every other, where
-    /// [`makes_new_tokens`](Self::makes_new_tokens): what an earlier job kept on the same runner is not
-    /// for this one (T-136).
+    /// The variables that together tell this job from every other; none where the CI documents none, and
+    /// for a platform, whose jobs a CI tells apart: see [`job`](Self::job).
     pub job: &'static [&'static str],
     /// The likely fix in the CI's own words. `{audience}` is the broker, `{variable}` the token's variable.
     pub setup: &'static str,
@@ -109,13 +108,24 @@ impl Source {
         is_marked || (matches!(self.way, Way::Ours) && Way::is_set_on_purpose(environment))
     }
 
-    /// What tells this job from every other.
+    /// What tells this job from every other: what an earlier job kept on the same runner is not for this
+    /// one (T-136). `None` if nothing does, so that nothing may be kept (T-392). On a platform, the CI
+    /// that runs there says which job it is.
     #[must_use]
-    pub fn job<'a>(&self, environment: &'a Environment) -> Vec<&'a str> {
-        let names = self.job.iter();
-        names
-            .map(|name| environment.get(name).unwrap_or_default())
-            .collect()
+    pub fn job<'a>(&self, environment: &'a Environment) -> Option<Vec<&'a str>> {
+        let own = self.values_of_job(environment);
+        if own.is_some() || self.level != Level::Platform {
+            return own;
+        }
+        let is_ci = |source: &&Self| source.level == Level::Ci && source.is_here(environment);
+        let mut here = SOURCES.iter().filter(is_ci);
+        here.find_map(|source| source.values_of_job(environment))
+    }
+
+    fn values_of_job<'a>(&self, environment: &'a Environment) -> Option<Vec<&'a str>> {
+        let values = self.job.iter().map(|name| environment.get(name));
+        let values: Vec<&str> = values.collect::<Option<_>>()?;
+        (!values.is_empty()).then_some(values)
     }
 
     /// The variables that give access to a token and to nothing else.
@@ -314,6 +324,52 @@ mod tests {
             ("ACTIONS_ID_TOKEN_REQUEST_TOKEN", "x"),
         ];
         assert!(found(&[&ready[..], &github].concat()).is_err());
+    }
+
+    /// T-392
+    #[test]
+    fn a_job_is_known_by_all_of_its_variables_and_on_a_platform_by_those_of_the_ci() {
+        let job = |name: &str, variables: &[(&str, &str)]| {
+            let environment: Environment = variables.iter().copied().collect();
+            let job = named(name).unwrap().job(&environment);
+            job.map(|values| values.join(" "))
+        };
+        for source in SOURCES.iter().filter(|source| !source.job.is_empty()) {
+            let all: Vec<_> = source.job.iter().map(|name| (*name, "x")).collect();
+            assert!(job(source.name, &all).is_some(), "{}", source.name);
+            for missing in source.job {
+                let rest = all.iter().filter(|(name, _)| name != missing).copied();
+                let empty: Vec<_> = rest.chain([(*missing, "")]).collect();
+                assert_eq!(job(source.name, &empty), None, "{missing}");
+            }
+        }
+        let spiffe = ("SPIFFE_ENDPOINT_SOCKET", "unix:///run/spire.sock");
+        let fly = [("FLY_MACHINE_ID", "1"), ("FLY_MACHINE_VERSION", "2")];
+        for (name, variables) in [("spiffe", &[spiffe][..]), ("fly", &fly), ("aws", &[])] {
+            assert_eq!(job(name, variables), None, "{name}");
+            let jenkins = [
+                ("JENKINS_URL", "https://j.example"),
+                ("BUILD_TAG", "jenkins-shop-7"),
+            ];
+            let in_jenkins = [variables, &jenkins].concat();
+            let told = job(name, &in_jenkins);
+            assert_eq!(
+                told.as_deref(),
+                Some("https://j.example jenkins-shop-7"),
+                "{name}"
+            );
+        }
+        assert_eq!(
+            job("aws", &[("CODEBUILD_BUILD_ID", "shop:1")]).as_deref(),
+            Some("shop:1")
+        );
+        // Job IDs of Azure Pipelines are the same in each build of a pipeline.
+        let azure = [
+            ("TF_BUILD", "True"),
+            ("SYSTEM_JOBID", "5"),
+            ("SYSTEM_JOBATTEMPT", "1"),
+        ];
+        assert_eq!(job("azure-devops", &azure), None);
     }
 
     #[test]

@@ -51,6 +51,7 @@ pub fn sampled() -> impl Iterator<Item = &'static str> {
 ///
 /// # Errors
 /// No token of the provider describes such a job.
+#[must_use]
 pub fn sample_claims(
     provider: &'static Provider,
     issuer: &str,

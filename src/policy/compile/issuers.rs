@@ -138,7 +138,7 @@ fn issuer(yaml: &NodeReader<'_>, entry: &Entry, folder: &mut Folder) -> Option<P
     let second_factor = people(yaml, &fields, provider, &mut trusted, entry.span);
     network(yaml, &fields, &mut trusted, folder);
     pinned::read(yaml, &fields, &mut trusted, folder);
-    reuse(yaml, &fields, &mut trusted, &what);
+    reuse(yaml, &fields, provider, &mut trusted, &what);
     trust_domain(yaml, &fields, provider, &mut trusted, &what);
     if url.is_some()
         && let Err(problem) = trusted.check()

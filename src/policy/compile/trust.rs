@@ -124,11 +124,12 @@ pub(super) fn trust_domain(
     trusted.trust_domain = domain.map(str::to_owned);
 }
 
-/// `reuse: subject`: for issuers of one customer's own, whose subjects are that customer's workloads. On
-/// a platform's issuer, a subject is a job, and two jobs do not share a login.
+/// `reuse: subject`: for issuers of one customer's own, whose subjects are that customer's workloads. At a
+/// CI, a subject is a repository or a branch, and two jobs do not share a login.
 pub(super) fn reuse(
     yaml: &NodeReader<'_>,
     fields: &Fields<'_>,
+    provider: &Provider,
     trusted: &mut TrustedIssuer,
     what: &str,
 ) {
@@ -140,7 +141,17 @@ pub(super) fn reuse(
         yaml.error_help("reuse", node.span, "`reuse` is not `subject`", Some(help));
         return;
     }
-    if provider::address::known(&trusted.url).is_some() || trusted.client_id.is_some() {
+    if !["generic", "kubernetes", "spiffe"].contains(&provider.name) {
+        let message = format!(
+            "{what} has `reuse: subject`, but a subject of provider `{}` is not one workload: jobs that have the same one must not share a login",
+            provider.name
+        );
+        let help = "remove `reuse`; it is for the workloads of provider `generic`, `kubernetes` or `spiffe`";
+        yaml.error_help("reuse", node.span, message, Some(help));
+        return;
+    }
+    let known = provider::address::known(&trusted.url);
+    if known.is_some_and(|known| !known.is_private) || trusted.client_id.is_some() {
         let message = format!(
             "{what} has `reuse: subject`, but {} is not a private issuer",
             trusted.url

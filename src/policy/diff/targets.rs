@@ -11,6 +11,12 @@ use crate::policy::PolicySet;
 pub type Destinations = BTreeMap<String, Vec<(String, String)>>;
 
 impl Diff {
+    /// Compares settings that decide what the policies and their conditions are about, by key. Each change
+    /// counts as wider.
+    pub fn compare_settings(&mut self, before: &[(String, String)], after: &[(String, String)]) {
+        self.settings = changed(before, after);
+    }
+
     /// Compares where the credentials lead. One that leads elsewhere is redefined; one whose target has
     /// another name and leads to the same place is not.
     pub fn compare_targets(

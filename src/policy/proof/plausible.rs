@@ -78,7 +78,8 @@ fn named(set: &Lang) -> Vec<String> {
     }
 }
 
-const WORDS: [&str; 4] = ["next", "other", "a-1", "1"];
+/// The last one is for patterns that take parts of a path.
+const WORDS: [&str; 5] = ["next", "other", "a-1", "1", "next/one"];
 const WORKFLOW: &str = "acme/shop/.github/workflows/deploy.yml";
 /// Words that are taken of a long list.
 const MOST: usize = 16;

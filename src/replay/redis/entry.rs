@@ -42,6 +42,8 @@ impl Names {
 pub(super) enum ScriptResult {
     Taken,
     Held(Box<Use>),
+    /// The window that the token joined is closed.
+    Closed,
     /// The token is older than what the store knows.
     Early,
     /// What is there is not ours.
@@ -53,8 +55,11 @@ pub(super) fn take(names: &Names, wanted: &Use) -> redis::Cmd {
     let left = wanted.usable_until.since(wanted.minted_at).max(0);
     // One second more, since our time has lost its fraction.
     let kept = left.saturating_add(1).saturating_add(MARGIN);
-    let take = if wanted.slot.is_window { JOIN } else { TAKE };
-    let mut script = eval(take, &[&names.run(), &names.of(&wanted.slot)]);
+    let (run, place) = (names.run(), names.of(&wanted.slot));
+    let mut script = match &wanted.joined_by {
+        None => eval(TAKE, &[&run, &place]),
+        Some(token) => eval(JOIN, &[&run, &place, &names.of(token)]),
+    };
     script
         .arg(wanted.minted_at.unix())
         .arg(text(wanted))
@@ -63,6 +68,9 @@ pub(super) fn take(names: &Names, wanted: &Use) -> redis::Cmd {
         .arg(HEXLOWER.encode(&wanted.ask))
         .arg(wanted.issued_at.unix())
         .arg(HEXLOWER.encode(&wanted.mark));
+    if let Some(mark) = wanted.joined_by.as_ref().and_then(|token| token.taken_by) {
+        script.arg(HEXLOWER.encode(&mark));
+    }
     script
 }
 
@@ -130,6 +138,7 @@ pub(super) fn timed(answer: &Value) -> Option<(Duration, String)> {
 pub(super) fn answer(said: &str, wanted: &Use) -> ScriptResult {
     match said {
         "taken" => ScriptResult::Taken,
+        "closed" => ScriptResult::Closed,
         "early" => ScriptResult::Early,
         held => read(held, wanted).map_or(ScriptResult::Foreign, |first| {
             ScriptResult::Held(Box::new(first))
@@ -145,7 +154,8 @@ pub(super) fn as_text(value: &Value) -> Option<&str> {
     }
 }
 
-/// A use as text: version, state, mark, key, ask, times, request.
+/// A use as text: version, state, mark, key, ask, times, request. [`JOIN`] adds the window that a token
+/// joined.
 fn text(of: &Use) -> String {
     format!(
         "{VERSION} u {} {} {} {} {} {} {}",
@@ -177,12 +187,15 @@ fn read(text: &str, wanted: &Use) -> Option<Use> {
         expires_at,
         until,
         request_id,
+        ref joined @ ..,
     ] = parts.as_slice()
     else {
         return None;
     };
     if version != VERSION
         || !matches!(state, "u" | "r")
+        || joined.len() > 1
+        || !joined.iter().all(|mark| bytes::<16>(mark).is_some())
         || request_id.len() > LONGEST_ID
         || !request_id.bytes().all(|byte| byte.is_ascii_graphic())
     {
@@ -203,6 +216,7 @@ fn read(text: &str, wanted: &Use) -> Option<Use> {
         issued_at: wanted.issued_at,
         is_critical: wanted.is_critical,
         request_id: request_id.to_owned(),
+        joined_by: None,
     };
     let life = |of: &Use| of.expires_at.since(of.minted_at);
     let is_same_ask = first.ask == wanted.ask;
@@ -272,19 +286,30 @@ end
 return {time, held}
 ";
 
-/// Opens a window, or returns the one that is open. It stays `u`, since any of its requests may close it.
+/// Opens a window, or returns the one that is open, and adds its mark to the use of the token that joins
+/// it. A token that joined a window before gets that one or none. A window stays `u`, since any of its
+/// requests may close it.
 const JOIN: &str = r"
 if not since then begin() end
+local used = redis.call('GET', KEYS[3]) or ''
+local own, joined = string.match(used, '^hp1 [ur] (%x+) %S+ %x+ %S+ %S+ %S+ %S+ ?(%x*)$')
+if own ~= ARGV[8] then return {time, 'closed'} end
 local held = redis.call('GET', KEYS[2])
+local mark, ends
 if held then
   if #held > 512 then return {time, 'foreign'} end
-  local mark, ends = string.match(held, '^hp1 u (%x+) %S+ %x+ %-?%d+ %-?%d+ (%-?%d+) ')
+  mark, ends = string.match(held, '^hp1 u (%x+) %S+ %x+ %-?%d+ %-?%d+ (%-?%d+) ')
   if not mark then return {time, 'foreign'} end
-  if mark == ARGV[7] then return {time, 'taken'} end
-  if tonumber(ARGV[1]) < tonumber(ends) then return {time, held} end
+  if mark ~= ARGV[7] and tonumber(ARGV[1]) >= tonumber(ends) then mark = nil end
 end
-redis.call('SET', KEYS[2], ARGV[2], 'EX', ARGV[3])
-return {time, 'taken'}
+if joined ~= '' and joined ~= mark then return {time, 'closed'} end
+if not mark then
+  mark = ARGV[7]
+  redis.call('SET', KEYS[2], ARGV[2], 'EX', ARGV[3])
+end
+if joined == '' then redis.call('APPEND', KEYS[3], ' ' .. mark) end
+if mark == ARGV[7] then return {time, 'taken'} end
+return {time, held}
 ";
 
 /// Notes the run of the server, with the time at which it was first seen.

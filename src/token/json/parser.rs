@@ -14,6 +14,7 @@ pub(super) fn parse(text: &[u8], limits: &Limits) -> Result<Object, JsonError> {
         text,
         at: 0,
         values: 0,
+        reserved: 0,
         limits,
     };
     reader.skip_space();
@@ -34,6 +35,9 @@ struct Reader<'a> {
     text: &'a str,
     at: usize,
     values: usize,
+    /// Items of lists that memory is reserved for. The text behind them is not read yet, so each list
+    /// reserves of what the others left (T-01).
+    reserved: usize,
     limits: &'a Limits,
 }
 
@@ -82,8 +86,10 @@ impl<'a> Reader<'a> {
         if self.take(b']') {
             return Ok(Vec::new());
         }
-        let left = self.limits.values.saturating_sub(self.values);
-        let mut items = Vec::with_capacity(self.items_ahead().min(left));
+        let left = self.limits.values.saturating_sub(self.reserved);
+        let reserved = self.items_ahead().min(left);
+        self.reserved = self.reserved.saturating_add(reserved);
+        let mut items = Vec::with_capacity(reserved);
         loop {
             self.skip_space();
             items.push(self.value(depth)?);

@@ -95,7 +95,7 @@ impl Signed {
             return Err(MISSING_IAT);
         }
         check_not_ahead("iat", said.unwrap_or(now), issuer, now)?;
-        check_lifetime(said.unwrap_or(now), expires_at, issuer, now)?;
+        check_lifetime(said, expires_at, issuer, now)?;
         // The earliest possible `iat`. The time of verification would be newer than any record of
         // used tokens, so a lost record would accept the token again (T-72).
         let earliest = expires_at.plus(issuer.max_lifetime.saturating_neg());
@@ -246,14 +246,15 @@ fn check_not_ahead(
 
 /// T-44. Both differences saturate, so nothing overflows (T-74).
 fn check_lifetime(
-    issued_at: Timestamp,
+    said: Option<Timestamp>,
     expires_at: Timestamp,
     issuer: &TrustedIssuer,
     now: Timestamp,
 ) -> Result<(), VerifyError> {
+    // A token without `iat` gets the time of verification, which may lie within the leeway past `exp`.
+    let issued_at = said.unwrap_or(now);
     let lifetime = expires_at.since(issued_at);
-    // An issuer without `iat` gets the time of verification, which may lie within the leeway past `exp`.
-    let ends_before_it_begins = lifetime <= 0 && issuer.iat_required;
+    let ends_before_it_begins = lifetime <= 0 && said.is_some();
     if ends_before_it_begins || lifetime > issuer.max_lifetime {
         return Err(VerifyError::Lifetime {
             found: lifetime,

@@ -150,7 +150,12 @@ impl Fake {
                 "ACTIONS_ID_TOKEN_REQUEST_URL",
                 format!("{}/idtoken?api-version=2.0", self.url()),
             )
-            .env("ACTIONS_ID_TOKEN_REQUEST_TOKEN", REQUEST_TOKEN);
+            .env("ACTIONS_ID_TOKEN_REQUEST_TOKEN", REQUEST_TOKEN)
+            .envs([
+                ("GITHUB_RUN_ID", "9001"),
+                ("GITHUB_RUN_ATTEMPT", "1"),
+                ("GITHUB_JOB", "deploy"),
+            ]);
         command
     }
 

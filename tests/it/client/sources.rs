@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use super::fake::{Asked, Fake, Reply, hallpass, stderr, stdout, token_for, told};
 use crate::support::leaks::{self, Observed as _};
+use crate::support::wait::until;
 
 /// The secret that authenticates the job at its CI.
 const BEARER: &str = "canary-71b0d9c4e2f8a6";
@@ -192,7 +193,7 @@ fn what_a_service_answers_instead_of_a_token_ends_in_the_fix_and_is_not_repeated
             (
                 status(302).with("location", "https://evil.example/"),
                 3,
-                "status 302 is a redirect, which hallpass does not follow",
+                "status 302 is a redirect, which hallpass does not follow\n",
             ),
             (service.reply(SECRET), 5, "has no ID token: expected a JWT"),
             (
@@ -212,6 +213,13 @@ fn what_a_service_answers_instead_of_a_token_ends_in_the_fix_and_is_not_repeated
             assert!(said.contains(expected), "{}: {said}", service.name);
             assert!(said.contains(service.who), "{}: {said}", service.name);
         }
+        // What a service says of repeats is the broker's word only, and is neither heeded nor shown.
+        let says = json!({ "error": SECRET, "error_description": SECRET, "retryable": true });
+        fake.next(service.path, Reply::json(403, &says));
+        let refused = service.job(&fake, &fake.url()).observed();
+        assert_eq!(refused.status.code(), Some(5), "{}", told(&refused));
+        let expected = "gave no token: it answers 403; ";
+        assert!(stderr(&refused).contains(expected), "{}", stderr(&refused));
         assert_eq!(fake.asked("/token").len(), 0);
     }
 }
@@ -232,6 +240,23 @@ fn a_service_that_does_not_answer_is_given_up_in_time() {
         );
         assert_eq!(stderr(&output), expected);
     }
+}
+
+/// T-383
+#[test]
+fn what_a_service_that_stays_busy_says_is_not_shown() {
+    let (fake, service) = (Fake::start(), &SERVICES[0]);
+    let says = json!({ "error": BEARER, "retryable": true });
+    for _ in 0..40 {
+        fake.next(service.path, Reply::json(503, &says));
+    }
+    let output = service.job(&fake, &fake.url()).observed();
+    assert_eq!(output.status.code(), Some(3), "{}", told(&output));
+    let said = stderr(&output);
+    // The last try may have no time left for an answer.
+    let expected = ["it answers 503\n", "it did not answer in time\n"]
+        .map(|how| format!("hallpass: {} could not be reached: {how}", service.who));
+    assert!(expected.contains(&said), "{said}");
 }
 
 /// T-383
@@ -467,6 +492,62 @@ impl Program {
             .env("PATH", format!("{}:/usr/bin:/bin", folder.display()))
             .observed()
     }
+}
+
+/// T-382
+#[tokio::test]
+async fn a_program_that_takes_too_long_is_ended_with_what_it_started() {
+    let (fake, folder) = (Fake::start(), tempfile::tempdir().unwrap());
+    let note = folder.path().join("started");
+    let script = format!("sleep 600 &\necho $! > {}\nwait", note.display());
+    let output = PROGRAMS[0].job(&fake, folder.path(), &script);
+    assert_eq!(output.status.code(), Some(5), "{}", told(&output));
+    let id = fs::read_to_string(note).unwrap();
+    let stat = format!("/proc/{}/stat", id.trim());
+    // The system may keep the entry of an ended process until its new parent looks.
+    let lives = || fs::read_to_string(&stat).is_ok_and(|text| !text.contains(") Z"));
+    until("its child is ended", async || !lives()).await;
+}
+
+/// T-392
+#[test]
+fn on_a_platform_a_later_build_never_gets_the_token_of_an_earlier_one() {
+    let (fake, folder) = (Fake::start(), tempfile::tempdir().unwrap());
+    let next = folder.path().join("next");
+    let script = format!(
+        "read -r token < {0} && printf '%s\\n' \"$token\" && sed -i 1d {0}",
+        next.display()
+    );
+    write_program(&folder.path().join("spire-agent"), &script);
+    let tokens: Vec<String> = (1..=6).map(|id| fake.token(&id.to_string())).collect();
+    fs::write(&next, tokens.join("\n") + "\n").unwrap();
+    let get = |build: Option<&str>| {
+        let mut job = fake.hallpass(&["get", "shop-db/migrate", "--source", "spiffe"]);
+        if let Some(build) = build {
+            job.env("JENKINS_URL", "https://jenkins.example")
+                .env("BUILD_TAG", build);
+        }
+        let output = job
+            .env("SPIFFE_ENDPOINT_SOCKET", "unix:///run/spire/agent.sock")
+            .env("HALLPASS_JOB_DIR", folder.path())
+            .env("PATH", format!("{}:/usr/bin:/bin", folder.path().display()))
+            .observed();
+        assert_eq!(output.status.code(), Some(0), "{}", told(&output));
+        let asked = fake.asked("/token");
+        asked.last().unwrap().form["subject_token"].clone()
+    };
+    let used = [
+        None,
+        None,
+        Some(""),
+        Some("jenkins-shop-7"),
+        Some("jenkins-shop-7"),
+        Some("jenkins-shop-8"),
+    ];
+    let used = used.map(get);
+    assert_eq!(used[3], used[4], "steps of one build share their login");
+    let all: std::collections::BTreeSet<_> = used.iter().collect();
+    assert_eq!(all.len(), 5);
 }
 
 fn write_program(path: &Path, script: &str) {

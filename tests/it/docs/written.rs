@@ -181,11 +181,6 @@ fn other_providers() -> String {
     let others = PROVIDERS.iter().filter(|one| !own.contains(&one.name));
     let sections = others.map(|provider| {
         let shown = provider.description();
-        let fence = if shown.token.contains(": ") && !shown.token.contains("export ") {
-            "yaml"
-        } else {
-            "sh"
-        };
         let mut text = format!(
             "### {}\n\nProvider `{}`.\n\n",
             shown.title, shown.name
@@ -195,7 +190,7 @@ fn other_providers() -> String {
         }
         write!(
             text,
-            "\nHow a job gets a token:\n\n```{fence}\n{}\n```\n\nPolicies to start from:\n\n```yaml\n{}```\n\n{}\n",
+            "\nHow a job gets a token:\n\n```text\n{}\n```\n\nPolicies to start from:\n\n```yaml\n{}```\n\n{}\n",
             shown.token,
             shown.policies,
             claims(provider)

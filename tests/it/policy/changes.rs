@@ -582,7 +582,7 @@ policies:
     assert_eq!(found["credentials"][0]["rows"], rows, "{found}");
 }
 
-const SETTINGS: &str = r#"issuer: https://hallpass.acme.dev
+pub(super) const SETTINGS: &str = r"issuer: https://hallpass.acme.dev
 root_key: { file: root.key }
 policies: { path: policies }
 audit: { sinks: [ { kind: file, path: audit.jsonl, required: true } ] }
@@ -595,9 +595,9 @@ targets:
     password: ${env:SHOP_DB_PASSWORD}
     cleaner: { user: hallpass_clean, password: { file: clean.password } }
     ca: ca.pem
-"#;
+";
 
-fn authority() -> String {
+pub(super) fn authority() -> String {
     let made = rcgen::generate_simple_self_signed(["db.acme.dev".to_owned()]).unwrap();
     made.cert.pem()
 }

@@ -131,7 +131,7 @@ fn each_sort_of_change_is_told_apart() {
 
 /// Policies of jobs and people, with these conditions in place of `JOBS` and `PEOPLE`.
 fn with_conditions(jobs: &str, people: &str) -> String {
-    let text = r#"zone: Europe/Berlin
+    let text = r"zone: Europe/Berlin
 issuers:
   github: { provider: github, url: https://ghe.acme.dev/_services/token, properties: { team: list } }
   people: { provider: people, url: https://id.acme.dev, client_id: hallpass }
@@ -140,7 +140,7 @@ credentials:
 policies:
   - { name: jobs, issuer: github, when: JOBS, grant: [ { credential: deploy, ttl: 5m } ] }
   - { name: people, issuer: people, when: { trigger: person, mfa: true, signed_in: { within: 1h }, PEOPLE }, grant: [ { credential: deploy, ttl: 5m } ] }
-"#;
+";
     text.replace("JOBS", jobs).replace("PEOPLE", people)
 }
 
@@ -545,5 +545,20 @@ fn an_export_that_cannot_be_written_leaves_no_file() {
             said.contains(&format!("cannot make the folder `{folder}`")),
             "{said}"
         );
+    }
+}
+
+/// T-404: git has no ref with an empty part, or with `/` at its end.
+#[test]
+fn a_ref_of_a_witness_is_one_that_git_can_have() {
+    for (to, expected) in [
+        ("refs/heads/**", "refs/heads/next/one"),
+        ("refs/heads/r**", "refs/heads/rnext/one"),
+    ] {
+        let dir = repository_of_policies();
+        change(dir.path(), "shop.yaml", "refs/heads/*", to);
+        let found = json(dir.path(), &[]);
+        let gained = &found["credentials"][0]["gained"][0]["witness"];
+        assert_eq!(gained["facts"]["ref"], expected, "{found}");
     }
 }

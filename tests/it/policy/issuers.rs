@@ -26,8 +26,20 @@ fn own(more: &str) -> String {
 fn a_login_is_shared_by_subjects_of_private_issuers_only() {
     assert_eq!(errors(&own(", reuse: subject")), Vec::<String>::new());
     insta::assert_snapshot!(errors(&own(", reuse: token")).join("\n"), @"`reuse` is not `subject`");
+    let cluster = "  eks: { provider: kubernetes, url: \"https://oidc.eks.eu-central-1.amazonaws.com/id/5A9\", reuse: subject }\n";
+    assert_eq!(errors(cluster), Vec::<String>::new());
+    // A subject of a CI is a repository or a branch, also on a server of one's own.
+    for own in [
+        "{ provider: github, url: \"https://ghes.acme.dev/_services/token\", reuse: subject }",
+        "{ provider: gitlab, url: \"https://gitlab.acme.dev\", reuse: subject }",
+        "{ provider: forgejo, url: \"https://forge.acme.dev/api/actions\", reuse: subject }",
+        "{ provider: jenkins, url: \"https://jenkins.acme.dev/oidc\", reuse: subject }",
+        "{ provider: github, tenants: [ { owner: acme, owner_id: \"1\" } ], reuse: subject }",
+    ] {
+        let errors = errors(&format!("  own: {own}\n")).join("\n");
+        assert!(errors.contains("is not one workload"), "{errors}");
+    }
     for public in [
-        "  x: { provider: github, tenants: [ { owner: acme, owner_id: \"1\" } ], reuse: subject }\n",
         "  x: { provider: generic, url: \"https://acme.app.spacelift.io\", facts: { project: \"/sub\" }, reuse: subject }\n",
         "  x: { provider: generic, url: \"https://oidc.circleci.com/org/3a5b\", facts: { project: \"/sub\" }, reuse: subject }\n",
     ] {

@@ -5,8 +5,10 @@ use serde_json::json;
 
 use super::{object, reader, with_claim};
 
+type Events = &'static [(&'static str, Option<&'static str>)];
+
 /// T-52, T-114: every event that a CI documents, with its trigger; `None`: one that is not ordinary.
-const EVENTS: &[(&str, &[(&str, Option<&str>)])] = &[
+const EVENTS: &[(&str, Events)] = &[
     (
         "github",
         &[
@@ -144,7 +146,7 @@ fn events_that_outsiders_can_start_are_never_ordinary() {
         let (_, events) = known.unwrap_or_else(|| panic!("no events of {name}"));
         let reader = reader(name, "https://ci.example");
         let trigger = |event: &str| {
-            let claims = with_claim(line.name, json!(event));
+            let claims = with_claim(line.name, &json!(event));
             let facts = reader.facts(object(&claims)).unwrap();
             facts.text(Fact::Trigger).map(str::to_owned)
         };

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::{object, provider_of, reader, vector};
 
 /// A fact of the vector with changed claims, or the claim that is refused.
-fn read(name: &str, fact: Fact, changes: Value) -> Result<Option<String>, String> {
+fn read(name: &str, fact: Fact, changes: &Value) -> Result<Option<String>, String> {
     let mut claims = vector(name);
     for (name, value) in changes.as_object().unwrap() {
         claims[name] = value.clone();
@@ -25,11 +25,11 @@ fn a_tenant_that_contradicts_the_issuer_is_refused() {
         ("circleci.json", "oidc.circleci.com/org-id"),
     ] {
         let other = json!({ claim: "00000000-0000-0000-0000-000000000000" });
-        assert_eq!(read(name, Fact::TenantId, other), Err(claim.to_owned()));
+        assert_eq!(read(name, Fact::TenantId, &other), Err(claim.to_owned()));
     }
     // The root issuer is of no organisation.
     let other = json!({ "oidc.circleci.com/org-id": "x" });
-    let read = read("circleci.root-issuer.json", Fact::TenantId, other);
+    let read = read("circleci.root-issuer.json", Fact::TenantId, &other);
     assert_eq!(read, Ok(Some("x".to_owned())));
 }
 
@@ -43,7 +43,7 @@ fn a_service_account_is_the_one_of_the_subject() {
         let read = read(
             "kubernetes-serviceaccount.json",
             Fact::Project,
-            json!({ "sub": sub }),
+            &json!({ "sub": sub }),
         );
         assert!(read.is_err(), "{sub}");
     }
@@ -57,23 +57,23 @@ fn no_ref_is_guessed() {
         json!({ "tag": "main" }),
         json!({ "branch": "", "tag": "" }),
     ] {
-        let found = read("bitrise.json", Fact::Ref, changes.clone());
+        let found = read("bitrise.json", Fact::Ref, &changes);
         assert_eq!(found, Ok(None), "{changes}");
     }
     let pull = json!({ "branch_dest": "main" });
-    let trigger = read("bitrise.json", Fact::Trigger, pull);
+    let trigger = read("bitrise.json", Fact::Trigger, &pull);
     assert_eq!(trigger, Ok(Some("pull_request".to_owned())));
     // A tag wins, as in the subject of Buildkite.
     let found = read(
         "buildkite.json",
         Fact::Ref,
-        json!({ "build_tag": "v1", "build_branch": "main" }),
+        &json!({ "build_tag": "v1", "build_branch": "main" }),
     );
     assert_eq!(found, Ok(Some("refs/tags/v1".to_owned())));
     // The target of a pull request is not its branch.
-    let found = read("semaphore.pull-request.json", Fact::Ref, json!({}));
+    let found = read("semaphore.pull-request.json", Fact::Ref, &json!({}));
     assert_eq!(found, Ok(Some("refs/pull/44/merge".to_owned())));
-    let found = read("semaphore.json", Fact::BaseRef, json!({}));
+    let found = read("semaphore.json", Fact::BaseRef, &json!({}));
     assert_eq!(found, Ok(None));
 }
 
@@ -94,11 +94,11 @@ fn runs_of_pull_requests_say_so() {
         ("spacelift.json", json!({ "runType": "TESTING" })),
         ("buildkite.json", json!({ "build_source": "webhook" })),
     ] {
-        let found = read(name, Fact::Trigger, changes);
+        let found = read(name, Fact::Trigger, &changes);
         assert_eq!(found, Ok(Some("pull_request".to_owned())), "{name}");
     }
     for name in ["azure-devops.json", "codefresh.json", "bitrise.json"] {
-        assert_eq!(read(name, Fact::Trigger, json!({})), Ok(None), "{name}");
+        assert_eq!(read(name, Fact::Trigger, &json!({})), Ok(None), "{name}");
     }
 }
 
@@ -136,7 +136,7 @@ fn a_text_of_another_shape_has_no_parts() {
         ),
     ] {
         for text in texts {
-            let found = read(name, fact, json!({ claim: text }));
+            let found = read(name, fact, &json!({ claim: text }));
             assert_eq!(found, Ok(None), "{name}: {text}");
         }
     }
@@ -148,14 +148,14 @@ fn a_text_of_another_shape_has_no_parts() {
 fn what_is_not_confirmed_is_not_a_fact() {
     for verified in [json!(false), Value::Null] {
         let changes = json!({ "email_verified": verified });
-        let found = read("google-compute-identity.json", Fact::Project, changes);
+        let found = read("google-compute-identity.json", Fact::Project, &changes);
         assert_eq!(found, Ok(None));
     }
     for kind in ["debug_job", "project_debug_job", "new_job"] {
         let found = read(
             "semaphore.json",
             Fact::DebugSession,
-            json!({ "job_type": kind }),
+            &json!({ "job_type": kind }),
         );
         assert_eq!(found, Ok(Some("true".to_owned())), "{kind}");
     }

@@ -83,7 +83,7 @@ fn token(provider: &'static Provider) -> impl Strategy<Value = Map<String, Value
         let mut token = json!({});
         for (name, value) in members {
             if let Some(value) = value {
-                merge(&mut token, with_claim(&name, value));
+                merge(&mut token, with_claim(&name, &value));
             }
         }
         token.as_object().unwrap().clone()

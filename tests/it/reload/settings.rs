@@ -228,3 +228,18 @@ async fn settings_in_a_kubernetes_mount_are_followed() {
     .await;
     no_problem(&broker).await;
 }
+
+/// T-390
+#[tokio::test]
+async fn policies_that_share_logins_do_not_apply_with_used_tokens_in_memory() {
+    let broker = broker().start().await;
+    let before = revision(&broker);
+    let sharing = "issuers:\n  own: { provider: generic, url: \"https://own.acme.dev\", facts: { project: \"/sub\" }, reuse: subject }\n";
+    let policies = POLICIES.replacen("issuers:\n", sharing, 1);
+    assert_ne!(policies, POLICIES);
+    write_policies(&broker, &policies);
+    let (reason, text) = problem(&broker).await;
+    assert_eq!(reason, "policy.reload_failed", "{text}");
+    assert!(text.starts_with("issuer `own` of the policies has `reuse: subject`, and `replay.store` of the settings is `memory`"), "{text}");
+    assert_eq!(revision(&broker), before);
+}

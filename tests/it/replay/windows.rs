@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use crate::support::TestBroker;
 use crate::support::client::{Answer, form, post_form};
 use crate::support::database::Mood;
+use crate::support::leaks::Log;
 use crate::support::redis::Redis;
 use crate::support::tokens::{AUDIENCE, ISSUER, TestKey, claims, jwks};
 
@@ -78,33 +79,21 @@ fn login(answer: &Answer) -> (String, String) {
 
 struct World {
     broker: TestBroker,
-    _redis: Option<Redis>,
+    _redis: Redis,
 }
 
 impl World {
-    async fn memory() -> Self {
-        Self {
-            broker: TestBroker::builder().policies(POLICIES).start().await,
-            _redis: None,
-        }
-    }
-
-    async fn redis() -> Self {
+    async fn start() -> Self {
         let redis = Redis::start();
         let builder = TestBroker::builder().policies(POLICIES);
         let broker = builder.setting(&Redis::setting(redis.port())).start().await;
         let world = Self {
             broker,
-            _redis: Some(redis),
+            _redis: redis,
         };
         crate::support::wait::until("the store can be used", async || {
-            world
-                .broker
-                .components()
-                .used_tokens
-                .status()
-                .problem
-                .is_none()
+            let store = &world.broker.components().used_tokens;
+            store.status().problem.is_none()
         })
         .await;
         world
@@ -120,133 +109,202 @@ impl World {
     }
 }
 
-macro_rules! on_every_store {
-    ($($(#[$attribute:meta])* $name:ident($world:ident) $body:block)*) => {
-        mod memory {
-            use super::*;
-            $($(#[$attribute])* #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $name() { let $world = World::memory().await; $body })*
-        }
-        mod redis {
-            use super::*;
-            $($(#[$attribute])* #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $name() { let $world = World::redis().await; $body })*
-        }
-    };
+/// T-390
+#[tokio::test]
+async fn a_broker_with_its_used_tokens_in_memory_serves_no_shared_logins() {
+    let started = TestBroker::builder().policies(POLICIES).try_start().await;
+    insta::assert_snapshot!(started.err().unwrap(), @"issuer `own-ci` of the policies has `reuse: subject`, and `replay.store` of the settings is `memory`, where a restart or another broker would accept its used tokens again; write `store: redis`, or remove `reuse`");
 }
 
-on_every_store! {
-    /// T-384
-    tokens_of_one_subject_share_a_login_until_its_window_is_over(stage) {
-        let first = stage.get("poller-1", "t1").await;
-        assert_eq!(first.json()["hallpass"]["shared"], true, "{}", first.body);
-        let first = login(&first);
-        stage.broker.clock.advance(Duration::from_secs(599));
-        let second = stage.get("poller-1", "t2").await;
-        assert_eq!(second.json()["expires_in"], 301);
-        assert_eq!(login(&second), first);
-        let other = login(&stage.get("poller-2", "t3").await);
-        assert_ne!(other.0, first.0);
-        stage.broker.clock.advance(Duration::from_secs(1));
-        let third = stage.get("poller-1", "t4").await;
-        assert_eq!(third.json()["expires_in"], 900);
-        assert_ne!(login(&third).0, first.0);
-        assert_eq!(stage.broker.database.minted(), 3);
-        let intents = stage.broker.events("intent").await;
-        let said: Vec<_> = intents.iter().map(|one| (&one["shared"], &one["repeat"])).collect();
-        let (yes, no) = (json!(true), json!(false));
-        assert_eq!(said, [(&yes, &no), (&yes, &yes), (&yes, &no), (&yes, &no)]);
-    }
+/// T-384
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tokens_of_one_subject_share_a_login_until_its_window_is_over() {
+    let stage = World::start().await;
+    let first = stage.get("poller-1", "t1").await;
+    assert_eq!(first.json()["hallpass"]["shared"], true, "{}", first.body);
+    let first = login(&first);
+    stage.broker.clock.advance(Duration::from_secs(599));
+    let second = stage.get("poller-1", "t2").await;
+    assert_eq!(second.json()["expires_in"], 301);
+    assert_eq!(login(&second), first);
+    let other = login(&stage.get("poller-2", "t3").await);
+    assert_ne!(other.0, first.0);
+    stage.broker.clock.advance(Duration::from_secs(1));
+    let third = stage.get("poller-1", "t4").await;
+    assert_eq!(third.json()["expires_in"], 900);
+    assert_ne!(login(&third).0, first.0);
+    assert_eq!(stage.broker.database.minted(), 3);
+    let intents = stage.broker.events("intent").await;
+    let said: Vec<_> = intents
+        .iter()
+        .map(|one| (&one["shared"], &one["repeat"]))
+        .collect();
+    let (yes, no) = (json!(true), json!(false));
+    assert_eq!(said, [(&yes, &no), (&yes, &yes), (&yes, &no), (&yes, &no)]);
+}
 
-    /// T-384
-    many_tokens_of_a_subject_at_once_make_one_login(stage) {
-        let broker = Arc::new(stage.broker);
-        let mut asked = tokio::task::JoinSet::new();
-        for n in 0..20 {
-            let broker = Arc::clone(&broker);
-            asked.spawn(async move {
-                let token = token_of(&broker.key, "poller-1", &format!("t{n}"), |_| {});
-                login(&broker.exchange(&token, READ).await)
+/// T-384
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_tokens_of_a_subject_at_once_make_one_login() {
+    let stage = World::start().await;
+    let broker = Arc::new(stage.broker);
+    let mut asked = tokio::task::JoinSet::new();
+    for n in 0..20 {
+        let broker = Arc::clone(&broker);
+        asked.spawn(async move {
+            let token = token_of(&broker.key, "poller-1", &format!("t{n}"), |_| {});
+            login(&broker.exchange(&token, READ).await)
+        });
+    }
+    let logins: BTreeSet<_> = asked.join_all().await.into_iter().collect();
+    assert_eq!(logins.len(), 1, "{logins:?}");
+    assert_eq!(broker.database.minted(), 1);
+}
+
+/// T-385
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_used_token_gets_the_login_again_only_by_its_key_while_the_window_is_open() {
+    let stage = World::start().await;
+    let broker = &stage.broker;
+    let token = stage.token("poller-1", "t1");
+    let headers = [("Idempotency-Key", KEY)];
+    let first = broker.exchange_with(&token, READ, &[], &headers).await;
+    let first = login(&first);
+    let stolen = broker.exchange(&token, READ).await;
+    assert_eq!(stolen.reason(), "token.replayed");
+    let again = broker.exchange_with(&token, READ, &[], &headers).await;
+    assert_eq!(login(&again), first);
+    broker.clock.advance(Duration::from_secs(600));
+    let late = broker.exchange_with(&token, READ, &[], &headers).await;
+    assert_eq!(late.reason(), "token.replayed");
+    assert_eq!(broker.database.minted(), 1);
+}
+
+/// T-384
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_ask_is_another_login() {
+    let stage = World::start().await;
+    let broker = &stage.broker;
+    let shorter = broker
+        .exchange_with(&stage.token("poller-1", "t1"), READ, &[("ttl", "10m")], &[])
+        .await;
+    let usual = stage.get("poller-1", "t2").await;
+    assert_ne!(login(&shorter).0, login(&usual).0);
+    // Critical ones and kinds without a lease are each token's own.
+    for credential in ["shop-db/critical", "deploy-api"] {
+        let mut publics = BTreeSet::new();
+        for id in ["t3", "t4"] {
+            broker.clock.advance(Duration::from_secs(1));
+            let token = token_of(&broker.key, "poller-1", id, |claims| {
+                claims["iat"] = json!(broker.clock.now().unix());
             });
+            let answer = broker.exchange(&token, credential).await;
+            assert_eq!(answer.status, 200, "{}", answer.body);
+            assert_eq!(answer.json()["hallpass"]["shared"], Value::Null);
+            publics.insert(
+                answer.text("/access_token") + &answer.text("/hallpass/credential/username"),
+            );
         }
-        let logins: BTreeSet<_> = asked.join_all().await.into_iter().collect();
-        assert_eq!(logins.len(), 1, "{logins:?}");
-        assert_eq!(broker.database.minted(), 1);
+        assert_eq!(publics.len(), 2, "{credential}");
     }
+}
 
-    /// T-385
-    a_used_token_gets_the_login_again_only_by_its_key_while_the_window_is_open(stage) {
-        let broker = &stage.broker;
-        let token = stage.token("poller-1", "t1");
-        let headers = [("Idempotency-Key", KEY)];
-        let first = broker.exchange_with(&token, READ, &[], &headers).await;
-        let first = login(&first);
-        let stolen = broker.exchange(&token, READ).await;
-        assert_eq!(stolen.reason(), "token.replayed");
-        let again = broker.exchange_with(&token, READ, &[], &headers).await;
-        assert_eq!(login(&again), first);
-        broker.clock.advance(Duration::from_secs(600));
-        let late = broker.exchange_with(&token, READ, &[], &headers).await;
-        assert_eq!(late.reason(), "token.replayed");
-        assert_eq!(broker.database.minted(), 1);
-    }
+/// T-386
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_revoked_login_is_not_given_again_and_the_next_request_gets_another() {
+    let stage = World::start().await;
+    let broker = &stage.broker;
+    let first = stage.get("poller-1", "t1").await;
+    let second = stage.get("poller-1", "t2").await;
+    assert_eq!(login(&first), login(&second));
+    let handle = second.text("/hallpass/lease");
+    let revoked = post_form(broker.public(), "/revoke", &form(&[("token", &handle)])).await;
+    assert_eq!(revoked.status, 200, "{}", revoked.body);
+    assert_eq!(broker.database.live(), 0);
+    let refused = stage.get("poller-1", "t3").await;
+    assert_eq!(
+        (refused.status, refused.reason().as_str()),
+        (503, "lease.revoked")
+    );
+    assert_eq!(refused.json()["retryable"], true);
+    // The same token: nothing was made, so it is as new.
+    let third = login(&stage.get("poller-1", "t3").await);
+    assert_ne!(third.0, login(&first).0);
+    assert_eq!(login(&stage.get("poller-1", "t4").await), third);
+    assert_eq!(broker.database.live(), 1);
+}
 
-    /// T-384
-    another_ask_is_another_login(stage) {
-        let broker = &stage.broker;
-        let shorter = broker
-            .exchange_with(&stage.token("poller-1", "t1"), READ, &[("ttl", "10m")], &[])
-            .await;
-        let usual = stage.get("poller-1", "t2").await;
-        assert_ne!(login(&shorter).0, login(&usual).0);
-        // Critical ones and kinds without a lease are each token's own.
-        for credential in ["shop-db/critical", "deploy-api"] {
-            let mut publics = BTreeSet::new();
-            for id in ["t3", "t4"] {
-                broker.clock.advance(Duration::from_secs(1));
-                let token = token_of(&broker.key, "poller-1", id, |claims| {
-                    claims["iat"] = json!(broker.clock.now().unix());
-                });
-                let answer = broker.exchange(&token, credential).await;
-                assert_eq!(answer.status, 200, "{}", answer.body);
-                assert_eq!(answer.json()["hallpass"]["shared"], Value::Null);
-                publics.insert(answer.text("/access_token") + &answer.text("/hallpass/credential/username"));
-            }
-            assert_eq!(publics.len(), 2, "{credential}");
-        }
-    }
+/// T-386
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_mint_that_made_nothing_leaves_no_window() {
+    let stage = World::start().await;
+    let broker = &stage.broker;
+    broker.database.mood(Mood::Refuses);
+    assert_eq!(stage.get("poller-1", "t1").await.status, 503);
+    broker.database.mood(Mood::Good);
+    let first = stage.get("poller-1", "t1").await;
+    assert_eq!(first.json()["expires_in"], 900, "{}", first.body);
+    let intents = broker.events("intent").await;
+    assert_eq!(intents[1]["repeat"], false);
+}
 
-    /// T-386
-    a_revoked_login_is_not_given_again_and_the_next_request_gets_another(stage) {
-        let broker = &stage.broker;
-        let first = stage.get("poller-1", "t1").await;
-        let second = stage.get("poller-1", "t2").await;
-        assert_eq!(login(&first), login(&second));
-        let handle = second.text("/hallpass/lease");
-        let revoked = post_form(broker.public(), "/revoke", &form(&[("token", &handle)])).await;
-        assert_eq!(revoked.status, 200, "{}", revoked.body);
-        assert_eq!(broker.database.live(), 0);
-        let refused = stage.get("poller-1", "t3").await;
-        assert_eq!((refused.status, refused.reason().as_str()), (503, "lease.revoked"));
-        assert_eq!(refused.json()["retryable"], true);
-        // The same token: nothing was made, so it is as new.
-        let third = login(&stage.get("poller-1", "t3").await);
-        assert_ne!(third.0, login(&first).0);
-        assert_eq!(login(&stage.get("poller-1", "t4").await), third);
-        assert_eq!(broker.database.live(), 1);
-    }
+/// T-386
+#[tokio::test]
+async fn a_login_that_its_workload_revoked_is_no_error_in_the_log() {
+    let log = Log::default();
+    let subscriber = hallpass::http::log_subscriber("info", log.clone());
+    let _guard = tracing::subscriber::set_default(subscriber);
+    let stage = World::start().await;
+    let handle = stage.get("poller-1", "t1").await.text("/hallpass/lease");
+    let revoked = post_form(
+        stage.broker.public(),
+        "/revoke",
+        &form(&[("token", &handle)]),
+    )
+    .await;
+    assert_eq!(revoked.status, 200, "{}", revoked.body);
+    let refused = stage.get("poller-1", "t2").await;
+    assert_eq!(refused.reason(), "lease.revoked");
+    let text = log.text();
+    let lines = text
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let levels: Vec<Value> = lines
+        .filter(|line| line["reason"] == "lease.revoked")
+        .map(|line| line["level"].clone())
+        .collect();
+    assert_eq!(levels, [json!("INFO")]);
+}
 
-    /// T-386
-    a_mint_that_made_nothing_leaves_no_window(stage) {
-        let broker = &stage.broker;
-        broker.database.mood(Mood::Refuses);
-        assert_eq!(stage.get("poller-1", "t1").await.status, 503);
-        broker.database.mood(Mood::Good);
-        let first = stage.get("poller-1", "t1").await;
-        assert_eq!(first.json()["expires_in"], 900, "{}", first.body);
-        let intents = broker.events("intent").await;
-        assert_eq!(intents[1]["repeat"], false);
+/// T-391
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_used_token_never_gets_the_login_of_a_later_window() {
+    let stage = World::start().await;
+    let broker = &stage.broker;
+    let headers = [("Idempotency-Key", KEY)];
+    let ask = async |subject, id| {
+        let token = stage.token(subject, id);
+        broker.exchange_with(&token, READ, &[], &headers).await
+    };
+    // The window is over, and another token opens the next one.
+    login(&ask("poller-1", "t1").await);
+    broker.clock.advance(Duration::from_secs(600));
+    login(&stage.get("poller-1", "t2").await);
+    assert_eq!(ask("poller-1", "t1").await.reason(), "token.replayed");
+    // The login is revoked, and the next window is of the same second.
+    let first = ask("poller-2", "t3").await;
+    let joined = ask("poller-2", "t4").await;
+    assert_eq!(login(&first), login(&joined));
+    let handle = first.text("/hallpass/lease");
+    let revoked = post_form(broker.public(), "/revoke", &form(&[("token", &handle)])).await;
+    assert_eq!(revoked.status, 200, "{}", revoked.body);
+    assert_eq!(stage.get("poller-2", "t5").await.reason(), "lease.revoked");
+    let next = login(&stage.get("poller-2", "t5").await);
+    for id in ["t3", "t4"] {
+        assert_eq!(ask("poller-2", id).await.reason(), "token.replayed");
     }
+    assert_eq!(login(&ask("poller-2", "t6").await), next);
+    assert_eq!(broker.database.minted(), 4);
 }
 
 /// A broker on the stage's database and a shared store, one of several.

@@ -154,6 +154,13 @@ fn without_iat_the_time_that_is_left_is_bounded() {
     assert_eq!(aged, "token.lifetime");
     let ahead = reason(|claims| claims["iat"] = json!(NOW + 60));
     assert_eq!(ahead, "token.not_yet");
+    for exp in [NOW + 10, NOW + 20] {
+        let ends_first = reason(|claims| {
+            claims["iat"] = json!(NOW + 20);
+            claims["exp"] = json!(exp);
+        });
+        assert_eq!(ends_first, "token.lifetime");
+    }
 }
 
 const POLICIES: &str = r#"

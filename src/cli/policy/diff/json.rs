@@ -5,7 +5,12 @@ use serde_json::{Map, Value, json};
 use crate::policy::diff::{CredentialChange, DefaultChange, Diff, Gained, Given, KeyChange, Rows};
 use crate::provider::Facts;
 
-pub(super) fn document(diff: &Diff, are_targets_compared: bool) -> Value {
+/// `commits` are the ids of the two sides, if they are commits.
+pub(super) fn document(
+    diff: &Diff,
+    [old_commit, new_commit]: [Option<&str>; 2],
+    are_targets_compared: bool,
+) -> Value {
     let issuers = diff.issuers.iter().map(|one| {
         json!({
             "issuer": one.name,
@@ -56,6 +61,8 @@ pub(super) fn document(diff: &Diff, are_targets_compared: bool) -> Value {
     });
     json!({
         "at": diff.at.to_string(),
+        "old_commit": old_commit,
+        "new_commit": new_commit,
         "is_wider": diff.is_wider(),
         "is_decided": !diff.is_undecided(),
         "issuers": issuers.collect::<Vec<_>>(),
@@ -66,6 +73,7 @@ pub(super) fn document(diff: &Diff, are_targets_compared: bool) -> Value {
         "removed_tests": tests.collect::<Vec<_>>(),
         "shadowed": shadowed.collect::<Vec<_>>(),
         "entries": entries.collect::<Vec<_>>(),
+        "settings": keys(&diff.settings),
         "targets_compared": are_targets_compared,
     })
 }

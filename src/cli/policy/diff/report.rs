@@ -83,14 +83,21 @@ fn word(change: Change) -> String {
     change.name().replace('_', " ")
 }
 
+/// A side of the comparison.
+pub(super) enum Side {
+    /// By its full id.
+    Commit(String),
+    Folder(String),
+}
+
 /// The report. `context` are sentences about how the two sides were compared.
-pub(super) fn report(diff: &Diff, style: &Style, context: &[String]) -> String {
+pub(super) fn report(diff: &Diff, style: &Style, sides: &[Side; 2], context: &[String]) -> String {
     let mut report = Report {
         style,
         text: String::new(),
         witnesses: BTreeMap::new(),
     };
-    report.all(diff, context);
+    report.all(diff, sides, context);
     report.text
 }
 
@@ -102,9 +109,13 @@ struct Report<'a> {
 }
 
 impl Report<'_> {
-    fn all(&mut self, diff: &Diff, context: &[String]) {
+    fn all(&mut self, diff: &Diff, sides: &[Side; 2], context: &[String]) {
         let heading = self.style.heading;
         self.push(&format!("{heading}Policies: {}\n\n", summary(diff)));
+        for setting in &diff.settings {
+            let values = self.values(setting);
+            self.push(&format!("- setting {values}\n"));
+        }
         for issuer in &diff.issuers {
             self.issuer(issuer);
         }
@@ -155,7 +166,12 @@ impl Report<'_> {
         if !diff.is_wider() && !diff.is_undecided() {
             self.push("Proven: no job gains anything.\n");
         }
-        self.push(&format!("Compared for every request from {} on.", diff.at));
+        let [old, new] = sides.each_ref().map(|side| match side {
+            Side::Commit(id) => format!("commit {id}"),
+            Side::Folder(name) => format!("the folder {}", self.name(name)),
+        });
+        self.push(&format!("Compared {old} with {new}"));
+        self.push(&format!(", for every request from {} on.", diff.at));
         for sentence in context {
             self.push(" ");
             self.push(sentence);
@@ -216,13 +232,19 @@ impl Report<'_> {
     }
 
     fn key(&mut self, change: &KeyChange) {
+        let values = self.values(change);
+        self.push(&format!("- {values}\n"));
+    }
+
+    /// A key with both values.
+    fn values(&self, change: &KeyChange) -> String {
         let key = self.name(&change.key);
         let value = |value: &Option<String>| match value {
             Some(value) => self.name(&shortened(value)),
             None => "not given".to_owned(),
         };
         let (old, new) = (value(&change.old), value(&change.new));
-        self.push(&format!("- {key}: {old} before, {new} now\n"));
+        format!("{key}: {old} before, {new} now")
     }
 
     fn line(&mut self, line: &LineChange) {
@@ -313,6 +335,7 @@ fn summary(diff: &Diff) -> String {
     };
     let tests: usize = diff.removed_tests.iter().map(|one| one.names.len()).sum();
     let others = [
+        (diff.settings.len(), "changed setting"),
         (diff.issuers.len(), "changed issuer"),
         (diff.lines.len(), "line removed or loosened"),
         (diff.waivers.len(), "waiver added or prolonged"),

@@ -1,9 +1,12 @@
-//! Where the targets of credentials lead, by the settings of both sides.
+//! What the settings of both sides say: where the targets of credentials lead, and which policies,
+//! name and proxies the broker has.
 
-use std::path::{Path, PathBuf};
+use std::collections::BTreeSet;
+use std::path::Path;
 
 use super::Args;
 use crate::cli::policy::git::git;
+use crate::cli::policy::place;
 use crate::cli::policy::revision::Revision;
 use crate::cli::{Failure, Terminal};
 use crate::config::Settings;
@@ -13,13 +16,20 @@ use crate::policy::diff::Destinations;
 use crate::text::{escape, sha256};
 use crate::yaml::scalar::scalar;
 
-/// Where the credentials of both sides lead; `None` without `--settings`.
-pub(super) fn destinations(
+/// What is compared of one settings file.
+pub(super) struct Read {
+    pub(super) destinations: Destinations,
+    /// Values of settings by key.
+    pub(super) values: Vec<(String, String)>,
+}
+
+/// The settings of both sides; `None` without `--settings`.
+pub(super) fn read(
     args: &Args,
     old: &Revision,
     new: &Revision,
     out: &mut Terminal,
-) -> Result<Option<[Destinations; 2]>, Failure> {
+) -> Result<Option<[Read; 2]>, Failure> {
     let Some(path) = &args.settings else {
         return Ok(None);
     };
@@ -34,10 +44,14 @@ pub(super) fn destinations(
         }
     };
     let after = Place::of(path, new.commit.as_deref());
-    Ok(Some([
-        before.destinations(old, out)?,
-        after.destinations(new, out)?,
-    ]))
+    Ok(Some([before.read(old, out)?, after.read(new, out)?]))
+}
+
+/// Why a file was not read.
+enum Unread {
+    /// It is reached through a link or a submodule, and never read.
+    Link(String),
+    Other(String),
 }
 
 /// Where a settings file is.
@@ -52,11 +66,15 @@ impl<'a> Place<'a> {
         Self { path, commit }
     }
 
-    fn destinations(&self, side: &Revision, out: &mut Terminal) -> Result<Destinations, Failure> {
+    fn read(&self, side: &Revision, out: &mut Terminal) -> Result<Read, Failure> {
         let shown = self.path.display().to_string();
         let name = self.path.file_name().unwrap_or_default();
         let text = self.text(Path::new(name)).map_err(|problem| {
             let shown = escape(&shown);
+            let problem = match problem {
+                Unread::Link(problem) => return Failure::Local(problem),
+                Unread::Other(problem) => problem,
+            };
             match self.commit {
                 None => Failure::Local(format!("`{shown}` cannot be read: {problem}")),
                 Some(commit) => Failure::Local(format!(
@@ -81,41 +99,71 @@ impl<'a> Place<'a> {
             };
             let keys = keys
                 .into_iter()
-                .map(|(key, value)| (format!("target.{key}"), self.shown(value)));
-            all.insert(credential.name.clone(), keys.collect());
+                .map(|(key, value)| Ok((format!("target.{key}"), self.shown(value)?)));
+            let keys: Result<Vec<_>, Failure> = keys.collect();
+            all.insert(credential.name.clone(), keys?);
         }
-        Ok(all)
+        Ok(Read {
+            destinations: all,
+            values: values(&settings),
+        })
     }
 
-    fn shown(&self, value: Destination) -> String {
-        match value {
-            Destination::Text(text) => text,
-            Destination::Key(path) => scalar(&path.display().to_string()),
-            Destination::Certificates(path) => {
-                let name = scalar(&path.display().to_string());
-                match self.text(&path) {
-                    Ok(text) if path.is_relative() => format!("{name} ({})", sha256(&text)),
-                    Ok(_) | Err(_) => name,
-                }
-            }
+    fn shown(&self, value: Destination) -> Result<String, Failure> {
+        let path = match value {
+            Destination::Text(text) => return Ok(text),
+            Destination::Key(path) => return Ok(scalar(&path.display().to_string())),
+            Destination::Certificates(path) => path,
+        };
+        let name = scalar(&path.display().to_string());
+        if path.is_absolute() {
+            return Ok(name);
+        }
+        match self.text(&path) {
+            Ok(text) => Ok(format!("{name} ({})", sha256(&text))),
+            Err(Unread::Link(problem)) => Err(Failure::Local(problem)),
+            Err(Unread::Other(_)) => Ok(name),
         }
     }
 
     /// A text file by its path from the folder of the settings.
-    fn text(&self, path: &Path) -> Result<String, String> {
+    fn text(&self, path: &Path) -> Result<String, Unread> {
         let folder = match self.path.parent() {
             Some(folder) if folder != Path::new("") => folder,
             Some(_) | None => Path::new("."),
         };
+        let file = folder.join(path);
+        let place = place::Place::of(&file).map_err(Unread::Link)?;
         let Some(commit) = self.commit else {
-            return read_text(&folder.join(path), LARGEST).map_err(|error| error.to_string());
+            return read_text(&file, LARGEST).map_err(|error| Unread::Other(error.to_string()));
         };
-        let spec: PathBuf = path.components().collect();
-        let spec = spec.to_str().ok_or("the path is not UTF-8")?;
-        let spec = format!("{commit}:./{spec}");
-        let blob = git(folder, &["cat-file", "blob", &spec]).ok_or("git has no such file")?;
-        String::from_utf8(blob).map_err(|_| "it is not UTF-8 text".to_owned())
+        let other = |problem: &str| Unread::Other(problem.to_owned());
+        let place = place.ok_or_else(|| other("it is in no git repository"))?;
+        place.check_at(commit).map_err(Unread::Link)?;
+        let spec = format!("{commit}:{}", place.path);
+        let blob = git(&place.top, &["cat-file", "blob", &spec]);
+        let blob = blob.ok_or_else(|| other("git has no such file"))?;
+        String::from_utf8(blob).map_err(|_| other("it is not UTF-8 text"))
     }
+}
+
+/// Another folder has other policies, minted tokens are accepted by the name of the broker, and a proxy
+/// says which `source_ip` a job has.
+fn values(settings: &Settings) -> Vec<(String, String)> {
+    let proxies = settings.listen.proxies.iter();
+    let proxies: BTreeSet<String> = proxies.map(ToString::to_string).collect();
+    let proxies: Vec<String> = proxies.into_iter().collect();
+    let mut values = vec![
+        ("issuer".to_owned(), settings.issuer.clone()),
+        (
+            "policies".to_owned(),
+            settings.policies.display().to_string(),
+        ),
+    ];
+    if !proxies.is_empty() {
+        values.push(("listen.proxies".to_owned(), proxies.join(", ")));
+    }
+    values
 }
 
 /// More than any settings file needs.

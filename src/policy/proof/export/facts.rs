@@ -239,15 +239,15 @@ fn of_ways(claims: &mut Claims, fact: Fact, ways: &[Way]) -> Seen {
         choice(&applies, &value, &rest)
     });
     let present = any(&applies);
-    match fact.fact_type() {
-        FactType::Bool => Seen::Truth {
+    if fact.fact_type() == FactType::Bool {
+        return Seen::Truth {
             present,
             value: equal(&value, &text("true")),
-        },
-        _ => Seen::Text {
-            present,
-            value: claims.computed(fact, value),
-        },
+        };
+    }
+    Seen::Text {
+        present,
+        value: claims.computed(fact, value),
     }
 }
 
