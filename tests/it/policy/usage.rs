@@ -248,7 +248,7 @@ async fn a_member_with_commas_that_was_used_is_never_called_unused() {
     assert_eq!(replay("audit.jsonl", GROUPS)["unchanged"], 2);
     assert_eq!(replay("audit.jsonl", &without_sre)["granted_to_refused"], 2);
     let suggested = usage(&broker, &["--suggest", "audit.jsonl"]);
-    let patch = self::text(&suggested.stdout);
+    let patch = text(&suggested.stdout);
     assert!(
         patch.contains("+      groups: [ { member: \"cn=sre,ou=groups,dc=kranich\" } ]"),
         "{patch}"
@@ -263,7 +263,7 @@ async fn a_member_with_commas_that_was_used_is_never_called_unused() {
     let found = report(&broker, &["joined"], 0);
     assert_eq!(found["unused"], Value::Array(Vec::new()), "{found}");
     let suggested = usage(&broker, &["--suggest", "joined"]);
-    assert_eq!(self::text(&suggested.stdout), "", "{suggested:?}");
+    assert_eq!(text(&suggested.stdout), "", "{suggested:?}");
     assert_eq!(replay("joined", GROUPS)["not_decidable"], 2);
     assert_eq!(replay("joined", &without_sre)["not_decidable"], 2);
     assert_eq!(replay("joined", &negated)["unchanged"], 2);
