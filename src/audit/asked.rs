@@ -4,7 +4,7 @@
 use serde::Serialize;
 use serde::ser::{SerializeMap as _, Serializer};
 
-use super::event::{Bounded, LONGEST_LIST};
+use super::event::{Bounded, LONGEST_LIST, LONGEST_LISTED};
 use super::text::Text;
 use crate::policy::{Ask, CredentialDefinition};
 use crate::provider::Facts;
@@ -115,7 +115,7 @@ fn exact(text: &str) -> Option<Text> {
 fn list(items: &[Value]) -> Option<Vec<Text>> {
     let texts: Vec<&str> = items.iter().map(Value::as_text).collect::<Option<_>>()?;
     let bytes: usize = texts.iter().map(|text| text.len()).sum();
-    if texts.len() > LONGEST_LIST || bytes > LONGEST_CLAIM_LIST {
+    if texts.len() > LONGEST_LIST || bytes > LONGEST_LISTED {
         return None;
     }
     texts.into_iter().map(exact).collect()
@@ -123,8 +123,6 @@ fn list(items: &[Value]) -> Option<Vec<Text>> {
 
 /// Claims of an event.
 const MOST_CLAIMS: usize = 32;
-/// Bytes of all entries of a list.
-const LONGEST_CLAIM_LIST: usize = 1_024;
 
 #[cfg(test)]
 mod tests {

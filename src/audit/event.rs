@@ -15,6 +15,7 @@ use crate::policy::CredentialDefinition;
 use crate::provider::{FactValue, Facts, Job};
 use crate::reason::Reason;
 use crate::replay::{Reach, Reserved};
+use crate::text::CUT_MARK;
 use crate::yaml::duration;
 
 /// One line of the log.
@@ -170,6 +171,8 @@ impl Serialize for FactRecord {
 enum FactText {
     Text(Text),
     Bool(bool),
+    /// The mark of cut text follows the entries if there are more.
+    List(Vec<Text>),
 }
 
 impl FactText {
@@ -179,13 +182,31 @@ impl FactText {
             FactValue::Bool(bool) => Self::Bool(*bool),
             FactValue::Time(time) => Self::Text(Text::new(&time.to_string())),
             FactValue::Address(address) => Self::Text(Text::new(&address.to_string())),
-            FactValue::List(entries) => Self::Text(Text::new(&entries.join(","))),
+            FactValue::List(entries) => Self::List(list(entries)),
             FactValue::Workflow(workflow) => Self::Text(match &workflow.r#ref {
                 Some(r#ref) => Text::new(&format!("{}@{ref}", workflow.path)),
                 None => Text::new(&workflow.path),
             }),
         }
     }
+}
+
+/// The front of the list, and [`CUT_MARK`] as last entry if that is not all.
+fn list(entries: &[String]) -> Vec<Text> {
+    let mut bytes = 0_usize;
+    let mut kept: Vec<Text> = entries
+        .iter()
+        .take(LONGEST_LIST)
+        .map(Text::from)
+        .take_while(|entry| {
+            bytes = bytes.saturating_add(entry.as_str().len());
+            bytes <= LONGEST_LISTED
+        })
+        .collect();
+    if kept.len() < entries.len() {
+        kept.push(Text::new(CUT_MARK));
+    }
+    kept
 }
 
 /// Something is about to be minted.
@@ -568,6 +589,8 @@ fn reach<S: Serializer>(reach: &Reach, serializer: S) -> Result<S::Ok, S::Error>
 
 /// Entries of a list that a line keeps.
 pub const LONGEST_LIST: usize = 24;
+/// Bytes of all entries of a list from a token.
+pub(super) const LONGEST_LISTED: usize = 1_024;
 
 #[cfg(test)]
 mod tests {
@@ -579,6 +602,22 @@ mod tests {
         assert_eq!((list.first.len(), list.total), (LONGEST_LIST, 100));
         let list: Bounded<usize> = (0..3).collect();
         assert_eq!((list.first, list.total), (vec![0, 1, 2], 3));
+    }
+
+    /// T-405
+    #[test]
+    fn a_list_of_a_token_keeps_its_entries_apart_and_is_bounded() {
+        let recorded = |entries: &[String]| {
+            let value = FactText::of(&FactValue::List(entries.to_vec()));
+            serde_json::to_string(&value).unwrap()
+        };
+        let names = ["cn=sre,dc=acme".to_owned(), "x\u{1b}".to_owned()];
+        assert_eq!(recorded(&names), r#"["cn=sre,dc=acme","x\\u{1b}"]"#);
+        for many in [vec!["x".to_owned(); 10_000], vec!["x".repeat(400); 10]] {
+            let recorded = recorded(&many);
+            assert!(recorded.len() < 2_000, "{recorded}");
+            assert!(recorded.ends_with(r#","[cut]"]"#), "{recorded}");
+        }
     }
 
     #[test]

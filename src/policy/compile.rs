@@ -339,7 +339,6 @@ impl PolicySet {
         let set = Self {
             index: Index::build(&names, &policies),
             readers: issuers.iter().map(|issuer| issuer.reader.clone()).collect(),
-            issuers,
             resources: credentials
                 .definitions
                 .values()
@@ -348,7 +347,8 @@ impl PolicySet {
             credentials: credentials.definitions,
             credential_places: credentials.places,
             team_folders: teams.folders(),
-            team_limits: teams.limits(),
+            team_limits: teams.limits(&issuers),
+            issuers,
             policies,
             requirements,
             work: Work::default(),

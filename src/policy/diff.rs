@@ -3,8 +3,8 @@
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
-use super::PolicySet;
 use super::proof::Found;
+use super::{Block, PolicySet};
 use crate::clock::Timestamp;
 use crate::provider::Facts;
 use crate::yaml::Place;
@@ -144,10 +144,10 @@ pub struct IssuerChange {
     pub widened: usize,
 }
 
-/// A requirement, or the limits of a team, that is not the same in both sets.
+/// A requirement, the limits of a team, or the key `zone`, that is not the same in both sets.
 #[derive(Debug)]
 pub struct EntryChange {
-    /// `requirement` or `team`.
+    /// `requirement`, `team` or `key`.
     pub sort: &'static str,
     pub name: String,
     /// `added`, `removed` or `redefined`.
@@ -169,7 +169,7 @@ pub struct Diff {
     pub removed_tests: Vec<RemovedTests>,
     /// The test files of the old side do not load.
     pub are_lines_unread: bool,
-    /// New entries that have no effect yet: the sort of entry, and its name.
+    /// New and changed entries that have no effect yet: the sort of entry, and its name.
     pub shadowed: Vec<(&'static str, String)>,
     /// Requirements and the limits of teams that are not the same. What jobs gain by them is with the
     /// credentials.
@@ -245,21 +245,41 @@ impl Diff {
     }
 }
 
-/// New entries with `shadow_until`, as in the file.
+/// Entries with `shadow_until` that are new or were changed.
 fn shadowed(old: &PolicySet, new: &PolicySet) -> Vec<(&'static str, String)> {
-    let entries = |set: &PolicySet| {
+    let all = |set: &PolicySet| {
         let policies = set.policies.iter().filter(|one| one.shadow_until.is_some());
-        let policies = policies.map(|one| ("policy", one.name.clone()));
+        let policies = policies.map(|one| ("policy", one.name.clone(), one.to_yaml()));
         let requirements = set.requirements.iter();
         let requirements = requirements.filter(|one| one.shadow_until.is_some());
-        let requirements = requirements.map(|one| ("requirement", one.name.clone()));
+        let requirements = requirements.map(|one| {
+            let keys = format!("{:?}", entries::keys(set, one));
+            ("requirement", one.name.clone(), keys)
+        });
         policies.chain(requirements).collect::<BTreeSet<_>>()
     };
-    let known = entries(old);
-    entries(new).difference(&known).cloned().collect()
+    let (known, now) = (all(old), all(new));
+    let changed = now.difference(&known);
+    let changed: BTreeSet<_> = changed
+        .map(|(sort, name, _)| (*sort, name.clone()))
+        .collect();
+    changed.into_iter().collect()
 }
 
 impl PolicySet {
+    /// The block with the addresses of issuers in place of their names, which another set may give to
+    /// other issuers.
+    fn by_url(&self, block: &Block) -> Block {
+        block.with_issuers(|name| {
+            let issuer = self.issuer_named(name);
+            issuer.map(|issuer| issuer.reader.issuer.url.as_str())
+        })
+    }
+
+    fn zone_name(&self) -> Option<&str> {
+        self.zone.name()
+    }
+
     /// Lets entries with `shadow_until` be in force, to see what that would change.
     pub fn enforce_shadowed(&mut self) {
         for policy in &mut self.policies {

@@ -142,6 +142,35 @@ impl Pattern {
         }
     }
 
+    /// Whether it names a member of a list that has a comma.
+    pub(super) fn names_comma(&self) -> bool {
+        self.has_operator(
+            &|operator| matches!(operator, Operator::Member(name) if name.contains(',')),
+        )
+    }
+
+    /// Whether it negates something.
+    pub(super) fn negates(&self) -> bool {
+        self.has_operator(&|operator| matches!(operator, Operator::Not(_)))
+    }
+
+    fn has_operator(&self, wanted: &dyn Fn(&Operator) -> bool) -> bool {
+        match self {
+            Self::Any(patterns) => patterns.iter().any(|one| one.has_operator(wanted)),
+            Self::All(operators) => operators.iter().any(|one| {
+                let inner = matches!(one, Operator::Not(inner) if inner.has_operator(wanted));
+                inner || wanted(one)
+            }),
+            Self::Exact(_)
+            | Self::Is(_)
+            | Self::Present(_)
+            | Self::Workflow { .. }
+            | Self::Network(_)
+            | Self::Time(_)
+            | Self::Age(_) => false,
+        }
+    }
+
     /// The texts that it accepts, if it is exact text or a list of exact texts.
     #[must_use]
     pub fn exact_texts(&self) -> Option<Vec<&str>> {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::pattern::Pattern;
 use super::{Block, Condition, Grant, Policy, Selector, Subject};
 use crate::yaml::duration;
 use crate::yaml::scalar::{quoted, scalar};
@@ -22,6 +23,19 @@ impl Condition {
 }
 
 impl Block {
+    /// The block with other names of issuers. A name without another one stays.
+    pub(super) fn with_issuers<'a>(&self, other: impl Fn(&str) -> Option<&'a str>) -> Self {
+        let mut block = self.clone();
+        let lines = block.conditions.iter_mut();
+        for line in lines.filter(|line| line.subject == Subject::Issuer) {
+            if let Some(names) = line.pattern.exact_texts() {
+                let names = names.into_iter().map(|name| other(name).unwrap_or(name));
+                line.pattern = Pattern::of_texts(names.map(str::to_owned).collect());
+            }
+        }
+        block
+    }
+
     /// The block as a mapping in one line.
     #[must_use]
     pub fn to_yaml(&self) -> String {

@@ -4,9 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::compile::PolicyIssuer;
-use super::{Block, Policy, PolicySet, Requirement, Subject};
+use super::{Block, Condition, Policy, PolicySet, Requirement, Subject};
 use crate::clock::Timestamp;
-use crate::provider::{Fact, Facts, PropertyName};
+use crate::provider::{Fact, PropertyName, RecordedJob, unrecorded};
 
 /// The pointers that policies read, by the name of the issuer.
 pub(super) fn pointers(
@@ -56,26 +56,27 @@ impl PolicySet {
         credential.is_some_and(|one| !one.inputs.is_empty())
     }
 
-    /// The claim, property or address that may decide about the request and is not known: it is in a
-    /// block whose other conditions hold.
+    /// What the event does not say of a claim, property, address or list that may decide about the
+    /// request, in a sentence: the condition is in a block whose other conditions hold.
     #[must_use]
     pub fn undecided_by(
         &self,
-        facts: &Facts,
+        job: &RecordedJob,
         credential: &str,
         now: Timestamp,
-        known: &BTreeSet<String>,
     ) -> Option<String> {
-        let facts = &*facts.at(now);
+        let known = &job.known;
+        let facts = &*job.facts.at(now);
         let issuer = self.issuer_of(facts)?;
-        let is_known = |subject: &Subject| match subject {
+        let is_known = |one: &Condition| match &one.subject {
             Subject::Claim(pointer) => known.contains(pointer),
             Subject::Property(name) => {
                 let pointer = issuer.reader.property_pointer(name);
                 pointer.is_none_or(|pointer| known.contains(&pointer))
             }
             Subject::Fact(Fact::SourceIp) => facts.get(Fact::SourceIp).is_some(),
-            Subject::Fact(_) | Subject::Issuer => true,
+            Subject::Fact(fact) => !job.joined.contains(fact) || !one.pattern.names_comma(),
+            Subject::Issuer => true,
         };
         let missing = |block: &Block, within: Option<&Block>| -> Option<String> {
             let lines = || {
@@ -84,9 +85,14 @@ impl PolicySet {
                     .iter()
                     .chain(within.iter().flat_map(|one| &one.conditions))
             };
-            let first = lines().find(|one| !is_known(&one.subject))?;
-            let may_hold = lines().all(|one| !is_known(&one.subject) || one.holds(facts));
-            may_hold.then(|| first.subject.name().to_owned())
+            let first = lines().find(|one| !is_known(one))?;
+            let may_hold = lines().all(|one| !is_known(one) || one.holds(facts));
+            may_hold.then(|| match &first.subject {
+                Subject::Fact(fact) if job.joined.contains(fact) => format!(
+                    "a policy names a member of `{fact}` with a comma, and the event has the list as one text"
+                ),
+                subject => unrecorded(subject.name()),
+            })
         };
         let definition = self.credentials.get(credential);
         let of_tenant = issuer.tenants.iter().flatten().map(|tenant| (tenant, None));

@@ -35,10 +35,11 @@ pub struct Use<'a> {
 }
 
 /// The value of a fact in the log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Stated<'a> {
     Text(&'a str),
     Bool(bool),
+    List(Vec<String>),
 }
 
 /// What was used of each policy that is in force.
@@ -351,9 +352,14 @@ fn may_fit(subject: &Subject, pattern: &Pattern, one: &Use<'_>) -> bool {
         None if matches!(fact.fact_type(), FactType::Network | FactType::Clock) => return true,
         None => return pattern.fits(Observed::Absent),
         Some(Stated::Bool(value)) => return pattern.fits(Observed::Bool(*value)),
+        Some(Stated::List(entries)) => {
+            return entries.iter().any(|entry| !is_exact(entry))
+                || pattern.fits(Observed::List(entries))
+                || pattern.fits(Observed::Text(&entries.join(",")));
+        }
         Some(Stated::Text(text)) => *text,
     };
-    if text.ends_with(CUT_MARK) || text.contains("\\u{") {
+    if !is_exact(text) {
         return true;
     }
     let entries: Vec<_> = text.split(',').map(str::to_owned).collect();
@@ -365,11 +371,20 @@ fn may_fit(subject: &Subject, pattern: &Pattern, one: &Use<'_>) -> bool {
         }
         // Compared with the time of the decision, which is not looked at.
         FactType::Clock | FactType::Age => true,
-        // The log states a list as one text, and only the issuer says which facts are lists.
+        // Earlier versions stated a list as one text, and only the issuer says which facts are lists. A
+        // comma in it may be one of an entry.
         FactType::Text | FactType::Bool | FactType::List => {
-            pattern.fits(Observed::Text(text)) || pattern.fits(Observed::List(&entries))
+            let is_unsure = text.contains(',') && (pattern.names_comma() || pattern.negates());
+            is_unsure
+                || pattern.fits(Observed::Text(text))
+                || pattern.fits(Observed::List(&entries))
         }
     }
+}
+
+/// Whether a text of the log is the value itself.
+fn is_exact(text: &str) -> bool {
+    !text.ends_with(CUT_MARK) && !text.contains("\\u{")
 }
 
 /// Lines of earlier versions have the end in whole seconds instead of the life.

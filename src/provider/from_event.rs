@@ -16,6 +16,9 @@ pub struct RecordedJob {
     pub facts: Facts,
     /// The pointers of the claims that the event records.
     pub known: BTreeSet<String>,
+    /// The lists that the event has as one text with commas, as earlier versions wrote them: an entry
+    /// may have commas.
+    pub joined: BTreeSet<Fact>,
 }
 
 impl Reader {
@@ -38,12 +41,17 @@ impl Reader {
             ),
             None => None,
         };
+        let mut joined = BTreeSet::new();
         let facts = if self.claim_map.is_empty() {
             let mut values = BTreeMap::new();
             for (name, value) in job {
                 // A fact that this version does not have is read by no policy.
                 let fact = Fact::from_name(name).filter(|fact| *fact != Fact::SourceIp);
                 if let Some(fact) = fact {
+                    let is_list = self.fact_type(fact) == FactType::List;
+                    if is_list && value.as_str().is_some_and(|text| text.contains(',')) {
+                        joined.insert(fact);
+                    }
                     values.insert(fact, self.value(fact, value)?);
                 }
             }
@@ -70,29 +78,42 @@ impl Reader {
         Ok(RecordedJob {
             facts: facts.from_address(address),
             known,
+            joined,
         })
     }
 
     fn value(&self, fact: Fact, value: &Value) -> Result<FactValue, String> {
         Ok(match (self.fact_type(fact), value) {
             (FactType::Bool, Value::Bool(value)) => FactValue::Bool(*value),
-            (_, Value::String(text)) if text.ends_with(CUT_MARK) => {
-                return Err(format!("the event has only the front of `{fact}`"));
-            }
+            (_, Value::String(text)) if text.ends_with(CUT_MARK) => return Err(only_front(fact)),
             (FactType::Text, Value::String(text)) => FactValue::Text(text.clone()),
             (FactType::Workflow, Value::String(text)) => FactValue::Workflow(Workflow::parse(text)),
             (FactType::List, Value::String(text)) => {
                 FactValue::List(text.split(',').map(str::to_owned).collect())
             }
+            (FactType::List, Value::Array(entries)) => {
+                let entries = entries.iter().map(|entry| match entry.as_str() {
+                    Some(text) if text.ends_with(CUT_MARK) => Err(only_front(fact)),
+                    Some(text) => Ok(text.to_owned()),
+                    None => Err(other_type(fact)),
+                });
+                FactValue::List(entries.collect::<Result<_, _>>()?)
+            }
             (FactType::Age, Value::String(text)) => {
                 let time = text.parse();
                 FactValue::Time(time.map_err(|_| format!("the event has no time in `{fact}`"))?)
             }
-            (_, _) => {
-                return Err(format!("the event has `{fact}` with another type"));
-            }
+            (_, _) => return Err(other_type(fact)),
         })
     }
+}
+
+fn only_front(fact: Fact) -> String {
+    format!("the event has only the front of `{fact}`")
+}
+
+fn other_type(fact: Fact) -> String {
+    format!("the event has `{fact}` with another type")
 }
 
 /// What is missing from an event.
@@ -156,6 +177,25 @@ mod tests {
         let signed_in = recorded.facts.get(Fact::SignedIn);
         let at = "2026-11-28T22:00:00Z".parse().unwrap();
         assert_eq!(signed_in, Some(&FactValue::Time(at)));
+        assert!(recorded.joined.contains(&Fact::Groups));
+        let listed = json!({ "groups": ["cn=a,dc=b", "c"] });
+        let recorded = reader.recorded(listed.as_object().unwrap(), &Map::new());
+        let recorded = recorded.unwrap();
+        let entries = vec!["cn=a,dc=b".to_owned(), "c".to_owned()];
+        let groups = recorded.facts.get(Fact::Groups);
+        assert_eq!(groups, Some(&FactValue::List(entries)));
+        assert!(recorded.joined.is_empty());
+        for (groups, problem) in [
+            (
+                json!(["a", "[cut]"]),
+                "the event has only the front of `groups`",
+            ),
+            (json!(["a", 7]), "the event has `groups` with another type"),
+        ] {
+            let job = json!({ "groups": groups });
+            let refused = reader.recorded(job.as_object().unwrap(), &Map::new());
+            assert_eq!(refused.unwrap_err(), problem);
+        }
         let wrong = json!({ "signed_in": "a while ago" });
         let refused = reader.recorded(wrong.as_object().unwrap(), &Map::new());
         assert_eq!(refused.unwrap_err(), "the event has no time in `signed_in`");

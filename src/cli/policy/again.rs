@@ -6,7 +6,6 @@ use super::request::Request;
 use crate::audit::{RecordedDecision, RecordedOutcome};
 use crate::policy::PolicySet;
 use crate::policy::decide::Verdict;
-use crate::provider::unrecorded;
 use crate::text::escape;
 use crate::yaml::duration;
 
@@ -57,8 +56,8 @@ pub(super) fn again(set: &PolicySet, decision: &RecordedDecision) -> Result<Now,
     let job = reader.recorded(&decision.job, &decision.claims)?;
     let request = Request::of(decision)?;
     let (credential, at) = (&decision.credential, decision.time);
-    if let Some(pointer) = set.undecided_by(&job.facts, credential, at, &job.known) {
-        return Err(unrecorded(&pointer));
+    if let Some(problem) = set.undecided_by(&job, credential, at) {
+        return Err(problem);
     }
     let explained = set.explain_nearest(&job.facts, &request.ask, at);
     let (policy, ttl, scopes) = match explained.verdict {

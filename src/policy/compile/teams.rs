@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::credentials::Credentials;
 use super::issuers::Issuers;
-use super::taken;
+use super::{PolicyIssuer, taken};
 use crate::policy::files::{Folder, about};
 use crate::policy::parse::{Raw, Realm};
 use crate::policy::pattern::{Glob, Observed, Operator, Pattern};
@@ -85,11 +85,17 @@ impl Team {
         self.borrows.contains_key(credential)
     }
 
-    fn keys(&self) -> Vec<(String, String)> {
+    /// With the addresses of issuers in place of their names.
+    fn keys(&self, issuers: &[PolicyIssuer]) -> Vec<(String, String)> {
+        let jobs = self.jobs.with_issuers(|name| {
+            let readers = &mut issuers.iter().map(|issuer| &issuer.reader.issuer);
+            let issuer = readers.find(|issuer| issuer.name == name);
+            issuer.map(|issuer| issuer.url.as_str())
+        });
         let mut keys = vec![
             ("folder".to_owned(), scalar(&self.folder)),
             ("names".to_owned(), self.names.to_string()),
-            ("jobs".to_owned(), self.jobs.to_yaml()),
+            ("jobs".to_owned(), jobs.to_yaml()),
             ("owner".to_owned(), scalar(&self.owner)),
         ];
         let borrows = list(self.borrows.keys().map(String::as_str));
@@ -124,9 +130,14 @@ impl Teams {
     }
 
     /// The keys of each team with their values, as in the file.
-    pub(super) fn limits(&self) -> BTreeMap<String, Vec<(String, String)>> {
+    pub(super) fn limits(
+        &self,
+        issuers: &[PolicyIssuer],
+    ) -> BTreeMap<String, Vec<(String, String)>> {
         let teams = self.all.iter();
-        teams.map(|team| (team.name.clone(), team.keys())).collect()
+        teams
+            .map(|team| (team.name.clone(), team.keys(issuers)))
+            .collect()
     }
 
     pub(super) fn folder_of(&self, realm: Realm) -> Option<&str> {

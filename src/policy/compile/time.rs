@@ -24,6 +24,14 @@ impl Zone {
     pub(super) const fn is_known(&self) -> bool {
         matches!(self, Self::Known(_))
     }
+
+    /// Its name, if it is known.
+    pub(in crate::policy) fn name(&self) -> Option<&str> {
+        match self {
+            Self::Known(zone) => zone.iana_name(),
+            Self::Missing | Self::Unread => None,
+        }
+    }
 }
 
 /// The only `zone` of all files.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::definition::changed;
-use super::{Change, EntryChange};
+use super::{Change, EntryChange, KeyChange};
 use crate::policy::{Block, PolicySet, Requirement};
 
 /// The keys of an entry with their values.
@@ -12,10 +12,18 @@ type Keys = Vec<(String, String)>;
 pub(super) fn changes(old: &PolicySet, new: &PolicySet) -> Vec<EntryChange> {
     let requirements = |set: &PolicySet| {
         let all = set.requirements.iter();
-        all.map(|one| (one.name.clone(), keys(one))).collect()
+        all.map(|one| (one.name.clone(), keys(set, one))).collect()
     };
     let mut changes = compare("requirement", &requirements(old), &requirements(new));
     changes.extend(compare("team", &old.team_limits, &new.team_limits));
+    let zone = |set: &PolicySet| set.zone_name().map(str::to_owned);
+    let zone = KeyChange::of("zone", zone(old), zone(new));
+    changes.extend(zone.map(|zone| EntryChange {
+        sort: "key",
+        name: "zone".to_owned(),
+        change: Change::Redefined,
+        keys: vec![zone],
+    }));
     changes
 }
 
@@ -47,11 +55,13 @@ fn compare(
     changes.collect()
 }
 
-fn keys(one: &Requirement) -> Keys {
+/// With the addresses of issuers in place of their names.
+pub(super) fn keys(set: &PolicySet, one: &Requirement) -> Keys {
+    let block = |block: &Block| set.by_url(block).to_yaml();
     let given = [
         ("of", Some(one.of.to_yaml())),
-        ("jobs", Some(one.jobs.to_yaml())),
-        ("unless", one.unless.as_ref().map(Block::to_yaml)),
+        ("jobs", Some(block(&one.jobs))),
+        ("unless", one.unless.as_ref().map(block)),
         (
             "shadow_until",
             one.shadow_until.map(|until| until.to_string()),

@@ -79,30 +79,29 @@ fn part_implies(one: Option<&Pattern>, other: Option<&Pattern>) -> bool {
 }
 
 impl Selector {
-    /// Whether it selects every credential that there may be and that the other selects. Names, owners
-    /// and targets that the other lists are not looked at: what they select today is known.
+    /// Whether it selects every credential that there may be and that the other selects. Names that are
+    /// all that the other gives are not looked at: what they select is known.
     pub(super) fn covers(&self, other: &Self) -> bool {
         let parts = [
-            (&self.credential, &other.credential, true),
-            (&self.owner, &other.owner, true),
-            (&self.target, &other.target, true),
-            (&self.class, &other.class, false),
-            (&self.kind, &other.kind, false),
+            (&self.owner, &other.owner),
+            (&self.target, &other.target),
+            (&self.class, &other.class),
+            (&self.kind, &other.kind),
         ];
-        parts
-            .into_iter()
-            .all(|(mine, theirs, is_name)| match (mine, theirs) {
-                (None, _) => true,
-                (Some(_), None) => false,
-                (Some(_), Some(theirs)) if is_name && theirs.exact_texts().is_some() => true,
-                (Some(mine), Some(theirs)) => theirs.implies(mine),
-            })
+        let is_only_named =
+            other.names().is_some() && parts.iter().all(|(_, theirs)| theirs.is_none());
+        let names = (&self.credential, &other.credential);
+        let names = Some(names).filter(|_| !is_only_named);
+        let mut parts = parts.into_iter().chain(names);
+        parts.all(|(mine, theirs)| match (mine, theirs) {
+            (None, _) => true,
+            (Some(_), None) => false,
+            (Some(mine), Some(theirs)) => theirs.implies(mine),
+        })
     }
 
-    /// Whether it lists names, owners or targets, and so selects nothing but what is known.
-    pub(super) fn is_closed(&self) -> bool {
-        let parts = [&self.credential, &self.owner, &self.target];
-        let mut parts = parts.into_iter().flatten();
-        parts.any(|part| part.exact_texts().is_some())
+    /// The names that it lists, if it does: it selects no other credential.
+    pub(super) fn names(&self) -> Option<Vec<&str>> {
+        self.credential.as_ref()?.exact_texts()
     }
 }

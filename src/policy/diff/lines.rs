@@ -4,8 +4,8 @@
 use std::collections::BTreeSet;
 
 use super::{Diff, KeyChange};
-use crate::policy::PolicySet;
 use crate::policy::examples::{Line, LineKind, TestFile};
+use crate::policy::{Block, CredentialDefinition, PolicySet};
 use crate::yaml::duration;
 use crate::yaml::scalar::list;
 
@@ -109,13 +109,42 @@ impl Comparison<'_> {
             let (keys, uncovered) = self.loosened(line, now)?;
             return Some(change(now, keys, uncovered, false));
         }
-        let selected = self.selected(line);
+        let gone = self.gone(line);
+        let gone = gone.filter(|one| self.new.set.credentials().any(|now| reaches_same(one, now)));
+        let gone = gone.map(|one| one.name.as_str());
+        let about: Vec<_> = self.selected(line).into_iter().chain(gone).collect();
         // It was about credentials that are gone, and about no other.
-        if selected.is_empty() && line.of.is_closed() {
+        let is_over = |names: Vec<&str>| {
+            let mut kept = self.pairs.iter().map(|(was, _)| *was);
+            !kept.any(|was| names.contains(&was))
+        };
+        if about.is_empty() && line.of.names().is_some_and(is_over) {
             return None;
         }
-        let about = selected.into_iter().map(str::to_owned).collect();
+        let about = about.into_iter().map(str::to_owned).collect();
         Some(change(line, Vec::new(), about, true))
+    }
+
+    /// The credentials that the old line is about and that the new side does not have.
+    fn gone(&self, line: &Line) -> impl Iterator<Item = &CredentialDefinition> {
+        let old = self.old.set;
+        let all = old.credentials();
+        let gone = all.filter(|one| !self.pairs.iter().any(|(was, _)| *was == one.name));
+        let selected = gone.filter(move |one| line.selects(old, one));
+        selected.map(|one| &**one)
+    }
+
+    /// Credentials that the new line is not about and that reach what one of the old line reached that
+    /// is gone. By the name of that one.
+    fn replaced(&self, was: &Line, now: &Line) -> Vec<String> {
+        let new = self.new.set;
+        let added = new.credentials();
+        let added = added.filter(|one| !self.pairs.iter().any(|(_, now)| *now == one.name));
+        let outside: Vec<_> = added.filter(|one| !now.selects(new, one)).collect();
+        self.gone(was)
+            .filter(|one| outside.iter().any(|now| reaches_same(one, now)))
+            .map(|one| one.name.clone())
+            .collect()
     }
 
     /// The credentials that the old line is about, by their new names.
@@ -130,7 +159,7 @@ impl Comparison<'_> {
 
     /// What the new line does not ask of what the old line asks; `None`: nothing.
     fn loosened(&self, was: &Line, now: &Line) -> Option<(Vec<KeyChange>, Vec<String>)> {
-        let uncovered: Vec<String> = self
+        let mut uncovered: Vec<String> = self
             .selected(was)
             .into_iter()
             .filter(|name| {
@@ -139,10 +168,14 @@ impl Comparison<'_> {
             })
             .map(str::to_owned)
             .collect();
+        uncovered.extend(self.replaced(was, now));
+        let old_jobs = self.old.set.by_url(&was.jobs);
+        let new_jobs = self.new.set.by_url(&now.jobs);
         let asks = match was.kind {
-            LineKind::Never => was.jobs.implies(&now.jobs),
-            LineKind::Only => now.jobs.implies(&was.jobs),
+            LineKind::Never => old_jobs.implies(&new_jobs),
+            LineKind::Only => new_jobs.implies(&old_jobs),
         };
+        let (was_jobs, now_jobs) = self.jobs((was, &old_jobs), (now, &new_jobs));
         let has_scopes = now.scopes.is_empty()
             || (!was.scopes.is_empty() && was.scopes.iter().all(|one| now.scopes.contains(one)));
         let is_as_short = now
@@ -157,22 +190,49 @@ impl Comparison<'_> {
                 Some(was.of.to_yaml()),
                 Some(now.of.to_yaml()),
             ),
-            (
-                asks,
-                "jobs",
-                Some(was.jobs.to_yaml()),
-                Some(now.jobs.to_yaml()),
-            ),
+            (asks, "jobs", Some(was_jobs), Some(now_jobs)),
             (has_scopes, "scopes", scopes(was), scopes(now)),
             (is_as_short, "longer_than", lifetime(was), lifetime(now)),
             (is_of_team, "folder", was.team.clone(), now.team.clone()),
         ];
         let keys = keys.into_iter().filter(|(is_kept, ..)| !is_kept);
-        let keys: Vec<_> = keys
-            .filter_map(|(_, key, old, new)| KeyChange::of(key, old, new))
-            .collect();
+        let keys = keys.map(|(_, key, old, new)| KeyChange {
+            key: key.to_owned(),
+            old,
+            new,
+        });
+        let keys: Vec<_> = keys.collect();
         (!keys.is_empty() || !uncovered.is_empty()).then_some((keys, uncovered))
     }
+
+    /// The jobs of both lines as they are written, or, where that is alike, with what makes them others:
+    /// the addresses of the issuers, or the zone.
+    fn jobs(&self, (was, old): (&Line, &Block), (now, new): (&Line, &Block)) -> (String, String) {
+        let written = (was.jobs.to_yaml(), now.jobs.to_yaml());
+        if written.0 != written.1 {
+            return written;
+        }
+        let by_url = (old.to_yaml(), new.to_yaml());
+        if by_url.0 != by_url.1 {
+            return by_url;
+        }
+        let zoned = |jobs: String, set: &PolicySet| match set.zone_name() {
+            Some(zone) => format!("{jobs} in zone {zone}"),
+            None => jobs,
+        };
+        (zoned(by_url.0, self.old.set), zoned(by_url.1, self.new.set))
+    }
+}
+
+/// Whether both are of one kind and lead to one target or audience.
+fn reaches_same(one: &CredentialDefinition, other: &CredentialDefinition) -> bool {
+    let audience = |of: &CredentialDefinition| {
+        let mut keys = of.specific.keys().into_iter();
+        keys.find(|(key, _)| *key == "audience")
+    };
+    let is_same_audience = || audience(one).is_some() && audience(one) == audience(other);
+    one.kind.name == other.kind.name
+        && ((one.target().is_some() && one.target() == other.target()) || is_same_audience())
 }
 
 fn scopes(line: &Line) -> Option<String> {

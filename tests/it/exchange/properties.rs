@@ -96,7 +96,7 @@ async fn only_declared_properties_of_their_type_are_read_and_an_absent_one_fits_
     let intents = broker.events("intent").await;
     assert_eq!(
         intents[0]["job"]["property"],
-        json!({ "tier": "critical", "team": "ops,pay", "pci": false })
+        json!({ "tier": "critical", "team": ["ops", "pay"], "pci": false })
     );
     let denials = broker.events("denial").await;
     let failed = Value::from(denials).to_string();

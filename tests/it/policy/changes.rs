@@ -178,7 +178,7 @@ fn a_credential_that_leaves_a_line_counts_as_wider() {
         serde_json::json!(["reports-db/read"]),
         "{found}"
     );
-    // With the credential its line may go.
+    // With the credential its line may go, unless another one leads to the same target.
     let dir = with_lines();
     change(
         dir.path(),
@@ -196,8 +196,141 @@ fn a_credential_that_leaves_a_line_counts_as_wider() {
     let (lines, _) = LINES.split_once("only:").unwrap();
     write(dir.path(), "policies/shop.test.yaml", lines);
     let found = json(dir.path(), &[]);
+    let line = &found["lines"][0];
+    assert_eq!(
+        (&line["change"], &line["uncovered"]),
+        (&"removed".into(), &serde_json::json!(["shop-db/read"])),
+        "{found}"
+    );
+    assert_eq!(found["is_wider"], true, "{found}");
+    let path = dir.path().join("policies/shop.yaml");
+    let moved = fs::read_to_string(&path).unwrap();
+    fs::write(&path, moved.replace("target: shop-db", "target: other-db")).unwrap();
+    let found = json(dir.path(), &[]);
     assert_eq!(found["lines"], serde_json::json!([]), "{found}");
-    assert_eq!(found["is_wider"], false, "{found}");
+}
+
+const LABELS: &str = r#"zone: Europe/Berlin
+issuers:
+  one: { provider: gitlab, url: https://one.example, tenants: [ { owner: acme, owner_id: "1" } ] }
+  two: { provider: gitlab, url: https://two.example, tenants: [ { owner: acme, owner_id: "1" } ] }
+credentials:
+  app: { kind: jwt, audience: https://app.acme.dev, max_ttl: 10m, owner: team-a, purpose: calls, class: low }
+  web: { kind: jwt, audience: https://web.acme.dev, max_ttl: 10m, owner: team-b, purpose: calls, class: low }
+policies:
+  - name: app
+    issuer: one
+    when: { repository: acme/app, repository_id: "7", time: { hours: "08:00-18:00" } }
+    grant: [ { credential: app, ttl: 5m }, { credential: web, ttl: 5m } ]
+require:
+  - { name: by-one, of: { credential: app }, jobs: { issuer: one }, because: trusted }
+"#;
+
+/// The lines, and the sorts and names of the entries, that the change of both files gives.
+fn compared(lines: (&str, &str), policies: (&str, &str)) -> (Value, Vec<String>) {
+    let dir = folder(&[
+        ("old/root.yaml", policies.0),
+        ("old/a.test.yaml", lines.0),
+        ("new/root.yaml", policies.1),
+        ("new/a.test.yaml", lines.1),
+    ]);
+    let output = diff(dir.path(), &["--output", "json", "old", "new"]);
+    let found: Value =
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"));
+    let entries = found["entries"].as_array().unwrap().iter();
+    let entries = entries.map(|one| format!("{} {}", one["sort"], one["name"]).replace('"', ""));
+    let entries = entries.collect();
+    let lines = &found["lines"];
+    assert!(
+        lines == &serde_json::json!([]) || found["is_wider"] == true,
+        "{found}"
+    );
+    (lines.clone(), entries)
+}
+
+/// T-406
+#[test]
+fn a_selector_with_other_keys_is_about_later_credentials_too() {
+    let line = |of: &str| {
+        format!(
+            "never:\n  - {{ name: x, of: {{ {of} }}, jobs: {{ trigger: pull_request }}, because: b }}\n"
+        )
+    };
+    for (from, to, is_loosened) in [
+        ("owner: [team-a, team-b], class: low", "owner: team-a", true),
+        (
+            "owner: [team-a, team-b], class: critical",
+            "owner: team-a",
+            true,
+        ),
+        (
+            "credential: [app, web], class: critical",
+            "credential: app",
+            true,
+        ),
+        (
+            "credential: [app, web], class: low",
+            "credential: [app, web]",
+            false,
+        ),
+        ("credential: [app, web]", "class: low", true),
+        (
+            "credential: [app, web]",
+            "credential: { glob: \"*\" }",
+            false,
+        ),
+        ("owner: team-a", "owner: [team-a, team-b]", false),
+    ] {
+        let (lines, _) = compared((&line(from), &line(to)), (LABELS, LABELS));
+        let expected = if is_loosened { 1 } else { 0 };
+        assert_eq!(
+            lines.as_array().unwrap().len(),
+            expected,
+            "{from} {to}: {lines}"
+        );
+    }
+}
+
+/// T-407
+#[test]
+fn an_issuer_of_a_line_is_its_address_and_a_window_has_its_zone() {
+    let lines = "only:\n  - { name: x, of: all, jobs: { issuer: one, time: { hours: \"08:00-18:00\" } }, because: b }\n";
+    let swapped = LABELS
+        .replace("one: {", "tmp: {")
+        .replace("two: {", "one: {")
+        .replace("tmp: {", "two: {");
+    let (found, entries) = compared((lines, lines), (LABELS, &swapped));
+    let key = &found[0]["keys"][0];
+    assert_eq!(key["key"], "jobs", "{found}");
+    assert!(
+        key["old"].as_str().unwrap().contains("https://one.example"),
+        "{found}"
+    );
+    assert!(
+        key["new"].as_str().unwrap().contains("https://two.example"),
+        "{found}"
+    );
+    assert_eq!(entries, ["requirement by-one"]);
+    // Another name for the same issuer.
+    let renamed = LABELS
+        .replace("one: {", "uno: {")
+        .replace("issuer: one", "issuer: uno");
+    let renamed_lines = lines.replace("issuer: one", "issuer: uno");
+    let (found, entries) = compared((lines, &renamed_lines), (LABELS, &renamed));
+    assert_eq!((found, entries), (serde_json::json!([]), Vec::new()));
+    let (found, entries) = compared(
+        (lines, lines),
+        (LABELS, &LABELS.replace("Berlin", "London")),
+    );
+    let key = &found[0]["keys"][0];
+    assert!(
+        key["new"]
+            .as_str()
+            .unwrap()
+            .ends_with("in zone Europe/London"),
+        "{found}"
+    );
+    assert_eq!(entries, ["key zone"]);
 }
 
 /// T-314
@@ -699,4 +832,27 @@ fn words_of_lines_and_keys_are_no_markup_and_no_command() {
             }
         }
     }
+}
+
+/// T-408
+#[test]
+fn an_entry_in_shadow_mode_that_changed_is_listed() {
+    let shadowed = LABELS.replace(
+        "  - name: app\n",
+        "  - name: app\n    shadow_until: 2030-01-01T00:00:00Z\n",
+    );
+    let dir = folder(&[
+        ("old/root.yaml", &shadowed),
+        (
+            "new/root.yaml",
+            &shadowed.replace("repository: acme/app, ", ""),
+        ),
+    ]);
+    let report = text(&diff(dir.path(), &["old", "new"]).stdout);
+    assert!(
+        report.contains("- policy `app` has `shadow_until`"),
+        "{report}"
+    );
+    let same = text(&diff(dir.path(), &["old", "old"]).stdout);
+    assert!(!same.contains("shadow_until"), "{same}");
 }

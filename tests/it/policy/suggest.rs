@@ -171,5 +171,16 @@ async fn a_folder_that_a_patch_cannot_name_has_no_suggestion() {
     let output = suggest(&broker, &["--policies", &policies, "audit.jsonl"]);
     assert!(text(&output.stdout).starts_with("--- a/root.yaml\n+++ b/root.yaml\n"));
     assert!(text(&output.stderr).contains("the patch names files from the folder"));
+    // So it does for a link, which git does not follow.
+    symlink(dir.join("policies"), dir.join("link")).unwrap();
+    let output = suggest(&broker, &["--policies", "link", "audit.jsonl"]);
+    assert!(
+        text(&output.stdout).starts_with("--- a/root.yaml\n+++ b/root.yaml\n"),
+        "{output:?}"
+    );
+    assert!(
+        text(&output.stderr).contains("from the folder `link` on"),
+        "{output:?}"
+    );
     git_apply(&dir.join("policies"), &output.stdout);
 }

@@ -182,3 +182,89 @@ async fn files_that_are_no_audit_log_are_refused_with_the_reason() {
         }
     }
 }
+
+const GROUPS: &str = r#"issuers:
+  staff: { provider: people, url: https://ci.example, client_id: hallpass-login }
+credentials:
+  logs: { kind: jwt, audience: "https://logs.acme.dev", max_ttl: 10m, owner: o, purpose: p, class: moderate }
+policies:
+  - name: on-call
+    issuer: staff
+    when:
+      trigger: person
+      groups: [ { member: "cn=sre,ou=groups,dc=kranich" }, { member: "cn=dev,ou=groups,dc=kranich" } ]
+    grant: [ { credential: logs, ttl: 5m } ]
+"#;
+
+/// T-405
+#[tokio::test]
+async fn a_member_with_commas_that_was_used_is_never_called_unused() {
+    let broker = TestBroker::builder().policies(GROUPS).start().await;
+    for days in [0, 100] {
+        broker.clock.advance(Duration::from_secs(days * 86_400 + 1));
+        let now = broker.clock.now().unix();
+        let mut claims = crate::support::tokens::claims();
+        claims["aud"] = "hallpass-login".into();
+        claims["sub"] = "00u1".into();
+        claims["iat"] = now.into();
+        claims["nbf"] = now.into();
+        claims["exp"] = (now + 300).into();
+        claims["groups"] = serde_json::json!(["cn=sre,ou=groups,dc=kranich", "cn=all,dc=kranich"]);
+        let answer = broker.exchange(&broker.key.token(&claims), "logs").await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+    }
+    broker.components().audit.settle().await.unwrap();
+    let intents = broker.events("intent").await;
+    let groups = serde_json::json!(["cn=sre,ou=groups,dc=kranich", "cn=all,dc=kranich"]);
+    assert_eq!(intents[0]["job"]["groups"], groups);
+
+    let replay = |file: &str, policies: &str| {
+        write(&broker.file(""), "other/root.yaml", policies);
+        let args = [
+            "policy",
+            "replay",
+            file,
+            "--against",
+            "other",
+            "--output",
+            "json",
+        ];
+        let output = hallpass(&args, &broker.file(""));
+        let found: Value = serde_json::from_slice(&output.stdout).unwrap();
+        found["totals"].clone()
+    };
+    let without_sre = GROUPS.replace("{ member: \"cn=sre,ou=groups,dc=kranich\" }, ", "");
+    let negated = GROUPS.replace(
+        "[ { member: \"cn=sre,ou=groups,dc=kranich\" }, { member: \"cn=dev,ou=groups,dc=kranich\" } ]",
+        "{ not: { member: guests } }",
+    );
+    let found = report(&broker, &["audit.jsonl"], 0);
+    assert_eq!(
+        messages(&found["unused"]),
+        [
+            "no job that policy `on-call` of issuer `staff` served has `groups: { member: \"cn=dev,ou=groups,dc=kranich\" }`"
+        ]
+    );
+    assert_eq!(replay("audit.jsonl", GROUPS)["unchanged"], 2);
+    assert_eq!(replay("audit.jsonl", &without_sre)["granted_to_refused"], 2);
+    let suggested = usage(&broker, &["--suggest", "audit.jsonl"]);
+    let patch = text(&suggested.stdout);
+    assert!(
+        patch.contains("+      groups: [ { member: \"cn=sre,ou=groups,dc=kranich\" } ]"),
+        "{patch}"
+    );
+
+    // As earlier versions wrote it: what the entries are is not known.
+    let listed = "[\"cn=sre,ou=groups,dc=kranich\",\"cn=all,dc=kranich\"]";
+    let joined = "\"cn=sre,ou=groups,dc=kranich,cn=all,dc=kranich\"";
+    let whole = fs::read_to_string(broker.file("audit.jsonl")).unwrap();
+    assert!(whole.contains(listed), "{whole}");
+    fs::write(broker.file("joined"), whole.replace(listed, joined)).unwrap();
+    let found = report(&broker, &["joined"], 0);
+    assert_eq!(found["unused"], Value::Array(Vec::new()), "{found}");
+    let suggested = usage(&broker, &["--suggest", "joined"]);
+    assert_eq!(text(&suggested.stdout), "", "{suggested:?}");
+    assert_eq!(replay("joined", GROUPS)["not_decidable"], 2);
+    assert_eq!(replay("joined", &without_sre)["not_decidable"], 2);
+    assert_eq!(replay("joined", &negated)["unchanged"], 2);
+}

@@ -11,7 +11,7 @@ use crate::cli::{Failure, Terminal, runtime};
 use crate::client::Environment;
 use crate::clock::{Clock, SystemClock};
 use crate::policy::{Ask, PolicySet, examples};
-use crate::provider::{Facts, unrecorded};
+use crate::provider::Facts;
 use crate::reason::Class;
 use crate::text::{count, escape};
 use crate::token::Verifier;
@@ -225,9 +225,9 @@ fn of_audit(path: &Path, id: &str, set: &PolicySet) -> Result<Job, Failure> {
     if !request.has_inputs && set.bounds_inputs(&decision.credential) {
         warnings.push("the event does not record the inputs of the request".to_owned());
     }
-    let missing = set.undecided_by(&job.facts, &decision.credential, decision.time, &job.known);
-    if let Some(pointer) = missing {
-        warnings.push(format!("{}: taken as absent", unrecorded(&pointer)));
+    let missing = set.undecided_by(&job, &decision.credential, decision.time);
+    if let Some(problem) = missing {
+        warnings.push(format!("{problem}: taken as absent"));
     }
     if decision.revision != set.revision() {
         warnings.push(format!(

@@ -12,7 +12,7 @@ use crate::cli::Failure;
 use crate::cli::audit_file::{AuditFile, unreadable};
 use crate::clock::Timestamp;
 use crate::policy::usage::{Stated, Use};
-use crate::text::{count, escape};
+use crate::text::{CUT_MARK, count, escape};
 
 /// What was read of the logs of all replicas.
 #[derive(Debug, Default)]
@@ -287,7 +287,13 @@ pub(super) fn stated(decision: &RecordedDecision) -> BTreeMap<&str, Stated<'_>> 
         let value = match value {
             Value::Bool(value) => Stated::Bool(*value),
             Value::String(text) => Stated::Text(text),
-            Value::Null | Value::Number(_) | Value::Array(_) | Value::Object(_) => return None,
+            Value::Array(entries) => Stated::List(
+                // What is no text is as little known as what was cut.
+                (entries.iter())
+                    .map(|entry| entry.as_str().unwrap_or(CUT_MARK).to_owned())
+                    .collect(),
+            ),
+            Value::Null | Value::Number(_) | Value::Object(_) => return None,
         };
         Some((name.as_str(), value))
     });

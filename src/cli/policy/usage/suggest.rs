@@ -252,8 +252,11 @@ pub(super) fn withheld(reason: &str) -> Failure {
 }
 
 /// What comes before the names of files in a patch that is applied where the command runs. `None`: the
-/// folder is not below that.
+/// folder is not below that, or is reached by a link, through which no patch is applied.
 fn prefix(dir: &Path) -> Option<String> {
+    if dir.ancestors().any(Path::is_symlink) {
+        return None;
+    }
     let mut prefix = String::new();
     for part in dir.components() {
         match part {
