@@ -91,7 +91,10 @@ impl PolicySet {
                 Subject::Fact(fact) if job.joined.contains(fact) => format!(
                     "a policy names a member of `{fact}` with a comma, and the event has the list as one text"
                 ),
-                subject => unrecorded(subject.name()),
+                subject @ (Subject::Fact(_)
+                | Subject::Claim(_)
+                | Subject::Property(_)
+                | Subject::Issuer) => unrecorded(subject.name()),
             })
         };
         let definition = self.credentials.get(credential);

@@ -175,7 +175,7 @@ impl Comparison<'_> {
             LineKind::Never => old_jobs.implies(&new_jobs),
             LineKind::Only => new_jobs.implies(&old_jobs),
         };
-        let (was_jobs, now_jobs) = self.jobs((was, &old_jobs), (now, &new_jobs));
+        let (before, after) = self.jobs((was, &old_jobs), (now, &new_jobs));
         let has_scopes = now.scopes.is_empty()
             || (!was.scopes.is_empty() && was.scopes.iter().all(|one| now.scopes.contains(one)));
         let is_as_short = now
@@ -190,7 +190,7 @@ impl Comparison<'_> {
                 Some(was.of.to_yaml()),
                 Some(now.of.to_yaml()),
             ),
-            (asks, "jobs", Some(was_jobs), Some(now_jobs)),
+            (asks, "jobs", Some(before), Some(after)),
             (has_scopes, "scopes", scopes(was), scopes(now)),
             (is_as_short, "longer_than", lifetime(was), lifetime(now)),
             (is_of_team, "folder", was.team.clone(), now.team.clone()),

@@ -282,7 +282,7 @@ fn a_selector_with_other_keys_is_about_later_credentials_too() {
         ("owner: team-a", "owner: [team-a, team-b]", false),
     ] {
         let (lines, _) = compared((&line(from), &line(to)), (LABELS, LABELS));
-        let expected = if is_loosened { 1 } else { 0 };
+        let expected = usize::from(is_loosened);
         assert_eq!(
             lines.as_array().unwrap().len(),
             expected,
