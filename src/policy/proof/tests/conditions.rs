@@ -328,10 +328,11 @@ const CONDITIONS: &[(&str, &str, &str, bool)] = &[
         true,
     ),
     (
+        // A text is a list of what is between its commas.
         "people",
         "{ trigger: person, groups: { member: ops }, claim: { /groups: ops } }",
         "",
-        false,
+        true,
     ),
 ];
 
