@@ -74,7 +74,7 @@ pub fn gains<'a>(old: Side<'_>, new: Side<'a>, at: Timestamp, most: usize) -> Ve
     issuers.dedup();
     for url in issuers {
         let of_issuer = |way: &&Way<'_>| way.reader.issuer.url == url;
-        let mut own = new.ways.iter().filter(of_issuer);
+        let own = new.ways.iter().filter(of_issuer);
         let Some(first) = own.clone().next() else {
             continue;
         };
@@ -86,24 +86,24 @@ pub fn gains<'a>(old: Side<'_>, new: Side<'a>, at: Timestamp, most: usize) -> Ve
         let mut space = Space::new(first.reader, points);
         let known = Ways::new(&mut space, old.ways.iter().filter(of_issuer));
         let broken = lifted(&mut space, old, new, url);
-        let entries: Vec<_> = own
-            .clone()
-            .map(|way| entered(&mut space, new.set, way))
-            .collect();
         let mut by_policy: HashMap<&str, Vec<&Way<'_>>> = HashMap::new();
         for way in old.ways.iter().filter(of_issuer) {
             by_policy.entry(&way.policy.name).or_default().push(way);
         }
+        // Most ways of a set are as before.
+        let asked = own
+            .filter(|way| is_served(way, at) && !(broken.is_empty() && is_kept(&by_policy, way)));
+        let asked: Vec<_> = asked
+            .map(|way| (way, entered(&mut space, new.set, way)))
+            .collect();
         let comparison = Comparison {
-            by_policy: &by_policy,
             old,
             new,
             space: &space,
             known: &known,
             lifted: &broken,
         };
-        for clauses in entries {
-            let Some(way) = own.next() else { break };
+        for (way, clauses) in asked {
             match comparison.through(way, &clauses, at) {
                 Answer::Proven => {}
                 answer @ (Answer::Found(_) | Answer::NotDecided(_)) => {
@@ -147,17 +147,12 @@ struct Comparison<'a> {
     new: Side<'a>,
     space: &'a Space<'a>,
     known: &'a Ways<'a>,
-    /// The old ways by the names of their policies.
-    by_policy: &'a HashMap<&'a str, Vec<&'a Way<'a>>>,
     lifted: &'a [Vec<Clause>],
 }
 
 impl Comparison<'_> {
     fn through(&self, way: &Way<'_>, clauses: &[Clause], at: Timestamp) -> Answer {
         let longest = way.grant.longest();
-        if !is_served(way, at) || (self.lifted.is_empty() && self.is_kept(way, longest)) {
-            return Answer::Proven;
-        }
         let mut budget = Budget::new(STEPS);
         let admitted = |space: &Space<'_>, values: &Values| {
             let covers = |old: &Way<'_>| covers(old, way, longest);
@@ -176,22 +171,6 @@ impl Comparison<'_> {
             }
         }
         Answer::Proven
-    }
-
-    /// Whether an old way is written alike and grants as much for as long.
-    fn is_kept(&self, way: &Way<'_>, longest: Duration) -> bool {
-        let named = self.by_policy.get(way.policy.name.as_str());
-        named.into_iter().flatten().any(|old| {
-            let lasts = match (old.policy.until, way.policy.until) {
-                (None, _) => true,
-                (Some(old), Some(new)) => old >= new,
-                (Some(_), None) => false,
-            };
-            lasts
-                && old.policy.shadow_until.is_none()
-                && covers(old, way, longest)
-                && old.admits_same(way)
-        })
     }
 
     fn search(
@@ -213,6 +192,23 @@ impl Comparison<'_> {
             self.old.refuses(found) && self.new.set.permits(facts, &found.ask, found.at)
         })
     }
+}
+
+/// Whether one of the old ways, by the names of their policies, is written alike and grants as much for
+/// as long.
+fn is_kept(by_policy: &HashMap<&str, Vec<&Way<'_>>>, way: &Way<'_>) -> bool {
+    let named = by_policy.get(way.policy.name.as_str());
+    named.into_iter().flatten().any(|old| {
+        let lasts = match (old.policy.until, way.policy.until) {
+            (None, _) => true,
+            (Some(old), Some(new)) => old >= new,
+            (Some(_), None) => false,
+        };
+        lasts
+            && old.policy.shadow_until.is_none()
+            && covers(old, way, way.grant.longest())
+            && old.admits_same(way)
+    })
 }
 
 fn covers(old: &Way<'_>, new: &Way<'_>, longest: Duration) -> bool {
