@@ -44,6 +44,10 @@ pub(super) struct BrokerArgs {
     /// Source of the job's token; default: detected
     #[arg(long, value_name = "NAME", value_parser = PossibleValuesParser::new(SOURCES.iter().map(|source| source.name)))]
     source: Option<String>,
+    /// Send the job's token also if it names this audience, whose service could use it too: for CIs whose
+    /// jobs cannot choose the audience [env: `HALLPASS_ALLOW_AUDIENCE`]
+    #[arg(long, value_name = "AUDIENCE")]
+    allow_audience: Option<String>,
 }
 
 /// The folder that the steps of a job share.
@@ -117,6 +121,11 @@ impl BrokerArgs {
             },
             patience: self.timeout,
             source: self.source.as_deref().and_then(source::named),
+            allowed_audience: self
+                .allow_audience
+                .as_deref()
+                .or_else(|| environment.get("HALLPASS_ALLOW_AUDIENCE"))
+                .map(str::to_owned),
             environment,
         };
         Client::new(settings, Arc::new(SystemClock::new())).map_err(failure)

@@ -390,6 +390,8 @@ fn half_of_a_set_up_names_the_missing_variable_and_the_fix() {
 
       oidc:
         audiences: [ http://broker ]
+
+    (if the token also has Bitbucket's own audience, send it all the same with `--allow-audience` and that audience)
     ");
     insta::assert_snapshot!(said(&[("KUBERNETES_SERVICE_HOST", "10.0.0.1")]), @r"
     hallpass: file `/var/run/secrets/hallpass/token` does not exist; add to the pod, and mount the volume at /var/run/secrets/hallpass (another path: HALLPASS_ID_TOKEN_FILE):
