@@ -105,28 +105,28 @@ impl Provider {
                     .to_owned()
             }
             Audience::Fixed(audience) => {
-                format!("audience: always {audience}, so `shared_audience: accepted` is required")
+                format!("audience: always {audience}, so `shared_audience: accepted` and, in the job, HALLPASS_ALLOW_AUDIENCE are required")
             }
             Audience::Issuer => {
-                "audience: always the issuer's URL, so `shared_audience: accepted` is required"
+                "audience: always the issuer's URL, so `shared_audience: accepted` and, in the job, HALLPASS_ALLOW_AUDIENCE are required"
                     .to_owned()
             }
             Audience::IssuerHost => {
-                "audience: always the issuer's host, so `shared_audience: accepted` is required"
+                "audience: always the issuer's host, so `shared_audience: accepted` and, in the job, HALLPASS_ALLOW_AUDIENCE are required"
                     .to_owned()
             }
         };
         let used_once = if rules.has_jti {
-            "used once by: `jti`"
+            "each token is used once, known by: `jti`"
         } else {
-            "used once by: the hash of the token"
+            "each token is used once, known by: its hash"
         };
         vec![
             issuer,
             format!("algorithms: {}", algorithms.join(", ")),
             audience,
-            format!("longest life: {}", time(rules.max_lifetime)),
-            format!("greatest age: {}", time(rules.max_age)),
+            format!("longest lifetime: {}", time(rules.max_lifetime)),
+            format!("maximum age: {}", time(rules.max_age)),
             used_once.to_owned(),
         ]
     }

@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 
 mod events;
 mod hostile;
+mod needs;
 mod strangers;
 mod written;
 

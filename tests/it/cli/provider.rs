@@ -33,7 +33,7 @@ fn every_provider_is_listed_and_shown() {
     let (code, text, _) = provider(&["show", "buildkite"]);
     assert_eq!(code, Some(0));
     for part in [
-        "buildkite-agent oidc request-token",
+        "hallpass exec deploy-api",
         "organization_id",
         "webhook is trigger `pull_request`",
         "provider: buildkite",
@@ -46,6 +46,45 @@ fn every_provider_is_listed_and_shown() {
     let (code, _, told) = provider(&["show", "bildkite"]);
     assert_eq!(code, Some(2));
     assert!(told.contains("did you mean `buildkite`?"), "{told}");
+}
+
+/// T-432: what to copy works: it names variables that the client reads, and the audience of a CI whose
+/// jobs cannot choose one.
+#[test]
+fn what_a_job_can_copy_names_variables_of_the_client_and_the_fixed_audience() {
+    const KNOWN: [&str; 5] = [
+        "HALLPASS_BROKER",
+        "HALLPASS_ID_TOKEN",
+        "HALLPASS_ID_TOKEN_FILE",
+        "HALLPASS_ALLOW_AUDIENCE",
+        "TFC_WORKLOAD_IDENTITY_AUDIENCE_HALLPASS",
+    ];
+    let mut fixed = 0;
+    for provider in PROVIDERS {
+        let (name, guide) = (provider.name, &provider.guide);
+        let words = guide
+            .token
+            .split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_');
+        for word in words.filter(|word| word.contains("HALLPASS")) {
+            assert!(KNOWN.contains(&word), "{name}: {word}");
+        }
+        assert!(
+            guide.token.contains("hallpass exec") || provider.is_of_people(),
+            "{name}"
+        );
+        let url = guide
+            .issuer
+            .split(['{', ',', ' '])
+            .find(|word| word.starts_with("https://"));
+        let url = url.or(provider.usual_issuer).unwrap_or_default();
+        let audience = provider.rules.audience.fixed(url);
+        let allowed = guide.token.split_once("HALLPASS_ALLOW_AUDIENCE");
+        let allowed = allowed.map(|(_, rest)| rest.trim_start_matches([':', '=', ' ']));
+        let allowed = allowed.and_then(|rest| rest.lines().next());
+        assert_eq!(allowed, audience.as_deref(), "{name}");
+        fixed += usize::from(audience.is_some());
+    }
+    assert_eq!(fixed, 3);
 }
 
 /// T-343: what `dev` signs for is read as a job of that CI.

@@ -190,7 +190,7 @@ fn other_providers() -> String {
         }
         write!(
             text,
-            "\nHow a job gets a token:\n\n```text\n{}\n```\n\nPolicies to start from:\n\n```yaml\n{}```\n\n{}\n",
+            "\nHow a job gets a credential, with `HALLPASS_BROKER` set to the broker's address:\n\n```text\n{}\n```\n\nPolicies to start from:\n\n```yaml\n{}```\n\n{}\n",
             shown.token,
             shown.policies,
             claims(provider)
