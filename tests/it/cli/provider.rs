@@ -116,3 +116,78 @@ fn a_token_for_tests_is_of_the_provider() {
         assert!(found.is_none_or(|id| id == "77"), "{name}");
     }
 }
+/// What options say of a job is in its token, with all that follows from it.
+#[cfg(feature = "dev")]
+#[test]
+fn options_change_a_sample_with_all_that_follows() {
+    let claims = |arguments: &[&str]| -> Value {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_hallpass"));
+        let output = command.args(["dev", "claims"]).args(arguments).observed();
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}: {error}");
+        serde_json::from_slice(&output.stdout).unwrap()
+    };
+    for (arguments, claim, expected) in [
+        (
+            &["kubernetes", "--fact", "owner=prod", "--fact", "project=x"][..],
+            "sub",
+            "system:serviceaccount:prod:x",
+        ),
+        (
+            &["bitrise", "--repository", "acme/shop"],
+            "repository_url",
+            "https://github.com/acme/shop.git",
+        ),
+        (
+            &[
+                "circleci",
+                "--repository",
+                "acme/shop",
+                "--ref",
+                "refs/tags/v1",
+            ],
+            "oidc.circleci.com/vcs-origin",
+            "github.com/acme/shop",
+        ),
+        (
+            &[
+                "forgejo",
+                "--repository",
+                "acme/shop",
+                "--ref",
+                "refs/tags/v1",
+            ],
+            "workflow_ref",
+            "acme/shop/.forgejo/workflows/deploy.yml@refs/tags/v1",
+        ),
+        (&["fly", "--owner-id", "7"], "org_id", "7"),
+        (
+            &["spiffe", "--fact", "project=spiffe://acme.dev/x"],
+            "sub",
+            "spiffe://acme.dev/x",
+        ),
+        (
+            &["hcp-terraform", "--fact", "phase=plan"],
+            "sub",
+            "organization:acme-infra:project:Default Project:workspace:network-prod:run_phase:plan",
+        ),
+        // The issuer is the sample's, where the CI has no usual one.
+        (
+            &["kubernetes"],
+            "iss",
+            "https://oidc.eks.eu-west-1.amazonaws.com/id/B02C93B6A2D30341AD01E1B6D48164CB",
+        ),
+        (&["google"], "iss", "https://accounts.google.com"),
+    ] {
+        let found = claims(&[&["--provider"], arguments].concat());
+        assert_eq!(found[claim], expected, "{arguments:?}");
+    }
+    assert_eq!(claims(&["--provider", "spiffe"]).get("iss"), None);
+    let circleci = claims(&["--provider", "circleci", "--repository", "acme/shop"]);
+    assert!(
+        circleci["sub"]
+            .as_str()
+            .unwrap()
+            .contains("/vcs-origin/github.com/acme/shop/")
+    );
+}
