@@ -13,6 +13,7 @@ use hallpass::token::TrustedIssuer;
 use hallpass::token::json::{self, Object};
 use serde_json::{Value, json};
 
+mod derived;
 mod events;
 mod hostile;
 mod needs;
