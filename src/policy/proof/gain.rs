@@ -11,9 +11,9 @@ use super::space::Space;
 use super::ways::{Rule, Ways};
 use super::{Answer, Found, STEPS, blocks_on, entered, finish, is_served};
 use crate::clock::Timestamp;
-use crate::policy::literals::Way;
+use crate::policy::literals::{Constraint, Literal, Variable, Way};
 use crate::policy::{Ask, PolicySet};
-use crate::provider::{Fact, FactValue};
+use crate::provider::{Fact, FactType, FactValue};
 
 /// A way by which some job gets more than before, or may.
 #[derive(Debug)]
@@ -84,7 +84,6 @@ pub fn gains<'a>(old: Side<'_>, new: Side<'a>, at: Timestamp, most: usize) -> Ve
         let literals = ways.clone().flat_map(|way| &way.literals);
         let points = Points::of(literals, &blocks.concat(), ends, at);
         let mut space = Space::new(first.reader, points);
-        let known = Ways::new(&mut space, old.ways.iter().filter(of_issuer));
         let broken = lifted(&mut space, old, new, url);
         let mut by_policy: HashMap<&str, Vec<&Way<'_>>> = HashMap::new();
         for way in old.ways.iter().filter(of_issuer) {
@@ -93,7 +92,15 @@ pub fn gains<'a>(old: Side<'_>, new: Side<'a>, at: Timestamp, most: usize) -> Ve
         // Most ways of a set are as before.
         let asked = own
             .filter(|way| is_served(way, at) && !(broken.is_empty() && is_kept(&by_policy, way)));
+        let asked: Vec<_> = asked.collect();
+        let relevant = old
+            .ways
+            .iter()
+            .filter(of_issuer)
+            .filter(|old| asked.len() > FEW || asked.iter().any(|asked| may_meet(old, asked)));
+        let known = Ways::new(&mut space, relevant);
         let asked: Vec<_> = asked
+            .into_iter()
             .map(|way| (way, entered(&mut space, new.set, way)))
             .collect();
         let comparison = Comparison {
@@ -211,7 +218,43 @@ fn is_kept(by_policy: &HashMap<&str, Vec<&Way<'_>>>, way: &Way<'_>) -> bool {
     })
 }
 
+/// False where the two ways ask for different texts of one fact, so that no job comes by both.
+fn may_meet(one: &Way<'_>, other: &Way<'_>) -> bool {
+    if !one.reader.reads_like(other.reader) {
+        return true;
+    }
+    let others: Vec<_> = other
+        .literals
+        .iter()
+        .filter_map(|l| texts(other, l))
+        .collect();
+    let mut own = one
+        .literals
+        .iter()
+        .filter_map(|literal| texts(one, literal));
+    !own.any(|(fact, texts)| {
+        let mut same = others.iter().filter(|(other, _)| *other == fact);
+        same.any(|(_, others)| !texts.iter().any(|text| others.contains(text)))
+    })
+}
+
+/// The fact of which a literal admits these texts only, where it is one text and no list.
+fn texts<'a>(way: &Way<'_>, literal: &'a Literal<'_>) -> Option<(Fact, Vec<&'a str>)> {
+    let (Variable::Fact(fact), Constraint::Pattern(pattern)) =
+        (&literal.variable, &literal.constraint)
+    else {
+        return None;
+    };
+    if way.reader.fact_type(*fact) != FactType::Text {
+        return None;
+    }
+    Some((*fact, pattern.exact_texts()?))
+}
+
 fn covers(old: &Way<'_>, new: &Way<'_>, longest: Duration) -> bool {
     let scopes = &new.grant.scopes;
     old.grant.longest() >= longest && scopes.iter().all(|scope| old.grant.scopes.contains(scope))
 }
+
+/// So many changed ways are compared with each old one before the search.
+const FEW: usize = 8;
