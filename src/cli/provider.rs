@@ -147,6 +147,12 @@ fn text(provider: &Provider, shown: &Description, out: &mut Terminal) {
             out.line(&format!("  {} is trigger `{}`", one.event, one.trigger));
         }
     }
+    if !shown.findings.is_empty() {
+        out.line("\n`policy check` finds a policy that");
+        for one in &shown.findings {
+            out.line(&format!("  - {}", one.shown()));
+        }
+    }
     out.line("\nLimits:");
     for limit in shown.limits {
         out.line(&format!("  - {limit}"));

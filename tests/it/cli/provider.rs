@@ -37,6 +37,7 @@ fn every_provider_is_listed_and_shown() {
         "organization_id",
         "webhook is trigger `pull_request`",
         "provider: buildkite",
+        "lets in builds of every branch, which those who create builds choose (warning, above class `low`): add `ref`",
     ] {
         assert!(text.contains(part), "{part}: {text}");
     }

@@ -199,6 +199,13 @@ fn other_providers() -> String {
         for limit in shown.limits {
             write!(text, "\n- {limit}").unwrap();
         }
+        if !shown.findings.is_empty() {
+            let rule = "[`policy check`](policies/lint.md#missing-condition)";
+            write!(text, "\n\n{rule} finds a policy that\n").unwrap();
+        }
+        for one in &shown.findings {
+            write!(text, "\n- {}", one.shown()).unwrap();
+        }
         text
     });
     sections.collect::<Vec<_>>().join("\n\n")

@@ -45,14 +45,13 @@ fn named_facts(sample: &Sample, claims: &Value) -> Option<BTreeMap<Fact, FactVal
 
 fn with(mut claims: Value, line: &Claim, value: Option<Value>) -> Value {
     let pointer = line.pointer();
-    match value {
-        Some(value) => *claims.pointer_mut(&pointer).unwrap() = value,
-        None => {
-            let (parent, name) = pointer.rsplit_once('/').unwrap();
-            let name = name.replace("~1", "/").replace("~0", "~");
-            let parent = claims.pointer_mut(parent).unwrap();
-            parent.as_object_mut().unwrap().remove(&name);
-        }
+    if let Some(value) = value {
+        *claims.pointer_mut(&pointer).unwrap() = value;
+    } else {
+        let (parent, name) = pointer.rsplit_once('/').unwrap();
+        let name = name.replace("~1", "/").replace("~0", "~");
+        let parent = claims.pointer_mut(parent).unwrap();
+        parent.as_object_mut().unwrap().remove(&name);
     }
     claims
 }

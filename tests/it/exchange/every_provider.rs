@@ -87,12 +87,11 @@ impl Sample {
             if fact == "base_ref" {
                 continue;
             }
-            when.push(match value {
-                Value::Object(workflow) => {
-                    let (path, r#ref) = (&workflow["path"], &workflow["ref"]);
-                    format!("{fact}: {{ path: {path}, ref: {ref} }}")
-                }
-                value => format!("{fact}: {value}"),
+            when.push(if value.is_object() {
+                let (path, r#ref) = (&value["path"], &value["ref"]);
+                format!("{fact}: {{ path: {path}, ref: {ref} }}")
+            } else {
+                format!("{fact}: {value}")
             });
         }
         let trigger = self.extraordinary_trigger();

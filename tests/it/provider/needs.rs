@@ -8,13 +8,12 @@ use hallpass::yaml::Severity;
 
 /// The findings in the policies to start from, with other conditions.
 fn findings(provider: &Provider, when: &[String]) -> Vec<(&'static str, Severity, String)> {
-    let usual: String = provider
-        .guide
-        .when
-        .lines()
-        .map(|line| format!("      {line}\n"))
-        .collect();
-    let other: String = when.iter().map(|line| format!("      {line}\n")).collect();
+    let indented = |lines: &[String]| {
+        let lines: Vec<String> = lines.iter().map(|line| format!("      {line}\n")).collect();
+        lines.concat()
+    };
+    let usual: Vec<String> = provider.guide.when.lines().map(str::to_owned).collect();
+    let (usual, other) = (indented(&usual), indented(when));
     let text = provider.policies();
     assert!(text.contains(&usual), "{text}");
     let text = text.replace(&usual, &other);
@@ -31,12 +30,12 @@ fn without(provider: &Provider, need: &Need) -> Vec<String> {
     let mut lines: Vec<String> = provider.guide.when.lines().map(str::to_owned).collect();
     for wanted in need.any_of {
         let start = format!("{}: ", wanted.fact());
-        if let Wanted::Except(_, words) = wanted {
+        if let Wanted::Except(_, [word, ..]) = wanted {
             let line = lines
                 .iter_mut()
                 .find(|line| line.starts_with(&start))
                 .unwrap();
-            *line = format!("{start}{}", words[0]);
+            *line = format!("{start}{word}");
         } else if lines.len() > 1 {
             lines.retain(|line| !line.starts_with(&start));
         } else if let Some(value) = lines[0].strip_prefix(&start) {
