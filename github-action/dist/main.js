@@ -744,6 +744,9 @@ function lease(answer) {
   mask(handle);
   return handle;
 }
+function isShared(answer) {
+  return answer.body?.["shared"] === true;
+}
 function credential(answer, asked, sealTo) {
   const wrong = (problem) => new Failure(`the broker returned an unexpected response for \`${asked}\`: ${problem}`);
   const body = answer.body ?? {};
@@ -1285,7 +1288,7 @@ async function run() {
     }
   } finally {
     setOutput("credentials", JSON.stringify(shown));
-    const handles = state.leases.map(({ handle }) => `${handle}
+    const handles = state.leases.filter((one) => one.isShared !== true).map(({ handle }) => `${handle}
 `);
     setOutput("leases", folder.write("leases", handles.join("")));
     await summarize(granted, denied);
@@ -1310,7 +1313,8 @@ async function obtain(ask2, inputs, token, isSsh, folder, state) {
   const handle = lease(answer);
   if (handle !== void 0) {
     const expiresAt = String(answer.body?.["expires_at"]);
-    state.leases.push({ credential: ask2.credential, handle, expiresAt });
+    const shared = isShared(answer) && sealTo === void 0 ? { isShared: true } : {};
+    state.leases.push({ credential: ask2.credential, handle, expiresAt, ...shared });
     save(state);
   }
   const one = credential(answer, ask2.credential, sealTo);

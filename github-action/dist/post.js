@@ -638,8 +638,15 @@ if (state !== void 0) {
   await Promise.all(leases.map((lease) => end(broker, lease)));
   remove(state.folder);
 }
-async function end(broker, { credential, handle, expiresAt }) {
+async function end(broker, { credential, handle, expiresAt, isShared }) {
   mask(handle);
+  if (isShared === true) {
+    const until = plain(expiresAt, 40);
+    info(
+      `hallpass: the lease of \`${credential}\` is not revoked, because other tokens of this subject have the same login; it ends at ${until}`
+    );
+    return;
+  }
   try {
     const became = await revoke(brokerAddress(broker), handle, within(PATIENCE));
     info(`hallpass: the lease of \`${credential}\` is ${became}`);

@@ -33,6 +33,11 @@ export function lease(answer: Answer): string | undefined {
   return handle;
 }
 
+/** Whether other tokens of the job's subject have the same login: revoking it would end theirs. */
+export function isShared(answer: Answer): boolean {
+  return answer.body?.["shared"] === true;
+}
+
 /** The credential of an answer, sealed if it was to be. Its secrets are masked. */
 export function credential(answer: Answer, asked: string, sealTo?: Recipient): Credential {
   const wrong = (problem: string) =>

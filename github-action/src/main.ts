@@ -1,7 +1,7 @@
 // The main step: each credential is obtained, masked, written and exported.
 import * as core from "@actions/core";
 import { checkName, exchange, kinds, type Wanted } from "./broker.ts";
-import { type Credential, credential, lease } from "./credential.ts";
+import { type Credential, credential, isShared, lease } from "./credential.ts";
 import { Folder } from "./files.ts";
 import { write } from "./formats.ts";
 import { within } from "./http.ts";
@@ -46,7 +46,7 @@ async function run(): Promise<void> {
     }
   } finally {
     core.setOutput("credentials", JSON.stringify(shown));
-    const handles = state.leases.map(({ handle }) => `${handle}\n`);
+    const handles = state.leases.filter((one) => one.isShared !== true).map(({ handle }) => `${handle}\n`);
     core.setOutput("leases", folder.write("leases", handles.join("")));
     await summarize(granted, denied);
   }
@@ -79,7 +79,9 @@ async function obtain(
   const handle = lease(answer);
   if (handle !== undefined) {
     const expiresAt = String(answer.body?.["expires_at"]);
-    state.leases.push({ credential: ask.credential, handle, expiresAt });
+    // One that was to be sealed ends also if others have it, unless it is sealed: it was readable on its way.
+    const shared = isShared(answer) && sealTo === undefined ? { isShared: true as const } : {};
+    state.leases.push({ credential: ask.credential, handle, expiresAt, ...shared });
     save(state);
   }
   const one = credential(answer, ask.credential, sealTo);

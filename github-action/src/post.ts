@@ -1,4 +1,4 @@
-// The post step, which also runs after a failure and a cancel: revokes every lease and removes the files.
+// The post step, which also runs after a failure and a cancel: revokes the job's leases and removes the files.
 import * as core from "@actions/core";
 import { brokerAddress } from "./address.ts";
 import { revoke } from "./broker.ts";
@@ -19,8 +19,15 @@ if (state !== undefined) {
 }
 
 /** A lease that is left ends at its time, so a failure is a warning and the job keeps its result. */
-async function end(broker: string, { credential, handle, expiresAt }: Lease): Promise<void> {
+async function end(broker: string, { credential, handle, expiresAt, isShared }: Lease): Promise<void> {
   mask(handle);
+  if (isShared === true) {
+    const until = plain(expiresAt, 40);
+    core.info(
+      `hallpass: the lease of \`${credential}\` is not revoked, because other tokens of this subject have the same login; it ends at ${until}`,
+    );
+    return;
+  }
   try {
     const became = await revoke(brokerAddress(broker), handle, within(PATIENCE));
     core.info(`hallpass: the lease of \`${credential}\` is ${became}`);

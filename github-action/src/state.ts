@@ -13,6 +13,8 @@ export interface Lease {
   expiresAt: string;
   /** It was sealed to a recipient outside the job, and ends at its own time. */
   outlivesJob?: true;
+  /** Other tokens of the subject have the same login. */
+  isShared?: true;
 }
 
 /** Saved again whenever something is added: the last entry counts, also if the step ends early. */

@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::builder::PossibleValuesParser;
 use serde_json::Value;
 
+use super::signals::Signals;
 use super::table::table;
 use super::wrap::columns;
 use super::{Failure, Terminal};
@@ -44,6 +45,10 @@ pub(super) struct BrokerArgs {
     /// Source of the job's token; default: detected
     #[arg(long, value_name = "NAME", value_parser = PossibleValuesParser::new(SOURCES.iter().map(|source| source.name)))]
     source: Option<String>,
+    /// Send the job's token also if it names this audience, whose service could use it too: for CIs whose
+    /// jobs cannot choose the audience [env: `HALLPASS_ALLOW_AUDIENCE`]
+    #[arg(long, value_name = "AUDIENCE")]
+    allow_audience: Option<String>,
 }
 
 /// The folder that the steps of a job share.
@@ -117,6 +122,11 @@ impl BrokerArgs {
             },
             patience: self.timeout,
             source: self.source.as_deref().and_then(source::named),
+            allowed_audience: self
+                .allow_audience
+                .as_deref()
+                .or_else(|| environment.get("HALLPASS_ALLOW_AUDIENCE"))
+                .map(str::to_owned),
             environment,
         };
         Client::new(settings, Arc::new(SystemClock::new())).map_err(failure)
@@ -316,6 +326,30 @@ pub(super) fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Res
     // A thread may still wait for a name or a pipe; the result is there.
     runtime.shutdown_background();
     result
+}
+
+/// [`block_on`] for work that may run a CI's program: a signal that ends us ends that first (T-434).
+pub(super) fn block_on_until_signal<T>(
+    work: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    let mut signals = Signals::catch_briefly()?;
+    let result = block_on(async {
+        tokio::select! {
+            biased;
+            result = work => Ok(Ok(result)),
+            caught = signals.next() => Ok(Err(caught)),
+        }
+    })?;
+    match result {
+        Ok(result) => {
+            signals.release();
+            result
+        }
+        Err(caught) => {
+            signals.end_by(caught);
+            Err(Failure::Child(caught.exit_code()))
+        }
+    }
 }
 
 /// `text` for a message that names a file or a command.

@@ -14,7 +14,7 @@ use super::demo::{Stop, start};
 use super::serve::{LEVELS, start_logging};
 use super::{Failure, Terminal};
 use crate::clock::{Clock as _, SystemClock};
-use crate::dev::issuer::{Issuer, OfFolder};
+use crate::dev::issuer::{Issuer, OfFolder, sample_issuer};
 use crate::dev::stage::{Source, Stage};
 use crate::dev::state::{Ci, FILE, State};
 use crate::http::install_panic_hook;
@@ -63,7 +63,8 @@ enum Command {
 
 /// Prints a job's ID token, signed by a running `hallpass dev` or by the issuer of a folder
 ///
-/// Without options it is a push to `main` of acme/shop, without an environment.
+/// Without options it is a push to `main` of acme/shop, without an environment; of a CI other than GitHub
+/// and GitLab, its sample job.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   hallpass dev token --provider github --repository acme/shop \\
@@ -86,7 +87,7 @@ struct TokenArgs {
 /// Prints the claims of a job's ID token, for `hallpass policy explain --claims`
 ///
 /// Nothing has to run, and nothing is signed. Without options it is a push to `main` of acme/shop,
-/// without an environment.
+/// without an environment; of a CI other than GitHub and GitLab, its sample job.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:
   hallpass dev claims --environment production |
@@ -258,9 +259,12 @@ fn token(args: &TokenArgs, out: &mut Terminal) -> Result<(), Failure> {
 
 fn claims(args: &ClaimsArgs, out: &mut Terminal) -> Result<(), Failure> {
     let provider = provider::find(&args.job.provider);
-    let usual = provider.and_then(|provider| provider.usual_issuer);
-    let issuer = args.issuer_url.as_deref().or(usual).unwrap_or_default();
-    let claims = Value::Object(args.job.claims(issuer, &args.audience)?);
+    let usual = provider.and_then(|provider| {
+        let usual = provider.usual_issuer.map(str::to_owned);
+        usual.or_else(|| sample_issuer(provider))
+    });
+    let issuer = args.issuer_url.clone().or(usual).unwrap_or_default();
+    let claims = Value::Object(args.job.claims(&issuer, &args.audience)?);
     out.json(&format!("{claims:#}"));
     Ok(())
 }

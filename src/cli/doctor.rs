@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value as Json, json};
 
-use super::broker::{BrokerArgs, block_on, conditions, failure};
+use super::broker::{BrokerArgs, block_on_until_signal, conditions, failure};
 use super::job::provider_of as provider_of_claims;
 use super::{Failure, GREEN, Output, RED, Terminal};
 use crate::client::{Ask, Client, ClientError, Environment, IdToken};
@@ -46,7 +46,7 @@ fn name(text: &str) -> Result<String, ClientError> {
 /// A check failed; what to do is printed.
 pub fn run(args: &Args, out: &mut Terminal) -> Result<(), Failure> {
     let mut report = Report::default();
-    block_on(async {
+    block_on_until_signal(async {
         examine(args, &mut report).await;
         Ok(())
     })?;
@@ -164,11 +164,9 @@ fn claims(client: &Client, token: &IdToken) -> Result<Facts, String> {
         .ok_or("the token's claims cannot be read")?;
     let claims = json::parse_object(payload.expose(), &json::Limits::default())
         .map_err(|error| escape(&error.to_string()))?;
-    let issuer = claims
-        .get("iss")
-        .and_then(json::Value::as_text)
-        .ok_or("the token has no `iss`")?
-        .to_owned();
+    // A token of SPIFFE has none.
+    let issuer = claims.get("iss").and_then(json::Value::as_text);
+    let issuer = issuer.unwrap_or_default().to_owned();
     let provider = provider_of(client, &claims, &issuer)
         .ok_or("the token is of no CI known here; its claims are not shown")?;
     Reader::usual(provider, &issuer)

@@ -9,12 +9,12 @@ use tokio::sync::mpsc;
 
 use self::child::Child;
 use self::files::{FileArg, Files, Renewals, not_renewed};
-use self::signals::Signals;
 use super::broker::{
     BrokerArgs, JobArgs, block_on, failure_of_exchange, mask, quoted, warn_of_rivals,
 };
 use super::deliver::database_ca;
 use super::inputs::InputArgs;
+use super::signals::Signals;
 use super::wanted::{self, Wanted, check_prefixes, offers};
 use super::{Failure, Terminal};
 use crate::client::format::{Prefix, Variable, rivals, variables};
@@ -30,7 +30,6 @@ use crate::yaml::duration;
 mod child;
 mod files;
 mod program;
-mod signals;
 
 /// Runs a command with credentials in its environment, and revokes them when it ends
 ///

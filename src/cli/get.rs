@@ -9,7 +9,7 @@ use std::time::Duration;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use nix::fcntl::OFlag;
 
-use super::broker::{BrokerArgs, JobArgs, block_on, failure_of_exchange, mask};
+use super::broker::{BrokerArgs, JobArgs, block_on_until_signal, failure_of_exchange, mask};
 use super::deliver::{self, Delivery};
 use super::inputs::{InputArgs, read_input};
 use super::wanted::{self, Wanted, not_offered_first, offers};
@@ -94,8 +94,8 @@ pub struct Args {
 pub fn run(args: &Args, out: &mut Terminal) -> Result<(), Failure> {
     let client = args.broker.client(args.job.environment()?)?;
     match &args.seal_to {
-        Some(key) => block_on(get_sealed(args, key, &client, out)),
-        None => block_on(get(args, &client, out)),
+        Some(key) => block_on_until_signal(get_sealed(args, key, &client, out)),
+        None => block_on_until_signal(get(args, &client, out)),
     }
 }
 

@@ -1,6 +1,6 @@
 //! `hallpass list`: what this job may have.
 
-use super::broker::{BrokerArgs, block_on, failure};
+use super::broker::{BrokerArgs, block_on_until_signal, failure};
 use super::{Failure, Output, Terminal};
 use crate::client::Environment;
 use crate::text::escape;
@@ -27,7 +27,7 @@ pub struct Args {
 /// The broker cannot be asked, or refuses the job's token.
 pub fn run(args: &Args, out: &mut Terminal) -> Result<(), Failure> {
     let client = args.broker.client(Environment::of_this_process())?;
-    let available = block_on(async { client.available().await.map_err(failure) })?;
+    let available = block_on_until_signal(async { client.available().await.map_err(failure) })?;
     match args.output {
         Output::Json => out.json(&serde_json::to_string(&available).map_err(Failure::local)?),
         Output::Text => print(&available, out),

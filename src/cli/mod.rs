@@ -43,6 +43,7 @@ pub mod policy;
 pub mod provider;
 pub mod revoke;
 pub mod serve;
+mod signals;
 mod table;
 pub mod target;
 pub mod unseal;

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::table::table;
 use super::{Failure, Output, Terminal};
-use crate::provider::{self, Description, PROVIDERS};
+use crate::provider::{self, Description, PROVIDERS, Provider};
 use crate::text::escape;
 use crate::yaml::diagnostic::nearest;
 
@@ -105,18 +105,22 @@ fn show(args: &ShowArgs, out: &mut Terminal) -> Result<(), Failure> {
     let description = provider.description();
     match args.output {
         Output::Json => out.json(&serde_json::to_string(&description).map_err(Failure::local)?),
-        Output::Text => text(&description, out),
+        Output::Text => text(provider, &description, out),
     }
     Ok(())
 }
 
-fn text(shown: &Description, out: &mut Terminal) {
+fn text(provider: &Provider, shown: &Description, out: &mut Terminal) {
     out.line(&format!("{} ({})", shown.title, shown.name));
     out.line("");
     for line in &shown.rules {
         out.line(&format!("  {line}"));
     }
-    out.line("\nHow a job gets a token:");
+    out.line(if provider.is_of_people() {
+        "\nHow a person gets a credential:"
+    } else {
+        "\nHow a job gets a credential, with HALLPASS_BROKER set to the broker's address:"
+    });
     indented(shown.token, out);
     out.line("\nPolicies to start from:");
     indented(&shown.policies, out);
@@ -141,6 +145,12 @@ fn text(shown: &Description, out: &mut Terminal) {
         out.line("\nWhat starts a run:");
         for one in &shown.triggers {
             out.line(&format!("  {} is trigger `{}`", one.event, one.trigger));
+        }
+    }
+    if !shown.findings.is_empty() {
+        out.line("\n`policy check` finds a policy that");
+        for one in &shown.findings {
+            out.line(&format!("  - {}", one.shown()));
         }
     }
     out.line("\nLimits:");

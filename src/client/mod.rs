@@ -60,6 +60,7 @@ pub struct Client {
     broker: BrokerAddress,
     environment: Environment,
     source: Option<&'static Source>,
+    allowed_audience: Option<String>,
     patience: Duration,
     connection: Connection,
     kept: Kept,
@@ -76,6 +77,8 @@ pub struct Settings {
     pub patience: Duration,
     /// The source, where the job does not want the one that is found.
     pub source: Option<&'static Source>,
+    /// An audience beside the broker that a token may name: the job knows that other services take it too.
+    pub allowed_audience: Option<String>,
     /// The variables of the job.
     pub environment: Environment,
 }
@@ -139,6 +142,7 @@ impl Client {
             broker: settings.broker,
             environment: settings.environment,
             source: settings.source,
+            allowed_audience: settings.allowed_audience,
             patience: settings.patience,
             is_itself: OnceCell::new(),
         })
@@ -322,7 +326,7 @@ impl Client {
                 deadline,
             })
             .await?;
-        if token.is_for(&self.broker) {
+        if self.may_send(&token) {
             return Ok(token);
         }
         Err(SourceError::Audience {
@@ -331,6 +335,10 @@ impl Client {
             fix: source.wrong_audience(&self.environment, self.broker.as_str()),
         }
         .into())
+    }
+
+    fn may_send(&self, token: &IdToken) -> bool {
+        token.is_for(&self.broker, self.allowed_audience.as_deref())
     }
 
     /// A kept token that is refused (used up, lease revoked) is forgotten and replaced by a new one.
@@ -343,7 +351,7 @@ impl Client {
     ) -> Result<Received, ClientError> {
         if let Some(pair) = self.kept.find(slot, self.clock().now())
             && let Some(token) = &pair.token
-            && token.is_for(&self.broker)
+            && self.may_send(token)
         {
             self.check_issuer_until(deadline).await?;
             match self.exchange(ask, token, &pair, deadline).await {

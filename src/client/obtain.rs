@@ -130,7 +130,7 @@ impl Client {
         let slot = StateFile::of(&self.broker, ask, &job);
         let kept = self.kept.find(&slot, self.clock().now());
         let token = kept.and_then(|pair| pair.token);
-        Ok(token.filter(|token| token.is_for(&self.broker)))
+        Ok(token.filter(|token| self.may_send(token)))
     }
 }
 

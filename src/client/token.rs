@@ -53,14 +53,12 @@ impl IdToken {
     }
 
     /// Whether it may be sent to that broker. A token that names another party as well would let the
-    /// broker, or whoever takes the token from it, log in there (T-108).
+    /// broker, or a thief of the token, log in there (T-108), so the job must have `allowed` that
+    /// audience (T-432).
     #[must_use]
-    pub fn is_for(&self, broker: &BrokerAddress) -> bool {
-        !self.audiences.is_empty()
-            && self
-                .audiences
-                .iter()
-                .all(|audience| audience == broker.as_str())
+    pub fn is_for(&self, broker: &BrokerAddress, allowed: Option<&str>) -> bool {
+        let is_expected = |audience: &str| audience == broker.as_str() || Some(audience) == allowed;
+        !self.audiences.is_empty() && self.audiences.iter().all(|audience| is_expected(audience))
     }
 
     /// Its audiences, escaped, for a message.
@@ -145,9 +143,10 @@ pub(super) mod tests {
         let broker = BrokerAddress::parse("https://hallpass.example").unwrap();
         let is_for = |audience: serde_json::Value| {
             let token = unsigned(&serde_json::json!({ "aud": audience }));
-            IdToken::parse(token.into(), "the test")
-                .unwrap()
-                .is_for(&broker)
+            let token = IdToken::parse(token.into(), "the test").unwrap();
+            // What was allowed is allowed beside, and replaces nothing else.
+            assert!(!token.is_for(&broker, None) || token.is_for(&broker, Some("x")));
+            token.is_for(&broker, None)
         };
         assert!(is_for("https://hallpass.example".into()));
         assert!(is_for(vec!["https://hallpass.example"].into()));
@@ -157,6 +156,29 @@ pub(super) mod tests {
         assert!(!is_for("https://hallpass.example.evil".into()));
         assert!(!is_for("sts.amazonaws.com".into()));
         assert!(!is_for(serde_json::Value::Null));
+    }
+
+    /// T-432
+    #[test]
+    fn another_audience_counts_only_if_it_was_allowed_by_name() {
+        let broker = BrokerAddress::parse("https://hallpass.example").unwrap();
+        let is_for = |audience: serde_json::Value, allowed: &str| {
+            let token = unsigned(&serde_json::json!({ "aud": audience }));
+            let token = IdToken::parse(token.into(), "the test").unwrap();
+            token.is_for(&broker, Some(allowed))
+        };
+        let fixed = "api://AzureADTokenExchange";
+        assert!(is_for(fixed.into(), fixed));
+        assert!(is_for(
+            vec![fixed, "https://hallpass.example"].into(),
+            fixed
+        ));
+        assert!(!is_for(vec![fixed, "https://other.example"].into(), fixed));
+        assert!(!is_for(fixed.into(), "api://azureadtokenexchange"));
+        assert!(!is_for(fixed.into(), "api://"));
+        assert!(!is_for(fixed.into(), "*"));
+        assert!(!is_for(serde_json::Value::Null, fixed));
+        assert!(!is_for("".into(), fixed));
     }
 
     /// T-92

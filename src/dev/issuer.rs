@@ -29,12 +29,13 @@ mod claims;
 mod folder;
 mod samples;
 mod server;
+mod subject;
 
 pub use folder::{OfFolder, name_of_this_machine};
 pub use server::KeptTls;
 
 pub use claims::{GithubJob, GitlabJob, github_claims, gitlab_claims};
-pub use samples::{sample_claims, sampled};
+pub use samples::{sample_claims, sample_issuer, sampled};
 
 /// A CI's token service on this machine, until dropped.
 pub struct Issuer {

@@ -3,9 +3,11 @@
 use super::address::Customers::One;
 use super::address::between;
 use super::claims::ClaimType::{List, Object, Text};
+use super::need::{Misleading, Need, Wanted, always};
 use super::table::{Claim, chosen, context, id, name, sent};
 use super::{Fact, Guide, Provider, Rules};
 use crate::token::Algorithm;
+use crate::yaml::diagnostic::Severity;
 
 pub(super) const PROVIDER: Provider = Provider {
     name: "aws",
@@ -22,6 +24,8 @@ pub(super) const PROVIDER: Provider = Provider {
     },
     property_claims: None,
     owner_in: None,
+    needs: NEEDS,
+    misleading: MISLEADING,
     guide: GUIDE,
 };
 
@@ -45,9 +49,22 @@ const CLAIMS: &[Claim] = &[
     chosen("/https:~1~1sts.amazonaws.com~1/request_tags", Object, &[]),
 ];
 
+const NEEDS: &[Need] = &[always(
+    &[Wanted::Exact(Fact::Project)],
+    Severity::Error,
+    "does not name its role exactly: those who can create a role choose its name and path",
+    "add `project`, the ARN of one role",
+)];
+
+const MISLEADING: &[Misleading] = &[Misleading {
+    claim: "/https:~1~1sts.amazonaws.com~1/request_tags",
+    why: "is chosen by the caller",
+    instead: "name `project`, and tags of the principal",
+}];
+
 const GUIDE: Guide = Guide {
-    token: r#"export HALLPASS_TOKEN="$(aws sts get-web-identity-token --audience https://hallpass.example --signing-algorithm RS256 --duration-seconds 300 --query WebIdentityToken --output text)"
-hallpass exec deploy-api -- ./deploy.sh"#,
+    token: r"# In CodeBuild; elsewhere on AWS add `--source aws`. The AWS CLI asks for the token.
+hallpass exec deploy-api -- ./deploy.sh",
     issuer: "url: https://a1ebc705-cd4d-42b4-93b5-96e93acfb431.tokens.sts.global.api.aws",
     when: r#"owner_id: "123456789012"
 tenant_id: o-0x3t8umolz

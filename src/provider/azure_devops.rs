@@ -6,10 +6,12 @@
 use super::address::Customers::One;
 use super::address::at;
 use super::claims::ClaimType::{FreeText, Text};
+use super::need::{Need, Wanted, above_low, always};
 use super::table::{
     Agreement, Claim, REF_TYPES, Shape, Take, Way, chosen, context, id, name, sent, take, ways,
 };
 use super::{Audience, Fact, Guide, Provider, Rules};
+use crate::yaml::diagnostic::Severity;
 
 pub(super) const PROVIDER: Provider = Provider {
     name: "azure-devops",
@@ -31,6 +33,8 @@ pub(super) const PROVIDER: Provider = Provider {
     },
     property_claims: None,
     owner_in: None,
+    needs: NEEDS,
+    misleading: &[],
     guide: GUIDE,
 };
 
@@ -87,12 +91,43 @@ const TRIGGER: &[Way] = &[take(
     Take::Starts(&[("refs/pull/", "pull_request")]),
 )];
 
+const NEEDS: &[Need] = &[
+    always(
+        &[
+            Wanted::Exact(Fact::DefinitionId),
+            Wanted::Exact(Fact::ServiceConnection),
+        ],
+        Severity::Warning,
+        "lets in every pipeline of the project",
+        "add `definition_id`, or `service_connection`",
+    ),
+    always(
+        &[
+            Wanted::Exact(Fact::ProjectId),
+            Wanted::Exact(Fact::ServiceConnection),
+        ],
+        Severity::Warning,
+        "names no project by its ID: the IDs of pipelines are counted in each project",
+        "add `project_id`, or `service_connection`",
+    ),
+    above_low(
+        &[
+            Wanted::Named(Fact::Ref),
+            Wanted::Named(Fact::ServiceConnection),
+        ],
+        Severity::Warning,
+        "lets in the pipeline on every branch, with the steps that the branch has",
+        "add `ref`, for example ref: refs/heads/main",
+    ),
+];
+
 const GUIDE: Guide = Guide {
-    token: r#"steps:
-  - script: |
-      export HALLPASS_TOKEN="$(curl -sS -X POST -H "Authorization: Bearer $SYSTEM_ACCESSTOKEN" -H "Content-Type: application/json" -d "" "$SYSTEM_OIDCREQUESTURI?api-version=7.1" | jq -r .oidcToken)"
-      hallpass exec deploy-api -- ./deploy.sh
-    env: { SYSTEM_ACCESSTOKEN: $(System.AccessToken) }"#,
+    token: r"steps:
+  - script: hallpass exec deploy-api -- ./deploy.sh
+    env:
+      SYSTEM_ACCESSTOKEN: $(System.AccessToken)
+      # Services that accept this audience could use the token too.
+      HALLPASS_ALLOW_AUDIENCE: api://AzureADTokenExchange",
     issuer: "url: https://vstoken.dev.azure.com/4d2f8b61-9c3e-4a7d-b150-6e8f0a2c4d93, shared_audience: accepted",
     when: r#"tenant_id: 4d2f8b61-9c3e-4a7d-b150-6e8f0a2c4d93
 project_id: b86a1d3f-5e70-4c92-8a4b-2d6f9e1c7b05
@@ -100,7 +135,7 @@ definition_id: "37"
 repository: acme/shop
 ref: refs/heads/main"#,
     limits: &[
-        "The audience is the same for every service, so a token meant for Azure can be used here.",
+        "The audience is the same for every service: what gets such a token can use it here, and the broker could use it elsewhere. A token of a service connection can be for the broker alone (docs/ci/azure.md).",
         "All organisations share one key: the issuer of one organisation is compared exactly.",
         "A token of a service connection (`sc://`) says nothing of pipeline, repository or run.",
     ],

@@ -3,10 +3,12 @@
 use super::address::Customers::Everyone;
 use super::address::at;
 use super::claims::ClaimType::{FreeText, Text};
+use super::need::{Need, Wanted, always};
 use super::table::{
     Claim, Take, Way, When, below, chosen, context, id, name, sent, take, take_when, ways,
 };
 use super::{Fact, Guide, OwnerIn, Provider, Rules};
+use crate::yaml::diagnostic::Severity;
 
 pub(super) const PROVIDER: Provider = Provider {
     name: "bitrise",
@@ -22,6 +24,8 @@ pub(super) const PROVIDER: Provider = Provider {
     },
     property_claims: None,
     owner_in: Some(OwnerIn::First),
+    needs: NEEDS,
+    misleading: &[],
     guide: GUIDE,
 };
 
@@ -75,10 +79,24 @@ const REF_TYPE: &[Way] = &[
 /// Of what starts a run, only a pull request is told.
 const TRIGGER: &[Way] = &[take("branch_dest", Take::Word("pull_request"))];
 
+const NEEDS: &[Need] = &[
+    always(
+        &[Wanted::Exact(Fact::ProjectId)],
+        Severity::Warning,
+        "names no app by its slug: the repository has no ID",
+        "add `project_id`, the slug of the app",
+    ),
+    always(
+        &[Wanted::Named(Fact::Ref)],
+        Severity::Warning,
+        "names no `ref`: builds of pull requests and of every branch have the rest",
+        "add `ref`, for example ref: refs/heads/main",
+    ),
+];
+
 const GUIDE: Guide = Guide {
-    token: r#"# The step get-identity-token, with the audience https://hallpass.example, sets BITRISE_IDENTITY_TOKEN.
-export HALLPASS_TOKEN="$BITRISE_IDENTITY_TOKEN"
-hallpass exec deploy-api -- ./deploy.sh"#,
+    token: r"# In a script step, which has BITRISE_BUILD_URL and BITRISE_BUILD_API_TOKEN.
+hallpass exec deploy-api -- ./deploy.sh",
     issuer: "tenants: [ { tenant_id: 2a4c6e8b0d1f3a5c } ]",
     when: r"project_id: 8f1c2d3e4a5b6c7d
 ref: refs/heads/main

@@ -25,6 +25,8 @@ pub(super) const PROVIDER: Provider = Provider {
     },
     property_claims: None,
     owner_in: None,
+    needs: &[],
+    misleading: &[],
     guide: GUIDE,
 };
 
@@ -59,7 +61,7 @@ const RUNNER: &[Way] = &[take(
 )];
 
 const GUIDE: Guide = Guide {
-    token: r"# An action of the pipeline gets an ID token with the audience https://hallpass.example.
+    token: r"# Put an ID token of the pipeline for the audience https://hallpass.example into HALLPASS_ID_TOKEN.
 hallpass exec deploy-api -- ./deploy.sh",
     issuer: r#"tenants: [ { project_id: "45289" } ], url: https://eu-oidc.buddyusercontent.com"#,
     when: r#"project: shop

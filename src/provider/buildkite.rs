@@ -7,8 +7,10 @@
 use super::address::Customers::Everyone;
 use super::address::at;
 use super::claims::ClaimType::{FreeText, Number, Object, Text};
+use super::need::{Need, Wanted, above_low};
 use super::table::{Claim, Take, Way, chosen, context, id, name, sent, take, triggers, ways};
 use super::{Fact, Guide, Provider, Rules};
+use crate::yaml::diagnostic::Severity;
 
 pub(super) const PROVIDER: Provider = Provider {
     name: "buildkite",
@@ -26,6 +28,8 @@ pub(super) const PROVIDER: Provider = Provider {
     },
     property_claims: None,
     owner_in: None,
+    needs: NEEDS,
+    misleading: &[],
     guide: GUIDE,
 };
 
@@ -96,18 +100,23 @@ const RUNNER: &[Way] = &[take(
     },
 )];
 
+const NEEDS: &[Need] = &[above_low(
+    &[Wanted::Named(Fact::Ref)],
+    Severity::Warning,
+    "lets in builds of every branch, which those who create builds choose",
+    "add `ref`, for example ref: refs/heads/main",
+)];
+
 const GUIDE: Guide = Guide {
-    token: r#"steps:
-  - command: |
-      export HALLPASS_TOKEN="$(buildkite-agent oidc request-token --audience https://hallpass.example --claim organization_id,pipeline_id)"
-      hallpass exec deploy-api -- ./deploy.sh"#,
+    token: r"steps:
+  - command: hallpass exec deploy-api -- ./deploy.sh",
     issuer: "tenants: [ { owner: acme, owner_id: f892efa9-103e-4d28-97a1-3b8616a0994d } ]",
     when: r"project: shop
 project_id: 0184990a-4782-42b5-afc1-16715b10b1b0
 ref: refs/heads/main
 trigger: [manual, schedule, api]",
     limits: &[
-        "`organization_id` and `pipeline_id` are in a token only where the job asks for them.",
+        "`organization_id` and `pipeline_id` are in a token only where the job asks for them, as `hallpass` does.",
         "A build of a push and one of a pull request, also of a fork, both have the source `webhook`: their trigger is `pull_request`.",
     ],
 };

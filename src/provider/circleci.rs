@@ -6,10 +6,12 @@
 use super::address::Customers::EveryoneAtRoot;
 use super::address::at;
 use super::claims::ClaimType::{Boolean, List, Text};
+use super::need::{Need, Wanted, always};
 use super::table::{
     Agreement, Claim, REF_TYPES, Shape, Take, Way, chosen, context, id, name, sent, take, ways,
 };
 use super::{Fact, Guide, OwnerIn, Provider, Rules};
+use crate::yaml::diagnostic::Severity;
 
 pub(super) const PROVIDER: Provider = Provider {
     name: "circleci",
@@ -29,6 +31,8 @@ pub(super) const PROVIDER: Provider = Provider {
     },
     property_claims: None,
     owner_in: Some(OwnerIn::First),
+    needs: NEEDS,
+    misleading: &[],
     guide: GUIDE,
 };
 
@@ -86,14 +90,27 @@ const USER: &[Way] = &[
     take("sub", Take::Part(Shape("org/*/project/*/user/<>/**"))),
 ];
 
+const NEEDS: &[Need] = &[
+    always(
+        &[Wanted::Named(Fact::Repository)],
+        Severity::Error,
+        "names no `repository`: a build of a fork has the project of the upstream repository",
+        "add `repository`, and `repository_host`",
+    ),
+    always(
+        &[Wanted::Is(Fact::DebugSession, false)],
+        Severity::Warning,
+        "also lets in a build with a person in its shell (SSH rerun)",
+        "add debug_session: false",
+    ),
+];
+
 const GUIDE: Guide = Guide {
-    token: r#"jobs:
+    token: r"jobs:
   deploy:
     docker: [ { image: cimg/base:current } ]
     steps:
-      - run: |
-          export HALLPASS_TOKEN="$(circleci run oidc get --claims '{"aud":"https://hallpass.example"}')"
-          hallpass exec deploy-api -- ./deploy.sh"#,
+      - run: hallpass exec deploy-api -- ./deploy.sh",
     issuer: "url: https://oidc.circleci.com/org/7c2b9d10-41ef-4f5a-9b0e-6d8a1c3f2e77",
     when: r"tenant_id: 7c2b9d10-41ef-4f5a-9b0e-6d8a1c3f2e77
 project_id: e1a4c6d8-0b2f-4d19-8c37-5f9e7a6b4d21

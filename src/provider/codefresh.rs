@@ -4,8 +4,10 @@
 use super::address::Customers::Everyone;
 use super::address::at;
 use super::claims::ClaimType::Text;
+use super::need::{Need, Wanted, above_low, always};
 use super::table::{Claim, Take, Way, chosen, context, id, name, sent, take, ways};
-use super::{Audience, Fact, Guide, Provider, Rules};
+use super::{Fact, Guide, Provider, Rules};
+use crate::yaml::diagnostic::Severity;
 
 pub(super) const PROVIDER: Provider = Provider {
     name: "codefresh",
@@ -18,12 +20,13 @@ pub(super) const PROVIDER: Provider = Provider {
     rules: Rules {
         max_lifetime: 600,
         max_age: 600,
-        audience: Audience::Fixed("https://g.codefresh.io"),
         has_jti: false,
         ..Rules::USUAL
     },
     property_claims: None,
     owner_in: None,
+    needs: NEEDS,
+    misleading: &[],
     guide: GUIDE,
 };
 
@@ -61,18 +64,31 @@ const TRIGGER: &[Way] = &[take(
     Take::Word("pull_request"),
 )];
 
+const NEEDS: &[Need] = &[
+    always(
+        &[Wanted::Exact(Fact::ProjectId)],
+        Severity::Warning,
+        "names no pipeline by its ID",
+        "add `project_id`, the ID of the pipeline",
+    ),
+    above_low(
+        &[Wanted::Named(Fact::Repository)],
+        Severity::Warning,
+        "names no `repository`: a run by hand or by a schedule says nothing of its code",
+        "add `repository` and `ref`",
+    ),
+];
+
 const GUIDE: Guide = Guide {
-    token: r#"steps:
-  token: { type: obtain-oidc-id-token }
+    token: r"steps:
   deploy:
     image: ghcr.io/acme/deploy
-    commands: [ HALLPASS_TOKEN="$ID_TOKEN" hallpass exec deploy-api -- ./deploy.sh ]"#,
-    issuer: "tenants: [ { owner: acme, owner_id: 5f30ebd303aa7213ae7f0148 } ], shared_audience: accepted",
+    commands: [ hallpass exec deploy-api -- ./deploy.sh ]",
+    issuer: "tenants: [ { owner: acme, owner_id: 5f30ebd303aa7213ae7f0148 } ]",
     when: r"project_id: 64f0c40800aafd14555669be
 repository: https://github.com/acme/shop
 ref: main",
     limits: &[
-        "The audience is the platform for every service.",
         "`ref` is a short name: a branch and a tag of one name are the same.",
         "A run by hand or by a schedule has no repository.",
     ],

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::claims::ClaimType;
-use super::{Audience, Provider};
+use super::{Audience, Need, Provider};
 use crate::yaml::duration;
 
 /// What is known of a provider.
@@ -19,6 +19,8 @@ pub struct Description {
     pub policies: String,
     pub claims: Vec<ClaimLine>,
     pub triggers: Vec<TriggerLine>,
+    /// What `policy check` finds in policies for it.
+    pub findings: Vec<NeedLine>,
     /// What its tokens do not say.
     pub limits: &'static [&'static str],
 }
@@ -40,6 +42,30 @@ pub struct TriggerLine {
     pub trigger: &'static str,
 }
 
+/// A condition that policies need.
+#[derive(Debug, Serialize)]
+pub struct NeedLine {
+    pub severity: &'static str,
+    /// Only of a policy that grants more than credentials of class `low`.
+    pub above_low: bool,
+    /// What a policy without it does, after "a policy that".
+    pub finds: &'static str,
+    pub help: &'static str,
+}
+
+impl NeedLine {
+    /// As a line of a list.
+    #[must_use]
+    pub fn shown(&self) -> String {
+        let class = if self.above_low {
+            ", above class `low`"
+        } else {
+            ""
+        };
+        format!("{} ({}{class}): {}", self.finds, self.severity, self.help)
+    }
+}
+
 impl ClaimType {
     /// The words in documentation.
     #[must_use]
@@ -53,6 +79,15 @@ impl ClaimType {
             Self::List => "list",
             Self::Object => "object",
         }
+    }
+}
+
+fn needed(need: &Need) -> NeedLine {
+    NeedLine {
+        severity: need.severity.name(),
+        above_low: !need.for_low,
+        finds: need.without,
+        help: need.help,
     }
 }
 
@@ -80,6 +115,7 @@ impl Provider {
             policies: self.policies(),
             claims: claims.collect(),
             triggers: triggers.collect(),
+            findings: self.needs.iter().map(needed).collect(),
             limits: self.guide.limits,
         }
     }
@@ -105,28 +141,28 @@ impl Provider {
                     .to_owned()
             }
             Audience::Fixed(audience) => {
-                format!("audience: always {audience}, so `shared_audience: accepted` is required")
+                format!("audience: always {audience}, so `shared_audience: accepted` and, in the job, HALLPASS_ALLOW_AUDIENCE are required")
             }
             Audience::Issuer => {
-                "audience: always the issuer's URL, so `shared_audience: accepted` is required"
+                "audience: always the issuer's URL, so `shared_audience: accepted` and, in the job, HALLPASS_ALLOW_AUDIENCE are required"
                     .to_owned()
             }
             Audience::IssuerHost => {
-                "audience: always the issuer's host, so `shared_audience: accepted` is required"
+                "audience: always the issuer's host, so `shared_audience: accepted` and, in the job, HALLPASS_ALLOW_AUDIENCE are required"
                     .to_owned()
             }
         };
         let used_once = if rules.has_jti {
-            "used once by: `jti`"
+            "each token is used once, known by: `jti`"
         } else {
-            "used once by: the hash of the token"
+            "each token is used once, known by: its hash"
         };
         vec![
             issuer,
             format!("algorithms: {}", algorithms.join(", ")),
             audience,
-            format!("longest life: {}", time(rules.max_lifetime)),
-            format!("greatest age: {}", time(rules.max_age)),
+            format!("longest lifetime: {}", time(rules.max_lifetime)),
+            format!("maximum age: {}", time(rules.max_age)),
             used_once.to_owned(),
         ]
     }

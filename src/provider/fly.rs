@@ -20,6 +20,8 @@ pub(super) const PROVIDER: Provider = Provider {
     },
     property_claims: None,
     owner_in: None,
+    needs: &[],
+    misleading: &[],
     guide: GUIDE,
 };
 
@@ -37,8 +39,7 @@ const CLAIMS: &[Claim] = &[
 ];
 
 const GUIDE: Guide = Guide {
-    token: r#"export HALLPASS_TOKEN="$(curl -sS --unix-socket /.fly/api -X POST -H 'Content-Type: application/json' -d '{"aud":"https://hallpass.example"}' http://localhost/v1/tokens/oidc)"
-hallpass exec deploy-api -- ./deploy.sh"#,
+    token: "hallpass exec deploy-api -- ./deploy.sh",
     issuer: "url: https://oidc.fly.io/acme",
     when: r#"owner_id: "30418822"
 project: shop-runner

@@ -25,6 +25,8 @@ pub(super) const PROVIDER: Provider = Provider {
     },
     property_claims: None,
     owner_in: Some(OwnerIn::First),
+    needs: &[],
+    misleading: &[],
     guide: GUIDE,
 };
 

@@ -22,6 +22,8 @@ pub(super) const PROVIDER: Provider = Provider {
     rules: Rules::USUAL,
     property_claims: None,
     owner_in: None,
+    needs: &[],
+    misleading: &[],
     guide: GUIDE,
 };
 
@@ -113,10 +115,13 @@ pub(super) const fn usual_type(fact_type: FactType) -> ClaimType {
 }
 
 const GUIDE: Guide = Guide {
-    token: "# As the CI documents it, with the audience of the broker.",
+    token: r"# Put an ID token of the CI for the audience https://hallpass.example into HALLPASS_ID_TOKEN.
+hallpass exec deploy-api -- ./deploy.sh",
     issuer: "url: https://ci.example, facts: { repository: /repository, repository_id: /repository_id, ref: /ref }",
     when: r#"repository: acme/shop
 repository_id: "77"
 ref: refs/heads/main"#,
-    limits: &["The policies name the claims."],
+    limits: &[
+        "What its tokens say is not known: `facts` of the issuer names the claim of each fact.",
+    ],
 };

@@ -30,6 +30,8 @@ pub(super) const PROVIDER: Provider = Provider {
     },
     property_claims: Some("repo_property_"),
     owner_in: Some(OwnerIn::First),
+    needs: &[],
+    misleading: &[],
     guide: GUIDE,
 };
 

@@ -29,6 +29,8 @@ pub(super) const PROVIDER: Provider = Provider {
     },
     property_claims: None,
     owner_in: Some(OwnerIn::AllButLast),
+    needs: &[],
+    misleading: &[],
     guide: GUIDE,
 };
 
@@ -143,7 +145,7 @@ const LONGEST_JOB: i64 = 31 * 86_400;
 const GUIDE: Guide = Guide {
     token: r"deploy:
   id_tokens:
-    HALLPASS_TOKEN: { aud: https://hallpass.example }
+    HALLPASS_ID_TOKEN: { aud: https://hallpass.example }
   script: [ hallpass exec deploy-api -- ./deploy.sh ]",
     issuer: r#"tenants: [ { owner: acme-group, owner_id: "9133570" } ]"#,
     when: r#"repository: acme-group/shop

@@ -5,8 +5,10 @@
 use super::address::Customers::Everyone;
 use super::address::at;
 use super::claims::ClaimType::{Boolean, FreeText, List, Number, Object, Text};
+use super::need::{Need, Wanted, always};
 use super::table::{Claim, Take, Way, When, context, id, name, sent, take_when, ways};
 use super::{Fact, Guide, Provider, Rules};
+use crate::yaml::diagnostic::Severity;
 
 pub(super) const PROVIDER: Provider = Provider {
     name: "google",
@@ -22,6 +24,8 @@ pub(super) const PROVIDER: Provider = Provider {
     },
     property_claims: None,
     owner_in: None,
+    needs: NEEDS,
+    misleading: &[],
     guide: GUIDE,
 };
 
@@ -69,9 +73,16 @@ const EMAIL: &[Way] = &[take_when(
     &[When::True("email_verified")],
 )];
 
+const NEEDS: &[Need] = &[always(
+    &[Wanted::Exact(Fact::ProjectId)],
+    Severity::Error,
+    "does not name the account by its number: the same issuer signs for people, and an address can be given again",
+    "add `project_id`, the unique ID of the service account",
+)];
+
 const GUIDE: Guide = Guide {
-    token: r#"export HALLPASS_TOKEN="$(curl -sS -H 'Metadata-Flavor: Google' 'http://metadata/computeMetadata/v1/instance/service-accounts/default/identity?audience=https://hallpass.example&format=full')"
-hallpass exec deploy-api -- ./deploy.sh"#,
+    token: r"# In Cloud Run; elsewhere on Google Cloud add `--source google`. The metadata server makes the token.
+hallpass exec deploy-api -- ./deploy.sh",
     issuer: r#"tenants: [ { project_id: "110987294251917851298" } ]"#,
     when: r#"project_id: "110987294251917851298"
 project: release-runner@acme-build-4411.iam.gserviceaccount.com"#,

@@ -5,8 +5,10 @@
 use super::address::Customers::Everyone;
 use super::address::at;
 use super::claims::ClaimType::{FreeText, Text};
+use super::need::{Need, Wanted, above_low, always};
 use super::table::{Claim, context, id, name, sent};
 use super::{Fact, Guide, Provider, Rules};
+use crate::yaml::diagnostic::Severity;
 
 pub(super) const PROVIDER: Provider = Provider {
     name: "hcp-terraform",
@@ -22,6 +24,8 @@ pub(super) const PROVIDER: Provider = Provider {
     },
     property_claims: None,
     owner_in: None,
+    needs: NEEDS,
+    misleading: &[],
     guide: GUIDE,
 };
 
@@ -41,9 +45,24 @@ const CLAIMS: &[Claim] = &[
     context("terraform_run_phase", Text, &[sent(Fact::Phase)]),
 ];
 
+const NEEDS: &[Need] = &[
+    always(
+        &[Wanted::Exact(Fact::Phase)],
+        Severity::Error,
+        "names no `phase`: a plan runs code of pull requests",
+        "add phase: apply",
+    ),
+    above_low(
+        &[Wanted::Except(Fact::Phase, &["plan"])],
+        Severity::Error,
+        "lets in plans, which run code of pull requests",
+        "write phase: apply, and give plans a credential of class low",
+    ),
+];
+
 const GUIDE: Guide = Guide {
-    token: r"# A variable of the workspace: TFC_WORKLOAD_IDENTITY_AUDIENCE=https://hallpass.example
-# In the run, the token is in TFC_WORKLOAD_IDENTITY_TOKEN.",
+    token: r"# An environment variable of the workspace: TFC_WORKLOAD_IDENTITY_AUDIENCE_HALLPASS=https://hallpass.example
+hallpass exec deploy-api -- ./deploy.sh",
     issuer: "tenants: [ { owner: acme, owner_id: org-7kQnV2bLxZ9pRd4T } ]",
     when: r"project: network-prod
 project_id: ws-Zp4DyE9uVnA6jFq1

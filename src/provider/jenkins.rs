@@ -3,8 +3,10 @@
 //! The job is named by its URL in `sub`. Claims of templates are read as raw claims.
 
 use super::claims::ClaimType::{FreeText, Number, Text};
+use super::need::{Need, Wanted, always};
 use super::table::{Claim, context, id, name, sent};
 use super::{Fact, Guide, Provider, Rules};
+use crate::yaml::diagnostic::Severity;
 
 pub(super) const PROVIDER: Provider = Provider {
     name: "jenkins",
@@ -21,6 +23,8 @@ pub(super) const PROVIDER: Provider = Provider {
     },
     property_claims: None,
     owner_in: None,
+    needs: NEEDS,
+    misleading: &[],
     guide: GUIDE,
 };
 
@@ -30,8 +34,15 @@ const CLAIMS: &[Claim] = &[
     context("build_number", Number, &[sent(Fact::RunId)]),
 ];
 
+const NEEDS: &[Need] = &[always(
+    &[Wanted::Exact(Fact::Workflow)],
+    Severity::Warning,
+    "names no single job: a folder has a job for each branch, and those who push choose the branch",
+    "write the whole URL of the job in `workflow`",
+)];
+
 const GUIDE: Guide = Guide {
-    token: r"withCredentials([string(credentialsId: 'hallpass', variable: 'HALLPASS_TOKEN')]) {
+    token: r"withCredentials([string(credentialsId: 'hallpass-token', variable: 'HALLPASS_ID_TOKEN')]) {
   sh 'hallpass exec deploy-api -- ./deploy.sh'
 }",
     issuer: "url: https://jenkins.example/oidc",

@@ -5,9 +5,11 @@
 use super::address::Customers::Cluster;
 use super::address::{at, between};
 use super::claims::ClaimType::{Number, Object, Text};
+use super::need::{Need, Wanted, always};
 use super::table::{Agreement, Claim, Shape, chosen, context, id, name, sent};
 use super::{Fact, Guide, Provider, Rules};
 use crate::token::Algorithm;
+use crate::yaml::diagnostic::Severity;
 
 pub(super) const PROVIDER: Provider = Provider {
     name: "kubernetes",
@@ -38,6 +40,8 @@ pub(super) const PROVIDER: Provider = Provider {
     },
     property_claims: None,
     owner_in: None,
+    needs: NEEDS,
+    misleading: &[],
     guide: GUIDE,
 };
 
@@ -66,12 +70,29 @@ const CLAIMS: &[Claim] = &[
     context("/kubernetes.io/warnafter", Number, &[]),
 ];
 
+const NEEDS: &[Need] = &[
+    always(
+        &[Wanted::Exact(Fact::Owner)],
+        Severity::Error,
+        "names no namespace: every namespace can have a service account of that name",
+        "add `owner`, the namespace",
+    ),
+    always(
+        &[Wanted::Exact(Fact::Project), Wanted::Exact(Fact::ProjectId)],
+        Severity::Error,
+        "names no service account: those who can create one in the namespace choose its name",
+        "add `project`, the name of the service account",
+    ),
+];
+
 const GUIDE: Guide = Guide {
-    token: r"volumes:
+    token: r"# In the pod; the container mounts the volume at /var/run/secrets/hallpass and runs
+#   hallpass exec deploy-api -- ./deploy.sh
+volumes:
   - name: hallpass
     projected:
       sources:
-        - serviceAccountToken: { audience: https://hallpass.example, expirationSeconds: 600, path: token }",
+        - serviceAccountToken: { audience: https://hallpass.example, expirationSeconds: 3600, path: token }",
     issuer: "url: https://oidc.eks.eu-west-1.amazonaws.com/id/B02C93B6A2D30341AD01E1B6D48164CB",
     when: r"owner: ci
 project: release-runner

@@ -38,6 +38,7 @@ mod hcp_terraform;
 mod inverse;
 mod jenkins;
 mod kubernetes;
+mod need;
 mod people;
 mod property;
 mod read;
@@ -55,6 +56,7 @@ pub use describe::Description;
 pub use fact::{Fact, FactType, ORDINARY_TRIGGERS, TRIGGERS};
 pub use from_event::RecordedJob;
 pub(crate) use from_event::unrecorded;
+pub use need::{Misleading, Need, Wanted};
 pub use people::SecondFactor;
 pub use property::{Properties, PropertyName, PropertyType};
 pub(crate) use property::{is_dotted as is_property, is_name as is_property_name};
@@ -122,6 +124,10 @@ pub struct Provider {
     pub property_claims: Option<&'static str>,
     /// Where the path of a repository has its owner, if the provider has it there.
     pub owner_in: Option<OwnerIn>,
+    /// Conditions that its tokens make necessary.
+    pub needs: &'static [Need],
+    /// Claims that no policy should compare.
+    pub misleading: &'static [Misleading],
     /// What `hallpass provider show` says beside the table.
     pub guide: Guide,
 }

@@ -22,6 +22,8 @@ pub(super) const PROVIDER: Provider = Provider {
     rules: Rules::USUAL,
     property_claims: None,
     owner_in: None,
+    needs: &[],
+    misleading: &[],
     guide: GUIDE,
 };
 
@@ -104,10 +106,13 @@ const EMAIL: &[Way] = &[take_when(
 )];
 
 const GUIDE: Guide = Guide {
-    token: "# The identity provider signs in the person; the client sends the ID token.",
+    token: "# People cannot sign in with `hallpass` yet: a program of yours that signs them in sends the ID token,\n# as docs/http-api.md says.",
     issuer: "url: https://login.example/realms/acme, client_id: hallpass-login",
     when: r"groups: { member: on-call }
 mfa: true
 trigger: person",
-    limits: &["The audience is the client ID of the sign-in, not the broker."],
+    limits: &[
+        "The audience is the client ID of the sign-in, not the broker.",
+        "Only a policy that names `trigger: person` lets a person in.",
+    ],
 };

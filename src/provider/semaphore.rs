@@ -3,10 +3,12 @@
 use super::address::Customers::One;
 use super::address::between;
 use super::claims::ClaimType::{FreeText, Object, Text};
+use super::need::{Misleading, Need, Wanted, above_low, always};
 use super::table::{
     Claim, Take, Way, When, chosen, context, id, name, ref_types, sent, take, take_when, ways,
 };
 use super::{Audience, Fact, Guide, Provider, Rules};
+use crate::yaml::diagnostic::Severity;
 
 pub(super) const PROVIDER: Provider = Provider {
     name: "semaphore",
@@ -23,6 +25,8 @@ pub(super) const PROVIDER: Provider = Provider {
     },
     property_claims: None,
     owner_in: None,
+    needs: NEEDS,
+    misleading: MISLEADING,
     guide: GUIDE,
 };
 
@@ -113,9 +117,38 @@ const TRIGGER: &[Way] = &[
     take("trg", Take::Always("other")),
 ];
 
+const NEEDS: &[Need] = &[
+    always(
+        &[Wanted::Is(Fact::DebugSession, false)],
+        Severity::Warning,
+        "also lets in a job with a person in its shell",
+        "add debug_session: false",
+    ),
+    above_low(
+        &[Wanted::Named(Fact::Ref)],
+        Severity::Warning,
+        "lets in jobs of every branch",
+        "add `ref`, for example ref: refs/heads/main",
+    ),
+];
+
+const MISLEADING: &[Misleading] = &[
+    Misleading {
+        claim: "/branch",
+        why: "is the target of a pull request, so that each one for the branch has it",
+        instead: "name `ref` and `ref_type`",
+    },
+    Misleading {
+        claim: "/sub127",
+        why: "is cut, so that several refs have the same",
+        instead: "name `project_id` and `ref`",
+    },
+];
+
 const GUIDE: Guide = Guide {
-    token: r#"export HALLPASS_TOKEN="$SEMAPHORE_OIDC_TOKEN"
-hallpass exec deploy-api -- ./deploy.sh"#,
+    token: r"# Services that accept this audience could use the token too.
+export HALLPASS_ALLOW_AUDIENCE=https://acme.semaphoreci.com
+hallpass exec deploy-api -- ./deploy.sh",
     issuer: "url: https://acme.semaphoreci.com, shared_audience: accepted",
     when: r"owner_id: d7dd33ad-9317-498c-9cc6-51c250749be7
 project_id: 1e1fcfb5-09c0-487e-b051-2d0b5514c42a

@@ -3,8 +3,10 @@
 use super::address::Customers::One;
 use super::address::between;
 use super::claims::ClaimType::Text;
+use super::need::{Need, Wanted, above_low, always};
 use super::table::{Claim, Way, context, name, sent, triggers, ways};
 use super::{Audience, Fact, Guide, Provider, Rules};
+use crate::yaml::diagnostic::Severity;
 
 pub(super) const PROVIDER: Provider = Provider {
     name: "spacelift",
@@ -20,6 +22,8 @@ pub(super) const PROVIDER: Provider = Provider {
     },
     property_claims: None,
     owner_in: None,
+    needs: NEEDS,
+    misleading: &[],
     guide: GUIDE,
 };
 
@@ -50,9 +54,25 @@ const TRIGGER: &[Way] = &triggers(
     ],
 );
 
+const NEEDS: &[Need] = &[
+    always(
+        &[Wanted::Exact(Fact::Environment)],
+        Severity::Warning,
+        "names no space: stacks of two spaces can have one slug",
+        "add `environment`, the ID of the space",
+    ),
+    above_low(
+        &[Wanted::Except(Fact::Phase, &["read"])],
+        Severity::Warning,
+        "lets in runs that may only read",
+        "add phase: write",
+    ),
+];
+
 const GUIDE: Guide = Guide {
-    token: r#"export HALLPASS_TOKEN="$SPACELIFT_OIDC_TOKEN"
-hallpass exec deploy-api -- ./deploy.sh"#,
+    token: r"# Services that accept this audience could use the token too.
+export HALLPASS_ALLOW_AUDIENCE=acme.app.spacelift.io
+hallpass exec deploy-api -- ./deploy.sh",
     issuer: "url: https://acme.app.spacelift.io, shared_audience: accepted",
     when: r"environment: production-01KJMM56VS4W3AL9YZWVCXBX8D
 project: network-prod

@@ -1,9 +1,11 @@
 //! SPIFFE JWT-SVIDs. They need not have `iss` or `iat`: the trust domain is in `sub`.
 
 use super::claims::ClaimType::Text;
+use super::need::{Need, Wanted, always};
 use super::table::{Claim, Shape, Take, Way, name, sent, take, ways};
 use super::{Fact, Guide, Provider, Rules};
 use crate::token::Algorithm;
+use crate::yaml::diagnostic::Severity;
 
 pub(super) const PROVIDER: Provider = Provider {
     name: "spiffe",
@@ -32,6 +34,8 @@ pub(super) const PROVIDER: Provider = Provider {
     },
     property_claims: None,
     owner_in: None,
+    needs: NEEDS,
+    misleading: &[],
     guide: GUIDE,
 };
 
@@ -46,8 +50,16 @@ const TRUST_DOMAIN: &[Way] = &[
     take("sub", Take::Part(Shape("spiffe://<>/**"))),
 ];
 
+const NEEDS: &[Need] = &[always(
+    &[Wanted::Exact(Fact::Project)],
+    Severity::Warning,
+    "does not name its workload exactly: every entry that is registered below lets a workload in",
+    "add `project`, a whole SPIFFE ID",
+)];
+
 const GUIDE: Guide = Guide {
-    token: "spire-agent api fetch jwt -audience https://hallpass.example",
+    token: r"# The workload has SPIFFE_ENDPOINT_SOCKET and the program spire-agent.
+hallpass exec deploy-api -- ./deploy.sh",
     issuer: "url: https://oidc.prod.acme.example, trust_domain: prod.acme.example",
     when: r"tenant_id: prod.acme.example
 project: spiffe://prod.acme.example/ns/ci/sa/release-runner",

@@ -3,8 +3,10 @@
 use super::address::Customers::EveryoneAtRoot;
 use super::address::at;
 use super::claims::ClaimType::{FreeText, Text};
+use super::need::{Need, Wanted, above_low, always};
 use super::table::{Claim, context, id, name, sent};
 use super::{Fact, Guide, Provider, Rules};
+use crate::yaml::diagnostic::Severity;
 
 pub(super) const PROVIDER: Provider = Provider {
     name: "vercel",
@@ -21,6 +23,8 @@ pub(super) const PROVIDER: Provider = Provider {
     },
     property_claims: None,
     owner_in: None,
+    needs: NEEDS,
+    misleading: &[],
     guide: GUIDE,
 };
 
@@ -39,16 +43,33 @@ const CLAIMS: &[Claim] = &[
     id("user_id", Text, &[]),
 ];
 
+const NEEDS: &[Need] = &[
+    always(
+        &[Wanted::Exact(Fact::Environment)],
+        Severity::Error,
+        "names no `environment`: `preview` is any branch or pull request",
+        "add environment: production",
+    ),
+    above_low(
+        &[Wanted::Except(
+            Fact::Environment,
+            &["preview", "development"],
+        )],
+        Severity::Error,
+        "lets in builds of any branch or pull request, or developers' machines",
+        "write environment: production",
+    ),
+];
+
 const GUIDE: Guide = Guide {
-    token: r#"export HALLPASS_TOKEN="$VERCEL_OIDC_TOKEN"
-hallpass exec deploy-api -- ./deploy.sh"#,
+    token: "hallpass exec deploy-api -- ./deploy.sh",
     issuer: "url: https://oidc.vercel.com/acme",
     when: r"owner_id: team_4Gw7ZMzpQA8h90F832KGp7nw
 project: storefront
 project_id: prj_9Hx5ZMBpQA8h9GF832KGp7nw
 environment: production",
     limits: &[
-        "The token of a build has the audience of the team; exchange it for one with the audience of the broker.",
+        "The token of a build has the audience of the team: `hallpass` exchanges it for one for the broker.",
         "`preview` is any branch or pull request.",
         "The team in the URL is a name: pin its ID.",
     ],

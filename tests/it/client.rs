@@ -1,6 +1,7 @@
 //! A job and its broker: what is asked, of whom, how often, and what hostile answers come to.
 #![cfg(test)]
 
+mod audience;
 mod environment;
 mod exchange;
 pub(crate) mod fake;

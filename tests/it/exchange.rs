@@ -1,6 +1,7 @@
 //! An exchange from end to end, through the real router: what each kind of job gets, and hears.
 #![cfg(test)]
 
+mod each_claim;
 mod every_provider;
 mod failures;
 mod generic;
@@ -15,3 +16,4 @@ mod remote;
 mod repeats;
 mod revoke;
 mod rs256;
+mod spiffe;

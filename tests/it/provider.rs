@@ -13,8 +13,10 @@ use hallpass::token::TrustedIssuer;
 use hallpass::token::json::{self, Object};
 use serde_json::{Value, json};
 
+mod derived;
 mod events;
 mod hostile;
+mod needs;
 mod strangers;
 mod written;
 

@@ -8,23 +8,25 @@ use serde_json::{Map, Value};
 use crate::cli::Failure;
 use crate::clock::{Clock as _, SystemClock};
 use crate::dev::issuer::{GithubJob, GitlabJob, sample_claims, sampled};
-use crate::provider::{self, Fact, FactType, FactValue, Reader, Workflow};
+use crate::provider::{self, Fact, FactType, FactValue, Provider, Reader, Workflow};
 use crate::text::escape;
 use crate::yaml::diagnostic::nearest;
 
-/// Without options it is a push to `main` of acme/shop, without an environment.
+/// Without options it is a push to `main` of acme/shop, without an environment; of a CI other than GitHub
+/// and GitLab, its sample job.
 #[derive(Debug, clap::Args)]
 pub(super) struct JobArgs {
     /// The CI provider to simulate
     #[arg(long, value_parser = provider_names(), default_value = "github")]
     pub(super) provider: String,
-    /// The repository, or the project on GitLab; acme/shop, or acme-group/reports on GitLab
+    /// The repository, or the project on GitLab; default: acme/shop, or acme-group/reports on GitLab, or
+    /// the sample's
     #[arg(long, value_name = "OWNER/NAME")]
     repository: Option<String>,
-    /// The repository's ID; default: the one in the demo's policies
+    /// The repository's ID; default: the one in the demo's policies, or the sample's
     #[arg(long, value_name = "ID")]
     repository_id: Option<String>,
-    /// The owner's ID, or the namespace's on GitLab; default: the one in the demo's policies
+    /// The owner's ID, or the namespace's on GitLab; default: the one in the demo's policies, or the sample's
     #[arg(long, value_name = "ID")]
     owner_id: Option<String>,
     /// The full git ref; default: refs/heads/main
@@ -36,7 +38,7 @@ pub(super) struct JobArgs {
     /// The deployment environment
     #[arg(long, value_name = "NAME")]
     environment: Option<String>,
-    /// The event that started the run, in the provider's spelling; default: push
+    /// The event that started the run, in the provider's spelling; default: push, or the sample's
     #[arg(long, value_name = "EVENT")]
     event: Option<String>,
     /// Another fact of the job, e.g. `actor=ann` or `runner=self-hosted`; may be repeated
@@ -65,7 +67,7 @@ impl JobArgs {
         let provider =
             provider.ok_or_else(|| Failure::Local(format!("there is no provider `{name}`")))?;
         let now = SystemClock::new().now();
-        let given = self.given()?;
+        let given = self.given(provider)?;
         if let Some(claims) = sample_claims(provider, issuer, audience, now, &given) {
             return claims.map_err(|error| Failure::Usage(error.to_string()));
         }
@@ -78,7 +80,7 @@ impl JobArgs {
             (job.facts(), job.other_claims())
         };
         for text in &self.facts {
-            let (fact, value) = read_fact(text)?;
+            let (fact, value) = read_fact(text, provider)?;
             facts.insert(fact, value);
         }
         let claims = Reader::usual(provider, issuer).claims(&facts);
@@ -88,7 +90,7 @@ impl JobArgs {
     }
 
     /// The facts that options give.
-    fn given(&self) -> Result<BTreeMap<Fact, FactValue>, Failure> {
+    fn given(&self, provider: &Provider) -> Result<BTreeMap<Fact, FactValue>, Failure> {
         let texts = [
             (Fact::Repository, &self.repository),
             (Fact::RepositoryId, &self.repository_id),
@@ -102,11 +104,14 @@ impl JobArgs {
             Some((fact, FactValue::Text(text.clone())))
         });
         let mut given: BTreeMap<_, _> = texts.collect();
+        let owner = self.repository.as_deref();
+        let owner = owner.and_then(|repository| provider.owner_of(repository));
+        given.extend(owner.map(|owner| (Fact::Owner, FactValue::Text(owner.to_owned()))));
         if self.unprotected {
             given.insert(Fact::RefProtected, FactValue::Bool(false));
         }
         for text in &self.facts {
-            let (fact, value) = read_fact(text)?;
+            let (fact, value) = read_fact(text, provider)?;
             given.insert(fact, value);
         }
         Ok(given)
@@ -216,7 +221,7 @@ fn or(given: Option<&str>, usual: &str) -> String {
 }
 
 /// `NAME=VALUE`, with the value in the type of the fact.
-fn read_fact(text: &str) -> Result<(Fact, FactValue), Failure> {
+fn read_fact(text: &str, provider: &Provider) -> Result<(Fact, FactValue), Failure> {
     let wrong = |problem: &str| {
         Failure::Usage(format!(
             "`--fact` is `{}`, expected e.g. `actor=ann`; {problem}",
@@ -237,7 +242,11 @@ fn read_fact(text: &str) -> Result<(Fact, FactValue), Failure> {
         let problem = format!("`{fact}` is read at each decision, so no token has it");
         return Err(wrong(&problem));
     }
-    let own = OPTIONS.iter().find(|(listed, _)| *listed == fact);
+    // Where no repository has it, the owner is a fact like any other.
+    let is_own = fact == Fact::Owner && provider.owner_in.is_none();
+    let own = OPTIONS
+        .iter()
+        .find(|(listed, _)| *listed == fact && !is_own);
     if let Some((_, option)) = own {
         return Err(wrong(&format!("use `{option}` for `{fact}`")));
     }

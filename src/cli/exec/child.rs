@@ -14,7 +14,7 @@ use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{Pid, getpgid, getpgrp};
 use tokio::sync::oneshot;
 
-use super::signals::Caught;
+use crate::cli::signals::Caught;
 use crate::secret::Secret;
 
 /// A command that runs. Its process id is its own until [`wait`](Self::wait) has returned.

@@ -86,7 +86,7 @@ pub enum Audience {
     Requested,
     /// The job's configuration.
     Job,
-    /// Nobody: it is the same for every job of an account.
+    /// The CI: it is the same for every job of an account, and other services take it too.
     Fixed,
 }
 
@@ -95,7 +95,7 @@ impl fmt::Display for Audience {
         f.write_str(match self {
             Self::Requested => "requested by hallpass",
             Self::Job => "chosen by the job's configuration",
-            Self::Fixed => "fixed: not usable",
+            Self::Fixed => "fixed: needs `--allow-audience`",
         })
     }
 }

@@ -40,7 +40,7 @@ pub const SOURCES: &[Source] = &[
     Source {
         name: "forgejo",
         title: "Forgejo Actions",
-        provider: None,
+        provider: Some("forgejo"),
         level: Level::Ci,
         marks: &[Mark::Is("FORGEJO_ACTIONS", "true")],
         way: Way::Service(Service {
@@ -67,7 +67,7 @@ pub const SOURCES: &[Source] = &[
     Source {
         name: "circleci",
         title: "CircleCI",
-        provider: None,
+        provider: Some("circleci"),
         level: Level::Ci,
         marks: &[Mark::Is("CIRCLECI", "true")],
         way: Way::Helper(Helper {
@@ -86,7 +86,7 @@ pub const SOURCES: &[Source] = &[
     Source {
         name: "buildkite",
         title: "Buildkite",
-        provider: None,
+        provider: Some("buildkite"),
         level: Level::Ci,
         marks: &[Mark::Is("BUILDKITE", "true")],
         way: Way::Helper(Helper {
@@ -112,19 +112,19 @@ pub const SOURCES: &[Source] = &[
     Source {
         name: "bitbucket",
         title: "Bitbucket Pipelines",
-        provider: None,
+        provider: Some("bitbucket"),
         level: Level::Ci,
         marks: &[Mark::Set("BITBUCKET_BUILD_NUMBER")],
         way: Way::Variables(&["BITBUCKET_STEP_OIDC_TOKEN"]),
         audience: Audience::Job,
         makes_new_tokens: false,
         job: &[],
-        setup: "add to the step in bitbucket-pipelines.yml, and name no other audience:\n\n  oidc:\n    audiences: [ {audience} ]\n",
+        setup: "add to the step in bitbucket-pipelines.yml, and name no other audience:\n\n  oidc:\n    audiences: [ {audience} ]\n\n(if the token also has Bitbucket's own audience, send it all the same with `--allow-audience` and that audience)",
     },
     Source {
         name: "azure-devops",
         title: "Azure Pipelines",
-        provider: None,
+        provider: Some("azure-devops"),
         level: Level::Ci,
         marks: &[Mark::Is("TF_BUILD", "True")],
         way: Way::Service(Service {
@@ -147,12 +147,12 @@ pub const SOURCES: &[Source] = &[
             "SYSTEM_JOBID",
             "SYSTEM_JOBATTEMPT",
         ],
-        setup: "a pipeline's own token (of the variable SYSTEM_ACCESSTOKEN, mapped by `env: { SYSTEM_ACCESSTOKEN: $(System.AccessToken) }`) is always for `api://AzureADTokenExchange`, which other parties accept too: use a token of a service connection for the audience `{audience}` in HALLPASS_ID_TOKEN, as the template deploy/ci/azure does (docs/ci/azure.md)",
+        setup: "a pipeline's own token (of the variable SYSTEM_ACCESSTOKEN, mapped by `env: { SYSTEM_ACCESSTOKEN: $(System.AccessToken) }`) is always for `api://AzureADTokenExchange`, which other parties accept too: use a token of a service connection for the audience `{audience}` in HALLPASS_ID_TOKEN, as the template deploy/ci/azure does (docs/ci/azure.md), or send it all the same with `--allow-audience api://AzureADTokenExchange`",
     },
     Source {
         name: "hcp-terraform",
         title: "HCP Terraform",
-        provider: None,
+        provider: Some("hcp-terraform"),
         level: Level::Ci,
         marks: &[Mark::Set("TFC_RUN_ID")],
         way: Way::Variables(&[
@@ -167,7 +167,7 @@ pub const SOURCES: &[Source] = &[
     Source {
         name: "spacelift",
         title: "Spacelift",
-        provider: None,
+        provider: Some("spacelift"),
         level: Level::Ci,
         marks: &[Mark::Set("SPACELIFT_OIDC_TOKEN")],
         way: Way::Variables(&["SPACELIFT_OIDC_TOKEN"]),
@@ -179,7 +179,7 @@ pub const SOURCES: &[Source] = &[
     Source {
         name: "semaphore",
         title: "Semaphore",
-        provider: None,
+        provider: Some("semaphore"),
         level: Level::Ci,
         marks: &[Mark::Is("SEMAPHORE", "true")],
         way: Way::Variables(&["SEMAPHORE_OIDC_TOKEN"]),
@@ -191,7 +191,7 @@ pub const SOURCES: &[Source] = &[
     Source {
         name: "codefresh",
         title: "Codefresh",
-        provider: None,
+        provider: Some("codefresh"),
         level: Level::Ci,
         marks: &[Mark::Set("CF_BUILD_ID"), Mark::Set("CF_OIDC_REQUEST_URL")],
         way: Way::Service(Service {
@@ -213,7 +213,7 @@ pub const SOURCES: &[Source] = &[
     Source {
         name: "bitrise",
         title: "Bitrise",
-        provider: None,
+        provider: Some("bitrise"),
         level: Level::Ci,
         marks: &[Mark::Is("BITRISE_IO", "true")],
         way: Way::Service(Service {
@@ -235,7 +235,7 @@ pub const SOURCES: &[Source] = &[
     Source {
         name: "vercel",
         title: "Vercel",
-        provider: None,
+        provider: Some("vercel"),
         level: Level::Ci,
         marks: &[Mark::Is("VERCEL", "1")],
         way: Way::VercelExchange,
@@ -247,7 +247,7 @@ pub const SOURCES: &[Source] = &[
     Source {
         name: "buddy",
         title: "Buddy",
-        provider: None,
+        provider: Some("buddy"),
         level: Level::Ci,
         marks: &[Mark::Is("BUDDY", "true")],
         way: Way::Named,
@@ -259,7 +259,7 @@ pub const SOURCES: &[Source] = &[
     Source {
         name: "jenkins",
         title: "Jenkins",
-        provider: None,
+        provider: Some("jenkins"),
         level: Level::Ci,
         marks: &[Mark::Set("JENKINS_URL")],
         way: Way::Named,
@@ -271,7 +271,7 @@ pub const SOURCES: &[Source] = &[
     Source {
         name: "kubernetes",
         title: "Kubernetes",
-        provider: None,
+        provider: Some("kubernetes"),
         level: Level::Platform,
         marks: &[Mark::Set("KUBERNETES_SERVICE_HOST")],
         way: Way::File("/var/run/secrets/hallpass/token"),
@@ -283,7 +283,7 @@ pub const SOURCES: &[Source] = &[
     Source {
         name: "fly",
         title: "Fly.io",
-        provider: None,
+        provider: Some("fly"),
         level: Level::Platform,
         marks: &[Mark::Set("FLY_MACHINE_ID")],
         way: Way::FlySocket,
@@ -295,7 +295,7 @@ pub const SOURCES: &[Source] = &[
     Source {
         name: "google",
         title: "Google Cloud",
-        provider: None,
+        provider: Some("google"),
         level: Level::Platform,
         marks: &[
             Mark::Set("GCE_METADATA_HOST"),
@@ -312,7 +312,7 @@ pub const SOURCES: &[Source] = &[
     Source {
         name: "aws",
         title: "AWS",
-        provider: None,
+        provider: Some("aws"),
         level: Level::Platform,
         marks: &[Mark::Set("CODEBUILD_BUILD_ID")],
         way: Way::Helper(Helper {
@@ -343,7 +343,7 @@ pub const SOURCES: &[Source] = &[
     Source {
         name: "spiffe",
         title: "SPIFFE",
-        provider: None,
+        provider: Some("spiffe"),
         level: Level::Platform,
         marks: &[Mark::Set("SPIFFE_ENDPOINT_SOCKET")],
         way: Way::Helper(Helper {
@@ -380,7 +380,7 @@ const GITHUB: Service = Service {
     is_for_tokens_only: true,
 };
 
-const FIXED: &str = "it gives every job's token the same audience, which no job can choose, and the broker accepts only tokens for itself alone; set HALLPASS_ID_TOKEN to an ID token for `{audience}` of another issuer";
+const FIXED: &str = "it gives every job's token the same audience, which no job can choose, so that other services take the token too: use an ID token of another issuer for `{audience}` in HALLPASS_ID_TOKEN, or send this one all the same with `--allow-audience` and its audience";
 
 fn words(words: &[&str]) -> Vec<String> {
     words.iter().copied().map(str::to_owned).collect()

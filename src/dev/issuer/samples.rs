@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
-use super::fresh_id;
+use super::{fresh_id, subject};
 use crate::clock::Timestamp;
-use crate::provider::{Audience, Fact, FactValue, How, Provider, Reader, Take, UnfitFact};
+use crate::provider::{
+    Audience, Fact, FactValue, Facts, How, Provider, Reader, Take, UnfitFact, Workflow,
+};
 use crate::token::json::{Limits, parse_object};
 
 macro_rules! sample {
@@ -44,6 +46,14 @@ const SAMPLES: &[(&str, &str)] = &[
 /// The names of providers that have a sample.
 pub fn sampled() -> impl Iterator<Item = &'static str> {
     SAMPLES.iter().map(|(name, _)| *name)
+}
+
+/// The issuer of the provider's sample, which SPIFFE's has not.
+#[must_use]
+pub fn sample_issuer(provider: &Provider) -> Option<String> {
+    let (_, text) = SAMPLES.iter().find(|(name, _)| *name == provider.name)?;
+    let sample: Value = serde_json::from_str(text).ok()?;
+    sample.get("iss")?.as_str().map(str::to_owned)
 }
 
 /// The claims of the provider's sample job, with these facts in place of its own; `None`: there is no
@@ -85,6 +95,10 @@ pub fn sample_claims(
         forget(provider, *fact, &mut facts);
     }
     facts.extend(given.clone());
+    if let Some(entry) = moved(&own, &facts).filter(|_| !given.contains_key(&Fact::EntryWorkflow)) {
+        forget(provider, Fact::EntryWorkflow, &mut facts);
+        facts.insert(Fact::EntryWorkflow, FactValue::Workflow(entry));
+    }
     let claims = match reader.claims(&facts) {
         Ok(claims) => claims,
         Err(error) => return Some(Err(error)),
@@ -97,6 +111,7 @@ pub fn sample_claims(
     for (name, value) in claims {
         merge(&mut all, name, value);
     }
+    subject::write(provider.name, &mut all, &facts);
     let lifetime = |all: &Map<String, Value>| {
         let at = |name: &str| all.get(name).and_then(Value::as_i64);
         at("exp")?.checked_sub(at("iat")?)
@@ -129,11 +144,16 @@ fn forget(provider: &Provider, fact: Fact, facts: &mut BTreeMap<Fact, FactValue>
         return;
     };
     let claims = reading.claims(line.name);
+    // Of a claim that is given whole, nothing of the sample is left.
+    let is_whole = matches!(reading.how, How::Sent);
     for (line, other) in provider.readings() {
         let follows = match other.how {
-            How::Ways(ways) => ways.iter().all(|way| !matches!(way.take, Take::Part(_))),
+            How::Ways(ways) => {
+                is_whole || ways.iter().all(|way| !matches!(way.take, Take::Part(_)))
+            }
             How::Differs(_) => true,
-            How::Sent | How::Below(_) => false,
+            How::Sent => is_whole,
+            How::Below(_) => false,
         };
         let shares = other
             .claims(line.name)
@@ -143,6 +163,18 @@ fn forget(provider: &Provider, fact: Fact, facts: &mut BTreeMap<Fact, FactValue>
             facts.remove(&other.fact);
         }
     }
+}
+
+/// The file that the run started from, in the repository and at the ref that the job has now.
+fn moved(own: &Facts, facts: &BTreeMap<Fact, FactValue>) -> Option<Workflow> {
+    let Some(FactValue::Workflow(entry)) = own.get(Fact::EntryWorkflow) else {
+        return None;
+    };
+    let text = |fact: Fact| facts.get(&fact).map(ToString::to_string);
+    let file = entry.path.strip_prefix(own.text(Fact::Repository)?)?;
+    let path = format!("{}{file}", text(Fact::Repository)?);
+    let r#ref = text(Fact::Ref)?;
+    Some(Workflow::parse(&format!("{path}@{ref}")))
 }
 
 /// Objects are joined, other values replaced.

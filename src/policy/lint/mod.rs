@@ -19,6 +19,7 @@ mod bare_wildcard;
 mod covered_grant;
 mod critical_without_gate;
 mod default_audience;
+mod default_cluster_issuer;
 mod encoded_environment;
 mod ended_policy;
 mod environment_without_ref;
@@ -28,6 +29,8 @@ mod issuer_is_broker;
 mod issuer_without_ids;
 mod life_above_ceiling;
 mod literal_star;
+mod misleading_claim;
+mod missing_condition;
 mod name_without_id;
 mod negative_alone;
 mod never_matches;
@@ -56,6 +59,7 @@ pub const RULES: &[&Rule] = &[
     &covered_grant::RULE,
     &critical_without_gate::RULE,
     &default_audience::RULE,
+    &default_cluster_issuer::RULE,
     &encoded_environment::RULE,
     &ended_policy::RULE,
     &environment_without_ref::RULE,
@@ -65,6 +69,8 @@ pub const RULES: &[&Rule] = &[
     &issuer_without_ids::RULE,
     &life_above_ceiling::RULE,
     &literal_star::RULE,
+    &misleading_claim::RULE,
+    &missing_condition::RULE,
     &name_without_id::RULE,
     &negative_alone::RULE,
     &never_matches::RULE,

@@ -58,7 +58,13 @@ fn is_chosen(subject: &Subject, provider: &Provider) -> bool {
             false
         }
         Subject::Fact(fact) => CHOSEN.contains(fact),
-        Subject::Claim(pointer) => CLAIMS.contains(&pointer.as_str()),
+        Subject::Claim(pointer) => {
+            let mut chosen = provider
+                .claims
+                .iter()
+                .filter(|line| line.kind == Kind::Chosen);
+            CLAIMS.contains(&pointer.as_str()) || chosen.any(|line| line.pointer() == *pointer)
+        }
         Subject::Property(_) | Subject::Issuer => false,
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::constraints::{Atom, Clause, Constraints, Term, within};
 use super::entries;
+use super::joined;
 use super::lang::Lang;
 use super::space::Space;
 use super::value::ValueSet;
@@ -51,8 +52,10 @@ pub(super) fn read(
                 fails: differ(pair, &set.inverted()),
             })
         }
-        // Two claims make one text, which the proof does not follow.
-        How::Below(_) => None,
+        How::Below(top) => {
+            let top = space.claim(&pointer(top), None);
+            joined::read((top, space.claim(&line.pointer(), None)), &set)
+        }
     }
 }
 

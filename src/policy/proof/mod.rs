@@ -23,6 +23,7 @@ mod entries;
 pub mod export;
 mod fitting;
 mod gain;
+mod joined;
 mod lang;
 mod moments;
 mod network;

@@ -11,7 +11,7 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use super::runner::{PAGES_BROKER, job_of_page, mode, node};
-use crate::client::fake::told;
+use crate::client::fake::{Fake, Reply, login, told};
 use crate::support::leaks;
 use crate::support::leaks::Observed as _;
 use crate::support::sources::root;
@@ -26,14 +26,6 @@ struct Project {
 
 impl Project {
     fn new(stage: &Stage, pipeline: &str, variables: &[(&str, &str)]) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("reports");
-        fs::create_dir(&path).unwrap();
-        for file in [COMPONENT, INCLUDE] {
-            let name = Path::new(file).file_name().unwrap();
-            fs::copy(root().join(file), path.join(name)).unwrap();
-        }
-        fs::write(path.join(".gitlab-ci.yml"), pipeline).unwrap();
         let mut job = GitlabJob::new(
             stage.issuer("gitlab").unwrap().url(),
             &stage.url,
@@ -46,6 +38,18 @@ impl Project {
             .sign(&gitlab_claims(&job))
             .unwrap();
         leaks::token(&token);
+        Self::with_token(&token, pipeline, variables)
+    }
+
+    fn with_token(token: &str, pipeline: &str, variables: &[(&str, &str)]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("reports");
+        fs::create_dir(&path).unwrap();
+        for file in [COMPONENT, INCLUDE] {
+            let name = Path::new(file).file_name().unwrap();
+            fs::copy(root().join(file), path.join(name)).unwrap();
+        }
+        fs::write(path.join(".gitlab-ci.yml"), pipeline).unwrap();
         let mut all = json!({ "HALLPASS_ID_TOKEN": token, "GITLAB_CI": "true" });
         for (name, value) in variables {
             all[name] = json!(value);
@@ -225,6 +229,43 @@ report:
     assert!(!output.status.success(), "{}", told(&output));
     assert!(told(&output).contains("CI_DEBUG_TRACE would print secrets"));
     stage.stop().await;
+}
+
+/// T-386
+#[test]
+fn a_gitlab_job_leaves_a_shared_login_to_its_other_holders() {
+    let pipeline = "include: [ { local: hallpass.gitlab-ci.yml } ]
+report:
+  extends: .hallpass
+  script: [ 'true' ]
+";
+    for (is_shared, revocations) in [(true, 0), (false, 1)] {
+        let fake = Fake::start();
+        let mut answer = login("shop-db/read");
+        answer["hallpass"]["shared"] = json!(is_shared);
+        // The job's files come from two requests.
+        for _ in 0..2 {
+            fake.next("/token", Reply::json(200, &answer));
+        }
+        let variables = [
+            ("HALLPASS_BROKER", fake.url()),
+            ("HALLPASS_CREDENTIALS", "shop-db/read".to_owned()),
+        ];
+        let variables = variables
+            .each_ref()
+            .map(|(name, value)| (*name, value.as_str()));
+        let project = Project::with_token(&fake.token("1"), pipeline, &variables);
+        let output = project.run();
+        assert!(output.status.success(), "{}", told(&output));
+        assert_eq!(fake.asked("/token").len(), 2);
+        assert_eq!(
+            fake.asked("/revoke").len(),
+            revocations,
+            "{}",
+            told(&output)
+        );
+        assert_eq!(project.left(), Vec::<PathBuf>::new());
+    }
 }
 
 #[test]

@@ -262,6 +262,27 @@ fn a_lease_that_cannot_be_revoked_is_a_warning_with_its_expiry() {
     assert!(job.secret_files().is_empty());
 }
 
+/// T-386
+#[test]
+fn a_shared_login_is_left_to_its_other_holders_when_the_job_ends() {
+    let fake = Fake::start();
+    let mut answer = login("shop-db/migrate")["hallpass"].clone();
+    answer["shared"] = json!(true);
+    fake.next("/api/credentials", Reply::json(200, &answer));
+    let mut job = Job::new(&fake.url(), "shop-db/migrate");
+    job.tokens(&format!("{}/idtoken", fake.url()), REQUEST_TOKEN);
+    assert_eq!(job.main().code, Some(0));
+    let leases = fs::read_to_string(&job.entries("OUTPUT")["leases"]).unwrap();
+    assert_eq!(leases, "");
+    let post = job.post();
+    assert_eq!(post.code, Some(0), "{}", post.log);
+    assert!(post.masks(LEASE));
+    let expected = "the lease of `shop-db/migrate` is not revoked, because other tokens of this subject have the same login; it ends at 2099-01-01T00:00:00Z";
+    assert!(post.log.contains(expected), "{}", post.log);
+    assert_eq!(fake.asked("/revoke").len(), 0);
+    assert!(job.secret_files().is_empty());
+}
+
 /// T-209
 #[test]
 fn the_bundle_is_what_the_source_builds() {

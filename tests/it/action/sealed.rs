@@ -69,7 +69,7 @@ fn a_sealed_credential_is_an_output_and_outlives_the_job() {
 #[test]
 fn an_answer_that_is_not_sealed_to_the_key_is_refused_and_revoked() {
     let right = json!(message(&thumbprint()));
-    for change in [
+    for (number, change) in [
         vec![],
         vec![("password", json!("canary-open"))],
         vec![
@@ -82,9 +82,15 @@ fn an_answer_that_is_not_sealed_to_the_key_is_refused_and_revoked() {
         ],
         vec![("sealed", json!(message("of-another-key")))],
         vec![("sealed", json!("canary-open"))],
-    ] {
+    ]
+    .into_iter()
+    .enumerate()
+    {
         let fake = Fake::start();
-        let job = job(&fake, &answer(&change));
+        let mut answer = answer(&change);
+        // Others may have it, but it was readable on its way.
+        answer["shared"] = json!(number % 2 == 0);
+        let job = job(&fake, &answer);
         let ran = job.main();
         assert_eq!(ran.code, Some(1), "{change:?}: {}", ran.log);
         assert!(

@@ -140,6 +140,30 @@ fn what_was_granted_before_a_refusal_is_revoked_or_reported() {
     }
 }
 
+/// T-386
+#[test]
+fn a_shared_login_before_a_refusal_is_left_to_its_other_holders() {
+    for command in ["get", "exec"] {
+        let fake = Fake::start();
+        let mut shared = login("shop-db/migrate");
+        shared["hallpass"]["shared"] = true.into();
+        fake.next("/api/explain", refusal("policy.condition"));
+        fake.next("/token", Reply::json(200, &shared));
+        fake.next("/token", refusal("policy.condition"));
+        let arguments = [command, "A=shop-db/migrate", "B=shop-db/read"];
+        let more: &[&str] = match command {
+            "get" => &["--format", "env"],
+            _ => &["--", "true"],
+        };
+        let output = fake.on_github(&[&arguments, more].concat()).observed();
+        assert_eq!(output.status.code(), Some(1), "{}", told(&output));
+        assert_eq!(revoked(&fake), 0, "{command}");
+        let expected = "`shop-db/migrate` is not revoked, because other tokens of this subject have the same login";
+        let said = stderr(&output);
+        assert_eq!(said.contains(expected), command == "get", "{said}");
+    }
+}
+
 #[test]
 fn revoke_ends_every_login_of_the_json() {
     let fake = Fake::start();

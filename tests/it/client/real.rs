@@ -20,6 +20,13 @@ use crate::support::leaks::{self, Observed as _};
 use crate::support::tokens::{TestKey, jwks};
 
 const GITHUB: &str = "https://token.actions.githubusercontent.com";
+/// The issuers whose key a test has.
+const ISSUERS: [&str; 4] = [
+    GITHUB,
+    "https://vstoken.dev.azure.com/4d2f8b61-9c3e-4a7d-b150-6e8f0a2c4d93",
+    "https://acme.app.spacelift.io",
+    "https://acme.semaphoreci.com",
+];
 const POLICIES: &str = r#"
 issuers:
   github: { provider: github, tenants: [ { owner: acme, owner_id: "48213377" } ] }
@@ -79,9 +86,11 @@ impl Broker {
         let settings =
             Settings::parse("hallpass.yaml", settings, folder.path(), &|_| None).unwrap();
         let key = TestKey::rsa("k1");
-        let keys = FileKeys::new()
-            .with_document(&TrustedIssuer::new("github", GITHUB), &jwks(&[key.jwk()]))
-            .unwrap();
+        let mut keys = FileKeys::new();
+        for url in ISSUERS {
+            let issuer = TrustedIssuer::new("ci", url);
+            keys = keys.with_document(&issuer, &jwks(&[key.jwk()])).unwrap();
+        }
         let overrides = Overrides {
             keys: Some(Arc::new(keys)),
             public: Some(public),
@@ -105,6 +114,11 @@ impl Broker {
         let mut job = GithubJob::new(GITHUB, &self.url, SystemClock::new().now());
         change(&mut job);
         self.key.token(&github_claims(&job))
+    }
+
+    /// A token with these claims, which each of the issuers may have signed.
+    pub(crate) fn sign(&self, claims: &Value) -> String {
+        self.key.token(claims)
     }
 
     fn run(&self, token: &str, arguments: &[&str]) -> Output {

@@ -5,9 +5,12 @@ use std::fs;
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixListener;
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::{Value, json};
 
 use super::fake::{Asked, Fake, Reply, hallpass, stderr, stdout, token_for, told};
@@ -390,6 +393,8 @@ fn half_of_a_set_up_names_the_missing_variable_and_the_fix() {
 
       oidc:
         audiences: [ http://broker ]
+
+    (if the token also has Bitbucket's own audience, send it all the same with `--allow-audience` and that audience)
     ");
     insta::assert_snapshot!(said(&[("KUBERNETES_SERVICE_HOST", "10.0.0.1")]), @r"
     hallpass: file `/var/run/secrets/hallpass/token` does not exist; add to the pod, and mount the volume at /var/run/secrets/hallpass (another path: HALLPASS_ID_TOKEN_FILE):
@@ -507,6 +512,51 @@ async fn a_program_that_takes_too_long_is_ended_with_what_it_started() {
     // The system may keep the entry of an ended process until its new parent looks.
     let lives = || fs::read_to_string(&stat).is_ok_and(|text| !text.contains(") Z"));
     until("its child is ended", async || !lives()).await;
+}
+
+/// T-434
+#[tokio::test]
+async fn a_program_is_ended_with_what_it_started_when_the_client_is_interrupted() {
+    for (command, signal) in [
+        ("get", Signal::SIGINT),
+        ("list", Signal::SIGTERM),
+        ("doctor", Signal::SIGHUP),
+        ("exec", Signal::SIGINT),
+    ] {
+        let (fake, folder) = (Fake::start(), tempfile::tempdir().unwrap());
+        let note = folder.path().join("started");
+        let script = format!(
+            "sleep 600 &\necho $! > {}.new && mv {0}.new {0}\nwait",
+            note.display()
+        );
+        write_program(&folder.path().join("spire-agent"), &script);
+        let arguments: &[&str] = match command {
+            "get" => &["shop-db/migrate"],
+            "exec" => &["shop-db/migrate", "--", "true"],
+            _ => &[],
+        };
+        let mut child = fake
+            .hallpass(&[&[command, "--source", "spiffe"], arguments].concat())
+            .env("SPIFFE_ENDPOINT_SOCKET", "unix:///run/spire/agent.sock")
+            .env("PATH", format!("{}:/usr/bin:/bin", folder.path().display()))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        until("the program has started", async || note.exists()).await;
+        let id = Pid::from_raw(i32::try_from(child.id()).unwrap());
+        kill(id, signal).unwrap();
+        let status = child.wait().unwrap();
+        let ended = match command {
+            "exec" => status.code() == Some(128 + signal as i32),
+            _ => status.signal() == Some(signal as i32),
+        };
+        assert!(ended, "{command}: {status}");
+        let id = fs::read_to_string(note).unwrap();
+        let stat = format!("/proc/{}/stat", id.trim());
+        let lives = || fs::read_to_string(&stat).is_ok_and(|text| !text.contains(") Z"));
+        until("its child is ended", async || !lives()).await;
+    }
 }
 
 /// T-392

@@ -190,7 +190,7 @@ fn other_providers() -> String {
         }
         write!(
             text,
-            "\nHow a job gets a token:\n\n```text\n{}\n```\n\nPolicies to start from:\n\n```yaml\n{}```\n\n{}\n",
+            "\nHow a job gets a credential, with `HALLPASS_BROKER` set to the broker's address:\n\n```text\n{}\n```\n\nPolicies to start from:\n\n```yaml\n{}```\n\n{}\n",
             shown.token,
             shown.policies,
             claims(provider)
@@ -198,6 +198,13 @@ fn other_providers() -> String {
         .unwrap();
         for limit in shown.limits {
             write!(text, "\n- {limit}").unwrap();
+        }
+        if !shown.findings.is_empty() {
+            let rule = "[`policy check`](policies/lint.md#missing-condition)";
+            write!(text, "\n\n{rule} finds a policy that\n").unwrap();
+        }
+        for one in &shown.findings {
+            write!(text, "\n- {}", one.shown()).unwrap();
         }
         text
     });

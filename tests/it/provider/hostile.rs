@@ -168,9 +168,10 @@ fn policies_to_start_from_have_no_findings() {
         let text = provider.policies();
         let loaded = hallpass::policy::PolicySet::from_texts(&[("root.yaml", &text)]);
         let loaded = loaded.unwrap_or_else(|errors| panic!("{}: {errors}\n{text}", provider.name));
-        let found: Vec<_> = loaded
-            .findings
-            .iter()
+        // That names are all there is, is a note.
+        let findings = loaded.findings.iter();
+        let found: Vec<_> = findings
+            .filter(|one| one.severity > hallpass::yaml::Severity::Note)
             .map(|one| format!("{}: {}", one.rule, one.message))
             .collect();
         assert_eq!(found, Vec::<String>::new(), "{}\n{text}", provider.name);

@@ -134,8 +134,7 @@ fn of_fact(claims: &mut Claims, fact: Fact, reader: &Reader) -> Seen {
             How::Sent => {}
             How::Ways(ways) => return of_ways(claims, fact, ways),
             How::Differs(other) => return differing(claims, line.name, other),
-            // Two texts are one fact, and could be so in several ways.
-            How::Below(_) => return Seen::Unsaid,
+            How::Below(top) => return joined(claims, fact, top, line.name),
         }
     }
     match reader.source(fact) {
@@ -147,6 +146,16 @@ fn of_fact(claims: &mut Claims, fact: Fact, reader: &Reader) -> Seen {
             let number = claims.claim(&pointer);
             of_claim(claims, fact, number, &pointer, reader)
         }
+    }
+}
+
+/// The text of one claim, `/`, and the text of the other.
+fn joined(claims: &mut Claims, fact: Fact, top: &str, name: &str) -> Seen {
+    let [top, name] = [top, name].map(|claim| claims.claim(&pointer(claim)));
+    let texts = [claims.text(top), text("/"), claims.text(name)];
+    Seen::Text {
+        present: all(&[top, name].map(|number| claims.kind_is(number, Kind::Text))),
+        value: claims.computed(fact, apply("str.++", &texts)),
     }
 }
 

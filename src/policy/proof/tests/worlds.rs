@@ -666,4 +666,67 @@ pub(super) const WORLDS: &[World] = &[
             },
         ],
     },
+    World {
+        issuer: "provider: bitrise, url: https://token.builds.bitrise.io",
+        url: "https://token.builds.bitrise.io",
+        tenants: &[
+            ", tenants: [ { tenant_id: t1 } ]",
+            ", tenants: [ { tenant_id: t1, owner: acme }, { repository: b/c } ]",
+        ],
+        topics: &[
+            Topic {
+                lines: &[
+                    "repository: acme/shop",
+                    "repository: [acme/shop, acme/team/x, b/c]",
+                    "repository: { glob: \"acme/*\" }",
+                    "repository: { glob: \"acme/**\" }",
+                    "repository: { glob: \"*/shop\" }",
+                    "repository: { under: acme }",
+                    "repository: { under: acme/team }",
+                    "repository: { not: acme/shop }",
+                    "repository: { not: { under: acme/team } }",
+                    "repository: { present: true }",
+                    "repository: { present: false }",
+                    "owner: acme",
+                    "owner: { not: acme }",
+                    "owner: { present: false }",
+                    "claim: { /repository_slug: shop }",
+                    "claim: { /repository_slug: { present: false } }",
+                ],
+                parts: &[
+                    (
+                        Part::Claim("repository_owner"),
+                        &["\"acme\"", "\"acme/team\"", "\"b\"", "\"\""],
+                    ),
+                    (
+                        Part::Claim("repository_slug"),
+                        &["\"shop\"", "\"x\"", "\"c\"", "\"team/x\"", "\"\""],
+                    ),
+                    (Part::Claim("workspace_slug"), &["\"t1\"", "\"t2\""]),
+                ],
+            },
+            Topic {
+                lines: &[
+                    "ref: refs/heads/main",
+                    "ref: { glob: \"refs/tags/*\" }",
+                    "ref_type: branch",
+                    "ref_type: pull",
+                    "trigger: pull_request",
+                ],
+                parts: &[
+                    (Part::Claim("branch"), &["\"main\"", "\"dev\"", "\"\""]),
+                    (Part::Claim("tag"), &["\"v1\"", "\"\""]),
+                    (Part::Claim("branch_dest"), &["\"main\"", "\"\""]),
+                ],
+            },
+            Topic {
+                lines: &["workflow: deploy", "workflow: { not: deploy }"],
+                parts: &[(Part::Claim("workflow"), &["\"deploy\"", "\"x\""])],
+            },
+            Topic {
+                lines: &["actor: webhook", "actor: { present: false }"],
+                parts: &[(Part::Claim("trigger_by"), &["\"webhook\"", "\"ann\""])],
+            },
+        ],
+    },
 ];

@@ -1,22 +1,24 @@
-//! Every signal that would end us, taken in order, so that the child gets it and the login ends with it.
+//! Every signal that would end us, taken in order, so that the child gets it and the login ends with it,
+//! and a CI's program ends with us.
 //!
 //! The signals are blocked and read from a descriptor, not caught by handlers. So all can be had, also
 //! those that no handler may take (a SIGSEGV that `kill` sends); what the caller made us ignore, as
 //! `nohup` does, the child still ignores; and each comes with its origin, which tells a key pressed on
 //! the terminal from a signal that was sent to us alone (T-138).
 
+use std::time::Duration;
 use std::{fmt, thread};
 
 #[cfg(target_os = "linux")]
 use nix::errno::Errno;
-use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signal::{SigSet, Signal, raise};
 #[cfg(target_os = "linux")]
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 #[cfg(not(target_os = "linux"))]
 use std::io::IsTerminal as _;
 use tokio::sync::mpsc::{self, UnboundedReceiver};
 
-use crate::cli::Failure;
+use super::Failure;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Caught {
@@ -42,16 +44,29 @@ impl Caught {
 #[derive(Debug)]
 pub(super) struct Signals {
     caught: UnboundedReceiver<Caught>,
+    /// What was blocked before, as a child is to have it.
     before: SigSet,
+    own: SigSet,
 }
 
 impl Signals {
     /// Blocks the signals, so it must come before any other thread is started: threads that are there
     /// already would be ended by them.
     pub(super) fn catch() -> Result<Self, Failure> {
+        Self::start(None)
+    }
+
+    /// The same while work is done that a signal ends soon: a caller that does not take it by then is
+    /// ended by it as usual.
+    pub(super) fn catch_briefly() -> Result<Self, Failure> {
+        Self::start(Some(GRACE))
+    }
+
+    fn start(grace: Option<Duration>) -> Result<Self, Failure> {
         let failed =
             |error: &dyn fmt::Display| Failure::Local(format!("signals cannot be caught: {error}"));
-        let mut before = SigSet::thread_get_mask().map_err(|error| failed(&error))?;
+        let own = SigSet::thread_get_mask().map_err(|error| failed(&error))?;
+        let mut before = own;
         // Blocked by ourselves, for our own writes.
         before.remove(Signal::SIGXFSZ);
         let mut set = SigSet::all();
@@ -64,13 +79,34 @@ impl Signals {
         thread::Builder::new()
             .name("signals".to_owned())
             .spawn(move || {
-                while source
-                    .read()
-                    .is_some_and(|caught| sender.send(caught).is_ok())
-                {}
+                while let Some(caught) = source.read() {
+                    if sender.send(caught).is_err() {
+                        break;
+                    }
+                    if let Some(grace) = grace {
+                        thread::sleep(grace);
+                        end_by(caught, &own);
+                    }
+                }
             })
             .map_err(|error| failed(&error))?;
-        Ok(Self { caught, before })
+        Ok(Self {
+            caught,
+            before,
+            own,
+        })
+    }
+
+    /// Lets signals do again what they did before.
+    pub(super) fn release(&self) {
+        if self.own.thread_set_mask().is_err() {
+            // It was this thread's mask, so it can be set.
+        }
+    }
+
+    /// Ends this process by the signal, as if it had not been caught.
+    pub(super) fn end_by(&self, caught: Caught) {
+        end_by(caught, &self.own);
     }
 
     /// What was blocked before, as the child is to have it.
@@ -84,6 +120,13 @@ impl Signals {
             Some(caught) => caught,
             None => std::future::pending().await,
         }
+    }
+}
+
+fn end_by(caught: Caught, mask: &SigSet) {
+    let result = mask.thread_set_mask();
+    if result.and_then(|()| raise(caught.to_pass_on())).is_err() {
+        // The caller returns the exit code instead.
     }
 }
 
@@ -135,6 +178,9 @@ impl Source {
         })
     }
 }
+
+/// How long the work has to end by itself.
+const GRACE: Duration = Duration::from_secs(1);
 
 const KEYS: [i32; 2] = [Signal::SIGINT as i32, Signal::SIGQUIT as i32];
 /// `SI_KERNEL` of sigaction(2).

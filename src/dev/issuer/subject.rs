@@ -1,0 +1,236 @@
+//! Claims that a CI makes of other ones, such as `sub`: written as it writes them.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value};
+
+use crate::provider::{Fact, FactValue, pointer};
+
+/// A claim of a provider, and its forms: the first counts whose parts are all there. `{NAME}` is a claim,
+/// `{NAME?}` one that may be missing, `{=FACT}` a fact. `{NAME==TEXT}` is nothing, where the claim is that
+/// text.
+const FORMS: &[(&str, &str, &[&str])] = &[
+    (
+        "forgejo",
+        "sub",
+        &[
+            "{event_name==pull_request}repo:{repository}:pull_request",
+            "repo:{repository}:ref:{ref}",
+        ],
+    ),
+    (
+        "circleci",
+        "sub",
+        &[
+            "org/{oidc.circleci.com/org-id}/project/{oidc.circleci.com/project-id}/user/{=actor_id}/vcs-origin/{oidc.circleci.com/vcs-origin}/vcs-ref/{oidc.circleci.com/vcs-ref}",
+            "org/{oidc.circleci.com/org-id}/project/{oidc.circleci.com/project-id}/user/{=actor_id}",
+        ],
+    ),
+    (
+        "buildkite",
+        "sub",
+        &[
+            "organization:{organization_slug}:pipeline:{pipeline_slug}:ref:{=ref}:commit:{build_commit}:step:{step_key?}",
+        ],
+    ),
+    (
+        "azure-devops",
+        "rpo_uri",
+        &["https://github.com/{rpo_id}.git"],
+    ),
+    (
+        "bitbucket",
+        "sub",
+        &[
+            "{repositoryUuid}:{deploymentEnvironmentUuid}:{stepUuid}",
+            "{repositoryUuid}:{stepUuid}",
+        ],
+    ),
+    (
+        "kubernetes",
+        "sub",
+        &["system:serviceaccount:{/kubernetes.io/namespace}:{/kubernetes.io/serviceaccount/name}"],
+    ),
+    ("google", "azp", &["{sub}"]),
+    (
+        "hcp-terraform",
+        "terraform_full_workspace",
+        &[
+            "organization:{terraform_organization_name}:project:{terraform_project_name}:workspace:{terraform_workspace_name}",
+        ],
+    ),
+    (
+        "hcp-terraform",
+        "sub",
+        &["{terraform_full_workspace}:run_phase:{terraform_run_phase}"],
+    ),
+    (
+        "spacelift",
+        "sub",
+        &["space:{spaceId}:{callerType}:{callerId}:run_type:{runType}:scope:{scope}"],
+    ),
+    (
+        "semaphore",
+        "sub",
+        &["org:{org}:project:{prj_id}:repo:{repo}:ref_type:{ref_type}:ref:{ref}"],
+    ),
+    (
+        "codefresh",
+        "sub",
+        &[
+            "account:{account_id}:pipeline:{pipeline_id}:scm_repo_url:{scm_repo_url}:scm_user_name:{scm_user_name}:scm_ref:{scm_ref}:scm_pull_request_target_branch:{scm_pull_request_target_branch}",
+            "account:{account_id}:pipeline:{pipeline_id}:scm_repo_url:{scm_repo_url}:scm_user_name:{scm_user_name}:scm_ref:{scm_ref}",
+            "account:{account_id}:pipeline:{pipeline_id}:initiator:{initiator}",
+            "account:{account_id}:pipeline:{pipeline_id}",
+        ],
+    ),
+    (
+        "bitrise",
+        "repository_url",
+        &["https://github.com/{repository_owner}/{repository_slug}.git"],
+    ),
+    ("bitrise", "sub", &["app:{app_slug}:workflow:{workflow}"]),
+    (
+        "vercel",
+        "sub",
+        &["owner:{owner}:project:{project}:environment:{environment}"],
+    ),
+    ("fly", "sub", &["{org_name}:{app_name}:{machine_name}"]),
+    (
+        "buddy",
+        "sub",
+        &["{base_url}/{workspace_domain}/{project_name}/pipelines/pipeline/{pipeline_id}"],
+    ),
+];
+
+/// Writes the claims that follow from others.
+pub(super) fn write(
+    provider: &str,
+    claims: &mut Map<String, Value>,
+    facts: &BTreeMap<Fact, FactValue>,
+) {
+    for (_, claim, forms) in FORMS.iter().filter(|(name, ..)| *name == provider) {
+        let whole = Value::Object(claims.clone());
+        let mut texts = forms.iter().filter_map(|form| filled(form, &whole, facts));
+        if let Some(text) = texts.next() {
+            claims.insert((*claim).to_owned(), text.into());
+        }
+    }
+}
+
+fn filled(form: &str, claims: &Value, facts: &BTreeMap<Fact, FactValue>) -> Option<String> {
+    let claim = |name: &str| match claims.pointer(&pointer(name))? {
+        Value::String(text) if !text.is_empty() => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        Value::Null | Value::Bool(_) | Value::String(_) | Value::Array(_) | Value::Object(_) => {
+            None
+        }
+    };
+    let mut text = String::new();
+    let mut rest = form;
+    while let Some((before, after)) = rest.split_once('{') {
+        text.push_str(before);
+        let (name, after) = after.split_once('}')?;
+        if let Some((name, wanted)) = name.split_once("==") {
+            claim(name).filter(|found| found == wanted)?;
+        } else if let Some(fact) = name.strip_prefix('=') {
+            text.push_str(&facts.get(&Fact::from_name(fact)?)?.to_string());
+        } else if let Some(name) = name.strip_suffix('?') {
+            text.push_str(&claim(name).unwrap_or_default());
+        } else {
+            text.push_str(&claim(name)?);
+        }
+        rest = after;
+    }
+    text.push_str(rest);
+    Some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::provider::Reader;
+    use crate::token::json::{Limits, parse_object};
+
+    fn sample(name: &str) -> Value {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vectors/ci-tokens");
+        let text = std::fs::read_to_string(format!("{folder}/{name}.json")).unwrap();
+        serde_json::from_str(&text).unwrap()
+    }
+
+    /// The sample's claims, written again.
+    fn again(provider: &str, sample: &Value) -> Map<String, Value> {
+        let found = crate::provider::find(provider).unwrap();
+        let url = sample["iss"].as_str().unwrap_or_default();
+        let object = parse_object(sample.to_string().as_bytes(), &Limits::default()).unwrap();
+        let facts = Reader::usual(found, url).facts(object).unwrap();
+        let facts = facts
+            .iter()
+            .map(|(fact, value)| (fact, value.clone()))
+            .collect();
+        let mut claims = sample.as_object().unwrap().clone();
+        write(provider, &mut claims, &facts);
+        claims
+    }
+
+    #[test]
+    fn each_form_writes_what_the_ci_wrote() {
+        for (provider, name) in [
+            ("forgejo", "forgejo-actions"),
+            ("circleci", "circleci"),
+            ("circleci", "circleci.root-issuer"),
+            ("buildkite", "buildkite"),
+            ("azure-devops", "azure-devops"),
+            ("bitbucket", "bitbucket-pipelines"),
+            ("bitbucket", "bitbucket-pipelines.default-audience"),
+            ("kubernetes", "kubernetes-serviceaccount"),
+            ("google", "google-compute-identity"),
+            ("hcp-terraform", "hcp-terraform"),
+            ("spacelift", "spacelift"),
+            ("semaphore", "semaphore"),
+            ("semaphore", "semaphore.pull-request"),
+            ("codefresh", "codefresh"),
+            ("bitrise", "bitrise"),
+            ("vercel", "vercel"),
+            ("fly", "fly-io"),
+            ("buddy", "buddy"),
+        ] {
+            let sample = sample(name);
+            assert_eq!(Value::Object(again(provider, &sample)), sample, "{name}");
+        }
+        let seen = FORMS.iter().map(|(provider, ..)| *provider);
+        assert!(
+            seen.clone()
+                .all(|name| crate::provider::find(name).is_some())
+        );
+    }
+
+    #[test]
+    fn a_form_follows_the_claims() {
+        let subject = |provider: &str, name: &str, change: &[(&str, Value)]| {
+            let mut sample = sample(name);
+            for (claim, value) in change {
+                sample[*claim] = value.clone();
+            }
+            again(provider, &sample)["sub"].as_str().unwrap().to_owned()
+        };
+        let pull = [("event_name", "pull_request".into())];
+        assert_eq!(
+            subject("forgejo", "forgejo-actions", &pull),
+            "repo:platform/widget-api:pull_request"
+        );
+        let origin = "oidc.circleci.com/vcs-origin";
+        let by_webhook = subject("circleci", "circleci", &[(origin, Value::Null)]);
+        assert!(by_webhook.ends_with("/user/3b5d7f91-a2c4-4e68-9d0b-1f3e5a7c9b24"));
+        let by_hand = ["scm_repo_url", "scm_user_name"].map(|name| (name, Value::Null));
+        assert_eq!(
+            subject("codefresh", "codefresh", &by_hand),
+            "account:5f30ebd303aa7213ae7f0148:pipeline:64f0c40800aafd14555669be"
+        );
+        let tag = [("step_key", Value::Null), ("build_tag", "v1".into())];
+        assert_eq!(
+            subject("buildkite", "buildkite", &tag),
+            "organization:acme-inc:pipeline:widget-api:ref:refs/tags/v1:commit:5f0c1d9e7a2b48c36d41f8e90ab7c2d35e6f1a04:step:"
+        );
+    }
+}
