@@ -6,7 +6,7 @@ use std::{fmt, io};
 
 use aws_lc_rs::constant_time;
 use serde::{Deserialize, Deserializer};
-use zeroize::Zeroize;
+use zeroize::zeroize_bytes;
 
 use crate::file::read_text;
 
@@ -16,9 +16,9 @@ pub(crate) mod file;
 ///
 /// Reading it takes a call to [`expose`](Self::expose), so a search for that name finds every
 /// possible leak.
-pub struct Secret<T: Zeroize>(T);
+pub struct Secret<T: Wipe>(T);
 
-impl<T: Zeroize> Secret<T> {
+impl<T: Wipe> Secret<T> {
     /// Takes ownership of the secret.
     pub const fn new(value: T) -> Self {
         Self(value)
@@ -30,34 +30,60 @@ impl<T: Zeroize> Secret<T> {
     }
 }
 
-impl<T: Zeroize + Clone> Clone for Secret<T> {
+impl<T: Wipe + Clone> Clone for Secret<T> {
     fn clone(&self) -> Self {
         Self(self.0.clone())
     }
 }
 
-impl<T: Zeroize> From<T> for Secret<T> {
+impl<T: Wipe> From<T> for Secret<T> {
     fn from(value: T) -> Self {
         Self(value)
     }
 }
 
 /// There is no `Serialize`; output goes through [`expose`](Secret::expose).
-impl<'de, T: Zeroize + Deserialize<'de>> Deserialize<'de> for Secret<T> {
+impl<'de, T: Wipe + Deserialize<'de>> Deserialize<'de> for Secret<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         T::deserialize(deserializer).map(Self)
     }
 }
 
-impl<T: Zeroize> fmt::Debug for Secret<T> {
+impl<T: Wipe> fmt::Debug for Secret<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("[secret]")
     }
 }
 
-impl<T: Zeroize> Drop for Secret<T> {
+impl<T: Wipe> Drop for Secret<T> {
     fn drop(&mut self) {
-        self.0.zeroize();
+        self.0.wipe();
+    }
+}
+
+/// What a [`Secret`] can be made of. `Zeroize` writes byte by byte; a token of two kilobytes would
+/// cost two percent of an exchange.
+pub trait Wipe {
+    /// Overwrites the memory that the value has, spare capacity included.
+    fn wipe(&mut self);
+}
+
+impl<const N: usize> Wipe for [u8; N] {
+    fn wipe(&mut self) {
+        zeroize_bytes(self);
+    }
+}
+
+impl Wipe for Vec<u8> {
+    fn wipe(&mut self) {
+        self.resize(self.capacity(), 0);
+        zeroize_bytes(self);
+    }
+}
+
+impl Wipe for String {
+    fn wipe(&mut self) {
+        std::mem::take(self).into_bytes().wipe();
     }
 }
 
@@ -174,6 +200,22 @@ mod tests {
             let secret = SecretSource::File(file).read().unwrap();
             assert_eq!(secret.expose(), expected, "{text:?}");
         }
+    }
+
+    /// T-92
+    #[test]
+    fn a_wiped_value_has_no_byte_left() {
+        let mut bytes = Vec::with_capacity(64);
+        bytes.extend_from_slice(b"canary-5d1f4c7e");
+        bytes.truncate(3);
+        bytes.wipe();
+        assert_eq!(bytes, [0; 64]);
+        let mut array = *b"canary-5d1f4c7e";
+        array.wipe();
+        assert_eq!(array, [0; 15]);
+        let mut text = "canary-5d1f4c7e".to_owned();
+        text.wipe();
+        assert_eq!(text.capacity(), 0);
     }
 
     /// T-92

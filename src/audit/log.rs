@@ -478,7 +478,10 @@ fn sign_every(time: Duration, shared: Arc<Shared>) -> io::Result<()> {
 }
 
 fn to_json(event: &Event) -> Result<Vec<u8>, SinkError> {
-    serde_json::to_vec(event).map_err(|_| ours("an event cannot be serialised as JSON"))
+    let mut text = Vec::with_capacity(USUAL_LENGTH);
+    let written = serde_json::to_writer(&mut text, event);
+    written.map_err(|_| ours("an event cannot be serialised as JSON"))?;
+    Ok(text)
 }
 
 fn is_name(text: &str) -> bool {
@@ -492,6 +495,8 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Bytes of most events.
+const USUAL_LENGTH: usize = 2_048;
 /// Longest time without a signature over what was written.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(10);
 

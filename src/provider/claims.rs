@@ -47,6 +47,25 @@ pub(super) fn fact_value(
     value: &Value,
     claim_type: ClaimType,
 ) -> Result<Option<FactValue>, ClaimError> {
+    let value = checked(name, value, claim_type)?;
+    Ok(value.map(|value| match value {
+        Checked::Text(text) => FactValue::Text(text.to_owned()),
+        Checked::Bool(value) => FactValue::Bool(value),
+    }))
+}
+
+/// A claim that has its type, without a copy of it.
+pub(super) enum Checked<'a> {
+    Text(&'a str),
+    Bool(bool),
+}
+
+/// Checks a claim's type; `None` if it is absent, empty or cannot be a fact.
+pub(super) fn checked<'a>(
+    name: &str,
+    value: &'a Value,
+    claim_type: ClaimType,
+) -> Result<Option<Checked<'a>>, ClaimError> {
     match (claim_type, value) {
         (ClaimType::Text, Value::Text(text)) if text.is_empty() => Ok(None),
         (_, Value::Null)
@@ -54,18 +73,20 @@ pub(super) fn fact_value(
         | (ClaimType::List, Value::List(_))
         | (ClaimType::Object, Value::Object(_)) => Ok(None),
         (ClaimType::Text, Value::Text(text)) => {
-            printable(name, text).map(|text| Some(FactValue::Text(text.to_owned())))
+            printable(name, text).map(|text| Some(Checked::Text(text)))
         }
         (ClaimType::FlagText, Value::Text(text)) => match text.as_str() {
-            "true" => Ok(Some(FactValue::Bool(true))),
-            "false" => Ok(Some(FactValue::Bool(false))),
+            "true" => Ok(Some(Checked::Bool(true))),
+            "false" => Ok(Some(Checked::Bool(false))),
             _ => Err(problem(
                 name,
                 "is text other than `true` and `false`".to_owned(),
             )),
         },
-        (ClaimType::Boolean, Value::Bool(value)) => Ok(Some(FactValue::Bool(*value))),
-        (ClaimType::Number, Value::Number(number)) => decimal(name, number.literal()).map(Some),
+        (ClaimType::Boolean, Value::Bool(value)) => Ok(Some(Checked::Bool(*value))),
+        (ClaimType::Number, Value::Number(number)) => {
+            decimal(name, number.literal()).map(|digits| Some(Checked::Text(digits)))
+        }
         (
             ClaimType::Text
             | ClaimType::FreeText
@@ -162,10 +183,10 @@ pub(super) fn text_of(facts: &BTreeMap<Fact, FactValue>, fact: Fact) -> Option<&
 }
 
 /// Digits as written: `1e3` and `1.5` are not IDs.
-fn decimal(name: &str, literal: &str) -> Result<FactValue, ClaimError> {
+fn decimal<'a>(name: &str, literal: &'a str) -> Result<&'a str, ClaimError> {
     let digits = literal.strip_prefix('-').unwrap_or(literal);
     if !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Ok(FactValue::Text(literal.to_owned()));
+        return Ok(literal);
     }
     Err(problem(name, "is not a whole number".to_owned()))
 }

@@ -14,12 +14,16 @@ pub(super) fn facts(
     token: &Object,
     provider: &Provider,
 ) -> Result<BTreeMap<Fact, FactValue>, ClaimError> {
-    for line in provider.claims {
-        if let Some(value) = at(token, line.name) {
+    let sent = provider.claims.iter().map(|line| at(token, line.name));
+    // Looked up once: a token has some thirty claims, and a fact may ask for its own twice.
+    let sent: Vec<Option<&Value>> = sent.collect();
+    let lines = || provider.claims.iter().zip(sent.iter().copied());
+    for (line, value) in lines() {
+        if let Some(value) = value {
             if line.is_list_of_texts() {
                 claims::list(line.name, value)?;
             } else {
-                claims::fact_value(line.name, value, line.claim_type)?;
+                claims::checked(line.name, value, line.claim_type)?;
             }
         }
     }
@@ -27,9 +31,11 @@ pub(super) fn facts(
         agreement.check(token)?;
     }
     let mut facts = BTreeMap::new();
-    for (line, reading) in provider.readings() {
-        if let Some(value) = fact(token, line, reading)? {
-            facts.insert(reading.fact, value);
+    for (line, own) in lines() {
+        for reading in line.facts {
+            if let Some(value) = with_claim(token, line, own, reading)? {
+                facts.insert(reading.fact, value);
+            }
         }
     }
     Ok(facts)
@@ -47,21 +53,36 @@ pub(super) fn at<'a>(token: &'a Object, name: &str) -> Option<&'a Value> {
 /// The claim's text. An empty one is absent (T-47), and so is one that conditions cannot match
 /// (T-48).
 pub(super) fn text<'a>(token: &'a Object, name: &str) -> Option<&'a str> {
-    match at(token, name)? {
+    text_of(at(token, name)?)
+}
+
+fn text_of(value: &Value) -> Option<&str> {
+    match value {
         Value::Text(text) => Some(text).filter(|text| !text.is_empty() && is_printable(text)),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::List(_) | Value::Object(_) => None,
     }
     .map(String::as_str)
 }
 
+/// A fact of a token, by a line of the table.
 pub(super) fn fact(
     token: &Object,
     line: &Claim,
     reading: &Reading,
 ) -> Result<Option<FactValue>, ClaimError> {
-    let own = || text(token, line.name);
+    with_claim(token, line, at(token, line.name), reading)
+}
+
+/// The same, where the line's claim is already found.
+fn with_claim(
+    token: &Object,
+    line: &Claim,
+    sent: Option<&Value>,
+    reading: &Reading,
+) -> Result<Option<FactValue>, ClaimError> {
+    let own = || sent.and_then(text_of);
     let value = match reading.how {
-        How::Sent => return sent(token, line, reading.fact),
+        How::Sent => return as_sent(line, sent, reading.fact),
         How::Ways(ways) => ways
             .iter()
             .find_map(|way| way.text(token))
@@ -78,13 +99,17 @@ pub(super) fn fact(
     Ok(value)
 }
 
-fn sent(token: &Object, line: &Claim, fact: Fact) -> Result<Option<FactValue>, ClaimError> {
-    let Some(value) = at(token, line.name) else {
+fn as_sent(
+    line: &Claim,
+    sent: Option<&Value>,
+    fact: Fact,
+) -> Result<Option<FactValue>, ClaimError> {
+    let Some(value) = sent else {
         return Ok(None);
     };
     let value = match line.claim_type {
         ClaimType::List => claims::list(line.name, value)?,
-        ClaimType::FreeText => text(token, line.name).map(|text| FactValue::Text(text.to_owned())),
+        ClaimType::FreeText => text_of(value).map(|text| FactValue::Text(text.to_owned())),
         ClaimType::Text
         | ClaimType::FlagText
         | ClaimType::Boolean

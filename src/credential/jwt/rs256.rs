@@ -15,11 +15,12 @@ use jsonwebtoken::jwk::AlgorithmParameters;
 use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject as _;
 use serde_json::json;
+use zeroize::Zeroize as _;
 
 use super::keys::KeysError;
 use super::signing_key::SigningKey;
-use crate::secret::Secret;
 use crate::secret::file::{self, PrivateFileError};
+use crate::secret::{Secret, Wipe};
 use crate::token::Algorithm;
 use crate::token::keys::{Admission, KeySet, Rule};
 
@@ -101,6 +102,12 @@ fn parse(text: &str) -> Result<SigningKey, Rs256KeyProblem> {
     let key = SigningKey::rs256(pkcs1(text)?)?;
     check_strength(&key)?;
     Ok(key)
+}
+
+impl Wipe for PrivateKeyDer<'static> {
+    fn wipe(&mut self) {
+        self.zeroize();
+    }
 }
 
 /// The one RSA key of a PEM text, as `jsonwebtoken` takes it.
