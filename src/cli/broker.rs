@@ -283,7 +283,7 @@ pub(super) fn mask(
     }
     // An address holds the password percent-encoded, which may be another text.
     for variable in variables(received, None, None) {
-        if variable.name == "DATABASE_URL" {
+        if matches!(variable.name.as_str(), "DATABASE_URL" | "REDIS_URL") {
             for command in mask_commands(variable.value.expose()) {
                 out.command(&command)?;
             }
@@ -301,11 +301,14 @@ pub(super) fn warn_of_rivals(
 ) {
     let mut names = rivals(received, ca_file);
     names.retain(|name| environment.has(name));
+    let is_redis = names.first() == Some(&"VALKEYCLI_AUTH");
     if !names.is_empty() {
         out.error(&format!(
-            "hallpass: warning: libpq may use {} of this environment instead of the values of `{}`, even with DATABASE_URL; unset them where the login is used",
+            "hallpass: warning: {} may use {} of this environment instead of the values of `{}`, even with {}; unset them where the login is used",
+            if is_redis { "valkey-cli" } else { "libpq" },
             names.join(", "),
-            escape(&received.name)
+            escape(&received.name),
+            if is_redis { "REDISCLI_AUTH" } else { "DATABASE_URL" }
         ));
     }
 }

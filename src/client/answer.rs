@@ -311,7 +311,7 @@ impl Received {
     /// is to be checked and none came along.
     #[must_use]
     pub fn authorities(&self, roots: impl FnOnce() -> String) -> Option<String> {
-        let sslmode = self.members.text("sslmode")?;
+        let sslmode = self.members.text("sslmode").or(self.members.text("tls"))?;
         let is_checked = matches!(sslmode.expose().as_str(), "verify-ca" | "verify-full");
         let own = self.members.text("ca").map(|ca| ca.expose().clone());
         own.or_else(|| is_checked.then(roots))

@@ -1,16 +1,23 @@
 //! `replay:`: where used tokens are remembered.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use url::{Host, Url};
 
+use crate::credential::target::TargetSettings;
 use crate::replay::StoreSettings;
 use crate::replay::redis::RedisSettings;
 use crate::text::escape;
 use crate::yaml::settings::{Item, Section};
 
-/// Reads `replay:`.
-pub(super) fn read(item: &Item<'_>) -> Option<StoreSettings> {
+/// Reads `replay:`. A server that jobs use cannot be the store: a job could fill its memory, and nothing
+/// would be minted any more, or delete what it holds.
+pub(super) fn read(
+    item: &Item<'_>,
+    targets: Option<&BTreeMap<String, Arc<dyn TargetSettings>>>,
+) -> Option<StoreSettings> {
     let section = item.section()?;
     let store = section.required("store");
     let name = store.as_ref().and_then(Item::text);
@@ -26,7 +33,18 @@ pub(super) fn read(item: &Item<'_>) -> Option<StoreSettings> {
         }
     };
     section.finish();
-    name.and(settings)
+    let settings = name.and(settings);
+    if let Some(StoreSettings::Redis(redis)) = &settings {
+        let mut targets = targets.into_iter().flatten();
+        let shared = targets.find(|(_, target)| target.is_on(&redis.host, redis.port));
+        if let Some((target, _)) = shared {
+            return item.wrong(
+                &format!("target `{target}` is on the same server as the store of used tokens"),
+                "give the store a server of its own, which no job can fill or empty",
+            );
+        }
+    }
+    settings
 }
 
 fn memory(section: &Section<'_>) -> Option<StoreSettings> {

@@ -56,7 +56,8 @@ fn target(item: &Item<'_>) -> Option<Arc<dyn TargetSettings>> {
     let word = section.required("kind")?;
     let text = word.text()?;
     let Some(kind) = KINDS.iter().find(|kind| kind.name == text) else {
-        let known = KINDS.map(|kind| format!("`{}`", kind.name)).join(", ");
+        let known = KINDS.iter().map(|kind| format!("`{}`", kind.name));
+        let known = known.collect::<Vec<_>>().join(", ");
         return word.wrong(
             &format!("unknown kind of target `{text}`"),
             &format!("write one of {known}"),

@@ -2,6 +2,8 @@ use super::*;
 use crate::credential::database::postgres::{ChannelBinding, PostgresSettings};
 use crate::credential::jwt::SigningAlgorithm;
 
+mod redis;
+
 const GOOD: &str = "
 issuer: https://hallpass.acme.dev
 root_key: { file: /run/secrets/root, previous: [ { file: old.key } ] }
@@ -405,7 +407,7 @@ fn two(host: &str, more: &str) -> Result<Settings, String> {
 /// T-120: `uses` of a team names targets and kinds by one word each.
 #[test]
 fn no_target_has_the_name_of_a_kind() {
-    for kind in ["jwt", "postgres", "ssh"] {
+    for kind in ["jwt", "postgres", "redis", "ssh"] {
         let found = problems("shop-db:", &format!("{kind}:"));
         let expected = format!("target `{kind}` has the name of the credential kind `{kind}`");
         assert_eq!(found, expected);

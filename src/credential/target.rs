@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::database::postgres;
+use super::database::{postgres, redis};
 use super::kind::Definition;
 use super::ssh;
 use super::{Credential, Mint, MintError, Revoked};
@@ -32,7 +32,7 @@ pub use lease::{LeaseRecord, LeaseRow, LeaseState, Leftover, Listed, Listing};
 pub use sweeper::{SweepObserver, Sweeper};
 
 /// Every kind of target, by the word after `kind:`.
-pub const KINDS: [&TargetKind; 2] = [&postgres::TARGET, &ssh::TARGET];
+pub const KINDS: &[&TargetKind] = &[&postgres::TARGET, &redis::TARGET, &ssh::TARGET];
 
 pub struct TargetKind {
     /// The word after `kind:`.
@@ -57,6 +57,11 @@ pub trait TargetSettings: SameSettings + Any + Send + Sync + fmt::Debug {
     /// Why it cannot be used together with another target, and what to do.
     fn clash(&self, _name: &str, _other: &dyn TargetSettings) -> Option<(String, &'static str)> {
         None
+    }
+
+    /// Whether jobs use the server at that address, where the broker must then keep nothing of its own.
+    fn is_on(&self, _host: &str, _port: u16) -> bool {
+        false
     }
 
     /// Where the credential leads, by the keys of the settings.
@@ -96,6 +101,17 @@ pub trait TargetSettings: SameSettings + Any + Send + Sync + fmt::Debug {
     /// The policies cannot be used with it.
     async fn check(&self, _name: &str, _policies: &PolicySet) -> Result<Vec<Finding>, String> {
         Ok(Vec::new())
+    }
+
+    /// The same with the broker's keys, so that a throw-away lease is signed like any other, and no broker
+    /// reports it.
+    async fn check_signed(
+        &self,
+        name: &str,
+        policies: &PolicySet,
+        _keys: &RootKeys,
+    ) -> Result<Vec<Finding>, String> {
+        self.check(name, policies).await
     }
 
     /// Whether what its administrator runs depends on the version of a server.

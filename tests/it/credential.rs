@@ -12,6 +12,7 @@ mod lasting;
 mod lifecycle;
 mod operator;
 mod pooler;
+mod redis;
 mod stage;
 mod upgrade;
 

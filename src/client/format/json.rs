@@ -3,9 +3,11 @@
 use serde_json::{Map, json};
 
 use super::libpq::login;
+use super::redis;
 use super::{Format, Holds, Options, join_with};
 use crate::client::answer::{Received, Value};
 use crate::credential::database::postgres::url::connection_url;
+use crate::credential::database::redis::url::connection_url as redis_url;
 use crate::secret::Secret;
 
 pub(super) const FORMAT: Format = Format {
@@ -63,6 +65,10 @@ fn credential(received: &Received) -> Map<String, serde_json::Value> {
     credential.insert("name".to_owned(), received.name.as_str().into());
     if let Some(login) = login(received) {
         let url = connection_url(&login);
+        credential.insert("url".to_owned(), url.expose().as_str().into());
+    }
+    if let Some(login) = redis::login(received) {
+        let url = redis_url(&login);
         credential.insert("url".to_owned(), url.expose().as_str().into());
     }
     credential

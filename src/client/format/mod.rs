@@ -18,6 +18,7 @@ mod libpq;
 mod pg_service;
 mod pgpass;
 mod powershell;
+mod redis;
 mod ssh;
 mod url;
 mod variables;

@@ -1,19 +1,24 @@
-//! A connection address: `postgresql://user:password@host:port/database?…`.
+//! A connection address: `postgresql://user:password@host:port/database?…`, `rediss://user:password@host:port`.
 
-use super::libpq::{NEEDS, login};
+use super::libpq::login;
+use super::redis;
 use super::{Format, Options, Surroundings};
 use crate::client::answer::Received;
 use crate::credential::database::postgres::url::{Parts, connection_url};
+use crate::credential::database::redis::url::connection_url as redis_url;
 use crate::secret::Secret;
 
 pub(super) const FORMAT: Format = Format {
-    needs: NEEDS,
+    needs: &["host", "port", "username", "password"],
     wants_ca_file: true,
     environment: Surroundings::Kept,
     ..Format::new("url", "a connection address for a database client", text)
 };
 
 fn text(received: &Received, options: &Options<'_>) -> Option<Secret<String>> {
+    if let Some(login) = redis::login(received) {
+        return Some(redis_url(&login));
+    }
     let login = login(received)?;
     let ca_file = options.ca_file;
     Some(connection_url(&Parts { ca_file, ..login }))

@@ -5,6 +5,7 @@ use std::fmt;
 use std::path::Path;
 
 use super::libpq::login;
+use super::redis;
 use crate::client::answer::Received;
 use crate::credential::database::postgres::url::{Parts, connection_url};
 use crate::credential::kind::Form;
@@ -64,8 +65,8 @@ impl fmt::Display for Prefix {
     }
 }
 
-/// The variables of a credential: for a database what libpq reads (`PG*`) and `DATABASE_URL`, for a
-/// signed token `HALLPASS_TOKEN`, for any other kind `HALLPASS_` and the
+/// The variables of a credential: for a database what libpq reads (`PG*`) and `DATABASE_URL`, for Redis
+/// `REDISCLI_AUTH` and `REDIS_*`, for a signed token `HALLPASS_TOKEN`, for any other kind `HALLPASS_` and the
 /// member's name for each text of one line.
 #[must_use]
 pub fn variables(
@@ -84,6 +85,9 @@ pub fn variables(
 /// address. Left out are the login's own, and those that only say how a session behaves.
 #[must_use]
 pub fn rivals(received: &Received, ca_file: Option<&Path>) -> Vec<&'static str> {
+    if redis::login(received).is_some() {
+        return redis::RIVALS.to_vec();
+    }
     if login(received).is_none() {
         return Vec::new();
     }
@@ -97,6 +101,15 @@ pub fn rivals(received: &Received, ca_file: Option<&Path>) -> Vec<&'static str> 
 fn pairs(received: &Received, ca_file: Option<&Path>) -> Vec<(Cow<'static, str>, Secret<String>)> {
     if let Some(login) = login(received) {
         let pairs = libpq(&Parts { ca_file, ..login }).into_iter();
+        return pairs.map(|(name, value)| (name.into(), value)).collect();
+    }
+    if let Some(login) = redis::login(received) {
+        let pairs = redis::variables(&login).into_iter();
+        let ca = ca_file.map(|path| {
+            let path = path.to_string_lossy().into_owned();
+            ("REDIS_CA_FILE", Secret::new(path))
+        });
+        let pairs = pairs.chain(ca);
         return pairs.map(|(name, value)| (name.into(), value)).collect();
     }
     if let Some(token) = received.members.text("token") {

@@ -18,6 +18,7 @@ mod logins;
 mod mint;
 mod order;
 pub mod postgres;
+pub mod redis;
 mod sweep;
 
 pub use end::Ended;

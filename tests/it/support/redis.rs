@@ -1,4 +1,5 @@
-//! A private Redis server in a temporary folder, on a free port; Debian's own on 6379 is left alone.
+//! A private Redis or Valkey server in a temporary folder, on a free port; Debian's own on 6379 is left
+//! alone.
 
 use std::fs;
 use std::io::{self, Read as _, Write as _};
@@ -18,6 +19,7 @@ use super::tokens::NOW;
 pub(crate) struct Redis {
     folder: TempDir,
     port: u16,
+    program: PathBuf,
     arguments: Vec<String>,
     child: Option<Child>,
     pub(crate) password: Option<String>,
@@ -34,26 +36,46 @@ impl Redis {
     /// A server that no broker has seen.
     pub(crate) fn fresh(arguments: &[&str]) -> Self {
         let arguments = arguments.iter().map(|text| (*text).to_owned()).collect();
-        Self::launch(arguments, None, None)
+        Self::launch("redis-server".into(), arguments, None, None)
+    }
+
+    /// A server of another flavour, with a password for `default`.
+    pub(crate) fn of(program: PathBuf, arguments: &[&str], password: &str) -> Self {
+        let own = ["--requirepass", password, "--masterauth", password];
+        let arguments = own.iter().chain(arguments);
+        let arguments = arguments.map(|text| (*text).to_owned()).collect();
+        Self::launch(program, arguments, Some(password.to_owned()), None)
     }
 
     pub(crate) fn with_password(password: &str) -> Self {
         let arguments = vec!["--requirepass".to_owned(), password.to_owned()];
-        Self::launch(arguments, Some(password.to_owned()), None)
+        Self::launch(
+            "redis-server".into(),
+            arguments,
+            Some(password.to_owned()),
+            None,
+        )
     }
 
     /// TLS alone, under a certificate and key in PEM.
     pub(crate) fn with_tls(certificate: &str, key: &str) -> Self {
-        Self::launch(Vec::new(), None, Some((certificate, key)))
+        let tls = Some((certificate, key));
+        Self::launch("redis-server".into(), Vec::new(), None, tls)
     }
 
-    fn launch(arguments: Vec<String>, password: Option<String>, tls: Option<(&str, &str)>) -> Self {
+    fn launch(
+        program: PathBuf,
+        arguments: Vec<String>,
+        password: Option<String>,
+        tls: Option<(&str, &str)>,
+    ) -> Self {
         let mut redis = Self {
             folder: tempfile::Builder::new()
                 .prefix("hallpass-redis-")
                 .tempdir()
                 .unwrap(),
             port: 0,
+            program,
             arguments,
             child: None,
             password,
@@ -131,7 +153,7 @@ impl Redis {
 
     fn spawn(&mut self, tls: bool) -> bool {
         let port = self.port.to_string();
-        let mut command = Command::new("redis-server");
+        let mut command = Command::new(&self.program);
         command
             .args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
             .args(["--daemonize", "no", "--dir"])
@@ -193,7 +215,11 @@ impl Redis {
         stream.write_all(&said)?;
         let mut text = String::new();
         stream.read_to_string(&mut text)?;
-        if let Some(line) = text.lines().find(|line| line.starts_with('-')) {
+        let is_error = |line: &&str| {
+            let rest = line.strip_prefix('-');
+            rest.is_some_and(|rest| rest.starts_with(|first: char| first.is_ascii_uppercase()))
+        };
+        if let Some(line) = text.lines().find(is_error) {
             return Err(io::Error::other(line.to_owned()));
         }
         let lines = text

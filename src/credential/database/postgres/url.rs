@@ -52,7 +52,7 @@ pub fn connection_url(parts: &Parts<'_>) -> Secret<String> {
     ))
 }
 
-fn percent_encode(text: &str) -> Secret<String> {
+pub(crate) fn percent_encode(text: &str) -> Secret<String> {
     // Room for the worst case, so that growing leaves no copies behind.
     let mut encoded = String::with_capacity(text.len().saturating_mul(3));
     for byte in text.bytes() {
