@@ -8,12 +8,13 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::database::mysql;
 use super::database::postgres;
 use super::jwt;
 use super::ssh;
 use crate::policy::DefinitionReader;
 
-pub const KINDS: &[&Kind] = &[&jwt::KIND, &postgres::KIND, &ssh::KIND];
+pub const KINDS: &[&Kind] = &[&jwt::KIND, &mysql::KIND, &postgres::KIND, &ssh::KIND];
 
 /// The kind of that name.
 #[must_use]

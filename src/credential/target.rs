@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
+use super::database::mysql;
 use super::database::postgres;
 use super::kind::Definition;
 use super::ssh;
@@ -32,7 +33,7 @@ pub use lease::{LeaseRecord, LeaseRow, LeaseState, Leftover, Listed, Listing};
 pub use sweeper::{SweepObserver, Sweeper};
 
 /// Every kind of target, by the word after `kind:`.
-pub const KINDS: [&TargetKind; 2] = [&postgres::TARGET, &ssh::TARGET];
+pub const KINDS: [&TargetKind; 3] = [&mysql::TARGET, &postgres::TARGET, &ssh::TARGET];
 
 pub struct TargetKind {
     /// The word after `kind:`.

@@ -1,21 +1,28 @@
-//! A connection address: `postgresql://user:password@host:port/database?…`.
+//! A connection address: `postgresql://user:password@host:port/database?…`, or `mysql://…`.
 
-use super::libpq::{NEEDS, login};
-use super::{Format, Options, Surroundings};
+use super::libpq::login;
+use super::{Format, Options, Surroundings, mysql};
 use crate::client::answer::Received;
+use crate::credential::database::mysql::url as mysql_url;
 use crate::credential::database::postgres::url::{Parts, connection_url};
 use crate::secret::Secret;
 
 pub(super) const FORMAT: Format = Format {
-    needs: NEEDS,
+    needs: &["host", "port", "database", "username", "password"],
     wants_ca_file: true,
     environment: Surroundings::Kept,
     ..Format::new("url", "a connection address for a database client", text)
 };
 
 fn text(received: &Received, options: &Options<'_>) -> Option<Secret<String>> {
-    let login = login(received)?;
     let ca_file = options.ca_file;
+    if let Some(login) = mysql::login(received) {
+        return Some(mysql_url::connection_url(&mysql_url::Parts {
+            ca_file,
+            ..login
+        }));
+    }
+    let login = login(received)?;
     Some(connection_url(&Parts { ca_file, ..login }))
 }
 

@@ -5,6 +5,7 @@ use std::fmt;
 use std::path::Path;
 
 use super::libpq::login;
+use super::mysql;
 use crate::client::answer::Received;
 use crate::credential::database::postgres::url::{Parts, connection_url};
 use crate::credential::kind::Form;
@@ -64,7 +65,7 @@ impl fmt::Display for Prefix {
     }
 }
 
-/// The variables of a credential: for a database what libpq reads (`PG*`) and `DATABASE_URL`, for a
+/// The variables of a credential: for a database what libpq reads (`PG*`) or `MYSQL_*`, and `DATABASE_URL`; for a
 /// signed token `HALLPASS_TOKEN`, for any other kind `HALLPASS_` and the
 /// member's name for each text of one line.
 #[must_use]
@@ -97,6 +98,10 @@ pub fn rivals(received: &Received, ca_file: Option<&Path>) -> Vec<&'static str> 
 fn pairs(received: &Received, ca_file: Option<&Path>) -> Vec<(Cow<'static, str>, Secret<String>)> {
     if let Some(login) = login(received) {
         let pairs = libpq(&Parts { ca_file, ..login }).into_iter();
+        return pairs.map(|(name, value)| (name.into(), value)).collect();
+    }
+    if let Some(login) = mysql::login(received) {
+        let pairs = mysql::pairs(&login, ca_file).into_iter();
         return pairs.map(|(name, value)| (name.into(), value)).collect();
     }
     if let Some(token) = received.members.text("token") {
