@@ -42,6 +42,7 @@ fi
 if [ "$purpose" = test ]; then
   command -v npm >/dev/null || need npm "PostgreSQL 18, which Debian does not have, and what the GitHub Action is built with come from the npm registry"
   command -v redis-server >/dev/null || need redis-server "replicas share used tokens on one; private servers are started on free ports, and the one that this package makes on port 6379 is left alone"
+  command -v mariadbd >/dev/null || [ -x /usr/sbin/mariadbd ] || need mariadb-server "logins are made on it; private servers are started on free ports, and the one that this package makes on port 3306 is left alone"
   command -v pgbouncer >/dev/null || [ -x /usr/sbin/pgbouncer ] || need pgbouncer "a pooler in front of PostgreSQL, which hallpass must notice; private ones are started on free ports, and the one that this package makes on port 6432 is left alone"
   command -v ssh >/dev/null || need openssh-client "logging in with a certificate that a job got"
   command -v sshd >/dev/null || [ -x /usr/sbin/sshd ] || need openssh-server "hosts that trust our SSH CA; private ones are started on free ports, and the one that this package makes on port 22 is left alone"

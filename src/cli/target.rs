@@ -95,8 +95,8 @@ struct PrintArgs {
     /// The settings file
     #[arg(long, value_name = "FILE", default_value = "hallpass.yaml")]
     config: PathBuf,
-    /// The major version of the PostgreSQL server: 15 to 18
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(15..=18))]
+    /// The server's major version: 15 to 18 for PostgreSQL, 8 or 9 for MySQL, 10 to 12 for MariaDB
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(8..=18))]
     server_version: Option<u32>,
 }
 

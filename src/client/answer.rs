@@ -311,8 +311,12 @@ impl Received {
     /// is to be checked and none came along.
     #[must_use]
     pub fn authorities(&self, roots: impl FnOnce() -> String) -> Option<String> {
-        let sslmode = self.members.text("sslmode").or(self.members.text("tls"))?;
-        let is_checked = matches!(sslmode.expose().as_str(), "verify-ca" | "verify-full");
+        let names = ["sslmode", "ssl_mode", "tls"];
+        let sslmode = names.iter().find_map(|name| self.members.text(name))?;
+        let is_checked = matches!(
+            sslmode.expose().as_str(),
+            "verify-ca" | "verify-full" | "VERIFY_CA" | "VERIFY_IDENTITY"
+        );
         let own = self.members.text("ca").map(|ca| ca.expose().clone());
         own.or_else(|| is_checked.then(roots))
     }

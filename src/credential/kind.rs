@@ -8,12 +8,18 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::database::{postgres, redis};
+use super::database::{mysql, postgres, redis};
 use super::jwt;
 use super::ssh;
 use crate::policy::DefinitionReader;
 
-pub const KINDS: &[&Kind] = &[&jwt::KIND, &postgres::KIND, &redis::KIND, &ssh::KIND];
+pub const KINDS: &[&Kind] = &[
+    &jwt::KIND,
+    &mysql::KIND,
+    &postgres::KIND,
+    &redis::KIND,
+    &ssh::KIND,
+];
 
 /// The kind of that name.
 #[must_use]

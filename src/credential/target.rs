@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::database::{postgres, redis};
+use super::database::{mysql, postgres, redis};
 use super::kind::Definition;
 use super::ssh;
 use super::{Credential, Mint, MintError, Revoked};
@@ -32,7 +32,12 @@ pub use lease::{LeaseRecord, LeaseRow, LeaseState, Leftover, Listed, Listing};
 pub use sweeper::{SweepObserver, Sweeper};
 
 /// Every kind of target, by the word after `kind:`.
-pub const KINDS: &[&TargetKind] = &[&postgres::TARGET, &redis::TARGET, &ssh::TARGET];
+pub const KINDS: &[&TargetKind] = &[
+    &mysql::TARGET,
+    &postgres::TARGET,
+    &redis::TARGET,
+    &ssh::TARGET,
+];
 
 pub struct TargetKind {
     /// The word after `kind:`.

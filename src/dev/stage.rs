@@ -16,6 +16,7 @@ use super::postgres::{Options, PostgresError, Server};
 use crate::broker::{self, DevKeys, Overrides, Running, StartError};
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::Settings;
+use crate::credential::database::mysql::MysqlSettings;
 use crate::credential::database::postgres::{PostgresSettings, install};
 use crate::policy::{IssuerOverride, Loaded, PolicySet};
 use crate::secret::Secret;
@@ -92,6 +93,11 @@ impl Stage {
         for (name, target) in &wanted.targets {
             if target.of::<PostgresSettings>().is_some() {
                 databases.insert(name.clone(), Server::start(&Options::default()).await?);
+            }
+            if target.of::<MysqlSettings>().is_some() {
+                return Err(StageError::Settings(format!(
+                    "target `{name}` is of kind `mysql`, and `hallpass dev` starts no such server; leave the target and its credentials out of the settings and policies that it is given"
+                )));
             }
         }
         let public = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;

@@ -10,6 +10,7 @@ mod hostile;
 mod installing;
 mod lasting;
 mod lifecycle;
+mod mysql;
 mod operator;
 mod pooler;
 mod redis;

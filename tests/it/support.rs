@@ -6,6 +6,7 @@ pub(crate) mod client;
 pub(crate) mod database;
 pub(crate) mod hostile_issuer;
 pub(crate) mod leaks;
+pub(crate) mod mariadb;
 pub(crate) mod postgres;
 pub(crate) mod redis;
 pub(crate) mod sink;

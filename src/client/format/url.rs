@@ -1,9 +1,10 @@
-//! A connection address: `postgresql://user:password@host:port/database?…`, `rediss://user:password@host:port`.
+//! A connection address: `postgresql://user:password@host:port/database?…`, `mysql://…` or
+//! `rediss://user:password@host:port`.
 
 use super::libpq::login;
-use super::redis;
-use super::{Format, Options, Surroundings};
+use super::{Format, Options, Surroundings, mysql, redis};
 use crate::client::answer::Received;
+use crate::credential::database::mysql::url as mysql_url;
 use crate::credential::database::postgres::url::{Parts, connection_url};
 use crate::credential::database::redis::url::connection_url as redis_url;
 use crate::secret::Secret;
@@ -19,8 +20,14 @@ fn text(received: &Received, options: &Options<'_>) -> Option<Secret<String>> {
     if let Some(login) = redis::login(received) {
         return Some(redis_url(&login));
     }
-    let login = login(received)?;
     let ca_file = options.ca_file;
+    if let Some(login) = mysql::login(received) {
+        return Some(mysql_url::connection_url(&mysql_url::Parts {
+            ca_file,
+            ..login
+        }));
+    }
+    let login = login(received)?;
     Some(connection_url(&Parts { ca_file, ..login }))
 }
 

@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::Path;
 
 use super::libpq::login;
-use super::redis;
+use super::{mysql, redis};
 use crate::client::answer::Received;
 use crate::credential::database::postgres::url::{Parts, connection_url};
 use crate::credential::kind::Form;
@@ -65,8 +65,8 @@ impl fmt::Display for Prefix {
     }
 }
 
-/// The variables of a credential: for a database what libpq reads (`PG*`) and `DATABASE_URL`, for Redis
-/// `REDISCLI_AUTH` and `REDIS_*`, for a signed token `HALLPASS_TOKEN`, for any other kind `HALLPASS_` and the
+/// The variables of a credential: for a database what libpq reads (`PG*`) or `MYSQL_*`, and `DATABASE_URL`; for
+/// Redis `REDISCLI_AUTH` and `REDIS_*`, for a signed token `HALLPASS_TOKEN`, for any other kind `HALLPASS_` and the
 /// member's name for each text of one line.
 #[must_use]
 pub fn variables(
@@ -110,6 +110,10 @@ fn pairs(received: &Received, ca_file: Option<&Path>) -> Vec<(Cow<'static, str>,
             ("REDIS_CA_FILE", Secret::new(path))
         });
         let pairs = pairs.chain(ca);
+        return pairs.map(|(name, value)| (name.into(), value)).collect();
+    }
+    if let Some(login) = mysql::login(received) {
+        let pairs = mysql::pairs(&login, ca_file).into_iter();
         return pairs.map(|(name, value)| (name.into(), value)).collect();
     }
     if let Some(token) = received.members.text("token") {

@@ -16,6 +16,7 @@ use crate::secret::Secret;
 mod end;
 mod logins;
 mod mint;
+pub mod mysql;
 mod order;
 pub mod postgres;
 pub mod redis;

@@ -10,7 +10,7 @@ use super::fake::{Fake, Reply, login, stderr, stdout, told};
 use crate::support::leaks::{self, Observed as _};
 
 /// A certificate for `localhost` with its key, and its authority's.
-fn certificates() -> ((String, String), String) {
+pub(crate) fn certificates() -> ((String, String), String) {
     let mut ca = CertificateParams::new(Vec::new()).unwrap();
     // A certificate named like its authority would be taken for self-signed.
     ca.distinguished_name

@@ -1,0 +1,10 @@
+    SET @hallpass_sql = CONCAT('CREATE USER ', QUOTE(v_login), '@''%'' {{with_hash}} REQUIRE {{require}} WITH MAX_USER_CONNECTIONS ', p_connections, ' PASSWORD EXPIRE NEVER ACCOUNT UNLOCK');
+    PREPARE made FROM @hallpass_sql;
+    EXECUTE made;
+    SET @hallpass_sql = CONCAT('GRANT ', QUOTE(p_group), ' TO ', QUOTE(v_login), '@''%''');
+    PREPARE made FROM @hallpass_sql;
+    EXECUTE made;
+    SET @hallpass_sql = CONCAT('SET DEFAULT ROLE ', QUOTE(p_group), ' FOR ', QUOTE(v_login), '@''%''');
+    PREPARE made FROM @hallpass_sql;
+    EXECUTE made;
+    DEALLOCATE PREPARE made;

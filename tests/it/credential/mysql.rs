@@ -1,0 +1,9 @@
+//! MySQL and MariaDB logins against a real server: how they are made and ended, what jobs and thieves try, and what
+//! is left when a broker dies.
+
+mod attacks;
+mod checkout;
+mod faults;
+mod lifecycle;
+mod stage;
+mod tls;
