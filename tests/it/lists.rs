@@ -558,6 +558,7 @@ fn every_setting_is_documented() {
     }
     for path in [
         "src/config.rs",
+        "src/credential/database/mysql/read.rs",
         "src/credential/database/postgres/read.rs",
         "src/credential/ssh/target.rs",
     ] {
@@ -575,7 +576,13 @@ fn every_setting_is_documented() {
 fn keys(text: &str) -> Vec<String> {
     let code = text.split("#[cfg(test)]").next().unwrap_or_default();
     let code: String = code.split_whitespace().collect();
-    let asked = ["optional(\"", "required(\"", "count(\"", "time(\""];
+    let asked = [
+        "optional(\"",
+        "required(\"",
+        "count(\"",
+        "time(\"",
+        "section.set(\"",
+    ];
     asked
         .iter()
         .flat_map(|call| code.split(call).skip(1))

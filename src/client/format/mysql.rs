@@ -36,7 +36,7 @@ pub(super) fn login(received: &Received) -> Option<Parts<'_>> {
     })
 }
 
-/// The variables of a login. The clients read host and port from theirs, and nothing else: MYSQL_PWD, which would be
+/// The variables of a login. The clients read host and port from theirs, and nothing else: `MYSQL_PWD`, which would be
 /// the password, is shown by `ps` on some systems and has been deprecated since MySQL 8. Frameworks and the images of
 /// the servers know the others.
 pub(super) fn pairs(

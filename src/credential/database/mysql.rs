@@ -148,7 +148,7 @@ impl Database for Mysql {
         let values: Vec<Value> = vec![
             login.random.into(),
             password_hash(flavor, login.password)?.into(),
-            login.life.into(),
+            login.life.min(i32::MAX.unsigned_abs()).into(),
             login.group.into(),
             login.act_as_group.into(),
             self.settings.connections.into(),

@@ -2,7 +2,6 @@
 //!
 //! With `HALLPASS_TEST_MYSQLD` set to a `mysqld` of MySQL 8 or 9 the same tests run against that one.
 
-use std::env;
 use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -37,7 +36,9 @@ pub(crate) fn flavor() -> Flavor {
 }
 
 fn mysqld() -> Option<PathBuf> {
-    env::var_os("HALLPASS_TEST_MYSQLD").map(PathBuf::from)
+    let mut variables = std::env::vars_os();
+    let found = variables.find(|(name, _)| name == "HALLPASS_TEST_MYSQLD");
+    found.map(|(_, path)| PathBuf::from(path))
 }
 
 impl MariaDb {
@@ -155,6 +156,8 @@ impl MariaDb {
             .args(["--general-log=1", "--log-bin-trust-function-creators=0"])
             .arg(format!("--port={}", self.port))
             .arg(argument("--datadir=", &self.file("data")))
+            // A server that starts deletes the temporary files of all others in a shared folder.
+            .arg(argument("--tmpdir=", self.folder.path()))
             .arg(argument("--socket=", &self.file("s")))
             .arg(argument("--pid-file=", &self.file("pid")))
             .arg(argument("--general-log-file=", &self.file("general.log")))

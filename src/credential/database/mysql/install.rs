@@ -233,24 +233,21 @@ impl Words<'_> {
     fn grant_groups(&self) -> String {
         let groups = self.ceilings.iter().filter(|ceiling| !ceiling.is_checkout);
         let host = self.of("", "@'%'");
-        groups
-            .map(|ceiling| {
-                format!(
-                    "GRANT '{}'{host} TO {DEFINER}@localhost WITH ADMIN OPTION\n//\n",
-                    ceiling.group
-                )
-            })
-            .collect()
+        let grants = groups.map(|ceiling| {
+            format!(
+                "GRANT '{}'{host} TO {DEFINER}@localhost WITH ADMIN OPTION\n//\n",
+                ceiling.group
+            )
+        });
+        grants.collect::<Vec<_>>().concat()
     }
 
     fn grant_calls(&self) -> String {
         let broker = &self.settings.user;
-        CALLS
-            .iter()
-            .map(|name| {
-                format!("GRANT EXECUTE ON PROCEDURE hallpass.{name} TO '{broker}'@'%'\n//\n")
-            })
-            .collect()
+        let grants = CALLS.iter().map(|name| {
+            format!("GRANT EXECUTE ON PROCEDURE hallpass.{name} TO '{broker}'@'%'\n//\n")
+        });
+        grants.collect::<Vec<_>>().concat()
     }
 
     fn ceilings(&self) -> String {

@@ -15,7 +15,7 @@ use crate::credential::target::{
     self, Destination, Finding, InstallText, Installation, Target, TargetKind, TargetSettings, With,
 };
 use crate::policy::{CredentialDefinition, PolicySet};
-use crate::secret::Secret;
+use crate::secret::{Secret, SecretSource};
 use crate::text::escape;
 use crate::yaml::scalar::scalar;
 use crate::yaml::settings::{Item, Section};
@@ -194,19 +194,10 @@ fn mysql(section: &Section<'_>) -> Option<MysqlSettings> {
         .and_then(|item| databases(&item));
     let user = section.required("user").and_then(|item| user(&item));
     let password = section.required("password").and_then(|item| item.secret());
-    let here = host.clone();
-    let mut target = MysqlSettings::new(
-        host.clone().unwrap_or_default(),
-        databases.clone().unwrap_or_default(),
-        (
-            user.clone().unwrap_or_default(),
-            password
-                .clone()
-                .unwrap_or_else(|| crate::secret::SecretSource::Value(Secret::new(String::new()))),
-        ),
-    );
+    let empty = SecretSource::Value(Secret::new(String::new()));
+    let mut target = MysqlSettings::new(String::new(), Vec::new(), (String::new(), empty));
     section.set("port", &mut target.port, |item| number(item, u16::MAX));
-    section.set("tls", &mut target.tls, |item| tls(item, here.as_deref()));
+    section.set("tls", &mut target.tls, |item| tls(item, host.as_deref()));
     section.set("ca", &mut target.ca, |item| item.path().map(Some));
     section.set("prefix", &mut target.prefix, prefix);
     section.set("sweep", &mut target.sweep, |item| {
@@ -230,8 +221,13 @@ fn mysql(section: &Section<'_>) -> Option<MysqlSettings> {
         |item| u32::try_from(item.number(1, u64::from(MAX_LIVE))?).ok(),
     );
     section.finish();
-    (host?, databases?, user?, password?);
-    Some(target)
+    Some(MysqlSettings {
+        host: host?,
+        databases: databases?,
+        user: user?,
+        password: password?,
+        ..target
+    })
 }
 
 fn number(item: &Item<'_>, most: u16) -> Option<u16> {

@@ -16,6 +16,46 @@ use hallpass::secret::Secret;
 #[tokio::test]
 async fn a_group_that_could_leave_code_or_has_power_is_refused() {
     let stage = Stage::start().await;
+    stage
+        .server
+        .run(&[
+            "CREATE ROLE outer_role",
+            "CREATE ROLE inner_role",
+            "GRANT inner_role TO outer_role",
+            "GRANT outer_role TO app_rw",
+        ])
+        .await;
+    assert!(stage.errors().await.is_empty());
+    for (grant, revoke) in &harmful_grants() {
+        stage.server.run(&[grant]).await;
+        let error = stage
+            .try_mint(order("app_rw", 600, &fresh_random()))
+            .await
+            .err();
+        let error = error.unwrap_or_else(|| panic!("a login was made after {grant}"));
+        assert_eq!(error.reason.code(), "database.group", "{grant}");
+        stage.server.run(&[revoke]).await;
+    }
+    stage
+        .server
+        .run(&["GRANT TRIGGER ON app.* TO inner_role"])
+        .await;
+    let errors = stage.errors().await;
+    let said: Vec<&str> = errors
+        .iter()
+        .map(|finding| finding.message.as_str())
+        .collect();
+    assert!(said[0].starts_with("role 'app_rw' is inside 'inner_role', which may make views, routines, triggers or events in database `app`"), "{said:?}");
+    stage
+        .server
+        .run(&["REVOKE TRIGGER ON app.* FROM inner_role"])
+        .await;
+    stage.mint("app_rw", 600).await;
+    assert_eq!(stage.accounts().await, "1");
+}
+
+/// What must not be granted to a group, and how it is taken back.
+fn harmful_grants() -> Vec<(String, String)> {
     let mut changes: Vec<(String, String)> = Vec::new();
     for privilege in [
         "CREATE VIEW",
@@ -74,16 +114,6 @@ async fn a_group_that_could_leave_code_or_has_power_is_refused() {
     ] {
         changes.push((grant.to_owned(), revoke.to_owned()));
     }
-    stage
-        .server
-        .run(&[
-            "CREATE ROLE outer_role",
-            "CREATE ROLE inner_role",
-            "GRANT inner_role TO outer_role",
-            "GRANT outer_role TO app_rw",
-        ])
-        .await;
-    assert!(stage.errors().await.is_empty());
     for (grant, revoke) in [
         (
             "GRANT EVENT ON app.* TO inner_role",
@@ -116,34 +146,7 @@ async fn a_group_that_could_leave_code_or_has_power_is_refused() {
             ));
         }
     }
-    for (grant, revoke) in &changes {
-        stage.server.run(&[grant]).await;
-        let error = stage
-            .try_mint(order("app_rw", 600, &fresh_random()))
-            .await
-            .err();
-        let error = error.unwrap_or_else(|| panic!("a login was made after {grant}"));
-        assert_eq!(error.reason.code(), "database.group", "{grant}");
-        let found = stage.database();
-        drop(found);
-        stage.server.run(&[revoke]).await;
-    }
-    stage
-        .server
-        .run(&["GRANT TRIGGER ON app.* TO inner_role"])
-        .await;
-    let errors = stage.errors().await;
-    let said: Vec<&str> = errors
-        .iter()
-        .map(|finding| finding.message.as_str())
-        .collect();
-    assert!(said[0].starts_with("role 'app_rw' is inside 'inner_role', which may make views, routines, triggers or events in database `app`"), "{said:?}");
-    stage
-        .server
-        .run(&["REVOKE TRIGGER ON app.* FROM inner_role"])
-        .await;
-    stage.mint("app_rw", 600).await;
-    assert_eq!(stage.accounts().await, "1");
+    changes
 }
 
 /// T-413: what the server gives everybody is part of what a login has.
@@ -213,10 +216,10 @@ async fn a_thief_of_the_brokers_password_goes_no_further_than_the_file() {
         "hp_0000000_000000000000é",
     ] {
         for call in ["disable", "terminate", "drop_login"] {
-            let state = refused(&mut thief, &format!("CALL hallpass.{call}('{name}')")).await;
+            let said = refused(&mut thief, &format!("CALL hallpass.{call}('{name}')")).await;
             assert!(
-                ["HP005", "1406"].contains(&state.as_str()),
-                "{call} {name}: {state}"
+                ["HP005", "1406"].contains(&said.as_str()),
+                "{call} {name}: {said}"
             );
         }
     }
@@ -357,7 +360,7 @@ async fn what_a_job_holds_does_not_delay_its_end() {
         .unwrap();
     assert_eq!(error.reason.code(), "database.refused");
     stage.mint("app_rw", 600).await;
-    let began = std::time::Instant::now();
+    let began = tokio::time::Instant::now();
     assert_eq!(stage.revoke(&login).await, Revoked::Gone);
     assert!(began.elapsed() < std::time::Duration::from_secs(4));
     for session in &mut sessions {

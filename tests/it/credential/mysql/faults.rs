@@ -349,7 +349,7 @@ async fn long_a_server_that_hangs_does_not_hang_the_broker() {
     let stage = Stage::start().await;
     let login = stage.mint("app_rw", 600).await;
     stage.server.signal(Signal::SIGSTOP);
-    let began = std::time::Instant::now();
+    let began = tokio::time::Instant::now();
     assert_eq!(stage.revoke(&login).await, Revoked::Pending);
     let error = stage
         .try_mint(order("app_rw", 600, &fresh_random()))

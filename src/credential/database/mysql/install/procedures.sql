@@ -100,15 +100,15 @@ DROP PROCEDURE IF EXISTS hallpass.undo
 CREATE DEFINER = hallpass_definer@localhost PROCEDURE hallpass.undo(IN p_login VARCHAR(64) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin)
 MODIFIES SQL DATA SQL SECURITY DEFINER
 BEGIN
-  DECLARE account VARCHAR(128) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
-  DECLARE is_checkout BOOLEAN;
+  DECLARE v_account VARCHAR(128) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
   DECLARE ended INT;
-  CALL hallpass.account_of(p_login, account, is_checkout);
-  IF is_checkout THEN
-    CALL hallpass.lock_account(account, TRUE);
-    CALL hallpass.kill_sessions(account, ended);
+  SET v_account = (SELECT l.account FROM hallpass.leases l WHERE l.login = p_login);
+  IF v_account IS NOT NULL THEN
+    -- Also when another lease has it by now: its password may be the one of this creation.
+    CALL hallpass.lock_account(v_account, TRUE);
+    CALL hallpass.kill_sessions(v_account, ended);
     DELETE FROM hallpass.checkouts WHERE login = p_login;
-  ELSEIF account IS NOT NULL THEN
+  ELSE
     SET @hallpass_sql = CONCAT('DROP USER IF EXISTS ', QUOTE(p_login), '@''%''');
     PREPARE made FROM @hallpass_sql;
     EXECUTE made;
@@ -155,6 +155,7 @@ creation: BEGIN
     BEGIN
       -- What cannot be taken back now is found by its name when it ends.
       DECLARE CONTINUE HANDLER FOR SQLEXCEPTION BEGIN END;
+      ROLLBACK AND NO CHAIN NO RELEASE;
       IF v_is_begun THEN
         CALL hallpass.undo(v_login);
       END IF;
@@ -229,9 +230,7 @@ creation: BEGIN
   IF NOT (v_login REGEXP '{{pattern}}' AND CHAR_LENGTH(v_login) = {{name_length}}) THEN
     SIGNAL SQLSTATE 'HP005' SET MESSAGE_TEXT = 'that is no name of a lease';
   END IF;
-  INSERT INTO hallpass.leases (random, login, ends, made, until, state, grp, account, holder, record)
-    VALUES (p_random, v_login, v_ends, now, LEAST(GREATEST(COALESCE(p_until, 0), v_ends), v_ends + {{longest_token}}), 'making', p_group, IF(p_is_checkout, p_group, NULL), p_holder, p_record);
-  SET v_is_begun = TRUE;
+  START TRANSACTION;
   IF p_is_checkout THEN
     BEGIN
       DECLARE EXIT HANDLER FOR 1062
@@ -239,7 +238,10 @@ creation: BEGIN
       INSERT INTO hallpass.checkouts (account, login) VALUES (p_group, v_login);
     END;
   END IF;
+  INSERT INTO hallpass.leases (random, login, ends, made, until, state, grp, account, holder, record)
+    VALUES (p_random, v_login, v_ends, now, LEAST(GREATEST(COALESCE(p_until, 0), v_ends), v_ends + {{longest_token}}), 'making', p_group, IF(p_is_checkout, p_group, NULL), p_holder, p_record);
   COMMIT AND NO CHAIN NO RELEASE;
+  SET v_is_begun = TRUE;
   IF p_is_checkout THEN
     SET @hallpass_sql = CONCAT('ALTER USER ', QUOTE(p_group), '@''%'' {{with_hash}} REQUIRE {{require}} WITH MAX_USER_CONNECTIONS ', p_connections, ' ACCOUNT UNLOCK');
     PREPARE made FROM @hallpass_sql;
