@@ -13,7 +13,13 @@ use super::jwt;
 use super::ssh;
 use crate::policy::DefinitionReader;
 
-pub const KINDS: &[&Kind] = &[&jwt::KIND, &postgres::KIND, &redis::KIND, &ssh::KIND];
+pub const KINDS: &[&Kind] = &[
+    &jwt::KIND,
+    &postgres::KIND,
+    &postgres::certificate::KIND,
+    &redis::KIND,
+    &ssh::KIND,
+];
 
 /// The kind of that name.
 #[must_use]

@@ -15,6 +15,7 @@ mod github_env;
 mod json;
 mod kube_exec;
 mod libpq;
+mod pg_cert;
 mod pg_service;
 mod pgpass;
 mod powershell;
@@ -36,6 +37,7 @@ pub const FORMATS: &[Format] = &[
     url::FORMAT,
     pgpass::FORMAT,
     pg_service::FORMAT,
+    pg_cert::FORMAT,
     docker::FORMAT,
     kube_exec::FORMAT,
     git::FORMAT,
