@@ -107,7 +107,7 @@ fn what_is_planned_is_refused_and_not_ignored() {
     insta::assert_snapshot!(problems("path: policies", "path: policies, reload: never"), @"`reload`: `never` is not a duration such as `30s`, `15m`, `1h30m` or `7d`");
     insta::assert_snapshot!(problems("disclose: never", "blocked: { keys: [ { issuer: github } ] }"), @"key `kid` is missing from an entry of `keys`");
     insta::assert_snapshot!(problems("epoch: 7d", "epoch: 7d, kind: file"), @"`kind` is not supported yet");
-    insta::assert_snapshot!(problems("user: hallpass", "user: hallpass, mode: direct"), @"only `mode: definer` is supported");
+    insta::assert_snapshot!(problems("user: hallpass", "user: hallpass, mode: direct"), @"`mode` must be `definer` or `certificate`");
 }
 
 /// T-92
@@ -407,7 +407,7 @@ fn two(host: &str, more: &str) -> Result<Settings, String> {
 /// T-120: `uses` of a team names targets and kinds by one word each.
 #[test]
 fn no_target_has_the_name_of_a_kind() {
-    for kind in ["jwt", "postgres", "redis", "ssh"] {
+    for kind in ["jwt", "postgres", "postgres-cert", "redis", "ssh"] {
         let found = problems("shop-db:", &format!("{kind}:"));
         let expected = format!("target `{kind}` has the name of the credential kind `{kind}`");
         assert_eq!(found, expected);

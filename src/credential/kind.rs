@@ -17,6 +17,7 @@ pub const KINDS: &[&Kind] = &[
     &jwt::KIND,
     &mysql::KIND,
     &postgres::KIND,
+    &postgres::certificate::KIND,
     &redis::KIND,
     &ssh::KIND,
 ];

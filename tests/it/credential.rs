@@ -5,6 +5,7 @@
 
 mod attacks;
 mod beyond;
+mod certificate;
 mod connections;
 mod hostile;
 mod installing;

@@ -559,7 +559,9 @@ fn every_setting_is_documented() {
     for path in [
         "src/config.rs",
         "src/credential/database/mysql/read.rs",
+        "src/credential/database/postgres/certificate/target.rs",
         "src/credential/database/postgres/read.rs",
+        "src/credential/database/redis/read.rs",
         "src/credential/ssh/target.rs",
     ] {
         settings.extend(keys(&read(path)));

@@ -16,6 +16,7 @@ mod json;
 mod kube_exec;
 mod libpq;
 mod mysql;
+mod pg_cert;
 mod pg_service;
 mod pgpass;
 mod powershell;
@@ -38,6 +39,7 @@ pub const FORMATS: &[Format] = &[
     pgpass::FORMAT,
     pg_service::FORMAT,
     mysql::FORMAT,
+    pg_cert::FORMAT,
     docker::FORMAT,
     kube_exec::FORMAT,
     git::FORMAT,

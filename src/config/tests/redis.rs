@@ -54,7 +54,7 @@ fn what_is_wrong_with_a_redis_target_is_named() {
     insta::assert_snapshot!(wrong(&format!("host: a.acme.dev, tls: disable, {LOGIN}, {GROUPS}")), @"`tls: disable` would send logins over the network in the clear");
     insta::assert_snapshot!(wrong(&format!("host: a.acme.dev, nodes: [a], {LOGIN}, {GROUPS}")), @"`host` and `nodes` are both there");
     insta::assert_snapshot!(wrong(&format!("nodes: [a, A], {LOGIN}, {GROUPS}")), @"`A` is listed twice");
-    insta::assert_snapshot!(wrong(&format!("nodes: [a, b], masters: 3, {LOGIN}, {GROUPS}")), @"`masters` is 3, expected 1 to 2");
+    insta::assert_snapshot!(wrong(&format!("nodes: [a, b], masters: 3, {LOGIN}, {GROUPS}")), @"`masters` must be a number from 1 to 2, found `3`");
     insta::assert_snapshot!(wrong(&format!("host: \"a b\", {LOGIN}, {GROUPS}")), @"`host` is `a b`");
     insta::assert_snapshot!(wrong(&format!("host: a, user: \"x on nopass\", password: {{ file: p }}, {GROUPS}")), @"`user` is `x on nopass`, expected 1 to 63 letters, digits, `.`, `_` or `-`");
     insta::assert_snapshot!(wrong(&format!("host: a, {LOGIN}, groups: {{}}")), @"`groups` is empty");

@@ -10,6 +10,7 @@ use aws_lc_rs::rand;
 use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 
+pub mod certificate;
 mod check;
 mod clean;
 mod connection;

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 
 use super::{
     ChannelBinding, Cleaner, GroupCeiling, HELD, MAX_LIVE, PORT, Postgres, PostgresDefinition,
-    PostgresSettings, Tls, install, verifier,
+    PostgresSettings, Tls, certificate, install, verifier,
 };
 use crate::credential::database::{Database, Logins};
 use crate::credential::target::{
@@ -25,7 +25,13 @@ use crate::yaml::settings::{Item, Section};
 /// `kind: postgres`.
 pub const TARGET: TargetKind = TargetKind {
     name: "postgres",
-    read: |section| postgres(section).map(|settings| Arc::new(settings) as Arc<dyn TargetSettings>),
+    read: |section| {
+        if certificate::is_meant(section) {
+            let settings = certificate::read(section);
+            return settings.map(|settings| Arc::new(settings) as Arc<dyn TargetSettings>);
+        }
+        postgres(section).map(|settings| Arc::new(settings) as Arc<dyn TargetSettings>)
+    },
 };
 
 #[async_trait]
@@ -226,7 +232,7 @@ fn postgres(section: &Section<'_>) -> Option<PostgresSettings> {
         && mode.text().is_some_and(|text| text != "definer")
     {
         let _: Option<()> = mode.wrong(
-            "only `mode: definer` is supported",
+            "`mode` must be `definer` or `certificate`",
             "run the SQL that `hallpass target install` prints",
         );
     }

@@ -306,10 +306,12 @@ impl Failure {
             .take(32)
             .collect();
         Self::Refused {
-            message: match kind {
-                RefusalKind::NotInstalled => NO_ACL.to_owned(),
-                RefusalKind::Passing => format!("the server is {}", code.to_ascii_lowercase()),
-                _ => escape_up_to(detail, 200),
+            message: if kind == RefusalKind::NotInstalled {
+                NO_ACL.to_owned()
+            } else if kind == RefusalKind::Passing {
+                format!("the server is {}", code.to_ascii_lowercase())
+            } else {
+                escape_up_to(detail, 200)
             },
             kind,
             code,
@@ -322,17 +324,18 @@ fn said(error: &RedisError) -> String {
     if error.is_timeout() {
         return SLOW.to_owned();
     }
-    match error.kind() {
-        ErrorKind::AuthenticationFailed => REFUSED.to_owned(),
-        ErrorKind::Server(_) | ErrorKind::Extension => match error.code() {
+    let kind = error.kind();
+    if kind == ErrorKind::AuthenticationFailed {
+        return REFUSED.to_owned();
+    }
+    if matches!(kind, ErrorKind::Server(_) | ErrorKind::Extension) {
+        return match error.code() {
             Some("WRONGPASS" | "NOAUTH") => REFUSED.to_owned(),
             code => format!("refused with {}", escape_up_to(code.unwrap_or("ERR"), 32)),
-        },
-        _ => format!(
-            "cannot be reached: {}",
-            escape_up_to(&error.to_string(), 200)
-        ),
+        };
     }
+    let problem = error.to_string();
+    format!("cannot be reached: {}", escape_up_to(&problem, 200))
 }
 
 impl About {

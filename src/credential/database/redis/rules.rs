@@ -148,7 +148,7 @@ pub(super) fn key(text: &str) -> Result<String, String> {
     let mut patterns = marks.iter().filter_map(|mark| text.strip_prefix(mark));
     match patterns.next() {
         Some(pattern) if is_pattern(pattern) => Ok(text.to_owned()),
-        _ => Err(format!(
+        Some(_) | None => Err(format!(
             "is no key pattern; write `~`, `%R~` or `%W~` and a pattern, like `%R~app:*`, {PATTERN}"
         )),
     }
@@ -161,7 +161,7 @@ pub(super) fn key(text: &str) -> Result<String, String> {
 pub(super) fn channel(text: &str) -> Result<String, String> {
     match text.strip_prefix('&') {
         Some(pattern) if is_pattern(pattern) => Ok(text.to_owned()),
-        _ => Err(format!(
+        Some(_) | None => Err(format!(
             "is no channel; write `&` and a pattern, like `&app:*`, {PATTERN}"
         )),
     }

@@ -191,17 +191,20 @@ pub(super) fn acl(verb: &str, arguments: &[&str]) -> Cmd {
 }
 
 pub(super) fn text(value: &Value) -> Option<&str> {
-    match value {
-        Value::BulkString(bytes) => std::str::from_utf8(bytes).ok(),
-        Value::SimpleString(text) => Some(text),
-        _ => None,
+    if let Value::BulkString(bytes) = value {
+        return std::str::from_utf8(bytes).ok();
     }
+    if let Value::SimpleString(text) = value {
+        return Some(text);
+    }
+    None
 }
 
 pub(super) fn items(value: &Value) -> &[Value] {
-    match value {
-        Value::Array(items) | Value::Set(items) => items,
-        _ => &[],
+    if let Value::Array(items) | Value::Set(items) = value {
+        items
+    } else {
+        &[]
     }
 }
 

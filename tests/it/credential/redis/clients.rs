@@ -3,9 +3,7 @@
 use std::fs;
 use std::process::{Command, Output};
 
-use hallpass::credential::target::Target as _;
-
-use super::stage::{Flavour, PASSWORD, Stage, logins};
+use super::stage::{Flavour, PASSWORD, Stage};
 use crate::client::real::Broker;
 use crate::support::leaks::Observed as _;
 
@@ -114,5 +112,4 @@ fn a_login_in_each_format_is_one_that_clients_read() {
         .env("PATH", "/usr/bin:/bin")
         .observed();
     assert_eq!(stdout(&shell), "1\n1");
-    let _ = logins(&stage.targets).sweep_interval();
 }

@@ -7,7 +7,6 @@ use futures_util::future::join_all;
 use hallpass::credential::Revoked;
 use hallpass::credential::database::Order;
 
-use super::super::stage::KEYS;
 use super::on_both;
 use super::stage::{Session, Stage, contents, fresh_random, keyed, logins, made, order, order_for};
 use crate::support::wait::until;
@@ -188,6 +187,5 @@ on_both! {
         let listed = logins(&stage.targets).database().leases().await.unwrap();
         let record: serde_json::Value = serde_json::from_str(&listed[0].record).unwrap();
         assert_eq!(record["grp"], "app_ro");
-        let _ = &*KEYS;
     }
 }
