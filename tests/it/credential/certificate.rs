@@ -274,15 +274,15 @@ async fn a_certificate_lets_its_role_in_until_it_ends_and_nobody_else_on_18() {
 async fn a_session_that_outlives_its_certificate_is_found_by_its_name() {
     let stage = Stage::start(Version::V18).await;
     let text = installation(&settings(stage.folder.path().join("ca.key")));
-    let start = text.find("SELECT pg_terminate_backend").unwrap();
-    let statement = text[start..].replace("\n#", "\n");
+    let (_, statement) = text.split_once("SELECT pg_terminate_backend").unwrap();
+    let statement = format!("SELECT pg_terminate_backend{statement}").replace("\n#", "\n");
     let client = stage.server.connect("postgres").await.unwrap();
     // The expression that compares ends, as the server works it out.
     let now = statement
         .split("< (")
         .nth(1)
         .unwrap()
-        .split(";")
+        .split(';')
         .next()
         .unwrap()
         .trim_end()

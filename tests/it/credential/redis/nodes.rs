@@ -4,6 +4,7 @@ use hallpass::credential::Revoked;
 use hallpass::credential::target::Target as _;
 
 use super::stage::{Flavour, Session, Stage, fresh_random, keyed, logins, made, order, targets};
+use crate::support::redis::Redis;
 use crate::support::wait::until;
 
 /// T-424
@@ -115,9 +116,9 @@ async fn a_login_that_one_server_kept_is_found_by_any_broker() {
     let stage = Stage::with(Flavour::Valkey, 3, 2, &[]);
     let login = stage.mint("app_rw", 600).await;
     let saved = stage.leases();
-    assert_eq!(saved, [login.username.clone()]);
+    assert_eq!(saved, [login.username.as_str()]);
     // As if a revocation had reached the deciding master alone, which is the first by its port.
-    let masters: Vec<u16> = stage.nodes[..2].iter().map(|node| node.port()).collect();
+    let masters: Vec<u16> = stage.nodes[..2].iter().map(Redis::port).collect();
     let decider = *masters.iter().min().unwrap();
     stage
         .node_at(decider)

@@ -324,16 +324,20 @@ impl Session {
 }
 
 fn text(value: &Value) -> String {
-    match value {
-        Value::Nil => "nil".to_owned(),
-        Value::Int(number) => number.to_string(),
-        Value::BulkString(bytes) => String::from_utf8_lossy(bytes).into_owned(),
-        Value::SimpleString(text) => text.clone(),
-        Value::Okay => "OK".to_owned(),
-        Value::Array(items) => {
-            let items: Vec<String> = items.iter().map(text).collect();
-            items.join(" ")
-        }
-        other => format!("{other:?}"),
+    if let Value::Nil = value {
+        "nil".to_owned()
+    } else if let Value::Int(number) = value {
+        number.to_string()
+    } else if let Value::BulkString(bytes) = value {
+        String::from_utf8_lossy(bytes).into_owned()
+    } else if let Value::SimpleString(text) = value {
+        text.clone()
+    } else if let Value::Okay = value {
+        "OK".to_owned()
+    } else if let Value::Array(items) = value {
+        let items: Vec<String> = items.iter().map(text).collect();
+        items.join(" ")
+    } else {
+        format!("{value:?}")
     }
 }

@@ -73,7 +73,7 @@ on_both! {
         stage.server().say(&["ACL", "SETUSER", &name, "on", "nopass", "allkeys", "+@all"]);
         let ours = stage.mint("app_ro", 600).await;
         let report = stage.targets.sweep("app").await.unwrap();
-        assert_eq!(report.foreign_leases, [name.clone()]);
+        assert_eq!(report.foreign_leases, [name.as_str()]);
         let listing = logins(&stage.targets).leases().await.unwrap();
         let record = |login: &str| {
             let mut leases = listing.leases.iter();
@@ -110,7 +110,7 @@ on_both! {
         }
         Session::open(&login, login.port).unwrap();
         let report = stage.targets.sweep("app").await.unwrap();
-        assert_eq!(report.removed, [login.username.clone()]);
+        assert_eq!(report.removed, [login.username.as_str()]);
         assert!(Session::open(&login, login.port).is_err());
         // One that was revoked early lives until its end: an operator sees it, with its record.
         let listing = logins(&stage.targets).leases().await.unwrap();
