@@ -290,7 +290,12 @@ async fn no_setting_of_a_session_stretches_a_life() {
         "SET SESSION max_error_count = 0, div_precision_increment = 0",
     ] {
         let mut thief = stage.thief().await;
-        thief.query_drop(settings).await.unwrap();
+        match thief.query_drop(settings).await {
+            Ok(()) => {}
+            // MySQL keeps some of them from everybody but administrators.
+            Err(mysql_async::Error::Server(error)) if error.code == 1_227 => continue,
+            Err(error) => panic!("{settings}: {error}"),
+        }
         let random = fresh_random();
         let mint = format!(
             "CALL hallpass.mint('{random}', '{hash}', 600, 'app_ro', 0, 5, '{{}}', 0, '{NO_HOLDER}', 1)"
