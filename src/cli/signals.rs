@@ -304,7 +304,7 @@ mod tests {
             ignored: Ignored(ignored),
         };
         assert_eq!(ended(Some(brief(0))), [2, 1, 64, 15]);
-        assert_eq!(ended(Some(brief(1 << 63 | 1))), [2, 15]);
+        assert_eq!(ended(Some(brief((1 << 63) | 1))), [2, 15]);
         assert_eq!(ended(None), [0; 0]);
     }
 }
