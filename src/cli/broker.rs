@@ -45,8 +45,8 @@ pub(super) struct BrokerArgs {
     /// Source of the job's token; default: detected
     #[arg(long, value_name = "NAME", value_parser = PossibleValuesParser::new(SOURCES.iter().map(|source| source.name)))]
     source: Option<String>,
-    /// Send the job's token also if it names this audience, whose service could use it too: for CIs whose
-    /// jobs cannot choose the audience [env: `HALLPASS_ALLOW_AUDIENCE`]
+    /// Also accept a token with this audience; services with the same audience could use the token too.
+    /// For CIs that fix the audience [env: `HALLPASS_ALLOW_AUDIENCE`]
     #[arg(long, value_name = "AUDIENCE")]
     allow_audience: Option<String>,
 }

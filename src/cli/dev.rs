@@ -63,8 +63,8 @@ enum Command {
 
 /// Prints a job's ID token, signed by a running `hallpass dev` or by the issuer of a folder
 ///
-/// Without options it is a push to `main` of acme/shop, without an environment; of a CI other than GitHub
-/// and GitLab, its sample job.
+/// Default: a push to `main` of acme/shop without an environment; for CIs other than GitHub and GitLab, the
+/// sample job.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   hallpass dev token --provider github --repository acme/shop \\
@@ -86,8 +86,10 @@ struct TokenArgs {
 
 /// Prints the claims of a job's ID token, for `hallpass policy explain --claims`
 ///
-/// Nothing has to run, and nothing is signed. Without options it is a push to `main` of acme/shop,
-/// without an environment; of a CI other than GitHub and GitLab, its sample job.
+/// Nothing has to run, and nothing is signed.
+///
+/// Default: a push to `main` of acme/shop without an environment; for CIs other than GitHub and GitLab, the
+/// sample job.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:
   hallpass dev claims --environment production |

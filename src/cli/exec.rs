@@ -136,7 +136,7 @@ impl Run<'_> {
         let (reports, mut reported) = mpsc::channel(MOST_REPORTS);
         let result = tokio::select! {
             result = self.fetch(&reports, out) => result,
-            caught = signals.next() => Err(Failure::Child(caught.exit_code())),
+            caught = signals.next_that_ends() => Err(Failure::Child(caught.exit_code())),
         };
         let result = match result {
             Ok(changes) => match start(self.args, program, self.client, &changes, signals) {

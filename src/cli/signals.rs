@@ -16,7 +16,7 @@ use nix::sys::signal::{SigSet, Signal, raise};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 #[cfg(not(target_os = "linux"))]
 use std::io::IsTerminal as _;
-use tokio::sync::mpsc::{self, UnboundedReceiver};
+use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 
 use super::Failure;
 
@@ -47,6 +47,7 @@ pub(super) struct Signals {
     /// What was blocked before, as a child is to have it.
     before: SigSet,
     own: SigSet,
+    ignored: Ignored,
 }
 
 impl Signals {
@@ -57,7 +58,7 @@ impl Signals {
     }
 
     /// The same while work is done that a signal ends soon: a caller that does not take it by then is
-    /// ended by it as usual.
+    /// ended by it as usual. A signal that is ignored ends no work.
     pub(super) fn catch_briefly() -> Result<Self, Failure> {
         Self::start(Some(GRACE))
     }
@@ -75,25 +76,21 @@ impl Signals {
         }
         set.thread_block().map_err(|error| failed(&error))?;
         let source = Source::new(set).map_err(|error| failed(&error))?;
+        let ignored = Ignored::now();
         let (sender, caught) = mpsc::unbounded_channel();
         thread::Builder::new()
             .name("signals".to_owned())
             .spawn(move || {
-                while let Some(caught) = source.read() {
-                    if sender.send(caught).is_err() {
-                        break;
-                    }
-                    if let Some(grace) = grace {
-                        thread::sleep(grace);
-                        end_by(caught, &own);
-                    }
-                }
+                let brief = grace.map(|grace| Brief { grace, ignored });
+                let end = |caught| end_by(caught, &own);
+                hand_on(|| source.read(), &sender, brief, end);
             })
             .map_err(|error| failed(&error))?;
         Ok(Self {
             caught,
             before,
             own,
+            ignored,
         })
     }
 
@@ -120,6 +117,77 @@ impl Signals {
             Some(caught) => caught,
             None => std::future::pending().await,
         }
+    }
+
+    /// The next one that ends us: none that the caller made us ignore.
+    pub(super) async fn next_that_ends(&mut self) -> Caught {
+        loop {
+            let caught = self.next().await;
+            if !self.ignored.has(caught) {
+                return caught;
+            }
+        }
+    }
+}
+
+/// Work that a signal ends.
+#[derive(Clone, Copy)]
+struct Brief {
+    grace: Duration,
+    ignored: Ignored,
+}
+
+/// Hands on the signals as they come. If the work does not end in time, or is done already, `end` ends
+/// the process.
+fn hand_on(
+    mut next: impl FnMut() -> Option<Caught>,
+    sender: &UnboundedSender<Caught>,
+    brief: Option<Brief>,
+    end: impl Fn(Caught),
+) {
+    while let Some(caught) = next() {
+        if brief.is_some_and(|brief| brief.ignored.has(caught)) {
+            continue;
+        }
+        let is_taken = sender.send(caught).is_ok();
+        match brief {
+            Some(Brief { grace, .. }) => {
+                if is_taken {
+                    thread::sleep(grace);
+                }
+                end(caught);
+            }
+            None if is_taken => {}
+            None => break,
+        }
+    }
+}
+
+/// The signals that the caller made us ignore, one bit each.
+#[derive(Clone, Copy, Debug)]
+struct Ignored(u64);
+
+impl Ignored {
+    /// A blocked signal is read also if it is ignored.
+    #[cfg(target_os = "linux")]
+    fn now() -> Self {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let mut lines = status.lines();
+        let bits = lines.find_map(|line| line.strip_prefix("SigIgn:"));
+        let bits = bits.and_then(|bits| u64::from_str_radix(bits.trim(), 16).ok());
+        Self(bits.unwrap_or_default())
+    }
+
+    /// The system drops an ignored signal, also if it is blocked.
+    #[cfg(not(target_os = "linux"))]
+    const fn now() -> Self {
+        Self(0)
+    }
+
+    fn has(self, caught: Caught) -> bool {
+        let bit = u32::try_from(caught.number.saturating_sub(1)).ok();
+        let shifted = bit.and_then(|bit| self.0.checked_shr(bit));
+        shifted.is_some_and(|bits| bits & 1 == 1)
     }
 }
 
@@ -179,7 +247,7 @@ impl Source {
     }
 }
 
-/// How long the work has to end by itself.
+/// How long the work has to end.
 const GRACE: Duration = Duration::from_secs(1);
 
 const KEYS: [i32; 2] = [Signal::SIGINT as i32, Signal::SIGQUIT as i32];
@@ -213,5 +281,30 @@ mod tests {
         assert_eq!(caught(10).to_pass_on(), Signal::SIGUSR1);
         assert_eq!(caught(40).to_pass_on(), Signal::SIGTERM);
         assert_eq!(caught(15).exit_code(), 143);
+    }
+
+    /// T-434: one that comes when the work is done, before the descriptor is closed.
+    #[test]
+    fn a_signal_that_no_work_takes_ends_the_process_unless_it_is_ignored() {
+        let caught = |number| Caught {
+            number,
+            is_key: false,
+        };
+        let ended = |brief: Option<Brief>| {
+            let (sender, receiver) = mpsc::unbounded_channel();
+            drop(receiver);
+            let mut left = vec![caught(15), caught(64), caught(1), caught(2)];
+            let ended = std::cell::RefCell::new(Vec::new());
+            let end = |caught: Caught| ended.borrow_mut().push(caught.number);
+            hand_on(|| left.pop(), &sender, brief, end);
+            ended.into_inner()
+        };
+        let brief = |ignored| Brief {
+            grace: Duration::ZERO,
+            ignored: Ignored(ignored),
+        };
+        assert_eq!(ended(Some(brief(0))), [2, 1, 64, 15]);
+        assert_eq!(ended(Some(brief((1 << 63) | 1))), [2, 15]);
+        assert_eq!(ended(None), [0; 0]);
     }
 }

@@ -127,6 +127,11 @@ impl Block {
         self.pattern(fact).is_some()
     }
 
+    /// Whether it limits the values of that fact.
+    pub(super) fn narrows(&self, fact: Fact) -> bool {
+        self.pattern(fact).is_some_and(Pattern::narrows)
+    }
+
     /// The exact texts that it accepts for that fact, if it accepts nothing else.
     #[must_use]
     pub fn exact(&self, fact: Fact) -> Option<Vec<&str>> {

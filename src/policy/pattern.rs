@@ -149,6 +149,22 @@ impl Pattern {
         )
     }
 
+    /// Whether it limits the values: it says more than whether there is one, and than what it must not be.
+    pub(super) fn narrows(&self) -> bool {
+        match self {
+            Self::Present(_) => false,
+            Self::Any(patterns) => patterns.iter().all(Self::narrows),
+            Self::All(operators) => operators
+                .iter()
+                .any(|operator| !matches!(operator, Operator::Not(_))),
+            Self::Workflow { path, r#ref } => {
+                let mut parts = [path, r#ref].into_iter().flatten();
+                parts.any(|part| part.narrows())
+            }
+            Self::Exact(_) | Self::Is(_) | Self::Network(_) | Self::Time(_) | Self::Age(_) => true,
+        }
+    }
+
     /// Whether it negates something.
     pub(super) fn negates(&self) -> bool {
         self.has_operator(&|operator| matches!(operator, Operator::Not(_)))

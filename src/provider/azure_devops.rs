@@ -135,7 +135,7 @@ definition_id: "37"
 repository: acme/shop
 ref: refs/heads/main"#,
     limits: &[
-        "The audience is the same for every service: what gets such a token can use it here, and the broker could use it elsewhere. A token of a service connection can be for the broker alone (docs/ci/azure.md).",
+        "Every service has the same audience: a service that receives such a token can use it at this broker, and the broker can use it at that service. A token of a service connection can be for the broker alone (docs/ci/azure.md).",
         "All organisations share one key: the issuer of one organisation is compared exactly.",
         "A token of a service connection (`sc://`) says nothing of pipeline, repository or run.",
     ],

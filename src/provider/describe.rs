@@ -131,6 +131,11 @@ impl Provider {
             None => "issuer: its `url` is required".to_owned(),
         };
         let algorithms: Vec<_> = rules.algorithms.iter().map(|one| one.name()).collect();
+        let always = |what| {
+            format!(
+                "audience: always {what}, so `shared_audience: accepted` and, in the job, HALLPASS_ALLOW_AUDIENCE are required"
+            )
+        };
         let audience = match rules.audience {
             Audience::Own if self.is_of_people() => {
                 "audience: the client ID of the sign-in".to_owned()
@@ -140,17 +145,9 @@ impl Provider {
                 "audience: the broker's, beside the provider's own, which `audiences` must name"
                     .to_owned()
             }
-            Audience::Fixed(audience) => {
-                format!("audience: always {audience}, so `shared_audience: accepted` and, in the job, HALLPASS_ALLOW_AUDIENCE are required")
-            }
-            Audience::Issuer => {
-                "audience: always the issuer's URL, so `shared_audience: accepted` and, in the job, HALLPASS_ALLOW_AUDIENCE are required"
-                    .to_owned()
-            }
-            Audience::IssuerHost => {
-                "audience: always the issuer's host, so `shared_audience: accepted` and, in the job, HALLPASS_ALLOW_AUDIENCE are required"
-                    .to_owned()
-            }
+            Audience::Fixed(audience) => always(audience),
+            Audience::Issuer => always("the issuer's URL"),
+            Audience::IssuerHost => always("the issuer's host"),
         };
         let used_once = if rules.has_jti {
             "each token is used once, known by: `jti`"

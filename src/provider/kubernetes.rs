@@ -72,7 +72,7 @@ const CLAIMS: &[Claim] = &[
 
 const NEEDS: &[Need] = &[
     always(
-        &[Wanted::Exact(Fact::Owner)],
+        &[Wanted::Exact(Fact::Owner), Wanted::Exact(Fact::ProjectId)],
         Severity::Error,
         "names no namespace: every namespace can have a service account of that name",
         "add `owner`, the namespace",

@@ -1,5 +1,5 @@
 //! Conditions that policies for a provider's jobs need, because its tokens mislead without them, and
-//! claims that mislead whoever names them.
+//! claims that do not say what their names suggest.
 
 use super::Fact;
 use crate::yaml::diagnostic::Severity;
@@ -21,7 +21,7 @@ pub struct Need {
 /// A form of condition.
 #[derive(Clone, Copy, Debug)]
 pub enum Wanted {
-    /// The fact has a condition.
+    /// The fact has a condition that limits its values.
     Named(Fact),
     /// The fact is one text, or one of a list of texts.
     Exact(Fact),

@@ -27,6 +27,7 @@ mod inputs;
 mod issuers;
 mod language;
 mod lines;
+mod lint;
 mod model;
 mod new;
 mod pinned;

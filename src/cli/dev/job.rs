@@ -12,8 +12,6 @@ use crate::provider::{self, Fact, FactType, FactValue, Provider, Reader, Workflo
 use crate::text::escape;
 use crate::yaml::diagnostic::nearest;
 
-/// Without options it is a push to `main` of acme/shop, without an environment; of a CI other than GitHub
-/// and GitLab, its sample job.
 #[derive(Debug, clap::Args)]
 pub(super) struct JobArgs {
     /// The CI provider to simulate

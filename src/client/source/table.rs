@@ -119,7 +119,7 @@ pub const SOURCES: &[Source] = &[
         audience: Audience::Job,
         makes_new_tokens: false,
         job: &[],
-        setup: "add to the step in bitbucket-pipelines.yml, and name no other audience:\n\n  oidc:\n    audiences: [ {audience} ]\n\n(if the token also has Bitbucket's own audience, send it all the same with `--allow-audience` and that audience)",
+        setup: "add to the step in bitbucket-pipelines.yml, and name no other audience:\n\n  oidc:\n    audiences: [ {audience} ]\n\n(if the token also has Bitbucket's own audience, allow that audience with `--allow-audience AUDIENCE`)",
     },
     Source {
         name: "azure-devops",
@@ -147,7 +147,7 @@ pub const SOURCES: &[Source] = &[
             "SYSTEM_JOBID",
             "SYSTEM_JOBATTEMPT",
         ],
-        setup: "a pipeline's own token (of the variable SYSTEM_ACCESSTOKEN, mapped by `env: { SYSTEM_ACCESSTOKEN: $(System.AccessToken) }`) is always for `api://AzureADTokenExchange`, which other parties accept too: use a token of a service connection for the audience `{audience}` in HALLPASS_ID_TOKEN, as the template deploy/ci/azure does (docs/ci/azure.md), or send it all the same with `--allow-audience api://AzureADTokenExchange`",
+        setup: "a pipeline's own token (of the variable SYSTEM_ACCESSTOKEN, mapped by `env: { SYSTEM_ACCESSTOKEN: $(System.AccessToken) }`) is always for `api://AzureADTokenExchange`, which other parties accept too: use a token of a service connection for the audience `{audience}` in HALLPASS_ID_TOKEN, as the template deploy/ci/azure does (docs/ci/azure.md), or allow its audience with `--allow-audience api://AzureADTokenExchange`",
     },
     Source {
         name: "hcp-terraform",
@@ -380,7 +380,7 @@ const GITHUB: Service = Service {
     is_for_tokens_only: true,
 };
 
-const FIXED: &str = "it gives every job's token the same audience, which no job can choose, so that other services take the token too: use an ID token of another issuer for `{audience}` in HALLPASS_ID_TOKEN, or send this one all the same with `--allow-audience` and its audience";
+const FIXED: &str = "it gives every job's token the same audience, which no job can choose, so that other services take the token too: use an ID token of another issuer for `{audience}` in HALLPASS_ID_TOKEN, or allow its audience with `--allow-audience AUDIENCE`";
 
 fn words(words: &[&str]) -> Vec<String> {
     words.iter().copied().map(str::to_owned).collect()

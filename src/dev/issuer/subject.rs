@@ -8,7 +8,8 @@ use crate::provider::{Fact, FactValue, pointer};
 
 /// A claim of a provider, and its forms: the first counts whose parts are all there. `{NAME}` is a claim,
 /// `{NAME?}` one that may be missing, `{=FACT}` a fact. `{NAME==TEXT}` is nothing, where the claim is that
-/// text.
+/// text. `{NAME#TEXT}` is what follows the first TEXT in the claim, and `{NAME<LENGTH}` the claim without
+/// `:`, cut to that length.
 const FORMS: &[(&str, &str, &[&str])] = &[
     (
         "forgejo",
@@ -70,9 +71,24 @@ const FORMS: &[(&str, &str, &[&str])] = &[
         &["space:{spaceId}:{callerType}:{callerId}:run_type:{runType}:scope:{scope}"],
     ),
     (
+        "aws",
+        "/https:~1~1sts.amazonaws.com~1/principal_id",
+        &["{sub}"],
+    ),
+    ("semaphore", "repo", &["{repo_slug#/}"]),
+    ("semaphore", "tag", &["{ref_type==tag}{ref#refs/tags/}", ""]),
+    (
         "semaphore",
         "sub",
         &["org:{org}:project:{prj_id}:repo:{repo}:ref_type:{ref_type}:ref:{ref}"],
+    ),
+    (
+        "semaphore",
+        "sub127",
+        &[
+            "{ref_type==branch}{org<25}:{prj_id}:{repo<25}:br:{ref#refs/<35}",
+            "{ref_type==pull-request}{org<25}:{prj_id}:{repo<25}:pr:{ref#refs/<35}",
+        ],
     ),
     (
         "codefresh",
@@ -103,17 +119,31 @@ const FORMS: &[(&str, &str, &[&str])] = &[
     ),
 ];
 
-/// Writes the claims that follow from others.
+/// Writes the claims that follow from others. One of no known form is left out, unless it is `sub`.
 pub(super) fn write(
     provider: &str,
     claims: &mut Map<String, Value>,
     facts: &BTreeMap<Fact, FactValue>,
 ) {
     for (_, claim, forms) in FORMS.iter().filter(|(name, ..)| *name == provider) {
-        let whole = Value::Object(claims.clone());
+        let mut whole = Value::Object(claims.clone());
         let mut texts = forms.iter().filter_map(|form| filled(form, &whole, facts));
-        if let Some(text) = texts.next() {
-            claims.insert((*claim).to_owned(), text.into());
+        match (texts.next(), claim.starts_with('/')) {
+            (Some(text), false) => {
+                claims.insert((*claim).to_owned(), text.into());
+            }
+            (Some(text), true) => {
+                if let Some(member) = whole.pointer_mut(claim) {
+                    *member = text.into();
+                }
+                if let Value::Object(written) = whole {
+                    *claims = written;
+                }
+            }
+            (None, _) if *claim == "sub" => {}
+            (None, _) => {
+                claims.remove(*claim);
+            }
         }
     }
 }
@@ -138,7 +168,18 @@ fn filled(form: &str, claims: &Value, facts: &BTreeMap<Fact, FactValue>) -> Opti
         } else if let Some(name) = name.strip_suffix('?') {
             text.push_str(&claim(name).unwrap_or_default());
         } else {
-            text.push_str(&claim(name)?);
+            let (name, length) = match name.split_once('<') {
+                Some((name, length)) => (name, Some(length.parse().ok()?)),
+                None => (name, None),
+            };
+            let part = match name.split_once('#') {
+                Some((name, start)) => claim(name)?.split_once(start)?.1.to_owned(),
+                None => claim(name)?,
+            };
+            match length {
+                Some(length) => text.extend(part.chars().filter(|one| *one != ':').take(length)),
+                None => text.push_str(&part),
+            }
         }
         rest = after;
     }
@@ -185,6 +226,7 @@ mod tests {
             ("bitbucket", "bitbucket-pipelines.default-audience"),
             ("kubernetes", "kubernetes-serviceaccount"),
             ("google", "google-compute-identity"),
+            ("aws", "aws-iam-outbound"),
             ("hcp-terraform", "hcp-terraform"),
             ("spacelift", "spacelift"),
             ("semaphore", "semaphore"),
@@ -227,6 +269,35 @@ mod tests {
             subject("codefresh", "codefresh", &by_hand),
             "account:5f30ebd303aa7213ae7f0148:pipeline:64f0c40800aafd14555669be"
         );
+        let changed = |change: &[(&str, &str)], claim: &str| {
+            let mut sample = sample("semaphore");
+            for (name, value) in change {
+                sample[*name] = (*value).into();
+            }
+            let found = again("semaphore", &sample);
+            found
+                .get(claim)
+                .map(|text| text.as_str().unwrap().to_owned())
+        };
+        let tag = [("ref", "refs/tags/v1"), ("ref_type", "tag")];
+        assert_eq!(changed(&tag, "tag").as_deref(), Some("v1"));
+        assert_eq!(changed(&tag, "sub127"), None);
+        let other = [
+            ("org", "an-organisation:with-a-long-name"),
+            ("repo_slug", "acme-corp/shop"),
+            ("ref", "refs/heads/a-branch:with-a-name-that-is-too-long"),
+        ];
+        assert_eq!(changed(&other, "repo").as_deref(), Some("shop"));
+        assert_eq!(
+            changed(&other, "sub127").as_deref(),
+            Some(
+                "an-organisationwith-a-lon:1e1fcfb5-09c0-487e-b051-2d0b5514c42a:shop:br:heads/a-branchwith-a-name-that-is-t"
+            )
+        );
+        let mut role = sample("aws-iam-outbound");
+        role["sub"] = "arn:aws:iam::123456789012:role/other".into();
+        let own = &again("aws", &role)["https://sts.amazonaws.com/"];
+        assert_eq!(own["principal_id"], role["sub"]);
         let tag = [("step_key", Value::Null), ("build_tag", "v1".into())];
         assert_eq!(
             subject("buildkite", "buildkite", &tag),

@@ -26,11 +26,11 @@ fn check(checked: &LintInput<'_>) -> Vec<LintFinding> {
         let provider = issuer.reader.provider;
         let others = [Fact::Repository, Fact::Project];
         let has_no_other = others.iter().all(|fact| !provider.provides(*fact));
-        let is_named = IDENTITY.iter().any(|fact| block.has(*fact));
-        if is_named || (has_no_other && block.has(Fact::Workflow)) {
+        let is_named = IDENTITY.iter().any(|fact| block.narrows(*fact));
+        if is_named || (has_no_other && block.narrows(Fact::Workflow)) {
             continue;
         }
-        let owner = OWNERS.iter().any(|fact| block.has(*fact));
+        let owner = OWNERS.iter().any(|fact| block.narrows(*fact));
         let mut finding = LintFinding::at(
             block.places.first().unwrap_or(&policy.place),
             if owner {
@@ -54,7 +54,7 @@ fn check(checked: &LintInput<'_>) -> Vec<LintFinding> {
 
 /// Finds a block for everyone who can sign in.
 fn any_person(policy: &Policy, block: &Block) -> Option<LintFinding> {
-    let is_named = PEOPLE.iter().any(|fact| block.has(*fact));
+    let is_named = PEOPLE.iter().any(|fact| block.narrows(*fact));
     (!is_named).then(|| {
         LintFinding::at(
             block.places.first().unwrap_or(&policy.place),

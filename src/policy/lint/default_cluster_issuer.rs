@@ -1,4 +1,4 @@
-//! Finds Kubernetes issuers whose address every cluster has.
+//! Finds issuers whose address every Kubernetes cluster has.
 
 use url::Url;
 
@@ -7,8 +7,8 @@ use crate::yaml::diagnostic::Severity;
 
 pub(super) const RULE: Rule = Rule {
     id: "default-cluster-issuer",
-    summary: "Kubernetes issuer with the address that every cluster has by default, without pinned keys",
-    why: "Each cluster that was set up without `--service-account-issuer` calls itself `https://kubernetes.default.svc`. Whose keys that name leads to depends on where the broker runs. Pin the keys of your cluster by `jwks`, or give the cluster an address of its own.",
+    summary: "issuer with the address that every Kubernetes cluster has by default, without pinned keys",
+    why: "Each cluster that was set up without `--service-account-issuer` calls itself `https://kubernetes.default.svc`. Which cluster's keys the broker fetches depends on where it runs. Pin the keys of your cluster by `jwks`, or give the cluster an address of its own.",
     incident: "KEP-1393: the default issuer of a cluster is no address of that cluster",
     severity: Severity::Error,
     check,

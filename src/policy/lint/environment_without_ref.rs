@@ -1,6 +1,7 @@
 //! Finds conditions on an environment that any branch can name.
 
 use super::{LintFinding, LintInput, Rule, place_of};
+use crate::policy::Block;
 use crate::provider::{Fact, Kind};
 use crate::yaml::diagnostic::Severity;
 
@@ -21,8 +22,9 @@ fn check(checked: &LintInput<'_>) -> Vec<LintFinding> {
         let provider = issuer.reader.provider;
         let given = provider.reading(Fact::Environment);
         let is_given = given.is_some_and(|(line, _)| line.kind != Kind::Chosen);
-        if !is_given && block.has(Fact::Environment) && !LIMITS.iter().any(|fact| block.has(*fact))
-        {
+        let has = |block: &Block| LIMITS.iter().any(|fact| block.narrows(*fact));
+        let is_limited = checked.ensures((policy, issuer, block), &has);
+        if !is_given && block.has(Fact::Environment) && !is_limited {
             let place = place_of(block, Fact::Environment, policy);
             findings.push(LintFinding::at(
                 place,

@@ -22,7 +22,7 @@ fn check(checked: &LintInput<'_>) -> Vec<LintFinding> {
         };
         let tells = issuer.reader.provider.reading(Fact::FromFork).is_some()
             || issuer.reader.claim_map.contains_key(&Fact::FromFork);
-        if !tells || !names("pull_request") || block.has(Fact::FromFork) {
+        if !tells || !names("pull_request") || block.narrows(Fact::FromFork) {
             continue;
         }
         let place = place_of(block, Fact::Trigger, policy);

@@ -6,10 +6,10 @@ use crate::yaml::diagnostic::Severity;
 
 pub(super) const RULE: Rule = Rule {
     id: "issuer-without-ids",
-    summary: "issuer provides names and no ids",
+    summary: "issuer provides names and no IDs",
     why: "Where tokens have no ID, or none that `facts` maps, a policy can only name a repository. \
         Those who register the name after a rename or deletion get the credential. \
-        For a CI that has no ID at all this is a note.",
+        For a CI whose tokens have no ID at all this is a note, since no policy can name one.",
     incident: "Forgejo, Bitrise and Codefresh: tokens without an ID of the repository",
     severity: Severity::Warning,
     check,

@@ -1,6 +1,6 @@
 //! Finds conditions on claims that do not say what their names suggest.
 
-use super::{LintFinding, LintInput, Rule};
+use super::{LintFinding, LintInput, Rule, is_at_or_below};
 use crate::policy::{Block, Subject};
 use crate::provider::{Misleading, Provider};
 use crate::yaml::diagnostic::{Place, Severity};
@@ -9,7 +9,7 @@ pub(super) const RULE: Rule = Rule {
     id: "misleading-claim",
     summary: "condition on a raw claim that does not say what its name suggests",
     why: "Some claims are chosen by the caller, are cut to a length, or name the target of a pull request in place of its branch. A policy that compares them lets in other jobs than it reads.",
-    incident: "Semaphore, AWS and Buildkite document these claims; a rule on one of them lets in pull requests, other refs or other pipelines",
+    incident: "Semaphore and AWS document these claims; a rule on one of them lets in pull requests, other refs or other callers",
     severity: Severity::Error,
     check,
 };
@@ -34,10 +34,7 @@ fn of_block(block: &Block, provider: &Provider) -> Vec<LintFinding> {
 }
 
 fn finding(pointer: &str, place: &Place, provider: &Provider) -> Option<LintFinding> {
-    let is_in = |one: &&Misleading| {
-        let rest = pointer.strip_prefix(one.claim);
-        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-    };
+    let is_in = |one: &&Misleading| is_at_or_below(pointer, one.claim);
     let misleading = provider.misleading.iter().find(is_in)?;
     Some(LintFinding::at(
         place,

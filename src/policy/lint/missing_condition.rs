@@ -1,5 +1,7 @@
 //! Finds policies without a condition that the CI's tokens make necessary.
 
+use std::collections::BTreeSet;
+
 use super::{LintFinding, LintInput, Rule, class_of};
 use crate::policy::pattern::Pattern;
 use crate::policy::{Block, CredentialClass};
@@ -19,21 +21,23 @@ fn check(checked: &LintInput<'_>) -> Vec<LintFinding> {
     let mut findings = Vec::new();
     for (policy, issuer, block) in checked.blocks() {
         let is_low = class_of(policy) == CredentialClass::Low;
+        let mut reported = BTreeSet::new();
         for need in issuer.reader.provider.needs {
-            let is_met = need.any_of.iter().any(|wanted| meets(block, *wanted));
-            if is_met || (is_low && !need.for_low) {
+            let has = |block: &Block| need.any_of.iter().any(|wanted| meets(block, *wanted));
+            if checked.ensures((policy, issuer, block), &has) || (is_low && !need.for_low) {
                 continue;
             }
-            let mut named = need.any_of.iter().map(|wanted| block.place(wanted.fact()));
+            let facts = need.any_of.iter().map(|wanted| wanted.fact());
+            if facts.clone().all(|fact| reported.contains(&fact)) {
+                continue;
+            }
+            reported.extend(facts.clone());
+            let mut named = facts.map(|fact| block.place(fact));
             let place = named.find_map(|place| place).or(block.places.first());
             let message = format!("policy `{}` {}", policy.name, need.without);
             let mut finding = LintFinding::at(place.unwrap_or(&policy.place), message, need.help);
             finding.severity = Some(need.severity);
             findings.push(finding);
-            // The next one would say the same again.
-            if need.severity == Severity::Error {
-                break;
-            }
         }
     }
     findings
@@ -41,7 +45,7 @@ fn check(checked: &LintInput<'_>) -> Vec<LintFinding> {
 
 fn meets(block: &Block, wanted: Wanted) -> bool {
     match wanted {
-        Wanted::Named(fact) => block.has(fact),
+        Wanted::Named(fact) => block.narrows(fact),
         Wanted::Exact(fact) => block.exact(fact).is_some(),
         Wanted::Except(fact, words) => {
             let texts = block.exact(fact);

@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 
 use super::compile::PolicyIssuer;
-use super::{Block, CredentialClass, LoadOptions, Policy, PolicySet};
+use super::{Block, CredentialClass, LoadOptions, Policy, PolicySet, Requirement};
 use crate::clock::Timestamp;
 use crate::provider::Fact;
 use crate::yaml::Node;
@@ -231,6 +231,31 @@ impl<'a> LintInput<'a> {
         })
     }
 
+    /// Whether every job of this block of the policy meets such a condition: the block has it, or the
+    /// policy's team, every tenant of the issuer, or a requirement on all that the policy grants.
+    fn ensures(
+        &self,
+        (policy, issuer, block): (&Policy, &PolicyIssuer, &Block),
+        has: &dyn Fn(&Block) -> bool,
+    ) -> bool {
+        let by_tenants = issuer
+            .tenants
+            .as_ref()
+            .is_some_and(|tenants| tenants.iter().all(has));
+        let mut requirements = self.set.requirements.iter();
+        let by_requirement = |one: &Requirement| {
+            let mut grants = policy.grants.iter();
+            one.shadow_until.is_none()
+                && grants.all(|grant| one.of.selects(&grant.credential))
+                && has(&one.jobs)
+                && one.unless.as_ref().is_none_or(has)
+        };
+        has(block)
+            || policy.within.as_deref().is_some_and(has)
+            || by_tenants
+            || requirements.any(by_requirement)
+    }
+
     /// Every block of conditions, including those of tenants and requirements.
     fn all_blocks(&self) -> impl Iterator<Item = &'a Block> {
         let set = self.set;
@@ -261,6 +286,19 @@ fn tenants_pin_an_id(issuer: &PolicyIssuer) -> bool {
         .tenants
         .as_ref()
         .is_some_and(|tenants| tenants.iter().all(pinned))
+}
+
+/// Whether the issuer's tokens have the fact.
+fn provides(issuer: &PolicyIssuer, fact: Fact) -> bool {
+    let provider = issuer.reader.provider;
+    let is_mapped = issuer.reader.claim_map.contains_key(&fact);
+    is_mapped || (!provider.claims.is_empty() && provider.provides(fact))
+}
+
+/// Whether the pointer is that of the claim, or of a member of it.
+fn is_at_or_below(pointer: &str, claim: &str) -> bool {
+    let rest = pointer.strip_prefix(claim);
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// The place of the condition on a fact, or else of the policy.

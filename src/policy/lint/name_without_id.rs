@@ -1,14 +1,13 @@
 //! Finds repositories and projects named without the ID that cannot be taken over.
 
-use super::{LintFinding, LintInput, Rule, class_of, place_of, tenants_pin_an_id};
+use super::{LintFinding, LintInput, Rule, class_of, place_of, provides, tenants_pin_an_id};
 use crate::policy::CredentialClass;
-use crate::policy::compile::PolicyIssuer;
 use crate::provider::Fact;
 use crate::yaml::diagnostic::Severity;
 
 pub(super) const RULE: Rule = Rule {
     id: "name-without-id",
-    summary: "repository or project is named without its id",
+    summary: "repository or project is named without its ID",
     why: "After a rename or deletion, anyone can register the old name and get the credential. \
         IDs are never reused. For credentials of class critical this is an error.",
     incident: "PyPI and GitHub (2026): names that were freed and registered by others",
@@ -22,7 +21,7 @@ fn check(checked: &LintInput<'_>) -> Vec<LintFinding> {
         let critical = class_of(policy) == CredentialClass::Critical;
         let owner_pinned = tenants_pin_an_id(issuer) || block.exact(Fact::OwnerId).is_some();
         for (name, id, what) in NAMED {
-            if !tells(issuer, id) || !block.has(name) || block.exact(id).is_some() {
+            if !provides(issuer, id) || !block.has(name) || block.exact(id).is_some() {
                 continue;
             }
             // A repository with its ID is enough.
@@ -32,7 +31,7 @@ fn check(checked: &LintInput<'_>) -> Vec<LintFinding> {
             }
             let mut finding = LintFinding::at(
                 place_of(block, name, policy),
-                format!("policy `{}` names a {what} without its id", policy.name),
+                format!("policy `{}` names a {what} without its ID", policy.name),
                 &format!("add `{id}`; `hallpass doctor`, run in a job there, prints it"),
             );
             finding.severity = critical.then_some(Severity::Error);
@@ -40,13 +39,6 @@ fn check(checked: &LintInput<'_>) -> Vec<LintFinding> {
         }
     }
     findings
-}
-
-/// Whether the issuer's tokens have the ID.
-fn tells(issuer: &PolicyIssuer, id: Fact) -> bool {
-    let provider = issuer.reader.provider;
-    let is_mapped = issuer.reader.claim_map.contains_key(&id);
-    is_mapped || (!provider.claims.is_empty() && provider.provides(id))
 }
 
 /// Names, and the ID of each.

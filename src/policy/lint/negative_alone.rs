@@ -1,7 +1,7 @@
 //! Finds conditions that only say what a fact must not be.
 
 use super::{LintFinding, LintInput, Rule};
-use crate::policy::pattern::{Operator, Pattern};
+use crate::policy::pattern::Pattern;
 use crate::yaml::diagnostic::Severity;
 
 pub(super) const RULE: Rule = Rule {
@@ -34,17 +34,5 @@ fn check(checked: &LintInput<'_>) -> Vec<LintFinding> {
 }
 
 fn only_negative(pattern: &Pattern) -> bool {
-    match pattern {
-        Pattern::All(operators) => operators
-            .iter()
-            .all(|operator| matches!(operator, Operator::Not(_))),
-        Pattern::Any(patterns) => patterns.iter().any(only_negative),
-        Pattern::Exact(_)
-        | Pattern::Is(_)
-        | Pattern::Present(_)
-        | Pattern::Workflow { .. }
-        | Pattern::Network(_)
-        | Pattern::Time(_)
-        | Pattern::Age(_) => false,
-    }
+    pattern.negates() && !pattern.narrows()
 }

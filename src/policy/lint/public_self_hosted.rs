@@ -1,7 +1,7 @@
 //! Finds own runners that are trusted in repositories that may be public.
 
 use super::{LintFinding, LintInput, Rule, class_of, place_of};
-use crate::policy::CredentialClass;
+use crate::policy::{Block, CredentialClass};
 use crate::provider::Fact;
 use crate::yaml::diagnostic::Severity;
 
@@ -19,8 +19,9 @@ fn check(checked: &LintInput<'_>) -> Vec<LintFinding> {
     for (policy, issuer, block) in checked.blocks() {
         let runner = block.pattern(Fact::Runner);
         let is_own = runner.is_some_and(|pattern| pattern.names("self-hosted"));
-        let is_known =
-            block.has(Fact::Visibility) || !issuer.reader.provider.provides(Fact::Visibility);
+        let has = |block: &Block| block.narrows(Fact::Visibility);
+        let is_known = checked.ensures((policy, issuer, block), &has)
+            || !issuer.reader.provider.provides(Fact::Visibility);
         if is_own && !is_known && class_of(policy) != CredentialClass::Low {
             findings.push(LintFinding::at(
                 place_of(block, Fact::Runner, policy),

@@ -1,6 +1,7 @@
 //! Finds conditions on values that the person who starts a run can choose.
 
-use super::{LintFinding, LintInput, Rule};
+use super::{LintFinding, LintInput, Rule, is_at_or_below, provides};
+use crate::policy::compile::PolicyIssuer;
 use crate::policy::{Block, Subject};
 use crate::provider::{Fact, Kind, Provider};
 use crate::yaml::diagnostic::Severity;
@@ -18,7 +19,8 @@ fn check(checked: &LintInput<'_>) -> Vec<LintFinding> {
     let mut findings = Vec::new();
     for (policy, issuer, block) in checked.blocks() {
         let provider = issuer.reader.provider;
-        if LIMITS.iter().any(|fact| block.has(*fact)) {
+        let has = |block: &Block| LIMITS.iter().any(|fact| block.narrows(*fact));
+        if checked.ensures((policy, issuer, block), &has) {
             continue;
         }
         for (condition, place) in block.conditions.iter().zip(&block.places) {
@@ -32,13 +34,27 @@ fn check(checked: &LintInput<'_>) -> Vec<LintFinding> {
                     "policy `{}` relies on `{name}`, which the starter of a run can choose",
                     policy.name
                 ),
-                "add `ref`, or an `environment` with protection rules",
+                help(issuer, block),
             );
             finding.severity = has_no_other(block, provider).then_some(Severity::Error);
             findings.push(finding);
         }
     }
     findings
+}
+
+/// Names only facts that the issuer's tokens have.
+fn help(issuer: &PolicyIssuer, block: &Block) -> &'static str {
+    let can = |fact| provides(issuer, fact);
+    match (can(Fact::Ref), can(Fact::Environment)) {
+        (true, true) => "add `ref`, or an `environment` with protection rules",
+        (true, false) => "add `ref`",
+        (false, true) => "add an `environment` with protection rules",
+        (false, false) if can(Fact::ProjectId) && !block.narrows(Fact::ProjectId) => {
+            "remove it, or name `project_id`"
+        }
+        (false, false) => "remove it",
+    }
 }
 
 /// Whether every line is of this kind.
@@ -59,25 +75,28 @@ fn is_chosen(subject: &Subject, provider: &Provider) -> bool {
         }
         Subject::Fact(fact) => CHOSEN.contains(fact),
         Subject::Claim(pointer) => {
-            let mut chosen = provider
-                .claims
-                .iter()
-                .filter(|line| line.kind == Kind::Chosen);
-            CLAIMS.contains(&pointer.as_str()) || chosen.any(|line| line.pointer() == *pointer)
+            let lines = provider.claims.iter();
+            let mut chosen = lines.filter(|line| line.kind == Kind::Chosen);
+            chosen.any(|line| is_at_or_below(pointer, &line.pointer()))
+                || CLAIMS.iter().any(|claim| is_at_or_below(pointer, claim))
+                || pointer.starts_with(AGENT_TAGS)
         }
         Subject::Property(_) | Subject::Issuer => false,
     }
 }
 
 const CHOSEN: [Fact; 4] = [Fact::Actor, Fact::ActorId, Fact::BaseRef, Fact::Workflow];
-const CLAIMS: [&str; 6] = [
+const CLAIMS: [&str; 7] = [
     "/workflow",
     "/head_ref",
     "/base_ref",
     "/actor",
     "/user_login",
     "/user_email",
+    "/trigger_by",
 ];
+/// Tags of Buildkite's agents, which those who start an agent choose.
+const AGENT_TAGS: &str = "/agent_tag:";
 /// Facts that say which version of the code runs.
 const LIMITS: [Fact; 5] = [
     Fact::Ref,

@@ -10,7 +10,8 @@ use super::lang::{GlobText, Lang};
 use super::value::ValueSet;
 use crate::policy::pattern::Glob;
 
-/// The text of the claims `top` and `name` is in the set. `None`: that is too long.
+/// The text of the claims `top` and `name` is in the set. `None` if it takes more than [`MOST_PRODUCTS`]
+/// products.
 pub(super) fn read((top, name): (usize, usize), set: &ValueSet) -> Option<Constraints> {
     let makes = products(&set.text)?;
     let fails = others(&makes)?;
@@ -43,7 +44,7 @@ type Product = (Lang, Lang);
 fn products(set: &Lang) -> Option<Vec<Product>> {
     let found = match set {
         Lang::All => vec![(Lang::All, Lang::All)],
-        Lang::Words(words) => of_words(words),
+        Lang::Words(words) => of_words(words)?,
         Lang::Glob(glob) => of_glob(glob.0.text())?,
         Lang::Under(top) => of_path(top),
         Lang::Not(inner) => others(&products(inner)?)?,
@@ -70,7 +71,7 @@ fn products(set: &Lang) -> Option<Vec<Product>> {
     (found.len() <= MOST_PRODUCTS).then_some(found)
 }
 
-fn of_words(words: &[String]) -> Vec<Product> {
+fn of_words(words: &[String]) -> Option<Vec<Product>> {
     let mut tops: Vec<(&str, Vec<String>)> = Vec::new();
     for word in words {
         for (at, _) in word.match_indices('/') {
@@ -81,11 +82,14 @@ fn of_words(words: &[String]) -> Vec<Product> {
                 Some((_, names)) => names.push(name.to_owned()),
                 None => tops.push((top, vec![name.to_owned()])),
             }
+            if tops.len() > MOST_PRODUCTS {
+                return None;
+            }
         }
     }
     let tops = tops.into_iter();
-    tops.map(|(top, names)| (Lang::word(top), Lang::words(names)))
-        .collect()
+    let products = tops.map(|(top, names)| (Lang::word(top), Lang::words(names)));
+    Some(products.collect())
 }
 
 /// The `/` is one of the glob, or within a `**`.
@@ -152,7 +156,7 @@ fn others(products: &[Product]) -> Option<Vec<Product>> {
         let mut next = Vec::new();
         for (top, name) in left {
             next.push((top.clone().and(tops.clone().inverted()), name.clone()));
-            // Those before it have other tops, if each is one text.
+            // If each of `products` has one text as its top, this one is empty for all but one of `left`.
             if names != &Lang::All {
                 next.push((top.and(tops.clone()), name.and(names.clone().inverted())));
             }
@@ -239,5 +243,14 @@ mod tests {
         let words = (0..60).map(|number| format!("owner-{number}/shop"));
         let makes = products(&Lang::words(words)).unwrap();
         assert!(others(&makes).unwrap().len() <= 61);
+    }
+
+    /// T-331: a list of many owners is given up at once, not compared with itself.
+    #[test]
+    fn many_owners_are_too_many_products() {
+        let words = |most: u32| Lang::words((0..most).map(|number| format!("owner-{number}/shop")));
+        assert!(products(&words(64)).is_some());
+        assert!(products(&words(65)).is_none());
+        assert!(products(&words(400_000)).is_none());
     }
 }

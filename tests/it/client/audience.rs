@@ -81,7 +81,7 @@ fn a_token_of_a_fixed_audience_is_sent_if_the_job_allows_that_audience() {
         ("semaphore.json", "https://acme.semaphoreci.com"),
     ] {
         let token = token_of(&broker, name, "1");
-        // It is in the token, and the job has not said that it knows so.
+        // Without the exact audience, nothing is sent.
         let longer = format!("{audience}.evil.example");
         for more in [
             &[][..],

@@ -394,7 +394,7 @@ fn half_of_a_set_up_names_the_missing_variable_and_the_fix() {
       oidc:
         audiences: [ http://broker ]
 
-    (if the token also has Bitbucket's own audience, send it all the same with `--allow-audience` and that audience)
+    (if the token also has Bitbucket's own audience, allow that audience with `--allow-audience AUDIENCE`)
     ");
     insta::assert_snapshot!(said(&[("KUBERNETES_SERVICE_HOST", "10.0.0.1")]), @r"
     hallpass: file `/var/run/secrets/hallpass/token` does not exist; add to the pod, and mount the volume at /var/run/secrets/hallpass (another path: HALLPASS_ID_TOKEN_FILE):
@@ -556,6 +556,54 @@ async fn a_program_is_ended_with_what_it_started_when_the_client_is_interrupted(
         let stat = format!("/proc/{}/stat", id.trim());
         let lives = || fs::read_to_string(&stat).is_ok_and(|text| !text.contains(") Z"));
         until("its child is ended", async || !lives()).await;
+    }
+}
+
+/// T-434: as `nohup` ignores SIGHUP, and a shell SIGINT for what it runs with `&`.
+#[tokio::test]
+async fn a_signal_that_the_caller_ignores_ends_no_program() {
+    for (command, name, signal) in [
+        ("get", "INT", Signal::SIGINT),
+        ("exec", "HUP", Signal::SIGHUP),
+    ] {
+        let (fake, folder) = (Fake::start(), tempfile::tempdir().unwrap());
+        let (note, go) = (folder.path().join("started"), folder.path().join("go"));
+        let script = format!(
+            "touch {}\nwhile [ ! -e {} ]; do sleep 0.05; done\necho '{}'",
+            note.display(),
+            go.display(),
+            fake.token("1")
+        );
+        write_program(&folder.path().join("spire-agent"), &script);
+        let mut arguments = vec![command, "--source", "spiffe", "shop-db/migrate"];
+        if command == "exec" {
+            arguments.extend(["--", "true"]);
+        }
+        let inner = fake.hallpass(&arguments);
+        let mut child = Command::new("/bin/sh")
+            .args(["-c", &format!("trap '' {name}; exec \"$@\""), "sh"])
+            .arg(inner.get_program())
+            .args(inner.get_args())
+            .env_clear()
+            .envs(
+                inner
+                    .get_envs()
+                    .filter_map(|(name, value)| Some((name, value?))),
+            )
+            .env("SPIFFE_ENDPOINT_SOCKET", "unix:///run/spire/agent.sock")
+            .env("PATH", format!("{}:/usr/bin:/bin", folder.path().display()))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        until("the program has started", async || note.exists()).await;
+        let id = Pid::from_raw(i32::try_from(child.id()).unwrap());
+        kill(id, signal).unwrap();
+        // A client that the signal ends has ended by then, or is ended after its grace.
+        tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+        fs::write(&go, "").unwrap();
+        let status = child.wait().unwrap();
+        assert_eq!(status.code(), Some(0), "{command}: {status}");
     }
 }
 

@@ -25,10 +25,10 @@ fn fact(provider: &Provider, fact: Fact, claims: &Value) -> Option<FactValue> {
     reader.facts(object(claims)).unwrap().get(fact).cloned()
 }
 
-/// T-435: code of a fork is never told to be none of a fork's, also where a claim is missing.
+/// T-435: code of a fork is never read as code of no fork, also where a claim is missing.
 #[test]
 fn from_fork_is_false_only_where_both_projects_are_named_and_equal() {
-    let mut told = Vec::new();
+    let mut checked = Vec::new();
     for provider in PROVIDERS {
         let Some((line, reading)) = provider.reading(Fact::FromFork) else {
             continue;
@@ -36,7 +36,7 @@ fn from_fork_is_false_only_where_both_projects_are_named_and_equal() {
         let How::Differs(other) = reading.how else {
             panic!("{} reads it another way", provider.name);
         };
-        told.push(provider.name);
+        checked.push(provider.name);
         for (one, two, expected) in [
             (Some("1"), Some("1"), Some(false)),
             (Some("1"), Some("2"), Some(true)),
@@ -55,13 +55,13 @@ fn from_fork_is_false_only_where_both_projects_are_named_and_equal() {
             assert_eq!(found, expected.map(FactValue::Bool), "{one:?} {two:?}");
         }
     }
-    assert_eq!(told, ["gitlab"]);
+    assert_eq!(checked, ["gitlab"]);
 }
 
 /// T-436: a runner that is not known to be the CI's own is none of the CI's own.
 #[test]
 fn a_runner_is_hosted_only_by_the_word_of_its_ci() {
-    let mut told = 0;
+    let mut checked = 0;
     for provider in PROVIDERS {
         let Some((line, reading)) = provider.reading(Fact::Runner) else {
             continue;
@@ -73,7 +73,7 @@ fn a_runner_is_hosted_only_by_the_word_of_its_ci() {
             panic!("{} has a word for every text", provider.name);
         };
         let hosted = words.iter().find(|(word, _)| *word == "hosted").unwrap().1;
-        told += 1;
+        checked += 1;
         let runner = |text: &str| {
             let found = fact(provider, Fact::Runner, &claims(&[(line.name, json!(text))]));
             found.map(|value| value.to_string())
@@ -93,7 +93,7 @@ fn a_runner_is_hosted_only_by_the_word_of_its_ci() {
             assert_eq!(runner(text), None, "{}: {text:?}", provider.name);
         }
     }
-    assert!(told > 3, "{told}");
+    assert!(checked > 3, "{checked}");
 }
 
 /// T-437: names of branches and tags that look like another sort of ref stay what they are, and a ref that
