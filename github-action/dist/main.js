@@ -833,6 +833,7 @@ function fits(form, value) {
     case "text":
     case "text?":
       return isLine(value);
+    case "lines":
     case "lines?":
       return typeof value === "string";
     case "port":
@@ -845,6 +846,17 @@ function fits(form, value) {
 var CONTROL = /[\p{Cc}\p{Zl}\p{Zp}]/u;
 var KINDS = {
   jwt: { secret: "token", shown: { token_type: "text?", scopes: "list?" } },
+  mysql: {
+    secret: "password",
+    shown: {
+      username: "text",
+      host: "text",
+      port: "port",
+      database: "text",
+      ssl_mode: "text",
+      ca: "lines?"
+    }
+  },
   postgres: {
     secret: "password",
     shown: {
@@ -856,6 +868,23 @@ var KINDS = {
       ca: "lines?",
       options: "text?"
     }
+  },
+  "postgres-cert": {
+    secret: "key",
+    shown: {
+      certificate: "lines",
+      serial: "text",
+      username: "text",
+      host: "text",
+      port: "port",
+      database: "text",
+      sslmode: "text",
+      ca: "lines?"
+    }
+  },
+  redis: {
+    secret: "password",
+    shown: { username: "text", host: "text", port: "port", tls: "text", ca: "lines?" }
   },
   ssh: { secret: "certificate", shown: { serial: "text", principals: "list" } }
 };
@@ -917,7 +946,7 @@ function write(credential2, ask2, format2, folder) {
   Object.values(secret).forEach(mask);
   switch (format2) {
     case "default":
-      Object.assign(shown, usual(credential2, file));
+      Object.assign(shown, usual(credential2, file, files["ca"]));
       break;
     case "env": {
       const names = Object.entries({ ...shown, ...secret });
@@ -935,7 +964,7 @@ function write(credential2, ask2, format2, folder) {
       break;
     }
     case "url": {
-      const url2 = secret["DATABASE_URL"];
+      const url2 = secret["DATABASE_URL"] ?? secret["REDIS_URL"];
       if (url2 === void 0) {
         throw new Failure(
           `format \`url\` is for databases, and \`${credential2.name}\` is of kind \`${credential2.kind}\`; use one of default, env, json`
@@ -949,7 +978,7 @@ function write(credential2, ask2, format2, folder) {
   const prefixed = (values) => Object.fromEntries(Object.entries(values).map(([name, value]) => [`${prefix}${name}`, value]));
   return { shown: prefixed(shown), secret: prefixed(secret), files };
 }
-function usual(credential2, file) {
+function usual(credential2, file, ca) {
   const { shown, secrets } = credential2;
   switch (credential2.kind) {
     case "postgres": {
@@ -959,6 +988,25 @@ function usual(credential2, file) {
       );
       return { PGPASSFILE: file("pgpass", "pgpass", `${entry.join(":")}
 `) };
+    }
+    case "mysql": {
+      const text = optionFile(shown, secrets["password"] ?? "", ca);
+      return { HALLPASS_MYSQL_FILE: file("mysql", "my.cnf", text) };
+    }
+    case "postgres-cert": {
+      const pem = (secrets["key"] ?? "").match(/.{1,64}/g) ?? [];
+      const key = `-----BEGIN PRIVATE KEY-----
+${pem.join("\n")}
+-----END PRIVATE KEY-----
+`;
+      const text = `${String(shown["certificate"]).trimEnd()}
+`;
+      const certificate = file("certificate", "client.crt", text);
+      return { PGSSLCERT: certificate, PGSSLKEY: file("private_key", "client.key", key) };
+    }
+    case "redis": {
+      const password = file("redis", "redis-password", secrets["password"] ?? "");
+      return { HALLPASS_REDIS_PASSWORD_FILE: password };
     }
     case "jwt":
       return { HALLPASS_TOKEN_FILE: file("token", "token", secrets["token"] ?? "") };
@@ -984,9 +1032,62 @@ function variables(credential2, writeAuthorities) {
           HALLPASS_PRIVATE_KEY: secrets["private_key"] ?? ""
         }
       };
+    case "mysql": {
+      const file = authorities(shown["ca"], text("ssl_mode"), writeAuthorities);
+      const password = secrets["password"] ?? "";
+      mask(encoded(password));
+      const parameters = file === void 0 ? "" : `&ssl-ca=${encoded(file)}`;
+      const address = `${login(shown, password)}/${encoded(text("database"))}`;
+      return {
+        shown: {
+          MYSQL_HOST: text("host"),
+          MYSQL_TCP_PORT: text("port"),
+          MYSQL_DATABASE: text("database"),
+          MYSQL_USER: text("username"),
+          MYSQL_SSL_MODE: text("ssl_mode"),
+          ...file === void 0 ? {} : { MYSQL_SSL_CA: file }
+        },
+        secret: {
+          MYSQL_PASSWORD: password,
+          DATABASE_URL: `mysql://${address}?ssl-mode=${text("ssl_mode")}${parameters}`
+        }
+      };
+    }
+    case "redis": {
+      const file = authorities(shown["ca"], text("tls"), writeAuthorities);
+      const password = secrets["password"] ?? "";
+      mask(encoded(password));
+      const scheme = text("tls") === "verify-full" ? "rediss" : "redis";
+      return {
+        shown: {
+          REDIS_HOST: text("host"),
+          REDIS_PORT: text("port"),
+          REDIS_USERNAME: text("username"),
+          ...file === void 0 ? {} : { REDIS_CA_FILE: file }
+        },
+        secret: {
+          REDIS_PASSWORD: password,
+          REDISCLI_AUTH: password,
+          REDIS_URL: `${scheme}://${login(shown, password)}`
+        }
+      };
+    }
+    case "postgres-cert": {
+      const file = authorities(shown["ca"], text("sslmode"), writeAuthorities);
+      return {
+        shown: {
+          PGHOST: text("host"),
+          PGPORT: text("port"),
+          PGDATABASE: text("database"),
+          PGUSER: text("username"),
+          PGSSLMODE: text("sslmode"),
+          ...file === void 0 ? {} : { PGSSLROOTCERT: file }
+        },
+        secret: { HALLPASS_KEY: secrets["key"] ?? "" }
+      };
+    }
     case "postgres": {
-      const authorities = shown["ca"] ?? roots(text("sslmode"));
-      const file = authorities === void 0 ? void 0 : writeAuthorities(String(authorities));
+      const file = authorities(shown["ca"], text("sslmode"), writeAuthorities);
       const password = secrets["password"] ?? "";
       mask(encoded(password));
       return {
@@ -1004,8 +1105,12 @@ function variables(credential2, writeAuthorities) {
     }
   }
 }
-function roots(sslmode) {
-  if (sslmode !== "verify-full" && sslmode !== "verify-ca") {
+function authorities(own, mode, writeAuthorities) {
+  const text = own ?? roots(mode);
+  return text === void 0 ? void 0 : writeAuthorities(String(text));
+}
+function roots(mode) {
+  if (!["verify-full", "verify-ca", "VERIFY_IDENTITY", "VERIFY_CA"].includes(mode)) {
     return void 0;
   }
   const own = getCACertificates("system");
@@ -1014,11 +1119,36 @@ function roots(sslmode) {
 }
 function url(shown, password, ca) {
   const text = (name) => encoded(String(shown[name]));
-  const host = /^[\da-f:.]*:[\da-f:.]*$/i.test(String(shown["host"])) ? `[${shown["host"]}]` : text("host");
   const options = shown["options"] === void 0 ? "" : `&options=${text("options")}`;
-  const authorities = ca === void 0 ? "" : `&sslrootcert=${encoded(ca)}`;
-  const login = `${text("username")}:${encoded(password)}`;
-  return `postgresql://${login}@${host}:${shown["port"]}/${text("database")}?sslmode=${text("sslmode")}${authorities}${options}`;
+  const file = ca === void 0 ? "" : `&sslrootcert=${encoded(ca)}`;
+  return `postgresql://${login(shown, password)}/${text("database")}?sslmode=${text("sslmode")}${file}${options}`;
+}
+function login(shown, password) {
+  const host = String(shown["host"]);
+  const isAddress = /^[\da-f:.]*:[\da-f:.]*$/i.test(host);
+  const user = `${encoded(String(shown["username"]))}:${encoded(password)}`;
+  return `${user}@${isAddress ? `[${host}]` : encoded(host)}:${shown["port"]}`;
+}
+function optionFile(shown, password, ca) {
+  const text = (name) => String(shown[name]);
+  const client = [
+    ["host", text("host")],
+    ["port", text("port")],
+    ["user", text("username")],
+    ["password", password],
+    ["loose-ssl-mode", text("ssl_mode")],
+    ...ca === void 0 ? [] : [["ssl-ca", ca]]
+  ].map(([name, value]) => `${name}=${option(value ?? "")}`);
+  const tls = text("ssl_mode") === "VERIFY_IDENTITY" ? ["ssl", "ssl-verify-server-cert"] : ["skip-ssl"];
+  const database = `database=${option(text("database"))}`;
+  return ["[client]", ...client, "[client-mariadb]", ...tls, "[mysql]", database, ""].join("\n");
+}
+function option(value) {
+  const quote = ['"', "'"].find((one) => !value.includes(one));
+  if (quote === void 0) {
+    throw new Failure("a value with both kinds of quotes cannot be written to an option file; use `format: url`");
+  }
+  return `${quote}${value.replaceAll("\\", "\\\\")}${quote}`;
 }
 function encoded(text) {
   return encodeURIComponent(text).replace(

@@ -126,7 +126,7 @@ export function link(text: unknown): string | undefined {
   return url === undefined || url.username !== "" || url.password !== "" ? undefined : text;
 }
 
-type Form = "text" | "text?" | "lines?" | "port" | "list" | "list?";
+type Form = "text" | "text?" | "lines" | "lines?" | "port" | "list" | "list?";
 
 function fits(form: Form, value: unknown): boolean {
   const isLine = (one: unknown) => typeof one === "string" && !CONTROL.test(one);
@@ -134,6 +134,7 @@ function fits(form: Form, value: unknown): boolean {
     case "text":
     case "text?":
       return isLine(value);
+    case "lines":
     case "lines?":
       return typeof value === "string";
     case "port":
@@ -150,6 +151,17 @@ const CONTROL = /[\p{Cc}\p{Zl}\p{Zp}]/u;
 /** The kinds of the broker: their public members, and the member that is the secret. */
 export const KINDS = {
   jwt: { secret: "token", shown: { token_type: "text?", scopes: "list?" } },
+  mysql: {
+    secret: "password",
+    shown: {
+      username: "text",
+      host: "text",
+      port: "port",
+      database: "text",
+      ssl_mode: "text",
+      ca: "lines?",
+    },
+  },
   postgres: {
     secret: "password",
     shown: {
@@ -161,6 +173,23 @@ export const KINDS = {
       ca: "lines?",
       options: "text?",
     },
+  },
+  "postgres-cert": {
+    secret: "key",
+    shown: {
+      certificate: "lines",
+      serial: "text",
+      username: "text",
+      host: "text",
+      port: "port",
+      database: "text",
+      sslmode: "text",
+      ca: "lines?",
+    },
+  },
+  redis: {
+    secret: "password",
+    shown: { username: "text", host: "text", port: "port", tls: "text", ca: "lines?" },
   },
   ssh: { secret: "certificate", shown: { serial: "text", principals: "list" } },
 } as const satisfies Record<string, { secret: string; shown: Record<string, Form> }>;

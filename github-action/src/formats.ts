@@ -40,7 +40,7 @@ export function write(credential: Credential, ask: Ask, format: Format, folder: 
   Object.values(secret).forEach(mask);
   switch (format) {
     case "default":
-      Object.assign(shown, usual(credential, file));
+      Object.assign(shown, usual(credential, file, files["ca"]));
       break;
     case "env": {
       const names = Object.entries({ ...shown, ...secret });
@@ -56,7 +56,7 @@ export function write(credential: Credential, ask: Ask, format: Format, folder: 
       break;
     }
     case "url": {
-      const url = secret["DATABASE_URL"];
+      const url = secret["DATABASE_URL"] ?? secret["REDIS_URL"];
       if (url === undefined) {
         throw new Failure(
           `format \`url\` is for databases, and \`${credential.name}\` is of kind \`${credential.kind}\`; use one of default, env, json`,
@@ -74,7 +74,11 @@ export function write(credential: Credential, ask: Ask, format: Format, folder: 
 type WriteFile = (what: string, name: string, text: string) => string;
 
 /** The file that the usual program reads, and the variable that leads it there. */
-function usual(credential: Credential, file: WriteFile): Record<string, string> {
+function usual(
+  credential: Credential,
+  file: WriteFile,
+  ca: string | undefined,
+): Record<string, string> {
   const { shown, secrets } = credential;
   switch (credential.kind) {
     case "postgres": {
@@ -84,6 +88,22 @@ function usual(credential: Credential, file: WriteFile): Record<string, string> 
         String(field).replace(/[\\:]/g, "\\$&"),
       );
       return { PGPASSFILE: file("pgpass", "pgpass", `${entry.join(":")}\n`) };
+    }
+    case "mysql": {
+      const text = optionFile(shown, secrets["password"] ?? "", ca);
+      return { HALLPASS_MYSQL_FILE: file("mysql", "my.cnf", text) };
+    }
+    case "postgres-cert": {
+      // libpq refuses a key that others may read, and finds both by these variables.
+      const pem = (secrets["key"] ?? "").match(/.{1,64}/g) ?? [];
+      const key = `-----BEGIN PRIVATE KEY-----\n${pem.join("\n")}\n-----END PRIVATE KEY-----\n`;
+      const text = `${String(shown["certificate"]).trimEnd()}\n`;
+      const certificate = file("certificate", "client.crt", text);
+      return { PGSSLCERT: certificate, PGSSLKEY: file("private_key", "client.key", key) };
+    }
+    case "redis": {
+      const password = file("redis", "redis-password", secrets["password"] ?? "");
+      return { HALLPASS_REDIS_PASSWORD_FILE: password };
     }
     case "jwt":
       return { HALLPASS_TOKEN_FILE: file("token", "token", secrets["token"] ?? "") };
@@ -114,9 +134,62 @@ export function variables(
           HALLPASS_PRIVATE_KEY: secrets["private_key"] ?? "",
         },
       };
+    case "mysql": {
+      const file = authorities(shown["ca"], text("ssl_mode"), writeAuthorities);
+      const password = secrets["password"] ?? "";
+      mask(encoded(password));
+      const parameters = file === undefined ? "" : `&ssl-ca=${encoded(file)}`;
+      const address = `${login(shown, password)}/${encoded(text("database"))}`;
+      return {
+        shown: {
+          MYSQL_HOST: text("host"),
+          MYSQL_TCP_PORT: text("port"),
+          MYSQL_DATABASE: text("database"),
+          MYSQL_USER: text("username"),
+          MYSQL_SSL_MODE: text("ssl_mode"),
+          ...(file === undefined ? {} : { MYSQL_SSL_CA: file }),
+        },
+        secret: {
+          MYSQL_PASSWORD: password,
+          DATABASE_URL: `mysql://${address}?ssl-mode=${text("ssl_mode")}${parameters}`,
+        },
+      };
+    }
+    case "redis": {
+      const file = authorities(shown["ca"], text("tls"), writeAuthorities);
+      const password = secrets["password"] ?? "";
+      mask(encoded(password));
+      const scheme = text("tls") === "verify-full" ? "rediss" : "redis";
+      return {
+        shown: {
+          REDIS_HOST: text("host"),
+          REDIS_PORT: text("port"),
+          REDIS_USERNAME: text("username"),
+          ...(file === undefined ? {} : { REDIS_CA_FILE: file }),
+        },
+        secret: {
+          REDIS_PASSWORD: password,
+          REDISCLI_AUTH: password,
+          REDIS_URL: `${scheme}://${login(shown, password)}`,
+        },
+      };
+    }
+    case "postgres-cert": {
+      const file = authorities(shown["ca"], text("sslmode"), writeAuthorities);
+      return {
+        shown: {
+          PGHOST: text("host"),
+          PGPORT: text("port"),
+          PGDATABASE: text("database"),
+          PGUSER: text("username"),
+          PGSSLMODE: text("sslmode"),
+          ...(file === undefined ? {} : { PGSSLROOTCERT: file }),
+        },
+        secret: { HALLPASS_KEY: secrets["key"] ?? "" },
+      };
+    }
     case "postgres": {
-      const authorities = shown["ca"] ?? roots(text("sslmode"));
-      const file = authorities === undefined ? undefined : writeAuthorities(String(authorities));
+      const file = authorities(shown["ca"], text("sslmode"), writeAuthorities);
       const password = secrets["password"] ?? "";
       mask(encoded(password));
       return {
@@ -135,9 +208,19 @@ export function variables(
   }
 }
 
-/** The authorities of this machine, else the public ones, where a database's name is to be checked. */
-function roots(sslmode: string): string | undefined {
-  if (sslmode !== "verify-full" && sslmode !== "verify-ca") {
+/** The file of the authorities: the answer's own, else those of this machine, where a server's name is to be checked. */
+function authorities(
+  own: Credential["shown"][string] | undefined,
+  mode: string,
+  writeAuthorities: (text: string) => string,
+): string | undefined {
+  const text = own ?? roots(mode);
+  return text === undefined ? undefined : writeAuthorities(String(text));
+}
+
+/** The authorities of this machine, else the public ones, where a server's name is to be checked. */
+function roots(mode: string): string | undefined {
+  if (!["verify-full", "verify-ca", "VERIFY_IDENTITY", "VERIFY_CA"].includes(mode)) {
     return undefined;
   }
   const own = getCACertificates("system");
@@ -148,13 +231,43 @@ function roots(sslmode: string): string | undefined {
 /** The connection address, encoded as the broker and the command line do it. */
 function url(shown: Credential["shown"], password: string, ca: string | undefined): string {
   const text = (name: string) => encoded(String(shown[name]));
-  const host = /^[\da-f:.]*:[\da-f:.]*$/i.test(String(shown["host"]))
-    ? `[${shown["host"]}]`
-    : text("host");
   const options = shown["options"] === undefined ? "" : `&options=${text("options")}`;
-  const authorities = ca === undefined ? "" : `&sslrootcert=${encoded(ca)}`;
-  const login = `${text("username")}:${encoded(password)}`;
-  return `postgresql://${login}@${host}:${shown["port"]}/${text("database")}?sslmode=${text("sslmode")}${authorities}${options}`;
+  const file = ca === undefined ? "" : `&sslrootcert=${encoded(ca)}`;
+  return `postgresql://${login(shown, password)}/${text("database")}?sslmode=${text("sslmode")}${file}${options}`;
+}
+
+/** User, password, host and port of an address. */
+function login(shown: Credential["shown"], password: string): string {
+  const host = String(shown["host"]);
+  const isAddress = /^[\da-f:.]*:[\da-f:.]*$/i.test(host);
+  const user = `${encoded(String(shown["username"]))}:${encoded(password)}`;
+  return `${user}@${isAddress ? `[${host}]` : encoded(host)}:${shown["port"]}`;
+}
+
+/** An option file of MySQL and MariaDB, as `hallpass get --format mysql` writes it. */
+function optionFile(shown: Credential["shown"], password: string, ca: string | undefined): string {
+  const text = (name: string) => String(shown[name]);
+  const client = [
+    ["host", text("host")],
+    ["port", text("port")],
+    ["user", text("username")],
+    ["password", password],
+    ["loose-ssl-mode", text("ssl_mode")],
+    ...(ca === undefined ? [] : [["ssl-ca", ca]]),
+  ].map(([name, value]) => `${name}=${option(value ?? "")}`);
+  const tls =
+    text("ssl_mode") === "VERIFY_IDENTITY" ? ["ssl", "ssl-verify-server-cert"] : ["skip-ssl"];
+  const database = `database=${option(text("database"))}`;
+  return ["[client]", ...client, "[client-mariadb]", ...tls, "[mysql]", database, ""].join("\n");
+}
+
+/** A value between quotes. The file has no way to write the same quote between them. */
+function option(value: string): string {
+  const quote = ['"', "'"].find((one) => !value.includes(one));
+  if (quote === undefined) {
+    throw new Failure("a value with both kinds of quotes cannot be written to an option file; use `format: url`");
+  }
+  return `${quote}${value.replaceAll("\\", "\\\\")}${quote}`;
 }
 
 /** Everything but letters, digits and `-._~` as `%XX`. */

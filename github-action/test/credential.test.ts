@@ -85,7 +85,7 @@ test("a link to the policy is an https URL without a user, or it is not shown", 
 });
 
 test("members of unknown kinds are masked all the same", () => {
-  const sent = answer({ kind: "mysql", extra: "canary-1" });
+  const sent = answer({ kind: "oracle", extra: "canary-1" });
   const { lines } = quiet(() => assert.throws(() => credential(sent, "shop-db/migrate")));
   assert.ok(lines.includes("::add-mask::canary-1"));
 });
@@ -134,13 +134,69 @@ test("every file and every part of an address is quoted", () => {
   }
 });
 
+const CACHE = {
+  kind: "redis",
+  name: "shop-db/migrate",
+  host: "::1",
+  port: 6379,
+  tls: "verify-full",
+  ca: "-----BEGIN CERTIFICATE-----\n",
+  database: undefined,
+  sslmode: undefined,
+  options: undefined,
+};
+
+test("a login of Redis is in the variables that its clients read", () => {
+  const found = quiet(() => variables(read(CACHE), () => "/ca")).result;
+  assert.deepEqual(found.shown, {
+    REDIS_HOST: "::1",
+    REDIS_PORT: "6379",
+    REDIS_USERNAME: "hp_1",
+    REDIS_CA_FILE: "/ca",
+  });
+  assert.equal(found.secret["REDISCLI_AUTH"], PASSWORD);
+  assert.equal(
+    found.secret["REDIS_URL"],
+    "rediss://hp_1:p%27a%3As%5Cs%24%28id%29%60w%22%C3%B6%2F%40%3F%23%25%26@[::1]:6379",
+  );
+});
+
+test("a login of MySQL is in an option file, and a certificate in the files of libpq", () => {
+  const texts: Record<string, string> = {};
+  const folder = {
+    write(name: string, text: string) {
+      texts[name] = text;
+      return `/f/${name}`;
+    },
+  };
+  const both = { options: undefined, sslmode: undefined };
+  const mysql = { ...both, kind: "mysql", password: "p\\w\"x", ssl_mode: "VERIFY_IDENTITY", ca: "CA\n" };
+  const key = "A".repeat(70);
+  const client = { kind: "postgres-cert", password: undefined, key, certificate: "CRT", serial: "01" };
+  const ask = { name: "shop-db/migrate", prefix: undefined } as never;
+  const written = (change: object) =>
+    quiet(() => write(read(change), ask, "default", folder as never)).result;
+  assert.equal(written(mysql).shown["HALLPASS_MYSQL_FILE"], "/f/my.cnf");
+  assert.equal(
+    texts["my.cnf"],
+    `[client]\nhost="db.acme.dev"\nport="5432"\nuser="hp_1"\npassword='p\\\\w"x'\nloose-ssl-mode="VERIFY_IDENTITY"\n` +
+      `ssl-ca="/f/ca.pem"\n[client-mariadb]\nssl\nssl-verify-server-cert\n[mysql]\ndatabase="shop orders"\n`,
+  );
+  assert.equal(written(client).shown["PGSSLKEY"], "/f/client.key");
+  assert.equal(
+    texts["client.key"],
+    `-----BEGIN PRIVATE KEY-----\n${"A".repeat(64)}\n${"A".repeat(6)}\n-----END PRIVATE KEY-----\n`,
+  );
+  assert.throws(() => written({ ...mysql, password: `"'` }), /option file/);
+});
+
 test("the kinds and their members are those of the broker", () => {
   // The documentation has them as a table, which a test of the broker keeps equal to its code.
   const root = new URL("../../", import.meta.url);
   const pages = readdirSync(new URL("docs/", root)).filter((name) => name.endsWith(".md"));
   const paths = ["README.md", ...pages.map((name) => `docs/${name}`)];
   const table = paths.map((path) => readFileSync(new URL(path, root), "utf8")).join("\n");
-  const rows = table.matchAll(/^\|( members of kind `(\w+)`| ) \| `(\w+)` \| (optional; )?(.*) \|$/gm);
+  const rows = table.matchAll(/^\|( members of kind `([\w-]+)`| ) \| `(\w+)` \| (optional; )?(.*) \|$/gm);
   const found: Record<string, { secret: string; shown: Record<string, boolean> }> = {};
   let kind = "";
   for (const [, first, name, member = "", optional, what] of rows) {
