@@ -132,7 +132,7 @@ fn errors_of_all_files_come_together_in_order() {
     let dir = folder(&[
         ("a.yaml", "issuerz: {}\n"),
         ("b.yaml", "policies: [ { name: x, issuer: nobody } ]\n"),
-        ("c.yaml", "credentials: { app: { kind: mysql } }\n"),
+        ("c.yaml", "credentials: { app: { kind: mongo } }\n"),
     ]);
     let errors = PolicySet::load(dir.path()).unwrap_err();
     // `nobody` may be among the misspelt issuers, so nothing is said of it.

@@ -428,15 +428,15 @@ fn an_unknown_kind_is_explained() {
     let text = r#"issuers:
   github: { provider: github, tenants: [ { owner: acme, owner_id: "65923871" } ] }
 credentials:
-  app: { kind: mysql, audience: https://app.acme.dev, max_ttl: 10m, owner: team-app, purpose: calls, class: low }
+  app: { kind: mongo, audience: https://app.acme.dev, max_ttl: 10m, owner: team-app, purpose: calls, class: low }
 "#;
     insta::assert_snapshot!(errors(text), @"
-    error[unknown-kind]: unknown kind `mysql`
+    error[unknown-kind]: unknown kind `mongo`
      --> root.yaml:4:16
       |
-    4 |   app: { kind: mysql, audience: https://app.acme.dev, max_ttl: 10m, owner: team-app, purpose: calls, class: low }
+    4 |   app: { kind: mongo, audience: https://app.acme.dev, max_ttl: 10m, owner: team-app, purpose: calls, class: low }
       |                ^^^^^
-      = help: the kinds are `jwt`, `postgres` and `ssh`
+      = help: the kinds are `jwt`, `mysql`, `postgres`, `postgres-cert`, `redis` and `ssh`
     ");
 }
 

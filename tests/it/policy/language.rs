@@ -749,7 +749,7 @@ fn no_second_error_is_invented_for_what_has_a_first_one() {
     let text = "issuers:
   ours: { provider: gitlub, url: https://g.acme.dev }
 credentials:
-  odd: { kind: mysql, max_ttl: 10m, owner: o, purpose: p, class: low }
+  odd: { kind: mongo, max_ttl: 10m, owner: o, purpose: p, class: low }
 policies:
   - { name: a, issuer: ours, when: { repository: acme/shop }, grant: [ { credential: odd, ttl: 5m } ] }
 require:

@@ -83,9 +83,10 @@ fn a_condition_that_every_value_or_none_meets_limits_nothing() {
         ),
     ] {
         assert_eq!(found(rule, issuer, &when, "").len(), 1, "{rule}: {when}");
+        let other = format!("{value}2");
         for (pattern, expected) in [
             (value.to_owned(), 0),
-            (format!("[{value}, other]"), 0),
+            (format!("[{value}, {other}]"), 0),
             ("{ present: true }".to_owned(), 1),
             (format!("{{ not: {value} }}"), 1),
             (format!("[{value}, {{ not: {value} }}]"), 1),

@@ -282,6 +282,7 @@ const FORBIDDEN: &[&[&str]] = &[
     &["keys", "*"],
     &["scan", "0"],
     &["randomkey"],
+    &["cluster", "getkeysinslot", "0", "1"],
     &["info"],
 ];
 

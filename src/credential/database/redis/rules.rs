@@ -66,8 +66,9 @@ impl Group {
 }
 
 /// Taken from every lease, whatever its group asks for: the commands of administrators; those that show
-/// names of keys and channels beyond the patterns; and functions, whose code others would run later.
-pub const DENIED: [&str; 12] = [
+/// names of keys and channels beyond the patterns; functions, whose code others would run later; and `LCS`,
+/// which holds up the server for the product of two lengths.
+pub const DENIED: [&str; 14] = [
     "-@admin",
     "-@dangerous",
     "-acl",
@@ -76,6 +77,8 @@ pub const DENIED: [&str; 12] = [
     "-scan",
     "-keys",
     "-randomkey",
+    "-cluster|getkeysinslot",
+    "-lcs",
     "-client|tracking",
     "-client|caching",
     "-pubsub|channels",
@@ -83,10 +86,12 @@ pub const DENIED: [&str; 12] = [
 ];
 
 /// Of the denied, those that a group gets if it lists them by their own names.
-const ON_REQUEST: [&str; 11] = [
+const ON_REQUEST: [&str; 13] = [
     "scan",
     "keys",
     "randomkey",
+    "cluster|getkeysinslot",
+    "lcs",
     "info",
     "role",
     "script|load",
