@@ -38,7 +38,7 @@ pub(super) struct Login {
     pub(super) found: Found,
 }
 
-pub(super) const PASSWORD: &str = "for-the-tests-only-0123456789";
+pub(super) const PASSWORD: &str = "for-the-tests-only-qzjxwvkqpz";
 /// For calls that name whose place a login takes.
 pub(super) const NO_HOLDER: &str = "00000000000000000000000000000000";
 

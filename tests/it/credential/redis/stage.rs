@@ -24,9 +24,9 @@ use crate::support::leaks;
 use crate::support::redis::Redis;
 
 /// The password of `default`, whom the tests are.
-pub(super) const ROOT: &str = "of-the-tests-0123456789-0123456789";
+pub(super) const ROOT: &str = "of-the-tests-vzqxjwkpqy-yqpkwjxqzv";
 /// The broker's.
-pub(super) const PASSWORD: &str = "of-the-broker-0123456789-0123456789";
+pub(super) const PASSWORD: &str = "of-the-broker-qzjxwvkqpz-pzqkvwxjzq";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Flavour {
