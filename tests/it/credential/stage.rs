@@ -61,13 +61,13 @@ impl Installer {
         match self {
             Self::Superuser => "",
             Self::Rds => {
-                "CREATE ROLE administrator LOGIN CREATEROLE CREATEDB PASSWORD 'for-the-tests-only';
+                "CREATE ROLE administrator LOGIN CREATEROLE CREATEDB PASSWORD 'jvqzxkwpqy-xqzvjykwpq';
                  GRANT pg_monitor, pg_signal_backend TO administrator WITH ADMIN OPTION;
                  CREATE ROLE rds_password NOLOGIN; GRANT rds_password TO administrator WITH ADMIN OPTION;"
             }
             Self::CloudSql => {
                 "CREATE ROLE cloudsqlsuperuser NOLOGIN CREATEROLE CREATEDB;
-                 CREATE ROLE administrator LOGIN CREATEROLE CREATEDB IN ROLE cloudsqlsuperuser PASSWORD 'for-the-tests-only';"
+                 CREATE ROLE administrator LOGIN CREATEROLE CREATEDB IN ROLE cloudsqlsuperuser PASSWORD 'jvqzxkwpqy-xqzvjykwpq';"
             }
         }
     }
@@ -114,7 +114,7 @@ impl Given {
 /// For calls that name whose place a login takes.
 pub(super) const NO_HOLDER: &str = "00000000000000000000000000000000";
 
-pub(super) const PASSWORD: &str = "for-the-tests-only";
+pub(super) const PASSWORD: &str = "jvqzxkwpqy-xqzvjykwpq";
 
 impl Stage {
     pub(super) async fn start(version: Version) -> Self {

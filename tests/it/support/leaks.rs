@@ -49,7 +49,8 @@ pub(crate) fn check() {
     assert!(leaks.is_empty(), "secrets leaked:\n{}", leaks.join("\n"));
 }
 
-/// Registers a secret of which every part is secret.
+/// Registers a secret of which every part is secret. One that a test chooses has no words in it: a
+/// piece of a word is found wherever the word is printed.
 pub(crate) fn secret(kind: &'static str, text: &str) {
     install();
     lock().register(kind, text.as_bytes());

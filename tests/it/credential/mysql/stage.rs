@@ -38,7 +38,7 @@ pub(super) struct Login {
     pub(super) found: Found,
 }
 
-pub(super) const PASSWORD: &str = "for-the-tests-only-qzjxwvkqpz";
+pub(super) const PASSWORD: &str = "wqxzjvkpyq-zkvqxwpjyz";
 /// For calls that name whose place a login takes.
 pub(super) const NO_HOLDER: &str = "00000000000000000000000000000000";
 

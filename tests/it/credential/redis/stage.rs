@@ -24,9 +24,9 @@ use crate::support::leaks;
 use crate::support::redis::Redis;
 
 /// The password of `default`, whom the tests are.
-pub(super) const ROOT: &str = "of-the-tests-vzqxjwkpqy-yqpkwjxqzv";
+pub(super) const ROOT: &str = "vzqxjwkpqy-yqpkwjxqzv-zxvqjk";
 /// The broker's.
-pub(super) const PASSWORD: &str = "of-the-broker-qzjxwvkqpz-pzqkvwxjzq";
+pub(super) const PASSWORD: &str = "qzjxwvkqpz-pzqkvwxjzq-kjqvxz";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Flavour {
