@@ -9,7 +9,7 @@ SET NAMES utf8mb4 COLLATE utf8mb4_bin
 //
 DROP PROCEDURE IF EXISTS hallpass.require_server
 //
--- Stops on another server, and where somebody took our names first.
+-- Stops on another server, and where our names are taken.
 CREATE PROCEDURE hallpass.require_server() SQL SECURITY INVOKER
 BEGIN
   DECLARE taken VARCHAR(300) DEFAULT NULL;
@@ -19,7 +19,7 @@ BEGIN
   SELECT MIN(CONCAT(User, '@', Host)) INTO taken FROM {{accounts_table}}
     WHERE User = 'hallpass_definer' AND NOT (Host = 'localhost' AND {{is_locked}});
   IF taken IS NOT NULL THEN
-    SET taken = CONCAT('account ', taken, ' is not from this file; drop it if it is nobody\'s');
+    SET taken = CONCAT('account ', taken, ' is not from this file; drop it if nothing uses it');
     SIGNAL SQLSTATE 'HP008' SET MESSAGE_TEXT = taken;
   END IF;
   SELECT MIN(CONCAT(ROUTINE_NAME, ' by ', DEFINER)) INTO taken FROM information_schema.ROUTINES
@@ -80,7 +80,7 @@ CREATE TABLE IF NOT EXISTS hallpass.checkouts (
   login VARCHAR(32) CHARACTER SET ascii COLLATE ascii_bin NOT NULL
 ) ENGINE = InnoDB
 //
--- The ceilings: nobody who holds the broker's password can go beyond them. To change one, print this file again
+-- The ceilings: the broker's password does not reach beyond them. To change one, print this file again
 -- and run it.
 CREATE TABLE IF NOT EXISTS hallpass.ceilings (
   grp VARCHAR(128) NOT NULL,
