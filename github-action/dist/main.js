@@ -1075,14 +1075,7 @@ function variables(credential2, writeAuthorities) {
     case "postgres-cert": {
       const file = authorities(shown["ca"], text("sslmode"), writeAuthorities);
       return {
-        shown: {
-          PGHOST: text("host"),
-          PGPORT: text("port"),
-          PGDATABASE: text("database"),
-          PGUSER: text("username"),
-          PGSSLMODE: text("sslmode"),
-          ...file === void 0 ? {} : { PGSSLROOTCERT: file }
-        },
+        shown: libpq(text, file),
         secret: { HALLPASS_KEY: secrets["key"] ?? "" }
       };
     }
@@ -1092,18 +1085,23 @@ function variables(credential2, writeAuthorities) {
       mask(encoded(password));
       return {
         shown: {
-          PGHOST: text("host"),
-          PGPORT: text("port"),
-          PGDATABASE: text("database"),
-          PGUSER: text("username"),
-          PGSSLMODE: text("sslmode"),
-          ...file === void 0 ? {} : { PGSSLROOTCERT: file },
+          ...libpq(text, file),
           ...shown["options"] === void 0 ? {} : { PGOPTIONS: text("options") }
         },
         secret: { PGPASSWORD: password, DATABASE_URL: url(shown, password, file) }
       };
     }
   }
+}
+function libpq(text, ca) {
+  return {
+    PGHOST: text("host"),
+    PGPORT: text("port"),
+    PGDATABASE: text("database"),
+    PGUSER: text("username"),
+    PGSSLMODE: text("sslmode"),
+    ...ca === void 0 ? {} : { PGSSLROOTCERT: ca }
+  };
 }
 function authorities(own, mode, writeAuthorities) {
   const text = own ?? roots(mode);

@@ -177,14 +177,7 @@ export function variables(
     case "postgres-cert": {
       const file = authorities(shown["ca"], text("sslmode"), writeAuthorities);
       return {
-        shown: {
-          PGHOST: text("host"),
-          PGPORT: text("port"),
-          PGDATABASE: text("database"),
-          PGUSER: text("username"),
-          PGSSLMODE: text("sslmode"),
-          ...(file === undefined ? {} : { PGSSLROOTCERT: file }),
-        },
+        shown: libpq(text, file),
         secret: { HALLPASS_KEY: secrets["key"] ?? "" },
       };
     }
@@ -194,18 +187,25 @@ export function variables(
       mask(encoded(password));
       return {
         shown: {
-          PGHOST: text("host"),
-          PGPORT: text("port"),
-          PGDATABASE: text("database"),
-          PGUSER: text("username"),
-          PGSSLMODE: text("sslmode"),
-          ...(file === undefined ? {} : { PGSSLROOTCERT: file }),
+          ...libpq(text, file),
           ...(shown["options"] === undefined ? {} : { PGOPTIONS: text("options") }),
         },
         secret: { PGPASSWORD: password, DATABASE_URL: url(shown, password, file) },
       };
     }
   }
+}
+
+/** The variables of libpq for any login or certificate. */
+function libpq(text: (name: string) => string, ca: string | undefined): Record<string, string> {
+  return {
+    PGHOST: text("host"),
+    PGPORT: text("port"),
+    PGDATABASE: text("database"),
+    PGUSER: text("username"),
+    PGSSLMODE: text("sslmode"),
+    ...(ca === undefined ? {} : { PGSSLROOTCERT: ca }),
+  };
 }
 
 /** The file of the authorities: the answer's own, else those of this machine, where a server's name is to be checked. */
