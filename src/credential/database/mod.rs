@@ -14,6 +14,8 @@ use crate::policy::CredentialDefinition;
 use crate::secret::Secret;
 
 mod end;
+mod fields;
+mod findings;
 mod logins;
 mod mint;
 pub mod mysql;

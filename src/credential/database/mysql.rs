@@ -51,7 +51,7 @@ pub struct Mysql {
 }
 
 impl Mysql {
-    /// Talks to nobody yet.
+    /// Does not connect yet.
     ///
     /// # Errors
     /// The CA file cannot be used.
@@ -162,7 +162,7 @@ impl Database for Mysql {
         match self.noticed(called)?.as_slice() {
             [] => Ok(None),
             [row] => found(row).map(Some),
-            // One token has two logins: nobody can say which is the right one.
+            // One token has two logins, and neither is known to be the right one.
             [_, ..] => Err(DatabaseError::Refused {
                 kind: RefusalKind::Other,
                 code: "HP009".to_owned(),
@@ -202,7 +202,7 @@ impl Database for Mysql {
         }
         let ids: Vec<String> = sessions.iter().map(i32::to_string).collect();
         Ok(vec![format!(
-            "its sessions do not end: look at session {} with `SHOW PROCESSLIST` on {}; one that rolls back ends by itself, any other ends when the server is restarted",
+            "its sessions do not end: look at session {} with `SHOW PROCESSLIST` on {}; one that rolls back ends when that is done, any other ends when the server is restarted",
             ids.join(", "),
             self.terminate.address()
         )])
@@ -281,7 +281,7 @@ impl Database for Mysql {
             host: self.settings.host.clone(),
             port: self.settings.port,
             database: database.unwrap_or_else(first),
-            ssl_mode: self.settings.tls.ssl_mode(),
+            ssl_mode: kind::ssl_mode(self.settings.tls),
             ca: self.ca.clone(),
         }
         .into_members()

@@ -6,9 +6,10 @@ use super::connection::{Connections, column};
 use super::settings::{Ceiling, MAX_LIVE, SHORTEST_LIFE};
 use super::{Facts, Flavor, Mysql, install};
 use crate::clock::Timestamp;
+use crate::credential::database::findings::{Findings, NO_HOLDER, REMOVE, THROW_AWAY_LIFE};
 use crate::credential::database::order::random_password;
-use crate::credential::database::{Database as _, DatabaseError, Ended, NewLogin, end};
-use crate::credential::target::{Finding, Severity};
+use crate::credential::database::{Database as _, DatabaseError, NewLogin};
+use crate::credential::target::Finding;
 use crate::lease::rand13;
 use crate::secret::SecretSource;
 
@@ -16,13 +17,13 @@ impl Mysql {
     /// Goes through everything that makes leases fail, live on or reach too far, and tries a
     /// throw-away lease of each kind. Changes nothing that is still there afterwards.
     pub async fn check(&self, ceilings: &[Ceiling]) -> Vec<Finding> {
-        let mut findings = Findings(Vec::new());
+        let mut findings = Findings::default();
         let Some(facts) = self.check_answer(&mut findings).await else {
-            return findings.0;
+            return findings.into_vec();
         };
         self.check_server(&facts, &mut findings);
         if facts.contract != install::CONTRACT {
-            return findings.0;
+            return findings.into_vec();
         }
         self.check_ceilings(ceilings, &mut findings).await;
         self.check_groups(ceilings, &mut findings).await;
@@ -34,7 +35,7 @@ impl Mysql {
                 self.try_a_lease(ceiling, &mut findings).await;
             }
         }
-        findings.0
+        findings.into_vec()
     }
 
     async fn check_answer(&self, findings: &mut Findings) -> Option<Facts> {
@@ -220,7 +221,7 @@ impl Mysql {
             act_as_group: ceiling.is_checkout,
             record: r#"{"v":1,"pol":"target check"}"#,
             used_until: Timestamp::from_unix(0),
-            holder: NOBODYS_HOLDER,
+            holder: NO_HOLDER,
             may_create: true,
         };
         let lease = match self.create(&login).await {
@@ -265,18 +266,7 @@ impl Mysql {
                 ),
             }
         }
-        match end::end(self, &lease, end::REVOCATION).await {
-            Ok(Ended::Gone) => findings.fine("the throw-away lease is gone again".to_owned()),
-            Ok(Ended::Left { what, .. } | Ended::Armed(what) | Ended::Open(what)) => findings
-                .error(
-                    format!("the throw-away lease `{lease}` cannot be removed: {what}"),
-                    "remove what it has there, then run the check again",
-                ),
-            Err(error) => findings.error(
-                format!("the throw-away lease `{lease}` could not be ended: {error}"),
-                "the sweep removes it when its minute is over",
-            ),
-        }
+        findings.end_throw_away(self, &lease, REMOVE).await;
     }
 
     async fn enter(
@@ -307,35 +297,3 @@ const fn fix_of_group(ceiling: &Ceiling) -> &'static str {
         "use a role (CREATE ROLE) with privileges on the application's tables only; migrations that make views, routines, triggers or events use `mode: checkout`"
     }
 }
-
-struct Findings(Vec<Finding>);
-
-impl Findings {
-    fn add(&mut self, severity: Severity, message: String, fix: &str) {
-        // Said once, whatever number of groups it was found with.
-        if self.0.iter().any(|found| found.message == message) {
-            return;
-        }
-        self.0.push(Finding {
-            severity,
-            message,
-            fix: fix.to_owned(),
-        });
-    }
-
-    fn error(&mut self, message: String, fix: &str) {
-        self.add(Severity::Error, message, fix);
-    }
-
-    fn warn(&mut self, message: String, fix: &str) {
-        self.add(Severity::Warning, message, fix);
-    }
-
-    fn fine(&mut self, message: String) {
-        self.add(Severity::Fine, message, "");
-    }
-}
-
-/// It takes a place of no repository.
-const NOBODYS_HOLDER: &str = "00000000000000000000000000000000";
-const THROW_AWAY_LIFE: u32 = 60;

@@ -53,7 +53,7 @@ struct Broken {
 }
 
 impl Connections {
-    /// Talks to nobody yet.
+    /// Does not connect yet.
     ///
     /// # Errors
     /// The CA file of the target cannot be read, or holds no certificate.
@@ -205,7 +205,7 @@ impl Connections {
         self.call("DO 0", Vec::new()).await.map(drop)
     }
 
-    /// Logs in to a database, as somebody who was given the login does; the role that is active there.
+    /// Logs in to a database, as the job does; the role that is active there.
     pub(super) async fn enter(&self, database: &str) -> Result<String, DatabaseError> {
         let (mut connection, _) = self.connection(Some(database)).await?;
         let role: Result<Option<Option<String>>, _> =
@@ -217,7 +217,7 @@ impl Connections {
     }
 
     /// An idle connection, or a new one. A server that did not answer is left alone for a while, so that
-    /// nobody queues behind it.
+    /// no request queues behind it.
     async fn connection(&self, database: Option<&str>) -> Result<(Conn, bool), DatabaseError> {
         if database.is_none()
             && let Some(connection) = self.take_idle()
@@ -302,7 +302,7 @@ impl Connections {
 }
 
 fn ssl(ca: Option<&Path>) -> Result<SslOpts, String> {
-    // The driver reads the file by itself, and takes one without certificates; this does not.
+    // The driver reads the file itself, and takes one without certificates; this does not.
     tls::to_server(ca)?;
     let options = SslOpts::default();
     let Some(path) = ca else {
@@ -318,7 +318,7 @@ fn unreachable(problem: &str) -> DatabaseError {
     DatabaseError::Unreachable(problem.to_owned())
 }
 
-/// A column of an answer. Procedures that were installed by somebody else may answer otherwise.
+/// A column of an answer. Procedures that are not ours may answer otherwise.
 pub(super) fn column<T: mysql_async::prelude::FromValue>(
     row: &Row,
     index: usize,

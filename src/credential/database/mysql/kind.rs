@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::settings::SHORTEST_LIFE;
+use super::settings::{SHORTEST_LIFE, Tls};
 use super::url::connection_url;
 use crate::credential::Members;
 use crate::credential::kind::{
@@ -59,6 +59,14 @@ pub static KIND: Kind = Kind {
     ],
     read,
 };
+
+/// The word that a client's `--ssl-mode` takes.
+pub(super) const fn ssl_mode(tls: Tls) -> &'static str {
+    match tls {
+        Tls::VerifyFull => "VERIFY_IDENTITY",
+        Tls::Disable => "DISABLED",
+    }
+}
 
 /// The words of MySQL's `--ssl-mode`.
 const SSL_MODES: [&str; 5] = [

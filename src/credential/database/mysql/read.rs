@@ -1,15 +1,17 @@
 //! Reads a MySQL or MariaDB target of the settings, and says what it is to the policies.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::settings::{Ceiling, HELD, MAX_LIVE, MysqlSettings, PORT, Tls};
+use super::settings::{Ceiling, HELD, MAX_LIVE, MysqlSettings, PORT};
 use super::{Flavor, Mysql, MysqlDefinition, install, password_hash};
+use crate::credential::database::fields::{
+    host_and_port, number, prefix, read_password, tls, without_brackets,
+};
 use crate::credential::database::{Database, Logins};
 use crate::credential::target::{
     self, Destination, Finding, InstallText, Installation, Target, TargetKind, TargetSettings, With,
@@ -154,9 +156,7 @@ impl TargetSettings for MysqlSettings {
 
 impl MysqlSettings {
     fn read_password(&self) -> Result<Secret<String>, String> {
-        self.password
-            .read()
-            .map_err(|error| format!("the password of `{}` cannot be read: {error}", self.user))
+        read_password(&self.user, &self.password)
     }
 
     /// The ceilings that the policies put on it: the longest life in each group, and of each account.
@@ -199,7 +199,7 @@ fn mysql(section: &Section<'_>) -> Option<MysqlSettings> {
     section.set("port", &mut target.port, |item| number(item, u16::MAX));
     section.set("tls", &mut target.tls, |item| tls(item, host.as_deref()));
     section.set("ca", &mut target.ca, |item| item.path().map(Some));
-    section.set("prefix", &mut target.prefix, prefix);
+    section.set("prefix", &mut target.prefix, |item| prefix(item, &[]));
     section.set("sweep", &mut target.sweep, |item| {
         item.duration(Duration::from_secs(1), Duration::from_secs(600))
     });
@@ -228,10 +228,6 @@ fn mysql(section: &Section<'_>) -> Option<MysqlSettings> {
         password: password?,
         ..target
     })
-}
-
-fn number(item: &Item<'_>, most: u16) -> Option<u16> {
-    u16::try_from(item.number(1, u64::from(most))?).ok()
 }
 
 /// The name of the broker's login, which is part of the installed file.
@@ -283,71 +279,12 @@ fn databases(item: &Item<'_>) -> Option<Vec<String>> {
     Some(names)
 }
 
-/// What names of leases begin with: with it a name has at most 26 of the 32 characters that MySQL takes.
-fn prefix(item: &Item<'_>) -> Option<String> {
-    let text = item.text()?;
-    let fits = (2..=5).contains(&text.len())
-        && text.ends_with('_')
-        && text.starts_with(|letter: char| letter.is_ascii_lowercase())
-        && text
-            .bytes()
-            .all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_'));
-    if fits {
-        return Some(text);
-    }
-    item.wrong(
-        &format!("`prefix` is `{}`", escape(&text)),
-        "write 2 to 5 of a-z, 0-9 and `_` that begin with a letter and end in `_`, e.g. `hp_`",
-    )
-}
-
 fn node(item: &Item<'_>) -> Option<(String, u16)> {
-    match host_and_port(&item.text()?) {
+    match host_and_port(&item.text()?, PORT) {
         Some(node) => Some(node),
         None => item.wrong(
             "a node is `host` or `host:port`",
             "e.g. `db-2.acme.dev:3306` or `[2001:db8::2]:3306`",
-        ),
-    }
-}
-
-/// `host`, `host:port`, or an IPv6 address, which has brackets around it where a port follows.
-fn host_and_port(text: &str) -> Option<(String, u16)> {
-    let whole = without_brackets(text);
-    if whole.parse::<IpAddr>().is_ok() || !text.contains(':') {
-        return (!whole.is_empty()).then(|| (whole.to_owned(), PORT));
-    }
-    let (host, port) = text.rsplit_once(':')?;
-    let host = without_brackets(host);
-    let is_host = !host.is_empty() && (!host.contains(':') || host.parse::<IpAddr>().is_ok());
-    Some((is_host.then(|| host.to_owned())?, port.parse().ok()?))
-}
-
-/// An IPv6 address as it is in a URL.
-fn without_brackets(host: &str) -> &str {
-    host.strip_prefix('[')
-        .and_then(|rest| rest.strip_suffix(']'))
-        .unwrap_or(host)
-}
-
-/// TLS can be switched off for the machine itself, and nowhere else.
-fn tls(item: &Item<'_>, host: Option<&str>) -> Option<Tls> {
-    let is_here = host.is_some_and(|host| {
-        host == "localhost"
-            || host
-                .parse()
-                .is_ok_and(|address: IpAddr| address.is_loopback())
-    });
-    match item.text()?.as_str() {
-        "verify-full" => Some(Tls::VerifyFull),
-        "disable" if is_here => Some(Tls::Disable),
-        "disable" => item.wrong(
-            "`tls: disable` would send logins over the network in the clear",
-            "write `tls: verify-full`; only a server on a loopback address can do without",
-        ),
-        other => item.wrong(
-            &format!("`tls` cannot be `{}`", escape(other)),
-            "write `verify-full`, or `disable` for a server on the same machine",
         ),
     }
 }

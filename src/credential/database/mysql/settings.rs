@@ -1,9 +1,10 @@
 //! How a MySQL or MariaDB target is reached, and how far its logins may go.
 
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use crate::credential::database::fields::Tls;
+use crate::credential::database::fields::usual_spelling;
 use crate::secret::SecretSource;
 
 /// A server and how we log in to it: `targets:` of the settings.
@@ -68,47 +69,13 @@ impl MysqlSettings {
     /// or as an IPv4 address inside IPv6.
     #[must_use]
     pub fn server(&self) -> (String, u16) {
-        let host = self.host.strip_suffix('.').unwrap_or(&self.host);
-        let host = match host.parse::<IpAddr>() {
-            Ok(address) => address.to_canonical().to_string(),
-            Err(_) => host.to_ascii_lowercase(),
-        };
-        (host, self.port)
+        (usual_spelling(&self.host), self.port)
     }
 
     /// The `MAX_USER_CONNECTIONS` of the broker's login: what all brokers open together.
     #[must_use]
     pub fn broker_connection_limit(&self) -> u32 {
         u32::from(self.brokers).saturating_mul(u32::from(self.broker_connections))
-    }
-}
-
-/// How a connection is protected; the words of every target.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Tls {
-    /// TLS, with certificate and name checked.
-    VerifyFull,
-    /// None. For a server on the same machine only.
-    Disable,
-}
-
-impl Tls {
-    /// The word in the settings.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::VerifyFull => "verify-full",
-            Self::Disable => "disable",
-        }
-    }
-
-    /// The word that a client's `--ssl-mode` takes.
-    #[must_use]
-    pub const fn ssl_mode(self) -> &'static str {
-        match self {
-            Self::VerifyFull => "VERIFY_IDENTITY",
-            Self::Disable => "DISABLED",
-        }
     }
 }
 
@@ -133,6 +100,6 @@ pub const MAX_LIVE: u32 = 500;
 pub const CONNECTIONS: u16 = 5;
 /// Where a server listens unless something else is said.
 pub const PORT: u16 = 3_306;
-/// Of a broker's connections those that stay open, so that leases can be ended when nobody else gets a
+/// Of a broker's connections those that stay open, so that leases can be ended when no other login gets a
 /// connection any more.
 pub const HELD: u16 = 2;

@@ -9,10 +9,11 @@ use tokio_postgres::types::Type;
 use super::connection::{WITHOUT_TLS, column};
 use super::{GroupCeiling, Postgres, install};
 use crate::clock::Timestamp;
+use crate::credential::database::findings::{Findings, NO_HOLDER, REMOVE, THROW_AWAY_LIFE};
 use crate::credential::database::order::random_password;
 use crate::credential::database::postgres::settings::{MAX_LIVE, SHORTEST_LIFE};
-use crate::credential::database::{Database as _, DatabaseError, Ended, NewLogin, end};
-use crate::credential::target::{Finding, Severity};
+use crate::credential::database::{Database as _, DatabaseError, NewLogin};
+use crate::credential::target::Finding;
 use crate::lease::rand13;
 use crate::secret::SecretSource;
 
@@ -20,9 +21,9 @@ impl Postgres {
     /// Goes through everything that makes leases fail, live on or reach too far, and tries a
     /// throw-away lease. Changes nothing that is still there afterwards.
     pub async fn check(&self, groups: &[GroupCeiling]) -> Vec<Finding> {
-        let mut findings = Findings(Vec::new());
+        let mut findings = Findings::default();
         let Some(facts) = self.server(&mut findings).await else {
-            return findings.0;
+            return findings.into_vec();
         };
         self.check_server(&facts, &mut findings);
         let missing = self.missing_databases(&facts.databases);
@@ -31,7 +32,7 @@ impl Postgres {
                 missing,
                 "correct its name under `databases` of the target; or make it, and run the file that `hallpass target install` prints",
             );
-            return findings.0;
+            return findings.into_vec();
         }
         self.check_ceilings(groups, &mut findings).await;
         self.check_groups(groups, &mut findings).await;
@@ -72,7 +73,7 @@ impl Postgres {
                 self.try_a_lease(group, acts, &facts, &mut findings).await;
             }
         }
-        findings.0
+        findings.into_vec()
     }
 
     /// Databases of the settings that the server does not have.
@@ -268,7 +269,7 @@ impl Postgres {
             act_as_group,
             record: r#"{"v":1,"pol":"target check"}"#,
             used_until: Timestamp::from_unix(0),
-            holder: NOBODYS_HOLDER,
+            holder: NO_HOLDER,
             may_create: true,
         };
         let made = match self.create(&login).await {
@@ -303,18 +304,7 @@ impl Postgres {
                 self.report_open(database, findings);
             }
         }
-        match end::end(self, &made, end::REVOCATION).await {
-            Ok(Ended::Gone) => findings.fine("the throw-away lease is gone again".to_owned()),
-            Ok(Ended::Left { what, .. } | Ended::Armed(what) | Ended::Open(what)) => findings
-                .error(
-                    format!("the throw-away lease `{made}` cannot be removed: {what}"),
-                    "remove what it has there, then run the check again",
-                ),
-            Err(error) => findings.error(
-                format!("the throw-away lease `{made}` could not be ended: {error}"),
-                "the sweep removes it when its minute is over",
-            ),
-        }
+        findings.end_throw_away(self, &made, REMOVE).await;
     }
 
     /// On a managed server some databases cannot be closed; the settings name those.
@@ -378,40 +368,9 @@ struct ServerFacts {
     databases: Vec<String>,
 }
 
-pub(super) struct Findings(Vec<Finding>);
-
-impl Findings {
-    fn add(&mut self, severity: Severity, message: String, fix: &str) {
-        // Said once, whatever number of groups it was found with.
-        if self.0.iter().any(|found| found.message == message) {
-            return;
-        }
-        self.0.push(Finding {
-            severity,
-            message,
-            fix: fix.to_owned(),
-        });
-    }
-
-    pub(super) fn error(&mut self, message: String, fix: &str) {
-        self.add(Severity::Error, message, fix);
-    }
-
-    pub(super) fn warn(&mut self, message: String, fix: &str) {
-        self.add(Severity::Warning, message, fix);
-    }
-
-    pub(super) fn fine(&mut self, message: String) {
-        self.add(Severity::Fine, message, "");
-    }
-}
-
 const SERVER: &str = "
     SELECT current_setting('server_version_num')::int4, current_setting('is_superuser') = 'on',
         current_setting('max_prepared_transactions')::int4, current_setting('max_connections')::int4,
         current_setting('superuser_reserved_connections')::int4 + coalesce(current_setting('reserved_connections', true)::int4, 0),
         hallpass.version(), ARRAY(SELECT datname::text FROM pg_catalog.pg_database WHERE datallowconn ORDER BY 1)";
-/// It takes a place of no repository.
-const NOBODYS_HOLDER: &str = "00000000000000000000000000000000";
-const THROW_AWAY_LIFE: u32 = 60;
 const ENTER_TIME: Duration = Duration::from_secs(5);

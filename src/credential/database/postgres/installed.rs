@@ -2,11 +2,11 @@
 
 use tokio_postgres::types::Type;
 
-use super::check::Findings;
 use super::connection::column;
 use super::install::{OWN_ROLES, lease_pattern};
 use super::{Connections, GroupCeiling, Postgres};
 use crate::credential::database::DatabaseError;
+use crate::credential::database::findings::Findings;
 
 impl Postgres {
     pub(super) async fn check_installed(&self, groups: &[GroupCeiling], findings: &mut Findings) {

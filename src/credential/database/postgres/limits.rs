@@ -3,9 +3,9 @@
 use tokio_postgres::types::Type;
 
 use super::Postgres;
-use super::check::Findings;
 use super::connection::column;
 use crate::credential::database::DatabaseError;
+use crate::credential::database::findings::Findings;
 
 impl Postgres {
     /// Compares what the settings say with `CONNECTION LIMIT` of both logins and with the server's own.

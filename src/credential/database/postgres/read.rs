@@ -1,7 +1,6 @@
 //! Reads a PostgreSQL target of the settings, and says what it is to the policies.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +10,9 @@ use async_trait::async_trait;
 use super::{
     ChannelBinding, Cleaner, GroupCeiling, HELD, MAX_LIVE, PORT, Postgres, PostgresDefinition,
     PostgresSettings, Tls, certificate, install, verifier,
+};
+use crate::credential::database::fields::{
+    host_and_port, number, prefix, read_password, set, tls, without_brackets,
 };
 use crate::credential::database::{Database, Logins};
 use crate::credential::target::{
@@ -90,9 +92,7 @@ impl TargetSettings for PostgresSettings {
             (&self.cleaner.user, &self.cleaner.password),
         ];
         for (user, password) in logins {
-            password
-                .read()
-                .map_err(|error| format!("the password of `{user}` cannot be read: {error}"))?;
+            read_password(user, password)?;
         }
         Ok(())
     }
@@ -157,9 +157,7 @@ impl TargetSettings for PostgresSettings {
             (&self.cleaner.user, &self.cleaner.password),
         ];
         for (user, password) in logins {
-            let password = password
-                .read()
-                .map_err(|error| format!("the password of `{user}` cannot be read: {error}"))?;
+            let password = read_password(user, password)?;
             // SASLprep leaves ASCII as it is.
             if password.expose().is_empty() || !is_printable(password.expose()) {
                 return Err(format!(
@@ -224,7 +222,9 @@ fn postgres(section: &Section<'_>) -> Option<PostgresSettings> {
     let channel_binding = section
         .optional("channel_binding")
         .map(|item| channel_binding(&item, tls.flatten()));
-    let prefix = section.optional("prefix").map(|item| prefix(&item));
+    let prefix = section
+        .optional("prefix")
+        .map(|item| prefix(&item, &["pg_"]));
     let sweep = section
         .optional("sweep")
         .map(|item| item.duration(Duration::from_secs(1), Duration::from_secs(600)));
@@ -277,19 +277,6 @@ fn postgres(section: &Section<'_>) -> Option<PostgresSettings> {
     set(&mut target.open_databases, open_databases)?;
     set(&mut target.control_database, control_database)?;
     Some(target)
-}
-
-/// Sets what was given; `None` if it was given and is wrong.
-#[expect(clippy::option_option, reason = "not given, given and wrong, or right")]
-fn set<T>(field: &mut T, given: Option<Option<T>>) -> Option<()> {
-    if let Some(value) = given {
-        *field = value?;
-    }
-    Some(())
-}
-
-fn number(item: &Item<'_>, most: u16) -> Option<u16> {
-    u16::try_from(item.number(1, u64::from(most))?).ok()
 }
 
 fn databases(item: &Item<'_>) -> Option<Vec<String>> {
@@ -378,25 +365,6 @@ fn names(item: &Item<'_>) -> Option<Vec<String>> {
     Some(names)
 }
 
-/// What names of leases begin with: all of a name has to stay recognisable.
-fn prefix(item: &Item<'_>) -> Option<String> {
-    let text = item.text()?;
-    let fits = (2..=5).contains(&text.len())
-        && text.ends_with('_')
-        && text.starts_with(|letter: char| letter.is_ascii_lowercase())
-        && !text.starts_with("pg_")
-        && text
-            .bytes()
-            .all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_'));
-    if fits {
-        return Some(text);
-    }
-    item.wrong(
-        &format!("`prefix` is `{}`", escape(&text)),
-        "write 2 to 5 of a-z, 0-9 and `_` that begin with a letter and end in `_`, e.g. `hp_`",
-    )
-}
-
 /// `standbys:`, which was called `replicas:` before.
 #[expect(clippy::option_option, reason = "not given, given and wrong, or right")]
 fn standbys(section: &Section<'_>) -> Option<Option<Vec<(String, u16)>>> {
@@ -409,7 +377,7 @@ fn standbys(section: &Section<'_>) -> Option<Option<Vec<(String, u16)>>> {
         ));
     }
     let item = now.or(before)?;
-    let read = |item: &Item<'_>| match host_and_port(&item.text()?) {
+    let read = |item: &Item<'_>| match host_and_port(&item.text()?, PORT) {
         Some(standby) => Some(standby),
         None => item.wrong(
             "a standby is `host` or `host:port`",
@@ -417,25 +385,6 @@ fn standbys(section: &Section<'_>) -> Option<Option<Vec<(String, u16)>>> {
         ),
     };
     Some(item.list().and_then(|list| list.iter().map(read).collect()))
-}
-
-/// `host`, `host:port`, or an IPv6 address, which has brackets around it where a port follows.
-fn host_and_port(text: &str) -> Option<(String, u16)> {
-    let whole = without_brackets(text);
-    if whole.parse::<IpAddr>().is_ok() || !text.contains(':') {
-        return (!whole.is_empty()).then(|| (whole.to_owned(), PORT));
-    }
-    let (host, port) = text.rsplit_once(':')?;
-    let host = without_brackets(host);
-    let is_host = !host.is_empty() && (!host.contains(':') || host.parse::<IpAddr>().is_ok());
-    Some((is_host.then(|| host.to_owned())?, port.parse().ok()?))
-}
-
-/// An IPv6 address as it stands in a URL.
-fn without_brackets(host: &str) -> &str {
-    host.strip_prefix('[')
-        .and_then(|rest| rest.strip_suffix(']'))
-        .unwrap_or(host)
 }
 
 /// A login of its own: whoever has the broker's password must not get the power to clean up with it.
@@ -457,28 +406,6 @@ fn cleaner(item: &Item<'_>, broker: Option<&str>) -> Option<Cleaner> {
         user: user?,
         password: password?,
     })
-}
-
-/// TLS can be switched off for the machine itself, and nowhere else.
-fn tls(item: &Item<'_>, host: Option<&str>) -> Option<Tls> {
-    let is_here = host.is_some_and(|host| {
-        host == "localhost"
-            || host
-                .parse()
-                .is_ok_and(|address: IpAddr| address.is_loopback())
-    });
-    match item.text()?.as_str() {
-        "verify-full" => Some(Tls::VerifyFull),
-        "disable" if is_here => Some(Tls::Disable),
-        "disable" => item.wrong(
-            "`tls: disable` would send logins over the network in the clear",
-            "write `tls: verify-full`; only a server on a loopback address can do without",
-        ),
-        other => item.wrong(
-            &format!("`tls` cannot be `{other}`"),
-            "write `verify-full`, or `disable` for a server on the same machine",
-        ),
-    }
 }
 
 /// A login cannot be bound to TLS that is not there.

@@ -1,9 +1,10 @@
 //! How a PostgreSQL target is reached, and how far its logins may go.
 
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use crate::credential::database::fields::Tls;
+use crate::credential::database::fields::usual_spelling;
 use crate::secret::SecretSource;
 
 /// A PostgreSQL server and how we log in to it: `targets:` of the settings.
@@ -91,12 +92,10 @@ impl PostgresSettings {
     /// or as an IPv4 address inside IPv6.
     #[must_use]
     pub fn server(&self) -> (String, u16) {
-        let host = self.host.strip_suffix('.').unwrap_or(&self.host);
-        let host = match host.parse::<IpAddr>() {
-            Ok(address) => address.to_canonical().to_string(),
-            // A path, which has only one spelling.
-            Err(_) if host.starts_with('/') => host.to_owned(),
-            Err(_) => host.to_ascii_lowercase(),
+        // A path has only one spelling.
+        let host = match self.host.strip_suffix('.').unwrap_or(&self.host) {
+            path if path.starts_with('/') => path.to_owned(),
+            host => usual_spelling(host),
         };
         (host, self.port)
     }
@@ -119,26 +118,6 @@ impl PostgresSettings {
 pub struct Cleaner {
     pub user: String,
     pub password: SecretSource,
-}
-
-/// How a connection to a database is protected; libpq's words.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Tls {
-    /// TLS, with certificate and name checked.
-    VerifyFull,
-    /// None. For a server on the same machine only.
-    Disable,
-}
-
-impl Tls {
-    /// The word that libpq's `sslmode` takes.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::VerifyFull => "verify-full",
-            Self::Disable => "disable",
-        }
-    }
 }
 
 /// Whether a login is bound to the TLS connection it is made on (SCRAM-SHA-256-PLUS), so that nobody in

@@ -2,11 +2,11 @@
 
 use tokio_postgres::types::Type;
 
-use super::check::Findings;
 use super::connection::column;
 use super::{Connections, GroupCeiling, Postgres};
 use crate::clock::{Clock as _, SystemClock};
 use crate::credential::database::DatabaseError;
+use crate::credential::database::findings::Findings;
 
 impl Postgres {
     /// What the functions rely on and cannot see to themselves.

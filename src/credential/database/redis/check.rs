@@ -11,10 +11,11 @@ use super::view::Whole;
 use super::{Redis, User};
 use crate::clock::Timestamp;
 use crate::credential::MintError;
+use crate::credential::database::findings::{Findings, NO_HOLDER, SWEPT, THROW_AWAY_LIFE};
 use crate::credential::database::{
-    Database as _, DatabaseError, Ended, Holder, NewLogin, Order, Parts, end, random_password,
+    Database as _, DatabaseError, Holder, NewLogin, Order, Parts, random_password,
 };
-use crate::credential::target::{Finding, Severity};
+use crate::credential::target::Finding;
 use crate::lease::rand13;
 use crate::rootkey::RootKeys;
 use crate::secret::SecretSource;
@@ -24,7 +25,7 @@ impl Redis {
     /// Goes through everything that makes leases fail, live on or reach too far, and tries a throw-away
     /// lease of each group on each server, signed as those of the target that `signer` names.
     pub async fn check(&self, signer: Option<(&str, &RootKeys)>) -> Vec<Finding> {
-        let mut findings = Findings(Vec::new());
+        let mut findings = Findings::default();
         let view = self.look().await;
         for (_, error) in &view.missing {
             findings.error(
@@ -39,7 +40,7 @@ impl Redis {
                     format!("the servers cannot be used together: {error}"),
                     "list every master and replica under `nodes`, and say under `masters` how many masters there are",
                 );
-                return findings.0;
+                return findings.into_vec();
             }
         };
         for node in servers(&whole) {
@@ -60,7 +61,7 @@ impl Redis {
             self.try_a_lease(&whole, (name, group), signer, &mut findings)
                 .await;
         }
-        findings.0
+        findings.into_vec()
     }
 
     async fn check_server(&self, node: &Node, findings: &mut Findings) {
@@ -80,7 +81,7 @@ impl Redis {
                 format!("{name} lets everybody in as `default`, without a password: leases limit nothing there"),
                 "ACL SETUSER default off, or give it a password",
             ),
-            Ok(_) => findings.fine(format!("{name}: nobody gets in without a password")),
+            Ok(_) => findings.fine(format!("{name}: no user gets in without a password")),
             Err(error) => findings.error(
                 format!("{name}: users cannot be read: {error}"),
                 "run the command that `hallpass target install` prints, on this server",
@@ -151,7 +152,7 @@ impl Redis {
             act_as_group: false,
             record: &record,
             used_until: Timestamp::from_unix(0),
-            holder: NOBODYS_HOLDER,
+            holder: NO_HOLDER,
             may_create: true,
         };
         let made = match self.create(&login).await {
@@ -187,23 +188,12 @@ impl Redis {
                 );
             }
         }
-        match end::end(self, &made, end::REVOCATION).await {
-            Ok(Ended::Gone) => findings.fine("the throw-away lease is gone again".to_owned()),
-            Ok(Ended::Left { what, .. } | Ended::Armed(what) | Ended::Open(what)) => findings
-                .error(
-                    format!("the throw-away lease `{made}` cannot be removed: {what}"),
-                    "the sweep removes it when its minute is over",
-                ),
-            Err(error) => findings.error(
-                format!("the throw-away lease `{made}` could not be ended: {error}"),
-                "the sweep removes it when its minute is over",
-            ),
-        }
+        findings.end_throw_away(self, &made, SWEPT).await;
     }
 }
 
 impl Redis {
-    /// A lease for nobody, with a record like that of any other.
+    /// A lease for no job, with a record like that of any other.
     fn order(
         &self,
         (target, keys): (&str, &RootKeys),
@@ -252,8 +242,7 @@ fn servers<'a>(whole: &'a Whole<'_>) -> impl Iterator<Item = &'a Node> {
 async fn beyond(node: &Node, login: &str, group: &Group) -> Vec<String> {
     let mut problems = Vec::new();
     for words in FORBIDDEN {
-        let is_asked = |word: &String| word.strip_prefix('+') == words.first().copied();
-        if group.commands.iter().any(is_asked) {
+        if is_asked(group, words) {
             continue;
         }
         let mut command = acl("DRYRUN", &[login]);
@@ -265,6 +254,18 @@ async fn beyond(node: &Node, login: &str, group: &Group) -> Vec<String> {
         }
     }
     problems
+}
+
+/// Whether the group lists the command by its name, or the subcommand by both.
+fn is_asked(group: &Group, words: &[&str]) -> bool {
+    let mut named = group
+        .commands
+        .iter()
+        .filter_map(|word| word.strip_prefix('+'));
+    named.any(|name| match name.split_once('|') {
+        Some((command, subcommand)) => words.starts_with(&[command, subcommand]),
+        None => words.first() == Some(&name),
+    })
 }
 
 /// What `ACL DRYRUN` must refuse, unless a group asks for the command by its name.
@@ -286,36 +287,26 @@ const FORBIDDEN: &[&[&str]] = &[
     &["info"],
 ];
 
-struct Findings(Vec<Finding>);
-
-impl Findings {
-    fn add(&mut self, severity: Severity, message: String, fix: &str) {
-        // Said once, whatever number of groups it was found with.
-        if self.0.iter().any(|found| found.message == message) {
-            return;
-        }
-        self.0.push(Finding {
-            severity,
-            message,
-            fix: fix.to_owned(),
-        });
-    }
-
-    fn error(&mut self, message: String, fix: &str) {
-        self.add(Severity::Error, message, fix);
-    }
-
-    fn warn(&mut self, message: String, fix: &str) {
-        self.add(Severity::Warning, message, fix);
-    }
-
-    fn fine(&mut self, message: String) {
-        self.add(Severity::Fine, message, "");
-    }
-}
-
-/// It takes a place of no repository.
-const NOBODYS_HOLDER: &str = "00000000000000000000000000000000";
-const THROW_AWAY_LIFE: u32 = 60;
 const POLICY: &str = "target check";
 const UNSIGNED: &str = r#"{"v":1,"pol":"target check"}"#;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_that_the_group_lists_is_not_held_against_it() {
+        let group = Group {
+            keys: Vec::new(),
+            channels: Vec::new(),
+            commands: vec![
+                "+@read".to_owned(),
+                "+scan".to_owned(),
+                "+client|tracking".to_owned(),
+            ],
+        };
+        let asked = FORBIDDEN.iter().filter(|words| is_asked(&group, words));
+        let asked: Vec<_> = asked.map(|words| words.join(" ")).collect();
+        assert_eq!(asked, ["client tracking on bcast", "scan 0"]);
+    }
+}

@@ -184,7 +184,7 @@ impl Redis {
     }
 
     /// Every lease of the deciding master. Without one, there is nothing to list: a server that lost its
-    /// users lets nobody in.
+    /// users lets no user in.
     pub(super) async fn list_leases(&self) -> Result<Vec<LeaseRow>, DatabaseError> {
         let view = self.look().await;
         let now = time(&view)?;

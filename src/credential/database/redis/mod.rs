@@ -1,8 +1,8 @@
 //! Redis 7 and Valkey: a user with the rules of a group, on every server, until its end.
 //!
-//! Redis ends no user by itself and has no transactions over users, so the order of the commands is what
+//! Redis has no expiry for users and no transactions over users, so the order of the commands is what
 //! makes this safe; `user`, `create` and `listing` say how. The broker's login can make any user there is:
-//! whoever has its password has the server.
+//! its password is the power over the whole server.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -204,7 +204,7 @@ impl Node {
         Ok(names.map(str::to_owned).collect())
     }
 
-    /// Logs in as somebody else, and closes the connection again.
+    /// Logs in as another user, and closes the connection again.
     pub(super) async fn try_login(
         &self,
         user: &str,

@@ -13,6 +13,9 @@ use super::settings::{DISABLE, MAX_LIVE, PORT, RedisServers, VERIFY};
 use super::url::in_url;
 use super::{Redis, RedisDefinition, install};
 use crate::clock::SystemClock;
+use crate::credential::database::fields::{
+    is_here, number, prefix, read_password, set, without_brackets,
+};
 use crate::credential::database::{Database, Logins};
 use crate::credential::target::{
     self, Destination, Finding, InstallText, Installation, Target, TargetKind, TargetSettings, With,
@@ -78,9 +81,7 @@ impl TargetSettings for RedisServers {
     }
 
     fn check_secrets(&self) -> Result<(), String> {
-        let read = self.password.read();
-        read.map(drop)
-            .map_err(|error| format!("the password of `{}` cannot be read: {error}", self.user))
+        read_password(&self.user, &self.password).map(drop)
     }
 
     fn admits(&self, name: &str, credential: &CredentialDefinition) -> Result<(), String> {
@@ -128,10 +129,7 @@ impl TargetSettings for RedisServers {
     }
 
     fn passwords(&self) -> Result<Secret<String>, String> {
-        let password = self
-            .password
-            .read()
-            .map_err(|error| format!("the password of `{}` cannot be read: {error}", self.user))?;
+        let password = read_password(&self.user, &self.password)?;
         install::password(&self.user, &password)
     }
 }
@@ -165,7 +163,7 @@ fn redis(section: &Section<'_>) -> Option<RedisServers> {
         .optional("tls")
         .map(|item| tls(&item, nodes.as_deref().unwrap_or_default()));
     let ca = section.optional("ca").map(|item| item.path().map(Some));
-    let prefix = section.optional("prefix").map(|item| prefix(&item));
+    let prefix = section.optional("prefix").map(|item| prefix(&item, &[]));
     let sweep = section
         .optional("sweep")
         .map(|item| item.duration(Duration::from_secs(1), Duration::from_secs(60)));
@@ -185,22 +183,11 @@ fn redis(section: &Section<'_>) -> Option<RedisServers> {
     Some(target)
 }
 
-/// Sets what was given; `None` if it was given and is wrong.
-#[expect(clippy::option_option, reason = "not given, given and wrong, or right")]
-fn set<T>(field: &mut T, given: Option<Option<T>>) -> Option<()> {
-    if let Some(value) = given {
-        *field = value?;
-    }
-    Some(())
-}
-
 /// `nodes:`, or one server by `host:` and `port:`.
 fn nodes(section: &Section<'_>) -> Option<Vec<(String, u16)>> {
     let Some(item) = section.optional("nodes") else {
         let host = section.required("host").and_then(|item| host(&item));
-        let port = section
-            .optional("port")
-            .map(|item| u16::try_from(item.number(1, 65_535)?).ok());
+        let port = section.optional("port").map(|item| number(&item, u16::MAX));
         return Some(vec![(host?, port.unwrap_or(Some(PORT))?)]);
     };
     if let Some(host) = section.optional("host") {
@@ -248,10 +235,7 @@ fn host(item: &Item<'_>) -> Option<String> {
 
 /// A host in its usual form: it is compared, and part of URLs.
 fn as_host(text: &str) -> Option<String> {
-    let text = text
-        .strip_prefix('[')
-        .and_then(|rest| rest.strip_suffix(']'))
-        .unwrap_or(text);
+    let text = without_brackets(text);
     if let Ok(address) = text.parse::<IpAddr>() {
         return Some(address.to_canonical().to_string());
     }
@@ -289,10 +273,7 @@ fn user(item: &Item<'_>) -> Option<String> {
 
 /// TLS can be switched off for the machine itself, and nowhere else.
 fn tls(item: &Item<'_>, nodes: &[(String, u16)]) -> Option<bool> {
-    let is_here = nodes.iter().all(|(host, _)| {
-        let address = host.parse::<IpAddr>();
-        host == "localhost" || address.is_ok_and(|address| address.is_loopback())
-    });
+    let is_here = nodes.iter().all(|(host, _)| is_here(host));
     match item.text()?.as_str() {
         VERIFY => Some(true),
         DISABLE if is_here => Some(false),
@@ -305,24 +286,6 @@ fn tls(item: &Item<'_>, nodes: &[(String, u16)]) -> Option<bool> {
             "write `verify-full`, or `disable` for servers on the same machine",
         ),
     }
-}
-
-/// What names of leases begin with: all of a name has to stay recognisable.
-fn prefix(item: &Item<'_>) -> Option<String> {
-    let text = item.text()?;
-    let fits = (2..=5).contains(&text.len())
-        && text.ends_with('_')
-        && text.starts_with(|letter: char| letter.is_ascii_lowercase())
-        && text
-            .bytes()
-            .all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_'));
-    if fits {
-        return Some(text);
-    }
-    item.wrong(
-        &format!("`prefix` is `{}`", escape(&text)),
-        "write 2 to 5 of a-z, 0-9 and `_` that begin with a letter and end in `_`, e.g. `hp_`",
-    )
 }
 
 fn groups(item: &Item<'_>) -> Option<BTreeMap<String, Group>> {

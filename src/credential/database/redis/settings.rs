@@ -13,7 +13,7 @@ pub struct RedisServers {
     /// Every server that users are made on: masters and replicas, sorted, so that all brokers choose the
     /// same one to decide.
     pub nodes: Vec<(String, u16)>,
-    /// How many of them are masters; a cluster says that by itself.
+    /// How many of them are masters; a cluster reports it.
     pub masters: usize,
     /// The administrator's login.
     pub user: String,
@@ -24,7 +24,7 @@ pub struct RedisServers {
     pub ca: Option<PathBuf>,
     /// What lease names begin with, `_` included; at most five bytes.
     pub prefix: String,
-    /// How often ended leases are looked for. Redis ends no user by itself.
+    /// How often ended leases are looked for. Redis has no expiry for users.
     pub sweep: Duration,
     /// What a lease may do, by the name that credentials use.
     pub groups: BTreeMap<String, Group>,

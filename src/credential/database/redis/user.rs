@@ -4,7 +4,7 @@
 //! commands, which permits nothing: it is made, found and deleted with the user, whatever happens to the
 //! data of the server, and no lease can change it.
 //!
-//! A claim is a second user, `<prefix>used_<random>`, that nobody can log in as. Its key patterns are who
+//! A claim is a second user, `<prefix>used_<random>`, that is off. Its key patterns are who
 //! asked for a login for one token and credential. The server keeps them in the order in which they came,
 //! so the first one made it, on whatever replica, and the others find that one (T-423). It outlives the
 //! lease until the token is over, so that a used token makes no second login.
@@ -21,7 +21,7 @@ use crate::secret::Secret;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct User {
     pub(super) is_on: bool,
-    /// Nobody needs a password.
+    /// It takes any password.
     pub(super) has_no_password: bool,
     /// Its key patterns, in their order.
     keys: Vec<String>,

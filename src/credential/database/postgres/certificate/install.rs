@@ -30,7 +30,7 @@ pub(super) fn text(
         .collect();
     Ok(format!(
         r"# PostgreSQL that takes client certificates of hallpass target `{target}`, for its administrator.
-# Whoever has the CA's key can log in as each role below. A certificate cannot be revoked: it ends by itself.
+# The CA's key is enough to log in as each role below. A certificate cannot be revoked, only expire.
 
 # 1. The roles are yours, and there for good. Give them no password and no power of an administrator:
 {statements}

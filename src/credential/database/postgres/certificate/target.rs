@@ -7,6 +7,7 @@ use async_trait::async_trait;
 
 use super::super::settings::PORT;
 use super::{CertificateAuthority, CertificateDefinition, Signer, install};
+use crate::credential::database::fields::number;
 use crate::credential::target::{
     self, Destination, Finding, InstallText, Installation, Severity, Target, TargetSettings, With,
 };
@@ -39,9 +40,7 @@ pub(in super::super) fn is_meant(section: &Section<'_>) -> bool {
 
 pub(in super::super) fn read(section: &Section<'_>) -> Option<PostgresCaSettings> {
     let host = section.required("host").and_then(|item| item.text());
-    let port = section
-        .optional("port")
-        .map(|item| u16::try_from(item.number(1, 65_535)?).ok());
+    let port = section.optional("port").map(|item| number(&item, u16::MAX));
     let databases = section
         .required("databases")
         .and_then(|item| names(&item, is_database));
