@@ -14,6 +14,7 @@ mod lifecycle;
 mod mysql;
 mod operator;
 mod pooler;
+mod prepared;
 mod redis;
 mod stage;
 mod upgrade;
@@ -25,7 +26,7 @@ macro_rules! on_both_versions {
         $(
             mod $name {
                 use super::*;
-                use super::super::stage::Installer;
+                use super::super::prepared::Installer;
 
                 async fn attack($stage: &mut Stage) $body
 

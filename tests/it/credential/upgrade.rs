@@ -6,7 +6,8 @@ use hallpass::lease::LeaseContents;
 use tokio_postgres::Client;
 
 use super::on_both_versions;
-use super::stage::{Installer, PASSWORD, Stage, Version, connect, fresh_random, order};
+use super::prepared::Installer;
+use super::stage::{PASSWORD, Stage, Version, connect, fresh_random, order};
 
 /// The file of the first release (`CONTRACT` 1) for the stage's target. Only what differs between versions is left out.
 const CLUSTER: &str = include_str!("fixtures/first_release/cluster.sql");
