@@ -4,6 +4,7 @@
 mod attacks;
 mod checkout;
 mod faults;
+mod install;
 mod lifecycle;
 mod stage;
 mod tls;

@@ -55,20 +55,10 @@ impl Stage {
         let guard = leaks::watch();
         leaks::secret("a password", PASSWORD);
         let settings = target(server.port());
-        let ceiling = |group: &str, is_checkout| Ceiling {
-            group: group.to_owned(),
-            is_checkout,
-            longest_life: 3_600,
-            connections: 5,
-        };
         let stage = Self {
             targets: targets(&settings),
             settings,
-            ceilings: vec![
-                ceiling("app_ro", false),
-                ceiling("app_rw", false),
-                ceiling("app_migrator", true),
-            ],
+            ceilings: ceilings(),
             server,
             _leaks: guard,
         };
@@ -160,6 +150,21 @@ impl Stage {
             .check(&self.ceilings)
             .await
     }
+}
+
+/// What the policies allow on the target.
+pub(super) fn ceilings() -> Vec<Ceiling> {
+    let ceiling = |group: &str, is_checkout| Ceiling {
+        group: group.to_owned(),
+        is_checkout,
+        longest_life: 3_600,
+        connections: 5,
+    };
+    vec![
+        ceiling("app_ro", false),
+        ceiling("app_rw", false),
+        ceiling("app_migrator", true),
+    ]
 }
 
 pub(super) fn contents(login: &Login) -> LeaseContents {
@@ -305,7 +310,7 @@ pub(super) fn fresh_random() -> String {
     lease::rand13(&bytes)
 }
 
-fn target(port: u16) -> MysqlSettings {
+pub(super) fn target(port: u16) -> MysqlSettings {
     let password = SecretSource::Value(Secret::new(PASSWORD.to_owned()));
     MysqlSettings {
         port,
@@ -337,7 +342,7 @@ pub(super) fn logins(broker: &Targets) -> &Logins {
     target.of().unwrap()
 }
 
-const APPLICATION: [&str; 9] = [
+pub(super) const APPLICATION: [&str; 9] = [
     "CREATE DATABASE app",
     "CREATE TABLE app.items (id INT PRIMARY KEY)",
     "INSERT INTO app.items VALUES (1), (2)",
