@@ -7,6 +7,7 @@ mod attacks;
 mod beyond;
 mod certificate;
 mod connections;
+mod faults;
 mod hostile;
 mod installing;
 mod lasting;

@@ -6,5 +6,6 @@ mod checkout;
 mod faults;
 mod install;
 mod lifecycle;
+mod outage;
 mod stage;
 mod tls;

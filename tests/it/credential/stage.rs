@@ -1,7 +1,7 @@
 //! A server with an application in it, the installed functions, and brokers' halves of them.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
@@ -35,6 +35,16 @@ impl Version {
         match self {
             Self::V15 => 15,
             Self::V18 => 18,
+        }
+    }
+
+    /// The folder of `initdb` and `postgres`.
+    pub(super) fn programs(self) -> PathBuf {
+        match self {
+            Self::V15 => "/usr/lib/postgresql/15/bin".into(),
+            Self::V18 => {
+                Path::new(env!("CARGO_MANIFEST_DIR")).join("target/embedded-postgres/native/bin")
+            }
         }
     }
 }
@@ -97,12 +107,7 @@ impl Stage {
         version: Version,
         settings: &[(&str, &str)],
     ) -> Self {
-        let programs = match version {
-            Version::V15 => "/usr/lib/postgresql/15/bin".into(),
-            Version::V18 => {
-                Path::new(env!("CARGO_MANIFEST_DIR")).join("target/embedded-postgres/native/bin")
-            }
-        };
+        let programs = version.programs();
         assert!(
             programs.join("initdb").exists(),
             "no PostgreSQL in {}: run deploy/dev/install.sh test and deploy/dev/embedded-postgres.sh",
@@ -362,6 +367,15 @@ pub(super) fn order_for(repository: &str, token: &str) -> Order {
     let token = token_id(token);
     let mut parts = parts("app_ro", 600, &token, None);
     parts.holder.repository = Some(repository.to_owned());
+    Order::new(&KEYS, parts).unwrap()
+}
+
+/// What a broker orders whose clock is that many seconds ahead.
+pub(super) fn order_ahead(group: &str, ahead: i64) -> Order {
+    let token = token_id(&fresh_random());
+    let mut parts = parts(group, 600, &token, None);
+    parts.minted_at = parts.minted_at.plus(ahead);
+    parts.expires_at = parts.expires_at.plus(ahead);
     Order::new(&KEYS, parts).unwrap()
 }
 

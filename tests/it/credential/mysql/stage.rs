@@ -257,6 +257,15 @@ pub(super) fn order_for(repository: &str, token: &str) -> Order {
     Order::new(&KEYS, parts).unwrap()
 }
 
+/// What a broker orders whose clock is that many seconds ahead.
+pub(super) fn order_ahead(group: &str, ahead: i64) -> Order {
+    let token = token_id(&fresh_random());
+    let mut parts = parts(group, 600, &token, None);
+    parts.minted_at = parts.minted_at.plus(ahead);
+    parts.expires_at = parts.expires_at.plus(ahead);
+    Order::new(&KEYS, parts).unwrap()
+}
+
 /// The same with a key, for the first time or again.
 pub(super) fn keyed(group: &str, token: &str, key: &str, is_repeat: bool) -> Order {
     let key = IdempotencyKey::parse(&format!("{key:-<32}")).unwrap();
