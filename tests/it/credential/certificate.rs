@@ -17,6 +17,7 @@ use hallpass::replay::IdempotencyKey;
 use tempfile::TempDir;
 
 use super::stage::{KEYS, Version, fresh_random};
+use crate::client::real::Broker;
 use crate::support::leaks::{self, Observed as _};
 
 struct Stage {
@@ -262,6 +263,52 @@ async fn a_certificate_lets_its_role_in_until_it_ends_and_nobody_else_on_15() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_certificate_lets_its_role_in_until_it_ends_and_nobody_else_on_18() {
     who_gets_in(Version::V18).await;
+}
+
+/// T-450: from the exchange to psql, by the page's commands.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_logs_in_with_the_files_that_get_writes() {
+    let stage = Stage::start(Version::V15).await;
+    let port = stage.server.port();
+    let (key, folder) = (stage.folder.path().join("ca.key"), stage.folder.path());
+    let (ca, files) = (folder.join("server.pem"), tempfile::tempdir().unwrap());
+    let target = format!(
+        "targets: {{ shop: {{ kind: postgres, mode: certificate, host: 127.0.0.1, port: {port}, databases: [postgres], \
+         roles: [deploy_rw, deploy_ro], key: {{ file: {} }}, ca: {} }} }}\n",
+        key.display(),
+        ca.display()
+    );
+    let done = tokio::task::spawn_blocking(move || {
+        let broker = Broker::start_with(POLICIES, &target, tempfile::tempdir().unwrap());
+        let file = files.path().join("job.key");
+        let path = file.display().to_string();
+        let arguments = ["get", "shop/deploy", "--format", "pg-cert", "--out", &path];
+        let token = broker.token(|_| {});
+        let written = broker.command(&token, &arguments).observed();
+        assert!(written.status.success(), "{written:?}");
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(&file), 0o600);
+        leaks::private_key(&fs::read_to_string(&file).unwrap());
+        let psql = |user: &str| {
+            Command::new("psql")
+                .args(["-X", "-t", "-A", "-c", "SELECT current_user"])
+                .arg(format!(
+                    "host=127.0.0.1 port={port} dbname=postgres user={user} sslmode=verify-full sslrootcert={}",
+                    ca.display()
+                ))
+                .env("PGSSLKEY", &path)
+                .env("PGSSLCERT", format!("{path}.crt"))
+                .observed()
+        };
+        [psql("deploy_rw"), psql("deploy_ro")]
+    });
+    let [own, other] = done.await.unwrap();
+    assert_eq!(
+        String::from_utf8_lossy(&own.stdout).trim(),
+        "deploy_rw",
+        "{own:?}"
+    );
+    assert!(!other.status.success(), "{other:?}");
 }
 
 /// T-451: the statement that `target install` prints.

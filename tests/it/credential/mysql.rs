@@ -3,6 +3,7 @@
 
 mod attacks;
 mod checkout;
+mod clients;
 mod faults;
 mod install;
 mod lifecycle;

@@ -5,6 +5,7 @@ use std::process::{Command, Output};
 
 use super::stage::{Flavour, PASSWORD, Stage};
 use crate::client::real::Broker;
+use crate::client::tls::certificates;
 use crate::support::leaks::Observed as _;
 
 pub(super) const POLICIES: &str = r#"
@@ -112,4 +113,69 @@ fn a_login_in_each_format_is_one_that_clients_read() {
         .env("PATH", "/usr/bin:/bin")
         .observed();
     assert_eq!(stdout(&shell), "1\n1");
+}
+
+/// T-57: the certificate is checked by broker and job.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn broker_and_job_check_the_server_over_tls() {
+    let ((certificate, key), ca) = certificates();
+    let (_, other) = certificates();
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    for (name, text) in [
+        ("cert.pem", &certificate),
+        ("key.pem", &key),
+        ("ca.pem", &ca),
+        ("other.pem", &other),
+    ] {
+        fs::write(path(name), text).unwrap();
+    }
+    let port = std::net::TcpListener::bind("127.0.0.1:0")
+        .and_then(|listener| listener.local_addr())
+        .unwrap()
+        .port()
+        .to_string();
+    let (cert, key) = (path("cert.pem"), path("key.pem"));
+    let arguments = [
+        "--tls-port",
+        &port,
+        "--tls-cert-file",
+        &cert,
+        "--tls-key-file",
+        &key,
+        "--tls-auth-clients",
+        "no",
+    ];
+    let stage = Stage::with(Flavour::Redis, 1, 1, &arguments);
+    let target = |host: &str, ca: &str| {
+        format!(
+            "targets: {{ cache: {{ kind: redis, host: {host}, port: {port}, ca: {}, user: hallpass, \
+             password: {{ file: password }}, groups: {{ app_ro: {{ keys: [\"%R~app:*\"], commands: [+@read, +@connection] }} }} }} }}\n",
+            path(ca)
+        )
+    };
+    let get = |target: String, script: &'static str| {
+        tokio::task::spawn_blocking(move || {
+            let folder = tempfile::tempdir().unwrap();
+            fs::write(folder.path().join("password"), PASSWORD).unwrap();
+            let broker = Broker::start_with(POLICIES, &target, folder);
+            let token = broker.token(|_| {});
+            let mut job = broker.command(&token, &["exec", "cache/read", "--", "sh", "-c", script]);
+            job.env("PATH", "/usr/bin:/bin").observed()
+        })
+    };
+    let script = "redis-cli -h \"$REDIS_HOST\" -p \"$REDIS_PORT\" --tls --cacert \"$REDIS_CA_FILE\" --user \"$REDIS_USERNAME\" GET app:k";
+    assert_eq!(
+        stdout(&get(target("localhost", "ca.pem"), script).await.unwrap()),
+        "1"
+    );
+    for target in [
+        target("localhost", "other.pem"),
+        target("127.0.0.1", "ca.pem"),
+    ] {
+        let refused = get(target, script).await.unwrap();
+        let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(said.contains("database.unreachable"), "{said}");
+    }
+    assert_eq!(stage.leases(), Vec::<String>::new());
 }

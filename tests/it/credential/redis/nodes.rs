@@ -110,6 +110,31 @@ async fn a_revocation_that_misses_a_master_is_owed_and_made_up_for() {
     assert!(session.say(&["GET", "app:k"]).is_err());
 }
 
+/// T-424
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broker_that_is_locked_out_owes_the_end() {
+    let stage = Stage::with(Flavour::Redis, 2, 2, &[]);
+    let login = stage.mint("app_rw", 600).await;
+    let everywhere = |words: &[&str]| {
+        for node in &stage.nodes {
+            node.say(words);
+        }
+    };
+    everywhere(&["ACL", "SETUSER", "hallpass", "off"]);
+    everywhere(&["CLIENT", "KILL", "USER", "hallpass"]);
+    let broker = stage.replica();
+    let mint = logins(&broker).make(order("app_rw", 600, &fresh_random()));
+    let error = made(mint.await).unwrap_err();
+    assert_eq!(error.reason.code(), "database.unreachable");
+    assert_eq!(stage.revoke(&login).await, Revoked::Pending);
+    everywhere(&["ACL", "SETUSER", "hallpass", "on"]);
+    until("it is gone", || async {
+        let _ = stage.targets.sweep("app").await;
+        stage.leases().is_empty()
+    })
+    .await;
+}
+
 /// T-424: nothing is remembered, so any broker can do it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_login_that_one_server_kept_is_found_by_any_broker() {
