@@ -14,7 +14,7 @@ use tempfile::TempDir;
 
 use crate::Result;
 use crate::ci::{AUDIENCE, Ci, Jobs, repository_id};
-use crate::database::Postgres;
+use crate::engine::{Engine, Kind};
 use crate::load::{Connection, Target, get};
 use crate::process::{Process, free_address};
 use crate::tls::Certificate;
@@ -83,28 +83,34 @@ impl Bench {
         })
     }
 
-    /// Starts a broker, below the program `under` if it is not empty. `postgres` becomes a target.
+    /// Starts a broker, below the program `under` if it is not empty. `engine` becomes a target.
     pub(crate) fn start(
         &self,
         broker: Broker,
-        postgres: Option<&Postgres>,
+        engine: Option<(&Kind, &dyn Engine)>,
         under: &[&str],
     ) -> Result<Running> {
         let (address, operator) = (free_address()?, free_address()?);
-        let name = format!("{broker:?}{}", if postgres.is_some() { " db" } else { "" });
+        let database = engine.map(|(kind, _)| kind.word);
+        let name = format!("{broker:?} {}", database.unwrap_or_default());
         let name = name.replace(|c: char| !c.is_ascii_alphanumeric(), "");
         let folder = self.folder.path().join(&name);
         let memory = self.memory.path().join(&name);
         if !folder.exists() {
             fs::create_dir_all(&memory)?;
-            self.write(&folder, broker.policies, postgres.is_some())?;
+            self.write(&folder, broker.policies, database)?;
         }
         let audit = if broker.durable { &folder } else { &memory }.join("audit.jsonl");
         if audit.exists() {
             // The rounds before must not make this one longer.
             fs::remove_file(&audit)?;
         }
-        let settings = self.settings(broker, postgres, (address, operator), &audit);
+        let settings = self.settings(
+            broker,
+            engine.map(|(_, engine)| engine),
+            (address, operator),
+            &audit,
+        );
         fs::write(folder.join("hallpass.yaml"), settings)?;
         let mut command = Command::new(&self.hallpass);
         let level = if broker.logs { "info" } else { "error" };
@@ -127,7 +133,7 @@ impl Bench {
     }
 
     /// The files of a broker.
-    fn write(&self, folder: &Path, policies: usize, with_database: bool) -> Result<()> {
+    fn write(&self, folder: &Path, policies: usize, database: Option<&'static str>) -> Result<()> {
         fs::create_dir_all(folder.join("policies"))?;
         let made = Command::new(&self.hallpass)
             .args(["keys", "generate", "--out", "root.key"])
@@ -142,7 +148,7 @@ impl Bench {
         let own = Own {
             repositories: self.ci.jobs().repositories,
             ssh: self.job_key.is_some(),
-            database: with_database,
+            database,
         };
         self.write_policies(&folder.join("policies"), policies, own)
     }
@@ -170,8 +176,11 @@ impl Bench {
         if own.ssh {
             text += "  deploy-host: { kind: ssh, target: web-hosts, principals: [deploy], max_ttl: 10m, owner: team-web, purpose: deploys, class: moderate }\n";
         }
-        if own.database {
-            text += "  shop-db/app: { kind: postgres, target: shop-db, group: shop_app, max_ttl: 10m, owner: team-shop, purpose: tests, class: moderate }\n";
+        if let Some(kind) = own.database {
+            let _ignored = writeln!(
+                text,
+                "  shop-db/app: {{ kind: {kind}, target: shop-db, group: shop_app, max_ttl: 10m, owner: team-shop, purpose: tests, class: moderate }}"
+            );
         }
         text
     }
@@ -179,7 +188,7 @@ impl Bench {
     fn settings(
         &self,
         broker: Broker,
-        postgres: Option<&Postgres>,
+        engine: Option<&dyn Engine>,
         (public, operator): (SocketAddr, SocketAddr),
         audit: &Path,
     ) -> String {
@@ -201,8 +210,8 @@ impl Bench {
         if self.job_key.is_some() {
             text += "  web-hosts: { kind: ssh-ca, key: { file: ssh-ca } }\n";
         }
-        if let Some(postgres) = postgres {
-            text += &postgres.target();
+        if let Some(engine) = engine {
+            text += &engine.target();
         }
         if text.ends_with("targets:\n") {
             text.truncate(text.len() - "targets:\n".len());
@@ -247,7 +256,8 @@ pub(crate) struct Own {
     /// The policies that grant it: so many, the first ones.
     pub(crate) repositories: usize,
     pub(crate) ssh: bool,
-    pub(crate) database: bool,
+    /// The kind of the credential `shop-db/app`, if there is one.
+    pub(crate) database: Option<&'static str>,
 }
 
 /// One policy of each number.
@@ -260,7 +270,7 @@ fn policies_text(numbers: &[usize], own: Own) -> String {
             if own.ssh {
                 grants += ", { credential: deploy-host, ttl: 5m }";
             }
-            if own.database {
+            if own.database.is_some() {
                 grants += ", { credential: shop-db/app, ttl: 5m }";
             }
         }

@@ -48,6 +48,12 @@ pub(crate) fn form(path: &str, token: &str, more: &str, keep_alive: bool) -> Vec
     request(path, &fields, &body)
 }
 
+/// The end of a lease.
+pub(crate) fn revocation(lease: &str) -> Vec<u8> {
+    let fields = "Content-Type: application/x-www-form-urlencoded";
+    request("/revoke", fields, &format!("token={lease}"))
+}
+
 /// A request for what the job would get.
 pub(crate) fn explain(token: &str) -> Vec<u8> {
     let fields = format!("Authorization: Bearer {token}\r\nContent-Type: application/json");

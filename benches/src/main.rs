@@ -15,6 +15,7 @@ mod case;
 mod ceiling;
 mod ci;
 mod database;
+mod engine;
 mod instructions;
 mod load;
 mod measure;
@@ -59,7 +60,7 @@ struct Arguments {
 enum Command {
     /// Time and memory of a start, and the size of the binary
     Start,
-    /// PostgreSQL logins beside the same statement alone
+    /// Database logins beside the same statement alone, revocations and sweeps
     Database,
     /// Instructions of one exchange by callgrind, which no other load disturbs, beside the last record
     Instructions {
