@@ -17,6 +17,7 @@ mod pooler;
 mod redis;
 mod stage;
 mod upgrade;
+mod webhook;
 
 /// Runs a test on both versions, each with a server of its own, and with an installation by an administrator
 /// without superuser. What takes long and finds little is run by `make test-long`.

@@ -10,7 +10,7 @@ use super::rules::Group;
 use super::user::{self, Claim, Record, User};
 use super::view::Whole;
 use crate::clock::Timestamp;
-use crate::credential::database::{DatabaseError, Found, NewLogin, RefusalKind};
+use crate::credential::database::{DatabaseError, Found, Given, NewLogin, RefusalKind};
 use crate::lease::LeaseName;
 use crate::reason::Reason;
 
@@ -80,6 +80,7 @@ impl Redis {
                 groups: vec![login.group.to_owned()],
                 acts_as_group: false,
                 record: login.record.to_owned(),
+                given: Given::default(),
             })),
             Err(error) => Err(self.roll_back(&whole, &claim_name, &claim, error).await),
         }
@@ -155,6 +156,7 @@ impl Redis {
                     groups: vec![record.group],
                     acts_as_group: false,
                     record: record.text,
+                    given: Given::default(),
                 }));
             }
             attempts = attempts.saturating_sub(1);
