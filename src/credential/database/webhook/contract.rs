@@ -47,7 +47,8 @@ pub(super) struct Create<'a> {
     pub(super) record: &'a str,
     /// Whose lease it is; kept with it.
     pub(super) holder: &'a str,
-    pub(super) may_create: bool,
+    #[serde(rename = "may_create")]
+    pub(super) makes: bool,
 }
 
 /// The lease that is there now.

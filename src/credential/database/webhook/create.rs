@@ -44,7 +44,7 @@ impl Webhook {
             remember_until: login.used_until.unix().max(ends.unix()),
             record: login.record,
             holder: login.holder,
-            may_create: login.may_create,
+            makes: login.may_create,
         };
         let made = self.ask_to_create(&ask).await;
         let found = made.and_then(|made| self.found(login, &name, made));

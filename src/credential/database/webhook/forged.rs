@@ -70,7 +70,7 @@ impl Webhook {
                 sign(&claims, TYPE)?
             }
             Forge::Issuer => {
-                claims.iss = "https://other.example".to_owned();
+                "https://other.example".clone_into(&mut claims.iss);
                 sign(&claims, TYPE)?
             }
             Forge::Path => {

@@ -84,7 +84,7 @@ impl Peer {
     pub(super) fn claims(&self, path: &str, body: &[u8]) -> Result<Claims, DatabaseError> {
         let (keys, url) = (self.keys(), self.url(path));
         let claims = Claims::new(&keys, &self.subject, &url, body, self.clock.now());
-        claims.map_err(unsigned)
+        claims.map_err(|problem| unsigned(&problem))
     }
 
     /// Asks, and reads the answer.
@@ -105,10 +105,10 @@ impl Peer {
         most_bytes: usize,
         secret: Option<&str>,
     ) -> Result<A, DatabaseError> {
-        let body = serde_json::to_vec(body).map_err(|error| unsigned(error.to_string()))?;
+        let body = serde_json::to_vec(body).map_err(|error| unsigned(&error.to_string()))?;
         let claims = self.claims(path, &body)?;
         let signed = claims.sign(&self.keys(), TYPE, self.clock.now());
-        let token = signed.map_err(unsigned)?;
+        let token = signed.map_err(|problem| unsigned(&problem))?;
         let answer = self.send(path, body, Some(&token), most_bytes).await?;
         answer.read(secret)
     }
@@ -125,7 +125,7 @@ impl Peer {
         if let Some(token) = token {
             let bearer = Secret::new(format!("Bearer {}", token.expose()));
             let value = HeaderValue::from_str(bearer.expose());
-            let mut value = value.map_err(|error| unsigned(error.to_string()))?;
+            let mut value = value.map_err(|error| unsigned(&error.to_string()))?;
             value.set_sensitive(true);
             request = request.header(AUTHORIZATION, value);
         }
@@ -239,7 +239,7 @@ impl Answer {
 }
 
 /// Nothing was sent.
-fn unsigned(problem: String) -> DatabaseError {
+fn unsigned(problem: &str) -> DatabaseError {
     DatabaseError::Unreachable(format!("the request could not be signed: {problem}"))
 }
 

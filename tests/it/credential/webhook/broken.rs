@@ -235,7 +235,7 @@ async fn serve(mut stream: TlsStream<TcpStream>, state: &Mutex<State>) -> std::i
             stream
                 .write_all(b"HTTP/1.1 200 OK\r\n\r\n{\"pad\":\"")
                 .await?;
-            let flood = [b'x'; 16_384];
+            let flood = [b'x'; 8_192];
             loop {
                 stream.write_all(&flood).await?;
                 stream.flush().await?;

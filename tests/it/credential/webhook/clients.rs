@@ -256,8 +256,7 @@ async fn the_other_side_sets_no_variable_that_a_program_obeys() {
     let text = tokio::task::block_in_place(|| {
         let broker = Broker::start_with(POLICIES, &line, tempfile::tempdir().unwrap());
         let token = broker.token(|_| {});
-        let got = broker.command(&token, &["get", "app/read", "--format", "dotenv"]);
-        let mut got = got;
+        let mut got = broker.command(&token, &["get", "app/read", "--format", "dotenv"]);
         stdout(&got.observed())
     });
     let names: Vec<&str> = text

@@ -4,11 +4,12 @@ use std::fs;
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use hallpass::clock::{Clock, SystemClock};
 use hallpass::credential::database::Database as _;
 use hallpass::credential::database::webhook::{Webhook, WebhookSettings};
+use hallpass::credential::target::TargetSettings as _;
 use hallpass::token::keys::remote::Lookup;
 
 use super::broken::{Broken, Fault};
@@ -131,7 +132,7 @@ async fn an_answer_is_read_up_to_its_limits_of_bytes_and_time() {
     // What the buffers of both ends hold is more than what is read.
     assert!(side.sent() < 10 * 1_024 * 1_024, "{}", side.sent());
     side.faults("/create", &[Fault::HangAfter]);
-    let began = Instant::now();
+    let began = tokio::time::Instant::now();
     assert_eq!(mint(&side.settings).await, ("database.refused", true));
     assert!(
         began.elapsed() < Duration::from_secs(3),
@@ -202,7 +203,6 @@ async fn mutual_tls_lets_in_the_broker_with_its_certificate_only() {
     let problem = |cert: &Path, key: &Path| {
         let mut settings = stage.settings.clone();
         settings.client = Some((cert.to_owned(), key.to_owned()));
-        use hallpass::credential::target::TargetSettings as _;
         with_keys(&SIGNING, |with| settings.connect("app", with).unwrap_err())
     };
     assert!(problem(&path("broker.pem"), &path("server.key")).contains("does not go with the key"));

@@ -219,7 +219,7 @@ impl Stage {
         self.query(query)
     }
 
-    /// Asked in SQLite, by Python's own library.
+    /// Asked in `SQLite`, by Python's own library.
     pub(super) fn query(&self, query: &str) -> Vec<String> {
         let script = "import sqlite3, sys\nfor row in sqlite3.connect(sys.argv[1], timeout=10, isolation_level=None).execute(sys.argv[2]): print(row[0])";
         let output = Command::new("/usr/bin/python3")
