@@ -15,7 +15,7 @@
 //! ```text
 //! main -> cli -> { broker -> http, client, dev } -> exchange
 //!      -> { token, provider, policy, replay, audit, credential }
-//!      -> { wire, yaml, lease, rootkey, clock, file, length_prefix, reason, secret, stdio, text, tls }
+//!      -> { wire, yaml, lease, rootkey, clock, file, length_prefix, outgoing, reason, secret, stdio, text, tls }
 //! provider   -> token (Verified, its claims)
 //! policy     -> provider (Facts), token (TrustedIssuer, strict JSON), credential (the list of kinds)
 //! replay     -> policy (Permit)
@@ -26,6 +26,7 @@
 //! config     -> yaml, and the settings types of policy, credential, replay and token
 //! broker     -> config, http and every part of an exchange: composition, reload, upkeep, shutdown
 //! yaml       -> text, clock, secret: one reader of nodes, for policies and settings
+//! outgoing   -> text, token (which addresses are permitted)
 //! lease      -> rootkey, clock, secret      rootkey -> length_prefix, secret
 //! ```
 //!
@@ -48,6 +49,7 @@ pub mod http;
 pub mod lease;
 mod length_prefix;
 mod network;
+mod outgoing;
 pub mod policy;
 pub mod provider;
 pub mod reason;

@@ -4,8 +4,8 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
 
 use crate::file::read_text;
@@ -34,6 +34,22 @@ pub(crate) fn trusting(authorities: RootCertStore) -> Result<ClientConfig, rustl
     Ok(config)
 }
 
+/// The same with a certificate of ours, for servers that ask who connects.
+///
+/// # Errors
+/// The cryptographic library supports no TLS version, or key and certificate do not go together.
+pub(crate) fn trusting_as(
+    authorities: RootCertStore,
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+) -> Result<ClientConfig, rustls::Error> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(authorities)
+        .with_client_auth_cert(chain, key)
+}
+
 /// A built-in list, so trust does not depend on the machine.
 pub(crate) fn public_authorities() -> RootCertStore {
     RootCertStore {
@@ -41,7 +57,7 @@ pub(crate) fn public_authorities() -> RootCertStore {
     }
 }
 
-fn authorities(path: &Path) -> Result<RootCertStore, String> {
+pub(crate) fn authorities(path: &Path) -> Result<RootCertStore, String> {
     let wrong = |problem: String| format!("`{}` {problem}", path.display());
     let pem = read_ca(path).map_err(|error| wrong(format!("cannot be read: {error}")))?;
     let mut roots = RootCertStore::empty();

@@ -48,6 +48,8 @@ if [ "$purpose" = test ]; then
   command -v sshd >/dev/null || [ -x /usr/sbin/sshd ] || need openssh-server "hosts that trust our SSH CA; private ones are started on free ports, and the one that this package makes on port 22 is left alone"
   command -v rsync >/dev/null || need rsync "gitlab-ci-local copies the checkout of a job with it"
   python3 -c "import ensurepip" 2>/dev/null || need python3-venv "linters of workflows and shell scripts, and solvers that check our proofs, are wheels of PyPI"
+  /usr/bin/python3 -c "import jwt" 2>/dev/null || need python3-jwt "the example of a webhook checks signatures with it"
+  /usr/bin/python3 -c "import cryptography" 2>/dev/null || need python3-cryptography "the library before is built on it"
   command -v curl >/dev/null || need curl "a job fetches hallpass from a broker or a release with it"
   command -v zsh >/dev/null || need zsh "completions are loaded into it, and it reads \`hallpass get --format env\`"
   command -v fish >/dev/null || need fish "completions are loaded into it, and it reads \`hallpass get --format fish\`"

@@ -760,8 +760,9 @@ function credential(answer, asked, sealTo) {
   for (const [name, value] of members) {
     const isSealed = sealTo !== void 0 && name === "sealed" && isSealedTo(sealTo, value);
     const isPublic = isSealed || ["kind", "name"].includes(name) || Object.hasOwn(known?.shown ?? {}, name);
-    if (!isPublic && typeof value === "string") {
-      mask(value);
+    if (!isPublic) {
+      const texts = typeof value === "object" && value !== null ? Object.values(value) : [value];
+      texts.filter((text) => typeof text === "string").forEach(mask);
     }
   }
   if (known === void 0) {
@@ -775,6 +776,8 @@ function credential(answer, asked, sealTo) {
     kind,
     shown: {},
     secrets: {},
+    chosen: {},
+    chosenSecrets: {},
     sealed: void 0,
     expiresAt: line(body, "expires_at"),
     policy: line(body, "policy"),
@@ -794,12 +797,16 @@ function credential(answer, asked, sealTo) {
       if (!fits(form, value)) {
         throw wrong(`\`${name}\` is not a value of its kind`);
       }
-      result.shown[name] = value;
+      if (form === "named?") {
+        result.chosen = value;
+      } else {
+        result.shown[name] = value;
+      }
     }
   }
   if (sealTo !== void 0) {
     const sealed = members.get("sealed");
-    const isOpen = [known.secret, "url"].some((name) => members.has(name));
+    const isOpen = [known.secret, "url", "secrets"].some((name) => members.has(name));
     if (isOpen || !isSealedTo(sealTo, sealed)) {
       throw wrong("it is not sealed to the key of `seal-to`; does the broker support sealed delivery?");
     }
@@ -811,6 +818,13 @@ function credential(answer, asked, sealTo) {
     throw wrong(`\`${known.secret}\` is missing or not a single line`);
   }
   result.secrets[known.secret] = secret;
+  if (kind === "webhook") {
+    const more = members.get("secrets") ?? {};
+    if (!fits("named?", more)) {
+      throw wrong("`secrets` is not a value of its kind");
+    }
+    result.chosenSecrets = more;
+  }
   return result;
   function line(object, name) {
     const value = object[name];
@@ -841,9 +855,17 @@ function fits(form, value) {
     case "list":
     case "list?":
       return Array.isArray(value) && value.every(isLine);
+    case "named?": {
+      if (typeof value !== "object" || value === null || Array.isArray(value)) {
+        return false;
+      }
+      const entries = Object.entries(value);
+      return entries.length <= 32 && entries.every(([name, text]) => CHOSEN.test(name) && isLine(text));
+    }
   }
 }
 var CONTROL = /[\p{Cc}\p{Zl}\p{Zp}]/u;
+var CHOSEN = /^[a-z][a-z0-9_]{0,31}$/;
 var KINDS = {
   jwt: { secret: "token", shown: { token_type: "text?", scopes: "list?" } },
   mysql: {
@@ -886,7 +908,8 @@ var KINDS = {
     secret: "password",
     shown: { username: "text", host: "text", port: "port", tls: "text", ca: "lines?" }
   },
-  ssh: { secret: "certificate", shown: { serial: "text", principals: "list" } }
+  ssh: { secret: "certificate", shown: { serial: "text", principals: "list" } },
+  webhook: { secret: "password", shown: { username: "text", members: "named?" } }
 };
 
 // src/files.ts
@@ -958,6 +981,10 @@ function write(credential2, ask2, format2, folder) {
     case "json": {
       const { name, kind, expiresAt } = credential2;
       const members = { ...credential2.shown, ...credential2.secrets };
+      if (kind === "webhook") {
+        members["members"] = credential2.chosen;
+        members["secrets"] = credential2.chosenSecrets;
+      }
       const text = JSON.stringify({ name, kind, ...members, expires_at: expiresAt });
       shown["HALLPASS_JSON_FILE"] = file("json", "credential.json", `${text}
 `);
@@ -1016,6 +1043,14 @@ ${pem.join("\n")}
       const key = file("private_key", "id_ed25519", secrets["private_key"] ?? "");
       return { HALLPASS_SSH_KEY_FILE: key };
     }
+    case "webhook": {
+      const texts = { password: secrets["password"] ?? "", ...credential2.chosenSecrets };
+      const written = Object.entries(texts).map(([name, text]) => {
+        const variable = name === "password" ? "HALLPASS_PASSWORD" : chosenName(name);
+        return [`${variable}_FILE`, file(name, `login-${name}`, text)];
+      });
+      return Object.fromEntries(written);
+    }
   }
 }
 function variables(credential2, writeAuthorities) {
@@ -1072,6 +1107,13 @@ function variables(credential2, writeAuthorities) {
         }
       };
     }
+    case "webhook": {
+      const named = (texts) => Object.fromEntries(Object.entries(texts).map(([name, value]) => [chosenName(name), value]));
+      return {
+        shown: { HALLPASS_USERNAME: text("username"), ...named(credential2.chosen) },
+        secret: { HALLPASS_PASSWORD: secrets["password"] ?? "", ...named(credential2.chosenSecrets) }
+      };
+    }
     case "postgres-cert": {
       const file = authorities(shown["ca"], text("sslmode"), writeAuthorities);
       return {
@@ -1092,6 +1134,9 @@ function variables(credential2, writeAuthorities) {
       };
     }
   }
+}
+function chosenName(name) {
+  return `HALLPASS_LOGIN_${name.toUpperCase()}`;
 }
 function libpq(text, ca) {
   return {

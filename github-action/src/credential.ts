@@ -11,6 +11,9 @@ export interface Credential {
   shown: Record<string, string | number | string[]>;
   /** What may not. */
   secrets: Record<string, string>;
+  /** Texts by names that the target chose, and those of them that may not be shown. */
+  chosen: Record<string, string>;
+  chosenSecrets: Record<string, string>;
   /** The secrets, sealed to a recipient: this may be shown. */
   sealed: string | undefined;
   expiresAt: string;
@@ -55,8 +58,9 @@ export function credential(answer: Answer, asked: string, sealTo?: Recipient): C
     const isSealed = sealTo !== undefined && name === "sealed" && isSealedTo(sealTo, value);
     const isPublic =
       isSealed || ["kind", "name"].includes(name) || Object.hasOwn(known?.shown ?? {}, name);
-    if (!isPublic && typeof value === "string") {
-      mask(value);
+    if (!isPublic) {
+      const texts = typeof value === "object" && value !== null ? Object.values(value) : [value];
+      texts.filter((text) => typeof text === "string").forEach(mask);
     }
   }
   if (known === undefined) {
@@ -70,6 +74,8 @@ export function credential(answer: Answer, asked: string, sealTo?: Recipient): C
     kind: kind as Kind,
     shown: {},
     secrets: {},
+    chosen: {},
+    chosenSecrets: {},
     sealed: undefined,
     expiresAt: line(body, "expires_at"),
     policy: line(body, "policy"),
@@ -89,12 +95,16 @@ export function credential(answer: Answer, asked: string, sealTo?: Recipient): C
       if (!fits(form, value)) {
         throw wrong(`\`${name}\` is not a value of its kind`);
       }
-      result.shown[name] = value as string;
+      if (form === "named?") {
+        result.chosen = value as Record<string, string>;
+      } else {
+        result.shown[name] = value as string;
+      }
     }
   }
   if (sealTo !== undefined) {
     const sealed = members.get("sealed");
-    const isOpen = [known.secret, "url"].some((name) => members.has(name));
+    const isOpen = [known.secret, "url", "secrets"].some((name) => members.has(name));
     if (isOpen || !isSealedTo(sealTo, sealed)) {
       throw wrong("it is not sealed to the key of `seal-to`; does the broker support sealed delivery?");
     }
@@ -106,6 +116,13 @@ export function credential(answer: Answer, asked: string, sealTo?: Recipient): C
     throw wrong(`\`${known.secret}\` is missing or not a single line`);
   }
   result.secrets[known.secret] = secret;
+  if (kind === "webhook") {
+    const more = members.get("secrets") ?? {};
+    if (!fits("named?", more)) {
+      throw wrong("`secrets` is not a value of its kind");
+    }
+    result.chosenSecrets = more as Record<string, string>;
+  }
   return result;
 
   function line(object: Record<string, unknown>, name: string): string {
@@ -126,7 +143,7 @@ export function link(text: unknown): string | undefined {
   return url === undefined || url.username !== "" || url.password !== "" ? undefined : text;
 }
 
-type Form = "text" | "text?" | "lines" | "lines?" | "port" | "list" | "list?";
+type Form = "text" | "text?" | "lines" | "lines?" | "port" | "list" | "list?" | "named?";
 
 function fits(form: Form, value: unknown): boolean {
   const isLine = (one: unknown) => typeof one === "string" && !CONTROL.test(one);
@@ -142,11 +159,21 @@ function fits(form: Form, value: unknown): boolean {
     case "list":
     case "list?":
       return Array.isArray(value) && value.every(isLine);
+    case "named?": {
+      if (typeof value !== "object" || value === null || Array.isArray(value)) {
+        return false;
+      }
+      const entries = Object.entries(value);
+      return entries.length <= 32 && entries.every(([name, text]) => CHOSEN.test(name) && isLine(text));
+    }
   }
 }
 
 // What a shell, a file of lines or a connection address could read as two values.
 const CONTROL = /[\p{Cc}\p{Zl}\p{Zp}]/u;
+
+// A name that a target chose: it is part of the name of a variable.
+const CHOSEN = /^[a-z][a-z0-9_]{0,31}$/;
 
 /** The kinds of the broker: their public members, and the member that is the secret. */
 export const KINDS = {
@@ -192,4 +219,5 @@ export const KINDS = {
     shown: { username: "text", host: "text", port: "port", tls: "text", ca: "lines?" },
   },
   ssh: { secret: "certificate", shown: { serial: "text", principals: "list" } },
+  webhook: { secret: "password", shown: { username: "text", members: "named?" } },
 } as const satisfies Record<string, { secret: string; shown: Record<string, Form> }>;

@@ -50,7 +50,11 @@ export function write(credential: Credential, ask: Ask, format: Format, folder: 
     }
     case "json": {
       const { name, kind, expiresAt } = credential;
-      const members = { ...credential.shown, ...credential.secrets };
+      const members: Record<string, unknown> = { ...credential.shown, ...credential.secrets };
+      if (kind === "webhook") {
+        members["members"] = credential.chosen;
+        members["secrets"] = credential.chosenSecrets;
+      }
       const text = JSON.stringify({ name, kind, ...members, expires_at: expiresAt });
       shown["HALLPASS_JSON_FILE"] = file("json", "credential.json", `${text}\n`);
       break;
@@ -113,6 +117,14 @@ function usual(
       const key = file("private_key", "id_ed25519", secrets["private_key"] ?? "");
       return { HALLPASS_SSH_KEY_FILE: key };
     }
+    case "webhook": {
+      const texts = { password: secrets["password"] ?? "", ...credential.chosenSecrets };
+      const written = Object.entries(texts).map(([name, text]) => {
+        const variable = name === "password" ? "HALLPASS_PASSWORD" : chosenName(name);
+        return [`${variable}_FILE`, file(name, `login-${name}`, text)];
+      });
+      return Object.fromEntries(written);
+    }
   }
 }
 
@@ -174,6 +186,14 @@ export function variables(
         },
       };
     }
+    case "webhook": {
+      const named = (texts: Record<string, string>) =>
+        Object.fromEntries(Object.entries(texts).map(([name, value]) => [chosenName(name), value]));
+      return {
+        shown: { HALLPASS_USERNAME: text("username"), ...named(credential.chosen) },
+        secret: { HALLPASS_PASSWORD: secrets["password"] ?? "", ...named(credential.chosenSecrets) },
+      };
+    }
     case "postgres-cert": {
       const file = authorities(shown["ca"], text("sslmode"), writeAuthorities);
       return {
@@ -194,6 +214,11 @@ export function variables(
       };
     }
   }
+}
+
+/** The variable of a member that the target named: never one of the target's choice. */
+function chosenName(name: string): string {
+  return `HALLPASS_LOGIN_${name.toUpperCase()}`;
 }
 
 /** The variables of libpq for any login or certificate. */

@@ -161,6 +161,33 @@ test("a login of Redis is in the variables that its clients read", () => {
   );
 });
 
+const LOGIN = {
+  kind: "webhook",
+  host: undefined,
+  port: undefined,
+  database: undefined,
+  sslmode: undefined,
+  options: undefined,
+  members: { url: "https://app.acme.dev" },
+  secrets: { basic: "qzjxwvkqpz" },
+};
+
+test("a login by webhook has variables that the target cannot choose, and its secrets are masked", () => {
+  const { result, lines } = quiet(() =>
+    variables(credential(answer(LOGIN, {}), "shop-db/migrate"), () => "/ca"),
+  );
+  assert.deepEqual(result.shown, {
+    HALLPASS_USERNAME: "hp_1",
+    HALLPASS_LOGIN_URL: "https://app.acme.dev",
+  });
+  assert.deepEqual(result.secret, { HALLPASS_PASSWORD: PASSWORD, HALLPASS_LOGIN_BASIC: "qzjxwvkqpz" });
+  assert.ok(lines.includes("::add-mask::qzjxwvkqpz"));
+  for (const members of [{ "A=B": "x" }, { a: "x\ny" }, { a: 1 }, ["a"], "a"]) {
+    assert.throws(() => quiet(() => read({ ...LOGIN, members })));
+    assert.throws(() => quiet(() => read({ ...LOGIN, secrets: members })));
+  }
+});
+
 test("a login of MySQL is in an option file, and a certificate in the files of libpq", () => {
   const texts: Record<string, string> = {};
   const folder = {

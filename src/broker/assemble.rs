@@ -6,15 +6,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::audit::{SinkEntry, SinkError};
-use crate::clock::Clock;
+use crate::clock::{Clock, SystemClock};
 use crate::config::{PolicyUrl, Settings};
-use crate::credential::jwt::{self, KeysError, Rs256Error, Rs256Keys};
+use crate::credential::jwt::{self, JwtDefinition, Keys, KeysError, Rs256Error, Rs256Keys};
 use crate::credential::target::Target;
 use crate::exchange::self_test::VerifySignature;
 use crate::file::read_text;
 use crate::http::tls::{self, Tls, TlsError};
 use crate::policy::link::{Commit, PolicyLinks};
-use crate::policy::{IssuerOverride, LoadOptions, PolicySet};
+use crate::policy::{CredentialDefinition, IssuerOverride, LoadOptions, PolicySet};
 use crate::replay::StoreSettings;
 use crate::rootkey::{RingKey, RootKey, RootKeyError, RootKeys};
 use crate::token::keys::KeySource;
@@ -198,6 +198,16 @@ pub fn root_keys(settings: &Settings) -> Result<RootKeys, RootKeyError> {
     RootKeys::new(&settings.issuer, settings.signing.generation, ring)
 }
 
+/// The derived signing keys of the settings, as they are now.
+///
+/// # Errors
+/// The epoch is invalid, or the cryptographic library refuses a key.
+pub fn signing_keys(settings: &Settings, roots: &RootKeys) -> Result<Arc<Keys>, KeysError> {
+    let signing = &settings.signing;
+    let now = SystemClock::new().now();
+    Keys::new(roots.clone(), signing.algorithm, signing.epoch, now).map(Arc::new)
+}
+
 /// The keys for RS256 that the settings name, if any.
 pub(super) fn rs256_keys(settings: &Settings) -> Result<Option<Arc<Rs256Keys>>, Rs256Error> {
     let files = settings.signing.rs256.as_ref();
@@ -245,6 +255,7 @@ pub(super) fn check_fit(settings: &Settings, policies: &PolicySet) -> Result<(),
     for credential in policies.credentials() {
         let has_rs256 = settings.signing.rs256.is_some();
         jwt::check_signer(credential, has_rs256).map_err(StartError::Credential)?;
+        check_audience(settings, credential).map_err(StartError::Credential)?;
         let Some(name) = credential.target() else {
             continue;
         };
@@ -268,6 +279,22 @@ pub(super) fn check_fit(settings: &Settings, policies: &PolicySet) -> Result<(),
     }
     let blocked = settings.blocked.check(&issuers);
     blocked.map_err(|problems| StartError::Blocked(problems.join("; ")))
+}
+
+/// Checks that no job gets a token for an address that the broker's own requests go to (T-453).
+fn check_audience(settings: &Settings, credential: &CredentialDefinition) -> Result<(), String> {
+    let Some(definition) = credential.of::<JwtDefinition>() else {
+        return Ok(());
+    };
+    let mut targets = settings.targets.iter();
+    let addressed = targets.find(|(_, target)| target.is_addressed_by(&definition.audience));
+    addressed.map_or(Ok(()), |(name, _)| {
+        Err(format!(
+            "the audience of credential `{}` is the URL of target `{name}`, which takes requests that the \
+             broker signs; choose another audience",
+            credential.name
+        ))
+    })
 }
 
 /// The issuers that a set of policies trusts.

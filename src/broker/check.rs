@@ -30,16 +30,17 @@ pub(super) fn check(settings: &Settings) -> Result<Vec<String>, StartError> {
     if let StoreSettings::Redis(redis) = &settings.replay {
         redis.check().map_err(StartError::Replay)?;
     }
-    let signing = &settings.signing;
-    Keys::new(
+    let signing = Keys::new(
         loaded.roots.clone(),
-        signing.algorithm,
-        signing.epoch,
+        settings.signing.algorithm,
+        settings.signing.epoch,
         SystemClock::new().now(),
     )?;
+    let signing = Arc::new(signing);
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let with = With {
         root_keys: &loaded.roots,
+        signing: Some(&signing),
         clock: &clock,
         before: None,
     };

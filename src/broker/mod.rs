@@ -19,7 +19,7 @@ mod process;
 mod reload;
 mod version;
 
-pub use assemble::{DevKeys, Overrides, StartError, root_keys};
+pub use assemble::{DevKeys, Overrides, StartError, root_keys, signing_keys};
 pub use version::{DEV_KID_PREFIX, NoDevKeys, OnlyDevKeys};
 
 use assemble::LoadedConfig;

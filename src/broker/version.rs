@@ -56,7 +56,11 @@ impl Version {
         let signing = Arc::new(signing.with_rs256(loaded.rs256.clone()));
         let mut left = Vec::new();
         let mut has_reconnected = false;
-        let targets = targets(&loaded, process, before, &mut left, &mut has_reconnected)?;
+        let signed = Signed {
+            loaded: &loaded,
+            signing: &signing,
+        };
+        let targets = targets(&signed, process, before, &mut left, &mut has_reconnected)?;
         let targets = Arc::new(targets);
         let parts = components(&loaded, process, &signing, &targets);
         let exchange = match before {
@@ -234,9 +238,15 @@ impl OwnKeys for OwnSigningKeys {
     }
 }
 
+/// The settings, with the keys that follow from them.
+struct Signed<'a> {
+    loaded: &'a LoadedConfig,
+    signing: &'a Arc<Keys>,
+}
+
 /// Sets up every target of the settings. The first sweep shows whether it is reachable.
 fn targets(
-    loaded: &LoadedConfig,
+    Signed { loaded, signing }: &Signed<'_>,
     process: &ProcessState,
     before: Option<&Version>,
     left: &mut Vec<String>,
@@ -254,6 +264,7 @@ fn targets(
             let before = before.and_then(|before| before.targets.get(name));
             let with = With {
                 root_keys: &loaded.roots,
+                signing: Some(signing),
                 clock: &process.clock,
                 before: before.map(|target| PreviousTarget {
                     target: target.as_ref(),

@@ -8,7 +8,7 @@ use clap::Subcommand;
 use serde_json::{Value, json};
 
 use super::{Failure, Output, Terminal};
-use crate::broker::root_keys;
+use crate::broker::{root_keys, signing_keys};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Settings;
 use crate::credential::Revoked;
@@ -112,8 +112,10 @@ impl Common {
         let local = |error: &dyn std::fmt::Display| Failure::Local(error.to_string());
         let roots = root_keys(settings).map_err(|error| local(&error))?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+        let signing = signing_keys(settings, &roots).map_err(|error| local(&error))?;
         let with = With {
             root_keys: &roots,
+            signing: Some(&signing),
             clock: &clock,
             before: None,
         };

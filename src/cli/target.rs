@@ -8,12 +8,13 @@ use clap::Subcommand;
 use serde_json::json;
 
 use super::{Failure, GREEN, Output, RED, Terminal};
-use crate::broker::root_keys;
-use crate::credential::target::{Finding, Installation, Severity, TargetSettings};
+use crate::broker::{root_keys, signing_keys};
+use crate::clock::{Clock, SystemClock};
+use crate::credential::target::{Finding, Installation, Severity, TargetSettings, With};
 use crate::policy::PolicySet;
 use crate::text::{count, escape_up_to};
 
-/// Sets up and checks targets: databases and SSH CAs
+/// Sets up and checks targets: databases, SSH CAs and webhooks
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(subcommand)]
@@ -33,12 +34,16 @@ enum Command {
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:
   hallpass target check shop-db --config hallpass.yaml
+  hallpass target check --contract logins
 
 Exit code 2 when there is no such target, 4 when there is an error, 5 when
 settings or policies cannot be read.")]
 struct CheckArgs {
     /// The target, as `targets:` of the settings names it
     name: String,
+    /// For a target of kind `webhook`: check each rule of the contract, with forged requests among others
+    #[arg(long)]
+    contract: bool,
     /// The settings file
     #[arg(long, value_name = "FILE", default_value = "hallpass.yaml")]
     config: PathBuf,
@@ -126,10 +131,24 @@ fn find(config: &Path, name: &str) -> Result<(Arc<dyn TargetSettings>, PolicySet
 fn check(args: &CheckArgs, out: &mut Terminal) -> Result<(), Failure> {
     let (target, policies) = find(&args.config, &args.name)?;
     // A target can be checked where the root key is not, e.g. by its own administrator.
-    let keys = root_keys(&super::settings(&args.config)?);
+    let settings = super::settings(&args.config)?;
+    let roots = root_keys(&settings).map_err(|error| error.to_string());
+    let keys = roots.and_then(|roots| match signing_keys(&settings, &roots) {
+        Ok(signing) => Ok((roots, signing)),
+        Err(error) => Err(error.to_string()),
+    });
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    let with = keys.as_ref().map(|(roots, signing)| With {
+        root_keys: roots,
+        signing: Some(signing),
+        clock: &clock,
+        before: None,
+    });
     let checked = super::runtime()?.block_on(async {
-        match &keys {
-            Ok(keys) => target.check_signed(&args.name, &policies, keys).await,
+        match with {
+            Ok(with) if args.contract => target.check_contract(&args.name, &with).await,
+            Err(error) if args.contract => Err(error.clone()),
+            Ok(with) => target.check_signed(&args.name, &policies, &with).await,
             Err(_) => target.check(&args.name, &policies).await,
         }
     });

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
-use serde::de::{SeqAccess, Visitor};
+use serde::de::{Error as _, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use crate::clock::Timestamp;
-use crate::credential::kind::{self, Form, Kind};
+use crate::credential::kind::{self, Form, Kind, MOST_CHOSEN, is_chosen_name};
 use crate::credential::sealed;
 use crate::reason::Reason;
 use crate::secret::Secret;
@@ -62,6 +62,8 @@ pub enum Value {
     Text(Secret<String>),
     List(Vec<String>),
     Number(u64),
+    /// Texts by names that the target chose.
+    Named(BTreeMap<String, Secret<String>>),
     /// JSON's `null`: no value.
     Nothing,
 }
@@ -90,7 +92,9 @@ impl Members {
         let known = kind.secret().and_then(|member| named.get(member.name));
         let secret = match known {
             Some(Value::Text(text)) => text.clone(),
-            Some(Value::List(_) | Value::Number(_) | Value::Nothing) | None => secret,
+            Some(Value::List(_) | Value::Number(_) | Value::Named(_) | Value::Nothing) | None => {
+                secret
+            }
         };
         if secret.expose().is_empty() {
             return Err("`access_token` is empty".to_owned());
@@ -132,8 +136,20 @@ impl Members {
     pub fn text(&self, name: &str) -> Option<&Secret<String>> {
         match self.named.get(name)? {
             Value::Text(text) => Some(text),
-            Value::List(_) | Value::Number(_) | Value::Nothing => None,
+            Value::List(_) | Value::Number(_) | Value::Named(_) | Value::Nothing => None,
         }
+    }
+
+    /// The texts of a member by the names that the target chose; none if it has no such member.
+    pub fn named(&self, name: &str) -> impl Iterator<Item = (&str, &Secret<String>)> {
+        let named = match self.named.get(name) {
+            Some(Value::Named(named)) => Some(named),
+            Some(Value::Text(_) | Value::List(_) | Value::Number(_) | Value::Nothing) | None => {
+                None
+            }
+        };
+        let named = named.into_iter().flatten();
+        named.map(|(name, text)| (name.as_str(), text))
     }
 
     /// A number, if the credential has it.
@@ -141,7 +157,7 @@ impl Members {
     pub fn number(&self, name: &str) -> Option<u64> {
         match self.named.get(name)? {
             Value::Number(number) => Some(*number),
-            Value::Text(_) | Value::List(_) | Value::Nothing => None,
+            Value::Text(_) | Value::List(_) | Value::Named(_) | Value::Nothing => None,
         }
     }
 
@@ -187,6 +203,15 @@ fn check(name: &str, form: Form, value: &Value) -> Result<(), String> {
         }
         (Form::Text, Value::Text(text)) => one_line(text.expose()),
         (Form::List, Value::List(texts)) => texts.iter().try_for_each(|text| one_line(text)),
+        (Form::Named, Value::Named(texts)) => {
+            if texts.len() > MOST_CHOSEN {
+                return Err(format!("`{name}` holds more than {MOST_CHOSEN} texts"));
+            }
+            if !texts.keys().all(|name| is_chosen_name(name)) {
+                return Err(format!("`{name}` holds a name other than a-z, 0-9 and `_`"));
+            }
+            texts.values().try_for_each(|text| one_line(text.expose()))
+        }
         (Form::Port, Value::Number(port)) if u16::try_from(*port).is_ok() => Ok(()),
         (Form::OneOf(words), Value::Text(text)) => {
             one_line(text.expose())?;
@@ -197,8 +222,14 @@ fn check(name: &str, form: Form, value: &Value) -> Result<(), String> {
             }
         }
         (
-            Form::Text | Form::Lines | Form::List | Form::Port | Form::Number | Form::OneOf(_),
-            Value::Text(_) | Value::List(_) | Value::Number(_),
+            Form::Text
+            | Form::Lines
+            | Form::List
+            | Form::Port
+            | Form::Number
+            | Form::Named
+            | Form::OneOf(_),
+            Value::Text(_) | Value::List(_) | Value::Number(_) | Value::Named(_),
         ) => Err(format!("`{name}` is not of the type expected")),
     }
 }
@@ -242,7 +273,7 @@ impl Received {
         } = answer;
         let mut text = |name: &str| match credential.remove(name) {
             Some(Value::Text(text)) => Ok(text),
-            Some(Value::List(_) | Value::Number(_) | Value::Nothing) | None => {
+            Some(Value::List(_) | Value::Number(_) | Value::Named(_) | Value::Nothing) | None => {
                 Err(format!("`{name}` of `hallpass.credential` is no text"))
             }
         };
@@ -300,8 +331,12 @@ impl Received {
     #[must_use]
     pub fn secrets(&self) -> Vec<&Secret<String>> {
         let secret = self.sealed.is_none().then(|| self.members.secret());
+        let hidden = self.kind.members.iter();
+        let hidden = hidden.filter(|member| !member.is_public());
+        let named = hidden.flat_map(|member| self.members.named(member.name));
         secret
             .into_iter()
+            .chain(named.map(|(_, text)| text))
             .chain(&self.members.own)
             .chain(self.lease.as_ref())
             .collect()
@@ -359,7 +394,10 @@ fn sealed_message(
         Some(Value::Text(message)) if !is_beside && is_same(&message, access_token) => {
             Some(message.expose().clone())
         }
-        Some(Value::Text(_) | Value::List(_) | Value::Number(_) | Value::Nothing) | None => None,
+        Some(
+            Value::Text(_) | Value::List(_) | Value::Number(_) | Value::Named(_) | Value::Nothing,
+        )
+        | None => None,
     }
 }
 
@@ -456,7 +494,7 @@ impl<'de> Visitor<'de> for ValueVisitor {
     type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("text, a list of texts, a whole number or null")
+        f.write_str("text, a list of texts, texts by name, a whole number or null")
     }
 
     fn visit_str<E>(self, text: &str) -> Result<Value, E> {
@@ -481,5 +519,15 @@ impl<'de> Visitor<'de> for ValueVisitor {
             texts.push(text);
         }
         Ok(Value::List(texts))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
+        let mut texts = BTreeMap::new();
+        while let Some((name, text)) = map.next_entry::<String, Secret<String>>()? {
+            if texts.insert(name, text).is_some() {
+                return Err(A::Error::custom("a name is there twice"));
+            }
+        }
+        Ok(Value::Named(texts))
     }
 }

@@ -3,6 +3,7 @@ use crate::credential::database::postgres::{ChannelBinding, PostgresSettings};
 use crate::credential::jwt::SigningAlgorithm;
 
 mod redis;
+mod webhook;
 
 const GOOD: &str = "
 issuer: https://hallpass.acme.dev

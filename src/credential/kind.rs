@@ -8,7 +8,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::database::{mysql, postgres, redis};
+use super::database::{mysql, postgres, redis, webhook};
 use super::jwt;
 use super::ssh;
 use crate::policy::DefinitionReader;
@@ -20,6 +20,7 @@ pub const KINDS: &[&Kind] = &[
     &postgres::certificate::KIND,
     &redis::KIND,
     &ssh::KIND,
+    &webhook::KIND,
 ];
 
 /// The kind of that name.
@@ -225,7 +226,23 @@ pub enum Form {
     List,
     Port,
     Number,
+    /// Texts of one line by names that the target chose: letters a-z, digits and `_`.
+    Named,
 }
+
+/// Whether a member of [`Form::Named`] may have that name.
+#[must_use]
+pub fn is_chosen_name(name: &str) -> bool {
+    let is_plain = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_');
+    (1..=LONGEST_CHOSEN).contains(&name.len())
+        && name.starts_with(|first: char| first.is_ascii_lowercase())
+        && name.bytes().all(is_plain)
+}
+
+/// The most names in a [`Form::Named`].
+pub const MOST_CHOSEN: usize = 32;
+/// The most bytes of a name in a [`Form::Named`].
+const LONGEST_CHOSEN: usize = 32;
 
 /// Whether a member may be shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

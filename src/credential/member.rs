@@ -1,5 +1,7 @@
 //! The members that a minted credential consists of.
 
+use std::collections::BTreeMap;
+
 use serde::{Serialize, Serializer};
 use serde_json::Value;
 
@@ -18,6 +20,22 @@ pub struct Members {
 enum Other {
     Public(Value),
     HoldsSecret(Secret<String>),
+    Secrets(NamedSecrets),
+}
+
+/// Further secrets, by their names.
+#[derive(Clone, Debug, Default)]
+pub struct NamedSecrets(pub BTreeMap<String, Secret<String>>);
+
+impl PartialEq for NamedSecrets {
+    fn eq(&self, other: &Self) -> bool {
+        let texts = |secrets: &Self| {
+            let texts = secrets.0.iter();
+            let texts = texts.map(|(name, text)| (name.clone(), text.expose().clone()));
+            texts.collect::<Vec<_>>()
+        };
+        texts(self) == texts(other)
+    }
 }
 
 impl Members {
@@ -45,6 +63,15 @@ impl Members {
         self
     }
 
+    /// Adds secrets by names that the target chose, if there are any.
+    #[must_use]
+    pub fn secrets(mut self, name: &'static str, secrets: NamedSecrets) -> Self {
+        if !secrets.0.is_empty() {
+            self.others.push((name, Other::Secrets(secrets)));
+        }
+        self
+    }
+
     #[must_use]
     pub const fn secret(&self) -> &Secret<String> {
         &self.secret
@@ -54,7 +81,7 @@ impl Members {
     pub fn get(&self, name: &str) -> Option<&Value> {
         self.others.iter().find_map(|(known, other)| match other {
             Other::Public(value) if *known == name => Some(value),
-            Other::Public(_) | Other::HoldsSecret(_) => None,
+            Other::Public(_) | Other::HoldsSecret(_) | Other::Secrets(_) => None,
         })
     }
 
@@ -65,6 +92,7 @@ impl Members {
             let value = match other {
                 Other::Public(value) => Exposed::Value(value),
                 Other::HoldsSecret(text) => Exposed::Text(text.expose()),
+                Other::Secrets(secrets) => Exposed::Named(secrets),
             };
             (*name, value)
         });
@@ -77,11 +105,24 @@ impl Members {
 #[derive(Clone, Default, PartialEq)]
 pub struct ExposedMembers<'a>(Vec<(&'static str, Exposed<'a>)>);
 
-#[derive(Clone, Copy, PartialEq, Serialize)]
-#[serde(untagged)]
+#[derive(Clone, Copy, PartialEq)]
 enum Exposed<'a> {
     Value(&'a Value),
     Text(&'a str),
+    Named(&'a NamedSecrets),
+}
+
+impl Serialize for Exposed<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Value(value) => value.serialize(serializer),
+            Self::Text(text) => serializer.serialize_str(text),
+            Self::Named(secrets) => {
+                let texts = secrets.0.iter();
+                serializer.collect_map(texts.map(|(name, text)| (name, text.expose())))
+            }
+        }
+    }
 }
 
 impl<'a> ExposedMembers<'a> {
@@ -111,7 +152,11 @@ mod tests {
     fn debug_shows_public_members_only() {
         let members = Members::new("password", Secret::new("canary-1".to_owned()))
             .public("host", "db.acme.dev")
-            .holding_secret("url", Secret::new("canary-2".to_owned()));
+            .holding_secret("url", Secret::new("canary-2".to_owned()))
+            .secrets(
+                "secrets",
+                NamedSecrets([("uri".to_owned(), Secret::new("canary-3".to_owned()))].into()),
+            );
         let shown = format!("{members:?}");
         assert!(
             shown.contains("db.acme.dev") && !shown.contains("canary"),
@@ -119,6 +164,6 @@ mod tests {
         );
         assert_eq!(members.get("url"), None);
         let exposed = serde_json::to_string(&members.expose()).unwrap();
-        insta::assert_snapshot!(exposed, @r#"{"host":"db.acme.dev","url":"canary-2","password":"canary-1"}"#);
+        insta::assert_snapshot!(exposed, @r#"{"host":"db.acme.dev","url":"canary-2","secrets":{"uri":"canary-3"},"password":"canary-1"}"#);
     }
 }

@@ -24,7 +24,7 @@ pub mod ssh;
 pub mod target;
 
 pub use database::postgres::PostgresLogin;
-pub use member::{ExposedMembers, Members};
+pub use member::{ExposedMembers, Members, NamedSecrets};
 
 /// Mints credentials of one kind.
 #[async_trait]

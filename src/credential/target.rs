@@ -12,7 +12,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::database::{mysql, postgres, redis};
+use super::database::{mysql, postgres, redis, webhook};
+use super::jwt::Keys;
 use super::kind::Definition;
 use super::ssh;
 use super::{Credential, Mint, MintError, Revoked};
@@ -37,6 +38,7 @@ pub const KINDS: &[&TargetKind] = &[
     &postgres::TARGET,
     &redis::TARGET,
     &ssh::TARGET,
+    &webhook::TARGET,
 ];
 
 pub struct TargetKind {
@@ -66,6 +68,11 @@ pub trait TargetSettings: SameSettings + Any + Send + Sync + fmt::Debug {
 
     /// Whether jobs use the server at that address, where the broker must then keep nothing of its own.
     fn is_on(&self, _host: &str, _port: u16) -> bool {
+        false
+    }
+
+    /// Whether it accepts requests with tokens of ours for this audience, so that no job may have one.
+    fn is_addressed_by(&self, _audience: &str) -> bool {
         false
     }
 
@@ -114,9 +121,17 @@ pub trait TargetSettings: SameSettings + Any + Send + Sync + fmt::Debug {
         &self,
         name: &str,
         policies: &PolicySet,
-        _keys: &RootKeys,
+        _with: &With<'_>,
     ) -> Result<Vec<Finding>, String> {
         self.check(name, policies).await
+    }
+
+    /// Checks that the other side keeps each rule of a published contract.
+    ///
+    /// # Errors
+    /// There is no contract, or it cannot be asked at all.
+    async fn check_contract(&self, _name: &str, _with: &With<'_>) -> Result<Vec<Finding>, String> {
+        Err("it has no contract to check; only targets of kind `webhook` have one".to_owned())
     }
 
     /// Whether what its administrator runs depends on the version of a server.
@@ -192,6 +207,8 @@ pub(super) fn made_here<'a, T: Definition>(
 pub struct With<'a> {
     /// For names, records and handles of leases.
     pub root_keys: &'a RootKeys,
+    /// For requests that are signed. There are none where a target is only looked at.
+    pub signing: Option<&'a Arc<Keys>>,
     pub clock: &'a Arc<dyn Clock>,
     /// The target of that name before the reload.
     pub before: Option<PreviousTarget<'a>>,

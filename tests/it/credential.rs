@@ -19,6 +19,7 @@ mod prepared;
 mod redis;
 mod stage;
 mod upgrade;
+mod webhook;
 
 /// Runs a test on both versions, each with a server of its own, and with an installation by an administrator
 /// without superuser. What takes long and finds little is run by `make test-long`.

@@ -562,6 +562,7 @@ fn every_setting_is_documented() {
         "src/credential/database/postgres/certificate/target.rs",
         "src/credential/database/postgres/read.rs",
         "src/credential/database/redis/read.rs",
+        "src/credential/database/webhook/read.rs",
         "src/credential/ssh/target.rs",
     ] {
         settings.extend(keys(&read(path)));

@@ -56,6 +56,12 @@ fn credential(received: &Received) -> Map<String, serde_json::Value> {
                 Value::Text(text) => text.expose().as_str().into(),
                 Value::List(texts) => texts.as_slice().into(),
                 Value::Number(number) => (*number).into(),
+                Value::Named(texts) => {
+                    let texts = texts.iter();
+                    let texts =
+                        texts.map(|(name, text)| (name.clone(), text.expose().clone().into()));
+                    serde_json::Value::Object(texts.collect())
+                }
                 Value::Nothing => serde_json::Value::Null,
             };
             (name.to_owned(), value)

@@ -320,6 +320,9 @@ mod tests {
             Form::OneOf(words) => text(words[0]),
             Form::List => Value::List(vec!["value".to_owned()]),
             Form::Port | Form::Number => Value::Number(1),
+            Form::Named => {
+                Value::Named([("name".to_owned(), Secret::new("value".to_owned()))].into())
+            }
         };
         let members = kind.members.iter();
         let members = members.filter(|member| member.always && !member.is_secret());

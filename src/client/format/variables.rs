@@ -67,7 +67,7 @@ impl fmt::Display for Prefix {
 
 /// The variables of a credential: for a database what libpq reads (`PG*`) or `MYSQL_*`, and `DATABASE_URL`; for
 /// Redis `REDISCLI_AUTH` and `REDIS_*`, for a signed token `HALLPASS_TOKEN`, for any other kind `HALLPASS_` and the
-/// member's name for each text of one line.
+/// member's name for each text of one line, and `HALLPASS_LOGIN_` and the name for those that the target chose.
 #[must_use]
 pub fn variables(
     received: &Received,
@@ -127,7 +127,14 @@ fn pairs(received: &Received, ca_file: Option<&Path>) -> Vec<(Cow<'static, str>,
         let name = format!("HALLPASS_{}", member.name.to_ascii_uppercase());
         Some((name.into(), text.clone()))
     });
-    texts.collect()
+    // Never a name of its own choice: it could be one that a program of the job obeys (T-460).
+    let named = received.kind.members.iter();
+    let named = named.flat_map(|member| received.members.named(member.name));
+    let named = named.map(|(name, text)| {
+        let name = format!("HALLPASS_LOGIN_{}", name.to_ascii_uppercase());
+        (name.into(), text.clone())
+    });
+    texts.chain(named).collect()
 }
 
 fn libpq(login: &Parts<'_>) -> Vec<(&'static str, Secret<String>)> {

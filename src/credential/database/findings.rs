@@ -1,9 +1,16 @@
 //! What `target check` finds, and the throw-away lease that it tries.
 
+use aws_lc_rs::rand;
+
 use super::order::CLOCKS_DIFFER;
-use super::{Database, Ended, end};
-use crate::clock::{Clock as _, SystemClock};
+use super::{Database, Ended, Holder, Order, Parts, end};
+use crate::clock::{Clock as _, SystemClock, Timestamp};
+use crate::credential::MintError;
 use crate::credential::target::{Finding, Severity};
+use crate::lease::rand13;
+use crate::reason::Reason;
+use crate::rootkey::RootKeys;
+use crate::token::TokenId;
 
 /// The findings so far.
 #[derive(Debug, Default)]
@@ -70,6 +77,46 @@ impl Findings {
     }
 }
 
+/// A lease for no job, with a record like that of any other, so that no broker reports it.
+pub(super) fn throw_away(
+    (target, keys): (&str, &RootKeys),
+    group: &str,
+    now: Timestamp,
+) -> Result<Order, MintError> {
+    let mut random = [0; 32];
+    rand::fill(&mut random)
+        .map_err(|_| MintError::new(Reason::MintRandom, "the random source failed".to_owned()))?;
+    let token = TokenId {
+        issuer: POLICY.to_owned(),
+        id: rand13(&random),
+        digest: String::new(),
+    };
+    let parts = Parts {
+        target,
+        credential: POLICY,
+        database: None,
+        group,
+        act_as_group: false,
+        life: THROW_AWAY_LIFE,
+        token: &token,
+        key: None,
+        may_create: true,
+        minted_at: now,
+        expires_at: now.plus(i64::from(THROW_AWAY_LIFE)),
+        used_until: now,
+        run: None,
+        holder: Holder {
+            policy: POLICY.to_owned(),
+            issuer: String::new(),
+            subject: String::new(),
+            repository: None,
+        },
+    };
+    Order::new(keys, parts)
+}
+
+/// The policy in the record of a throw-away lease.
+const POLICY: &str = "target check";
 /// It takes a place of no repository.
 pub(super) const NO_HOLDER: &str = "00000000000000000000000000000000";
 /// Seconds.

@@ -42,7 +42,10 @@ impl Logins {
         let is_kept = with.before.is_some_and(|before| before.is_kept);
         let before = with.before.and_then(|before| before.target.of::<Self>());
         let database = match before.filter(|_| is_kept) {
-            Some(before) => Arc::clone(&before.database),
+            Some(before) => {
+                before.database.follow(with);
+                Arc::clone(&before.database)
+            }
             None => connect()?,
         };
         Ok(Self {

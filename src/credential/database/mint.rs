@@ -87,6 +87,7 @@ impl Logins {
             username: found.login.clone(),
             password: order.password,
             wanted: order.wanted,
+            given: found.given.clone(),
         });
         Ok(Issued {
             members,

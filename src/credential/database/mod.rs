@@ -3,13 +3,14 @@
 //! The database's own catalogue is the lease table: a login's name begins with the second in which it
 //! ends, so any replica finds what has ended, and losing every replica loses nothing.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use async_trait::async_trait;
 
-use super::target::{ConnectionStatus, LeaseRow, Leftover};
+use super::target::{ConnectionStatus, LeaseRow, Leftover, With};
 use crate::clock::Timestamp;
-use crate::credential::Members;
+use crate::credential::{Members, NamedSecrets};
 use crate::policy::CredentialDefinition;
 use crate::secret::Secret;
 
@@ -23,6 +24,7 @@ mod order;
 pub mod postgres;
 pub mod redis;
 mod sweep;
+pub mod webhook;
 
 pub use end::Ended;
 pub use logins::Logins;
@@ -110,6 +112,9 @@ pub trait Database: Send + Sync + fmt::Debug {
         true
     }
 
+    /// Takes the broker's keys after a reload that kept it.
+    fn follow(&self, _with: &With<'_>) {}
+
     /// Databases that logins are sent to and that are cleaned; the first is that of a credential that
     /// names none. What a login owns elsewhere is reported, and never connected to.
     fn databases(&self) -> &[String];
@@ -170,7 +175,34 @@ pub struct Found {
     pub acts_as_group: bool,
     /// What is kept with it.
     pub record: String,
+    /// What the server gives beside, for the job.
+    pub given: Given,
 }
+
+/// What a server that chooses its own logins gives for one.
+#[derive(Clone, Debug, Default)]
+pub struct Given {
+    /// The name to log in with, where it is not that of the lease.
+    pub username: Option<String>,
+    /// The password, where it is not ours.
+    pub password: Option<Secret<String>>,
+    /// Further members by name.
+    pub members: BTreeMap<String, String>,
+    /// Further members that are secret.
+    pub secrets: NamedSecrets,
+}
+
+impl PartialEq for Given {
+    fn eq(&self, other: &Self) -> bool {
+        let password = |given: &Self| given.password.as_ref().map(|text| text.expose().clone());
+        self.username == other.username
+            && password(self) == password(other)
+            && self.members == other.members
+            && self.secrets == other.secrets
+    }
+}
+
+impl Eq for Given {}
 
 /// What one turn at cleaning up came to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -208,6 +240,8 @@ pub struct Login {
     pub password: Secret<String>,
     /// What was asked of it.
     pub wanted: Wanted,
+    /// What the server gave beside.
+    pub given: Given,
 }
 
 /// Why a call has no result.

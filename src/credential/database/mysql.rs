@@ -27,7 +27,7 @@ pub use kind::{KIND, MysqlDefinition, MysqlLogin};
 pub use read::TARGET;
 pub use settings::{CONNECTIONS, Ceiling, HELD, MAX_LIVE, MysqlSettings, PORT, SHORTEST_LIFE, Tls};
 
-use super::{Database, DatabaseError, Found, Login, NewLogin, RefusalKind, Wanted};
+use super::{Database, DatabaseError, Found, Given, Login, NewLogin, RefusalKind, Wanted};
 use crate::clock::Timestamp;
 use crate::credential::Members;
 use crate::credential::target::{ConnectionStatus, LeaseRow, LeaseState};
@@ -314,6 +314,7 @@ fn found(row: &Row) -> Result<Found, DatabaseError> {
         groups: column::<Option<String>>(row, 4)?.into_iter().collect(),
         acts_as_group: column(row, 5)?,
         record: column(row, 6)?,
+        given: Given::default(),
     })
 }
 

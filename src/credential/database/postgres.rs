@@ -33,7 +33,7 @@ pub use settings::{
     SHORTEST_LIFE, Tls,
 };
 
-use super::{Cleaned, Database, DatabaseError, Found, Login, NewLogin, RefusalKind, Wanted};
+use super::{Cleaned, Database, DatabaseError, Found, Given, Login, NewLogin, RefusalKind, Wanted};
 use crate::clock::Timestamp;
 use crate::credential::Members;
 use crate::credential::target::{ConnectionStatus, LeaseRow, Leftover};
@@ -467,6 +467,7 @@ fn found(row: &Row) -> Result<Found, DatabaseError> {
         groups: column(row, 4)?,
         acts_as_group: column(row, 5)?,
         record: column(row, 6)?,
+        given: Given::default(),
     })
 }
 

@@ -284,6 +284,7 @@ mod tests {
         let logins = |host: &str, before: Option<&Logins>| {
             let with = With {
                 root_keys: &roots,
+                signing: None,
                 clock: &clock,
                 before: before.map(|target| PreviousTarget {
                     target,

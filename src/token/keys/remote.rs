@@ -16,7 +16,7 @@ use super::{KeyError, KeySet, KeySource};
 use crate::clock::Clock;
 use crate::token::TrustedIssuer;
 
-pub(in crate::token) mod address;
+pub(crate) mod address;
 mod fetch;
 mod report;
 mod state;

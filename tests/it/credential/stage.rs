@@ -490,6 +490,7 @@ fn databases(settings: &PostgresSettings, roots: &RootKeys) -> Arc<Targets> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let with = With {
         root_keys: roots,
+        signing: None,
         clock: &clock,
         before: None,
     };

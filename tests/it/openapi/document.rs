@@ -549,6 +549,7 @@ fn credential(kind: &Kind, is_sealed: bool, strict: bool) -> Value {
             Form::Text | Form::Lines => text(),
             Form::List => list_of(&text()),
             Form::Number => count(),
+            Form::Named => json!({ "type": "object", "additionalProperties": text() }),
             Form::Port => json!({ "type": "integer", "minimum": 0, "maximum": 65_535 }),
             Form::OneOf(words) => json!({ "enum": words }),
         };

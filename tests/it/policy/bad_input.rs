@@ -436,7 +436,7 @@ credentials:
       |
     4 |   app: { kind: mongo, audience: https://app.acme.dev, max_ttl: 10m, owner: team-app, purpose: calls, class: low }
       |                ^^^^^
-      = help: the kinds are `jwt`, `mysql`, `postgres`, `postgres-cert`, `redis` and `ssh`
+      = help: the kinds are `jwt`, `mysql`, `postgres`, `postgres-cert`, `redis`, `ssh` and `webhook`
     ");
 }
 

@@ -10,16 +10,14 @@ use super::user::{acl, get_user, items, text};
 use super::view::Whole;
 use super::{Redis, User};
 use crate::clock::Timestamp;
-use crate::credential::MintError;
-use crate::credential::database::findings::{Findings, NO_HOLDER, SWEPT, THROW_AWAY_LIFE};
-use crate::credential::database::{
-    Database as _, DatabaseError, Holder, NewLogin, Order, Parts, random_password,
+use crate::credential::database::findings::{
+    Findings, NO_HOLDER, SWEPT, THROW_AWAY_LIFE, throw_away,
 };
+use crate::credential::database::{Database as _, DatabaseError, NewLogin, random_password};
 use crate::credential::target::Finding;
 use crate::lease::rand13;
 use crate::rootkey::RootKeys;
 use crate::secret::SecretSource;
-use crate::token::TokenId;
 
 impl Redis {
     /// Goes through everything that makes leases fail, live on or reach too far, and tries a throw-away
@@ -130,19 +128,17 @@ impl Redis {
         signer: Option<(&str, &RootKeys)>,
         findings: &mut Findings,
     ) {
-        let mut random = [0; 32];
-        if rand::fill(&mut random).is_err() {
-            return;
-        }
-        let random = rand13(&random);
-        let order = signer.map(|signer| self.order(signer, name, &random));
+        let order = signer.map(|signer| throw_away(signer, name, self.clock.now()));
         let (random, password, record) = match order {
             Some(Ok(order)) => (order.random, order.password, order.record),
             Some(Err(_)) => return,
-            None => match random_password() {
-                Ok(password) => (random, password, UNSIGNED.to_owned()),
-                Err(_) => return,
-            },
+            None => {
+                let mut random = [0; 32];
+                let (Ok(()), Ok(password)) = (rand::fill(&mut random), random_password()) else {
+                    return;
+                };
+                (rand13(&random), password, UNSIGNED.to_owned())
+            }
         };
         let login = NewLogin {
             random: &random,
@@ -189,45 +185,6 @@ impl Redis {
             }
         }
         findings.end_throw_away(self, &made, SWEPT).await;
-    }
-}
-
-impl Redis {
-    /// A lease for no job, with a record like that of any other.
-    fn order(
-        &self,
-        (target, keys): (&str, &RootKeys),
-        group: &str,
-        token: &str,
-    ) -> Result<Order, MintError> {
-        let now = self.clock.now();
-        let token = TokenId {
-            issuer: POLICY.to_owned(),
-            id: token.to_owned(),
-            digest: String::new(),
-        };
-        let parts = Parts {
-            target,
-            credential: POLICY,
-            database: None,
-            group,
-            act_as_group: false,
-            life: THROW_AWAY_LIFE,
-            token: &token,
-            key: None,
-            may_create: true,
-            minted_at: now,
-            expires_at: now.plus(i64::from(THROW_AWAY_LIFE)),
-            used_until: now,
-            run: None,
-            holder: Holder {
-                policy: POLICY.to_owned(),
-                issuer: String::new(),
-                subject: String::new(),
-                repository: None,
-            },
-        };
-        Order::new(keys, parts)
     }
 }
 
@@ -287,7 +244,6 @@ const FORBIDDEN: &[&[&str]] = &[
     &["info"],
 ];
 
-const POLICY: &str = "target check";
 const UNSIGNED: &str = r#"{"v":1,"pol":"target check"}"#;
 
 #[cfg(test)]

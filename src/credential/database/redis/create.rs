@@ -11,7 +11,7 @@ use super::user::{self, Claim, Record, User};
 use super::view::Whole;
 use crate::clock::Timestamp;
 use crate::credential::database::order::CLOCKS_DIFFER;
-use crate::credential::database::{DatabaseError, Found, NewLogin, RefusalKind};
+use crate::credential::database::{DatabaseError, Found, Given, NewLogin, RefusalKind};
 use crate::lease::LeaseName;
 use crate::reason::Reason;
 
@@ -81,6 +81,7 @@ impl Redis {
                 groups: vec![login.group.to_owned()],
                 acts_as_group: false,
                 record: login.record.to_owned(),
+                given: Given::default(),
             })),
             Err(error) => Err(self.roll_back(&whole, &claim_name, &claim, error).await),
         }
@@ -156,6 +157,7 @@ impl Redis {
                     groups: vec![record.group],
                     acts_as_group: false,
                     record: record.text,
+                    given: Given::default(),
                 }));
             }
             attempts = attempts.saturating_sub(1);

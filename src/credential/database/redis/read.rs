@@ -115,9 +115,10 @@ impl TargetSettings for RedisServers {
         &self,
         name: &str,
         policies: &PolicySet,
-        keys: &RootKeys,
+        with: &With<'_>,
     ) -> Result<Vec<Finding>, String> {
-        self.checked(name, policies, Some((name, keys))).await
+        self.checked(name, policies, Some((name, with.root_keys)))
+            .await
     }
 
     fn installation(&self, wanted: &Installation<'_>) -> Result<InstallText, String> {

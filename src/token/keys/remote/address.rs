@@ -10,12 +10,12 @@ use crate::token::{TrustedIssuer, issuer};
 
 /// Whether a connection to this address may be made for an issuer: it is globally routable, or the
 /// issuer's settings name its network (T-56).
-pub(super) fn is_permitted(ip: IpAddr, networks: &[IpNet]) -> bool {
+pub(crate) fn is_permitted(ip: IpAddr, networks: &[IpNet]) -> bool {
     is_within(ip, networks) || is_global(ip)
 }
 
 /// Whether a network contains the address or the IPv4 address embedded in it.
-pub(in crate::token) fn is_within(ip: IpAddr, networks: &[IpNet]) -> bool {
+pub(crate) fn is_within(ip: IpAddr, networks: &[IpNet]) -> bool {
     let inner = unmapped(ip);
     networks
         .iter()

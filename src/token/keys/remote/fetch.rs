@@ -1,25 +1,22 @@
 //! One fetch: discovery document, then key set, over HTTPS.
 
-use std::error::Error as _;
-use std::net::{IpAddr, SocketAddr};
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
-use std::{fmt, io};
 
 use async_trait::async_trait;
-use http::header::CONTENT_ENCODING;
-use http::{HeaderMap, StatusCode};
-use ipnet::IpNet;
-use reqwest::dns::{Addrs, Name, Resolve, Resolving};
-use reqwest::{Client, Response, Url, redirect, retry};
+use http::StatusCode;
+use reqwest::{Client, Response, Url};
 use rustls::ClientConfig;
 
 use super::{KeyError, address};
-use crate::text::escape_up_to;
+use crate::outgoing::{self, Reach, ReadError, SystemLookup};
 use crate::tls;
 use crate::token::TrustedIssuer;
 use crate::token::json::{self, Value};
 use crate::token::keys::LONGEST_DOCUMENT;
+
+pub use crate::outgoing::Lookup;
 
 /// Brings an issuer's key set. Replaced in tests by one that needs no network.
 #[async_trait]
@@ -29,16 +26,6 @@ pub trait Fetch: Send + Sync + fmt::Debug {
     /// # Errors
     /// The issuer cannot be reached, or does not answer as it must.
     async fn key_set(&self, issuer: &TrustedIssuer) -> Result<Vec<u8>, KeyError>;
-}
-
-/// Brings a name's addresses. Which of them may be connected to is decided by its caller.
-#[async_trait]
-pub trait Lookup: Send + Sync + fmt::Debug {
-    /// The addresses of a host.
-    ///
-    /// # Errors
-    /// The name cannot be looked up.
-    async fn addresses(&self, host: &str) -> io::Result<Vec<IpAddr>>;
 }
 
 /// Fetches over HTTPS: nothing but the issuer's own addresses, no redirects, no proxy, no
@@ -71,23 +58,17 @@ impl HttpsFetch {
     /// Made for each fetch: two requests in five minutes need no pool, and roots and networks are
     /// always the issuer's own (T-57).
     fn client(&self, issuer: &TrustedIssuer) -> Result<Client, KeyError> {
-        let resolver = CheckedResolver {
+        let reach = Reach {
+            tls: tls(issuer.ca.as_deref())?,
             lookup: Arc::clone(&self.lookup),
             networks: issuer.networks.clone(),
+            no_address: NO_PERMITTED_ADDRESS,
+            keeps_connections: true,
+            connect_time: CONNECT,
+            whole_time: WHOLE,
         };
-        Client::builder()
-            .tls_backend_preconfigured(tls(issuer.ca.as_deref())?)
-            .https_only(true)
-            .http1_only()
-            .redirect(redirect::Policy::none())
-            .retry(retry::never())
-            .referer(false)
-            .no_proxy()
-            .connect_timeout(CONNECT)
-            .timeout(WHOLE)
-            .dns_resolver(resolver)
-            .user_agent(concat!("hallpass/", env!("CARGO_PKG_VERSION")))
-            .build()
+        reach
+            .client()
             .map_err(|_| KeyError::Fetch("the HTTPS client could not be set up".to_owned()))
     }
 }
@@ -181,7 +162,7 @@ async fn get(client: &Client, url: Url, document: Document) -> Result<Vec<u8>, K
             response.status().as_u16()
         )));
     }
-    if is_encoded(response.headers()) {
+    if outgoing::is_encoded(response.headers()) {
         return Err(KeyError::Document(format!(
             "the {name} is compressed although that was not asked for"
         )));
@@ -189,37 +170,18 @@ async fn get(client: &Client, url: Url, document: Document) -> Result<Vec<u8>, K
     read(response, document).await
 }
 
-/// Whether a body is in any other coding than none at all, which some servers spell `identity`.
-fn is_encoded(headers: &HeaderMap) -> bool {
-    let values = headers.get_all(CONTENT_ENCODING).iter();
-    let mut codings = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
-    codings.any(|coding| !coding.trim_ascii().eq_ignore_ascii_case(b"identity"))
+async fn read(response: Response, document: Document) -> Result<Vec<u8>, KeyError> {
+    let body = outgoing::read(response, document.most_bytes()).await;
+    body.map_err(|error| match error {
+        ReadError::TooLong => KeyError::Document(format!(
+            "the {} is longer than {} bytes",
+            document.name(),
+            document.most_bytes()
+        )),
+        ReadError::Broken(error) => failed(document.name(), &error),
+    })
 }
 
-/// Stops as soon as there is more than there may be, whatever the answer's length says (T-58).
-async fn read(mut response: Response, document: Document) -> Result<Vec<u8>, KeyError> {
-    let mut body = Vec::new();
-    loop {
-        let chunk = response
-            .chunk()
-            .await
-            .map_err(|error| failed(document.name(), &error))?;
-        let Some(chunk) = chunk else {
-            return Ok(body);
-        };
-        if body.len().saturating_add(chunk.len()) > document.most_bytes() {
-            return Err(KeyError::Document(format!(
-                "the {} is longer than {} bytes",
-                document.name(),
-                document.most_bytes()
-            )));
-        }
-        body.extend_from_slice(&chunk);
-    }
-}
-
-/// The innermost cause, without the address it came from: that is where the certificate, the name or
-/// the socket is named.
 fn failed(name: &str, error: &reqwest::Error) -> KeyError {
     if error.is_timeout() && error.is_connect() {
         return KeyError::Fetch(format!(
@@ -230,15 +192,9 @@ fn failed(name: &str, error: &reqwest::Error) -> KeyError {
     if error.is_timeout() {
         return KeyError::Fetch(format!("fetching the {name} timed out"));
     }
-    let mut cause = error.source();
-    let mut text = String::new();
-    while let Some(inner) = cause {
-        text = inner.to_string();
-        cause = inner.source();
-    }
     KeyError::Fetch(format!(
         "the {name} could not be fetched: {}",
-        escape_up_to(&text, LONGEST_CAUSE)
+        outgoing::cause(error)
     ))
 }
 
@@ -252,42 +208,6 @@ fn tls(ca: Option<&str>) -> Result<ClientConfig, KeyError> {
     tls::trusting(roots).map_err(|_| KeyError::Fetch("TLS could not be set up".to_owned()))
 }
 
-/// Looks a name up once and gives only addresses that were checked, so that a name cannot point
-/// outward when looked at and inward when connected to (T-56).
-struct CheckedResolver {
-    lookup: Arc<dyn Lookup>,
-    networks: Vec<IpNet>,
-}
-
-impl Resolve for CheckedResolver {
-    fn resolve(&self, name: Name) -> Resolving {
-        let (lookup, networks) = (Arc::clone(&self.lookup), self.networks.clone());
-        Box::pin(async move {
-            let found = lookup.addresses(name.as_str()).await?;
-            let permitted: Vec<SocketAddr> = found
-                .into_iter()
-                .filter(|ip| address::is_permitted(*ip, &networks))
-                .map(|ip| SocketAddr::new(ip, 0))
-                .collect();
-            if permitted.is_empty() {
-                return Err(NO_PERMITTED_ADDRESS.into());
-            }
-            Ok(Box::new(permitted.into_iter()) as Addrs)
-        })
-    }
-}
-
-#[derive(Debug)]
-struct SystemLookup;
-
-#[async_trait]
-impl Lookup for SystemLookup {
-    async fn addresses(&self, host: &str) -> io::Result<Vec<IpAddr>> {
-        let found = tokio::net::lookup_host((host, 0)).await?;
-        Ok(found.map(|address| address.ip()).collect())
-    }
-}
-
 const NO_PERMITTED_ADDRESS: &str =
     "the host has no address that is globally routable or in the issuer's `networks`";
 /// Connect timeout.
@@ -296,5 +216,3 @@ const CONNECT: Duration = Duration::from_secs(3);
 const WHOLE: Duration = Duration::from_secs(5);
 /// Bytes.
 const LONGEST_DISCOVERY: usize = 64 * 1_024;
-/// Characters of a library's error text.
-const LONGEST_CAUSE: usize = 200;

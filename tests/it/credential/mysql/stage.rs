@@ -338,6 +338,7 @@ fn targets(settings: &MysqlSettings) -> Arc<Targets> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let with = With {
         root_keys: &KEYS,
+        signing: None,
         clock: &clock,
         before: None,
     };

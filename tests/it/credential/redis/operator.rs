@@ -157,6 +157,7 @@ async fn clocks_that_differ_make_no_login() {
         let clock: Arc<dyn Clock> = Arc::new(FixedClock::at(now.plus(minutes * 60)));
         let with = With {
             root_keys: &KEYS,
+            signing: None,
             clock: &clock,
             before: None,
         };

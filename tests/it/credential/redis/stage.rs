@@ -244,6 +244,7 @@ pub(super) fn targets(settings: &RedisServers) -> Arc<Targets> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let with = With {
         root_keys: &KEYS,
+        signing: None,
         clock: &clock,
         before: None,
     };
