@@ -26,7 +26,7 @@ use crate::support::redis::Redis;
 /// The password of `default`, whom the tests are.
 pub(super) const ROOT: &str = "vzqxjwkpqy-yqpkwjxqzv-zxvqjk";
 /// The broker's.
-pub(super) const PASSWORD: &str = "qzjxwvkqpz-pzqkvwxjzq-kjqvxz";
+pub(super) const PASSWORD: &str = "qzjxwvkqpz-pzqkvwxjzq-kjqvxz-wzxq";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Flavour {
