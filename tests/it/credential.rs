@@ -15,6 +15,7 @@ mod mysql;
 mod operator;
 mod pooler;
 mod redis;
+mod rotation;
 mod stage;
 mod upgrade;
 

@@ -5,5 +5,6 @@ mod attacks;
 mod checkout;
 mod faults;
 mod lifecycle;
+mod rotation;
 mod stage;
 mod tls;

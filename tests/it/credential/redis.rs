@@ -8,6 +8,7 @@ mod killed;
 mod lifecycle;
 mod nodes;
 mod operator;
+mod rotation;
 mod stage;
 mod sweep;
 
